@@ -1,0 +1,296 @@
+//! Loads a TOML file into a typed configuration, or says exactly what is wrong with it.
+//!
+//! Unknown keys, wrong types and bad ranges are refused with file, line, key and, for a misspelt key, the
+//! nearest valid one. Nothing is guessed and nothing is silently ignored: a limit that is misspelt and
+//! dropped is worse than a daemon that does not start.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+use toml::de::{DeTable, DeValue};
+
+/// A configuration whose fields can contradict each other.
+pub trait Validate {
+    /// Checks what the types cannot say: ranges and relations between fields.
+    ///
+    /// # Errors
+    /// The first rule that is broken, with the dotted key it is about.
+    fn validate(&self) -> Result<(), BrokenRule>;
+}
+
+/// A rule of the configuration that a file breaks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BrokenRule {
+    /// Dotted key, such as `scaling.cpu.max_cores`.
+    pub key: &'static str,
+    /// What must hold, as a sentence without the key: `must be at least 1`.
+    pub rule: String,
+}
+
+impl BrokenRule {
+    /// Names the key and what must hold for it.
+    pub fn new(key: &'static str, rule: impl Into<String>) -> Self {
+        Self { key, rule: rule.into() }
+    }
+
+    /// `Ok` when `holds`, else this rule.
+    ///
+    /// # Errors
+    /// The rule, when it does not hold.
+    pub fn unless(holds: bool, key: &'static str, rule: impl Into<String>) -> Result<(), Self> {
+        if holds { Ok(()) } else { Err(Self::new(key, rule)) }
+    }
+}
+
+/// Why a configuration could not be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration `{}`", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file can be read and is wrong.
+    #[error("{}:{line}: {problem}", path.display())]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// Line of the problem, from 1.
+        line: usize,
+        /// What is wrong there.
+        problem: Problem,
+    },
+}
+
+/// What is wrong in a configuration file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Problem {
+    /// A key that does not exist.
+    UnknownKey {
+        /// The key as written, dotted.
+        key: String,
+        /// The valid key that looks most like it, if one does.
+        nearest: Option<String>,
+    },
+    /// A value of the wrong type, or not TOML at all; the parser's own words.
+    Syntax(String),
+    /// A value out of its range.
+    Rule {
+        /// The key, dotted.
+        key: String,
+        /// What must hold.
+        rule: String,
+    },
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnknownKey { key, nearest: Some(nearest) } => {
+                write!(f, "unknown key `{key}`; did you mean `{nearest}`?")
+            }
+            Self::UnknownKey { key, nearest: None } => write!(f, "unknown key `{key}`"),
+            Self::Syntax(message) => f.write_str(message),
+            Self::Rule { key, rule } => write!(f, "`{key}` {rule}"),
+        }
+    }
+}
+
+/// Reads and checks a configuration file.
+///
+/// # Errors
+/// [`ConfigError`] when the file cannot be read, or holds anything but a valid configuration.
+pub fn load<T: DeserializeOwned + Validate>(path: &Path) -> Result<T, ConfigError> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+    parse(&text).map_err(|(line, problem)| ConfigError::Invalid { path: path.to_owned(), line, problem })
+}
+
+/// Checks the text of a configuration file; an error carries the line, from 1.
+///
+/// # Errors
+/// The line and the problem of the first thing that is wrong.
+pub fn parse<T: DeserializeOwned + Validate>(text: &str) -> Result<T, (usize, Problem)> {
+    let config: T = toml::from_str(text).map_err(|error| explain(text, &error))?;
+    config.validate().map_err(|broken| {
+        let line = line_of_key(text, broken.key);
+        (line, Problem::Rule { key: broken.key.to_owned(), rule: broken.rule })
+    })?;
+    Ok(config)
+}
+
+/// Turns the parser's error into line and problem.
+fn explain(text: &str, error: &toml::de::Error) -> (usize, Problem) {
+    let offset = error.span().map_or(0, |span| span.start);
+    let line = line_of_offset(text, offset);
+    let message = error.message();
+    let Some((unknown, known)) = parse_unknown_field(message) else {
+        let key = key_at(text, offset).map(|key| format!("`{key}`: ")).unwrap_or_default();
+        return (line, Problem::Syntax(format!("{key}{message}")));
+    };
+    let nearest = nearest(&unknown, &known);
+    let key = key_at(text, offset).unwrap_or_else(|| unknown.clone());
+    let table = key.strip_suffix(unknown.as_str()).unwrap_or_default();
+    let nearest = nearest.map(|name| format!("{table}{name}"));
+    (line, Problem::UnknownKey { key, nearest })
+}
+
+/// Reads serde's message: "unknown field `a`, expected one of `b`, `c`" (or "expected `b`").
+fn parse_unknown_field(message: &str) -> Option<(String, Vec<String>)> {
+    let mut quoted = message.strip_prefix("unknown field ")?.split('`').skip(1).step_by(2).map(str::to_owned);
+    Some((quoted.next()?, quoted.collect()))
+}
+
+/// The candidate that looks most like `unknown`, if any looks like it at all.
+fn nearest(unknown: &str, candidates: &[String]) -> Option<String> {
+    candidates
+        .iter()
+        .map(|candidate| (strsim::damerau_levenshtein(unknown, candidate), candidate))
+        // More than half of the letters wrong is another word, not a misspelling.
+        .filter(|(distance, candidate)| *distance * 2 <= candidate.len().max(unknown.len()))
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate.clone())
+}
+
+fn line_of_offset(text: &str, offset: usize) -> usize {
+    text.bytes().take(offset).filter(|byte| *byte == b'\n').count() + 1
+}
+
+/// The line of a dotted key, or of the innermost table of it that stands in the file; else line 1.
+fn line_of_key(text: &str, dotted: &str) -> usize {
+    let Ok(root) = DeTable::parse(text) else { return 1 };
+    let mut table = root.get_ref();
+    let mut offset = 0;
+    for part in dotted.split('.') {
+        let Some((key, value)) = table.iter().find(|(key, _)| key.get_ref().as_ref() == part) else { break };
+        offset = key.span().start;
+        match value.get_ref() {
+            DeValue::Table(inner) => table = inner,
+            _ => break,
+        }
+    }
+    line_of_offset(text, offset)
+}
+
+/// The dotted key whose own text or value stands at `offset`.
+fn key_at(text: &str, offset: usize) -> Option<String> {
+    let root = DeTable::parse(text).ok()?;
+    find_key(root.get_ref(), offset)
+}
+
+fn find_key(table: &DeTable<'_>, offset: usize) -> Option<String> {
+    for (key, value) in table {
+        let name = key.get_ref().as_ref();
+        if let DeValue::Table(inner) = value.get_ref()
+            && let Some(rest) = find_key(inner, offset)
+        {
+            return Some(format!("{name}.{rest}"));
+        }
+        if key.span().contains(&offset) || value.span().contains(&offset) {
+            return Some(name.to_owned());
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Debug, PartialEq, Deserialize)]
+    #[serde(default, deny_unknown_fields)]
+    struct Example {
+        interval_seconds: u64,
+        scaling: Scaling,
+    }
+
+    #[derive(Debug, PartialEq, Deserialize)]
+    #[serde(default, deny_unknown_fields)]
+    struct Scaling {
+        min_cores: u32,
+        max_cores: u32,
+    }
+
+    impl Default for Example {
+        fn default() -> Self {
+            Self { interval_seconds: 60, scaling: Scaling::default() }
+        }
+    }
+
+    impl Default for Scaling {
+        fn default() -> Self {
+            Self { min_cores: 1, max_cores: 8 }
+        }
+    }
+
+    impl Validate for Example {
+        fn validate(&self) -> Result<(), BrokenRule> {
+            BrokenRule::unless(
+                self.scaling.min_cores <= self.scaling.max_cores,
+                "scaling.max_cores",
+                "must not be less than `scaling.min_cores`",
+            )
+        }
+    }
+
+    #[track_caller]
+    fn check(text: &str, want_line: usize, want: &str) {
+        let (line, problem) = parse::<Example>(text).unwrap_err();
+        assert_eq!((line, problem.to_string().as_str()), (want_line, want));
+    }
+
+    #[test]
+    fn an_empty_file_is_the_default() {
+        assert_eq!(parse::<Example>(""), Ok(Example::default()));
+    }
+
+    #[test]
+    fn a_misspelt_key_is_named_with_the_nearest_valid_one() {
+        check("\ninterval_secs = 5\n", 2, "unknown key `interval_secs`; did you mean `interval_seconds`?");
+        check(
+            "[scaling]\n# comment\nmax_core = 5\n",
+            3,
+            "unknown key `scaling.max_core`; did you mean `scaling.max_cores`?",
+        );
+        check("[scalling]\n", 1, "unknown key `scalling`; did you mean `scaling`?");
+        check("entirely_different = 5\n", 1, "unknown key `entirely_different`");
+    }
+
+    #[test]
+    fn a_wrong_type_is_named_with_its_key() {
+        check(
+            "[scaling]\nmax_cores = \"four\"\n",
+            2,
+            "`scaling.max_cores`: invalid type: string \"four\", expected u32",
+        );
+    }
+
+    #[test]
+    fn a_broken_rule_points_at_its_key() {
+        check(
+            "interval_seconds = 1\n[scaling]\nmin_cores = 4\nmax_cores = 2\n",
+            4,
+            "`scaling.max_cores` must not be less than `scaling.min_cores`",
+        );
+        // The key itself is not in the file: its table is the nearest place.
+        check("[scaling]\nmin_cores = 9\n", 1, "`scaling.max_cores` must not be less than `scaling.min_cores`");
+    }
+
+    #[test]
+    fn broken_toml_has_a_line() {
+        let (line, _) = parse::<Example>("interval_seconds = 1\n[scaling\n").unwrap_err();
+        assert_eq!(line, 2);
+    }
+
+    #[test]
+    fn a_missing_file_is_an_error_that_names_it() {
+        let error = load::<Example>(Path::new("/nonexistent/x.toml")).unwrap_err();
+        assert_eq!(error.to_string(), "cannot read the configuration `/nonexistent/x.toml`");
+    }
+}

@@ -1,0 +1,23 @@
+//! What two or more of the daemons must agree on.
+//!
+//! In reading order: ids and units, the record of one measurement ([`snapshot`]), the file that carries
+//! it from the monitor to the ml daemon ([`metrics_file`]), what Proxmox stores about a container
+//! ([`container_config`]), the bodies of the REST API ([`api`]), and the plumbing every daemon needs
+//! ([`config`], [`telemetry`], [`service`], [`error_chain`]).
+
+pub mod api;
+pub mod config;
+pub mod container_config;
+pub mod error_chain;
+pub mod metrics_file;
+pub mod record_time;
+pub mod service;
+pub mod snapshot;
+pub mod telemetry;
+pub mod units;
+pub mod vmid;
+
+pub use error_chain::ErrorChain;
+pub use record_time::RecordTime;
+pub use units::{Cores, Mebibytes};
+pub use vmid::Vmid;

@@ -1,0 +1,124 @@
+//! The moment of a record, as written in the metrics file.
+
+use std::fmt;
+use std::str::FromStr;
+
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::tz::{Offset, TimeZone};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// An instant together with the UTC offset it is shown in: `2026-11-23T17:20:00.123456+01:00`.
+///
+/// Records of the Python original carry local time without an offset (`datetime.now().isoformat()`); they
+/// are read in the time zone of this machine, which is where they were written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecordTime {
+    instant: Timestamp,
+    offset: Offset,
+}
+
+/// Why a text is no record time.
+#[derive(Debug, thiserror::Error)]
+#[error("`{text}` is not an ISO 8601 time such as 2026-11-23T17:20:00.123456+01:00")]
+pub struct InvalidRecordTime {
+    text: String,
+    source: jiff::Error,
+}
+
+impl RecordTime {
+    /// Takes an instant, to be shown in the offset that `zone` has at that instant.
+    pub fn new(instant: Timestamp, zone: &TimeZone) -> Self {
+        Self { instant, offset: zone.to_offset(instant) }
+    }
+
+    /// Takes an instant, to be shown in UTC.
+    pub fn utc(instant: Timestamp) -> Self {
+        Self { instant, offset: Offset::UTC }
+    }
+
+    /// Returns the instant.
+    pub fn instant(self) -> Timestamp {
+        self.instant
+    }
+
+    /// Returns seconds since the Unix epoch, with the fraction.
+    pub fn as_seconds(self) -> f64 {
+        self.instant.as_microsecond() as f64 / 1e6
+    }
+}
+
+impl fmt::Display for RecordTime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.instant.display_with_offset(self.offset).fmt(f)
+    }
+}
+
+impl FromStr for RecordTime {
+    type Err = InvalidRecordTime;
+
+    fn from_str(text: &str) -> Result<Self, InvalidRecordTime> {
+        let invalid = |source| InvalidRecordTime { text: text.chars().take(60).collect(), source };
+        match text.parse::<Timestamp>() {
+            Ok(instant) => {
+                let offset = jiff::fmt::temporal::Pieces::parse(text)
+                    .ok()
+                    .and_then(|pieces| pieces.to_numeric_offset())
+                    .unwrap_or(Offset::UTC);
+                Ok(Self { instant, offset })
+            }
+            Err(_) => {
+                let civil: DateTime = text.parse().map_err(invalid)?;
+                let zone = TimeZone::system();
+                let instant = zone.to_ambiguous_timestamp(civil).compatible().map_err(invalid)?;
+                Ok(Self::new(instant, &zone))
+            }
+        }
+    }
+}
+
+impl Serialize for RecordTime {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for RecordTime {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_offset_is_kept() {
+        for text in ["2026-11-23T17:20:00.123456+01:00", "2026-11-23T17:20:00+00:00", "2026-07-01T00:00:00-03:30"] {
+            assert_eq!(text.parse::<RecordTime>().unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn both_spellings_of_the_same_instant_are_equal_instants() {
+        let with_offset: RecordTime = "2026-11-23T17:20:00+01:00".parse().unwrap();
+        let in_utc: RecordTime = "2026-11-23T16:20:00Z".parse().unwrap();
+        assert_eq!(with_offset.instant(), in_utc.instant());
+    }
+
+    #[test]
+    fn naive_local_time_of_the_original_is_read() {
+        let naive: RecordTime = "2026-11-23T17:20:00.123456".parse().unwrap();
+        let civil: DateTime = "2026-11-23T17:20:00.123456".parse().unwrap();
+        let want = TimeZone::system().to_ambiguous_timestamp(civil).compatible().unwrap();
+        assert_eq!(naive.instant(), want);
+    }
+
+    #[test]
+    fn nonsense_is_refused_with_an_example() {
+        let error = "yesterday".parse::<RecordTime>().unwrap_err();
+        assert!(error.to_string().contains("such as 2026-11-23"), "{error}");
+    }
+}

@@ -1,0 +1,178 @@
+//! How a daemon lives under systemd: ready, alive, reloading, stopping (sd_notify(3), systemd.service(5)).
+//!
+//! Without systemd (no `NOTIFY_SOCKET`) the notifications go nowhere and everything else works the same.
+
+use std::io;
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+use tokio::signal::unix::{Signal as UnixSignal, SignalKind, signal};
+use tokio::time::{Instant, Interval, MissedTickBehavior};
+
+/// What a signal asks of the daemon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// SIGHUP: read the configuration again.
+    Reload,
+    /// SIGTERM or SIGINT: finish what is begun, then end.
+    Stop,
+}
+
+/// The signals a daemon listens to.
+#[derive(Debug)]
+pub struct Signals {
+    hangup: UnixSignal,
+    terminate: UnixSignal,
+    interrupt: UnixSignal,
+}
+
+impl Signals {
+    /// Takes over SIGHUP, SIGTERM and SIGINT; must be called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// When the handlers cannot be installed.
+    pub fn install() -> io::Result<Self> {
+        Ok(Self {
+            hangup: signal(SignalKind::hangup())?,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Waits for the next one.
+    pub async fn next(&mut self) -> Request {
+        tokio::select! {
+            _ = self.hangup.recv() => Request::Reload,
+            _ = self.terminate.recv() => Request::Stop,
+            _ = self.interrupt.recv() => Request::Stop,
+        }
+    }
+}
+
+/// What wakes a daemon that works in cycles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wake {
+    /// The next cycle is due.
+    Cycle,
+    /// Read the configuration again.
+    Reload,
+    /// Finish and end.
+    Stop,
+}
+
+/// The heartbeat of a daemon that works in cycles: due cycles, signals, and the watchdog while it waits.
+///
+/// A cycle that overruns delays the next one instead of being followed by a burst.
+#[derive(Debug)]
+pub struct Heartbeat {
+    signals: Signals,
+    cycles: Interval,
+    watchdog: Option<Interval>,
+}
+
+impl Heartbeat {
+    /// Starts with a first cycle that is due at once.
+    ///
+    /// # Errors
+    /// When the signal handlers cannot be installed.
+    pub fn start(period: Duration) -> io::Result<Self> {
+        Ok(Self { signals: Signals::install()?, cycles: every(period, Instant::now()), watchdog: watchdog() })
+    }
+
+    /// Changes the period; the next cycle is due one new period from now.
+    pub fn set_period(&mut self, period: Duration) {
+        self.cycles = every(period, Instant::now() + period);
+    }
+
+    /// Waits for what comes next, telling the watchdog meanwhile that the daemon is alive.
+    pub async fn next(&mut self) -> Wake {
+        loop {
+            let watchdog_due = async {
+                match &mut self.watchdog {
+                    Some(interval) => interval.tick().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                request = self.signals.next() => {
+                    return match request {
+                        Request::Reload => Wake::Reload,
+                        Request::Stop => Wake::Stop,
+                    };
+                }
+                _ = watchdog_due => notify(&[NotifyState::Watchdog]),
+                _ = self.cycles.tick() => return Wake::Cycle,
+            }
+        }
+    }
+}
+
+fn every(period: Duration, first: Instant) -> Interval {
+    let mut interval = tokio::time::interval_at(first, period);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval
+}
+
+/// The interval at which to tell systemd's watchdog that we live; `None` where it does not ask.
+///
+/// Half of the time allowed, as sd_watchdog_enabled(3) advises.
+pub fn watchdog() -> Option<Interval> {
+    let allowed = sd_notify::watchdog_enabled()?;
+    let half = allowed / 2;
+    (!half.is_zero()).then(|| every(half, Instant::now()))
+}
+
+/// Tells systemd's watchdog that the daemon lives.
+pub fn notify_alive() {
+    notify(&[NotifyState::Watchdog]);
+}
+
+/// Tells systemd that the service is up.
+pub fn notify_ready() {
+    notify(&[NotifyState::Ready]);
+}
+
+/// Tells systemd that the configuration is being read again; [`notify_ready`] ends it.
+pub fn notify_reloading() {
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => notify(&[NotifyState::Reloading, now]),
+        Err(error) => tracing::warn!(%error, "cannot read the monotonic clock for the reload notification"),
+    }
+}
+
+/// Tells systemd that the service is ending.
+pub fn notify_stopping() {
+    notify(&[NotifyState::Stopping]);
+}
+
+/// Sets the text that `systemctl status` shows.
+pub fn notify_status(status: &str) {
+    notify(&[NotifyState::Status(status)]);
+}
+
+fn notify(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::debug!(%error, "cannot notify the service manager");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn runtime() -> tokio::runtime::Runtime {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+    }
+
+    #[test]
+    fn the_first_cycle_is_due_at_once_and_later_ones_after_the_period() {
+        runtime().block_on(async {
+            let mut heartbeat = Heartbeat::start(Duration::from_millis(20)).unwrap();
+            let begun = Instant::now();
+            assert_eq!(heartbeat.next().await, Wake::Cycle);
+            assert_eq!(heartbeat.next().await, Wake::Cycle);
+            assert!(Duration::from_millis(20) <= begun.elapsed());
+        });
+    }
+}

@@ -1,0 +1,471 @@
+//! One record of the metrics file: what was measured of every running container and of the node in one cycle.
+//!
+//! The fields that the Python original wrote keep their names, places and units; where it got a meaning
+//! wrong, the field says what its name promises. Everything else only adds. **A field that could not be read
+//! is absent**, never zero, and [`ContainerRecord::missing`] says why. Counters are the kernel's own,
+//! cumulative; whoever wants a rate takes the difference of two records and treats a decrease as a restart.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::de::{self, MapAccess, Visitor};
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::container_config::ContainerConfig;
+use crate::{RecordTime, Vmid};
+
+/// The version of the fields below, in [`Summary::schema_version`]; files of the original carry none.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// Key of the one member of a snapshot that is not a container.
+const SUMMARY_KEY: &str = "summary";
+
+/// One collection cycle: `{"<vmid>": {…}, …, "summary": {…}}`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Snapshot {
+    /// What was measured of each running container.
+    pub containers: BTreeMap<Vmid, ContainerRecord>,
+    /// The cycle itself and the node.
+    pub summary: Summary,
+}
+
+/// What was measured of one container in one cycle.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ContainerRecord {
+    /// When this container was sampled.
+    pub timestamp: RecordTime,
+
+    // --- fields of the original, required by its reader ---
+    /// CPU use since the previous sample, in percent of what the container may use (0–100).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_usage_percent: Option<f64>,
+    /// Working set in MiB: memory in use less the page cache that can be dropped; shared memory and tmpfs count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_usage_mb: Option<f64>,
+    /// Swap in use, in MiB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub swap_usage_mb: Option<f64>,
+    /// Swap the container may use, in MiB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub swap_total_mb: Option<f64>,
+    /// Processes (cgroup `pids.current`, which counts threads as the kernel does).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub process_count: Option<u64>,
+    /// Block I/O since the container started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub io_stats: Option<IoStats>,
+    /// Network traffic since the container started, as the container sees the directions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network_usage: Option<NetworkUsage>,
+    /// Root filesystem in use, in GiB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filesystem_usage_gb: Option<f64>,
+    /// Size of the root filesystem, in GiB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filesystem_total_gb: Option<f64>,
+    /// What an ordinary process may still write to the root filesystem, in GiB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filesystem_free_gb: Option<f64>,
+
+    // --- added by us ---
+    /// `running`; other states are counted in the summary and have no record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<ContainerState>,
+    /// Seconds since the container's init started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uptime_seconds: Option<f64>,
+    /// CPU use since the previous sample, in cores.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_cores_used: Option<f64>,
+    /// Share of the enforcement periods since the previous sample in which the CPU limit was hit, 0–1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_throttled_share: Option<f64>,
+    /// Cumulative CPU time, in microseconds (`cpu.stat: usage_usec`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_usage_usec: Option<u64>,
+    /// Cumulative throttling counters of the CPU limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub throttling: Option<Throttling>,
+    /// What the kernel enforces now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Limits>,
+    /// What the working set is made of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<MemoryBreakdown>,
+    /// Cumulative memory events.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_events: Option<MemoryEvents>,
+    /// Cumulative paging counters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paging: Option<Paging>,
+    /// Pressure stall information.
+    #[serde(default, skip_serializing_if = "PressureSet::is_empty")]
+    pub pressure: PressureSet,
+    /// What Proxmox's configuration says now (the allocation, tags, locks …).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub configuration: Option<ContainerConfig>,
+    /// Field name → why it is absent.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub missing: BTreeMap<String, String>,
+}
+
+impl ContainerRecord {
+    /// A record that says nothing but when it was taken.
+    pub fn empty(timestamp: RecordTime) -> Self {
+        Self {
+            timestamp,
+            cpu_usage_percent: None,
+            memory_usage_mb: None,
+            swap_usage_mb: None,
+            swap_total_mb: None,
+            process_count: None,
+            io_stats: None,
+            network_usage: None,
+            filesystem_usage_gb: None,
+            filesystem_total_gb: None,
+            filesystem_free_gb: None,
+            state: None,
+            uptime_seconds: None,
+            cpu_cores_used: None,
+            cpu_throttled_share: None,
+            cpu_usage_usec: None,
+            throttling: None,
+            limits: None,
+            memory: None,
+            memory_events: None,
+            paging: None,
+            pressure: PressureSet::default(),
+            configuration: None,
+            missing: BTreeMap::new(),
+        }
+    }
+}
+
+/// What a container is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ContainerState {
+    /// Its init runs.
+    Running,
+    /// It does not run.
+    Stopped,
+}
+
+/// Cumulative block I/O.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IoStats {
+    /// Sectors of 512 bytes read (the unit of the original).
+    pub reads: u64,
+    /// Sectors of 512 bytes written.
+    pub writes: u64,
+    /// Read operations.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read_ops: Option<u64>,
+    /// Write operations.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub write_ops: Option<u64>,
+}
+
+/// Cumulative network traffic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetworkUsage {
+    /// Bytes the container received.
+    pub rx_bytes: u64,
+    /// Bytes the container sent.
+    pub tx_bytes: u64,
+}
+
+/// Cumulative counters of CPU bandwidth control (`cpu.stat`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Throttling {
+    /// Enforcement periods that had elapsed.
+    pub nr_periods: u64,
+    /// Periods in which the limit was hit.
+    pub nr_throttled: u64,
+    /// Time tasks were held back, in microseconds.
+    pub throttled_usec: u64,
+}
+
+/// Limits in force in the kernel; an absent one is unlimited or unknown (then `missing` says so).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Cores the container may use at most: the smaller of quota, cpuset and the node's CPUs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cores: Option<f64>,
+    /// The quota alone (`cpu.max`), in cores; absent when there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quota_cores: Option<f64>,
+    /// CPUs in the effective cpuset.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpuset_cores: Option<u32>,
+    /// Memory limit, in MiB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_mb: Option<f64>,
+    /// Swap limit, in MiB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub swap_mb: Option<f64>,
+    /// Process limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pids: Option<u64>,
+}
+
+/// The parts of a container's memory, in MiB.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MemoryBreakdown {
+    /// All that is charged to the container (`memory.current`).
+    pub current_mb: f64,
+    /// Anonymous memory.
+    pub anon_mb: f64,
+    /// Page cache, shared memory and tmpfs included (`memory.stat: file`).
+    pub file_mb: f64,
+    /// Shared memory and tmpfs.
+    pub shmem_mb: f64,
+    /// Page cache the kernel has not seen used lately (`inactive_file`).
+    pub inactive_file_mb: f64,
+    /// Page cache in active use (`active_file`).
+    pub active_file_mb: f64,
+    /// File pages not yet on disk.
+    pub dirty_mb: f64,
+}
+
+/// Cumulative memory events of a container, its subtree included (`memory.events`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemoryEvents {
+    /// Times `memory.high` throttled and reclaimed; absent on cgroup v1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub high: Option<u64>,
+    /// Times the limit was hit.
+    pub max: u64,
+    /// Times reclaim at the limit failed; absent on cgroup v1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oom: Option<u64>,
+    /// Processes killed by the OOM killer; absent where the kernel does not count them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oom_kill: Option<u64>,
+}
+
+/// Cumulative paging counters, in pages (`memory.stat`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Paging {
+    /// Page-cache pages read again after they were dropped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refault_file: Option<u64>,
+    /// Anonymous pages read back from swap.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refault_anon: Option<u64>,
+    /// Pages swapped in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub swap_in: Option<u64>,
+    /// Pages swapped out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub swap_out: Option<u64>,
+    /// Major page faults.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub major_faults: Option<u64>,
+}
+
+/// Pressure stall information of the three resources; absent where the kernel has none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct PressureSet {
+    /// Tasks waiting for a CPU.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<Pressure>,
+    /// Tasks waiting for memory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Pressure>,
+    /// Tasks waiting for I/O.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub io: Option<Pressure>,
+}
+
+impl PressureSet {
+    /// Whether nothing is known.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// One pressure file (Documentation/accounting/psi.rst).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Pressure {
+    /// At least one task was stalled.
+    pub some: PressureLine,
+    /// All tasks were stalled at once; absent for `cpu` on kernels before 5.13.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub full: Option<PressureLine>,
+}
+
+/// One line of a pressure file.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PressureLine {
+    /// Percent of the last 10 s.
+    pub avg10: f64,
+    /// Percent of the last 60 s.
+    pub avg60: f64,
+    /// Percent of the last 300 s.
+    pub avg300: f64,
+    /// Cumulative stall time, in microseconds (`total`).
+    pub total_usec: u64,
+}
+
+/// The cycle itself, and the node.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// When the cycle began; names the snapshot.
+    pub collection_start_time: RecordTime,
+    /// When the cycle ended.
+    pub collection_end_time: RecordTime,
+    /// Containers measured in this cycle.
+    pub total_containers: u64,
+    /// How long the cycle took, in seconds.
+    pub total_duration_seconds: f64,
+    /// CPU use of the monitor itself since its previous cycle, in percent of one core.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub monitor_cpu_percent: Option<f64>,
+    /// Resident memory of the monitor itself, in MiB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub monitor_memory_usage_mb: Option<f64>,
+    /// Version of these fields; absent in files of the original.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schema_version: Option<u32>,
+    /// Containers that exist on the node and do not run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stopped_containers: Vec<Vmid>,
+    /// The node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<NodeRecord>,
+}
+
+/// What was measured of the node.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct NodeRecord {
+    /// Its host name.
+    pub name: String,
+    /// CPUs online.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpus: Option<u32>,
+    /// CPU use since the previous sample, in cores.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_cores_used: Option<f64>,
+    /// The 1, 5 and 15 minute load averages.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub load: Option<[f64; 3]>,
+    /// Memory of the node, in MiB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_total_mb: Option<f64>,
+    /// Memory that can be given out without swapping (`MemAvailable`), in MiB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_available_mb: Option<f64>,
+    /// Swap of the node, in MiB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub swap_total_mb: Option<f64>,
+    /// Swap in use, in MiB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub swap_used_mb: Option<f64>,
+    /// ZFS's cache (ARC), in MiB; absent without ZFS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zfs_arc_mb: Option<f64>,
+    /// Pressure of the whole node.
+    #[serde(default, skip_serializing_if = "PressureSet::is_empty")]
+    pub pressure: PressureSet,
+    /// Sum of the memory limits of the running containers, in MiB; absent while one is unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub containers_memory_limit_mb: Option<f64>,
+    /// Sum of the working sets of the running containers, in MiB; absent while one is unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub containers_working_set_mb: Option<f64>,
+    /// Sum of the CPU limits of the running containers, in cores; absent while one is unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub containers_cores_limit: Option<f64>,
+    /// Field name → why it is absent.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub missing: BTreeMap<String, String>,
+}
+
+impl Serialize for Snapshot {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.containers.len() + 1))?;
+        for (vmid, record) in &self.containers {
+            map.serialize_entry(vmid, record)?;
+        }
+        map.serialize_entry(SUMMARY_KEY, &self.summary)?;
+        map.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for Snapshot {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(SnapshotVisitor)
+    }
+}
+
+struct SnapshotVisitor;
+
+impl<'de> Visitor<'de> for SnapshotVisitor {
+    type Value = Snapshot;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object of container records and a `summary`")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Snapshot, A::Error> {
+        let mut containers = BTreeMap::new();
+        let mut summary = None;
+        while let Some(key) = map.next_key::<String>()? {
+            if key == SUMMARY_KEY {
+                summary = Some(map.next_value()?);
+            } else {
+                let vmid: Vmid = key.parse().map_err(de::Error::custom)?;
+                containers.insert(vmid, map.next_value()?);
+            }
+        }
+        let summary = summary.ok_or_else(|| de::Error::missing_field(SUMMARY_KEY))?;
+        Ok(Snapshot { containers, summary })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A record exactly as the Python original wrote it.
+    const ORIGINAL: &str = r#"{"104": {"timestamp": "2024-08-20T13:07:56.393000", "cpu_usage_percent": 37.5,
+        "memory_usage_mb": 512.25, "swap_usage_mb": 0.0, "swap_total_mb": 512.0, "process_count": 31,
+        "io_stats": {"reads": 81920, "writes": 40960},
+        "network_usage": {"rx_bytes": 123456, "tx_bytes": 65432},
+        "filesystem_usage_gb": 1.2, "filesystem_total_gb": 7.8, "filesystem_free_gb": 6.6},
+        "summary": {"collection_start_time": "2024-08-20T13:07:56.390000",
+        "collection_end_time": "2024-08-20T13:07:56.394000", "total_containers": 1,
+        "total_duration_seconds": 0.004, "monitor_cpu_percent": 0.1, "monitor_memory_usage_mb": 6.5}}"#;
+
+    #[test]
+    fn a_record_of_the_original_is_read() {
+        let snapshot: Snapshot = serde_json::from_str(ORIGINAL).unwrap();
+        let record = &snapshot.containers[&Vmid::try_from(104).unwrap()];
+        assert_eq!(record.cpu_usage_percent, Some(37.5));
+        assert_eq!(record.io_stats.unwrap().reads, 81920);
+        assert_eq!(record.memory, None);
+        assert_eq!(snapshot.summary.schema_version, None);
+    }
+
+    #[test]
+    fn what_is_written_is_read_back_equal() {
+        let snapshot: Snapshot = serde_json::from_str(ORIGINAL).unwrap();
+        let text = serde_json::to_string(&snapshot).unwrap();
+        assert_eq!(serde_json::from_str::<Snapshot>(&text).unwrap(), snapshot);
+        assert!(!text.contains("null"), "an absent field is left out, not null: {text}");
+    }
+
+    #[test]
+    fn a_key_that_is_no_container_is_refused() {
+        let error = serde_json::from_str::<Snapshot>(r#"{"web": {}}"#).unwrap_err();
+        assert!(error.to_string().contains("`web` is not a container id"), "{error}");
+    }
+
+    #[test]
+    fn a_snapshot_without_summary_is_refused() {
+        let error = serde_json::from_str::<Snapshot>("{}").unwrap_err();
+        assert!(error.to_string().contains("summary"), "{error}");
+    }
+}

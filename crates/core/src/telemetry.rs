@@ -1,0 +1,279 @@
+//! Log lines in the product's own format, to stdout and to a file of bounded size.
+//!
+//! ```text
+//! 2024-08-20 13:07:56,393 [INFO] Data loaded successfully from /var/log/lxc_metrics.json.
+//! ```
+//!
+//! Local time with milliseconds after a comma, the level in brackets, then the message and any fields as
+//! `key=value`. `format = "json"` writes one JSON object a line instead.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use file_rotate::compression::Compression;
+use file_rotate::suffix::AppendCount;
+use file_rotate::{ContentLimit, FileRotate};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use serde::Deserialize;
+use tracing::{Event, Subscriber};
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
+use tracing_subscriber::{EnvFilter, Layer};
+
+use crate::config::BrokenRule;
+
+/// The `[logging]` table, the same in all three daemons.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LoggingConfig {
+    /// Least severe level that is written.
+    pub level: Level,
+    /// `text` or `json`.
+    pub format: Format,
+    /// Log file beside stdout; an empty path means none.
+    pub file: PathBuf,
+    /// Size at which the file is rotated, in MiB.
+    pub max_size_mib: u64,
+    /// Rotated files that are kept.
+    pub backup_count: usize,
+}
+
+/// Severity of a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// Somebody must act.
+    Error,
+    /// Something is not as it should be, and the daemon copes.
+    Warn,
+    /// What the daemon does.
+    Info,
+    /// How it does it.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+/// Shape of a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// Why logging could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum TelemetryError {
+    /// The log file cannot be written.
+    #[error("cannot write the log file `{}`; set `logging.file` to a path that can be written, or to \"\"", path.display())]
+    OpenFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Logging was set up before.
+    #[error("logging is already set up")]
+    AlreadySetUp(#[from] TryInitError),
+}
+
+impl LoggingConfig {
+    /// The default, with the log file of one daemon.
+    pub fn for_file(file: impl Into<PathBuf>) -> Self {
+        Self { file: file.into(), ..Self::default() }
+    }
+
+    /// Checks the ranges.
+    ///
+    /// # Errors
+    /// The first rule that is broken.
+    pub fn validate(&self) -> Result<(), BrokenRule> {
+        let in_range = (1..=10_240).contains(&self.max_size_mib);
+        BrokenRule::unless(in_range, "logging.max_size_mib", "must be from 1 to 10240")?;
+        BrokenRule::unless(self.backup_count <= 100, "logging.backup_count", "must be at most 100")
+    }
+}
+
+impl Default for LoggingConfig {
+    fn default() -> Self {
+        Self { level: Level::Info, format: Format::Text, file: PathBuf::new(), max_size_mib: 10, backup_count: 5 }
+    }
+}
+
+/// Sets up logging for the whole process.
+///
+/// `RUST_LOG`, where set, overrides the level (for instance `RUST_LOG=lxc_monitor=trace`).
+///
+/// # Errors
+/// [`TelemetryError`] when the log file cannot be written, or logging is set up already.
+pub fn init(config: &LoggingConfig) -> Result<(), TelemetryError> {
+    let file = match config.file.as_os_str().is_empty() {
+        true => None,
+        false => Some(RotatingFile::open(config)?),
+    };
+    let layers = match config.format {
+        Format::Text => text_layer(io::stdout).and_then(file.map(text_layer)).boxed(),
+        Format::Json => json_layer(io::stdout).and_then(file.map(json_layer)).boxed(),
+    };
+    tracing_subscriber::registry().with(layers.with_filter(filter(config.level))).try_init()?;
+    Ok(())
+}
+
+fn filter(level: Level) -> EnvFilter {
+    let level = match level {
+        Level::Error => "error",
+        Level::Warn => "warn",
+        Level::Info => "info",
+        Level::Debug => "debug",
+        Level::Trace => "trace",
+    };
+    EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level))
+}
+
+fn text_layer<S, W>(writer: W) -> impl Layer<S>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    tracing_subscriber::fmt::layer().with_ansi(false).event_format(TextFormat).with_writer(writer)
+}
+
+fn json_layer<S, W>(writer: W) -> impl Layer<S>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(writer)
+}
+
+/// Formats one event as `2024-08-20 13:07:56,393 [INFO] message key=value`.
+struct TextFormat;
+
+impl<S, N> FormatEvent<S, N> for TextFormat
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let now = Timestamp::now().to_zoned_datetime(TimeZone::system());
+        let level = match *event.metadata().level() {
+            tracing::Level::WARN => "WARNING",
+            ref other => other.as_str(),
+        };
+        let millisecond = now.millisecond();
+        write!(writer, "{},{millisecond:03} [{level}] ", now.strftime("%Y-%m-%d %H:%M:%S"))?;
+        context.field_format().format_fields(writer.by_ref(), event)?;
+        writeln!(writer)
+    }
+}
+
+/// A log file that starts anew when it reaches its size and keeps a bounded number of old ones.
+struct RotatingFile(Mutex<FileRotate<AppendCount>>);
+
+impl RotatingFile {
+    fn open(config: &LoggingConfig) -> Result<Self, TelemetryError> {
+        let path = &config.file;
+        check_writable(path).map_err(|source| TelemetryError::OpenFile { path: path.clone(), source })?;
+        let limit = usize::try_from(config.max_size_mib << 20).unwrap_or(usize::MAX);
+        let rotate = FileRotate::new(
+            path,
+            AppendCount::new(config.backup_count),
+            ContentLimit::BytesSurpassed(limit),
+            Compression::None,
+            None,
+        );
+        Ok(Self(Mutex::new(rotate)))
+    }
+}
+
+/// `FileRotate` panics where it cannot write, so that is found out first.
+fn check_writable(path: &Path) -> io::Result<()> {
+    if let Some(directory) = path.parent() {
+        std::fs::create_dir_all(directory)?;
+    }
+    std::fs::OpenOptions::new().append(true).create(true).open(path).map(drop)
+}
+
+impl<'a> MakeWriter<'a> for RotatingFile {
+    type Writer = RotatingFileGuard<'a>;
+
+    fn make_writer(&'a self) -> RotatingFileGuard<'a> {
+        // A panic while a line was written leaves the file usable.
+        RotatingFileGuard(self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+struct RotatingFileGuard<'a>(std::sync::MutexGuard<'a, FileRotate<AppendCount>>);
+
+impl io::Write for RotatingFileGuard<'_> {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        self.0.write(buffer)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn log_lines(config: &LoggingConfig, lines: usize) -> String {
+        let file = RotatingFile::open(config).unwrap();
+        let subscriber = tracing_subscriber::registry().with(text_layer(file).with_filter(filter(config.level)));
+        tracing::subscriber::with_default(subscriber, || {
+            for n in 0..lines {
+                tracing::warn!(container = 104, "line {n}");
+                tracing::debug!("not at this level");
+            }
+        });
+        std::fs::read_to_string(&config.file).unwrap()
+    }
+
+    #[test]
+    fn a_line_looks_as_the_first_description_shows_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let config = LoggingConfig::for_file(directory.path().join("sub/daemon.log"));
+        let text = log_lines(&config, 1);
+        let (time, rest) = text.split_at(23);
+        assert_eq!(rest, " [WARNING] line 0 container=104\n");
+        let shape: String = time.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
+        assert_eq!(shape, "0000-00-00 00:00:00,000");
+    }
+
+    #[test]
+    fn the_file_is_rotated_and_the_old_ones_are_bounded() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut config = LoggingConfig::for_file(directory.path().join("daemon.log"));
+        config.max_size_mib = 1;
+        config.backup_count = 2;
+        log_lines(&config, 100_000);
+        let mut names: Vec<_> =
+            std::fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        assert_eq!(names, ["daemon.log", "daemon.log.1", "daemon.log.2"]);
+        let size = std::fs::metadata(directory.path().join("daemon.log.1")).unwrap().len();
+        assert!((1 << 20..(1 << 20) + 4096).contains(&size), "{size}");
+    }
+
+    #[test]
+    fn a_path_that_cannot_be_written_is_an_error() {
+        let config = LoggingConfig::for_file("/proc/version/daemon.log");
+        assert!(matches!(RotatingFile::open(&config), Err(TelemetryError::OpenFile { .. })));
+    }
+}
