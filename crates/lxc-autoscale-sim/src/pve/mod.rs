@@ -1,0 +1,1 @@
+//! Proxmox's side of a node.
