@@ -279,7 +279,11 @@ mod tests {
             "`scaling.max_cores` must not be less than `scaling.min_cores`",
         );
         // The key itself is not in the file: its table is the nearest place.
-        check("[scaling]\nmin_cores = 9\n", 1, "`scaling.max_cores` must not be less than `scaling.min_cores`");
+        check(
+            "[scaling]\nmin_cores = 9\n",
+            1,
+            "`scaling.max_cores` must not be less than `scaling.min_cores`",
+        );
     }
 
     #[test]

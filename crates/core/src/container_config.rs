@@ -79,7 +79,11 @@ impl ContainerConfig {
                 continue;
             }
             if let Err(reason) = config.apply(line) {
-                unreadable.push(UnreadableLine { line: index + 1, reason, text: line.chars().take(80).collect() });
+                unreadable.push(UnreadableLine {
+                    line: index + 1,
+                    reason,
+                    text: line.chars().take(80).collect(),
+                });
             }
         }
         (config, unreadable)
@@ -137,6 +141,7 @@ impl ContainerConfig {
     }
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes the field by reference")]
 fn is_false(value: &bool) -> bool {
     !value
 }

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use jiff::Timestamp;
 use jiff::civil::DateTime;
+use jiff::fmt::temporal::Pieces;
 use jiff::tz::{Offset, TimeZone};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -59,21 +60,14 @@ impl FromStr for RecordTime {
 
     fn from_str(text: &str) -> Result<Self, InvalidRecordTime> {
         let invalid = |source| InvalidRecordTime { text: text.chars().take(60).collect(), source };
-        match text.parse::<Timestamp>() {
-            Ok(instant) => {
-                let offset = jiff::fmt::temporal::Pieces::parse(text)
-                    .ok()
-                    .and_then(|pieces| pieces.to_numeric_offset())
-                    .unwrap_or(Offset::UTC);
-                Ok(Self { instant, offset })
-            }
-            Err(_) => {
-                let civil: DateTime = text.parse().map_err(invalid)?;
-                let zone = TimeZone::system();
-                let instant = zone.to_ambiguous_timestamp(civil).compatible().map_err(invalid)?;
-                Ok(Self::new(instant, &zone))
-            }
+        if let Ok(instant) = text.parse::<Timestamp>() {
+            let offset = Pieces::parse(text).ok().and_then(|pieces| pieces.to_numeric_offset());
+            return Ok(Self { instant, offset: offset.unwrap_or(Offset::UTC) });
         }
+        let civil: DateTime = text.parse().map_err(invalid)?;
+        let zone = TimeZone::system();
+        let instant = zone.to_ambiguous_timestamp(civil).compatible().map_err(invalid)?;
+        Ok(Self::new(instant, &zone))
     }
 }
 
@@ -96,7 +90,9 @@ mod tests {
 
     #[test]
     fn the_offset_is_kept() {
-        for text in ["2026-11-23T17:20:00.123456+01:00", "2026-11-23T17:20:00+00:00", "2026-07-01T00:00:00-03:30"] {
+        for text in
+            ["2026-11-23T17:20:00.123456+01:00", "2026-11-23T17:20:00+00:00", "2026-07-01T00:00:00-03:30"]
+        {
             assert_eq!(text.parse::<RecordTime>().unwrap().to_string(), text);
         }
     }

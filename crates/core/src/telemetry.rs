@@ -105,7 +105,13 @@ impl LoggingConfig {
 
 impl Default for LoggingConfig {
     fn default() -> Self {
-        Self { level: Level::Info, format: Format::Text, file: PathBuf::new(), max_size_mib: 10, backup_count: 5 }
+        Self {
+            level: Level::Info,
+            format: Format::Text,
+            file: PathBuf::new(),
+            max_size_mib: 10,
+            backup_count: 5,
+        }
     }
 }
 
@@ -116,10 +122,7 @@ impl Default for LoggingConfig {
 /// # Errors
 /// [`TelemetryError`] when the log file cannot be written, or logging is set up already.
 pub fn init(config: &LoggingConfig) -> Result<(), TelemetryError> {
-    let file = match config.file.as_os_str().is_empty() {
-        true => None,
-        false => Some(RotatingFile::open(config)?),
-    };
+    let file = if config.file.as_os_str().is_empty() { None } else { Some(RotatingFile::open(config)?) };
     let layers = match config.format {
         Format::Text => text_layer(io::stdout).and_then(file.map(text_layer)).boxed(),
         Format::Json => json_layer(io::stdout).and_then(file.map(json_layer)).boxed(),
@@ -235,7 +238,8 @@ mod tests {
 
     fn log_lines(config: &LoggingConfig, lines: usize) -> String {
         let file = RotatingFile::open(config).unwrap();
-        let subscriber = tracing_subscriber::registry().with(text_layer(file).with_filter(filter(config.level)));
+        let subscriber =
+            tracing_subscriber::registry().with(text_layer(file).with_filter(filter(config.level)));
         tracing::subscriber::with_default(subscriber, || {
             for n in 0..lines {
                 tracing::warn!(container = 104, "line {n}");

@@ -121,7 +121,10 @@ mod tests {
     #[test]
     fn cores_print_without_needless_digits() {
         let shown = |value| Cores::new(value).unwrap().to_string();
-        assert_eq!([shown(4.0), shown(1.5), shown(0.25), shown(0.0), shown(10.0)], ["4", "1.5", "0.25", "0", "10"]);
+        assert_eq!(
+            [shown(4.0), shown(1.5), shown(0.25), shown(0.0), shown(10.0)],
+            ["4", "1.5", "0.25", "0", "10"]
+        );
     }
 
     #[test]

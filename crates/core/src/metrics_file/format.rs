@@ -1,1 +1,169 @@
-//! The bytes of the file.
+//! The bytes of the file: `[`, then one record a line separated by commas, then `]`.
+//!
+//! ```text
+//! [
+//! {"104":{…},"summary":{…}},
+//! {"104":{…},"summary":{…}}
+//! ]
+//! ```
+//!
+//! Compact JSON holds no line break, so a line is a record and the file can be read from its end.
+
+use std::io;
+
+use serde::de::{IgnoredAny, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+/// A file without records.
+pub(super) const EMPTY: &[u8] = b"[\n]\n";
+/// What stands after the last record; an append begins by overwriting it.
+pub(super) const FOOTER: &[u8] = b"\n]\n";
+
+/// Appends records, and the footer, to `buffer`; `is_first` when the file holds no record yet.
+pub(super) fn push_records<'a>(
+    buffer: &mut Vec<u8>,
+    mut is_first: bool,
+    records: impl IntoIterator<Item = &'a [u8]>,
+) {
+    for record in records {
+        buffer.extend_from_slice(if is_first { b"\n" } else { b",\n" });
+        buffer.extend_from_slice(record);
+        is_first = false;
+    }
+    buffer.extend_from_slice(FOOTER);
+}
+
+/// The records among the lines of `bytes`, each with its offset: brackets, separators and blanks are left out.
+pub(super) fn records(bytes: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
+    let mut offset = 0;
+    bytes.split(|byte| *byte == b'\n').filter_map(move |line| {
+        let at = offset;
+        offset += line.len() + 1;
+        let record = line.trim_ascii();
+        let record = record.strip_suffix(b",").unwrap_or(record);
+        (!matches!(record, b"" | b"[" | b"]")).then_some((at, record))
+    })
+}
+
+/// Whether a file that begins like this holds one record a line, as we write it.
+pub(super) fn is_line_layout(beginning: &[u8]) -> bool {
+    beginning.starts_with(b"[\n{") || beginning.starts_with(EMPTY)
+}
+
+/// Whether `record` is valid JSON.
+pub(super) fn is_json(record: &[u8]) -> bool {
+    serde_json::from_slice::<IgnoredAny>(record).is_ok()
+}
+
+/// Whether the whole file is a complete array in our layout.
+pub(super) fn is_intact(bytes: &[u8]) -> bool {
+    if bytes == EMPTY {
+        return true;
+    }
+    let Some(lines) = bytes.strip_prefix(b"[\n").and_then(|rest| rest.strip_suffix(FOOTER)) else {
+        return false;
+    };
+    // All lines but the last end in the comma that separates them.
+    let mut lines = lines.split(|byte| *byte == b'\n').peekable();
+    while let Some(line) = lines.next() {
+        let record = if lines.peek().is_some() { line.strip_suffix(b",") } else { Some(line) };
+        if !record.is_some_and(is_json) {
+            return false;
+        }
+    }
+    true
+}
+
+/// Why a walk over the elements of an array ended early.
+#[derive(Debug)]
+pub(super) enum ElementError {
+    /// The text stops being a JSON array there.
+    Json(serde_json::Error),
+    /// What was done with an element failed.
+    Each(io::Error),
+}
+
+/// Calls `each` with every element of a JSON array in whatever layout, without holding more than one.
+///
+/// The Python original writes the array indented over many lines; its files may be gigabytes.
+///
+/// # Errors
+/// [`ElementError`]; the elements before it were handed over.
+pub(super) fn for_each_element(
+    reader: impl io::Read,
+    each: impl FnMut(&RawValue) -> io::Result<()>,
+) -> Result<(), ElementError> {
+    struct Elements<'a, F> {
+        each: F,
+        failure: &'a mut Option<io::Error>,
+    }
+
+    impl<'de, F: FnMut(&RawValue) -> io::Result<()>> Visitor<'de> for Elements<'_, F> {
+        type Value = ();
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("a JSON array of snapshots")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(mut self, mut elements: A) -> Result<(), A::Error> {
+            while let Some(element) = elements.next_element::<Box<RawValue>>()? {
+                if let Err(error) = (self.each)(&element) {
+                    *self.failure = Some(error);
+                    return Err(serde::de::Error::custom("stopped"));
+                }
+            }
+            Ok(())
+        }
+    }
+
+    let mut failure = None;
+    let mut deserializer = serde_json::Deserializer::from_reader(reader);
+    let walked =
+        serde::Deserializer::deserialize_seq(&mut deserializer, Elements { each, failure: &mut failure });
+    match (walked, failure) {
+        (_, Some(error)) => Err(ElementError::Each(error)),
+        (Err(error), None) => Err(ElementError::Json(error)),
+        (Ok(()), None) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(records: &[&str]) -> Vec<u8> {
+        let mut bytes = b"[".to_vec();
+        push_records(&mut bytes, true, records.iter().map(|record| record.as_bytes()));
+        bytes
+    }
+
+    #[test]
+    fn what_is_pushed_is_a_json_array_and_is_found_again() {
+        assert_eq!(file(&[]), EMPTY);
+        let bytes = file(&[r#"{"a":1}"#, r#"{"b":2}"#]);
+        assert_eq!(serde_json::from_slice::<Vec<serde_json::Value>>(&bytes).unwrap().len(), 2);
+        let found: Vec<_> = records(&bytes).collect();
+        assert_eq!(found, [(2, br#"{"a":1}"#.as_slice()), (11, br#"{"b":2}"#.as_slice())]);
+        assert!(is_intact(&bytes) && is_line_layout(&bytes));
+    }
+
+    #[test]
+    fn every_truncation_is_noticed() {
+        let bytes = file(&[r#"{"a":1}"#, r#"{"b":2}"#]);
+        for length in 0..bytes.len() {
+            assert!(!is_intact(&bytes[..length]), "{length}");
+        }
+    }
+
+    #[test]
+    fn the_layout_of_the_original_is_another() {
+        assert!(!is_line_layout(b"[\n    {\n"));
+        let mut seen = Vec::new();
+        for_each_element(&b"[\n    {\"a\": 1},\n    {\"b\": 2}\n]"[..], |element| {
+            seen.push(element.get().to_owned());
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(seen, [r#"{"a": 1}"#, r#"{"b": 2}"#]);
+    }
+}

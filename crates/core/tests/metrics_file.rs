@@ -1,0 +1,304 @@
+//! The exchange file through its public doors: what a reader sees, whatever happened to the writer.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot set up its case must fail")]
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use lxc_autoscale_core::metrics_file::{
+    Bounds, MetricsReader, MetricsWriter, ReadError, Recovery, WriteError,
+};
+use lxc_autoscale_core::snapshot::{ContainerRecord, Snapshot, Summary};
+use lxc_autoscale_core::{RecordTime, Vmid};
+use proptest::prelude::*;
+
+const ROOMY: Bounds = Bounds { max_bytes: 16 << 20, max_age: Duration::from_hours(24 * 30) };
+
+fn snapshot(second: i64) -> Snapshot {
+    let time = RecordTime::utc(jiff::Timestamp::from_second(1_700_000_000 + second).unwrap());
+    let mut record = ContainerRecord::empty(time);
+    record.memory_usage_mb = Some(512.25);
+    Snapshot {
+        containers: [(Vmid::try_from(104).unwrap(), record)].into(),
+        summary: Summary {
+            collection_start_time: time,
+            collection_end_time: time,
+            total_containers: 1,
+            total_duration_seconds: 0.004,
+            monitor_cpu_percent: None,
+            monitor_memory_usage_mb: None,
+            schema_version: Some(1),
+            stopped_containers: Vec::new(),
+            node: None,
+        },
+    }
+}
+
+fn seconds(snapshots: &[Snapshot]) -> Vec<i64> {
+    let second = |s: &Snapshot| s.summary.collection_start_time.instant().as_second() - 1_700_000_000;
+    snapshots.iter().map(second).collect()
+}
+
+/// What a reader that knows nothing of us sees: the whole file as one JSON value.
+fn as_plain_json(path: &Path) -> Vec<serde_json::Value> {
+    serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
+}
+
+fn open(path: &Path) -> (MetricsWriter, Recovery) {
+    MetricsWriter::open(path, ROOMY).unwrap()
+}
+
+struct Fixture {
+    _directory: tempfile::TempDir,
+    path: PathBuf,
+}
+
+fn fixture() -> Fixture {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("lxc_metrics.json");
+    Fixture { _directory: directory, path }
+}
+
+#[test]
+fn every_append_leaves_valid_json_and_a_reader_gets_each_snapshot_once() {
+    let file = fixture();
+    let (mut writer, recovery) = open(&file.path);
+    assert_eq!(recovery, Recovery::Created);
+    assert_eq!(as_plain_json(&file.path).len(), 0);
+    let mut reader = MetricsReader::new(&file.path);
+    for second in 0..50 {
+        writer.append(&snapshot(second)).unwrap();
+        assert_eq!(as_plain_json(&file.path).len(), usize::try_from(second).unwrap() + 1);
+        let found = reader.read_new().unwrap();
+        assert_eq!(seconds(&found.snapshots), [second]);
+        assert!(found.unreadable.is_empty());
+    }
+    assert!(reader.read_new().unwrap().snapshots.is_empty());
+    let newest = MetricsReader::read_newest(&file.path).unwrap().unwrap();
+    assert_eq!(seconds(&[newest]), [49]);
+}
+
+#[test]
+fn an_open_reader_never_sees_the_file_change_under_it() {
+    let file = fixture();
+    let (mut writer, _) = open(&file.path);
+    writer.append(&snapshot(0)).unwrap();
+    let opened_before = fs::File::open(&file.path).unwrap();
+    let before = fs::read(&file.path).unwrap();
+    writer.append(&snapshot(1)).unwrap();
+    assert_eq!(std::io::read_to_string(opened_before).unwrap().into_bytes(), before);
+}
+
+#[test]
+fn a_second_writer_is_refused_until_the_first_is_gone() {
+    let file = fixture();
+    let (writer, _) = open(&file.path);
+    assert!(matches!(MetricsWriter::open(&file.path, ROOMY), Err(WriteError::InUse { .. })));
+    drop(writer);
+    assert_eq!(open(&file.path).1, Recovery::Intact);
+}
+
+#[test]
+fn size_stays_bounded_and_the_newest_records_are_kept() {
+    let file = fixture();
+    let bounds = Bounds { max_bytes: 8 << 10, ..ROOMY };
+    let (mut writer, _) = MetricsWriter::open(&file.path, bounds).unwrap();
+    let mut reader = MetricsReader::new(&file.path);
+    let mut seen = Vec::new();
+    for second in 0..500 {
+        writer.append(&snapshot(second)).unwrap();
+        assert!(fs::metadata(&file.path).unwrap().len() <= (8 << 10) + 512);
+        if second % 7 == 0 {
+            seen.extend(seconds(&reader.read_new().unwrap().snapshots));
+        }
+    }
+    seen.extend(seconds(&reader.read_new().unwrap().snapshots));
+    assert_eq!(seen, (0..500).collect::<Vec<_>>(), "a reader that keeps up loses nothing to trimming");
+}
+
+#[test]
+fn age_stays_bounded() {
+    let file = fixture();
+    let bounds = Bounds { max_age: Duration::from_secs(100), ..ROOMY };
+    let (mut writer, _) = MetricsWriter::open(&file.path, bounds).unwrap();
+    for second in 0..1000 {
+        writer.append(&snapshot(second)).unwrap();
+    }
+    let kept = seconds(&MetricsReader::new(&file.path).read_new().unwrap().snapshots);
+    assert!((87..=102).contains(&kept.len()), "{}", kept.len());
+    assert_eq!(kept.last(), Some(&999));
+}
+
+#[test]
+fn a_clock_set_back_loses_no_snapshot() {
+    let file = fixture();
+    let (mut writer, _) = open(&file.path);
+    let mut reader = MetricsReader::new(&file.path);
+    for second in [100, 101, 5, 6] {
+        writer.append(&snapshot(second)).unwrap();
+        assert_eq!(seconds(&reader.read_new().unwrap().snapshots), [second]);
+    }
+}
+
+#[test]
+fn a_file_of_the_original_is_taken_over_with_every_record() {
+    let file = fixture();
+    let records: Vec<_> = (0..3).map(|second| serde_json::to_value(snapshot(second)).unwrap()).collect();
+    fs::write(&file.path, serde_json::to_string_pretty(&records).unwrap()).unwrap();
+    let mut reader = MetricsReader::new(&file.path);
+    assert_eq!(seconds(&reader.read_new().unwrap().snapshots), [0, 1, 2]);
+
+    let (mut writer, recovery) = open(&file.path);
+    let Recovery::Rewritten { kept_records: 3, damage: None, put_aside } = recovery else {
+        panic!("{recovery:?}");
+    };
+    assert_eq!(as_plain_json(&put_aside), records);
+    writer.append(&snapshot(3)).unwrap();
+    assert_eq!(seconds(&reader.read_new().unwrap().snapshots), [3]);
+    assert_eq!(as_plain_json(&file.path).len(), 4);
+}
+
+#[test]
+fn a_record_that_is_no_snapshot_costs_only_itself() {
+    let file = fixture();
+    let good = serde_json::to_string(&snapshot(1)).unwrap();
+    fs::write(&file.path, format!("[\n{{\"web\":{{}}}},\n{good}\n]\n")).unwrap();
+    let found = MetricsReader::new(&file.path).read_new().unwrap();
+    assert_eq!(seconds(&found.snapshots), [1]);
+    assert_eq!(found.unreadable[0].position, 1);
+}
+
+#[test]
+fn what_is_no_metrics_file_is_said_to_be_none() {
+    let file = fixture();
+    let mut reader = MetricsReader::new(&file.path);
+    assert!(matches!(reader.read_new(), Err(ReadError::Read { .. })));
+    fs::write(&file.path, "not json").unwrap();
+    assert!(matches!(reader.read_new(), Err(ReadError::NotAMetricsFile { .. })));
+    fs::remove_file(&file.path).unwrap();
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &file.path,
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::from_raw_mode(0o600),
+        0,
+    )
+    .unwrap();
+    assert!(matches!(reader.read_new(), Err(ReadError::Read { .. })));
+    assert!(matches!(MetricsWriter::open(&file.path, ROOMY), Err(WriteError::Write { .. })));
+}
+
+#[test]
+fn a_link_is_followed_and_stays_a_link() {
+    let file = fixture();
+    let target = file.path.with_file_name("pair");
+    fs::create_dir(&target).unwrap();
+    std::os::unix::fs::symlink("pair/metrics.json", &file.path).unwrap();
+    let (mut writer, _) = open(&file.path);
+    writer.append(&snapshot(0)).unwrap();
+    assert!(fs::symlink_metadata(&file.path).unwrap().is_symlink());
+    assert_eq!(as_plain_json(&target.join("metrics.json")).len(), 1);
+}
+
+#[test]
+fn a_published_file_that_others_spoilt_or_removed_is_whole_again_after_the_next_append() {
+    type Spoil = fn(&Path);
+    let ways: [Spoil; 3] = [
+        |path| fs::remove_file(path).unwrap(),
+        |path| fs::write(path, "").unwrap(),
+        |path| fs::File::options().append(true).open(path).unwrap().write_all(b"garbage").unwrap(),
+    ];
+    for spoil in ways {
+        let file = fixture();
+        let (mut writer, _) = open(&file.path);
+        for second in 0..3 {
+            writer.append(&snapshot(second)).unwrap();
+        }
+        spoil(&file.path);
+        writer.append(&snapshot(3)).unwrap();
+        writer.append(&snapshot(4)).unwrap();
+        let found = MetricsReader::new(&file.path).read_new().unwrap();
+        assert_eq!(seconds(&found.snapshots), [0, 1, 2, 3, 4]);
+    }
+}
+
+#[test]
+fn a_full_disk_loses_nothing_and_heals() {
+    let file = fixture();
+    let (mut writer, _) = open(&file.path);
+    writer.append(&snapshot(0)).unwrap();
+    // A directory in the spare's place fails every write to it, as a full disk does, for root too.
+    let spare = file.path.with_file_name(".lxc_metrics.json.spare");
+    let aside = file.path.with_file_name("aside");
+    fs::rename(&spare, &aside).unwrap();
+    fs::create_dir(&spare).unwrap();
+    for second in 1..4 {
+        assert!(matches!(writer.append(&snapshot(second)), Err(WriteError::Write { .. })));
+        assert_eq!(as_plain_json(&file.path).len(), 1);
+    }
+    fs::remove_dir(&spare).unwrap();
+    fs::rename(&aside, &spare).unwrap();
+    writer.append(&snapshot(4)).unwrap();
+    let found = MetricsReader::new(&file.path).read_new().unwrap();
+    assert_eq!(seconds(&found.snapshots), [0, 1, 2, 3, 4]);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// A crash can leave the spare in any state; the published copy is what counts.
+    #[test]
+    fn after_a_crash_with_any_spare_nothing_published_is_lost(
+        appended in 1_i64..6, spare in proptest::option::of(proptest::collection::vec(any::<u8>(), 0..400)),
+    ) {
+        let file = fixture();
+        {
+            let (mut writer, _) = open(&file.path);
+            for second in 0..appended {
+                writer.append(&snapshot(second)).unwrap();
+            }
+        }
+        if let Some(bytes) = spare {
+            fs::write(file.path.with_file_name(".lxc_metrics.json.spare"), bytes).unwrap();
+        }
+        let (mut writer, recovery) = open(&file.path);
+        prop_assert_eq!(recovery, Recovery::Intact);
+        writer.append(&snapshot(appended)).unwrap();
+        let found = MetricsReader::new(&file.path).read_new().unwrap();
+        prop_assert_eq!(seconds(&found.snapshots), (0..=appended).collect::<Vec<_>>());
+    }
+
+    /// Truncated anywhere: every record that was whole is kept, and the file is valid JSON again.
+    #[test]
+    fn a_truncated_file_keeps_its_whole_records(appended in 1_i64..6, cut in any::<prop::sample::Index>()) {
+        let file = fixture();
+        {
+            let (mut writer, _) = open(&file.path);
+            for second in 0..appended {
+                writer.append(&snapshot(second)).unwrap();
+            }
+        }
+        let bytes = fs::read(&file.path).unwrap();
+        let length = cut.index(bytes.len());
+        fs::write(&file.path, &bytes[..length]).unwrap();
+        let whole = bytes[..length].split(|byte| *byte == b'\n').filter(|line| {
+            serde_json::from_slice::<Snapshot>(line.strip_suffix(b",").unwrap_or(line)).is_ok()
+        }).count();
+
+        let (_writer, _) = open(&file.path);
+        prop_assert_eq!(as_plain_json(&file.path).len(), whole);
+    }
+
+    /// Any bytes in the file's place: opening copes, reading copes, appending works.
+    #[test]
+    fn any_bytes_are_survived(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+        let file = fixture();
+        fs::write(&file.path, &bytes).unwrap();
+        let _ = MetricsReader::new(&file.path).read_new();
+        let (mut writer, _) = open(&file.path);
+        writer.append(&snapshot(1)).unwrap();
+        prop_assert_eq!(as_plain_json(&file.path).len(), 1);
+    }
+}
