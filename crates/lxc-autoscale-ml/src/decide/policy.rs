@@ -1,0 +1,191 @@
+//! What a policy allows, and its defaults.
+
+use lxc_autoscale_core::config::{BrokenRule, Validate};
+use serde::{Deserialize, Serialize};
+
+/// How far the decisions about a resource go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// Nothing is decided.
+    Off,
+    /// Decided and shown, never carried out.
+    Recommend,
+    /// Decided and carried out.
+    #[default]
+    Auto,
+}
+
+/// Which setting of a container is changed to give it more or less CPU.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CpuControl {
+    /// `cores`: whole cores, what a user of the container sees.
+    #[default]
+    Cores,
+    /// `cpulimit`: a quota, fractional and immediate.
+    Cpulimit,
+}
+
+/// When and how far a container may be changed.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Policy {
+    /// CPU.
+    pub cpu: CpuPolicy,
+    /// Memory.
+    pub memory: MemoryPolicy,
+    /// No shrink before this much history, in seconds: the first hours of a container (installation,
+    /// first index, empty caches) say little about its life.
+    pub min_history_seconds: u64,
+    /// No shrink below this confidence, in percent.
+    pub min_confidence_percent: f64,
+    /// An observation older than this decides nothing, in seconds.
+    pub max_age_seconds: u64,
+    /// A container with this tag is left alone.
+    pub off_tag: String,
+    /// Memory of the node that growth may never take, in percent of its total.
+    pub node_memory_reserve_percent: f64,
+}
+
+/// When and how far the CPU of a container may be changed.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CpuPolicy {
+    /// How far the decisions go.
+    pub mode: Mode,
+    /// Which setting is changed.
+    pub control: CpuControl,
+    /// Fewest cores a container is left with; whole for `control = "cores"`.
+    pub min_cores: f64,
+    /// Most cores a container is given.
+    pub max_cores: f64,
+    /// Most that one growth adds, in percent of what it has (one core is always allowed).
+    pub max_step_up_percent: f64,
+    /// Most that one shrink takes, in percent of what it has (one core is always allowed with `cores`).
+    pub max_step_down_percent: f64,
+    /// A shrink smaller than this is not worth a change, in percent of what it has.
+    pub hysteresis_percent: f64,
+    /// Shortest time from any change to a growth, in seconds.
+    pub cooldown_up_seconds: u64,
+    /// Shortest time from any change to a shrink, in seconds.
+    pub cooldown_down_seconds: u64,
+}
+
+/// When and how far the memory of a container may be changed.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MemoryPolicy {
+    /// How far the decisions go.
+    pub mode: Mode,
+    /// Least memory a container is left with, in MiB.
+    pub min_mib: u64,
+    /// Most memory a container is given, in MiB.
+    pub max_mib: u64,
+    /// Sizes are multiples of this, in MiB.
+    pub granularity_mib: u64,
+    /// Most that one growth adds, in percent of what it has.
+    pub max_step_up_percent: f64,
+    /// Most that one shrink takes, in percent of what it has.
+    pub max_step_down_percent: f64,
+    /// No shrink below the working set plus this, in percent.
+    pub margin_percent: f64,
+    /// No shrink while tasks waited for memory for more than this share of the time, in percent.
+    pub max_pressure_percent: f64,
+    /// A shrink smaller than this is not worth a change, in percent of what it has.
+    pub hysteresis_percent: f64,
+    /// Shortest time from any change to a growth, in seconds; running out of memory does not wait.
+    pub cooldown_up_seconds: u64,
+    /// Shortest time from any change to a shrink, in seconds.
+    pub cooldown_down_seconds: u64,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            cpu: CpuPolicy::default(),
+            memory: MemoryPolicy::default(),
+            min_history_seconds: 6 * 3600,
+            min_confidence_percent: 60.0,
+            max_age_seconds: 900,
+            off_tag: "autoscale-off".to_owned(),
+            node_memory_reserve_percent: 10.0,
+        }
+    }
+}
+
+impl Default for CpuPolicy {
+    fn default() -> Self {
+        Self {
+            mode: Mode::Auto,
+            control: CpuControl::Cores,
+            min_cores: 1.0,
+            max_cores: 8.0,
+            max_step_up_percent: 300.0,
+            max_step_down_percent: 75.0,
+            hysteresis_percent: 10.0,
+            cooldown_up_seconds: 60,
+            cooldown_down_seconds: 600,
+        }
+    }
+}
+
+impl Default for MemoryPolicy {
+    fn default() -> Self {
+        Self {
+            mode: Mode::Auto,
+            min_mib: 128,
+            max_mib: 16384,
+            granularity_mib: 16,
+            max_step_up_percent: 100.0,
+            max_step_down_percent: 25.0,
+            margin_percent: 15.0,
+            max_pressure_percent: 1.0,
+            hysteresis_percent: 10.0,
+            cooldown_up_seconds: 60,
+            cooldown_down_seconds: 1800,
+        }
+    }
+}
+
+impl Validate for Policy {
+    fn validate(&self) -> Result<(), BrokenRule> {
+        let unless = BrokenRule::unless;
+        let (cpu, memory) = (&self.cpu, &self.memory);
+        let percent = |value: f64| (0.0..=100.0).contains(&value);
+        let share = |value: f64| 0.0 < value && value < 100.0;
+        let growth = |value: f64| 0.0 < value && value.is_finite();
+        let whole = |value: f64| value.fract() == 0.0;
+        unless(percent(self.min_confidence_percent), "scaling.min_confidence_percent", "must be 0 to 100")?;
+        unless(0 < self.max_age_seconds, "scaling.max_age_seconds", "must be at least 1")?;
+        unless(!self.off_tag.is_empty(), "scaling.off_tag", "must not be empty")?;
+        let reserve = self.node_memory_reserve_percent;
+        unless(percent(reserve), "scaling.node_memory_reserve_percent", "must be 0 to 100")?;
+        let floor_ok = 0.0 < cpu.min_cores && cpu.min_cores.is_finite();
+        unless(floor_ok, "scaling.cpu.min_cores", "must be more than 0")?;
+        let ordered = cpu.min_cores <= cpu.max_cores && cpu.max_cores.is_finite();
+        unless(ordered, "scaling.cpu.max_cores", "must not be less than `scaling.cpu.min_cores`")?;
+        if cpu.control == CpuControl::Cores {
+            let rule = "must be whole with `control = \"cores\"`";
+            unless(whole(cpu.min_cores), "scaling.cpu.min_cores", rule)?;
+            unless(whole(cpu.max_cores), "scaling.cpu.max_cores", rule)?;
+        }
+        let more = "must be more than 0";
+        let part = "must be more than 0 and less than 100";
+        unless(growth(cpu.max_step_up_percent), "scaling.cpu.max_step_up_percent", more)?;
+        unless(share(cpu.max_step_down_percent), "scaling.cpu.max_step_down_percent", part)?;
+        unless(percent(cpu.hysteresis_percent), "scaling.cpu.hysteresis_percent", "must be 0 to 100")?;
+        unless(0 < memory.granularity_mib, "scaling.memory.granularity_mib", "must be at least 1")?;
+        // 16 MiB is the least `pct set --memory` accepts.
+        unless(16 <= memory.min_mib, "scaling.memory.min_mib", "must be at least 16")?;
+        let ordered = memory.min_mib <= memory.max_mib;
+        unless(ordered, "scaling.memory.max_mib", "must not be less than `scaling.memory.min_mib`")?;
+        unless(growth(memory.max_step_up_percent), "scaling.memory.max_step_up_percent", more)?;
+        unless(share(memory.max_step_down_percent), "scaling.memory.max_step_down_percent", part)?;
+        let margin = memory.margin_percent;
+        unless(0.0 <= margin && margin.is_finite(), "scaling.memory.margin_percent", "must not be negative")?;
+        let pressure = memory.max_pressure_percent;
+        unless(percent(pressure), "scaling.memory.max_pressure_percent", "must be 0 to 100")?;
+        unless(percent(memory.hysteresis_percent), "scaling.memory.hysteresis_percent", "must be 0 to 100")
+    }
+}

@@ -1,0 +1,129 @@
+//! What a decision is made from.
+
+use jiff::Timestamp;
+use lxc_autoscale_core::container_config::ContainerConfig;
+use serde::{Deserialize, Serialize};
+
+use super::{Decision, Resource};
+use crate::observation::Observation;
+use crate::recommend::Recommendation;
+
+/// Everything that is known about one container when its size is decided.
+#[derive(Clone, Debug)]
+pub struct Situation<'a> {
+    /// What it has; `None` when its configuration could not be read.
+    pub allocation: Option<Allocation>,
+    /// What forbids changes.
+    pub obstacles: Obstacles,
+    /// The latest observation.
+    pub observation: Option<&'a Observation>,
+    /// What it should have.
+    pub recommendation: Option<&'a Recommendation>,
+    /// When it was changed last.
+    pub changes: LastChanges,
+    /// How unusual it behaves; `None` when no detector has learnt it yet.
+    pub anomaly: Option<AnomalyScore>,
+}
+
+/// What a container has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Allocation {
+    /// `cores`; `None` lets it use all of the node.
+    pub cores: Option<f64>,
+    /// `cpulimit`; `None` is no limit.
+    pub cpulimit: Option<f64>,
+    /// `memory`, in MiB.
+    pub memory_mib: f64,
+}
+
+impl From<&ContainerConfig> for Allocation {
+    fn from(config: &ContainerConfig) -> Self {
+        Self {
+            cores: config.cores.map(f64::from),
+            cpulimit: config.cpulimit,
+            memory_mib: config.memory_mb.as_f64(),
+        }
+    }
+}
+
+/// What forbids changing a container.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Obstacles {
+    /// It does not run.
+    pub stopped: bool,
+    /// It is a template.
+    pub template: bool,
+    /// The lock Proxmox holds on it.
+    pub lock: Option<String>,
+    /// Its tags.
+    pub tags: Vec<String>,
+    /// CPUs it is pinned to; Proxmox then ignores `cores`.
+    pub pinned_cpuset: Option<String>,
+}
+
+impl From<&ContainerConfig> for Obstacles {
+    /// Takes the container to be running; the configuration does not say.
+    fn from(config: &ContainerConfig) -> Self {
+        Self {
+            stopped: false,
+            template: config.template,
+            lock: config.lock.clone(),
+            tags: config.tags.clone(),
+            pinned_cpuset: config.pinned_cpuset.clone(),
+        }
+    }
+}
+
+/// When a container was changed last, by resource and direction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastChanges {
+    /// Its CPU grew.
+    pub cpu_up: Option<Timestamp>,
+    /// Its CPU shrank.
+    pub cpu_down: Option<Timestamp>,
+    /// Its memory grew.
+    pub memory_up: Option<Timestamp>,
+    /// Its memory shrank.
+    pub memory_down: Option<Timestamp>,
+}
+
+/// What a detector says about the latest observation.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AnomalyScore {
+    /// scikit-learn's `score_samples`: −1 is most unusual, 0 least.
+    pub score: f64,
+    /// scikit-learn's `decision_function`: negative is an anomaly.
+    pub decision: f64,
+}
+
+impl AnomalyScore {
+    /// Whether the observation is an anomaly.
+    pub fn is_anomaly(self) -> bool {
+        self.decision < 0.0
+    }
+}
+
+/// The node, as far as it bounds growth. What is unknown grants no growth.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct NodeSituation {
+    /// CPUs online.
+    pub cpus: Option<u32>,
+    /// Memory, in MiB.
+    pub memory_total_mib: Option<f64>,
+    /// Memory that can be given out without swapping, in MiB.
+    pub memory_available_mib: Option<f64>,
+}
+
+impl NodeSituation {
+    /// Takes what `decision` grants off what the node has left, so that the next container of the same
+    /// cycle is decided on what remains. A shrink is not added: the container gives back when it does.
+    pub fn grant(&mut self, decision: &Decision) {
+        if decision.resource == Resource::Memory
+            && decision.apply
+            && let (Some(from), Some(to), Some(available)) =
+                (decision.from, decision.to, self.memory_available_mib.as_mut())
+        {
+            *available = (*available - (to - from).max(0.0)).max(0.0);
+        }
+    }
+}
