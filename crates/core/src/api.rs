@@ -4,9 +4,13 @@
 //! first description; `code` is added to errors, stable, for programs. Requests refuse unknown fields: a
 //! misspelt field that is silently ignored is a change nobody asked for.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
-use crate::{Cores, Mebibytes, Vmid};
+use crate::container_config::ContainerConfig;
+use crate::snapshot::{ContainerRecord, ContainerState, PressureSet};
+use crate::{Cores, Mebibytes, RecordTime, Vmid};
 
 /// Whether a call did what was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,7 +29,7 @@ pub struct Envelope<T> {
     pub status: Status,
     /// One sentence for people.
     pub message: String,
-    /// What was asked for; `null` in errors.
+    /// What was asked for; `null` in errors, but for a failed health check, which says what failed.
     pub data: Option<T>,
     /// Names the kind of error; only in errors.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -133,3 +137,192 @@ pub type ScaledCores = Resized<Cores>;
 pub type ScaledRam = Resized<Mebibytes>;
 /// Answer to `POST /scale/storage/increase`, in MiB.
 pub type IncreasedStorage = Resized<Mebibytes>;
+
+/// Answer to `POST /snapshot/create`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotCreated {
+    /// The container.
+    pub vm_id: Vmid,
+    /// Its new snapshot.
+    pub snapshot_name: String,
+}
+
+/// Answer to `GET /snapshot/list`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotList {
+    /// The container.
+    pub vm_id: Vmid,
+    /// Its snapshots, in Proxmox's order: a snapshot before those that descend from it.
+    pub snapshots: Vec<SnapshotInfo>,
+}
+
+/// One snapshot of a container (not to be confused with [`crate::snapshot::Snapshot`]).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotInfo {
+    /// Its name.
+    pub name: String,
+    /// When it was taken; absent where Proxmox does not know.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created: Option<RecordTime>,
+    /// The first line of its description.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// The snapshot it descends from; absent for a first one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<String>,
+    /// Whether the container's present state descends from this snapshot directly.
+    pub current: bool,
+}
+
+/// Answer to `POST /snapshot/rollback`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RolledBack {
+    /// The container.
+    pub vm_id: Vmid,
+    /// The snapshot it is back at; its cores and memory are those of the snapshot too.
+    pub snapshot_name: String,
+    /// Whether it ran before; Proxmox stops a container to roll it back.
+    pub was_running: bool,
+    /// Whether it runs now.
+    pub running: bool,
+}
+
+/// Answer to `POST /clone/create`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CloneCreated {
+    /// The container that was copied.
+    pub vm_id: Vmid,
+    /// The copy; it is stopped.
+    pub new_vm_id: Vmid,
+    /// The name that was asked for.
+    pub requested_name: String,
+    /// The host name it got: underscores, which Proxmox refuses, are hyphens.
+    pub hostname: String,
+    /// The tag that marks the copy as ours; `/clone/delete` removes only what carries it.
+    pub tag: String,
+    /// A temporary snapshot of the source that could not be removed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left_behind: Option<String>,
+}
+
+/// Answer to `DELETE /clone/delete`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CloneDeleted {
+    /// The container that is gone.
+    pub vm_id: Vmid,
+    /// Whether it ran and was stopped first.
+    pub was_running: bool,
+}
+
+/// Answer to `GET /resource/vm/status`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ContainerStatus {
+    /// The container.
+    pub vm_id: Vmid,
+    /// What it is doing now.
+    pub state: ContainerState,
+    /// What Proxmox's configuration grants it.
+    pub allocation: ContainerConfig,
+    /// What it uses, by the monitor's newest record; absent when there is none that is fresh.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<ContainerRecord>,
+    /// Why `usage` is absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage_missing: Option<String>,
+}
+
+/// Answer to `GET /resource/node/status`; what could not be read is absent and named in `missing`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct NodeStatus {
+    /// Its host name.
+    pub node_name: String,
+    /// Seconds since it booted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uptime_seconds: Option<f64>,
+    /// CPUs online.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpus: Option<u32>,
+    /// CPU use over `cpu_window_seconds`, in cores.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_cores_used: Option<f64>,
+    /// The same in percent of all CPUs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_usage_percent: Option<f64>,
+    /// The time the CPU use was measured over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_window_seconds: Option<f64>,
+    /// The 1, 5 and 15 minute load averages.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub load: Option<[f64; 3]>,
+    /// Memory, in MiB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_total_mb: Option<f64>,
+    /// Memory that can be given out without swapping, in MiB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_available_mb: Option<f64>,
+    /// Swap, in MiB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub swap_total_mb: Option<f64>,
+    /// Swap in use, in MiB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub swap_used_mb: Option<f64>,
+    /// Pressure of the whole node; absent where the kernel has none.
+    #[serde(default, skip_serializing_if = "PressureSet::is_empty")]
+    pub pressure: PressureSet,
+    /// Containers configured on the node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub containers: Option<u32>,
+    /// How many of them run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub containers_running: Option<u32>,
+    /// Field name → why it is absent.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub missing: BTreeMap<String, String>,
+}
+
+/// How a part of the server, or all of it, is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HealthState {
+    /// It works.
+    Healthy,
+    /// Containers can be changed, but something is missing.
+    Degraded,
+    /// Containers cannot be changed.
+    Unhealthy,
+}
+
+/// Answer to `GET /health/check`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    /// The worst of the checks.
+    pub state: HealthState,
+    /// Version of the server.
+    pub version: String,
+    /// Changes of containers that are under way or waiting.
+    pub changes_in_progress: usize,
+    /// What was looked at.
+    pub checks: Vec<HealthCheck>,
+}
+
+/// One thing that was looked at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthCheck {
+    /// What: `pct`, `configuration`, `running_state`, `metrics`.
+    pub name: String,
+    /// How it is.
+    pub state: HealthState,
+    /// What was found, for people.
+    pub detail: String,
+}
+
+/// One entry of `GET /routes`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouteInfo {
+    /// HTTP method.
+    pub method: String,
+    /// Path, without query.
+    pub path: String,
+    /// What it does.
+    pub description: String,
+}
