@@ -1,2 +1,101 @@
-//! Placeholder.
-fn main() {}
+//! The commands of the project itself: `cargo xtask test | lint | docs | ci | bench`.
+
+mod bench;
+mod command;
+mod packages;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::command::{CommandError, cargo, is_installed, run};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "The commands of the project itself")]
+struct Args {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Install the Debian packages the tests need (as root, when they are missing), then run every test.
+    Test {
+        /// Passed on to the test runner, for instance a filter.
+        #[arg(trailing_var_arg = true)]
+        rest: Vec<String>,
+    },
+    /// Formatting, clippy, dependency rules, shell scripts, systemd units.
+    Lint,
+    /// Build the API documentation; a broken link is an error.
+    Docs,
+    /// All of it: lint, test, docs.
+    Ci,
+    /// Run a benchmark.
+    Bench {
+        /// Which one.
+        name: bench::Name,
+        /// Write the figures to this file, too.
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+    },
+}
+
+fn main() -> ExitCode {
+    match dispatch(Args::parse().task) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(&format!("error: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(task: Task) -> Result<(), CommandError> {
+    match task {
+        Task::Test { rest } => test(&rest),
+        Task::Lint => lint(),
+        Task::Docs => docs(),
+        Task::Ci => lint().and_then(|()| test(&[])).and_then(|()| docs()),
+        Task::Bench { name, json } => bench::run(name, json.as_deref()),
+    }
+}
+
+/// Every test of every crate, on real parts where they can be had.
+fn test(rest: &[String]) -> Result<(), CommandError> {
+    packages::ensure(packages::FOR_TESTS)?;
+    // The whole-system tests start the daemons' own binaries.
+    run(cargo(["build", "--workspace", "--bins", "--locked"]))?;
+    if is_installed("cargo-nextest") {
+        run(cargo(["nextest", "run", "--workspace", "--locked", "--no-fail-fast"]).args(rest))?;
+        run(cargo(["test", "--workspace", "--locked", "--doc", "--quiet"]))
+    } else {
+        run(cargo(["test", "--workspace", "--locked", "--no-fail-fast", "--"]).args(rest))
+    }
+}
+
+fn lint() -> Result<(), CommandError> {
+    packages::ensure(packages::FOR_LINTS)?;
+    run(cargo(["fmt", "--all", "--check"]))?;
+    run(cargo(["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]))?;
+    run(command::program("shellcheck", ["install.sh", "uninstall.sh", ".ci/run"]))?;
+    if is_installed("cargo-deny") {
+        run(cargo(["deny", "check", "bans", "licenses", "sources"]))
+    } else {
+        say("cargo-deny is not installed: dependency rules not checked (cargo install --locked cargo-deny)");
+        Ok(())
+    }
+}
+
+fn docs() -> Result<(), CommandError> {
+    let mut doc = cargo(["doc", "--workspace", "--no-deps", "--locked"]);
+    doc.env("RUSTDOCFLAGS", "-D warnings");
+    run(&mut doc)
+}
+
+/// A line for the person who runs the task.
+#[expect(clippy::print_stderr, reason = "this is a command-line tool; its progress goes to stderr")]
+fn say(line: &str) {
+    eprintln!("xtask: {line}");
+}
