@@ -4,7 +4,7 @@ mod create;
 mod error;
 mod files;
 mod layout;
-mod running;
+pub(crate) mod running;
 mod settings;
 mod wrappers;
 
