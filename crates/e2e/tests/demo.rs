@@ -1,0 +1,127 @@
+//! The demo, run unattended: the whole data path on the simulated node, and what a `kill -9` does to it.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot set up its case must fail")]
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use lxc_autoscale_core::metrics_file::MetricsReader;
+use lxc_autoscale_e2e::{Process, binary, eventually, output, short_directory};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+const DAEMONS: [&str; 3] = ["lxc-monitor", "lxc-autoscale-api", "lxc-autoscale-ml"];
+
+fn demo(directory: &Path, seconds: u32, report: &Path) -> Process {
+    let mut command = Command::new(binary("lxc-autoscale-sim"));
+    command.args(["demo", "--seconds", &seconds.to_string(), "--dir"]).arg(directory);
+    Process::start(command.arg("--report").arg(report), &directory.join("demo.out"))
+}
+
+fn read_report(path: &Path) -> Value {
+    serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
+}
+
+/// The process id of a daemon of this demo, by its command line.
+fn daemon(name: &str, directory: &Path) -> Option<Pid> {
+    let marker = directory.display().to_string();
+    fs::read_dir("/proc").unwrap().filter_map(Result::ok).find_map(|entry| {
+        let pid = entry.file_name().to_str()?.parse().ok()?;
+        let command_line = fs::read_to_string(entry.path().join("cmdline")).ok()?;
+        let program = command_line.split('\0').next()?;
+        (program.ends_with(name) && command_line.contains(&marker)).then(|| Pid::from_raw(pid))?
+    })
+}
+
+fn newest(directory: &Path) -> Option<jiff::Timestamp> {
+    let snapshot = MetricsReader::read_newest(&directory.join("log/lxc_metrics.json")).ok()??;
+    Some(snapshot.summary.collection_start_time.instant())
+}
+
+#[test]
+fn starved_containers_grow_and_idle_ones_shrink_without_an_oom_kill() {
+    let directory = short_directory();
+    let report = directory.path().join("r.json");
+    let mut demo = demo(directory.path(), 60, &report);
+    let status = demo.wait(Duration::from_mins(3));
+    assert!(status.success(), "{status}\n{}", demo.output());
+
+    let report = read_report(&report);
+    assert_eq!(report["oom_kills"], 0, "{report:#}");
+    assert_eq!(report["daemons_healthy"], true, "{report:#}");
+    assert!(1 <= report["resizes_up"].as_u64().unwrap(), "{report:#}");
+    assert!(1 <= report["resizes_down"].as_u64().unwrap(), "{report:#}");
+    let ids: Vec<_> = report["containers"].as_array().unwrap().iter().map(|ct| ct["id"].as_u64().unwrap()).collect();
+    assert_eq!(ids, [100, 101, 102, 103, 104, 110, 111, 112, 113, 114]);
+    let busy = report["containers"].as_array().unwrap().iter().find(|ct| ct["id"] == 104).unwrap();
+    assert!(
+        busy["first"]["cores"].as_f64().unwrap() < busy["last"]["cores"].as_f64().unwrap(),
+        "the busy container got more cores: {busy:#}"
+    );
+}
+
+#[test]
+fn a_killed_daemon_loses_nothing_and_work_resumes() {
+    let directory = short_directory();
+    let report = directory.path().join("r.json");
+    let mut demo = demo(directory.path(), 3600, &report);
+    let first = eventually("the first live record", Duration::from_mins(2), || {
+        daemon("lxc-monitor", directory.path()).and_then(|_| newest(directory.path()))
+    });
+    let mut last = eventually("records go on", Duration::from_mins(1), || {
+        newest(directory.path()).filter(|time| first < *time)
+    });
+    for name in DAEMONS {
+        let killed = eventually(name, Duration::from_mins(1), || daemon(name, directory.path()));
+        kill_process(killed, Signal::KILL).unwrap();
+        // At this very moment the published file must be whole for anybody.
+        let file = fs::read(directory.path().join("log/lxc_metrics.json")).unwrap();
+        serde_json::from_slice::<Vec<Value>>(&file).unwrap();
+        eventually(&format!("{name} runs again"), Duration::from_mins(1), || {
+            daemon(name, directory.path()).filter(|pid| *pid != killed)
+        });
+        last = eventually("records go on", Duration::from_mins(1), || {
+            newest(directory.path()).filter(|time| last < *time)
+        });
+    }
+    let mut reader = MetricsReader::new(directory.path().join("log/lxc_metrics.json"));
+    let found = reader.read_new().unwrap();
+    assert!(found.unreadable.is_empty());
+    assert!(found.snapshots.iter().any(|s| s.summary.collection_start_time.instant() == first), "nothing is lost");
+
+    demo.signal(Signal::INT);
+    let status = demo.wait(Duration::from_mins(1));
+    assert!(status.success(), "{status}\n{}", demo.output());
+    assert_eq!(read_report(&report)["daemons_healthy"], true);
+    for name in DAEMONS {
+        assert_eq!(daemon(name, directory.path()), None, "{name} ended with the demo");
+    }
+}
+
+/// The original's reader: the whole file with Python's `json.load`, then the keys it insists on.
+#[test]
+fn the_originals_reader_takes_the_file() {
+    const READER: &str = r#"
+import json, sys
+KEYS = ["timestamp", "cpu_usage_percent", "memory_usage_mb", "process_count", "io_stats", "network_usage",
+        "filesystem_usage_gb", "filesystem_total_gb", "filesystem_free_gb"]
+count = 0
+for snapshot in json.load(open(sys.argv[1])):
+    for name, record in snapshot.items():
+        if name != "summary" and all(key in record for key in KEYS):
+            record["io_stats"]["reads"] + record["io_stats"]["writes"]
+            record["network_usage"]["rx_bytes"] + record["network_usage"]["tx_bytes"]
+            count += 1
+print(count)
+"#;
+    let directory = short_directory();
+    let report = directory.path().join("r.json");
+    let mut demo = demo(directory.path(), 10, &report);
+    assert!(demo.wait(Duration::from_mins(2)).success(), "{}", demo.output());
+    let mut python = Command::new("python3");
+    let done = output(python.args(["-c", READER]).arg(directory.path().join("log/lxc_metrics.json")));
+    let count: u32 = String::from_utf8(done.stdout).unwrap().trim().parse().unwrap();
+    assert!(10 * 12 < count, "days of past and some live records: {count}");
+}
