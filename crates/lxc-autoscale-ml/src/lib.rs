@@ -7,3 +7,4 @@ pub mod decide;
 pub mod detect;
 pub mod observation;
 pub mod recommend;
+pub mod stdio;

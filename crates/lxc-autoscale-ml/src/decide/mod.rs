@@ -1,15 +1,47 @@
-//! Whether to change a container's size, and why. Pure.
+//! Whether to change a container's size, and why.
+//!
+//! Pure: policy, situation, node and time go in, decisions come out. A decision can be replayed to the digit
+//! from what is stored with it.
+//!
+//! ## What must hold
+//!
+//! - A growth needs evidence, a shrink needs proof: enough history, a known working set, known pressure,
+//!   confidence, and no anomaly.
+//! - Missing or stale data changes nothing.
+//! - No shrink goes below what the container uses now, margin included.
+//! - No target lies outside the policy's bounds, except that a container that was put beyond them by hand
+//!   comes back in steps; no growth goes beyond what the node has.
+//! - After a change nothing happens for the cool-down of the next direction. A container that ran out of
+//!   memory does not wait.
+//!
+//! The order in which the rules win is the order of the code in [`decide`] and in `weigh`.
 
 mod policy;
 mod reason;
 mod situation;
+mod weigh;
 
 pub use policy::{CpuControl, CpuPolicy, MemoryPolicy, Mode, Policy};
-pub use reason::Reason;
+pub use reason::{Amount, Reason, SettingName};
 pub use situation::{Allocation, AnomalyScore, LastChanges, NodeSituation, Obstacles, Situation};
+
+use std::fmt;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+
+use self::weigh::Case;
+use crate::observation::Observation;
+use crate::recommend::Estimate;
+
+/// Steps of `cpulimit`, in cores: a hundredth is what Proxmox shows.
+const CPULIMIT_STEP: f64 = 0.01;
+/// A container that ran out of memory gets at least this much more, in percent of what it has …
+const OOM_GROWTH_PERCENT: f64 = 20.0;
+/// … and at least this many MiB: what a small service needs to start again.
+const OOM_GROWTH_MIB: f64 = 100.0;
+/// Throttling below this share is the price of any limit.
+const CUT_OFF_SHARE: f64 = 0.01;
 
 /// What a decision is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -52,6 +84,26 @@ pub struct Decision {
     pub confidence_percent: f64,
 }
 
+impl Decision {
+    fn keep(resource: Resource, from: Option<f64>, reason: Reason) -> Self {
+        Self { resource, action: Action::Keep, from, to: None, apply: false, reason, confidence_percent: 0.0 }
+    }
+}
+
+impl fmt::Display for Decision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let amount = |value: Option<f64>| value.map(|value| Amount::of(self.resource, value));
+        match (self.action, amount(self.from), amount(self.to)) {
+            (Action::Grow, Some(from), Some(to)) => write!(f, "grow from {from} to {to}: {}", self.reason),
+            (Action::Shrink, Some(from), Some(to)) => {
+                write!(f, "shrink from {from} to {to}: {}", self.reason)
+            }
+            (_, Some(from), _) => write!(f, "keep {from}: {}", self.reason),
+            (_, None, _) => write!(f, "keep: {}", self.reason),
+        }
+    }
+}
+
 /// The decisions about one container.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Decisions {
@@ -63,15 +115,217 @@ pub struct Decisions {
 
 /// Decides about one container.
 pub fn decide(policy: &Policy, situation: &Situation<'_>, node: &NodeSituation, now: Timestamp) -> Decisions {
-    let _ = (policy, situation, node, now);
-    let keep = |resource| Decision {
-        resource,
-        action: Action::Keep,
-        from: None,
-        to: None,
-        apply: false,
-        reason: Reason::NoRecommendation,
-        confidence_percent: 0.0,
-    };
-    Decisions { cpu: keep(Resource::Cpu), memory: keep(Resource::Memory) }
+    Decisions {
+        cpu: decide_cpu(policy, situation, node, now),
+        memory: decide_memory(policy, situation, node, now),
+    }
 }
+
+fn decide_cpu(policy: &Policy, situation: &Situation<'_>, node: &NodeSituation, now: Timestamp) -> Decision {
+    let rules = &policy.cpu;
+    let effective =
+        situation.allocation.and_then(|allocation| allocation.effective_cores(rules.control, node));
+    let keep = |reason| Decision::keep(Resource::Cpu, effective, reason);
+    if let Some(obstacle) = obstacle(policy, rules.mode, &situation.obstacles) {
+        return keep(obstacle);
+    }
+    if let (CpuControl::Cores, Some(cpus)) = (rules.control, &situation.obstacles.pinned_cpuset) {
+        return keep(Reason::Pinned { cpus: cpus.clone() });
+    }
+    let (Some(allocation), Some(current)) = (situation.allocation, effective) else {
+        return keep(Reason::AllocationUnknown);
+    };
+    let seen = match usable_observation(policy, situation, now) {
+        Ok(seen) => seen,
+        Err(reason) => return keep(reason),
+    };
+    let Some(used) = seen.cpu_cores_used else { return keep(Reason::UseUnknown) };
+    let Some(estimate) = situation.recommendation.and_then(|recommendation| recommendation.cpu.as_ref())
+    else {
+        return keep(Reason::NoRecommendation);
+    };
+
+    let mut vetoes = shrink_vetoes(policy, situation, estimate);
+    if seen.cpu_throttled_share.is_some_and(|share| CUT_OFF_SHARE < share) {
+        vetoes.push(Reason::JustCutOff);
+    }
+    let whole = rules.control == CpuControl::Cores;
+    Case {
+        resource: Resource::Cpu,
+        mode: rules.mode,
+        current,
+        estimate,
+        low: rules.min_cores,
+        high: rules.max_cores,
+        caps: cpu_caps(rules, allocation, node),
+        granularity: if whole { 1.0 } else { CPULIMIT_STEP },
+        max_step_up_percent: rules.max_step_up_percent,
+        max_step_down_percent: rules.max_step_down_percent,
+        least_step: if whole { 1.0 } else { CPULIMIT_STEP },
+        hysteresis_percent: rules.hysteresis_percent,
+        min_shrink: rules.min_shrink_cores,
+        cooldown_up_seconds: rules.cooldown_up_seconds,
+        cooldown_down_seconds: rules.cooldown_down_seconds,
+        last_change: situation.changes.cpu_up.max(situation.changes.cpu_down),
+        in_use: used,
+        urgent: None,
+        vetoes,
+    }
+    .weigh(now)
+}
+
+fn decide_memory(
+    policy: &Policy,
+    situation: &Situation<'_>,
+    node: &NodeSituation,
+    now: Timestamp,
+) -> Decision {
+    let rules = &policy.memory;
+    let current = situation.allocation.map(|allocation| allocation.memory_mib);
+    let keep = |reason| Decision::keep(Resource::Memory, current, reason);
+    if let Some(obstacle) = obstacle(policy, rules.mode, &situation.obstacles) {
+        return keep(obstacle);
+    }
+    let Some(current) = current else { return keep(Reason::AllocationUnknown) };
+    let seen = match usable_observation(policy, situation, now) {
+        Ok(seen) => seen,
+        Err(reason) => return keep(reason),
+    };
+    let Some(used) = seen.memory_used_mib else { return keep(Reason::UseUnknown) };
+    let Some(estimate) = situation.recommendation.and_then(|recommendation| recommendation.memory.as_ref())
+    else {
+        return keep(Reason::NoRecommendation);
+    };
+
+    let ran_out = seen.oom == Some(true);
+    let mut vetoes = shrink_vetoes(policy, situation, estimate);
+    match seen.memory_pressure_percent {
+        _ if ran_out => vetoes.push(Reason::JustCutOff),
+        Some(percent) if rules.max_pressure_percent < percent => {
+            vetoes.push(Reason::UnderPressure { percent, max_percent: rules.max_pressure_percent });
+        }
+        None if seen.oom.is_none() => vetoes.push(Reason::PressureUnknown),
+        _ => {}
+    }
+    let bump = (current * (1.0 + OOM_GROWTH_PERCENT / 100.0)).max(current + OOM_GROWTH_MIB);
+    let granularity = rules.granularity_mib as f64;
+    Case {
+        resource: Resource::Memory,
+        mode: rules.mode,
+        current,
+        estimate,
+        low: rules.min_mib as f64,
+        high: rules.max_mib as f64,
+        caps: memory_caps(policy, current, node),
+        granularity,
+        max_step_up_percent: rules.max_step_up_percent,
+        max_step_down_percent: rules.max_step_down_percent,
+        least_step: if ran_out { (bump - current).max(granularity) } else { granularity },
+        hysteresis_percent: rules.hysteresis_percent,
+        min_shrink: rules.min_shrink_mib as f64,
+        cooldown_up_seconds: rules.cooldown_up_seconds,
+        cooldown_down_seconds: rules.cooldown_down_seconds,
+        last_change: situation.changes.memory_up.max(situation.changes.memory_down),
+        in_use: used * (1.0 + rules.margin_percent / 100.0),
+        urgent: ran_out.then_some(bump),
+        vetoes,
+    }
+    .weigh(now)
+}
+
+/// What forbids any change.
+fn obstacle(policy: &Policy, mode: Mode, obstacles: &Obstacles) -> Option<Reason> {
+    if mode == Mode::Off {
+        return Some(Reason::ModeOff);
+    }
+    if obstacles.template {
+        return Some(Reason::Template);
+    }
+    if obstacles.stopped {
+        return Some(Reason::Stopped);
+    }
+    if let Some(lock) = &obstacles.lock {
+        return Some(Reason::Locked { lock: lock.clone() });
+    }
+    obstacles.tags.contains(&policy.off_tag).then(|| Reason::TaggedOff { tag: policy.off_tag.clone() })
+}
+
+fn usable_observation<'a>(
+    policy: &Policy,
+    situation: &Situation<'a>,
+    now: Timestamp,
+) -> Result<&'a Observation, Reason> {
+    let seen = situation.observation.ok_or(Reason::NoObservation)?;
+    let age_seconds = now.duration_since(seen.at).as_secs();
+    let fresh = u64::try_from(age_seconds).unwrap_or(0) <= policy.max_age_seconds;
+    if fresh { Ok(seen) } else { Err(Reason::Stale { age_seconds, max_seconds: policy.max_age_seconds }) }
+}
+
+/// What speaks against a shrink of either resource.
+fn shrink_vetoes(policy: &Policy, situation: &Situation<'_>, estimate: &Estimate) -> Vec<Reason> {
+    let mut vetoes = Vec::new();
+    let seconds = situation.recommendation.map_or(0, |recommendation| recommendation.history_seconds);
+    if seconds < policy.min_history_seconds {
+        vetoes.push(Reason::ShortHistory { seconds, needed_seconds: policy.min_history_seconds });
+    }
+    if estimate.confidence_percent < policy.min_confidence_percent {
+        vetoes.push(Reason::LowConfidence {
+            percent: estimate.confidence_percent,
+            needed_percent: policy.min_confidence_percent,
+        });
+    }
+    if let Some(anomaly) = situation.anomaly.filter(|anomaly| anomaly.is_anomaly()) {
+        vetoes.push(Reason::Anomalous { score: anomaly.score });
+    }
+    vetoes
+}
+
+/// What caps a growth of the CPU besides the policy; an unknown node allows none.
+fn cpu_caps(rules: &CpuPolicy, allocation: Allocation, node: &NodeSituation) -> Vec<(f64, Reason)> {
+    let maximum = Amount::Cores(rules.max_cores);
+    let mut caps = vec![(rules.max_cores, Reason::AtMaximum { maximum })];
+    caps.push(match node.cpus {
+        Some(cpus) => (f64::from(cpus), Reason::NodeCpus { cpus }),
+        None => (0.0, Reason::NodeUnknown),
+    });
+    let (setting, other) = match rules.control {
+        CpuControl::Cores => (SettingName::Cpulimit, allocation.cpulimit.map(f64::ceil)),
+        CpuControl::Cpulimit => (SettingName::Cores, allocation.cores),
+    };
+    caps.extend(
+        other.map(|cores| (cores, Reason::OtherSettingBinds { setting, value: Amount::Cores(cores) })),
+    );
+    caps
+}
+
+/// What caps a growth of the memory besides the policy; an unknown node allows none.
+fn memory_caps(policy: &Policy, current: f64, node: &NodeSituation) -> Vec<(f64, Reason)> {
+    let most = policy.memory.max_mib as f64;
+    let mut caps = vec![(most, Reason::AtMaximum { maximum: Amount::Mib(most) })];
+    caps.push(match (node.memory_total_mib, node.memory_available_mib) {
+        (Some(total), Some(available)) => {
+            let reserve = total * policy.node_memory_reserve_percent / 100.0;
+            let reason =
+                Reason::NodeMemory { available: Amount::Mib(available), reserve: Amount::Mib(reserve) };
+            // What the container has but does not use is not counted as available, and need not be: the cap
+            // is about what is added.
+            ((current + (available - reserve).max(0.0)).min(total), reason)
+        }
+        _ => (0.0, Reason::NodeUnknown),
+    });
+    caps
+}
+
+impl Allocation {
+    /// Cores it has by the setting that is controlled, else by what bounds it without that setting.
+    fn effective_cores(&self, control: CpuControl, node: &NodeSituation) -> Option<f64> {
+        let without_limit = self.cores.or(node.cpus.map(f64::from));
+        match control {
+            CpuControl::Cores => without_limit,
+            CpuControl::Cpulimit => self.cpulimit.or(without_limit),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -66,6 +66,8 @@ pub struct CpuPolicy {
     pub max_step_down_percent: f64,
     /// A shrink smaller than this is not worth a change, in percent of what it has.
     pub hysteresis_percent: f64,
+    /// A shrink smaller than this is not worth a change, in cores.
+    pub min_shrink_cores: f64,
     /// Shortest time from any change to a growth, in seconds.
     pub cooldown_up_seconds: u64,
     /// Shortest time from any change to a shrink, in seconds.
@@ -94,6 +96,8 @@ pub struct MemoryPolicy {
     pub max_pressure_percent: f64,
     /// A shrink smaller than this is not worth a change, in percent of what it has.
     pub hysteresis_percent: f64,
+    /// A shrink smaller than this is not worth a change, in MiB.
+    pub min_shrink_mib: u64,
     /// Shortest time from any change to a growth, in seconds; running out of memory does not wait.
     pub cooldown_up_seconds: u64,
     /// Shortest time from any change to a shrink, in seconds.
@@ -124,6 +128,7 @@ impl Default for CpuPolicy {
             max_step_up_percent: 300.0,
             max_step_down_percent: 75.0,
             hysteresis_percent: 10.0,
+            min_shrink_cores: 0.02,
             cooldown_up_seconds: 60,
             cooldown_down_seconds: 600,
         }
@@ -142,6 +147,7 @@ impl Default for MemoryPolicy {
             margin_percent: 15.0,
             max_pressure_percent: 1.0,
             hysteresis_percent: 10.0,
+            min_shrink_mib: 64,
             cooldown_up_seconds: 60,
             cooldown_down_seconds: 1800,
         }
@@ -174,7 +180,12 @@ impl Validate for Policy {
         let part = "must be more than 0 and less than 100";
         unless(growth(cpu.max_step_up_percent), "scaling.cpu.max_step_up_percent", more)?;
         unless(share(cpu.max_step_down_percent), "scaling.cpu.max_step_down_percent", part)?;
-        unless(percent(cpu.hysteresis_percent), "scaling.cpu.hysteresis_percent", "must be 0 to 100")?;
+        let below_step =
+            "must be at least 0 and less than `max_step_down_percent`, else no step is worth taking";
+        let fits = (0.0..cpu.max_step_down_percent).contains(&cpu.hysteresis_percent);
+        unless(fits, "scaling.cpu.hysteresis_percent", below_step)?;
+        let least = 0.0 <= cpu.min_shrink_cores && cpu.min_shrink_cores.is_finite();
+        unless(least, "scaling.cpu.min_shrink_cores", "must not be negative")?;
         unless(0 < memory.granularity_mib, "scaling.memory.granularity_mib", "must be at least 1")?;
         // 16 MiB is the least `pct set --memory` accepts.
         unless(16 <= memory.min_mib, "scaling.memory.min_mib", "must be at least 16")?;
@@ -186,6 +197,7 @@ impl Validate for Policy {
         unless(0.0 <= margin && margin.is_finite(), "scaling.memory.margin_percent", "must not be negative")?;
         let pressure = memory.max_pressure_percent;
         unless(percent(pressure), "scaling.memory.max_pressure_percent", "must be 0 to 100")?;
-        unless(percent(memory.hysteresis_percent), "scaling.memory.hysteresis_percent", "must be 0 to 100")
+        let fits = (0.0..memory.max_step_down_percent).contains(&memory.hysteresis_percent);
+        unless(fits, "scaling.memory.hysteresis_percent", below_step)
     }
 }

@@ -1,17 +1,338 @@
-//! Why a decision is what it is.
+//! Why a decision is what it is, in words and numbers.
+
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
+
+use super::Resource;
+use crate::recommend::Fact;
+
+/// How much of a resource.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Amount {
+    /// CPU, in cores.
+    Cores(f64),
+    /// Memory, in MiB.
+    Mib(f64),
+}
+
+impl Amount {
+    /// So much of `resource`.
+    pub fn of(resource: Resource, value: f64) -> Self {
+        match resource {
+            Resource::Cpu => Self::Cores(value),
+            Resource::Memory => Self::Mib(value),
+        }
+    }
+}
+
+impl fmt::Display for Amount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cores(cores) => {
+                let text = format!("{cores:.2}");
+                let text = text.trim_end_matches('0').trim_end_matches('.');
+                write!(f, "{text} {}", if text == "1" { "core" } else { "cores" })
+            }
+            Self::Mib(mib) => write!(f, "{mib:.0} MiB"),
+        }
+    }
+}
 
 /// Why a decision is what it is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Reason {
+    /// The policy does not decide about the resource.
+    ModeOff,
+    /// The container does not run.
+    Stopped,
+    /// The container is a template.
+    Template,
+    /// Proxmox holds a lock on it.
+    Locked {
+        /// The lock.
+        lock: String,
+    },
+    /// It carries the tag that keeps us away.
+    TaggedOff {
+        /// The tag.
+        tag: String,
+    },
+    /// It is pinned to CPUs, and Proxmox ignores `cores`.
+    Pinned {
+        /// The CPUs.
+        cpus: String,
+    },
+    /// What it has could not be read.
+    AllocationUnknown,
+    /// Nothing was observed.
+    NoObservation,
+    /// The latest observation is too old.
+    Stale {
+        /// Its age, in seconds.
+        age_seconds: i64,
+        /// The most allowed, in seconds.
+        max_seconds: u64,
+    },
+    /// The latest observation lacks the use of the resource.
+    UseUnknown,
     /// Nothing has been learnt about the resource yet.
     NoRecommendation,
+
+    /// It needs more.
+    NeedsMore {
+        /// The evidence.
+        basis: Fact,
+        /// What it should have.
+        target: Amount,
+    },
+    /// It ran out of memory.
+    RanOutOfMemory {
+        /// What it should have.
+        target: Amount,
+    },
+    /// It can give back.
+    CanGiveBack {
+        /// The evidence.
+        basis: Fact,
+        /// What it should have.
+        target: Amount,
+    },
+
+    /// It has what it should have.
+    Fits {
+        /// What it should have.
+        target: Amount,
+    },
+    /// It needs more and has the most the policy allows.
+    AtMaximum {
+        /// The most.
+        maximum: Amount,
+    },
+    /// It could give back and has the least the policy allows.
+    AtMinimum {
+        /// The least.
+        minimum: Amount,
+    },
+    /// It needs more and its other CPU setting would hold it back anyway.
+    OtherSettingBinds {
+        /// `cores` or `cpulimit`.
+        setting: SettingName,
+        /// Its value.
+        value: Amount,
+    },
+    /// It needs more and the node has no more CPUs.
+    NodeCpus {
+        /// CPUs of the node.
+        cpus: u32,
+    },
+    /// It needs more and the node has no memory to spare.
+    NodeMemory {
+        /// Memory available, in MiB.
+        available: Amount,
+        /// Memory kept back, in MiB.
+        reserve: Amount,
+    },
+    /// It needs more and the node's resources could not be read.
+    NodeUnknown,
+    /// It needs more, too soon after its last change.
+    CoolDownUp {
+        /// Time left, in seconds.
+        remaining_seconds: u64,
+    },
+    /// It could give back, too soon after its last change.
+    CoolDownDown {
+        /// Time left, in seconds.
+        remaining_seconds: u64,
+    },
+    /// It could give back, and is not known long enough.
+    ShortHistory {
+        /// Time observed, in seconds.
+        seconds: u64,
+        /// Time needed, in seconds.
+        needed_seconds: u64,
+    },
+    /// It could give back, and recommendations for it often failed.
+    LowConfidence {
+        /// The confidence.
+        percent: f64,
+        /// The least.
+        needed_percent: f64,
+    },
+    /// It could give back, and behaves unusually.
+    Anomalous {
+        /// Its score.
+        score: f64,
+    },
+    /// It could give back, and was cut off a moment ago.
+    JustCutOff,
+    /// It could give back, and nothing tells whether it is short of memory.
+    PressureUnknown,
+    /// It could give back, and tasks wait for memory.
+    UnderPressure {
+        /// Share of the time, in percent.
+        percent: f64,
+        /// The most allowed.
+        max_percent: f64,
+    },
+    /// It could give back if it did not use so much just now.
+    InUse {
+        /// What it uses, margin included.
+        floor: Amount,
+    },
+    /// It could give back too little to be worth a change.
+    NotWorthIt {
+        /// What it could give back.
+        saving: Amount,
+        /// The least that is worth a change.
+        least: Amount,
+    },
 }
 
-impl std::fmt::Display for Reason {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("nothing is known about it yet")
+/// A CPU setting of a container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SettingName {
+    /// `cores`.
+    Cores,
+    /// `cpulimit`.
+    Cpulimit,
+}
+
+impl fmt::Display for SettingName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Cores => "cores",
+            Self::Cpulimit => "cpulimit",
+        })
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ModeOff => f.write_str("the policy's mode is off"),
+            Self::Stopped => f.write_str("the container does not run"),
+            Self::Template => f.write_str("the container is a template"),
+            Self::Locked { lock } => write!(f, "Proxmox holds the lock `{lock}` on it"),
+            Self::TaggedOff { tag } => write!(f, "it carries the tag `{tag}`"),
+            Self::Pinned { cpus } => {
+                write!(f, "it is pinned to the CPUs {cpus}, and Proxmox ignores `cores`")
+            }
+            Self::AllocationUnknown => f.write_str("what it has could not be read"),
+            Self::NoObservation => f.write_str("it has not been observed"),
+            Self::Stale { age_seconds, max_seconds } => {
+                write!(f, "its latest observation is {age_seconds} s old, more than {max_seconds} s")
+            }
+            Self::UseUnknown => f.write_str("its latest observation does not tell how much it uses"),
+            Self::NoRecommendation => f.write_str("nothing has been learnt about it yet"),
+            Self::NeedsMore { basis, target } => write!(f, "it should have {target} ({basis})"),
+            Self::RanOutOfMemory { target } => write!(f, "it ran out of memory and should have {target}"),
+            Self::CanGiveBack { basis, target } => write!(f, "{target} are enough for it ({basis})"),
+            Self::Fits { target } => write!(f, "it has about what it should have, {target}"),
+            Self::AtMaximum { maximum } => write!(f, "it needs more and has the maximum of {maximum}"),
+            Self::AtMinimum { minimum } => write!(f, "it could give back and has the minimum of {minimum}"),
+            Self::OtherSettingBinds { setting, value } => {
+                write!(f, "it needs more and `{setting}` would hold it at {value} anyway")
+            }
+            Self::NodeCpus { cpus } => write!(f, "it needs more and the node has only {cpus} CPUs"),
+            Self::NodeMemory { available, reserve } => {
+                write!(
+                    f,
+                    "it needs more and the node has {available} available, {reserve} of them in reserve"
+                )
+            }
+            Self::NodeUnknown => f.write_str("it needs more and what the node has could not be read"),
+            Self::CoolDownUp { remaining_seconds } => {
+                write!(
+                    f,
+                    "it needs more and was changed lately; {remaining_seconds} s of the cool-down remain"
+                )
+            }
+            Self::CoolDownDown { remaining_seconds } => {
+                write!(
+                    f,
+                    "it could give back and was changed lately; {remaining_seconds} s of the cool-down remain"
+                )
+            }
+            Self::ShortHistory { seconds, needed_seconds } => write!(
+                f,
+                "it could give back and is known for {:.1} h of the {:.1} h a shrink needs",
+                *seconds as f64 / 3600.0,
+                *needed_seconds as f64 / 3600.0
+            ),
+            Self::LowConfidence { percent, needed_percent } => {
+                write!(
+                    f,
+                    "it could give back, with a confidence of {percent:.0} % instead of {needed_percent:.0} %"
+                )
+            }
+            Self::Anomalous { score } => {
+                write!(f, "it could give back and behaves unusually (score {score:.2})")
+            }
+            Self::JustCutOff => f.write_str("it could give back and ran into its limit a moment ago"),
+            Self::PressureUnknown => {
+                f.write_str("it could give back and nothing tells whether it is short of memory")
+            }
+            Self::UnderPressure { percent, max_percent } => write!(
+                f,
+                "it could give back and its tasks wait for memory {percent:.1} % of the time, more than {max_percent} %"
+            ),
+            Self::InUse { floor } => {
+                write!(f, "it could give back and uses {floor} just now, margin included")
+            }
+            Self::NotWorthIt { saving, least } => {
+                write!(f, "it could give back {saving}, and less than {least} is not worth a change")
+            }
+        }
+    }
+}
+
+impl Reason {
+    /// What would have to be different for another decision.
+    pub fn otherwise(&self) -> String {
+        match self {
+            Self::ModeOff => "set `mode` to `recommend` or `auto`".to_owned(),
+            Self::Stopped => "start it".to_owned(),
+            Self::Template => "templates never run and are never resized".to_owned(),
+            Self::Locked { .. } => "it is decided again when Proxmox releases the lock".to_owned(),
+            Self::TaggedOff { tag } => format!("remove the tag `{tag}`"),
+            Self::Pinned { .. } => "set `control` to `cpulimit`, or unpin it".to_owned(),
+            Self::AllocationUnknown => "the monitor must be able to read its configuration".to_owned(),
+            Self::NoObservation | Self::Stale { .. } | Self::UseUnknown => {
+                "the monitor must measure it; see its log and the record's `missing`".to_owned()
+            }
+            Self::NoRecommendation => "one measured cycle".to_owned(),
+            Self::NeedsMore { target, .. } | Self::RanOutOfMemory { target } => {
+                format!("it would be left alone if it had {target}")
+            }
+            Self::CanGiveBack { target, .. } => {
+                format!("it would keep what it has if it needed more than {target}")
+            }
+            Self::Fits { .. } => "it changes when its demand does".to_owned(),
+            Self::AtMaximum { .. } => "raise the policy's maximum".to_owned(),
+            Self::AtMinimum { .. } => "lower the policy's minimum".to_owned(),
+            Self::OtherSettingBinds { setting, .. } => format!("raise or remove its `{setting}`"),
+            Self::NodeCpus { .. } => "nothing: the node has no more".to_owned(),
+            Self::NodeMemory { .. } => "free memory on the node, or lower the reserve".to_owned(),
+            Self::NodeUnknown => "the monitor must be able to read the node".to_owned(),
+            Self::CoolDownUp { remaining_seconds } | Self::CoolDownDown { remaining_seconds } => {
+                format!("it is decided again in {remaining_seconds} s")
+            }
+            Self::ShortHistory { seconds, needed_seconds } => {
+                format!("{:.1} h more of history", needed_seconds.saturating_sub(*seconds) as f64 / 3600.0)
+            }
+            Self::LowConfidence { .. } => "recommendations that hold for some days".to_owned(),
+            Self::Anomalous { .. } => "it gives back when it behaves as usual again".to_owned(),
+            Self::JustCutOff => "a step within its limit".to_owned(),
+            Self::PressureUnknown => {
+                "a kernel with pressure stall information, or counted OOM events".to_owned()
+            }
+            Self::UnderPressure { max_percent, .. } => format!("a pressure of at most {max_percent} %"),
+            Self::InUse { floor } => format!("it gives back when it uses less than {floor}"),
+            Self::NotWorthIt { least, .. } => format!("a saving of at least {least}"),
+        }
     }
 }

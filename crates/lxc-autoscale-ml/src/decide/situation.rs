@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use lxc_autoscale_core::container_config::ContainerConfig;
 use serde::{Deserialize, Serialize};
 
-use super::{Decision, Resource};
+use super::{Action, Decision, Resource};
 use crate::observation::Observation;
 use crate::recommend::Recommendation;
 
@@ -85,6 +85,21 @@ pub struct LastChanges {
     pub memory_up: Option<Timestamp>,
     /// Its memory shrank.
     pub memory_down: Option<Timestamp>,
+}
+
+impl LastChanges {
+    /// Notes that `decision` was carried out at `at`; one that changes nothing is not noted.
+    pub fn note(&mut self, decision: &Decision, at: Timestamp) {
+        let place = match (decision.resource, decision.action) {
+            _ if !decision.apply => return,
+            (_, Action::Keep) => return,
+            (Resource::Cpu, Action::Grow) => &mut self.cpu_up,
+            (Resource::Cpu, Action::Shrink) => &mut self.cpu_down,
+            (Resource::Memory, Action::Grow) => &mut self.memory_up,
+            (Resource::Memory, Action::Shrink) => &mut self.memory_down,
+        };
+        *place = Some(at);
+    }
 }
 
 /// What a detector says about the latest observation.

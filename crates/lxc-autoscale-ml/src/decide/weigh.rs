@@ -1,0 +1,149 @@
+//! The rules that both resources share, in the order in which they win.
+
+use jiff::Timestamp;
+
+use super::reason::{Amount, Reason};
+use super::{Action, Decision, Mode, Resource};
+use crate::recommend::Estimate;
+
+/// A growth smaller than this part of the hysteresis is noise of the estimate, not a need.
+const GROWTH_HYSTERESIS: f64 = 0.25;
+/// Sizes are compared with this tolerance: a millionth of a core or a MiB is rounding.
+const EPSILON: f64 = 1e-6;
+
+/// One resource of one container, with everything that bounds a change of it.
+pub(super) struct Case<'a> {
+    pub(super) resource: Resource,
+    pub(super) mode: Mode,
+    pub(super) current: f64,
+    pub(super) estimate: &'a Estimate,
+    /// Least and most the policy allows.
+    pub(super) low: f64,
+    pub(super) high: f64,
+    /// What else caps growth, with the reason to give when it does.
+    pub(super) caps: Vec<(f64, Reason)>,
+    /// Sizes are multiples of this.
+    pub(super) granularity: f64,
+    pub(super) max_step_up_percent: f64,
+    pub(super) max_step_down_percent: f64,
+    /// A step of this size is allowed whatever the percentages say.
+    pub(super) least_step: f64,
+    pub(super) hysteresis_percent: f64,
+    pub(super) min_shrink: f64,
+    pub(super) cooldown_up_seconds: u64,
+    pub(super) cooldown_down_seconds: u64,
+    pub(super) last_change: Option<Timestamp>,
+    /// What it uses now, margin included: no shrink goes below.
+    pub(super) in_use: f64,
+    /// It ran out: grow to at least this, now.
+    pub(super) urgent: Option<f64>,
+    /// What speaks against a shrink, the strongest first.
+    pub(super) vetoes: Vec<Reason>,
+}
+
+impl Case<'_> {
+    pub(super) fn weigh(&self, now: Timestamp) -> Decision {
+        let wanted = self.urgent.unwrap_or(0.0).max(self.estimate.target);
+        let target = self.round_up(wanted).clamp(self.low, self.high.max(self.low));
+        let outcome = if self.current + EPSILON < target {
+            self.grow(wanted, target, now)
+        } else if target + EPSILON < self.current {
+            self.shrink(target, now)
+        } else {
+            Err(self.unmoved(wanted))
+        };
+        let (action, to, reason) = match outcome {
+            Ok((to, reason)) if self.current < to => (Action::Grow, Some(to), reason),
+            Ok((to, reason)) => (Action::Shrink, Some(to), reason),
+            Err(reason) => (Action::Keep, None, reason),
+        };
+        Decision {
+            resource: self.resource,
+            action,
+            from: Some(self.current),
+            to,
+            apply: to.is_some() && self.mode == Mode::Auto,
+            reason,
+            confidence_percent: self.estimate.confidence_percent,
+        }
+    }
+
+    fn grow(&self, wanted: f64, target: f64, now: Timestamp) -> Result<(f64, Reason), Reason> {
+        let cap = self.caps.iter().min_by(|a, b| a.0.total_cmp(&b.0));
+        let capped = cap.map_or(target, |(most, _)| self.round_down(*most).min(target));
+        if capped <= self.current + EPSILON {
+            return Err(
+                cap.map_or(Reason::Fits { target: self.amount(wanted) }, |(_, reason)| reason.clone())
+            );
+        }
+        if self.urgent.is_none() {
+            let least = self.current * GROWTH_HYSTERESIS * self.hysteresis_percent / 100.0;
+            if capped - self.current < least && self.low <= self.current {
+                return Err(Reason::Fits { target: self.amount(wanted) });
+            }
+            if let Some(remaining_seconds) = self.cooling(self.cooldown_up_seconds, now) {
+                return Err(Reason::CoolDownUp { remaining_seconds });
+            }
+        }
+        let step = (self.current * self.max_step_up_percent / 100.0).max(self.least_step);
+        let stepped = self.round_up(self.current + step).min(capped);
+        let reason = match self.urgent {
+            Some(_) => Reason::RanOutOfMemory { target: self.amount(wanted) },
+            None => Reason::NeedsMore { basis: self.estimate.basis, target: self.amount(wanted) },
+        };
+        Ok((stepped, reason))
+    }
+
+    fn shrink(&self, target: f64, now: Timestamp) -> Result<(f64, Reason), Reason> {
+        if let Some(veto) = self.vetoes.first() {
+            return Err(veto.clone());
+        }
+        let floor = self.estimate.floor.max(self.in_use);
+        let held = self.round_up(floor).max(target);
+        if self.current <= held + EPSILON {
+            return Err(Reason::InUse { floor: self.amount(floor) });
+        }
+        let step = (self.current * self.max_step_down_percent / 100.0).max(self.least_step);
+        let stepped = self.round_up(self.current - step).max(held);
+        let least = (self.current * self.hysteresis_percent / 100.0).max(self.min_shrink);
+        let saving = self.current - stepped;
+        if saving + EPSILON < least {
+            return Err(Reason::NotWorthIt { saving: self.amount(saving), least: self.amount(least) });
+        }
+        if let Some(remaining_seconds) = self.cooling(self.cooldown_down_seconds, now) {
+            return Err(Reason::CoolDownDown { remaining_seconds });
+        }
+        let target = self.amount(self.estimate.target);
+        Ok((stepped, Reason::CanGiveBack { basis: self.estimate.basis, target }))
+    }
+
+    /// Why it stays where it is although nothing forbade a change.
+    fn unmoved(&self, wanted: f64) -> Reason {
+        if self.high + EPSILON < wanted {
+            Reason::AtMaximum { maximum: self.amount(self.high) }
+        } else if wanted + self.granularity < self.low {
+            Reason::AtMinimum { minimum: self.amount(self.low) }
+        } else {
+            Reason::Fits { target: self.amount(wanted) }
+        }
+    }
+
+    /// Seconds of a cool-down that remain since the last change in either direction.
+    fn cooling(&self, cooldown_seconds: u64, now: Timestamp) -> Option<u64> {
+        // A clock that was set back must not make the cool-down longer than it is.
+        let elapsed = u64::try_from(now.duration_since(self.last_change?).as_secs()).unwrap_or(0);
+        Some(cooldown_seconds.saturating_sub(elapsed)).filter(|remaining| 0 < *remaining)
+    }
+
+    fn amount(&self, value: f64) -> Amount {
+        Amount::of(self.resource, value)
+    }
+
+    fn round_up(&self, value: f64) -> f64 {
+        (value / self.granularity - EPSILON).ceil() * self.granularity
+    }
+
+    fn round_down(&self, value: f64) -> f64 {
+        (value / self.granularity + EPSILON).floor() * self.granularity
+    }
+}

@@ -1,0 +1,87 @@
+//! The constants of the recommendation, each with its reason.
+
+use lxc_autoscale_core::config::{BrokenRule, Validate};
+use serde::{Deserialize, Serialize};
+
+/// The constants of the recommendation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RecommendConfig {
+    /// Price of one core kept free for an hour. Only its ratio to the next counts.
+    pub price_core_hour: f64,
+    /// Price of one core-hour of work that had to wait.
+    pub price_unserved_core_hour: f64,
+    /// CPU kept above demand, in percent: means over minutes hide bursts within them.
+    pub cpu_headroom_percent: f64,
+    /// CPU: how far back the recent peak looks, in minutes. Short, because a CPU limit that turns out too
+    /// low shows at once and costs little.
+    pub cpu_window_minutes: u32,
+    /// CPU: half-life of the fading history, in hours. A day lets every hour of it count.
+    pub cpu_half_life_hours: f64,
+    /// Memory kept above demand, in percent: wide, because a memory limit that turns out too low kills.
+    pub memory_headroom_percent: f64,
+    /// Memory: how far back the recent peak looks, in minutes.
+    pub memory_window_minutes: u32,
+    /// Memory: on how many past days the coming hour is looked up.
+    pub memory_season_days: u32,
+    /// Least growth of memory after it ran out, in percent of the limit.
+    pub oom_growth_percent: f64,
+    /// Least growth of memory after it ran out, in MiB.
+    pub oom_growth_mib: f64,
+    /// Share of the time tasks waited for memory from which more is needed, in percent.
+    pub memory_pressure_percent: f64,
+}
+
+impl Default for RecommendConfig {
+    fn default() -> Self {
+        Self {
+            price_core_hour: 1.0,
+            price_unserved_core_hour: 20.0,
+            cpu_headroom_percent: 15.0,
+            cpu_window_minutes: 60,
+            cpu_half_life_hours: 24.0,
+            memory_headroom_percent: 30.0,
+            memory_window_minutes: 360,
+            memory_season_days: 3,
+            oom_growth_percent: 30.0,
+            oom_growth_mib: 100.0,
+            memory_pressure_percent: 10.0,
+        }
+    }
+}
+
+impl RecommendConfig {
+    /// The quantile of demand that is cheapest to serve: what is kept free costs in all the time it is not
+    /// used, what is missing costs in the rest (the newsvendor's rule).
+    pub fn cpu_quantile(&self) -> f64 {
+        (1.0 - self.price_core_hour / self.price_unserved_core_hour).clamp(0.0, 1.0)
+    }
+}
+
+impl Validate for RecommendConfig {
+    fn validate(&self) -> Result<(), BrokenRule> {
+        let unless = BrokenRule::unless;
+        let positive = |value: f64| 0.0 < value && value.is_finite();
+        let percent = |value: f64| (0.0..=1000.0).contains(&value);
+        let more = "must be more than 0";
+        unless(positive(self.price_core_hour), "recommend.price_core_hour", more)?;
+        let dear =
+            self.price_unserved_core_hour.is_finite() && self.price_core_hour < self.price_unserved_core_hour;
+        let rule = "must be more than `recommend.price_core_hour`: else it is cheapest to serve nothing";
+        unless(dear, "recommend.price_unserved_core_hour", rule)?;
+        let range = "must be 0 to 1000";
+        unless(percent(self.cpu_headroom_percent), "recommend.cpu_headroom_percent", range)?;
+        unless(percent(self.memory_headroom_percent), "recommend.memory_headroom_percent", range)?;
+        let window = |minutes| (5..=7 * 24 * 60).contains(&minutes);
+        let rule = "must be 5 minutes to 7 days";
+        unless(window(self.cpu_window_minutes), "recommend.cpu_window_minutes", rule)?;
+        unless(window(self.memory_window_minutes), "recommend.memory_window_minutes", rule)?;
+        unless(positive(self.cpu_half_life_hours), "recommend.cpu_half_life_hours", more)?;
+        unless(self.memory_season_days <= 7, "recommend.memory_season_days", "must be 0 to 7")?;
+        unless(percent(self.oom_growth_percent), "recommend.oom_growth_percent", range)?;
+        let growth = 0.0 <= self.oom_growth_mib && self.oom_growth_mib.is_finite();
+        unless(growth, "recommend.oom_growth_mib", "must not be negative")?;
+        let pressure = 0.0 < self.memory_pressure_percent && self.memory_pressure_percent <= 100.0;
+        unless(pressure, "recommend.memory_pressure_percent", "must be more than 0 and at most 100")
+    }
+}

@@ -1,0 +1,74 @@
+//! What is recommended, and from which evidence.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// What a container should have. `None` is a resource that was never measured.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Recommendation {
+    /// CPU, in cores.
+    pub cpu: Option<Estimate>,
+    /// Memory, in MiB.
+    pub memory: Option<Estimate>,
+    /// How long it has been observed, gaps not counted, in seconds.
+    pub history_seconds: u64,
+}
+
+/// How much of one resource a container should have, in cores or MiB.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Estimate {
+    /// What it should have, head-room included.
+    pub target: f64,
+    /// A shrink may not go below this: the most it used lately, with margin.
+    pub floor: f64,
+    /// How often a target held so far, discounted for short history (0–100).
+    pub confidence_percent: f64,
+    /// The evidence that decided.
+    pub basis: Fact,
+    /// All evidence, in the resource's unit and without head-room.
+    pub evidence: Vec<Evidence>,
+}
+
+/// One number that was looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Evidence {
+    /// What it is.
+    pub fact: Fact,
+    /// Cores or MiB.
+    pub value: f64,
+}
+
+/// What a piece of evidence is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fact {
+    /// Use in the last observation.
+    LastUse,
+    /// The most of the recent window.
+    RecentPeak,
+    /// A high quantile of its fading history.
+    DecayedQuantile,
+    /// The most at this time of day on the last days.
+    SeasonPeak,
+    /// What it would have used without its CPU limit.
+    ThrottledDemand,
+    /// What it needs to stop waiting for memory.
+    MemoryPressure,
+    /// What it needs after running out of memory.
+    OutOfMemory,
+}
+
+impl fmt::Display for Fact {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::LastUse => "last use",
+            Self::RecentPeak => "recent peak",
+            Self::DecayedQuantile => "high quantile of its history",
+            Self::SeasonPeak => "peak at this time on the last days",
+            Self::ThrottledDemand => "demand cut off by the CPU limit",
+            Self::MemoryPressure => "tasks waiting for memory",
+            Self::OutOfMemory => "out of memory",
+        })
+    }
+}

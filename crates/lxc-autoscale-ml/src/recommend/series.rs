@@ -1,0 +1,220 @@
+//! The last days of one resource in steps of five minutes, of bounded size.
+//!
+//! Observations come every two seconds in a demonstration, every minute from the monitor and every five
+//! minutes from a recorded trace; a [`Series`] makes the same of all of them. A step nobody observed is
+//! unknown and is skipped by every question, so a gap is never read as idleness.
+
+/// Length of a step. Five minutes is what the kernel's longest pressure average covers, and a week of them
+/// fits into a few kilobytes.
+pub const STEP_SECONDS: i64 = 300;
+/// Steps of a day.
+pub const DAY_STEPS: i64 = 86_400 / STEP_SECONDS;
+/// Eight days: a week, and the hours around this time a week ago.
+const KEPT_STEPS: i64 = 8 * DAY_STEPS;
+/// Shorter observations are averaged over this long before their peak counts: a burst of two seconds is
+/// what a queue is for, and a limit that follows it would never come down.
+const SMOOTHING_SECONDS: f64 = 60.0;
+
+/// How observations within a step become its value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Within {
+    /// The busiest minute: for CPU, whose short bursts may wait.
+    BusiestMinute,
+    /// The largest observation: for memory, which cannot wait at all.
+    Largest,
+}
+
+/// The last eight days of one resource.
+#[derive(Clone, Debug)]
+pub struct Series {
+    within: Within,
+    /// Values by step modulo `KEPT_STEPS`; NaN is unknown.
+    values: Vec<f32>,
+    /// The newest step anything is known about.
+    newest: Option<i64>,
+    minute: Minute,
+}
+
+/// Short observations of one minute, on their way to a mean.
+#[derive(Clone, Copy, Debug, Default)]
+struct Minute {
+    index: i64,
+    weighted: f64,
+    seconds: f64,
+}
+
+/// The step that ends at or after `at_seconds`: an observation belongs to the time before it.
+pub fn step_of(at_seconds: i64) -> i64 {
+    (at_seconds - 1).div_euclid(STEP_SECONDS)
+}
+
+impl Series {
+    /// A series nothing is known about.
+    pub fn new(within: Within) -> Self {
+        Self { within, values: Vec::new(), newest: None, minute: Minute::default() }
+    }
+
+    /// Takes in that the mean over the `seconds` before `at_seconds` was `value`.
+    pub fn push(&mut self, at_seconds: i64, seconds: f64, value: f64) {
+        let value = match self.within {
+            Within::BusiestMinute if seconds < SMOOTHING_SECONDS => {
+                self.minute_mean(at_seconds, seconds, value)
+            }
+            _ => value,
+        };
+        self.raise(step_of(at_seconds), value);
+    }
+
+    fn minute_mean(&mut self, at_seconds: i64, seconds: f64, value: f64) -> f64 {
+        let index = (at_seconds - 1).div_euclid(60);
+        if index != self.minute.index {
+            self.minute = Minute { index, ..Minute::default() };
+        }
+        self.minute.weighted += value * seconds;
+        self.minute.seconds += seconds;
+        // The time not yet seen of a minute counts as idle, else its first seconds would be its peak.
+        self.minute.weighted / self.minute.seconds.max(SMOOTHING_SECONDS / 2.0)
+    }
+
+    fn raise(&mut self, step: i64, value: f64) {
+        if self.values.is_empty() {
+            self.values = vec![f32::NAN; usize::try_from(KEPT_STEPS).unwrap_or_default()];
+        }
+        let newest = self.newest.unwrap_or(step);
+        if newest < step {
+            for unknown in (newest + 1).max(step - KEPT_STEPS + 1)..=step {
+                self.values[place(unknown)] = f32::NAN;
+            }
+        } else if step <= newest - KEPT_STEPS {
+            return;
+        }
+        self.newest = Some(newest.max(step));
+        let kept = &mut self.values[place(step)];
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "seven digits are more than any counter is good for"
+        )]
+        let value = value as f32;
+        // `max` of NaN and a number is the number.
+        *kept = kept.max(value);
+    }
+
+    /// The newest step anything is known about.
+    pub fn newest(&self) -> Option<i64> {
+        self.newest
+    }
+
+    /// The value of a step, if it is known and not too old.
+    pub fn at(&self, step: i64) -> Option<f64> {
+        let newest = self.newest?;
+        if newest < step || step <= newest - KEPT_STEPS {
+            return None;
+        }
+        let value = self.values[place(step)];
+        (!value.is_nan()).then(|| f64::from(value))
+    }
+
+    /// The largest known value of the steps `first..=last`.
+    pub fn peak(&self, first: i64, last: i64) -> Option<f64> {
+        let newest = self.newest?;
+        (first.max(newest - KEPT_STEPS + 1)..=last.min(newest))
+            .filter_map(|step| self.at(step))
+            .reduce(f64::max)
+    }
+
+    /// The largest known value of the `count` steps that end with `now`.
+    pub fn recent_peak(&self, now: i64, count: i64) -> Option<f64> {
+        self.peak(now - count + 1, now)
+    }
+
+    /// The largest value, `days` ago, of the steps that correspond to the next `ahead`, looking `slack`
+    /// steps further to both sides because people and timers are not punctual.
+    pub fn season_peak(&self, now: i64, days: i64, ahead: i64, slack: i64) -> Option<f64> {
+        let then = now - days * DAY_STEPS;
+        self.peak(then + 1 - slack, (then + ahead + slack).min(now))
+    }
+}
+
+fn place(step: i64) -> usize {
+    usize::try_from(step.rem_euclid(KEPT_STEPS)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A series with one value per step, from step 0; `None` is a gap.
+    fn series(values: &[Option<f64>]) -> Series {
+        let mut series = Series::new(Within::Largest);
+        for (step, value) in (0..).zip(values) {
+            if let Some(value) = value {
+                series.push((step + 1) * STEP_SECONDS, 300.0, *value);
+            }
+        }
+        series
+    }
+
+    #[test]
+    fn a_gap_is_unknown_and_not_idle() {
+        let seen = series(&[Some(3.0), None, None, Some(1.0)]);
+        assert_eq!([0, 1, 3].map(|step| seen.at(step)), [Some(3.0), None, Some(1.0)]);
+        assert_eq!(seen.recent_peak(3, 3), Some(1.0));
+        assert_eq!(seen.recent_peak(3, 4), Some(3.0));
+        assert_eq!(seen.recent_peak(2, 2), None);
+    }
+
+    #[test]
+    fn the_step_of_an_observation_is_the_one_it_ends() {
+        assert_eq!([1, 300, 301].map(step_of), [0, 0, 1]);
+    }
+
+    #[test]
+    fn short_observations_count_by_their_busiest_minute() {
+        let mut cpu = Series::new(Within::BusiestMinute);
+        for second in (2..=60).step_by(2) {
+            cpu.push(second, 2.0, if second <= 2 { 4.0 } else { 0.1 });
+        }
+        let peak = cpu.at(0).unwrap();
+        // A burst of two seconds: far less than its height, more than nothing.
+        assert!((0.1..0.5).contains(&peak), "{peak}");
+        for second in (62..=120).step_by(2) {
+            cpu.push(second, 2.0, 2.0);
+        }
+        assert!((cpu.at(0).unwrap() - 2.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn the_season_is_the_coming_hour_of_days_ago() {
+        let day = usize::try_from(DAY_STEPS).unwrap();
+        let mut values = vec![Some(1.0); 2 * day];
+        values[day + 20] = Some(7.0);
+        let seen = series(&values);
+        let now = i64::try_from(values.len()).unwrap() - 1;
+        // Step `day + 20` lies 20 steps after the same time yesterday, `now - day`, plus one.
+        assert_eq!(seen.season_peak(now, 1, 12, 6), Some(1.0));
+        assert_eq!(seen.season_peak(now, 1, 12, 9), Some(7.0));
+        assert_eq!(seen.season_peak(now, 7, 12, 6), None);
+    }
+
+    proptest! {
+        /// The ring says the same as a list of everything, whatever is missing.
+        #[test]
+        fn the_ring_agrees_with_a_plain_list(
+            steps in proptest::collection::vec((0i64..400, 0.0f64..100.0), 1..60),
+            count in 1i64..3000,
+        ) {
+            let mut series = Series::new(Within::Largest);
+            let (mut now, mut all) = (0, Vec::new());
+            for (ahead, value) in steps {
+                now += ahead;
+                series.push((now + 1) * STEP_SECONDS, 300.0, value);
+                all.push((now, f64::from(value as f32)));
+            }
+            let count = count.min(KEPT_STEPS);
+            let want = all.iter().filter(|(step, _)| now - count < *step).map(|(_, value)| *value).reduce(f64::max);
+            prop_assert_eq!(series.recent_peak(now, count), want);
+        }
+    }
+}

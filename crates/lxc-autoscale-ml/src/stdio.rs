@@ -1,0 +1,253 @@
+//! `recommend --stdio`: the daemon's own path, driven line by line.
+//!
+//! One JSON line per step comes in and names containers with what was seen of them; one line goes out with
+//! the new size, `[cores, MiB]`, of those that are to change. What is not named keeps what it has. Time,
+//! cool-downs included, is the line's:
+//!
+//! ```text
+//! > {"timestamp": 1372636800, "containers": [{"id": 101, "cores": 2.0, "memory_mb": 4096,
+//!    "provisioned_cores": 2, "provisioned_memory_mb": 4096, "cpu_cores_used": 0.31,
+//!    "cpu_throttled": 0.0, "memory_mb_used": 812.5, "oom": false}]}
+//! < {"101": [0.5, 3072]}
+//! ```
+//!
+//! The policy is the daemon's, with the bounds of the protocol: from a tenth of a core (one core in the class
+//! `integer`) and 64 MiB up to twice what was provisioned. There is no node here, so none bounds the growth.
+//! Fields that are not known are ignored; a field that is `null` or absent is unknown.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, Write};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::Deserialize;
+
+use crate::decide::{
+    Allocation, CpuControl, Decision, LastChanges, NodeSituation, Obstacles, Policy, Situation, decide,
+};
+use crate::observation::Observation;
+use crate::recommend::{ContainerModel, RecommendConfig};
+
+/// Bounds of the protocol.
+const MIN_FRACTIONAL_CORES: f64 = 0.1;
+const MIN_MEMORY_MIB: u64 = 64;
+const PROVISIONED_FACTOR: f64 = 2.0;
+
+/// How CPU is given out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum CpuClass {
+    /// In hundredths of a core, as `cpulimit` does.
+    #[default]
+    Fractional,
+    /// In whole cores, as `cores` does.
+    Integer,
+}
+
+/// Why the conversation ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum StdioError {
+    /// A line cannot be read.
+    #[error("cannot read line {line} of the standard input")]
+    Read {
+        /// Line number, from 1.
+        line: usize,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A line is not what the protocol says.
+    #[error("line {line} of the standard input is not a step of the protocol")]
+    Parse {
+        /// Line number, from 1.
+        line: usize,
+        /// Why.
+        source: serde_json::Error,
+    },
+    /// A number in a line makes no sense.
+    #[error("line {line} of the standard input, container {id}: `{field}` is {value}, which is no amount")]
+    Amount {
+        /// Line number, from 1.
+        line: usize,
+        /// The container.
+        id: u64,
+        /// The field.
+        field: &'static str,
+        /// Its value.
+        value: f64,
+    },
+    /// The time of a line makes no sense.
+    #[error(
+        "line {line} of the standard input: the time {timestamp} is out of range or before the last line's"
+    )]
+    Time {
+        /// Line number, from 1.
+        line: usize,
+        /// The time as given.
+        timestamp: i64,
+    },
+    /// The answer cannot be written.
+    #[error("cannot write the answer to line {line}")]
+    Write {
+        /// Line number, from 1.
+        line: usize,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+#[derive(Debug, Deserialize)]
+struct Step {
+    timestamp: i64,
+    containers: Vec<Seen>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Seen {
+    id: u64,
+    cores: f64,
+    memory_mb: f64,
+    provisioned_cores: Option<f64>,
+    provisioned_memory_mb: Option<f64>,
+    cpu_cores_used: Option<f64>,
+    cpu_throttled: Option<f64>,
+    memory_mb_used: Option<f64>,
+    oom: Option<bool>,
+}
+
+impl Seen {
+    /// The first field whose value is no amount.
+    fn nonsense(&self) -> Option<(&'static str, f64)> {
+        let positive = [
+            ("cores", Some(self.cores)),
+            ("memory_mb", Some(self.memory_mb)),
+            ("provisioned_cores", self.provisioned_cores),
+            ("provisioned_memory_mb", self.provisioned_memory_mb),
+        ];
+        let not_negative = [
+            ("cpu_cores_used", self.cpu_cores_used),
+            ("cpu_throttled", self.cpu_throttled),
+            ("memory_mb_used", self.memory_mb_used),
+        ];
+        let bad_positive = positive.into_iter().find(|(_, value)| value.is_some_and(|value| value <= 0.0));
+        let bad = bad_positive
+            .or(not_negative.into_iter().find(|(_, value)| value.is_some_and(|value| value < 0.0)));
+        bad.and_then(|(field, value)| Some((field, value?)))
+    }
+
+    fn observation(&self, at: Timestamp) -> Observation {
+        Observation {
+            cpu_cores_used: self.cpu_cores_used,
+            cpu_throttled_share: self.cpu_throttled,
+            cores_limit: Some(self.cores),
+            memory_used_mib: self.memory_mb_used,
+            memory_limit_mib: Some(self.memory_mb),
+            oom: self.oom,
+            ..Observation::unknown(at)
+        }
+    }
+}
+
+/// One container of the conversation.
+struct Member {
+    policy: Policy,
+    model: ContainerModel,
+    changes: LastChanges,
+}
+
+/// Answers lines until the input ends.
+///
+/// # Errors
+/// [`StdioError`] at the first line that cannot be read, understood or answered.
+pub fn run(
+    policy: &Policy,
+    config: &RecommendConfig,
+    class: CpuClass,
+    input: impl BufRead,
+    mut output: impl Write,
+) -> Result<(), StdioError> {
+    let config = Arc::new(config.clone());
+    let mut members: BTreeMap<u64, Member> = BTreeMap::new();
+    let mut previous = i64::MIN;
+    for (index, text) in input.lines().enumerate() {
+        let line = index + 1;
+        let text = text.map_err(|source| StdioError::Read { line, source })?;
+        let step: Step = serde_json::from_str(&text).map_err(|source| StdioError::Parse { line, source })?;
+        let timestamp = step.timestamp;
+        let now = Timestamp::from_second(timestamp).ok().filter(|_| previous <= timestamp);
+        let now = now.ok_or(StdioError::Time { line, timestamp })?;
+        previous = timestamp;
+        let mut answer: BTreeMap<String, [f64; 2]> = BTreeMap::new();
+        for seen in &step.containers {
+            let id = seen.id;
+            if let Some((field, value)) = seen.nonsense() {
+                return Err(StdioError::Amount { line, id, field, value });
+            }
+            let member = members.entry(id).or_insert_with(|| Member {
+                policy: bounded(policy, class, seen),
+                model: ContainerModel::sharing(Arc::clone(&config)),
+                changes: LastChanges::default(),
+            });
+            if let Some(size) = member.step(seen, now) {
+                answer.insert(id.to_string(), size);
+            }
+        }
+        let written = serde_json::to_writer(&mut output, &answer).map_err(std::io::Error::from);
+        let written = written.and_then(|()| output.write_all(b"\n")).and_then(|()| output.flush());
+        written.map_err(|source| StdioError::Write { line, source })?;
+    }
+    Ok(())
+}
+
+/// The policy with the protocol's bounds for this container.
+fn bounded(policy: &Policy, class: CpuClass, seen: &Seen) -> Policy {
+    let mut policy = policy.clone();
+    let cores = PROVISIONED_FACTOR * seen.provisioned_cores.unwrap_or(seen.cores);
+    (policy.cpu.control, policy.cpu.min_cores, policy.cpu.max_cores) = match class {
+        CpuClass::Fractional => (CpuControl::Cpulimit, MIN_FRACTIONAL_CORES, cores.max(MIN_FRACTIONAL_CORES)),
+        CpuClass::Integer => (CpuControl::Cores, 1.0, cores.floor().max(1.0)),
+    };
+    let memory = PROVISIONED_FACTOR * seen.provisioned_memory_mb.unwrap_or(seen.memory_mb);
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "checked to be positive; saturates"
+    )]
+    let memory = memory as u64;
+    (policy.memory.min_mib, policy.memory.max_mib) = (MIN_MEMORY_MIB, memory.max(MIN_MEMORY_MIB));
+    policy
+}
+
+impl Member {
+    /// Observes, recommends, decides; the new size if anything is to change.
+    fn step(&mut self, seen: &Seen, now: Timestamp) -> Option<[f64; 2]> {
+        let observation = seen.observation(now);
+        self.model.observe(&observation);
+        let recommendation = self.model.recommend(now);
+        let (cores, cpulimit) = match self.policy.cpu.control {
+            CpuControl::Cores => (Some(seen.cores), None),
+            CpuControl::Cpulimit => (None, Some(seen.cores)),
+        };
+        let situation = Situation {
+            allocation: Some(Allocation { cores, cpulimit, memory_mib: seen.memory_mb }),
+            obstacles: Obstacles::default(),
+            observation: Some(&observation),
+            recommendation: Some(&recommendation),
+            changes: self.changes,
+            anomaly: None,
+        };
+        // No node, no bound: as much as any policy could ask for.
+        let node = NodeSituation {
+            cpus: Some(u32::MAX),
+            memory_total_mib: Some(f64::MAX),
+            memory_available_mib: Some(f64::MAX),
+        };
+        let decisions = decide(&self.policy, &situation, &node, now);
+        let new = |decision: &Decision| decision.to.filter(|_| decision.apply);
+        let (cpu, memory) = (new(&decisions.cpu), new(&decisions.memory));
+        if cpu.is_none() && memory.is_none() {
+            return None;
+        }
+        self.changes.note(&decisions.cpu, now);
+        self.changes.note(&decisions.memory, now);
+        Some([cpu.unwrap_or(seen.cores), memory.unwrap_or(seen.memory_mb)])
+    }
+}
