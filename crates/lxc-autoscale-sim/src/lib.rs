@@ -5,10 +5,18 @@
 //!
 //! - [`node`]: where things lie in the tree, and what the node is;
 //! - [`engine`]: what a machine does for `pct`, once on simulated cgroup files and once on real LXC containers;
+//! - [`kernel`]: the simulated kernel, which makes limits bite and advances the counters;
+//! - [`workload`]: what the containers do, by name or replayed from real machines;
+//! - [`fleet`]: the ten containers of the node that is made when none is given;
+//! - [`past`]: days of history for the daemons to learn from;
 //! - [`pve`]: Proxmox's side of it, which is configuration, locks, pending changes, snapshots, `pct` and `pvesh`;
 //! - [`cli`]: the command line.
 
 pub mod cli;
 pub mod engine;
+pub mod fleet;
+pub mod kernel;
 pub mod node;
+pub mod past;
 pub mod pve;
+pub mod workload;

@@ -1,0 +1,284 @@
+//! The loop that turns the kernel: read what `pct` wrote, advance the machine, show the result.
+//!
+//! Every tick takes the running containers from `/proc/net/unix` and their limits from the files `pct` writes;
+//! this loop writes no limit, with one exception that is pvestatd's part on a real node: about every ten seconds the
+//! number of `cores` in the configurations becomes cpusets. When the OOM killer takes an init, the container is
+//! ended through the engine, as its monitor process would.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use lxc_autoscale_core::Vmid;
+use lxc_autoscale_core::container_config::ContainerConfig;
+
+use super::files::{proc, v1, v2};
+use super::limit_files::{LimitError, read_limits};
+use super::limits::Limits;
+use super::machine::Machine;
+use super::memory::Killed;
+use super::node::Capacity;
+use super::tree::TreeWriter;
+use crate::engine::{Engine, EngineError, Placement, SimulatedEngine, plan_cpusets};
+use crate::node::{CgroupVersion, NodeError, NodeLayout, NodeSettings, read_text};
+use crate::workload::{Plan, PlanError};
+
+/// How often the machine is advanced and its files are written.
+pub const TICK: Duration = Duration::from_millis(200);
+/// pvestatd's cycle on a real node.
+pub const REBALANCE: Duration = Duration::from_secs(10);
+/// A process that was stopped for longer than this did not see what happened meanwhile.
+const LONGEST_TICK_SECONDS: f64 = 5.0;
+
+/// Why the kernel had to stop.
+#[derive(Debug, thiserror::Error)]
+pub enum KernelError {
+    /// The tree cannot be read or written.
+    #[error(transparent)]
+    Node(#[from] NodeError),
+    /// The engine failed.
+    #[error("the simulated kernel cannot act on a container")]
+    Engine(#[from] EngineError),
+    /// The workload plan is none.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// A container's limits cannot be read, although it runs.
+    #[error("the limits of container {id} are not known")]
+    Limits {
+        /// The container.
+        id: Vmid,
+        /// Why not.
+        source: LimitError,
+    },
+}
+
+/// The kernel of one node.
+#[derive(Debug)]
+pub struct Clockwork {
+    layout: NodeLayout,
+    version: CgroupVersion,
+    engine: SimulatedEngine,
+    machine: Machine,
+    tree: TreeWriter,
+    plan: Plan,
+    plan_changed: Option<SystemTime>,
+    /// The containers that ran in the last tick: their init and their limits.
+    known: BTreeMap<Vmid, Known>,
+    boot_time_seconds: u64,
+    rebalance_every: Duration,
+    since_rebalance: f64,
+}
+
+#[derive(Debug)]
+struct Known {
+    /// Host pid of init; another one means that the container was started anew.
+    init: Option<u32>,
+    limits: Limits,
+}
+
+/// What a node of these settings has.
+pub fn capacity(settings: &NodeSettings) -> Capacity {
+    let bytes = |mebibytes: lxc_autoscale_core::Mebibytes| mebibytes.as_f64() * 1024.0 * 1024.0;
+    Capacity {
+        cpus: f64::from(settings.cpus),
+        memory_bytes: bytes(settings.memory),
+        swap_bytes: bytes(settings.swap),
+    }
+}
+
+impl Clockwork {
+    /// Takes over a node's tree; `machine` is what has happened there so far, `boot_time_seconds` when that began.
+    ///
+    /// # Errors
+    /// [`KernelError`] when the tree is no simulated node or cannot be written.
+    pub fn new(
+        layout: NodeLayout,
+        machine: Machine,
+        boot_time_seconds: u64,
+        rebalance_every: Duration,
+    ) -> Result<Self, KernelError> {
+        let settings = NodeSettings::load(&layout)?;
+        let engine = SimulatedEngine::new(&layout, &settings);
+        let tree = TreeWriter::new(layout.root().join("var/lib/sim/staging"))?;
+        for directory in ["net", "pressure"].map(|name| layout.proc().join(name)) {
+            fs::create_dir_all(&directory).map_err(NodeError::file("create", &directory))?;
+        }
+        let plan = Plan::load(&layout)?;
+        Ok(Self {
+            version: settings.cgroup,
+            engine,
+            machine,
+            tree,
+            plan,
+            plan_changed: None,
+            known: BTreeMap::new(),
+            boot_time_seconds,
+            rebalance_every,
+            // The first cycle is due at once.
+            since_rebalance: f64::INFINITY,
+            layout,
+        })
+    }
+
+    /// Advances the node until `stop` is set.
+    ///
+    /// # Errors
+    /// [`KernelError`] when the tree or the engine fails; the files then stand still.
+    pub fn run(&mut self, stop: &AtomicBool) -> Result<(), KernelError> {
+        let mut last = Instant::now();
+        while !stop.load(Ordering::Relaxed) {
+            std::thread::sleep(TICK.saturating_sub(last.elapsed()));
+            let now = Instant::now();
+            let seconds = now.duration_since(last).as_secs_f64().min(LONGEST_TICK_SECONDS);
+            last = now;
+            self.tick(seconds)?;
+        }
+        Ok(())
+    }
+
+    /// One tick.
+    ///
+    /// # Errors
+    /// [`KernelError`] when the tree or the engine fails.
+    pub fn tick(&mut self, seconds: f64) -> Result<(), KernelError> {
+        self.reload_plan()?;
+        self.since_rebalance += seconds;
+        if self.rebalance_every.as_secs_f64() <= self.since_rebalance {
+            self.rebalance()?;
+            self.since_rebalance = 0.0;
+        }
+        let limits = self.read_running()?;
+        let killed = self.machine.tick(&self.plan, &limits, seconds);
+        self.show(&limits)?;
+        for (id, killed) in killed {
+            if killed == Killed::Init {
+                self.engine.kill(id)?;
+                self.forget(id);
+            }
+        }
+        Ok(())
+    }
+
+    /// What the node's counters say.
+    pub fn machine(&self) -> &Machine {
+        &self.machine
+    }
+
+    /// Takes over a plan that was written since the last tick.
+    fn reload_plan(&mut self) -> Result<(), KernelError> {
+        let changed = fs::metadata(Plan::path(&self.layout)).and_then(|metadata| metadata.modified()).ok();
+        if changed != self.plan_changed {
+            self.plan = Plan::load(&self.layout)?;
+            self.plan_changed = changed;
+        }
+        Ok(())
+    }
+
+    /// The running containers and their limits; notices those that ended or were started anew.
+    fn read_running(&mut self) -> Result<BTreeMap<Vmid, Limits>, KernelError> {
+        let running = self.engine.running()?;
+        let gone: Vec<Vmid> = self.known.keys().copied().filter(|id| !running.contains(*id)).collect();
+        for id in gone {
+            self.forget(id);
+        }
+        let mut limits = BTreeMap::new();
+        for &id in running.ids() {
+            let init = self.init_pid(id);
+            if self.known.get(&id).is_some_and(|known| known.init != init) {
+                self.forget(id);
+            }
+            let read = match read_limits(&self.layout, self.version, id) {
+                Ok(read) => read,
+                // It is ending at this moment.
+                Err(error) if error.is_missing() => continue,
+                Err(source) => match self.known.get(&id) {
+                    // A kernel would have refused to take such a value and kept the one it had.
+                    Some(known) => known.limits,
+                    None => return Err(KernelError::Limits { id, source }),
+                },
+            };
+            self.known.insert(id, Known { init, limits: read });
+            limits.insert(id, read);
+        }
+        Ok(limits)
+    }
+
+    fn forget(&mut self, id: Vmid) {
+        self.machine.restart(id);
+        self.known.remove(&id);
+        for directory in self.cgroups(id) {
+            self.tree.forget(&directory);
+        }
+        if self.version == CgroupVersion::V1 {
+            // Pressure of v1 is this kernel's own; whether anything is left of it matters to nobody.
+            let _ = fs::remove_dir_all(self.unified(id));
+        }
+    }
+
+    /// Writes what has changed.
+    fn show(&mut self, limits: &BTreeMap<Vmid, Limits>) -> Result<(), KernelError> {
+        let proc = self.layout.proc();
+        for (name, text) in proc::node_files(&self.machine.node, self.boot_time_seconds) {
+            self.tree.put(proc.join(name), text)?;
+        }
+        for (id, container) in &self.machine.node.containers {
+            match self.version {
+                CgroupVersion::V2 => {
+                    let cgroup = self.layout.container_cgroup(self.version, "", *id);
+                    for (name, text) in v2::container_files(container) {
+                        self.tree.put(cgroup.join(name), text)?;
+                    }
+                }
+                CgroupVersion::V1 => {
+                    let unified = self.unified(*id);
+                    fs::create_dir_all(&unified).map_err(NodeError::file("create", &unified))?;
+                    let limits = limits.get(id).copied().unwrap_or_default();
+                    for (controller, (name, text)) in v1::container_files(container, &limits) {
+                        let cgroup = self.layout.container_cgroup(self.version, controller, *id);
+                        self.tree.put(cgroup.join(name), text)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// pvestatd's part: makes cpusets of the `cores` in the configurations.
+    fn rebalance(&self) -> Result<(), KernelError> {
+        let mut placements = Vec::new();
+        for &id in self.engine.running()?.ids() {
+            // A container that is being destroyed may have lost its files already.
+            let Ok(text) = read_text(&self.layout.config(id)) else { continue };
+            let Ok(cpus) = self.engine.cpuset(id) else { continue };
+            let (config, _) = ContainerConfig::parse(&text);
+            placements.push(Placement { id, cores: config.cores, pinned: config.pinned_cpuset.is_some(), cpus });
+        }
+        for change in plan_cpusets(&placements, &self.engine.cpus()?) {
+            match self.engine.set_cpuset(change.id, &change.cpus) {
+                Err(_) if !self.engine.running()?.contains(change.id) => {}
+                outcome => outcome?,
+            }
+        }
+        Ok(())
+    }
+
+    fn init_pid(&self, id: Vmid) -> Option<u32> {
+        let cgroup = self.cgroups(id).into_iter().next()?;
+        let text = fs::read_to_string(cgroup.join("ns/cgroup.procs")).ok()?;
+        text.lines().next()?.trim().parse().ok()
+    }
+
+    fn cgroups(&self, id: Vmid) -> Vec<PathBuf> {
+        let group = |controller| self.layout.container_cgroup(self.version, controller, id);
+        match self.version {
+            CgroupVersion::V2 => vec![group("")],
+            CgroupVersion::V1 => NodeLayout::V1_CONTROLLERS.into_iter().chain(["unified"]).map(group).collect(),
+        }
+    }
+
+    fn unified(&self, id: Vmid) -> PathBuf {
+        self.layout.container_cgroup(CgroupVersion::V1, "unified", id)
+    }
+}
