@@ -80,12 +80,7 @@ fn lint() -> Result<(), CommandError> {
     run(cargo(["fmt", "--all", "--check"]))?;
     run(cargo(["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]))?;
     run(command::program("shellcheck", ["install.sh", "uninstall.sh", ".ci/run"]))?;
-    if is_installed("cargo-deny") {
-        run(cargo(["deny", "check", "bans", "licenses", "sources"]))
-    } else {
-        say("cargo-deny is not installed: dependency rules not checked (cargo install --locked cargo-deny)");
-        Ok(())
-    }
+    run(packages::cargo_deny()?.args(["check", "--hide-inclusion-graph", "bans", "licenses", "sources"]))
 }
 
 fn docs() -> Result<(), CommandError> {

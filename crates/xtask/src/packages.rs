@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::command::{CommandError, program, run};
+use crate::command::{CommandError, cargo, is_installed, program, run, workspace_root};
 use crate::say;
 
 /// Real containers, the client of the documented examples, a tracer, and systemd's unit checker.
@@ -11,6 +11,9 @@ pub(crate) const FOR_TESTS: &[&str] =
 
 /// What checks the shell scripts.
 pub(crate) const FOR_LINTS: &[&str] = &["shellcheck"];
+
+/// The release of cargo-deny the rules are written for.
+const CARGO_DENY_VERSION: &str = "0.20.2";
 
 /// Makes sure that the packages are there: installs what is missing when run as root on Debian.
 pub(crate) fn ensure(packages: &[&str]) -> Result<(), CommandError> {
@@ -25,6 +28,22 @@ pub(crate) fn ensure(packages: &[&str]) -> Result<(), CommandError> {
     run(program("apt-get", ["update", "-q"]))?;
     let mut install = program("apt-get", ["install", "-y", "-q", "--no-install-recommends"]);
     run(install.args(missing).env("DEBIAN_FRONTEND", "noninteractive"))
+}
+
+/// `cargo-deny`, from `PATH` or built once below `target`.
+pub(crate) fn cargo_deny() -> Result<Command, CommandError> {
+    if is_installed("cargo-deny") {
+        return Ok(cargo(["deny"]));
+    }
+    let root = workspace_root().join("target/tools");
+    let binary = root.join("bin/cargo-deny");
+    if !binary.is_file() {
+        say("building cargo-deny, which checks the rules for dependencies; this is done once");
+        let mut install =
+            cargo(["install", "--quiet", "--locked", "--version", CARGO_DENY_VERSION, "cargo-deny"]);
+        run(install.arg("--root").arg(root))?;
+    }
+    Ok(program(binary, []))
 }
 
 fn is_present(package: &str) -> bool {
