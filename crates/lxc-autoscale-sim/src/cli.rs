@@ -1,15 +1,21 @@
 //! The command line.
 
+use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
+use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
+use lxc_autoscale_core::{ErrorChain, Mebibytes};
+
+use crate::node::{self, CgroupVersion, NodeLayout, NodeSettings};
+use crate::pve::{Machine, Terminal, pct, pvesh};
 
 /// A simulated Proxmox node, and the demo that runs the three daemons on it.
 #[derive(Debug, Parser)]
 #[command(name = "lxc-autoscale-sim", version)]
 pub struct Cli {
     /// Root directory of the node
-    #[arg(long, global = true, value_name = "DIR")]
+    #[arg(long, value_name = "DIR")]
     pub node: Option<PathBuf>,
     /// What to do
     #[command(subcommand)]
@@ -19,6 +25,29 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Make a node without containers, and the commands `pct` and `pvesh` that act on it
+    CreateNode {
+        /// What runs its containers
+        #[arg(long, value_enum, default_value_t = EngineChoice::Simulated)]
+        engine: EngineChoice,
+        /// Its name
+        #[arg(long, default_value = "proxmox")]
+        name: String,
+        /// CPUs of a simulated node
+        #[arg(long, default_value_t = 8)]
+        cpus: u32,
+        /// Memory of a simulated node, in MiB
+        #[arg(long, default_value_t = 16384)]
+        memory: u64,
+        /// Give a simulated node the older cgroup file system
+        #[arg(long)]
+        cgroup_v1: bool,
+        /// Where to put `pct` and `pvesh`
+        #[arg(long, value_name = "DIR")]
+        bin: Option<PathBuf>,
+    },
+    /// Enact `cores` as cpusets and spread them, as pvestatd does about every ten seconds
+    Rebalance,
     /// Proxmox's `pct`, acting on the node
     #[command(disable_help_flag = true)]
     Pct {
@@ -35,9 +64,60 @@ pub enum Command {
     },
 }
 
+/// What runs a node's containers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum EngineChoice {
+    /// Files, advanced by a simulated kernel
+    Simulated,
+    /// Debian's `lxc` tools and this machine's cgroups
+    Lxc,
+}
+
 impl Cli {
     /// Runs the command.
-    pub fn run(self) -> std::process::ExitCode {
-        std::process::ExitCode::from(255)
+    pub fn run(self) -> ExitCode {
+        let mut out = BufWriter::new(io::stdout().lock());
+        let mut err = io::stderr().lock();
+        let Some(node) = self.node else {
+            let _ = writeln!(err, "lxc-autoscale-sim: `--node DIR` must say which node is meant");
+            return ExitCode::from(2);
+        };
+        let layout = NodeLayout::new(node);
+        let mut terminal = Terminal { out: &mut out, err: &mut err };
+        let status = match self.command {
+            Command::Pct { args } => pct::run(&layout, &args, &mut terminal),
+            Command::Pvesh { args } => pvesh::run(&layout, &args, &mut terminal),
+            Command::CreateNode { engine, name, cpus, memory, cgroup_v1, bin } => {
+                let settings = match engine {
+                    EngineChoice::Lxc => NodeSettings { name, ..NodeSettings::for_lxc() },
+                    EngineChoice::Simulated => NodeSettings {
+                        name,
+                        cpus,
+                        memory: Mebibytes::new(memory),
+                        cgroup: if cgroup_v1 { CgroupVersion::V1 } else { CgroupVersion::V2 },
+                        ..NodeSettings::default()
+                    },
+                };
+                let made = node::create_node(&layout, &settings)
+                    .and_then(|()| bin.map_or(Ok(()), |bin| node::write_wrappers(&layout, &bin)));
+                report(made, &mut terminal)
+            }
+            Command::Rebalance => {
+                let balanced = Machine::open(&layout).and_then(|machine| machine.rebalance());
+                let printed = balanced.and_then(|log| {
+                    log.iter().try_for_each(|line| writeln!(terminal.out, "{line}"))?;
+                    Ok(())
+                });
+                report(printed, &mut terminal)
+            }
+        };
+        let flushed = out.flush();
+        if flushed.is_err() { ExitCode::FAILURE } else { ExitCode::from(status) }
     }
+}
+
+fn report<E: std::error::Error + 'static>(result: Result<(), E>, terminal: &mut Terminal<'_>) -> u8 {
+    let Err(error) = result else { return 0 };
+    let _ = writeln!(terminal.err, "lxc-autoscale-sim: {}", ErrorChain(&error));
+    1
 }

@@ -24,6 +24,9 @@ pub enum StorageKind {
     LvmThin,
     /// A directory with raw images: no snapshots.
     Dir,
+    /// A directory with one directory per volume: snapshots are copies, sizes are noted and not enforced. Real
+    /// containers are on such a storage.
+    Tree,
 }
 
 /// A storage that volumes are on.
@@ -85,6 +88,13 @@ impl Default for NodeSettings {
 }
 
 impl NodeSettings {
+    /// The settings of a node with real containers.
+    pub fn for_lxc() -> Self {
+        let local =
+            Storage { id: "local".to_owned(), kind: StorageKind::Tree, size: Mebibytes::new(100 * 1024) };
+        Self { engine: EngineKind::Lxc, storages: vec![local], ..Self::default() }
+    }
+
     /// Reads what [`NodeSettings::save`] wrote.
     ///
     /// # Errors

@@ -1,0 +1,56 @@
+//! Proxmox's percent encoding of descriptions.
+
+/// Encodes everything but printable ASCII, and the colon and the percent sign too.
+pub fn encode_text(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b':' | b'%' => encoded.push_str(&format!("%{byte:02X}")),
+            b' '..=b'~' => encoded.push(char::from(byte)),
+            _ => encoded.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    encoded
+}
+
+/// Undoes [`encode_text`]; what is no valid escape stays.
+pub fn decode_text(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let mut decoded = Vec::with_capacity(bytes.len());
+    let mut index = 0;
+    while index < bytes.len() {
+        let escape = (bytes[index] == b'%').then(|| text.get(index + 1..index + 3)).flatten();
+        let is_hex = |digits: &&str| digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+        match escape.filter(is_hex).and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
+            Some(byte) => {
+                decoded.push(byte);
+                index += 3;
+            }
+            None => {
+                decoded.push(bytes[index]);
+                index += 1;
+            }
+        }
+    }
+    String::from_utf8(decoded).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn as_recorded() {
+        assert_eq!(encode_text("a comment: line 1\nline 2\n"), "a comment%3A line 1%0Aline 2%0A");
+        assert_eq!(decode_text("web tier%3A 100%25 %zz %2"), "web tier: 100% %zz %2");
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_encoded_is_decoded(text in ".{0,40}") {
+            prop_assert_eq!(decode_text(&encode_text(&text)), text);
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! `pct`.
+
+use super::command::{COMMANDS, Call, Command};
+use super::error::PctError;
+use super::machine::Machine;
+use super::schema::check_all;
+use super::terminal::Terminal;
+use crate::node::NodeLayout;
+
+/// The commands of a real `pct` that this node does not have.
+const ABSENT: &[&str] = &[
+    "console",
+    "enter",
+    "fsck",
+    "fstrim",
+    "migrate",
+    "mount",
+    "move-volume",
+    "pull",
+    "push",
+    "remote-migrate",
+    "rescan",
+    "restore",
+    "resume",
+    "suspend",
+    "template",
+    "unmount",
+];
+/// Exit status of a Perl program that dies with no error number left over.
+const DIED: u8 = 255;
+/// What an unknown command is answered with, behind the line that names it.
+const USAGE: &str = include_str!("pct_usage.txt");
+
+/// Runs one call and returns its exit status.
+pub fn run(layout: &NodeLayout, args: &[String], terminal: &mut Terminal<'_>) -> u8 {
+    let status = match find(args) {
+        Ok(Found::Command(command, args)) => run_command(layout, command, args, terminal),
+        Ok(Found::Help) => writeln!(terminal.out, "{}", USAGE.trim_end()).map(|()| 0),
+        Err(text) => terminal.err.write_all(text.as_bytes()).map(|()| DIED),
+    };
+    // A reader that has gone away cannot be told anything.
+    status.unwrap_or(DIED)
+}
+
+enum Found<'a> {
+    Command(&'static Command, &'a [String]),
+    Help,
+}
+
+/// Finds the command by its name or any beginning only it has.
+fn find(args: &[String]) -> Result<Found<'_>, String> {
+    let Some((word, rest)) = args.split_first() else {
+        return Err(format!("ERROR: no command specified\n{USAGE}"));
+    };
+    let names = COMMANDS.iter().map(|command| command.name).chain(ABSENT.iter().copied()).chain(["help"]);
+    let mut hits: Vec<&str> = names.filter(|name| name.starts_with(word.as_str())).collect();
+    if hits.iter().any(|name| name == word) {
+        hits.retain(|name| name == word);
+    }
+    match hits.as_slice() {
+        ["help"] => Ok(Found::Help),
+        [name] => match COMMANDS.iter().find(|command| command.name == *name) {
+            Some(command) => Ok(Found::Command(command, rest)),
+            None => Err(format!("pct {name}: this node has no such command, only a real Proxmox node has\n")),
+        },
+        _ => Err(format!("ERROR: unknown command 'pct {word}'\n{USAGE}")),
+    }
+}
+
+fn run_command(
+    layout: &NodeLayout,
+    command: &Command,
+    args: &[String],
+    terminal: &mut Terminal<'_>,
+) -> std::io::Result<u8> {
+    match try_command(layout, command, args, terminal) {
+        Ok(status) => {
+            terminal.out.flush()?;
+            Ok(status)
+        }
+        Err(error) => {
+            terminal.err.write_all(error.report(command.usage).as_bytes())?;
+            Ok(error.exit())
+        }
+    }
+}
+
+fn try_command(
+    layout: &NodeLayout,
+    command: &Command,
+    args: &[String],
+    terminal: &mut Terminal<'_>,
+) -> Result<u8, PctError> {
+    let grammar = command.grammar();
+    let words = grammar.parse(args)?;
+    let errors = check_all(&grammar.properties, &words.values);
+    if !errors.is_empty() {
+        return Err(PctError::Parameters { errors, exit: DIED });
+    }
+    let machine = Machine::open(layout)?;
+    (command.run)(&mut Call { machine: &machine, words, terminal })
+}

@@ -1,0 +1,304 @@
+//! Volumes: what `rootfs` and `mpN` of a configuration name.
+//!
+//! A volume is a directory with its size, the file system it would have, the files of a real container, and its
+//! snapshots. A simulated container's volume holds no files; what it uses is a number.
+
+mod ext4;
+mod lvm;
+mod tools;
+mod volume;
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use lxc_autoscale_core::{Mebibytes, Vmid};
+
+use super::config::VolumeId;
+use super::error::PctError;
+use crate::node::{NodeError, NodeLayout, NodeSettings, Storage, StorageKind, read_text, remove_tree};
+
+pub use ext4::Ext4;
+pub use tools::FilesystemState;
+pub use volume::Volume;
+
+/// What a fresh busybox root file system takes, in bytes; the use of a simulated volume nobody has written to.
+const FRESH_BYTES: u64 = 2_028_544;
+
+/// Space of a volume's file system, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Space {
+    /// All of it.
+    pub total: u64,
+    /// In use.
+    pub used: u64,
+    /// What a user may still write.
+    pub available: u64,
+}
+
+/// The volumes of a node.
+#[derive(Clone, Debug)]
+pub struct VolumeStore {
+    layout: NodeLayout,
+    storages: Vec<Storage>,
+}
+
+impl VolumeStore {
+    /// The volumes of the node.
+    pub fn new(layout: &NodeLayout, settings: &NodeSettings) -> Self {
+        Self { layout: layout.clone(), storages: settings.storages.clone() }
+    }
+
+    /// The storage of that id.
+    ///
+    /// # Errors
+    /// Proxmox's text when there is none.
+    pub fn storage(&self, id: &str) -> Result<&Storage, PctError> {
+        let found = self.storages.iter().find(|storage| storage.id == id);
+        found.ok_or_else(|| PctError::died(format!("storage '{id}' does not exist")))
+    }
+
+    fn directory(&self, id: &VolumeId) -> PathBuf {
+        self.layout.volume(&id.storage, &id.name)
+    }
+
+    fn snapshot_directory(&self, id: &VolumeId, snapshot: &str) -> PathBuf {
+        self.directory(id).join("snapshots").join(snapshot)
+    }
+
+    /// The directory that is the volume's root.
+    pub fn rootfs(&self, id: &VolumeId) -> PathBuf {
+        self.directory(id).join("content")
+    }
+
+    /// The volume, made from the size its configuration names if nobody has used it yet.
+    ///
+    /// # Errors
+    /// Proxmox's text when the volume is not there and its size is not known.
+    pub fn open(&self, id: &VolumeId, configured_bytes: Option<u64>) -> Result<Volume, PctError> {
+        if let Some(volume) = Volume::load(&self.directory(id))? {
+            return Ok(volume);
+        }
+        let unknown = || PctError::died(format!("Could not determine current size of volume '{id}'"));
+        self.make(id, configured_bytes.ok_or_else(unknown)?)
+    }
+
+    /// Makes a new volume and says what the storage's tools say.
+    ///
+    /// # Errors
+    /// [`PctError`] when the storage does not exist or the volume cannot be written.
+    pub fn create(&self, id: &VolumeId, bytes: u64, out: &mut dyn Write) -> Result<Volume, PctError> {
+        let volume = self.make(id, bytes)?;
+        match self.storage(&id.storage)?.kind {
+            StorageKind::LvmThin => lvm::created(out, id.short_name())?,
+            StorageKind::Dir => tools::formatted(out, id, volume.bytes)?,
+            StorageKind::Tree => return Ok(volume),
+        }
+        tools::made_filesystem(out, &volume.filesystem, &self.directory(id))?;
+        Ok(volume)
+    }
+
+    fn make(&self, id: &VolumeId, bytes: u64) -> Result<Volume, PctError> {
+        let bytes = match self.storage(&id.storage)?.kind {
+            StorageKind::LvmThin => lvm::whole_extents(bytes),
+            StorageKind::Dir | StorageKind::Tree => bytes,
+        };
+        let volume = Volume { bytes, filesystem: Ext4::make(bytes) };
+        let content = self.rootfs(id);
+        fs::create_dir_all(&content).map_err(NodeError::file("create", &content))?;
+        volume.save(&self.directory(id))?;
+        Ok(volume)
+    }
+
+    /// A name for the next volume of a container.
+    ///
+    /// # Errors
+    /// [`PctError`] when the storage does not exist.
+    pub fn free_name(&self, storage: &str, container: Vmid) -> Result<VolumeId, PctError> {
+        let kind = self.storage(storage)?.kind;
+        let candidates = (0u32..).map(|number| VolumeId {
+            storage: storage.to_owned(),
+            name: match kind {
+                StorageKind::Dir => format!("{container}/vm-{container}-disk-{number}.raw"),
+                StorageKind::LvmThin | StorageKind::Tree => format!("vm-{container}-disk-{number}"),
+            },
+        });
+        let mut free = candidates.filter(|id| !self.directory(id).exists());
+        free.next().ok_or_else(|| PctError::died(format!("no free volume name on storage '{storage}'")))
+    }
+
+    /// Grows a volume and its file system, and says what the tools say.
+    ///
+    /// # Errors
+    /// [`PctError`] when the volume cannot be written.
+    pub fn resize(
+        &self,
+        id: &VolumeId,
+        mut volume: Volume,
+        bytes: u64,
+        state: FilesystemState,
+        out: &mut dyn Write,
+    ) -> Result<Volume, PctError> {
+        let storage = self.storage(&id.storage)?;
+        let old = volume.clone();
+        let allocated = if storage.kind == StorageKind::LvmThin { lvm::whole_extents(bytes) } else { bytes };
+        volume.bytes = allocated;
+        volume.filesystem.grow(allocated);
+        volume.save(&self.directory(id))?;
+        match storage.kind {
+            StorageKind::LvmThin => {
+                lvm::resized(out, id.short_name(), old.bytes, allocated, storage, self.promised(storage)?)?;
+                tools::resized_filesystem(out, &lvm::device(id.short_name()), &old, &volume, state)?;
+            }
+            StorageKind::Dir => {
+                let device = match state {
+                    FilesystemState::Mounted => "/dev/loop0".to_owned(),
+                    FilesystemState::Unmounted => format!("/var/lib/vz/images/{}", id.name),
+                };
+                tools::resized_filesystem(out, &device, &old, &volume, state)?;
+            }
+            StorageKind::Tree => {}
+        }
+        Ok(volume)
+    }
+
+    /// What all volumes of a storage and their snapshots may grow to.
+    fn promised(&self, storage: &Storage) -> Result<Mebibytes, NodeError> {
+        let root = self.layout.volume(&storage.id, "");
+        let mut bytes = 0u64;
+        for volume in directories(&root)? {
+            for directory in std::iter::once(volume.clone()).chain(directories(&volume.join("snapshots"))?) {
+                bytes += Volume::load(&directory)?.map_or(0, |volume| volume.bytes);
+            }
+        }
+        Ok(Mebibytes::new(bytes / Mebibytes::BYTES))
+    }
+
+    /// Whether the storage can take snapshots of the volume.
+    pub fn has_snapshots(&self, id: &VolumeId) -> bool {
+        self.storage(&id.storage).is_ok_and(|storage| storage.kind != StorageKind::Dir)
+    }
+
+    /// Takes a snapshot.
+    ///
+    /// # Errors
+    /// [`PctError`] when the copy cannot be made.
+    pub fn snapshot(&self, id: &VolumeId, snapshot: &str, out: &mut dyn Write) -> Result<(), PctError> {
+        let target = self.snapshot_directory(id, snapshot);
+        copy_volume(&self.directory(id), &target)?;
+        self.lvm_only(id, || lvm::created(out, &format!("snap_{}_{snapshot}", id.short_name())))
+    }
+
+    /// Forgets a snapshot.
+    ///
+    /// # Errors
+    /// [`PctError`] when its copy cannot be removed.
+    pub fn remove_snapshot(
+        &self,
+        id: &VolumeId,
+        snapshot: &str,
+        out: &mut dyn Write,
+    ) -> Result<(), PctError> {
+        remove_tree(&self.snapshot_directory(id, snapshot))?;
+        self.lvm_only(id, || lvm::removed(out, &format!("snap_{}_{snapshot}", id.short_name())))
+    }
+
+    /// Makes a volume what it was when the snapshot was taken.
+    ///
+    /// # Errors
+    /// [`PctError`] when the copy cannot be made.
+    pub fn rollback(&self, id: &VolumeId, snapshot: &str, out: &mut dyn Write) -> Result<(), PctError> {
+        remove_tree(&self.rootfs(id))?;
+        copy_volume(&self.snapshot_directory(id, snapshot), &self.directory(id))?;
+        self.lvm_only(id, || {
+            lvm::removed(out, id.short_name())?;
+            lvm::created(out, id.short_name())
+        })
+    }
+
+    /// Makes a new volume with the files of another, or of a snapshot of it.
+    ///
+    /// # Errors
+    /// [`PctError`] when the copy cannot be made.
+    pub fn copy(
+        &self,
+        source: &VolumeId,
+        snapshot: Option<&str>,
+        target: &VolumeId,
+        out: &mut dyn Write,
+    ) -> Result<Volume, PctError> {
+        let from =
+            snapshot.map_or_else(|| self.directory(source), |name| self.snapshot_directory(source, name));
+        let missing = || PctError::died(format!("volume '{source}' does not exist"));
+        let original = Volume::load(&from)?.ok_or_else(missing)?;
+        let copy = self.create(target, original.bytes, out)?;
+        copy_files(&from, &self.directory(target))?;
+        Ok(copy)
+    }
+
+    /// Removes a volume with its snapshots.
+    ///
+    /// # Errors
+    /// [`PctError`] when it cannot be removed.
+    pub fn remove(&self, id: &VolumeId, out: &mut dyn Write) -> Result<(), PctError> {
+        remove_tree(&self.directory(id))?;
+        self.lvm_only(id, || lvm::removed(out, id.short_name()))
+    }
+
+    /// The space of a volume's file system.
+    ///
+    /// # Errors
+    /// [`PctError`] when the volume cannot be read.
+    pub fn space(&self, id: &VolumeId, volume: &Volume) -> Result<Space, PctError> {
+        let total = volume.filesystem.total_bytes();
+        let used = self.used_bytes(id)?.min(total);
+        let available = (total - used).saturating_sub(volume.filesystem.reserved_bytes());
+        Ok(Space { total, used, available })
+    }
+
+    /// What the volume's files take: real files are counted, a simulated volume says it in `used_bytes`.
+    fn used_bytes(&self, id: &VolumeId) -> Result<u64, PctError> {
+        let noted = self.directory(id).join("used_bytes");
+        if noted.exists() {
+            return Ok(read_text(&noted)?.trim().parse().unwrap_or(FRESH_BYTES));
+        }
+        let files = volume::bytes_of_files(&self.rootfs(id))?;
+        Ok(if files == 0 { FRESH_BYTES } else { files })
+    }
+
+    fn lvm_only(&self, id: &VolumeId, say: impl FnOnce() -> std::io::Result<()>) -> Result<(), PctError> {
+        if self.storage(&id.storage)?.kind == StorageKind::LvmThin {
+            say()?;
+        }
+        Ok(())
+    }
+}
+
+/// Copies size and files, but not the snapshots.
+fn copy_volume(from: &Path, to: &Path) -> Result<(), PctError> {
+    if let Some(volume) = Volume::load(from)? {
+        fs::create_dir_all(to).map_err(NodeError::file("create", to))?;
+        volume.save(to)?;
+    }
+    copy_files(from, to)
+}
+
+fn copy_files(from: &Path, to: &Path) -> Result<(), PctError> {
+    volume::copy_tree(&from.join("content"), &to.join("content"))?;
+    let (noted, target) = (from.join("used_bytes"), to.join("used_bytes"));
+    if noted.exists() {
+        fs::copy(&noted, &target).map_err(NodeError::file("copy", &noted))?;
+    }
+    Ok(())
+}
+
+/// The directories in a directory; none where there is no such directory.
+fn directories(path: &Path) -> Result<Vec<PathBuf>, NodeError> {
+    if !path.is_dir() {
+        return Ok(Vec::new());
+    }
+    let entries = fs::read_dir(path).map_err(NodeError::file("read", path))?;
+    let paths = entries.map(|entry| entry.map(|entry| entry.path()).map_err(NodeError::file("read", path)));
+    let all: Vec<PathBuf> = paths.collect::<Result<_, _>>()?;
+    Ok(all.into_iter().filter(|path| path.is_dir()).collect())
+}

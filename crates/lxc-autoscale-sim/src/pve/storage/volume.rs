@@ -1,0 +1,89 @@
+//! One volume on disk.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use serde::{Deserialize, Serialize};
+
+use super::super::error::PctError;
+use super::Ext4;
+use crate::engine::EngineError;
+use crate::node::{NodeError, read_text, write_atomically};
+
+/// A volume: its size, and the file system on it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Volume {
+    /// Size of the volume.
+    pub bytes: u64,
+    /// The file system.
+    pub filesystem: Ext4,
+}
+
+impl Volume {
+    /// Reads the volume kept in a directory; `None` where there is none.
+    pub(super) fn load(directory: &Path) -> Result<Option<Self>, NodeError> {
+        let path = directory.join("volume.json");
+        if !path.exists() {
+            return Ok(None);
+        }
+        let text = read_text(&path)?;
+        serde_json::from_str(&text).map(Some).map_err(|source| NodeError::Settings { path, source })
+    }
+
+    pub(super) fn save(&self, directory: &Path) -> Result<(), NodeError> {
+        let path = directory.join("volume.json");
+        let text = serde_json::to_string(self)
+            .map_err(|source| NodeError::Settings { path: path.clone(), source })?;
+        write_atomically(&path, &(text + "\n"))
+    }
+}
+
+/// Copies a directory with owners, modes, links and device nodes; an empty one needs no tool.
+pub(super) fn copy_tree(from: &Path, to: &Path) -> Result<(), PctError> {
+    fs::create_dir_all(to).map_err(NodeError::file("create", to))?;
+    let is_empty = match fs::read_dir(from) {
+        Ok(mut entries) => entries.next().is_none(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => true,
+        Err(error) => return Err(NodeError::file("read", from)(error).into()),
+    };
+    if is_empty {
+        return Ok(());
+    }
+    let command = format!("cp -a --reflink=auto {}/. {}", from.display(), to.display());
+    let output = Command::new("cp")
+        .args(["-a", "--reflink=auto", "--"])
+        .args([&from.join("."), to])
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|source| EngineError::Spawn { command: command.clone(), source })?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    Err(EngineError::Command { command, code: output.status.code(), stderr }.into())
+}
+
+/// The space the files of a directory take.
+pub(super) fn bytes_of_files(directory: &Path) -> Result<u64, NodeError> {
+    let mut bytes = 0;
+    let mut open = vec![directory.to_owned()];
+    while let Some(path) = open.pop() {
+        let entries = match fs::read_dir(&path) {
+            Ok(entries) => entries,
+            // Files of a running container come and go.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(NodeError::file("read", &path)(error)),
+        };
+        for entry in entries.flatten() {
+            let Ok(metadata) = entry.metadata() else { continue };
+            bytes += metadata.blocks() * 512;
+            if metadata.is_dir() {
+                open.push(entry.path());
+            }
+        }
+    }
+    Ok(bytes)
+}

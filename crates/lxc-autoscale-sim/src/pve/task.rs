@@ -1,0 +1,74 @@
+//! Workers: the part of a call that Proxmox runs as a task, with a log under `/var/log/pve/tasks`.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use lxc_autoscale_core::Vmid;
+
+use super::error::PctError;
+use super::machine::Machine;
+use crate::node::{NodeError, NodeLayout};
+
+/// The output of a worker: the terminal and the task's log.
+struct Tee<'a> {
+    out: &'a mut dyn Write,
+    log: File,
+}
+
+impl Write for Tee<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.out.write_all(bytes)?;
+        self.log.write_all(bytes)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()?;
+        self.log.flush()
+    }
+}
+
+/// Runs a worker in the foreground. What it writes goes to standard output and to its log; how it ended is the
+/// log's last line. A failure becomes one line with exit status 255, as a task's status is.
+///
+/// # Errors
+/// What the worker failed with.
+pub fn run_worker(
+    machine: &Machine,
+    kind: &str,
+    id: Vmid,
+    out: &mut dyn Write,
+    work: impl FnOnce(&mut dyn Write) -> Result<(), PctError>,
+) -> Result<(), PctError> {
+    let log = open_log(&machine.layout, &machine.settings.name, kind, id)?;
+    let mut tee = Tee { out, log };
+    let result = work(&mut tee);
+    let Tee { mut log, .. } = tee;
+    match result {
+        Ok(()) => Ok(writeln!(log, "TASK OK")?),
+        Err(error @ PctError::Output(_)) => Err(error),
+        Err(error) => {
+            let text = error.text().trim_end().replace('\n', " ");
+            writeln!(log, "TASK ERROR: {text}")?;
+            Err(PctError::died(text))
+        }
+    }
+}
+
+/// Opens the log of a new task, named by its UPID in the directory of its start time's last digit.
+fn open_log(layout: &NodeLayout, node: &str, kind: &str, id: Vmid) -> Result<File, NodeError> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let start = format!("{:08X}", now.as_secs());
+    let directory = layout.tasks().join(&start[start.len() - 1..]);
+    fs::create_dir_all(&directory).map_err(NodeError::file("create", &directory))?;
+    // Where Proxmox has the process's start time we put the fraction of the second: two tasks of one process
+    // must not share a log.
+    let upid = format!(
+        "UPID:{node}:{:08X}:{:08X}:{start}:{kind}:{id}:root@pam:",
+        std::process::id(),
+        now.subsec_nanos()
+    );
+    let path = directory.join(upid);
+    File::options().create(true).append(true).open(&path).map_err(NodeError::file("create", &path))
+}
