@@ -1,2 +1,49 @@
-//! Placeholder.
-fn main() {}
+//! The `lxc-autoscale-api` program; see the library for what it does.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::Parser;
+use lxc_autoscale_api::check;
+use lxc_autoscale_api::cli::{Cli, Command};
+use lxc_autoscale_api::config::Config;
+use lxc_autoscale_api::server::{self, ServerError};
+use lxc_autoscale_core::api::HealthState;
+use lxc_autoscale_core::{ErrorChain, config, telemetry};
+
+/// Requests are few and wait for `pct` most of the time.
+const WORKER_THREADS: usize = 2;
+
+fn main() -> ExitCode {
+    match run(&Cli::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            // Logging may not be set up yet; without stderr nobody can be told.
+            let _ = writeln!(io::stderr(), "lxc-autoscale-api: {}", ErrorChain(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: &Cli) -> Result<ExitCode, ServerError> {
+    let config: Config = config::load(&cli.config)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKER_THREADS)
+        .enable_all()
+        .build()
+        .map_err(ServerError::Runtime)?;
+    match cli.command.unwrap_or(Command::Run) {
+        Command::Run => {
+            telemetry::init(&config.logging)?;
+            runtime.block_on(server::run(config, &cli.config))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Check => {
+            let worst = runtime.block_on(check::run(&config, &mut io::stdout().lock()));
+            match worst.map_err(ServerError::Runtime)? {
+                HealthState::Unhealthy => Ok(ExitCode::FAILURE),
+                HealthState::Healthy | HealthState::Degraded => Ok(ExitCode::SUCCESS),
+            }
+        }
+    }
+}

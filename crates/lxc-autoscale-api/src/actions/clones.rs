@@ -1,0 +1,219 @@
+//! Copying a container, and removing such a copy.
+//!
+//! A copy carries a tag with its own id. Copies that people make of it carry that tag too, with an id that is
+//! not theirs, and so are never taken for ours.
+//!
+//! ## Nothing half-made
+//!
+//! A running container can be copied from a snapshot only, so one is taken, and dropped again whatever comes
+//! of the copy. If the copy fails, what exists of it is removed: its id was free before, and is ours unless
+//! Proxmox says that somebody else took it meanwhile. What cannot be removed is named in the answer. A snapshot
+//! left by a server that was killed in between is found by its name and dropped when the same copy is made
+//! again.
+
+use lxc_autoscale_core::Vmid;
+use lxc_autoscale_core::api::{CloneCreated, CloneDeleted};
+
+use super::snapshots::ensure_running;
+use super::{ActionError, refuse_lock, unlocked};
+use crate::backend::{BackendError, CloneOrder, ContainerHost, Existing, Obstacle};
+use crate::params::{Hostname, InvalidName, SnapshotName};
+
+/// Start of the tag that marks a copy; its id follows.
+const TAG_PREFIX: &str = "lxc-autoscale-clone-";
+/// Start of the name of the snapshot a running container is copied from; the id of the copy follows.
+const SNAPSHOT_PREFIX: &str = "lxc-autoscale-clone-";
+/// Locks that Proxmox leaves on a copy it did not finish.
+const UNFINISHED: [&str; 2] = ["create", "disk"];
+
+/// The tag that marks container `vmid` as a copy of ours.
+pub fn tag_of(vmid: Vmid) -> String {
+    format!("{TAG_PREFIX}{vmid}")
+}
+
+fn temporary_snapshot(target: Vmid) -> Result<SnapshotName, InvalidName> {
+    SnapshotName::new(&format!("{SNAPSHOT_PREFIX}{target}"))
+}
+
+/// What `/clone/create` asks for.
+#[derive(Clone, Debug)]
+pub struct CloneRequest {
+    /// The container to copy.
+    pub source: Vmid,
+    /// The id of the copy.
+    pub target: Vmid,
+    /// The name that was asked for.
+    pub requested_name: String,
+    /// The host name that is made of it.
+    pub hostname: Hostname,
+}
+
+/// Copies a container in full; the copy is left stopped, because it has the addresses of its source.
+///
+/// # Errors
+/// [`ActionError`] when the id is taken, the source is locked or missing, or the back end fails; then there is
+/// neither copy nor snapshot, or the error names what remains.
+pub async fn create(host: &dyn ContainerHost, request: &CloneRequest) -> Result<CloneCreated, ActionError> {
+    let CloneRequest { source, target, .. } = *request;
+    let stored = unlocked(host, source).await?;
+    if host.is_taken(target).await? {
+        return Err(
+            BackendError::Exists { what: format!("container {target}"), kind: Existing::Guest }.into()
+        );
+    }
+    let snapshot = temporary_snapshot(target).map_err(|_| ActionError::Crashed)?;
+    if stored.has_snapshot(&snapshot) {
+        tracing::warn!(%source, %snapshot, "dropping the snapshot of a copy that was interrupted");
+        host.delete_snapshot(source, &snapshot).await?;
+    }
+    let from_snapshot = host.is_running(source).await?;
+    let copied = copy(host, request, from_snapshot.then_some(&snapshot)).await;
+    let dropped = if from_snapshot { drop_snapshot(host, source, &snapshot).await } else { Ok(()) };
+    match (copied, dropped) {
+        (Ok(()), dropped) => Ok(CloneCreated {
+            vm_id: source,
+            new_vm_id: target,
+            requested_name: request.requested_name.clone(),
+            hostname: request.hostname.to_string(),
+            tag: tag_of(target),
+            left_behind: dropped.err(),
+        }),
+        (Err(failure), Ok(())) => Err(failure),
+        (Err(failure), Err(snapshot)) => Err(left_behind(failure, snapshot)),
+    }
+}
+
+/// Takes the snapshot, makes the copy and marks it; removes the copy again if any of it fails.
+async fn copy(
+    host: &dyn ContainerHost,
+    request: &CloneRequest,
+    snapshot: Option<&SnapshotName>,
+) -> Result<(), ActionError> {
+    let CloneRequest { source, target, ref hostname, .. } = *request;
+    if let Some(snapshot) = snapshot {
+        host.create_snapshot(source, snapshot).await?;
+    }
+    let order = CloneOrder { source, target, hostname: hostname.clone(), snapshot: snapshot.cloned() };
+    match host.clone_container(&order).await {
+        Ok(()) => {}
+        // Somebody else took the id since we looked: what has it is theirs.
+        Err(taken @ BackendError::Exists { kind: Existing::Guest, .. }) => return Err(taken.into()),
+        Err(busy @ BackendError::TimedOut { running: true, .. }) => {
+            return Err(left_behind(busy.into(), format!("container {target}, still being copied")));
+        }
+        Err(failure) => return Err(undone(host, request, failure.into()).await),
+    }
+    match mark(host, target).await {
+        Ok(()) => Ok(()),
+        Err(failure) => Err(undone(host, request, failure).await),
+    }
+}
+
+/// Tags the copy as ours, keeping the tags it took over, but for the mark of another copy.
+async fn mark(host: &dyn ContainerHost, target: Vmid) -> Result<(), ActionError> {
+    let tag = tag_of(target);
+    let mut tags = host.stored(target).await?.config.tags;
+    tags.retain(|tag| !tag.starts_with(TAG_PREFIX));
+    tags.push(tag.clone());
+    host.set_tags(target, &tags).await?;
+    if host.stored(target).await?.config.tags.contains(&tag) {
+        return Ok(());
+    }
+    Err(ActionError::NotApplied { found: format!("container {target} has no tag `{tag}`") })
+}
+
+/// Removes what exists of a failed copy and returns the failure, with what could not be removed.
+async fn undone(host: &dyn ContainerHost, request: &CloneRequest, failure: ActionError) -> ActionError {
+    match remove_unfinished(host, request).await {
+        Ok(()) => failure,
+        Err(error) => left_behind(failure, format!("container {} ({error})", request.target)),
+    }
+}
+
+async fn remove_unfinished(host: &dyn ContainerHost, request: &CloneRequest) -> Result<(), ActionError> {
+    let target = request.target;
+    let config = match host.stored(target).await {
+        Ok(stored) => stored.config,
+        Err(BackendError::NoSuchContainer { .. }) => return Ok(()),
+        Err(other) => return Err(other.into()),
+    };
+    let unfinished = config.lock.as_deref().is_some_and(|lock| UNFINISHED.contains(&lock));
+    // The id alone does not make it ours to destroy: it must look like our copy, too.
+    if !unfinished && config.name.as_deref() != Some(request.hostname.as_str()) {
+        let found = "what has that id now does not look like the copy".to_owned();
+        return Err(ActionError::NotApplied { found });
+    }
+    tracing::warn!(%target, "removing a copy that failed");
+    if unfinished {
+        host.unlock(target).await?;
+    }
+    destroy_and_verify(host, target).await
+}
+
+/// Drops the temporary snapshot if it is there; `Err` names it when it stays.
+async fn drop_snapshot(host: &dyn ContainerHost, source: Vmid, name: &SnapshotName) -> Result<(), String> {
+    let exists = |stored: &crate::backend::Stored| stored.has_snapshot(name);
+    // A second try: a lock that was held for a moment is the usual reason for the first to fail.
+    for attempt in 1..=2 {
+        if host.stored(source).await.is_ok_and(|stored| !exists(&stored)) {
+            return Ok(());
+        }
+        if let Err(error) = host.delete_snapshot(source, name).await {
+            tracing::warn!(%source, snapshot = %name, attempt, %error, "cannot drop the temporary snapshot");
+        }
+    }
+    match host.stored(source).await {
+        Ok(stored) if !exists(&stored) => Ok(()),
+        _ => Err(format!("snapshot `{name}` of container {source}")),
+    }
+}
+
+fn left_behind(failure: ActionError, more: String) -> ActionError {
+    match failure {
+        ActionError::LeftBehind { cause, left } => {
+            ActionError::LeftBehind { cause, left: format!("{left}; {more}") }
+        }
+        cause => ActionError::LeftBehind { cause: Box::new(cause), left: more },
+    }
+}
+
+/// Removes a copy of ours, stopping it first if it runs.
+///
+/// # Errors
+/// [`ActionError`] when the container is missing, not a copy of ours, protected or locked, or when the back
+/// end fails; then it runs again if it ran.
+pub async fn delete(host: &dyn ContainerHost, vmid: Vmid) -> Result<CloneDeleted, ActionError> {
+    let stored = host.stored(vmid).await?;
+    let tag = tag_of(vmid);
+    if !stored.config.tags.contains(&tag) {
+        return Err(ActionError::NotAClone { vmid, tag });
+    }
+    if stored.config.protection {
+        let detail = "it is protected from removal".to_owned();
+        return Err(BackendError::WrongState { vmid, detail, state: Obstacle::Protected }.into());
+    }
+    refuse_lock(vmid, &stored)?;
+    let was_running = host.is_running(vmid).await?;
+    if was_running {
+        host.stop(vmid).await?;
+    }
+    match destroy_and_verify(host, vmid).await {
+        Ok(()) => Ok(CloneDeleted { vm_id: vmid, was_running }),
+        Err(failure) if was_running && host.stored(vmid).await.is_ok() => {
+            match ensure_running(host, vmid).await {
+                Ok(()) => Err(failure),
+                Err(error) => Err(left_behind(failure, format!("container {vmid}, stopped ({error})"))),
+            }
+        }
+        Err(failure) => Err(failure),
+    }
+}
+
+async fn destroy_and_verify(host: &dyn ContainerHost, vmid: Vmid) -> Result<(), ActionError> {
+    host.destroy(vmid).await?;
+    match host.stored(vmid).await {
+        Err(BackendError::NoSuchContainer { .. }) => Ok(()),
+        Ok(_) => Err(ActionError::NotApplied { found: format!("container {vmid} still exists") }),
+        Err(other) => Err(other.into()),
+    }
+}

@@ -1,0 +1,117 @@
+//! What the mutating routes do: each action is the whole sequence from looking first to reading back.
+//!
+//! Actions run with their containers to themselves ([`crate::changes`]) and know nothing of HTTP. What can be
+//! refused by looking at the container's configuration is refused before `pct` is started. Success is what was
+//! read back from the node, not what `pct` said.
+
+use lxc_autoscale_core::Vmid;
+
+use crate::backend::{BackendError, ContainerHost, Obstacle, Stored};
+use crate::gate::Occupied;
+use crate::memory_guard::ShrinkRefused;
+
+pub mod clones;
+pub mod resize;
+pub mod snapshots;
+
+/// Why an action was not done, or not to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum ActionError {
+    /// The back end refused or failed.
+    #[error(transparent)]
+    Backend(#[from] BackendError),
+    /// Another change of the container takes too long.
+    #[error(transparent)]
+    Occupied(#[from] Occupied),
+    /// Less memory would hurt, or might.
+    #[error(transparent)]
+    Shrink(#[from] ShrinkRefused),
+    /// A number is outside the configured limits.
+    #[error("{what} must be from {least} to {most} (see `[limits]` in the configuration)")]
+    OutOfBounds {
+        /// What the number is.
+        what: &'static str,
+        /// The least allowed.
+        least: u64,
+        /// The most allowed.
+        most: u64,
+    },
+    /// The container is pinned to CPUs, and Proxmox then ignores its number of cores.
+    #[error("container {vmid} is pinned to the CPUs {cpuset}, so its number of cores has no effect")]
+    PinnedCpuset {
+        /// The container.
+        vmid: Vmid,
+        /// Its CPUs.
+        cpuset: String,
+    },
+    /// A container without our mark was to be removed.
+    #[error("container {vmid} was not made by /clone/create here (it has no tag `{tag}`) and is not removed")]
+    NotAClone {
+        /// The container.
+        vmid: Vmid,
+        /// The tag it would have.
+        tag: String,
+    },
+    /// The back end reported success, and the node says otherwise.
+    #[error("the change was reported as done, but {found}")]
+    NotApplied {
+        /// What the node says.
+        found: String,
+    },
+    /// A rollback is done, but the container that ran does not run again.
+    #[error(
+        "container {vmid} is back at snapshot `{snapshot}`, but it ran before and does not run now: {cause}"
+    )]
+    NotRestarted {
+        /// The container.
+        vmid: Vmid,
+        /// The snapshot.
+        snapshot: String,
+        /// Why it does not start.
+        cause: Box<ActionError>,
+    },
+    /// It failed, and what had been made on the way could not be removed.
+    #[error("{cause}; what remains and must be removed by hand: {left}")]
+    LeftBehind {
+        /// The failure.
+        cause: Box<ActionError>,
+        /// What remains.
+        left: String,
+    },
+    /// More changes are waiting than are allowed to.
+    #[error("too many changes are waiting; try again later")]
+    TooManyChanges,
+    /// The server ends.
+    #[error("the server is shutting down")]
+    ShuttingDown,
+    /// The client left before its change had begun, so it was not begun.
+    #[error("the client left before the change began; nothing was done")]
+    Abandoned,
+    /// A defect of this program.
+    #[error("the change ended unexpectedly; its outcome is not known")]
+    Crashed,
+}
+
+/// What is stored about a container that is free for a change.
+async fn changeable(host: &dyn ContainerHost, vmid: Vmid) -> Result<Stored, ActionError> {
+    let stored = unlocked(host, vmid).await?;
+    if stored.config.template {
+        let detail = "it is a template".to_owned();
+        return Err(BackendError::WrongState { vmid, detail, state: Obstacle::Template }.into());
+    }
+    Ok(stored)
+}
+
+/// What is stored about a container that Proxmox has not locked.
+async fn unlocked(host: &dyn ContainerHost, vmid: Vmid) -> Result<Stored, ActionError> {
+    let stored = host.stored(vmid).await?;
+    refuse_lock(vmid, &stored)?;
+    Ok(stored)
+}
+
+fn refuse_lock(vmid: Vmid, stored: &Stored) -> Result<(), ActionError> {
+    match &stored.config.lock {
+        Some(lock) => Err(BackendError::Locked { vmid, lock: lock.clone() }.into()),
+        None => Ok(()),
+    }
+}

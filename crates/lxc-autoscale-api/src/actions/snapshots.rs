@@ -1,0 +1,95 @@
+//! Taking a snapshot, and going back to one.
+
+use lxc_autoscale_core::Vmid;
+use lxc_autoscale_core::api::{RolledBack, SnapshotCreated};
+
+use super::{ActionError, changeable};
+use crate::backend::{BackendError, ContainerHost, Existing};
+use crate::params::SnapshotName;
+
+/// Takes a snapshot.
+///
+/// # Errors
+/// [`ActionError`] when there is one of that name, the storage has no snapshots, the container is locked,
+/// missing or a template, or the back end fails.
+pub async fn create(
+    host: &dyn ContainerHost,
+    vmid: Vmid,
+    name: &SnapshotName,
+) -> Result<SnapshotCreated, ActionError> {
+    if changeable(host, vmid).await?.has_snapshot(name) {
+        let what = format!("snapshot `{name}` of container {vmid}");
+        return Err(BackendError::Exists { what, kind: Existing::Snapshot }.into());
+    }
+    host.create_snapshot(vmid, name).await?;
+    if !host.stored(vmid).await?.has_snapshot(name) {
+        return Err(ActionError::NotApplied { found: format!("container {vmid} has no snapshot `{name}`") });
+    }
+    Ok(SnapshotCreated { vm_id: vmid, snapshot_name: name.to_string() })
+}
+
+/// Goes back to a snapshot; a container that ran runs again afterwards.
+///
+/// Proxmox stops a running container for it and leaves it stopped (`--start` came with 7.3 only), and may have
+/// stopped it even where the rollback then fails; it is started again in both cases.
+///
+/// # Errors
+/// [`ActionError`] when there is no such snapshot, the container is locked, missing or a template, the back
+/// end fails, or the container does not start again.
+pub async fn rollback(
+    host: &dyn ContainerHost,
+    vmid: Vmid,
+    name: &SnapshotName,
+) -> Result<RolledBack, ActionError> {
+    if !changeable(host, vmid).await?.has_snapshot(name) {
+        return Err(BackendError::NoSuchSnapshot { vmid, name: name.to_string() }.into());
+    }
+    let was_running = host.is_running(vmid).await?;
+    let rolled_back = roll_back_and_verify(host, vmid, name).await;
+    if !was_running {
+        rolled_back?;
+        return Ok(RolledBack { vm_id: vmid, snapshot_name: name.to_string(), was_running, running: false });
+    }
+    let restarted = ensure_running(host, vmid).await;
+    match (rolled_back, restarted) {
+        (Ok(()), Ok(())) => {
+            Ok(RolledBack { vm_id: vmid, snapshot_name: name.to_string(), was_running, running: true })
+        }
+        (Ok(()), Err(cause)) => {
+            Err(ActionError::NotRestarted { vmid, snapshot: name.to_string(), cause: Box::new(cause) })
+        }
+        (Err(failure), Ok(())) => Err(failure),
+        (Err(failure), Err(cause)) => Err(ActionError::LeftBehind {
+            cause: Box::new(failure),
+            left: format!("container {vmid} is stopped and does not start ({cause})"),
+        }),
+    }
+}
+
+async fn roll_back_and_verify(
+    host: &dyn ContainerHost,
+    vmid: Vmid,
+    name: &SnapshotName,
+) -> Result<(), ActionError> {
+    host.rollback(vmid, name).await?;
+    let parent = host.stored(vmid).await?.parent;
+    if parent.as_deref() == Some(name.as_str()) {
+        return Ok(());
+    }
+    let parent = parent.unwrap_or_else(|| "no snapshot".to_owned());
+    Err(ActionError::NotApplied {
+        found: format!("container {vmid} descends from {parent}, not from `{name}`"),
+    })
+}
+
+/// Starts a container unless it runs.
+pub(super) async fn ensure_running(host: &dyn ContainerHost, vmid: Vmid) -> Result<(), ActionError> {
+    if host.is_running(vmid).await? {
+        return Ok(());
+    }
+    host.start(vmid).await?;
+    if host.is_running(vmid).await? {
+        return Ok(());
+    }
+    Err(ActionError::NotApplied { found: format!("container {vmid} does not run") })
+}

@@ -1,0 +1,187 @@
+//! Who may talk to the server: root on this machine, and the users the configuration names.
+//!
+//! Requests carry no key. The kernel knows which user owns the other end of a loopback connection
+//! ([`peer`]), and that user is trusted or not. Because a web browser on the node would be such a user too,
+//! the `Host` header must name this server (no DNS rebinding) and an `Origin` must be its own (no request
+//! forged by a web page).
+
+use axum::extract::{FromRequestParts, Request, State};
+use axum::http::header::{CACHE_CONTROL, HOST, HeaderName, ORIGIN, X_CONTENT_TYPE_OPTIONS};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+use crate::config::ServerConfig;
+use crate::error::ApiError;
+use crate::state::AppState;
+
+pub mod peer;
+
+/// What a browser says about where a request comes from.
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+/// The user at the other end of the connection; `None` when nobody could tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// The user's id.
+    pub uid: Option<u32>,
+}
+
+/// A user whose requests are answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TrustedUser(pub u32);
+
+impl Peer {
+    /// The user, if it is root or named in the configuration.
+    pub fn trusted(self, config: &ServerConfig) -> Option<TrustedUser> {
+        let uid = self.uid?;
+        (uid == 0 || config.trusted_uids.contains(&uid)).then_some(TrustedUser(uid))
+    }
+}
+
+impl FromRequestParts<AppState> for TrustedUser {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
+        let peer = parts.extensions.get::<Peer>().copied();
+        peer.and_then(|peer| peer.trusted(&state.config().server)).ok_or_else(untrusted)
+    }
+}
+
+fn untrusted() -> ApiError {
+    ApiError::forbidden(
+        "only root on this machine is answered, and users listed in `server.trusted_uids` of the configuration",
+    )
+}
+
+/// Checks every request before anything else sees it, unknown paths and wrong methods included.
+pub async fn guard(State(state): State<AppState>, request: Request, next: Next) -> Response {
+    let mut response = match check(&state, &request) {
+        Ok(()) => next.run(request).await,
+        Err(refused) => {
+            tracing::warn!(code = refused.code, path = request.uri().path(), "request refused");
+            refused.into_response()
+        }
+    };
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
+fn check(state: &AppState, request: &Request) -> Result<(), ApiError> {
+    let config = state.config();
+    let peer = request.extensions().get::<Peer>().copied();
+    peer.and_then(|peer| peer.trusted(&config.server)).ok_or_else(untrusted)?;
+    let host = addressed_host(request.uri(), request.headers());
+    let is_ours = host.is_some_and(|host| is_our_name(host, state.node_name(), &config.server.allowed_hosts));
+    if !is_ours {
+        let message = "the `Host` header does not name this server; see `server.allowed_hosts`";
+        return Err(ApiError::new(StatusCode::MISDIRECTED_REQUEST, "unknown_host", message));
+    }
+    if !is_own_origin(request.headers(), host.unwrap_or_default()) {
+        let message = "requests of web pages from elsewhere are not answered";
+        return Err(ApiError::new(StatusCode::FORBIDDEN, "foreign_origin", message));
+    }
+    Ok(())
+}
+
+/// The host and port a request is addressed to; `None` when it says nothing, or several things.
+fn addressed_host<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a str> {
+    let mut values = headers.get_all(HOST).iter();
+    let header = values.next()?.to_str().ok()?;
+    let contradicted = uri.authority().is_some_and(|authority| authority.as_str() != header);
+    (values.next().is_none() && !contradicted).then_some(header)
+}
+
+fn is_our_name(host: &str, node_name: Option<&str>, allowed: &[String]) -> bool {
+    let name = without_port(host).trim_end_matches('.');
+    let equals = |ours: &str| name.eq_ignore_ascii_case(ours);
+    let is_loopback = name.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
+    is_loopback.is_ok_and(|address| address.is_loopback())
+        || equals("localhost")
+        || node_name.is_some_and(equals)
+        || allowed.iter().any(|ours| equals(ours))
+}
+
+fn without_port(host: &str) -> &str {
+    match host.rsplit_once(':') {
+        // In `[::1]` the last colon belongs to the address.
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    }
+}
+
+/// Whether a request comes from no web page, or from a page of this very server.
+fn is_own_origin(headers: &HeaderMap, host: &str) -> bool {
+    let same_site = headers.get(SEC_FETCH_SITE).is_none_or(|site| site == "same-origin" || site == "none");
+    let own = format!("http://{host}");
+    let own_origin = headers
+        .get_all(ORIGIN)
+        .iter()
+        .all(|origin| origin.to_str().is_ok_and(|origin| origin.eq_ignore_ascii_case(&own)));
+    same_site && own_origin
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_our_own_names_are_answered() {
+        let check = |host| is_our_name(host, Some("proxmox"), &["pve.example.com".to_owned()]);
+        for ours in [
+            "proxmox:5000",
+            "Proxmox",
+            "localhost:5000",
+            "127.0.0.1:5000",
+            "127.0.0.1",
+            "[::1]:5000",
+            "[::1]",
+            "pve.example.com:80",
+            "proxmox.:5000",
+        ] {
+            assert!(check(ours), "{ours}");
+        }
+        for foreign in [
+            "",
+            "evil.example",
+            "proxmox.evil.example:5000",
+            "192.168.1.10:5000",
+            "[fe80::1]:5000",
+            "localhost:x",
+        ] {
+            assert!(!check(foreign), "{foreign}");
+        }
+    }
+
+    #[test]
+    fn only_our_own_pages_may_ask() {
+        let check = |name: HeaderName, value: &'static str| {
+            let headers = HeaderMap::from_iter([(name, HeaderValue::from_static(value))]);
+            is_own_origin(&headers, "proxmox:5000")
+        };
+        assert!(is_own_origin(&HeaderMap::new(), "proxmox:5000"));
+        assert!(check(ORIGIN, "http://proxmox:5000"));
+        assert!(check(SEC_FETCH_SITE, "same-origin"));
+        for foreign in
+            ["null", "http://evil.example", "https://proxmox:5000", "http://proxmox:5001", "http://proxmox"]
+        {
+            assert!(!check(ORIGIN, foreign), "{foreign}");
+        }
+        for foreign in ["cross-site", "same-site"] {
+            assert!(!check(SEC_FETCH_SITE, foreign), "{foreign}");
+        }
+    }
+
+    #[test]
+    fn root_and_named_users_are_trusted() {
+        let config = ServerConfig { trusted_uids: vec![990], ..ServerConfig::default() };
+        let check = |uid| Peer { uid }.trusted(&config).is_some();
+        assert_eq!(
+            [check(Some(0)), check(Some(990)), check(Some(991)), check(None)],
+            [true, true, false, false]
+        );
+    }
+}

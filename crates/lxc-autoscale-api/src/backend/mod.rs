@@ -1,0 +1,261 @@
+//! The containers of the node, as the actions see them.
+//!
+//! [`ContainerHost`] is the door: plain typed methods, each one thing Proxmox can do, with typed errors that
+//! know nothing of HTTP. [`pct`] goes through the `pct` program; every call states what it needs, and what a
+//! whole change consists of stands in [`crate::actions`].
+
+use std::fmt;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::time::Duration;
+
+use lxc_autoscale_core::api::{HealthCheck, SnapshotInfo};
+use lxc_autoscale_core::container_config::ContainerConfig;
+use lxc_autoscale_core::{Mebibytes, Vmid};
+
+use crate::params::{Hostname, SnapshotName};
+
+pub mod pct;
+
+/// What a method of [`ContainerHost`] returns: a trait object cannot have `async fn`s yet.
+pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, BackendError>> + Send + 'a>>;
+
+/// What Proxmox has stored about a container now.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stored {
+    /// Its current settings.
+    pub config: ContainerConfig,
+    /// The snapshot its present state descends from.
+    pub parent: Option<String>,
+    /// Names of its snapshots.
+    pub snapshots: Vec<String>,
+}
+
+impl Stored {
+    /// Whether there is a snapshot of this name.
+    pub fn has_snapshot(&self, name: &SnapshotName) -> bool {
+        self.snapshots.iter().any(|snapshot| snapshot == name.as_str())
+    }
+}
+
+/// What to copy, and how to call the copy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CloneOrder {
+    /// The container to copy.
+    pub source: Vmid,
+    /// The id of the copy.
+    pub target: Vmid,
+    /// Its host name.
+    pub hostname: Hostname,
+    /// The snapshot to copy from; a running container can be copied from a snapshot only.
+    pub snapshot: Option<SnapshotName>,
+}
+
+/// Where containers live.
+pub trait ContainerHost: fmt::Debug + Send + Sync {
+    /// The containers configured on this node.
+    fn containers(&self) -> Answer<'_, Vec<Vmid>>;
+    /// Those of them that run.
+    fn running(&self) -> Answer<'_, Vec<Vmid>>;
+    /// Whether a container runs.
+    fn is_running(&self, vmid: Vmid) -> Answer<'_, bool>;
+    /// What is stored about a container.
+    fn stored(&self, vmid: Vmid) -> Answer<'_, Stored>;
+    /// Whether any guest, of any kind and on any node, has this id.
+    fn is_taken(&self, vmid: Vmid) -> Answer<'_, bool>;
+    /// The snapshots of a container.
+    fn snapshots(&self, vmid: Vmid) -> Answer<'_, Vec<SnapshotInfo>>;
+
+    /// Sets the number of cores.
+    fn set_cores(&self, vmid: Vmid, cores: u32) -> Answer<'_, ()>;
+    /// Sets the memory.
+    fn set_memory(&self, vmid: Vmid, memory: Mebibytes) -> Answer<'_, ()>;
+    /// Replaces the tags.
+    fn set_tags<'a>(&'a self, vmid: Vmid, tags: &'a [String]) -> Answer<'a, ()>;
+    /// Adds to the root filesystem.
+    fn grow_rootfs(&self, vmid: Vmid, gib: u32) -> Answer<'_, ()>;
+
+    /// Takes a snapshot.
+    fn create_snapshot<'a>(&'a self, vmid: Vmid, name: &'a SnapshotName) -> Answer<'a, ()>;
+    /// Drops a snapshot.
+    fn delete_snapshot<'a>(&'a self, vmid: Vmid, name: &'a SnapshotName) -> Answer<'a, ()>;
+    /// Goes back to a snapshot; leaves the container stopped.
+    fn rollback<'a>(&'a self, vmid: Vmid, name: &'a SnapshotName) -> Answer<'a, ()>;
+
+    /// Copies a container in full.
+    fn clone_container<'a>(&'a self, order: &'a CloneOrder) -> Answer<'a, ()>;
+    /// Removes a stopped container and its volumes for ever.
+    fn destroy(&self, vmid: Vmid) -> Answer<'_, ()>;
+    /// Removes the lock an interrupted call left.
+    fn unlock(&self, vmid: Vmid) -> Answer<'_, ()>;
+    /// Starts a container.
+    fn start(&self, vmid: Vmid) -> Answer<'_, ()>;
+    /// Stops a container at once.
+    fn stop(&self, vmid: Vmid) -> Answer<'_, ()>;
+
+    /// Looks whether containers could be changed now; changes nothing.
+    fn probe(&self) -> Pin<Box<dyn Future<Output = Vec<HealthCheck>> + Send + '_>>;
+}
+
+/// Why the back end did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum BackendError {
+    /// There is no such container on this node.
+    #[error("container {vmid} does not exist on this node")]
+    NoSuchContainer {
+        /// The container.
+        vmid: Vmid,
+    },
+    /// Proxmox holds a lock on it: a backup, migration or snapshot is under way, or was interrupted.
+    #[error("container {vmid} is locked ({lock}); wait for what holds the lock, or see `pct unlock`")]
+    Locked {
+        /// The container.
+        vmid: Vmid,
+        /// Proxmox's name of the lock.
+        lock: String,
+    },
+    /// Another program changes it right now.
+    #[error("the configuration of container {vmid} is being changed by another program; try again")]
+    Busy {
+        /// The container.
+        vmid: Vmid,
+    },
+    /// An earlier call that took too long is still at work on it.
+    #[error(
+        "an earlier `{command}` on container {vmid} took too long and still runs; nothing is done until it ends"
+    )]
+    StillRunning {
+        /// The container.
+        vmid: Vmid,
+        /// That call.
+        command: String,
+    },
+    /// It has no such snapshot.
+    #[error("container {vmid} has no snapshot `{name}`")]
+    NoSuchSnapshot {
+        /// The container.
+        vmid: Vmid,
+        /// The snapshot.
+        name: String,
+    },
+    /// What was to be made exists; `what` is a subject such as `container 105`.
+    #[error("{what} exists already")]
+    Exists {
+        /// What.
+        what: String,
+        /// Whether it is a snapshot.
+        kind: Existing,
+    },
+    /// A storage or mount point of the container cannot do it.
+    #[error("the storage of container {vmid} cannot do this: {detail}")]
+    Unsupported {
+        /// The container.
+        vmid: Vmid,
+        /// Proxmox's words.
+        detail: String,
+    },
+    /// The container is in the wrong state: running, stopped, a template, protected.
+    #[error("container {vmid} is in no state for this: {detail}")]
+    WrongState {
+        /// The container.
+        vmid: Vmid,
+        /// Proxmox's words.
+        detail: String,
+        /// Which state is in the way.
+        state: Obstacle,
+    },
+    /// The kernel refused the new value of a running container.
+    #[error("the value could not be applied to the running container {vmid}: {detail}")]
+    NotApplicable {
+        /// The container.
+        vmid: Vmid,
+        /// Proxmox's words.
+        detail: String,
+    },
+    /// The node is not ready for changes: no quorum, `/etc/pve` not mounted, not root.
+    #[error("the node is not ready for changes: {detail}")]
+    NodeNotReady {
+        /// Proxmox's words.
+        detail: String,
+    },
+    /// A file of the node cannot be read.
+    #[error("cannot read `{}`", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A file of the node did not answer.
+    #[error("reading `{}` took longer than {limit:?}", path.display())]
+    ReadTimedOut {
+        /// The file.
+        path: PathBuf,
+        /// The time it was given.
+        limit: Duration,
+    },
+    /// The program cannot be started.
+    #[error("cannot run `{command}`")]
+    Spawn {
+        /// The call.
+        command: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The program took too long.
+    #[error("`{command}` took longer than {limit:?} and {}", if *.running { "still runs" } else { "was asked to end" })]
+    TimedOut {
+        /// The call.
+        command: String,
+        /// The time it was given.
+        limit: Duration,
+        /// Whether it goes on in spite of SIGTERM.
+        running: bool,
+    },
+    /// The program failed in a way that has no name here.
+    #[error("`{command}` failed ({status}): {detail}")]
+    Failed {
+        /// The call.
+        command: String,
+        /// Its exit status.
+        status: String,
+        /// What it said.
+        detail: String,
+    },
+    /// The program said something that cannot be understood.
+    #[error("`{command}` gave output that cannot be understood: {detail}")]
+    Unreadable {
+        /// The call.
+        command: String,
+        /// The line.
+        detail: String,
+    },
+}
+
+/// What exists already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Existing {
+    /// A guest of that id.
+    Guest,
+    /// A snapshot of that name.
+    Snapshot,
+}
+
+/// Which state of a container is in the way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Obstacle {
+    /// It runs.
+    Running,
+    /// It does not run.
+    Stopped,
+    /// It is a template.
+    Template,
+    /// It is protected from removal.
+    Protected,
+    /// Only its newest snapshot can be rolled back to on this storage.
+    NewerSnapshot,
+    /// Its configuration was changed meanwhile.
+    Modified,
+    /// Its disk has that size, or more, already.
+    DiskSize,
+}

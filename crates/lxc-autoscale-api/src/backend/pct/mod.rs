@@ -1,0 +1,273 @@
+//! Containers through the `pct` program, and what is cheaper to read directly: configurations from `/etc/pve`,
+//! running containers from `/proc/net/unix`. Looking starts no process where a file tells the same.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use jiff::tz::TimeZone;
+use lxc_autoscale_core::api::{HealthCheck, HealthState, SnapshotInfo};
+use lxc_autoscale_core::{ErrorChain, Mebibytes, Vmid};
+use tokio::time::timeout;
+
+use super::{Answer, BackendError, CloneOrder, ContainerHost, Stored};
+use crate::config::{PathsConfig, PctConfig};
+use crate::params::SnapshotName;
+
+mod errors;
+mod parse;
+mod run;
+
+use run::{Call, Kind, Runner};
+
+/// The containers of the node this process runs on.
+#[derive(Debug)]
+pub struct PctHost {
+    runner: Runner,
+    paths: PathsConfig,
+}
+
+impl PctHost {
+    /// Prepares; starts and opens nothing.
+    pub fn new(pct: PctConfig, paths: PathsConfig) -> Self {
+        Self { runner: Runner::new(pct), paths }
+    }
+
+    fn config_file(&self, vmid: Vmid) -> PathBuf {
+        self.paths.pve.join("lxc").join(format!("{vmid}.conf"))
+    }
+
+    /// Does something with a file of the node in a thread of its own, for as long as a query may take:
+    /// `/etc/pve` is a FUSE file system, which can hang.
+    async fn with_file<T: Send + 'static>(
+        &self,
+        path: PathBuf,
+        work: impl FnOnce(&Path) -> std::io::Result<T> + Send + 'static,
+    ) -> Result<T, BackendError> {
+        let limit = self.runner.config().query_timeout();
+        let opened = path.clone();
+        let done = timeout(limit, tokio::task::spawn_blocking(move || work(&opened))).await;
+        match done {
+            Ok(Ok(result)) => result.map_err(|source| BackendError::Read { path, source }),
+            Ok(Err(stopped)) => Err(BackendError::Read { path, source: std::io::Error::other(stopped) }),
+            Err(_) => Err(BackendError::ReadTimedOut { path, limit }),
+        }
+    }
+
+    async fn read(&self, path: PathBuf) -> Result<String, BackendError> {
+        let bytes = self.with_file(path, |path| std::fs::read(path)).await?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    async fn read_running(&self) -> Result<Vec<Vmid>, BackendError> {
+        let text = self.read(self.paths.proc.join("net/unix")).await?;
+        Ok(parse::running(&text, &self.paths.lxc.to_string_lossy()))
+    }
+
+    async fn change(&self, call: Call) -> Result<(), BackendError> {
+        let printed = self.runner.run(&call).await?;
+        if !printed.stderr.trim().is_empty() {
+            tracing::warn!(
+                command = call.shown(),
+                stderr = printed.stderr.trim(),
+                "pct succeeded with a remark"
+            );
+        }
+        Ok(())
+    }
+
+    fn simple(&self, kind: Kind, command: &'static str, vmid: Vmid) -> Answer<'_, ()> {
+        Box::pin(self.change(Call::new(kind, command, vmid)))
+    }
+
+    fn check_program(&self) -> HealthCheck {
+        let path = &self.runner.config().path;
+        let overdue = self.runner.overdue();
+        let shown = path.display();
+        let (state, detail) = match std::fs::metadata(path) {
+            Err(error) => (HealthState::Unhealthy, format!("`{shown}`: {error}")),
+            Ok(found) if !found.is_file() || found.permissions().mode() & 0o111 == 0 => {
+                (HealthState::Unhealthy, format!("`{shown}` is not an executable file"))
+            }
+            Ok(_) if !overdue.is_empty() => {
+                (HealthState::Degraded, format!("took too long and still runs: {}", overdue.join(", ")))
+            }
+            Ok(_) => (HealthState::Healthy, format!("`{shown}` is executable")),
+        };
+        HealthCheck { name: "pct".to_owned(), state, detail }
+    }
+
+    async fn check_configuration(&self) -> HealthCheck {
+        let directory = self.paths.pve.join("lxc");
+        let shown = directory.display().to_string();
+        let writable = self.with_file(directory, |path| {
+            rustix::fs::access(path, rustix::fs::Access::WRITE_OK).map_err(std::io::Error::from)
+        });
+        let (state, detail) = match (self.containers().await, writable.await) {
+            (Err(error), _) => (HealthState::Unhealthy, ErrorChain(&error).to_string()),
+            (Ok(_), Err(error)) => (
+                HealthState::Unhealthy,
+                format!("`{shown}` cannot be written, is the cluster without quorum? {}", ErrorChain(&error)),
+            ),
+            (Ok(containers), Ok(())) => {
+                (HealthState::Healthy, format!("{} containers in `{shown}`", containers.len()))
+            }
+        };
+        HealthCheck { name: "configuration".to_owned(), state, detail }
+    }
+
+    async fn check_running_state(&self) -> HealthCheck {
+        let (state, detail) = match self.read_running().await {
+            Ok(running) => (HealthState::Healthy, format!("{} containers run", running.len())),
+            Err(error) => (HealthState::Degraded, format!("asking pct instead: {}", ErrorChain(&error))),
+        };
+        HealthCheck { name: "running_state".to_owned(), state, detail }
+    }
+}
+
+impl ContainerHost for PctHost {
+    fn containers(&self) -> Answer<'_, Vec<Vmid>> {
+        Box::pin(self.with_file(self.paths.pve.join("lxc"), |path| {
+            let mut found = Vec::new();
+            for entry in std::fs::read_dir(path)? {
+                found.extend(entry?.file_name().to_str().and_then(Vmid::from_config_file_name));
+            }
+            found.sort_unstable();
+            Ok(found)
+        }))
+    }
+
+    fn running(&self) -> Answer<'_, Vec<Vmid>> {
+        Box::pin(self.read_running())
+    }
+
+    fn is_running(&self, vmid: Vmid) -> Answer<'_, bool> {
+        Box::pin(async move {
+            if let Ok(running) = self.read_running().await {
+                return Ok(running.binary_search(&vmid).is_ok());
+            }
+            let call = Call::new(Kind::Query, "status", vmid);
+            let printed = self.runner.run(&call).await?;
+            let unreadable = || BackendError::Unreadable {
+                command: call.shown(),
+                detail: printed.stdout.chars().take(120).collect(),
+            };
+            parse::status(&printed.stdout).ok_or_else(unreadable)
+        })
+    }
+
+    fn stored(&self, vmid: Vmid) -> Answer<'_, Stored> {
+        Box::pin(async move {
+            let text = self.read(self.config_file(vmid)).await.map_err(|error| match error {
+                BackendError::Read { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+                    BackendError::NoSuchContainer { vmid }
+                }
+                other => other,
+            })?;
+            let (stored, unreadable) = parse::stored(&text);
+            for line in unreadable {
+                tracing::warn!(%vmid, line, "a line of the container's configuration cannot be read");
+            }
+            Ok(stored)
+        })
+    }
+
+    fn is_taken(&self, vmid: Vmid) -> Answer<'_, bool> {
+        Box::pin(self.with_file(self.paths.pve.clone(), move |pve| {
+            let file = format!("{vmid}.conf");
+            let mut homes = vec![pve.to_owned()];
+            match std::fs::read_dir(pve.join("nodes")) {
+                Ok(nodes) => {
+                    for node in nodes {
+                        homes.push(node?.path());
+                    }
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+            for home in homes {
+                for kind in ["lxc", "qemu-server"] {
+                    if home.join(kind).join(&file).try_exists()? {
+                        return Ok(true);
+                    }
+                }
+            }
+            Ok(false)
+        }))
+    }
+
+    fn snapshots(&self, vmid: Vmid) -> Answer<'_, Vec<SnapshotInfo>> {
+        Box::pin(async move {
+            let call = Call::new(Kind::Query, "listsnapshot", vmid);
+            let printed = self.runner.run(&call).await?;
+            parse::snapshot_list(&printed.stdout, &TimeZone::system())
+                .map_err(|detail| BackendError::Unreadable { command: call.shown(), detail })
+        })
+    }
+
+    fn set_cores(&self, vmid: Vmid, cores: u32) -> Answer<'_, ()> {
+        Box::pin(self.change(Call::new(Kind::Change, "set", vmid).arg("-cores").arg(cores)))
+    }
+
+    fn set_memory(&self, vmid: Vmid, memory: Mebibytes) -> Answer<'_, ()> {
+        Box::pin(self.change(Call::new(Kind::Change, "set", vmid).arg("-memory").arg(memory.get())))
+    }
+
+    fn set_tags<'a>(&'a self, vmid: Vmid, tags: &'a [String]) -> Answer<'a, ()> {
+        Box::pin(self.change(Call::new(Kind::Change, "set", vmid).arg("-tags").arg(tags.join(";"))))
+    }
+
+    fn grow_rootfs(&self, vmid: Vmid, gib: u32) -> Answer<'_, ()> {
+        Box::pin(async move {
+            let call = Call::new(Kind::Long, "resize", vmid).arg("rootfs").arg(format_args!("+{gib}G"));
+            let printed = self.runner.run(&call).await?;
+            // `pct resize` exits with 0 even where its task failed; what it says on stderr tells.
+            match errors::known(vmid, &printed.stderr) {
+                Some(error) => Err(error),
+                None => Ok(()),
+            }
+        })
+    }
+
+    fn create_snapshot<'a>(&'a self, vmid: Vmid, name: &'a SnapshotName) -> Answer<'a, ()> {
+        Box::pin(self.change(Call::new(Kind::Long, "snapshot", vmid).arg(name)))
+    }
+
+    fn delete_snapshot<'a>(&'a self, vmid: Vmid, name: &'a SnapshotName) -> Answer<'a, ()> {
+        Box::pin(self.change(Call::new(Kind::Long, "delsnapshot", vmid).arg(name)))
+    }
+
+    fn rollback<'a>(&'a self, vmid: Vmid, name: &'a SnapshotName) -> Answer<'a, ()> {
+        Box::pin(self.change(Call::new(Kind::Long, "rollback", vmid).arg(name)))
+    }
+
+    fn clone_container<'a>(&'a self, order: &'a CloneOrder) -> Answer<'a, ()> {
+        let mut call = Call::new(Kind::Long, "clone", order.source).arg(order.target);
+        if let Some(snapshot) = &order.snapshot {
+            call = call.arg("--snapname").arg(snapshot);
+        }
+        // Booleans are written with a value: a bare flag would swallow what follows it.
+        Box::pin(self.change(call.arg("--hostname").arg(&order.hostname).arg("--full").arg(1)))
+    }
+
+    fn destroy(&self, vmid: Vmid) -> Answer<'_, ()> {
+        Box::pin(self.change(Call::new(Kind::Long, "destroy", vmid).arg("--purge").arg(1)))
+    }
+
+    fn unlock(&self, vmid: Vmid) -> Answer<'_, ()> {
+        self.simple(Kind::Change, "unlock", vmid)
+    }
+
+    fn start(&self, vmid: Vmid) -> Answer<'_, ()> {
+        self.simple(Kind::Change, "start", vmid)
+    }
+
+    fn stop(&self, vmid: Vmid) -> Answer<'_, ()> {
+        self.simple(Kind::Change, "stop", vmid)
+    }
+
+    fn probe(&self) -> std::pin::Pin<Box<dyn Future<Output = Vec<HealthCheck>> + Send + '_>> {
+        Box::pin(async move {
+            vec![self.check_program(), self.check_configuration().await, self.check_running_state().await]
+        })
+    }
+}

@@ -1,0 +1,224 @@
+//! What `pct` prints, and what the node's files say, turned into types.
+
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+use lxc_autoscale_core::api::SnapshotInfo;
+use lxc_autoscale_core::container_config::ContainerConfig;
+use lxc_autoscale_core::{RecordTime, Vmid};
+
+use crate::backend::Stored;
+
+/// What stands in front of each name in `pct listsnapshot`.
+const BRANCH: &str = "`-> ";
+/// The text of a snapshot without description.
+const NO_DESCRIPTION: &str = "no-description";
+/// Name of the entry that stands for the present state.
+const CURRENT: &str = "current";
+
+/// Reads the tree that `pct listsnapshot` prints; `Err` is the line that is none of it.
+///
+/// Each level is indented further than the one above (by one, two or four blanks, depending on the version),
+/// so that parents follow from the indentation alone. Times are local to `zone`.
+pub(super) fn snapshot_list(text: &str, zone: &TimeZone) -> Result<Vec<SnapshotInfo>, String> {
+    let mut snapshots: Vec<SnapshotInfo> = Vec::new();
+    // The ancestors of the next line: indentation and name.
+    let mut ancestors: Vec<(usize, String)> = Vec::new();
+    let mut current_parent = None;
+    for line in text.lines().filter(|line| !line.trim().is_empty()) {
+        let unreadable = || line.chars().take(120).collect::<String>();
+        let indent = line.len() - line.trim_start_matches(' ').len();
+        let entry = line[indent..].strip_prefix(BRANCH).ok_or_else(unreadable)?;
+        let (name, rest) = entry.split_once(' ').unwrap_or((entry, ""));
+        while ancestors.last().is_some_and(|(above, _)| indent <= *above) {
+            ancestors.pop();
+        }
+        let parent = ancestors.last().map(|(_, name)| name.clone());
+        if name == CURRENT {
+            current_parent = parent;
+            continue;
+        }
+        ancestors.push((indent, name.to_owned()));
+        let (created, description) = time_and_description(rest.trim(), zone);
+        snapshots.push(SnapshotInfo { name: name.to_owned(), created, description, parent, current: false });
+    }
+    if let Some(name) = current_parent
+        && let Some(snapshot) = snapshots.iter_mut().find(|snapshot| snapshot.name == name)
+    {
+        snapshot.current = true;
+    }
+    Ok(snapshots)
+}
+
+fn time_and_description(rest: &str, zone: &TimeZone) -> (Option<RecordTime>, Option<String>) {
+    let split = rest.split_at_checked("2026-11-23 18:40:23".len());
+    let timed = split.and_then(|(time, text)| Some((time.parse::<DateTime>().ok()?, text)));
+    let (created, text) = match timed {
+        Some((civil, text)) => {
+            let instant = zone.to_ambiguous_timestamp(civil).compatible().ok();
+            (instant.map(|instant| RecordTime::new(instant, zone)), text.trim())
+        }
+        None => (None, rest),
+    };
+    let described = !text.is_empty() && text != NO_DESCRIPTION;
+    (created, described.then(|| text.to_owned()))
+}
+
+/// Reads `pct status`: whether the container runs. Noise on other lines is common while one stops.
+pub(super) fn status(text: &str) -> Option<bool> {
+    text.lines().find_map(|line| match line.trim() {
+        "status: running" => Some(true),
+        "status: stopped" => Some(false),
+        _ => None,
+    })
+}
+
+/// Reads `/etc/pve/lxc/<id>.conf`; lines that cannot be read are returned as texts beside it.
+pub(super) fn stored(text: &str) -> (Stored, Vec<String>) {
+    let (config, unreadable) = ContainerConfig::parse(text);
+    let current_section = text.lines().take_while(|line| !line.starts_with('['));
+    let parent = current_section.filter_map(|line| line.strip_prefix("parent:")).last();
+    let snapshots = text.lines().filter_map(section_name).filter(|name| !name.contains(':'));
+    let stored = Stored {
+        config,
+        parent: parent.map(|name| name.trim().to_owned()),
+        snapshots: snapshots.map(str::to_owned).collect(),
+    };
+    (stored, unreadable.iter().map(ToString::to_string).collect())
+}
+
+fn section_name(line: &str) -> Option<&str> {
+    line.trim_end().strip_prefix('[')?.strip_suffix(']')
+}
+
+/// Reads `/proc/net/unix`: the containers whose command socket `@<lxc>/<id>/command` is there, which is
+/// Proxmox's own test for running.
+pub(super) fn running(net_unix: &str, lxc: &str) -> Vec<Vmid> {
+    let prefix = format!("@{}/", lxc.trim_end_matches('/'));
+    let id = |line: &str| {
+        let (_, path) = line.split_once(&prefix)?;
+        path.trim_end().strip_suffix("/command")?.parse().ok()
+    };
+    // A socket is listed once more for each connection to it.
+    let mut found: Vec<Vmid> = net_unix.lines().filter_map(id).collect();
+    found.sort_unstable();
+    found.dedup();
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// As recorded: two snapshots branch off the same one, and the present state does too.
+    const TREE: &str = "\
+`-> forclone                    2026-11-23 18:40:23     no-description
+ `-> before_scale               2026-11-23 18:42:35     two words, and more
+  `-> bad-name                  2026-11-23 18:42:51     no-description
+  `-> cold1                     2026-11-23 18:45:59     no-description
+   `-> cold2                    2026-11-23 18:46:04     no-description
+  `-> current                                           You are here!
+";
+
+    fn summary(text: &str) -> Vec<(String, Option<String>, bool)> {
+        let list = snapshot_list(text, &TimeZone::UTC).unwrap();
+        list.into_iter().map(|snapshot| (snapshot.name, snapshot.parent, snapshot.current)).collect()
+    }
+
+    fn tree() -> Vec<(String, Option<String>, bool)> {
+        let row =
+            |name: &str, parent: Option<&str>, current| (name.to_owned(), parent.map(str::to_owned), current);
+        vec![
+            row("forclone", None, false),
+            row("before_scale", Some("forclone"), true),
+            row("bad-name", Some("before_scale"), false),
+            row("cold1", Some("before_scale"), false),
+            row("cold2", Some("cold1"), false),
+        ]
+    }
+
+    #[test]
+    fn a_tree_of_snapshots_is_read() {
+        assert_eq!(summary(TREE), tree());
+        let list = snapshot_list(TREE, &TimeZone::UTC).unwrap();
+        assert_eq!(list[1].created.unwrap().to_string(), "2026-11-23T18:42:35+00:00");
+        assert_eq!(list[1].description.as_deref(), Some("two words, and more"));
+        assert_eq!(list[0].description, None);
+    }
+
+    /// Proxmox VE 6.3 to 7.1 indent by two blanks, 6.0 to 6.2 by four.
+    #[test]
+    fn older_indentation_is_read() {
+        for step in ["  ", "    "] {
+            let mut wider = String::new();
+            for line in TREE.lines() {
+                let level = line.len() - line.trim_start().len();
+                wider += &step.repeat(level);
+                wider += line.trim_start();
+                wider.push('\n');
+            }
+            assert_eq!(summary(&wider), tree(), "{wider}");
+        }
+    }
+
+    #[test]
+    fn a_container_without_snapshots_has_none() {
+        assert_eq!(summary("`-> current                                             You are here!\n"), []);
+        assert_eq!(summary(""), []);
+    }
+
+    #[test]
+    fn a_long_name_without_time_is_read() {
+        let name = "a".repeat(40);
+        let list = snapshot_list(&format!("`-> {name}                         x\n"), &TimeZone::UTC).unwrap();
+        assert_eq!(
+            (list[0].name.as_str(), list[0].created, list[0].description.as_deref()),
+            (name.as_str(), None, Some("x"))
+        );
+    }
+
+    #[test]
+    fn what_is_no_tree_is_an_error() {
+        assert_eq!(snapshot_list("garbage\n", &TimeZone::UTC), Err("garbage".to_owned()));
+    }
+
+    #[test]
+    fn the_status_is_found_among_noise() {
+        assert_eq!(status("status: running\n"), Some(true));
+        assert_eq!(status("unable to get PID\nstatus: stopped\n"), Some(false));
+        assert_eq!(status("status: confused\n"), None);
+    }
+
+    #[test]
+    fn parent_and_snapshots_come_from_their_places() {
+        let text = "cores: 1\nparent: two\n\n[pve:pending]\nmemory: 9\n\n[one]\nparent: zero\n\n[two]\nparent: one\n";
+        let (stored, unreadable) = stored(text);
+        assert_eq!(unreadable, [""; 0]);
+        assert_eq!(stored.parent.as_deref(), Some("two"));
+        assert_eq!(stored.snapshots, ["one", "two"]);
+    }
+
+    #[test]
+    fn running_containers_are_those_with_a_command_socket() {
+        let text = "\
+Num       RefCount Protocol Flags    Type St Inode Path
+0000000000000000: 00000002 00000000 00010000 0001 01 20101 @/var/lib/lxc/104/command
+0000000000000000: 00000003 00000000 00000000 0001 03 20102 @/var/lib/lxc/104/command
+0000000000000000: 00000002 00000000 00010000 0001 01 20103 @/var/lib/lxc/1040/command
+0000000000000000: 00000002 00000000 00010000 0001 01 20104 @/var/lib/lxc/web/command
+0000000000000000: 00000002 00000000 00010000 0001 01 20105 @/elsewhere/105/command
+0000000000000000: 00000002 00000000 00010000 0001 01 20106 /run/dbus
+";
+        let ids: Vec<u32> = running(text, "/var/lib/lxc/").into_iter().map(Vmid::get).collect();
+        assert_eq!(ids, [104, 1040]);
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_survived(text in "(\\PC{0,80}\n){0,8}") {
+            let _ = snapshot_list(&text, &TimeZone::UTC);
+            let _ = (status(&text), stored(&text), running(&text, "/var/lib/lxc"));
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! The one door to the `pct` program.
+//!
+//! Arguments are separate strings, made from numbers and checked names; no shell is involved. A call that
+//! takes too long gets SIGTERM, which `pct` hands on to its worker; it is never killed, because that would
+//! leave the worker at its work and the container locked. If it goes on all the same, it is left to itself,
+//! remembered, and its container takes no further change until it ends.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::fmt::Display;
+use std::process::Stdio;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use lxc_autoscale_core::Vmid;
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::process::{Child, Command};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use super::errors;
+use crate::backend::BackendError;
+use crate::config::PctConfig;
+
+/// Where the program and what it starts look for others.
+const SEARCH_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// How long output may still come after the program ended: what it started may hold the pipe open for ever.
+const LATE_OUTPUT: Duration = Duration::from_secs(1);
+
+/// How long a call may take, and whether it changes anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// It only looks.
+    Query,
+    /// It sets a value, starts or stops.
+    Change,
+    /// It copies or drops data.
+    Long,
+}
+
+/// One call: `pct <command> <vmid> <arguments>`.
+#[derive(Clone, Debug)]
+pub(super) struct Call {
+    command: &'static str,
+    vmid: Vmid,
+    arguments: Vec<String>,
+    kind: Kind,
+}
+
+impl Call {
+    pub(super) fn new(kind: Kind, command: &'static str, vmid: Vmid) -> Self {
+        Self { command, vmid, arguments: Vec::new(), kind }
+    }
+
+    /// Adds a positional argument or the value of an option.
+    pub(super) fn arg(mut self, argument: impl Display) -> Self {
+        self.arguments.push(argument.to_string());
+        self
+    }
+
+    /// The call as one would type it, for messages.
+    pub(super) fn shown(&self) -> String {
+        let vmid = self.vmid.to_string();
+        let mut words = vec!["pct", self.command, &vmid];
+        words.extend(self.arguments.iter().map(String::as_str));
+        words.join(" ")
+    }
+}
+
+/// What a call printed.
+#[derive(Debug)]
+pub(super) struct Printed {
+    pub(super) stdout: String,
+    pub(super) stderr: String,
+}
+
+/// Runs calls.
+#[derive(Debug)]
+pub(super) struct Runner {
+    config: PctConfig,
+    environment: Vec<(String, OsString)>,
+    /// Calls that outlived their time, by container.
+    lingering: Arc<Mutex<HashMap<Vmid, String>>>,
+}
+
+impl Runner {
+    pub(super) fn new(config: PctConfig) -> Self {
+        let kept = config.keep_environment.iter();
+        let environment = kept.filter_map(|name| Some((name.clone(), std::env::var_os(name)?))).collect();
+        Self { config, environment, lingering: Arc::default() }
+    }
+
+    pub(super) fn config(&self) -> &PctConfig {
+        &self.config
+    }
+
+    /// Runs a call and returns what it printed when it succeeded by its exit code.
+    pub(super) async fn run(&self, call: &Call) -> Result<Printed, BackendError> {
+        if call.kind != Kind::Query
+            && let Some(command) = self.lingering().get(&call.vmid).cloned()
+        {
+            return Err(BackendError::StillRunning { vmid: call.vmid, command });
+        }
+        tracing::debug!(command = call.shown(), "running");
+        let mut child = self.command(call).spawn().map_err(|source| BackendError::Spawn {
+            command: self.config.path.display().to_string(),
+            source,
+        })?;
+        let stdout = child.stdout.take().map(|pipe| Collected::start(pipe, self.config.max_output_kib << 10));
+        let stderr = child.stderr.take().map(|pipe| Collected::start(pipe, self.config.max_output_kib << 10));
+
+        let limit = self.limit(call.kind);
+        let ended = match timeout(limit, child.wait()).await {
+            Ok(ended) => ended,
+            Err(_) => match self.ask_to_end(&mut child).await {
+                Some(ended) if ended.as_ref().is_ok_and(std::process::ExitStatus::success) => ended,
+                Some(_) => {
+                    return Err(BackendError::TimedOut { command: call.shown(), limit, running: false });
+                }
+                None => {
+                    self.leave_to_itself(call, child);
+                    return Err(BackendError::TimedOut { command: call.shown(), limit, running: true });
+                }
+            },
+        };
+        let status = ended.map_err(|source| BackendError::Spawn { command: call.shown(), source })?;
+        let (stdout, stderr) = (Collected::finish(stdout).await, Collected::finish(stderr).await);
+        if status.success() {
+            return Ok(Printed { stdout, stderr });
+        }
+        Err(errors::classify(call.vmid, &call.shown(), &status.to_string(), &stderr))
+    }
+
+    fn command(&self, call: &Call) -> Command {
+        let mut command = Command::new(&self.config.path);
+        command.arg(call.command).arg(call.vmid.to_string()).args(&call.arguments);
+        command.env_clear().env("PATH", SEARCH_PATH).env("LC_ALL", "C");
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        // A group of its own: Ctrl-C on a terminal must not interrupt what the daemon will wait for.
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+        command.kill_on_drop(false);
+        command
+    }
+
+    fn limit(&self, kind: Kind) -> Duration {
+        Duration::from_secs(match kind {
+            Kind::Query => self.config.query_timeout_seconds,
+            Kind::Change => self.config.change_timeout_seconds,
+            Kind::Long => self.config.long_timeout_seconds,
+        })
+    }
+
+    /// Sends SIGTERM and waits; `None` when the program goes on.
+    async fn ask_to_end(&self, child: &mut Child) -> Option<std::io::Result<std::process::ExitStatus>> {
+        let pid = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+        if let Some(pid) = pid
+            && let Err(error) = kill_process(pid, Signal::TERM)
+        {
+            tracing::warn!(%error, "cannot ask pct to end");
+        }
+        timeout(Duration::from_secs(self.config.terminate_grace_seconds), child.wait()).await.ok()
+    }
+
+    /// Waits for the program in the background, so that its end is seen and its container is free again.
+    fn leave_to_itself(&self, call: &Call, mut child: Child) {
+        let (vmid, command) = (call.vmid, call.shown());
+        tracing::error!(%vmid, command, "pct goes on after SIGTERM; the container takes no change until it ends");
+        self.lingering().insert(vmid, command.clone());
+        let lingering = Arc::clone(&self.lingering);
+        tokio::spawn(async move {
+            let ended = child.wait().await;
+            lock(&lingering).remove(&vmid);
+            match ended {
+                Ok(status) => tracing::warn!(%vmid, command, %status, "the overdue pct call has ended"),
+                Err(error) => tracing::error!(%vmid, command, %error, "lost sight of an overdue pct call"),
+            }
+        });
+    }
+
+    fn lingering(&self) -> MutexGuard<'_, HashMap<Vmid, String>> {
+        lock(&self.lingering)
+    }
+
+    /// The calls that outlived their time and still run.
+    pub(super) fn overdue(&self) -> Vec<String> {
+        self.lingering().values().cloned().collect()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Every critical section is one map or buffer operation: nothing is half done when one panics.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// One output pipe, read to its end, of which the beginning is kept.
+struct Collected {
+    buffer: Arc<Mutex<Vec<u8>>>,
+    reader: JoinHandle<()>,
+}
+
+impl Collected {
+    fn start(mut pipe: impl AsyncRead + Send + Unpin + 'static, limit: usize) -> Self {
+        let buffer = Arc::<Mutex<Vec<u8>>>::default();
+        let kept = Arc::clone(&buffer);
+        let reader = tokio::spawn(async move {
+            let mut chunk = [0; 8192];
+            while let Ok(length @ 1..) = pipe.read(&mut chunk).await {
+                let mut kept = lock(&kept);
+                let room = limit.saturating_sub(kept.len()).min(length);
+                kept.extend_from_slice(&chunk[..room]);
+            }
+        });
+        Self { buffer, reader }
+    }
+
+    async fn finish(collected: Option<Self>) -> String {
+        let Some(Self { buffer, mut reader }) = collected else { return String::new() };
+        if timeout(LATE_OUTPUT, &mut reader).await.is_err() {
+            reader.abort();
+        }
+        let bytes = std::mem::take(&mut *lock(&buffer));
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+}

@@ -1,0 +1,206 @@
+//! Runs changes: bounded in number, one at a time per container, to their end whatever becomes of the client.
+//!
+//! A change runs in a task of its own, so that a client that disconnects, or a request that times out, cannot
+//! stop a sequence half way. A client that left while its change was still waiting gets it no more. The server
+//! ends when all changes have.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use lxc_autoscale_core::Vmid;
+use tokio::sync::{Semaphore, TryAcquireError, oneshot};
+
+use crate::actions::ActionError;
+use crate::error::ApiError;
+use crate::gate::Gate;
+
+/// A change that somebody asks for.
+#[derive(Clone, Debug)]
+pub struct Change {
+    /// What is to be done, for the log: `set cores of container 104 to 4`.
+    pub summary: String,
+    /// The containers it touches.
+    pub vmids: Vec<Vmid>,
+    /// The user who asks.
+    pub uid: u32,
+}
+
+/// All changes of this server.
+#[derive(Clone, Debug)]
+pub struct Changes {
+    gate: Gate,
+    permits: Arc<Semaphore>,
+    capacity: u32,
+    patience: Duration,
+}
+
+impl Changes {
+    /// At most `capacity` changes at once, each waiting at most `patience` for its containers.
+    pub fn new(capacity: u32, patience: Duration) -> Self {
+        let permits = usize::try_from(capacity).unwrap_or(Semaphore::MAX_PERMITS);
+        Self { gate: Gate::default(), permits: Arc::new(Semaphore::new(permits)), capacity, patience }
+    }
+
+    /// How many are under way or waiting.
+    pub fn in_progress(&self) -> usize {
+        usize::try_from(self.capacity).unwrap_or(usize::MAX).saturating_sub(self.permits.available_permits())
+    }
+
+    /// Does `work` when its containers are free, logs it, and returns what became of it.
+    ///
+    /// # Errors
+    /// That of `work`, or why it was not begun.
+    pub async fn run<T, W>(&self, change: Change, work: W) -> Result<T, ActionError>
+    where
+        T: Send + 'static,
+        W: Future<Output = Result<T, ActionError>> + Send + 'static,
+    {
+        let permit = Arc::clone(&self.permits).try_acquire_owned().map_err(|error| match error {
+            TryAcquireError::NoPermits => ActionError::TooManyChanges,
+            TryAcquireError::Closed => ActionError::ShuttingDown,
+        })?;
+        let (sender, receiver) = oneshot::channel();
+        let (gate, patience) = (self.gate.clone(), self.patience);
+        tokio::spawn(async move {
+            let _permit = permit;
+            let begun = Instant::now();
+            let result = match gate.enter(&change.vmids, patience).await {
+                Err(occupied) => Err(occupied.into()),
+                Ok(_) if sender.is_closed() => Err(ActionError::Abandoned),
+                Ok(_tickets) => work.await,
+            };
+            log(&change, begun.elapsed(), result.as_ref().err());
+            // The client may have left meanwhile; the log has the outcome.
+            let _ = sender.send(result);
+        });
+        receiver.await.unwrap_or(Err(ActionError::Crashed))
+    }
+
+    /// Refuses new changes and waits until those under way have ended.
+    pub async fn finish(&self) {
+        if 0 < self.in_progress() {
+            tracing::info!(changes = self.in_progress(), "waiting for changes to end");
+        }
+        // A change that asks while this waits finds no permit left; one that asks later finds them closed.
+        let _all = self.permits.acquire_many(self.capacity).await;
+        self.permits.close();
+    }
+}
+
+/// One line for each change: what, its outcome, who asked, how long it took.
+fn log(change: &Change, took: Duration, failure: Option<&ActionError>) {
+    let (summary, uid) = (&change.summary, change.uid);
+    let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+    match failure {
+        None => tracing::info!(uid, duration_ms, "{summary}: done"),
+        Some(error) => {
+            let (status, code) = ApiError::status_and_code(error);
+            if status.is_server_error() {
+                tracing::error!(uid, duration_ms, code, %error, "{summary}: failed");
+            } else {
+                tracing::warn!(uid, duration_ms, code, %error, "{summary}: refused");
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use tokio::sync::Notify;
+
+    use super::*;
+
+    fn change(id: u32) -> Change {
+        Change { summary: "test".to_owned(), vmids: vec![Vmid::try_from(id).unwrap()], uid: 0 }
+    }
+
+    fn runtime() -> tokio::runtime::Runtime {
+        tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap()
+    }
+
+    #[test]
+    fn a_change_ends_though_its_client_leaves() {
+        runtime().block_on(async {
+            let changes = Changes::new(4, Duration::from_mins(1));
+            let (go, done) = (Arc::new(Notify::new()), Arc::new(AtomicU32::new(0)));
+            let started = Arc::new(Notify::new());
+            let client = tokio::spawn({
+                let (changes, go, done, started) =
+                    (changes.clone(), go.clone(), done.clone(), started.clone());
+                async move {
+                    let work = async move {
+                        started.notify_one();
+                        go.notified().await;
+                        done.fetch_add(1, Ordering::SeqCst);
+                        Ok(())
+                    };
+                    changes.run(change(104), work).await
+                }
+            });
+            started.notified().await;
+            client.abort();
+            assert!(client.await.unwrap_err().is_cancelled());
+            assert_eq!(changes.in_progress(), 1);
+            go.notify_one();
+            changes.finish().await;
+            assert_eq!(done.load(Ordering::SeqCst), 1);
+            assert!(matches!(
+                changes.run(change(104), async { Ok(()) }).await,
+                Err(ActionError::ShuttingDown)
+            ));
+        });
+    }
+
+    #[test]
+    fn a_change_whose_client_left_while_it_waited_is_not_begun() {
+        runtime().block_on(async {
+            let changes = Changes::new(4, Duration::from_mins(1));
+            let ticket = changes.gate.enter(&change(104).vmids, Duration::ZERO).await.unwrap();
+            let done = Arc::new(AtomicU32::new(0));
+            let client = tokio::spawn({
+                let (changes, done) = (changes.clone(), done.clone());
+                async move {
+                    let work = async move {
+                        done.fetch_add(1, Ordering::SeqCst);
+                        Ok(())
+                    };
+                    changes.run(change(104), work).await
+                }
+            });
+            while changes.in_progress() == 0 {
+                tokio::task::yield_now().await;
+            }
+            client.abort();
+            assert!(client.await.unwrap_err().is_cancelled());
+            drop(ticket);
+            changes.finish().await;
+            assert_eq!(done.load(Ordering::SeqCst), 0);
+        });
+    }
+
+    #[test]
+    fn changes_are_bounded() {
+        runtime().block_on(async {
+            let changes = Changes::new(1, Duration::from_mins(1));
+            let held = changes.permits.acquire().await.unwrap();
+            assert!(matches!(
+                changes.run(change(104), async { Ok(()) }).await,
+                Err(ActionError::TooManyChanges)
+            ));
+            drop(held);
+            assert!(changes.run(change(104), async { Ok(()) }).await.is_ok());
+        });
+    }
+
+    #[test]
+    fn a_panic_in_a_change_is_an_error_and_frees_the_container() {
+        runtime().block_on(async {
+            let changes = Changes::new(1, Duration::from_mins(1));
+            let crashed = changes.run(change(104), async { panic!("a defect") }).await;
+            assert!(matches!(crashed, Err::<(), _>(ActionError::Crashed)));
+            changes.finish().await;
+        });
+    }
+}

@@ -1,0 +1,49 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+/// Where the configuration is unless told otherwise.
+pub const DEFAULT_CONFIG: &str = "/etc/lxc_autoscale_ml/lxc_autoscale_api.toml";
+
+/// REST server that resizes, snapshots and clones LXC containers.
+#[derive(Debug, Parser)]
+#[command(name = "lxc-autoscale-api", version)]
+pub struct Cli {
+    /// Configuration file.
+    #[arg(long, global = true, value_name = "FILE", default_value = DEFAULT_CONFIG)]
+    pub config: PathBuf,
+    /// What to do; serve when nothing is said.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
+pub enum Command {
+    /// Serve until told to stop (SIGTERM); SIGHUP reads the configuration again.
+    Run,
+    /// Say what works on this machine and what does not; exit code 1 if containers could not be changed.
+    Check,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn serving_is_what_happens_without_a_command() {
+        let cli = Cli::parse_from(["lxc-autoscale-api"]);
+        assert_eq!((cli.config, cli.command), (PathBuf::from(DEFAULT_CONFIG), None));
+        let cli = Cli::parse_from(["lxc-autoscale-api", "check", "--config", "/x.toml"]);
+        assert_eq!((cli.config, cli.command), (PathBuf::from("/x.toml"), Some(Command::Check)));
+    }
+}

@@ -1,0 +1,369 @@
+//! The configuration file; every key is explained in the shipped `lxc_autoscale_api.toml`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use lxc_autoscale_core::config::{BrokenRule, Validate};
+use lxc_autoscale_core::telemetry::{Format, Level, LoggingConfig};
+use serde::{Deserialize, Deserializer};
+
+/// Most cores Proxmox accepts for a container.
+const MAX_CORES: u32 = 8192;
+/// Least memory Proxmox accepts for a container, in MiB.
+const MIN_MEMORY_MIB: u64 = 16;
+/// Upper end of every time in seconds: a day.
+const DAY_SECONDS: u64 = 86_400;
+
+/// All of it.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where it listens and to whom.
+    pub server: ServerConfig,
+    /// The `pct` back end.
+    pub pct: PctConfig,
+    /// What no request may exceed.
+    pub limits: LimitsConfig,
+    /// The monitor's file.
+    pub metrics: MetricsConfig,
+    /// Where the node's files are.
+    pub paths: PathsConfig,
+    /// Where log lines go.
+    #[serde(deserialize_with = "logging_over_our_default")]
+    pub logging: LoggingConfig,
+}
+
+/// `[server]`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ServerConfig {
+    /// Loopback address and port.
+    pub listen: SocketAddr,
+    /// File that is given the bound address; empty means none.
+    pub address_file: PathBuf,
+    /// Users beside root whose requests are answered.
+    pub trusted_uids: Vec<u32>,
+    /// Names beside `localhost`, the loopback addresses and the node's own that the `Host` header may carry.
+    pub allowed_hosts: Vec<String>,
+    /// Connections served at once.
+    pub max_connections: usize,
+    /// Largest request body.
+    pub max_body_kib: usize,
+    /// How long a client may take for its request head, and again for the body.
+    pub client_timeout_seconds: u64,
+    /// Changes that may be under way or waiting.
+    pub max_changes: u32,
+    /// How long a change may wait for the one before it on the same container.
+    pub queue_timeout_seconds: u64,
+}
+
+/// `[pct]`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PctConfig {
+    /// The program.
+    pub path: PathBuf,
+    /// Time for calls that only look.
+    pub query_timeout_seconds: u64,
+    /// Time for `pct set`, `start` and `stop`.
+    pub change_timeout_seconds: u64,
+    /// Time for calls that copy or drop data: resize, snapshot, rollback, clone, destroy.
+    pub long_timeout_seconds: u64,
+    /// Time given to end after SIGTERM before a call is left to itself.
+    pub terminate_grace_seconds: u64,
+    /// Output kept of a call, stdout and stderr each.
+    pub max_output_kib: usize,
+    /// Environment variables handed on to it.
+    pub keep_environment: Vec<String>,
+}
+
+/// `[limits]`
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LimitsConfig {
+    /// Fewest cores a request may set.
+    pub min_cores: u32,
+    /// Most cores a request may set.
+    pub max_cores: u32,
+    /// Least memory a request may set.
+    pub min_memory_mib: u64,
+    /// Most memory a request may set.
+    pub max_memory_mib: u64,
+    /// Most GiB a request may add to a root filesystem.
+    pub max_disk_increase_gib: u32,
+    /// What a shrink of memory must leave above the working set, in percent of it.
+    pub memory_margin_percent: f64,
+    /// Whether memory of a running container may shrink while its working set is not known.
+    pub allow_blind_memory_shrink: bool,
+}
+
+/// `[metrics]`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MetricsConfig {
+    /// The file.
+    pub file: PathBuf,
+    /// Age up to which a record tells what is.
+    pub max_age_seconds: u64,
+}
+
+/// `[paths]`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PathsConfig {
+    /// Proxmox's cluster file system.
+    pub pve: PathBuf,
+    /// procfs.
+    pub proc: PathBuf,
+    /// LXC's directory, which names the command sockets of running containers.
+    pub lxc: PathBuf,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            server: ServerConfig::default(),
+            pct: PctConfig::default(),
+            limits: LimitsConfig::default(),
+            metrics: MetricsConfig::default(),
+            paths: PathsConfig::default(),
+            logging: default_logging(),
+        }
+    }
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 5000)),
+            address_file: PathBuf::new(),
+            trusted_uids: Vec::new(),
+            allowed_hosts: Vec::new(),
+            max_connections: 128,
+            max_body_kib: 64,
+            client_timeout_seconds: 10,
+            max_changes: 64,
+            queue_timeout_seconds: 120,
+        }
+    }
+}
+
+impl Default for PctConfig {
+    fn default() -> Self {
+        Self {
+            path: PathBuf::from("/usr/sbin/pct"),
+            query_timeout_seconds: 30,
+            change_timeout_seconds: 90,
+            long_timeout_seconds: 3600,
+            terminate_grace_seconds: 15,
+            max_output_kib: 256,
+            keep_environment: Vec::new(),
+        }
+    }
+}
+
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        Self {
+            min_cores: 1,
+            max_cores: MAX_CORES,
+            min_memory_mib: MIN_MEMORY_MIB,
+            max_memory_mib: 1 << 20,
+            max_disk_increase_gib: 1024,
+            memory_margin_percent: 10.0,
+            allow_blind_memory_shrink: false,
+        }
+    }
+}
+
+impl Default for MetricsConfig {
+    fn default() -> Self {
+        Self { file: PathBuf::from("/var/log/lxc_metrics.json"), max_age_seconds: 180 }
+    }
+}
+
+impl Default for PathsConfig {
+    fn default() -> Self {
+        Self {
+            pve: PathBuf::from("/etc/pve"),
+            proc: PathBuf::from("/proc"),
+            lxc: PathBuf::from("/var/lib/lxc"),
+        }
+    }
+}
+
+impl PctConfig {
+    /// Time for calls that only look.
+    pub fn query_timeout(&self) -> Duration {
+        Duration::from_secs(self.query_timeout_seconds)
+    }
+
+    fn validate(&self) -> Result<(), BrokenRule> {
+        BrokenRule::unless(self.path.is_absolute(), "pct.path", "must be an absolute path")?;
+        seconds(self.query_timeout_seconds, "pct.query_timeout_seconds")?;
+        seconds(self.change_timeout_seconds, "pct.change_timeout_seconds")?;
+        seconds(self.long_timeout_seconds, "pct.long_timeout_seconds")?;
+        seconds(self.terminate_grace_seconds, "pct.terminate_grace_seconds")?;
+        let output = (1..=65_536).contains(&self.max_output_kib);
+        BrokenRule::unless(output, "pct.max_output_kib", "must be from 1 to 65536")?;
+        let names = self.keep_environment.iter().all(|name| !name.is_empty() && !name.contains('='));
+        BrokenRule::unless(names, "pct.keep_environment", "must hold names of environment variables")
+    }
+}
+
+impl LimitsConfig {
+    fn validate(&self) -> Result<(), BrokenRule> {
+        let unless = BrokenRule::unless;
+        unless(1 <= self.min_cores, "limits.min_cores", "must be at least 1")?;
+        let cores = (self.min_cores..=MAX_CORES).contains(&self.max_cores);
+        unless(cores, "limits.max_cores", "must be from `limits.min_cores` to 8192")?;
+        unless(MIN_MEMORY_MIB <= self.min_memory_mib, "limits.min_memory_mib", "must be at least 16")?;
+        let memory = self.min_memory_mib <= self.max_memory_mib;
+        unless(memory, "limits.max_memory_mib", "must not be less than `limits.min_memory_mib`")?;
+        unless(1 <= self.max_disk_increase_gib, "limits.max_disk_increase_gib", "must be at least 1")?;
+        let margin = (0.0..=1000.0).contains(&self.memory_margin_percent);
+        unless(margin, "limits.memory_margin_percent", "must be from 0 to 1000")
+    }
+}
+
+impl ServerConfig {
+    fn validate(&self) -> Result<(), BrokenRule> {
+        let unless = BrokenRule::unless;
+        unless(
+            self.listen.ip().is_loopback(),
+            "server.listen",
+            "must be a loopback address such as 127.0.0.1:5000: requests carry no key, they are trusted by the \
+             user who sends them, and only a connection from this machine shows its user",
+        )?;
+        let no_blank =
+            self.allowed_hosts.iter().all(|host| !host.is_empty() && !host.contains(['/', ' ', '*']));
+        unless(
+            no_blank,
+            "server.allowed_hosts",
+            "must hold plain host names, without scheme, port or wildcard",
+        )?;
+        unless(
+            (1..=65_536).contains(&self.max_connections),
+            "server.max_connections",
+            "must be from 1 to 65536",
+        )?;
+        unless((1..=1024).contains(&self.max_body_kib), "server.max_body_kib", "must be from 1 to 1024")?;
+        seconds(self.client_timeout_seconds, "server.client_timeout_seconds")?;
+        unless((1..=4096).contains(&self.max_changes), "server.max_changes", "must be from 1 to 4096")?;
+        seconds(self.queue_timeout_seconds, "server.queue_timeout_seconds")
+    }
+}
+
+impl Validate for Config {
+    fn validate(&self) -> Result<(), BrokenRule> {
+        self.server.validate()?;
+        self.pct.validate()?;
+        self.limits.validate()?;
+        seconds(self.metrics.max_age_seconds, "metrics.max_age_seconds")?;
+        for (path, key) in [
+            (&self.paths.pve, "paths.pve"),
+            (&self.paths.proc, "paths.proc"),
+            (&self.paths.lxc, "paths.lxc"),
+            (&self.metrics.file, "metrics.file"),
+        ] {
+            BrokenRule::unless(path.is_absolute(), key, "must be an absolute path")?;
+        }
+        self.logging.validate()
+    }
+}
+
+fn seconds(value: u64, key: &'static str) -> Result<(), BrokenRule> {
+    BrokenRule::unless((1..=DAY_SECONDS).contains(&value), key, "must be from 1 to 86400")
+}
+
+fn default_logging() -> LoggingConfig {
+    LoggingConfig::for_file("/var/log/lxc_autoscale_api.log")
+}
+
+/// The `[logging]` table as written: a key that is left out keeps this daemon's default, its log file too.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct WrittenLogging {
+    level: Option<Level>,
+    format: Option<Format>,
+    file: Option<PathBuf>,
+    max_size_mib: Option<u64>,
+    backup_count: Option<usize>,
+}
+
+fn logging_over_our_default<'de, D: Deserializer<'de>>(deserializer: D) -> Result<LoggingConfig, D::Error> {
+    let written = WrittenLogging::deserialize(deserializer)?;
+    let default = default_logging();
+    Ok(LoggingConfig {
+        level: written.level.unwrap_or(default.level),
+        format: written.format.unwrap_or(default.format),
+        file: written.file.unwrap_or(default.file),
+        max_size_mib: written.max_size_mib.unwrap_or(default.max_size_mib),
+        backup_count: written.backup_count.unwrap_or(default.backup_count),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use lxc_autoscale_core::config;
+
+    use super::*;
+
+    const SHIPPED: &str = include_str!("../../../config/lxc_autoscale_api.toml");
+
+    #[test]
+    fn the_shipped_file_is_the_default() {
+        assert_eq!(config::parse::<Config>(SHIPPED), Ok(Config::default()));
+    }
+
+    /// Every key appears in the shipped file: the tables without one of its lines would still parse.
+    #[test]
+    fn the_shipped_file_has_every_key() {
+        let shown = format!("{:#?}", Config::default());
+        let fields = shown.lines().filter_map(|line| line.trim().split_once(": ")).map(|(field, _)| field);
+        let mut seen = 0;
+        for field in fields {
+            let as_table = format!("[{field}]");
+            let as_key = format!("{field} =");
+            let found = SHIPPED.lines().any(|line| line == as_table || line.starts_with(&as_key));
+            assert!(found, "`{field}` is not in the shipped file");
+            seen += 1;
+        }
+        assert!(35 <= seen, "only {seen} keys were found in the structure");
+    }
+
+    #[track_caller]
+    fn check_refused(text: &str, want: &str) {
+        let (_, problem) = config::parse::<Config>(text).unwrap_err();
+        assert!(problem.to_string().starts_with(want), "{problem}");
+    }
+
+    #[test]
+    fn a_network_address_is_refused() {
+        for address in ["0.0.0.0:5000", "192.168.1.10:5000", "[::]:5000"] {
+            check_refused(
+                &format!("[server]\nlisten = \"{address}\""),
+                "`server.listen` must be a loopback address",
+            );
+        }
+        assert!(config::parse::<Config>("[server]\nlisten = \"[::1]:0\"").is_ok());
+    }
+
+    #[test]
+    fn bad_values_are_named() {
+        check_refused("[limits]\nmax_cores = 9000", "`limits.max_cores` must be from");
+        check_refused("[limits]\nmin_memory_mib = 8", "`limits.min_memory_mib` must be at least 16");
+        check_refused("[limits]\nmemory_margin_percent = nan", "`limits.memory_margin_percent` must be");
+        check_refused("[pct]\npath = \"pct\"", "`pct.path` must be an absolute path");
+        check_refused("[pct]\nquery_timeout_seconds = 0", "`pct.query_timeout_seconds` must be from 1");
+        check_refused("[server]\nallowed_hosts = [\"*\"]", "`server.allowed_hosts` must hold plain");
+        check_refused("[server]\nmax_conections = 1", "unknown key `server.max_conections`; did you mean");
+    }
+
+    #[test]
+    fn a_log_level_alone_keeps_the_log_file() {
+        let config: Config = config::parse("[logging]\nlevel = \"debug\"").unwrap();
+        assert_eq!(config.logging, LoggingConfig { level: Level::Debug, ..default_logging() });
+    }
+}

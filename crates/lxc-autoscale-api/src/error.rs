@@ -1,0 +1,124 @@
+//! Errors as a client sees them: a status, a stable code, and a sentence. This is the one place where errors
+//! of the actions become HTTP.
+
+use axum::Json;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use lxc_autoscale_core::ErrorChain;
+use lxc_autoscale_core::api::Envelope;
+
+use crate::actions::ActionError;
+use crate::backend::{BackendError, Existing, Obstacle};
+use crate::memory_guard::ShrinkRefused;
+use crate::params::InvalidName;
+
+/// An answer to a request that was not done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApiError {
+    /// HTTP status.
+    pub status: StatusCode,
+    /// Stable name of the kind of error.
+    pub code: &'static str,
+    /// One sentence for people.
+    pub message: String,
+}
+
+impl ApiError {
+    /// An error with its parts.
+    pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        Self { status, code, message: message.into() }
+    }
+
+    /// 400: a field or query parameter is missing, unknown or of the wrong form.
+    pub fn invalid_parameter(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "invalid_parameter", message)
+    }
+
+    /// 403: the user who asks is not trusted.
+    pub fn forbidden(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "forbidden", message)
+    }
+
+    /// Status and code of an action that was not done.
+    pub fn status_and_code(error: &ActionError) -> (StatusCode, &'static str) {
+        match error {
+            ActionError::Backend(error) => backend(error),
+            ActionError::Occupied(_) => (StatusCode::CONFLICT, "change_in_progress"),
+            ActionError::Shrink(ShrinkRefused::BelowWorkingSet { .. }) => {
+                (StatusCode::CONFLICT, "shrink_below_working_set")
+            }
+            ActionError::Shrink(ShrinkRefused::Blind { .. }) => {
+                (StatusCode::CONFLICT, "shrink_without_metrics")
+            }
+            ActionError::OutOfBounds { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "out_of_bounds"),
+            ActionError::PinnedCpuset { .. } => (StatusCode::CONFLICT, "pinned_cpuset"),
+            ActionError::NotAClone { .. } => (StatusCode::FORBIDDEN, "not_a_clone"),
+            ActionError::NotApplied { .. } => (StatusCode::BAD_GATEWAY, "not_applied"),
+            ActionError::NotRestarted { .. } => (StatusCode::BAD_GATEWAY, "not_restarted"),
+            ActionError::LeftBehind { .. } => (StatusCode::BAD_GATEWAY, "left_behind"),
+            ActionError::TooManyChanges => (StatusCode::SERVICE_UNAVAILABLE, "too_many_changes"),
+            ActionError::ShuttingDown => (StatusCode::SERVICE_UNAVAILABLE, "shutting_down"),
+            ActionError::Abandoned => (StatusCode::REQUEST_TIMEOUT, "abandoned"),
+            ActionError::Crashed => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+        }
+    }
+}
+
+fn backend(error: &BackendError) -> (StatusCode, &'static str) {
+    match error {
+        BackendError::NoSuchContainer { .. } => (StatusCode::NOT_FOUND, "no_such_container"),
+        BackendError::NoSuchSnapshot { .. } => (StatusCode::NOT_FOUND, "no_such_snapshot"),
+        BackendError::Locked { .. } => (StatusCode::CONFLICT, "locked"),
+        BackendError::Busy { .. } => (StatusCode::CONFLICT, "busy"),
+        BackendError::StillRunning { .. } => (StatusCode::CONFLICT, "change_in_progress"),
+        BackendError::Exists { kind: Existing::Guest, .. } => (StatusCode::CONFLICT, "container_exists"),
+        BackendError::Exists { kind: Existing::Snapshot, .. } => (StatusCode::CONFLICT, "snapshot_exists"),
+        BackendError::Unsupported { .. } => (StatusCode::CONFLICT, "not_supported"),
+        BackendError::WrongState { state, .. } => (StatusCode::CONFLICT, obstacle(*state)),
+        BackendError::NotApplicable { .. } => (StatusCode::CONFLICT, "not_applicable"),
+        BackendError::NodeNotReady { .. } => (StatusCode::BAD_GATEWAY, "node_not_ready"),
+        BackendError::Read { .. } => (StatusCode::BAD_GATEWAY, "node_unreadable"),
+        BackendError::ReadTimedOut { .. } => (StatusCode::GATEWAY_TIMEOUT, "node_timed_out"),
+        BackendError::Spawn { .. } => (StatusCode::BAD_GATEWAY, "pct_unavailable"),
+        BackendError::TimedOut { .. } => (StatusCode::GATEWAY_TIMEOUT, "pct_timed_out"),
+        BackendError::Failed { .. } => (StatusCode::BAD_GATEWAY, "pct_failed"),
+        BackendError::Unreadable { .. } => (StatusCode::BAD_GATEWAY, "pct_unreadable"),
+    }
+}
+
+fn obstacle(state: Obstacle) -> &'static str {
+    match state {
+        Obstacle::Running => "running",
+        Obstacle::Stopped => "stopped",
+        Obstacle::Template => "is_template",
+        Obstacle::Protected => "protected",
+        Obstacle::NewerSnapshot => "not_newest_snapshot",
+        Obstacle::Modified => "modified",
+        Obstacle::DiskSize => "disk_size",
+    }
+}
+
+impl From<ActionError> for ApiError {
+    fn from(error: ActionError) -> Self {
+        let (status, code) = Self::status_and_code(&error);
+        Self::new(status, code, ErrorChain(&error).to_string())
+    }
+}
+
+impl From<BackendError> for ApiError {
+    fn from(error: BackendError) -> Self {
+        ActionError::from(error).into()
+    }
+}
+
+impl From<InvalidName> for ApiError {
+    fn from(error: InvalidName) -> Self {
+        Self::invalid_parameter(error.to_string())
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        (self.status, Json(Envelope::error(self.code, self.message))).into_response()
+    }
+}

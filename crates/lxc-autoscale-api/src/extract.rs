@@ -1,0 +1,87 @@
+//! Bodies and queries of requests, with our errors: strict, bounded in size and time.
+
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::{FromRequest, FromRequestParts, Query, Request};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode};
+use serde::de::DeserializeOwned;
+use tokio::time::timeout;
+
+use crate::error::ApiError;
+use crate::state::AppState;
+
+/// The JSON body of a request.
+#[derive(Clone, Copy, Debug)]
+pub struct ApiJson<T>(pub T);
+
+/// The query of a request.
+#[derive(Clone, Copy, Debug)]
+pub struct ApiQuery<T>(pub T);
+
+impl<T: DeserializeOwned> FromRequest<AppState> for ApiJson<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError> {
+        if !is_json(request.headers()) {
+            return Err(ApiError::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "unsupported_media_type",
+                "the body must be sent with `Content-Type: application/json`",
+            ));
+        }
+        let config = state.config();
+        let limit = config.server.max_body_kib << 10;
+        let patience = Duration::from_secs(config.server.client_timeout_seconds);
+        let bytes = timeout(patience, read(request, limit)).await.map_err(|_| {
+            let message = format!("the body did not arrive within {} s", patience.as_secs());
+            ApiError::new(StatusCode::REQUEST_TIMEOUT, "body_timed_out", message)
+        })??;
+        parse(&bytes).map(Self)
+    }
+}
+
+async fn read(request: Request, limit: usize) -> Result<Bytes, ApiError> {
+    let announced =
+        request.headers().get("content-length").and_then(|value| value.to_str().ok()?.parse().ok());
+    let too_large = || {
+        let message = format!("the body may have at most {limit} bytes");
+        ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", message)
+    };
+    if announced.is_some_and(|length: u64| u64::try_from(limit).is_ok_and(|limit| limit < length)) {
+        return Err(too_large());
+    }
+    // The reader's error does not tell a long body from a broken connection; on the latter nobody sees it.
+    axum::body::to_bytes(request.into_body(), limit).await.map_err(|_| too_large())
+}
+
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+    serde_json::from_slice(bytes).map_err(|error| {
+        if error.is_data() {
+            ApiError::invalid_parameter(error.to_string())
+        } else {
+            ApiError::new(StatusCode::BAD_REQUEST, "invalid_json", format!("the body is not JSON: {error}"))
+        }
+    })
+}
+
+/// `application/json`, with or without parameters such as the charset.
+fn is_json(headers: &HeaderMap) -> bool {
+    let mut values = headers.get_all(CONTENT_TYPE).iter();
+    let (Some(value), None) = (values.next(), values.next()) else { return false };
+    let kind = value.to_str().unwrap_or_default().split(';').next().unwrap_or_default();
+    kind.trim().eq_ignore_ascii_case("application/json")
+}
+
+impl<T: DeserializeOwned> FromRequestParts<AppState> for ApiQuery<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &AppState) -> Result<Self, ApiError> {
+        match Query::try_from_uri(&parts.uri) {
+            Ok(Query(value)) => Ok(Self(value)),
+            Err(rejection) => Err(ApiError::invalid_parameter(rejection.body_text())),
+        }
+    }
+}

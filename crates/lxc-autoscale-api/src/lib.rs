@@ -1,0 +1,29 @@
+//! REST server that resizes, snapshots and clones the LXC containers of the Proxmox node it runs on.
+//!
+//! In reading order: how it is started ([`cli`], [`config`], [`server`]), who may talk to it ([`auth`]), the
+//! routes ([`routes`]) with their parameters ([`params`], [`extract`]) and errors ([`error`]), what the
+//! mutating routes do ([`actions`], run one at a time per container by [`changes`]), what they may not do
+//! ([`memory_guard`]), and the two things outside that they touch: the containers ([`backend`]) and what is
+//! measured ([`metrics`], [`node`]).
+//!
+//! Invariants: nothing a client sends reaches a program but as a number or a checked name; what is not known
+//! to be safe is not done; what is begun is finished or undone, whatever becomes of the client; a change
+//! counts as done when it was read back from the node.
+
+pub mod actions;
+pub mod auth;
+pub mod backend;
+pub mod changes;
+pub mod check;
+pub mod cli;
+pub mod config;
+pub mod error;
+pub mod extract;
+pub mod gate;
+pub mod memory_guard;
+pub mod metrics;
+pub mod node;
+pub mod params;
+pub mod routes;
+pub mod server;
+pub mod state;

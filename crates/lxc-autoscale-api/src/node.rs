@@ -1,0 +1,287 @@
+//! The node's own status, read from procfs. What cannot be read is absent and named, never zero.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use lxc_autoscale_core::api::NodeStatus;
+use lxc_autoscale_core::snapshot::{Pressure, PressureLine, PressureSet};
+
+/// How often the CPU counters are read for the base of a measurement.
+pub const CPU_INTERVAL: Duration = Duration::from_secs(5);
+/// Shorter windows tell little: the counters advance by hundredths of a second.
+const MIN_CPU_WINDOW: Duration = Duration::from_secs(1);
+/// KiB in a MiB; `/proc/meminfo` counts in KiB.
+const KIB_PER_MIB: f64 = 1024.0;
+
+/// The CPU counters of the node at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct CpuTimes {
+    busy: u64,
+    total: u64,
+    cpus: u32,
+}
+
+/// CPU use between two moments.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct CpuUse {
+    cores: f64,
+    percent: f64,
+    window: Duration,
+}
+
+/// Remembers CPU counters, so that use can be told over the last seconds.
+#[derive(Debug, Default)]
+pub struct CpuMeter {
+    /// The two newest readings, older first.
+    readings: Mutex<[Option<(Instant, CpuTimes)>; 2]>,
+}
+
+impl CpuMeter {
+    /// Takes a reading; to be called every [`CPU_INTERVAL`]. A file that cannot be read is no reading.
+    pub fn read(&self, procfs: &Path) {
+        if let Ok(times) = read(procfs, "stat", parse_cpu_times) {
+            let mut readings = self.readings.lock().unwrap_or_else(PoisonError::into_inner);
+            *readings = [readings[1], Some((Instant::now(), times))];
+        }
+    }
+
+    /// CPU use from a remembered reading to this one; a reason where there is none yet.
+    fn usage(&self, now: Instant, times: CpuTimes) -> Result<CpuUse, String> {
+        let readings = *self.readings.lock().unwrap_or_else(PoisonError::into_inner);
+        let usable = readings.into_iter().flatten().find_map(|(then, before)| {
+            let window = now.checked_duration_since(then)?;
+            (MIN_CPU_WINDOW <= window).then(|| cpu_use(before, times, window))?
+        });
+        usable.ok_or_else(|| "the server has not watched the CPUs long enough yet".to_owned())
+    }
+}
+
+fn cpu_use(before: CpuTimes, after: CpuTimes, window: Duration) -> Option<CpuUse> {
+    let busy = after.busy.checked_sub(before.busy)? as f64;
+    let total = after.total.checked_sub(before.total)? as f64;
+    if total <= 0.0 {
+        return None;
+    }
+    let share = (busy / total).min(1.0);
+    Some(CpuUse { cores: share * f64::from(after.cpus), percent: share * 100.0, window })
+}
+
+/// The node's host name.
+///
+/// # Errors
+/// When procfs does not tell it.
+pub fn name(procfs: &Path) -> Result<String, String> {
+    read(procfs, "sys/kernel/hostname", |text| Some(text.trim().to_owned()).filter(|name| !name.is_empty()))
+}
+
+/// Reads the status; the counts of containers are not procfs's to tell and stay absent.
+pub fn status(procfs: &Path, node_name: &str, cpu: &CpuMeter) -> NodeStatus {
+    let mut status = NodeStatus { node_name: node_name.to_owned(), ..NodeStatus::default() };
+    let mut missing = BTreeMap::new();
+    let mut note = |fields: &[&str], reason: &str| {
+        for field in fields {
+            missing.insert((*field).to_owned(), reason.to_owned());
+        }
+    };
+
+    match read(procfs, "uptime", |text| parse_numbers::<1>(text).map(|[uptime]| uptime)) {
+        Ok(uptime) => status.uptime_seconds = Some(uptime),
+        Err(reason) => note(&["uptime_seconds"], &reason),
+    }
+    match read(procfs, "loadavg", parse_numbers::<3>) {
+        Ok(load) => status.load = Some(load),
+        Err(reason) => note(&["load"], &reason),
+    }
+    match read(procfs, "stat", parse_cpu_times) {
+        Ok(times) => {
+            status.cpus = Some(times.cpus);
+            match cpu.usage(Instant::now(), times) {
+                Ok(usage) => {
+                    status.cpu_cores_used = Some(usage.cores);
+                    status.cpu_usage_percent = Some(usage.percent);
+                    status.cpu_window_seconds = Some(usage.window.as_secs_f64());
+                }
+                Err(reason) => note(&["cpu_cores_used", "cpu_usage_percent"], &reason),
+            }
+        }
+        Err(reason) => note(&["cpus", "cpu_cores_used", "cpu_usage_percent"], &reason),
+    }
+    match read(procfs, "meminfo", parse_meminfo) {
+        Ok(memory) => {
+            let mib = |key| memory.get(key).map(|kib| kib / KIB_PER_MIB);
+            status.memory_total_mb = mib("MemTotal");
+            status.memory_available_mb = mib("MemAvailable");
+            status.swap_total_mb = mib("SwapTotal");
+            status.swap_used_mb = mib("SwapTotal").zip(mib("SwapFree")).map(|(total, free)| total - free);
+            for (field, value) in [
+                ("memory_total_mb", status.memory_total_mb),
+                ("memory_available_mb", status.memory_available_mb),
+                ("swap_total_mb", status.swap_total_mb),
+                ("swap_used_mb", status.swap_used_mb),
+            ] {
+                if value.is_none() {
+                    note(&[field], "not in meminfo");
+                }
+            }
+        }
+        Err(reason) => {
+            note(&["memory_total_mb", "memory_available_mb", "swap_total_mb", "swap_used_mb"], &reason);
+        }
+    }
+    let pressure = |file: &str| read(procfs, &format!("pressure/{file}"), parse_pressure);
+    let (cpu, memory, io) = (pressure("cpu"), pressure("memory"), pressure("io"));
+    for (field, result) in [("pressure.cpu", &cpu), ("pressure.memory", &memory), ("pressure.io", &io)] {
+        if let Err(reason) = result {
+            note(&[field], reason);
+        }
+    }
+    status.pressure = PressureSet { cpu: cpu.ok(), memory: memory.ok(), io: io.ok() };
+    status.missing = missing;
+    status
+}
+
+/// Reads and parses a file; the error is a reason for people.
+fn read<T>(procfs: &Path, file: &str, parse: impl FnOnce(&str) -> Option<T>) -> Result<T, String> {
+    let path = procfs.join(file);
+    let text = std::fs::read_to_string(&path);
+    let text = text.map_err(|error: io::Error| format!("cannot read `{}`: {error}", path.display()))?;
+    parse(&text).ok_or_else(|| format!("`{}` is not as expected", path.display()))
+}
+
+/// The first `N` numbers of a line, all finite and not negative.
+fn parse_numbers<const N: usize>(text: &str) -> Option<[f64; N]> {
+    let mut words = text.split_ascii_whitespace();
+    let mut numbers = [0.0; N];
+    for number in &mut numbers {
+        *number = words.next()?.parse().ok().filter(|value: &f64| value.is_finite() && 0.0 <= *value)?;
+    }
+    Some(numbers)
+}
+
+/// The `cpu` line of `/proc/stat`, and the number of `cpuN` lines.
+fn parse_cpu_times(text: &str) -> Option<CpuTimes> {
+    let all = text.lines().find_map(|line| line.strip_prefix("cpu "))?;
+    // user nice system idle iowait irq softirq steal; guest time is in user and nice already.
+    let times: Vec<u64> =
+        all.split_ascii_whitespace().take(8).map(str::parse).collect::<Result<_, _>>().ok()?;
+    let [user, nice, system, idle, iowait, rest @ ..] = times.as_slice() else { return None };
+    let (irq, softirq, steal) = (rest.first(), rest.get(1), rest.get(2));
+    let busy = user + nice + system + irq.unwrap_or(&0) + softirq.unwrap_or(&0);
+    let total = busy + idle + iowait + steal.unwrap_or(&0);
+    let is_cpu = |line: &&str| {
+        line.strip_prefix("cpu").is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+    };
+    let cpus = u32::try_from(text.lines().filter(is_cpu).count()).ok().filter(|cpus| 0 < *cpus)?;
+    Some(CpuTimes { busy, total, cpus })
+}
+
+/// `/proc/meminfo` as numbers of KiB.
+fn parse_meminfo(text: &str) -> Option<BTreeMap<&'static str, f64>> {
+    const KEYS: [&str; 4] = ["MemTotal", "MemAvailable", "SwapTotal", "SwapFree"];
+    let mut found = BTreeMap::new();
+    for line in text.lines() {
+        let Some((key, value)) = line.split_once(':') else { continue };
+        if let Some(key) = KEYS.into_iter().find(|known| *known == key) {
+            let kib: u64 = value.split_ascii_whitespace().next()?.parse().ok()?;
+            found.insert(key, kib as f64);
+        }
+    }
+    (!found.is_empty()).then_some(found)
+}
+
+/// A pressure file (Documentation/accounting/psi.rst).
+fn parse_pressure(text: &str) -> Option<Pressure> {
+    let line =
+        |kind: &str| text.lines().find_map(|line| line.strip_prefix(kind)).and_then(parse_pressure_line);
+    Some(Pressure { some: line("some ")?, full: line("full ") })
+}
+
+fn parse_pressure_line(text: &str) -> Option<PressureLine> {
+    let value = |key: &str| text.split_ascii_whitespace().find_map(|word| word.strip_prefix(key));
+    let percent = |key: &str| value(key)?.parse::<f64>().ok().filter(|value| value.is_finite());
+    Some(PressureLine {
+        avg10: percent("avg10=")?,
+        avg60: percent("avg60=")?,
+        avg300: percent("avg300=")?,
+        total_usec: value("total=")?.parse().ok()?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write(directory: &Path, file: &str, text: &str) {
+        let path = directory.join(file);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+
+    #[test]
+    fn the_status_is_what_procfs_says() {
+        let proc = tempfile::tempdir().unwrap();
+        let path = proc.path();
+        write(path, "uptime", "3600.25 7000.00\n");
+        write(path, "loadavg", "0.50 0.25 0.10 1/200 4242\n");
+        write(
+            path,
+            "stat",
+            "cpu  100 0 100 700 100 0 0 0 0 0\ncpu0 50 0 50 350 50\ncpu1 50 0 50 350 50\nintr 1\n",
+        );
+        write(
+            path,
+            "meminfo",
+            "MemTotal: 8388608 kB\nMemAvailable: 4194304 kB\nSwapTotal: 1048576 kB\nSwapFree: 524288 kB\n",
+        );
+        write(path, "pressure/cpu", "some avg10=1.50 avg60=0.50 avg300=0.10 total=12345\n");
+        let status = status(path, "proxmox", &CpuMeter::default());
+        assert_eq!(
+            (status.uptime_seconds, status.load, status.cpus),
+            (Some(3600.25), Some([0.5, 0.25, 0.1]), Some(2))
+        );
+        assert_eq!((status.memory_total_mb, status.memory_available_mb), (Some(8192.0), Some(4096.0)));
+        assert_eq!((status.swap_total_mb, status.swap_used_mb), (Some(1024.0), Some(512.0)));
+        let pressure = status.pressure.cpu.unwrap();
+        assert_eq!((pressure.some.avg10, pressure.some.total_usec, pressure.full), (1.5, 12345, None));
+        let missing: Vec<&str> = status.missing.keys().map(String::as_str).collect();
+        assert_eq!(missing, ["cpu_cores_used", "cpu_usage_percent", "pressure.io", "pressure.memory"]);
+    }
+
+    #[test]
+    fn nothing_to_read_is_nothing_known() {
+        let proc = tempfile::tempdir().unwrap();
+        let status = status(proc.path(), "proxmox", &CpuMeter::default());
+        assert_eq!((status.memory_total_mb, status.cpus, status.load), (None, None, None));
+        assert!(status.missing["memory_total_mb"].contains("meminfo"));
+        assert!(name(proc.path()).unwrap_err().contains("hostname"));
+    }
+
+    fn times(busy: u64, total: u64) -> CpuTimes {
+        CpuTimes { busy, total, cpus: 4 }
+    }
+
+    #[test]
+    fn cpu_use_is_the_difference_of_two_readings() {
+        let window = Duration::from_secs(5);
+        let used = cpu_use(times(100, 1000), times(150, 1200), window).unwrap();
+        assert_eq!(used, CpuUse { cores: 1.0, percent: 25.0, window });
+        assert_eq!(cpu_use(times(100, 1000), times(50, 1200), window), None, "a counter that went back");
+        assert_eq!(cpu_use(times(100, 1000), times(100, 1000), window), None, "a clock that stands still");
+    }
+
+    #[test]
+    fn the_older_reading_is_the_base_and_a_moment_is_too_short() {
+        let begun = Instant::now();
+        let meter = CpuMeter::default();
+        let at = |seconds| begun + Duration::from_secs(seconds);
+        assert!(meter.usage(at(0), times(0, 0)).is_err());
+        *meter.readings.lock().unwrap() = [None, Some((at(5), times(100, 1000)))];
+        assert!(meter.usage(at(5), times(110, 1010)).is_err());
+        assert_eq!(meter.usage(at(7), times(150, 1200)).unwrap().window, Duration::from_secs(2));
+        *meter.readings.lock().unwrap() = [Some((at(0), times(0, 800))), Some((at(5), times(100, 1000)))];
+        assert_eq!(meter.usage(at(7), times(150, 1200)).unwrap().window, Duration::from_secs(7));
+    }
+}

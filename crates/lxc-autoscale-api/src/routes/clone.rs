@@ -1,0 +1,54 @@
+//! `/clone/*`.
+
+use axum::extract::State;
+use lxc_autoscale_core::api::{CloneCreated, CloneDeleted, ContainerRequest, CreateCloneRequest};
+
+use super::{Answer, success};
+use crate::actions::clones::{self, CloneRequest};
+use crate::auth::TrustedUser;
+use crate::changes::Change;
+use crate::extract::ApiJson;
+use crate::params::Hostname;
+use crate::state::AppState;
+
+pub(super) async fn create(
+    State(state): State<AppState>,
+    TrustedUser(uid): TrustedUser,
+    ApiJson(request): ApiJson<CreateCloneRequest>,
+) -> Answer<CloneCreated> {
+    let CreateCloneRequest { vm_id, new_vm_id, new_vm_name } = request;
+    let hostname = Hostname::from_requested(&new_vm_name)?;
+    let change = Change {
+        summary: format!("copy container {vm_id} to {new_vm_id} ({hostname})"),
+        vmids: vec![vm_id, new_vm_id],
+        uid,
+    };
+    let order = CloneRequest { source: vm_id, target: new_vm_id, requested_name: new_vm_name, hostname };
+    let host = state.host();
+    let created = state.changes().run(change, async move { clones::create(&*host, &order).await }).await?;
+    Ok(success(sentence(&created), created))
+}
+
+fn sentence(created: &CloneCreated) -> String {
+    let CloneCreated { vm_id, new_vm_id, requested_name, hostname, left_behind, .. } = created;
+    let mut sentences = vec![format!("Container {new_vm_id} is a copy of container {vm_id} and is stopped.")];
+    if requested_name != hostname {
+        let why = "Proxmox takes no underscore in a host name";
+        sentences.push(format!("It is called `{hostname}`, not `{requested_name}`: {why}."));
+    }
+    if let Some(left) = left_behind {
+        sentences.push(format!("What could not be removed: {left}."));
+    }
+    sentences.join(" ")
+}
+
+pub(super) async fn remove(
+    State(state): State<AppState>,
+    TrustedUser(uid): TrustedUser,
+    ApiJson(ContainerRequest { vm_id }): ApiJson<ContainerRequest>,
+) -> Answer<CloneDeleted> {
+    let change = Change { summary: format!("remove container {vm_id}"), vmids: vec![vm_id], uid };
+    let host = state.host();
+    let deleted = state.changes().run(change, async move { clones::delete(&*host, vm_id).await }).await?;
+    Ok(success(format!("Container {vm_id} is removed."), deleted))
+}

@@ -1,0 +1,65 @@
+//! `/health/check`: what works, looked at now.
+//!
+//! 200 while containers can be changed, even where something is missing (`degraded`); 503 when they cannot be,
+//! so that a probe that looks only at the status is not deceived.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use jiff::Timestamp;
+use lxc_autoscale_core::api::{Envelope, Health, HealthCheck, HealthState, Status};
+
+use crate::config::MetricsConfig;
+use crate::metrics;
+use crate::state::AppState;
+
+pub(super) async fn check(State(state): State<AppState>) -> Response {
+    let mut checks = state.host().probe().await;
+    let config = state.config();
+    checks.push(metrics_check(config.metrics.clone()).await);
+    let worst = checks.iter().map(|check| check.state).max().unwrap_or(HealthState::Unhealthy);
+    let health = Health {
+        state: worst,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        changes_in_progress: state.changes().in_progress(),
+        checks,
+    };
+    answer(health)
+}
+
+fn answer(health: Health) -> Response {
+    let message = match health.state {
+        HealthState::Healthy => "Healthy.".to_owned(),
+        HealthState::Degraded => format!("Containers can be changed, but: {}.", details(&health)),
+        HealthState::Unhealthy => format!("Containers cannot be changed: {}.", details(&health)),
+    };
+    if health.state < HealthState::Unhealthy {
+        return Json(Envelope::success(message, health)).into_response();
+    }
+    let code = Some("unhealthy".to_owned());
+    let envelope = Envelope { status: Status::Error, message, data: Some(health), code };
+    (StatusCode::SERVICE_UNAVAILABLE, Json(envelope)).into_response()
+}
+
+fn details(health: &Health) -> String {
+    let worse = health.checks.iter().filter(|check| check.state != HealthState::Healthy);
+    worse.map(|check| check.detail.as_str()).collect::<Vec<_>>().join("; ")
+}
+
+/// Without fresh metrics containers can be grown but not safely shrunk.
+pub(crate) async fn metrics_check(config: MetricsConfig) -> HealthCheck {
+    let newest = tokio::task::spawn_blocking(move || metrics::newest(&config, Timestamp::now())).await;
+    let (state, detail) = match newest {
+        Ok(Ok(snapshot)) => {
+            let time = snapshot.summary.collection_end_time;
+            (
+                HealthState::Healthy,
+                format!("newest record of {} containers at {time}", snapshot.containers.len()),
+            )
+        }
+        Ok(Err(reason)) => (HealthState::Degraded, reason),
+        Err(error) => (HealthState::Degraded, format!("reading the metrics failed: {error}")),
+    };
+    HealthCheck { name: "metrics".to_owned(), state, detail }
+}

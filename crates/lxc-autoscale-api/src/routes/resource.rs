@@ -1,0 +1,89 @@
+//! `/resource/*`: what there is and what is used.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use jiff::Timestamp;
+use lxc_autoscale_core::api::{ContainerRequest, ContainerStatus, NodeRequest, NodeStatus};
+use lxc_autoscale_core::snapshot::ContainerState;
+use lxc_autoscale_core::{ErrorChain, Vmid};
+
+use super::{Answer, success};
+use crate::backend::{BackendError, ContainerHost};
+use crate::error::ApiError;
+use crate::extract::ApiQuery;
+use crate::state::AppState;
+use crate::{metrics, node};
+
+pub(super) async fn container(
+    State(state): State<AppState>,
+    ApiQuery(ContainerRequest { vm_id }): ApiQuery<ContainerRequest>,
+) -> Answer<ContainerStatus> {
+    let host = state.host();
+    let allocation = host.stored(vm_id).await?.config;
+    let running = host.is_running(vm_id).await?;
+    let usage = if running {
+        let config = state.config();
+        let newest = in_thread(move || metrics::newest(&config.metrics, Timestamp::now())).await?;
+        metrics::record_of(newest, vm_id)
+    } else {
+        Err("the container does not run".to_owned())
+    };
+    let (usage, usage_missing) = match usage {
+        // What the record knows of the configuration is older than `allocation`.
+        Ok(mut record) => {
+            record.configuration = None;
+            (Some(record), None)
+        }
+        Err(reason) => (None, Some(reason)),
+    };
+    let (state, word) =
+        if running { (ContainerState::Running, "runs") } else { (ContainerState::Stopped, "is stopped") };
+    let status = ContainerStatus { vm_id, state, allocation, usage, usage_missing };
+    Ok(success(format!("Container {vm_id} {word}."), status))
+}
+
+pub(super) async fn node(
+    State(state): State<AppState>,
+    ApiQuery(NodeRequest { node_name }): ApiQuery<NodeRequest>,
+) -> Answer<NodeStatus> {
+    match state.node_name() {
+        Some(name) if name.eq_ignore_ascii_case(&node_name) => {}
+        name => {
+            let name = name.unwrap_or("a node whose name cannot be read");
+            let message = format!("this server runs on {name} and knows no other node");
+            return Err(ApiError::new(StatusCode::NOT_FOUND, "unknown_node", message));
+        }
+    }
+    let shared = AppState::clone(&state);
+    let mut status =
+        in_thread(move || node::status(&shared.config().paths.proc, &node_name, shared.cpu())).await?;
+    count_containers(&*state.host(), &mut status).await;
+    Ok(success(format!("Status of node {}.", status.node_name), status))
+}
+
+async fn count_containers(host: &dyn ContainerHost, status: &mut NodeStatus) {
+    let count = |found: Result<Vec<Vmid>, BackendError>| match found {
+        Ok(found) => Ok(u32::try_from(found.len()).unwrap_or(u32::MAX)),
+        Err(error) => Err(ErrorChain(&error).to_string()),
+    };
+    match count(host.containers().await) {
+        Ok(containers) => status.containers = Some(containers),
+        Err(reason) => {
+            status.missing.insert("containers".to_owned(), reason);
+        }
+    }
+    match count(host.running().await) {
+        Ok(running) => status.containers_running = Some(running),
+        Err(reason) => {
+            status.missing.insert("containers_running".to_owned(), reason);
+        }
+    }
+}
+
+/// Reads files outside the threads that serve requests.
+async fn in_thread<T: Send + 'static>(read: impl FnOnce() -> T + Send + 'static) -> Result<T, ApiError> {
+    tokio::task::spawn_blocking(read).await.map_err(|error| {
+        tracing::error!(%error, "a reader ended unexpectedly");
+        ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "reading ended unexpectedly")
+    })
+}

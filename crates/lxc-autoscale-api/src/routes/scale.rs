@@ -1,0 +1,80 @@
+//! `/scale/*`: cores, memory and root filesystem.
+
+use axum::extract::State;
+use lxc_autoscale_core::api::{
+    IncreaseStorageRequest, IncreasedStorage, Resized, ScaleCoresRequest, ScaleRamRequest, ScaledCores,
+    ScaledRam,
+};
+
+use super::{Answer, success};
+use crate::actions::resize;
+use crate::auth::TrustedUser;
+use crate::changes::Change;
+use crate::extract::ApiJson;
+use crate::state::AppState;
+
+pub(super) async fn cores(
+    State(state): State<AppState>,
+    TrustedUser(uid): TrustedUser,
+    ApiJson(request): ApiJson<ScaleCoresRequest>,
+) -> Answer<ScaledCores> {
+    let ScaleCoresRequest { vm_id, cores } = request;
+    let change =
+        Change { summary: format!("set the cores of container {vm_id} to {cores}"), vmids: vec![vm_id], uid };
+    let (host, config) = (state.host(), state.config());
+    let scaled = state
+        .changes()
+        .run(change, async move { resize::set_cores(&*host, &config.limits, vm_id, cores).await })
+        .await?;
+    Ok(success(sentence(&scaled, &format!("{cores} cores")), scaled))
+}
+
+pub(super) async fn ram(
+    State(state): State<AppState>,
+    TrustedUser(uid): TrustedUser,
+    ApiJson(request): ApiJson<ScaleRamRequest>,
+) -> Answer<ScaledRam> {
+    let ScaleRamRequest { vm_id, memory } = request;
+    let change = Change {
+        summary: format!("set the memory of container {vm_id} to {memory}"),
+        vmids: vec![vm_id],
+        uid,
+    };
+    let (host, config) = (state.host(), state.config());
+    let scaled = state
+        .changes()
+        .run(change, async move {
+            resize::set_memory(&*host, &config.limits, &config.metrics, vm_id, memory).await
+        })
+        .await?;
+    Ok(success(sentence(&scaled, &format!("{memory} of memory")), scaled))
+}
+
+pub(super) async fn storage(
+    State(state): State<AppState>,
+    TrustedUser(uid): TrustedUser,
+    ApiJson(request): ApiJson<IncreaseStorageRequest>,
+) -> Answer<IncreasedStorage> {
+    let IncreaseStorageRequest { vm_id, disk_size } = request;
+    let change = Change {
+        summary: format!("add {disk_size} GiB to the root filesystem of container {vm_id}"),
+        vmids: vec![vm_id],
+        uid,
+    };
+    let (host, config) = (state.host(), state.config());
+    let grown = state
+        .changes()
+        .run(change, async move { resize::grow_rootfs(&*host, &config.limits, vm_id, disk_size).await })
+        .await?;
+    let size = grown.after.map_or("more".to_owned(), |size| size.to_string());
+    Ok(success(sentence(&grown, &format!("{size} of root filesystem")), grown))
+}
+
+fn sentence<T>(resized: &Resized<T>, what: &str) -> String {
+    let vm_id = resized.vm_id;
+    if resized.changed {
+        format!("Container {vm_id} has {what} now.")
+    } else {
+        format!("Container {vm_id} has {what} already; nothing was changed.")
+    }
+}

@@ -1,0 +1,110 @@
+//! What all requests share.
+
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use crate::backend::ContainerHost;
+use crate::changes::Changes;
+use crate::config::Config;
+use crate::node::{self, CpuMeter};
+
+/// A handle on [`Shared`].
+pub type AppState = Arc<Shared>;
+
+/// What all requests share.
+#[derive(Debug)]
+pub struct Shared {
+    config: RwLock<Arc<Config>>,
+    host: Arc<dyn ContainerHost>,
+    changes: Changes,
+    cpu: CpuMeter,
+    node_name: Option<String>,
+}
+
+impl Shared {
+    /// Puts the parts together; reads the node's name.
+    pub fn new(config: Config, host: Arc<dyn ContainerHost>) -> Self {
+        let patience = Duration::from_secs(config.server.queue_timeout_seconds);
+        let node_name = node::name(&config.paths.proc)
+            .inspect_err(|error| tracing::warn!(%error, "the node's name is not known"))
+            .ok();
+        Self {
+            changes: Changes::new(config.server.max_changes, patience),
+            config: RwLock::new(Arc::new(config)),
+            host,
+            cpu: CpuMeter::default(),
+            node_name,
+        }
+    }
+
+    /// The configuration in force.
+    pub fn config(&self) -> Arc<Config> {
+        Arc::clone(&self.config.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The containers.
+    pub fn host(&self) -> Arc<dyn ContainerHost> {
+        Arc::clone(&self.host)
+    }
+
+    /// The changes under way.
+    pub fn changes(&self) -> &Changes {
+        &self.changes
+    }
+
+    /// Measures the node's CPU use.
+    pub fn cpu(&self) -> &CpuMeter {
+        &self.cpu
+    }
+
+    /// The name of this node, where it can be read.
+    pub fn node_name(&self) -> Option<&str> {
+        self.node_name.as_deref()
+    }
+
+    /// Applies what can be changed while serving, and returns the keys that take a restart.
+    pub fn reload(&self, new: &Config) -> Vec<&'static str> {
+        let mut slot = self.config.write().unwrap_or_else(PoisonError::into_inner);
+        let old = Arc::clone(&slot);
+        let mut merged = (*old).clone();
+        merged.limits = new.limits.clone();
+        merged.metrics = new.metrics.clone();
+        merged.server.trusted_uids.clone_from(&new.server.trusted_uids);
+        merged.server.allowed_hosts.clone_from(&new.server.allowed_hosts);
+        let mut restart = Vec::new();
+        for (same, table) in [
+            (merged.server == new.server, "server"),
+            (merged.pct == new.pct, "pct"),
+            (merged.paths == new.paths, "paths"),
+            (merged.logging == new.logging, "logging"),
+        ] {
+            if !same {
+                restart.push(table);
+            }
+        }
+        *slot = Arc::new(merged);
+        restart
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::pct::PctHost;
+
+    #[test]
+    fn a_reload_applies_limits_and_names_what_takes_a_restart() {
+        let config = Config::default();
+        let host = Arc::new(PctHost::new(config.pct.clone(), config.paths.clone()));
+        let state = Shared::new(config.clone(), host);
+        let mut new = config;
+        new.limits.max_cores = 4;
+        new.server.trusted_uids = vec![999];
+        assert_eq!(state.reload(&new), [""; 0]);
+        assert_eq!(*state.config(), new);
+        new.server.max_body_kib = 1;
+        new.pct.query_timeout_seconds = 1;
+        assert_eq!(state.reload(&new), ["server", "pct"]);
+        assert_eq!(state.config().server.max_body_kib, 64);
+    }
+}

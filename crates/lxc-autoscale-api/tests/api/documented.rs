@@ -1,0 +1,181 @@
+//! The requests of the first description, with the bodies it shows, and what they do to the node.
+
+use serde_json::json;
+
+use crate::node::Node;
+
+#[tokio::test]
+async fn scale_cores() {
+    let node = Node::new();
+    let reply = node.post("/scale/cores", json!({"vm_id": 104, "cores": 4})).await;
+    assert_eq!(reply.data(), &json!({"vm_id": 104, "before": 2.0, "after": 4.0, "changed": true}));
+    assert_eq!(reply.message(), "Container 104 has 4 cores now.");
+    assert!(node.conf(104).unwrap().contains("cores: 4\n"));
+    assert_eq!(node.calls(), ["set 104 -cores 4"]);
+}
+
+#[tokio::test]
+async fn scale_ram() {
+    let node = Node::new();
+    let reply = node.post("/scale/ram", json!({"vm_id": 104, "memory": 4096})).await;
+    assert_eq!(reply.data(), &json!({"vm_id": 104, "before": 2048, "after": 4096, "changed": true}));
+    assert!(node.conf(104).unwrap().contains("memory: 4096\n"));
+    assert_eq!(node.calls(), ["set 104 -memory 4096"]);
+}
+
+#[tokio::test]
+async fn scale_storage_increase() {
+    let node = Node::new();
+    let reply = node.post("/scale/storage/increase", json!({"vm_id": 104, "disk_size": 2})).await;
+    assert_eq!(reply.data(), &json!({"vm_id": 104, "before": 8192, "after": 10240, "changed": true}));
+    assert!(node.conf(104).unwrap().contains("size=10G\n"));
+    assert_eq!(node.calls(), ["resize 104 rootfs +2G"]);
+}
+
+#[tokio::test]
+async fn snapshot_create_list_and_rollback() {
+    let node = Node::new();
+    let body = json!({"vm_id": 104, "snapshot_name": "my_snapshot"});
+    let reply = node.post("/snapshot/create", body.clone()).await;
+    assert_eq!(reply.data(), &json!({"vm_id": 104, "snapshot_name": "my_snapshot"}));
+    assert!(node.conf(104).unwrap().contains("[my_snapshot]\n"));
+
+    let list = node.get("/snapshot/list?vm_id=104").await;
+    let snapshots = list.data()["snapshots"].as_array().unwrap();
+    assert_eq!(snapshots.len(), 1);
+    assert_eq!(snapshots[0]["name"], "my_snapshot");
+    assert_eq!(snapshots[0]["current"], true);
+    assert!(snapshots[0]["created"].as_str().unwrap().starts_with("2026-11-23T18:42:35"), "{list:?}");
+
+    let reply = node.post("/snapshot/rollback", body).await;
+    let want = json!({"vm_id": 104, "snapshot_name": "my_snapshot", "was_running": true, "running": true});
+    assert_eq!(reply.data(), &want);
+    assert!(node.is_running(104), "a container that ran runs again");
+    assert_eq!(
+        node.calls(),
+        ["snapshot 104 my_snapshot", "listsnapshot 104", "rollback 104 my_snapshot", "start 104"]
+    );
+}
+
+#[tokio::test]
+async fn clone_create_and_delete() {
+    let node = Node::new();
+    let body = json!({"vm_id": 104, "new_vm_id": 105, "new_vm_name": "cloned_container"});
+    let reply = node.post("/clone/create", body).await;
+    let data = reply.data();
+    assert_eq!((&data["new_vm_id"], &data["hostname"]), (&json!(105), &json!("cloned-container")));
+    assert_eq!(data["requested_name"], "cloned_container");
+    assert!(reply.message().contains("`cloned-container`, not `cloned_container`"), "{}", reply.message());
+    let conf = node.conf(105).unwrap();
+    assert!(conf.contains("hostname: cloned-container\n"), "{conf}");
+    assert!(conf.contains("tags: blue;lxc-autoscale-clone-105\n"), "{conf}");
+    assert!(!node.conf(104).unwrap().contains("[lxc-autoscale"), "the temporary snapshot is gone");
+    assert_eq!(
+        node.calls(),
+        [
+            "snapshot 104 lxc-autoscale-clone-105",
+            "clone 104 105 --snapname lxc-autoscale-clone-105 --hostname cloned-container --full 1",
+            "set 105 -tags blue;lxc-autoscale-clone-105",
+            "delsnapshot 104 lxc-autoscale-clone-105",
+        ]
+    );
+
+    let reply = node.send("DELETE", "/clone/delete", Some(json!({"vm_id": 105}))).await;
+    assert_eq!(reply.data(), &json!({"vm_id": 105, "was_running": false}));
+    assert_eq!(node.conf(105), None);
+    assert_eq!(node.calls().last().unwrap(), "destroy 105 --purge 1");
+}
+
+#[tokio::test]
+async fn resource_vm_status() {
+    let node = Node::new();
+    node.measured(104, 300.5, 5);
+    let reply = node.get("/resource/vm/status?vm_id=104").await;
+    let data = reply.data();
+    assert_eq!((&data["vm_id"], &data["state"]), (&json!(104), &json!("running")));
+    assert_eq!((&data["allocation"]["cores"], &data["allocation"]["memory_mb"]), (&json!(2), &json!(2048)));
+    assert_eq!(
+        (&data["usage"]["memory_usage_mb"], &data["usage"]["cpu_cores_used"]),
+        (&json!(300.5), &json!(0.5))
+    );
+    assert_eq!(node.calls(), [""; 0], "looking starts no program");
+
+    node.measured(104, 300.5, 600);
+    let reply = node.get("/resource/vm/status?vm_id=104").await;
+    assert!(reply.data().get("usage").is_none());
+    assert!(reply.data()["usage_missing"].as_str().unwrap().contains("is 600 s old"), "{reply:?}");
+
+    let reply = node.get("/resource/vm/status?vm_id=102").await;
+    assert_eq!(reply.data()["state"], "stopped");
+    assert_eq!(reply.data()["usage_missing"], "the container does not run");
+}
+
+#[tokio::test]
+async fn resource_node_status() {
+    let node = Node::new();
+    let reply = node.get("/resource/node/status?node_name=proxmox").await;
+    let data = reply.data();
+    assert_eq!((&data["node_name"], &data["uptime_seconds"]), (&json!("proxmox"), &json!(3600.25)));
+    assert_eq!((&data["containers"], &data["containers_running"]), (&json!(2), &json!(1)));
+    assert!(data.get("memory_total_mb").is_none(), "what cannot be read is absent: {data}");
+    assert!(data["missing"]["memory_total_mb"].as_str().unwrap().contains("meminfo"), "{data}");
+    node.get("/resource/node/status?node_name=elsewhere").await.assert_error(404, "unknown_node");
+}
+
+#[tokio::test]
+async fn health_check() {
+    let mut node = Node::new();
+    let reply = node.get("/health/check").await;
+    assert_eq!(reply.data()["state"], "degraded", "no metrics: {reply:?}");
+    node.measured(104, 300.5, 5);
+    let reply = node.get("/health/check").await;
+    assert_eq!(reply.data()["state"], "healthy", "{reply:?}");
+    assert_eq!(node.calls(), [""; 0]);
+
+    node.config.pct.path = "/nonexistent/pct".into();
+    let reply = node.get("/health/check").await;
+    assert_eq!((reply.status.as_u16(), &reply.body["code"]), (503, &json!("unhealthy")));
+    assert_eq!(reply.body["status"], "error");
+    assert_eq!(reply.body["data"]["checks"][0]["name"], "pct");
+    assert!(reply.message().contains("/nonexistent/pct"), "{}", reply.message());
+}
+
+#[tokio::test]
+async fn routes_are_listed_as_documented() {
+    let reply = Node::new().get("/routes").await;
+    let routes = reply.data().as_array().unwrap();
+    let mut listed: Vec<String> = routes
+        .iter()
+        .map(|route| format!("{} {}", route["method"].as_str().unwrap(), route["path"].as_str().unwrap()))
+        .collect();
+    listed.sort();
+    assert_eq!(
+        listed,
+        [
+            "DELETE /clone/delete",
+            "GET /health/check",
+            "GET /resource/node/status",
+            "GET /resource/vm/status",
+            "GET /routes",
+            "GET /snapshot/list",
+            "POST /clone/create",
+            "POST /scale/cores",
+            "POST /scale/ram",
+            "POST /scale/storage/increase",
+            "POST /snapshot/create",
+            "POST /snapshot/rollback",
+        ]
+    );
+    assert!(routes.iter().all(|route| route["description"].as_str().is_some_and(|text| !text.is_empty())));
+}
+
+#[tokio::test]
+async fn what_a_container_has_already_is_not_written() {
+    let node = Node::new();
+    let cores = node.post("/scale/cores", json!({"vm_id": 104, "cores": 2})).await;
+    assert_eq!(cores.data(), &json!({"vm_id": 104, "before": 2.0, "after": 2.0, "changed": false}));
+    let memory = node.post("/scale/ram", json!({"vm_id": 104, "memory": 2048})).await;
+    assert_eq!(memory.data()["changed"], false);
+    assert!(memory.message().ends_with("already; nothing was changed."), "{}", memory.message());
+    assert_eq!(node.calls(), [""; 0]);
+}

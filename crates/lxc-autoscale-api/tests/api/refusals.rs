@@ -1,0 +1,253 @@
+//! What is refused, with which status and code, and that nothing was done.
+
+use axum::body::Body;
+use axum::http::Request;
+use lxc_autoscale_api::auth::Peer;
+use serde_json::{Value, json};
+
+use crate::node::{Node, RUNNING_104, request, send};
+
+/// Sends a request and asserts that it is refused without a call of `pct`.
+async fn refused(node: &Node, method: &str, path: &str, body: Value, status: u16, code: &str) {
+    let reply = node.send(method, path, (body != Value::Null).then_some(body)).await;
+    reply.assert_error(status, code);
+    assert_eq!(node.calls(), [""; 0], "{reply:?}");
+}
+
+#[tokio::test]
+async fn a_container_in_no_state_for_it() {
+    let node = Node::new();
+    node.write_conf(110, &format!("{RUNNING_104}lock: backup\n"));
+    node.write_conf(111, &format!("{RUNNING_104}template: 1\n"));
+    node.write_conf(112, &format!("{RUNNING_104}lxc.cgroup2.cpuset.cpus: 0-1\n"));
+    node.write_conf(113, "memory: 512\ntags: lxc-autoscale-clone-113\nprotection: 1\n");
+    node.write_conf(114, "memory: 512\ntags: lxc-autoscale-clone-113\n");
+    node.write_conf(115, "memory: 512\n\n[before]\nmemory: 512\n");
+    for (method, path, body, status, code) in [
+        ("POST", "/scale/cores", json!({"vm_id": 999, "cores": 4}), 404, "no_such_container"),
+        ("POST", "/scale/ram", json!({"vm_id": 999, "memory": 4096}), 404, "no_such_container"),
+        ("POST", "/scale/storage/increase", json!({"vm_id": 999, "disk_size": 1}), 404, "no_such_container"),
+        ("POST", "/snapshot/create", json!({"vm_id": 999, "snapshot_name": "ab"}), 404, "no_such_container"),
+        (
+            "POST",
+            "/snapshot/rollback",
+            json!({"vm_id": 999, "snapshot_name": "ab"}),
+            404,
+            "no_such_container",
+        ),
+        (
+            "POST",
+            "/snapshot/rollback",
+            json!({"vm_id": 104, "snapshot_name": "none"}),
+            404,
+            "no_such_snapshot",
+        ),
+        (
+            "POST",
+            "/snapshot/create",
+            json!({"vm_id": 115, "snapshot_name": "before"}),
+            409,
+            "snapshot_exists",
+        ),
+        ("GET", "/snapshot/list?vm_id=999", Value::Null, 404, "no_such_container"),
+        ("GET", "/resource/vm/status?vm_id=999", Value::Null, 404, "no_such_container"),
+        ("POST", "/scale/cores", json!({"vm_id": 110, "cores": 4}), 409, "locked"),
+        ("POST", "/scale/ram", json!({"vm_id": 110, "memory": 4096}), 409, "locked"),
+        ("POST", "/snapshot/create", json!({"vm_id": 110, "snapshot_name": "ab"}), 409, "locked"),
+        ("POST", "/scale/cores", json!({"vm_id": 111, "cores": 4}), 409, "is_template"),
+        ("POST", "/scale/cores", json!({"vm_id": 112, "cores": 4}), 409, "pinned_cpuset"),
+        (
+            "POST",
+            "/clone/create",
+            json!({"vm_id": 104, "new_vm_id": 102, "new_vm_name": "x"}),
+            409,
+            "container_exists",
+        ),
+        (
+            "POST",
+            "/clone/create",
+            json!({"vm_id": 104, "new_vm_id": 104, "new_vm_name": "x"}),
+            409,
+            "container_exists",
+        ),
+        (
+            "POST",
+            "/clone/create",
+            json!({"vm_id": 104, "new_vm_id": 200, "new_vm_name": "x"}),
+            409,
+            "container_exists",
+        ),
+        (
+            "POST",
+            "/clone/create",
+            json!({"vm_id": 999, "new_vm_id": 105, "new_vm_name": "x"}),
+            404,
+            "no_such_container",
+        ),
+        ("POST", "/clone/create", json!({"vm_id": 110, "new_vm_id": 105, "new_vm_name": "x"}), 409, "locked"),
+        ("DELETE", "/clone/delete", json!({"vm_id": 999}), 404, "no_such_container"),
+        ("DELETE", "/clone/delete", json!({"vm_id": 104}), 403, "not_a_clone"),
+        ("DELETE", "/clone/delete", json!({"vm_id": 113}), 409, "protected"),
+        // A copy that somebody made of our copy carries the mark of another id.
+        ("DELETE", "/clone/delete", json!({"vm_id": 114}), 403, "not_a_clone"),
+    ] {
+        refused(&node, method, path, body, status, code).await;
+    }
+}
+
+#[tokio::test]
+async fn numbers_out_of_bounds() {
+    let mut node = Node::new();
+    node.config.limits.max_cores = 8;
+    node.config.limits.max_memory_mib = 8192;
+    node.config.limits.max_disk_increase_gib = 10;
+    for (path, body) in [
+        ("/scale/cores", json!({"vm_id": 104, "cores": 0})),
+        ("/scale/cores", json!({"vm_id": 104, "cores": 9})),
+        ("/scale/ram", json!({"vm_id": 104, "memory": 15})),
+        ("/scale/ram", json!({"vm_id": 104, "memory": 8193})),
+        ("/scale/storage/increase", json!({"vm_id": 104, "disk_size": 0})),
+        ("/scale/storage/increase", json!({"vm_id": 104, "disk_size": 11})),
+    ] {
+        refused(&node, "POST", path, body, 422, "out_of_bounds").await;
+    }
+}
+
+#[tokio::test]
+async fn malformed_parameters() {
+    let node = Node::new();
+    for body in [
+        json!({"vm_id": 104}),
+        json!({"vm_id": 104, "cores": 4, "memory": 1}),
+        json!({"vm_id": 99, "cores": 4}),
+        json!({"vm_id": "104", "cores": 4}),
+        json!({"vm_id": 104, "cores": -5}),
+        json!({"vm_id": 104, "cores": 1.5}),
+        json!({"vm_id": 104, "cores": "4 -mp0 /root,mp=/mnt/host"}),
+        json!([]),
+    ] {
+        refused(&node, "POST", "/scale/cores", body, 400, "invalid_parameter").await;
+    }
+    for name in ["", "x --description owned", "-start", "current", "a"] {
+        let body = json!({"vm_id": 104, "snapshot_name": name});
+        refused(&node, "POST", "/snapshot/create", body, 400, "invalid_parameter").await;
+    }
+    for name in ["", "-x", "a b", "--full"] {
+        let body = json!({"vm_id": 104, "new_vm_id": 105, "new_vm_name": name});
+        refused(&node, "POST", "/clone/create", body, 400, "invalid_parameter").await;
+    }
+    for query in [
+        "",
+        "?vm_id=",
+        "?vm_id=abc",
+        "?vm_id=104%3Bid",
+        "?vm_id=104&x=1",
+        "?vm_id=99",
+        "?vm_id=104&vm_id=105",
+    ] {
+        for path in ["/snapshot/list", "/resource/vm/status"] {
+            refused(&node, "GET", &format!("{path}{query}"), Value::Null, 400, "invalid_parameter").await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_error_has_the_one_shape() {
+    let node = Node::new();
+    refused(&node, "GET", "/nowhere", Value::Null, 404, "no_such_route").await;
+    refused(&node, "POST", "/scale/cores/", json!({}), 404, "no_such_route").await;
+    refused(&node, "GET", "/scale/cores?vm_id=104&cores=4", Value::Null, 405, "method_not_allowed").await;
+    refused(&node, "POST", "/clone/delete", json!({"vm_id": 104}), 405, "method_not_allowed").await;
+    let reply = node.get("/scale/cores").await;
+    assert_eq!(reply.headers["allow"], "POST");
+    assert_eq!(reply.headers["cache-control"], "no-store");
+
+    let api = node.api();
+    let with = |content_type: Option<&str>, body: Body| {
+        let request =
+            Request::post("/scale/cores").header("host", "proxmox:5000").extension(Peer { uid: Some(0) });
+        let request = match content_type {
+            Some(value) => request.header("content-type", value),
+            None => request,
+        };
+        request.body(body).unwrap()
+    };
+    let good = r#"{"vm_id": 104, "cores": 2}"#;
+    for content_type in
+        [None, Some("text/plain"), Some("application/x-www-form-urlencoded"), Some("application/jsonx")]
+    {
+        send(&api, with(content_type, Body::from(good))).await.assert_error(415, "unsupported_media_type");
+    }
+    send(&api, with(Some("application/json; charset=utf-8"), Body::from(good))).await.data();
+    for broken in ["", "{", "{\"vm_id\": 104,", "nonsense"] {
+        send(&api, with(Some("application/json"), Body::from(broken)))
+            .await
+            .assert_error(400, "invalid_json");
+    }
+    let long = format!("{{\"vm_id\": 104, \"cores\": {}4}}", " ".repeat(64 << 10));
+    send(&api, with(Some("application/json"), Body::from(long))).await.assert_error(413, "body_too_large");
+    assert_eq!(node.calls(), [""; 0]);
+}
+
+/// Who × where from × expected.
+#[tokio::test]
+async fn strangers_get_no_answer() {
+    let mut node = Node::new();
+    node.config.server.trusted_uids = vec![990];
+    node.config.server.allowed_hosts = vec!["pve.example.com".to_owned()];
+    let api = node.api();
+    let ask = async |uid: Option<u32>, host: &str, extra: Option<(&str, &str)>| {
+        let request = Request::post("/scale/cores").header("host", host).extension(Peer { uid });
+        let request = match extra {
+            Some((name, value)) => request.header(name, value),
+            None => request,
+        };
+        let body = Body::from(r#"{"vm_id": 104, "cores": 2}"#);
+        send(&api, request.header("content-type", "application/json").body(body).unwrap()).await
+    };
+    for host in ["proxmox:5000", "localhost:5000", "127.0.0.1:5000", "[::1]:5000", "pve.example.com"] {
+        ask(Some(0), host, None).await.data();
+        ask(Some(990), host, None).await.data();
+        ask(Some(1000), host, None).await.assert_error(403, "forbidden");
+        ask(None, host, None).await.assert_error(403, "forbidden");
+    }
+    ask(Some(0), "evil.example:5000", None).await.assert_error(421, "unknown_host");
+    ask(Some(0), "192.168.1.10:5000", None).await.assert_error(421, "unknown_host");
+    ask(Some(0), "proxmox:5000", Some(("origin", "http://proxmox:5000"))).await.data();
+    for (name, value) in
+        [("origin", "http://evil.example"), ("origin", "null"), ("sec-fetch-site", "cross-site")]
+    {
+        ask(Some(0), "proxmox:5000", Some((name, value))).await.assert_error(403, "foreign_origin");
+    }
+    // A request that never came over a connection has no peer at all.
+    let mut anonymous = request("GET", "/routes", None);
+    anonymous.extensions_mut().clear();
+    send(&api, anonymous).await.assert_error(403, "forbidden");
+    assert_eq!(node.calls(), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_shrink_that_might_hurt() {
+    let mut node = Node::new();
+    let shrink = json!({"vm_id": 104, "memory": 1024});
+    refused(&node, "POST", "/scale/ram", shrink.clone(), 409, "shrink_without_metrics").await;
+    node.measured(104, 1000.0, 600);
+    refused(&node, "POST", "/scale/ram", shrink.clone(), 409, "shrink_without_metrics").await;
+    node.measured(105, 10.0, 5);
+    refused(&node, "POST", "/scale/ram", shrink.clone(), 409, "shrink_without_metrics").await;
+    node.measured(104, 1000.0, 5);
+    refused(&node, "POST", "/scale/ram", shrink.clone(), 409, "shrink_below_working_set").await;
+
+    node.config.limits.memory_margin_percent = 2.0;
+    node.post("/scale/ram", shrink.clone()).await.data();
+    assert_eq!(node.calls(), ["set 104 -memory 1024"]);
+}
+
+#[tokio::test]
+async fn a_shrink_that_cannot_hurt_or_is_allowed() {
+    let mut node = Node::new();
+    node.post("/scale/ram", json!({"vm_id": 102, "memory": 512})).await.data();
+    node.config.limits.allow_blind_memory_shrink = true;
+    node.post("/scale/ram", json!({"vm_id": 104, "memory": 1024})).await.data();
+    assert_eq!(node.calls(), ["set 102 -memory 512", "set 104 -memory 1024"]);
+}

@@ -1,0 +1,220 @@
+//! Sequences that go wrong half way, and what the node looks like afterwards.
+
+use serde_json::{Value, json};
+
+use crate::node::{Node, Reply, request, send};
+
+async fn clone_104(node: &Node) -> Reply {
+    node.post("/clone/create", json!({"vm_id": 104, "new_vm_id": 105, "new_vm_name": "copy"})).await
+}
+
+/// Neither copy nor snapshot is there.
+#[track_caller]
+fn assert_untouched(node: &Node) {
+    assert_eq!(node.conf(105), None);
+    assert!(!node.conf(104).unwrap().contains("[lxc-autoscale"), "{:?}", node.conf(104));
+}
+
+#[tokio::test]
+async fn a_storage_without_snapshots_leaves_nothing() {
+    let node = Node::new();
+    node.hook("snapshot", "fail 'snapshot feature is not available'");
+    clone_104(&node).await.assert_error(409, "not_supported");
+    assert_untouched(&node);
+    assert_eq!(node.calls(), ["snapshot 104 lxc-autoscale-clone-105"]);
+    let body = json!({"vm_id": 104, "snapshot_name": "mine"});
+    node.post("/snapshot/create", body).await.assert_error(409, "not_supported");
+}
+
+#[tokio::test]
+async fn a_failed_clone_leaves_neither_snapshot_nor_container() {
+    let node = Node::new();
+    node.hook("clone", "fail 'clone failed: no space left on device'");
+    let reply = clone_104(&node).await;
+    reply.assert_error(502, "pct_failed");
+    assert!(reply.message().contains("no space left"), "{}", reply.message());
+    assert_untouched(&node);
+
+    // Proxmox itself was interrupted and left a locked placeholder.
+    node.hook("clone", "printf 'lock: create\\n' >\"$configs/105.conf\"; fail 'clone failed: interrupted'");
+    clone_104(&node).await.assert_error(502, "pct_failed");
+    assert_untouched(&node);
+}
+
+#[tokio::test]
+async fn a_clone_that_cannot_be_marked_is_removed() {
+    let node = Node::new();
+    node.hook("set", "fail \"can't lock file '/run/lock/lxc/pve-config-105.lock' - got timeout\"");
+    clone_104(&node).await.assert_error(409, "busy");
+    assert_untouched(&node);
+    assert!(node.calls().contains(&"destroy 105 --purge 1".to_owned()));
+}
+
+#[tokio::test]
+async fn a_container_that_somebody_else_made_meanwhile_is_not_destroyed() {
+    let node = Node::new();
+    node.hook("clone", "echo 'hostname: theirs' >\"$configs/105.conf\"");
+    clone_104(&node).await.assert_error(409, "container_exists");
+    assert_eq!(node.conf(105).unwrap(), "hostname: theirs\n");
+    // Nor when the copy fails for another reason and what has the id is not what we ordered.
+    std::fs::remove_file(node.root().join("etc/pve/lxc/105.conf")).unwrap();
+    node.hook("clone", "echo 'hostname: theirs' >\"$configs/105.conf\"; fail 'clone failed: oops'");
+    let reply = clone_104(&node).await;
+    reply.assert_error(502, "left_behind");
+    assert!(
+        reply.message().contains("oops") && reply.message().contains("container 105"),
+        "{}",
+        reply.message()
+    );
+    assert_eq!(node.conf(105).unwrap(), "hostname: theirs\n");
+    assert!(!node.calls().iter().any(|call| call.starts_with("destroy")));
+}
+
+#[tokio::test]
+async fn a_snapshot_that_cannot_be_dropped_is_named() {
+    let node = Node::new();
+    node.hook("delsnapshot", "fail 'CT is locked (backup)'");
+    let reply = clone_104(&node).await;
+    let left = "snapshot `lxc-autoscale-clone-105` of container 104";
+    assert_eq!(reply.data()["left_behind"], left);
+    assert!(reply.message().contains(left), "{}", reply.message());
+    node.hook("clone", "fail 'clone failed: oops'");
+    std::fs::remove_file(node.root().join("etc/pve/lxc/105.conf")).unwrap();
+    // The leftover is in the way of the next attempt, which says so instead of piling up snapshots.
+    clone_104(&node).await.assert_error(409, "locked");
+    std::fs::remove_file(node.root().join("hook/delsnapshot")).unwrap();
+    std::fs::remove_file(node.root().join("hook/clone")).unwrap();
+    clone_104(&node).await.data();
+    assert!(!node.conf(104).unwrap().contains("[lxc-autoscale"));
+}
+
+#[tokio::test]
+async fn a_stopped_container_is_cloned_without_snapshot() {
+    let node = Node::new();
+    let body = json!({"vm_id": 102, "new_vm_id": 105, "new_vm_name": "copy"});
+    node.post("/clone/create", body).await.data();
+    assert_eq!(
+        node.calls(),
+        ["clone 102 105 --hostname copy --full 1", "set 105 -tags lxc-autoscale-clone-105"]
+    );
+}
+
+#[tokio::test]
+async fn a_copy_of_our_copy_carries_its_own_mark_only() {
+    let node = Node::new();
+    node.write_conf(102, "hostname: db\nmemory: 512\ntags: lxc-autoscale-clone-102;red\n");
+    let body = json!({"vm_id": 102, "new_vm_id": 105, "new_vm_name": "copy"});
+    node.post("/clone/create", body).await.data();
+    assert!(node.conf(105).unwrap().contains("tags: red;lxc-autoscale-clone-105\n"));
+}
+
+#[tokio::test]
+async fn a_running_clone_is_stopped_first_and_runs_again_if_it_stays() {
+    let node = Node::new();
+    node.write_conf(105, "hostname: copy\nmemory: 512\ntags: lxc-autoscale-clone-105\n");
+    node.run(105);
+    let body = || Some(json!({"vm_id": 105}));
+    node.hook("destroy", "fail 'base volume is still in use by linked clones'");
+    node.send("DELETE", "/clone/delete", body()).await.assert_error(502, "pct_failed");
+    assert!(node.is_running(105));
+    std::fs::remove_file(node.root().join("hook/destroy")).unwrap();
+    let reply = node.send("DELETE", "/clone/delete", body()).await;
+    assert_eq!(reply.data(), &json!({"vm_id": 105, "was_running": true}));
+    assert_eq!(node.conf(105), None);
+}
+
+fn with_snapshot(node: &Node) -> Value {
+    node.write_conf(104, "hostname: web\nmemory: 2048\n\n[good]\nmemory: 2048\n");
+    json!({"vm_id": 104, "snapshot_name": "good"})
+}
+
+#[tokio::test]
+async fn a_rollback_that_fails_after_the_stop_starts_the_container_again() {
+    let node = Node::new();
+    let body = with_snapshot(&node);
+    node.hook("rollback", "stop_now; fail \"can't rollback, 'good' is not most recent snapshot on 'z:v'\"");
+    node.post("/snapshot/rollback", body).await.assert_error(409, "not_newest_snapshot");
+    assert!(node.is_running(104));
+}
+
+#[tokio::test]
+async fn a_container_that_does_not_start_after_a_rollback_is_told() {
+    let node = Node::new();
+    let body = with_snapshot(&node);
+    node.hook("start", "fail \"startup for container '104' failed\"");
+    let reply = node.post("/snapshot/rollback", body).await;
+    reply.assert_error(502, "not_restarted");
+    assert!(reply.message().contains("is back at snapshot `good`"), "{}", reply.message());
+    assert!(reply.message().contains("startup for container"), "{}", reply.message());
+}
+
+#[tokio::test]
+async fn a_stopped_container_stays_stopped_after_a_rollback() {
+    let node = Node::new();
+    node.write_conf(102, "memory: 512\n\n[good]\nmemory: 512\n");
+    let reply = node.post("/snapshot/rollback", json!({"vm_id": 102, "snapshot_name": "good"})).await;
+    assert_eq!((&reply.data()["was_running"], &reply.data()["running"]), (&json!(false), &json!(false)));
+    assert_eq!(node.calls(), ["rollback 102 good"]);
+}
+
+/// `pct resize` exits with 0 though its task failed, and any call may: what the node says counts.
+#[tokio::test]
+async fn what_is_not_read_back_is_no_success() {
+    let node = Node::new();
+    for (command, path, body) in [
+        ("resize", "/scale/storage/increase", json!({"vm_id": 104, "disk_size": 2})),
+        ("set", "/scale/cores", json!({"vm_id": 104, "cores": 4})),
+        ("set", "/scale/ram", json!({"vm_id": 104, "memory": 4096})),
+        ("snapshot", "/snapshot/create", json!({"vm_id": 104, "snapshot_name": "good"})),
+    ] {
+        node.hook(command, "exit 0");
+        node.post(path, body).await.assert_error(502, "not_applied");
+    }
+    node.hook("resize", "echo 'unable to shrink disk size' >&2; exit 0");
+    node.post("/scale/storage/increase", json!({"vm_id": 104, "disk_size": 2}))
+        .await
+        .assert_error(409, "disk_size");
+}
+
+#[tokio::test]
+async fn a_back_end_that_cannot_act_is_told_from_a_bad_request() {
+    let mut node = Node::new();
+    let cores = json!({"vm_id": 104, "cores": 4});
+    for (says, status, code) in [
+        ("ipcc_send_rec[1] failed: Connection refused", 502, "node_not_ready"),
+        ("CT is locked (backup)", 409, "locked"),
+        ("something new", 502, "pct_failed"),
+        ("detected modified configuration - file changed by other user? Try again.", 409, "modified"),
+    ] {
+        node.hook("set", &format!("fail '{says}'"));
+        node.post("/scale/cores", cores.clone()).await.assert_error(status, code);
+    }
+    node.config.pct.path = "/nonexistent/pct".into();
+    node.post("/scale/cores", cores.clone()).await.assert_error(502, "pct_unavailable");
+    node.config.paths.pve = "/proc/version".into();
+    node.post("/scale/cores", cores).await.assert_error(502, "node_unreadable");
+}
+
+/// Twenty changes of one container at once: each finds it as the one before left it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn changes_of_one_container_take_turns() {
+    let node = Node::new();
+    // Without turns two calls would meet here, and one of them fail.
+    node.hook("resize", "mkdir \"$root/turn\" || fail 'two at once'; trap 'rmdir \"$root/turn\"' EXIT");
+    let api = node.api();
+    let body = json!({"vm_id": 104, "disk_size": 1});
+    let all: Vec<_> = (0..20)
+        .map(|_| {
+            let (api, body) = (api.clone(), body.clone());
+            tokio::spawn(
+                async move { send(&api, request("POST", "/scale/storage/increase", Some(body))).await },
+            )
+        })
+        .collect();
+    let mut sizes = Vec::new();
+    for reply in all {
+        sizes.push(reply.await.unwrap().data()["after"].as_u64().unwrap());
+    }
+    sizes.sort_unstable();
+    assert_eq!(sizes, (9..=28).map(|gib| gib * 1024).collect::<Vec<u64>>());
+}

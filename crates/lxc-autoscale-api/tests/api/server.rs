@@ -1,0 +1,306 @@
+//! The program itself: started on a free port, spoken to over real connections, stopped by signals.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
+
+use rustix::process::{Pid, Signal, geteuid, kill_process};
+
+use crate::node::Node;
+
+/// A user that is nobody special on any system.
+const NOBODY: u32 = 65_534;
+
+/// The running program.
+struct Server {
+    child: Child,
+    log: BufReader<ChildStdout>,
+    address: SocketAddr,
+}
+
+fn write_config(node: &Node, server: &str, rest: &str) {
+    let root = node.root().display();
+    // Where the tests do not run as root, their own user stands in for it.
+    let uid = geteuid().as_raw();
+    let text = format!(
+        "[server]\nlisten = \"127.0.0.1:0\"\naddress_file = \"{root}/address\"\ntrusted_uids = [{uid}]\n{server}\n\
+         [pct]\npath = \"{root}/pct\"\n\
+         [paths]\npve = \"{root}/etc/pve\"\nproc = \"{root}/proc\"\n\
+         [metrics]\nfile = \"{root}/log/lxc_metrics.json\"\n\
+         [logging]\nfile = \"{root}/api.log\"\n{rest}\n"
+    );
+    fs::write(node.root().join("api.toml"), text).unwrap();
+}
+
+fn program(node: &Node, command: &str) -> Command {
+    let mut program = Command::new(env!("CARGO_BIN_EXE_lxc-autoscale-api"));
+    program.arg(command).arg("--config").arg(node.root().join("api.toml"));
+    program
+}
+
+impl Server {
+    fn start(node: &Node, server: &str) -> Self {
+        write_config(node, server, "");
+        let mut child = program(node, "run").stdout(Stdio::piped()).spawn().unwrap();
+        let log = BufReader::new(child.stdout.take().unwrap());
+        let mut started = Self { child, log, address: SocketAddr::from(([127, 0, 0, 1], 0)) };
+        started.wait_for("Listening on http://");
+        started.address = fs::read_to_string(node.root().join("address")).unwrap().trim().parse().unwrap();
+        started
+    }
+
+    /// Reads the log up to a line with this text, and returns the line.
+    fn wait_for(&mut self, text: &str) -> String {
+        let mut line = String::new();
+        while self.log.read_line(&mut line).unwrap() != 0 {
+            if line.contains(text) {
+                return line;
+            }
+            line.clear();
+        }
+        panic!("the program ended without saying {text:?}");
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(self.child.id().try_into().unwrap()).unwrap();
+        kill_process(pid, signal).unwrap();
+    }
+
+    fn wait(mut self) -> ExitStatus {
+        self.child.wait().unwrap()
+    }
+
+    /// Sends `cores` for container 104; the connection is open when this returns.
+    fn ask_for_cores(&self, cores: u32) -> TcpStream {
+        let mut stream = TcpStream::connect(self.address).unwrap();
+        stream.write_all(cores_request(cores).as_bytes()).unwrap();
+        stream
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // A test that failed half way leaves no server behind; one that ended is no error.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn cores_request(cores: u32) -> String {
+    let body = format!("{{\"vm_id\": 104, \"cores\": {cores}}}");
+    let length = body.len();
+    format!(
+        "POST /scale/cores HTTP/1.1\r\nHost: proxmox:5000\r\nConnection: close\r\n\
+         Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+    )
+}
+
+fn read_all(mut stream: TcpStream) -> String {
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+/// Lets the next `pct set` wait until `release` is there; `started` tells that it runs.
+fn hold_set(node: &Node) {
+    node.hook("set", "touch \"$root/started\"; until [ -e \"$root/release\" ]; do sleep 0.05; done");
+}
+
+fn wait_until_held(node: &Node) {
+    while !node.root().join("started").exists() {
+        std::thread::yield_now();
+    }
+}
+
+fn release(node: &Node) {
+    fs::write(node.root().join("release"), "").unwrap();
+}
+
+/// Runs a bash script as nobody; `$1` is the port, `$2` a request.
+fn as_nobody(server: &Server, script: &str) -> Output {
+    assert!(geteuid().is_root(), "only root can act as another user: run this test as root");
+    let nobody = NOBODY.to_string();
+    let port = server.address.port().to_string();
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", &nobody, "--regid", &nobody, "--clear-groups", "bash", "-c", script, "bash"]);
+    command.args([&port, &cores_request(7)]).output().unwrap()
+}
+
+#[test]
+fn root_is_answered_and_the_change_is_logged() {
+    let node = Node::new();
+    let mut server = Server::start(&node, "");
+    let answer = read_all(server.ask_for_cores(4));
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    assert!(node.conf(104).unwrap().contains("cores: 4\n"));
+    let line = server.wait_for("set the cores of container 104 to 4: done");
+    assert!(line.contains("[INFO]") && line.contains("uid=") && line.contains("duration_ms="), "{line}");
+    let file = fs::read_to_string(node.root().join("api.log")).unwrap();
+    assert!(file.contains("set the cores of container 104 to 4: done"), "{file}");
+}
+
+#[test]
+fn another_user_is_refused() {
+    if !geteuid().is_root() {
+        // Who cannot act as another user is that other user: nobody trusts this one.
+        let node = Node::new();
+        let mut server = Server::start(&node, "");
+        let text = fs::read_to_string(node.root().join("api.toml")).unwrap();
+        let own = format!("trusted_uids = [{}]", geteuid().as_raw());
+        fs::write(node.root().join("api.toml"), text.replace(&own, "trusted_uids = []")).unwrap();
+        server.signal(Signal::HUP);
+        server.wait_for("Configuration read again");
+        assert!(read_all(server.ask_for_cores(7)).starts_with("HTTP/1.1 403 "));
+        return;
+    }
+    let node = Node::new();
+    let server = Server::start(&node, "");
+    let output = as_nobody(&server, "exec 3<>/dev/tcp/127.0.0.1/$1; printf %s \"$2\" >&3; cat <&3");
+    let answer = String::from_utf8(output.stdout).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 403 Forbidden\r\n"), "{answer}");
+    assert!(answer.contains("\"code\":\"forbidden\""), "{answer}");
+    assert_eq!(node.calls(), [""; 0]);
+}
+
+/// A socket that is closed already is listed as root's; whoever closes at once must not pass for root.
+#[test]
+fn a_user_who_sends_and_closes_at_once_is_refused() {
+    if !geteuid().is_root() {
+        return;
+    }
+    let node = Node::new();
+    let mut server = Server::start(&node, "");
+    for _ in 0..20 {
+        as_nobody(&server, "exec 3<>/dev/tcp/127.0.0.1/$1; printf %s \"$2\" >&3; exec 3>&- 3<&-");
+        server.wait_for("request refused");
+    }
+    server.signal(Signal::TERM);
+    server.wait_for("Stopped.");
+    assert_eq!(node.calls(), [""; 0]);
+}
+
+#[test]
+fn a_user_named_in_the_configuration_is_answered_after_a_reload() {
+    if !geteuid().is_root() {
+        return;
+    }
+    let node = Node::new();
+    let mut server = Server::start(&node, "");
+    let text = fs::read_to_string(node.root().join("api.toml")).unwrap();
+    let more = text.replace("trusted_uids = [0]", "trusted_uids = [65534]") + "[limits]\nmax_cores = 6\n";
+    fs::write(node.root().join("api.toml"), more).unwrap();
+    server.signal(Signal::HUP);
+    server.wait_for("Configuration read again.");
+    let output = as_nobody(&server, "exec 3<>/dev/tcp/127.0.0.1/$1; printf %s \"$2\" >&3; cat <&3");
+    let answer = String::from_utf8(output.stdout).unwrap();
+    assert!(answer.contains("\"code\":\"out_of_bounds\""), "seven cores are more than six: {answer}");
+    fs::write(node.root().join("api.toml"), "[limits]\nmax_core = 6\n").unwrap();
+    server.signal(Signal::HUP);
+    let line = server.wait_for("keeping the old configuration");
+    assert!(line.contains("did you mean `limits.max_cores`?"), "{line}");
+}
+
+#[test]
+fn a_stop_finishes_what_is_begun_and_answers_it() {
+    let node = Node::new();
+    let mut server = Server::start(&node, "");
+    hold_set(&node);
+    let client = server.ask_for_cores(4);
+    wait_until_held(&node);
+    server.signal(Signal::TERM);
+    server.wait_for("waiting for changes to end");
+    release(&node);
+    let answer = read_all(client);
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    server.wait_for("Stopped.");
+    assert!(server.wait().success());
+    assert!(node.conf(104).unwrap().contains("cores: 4\n"));
+    assert!(!node.root().join("address").exists());
+}
+
+#[test]
+fn a_client_that_leaves_does_not_stop_its_change() {
+    let node = Node::new();
+    let mut server = Server::start(&node, "");
+    hold_set(&node);
+    let client = server.ask_for_cores(4);
+    wait_until_held(&node);
+    drop(client);
+    release(&node);
+    server.wait_for("set the cores of container 104 to 4: done");
+    assert!(node.conf(104).unwrap().contains("cores: 4\n"));
+}
+
+#[test]
+fn a_client_that_is_too_slow_is_cut_off() {
+    let node = Node::new();
+    let server = Server::start(&node, "client_timeout_seconds = 1");
+    let mut half_head = TcpStream::connect(server.address).unwrap();
+    half_head.write_all(b"POST /scale/cores HT").unwrap();
+    let mut half_body = TcpStream::connect(server.address).unwrap();
+    let request = cores_request(4);
+    half_body.write_all(&request.as_bytes()[..request.len() - 5]).unwrap();
+    assert!(!read_all(half_head).starts_with("HTTP/1.1 200"));
+    let answer = read_all(half_body);
+    assert!(answer.starts_with("HTTP/1.1 408 ") && answer.contains("body_timed_out"), "{answer}");
+    assert_eq!(node.calls(), [""; 0]);
+}
+
+#[test]
+fn more_connections_than_allowed_wait_their_turn() {
+    let node = Node::new();
+    let server = Server::start(&node, "max_connections = 1");
+    let first = TcpStream::connect(server.address).unwrap();
+    let second = server.ask_for_cores(4);
+    drop(first);
+    assert!(read_all(second).starts_with("HTTP/1.1 200 OK\r\n"));
+}
+
+/// Runs the program to its end and returns code, stdout and stderr.
+fn run_to_end(node: &Node, command: &str) -> (Option<i32>, String, String) {
+    let output = program(node, command).output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn what_cannot_be_served_is_an_error_that_says_why() {
+    let node = Node::new();
+    let (code, _, stderr) = run_to_end(&node, "run");
+    assert_eq!(code, Some(1));
+    assert!(stderr.contains("cannot read the configuration `") && stderr.contains("api.toml"), "{stderr}");
+
+    fs::write(node.root().join("api.toml"), "[server]\nlisten = \"0.0.0.0:5000\"\n").unwrap();
+    let (code, _, stderr) = run_to_end(&node, "run");
+    assert_eq!(code, Some(1));
+    assert!(stderr.contains("api.toml:2: `server.listen` must be a loopback address"), "{stderr}");
+
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let text = format!("[server]\nlisten = \"{}\"\n[logging]\nfile = \"\"\n", taken.local_addr().unwrap());
+    fs::write(node.root().join("api.toml"), text).unwrap();
+    let (code, _, stderr) = run_to_end(&node, "run");
+    assert_eq!(code, Some(1));
+    assert!(stderr.contains("does another server use it?"), "{stderr}");
+}
+
+#[test]
+fn check_says_what_works() {
+    let node = Node::new();
+    node.measured(104, 300.0, 5);
+    write_config(&node, "", "");
+    let (code, stdout, _) = run_to_end(&node, "check");
+    let is_root = geteuid().is_root();
+    assert_eq!(code, Some(i32::from(!is_root)), "{stdout}");
+    for line in [
+        "node           this is node proxmox",
+        "configuration  2 containers in",
+        "running_state  1 containers run",
+    ] {
+        assert!(stdout.contains(&format!("ok       {line}")), "{stdout}");
+    }
+    fs::remove_file(node.root().join("pct")).unwrap();
+    let (code, stdout, _) = run_to_end(&node, "check");
+    assert_eq!(code, Some(1));
+    assert!(stdout.contains("FAILED   pct"), "{stdout}");
+}
