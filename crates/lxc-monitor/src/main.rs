@@ -1,2 +1,20 @@
-//! Placeholder.
-fn main() {}
+//! Measures the LXC containers of a node and the node itself; see the library for how.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Parser;
+use lxc_autoscale_core::ErrorChain;
+use lxc_monitor::cli::{Cli, Outcome};
+
+fn main() -> ExitCode {
+    match Cli::parse().run() {
+        Ok(Outcome::Success) => ExitCode::SUCCESS,
+        Ok(Outcome::NotHealthy) => ExitCode::FAILURE,
+        Err(error) => {
+            // There is nobody left to tell when standard error is closed.
+            let _ = writeln!(std::io::stderr(), "lxc-monitor: {}", ErrorChain(&error));
+            ExitCode::from(2)
+        }
+    }
+}

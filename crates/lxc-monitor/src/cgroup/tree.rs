@@ -1,0 +1,115 @@
+//! Walks a container's groups. The container makes the groups inside `ns` as it likes, so every walk is
+//! bounded.
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use super::parse;
+use crate::kernel_file::{ReadError, read_parsed};
+
+/// More groups than any sensible container has; systemd makes some dozens.
+const MAX_GROUPS: usize = 4096;
+
+/// Names of the groups directly below `directory`; none when it cannot be read.
+pub fn group_names(directory: &Path) -> Vec<String> {
+    let Ok(entries) = std::fs::read_dir(directory) else { return Vec::new() };
+    let is_group = |entry: &std::fs::DirEntry| entry.path().is_dir();
+    let mut names: Vec<_> =
+        entries.flatten().filter(is_group).filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    names.sort();
+    names
+}
+
+/// Visits `group` and the groups below it, outer ones first.
+pub(super) fn walk(group: &Path, mut visit: impl FnMut(&Path) -> ControlFlow<()>) {
+    let mut waiting: Vec<PathBuf> = vec![group.to_owned()];
+    let mut visited = 0;
+    while let Some(group) = waiting.pop() {
+        visited += 1;
+        if MAX_GROUPS < visited || visit(&group).is_break() {
+            return;
+        }
+        // The stack turns the order round; `init.scope`, where systemd's init is, should come first.
+        let mut names = group_names(&group);
+        names.sort_by_key(|name| name == "init.scope" || name == "ns");
+        waiting.extend(names.into_iter().map(|name| group.join(name)));
+    }
+}
+
+/// Returns the first process of a group, or of one below it, for which `wanted` holds.
+///
+/// # Errors
+/// When the processes of the outermost group cannot be read.
+pub fn find_process(group: &Path, mut wanted: impl FnMut(u32) -> bool) -> Result<Option<u32>, ReadError> {
+    // Says why, where nothing at all can be read; an inner group may vanish at any time.
+    processes_of(group)?;
+    let mut found = None;
+    walk(group, |group| {
+        found = processes_of(group).unwrap_or_default().into_iter().find(|pid| wanted(*pid));
+        if found.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    Ok(found)
+}
+
+/// Whether a group, or one below it, has processes; `None` where that cannot be read.
+pub fn is_populated(group: &Path) -> Option<bool> {
+    match read_parsed(&group.join("cgroup.events"), parse::populated) {
+        Ok(populated) => Some(populated),
+        // Version 1 has no such file.
+        Err(error) if error.is_gone() => find_process(group, |_| true).ok().map(|found| found.is_some()),
+        Err(_) => None,
+    }
+}
+
+fn processes_of(group: &Path) -> Result<Vec<u32>, ReadError> {
+    read_parsed(&group.join("cgroup.procs"), parse::processes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write(path: &Path, text: &str) {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+
+    #[test]
+    fn a_process_is_found_in_an_inner_group() {
+        let directory = tempfile::tempdir().unwrap();
+        let group = directory.path();
+        write(&group.join("cgroup.procs"), "");
+        write(&group.join("ns/cgroup.procs"), "");
+        write(&group.join("ns/init.scope/cgroup.procs"), "71\n");
+        write(&group.join("ns/system.slice/cgroup.procs"), "80\n81\n");
+        assert_eq!(find_process(group, |pid| pid == 81).unwrap(), Some(81));
+        assert_eq!(find_process(group, |_| true).unwrap(), Some(71), "init.scope is looked at first");
+        assert_eq!(find_process(group, |_| false).unwrap(), None);
+        assert_eq!(is_populated(group), Some(true));
+    }
+
+    #[test]
+    fn an_empty_group_is_not_populated_and_an_unreadable_one_is_unknown() {
+        let directory = tempfile::tempdir().unwrap();
+        assert_eq!(is_populated(directory.path()), None);
+        write(&directory.path().join("cgroup.procs"), "");
+        write(&directory.path().join("ns/cgroup.procs"), "");
+        assert_eq!(is_populated(directory.path()), Some(false));
+        write(&directory.path().join("cgroup.events"), "populated 1\nfrozen 0\n");
+        assert_eq!(is_populated(directory.path()), Some(true));
+    }
+
+    #[test]
+    fn a_walk_through_more_groups_than_are_sensible_ends() {
+        let directory = tempfile::tempdir().unwrap();
+        for n in 0..MAX_GROUPS + 10 {
+            std::fs::create_dir(directory.path().join(n.to_string())).unwrap();
+        }
+        let mut visited = 0;
+        walk(directory.path(), |_| {
+            visited += 1;
+            ControlFlow::Continue(())
+        });
+        assert_eq!(visited, MAX_GROUPS);
+    }
+}

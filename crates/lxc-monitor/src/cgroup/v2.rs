@@ -1,0 +1,87 @@
+//! Reads the group of one container in version 2.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::{parse, read_pressure};
+use crate::block_devices::BlockDevices;
+use crate::kernel_file::{ReadError, read_parsed, read_text};
+use crate::sample::{CgroupSample, CpuTime, MemoryUse, Missing, Moment, Reading};
+
+/// Reads every file; what cannot be read costs only its own value.
+pub(super) fn read(group: &Path, devices: &BlockDevices, clock: impl Fn() -> Moment) -> CgroupSample {
+    let file = |name: &str| group.join(name);
+    let (cpu_stat, at, read_took) = timed(&clock, || read_text(&file("cpu.stat")));
+    let cpu_stat = cpu_stat.map_err(Missing::from);
+    let stat = read_parsed(&file("memory.stat"), parse::memory_stat_v2).map_err(Missing::from);
+    CgroupSample {
+        cpu: from_text(&file("cpu.stat"), &cpu_stat, parse::cpu_usage_usec).map(|usage_usec| CpuTime {
+            usage_usec,
+            at,
+            read_took,
+        }),
+        throttling: from_text(&file("cpu.stat"), &cpu_stat, parse::throttling),
+        quota_cores: absent_means_none(read_parsed(&file("cpu.max"), parse::cpu_max)),
+        cpuset_cpus: absent_means_none(
+            read_parsed(&file("cpuset.cpus.effective"), parse::cpu_list).map(Some),
+        ),
+        memory: memory(read_parsed(&file("memory.current"), parse::number), &stat),
+        memory_limit: read_parsed(&file("memory.max"), parse::limit).map_err(Missing::from),
+        swap: swap(read_parsed(&file("memory.swap.current"), parse::number)),
+        swap_limit: swap(read_parsed(&file("memory.swap.max"), parse::limit)),
+        memory_events: read_parsed(&file("memory.events"), parse::memory_events).map_err(Missing::from),
+        paging: stat.map(|(_, paging)| paging),
+        pids: read_parsed(&file("pids.current"), parse::number).map_err(Missing::from),
+        pids_limit: read_parsed(&file("pids.max"), parse::limit).map_err(Missing::from),
+        io: read_parsed(&file("io.stat"), parse::io_stat)
+            .map(|by_device| devices.count_once(&by_device))
+            .map_err(Missing::from),
+        pressure: read_pressure(group, ".pressure"),
+    }
+}
+
+/// Runs `read` and tells the instant in its middle and how long it took.
+pub(super) fn timed<T>(clock: impl Fn() -> Moment, read: impl FnOnce() -> T) -> (T, Moment, Duration) {
+    let before = clock();
+    let value = read();
+    let after = clock();
+    let took = after.since_boot.saturating_sub(before.since_boot);
+    (value, Moment { since_boot: before.since_boot + took / 2, ..before }, took)
+}
+
+/// Parses a text that serves several values.
+pub(super) fn from_text<T>(
+    path: &Path,
+    text: &Reading<String>,
+    parse: impl FnOnce(&str) -> Result<T, crate::kernel_file::Unexpected>,
+) -> Reading<T> {
+    let text = text.as_ref().map_err(Clone::clone)?;
+    let unexpected = |source| ReadError::Unexpected { path: path.to_owned(), source };
+    parse(text).map_err(|source| unexpected(source).into())
+}
+
+/// A group without the controller's file is not confined by that controller.
+pub(super) fn absent_means_none<T>(read: Result<Option<T>, ReadError>) -> Reading<Option<T>> {
+    match read {
+        Err(error) if error.is_gone() => Ok(None),
+        other => other.map_err(Missing::from),
+    }
+}
+
+/// Joins the total with its parts.
+pub(super) fn memory<T>(
+    current: Result<u64, ReadError>,
+    stat: &Reading<(MemoryUse, T)>,
+) -> Reading<MemoryUse> {
+    let (parts, _) = stat.as_ref().map_err(Clone::clone)?;
+    Ok(MemoryUse { current: current?, ..*parts })
+}
+
+fn swap<T>(read: Result<T, ReadError>) -> Reading<T> {
+    read.map_err(|error| match error {
+        ReadError::Gone { .. } => {
+            Missing::because("the kernel does not account swap (boot with swapaccount=1)")
+        }
+        other => other.into(),
+    })
+}

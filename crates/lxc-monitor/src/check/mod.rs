@@ -1,0 +1,120 @@
+//! `lxc-monitor check`: what can be read on this node, what cannot, why, and what to do about it.
+
+mod probes;
+mod table;
+
+use std::time::Duration;
+
+use lxc_autoscale_core::snapshot::ContainerRecord;
+use lxc_autoscale_core::{ErrorChain, Vmid};
+use serde::Serialize;
+
+pub use table::table;
+
+use crate::collector::Collector;
+use crate::config::MonitorConfig;
+use crate::discovery::Inventory;
+use crate::isolation::Isolation;
+
+/// Time between the two measurements of each container.
+const BETWEEN_SAMPLES: Duration = Duration::from_millis(300);
+
+/// How a probe came out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// It can be read.
+    Ok,
+    /// Something is absent that can be done without.
+    Note,
+    /// Nothing useful can be measured without it.
+    Bad,
+}
+
+/// One thing that was looked at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Probe {
+    /// What.
+    pub name: &'static str,
+    /// How it came out.
+    pub state: State,
+    /// What was found.
+    pub detail: String,
+    /// What to do about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fix: Option<String>,
+}
+
+/// A running container and what was measured of it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct MeasuredContainer {
+    /// Its id.
+    pub id: Vmid,
+    /// Everything, with the reasons for what is absent in `missing`.
+    pub record: ContainerRecord,
+}
+
+/// Everything that was found.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Report {
+    /// The node's name, where it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
+    /// What was looked at.
+    pub probes: Vec<Probe>,
+    /// The running containers.
+    pub containers: Vec<MeasuredContainer>,
+    /// Containers that do not run.
+    pub stopped: Vec<Vmid>,
+}
+
+impl Probe {
+    fn ok(name: &'static str, detail: impl Into<String>) -> Self {
+        Self { name, state: State::Ok, detail: detail.into(), fix: None }
+    }
+
+    fn note(name: &'static str, detail: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self { name, state: State::Note, detail: detail.into(), fix: Some(fix.into()) }
+    }
+
+    fn bad(name: &'static str, detail: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self { name, state: State::Bad, detail: detail.into(), fix: Some(fix.into()) }
+    }
+}
+
+impl Report {
+    /// Whether everything essential can be read.
+    pub fn is_healthy(&self) -> bool {
+        self.probes.iter().all(|probe| probe.state != State::Bad)
+    }
+}
+
+/// Looks at everything.
+pub async fn run(config: &MonitorConfig) -> Report {
+    let isolation = Isolation::new(1, 1);
+    let pve = config.paths.pve.clone();
+    let inventory = isolation.run((), config.collection.read_timeout(), move || Inventory::read(&pve)).await;
+    let inventory = match inventory {
+        Ok(Ok(inventory)) => Ok(inventory),
+        Ok(Err(error)) => Err(ErrorChain(&error).to_string()),
+        Err(no_answer) => Err(format!("`{}` gives {no_answer}", config.paths.pve.display())),
+    };
+
+    let mut collector = Collector::new(config);
+    collector.cycle().await;
+    tokio::time::sleep(BETWEEN_SAMPLES).await;
+    let snapshot = collector.cycle().await;
+
+    let probes = probes::all(config, &inventory, &snapshot);
+    let node = snapshot.summary.node.map(|node| node.name).filter(|name| !name.is_empty());
+    let containers =
+        snapshot.containers.into_iter().map(|(id, record)| MeasuredContainer { id, record }).collect();
+    Report { node, probes, containers, stopped: snapshot.summary.stopped_containers }
+}
+
+/// The report for programs.
+pub fn json(report: &Report) -> String {
+    let mut value = serde_json::json!(report);
+    value["healthy"] = report.is_healthy().into();
+    format!("{value:#}\n")
+}

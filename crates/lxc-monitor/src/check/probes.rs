@@ -1,0 +1,243 @@
+//! The things that are looked at, each with what to do when it is not as it should be.
+
+use std::path::Path;
+
+use lxc_autoscale_core::ErrorChain;
+use lxc_autoscale_core::Vmid;
+use lxc_autoscale_core::snapshot::{NodeRecord, Snapshot};
+use rustix::fs::Access;
+
+use super::Probe;
+use crate::cgroup::Hierarchy;
+use crate::config::MonitorConfig;
+use crate::discovery::{self, Inventory, Liveness};
+use crate::procfs::Procfs;
+
+/// Looks at everything; what concerns single containers stands in their records.
+pub(super) fn all(
+    config: &MonitorConfig,
+    inventory: &Result<Inventory, String>,
+    snapshot: &Snapshot,
+) -> Vec<Probe> {
+    let paths = &config.paths;
+    let mut probes = Vec::new();
+    let hierarchy = Hierarchy::detect(&paths.cgroup);
+    probes.push(match &hierarchy {
+        Ok(hierarchy) => {
+            Probe::ok("control groups", format!("{}, at `{}`", hierarchy.version(), paths.cgroup.display()))
+        }
+        Err(error) => Probe::bad(
+            "control groups",
+            error.to_string(),
+            "mount them there, or set `paths.cgroup` to where they are mounted",
+        ),
+    });
+    probes.push(node(snapshot.summary.node.as_ref(), &paths.proc));
+    probes.push(proxmox(inventory, &paths.pve));
+    if let Ok(hierarchy) = &hierarchy {
+        let inventory = inventory.as_ref().unwrap_or(&Inventory::NotProxmox);
+        probes.extend(containers(config, inventory, hierarchy, snapshot));
+    }
+    probes.push(pressure(snapshot));
+    probes.push(block_devices(&paths.sys));
+    probes.push(privileges());
+    probes.push(output(&config.output.file));
+    probes
+}
+
+fn node(record: Option<&NodeRecord>, proc: &Path) -> Probe {
+    const NAME: &str = "node";
+    let Some(record) = record else {
+        return Probe::bad(NAME, "it was not measured", "see the other lines");
+    };
+    match (record.cpus, record.memory_total_mb, record.memory_available_mb) {
+        (Some(cpus), Some(total), Some(available)) => {
+            Probe::ok(NAME, format!("{cpus} CPUs, {available:.0} of {total:.0} MiB memory available"))
+        }
+        _ => {
+            let reasons: Vec<_> =
+                record.missing.iter().map(|(field, reason)| format!("{field}: {reason}")).collect();
+            let fix = format!("`paths.proc` must be where procfs is mounted, and is `{}`", proc.display());
+            Probe::bad(NAME, reasons.join("; "), fix)
+        }
+    }
+}
+
+fn proxmox(inventory: &Result<Inventory, String>, pve: &Path) -> Probe {
+    const NAME: &str = "Proxmox";
+    let directory = pve.join("lxc");
+    let directory = directory.display();
+    match inventory {
+        Ok(Inventory::Proxmox(containers)) => {
+            let bad: Vec<_> = containers
+                .iter()
+                .filter_map(|(vmid, stored)| match &stored.configuration {
+                    Err(missing) => Some(format!("{vmid}: {}", missing.0)),
+                    Ok(_) => stored.unreadable.first().map(|line| format!("{vmid}.conf {line}")),
+                })
+                .collect();
+            let found = format!("{} configured in `{directory}`", count(containers.len(), "container"));
+            match bad.is_empty() {
+                true => Probe::ok(NAME, found),
+                false => Probe::note(
+                    NAME,
+                    format!("{found}, not all of it readable: {}", bad.join("; ")),
+                    "correct these lines with `pct set`; everything else in the files is used",
+                ),
+            }
+        }
+        Ok(Inventory::NotProxmox) => Probe::note(
+            NAME,
+            format!(
+                "there is no `{directory}`, so containers are found by their control groups, without configured sizes"
+            ),
+            "on a Proxmox node see that pve-cluster runs (`systemctl status pve-cluster`); elsewhere all is well",
+        ),
+        Err(reason) => Probe::bad(
+            NAME,
+            reason.clone(),
+            "see that pve-cluster runs (`systemctl status pve-cluster`), and run the monitor as root",
+        ),
+    }
+}
+
+fn containers(
+    config: &MonitorConfig,
+    inventory: &Inventory,
+    hierarchy: &Hierarchy,
+    snapshot: &Snapshot,
+) -> Vec<Probe> {
+    const NAME: &str = "containers";
+    let mut probes = Vec::new();
+    let sockets = match Procfs::new(&config.paths.proc).command_sockets(&config.paths.lxc) {
+        Ok(sockets) => Some(sockets),
+        Err(error) => {
+            probes.push(Probe::note(
+                NAME,
+                format!("{}; the control groups alone tell which containers run", ErrorChain(&error)),
+                "`paths.proc` must be where procfs is mounted",
+            ));
+            None
+        }
+    };
+    let liveness = discovery::liveness(inventory, hierarchy, sockets.as_ref());
+    let unclear: Vec<Vmid> = liveness
+        .iter()
+        .filter_map(|(vmid, liveness)| matches!(liveness, Liveness::Unclear(_)).then_some(*vmid))
+        .collect();
+    let running: Vec<Vmid> = liveness
+        .iter()
+        .filter_map(|(vmid, liveness)| matches!(liveness, Liveness::Running(_)).then_some(*vmid))
+        .collect();
+    let stopped = snapshot.summary.stopped_containers.len();
+    probes.push(Probe::ok(NAME, format!("{} running, {stopped} stopped", running.len())));
+    if !unclear.is_empty() {
+        let why = match &liveness[&unclear[0]] {
+            Liveness::Unclear(why) => *why,
+            _ => "",
+        };
+        probes.push(Probe::note(
+            NAME,
+            format!("{} cannot be told running or stopped: {why}", list(&unclear)),
+            format!(
+                "unless it is just starting or stopping: the monitor must be in the node's own network namespace, \
+                 and `paths.lxc` must be LXC's directory, and is `{}`",
+                config.paths.lxc.display()
+            ),
+        ));
+    }
+    let unmeasured: Vec<Vmid> =
+        running.into_iter().filter(|vmid| !snapshot.containers.contains_key(vmid)).collect();
+    if !unmeasured.is_empty() {
+        probes.push(Probe::bad(
+            NAME,
+            format!("{} runs and could not be measured", list(&unmeasured)),
+            "its files do not answer: look for processes in state D, and for storage that hangs",
+        ));
+    }
+    let foreign: Vec<_> =
+        hierarchy.container_names().into_iter().filter(|name| name.parse::<Vmid>().is_err()).collect();
+    if !foreign.is_empty() {
+        probes.push(Probe::note(
+            NAME,
+            format!("not measured, because their names are no ids: {}", foreign.join(", ")),
+            "give them numbers from 100 to 999999999 as names, as Proxmox does",
+        ));
+    }
+    probes
+}
+
+fn pressure(snapshot: &Snapshot) -> Probe {
+    const NAME: &str = "pressure";
+    let of_node = snapshot.summary.node.as_ref().is_some_and(|node| !node.pressure.is_empty());
+    let without = snapshot.containers.values().filter(|record| record.pressure.is_empty()).count();
+    match (of_node, without) {
+        (true, 0) => Probe::ok(NAME, "the kernel gives pressure stall information"),
+        (true, _) => Probe::note(
+            NAME,
+            "the kernel gives pressure stall information for the node and not for the containers",
+            "use cgroup version 2 (systemd.unified_cgroup_hierarchy=1), or mount it at `unified` beside version 1",
+        ),
+        (false, _) => Probe::note(
+            NAME,
+            "the kernel gives no pressure stall information; decisions rest on use and throttling alone",
+            "boot with `psi=1`",
+        ),
+    }
+}
+
+fn block_devices(sys: &Path) -> Probe {
+    const NAME: &str = "block devices";
+    if sys.join("dev/block").is_dir() {
+        Probe::ok(NAME, format!("`{}` says which stand on which", sys.join("dev/block").display()))
+    } else {
+        Probe::note(
+            NAME,
+            format!(
+                "there is no `{}`, so I/O through LVM is counted at each layer",
+                sys.join("dev/block").display()
+            ),
+            "set `paths.sys` to where sysfs is mounted",
+        )
+    }
+}
+
+fn privileges() -> Probe {
+    const NAME: &str = "privileges";
+    if rustix::process::geteuid().is_root() {
+        Probe::ok(NAME, "runs as root")
+    } else {
+        Probe::note(
+            NAME,
+            "does not run as root, so the filesystems and the configuration of containers may be out of reach",
+            "run it as root, or with CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH",
+        )
+    }
+}
+
+/// Looks without opening: the file may be in use by the daemon.
+fn output(file: &Path) -> Probe {
+    const NAME: &str = "metrics file";
+    let directory = file.parent().unwrap_or(Path::new("/"));
+    match rustix::fs::access(directory, Access::WRITE_OK | Access::EXEC_OK) {
+        Ok(()) => Probe::ok(NAME, format!("`{}` can be written", file.display())),
+        Err(error) => Probe::bad(
+            NAME,
+            format!(
+                "`{}` cannot be written: {}: {}",
+                file.display(),
+                directory.display(),
+                std::io::Error::from(error)
+            ),
+            "create the directory and let the monitor write there, or set `output.file`",
+        ),
+    }
+}
+
+fn list(vmids: &[Vmid]) -> String {
+    vmids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn count(n: usize, what: &str) -> String {
+    if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
+}

@@ -1,0 +1,146 @@
+//! The command line.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use lxc_autoscale_core::config::{self, ConfigError};
+use lxc_autoscale_core::telemetry::{self, TelemetryError};
+
+use crate::check;
+use crate::collector::{Collector, MAX_THREADS};
+use crate::config::{DEFAULT_PATH, MonitorConfig};
+use crate::daemon::{self, DaemonError};
+
+/// Measures the LXC containers of this node and the node itself, without starting a process.
+#[derive(Debug, Parser)]
+#[command(version, arg_required_else_help = true)]
+pub struct Cli {
+    /// The configuration file.
+    #[arg(long, global = true, value_name = "FILE", default_value = DEFAULT_PATH)]
+    config: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Measure at every interval and append to the metrics file, until told to end.
+    Run,
+    /// Measure twice and print one snapshot as JSON.
+    Once(OnceArgs),
+    /// Show what can be read on this node, what cannot, and why.
+    Check(CheckArgs),
+}
+
+#[derive(Debug, Args)]
+struct OnceArgs {
+    /// Time between the two measurements, in milliseconds.
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(10..=3_600_000))]
+    interval_ms: u64,
+}
+
+#[derive(Debug, Args)]
+struct CheckArgs {
+    /// Print JSON instead of a table.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What ended the program before its time.
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The log.
+    #[error(transparent)]
+    Telemetry(#[from] TelemetryError),
+    /// The runtime.
+    #[error("cannot start the runtime")]
+    Runtime(#[source] io::Error),
+    /// The daemon.
+    #[error(transparent)]
+    Daemon(#[from] DaemonError),
+    /// Standard output.
+    #[error("cannot write to standard output")]
+    Stdout(#[source] io::Error),
+}
+
+/// How the program ends when nothing failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// All is well.
+    Success,
+    /// `check` found that something essential cannot be read.
+    NotHealthy,
+}
+
+impl Cli {
+    /// Does what was asked.
+    ///
+    /// # Errors
+    /// [`CliError`], to be printed with its causes.
+    pub fn run(self) -> Result<Outcome, CliError> {
+        let config = self.load_config()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .max_blocking_threads(MAX_THREADS)
+            .thread_name("lxc-monitor-read")
+            .build()
+            .map_err(CliError::Runtime)?;
+        let outcome = runtime.block_on(async {
+            match &self.command {
+                Command::Run => {
+                    telemetry::init(&config.logging)?;
+                    daemon::run(&self.config, config).await?;
+                    Ok(Outcome::Success)
+                }
+                Command::Once(args) => once(&config, Duration::from_millis(args.interval_ms)).await,
+                Command::Check(args) => {
+                    let report = check::run(&config).await;
+                    let text = if args.json { check::json(&report) } else { check::table(&report) };
+                    print(&text)?;
+                    Ok(if report.is_healthy() { Outcome::Success } else { Outcome::NotHealthy })
+                }
+            }
+        });
+        // A read that hangs in the kernel must not keep the program from ending.
+        runtime.shutdown_background();
+        outcome
+    }
+
+    /// `once` and `check` are for looking around before anything is set up, so they do without the default file.
+    fn load_config(&self) -> Result<MonitorConfig, ConfigError> {
+        match config::load(&self.config) {
+            Err(ConfigError::Read { source, .. })
+                if source.kind() == io::ErrorKind::NotFound
+                    && self.config.as_os_str() == DEFAULT_PATH
+                    && !matches!(self.command, Command::Run) =>
+            {
+                Ok(MonitorConfig::default())
+            }
+            loaded => loaded,
+        }
+    }
+}
+
+async fn once(config: &MonitorConfig, interval: Duration) -> Result<Outcome, CliError> {
+    let mut collector = Collector::new(config);
+    collector.cycle().await;
+    tokio::time::sleep(interval).await;
+    let snapshot = collector.cycle().await;
+    let json = serde_json::to_string_pretty(&snapshot).map_err(|error| CliError::Stdout(error.into()))?;
+    print(&format!("{json}\n"))?;
+    Ok(Outcome::Success)
+}
+
+fn print(text: &str) -> Result<(), CliError> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        // Whoever reads has seen enough (`lxc-monitor check | head`).
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result.map_err(CliError::Stdout),
+    }
+}

@@ -1,0 +1,327 @@
+//! One cycle: find the containers, look at each, make the snapshot.
+//!
+//! Everything that may hang runs in an [`Isolation`]: Proxmox's cluster file system (it is FUSE and stops
+//! answering with its daemon), each container, and apart from that each container's filesystem. What
+//! does not answer costs its own values, in this cycle and no longer than it hangs.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use lxc_autoscale_core::snapshot::{ContainerRecord, NodeRecord, SCHEMA_VERSION, Snapshot, Summary};
+use lxc_autoscale_core::{ErrorChain, Vmid};
+use tokio::task::JoinSet;
+
+use crate::block_devices::BlockDevices;
+use crate::cgroup::{ContainerGroups, Hierarchy};
+use crate::clock::{self, record_time};
+use crate::config::{CollectionConfig, MonitorConfig, PathsConfig};
+use crate::container::{self, NodeTables};
+use crate::discovery::{self, Inventory, Liveness};
+use crate::filesystem;
+use crate::isolation::{Isolation, NoAnswer};
+use crate::notices::Notices;
+use crate::own_usage::OwnUsage;
+use crate::procfs::Procfs;
+use crate::sample::{ContainerSample, Missing, Moment, NodeSample, PressureReadings, Reading};
+use crate::usage::{self, NodeFacts, RunningTotals};
+
+/// Containers that are read at once; the work is CPU-bound unless something hangs.
+const TURNS: usize = 4;
+/// Hanging reads of each kind at most, each of which keeps a thread.
+const MAX_HANGING: usize = 24;
+/// Threads that hanging and running reads can take together.
+pub const MAX_THREADS: usize = 2 * (TURNS + MAX_HANGING) + 4;
+
+/// Makes the snapshots; keeps what the next one needs of the last.
+#[derive(Debug)]
+pub struct Collector {
+    paths: PathsConfig,
+    collection: CollectionConfig,
+    procfs: Procfs,
+    node_reads: Isolation<NodeRead>,
+    container_reads: Isolation<Vmid>,
+    filesystem_reads: Isolation<Vmid>,
+    inventory: Inventory,
+    samples: BTreeMap<Vmid, ContainerSample>,
+    node: Option<NodeSample>,
+    own_usage: OwnUsage,
+    notices: Notices,
+    pressure_was_mentioned: bool,
+}
+
+/// Reads that concern the node as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum NodeRead {
+    Inventory,
+    Node,
+}
+
+/// What is known before any container is looked at.
+#[derive(Debug)]
+struct Survey {
+    node: NodeSample,
+    tables: NodeTables,
+    containers: BTreeMap<Vmid, Liveness>,
+}
+
+/// What came of looking at one container.
+enum Look {
+    Measured(Box<ContainerSample>),
+    Vanished,
+    NoAnswer(NoAnswer),
+}
+
+impl Collector {
+    /// Prepares to measure with the given settings; reads nothing yet.
+    pub fn new(config: &MonitorConfig) -> Self {
+        Self {
+            paths: config.paths.clone(),
+            collection: config.collection.clone(),
+            procfs: Procfs::new(&config.paths.proc),
+            node_reads: Isolation::new(2, 2),
+            container_reads: Isolation::new(TURNS, MAX_HANGING),
+            filesystem_reads: Isolation::new(TURNS, MAX_HANGING),
+            inventory: Inventory::NotProxmox,
+            samples: BTreeMap::new(),
+            node: None,
+            own_usage: OwnUsage::begin(),
+            notices: Notices::default(),
+            pressure_was_mentioned: false,
+        }
+    }
+
+    /// Takes new settings; what was measured under other paths is forgotten.
+    pub fn reconfigure(&mut self, config: &MonitorConfig) {
+        if self.paths != config.paths {
+            self.paths = config.paths.clone();
+            self.procfs = Procfs::new(&config.paths.proc);
+            self.inventory = Inventory::NotProxmox;
+            self.samples.clear();
+            self.node = None;
+        }
+        self.collection = config.collection.clone();
+    }
+
+    /// Measures everything once.
+    pub async fn cycle(&mut self) -> Snapshot {
+        let begun = clock::now();
+        self.refresh_inventory().await;
+        let survey = self.survey().await;
+        match survey {
+            Ok(survey) => self.measure(survey, begun).await,
+            Err(missing) => {
+                self.notices.warn("node", Some(missing.0.clone()));
+                let mut summary = self.summary(begun, 0);
+                let missing = BTreeMap::from([("containers".to_owned(), missing.0)]);
+                let node = NodeRecord { missing, ..NodeRecord::default() };
+                summary.node = Some(node);
+                Snapshot { containers: BTreeMap::new(), summary }
+            }
+        }
+    }
+
+    /// Reads `/etc/pve/lxc`; while it does not answer, what it said last stands.
+    async fn refresh_inventory(&mut self) {
+        let pve = self.paths.pve.clone();
+        let read = move || Inventory::read(&pve);
+        let trouble = match self.node_reads.run(NodeRead::Inventory, self.limit(), read).await {
+            Ok(Ok(inventory)) => {
+                self.inventory = inventory;
+                None
+            }
+            Ok(Err(error)) => Some(ErrorChain(&error).to_string()),
+            Err(no_answer) => Some(no_answer.to_string()),
+        };
+        self.notices.warn("configurations of the containers", trouble);
+        if let Inventory::Proxmox(containers) = &self.inventory {
+            for (vmid, stored) in containers {
+                let lines: Vec<_> = stored.unreadable.iter().map(ToString::to_string).collect();
+                let trouble = (!lines.is_empty()).then(|| lines.join("; "));
+                self.notices.warn(&configuration_subject(*vmid), trouble);
+            }
+        }
+    }
+
+    /// Looks at the node and finds out which containers run.
+    async fn survey(&mut self) -> Reading<Survey> {
+        let (procfs, paths, inventory) = (self.procfs.clone(), self.paths.clone(), self.inventory.clone());
+        let excluded = self.collection.excluded_devices.clone();
+        let read = move || -> Reading<(Survey, Option<String>)> {
+            let hierarchy =
+                Hierarchy::detect(&paths.cgroup).map_err(|error| Missing::because(error.to_string()))?;
+            let (sockets, trouble) = match procfs.command_sockets(&paths.lxc) {
+                Ok(sockets) => (Some(sockets), None),
+                Err(error) => (None, Some(ErrorChain(&error).to_string())),
+            };
+            let survey = Survey {
+                node: procfs.node(),
+                tables: NodeTables {
+                    block_devices: BlockDevices::read(&paths.proc, &paths.sys, &excluded),
+                    network_devices: procfs.network_devices().map_err(Missing::from),
+                    uptime_seconds: procfs.uptime_seconds().map_err(Missing::from),
+                    ticks_per_second: rustix::param::clock_ticks_per_second(),
+                },
+                containers: discovery::liveness(&inventory, &hierarchy, sockets.as_ref()),
+            };
+            Ok((survey, trouble))
+        };
+        let (survey, trouble) = self
+            .node_reads
+            .run(NodeRead::Node, self.limit(), read)
+            .await
+            .map_err(|no_answer| Missing::because(no_answer.to_string()))??;
+        self.notices.warn("command sockets of the containers", trouble);
+        self.notices.warn("node", None);
+        self.mention_pressure("the node", &survey.node.pressure);
+        Ok(survey)
+    }
+
+    /// Looks at every running container and puts the snapshot together.
+    async fn measure(&mut self, survey: Survey, begun: Moment) -> Snapshot {
+        let Survey { node, tables, containers } = survey;
+        let facts = NodeFacts {
+            cpus: node.cpu.as_ref().ok().map(|cpu| cpu.cpus),
+            swap_total: node.memory.as_ref().ok().map(|memory| memory.swap_total),
+        };
+        self.forget_notices_of_others(&containers);
+        let (mut stopped, mut running) = (Vec::new(), Vec::new());
+        for (vmid, liveness) in containers {
+            let unclear = match liveness {
+                Liveness::Running(groups) => {
+                    running.push((vmid, groups));
+                    continue;
+                }
+                Liveness::Stopped => {
+                    stopped.push(vmid);
+                    None
+                }
+                Liveness::Unclear(why) => Some(why.to_owned()),
+            };
+            self.notices.warn(&container_subject(vmid), unclear);
+        }
+
+        let looks = self.look_at_all(running, tables).await;
+        let (mut records, mut unmeasured) = (BTreeMap::new(), Vec::new());
+        let mut samples = BTreeMap::new();
+        for (vmid, look) in looks {
+            let previous = self.samples.remove(&vmid);
+            let trouble = match look {
+                Look::Measured(sample) => {
+                    self.mention_pressure("containers", &sample.cgroup.pressure);
+                    records.insert(vmid, usage::container_record(previous.as_ref(), &sample, facts));
+                    samples.insert(vmid, *sample);
+                    None
+                }
+                Look::Vanished => None,
+                Look::NoAnswer(no_answer) => {
+                    unmeasured.push(vmid);
+                    // The next rate is then one over the longer time.
+                    samples.extend(previous.map(|sample| (vmid, sample)));
+                    Some(format!("not measured: {no_answer}"))
+                }
+            };
+            self.notices.warn(&container_subject(vmid), trouble);
+        }
+        self.samples = samples;
+
+        let measured: Vec<(Vmid, &ContainerRecord)> =
+            records.iter().map(|(vmid, record)| (*vmid, record)).collect();
+        let totals = RunningTotals { measured, unmeasured };
+        let node_record = usage::node_record(self.node.as_ref(), &node, &totals);
+        self.node = Some(node);
+        let mut summary = self.summary(begun, records.len());
+        summary.stopped_containers = stopped;
+        summary.node = Some(node_record);
+        Snapshot { containers: records, summary }
+    }
+
+    /// Looks at the running containers, a few at once.
+    async fn look_at_all(
+        &self,
+        running: Vec<(Vmid, ContainerGroups)>,
+        tables: NodeTables,
+    ) -> BTreeMap<Vmid, Look> {
+        let tables = Arc::new(tables);
+        let mut tasks = JoinSet::new();
+        let mut looks = BTreeMap::new();
+        for (vmid, groups) in running {
+            // Stands when the task itself fails.
+            looks.insert(vmid, Look::NoAnswer(NoAnswer::Failed));
+            let hint = self.samples.get(&vmid).and_then(|sample| sample.init.clone().ok());
+            let configuration = self.inventory.configuration(vmid);
+            let (procfs, tables, limit) = (self.procfs.clone(), Arc::clone(&tables), self.limit());
+            let (container_reads, filesystem_reads) =
+                (self.container_reads.clone(), self.filesystem_reads.clone());
+            tasks.spawn(async move {
+                let for_filesystem = procfs.clone();
+                let read = move || container::read(&procfs, &tables, vmid, &groups, configuration, hint);
+                let mut sample = match container_reads.run(vmid, limit, read).await {
+                    Ok(Some(sample)) => sample,
+                    Ok(None) => return (vmid, Look::Vanished),
+                    Err(no_answer) => return (vmid, Look::NoAnswer(no_answer)),
+                };
+                sample.filesystem = match sample.init.clone() {
+                    Ok(init) => filesystem_reads
+                        .run(vmid, limit, move || filesystem::read(&for_filesystem, init))
+                        .await
+                        .unwrap_or_else(|no_answer| {
+                            Err(Missing(format!("its root filesystem: {no_answer}")))
+                        }),
+                    Err(missing) => Err(missing),
+                };
+                (vmid, Look::Measured(Box::new(sample)))
+            });
+        }
+        while let Some(ended) = tasks.join_next().await {
+            if let Ok((vmid, look)) = ended {
+                looks.insert(vmid, look);
+            }
+        }
+        looks
+    }
+
+    /// Says once where there is no pressure information, which is a property of the kernel and not a trouble.
+    fn mention_pressure(&mut self, whose: &str, pressure: &PressureReadings) {
+        if let (Err(Missing(reason)), false) = (&pressure.cpu, self.pressure_was_mentioned) {
+            tracing::info!("there are no pressure values of {whose}: {reason}");
+            self.pressure_was_mentioned = true;
+        }
+    }
+
+    fn forget_notices_of_others(&mut self, containers: &BTreeMap<Vmid, Liveness>) {
+        let own: BTreeSet<String> = containers
+            .keys()
+            .flat_map(|vmid| [container_subject(*vmid), configuration_subject(*vmid)])
+            .collect();
+        self.notices.retain(|subject| !subject.contains("container ") || own.contains(subject));
+    }
+
+    fn summary(&mut self, begun: Moment, measured: usize) -> Summary {
+        let own = self.own_usage.since_last();
+        let ended = clock::now();
+        Summary {
+            collection_start_time: record_time(begun.wall),
+            collection_end_time: record_time(ended.wall),
+            total_containers: measured as u64,
+            total_duration_seconds: ended.since_boot.saturating_sub(begun.since_boot).as_secs_f64(),
+            monitor_cpu_percent: own.cpu_percent,
+            monitor_memory_usage_mb: own.memory_mib,
+            schema_version: Some(SCHEMA_VERSION),
+            stopped_containers: Vec::new(),
+            node: None,
+        }
+    }
+
+    fn limit(&self) -> Duration {
+        self.collection.read_timeout()
+    }
+}
+
+fn configuration_subject(vmid: Vmid) -> String {
+    format!("configuration of container {vmid}")
+}
+
+fn container_subject(vmid: Vmid) -> String {
+    format!("container {vmid}")
+}

@@ -1,0 +1,215 @@
+//! The configuration file, `/etc/lxc_autoscale_ml/lxc_monitor.toml`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use lxc_autoscale_core::config::{BrokenRule, Validate};
+use lxc_autoscale_core::metrics_file::Bounds;
+use lxc_autoscale_core::telemetry::LoggingConfig;
+use serde::Deserialize;
+
+/// Where the configuration is when nothing else is said.
+pub const DEFAULT_PATH: &str = "/etc/lxc_autoscale_ml/lxc_monitor.toml";
+
+/// All settings of the monitor.
+///
+/// Every field has a default, so an empty file is a valid configuration; a key that is not listed is an error.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MonitorConfig {
+    /// Time from the start of one cycle to the start of the next, in seconds; fractions are allowed.
+    pub interval_seconds: f64,
+    /// Where the kernel's and Proxmox's files are.
+    pub paths: PathsConfig,
+    /// Where the measurements go.
+    pub output: OutputConfig,
+    /// How they are made.
+    pub collection: CollectionConfig,
+    /// The log.
+    pub logging: LoggingConfig,
+}
+
+/// The root paths; every other path is found below them.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PathsConfig {
+    /// Where the control groups are mounted.
+    pub cgroup: PathBuf,
+    /// Where procfs is mounted.
+    pub proc: PathBuf,
+    /// Where sysfs is mounted; asked which block devices stand on which.
+    pub sys: PathBuf,
+    /// Proxmox's cluster file system; where `lxc` below it does not exist, containers are found by their
+    /// control groups.
+    pub pve: PathBuf,
+    /// LXC's directory, as it appears in the names of the command sockets.
+    pub lxc: PathBuf,
+}
+
+/// The exchange file.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct OutputConfig {
+    /// The file.
+    pub file: PathBuf,
+    /// Its size at which the older half is dropped, in MiB.
+    pub max_size_mib: u64,
+    /// Age at which records are dropped, in days.
+    pub max_age_days: u64,
+}
+
+/// How measurements are made.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CollectionConfig {
+    /// Time after which the files of one container are given up for this cycle, in milliseconds.
+    pub read_timeout_ms: u64,
+    /// Block devices whose I/O is not counted, by kernel name; a trailing `*` stands for any rest.
+    pub excluded_devices: Vec<String>,
+}
+
+impl MonitorConfig {
+    /// Time from cycle to cycle.
+    pub fn interval(&self) -> Duration {
+        Duration::from_secs_f64(self.interval_seconds)
+    }
+}
+
+impl OutputConfig {
+    /// The bounds of the exchange file.
+    pub fn bounds(&self) -> Bounds {
+        Bounds {
+            max_bytes: self.max_size_mib << 20,
+            max_age: Duration::from_secs(self.max_age_days * 24 * 60 * 60),
+        }
+    }
+}
+
+impl CollectionConfig {
+    /// Time after which a read is given up.
+    pub fn read_timeout(&self) -> Duration {
+        Duration::from_millis(self.read_timeout_ms)
+    }
+}
+
+impl Default for MonitorConfig {
+    fn default() -> Self {
+        Self {
+            interval_seconds: 60.0,
+            paths: PathsConfig::default(),
+            output: OutputConfig::default(),
+            collection: CollectionConfig::default(),
+            logging: LoggingConfig::for_file("/var/log/lxc_monitor.log"),
+        }
+    }
+}
+
+impl Default for PathsConfig {
+    fn default() -> Self {
+        Self {
+            cgroup: "/sys/fs/cgroup".into(),
+            proc: "/proc".into(),
+            sys: "/sys".into(),
+            pve: "/etc/pve".into(),
+            lxc: "/var/lib/lxc".into(),
+        }
+    }
+}
+
+impl Default for OutputConfig {
+    fn default() -> Self {
+        Self { file: "/var/log/lxc_metrics.json".into(), max_size_mib: 64, max_age_days: 30 }
+    }
+}
+
+impl Default for CollectionConfig {
+    fn default() -> Self {
+        let excluded = ["fd*", "ram*", "sr*", "zram*"];
+        Self { read_timeout_ms: 2000, excluded_devices: excluded.map(str::to_owned).to_vec() }
+    }
+}
+
+impl Validate for MonitorConfig {
+    fn validate(&self) -> Result<(), BrokenRule> {
+        let interval_holds = (0.1..=3600.0).contains(&self.interval_seconds);
+        BrokenRule::unless(interval_holds, "interval_seconds", "must be from 0.1 to 3600")?;
+        let paths = [
+            ("paths.cgroup", &self.paths.cgroup),
+            ("paths.proc", &self.paths.proc),
+            ("paths.sys", &self.paths.sys),
+            ("paths.pve", &self.paths.pve),
+            ("paths.lxc", &self.paths.lxc),
+            ("output.file", &self.output.file),
+        ];
+        for (key, path) in paths {
+            BrokenRule::unless(path.is_absolute(), key, "must be an absolute path")?;
+        }
+        let size_holds = (1..=65_536).contains(&self.output.max_size_mib);
+        BrokenRule::unless(size_holds, "output.max_size_mib", "must be from 1 to 65536")?;
+        let age_holds = (1..=3650).contains(&self.output.max_age_days);
+        BrokenRule::unless(age_holds, "output.max_age_days", "must be from 1 to 3650")?;
+        let timeout_holds = (10..=60_000).contains(&self.collection.read_timeout_ms);
+        BrokenRule::unless(timeout_holds, "collection.read_timeout_ms", "must be from 10 to 60000")?;
+        self.logging.validate()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lxc_autoscale_core::config::parse;
+
+    use super::*;
+
+    const SHIPPED: &str = include_str!("../../../config/lxc_monitor.toml");
+
+    #[test]
+    fn the_shipped_file_is_the_default() {
+        assert_eq!(parse::<MonitorConfig>(SHIPPED), Ok(MonitorConfig::default()));
+    }
+
+    #[test]
+    fn every_key_stands_in_the_shipped_file() {
+        // An unknown key in a table makes the parser list all keys of that table.
+        for table in ["", "[paths]", "[output]", "[collection]", "[logging]"] {
+            let (_, section) = SHIPPED.split_once(table).unwrap();
+            let section = section.trim_start_matches(']').split("\n[").next().unwrap();
+            let error = toml_error(&format!("{table}\nno_such_key = 1\n"));
+            let keys = error.split('`').skip(3).step_by(2);
+            for key in keys.filter(|key| !["paths", "output", "collection", "logging"].contains(key)) {
+                assert!(section.contains(&format!("\n{key} = ")), "`{key}` in {table:?}");
+            }
+        }
+    }
+
+    fn toml_error(text: &str) -> String {
+        toml::from_str::<MonitorConfig>(text).unwrap_err().message().to_owned()
+    }
+
+    #[track_caller]
+    fn check(text: &str, want: &str) {
+        let (_, problem) = parse::<MonitorConfig>(text).unwrap_err();
+        assert_eq!(problem.to_string(), want);
+    }
+
+    #[test]
+    fn bad_values_are_refused_by_name() {
+        check("interval_seconds = 0", "`interval_seconds` must be from 0.1 to 3600");
+        check("interval_seconds = nan", "`interval_seconds` must be from 0.1 to 3600");
+        check("[paths]\nproc = \"proc\"", "`paths.proc` must be an absolute path");
+        check("[output]\nmax_size_mib = 0", "`output.max_size_mib` must be from 1 to 65536");
+        check("[output]\nmax_age_days = 0", "`output.max_age_days` must be from 1 to 3650");
+        check("[collection]\nread_timeout_ms = 0", "`collection.read_timeout_ms` must be from 10 to 60000");
+        check("[logging]\nmax_size_mib = 0", "`logging.max_size_mib` must be from 1 to 10240");
+        check("[paths]\ncgroups = \"/\"", "unknown key `paths.cgroups`; did you mean `paths.cgroup`?");
+    }
+
+    #[test]
+    fn fractions_of_a_second_are_allowed() {
+        let config: MonitorConfig = parse("interval_seconds = 0.5").unwrap();
+        assert_eq!(config.interval(), Duration::from_millis(500));
+        assert_eq!(
+            parse::<MonitorConfig>("interval_seconds = 30").unwrap().interval(),
+            Duration::from_secs(30)
+        );
+    }
+}

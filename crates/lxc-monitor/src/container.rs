@@ -1,0 +1,66 @@
+//! One look at one running container.
+
+use std::collections::BTreeMap;
+
+use lxc_autoscale_core::Vmid;
+use lxc_autoscale_core::container_config::ContainerConfig;
+use lxc_autoscale_core::snapshot::NetworkUsage;
+
+use crate::block_devices::BlockDevices;
+use crate::cgroup::ContainerGroups;
+use crate::clock;
+use crate::network;
+use crate::procfs::Procfs;
+use crate::sample::{ContainerSample, InitProcess, Missing, Reading};
+
+/// What is read once in a cycle and needed for every container.
+#[derive(Debug)]
+pub struct NodeTables {
+    /// The node's block devices.
+    pub block_devices: BlockDevices,
+    /// Traffic of the node's network devices.
+    pub network_devices: Reading<BTreeMap<String, NetworkUsage>>,
+    /// Seconds since the node booted.
+    pub uptime_seconds: Reading<f64>,
+    /// Clock ticks in a second, the unit of process start times.
+    pub ticks_per_second: u64,
+}
+
+/// Reads everything but the filesystem; `None` when the container vanished meanwhile.
+pub fn read(
+    procfs: &Procfs,
+    tables: &NodeTables,
+    vmid: Vmid,
+    groups: &ContainerGroups,
+    configuration: Reading<Option<ContainerConfig>>,
+    hint: Option<InitProcess>,
+) -> Option<ContainerSample> {
+    let at = clock::now();
+    let mut cgroup = groups.read(&tables.block_devices, clock::now);
+    let processes = groups.process_group()?;
+    if cgroup.io.is_err() && matches!(groups, ContainerGroups::V1 { .. }) {
+        cgroup.io = procfs.io_of(processes);
+    }
+    let init = procfs.init_of(processes, hint);
+    let network = network::read(procfs, &tables.network_devices, vmid, &init);
+    // Files that went away under our hands say nothing about a container that still runs.
+    if !groups.exist() || groups.is_populated() == Some(false) {
+        return None;
+    }
+    let uptime_seconds = match (&init, &tables.uptime_seconds) {
+        (Ok(init), Ok(node_uptime)) => {
+            let started = init.start_ticks as f64 / tables.ticks_per_second as f64;
+            Ok((node_uptime - started).max(0.0))
+        }
+        (Err(missing), _) | (_, Err(missing)) => Err(missing.clone()),
+    };
+    Some(ContainerSample {
+        at,
+        cgroup,
+        init,
+        uptime_seconds,
+        network,
+        filesystem: Err(Missing::because("not read yet")),
+        configuration,
+    })
+}

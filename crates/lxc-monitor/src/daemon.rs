@@ -1,0 +1,129 @@
+//! `lxc-monitor run`: a cycle per interval, until it is told to end.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use lxc_autoscale_core::metrics_file::WriteError;
+use lxc_autoscale_core::service::{self, Heartbeat, Wake};
+use lxc_autoscale_core::snapshot::Snapshot;
+use lxc_autoscale_core::{ErrorChain, config};
+
+use crate::collector::Collector;
+use crate::config::MonitorConfig;
+use crate::output::Output;
+
+/// Why the daemon could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// Signals cannot be received.
+    #[error("cannot listen to signals")]
+    Signals(#[source] io::Error),
+    /// The exchange file belongs to another monitor.
+    #[error(transparent)]
+    Output(#[from] WriteError),
+}
+
+/// The running daemon.
+#[derive(Debug)]
+struct Daemon {
+    config_path: PathBuf,
+    config: MonitorConfig,
+    collector: Collector,
+    output: Output,
+}
+
+/// Measures until SIGTERM or SIGINT; SIGHUP reads the configuration again.
+///
+/// # Errors
+/// [`DaemonError`] when it cannot start; nothing that happens later ends it.
+pub async fn run(config_path: &Path, config: MonitorConfig) -> Result<(), DaemonError> {
+    let mut daemon = Daemon {
+        config_path: config_path.to_owned(),
+        collector: Collector::new(&config),
+        output: Output::open(&config.output)?,
+        config,
+    };
+    let mut heartbeat = Heartbeat::start(daemon.config.interval()).map_err(DaemonError::Signals)?;
+    tracing::info!(
+        "lxc-monitor {} measures every {} s and writes `{}`",
+        env!("CARGO_PKG_VERSION"),
+        daemon.config.interval_seconds,
+        daemon.config.output.file.display()
+    );
+    service::notify_ready();
+    loop {
+        match heartbeat.next().await {
+            Wake::Cycle => daemon.cycle().await,
+            Wake::Reload => daemon.reload(&mut heartbeat),
+            Wake::Stop => break,
+        }
+    }
+    service::notify_stopping();
+    tracing::info!("lxc-monitor ends");
+    Ok(())
+}
+
+impl Daemon {
+    async fn cycle(&mut self) {
+        // A cycle in which many reads hang may take a while.
+        service::notify_alive();
+        let snapshot = self.collector.cycle().await;
+        let measured = describe(&snapshot);
+        match self.output.append(&snapshot) {
+            Ok(()) => {
+                tracing::info!("{measured}");
+                service::notify_status(&measured);
+            }
+            Err(error) => {
+                tracing::info!("{measured}, not written");
+                service::notify_status(&format!("{measured}, not written: {}", ErrorChain(&error)));
+            }
+        }
+    }
+
+    /// Takes over the configuration as it stands in the file now; a wrong one changes nothing.
+    fn reload(&mut self, heartbeat: &mut Heartbeat) {
+        service::notify_reloading();
+        match config::load::<MonitorConfig>(&self.config_path) {
+            Ok(config) => {
+                if config.logging != self.config.logging {
+                    tracing::warn!("changes of [logging] take effect at the next start");
+                }
+                if config.interval() != self.config.interval() {
+                    heartbeat.set_period(config.interval());
+                }
+                self.collector.reconfigure(&config);
+                self.output.reconfigure(&config.output);
+                self.config = config;
+                tracing::info!("read the configuration `{}` again", self.config_path.display());
+            }
+            Err(error) => tracing::error!("{}; the settings stay as they were", ErrorChain(&error)),
+        }
+        service::notify_ready();
+    }
+}
+
+/// A snapshot in one line.
+fn describe(snapshot: &Snapshot) -> String {
+    let summary = &snapshot.summary;
+    let milliseconds = summary.total_duration_seconds * 1000.0;
+    let plural = if summary.total_containers == 1 { "" } else { "s" };
+    let mut text = format!(
+        "measured {} running container{plural} in {milliseconds:.1} ms, {} stopped",
+        summary.total_containers,
+        summary.stopped_containers.len()
+    );
+    let incomplete = snapshot.containers.values().filter(|record| lacks_required(record)).count();
+    if 0 < incomplete {
+        text.push_str(&format!(", {incomplete} incomplete"));
+    }
+    if let Some(cores) = summary.node.as_ref().and_then(|node| node.cpu_cores_used) {
+        text.push_str(&format!(", node uses {cores:.2} cores"));
+    }
+    text
+}
+
+/// Whether a field is absent without which the learning daemon cannot use the record.
+fn lacks_required(record: &lxc_autoscale_core::snapshot::ContainerRecord) -> bool {
+    record.memory_usage_mb.is_none() || record.cpu_usage_usec.is_none()
+}

@@ -1,0 +1,169 @@
+//! Runs reads that may hang where their hanging harms nobody.
+//!
+//! Each read runs on a thread of its own and is given up after its time. A thread cannot be taken back from a
+//! read that hangs in the kernel, so the same read is not begun again before it has ended, and the number of
+//! hanging reads is bounded. When one comes back to life, its container is measured again by itself.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+
+/// Why a read gave no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoAnswer {
+    /// It was given up.
+    #[error("no answer within {} ms", .0.as_millis())]
+    TimedOut(Duration),
+    /// It was given up in an earlier cycle and hangs to this day.
+    #[error("still no answer to an earlier read")]
+    StillHanging,
+    /// Too many others hang.
+    #[error("not read, because {0} other reads hang")]
+    TooManyHanging(usize),
+    /// It ended without a result.
+    #[error("the read failed inside the monitor")]
+    Failed,
+}
+
+/// A place for reads that may hang, told apart by `K`.
+#[derive(Debug)]
+pub struct Isolation<K> {
+    shared: Arc<Shared<K>>,
+}
+
+#[derive(Debug)]
+struct Shared<K> {
+    in_flight: Mutex<BTreeSet<K>>,
+    turns: Semaphore,
+    max_in_flight: usize,
+}
+
+impl<K> Clone for Isolation<K> {
+    fn clone(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared) }
+    }
+}
+
+impl<K: Ord + Copy + Send + 'static> Isolation<K> {
+    /// Lets `turns` reads run at once while `max_hanging` more may hang; takes that many threads at most.
+    pub fn new(turns: usize, max_hanging: usize) -> Self {
+        let shared = Shared {
+            in_flight: Mutex::new(BTreeSet::new()),
+            turns: Semaphore::new(turns),
+            max_in_flight: turns + max_hanging,
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Runs `read` on another thread and waits for it at most `limit`.
+    ///
+    /// # Errors
+    /// [`NoAnswer`]; the read may still be running then.
+    pub async fn run<T: Send + 'static>(
+        &self,
+        key: K,
+        limit: Duration,
+        read: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, NoAnswer> {
+        // A read that is given up gives its turn back and keeps only its thread.
+        let _turn = self.shared.turns.acquire().await.map_err(|_| NoAnswer::Failed)?;
+        let in_flight = InFlight::enter(&self.shared, key)?;
+        let reading = tokio::task::spawn_blocking(move || {
+            let _in_flight = in_flight;
+            read()
+        });
+        match tokio::time::timeout(limit, reading).await {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(_)) => Err(NoAnswer::Failed),
+            Err(_) => Err(NoAnswer::TimedOut(limit)),
+        }
+    }
+}
+
+/// Keeps the key of a read until the read ends, however it ends.
+struct InFlight<K: Ord> {
+    shared: Arc<Shared<K>>,
+    key: K,
+}
+
+impl<K: Ord + Copy> InFlight<K> {
+    fn enter(shared: &Arc<Shared<K>>, key: K) -> Result<Self, NoAnswer> {
+        let mut in_flight = shared.in_flight.lock().unwrap_or_else(PoisonError::into_inner);
+        if in_flight.contains(&key) {
+            return Err(NoAnswer::StillHanging);
+        }
+        if shared.max_in_flight <= in_flight.len() {
+            return Err(NoAnswer::TooManyHanging(in_flight.len()));
+        }
+        in_flight.insert(key);
+        Ok(Self { shared: Arc::clone(shared), key })
+    }
+}
+
+impl<K: Ord> Drop for InFlight<K> {
+    fn drop(&mut self) {
+        self.shared.in_flight.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    const SHORT: Duration = Duration::from_millis(5);
+    const LONG: Duration = Duration::from_secs(60);
+
+    fn run<F: Future>(future: F) -> F::Output {
+        tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(future)
+    }
+
+    #[test]
+    fn a_hanging_read_is_given_up_not_repeated_and_taken_up_again_when_it_ends() {
+        run(async {
+            let isolation = Isolation::new(1, 1);
+            let (release, hang) = mpsc::channel::<()>();
+            let (ended, has_ended) = tokio::sync::oneshot::channel();
+            let hanging = move || {
+                let _ = hang.recv();
+                let _ = ended.send(());
+            };
+            assert_eq!(isolation.run(104, SHORT, hanging).await, Err(NoAnswer::TimedOut(SHORT)));
+            assert_eq!(isolation.run(104, LONG, || ()).await, Err(NoAnswer::StillHanging));
+            assert_eq!(isolation.run(105, LONG, || 7).await, Ok(7), "others are not held up");
+            drop(release);
+            has_ended.await.unwrap();
+            // The key goes a moment after the closure has ended.
+            while isolation.run(104, LONG, || ()).await == Err(NoAnswer::StillHanging) {
+                tokio::task::yield_now().await;
+            }
+        });
+    }
+
+    #[test]
+    fn the_number_of_hanging_reads_is_bounded() {
+        run(async {
+            let isolation = Isolation::new(1, 1);
+            let mut releases = Vec::new();
+            for key in [1, 2] {
+                let (release, hang) = mpsc::channel::<()>();
+                releases.push(release);
+                let hanging = move || drop(hang.recv());
+                assert_eq!(isolation.run(key, SHORT, hanging).await, Err(NoAnswer::TimedOut(SHORT)));
+            }
+            assert_eq!(isolation.run(3, LONG, || ()).await, Err(NoAnswer::TooManyHanging(2)));
+        });
+    }
+
+    #[test]
+    fn a_read_that_panics_costs_only_itself() {
+        run(async {
+            let isolation = Isolation::new(1, 0);
+            assert_eq!(isolation.run(1, LONG, || panic!("on purpose")).await, Err::<(), _>(NoAnswer::Failed));
+            assert_eq!(isolation.run(1, LONG, || 7).await, Ok(7));
+        });
+    }
+}

@@ -1,0 +1,167 @@
+//! Reads small text files of the kernel and of Proxmox without ever waiting for them.
+//!
+//! What stands where a kernel file is expected may be a FIFO, a device or nothing at all. Files are opened
+//! without blocking, anything but a regular file is refused, and the size is bounded, so that a strange file
+//! costs one error and nothing else.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FileType, Mode, OFlags};
+use rustix::io::Errno;
+
+/// More than any file we read can hold; `/proc/net/unix` of a busy node has some hundred KiB.
+const MAX_BYTES: u64 = 16 << 20;
+
+/// Why a file gave no value.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// It is not there, or what it described has ended while it was read.
+    #[error("`{}` does not exist", path.display())]
+    Gone {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The kernel has the file and does not support what it is for.
+    #[error("the kernel does not support `{}`", path.display())]
+    Unsupported {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A FIFO, a device, a directory.
+    #[error("`{}` is not a regular file", path.display())]
+    NotAFile {
+        /// What stands there.
+        path: PathBuf,
+    },
+    /// It grew beyond all measure.
+    #[error("`{}` holds more than {MAX_BYTES} bytes", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+    },
+    /// It cannot be read.
+    #[error("cannot read `{}`", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// It holds something else than its format says.
+    #[error("cannot understand `{}`", path.display())]
+    Unexpected {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong in it.
+        source: Unexpected,
+    },
+}
+
+impl ReadError {
+    /// Whether the file, or what it describes, does not exist.
+    pub fn is_gone(&self) -> bool {
+        matches!(self, Self::Gone { .. })
+    }
+
+    fn from_io(path: &Path, source: io::Error) -> Self {
+        let path = path.to_owned();
+        match Errno::from_io_error(&source) {
+            // ENODEV: the cgroup of an open file was removed. ESRCH: the process of a /proc file has ended.
+            Some(Errno::NOENT | Errno::NOTDIR | Errno::NODEV | Errno::SRCH) => Self::Gone { path },
+            Some(Errno::OPNOTSUPP) => Self::Unsupported { path },
+            _ => Self::Io { path, source },
+        }
+    }
+}
+
+/// A text that is not what its format says.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("expected {expected}, found `{found}`")]
+pub struct Unexpected {
+    /// What should stand there.
+    pub expected: &'static str,
+    /// What stands there, cut at 60 characters.
+    pub found: String,
+}
+
+impl Unexpected {
+    /// Names what should stand there and what does.
+    pub fn new(expected: &'static str, found: &str) -> Self {
+        Self { expected, found: found.trim().chars().take(60).collect() }
+    }
+}
+
+/// Reads a whole file; bytes that are no UTF-8 are replaced.
+///
+/// # Errors
+/// [`ReadError`], which names the path.
+pub fn read_text(path: &Path) -> Result<String, ReadError> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
+    let io_error = |error: io::Error| ReadError::from_io(path, error);
+    let descriptor = rustix::fs::open(path, flags, Mode::empty()).map_err(|error| io_error(error.into()))?;
+    let stat = rustix::fs::fstat(&descriptor).map_err(|error| io_error(error.into()))?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        return Err(ReadError::NotAFile { path: path.to_owned() });
+    }
+    let mut bytes = Vec::with_capacity(4096);
+    File::from(descriptor).take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(io_error)?;
+    if MAX_BYTES < bytes.len() as u64 {
+        return Err(ReadError::TooLarge { path: path.to_owned() });
+    }
+    Ok(match String::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(error) => String::from_utf8_lossy(error.as_bytes()).into_owned(),
+    })
+}
+
+/// Reads a whole file and parses it.
+///
+/// # Errors
+/// [`ReadError`], which names the path.
+pub fn read_parsed<T>(
+    path: &Path,
+    parse: impl FnOnce(&str) -> Result<T, Unexpected>,
+) -> Result<T, ReadError> {
+    let text = read_text(path)?;
+    parse(&text).map_err(|source| ReadError::Unexpected { path: path.to_owned(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_read_and_strange_bytes_are_replaced() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("memory.current");
+        std::fs::write(&path, b"12\xff\n").unwrap();
+        assert_eq!(read_text(&path).unwrap(), "12\u{fffd}\n");
+    }
+
+    #[test]
+    fn a_missing_file_is_gone() {
+        assert!(read_text(Path::new("/nonexistent/memory.current")).unwrap_err().is_gone());
+    }
+
+    #[test]
+    fn neither_a_fifo_nor_a_device_nor_a_directory_is_waited_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let fifo = directory.path().join("fifo");
+        rustix::fs::mknodat(rustix::fs::CWD, &fifo, FileType::Fifo, Mode::RUSR, 0).unwrap();
+        for path in [fifo.as_path(), Path::new("/dev/zero"), directory.path()] {
+            assert!(matches!(read_text(path), Err(ReadError::NotAFile { .. })), "{}", path.display());
+        }
+    }
+
+    #[test]
+    fn an_error_names_the_path_and_what_was_expected() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("pids.current");
+        std::fs::write(&path, "many\n").unwrap();
+        let error = read_parsed(&path, |text| Err::<(), _>(Unexpected::new("a number", text))).unwrap_err();
+        let chain = lxc_autoscale_core::ErrorChain(&error).to_string();
+        assert_eq!(chain, format!("cannot understand `{}`: expected a number, found `many`", path.display()));
+    }
+}

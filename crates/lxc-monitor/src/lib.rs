@@ -1,0 +1,30 @@
+//! Measures the LXC containers of a node and the node itself, from the kernel's and Proxmox's files, without
+//! starting a process.
+//!
+//! In the order in which a measurement passes through: what to read ([`config`]) and which containers there are
+//! ([`discovery`]); the readers ([`kernel_file`] below them all, [`cgroup`], [`procfs`], [`block_devices`],
+//! [`network`], [`filesystem`], put together in [`container`]); what they give ([`sample`]); the record made from
+//! two of those ([`usage`], pure); the cycle that holds it together ([`collector`], with [`isolation`] for reads
+//! that hang and [`notices`] for saying a trouble once); the metrics file ([`output`]); and the commands
+//! ([`cli`], [`daemon`], [`check`]).
+
+pub mod block_devices;
+pub mod cgroup;
+pub mod check;
+pub mod cli;
+pub mod clock;
+pub mod collector;
+pub mod config;
+pub mod container;
+pub mod daemon;
+pub mod discovery;
+pub mod filesystem;
+pub mod isolation;
+pub mod kernel_file;
+pub mod network;
+pub mod notices;
+pub mod output;
+pub mod own_usage;
+pub mod procfs;
+pub mod sample;
+pub mod usage;

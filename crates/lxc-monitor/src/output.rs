@@ -1,0 +1,98 @@
+//! Keeps the exchange file open, and goes on when it cannot be written.
+
+use lxc_autoscale_core::ErrorChain;
+use lxc_autoscale_core::metrics_file::{MetricsWriter, Recovery, WriteError};
+use lxc_autoscale_core::snapshot::Snapshot;
+
+use crate::config::OutputConfig;
+use crate::notices::{Change, Notices};
+
+/// The exchange file, open or to be opened at the next snapshot.
+#[derive(Debug)]
+pub struct Output {
+    config: OutputConfig,
+    writer: Option<MetricsWriter>,
+    notices: Notices,
+}
+
+impl Output {
+    /// Opens the file.
+    ///
+    /// # Errors
+    /// [`WriteError::InUse`] when another monitor has it. Any other trouble is logged and may pass; the file is
+    /// tried again at each snapshot.
+    pub fn open(config: &OutputConfig) -> Result<Self, WriteError> {
+        let mut output = Self { config: config.clone(), writer: None, notices: Notices::default() };
+        match output.writer() {
+            Err(error @ WriteError::InUse { .. }) => Err(error),
+            Err(error) => {
+                output.report(Some(&error));
+                Ok(output)
+            }
+            Ok(_) => Ok(output),
+        }
+    }
+
+    /// Takes new settings; another file is opened at the next snapshot.
+    pub fn reconfigure(&mut self, config: &OutputConfig) {
+        if config.file != self.config.file {
+            self.writer = None;
+        }
+        if let Some(writer) = &mut self.writer {
+            writer.set_bounds(config.bounds());
+        }
+        self.config = config.clone();
+    }
+
+    /// Publishes one more snapshot.
+    ///
+    /// # Errors
+    /// [`WriteError`], which was logged if it is news; the next snapshot may succeed.
+    pub fn append(&mut self, snapshot: &Snapshot) -> Result<(), WriteError> {
+        let result = self.writer().and_then(|writer| writer.append(snapshot));
+        self.report(result.as_ref().err());
+        result
+    }
+
+    fn writer(&mut self) -> Result<&mut MetricsWriter, WriteError> {
+        if let Some(ref mut writer) = self.writer {
+            return Ok(writer);
+        }
+        let (writer, recovery) = MetricsWriter::open(&self.config.file, self.config.bounds())?;
+        log_recovery(&writer, &recovery);
+        Ok(self.writer.insert(writer))
+    }
+
+    fn report(&mut self, error: Option<&WriteError>) {
+        match self.notices.update("output", error.map(|error| ErrorChain(error).to_string())) {
+            Change::Begun => {
+                let error = error.map(|error| ErrorChain(error).to_string()).unwrap_or_default();
+                tracing::error!("{error}; measuring goes on, and writing is tried again at each cycle");
+            }
+            Change::Ended => {
+                tracing::info!("the metrics file `{}` is written again", self.config.file.display())
+            }
+            Change::None => {}
+        }
+    }
+}
+
+fn log_recovery(writer: &MetricsWriter, recovery: &Recovery) {
+    let path = writer.path().display();
+    match recovery {
+        Recovery::Created => tracing::info!("created the metrics file `{path}`"),
+        Recovery::Intact => tracing::info!("continuing the metrics file `{path}`"),
+        Recovery::Rewritten { kept_records, damage: Some(damage), put_aside } => tracing::warn!(
+            "the metrics file `{path}` was damaged ({damage}); kept {kept_records} records, the old file is `{}`",
+            put_aside.display()
+        ),
+        Recovery::Rewritten { kept_records, damage: None, put_aside } => tracing::info!(
+            "rewrote the metrics file `{path}` in the present layout; kept {kept_records} records, the old file is `{}`",
+            put_aside.display()
+        ),
+    }
+}
+
+#[cfg(test)]
+#[path = "output_tests.rs"]
+mod tests;

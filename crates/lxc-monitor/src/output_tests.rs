@@ -1,0 +1,63 @@
+use lxc_autoscale_core::metrics_file::MetricsReader;
+use lxc_autoscale_core::snapshot::Summary;
+
+use super::*;
+use crate::clock;
+
+fn snapshot() -> Snapshot {
+    let now = clock::record_time(clock::now().wall);
+    let summary = Summary {
+        collection_start_time: now,
+        collection_end_time: now,
+        total_containers: 0,
+        total_duration_seconds: 0.0,
+        monitor_cpu_percent: None,
+        monitor_memory_usage_mb: None,
+        schema_version: Some(1),
+        stopped_containers: Vec::new(),
+        node: None,
+    };
+    Snapshot { containers: std::collections::BTreeMap::new(), summary }
+}
+
+fn config(file: std::path::PathBuf) -> OutputConfig {
+    OutputConfig { file, ..OutputConfig::default() }
+}
+
+#[test]
+fn a_second_monitor_is_refused_by_name() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = config(directory.path().join("metrics.json"));
+    let _first = Output::open(&config).unwrap();
+    let error = Output::open(&config).unwrap_err();
+    assert!(error.to_string().contains("another lxc-monitor is writing"), "{error}");
+}
+
+#[test]
+fn a_file_that_cannot_be_written_is_taken_up_when_it_can() {
+    let directory = tempfile::tempdir().unwrap();
+    let parent = directory.path().join("logs");
+    // A file stands where the directory should be.
+    std::fs::write(&parent, "").unwrap();
+    let file = parent.join("metrics.json");
+    let mut output = Output::open(&config(file.clone())).unwrap();
+    assert!(matches!(output.append(&snapshot()), Err(WriteError::Write { .. })));
+
+    std::fs::remove_file(&parent).unwrap();
+    std::fs::create_dir(&parent).unwrap();
+    output.append(&snapshot()).unwrap();
+    assert_eq!(MetricsReader::new(file).read_new().unwrap().snapshots.len(), 1);
+}
+
+#[test]
+fn another_file_is_used_from_the_next_snapshot_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let (first, second) = (directory.path().join("a.json"), directory.path().join("b.json"));
+    let mut output = Output::open(&config(first.clone())).unwrap();
+    output.append(&snapshot()).unwrap();
+    output.reconfigure(&config(second.clone()));
+    output.append(&snapshot()).unwrap();
+    for file in [first, second] {
+        assert_eq!(MetricsReader::new(file).read_new().unwrap().snapshots.len(), 1);
+    }
+}

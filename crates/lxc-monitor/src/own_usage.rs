@@ -1,0 +1,61 @@
+//! What the monitor itself costs.
+
+use std::path::Path;
+use std::time::Duration;
+
+use crate::clock;
+use crate::kernel_file::read_text;
+
+/// The state at the last look.
+#[derive(Debug)]
+pub struct OwnUsage {
+    cpu_time: Duration,
+    at: Duration,
+}
+
+/// What the monitor used since the last look.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Used {
+    /// In percent of one core.
+    pub cpu_percent: Option<f64>,
+    /// Resident memory, in MiB.
+    pub memory_mib: Option<f64>,
+}
+
+impl OwnUsage {
+    /// Begins to count.
+    pub fn begin() -> Self {
+        Self { cpu_time: clock::own_cpu_time(), at: clock::now().since_boot }
+    }
+
+    /// What was used since the last call.
+    pub fn since_last(&mut self) -> Used {
+        let now = Self::begin();
+        let elapsed = now.at.saturating_sub(self.at).as_secs_f64();
+        let used = now.cpu_time.saturating_sub(self.cpu_time).as_secs_f64();
+        *self = now;
+        let cpu_percent = (0.0 < elapsed).then(|| 100.0 * used / elapsed);
+        Used { cpu_percent, memory_mib: resident_mib() }
+    }
+}
+
+/// Always from the real `/proc`, whatever node is being measured: the monitor runs here.
+fn resident_mib() -> Option<f64> {
+    let status = read_text(Path::new("/proc/self/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kib: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib / 1024.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_uses_memory_and_no_negative_cpu() {
+        let mut usage = OwnUsage::begin();
+        let used = usage.since_last();
+        assert!(used.memory_mib.is_some_and(|mib| 0.5 < mib), "{used:?}");
+        assert!(used.cpu_percent.is_none_or(|percent| 0.0 <= percent), "{used:?}");
+    }
+}

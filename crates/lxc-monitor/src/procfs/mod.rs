@@ -1,0 +1,148 @@
+//! Reads `/proc`: the node, its network devices, and the first process of a container.
+
+pub mod parse;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use lxc_autoscale_core::Vmid;
+use lxc_autoscale_core::snapshot::{IoStats, NetworkUsage};
+
+use crate::block_devices::io_from_bytes;
+use crate::cgroup;
+use crate::kernel_file::{ReadError, read_parsed, read_text};
+use crate::sample::{InitProcess, Missing, NodeSample, Reading};
+
+/// Processes of one container that are asked for their I/O at most.
+const MAX_PROCESSES: usize = 4096;
+
+/// A `/proc`, real or not.
+#[derive(Clone, Debug)]
+pub struct Procfs {
+    root: PathBuf,
+}
+
+impl Procfs {
+    /// Takes the directory where it is mounted.
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
+    /// Containers whose command socket is open.
+    ///
+    /// # Errors
+    /// When the table of sockets cannot be read.
+    pub fn command_sockets(&self, lxc: &Path) -> Result<BTreeSet<Vmid>, ReadError> {
+        let lxc = lxc.to_string_lossy();
+        read_parsed(&self.root.join("net/unix"), |text| Ok(parse::command_sockets(text, &lxc)))
+    }
+
+    /// Traffic of the node's network devices.
+    ///
+    /// # Errors
+    /// When the table cannot be read.
+    pub fn network_devices(&self) -> Result<BTreeMap<String, NetworkUsage>, ReadError> {
+        read_parsed(&self.root.join("net/dev"), parse::network_devices)
+    }
+
+    /// Traffic of the network devices that a process sees.
+    ///
+    /// # Errors
+    /// When the table cannot be read.
+    pub fn network_devices_of(&self, pid: u32) -> Result<BTreeMap<String, NetworkUsage>, ReadError> {
+        read_parsed(&self.process(pid).join("net/dev"), parse::network_devices)
+    }
+
+    /// One look at the node.
+    pub fn node(&self) -> NodeSample {
+        let arc = read_parsed(&self.root.join("spl/kstat/zfs/arcstats"), parse::arc_size);
+        NodeSample {
+            name: self.host_name().map_err(Missing::from),
+            cpu: read_parsed(&self.root.join("stat"), parse::cpu_time).map_err(Missing::from),
+            load: read_parsed(&self.root.join("loadavg"), parse::load_averages).map_err(Missing::from),
+            memory: read_parsed(&self.root.join("meminfo"), parse::meminfo).map_err(Missing::from),
+            zfs_arc: match arc {
+                Err(error) if error.is_gone() => Ok(None),
+                other => other.map(Some).map_err(Missing::from),
+            },
+            pressure: cgroup::read_pressure(&self.root.join("pressure"), ""),
+        }
+    }
+
+    /// The node's name as Proxmox uses it: the host name without the domain.
+    fn host_name(&self) -> Result<String, ReadError> {
+        let name = read_text(&self.root.join("sys/kernel/hostname"))?;
+        let name = name.trim();
+        Ok(name.split_once('.').map_or(name, |(first, _)| first).to_owned())
+    }
+
+    /// Seconds since the node booted.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn uptime_seconds(&self) -> Result<f64, ReadError> {
+        read_parsed(&self.root.join("uptime"), parse::uptime_seconds)
+    }
+
+    /// Finds the first process of a container among those of its group; `hint` is the one of the last cycle.
+    pub fn init_of(&self, group: &Path, hint: Option<InitProcess>) -> Reading<InitProcess> {
+        if let Some(hint) = hint
+            && self.is_still(hint)
+        {
+            return Ok(hint);
+        }
+        let is_init = |pid| {
+            read_text(&self.process(pid).join("status")).is_ok_and(|text| parse::is_container_init(&text))
+        };
+        match cgroup::find_process(group, is_init)? {
+            Some(pid) => Ok(InitProcess { pid, start_ticks: self.start_ticks(pid)? }),
+            None => Err(Missing::because("none of the container's processes is its init")),
+        }
+    }
+
+    /// Whether the process still runs, and is not another one with its number.
+    pub fn is_still(&self, process: InitProcess) -> bool {
+        self.start_ticks(process.pid).is_ok_and(|ticks| ticks == process.start_ticks)
+    }
+
+    fn start_ticks(&self, pid: u32) -> Result<u64, ReadError> {
+        read_parsed(&self.process(pid).join("stat"), parse::start_ticks)
+    }
+
+    /// Block I/O of a container as its processes count it.
+    ///
+    /// The kernel adds a process's counters to the parent that waits for it, so init's include those of
+    /// all that have ended in the container; a process whose parent ignores it is lost. This stands in where the
+    /// control groups count nothing (see `cgroup::v1`).
+    pub fn io_of(&self, group: &Path) -> Reading<IoStats> {
+        let (mut read_bytes, mut write_bytes) = (0_u64, 0_u64);
+        let (mut processes, mut problem) = (0, None);
+        cgroup::find_process(group, |pid| {
+            processes += 1;
+            match read_parsed(&self.process(pid).join("io"), parse::process_io) {
+                Ok((read, written)) => {
+                    read_bytes = read_bytes.saturating_add(read);
+                    write_bytes = write_bytes.saturating_add(written);
+                }
+                // It ended meanwhile; its parent has its counters now.
+                Err(error) if error.is_gone() => {}
+                Err(error) => problem = Some(error),
+            }
+            problem.is_some() || MAX_PROCESSES <= processes
+        })?;
+        match problem {
+            Some(error) => Err(error.into()),
+            None if processes == 0 => Err(Missing::because("the container has no processes to ask")),
+            None => Ok(io_from_bytes(read_bytes, write_bytes)),
+        }
+    }
+
+    /// Where the root directory of a process can be looked at.
+    pub fn root_of(&self, pid: u32) -> PathBuf {
+        self.process(pid).join("root")
+    }
+
+    fn process(&self, pid: u32) -> PathBuf {
+        self.root.join(pid.to_string())
+    }
+}

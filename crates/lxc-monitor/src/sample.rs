@@ -1,0 +1,249 @@
+//! What one look at a container or at the node gives: raw counters and gauges, nothing derived.
+//!
+//! Every value is a [`Reading`]: it is there, or the reason why it is not. Rates and records are made from
+//! two samples by [`crate::usage`].
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use lxc_autoscale_core::ErrorChain;
+use lxc_autoscale_core::container_config::ContainerConfig;
+use lxc_autoscale_core::snapshot::{IoStats, MemoryEvents, NetworkUsage, Paging, Pressure, Throttling};
+
+use crate::kernel_file::ReadError;
+
+/// Why a value is absent, as a sentence for the operator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Missing(pub String);
+
+impl Missing {
+    /// Takes the reason.
+    pub fn because(reason: impl Into<String>) -> Self {
+        Self(reason.into())
+    }
+}
+
+impl From<ReadError> for Missing {
+    fn from(error: ReadError) -> Self {
+        Self(ErrorChain(&error).to_string())
+    }
+}
+
+/// A value, or why there is none.
+pub type Reading<T> = Result<T, Missing>;
+
+/// One instant on both clocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// The wall clock, which may be set.
+    pub wall: Timestamp,
+    /// Time since boot, suspended time included (`CLOCK_BOOTTIME`), which may not.
+    pub since_boot: Duration,
+}
+
+/// CPU time used so far, and when exactly that was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CpuTime {
+    /// Cumulative, in microseconds.
+    pub usage_usec: u64,
+    /// The middle of the time the read took.
+    pub at: Moment,
+    /// How long the read took; the counter's instant is uncertain by this much.
+    pub read_took: Duration,
+}
+
+/// The memory charged to a container, in bytes, its subtree included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MemoryUse {
+    /// Everything.
+    pub current: u64,
+    /// Anonymous memory.
+    pub anon: u64,
+    /// Page cache, shared memory and tmpfs included.
+    pub file: u64,
+    /// Shared memory and tmpfs.
+    pub shmem: u64,
+    /// File pages the kernel has not seen used lately.
+    pub inactive_file: u64,
+    /// File pages in active use.
+    pub active_file: u64,
+    /// File pages that were changed and are not yet on disk.
+    pub dirty: u64,
+    /// File pages that are being written to disk.
+    pub writeback: u64,
+}
+
+impl MemoryUse {
+    /// The memory the container needs: everything charged to it, less the page cache that can be dropped.
+    ///
+    /// What the kernel can drop at once is what stands on the two file LRU lists and is clean:
+    /// `inactive_file + active_file - file_dirty - file_writeback` (Documentation/admin-guide/cgroup-v2.rst,
+    /// `memory.stat`; on v1 the `total_` fields of the same names). Shared memory and tmpfs stand on the
+    /// *anon* lists because only swap could take them (mm/shmem.c, `folio_is_file_lru`), locked pages
+    /// stand on the unevictable list, so neither is mistaken for cache.
+    ///
+    /// The active list counts as cache: a page is put there when it is read a second time, and stays until
+    /// there is pressure, so that a nightly backup alone would otherwise look like a need for memory. What
+    /// dropping it would cost shows in `paging.refault_file` and in the pressure, which are recorded beside.
+    /// Reclaimable slab is kept, because whether it can be freed is known only by trying.
+    pub fn working_set(&self) -> u64 {
+        let cache = self.inactive_file.saturating_add(self.active_file);
+        let droppable = cache.saturating_sub(self.dirty).saturating_sub(self.writeback);
+        // `memory.stat` may lag behind `memory.current` by a batch of pages per CPU.
+        self.current.saturating_sub(droppable)
+    }
+}
+
+/// Pressure of the three resources.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PressureReadings {
+    /// Tasks waiting for a CPU.
+    pub cpu: Reading<Pressure>,
+    /// Tasks waiting for memory.
+    pub memory: Reading<Pressure>,
+    /// Tasks waiting for I/O.
+    pub io: Reading<Pressure>,
+}
+
+/// What the control groups of a container say.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CgroupSample {
+    /// CPU time used.
+    pub cpu: Reading<CpuTime>,
+    /// Throttling by the CPU quota.
+    pub throttling: Reading<Throttling>,
+    /// CPU quota in cores; `None` without one.
+    pub quota_cores: Reading<Option<f64>>,
+    /// CPUs in the effective cpuset; `None` where no cpuset confines the container.
+    pub cpuset_cpus: Reading<Option<u32>>,
+    /// Memory in use.
+    pub memory: Reading<MemoryUse>,
+    /// Memory limit in bytes; `None` without one.
+    pub memory_limit: Reading<Option<u64>>,
+    /// Swap in use, in bytes.
+    pub swap: Reading<u64>,
+    /// Swap limit in bytes; `None` without one.
+    pub swap_limit: Reading<Option<u64>>,
+    /// Cumulative memory events.
+    pub memory_events: Reading<MemoryEvents>,
+    /// Cumulative paging counters.
+    pub paging: Reading<Paging>,
+    /// Processes and threads.
+    pub pids: Reading<u64>,
+    /// Limit of the same; `None` without one.
+    pub pids_limit: Reading<Option<u64>>,
+    /// Cumulative block I/O.
+    pub io: Reading<IoStats>,
+    /// Pressure.
+    pub pressure: PressureReadings,
+}
+
+/// The first process of a container, as the node sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InitProcess {
+    /// Process id on the node.
+    pub pid: u32,
+    /// Clock ticks from the node's boot to its start; with the pid it names one process for ever.
+    pub start_ticks: u64,
+}
+
+/// The root filesystem of a container, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FilesystemUse {
+    /// Size.
+    pub total: u64,
+    /// In use.
+    pub used: u64,
+    /// What an ordinary process may still write.
+    pub available: u64,
+}
+
+/// One look at one running container.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ContainerSample {
+    /// When.
+    pub at: Moment,
+    /// What its control groups say.
+    pub cgroup: CgroupSample,
+    /// Its first process.
+    pub init: Reading<InitProcess>,
+    /// Seconds since its first process started.
+    pub uptime_seconds: Reading<f64>,
+    /// Cumulative traffic, in the container's directions.
+    pub network: Reading<NetworkUsage>,
+    /// Its root filesystem.
+    pub filesystem: Reading<FilesystemUse>,
+    /// What Proxmox stores about it; `None` on a node without Proxmox.
+    pub configuration: Reading<Option<ContainerConfig>>,
+}
+
+/// Cumulative CPU time of the node, in clock ticks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NodeCpuTime {
+    /// Spent working.
+    pub busy_ticks: u64,
+    /// All that has passed, over all CPUs.
+    pub total_ticks: u64,
+    /// CPUs online.
+    pub cpus: u32,
+}
+
+/// Memory of the node, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NodeMemory {
+    /// `MemTotal`.
+    pub total: u64,
+    /// `MemAvailable`.
+    pub available: u64,
+    /// `SwapTotal`.
+    pub swap_total: u64,
+    /// `SwapTotal - SwapFree`.
+    pub swap_used: u64,
+}
+
+/// One look at the node.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NodeSample {
+    /// Its host name, without the domain.
+    pub name: Reading<String>,
+    /// CPU time.
+    pub cpu: Reading<NodeCpuTime>,
+    /// The 1, 5 and 15 minute load averages.
+    pub load: Reading<[f64; 3]>,
+    /// Memory and swap.
+    pub memory: Reading<NodeMemory>,
+    /// ZFS's cache in bytes; `None` without ZFS.
+    pub zfs_arc: Reading<Option<u64>>,
+    /// Pressure of the whole node.
+    pub pressure: PressureReadings,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    #[track_caller]
+    fn check(memory: MemoryUse, want_mib: u64) {
+        assert_eq!(memory.working_set() / MIB, want_mib, "{memory:?}");
+    }
+
+    #[test]
+    fn clean_cache_is_dropped_on_either_list_and_everything_else_counts() {
+        let busy = MemoryUse { current: 500 * MIB, anon: 200 * MIB, ..MemoryUse::default() };
+        check(busy, 500);
+        check(MemoryUse { file: 300 * MIB, inactive_file: 300 * MIB, ..busy }, 200);
+        check(MemoryUse { file: 300 * MIB, active_file: 300 * MIB, ..busy }, 200);
+        check(MemoryUse { file: 300 * MIB, inactive_file: 300 * MIB, dirty: 100 * MIB, ..busy }, 300);
+        check(MemoryUse { file: 300 * MIB, inactive_file: 300 * MIB, writeback: 50 * MIB, ..busy }, 250);
+        // tmpfs is `file` and `shmem`, and stands on no file list.
+        check(MemoryUse { file: 300 * MIB, shmem: 300 * MIB, ..busy }, 500);
+    }
+
+    #[test]
+    fn a_list_that_runs_ahead_of_the_total_gives_zero_at_least() {
+        check(MemoryUse { current: MIB, inactive_file: 2 * MIB, ..MemoryUse::default() }, 0);
+        check(MemoryUse { current: MIB, inactive_file: MIB, dirty: 2 * MIB, ..MemoryUse::default() }, 1);
+    }
+}

@@ -1,0 +1,60 @@
+//! Turns two samples into the record of the metrics file.
+//!
+//! The functions here are pure: the previous sample, this one and what is known of the node go in, a record
+//! comes out. They read no clock and no file.
+//!
+//! ## What is absent, and why
+//!
+//! A value that was not read is absent, with its reason in `missing`. A *rate* is absent, too, where two samples
+//! say nothing about the time between them: at the first sample, after a restart of the container, when a
+//! counter went back, when the wall clock was set in between (the record's times would not fit its counters),
+//! and when the result is more than the node has. It is never zero for want of knowledge, and never a spike.
+
+mod container;
+mod gaps;
+mod node;
+
+pub use container::{NodeFacts, container_record};
+pub use node::{RunningTotals, node_record};
+
+use std::time::Duration;
+
+use crate::sample::{Missing, Moment, Reading};
+
+/// Samples closer than this say more about the scheduler than about the container.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);
+
+/// A wall clock that moves this much apart from the time since boot was set, not slewed (NTP slews by at most
+/// 500 ppm), whatever the interval.
+const CLOCK_STEP: Duration = Duration::from_millis(500);
+
+/// The time between two moments.
+///
+/// # Errors
+/// When it is too short to divide by, or the wall clock was set in between.
+fn elapsed(previous: Moment, now: Moment) -> Reading<Duration> {
+    let Some(elapsed) = now.since_boot.checked_sub(previous.since_boot) else {
+        return Err(Missing::because("the node was restarted between the samples"));
+    };
+    if elapsed < SHORTEST_INTERVAL {
+        return Err(Missing::because("the samples are too close to each other"));
+    }
+    let on_the_wall = now.wall.duration_since(previous.wall).as_secs_f64();
+    let tolerance = CLOCK_STEP.as_secs_f64().max(elapsed.as_secs_f64() * 0.001);
+    if tolerance < (on_the_wall - elapsed.as_secs_f64()).abs() {
+        return Err(Missing::because("the clock was set between the samples"));
+    }
+    Ok(elapsed)
+}
+
+/// The increase of a counter.
+///
+/// # Errors
+/// When it went back, which only a new counter does.
+fn increase(previous: u64, now: u64) -> Reading<u64> {
+    now.checked_sub(previous).ok_or_else(|| Missing::because("the counter was reset between the samples"))
+}
+
+#[cfg(test)]
+#[path = "usage/tests.rs"]
+mod tests;

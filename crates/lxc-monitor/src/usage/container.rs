@@ -1,0 +1,192 @@
+//! The record of one container.
+
+use lxc_autoscale_core::snapshot::{
+    ContainerRecord, ContainerState, Limits, MemoryBreakdown, PressureSet, Throttling,
+};
+use lxc_autoscale_core::units::bytes_to_mib;
+
+use super::gaps::Gaps;
+use super::{elapsed, increase};
+use crate::clock::record_time;
+use crate::sample::{CgroupSample, ContainerSample, CpuTime, Missing, PressureReadings, Reading};
+
+/// How far a reading may exceed the node's CPUs before it is called wrong and not cut.
+///
+/// Counters advance in steps (the scheduler's tick, a quota's period), so a short interval may hold one more of
+/// them than its length says.
+const CPU_TOLERANCE: f64 = 0.5;
+
+/// What a container's record needs to know of the node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NodeFacts {
+    /// CPUs online.
+    pub cpus: Option<u32>,
+    /// Swap space, in bytes.
+    pub swap_total: Option<u64>,
+}
+
+/// Makes the record of a container from its previous sample and this one.
+pub fn container_record(
+    previous: Option<&ContainerSample>,
+    now: &ContainerSample,
+    node: NodeFacts,
+) -> ContainerRecord {
+    let mut gaps = Gaps::default();
+    let mut record = ContainerRecord::empty(record_time(now.at.wall));
+    record.state = Some(ContainerState::Running);
+    record.limits = Some(limits(&mut gaps, &now.cgroup, node));
+    fill_cpu(&mut record, &mut gaps, previous, now, node);
+    fill_memory(&mut record, &mut gaps, &now.cgroup, node);
+
+    record.process_count = gaps.take(&["process_count"], now.cgroup.pids.clone());
+    record.io_stats = gaps.take(&["io_stats"], now.cgroup.io.clone());
+    record.network_usage = gaps.take(&["network_usage"], now.network.clone());
+    let fields = ["filesystem_usage_gb", "filesystem_total_gb", "filesystem_free_gb"];
+    if let Some(filesystem) = gaps.take(&fields, now.filesystem.clone()) {
+        record.filesystem_usage_gb = Some(bytes_to_gib(filesystem.used));
+        record.filesystem_total_gb = Some(bytes_to_gib(filesystem.total));
+        record.filesystem_free_gb = Some(bytes_to_gib(filesystem.available));
+    }
+    record.uptime_seconds = gaps.take(&["uptime_seconds"], now.uptime_seconds.clone());
+    record.pressure = pressure(&mut gaps, &now.cgroup.pressure);
+    record.configuration = gaps.take(&["configuration"], now.configuration.clone()).flatten();
+    record.missing = gaps.into_map();
+    record
+}
+
+fn bytes_to_gib(bytes: u64) -> f64 {
+    bytes_to_mib(bytes) / 1024.0
+}
+
+fn limits(gaps: &mut Gaps, cgroup: &CgroupSample, node: NodeFacts) -> Limits {
+    let mib = |bytes: Option<u64>| bytes.map(bytes_to_mib);
+    Limits {
+        cores: gaps.take(&["limits.cores"], cores_limit(cgroup, node)),
+        quota_cores: gaps.take(&["limits.quota_cores"], cgroup.quota_cores.clone()).flatten(),
+        cpuset_cores: gaps.take(&["limits.cpuset_cores"], cgroup.cpuset_cpus.clone()).flatten(),
+        memory_mb: mib(gaps.take(&["limits.memory_mb"], cgroup.memory_limit.clone()).flatten()),
+        swap_mb: mib(gaps.take(&["limits.swap_mb"], cgroup.swap_limit.clone()).flatten()),
+        pids: gaps.take(&["limits.pids"], cgroup.pids_limit.clone()).flatten(),
+    }
+}
+
+/// The cores a container may use at most: the smallest of quota, cpuset and the node's CPUs.
+fn cores_limit(cgroup: &CgroupSample, node: NodeFacts) -> Reading<f64> {
+    let quota = cgroup.quota_cores.clone()?;
+    let cpuset = cgroup.cpuset_cpus.clone()?;
+    let cpus = node.cpus.ok_or_else(|| Missing::because("the number of the node's CPUs is unknown"))?;
+    Ok([quota, cpuset.map(f64::from)].into_iter().flatten().fold(f64::from(cpus), f64::min))
+}
+
+fn fill_cpu(
+    record: &mut ContainerRecord,
+    gaps: &mut Gaps,
+    previous: Option<&ContainerSample>,
+    now: &ContainerSample,
+    node: NodeFacts,
+) {
+    record.cpu_usage_usec = gaps.take(&["cpu_usage_usec"], now.cgroup.cpu.clone()).map(|cpu| cpu.usage_usec);
+    record.throttling = gaps.take(&["throttling"], now.cgroup.throttling.clone());
+    let pair = comparable(previous, now);
+
+    let used = pair
+        .clone()
+        .and_then(|previous| cores_used(previous.cgroup.cpu.clone()?, now.cgroup.cpu.clone()?, node.cpus));
+    record.cpu_cores_used = gaps.take(&["cpu_cores_used", "cpu_usage_percent"], used);
+    if let Some(cores) = record.cpu_cores_used {
+        // A limit that was changed in between: the larger one is what could be used.
+        let before = previous.and_then(|previous| cores_limit(&previous.cgroup, node).ok());
+        let share = cores_limit(&now.cgroup, node)
+            .and_then(|limit| share_of(cores, limit.max(before.unwrap_or(0.0))));
+        record.cpu_usage_percent = gaps.take(&["cpu_usage_percent"], share);
+    }
+
+    let throttled = pair.and_then(|previous| {
+        throttled_share(previous.cgroup.throttling.clone()?, now.cgroup.throttling.clone()?)
+    });
+    record.cpu_throttled_share = gaps.take(&["cpu_throttled_share"], throttled);
+}
+
+/// The previous sample, if it is one of the same run of the same container.
+fn comparable<'a>(
+    previous: Option<&'a ContainerSample>,
+    now: &ContainerSample,
+) -> Reading<&'a ContainerSample> {
+    let previous = previous.ok_or_else(|| Missing::because("this is the first sample"))?;
+    match (&previous.init, &now.init) {
+        (Ok(before), Ok(after)) if before != after => {
+            Err(Missing::because("the container was restarted between the samples"))
+        }
+        // Where init is unknown, a restart still shows as a counter that goes back.
+        _ => Ok(previous),
+    }
+}
+
+/// The mean of the cores used between two samples.
+fn cores_used(previous: CpuTime, now: CpuTime, cpus: Option<u32>) -> Reading<f64> {
+    let elapsed = elapsed(previous.at, now.at)?.as_secs_f64();
+    let used_seconds = increase(previous.usage_usec, now.usage_usec)? as f64 / 1e6;
+    let cores = used_seconds / elapsed;
+    let Some(cpus) = cpus.map(f64::from) else { return Ok(cores) };
+    let uncertainty = (previous.read_took + now.read_took).as_secs_f64() / elapsed;
+    if cpus * (1.0 + CPU_TOLERANCE + uncertainty) < cores {
+        return Err(Missing(format!("the counter says {cores:.1} cores and the node has {cpus}")));
+    }
+    Ok(cores.min(cpus))
+}
+
+fn share_of(cores: f64, limit: f64) -> Reading<f64> {
+    if limit <= 0.0 {
+        return Err(Missing::because("the container may use no CPU at all"));
+    }
+    // A quota is handed out per period; a short interval may hold one period more than its length says.
+    Ok((100.0 * cores / limit).min(100.0))
+}
+
+/// The share of the enforcement periods in which the quota was hit; none were hit where none have passed.
+fn throttled_share(previous: Throttling, now: Throttling) -> Reading<f64> {
+    let periods = increase(previous.nr_periods, now.nr_periods)?;
+    let throttled = increase(previous.nr_throttled, now.nr_throttled)?;
+    if throttled == 0 {
+        return Ok(0.0);
+    }
+    Ok((throttled as f64 / periods.max(throttled) as f64).min(1.0))
+}
+
+fn fill_memory(record: &mut ContainerRecord, gaps: &mut Gaps, cgroup: &CgroupSample, node: NodeFacts) {
+    if let Some(memory) = gaps.take(&["memory_usage_mb", "memory"], cgroup.memory.clone()) {
+        record.memory_usage_mb = Some(bytes_to_mib(memory.working_set()));
+        record.memory = Some(MemoryBreakdown {
+            current_mb: bytes_to_mib(memory.current),
+            anon_mb: bytes_to_mib(memory.anon),
+            file_mb: bytes_to_mib(memory.file),
+            shmem_mb: bytes_to_mib(memory.shmem),
+            inactive_file_mb: bytes_to_mib(memory.inactive_file),
+            active_file_mb: bytes_to_mib(memory.active_file),
+            dirty_mb: bytes_to_mib(memory.dirty),
+        });
+    }
+    record.swap_usage_mb = gaps.take(&["swap_usage_mb"], cgroup.swap.clone()).map(bytes_to_mib);
+    let swap_total = swap_total(cgroup.swap_limit.clone(), node.swap_total);
+    record.swap_total_mb = gaps.take(&["swap_total_mb"], swap_total).map(bytes_to_mib);
+    record.memory_events = gaps.take(&["memory_events"], cgroup.memory_events.clone());
+    record.paging = gaps.take(&["paging"], cgroup.paging.clone());
+}
+
+/// The swap a container may use: its limit, and no more than the node has.
+fn swap_total(limit: Reading<Option<u64>>, node_total: Option<u64>) -> Reading<u64> {
+    let limits = [limit?, node_total];
+    limits
+        .into_iter()
+        .flatten()
+        .min()
+        .ok_or_else(|| Missing::because("swap is not limited, and the node's swap space is unknown"))
+}
+
+fn pressure(gaps: &mut Gaps, readings: &PressureReadings) -> PressureSet {
+    PressureSet {
+        cpu: gaps.take(&["pressure.cpu"], readings.cpu.clone()),
+        memory: gaps.take(&["pressure.memory"], readings.memory.clone()),
+        io: gaps.take(&["pressure.io"], readings.io.clone()),
+    }
+}

@@ -1,0 +1,85 @@
+//! The record of the node.
+
+use lxc_autoscale_core::Vmid;
+use lxc_autoscale_core::snapshot::{ContainerRecord, NodeRecord, PressureSet};
+use lxc_autoscale_core::units::bytes_to_mib;
+
+use super::gaps::Gaps;
+use super::increase;
+use crate::sample::{Missing, NodeCpuTime, NodeSample, Reading};
+
+/// The running containers whose sums the node's record carries.
+#[derive(Debug)]
+pub struct RunningTotals<'a> {
+    /// Those that were measured.
+    pub measured: Vec<(Vmid, &'a ContainerRecord)>,
+    /// Those that run and could not be measured; while there is one, no sum is known.
+    pub unmeasured: Vec<Vmid>,
+}
+
+/// Makes the record of the node from its previous sample, this one, and the containers' records.
+pub fn node_record(
+    previous: Option<&NodeSample>,
+    now: &NodeSample,
+    running: &RunningTotals<'_>,
+) -> NodeRecord {
+    let mut gaps = Gaps::default();
+    let memory = gaps.take(
+        &["memory_total_mb", "memory_available_mb", "swap_total_mb", "swap_used_mb"],
+        now.memory.clone(),
+    );
+    let used = cpu_cores_used(previous, now);
+    let memory_limit = running.sum("memory limit", |record| record.limits?.memory_mb);
+    let working_set = running.sum("known working set", |record| record.memory_usage_mb);
+    let cores_limit = running.sum("known CPU limit", |record| record.limits?.cores);
+    NodeRecord {
+        name: gaps.take(&["name"], now.name.clone()).unwrap_or_default(),
+        cpus: gaps.take(&["cpus"], now.cpu.clone()).map(|cpu| cpu.cpus),
+        cpu_cores_used: gaps.take(&["cpu_cores_used"], used),
+        load: gaps.take(&["load"], now.load.clone()),
+        memory_total_mb: memory.map(|memory| bytes_to_mib(memory.total)),
+        memory_available_mb: memory.map(|memory| bytes_to_mib(memory.available)),
+        swap_total_mb: memory.map(|memory| bytes_to_mib(memory.swap_total)),
+        swap_used_mb: memory.map(|memory| bytes_to_mib(memory.swap_used)),
+        zfs_arc_mb: gaps.take(&["zfs_arc_mb"], now.zfs_arc.clone()).flatten().map(bytes_to_mib),
+        pressure: PressureSet {
+            cpu: gaps.take(&["pressure.cpu"], now.pressure.cpu.clone()),
+            memory: gaps.take(&["pressure.memory"], now.pressure.memory.clone()),
+            io: gaps.take(&["pressure.io"], now.pressure.io.clone()),
+        },
+        containers_memory_limit_mb: gaps.take(&["containers_memory_limit_mb"], memory_limit),
+        containers_working_set_mb: gaps.take(&["containers_working_set_mb"], working_set),
+        containers_cores_limit: gaps.take(&["containers_cores_limit"], cores_limit),
+        missing: gaps.into_map(),
+    }
+}
+
+/// The mean of the cores used between two samples.
+///
+/// The kernel's own ticks are the time base, so neither a clock that was set nor a read that was delayed matters.
+fn cpu_cores_used(previous: Option<&NodeSample>, now: &NodeSample) -> Reading<f64> {
+    let previous = previous.ok_or_else(|| Missing::because("this is the first sample"))?;
+    let (before, after): (NodeCpuTime, NodeCpuTime) = (previous.cpu.clone()?, now.cpu.clone()?);
+    let busy = increase(before.busy_ticks, after.busy_ticks)?;
+    let total = increase(before.total_ticks, after.total_ticks)?;
+    if total == 0 {
+        return Err(Missing::because("the samples are too close to each other"));
+    }
+    if before.cpus != after.cpus {
+        return Err(Missing::because("CPUs went on or off line between the samples"));
+    }
+    Ok(f64::from(after.cpus) * (busy as f64 / total as f64).min(1.0))
+}
+
+impl RunningTotals<'_> {
+    /// Adds a value up over all running containers, or says which one has none.
+    fn sum(&self, what: &str, value: impl Fn(&ContainerRecord) -> Option<f64>) -> Reading<f64> {
+        if let Some(vmid) = self.unmeasured.first() {
+            return Err(Missing(format!("container {vmid} could not be measured")));
+        }
+        self.measured.iter().try_fold(0.0, |sum, (vmid, record)| match value(record) {
+            Some(value) => Ok(sum + value),
+            None => Err(Missing(format!("container {vmid} has no {what}"))),
+        })
+    }
+}
