@@ -10,6 +10,7 @@ use super::snapshot::without;
 use crate::pve::config::{GuestConfig, NetworkAddress, Section, VolumeId, network_with, volume_with_size};
 use crate::pve::error::PctError;
 use crate::pve::machine::{Machine, check_lock, configured_bytes};
+use crate::pve::storage::CopyKind;
 use crate::pve::task::run_worker;
 
 /// Options a copy does not inherit.
@@ -127,15 +128,18 @@ impl Request {
         volume: &VolumeId,
         out: &mut dyn Write,
     ) -> Result<String, PctError> {
-        let kind =
-            if self.full { "create full clone of mountpoint" } else { "create linked clone of mount point" };
-        writeln!(out, "{kind} {name} ({volume})")?;
+        let (action, copy_kind) = if self.full {
+            ("create full clone of mountpoint", CopyKind::Full)
+        } else {
+            ("create linked clone of mount point", CopyKind::Linked)
+        };
+        writeln!(out, "{action} {name} ({volume})")?;
         let value = self.section.get(name).unwrap_or_default();
         // A volume nobody has used yet exists by its configuration only.
         machine.volumes.open(volume, configured_bytes(value))?;
         let storage = self.storage.as_deref().unwrap_or(&volume.storage);
         let target = machine.volumes.free_name(storage, self.new)?;
-        let made = machine.volumes.copy(volume, self.snapshot.as_deref(), &target, out)?;
+        let made = machine.volumes.copy(volume, self.snapshot.as_deref(), &target, copy_kind, out)?;
         Ok(volume_with_size(value, &target, made.bytes))
     }
 

@@ -123,9 +123,7 @@ pub(super) fn df(call: &mut Call<'_, '_>) -> Result<u8, PctError> {
     for row in &rows {
         let left = |column: usize| format!("{:<width$}", row[column], width = widths[column]);
         let right = |column: usize| format!("{:>width$}", row[column], width = widths[column]);
-        // Headings stand left over their columns, numbers right.
-        let cell = |column: usize| if row[0] == "MP" { left(column) } else { right(column) };
-        let line = [left(0), left(1), cell(2), cell(3), cell(4), cell(5), row[6].clone()].join(" ");
+        let line = [left(0), left(1), right(2), right(3), right(4), right(5), row[6].clone()].join(" ");
         say(call.terminal.out, &line)?;
     }
     Ok(0)

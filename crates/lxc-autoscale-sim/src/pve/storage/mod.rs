@@ -25,6 +25,15 @@ pub use volume::Volume;
 /// What a fresh busybox root file system takes, in bytes; the use of a simulated volume nobody has written to.
 const FRESH_BYTES: u64 = 2_028_544;
 
+/// How a volume is copied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CopyKind {
+    /// With a file system of its own.
+    Full,
+    /// On top of a template's volume.
+    Linked,
+}
+
 /// Space of a volume's file system, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Space {
@@ -89,13 +98,20 @@ impl VolumeStore {
     /// [`PctError`] when the storage does not exist or the volume cannot be written.
     pub fn create(&self, id: &VolumeId, bytes: u64, out: &mut dyn Write) -> Result<Volume, PctError> {
         let volume = self.make(id, bytes)?;
+        self.say_made(id, &volume, out)?;
+        if self.storage(&id.storage)?.kind != StorageKind::Tree {
+            tools::made_filesystem(out, &volume.filesystem, &self.directory(id))?;
+        }
+        Ok(volume)
+    }
+
+    fn say_made(&self, id: &VolumeId, volume: &Volume, out: &mut dyn Write) -> Result<(), PctError> {
         match self.storage(&id.storage)?.kind {
             StorageKind::LvmThin => lvm::created(out, id.short_name())?,
             StorageKind::Dir => tools::formatted(out, id, volume.bytes)?,
-            StorageKind::Tree => return Ok(volume),
+            StorageKind::Tree => {}
         }
-        tools::made_filesystem(out, &volume.filesystem, &self.directory(id))?;
-        Ok(volume)
+        Ok(())
     }
 
     fn make(&self, id: &VolumeId, bytes: u64) -> Result<Volume, PctError> {
@@ -216,7 +232,8 @@ impl VolumeStore {
         })
     }
 
-    /// Makes a new volume with the files of another, or of a snapshot of it.
+    /// Makes a new volume with the files of another, or of a snapshot of it. A linked copy shares the file system
+    /// of its source, a full one gets its own; here they differ in what is said.
     ///
     /// # Errors
     /// [`PctError`] when the copy cannot be made.
@@ -225,13 +242,21 @@ impl VolumeStore {
         source: &VolumeId,
         snapshot: Option<&str>,
         target: &VolumeId,
+        kind: CopyKind,
         out: &mut dyn Write,
     ) -> Result<Volume, PctError> {
         let from =
             snapshot.map_or_else(|| self.directory(source), |name| self.snapshot_directory(source, name));
         let missing = || PctError::died(format!("volume '{source}' does not exist"));
         let original = Volume::load(&from)?.ok_or_else(missing)?;
-        let copy = self.create(target, original.bytes, out)?;
+        let copy = match kind {
+            CopyKind::Full => self.create(target, original.bytes, out)?,
+            CopyKind::Linked => {
+                let volume = self.make(target, original.bytes)?;
+                self.say_made(target, &volume, out)?;
+                volume
+            }
+        };
         copy_files(&from, &self.directory(target))?;
         Ok(copy)
     }
