@@ -1,0 +1,183 @@
+//! What happens when several calls meet: locks are waited for, and no change is lost.
+
+use std::fs::{self, File};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use lxc_autoscale_core::Vmid;
+use lxc_autoscale_sim::node::{CgroupVersion, NodeLayout, NodeSettings, add_container, create_node, running};
+use lxc_autoscale_sim::pve::{Terminal, pct};
+
+const CONFIG: &str = "\
+arch: amd64
+cores: 1
+hostname: web
+memory: 256
+ostype: debian
+rootfs: local-lvm:vm-100-disk-0,size=1G
+swap: 0
+";
+
+struct Node {
+    directory: tempfile::TempDir,
+    layout: NodeLayout,
+}
+
+impl Node {
+    fn new(settings: &NodeSettings, containers: std::ops::Range<u32>) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let layout = NodeLayout::new(directory.path());
+        create_node(&layout, settings).unwrap();
+        for number in containers {
+            let config = CONFIG.replace("100", &number.to_string());
+            add_container(&layout, vmid(number), &config).unwrap();
+        }
+        Self { directory, layout }
+    }
+
+    /// A call in a process of its own.
+    fn spawn(&self, line: &str) -> std::process::Child {
+        Command::new(env!("CARGO_BIN_EXE_lxc-autoscale-sim"))
+            .arg("--node")
+            .arg(self.directory.path())
+            .arg("pct")
+            .args(line.split(' '))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
+    }
+
+    fn call(&self, line: &str) -> (u8, String) {
+        let args: Vec<String> = line.split(' ').map(str::to_owned).collect();
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let status = pct::run(&self.layout, &args, &mut Terminal { out: &mut out, err: &mut err });
+        (status, String::from_utf8([out, err].concat()).unwrap())
+    }
+
+    fn read(&self, path: &str) -> String {
+        fs::read_to_string(self.directory.path().join(path)).unwrap().trim().to_owned()
+    }
+}
+
+fn vmid(number: u32) -> Vmid {
+    Vmid::try_from(number).unwrap()
+}
+
+#[test]
+fn containers_started_at_once_all_run() {
+    let node = Node::new(&NodeSettings::default(), 100..112);
+    let children: Vec<_> = (100..112).map(|number| node.spawn(&format!("start {number}"))).collect();
+    for child in children {
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+    }
+    let ids: Vec<u32> = running(&node.layout).unwrap().ids().iter().map(|id| id.get()).collect();
+    assert_eq!(ids, (100..112).collect::<Vec<_>>());
+    let mut pids: Vec<String> =
+        (100..112).map(|id| node.read(&format!("sys/fs/cgroup/lxc/{id}/ns/cgroup.procs"))).collect();
+    pids.sort();
+    pids.dedup();
+    assert_eq!(pids.len(), 12, "every container has its own init");
+}
+
+#[test]
+fn changes_at_once_are_all_stored() {
+    let node = Node::new(&NodeSettings::default(), 100..101);
+    node.call("start 100");
+    let options = ["-cores 3", "-memory 512", "-swap 64", "-onboot 1", "-cpulimit 1.5", "-tags b;a"];
+    let children: Vec<_> = options.iter().map(|option| node.spawn(&format!("set 100 {option}"))).collect();
+    for child in children {
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+    }
+    let config = node.read("etc/pve/lxc/100.conf");
+    for line in ["cores: 3", "memory: 512", "swap: 64", "onboot: 1", "cpulimit: 1.5", "tags: a;b"] {
+        assert!(config.lines().any(|found| found == line), "{line} in {config}");
+    }
+    assert_eq!(node.read("sys/fs/cgroup/lxc/100/memory.max"), (512u64 << 20).to_string());
+    assert_eq!(node.read("sys/fs/cgroup/lxc/100/memory.swap.max"), (64u64 << 20).to_string());
+}
+
+#[test]
+fn a_held_lock_is_waited_for() {
+    let node = Node::new(&NodeSettings::default(), 100..101);
+    let path = node.layout.config_lock(vmid(100));
+    let held = File::create(&path).unwrap();
+    held.lock().unwrap();
+    let mut child = node.spawn("set 100 -cores 2");
+    // The call says that it waits, and only then is the lock given back.
+    let mut said = [0; 25];
+    std::io::Read::read_exact(child.stderr.as_mut().unwrap(), &mut said).unwrap();
+    assert_eq!(&said[..], b"trying to acquire lock...");
+    drop(held);
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success());
+    assert_eq!(String::from_utf8_lossy(&output.stderr), " OK\n");
+    assert!(node.read("etc/pve/lxc/100.conf").contains("cores: 2"));
+}
+
+#[test]
+fn cgroup_v1_has_its_own_files_and_refusals() {
+    let settings = NodeSettings { cgroup: CgroupVersion::V1, ..NodeSettings::default() };
+    let node = Node::new(&settings, 100..101);
+    assert_eq!(node.call("start 100"), (0, String::new()));
+    let limits = |node: &Node| {
+        ["memory.limit_in_bytes", "memory.memsw.limit_in_bytes"].map(|file| {
+            node.read(&format!("sys/fs/cgroup/memory/lxc/100/{file}")).parse::<u64>().unwrap() >> 20
+        })
+    };
+    assert_eq!(limits(&node), [256, 256]);
+    assert_eq!(node.call("set 100 -memory 512 -swap 128").0, 0);
+    assert_eq!(limits(&node), [512, 640]);
+    assert_eq!(node.call("set 100 -memory 128").0, 0);
+    assert_eq!(limits(&node), [128, 256]);
+    assert_eq!(node.call("set 100 -cpulimit 2").0, 0);
+    assert_eq!(node.read("sys/fs/cgroup/cpu/lxc/100/cpu.cfs_quota_us"), "200000");
+
+    // More is in use than would be left.
+    let group = node.directory.path().join("sys/fs/cgroup/memory/lxc/100");
+    fs::write(group.join("memory.usage_in_bytes"), format!("{}\n", 120u64 << 20)).unwrap();
+    assert_eq!(node.call("set 100 -swap 0").0, 0);
+    let (status, text) = node.call("set 100 -memory 64");
+    let path = "/sys/fs/cgroup/memory/lxc/100/memory.limit_in_bytes";
+    let want =
+        format!("memory: unable to hotplug memory: closing file '{path}' failed - Device or resource busy\n");
+    assert!(status != 0 && text.contains(&want), "{text}");
+    assert!(node.read("etc/pve/lxc/100.conf").contains("memory: 128"));
+}
+
+#[test]
+fn a_change_that_fails_in_part_leaves_the_file_alone() {
+    let node = Node::new(&NodeSettings::default(), 100..101);
+    node.call("start 100");
+    let (status, _) = node.call("set 100 -cpuunits 500 -cpulimit 0 -memory 512 -hostname new");
+    assert_ne!(status, 0);
+    assert_eq!(node.read("etc/pve/lxc/100.conf"), CONFIG.trim());
+    // Proxmox leaves in force what it had applied before.
+    assert_eq!(node.read("sys/fs/cgroup/lxc/100/cpu.weight"), "500");
+    assert_eq!(node.read("sys/fs/cgroup/lxc/100/memory.max"), (512u64 << 20).to_string());
+}
+
+#[test]
+fn an_abbreviated_command_is_found_and_others_are_explained() {
+    let node = Node::new(&NodeSettings::default(), 100..101);
+    assert_eq!(node.call("conf 100 --curr"), node.call("config 100 --current 1"));
+    for (line, want) in [
+        ("sta 100", "ERROR: unknown command 'pct sta'\nUSAGE: pct <COMMAND> [ARGS] [OPTIONS]\n"),
+        ("nonsense", "ERROR: unknown command 'pct nonsense'\nUSAGE: pct <COMMAND> [ARGS] [OPTIONS]\n"),
+        ("migrate 100 other", "pct migrate: this node has no such command, only a real Proxmox node has\n"),
+    ] {
+        let (status, text) = node.call(line);
+        assert_eq!((status, text.starts_with(want)), (255, true), "{line}: {text}");
+    }
+}
+
+#[test]
+fn a_directory_without_a_node_is_said_to_be_none() {
+    let layout = NodeLayout::new(Path::new("/nonexistent/node"));
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let status = pct::run(&layout, &["list".to_owned()], &mut Terminal { out: &mut out, err: &mut err });
+    let text = String::from_utf8(err).unwrap();
+    assert!(status != 0 && text.contains("cannot read `/nonexistent/node/etc/sim/node.json`"), "{text}");
+}
