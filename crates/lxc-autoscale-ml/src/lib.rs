@@ -2,9 +2,24 @@
 //!
 //! In the order of the data: what was seen ([`observation`]), whether it is unusual ([`detect`]), what the
 //! container should have ([`recommend`]), what is done about it and why ([`decide`]). All of these are pure.
+//!
+//! Around them: what is remembered of each container ([`history`], [`features`]), the way from the metrics
+//! file to a decision ([`pipeline`]), from there to the API and into the ledger ([`execute`], [`act`],
+//! [`ledger`]), and who goes these ways: the [`daemon`] and the [`commands`].
 
+pub mod act;
+pub mod cli;
+pub mod commands;
+pub mod config;
+pub mod daemon;
 pub mod decide;
 pub mod detect;
+pub mod execute;
+pub mod features;
+pub mod history;
+pub mod ledger;
 pub mod observation;
+pub mod pipeline;
 pub mod recommend;
 pub mod stdio;
+pub mod trouble;

@@ -1,2 +1,90 @@
-//! Placeholder.
-fn main() {}
+//! `lxc-autoscale-ml`: the command line over the library of the same name.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::Parser;
+use jiff::Timestamp;
+use lxc_autoscale_core::{ErrorChain, config, telemetry};
+use lxc_autoscale_ml::cli::{Cli, Command};
+use lxc_autoscale_ml::commands::{self, CommandError, Finding};
+use lxc_autoscale_ml::config::Config;
+use lxc_autoscale_ml::{daemon, stdio};
+
+/// `plan` has found something to change.
+const EXIT_CHANGES: u8 = 2;
+/// Wrong usage (EX_USAGE of sysexits.h), so that it cannot be taken for [`EXIT_CHANGES`].
+const EXIT_USAGE: u8 = 64;
+
+type Failure = Box<dyn std::error::Error>;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Nothing can be done about a terminal that is gone.
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(EXIT_USAGE) } else { ExitCode::SUCCESS };
+        }
+    };
+    match run(cli) {
+        Ok(code) => code,
+        Err(error) if is_closed_pipe(error.as_ref()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "lxc-autoscale-ml: {}", ErrorChain(error.as_ref()));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<ExitCode, Failure> {
+    let path = cli.config_path().to_owned();
+    let load = || config::load::<Config>(&path);
+    let now = Timestamp::now();
+    // Not locked: the daemon's log lines go there too.
+    let out = &mut io::BufWriter::new(io::stdout());
+    match cli.command.unwrap_or(Command::Run) {
+        Command::Run => {
+            let config = load()?;
+            telemetry::init(&config.logging)?;
+            runtime()?.block_on(daemon::run(&path, config)).inspect_err(|error| {
+                tracing::error!("{}", ErrorChain(error));
+            })?;
+        }
+        Command::Once { json } => runtime()?.block_on(commands::once(load()?, now, json, out))?,
+        Command::Plan { json } => {
+            if commands::plan(&load()?, now, json, out)? == Finding::Changes {
+                out.flush()?;
+                return Ok(ExitCode::from(EXIT_CHANGES));
+            }
+        }
+        Command::Why { id, json, limit } => commands::why(&load()?, id, now, json, limit, out)?,
+        Command::Decisions { json, limit } => commands::decisions(&load()?, json, limit, out)?,
+        Command::Recommend(args) => {
+            let config = if cli.config.is_some() { load()? } else { Config::default() };
+            stdio::run(
+                &config.policy(),
+                &config.recommend,
+                args.cpu_class,
+                io::stdin().lock(),
+                io::stdout().lock(),
+            )?;
+        }
+    }
+    out.flush()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn runtime() -> io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
+}
+
+/// Whether whoever read our output has seen enough.
+fn is_closed_pipe(error: &(dyn std::error::Error + 'static)) -> bool {
+    let kind = match error.downcast_ref::<CommandError>() {
+        Some(CommandError::Output(error)) => Some(error.kind()),
+        Some(CommandError::Json(error)) => error.io_error_kind(),
+        _ => error.downcast_ref::<io::Error>().map(io::Error::kind),
+    };
+    kind == Some(io::ErrorKind::BrokenPipe)
+}

@@ -1,0 +1,104 @@
+//! Why a call to the API did not do what was asked, and whether it may have been done all the same.
+
+use std::time::Duration;
+
+use reqwest::StatusCode;
+
+/// Why a call failed.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    /// Nobody answers there: nothing was sent, nothing was done.
+    #[error("the API at {url} cannot be reached; is lxc_autoscale_api running?")]
+    Unreachable {
+        /// The API.
+        url: String,
+        /// Why.
+        source: reqwest::Error,
+    },
+    /// The request was sent and no answer came: it may have been done.
+    #[error("the API at {url} did not answer `{route}`; the change may or may not have been made")]
+    Unanswered {
+        /// The API.
+        url: String,
+        /// The route called.
+        route: &'static str,
+        /// Why.
+        source: reqwest::Error,
+    },
+    /// The API answered that it did not do it.
+    #[error("the API refused `{route}` ({status}, {code}): {message}")]
+    Refused {
+        /// The route called.
+        route: &'static str,
+        /// The HTTP status.
+        status: StatusCode,
+        /// The stable name of the kind of error; `unnamed` where the answer has none.
+        code: String,
+        /// The API's own words.
+        message: String,
+        /// How long the API asks us to wait before trying again.
+        retry_after: Option<Duration>,
+    },
+    /// The API answered success in a form we do not understand.
+    #[error("the API answered `{route}` with success, but not in a form this version understands")]
+    NotUnderstood {
+        /// The route called.
+        route: &'static str,
+        /// What is wrong with the answer.
+        source: serde_json::Error,
+    },
+    /// The API answered success without saying what it did.
+    #[error("the API answered `{route}` with success, but without saying what it did")]
+    WithoutResult {
+        /// The route called.
+        route: &'static str,
+    },
+}
+
+impl CallError {
+    /// Whether trying again soon can help: nobody there, too busy, or a failure behind the API.
+    ///
+    /// Setting a value is idempotent, so a repetition after a 502–504 does no harm. Anything else that the
+    /// API refuses, it refuses for a reason that waiting a second does not change.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } => true,
+            Self::Refused { status, .. } => matches!(
+                *status,
+                StatusCode::TOO_MANY_REQUESTS
+                    | StatusCode::BAD_GATEWAY
+                    | StatusCode::SERVICE_UNAVAILABLE
+                    | StatusCode::GATEWAY_TIMEOUT
+            ),
+            Self::Unanswered { .. } | Self::NotUnderstood { .. } | Self::WithoutResult { .. } => false,
+        }
+    }
+
+    /// Whether the change may have been made although the call failed.
+    pub fn may_have_happened(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } => false,
+            Self::Refused { status, .. } => *status == StatusCode::GATEWAY_TIMEOUT,
+            Self::Unanswered { .. } | Self::NotUnderstood { .. } | Self::WithoutResult { .. } => true,
+        }
+    }
+
+    /// Whether the API itself is out of reach, so that further calls in this cycle are pointless.
+    pub fn is_api_down(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::Unanswered { .. } => true,
+            Self::Refused { status, .. } => {
+                matches!(*status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS)
+            }
+            Self::NotUnderstood { .. } | Self::WithoutResult { .. } => false,
+        }
+    }
+
+    /// How long the API asks us to wait.
+    pub(super) fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Refused { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
+}

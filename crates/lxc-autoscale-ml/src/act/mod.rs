@@ -1,0 +1,322 @@
+//! Asks our API to resize a container. This daemon changes nothing itself.
+//!
+//! A call is tried again when nobody answers, when the API is too busy (429) and when something behind it
+//! failed (502–504), with a pause that doubles, and gives up at a deadline. What the API refuses for a reason
+//! of its own (any other 4xx, 500) is never repeated. A success is believed only with the value read back.
+
+mod error;
+
+use std::time::Duration;
+
+use lxc_autoscale_core::api::{Envelope, ScaleCoresRequest, ScaleRamRequest, ScaledCores, ScaledRam};
+use lxc_autoscale_core::{Mebibytes, Vmid};
+use reqwest::header::RETRY_AFTER;
+use reqwest::{Response, StatusCode};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::time::Instant;
+
+pub use error::CallError;
+
+/// Pause before the first repetition; it doubles with each one.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+
+/// Most bytes of an answer that are read; ours have a few hundred.
+const MAX_ANSWER_BYTES: usize = 64 << 10;
+
+/// How long to wait for what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// For the connection.
+    pub connect: Duration,
+    /// For one answer; a resize through `pct` can take seconds while Proxmox holds a lock.
+    pub answer: Duration,
+    /// For one call with all its repetitions.
+    pub deadline: Duration,
+    /// Repetitions after the first attempt.
+    pub retries: u32,
+}
+
+/// The client could not be set up.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot set up the HTTP client")]
+pub struct ClientError(#[from] reqwest::Error);
+
+/// The client of our API.
+#[derive(Clone, Debug)]
+pub struct ApiClient {
+    http: reqwest::Client,
+    url: String,
+    patience: Patience,
+}
+
+impl ApiClient {
+    /// Prepares to call the API at `url`, such as `http://127.0.0.1:5000`; connects nowhere yet.
+    ///
+    /// # Errors
+    /// When the HTTP client cannot be set up at all.
+    pub fn new(url: &str, patience: Patience) -> Result<Self, ClientError> {
+        let http = reqwest::Client::builder()
+            .connect_timeout(patience.connect)
+            .redirect(reqwest::redirect::Policy::none())
+            .user_agent(concat!("lxc-autoscale-ml/", env!("CARGO_PKG_VERSION")))
+            .build()?;
+        Ok(Self { http, url: url.trim_end_matches('/').to_owned(), patience })
+    }
+
+    /// The API that is called.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Sets the number of cores.
+    ///
+    /// # Errors
+    /// [`CallError`]; see [`CallError::may_have_happened`].
+    pub async fn scale_cores(&self, vm_id: Vmid, cores: u32) -> Result<ScaledCores, CallError> {
+        self.post("/scale/cores", &ScaleCoresRequest { vm_id, cores }).await
+    }
+
+    /// Sets the memory.
+    ///
+    /// # Errors
+    /// [`CallError`]; see [`CallError::may_have_happened`].
+    pub async fn scale_ram(&self, vm_id: Vmid, memory: Mebibytes) -> Result<ScaledRam, CallError> {
+        self.post("/scale/ram", &ScaleRamRequest { vm_id, memory }).await
+    }
+
+    async fn post<Q, R>(&self, route: &'static str, request: &Q) -> Result<R, CallError>
+    where
+        Q: Serialize + Sync,
+        R: DeserializeOwned,
+    {
+        let deadline = Instant::now() + self.patience.deadline;
+        let mut pause = FIRST_PAUSE;
+        let mut left = self.patience.retries;
+        loop {
+            let now = Instant::now();
+            let limit = self.patience.answer.min(deadline.saturating_duration_since(now));
+            let error = match self.attempt(route, request, limit).await {
+                Ok(result) => return Ok(result),
+                Err(error) => error,
+            };
+            let wait = error.retry_after().unwrap_or(pause);
+            if left == 0 || !error.is_transient() || deadline <= Instant::now() + wait {
+                return Err(error);
+            }
+            tracing::debug!(route, ?wait, %error, "calling the API again");
+            tokio::time::sleep(wait).await;
+            left -= 1;
+            pause *= 2;
+        }
+    }
+
+    async fn attempt<Q, R>(&self, route: &'static str, request: &Q, limit: Duration) -> Result<R, CallError>
+    where
+        Q: Serialize + Sync,
+        R: DeserializeOwned,
+    {
+        let url = format!("{}{route}", self.url);
+        let lost = |source: reqwest::Error| {
+            let url = self.url.clone();
+            // A request that could not be built was not sent either.
+            if source.is_connect() || source.is_builder() {
+                CallError::Unreachable { url, source }
+            } else {
+                CallError::Unanswered { url, route, source }
+            }
+        };
+        let mut response = self.http.post(url).timeout(limit).json(request).send().await.map_err(lost)?;
+        let status = response.status();
+        let retry_after = retry_after(&response);
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(lost)? {
+            let room = MAX_ANSWER_BYTES.saturating_sub(body.len());
+            body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+        }
+        if !status.is_success() {
+            return Err(refusal(route, status, &body, retry_after));
+        }
+        let envelope: Envelope<R> =
+            serde_json::from_slice(&body).map_err(|source| CallError::NotUnderstood { route, source })?;
+        envelope.data.ok_or(CallError::WithoutResult { route })
+    }
+}
+
+/// Reads the API's refusal; a proxy in between may have answered in a form of its own.
+fn refusal(route: &'static str, status: StatusCode, body: &[u8], retry_after: Option<Duration>) -> CallError {
+    let envelope: Option<Envelope<serde_json::Value>> = serde_json::from_slice(body).ok();
+    let (code, message) = match envelope {
+        Some(envelope) => (envelope.code, envelope.message),
+        None => (None, String::from_utf8_lossy(body).chars().take(200).collect()),
+    };
+    let code = code.unwrap_or_else(|| "unnamed".to_owned());
+    CallError::Refused { route, status, code, message, retry_after }
+}
+
+/// `Retry-After` in seconds; the form with a date is not one our API writes.
+fn retry_after(response: &Response) -> Option<Duration> {
+    let seconds = response.headers().get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::sync::{Arc, Mutex};
+
+    use axum::Router;
+    use axum::extract::State;
+    use axum::http::StatusCode as Status;
+    use axum::routing::post;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    const PATIENCE: Patience = Patience {
+        connect: Duration::from_secs(5),
+        answer: Duration::from_secs(20),
+        deadline: Duration::from_secs(60),
+        retries: 2,
+    };
+
+    /// What the API answers, call by call; `None` keeps the caller waiting for ever.
+    type Script = Arc<Mutex<VecDeque<Option<(u16, String)>>>>;
+
+    /// Serves the script on a free port and counts what was asked.
+    async fn serve(answers: Vec<Option<(u16, Value)>>) -> (String, Arc<Mutex<Vec<Value>>>) {
+        let texts = answers.into_iter().map(|answer| answer.map(|(status, body)| (status, body.to_string())));
+        let script: Script = Arc::new(Mutex::new(texts.collect()));
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let handler = |State((script, asked)): State<(Script, Arc<Mutex<Vec<Value>>>)>, body: String| async move {
+            asked.lock().unwrap().push(serde_json::from_str(&body).unwrap());
+            let answer = script.lock().unwrap().pop_front().expect("one call more than scripted");
+            match answer {
+                Some((status, text)) => (Status::from_u16(status).unwrap(), text),
+                None => std::future::pending().await,
+            }
+        };
+        let router = Router::new()
+            .route("/scale/cores", post(handler))
+            .route("/scale/ram", post(handler))
+            .with_state((script, Arc::clone(&asked)));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        (url, asked)
+    }
+
+    fn resized(before: u32, after: u32) -> Value {
+        json!({"status": "success", "message": "done", "data":
+            {"vm_id": 104, "before": before, "after": after, "changed": before != after}})
+    }
+
+    fn refused(code: &str) -> Value {
+        json!({"status": "error", "message": "it is so", "data": null, "code": code})
+    }
+
+    fn vmid() -> Vmid {
+        Vmid::try_from(104).unwrap()
+    }
+
+    /// Asks for four cores; returns what came of it and how often the API was called.
+    async fn ask(
+        answers: Vec<Option<(u16, Value)>>,
+        patience: Patience,
+    ) -> (Result<ScaledCores, CallError>, usize) {
+        let (url, asked) = serve(answers).await;
+        let client = ApiClient::new(&url, patience).unwrap();
+        let result = client.scale_cores(vmid(), 4).await;
+        let asked = asked.lock().unwrap();
+        assert!(asked.iter().all(|body| *body == json!({"vm_id": 104, "cores": 4})), "{asked:?}");
+        (result, asked.len())
+    }
+
+    #[tokio::test]
+    async fn the_value_read_back_is_returned() {
+        let (result, calls) = ask(vec![Some((200, resized(2, 4)))], PATIENCE).await;
+        let result = result.unwrap();
+        assert_eq!(
+            (result.before.unwrap().get(), result.after.unwrap().get(), result.changed),
+            (2.0, 4.0, true)
+        );
+        assert_eq!(calls, 1);
+    }
+
+    #[tokio::test]
+    async fn memory_is_asked_for_in_mebibytes() {
+        let (url, asked) = serve(vec![Some((200, resized(4096, 8192)))]).await;
+        let client = ApiClient::new(&url, PATIENCE).unwrap();
+        let result = client.scale_ram(vmid(), Mebibytes::new(8192)).await.unwrap();
+        assert_eq!(result.after, Some(Mebibytes::new(8192)));
+        assert_eq!(*asked.lock().unwrap(), [json!({"vm_id": 104, "memory": 8192})]);
+    }
+
+    #[tokio::test]
+    async fn what_passes_is_tried_again() {
+        for status in [429, 502, 503, 504] {
+            let answers = vec![Some((status, refused("busy"))), Some((200, resized(2, 4)))];
+            let (result, calls) = ask(answers, PATIENCE).await;
+            assert!(result.is_ok(), "{status}: {result:?}");
+            assert_eq!(calls, 2, "{status}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_does_not_pass_is_not_tried_again() {
+        for status in [400, 403, 404, 409, 422, 500] {
+            let (result, calls) = ask(vec![Some((status, refused("container_locked")))], PATIENCE).await;
+            let error = result.unwrap_err();
+            let shown = error.to_string();
+            assert!(shown.contains("container_locked") && shown.contains("it is so"), "{shown}");
+            assert!(!error.may_have_happened(), "{status}");
+            assert_eq!(calls, 1, "{status}");
+        }
+    }
+
+    #[tokio::test]
+    async fn patience_ends_after_the_retries() {
+        let (result, calls) = ask(vec![Some((503, refused("busy"))); 3], PATIENCE).await;
+        assert!(result.unwrap_err().is_api_down());
+        assert_eq!(calls, 3);
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_never_comes_may_have_been_acted_upon_and_is_not_repeated() {
+        let patience = Patience { answer: Duration::from_millis(50), ..PATIENCE };
+        let (result, calls) = ask(vec![None], patience).await;
+        let error = result.unwrap_err();
+        assert!(matches!(error, CallError::Unanswered { .. }), "{error:?}");
+        assert!(error.may_have_happened());
+        assert_eq!(calls, 1);
+    }
+
+    #[tokio::test]
+    async fn nobody_there_means_nothing_was_done() {
+        // Bound and dropped at once, so that the port is free for certain.
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        drop(listener);
+        let client = ApiClient::new(&url, Patience { retries: 1, ..PATIENCE }).unwrap();
+        let error = client.scale_cores(vmid(), 4).await.unwrap_err();
+        assert!(matches!(error, CallError::Unreachable { .. }), "{error:?}");
+        assert!(error.is_api_down() && !error.may_have_happened());
+    }
+
+    #[tokio::test]
+    async fn a_success_that_says_nothing_is_no_success() {
+        let silent = json!({"status": "success", "message": "done", "data": null});
+        let (result, _) = ask(vec![Some((200, silent))], PATIENCE).await;
+        assert!(matches!(result, Err(CallError::WithoutResult { .. })), "{result:?}");
+        let (result, _) = ask(vec![Some((200, json!("it works!")))], PATIENCE).await;
+        assert!(matches!(result, Err(CallError::NotUnderstood { .. })), "{result:?}");
+    }
+
+    #[tokio::test]
+    async fn a_wait_beyond_the_deadline_is_not_begun() {
+        let patience = Patience { deadline: Duration::from_millis(100), ..PATIENCE };
+        let (result, calls) = ask(vec![Some((503, refused("busy")))], patience).await;
+        assert!(result.is_err());
+        assert_eq!(calls, 1);
+    }
+}

@@ -1,0 +1,116 @@
+//! The command line.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Parser, Subcommand};
+use lxc_autoscale_core::Vmid;
+
+use crate::stdio::CpuClass;
+
+/// Where the configuration is unless told otherwise.
+pub const DEFAULT_CONFIG: &str = "/etc/lxc_autoscale_ml/lxc_autoscale_ml.toml";
+
+/// Learns how each LXC container behaves, decides its size, and asks the API to resize it.
+///
+/// Exit codes: 0 success; 1 failure; 2 `plan` has found something to change; 64 wrong usage.
+#[derive(Debug, Parser)]
+#[command(name = "lxc-autoscale-ml", version)]
+pub struct Cli {
+    /// Configuration file [default: /etc/lxc_autoscale_ml/lxc_autoscale_ml.toml].
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// What to do; run when nothing is said.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Decide and act in every interval until told to stop (SIGTERM); SIGHUP reads the configuration again.
+    Run,
+    /// Decide and act once, as `scaling.mode` says, and show what was done.
+    Once {
+        /// Write JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show what would be done now and why, and do nothing; exit code 2 when something would change.
+    Plan {
+        /// Write JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show the last decisions about a container, what would be decided now, and from which numbers.
+    Why {
+        /// The container's id.
+        id: Vmid,
+        /// Write JSON.
+        #[arg(long)]
+        json: bool,
+        /// Most decisions of the past that are shown.
+        #[arg(long, value_name = "N", default_value_t = 10)]
+        limit: u32,
+    },
+    /// Show the newest decision about each container, from the ledger.
+    Decisions {
+        /// Write JSON.
+        #[arg(long)]
+        json: bool,
+        /// Only the N containers that were decided about last.
+        #[arg(long, value_name = "N")]
+        limit: Option<usize>,
+    },
+    /// Recommend sizes for measurements given on the standard input, one JSON line a step.
+    ///
+    /// Without `--config` the built-in defaults apply, whatever is installed.
+    Recommend(RecommendArgs),
+}
+
+/// Arguments of `recommend`.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct RecommendArgs {
+    /// Speak the line protocol on standard input and output.
+    #[arg(long, required = true)]
+    pub stdio: bool,
+    /// How CPU is given out.
+    #[arg(long, value_enum, default_value_t)]
+    pub cpu_class: CpuClass,
+}
+
+impl Cli {
+    /// The configuration file.
+    pub fn config_path(&self) -> &Path {
+        self.config.as_deref().unwrap_or(Path::new(DEFAULT_CONFIG))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_configuration_may_be_named_before_and_after_the_command() {
+        for words in [["--config", "/x.toml", "plan"], ["plan", "--config", "/x.toml"]] {
+            let cli = Cli::parse_from(["lxc-autoscale-ml"].into_iter().chain(words));
+            assert_eq!(cli.config_path(), Path::new("/x.toml"));
+        }
+        assert_eq!(Cli::parse_from(["lxc-autoscale-ml"]).config_path(), Path::new(DEFAULT_CONFIG));
+    }
+
+    #[test]
+    fn an_id_must_be_one() {
+        assert!(Cli::try_parse_from(["lxc-autoscale-ml", "why", "104"]).is_ok());
+        for bad in ["99", "104;ls", "web"] {
+            let error = Cli::try_parse_from(["lxc-autoscale-ml", "why", bad]).unwrap_err();
+            assert!(error.to_string().contains("is not a container id"), "{error}");
+        }
+    }
+}

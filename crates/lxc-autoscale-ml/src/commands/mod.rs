@@ -1,0 +1,91 @@
+//! The commands that show something and end.
+
+mod decisions;
+mod once;
+mod plan;
+mod table;
+mod why;
+
+use std::io::{self, Write};
+
+use lxc_autoscale_core::Vmid;
+use lxc_autoscale_core::metrics_file::ReadError;
+use serde::Serialize;
+
+pub use decisions::decisions;
+pub use once::once;
+pub use plan::plan;
+pub use why::why;
+
+use crate::config::Config;
+use crate::detect::IsolationForestError;
+use crate::execute::StartError;
+use crate::ledger::{Ledger, LedgerError};
+use crate::pipeline::{Changes, Pipeline};
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    /// The metrics file cannot be read.
+    #[error(transparent)]
+    Metrics(#[from] ReadError),
+    /// The ledger cannot be used.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The daemon's parts cannot be set up.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The detector cannot learn.
+    #[error("the IsolationForest cannot be trained")]
+    Detector(#[from] IsolationForestError),
+    /// Nothing is known of the container.
+    #[error("nothing is known of container {id}: no measurement in `{}` names it, and no decision was made about it", file.display())]
+    UnknownContainer {
+        /// The container.
+        id: Vmid,
+        /// The metrics file.
+        file: std::path::PathBuf,
+    },
+    /// No decision was ever made.
+    #[error("no decision has been made yet: there is no ledger at `{}`", path.display())]
+    NoLedger {
+        /// Where it would be.
+        path: std::path::PathBuf,
+    },
+    /// Something went wrong during a cycle, and was said with it.
+    #[error("the cycle was not complete: {0}")]
+    Incomplete(String),
+    /// The result cannot be shown.
+    #[error("cannot write the result")]
+    Output(#[from] io::Error),
+    /// The result cannot be put into JSON.
+    #[error("cannot write the result as JSON")]
+    Json(#[from] serde_json::Error),
+}
+
+/// Whether there is something to change; `plan` says so with its exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finding {
+    /// Nothing would change.
+    Nothing,
+    /// Something would change.
+    Changes,
+}
+
+/// Reads and learns what there is, without touching anything.
+fn look(config: &Config) -> Result<(Pipeline, Changes), CommandError> {
+    let mut pipeline = Pipeline::new(config);
+    pipeline.load()?;
+    pipeline.learn()?;
+    let changes = match Ledger::open_read_only(&config.state.ledger())? {
+        Some(ledger) => ledger.last_changes()?,
+        None => Changes::new(),
+    };
+    Ok((pipeline, changes))
+}
+
+fn write_json(out: &mut impl Write, value: &impl Serialize) -> Result<(), CommandError> {
+    serde_json::to_writer_pretty(&mut *out, value)?;
+    writeln!(out)?;
+    Ok(())
+}

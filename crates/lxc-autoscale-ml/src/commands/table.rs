@@ -1,0 +1,94 @@
+//! Lines with columns, for people.
+
+use std::io::{self, Write};
+
+use crate::decide::{Action, Amount, Decision, Resource};
+
+/// Rows whose columns are padded to the widest cell; the last one is not.
+#[derive(Debug, Default)]
+pub(super) struct Table(Vec<Vec<String>>);
+
+impl Table {
+    /// A table that begins with a heading.
+    pub(super) fn headed(names: &[&str]) -> Self {
+        Self(vec![names.iter().map(|name| (*name).to_owned()).collect()])
+    }
+
+    pub(super) fn row(&mut self, cells: Vec<String>) {
+        self.0.push(cells);
+    }
+
+    pub(super) fn write(&self, out: &mut impl Write) -> io::Result<()> {
+        let columns = self.0.iter().map(Vec::len).max().unwrap_or(0);
+        let width = |column: usize| {
+            self.0
+                .iter()
+                .filter_map(|row| row.get(column))
+                .map(|cell| cell.chars().count())
+                .max()
+                .unwrap_or(0)
+        };
+        let widths: Vec<usize> = (0..columns).map(width).collect();
+        for row in &self.0 {
+            let cells: Vec<String> =
+                row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+            writeln!(out, "{}", cells.join("  ").trim_end())?;
+        }
+        Ok(())
+    }
+}
+
+/// `+` grows, `-` shrinks, blank stays: the first column, as in a diff.
+pub(super) fn sign(decision: &Decision) -> String {
+    match decision.action {
+        Action::Grow => "+",
+        Action::Shrink => "-",
+        Action::Keep => " ",
+    }
+    .to_owned()
+}
+
+/// `cpu` or `memory`.
+pub(super) fn resource(resource: Resource) -> String {
+    match resource {
+        Resource::Cpu => "cpu",
+        Resource::Memory => "memory",
+    }
+    .to_owned()
+}
+
+/// `2 cores` or `512 MiB`; `?` when unknown.
+pub(super) fn amount(resource: Resource, value: Option<f64>) -> String {
+    value.map_or_else(|| "?".to_owned(), |value| Amount::of(resource, value).to_string())
+}
+
+/// What it has, and what it gets where that is something else.
+pub(super) fn change(decision: &Decision) -> String {
+    let from = amount(decision.resource, decision.from);
+    match decision.to {
+        Some(to) => format!("{from} → {}", amount(decision.resource, Some(to))),
+        None => from,
+    }
+}
+
+/// `87 %`; nothing where there was no recommendation.
+pub(super) fn confidence(decision: &Decision) -> String {
+    match decision.confidence_percent {
+        percent if 0.0 < percent => format!("{percent:.0} %"),
+        _ => "-".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_aligned_by_characters_not_bytes() {
+        let mut table = Table::headed(&["CT", "CHANGE", "WHY"]);
+        table.row(vec!["104".to_owned(), "1 → 2".to_owned(), "busy".to_owned()]);
+        let mut out = Vec::new();
+        table.write(&mut out).unwrap();
+        assert_eq!(String::from_utf8(out).unwrap(), "CT   CHANGE  WHY\n104  1 → 2   busy\n");
+    }
+}

@@ -1,0 +1,399 @@
+//! The configuration file, and what its tables mean to the parts.
+
+mod scaling;
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use lxc_autoscale_core::Vmid;
+use lxc_autoscale_core::config::{BrokenRule, Validate};
+use lxc_autoscale_core::telemetry::{Format, Level, LoggingConfig};
+use serde::{Deserialize, Deserializer};
+
+pub use scaling::{CpuScalingConfig, ScalingConfig};
+
+use crate::act::Patience;
+use crate::decide::{Mode, Policy};
+use crate::detect::IsolationForestParams;
+use crate::recommend::RecommendConfig;
+
+/// Everything `lxc_autoscale_ml.toml` can say. Each key has a default, so an empty file is a valid one.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Seconds from one cycle to the next.
+    pub interval_seconds: u64,
+    /// Where measurements come from.
+    pub metrics: MetricsConfig,
+    /// Who carries decisions out.
+    pub api: ApiConfig,
+    /// What survives a restart.
+    pub state: StateConfig,
+    /// The detector of unusual behaviour.
+    pub model: ModelConfig,
+    /// What things cost, from which the head-room follows.
+    pub recommend: RecommendConfig,
+    /// When and how far containers are resized.
+    pub scaling: ScalingConfig,
+    /// Exceptions.
+    pub containers: ContainersConfig,
+    /// Log lines.
+    #[serde(deserialize_with = "logging_over_our_default")]
+    pub logging: LoggingConfig,
+}
+
+/// `[metrics]`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MetricsConfig {
+    /// The exchange file.
+    pub file: PathBuf,
+    /// A measurement older than this steers nothing.
+    pub max_age_seconds: u64,
+}
+
+/// `[api]`
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ApiConfig {
+    /// Base address, `http://` only.
+    pub url: String,
+    /// Wait for a connection.
+    pub connect_timeout_seconds: f64,
+    /// Wait for one answer.
+    pub timeout_seconds: f64,
+    /// Repetitions of a call that failed in passing.
+    pub retries: u32,
+    /// Wait for one call with all its repetitions.
+    pub deadline_seconds: f64,
+}
+
+/// `[state]`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StateConfig {
+    /// Directory of the ledger.
+    pub directory: PathBuf,
+    /// Days that decisions are kept.
+    pub retention_days: u32,
+    /// Most decisions that are kept, whatever their age.
+    pub max_decisions: u64,
+}
+
+/// `[model]`
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ModelConfig {
+    /// Trees of the isolation forest.
+    pub trees: usize,
+    /// Rows each tree sees.
+    pub max_samples: usize,
+    /// Share of a container's own past that is taken to be unusual.
+    pub contamination: f64,
+    /// Seed of all randomness.
+    pub seed: u64,
+    /// Fewest rows to learn from; a container with less is not judged.
+    pub min_rows: usize,
+    /// Newest rows that are learnt from.
+    pub history_rows: usize,
+}
+
+/// `[containers]`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ContainersConfig {
+    /// Containers that are left alone.
+    pub ignore: BTreeSet<Vmid>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            interval_seconds: 60,
+            metrics: MetricsConfig::default(),
+            api: ApiConfig::default(),
+            state: StateConfig::default(),
+            model: ModelConfig::default(),
+            recommend: RecommendConfig::default(),
+            scaling: ScalingConfig::default(),
+            containers: ContainersConfig::default(),
+            logging: default_logging(),
+        }
+    }
+}
+
+impl Default for MetricsConfig {
+    fn default() -> Self {
+        Self { file: PathBuf::from("/var/log/lxc_metrics.json"), max_age_seconds: 300 }
+    }
+}
+
+impl Default for ApiConfig {
+    fn default() -> Self {
+        Self {
+            url: "http://127.0.0.1:5000".to_owned(),
+            connect_timeout_seconds: 3.0,
+            timeout_seconds: 120.0,
+            retries: 3,
+            deadline_seconds: 150.0,
+        }
+    }
+}
+
+impl Default for StateConfig {
+    fn default() -> Self {
+        Self {
+            directory: PathBuf::from("/var/lib/lxc_autoscale_ml"),
+            retention_days: 90,
+            max_decisions: 500_000,
+        }
+    }
+}
+
+impl Default for ModelConfig {
+    fn default() -> Self {
+        Self { trees: 100, max_samples: 64, contamination: 0.05, seed: 42, min_rows: 64, history_rows: 1440 }
+    }
+}
+
+impl Config {
+    /// Time from one cycle to the next.
+    pub fn interval(&self) -> Duration {
+        Duration::from_secs(self.interval_seconds)
+    }
+
+    /// What decisions are bound by.
+    pub fn policy(&self) -> Policy {
+        self.scaling.policy(self.metrics.max_age_seconds)
+    }
+
+    /// What the decisions about one container are bound by.
+    pub fn policy_for(&self, vmid: Vmid) -> Policy {
+        let mut policy = self.policy();
+        if self.containers.ignore.contains(&vmid) {
+            policy.cpu.mode = Mode::Off;
+            policy.memory.mode = Mode::Off;
+        }
+        policy
+    }
+}
+
+impl ApiConfig {
+    /// How long to wait for what.
+    pub fn patience(&self) -> Patience {
+        Patience {
+            connect: Duration::from_secs_f64(self.connect_timeout_seconds),
+            answer: Duration::from_secs_f64(self.timeout_seconds),
+            deadline: Duration::from_secs_f64(self.deadline_seconds),
+            retries: self.retries,
+        }
+    }
+}
+
+impl StateConfig {
+    /// The ledger's file.
+    pub fn ledger(&self) -> PathBuf {
+        self.directory.join("decisions.sqlite")
+    }
+
+    /// How long decisions are kept.
+    pub fn retention(&self) -> SignedDuration {
+        SignedDuration::from_hours(24 * i64::from(self.retention_days))
+    }
+}
+
+impl ModelConfig {
+    /// How forests are grown.
+    pub fn forest(&self) -> IsolationForestParams {
+        IsolationForestParams::default()
+            .n_trees(self.trees)
+            .max_samples(self.max_samples)
+            .contamination(self.contamination)
+            .seed(self.seed)
+    }
+}
+
+impl Validate for Config {
+    fn validate(&self) -> Result<(), BrokenRule> {
+        let unless = BrokenRule::unless;
+        unless((1..=86_400).contains(&self.interval_seconds), "interval_seconds", "must be from 1 to 86400")?;
+        let age = self.metrics.max_age_seconds;
+        unless((1..=86_400).contains(&age), "metrics.max_age_seconds", "must be from 1 to 86400")?;
+        unless(self.metrics.file.is_absolute(), "metrics.file", "must be an absolute path")?;
+        unless(self.state.directory.is_absolute(), "state.directory", "must be an absolute path")?;
+        unless(
+            (1..=3650).contains(&self.state.retention_days),
+            "state.retention_days",
+            "must be from 1 to 3650",
+        )?;
+        unless(1000 <= self.state.max_decisions, "state.max_decisions", "must be at least 1000")?;
+        self.validate_api()?;
+        self.validate_model()?;
+        self.recommend.validate()?;
+        self.policy().validate()?;
+        self.logging.validate()
+    }
+}
+
+impl Config {
+    fn validate_api(&self) -> Result<(), BrokenRule> {
+        let unless = BrokenRule::unless;
+        let host = self.api.url.strip_prefix("http://").unwrap_or_default();
+        let rule = "must be a plain HTTP address without a path, such as \"http://127.0.0.1:5000\"";
+        let plain = !host.is_empty() && !host.trim_end_matches('/').contains(['/', '?', '#', '@', ' ']);
+        unless(plain, "api.url", rule)?;
+        let wait = |seconds: f64| 0.0 < seconds && seconds <= 3600.0;
+        let rule = "must be more than 0 and at most 3600";
+        unless(wait(self.api.connect_timeout_seconds), "api.connect_timeout_seconds", rule)?;
+        unless(wait(self.api.timeout_seconds), "api.timeout_seconds", rule)?;
+        unless(wait(self.api.deadline_seconds), "api.deadline_seconds", rule)?;
+        let ordered = self.api.timeout_seconds <= self.api.deadline_seconds;
+        unless(ordered, "api.deadline_seconds", "must not be less than `api.timeout_seconds`")?;
+        unless(self.api.retries <= 20, "api.retries", "must be at most 20")
+    }
+
+    fn validate_model(&self) -> Result<(), BrokenRule> {
+        let unless = BrokenRule::unless;
+        let model = &self.model;
+        unless((1..=1000).contains(&model.trees), "model.trees", "must be from 1 to 1000")?;
+        unless((2..=4096).contains(&model.max_samples), "model.max_samples", "must be from 2 to 4096")?;
+        let contamination = 0.0 < model.contamination && model.contamination <= 0.5;
+        unless(contamination, "model.contamination", "must be more than 0 and at most 0.5")?;
+        unless(2 <= model.min_rows, "model.min_rows", "must be at least 2")?;
+        let rows = (model.min_rows..=100_000).contains(&model.history_rows);
+        unless(rows, "model.history_rows", "must be from `model.min_rows` to 100000")
+    }
+}
+
+fn default_logging() -> LoggingConfig {
+    LoggingConfig::for_file("/var/log/lxc_autoscale_ml.log")
+}
+
+/// The `[logging]` table as written: a key that is left out keeps this daemon's default, its log file too.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct WrittenLogging {
+    level: Option<Level>,
+    format: Option<Format>,
+    file: Option<PathBuf>,
+    max_size_mib: Option<u64>,
+    backup_count: Option<usize>,
+}
+
+fn logging_over_our_default<'de, D: Deserializer<'de>>(deserializer: D) -> Result<LoggingConfig, D::Error> {
+    let written = WrittenLogging::deserialize(deserializer)?;
+    let default = default_logging();
+    Ok(LoggingConfig {
+        level: written.level.unwrap_or(default.level),
+        format: written.format.unwrap_or(default.format),
+        file: written.file.unwrap_or(default.file),
+        max_size_mib: written.max_size_mib.unwrap_or(default.max_size_mib),
+        backup_count: written.backup_count.unwrap_or(default.backup_count),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use lxc_autoscale_core::config;
+
+    use super::*;
+
+    const SHIPPED: &str = include_str!("../../../config/lxc_autoscale_ml.toml");
+
+    #[test]
+    fn the_shipped_file_is_the_default() {
+        assert_eq!(config::parse::<Config>(SHIPPED), Ok(Config::default()));
+    }
+
+    /// Every field of the structure stands in the shipped file: a missing one would still parse.
+    #[test]
+    fn the_shipped_file_has_every_key() {
+        let shown = format!("{:#?}", Config::default());
+        let fields: Vec<_> =
+            shown.lines().filter_map(|line| line.trim().split_once(": ")).map(|(field, _)| field).collect();
+        assert!(45 <= fields.len(), "only {} keys were found in the structure", fields.len());
+        for field in fields {
+            let found = SHIPPED.lines().any(|line| {
+                let table = line.trim_matches(['[', ']']);
+                line.starts_with(&format!("{field} ="))
+                    || table == field
+                    || table.ends_with(&format!(".{field}"))
+            });
+            assert!(found, "`{field}` is not in the shipped file");
+        }
+    }
+
+    #[track_caller]
+    fn check_refused(text: &str, want: &str) {
+        let (_, problem) = config::parse::<Config>(text).unwrap_err();
+        assert!(problem.to_string().starts_with(want), "{problem}");
+    }
+
+    #[test]
+    fn bad_values_are_named() {
+        check_refused("interval_seconds = 0", "`interval_seconds` must be from 1");
+        check_refused("[metrics]\nfile = \"metrics.json\"", "`metrics.file` must be an absolute path");
+        check_refused("[api]\nurl = \"https://127.0.0.1:5000\"", "`api.url` must be a plain HTTP address");
+        check_refused("[api]\nurl = \"http://127.0.0.1:5000/x\"", "`api.url` must be a plain HTTP address");
+        check_refused("[api]\ntimeout_seconds = nan", "`api.timeout_seconds` must be more than 0");
+        check_refused("[api]\ndeadline_seconds = 1", "`api.deadline_seconds` must not be less");
+        check_refused("[model]\ncontamination = 0.6", "`model.contamination` must be more than 0");
+        check_refused("[model]\nhistory_rows = 10", "`model.history_rows` must be from");
+        check_refused("[scaling.cpu]\nmin_cores = 9", "`scaling.cpu.max_cores` must not be less");
+        check_refused("[scaling]\nmode = \"aut\"", "`scaling.mode`: unknown variant `aut`");
+        check_refused("[scaling.cpu]\nmax_core = 9", "unknown key `scaling.cpu.max_core`; did you mean");
+        check_refused("[containers]\nignore = [99]", "`containers.ignore`: `99` is not a container id");
+    }
+
+    #[test]
+    fn an_ignored_container_is_off_and_the_others_are_not() {
+        let config: Config = config::parse("[containers]\nignore = [104]").unwrap();
+        let modes = |id: u32| {
+            let policy = config.policy_for(Vmid::try_from(id).unwrap());
+            (policy.cpu.mode, policy.memory.mode)
+        };
+        assert_eq!(modes(104), (Mode::Off, Mode::Off));
+        assert_eq!(modes(105), (Mode::Auto, Mode::Auto));
+    }
+
+    #[test]
+    fn the_more_careful_of_two_modes_counts() {
+        let text = "[scaling]\nmode = \"recommend\"\n[scaling.cpu]\nmode = \"auto\"\n[scaling.memory]\nmode = \"off\"";
+        let config: Config = config::parse(text).unwrap();
+        let policy = config.policy_for(Vmid::try_from(104).unwrap());
+        assert_eq!((policy.cpu.mode, policy.memory.mode), (Mode::Recommend, Mode::Off));
+    }
+
+    #[test]
+    fn every_scaling_key_reaches_the_policy() {
+        let plain = Config::default().scaling.policy(300);
+        for text in [
+            "[scaling]\nmode = \"off\"",
+            "[scaling]\nmin_history_seconds = 1",
+            "[scaling]\nmin_confidence_percent = 1",
+            "[scaling]\noff_tag = \"hands-off\"",
+            "[scaling]\nnode_memory_reserve_percent = 1",
+            "[scaling.cpu]\nmode = \"off\"",
+            "[scaling.cpu]\nmin_cores = 2",
+            "[scaling.cpu]\nmax_cores = 3",
+            "[scaling.cpu]\nmax_step_up_percent = 1",
+            "[scaling.cpu]\nmax_step_down_percent = 1",
+            "[scaling.cpu]\nhysteresis_percent = 1",
+            "[scaling.cpu]\ncooldown_up_seconds = 1",
+            "[scaling.cpu]\ncooldown_down_seconds = 1",
+            "[scaling.memory]\nmode = \"off\"",
+            "[scaling.memory]\nmin_mib = 17",
+        ] {
+            let config: Config = config::parse(text).unwrap();
+            assert_ne!(config.scaling.policy(300), plain, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_log_level_alone_keeps_the_log_file() {
+        let config: Config = config::parse("[logging]\nlevel = \"debug\"").unwrap();
+        assert_eq!(config.logging, LoggingConfig { level: Level::Debug, ..default_logging() });
+    }
+}

@@ -1,0 +1,250 @@
+//! The daemon: a cycle every so often, whatever happens to its file, its disk and its peer.
+
+use std::cell::Cell;
+use std::io;
+use std::path::Path;
+use std::pin::pin;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use lxc_autoscale_core::ErrorChain;
+use lxc_autoscale_core::config;
+use lxc_autoscale_core::service::{
+    Heartbeat, Wake, notify_alive, notify_ready, notify_reloading, notify_status, notify_stopping,
+};
+
+use crate::config::Config;
+use crate::execute::{Carried, Executor, StartError};
+use crate::ledger::{LedgerError, StateLock};
+use crate::pipeline::{Learnt, Pipeline, Proposal};
+use crate::trouble::Trouble;
+
+/// How long a call that is under way may go on after the daemon was told to stop.
+const STOP_GRACE: Duration = Duration::from_secs(15);
+
+/// Why the daemon cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// Its state cannot be used.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// Signals cannot be received.
+    #[error("cannot install the signal handlers")]
+    Signals(#[source] io::Error),
+}
+
+impl From<LedgerError> for RunError {
+    fn from(error: LedgerError) -> Self {
+        Self::Start(error.into())
+    }
+}
+
+/// Everything that happens in a cycle.
+#[derive(Debug)]
+pub struct Daemon {
+    config: Config,
+    pipeline: Pipeline,
+    executor: Executor,
+    metrics_trouble: Trouble,
+}
+
+/// What happened in a cycle.
+#[derive(Debug, Default)]
+pub struct CycleReport {
+    /// The decisions, by container.
+    pub proposals: Vec<Proposal>,
+    /// What came of those that were to be carried out.
+    pub carried: Vec<Carried>,
+    /// What is wrong with the metrics file, the ledger or the API.
+    pub troubles: Vec<String>,
+}
+
+impl Daemon {
+    /// Opens the ledger; reads nothing yet.
+    ///
+    /// # Errors
+    /// [`StartError`] when the state directory cannot be written.
+    pub fn start(config: Config) -> Result<Self, StartError> {
+        let pipeline = Pipeline::new(&config);
+        let executor = Executor::start(&config)?;
+        Ok(Self { config, pipeline, executor, metrics_trouble: Trouble::none("the metrics file") })
+    }
+
+    /// One cycle at `now`. When `stop` is set, it ends after the change that is under way.
+    pub async fn cycle(&mut self, now: Timestamp, stop: &Cell<bool>) -> CycleReport {
+        let mut report = CycleReport::default();
+        self.executor.begin_cycle(now);
+        if self.load(now) {
+            self.learn();
+            tracing::info!("Processing containers for scaling decisions...");
+            report.proposals = self.pipeline.propose(self.executor.changes(), now);
+            for proposal in &report.proposals {
+                if stop.get() {
+                    break;
+                }
+                let carried = self.executor.carry_out(proposal, now).await;
+                self.note_set(&carried, now);
+                report.carried.extend(carried);
+            }
+        }
+        let troubles = [self.metrics_trouble.current(), self.executor.trouble()];
+        report.troubles = troubles.into_iter().flatten().map(str::to_owned).collect();
+        report
+    }
+
+    /// Reads what is new; `false` where there is nothing to decide upon.
+    fn load(&mut self, now: Timestamp) -> bool {
+        let file = self.config.metrics.file.display();
+        let loaded = match self.pipeline.load() {
+            Ok(loaded) => loaded,
+            Err(error) => {
+                self.metrics_trouble.is(ErrorChain(&error).to_string());
+                return false;
+            }
+        };
+        notify_alive();
+        tracing::info!("Data loaded successfully from {file}.");
+        tracing::debug!(snapshots = loaded.snapshots, unreadable = loaded.unreadable, "new records");
+        let max_age_seconds = self.config.metrics.max_age_seconds;
+        let is_fresh = |seconds: i64| u64::try_from(seconds).unwrap_or(0) <= max_age_seconds;
+        match self.pipeline.age(now).map(|age| age.as_secs()) {
+            None => {
+                self.metrics_trouble
+                    .is(format!("`{file}` holds no measurement yet; is lxc_monitor running?"));
+            }
+            Some(seconds) if !is_fresh(seconds) => {
+                // The age itself would make it news in every cycle.
+                self.metrics_trouble.is(format!(
+                    "the newest measurement in `{file}` is more than {max_age_seconds} s old; is lxc_monitor running?"
+                ));
+            }
+            Some(_) => self.metrics_trouble.is_over(),
+        }
+        tracing::info!("Data preprocessed successfully.");
+        tracing::info!("Feature engineering, spike detection, and trend detection completed.");
+        self.pipeline.age(now).is_some()
+    }
+
+    fn learn(&mut self) {
+        match self.pipeline.learn() {
+            Ok(Learnt { judged: 0, .. }) => {
+                tracing::info!("No container has enough history for the IsolationForest yet.");
+            }
+            Ok(learnt) => {
+                let names: Vec<String> = learnt.features.iter().map(|name| format!("'{name}'")).collect();
+                tracing::info!("Features used for training: [{}]", names.join(", "));
+                tracing::info!("IsolationForest model training completed.");
+            }
+            Err(error) => {
+                tracing::error!(error = %ErrorChain(&error), "the IsolationForest cannot be trained")
+            }
+        }
+        notify_alive();
+    }
+
+    fn note_set(&mut self, carried: &[Carried], now: Timestamp) {
+        for carried in carried {
+            if let crate::ledger::Outcome::Done { after: Some(after), .. } = carried.outcome {
+                self.pipeline.note_set(carried.id, carried.decision.resource, now, after);
+            }
+        }
+    }
+
+    /// The one line `systemctl status` shows.
+    fn status(report: &CycleReport) -> String {
+        if let Some(trouble) = report.troubles.first() {
+            return format!("waiting: {trouble}");
+        }
+        let done = report.carried.iter().filter(|carried| carried.outcome.error().is_none()).count();
+        format!("{} containers, {done} changes in the last cycle", report.proposals.len())
+    }
+}
+
+/// Runs until told to stop.
+///
+/// # Errors
+/// [`RunError`] when the state directory cannot be used, or another daemon uses it. Nothing that happens
+/// later ends it.
+pub async fn run(path: &Path, config: Config) -> Result<(), RunError> {
+    let mut heartbeat = Heartbeat::start(config.interval()).map_err(RunError::Signals)?;
+    let mut lock = StateLock::take(&config.state.directory)?;
+    let mut daemon = Daemon::start(config)?;
+    notify_ready();
+    loop {
+        let mut wake = heartbeat.next().await;
+        if wake == Wake::Cycle {
+            wake = cycle_alive(&mut daemon, &mut heartbeat).await;
+        }
+        match wake {
+            Wake::Cycle => {}
+            Wake::Reload => {
+                notify_reloading();
+                match reload(path, &daemon, &mut lock) {
+                    Ok(reloaded) => {
+                        heartbeat.set_period(reloaded.config.interval());
+                        daemon = reloaded;
+                        tracing::info!("configuration reloaded from `{}`", path.display());
+                    }
+                    Err(error) => {
+                        tracing::error!("the running configuration stays: {}", ErrorChain(error.as_ref()));
+                    }
+                }
+                notify_ready();
+            }
+            Wake::Stop => break,
+        }
+    }
+    notify_stopping();
+    tracing::info!("stopping");
+    Ok(())
+}
+
+/// One cycle, with the watchdog and the signals served meanwhile; returns what was asked for during it.
+async fn cycle_alive(daemon: &mut Daemon, heartbeat: &mut Heartbeat) -> Wake {
+    let seconds = daemon.config.interval_seconds;
+    let stop = Cell::new(false);
+    let mut asked = Wake::Cycle;
+    let mut cycle = pin!(daemon.cycle(Timestamp::now(), &stop));
+    let report = loop {
+        tokio::select! {
+            biased;
+            report = &mut cycle => break report,
+            wake = heartbeat.next() => match wake {
+                Wake::Cycle => {}
+                Wake::Reload => asked = Wake::Reload,
+                Wake::Stop => {
+                    stop.set(true);
+                    asked = Wake::Stop;
+                    // What is cut off here stands as pending in the ledger.
+                    match tokio::time::timeout(STOP_GRACE, &mut cycle).await {
+                        Ok(report) => break report,
+                        Err(_) => return Wake::Stop,
+                    }
+                }
+            },
+        }
+    };
+    notify_status(&Daemon::status(&report));
+    if asked == Wake::Cycle {
+        tracing::info!("Sleeping for {seconds} seconds before the next run.");
+    }
+    asked
+}
+
+/// A daemon with the configuration as it stands in the file now. It learns from the whole file again, which
+/// takes seconds and lets every key take effect.
+fn reload(path: &Path, running: &Daemon, lock: &mut StateLock) -> Result<Daemon, Box<dyn std::error::Error>> {
+    let config: Config = config::load(path)?;
+    if config.logging != running.config.logging {
+        tracing::warn!("`[logging]` has changed; it takes effect at the next start");
+    }
+    let new_lock = match config.state.directory == running.config.state.directory {
+        true => None,
+        false => Some(StateLock::take(&config.state.directory)?),
+    };
+    let daemon = Daemon::start(config)?;
+    if let Some(new_lock) = new_lock {
+        *lock = new_lock;
+    }
+    Ok(daemon)
+}

@@ -1,0 +1,266 @@
+//! Carries decisions out through the API and keeps the ledger of them.
+//!
+//! A decision is in the ledger before the API is asked. Where the ledger cannot be written, nothing is asked:
+//! a change that nobody can explain afterwards, and that no cool-down knows of after a restart, is not made.
+
+use std::path::Path;
+
+use jiff::{SignedDuration, Timestamp};
+use lxc_autoscale_core::{ErrorChain, Mebibytes, Vmid};
+
+use crate::act::{ApiClient, CallError, ClientError};
+use crate::config::{Config, StateConfig};
+use crate::decide::{Action, Decision, Resource};
+use crate::ledger::{Inputs, Ledger, LedgerError, Outcome};
+use crate::pipeline::{Changes, Proposal};
+use crate::trouble::Trouble;
+
+/// How often old entries are removed.
+const TRIM_EVERY: SignedDuration = SignedDuration::from_hours(1);
+
+/// Why the executor cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The ledger cannot be used.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The API's client cannot be set up.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+}
+
+/// Carries decisions out.
+#[derive(Debug)]
+pub struct Executor {
+    client: ApiClient,
+    state: StateConfig,
+    /// `None` while it cannot be used.
+    ledger: Option<Ledger>,
+    changes: Changes,
+    trimmed: Option<Timestamp>,
+    ledger_trouble: Trouble,
+    api_trouble: Trouble,
+    /// Whether the API is known to be out of reach in this cycle.
+    api_is_down: bool,
+}
+
+/// What came of a decision that was to be carried out.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Carried {
+    /// The container.
+    pub id: Vmid,
+    /// The decision.
+    pub decision: Decision,
+    /// What came of it.
+    pub outcome: Outcome,
+}
+
+impl Executor {
+    /// Opens the ledger and takes the last changes from it.
+    ///
+    /// # Errors
+    /// [`StartError`] when the state directory cannot be written.
+    pub fn start(config: &Config) -> Result<Self, StartError> {
+        let client = ApiClient::new(&config.api.url, config.api.patience())?;
+        let mut ledger = open(&config.state.ledger())?;
+        let interrupted = ledger.settle_interrupted()?;
+        if 0 < interrupted {
+            tracing::warn!("{interrupted} changes were under way when the daemon ended; they count as made");
+        }
+        Ok(Self {
+            client,
+            changes: ledger.last_changes()?,
+            state: config.state.clone(),
+            ledger: Some(ledger),
+            trimmed: None,
+            ledger_trouble: Trouble::none("the ledger"),
+            api_trouble: Trouble::none("the API"),
+            api_is_down: false,
+        })
+    }
+
+    /// When containers were changed last.
+    pub fn changes(&self) -> &Changes {
+        &self.changes
+    }
+
+    /// What is wrong with the API or the ledger now.
+    pub fn trouble(&self) -> Option<&str> {
+        self.ledger_trouble.current().or(self.api_trouble.current())
+    }
+
+    /// Begins a cycle: reaches for a ledger that was lost, removes what is old.
+    pub fn begin_cycle(&mut self, now: Timestamp) {
+        self.api_is_down = false;
+        if self.ledger.is_none() {
+            match open(&self.state.ledger()) {
+                Ok(ledger) => self.ledger = Some(ledger),
+                Err(error) => self.lost_ledger(&error),
+            }
+        }
+        let is_due = self.trimmed.is_none_or(|last| TRIM_EVERY <= now.duration_since(last).abs());
+        if is_due && let Some(ledger) = &mut self.ledger {
+            self.trimmed = Some(now);
+            match ledger.trim(now - self.state.retention(), self.state.max_decisions) {
+                Ok(removed) => tracing::debug!(removed, "old decisions removed"),
+                Err(error) => self.lost_ledger(&error),
+            }
+        }
+    }
+
+    /// Writes down the decisions about one container and carries out those that are to be.
+    pub async fn carry_out(&mut self, proposal: &Proposal, now: Timestamp) -> Vec<Carried> {
+        let decisions = [&proposal.decisions.cpu, &proposal.decisions.memory];
+        let (due, quiet): (Vec<_>, Vec<_>) =
+            decisions.into_iter().partition(|decision| decision.apply && decision.action != Action::Keep);
+        for decision in quiet {
+            self.note(now, proposal.id, decision, &proposal.inputs);
+        }
+        if !due.is_empty() && self.api_trouble.current().is_none() && self.ledger.is_some() {
+            announce(proposal);
+        }
+        let mut carried = Vec::new();
+        for decision in due {
+            let outcome = self.execute(now, proposal.id, decision, &proposal.inputs).await;
+            carried.push(Carried { id: proposal.id, decision: decision.clone(), outcome });
+        }
+        carried
+    }
+
+    fn note(&mut self, now: Timestamp, vmid: Vmid, decision: &Decision, inputs: &Inputs) {
+        let Some(ledger) = &mut self.ledger else { return };
+        match ledger.note(now, vmid, decision, inputs) {
+            Ok(_) => self.ledger_trouble.is_over(),
+            Err(error) => self.lost_ledger(&error),
+        }
+    }
+
+    async fn execute(&mut self, now: Timestamp, vmid: Vmid, decision: &Decision, inputs: &Inputs) -> Outcome {
+        let Some(number) = self.begin(now, vmid, decision, inputs) else {
+            let trouble = self.ledger_trouble.current().unwrap_or("the ledger cannot be written");
+            return Outcome::Failed { error: format!("not asked for: {trouble}") };
+        };
+        let outcome = self.ask(vmid, decision).await;
+        if matches!(outcome, Outcome::Done { .. } | Outcome::Unknown { .. }) {
+            self.changes.entry(vmid).or_default().note(decision, now);
+        }
+        if let Some(ledger) = &mut self.ledger
+            && let Err(error) = ledger.settle(number, &outcome)
+        {
+            self.lost_ledger(&error);
+        }
+        outcome
+    }
+
+    fn begin(&mut self, now: Timestamp, vmid: Vmid, decision: &Decision, inputs: &Inputs) -> Option<i64> {
+        match self.ledger.as_mut()?.begin(now, vmid, decision, inputs) {
+            Ok(number) => {
+                self.ledger_trouble.is_over();
+                Some(number)
+            }
+            Err(error) => {
+                self.lost_ledger(&error);
+                None
+            }
+        }
+    }
+
+    async fn ask(&mut self, vmid: Vmid, decision: &Decision) -> Outcome {
+        if self.api_is_down {
+            return Outcome::Failed {
+                error: format!("not sent: the API at {} is out of reach", self.client.url()),
+            };
+        }
+        let Some(wanted) = decision.to.and_then(Mebibytes::from_f64_ceil) else {
+            return Outcome::Failed { error: "not sent: the target is no number".to_owned() };
+        };
+        let (label, unit) = match decision.resource {
+            Resource::Cpu => ("CPU", "CPU"),
+            Resource::Memory => ("RAM", "RAM"),
+        };
+        match self.call(vmid, decision.resource, wanted).await {
+            Ok((before, after)) => {
+                self.api_trouble.is_over();
+                let shown = after.or(decision.to).unwrap_or_default();
+                tracing::info!("Successfully scaled {label} for LXC ID {vmid} to {shown} {unit} units.");
+                Outcome::Done { before, after }
+            }
+            Err(error) => self.call_failed(vmid, label, &error),
+        }
+    }
+
+    /// Sets `wanted` cores or MiB; returns what was there before and what was read back.
+    async fn call(
+        &self,
+        vmid: Vmid,
+        resource: Resource,
+        wanted: Mebibytes,
+    ) -> Result<(Option<f64>, Option<f64>), CallError> {
+        match resource {
+            Resource::Cpu => {
+                let cores = u32::try_from(wanted.get()).unwrap_or(u32::MAX);
+                let answer = self.client.scale_cores(vmid, cores).await?;
+                Ok((answer.before.map(f64::from), answer.after.map(f64::from)))
+            }
+            Resource::Memory => {
+                let answer = self.client.scale_ram(vmid, wanted).await?;
+                Ok((answer.before.map(Mebibytes::as_f64), answer.after.map(Mebibytes::as_f64)))
+            }
+        }
+    }
+
+    fn call_failed(&mut self, vmid: Vmid, label: &str, error: &CallError) -> Outcome {
+        let text = ErrorChain(error).to_string();
+        if error.is_api_down() {
+            self.api_is_down = true;
+            self.api_trouble.is(text.clone());
+        } else {
+            self.api_trouble.is_over();
+            tracing::error!("Failed to scale {label} for LXC ID {vmid}: {text}");
+        }
+        if error.may_have_happened() {
+            Outcome::Unknown { error: text }
+        } else {
+            Outcome::Failed { error: text }
+        }
+    }
+
+    fn lost_ledger(&mut self, error: &LedgerError) {
+        self.ledger_trouble.is(format!("{}; nothing is resized meanwhile", ErrorChain(error)));
+        // It is opened again in the next cycle, which also begins a new one where this one is broken.
+        self.ledger = None;
+    }
+}
+
+/// Opens the ledger for writing and says so where a broken one was put aside.
+fn open(path: &Path) -> Result<Ledger, LedgerError> {
+    let (ledger, aside) = Ledger::open(path)?;
+    if let Some(aside) = aside {
+        tracing::error!(
+            "the ledger `{}` was broken; it now lies at `{}` and a new one is begun: earlier decisions and \
+             cool-downs are not known any more",
+            path.display(),
+            aside.display()
+        );
+    }
+    Ok(ledger)
+}
+
+/// The line of the first description, with the lower of the two confidences.
+fn announce(proposal: &Proposal) {
+    let decisions = [&proposal.decisions.cpu, &proposal.decisions.memory];
+    let [cpu, memory] = decisions.map(|decision| match decision.action {
+        Action::Grow if decision.apply => "Scale Up",
+        Action::Shrink if decision.apply => "Scale Down",
+        _ => "No Scaling",
+    });
+    let confidence = decisions
+        .into_iter()
+        .filter(|decision| decision.apply && decision.action != Action::Keep)
+        .map(|decision| decision.confidence_percent)
+        .fold(100.0, f64::min);
+    tracing::info!(
+        "Applying scaling actions for container {}: CPU - {cpu}, RAM - {memory} | Confidence: {confidence:.2}%",
+        proposal.id
+    );
+}

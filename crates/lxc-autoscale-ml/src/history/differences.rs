@@ -1,0 +1,269 @@
+//! Turns two consecutive records of a container into the facts of the step between them. Pure.
+//!
+//! Counters are differenced here and nowhere else. A counter that went down, or an uptime that does, means
+//! that the container restarted and the counter began at zero; what it shows now happened since. Between
+//! records further apart than [`LONGEST_STEP`] nothing is a rate: that is a gap, and it says so.
+
+use jiff::{SignedDuration, Timestamp};
+use lxc_autoscale_core::snapshot::{ContainerRecord, MemoryEvents, Pressure, Throttling};
+
+use crate::observation::Observation;
+
+/// The longest time between two records that counts as one step.
+pub const LONGEST_STEP: SignedDuration = SignedDuration::from_mins(15);
+
+/// Pages are 4 KiB on every machine that Proxmox runs on.
+const PAGE_MIB: f64 = 4096.0 / (1 << 20) as f64;
+
+/// How far an uptime may lag behind the clock before it means a restart, in seconds.
+const UPTIME_SLACK_SECONDS: f64 = 2.0;
+
+/// What lies between two records of one container.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Step {
+    /// The facts, at the time of the later record.
+    pub observation: Observation,
+    /// Length of the step; `None` for the first record and after a gap.
+    pub seconds: Option<f64>,
+    /// Whether the container restarted in between.
+    pub restarted: bool,
+    /// Nothing was recorded for this long, where that is longer than a step may be.
+    pub gap: Option<SignedDuration>,
+}
+
+/// Takes the difference of two records; `previous` must be the older one.
+pub fn step(previous: Option<&ContainerRecord>, current: &ContainerRecord) -> Step {
+    let at = current.timestamp.instant();
+    let elapsed = previous.map(|previous| at.duration_since(previous.timestamp.instant()));
+    let restarted = match (previous, elapsed) {
+        (Some(previous), Some(elapsed)) => has_restarted(previous, current, elapsed.as_secs_f64()),
+        _ => false,
+    };
+    let gap = elapsed.filter(|elapsed| LONGEST_STEP < *elapsed);
+    let seconds = elapsed.filter(|_| gap.is_none()).map(|elapsed| elapsed.as_secs_f64());
+    let pair = Pair { previous, current, restarted, seconds: seconds.filter(|seconds| 0.0 < *seconds) };
+    Step { observation: pair.observation(at), seconds, restarted, gap }
+}
+
+fn has_restarted(previous: &ContainerRecord, current: &ContainerRecord, elapsed_seconds: f64) -> bool {
+    let younger = match (previous.uptime_seconds, current.uptime_seconds) {
+        (Some(_), Some(uptime)) => uptime + UPTIME_SLACK_SECONDS < elapsed_seconds,
+        _ => false,
+    };
+    let went_down = matches!((previous.cpu_usage_usec, current.cpu_usage_usec), (Some(before), Some(now)) if now < before);
+    younger || went_down
+}
+
+struct Pair<'a> {
+    previous: Option<&'a ContainerRecord>,
+    current: &'a ContainerRecord,
+    restarted: bool,
+    /// Length of the step, where it is one and positive.
+    seconds: Option<f64>,
+}
+
+impl Pair<'_> {
+    fn observation(&self, at: Timestamp) -> Observation {
+        let current = self.current;
+        let limits = current.limits.as_ref();
+        let configured = current.configuration.as_ref();
+        Observation {
+            at,
+            cpu_cores_used: self.cores_used().filter(|cores| cores.is_finite() && 0.0 <= *cores),
+            cpu_throttled_share: self.throttled_share().filter(|share| (0.0..=1.0).contains(share)),
+            cores_limit: limits
+                .and_then(|limits| limits.cores)
+                .or_else(|| configured.and_then(|config| config.cores).map(f64::from)),
+            memory_used_mib: current.memory_usage_mb.filter(|used| used.is_finite() && 0.0 <= *used),
+            memory_limit_mib: limits
+                .and_then(|limits| limits.memory_mb)
+                .or_else(|| configured.map(|config| config.memory_mb.as_f64())),
+            oom: self.ran_out_of_memory(),
+            memory_pressure_percent: self.memory_pressure(),
+            swap_in_mib_per_second: self.swap_in(),
+        }
+    }
+
+    /// What a counter gained since the previous record; `None` when one of the two readings is missing.
+    fn gained(&self, of: impl Fn(&ContainerRecord) -> Option<u64>) -> Option<u64> {
+        let now = of(self.current)?;
+        if self.restarted {
+            return Some(now);
+        }
+        let before = of(self.previous?)?;
+        // A counter that went down by itself began anew as well.
+        Some(if now < before { now } else { now - before })
+    }
+
+    fn cores_used(&self) -> Option<f64> {
+        let current = self.current;
+        let measured = current.cpu_cores_used;
+        let counted = || {
+            let gained_usec = self.gained(|record| record.cpu_usage_usec)?;
+            Some(gained_usec as f64 / 1e6 / self.seconds?)
+        };
+        let from_share = || Some(current.cpu_usage_percent? / 100.0 * current.limits.as_ref()?.cores?);
+        measured.or_else(counted).or_else(from_share)
+    }
+
+    fn throttled_share(&self) -> Option<f64> {
+        let counter = |of: fn(&Throttling) -> u64| self.gained(|record| record.throttling.as_ref().map(of));
+        self.current.cpu_throttled_share.or_else(|| {
+            let periods = counter(|throttling| throttling.nr_periods)?;
+            let throttled = counter(|throttling| throttling.nr_throttled)?;
+            // No period at all: nothing ran, so nothing was held back.
+            Some(if periods == 0 { 0.0 } else { throttled as f64 / periods as f64 })
+        })
+    }
+
+    /// `None` unless at least one of the counters could be compared.
+    fn ran_out_of_memory(&self) -> Option<bool> {
+        let counter = |of: fn(&MemoryEvents) -> Option<u64>| {
+            self.gained(|record| record.memory_events.as_ref().and_then(of))
+        };
+        match (counter(|events| events.oom_kill), counter(|events| events.oom)) {
+            (None, None) => None,
+            (kills, failures) => Some(0 < kills.unwrap_or(0) + failures.unwrap_or(0)),
+        }
+    }
+
+    /// The share of the step itself where the counter gives it, the kernel's minute otherwise.
+    fn memory_pressure(&self) -> Option<f64> {
+        let now = self.current.pressure.memory?;
+        let over_step = || {
+            let total = |record: &ContainerRecord| {
+                record.pressure.memory.map(|pressure: Pressure| pressure.some.total_usec)
+            };
+            Some(self.gained(total)? as f64 / 1e4 / self.seconds?)
+        };
+        let percent = over_step().unwrap_or(now.some.avg60);
+        percent.is_finite().then(|| percent.clamp(0.0, 100.0))
+    }
+
+    fn swap_in(&self) -> Option<f64> {
+        let pages = self.gained(|record| record.paging.as_ref().and_then(|paging| paging.swap_in))?;
+        Some(pages as f64 * PAGE_MIB / self.seconds?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lxc_autoscale_core::RecordTime;
+    use lxc_autoscale_core::snapshot::{Limits, Paging, PressureLine};
+
+    use super::*;
+
+    fn record(seconds: i64) -> ContainerRecord {
+        let at = Timestamp::from_second(1_800_000_000 + seconds).unwrap();
+        ContainerRecord {
+            uptime_seconds: Some(10_000.0 + seconds as f64),
+            ..ContainerRecord::empty(RecordTime::utc(at))
+        }
+    }
+
+    fn with_kills(seconds: i64, kills: u64) -> ContainerRecord {
+        let events = MemoryEvents { high: None, max: 7, oom: None, oom_kill: Some(kills) };
+        ContainerRecord { memory_events: Some(events), ..record(seconds) }
+    }
+
+    fn between(previous: &ContainerRecord, current: &ContainerRecord) -> Observation {
+        step(Some(previous), current).observation
+    }
+
+    #[test]
+    fn only_what_was_gained_counts_as_running_out_of_memory() {
+        let restarted = ContainerRecord { uptime_seconds: Some(5.0), ..with_kills(60, 1) };
+        let unread = record(60);
+        for (previous, current, want) in [
+            (None, with_kills(0, 3), None),
+            (Some(with_kills(0, 3)), with_kills(60, 3), Some(false)),
+            (Some(with_kills(0, 3)), with_kills(60, 4), Some(true)),
+            (Some(with_kills(0, 3)), with_kills(60, 0), Some(false)),
+            (Some(with_kills(0, 3)), restarted, Some(true)),
+            (Some(with_kills(0, 3)), unread, None),
+            (Some(record(0)), with_kills(60, 4), None),
+            // After a gap the kernel still knows that it happened.
+            (Some(with_kills(0, 3)), with_kills(7200, 4), Some(true)),
+        ] {
+            assert_eq!(step(previous.as_ref(), &current).observation.oom, want, "{previous:?} {current:?}");
+        }
+    }
+
+    #[test]
+    fn cpu_use_comes_from_the_best_source_there_is() {
+        let counted = |seconds, usec| ContainerRecord { cpu_usage_usec: Some(usec), ..record(seconds) };
+        assert_eq!(between(&counted(0, 0), &counted(60, 90_000_000)).cpu_cores_used, Some(1.5));
+        let measured = ContainerRecord { cpu_cores_used: Some(0.25), ..counted(60, 90_000_000) };
+        assert_eq!(between(&counted(0, 0), &measured).cpu_cores_used, Some(0.25));
+        let limits = Limits { cores: Some(4.0), ..Limits::default() };
+        let share = ContainerRecord { cpu_usage_percent: Some(50.0), limits: Some(limits), ..record(60) };
+        assert_eq!(between(&record(0), &share).cpu_cores_used, Some(2.0));
+        // A percentage of an unknown whole, as the original wrote it, is no number of cores.
+        let original = ContainerRecord { cpu_usage_percent: Some(50.0), ..record(60) };
+        assert_eq!(between(&record(0), &original).cpu_cores_used, None);
+    }
+
+    #[test]
+    fn a_counter_that_went_down_means_a_restart() {
+        let previous =
+            ContainerRecord { cpu_usage_usec: Some(900_000_000), uptime_seconds: None, ..record(0) };
+        let current =
+            ContainerRecord { cpu_usage_usec: Some(30_000_000), uptime_seconds: None, ..record(60) };
+        let step = step(Some(&previous), &current);
+        assert!(step.restarted);
+        assert_eq!(step.observation.cpu_cores_used, Some(0.5));
+    }
+
+    #[test]
+    fn a_gap_is_a_gap_and_gives_no_rates() {
+        let previous = ContainerRecord { cpu_usage_usec: Some(0), ..record(0) };
+        let current = ContainerRecord { cpu_usage_usec: Some(60_000_000), ..record(3600) };
+        let step = step(Some(&previous), &current);
+        assert_eq!((step.gap, step.seconds), (Some(SignedDuration::from_hours(1)), None));
+        assert_eq!(step.observation.cpu_cores_used, None);
+    }
+
+    #[test]
+    fn pressure_and_swapping_are_those_of_the_step() {
+        let at = |seconds, stalled_usec, pages| {
+            let some = PressureLine { avg10: 0.0, avg60: 9.0, avg300: 0.0, total_usec: stalled_usec };
+            let mut record = record(seconds);
+            record.pressure.memory = Some(Pressure { some, full: None });
+            record.paging = Some(Paging { swap_in: Some(pages), ..Paging::default() });
+            record
+        };
+        let first = step(None, &at(0, 5_000_000, 100)).observation;
+        assert_eq!((first.memory_pressure_percent, first.swap_in_mib_per_second), (Some(9.0), None));
+        let next = between(&at(0, 5_000_000, 100), &at(10, 7_000_000, 25_700));
+        assert_eq!((next.memory_pressure_percent, next.swap_in_mib_per_second), (Some(20.0), Some(10.0)));
+    }
+
+    #[test]
+    fn throttling_is_the_share_of_the_periods_of_the_step() {
+        let at = |seconds, nr_periods, nr_throttled| {
+            let throttling = Throttling { nr_periods, nr_throttled, throttled_usec: 0 };
+            ContainerRecord { throttling: Some(throttling), ..record(seconds) }
+        };
+        assert_eq!(between(&at(0, 100, 50), &at(60, 300, 100)).cpu_throttled_share, Some(0.25));
+        assert_eq!(between(&at(0, 100, 50), &at(60, 100, 50)).cpu_throttled_share, Some(0.0));
+        assert_eq!(step(None, &at(0, 100, 50)).observation.cpu_throttled_share, None);
+    }
+
+    #[test]
+    fn what_was_not_measured_is_not_zero() {
+        let observation = between(&record(0), &record(60));
+        assert_eq!(observation, Observation::unknown(observation.at));
+    }
+
+    #[test]
+    fn nonsense_is_unknown() {
+        let bad = ContainerRecord {
+            cpu_cores_used: Some(f64::NAN),
+            memory_usage_mb: Some(-1.0),
+            cpu_throttled_share: Some(7.0),
+            ..record(60)
+        };
+        let observation = between(&record(0), &bad);
+        assert_eq!(observation, Observation::unknown(observation.at));
+    }
+}

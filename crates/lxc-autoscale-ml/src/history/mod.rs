@@ -1,0 +1,286 @@
+//! What is remembered of each container: its model, its feature table and its latest record.
+//!
+//! Snapshots come in, in the order they were taken; everything else follows from them. Nothing here knows the
+//! time of day. What a container did is bounded by its model and its table; a container that has vanished
+//! from the snapshots for a day is forgotten.
+
+mod differences;
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+use lxc_autoscale_core::Vmid;
+use lxc_autoscale_core::container_config::ContainerConfig;
+use lxc_autoscale_core::snapshot::{ContainerRecord, Snapshot};
+
+pub use differences::{LONGEST_STEP, Step, step};
+
+use crate::decide::NodeSituation;
+use crate::features::FeatureTable;
+use crate::observation::Observation;
+use crate::recommend::{ContainerModel, RecommendConfig};
+
+/// A container that no snapshot has named for this long is forgotten.
+const FORGET_AFTER: SignedDuration = SignedDuration::from_hours(24);
+
+/// What is remembered of all containers, and of the node.
+#[derive(Debug)]
+pub struct History {
+    recommend: RecommendConfig,
+    max_rows: usize,
+    containers: BTreeMap<Vmid, ContainerHistory>,
+    node: NodeSituation,
+    newest: Option<Timestamp>,
+}
+
+/// What is remembered of one container.
+#[derive(Debug)]
+pub struct ContainerHistory {
+    /// What was learnt about its use.
+    pub model: ContainerModel,
+    /// What its behaviour looked like.
+    pub features: FeatureTable,
+    /// The latest record.
+    pub record: ContainerRecord,
+    /// The facts of the latest step.
+    pub observation: Observation,
+    /// Whether it stands among the stopped ones of the newest snapshot.
+    pub stopped: bool,
+    /// Whether the newest snapshot names it, as running or as stopped.
+    pub present: bool,
+    /// Gaps in its records.
+    pub gaps: u64,
+    /// When it last ran out of memory, as far as the records tell.
+    pub last_oom: Option<Timestamp>,
+    /// The last configuration that was read; a record may lack it.
+    configuration: Option<ContainerConfig>,
+    last_named: Timestamp,
+}
+
+impl History {
+    /// Remembers nothing yet; feature tables keep `max_rows` rows.
+    pub fn new(recommend: RecommendConfig, max_rows: usize) -> Self {
+        let node = NodeSituation::default();
+        Self { recommend, max_rows, containers: BTreeMap::new(), node, newest: None }
+    }
+
+    /// Takes in the next snapshot.
+    ///
+    /// A clock that was set back makes records older than what is known. Their order to the past is lost, so
+    /// a container begins anew with them: growth works at once, shrinks wait for history as always.
+    pub fn take(&mut self, snapshot: &Snapshot) {
+        let at = snapshot.summary.collection_start_time.instant();
+        for container in self.containers.values_mut() {
+            container.present = false;
+        }
+        for (vmid, record) in &snapshot.containers {
+            self.take_record(*vmid, record, at);
+        }
+        for vmid in &snapshot.summary.stopped_containers {
+            if let Some(container) = self.containers.get_mut(vmid) {
+                (container.stopped, container.present, container.last_named) = (true, true, at);
+            }
+        }
+        self.containers.retain(|_, container| at.duration_since(container.last_named) <= FORGET_AFTER);
+        if let Some(node) = &snapshot.summary.node {
+            self.node = NodeSituation {
+                cpus: node.cpus,
+                memory_total_mib: node.memory_total_mb,
+                memory_available_mib: node.memory_available_mb,
+            };
+        }
+        self.newest = Some(at);
+    }
+
+    /// The containers, by id.
+    pub fn containers(&self) -> impl Iterator<Item = (Vmid, &ContainerHistory)> {
+        self.containers.iter().map(|(vmid, container)| (*vmid, container))
+    }
+
+    /// One container.
+    pub fn container(&self, vmid: Vmid) -> Option<&ContainerHistory> {
+        self.containers.get(&vmid)
+    }
+
+    /// The node, as the newest snapshot that tells of it shows it.
+    pub fn node(&self) -> NodeSituation {
+        self.node
+    }
+
+    /// When the newest snapshot was taken.
+    pub fn newest(&self) -> Option<Timestamp> {
+        self.newest
+    }
+
+    fn take_record(&mut self, vmid: Vmid, record: &ContainerRecord, at: Timestamp) {
+        let instant = record.timestamp.instant();
+        if let Some(known) = self.containers.get_mut(&vmid) {
+            let known_instant = known.record.timestamp.instant();
+            if known_instant < instant {
+                known.take(record, at);
+                return;
+            }
+            if known_instant == instant {
+                (known.present, known.stopped, known.last_named) = (true, false, at);
+                return;
+            }
+            tracing::warn!(
+                container = %vmid,
+                "the clock was set back from {known_instant} to {instant}; this container's history begins anew"
+            );
+        }
+        let container = ContainerHistory::new(&self.recommend, self.max_rows, record, at);
+        self.containers.insert(vmid, container);
+    }
+}
+
+impl ContainerHistory {
+    fn new(recommend: &RecommendConfig, max_rows: usize, record: &ContainerRecord, at: Timestamp) -> Self {
+        let first = step(None, record);
+        let mut container = Self {
+            model: ContainerModel::new(recommend),
+            features: FeatureTable::new(max_rows),
+            record: record.clone(),
+            observation: first.observation.clone(),
+            stopped: false,
+            present: true,
+            gaps: 0,
+            last_oom: None,
+            configuration: record.configuration.clone(),
+            last_named: at,
+        };
+        container.model.observe(&first.observation);
+        container.features.push(None, record, &first);
+        container
+    }
+
+    fn take(&mut self, record: &ContainerRecord, at: Timestamp) {
+        let step = step(Some(&self.record), record);
+        self.model.observe(&step.observation);
+        self.features.push(Some(&self.record), record, &step);
+        self.gaps += u64::from(step.gap.is_some());
+        if step.observation.oom == Some(true) {
+            self.last_oom = Some(step.observation.at);
+        }
+        self.observation = step.observation;
+        self.record = record.clone();
+        self.configuration = record.configuration.clone().or_else(|| self.configuration.take());
+        (self.stopped, self.present, self.last_named) = (false, true, at);
+    }
+
+    /// Proxmox's configuration, from the latest record that carries one.
+    pub fn configuration(&self) -> Option<&ContainerConfig> {
+        self.configuration.as_ref()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lxc_autoscale_core::RecordTime;
+    use lxc_autoscale_core::snapshot::Summary;
+
+    use super::*;
+
+    fn vmid(id: u32) -> Vmid {
+        Vmid::try_from(id).unwrap()
+    }
+
+    fn snapshot(seconds: i64, running: &[u32], stopped: &[u32]) -> Snapshot {
+        let time = RecordTime::utc(Timestamp::from_second(1_800_000_000 + seconds).unwrap());
+        let record = ContainerRecord { memory_usage_mb: Some(100.0), ..ContainerRecord::empty(time) };
+        Snapshot {
+            containers: running.iter().map(|id| (vmid(*id), record.clone())).collect(),
+            summary: Summary {
+                collection_start_time: time,
+                collection_end_time: time,
+                total_containers: running.len() as u64,
+                total_duration_seconds: 0.0,
+                monitor_cpu_percent: None,
+                monitor_memory_usage_mb: None,
+                schema_version: None,
+                stopped_containers: stopped.iter().map(|id| vmid(*id)).collect(),
+                node: None,
+            },
+        }
+    }
+
+    fn history(snapshots: &[Snapshot]) -> History {
+        let mut history = History::new(RecommendConfig::default(), 100);
+        for snapshot in snapshots {
+            history.take(snapshot);
+        }
+        history
+    }
+
+    #[test]
+    fn stopped_and_vanished_containers_are_told_apart() {
+        let history = history(&[snapshot(0, &[100, 101, 102], &[]), snapshot(60, &[100], &[101])]);
+        let state = |id| history.container(vmid(id)).map(|container| (container.present, container.stopped));
+        assert_eq!(state(100), Some((true, false)));
+        assert_eq!(state(101), Some((true, true)));
+        assert_eq!(state(102), Some((false, false)));
+    }
+
+    #[test]
+    fn what_vanished_is_forgotten_after_a_day_and_what_is_stopped_is_not() {
+        let day = 86_400;
+        let snapshots = [
+            snapshot(0, &[100, 101, 102], &[]),
+            snapshot(day / 2, &[100], &[101]),
+            snapshot(day + 60, &[100], &[101]),
+        ];
+        let history = history(&snapshots);
+        let known: Vec<u32> = history.containers().map(|(vmid, _)| vmid.get()).collect();
+        assert_eq!(known, [100, 101]);
+    }
+
+    #[test]
+    fn a_container_that_starts_again_keeps_its_past() {
+        let history =
+            history(&[snapshot(0, &[100], &[]), snapshot(60, &[], &[100]), snapshot(120, &[100], &[])]);
+        let container = history.container(vmid(100)).unwrap();
+        assert!(!container.stopped);
+        assert_eq!(container.features.len(), 2);
+    }
+
+    #[test]
+    fn a_clock_set_back_begins_the_history_anew() {
+        let history =
+            history(&[snapshot(7200, &[100], &[]), snapshot(7260, &[100], &[]), snapshot(0, &[100], &[])]);
+        let container = history.container(vmid(100)).unwrap();
+        assert_eq!(container.features.len(), 1);
+        assert_eq!(container.observation.at, Timestamp::from_second(1_800_000_000).unwrap());
+    }
+
+    #[test]
+    fn the_same_record_twice_counts_once() {
+        let history = history(&[snapshot(0, &[100], &[]), snapshot(0, &[100], &[])]);
+        assert_eq!(history.container(vmid(100)).unwrap().features.len(), 1);
+    }
+
+    #[test]
+    fn a_gap_is_counted() {
+        let history =
+            history(&[snapshot(0, &[100], &[]), snapshot(60, &[100], &[]), snapshot(7200, &[100], &[])]);
+        assert_eq!(history.container(vmid(100)).unwrap().gaps, 1);
+    }
+
+    /// The original's file has no configuration, no limits and no counters of ours.
+    #[test]
+    fn a_record_of_the_original_gives_what_it_has() {
+        let text = r#"{"104": {"timestamp": "2024-08-20T13:07:56.393000", "cpu_usage_percent": 37.5,
+            "memory_usage_mb": 512.25, "swap_usage_mb": 0.0, "swap_total_mb": 512.0, "process_count": 31,
+            "io_stats": {"reads": 81920, "writes": 40960},
+            "network_usage": {"rx_bytes": 123456, "tx_bytes": 65432},
+            "filesystem_usage_gb": 1.2, "filesystem_total_gb": 7.8, "filesystem_free_gb": 6.6},
+            "summary": {"collection_start_time": "2024-08-20T13:07:56.390000",
+            "collection_end_time": "2024-08-20T13:07:56.394000", "total_containers": 1,
+            "total_duration_seconds": 0.004, "monitor_cpu_percent": 0.1, "monitor_memory_usage_mb": 6.5}}"#;
+        let history = history(&[serde_json::from_str(text).unwrap()]);
+        let container = history.container(vmid(104)).unwrap();
+        assert_eq!(container.observation.memory_used_mib, Some(512.25));
+        assert_eq!(container.observation.cpu_cores_used, None, "a share of an unknown whole");
+        assert_eq!(container.features.len(), 1);
+        assert_eq!(container.configuration(), None);
+    }
+}

@@ -1,0 +1,366 @@
+//! Keeps each decision with what it was made from and what came of it.
+//!
+//! A decision that is carried out is written **before** the API is asked, as pending, and settled with the
+//! answer. A daemon that dies in between finds it pending when it starts again, and takes it for a change
+//! that may have happened: cool-downs hold, nothing is claimed to be done.
+//!
+//! A decision that changes nothing is written when it says something new, or once an hour; the same failure
+//! again and again becomes one entry with a count. Entries end by age and by number.
+
+mod entry;
+mod store;
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use jiff::{SignedDuration, Timestamp};
+use lxc_autoscale_core::Vmid;
+use rusqlite::{Connection, Row, params};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+pub use entry::{Entry, Inputs, Outcome};
+pub use store::StateLock;
+
+use crate::decide::{Action, Decision, LastChanges, Resource};
+
+/// A decision that changes nothing and says nothing new is written again after this long.
+const REPEAT_AFTER: SignedDuration = SignedDuration::from_hours(1);
+
+/// The columns in the order [`read_entry`] takes them.
+const COLUMNS: &str = "number, at_us, last_at_us, times, vmid, decision, inputs, outcome";
+
+/// Why the ledger cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// The state directory cannot be used.
+    #[error("cannot write to the state directory `{}`; set `state.directory` to one that can be written", path.display())]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Another daemon uses it.
+    #[error("another lxc-autoscale-ml works with `{}`; stop it first, or look with `plan`, `why` and `decisions`", path.display())]
+    InUse {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// It was written by a newer version of this program.
+    #[error("`{}` has version {found}, and this program knows version {known}; install the newer one again, or move the file away", path.display())]
+    Version {
+        /// The database.
+        path: PathBuf,
+        /// Its version.
+        found: i64,
+        /// Ours.
+        known: i64,
+    },
+    /// SQLite failed.
+    #[error("cannot use the ledger `{}`", path.display())]
+    Database {
+        /// The database.
+        path: PathBuf,
+        /// Why.
+        source: rusqlite::Error,
+    },
+    /// A broken database could not be moved out of the way.
+    #[error("the ledger `{}` is broken and cannot be put aside", path.display())]
+    PutAside {
+        /// The database.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl LedgerError {
+    /// Whether the database is broken, so that opening it again helps (it begins a new one).
+    pub fn is_corrupt(&self) -> bool {
+        matches!(self, Self::Database { source, .. } if store::is_corrupt(source))
+    }
+}
+
+/// The ledger.
+#[derive(Debug)]
+pub struct Ledger {
+    connection: Connection,
+    path: PathBuf,
+    /// The last decision written about each thing that was not carried out.
+    quiet: HashMap<(Vmid, Resource), (Timestamp, Decision)>,
+}
+
+impl Ledger {
+    /// Opens it for writing and creates it where it is missing; a broken one is put aside, at the path that
+    /// is returned, and a new one begun.
+    ///
+    /// # Errors
+    /// [`LedgerError`] when it cannot be written.
+    pub fn open(path: &Path) -> Result<(Self, Option<PathBuf>), LedgerError> {
+        let (connection, aside) = store::open(path)?;
+        Ok((Self { connection, path: path.to_owned(), quiet: HashMap::new() }, aside))
+    }
+
+    /// Opens it for reading; `None` when nothing was ever decided.
+    ///
+    /// # Errors
+    /// [`LedgerError`] when it exists and cannot be read.
+    pub fn open_read_only(path: &Path) -> Result<Option<Self>, LedgerError> {
+        let connection = store::open_read_only(path)?;
+        Ok(connection.map(|connection| Self { connection, path: path.to_owned(), quiet: HashMap::new() }))
+    }
+
+    /// Marks what was pending when the last daemon ended; returns how many there were.
+    ///
+    /// # Errors
+    /// [`LedgerError::Database`].
+    pub fn settle_interrupted(&mut self) -> Result<usize, LedgerError> {
+        let outcome = Outcome::Unknown { error: "the daemon ended before the API had answered".to_owned() };
+        let text = self.to_json(&outcome)?;
+        let sql = "UPDATE decisions SET outcome_kind = ?1, outcome = ?2 WHERE outcome_kind = 'pending'";
+        self.connection.execute(sql, params![outcome.kind(), text]).map_err(|source| self.failed(source))
+    }
+
+    /// Writes a decision that is not carried out, unless that is what the ledger says already.
+    ///
+    /// # Errors
+    /// [`LedgerError::Database`].
+    pub fn note(
+        &mut self,
+        at: Timestamp,
+        vmid: Vmid,
+        decision: &Decision,
+        inputs: &Inputs,
+    ) -> Result<(), LedgerError> {
+        let key = (vmid, decision.resource);
+        if let Some((written, old)) = self.quiet.get(&key)
+            && at.duration_since(*written).abs() < REPEAT_AFTER
+            && entry::says_the_same(old, decision)
+        {
+            return Ok(());
+        }
+        let outcome = if decision.action == Action::Keep { Outcome::Nothing } else { Outcome::Shown };
+        self.insert(at, vmid, decision, inputs, &outcome)?;
+        self.quiet.insert(key, (at, decision.clone()));
+        Ok(())
+    }
+
+    /// Writes a decision that is about to be carried out; [`Ledger::settle`] ends it.
+    ///
+    /// # Errors
+    /// [`LedgerError::Database`]; it must then not be carried out.
+    pub fn begin(
+        &mut self,
+        at: Timestamp,
+        vmid: Vmid,
+        decision: &Decision,
+        inputs: &Inputs,
+    ) -> Result<i64, LedgerError> {
+        // What is kept afterwards is news again.
+        self.quiet.remove(&(vmid, decision.resource));
+        self.insert(at, vmid, decision, inputs, &Outcome::Pending)
+    }
+
+    /// Writes what came of a decision. The same failure as the time before is counted there.
+    ///
+    /// # Errors
+    /// [`LedgerError::Database`].
+    pub fn settle(&mut self, number: i64, outcome: &Outcome) -> Result<(), LedgerError> {
+        let text = self.to_json(outcome)?;
+        self.settle_in_database(number, outcome, &text).map_err(|source| self.failed(source))
+    }
+
+    fn settle_in_database(&mut self, number: i64, outcome: &Outcome, text: &str) -> rusqlite::Result<()> {
+        let transaction = self.connection.transaction()?;
+        if matches!(outcome, Outcome::Failed { .. }) {
+            let sql = "UPDATE decisions AS old SET times = old.times + 1, last_at_us = new.at_us
+                FROM decisions AS new
+                WHERE new.number = ?1 AND old.outcome = ?2
+                    AND json_extract(old.decision, '$.to') IS json_extract(new.decision, '$.to')
+                    AND old.number = (SELECT max(number) FROM decisions
+                        WHERE vmid = new.vmid AND resource = new.resource AND number < new.number)";
+            if 0 < transaction.execute(sql, params![number, text])? {
+                transaction.execute("DELETE FROM decisions WHERE number = ?1", [number])?;
+                return transaction.commit();
+            }
+        }
+        let sql = "UPDATE decisions SET outcome_kind = ?2, outcome = ?3 WHERE number = ?1";
+        transaction.execute(sql, params![number, outcome.kind(), text])?;
+        transaction.commit()
+    }
+
+    /// When each container was last changed, or may have been.
+    ///
+    /// # Errors
+    /// [`LedgerError::Database`].
+    pub fn last_changes(&self) -> Result<BTreeMap<Vmid, LastChanges>, LedgerError> {
+        self.read_last_changes().map_err(|source| self.failed(source))
+    }
+
+    fn read_last_changes(&self) -> rusqlite::Result<BTreeMap<Vmid, LastChanges>> {
+        let mut statement = self.connection.prepare(
+            "SELECT vmid, resource, action, max(at_us) FROM decisions
+             WHERE outcome_kind IN ('pending', 'done', 'unknown') GROUP BY vmid, resource, action",
+        )?;
+        let mut changes: BTreeMap<Vmid, LastChanges> = BTreeMap::new();
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let vmid = read_vmid(row, 0)?;
+            let (resource, action, at): (String, String, i64) = (row.get(1)?, row.get(2)?, row.get(3)?);
+            let at = read_timestamp(3, at)?;
+            let slot = changes.entry(vmid).or_default();
+            match (resource.as_str(), action.as_str()) {
+                ("cpu", "grow") => slot.cpu_up = Some(at),
+                ("cpu", "shrink") => slot.cpu_down = Some(at),
+                ("memory", "grow") => slot.memory_up = Some(at),
+                ("memory", "shrink") => slot.memory_down = Some(at),
+                _ => {}
+            }
+        }
+        Ok(changes)
+    }
+
+    /// The last decisions about one container, newest first.
+    ///
+    /// # Errors
+    /// [`LedgerError::Database`].
+    pub fn of_container(&self, vmid: Vmid, limit: u32) -> Result<Vec<Entry>, LedgerError> {
+        let sql = format!("SELECT {COLUMNS} FROM decisions WHERE vmid = ?1 ORDER BY number DESC LIMIT ?2");
+        self.entries(&sql, params![vmid.get(), limit])
+    }
+
+    /// The newest decision about each resource of each container, by id.
+    ///
+    /// # Errors
+    /// [`LedgerError::Database`].
+    pub fn newest(&self) -> Result<Vec<Entry>, LedgerError> {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM decisions
+             WHERE number IN (SELECT max(number) FROM decisions GROUP BY vmid, resource)
+             ORDER BY vmid, resource"
+        );
+        self.entries(&sql, [])
+    }
+
+    /// Removes what is older than `before`, and the oldest that changed nothing where there are more than
+    /// `max_entries`; returns how many were removed.
+    ///
+    /// # Errors
+    /// [`LedgerError::Database`].
+    pub fn trim(&mut self, before: Timestamp, max_entries: u64) -> Result<usize, LedgerError> {
+        self.trim_database(before, max_entries).map_err(|source| self.failed(source))
+    }
+
+    fn trim_database(&mut self, before: Timestamp, max_entries: u64) -> rusqlite::Result<usize> {
+        let transaction = self.connection.transaction()?;
+        let aged =
+            transaction.execute("DELETE FROM decisions WHERE last_at_us < ?1", [before.as_microsecond()])?;
+        let count: i64 = transaction.query_row("SELECT count(*) FROM decisions", [], |row| row.get(0))?;
+        let excess = count.saturating_sub(i64::try_from(max_entries).unwrap_or(i64::MAX));
+        let mut crowded = 0;
+        if 0 < excess {
+            let sql = "DELETE FROM decisions WHERE number IN
+                (SELECT number FROM decisions ORDER BY outcome_kind NOT IN ('nothing', 'shown'), number LIMIT ?1)";
+            crowded = transaction.execute(sql, [excess])?;
+        }
+        transaction.commit()?;
+        Ok(aged + crowded)
+    }
+
+    fn insert(
+        &mut self,
+        at: Timestamp,
+        vmid: Vmid,
+        decision: &Decision,
+        inputs: &Inputs,
+        outcome: &Outcome,
+    ) -> Result<i64, LedgerError> {
+        let (decision_text, inputs) = (self.to_json(decision)?, self.to_json(inputs)?);
+        let outcome_text = self.to_json(outcome)?;
+        let sql = "INSERT INTO decisions
+            (at_us, last_at_us, vmid, resource, action, outcome_kind, decision, inputs, outcome)
+            VALUES (?1, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+        let (resource, action) = (resource_name(decision.resource), action_name(decision.action));
+        let row = params![
+            at.as_microsecond(),
+            vmid.get(),
+            resource,
+            action,
+            outcome.kind(),
+            decision_text,
+            inputs,
+            outcome_text
+        ];
+        self.connection.execute(sql, row).map_err(|source| self.failed(source))?;
+        Ok(self.connection.last_insert_rowid())
+    }
+
+    fn entries(&self, sql: &str, params: impl rusqlite::Params) -> Result<Vec<Entry>, LedgerError> {
+        let read = || -> rusqlite::Result<Vec<Entry>> {
+            let mut statement = self.connection.prepare(sql)?;
+            statement.query_map(params, read_entry)?.collect()
+        };
+        read().map_err(|source| self.failed(source))
+    }
+
+    fn to_json(&self, value: &impl Serialize) -> Result<String, LedgerError> {
+        serde_json::to_string(value)
+            .map_err(|error| self.failed(rusqlite::Error::ToSqlConversionFailure(error.into())))
+    }
+
+    fn failed(&self, source: rusqlite::Error) -> LedgerError {
+        LedgerError::Database { path: self.path.clone(), source }
+    }
+}
+
+fn resource_name(resource: Resource) -> &'static str {
+    match resource {
+        Resource::Cpu => "cpu",
+        Resource::Memory => "memory",
+    }
+}
+
+fn action_name(action: Action) -> &'static str {
+    match action {
+        Action::Grow => "grow",
+        Action::Shrink => "shrink",
+        Action::Keep => "keep",
+    }
+}
+
+fn read_entry(row: &Row<'_>) -> rusqlite::Result<Entry> {
+    let decision: Decision = read_json(row, 5)?;
+    Ok(Entry {
+        number: row.get(0)?,
+        at: read_timestamp(1, row.get(1)?)?,
+        last_at: read_timestamp(2, row.get(2)?)?,
+        times: row.get::<_, i64>(3)?.unsigned_abs(),
+        id: read_vmid(row, 4)?,
+        reason: decision.reason.to_string(),
+        decision,
+        inputs: read_json(row, 6)?,
+        outcome: read_json(row, 7)?,
+    })
+}
+
+fn read_timestamp(column: usize, microseconds: i64) -> rusqlite::Result<Timestamp> {
+    Timestamp::from_microsecond(microseconds).map_err(|error| unreadable(column, error))
+}
+
+fn read_vmid(row: &Row<'_>, column: usize) -> rusqlite::Result<Vmid> {
+    Vmid::try_from(row.get::<_, u32>(column)?).map_err(|error| unreadable(column, error))
+}
+
+fn read_json<T: DeserializeOwned>(row: &Row<'_>, column: usize) -> rusqlite::Result<T> {
+    let text: String = row.get(column)?;
+    serde_json::from_str(&text).map_err(|error| unreadable(column, error))
+}
+
+fn unreadable(column: usize, error: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, Box::new(error))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,238 @@
+use lxc_autoscale_core::Vmid;
+
+use super::*;
+use crate::decide::{Allocation, Amount, NodeSituation, Obstacles, Reason};
+use crate::observation::Observation;
+use crate::recommend::Fact;
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_second(1_800_000_000 + seconds).unwrap()
+}
+
+fn vmid(id: u32) -> Vmid {
+    Vmid::try_from(id).unwrap()
+}
+
+fn inputs() -> Inputs {
+    Inputs {
+        allocation: Some(Allocation { cores: Some(2.0), cpulimit: None, memory_mib: 512.0 }),
+        obstacles: Obstacles::default(),
+        observation: Some(Observation { cpu_cores_used: Some(1.9), ..Observation::unknown(at(0)) }),
+        recommendation: None,
+        changes: LastChanges::default(),
+        anomaly: None,
+        node: NodeSituation::default(),
+    }
+}
+
+fn decision(resource: Resource, action: Action, to: Option<f64>) -> Decision {
+    let reason = match to {
+        Some(target) => Reason::NeedsMore { basis: Fact::RecentPeak, target: Amount::of(resource, target) },
+        None => Reason::Fits { target: Amount::of(resource, 2.0) },
+    };
+    let apply = to.is_some();
+    Decision { resource, action, from: Some(2.0), to, apply, reason, confidence_percent: 87.41 }
+}
+
+fn grow(resource: Resource) -> Decision {
+    decision(resource, Action::Grow, Some(4.0))
+}
+
+fn keep() -> Decision {
+    decision(Resource::Cpu, Action::Keep, None)
+}
+
+fn failed() -> Outcome {
+    Outcome::Failed { error: "the API is down".to_owned() }
+}
+
+struct Fixture {
+    directory: tempfile::TempDir,
+    ledger: Ledger,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let (ledger, aside) = Ledger::open(&directory.path().join("state/decisions.sqlite")).unwrap();
+        assert_eq!(aside, None);
+        Self { directory, ledger }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.directory.path().join("state/decisions.sqlite")
+    }
+
+    /// What a daemon finds that is started again.
+    fn reopen(self) -> Self {
+        let Self { directory, ledger } = self;
+        drop(ledger);
+        let (ledger, aside) = Ledger::open(&directory.path().join("state/decisions.sqlite")).unwrap();
+        assert_eq!(aside, None);
+        Self { directory, ledger }
+    }
+
+    fn carry_out(&mut self, seconds: i64, decision: &Decision, outcome: &Outcome) {
+        let number = self.ledger.begin(at(seconds), vmid(104), decision, &inputs()).unwrap();
+        self.ledger.settle(number, outcome).unwrap();
+    }
+
+    fn note(&mut self, seconds: i64, decision: &Decision) {
+        self.ledger.note(at(seconds), vmid(104), decision, &inputs()).unwrap();
+    }
+
+    fn entries(&self) -> Vec<Entry> {
+        self.ledger.of_container(vmid(104), 100).unwrap()
+    }
+}
+
+#[test]
+fn what_is_written_is_read_back_after_a_restart() {
+    let mut fixture = Fixture::new();
+    let done = Outcome::Done { before: Some(2.0), after: Some(4.0) };
+    fixture.carry_out(0, &grow(Resource::Cpu), &done);
+    let fixture = fixture.reopen();
+    let entries = fixture.entries();
+    let [entry] = entries.as_slice() else { panic!("{entries:?}") };
+    assert_eq!((entry.at, entry.id, entry.times), (at(0), vmid(104), 1));
+    assert_eq!((&entry.decision, &entry.inputs, &entry.outcome), (&grow(Resource::Cpu), &inputs(), &done));
+    assert_eq!(entry.reason, "it should have 4 cores (recent peak)");
+}
+
+#[test]
+fn cool_downs_survive_a_restart() {
+    let mut fixture = Fixture::new();
+    let done = Outcome::Done { before: Some(2.0), after: Some(4.0) };
+    fixture.carry_out(0, &grow(Resource::Cpu), &done);
+    fixture.carry_out(60, &grow(Resource::Cpu), &done);
+    fixture.carry_out(90, &decision(Resource::Memory, Action::Shrink, Some(1.0)), &done);
+    fixture.carry_out(120, &grow(Resource::Memory), &failed());
+    let changes = fixture.reopen().ledger.last_changes().unwrap();
+    let want = LastChanges { cpu_up: Some(at(60)), memory_down: Some(at(90)), ..LastChanges::default() };
+    assert_eq!(changes, BTreeMap::from([(vmid(104), want)]));
+}
+
+#[test]
+fn a_change_that_was_under_way_counts_as_made_and_is_not_claimed_to_be_done() {
+    let mut fixture = Fixture::new();
+    fixture.ledger.begin(at(0), vmid(104), &grow(Resource::Cpu), &inputs()).unwrap();
+    let mut fixture = fixture.reopen();
+    assert_eq!(fixture.ledger.settle_interrupted().unwrap(), 1);
+    assert!(matches!(fixture.entries()[0].outcome, Outcome::Unknown { .. }));
+    assert_eq!(fixture.ledger.last_changes().unwrap()[&vmid(104)].cpu_up, Some(at(0)));
+    assert_eq!(fixture.ledger.settle_interrupted().unwrap(), 0);
+}
+
+#[test]
+fn a_keep_is_written_when_it_says_something_new_or_an_hour_has_passed() {
+    let mut fixture = Fixture::new();
+    fixture.note(0, &keep());
+    fixture.note(60, &keep());
+    fixture.note(120, &Decision { confidence_percent: 88.0, ..keep() });
+    assert_eq!(fixture.entries().len(), 1);
+    fixture.note(180, &Decision { reason: Reason::ModeOff, ..keep() });
+    assert_eq!(fixture.entries().len(), 2);
+    fixture.note(240, &Decision { reason: Reason::ModeOff, from: Some(3.0), ..keep() });
+    assert_eq!(fixture.entries().len(), 3);
+    fixture.note(240 + 3599, &Decision { reason: Reason::ModeOff, from: Some(3.0), ..keep() });
+    assert_eq!(fixture.entries().len(), 3);
+    fixture.note(240 + 3600, &Decision { reason: Reason::ModeOff, from: Some(3.0), ..keep() });
+    assert_eq!(fixture.entries().len(), 4);
+}
+
+#[test]
+fn what_is_kept_after_a_change_is_news() {
+    let mut fixture = Fixture::new();
+    fixture.note(0, &keep());
+    fixture.carry_out(60, &grow(Resource::Cpu), &failed());
+    fixture.note(120, &keep());
+    assert_eq!(fixture.entries().len(), 3);
+}
+
+#[test]
+fn the_same_failure_again_and_again_is_one_entry() {
+    let mut fixture = Fixture::new();
+    for minute in 0..5 {
+        fixture.carry_out(60 * minute, &grow(Resource::Cpu), &failed());
+        fixture.carry_out(60 * minute, &grow(Resource::Memory), &failed());
+    }
+    let entries = fixture.entries();
+    let shown: Vec<_> = entries.iter().map(|entry| (entry.times, entry.at, entry.last_at)).collect();
+    assert_eq!(shown, [(5, at(0), at(240)); 2]);
+    // Another target or another error is another entry.
+    fixture.carry_out(300, &decision(Resource::Cpu, Action::Grow, Some(5.0)), &failed());
+    fixture.carry_out(300, &grow(Resource::Memory), &Outcome::Failed { error: "locked".to_owned() });
+    assert_eq!(fixture.entries().len(), 4);
+}
+
+#[test]
+fn what_is_old_is_removed_and_what_changed_something_stays_longest() {
+    let mut fixture = Fixture::new();
+    let done = Outcome::Done { before: Some(2.0), after: Some(4.0) };
+    fixture.carry_out(0, &grow(Resource::Cpu), &done);
+    fixture.carry_out(100, &grow(Resource::Memory), &done);
+    for hour in 1..=5 {
+        fixture.note(3600 * hour, &keep());
+    }
+    assert_eq!(fixture.ledger.trim(at(50), 1000).unwrap(), 1);
+    assert_eq!(fixture.ledger.trim(at(50), 3).unwrap(), 3);
+    let left: Vec<_> = fixture.entries().iter().map(|entry| entry.at).collect();
+    assert_eq!(left, [at(3600 * 5), at(3600 * 4), at(100)]);
+}
+
+#[test]
+fn a_broken_database_is_put_aside_and_a_new_one_begun() {
+    let mut fixture = Fixture::new();
+    fixture.carry_out(0, &grow(Resource::Cpu), &failed());
+    let path = fixture.path();
+    let Fixture { directory: _directory, ledger } = fixture;
+    drop(ledger);
+    for garbage in [b"this is no database".repeat(100), b"SQLite format 3\0".repeat(300)] {
+        std::fs::write(&path, &garbage).unwrap();
+        let (mut ledger, aside) = Ledger::open(&path).unwrap();
+        assert_eq!(std::fs::read(aside.unwrap()).unwrap(), garbage, "what was there is kept as it was");
+        assert!(ledger.newest().unwrap().is_empty());
+        ledger.begin(at(0), vmid(104), &grow(Resource::Cpu), &inputs()).unwrap();
+    }
+}
+
+#[test]
+fn a_database_of_a_newer_version_is_left_alone() {
+    let fixture = Fixture::new();
+    fixture.ledger.connection.pragma_update(None, "user_version", 99).unwrap();
+    let error = Ledger::open(&fixture.path()).unwrap_err();
+    assert!(matches!(error, LedgerError::Version { found: 99, .. }), "{error:?}");
+    assert!(Ledger::open_read_only(&fixture.path()).is_err());
+}
+
+#[test]
+fn a_reader_sees_what_the_daemon_writes_and_never_creates_anything() {
+    let mut fixture = Fixture::new();
+    fixture.carry_out(0, &grow(Resource::Cpu), &failed());
+    fixture.note(60, &keep());
+    fixture.carry_out(120, &grow(Resource::Memory), &failed());
+    let reader = Ledger::open_read_only(&fixture.path()).unwrap().unwrap();
+    let newest: Vec<_> = reader.newest().unwrap().into_iter().map(|entry| entry.decision.action).collect();
+    assert_eq!(newest, [Action::Keep, Action::Grow]);
+    let missing = fixture.directory.path().join("nowhere/decisions.sqlite");
+    assert!(Ledger::open_read_only(&missing).unwrap().is_none());
+    assert!(!missing.parent().unwrap().exists());
+}
+
+#[test]
+fn a_state_directory_that_cannot_be_written_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let error = Ledger::open(&file.join("state/decisions.sqlite")).unwrap_err();
+    assert!(error.to_string().contains("cannot write to the state directory"), "{error}");
+}
+
+#[test]
+fn a_second_daemon_is_kept_out() {
+    let directory = tempfile::tempdir().unwrap();
+    let first = StateLock::take(directory.path()).unwrap();
+    assert!(matches!(StateLock::take(directory.path()), Err(LedgerError::InUse { .. })));
+    drop(first);
+    assert!(StateLock::take(directory.path()).is_ok());
+}

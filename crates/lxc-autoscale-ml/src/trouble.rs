@@ -1,0 +1,54 @@
+//! Says a trouble once when it begins, once when it changes, and once when it is over.
+
+/// One thing that can be in trouble, such as the metrics file or the API.
+#[derive(Debug)]
+pub struct Trouble {
+    name: &'static str,
+    current: Option<String>,
+}
+
+impl Trouble {
+    /// Nothing is wrong with `name` yet.
+    pub fn none(name: &'static str) -> Self {
+        Self { name, current: None }
+    }
+
+    /// Something is wrong; logged unless it is what was wrong before. Returns whether it is news.
+    pub fn is(&mut self, message: String) -> bool {
+        if self.current.as_deref() == Some(&message) {
+            return false;
+        }
+        tracing::warn!("{message}; waiting");
+        self.current = Some(message);
+        true
+    }
+
+    /// All is well; logged where it was not before.
+    pub fn is_over(&mut self) {
+        if self.current.take().is_some() {
+            tracing::info!("{} is back", self.name);
+        }
+    }
+
+    /// What is wrong now.
+    pub fn current(&self) -> Option<&str> {
+        self.current.as_deref()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trouble_is_news_once() {
+        let mut trouble = Trouble::none("the API");
+        assert!(trouble.is("the API is down".to_owned()));
+        assert!(!trouble.is("the API is down".to_owned()));
+        assert!(trouble.is("the API is slow".to_owned()));
+        assert_eq!(trouble.current(), Some("the API is slow"));
+        trouble.is_over();
+        assert_eq!(trouble.current(), None);
+        assert!(trouble.is("the API is down".to_owned()));
+    }
+}
