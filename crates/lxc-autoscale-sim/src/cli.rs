@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand, ValueEnum};
 use lxc_autoscale_core::{ErrorChain, Mebibytes};
 
+use crate::commands::{DemoArgs, RunArgs};
 use crate::node::{self, CgroupVersion, NodeLayout, NodeSettings};
 use crate::pve::{Machine, Terminal, pct, pvesh};
 
@@ -25,6 +26,10 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Run the node and the three daemons, and show what they do
+    Demo(DemoArgs),
+    /// Run a simulated node with ten containers until it is told to stop
+    Run(RunArgs),
     /// Make a node without containers, and the commands `pct` and `pvesh` that act on it
     CreateNode {
         /// What runs its containers
@@ -76,44 +81,55 @@ pub enum EngineChoice {
 impl Cli {
     /// Runs the command.
     pub fn run(self) -> ExitCode {
-        let mut out = BufWriter::new(io::stdout().lock());
-        let mut err = io::stderr().lock();
-        let Some(node) = self.node else {
-            let _ = writeln!(err, "lxc-autoscale-sim: `--node DIR` must say which node is meant");
-            return ExitCode::from(2);
-        };
-        let layout = NodeLayout::new(node);
-        let mut terminal = Terminal { out: &mut out, err: &mut err };
-        let status = match self.command {
-            Command::Pct { args } => pct::run(&layout, &args, &mut terminal),
-            Command::Pvesh { args } => pvesh::run(&layout, &args, &mut terminal),
-            Command::CreateNode { engine, name, cpus, memory, cgroup_v1, bin } => {
-                let settings = match engine {
-                    EngineChoice::Lxc => NodeSettings { name, ..NodeSettings::for_lxc() },
-                    EngineChoice::Simulated => NodeSettings {
-                        name,
-                        cpus,
-                        memory: Mebibytes::new(memory),
-                        cgroup: if cgroup_v1 { CgroupVersion::V1 } else { CgroupVersion::V2 },
-                        ..NodeSettings::default()
-                    },
-                };
-                let made = node::create_node(&layout, &settings)
-                    .and_then(|()| bin.map_or(Ok(()), |bin| node::write_wrappers(&layout, &bin)));
-                report(made, &mut terminal)
-            }
-            Command::Rebalance => {
-                let balanced = Machine::open(&layout).and_then(|machine| machine.rebalance());
-                let printed = balanced.and_then(|log| {
-                    log.iter().try_for_each(|line| writeln!(terminal.out, "{line}"))?;
-                    Ok(())
-                });
-                report(printed, &mut terminal)
-            }
-        };
-        let flushed = out.flush();
-        if flushed.is_err() { ExitCode::FAILURE } else { ExitCode::from(status) }
+        match self.command {
+            Command::Demo(demo) => demo.run(),
+            Command::Run(run) => run.run(),
+            command => run_on_node(self.node, command),
+        }
     }
+}
+
+/// Runs a command that acts on a node and ends.
+fn run_on_node(node: Option<PathBuf>, command: Command) -> ExitCode {
+    let mut out = BufWriter::new(io::stdout().lock());
+    let mut err = io::stderr().lock();
+    let Some(node) = node else {
+        let _ = writeln!(err, "lxc-autoscale-sim: `--node DIR` must say which node is meant");
+        return ExitCode::from(2);
+    };
+    let layout = NodeLayout::new(node);
+    let mut terminal = Terminal { out: &mut out, err: &mut err };
+    let status = match command {
+        // They were run before.
+        Command::Demo(_) | Command::Run(_) => 2,
+        Command::Pct { args } => pct::run(&layout, &args, &mut terminal),
+        Command::Pvesh { args } => pvesh::run(&layout, &args, &mut terminal),
+        Command::CreateNode { engine, name, cpus, memory, cgroup_v1, bin } => {
+            let settings = match engine {
+                EngineChoice::Lxc => NodeSettings { name, ..NodeSettings::for_lxc() },
+                EngineChoice::Simulated => NodeSettings {
+                    name,
+                    cpus,
+                    memory: Mebibytes::new(memory),
+                    cgroup: if cgroup_v1 { CgroupVersion::V1 } else { CgroupVersion::V2 },
+                    ..NodeSettings::default()
+                },
+            };
+            let made = node::create_node(&layout, &settings)
+                .and_then(|()| bin.map_or(Ok(()), |bin| node::write_wrappers(&layout, &bin)));
+            report(made, &mut terminal)
+        }
+        Command::Rebalance => {
+            let balanced = Machine::open(&layout).and_then(|machine| machine.rebalance());
+            let printed = balanced.and_then(|log| {
+                log.iter().try_for_each(|line| writeln!(terminal.out, "{line}"))?;
+                Ok(())
+            });
+            report(printed, &mut terminal)
+        }
+    };
+    let flushed = out.flush();
+    if flushed.is_err() { ExitCode::FAILURE } else { ExitCode::from(status) }
 }
 
 fn report<E: std::error::Error + 'static>(result: Result<(), E>, terminal: &mut Terminal<'_>) -> u8 {

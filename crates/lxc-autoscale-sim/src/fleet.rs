@@ -32,13 +32,19 @@ pub struct Member {
 
 /// The node they are on: large enough that growth is a question of need, not of room.
 pub fn node_settings() -> NodeSettings {
-    NodeSettings { cpus: 12, memory: Mebibytes::new(32 * 1024), swap: Mebibytes::new(8 * 1024), ..NodeSettings::default() }
+    NodeSettings {
+        cpus: 12,
+        memory: Mebibytes::new(32 * 1024),
+        swap: Mebibytes::new(8 * 1024),
+        ..NodeSettings::default()
+    }
 }
 
 /// The containers.
 pub fn members() -> Vec<Member> {
     let scenario = |scenario, cores, memory_mib| Workload::Scenario { scenario, cores, memory_mib };
-    let replay = |trace: &str| Workload::Trace { trace: trace.to_owned(), offset_hours: 0.0, memory_factor: 1.0 };
+    let replay =
+        |trace: &str| Workload::Trace { trace: trace.to_owned(), offset_hours: 0.0, memory_factor: 1.0 };
     let rows = [
         (100, "web", 2, 1024, scenario(Scenario::DailyPeak, 1.5, 700.0)),
         (101, "mail", 4, 2048, scenario(Scenario::Idle, 0.05, 180.0)),
@@ -63,22 +69,12 @@ pub fn members() -> Vec<Member> {
 
 /// What they do, for a seed and a speed.
 pub fn plan(members: &[Member], seed: u64, speed: f64) -> Plan {
-    let containers: BTreeMap<_, _> = members.iter().map(|member| (member.id, member.workload.clone())).collect();
+    let containers: BTreeMap<_, _> =
+        members.iter().map(|member| (member.id, member.workload.clone())).collect();
     Plan { seed, speed, containers }
 }
 
 impl Member {
-    /// The options of `pct create` that make it.
-    pub fn create_options(&self) -> Vec<String> {
-        let pairs = [
-            ("--hostname", self.name.to_owned()),
-            ("--cores", self.cores.to_string()),
-            ("--memory", self.memory.get().to_string()),
-            ("--swap", self.swap.get().to_string()),
-        ];
-        pairs.into_iter().flat_map(|(option, value)| [option.to_owned(), value]).collect()
-    }
-
     /// What the kernel of a v2 node enforces for it at first.
     pub fn limits(&self) -> Limits {
         let bytes = |amount: Mebibytes| amount.as_f64() * Mebibytes::BYTES as f64;
@@ -91,12 +87,12 @@ impl Member {
         }
     }
 
-    /// Its `/etc/pve/lxc/<id>.conf`.
-    pub fn config(&self) -> String {
+    /// Its `/etc/pve/lxc/<id>.conf`, with its volume on `storage`.
+    pub fn config(&self, storage: &str) -> String {
         format!(
             "arch: amd64\ncores: {}\nhostname: {}\nmemory: {}\n\
              net0: name=eth0,bridge=vmbr0,hwaddr=BC:24:11:00:00:{:02X},ip=dhcp,type=veth\nonboot: 1\n\
-             ostype: debian\nrootfs: local-lvm:vm-{}-disk-0,size=8G\nswap: {}\nunprivileged: 1\n",
+             ostype: debian\nrootfs: {storage}:vm-{}-disk-0,size=8G\nswap: {}\nunprivileged: 1\n",
             self.cores,
             self.name,
             self.memory.get(),
@@ -128,9 +124,12 @@ mod tests {
     fn a_configuration_says_what_the_member_has() {
         for member in members() {
             let (config, unreadable) =
-                lxc_autoscale_core::container_config::ContainerConfig::parse(&member.config());
+                lxc_autoscale_core::container_config::ContainerConfig::parse(&member.config("local-lvm"));
             assert_eq!(unreadable, []);
-            assert_eq!((config.cores, config.memory_mb, config.swap_mb), (Some(member.cores), member.memory, member.swap));
+            assert_eq!(
+                (config.cores, config.memory_mb, config.swap_mb),
+                (Some(member.cores), member.memory, member.swap)
+            );
             assert_eq!(config.name.as_deref(), Some(member.name));
         }
     }

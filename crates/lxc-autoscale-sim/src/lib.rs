@@ -10,13 +10,19 @@
 //! - [`fleet`]: the ten containers of the node that is made when none is given;
 //! - [`past`]: days of history for the daemons to learn from;
 //! - [`pve`]: Proxmox's side of it, which is configuration, locks, pending changes, snapshots, `pct` and `pvesh`;
-//! - [`cli`]: the command line.
+//! - [`boot`] and [`run`]: a node of its own, made, booted and kept going;
+//! - [`demo`]: the node with the three daemons on it;
+//! - [`commands`] and [`cli`]: the command line.
 
+pub mod boot;
 pub mod cli;
+pub mod commands;
+pub mod demo;
 pub mod engine;
 pub mod fleet;
 pub mod kernel;
 pub mod node;
 pub mod past;
 pub mod pve;
+pub mod run;
 pub mod workload;

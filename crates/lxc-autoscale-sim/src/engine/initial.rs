@@ -50,7 +50,7 @@ fn same(controller: &'static str, name: &'static str, text: &str) -> InitialFile
     InitialFile { controller, name, outer: text.to_owned(), inner: text.to_owned() }
 }
 
-fn limit(controller: &'static str, name: &'static str, value: impl ToString, none: &str) -> InitialFile {
+fn limit(controller: &'static str, name: &'static str, value: &dyn ToString, none: &str) -> InitialFile {
     InitialFile { controller, name, outer: format!("{}\n", value.to_string()), inner: format!("{none}\n") }
 }
 
@@ -69,13 +69,13 @@ fn v2(limits: &GuestLimits, cpus: &CpuSet, all: &CpuSet) -> Vec<InitialFile> {
         same("", "cgroup.type", "domain\n"),
         same("", "cgroup.events", "populated 1\nfrozen 0\n"),
         same("", "cgroup.freeze", "0\n"),
-        limit("cpu", "cpu.max", format!("{quota} 100000"), "max 100000"),
-        limit("cpu", "cpu.weight", limits.cpuunits.unwrap_or(100).clamp(1, 10_000), "100"),
+        limit("cpu", "cpu.max", &format!("{quota} 100000"), "max 100000"),
+        limit("cpu", "cpu.weight", &limits.cpuunits.unwrap_or(100).clamp(1, 10_000), "100"),
         same("cpu", "cpu.stat", CPU_STAT),
         same("cpu", "cpu.pressure", NO_PRESSURE),
-        limit("memory", "memory.max", bytes(limits.memory), "max"),
-        limit("memory", "memory.high", memory_high_bytes(limits.memory), "max"),
-        limit("memory", "memory.swap.max", bytes(limits.swap), "max"),
+        limit("memory", "memory.max", &bytes(limits.memory), "max"),
+        limit("memory", "memory.high", &memory_high_bytes(limits.memory), "max"),
+        limit("memory", "memory.swap.max", &bytes(limits.swap), "max"),
         same("memory", "memory.low", "0\n"),
         same("memory", "memory.min", "0\n"),
         same("memory", "memory.current", "0\n"),
@@ -89,7 +89,7 @@ fn v2(limits: &GuestLimits, cpus: &CpuSet, all: &CpuSet) -> Vec<InitialFile> {
         same("io", "io.pressure", NO_PRESSURE),
         same("pids", "pids.current", "1\n"),
         same("pids", "pids.max", "max\n"),
-        limit("cpuset", "cpuset.cpus", own, ""),
+        limit("cpuset", "cpuset.cpus", &own, ""),
         same("cpuset", "cpuset.cpus.effective", &format!("{cpus}\n")),
     ]
 }
@@ -101,13 +101,18 @@ fn v1(limits: &GuestLimits, cpus: &CpuSet) -> Vec<InitialFile> {
     let memory = bytes(limits.memory);
     vec![
         same("cpu", "cpu.cfs_period_us", "100000\n"),
-        limit("cpu", "cpu.cfs_quota_us", quota(limits).unwrap_or("-1".to_owned()), "-1"),
-        limit("cpu", "cpu.shares", limits.cpuunits.unwrap_or(1024).clamp(2, 262_144), "1024"),
+        limit("cpu", "cpu.cfs_quota_us", &quota(limits).unwrap_or("-1".to_owned()), "-1"),
+        limit("cpu", "cpu.shares", &limits.cpuunits.unwrap_or(1024).clamp(2, 262_144), "1024"),
         same("cpu", "cpu.stat", "nr_periods 0\nnr_throttled 0\nthrottled_time 0\n"),
         same("cpuacct", "cpuacct.usage", "0\n"),
         same("cpuacct", "cpuacct.stat", "user 0\nsystem 0\n"),
-        limit("memory", "memory.limit_in_bytes", memory, &unlimited),
-        limit("memory", "memory.memsw.limit_in_bytes", memory.saturating_add(bytes(limits.swap)), &unlimited),
+        limit("memory", "memory.limit_in_bytes", &memory, &unlimited),
+        limit(
+            "memory",
+            "memory.memsw.limit_in_bytes",
+            &memory.saturating_add(bytes(limits.swap)),
+            &unlimited,
+        ),
         same("memory", "memory.usage_in_bytes", "0\n"),
         same("memory", "memory.memsw.usage_in_bytes", "0\n"),
         same("memory", "memory.max_usage_in_bytes", "0\n"),

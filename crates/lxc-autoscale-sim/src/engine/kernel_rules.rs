@@ -88,7 +88,6 @@ fn parse(value: &str) -> Option<u64> {
     value.trim().parse().ok()
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "handed to `map` by name")]
 fn as_text(value: u64) -> String {
     value.to_string()
 }

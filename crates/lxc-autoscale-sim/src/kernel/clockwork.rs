@@ -12,7 +12,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use lxc_autoscale_core::Vmid;
-use lxc_autoscale_core::container_config::ContainerConfig;
 
 use super::files::{proc, v1, v2};
 use super::limit_files::{LimitError, read_limits};
@@ -21,8 +20,10 @@ use super::machine::Machine;
 use super::memory::Killed;
 use super::node::Capacity;
 use super::tree::TreeWriter;
-use crate::engine::{Engine, EngineError, Placement, SimulatedEngine, plan_cpusets};
-use crate::node::{CgroupVersion, NodeError, NodeLayout, NodeSettings, read_text};
+use crate::engine::EngineError;
+use crate::node::{CgroupVersion, NodeError, NodeLayout, NodeSettings};
+use crate::pve;
+use crate::pve::error::PctError;
 use crate::workload::{Plan, PlanError};
 
 /// How often the machine is advanced and its files are written.
@@ -41,6 +42,9 @@ pub enum KernelError {
     /// The engine failed.
     #[error("the simulated kernel cannot act on a container")]
     Engine(#[from] EngineError),
+    /// The node cannot be opened, or its containers cannot be told.
+    #[error("the simulated kernel cannot look at the node")]
+    Guests(#[from] PctError),
     /// The workload plan is none.
     #[error(transparent)]
     Plan(#[from] PlanError),
@@ -52,6 +56,9 @@ pub enum KernelError {
         /// Why not.
         source: LimitError,
     },
+    /// Its thread panicked, which is a mistake in this program.
+    #[error("the simulated kernel's thread crashed")]
+    Crashed,
 }
 
 /// The kernel of one node.
@@ -59,7 +66,7 @@ pub enum KernelError {
 pub struct Clockwork {
     layout: NodeLayout,
     version: CgroupVersion,
-    engine: SimulatedEngine,
+    guests: pve::Machine,
     machine: Machine,
     tree: TreeWriter,
     plan: Plan,
@@ -99,16 +106,15 @@ impl Clockwork {
         boot_time_seconds: u64,
         rebalance_every: Duration,
     ) -> Result<Self, KernelError> {
-        let settings = NodeSettings::load(&layout)?;
-        let engine = SimulatedEngine::new(&layout, &settings);
+        let guests = pve::Machine::open(&layout)?;
         let tree = TreeWriter::new(layout.root().join("var/lib/sim/staging"))?;
         for directory in ["net", "pressure"].map(|name| layout.proc().join(name)) {
             fs::create_dir_all(&directory).map_err(NodeError::file("create", &directory))?;
         }
         let plan = Plan::load(&layout)?;
         Ok(Self {
-            version: settings.cgroup,
-            engine,
+            version: guests.settings.cgroup,
+            guests,
             machine,
             tree,
             plan,
@@ -146,7 +152,7 @@ impl Clockwork {
         self.reload_plan()?;
         self.since_rebalance += seconds;
         if self.rebalance_every.as_secs_f64() <= self.since_rebalance {
-            self.rebalance()?;
+            self.guests.rebalance()?;
             self.since_rebalance = 0.0;
         }
         let limits = self.read_running()?;
@@ -154,7 +160,7 @@ impl Clockwork {
         self.show(&limits)?;
         for (id, killed) in killed {
             if killed == Killed::Init {
-                self.engine.kill(id)?;
+                self.guests.engine.kill(id)?;
                 self.forget(id);
             }
         }
@@ -178,7 +184,7 @@ impl Clockwork {
 
     /// The running containers and their limits; notices those that ended or were started anew.
     fn read_running(&mut self) -> Result<BTreeMap<Vmid, Limits>, KernelError> {
-        let running = self.engine.running()?;
+        let running = self.guests.engine.running()?;
         let gone: Vec<Vmid> = self.known.keys().copied().filter(|id| !running.contains(*id)).collect();
         for id in gone {
             self.forget(id);
@@ -245,25 +251,6 @@ impl Clockwork {
         Ok(())
     }
 
-    /// pvestatd's part: makes cpusets of the `cores` in the configurations.
-    fn rebalance(&self) -> Result<(), KernelError> {
-        let mut placements = Vec::new();
-        for &id in self.engine.running()?.ids() {
-            // A container that is being destroyed may have lost its files already.
-            let Ok(text) = read_text(&self.layout.config(id)) else { continue };
-            let Ok(cpus) = self.engine.cpuset(id) else { continue };
-            let (config, _) = ContainerConfig::parse(&text);
-            placements.push(Placement { id, cores: config.cores, pinned: config.pinned_cpuset.is_some(), cpus });
-        }
-        for change in plan_cpusets(&placements, &self.engine.cpus()?) {
-            match self.engine.set_cpuset(change.id, &change.cpus) {
-                Err(_) if !self.engine.running()?.contains(change.id) => {}
-                outcome => outcome?,
-            }
-        }
-        Ok(())
-    }
-
     fn init_pid(&self, id: Vmid) -> Option<u32> {
         let cgroup = self.cgroups(id).into_iter().next()?;
         let text = fs::read_to_string(cgroup.join("ns/cgroup.procs")).ok()?;
@@ -274,7 +261,9 @@ impl Clockwork {
         let group = |controller| self.layout.container_cgroup(self.version, controller, id);
         match self.version {
             CgroupVersion::V2 => vec![group("")],
-            CgroupVersion::V1 => NodeLayout::V1_CONTROLLERS.into_iter().chain(["unified"]).map(group).collect(),
+            CgroupVersion::V1 => {
+                NodeLayout::V1_CONTROLLERS.into_iter().chain(["unified"]).map(group).collect()
+            }
         }
     }
 

@@ -30,7 +30,12 @@ impl Machine {
     /// One tick of the node's clock, and `plan.speed` times as much of the workloads'. Returns who was killed.
     ///
     /// The containers that have limits are those that run.
-    pub fn tick(&mut self, plan: &Plan, limits: &BTreeMap<Vmid, Limits>, seconds: f64) -> BTreeMap<Vmid, Killed> {
+    pub fn tick(
+        &mut self,
+        plan: &Plan,
+        limits: &BTreeMap<Vmid, Limits>,
+        seconds: f64,
+    ) -> BTreeMap<Vmid, Killed> {
         self.workload_seconds += seconds * plan.speed;
         let now = self.workload_seconds;
         self.runners.retain(|id, _| limits.contains_key(id));

@@ -124,8 +124,8 @@ mod tests {
             let want =
                 [10.0, 60.0, 300.0].map(|tau| share * 100.0 * (1.0 - (-f64::from(seconds) / tau).exp()));
             for (got, want) in averages_after(seconds, share).into_iter().zip(want) {
-                // The kernel's factors are rounded to 1/2048, which is worth about half a percent here.
-                assert!((got - want).abs() < 0.7, "{seconds} s at {share}: {got} is not {want}");
+                // The kernel's factors are rounded to 1/2048, which and the rounding up are worth about a percent here.
+                assert!((got - want).abs() < 1.5, "{seconds} s at {share}: {got} is not {want}");
             }
         }
     }

@@ -64,10 +64,10 @@ fn create_proc(layout: &NodeLayout, settings: &NodeSettings) -> Result<(), NodeE
              SwapTotal:      {swap_kib:8} kB\nSwapFree:       {swap_kib:8} kB\n"
         ),
     )?;
-    let processors: String = (0..settings.cpus)
+    let processors: Vec<String> = (0..settings.cpus)
         .map(|cpu| format!("processor\t: {cpu}\nmodel name\t: Simulated CPU\ncpu MHz\t\t: 2600.000\n\n"))
         .collect();
-    write_new(&proc.join("cpuinfo"), &processors)
+    write_new(&proc.join("cpuinfo"), &processors.concat())
 }
 
 fn create_cgroup_root(layout: &NodeLayout, settings: &NodeSettings) -> Result<(), NodeError> {

@@ -84,7 +84,8 @@ pub(crate) fn add_running(_lock: &NodeLock, layout: &NodeLayout, id: Vmid) -> Re
     let mut text = read_text(&path)?;
     let inode = 20_000 + u64::from(id.get());
     let socket = NodeLayout::command_socket(id);
-    text.push_str(&format!("0000000000000000: 00000002 00000000 00010000 0001 01 {inode:5} {socket}\n"));
+    let line = format!("0000000000000000: 00000002 00000000 00010000 0001 01 {inode:5} {socket}\n");
+    text.push_str(&line);
     write_atomically(&path, &text)
 }
 

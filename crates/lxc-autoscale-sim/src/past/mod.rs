@@ -70,14 +70,23 @@ impl Past<'_> {
     ///
     /// # Errors
     /// What `each` returns, or [`PastError::Clock`].
-    pub fn live_through(&self, mut each: impl FnMut(&Snapshot) -> Result<(), PastError>) -> Result<Machine, PastError> {
+    pub fn live_through(
+        &self,
+        mut each: impl FnMut(&Snapshot) -> Result<(), PastError>,
+    ) -> Result<Machine, PastError> {
         let steps = self.duration.as_secs() / STEP.as_secs();
-        let begin = self.end.checked_sub(STEP.checked_mul(i32::try_from(steps).unwrap_or(i32::MAX)).unwrap_or(self.duration))?;
+        let begin = self.end.checked_sub(
+            STEP.checked_mul(i32::try_from(steps).unwrap_or(i32::MAX)).unwrap_or(self.duration),
+        )?;
         let mut machine = Machine::new(self.capacity, begin.as_second() as f64);
         let plan = Plan { speed: 1.0, ..self.plan.clone() };
-        let limits: BTreeMap<Vmid, Limits> = self.members.iter().map(|member| (member.id, member.limits())).collect();
-        let configs: BTreeMap<Vmid, ContainerConfig> =
-            self.members.iter().map(|member| (member.id, ContainerConfig::parse(&member.config()).0)).collect();
+        let limits: BTreeMap<Vmid, Limits> =
+            self.members.iter().map(|member| (member.id, member.limits())).collect();
+        let configs: BTreeMap<Vmid, ContainerConfig> = self
+            .members
+            .iter()
+            .map(|member| (member.id, ContainerConfig::parse(&member.config("local-lvm")).0))
+            .collect();
 
         let mut now = begin;
         for _ in 0..steps {
@@ -156,7 +165,10 @@ mod tests {
         let found = MetricsReader::new(&path).read_new().unwrap();
         assert_eq!((found.snapshots.len(), found.unreadable.len()), (36, 0));
         let last = found.snapshots.last().unwrap();
-        assert_eq!(last.summary.collection_start_time.to_string().parse::<Timestamp>().unwrap().as_second(), 1_795_454_400);
+        assert_eq!(
+            last.summary.collection_start_time.to_string().parse::<Timestamp>().unwrap().as_second(),
+            1_795_454_400
+        );
         assert_eq!(last.containers.len(), 10);
 
         let bounds = Bounds { max_bytes: 64 << 20, max_age: Duration::from_hours(24 * 30) };

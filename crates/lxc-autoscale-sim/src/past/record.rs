@@ -1,13 +1,15 @@
 //! What a monitor would have measured between two states of the node.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use lxc_autoscale_core::container_config::ContainerConfig;
 use lxc_autoscale_core::snapshot::{
-    ContainerRecord, ContainerState, IoStats, Limits as RecordedLimits, MemoryBreakdown, MemoryEvents, NetworkUsage,
-    NodeRecord, Paging, Pressure, PressureLine, PressureSet, SCHEMA_VERSION, Snapshot, Summary, Throttling,
+    ContainerRecord, ContainerState, IoStats, Limits as RecordedLimits, MemoryBreakdown, MemoryEvents,
+    NetworkUsage, NodeRecord, Paging, Pressure, PressureLine, PressureSet, SCHEMA_VERSION, Snapshot, Summary,
+    Throttling,
 };
 use lxc_autoscale_core::{RecordTime, Vmid};
 
@@ -16,6 +18,7 @@ use crate::kernel::files::whole;
 use crate::kernel::limits::Limits;
 use crate::kernel::node::{HOST_MEMORY_BYTES, Node};
 use crate::kernel::psi;
+use crate::node::NodeError;
 
 const MIB: f64 = 1024.0 * 1024.0;
 const GIB: f64 = 1024.0 * MIB;
@@ -30,6 +33,23 @@ pub struct Filesystem {
     pub used_bytes: u64,
     /// What an ordinary process may still write.
     pub free_bytes: u64,
+}
+
+impl Filesystem {
+    /// The one a path is on.
+    ///
+    /// # Errors
+    /// [`NodeError::File`] when the system does not tell.
+    pub fn of(path: &Path) -> Result<Self, NodeError> {
+        let stat =
+            rustix::fs::statvfs(path).map_err(|error| NodeError::file("look at", path)(error.into()))?;
+        let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
+        Ok(Self {
+            total_bytes: bytes(stat.f_blocks),
+            used_bytes: bytes(stat.f_blocks.saturating_sub(stat.f_bfree)),
+            free_bytes: bytes(stat.f_bavail),
+        })
+    }
 }
 
 /// Two states of the node, and what was known about it.
@@ -74,7 +94,8 @@ impl Seen<'_> {
     fn container(&self, id: Vmid, now: &Container, time: RecordTime) -> ContainerRecord {
         let node_cpus = self.after.capacity.cpus;
         let limits = self.limits.get(&id).copied().unwrap_or_default();
-        let mut record = ContainerRecord { state: Some(ContainerState::Running), ..ContainerRecord::empty(time) };
+        let mut record =
+            ContainerRecord { state: Some(ContainerState::Running), ..ContainerRecord::empty(time) };
         // A rate needs an earlier sample of the same container.
         if let Some(before) = self.before.containers.get(&id) {
             let cores = (now.cpu.usage_usec - before.cpu.usage_usec) / 1e6 / self.seconds();
@@ -159,9 +180,11 @@ impl Seen<'_> {
     fn node(&self, containers: &BTreeMap<Vmid, ContainerRecord>) -> NodeRecord {
         let node = self.after;
         let capacity = node.capacity;
-        let cache: f64 = node.containers.values().map(|ct| ct.memory.current() - ct.memory.working_set()).sum();
+        let cache: f64 =
+            node.containers.values().map(|ct| ct.memory.current() - ct.memory.working_set()).sum();
         let available = capacity.memory_bytes - HOST_MEMORY_BYTES - node.containers_memory() + cache;
-        let total = |of: fn(&ContainerRecord) -> Option<f64>| containers.values().map(of).sum::<Option<f64>>();
+        let total =
+            |of: fn(&ContainerRecord) -> Option<f64>| containers.values().map(of).sum::<Option<f64>>();
         NodeRecord {
             name: self.node_name.to_owned(),
             cpus: u32::try_from(whole(capacity.cpus)).ok(),

@@ -76,8 +76,9 @@ impl PctError {
         match self {
             Self::Usage { .. } => format!("{self}\n{usage}\n"),
             Self::Parameters { errors, .. } | Self::Result { errors } => {
-                let lines: String = errors.iter().map(|(name, text)| format!("{name}: {text}\n")).collect();
-                format!("{self}\n{lines}{usage}\n")
+                let lines: Vec<String> =
+                    errors.iter().map(|(name, text)| format!("{name}: {text}\n")).collect();
+                format!("{self}\n{}{usage}\n", lines.concat())
             }
             _ => format!("{}\n", self.text()),
         }
@@ -88,7 +89,7 @@ impl PctError {
         match self {
             Self::Parameters { errors, .. } | Self::Result { errors } => {
                 let lines = errors.iter().map(|(name, text)| format!("\n{name}: {}", text.trim_end()));
-                format!("{self}{}", lines.collect::<String>())
+                format!("{self}{}", lines.collect::<Vec<_>>().concat())
             }
             _ => ErrorChain(self).to_string(),
         }

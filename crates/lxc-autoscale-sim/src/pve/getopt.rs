@@ -65,7 +65,7 @@ impl Grammar {
                     .unwrap_or_default(),
                 (None, false) if rest.peek().is_some() => rest.next().cloned().unwrap_or_default(),
                 (_, false) => {
-                    warnings.push_str(&format!("Option {} requires an argument\n", property.name));
+                    warnings.extend(["Option ", property.name.as_ref(), " requires an argument\n"]);
                     continue;
                 }
             };

@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 use super::config::Section;
 use super::error::PctError;
 use super::machine::{Machine, configured_bytes};
+use crate::engine::Usage;
 
 /// Size of a root volume nothing is known about, in bytes.
 const UNKNOWN_DISK_BYTES: u64 = 4 << 30;
@@ -47,7 +48,7 @@ pub fn vmstatus(
         set("template", json!(1));
     }
     // A container that ends between the two looks has nothing left to read.
-    let usage = if is_running { machine.engine.usage(id).unwrap_or_default() } else { Default::default() };
+    let usage = if is_running { machine.engine.usage(id).unwrap_or_default() } else { Usage::default() };
     for (key, value) in [
         ("mem", usage.memory),
         ("swap", usage.swap),

@@ -101,7 +101,7 @@ impl Engine for LxcEngine {
 
     fn create(&self, guest: &Guest) -> Result<(), EngineError> {
         let tool = self.tool("lxc-create", guest.id).args(["-t", "busybox", "-B", "dir", "--dir"]);
-        capture(tool.arg(&guest.rootfs))?;
+        capture(&tool.arg(&guest.rootfs))?;
         let template = read_text(&self.config_file(guest.id))?;
         self.write_config(guest, &template)
     }
@@ -120,7 +120,7 @@ impl Engine for LxcEngine {
         let log = self.containers.join(format!("{}/start.log", guest.id));
         // The log of an earlier start would be taken for this one's.
         let _ = fs::remove_file(&log);
-        let started = tool::run_daemon(self.tool("lxc-start", guest.id).arg("-o").arg(&log), &log);
+        let started = tool::run_daemon(&self.tool("lxc-start", guest.id).arg("-o").arg(&log), &log);
         started.map_err(failed)?;
         if self.is_running(guest.id)? {
             Ok(())
@@ -133,14 +133,14 @@ impl Engine for LxcEngine {
         if !self.is_running(id)? {
             return Ok(());
         }
-        let stopped = capture(self.tool("lxc-stop", id).arg("-k"));
+        let stopped = capture(&self.tool("lxc-stop", id).arg("-k"));
         // It may have ended by itself in between, which the tool calls a failure.
         if self.is_running(id)? { stopped.and(Err(EngineError::StillRunning)) } else { Ok(()) }
     }
 
     fn shutdown(&self, id: Vmid, timeout: Duration) -> Result<(), EngineError> {
         let seconds = timeout.as_secs().to_string();
-        let stopped = capture(self.tool("lxc-stop", id).args(["--nokill", "--timeout", &seconds]));
+        let stopped = capture(&self.tool("lxc-stop", id).args(["--nokill", "--timeout", &seconds]));
         if self.is_running(id)? { stopped.and(Err(EngineError::StillRunning)) } else { Ok(()) }
     }
 

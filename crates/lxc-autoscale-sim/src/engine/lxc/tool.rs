@@ -52,7 +52,7 @@ impl Tool {
 }
 
 /// Runs a tool to its end; what it prints matters only if it fails.
-pub(super) fn capture(tool: Tool) -> Result<(), EngineError> {
+pub(super) fn capture(tool: &Tool) -> Result<(), EngineError> {
     let output = tool
         .command()
         .stdin(Stdio::null())
@@ -67,7 +67,7 @@ pub(super) fn capture(tool: Tool) -> Result<(), EngineError> {
 }
 
 /// Runs a tool that leaves a daemon behind, which must not inherit a pipe we would wait on; it writes to `log`.
-pub(super) fn run_daemon(tool: Tool, log: &Path) -> Result<(), EngineError> {
+pub(super) fn run_daemon(tool: &Tool, log: &Path) -> Result<(), EngineError> {
     let status = tool
         .command()
         .stdin(Stdio::null())

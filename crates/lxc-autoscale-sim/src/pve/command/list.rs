@@ -76,7 +76,7 @@ fn snapshot_tree(config: &GuestConfig, zone: &TimeZone) -> String {
     for entry in &entries {
         children.entry(entry.parent.filter(|parent| is_known(parent))).or_default().push(entry);
     }
-    let mut text = String::new();
+    let mut lines = Vec::new();
     let mut open: Vec<(usize, &Entry<'_>)> = Vec::new();
     let roots = children.remove(&None).unwrap_or_default();
     open.extend(roots.into_iter().rev().map(|entry| (0, entry)));
@@ -85,17 +85,13 @@ fn snapshot_tree(config: &GuestConfig, zone: &TimeZone) -> String {
         let width = 30usize.saturating_sub(prefix.len());
         let time = entry.time.and_then(|time| Timestamp::from_second(time).ok());
         let time = time.map(|time| zone.to_datetime(time).strftime("%F %H:%M:%S").to_string());
-        text.push_str(&format!(
-            "{prefix} {:<width$} {:<23} {}\n",
-            entry.name,
-            time.unwrap_or_default(),
-            entry.description
-        ));
+        let (name, time, description) = (entry.name, time.unwrap_or_default(), entry.description);
+        lines.push(format!("{prefix} {name:<width$} {time:<23} {description}\n"));
         // Taken out, so that a circle of parents in a broken file ends.
         let below = children.remove(&Some(entry.name)).unwrap_or_default();
         open.extend(below.into_iter().rev().map(|entry| (depth + 1, entry)));
     }
-    text
+    lines.concat()
 }
 
 #[cfg(test)]

@@ -95,6 +95,7 @@ pub(super) fn pending(call: &mut Call<'_, '_>) -> Result<u8, PctError> {
     Ok(0)
 }
 
+/// Prints the space of the volumes.
 pub(super) fn df(call: &mut Call<'_, '_>) -> Result<u8, PctError> {
     let id = call.id()?;
     let _lock = call.machine.lock(id, call.terminal)?;
@@ -155,13 +156,11 @@ pub(super) fn cpusets(call: &mut Call<'_, '_>) -> Result<u8, PctError> {
     let mut lines = Vec::new();
     for &id in running.ids() {
         let used = call.machine.engine.cpuset(id)?;
-        let mut line = format!("{id}: ");
-        for cpu in cpus.iter() {
+        let columns = cpus.iter().map(|cpu| {
             let number = cpu.to_string();
-            let shown = if used.contains(cpu) { number.clone() } else { " ".repeat(number.len()) };
-            line.push_str(&format!(" {shown}"));
-        }
-        lines.push(line);
+            if used.contains(cpu) { number } else { " ".repeat(number.len()) }
+        });
+        lines.push(format!("{id}:  {}", columns.collect::<Vec<_>>().join(" ")));
     }
     let rule = "-".repeat(lines.iter().map(String::len).max().unwrap_or(0));
     say(call.terminal.out, &rule)?;

@@ -2,12 +2,14 @@
 
 /// Encodes everything but printable ASCII, and the colon and the percent sign too.
 pub fn encode_text(text: &str) -> String {
+    let is_plain = |byte: u8| (b' '..=b'~').contains(&byte) && byte != b':' && byte != b'%';
+    let digit = |value: u8| char::from(b"0123456789ABCDEF"[usize::from(value & 15)]);
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
-        match byte {
-            b':' | b'%' => encoded.push_str(&format!("%{byte:02X}")),
-            b' '..=b'~' => encoded.push(char::from(byte)),
-            _ => encoded.push_str(&format!("%{byte:02X}")),
+        if is_plain(byte) {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.extend(['%', digit(byte >> 4), digit(byte)]);
         }
     }
     encoded
@@ -21,15 +23,12 @@ pub fn decode_text(text: &str) -> String {
     while index < bytes.len() {
         let escape = (bytes[index] == b'%').then(|| text.get(index + 1..index + 3)).flatten();
         let is_hex = |digits: &&str| digits.bytes().all(|byte| byte.is_ascii_hexdigit());
-        match escape.filter(is_hex).and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
-            Some(byte) => {
-                decoded.push(byte);
-                index += 3;
-            }
-            None => {
-                decoded.push(bytes[index]);
-                index += 1;
-            }
+        if let Some(byte) = escape.filter(is_hex).and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
+            decoded.push(byte);
+            index += 3;
+        } else {
+            decoded.push(bytes[index]);
+            index += 1;
         }
     }
     String::from_utf8(decoded).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())

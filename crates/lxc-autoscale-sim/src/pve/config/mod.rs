@@ -149,5 +149,5 @@ impl GuestConfig {
 
 /// The digest `--digest` is compared with: SHA-1 of the file's bytes.
 pub fn digest(bytes: &[u8]) -> String {
-    Sha1::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    Sha1::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat()
 }

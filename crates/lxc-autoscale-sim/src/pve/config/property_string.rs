@@ -70,7 +70,7 @@ pub fn volume_with_size(value: &str, volume: &VolumeId, bytes: u64) -> String {
     pairs.push(("size".to_owned(), format_size(bytes)));
     pairs.sort();
     for (key, value) in pairs {
-        text.push_str(&format!(",{key}={value}"));
+        text.extend([",", key.as_str(), "=", value.as_str()]);
     }
     text
 }
@@ -101,7 +101,7 @@ pub fn format_size(bytes: u64) -> String {
     let mut value = bytes;
     let mut unit = "";
     for larger in ["K", "M", "G", "T"] {
-        if value == 0 || value % 1024 != 0 {
+        if value == 0 || !value.is_multiple_of(1024) {
             break;
         }
         value /= 1024;

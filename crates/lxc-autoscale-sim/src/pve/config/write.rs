@@ -4,31 +4,23 @@ use super::{GuestConfig, Section, encode_text};
 
 /// The whole file.
 pub(super) fn config(config: &GuestConfig) -> String {
-    let mut text = section(&config.current);
+    let mut parts = vec![section(&config.current)];
     if !config.pending.is_empty() {
-        text.push_str("\n[pve:pending]\n");
-        text.push_str(&section(&config.pending));
+        parts.push(format!("\n[pve:pending]\n{}", section(&config.pending)));
     }
-    for (name, snapshot) in &config.snapshots {
-        text.push_str(&format!("\n[{name}]\n"));
-        text.push_str(&section(snapshot));
-    }
-    text
+    let snapshots = config.snapshots.iter();
+    parts.extend(snapshots.map(|(name, snapshot)| format!("\n[{name}]\n{}", section(snapshot))));
+    parts.concat()
 }
 
 /// The lines of one section.
 pub(super) fn section(section: &Section) -> String {
-    let mut text = String::new();
-    for line in section.description.as_deref().unwrap_or_default().lines() {
-        text.push_str(&format!("#{}\n", encode_text(line)));
-    }
-    for (name, value) in &section.options {
-        text.push_str(&format!("{name}: {value}\n"));
-    }
-    for (name, value) in &section.raw {
-        text.push_str(&format!("{name}: {value}\n"));
-    }
-    text
+    let description = section.description.as_deref().unwrap_or_default();
+    let mut lines: Vec<String> =
+        description.lines().map(|line| format!("#{}\n", encode_text(line))).collect();
+    lines.extend(section.options.iter().map(|(name, value)| format!("{name}: {value}\n")));
+    lines.extend(section.raw.iter().map(|(name, value)| format!("{name}: {value}\n")));
+    lines.concat()
 }
 
 #[cfg(test)]
@@ -114,7 +106,7 @@ snaptime: 1714551072
         let raw = proptest::collection::vec(("lxc\\.[a-z.]{1,10}", "[a-z0-9-]{1,8}"), 0..2);
         (options, description, raw).prop_map(move |(options, description, raw)| Section {
             options: options.into_keys().map(|name| (name.clone(), fixed(&name).to_owned())).collect(),
-            description: description.map(|lines| lines.iter().map(|line| format!("{line}\n")).collect()),
+            description: description.map(|lines| lines.join("\n") + "\n"),
             raw,
         })
     }

@@ -47,11 +47,12 @@ pub fn guest_option(name: &str) -> Option<Kind> {
     if base.len() < name.len() {
         let number: u32 = name[base.len()..].parse().ok()?;
         let (_, count) = NUMBERED.iter().find(|(numbered, _)| *numbered == base)?;
-        return (number < *count).then(|| match base {
+        let kind = match base {
             "net" => Kind::Pairs,
             "mp" | "unused" => Kind::Volume,
             _ => Kind::Text { max_length: None },
-        });
+        };
+        return (number < *count).then_some(kind);
     }
     let integer = |min: i64, max: Option<i64>| Kind::Integer { min: Some(min), max };
     Some(match name {

@@ -161,7 +161,7 @@ fn check_number(value: &str, min: i32, max: Option<i32>) -> Result<(), String> {
     check_range(number, Some(f64::from(min)), max.map(f64::from))
 }
 
-fn check_range<T: PartialOrd + std::fmt::Display>(
+fn check_range<T: PartialOrd + Copy + std::fmt::Display>(
     number: T,
     min: Option<T>,
     max: Option<T>,

@@ -70,6 +70,6 @@ pub(super) fn resized_filesystem(
 /// A UUID for the file system of a volume; the same volume has the same one, so that runs can be repeated.
 fn uuid(directory: &Path) -> String {
     let hash = Sha1::digest(directory.as_os_str().as_encoded_bytes());
-    let hex: String = hash.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    let hex = hash.iter().take(16).map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat();
     format!("{}-{}-4{}-8{}-{}", &hex[..8], &hex[8..12], &hex[13..16], &hex[17..20], &hex[20..])
 }

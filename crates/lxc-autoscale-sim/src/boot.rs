@@ -1,0 +1,139 @@
+//! Makes a node with its containers and boots it, for `run` and for `demo`.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use lxc_autoscale_core::Vmid;
+
+use crate::fleet::Member;
+use crate::kernel::clockwork::{Clockwork, KernelError};
+use crate::kernel::machine::Machine as KernelMachine;
+use crate::node::{
+    NodeError, NodeLayout, NodeSettings, add_container, create_node, write_atomically, write_wrappers,
+};
+use crate::pve::Machine;
+use crate::pve::error::PctError;
+
+/// Why the node did not come up.
+#[derive(Debug, thiserror::Error)]
+pub enum BootError {
+    /// The tree cannot be read or written.
+    #[error(transparent)]
+    Node(#[from] NodeError),
+    /// A container could not be made or started.
+    #[error("container {id} cannot be {action}")]
+    Container {
+        /// The container.
+        id: Vmid,
+        /// What was tried.
+        action: &'static str,
+        /// Why not.
+        source: PctError,
+    },
+    /// The node could not be opened.
+    #[error("the node cannot be opened")]
+    Open(#[source] PctError),
+}
+
+/// Makes the node, its containers and the commands in `bin`. Nothing runs yet.
+///
+/// # Errors
+/// [`BootError`] when a file cannot be written or a container cannot be made.
+pub fn make(
+    layout: &NodeLayout,
+    settings: &NodeSettings,
+    members: &[Member],
+    bin: &Path,
+) -> Result<(), BootError> {
+    create_node(layout, settings)?;
+    write_wrappers(layout, bin)?;
+    for member in members {
+        let storage = settings.storages.last().map_or("local", |storage| storage.id.as_str());
+        add_container(layout, member.id, &member.config(storage))?;
+    }
+    let machine = Machine::open(layout).map_err(BootError::Open)?;
+    for member in members {
+        let id = member.id;
+        let made = guest(&machine, id).and_then(|guest| Ok(machine.engine.create(&guest)?));
+        made.map_err(|source| BootError::Container { id, action: "made", source })?;
+    }
+    Ok(())
+}
+
+/// Boots the node: whatever seems to run from an earlier boot is ended, and the containers with `onboot` are started.
+///
+/// # Errors
+/// [`BootError`] when a container does not come up.
+pub fn boot(layout: &NodeLayout, simulated: bool) -> Result<(), BootError> {
+    let machine = Machine::open(layout).map_err(BootError::Open)?;
+    let running = machine.engine.running().map_err(|error| BootError::Open(error.into()))?;
+    for &id in running.ids() {
+        let ended = machine.engine.kill(id).map_err(PctError::from);
+        ended.map_err(|source| BootError::Container { id, action: "ended", source })?;
+    }
+    if simulated {
+        write_atomically(&layout.proc().join("uptime"), "0.00 0.00\n")?;
+    }
+    for id in machine.store.list()? {
+        start_on_boot(&machine, id).map_err(|source| BootError::Container {
+            id,
+            action: "started",
+            source,
+        })?;
+    }
+    Ok(())
+}
+
+fn start_on_boot(machine: &Machine, id: Vmid) -> Result<(), PctError> {
+    let loaded = machine.store.load(id, &mut std::io::sink())?;
+    if loaded.config.current.summary().onboot {
+        machine.engine.start(&machine.guest(id, &loaded.config.current)?)?;
+    }
+    Ok(())
+}
+
+fn guest(machine: &Machine, id: Vmid) -> Result<crate::engine::Guest, PctError> {
+    let loaded = machine.store.load(id, &mut std::io::sink())?;
+    machine.guest(id, &loaded.config.current)
+}
+
+/// The simulated kernel at work in a thread of its own.
+#[derive(Debug)]
+pub struct RunningKernel {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<Result<(), KernelError>>,
+}
+
+impl RunningKernel {
+    /// Starts it; `machine` is what has happened on the node so far.
+    pub fn start(
+        layout: NodeLayout,
+        machine: KernelMachine,
+        boot_time_seconds: u64,
+        rebalance: Duration,
+    ) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let seen = Arc::clone(&stop);
+        let thread = std::thread::spawn(move || {
+            Clockwork::new(layout, machine, boot_time_seconds, rebalance)?.run(&seen)
+        });
+        Self { stop, thread }
+    }
+
+    /// Whether it has ended by itself, which it does on errors only.
+    pub fn has_ended(&self) -> bool {
+        self.thread.is_finished()
+    }
+
+    /// Stops it and waits.
+    ///
+    /// # Errors
+    /// The error that ended it before.
+    pub fn stop(self) -> Result<(), KernelError> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.join().unwrap_or(Err(KernelError::Crashed))
+    }
+}

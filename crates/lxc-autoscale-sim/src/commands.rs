@@ -1,0 +1,121 @@
+//! The long-running commands, `run` and `demo`: their options, and how their errors are told.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use lxc_autoscale_core::ErrorChain;
+
+use crate::demo::{self, DemoOptions};
+use crate::node::{CgroupVersion, EngineKind};
+use crate::run::{self, RunOptions};
+
+/// Options of `run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Holds the node (`node`) and its commands (`bin`); made if it is not there
+    #[arg(long, value_name = "DIR")]
+    pub dir: PathBuf,
+    /// Generation of a new node's cgroups; an existing node keeps its own
+    #[arg(long, value_enum)]
+    pub cgroup: Option<CgroupChoice>,
+    /// End after this time instead of waiting for SIGTERM or Ctrl-C
+    #[arg(long, value_name = "N")]
+    pub seconds: Option<u64>,
+}
+
+/// A generation of cgroups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum CgroupChoice {
+    /// One hierarchy per controller
+    V1,
+    /// One hierarchy
+    V2,
+}
+
+/// Options of `demo`.
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// Simulated containers, or real ones on this machine (needs root and Debian's `lxc`)
+    #[arg(long, value_enum, default_value_t = DemoEngine::Sim)]
+    pub engine: DemoEngine,
+    /// How many real containers, with the ids 100 and following
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=50))]
+    pub ct: u32,
+    /// End after this time instead of waiting for Ctrl-C
+    #[arg(long, value_name = "N")]
+    pub seconds: Option<u64>,
+    /// Write what happened as JSON
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
+    /// Port of the API; a free one if not given
+    #[arg(long, value_name = "P", value_parser = clap::value_parser!(u16).range(1..))]
+    pub api_port: Option<u16>,
+    /// Keep everything here instead of in a temporary directory
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+    /// Decides all that is left to chance
+    #[arg(long, value_name = "S", default_value_t = 1)]
+    pub seed: u64,
+    /// How much faster than the clock the simulated workloads run
+    #[arg(long, value_name = "F", default_value_t = 10.0)]
+    pub speed: f64,
+}
+
+/// What runs the containers of a demo.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DemoEngine {
+    /// Files, advanced by a simulated kernel
+    Sim,
+    /// Real containers
+    Lxc,
+}
+
+impl RunArgs {
+    /// Runs the node until it is told to stop.
+    pub fn run(self) -> ExitCode {
+        let options = RunOptions {
+            directory: self.dir,
+            cgroup: self.cgroup.map(|choice| match choice {
+                CgroupChoice::V1 => CgroupVersion::V1,
+                CgroupChoice::V2 => CgroupVersion::V2,
+            }),
+            duration: self.seconds.map(Duration::from_secs),
+        };
+        exit_code(run::run(&options).map(|()| true))
+    }
+}
+
+impl DemoArgs {
+    /// Runs the demo; succeeds only if all three daemons were healthy.
+    pub fn run(self) -> ExitCode {
+        let options = DemoOptions {
+            engine: match self.engine {
+                DemoEngine::Sim => EngineKind::Simulated,
+                DemoEngine::Lxc => EngineKind::Lxc,
+            },
+            n_containers: self.ct,
+            duration: self.seconds.map(Duration::from_secs),
+            report: self.report,
+            api_port: self.api_port,
+            directory: self.dir,
+            seed: self.seed,
+            speed: self.speed,
+        };
+        exit_code(demo::run(&options))
+    }
+}
+
+fn exit_code<E: std::error::Error + 'static>(result: Result<bool, E>) -> ExitCode {
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            // Where standard error is gone too, the exit code still tells.
+            let _ = writeln!(io::stderr().lock(), "lxc-autoscale-sim: {}", ErrorChain(&error));
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! The daemons' configuration files for a demo.
+//!
+//! What is not written here keeps its default. What differs from it is where things lie, and how patient the
+//! daemons are: a demo is watched for minutes, so they measure every other second and wait seconds between two
+//! changes of a container where a production system waits minutes.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use crate::node::NodeError;
+
+use super::paths::DemoPaths;
+
+/// Seconds between two measurements.
+pub const MONITOR_INTERVAL_SECONDS: u32 = 2;
+/// Seconds between two rounds of decisions.
+pub const DECISION_INTERVAL_SECONDS: u32 = 3;
+
+/// Where the node's files are, as the daemons are told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeRoots {
+    /// Mount point of the control groups.
+    pub cgroup: PathBuf,
+    /// procfs.
+    pub proc: PathBuf,
+    /// sysfs.
+    pub sys: PathBuf,
+    /// Proxmox's cluster file system.
+    pub pve: PathBuf,
+    /// LXC's directory, as the names of the command sockets have it.
+    pub lxc: PathBuf,
+}
+
+/// The three files.
+#[derive(Clone, Debug)]
+pub struct ConfigFiles {
+    /// lxc-monitor's.
+    pub monitor: PathBuf,
+    /// lxc-autoscale-api's.
+    pub api: PathBuf,
+    /// lxc-autoscale-ml's.
+    pub ml: PathBuf,
+}
+
+/// Writes the three files.
+///
+/// # Errors
+/// [`NodeError::File`] when one cannot be written.
+pub fn write(paths: &DemoPaths, roots: &NodeRoots, api: SocketAddr) -> Result<ConfigFiles, NodeError> {
+    let put = |name: &str, text: String| {
+        let path = paths.etc().join(name);
+        fs::write(&path, text).map_err(NodeError::file("write", &path))?;
+        Ok(path)
+    };
+    Ok(ConfigFiles {
+        monitor: put("lxc_monitor.toml", monitor(paths, roots))?,
+        api: put("lxc_autoscale_api.toml", self::api(paths, roots, api))?,
+        ml: put("lxc_autoscale_ml.toml", ml(paths, api))?,
+    })
+}
+
+fn monitor(paths: &DemoPaths, roots: &NodeRoots) -> String {
+    format!(
+        "interval_seconds = {MONITOR_INTERVAL_SECONDS}.0\n\n\
+         [paths]\ncgroup = {}\nproc = {}\nsys = {}\npve = {}\nlxc = {}\n\n\
+         [output]\nfile = {}\n\n[logging]\nfile = {}\n",
+        quoted(&roots.cgroup),
+        quoted(&roots.proc),
+        quoted(&roots.sys),
+        quoted(&roots.pve),
+        quoted(&roots.lxc),
+        quoted(&paths.metrics()),
+        quoted(&paths.log().join("lxc_monitor.log")),
+    )
+}
+
+fn api(paths: &DemoPaths, roots: &NodeRoots, listen: SocketAddr) -> String {
+    // Root is trusted anyway; who runs the demo without being root is trusted for this demo.
+    let own = rustix::process::getuid();
+    let trusted = if own.is_root() { String::new() } else { format!("trusted_uids = [{}]\n", own.as_raw()) };
+    format!(
+        "[server]\nlisten = \"{listen}\"\n{trusted}\n\
+         [pct]\npath = {}\n\n\
+         [metrics]\nfile = {}\n\n\
+         [paths]\npve = {}\nproc = {}\nlxc = {}\n\n[logging]\nfile = {}\n",
+        quoted(&paths.bin().join("pct")),
+        quoted(&paths.metrics()),
+        quoted(&roots.pve),
+        quoted(&roots.proc),
+        quoted(&roots.lxc),
+        quoted(&paths.log().join("lxc_autoscale_api.log")),
+    )
+}
+
+fn ml(paths: &DemoPaths, api: SocketAddr) -> String {
+    format!(
+        "interval_seconds = {DECISION_INTERVAL_SECONDS}\n\n\
+         [metrics]\nfile = {}\nmax_age_seconds = 60\n\n\
+         [api]\nurl = \"http://{api}\"\n\n\
+         [state]\ndirectory = {}\n\n\
+         [scaling.cpu]\ncooldown_up_seconds = 10\ncooldown_down_seconds = 20\n\n\
+         [scaling.memory]\ncooldown_up_seconds = 10\ncooldown_down_seconds = 20\n\n\
+         [logging]\nfile = {}\n",
+        quoted(&paths.metrics()),
+        quoted(&paths.state()),
+        quoted(&paths.log().join("lxc_autoscale_ml.log")),
+    )
+}
+
+/// A path as a TOML string.
+fn quoted(path: &Path) -> String {
+    let mut text = String::from("\"");
+    for c in path.to_string_lossy().chars() {
+        match c {
+            '"' | '\\' => text.extend(['\\', c]),
+            c if c.is_control() => text.push_str(&format!("\\u{:04X}", u32::from(c))),
+            c => text.push(c),
+        }
+    }
+    text.push('"');
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_files_name_the_demos_own_paths() {
+        let directory = tempfile::tempdir().unwrap();
+        let paths = DemoPaths::prepare(Some(directory.path())).unwrap();
+        let roots = NodeRoots {
+            cgroup: "/n/sys/fs/cgroup".into(),
+            proc: "/n/proc".into(),
+            sys: "/n/sys".into(),
+            pve: "/n/etc/pve".into(),
+            lxc: "/var/lib/lxc".into(),
+        };
+        let files = write(&paths, &roots, "127.0.0.1:5055".parse().unwrap()).unwrap();
+        let text = |path: &Path| fs::read_to_string(path).unwrap();
+        assert!(text(&files.monitor).contains("cgroup = \"/n/sys/fs/cgroup\"\nproc = \"/n/proc\"\n"));
+        assert!(text(&files.api).contains("listen = \"127.0.0.1:5055\""));
+        assert!(text(&files.api).contains(&format!("path = \"{}/bin/pct\"", directory.path().display())));
+        assert!(text(&files.ml).contains("url = \"http://127.0.0.1:5055\""));
+        for file in [&files.monitor, &files.api, &files.ml] {
+            assert!(text(file).contains("/log/lxc_metrics.json\""), "{}", file.display());
+        }
+    }
+
+    #[test]
+    fn a_strange_path_is_still_a_toml_string() {
+        assert_eq!(quoted(Path::new("/a\"b\\c\n")), r#""/a\"b\\c\u000A""#);
+    }
+}

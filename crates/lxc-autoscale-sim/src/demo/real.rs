@@ -1,0 +1,309 @@
+//! A demo on real LXC containers: this machine's kernel, its cgroups, and processes that really burn, fill and idle.
+//!
+//! Containers come in threes: one burns more CPU than it has, one holds tmpfs and reads a file through the page
+//! cache, one idles with far too much. Everything that is made here is removed when the stage is taken down.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use lxc_autoscale_core::{Mebibytes, Vmid};
+
+use super::paths::DemoPaths;
+use super::stage::{REBALANCE, StageError, record_past};
+use crate::boot::{boot, make};
+use crate::fleet::{self, Member};
+use crate::node::{CgroupVersion, NodeError, NodeLayout, NodeSettings, remove_tree};
+use crate::pve::Machine;
+use crate::workload::{Scenario, Workload};
+
+/// Where this machine's control groups are.
+const CGROUP: &str = "/sys/fs/cgroup";
+/// Time that leftover control groups are given to become empty.
+const CGROUP_REMOVAL: Duration = Duration::from_secs(5);
+
+/// What a real container does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Job {
+    Burn,
+    Fill,
+    Idle,
+}
+
+impl Job {
+    fn of(index: u32) -> Self {
+        match index % 3 {
+            0 => Self::Burn,
+            1 => Self::Fill,
+            _ => Self::Idle,
+        }
+    }
+
+    /// The shell script that does it, in a busybox container; never ends.
+    fn script(self) -> &'static str {
+        match self {
+            Self::Burn => "while :; do :; done & while :; do :; done",
+            Self::Fill => {
+                "mkdir -p /tmp/fill && mount -t tmpfs -o size=200m fill /tmp/fill; \
+                 dd if=/dev/zero of=/tmp/fill/kept bs=1M count=120 2>/dev/null; \
+                 dd if=/dev/zero of=/read-often bs=1M count=80 2>/dev/null; \
+                 while :; do cat /read-often >/dev/null; sleep 1; done"
+            }
+            Self::Idle => "while :; do sleep 60; done",
+        }
+    }
+
+    /// The same as a scenario, for the recorded past.
+    fn workload(self) -> Workload {
+        let (scenario, cores, memory_mib) = match self {
+            Self::Burn => (Scenario::Steady, 2.0, 20.0),
+            Self::Fill => (Scenario::Steady, 0.1, 180.0),
+            Self::Idle => (Scenario::Idle, 0.01, 10.0),
+        };
+        Workload::Scenario { scenario, cores, memory_mib }
+    }
+
+    fn member(self, id: Vmid, cpus: u32) -> Member {
+        let (name, cores, memory) = match self {
+            Self::Burn => ("burn", 1, 256),
+            Self::Fill => ("fill", 1, 512),
+            Self::Idle => ("idle", cpus.clamp(1, 4), 1024),
+        };
+        Member {
+            id,
+            name,
+            cores,
+            memory: Mebibytes::new(memory),
+            swap: Mebibytes::new(0),
+            workload: self.workload(),
+        }
+    }
+}
+
+/// Real containers, running.
+#[derive(Debug)]
+pub struct RealStage {
+    layout: NodeLayout,
+    settings: NodeSettings,
+    ids: Vec<Vmid>,
+    jobs: Vec<Child>,
+    stop: Arc<AtomicBool>,
+    balancing: Option<JoinHandle<()>>,
+    is_down: bool,
+}
+
+impl RealStage {
+    /// Makes and starts the containers, and puts their jobs into them.
+    ///
+    /// # Errors
+    /// [`StageError`] when this machine cannot run them; what was begun is taken down again.
+    pub fn start(paths: &DemoPaths, seed: u64, n_containers: u32) -> Result<Self, StageError> {
+        if !rustix::process::geteuid().is_root() {
+            return Err(StageError::Requirement("root"));
+        }
+        if !is_on_path("lxc-create") || !is_on_path("busybox") {
+            return Err(StageError::Requirement(
+                "Debian's packages `lxc`, `lxc-templates` and `busybox-static`",
+            ));
+        }
+        let settings = settings_of_this_machine()?;
+        let ids: Vec<Vmid> = (0..n_containers).filter_map(|n| Vmid::try_from(Vmid::MIN + n).ok()).collect();
+        let jobs: Vec<(Vmid, Job)> = (0..).map(Job::of).zip(&ids).map(|(job, id)| (*id, job)).collect();
+        let taken = ids.iter().any(|id| groups(*id).iter().any(|group| group.exists()));
+        if taken {
+            return Err(StageError::Requirement(
+                "the control groups `lxc/100` and following for themselves; end the containers that have them",
+            ));
+        }
+        let members: Vec<Member> = jobs.iter().map(|(id, job)| job.member(*id, settings.cpus)).collect();
+        let mut stage = Self {
+            layout: paths.node(),
+            settings: settings.clone(),
+            ids,
+            jobs: Vec::new(),
+            stop: Arc::new(AtomicBool::new(false)),
+            balancing: None,
+            is_down: false,
+        };
+        make(&stage.layout, &settings, &members, &paths.bin())?;
+        boot(&stage.layout, false)?;
+        let plan = fleet::plan(&members, seed, 1.0);
+        record_past(paths, &settings, &members, &plan, Timestamp::now())?;
+        for (id, job) in jobs {
+            stage.jobs.push(begin(&paths.bin().join("pct"), id, job)?);
+        }
+        stage.balancing = Some(balance(stage.layout.clone(), Arc::clone(&stage.stop)));
+        Ok(stage)
+    }
+
+    /// Generation of this machine's control groups.
+    pub fn cgroup_version(&self) -> CgroupVersion {
+        if Path::new(CGROUP).join("cgroup.controllers").exists() {
+            CgroupVersion::V2
+        } else {
+            CgroupVersion::V1
+        }
+    }
+
+    /// CPUs of this machine.
+    pub fn cpus(&self) -> u32 {
+        self.settings.cpus
+    }
+
+    /// Whether the balancing has ended by itself.
+    pub fn has_ended(&self) -> bool {
+        self.balancing.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
+    /// Ends and removes everything.
+    ///
+    /// # Errors
+    /// [`StageError`] when something remains; all the rest is removed nevertheless.
+    pub fn take_down(mut self) -> Result<(), StageError> {
+        self.remove()
+    }
+
+    fn remove(&mut self) -> Result<(), StageError> {
+        if std::mem::replace(&mut self.is_down, true) {
+            return Ok(());
+        }
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(balancing) = self.balancing.take() {
+            // It only ends early by panicking, and then there is nothing left to wait for.
+            let _ = balancing.join();
+        }
+        let mut outcome = Ok(());
+        let machine = Machine::open(&self.layout);
+        for &id in &self.ids {
+            if let Ok(machine) = &machine {
+                let ended = machine.engine.kill(id).and_then(|()| machine.engine.destroy(id));
+                if let Err(error) = ended {
+                    outcome = Err(crate::boot::BootError::Container {
+                        id,
+                        action: "removed",
+                        source: error.into(),
+                    }
+                    .into());
+                }
+            }
+            remove_groups(&groups(id));
+        }
+        for job in &mut self.jobs {
+            // Its container is gone, and so is what it ran there; the helper outside follows.
+            let _ = job.kill();
+            let _ = job.wait();
+        }
+        remove_tree(&self.layout.root().join("var/lib/sim/volumes"))?;
+        outcome
+    }
+}
+
+impl Drop for RealStage {
+    /// Whatever goes wrong, no container is left running.
+    fn drop(&mut self) {
+        let _ = self.remove();
+    }
+}
+
+/// Starts a job in its container.
+fn begin(pct: &Path, id: Vmid, job: Job) -> Result<Child, NodeError> {
+    use std::os::unix::process::CommandExt;
+    Command::new(pct)
+        .args(["exec", &id.to_string(), "--", "sh", "-c", job.script()])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .process_group(0)
+        .spawn()
+        .map_err(NodeError::file("run", pct))
+}
+
+/// pvestatd's part on a real node: makes cpusets of `cores`.
+fn balance(layout: NodeLayout, stop: Arc<AtomicBool>) -> JoinHandle<()> {
+    std::thread::spawn(move || {
+        let mut due = Instant::now();
+        while !stop.load(Ordering::Relaxed) {
+            if due <= Instant::now() {
+                due = Instant::now() + REBALANCE;
+                // A cycle that fails, because a container ends under it, is made up for by the next.
+                let _ = Machine::open(&layout).and_then(|machine| machine.rebalance());
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    })
+}
+
+/// The control groups that belong to a container, inner ones first, in every hierarchy of this machine.
+fn groups(id: Vmid) -> Vec<PathBuf> {
+    let hierarchies = fs::read_dir(CGROUP).into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut hierarchies: Vec<PathBuf> = hierarchies.filter(|path| path.is_dir()).collect();
+    hierarchies.push(PathBuf::from(CGROUP));
+    let inside = [format!("lxc/{id}/ns"), format!("lxc/{id}"), format!("lxc.monitor/{id}")];
+    hierarchies.iter().flat_map(|hierarchy| inside.iter().map(|group| hierarchy.join(group))).collect()
+}
+
+/// Removes control groups; they may be busy for a moment after the last process.
+fn remove_groups(groups: &[PathBuf]) {
+    let deadline = Instant::now() + CGROUP_REMOVAL;
+    loop {
+        // Named controllers are links to joint ones, so the same group may be seen twice.
+        let left = groups
+            .iter()
+            .filter(|group| group.exists() && fs::remove_dir(group).is_err() && group.exists())
+            .count();
+        if left == 0 || deadline < Instant::now() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+fn is_on_path(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|directory| directory.join(program).is_file())
+}
+
+fn settings_of_this_machine() -> Result<NodeSettings, NodeError> {
+    let cpus =
+        std::thread::available_parallelism().map_or(1, |cpus| u32::try_from(cpus.get()).unwrap_or(u32::MAX));
+    let path = Path::new("/proc/meminfo");
+    let text = fs::read_to_string(path).map_err(NodeError::file("read", path))?;
+    let mib = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok())
+            .map(|kib: u64| Mebibytes::new(kib / 1024))
+    };
+    let missing = || NodeError::file("understand", path)(io::ErrorKind::InvalidData.into());
+    Ok(NodeSettings {
+        cpus,
+        memory: mib("MemTotal").ok_or_else(missing)?,
+        swap: mib("SwapTotal").ok_or_else(missing)?,
+        ..NodeSettings::for_lxc()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn three_containers_cover_all_jobs() {
+        let jobs: Vec<Job> = (0..4).map(Job::of).collect();
+        assert_eq!(jobs, [Job::Burn, Job::Fill, Job::Idle, Job::Burn]);
+        let member = |job: Job| job.member(Vmid::try_from(100).unwrap(), 2);
+        let Workload::Scenario { cores, .. } = member(Job::Burn).workload else { panic!("a scenario") };
+        assert!(f64::from(member(Job::Burn).cores) < cores, "the burning one has too little");
+    }
+
+    #[test]
+    fn this_machine_is_described() {
+        let settings = settings_of_this_machine().unwrap();
+        assert!(1 <= settings.cpus && Mebibytes::new(64) < settings.memory);
+    }
+}

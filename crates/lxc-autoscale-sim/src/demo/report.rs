@@ -1,0 +1,125 @@
+//! The report of an unattended demo.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use lxc_autoscale_core::Vmid;
+use serde::Serialize;
+
+use super::decisions::Known;
+use super::watch::{Allocation, Watch};
+use crate::node::NodeError;
+
+/// What `--report` writes; an interface, see docs/simulator.md.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Report {
+    /// Processes killed by the OOM killer in all containers.
+    pub oom_kills: u64,
+    /// Changes that gave a container more cores or more memory.
+    pub resizes_up: u64,
+    /// Changes that gave it less.
+    pub resizes_down: u64,
+    /// Whether all three daemons were, in the sense of [`crate::demo`].
+    pub daemons_healthy: bool,
+    /// The containers, lowest id first.
+    pub containers: Vec<ContainerReport>,
+}
+
+/// One container.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ContainerReport {
+    /// Its id.
+    pub id: Vmid,
+    /// What it had at first.
+    pub first: Size,
+    /// What it had at the end.
+    pub last: Size,
+    /// Share of the time in which its work was held back for want of CPU; `null` when that was never read.
+    pub throttled_share: Option<f64>,
+    /// Processes killed by the OOM killer.
+    pub oom_kills: u64,
+    /// Decisions to change its size.
+    pub decisions: u64,
+}
+
+/// A size.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Size {
+    /// Cores.
+    pub cores: f64,
+    /// Memory, in MiB.
+    pub memory_mib: u64,
+}
+
+impl From<Allocation> for Size {
+    fn from(allocation: Allocation) -> Self {
+        Self { cores: allocation.cores, memory_mib: allocation.memory_mib }
+    }
+}
+
+impl Report {
+    /// Sums up a demo that ran for `seconds`.
+    pub fn new(
+        watch: &Watch,
+        decisions: &BTreeMap<Vmid, Known>,
+        daemons_healthy: bool,
+        seconds: f64,
+    ) -> Self {
+        let container = |(id, watched): (&Vmid, &super::watch::Watched)| ContainerReport {
+            id: *id,
+            first: watched.first.into(),
+            last: watched.last.into(),
+            throttled_share: watched.throttled_share(seconds),
+            oom_kills: watched.moved.oom_kills,
+            decisions: decisions.get(id).map_or(0, |known| known.changes),
+        };
+        Self {
+            oom_kills: watch.oom_kills(),
+            resizes_up: watch.resizes_up,
+            resizes_down: watch.resizes_down,
+            daemons_healthy,
+            containers: watch.containers.iter().map(container).collect(),
+        }
+    }
+
+    /// Writes it as JSON.
+    ///
+    /// # Errors
+    /// [`NodeError::File`] when the file cannot be written.
+    pub fn write(&self, path: &Path) -> Result<(), NodeError> {
+        let json = serde_json::to_string_pretty(self).map_err(std::io::Error::from);
+        json.and_then(|text| fs::write(path, text + "\n")).map_err(NodeError::file("write the report", path))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::demo::watch::Counters;
+
+    #[test]
+    fn the_report_has_exactly_the_documented_fields() {
+        let mut watch = Watch::default();
+        let id = Vmid::try_from(104).unwrap();
+        let counters = |oom_kills| Some(Counters { oom_kills, ..Counters::default() });
+        watch.look(id, Allocation { cores: 1.0, memory_mib: 768 }, counters(0));
+        watch.look(id, Allocation { cores: 3.0, memory_mib: 512 }, counters(1));
+        let decisions = BTreeMap::from([(id, Known { changes: 2, latest: None })]);
+        let report = Report::new(&watch, &decisions, true, 10.0);
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("r.json");
+        report.write(&path).unwrap();
+        let json: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        assert_eq!(
+            json,
+            serde_json::json!({
+                "oom_kills": 1, "resizes_up": 1, "resizes_down": 1, "daemons_healthy": true,
+                "containers": [{
+                    "id": 104, "first": {"cores": 1.0, "memory_mib": 768}, "last": {"cores": 3.0, "memory_mib": 512},
+                    "throttled_share": 0.0, "oom_kills": 1, "decisions": 2
+                }]
+            })
+        );
+    }
+}

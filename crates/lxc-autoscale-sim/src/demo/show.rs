@@ -1,0 +1,354 @@
+//! The demo from its first line to its last.
+
+use std::collections::BTreeMap;
+use std::io::{self, IsTerminal, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use lxc_autoscale_core::Vmid;
+use lxc_autoscale_core::container_config::ContainerConfig;
+use lxc_autoscale_core::metrics_file::MetricsReader;
+use lxc_autoscale_core::service::Signals;
+use lxc_autoscale_core::snapshot::Snapshot;
+
+use super::binaries::{BinaryError, DAEMONS, Origin, find_or_build};
+use super::configs;
+use super::decisions::{DecisionSource, Known};
+use super::paths::DemoPaths;
+use super::report::Report;
+use super::stage::{Stage, StageError};
+use super::supervisor::{Daemon, SuperviseError};
+use super::table::{View, draw};
+use super::watch::{Allocation, Watch};
+use crate::node::{EngineKind, NodeError, NodeLayout};
+
+/// How often daemons and containers are looked at.
+const LOOK: Duration = Duration::from_millis(500);
+/// How often the table is drawn on a terminal.
+const REDRAW: Duration = Duration::from_secs(1);
+/// How often it is printed elsewhere.
+const REPRINT: Duration = Duration::from_secs(10);
+/// How often the ledger is asked.
+const ASK: Duration = Duration::from_secs(3);
+/// A daemon that was just restarted is given this long to prove at the end that it works.
+const PROOF: Duration = Duration::from_secs(10);
+
+/// What was asked for.
+#[derive(Clone, Debug)]
+pub struct DemoOptions {
+    /// Simulated or real containers.
+    pub engine: EngineKind,
+    /// How many real ones.
+    pub n_containers: u32,
+    /// How long, counted from when the daemons run; until it is interrupted when absent.
+    pub duration: Option<Duration>,
+    /// Where to write the report.
+    pub report: Option<PathBuf>,
+    /// The API's port; a free one when absent.
+    pub api_port: Option<u16>,
+    /// Where to keep everything; a temporary directory when absent.
+    pub directory: Option<PathBuf>,
+    /// Decides all that is left to chance.
+    pub seed: u64,
+    /// How much faster than the clock the simulated workloads run.
+    pub speed: f64,
+}
+
+/// Why there is no demo.
+#[derive(Debug, thiserror::Error)]
+pub enum DemoError {
+    /// The daemons' programs are not there.
+    #[error("the daemons' programs are missing")]
+    Binaries(#[from] BinaryError),
+    /// A file cannot be written.
+    #[error(transparent)]
+    Node(#[from] NodeError),
+    /// There is no node.
+    #[error("the demo has no node to run on")]
+    Stage(#[from] StageError),
+    /// A daemon cannot be started.
+    #[error(transparent)]
+    Supervise(#[from] SuperviseError),
+    /// No port for the API.
+    #[error("no port for the API: cannot listen on {address}")]
+    Port {
+        /// What was tried.
+        address: SocketAddr,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The runtime, the signals or standard output do not work.
+    #[error("cannot wait for signals or write to standard output")]
+    Io(#[from] io::Error),
+}
+
+/// Runs the demo; returns whether all three daemons were healthy.
+///
+/// # Errors
+/// [`DemoError`] when it cannot begin, or its node fails; everything it started has ended then.
+pub fn run(options: &DemoOptions) -> Result<bool, DemoError> {
+    let programs = find_or_build(&Origin::of_this_process()?)?;
+    let paths = DemoPaths::prepare(options.directory.as_deref())?;
+    let outcome = play(options, &programs, &paths);
+    let cleaned = paths.clean_up();
+    let healthy = outcome?;
+    cleaned?;
+    Ok(healthy)
+}
+
+fn play(options: &DemoOptions, programs: &[PathBuf; 3], paths: &DemoPaths) -> Result<bool, DemoError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    // From here on Ctrl-C ends the demo in order, whatever it is doing.
+    let mut signals = runtime.block_on(async { Signals::install() })?;
+    let api = api_address(options.api_port)?;
+    say(&format!("making the node and {} hours of its past …", super::stage::PAST.as_hours()))?;
+    let stage = match options.engine {
+        EngineKind::Simulated => Stage::simulated(paths, options.seed, options.speed)?,
+        EngineKind::Lxc => Stage::real(paths, options.seed, options.n_containers)?,
+    };
+    let files = configs::write(paths, &stage.roots, api)?;
+    introduce(options, paths, api)?;
+    let log = paths.log();
+    let configs = [&files.monitor, &files.api, &files.ml];
+    let mut daemons = Vec::new();
+    for ((name, program), config) in DAEMONS.into_iter().zip(programs).zip(configs) {
+        daemons.push(Daemon::start(name, program, config, &log)?);
+    }
+    let source = DecisionSource::new(&programs[2], paths.root(), &files.ml);
+    let mut demo = Demo::new(paths, stage.cpus, source, daemons, api);
+    demo.look(&stage);
+    runtime.block_on(demo.watch(options.duration, &stage, &mut signals))?;
+    let healthy = demo.end(options, &stage)?;
+    stage.take_down()?;
+    Ok(healthy)
+}
+
+/// Takes the asked port, or lets the kernel choose a free one.
+fn api_address(port: Option<u16>) -> Result<SocketAddr, DemoError> {
+    let wanted = SocketAddr::from((Ipv4Addr::LOCALHOST, port.unwrap_or(0)));
+    let listener = TcpListener::bind(wanted).and_then(|listener| listener.local_addr());
+    listener.map_err(|source| DemoError::Port { address: wanted, source })
+}
+
+fn introduce(options: &DemoOptions, paths: &DemoPaths, api: SocketAddr) -> io::Result<()> {
+    let at = |name: &str| paths.root().join(name).display().to_string();
+    say(&format!("everything is in {}", paths.root().display()))?;
+    say(&format!("  node        {}   (pct: {})", at("node"), at("bin/pct")))?;
+    say(&format!("  metrics     {}", paths.metrics().display()))?;
+    say(&format!("  logs        {}", at("log")))?;
+    say(&format!("  API         http://{api}   (curl http://{api}/resource/vm/status?vm_id=104)"))?;
+    let clock = match options.engine {
+        EngineKind::Simulated if 1.0 < options.speed => {
+            format!(
+                "workloads run {}× faster than the clock; counters and time stamps are on the clock",
+                options.speed
+            )
+        }
+        EngineKind::Simulated => "workloads run with the clock".to_owned(),
+        EngineKind::Lxc => format!("{} real containers on this machine's kernel", options.n_containers),
+    };
+    say(&clock)?;
+    say("Ctrl-C ends it\n")
+}
+
+fn say(line: &str) -> io::Result<()> {
+    writeln!(io::stdout().lock(), "{line}")
+}
+
+/// The demo while it runs.
+struct Demo {
+    layout: NodeLayout,
+    metrics: PathBuf,
+    cpus: u32,
+    source: DecisionSource,
+    daemons: Vec<Daemon>,
+    api: SocketAddr,
+    begun: Instant,
+    watch: Watch,
+    decisions: BTreeMap<Vmid, Known>,
+    events: Vec<String>,
+}
+
+impl Demo {
+    fn new(
+        paths: &DemoPaths,
+        cpus: u32,
+        source: DecisionSource,
+        daemons: Vec<Daemon>,
+        api: SocketAddr,
+    ) -> Self {
+        Self {
+            layout: paths.node(),
+            metrics: paths.metrics(),
+            cpus,
+            source,
+            daemons,
+            api,
+            begun: Instant::now(),
+            watch: Watch::default(),
+            decisions: BTreeMap::new(),
+            events: Vec::new(),
+        }
+    }
+
+    /// Looks, asks and shows until the time is over, a signal comes, or the node fails.
+    async fn watch(
+        &mut self,
+        duration: Option<Duration>,
+        stage: &Stage,
+        signals: &mut Signals,
+    ) -> Result<(), DemoError> {
+        let is_terminal = io::stdout().is_terminal();
+        let mut looks = tokio::time::interval(LOOK);
+        let (mut shown, mut asked) = (None::<Instant>, None::<Instant>);
+        let is_due = |last: Option<Instant>, every: Duration| last.is_none_or(|last| every <= last.elapsed());
+        loop {
+            tokio::select! {
+                biased;
+                _ = signals.next() => return Ok(()),
+                _ = looks.tick() => {}
+            }
+            if stage.has_ended() || duration.is_some_and(|duration| duration <= self.begun.elapsed()) {
+                return Ok(());
+            }
+            self.poll_daemons()?;
+            self.look(stage);
+            if is_due(asked, ASK) {
+                self.ask();
+                asked = Some(Instant::now());
+            }
+            if is_due(shown, if is_terminal { REDRAW } else { REPRINT }) {
+                self.show(is_terminal)?;
+                shown = Some(Instant::now());
+            }
+        }
+    }
+
+    fn poll_daemons(&mut self) -> Result<(), DemoError> {
+        for daemon in &mut self.daemons {
+            if let Some(event) = daemon.poll(Instant::now())? {
+                self.events.push(format!("{} s: {event}", self.begun.elapsed().as_secs()));
+                // Only the newest are shown; a daemon that keeps ending must not fill the memory.
+                self.events.drain(..self.events.len().saturating_sub(5));
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads every container's allocation and counters.
+    fn look(&mut self, stage: &Stage) {
+        let configs = std::fs::read_dir(self.layout.configs()).into_iter().flatten().flatten();
+        for entry in configs {
+            let Some(id) = entry.file_name().to_str().and_then(Vmid::from_config_file_name) else { continue };
+            // Proxmox replaces the file as a whole, so it is complete or, when the container is destroyed, gone.
+            let Ok(text) = std::fs::read_to_string(entry.path()) else { continue };
+            let (config, _) = ContainerConfig::parse(&text);
+            self.watch.look(id, Allocation::of(&config, self.cpus), stage.counters.read(id));
+        }
+    }
+
+    /// Asks for the decisions; while there is no answer the last one stands.
+    fn ask(&mut self) {
+        if let Ok(decisions) = self.source.ask() {
+            self.decisions = decisions;
+        }
+    }
+
+    fn newest(&self) -> Option<Snapshot> {
+        MetricsReader::read_newest(&self.metrics).ok().flatten()
+    }
+
+    fn show(&self, is_terminal: bool) -> io::Result<()> {
+        let snapshot = self.newest();
+        let daemons: Vec<_> =
+            self.daemons.iter().map(|daemon| (daemon.name(), daemon.is_running())).collect();
+        let view = View {
+            snapshot: snapshot.as_ref(),
+            decisions: &self.decisions,
+            seconds: self.begun.elapsed().as_secs(),
+            daemons: &daemons,
+            resizes: (self.watch.resizes_up, self.watch.resizes_down),
+            oom_kills: self.watch.oom_kills(),
+        };
+        let width = rustix::termios::tcgetwinsize(io::stdout()).ok().map(|size| usize::from(size.ws_col));
+        let table = draw(&view, width.filter(|columns| is_terminal && 0 < *columns));
+        let mut out = io::stdout().lock();
+        if is_terminal {
+            // Home and clear: the table stands still and is drawn over.
+            write!(out, "\x1b[H\x1b[2J")?;
+        }
+        writeln!(out, "{table}{}", self.events.join("\n"))?;
+        out.flush()
+    }
+
+    /// Sums up, ends the daemons in order, and writes the report.
+    fn end(&mut self, options: &DemoOptions, stage: &Stage) -> Result<bool, DemoError> {
+        let works = self.prove_work();
+        self.look(stage);
+        self.ask();
+        let seconds = self.begun.elapsed().as_secs_f64();
+        // The reverse of the order they were started in: nobody loses whom it depends on.
+        for daemon in self.daemons.iter_mut().rev() {
+            daemon.ask_to_stop();
+            daemon.wait_stopped();
+        }
+        let failures: Vec<&String> = self.daemons.iter().flat_map(Daemon::failures).collect();
+        let healthy = works && failures.is_empty();
+        let report = Report::new(&self.watch, &self.decisions, healthy, seconds);
+        if let Some(path) = &options.report {
+            report.write(path)?;
+        }
+        say(&format!(
+            "\nafter {seconds:.0} s: {} resizes up, {} down, {} OOM kills; daemons {}",
+            report.resizes_up,
+            report.resizes_down,
+            report.oom_kills,
+            if healthy { "healthy" } else { "not healthy" }
+        ))?;
+        for container in &report.containers {
+            if container.first != container.last {
+                say(&format!(
+                    "  {}: {} → {} cores, {} → {} MiB",
+                    container.id,
+                    container.first.cores,
+                    container.last.cores,
+                    container.first.memory_mib,
+                    container.last.memory_mib
+                ))?;
+            }
+        }
+        for failure in failures {
+            say(&format!("  {failure}"))?;
+        }
+        for daemon in self.daemons.iter().filter(|daemon| !daemon.failures().is_empty()) {
+            let said = std::fs::read_to_string(daemon.errors()).unwrap_or_default();
+            let lines: Vec<&str> = said.lines().collect();
+            for line in &lines[lines.len().saturating_sub(5)..] {
+                say(&format!("  {}: {line}", daemon.name()))?;
+            }
+        }
+        Ok(healthy)
+    }
+
+    /// Whether every daemon works now: all run, the API listens, and measurements are fresh.
+    fn prove_work(&mut self) -> bool {
+        let deadline = Instant::now() + PROOF;
+        loop {
+            let all_run = self.poll_daemons().is_ok() && self.daemons.iter().all(Daemon::is_running);
+            let listens = TcpStream::connect_timeout(&self.api, Duration::from_secs(1)).is_ok();
+            let oldest = Timestamp::now().as_second() - i64::from(configs::MONITOR_INTERVAL_SECONDS) * 5;
+            let is_fresh = self.newest().is_some_and(|snapshot| {
+                oldest <= snapshot.summary.collection_start_time.instant().as_second()
+            });
+            if all_run && listens && is_fresh {
+                return true;
+            }
+            if deadline < Instant::now() {
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+}
