@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use lxc_autoscale_core::metrics_file::WriteError;
 use lxc_autoscale_core::service::{self, Heartbeat, Wake};
-use lxc_autoscale_core::snapshot::Snapshot;
+use lxc_autoscale_core::snapshot::{ContainerRecord, Snapshot};
 use lxc_autoscale_core::{ErrorChain, config};
 
 use crate::collector::Collector;
@@ -108,22 +108,18 @@ fn describe(snapshot: &Snapshot) -> String {
     let summary = &snapshot.summary;
     let milliseconds = summary.total_duration_seconds * 1000.0;
     let plural = if summary.total_containers == 1 { "" } else { "s" };
-    let mut text = format!(
-        "measured {} running container{plural} in {milliseconds:.1} ms, {} stopped",
-        summary.total_containers,
-        summary.stopped_containers.len()
-    );
+    let stopped = summary.stopped_containers.len();
     let incomplete = snapshot.containers.values().filter(|record| lacks_required(record)).count();
-    if 0 < incomplete {
-        text.push_str(&format!(", {incomplete} incomplete"));
-    }
-    if let Some(cores) = summary.node.as_ref().and_then(|node| node.cpu_cores_used) {
-        text.push_str(&format!(", node uses {cores:.2} cores"));
-    }
-    text
+    let incomplete = if incomplete == 0 { String::new() } else { format!(", {incomplete} incomplete") };
+    let cores = summary.node.as_ref().and_then(|node| node.cpu_cores_used);
+    let node = cores.map(|cores| format!(", node uses {cores:.2} cores")).unwrap_or_default();
+    format!(
+        "measured {} running container{plural} in {milliseconds:.1} ms, {stopped} stopped{incomplete}{node}",
+        summary.total_containers
+    )
 }
 
 /// Whether a field is absent without which the learning daemon cannot use the record.
-fn lacks_required(record: &lxc_autoscale_core::snapshot::ContainerRecord) -> bool {
+fn lacks_required(record: &ContainerRecord) -> bool {
     record.memory_usage_mb.is_none() || record.cpu_usage_usec.is_none()
 }

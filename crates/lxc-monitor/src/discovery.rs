@@ -88,6 +88,9 @@ impl Inventory {
     }
 
     /// The configuration of one container; `None` inside on a node without Proxmox.
+    ///
+    /// # Errors
+    /// Why it is not known.
     pub fn configuration(&self, vmid: Vmid) -> Reading<Option<ContainerConfig>> {
         match self {
             Self::NotProxmox => Ok(None),

@@ -9,6 +9,9 @@ use crate::procfs::Procfs;
 use crate::sample::{FilesystemUse, InitProcess, Missing, Reading};
 
 /// Asks the filesystem for its size.
+///
+/// # Errors
+/// Why it gave none.
 pub fn read(procfs: &Procfs, init: InitProcess) -> Reading<FilesystemUse> {
     let root = procfs.root_of(init.pid);
     let stat = rustix::fs::statvfs(&root).map_err(|error| {

@@ -115,7 +115,7 @@ mod tests {
     use super::*;
 
     const SHORT: Duration = Duration::from_millis(5);
-    const LONG: Duration = Duration::from_secs(60);
+    const LONG: Duration = Duration::from_mins(1);
 
     fn run<F: Future>(future: F) -> F::Output {
         tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(future)
@@ -151,7 +151,9 @@ mod tests {
             for key in [1, 2] {
                 let (release, hang) = mpsc::channel::<()>();
                 releases.push(release);
-                let hanging = move || drop(hang.recv());
+                let hanging = move || {
+                    let _ = hang.recv();
+                };
                 assert_eq!(isolation.run(key, SHORT, hanging).await, Err(NoAnswer::TimedOut(SHORT)));
             }
             assert_eq!(isolation.run(3, LONG, || ()).await, Err(NoAnswer::TooManyHanging(2)));

@@ -16,6 +16,9 @@ use crate::sample::{InitProcess, Reading};
 const INNER_DEVICES: [&str; 6] = ["veth", "docker", "br-", "virbr", "lxcbr", "lxdbr"];
 
 /// Reads the traffic of a container in its own directions.
+///
+/// # Errors
+/// Why it is not known.
 pub fn read(
     procfs: &Procfs,
     node_devices: &Reading<BTreeMap<String, NetworkUsage>>,

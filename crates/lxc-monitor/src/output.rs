@@ -70,7 +70,7 @@ impl Output {
                 tracing::error!("{error}; measuring goes on, and writing is tried again at each cycle");
             }
             Change::Ended => {
-                tracing::info!("the metrics file `{}` is written again", self.config.file.display())
+                tracing::info!("the metrics file `{}` is written again", self.config.file.display());
             }
             Change::None => {}
         }

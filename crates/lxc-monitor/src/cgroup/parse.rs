@@ -3,6 +3,8 @@
 //! Documentation/admin-guide/cgroup-v2.rst and cgroup-v1/*.rst of the Linux sources describe them. A field
 //! we do not know is skipped, since kernels add some; a field we need and do not find is an error.
 
+#![expect(clippy::missing_errors_doc, reason = "every parser fails with what it expected and what it found")]
+
 use std::collections::BTreeMap;
 
 use lxc_autoscale_core::snapshot::{MemoryEvents, Paging, Pressure, PressureLine, Throttling};
@@ -23,8 +25,11 @@ pub struct DeviceIo {
     pub write_ops: u64,
 }
 
-/// Block I/O by device number (major, minor).
-pub type IoByDevice = BTreeMap<(u32, u32), DeviceIo>;
+/// Block I/O by device.
+pub type IoByDevice = BTreeMap<DeviceNumber, DeviceIo>;
+
+/// Major and minor number of a device.
+pub type DeviceNumber = (u32, u32);
 
 /// A file with one number.
 pub fn number(text: &str) -> Result<u64, Unexpected> {
@@ -240,7 +245,8 @@ pub fn blkio(bytes: &str, operations: &str) -> Result<IoByDevice, Unexpected> {
     Ok(devices)
 }
 
-fn blkio_lines(text: &str) -> Result<Vec<((u32, u32), bool, u64)>, Unexpected> {
+/// Device, whether it is a write, and the count.
+fn blkio_lines(text: &str) -> Result<Vec<(DeviceNumber, bool, u64)>, Unexpected> {
     let mut lines = Vec::new();
     for line in text.lines() {
         let words: Vec<&str> = line.split_ascii_whitespace().collect();

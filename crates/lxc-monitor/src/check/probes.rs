@@ -50,17 +50,14 @@ fn node(record: Option<&NodeRecord>, proc: &Path) -> Probe {
     let Some(record) = record else {
         return Probe::bad(NAME, "it was not measured", "see the other lines");
     };
-    match (record.cpus, record.memory_total_mb, record.memory_available_mb) {
-        (Some(cpus), Some(total), Some(available)) => {
-            Probe::ok(NAME, format!("{cpus} CPUs, {available:.0} of {total:.0} MiB memory available"))
-        }
-        _ => {
-            let reasons: Vec<_> =
-                record.missing.iter().map(|(field, reason)| format!("{field}: {reason}")).collect();
-            let fix = format!("`paths.proc` must be where procfs is mounted, and is `{}`", proc.display());
-            Probe::bad(NAME, reasons.join("; "), fix)
-        }
+    if let (Some(cpus), Some(total), Some(available)) =
+        (record.cpus, record.memory_total_mb, record.memory_available_mb)
+    {
+        return Probe::ok(NAME, format!("{cpus} CPUs, {available:.0} of {total:.0} MiB memory available"));
     }
+    let reasons: Vec<_> = record.missing.iter().map(|(field, reason)| format!("{field}: {reason}")).collect();
+    let fix = format!("`paths.proc` must be where procfs is mounted, and is `{}`", proc.display());
+    Probe::bad(NAME, reasons.join("; "), fix)
 }
 
 fn proxmox(inventory: &Result<Inventory, String>, pve: &Path) -> Probe {
@@ -77,13 +74,14 @@ fn proxmox(inventory: &Result<Inventory, String>, pve: &Path) -> Probe {
                 })
                 .collect();
             let found = format!("{} configured in `{directory}`", count(containers.len(), "container"));
-            match bad.is_empty() {
-                true => Probe::ok(NAME, found),
-                false => Probe::note(
+            if bad.is_empty() {
+                Probe::ok(NAME, found)
+            } else {
+                Probe::note(
                     NAME,
                     format!("{found}, not all of it readable: {}", bad.join("; ")),
                     "correct these lines with `pct set`; everything else in the files is used",
-                ),
+                )
             }
         }
         Ok(Inventory::NotProxmox) => Probe::note(

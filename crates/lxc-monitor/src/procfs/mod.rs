@@ -85,6 +85,9 @@ impl Procfs {
     }
 
     /// Finds the first process of a container among those of its group; `hint` is the one of the last cycle.
+    ///
+    /// # Errors
+    /// Why it was not found.
     pub fn init_of(&self, group: &Path, hint: Option<InitProcess>) -> Reading<InitProcess> {
         if let Some(hint) = hint
             && self.is_still(hint)
@@ -114,6 +117,9 @@ impl Procfs {
     /// The kernel adds a process's counters to the parent that waits for it, so init's include those of
     /// all that have ended in the container; a process whose parent ignores it is lost. This stands in where the
     /// control groups count nothing (see `cgroup::v1`).
+    ///
+    /// # Errors
+    /// When a process may not be asked, or there is none.
     pub fn io_of(&self, group: &Path) -> Reading<IoStats> {
         let (mut read_bytes, mut write_bytes) = (0_u64, 0_u64);
         let (mut processes, mut problem) = (0, None);

@@ -1,5 +1,7 @@
 //! The formats of the `/proc` files we read (proc(5)).
 
+#![expect(clippy::missing_errors_doc, reason = "every parser fails with what it expected and what it found")]
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use lxc_autoscale_core::Vmid;

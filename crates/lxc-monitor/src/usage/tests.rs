@@ -34,7 +34,7 @@ fn sample(seconds: f64, cpu_seconds: f64) -> ContainerSample {
         at,
         cgroup: CgroupSample {
             cpu: Ok(CpuTime {
-                usage_usec: Duration::from_secs_f64(cpu_seconds).as_micros() as u64,
+                usage_usec: Duration::from_secs_f64(cpu_seconds).as_micros().try_into().unwrap(),
                 at,
                 read_took: Duration::from_micros(50),
             }),

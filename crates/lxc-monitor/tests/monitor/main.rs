@@ -1,0 +1,10 @@
+//! The monitor as a whole: on made-up trees of both cgroup versions, on files that misbehave, as a program, and on
+//! real containers.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "all of this is test code")]
+
+mod fixture;
+mod program;
+mod real_lxc;
+mod trees;
+mod wedged;

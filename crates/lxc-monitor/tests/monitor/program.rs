@@ -1,0 +1,162 @@
+//! The program itself: its commands, signals and exit codes, and that it starts no other.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+use lxc_autoscale_core::metrics_file::MetricsReader;
+use lxc_autoscale_core::snapshot::Snapshot;
+
+use crate::fixture::{Node, vmid};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_lxc-monitor");
+
+fn node() -> Node {
+    let node = Node::new();
+    node.write("cgroup/cgroup.controllers", "cpu memory\n");
+    node.start(104, 7104);
+    node.write("cgroup/lxc/104/cgroup.procs", "7104\n");
+    node.write("cgroup/lxc/104/cpu.stat", "usage_usec 5\n");
+    node
+}
+
+fn run(node: &Node, arguments: &[&str]) -> Output {
+    Command::new(PROGRAM).args(arguments).arg("--config").arg(node.config_file()).output().unwrap()
+}
+
+/// The daemon with its log lines; ended when dropped.
+struct Daemon {
+    process: Child,
+    log: std::io::Lines<BufReader<std::process::ChildStdout>>,
+}
+
+impl Daemon {
+    fn start(config: &Path) -> Self {
+        let mut process = Command::new(PROGRAM)
+            .arg("run")
+            .arg("--config")
+            .arg(config)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let log = BufReader::new(process.stdout.take().unwrap()).lines();
+        Self { process, log }
+    }
+
+    /// Reads the log up to the first line that holds `wanted`.
+    #[track_caller]
+    fn wait_for(&mut self, wanted: &str) {
+        let mut seen = Vec::new();
+        for line in self.log.by_ref().map_while(Result::ok) {
+            if line.contains(wanted) {
+                return;
+            }
+            seen.push(line);
+        }
+        panic!("the log ended without `{wanted}`: {seen:#?}");
+    }
+
+    fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_child(&self.process);
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[test]
+fn once_prints_one_snapshot_with_rates() {
+    let node = node();
+    let output = run(&node, &["once", "--interval-ms", "20"]);
+    assert!(output.status.success());
+    let snapshot: Snapshot = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(snapshot.containers[&vmid(104)].cpu_cores_used, Some(0.0));
+}
+
+#[test]
+fn check_says_what_is_wrong_and_ends_with_1() {
+    let node = node();
+    let output = run(&node, &["check"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{text}");
+    assert!(text.contains("104 ct104"), "{text}");
+    assert!(text.contains("All that is needed can be read; 1 container is measured."), "{text}");
+
+    std::fs::remove_dir_all(node.path("cgroup")).unwrap();
+    let output = run(&node, &["check", "--json"]);
+    assert_eq!(output.status.code(), Some(1));
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["healthy"], false);
+    assert_eq!(report["probes"][0]["name"], "control groups");
+    assert_eq!(report["probes"][0]["state"], "bad");
+    assert!(report["probes"][0]["fix"].as_str().unwrap().contains("`paths.cgroup`"));
+}
+
+#[test]
+fn a_wrong_configuration_is_refused_with_file_and_line() {
+    let node = node();
+    node.write("wrong.toml", "interval_seconds = 60\n[output]\nfil = \"/x\"\n");
+    let output =
+        Command::new(PROGRAM).arg("run").arg("--config").arg(node.path("wrong.toml")).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(error.contains("wrong.toml:3: unknown key `output.fil`; did you mean `output.file`?"), "{error}");
+}
+
+#[test]
+fn run_writes_reloads_and_ends_in_order() {
+    let node = node();
+    let config = node.config_file();
+    let mut daemon = Daemon::start(&config);
+    daemon.wait_for("measured 1 running container in ");
+
+    node.write("lxc_monitor.toml", "interval_seconds = -1\n");
+    daemon.signal(rustix::process::Signal::HUP);
+    daemon.wait_for("`interval_seconds` must be from 0.1 to 3600; the settings stay as they were");
+
+    node.config_file();
+    let moved = std::fs::read_to_string(&config).unwrap().replace("metrics.json", "moved.json");
+    node.write("lxc_monitor.toml", &moved);
+    daemon.signal(rustix::process::Signal::HUP);
+    daemon.wait_for("again");
+    daemon.wait_for("measured 1 running container in ");
+    daemon.signal(rustix::process::Signal::TERM);
+    daemon.wait_for("lxc-monitor ends");
+    assert!(daemon.process.wait().unwrap().success());
+
+    for file in ["metrics.json", "moved.json"] {
+        let read = MetricsReader::new(node.path(file)).read_new().unwrap();
+        assert!(!read.snapshots.is_empty(), "{file}");
+        assert!(read.unreadable.is_empty(), "{file}");
+    }
+}
+
+#[test]
+fn it_starts_no_process() {
+    let node = node();
+    let trace = node.path("trace");
+    let traced = Command::new("strace")
+        .args(["-f", "-e", "trace=process", "-o"])
+        .arg(&trace)
+        .args([PROGRAM, "once", "--interval-ms", "20", "--config"])
+        .arg(node.config_file())
+        .output();
+    let Ok(traced) = traced else {
+        println!("skipped: strace is not installed");
+        return;
+    };
+    assert!(traced.status.success(), "{}", String::from_utf8_lossy(&traced.stderr));
+    let trace = std::fs::read_to_string(trace).unwrap();
+    let calls = |name: &str| trace.lines().filter(|line| line.contains(name)).count();
+    assert_eq!(calls("execve("), 1, "only its own start: {trace}");
+    assert_eq!(calls("fork("), 0, "{trace}");
+    let clones = trace.lines().filter(|line| line.contains("clone(") || line.contains("clone3("));
+    for line in clones.filter(|line| !line.contains("resumed")) {
+        assert!(line.contains("CLONE_THREAD"), "{line}");
+    }
+}

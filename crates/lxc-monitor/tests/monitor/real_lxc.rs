@@ -1,0 +1,326 @@
+//! Real containers on a real kernel, in Proxmox's control group layout.
+//!
+//! Every reading is held to the kernel's own file, read just before and just after the cycle: a counter must lie
+//! between the two, whatever else the machine does meanwhile.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use lxc_autoscale_core::snapshot::{ContainerRecord, Snapshot};
+use lxc_monitor::collector::Collector;
+use lxc_monitor::config::MonitorConfig;
+use tempfile::TempDir;
+
+use crate::fixture::{cycle, record, vmid};
+
+const CGROUP: &str = "/sys/fs/cgroup";
+/// Longest wait for something the kernel or LXC does.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// Why no real containers can run here; `None` where they can.
+fn obstacle() -> Option<String> {
+    let has_lxc =
+        Command::new("lxc-create").arg("--version").output().is_ok_and(|output| output.status.success());
+    if !rustix::process::geteuid().is_root() {
+        Some("not root".to_owned())
+    } else if !has_lxc {
+        Some("lxc-create is not installed".to_owned())
+    } else if !Path::new(CGROUP).join("memory/memory.stat").exists() {
+        Some("this test writes the limits of cgroup version 1, which is not mounted here".to_owned())
+    } else {
+        None
+    }
+}
+
+/// A busybox container; stopped and destroyed when dropped.
+struct Container {
+    id: u32,
+    /// On a disk, because page cache is wanted; short, because socket names end at 107 characters.
+    directory: TempDir,
+    attached: Vec<Child>,
+}
+
+impl Container {
+    fn start(id: u32) -> Self {
+        let directory = tempfile::Builder::new().prefix("lm").tempdir_in("/var/tmp").unwrap();
+        let container = Self { id, directory, attached: Vec::new() };
+        container.lxc("lxc-create", &["-t", "busybox"]);
+        let config_path = container.path().join(id.to_string()).join("config");
+        let config = std::fs::read_to_string(&config_path).unwrap();
+        let kept = config.lines().filter(|line| !line.starts_with("lxc.net") && !line.contains("apparmor"));
+        let own = format!(
+            "lxc.net.0.type = veth\nlxc.net.0.veth.pair = veth{id}i0\nlxc.net.0.flags = up\n\
+             lxc.cgroup.dir.container = lxc/{id}\nlxc.cgroup.dir.container.inner = ns\n\
+             lxc.cgroup.dir.monitor = lxc.monitor/{id}\n"
+        );
+        std::fs::write(&config_path, kept.collect::<Vec<_>>().join("\n") + "\n" + &own).unwrap();
+        container.lxc("lxc-start", &[]);
+        container.lxc("lxc-wait", &["-s", "RUNNING", "-t", "30"]);
+        container
+    }
+
+    fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    #[track_caller]
+    fn lxc(&self, tool: &str, arguments: &[&str]) {
+        let output = self.command(tool).args(arguments).output().unwrap();
+        let (stdout, stderr) =
+            (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "{tool} {arguments:?}: {stdout}{stderr}");
+    }
+
+    fn command(&self, tool: &str) -> Command {
+        let mut command = Command::new(tool);
+        command.args(["-n", &self.id.to_string(), "-P"]).arg(self.path()).stdin(Stdio::null());
+        command
+    }
+
+    #[track_caller]
+    fn run(&self, script: &str) {
+        self.lxc("lxc-attach", &["--", "sh", "-c", script]);
+    }
+
+    /// Runs a script in the container until the container ends.
+    fn run_on(&mut self, script: &str) {
+        let mut attach = self.command("lxc-attach");
+        let child =
+            attach.args(["--", "sh", "-c", script]).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        self.attached.push(child.unwrap());
+    }
+
+    fn group(&self, controller: &str) -> PathBuf {
+        Path::new(CGROUP).join(controller).join(format!("lxc/{}", self.id))
+    }
+
+    fn set(&self, controller: &str, file: &str, value: &str) {
+        std::fs::write(self.group(controller).join(file), value).unwrap();
+    }
+
+    fn text(&self, controller: &str, file: &str) -> String {
+        std::fs::read_to_string(self.group(controller).join(file)).unwrap()
+    }
+
+    fn number(&self, controller: &str, file: &str) -> u64 {
+        self.text(controller, file).trim().parse().unwrap()
+    }
+
+    /// A line of a file of `key number` lines.
+    fn keyed(&self, controller: &str, file: &str, key: &str) -> u64 {
+        let text = self.text(controller, file);
+        let value = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' '));
+        value.unwrap_or_else(|| panic!("no {key} in {text}")).parse().unwrap()
+    }
+
+    fn stop(&mut self) {
+        self.lxc("lxc-stop", &["-k"]);
+        for mut child in self.attached.drain(..) {
+            child.wait().unwrap();
+        }
+    }
+
+    fn monitor(&self) -> Collector {
+        let configs = self.path().join("pve/lxc");
+        std::fs::create_dir_all(&configs).unwrap();
+        let text = format!("hostname: ct{}\ncores: 2\nmemory: 512\n", self.id);
+        std::fs::write(configs.join(format!("{}.conf", self.id)), text).unwrap();
+        let mut config = MonitorConfig::default();
+        config.paths.pve = self.path().join("pve");
+        self.path().clone_into(&mut config.paths.lxc);
+        config.output.file = self.path().join("metrics.json");
+        Collector::new(&config)
+    }
+}
+
+impl Drop for Container {
+    fn drop(&mut self) {
+        for mut child in self.attached.drain(..) {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        for (tool, arguments) in [("lxc-stop", ["-k"].as_slice()), ("lxc-destroy", ["-f"].as_slice())] {
+            let _ = self.command(tool).args(arguments).output();
+        }
+    }
+}
+
+#[track_caller]
+fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !holds() {
+        assert!(begun.elapsed() < PATIENCE, "{what} did not happen within {PATIENCE:?}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// What the kernel said just before and just after a cycle, and when.
+struct Bracket<T> {
+    before: (Instant, T),
+    after: (Instant, T),
+    snapshot: Snapshot,
+}
+
+fn bracket<T>(collector: &mut Collector, kernel: impl Fn() -> T) -> Bracket<T> {
+    let before = kernel();
+    let before_at = Instant::now();
+    let snapshot = cycle(collector);
+    let after_at = Instant::now();
+    Bracket { before: (before_at, before), after: (after_at, kernel()), snapshot }
+}
+
+impl<T: PartialOrd + std::fmt::Debug> Bracket<T> {
+    #[track_caller]
+    fn check(&self, found: &T) {
+        assert!(
+            (&self.before.1..=&self.after.1).contains(&found),
+            "{:?} {found:?} {:?}",
+            self.before,
+            self.after
+        );
+    }
+}
+
+fn container_record(bracket: &Bracket<u64>, id: u32) -> &ContainerRecord {
+    record(&bracket.snapshot, id)
+}
+
+#[test]
+fn cpu_use_throttling_and_state_are_those_of_the_kernel() {
+    if let Some(obstacle) = obstacle() {
+        println!("skipped: {obstacle}");
+        return;
+    }
+    let mut container = Container::start(90101);
+    let id = container.id;
+    let mut collector = container.monitor();
+    container.set("cpu", "cpu.cfs_quota_us", "30000");
+    container.run_on("while :; do :; done");
+    wait_until("throttling", || 3 < container.keyed("cpu", "cpu.stat", "nr_throttled"));
+
+    let usage = || container.number("cpuacct", "cpuacct.usage") / 1000;
+    let first = bracket(&mut collector, usage);
+    first.check(&container_record(&first, id).cpu_usage_usec.unwrap());
+    assert_eq!(container_record(&first, id).cpu_cores_used, None);
+    let throttled_at_first = container.keyed("cpu", "cpu.stat", "nr_throttled");
+    wait_until("more throttling", || {
+        throttled_at_first + 10 < container.keyed("cpu", "cpu.stat", "nr_throttled")
+    });
+    let second = bracket(&mut collector, usage);
+    let record = container_record(&second, id);
+    second.check(&record.cpu_usage_usec.unwrap());
+
+    // The rate lies between the least and the most that the kernel's counter and the clock allow.
+    let seconds = |usec: u64| Duration::from_micros(usec).as_secs_f64();
+    let least = seconds(second.before.1 - first.after.1)
+        / second.after.0.duration_since(first.before.0).as_secs_f64();
+    let most = seconds(second.after.1 - first.before.1)
+        / second.before.0.duration_since(first.after.0).as_secs_f64();
+    let cores = record.cpu_cores_used.unwrap();
+    assert!((least..=most).contains(&cores), "{least} {cores} {most}");
+    let percent = record.cpu_usage_percent.unwrap();
+    assert!(
+        (percent - (100.0 * cores / 0.3).min(100.0)).abs() < 0.1,
+        "{percent} % of 0.3 cores, {cores} used"
+    );
+    println!("used {cores:.4} cores, {percent:.1} % of 0.3; by the kernel {least:.4} to {most:.4}");
+
+    let limits = record.limits.unwrap();
+    assert_eq!((limits.quota_cores, limits.cores), (Some(0.3), Some(0.3)));
+    let throttled = record.throttling.unwrap().nr_throttled;
+    assert!(
+        throttled_at_first < throttled && throttled <= container.keyed("cpu", "cpu.stat", "nr_throttled")
+    );
+    assert!(0.0 < record.cpu_throttled_share.unwrap());
+    assert_eq!(record.configuration.as_ref().unwrap().name.as_deref(), Some("ct90101"));
+    let pressure = record.pressure.cpu.unwrap().some.total_usec;
+    assert!(0 < pressure, "a throttled task waits for the CPU");
+
+    container.stop();
+    let snapshot = cycle(&mut collector);
+    assert!(snapshot.containers.is_empty(), "{:?}", snapshot.containers);
+    assert_eq!(snapshot.summary.stopped_containers, [vmid(id)]);
+}
+
+#[test]
+fn memory_is_the_working_set() {
+    if let Some(obstacle) = obstacle() {
+        println!("skipped: {obstacle}");
+        return;
+    }
+    let container = Container::start(90102);
+    let id = container.id;
+    container.set("memory", "memory.limit_in_bytes", "536870912");
+    let mut collector = container.monitor();
+    let used = |collector: &mut Collector| {
+        let snapshot = cycle(collector);
+        let record = record(&snapshot, id);
+        (record.memory_usage_mb.unwrap(), record.memory.unwrap(), record.limits.unwrap().memory_mb.unwrap())
+    };
+    let (idle, _, limit) = used(&mut collector);
+    assert_eq!(limit.to_string(), "512");
+
+    container.run("dd if=/dev/zero of=/dev/shm/held bs=1M count=200");
+    let (with_tmpfs, memory, _) = used(&mut collector);
+    assert!(39.0 <= 100.0 * with_tmpfs / limit, "{with_tmpfs} MiB of {limit}");
+    assert!(200.0 <= memory.shmem_mb, "{memory:?}");
+
+    // Written, flushed, and read twice, so that part of it is on the active list.
+    container.run("dd if=/dev/zero of=/cached bs=1M count=250 conv=fsync; cat /cached /cached >/dev/null");
+    let (with_cache, memory, _) = used(&mut collector);
+    assert!(200.0 <= memory.inactive_file_mb + memory.active_file_mb, "{memory:?}");
+    assert!(with_cache < with_tmpfs + 12.0, "{with_tmpfs} MiB became {with_cache} MiB: {memory:?}");
+    println!("idle {idle:.1}, with tmpfs {with_tmpfs:.1}, with page cache {with_cache:.1} MiB: {memory:?}");
+}
+
+#[test]
+fn everything_else_is_what_the_kernel_says() {
+    if let Some(obstacle) = obstacle() {
+        println!("skipped: {obstacle}");
+        return;
+    }
+    let mut container = Container::start(90103);
+    let id = container.id;
+    let mut collector = container.monitor();
+    let device = || {
+        let read = |name| {
+            let path = format!("/sys/class/net/veth{id}i0/statistics/{name}");
+            std::fs::read_to_string(path).unwrap().trim().parse::<u64>().unwrap()
+        };
+        // The container receives what the node sends.
+        (read("tx_bytes"), read("rx_bytes"))
+    };
+    let network = bracket(&mut collector, device);
+    let record = record(&network.snapshot, id);
+    let usage = record.network_usage.unwrap();
+    assert!((network.before.1.0..=network.after.1.0).contains(&usage.rx_bytes), "{usage:?}");
+    assert!((network.before.1.1..=network.after.1.1).contains(&usage.tx_bytes), "{usage:?}");
+
+    let stat = rustix::fs::statvfs(container.path().join(id.to_string()).join("rootfs")).unwrap();
+    let gib = (stat.f_blocks * stat.f_frsize) as f64 / f64::from(1 << 30);
+    assert!((record.filesystem_total_gb.unwrap() - gib).abs() < 1e-6);
+    assert!(record.filesystem_usage_gb.unwrap() + record.filesystem_free_gb.unwrap() <= gib + 1e-6);
+
+    assert!((1..100).contains(&record.process_count.unwrap()));
+    assert!((0.0..600.0).contains(&record.uptime_seconds.unwrap()), "{:?}", record.uptime_seconds);
+    assert!(record.io_stats.is_some(), "{:?}", record.missing);
+    assert!(record.memory_events.is_some() && record.paging.is_some());
+    let unexplained = ["cpu_", "swap", "limits.swap", "pressure"];
+    let unexpected: Vec<_> = record
+        .missing
+        .iter()
+        .filter(|(field, _)| !unexplained.iter().any(|known| field.starts_with(known)))
+        .collect();
+    assert!(unexpected.is_empty(), "{unexpected:?}");
+
+    let written_before = record.io_stats.unwrap().writes;
+    // The shell lives on and has the counters of the `dd` it waited for.
+    container.run_on("dd if=/dev/zero of=/written bs=1M count=20 conv=fsync; sleep 1000");
+    wait_until("20 MiB of writes", || {
+        let snapshot = cycle(&mut collector);
+        crate::fixture::record(&snapshot, id)
+            .io_stats
+            .is_some_and(|io| written_before + 20 * 2048 <= io.writes)
+    });
+}

@@ -1,0 +1,95 @@
+//! Files that block, lie or vanish cost the container they belong to, and nobody else.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use lxc_monitor::collector::Collector;
+
+use crate::fixture::{Node, block_on, cycle, record, vmid};
+
+/// Containers 104 and 105, with the files every container needs to be found.
+fn node() -> Node {
+    let node = Node::new();
+    node.write("cgroup/cgroup.controllers", "cpu memory\n");
+    for (id, pid) in [(104, 7104), (105, 7105)] {
+        node.start(id, pid);
+        container(&node, id, pid);
+    }
+    node
+}
+
+fn container(node: &Node, id: u32, pid: u32) {
+    node.write(&format!("cgroup/lxc/{id}/cgroup.events"), "populated 1\n");
+    node.write(&format!("cgroup/lxc/{id}/cgroup.procs"), &format!("{pid}\n"));
+    node.write(&format!("cgroup/lxc/{id}/cpu.stat"), "usage_usec 5\n");
+    node.write(&format!("cgroup/lxc/{id}/pids.current"), "3\n");
+}
+
+#[test]
+fn a_fifo_in_place_of_a_file_costs_only_that_value() {
+    let node = node();
+    for file in
+        ["cgroup/lxc/104/pids.current", "cgroup/lxc/104/memory.stat", "pve/lxc/104.conf", "proc/7104/stat"]
+    {
+        node.put_fifo(file);
+    }
+    let snapshot = cycle(&mut Collector::new(&node.config()));
+    let wedged = record(&snapshot, 104);
+    assert_eq!(wedged.cpu_usage_usec, Some(5));
+    for field in
+        ["process_count", "memory_usage_mb", "configuration", "uptime_seconds", "filesystem_total_gb"]
+    {
+        assert!(wedged.missing[field].ends_with("is not a regular file"), "{field}: {:?}", wedged.missing);
+    }
+    assert_eq!(record(&snapshot, 105).process_count, Some(3));
+}
+
+#[test]
+fn files_full_of_nonsense_are_named_in_the_reasons() {
+    let node = node();
+    node.write("cgroup/lxc/104/cpu.stat", "usage_usec lots\n");
+    node.write("cgroup/lxc/104/pids.current", "\u{0}\u{7f}\n");
+    let snapshot = cycle(&mut Collector::new(&node.config()));
+    let confused = record(&snapshot, 104);
+    assert_eq!((confused.cpu_usage_usec, confused.process_count), (None, None));
+    assert!(confused.missing["cpu_usage_usec"].contains("cpu.stat`: expected a `usage_usec` line"));
+    assert!(confused.missing["process_count"].contains("pids.current`: expected a number"));
+}
+
+/// The container comes and goes all the time; every cycle ends and has its neighbour.
+#[test]
+fn a_container_that_vanishes_while_it_is_read_is_left_out() {
+    let node = node();
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                let _ = std::fs::remove_dir_all(node.path("cgroup/lxc/104"));
+                container(&node, 104, 7104);
+            }
+        });
+        let mut collector = Collector::new(&node.config());
+        for _ in 0..300 {
+            let snapshot = cycle(&mut collector);
+            assert_eq!(record(&snapshot, 105).process_count, Some(3));
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    std::fs::remove_dir_all(node.path("cgroup/lxc/104")).unwrap();
+    let snapshot = cycle(&mut Collector::new(&node.config()));
+    assert!(!snapshot.containers.contains_key(&vmid(104)));
+    assert!(!snapshot.summary.stopped_containers.contains(&vmid(104)), "its command socket is still open");
+}
+
+#[test]
+fn a_node_without_control_groups_says_so_and_recovers() {
+    let node = node();
+    std::fs::rename(node.path("cgroup"), node.path("elsewhere")).unwrap();
+    let mut collector = Collector::new(&node.config());
+    let snapshot = cycle(&mut collector);
+    assert!(snapshot.containers.is_empty());
+    let reason = &snapshot.summary.node.unwrap().missing["containers"];
+    assert!(reason.starts_with("no control groups at "), "{reason}");
+    std::fs::rename(node.path("elsewhere"), node.path("cgroup")).unwrap();
+    let snapshot = block_on(collector.cycle());
+    assert_eq!(snapshot.containers.len(), 2);
+}
