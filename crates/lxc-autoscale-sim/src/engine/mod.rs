@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use lxc_autoscale_core::{Mebibytes, Vmid};
 
-use crate::node::{EngineKind, NodeLayout, NodeSettings, RunningTable};
+use crate::node::{CgroupVersion, EngineKind, NodeLayout, NodeSettings, RunningTable};
 
 pub use cgroup::CgroupFiles;
 pub use cpuset::{CpuSet, InvalidCpuSet};
@@ -66,6 +66,9 @@ pub struct Guest {
 ///
 /// Limits are changed on containers that run; on others the call fails as the missing cgroup file would.
 pub trait Engine {
+    /// The generation of the cgroup file system that limits them.
+    fn cgroup_version(&self) -> CgroupVersion;
+
     /// The containers that run.
     ///
     /// # Errors

@@ -161,6 +161,10 @@ fn create_file(path: &Path, content: &str) -> Result<(), NodeError> {
 }
 
 impl Engine for SimulatedEngine {
+    fn cgroup_version(&self) -> CgroupVersion {
+        self.cgroup.version()
+    }
+
     fn running(&self) -> Result<RunningTable, EngineError> {
         Ok(running(&self.layout)?)
     }

@@ -165,6 +165,8 @@ fn split_value(option: &str) -> (&str, Option<&str>) {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn grammar() -> Grammar {
@@ -225,5 +227,16 @@ mod tests {
         check("", Err("400 not enough arguments"));
         check("-- 100", Ok("vmid=100"));
         check("-- 100 -cores 1", Err("400 too many arguments"));
+    }
+
+    proptest! {
+        /// Whatever is typed, no word is lost: each is a value, a plain word, or reported.
+        #[test]
+        fn any_words_are_survived(args in proptest::collection::vec("-{0,3}[a-z=0-9 ]{0,6}", 0..6)) {
+            if let Ok(words) = grammar().parse(&args) {
+                prop_assert!(words.values.contains_key("vmid"));
+                prop_assert!(words.more.is_empty());
+            }
+        }
     }
 }

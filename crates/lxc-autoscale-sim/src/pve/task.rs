@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use lxc_autoscale_core::Vmid;
@@ -9,6 +10,9 @@ use lxc_autoscale_core::Vmid;
 use super::error::PctError;
 use super::machine::Machine;
 use crate::node::{NodeError, NodeLayout};
+
+/// Logs kept in each of the sixteen directories.
+const LOGS_KEPT: usize = 64;
 
 /// The output of a worker: the terminal and the task's log.
 struct Tee<'a> {
@@ -62,6 +66,7 @@ fn open_log(layout: &NodeLayout, node: &str, kind: &str, id: Vmid) -> Result<Fil
     let start = format!("{:08X}", now.as_secs());
     let directory = layout.tasks().join(&start[start.len() - 1..]);
     fs::create_dir_all(&directory).map_err(NodeError::file("create", &directory))?;
+    remove_old_logs(&directory)?;
     // Where Proxmox has the process's start time we put the fraction of the second: two tasks of one process
     // must not share a log.
     let upid = format!(
@@ -71,4 +76,22 @@ fn open_log(layout: &NodeLayout, node: &str, kind: &str, id: Vmid) -> Result<Fil
     );
     let path = directory.join(upid);
     File::options().create(true).append(true).open(&path).map_err(NodeError::file("create", &path))
+}
+
+/// Keeps the directory bounded: the oldest logs go, as with Proxmox's rotation.
+fn remove_old_logs(directory: &Path) -> Result<(), NodeError> {
+    let entries = fs::read_dir(directory).map_err(NodeError::file("read", directory))?;
+    let mut logs: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
+    if logs.len() < LOGS_KEPT {
+        return Ok(());
+    }
+    let start = |path: &PathBuf| {
+        path.file_name().and_then(|name| name.to_str()?.split(':').nth(4).map(str::to_owned))
+    };
+    logs.sort_by_key(start);
+    for log in &logs[..=logs.len() - LOGS_KEPT] {
+        // Another worker may have removed it just now.
+        let _ = fs::remove_file(log);
+    }
+    Ok(())
 }

@@ -95,6 +95,10 @@ fn is_init(status: &str) -> bool {
 }
 
 impl Engine for LxcEngine {
+    fn cgroup_version(&self) -> CgroupVersion {
+        self.cgroup.version()
+    }
+
     fn running(&self) -> Result<RunningTable, EngineError> {
         Ok(RunningTable::parse(&read_text(&self.proc.join("net/unix"))?, &self.containers))
     }
@@ -171,10 +175,11 @@ impl Engine for LxcEngine {
             CgroupVersion::V1 => ["cpuset/lxc/cpuset.cpus", "cpuset/cpuset.cpus"],
             CgroupVersion::V2 => ["lxc/cpuset.cpus.effective", "cpuset.cpus.effective"],
         };
-        // The first is there only once a container has run since boot.
-        let first = root.join(candidates[0]);
-        let path = if first.exists() { first } else { root.join(candidates[1]) };
-        read_cpuset(&path)
+        // The first is there only once a container has run since boot, and may have been left empty.
+        match read_cpuset(&root.join(candidates[0])) {
+            Ok(cpus) if !cpus.is_empty() => Ok(cpus),
+            _ => read_cpuset(&root.join(candidates[1])),
+        }
     }
 
     fn cpuset(&self, id: Vmid) -> Result<CpuSet, EngineError> {

@@ -5,8 +5,8 @@ use std::io::Write;
 use lxc_autoscale_core::Vmid;
 
 use super::Call;
-use super::set::fresh_address;
 use super::snapshot::without;
+use super::value::fresh_address;
 use crate::pve::config::{GuestConfig, NetworkAddress, Section, VolumeId, network_with, volume_with_size};
 use crate::pve::error::PctError;
 use crate::pve::machine::{Machine, check_lock, configured_bytes};

@@ -5,8 +5,8 @@
 
 use super::Call;
 use super::power::start_locked;
-use super::set::{allocate, fresh_address};
-use crate::pve::config::{GuestConfig, NetworkAddress, network_with};
+use super::value::stored_value;
+use crate::pve::config::GuestConfig;
 use crate::pve::error::PctError;
 use crate::pve::task::run_worker;
 
@@ -45,19 +45,14 @@ pub(super) fn create(call: &mut Call<'_, '_>) -> Result<u8, PctError> {
     let _lock = machine.lock(id, call.terminal)?;
     run_worker(machine, "vzcreate", id, call.terminal.out, |out| {
         for (name, value) in values {
-            let base = name.trim_end_matches(|c: char| c.is_ascii_digit());
-            let value = match base {
-                "net" => network_with(&value, NetworkAddress::Keep, fresh_address),
-                "mp" => allocate(machine, id, &value, out)?,
-                _ => value,
-            };
+            let value = stored_value(machine, id, &name, value, out)?;
             config.current.set(&name, value);
         }
-        config.current.set("rootfs", allocate(machine, id, &rootfs, out)?);
+        config.current.set("rootfs", stored_value(machine, id, "rootfs", rootfs, out)?);
         let guest = machine.guest(id, &config.current)?;
         machine.engine.create(&guest)?;
         machine.store.save(id, &config)?;
-        if starts { start_locked(machine, id, config, false) } else { Ok(()) }
+        if starts { start_locked(machine, id, config, false, out) } else { Ok(()) }
     })?;
     Ok(0)
 }

@@ -28,7 +28,7 @@ pub(super) fn unplug(machine: &Machine, id: Vmid, name: &str) -> Result<Plugged,
         "swap" => machine.engine.set_memory(id, None, Some(Mebibytes::new(0)))?,
         "cpulimit" => machine.engine.set_cpu_limit(id, None)?,
         "cpuunits" => machine.engine.set_cpu_units(id, None)?,
-        _ if is_stored_only(name) || is_network(name) => {}
+        _ if is_stored_only(name) || is_network(name) || name.starts_with("unused") => {}
         _ => return Ok(Plugged::AtNextStart),
     }
     Ok(Plugged::Now)

@@ -1,5 +1,6 @@
 //! The commands of `pct`, one module for each or for those that share their work.
 
+mod change;
 mod clone;
 mod create;
 mod destroy;
@@ -12,6 +13,7 @@ mod set;
 mod show;
 mod snapshot;
 mod unlock;
+mod value;
 
 use lxc_autoscale_core::Vmid;
 

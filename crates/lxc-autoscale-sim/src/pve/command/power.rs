@@ -6,7 +6,7 @@ use std::time::Duration;
 use lxc_autoscale_core::Vmid;
 
 use super::Call;
-use super::set::apply_pending;
+use super::change::apply_pending;
 use crate::pve::config::GuestConfig;
 use crate::pve::error::PctError;
 use crate::pve::machine::{Machine, check_lock};
@@ -24,8 +24,8 @@ pub(super) fn start(call: &mut Call<'_, '_>) -> Result<u8, PctError> {
     let machine = call.machine;
     let _lock = machine.lock(id, call.terminal)?;
     let loaded = machine.load(id, call.terminal);
-    run_worker(machine, "vzstart", id, call.terminal.out, |_| {
-        start_locked(machine, id, loaded?.config, skip_lock)
+    run_worker(machine, "vzstart", id, call.terminal.out, |out| {
+        start_locked(machine, id, loaded?.config, skip_lock, out)
     })?;
     Ok(0)
 }
@@ -39,13 +39,14 @@ pub(super) fn start_locked(
     id: Vmid,
     mut config: GuestConfig,
     skip_lock: bool,
+    out: &mut dyn Write,
 ) -> Result<(), PctError> {
     if config.current.get("template") == Some("1") {
         return Err(PctError::died("you can't start a CT if it's a template"));
     }
     check_tolerant(&config, skip_lock)?;
     if !config.pending.is_empty() {
-        apply_pending(machine, id, &mut config)?;
+        apply_pending(machine, id, &mut config, out)?;
         machine.store.save(id, &config)?;
     }
     let guest = machine.guest(id, &config.current)?;
@@ -93,7 +94,7 @@ pub(super) fn reboot(call: &mut Call<'_, '_>) -> Result<u8, PctError> {
         let config = loaded?.config;
         check_tolerant(&config, false)?;
         shut_down(machine, id, timeout, true, out)?;
-        start_locked(machine, id, config, false)
+        start_locked(machine, id, config, false, out)
     })?;
     Ok(0)
 }

@@ -132,7 +132,7 @@ pub(super) fn rollback(call: &mut Call<'_, '_>) -> Result<u8, PctError> {
         }
         restore(&mut config, &snapshot, &name);
         machine.store.save(id, &config)?;
-        if starts { start_locked(machine, id, config, false) } else { Ok(()) }
+        if starts { start_locked(machine, id, config, false, out) } else { Ok(()) }
     })?;
     Ok(0)
 }

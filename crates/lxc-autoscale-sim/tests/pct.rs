@@ -1,4 +1,4 @@
-//! What happens when several calls meet: locks are waited for, and no change is lost.
+//! What `pct` does beyond the recorded calls: several at once, cgroup v1, failures in part, further volumes.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -180,4 +180,68 @@ fn a_directory_without_a_node_is_said_to_be_none() {
     let status = pct::run(&layout, &["list".to_owned()], &mut Terminal { out: &mut out, err: &mut err });
     let text = String::from_utf8(err).unwrap();
     assert!(status != 0 && text.contains("cannot read `/nonexistent/node/etc/sim/node.json`"), "{text}");
+}
+
+#[test]
+fn a_mount_point_is_made_grown_detached_and_removed() {
+    let node = Node::new(&NodeSettings::default(), 100..101);
+    let config_has = |line: &str| node.read("etc/pve/lxc/100.conf").lines().any(|found| found == line);
+    let volume = node.layout.volume("local-lvm", "vm-100-disk-1");
+
+    let (status, text) =
+        node.call("create 101 local:vztmpl/any.tar -rootfs local-lvm:1 -mp0 local:2,mp=/srv -tags b,A");
+    assert_eq!(status, 0, "{text}");
+    let created = node.read("etc/pve/lxc/101.conf");
+    assert!(
+        created.contains("mp0: local:101/vm-101-disk-0.raw,mp=/srv,size=2G") && created.contains("tags: a;b"),
+        "{created}"
+    );
+
+    // The root volume's name is taken although nobody has used it yet.
+    assert_eq!(node.call("set 100 -mp0 local-lvm:1,mp=/data").0, 0);
+    assert_eq!(node.call("start 100").0, 0);
+    assert!(
+        config_has("mp0: local-lvm:vm-100-disk-1,mp=/data,size=1G"),
+        "{}",
+        node.read("etc/pve/lxc/100.conf")
+    );
+    assert_eq!(node.call("resize 100 mp0 +512M").0, 0);
+    assert!(config_has("mp0: local-lvm:vm-100-disk-1,mp=/data,size=1536M"));
+    assert_eq!(node.call("df 100").1.lines().count(), 3);
+
+    // A running container keeps it until it is stopped and started.
+    assert_eq!(node.call("set 100 -delete mp0").0, 0);
+    assert!(config_has("delete: mp0"));
+    assert_eq!((node.call("stop 100").0, node.call("start 100").0), (0, 0));
+    assert!(config_has("unused0: local-lvm:vm-100-disk-1") && volume.is_dir());
+    assert_eq!(node.call("set 100 -delete unused0").0, 0);
+    assert!(!config_has("unused0: local-lvm:vm-100-disk-1") && !volume.exists());
+}
+
+#[test]
+fn a_protected_container_keeps_its_drives() {
+    let node = Node::new(&NodeSettings::default(), 100..101);
+    assert_eq!(node.call("set 100 -protection 1").0, 0);
+    for (line, want) in [
+        ("destroy 100", "can't remove CT 100 - protection mode enabled\n"),
+        ("set 100 -mp0 local-lvm:1,mp=/x", "can't update CT 100 drive 'mp0' - protection mode enabled\n"),
+    ] {
+        assert_eq!(node.call(line), (255, want.to_owned()), "{line}");
+    }
+    assert_eq!(node.call("resize 100 rootfs +1G").0, 0, "growing is no loss");
+}
+
+#[test]
+fn options_that_wait_come_into_force_at_the_next_start() {
+    let node = Node::new(&NodeSettings::default(), 100..101);
+    node.call("start 100");
+    assert_eq!(node.call("set 100 -ostype alpine -nameserver 10.0.0.1").0, 0);
+    let pending = node.call("pending 100").1;
+    assert!(
+        pending.contains("new nameserver: 10.0.0.1\n") && pending.contains("new ostype: alpine\n"),
+        "{pending}"
+    );
+    assert_eq!(node.call("reboot 100").0, 0);
+    let config = node.read("etc/pve/lxc/100.conf");
+    assert!(config.contains("ostype: alpine") && !config.contains("[pve:pending]"), "{config}");
 }
