@@ -144,6 +144,25 @@ mod tests {
         );
     }
 
+    #[test]
+    fn a_real_client_is_known_until_it_closes_and_then_nobody() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let server = listener.local_addr().unwrap();
+        let ask = |client: SocketAddr| uid(Path::new("/proc"), client, server).unwrap();
+        let open = std::net::TcpStream::connect(server).unwrap();
+        let own = rustix::process::geteuid().as_raw();
+        assert_eq!(ask(open.local_addr().unwrap()), Some(own));
+
+        let mut closed = std::net::TcpStream::connect(server).unwrap();
+        let address = closed.local_addr().unwrap();
+        io::Write::write_all(&mut closed, b"a request").unwrap();
+        drop(closed);
+        // Its data is still delivered, and the kernel lists it with user 0.
+        let (_accepted, client) = (listener.accept().unwrap(), listener.accept().unwrap().1);
+        assert_eq!(client, address);
+        assert_eq!(ask(client), None);
+    }
+
     proptest! {
         #[test]
         fn any_table_is_survived(text in "([ 0-9A-F:]{0,120}\n){0,6}|\\PC{0,200}") {

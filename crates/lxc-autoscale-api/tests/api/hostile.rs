@@ -96,7 +96,8 @@ fn hostile_bytes_anywhere_get_an_answer_and_cause_no_call() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let mut runner = TestRunner::new(Config { cases: 2_000, failure_persistence: None, ..Config::default() });
     let result = runner.run(&hostile(), |text| {
-        let escaped: String = text.bytes().map(|byte| format!("%{byte:02x}")).collect();
+        let escaped: String =
+            text.bytes().flat_map(|byte| format!("%{byte:02x}").into_bytes()).map(char::from).collect();
         for uri in [
             format!("/snapshot/list?vm_id={escaped}"),
             format!("/resource/vm/status?vm_id=104&x{escaped}=1"),

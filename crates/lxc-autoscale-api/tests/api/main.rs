@@ -1,5 +1,11 @@
 //! The API as its users see it, on a node in a temporary directory with a stand-in for `pct`.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "clippy.toml allows these in tests, but sees no test in the functions that tests share"
+)]
+
 mod documented;
 mod hostile;
 mod node;
