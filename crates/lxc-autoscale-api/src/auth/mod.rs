@@ -60,7 +60,8 @@ pub async fn guard(State(state): State<AppState>, request: Request, next: Next) 
     let mut response = match check(&state, &request) {
         Ok(()) => next.run(request).await,
         Err(refused) => {
-            tracing::warn!(code = refused.code, path = request.uri().path(), "request refused");
+            let uid = request.extensions().get::<Peer>().and_then(|peer| peer.uid);
+            tracing::warn!(uid, code = refused.code, path = request.uri().path(), "request refused");
             refused.into_response()
         }
     };

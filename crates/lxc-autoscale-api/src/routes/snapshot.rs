@@ -32,7 +32,12 @@ pub(super) async fn list(
     let host = state.host();
     host.stored(vm_id).await?;
     let snapshots = host.snapshots(vm_id).await?;
-    let message = format!("Container {vm_id} has {} snapshots.", snapshots.len());
+    let count = match snapshots.len() {
+        0 => "no snapshots".to_owned(),
+        1 => "1 snapshot".to_owned(),
+        more => format!("{more} snapshots"),
+    };
+    let message = format!("Container {vm_id} has {count}.");
     Ok(success(message, SnapshotList { vm_id, snapshots }))
 }
 

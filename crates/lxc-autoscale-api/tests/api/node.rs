@@ -103,15 +103,15 @@ impl Node {
     pub(crate) fn run(&self, id: u32) {
         let path = self.root().join("proc/net/unix");
         let mut text = fs::read_to_string(&path).unwrap();
-        text += &format!(
-            "0000000000000000: 00000002 00000000 00010000 0001 01 20101 @/var/lib/lxc/{id}/command\n"
-        );
+        text += "0000000000000000: 00000002 00000000 00010000 0001 01 20101 ";
+        text += &command_socket(id);
+        text.push('\n');
         fs::write(path, text).unwrap();
     }
 
     pub(crate) fn is_running(&self, id: u32) -> bool {
         let text = fs::read_to_string(self.root().join("proc/net/unix")).unwrap();
-        text.contains(&format!("/{id}/command"))
+        text.contains(&command_socket(id))
     }
 
     /// Lets the stand-in do something before a command.
@@ -180,6 +180,11 @@ impl Reply {
     pub(crate) fn message(&self) -> &str {
         self.body["message"].as_str().unwrap()
     }
+}
+
+/// The socket that tells that a container runs.
+fn command_socket(id: u32) -> String {
+    format!("@/var/lib/lxc/{id}/command")
 }
 
 /// A request of root, addressed as the first description has it.
