@@ -12,7 +12,9 @@
 //! ```
 //!
 //! The policy is the daemon's, with the bounds of the protocol: from a tenth of a core (one core in the class
-//! `integer`) and 64 MiB up to twice what was provisioned. There is no node here, so none bounds the growth.
+//! `integer`) up to the cores that were provisioned, and from 64 MiB up to twice the memory. More cores than a
+//! container was built for would only chase work that queued up behind a limit for a moment; memory that ran
+//! out, in contrast, must be found. There is no node here, so none bounds the growth.
 //! Fields that are not known are ignored; a field that is `null` or absent is unknown.
 
 use std::collections::BTreeMap;
@@ -31,7 +33,10 @@ use crate::recommend::{ContainerModel, RecommendConfig};
 /// Bounds of the protocol.
 const MIN_FRACTIONAL_CORES: f64 = 0.1;
 const MIN_MEMORY_MIB: u64 = 64;
-const PROVISIONED_FACTOR: f64 = 2.0;
+const PROVISIONED_MEMORY_FACTOR: f64 = 2.0;
+/// More than any container asks for: CPUs and MiB of the node that is not there.
+const BOUNDLESS_CPUS: u32 = 1 << 20;
+const BOUNDLESS_MIB: f64 = 1e15;
 
 /// How CPU is given out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -200,12 +205,12 @@ pub fn run(
 /// The policy with the protocol's bounds for this container.
 fn bounded(policy: &Policy, class: CpuClass, seen: &Seen) -> Policy {
     let mut policy = policy.clone();
-    let cores = PROVISIONED_FACTOR * seen.provisioned_cores.unwrap_or(seen.cores);
+    let cores = seen.provisioned_cores.unwrap_or(seen.cores);
     (policy.cpu.control, policy.cpu.min_cores, policy.cpu.max_cores) = match class {
         CpuClass::Fractional => (CpuControl::Cpulimit, MIN_FRACTIONAL_CORES, cores.max(MIN_FRACTIONAL_CORES)),
         CpuClass::Integer => (CpuControl::Cores, 1.0, cores.floor().max(1.0)),
     };
-    let memory = PROVISIONED_FACTOR * seen.provisioned_memory_mb.unwrap_or(seen.memory_mb);
+    let memory = PROVISIONED_MEMORY_FACTOR * seen.provisioned_memory_mb.unwrap_or(seen.memory_mb);
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
@@ -234,11 +239,10 @@ impl Member {
             changes: self.changes,
             anomaly: None,
         };
-        // No node, no bound: as much as any policy could ask for.
         let node = NodeSituation {
-            cpus: Some(u32::MAX),
-            memory_total_mib: Some(f64::MAX),
-            memory_available_mib: Some(f64::MAX),
+            cpus: Some(BOUNDLESS_CPUS),
+            memory_total_mib: Some(BOUNDLESS_MIB),
+            memory_available_mib: Some(BOUNDLESS_MIB),
         };
         let decisions = decide(&self.policy, &situation, &node, now);
         let new = |decision: &Decision| decision.to.filter(|_| decision.apply);
@@ -249,5 +253,71 @@ impl Member {
         self.changes.note(&decisions.cpu, now);
         self.changes.note(&decisions.memory, now);
         Some([cpu.unwrap_or(seen.cores), memory.unwrap_or(seen.memory_mb)])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn converse(input: &str) -> Result<String, StdioError> {
+        let mut output = Vec::new();
+        let (policy, config) = (Policy::default(), RecommendConfig::default());
+        run(&policy, &config, CpuClass::Fractional, input.as_bytes(), &mut output)?;
+        Ok(String::from_utf8(output).unwrap())
+    }
+
+    fn line(step: i64, cores: f64, memory: f64, cpu: &str, used: &str, rest: &str) -> String {
+        let at = 1_372_636_800 + 300 * step;
+        format!(
+            r#"{{"timestamp":{at},"later":1,"containers":[{{"id":7,"cores":{cores},"memory_mb":{memory},"provisioned_cores":4,"provisioned_memory_mb":4096,"cpu_cores_used":{cpu},"memory_mb_used":{used}{rest}}}]}}"#
+        ) + "\n"
+    }
+
+    #[test]
+    fn there_is_one_answer_a_line_and_a_busy_container_grows_at_once() {
+        let input = line(0, 1.0, 512.0, "0.2", "100", "")
+            + &line(1, 1.0, 512.0, "1.0", "512", r#","cpu_throttled":0.5,"oom":true"#);
+        let output = converse(&input).unwrap();
+        let answers: Vec<BTreeMap<String, [f64; 2]>> =
+            output.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(answers[0], BTreeMap::new());
+        let [cores, memory] = answers[1]["7"];
+        assert!(2.0 <= cores && 612.0 <= memory, "{cores} {memory}");
+    }
+
+    #[test]
+    fn an_idle_container_shrinks_after_six_hours_and_not_before() {
+        let input: String =
+            (0..90).map(|step| line(step, 4.0, 4096.0, "0.1", "200", r#","oom":false"#)).collect();
+        let output = converse(&input).unwrap();
+        let first = output.lines().position(|answer| answer != "{}").unwrap();
+        assert!((72..76).contains(&first), "{first}");
+        assert!(output.lines().nth(first).unwrap().starts_with(r#"{"7":[1.0,3072.0]}"#), "{output}");
+    }
+
+    #[test]
+    fn what_is_not_known_does_not_shrink_it() {
+        let input: String = (0..200).map(|step| line(step, 4.0, 4096.0, "null", "null", "")).collect();
+        assert_eq!(converse(&input).unwrap(), "{}\n".repeat(200));
+    }
+
+    #[track_caller]
+    fn check_refused(bad: &str, want: &str) {
+        let good = line(0, 1.0, 512.0, "0.2", "100", "");
+        assert_eq!(converse(&(good + bad)).unwrap_err().to_string(), want);
+    }
+
+    #[test]
+    fn a_bad_line_is_named() {
+        let step = "line 2 of the standard input is not a step of the protocol";
+        check_refused("nonsense\n", step);
+        check_refused("\n", step);
+        check_refused(r#"{"timestamp":1}"#, step);
+        let amount = "line 2 of the standard input, container 7: `cpu_cores_used` is -1, which is no amount";
+        check_refused(&line(1, 1.0, 512.0, "-1", "100", ""), amount);
+        let time =
+            "line 2 of the standard input: the time 1372636500 is out of range or before the last line's";
+        check_refused(&line(-1, 1.0, 512.0, "1", "100", ""), time);
     }
 }

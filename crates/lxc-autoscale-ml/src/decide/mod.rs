@@ -36,6 +36,9 @@ use crate::recommend::Estimate;
 
 /// Steps of `cpulimit`, in cores: a hundredth is what Proxmox shows.
 const CPULIMIT_STEP: f64 = 0.01;
+/// A smaller shrink of the CPU is not worth a change: two hundredths of a core for an hour, 72 core-seconds,
+/// are about what the change itself costs the node.
+const MIN_SHRINK_CORES: f64 = 0.02;
 /// A container that ran out of memory gets at least this much more, in percent of what it has …
 const OOM_GROWTH_PERCENT: f64 = 20.0;
 /// … and at least this many MiB: what a small service needs to start again.
@@ -163,7 +166,7 @@ fn decide_cpu(policy: &Policy, situation: &Situation<'_>, node: &NodeSituation, 
         max_step_down_percent: rules.max_step_down_percent,
         least_step: if whole { 1.0 } else { CPULIMIT_STEP },
         hysteresis_percent: rules.hysteresis_percent,
-        min_shrink: rules.min_shrink_cores,
+        min_shrink: MIN_SHRINK_CORES,
         cooldown_up_seconds: rules.cooldown_up_seconds,
         cooldown_down_seconds: rules.cooldown_down_seconds,
         last_change: situation.changes.cpu_up.max(situation.changes.cpu_down),
@@ -304,7 +307,7 @@ fn memory_caps(policy: &Policy, current: f64, node: &NodeSituation) -> Vec<(f64,
     let mut caps = vec![(most, Reason::AtMaximum { maximum: Amount::Mib(most) })];
     caps.push(match (node.memory_total_mib, node.memory_available_mib) {
         (Some(total), Some(available)) => {
-            let reserve = total * policy.node_memory_reserve_percent / 100.0;
+            let reserve = total * (policy.node_memory_reserve_percent / 100.0);
             let reason =
                 Reason::NodeMemory { available: Amount::Mib(available), reserve: Amount::Mib(reserve) };
             // What the container has but does not use is not counted as available, and need not be: the cap

@@ -66,8 +66,6 @@ pub struct CpuPolicy {
     pub max_step_down_percent: f64,
     /// A shrink smaller than this is not worth a change, in percent of what it has.
     pub hysteresis_percent: f64,
-    /// A shrink smaller than this is not worth a change, in cores.
-    pub min_shrink_cores: f64,
     /// Shortest time from any change to a growth, in seconds.
     pub cooldown_up_seconds: u64,
     /// Shortest time from any change to a shrink, in seconds.
@@ -128,7 +126,6 @@ impl Default for CpuPolicy {
             max_step_up_percent: 300.0,
             max_step_down_percent: 75.0,
             hysteresis_percent: 10.0,
-            min_shrink_cores: 0.02,
             cooldown_up_seconds: 60,
             cooldown_down_seconds: 600,
         }
@@ -184,8 +181,6 @@ impl Validate for Policy {
             "must be at least 0 and less than `max_step_down_percent`, else no step is worth taking";
         let fits = (0.0..cpu.max_step_down_percent).contains(&cpu.hysteresis_percent);
         unless(fits, "scaling.cpu.hysteresis_percent", below_step)?;
-        let least = 0.0 <= cpu.min_shrink_cores && cpu.min_shrink_cores.is_finite();
-        unless(least, "scaling.cpu.min_shrink_cores", "must not be negative")?;
         unless(0 < memory.granularity_mib, "scaling.memory.granularity_mib", "must be at least 1")?;
         // 16 MiB is the least `pct set --memory` accepts.
         unless(16 <= memory.min_mib, "scaling.memory.min_mib", "must be at least 16")?;

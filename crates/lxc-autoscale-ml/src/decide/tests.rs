@@ -1,1 +1,508 @@
+//! Each rule as a row of a table, and what must hold whatever the numbers are.
 
+use jiff::SignedDuration;
+use proptest::prelude::*;
+
+use super::*;
+use crate::recommend::{Fact, Recommendation};
+
+const HOUR: i64 = 3600;
+
+fn now() -> Timestamp {
+    Timestamp::from_second(1_800_000_000).unwrap()
+}
+
+fn ago(seconds: i64) -> Timestamp {
+    now() - SignedDuration::from_secs(seconds)
+}
+
+/// Everything a decision is made from; a test changes what it is about.
+#[derive(Clone, Debug)]
+struct World {
+    policy: Policy,
+    allocation: Option<Allocation>,
+    obstacles: Obstacles,
+    seen: Option<Observation>,
+    recommendation: Option<Recommendation>,
+    changes: LastChanges,
+    anomaly: Option<AnomalyScore>,
+    node: NodeSituation,
+}
+
+fn estimate(target: f64, floor: f64) -> Option<Estimate> {
+    Some(Estimate { target, floor, confidence_percent: 90.0, basis: Fact::RecentPeak, evidence: Vec::new() })
+}
+
+/// A container with 4 cores and 2048 MiB that fits, on a large node.
+fn world() -> World {
+    World {
+        policy: Policy::default(),
+        allocation: Some(Allocation { cores: Some(4.0), cpulimit: None, memory_mib: 2048.0 }),
+        obstacles: Obstacles::default(),
+        seen: Some(Observation {
+            cpu_cores_used: Some(1.0),
+            cpu_throttled_share: Some(0.0),
+            cores_limit: Some(4.0),
+            memory_used_mib: Some(600.0),
+            memory_limit_mib: Some(2048.0),
+            oom: Some(false),
+            memory_pressure_percent: Some(0.0),
+            ..Observation::unknown(ago(10))
+        }),
+        recommendation: Some(Recommendation {
+            cpu: estimate(4.0, 1.0),
+            memory: estimate(2048.0, 600.0),
+            history_seconds: 48 * 3600,
+        }),
+        changes: LastChanges::default(),
+        anomaly: None,
+        node: NodeSituation {
+            cpus: Some(16),
+            memory_total_mib: Some(65536.0),
+            memory_available_mib: Some(32768.0),
+        },
+    }
+}
+
+impl World {
+    fn decide(&self) -> Decisions {
+        let situation = Situation {
+            allocation: self.allocation,
+            obstacles: self.obstacles.clone(),
+            observation: self.seen.as_ref(),
+            recommendation: self.recommendation.as_ref(),
+            changes: self.changes,
+            anomaly: self.anomaly,
+        };
+        decide(&self.policy, &situation, &self.node, now())
+    }
+
+    fn seen(&mut self) -> &mut Observation {
+        self.seen.as_mut().unwrap()
+    }
+
+    fn want(&mut self, cores: f64, mib: f64) {
+        let recommendation = self.recommendation.as_mut().unwrap();
+        (recommendation.cpu, recommendation.memory) = (estimate(cores, 1.0), estimate(mib, 600.0));
+    }
+}
+
+/// Changes the usual world and looks at both decisions: `grow to 6 cores`, or `keep` and why.
+#[track_caller]
+fn check(change: impl FnOnce(&mut World), want_cpu: &str, want_memory: &str) {
+    let mut world = world();
+    change(&mut world);
+    let decisions = world.decide();
+    assert_eq!(
+        (decisions.cpu.to_string().as_str(), decisions.memory.to_string().as_str()),
+        (want_cpu, want_memory)
+    );
+}
+
+const CPU_FITS: &str = "keep 4 cores: it has about what it should have, 4 cores";
+const MEMORY_FITS: &str = "keep 2048 MiB: it has about what it should have, 2048 MiB";
+
+#[test]
+fn it_follows_its_recommendation() {
+    check(|_| {}, CPU_FITS, MEMORY_FITS);
+    check(
+        |world| world.want(5.2, 3000.0),
+        "grow from 4 cores to 6 cores: it should have 5.2 cores (recent peak)",
+        "grow from 2048 MiB to 3008 MiB: it should have 3000 MiB (recent peak)",
+    );
+    check(
+        |world| world.want(1.3, 1700.0),
+        "shrink from 4 cores to 2 cores: 1.3 cores are enough for it (recent peak)",
+        "shrink from 2048 MiB to 1712 MiB: 1700 MiB are enough for it (recent peak)",
+    );
+}
+
+#[test]
+fn steps_and_bounds_hold() {
+    check(
+        |world| world.want(40.0, 90000.0),
+        "grow from 4 cores to 8 cores: it should have 40 cores (recent peak)",
+        "grow from 2048 MiB to 4096 MiB: it should have 90000 MiB (recent peak)",
+    );
+    check(
+        |world| {
+            world.want(40.0, 90000.0);
+            world.allocation = Some(Allocation { cores: Some(8.0), cpulimit: None, memory_mib: 16384.0 });
+        },
+        "keep 8 cores: it needs more and has the maximum of 8 cores",
+        "keep 16384 MiB: it needs more and has the maximum of 16384 MiB",
+    );
+    check(
+        |world| world.want(0.1, 700.0),
+        "shrink from 4 cores to 1 core: 0.1 cores are enough for it (recent peak)",
+        "shrink from 2048 MiB to 1536 MiB: 700 MiB are enough for it (recent peak)",
+    );
+    check(
+        |world| world.want(3.9, 2040.0),
+        "keep 4 cores: it has about what it should have, 3.9 cores",
+        "keep 2048 MiB: it has about what it should have, 2040 MiB",
+    );
+    check(
+        |world| world.want(4.0, 1900.0),
+        CPU_FITS,
+        "keep 2048 MiB: it could give back 144 MiB, and less than 205 MiB is not worth a change",
+    );
+}
+
+#[test]
+fn what_is_unknown_changes_nothing() {
+    let lost = "its latest observation does not tell how much it uses";
+    check(
+        |world| {
+            world.want(8.0, 700.0);
+            world.seen().cpu_cores_used = None;
+            world.seen().memory_used_mib = None;
+        },
+        &format!("keep 4 cores: {lost}"),
+        &format!("keep 2048 MiB: {lost}"),
+    );
+    let old = "its latest observation is 3600 s old, more than 900 s";
+    check(
+        |world| {
+            world.want(8.0, 700.0);
+            world.seen().at = ago(HOUR);
+        },
+        &format!("keep 4 cores: {old}"),
+        &format!("keep 2048 MiB: {old}"),
+    );
+    let unread = "keep: what it has could not be read";
+    check(|world| world.allocation = None, unread, unread);
+    let unseen = "it has not been observed";
+    check(|world| world.seen = None, &format!("keep 4 cores: {unseen}"), &format!("keep 2048 MiB: {unseen}"));
+    let unlearnt = "nothing has been learnt about it yet";
+    check(
+        |world| world.recommendation = None,
+        &format!("keep 4 cores: {unlearnt}"),
+        &format!("keep 2048 MiB: {unlearnt}"),
+    );
+    let node = "it needs more and what the node has could not be read";
+    check(
+        |world| {
+            world.want(8.0, 4000.0);
+            world.node = NodeSituation::default();
+        },
+        &format!("keep 4 cores: {node}"),
+        &format!("keep 2048 MiB: {node}"),
+    );
+}
+
+#[test]
+fn obstacles_win() {
+    let both = |set: fn(&mut World), why: &str| {
+        check(
+            |world| {
+                world.want(8.0, 700.0);
+                set(world);
+            },
+            &format!("keep 4 cores: {why}"),
+            &format!("keep 2048 MiB: {why}"),
+        );
+    };
+    both(|world| world.obstacles.lock = Some("backup".to_owned()), "Proxmox holds the lock `backup` on it");
+    both(|world| world.obstacles.template = true, "the container is a template");
+    both(|world| world.obstacles.stopped = true, "the container does not run");
+    both(|world| world.obstacles.tags.push("autoscale-off".to_owned()), "it carries the tag `autoscale-off`");
+    both(
+        |world| (world.policy.cpu.mode, world.policy.memory.mode) = (Mode::Off, Mode::Off),
+        "the policy's mode is off",
+    );
+    check(
+        |world| {
+            world.want(8.0, 2048.0);
+            world.obstacles.pinned_cpuset = Some("0-3".to_owned());
+        },
+        "keep 4 cores: it is pinned to the CPUs 0-3, and Proxmox ignores `cores`",
+        MEMORY_FITS,
+    );
+    check(
+        |world| {
+            world.want(8.0, 2048.0);
+            world.allocation = Some(Allocation { cores: Some(4.0), cpulimit: Some(2.5), memory_mib: 2048.0 });
+        },
+        "keep 4 cores: it needs more and `cpulimit` would hold it at 3 cores anyway",
+        MEMORY_FITS,
+    );
+}
+
+#[test]
+fn the_mode_recommend_shows_and_does_not_apply() {
+    let mut world = world();
+    world.want(8.0, 4000.0);
+    (world.policy.cpu.mode, world.policy.memory.mode) = (Mode::Recommend, Mode::Auto);
+    let decisions = world.decide();
+    assert_eq!((decisions.cpu.action, decisions.cpu.apply), (Action::Grow, false));
+    assert_eq!((decisions.memory.action, decisions.memory.apply), (Action::Grow, true));
+}
+
+#[test]
+fn a_shrink_needs_proof() {
+    let both = |set: fn(&mut World), why: &str| {
+        check(
+            |world| {
+                world.want(1.0, 1000.0);
+                set(world);
+            },
+            &format!("keep 4 cores: it could give back{why}"),
+            &format!("keep 2048 MiB: it could give back{why}"),
+        );
+    };
+    both(
+        |world| world.recommendation.as_mut().unwrap().history_seconds = 7200,
+        " and is known for 2.0 h of the 6.0 h a shrink needs",
+    );
+    both(
+        |world| world.anomaly = Some(AnomalyScore { score: -0.71, decision: -0.1 }),
+        " and behaves unusually (score -0.71)",
+    );
+    check(
+        |world| {
+            world.want(4.0, 1000.0);
+            world.seen().memory_pressure_percent = Some(4.0);
+        },
+        CPU_FITS,
+        "keep 2048 MiB: it could give back and its tasks wait for memory 4.0 % of the time, more than 1 %",
+    );
+    check(
+        |world| {
+            world.want(4.0, 1000.0);
+            world.seen().memory_pressure_percent = None;
+            world.seen().oom = None;
+        },
+        CPU_FITS,
+        "keep 2048 MiB: it could give back and nothing tells whether it is short of memory",
+    );
+    check(
+        |world| {
+            world.want(1.0, 700.0);
+            world.seen().cpu_cores_used = Some(3.5);
+            world.seen().memory_used_mib = Some(1900.0);
+        },
+        "keep 4 cores: it could give back and uses 3.5 cores just now, margin included",
+        "keep 2048 MiB: it could give back and uses 2185 MiB just now, margin included",
+    );
+    check(
+        |world| {
+            world.want(1.0, 2048.0);
+            world.seen().cpu_throttled_share = Some(0.2);
+        },
+        "keep 4 cores: it could give back and ran into its limit a moment ago",
+        MEMORY_FITS,
+    );
+}
+
+#[test]
+fn cool_downs_are_kept_and_running_out_of_memory_does_not_wait() {
+    check(
+        |world| {
+            world.want(8.0, 4000.0);
+            (world.changes.cpu_down, world.changes.memory_up) = (Some(ago(20)), Some(ago(20)));
+        },
+        "keep 4 cores: it needs more and was changed lately; 40 s of the cool-down remain",
+        "keep 2048 MiB: it needs more and was changed lately; 40 s of the cool-down remain",
+    );
+    check(
+        |world| {
+            world.want(1.0, 1000.0);
+            (world.changes.cpu_up, world.changes.memory_up) = (Some(ago(20)), Some(ago(20)));
+        },
+        "keep 4 cores: it could give back and was changed lately; 580 s of the cool-down remain",
+        "keep 2048 MiB: it could give back and was changed lately; 1780 s of the cool-down remain",
+    );
+    check(
+        |world| {
+            world.want(4.0, 1000.0);
+            world.changes.memory_down = Some(ago(20));
+            world.seen().oom = Some(true);
+        },
+        CPU_FITS,
+        "grow from 2048 MiB to 2464 MiB: it ran out of memory and should have 2458 MiB",
+    );
+}
+
+#[test]
+fn growth_is_bounded_by_the_node() {
+    check(
+        |world| {
+            world.want(8.0, 4000.0);
+            world.node.cpus = Some(5);
+            world.node.memory_available_mib = Some(6653.6 + 100.0);
+        },
+        "grow from 4 cores to 5 cores: it should have 8 cores (recent peak)",
+        "grow from 2048 MiB to 2240 MiB: it should have 4000 MiB (recent peak)",
+    );
+    check(
+        |world| {
+            world.want(8.0, 4000.0);
+            world.node.cpus = Some(4);
+            world.node.memory_available_mib = Some(6000.0);
+        },
+        "keep 4 cores: it needs more and the node has only 4 CPUs",
+        "keep 2048 MiB: it needs more and the node has 6000 MiB available, 6554 MiB of them in reserve",
+    );
+}
+
+#[test]
+fn what_one_container_is_granted_the_next_does_not_get() {
+    let mut world = world();
+    world.want(4.0, 4000.0);
+    let decision = world.decide().memory;
+    world.node.grant(&decision);
+    assert_eq!(world.node.memory_available_mib, Some(32768.0 - (decision.to.unwrap() - 2048.0)));
+}
+
+#[test]
+fn the_shipped_defaults_are_valid() {
+    use lxc_autoscale_core::config::Validate;
+    assert_eq!(Policy::default().validate(), Ok(()));
+    assert_eq!(crate::recommend::RecommendConfig::default().validate(), Ok(()));
+}
+
+#[test]
+fn a_decision_survives_storage() {
+    let mut world = world();
+    world.want(8.0, 700.0);
+    let decisions = world.decide();
+    let stored = serde_json::to_string(&decisions).unwrap();
+    assert_eq!(serde_json::from_str::<Decisions>(&stored).unwrap(), decisions);
+}
+
+fn maybe<T: fmt::Debug + Clone + 'static>(
+    some: impl Strategy<Value = T> + 'static,
+) -> BoxedStrategy<Option<T>> {
+    prop_oneof![1 => Just(None), 4 => some.prop_map(Some)].boxed()
+}
+
+prop_compose! {
+    fn observations()(
+        cpu in maybe(0.0f64..20.0), share in maybe(0.0f64..1.0), memory in maybe(0.0f64..30000.0),
+        oom in maybe(any::<bool>()), pressure in maybe(0.0f64..20.0), age in -100i64..2000,
+    ) -> Observation {
+        Observation {
+            cpu_cores_used: cpu, cpu_throttled_share: share, memory_used_mib: memory, oom,
+            memory_pressure_percent: pressure, ..Observation::unknown(ago(age))
+        }
+    }
+}
+
+prop_compose! {
+    fn recommendations()(
+        cpu in maybe((0.0f64..40.0, 0.0f64..40.0)), memory in maybe((0.0f64..60000.0, 0.0f64..60000.0)),
+        confidence_percent in 0.0f64..100.0, history_seconds in 0u64..200_000,
+    ) -> Recommendation {
+        let estimate = |(target, floor)| Estimate {
+            target, floor, confidence_percent, basis: Fact::SeasonPeak, evidence: Vec::new(),
+        };
+        Recommendation { cpu: cpu.map(estimate), memory: memory.map(estimate), history_seconds }
+    }
+}
+
+prop_compose! {
+    fn changes()(times in proptest::array::uniform4(maybe(-50i64..4000))) -> LastChanges {
+        let [cpu_up, cpu_down, memory_up, memory_down] = times.map(|time| time.map(ago));
+        LastChanges { cpu_up, cpu_down, memory_up, memory_down }
+    }
+}
+
+prop_compose! {
+    fn worlds()(
+        fractional in any::<bool>(),
+        cores in maybe(1u32..12), cpulimit in maybe(0.1f64..12.0), memory_mib in 16u32..40000,
+        seen in maybe(observations()), recommendation in maybe(recommendations()), changes in changes(),
+        anomaly in maybe((-1.0f64..0.0, -0.3f64..0.3)),
+        cpus in maybe(1u32..24), total in maybe(1000.0f64..100_000.0), available in maybe(0.0f64..100_000.0),
+    ) -> World {
+        let mut policy = Policy::default();
+        if fractional {
+            policy.cpu.control = CpuControl::Cpulimit;
+            policy.cpu.min_cores = 0.25;
+        }
+        World {
+            policy,
+            allocation: Some(Allocation { cores: cores.map(f64::from), cpulimit, memory_mib: f64::from(memory_mib) }),
+            obstacles: Obstacles::default(), seen, recommendation, changes,
+            anomaly: anomaly.map(|(score, decision)| AnomalyScore { score, decision }),
+            node: NodeSituation { cpus, memory_total_mib: total, memory_available_mib: available },
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(20_000))]
+
+    #[test]
+    fn what_must_hold_holds(world in worlds()) {
+        let decisions = world.decide();
+        let policy = &world.policy;
+        let bounds = [
+            (&decisions.cpu, policy.cpu.min_cores, policy.cpu.max_cores),
+            (&decisions.memory, policy.memory.min_mib as f64, policy.memory.max_mib as f64),
+        ];
+        for (decision, low, high) in bounds {
+            prop_assert_eq!(decision.to.is_some(), decision.action != Action::Keep);
+            let (Some(from), Some(to)) = (decision.from, decision.to) else { continue };
+            prop_assert_eq!(decision.action == Action::Grow, from < to);
+            prop_assert!(to != from);
+            // Inside the bounds, or on the way back to them.
+            let inside = |to: f64| low - 1e-6 <= to && to <= high + 1e-6;
+            prop_assert!(inside(to) || (high < to && to < from) || (from < to && to < low), "{decision:?}");
+        }
+    }
+
+    #[test]
+    fn no_change_without_data(world in worlds()) {
+        let decisions = world.decide();
+        let fresh = world.seen.as_ref().filter(|seen| ago(900) <= seen.at);
+        let known = world.recommendation.as_ref();
+        let cpu_known = fresh.and_then(|seen| seen.cpu_cores_used).is_some() && known.is_some_and(|known| known.cpu.is_some());
+        let memory_known = fresh.and_then(|seen| seen.memory_used_mib).is_some() && known.is_some_and(|known| known.memory.is_some());
+        prop_assert!(cpu_known || decisions.cpu.to.is_none());
+        prop_assert!(memory_known || decisions.memory.to.is_none());
+    }
+
+    #[test]
+    fn a_shrink_is_proved(world in worlds()) {
+        let decisions = world.decide();
+        for decision in [&decisions.cpu, &decisions.memory] {
+            if decision.action != Action::Shrink { continue }
+            let seen = world.seen.as_ref().unwrap();
+            let known = world.recommendation.as_ref().unwrap();
+            let to = decision.to.unwrap() + 1e-5;
+            prop_assert!(6 * 3600 <= known.history_seconds);
+            prop_assert!(60.0 <= decision.confidence_percent);
+            prop_assert!(world.anomaly.is_none_or(|anomaly| !anomaly.is_anomaly()));
+            let (estimate, in_use, last, cooldown) = if decision.resource == Resource::Cpu {
+                let last = world.changes.cpu_up.max(world.changes.cpu_down);
+                (known.cpu.as_ref(), seen.cpu_cores_used.unwrap(), last, world.policy.cpu.cooldown_down_seconds)
+            } else {
+                prop_assert!(seen.oom != Some(true) && (seen.oom.is_some() || seen.memory_pressure_percent.is_some()));
+                let last = world.changes.memory_up.max(world.changes.memory_down);
+                (known.memory.as_ref(), seen.memory_used_mib.unwrap() * 1.15, last, world.policy.memory.cooldown_down_seconds)
+            };
+            prop_assert!(in_use <= to && estimate.unwrap().floor <= to, "{decision:?}");
+            let elapsed = last.map(|last| now().duration_since(last).as_secs());
+            prop_assert!(elapsed.is_none_or(|elapsed| i64::try_from(cooldown).unwrap() <= elapsed));
+        }
+    }
+
+    #[test]
+    fn a_growth_stays_within_the_node_and_its_cool_down(world in worlds()) {
+        let decisions = world.decide();
+        let since = |one: Option<Timestamp>, other| one.max(other).map(|last| now().duration_since(last).as_secs());
+        if decisions.cpu.action == Action::Grow {
+            prop_assert!(decisions.cpu.to.unwrap() <= f64::from(world.node.cpus.unwrap()) + 1e-6);
+            prop_assert!(since(world.changes.cpu_up, world.changes.cpu_down).is_none_or(|elapsed| 60 <= elapsed));
+        }
+        if decisions.memory.action == Action::Grow {
+            let spare = world.node.memory_available_mib.unwrap() - 0.1 * world.node.memory_total_mib.unwrap();
+            let added = decisions.memory.to.unwrap() - decisions.memory.from.unwrap();
+            prop_assert!(added <= spare + 1e-6, "{added} of {spare}");
+            let waited = since(world.changes.memory_up, world.changes.memory_down).is_none_or(|elapsed| 60 <= elapsed);
+            prop_assert!(waited || world.seen.as_ref().unwrap().oom == Some(true));
+        }
+    }
+}

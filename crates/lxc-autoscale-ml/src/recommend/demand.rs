@@ -7,9 +7,10 @@
 //! ## CPU
 //!
 //! Under a quota, use divided by the share that was served is about what the runnable threads would have
-//! used. The share may be as coarse as yes or no, and a cpuset (Proxmox's `cores`) gives no sign but use
-//! that stands at the limit. So an estimate that proved too low, because the container is cut again after
-//! its limit was raised, is raised by a factor that doubles its growth each time.
+//! used. The share may be as coarse as yes or no, which shows in its being always the same, and a cpuset
+//! (Proxmox's `cores`) gives no sign but use that stands at the limit. How much was cut off is unknown then,
+//! and it is found by doubling. An estimate that proved too low, because the container is cut off again
+//! after its limit was raised, is raised further.
 //!
 //! ## Memory
 //!
@@ -26,8 +27,13 @@ const MOST_TRUSTED_SHARE: f64 = 0.75;
 const LEAST_SHARE: f64 = 0.01;
 /// Use above this part of the limit stands at the limit.
 const AT_LIMIT: f64 = 0.97;
-/// Growth when only use at the limit shows that demand was cut off.
-const BLIND_GROWTH: f64 = 1.5;
+/// Growth when nothing tells how much was cut off: doubling finds any demand in few steps.
+const BLIND_GROWTH: f64 = 2.0;
+/// Further growth for each raise that proved too low, and how many of them are counted.
+const REPEATED_GROWTH: f64 = 1.3;
+const MOST_REPEATS: i32 = 4;
+/// A measured share is never the same so often in a row; one that is says only yes or no.
+const COARSE_AFTER: u32 = 3;
 /// Use above this part of the memory limit is near it: pressure then comes from the limit, not the node.
 const NEAR_MEMORY_LIMIT: f64 = 0.8;
 /// Growth of memory while tasks wait for it.
@@ -47,32 +53,46 @@ pub struct Demand {
 pub struct CpuRecovery {
     /// The limit at which demand was last cut off, and how often in a row a raise was not enough.
     cut: Option<(f64, i32)>,
+    /// The share of the last throttled step, and in how many throttled steps in a row it was the same.
+    share: Option<(f64, u32)>,
 }
 
 impl CpuRecovery {
     /// The demand of the step; `None` when the use is not known.
     pub fn demand(&mut self, seen: &Observation) -> Option<Demand> {
         let used = seen.cpu_cores_used.filter(|used| used.is_finite() && 0.0 <= *used)?;
-        let share = seen.cpu_throttled_share.unwrap_or(0.0).clamp(0.0, MOST_TRUSTED_SHARE);
+        let share = seen.cpu_throttled_share.filter(|share| LEAST_SHARE <= *share);
         let limit = seen.cores_limit.filter(|limit| 0.0 < *limit);
         let at_limit = limit.is_some_and(|limit| limit * AT_LIMIT <= used);
-        let growth = if LEAST_SHARE <= share {
-            1.0 / (1.0 - share)
-        } else if at_limit {
-            BLIND_GROWTH
-        } else {
-            self.cut = None;
-            return Some(Demand { value: used, fact: Fact::LastUse });
+        let growth = match share {
+            Some(share) if self.is_measured(share) => 1.0 / (1.0 - share.min(MOST_TRUSTED_SHARE)),
+            Some(_) => BLIND_GROWTH,
+            None if at_limit => BLIND_GROWTH,
+            None => {
+                self.cut = None;
+                return Some(Demand { value: used, fact: Fact::LastUse });
+            }
         };
         let limit = limit.unwrap_or(used);
         let repeats = match self.cut {
-            Some((before, repeats)) if before < limit => repeats + 1,
+            Some((before, repeats)) if before < limit => (repeats + 1).min(MOST_REPEATS),
             Some((_, repeats)) => repeats,
             None => 0,
         };
         self.cut = Some((limit, repeats));
-        let _ = repeats;
+        let growth = growth * REPEATED_GROWTH.powi(repeats);
         Some(Demand { value: used * growth, fact: Fact::ThrottledDemand })
+    }
+
+    /// Whether the share is a measurement, and not a yes in the guise of a number.
+    fn is_measured(&mut self, share: f64) -> bool {
+        let times = match self.share {
+            Some((before, times)) if (before - share).abs() < f64::EPSILON => times.saturating_add(1),
+            _ => 1,
+        };
+        self.share = Some((share, times));
+        // A share that stands at its bound (everything throttled) is the same for another reason.
+        times < COARSE_AFTER || MOST_TRUSTED_SHARE <= share
     }
 }
 
@@ -91,4 +111,93 @@ pub fn memory_demand(config: &RecommendConfig, seen: &Observation) -> Option<Dem
         return Some(Demand { value: held * PRESSURE_GROWTH, fact: Fact::MemoryPressure });
     }
     Some(Demand { value: used, fact: Fact::LastUse })
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+
+    fn seen(used: f64, share: Option<f64>, limit: f64) -> Observation {
+        Observation {
+            cpu_cores_used: Some(used),
+            cpu_throttled_share: share,
+            cores_limit: Some(limit),
+            ..Observation::unknown(Timestamp::UNIX_EPOCH)
+        }
+    }
+
+    /// The demands found for a sequence of (use, throttled share, limit).
+    #[track_caller]
+    fn check(steps: &[(f64, Option<f64>, f64)], want: &[f64]) {
+        let mut recovery = CpuRecovery::default();
+        let got = steps
+            .iter()
+            .map(|(used, share, limit)| recovery.demand(&seen(*used, *share, *limit)).unwrap().value);
+        for (got, want) in got.zip(want) {
+            assert!((got - want).abs() < 1e-9, "{steps:?}: {got} instead of {want}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_cut_off_is_what_was_used() {
+        check(&[(0.5, Some(0.0), 1.0), (0.5, None, 1.0), (0.5, Some(0.005), 1.0)], &[0.5, 0.5, 0.5]);
+    }
+
+    #[test]
+    fn a_measured_share_tells_how_much_was_cut_off() {
+        check(&[(1.0, Some(0.5), 1.0)], &[2.0]);
+        check(&[(1.0, Some(1.0), 1.0)], &[4.0]);
+    }
+
+    #[test]
+    fn use_at_the_limit_without_a_share_doubles() {
+        check(&[(1.0, None, 1.0), (2.0, Some(0.0), 2.0)], &[2.0, 4.0 * 1.3]);
+    }
+
+    #[test]
+    fn a_share_that_is_always_the_same_only_says_yes() {
+        let yes = (1.0, Some(0.33), 1.0);
+        check(&[yes, yes, yes], &[1.0 / 0.67, 1.0 / 0.67, 2.0]);
+    }
+
+    #[test]
+    fn an_estimate_that_proved_too_low_is_raised_further() {
+        check(&[(1.0, Some(0.2), 1.0), (1.4, Some(0.3), 1.4)], &[1.25, 2.0 * 1.3]);
+        // A quiet step ends the series.
+        check(&[(1.0, Some(0.2), 1.0), (0.1, None, 1.4), (1.4, Some(0.3), 1.4)], &[1.25, 0.1, 2.0]);
+    }
+
+    #[test]
+    fn unknown_use_is_no_demand() {
+        let mut unknown = seen(0.0, Some(0.5), 1.0);
+        unknown.cpu_cores_used = None;
+        assert_eq!(CpuRecovery::default().demand(&unknown), None);
+        unknown.cpu_cores_used = Some(f64::NAN);
+        assert_eq!(CpuRecovery::default().demand(&unknown), None);
+    }
+
+    #[track_caller]
+    fn check_memory(used: f64, limit: f64, oom: bool, pressure: f64, want: f64, fact: Fact) {
+        let seen = Observation {
+            memory_used_mib: Some(used),
+            memory_limit_mib: Some(limit),
+            oom: Some(oom),
+            memory_pressure_percent: Some(pressure),
+            ..Observation::unknown(Timestamp::UNIX_EPOCH)
+        };
+        let got = memory_demand(&RecommendConfig::default(), &seen).unwrap();
+        assert!((got.value - want).abs() < 1e-6 && got.fact == fact, "{got:?}");
+    }
+
+    #[test]
+    fn memory_that_ran_out_was_needed() {
+        check_memory(100.0, 512.0, false, 0.0, 100.0, Fact::LastUse);
+        check_memory(500.0, 512.0, true, 0.0, 665.6, Fact::OutOfMemory);
+        check_memory(120.0, 128.0, true, 0.0, 228.0, Fact::OutOfMemory);
+        check_memory(500.0, 512.0, false, 20.0, 588.8, Fact::MemoryPressure);
+        // Pressure far below the limit comes from the node.
+        check_memory(100.0, 512.0, false, 20.0, 100.0, Fact::LastUse);
+    }
 }

@@ -7,8 +7,8 @@
 //!
 //! The most it demanded in the last hour plus head-room, and never less than what it just lacked. A short
 //! window is affordable because a CPU limit that turns out too low shows at once ([`demand`]), costs little
-//! and is mended within a step; the quantile of the fading history that the prices of waste and of waiting
-//! ask for is what a quiet hour may not undercut by far.
+//! and is mended within a step. After a gap, when the last hour is not known, the quantile of the fading
+//! history that the prices of waste and of waiting ask for stands in.
 //!
 //! ## Memory
 //!

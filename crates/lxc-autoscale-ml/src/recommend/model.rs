@@ -128,9 +128,14 @@ impl ContainerModel {
         let mut evidence = Collected::default();
         evidence.note(last.fact, Some(last.value));
         evidence.note(Fact::RecentPeak, series.recent_peak(step, steps(config.cpu_window_minutes)));
+        // After a gap the recent window knows little, and the history speaks in its place; otherwise the
+        // quantile is shown but not followed, because it keeps free all day what is needed for an hour.
         let quantile = self.cpu_history.quantile(config.cpu_quantile());
-        let (demand, basis) = evidence.largest()?;
+        let window = steps(config.cpu_window_minutes);
+        let knows_recent = window <= 2 * series.known(step - window + 1, step);
+        let followed = evidence.largest();
         evidence.note(Fact::DecayedQuantile, quantile);
+        let (demand, basis) = if knows_recent { followed } else { evidence.largest() }?;
         let headroom = 1.0 + config.cpu_headroom_percent / 100.0;
         let floor = series.recent_peak(step, FLOOR_STEPS).unwrap_or(demand);
         Some(Estimate {
@@ -176,14 +181,147 @@ impl Collected {
         self.all.extend(value.map(|value| Evidence { fact, value }));
     }
 
+    /// The largest; among equals the one noted first, which is the more immediate.
     fn largest(&self) -> Option<(f64, Fact)> {
-        self.all
-            .iter()
-            .max_by(|a, b| a.value.total_cmp(&b.value))
-            .map(|evidence| (evidence.value, evidence.fact))
+        let larger = |best: Evidence, next: &Evidence| {
+            // The series keeps seven digits.
+            if best.value * (1.0 + 1e-6) < next.value { *next } else { best }
+        };
+        let (first, rest) = self.all.split_first()?;
+        let best = rest.iter().fold(*first, larger);
+        Some((best.value, best.fact))
     }
 }
 
 fn steps(minutes: u32) -> i64 {
     (i64::from(minutes) * 60 + STEP_SECONDS - 1).div_euclid(STEP_SECONDS).min(7 * DAY_STEPS)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const DAY: i64 = 86_400;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_second(1_800_000_000 / DAY * DAY + seconds).unwrap()
+    }
+
+    fn seen(seconds: i64, cpu: f64, memory: f64) -> Observation {
+        Observation {
+            cpu_cores_used: Some(cpu),
+            cpu_throttled_share: Some(0.0),
+            cores_limit: Some(64.0),
+            memory_used_mib: Some(memory),
+            memory_limit_mib: Some(65536.0),
+            oom: Some(false),
+            ..Observation::unknown(at(seconds))
+        }
+    }
+
+    /// A model that saw `use_at(seconds)` every `step` seconds for `days`.
+    fn learnt(days: i64, step: i64, use_at: impl Fn(i64) -> (f64, f64)) -> (ContainerModel, Timestamp) {
+        let mut model = ContainerModel::new(&RecommendConfig::default());
+        let mut now = 0;
+        while now < days * DAY {
+            now += step;
+            let (cpu, memory) = use_at(now);
+            model.observe(&seen(now, cpu, memory));
+        }
+        (model, at(now))
+    }
+
+    #[test]
+    fn nothing_seen_is_nothing_recommended() {
+        let model = ContainerModel::new(&RecommendConfig::default());
+        assert_eq!(model.recommend(at(0)), Recommendation { cpu: None, memory: None, history_seconds: 0 });
+    }
+
+    #[test]
+    fn a_steady_container_gets_its_use_and_head_room_whatever_the_pace() {
+        for step in [2, 60, 300] {
+            let days = if step == 2 { 1 } else { 3 };
+            let (model, now) = learnt(days, step, |_| (0.8, 400.0));
+            let got = model.recommend(now);
+            let (cpu, memory) = (got.cpu.unwrap(), got.memory.unwrap());
+            assert!(
+                (cpu.target - 0.92).abs() < 1e-3 && (memory.target - 520.0).abs() < 1e-3,
+                "{cpu:?} {memory:?}"
+            );
+            assert!((cpu.floor - 0.8).abs() < 1e-3 && (memory.floor - 400.0).abs() < 1e-3);
+            assert!(90.0 < cpu.confidence_percent && cpu.confidence_percent < 100.0, "{cpu:?}");
+        }
+    }
+
+    #[test]
+    fn memory_is_there_before_the_hour_that_needs_it() {
+        // Every day from 03:00 to 04:00 a job needs 3000 MiB; asked at 02:30 of the fourth day.
+        let job = |seconds: i64| if (3 * 3600..4 * 3600).contains(&(seconds % DAY)) { 3000.0 } else { 300.0 };
+        let mut model = ContainerModel::new(&RecommendConfig::default());
+        let end = 3 * DAY + 2 * 3600 + 1800;
+        for seconds in (300..=end).step_by(300) {
+            model.observe(&seen(seconds, 0.1, job(seconds)));
+        }
+        let memory = model.recommend(at(end)).memory.unwrap();
+        assert_eq!((memory.basis, memory.target.round()), (Fact::SeasonPeak, 3900.0));
+        // The peak of the season is no reason against a shrink now; what is used now is.
+        assert_eq!(memory.floor.round(), 300.0);
+    }
+
+    #[test]
+    fn a_cut_off_container_is_recommended_more_than_it_shows() {
+        let (mut model, now) = learnt(1, 300, |_| (0.5, 200.0));
+        let mut cut = seen(DAY + 300, 1.0, 512.0);
+        (cut.cpu_throttled_share, cut.cores_limit) = (Some(0.5), Some(1.0));
+        (cut.oom, cut.memory_limit_mib) = (Some(true), Some(512.0));
+        model.observe(&cut);
+        let got = model.recommend(now + jiff::SignedDuration::from_secs(300));
+        let (cpu, memory) = (got.cpu.unwrap(), got.memory.unwrap());
+        assert_eq!((cpu.basis, memory.basis), (Fact::ThrottledDemand, Fact::OutOfMemory));
+        assert!(2.29 < cpu.target && 665.0 < memory.target, "{cpu:?} {memory:?}");
+    }
+
+    #[test]
+    fn after_a_gap_the_history_speaks() {
+        let (mut model, _) = learnt(2, 300, |seconds| (if seconds % 3600 < 600 { 2.0 } else { 0.2 }, 200.0));
+        // Off for a day, and idle in its first five minutes.
+        model.observe(&seen(3 * DAY, 0.05, 200.0));
+        let cpu = model.recommend(at(3 * DAY)).cpu.unwrap();
+        assert_eq!(cpu.basis, Fact::DecayedQuantile);
+        assert!((2.0..2.5).contains(&cpu.target), "{cpu:?}");
+        assert!(model.recommend(at(3 * DAY)).history_seconds < 2 * 86_400 + 600, "a gap is no history");
+    }
+
+    #[test]
+    fn an_observation_from_the_past_is_ignored() {
+        let (mut model, now) = learnt(1, 300, |_| (0.5, 200.0));
+        let before = model.recommend(now);
+        model.observe(&seen(DAY - 600, 50.0, 50_000.0));
+        assert_eq!(model.recommend(now), before);
+    }
+
+    proptest! {
+        /// Finite, not below what is used, and never less sure than nothing or surer than certain.
+        #[test]
+        fn estimates_make_sense(
+            steps in proptest::collection::vec((1i64..4000, 0.0f64..64.0, 0.0f64..60000.0, 0.0f64..1.0, any::<bool>()), 1..80),
+        ) {
+            let mut model = ContainerModel::new(&RecommendConfig::default());
+            let mut now = 0;
+            for (seconds, cpu, memory, share, oom) in steps {
+                now += seconds;
+                let mut one = seen(now, cpu, memory);
+                (one.cpu_throttled_share, one.oom, one.cores_limit) = (Some(share), Some(oom), Some(cpu.max(0.1)));
+                model.observe(&one);
+                let got = model.recommend(at(now));
+                for (estimate, used) in [(got.cpu.unwrap(), cpu), (got.memory.unwrap(), memory)] {
+                    prop_assert!(estimate.target.is_finite() && used <= estimate.target * (1.0 + 1e-6));
+                    prop_assert!(estimate.floor <= estimate.target * (1.0 + 1e-6), "{estimate:?}");
+                    prop_assert!((0.0..=100.0).contains(&estimate.confidence_percent));
+                }
+            }
+        }
+    }
 }

@@ -114,6 +114,11 @@ impl Series {
         (!value.is_nan()).then(|| f64::from(value))
     }
 
+    /// How many of the steps `first..=last` are known.
+    pub fn known(&self, first: i64, last: i64) -> i64 {
+        (first..=last).map(|step| i64::from(self.at(step).is_some())).sum()
+    }
+
     /// The largest known value of the steps `first..=last`.
     pub fn peak(&self, first: i64, last: i64) -> Option<f64> {
         let newest = self.newest?;
