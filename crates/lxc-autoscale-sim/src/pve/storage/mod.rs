@@ -10,7 +10,7 @@ mod volume;
 
 use std::fs;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use lxc_autoscale_core::{Mebibytes, Vmid};
 
@@ -182,8 +182,10 @@ impl VolumeStore {
     fn promised(&self, storage: &Storage) -> Result<Mebibytes, NodeError> {
         let root = self.layout.volume(&storage.id, "");
         let mut bytes = 0u64;
-        for volume in directories(&root)? {
-            for directory in std::iter::once(volume.clone()).chain(directories(&volume.join("snapshots"))?) {
+        for volume in volume::directories(&root)? {
+            for directory in
+                std::iter::once(volume.clone()).chain(volume::directories(&volume.join("snapshots"))?)
+            {
                 bytes += Volume::load(&directory)?.map_or(0, |volume| volume.bytes);
             }
         }
@@ -201,7 +203,7 @@ impl VolumeStore {
     /// [`PctError`] when the copy cannot be made.
     pub fn snapshot(&self, id: &VolumeId, snapshot: &str, out: &mut dyn Write) -> Result<(), PctError> {
         let target = self.snapshot_directory(id, snapshot);
-        copy_volume(&self.directory(id), &target)?;
+        volume::copy_volume(&self.directory(id), &target)?;
         self.lvm_only(id, || lvm::created(out, &format!("snap_{}_{snapshot}", id.short_name())))
     }
 
@@ -225,7 +227,7 @@ impl VolumeStore {
     /// [`PctError`] when the copy cannot be made.
     pub fn rollback(&self, id: &VolumeId, snapshot: &str, out: &mut dyn Write) -> Result<(), PctError> {
         remove_tree(&self.rootfs(id))?;
-        copy_volume(&self.snapshot_directory(id, snapshot), &self.directory(id))?;
+        volume::copy_volume(&self.snapshot_directory(id, snapshot), &self.directory(id))?;
         self.lvm_only(id, || {
             lvm::removed(out, id.short_name())?;
             lvm::created(out, id.short_name())
@@ -257,7 +259,7 @@ impl VolumeStore {
                 volume
             }
         };
-        copy_files(&from, &self.directory(target))?;
+        volume::copy_files(&from, &self.directory(target))?;
         Ok(copy)
     }
 
@@ -297,33 +299,4 @@ impl VolumeStore {
         }
         Ok(())
     }
-}
-
-/// Copies size and files, but not the snapshots.
-fn copy_volume(from: &Path, to: &Path) -> Result<(), PctError> {
-    if let Some(volume) = Volume::load(from)? {
-        fs::create_dir_all(to).map_err(NodeError::file("create", to))?;
-        volume.save(to)?;
-    }
-    copy_files(from, to)
-}
-
-fn copy_files(from: &Path, to: &Path) -> Result<(), PctError> {
-    volume::copy_tree(&from.join("content"), &to.join("content"))?;
-    let (noted, target) = (from.join("used_bytes"), to.join("used_bytes"));
-    if noted.exists() {
-        fs::copy(&noted, &target).map_err(NodeError::file("copy", &noted))?;
-    }
-    Ok(())
-}
-
-/// The directories in a directory; none where there is no such directory.
-fn directories(path: &Path) -> Result<Vec<PathBuf>, NodeError> {
-    if !path.is_dir() {
-        return Ok(Vec::new());
-    }
-    let entries = fs::read_dir(path).map_err(NodeError::file("read", path))?;
-    let paths = entries.map(|entry| entry.map(|entry| entry.path()).map_err(NodeError::file("read", path)));
-    let all: Vec<PathBuf> = paths.collect::<Result<_, _>>()?;
-    Ok(all.into_iter().filter(|path| path.is_dir()).collect())
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde::{Deserialize, Serialize};
@@ -42,7 +42,7 @@ impl Volume {
 }
 
 /// Copies a directory with owners, modes, links and device nodes; an empty one needs no tool.
-pub(super) fn copy_tree(from: &Path, to: &Path) -> Result<(), PctError> {
+fn copy_tree(from: &Path, to: &Path) -> Result<(), PctError> {
     fs::create_dir_all(to).map_err(NodeError::file("create", to))?;
     let is_empty = match fs::read_dir(from) {
         Ok(mut entries) => entries.next().is_none(),
@@ -86,4 +86,34 @@ pub(super) fn bytes_of_files(directory: &Path) -> Result<u64, NodeError> {
         }
     }
     Ok(bytes)
+}
+
+/// Copies size and files, but not the snapshots.
+pub(super) fn copy_volume(from: &Path, to: &Path) -> Result<(), PctError> {
+    if let Some(volume) = Volume::load(from)? {
+        fs::create_dir_all(to).map_err(NodeError::file("create", to))?;
+        volume.save(to)?;
+    }
+    copy_files(from, to)
+}
+
+/// Copies the files of a volume, and what is noted of their size.
+pub(super) fn copy_files(from: &Path, to: &Path) -> Result<(), PctError> {
+    copy_tree(&from.join("content"), &to.join("content"))?;
+    let (noted, target) = (from.join("used_bytes"), to.join("used_bytes"));
+    if noted.exists() {
+        fs::copy(&noted, &target).map_err(NodeError::file("copy", &noted))?;
+    }
+    Ok(())
+}
+
+/// The directories in a directory; none where there is no such directory.
+pub(super) fn directories(path: &Path) -> Result<Vec<PathBuf>, NodeError> {
+    if !path.is_dir() {
+        return Ok(Vec::new());
+    }
+    let entries = fs::read_dir(path).map_err(NodeError::file("read", path))?;
+    let paths = entries.map(|entry| entry.map(|entry| entry.path()).map_err(NodeError::file("read", path)));
+    let all: Vec<PathBuf> = paths.collect::<Result<_, _>>()?;
+    Ok(all.into_iter().filter(|path| path.is_dir()).collect())
 }
