@@ -13,7 +13,7 @@ use lxc_autoscale_core::{ErrorChain, Vmid};
 use tokio::task::JoinSet;
 
 use crate::block_devices::BlockDevices;
-use crate::cgroup::{ContainerGroups, Hierarchy};
+use crate::cgroup::Hierarchy;
 use crate::clock::{self, record_time};
 use crate::config::{CollectionConfig, MonitorConfig, PathsConfig};
 use crate::container::{self, NodeTables};
@@ -62,12 +62,16 @@ enum NodeRead {
 struct Survey {
     node: NodeSample,
     tables: NodeTables,
-    containers: BTreeMap<Vmid, Liveness>,
+    hierarchy: Hierarchy,
+    /// Each container, with whether its command socket is open.
+    containers: BTreeMap<Vmid, Option<bool>>,
 }
 
 /// What came of looking at one container.
 enum Look {
     Measured(Box<ContainerSample>),
+    Stopped,
+    Unclear(&'static str),
     Vanished,
     NoAnswer(NoAnswer),
 }
@@ -143,7 +147,7 @@ impl Collector {
         }
     }
 
-    /// Looks at the node and finds out which containers run.
+    /// Looks at the node and finds out which containers there are.
     async fn survey(&mut self) -> Reading<Survey> {
         let (procfs, paths, inventory) = (self.procfs.clone(), self.paths.clone(), self.inventory.clone());
         let excluded = self.collection.excluded_devices.clone();
@@ -162,7 +166,8 @@ impl Collector {
                     uptime_seconds: procfs.uptime_seconds().map_err(Missing::from),
                     ticks_per_second: rustix::param::clock_ticks_per_second(),
                 },
-                containers: discovery::liveness(&inventory, &hierarchy, sockets.as_ref()),
+                containers: discovery::containers(&inventory, &hierarchy, sockets.as_ref()),
+                hierarchy,
             };
             Ok((survey, trouble))
         };
@@ -177,31 +182,16 @@ impl Collector {
         Ok(survey)
     }
 
-    /// Looks at every running container and puts the snapshot together.
+    /// Looks at every container and puts the snapshot together.
     async fn measure(&mut self, survey: Survey, begun: Moment) -> Snapshot {
-        let Survey { node, tables, containers } = survey;
+        let Survey { node, tables, hierarchy, containers } = survey;
         let facts = NodeFacts {
             cpus: node.cpu.as_ref().ok().map(|cpu| cpu.cpus),
             swap_total: node.memory.as_ref().ok().map(|memory| memory.swap_total),
         };
         self.forget_notices_of_others(&containers);
-        let (mut stopped, mut running) = (Vec::new(), Vec::new());
-        for (vmid, liveness) in containers {
-            let unclear = match liveness {
-                Liveness::Running(groups) => {
-                    running.push((vmid, groups));
-                    continue;
-                }
-                Liveness::Stopped => {
-                    stopped.push(vmid);
-                    None
-                }
-                Liveness::Unclear(why) => Some(why.to_owned()),
-            };
-            self.notices.warn(&container_subject(vmid), unclear);
-        }
-
-        let looks = self.look_at_all(running, tables).await;
+        let looks = self.look_at_all(containers, hierarchy, tables).await;
+        let mut stopped = Vec::new();
         let (mut records, mut unmeasured) = (BTreeMap::new(), Vec::new());
         let mut samples = BTreeMap::new();
         for (vmid, look) in looks {
@@ -213,6 +203,11 @@ impl Collector {
                     samples.insert(vmid, *sample);
                     None
                 }
+                Look::Stopped => {
+                    stopped.push(vmid);
+                    None
+                }
+                Look::Unclear(why) => Some(why.to_owned()),
                 Look::Vanished => None,
                 Look::NoAnswer(no_answer) => {
                     unmeasured.push(vmid);
@@ -236,29 +231,40 @@ impl Collector {
         Snapshot { containers: records, summary }
     }
 
-    /// Looks at the running containers, a few at once.
+    /// Looks at the containers, a few at once; already whether one runs is read where it may hang.
     async fn look_at_all(
         &self,
-        running: Vec<(Vmid, ContainerGroups)>,
+        containers: BTreeMap<Vmid, Option<bool>>,
+        hierarchy: Hierarchy,
         tables: NodeTables,
     ) -> BTreeMap<Vmid, Look> {
-        let tables = Arc::new(tables);
+        let shared = Arc::new((hierarchy, tables));
         let mut tasks = JoinSet::new();
         let mut looks = BTreeMap::new();
-        for (vmid, groups) in running {
+        for (vmid, socket) in containers {
             // Stands when the task itself fails.
             looks.insert(vmid, Look::NoAnswer(NoAnswer::Failed));
             let hint = self.samples.get(&vmid).and_then(|sample| sample.init.clone().ok());
             let configuration = self.inventory.configuration(vmid);
-            let (procfs, tables, limit) = (self.procfs.clone(), Arc::clone(&tables), self.limit());
+            let (procfs, shared, limit) = (self.procfs.clone(), Arc::clone(&shared), self.limit());
             let (container_reads, filesystem_reads) =
                 (self.container_reads.clone(), self.filesystem_reads.clone());
             tasks.spawn(async move {
                 let for_filesystem = procfs.clone();
-                let read = move || container::read(&procfs, &tables, vmid, &groups, configuration, hint);
+                let read = move || {
+                    let (hierarchy, tables) = &*shared;
+                    match discovery::liveness(socket, hierarchy.container(vmid)) {
+                        Liveness::Running(groups) => {
+                            container::read(&procfs, tables, vmid, &groups, configuration, hint)
+                                .map_or(Look::Vanished, |sample| Look::Measured(Box::new(sample)))
+                        }
+                        Liveness::Stopped => Look::Stopped,
+                        Liveness::Unclear(why) => Look::Unclear(why),
+                    }
+                };
                 let mut sample = match container_reads.run(vmid, limit, read).await {
-                    Ok(Some(sample)) => sample,
-                    Ok(None) => return (vmid, Look::Vanished),
+                    Ok(Look::Measured(sample)) => sample,
+                    Ok(other) => return (vmid, other),
                     Err(no_answer) => return (vmid, Look::NoAnswer(no_answer)),
                 };
                 sample.filesystem = match sample.init.clone() {
@@ -270,7 +276,7 @@ impl Collector {
                         }),
                     Err(missing) => Err(missing),
                 };
-                (vmid, Look::Measured(Box::new(sample)))
+                (vmid, Look::Measured(sample))
             });
         }
         while let Some(ended) = tasks.join_next().await {
@@ -289,7 +295,7 @@ impl Collector {
         }
     }
 
-    fn forget_notices_of_others(&mut self, containers: &BTreeMap<Vmid, Liveness>) {
+    fn forget_notices_of_others(&mut self, containers: &BTreeMap<Vmid, Option<bool>>) {
         let own: BTreeSet<String> = containers
             .keys()
             .flat_map(|vmid| [container_subject(*vmid), configuration_subject(*vmid)])

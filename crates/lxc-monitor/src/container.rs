@@ -50,7 +50,8 @@ pub fn read(
     let uptime_seconds = match (&init, &tables.uptime_seconds) {
         (Ok(init), Ok(node_uptime)) => {
             let started = init.start_ticks as f64 / tables.ticks_per_second as f64;
-            Ok((node_uptime - started).max(0.0))
+            // Both are known to a hundredth of a second.
+            Ok(((node_uptime - started).max(0.0) * 100.0).round() / 100.0)
         }
         (Err(missing), _) | (_, Err(missing)) => Err(missing.clone()),
     };

@@ -102,29 +102,27 @@ impl Inventory {
     }
 }
 
-/// Decides for each container whether it runs.
+/// The containers there are, each with whether its command socket is open.
 ///
-/// `sockets` are the containers whose command socket is open, or `None` where the table cannot be read; then the
-/// control groups alone decide. Without Proxmox, the containers are those that have either sign.
-pub fn liveness(
+/// `sockets` are the containers whose command socket is open, or `None` where the table cannot be read. Without
+/// Proxmox, the containers are those that have a control group or a socket.
+pub fn containers(
     inventory: &Inventory,
     hierarchy: &Hierarchy,
     sockets: Option<&BTreeSet<Vmid>>,
-) -> BTreeMap<Vmid, Liveness> {
+) -> BTreeMap<Vmid, Option<bool>> {
     let mut ids: BTreeSet<Vmid> = inventory.ids().collect();
     if *inventory == Inventory::NotProxmox {
         ids.extend(hierarchy.container_names().iter().filter_map(|name| name.parse::<Vmid>().ok()));
         ids.extend(sockets.into_iter().flatten());
     }
-    ids.into_iter()
-        .map(|vmid| {
-            let socket = sockets.map(|sockets| sockets.contains(&vmid));
-            (vmid, of_one(socket, hierarchy.container(vmid)))
-        })
-        .collect()
+    ids.into_iter().map(|vmid| (vmid, sockets.map(|sockets| sockets.contains(&vmid)))).collect()
 }
 
-fn of_one(socket: Option<bool>, groups: Option<ContainerGroups>) -> Liveness {
+/// Decides whether a container runs.
+///
+/// `socket` is whether its command socket is open; where that is not known, its control groups alone decide.
+pub fn liveness(socket: Option<bool>, groups: Option<ContainerGroups>) -> Liveness {
     const EMPTY: Liveness =
         Liveness::Unclear("its command socket is open, and its control group has no processes");
     let Some(groups) = groups else {
@@ -159,16 +157,16 @@ mod tests {
         let (busy, empty, blind) = (group("1", Some("71\n")), group("2", Some("")), group("3", None));
         let running = |groups: &Option<ContainerGroups>| Liveness::Running(groups.clone().unwrap());
 
-        assert_eq!(of_one(Some(true), busy.clone()), running(&busy));
-        assert_eq!(of_one(Some(true), blind.clone()), running(&blind));
-        assert_eq!(of_one(None, busy.clone()), running(&busy));
-        assert_eq!(of_one(Some(false), empty.clone()), Liveness::Stopped, "a group may be left over");
-        assert_eq!(of_one(Some(false), None), Liveness::Stopped);
-        assert_eq!(of_one(None, None), Liveness::Stopped);
+        assert_eq!(liveness(Some(true), busy.clone()), running(&busy));
+        assert_eq!(liveness(Some(true), blind.clone()), running(&blind));
+        assert_eq!(liveness(None, busy.clone()), running(&busy));
+        assert_eq!(liveness(Some(false), empty.clone()), Liveness::Stopped, "a group may be left over");
+        assert_eq!(liveness(Some(false), None), Liveness::Stopped);
+        assert_eq!(liveness(None, None), Liveness::Stopped);
         for (socket, groups) in
             [(Some(true), empty), (Some(true), None), (Some(false), busy), (None, blind.clone())]
         {
-            let found = of_one(socket, groups);
+            let found = liveness(socket, groups);
             assert!(matches!(found, Liveness::Unclear(_)), "{found:?}");
         }
     }

@@ -89,7 +89,7 @@ impl MemoryUse {
     pub fn working_set(&self) -> u64 {
         let cache = self.inactive_file.saturating_add(self.active_file);
         let droppable = cache.saturating_sub(self.dirty).saturating_sub(self.writeback);
-        // `memory.stat` may lag behind `memory.current` by a batch of pages per CPU.
+        // The kernel may bring `memory.stat` up to date up to two seconds after `memory.current`.
         self.current.saturating_sub(droppable)
     }
 }

@@ -13,7 +13,10 @@ const MAX_GROUPS: usize = 4096;
 /// Names of the groups directly below `directory`; none when it cannot be read.
 pub fn group_names(directory: &Path) -> Vec<String> {
     let Ok(entries) = std::fs::read_dir(directory) else { return Vec::new() };
-    let is_group = |entry: &std::fs::DirEntry| entry.path().is_dir();
+    // The type stands in the listing; only a link (`cpu` to `cpu,cpuacct`) needs a look at what it leads to.
+    let is_group = |entry: &std::fs::DirEntry| {
+        entry.file_type().is_ok_and(|kind| kind.is_dir() || (kind.is_symlink() && entry.path().is_dir()))
+    };
     let mut names: Vec<_> =
         entries.flatten().filter(is_group).filter_map(|entry| entry.file_name().into_string().ok()).collect();
     names.sort();

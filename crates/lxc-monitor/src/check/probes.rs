@@ -1,5 +1,6 @@
 //! The things that are looked at, each with what to do when it is not as it should be.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use lxc_autoscale_core::ErrorChain;
@@ -79,7 +80,7 @@ fn proxmox(inventory: &Result<Inventory, String>, pve: &Path) -> Probe {
             } else {
                 Probe::note(
                     NAME,
-                    format!("{found}, not all of it readable: {}", bad.join("; ")),
+                    format!("{found}, not all of it readable: {}", first_of(&bad)),
                     "correct these lines with `pct set`; everything else in the files is used",
                 )
             }
@@ -118,7 +119,10 @@ fn containers(
             None
         }
     };
-    let liveness = discovery::liveness(inventory, hierarchy, sockets.as_ref());
+    let liveness: BTreeMap<Vmid, Liveness> = discovery::containers(inventory, hierarchy, sockets.as_ref())
+        .into_iter()
+        .map(|(vmid, socket)| (vmid, discovery::liveness(socket, hierarchy.container(vmid))))
+        .collect();
     let unclear: Vec<Vmid> = liveness
         .iter()
         .filter_map(|(vmid, liveness)| matches!(liveness, Liveness::Unclear(_)).then_some(*vmid))
@@ -230,6 +234,14 @@ fn output(file: &Path) -> Probe {
             "create the directory and let the monitor write there, or set `output.file`",
         ),
     }
+}
+
+/// The first few of a list that may be long.
+fn first_of(items: &[String]) -> String {
+    const SHOWN: usize = 3;
+    let rest = items.len().saturating_sub(SHOWN);
+    let shown = items[..items.len() - rest].join("; ");
+    if rest == 0 { shown } else { format!("{shown}; and {rest} more") }
 }
 
 fn list(vmids: &[Vmid]) -> String {

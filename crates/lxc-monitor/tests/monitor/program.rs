@@ -129,6 +129,9 @@ fn run_writes_reloads_and_ends_in_order() {
     daemon.wait_for("lxc-monitor ends");
     assert!(daemon.process.wait().unwrap().success());
 
+    let log = std::fs::read_to_string(node.path("monitor.log")).unwrap();
+    assert_eq!(log.matches("there are no pressure values").count(), 1, "{log}");
+    assert!(2 <= log.matches("measured 1 running container").count(), "{log}");
     for file in ["metrics.json", "moved.json"] {
         let read = MetricsReader::new(node.path(file)).read_new().unwrap();
         assert!(!read.snapshots.is_empty(), "{file}");

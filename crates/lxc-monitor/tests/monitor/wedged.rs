@@ -1,8 +1,13 @@
 //! Files that block, lie or vanish cost the container they belong to, and nobody else.
 
+use std::ffi::CString;
+use std::fs::File;
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use lxc_monitor::collector::Collector;
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
 use crate::fixture::{Node, block_on, cycle, record, vmid};
 
@@ -92,4 +97,103 @@ fn a_node_without_control_groups_says_so_and_recovers() {
     std::fs::rename(node.path("elsewhere"), node.path("cgroup")).unwrap();
     let snapshot = block_on(collector.cycle());
     assert_eq!(snapshot.containers.len(), 2);
+}
+
+/// A file system whose server never answers, as storage that hangs; it fails at once when dropped.
+struct Hanging {
+    server: Option<File>,
+    path: PathBuf,
+}
+
+impl Hanging {
+    /// `None` where such a thing cannot be mounted.
+    fn mount(path: &Path) -> Option<Self> {
+        std::fs::create_dir_all(path).unwrap();
+        let server = File::options().read(true).write(true).open("/dev/fuse").ok()?;
+        let options = format!("fd={},rootmode=40000,user_id=0,group_id=0", server.as_raw_fd());
+        mount(
+            "hanging",
+            path,
+            "fuse.hanging",
+            MountFlags::empty(),
+            CString::new(options).unwrap().as_c_str(),
+        )
+        .ok()?;
+        Some(Self { server: Some(server), path: path.to_owned() })
+    }
+}
+
+impl Drop for Hanging {
+    fn drop(&mut self) {
+        // Without its server every call that hangs fails.
+        self.server = None;
+        let _ = unmount(&self.path, UnmountFlags::DETACH);
+    }
+}
+
+/// Mounts a hanging file system at `path` of a node and measures before, during and after.
+fn with_hanging(
+    path: &str,
+    check: impl FnOnce(&mut Collector),
+    check_after: impl Fn(&mut Collector) -> bool,
+) {
+    let node = node();
+    let mut config = node.config();
+    config.collection.read_timeout_ms = 50;
+    let mut collector = Collector::new(&config);
+    cycle(&mut collector);
+    let Some(hanging) = Hanging::mount(&node.path(path)) else {
+        println!("skipped: a FUSE file system cannot be mounted here");
+        return;
+    };
+    check(&mut collector);
+    drop(hanging);
+    // The read that hung ends when the kernel gets round to it.
+    while !check_after(&mut collector) {
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn storage_that_hangs_costs_the_container_only_its_filesystem() {
+    let check = |collector: &mut Collector| {
+        for reason in ["no answer within 50 ms", "still no answer to an earlier read"] {
+            let snapshot = cycle(collector);
+            let hung = record(&snapshot, 104);
+            assert_eq!((hung.process_count, hung.filesystem_total_gb), (Some(3), None));
+            assert!(hung.missing["filesystem_total_gb"].contains(reason), "{:?}", hung.missing);
+            assert!(record(&snapshot, 105).filesystem_total_gb.is_some());
+        }
+    };
+    with_hanging("proc/7104/root", check, |collector| {
+        record(&cycle(collector), 104).filesystem_total_gb.is_some()
+    });
+}
+
+#[test]
+fn a_container_whose_files_hang_costs_only_its_own_row() {
+    let check = |collector: &mut Collector| {
+        for _ in 0..3 {
+            let snapshot = cycle(collector);
+            assert!(!snapshot.containers.contains_key(&vmid(104)));
+            assert!(
+                !snapshot.summary.stopped_containers.contains(&vmid(104)),
+                "it is not known to be stopped"
+            );
+            assert_eq!(record(&snapshot, 105).process_count, Some(3));
+            let node = snapshot.summary.node.unwrap();
+            assert_eq!(node.missing["containers_working_set_mb"], "container 104 could not be measured");
+        }
+    };
+    with_hanging("cgroup/lxc/104", check, |collector| cycle(collector).containers.contains_key(&vmid(104)));
+}
+
+#[test]
+fn a_cluster_file_system_that_hangs_leaves_what_it_said_last() {
+    let check = |collector: &mut Collector| {
+        let snapshot = cycle(collector);
+        assert_eq!(record(&snapshot, 104).configuration.as_ref().unwrap().cores, Some(2));
+        assert_eq!(snapshot.containers.len(), 2);
+    };
+    with_hanging("pve/lxc", check, |collector| cycle(collector).containers.len() == 2);
 }
