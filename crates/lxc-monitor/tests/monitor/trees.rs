@@ -223,3 +223,24 @@ fn a_restarted_container_has_no_rate_until_it_was_seen_twice() {
     assert_eq!(rates(&mut collector).1.unwrap(), "the container was restarted between the samples");
     assert_eq!(rates(&mut collector).0, Some(0.0));
 }
+
+/// Every field that the Python original wrote, with its place and type, in a snapshot of two cycles.
+#[test]
+fn the_field_list_of_the_original_is_kept() {
+    let node = node_v2();
+    node.start(104, 7104);
+    container_v2(&node, "lxc/104", 7104);
+    let mut collector = Collector::new(&node.config());
+    cycle(&mut collector);
+    let snapshot = block_on(async {
+        tokio::time::sleep(std::time::Duration::from_millis(15)).await;
+        collector.cycle().await
+    });
+    let json = serde_json::to_value(&snapshot).unwrap();
+    for line in include_str!("original_fields.txt").lines() {
+        let (pointer, kind) = line.split_once(' ').unwrap();
+        let value = json.pointer(pointer).unwrap_or_else(|| panic!("{pointer} is missing in {json:#}"));
+        let is_kind = if kind == "string" { value.is_string() } else { value.is_number() };
+        assert!(is_kind, "{pointer} is no {kind}: {value}");
+    }
+}
