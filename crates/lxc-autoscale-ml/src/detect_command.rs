@@ -180,6 +180,32 @@ mod tests {
     }
 
     #[test]
+    fn one_line_a_row_comes_out() {
+        let rows = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/isolation_forest_rows.csv");
+        let mut output = Vec::new();
+        run(&rows, &rows, IsolationForestParams::default(), &mut output).unwrap();
+        let output = String::from_utf8(output).unwrap();
+        let lines: Vec<Vec<f64>> = output
+            .lines()
+            .map(|line| line.split(',').map(|number| number.parse().unwrap()).collect())
+            .collect();
+        assert_eq!(lines.len(), 400);
+        assert!(lines.iter().all(|line| line.len() == 2 && (-1.0..0.0).contains(&line[0])));
+        assert_eq!(lines.iter().filter(|line| line[1] < 0.0).count(), 20);
+    }
+
+    #[test]
+    fn a_table_that_does_not_fit_is_refused() {
+        let rows = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/isolation_forest_rows.csv");
+        let directory = tempfile::tempdir().unwrap();
+        let narrow = directory.path().join("narrow.csv");
+        std::fs::write(&narrow, "1,2\n").unwrap();
+        let error = run(&rows, &narrow, IsolationForestParams::default(), &mut Vec::new()).unwrap_err();
+        let error = lxc_autoscale_core::ErrorChain(&error).to_string();
+        assert!(error.contains("narrow.csv") && error.ends_with("the rows to score have 2"), "{error}");
+    }
+
+    #[test]
     fn what_is_wrong_is_named_with_its_line() {
         check("", Err("it holds no row of numbers"));
         check("cpu,memory\n", Err("it holds no row of numbers"));

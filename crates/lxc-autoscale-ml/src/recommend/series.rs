@@ -207,15 +207,15 @@ mod tests {
         /// The ring says the same as a list of everything, whatever is missing.
         #[test]
         fn the_ring_agrees_with_a_plain_list(
-            steps in proptest::collection::vec((0i64..400, 0.0f64..100.0), 1..60),
+            steps in proptest::collection::vec((0i64..400, 0.0f32..100.0), 1..60),
             count in 1i64..3000,
         ) {
             let mut series = Series::new(Within::Largest);
             let (mut now, mut all) = (0, Vec::new());
             for (ahead, value) in steps {
                 now += ahead;
-                series.push((now + 1) * STEP_SECONDS, 300.0, value);
-                all.push((now, f64::from(value as f32)));
+                series.push((now + 1) * STEP_SECONDS, 300.0, f64::from(value));
+                all.push((now, f64::from(value)));
             }
             let count = count.min(KEPT_STEPS);
             let want = all.iter().filter(|(step, _)| now - count < *step).map(|(_, value)| *value).reduce(f64::max);
