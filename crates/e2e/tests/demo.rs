@@ -53,7 +53,8 @@ fn starved_containers_grow_and_idle_ones_shrink_without_an_oom_kill() {
     assert_eq!(report["daemons_healthy"], true, "{report:#}");
     assert!(1 <= report["resizes_up"].as_u64().unwrap(), "{report:#}");
     assert!(1 <= report["resizes_down"].as_u64().unwrap(), "{report:#}");
-    let ids: Vec<_> = report["containers"].as_array().unwrap().iter().map(|ct| ct["id"].as_u64().unwrap()).collect();
+    let ids: Vec<_> =
+        report["containers"].as_array().unwrap().iter().map(|ct| ct["id"].as_u64().unwrap()).collect();
     assert_eq!(ids, [100, 101, 102, 103, 104, 110, 111, 112, 113, 114]);
     let busy = report["containers"].as_array().unwrap().iter().find(|ct| ct["id"] == 104).unwrap();
     assert!(
@@ -89,7 +90,10 @@ fn a_killed_daemon_loses_nothing_and_work_resumes() {
     let mut reader = MetricsReader::new(directory.path().join("log/lxc_metrics.json"));
     let found = reader.read_new().unwrap();
     assert!(found.unreadable.is_empty());
-    assert!(found.snapshots.iter().any(|s| s.summary.collection_start_time.instant() == first), "nothing is lost");
+    assert!(
+        found.snapshots.iter().any(|s| s.summary.collection_start_time.instant() == first),
+        "nothing is lost"
+    );
 
     demo.signal(Signal::INT);
     let status = demo.wait(Duration::from_mins(1));
