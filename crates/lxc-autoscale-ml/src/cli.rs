@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Parser, Subcommand};
 use lxc_autoscale_core::Vmid;
 
+use crate::detect::IsolationForestParams;
 use crate::stdio::CpuClass;
 
 /// Where the configuration is unless told otherwise.
@@ -65,6 +66,43 @@ pub enum Command {
     ///
     /// Without `--config` the built-in defaults apply, whatever is installed.
     Recommend(RecommendArgs),
+    /// Learn one table of numbers (CSV) with the isolation forest and score another: one `score,decision`
+    /// line a row, as scikit-learn's `score_samples` and `decision_function` give them.
+    Detect(DetectArgs),
+}
+
+/// Arguments of `detect`.
+#[derive(Clone, Debug, Args)]
+pub struct DetectArgs {
+    /// Table that is learnt.
+    #[arg(long, value_name = "FILE")]
+    pub train: PathBuf,
+    /// Table whose rows are scored.
+    #[arg(long, value_name = "FILE")]
+    pub score: PathBuf,
+    /// Trees of the forest.
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub trees: usize,
+    /// Rows each tree sees.
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    pub samples: usize,
+    /// Share of the learnt rows that is taken to be unusual.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.05)]
+    pub contamination: f64,
+    /// Seed of all randomness.
+    #[arg(long, value_name = "N", default_value_t = 42)]
+    pub seed: u64,
+}
+
+impl DetectArgs {
+    /// How the forest is grown.
+    pub fn params(&self) -> IsolationForestParams {
+        IsolationForestParams::default()
+            .n_trees(self.trees)
+            .max_samples(self.samples)
+            .contamination(self.contamination)
+            .seed(self.seed)
+    }
 }
 
 /// Arguments of `recommend`.

@@ -379,7 +379,7 @@ mod tests {
             "[scaling.cpu]\nmin_cores = 2",
             "[scaling.cpu]\nmax_cores = 3",
             "[scaling.cpu]\nmax_step_up_percent = 1",
-            "[scaling.cpu]\nmax_step_down_percent = 1",
+            "[scaling.cpu]\nmax_step_down_percent = 20",
             "[scaling.cpu]\nhysteresis_percent = 1",
             "[scaling.cpu]\ncooldown_up_seconds = 1",
             "[scaling.cpu]\ncooldown_down_seconds = 1",

@@ -136,7 +136,7 @@ impl Daemon {
                 tracing::info!("IsolationForest model training completed.");
             }
             Err(error) => {
-                tracing::error!(error = %ErrorChain(&error), "the IsolationForest cannot be trained")
+                tracing::error!(error = %ErrorChain(&error), "the IsolationForest cannot be trained");
             }
         }
         notify_alive();
@@ -238,10 +238,8 @@ fn reload(path: &Path, running: &Daemon, lock: &mut StateLock) -> Result<Daemon,
     if config.logging != running.config.logging {
         tracing::warn!("`[logging]` has changed; it takes effect at the next start");
     }
-    let new_lock = match config.state.directory == running.config.state.directory {
-        true => None,
-        false => Some(StateLock::take(&config.state.directory)?),
-    };
+    let moves = config.state.directory != running.config.state.directory;
+    let new_lock = if moves { Some(StateLock::take(&config.state.directory)?) } else { None };
     let daemon = Daemon::start(config)?;
     if let Some(new_lock) = new_lock {
         *lock = new_lock;

@@ -130,7 +130,7 @@ impl Executor {
     fn note(&mut self, now: Timestamp, vmid: Vmid, decision: &Decision, inputs: &Inputs) {
         let Some(ledger) = &mut self.ledger else { return };
         match ledger.note(now, vmid, decision, inputs) {
-            Ok(_) => self.ledger_trouble.is_over(),
+            Ok(()) => self.ledger_trouble.is_over(),
             Err(error) => self.lost_ledger(&error),
         }
     }

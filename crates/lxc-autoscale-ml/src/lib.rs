@@ -14,6 +14,7 @@ pub mod config;
 pub mod daemon;
 pub mod decide;
 pub mod detect;
+pub mod detect_command;
 pub mod execute;
 pub mod features;
 pub mod history;

@@ -9,7 +9,8 @@ use lxc_autoscale_core::{ErrorChain, config, telemetry};
 use lxc_autoscale_ml::cli::{Cli, Command};
 use lxc_autoscale_ml::commands::{self, CommandError, Finding};
 use lxc_autoscale_ml::config::Config;
-use lxc_autoscale_ml::{daemon, stdio};
+use lxc_autoscale_ml::detect_command::DetectError;
+use lxc_autoscale_ml::{daemon, detect_command, stdio};
 
 /// `plan` has found something to change.
 const EXIT_CHANGES: u8 = 2;
@@ -70,6 +71,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
                 io::stdout().lock(),
             )?;
         }
+        Command::Detect(args) => detect_command::run(&args.train, &args.score, args.params(), out)?,
     }
     out.flush()?;
     Ok(ExitCode::SUCCESS)
@@ -81,6 +83,9 @@ fn runtime() -> io::Result<tokio::runtime::Runtime> {
 
 /// Whether whoever read our output has seen enough.
 fn is_closed_pipe(error: &(dyn std::error::Error + 'static)) -> bool {
+    if let Some(DetectError::Write(error)) = error.downcast_ref() {
+        return error.kind() == io::ErrorKind::BrokenPipe;
+    }
     let kind = match error.downcast_ref::<CommandError>() {
         Some(CommandError::Output(error)) => Some(error.kind()),
         Some(CommandError::Json(error)) => error.io_error_kind(),

@@ -176,7 +176,7 @@ mod tests {
     const PATIENCE: Patience = Patience {
         connect: Duration::from_secs(5),
         answer: Duration::from_secs(20),
-        deadline: Duration::from_secs(60),
+        deadline: Duration::from_mins(1),
         retries: 2,
     };
 

@@ -104,8 +104,6 @@ impl CpuScalingConfig {
             max_step_up_percent: self.max_step_up_percent,
             max_step_down_percent: self.max_step_down_percent,
             hysteresis_percent: self.hysteresis_percent,
-            // Whole cores come and go as a whole.
-            min_shrink_cores: 1.0,
             cooldown_up_seconds: self.cooldown_up_seconds,
             cooldown_down_seconds: self.cooldown_down_seconds,
         }

@@ -170,23 +170,24 @@ mod tests {
         step(Some(previous), current).observation
     }
 
+    #[track_caller]
+    fn check_oom(previous: Option<&ContainerRecord>, current: &ContainerRecord, want: Option<bool>) {
+        assert_eq!(step(previous, current).observation.oom, want);
+    }
+
     #[test]
     fn only_what_was_gained_counts_as_running_out_of_memory() {
+        let before = with_kills(0, 3);
         let restarted = ContainerRecord { uptime_seconds: Some(5.0), ..with_kills(60, 1) };
-        let unread = record(60);
-        for (previous, current, want) in [
-            (None, with_kills(0, 3), None),
-            (Some(with_kills(0, 3)), with_kills(60, 3), Some(false)),
-            (Some(with_kills(0, 3)), with_kills(60, 4), Some(true)),
-            (Some(with_kills(0, 3)), with_kills(60, 0), Some(false)),
-            (Some(with_kills(0, 3)), restarted, Some(true)),
-            (Some(with_kills(0, 3)), unread, None),
-            (Some(record(0)), with_kills(60, 4), None),
-            // After a gap the kernel still knows that it happened.
-            (Some(with_kills(0, 3)), with_kills(7200, 4), Some(true)),
-        ] {
-            assert_eq!(step(previous.as_ref(), &current).observation.oom, want, "{previous:?} {current:?}");
-        }
+        check_oom(None, &before, None);
+        check_oom(Some(&before), &with_kills(60, 3), Some(false));
+        check_oom(Some(&before), &with_kills(60, 4), Some(true));
+        check_oom(Some(&before), &with_kills(60, 0), Some(false));
+        check_oom(Some(&before), &restarted, Some(true));
+        check_oom(Some(&before), &record(60), None);
+        check_oom(Some(&record(0)), &with_kills(60, 4), None);
+        // After a gap the kernel still knows that it happened.
+        check_oom(Some(&before), &with_kills(7200, 4), Some(true));
     }
 
     #[test]

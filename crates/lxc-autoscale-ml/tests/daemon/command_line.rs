@@ -1,0 +1,178 @@
+//! The program as a user calls it.
+
+use std::process::{Command, Output};
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
+
+use crate::node::{IDLE, Node, STARVED};
+
+/// Runs the program with the node's configuration; nobody listens at the API's address.
+fn run(node: &Node, arguments: &[&str]) -> Output {
+    let config = node.path("ml.toml");
+    std::fs::write(&config, node.config_text("http://127.0.0.1:9", "")).unwrap();
+    Command::new(env!("CARGO_BIN_EXE_lxc-autoscale-ml"))
+        .args(arguments)
+        .arg("--config")
+        .arg(config)
+        .output()
+        .unwrap()
+}
+
+/// A node whose past ends now: the program reads the clock.
+fn node() -> Node {
+    let hours = 12;
+    let mut node = Node::new(&[(100, IDLE), (101, STARVED)]);
+    node.now = Timestamp::now() - SignedDuration::from_hours(hours);
+    for _ in 0..hours * 12 {
+        node.record(SignedDuration::from_mins(5));
+    }
+    node
+}
+
+#[track_caller]
+fn check(output: &Output, code: i32, stdout: &[&str], stderr: &str) {
+    let shown = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{shown}\n{errors}");
+    for part in stdout {
+        assert!(shown.contains(part), "`{part}` is not in:\n{shown}");
+    }
+    assert!(errors.contains(stderr), "{errors}");
+}
+
+#[test]
+fn plan_shows_changes_and_makes_none() {
+    let node = node();
+    let output = run(&node, &["plan"]);
+    check(&output, 2, &["ALLOCATION", "+  101", "-  100", "would be carried out"], "");
+    assert!(!node.ledger().exists(), "a plan leaves no trace");
+    let output = run(&node, &["plan", "--json"]);
+    let plan: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(plan[1]["id"], 101);
+    assert_eq!(plan[1]["cpu"]["action"], "grow");
+    assert_eq!(plan[1]["inputs"]["allocation"]["cores"], 2.0);
+}
+
+#[test]
+fn a_plan_without_changes_is_a_success() {
+    let mut node = Node::new(&[(100, IDLE)]);
+    node.now = Timestamp::now();
+    node.record(SignedDuration::ZERO);
+    check(&run(&node, &["plan"]), 0, &["0 to grow, 0 to shrink"], "");
+}
+
+#[test]
+fn once_tries_says_what_failed_and_keeps_it() {
+    let node = node();
+    check(&run(&node, &["decisions"]), 1, &[], "no decision has been made yet");
+    check(&run(&node, &["once"]), 1, &["failed", "out of reach"], "is lxc_autoscale_api running?");
+    check(&run(&node, &["decisions"]), 0, &["+", "101", "failed"], "");
+    let output = run(&node, &["decisions", "--json", "--limit", "1"]);
+    let decisions: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(decisions.as_array().unwrap().len(), 1);
+    let entry = &decisions[0]["cpu"];
+    assert_eq!((entry["action"].as_str(), entry["outcome"]["kind"].as_str()), (Some("grow"), Some("failed")));
+}
+
+#[test]
+fn why_tells_words_and_numbers() {
+    let node = node();
+    run(&node, &["once"]);
+    check(
+        &run(&node, &["why", "101"]),
+        0,
+        &["Container 101 (web)", "otherwise:", "working set", "of 1024 MiB", "Last decisions", "recent peak"],
+        "",
+    );
+    let output = run(&node, &["why", "101", "--json"]);
+    let why: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(why["now"]["cpu"]["action"], "grow");
+    assert_eq!(why["decisions"][0]["id"], 101);
+    check(&run(&node, &["why", "999"]), 1, &[], "nothing is known of container 999");
+}
+
+#[test]
+fn without_the_metrics_file_why_still_tells_the_past() {
+    let node = node();
+    run(&node, &["once"]);
+    std::fs::remove_file(node.metrics_file()).unwrap();
+    check(&run(&node, &["why", "101"]), 0, &["cannot read the metrics file", "grow from 2 cores"], "");
+    check(&run(&node, &["plan"]), 1, &[], "cannot read the metrics file");
+}
+
+#[test]
+fn wrong_usage_cannot_be_taken_for_a_plan_with_changes() {
+    let node = Node::new(&[]);
+    check(&run(&node, &["plan", "--jsn"]), 64, &[], "unexpected argument '--jsn'");
+    check(&run(&node, &["why", "12"]), 64, &[], "is not a container id");
+    check(&run(&node, &["--help"]), 0, &["plan", "why", "decisions"], "");
+}
+
+#[test]
+fn a_configuration_that_is_wrong_is_named_with_its_line() {
+    let node = Node::new(&[]);
+    let config = node.path("bad.toml");
+    std::fs::write(&config, "[scaling.cpu]\nmax_core = 4\n").unwrap();
+    let program = env!("CARGO_BIN_EXE_lxc-autoscale-ml");
+    let output = Command::new(program).arg("run").arg("--config").arg(&config).output().unwrap();
+    check(
+        &output,
+        1,
+        &[],
+        "bad.toml:2: unknown key `scaling.cpu.max_core`; did you mean `scaling.cpu.max_cores`?",
+    );
+    let output = Command::new(program).args(["run", "--config", "/nonexistent.toml"]).output().unwrap();
+    check(&output, 1, &[], "cannot read the configuration `/nonexistent.toml`");
+}
+
+#[test]
+fn detect_scores_each_row_of_the_second_table() {
+    let node = Node::new(&[]);
+    let (train, score) = (node.path("train.csv"), node.path("score.csv"));
+    let rows: Vec<String> = (0..100).map(|row| format!("{},{}\n", row % 7, row % 5)).collect();
+    std::fs::write(&train, rows.concat()).unwrap();
+    std::fs::write(&score, "3,2\n90,90\n").unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_lxc-autoscale-ml"))
+        .args(["detect", "--trees", "50", "--train"])
+        .arg(&train)
+        .arg("--score")
+        .arg(&score)
+        .output()
+        .unwrap();
+    check(&output, 0, &[], "");
+    let text = String::from_utf8(output.stdout).unwrap();
+    let decisions: Vec<f64> =
+        text.lines().map(|line| line.split_once(',').unwrap().1.parse().unwrap()).collect();
+    assert!(matches!(decisions[..], [usual, unusual] if 0.0 <= usual && unusual < 0.0), "{text}");
+}
+
+#[test]
+fn recommend_answers_line_by_line_with_the_built_in_defaults() {
+    use std::io::Write;
+    use std::process::Stdio;
+
+    let mut program = Command::new(env!("CARGO_BIN_EXE_lxc-autoscale-ml"))
+        .args(["recommend", "--stdio"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let step = r#"{"timestamp": 1372636800, "containers": [{"id": 101, "cores": 2.0, "memory_mb": 4096,
+        "provisioned_cores": 2, "provisioned_memory_mb": 4096, "cpu_cores_used": 0.31, "cpu_throttled": 0.0,
+        "memory_mb_used": 812.5, "oom": false}]}"#
+        .replace('\n', " ");
+    let mut input = program.stdin.take().unwrap();
+    writeln!(input, "{step}").unwrap();
+    drop(input);
+    let output = program.wait_with_output().unwrap();
+    assert!(output.status.success());
+    let answers: Vec<Value> = output
+        .stdout
+        .split(|byte| *byte == b'\n')
+        .filter(|line| !line.is_empty())
+        .map(|line| serde_json::from_slice(line).unwrap())
+        .collect();
+    assert_eq!(answers.len(), 1, "one line in, one line out");
+    assert!(answers[0].is_object());
+}

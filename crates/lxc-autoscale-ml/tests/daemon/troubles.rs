@@ -1,0 +1,114 @@
+//! What the daemon does when its file, its peer or its disk fails: it waits, says so, and goes on.
+
+use jiff::SignedDuration;
+use lxc_autoscale_ml::ledger::{Ledger, Outcome};
+
+use crate::api::RecordingApi;
+use crate::node::{Container, IDLE, Node, STARVED};
+
+const MINUTE: SignedDuration = SignedDuration::from_mins(1);
+const BUSY: Container = Container { memory_used_mib: 770.0, ..STARVED };
+
+#[tokio::test]
+async fn a_missing_file_is_waited_for() {
+    let api = RecordingApi::up().await;
+    let mut node = Node::new(&[(101, BUSY)]);
+    let mut daemon = node.daemon(&api.url(), "");
+    let report = node.cycle(&mut daemon).await;
+    assert!(report.troubles[0].starts_with("cannot read the metrics file"), "{:?}", report.troubles);
+    for _ in 0..30 {
+        node.record(MINUTE);
+    }
+    let report = node.cycle(&mut daemon).await;
+    assert_eq!(report.troubles, Vec::<String>::new());
+    assert_eq!(api.take().len(), 1);
+}
+
+#[tokio::test]
+async fn a_broken_file_costs_nothing_but_the_wait() {
+    let api = RecordingApi::up().await;
+    let mut node = Node::with_past(12, &[(101, BUSY)]);
+    let mut daemon = node.daemon(&api.url(), "");
+    let whole = std::fs::read(node.metrics_file()).unwrap();
+    for broken in [&b"this is no JSON"[..], b"{\"a\": 1}", b""] {
+        std::fs::write(node.metrics_file(), broken).unwrap();
+        let report = node.cycle(&mut daemon).await;
+        assert_eq!(report.troubles.len(), 1, "{:?}", String::from_utf8_lossy(broken));
+        assert_eq!(api.take(), []);
+    }
+    std::fs::write(node.metrics_file(), whole).unwrap();
+    node.record(MINUTE);
+    let report = node.cycle(&mut daemon).await;
+    assert_eq!(report.troubles, Vec::<String>::new());
+    assert_eq!(api.take().len(), 1);
+}
+
+#[tokio::test]
+async fn stale_data_steers_nothing() {
+    let api = RecordingApi::up().await;
+    let mut node = Node::with_past(48, &[(100, IDLE), (101, STARVED)]);
+    let mut daemon = node.daemon(&api.url(), "");
+    node.now += SignedDuration::from_mins(10);
+    let report = node.cycle(&mut daemon).await;
+    assert!(report.troubles[0].contains("is lxc_monitor running?"), "{:?}", report.troubles);
+    assert_eq!(api.take(), []);
+    node.record(MINUTE);
+    let report = node.cycle(&mut daemon).await;
+    assert_eq!(report.troubles, Vec::<String>::new());
+    assert_ne!(api.take(), []);
+}
+
+#[tokio::test]
+async fn an_api_that_is_down_is_asked_again_and_nothing_is_claimed() {
+    let mut api = RecordingApi::down();
+    let mut node = Node::with_past(12, &[(101, BUSY), (102, BUSY)]);
+    let mut daemon = node.daemon(&api.url(), "");
+    for _ in 0..3 {
+        node.record(MINUTE);
+        let report = node.cycle(&mut daemon).await;
+        assert!(report.troubles[0].contains("is lxc_autoscale_api running?"), "{:?}", report.troubles);
+        assert!(report.carried.iter().all(|carried| matches!(carried.outcome, Outcome::Failed { .. })));
+    }
+    let ledger = Ledger::open_read_only(&node.ledger()).unwrap().unwrap();
+    let failed: Vec<_> =
+        ledger.newest().unwrap().into_iter().filter(|entry| entry.outcome.error().is_some()).collect();
+    assert_eq!(failed.iter().map(|entry| entry.times).collect::<Vec<_>>(), [3, 3]);
+    assert!(ledger.last_changes().unwrap().is_empty(), "what was not done cools nothing down");
+    api.start().await;
+    node.record(MINUTE);
+    let report = node.cycle(&mut daemon).await;
+    assert_eq!(report.troubles, Vec::<String>::new());
+    assert_eq!(api.take().len(), 2);
+}
+
+#[tokio::test]
+async fn a_refusal_is_kept_and_does_not_stop_the_others() {
+    let api = RecordingApi::up().await;
+    api.refuse_with(Some(409));
+    let node = Node::with_past(12, &[(101, BUSY), (102, BUSY)]);
+    let report = node.cycle(&mut node.daemon(&api.url(), "")).await;
+    assert_eq!(api.take().len(), 2);
+    assert_eq!(report.troubles, Vec::<String>::new(), "a refusal is an answer");
+    for carried in &report.carried {
+        assert!(carried.outcome.error().unwrap().contains("container_locked"), "{:?}", carried.outcome);
+    }
+}
+
+#[tokio::test]
+async fn without_a_ledger_nothing_is_resized_and_it_is_begun_again() {
+    let api = RecordingApi::up().await;
+    let mut node = Node::with_past(12, &[(101, BUSY)]);
+    let mut daemon = node.daemon(&api.url(), "");
+    // Somebody overwrites the database under the running daemon.
+    let spoilt = rusqlite::Connection::open(node.ledger()).unwrap();
+    spoilt.execute_batch("DROP TABLE decisions").unwrap();
+    let report = node.cycle(&mut daemon).await;
+    assert!(report.troubles[0].contains("nothing is resized meanwhile"), "{:?}", report.troubles);
+    assert_eq!(api.take(), []);
+    drop(spoilt);
+    std::fs::remove_file(node.ledger()).unwrap();
+    node.record(MINUTE);
+    let report = node.cycle(&mut daemon).await;
+    assert_eq!(report.troubles, Vec::<String>::new());
+    assert_eq!(api.take().len(), 1);
+}
