@@ -1,8 +1,8 @@
 //! Makes a node with its containers and boots it, for `run` and for `demo`.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -108,19 +108,33 @@ pub struct RunningKernel {
 }
 
 impl RunningKernel {
-    /// Starts it; `machine` is what has happened on the node so far.
+    /// Starts it; `machine` is what has happened on the node so far, and is shown in the tree when this returns.
+    ///
+    /// # Errors
+    /// [`KernelError`] when the tree cannot be taken over.
     pub fn start(
         layout: NodeLayout,
         machine: KernelMachine,
         boot_time_seconds: u64,
         rebalance: Duration,
-    ) -> Self {
+    ) -> Result<Self, KernelError> {
         let stop = Arc::new(AtomicBool::new(false));
         let seen = Arc::clone(&stop);
+        let (shown, is_shown) = mpsc::channel();
         let thread = std::thread::spawn(move || {
-            Clockwork::new(layout, machine, boot_time_seconds, rebalance)?.run(&seen)
+            let mut clockwork = Clockwork::new(layout, machine, boot_time_seconds, rebalance)?;
+            // Whoever started us may have given up waiting; then `stop` is set as well.
+            let _ = shown.send(());
+            drop(shown);
+            clockwork.run(&seen)
         });
-        Self { stop, thread }
+        match is_shown.recv() {
+            Ok(()) => Ok(Self { stop, thread }),
+            // It ended before it had shown anything.
+            Err(_) => Err(thread
+                .join()
+                .map_or(KernelError::Crashed, |ended| ended.err().unwrap_or(KernelError::Crashed))),
+        }
     }
 
     /// Whether it has ended by itself, which it does on errors only.

@@ -67,7 +67,7 @@ pub fn run(options: &RunOptions) -> Result<(), RunError> {
     let now = Timestamp::now();
     let machine = Machine::new(clockwork::capacity(&settings), now.as_second() as f64);
     let boot_time = u64::try_from(now.as_second()).unwrap_or(0);
-    let kernel = RunningKernel::start(layout.clone(), machine, boot_time, clockwork::REBALANCE);
+    let kernel = RunningKernel::start(layout.clone(), machine, boot_time, clockwork::REBALANCE)?;
     writeln!(
         io::stdout().lock(),
         "node `{}` runs in {}; its commands are in {}",

@@ -1,6 +1,7 @@
 //! What `lxc-autoscale-ml` decided, asked of its own command `decisions --json`.
 //!
-//! The one place that knows how the demo learns of decisions.
+//! The one place that knows how the demo learns of decisions. The command tells the newest decision about each resource of
+//! each container, so it is asked more often than decisions are made, and what it told is remembered here.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -10,35 +11,32 @@ use std::process::{Command, Stdio};
 use lxc_autoscale_core::Vmid;
 use serde::Deserialize;
 
-/// One decision as the ledger tells it.
+/// The newest decisions about one container, as the command tells them.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
-pub struct Decision {
-    /// Its number in the ledger; later ones are higher.
-    pub number: i64,
-    /// The container.
-    pub id: Vmid,
-    /// What was decided.
-    pub decision: Decided,
-    /// Why, in words and numbers.
-    pub reason: String,
-    /// What came of it.
-    pub outcome: Outcome,
+struct Newest {
+    id: Vmid,
+    cpu: Option<Decision>,
+    memory: Option<Decision>,
 }
 
-/// What was decided.
+/// One decision.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
-pub struct Decided {
-    /// `cpu` or `memory`.
-    pub resource: String,
+pub struct Decision {
+    /// When it was made; RFC 3339 in UTC, so later ones sort higher.
+    pub at: String,
     /// `grow`, `shrink` or `keep`.
     pub action: String,
     /// What the container had, in cores or MiB.
     pub from: Option<f64>,
     /// What it is to have.
     pub to: Option<f64>,
+    /// Why, in words and numbers.
+    pub reason: String,
+    /// What came of it.
+    pub outcome: Outcome,
 }
 
-/// What came of it.
+/// What came of a decision.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct Outcome {
     /// `done`, `failed`, `nothing` …
@@ -48,23 +46,24 @@ pub struct Outcome {
 impl Decision {
     /// Whether it is to change something.
     pub fn is_change(&self) -> bool {
-        self.decision.action != "keep"
+        self.action != "keep"
     }
 
     /// One line for the table: `cpu 1 → 3 done: …`.
-    pub fn line(&self) -> String {
-        let number = |value: Option<f64>| {
-            value.map_or("?".to_owned(), |value| {
-                format!("{:.2}", value).trim_end_matches('0').trim_end_matches('.').to_owned()
-            })
-        };
-        let Decided { resource, from, to, .. } = &self.decision;
+    fn line(&self, resource: &str) -> String {
         if self.is_change() {
-            format!("{resource} {} → {} {}: {}", number(*from), number(*to), self.outcome.kind, self.reason)
+            let (from, to) = (number(self.from), number(self.to));
+            format!("{resource} {from} → {to} {}: {}", self.outcome.kind, self.reason)
         } else {
             format!("{resource} stays: {}", self.reason)
         }
     }
+}
+
+/// Cores and MiB with at most two decimals.
+fn number(value: Option<f64>) -> String {
+    let text = value.map_or("?".to_owned(), |value| format!("{value:.2}"));
+    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
 }
 
 /// What is known of the decisions about one container.
@@ -72,32 +71,54 @@ impl Decision {
 pub struct Known {
     /// Decisions that were to change something.
     pub changes: u64,
-    /// The latest of those, else the latest of all.
-    pub latest: Option<Decision>,
+    /// The latest of those, else the latest of all, each with its resource.
+    latest: Option<(&'static str, Decision)>,
+    /// The newest one seen, by resource.
+    newest: BTreeMap<&'static str, Decision>,
 }
 
-/// The command that tells them.
+impl Known {
+    /// One line for the table; empty before there is a decision.
+    pub fn line(&self) -> String {
+        self.latest.as_ref().map(|(resource, decision)| decision.line(resource)).unwrap_or_default()
+    }
+
+    fn learn(&mut self, resource: &'static str, decision: Decision) {
+        let is_new = self.newest.get(resource).is_none_or(|seen| seen.at < decision.at);
+        self.changes += u64::from(is_new && decision.is_change());
+        let replaces = self.latest.as_ref().is_none_or(|(_, latest)| {
+            (latest.is_change(), latest.at.as_str()) <= (decision.is_change(), decision.at.as_str())
+        });
+        if replaces {
+            self.latest = Some((resource, decision.clone()));
+        }
+        self.newest.insert(resource, decision);
+    }
+}
+
+/// Remembers what the command told.
 #[derive(Clone, Debug)]
-pub struct DecisionSource {
+pub struct DecisionLog {
     program: PathBuf,
     directory: PathBuf,
     config: PathBuf,
+    known: BTreeMap<Vmid, Known>,
 }
 
-impl DecisionSource {
+impl DecisionLog {
     /// `program` is run in `directory` and told `config`, relative to it.
     ///
     /// Relative, so that nobody takes it for the daemon, whose command line names the whole path.
     pub fn new(program: &Path, directory: &Path, config: &Path) -> Self {
-        let relative = config.strip_prefix(directory).unwrap_or(config);
-        Self { program: program.to_owned(), directory: directory.to_owned(), config: relative.to_owned() }
+        let config = config.strip_prefix(directory).unwrap_or(config).to_owned();
+        Self { program: program.to_owned(), directory: directory.to_owned(), config, known: BTreeMap::new() }
     }
 
-    /// Asks for all decisions, and sums them up by container.
+    /// Asks for the newest decisions. Until the daemon has begun its ledger there are none.
     ///
     /// # Errors
-    /// When the command cannot be run or says nothing that can be read; a daemon that has not begun yet is no error.
-    pub fn ask(&self) -> io::Result<BTreeMap<Vmid, Known>> {
+    /// When the command cannot be run or says something that is no list of decisions.
+    pub fn ask(&mut self) -> io::Result<()> {
         let done = Command::new(&self.program)
             .args(["decisions", "--json", "--config"])
             .arg(&self.config)
@@ -105,77 +126,78 @@ impl DecisionSource {
             .stdin(Stdio::null())
             .stderr(Stdio::null())
             .output()?;
-        Ok(sum_up(parse(&done.stdout)?))
+        if done.status.success() { self.learn(&done.stdout) } else { Ok(()) }
     }
-}
 
-/// Reads a JSON array of decisions, or one decision a line.
-fn parse(output: &[u8]) -> io::Result<Vec<Decision>> {
-    let mut decisions = Vec::new();
-    for value in serde_json::Deserializer::from_slice(output).into_iter::<serde_json::Value>() {
-        match value? {
-            serde_json::Value::Array(all) => {
-                for one in all {
-                    decisions.push(serde_json::from_value(one)?);
+    /// By container.
+    pub fn known(&self) -> &BTreeMap<Vmid, Known> {
+        &self.known
+    }
+
+    fn learn(&mut self, output: &[u8]) -> io::Result<()> {
+        let containers: Vec<Newest> = serde_json::from_slice(output)?;
+        for Newest { id, cpu, memory } in containers {
+            let known = self.known.entry(id).or_default();
+            for (resource, decision) in [("cpu", cpu), ("memory", memory)] {
+                if let Some(decision) = decision {
+                    known.learn(resource, decision);
                 }
             }
-            one => decisions.push(serde_json::from_value(one)?),
         }
+        Ok(())
     }
-    Ok(decisions)
-}
-
-fn sum_up(mut decisions: Vec<Decision>) -> BTreeMap<Vmid, Known> {
-    decisions.sort_by_key(|decision| decision.number);
-    let mut known: BTreeMap<Vmid, Known> = BTreeMap::new();
-    for decision in decisions {
-        let known = known.entry(decision.id).or_default();
-        known.changes += u64::from(decision.is_change());
-        let keeps_older = known.latest.as_ref().is_some_and(Decision::is_change) && !decision.is_change();
-        if !keeps_older {
-            known.latest = Some(decision);
-        }
-    }
-    known
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn entry(number: i64, resource: &str, action: &str, from: f64, to: Option<f64>) -> String {
-        serde_json::json!({
-            "number": number, "at": "2026-11-23T17:20:00Z", "id": 104,
-            "decision": {"resource": resource, "action": action, "from": from, "to": to, "apply": true,
-                         "reason": {"kind": "starved"}, "confidence_percent": 87.4},
-            "reason": "it used all it has", "inputs": {}, "outcome": {"kind": "done", "before": 1, "after": 3}
-        })
-        .to_string()
+    /// The log after these answers of the command about one container: `(resource, second, action)` each.
+    fn after(answers: &[(&str, u32, &str)]) -> Known {
+        let mut log = DecisionLog::new(Path::new("/bin/false"), Path::new("/"), Path::new("/x.toml"));
+        for (resource, second, action) in answers {
+            let to = if *action == "keep" { serde_json::Value::Null } else { 3.5.into() };
+            let answer = serde_json::json!([{"id": 104, *resource: {
+                "at": format!("2026-11-23T17:20:{second:02}.5Z"), "action": action, "from": 1.0, "to": to,
+                "confidence_percent": 97.2, "reason": "it used all it has", "outcome": {"kind": "done"}}}]);
+            log.learn(answer.to_string().as_bytes()).unwrap();
+        }
+        log.known()[&Vmid::try_from(104).unwrap()].clone()
+    }
+
+    #[test]
+    fn a_change_counts_once_however_often_it_is_told() {
+        let known = after(&[
+            ("cpu", 1, "grow"),
+            ("cpu", 1, "grow"),
+            ("memory", 1, "shrink"),
+            ("cpu", 7, "keep"),
+            ("cpu", 9, "grow"),
+        ]);
+        assert_eq!(known.changes, 3);
     }
 
     #[test]
     fn a_change_is_shown_rather_than_a_later_keep() {
-        let text = format!(
-            "[{},{},{}]",
-            entry(3, "cpu", "keep", 3.0, None),
-            entry(1, "cpu", "keep", 1.0, None),
-            entry(2, "cpu", "grow", 1.0, Some(3.0))
+        let known = after(&[("cpu", 1, "keep"), ("cpu", 2, "grow"), ("memory", 3, "keep")]);
+        assert_eq!(known.line(), "cpu 1 → 3.5 done: it used all it has");
+        assert_eq!(
+            after(&[("cpu", 1, "keep"), ("memory", 2, "keep")]).line(),
+            "memory stays: it used all it has"
         );
-        let known = sum_up(parse(text.as_bytes()).unwrap());
-        let known = &known[&Vmid::try_from(104).unwrap()];
-        assert_eq!(known.changes, 1);
-        assert_eq!(known.latest.as_ref().unwrap().line(), "cpu 1 → 3 done: it used all it has");
+        assert_eq!(Known::default().line(), "");
     }
 
     #[test]
-    fn lines_are_read_as_well_and_nonsense_is_an_error() {
-        let text = format!(
-            "{}\n{}\n",
-            entry(1, "memory", "shrink", 2048.0, Some(1536.0)),
-            entry(2, "cpu", "keep", 1.0, None)
-        );
-        assert_eq!(parse(text.as_bytes()).unwrap().len(), 2);
-        assert_eq!(parse(b"").unwrap(), []);
-        assert!(parse(b"no decisions yet").is_err());
+    fn numbers_are_short() {
+        let shown = [Some(1536.0), Some(0.25), Some(2.5), Some(100.0), None].map(number);
+        assert_eq!(shown, ["1536", "0.25", "2.5", "100", "?"]);
+    }
+
+    #[test]
+    fn nonsense_is_an_error() {
+        let mut log = DecisionLog::new(Path::new("/bin/false"), Path::new("/"), Path::new("/x.toml"));
+        assert!(log.learn(b"no decisions yet").is_err());
+        assert!(log.ask().is_ok(), "a command that fails has no ledger yet");
     }
 }

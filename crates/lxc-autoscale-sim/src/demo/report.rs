@@ -11,7 +11,7 @@ use super::decisions::Known;
 use super::watch::{Allocation, Watch};
 use crate::node::NodeError;
 
-/// What `--report` writes; an interface, see docs/simulator.md.
+/// What `--report` writes; an interface, see this crate's README.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Report {
     /// Processes killed by the OOM killer in all containers.
@@ -105,7 +105,7 @@ mod tests {
         let counters = |oom_kills| Some(Counters { oom_kills, ..Counters::default() });
         watch.look(id, Allocation { cores: 1.0, memory_mib: 768 }, counters(0));
         watch.look(id, Allocation { cores: 3.0, memory_mib: 512 }, counters(1));
-        let decisions = BTreeMap::from([(id, Known { changes: 2, latest: None })]);
+        let decisions = BTreeMap::from([(id, Known { changes: 2, ..Known::default() })]);
         let report = Report::new(&watch, &decisions, true, 10.0);
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("r.json");

@@ -1,6 +1,5 @@
 //! The demo from its first line to its last.
 
-use std::collections::BTreeMap;
 use std::io::{self, IsTerminal, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
@@ -15,7 +14,7 @@ use lxc_autoscale_core::snapshot::Snapshot;
 
 use super::binaries::{BinaryError, DAEMONS, Origin, find_or_build};
 use super::configs;
-use super::decisions::{DecisionSource, Known};
+use super::decisions::DecisionLog;
 use super::paths::DemoPaths;
 use super::report::Report;
 use super::stage::{Stage, StageError};
@@ -31,7 +30,9 @@ const REDRAW: Duration = Duration::from_secs(1);
 /// How often it is printed elsewhere.
 const REPRINT: Duration = Duration::from_secs(10);
 /// How often the ledger is asked.
-const ASK: Duration = Duration::from_secs(3);
+///
+/// It tells the newest decisions only, so more often than they are made.
+const ASK: Duration = Duration::from_millis(1500);
 /// A daemon that was just restarted is given this long to prove at the end that it works.
 const PROOF: Duration = Duration::from_secs(10);
 
@@ -116,8 +117,8 @@ fn play(options: &DemoOptions, programs: &[PathBuf; 3], paths: &DemoPaths) -> Re
     for ((name, program), config) in DAEMONS.into_iter().zip(programs).zip(configs) {
         daemons.push(Daemon::start(name, program, config, &log)?);
     }
-    let source = DecisionSource::new(&programs[2], paths.root(), &files.ml);
-    let mut demo = Demo::new(paths, stage.cpus, source, daemons, api);
+    let decisions = DecisionLog::new(&programs[2], paths.root(), &files.ml);
+    let mut demo = Demo::new(paths, stage.cpus, decisions, daemons, api);
     demo.look(&stage);
     runtime.block_on(demo.watch(options.duration, &stage, &mut signals))?;
     let healthy = demo.end(options, &stage)?;
@@ -162,12 +163,11 @@ struct Demo {
     layout: NodeLayout,
     metrics: PathBuf,
     cpus: u32,
-    source: DecisionSource,
+    decisions: DecisionLog,
     daemons: Vec<Daemon>,
     api: SocketAddr,
     begun: Instant,
     watch: Watch,
-    decisions: BTreeMap<Vmid, Known>,
     events: Vec<String>,
 }
 
@@ -175,7 +175,7 @@ impl Demo {
     fn new(
         paths: &DemoPaths,
         cpus: u32,
-        source: DecisionSource,
+        decisions: DecisionLog,
         daemons: Vec<Daemon>,
         api: SocketAddr,
     ) -> Self {
@@ -183,12 +183,11 @@ impl Demo {
             layout: paths.node(),
             metrics: paths.metrics(),
             cpus,
-            source,
+            decisions,
             daemons,
             api,
             begun: Instant::now(),
             watch: Watch::default(),
-            decisions: BTreeMap::new(),
             events: Vec::new(),
         }
     }
@@ -249,11 +248,10 @@ impl Demo {
         }
     }
 
-    /// Asks for the decisions; while there is no answer the last one stands.
+    /// Asks for the decisions; while there is no answer what is known stands.
     fn ask(&mut self) {
-        if let Ok(decisions) = self.source.ask() {
-            self.decisions = decisions;
-        }
+        // The table is the only one to miss it, and the next answer makes up for it.
+        let _ = self.decisions.ask();
     }
 
     fn newest(&self) -> Option<Snapshot> {
@@ -266,7 +264,7 @@ impl Demo {
             self.daemons.iter().map(|daemon| (daemon.name(), daemon.is_running())).collect();
         let view = View {
             snapshot: snapshot.as_ref(),
-            decisions: &self.decisions,
+            decisions: self.decisions.known(),
             seconds: self.begun.elapsed().as_secs(),
             daemons: &daemons,
             resizes: (self.watch.resizes_up, self.watch.resizes_down),
@@ -296,7 +294,7 @@ impl Demo {
         }
         let failures: Vec<&String> = self.daemons.iter().flat_map(Daemon::failures).collect();
         let healthy = works && failures.is_empty();
-        let report = Report::new(&self.watch, &self.decisions, healthy, seconds);
+        let report = Report::new(&self.watch, self.decisions.known(), healthy, seconds);
         if let Some(path) = &options.report {
             report.write(path)?;
         }

@@ -79,7 +79,7 @@ impl Stage {
         let now = Timestamp::now();
         let machine = record_past(paths, &settings, &members, &plan, now)?;
         let boot_time = u64::try_from(now.as_second() - PAST.as_secs()).unwrap_or(0);
-        let kernel = RunningKernel::start(layout.clone(), machine, boot_time, REBALANCE);
+        let kernel = RunningKernel::start(layout.clone(), machine, boot_time, REBALANCE)?;
         Ok(Self {
             roots: NodeRoots {
                 cgroup: layout.cgroup(),

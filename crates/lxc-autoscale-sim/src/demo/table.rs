@@ -72,7 +72,7 @@ fn row(id: Vmid, record: &ContainerRecord, known: Option<&Known>) -> String {
     let waits = |pressure: Option<lxc_autoscale_core::snapshot::Pressure>| {
         pressure.map_or("?".to_owned(), |pressure| format!("{:.0}%", pressure.some.avg10))
     };
-    let decision = known.and_then(|known| known.latest.as_ref()).map(super::decisions::Decision::line);
+    let decision = known.map(Known::line);
     format!(
         "{:<5} {name:<10} {:>13} {:>15} {:>6} {:>6}  {}",
         id.get(),

@@ -27,11 +27,14 @@ use crate::pve::error::PctError;
 use crate::workload::{Plan, PlanError};
 
 /// How often the machine is advanced and its files are written.
-pub const TICK: Duration = Duration::from_millis(200);
+///
+/// A reader may come just before a tick or just after it, so a rate over two seconds is right to a twentieth.
+pub const TICK: Duration = Duration::from_millis(100);
 /// pvestatd's cycle on a real node.
 pub const REBALANCE: Duration = Duration::from_secs(10);
-/// A process that was stopped for longer than this did not see what happened meanwhile.
-const LONGEST_TICK_SECONDS: f64 = 5.0;
+/// A tick that comes late (this machine was busy) makes up for no more than this. Time that is lost shows as a dip in
+/// the rates, as time stolen from a virtual machine does; made up for at once it would show as more CPU than there is.
+const LONGEST_TICK_SECONDS: f64 = 0.2;
 
 /// Why the kernel had to stop.
 #[derive(Debug, thiserror::Error)]
@@ -96,7 +99,7 @@ pub fn capacity(settings: &NodeSettings) -> Capacity {
 }
 
 impl Clockwork {
-    /// Takes over a node's tree; `machine` is what has happened there so far, `boot_time_seconds` when that began.
+    /// Takes over a node's tree and shows there how things stand; `machine` is what has happened there so far, `boot_time_seconds` when that began.
     ///
     /// # Errors
     /// [`KernelError`] when the tree is no simulated node or cannot be written.
@@ -112,7 +115,7 @@ impl Clockwork {
             fs::create_dir_all(&directory).map_err(NodeError::file("create", &directory))?;
         }
         let plan = Plan::load(&layout)?;
-        Ok(Self {
+        let mut clockwork = Self {
             version: guests.settings.cgroup,
             guests,
             machine,
@@ -125,7 +128,11 @@ impl Clockwork {
             // The first cycle is due at once.
             since_rebalance: f64::INFINITY,
             layout,
-        })
+        };
+        clockwork.reload_plan()?;
+        let limits = clockwork.read_running()?;
+        clockwork.show(&limits)?;
+        Ok(clockwork)
     }
 
     /// Advances the node until `stop` is set.
