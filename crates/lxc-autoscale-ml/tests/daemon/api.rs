@@ -75,18 +75,18 @@ impl Drop for RecordingApi {
 }
 
 async fn cores(State(shared): State<Shared>, Json(body): Json<Value>) -> (StatusCode, Json<Value>) {
-    std::future::ready(answer(&shared, "/scale/cores", "cores", body)).await
+    std::future::ready(answer(&shared, "/scale/cores", "cores", &body)).await
 }
 
 async fn memory(State(shared): State<Shared>, Json(body): Json<Value>) -> (StatusCode, Json<Value>) {
-    std::future::ready(answer(&shared, "/scale/ram", "memory", body)).await
+    std::future::ready(answer(&shared, "/scale/ram", "memory", &body)).await
 }
 
 fn answer(
     shared: &Shared,
     route: &'static str,
     field: &'static str,
-    body: Value,
+    body: &Value,
 ) -> (StatusCode, Json<Value>) {
     shared.requests.lock().unwrap().push((route, body.clone()));
     if let Some(status) = *shared.refusal.lock().unwrap() {
