@@ -17,7 +17,7 @@ use file_rotate::suffix::AppendCount;
 use file_rotate::{ContentLimit, FileRotate};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter};
@@ -28,9 +28,11 @@ use tracing_subscriber::{EnvFilter, Layer};
 
 use crate::config::BrokenRule;
 
-/// The `[logging]` table, the same in all three daemons.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+/// The `[logging]` table, the same in all three daemons but for the log file.
+///
+/// It has no `Deserialize` of its own, because a table that names only the level must keep the log file of
+/// the daemon it belongs to: see [`LoggingConfig::deserialize_over`].
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoggingConfig {
     /// Least severe level that is written.
     pub level: Level,
@@ -87,9 +89,33 @@ pub enum TelemetryError {
 }
 
 impl LoggingConfig {
-    /// The default, with the log file of one daemon.
+    /// The default of a daemon that logs to `file`.
     pub fn for_file(file: impl Into<PathBuf>) -> Self {
-        Self { file: file.into(), ..Self::default() }
+        Self {
+            level: Level::Info,
+            format: Format::Text,
+            file: file.into(),
+            max_size_mib: 10,
+            backup_count: 5,
+        }
+    }
+
+    /// Reads a table; a key that is left out keeps what `default` says.
+    ///
+    /// # Errors
+    /// Those of the deserializer: unknown keys, wrong types.
+    pub fn deserialize_over<'de, D: Deserializer<'de>>(
+        deserializer: D,
+        default: Self,
+    ) -> Result<Self, D::Error> {
+        let written = WrittenLogging::deserialize(deserializer)?;
+        Ok(Self {
+            level: written.level.unwrap_or(default.level),
+            format: written.format.unwrap_or(default.format),
+            file: written.file.unwrap_or(default.file),
+            max_size_mib: written.max_size_mib.unwrap_or(default.max_size_mib),
+            backup_count: written.backup_count.unwrap_or(default.backup_count),
+        })
     }
 
     /// Checks the ranges.
@@ -103,16 +129,15 @@ impl LoggingConfig {
     }
 }
 
-impl Default for LoggingConfig {
-    fn default() -> Self {
-        Self {
-            level: Level::Info,
-            format: Format::Text,
-            file: PathBuf::new(),
-            max_size_mib: 10,
-            backup_count: 5,
-        }
-    }
+/// The `[logging]` table as it stands in a file.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenLogging {
+    level: Option<Level>,
+    format: Option<Format>,
+    file: Option<PathBuf>,
+    max_size_mib: Option<u64>,
+    backup_count: Option<usize>,
 }
 
 /// Sets up logging for the whole process.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use lxc_autoscale_core::Vmid;
 use lxc_autoscale_core::config::{BrokenRule, Validate};
-use lxc_autoscale_core::telemetry::{Format, Level, LoggingConfig};
+use lxc_autoscale_core::telemetry::LoggingConfig;
 use serde::{Deserialize, Deserializer};
 
 pub use scaling::{CpuScalingConfig, ScalingConfig};
@@ -271,32 +271,16 @@ fn default_logging() -> LoggingConfig {
     LoggingConfig::for_file("/var/log/lxc_autoscale_ml.log")
 }
 
-/// The `[logging]` table as written: a key that is left out keeps this daemon's default, its log file too.
-#[derive(Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct WrittenLogging {
-    level: Option<Level>,
-    format: Option<Format>,
-    file: Option<PathBuf>,
-    max_size_mib: Option<u64>,
-    backup_count: Option<usize>,
-}
-
+/// A key of `[logging]` that is left out keeps this daemon's default, its log file too.
 fn logging_over_our_default<'de, D: Deserializer<'de>>(deserializer: D) -> Result<LoggingConfig, D::Error> {
-    let written = WrittenLogging::deserialize(deserializer)?;
-    let default = default_logging();
-    Ok(LoggingConfig {
-        level: written.level.unwrap_or(default.level),
-        format: written.format.unwrap_or(default.format),
-        file: written.file.unwrap_or(default.file),
-        max_size_mib: written.max_size_mib.unwrap_or(default.max_size_mib),
-        backup_count: written.backup_count.unwrap_or(default.backup_count),
-    })
+    LoggingConfig::deserialize_over(deserializer, default_logging())
 }
 
 #[cfg(test)]
 mod tests {
     use lxc_autoscale_core::config;
+
+    use lxc_autoscale_core::telemetry::Level;
 
     use super::*;
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use lxc_autoscale_core::config::{BrokenRule, Validate};
 use lxc_autoscale_core::metrics_file::Bounds;
 use lxc_autoscale_core::telemetry::LoggingConfig;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 /// Where the configuration is when nothing else is said.
 pub const DEFAULT_PATH: &str = "/etc/lxc_autoscale_ml/lxc_monitor.toml";
@@ -26,6 +26,7 @@ pub struct MonitorConfig {
     /// How they are made.
     pub collection: CollectionConfig,
     /// The log.
+    #[serde(deserialize_with = "logging_over_our_default")]
     pub logging: LoggingConfig,
 }
 
@@ -99,7 +100,7 @@ impl Default for MonitorConfig {
             paths: PathsConfig::default(),
             output: OutputConfig::default(),
             collection: CollectionConfig::default(),
-            logging: LoggingConfig::for_file("/var/log/lxc_monitor.log"),
+            logging: default_logging(),
         }
     }
 }
@@ -152,6 +153,16 @@ impl Validate for MonitorConfig {
         BrokenRule::unless(timeout_holds, "collection.read_timeout_ms", "must be from 10 to 60000")?;
         self.logging.validate()
     }
+}
+
+/// The log of this daemon.
+fn default_logging() -> LoggingConfig {
+    LoggingConfig::for_file("/var/log/lxc_monitor.log")
+}
+
+/// A key of `[logging]` that is left out keeps this daemon's default, its log file too.
+fn logging_over_our_default<'de, D: Deserializer<'de>>(deserializer: D) -> Result<LoggingConfig, D::Error> {
+    LoggingConfig::deserialize_over(deserializer, default_logging())
 }
 
 #[cfg(test)]
