@@ -67,11 +67,11 @@ pub fn members() -> Vec<Member> {
         .collect()
 }
 
-/// What they do, for a seed and a speed.
-pub fn plan(members: &[Member], seed: u64, speed: f64) -> Plan {
+/// What they do, for a seed, on a clock that is so many times faster than the node's.
+pub fn plan(members: &[Member], seed: u64, times_faster: f64) -> Plan {
     let containers: BTreeMap<_, _> =
         members.iter().map(|member| (member.id, member.workload.clone())).collect();
-    Plan { seed, speed, containers }
+    Plan { seed, speed: times_faster, containers }
 }
 
 impl Member {

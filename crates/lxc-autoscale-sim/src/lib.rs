@@ -14,6 +14,8 @@
 //! - [`demo`]: the node with the three daemons on it;
 //! - [`commands`] and [`cli`]: the command line.
 
+#![cfg_attr(test, allow(clippy::float_cmp, reason = "tests compare with numbers that are exact in binary"))]
+
 pub mod boot;
 pub mod cli;
 pub mod commands;

@@ -114,7 +114,7 @@ fn quoted(path: &Path) -> String {
     for c in path.to_string_lossy().chars() {
         match c {
             '"' | '\\' => text.extend(['\\', c]),
-            c if c.is_control() => text.push_str(&format!("\\u{:04X}", u32::from(c))),
+            c if c.is_control() => text.extend(format!("\\u{:04X}", u32::from(c)).chars()),
             c => text.push(c),
         }
     }

@@ -68,12 +68,12 @@ impl Stage {
     ///
     /// # Errors
     /// [`StageError`] when a part of it cannot be made.
-    pub fn simulated(paths: &DemoPaths, seed: u64, speed: f64) -> Result<Self, StageError> {
+    pub fn simulated(paths: &DemoPaths, seed: u64, times_faster: f64) -> Result<Self, StageError> {
         let layout = paths.node();
         let members = fleet::members();
         let settings = fleet::node_settings();
         make(&layout, &settings, &members, &paths.bin())?;
-        let plan = fleet::plan(&members, seed, speed);
+        let plan = fleet::plan(&members, seed, times_faster);
         plan.save(&layout)?;
         boot(&layout, true)?;
         let now = Timestamp::now();

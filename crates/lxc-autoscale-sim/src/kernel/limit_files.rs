@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use lxc_autoscale_core::Vmid;
 
@@ -43,6 +44,21 @@ impl LimitError {
     }
 }
 
+/// What a limit file holds.
+enum Limit<T> {
+    Of(T),
+    None,
+}
+
+impl<T> Limit<T> {
+    fn value(self) -> Option<T> {
+        match self {
+            Self::Of(value) => Some(value),
+            Self::None => None,
+        }
+    }
+}
+
 /// Reads what is in force for a container now. A limit without a file is no limit, as on a kernel without
 /// that controller; a container without a cgroup is an error.
 ///
@@ -56,27 +72,28 @@ pub fn read_limits(layout: &NodeLayout, version: CgroupVersion, id: Vmid) -> Res
 }
 
 fn read_v2(cgroup: &Path) -> Result<Limits, LimitError> {
-    let unless_max = |text: &str| if text == "max" { Some(None) } else { text.parse().ok().map(Some) };
-    let bytes = |name: &str| Ok(read(&cgroup.join(name), unless_max)?.flatten());
+    let bytes = |name: &str| Ok(read(&cgroup.join(name), parse_max)?.and_then(Limit::value));
     require(cgroup)?;
     Ok(Limits {
-        quota_cores: read(&cgroup.join("cpu.max"), parse_cpu_max)?.flatten(),
+        quota_cores: read(&cgroup.join("cpu.max"), parse_cpu_max)?.and_then(Limit::value),
         cpuset_cpus: read_cpuset(&cgroup.join("cpuset.cpus"))?,
         cpu_weight: read(&cgroup.join("cpu.weight"), |text| text.parse().ok())?.unwrap_or(100.0),
         memory_high_bytes: bytes("memory.high")?,
         memory_max_bytes: bytes("memory.max")?,
         swap_max_bytes: bytes("memory.swap.max")?,
-        pids_max: read(&cgroup.join("pids.max"), parse_pids)?.flatten(),
+        pids_max: read(&cgroup.join("pids.max"), parse_max)?.and_then(Limit::value),
     })
 }
 
 fn read_v1(cgroup: impl Fn(&str) -> PathBuf) -> Result<Limits, LimitError> {
-    let limit =
-        |text: &str| text.parse().ok().map(|bytes: f64| (bytes < V1_UNLIMITED_BYTES).then_some(bytes));
+    let limit = |text: &str| {
+        let bytes: f64 = text.parse().ok()?;
+        Some(if bytes < V1_UNLIMITED_BYTES { Limit::Of(bytes) } else { Limit::None })
+    };
     let number = |text: &str| text.parse::<f64>().ok();
     require(&cgroup("memory"))?;
-    let memory_max_bytes = read(&cgroup("memory").join("memory.limit_in_bytes"), limit)?.flatten();
-    let memsw = read(&cgroup("memory").join("memory.memsw.limit_in_bytes"), limit)?.flatten();
+    let memory_max_bytes = read(&cgroup("memory").join("memory.limit_in_bytes"), limit)?.and_then(Limit::value);
+    let memsw = read(&cgroup("memory").join("memory.memsw.limit_in_bytes"), limit)?.and_then(Limit::value);
     let quota = read(&cgroup("cpu").join("cpu.cfs_quota_us"), number)?;
     let period = read(&cgroup("cpu").join("cpu.cfs_period_us"), number)?.unwrap_or(100_000.0);
     let shares = read(&cgroup("cpu").join("cpu.shares"), number)?;
@@ -87,7 +104,7 @@ fn read_v1(cgroup: impl Fn(&str) -> PathBuf) -> Result<Limits, LimitError> {
         memory_high_bytes: None,
         memory_max_bytes,
         swap_max_bytes: memsw.map(|memsw| (memsw - memory_max_bytes.unwrap_or(memsw)).max(0.0)),
-        pids_max: read(&cgroup("pids").join("pids.max"), parse_pids)?.flatten(),
+        pids_max: read(&cgroup("pids").join("pids.max"), parse_max)?.and_then(Limit::value),
     })
 }
 
@@ -97,19 +114,20 @@ fn read_cpuset(path: &Path) -> Result<Option<u32>, LimitError> {
     Ok(read(path, count)?.filter(|&cpus| 0 < cpus))
 }
 
-fn parse_cpu_max(text: &str) -> Option<Option<f64>> {
+fn parse_cpu_max(text: &str) -> Option<Limit<f64>> {
     let mut words = text.split_ascii_whitespace();
     let quota = words.next()?;
     let period: f64 = words.next().map_or(Ok(100_000.0), str::parse).ok()?;
     if quota == "max" {
-        return Some(None);
+        return Some(Limit::None);
     }
     let quota: f64 = quota.parse().ok()?;
-    (0.0 < period && 0.0 <= quota).then_some(Some(quota / period))
+    (0.0 < period && 0.0 <= quota).then_some(Limit::Of(quota / period))
 }
 
-fn parse_pids(text: &str) -> Option<Option<u32>> {
-    if text == "max" { Some(None) } else { text.parse().ok().map(Some) }
+/// `max`, or a number.
+fn parse_max<T: FromStr>(text: &str) -> Option<Limit<T>> {
+    if text == "max" { Some(Limit::None) } else { text.parse().ok().map(Limit::Of) }
 }
 
 fn require(cgroup: &Path) -> Result<(), LimitError> {

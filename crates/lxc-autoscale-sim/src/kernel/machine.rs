@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use lxc_autoscale_core::Vmid;
 
-use super::demand::Demand;
 use super::limits::Limits;
 use super::memory::Killed;
 use super::node::{Capacity, Node, Tenant};
@@ -46,7 +45,7 @@ impl Machine {
                 let seed = plan.seed.wrapping_add(u64::from(id.get()) << 32);
                 let demand = plan.containers.get(id).map(|workload| runner.demand(workload, seed, now));
                 // Traffic is counted on the node's clock, so a faster workload does not move more of it.
-                (*id, Tenant { demand: demand.unwrap_or_else(Demand::default), limits: *limits })
+                (*id, Tenant { demand: demand.unwrap_or_default(), limits: *limits })
             })
             .collect();
         let killed = self.node.tick(&tenants, seconds);

@@ -62,7 +62,7 @@ impl PressureLine {
 /// One step of an exponential average in fixed point, rounded up while it rises; the load average uses it too.
 pub(super) fn decay(average: u64, keep: u64, active: u64) -> u64 {
     let sum = average * keep + active * (FIXED_1 - keep);
-    if average <= active { (sum + FIXED_1 - 1) / FIXED_1 } else { sum / FIXED_1 }
+    if average <= active { sum.div_ceil(FIXED_1) } else { sum / FIXED_1 }
 }
 
 /// A pressure file: at least one task stalled, and all of them.
@@ -89,11 +89,6 @@ impl Stall {
         let share = share.clamp(0.0, 1.0);
         let tasks = tasks.max(1.0);
         Self { some: 1.0 - (1.0 - share).powf(tasks), full: share.powf(tasks) }
-    }
-
-    /// The worse of two, line by line.
-    pub fn max(self, other: Self) -> Self {
-        Self { some: self.some.max(other.some), full: self.full.max(other.full) }
     }
 }
 

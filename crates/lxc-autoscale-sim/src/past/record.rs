@@ -120,7 +120,7 @@ impl Seen<'_> {
         record.process_count = Some(u64::from(now.processes));
         record.limits = Some(recorded_limits(&limits, node_cpus));
         record.configuration = self.configs.get(&id).cloned();
-        self.add_memory(&mut record, now, &limits);
+        Self::add_memory(&mut record, now, &limits);
         self.add_traffic(&mut record, now);
         record.pressure = PressureSet {
             cpu: Some(pressure(&now.cpu.pressure)),
@@ -130,7 +130,7 @@ impl Seen<'_> {
         record
     }
 
-    fn add_memory(&self, record: &mut ContainerRecord, now: &Container, limits: &Limits) {
+    fn add_memory(record: &mut ContainerRecord, now: &Container, limits: &Limits) {
         let memory = &now.memory;
         record.memory_usage_mb = Some(memory.working_set() / MIB);
         record.swap_usage_mb = Some(memory.swapped() / MIB);

@@ -43,7 +43,7 @@ fn pressure_line(line: &PressureLine) -> String {
 
 /// `name value` lines.
 fn lines<const N: usize>(fields: [(&str, u64); N]) -> String {
-    fields.iter().map(|(name, value)| format!("{name} {value}\n")).collect()
+    fields.map(|(name, value)| format!("{name} {value}\n")).concat()
 }
 
 #[cfg(test)]

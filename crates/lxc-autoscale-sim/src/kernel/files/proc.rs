@@ -36,15 +36,13 @@ fn stat(node: &Node, boot_time_seconds: u64) -> String {
         let system = busy / 5;
         format!("{} 0 {system} {idle} 0 0 0 0 0 0", busy - system)
     };
-    let mut text = format!("cpu  {}\n", row(1.0));
-    for cpu in 0..whole(cpus) {
-        text.push_str(&format!("cpu{cpu} {}\n", row(1.0 / cpus)));
-    }
+    let mut rows = vec![format!("cpu  {}", row(1.0))];
+    rows.extend((0..whole(cpus)).map(|cpu| format!("cpu{cpu} {}", row(1.0 / cpus))));
     let processes: u32 = node.containers.values().map(|container| container.processes).sum();
-    text.push_str(&format!(
+    rows.push(format!(
         "intr 0\nctxt 0\nbtime {boot_time_seconds}\nprocesses {processes}\nprocs_running 1\nprocs_blocked 0\n"
     ));
-    text
+    rows.join("\n")
 }
 
 fn meminfo(node: &Node) -> String {
@@ -86,7 +84,8 @@ fn meminfo(node: &Node) -> String {
         ("SReclaimable", kib(slab / 2.0)),
         ("SUnreclaim", kib(slab / 2.0)),
     ];
-    rows.iter().map(|(name, kib)| format!("{:<15} {kib:>8} kB\n", format!("{name}:"))).collect()
+    let rows = rows.map(|(name, kib)| format!("{:<15} {kib:>8} kB\n", format!("{name}:")));
+    rows.concat()
 }
 
 fn loadavg(node: &Node) -> String {

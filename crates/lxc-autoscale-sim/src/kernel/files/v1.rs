@@ -88,12 +88,12 @@ fn memory_stat(memory: &Memory, limits: &Limits) -> String {
     let bytes = |limit: Option<f64>| limit.map_or(UNLIMITED, pages_in_bytes);
     let memsw = limits.memory_max_bytes.and_then(|max| Some(max + limits.swap_max_bytes?));
     let subtree = subtree(memory);
-    let mut text: String = subtree.iter().map(|(name, _)| format!("{name} 0\n")).collect();
+    let mut text = subtree.map(|(name, _)| format!("{name} 0\n")).concat();
     text.push_str(&lines([
         ("hierarchical_memory_limit", bytes(limits.memory_max_bytes)),
         ("hierarchical_memsw_limit", bytes(memsw)),
     ]));
-    text.extend(subtree.iter().map(|(name, value)| format!("total_{name} {value}\n")));
+    text.push_str(&subtree.map(|(name, value)| format!("total_{name} {value}\n")).concat());
     text
 }
 
