@@ -5,6 +5,9 @@
 //! unusual one. Rolling means and deviations are taken over the last [`ROLLING_ROWS`] rows, extremes over the
 //! last hour, trends are the change per minute over the rolling rows. A gap or a restart begins them anew.
 //!
+//! Only rows of the same cadence are compared: rolling rows of two seconds and of five minutes describe
+//! different things, and after a change of the interval every row would look unusual.
+//!
 //! A cell that was not measured is empty. For learning it takes the median of its column, which makes a row
 //! neither usual nor unusual; a column that was never measured is left out. What is learnt from is therefore
 //! finite by construction.
@@ -50,10 +53,14 @@ pub const FEATURES: [&str; 26] = [
     "time_diff",
 ];
 
+/// Where `time_diff` stands.
+const STEP_COLUMN: usize = FEATURES.len() - 1;
 /// Rows that means, deviations and trends are taken over.
 const ROLLING_ROWS: usize = 5;
 /// Time that extremes are taken over.
 const EXTREMES_SPAN: SignedDuration = SignedDuration::from_hours(1);
+/// Steps that differ by more than this factor are of another cadence.
+const SAME_CADENCE: f64 = 2.0;
 /// Most points kept for them: an hour at one a second.
 const MAX_POINTS: usize = 3600;
 
@@ -122,8 +129,8 @@ impl FeatureTable {
         }
     }
 
-    /// Learns from all rows but the newest and scores that one; `None` with fewer than `min_rows` to learn
-    /// from, or when no column was ever measured.
+    /// Learns from the rows before the newest and scores that one; `None` after a gap, with fewer than `min_rows`
+    /// of its cadence to learn from, or when no column was ever measured.
     ///
     /// # Errors
     /// When the parameters of the forest are out of range.
@@ -154,9 +161,16 @@ impl FeatureTable {
         Ok(Some(Verdict { score, features: columns.iter().map(|(column, _)| FEATURES[*column]).collect() }))
     }
 
+    /// The newest row, and those before it that were taken at its cadence; `None` after a gap.
     fn split_newest(&self) -> Option<(&Row, Vec<&Row>)> {
         let newest = self.rows.back()?;
-        Some((newest, self.rows.iter().take(self.rows.len() - 1).collect()))
+        let seconds = newest[STEP_COLUMN]?;
+        let alike = (seconds / SAME_CADENCE)..=(seconds * SAME_CADENCE);
+        let before = self.rows.iter().take(self.rows.len() - 1);
+        Some((
+            newest,
+            before.filter(|row| row[STEP_COLUMN].is_some_and(|step| alike.contains(&step))).collect(),
+        ))
     }
 
     fn row(&self, previous: Option<&ContainerRecord>, record: &ContainerRecord, step: &Step) -> Row {
@@ -371,9 +385,20 @@ mod tests {
 
     #[test]
     fn too_little_past_gives_no_verdict() {
-        let table = table(&[record(0, 1.0, 1.0), record(60, 1.0, 1.0), record(120, 1.0, 1.0)]);
+        // The first row has no step and is not compared.
+        let table = table(&[0, 60, 120, 180].map(|seconds| record(seconds, 1.0, 1.0)));
         assert_eq!(table.judge(&IsolationForestParams::default(), 3).unwrap(), None);
         assert!(table.judge(&IsolationForestParams::default(), 2).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_change_of_the_interval_makes_nothing_unusual() {
+        let slow = (0..90).map(|n| record(300 * n, 5.0 + (n % 7) as f64, 200.0 + (n % 5) as f64));
+        let fast = (1..60).map(|n| record(300 * 89 + 2 * n, 5.0 + (n % 7) as f64, 200.0 + (n % 5) as f64));
+        let table = table(&slow.chain(fast).collect::<Vec<_>>());
+        let judge = |min_rows| table.judge(&IsolationForestParams::default(), min_rows).unwrap();
+        assert_eq!(judge(64), None, "58 fast rows are too few to learn from, and slow ones are no measure");
+        assert!(!judge(58).unwrap().score.is_anomaly());
     }
 
     #[test]
