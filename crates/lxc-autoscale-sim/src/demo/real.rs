@@ -12,13 +12,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
 use lxc_autoscale_core::{Mebibytes, Vmid};
 
 use super::paths::DemoPaths;
-use super::stage::{REBALANCE, StageError, record_past};
+use super::stage::{REBALANCE, StageError};
 use crate::boot::{boot, make};
-use crate::fleet::{self, Member};
+use crate::fleet::Member;
 use crate::node::{CgroupVersion, NodeError, NodeLayout, NodeSettings, remove_tree};
 use crate::pve::Machine;
 use crate::workload::{Scenario, Workload};
@@ -59,7 +58,7 @@ impl Job {
         }
     }
 
-    /// The same as a scenario, for the recorded past.
+    /// The same as a scenario, as far as one can say it in those words.
     fn workload(self) -> Workload {
         let (scenario, cores, memory_mib) = match self {
             Self::Burn => (Scenario::Steady, 2.0, 20.0),
@@ -103,7 +102,7 @@ impl RealStage {
     ///
     /// # Errors
     /// [`StageError`] when this machine cannot run them; what was begun is taken down again.
-    pub fn start(paths: &DemoPaths, seed: u64, n_containers: u32) -> Result<Self, StageError> {
+    pub fn start(paths: &DemoPaths, n_containers: u32) -> Result<Self, StageError> {
         if !rustix::process::geteuid().is_root() {
             return Err(StageError::Requirement("root"));
         }
@@ -133,8 +132,6 @@ impl RealStage {
         };
         make(&stage.layout, &settings, &members, &paths.bin())?;
         boot(&stage.layout, false)?;
-        let plan = fleet::plan(&members, seed, 1.0);
-        record_past(paths, &settings, &members, &plan, Timestamp::now())?;
         for (id, job) in jobs {
             stage.jobs.push(begin(&paths.bin().join("pct"), id, job)?);
         }

@@ -105,7 +105,8 @@ mod tests {
         let counters = |oom_kills| Some(Counters { oom_kills, ..Counters::default() });
         watch.look(id, Allocation { cores: 1.0, memory_mib: 768 }, counters(0));
         watch.look(id, Allocation { cores: 3.0, memory_mib: 512 }, counters(1));
-        let decisions = BTreeMap::from([(id, Known { changes: 2, ..Known::default() })]);
+        let mut decisions: BTreeMap<Vmid, Known> = BTreeMap::new();
+        decisions.entry(id).or_default().changes = 2;
         let report = Report::new(&watch, &decisions, true, 10.0);
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("r.json");

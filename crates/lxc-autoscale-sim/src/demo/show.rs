@@ -107,9 +107,10 @@ fn play(options: &DemoOptions, programs: &[PathBuf; 3], paths: &DemoPaths) -> Re
     say(&format!("making the node and {} hours of its past …", super::stage::PAST.as_hours()))?;
     let stage = match options.engine {
         EngineKind::Simulated => Stage::simulated(paths, options.seed, options.speed)?,
-        EngineKind::Lxc => Stage::real(paths, options.seed, options.n_containers)?,
+        EngineKind::Lxc => Stage::real(paths, options.n_containers)?,
     };
     let files = configs::write(paths, &stage.roots, api)?;
+    stage.repeat_present(paths, &programs[0], &files.monitor)?;
     introduce(options, paths, api)?;
     let log = paths.log();
     let configs = [&files.monitor, &files.api, &files.ml];

@@ -1,23 +1,29 @@
 //! The node a demo plays on.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use lxc_autoscale_core::snapshot::Snapshot;
 
 use super::configs::NodeRoots;
 use super::paths::DemoPaths;
 use super::real::RealStage;
 use super::watch::CounterFiles;
 use crate::boot::{BootError, RunningKernel, boot, make};
-use crate::fleet::{self, Member};
+use crate::fleet;
 use crate::kernel::clockwork::{self, KernelError};
-use crate::node::{NodeError, NodeSettings};
-use crate::past::{Filesystem, Past, PastError};
-use crate::workload::{Plan, PlanError};
+use crate::node::NodeError;
+use crate::past::{Filesystem, Past, PastError, repeat, write_file};
+use crate::workload::PlanError;
 
 /// How long the recorded past is.
 pub const PAST: SignedDuration = SignedDuration::from_hours(72);
+/// How often the present of real containers is measured before it is repeated …
+const PRESENT_SAMPLES: u32 = 5;
+/// … and for how long each time.
+const PRESENT_INTERVAL: Duration = Duration::from_millis(1500);
 /// A demo is short, so cpusets follow `cores` sooner than the ten seconds of a real node.
 pub const REBALANCE: Duration = Duration::from_secs(4);
 
@@ -39,6 +45,14 @@ pub enum StageError {
     /// The simulated kernel failed.
     #[error("the simulated kernel failed")]
     Kernel(#[from] KernelError),
+    /// The monitor did not say what the containers do.
+    #[error("`{}` did not measure the containers", monitor.display())]
+    Measure {
+        /// The program.
+        monitor: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
     /// Real containers need what this machine or user does not have.
     #[error("real containers need {0}")]
     Requirement(&'static str),
@@ -77,7 +91,16 @@ impl Stage {
         plan.save(&layout)?;
         boot(&layout, true)?;
         let now = Timestamp::now();
-        let machine = record_past(paths, &settings, &members, &plan, now)?;
+        let past = Past {
+            capacity: clockwork::capacity(&settings),
+            node_name: &settings.name,
+            members: &members,
+            plan: &plan,
+            filesystem: Filesystem::of(paths.root())?,
+            end: now,
+            duration: PAST,
+        };
+        let machine = past.write(&paths.metrics())?;
         let boot_time = u64::try_from(now.as_second() - PAST.as_secs()).unwrap_or(0);
         let kernel = RunningKernel::start(layout.clone(), machine, boot_time, REBALANCE)?;
         Ok(Self {
@@ -94,13 +117,13 @@ impl Stage {
         })
     }
 
-    /// Real containers on this machine's own kernel.
+    /// Real containers on this machine's own kernel. They have no past yet.
     ///
     /// # Errors
     /// [`StageError`] when this machine cannot run them; what was begun is taken down again.
-    pub fn real(paths: &DemoPaths, seed: u64, n_containers: u32) -> Result<Self, StageError> {
+    pub fn real(paths: &DemoPaths, n_containers: u32) -> Result<Self, StageError> {
         let layout = paths.node();
-        let stage = RealStage::start(paths, seed, n_containers)?;
+        let stage = RealStage::start(paths, n_containers)?;
         Ok(Self {
             roots: NodeRoots {
                 cgroup: "/sys/fs/cgroup".into(),
@@ -113,6 +136,19 @@ impl Stage {
             cpus: stage.cpus(),
             motor: Motor::Real(stage),
         })
+    }
+
+    /// Gives real containers a past: their present, measured by the monitor itself, and repeated.
+    ///
+    /// # Errors
+    /// [`StageError`] when the monitor does not measure, or the file cannot be written.
+    pub fn repeat_present(&self, paths: &DemoPaths, monitor: &Path, config: &Path) -> Result<(), StageError> {
+        if matches!(self.motor, Motor::Simulated(_)) {
+            return Ok(());
+        }
+        let measured =
+            (0..PRESENT_SAMPLES).map(|_| measure(monitor, config)).collect::<Result<Vec<_>, _>>()?;
+        Ok(write_file(&paths.metrics(), |each| repeat(&measured, Timestamp::now(), PAST, each))?)
     }
 
     /// Whether what keeps it going has ended by itself.
@@ -135,22 +171,16 @@ impl Stage {
     }
 }
 
-/// Writes the past of a node into the metrics file; returns the machine as it is afterwards.
-pub(super) fn record_past(
-    paths: &DemoPaths,
-    settings: &NodeSettings,
-    members: &[Member],
-    plan: &Plan,
-    end: Timestamp,
-) -> Result<crate::kernel::machine::Machine, StageError> {
-    let past = Past {
-        capacity: clockwork::capacity(settings),
-        node_name: &settings.name,
-        members,
-        plan,
-        filesystem: Filesystem::of(paths.root())?,
-        end,
-        duration: PAST,
-    };
-    Ok(past.write(&paths.metrics())?)
+/// One snapshot, as `lxc-monitor once` prints it.
+fn measure(monitor: &Path, config: &Path) -> Result<Snapshot, StageError> {
+    let failed = |source| StageError::Measure { monitor: monitor.to_owned(), source };
+    let interval = PRESENT_INTERVAL.as_millis().to_string();
+    let done = Command::new(monitor)
+        .args(["once", "--interval-ms", &interval, "--config"])
+        .arg(config)
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .map_err(failed)?;
+    serde_json::from_slice(&done.stdout).map_err(|error| failed(error.into()))
 }

@@ -278,3 +278,7 @@ impl Clockwork {
         self.layout.container_cgroup(CgroupVersion::V1, "unified", id)
     }
 }
+
+#[cfg(test)]
+#[path = "clockwork_tests.rs"]
+mod tests;

@@ -78,6 +78,9 @@ impl Container {
         self.network.account(demand.rx_bytes_per_second * seconds, demand.tx_bytes_per_second * seconds);
         if outcome.killed != Killed::Nobody {
             self.processes = 1;
+        }
+        if self.processes == 1 {
+            // Work does not outlive the processes that were to do it.
             self.cpu.drop_backlog();
         }
         self.demand_cores = match outcome.killed {

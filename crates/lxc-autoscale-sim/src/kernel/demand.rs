@@ -22,10 +22,3 @@ pub struct Demand {
     /// Processes besides init.
     pub processes: u32,
 }
-
-impl Demand {
-    /// Whether anything but init runs.
-    pub fn is_idle(&self) -> bool {
-        self.processes == 0
-    }
-}

@@ -92,7 +92,8 @@ fn read_v1(cgroup: impl Fn(&str) -> PathBuf) -> Result<Limits, LimitError> {
     };
     let number = |text: &str| text.parse::<f64>().ok();
     require(&cgroup("memory"))?;
-    let memory_max_bytes = read(&cgroup("memory").join("memory.limit_in_bytes"), limit)?.and_then(Limit::value);
+    let memory_max_bytes =
+        read(&cgroup("memory").join("memory.limit_in_bytes"), limit)?.and_then(Limit::value);
     let memsw = read(&cgroup("memory").join("memory.memsw.limit_in_bytes"), limit)?.and_then(Limit::value);
     let quota = read(&cgroup("cpu").join("cpu.cfs_quota_us"), number)?;
     let period = read(&cgroup("cpu").join("cpu.cfs_period_us"), number)?.unwrap_or(100_000.0);

@@ -5,6 +5,7 @@
 //! metrics file. The same machine then goes on live: counters, uptimes and workloads continue where the record ends.
 
 mod record;
+mod repeat;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -23,6 +24,7 @@ use crate::kernel::node::Capacity;
 use crate::workload::Plan;
 
 pub use record::Filesystem;
+pub use repeat::repeat;
 
 /// Time between two records of the past.
 pub const STEP: SignedDuration = SignedDuration::from_mins(5);
@@ -115,21 +117,33 @@ impl Past<'_> {
     /// # Errors
     /// [`PastError`] when the file cannot be written; a file that is there then stands.
     pub fn write(&self, path: &Path) -> Result<Machine, PastError> {
-        let failed = |source: io::Error| PastError::Write { path: path.to_owned(), source };
-        let temporary = path.with_extension("json.past");
-        let mut file = BufWriter::new(File::create(&temporary).map_err(failed)?);
-        file.write_all(b"[").map_err(failed)?;
-        let mut separator: &[u8] = b"\n";
-        let machine = self.live_through(|snapshot| {
-            let line = serde_json::to_vec(snapshot).map_err(|error| failed(error.into()))?;
-            file.write_all(separator).and_then(|()| file.write_all(&line)).map_err(failed)?;
-            separator = b",\n";
-            Ok(())
-        })?;
-        file.write_all(b"\n]\n").and_then(|()| file.flush()).map_err(failed)?;
-        fs::rename(&temporary, path).map_err(failed)?;
-        Ok(machine)
+        write_file(path, |each| self.live_through(each))
     }
+}
+
+/// Writes what `produce` gives away to the metrics file, one snapshot a line; a file that is there stands until all is
+/// written.
+///
+/// # Errors
+/// [`PastError`] when the file cannot be written, or what `produce` returns.
+pub fn write_file<T>(
+    path: &Path,
+    produce: impl FnOnce(&mut dyn FnMut(&Snapshot) -> Result<(), PastError>) -> Result<T, PastError>,
+) -> Result<T, PastError> {
+    let failed = |source: io::Error| PastError::Write { path: path.to_owned(), source };
+    let temporary = path.with_extension("json.past");
+    let mut file = BufWriter::new(File::create(&temporary).map_err(failed)?);
+    file.write_all(b"[").map_err(failed)?;
+    let mut separator: &[u8] = b"\n";
+    let produced = produce(&mut |snapshot| {
+        let line = serde_json::to_vec(snapshot).map_err(|error| failed(error.into()))?;
+        file.write_all(separator).and_then(|()| file.write_all(&line)).map_err(failed)?;
+        separator = b",\n";
+        Ok(())
+    })?;
+    file.write_all(b"\n]\n").and_then(|()| file.flush()).map_err(failed)?;
+    fs::rename(&temporary, path).map_err(failed)?;
+    Ok(produced)
 }
 
 #[cfg(test)]
