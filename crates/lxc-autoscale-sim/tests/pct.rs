@@ -1,5 +1,7 @@
 //! What `pct` does beyond the recorded calls: several at once, cgroup v1, failures in part, further volumes.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot set up its case must fail")]
+
 use std::fs::{self, File};
 use std::path::Path;
 use std::process::{Command, Stdio};
