@@ -225,6 +225,40 @@ fn a_published_file_that_others_spoilt_or_removed_is_whole_again_after_the_next_
 }
 
 #[test]
+fn a_spare_that_others_removed_or_cut_is_made_anew() {
+    type Spoil = fn(&Path);
+    let ways: [Spoil; 3] = [
+        |spare| fs::remove_file(spare).unwrap(),
+        |spare| fs::write(spare, "").unwrap(),
+        |spare| fs::File::options().write(true).open(spare).unwrap().set_len(7).unwrap(),
+    ];
+    for spoil in ways {
+        let file = fixture();
+        let (mut writer, _) = open(&file.path);
+        for second in 0..3 {
+            writer.append(&snapshot(second)).unwrap();
+        }
+        spoil(&file.path.with_file_name(".lxc_metrics.json.spare"));
+        for second in 3..6 {
+            writer.append(&snapshot(second)).unwrap();
+            assert_eq!(as_plain_json(&file.path).len(), usize::try_from(second).unwrap() + 1);
+        }
+        let found = MetricsReader::new(&file.path).read_new().unwrap();
+        assert_eq!(seconds(&found.snapshots), [0, 1, 2, 3, 4, 5]);
+    }
+}
+
+/// A file of a terabyte without a line break takes neither memory nor time.
+#[test]
+fn the_newest_record_of_a_file_that_is_no_metrics_file_is_refused_in_bounded_memory() {
+    let file = fixture();
+    fs::File::create(&file.path).unwrap().set_len(1 << 40).unwrap();
+    let error = MetricsReader::read_newest(&file.path).unwrap_err();
+    let cause = std::error::Error::source(&error).unwrap().to_string();
+    assert!(cause.contains("its last line is longer than"), "{error}: {cause}");
+}
+
+#[test]
 fn a_full_disk_loses_nothing_and_heals() {
     let file = fixture();
     let (mut writer, _) = open(&file.path);

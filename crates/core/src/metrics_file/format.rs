@@ -9,13 +9,15 @@
 //!
 //! Compact JSON holds no line break, so a line is a record and the file can be read from its end.
 
-use std::io;
+use std::io::{self, BufRead, Read, Write};
 
 use serde::de::{IgnoredAny, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 /// A file without records.
 pub(super) const EMPTY: &[u8] = b"[\n]\n";
+/// No record is longer; ten thousand containers have room in it.
+pub(super) const MAX_RECORD_BYTES: u64 = 16 << 20;
 /// What stands after the last record; an append begins by overwriting it.
 pub(super) const FOOTER: &[u8] = b"\n]\n";
 
@@ -55,23 +57,98 @@ pub(super) fn is_json(record: &[u8]) -> bool {
     serde_json::from_slice::<IgnoredAny>(record).is_ok()
 }
 
-/// Whether the whole file is a complete array in our layout.
-pub(super) fn is_intact(bytes: &[u8]) -> bool {
-    if bytes == EMPTY {
-        return true;
+/// Whether the whole file is a complete array in our layout; holds one line at a time.
+///
+/// # Errors
+/// When it cannot be read.
+pub(super) fn is_intact(mut reader: impl BufRead) -> io::Result<bool> {
+    let mut line = Vec::new();
+    if next_line(&mut reader, &mut line)? == 0 || line != b"[\n" {
+        return Ok(false);
     }
-    let Some(lines) = bytes.strip_prefix(b"[\n").and_then(|rest| rest.strip_suffix(FOOTER)) else {
-        return false;
-    };
     // All lines but the last end in the comma that separates them.
-    let mut lines = lines.split(|byte| *byte == b'\n').peekable();
-    while let Some(line) = lines.next() {
-        let record = if lines.peek().is_some() { line.strip_suffix(b",") } else { Some(line) };
-        if !record.is_some_and(is_json) {
-            return false;
+    let (mut is_first, mut is_separated) = (true, false);
+    while next_line(&mut reader, &mut line)? != 0 {
+        if line == b"]\n" {
+            let is_complete = is_first || !is_separated;
+            return Ok(is_complete && reader.fill_buf()?.is_empty());
+        }
+        let Some(record) = line.strip_suffix(b"\n") else { return Ok(false) };
+        if !(is_first || is_separated) {
+            return Ok(false);
+        }
+        let stripped = record.strip_suffix(b",");
+        (is_first, is_separated) = (false, stripped.is_some());
+        if !is_json(stripped.unwrap_or(record)) {
+            return Ok(false);
         }
     }
-    true
+    Ok(false)
+}
+
+/// Calls `each` with every record of a file in our layout and its offset, without holding more than one.
+///
+/// # Errors
+/// When the file cannot be read, or that of `each`.
+pub(super) fn for_each_record(
+    mut reader: impl BufRead,
+    mut each: impl FnMut(u64, &[u8]) -> io::Result<()>,
+) -> io::Result<()> {
+    let (mut line, mut offset) = (Vec::new(), 0);
+    loop {
+        let length = next_line(&mut reader, &mut line)?;
+        if length == 0 {
+            return Ok(());
+        }
+        if let Some((_, record)) = records(&line).next() {
+            each(offset, record)?;
+        }
+        offset += length;
+    }
+}
+
+/// Reads one line into `line`, with its line break; 0 at the end. What is longer than any record comes in pieces.
+fn next_line(reader: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<u64> {
+    line.clear();
+    Read::take(reader, MAX_RECORD_BYTES).read_until(b'\n', line).map(|length| length as u64)
+}
+
+/// Writes an array in our layout, record by record.
+#[derive(Debug)]
+pub(super) struct ArrayWriter<W> {
+    output: W,
+    n_records: u64,
+}
+
+impl<W: Write> ArrayWriter<W> {
+    /// Begins the array.
+    ///
+    /// # Errors
+    /// Those of `output`.
+    pub(super) fn begin(mut output: W) -> io::Result<Self> {
+        output.write_all(b"[")?;
+        Ok(Self { output, n_records: 0 })
+    }
+
+    /// Adds a record, which must be compact JSON.
+    ///
+    /// # Errors
+    /// Those of the output.
+    pub(super) fn push(&mut self, record: &[u8]) -> io::Result<()> {
+        self.output.write_all(if self.n_records == 0 { b"\n" } else { b",\n" })?;
+        self.n_records += 1;
+        self.output.write_all(record)
+    }
+
+    /// Ends the array and returns how many records it has.
+    ///
+    /// # Errors
+    /// Those of the output.
+    pub(super) fn finish(mut self) -> io::Result<u64> {
+        self.output.write_all(FOOTER)?;
+        self.output.flush()?;
+        Ok(self.n_records)
+    }
 }
 
 /// Why a walk over the elements of an array ended early.
@@ -144,14 +221,38 @@ mod tests {
         assert_eq!(serde_json::from_slice::<Vec<serde_json::Value>>(&bytes).unwrap().len(), 2);
         let found: Vec<_> = records(&bytes).collect();
         assert_eq!(found, [(2, br#"{"a":1}"#.as_slice()), (11, br#"{"b":2}"#.as_slice())]);
-        assert!(is_intact(&bytes) && is_line_layout(&bytes));
+        assert!(is_intact(bytes.as_slice()).unwrap() && is_line_layout(&bytes));
+        let mut streamed = Vec::new();
+        for_each_record(bytes.as_slice(), |offset, record| {
+            streamed.push((usize::try_from(offset).unwrap(), record.to_vec()));
+            Ok(())
+        })
+        .unwrap();
+        assert!(streamed.iter().map(|(offset, record)| (*offset, record.as_slice())).eq(found));
     }
 
     #[test]
     fn every_truncation_is_noticed() {
         let bytes = file(&[r#"{"a":1}"#, r#"{"b":2}"#]);
         for length in 0..bytes.len() {
-            assert!(!is_intact(&bytes[..length]), "{length}");
+            assert!(!is_intact(&bytes[..length]).unwrap(), "{length}");
+        }
+    }
+
+    #[test]
+    fn only_a_complete_array_of_ours_is_intact() {
+        let check = |text: &str| is_intact(text.as_bytes()).unwrap();
+        assert!(check("[\n]\n") && check("[\n{}\n]\n") && check("[\n{},\n{}\n]\n"));
+        for broken in [
+            "[\n{},\n]\n",
+            "[\n{}\n{}\n]\n",
+            "[\n{}\n]\n\n",
+            "[\n,\n]\n",
+            "[\n{}\n]\n]\n",
+            "[{}\n]\n",
+            "[\n{},\n{\n]\n",
+        ] {
+            assert!(!check(broken), "{broken:?}");
         }
     }
 

@@ -108,7 +108,8 @@ impl MetricsReader {
     /// Reads the newest record only; `None` while the file holds none.
     ///
     /// # Errors
-    /// As [`MetricsReader::read_new`]; an unreadable newest record is [`ReadError::NotAMetricsFile`].
+    /// As [`MetricsReader::read_new`]; an unreadable newest record is [`ReadError::NotAMetricsFile`], and one that
+    /// is longer than any record can be is not read at all, so that no file can take all memory.
     pub fn read_newest(path: &Path) -> Result<Option<Snapshot>, ReadError> {
         let failed = |source| ReadError::Read { path: path.to_owned(), source };
         let mut file = open_regular(path).map_err(failed)?;
@@ -124,6 +125,12 @@ impl MetricsReader {
                     .map(|(_, record)| serde_json::from_slice(record))
                     .transpose()
                     .map_err(|source| ReadError::NotAMetricsFile { path: path.to_owned(), source });
+            }
+            if format::MAX_RECORD_BYTES < tail_length {
+                return Err(failed(io::Error::other(format!(
+                    "its last line is longer than {} bytes, which no record is",
+                    format::MAX_RECORD_BYTES
+                ))));
             }
             tail_length = (tail_length * 2).min(size);
         }

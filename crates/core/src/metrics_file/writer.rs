@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
-use super::format::{self, ElementError};
+use super::format::{self, ArrayWriter, ElementError};
 use super::reader::open_regular;
 use crate::snapshot::Snapshot;
 
@@ -195,8 +195,9 @@ impl MetricsWriter {
     /// Makes sure that there is a spare copy; returns its size and what it lacks.
     fn ready_spare(&mut self) -> io::Result<(u64, Vec<Vec<u8>>)> {
         match &self.spare {
-            Spare::Behind { bytes, lacks } => Ok((*bytes, lacks.clone())),
-            Spare::Unknown => {
+            Spare::Behind { bytes, lacks } if self.spare_has(*bytes) => Ok((*bytes, lacks.clone())),
+            // Also where somebody removed or cut the spare, which would fail every append from now on.
+            Spare::Behind { .. } | Spare::Unknown => {
                 replace_file(&self.spare_path, |spare| {
                     io::copy(&mut File::open(&self.path)?, spare)?;
                     Ok(())
@@ -205,6 +206,12 @@ impl MetricsWriter {
                 Ok((self.published_bytes, Vec::new()))
             }
         }
+    }
+
+    /// Whether the spare can hold what we left in it; a failed append may have left more.
+    fn spare_has(&self, bytes: u64) -> bool {
+        std::fs::symlink_metadata(&self.spare_path)
+            .is_ok_and(|metadata| metadata.is_file() && bytes <= metadata.len())
     }
 
     /// Publishes the spare copy, in one step.
@@ -232,27 +239,33 @@ impl MetricsWriter {
     /// Records within the newest seven eighths of the age limit are kept, so that this happens once in
     /// an eighth of it and not at every append.
     fn trim(&mut self, now: Timestamp) -> io::Result<()> {
-        let bytes = std::fs::read(&self.path)?;
         let keep_age = self.bounds.max_age / 8 * 7;
-        let keep_bytes = usize::try_from(self.bounds.max_bytes / 2).unwrap_or(usize::MAX);
         let first_kept_by_size = if self.bounds.max_bytes < self.published_bytes {
-            bytes.len().saturating_sub(keep_bytes)
+            self.published_bytes.saturating_sub(self.bounds.max_bytes / 2)
         } else {
             0
         };
-        let kept: Vec<&[u8]> = format::records(&bytes)
-            .filter(|(offset, record)| {
-                first_kept_by_size <= *offset
-                    && time_of(record).is_none_or(|taken| age(taken, now) <= keep_age)
-            })
-            .map(|(_, record)| record)
-            .collect();
-        let mut trimmed = b"[".to_vec();
-        format::push_records(&mut trimmed, true, kept.iter().copied());
-        replace_file(&self.path, |file| file.write_all(&trimmed))?;
+        let source = BufReader::new(File::open(&self.path)?);
+        let mut oldest = None;
+        // Record by record, so that the file may be larger than memory.
+        replace_file(&self.path, |file| {
+            let mut kept = ArrayWriter::begin(BufWriter::new(file))?;
+            format::for_each_record(source, |offset, record| {
+                if offset < first_kept_by_size {
+                    return Ok(());
+                }
+                let taken = time_of(record);
+                if taken.is_some_and(|taken| keep_age < age(taken, now)) {
+                    return Ok(());
+                }
+                oldest = oldest.or(taken);
+                kept.push(record)
+            })?;
+            kept.finish()
+        })?;
         self.spare = Spare::Unknown;
-        self.published_bytes = trimmed.len() as u64;
-        self.oldest = kept.first().and_then(|record| time_of(record));
+        self.published_bytes = std::fs::metadata(&self.path)?.len();
+        self.oldest = oldest;
         Ok(())
     }
 }
@@ -296,48 +309,45 @@ fn recover(path: &Path) -> io::Result<Recovery> {
     let mut beginning = [0; 4];
     let is_lines = file.read_exact(&mut beginning).is_ok() && format::is_line_layout(&beginning);
     file.rewind()?;
-    let salvaged = if is_lines {
-        let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes)?;
-        if format::is_intact(&bytes) {
-            return Ok(Recovery::Intact);
-        }
-        salvage_lines(path, &bytes)?
-    } else {
-        salvage_array(path, file)?
-    };
-    Ok(salvaged)
+    if !is_lines {
+        return salvage_array(path, file);
+    }
+    if format::is_intact(BufReader::new(&file))? {
+        return Ok(Recovery::Intact);
+    }
+    file.rewind()?;
+    salvage_lines(path, &file)
 }
 
 /// Keeps the lines that are whole records.
-fn salvage_lines(path: &Path, bytes: &[u8]) -> io::Result<Recovery> {
-    let (kept, broken): (Vec<_>, Vec<_>) =
-        format::records(bytes).map(|(_, record)| record).partition(|record| format::is_json(record));
+fn salvage_lines(path: &Path, file: &File) -> io::Result<Recovery> {
     let put_aside = put_aside(path)?;
-    replace_file(path, |file| {
-        let mut lines = b"[".to_vec();
-        format::push_records(&mut lines, true, kept.iter().copied());
-        file.write_all(&lines)
+    let (mut broken_records, mut broken_bytes) = (0, 0);
+    let kept_records = replace_file(path, |output| {
+        let mut kept = ArrayWriter::begin(BufWriter::new(output))?;
+        format::for_each_record(BufReader::new(file), |_, record| {
+            if format::is_json(record) {
+                return kept.push(record);
+            }
+            broken_records += 1;
+            broken_bytes += record.len();
+            Ok(())
+        })?;
+        kept.finish()
     })?;
-    let lost: usize = broken.iter().map(|record| record.len()).sum();
-    let damage = format!("{} broken records ({lost} bytes)", broken.len());
-    Ok(Recovery::Rewritten { kept_records: kept.len() as u64, damage: Some(damage), put_aside })
+    let damage = format!("{broken_records} broken records ({broken_bytes} bytes)");
+    Ok(Recovery::Rewritten { kept_records, damage: Some(damage), put_aside })
 }
 
 /// Keeps the elements of an array in another layout, up to where it breaks.
 fn salvage_array(path: &Path, file: File) -> io::Result<Recovery> {
     let put_aside = put_aside(path)?;
-    let mut kept_records: u64 = 0;
     let mut broken = None;
-    replace_file(path, |output| {
-        let mut output = BufWriter::new(output);
-        output.write_all(b"[")?;
+    let kept_records = replace_file(path, |output| {
+        let mut kept = ArrayWriter::begin(BufWriter::new(output))?;
         let result = format::for_each_element(BufReader::new(file), |element| {
             let compact = serde_json::from_str::<serde_json::Value>(element.get())?;
-            output.write_all(if kept_records == 0 { b"\n" } else { b",\n" })?;
-            serde_json::to_writer(&mut output, &compact)?;
-            kept_records += 1;
-            Ok(())
+            kept.push(&serde_json::to_vec(&compact)?)
         });
         match result {
             Ok(()) => {}
@@ -345,8 +355,7 @@ fn salvage_array(path: &Path, file: File) -> io::Result<Recovery> {
             Err(ElementError::Json(error)) if error.is_io() => return Err(error.into()),
             Err(ElementError::Json(error)) => broken = Some(error.to_string()),
         }
-        output.write_all(format::FOOTER)?;
-        output.flush()
+        kept.finish()
     })?;
     Ok(Recovery::Rewritten { kept_records, damage: broken, put_aside })
 }
@@ -380,14 +389,15 @@ fn survey(path: &Path) -> io::Result<(u64, Option<Timestamp>)> {
 }
 
 /// Writes a new file and puts it in the place of `path` in one step, durably.
-fn replace_file(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
+fn replace_file<T>(path: &Path, write: impl FnOnce(&mut File) -> io::Result<T>) -> io::Result<T> {
     let temporary = sibling(path, "new");
     let result = (|| {
         let mut file = File::create(&temporary)?;
-        write(&mut file)?;
+        let written = write(&mut file)?;
         file.sync_all()?;
         std::fs::rename(&temporary, path)?;
-        sync_directory(path)
+        sync_directory(path)?;
+        Ok(written)
     })();
     if result.is_err() {
         // Best effort: a full disk needs the room back, and the error that counts is the first one.
