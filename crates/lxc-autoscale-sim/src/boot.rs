@@ -1,5 +1,6 @@
 //! Makes a node with its containers and boots it, for `run` and for `demo`.
 
+use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
@@ -49,6 +50,9 @@ pub fn make(
     bin: &Path,
 ) -> Result<(), BootError> {
     create_node(layout, settings)?;
+    // The node's one block device stands on no other, so there is nothing in it.
+    let devices = layout.root().join("sys/dev/block");
+    fs::create_dir_all(&devices).map_err(NodeError::file("create", &devices))?;
     write_wrappers(layout, bin)?;
     for member in members {
         let storage = settings.storages.last().map_or("local", |storage| storage.id.as_str());

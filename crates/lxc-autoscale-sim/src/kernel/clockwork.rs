@@ -32,9 +32,11 @@ use crate::workload::{Plan, PlanError};
 pub const TICK: Duration = Duration::from_millis(100);
 /// pvestatd's cycle on a real node.
 pub const REBALANCE: Duration = Duration::from_secs(10);
-/// A tick that comes late (this machine was busy) makes up for no more than this. Time that is lost shows as a dip in
-/// the rates, as time stolen from a virtual machine does; made up for at once it would show as more CPU than there is.
+/// A tick that comes later than this (this machine was busy) is not made up for at once, which would show as more CPU
+/// than there is, but …
 const LONGEST_TICK_SECONDS: f64 = 0.2;
+/// … by running so much faster than the clock until it is.
+const CATCH_UP: f64 = 0.03;
 
 /// Why the kernel had to stop.
 #[derive(Debug, thiserror::Error)]
@@ -86,6 +88,14 @@ struct Known {
     /// Host pid of init; another one means that the container was started anew.
     init: Option<u32>,
     limits: Limits,
+}
+
+/// How far to advance when so many seconds have passed; what is put off for later is added to `owed`.
+fn step(elapsed: f64, owed: &mut f64) -> f64 {
+    let now = elapsed.min(LONGEST_TICK_SECONDS);
+    let made_up = owed.min(now * CATCH_UP);
+    *owed += elapsed - now - made_up;
+    now + made_up
 }
 
 /// What a node of these settings has.
@@ -141,10 +151,11 @@ impl Clockwork {
     /// [`KernelError`] when the tree or the engine fails; the files then stand still.
     pub fn run(&mut self, stop: &AtomicBool) -> Result<(), KernelError> {
         let mut last = Instant::now();
+        let mut owed = 0.0;
         while !stop.load(Ordering::Relaxed) {
             std::thread::sleep(TICK.saturating_sub(last.elapsed()));
             let now = Instant::now();
-            let seconds = now.duration_since(last).as_secs_f64().min(LONGEST_TICK_SECONDS);
+            let seconds = step(now.duration_since(last).as_secs_f64(), &mut owed);
             last = now;
             self.tick(seconds)?;
         }

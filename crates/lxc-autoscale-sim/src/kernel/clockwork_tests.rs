@@ -206,3 +206,14 @@ fn a_limit_file_that_makes_no_sense_changes_nothing() {
     node.ticks(1);
     assert!(node.runs(100) && 1.5 < node.cpu_seconds(100));
 }
+
+#[test]
+fn a_late_tick_is_made_up_for_slowly_and_completely() {
+    let mut owed = 0.0;
+    let late = step(2.0, &mut owed);
+    assert_eq!((late, owed), (0.2, 1.8));
+    let steps: Vec<f64> = (0..1000).map(|_| step(0.1, &mut owed)).collect();
+    assert!(steps.iter().all(|&seconds| (0.1..=0.1031).contains(&seconds)));
+    let total = late + steps.iter().sum::<f64>();
+    assert!((total - 102.0).abs() < 1e-6 && owed.abs() < 1e-6, "{total} {owed}");
+}
