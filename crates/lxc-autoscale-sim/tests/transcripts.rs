@@ -17,6 +17,8 @@
 //! | `limits ID` and `= FILE VALUE` | limits in the container's cgroup |
 //! | `file PATH VALUE` | any file below `/sys/fs/cgroup` |
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot set up its case must fail")]
+
 use std::fs;
 use std::fs::File;
 use std::path::{Path, PathBuf};
