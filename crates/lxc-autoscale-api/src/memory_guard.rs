@@ -72,13 +72,14 @@ pub fn check(
         Need::WorkingSet(working_set_mib) => {
             let margin_percent = limits.memory_margin_percent;
             let floor = Mebibytes::from_f64_ceil(working_set_mib * (1.0 + margin_percent / 100.0));
-            match floor {
+            // A running container holds something; nothing, or less, is a reading gone wrong.
+            match floor.filter(|_| 0.0 < working_set_mib) {
                 Some(floor) if floor <= requested => Ok(()),
                 Some(floor) => {
                     Err(ShrinkRefused::BelowWorkingSet { working_set_mib, margin_percent, floor, requested })
                 }
                 None => Err(ShrinkRefused::Blind {
-                    reason: format!("a working set of {working_set_mib} MiB is none"),
+                    reason: format!("a working set of {working_set_mib} MiB is no plausible one"),
                 }),
             }
         }
@@ -127,10 +128,10 @@ mod tests {
     fn a_blind_shrink_takes_permission() {
         assert!(matches!(verdict(4096, 2048, unknown(), false), Err(ShrinkRefused::Blind { .. })));
         assert_eq!(verdict(4096, 2048, unknown(), true), Ok(()));
-        assert!(matches!(
-            verdict(4096, 2048, Need::WorkingSet(f64::NAN), true),
-            Err(ShrinkRefused::Blind { .. })
-        ));
+        for nonsense in [f64::NAN, f64::INFINITY, -0.1, 0.0] {
+            let verdict = verdict(4096, 2048, Need::WorkingSet(nonsense), true);
+            assert!(matches!(verdict, Err(ShrinkRefused::Blind { .. })), "{nonsense}");
+        }
     }
 
     proptest! {

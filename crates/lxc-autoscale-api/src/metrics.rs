@@ -5,10 +5,14 @@ use std::path::Path;
 use jiff::{SignedDuration, Timestamp};
 use lxc_autoscale_core::metrics_file::MetricsReader;
 use lxc_autoscale_core::snapshot::{ContainerRecord, Snapshot};
-use lxc_autoscale_core::{ErrorChain, Vmid};
+use lxc_autoscale_core::{ErrorChain, RecordTime, Vmid};
 
 use crate::config::MetricsConfig;
 use crate::memory_guard::Need;
+
+/// How far a record may lie ahead of the clock: one machine's clock writes and reads it, so only a clock that
+/// is being put right stands in between.
+const CLOCK_SLACK: SignedDuration = SignedDuration::from_secs(5);
 
 /// The newest snapshot, or the reason why there is none that tells the present.
 pub type Newest = Result<Snapshot, String>;
@@ -21,15 +25,17 @@ pub fn newest(config: &MetricsConfig, now: Timestamp) -> Newest {
     let shown = config.file.display();
     let snapshot =
         read(&config.file)?.ok_or_else(|| format!("the metrics file `{shown}` holds no record yet"))?;
-    fresh(snapshot, config, now)
+    is_present(snapshot.summary.collection_end_time, config, now)?;
+    Ok(snapshot)
 }
 
 fn read(path: &Path) -> Result<Option<Snapshot>, String> {
     MetricsReader::read_newest(path).map_err(|error| ErrorChain(&error).to_string())
 }
 
-fn fresh(snapshot: Snapshot, config: &MetricsConfig, now: Timestamp) -> Newest {
-    let age = now.duration_since(snapshot.summary.collection_end_time.instant());
+/// Whether what was measured at `taken` tells the present; what the file's own time is does not matter.
+fn is_present(taken: RecordTime, config: &MetricsConfig, now: Timestamp) -> Result<(), String> {
+    let age = now.duration_since(taken.instant());
     let allowed = SignedDuration::from_secs(i64::try_from(config.max_age_seconds).unwrap_or(i64::MAX));
     let shown = config.file.display();
     if allowed < age {
@@ -38,21 +44,31 @@ fn fresh(snapshot: Snapshot, config: &MetricsConfig, now: Timestamp) -> Newest {
             age.as_secs()
         ));
     }
-    // A clock that was put back makes the past look like the future; neither is the present.
-    if age < -allowed {
-        return Err(format!("the newest record of `{shown}` lies {} s in the future", -age.as_secs()));
+    // A clock that was put back makes the past look like the future, and neither is the present.
+    if age < -CLOCK_SLACK {
+        return Err(format!(
+            "the newest record of `{shown}` lies {} s in the future; was the clock set?",
+            -age.as_secs()
+        ));
     }
-    Ok(snapshot)
+    Ok(())
 }
 
-/// The record of one container in the newest snapshot.
+/// The record of one container in the newest snapshot, if it tells the present.
 ///
 /// # Errors
 /// The reason why there is none.
-pub fn record_of(newest: Newest, vmid: Vmid) -> Result<ContainerRecord, String> {
+pub fn record_of(
+    newest: Newest,
+    vmid: Vmid,
+    config: &MetricsConfig,
+    now: Timestamp,
+) -> Result<ContainerRecord, String> {
     let mut snapshot = newest?;
     let missing = || format!("the newest record of the monitor does not have container {vmid}");
-    snapshot.containers.remove(&vmid).ok_or_else(missing)
+    let record = snapshot.containers.remove(&vmid).ok_or_else(missing)?;
+    is_present(record.timestamp, config, now)?;
+    Ok(record)
 }
 
 /// What a running container needs, by its newest record.
@@ -79,7 +95,7 @@ mod tests {
         let text = r#"{"104": {"timestamp": "2027-01-15T08:00:00+00:00", "memory_usage_mb": 300.5},
             "105": {"timestamp": "2027-01-15T08:00:00+00:00", "missing": {"memory_usage_mb": "gone"}},
             "summary": {"collection_start_time": "2027-01-15T08:00:00+00:00",
-            "collection_end_time": "2027-01-15T08:00:00+00:00", "total_containers": 2, "total_duration_seconds": 0.1}}"#;
+            "collection_end_time": "2027-01-15T09:00:00+00:00", "total_containers": 2, "total_duration_seconds": 0.1}}"#;
         serde_json::from_str(text).unwrap()
     }
 
@@ -87,17 +103,27 @@ mod tests {
         Vmid::try_from(number).unwrap()
     }
 
+    #[track_caller]
+    fn check_age(seconds: i64, want: Option<&str>) {
+        let record = record_of(Ok(snapshot()), id(104), &MetricsConfig::default(), at(seconds));
+        match want {
+            None => assert_eq!(record.map(|record| record.memory_usage_mb), Ok(Some(300.5))),
+            Some(reason) => assert!(record.clone().is_err_and(|error| error.contains(reason)), "{record:?}"),
+        }
+    }
+
+    /// The summary and the file may be new: what counts is when the container was looked at.
     #[test]
-    fn a_record_tells_the_present_for_its_time() {
-        let config = MetricsConfig::default();
-        assert!(fresh(snapshot(), &config, at(180)).is_ok());
-        assert!(fresh(snapshot(), &config, at(181)).unwrap_err().contains("is 181 s old"));
-        assert!(fresh(snapshot(), &config, at(-181)).unwrap_err().contains("lies 181 s in the future"));
+    fn a_record_tells_the_present_for_its_own_time() {
+        check_age(180, None);
+        check_age(181, Some("is 181 s old"));
+        check_age(-5, None);
+        check_age(-6, Some("lies 6 s in the future"));
     }
 
     #[test]
     fn what_is_not_known_has_a_reason_and_is_not_zero() {
-        let need = |number| need_of(record_of(Ok(snapshot()), id(number)));
+        let need = |number| need_of(record_of(Ok(snapshot()), id(number), &MetricsConfig::default(), at(0)));
         assert_eq!(need(104), Need::WorkingSet(300.5));
         assert!(matches!(need(105), Need::Unknown { reason } if reason.ends_with("working set: gone")));
         assert!(matches!(need(106), Need::Unknown { reason } if reason.contains("container 106")));

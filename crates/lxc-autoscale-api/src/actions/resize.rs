@@ -105,7 +105,7 @@ async fn need(host: &dyn ContainerHost, metrics: &MetricsConfig, vmid: Vmid) -> 
     let config = metrics.clone();
     let newest = tokio::task::spawn_blocking(move || metrics::newest(&config, Timestamp::now())).await;
     let newest = newest.unwrap_or_else(|error| Err(format!("reading the metrics failed: {error}")));
-    Ok(metrics::need_of(metrics::record_of(newest, vmid)))
+    Ok(metrics::need_of(metrics::record_of(newest, vmid, metrics, Timestamp::now())))
 }
 
 fn rootfs(stored: &Stored) -> Option<Mebibytes> {

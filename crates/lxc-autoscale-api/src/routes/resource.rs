@@ -23,8 +23,9 @@ pub(super) async fn container(
     let running = host.is_running(vm_id).await?;
     let usage = if running {
         let config = state.config();
-        let newest = in_thread(move || metrics::newest(&config.metrics, Timestamp::now())).await?;
-        metrics::record_of(newest, vm_id)
+        let read = config.clone();
+        let newest = in_thread(move || metrics::newest(&read.metrics, Timestamp::now())).await?;
+        metrics::record_of(newest, vm_id, &config.metrics, Timestamp::now())
     } else {
         Err("the container does not run".to_owned())
     };

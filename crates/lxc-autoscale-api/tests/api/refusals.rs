@@ -233,6 +233,8 @@ async fn a_shrink_that_might_hurt() {
     refused(&node, "POST", "/scale/ram", shrink.clone(), 409, "shrink_without_metrics").await;
     node.measured(104, 1000.0, 600);
     refused(&node, "POST", "/scale/ram", shrink.clone(), 409, "shrink_without_metrics").await;
+    node.measured(104, 10.0, -600);
+    refused(&node, "POST", "/scale/ram", shrink.clone(), 409, "shrink_without_metrics").await;
     node.measured(105, 10.0, 5);
     refused(&node, "POST", "/scale/ram", shrink.clone(), 409, "shrink_without_metrics").await;
     node.measured(104, 1000.0, 5);
@@ -241,6 +243,37 @@ async fn a_shrink_that_might_hurt() {
     node.config.limits.memory_margin_percent = 2.0;
     node.post("/scale/ram", shrink.clone()).await.data();
     assert_eq!(node.calls(), ["set 104 -memory 1024"]);
+}
+
+/// What stands in the place of the metrics file may be anything; none of it allows a shrink or stops the server.
+#[tokio::test]
+async fn a_shrink_by_a_file_that_is_no_metrics_file() {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    let node = Node::new();
+    let shrink = json!({"vm_id": 104, "memory": 1024});
+    node.measured(104, 10.0, 5);
+    let file = &node.config.metrics.file;
+    let good = std::fs::read_to_string(file).unwrap();
+    for broken in [
+        good[..good.len() / 2].to_owned(),
+        good.replace("10.0", "\"ten\""),
+        good.replace("10.0", "null"),
+        good.replace("10.0", "-0.1"),
+        good.replace("10.0", "0.0"),
+        format!("{good}garbage"),
+        String::new(),
+        "[\n]\n".to_owned(),
+    ] {
+        std::fs::write(file, &broken).unwrap();
+        refused(&node, "POST", "/scale/ram", shrink.clone(), 409, "shrink_without_metrics").await;
+    }
+    // A terabyte without an end.
+    std::fs::File::create(file).unwrap().set_len(1 << 40).unwrap();
+    refused(&node, "POST", "/scale/ram", shrink.clone(), 409, "shrink_without_metrics").await;
+    std::fs::remove_file(file).unwrap();
+    mknodat(CWD, file, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    refused(&node, "POST", "/scale/ram", shrink.clone(), 409, "shrink_without_metrics").await;
+    assert_eq!(node.get("/health/check").await.data()["state"], "degraded");
 }
 
 #[tokio::test]
