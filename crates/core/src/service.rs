@@ -108,6 +108,21 @@ impl Heartbeat {
     }
 }
 
+/// Drives `work` to its end, telling the watchdog meanwhile that the daemon lives.
+///
+/// For work that is bounded by its own time limits and may yet take longer than the watchdog waits.
+pub async fn alive_during<F: Future>(work: F) -> F::Output {
+    let Some(mut watchdog) = watchdog() else { return work.await };
+    let mut work = std::pin::pin!(work);
+    loop {
+        tokio::select! {
+            biased;
+            output = &mut work => return output,
+            _ = watchdog.tick() => notify_alive(),
+        }
+    }
+}
+
 fn every(period: Duration, first: Instant) -> Interval {
     let mut interval = tokio::time::interval_at(first, period);
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -93,7 +93,8 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), ServerError> 
     acceptor.abort();
     // It was aborted, so how it ended says nothing; afterwards this is the only handle on the connections.
     let _ = acceptor.await;
-    state.changes().finish().await;
+    // A clone may take an hour to its end.
+    service::alive_during(state.changes().finish()).await;
     if let Some(connections) = Arc::into_inner(connections) {
         let grace = Duration::from_secs(config.server.client_timeout_seconds);
         if tokio::time::timeout(grace, connections.shutdown()).await.is_err() {

@@ -167,7 +167,7 @@ pub(super) enum ElementError {
 /// # Errors
 /// [`ElementError`]; the elements before it were handed over.
 pub(super) fn for_each_element(
-    reader: impl io::Read,
+    reader: impl Read,
     each: impl FnMut(&RawValue) -> io::Result<()>,
 ) -> Result<(), ElementError> {
     struct Elements<'a, F> {
