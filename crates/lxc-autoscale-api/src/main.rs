@@ -10,6 +10,7 @@ use lxc_autoscale_api::config::Config;
 use lxc_autoscale_api::server::{self, ServerError};
 use lxc_autoscale_core::api::HealthState;
 use lxc_autoscale_core::{ErrorChain, config, telemetry};
+use tokio::runtime::Runtime;
 
 /// Requests are few and wait for `pct` most of the time.
 const WORKER_THREADS: usize = 2;
@@ -32,18 +33,23 @@ fn run(cli: &Cli) -> Result<ExitCode, ServerError> {
         .enable_all()
         .build()
         .map_err(ServerError::Runtime)?;
-    match cli.command.unwrap_or(Command::Run) {
-        Command::Run => {
-            telemetry::init(&config.logging)?;
-            runtime.block_on(server::run(config, &cli.config))?;
-            Ok(ExitCode::SUCCESS)
-        }
+    let outcome = match cli.command.unwrap_or(Command::Run) {
+        Command::Run => serve(&runtime, config, cli),
         Command::Check => {
             let worst = runtime.block_on(check::run(&config, &mut io::stdout().lock()));
-            match worst.map_err(ServerError::Runtime)? {
-                HealthState::Unhealthy => Ok(ExitCode::FAILURE),
-                HealthState::Healthy | HealthState::Degraded => Ok(ExitCode::SUCCESS),
-            }
+            worst.map_err(ServerError::Runtime).map(|worst| match worst {
+                HealthState::Unhealthy => ExitCode::FAILURE,
+                HealthState::Healthy | HealthState::Degraded => ExitCode::SUCCESS,
+            })
         }
-    }
+    };
+    // A read that hangs in the kernel (`/etc/pve` is FUSE) must not keep the program from ending.
+    runtime.shutdown_background();
+    outcome
+}
+
+fn serve(runtime: &Runtime, config: Config, cli: &Cli) -> Result<ExitCode, ServerError> {
+    telemetry::init(&config.logging)?;
+    runtime.block_on(server::run(config, &cli.config))?;
+    Ok(ExitCode::SUCCESS)
 }

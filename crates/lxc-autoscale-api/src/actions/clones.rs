@@ -98,6 +98,10 @@ async fn copy(
         Ok(()) => {}
         // Somebody else took the id since we looked: what has it is theirs.
         Err(taken @ BackendError::Exists { kind: Existing::Guest, .. }) => return Err(taken.into()),
+        // Proxmox did not get as far as making the copy, so what has the id is being made by somebody else.
+        Err(failure @ (BackendError::Busy { .. } | BackendError::NodeNotReady { .. })) => {
+            return Err(failure.into());
+        }
         Err(busy @ BackendError::TimedOut { running: true, .. }) => {
             return Err(left_behind(busy.into(), format!("container {target}, still being copied")));
         }
@@ -138,8 +142,13 @@ async fn remove_unfinished(host: &dyn ContainerHost, request: &CloneRequest) -> 
         Err(other) => return Err(other.into()),
     };
     let unfinished = config.lock.as_deref().is_some_and(|lock| UNFINISHED.contains(&lock));
-    // The id alone does not make it ours to destroy: it must look like our copy, too.
-    if !unfinished && config.name.as_deref() != Some(request.hostname.as_str()) {
+    // The id alone does not make it ours to destroy: it must look like our copy, too. Only what is not finished
+    // may have no name yet.
+    let looks_like_ours = match config.name.as_deref() {
+        Some(name) => name == request.hostname.as_str(),
+        None => unfinished,
+    };
+    if !looks_like_ours {
         let found = "what has that id now does not look like the copy".to_owned();
         return Err(ActionError::NotApplied { found });
     }

@@ -61,7 +61,9 @@ pub async fn guard(State(state): State<AppState>, request: Request, next: Next) 
         Ok(()) => next.run(request).await,
         Err(refused) => {
             let uid = request.extensions().get::<Peer>().and_then(|peer| peer.uid);
-            tracing::warn!(uid, code = refused.code, path = request.uri().path(), "request refused");
+            // Anybody may come this far: no more of what they sent than a line can hold.
+            let path: String = request.uri().path().chars().take(100).collect();
+            tracing::warn!(uid, code = refused.code, path, "request refused");
             refused.into_response()
         }
     };

@@ -61,6 +61,18 @@ async fn a_container_that_somebody_else_made_meanwhile_is_not_destroyed() {
     node.hook("clone", "echo 'hostname: theirs' >\"$configs/105.conf\"; fail 'clone failed: oops'");
     let reply = clone_104(&node).await;
     reply.assert_error(502, "left_behind");
+    assert!(!node.calls().iter().any(|call| call.starts_with("destroy")));
+    // Nor when they are in the middle of making it.
+    for theirs in ["lock: create\\nhostname: theirs", "lock: create"] {
+        std::fs::remove_file(node.root().join("etc/pve/lxc/105.conf")).unwrap();
+        let busy = "can't lock file '/run/lock/lxc/pve-config-105.lock' - got timeout";
+        node.hook("clone", &format!("printf '{theirs}\\n' >\"$configs/105.conf\"; fail \"{busy}\""));
+        clone_104(&node).await.assert_error(409, "busy");
+        assert!(node.conf(105).unwrap().starts_with("lock: create\n"));
+    }
+    std::fs::remove_file(node.root().join("etc/pve/lxc/105.conf")).unwrap();
+    node.hook("clone", "echo 'hostname: theirs' >\"$configs/105.conf\"; fail 'clone failed: oops'");
+    let reply = clone_104(&node).await;
     assert!(
         reply.message().contains("oops") && reply.message().contains("container 105"),
         "{}",
@@ -217,4 +229,27 @@ async fn changes_of_one_container_take_turns() {
     }
     sizes.sort_unstable();
     assert_eq!(sizes, (9..=28).map(|gib| gib * 1024).collect::<Vec<u64>>());
+}
+
+/// Without its cluster file system a node seems to have no containers; that is neither "there is none" nor "gone".
+#[tokio::test]
+async fn a_node_without_its_cluster_file_system_has_not_lost_its_containers() {
+    let node = Node::new();
+    let unmount = "mv \"$root/etc/pve/lxc\" \"$root/away\"";
+    node.write_conf(105, "hostname: copy\nmemory: 512\ntags: lxc-autoscale-clone-105\n");
+    node.hook("destroy", &format!("{unmount}; fail 'ipcc_send_rec[1] failed: Connection refused'"));
+    node.send("DELETE", "/clone/delete", Some(json!({"vm_id": 105})))
+        .await
+        .assert_error(502, "node_not_ready");
+    let reply = node.post("/scale/cores", json!({"vm_id": 104, "cores": 4})).await;
+    reply.assert_error(502, "node_not_ready");
+    assert!(reply.message().contains("pve-cluster"), "{}", reply.message());
+    assert_eq!(node.calls(), ["destroy 105 --purge 1"]);
+
+    // `pct` said that it is done; nobody can see whether it is.
+    std::fs::rename(node.root().join("away"), node.root().join("etc/pve/lxc")).unwrap();
+    node.hook("destroy", &format!("{unmount}; exit 0"));
+    node.send("DELETE", "/clone/delete", Some(json!({"vm_id": 105})))
+        .await
+        .assert_error(502, "node_not_ready");
 }

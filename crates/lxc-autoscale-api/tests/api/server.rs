@@ -42,7 +42,11 @@ fn program(node: &Node, command: &str) -> Command {
 impl Server {
     fn start(node: &Node, server: &str) -> Self {
         write_config(node, server, "");
-        let mut child = program(node, "run").stdout(Stdio::piped()).spawn().unwrap();
+        Self::spawn(node, &mut program(node, "run"))
+    }
+
+    fn spawn(node: &Node, program: &mut Command) -> Self {
+        let mut child = program.stdout(Stdio::piped()).spawn().unwrap();
         let log = BufReader::new(child.stdout.take().unwrap());
         let mut started = Self { child, log, address: SocketAddr::from(([127, 0, 0, 1], 0)) };
         started.wait_for("Listening on http://");
@@ -286,4 +290,63 @@ fn check_says_what_works() {
     let (code, stdout, _) = run_to_end(&node, "check");
     assert_eq!(code, Some(1));
     assert!(stdout.contains("FAILED   pct"), "{stdout}");
+}
+
+/// A configuration that never answers, as `/etc/pve` may: it holds up who asks for it, and nothing else.
+#[test]
+fn files_that_hang_hold_up_neither_others_nor_the_end() {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    let node = Node::new();
+    let hung = node.root().join("etc/pve/lxc/110.conf");
+    mknodat(CWD, &hung, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    write_config(&node, "", "");
+    let config = node.root().join("api.toml");
+    let text = fs::read_to_string(&config).unwrap().replace("[pct]", "[pct]\nquery_timeout_seconds = 1");
+    fs::write(&config, text).unwrap();
+    let server = Server::spawn(&node, &mut program(&node, "run"));
+    let get = |path: &str| {
+        let mut stream = TcpStream::connect(server.address).unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+        stream
+    };
+    // More than there are threads for hanging reads.
+    let hanging: Vec<TcpStream> = (0..40).map(|_| get("/resource/vm/status?vm_id=110")).collect();
+    for stream in hanging {
+        let answer = read_all(stream);
+        assert!(answer.starts_with("HTTP/1.1 504 ") && answer.contains("node_timed_out"), "{answer}");
+    }
+    assert!(read_all(get("/routes")).starts_with("HTTP/1.1 200 "));
+    server.signal(Signal::TERM);
+    assert!(server.wait().success());
+}
+
+/// systemd's watchdog would else kill a server that waits for a long clone to end, and the clone with it.
+#[test]
+fn the_watchdog_is_told_while_the_last_changes_end() {
+    let node = Node::new();
+    hold_set(&node);
+    write_config(&node, "", "");
+    let path = node.root().join("notify");
+    let manager = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+    let told = |what: &str| {
+        let mut message = [0; 512];
+        loop {
+            let length = manager.recv(&mut message).unwrap();
+            if message[..length].starts_with(what.as_bytes()) {
+                return;
+            }
+        }
+    };
+    let mut program = program(&node, "run");
+    let server = Server::spawn(&node, program.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "200000"));
+    let client = server.ask_for_cores(4);
+    wait_until_held(&node);
+    server.signal(Signal::TERM);
+    told("STOPPING=1");
+    told("WATCHDOG=1");
+    told("WATCHDOG=1");
+    release(&node);
+    assert!(read_all(client).starts_with("HTTP/1.1 200 "));
+    assert!(server.wait().success());
 }

@@ -91,7 +91,7 @@ fn between<'a>(text: &'a str, before: &str, after: &str) -> Option<&'a str> {
 }
 
 /// One line without control characters, bounded.
-fn shorten(text: &str) -> String {
+pub(super) fn shorten(text: &str) -> String {
     let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
     let clean = words.chars().filter(|c| !c.is_control());
     let short: String = clean.take(MAX_DETAIL_CHARS).collect();

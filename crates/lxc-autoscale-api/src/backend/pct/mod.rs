@@ -3,10 +3,12 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use jiff::tz::TimeZone;
 use lxc_autoscale_core::api::{HealthCheck, HealthState, SnapshotInfo};
 use lxc_autoscale_core::{ErrorChain, Mebibytes, Vmid};
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::{Answer, BackendError, CloneOrder, ContainerHost, Stored};
@@ -17,19 +19,24 @@ mod errors;
 mod parse;
 mod run;
 
-use run::{Call, Kind, Runner};
+use run::{Call, Kind, Printed, Runner};
+
+/// Files of the node that are read at once, those that hang included: each keeps a thread until the kernel
+/// lets it go, and the threads are needed elsewhere.
+const MAX_FILES: usize = 32;
 
 /// The containers of the node this process runs on.
 #[derive(Debug)]
 pub struct PctHost {
     runner: Runner,
     paths: PathsConfig,
+    files: Arc<Semaphore>,
 }
 
 impl PctHost {
     /// Prepares; starts and opens nothing.
     pub fn new(pct: PctConfig, paths: PathsConfig) -> Self {
-        Self { runner: Runner::new(pct), paths }
+        Self { runner: Runner::new(pct), paths, files: Arc::new(Semaphore::new(MAX_FILES)) }
     }
 
     fn config_file(&self, vmid: Vmid) -> PathBuf {
@@ -44,11 +51,17 @@ impl PctHost {
         work: impl FnOnce(&Path) -> std::io::Result<T> + Send + 'static,
     ) -> Result<T, BackendError> {
         let limit = self.runner.config().query_timeout();
-        let opened = path.clone();
-        let done = timeout(limit, tokio::task::spawn_blocking(move || work(&opened))).await;
-        match done {
-            Ok(Ok(result)) => result.map_err(|source| BackendError::Read { path, source }),
-            Ok(Err(stopped)) => Err(BackendError::Read { path, source: std::io::Error::other(stopped) }),
+        let (opened, files) = (path.clone(), Arc::clone(&self.files));
+        let done = timeout(limit, async move {
+            let turn = files.acquire_owned().await.map_err(std::io::Error::other)?;
+            let work = tokio::task::spawn_blocking(move || {
+                let _turn = turn;
+                work(&opened)
+            });
+            work.await.map_err(std::io::Error::other)?
+        });
+        match done.await {
+            Ok(result) => result.map_err(|source| BackendError::Read { path, source }),
             Err(_) => Err(BackendError::ReadTimedOut { path, limit }),
         }
     }
@@ -65,14 +78,22 @@ impl PctHost {
 
     async fn change(&self, call: Call) -> Result<(), BackendError> {
         let printed = self.runner.run(&call).await?;
-        if !printed.stderr.trim().is_empty() {
-            tracing::warn!(
-                command = call.shown(),
-                stderr = printed.stderr.trim(),
-                "pct succeeded with a remark"
-            );
-        }
+        log_remark(&call, &printed);
         Ok(())
+    }
+
+    /// Why a container has no configuration file.
+    async fn absent(&self, vmid: Vmid) -> BackendError {
+        let directory = self.paths.pve.join("lxc");
+        let shown = directory.display().to_string();
+        match self.with_file(directory, Path::try_exists).await {
+            Ok(true) => BackendError::NoSuchContainer { vmid },
+            // Without its cluster file system the node seems to have no containers at all.
+            Ok(false) => BackendError::NodeNotReady {
+                detail: format!("`{shown}` does not exist; see `systemctl status pve-cluster`"),
+            },
+            Err(error) => error,
+        }
     }
 
     fn simple(&self, kind: Kind, command: &'static str, vmid: Vmid) -> Answer<'_, ()> {
@@ -124,6 +145,17 @@ impl PctHost {
     }
 }
 
+/// What pct says where the volume has grown and the file system on it has not.
+const FILE_SYSTEM_NOT_GROWN: &str = "Failed to update the container's filesystem";
+
+/// Logs what pct said on stderr though it succeeded.
+fn log_remark(call: &Call, printed: &Printed) {
+    if !printed.stderr.trim().is_empty() {
+        let remark = errors::shorten(&printed.stderr);
+        tracing::warn!(command = call.shown(), remark, "pct succeeded with a remark");
+    }
+}
+
 impl ContainerHost for PctHost {
     fn containers(&self) -> Answer<'_, Vec<Vmid>> {
         Box::pin(self.with_file(self.paths.pve.join("lxc"), |path| {
@@ -157,12 +189,12 @@ impl ContainerHost for PctHost {
 
     fn stored(&self, vmid: Vmid) -> Answer<'_, Stored> {
         Box::pin(async move {
-            let text = self.read(self.config_file(vmid)).await.map_err(|error| match error {
-                BackendError::Read { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
-                    BackendError::NoSuchContainer { vmid }
+            let text = match self.read(self.config_file(vmid)).await {
+                Err(BackendError::Read { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+                    return Err(self.absent(vmid).await);
                 }
-                other => other,
-            })?;
+                read => read?,
+            };
             let (stored, unreadable) = parse::stored(&text);
             for line in unreadable {
                 tracing::warn!(%vmid, line, "a line of the container's configuration cannot be read");
@@ -221,10 +253,15 @@ impl ContainerHost for PctHost {
             let call = Call::new(Kind::Long, "resize", vmid).arg("rootfs").arg(format_args!("+{gib}G"));
             let printed = self.runner.run(&call).await?;
             // `pct resize` exits with 0 even where its task failed; what it says on stderr tells.
-            match errors::known(vmid, &printed.stderr) {
-                Some(error) => Err(error),
-                None => Ok(()),
+            if let Some(error) = errors::known(vmid, &printed.stderr) {
+                return Err(error);
             }
+            log_remark(&call, &printed);
+            if let Some(line) = printed.stdout.lines().find(|line| line.contains(FILE_SYSTEM_NOT_GROWN)) {
+                // To pct a mere warning: the volume and the configuration have the new size.
+                tracing::warn!(%vmid, remark = errors::shorten(line), "the volume grew, its file system did not");
+            }
+            Ok(())
         })
     }
 
