@@ -26,6 +26,8 @@ use crate::procfs::Procfs;
 use crate::sample::{ContainerSample, Missing, Moment, NodeSample, PressureReadings, Reading};
 use crate::usage::{self, NodeFacts, RunningTotals};
 
+/// Why nothing configured is known before the first look.
+const NOT_READ_YET: &str = "Proxmox's configuration was not read yet";
 /// Containers that are read at once; the work is CPU-bound unless something hangs.
 const TURNS: usize = 4;
 /// Hanging reads of each kind at most, each of which keeps a thread.
@@ -86,7 +88,7 @@ impl Collector {
             node_reads: Isolation::new(2, 2),
             container_reads: Isolation::new(TURNS, MAX_HANGING),
             filesystem_reads: Isolation::new(TURNS, MAX_HANGING),
-            inventory: Inventory::NotProxmox,
+            inventory: Inventory::Unknown(Missing::because(NOT_READ_YET)),
             samples: BTreeMap::new(),
             node: None,
             own_usage: OwnUsage::begin(),
@@ -100,7 +102,7 @@ impl Collector {
         if self.paths != config.paths {
             self.paths = config.paths.clone();
             self.procfs = Procfs::new(&config.paths.proc);
-            self.inventory = Inventory::NotProxmox;
+            self.inventory = Inventory::Unknown(Missing::because(NOT_READ_YET));
             self.samples.clear();
             self.node = None;
         }
@@ -137,6 +139,9 @@ impl Collector {
             Ok(Err(error)) => Some(ErrorChain(&error).to_string()),
             Err(no_answer) => Some(no_answer.to_string()),
         };
+        if let (Inventory::Unknown(missing), Some(trouble)) = (&mut self.inventory, &trouble) {
+            missing.0.clone_from(trouble);
+        }
         self.notices.warn("configurations of the containers", trouble);
         if let Inventory::Proxmox(containers) = &self.inventory {
             for (vmid, stored) in containers {

@@ -18,8 +18,10 @@ use crate::sample::{Missing, Reading};
 /// What `/etc/pve/lxc` says.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Inventory {
-    /// There is no such directory: a node without Proxmox.
+    /// There is no `/etc/pve`: a node without Proxmox.
     NotProxmox,
+    /// It could not be read yet. Containers are found by their control groups, and what is configured is missing.
+    Unknown(Missing),
     /// The containers of this node.
     Proxmox(BTreeMap<Vmid, StoredContainer>),
 }
@@ -48,12 +50,19 @@ impl Inventory {
     /// Reads the configuration of every container.
     ///
     /// # Errors
-    /// When the directory is there and cannot be listed.
+    /// When the directory cannot be listed; also when it is missing below `/etc/pve`, which stays behind empty
+    /// where Proxmox's cluster file system is not mounted.
     pub fn read(pve: &Path) -> Result<Self, ReadError> {
         let directory = pve.join("lxc");
         let entries = match std::fs::read_dir(&directory) {
             Ok(entries) => entries,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Self::NotProxmox),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return if pve.is_dir() {
+                    Err(ReadError::Gone { path: directory })
+                } else {
+                    Ok(Self::NotProxmox)
+                };
+            }
             Err(source) => return Err(ReadError::Io { path: directory, source }),
         };
         let mut containers = BTreeMap::new();
@@ -81,7 +90,7 @@ impl Inventory {
     /// Ids of the containers, as far as they are known without looking at the control groups.
     pub fn ids(&self) -> impl Iterator<Item = Vmid> + '_ {
         let stored = match self {
-            Self::NotProxmox => None,
+            Self::NotProxmox | Self::Unknown(_) => None,
             Self::Proxmox(containers) => Some(containers.keys().copied()),
         };
         stored.into_iter().flatten()
@@ -94,6 +103,7 @@ impl Inventory {
     pub fn configuration(&self, vmid: Vmid) -> Reading<Option<ContainerConfig>> {
         match self {
             Self::NotProxmox => Ok(None),
+            Self::Unknown(missing) => Err(missing.clone()),
             Self::Proxmox(containers) => match containers.get(&vmid) {
                 Some(stored) => stored.configuration.clone().map(Some),
                 None => Err(Missing(format!("there is no configuration file `{vmid}.conf`"))),
@@ -105,14 +115,14 @@ impl Inventory {
 /// The containers there are, each with whether its command socket is open.
 ///
 /// `sockets` are the containers whose command socket is open, or `None` where the table cannot be read. Without
-/// Proxmox, the containers are those that have a control group or a socket.
+/// Proxmox, or while it does not answer, the containers are those that have a control group or a socket.
 pub fn containers(
     inventory: &Inventory,
     hierarchy: &Hierarchy,
     sockets: Option<&BTreeSet<Vmid>>,
 ) -> BTreeMap<Vmid, Option<bool>> {
     let mut ids: BTreeSet<Vmid> = inventory.ids().collect();
-    if *inventory == Inventory::NotProxmox {
+    if !matches!(inventory, Inventory::Proxmox(_)) {
         ids.extend(hierarchy.container_names().iter().filter_map(|name| name.parse::<Vmid>().ok()));
         ids.extend(sockets.into_iter().flatten());
     }
@@ -174,7 +184,8 @@ mod tests {
     #[test]
     fn the_inventory_takes_exact_names_and_survives_unreadable_files() {
         let pve = tempfile::tempdir().unwrap();
-        assert_eq!(Inventory::read(pve.path()).unwrap(), Inventory::NotProxmox);
+        assert_eq!(Inventory::read(&pve.path().join("none")).unwrap(), Inventory::NotProxmox);
+        assert!(Inventory::read(pve.path()).unwrap_err().is_gone(), "the cluster file system is not mounted");
         let lxc = pve.path().join("lxc");
         std::fs::create_dir(&lxc).unwrap();
         std::fs::write(lxc.join("104.conf"), "hostname: web\nmemory: 1024\nnonsense\n").unwrap();

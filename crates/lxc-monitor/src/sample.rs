@@ -89,8 +89,10 @@ impl MemoryUse {
     pub fn working_set(&self) -> u64 {
         let cache = self.inactive_file.saturating_add(self.active_file);
         let droppable = cache.saturating_sub(self.dirty).saturating_sub(self.writeback);
-        // The kernel may bring `memory.stat` up to date up to two seconds after `memory.current`.
-        self.current.saturating_sub(droppable)
+        // The kernel may bring `memory.stat` up to date up to two seconds after `memory.current`: cache that was
+        // just dropped must not be taken off memory that is not cache.
+        let not_cache = self.anon.saturating_add(self.shmem).min(self.current);
+        self.current.saturating_sub(droppable).max(not_cache)
     }
 }
 
@@ -245,5 +247,12 @@ mod tests {
     fn a_list_that_runs_ahead_of_the_total_gives_zero_at_least() {
         check(MemoryUse { current: MIB, inactive_file: 2 * MIB, ..MemoryUse::default() }, 0);
         check(MemoryUse { current: MIB, inactive_file: MIB, dirty: 2 * MIB, ..MemoryUse::default() }, 1);
+    }
+
+    #[test]
+    fn cache_that_is_gone_already_is_not_taken_off_the_rest() {
+        let behind = MemoryUse { current: 60 * MIB, inactive_file: 100 * MIB, ..MemoryUse::default() };
+        check(MemoryUse { anon: 30 * MIB, shmem: 20 * MIB, ..behind }, 50);
+        check(MemoryUse { anon: 80 * MIB, ..behind }, 60);
     }
 }

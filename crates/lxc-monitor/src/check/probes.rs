@@ -13,6 +13,7 @@ use crate::cgroup::Hierarchy;
 use crate::config::MonitorConfig;
 use crate::discovery::{self, Inventory, Liveness};
 use crate::procfs::Procfs;
+use crate::sample::Missing;
 
 /// Looks at everything; what concerns single containers stands in their records.
 pub(super) fn all(
@@ -88,11 +89,12 @@ fn proxmox(inventory: &Result<Inventory, String>, pve: &Path) -> Probe {
         Ok(Inventory::NotProxmox) => Probe::note(
             NAME,
             format!(
-                "there is no `{directory}`, so containers are found by their control groups, without configured sizes"
+                "there is no `{}`, so containers are found by their control groups, without configured sizes",
+                pve.display()
             ),
-            "on a Proxmox node see that pve-cluster runs (`systemctl status pve-cluster`); elsewhere all is well",
+            "on a Proxmox node `paths.pve` must be where its cluster file system is; elsewhere all is well",
         ),
-        Err(reason) => Probe::bad(
+        Ok(Inventory::Unknown(Missing(reason))) | Err(reason) => Probe::bad(
             NAME,
             reason.clone(),
             "see that pve-cluster runs (`systemctl status pve-cluster`), and run the monitor as root",

@@ -99,6 +99,29 @@ fn a_node_without_control_groups_says_so_and_recovers() {
     assert_eq!(snapshot.containers.len(), 2);
 }
 
+/// Without its cluster file system `/etc/pve` of a Proxmox node is an empty directory. That is not a node without
+/// Proxmox, whose containers have no configuration to be known.
+#[test]
+fn a_cluster_file_system_that_is_not_mounted_is_missed() {
+    let node = node();
+    std::fs::rename(node.path("pve/lxc"), node.path("elsewhere")).unwrap();
+    let mut collector = Collector::new(&node.config());
+    let snapshot = cycle(&mut collector);
+    assert_eq!(snapshot.containers.len(), 2, "they are still measured");
+    let reason = &record(&snapshot, 104).missing["configuration"];
+    assert!(reason.ends_with("pve/lxc` does not exist"), "{reason}");
+
+    std::fs::rename(node.path("elsewhere"), node.path("pve/lxc")).unwrap();
+    assert!(record(&cycle(&mut collector), 104).configuration.is_some());
+    std::fs::rename(node.path("pve/lxc"), node.path("elsewhere")).unwrap();
+    let snapshot = cycle(&mut collector);
+    assert!(record(&snapshot, 104).configuration.is_some(), "what it said last stands");
+
+    std::fs::remove_dir(node.path("pve")).unwrap();
+    let snapshot = cycle(&mut Collector::new(&node.config()));
+    assert!(!record(&snapshot, 104).missing.contains_key("configuration"), "a node without Proxmox");
+}
+
 /// A file system whose server never answers, as storage that hangs; it fails at once when dropped.
 struct Hanging {
     server: Option<File>,
