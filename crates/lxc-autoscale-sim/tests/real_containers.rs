@@ -2,7 +2,7 @@
 //!
 //! Needs root, Debian's `lxc` tools and busybox; where they are missing the test says so and does nothing.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot set up its case must fail")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot set up its case must fail")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -104,12 +104,11 @@ impl Limits {
     #[track_caller]
     fn read(&self, id: u32, v1: &str, v2: &str) -> String {
         let group = format!("lxc/{id}");
-        let path: PathBuf = match self.version2 {
-            true => Path::new("/sys/fs/cgroup").join(group).join(v2),
-            false => {
-                let controller = v1.split('.').next().unwrap();
-                Path::new("/sys/fs/cgroup").join(controller).join(group).join(v1)
-            }
+        let path: PathBuf = if self.version2 {
+            Path::new("/sys/fs/cgroup").join(group).join(v2)
+        } else {
+            let controller = v1.split('.').next().unwrap();
+            Path::new("/sys/fs/cgroup").join(controller).join(group).join(v1)
         };
         fs::read_to_string(&path)
             .unwrap_or_else(|error| panic!("{}: {error}", path.display()))

@@ -147,7 +147,7 @@ impl Replay {
                     let found = fs::read_to_string(self.machine.layout.cgroup().join(path)).unwrap();
                     let want = rest.first().copied().unwrap_or_default();
                     if found.trim_end() != want {
-                        self.differ(index + 1, line, format!("found {found:?}"));
+                        self.differ(index + 1, line, &format!("found {found:?}"));
                     }
                 }
                 _ => panic!("{}:{}: unknown line {line:?}", self.name, index + 1),
@@ -156,8 +156,7 @@ impl Replay {
     }
 
     fn configure(&mut self, id: &str, block: &[&str]) {
-        let text: String =
-            block.iter().map(|line| format!("{}\n", line.trim_start_matches('|').trim_start())).collect();
+        let text = lines(block.iter().map(|line| line.trim_start_matches('|').trim_start()));
         fs::write(self.machine.layout.config(vmid(id)), &text).unwrap();
         let (config, warnings) = GuestConfig::parse(&text);
         assert_eq!(warnings, Vec::<String>::new(), "{} conf {id}", self.name);
@@ -190,10 +189,7 @@ impl Replay {
         let line = self.with_digests(line.trim_start_matches("$ "));
         if line == "rebalance" {
             let log = self.machine.rebalance().unwrap();
-            return Outcome {
-                out: log.iter().map(|line| format!("{line}\n")).collect(),
-                ..Outcome::default()
-            };
+            return Outcome { out: lines(&log), ..Outcome::default() };
         }
         if let Some(id) = line.strip_prefix("cat ") {
             let out = fs::read_to_string(self.machine.layout.config(vmid(id))).unwrap();
@@ -224,7 +220,7 @@ impl Replay {
                 out.push_str(line.strip_prefix(' ').unwrap_or(line));
                 out.push('\n');
             } else {
-                status = line.trim_start_matches('!').trim().to_owned();
+                line.trim_start_matches('!').trim().clone_into(&mut status);
             }
         }
         let is_status =
@@ -233,12 +229,12 @@ impl Replay {
             self.differ(
                 number,
                 call,
-                format!("exit status {} instead of {status}\n{outcome:?}", outcome.status),
+                &format!("exit status {} instead of {status}\n{outcome:?}", outcome.status),
             );
         }
         for (stream, want, found) in [("output", out, &outcome.out), ("errors", err, &outcome.err)] {
             if !matches(&want, found) {
-                self.differ(number, call, format!("{stream}\n--- recorded\n{want}--- found\n{found}---"));
+                self.differ(number, call, &format!("{stream}\n--- recorded\n{want}--- found\n{found}---"));
             }
         }
     }
@@ -250,14 +246,19 @@ impl Replay {
             let (file, value) = line.trim_start_matches("= ").split_once(' ').unwrap();
             let found = fs::read_to_string(group.join(file)).unwrap_or_default();
             if found.trim_end() != value {
-                self.differ(number, line, format!("found {found:?}"));
+                self.differ(number, line, &format!("found {found:?}"));
             }
         }
     }
 
-    fn differ(&mut self, number: usize, what: &str, text: String) {
+    fn differ(&mut self, number: usize, what: &str, text: &str) {
         self.differences.push(format!("{}:{number}: {what}: {text}", self.name));
     }
+}
+
+/// Text of whole lines.
+fn lines(lines: impl IntoIterator<Item = impl AsRef<str>>) -> String {
+    lines.into_iter().flat_map(|line| [line.as_ref().to_owned(), "\n".to_owned()]).collect()
 }
 
 fn vmid(text: &str) -> Vmid {
