@@ -10,11 +10,13 @@ use super::{elapsed, increase};
 use crate::clock::record_time;
 use crate::sample::{CgroupSample, ContainerSample, CpuTime, Missing, PressureReadings, Reading};
 
-/// How far a reading may exceed the node's CPUs before it is called wrong and not cut.
+/// The seconds by which a CPU's counter may run ahead between two samples.
 ///
-/// Counters advance in steps (the scheduler's tick, a quota's period), so a short interval may hold one more of
-/// them than its length says.
-const CPU_TOLERANCE: f64 = 0.5;
+/// Counters advance in steps (the scheduler's tick, a quota's period of usually 100 ms), so an interval may hold
+/// one more of them than its length says, however long it is.
+const CPU_JITTER_SECONDS: f64 = 0.1;
+/// The share by which the scheduler's clock may be faster than the one we divide by, which NTP slews.
+const CLOCK_DRIFT: f64 = 0.001;
 
 /// What a container's record needs to know of the node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -128,8 +130,10 @@ fn cores_used(previous: CpuTime, now: CpuTime, cpus: Option<u32>) -> Reading<f64
     let used_seconds = increase(previous.usage_usec, now.usage_usec)? as f64 / 1e6;
     let cores = used_seconds / elapsed;
     let Some(cpus) = cpus.map(f64::from) else { return Ok(cores) };
-    let uncertainty = (previous.read_took + now.read_took).as_secs_f64() / elapsed;
-    if cpus * (1.0 + CPU_TOLERANCE + uncertainty) < cores {
+    // What is possible and no more: a wrong counter is not to pass for a node that is all busy.
+    let reads_took = (previous.read_took + now.read_took).as_secs_f64();
+    let possible = cpus * (1.0 + CLOCK_DRIFT + (CPU_JITTER_SECONDS + reads_took) / elapsed);
+    if possible < cores {
         return Err(Missing(format!("the counter says {cores:.1} cores and the node has {cpus}")));
     }
     Ok(cores.min(cpus))

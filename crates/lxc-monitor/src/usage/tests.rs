@@ -120,6 +120,15 @@ fn jitter_beyond_the_limit_is_cut() {
     check_cpu(Some(&sample(0.0, 0.0)), &sample(1.0, 4.3), Ok((4.0, 100.0)));
 }
 
+/// Jitter does not grow with the interval, so over a minute the same excess is a wrong counter.
+#[test]
+fn more_than_jitter_beyond_the_node_is_unknown() {
+    check_cpu(Some(&sample(0.0, 0.0)), &sample(60.0, 60.0 * 4.005), Ok((4.0, 100.0)));
+    check_cpu(Some(&sample(0.0, 0.0)), &sample(60.0, 60.0 * 4.3), Err("the node has 4"));
+    check_cpu(Some(&sample(0.0, 0.0)), &sample(0.1, 0.1 * 7.9), Ok((4.0, 100.0)));
+    check_cpu(Some(&sample(0.0, 0.0)), &sample(0.1, 0.1 * 8.1), Err("the node has 4"));
+}
+
 #[test]
 fn the_share_is_that_of_the_smallest_limit_and_of_the_larger_of_two_in_turn() {
     let mut previous = sample(0.0, 0.0);
