@@ -2,7 +2,7 @@
 //!
 //! In reading order: ids and units, the record of one measurement ([`snapshot`]), the file that carries
 //! it from the monitor to the ml daemon ([`metrics_file`]), what Proxmox stores about a container
-//! ([`container_config`]), the bodies of the REST API ([`api`]), and the plumbing every daemon needs
+//! ([`container_config`]), the node's own files ([`procfs`]), the bodies of the REST API ([`api`]), and the plumbing every daemon needs
 //! ([`config`], [`telemetry`], [`service`], [`error_chain`]).
 
 pub mod api;
@@ -10,6 +10,7 @@ pub mod config;
 pub mod container_config;
 pub mod error_chain;
 pub mod metrics_file;
+pub mod procfs;
 pub mod record_time;
 pub mod service;
 pub mod snapshot;

@@ -7,22 +7,14 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use lxc_autoscale_core::api::NodeStatus;
-use lxc_autoscale_core::snapshot::{Pressure, PressureLine, PressureSet};
+use lxc_autoscale_core::procfs::{self, NodeCpuTime, Unexpected};
+use lxc_autoscale_core::snapshot::PressureSet;
+use lxc_autoscale_core::units::bytes_to_mib;
 
 /// How often the CPU counters are read for the base of a measurement.
 pub const CPU_INTERVAL: Duration = Duration::from_secs(5);
 /// Shorter windows tell little: the counters advance by hundredths of a second.
 const MIN_CPU_WINDOW: Duration = Duration::from_secs(1);
-/// KiB in a MiB; `/proc/meminfo` counts in KiB.
-const KIB_PER_MIB: f64 = 1024.0;
-
-/// The CPU counters of the node at one moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct CpuTimes {
-    busy: u64,
-    total: u64,
-    cpus: u32,
-}
 
 /// CPU use between two moments.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -36,20 +28,20 @@ struct CpuUse {
 #[derive(Debug, Default)]
 pub struct CpuMeter {
     /// The two newest readings, older first.
-    readings: Mutex<[Option<(Instant, CpuTimes)>; 2]>,
+    readings: Mutex<[Option<(Instant, NodeCpuTime)>; 2]>,
 }
 
 impl CpuMeter {
     /// Takes a reading; to be called every [`CPU_INTERVAL`]. A file that cannot be read is no reading.
-    pub fn read(&self, procfs: &Path) {
-        if let Ok(times) = read(procfs, "stat", parse_cpu_times) {
+    pub fn read(&self, proc: &Path) {
+        if let Ok(times) = read(proc, "stat", procfs::cpu_time) {
             let mut readings = self.readings.lock().unwrap_or_else(PoisonError::into_inner);
             *readings = [readings[1], Some((Instant::now(), times))];
         }
     }
 
     /// CPU use from a remembered reading to this one; a reason where there is none yet.
-    fn usage(&self, now: Instant, times: CpuTimes) -> Result<CpuUse, String> {
+    fn usage(&self, now: Instant, times: NodeCpuTime) -> Result<CpuUse, String> {
         let readings = *self.readings.lock().unwrap_or_else(PoisonError::into_inner);
         let usable = readings.into_iter().flatten().find_map(|(then, before)| {
             let window = now.checked_duration_since(then)?;
@@ -59,9 +51,9 @@ impl CpuMeter {
     }
 }
 
-fn cpu_use(before: CpuTimes, after: CpuTimes, window: Duration) -> Option<CpuUse> {
-    let busy = after.busy.checked_sub(before.busy)? as f64;
-    let total = after.total.checked_sub(before.total)? as f64;
+fn cpu_use(before: NodeCpuTime, after: NodeCpuTime, window: Duration) -> Option<CpuUse> {
+    let busy = after.busy_ticks.checked_sub(before.busy_ticks)? as f64;
+    let total = after.total_ticks.checked_sub(before.total_ticks)? as f64;
     if total <= 0.0 {
         return None;
     }
@@ -73,12 +65,15 @@ fn cpu_use(before: CpuTimes, after: CpuTimes, window: Duration) -> Option<CpuUse
 ///
 /// # Errors
 /// When procfs does not tell it.
-pub fn name(procfs: &Path) -> Result<String, String> {
-    read(procfs, "sys/kernel/hostname", |text| Some(text.trim().to_owned()).filter(|name| !name.is_empty()))
+pub fn name(proc: &Path) -> Result<String, String> {
+    read(proc, "sys/kernel/hostname", |text| match text.trim() {
+        "" => Err(Unexpected::new("a host name", text)),
+        name => Ok(name.to_owned()),
+    })
 }
 
 /// Reads the status; the counts of containers are not procfs's to tell and stay absent.
-pub fn status(procfs: &Path, node_name: &str, cpu: &CpuMeter) -> NodeStatus {
+pub fn status(proc: &Path, node_name: &str, cpu: &CpuMeter) -> NodeStatus {
     let mut status = NodeStatus { node_name: node_name.to_owned(), ..NodeStatus::default() };
     let mut missing = BTreeMap::new();
     let mut note = |fields: &[&str], reason: &str| {
@@ -87,15 +82,15 @@ pub fn status(procfs: &Path, node_name: &str, cpu: &CpuMeter) -> NodeStatus {
         }
     };
 
-    match read(procfs, "uptime", |text| parse_numbers::<1>(text).map(|[uptime]| uptime)) {
+    match read(proc, "uptime", procfs::uptime_seconds) {
         Ok(uptime) => status.uptime_seconds = Some(uptime),
         Err(reason) => note(&["uptime_seconds"], &reason),
     }
-    match read(procfs, "loadavg", parse_numbers::<3>) {
+    match read(proc, "loadavg", procfs::load_averages) {
         Ok(load) => status.load = Some(load),
         Err(reason) => note(&["load"], &reason),
     }
-    match read(procfs, "stat", parse_cpu_times) {
+    match read(proc, "stat", procfs::cpu_time) {
         Ok(times) => {
             status.cpus = Some(times.cpus);
             match cpu.usage(Instant::now(), times) {
@@ -109,29 +104,18 @@ pub fn status(procfs: &Path, node_name: &str, cpu: &CpuMeter) -> NodeStatus {
         }
         Err(reason) => note(&["cpus", "cpu_cores_used", "cpu_usage_percent"], &reason),
     }
-    match read(procfs, "meminfo", parse_meminfo) {
+    match read(proc, "meminfo", procfs::meminfo) {
         Ok(memory) => {
-            let mib = |key| memory.get(key).map(|kib| kib / KIB_PER_MIB);
-            status.memory_total_mb = mib("MemTotal");
-            status.memory_available_mb = mib("MemAvailable");
-            status.swap_total_mb = mib("SwapTotal");
-            status.swap_used_mb = mib("SwapTotal").zip(mib("SwapFree")).map(|(total, free)| total - free);
-            for (field, value) in [
-                ("memory_total_mb", status.memory_total_mb),
-                ("memory_available_mb", status.memory_available_mb),
-                ("swap_total_mb", status.swap_total_mb),
-                ("swap_used_mb", status.swap_used_mb),
-            ] {
-                if value.is_none() {
-                    note(&[field], "not in meminfo");
-                }
-            }
+            status.memory_total_mb = Some(bytes_to_mib(memory.total));
+            status.memory_available_mb = Some(bytes_to_mib(memory.available));
+            status.swap_total_mb = Some(bytes_to_mib(memory.swap_total));
+            status.swap_used_mb = Some(bytes_to_mib(memory.swap_used));
         }
         Err(reason) => {
             note(&["memory_total_mb", "memory_available_mb", "swap_total_mb", "swap_used_mb"], &reason);
         }
     }
-    let pressure = |file: &str| read(procfs, &format!("pressure/{file}"), parse_pressure);
+    let pressure = |file: &str| read(proc, &format!("pressure/{file}"), procfs::pressure);
     let (cpu, memory, io) = (pressure("cpu"), pressure("memory"), pressure("io"));
     for (field, result) in [("pressure.cpu", &cpu), ("pressure.memory", &memory), ("pressure.io", &io)] {
         if let Err(reason) = result {
@@ -144,70 +128,11 @@ pub fn status(procfs: &Path, node_name: &str, cpu: &CpuMeter) -> NodeStatus {
 }
 
 /// Reads and parses a file; the error is a reason for people.
-fn read<T>(procfs: &Path, file: &str, parse: impl FnOnce(&str) -> Option<T>) -> Result<T, String> {
-    let path = procfs.join(file);
+fn read<T>(proc: &Path, file: &str, parse: impl FnOnce(&str) -> Result<T, Unexpected>) -> Result<T, String> {
+    let path = proc.join(file);
     let text = std::fs::read_to_string(&path);
     let text = text.map_err(|error: io::Error| format!("cannot read `{}`: {error}", path.display()))?;
-    parse(&text).ok_or_else(|| format!("`{}` is not as expected", path.display()))
-}
-
-/// The first `N` numbers of a line, all finite and not negative.
-fn parse_numbers<const N: usize>(text: &str) -> Option<[f64; N]> {
-    let mut words = text.split_ascii_whitespace();
-    let mut numbers = [0.0; N];
-    for number in &mut numbers {
-        *number = words.next()?.parse().ok().filter(|value: &f64| value.is_finite() && 0.0 <= *value)?;
-    }
-    Some(numbers)
-}
-
-/// The `cpu` line of `/proc/stat`, and the number of `cpuN` lines.
-fn parse_cpu_times(text: &str) -> Option<CpuTimes> {
-    let all = text.lines().find_map(|line| line.strip_prefix("cpu "))?;
-    // user nice system idle iowait irq softirq steal; guest time is in user and nice already.
-    let times: Vec<u64> =
-        all.split_ascii_whitespace().take(8).map(str::parse).collect::<Result<_, _>>().ok()?;
-    let [user, nice, system, idle, iowait, rest @ ..] = times.as_slice() else { return None };
-    let (irq, softirq, steal) = (rest.first(), rest.get(1), rest.get(2));
-    let busy = user + nice + system + irq.unwrap_or(&0) + softirq.unwrap_or(&0);
-    let total = busy + idle + iowait + steal.unwrap_or(&0);
-    let is_cpu = |line: &&str| {
-        line.strip_prefix("cpu").is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
-    };
-    let cpus = u32::try_from(text.lines().filter(is_cpu).count()).ok().filter(|cpus| 0 < *cpus)?;
-    Some(CpuTimes { busy, total, cpus })
-}
-
-/// `/proc/meminfo` as numbers of KiB.
-fn parse_meminfo(text: &str) -> Option<BTreeMap<&'static str, f64>> {
-    const KEYS: [&str; 4] = ["MemTotal", "MemAvailable", "SwapTotal", "SwapFree"];
-    let mut found = BTreeMap::new();
-    for line in text.lines() {
-        let Some((key, value)) = line.split_once(':') else { continue };
-        if let Some(key) = KEYS.into_iter().find(|known| *known == key) {
-            let kib: u64 = value.split_ascii_whitespace().next()?.parse().ok()?;
-            found.insert(key, kib as f64);
-        }
-    }
-    (!found.is_empty()).then_some(found)
-}
-
-/// A pressure file (Documentation/accounting/psi.rst).
-fn parse_pressure(text: &str) -> Option<Pressure> {
-    let line =
-        |kind: &str| text.lines().find_map(|line| line.strip_prefix(kind)).and_then(parse_pressure_line);
-    Some(Pressure { some: line("some ")?, full: line("full ") })
-}
-
-fn parse_pressure_line(text: &str) -> Option<PressureLine> {
-    let value = |key: &str| text.split_ascii_whitespace().find_map(|word| word.strip_prefix(key));
-    let percent = |key: &str| value(key)?.parse::<f64>().ok().filter(|value| value.is_finite());
-    Some(PressureLine {
-        avg10: percent("avg10=")?,
-        avg60: percent("avg60=")?,
-        avg300: percent("avg300=")?,
-        total_usec: value("total=")?.parse().ok()?,
-    })
+    parse(&text).map_err(|unexpected| format!("cannot understand `{}`: {unexpected}", path.display()))
 }
 
 #[cfg(test)]
@@ -259,8 +184,8 @@ mod tests {
         assert!(name(proc.path()).unwrap_err().contains("hostname"));
     }
 
-    fn times(busy: u64, total: u64) -> CpuTimes {
-        CpuTimes { busy, total, cpus: 4 }
+    fn times(busy_ticks: u64, total_ticks: u64) -> NodeCpuTime {
+        NodeCpuTime { busy_ticks, total_ticks, cpus: 4 }
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+pub use lxc_autoscale_core::procfs::Unexpected;
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
@@ -73,23 +74,6 @@ impl ReadError {
             Some(Errno::OPNOTSUPP) => Self::Unsupported { path },
             _ => Self::Io { path, source },
         }
-    }
-}
-
-/// A text that is not what its format says.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("expected {expected}, found `{found}`")]
-pub struct Unexpected {
-    /// What should stand there.
-    pub expected: &'static str,
-    /// What stands there, cut at 60 characters.
-    pub found: String,
-}
-
-impl Unexpected {
-    /// Names what should stand there and what does.
-    pub fn new(expected: &'static str, found: &str) -> Self {
-        Self { expected, found: found.trim().chars().take(60).collect() }
     }
 }
 

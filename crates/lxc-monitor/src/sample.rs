@@ -8,6 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use lxc_autoscale_core::ErrorChain;
 use lxc_autoscale_core::container_config::ContainerConfig;
+pub use lxc_autoscale_core::procfs::{NodeCpuTime, NodeMemory};
 use lxc_autoscale_core::snapshot::{IoStats, MemoryEvents, NetworkUsage, Paging, Pressure, Throttling};
 
 use crate::kernel_file::ReadError;
@@ -177,30 +178,6 @@ pub struct ContainerSample {
     pub filesystem: Reading<FilesystemUse>,
     /// What Proxmox stores about it; `None` on a node without Proxmox.
     pub configuration: Reading<Option<ContainerConfig>>,
-}
-
-/// Cumulative CPU time of the node, in clock ticks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NodeCpuTime {
-    /// Spent working.
-    pub busy_ticks: u64,
-    /// All that has passed, over all CPUs.
-    pub total_ticks: u64,
-    /// CPUs online.
-    pub cpus: u32,
-}
-
-/// Memory of the node, in bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NodeMemory {
-    /// `MemTotal`.
-    pub total: u64,
-    /// `MemAvailable`.
-    pub available: u64,
-    /// `SwapTotal`.
-    pub swap_total: u64,
-    /// `SwapTotal - SwapFree`.
-    pub swap_used: u64,
 }
 
 /// One look at the node.

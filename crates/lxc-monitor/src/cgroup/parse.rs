@@ -7,7 +7,8 @@
 
 use std::collections::BTreeMap;
 
-use lxc_autoscale_core::snapshot::{MemoryEvents, Paging, Pressure, PressureLine, Throttling};
+pub use lxc_autoscale_core::procfs::pressure;
+use lxc_autoscale_core::snapshot::{MemoryEvents, Paging, Throttling};
 
 use crate::kernel_file::Unexpected;
 use crate::sample::MemoryUse;
@@ -266,29 +267,6 @@ fn blkio_lines(text: &str) -> Result<Vec<(DeviceNumber, bool, u64)>, Unexpected>
 fn device_number(word: &str) -> Option<(u32, u32)> {
     let (major, minor) = word.split_once(':')?;
     Some((major.parse().ok()?, minor.parse().ok()?))
-}
-
-/// A pressure file (Documentation/accounting/psi.rst).
-pub fn pressure(text: &str) -> Result<Pressure, Unexpected> {
-    let line = |kind: &str| text.lines().find_map(|line| line.strip_prefix(kind)?.strip_prefix(' '));
-    let some = line("some").ok_or_else(|| Unexpected::new("a `some` line", text))?;
-    Ok(Pressure { some: pressure_line(some)?, full: line("full").map(pressure_line).transpose()? })
-}
-
-fn pressure_line(line: &str) -> Result<PressureLine, Unexpected> {
-    let unexpected = || Unexpected::new("`avg10=N avg60=N avg300=N total=N`", line);
-    let value =
-        |key: &str| line.split_ascii_whitespace().find_map(|word| word.strip_prefix(key)?.strip_prefix('='));
-    let percent = |key: &str| {
-        let number: Option<f64> = value(key).and_then(|text| text.parse().ok());
-        number.filter(|percent| percent.is_finite() && 0.0 <= *percent).ok_or_else(unexpected)
-    };
-    Ok(PressureLine {
-        avg10: percent("avg10")?,
-        avg60: percent("avg60")?,
-        avg300: percent("avg300")?,
-        total_usec: value("total").and_then(|text| text.parse().ok()).ok_or_else(unexpected)?,
-    })
 }
 
 /// `cgroup.events`: whether the group or one below it has processes.

@@ -188,31 +188,6 @@ fn blkio_failure() {
 }
 
 #[test]
-fn pressure_success() {
-    let line = |total_usec| PressureLine { avg10: 0.5, avg60: 0.03, avg300: 0.06, total_usec };
-    let text = "some avg10=0.50 avg60=0.03 avg300=0.06 total=4253314\n\
-        full avg10=0.50 avg60=0.03 avg300=0.06 total=417732\n";
-    success(pressure, text, Pressure { some: line(4_253_314), full: Some(line(417_732)) });
-    // `full` of the CPU exists since Linux 5.13.
-    let old = "some avg10=0.50 avg60=0.03 avg300=0.06 total=1\n";
-    success(pressure, old, Pressure { some: line(1), full: None });
-}
-
-#[test]
-fn pressure_failure() {
-    failure(
-        pressure,
-        &[
-            "",
-            "full avg10=0.00 avg60=0.00 avg300=0.00 total=0\n",
-            "some avg10=0.00 avg60=0.00 total=0\n",
-            "some avg10=NaN avg60=0.00 avg300=0.00 total=0\n",
-            "some avg10=0.00 avg60=0.00 avg300=0.00 total=-1\n",
-        ],
-    );
-}
-
-#[test]
 fn processes_success() {
     success(processes, "14474\n14478\n", vec![14474, 14478]);
     success(processes, "", vec![]);

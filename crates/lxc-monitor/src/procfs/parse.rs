@@ -1,25 +1,13 @@
-//! The formats of the `/proc` files we read (proc(5)).
+//! The formats of the `/proc` files that only we read (proc(5)); those of the node stand in core.
 
 #![expect(clippy::missing_errors_doc, reason = "every parser fails with what it expected and what it found")]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use lxc_autoscale_core::Vmid;
+pub use lxc_autoscale_core::procfs::{command_sockets, cpu_time, load_averages, meminfo, uptime_seconds};
 use lxc_autoscale_core::snapshot::NetworkUsage;
 
 use crate::kernel_file::Unexpected;
-use crate::sample::{NodeCpuTime, NodeMemory};
-
-/// `/proc/net/unix`: the containers whose command socket `@<lxc>/<id>/command` is listed.
-pub fn command_sockets(text: &str, lxc: &str) -> BTreeSet<Vmid> {
-    let prefix = format!("@{}/", lxc.trim_end_matches('/'));
-    let vmid = |line: &str| {
-        // The path is the last column and may hold blanks.
-        let (_, path) = line.split_once(prefix.as_str())?;
-        path.strip_suffix("/command")?.parse().ok()
-    };
-    text.lines().filter_map(vmid).collect()
-}
 
 /// `/proc/net/dev`: bytes received and sent by each device.
 pub fn network_devices(text: &str) -> Result<BTreeMap<String, NetworkUsage>, Unexpected> {
@@ -35,62 +23,6 @@ pub fn network_devices(text: &str) -> Result<BTreeMap<String, NetworkUsage>, Une
         devices.insert(name.trim().to_owned(), usage);
     }
     Ok(devices)
-}
-
-/// `/proc/stat`: time of all CPUs together, and how many there are.
-pub fn cpu_time(text: &str) -> Result<NodeCpuTime, Unexpected> {
-    let unexpected = || Unexpected::new("a `cpu` line with its times and a line per CPU", text);
-    let all = text.lines().find_map(|line| line.strip_prefix("cpu ")).ok_or_else(unexpected)?;
-    let times: Vec<u64> = all.split_ascii_whitespace().map_while(|word| word.parse().ok()).collect();
-    // user nice system idle iowait irq softirq steal; guest time is part of user and nice.
-    let &[user, nice, system, idle, iowait, irq, softirq, steal, ..] = times.as_slice() else {
-        return Err(unexpected());
-    };
-    let sum = |times: &[u64]| times.iter().try_fold(0_u64, |sum, time| sum.checked_add(*time));
-    // Stolen time passed, and this node did not use it.
-    let busy_ticks = sum(&[user, nice, system, irq, softirq]).ok_or_else(unexpected)?;
-    let total_ticks = sum(&[busy_ticks, idle, iowait, steal]).ok_or_else(unexpected)?;
-    let is_cpu = |line: &&str| {
-        line.strip_prefix("cpu").is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
-    };
-    let cpus = u32::try_from(text.lines().filter(is_cpu).count()).map_err(|_| unexpected())?;
-    if cpus == 0 { Err(unexpected()) } else { Ok(NodeCpuTime { busy_ticks, total_ticks, cpus }) }
-}
-
-/// `/proc/meminfo`.
-pub fn meminfo(text: &str) -> Result<NodeMemory, Unexpected> {
-    let value = |key: &str| {
-        let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
-        let kib: Option<u64> = line.and_then(|rest| rest.trim().strip_suffix("kB")?.trim().parse().ok());
-        kib.and_then(|kib| kib.checked_mul(1024)).ok_or_else(|| {
-            Unexpected::new("`MemTotal`, `MemAvailable`, `SwapTotal` and `SwapFree` in kB", text)
-        })
-    };
-    let swap_total = value("SwapTotal")?;
-    Ok(NodeMemory {
-        total: value("MemTotal")?,
-        available: value("MemAvailable")?,
-        swap_total,
-        swap_used: swap_total.saturating_sub(value("SwapFree")?),
-    })
-}
-
-/// `/proc/loadavg`: the three averages.
-pub fn load_averages(text: &str) -> Result<[f64; 3], Unexpected> {
-    let numbers: Vec<f64> =
-        text.split_ascii_whitespace().take(3).map_while(|word| word.parse().ok()).collect();
-    match numbers.as_slice() {
-        &[one, five, fifteen] if numbers.iter().all(|load| load.is_finite()) => Ok([one, five, fifteen]),
-        _ => Err(Unexpected::new("three load averages", text)),
-    }
-}
-
-/// `/proc/uptime`: seconds since boot.
-pub fn uptime_seconds(text: &str) -> Result<f64, Unexpected> {
-    let seconds: Option<f64> = text.split_ascii_whitespace().next().and_then(|word| word.parse().ok());
-    seconds
-        .filter(|seconds| seconds.is_finite() && 0.0 <= *seconds)
-        .ok_or_else(|| Unexpected::new("seconds since boot", text))
 }
 
 /// `/proc/<pid>/stat`: clock ticks from boot to the start of the process (field 22).

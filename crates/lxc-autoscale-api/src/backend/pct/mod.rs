@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use jiff::tz::TimeZone;
 use lxc_autoscale_core::api::{HealthCheck, HealthState, SnapshotInfo};
-use lxc_autoscale_core::{ErrorChain, Mebibytes, Vmid};
+use lxc_autoscale_core::{ErrorChain, Mebibytes, Vmid, procfs};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
@@ -73,7 +73,7 @@ impl PctHost {
 
     async fn read_running(&self) -> Result<Vec<Vmid>, BackendError> {
         let text = self.read(self.paths.proc.join("net/unix")).await?;
-        Ok(parse::running(&text, &self.paths.lxc.to_string_lossy()))
+        Ok(procfs::command_sockets(&text, &self.paths.lxc.to_string_lossy()).into_iter().collect())
     }
 
     async fn change(&self, call: Call) -> Result<(), BackendError> {

@@ -2,9 +2,9 @@
 
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
+use lxc_autoscale_core::RecordTime;
 use lxc_autoscale_core::api::SnapshotInfo;
 use lxc_autoscale_core::container_config::ContainerConfig;
-use lxc_autoscale_core::{RecordTime, Vmid};
 
 use crate::backend::Stored;
 
@@ -88,21 +88,6 @@ pub(super) fn stored(text: &str) -> (Stored, Vec<String>) {
 
 fn section_name(line: &str) -> Option<&str> {
     line.trim_end().strip_prefix('[')?.strip_suffix(']')
-}
-
-/// Reads `/proc/net/unix`: the containers whose command socket `@<lxc>/<id>/command` is there, which is
-/// Proxmox's own test for running.
-pub(super) fn running(net_unix: &str, lxc: &str) -> Vec<Vmid> {
-    let prefix = format!("@{}/", lxc.trim_end_matches('/'));
-    let id = |line: &str| {
-        let (_, path) = line.split_once(&prefix)?;
-        path.trim_end().strip_suffix("/command")?.parse().ok()
-    };
-    // A socket is listed once more for each connection to it.
-    let mut found: Vec<Vmid> = net_unix.lines().filter_map(id).collect();
-    found.sort_unstable();
-    found.dedup();
-    found
 }
 
 #[cfg(test)]
@@ -199,26 +184,11 @@ mod tests {
         assert_eq!(stored.snapshots, ["one", "two"]);
     }
 
-    #[test]
-    fn running_containers_are_those_with_a_command_socket() {
-        let text = "\
-Num       RefCount Protocol Flags    Type St Inode Path
-0000000000000000: 00000002 00000000 00010000 0001 01 20101 @/var/lib/lxc/104/command
-0000000000000000: 00000003 00000000 00000000 0001 03 20102 @/var/lib/lxc/104/command
-0000000000000000: 00000002 00000000 00010000 0001 01 20103 @/var/lib/lxc/1040/command
-0000000000000000: 00000002 00000000 00010000 0001 01 20104 @/var/lib/lxc/web/command
-0000000000000000: 00000002 00000000 00010000 0001 01 20105 @/elsewhere/105/command
-0000000000000000: 00000002 00000000 00010000 0001 01 20106 /run/dbus
-";
-        let ids: Vec<u32> = running(text, "/var/lib/lxc/").into_iter().map(Vmid::get).collect();
-        assert_eq!(ids, [104, 1040]);
-    }
-
     proptest! {
         #[test]
         fn any_text_is_survived(text in "(\\PC{0,80}\n){0,8}") {
             let _ = snapshot_list(&text, &TimeZone::UTC);
-            let _ = (status(&text), stored(&text), running(&text, "/var/lib/lxc"));
+            let _ = (status(&text), stored(&text));
         }
     }
 }

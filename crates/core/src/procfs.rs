@@ -1,0 +1,145 @@
+//! The formats of the node's `/proc` files that more than one daemon reads (proc(5)).
+//!
+//! Pure: text in, numbers out. A line that is not as expected is an error that names both.
+
+#![expect(clippy::missing_errors_doc, reason = "every parser fails with what it expected and what it found")]
+
+use std::collections::BTreeSet;
+
+use crate::Vmid;
+use crate::snapshot::{Pressure, PressureLine};
+
+/// A text that is not what its format says.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("expected {expected}, found `{found}`")]
+pub struct Unexpected {
+    /// What should stand there.
+    pub expected: &'static str,
+    /// What stands there, cut at 60 characters.
+    pub found: String,
+}
+
+impl Unexpected {
+    /// Names what should stand there and what does.
+    pub fn new(expected: &'static str, found: &str) -> Self {
+        Self { expected, found: found.trim().chars().take(60).collect() }
+    }
+}
+
+/// Cumulative CPU time of the node, in clock ticks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NodeCpuTime {
+    /// Spent working.
+    pub busy_ticks: u64,
+    /// All that has passed, over all CPUs.
+    pub total_ticks: u64,
+    /// CPUs online.
+    pub cpus: u32,
+}
+
+/// Memory of the node, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NodeMemory {
+    /// `MemTotal`.
+    pub total: u64,
+    /// `MemAvailable`.
+    pub available: u64,
+    /// `SwapTotal`.
+    pub swap_total: u64,
+    /// `SwapTotal - SwapFree`.
+    pub swap_used: u64,
+}
+
+/// `/proc/net/unix`: the containers whose command socket `@<lxc>/<id>/command` is listed.
+pub fn command_sockets(text: &str, lxc: &str) -> BTreeSet<Vmid> {
+    let prefix = format!("@{}/", lxc.trim_end_matches('/'));
+    let vmid = |line: &str| {
+        // The path is the last column and may hold blanks.
+        let (_, path) = line.split_once(prefix.as_str())?;
+        path.strip_suffix("/command")?.parse().ok()
+    };
+    text.lines().filter_map(vmid).collect()
+}
+
+/// `/proc/stat`: time of all CPUs together, and how many there are.
+pub fn cpu_time(text: &str) -> Result<NodeCpuTime, Unexpected> {
+    let unexpected = || Unexpected::new("a `cpu` line with its times and a line per CPU", text);
+    let all = text.lines().find_map(|line| line.strip_prefix("cpu ")).ok_or_else(unexpected)?;
+    let times: Vec<u64> = all.split_ascii_whitespace().map_while(|word| word.parse().ok()).collect();
+    // user nice system idle iowait irq softirq steal; guest time is part of user and nice.
+    let &[user, nice, system, idle, iowait, irq, softirq, steal, ..] = times.as_slice() else {
+        return Err(unexpected());
+    };
+    let sum = |times: &[u64]| times.iter().try_fold(0_u64, |sum, time| sum.checked_add(*time));
+    // Stolen time passed, and this node did not use it.
+    let busy_ticks = sum(&[user, nice, system, irq, softirq]).ok_or_else(unexpected)?;
+    let total_ticks = sum(&[busy_ticks, idle, iowait, steal]).ok_or_else(unexpected)?;
+    let is_cpu = |line: &&str| {
+        line.strip_prefix("cpu").is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+    };
+    let cpus = u32::try_from(text.lines().filter(is_cpu).count()).map_err(|_| unexpected())?;
+    if cpus == 0 { Err(unexpected()) } else { Ok(NodeCpuTime { busy_ticks, total_ticks, cpus }) }
+}
+
+/// `/proc/meminfo`.
+pub fn meminfo(text: &str) -> Result<NodeMemory, Unexpected> {
+    let value = |key: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
+        let kib: Option<u64> = line.and_then(|rest| rest.trim().strip_suffix("kB")?.trim().parse().ok());
+        kib.and_then(|kib| kib.checked_mul(1024)).ok_or_else(|| {
+            Unexpected::new("`MemTotal`, `MemAvailable`, `SwapTotal` and `SwapFree` in kB", text)
+        })
+    };
+    let swap_total = value("SwapTotal")?;
+    Ok(NodeMemory {
+        total: value("MemTotal")?,
+        available: value("MemAvailable")?,
+        swap_total,
+        swap_used: swap_total.saturating_sub(value("SwapFree")?),
+    })
+}
+
+/// `/proc/loadavg`: the three averages.
+pub fn load_averages(text: &str) -> Result<[f64; 3], Unexpected> {
+    let numbers: Vec<f64> =
+        text.split_ascii_whitespace().take(3).map_while(|word| word.parse().ok()).collect();
+    match numbers.as_slice() {
+        &[one, five, fifteen] if numbers.iter().all(|load| load.is_finite()) => Ok([one, five, fifteen]),
+        _ => Err(Unexpected::new("three load averages", text)),
+    }
+}
+
+/// `/proc/uptime`: seconds since boot.
+pub fn uptime_seconds(text: &str) -> Result<f64, Unexpected> {
+    let seconds: Option<f64> = text.split_ascii_whitespace().next().and_then(|word| word.parse().ok());
+    seconds
+        .filter(|seconds| seconds.is_finite() && 0.0 <= *seconds)
+        .ok_or_else(|| Unexpected::new("seconds since boot", text))
+}
+
+/// A pressure file (Documentation/accounting/psi.rst).
+pub fn pressure(text: &str) -> Result<Pressure, Unexpected> {
+    let line = |kind: &str| text.lines().find_map(|line| line.strip_prefix(kind)?.strip_prefix(' '));
+    let some = line("some").ok_or_else(|| Unexpected::new("a `some` line", text))?;
+    Ok(Pressure { some: pressure_line(some)?, full: line("full").map(pressure_line).transpose()? })
+}
+
+fn pressure_line(line: &str) -> Result<PressureLine, Unexpected> {
+    let unexpected = || Unexpected::new("`avg10=N avg60=N avg300=N total=N`", line);
+    let value =
+        |key: &str| line.split_ascii_whitespace().find_map(|word| word.strip_prefix(key)?.strip_prefix('='));
+    let percent = |key: &str| {
+        let number: Option<f64> = value(key).and_then(|text| text.parse().ok());
+        number.filter(|percent| percent.is_finite() && 0.0 <= *percent).ok_or_else(unexpected)
+    };
+    Ok(PressureLine {
+        avg10: percent("avg10")?,
+        avg60: percent("avg60")?,
+        avg300: percent("avg300")?,
+        total_usec: value("total").and_then(|text| text.parse().ok()).ok_or_else(unexpected)?,
+    })
+}
+
+#[cfg(test)]
+#[path = "procfs_tests.rs"]
+mod tests;
