@@ -148,7 +148,8 @@ fn decide_cpu(policy: &Policy, situation: &Situation<'_>, node: &NodeSituation, 
         return keep(Reason::NoRecommendation);
     };
 
-    let mut vetoes = shrink_vetoes(policy, situation, estimate);
+    let last_change = situation.changes.cpu_up.max(situation.changes.cpu_down);
+    let mut vetoes = shrink_vetoes(policy, situation, seen, estimate, last_change);
     if seen.cpu_throttled_share.is_some_and(|share| CUT_OFF_SHARE < share) {
         vetoes.push(Reason::JustCutOff);
     }
@@ -169,7 +170,7 @@ fn decide_cpu(policy: &Policy, situation: &Situation<'_>, node: &NodeSituation, 
         min_shrink: MIN_SHRINK_CORES,
         cooldown_up_seconds: rules.cooldown_up_seconds,
         cooldown_down_seconds: rules.cooldown_down_seconds,
-        last_change: situation.changes.cpu_up.max(situation.changes.cpu_down),
+        last_change,
         in_use: used,
         urgent: None,
         vetoes,
@@ -201,7 +202,8 @@ fn decide_memory(
     };
 
     let ran_out = seen.oom == Some(true);
-    let mut vetoes = shrink_vetoes(policy, situation, estimate);
+    let last_change = situation.changes.memory_up.max(situation.changes.memory_down);
+    let mut vetoes = shrink_vetoes(policy, situation, seen, estimate, last_change);
     match seen.memory_pressure_percent {
         _ if ran_out => vetoes.push(Reason::JustCutOff),
         Some(percent) if rules.max_pressure_percent < percent => {
@@ -228,7 +230,7 @@ fn decide_memory(
         min_shrink: rules.min_shrink_mib as f64,
         cooldown_up_seconds: rules.cooldown_up_seconds,
         cooldown_down_seconds: rules.cooldown_down_seconds,
-        last_change: situation.changes.memory_up.max(situation.changes.memory_down),
+        last_change,
         in_use: used * (1.0 + rules.margin_percent / 100.0),
         urgent: ran_out.then_some(bump),
         vetoes,
@@ -260,14 +262,21 @@ fn usable_observation<'a>(
 ) -> Result<&'a Observation, Reason> {
     let seen = situation.observation.ok_or(Reason::NoObservation)?;
     let age_seconds = now.duration_since(seen.at).as_secs();
-    let fresh = u64::try_from(age_seconds).unwrap_or(0) <= policy.max_age_seconds;
+    // One from the future is as little about now as an old one: a clock was set back since.
+    let fresh = age_seconds.unsigned_abs() <= policy.max_age_seconds;
     if fresh { Ok(seen) } else { Err(Reason::Stale { age_seconds, max_seconds: policy.max_age_seconds }) }
 }
 
 /// What speaks against a shrink of either resource.
-fn shrink_vetoes(policy: &Policy, situation: &Situation<'_>, estimate: &Estimate) -> Vec<Reason> {
+fn shrink_vetoes(
+    policy: &Policy,
+    situation: &Situation<'_>,
+    seen: &Observation,
+    estimate: &Estimate,
+    last_change: Option<Timestamp>,
+) -> Vec<Reason> {
     let mut vetoes = Vec::new();
-    let seconds = situation.recommendation.map_or(0, |recommendation| recommendation.history_seconds);
+    let seconds = estimate.known_seconds;
     if seconds < policy.min_history_seconds {
         vetoes.push(Reason::ShortHistory { seconds, needed_seconds: policy.min_history_seconds });
     }
@@ -276,6 +285,9 @@ fn shrink_vetoes(policy: &Policy, situation: &Situation<'_>, estimate: &Estimate
             percent: estimate.confidence_percent,
             needed_percent: policy.min_confidence_percent,
         });
+    }
+    if last_change.is_some_and(|changed| seen.at <= changed) {
+        vetoes.push(Reason::NotMeasuredSince);
     }
     if let Some(anomaly) = situation.anomaly.filter(|anomaly| anomaly.is_anomaly()) {
         vetoes.push(Reason::Anomalous { score: anomaly.score });

@@ -88,6 +88,11 @@ pub enum Reason {
         /// What it should have.
         target: Amount,
     },
+    /// It has less than the policy allows, whatever it needs.
+    BelowMinimum {
+        /// The least.
+        minimum: Amount,
+    },
     /// It ran out of memory.
     RanOutOfMemory {
         /// What it should have.
@@ -161,6 +166,8 @@ pub enum Reason {
         /// The least.
         needed_percent: f64,
     },
+    /// It could give back, and how it does since its last change has not been measured.
+    NotMeasuredSince,
     /// It could give back, and behaves unusually.
     Anomalous {
         /// Its score.
@@ -223,12 +230,16 @@ impl fmt::Display for Reason {
             }
             Self::AllocationUnknown => f.write_str("what it has could not be read"),
             Self::NoObservation => f.write_str("it has not been observed"),
+            Self::Stale { age_seconds, .. } if *age_seconds < 0 => {
+                write!(f, "its latest observation lies {} s in the future", age_seconds.unsigned_abs())
+            }
             Self::Stale { age_seconds, max_seconds } => {
                 write!(f, "its latest observation is {age_seconds} s old, more than {max_seconds} s")
             }
             Self::UseUnknown => f.write_str("its latest observation does not tell how much it uses"),
             Self::NoRecommendation => f.write_str("nothing has been learnt about it yet"),
             Self::NeedsMore { basis, target } => write!(f, "it should have {target} ({basis})"),
+            Self::BelowMinimum { minimum } => write!(f, "it has less than the minimum of {minimum}"),
             Self::RanOutOfMemory { target } => write!(f, "it ran out of memory and should have {target}"),
             Self::CanGiveBack { basis, target } => write!(f, "{target} are enough for it ({basis})"),
             Self::Fits { target } => write!(f, "it has about what it should have, {target}"),
@@ -268,6 +279,9 @@ impl fmt::Display for Reason {
                     f,
                     "it could give back, with a confidence of {percent:.0} % instead of {needed_percent:.0} %"
                 )
+            }
+            Self::NotMeasuredSince => {
+                f.write_str("it could give back and has not been measured since its last change")
             }
             Self::Anomalous { score } => {
                 write!(f, "it could give back and behaves unusually (score {score:.2})")
@@ -312,8 +326,9 @@ impl Reason {
                 format!("it would keep what it has if it needed more than {target}")
             }
             Self::Fits { .. } => "it changes when its demand does".to_owned(),
+            Self::NotMeasuredSince => "the next measurement".to_owned(),
             Self::AtMaximum { .. } => "raise the policy's maximum".to_owned(),
-            Self::AtMinimum { .. } => "lower the policy's minimum".to_owned(),
+            Self::AtMinimum { .. } | Self::BelowMinimum { .. } => "lower the policy's minimum".to_owned(),
             Self::OtherSettingBinds { setting, .. } => format!("raise or remove its `{setting}`"),
             Self::NodeCpus { .. } => "nothing: the node has no more".to_owned(),
             Self::NodeMemory { .. } => "free memory on the node, or lower the reserve".to_owned(),

@@ -30,7 +30,14 @@ struct World {
 }
 
 fn estimate(target: f64, floor: f64) -> Estimate {
-    Estimate { target, floor, confidence_percent: 90.0, basis: Fact::RecentPeak, evidence: Vec::new() }
+    Estimate {
+        target,
+        floor,
+        confidence_percent: 90.0,
+        known_seconds: 48 * 3600,
+        basis: Fact::RecentPeak,
+        evidence: Vec::new(),
+    }
 }
 
 /// A container with 4 cores and 2048 MiB that fits, on a large node.
@@ -253,7 +260,12 @@ fn a_shrink_needs_proof() {
         );
     };
     both(
-        |world| world.recommendation.as_mut().unwrap().history_seconds = 7200,
+        |world| {
+            let recommendation = world.recommendation.as_mut().unwrap();
+            for estimate in [&mut recommendation.cpu, &mut recommendation.memory] {
+                estimate.as_mut().unwrap().known_seconds = 7200;
+            }
+        },
         " and is known for 2.0 h of the 6.0 h a shrink needs",
     );
     both(
@@ -326,6 +338,43 @@ fn cool_downs_are_kept_and_running_out_of_memory_does_not_wait() {
 }
 
 #[test]
+fn what_was_not_measured_since_the_last_change_is_not_shrunk_again() {
+    check(
+        |world| {
+            world.want(1.0, 1000.0);
+            (world.policy.cpu.cooldown_down_seconds, world.policy.memory.cooldown_down_seconds) = (5, 5);
+            (world.changes.cpu_down, world.changes.memory_down) = (Some(ago(8)), Some(ago(8)));
+        },
+        "keep 4 cores: it could give back and has not been measured since its last change",
+        "keep 2048 MiB: it could give back and has not been measured since its last change",
+    );
+}
+
+#[test]
+fn an_observation_from_the_future_decides_nothing() {
+    check(
+        |world| {
+            world.want(8.0, 1000.0);
+            world.seen().at = ago(-7200);
+        },
+        "keep 4 cores: its latest observation lies 7200 s in the future",
+        "keep 2048 MiB: its latest observation lies 7200 s in the future",
+    );
+}
+
+#[test]
+fn a_container_below_the_minimum_is_told_so() {
+    check(
+        |world| {
+            world.want(1.0, 700.0);
+            (world.policy.cpu.min_cores, world.policy.memory.min_mib) = (6.0, 3072);
+        },
+        "grow from 4 cores to 6 cores: it has less than the minimum of 6 cores",
+        "grow from 2048 MiB to 3072 MiB: it has less than the minimum of 3072 MiB",
+    );
+}
+
+#[test]
 fn growth_is_bounded_by_the_node() {
     check(
         |world| {
@@ -381,7 +430,7 @@ fn maybe<T: fmt::Debug + Clone + 'static>(
 prop_compose! {
     fn observations()(
         cpu in maybe(0.0f64..20.0), share in maybe(0.0f64..1.0), memory in maybe(0.0f64..30000.0),
-        oom in maybe(any::<bool>()), pressure in maybe(0.0f64..20.0), age in -100i64..2000,
+        oom in maybe(any::<bool>()), pressure in maybe(0.0f64..20.0), age in -2000i64..2000,
     ) -> Observation {
         Observation {
             cpu_cores_used: cpu, cpu_throttled_share: share, memory_used_mib: memory, oom,
@@ -393,12 +442,12 @@ prop_compose! {
 prop_compose! {
     fn recommendations()(
         cpu in maybe((0.0f64..40.0, 0.0f64..40.0)), memory in maybe((0.0f64..60000.0, 0.0f64..60000.0)),
-        confidence_percent in 0.0f64..100.0, history_seconds in 0u64..200_000,
+        confidence_percent in 0.0f64..100.0, known_seconds in 0u64..200_000,
     ) -> Recommendation {
         let estimate = |(target, floor)| Estimate {
-            target, floor, confidence_percent, basis: Fact::SeasonPeak, evidence: Vec::new(),
+            target, floor, confidence_percent, known_seconds, basis: Fact::SeasonPeak, evidence: Vec::new(),
         };
-        Recommendation { cpu: cpu.map(estimate), memory: memory.map(estimate), history_seconds }
+        Recommendation { cpu: cpu.map(estimate), memory: memory.map(estimate), history_seconds: known_seconds }
     }
 }
 
@@ -457,7 +506,7 @@ proptest! {
     #[test]
     fn no_change_without_data(world in worlds()) {
         let decisions = world.decide();
-        let fresh = world.seen.as_ref().filter(|seen| ago(900) <= seen.at);
+        let fresh = world.seen.as_ref().filter(|seen| (ago(900)..=ago(-900)).contains(&seen.at));
         let known = world.recommendation.as_ref();
         let cpu_known = fresh.and_then(|seen| seen.cpu_cores_used).is_some() && known.is_some_and(|known| known.cpu.is_some());
         let memory_known = fresh.and_then(|seen| seen.memory_used_mib).is_some() && known.is_some_and(|known| known.memory.is_some());
@@ -473,7 +522,6 @@ proptest! {
             let seen = world.seen.as_ref().unwrap();
             let known = world.recommendation.as_ref().unwrap();
             let to = decision.to.unwrap() + 1e-5;
-            prop_assert!(6 * 3600 <= known.history_seconds);
             prop_assert!(60.0 <= decision.confidence_percent);
             prop_assert!(world.anomaly.is_none_or(|anomaly| !anomaly.is_anomaly()));
             let (estimate, in_use, last, cooldown) = if decision.resource == Resource::Cpu {
@@ -484,6 +532,8 @@ proptest! {
                 let last = world.changes.memory_up.max(world.changes.memory_down);
                 (known.memory.as_ref(), seen.memory_used_mib.unwrap() * 1.15, last, world.policy.memory.cooldown_down_seconds)
             };
+            prop_assert!(6 * 3600 <= estimate.unwrap().known_seconds);
+            prop_assert!(last.is_none_or(|last| last < seen.at), "measured since the last change");
             prop_assert!(in_use <= to && estimate.unwrap().floor <= to, "{decision:?}");
             let elapsed = last.map(|last| now().duration_since(last).as_secs());
             prop_assert!(elapsed.is_none_or(|elapsed| i64::try_from(cooldown).unwrap() <= elapsed));

@@ -89,6 +89,7 @@ impl Case<'_> {
         let stepped = self.round_up(self.current + step).min(capped);
         let reason = match self.urgent {
             Some(_) => Reason::RanOutOfMemory { target: self.amount(wanted) },
+            None if wanted <= self.current => Reason::BelowMinimum { minimum: self.amount(self.low) },
             None => Reason::NeedsMore { basis: self.estimate.basis, target: self.amount(wanted) },
         };
         Ok((stepped, reason))

@@ -8,7 +8,7 @@ use super::config::RecommendConfig;
 use super::demand::{CpuRecovery, Demand, memory_demand};
 use super::histogram::DecayingHistogram;
 use super::recommendation::{Estimate, Evidence, Fact, Recommendation};
-use super::series::{DAY_STEPS, STEP_SECONDS, Series, Within, step_of};
+use super::series::{DAY_STEPS, KEPT_STEPS, STEP_SECONDS, Series, Within, step_of};
 use super::track_record::TrackRecord;
 use crate::observation::Observation;
 
@@ -43,21 +43,50 @@ struct Learnt {
     series: Series,
     last: Option<Demand>,
     record: TrackRecord,
+    /// How long it has been measured, gaps not counted. Each resource has its own: a container whose memory
+    /// could not be read for a week is not known by its CPU.
+    known_seconds: f64,
     /// The target given after the last observation.
     standing: Option<f64>,
 }
 
 impl Learnt {
     fn new(within: Within) -> Self {
-        Self { series: Series::new(within), last: None, record: TrackRecord::default(), standing: None }
+        Self {
+            series: Series::new(within),
+            last: None,
+            record: TrackRecord::default(),
+            known_seconds: 0.0,
+            standing: None,
+        }
     }
 
     fn observe(&mut self, at_seconds: i64, seconds: f64, demand: Demand) {
         if let Some(target) = self.standing {
             self.record.note(seconds, demand.value <= target);
         }
+        let step = step_of(at_seconds);
+        if self.series.newest().is_some_and(|newest| newest + KEPT_STEPS < step) {
+            // Nothing is left of what it did before, so what was known of it is no proof any more.
+            self.known_seconds = 0.0;
+        }
+        self.known_seconds += seconds;
         self.series.push(at_seconds, seconds, demand.value);
         self.last = Some(demand);
+    }
+
+    /// Whether at least half of the `window` steps that end with `step` were measured.
+    fn knows_recent(&self, step: i64, window: i64) -> bool {
+        window <= 2 * self.series.known(step - window + 1, step)
+    }
+
+    fn confidence_percent(&self) -> f64 {
+        self.record.confidence_percent(self.known_seconds)
+    }
+
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a sum of positive seconds")]
+    fn known_seconds(&self) -> u64 {
+        self.known_seconds as u64
     }
 }
 
@@ -132,16 +161,17 @@ impl ContainerModel {
         // quantile is shown but not followed, because it keeps free all day what is needed for an hour.
         let quantile = self.cpu_history.quantile(config.cpu_quantile());
         let window = steps(config.cpu_window_minutes);
-        let knows_recent = window <= 2 * series.known(step - window + 1, step);
         let followed = evidence.largest();
         evidence.note(Fact::DecayedQuantile, quantile);
+        let knows_recent = self.cpu.knows_recent(step, window);
         let (demand, basis) = if knows_recent { followed } else { evidence.largest() }?;
         let headroom = 1.0 + config.cpu_headroom_percent / 100.0;
         let floor = series.recent_peak(step, FLOOR_STEPS).unwrap_or(demand);
         Some(Estimate {
             target: demand * headroom,
             floor,
-            confidence_percent: self.cpu.record.confidence_percent(self.observed_seconds),
+            confidence_percent: self.cpu.confidence_percent(),
+            known_seconds: self.cpu.known_seconds(),
             basis,
             evidence: evidence.all,
         })
@@ -154,7 +184,13 @@ impl ContainerModel {
         let series = &self.memory.series;
         let mut evidence = Collected::default();
         evidence.note(last.fact, Some(last.value));
-        evidence.note(Fact::RecentPeak, series.recent_peak(step, steps(config.memory_window_minutes)));
+        let window = steps(config.memory_window_minutes);
+        evidence.note(Fact::RecentPeak, series.recent_peak(step, window));
+        if !self.memory.knows_recent(step, window) {
+            // It was stopped, or nobody looked: what it uses minutes after its start says nothing about what
+            // it will use, and what it used before does.
+            evidence.note(Fact::LastDaysPeak, series.recent_peak(step, KEPT_STEPS));
+        }
         let season = (1..=i64::from(config.memory_season_days))
             .filter_map(|days| series.season_peak(step, days, SEASON_AHEAD_STEPS, SEASON_SLACK_STEPS));
         evidence.note(Fact::SeasonPeak, season.reduce(f64::max));
@@ -163,7 +199,8 @@ impl ContainerModel {
         Some(Estimate {
             target: demand * (1.0 + config.memory_headroom_percent / 100.0),
             floor,
-            confidence_percent: self.memory.record.confidence_percent(self.observed_seconds),
+            confidence_percent: self.memory.confidence_percent(),
+            known_seconds: self.memory.known_seconds(),
             basis,
             evidence: evidence.all,
         })
@@ -293,6 +330,44 @@ mod tests {
         assert_eq!(cpu.basis, Fact::DecayedQuantile);
         assert!((2.0..2.5).contains(&cpu.target), "{cpu:?}");
         assert!(model.recommend(at(3 * DAY)).history_seconds < 2 * 86_400 + 600, "a gap is no history");
+    }
+
+    #[test]
+    fn what_ran_before_a_pause_still_needs_its_memory() {
+        let (mut model, _) = learnt(2, 300, |_| (0.5, 3000.0));
+        // Stopped for five days, longer than the season looks back; a minute after its start it uses little.
+        let start = 7 * DAY;
+        model.observe(&seen(start, 0.1, 60.0));
+        let memory = model.recommend(at(start)).memory.unwrap();
+        assert_eq!((memory.basis, memory.target), (Fact::LastDaysPeak, 3900.0));
+        // Half a window later its present is known, and speaks for itself.
+        for minutes in 1..=200 {
+            model.observe(&seen(start + minutes * 60, 0.1, 60.0));
+        }
+        let memory = model.recommend(at(start + 200 * 60)).memory.unwrap();
+        assert!(memory.target < 100.0, "{memory:?}");
+    }
+
+    #[test]
+    fn a_resource_is_known_by_its_own_measurements_only() {
+        let mut model = ContainerModel::new(&RecommendConfig::default());
+        for minute in 0..600 {
+            let mut one = seen(60 * minute, 0.5, 300.0);
+            one.memory_used_mib = one.memory_used_mib.filter(|_| 590 <= minute);
+            model.observe(&one);
+        }
+        let got = model.recommend(at(600 * 60));
+        let (cpu, memory) = (got.cpu.unwrap(), got.memory.unwrap());
+        assert_eq!((cpu.known_seconds, memory.known_seconds), (36_000, 600));
+        assert!(80.0 < cpu.confidence_percent && memory.confidence_percent < 10.0, "{memory:?}");
+    }
+
+    #[test]
+    fn nothing_is_left_of_a_container_after_a_long_pause() {
+        let (mut model, _) = learnt(2, 300, |_| (0.5, 3000.0));
+        model.observe(&seen(30 * DAY, 0.1, 60.0));
+        let got = model.recommend(at(30 * DAY));
+        assert!(got.cpu.unwrap().known_seconds <= 60 && got.memory.unwrap().known_seconds <= 60);
     }
 
     #[test]

@@ -24,6 +24,8 @@ pub struct Estimate {
     pub floor: f64,
     /// How often a target held so far, discounted for short history (0–100).
     pub confidence_percent: f64,
+    /// How long this resource has been measured, gaps not counted, in seconds.
+    pub known_seconds: u64,
     /// The evidence that decided.
     pub basis: Fact,
     /// All evidence, in the resource's unit and without head-room.
@@ -47,6 +49,8 @@ pub enum Fact {
     LastUse,
     /// The most of the recent window.
     RecentPeak,
+    /// The most of the last eight days, where little is known of the recent window.
+    LastDaysPeak,
     /// A high quantile of its fading history.
     DecayedQuantile,
     /// The most at this time of day on the last days.
@@ -64,6 +68,7 @@ impl fmt::Display for Fact {
         f.write_str(match self {
             Self::LastUse => "last use",
             Self::RecentPeak => "recent peak",
+            Self::LastDaysPeak => "peak of the last days",
             Self::DecayedQuantile => "high quantile of its history",
             Self::SeasonPeak => "peak at this time on the last days",
             Self::ThrottledDemand => "demand cut off by the CPU limit",

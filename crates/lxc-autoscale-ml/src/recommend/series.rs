@@ -10,7 +10,7 @@ pub const STEP_SECONDS: i64 = 300;
 /// Steps of a day.
 pub const DAY_STEPS: i64 = 86_400 / STEP_SECONDS;
 /// Eight days: a week, and the hours around this time a week ago.
-const KEPT_STEPS: i64 = 8 * DAY_STEPS;
+pub const KEPT_STEPS: i64 = 8 * DAY_STEPS;
 /// Shorter observations are averaged over this long before their peak counts: a burst of two seconds is
 /// what a queue is for, and a limit that follows it would never come down.
 const SMOOTHING_SECONDS: f64 = 60.0;
