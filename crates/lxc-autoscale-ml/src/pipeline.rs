@@ -137,7 +137,7 @@ impl Pipeline {
                 let inputs = self.inputs(vmid, container, changes, node, now);
                 let decisions = decide(&self.config.policy_for(vmid), &inputs.situation(), &inputs.node, now);
                 node.grant(&decisions.memory);
-                let name = container.configuration().and_then(|configuration| configuration.name.clone());
+                let name = container.name.clone();
                 Proposal { id: vmid, name, decisions, inputs }
             })
             .collect()
@@ -185,7 +185,8 @@ impl Pipeline {
         let at = container.last_oom?;
         let max_age = i64::try_from(self.config.metrics.max_age_seconds).unwrap_or(i64::MAX);
         let is_recent = now.duration_since(at) <= SignedDuration::from_secs(max_age);
-        let is_unanswered = changes.memory_up.max(changes.memory_down) < Some(at);
+        // Only a growth answers it: a shrink that was under way when it happened does the opposite.
+        let is_unanswered = changes.memory_up < Some(at);
         (is_recent && is_unanswered).then_some(true)
     }
 

@@ -46,10 +46,8 @@ pub fn step(previous: Option<&ContainerRecord>, current: &ContainerRecord) -> St
 }
 
 fn has_restarted(previous: &ContainerRecord, current: &ContainerRecord, elapsed_seconds: f64) -> bool {
-    let younger = match (previous.uptime_seconds, current.uptime_seconds) {
-        (Some(_), Some(uptime)) => uptime + UPTIME_SLACK_SECONDS < elapsed_seconds,
-        _ => false,
-    };
+    let younger =
+        current.uptime_seconds.is_some_and(|uptime| uptime + UPTIME_SLACK_SECONDS < elapsed_seconds);
     let went_down = matches!((previous.cpu_usage_usec, current.cpu_usage_usec), (Some(before), Some(now)) if now < before);
     younger || went_down
 }

@@ -40,8 +40,8 @@ pub struct ContainerHistory {
     pub model: ContainerModel,
     /// What its behaviour looked like.
     pub features: FeatureTable,
-    /// The latest record.
-    pub record: ContainerRecord,
+    /// The latest record; with the memory events of the one before where it has none.
+    record: ContainerRecord,
     /// The facts of the latest step.
     pub observation: Observation,
     /// Whether it stands among the stopped ones of the newest snapshot.
@@ -52,8 +52,8 @@ pub struct ContainerHistory {
     pub gaps: u64,
     /// When it last ran out of memory, as far as the records tell.
     pub last_oom: Option<Timestamp>,
-    /// The last configuration that was read; a record may lack it.
-    configuration: Option<ContainerConfig>,
+    /// Its name, from the last configuration that was read.
+    pub name: Option<String>,
     last_named: Timestamp,
 }
 
@@ -146,7 +146,7 @@ impl ContainerHistory {
             present: true,
             gaps: 0,
             last_oom: None,
-            configuration: record.configuration.clone(),
+            name: record.configuration.as_ref().and_then(|configuration| configuration.name.clone()),
             last_named: at,
         };
         container.model.observe(&first.observation);
@@ -163,21 +163,31 @@ impl ContainerHistory {
             self.last_oom = Some(step.observation.at);
         }
         self.observation = step.observation;
+        // A reading that fails once must not swallow the OOM kills that happened meanwhile: the next one is
+        // compared with the last that is known.
+        let known_events = self.record.memory_events.filter(|_| !step.restarted);
         self.record = record.clone();
-        self.configuration = record.configuration.clone().or_else(|| self.configuration.take());
+        self.record.memory_events = record.memory_events.or(known_events);
+        if let Some(name) = record.configuration.as_ref().and_then(|configuration| configuration.name.clone())
+        {
+            self.name = Some(name);
+        }
         (self.stopped, self.present, self.last_named) = (false, true, at);
     }
 
-    /// Proxmox's configuration, from the latest record that carries one.
+    /// Proxmox's configuration as it stands in the latest record.
+    ///
+    /// An older one would not do: a lock or a tag may have been set since, and what is not known to be
+    /// allowed is not done.
     pub fn configuration(&self) -> Option<&ContainerConfig> {
-        self.configuration.as_ref()
+        self.record.configuration.as_ref()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use lxc_autoscale_core::RecordTime;
-    use lxc_autoscale_core::snapshot::Summary;
+    use lxc_autoscale_core::snapshot::{MemoryEvents, Summary};
 
     use super::*;
 
@@ -256,6 +266,32 @@ mod tests {
     fn the_same_record_twice_counts_once() {
         let history = history(&[snapshot(0, &[100], &[]), snapshot(0, &[100], &[])]);
         assert_eq!(history.container(vmid(100)).unwrap().features.len(), 1);
+    }
+
+    /// A snapshot of container 100 with this many OOM kills; `None` where they could not be read.
+    fn with_kills(seconds: i64, kills: Option<u64>) -> Snapshot {
+        let mut snapshot = snapshot(seconds, &[100], &[]);
+        let record = snapshot.containers.get_mut(&vmid(100)).unwrap();
+        record.memory_events =
+            kills.map(|kills| MemoryEvents { high: None, max: 0, oom: None, oom_kill: Some(kills) });
+        snapshot
+    }
+
+    #[test]
+    fn an_oom_kill_shows_although_a_reading_in_between_failed() {
+        let history = history(&[with_kills(0, Some(2)), with_kills(60, None), with_kills(120, Some(3))]);
+        let container = history.container(vmid(100)).unwrap();
+        assert_eq!(container.last_oom, Some(Timestamp::from_second(1_800_000_120).unwrap()));
+    }
+
+    #[test]
+    fn a_configuration_that_cannot_be_read_is_not_remembered() {
+        let mut first = snapshot(0, &[100], &[]);
+        first.containers.get_mut(&vmid(100)).unwrap().configuration =
+            Some(ContainerConfig::parse("hostname: web\n").0);
+        let history = history(&[first, snapshot(60, &[100], &[])]);
+        let container = history.container(vmid(100)).unwrap();
+        assert_eq!((container.configuration(), container.name.as_deref()), (None, Some("web")));
     }
 
     #[test]

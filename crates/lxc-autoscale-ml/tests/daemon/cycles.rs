@@ -173,6 +173,24 @@ async fn running_out_of_memory_does_not_wait_for_the_cool_down() {
     assert_eq!(asked(&api.take(), 101).1, None, "and is answered once");
 }
 
+/// A shrink is no answer to a container that runs out of memory while it is being made.
+#[tokio::test]
+async fn an_oom_kill_during_a_shrink_is_answered() {
+    let api = RecordingApi::up().await;
+    let mut node = Node::with_past(48, &[(100, IDLE)]);
+    let mut daemon = node.daemon(&api.url(), "");
+    let cycle_at = node.now + SignedDuration::from_secs(20);
+    node.containers.get_mut(&100).unwrap().oom_kills = 1;
+    daemon.cycle(cycle_at, &std::cell::Cell::new(false)).await;
+    let shrunk = asked(&api.take(), 100).1.unwrap();
+    node.containers.get_mut(&100).unwrap().memory_mib = shrunk;
+    // Recorded with the time at which it was read, and seen by the daemon only in its next cycle.
+    node.record(SignedDuration::from_secs(15));
+    node.cycle(&mut daemon).await;
+    let grown = asked(&api.take(), 100).1;
+    assert!(Some(shrunk) < grown, "{shrunk} then {grown:?}");
+}
+
 #[tokio::test]
 async fn a_pinned_container_keeps_its_cores() {
     let api = RecordingApi::up().await;
