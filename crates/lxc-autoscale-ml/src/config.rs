@@ -70,6 +70,13 @@ pub struct ApiConfig {
     pub deadline_seconds: f64,
 }
 
+impl MetricsConfig {
+    /// How old a measurement may be.
+    pub fn max_age(&self) -> Duration {
+        Duration::from_secs(self.max_age_seconds)
+    }
+}
+
 /// `[state]`
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -147,7 +154,7 @@ impl Default for StateConfig {
         Self {
             directory: PathBuf::from("/var/lib/lxc_autoscale_ml"),
             retention_days: 90,
-            max_decisions: 500_000,
+            max_decisions: 100_000,
         }
     }
 }

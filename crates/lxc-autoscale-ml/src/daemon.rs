@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::io;
 use std::path::Path;
 use std::pin::pin;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use lxc_autoscale_core::ErrorChain;
@@ -78,8 +78,11 @@ impl Daemon {
             self.learn();
             tracing::info!("Processing containers for scaling decisions...");
             report.proposals = self.pipeline.propose(self.executor.changes(), now);
+            self.executor.note_quiet(&report.proposals, now);
+            let started = Instant::now();
             for proposal in &report.proposals {
-                if stop.get() {
+                // Where the API takes minutes, what the last decisions were made from has grown too old.
+                if stop.get() || self.config.metrics.max_age() < started.elapsed() {
                     break;
                 }
                 let carried = self.executor.carry_out(proposal, now).await;
@@ -106,11 +109,17 @@ impl Daemon {
         tracing::info!("Data loaded successfully from {file}.");
         tracing::debug!(snapshots = loaded.snapshots, unreadable = loaded.unreadable, "new records");
         let max_age_seconds = self.config.metrics.max_age_seconds;
-        let is_fresh = |seconds: i64| u64::try_from(seconds).unwrap_or(0) <= max_age_seconds;
+        let is_fresh = |seconds: i64| seconds.unsigned_abs() <= max_age_seconds;
         match self.pipeline.age(now).map(|age| age.as_secs()) {
             None => {
                 self.metrics_trouble
                     .is(format!("`{file}` holds no measurement yet; is lxc_monitor running?"));
+            }
+            Some(seconds) if seconds < 0 && !is_fresh(seconds) => {
+                self.metrics_trouble.is(format!(
+                    "the newest measurement in `{file}` lies more than {max_age_seconds} s in the future; was \
+                     the clock set back?"
+                ));
             }
             Some(seconds) if !is_fresh(seconds) => {
                 // The age itself would make it news in every cycle.
@@ -128,7 +137,9 @@ impl Daemon {
     fn learn(&mut self) {
         match self.pipeline.learn() {
             Ok(Learnt { judged: 0, .. }) => {
-                tracing::info!("No container has enough history for the IsolationForest yet.");
+                tracing::info!(
+                    "No container has enough history at its present interval for the IsolationForest yet."
+                );
             }
             Ok(learnt) => {
                 let names: Vec<String> = learnt.features.iter().map(|name| format!("'{name}'")).collect();

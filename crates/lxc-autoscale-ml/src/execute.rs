@@ -13,6 +13,7 @@ use crate::config::{Config, StateConfig};
 use crate::decide::{Action, Decision, Resource};
 use crate::ledger::{Inputs, Ledger, LedgerError, Outcome};
 use crate::pipeline::{Changes, Proposal};
+use crate::refusals::Refusals;
 use crate::trouble::Trouble;
 
 /// How often old entries are removed.
@@ -37,6 +38,7 @@ pub struct Executor {
     /// `None` while it cannot be used.
     ledger: Option<Ledger>,
     changes: Changes,
+    refusals: Refusals,
     trimmed: Option<Timestamp>,
     ledger_trouble: Trouble,
     api_trouble: Trouble,
@@ -70,6 +72,7 @@ impl Executor {
         Ok(Self {
             client,
             changes: ledger.last_changes()?,
+            refusals: Refusals::default(),
             state: config.state.clone(),
             ledger: Some(ledger),
             trimmed: None,
@@ -108,18 +111,37 @@ impl Executor {
         }
     }
 
-    /// Writes down the decisions about one container and carries out those that are to be.
+    /// Writes down the decisions that are not to be carried out, all at once: one write to the disk a cycle.
+    pub fn note_quiet(&mut self, proposals: &[Proposal], now: Timestamp) {
+        let Some(ledger) = &mut self.ledger else { return };
+        let quiet = proposals.iter().flat_map(|proposal| {
+            let quiet = decisions(proposal).into_iter().filter(|decision| !is_due(decision));
+            quiet.map(move |decision| (proposal.id, decision, &proposal.inputs))
+        });
+        match ledger.note(now, quiet) {
+            Ok(()) => self.ledger_trouble.is_over(),
+            Err(error) => self.lost_ledger(&error),
+        }
+    }
+
+    /// Carries out the decisions about one container that are to be.
     pub async fn carry_out(&mut self, proposal: &Proposal, now: Timestamp) -> Vec<Carried> {
-        let decisions = [&proposal.decisions.cpu, &proposal.decisions.memory];
-        let (due, quiet): (Vec<_>, Vec<_>) =
-            decisions.into_iter().partition(|decision| decision.apply && decision.action != Action::Keep);
-        for decision in quiet {
-            self.note(now, proposal.id, decision, &proposal.inputs);
+        let id = proposal.id;
+        let mut carried = Vec::new();
+        let mut due = Vec::new();
+        for decision in decisions(proposal).into_iter().filter(|decision| is_due(decision)) {
+            match self.refusals.hold(id, decision, now) {
+                // The ledger has the refusal already.
+                Some(error) => {
+                    let outcome = Outcome::Failed { error };
+                    carried.push(Carried { id, decision: decision.clone(), outcome });
+                }
+                None => due.push(decision),
+            }
         }
         if !due.is_empty() && self.api_trouble.current().is_none() && self.ledger.is_some() {
-            announce(proposal);
+            announce(id, &due);
         }
-        let mut carried = Vec::new();
         for decision in due {
             let outcome = self.execute(now, proposal.id, decision, &proposal.inputs).await;
             carried.push(Carried { id: proposal.id, decision: decision.clone(), outcome });
@@ -127,20 +149,12 @@ impl Executor {
         carried
     }
 
-    fn note(&mut self, now: Timestamp, vmid: Vmid, decision: &Decision, inputs: &Inputs) {
-        let Some(ledger) = &mut self.ledger else { return };
-        match ledger.note(now, vmid, decision, inputs) {
-            Ok(()) => self.ledger_trouble.is_over(),
-            Err(error) => self.lost_ledger(&error),
-        }
-    }
-
     async fn execute(&mut self, now: Timestamp, vmid: Vmid, decision: &Decision, inputs: &Inputs) -> Outcome {
         let Some(number) = self.begin(now, vmid, decision, inputs) else {
             let trouble = self.ledger_trouble.current().unwrap_or("the ledger cannot be written");
             return Outcome::Failed { error: format!("not asked for: {trouble}") };
         };
-        let outcome = self.ask(vmid, decision).await;
+        let outcome = self.ask(now, vmid, decision).await;
         if matches!(outcome, Outcome::Done { .. } | Outcome::Unknown { .. }) {
             self.changes.entry(vmid).or_default().note(decision, now);
         }
@@ -165,7 +179,7 @@ impl Executor {
         }
     }
 
-    async fn ask(&mut self, vmid: Vmid, decision: &Decision) -> Outcome {
+    async fn ask(&mut self, now: Timestamp, vmid: Vmid, decision: &Decision) -> Outcome {
         if self.api_is_down {
             return Outcome::Failed {
                 error: format!("not sent: the API at {} is out of reach", self.client.url()),
@@ -174,18 +188,16 @@ impl Executor {
         let Some(wanted) = decision.to.and_then(Mebibytes::from_f64_ceil) else {
             return Outcome::Failed { error: "not sent: the target is no number".to_owned() };
         };
-        let (label, unit) = match decision.resource {
-            Resource::Cpu => ("CPU", "CPU"),
-            Resource::Memory => ("RAM", "RAM"),
-        };
+        let (label, unit) = words(decision.resource);
         match self.call(vmid, decision.resource, wanted).await {
             Ok((before, after)) => {
                 self.api_trouble.is_over();
+                self.refusals.is_over(vmid, decision.resource);
                 let shown = after.or(decision.to).unwrap_or_default();
                 tracing::info!("Successfully scaled {label} for LXC ID {vmid} to {shown} {unit} units.");
                 Outcome::Done { before, after }
             }
-            Err(error) => self.call_failed(vmid, label, &error),
+            Err(error) => self.call_failed(now, vmid, decision, &error),
         }
     }
 
@@ -209,14 +221,19 @@ impl Executor {
         }
     }
 
-    fn call_failed(&mut self, vmid: Vmid, label: &str, error: &CallError) -> Outcome {
+    fn call_failed(&mut self, now: Timestamp, vmid: Vmid, decision: &Decision, error: &CallError) -> Outcome {
         let text = ErrorChain(error).to_string();
         if error.is_api_down() {
             self.api_is_down = true;
             self.api_trouble.is(text.clone());
         } else {
             self.api_trouble.is_over();
-            tracing::error!("Failed to scale {label} for LXC ID {vmid}: {text}");
+            let (label, _) = words(decision.resource);
+            if self.refusals.note(vmid, decision, &text, now) {
+                tracing::error!("Failed to scale {label} for LXC ID {vmid}: {text}");
+            } else {
+                tracing::debug!("Failed to scale {label} for LXC ID {vmid} again: {text}");
+            }
         }
         if error.may_have_happened() {
             Outcome::Unknown { error: text }
@@ -246,21 +263,36 @@ fn open(path: &Path) -> Result<Ledger, LedgerError> {
     Ok(ledger)
 }
 
-/// The line of the first description, with the lower of the two confidences.
-fn announce(proposal: &Proposal) {
-    let decisions = [&proposal.decisions.cpu, &proposal.decisions.memory];
-    let [cpu, memory] = decisions.map(|decision| match decision.action {
-        Action::Grow if decision.apply => "Scale Up",
-        Action::Shrink if decision.apply => "Scale Down",
-        _ => "No Scaling",
+fn decisions(proposal: &Proposal) -> [&Decision; 2] {
+    [&proposal.decisions.cpu, &proposal.decisions.memory]
+}
+
+/// Whether it is to be carried out.
+fn is_due(decision: &Decision) -> bool {
+    decision.apply && decision.action != Action::Keep
+}
+
+/// A resource and its unit in the words of the first description.
+fn words(resource: Resource) -> (&'static str, &'static str) {
+    match resource {
+        Resource::Cpu => ("CPU", "CPU"),
+        Resource::Memory => ("RAM", "RAM"),
+    }
+}
+
+/// The line of the first description, with the lower of the confidences.
+fn announce(id: Vmid, due: &[&Decision]) {
+    let of = |resource| due.iter().find(|decision| decision.resource == resource);
+    let [cpu, memory] = [Resource::Cpu, Resource::Memory].map(|resource| {
+        match of(resource).map(|decision| decision.action) {
+            Some(Action::Grow) => "Scale Up",
+            Some(Action::Shrink) => "Scale Down",
+            Some(Action::Keep) | None => "No Scaling",
+        }
     });
-    let confidence = decisions
-        .into_iter()
-        .filter(|decision| decision.apply && decision.action != Action::Keep)
-        .map(|decision| decision.confidence_percent)
-        .fold(100.0, f64::min);
+    let confidence = due.iter().map(|decision| decision.confidence_percent).fold(100.0, f64::min);
     tracing::info!(
         "Applying scaling actions for container {}: CPU - {cpu}, RAM - {memory} | Confidence: {confidence:.2}%",
-        proposal.id
+        id
     );
 }

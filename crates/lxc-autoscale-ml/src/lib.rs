@@ -22,5 +22,6 @@ pub mod ledger;
 pub mod observation;
 pub mod pipeline;
 pub mod recommend;
+pub mod refusals;
 pub mod stdio;
 pub mod trouble;

@@ -123,28 +123,46 @@ impl Ledger {
         self.connection.execute(sql, params![outcome.kind(), text]).map_err(|source| self.failed(source))
     }
 
-    /// Writes a decision that is not carried out, unless that is what the ledger says already.
+    /// Writes decisions that are not carried out, except those that the ledger has already; all or none.
     ///
     /// # Errors
     /// [`LedgerError::Database`].
-    pub fn note(
+    pub fn note<'a>(
         &mut self,
         at: Timestamp,
-        vmid: Vmid,
-        decision: &Decision,
-        inputs: &Inputs,
+        decisions: impl IntoIterator<Item = (Vmid, &'a Decision, &'a Inputs)>,
     ) -> Result<(), LedgerError> {
-        let key = (vmid, decision.resource);
-        if let Some((written, old)) = self.quiet.get(&key)
-            && at.duration_since(*written).abs() < REPEAT_AFTER
-            && entry::says_the_same(old, decision)
-        {
+        let news: Vec<_> =
+            decisions.into_iter().filter(|(vmid, decision, _)| self.is_news(at, *vmid, decision)).collect();
+        if news.is_empty() {
             return Ok(());
         }
-        let outcome = if decision.action == Action::Keep { Outcome::Nothing } else { Outcome::Shown };
-        self.insert(at, vmid, decision, inputs, &outcome)?;
-        self.quiet.insert(key, (at, decision.clone()));
+        self.in_transaction(|ledger| {
+            for (vmid, decision, inputs) in &news {
+                let outcome = if decision.action == Action::Keep { Outcome::Nothing } else { Outcome::Shown };
+                ledger.insert(at, *vmid, decision, inputs, &outcome)?;
+            }
+            Ok(())
+        })?;
+        let written =
+            news.into_iter().map(|(vmid, decision, _)| ((vmid, decision.resource), (at, decision.clone())));
+        self.quiet.extend(written);
         Ok(())
+    }
+
+    fn is_news(&self, at: Timestamp, vmid: Vmid, decision: &Decision) -> bool {
+        self.quiet.get(&(vmid, decision.resource)).is_none_or(|(written, old)| {
+            REPEAT_AFTER <= at.duration_since(*written).abs() || !entry::says_the_same(old, decision)
+        })
+    }
+
+    fn in_transaction(
+        &self,
+        write: impl FnOnce(&Self) -> Result<(), LedgerError>,
+    ) -> Result<(), LedgerError> {
+        let transaction = self.connection.unchecked_transaction().map_err(|source| self.failed(source))?;
+        write(self)?;
+        transaction.commit().map_err(|source| self.failed(source))
     }
 
     /// Writes a decision that is about to be carried out; [`Ledger::settle`] ends it.
@@ -270,7 +288,7 @@ impl Ledger {
     }
 
     fn insert(
-        &mut self,
+        &self,
         at: Timestamp,
         vmid: Vmid,
         decision: &Decision,

@@ -78,7 +78,7 @@ impl Fixture {
     }
 
     fn note(&mut self, seconds: i64, decision: &Decision) {
-        self.ledger.note(at(seconds), vmid(104), decision, &inputs()).unwrap();
+        self.ledger.note(at(seconds), [(vmid(104), decision, &inputs())]).unwrap();
     }
 
     fn entries(&self) -> Vec<Entry> {

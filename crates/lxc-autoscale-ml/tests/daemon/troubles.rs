@@ -4,7 +4,7 @@ use jiff::SignedDuration;
 use lxc_autoscale_ml::ledger::{Ledger, Outcome};
 
 use crate::api::RecordingApi;
-use crate::node::{Container, IDLE, Node, STARVED};
+use crate::node::{Container, IDLE, Node, STARVED, vmid};
 
 const MINUTE: SignedDuration = SignedDuration::from_mins(1);
 const BUSY: Container = Container { memory_used_mib: 770.0, ..STARVED };
@@ -92,6 +92,30 @@ async fn a_refusal_is_kept_and_does_not_stop_the_others() {
     for carried in &report.carried {
         assert!(carried.outcome.error().unwrap().contains("container_locked"), "{:?}", carried.outcome);
     }
+}
+
+#[tokio::test]
+async fn what_is_refused_is_asked_for_ever_more_rarely_and_counted_once() {
+    let api = RecordingApi::up().await;
+    api.refuse_with(Some(409));
+    let mut node = Node::with_past(12, &[(101, BUSY)]);
+    let mut daemon = node.daemon(&api.url(), "");
+    for _ in 0..60 {
+        node.record(MINUTE);
+        node.cycle(&mut daemon).await;
+    }
+    let calls = api.take();
+    assert!((3..=7).contains(&calls.len()), "{} calls in an hour", calls.len());
+    let ledger = Ledger::open_read_only(&node.ledger()).unwrap().unwrap();
+    let entries = ledger.of_container(vmid(101), 100).unwrap();
+    let failed: Vec<_> = entries.iter().filter(|entry| entry.outcome.error().is_some()).collect();
+    assert_eq!((failed.len(), failed[0].times), (1, calls.len() as u64), "{failed:?}");
+    // Out of memory is asked for in spite of it, and what the API does then is believed.
+    api.refuse_with(None);
+    node.containers.get_mut(&101).unwrap().oom_kills = 1;
+    node.record(MINUTE);
+    node.cycle(&mut daemon).await;
+    assert!(api.take().iter().any(|(route, _)| *route == "/scale/ram"));
 }
 
 #[tokio::test]
