@@ -2,7 +2,7 @@
 //!
 //! Columns whose source is a counter (`io_reads`, `io_writes`, `network_rx_bytes`, `network_tx_bytes`) are
 //! **rates per second** of the step: a counter that only ever grows would make every newest row the most
-//! unusual one. Rolling means and deviations are taken over the last [`ROLLING_ROWS`] rows, extremes over the
+//! unusual one. Rolling means and deviations are taken over the last five rows, extremes over the
 //! last hour, trends are the change per minute over the rolling rows. A gap or a restart begins them anew.
 //!
 //! Only rows of the same cadence are compared: rolling rows of two seconds and of five minutes describe
