@@ -52,7 +52,7 @@ async fn the_ledger_tells_what_was_asked_and_what_came_of_it() {
     for (entry, wanted) in entries.iter().zip(wanted) {
         assert_eq!(entry.outcome, Outcome::Done { before: Some(1.0), after: wanted });
         assert!(0.0 < entry.decision.confidence_percent, "{entry:?}");
-        // What it was decided from leads to the same decision again.
+        // What it was decided from stands beside it.
         assert!(entry.inputs.recommendation.is_some() && entry.inputs.node.cpus == Some(16));
     }
 }
