@@ -84,6 +84,8 @@ for unit in "${UNITS[@]}"; do
     elif ! cmp -s "$here/config/$unit.toml" "$target"; then
         install -m 0640 "$here/config/$unit.toml" "$target.new"
         say "  kept your $unit.toml; the shipped one lies beside it as $unit.toml.new"
+    else
+        rm -f -- "$target.new" # from an earlier upgrade, and now the same as yours
     fi
 done
 

@@ -56,6 +56,31 @@ fn systemd_accepts_the_installed_units() {
     assert!(done.status.success() && complaints.is_empty(), "{complaints}");
 }
 
+/// `pct` and the storage tools run inside this unit; these settings break them, which only a real node would show.
+#[test]
+fn the_api_unit_takes_nothing_from_pct() {
+    let unit = fs::read_to_string(project().join("systemd/lxc_autoscale_api.service")).unwrap();
+    let settings: Vec<_> = unit.lines().filter(|line| !line.starts_with('#')).collect();
+    for prefix in [
+        "CapabilityBoundingSet=",
+        "Device",
+        "InaccessiblePaths=",
+        "MemoryDenyWriteExecute=",
+        "Private",
+        "Protect",
+        "ReadOnlyPaths=",
+        "Restrict",
+        "SystemCallFilter=",
+    ] {
+        let found: Vec<_> = settings
+            .iter()
+            .filter(|line| line.starts_with(prefix) && **line != "RestrictRealtime=yes")
+            .collect();
+        assert!(found.is_empty(), "{found:?}");
+    }
+    assert!(settings.contains(&"UMask=0022"), "directories that pct makes stay passable");
+}
+
 #[test]
 fn an_upgrade_keeps_the_configuration_and_shows_the_new_one() {
     let directory = tempfile::tempdir().unwrap();
@@ -74,6 +99,10 @@ fn an_upgrade_keeps_the_configuration_and_shows_the_new_one() {
         !root.join("etc/lxc_autoscale_ml/lxc_autoscale_ml.toml.new").exists(),
         "unchanged files have no twin"
     );
+
+    fs::copy(project().join("config/lxc_monitor.toml"), &config).unwrap();
+    install(&root, &binaries);
+    assert!(!config.with_extension("toml.new").exists(), "nor have those that no longer differ");
 }
 
 #[test]
