@@ -31,6 +31,9 @@ pub fn can_run_containers() -> bool {
     rustix::process::geteuid().is_root() && Command::new("lxc-create").arg("--version").output().is_ok()
 }
 
+/// What a process is given to end in order when its test is over: three daemons, each with its time, and containers.
+const ORDERLY_END: Duration = Duration::from_mins(2);
+
 /// A process of ours that ends with the test, whatever the test does.
 #[derive(Debug)]
 pub struct Process {
@@ -82,6 +85,12 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         if matches!(self.child.try_wait(), Ok(None)) {
+            // A demo that is killed outright leaves its daemons and its real containers behind.
+            let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
+            let deadline = Instant::now() + ORDERLY_END;
+            while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < deadline {
+                std::thread::sleep(Duration::from_millis(50));
+            }
             let _ = self.child.kill();
             let _ = self.child.wait();
         }

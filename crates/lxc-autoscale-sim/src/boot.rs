@@ -108,7 +108,8 @@ fn guest(machine: &Machine, id: Vmid) -> Result<crate::engine::Guest, PctError> 
 #[derive(Debug)]
 pub struct RunningKernel {
     stop: Arc<AtomicBool>,
-    thread: JoinHandle<Result<(), KernelError>>,
+    /// Taken when it is waited for.
+    thread: Option<JoinHandle<Result<(), KernelError>>>,
 }
 
 impl RunningKernel {
@@ -133,7 +134,7 @@ impl RunningKernel {
             clockwork.run(&seen)
         });
         match is_shown.recv() {
-            Ok(()) => Ok(Self { stop, thread }),
+            Ok(()) => Ok(Self { stop, thread: Some(thread) }),
             // It ended before it had shown anything.
             Err(_) => Err(thread
                 .join()
@@ -143,15 +144,50 @@ impl RunningKernel {
 
     /// Whether it has ended by itself, which it does on errors only.
     pub fn has_ended(&self) -> bool {
-        self.thread.is_finished()
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
     /// Stops it and waits.
     ///
     /// # Errors
     /// The error that ended it before.
-    pub fn stop(self) -> Result<(), KernelError> {
+    pub fn stop(mut self) -> Result<(), KernelError> {
+        self.end()
+    }
+
+    fn end(&mut self) -> Result<(), KernelError> {
         self.stop.store(true, Ordering::Relaxed);
-        self.thread.join().unwrap_or(Err(KernelError::Crashed))
+        self.thread.take().map_or(Ok(()), |thread| thread.join().unwrap_or(Err(KernelError::Crashed)))
+    }
+}
+
+impl Drop for RunningKernel {
+    /// No way out leaves it writing into a tree that is about to be removed.
+    fn drop(&mut self) {
+        // Whoever drops it has an error of its own to tell.
+        let _ = self.end();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::clockwork;
+    use crate::node::{create_node, remove_tree};
+
+    #[test]
+    fn a_kernel_that_is_dropped_writes_no_more() {
+        let directory = tempfile::tempdir().unwrap();
+        let layout = NodeLayout::new(directory.path().join("node"));
+        let settings = NodeSettings::default();
+        create_node(&layout, &settings).unwrap();
+        boot(&layout, true).unwrap();
+        let machine = KernelMachine::new(clockwork::capacity(&settings), 0.0);
+        let kernel = RunningKernel::start(layout.clone(), machine, 0, clockwork::REBALANCE).unwrap();
+        let shared = Arc::clone(&kernel.stop);
+        drop(kernel);
+        assert_eq!(Arc::strong_count(&shared), 1, "its thread has ended");
+        remove_tree(layout.root()).unwrap();
+        assert!(!layout.root().exists());
     }
 }

@@ -11,6 +11,7 @@ use lxc_autoscale_core::ErrorChain;
 use crate::demo::{self, DemoOptions};
 use crate::node::{CgroupVersion, EngineKind};
 use crate::run::{self, RunOptions};
+use crate::workload::{FASTEST, is_speed};
 
 /// Options of `run`.
 #[derive(Debug, Args)]
@@ -41,9 +42,10 @@ pub struct DemoArgs {
     /// Simulated containers, or real ones on this machine (needs root and Debian's `lxc`)
     #[arg(long, value_enum, default_value_t = DemoEngine::Sim)]
     pub engine: DemoEngine,
-    /// How many real containers, with the ids 100 and following
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=50))]
-    pub ct: u32,
+    /// How many containers: of the ten simulated ones the first N (all if not given); real ones with the ids 100 and
+    /// following (3 if not given)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=50))]
+    pub ct: Option<u32>,
     /// End after this time instead of waiting for Ctrl-C
     #[arg(long, value_name = "N")]
     pub seconds: Option<u64>,
@@ -56,12 +58,18 @@ pub struct DemoArgs {
     /// Keep everything here instead of in a temporary directory
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
-    /// Decides all that is left to chance
+    /// Decides all that is left to chance in simulated workloads
     #[arg(long, value_name = "S", default_value_t = 1)]
     pub seed: u64,
     /// How much faster than the clock the simulated workloads run
-    #[arg(long, value_name = "F", default_value_t = 10.0)]
+    #[arg(long, value_name = "F", default_value_t = 10.0, value_parser = speed)]
     pub speed: f64,
+}
+
+/// A factor that a workload plan takes, refused before anything is made.
+fn speed(text: &str) -> Result<f64, String> {
+    let speed = text.parse().map_err(|_| "not a number".to_owned())?;
+    if is_speed(speed) { Ok(speed) } else { Err(format!("must be above 0 and at most {FASTEST}")) }
 }
 
 /// What runs the containers of a demo.
@@ -116,6 +124,26 @@ fn exit_code<E: std::error::Error + 'static>(result: Result<bool, E>) -> ExitCod
             // Where standard error is gone too, the exit code still tells.
             let _ = writeln!(io::stderr().lock(), "lxc-autoscale-sim: {}", ErrorChain(&error));
             ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_speed_that_workloads_can_run_at_is_taken() {
+        for (text, taken) in [
+            ("10", true),
+            ("0.5", true),
+            ("0", false),
+            ("-1", false),
+            ("nan", false),
+            ("inf", false),
+            ("x", false),
+        ] {
+            assert_eq!(speed(text).is_ok(), taken, "{text}");
         }
     }
 }

@@ -26,7 +26,7 @@ enum Task {
         #[arg(trailing_var_arg = true)]
         rest: Vec<String>,
     },
-    /// Formatting, clippy, dependency rules, shell scripts, systemd units.
+    /// Formatting, clippy, dependency rules, shell scripts.
     Lint,
     /// Build the API documentation; a broken link is an error.
     Docs,

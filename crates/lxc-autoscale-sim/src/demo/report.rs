@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use lxc_autoscale_core::Vmid;
@@ -11,7 +12,7 @@ use super::decisions::Known;
 use super::watch::{Allocation, Watch};
 use crate::node::NodeError;
 
-/// What `--report` writes; an interface, see this crate's README.
+/// What `--report` writes; an interface, see `docs/demo.md`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Report {
     /// Processes killed by the OOM killer in all containers.
@@ -83,6 +84,21 @@ impl Report {
         }
     }
 
+    /// Makes sure that a report can be written there, and leaves everything as it was.
+    ///
+    /// # Errors
+    /// [`NodeError::File`] when it cannot.
+    pub fn prepare(path: &Path) -> Result<(), NodeError> {
+        let tried = match fs::File::create_new(path) {
+            Ok(_) => fs::remove_file(path),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                fs::File::options().append(true).open(path).map(drop)
+            }
+            Err(error) => Err(error),
+        };
+        tried.map_err(NodeError::file("write the report", path))
+    }
+
     /// Writes it as JSON.
     ///
     /// # Errors
@@ -110,7 +126,13 @@ mod tests {
         let report = Report::new(&watch, &decisions, true, 10.0);
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("r.json");
+        Report::prepare(&path).unwrap();
+        assert!(!path.exists(), "nothing is written before there is something to say");
         report.write(&path).unwrap();
+        let written = fs::read(&path).unwrap();
+        Report::prepare(&path).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), written);
+        assert!(Report::prepare(&directory.path().join("none/r.json")).is_err());
         let json: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
         assert_eq!(
             json,

@@ -33,6 +33,8 @@ const REPRINT: Duration = Duration::from_secs(10);
 ///
 /// It tells the newest decisions only, so more often than they are made.
 const ASK: Duration = Duration::from_millis(1500);
+/// How many real containers there are when nobody says.
+const REAL_CONTAINERS: u32 = 3;
 /// A daemon that was just restarted is given this long to prove at the end that it works.
 const PROOF: Duration = Duration::from_secs(10);
 
@@ -41,8 +43,8 @@ const PROOF: Duration = Duration::from_secs(10);
 pub struct DemoOptions {
     /// Simulated or real containers.
     pub engine: EngineKind,
-    /// How many real ones.
-    pub n_containers: u32,
+    /// How many; the engine's own number when absent.
+    pub n_containers: Option<u32>,
     /// How long, counted from when the daemons run; until it is interrupted when absent.
     pub duration: Option<Duration>,
     /// Where to write the report.
@@ -104,10 +106,14 @@ fn play(options: &DemoOptions, programs: &[PathBuf; 3], paths: &DemoPaths) -> Re
     // From here on Ctrl-C ends the demo in order, whatever it is doing.
     let mut signals = runtime.block_on(async { Signals::install() })?;
     let api = api_address(options.api_port)?;
+    if let Some(path) = &options.report {
+        // Better refused now than when there is something to report.
+        Report::prepare(path)?;
+    }
     say(&format!("making the node and {} hours of its past …", super::stage::PAST.as_hours()))?;
     let stage = match options.engine {
-        EngineKind::Simulated => Stage::simulated(paths, options.seed, options.speed)?,
-        EngineKind::Lxc => Stage::real(paths, options.n_containers)?,
+        EngineKind::Simulated => Stage::simulated(paths, options.n_containers, options.seed, options.speed)?,
+        EngineKind::Lxc => Stage::real(paths, options.n_containers.unwrap_or(REAL_CONTAINERS))?,
     };
     let files = configs::write(paths, &stage.roots, api)?;
     stage.repeat_present(paths, &programs[0], &files.monitor)?;
@@ -142,14 +148,11 @@ fn introduce(options: &DemoOptions, paths: &DemoPaths, api: SocketAddr) -> io::R
     say(&format!("  logs        {}", at("log")))?;
     say(&format!("  API         http://{api}   (curl http://{api}/resource/vm/status?vm_id=104)"))?;
     let clock = match options.engine {
-        EngineKind::Simulated if 1.0 < options.speed => {
-            format!(
-                "workloads run {}× faster than the clock; counters and time stamps are on the clock",
-                options.speed
-            )
-        }
-        EngineKind::Simulated => "workloads run with the clock".to_owned(),
-        EngineKind::Lxc => format!("{} real containers on this machine's kernel", options.n_containers),
+        EngineKind::Simulated => format!(
+            "workloads run at {} times the speed of the clock; counters and time stamps are on the clock",
+            options.speed
+        ),
+        EngineKind::Lxc => "real containers on this machine's kernel".to_owned(),
     };
     say(&clock)?;
     say("Ctrl-C ends it\n")
@@ -296,9 +299,6 @@ impl Demo {
         let failures: Vec<&String> = self.daemons.iter().flat_map(Daemon::failures).collect();
         let healthy = works && failures.is_empty();
         let report = Report::new(&self.watch, self.decisions.known(), healthy, seconds);
-        if let Some(path) = &options.report {
-            report.write(path)?;
-        }
         say(&format!(
             "\nafter {seconds:.0} s: {} resizes up, {} down, {} OOM kills; daemons {}",
             report.resizes_up,
@@ -327,6 +327,10 @@ impl Demo {
             for line in &lines[lines.len().saturating_sub(5)..] {
                 say(&format!("  {}: {line}", daemon.name()))?;
             }
+        }
+        // After the summary, which is then seen even if the disk is full by now.
+        if let Some(path) = &options.report {
+            report.write(path)?;
         }
         Ok(healthy)
     }

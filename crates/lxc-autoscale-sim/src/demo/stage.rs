@@ -53,6 +53,14 @@ pub enum StageError {
         /// Why not.
         source: std::io::Error,
     },
+    /// More containers were asked for than the simulated node has.
+    #[error("the simulated node has {has} containers; --ct {asked} asks for more")]
+    TooMany {
+        /// What was asked for.
+        asked: u32,
+        /// What there is.
+        has: usize,
+    },
     /// Real containers need what this machine or user does not have.
     #[error("real containers need {0}")]
     Requirement(&'static str),
@@ -78,13 +86,23 @@ enum Motor {
 }
 
 impl Stage {
-    /// A simulated node with days behind it.
+    /// A simulated node with days behind it, with all of its containers or the first `n_containers`.
     ///
     /// # Errors
     /// [`StageError`] when a part of it cannot be made.
-    pub fn simulated(paths: &DemoPaths, seed: u64, times_faster: f64) -> Result<Self, StageError> {
+    pub fn simulated(
+        paths: &DemoPaths,
+        n_containers: Option<u32>,
+        seed: u64,
+        times_faster: f64,
+    ) -> Result<Self, StageError> {
         let layout = paths.node();
-        let members = fleet::members();
+        let mut members = fleet::members();
+        if let Some(asked) = n_containers {
+            let has = members.len();
+            let n = usize::try_from(asked).ok().filter(|n| *n <= has);
+            members.truncate(n.ok_or(StageError::TooMany { asked, has })?);
+        }
         let settings = fleet::node_settings();
         make(&layout, &settings, &members, &paths.bin())?;
         let plan = fleet::plan(&members, seed, times_faster);

@@ -10,6 +10,6 @@ mod runner;
 mod scenario;
 pub mod trace;
 
-pub use plan::{Plan, PlanError, Workload};
+pub use plan::{FASTEST, Plan, PlanError, Workload, is_speed};
 pub use runner::Runner;
 pub use scenario::Scenario;

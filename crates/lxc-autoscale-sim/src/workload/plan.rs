@@ -12,6 +12,14 @@ use super::{Scenario, trace};
 use crate::kernel::demand::Demand;
 use crate::node::NodeLayout;
 
+/// The largest factor between the clock of the workloads and the node's.
+pub const FASTEST: f64 = 10_000.0;
+
+/// Whether workloads can run at so many times the speed of the clock.
+pub fn is_speed(factor: f64) -> bool {
+    0.0 < factor && factor <= FASTEST
+}
+
 /// What one container does.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged, deny_unknown_fields)]
@@ -152,8 +160,8 @@ impl Plan {
 
     fn check(&self, path: &Path) -> Result<(), PlanError> {
         let broken = |rule: String| Err(PlanError::Rule { path: path.to_owned(), rule });
-        if !(0.0 < self.speed && self.speed <= 10_000.0) {
-            return broken("`speed` must be above 0 and at most 10000".to_owned());
+        if !is_speed(self.speed) {
+            return broken(format!("`speed` must be above 0 and at most {FASTEST}"));
         }
         let in_range = |value: f64| (0.0..=1e6).contains(&value);
         for (id, workload) in &self.containers {
