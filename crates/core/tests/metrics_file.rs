@@ -205,9 +205,40 @@ fn a_link_is_followed_and_stays_a_link() {
 #[test]
 fn a_published_file_that_others_spoilt_or_removed_is_whole_again_after_the_next_append() {
     type Spoil = fn(&Path);
-    let ways: [Spoil; 3] = [
+    let ways: [Spoil; 10] = [
         |path| fs::remove_file(path).unwrap(),
         |path| fs::write(path, "").unwrap(),
+        |path| fs::write(path, "[\n]\n").unwrap(),
+        |path| {
+            // Somebody copies, edits and renames, as editors do.
+            let edited = path.with_file_name("edited");
+            fs::write(&edited, "[1, 2, 3]").unwrap();
+            fs::rename(edited, path).unwrap();
+        },
+        |path| {
+            // The same size, other bytes.
+            let mut bytes = fs::read(path).unwrap();
+            bytes[20..40].fill(0);
+            let file = fs::File::options().write(true).open(path).unwrap();
+            std::os::unix::fs::FileExt::write_all_at(&file, &bytes, 0).unwrap();
+        },
+        |path| {
+            fs::remove_file(path).unwrap();
+            fs::create_dir_all(path.join("of/somebody")).unwrap();
+        },
+        |path| {
+            fs::remove_file(path).unwrap();
+            let (kind, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::from_raw_mode(0o644));
+            rustix::fs::mknodat(rustix::fs::CWD, path, kind, mode, 0).unwrap();
+        },
+        |path| {
+            fs::remove_file(path).unwrap();
+            std::os::unix::fs::symlink("/dev/zero", path).unwrap();
+        },
+        |path| {
+            fs::remove_file(path).unwrap();
+            std::os::unix::fs::symlink("/nonexistent/target", path).unwrap();
+        },
         |path| fs::File::options().append(true).open(path).unwrap().write_all(b"garbage").unwrap(),
     ];
     for spoil in ways {
@@ -259,21 +290,20 @@ fn the_newest_record_of_a_file_that_is_no_metrics_file_is_refused_in_bounded_mem
 }
 
 #[test]
-fn a_full_disk_loses_nothing_and_heals() {
+fn a_spare_that_cannot_be_written_loses_nothing_and_heals() {
     let file = fixture();
     let (mut writer, _) = open(&file.path);
     writer.append(&snapshot(0)).unwrap();
-    // A directory in the spare's place fails every write to it, as a full disk does, for root too.
+    // A directory in the spare's place fails every write to it, for root too.
     let spare = file.path.with_file_name(".lxc_metrics.json.spare");
     let aside = file.path.with_file_name("aside");
     fs::rename(&spare, &aside).unwrap();
-    fs::create_dir(&spare).unwrap();
+    fs::create_dir_all(spare.join("full")).unwrap();
     for second in 1..4 {
         assert!(matches!(writer.append(&snapshot(second)), Err(WriteError::Write { .. })));
         assert_eq!(as_plain_json(&file.path).len(), 1);
     }
-    fs::remove_dir(&spare).unwrap();
-    fs::rename(&aside, &spare).unwrap();
+    fs::remove_dir_all(&spare).unwrap();
     writer.append(&snapshot(4)).unwrap();
     let found = MetricsReader::new(&file.path).read_new().unwrap();
     assert_eq!(seconds(&found.snapshots), [0, 1, 2, 3, 4]);

@@ -52,9 +52,12 @@ pub(super) fn is_line_layout(beginning: &[u8]) -> bool {
     beginning.starts_with(b"[\n{") || beginning.starts_with(EMPTY)
 }
 
-/// Whether `record` is valid JSON.
-pub(super) fn is_json(record: &[u8]) -> bool {
-    serde_json::from_slice::<IgnoredAny>(record).is_ok()
+/// Whether `record` is an object in valid JSON, for every reader.
+///
+/// What is inside of strings is asked for apart: skipping a value does not look whether they are UTF-8.
+pub(super) fn is_record(record: &[u8]) -> bool {
+    record.starts_with(b"{")
+        && std::str::from_utf8(record).is_ok_and(|text| serde_json::from_str::<IgnoredAny>(text).is_ok())
 }
 
 /// Whether the whole file is a complete array in our layout; holds one line at a time.
@@ -79,7 +82,7 @@ pub(super) fn is_intact(mut reader: impl BufRead) -> io::Result<bool> {
         }
         let stripped = record.strip_suffix(b",");
         (is_first, is_separated) = (false, stripped.is_some());
-        if !is_json(stripped.unwrap_or(record)) {
+        if !is_record(stripped.unwrap_or(record)) {
             return Ok(false);
         }
     }
@@ -138,6 +141,11 @@ impl<W: Write> ArrayWriter<W> {
         self.output.write_all(if self.n_records == 0 { b"\n" } else { b",\n" })?;
         self.n_records += 1;
         self.output.write_all(record)
+    }
+
+    /// Whether it has no record yet.
+    pub(super) fn is_empty(&self) -> bool {
+        self.n_records == 0
     }
 
     /// Ends the array and returns how many records it has.
@@ -251,9 +259,11 @@ mod tests {
             "[\n{}\n]\n]\n",
             "[{}\n]\n",
             "[\n{},\n{\n]\n",
+            "[\n1\n]\n",
         ] {
             assert!(!check(broken), "{broken:?}");
         }
+        assert!(!is_intact(&b"[\n{\"a\":\"\xff\"}\n]\n"[..]).unwrap(), "Python reads UTF-8 only");
     }
 
     #[test]

@@ -5,16 +5,26 @@
 //!
 //! ## How
 //!
-//! Two copies lie side by side: the published one and a hidden spare. An append writes the records that the
-//! spare lacks over its closing bracket, makes them durable, and exchanges the two names in one step
-//! (`renameat2(2)` with `RENAME_EXCHANGE`). The published inode is never written while it is published, so
-//! a reader that opened it sees a complete array whatever happens, and a crash at any byte leaves the
-//! published copy intact. Where the file system cannot exchange names, the spare is renamed over the
+//! Copies lie side by side: the published one and a hidden spare. An append brings the spare up to date, writes
+//! the new record over its closing bracket, makes that durable, and exchanges the two names in one step
+//! (`renameat2(2)` with `RENAME_EXCHANGE`). The published copy is never written to, and neither is one that was
+//! published a moment ago and may still be read: it rests first, which takes more than one spare where records
+//! come faster than every two seconds. So a reader sees a complete array, and a crash at any byte leaves
+//! the published copy intact. Where the file system cannot exchange names, the spare is renamed over the
 //! published file and a new spare is copied at the next append.
+//!
+//! What others do to the files is noticed by inode, size and time, and mended from the copy that is left.
 
+mod disk;
 mod format;
+mod lock;
 mod reader;
+mod recover;
+mod spares;
+mod tail;
+pub mod trust;
 mod writer;
 
 pub use reader::{MetricsReader, NewSnapshots, ReadError, UnreadableRecord};
-pub use writer::{Bounds, MetricsWriter, Recovery, WriteError};
+pub use recover::Recovery;
+pub use writer::{Bounds, DEFAULT_MODE, MetricsWriter, WriteError};

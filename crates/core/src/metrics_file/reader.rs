@@ -1,37 +1,33 @@
 //! Reads what is new in the exchange file.
 //!
-//! Neither inode nor offset mean anything in a file whose two copies change places, so the reader remembers
-//! the last record it returned, reads from the end, and stops where it meets it again. The cost of a read is
-//! that of the new records, whatever the file holds.
+//! Neither inode nor offset mean anything in a file whose copies change places, so the reader remembers the last
+//! record it handed out, looks for it from the end, and hands out what follows, one record at a time. The cost
+//! of a read is that of the new records, whatever the file holds, and memory that of the largest one.
 
 use std::fs::File;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
-use rustix::fs::OFlags;
+use serde::de::Error as _;
 
+use super::disk::open_regular;
 use super::format::{self, ElementError};
+use super::tail::{self, Mark};
+use super::trust::{self, Distrust};
 use crate::snapshot::Snapshot;
 
-/// How much of the end is read at first; doubled until the last known record is in it.
+/// How much of the end is read at first for the newest record; doubled until it is in it.
 const FIRST_TAIL_BYTES: u64 = 64 << 10;
 
 /// Reads only what was appended since the last call, whatever happened to the file in between.
 #[derive(Debug)]
 pub struct MetricsReader {
     path: PathBuf,
-    last: Option<LastRecord>,
-}
-
-/// Recognises the newest record that was returned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct LastRecord {
-    length: usize,
-    hash: u64,
-    instant: Timestamp,
+    /// The last record that was handed out, readable or not.
+    last: Option<Mark>,
+    /// When the last snapshot that was handed out was taken.
+    last_taken: Option<Timestamp>,
 }
 
 /// What a read found.
@@ -64,6 +60,14 @@ pub enum ReadError {
         /// Why.
         source: io::Error,
     },
+    /// Somebody who has no say on this node could have written it.
+    #[error("the metrics file `{}` is not trusted and steers nothing", path.display())]
+    Distrusted {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: Distrust,
+    },
     /// It is no JSON array.
     #[error("`{}` is not a metrics file", path.display())]
     NotAMetricsFile {
@@ -77,7 +81,7 @@ pub enum ReadError {
 impl MetricsReader {
     /// Prepares to read `path` from its oldest record on; opens nothing yet.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), last: None }
+        Self { path: path.into(), last: None, last_taken: None }
     }
 
     /// The file that is read.
@@ -85,44 +89,65 @@ impl MetricsReader {
         &self.path
     }
 
-    /// Returns the snapshots that are newer than the newest one returned before.
+    /// Returns the snapshots that are newer than the newest one returned before, all at once.
     ///
-    /// When the record returned last is not in the file any more (it was trimmed away, or the file was
-    /// replaced), all snapshots taken after it are new.
+    /// The first time that is all the file holds; [`MetricsReader::each_new`] takes less memory.
     ///
     /// # Errors
-    /// [`ReadError`] when the file is missing, unreadable or no metrics file; the next call may succeed.
+    /// As [`MetricsReader::each_new`].
     pub fn read_new(&mut self) -> Result<NewSnapshots, ReadError> {
-        let failed = |source| ReadError::Read { path: self.path.clone(), source };
-        let mut file = open_regular(&self.path).map_err(failed)?;
+        let mut found = NewSnapshots::default();
+        self.each_new(|record| match record {
+            Ok(snapshot) => found.snapshots.push(snapshot),
+            Err(unreadable) => found.unreadable.push(unreadable),
+        })?;
+        Ok(found)
+    }
+
+    /// Hands out the snapshots that are newer than the newest one handed out before, oldest first, and the
+    /// records among them that could not be read.
+    ///
+    /// When the record handed out last is not in the file any more (it was trimmed away, or the file was
+    /// replaced), all snapshots taken after it are new. What was handed out before an error is not handed out
+    /// again.
+    ///
+    /// # Errors
+    /// [`ReadError`] when the file is missing, unreadable, not to be trusted or no metrics file; the next call
+    /// may succeed.
+    pub fn each_new(
+        &mut self,
+        each: impl FnMut(Result<Snapshot, UnreadableRecord>),
+    ) -> Result<(), ReadError> {
+        let mut file = open_trusted(&self.path)?;
+        let path = self.path.clone();
+        let failed = |source| ReadError::Read { path: path.clone(), source };
         let mut beginning = [0; 4];
         let length = read_up_to(&mut file, &mut beginning).map_err(failed)?;
         if format::is_line_layout(&beginning[..length]) {
-            let tail = self.read_tail(&mut file).map_err(failed)?;
-            Ok(self.parse_tail(&tail))
+            self.each_line(file, each).map_err(failed)
         } else {
-            self.read_foreign(file)
+            self.each_element(file, each)
         }
     }
 
     /// Reads the newest record only; `None` while the file holds none.
     ///
     /// # Errors
-    /// As [`MetricsReader::read_new`]; an unreadable newest record is [`ReadError::NotAMetricsFile`], and one that
+    /// As [`MetricsReader::each_new`]; an unreadable newest record is [`ReadError::NotAMetricsFile`], and one that
     /// is longer than any record can be is not read at all, so that no file can take all memory.
     pub fn read_newest(path: &Path) -> Result<Option<Snapshot>, ReadError> {
         let failed = |source| ReadError::Read { path: path.to_owned(), source };
-        let mut file = open_regular(path).map_err(failed)?;
+        let file = open_trusted(path)?;
         let size = file.metadata().map_err(failed)?.len();
         let mut tail_length = FIRST_TAIL_BYTES.min(size);
         loop {
-            let tail = read_last_bytes(&mut file, size, tail_length).map_err(failed)?;
+            let tail = tail::last_bytes(&file, size, tail_length).map_err(failed)?;
             let newest = format::records(&tail).last();
             // A record that begins at the first byte of the tail may have begun before it.
             let is_whole = newest.is_none_or(|(offset, _)| 0 < offset) || tail_length == size;
             if is_whole {
                 return newest
-                    .map(|(_, record)| serde_json::from_slice(record))
+                    .map(|(_, record)| parse(record))
                     .transpose()
                     .map_err(|source| ReadError::NotAMetricsFile { path: path.to_owned(), source });
             }
@@ -136,111 +161,83 @@ impl MetricsReader {
         }
     }
 
-    /// The end of the file: from the last known record on, or all of it when that is not there.
-    fn read_tail(&self, file: &mut File) -> io::Result<Vec<u8>> {
+    fn each_line(
+        &mut self,
+        mut file: File,
+        mut each: impl FnMut(Result<Snapshot, UnreadableRecord>),
+    ) -> io::Result<()> {
         let size = file.metadata()?.len();
-        let mut length = if self.last.is_some() { FIRST_TAIL_BYTES.min(size) } else { size };
-        loop {
-            let tail = read_last_bytes(file, size, length)?;
-            if length == size || self.position_after_last(&tail).is_some() {
-                return Ok(tail);
-            }
-            length = (length * 2).min(size);
-        }
-    }
-
-    /// Where in `tail` the first record after the last known one begins.
-    fn position_after_last(&self, tail: &[u8]) -> Option<usize> {
-        let last = self.last?;
-        format::records(tail)
-            .filter(|(_, record)| record.len() == last.length && hash_of(record) == last.hash)
-            .last()
-            .map(|(offset, record)| offset + record.len())
-    }
-
-    fn parse_tail(&mut self, tail: &[u8]) -> NewSnapshots {
-        let known = self.position_after_last(tail);
-        let only_after = if known.is_none() { self.last.map(|last| last.instant) } else { None };
-        let mut found = NewSnapshots::default();
-        let mut newest = None;
-        for (index, (_, record)) in format::records(&tail[known.unwrap_or(0)..]).enumerate() {
-            match serde_json::from_slice::<Snapshot>(record) {
-                Ok(snapshot) => {
-                    newest = Some(LastRecord::of(record, &snapshot));
-                    found.push_if_after(only_after, snapshot);
-                }
-                Err(source) => found.unreadable.push(UnreadableRecord { position: index + 1, source }),
-            }
-        }
-        self.last = newest.or(self.last);
-        found
+        let known = match self.last {
+            Some(last) => tail::end_of_last(&file, size, last)?,
+            None => None,
+        };
+        let only_after = if known.is_none() { self.last_taken } else { None };
+        file.seek(SeekFrom::Start(known.unwrap_or(0)))?;
+        let mut position = 0;
+        format::for_each_record(BufReader::new(file.take(size - known.unwrap_or(0))), |_, record| {
+            position += 1;
+            self.hand_out(record, position, only_after, &mut each);
+            Ok(())
+        })
     }
 
     /// Reads a file in another layout, such as the indented one of the Python original.
-    fn read_foreign(&mut self, mut file: File) -> Result<NewSnapshots, ReadError> {
+    fn each_element(
+        &mut self,
+        mut file: File,
+        mut each: impl FnMut(Result<Snapshot, UnreadableRecord>),
+    ) -> Result<(), ReadError> {
         file.rewind().map_err(|source| ReadError::Read { path: self.path.clone(), source })?;
-        let only_after = self.last.map(|last| last.instant);
-        let mut found = NewSnapshots::default();
-        let mut newest = None;
+        let only_after = self.last_taken;
         let mut position = 0;
         format::for_each_element(BufReader::new(file), |element| {
             position += 1;
-            match serde_json::from_str::<Snapshot>(element.get()) {
-                Ok(snapshot) => {
-                    newest = Some(LastRecord::of(element.get().as_bytes(), &snapshot));
-                    found.push_if_after(only_after, snapshot);
-                }
-                Err(source) => found.unreadable.push(UnreadableRecord { position, source }),
-            }
+            self.hand_out(element.get().as_bytes(), position, only_after, &mut each);
             Ok(())
         })
         .map_err(|error| match error {
             ElementError::Json(source) => ReadError::NotAMetricsFile { path: self.path.clone(), source },
             ElementError::Each(source) => ReadError::Read { path: self.path.clone(), source },
-        })?;
-        self.last = newest.or(self.last);
-        Ok(found)
+        })
     }
-}
 
-impl LastRecord {
-    fn of(record: &[u8], snapshot: &Snapshot) -> Self {
-        let instant = snapshot.summary.collection_start_time.instant();
-        Self { length: record.len(), hash: hash_of(record), instant }
-    }
-}
-
-impl NewSnapshots {
-    fn push_if_after(&mut self, only_after: Option<Timestamp>, snapshot: Snapshot) {
-        let instant = snapshot.summary.collection_start_time.instant();
-        if only_after.is_none_or(|after| after < instant) {
-            self.snapshots.push(snapshot);
+    fn hand_out(
+        &mut self,
+        record: &[u8],
+        position: usize,
+        only_after: Option<Timestamp>,
+        each: &mut impl FnMut(Result<Snapshot, UnreadableRecord>),
+    ) {
+        self.last = Some(Mark::of(record));
+        match parse(record) {
+            Ok(snapshot) => {
+                let taken = snapshot.summary.collection_start_time.instant();
+                self.last_taken = Some(taken);
+                if only_after.is_none_or(|after| after < taken) {
+                    each(Ok(snapshot));
+                }
+            }
+            Err(source) => each(Err(UnreadableRecord { position, source })),
         }
     }
 }
 
-fn hash_of(record: &[u8]) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    record.hash(&mut hasher);
-    hasher.finish()
+/// A record of a layout that this program knows.
+fn parse(record: &[u8]) -> serde_json::Result<Snapshot> {
+    let snapshot = serde_json::from_slice(record)?;
+    trust::check_schema(&snapshot).map_err(serde_json::Error::custom)?;
+    Ok(snapshot)
 }
 
-/// Opens a regular file; a FIFO or device in its place is an error instead of a wait without end.
-pub(super) fn open_regular(path: &Path) -> io::Result<File> {
-    let flags = (OFlags::NONBLOCK | OFlags::CLOEXEC).bits().cast_signed();
-    let file = File::options().read(true).custom_flags(flags).open(path)?;
-    if file.metadata()?.is_file() {
-        Ok(file)
-    } else {
-        Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"))
-    }
-}
-
-fn read_last_bytes(file: &mut File, size: u64, length: u64) -> io::Result<Vec<u8>> {
-    file.seek(SeekFrom::Start(size - length))?;
-    let mut bytes = Vec::with_capacity(usize::try_from(length).map_err(io::Error::other)?);
-    file.take(length).read_to_end(&mut bytes)?;
-    Ok(bytes)
+/// Opens a file that nobody else could have written, and checks what was opened, not what has its name later.
+fn open_trusted(path: &Path) -> Result<File, ReadError> {
+    let failed = |source| ReadError::Read { path: path.to_owned(), source };
+    let distrusted = |source| ReadError::Distrusted { path: path.to_owned(), source };
+    let own_uid = rustix::process::geteuid().as_raw();
+    let file = open_regular(path).map_err(failed)?;
+    trust::check_file(&file.metadata().map_err(failed)?, own_uid).map_err(distrusted)?;
+    trust::check_place(path, own_uid).map_err(distrusted)?;
+    Ok(file)
 }
 
 fn read_up_to(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {

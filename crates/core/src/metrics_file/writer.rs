@@ -1,8 +1,8 @@
 //! Appends snapshots to the exchange file.
 
 use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Read, Seek, Write};
-use std::os::unix::fs::FileExt;
+use std::io::{self, BufReader, BufWriter};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,12 +10,25 @@ use jiff::Timestamp;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
-use super::format::{self, ArrayWriter, ElementError};
-use super::reader::open_regular;
+use super::disk::{self, Stamp, replace_file, resolve_link, stamp_at, sync_directory};
+use super::format::{self, ArrayWriter};
+use super::lock::{Lock, LockError};
+use super::recover::{Recovery, oldest_in, recover, time_of};
+use super::spares::{Spare, Spares};
+use super::trust::{self, Distrust};
 use crate::snapshot::Snapshot;
+
+/// Mode of the files unless another is set: what containers use is nobody's business but root's and a group's.
+pub const DEFAULT_MODE: u32 = 0o640;
 
 /// Snapshots kept in memory while the disk is full, in bytes; the oldest go first.
 const MAX_BACKLOG_BYTES: usize = 4 << 20;
+
+/// Time for which records must have come evenly before any is dropped for its age.
+const STEADY: Duration = Duration::from_hours(24);
+
+/// Longest time between two records of an even sequence.
+const LONGEST_STEP: Duration = Duration::from_hours(2);
 
 /// How large and how old the file may get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,54 +42,37 @@ pub struct Bounds {
 /// The one writer of the exchange file.
 #[derive(Debug)]
 pub struct MetricsWriter {
-    /// The published copy.
+    /// The published copy's name.
     path: PathBuf,
-    spare_path: PathBuf,
     bounds: Bounds,
+    mode: u32,
     /// Held as long as the writer lives, so that there is only one.
-    _lock: File,
-    published_bytes: u64,
-    /// Time of the oldest published record.
-    oldest: Option<Timestamp>,
-    spare: Spare,
-    /// Records that are in neither copy yet, because the last append failed.
+    lock: Lock,
+    published: Published,
+    spares: Spares,
+    /// What the published copy has and the one published before it lacks.
+    last_addition: Vec<u8>,
+    /// Records that are in no copy yet, because the last append failed.
     backlog: Vec<Vec<u8>>,
+    /// Whether the names changed without being durable yet.
+    is_directory_dirty: bool,
+    clock: Clock,
 }
 
-/// What is known of the copy that is not published.
+/// The published copy, open, so that it can be read even when somebody removes its name.
 #[derive(Debug)]
-enum Spare {
-    /// It must be made anew from the published one.
-    Unknown,
-    /// It is complete up to `bytes` and lacks these records of the published one.
-    Behind { bytes: u64, lacks: Vec<Vec<u8>> },
+struct Published {
+    file: File,
+    stamp: Stamp,
+    /// Time of its oldest record.
+    oldest: Option<Timestamp>,
 }
 
-/// What became of the copy that was published before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Retired {
-    /// It is the spare now.
-    Kept,
-    /// It is gone.
-    Gone,
-}
-
-/// What was found when the file was opened.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Recovery {
-    /// There was none; it was created.
-    Created,
-    /// It was complete.
-    Intact,
-    /// It was in another layout, or damaged: its complete records were kept, the old file was put aside.
-    Rewritten {
-        /// Records kept.
-        kept_records: u64,
-        /// What was wrong with the rest, if anything was; `None` for a complete file in another layout.
-        damage: Option<String>,
-        /// Where the file as it was lies now.
-        put_aside: PathBuf,
-    },
+/// How evenly the times of the records came, which tells whether the clock can be believed.
+#[derive(Clone, Copy, Debug, Default)]
+struct Clock {
+    newest: Option<Timestamp>,
+    steady: Duration,
 }
 
 /// Why a snapshot could not be written.
@@ -96,6 +92,14 @@ pub enum WriteError {
         /// Why.
         source: io::Error,
     },
+    /// Others could change what is written there.
+    #[error("the metrics file `{}` is in no safe place", path.display())]
+    Unsafe {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: Distrust,
+    },
     /// The snapshot holds a number that JSON cannot express.
     #[error("a snapshot cannot be written as JSON")]
     Encode(#[from] serde_json::Error),
@@ -104,31 +108,45 @@ pub enum WriteError {
 impl MetricsWriter {
     /// Takes over the file: locks it, creates or repairs it.
     ///
-    /// A symbolic link is followed, so that the pair may live where the monitor may write.
+    /// A symbolic link made by root or by the user that this program runs as is followed, so that the copies may
+    /// live where the monitor may write.
     ///
     /// # Errors
-    /// [`WriteError::InUse`] while another writer has it; [`WriteError::Write`] when it cannot be written.
+    /// [`WriteError::InUse`] while another writer has it; [`WriteError::Unsafe`] where others could change or
+    /// replace it; [`WriteError::Write`] when it cannot be written.
     pub fn open(path: impl Into<PathBuf>, bounds: Bounds) -> Result<(Self, Recovery), WriteError> {
         let given = path.into();
         let failed = |source| WriteError::Write { path: given.clone(), source };
+        let distrusted = |source| WriteError::Unsafe { path: given.clone(), source };
+        let own_uid = rustix::process::geteuid().as_raw();
+        trust::check_place(&given, own_uid).map_err(distrusted)?;
         let path = resolve_link(&given).map_err(failed)?;
-        let lock = File::create(sibling(&path, "lock")).map_err(failed)?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(std::fs::TryLockError::WouldBlock) => return Err(WriteError::InUse { path: given }),
-            Err(std::fs::TryLockError::Error(source)) => return Err(failed(source)),
+        let lock = Lock::take(&path).map_err(|error| match error {
+            LockError::Held => WriteError::InUse { path: given.clone() },
+            LockError::Io(source) => failed(source),
+        })?;
+        if let Ok(metadata) = std::fs::symlink_metadata(&path)
+            && metadata.is_file()
+            && metadata.uid() != 0
+            && metadata.uid() != own_uid
+        {
+            return Err(distrusted(Distrust::Owner { uid: metadata.uid(), own: own_uid }));
         }
-        let recovery = recover(&path).map_err(failed)?;
-        let (published_bytes, oldest) = survey(&path).map_err(failed)?;
+        let spares = Spares::new(&path);
+        spares.remove_leftovers();
+        let recovery = recover(&path, DEFAULT_MODE).map_err(failed)?;
+        let published = Published::open(&path).map_err(failed)?;
         let writer = Self {
-            spare_path: sibling(&path, "spare"),
             path,
             bounds,
-            _lock: lock,
-            published_bytes,
-            oldest,
-            spare: Spare::Unknown,
+            mode: DEFAULT_MODE,
+            lock,
+            published,
+            spares,
+            last_addition: Vec::new(),
             backlog: Vec::new(),
+            is_directory_dirty: false,
+            clock: Clock::default(),
         };
         Ok((writer, recovery))
     }
@@ -143,95 +161,139 @@ impl MetricsWriter {
         self.bounds = bounds;
     }
 
+    /// Changes the mode of the file, at once for the published copy and from then on for others.
+    pub fn set_mode(&mut self, mode: u32) {
+        if mode != self.mode {
+            self.mode = mode;
+            self.spares.remove_all();
+        }
+        // Best effort: the next copy has it in any case.
+        let _ = self.published.file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(mode));
+    }
+
     /// Publishes one more snapshot; when this returns `Ok` it survives a crash.
     ///
     /// A snapshot that could not be written is kept in memory and written with a later one.
     ///
     /// # Errors
-    /// [`WriteError::Write`]; what was published before still stands and the next append may succeed.
+    /// [`WriteError`]; what was published before still stands and the next append may succeed.
     pub fn append(&mut self, snapshot: &Snapshot) -> Result<(), WriteError> {
         let taken = snapshot.summary.collection_start_time.instant();
         self.backlog.push(serde_json::to_vec(snapshot)?);
         trim_backlog(&mut self.backlog);
-        self.publish(taken).map_err(|source| WriteError::Write { path: self.path.clone(), source })
+        self.clock.pass(taken);
+        match self.lock.keep() {
+            Ok(()) => {}
+            Err(LockError::Held) => return Err(WriteError::InUse { path: self.path.clone() }),
+            Err(LockError::Io(source)) => return Err(self.failed(source)),
+        }
+        self.publish(taken).map_err(|source| self.failed(source))
+    }
+
+    fn failed(&self, source: io::Error) -> WriteError {
+        WriteError::Write { path: self.path.clone(), source }
     }
 
     fn publish(&mut self, now: Timestamp) -> io::Result<()> {
-        let is_as_we_left_it =
-            std::fs::metadata(&self.path).is_ok_and(|metadata| metadata.len() == self.published_bytes);
-        if !is_as_we_left_it && matches!(self.spare, Spare::Unknown) {
-            recover(&self.path)?;
-            (self.published_bytes, self.oldest) = survey(&self.path)?;
+        if self.is_directory_dirty {
+            // An exchange that is not durable could be undone by a crash after its other copy was written to.
+            sync_directory(&self.path)?;
+            self.is_directory_dirty = false;
         }
-        if is_as_we_left_it && self.is_due_for_trim(now) {
-            self.trim(now)?;
-        }
-        let (bytes, lacks) = self.ready_spare()?;
-        let mut addition = Vec::new();
-        let is_empty = bytes == format::EMPTY.len() as u64;
-        let records = lacks.iter().chain(&self.backlog).map(Vec::as_slice);
-        format::push_records(&mut addition, is_empty, records);
-
-        let spare = File::options().write(true).open(&self.spare_path)?;
-        let at = bytes - format::FOOTER.len() as u64;
-        let new_bytes = at + addition.len() as u64;
-        // Until the exchange this copy is nobody's: a failure here leaves bytes that the next append overwrites.
-        spare.write_all_at(&addition, at)?;
-        spare.set_len(new_bytes)?;
-        spare.sync_all()?;
-        let retired = self.exchange()?;
-
-        let was_published = std::mem::replace(&mut self.published_bytes, new_bytes);
-        let published_now = std::mem::take(&mut self.backlog);
-        self.oldest = self.oldest.or(Some(now));
-        self.spare = match retired {
-            // The retired copy has everything up to the previous append.
-            Retired::Kept if is_as_we_left_it => Spare::Behind { bytes: was_published, lacks: published_now },
-            Retired::Kept | Retired::Gone => Spare::Unknown,
-        };
-        sync_directory(&self.path)
-    }
-
-    /// Makes sure that there is a spare copy; returns its size and what it lacks.
-    fn ready_spare(&mut self) -> io::Result<(u64, Vec<Vec<u8>>)> {
-        match &self.spare {
-            Spare::Behind { bytes, lacks } if self.spare_has(*bytes) => Ok((*bytes, lacks.clone())),
-            // Also where somebody removed or cut the spare, which would fail every append from now on.
-            Spare::Behind { .. } | Spare::Unknown => {
-                replace_file(&self.spare_path, |spare| {
-                    io::copy(&mut File::open(&self.path)?, spare)?;
-                    Ok(())
-                })?;
-                self.spare = Spare::Behind { bytes: self.published_bytes, lacks: Vec::new() };
-                Ok((self.published_bytes, Vec::new()))
+        let is_as_we_left_it = stamp_at(&self.path) == Some(self.published.stamp);
+        let mut spare = if is_as_we_left_it {
+            if self.is_due_for_trim(now) {
+                self.trim(now)?;
             }
+            self.spares.rested(&self.published.file, self.published.stamp, self.mode)?
+        } else {
+            self.restored()?
+        };
+
+        let mut addition = Vec::new();
+        let published_bytes = spare.complete_bytes();
+        let is_empty = published_bytes == format::EMPTY.len() as u64;
+        format::push_records(&mut addition, is_empty, self.backlog.iter().map(Vec::as_slice));
+        // Until the exchange this copy is nobody's: a failure leaves bytes that the next append overwrites.
+        if let Err(error) = spare.write_end(&addition, published_bytes - format::FOOTER.len() as u64) {
+            self.spares.give_back(spare);
+            return Err(error);
         }
+        self.exchange(spare, is_as_we_left_it)?;
+        self.backlog.clear();
+        self.last_addition = addition;
+        self.published.oldest = self.published.oldest.or(Some(now));
+        sync_directory(&self.path)?;
+        self.is_directory_dirty = false;
+        Ok(())
     }
 
-    /// Whether the spare can hold what we left in it; a failed append may have left more.
-    fn spare_has(&self, bytes: u64) -> bool {
-        std::fs::symlink_metadata(&self.spare_path)
-            .is_ok_and(|metadata| metadata.is_file() && bytes <= metadata.len())
-    }
-
-    /// Publishes the spare copy, in one step.
-    fn exchange(&self) -> io::Result<Retired> {
-        match renameat_with(CWD, &self.spare_path, CWD, &self.path, RenameFlags::EXCHANGE) {
-            Ok(()) => Ok(Retired::Kept),
+    /// Publishes a copy, in one step; the one that was published before becomes a spare if it is ours alone.
+    fn exchange(&mut self, spare: Spare, is_as_we_left_it: bool) -> io::Result<()> {
+        let (name, file) = spare.into_parts();
+        let stamp = Stamp::of(&file.metadata()?);
+        let is_exchanged = match renameat_with(CWD, &name, CWD, &self.path, RenameFlags::EXCHANGE) {
+            Ok(()) => true,
             // This file system cannot exchange names, or somebody removed the published copy: publish by
             // renaming, and copy a new spare next time.
             Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::NOENT) => {
-                std::fs::rename(&self.spare_path, &self.path)?;
-                Ok(Retired::Gone)
+                std::fs::rename(&name, &self.path)?;
+                false
             }
-            Err(error) => Err(error.into()),
+            Err(error) => return Err(error.into()),
+        };
+        self.is_directory_dirty = true;
+        let published = Published { file, stamp, oldest: self.published.oldest };
+        let retired = std::mem::replace(&mut self.published, published);
+        if !is_exchanged {
+            return Ok(());
         }
+        let metadata = retired.file.metadata()?;
+        let is_ours = metadata.nlink() == 1 && metadata.uid() == rustix::process::geteuid().as_raw();
+        match stamp_at(&name) {
+            // Nobody else can write to it or keeps it under another name.
+            Some(found) if found == retired.stamp && is_ours && is_as_we_left_it => {
+                self.spares.retire(name, retired.file, retired.stamp);
+            }
+            Some(found) if found.is_same_file(retired.stamp) => std::fs::remove_file(&name)?,
+            // Somebody put something else in the place of the file; it is not ours to remove.
+            Some(_) => disk::put_intruder_aside(&name, &self.path)?,
+            None => {}
+        }
+        Ok(())
+    }
+
+    /// A complete copy of what was published, after somebody removed, replaced or changed it.
+    fn restored(&mut self) -> io::Result<Spare> {
+        let published = &self.published;
+        if Stamp::of(&published.file.metadata()?) == published.stamp {
+            self.spares.remove_all();
+            return self.spares.copy_of(&published.file, published.stamp.bytes(), self.mode);
+        }
+        // The last copy that was published before it lacks only the last addition.
+        if let Some(mut spare) = self.spares.take_newest() {
+            let bytes = spare.complete_bytes();
+            if spare.write_end(&self.last_addition, bytes - format::FOOTER.len() as u64).is_ok() {
+                self.spares.remove_all();
+                return Ok(spare);
+            }
+            self.spares.give_back(spare);
+        }
+        recover(&self.path, self.mode)?;
+        self.published = Published::open(&self.path)?;
+        self.spares.copy_of(&self.published.file, self.published.stamp.bytes(), self.mode)
     }
 
     fn is_due_for_trim(&self, now: Timestamp) -> bool {
-        let too_large = self.bounds.max_bytes < self.published_bytes;
-        let too_old = self.oldest.is_some_and(|oldest| self.bounds.max_age < age(oldest, now));
-        too_large || too_old
+        let too_large = self.bounds.max_bytes < self.published.stamp.bytes();
+        too_large || self.is_too_old(now)
+    }
+
+    /// Whether records are beyond the age limit, by a clock that has run evenly for long enough: one that jumps
+    /// ahead and is put right again must not cost the past.
+    fn is_too_old(&self, now: Timestamp) -> bool {
+        STEADY.min(self.bounds.max_age / 8) <= self.clock.steady
+            && self.published.oldest.is_some_and(|oldest| self.bounds.max_age < age(oldest, now))
     }
 
     /// Publishes a copy without the oldest records: the newest half by size, and what is not near the age limit.
@@ -239,34 +301,52 @@ impl MetricsWriter {
     /// Records within the newest seven eighths of the age limit are kept, so that this happens once in
     /// an eighth of it and not at every append.
     fn trim(&mut self, now: Timestamp) -> io::Result<()> {
-        let keep_age = self.bounds.max_age / 8 * 7;
-        let first_kept_by_size = if self.bounds.max_bytes < self.published_bytes {
-            self.published_bytes.saturating_sub(self.bounds.max_bytes / 2)
-        } else {
-            0
-        };
-        let source = BufReader::new(File::open(&self.path)?);
-        let mut oldest = None;
+        let keep_age = self.is_too_old(now).then(|| self.bounds.max_age / 8 * 7);
+        let bytes = self.published.stamp.bytes();
+        let first_kept_by_size =
+            if self.bounds.max_bytes < bytes { bytes - self.bounds.max_bytes / 2 } else { 0 };
+        // The room they take may be what the disk lacks.
+        self.spares.remove_all();
+        let mut source = &self.published.file;
+        io::Seek::rewind(&mut source)?;
         // Record by record, so that the file may be larger than memory.
-        replace_file(&self.path, |file| {
+        replace_file(&self.path, self.mode, false, |file| {
             let mut kept = ArrayWriter::begin(BufWriter::new(file))?;
-            format::for_each_record(source, |offset, record| {
+            format::for_each_record(BufReader::new(source), |offset, record| {
                 if offset < first_kept_by_size {
                     return Ok(());
                 }
-                let taken = time_of(record);
-                if taken.is_some_and(|taken| keep_age < age(taken, now)) {
-                    return Ok(());
-                }
-                oldest = oldest.or(taken);
-                kept.push(record)
+                let is_too_old = || {
+                    let taken = time_of(record);
+                    keep_age.zip(taken).is_some_and(|(keep_age, taken)| keep_age < age(taken, now))
+                };
+                if is_too_old() { Ok(()) } else { kept.push(record) }
             })?;
             kept.finish()
         })?;
-        self.spare = Spare::Unknown;
-        self.published_bytes = std::fs::metadata(&self.path)?.len();
-        self.oldest = oldest;
+        self.published = Published::open(&self.path)?;
         Ok(())
+    }
+}
+
+impl Published {
+    fn open(path: &Path) -> io::Result<Self> {
+        let file = disk::open_own(path)?;
+        let stamp = Stamp::of(&file.metadata()?);
+        let oldest = oldest_in(&file)?;
+        Ok(Self { file, stamp, oldest })
+    }
+}
+
+impl Clock {
+    /// Takes the time of one more record.
+    fn pass(&mut self, taken: Timestamp) {
+        let step = self.newest.map_or(0, |newest| taken.duration_since(newest).as_nanos());
+        self.newest = Some(taken);
+        self.steady = match u64::try_from(step).map(Duration::from_nanos) {
+            Ok(step) if step <= LONGEST_STEP => self.steady.saturating_add(step),
+            _ => Duration::ZERO,
+        };
     }
 }
 
@@ -282,159 +362,6 @@ fn trim_backlog(backlog: &mut Vec<Vec<u8>>) {
     }
 }
 
-/// Reads only what tells when a record was taken.
-fn time_of(record: &[u8]) -> Option<Timestamp> {
-    #[derive(serde::Deserialize)]
-    struct Record {
-        summary: Summary,
-    }
-    #[derive(serde::Deserialize)]
-    struct Summary {
-        collection_start_time: crate::RecordTime,
-    }
-    let record: Record = serde_json::from_slice(record).ok()?;
-    Some(record.summary.collection_start_time.instant())
-}
-
-/// Makes sure that a complete file is published.
-fn recover(path: &Path) -> io::Result<Recovery> {
-    let mut file = match open_regular(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            replace_file(path, |file| file.write_all(format::EMPTY))?;
-            return Ok(Recovery::Created);
-        }
-        Err(error) => return Err(error),
-    };
-    let mut beginning = [0; 4];
-    let is_lines = file.read_exact(&mut beginning).is_ok() && format::is_line_layout(&beginning);
-    file.rewind()?;
-    if !is_lines {
-        return salvage_array(path, file);
-    }
-    if format::is_intact(BufReader::new(&file))? {
-        return Ok(Recovery::Intact);
-    }
-    file.rewind()?;
-    salvage_lines(path, &file)
-}
-
-/// Keeps the lines that are whole records.
-fn salvage_lines(path: &Path, file: &File) -> io::Result<Recovery> {
-    let put_aside = put_aside(path)?;
-    let (mut broken_records, mut broken_bytes) = (0, 0);
-    let kept_records = replace_file(path, |output| {
-        let mut kept = ArrayWriter::begin(BufWriter::new(output))?;
-        format::for_each_record(BufReader::new(file), |_, record| {
-            if format::is_json(record) {
-                return kept.push(record);
-            }
-            broken_records += 1;
-            broken_bytes += record.len();
-            Ok(())
-        })?;
-        kept.finish()
-    })?;
-    let damage = format!("{broken_records} broken records ({broken_bytes} bytes)");
-    Ok(Recovery::Rewritten { kept_records, damage: Some(damage), put_aside })
-}
-
-/// Keeps the elements of an array in another layout, up to where it breaks.
-fn salvage_array(path: &Path, file: File) -> io::Result<Recovery> {
-    let put_aside = put_aside(path)?;
-    let mut broken = None;
-    let kept_records = replace_file(path, |output| {
-        let mut kept = ArrayWriter::begin(BufWriter::new(output))?;
-        let result = format::for_each_element(BufReader::new(file), |element| {
-            let compact = serde_json::from_str::<serde_json::Value>(element.get())?;
-            kept.push(&serde_json::to_vec(&compact)?)
-        });
-        match result {
-            Ok(()) => {}
-            Err(ElementError::Each(error)) => return Err(error),
-            Err(ElementError::Json(error)) if error.is_io() => return Err(error.into()),
-            Err(ElementError::Json(error)) => broken = Some(error.to_string()),
-        }
-        kept.finish()
-    })?;
-    Ok(Recovery::Rewritten { kept_records, damage: broken, put_aside })
-}
-
-/// Gives the file as it is a second name, so that nothing of it is lost when it is replaced.
-fn put_aside(path: &Path) -> io::Result<PathBuf> {
-    for number in 1.. {
-        let aside = sibling_visible(path, &format!("before-{number}"));
-        match std::fs::hard_link(path, &aside) {
-            Ok(()) => return Ok(aside),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Err(io::Error::other("no free name to put the old file aside"))
-}
-
-/// Size of the published copy and time of its oldest record.
-fn survey(path: &Path) -> io::Result<(u64, Option<Timestamp>)> {
-    let mut file = File::open(path)?;
-    let size = file.metadata()?.len();
-    let mut reader = BufReader::new(&mut file);
-    let mut lines = Vec::new();
-    // The bracket, then the oldest record.
-    for _ in 0..2 {
-        lines.clear();
-        io::BufRead::read_until(&mut reader, b'\n', &mut lines)?;
-    }
-    let oldest = format::records(&lines).next().and_then(|(_, record)| time_of(record));
-    Ok((size, oldest))
-}
-
-/// Writes a new file and puts it in the place of `path` in one step, durably.
-fn replace_file<T>(path: &Path, write: impl FnOnce(&mut File) -> io::Result<T>) -> io::Result<T> {
-    let temporary = sibling(path, "new");
-    let result = (|| {
-        let mut file = File::create(&temporary)?;
-        let written = write(&mut file)?;
-        file.sync_all()?;
-        std::fs::rename(&temporary, path)?;
-        sync_directory(path)?;
-        Ok(written)
-    })();
-    if result.is_err() {
-        // Best effort: a full disk needs the room back, and the error that counts is the first one.
-        let _ = std::fs::remove_file(&temporary);
-    }
-    result
-}
-
-fn sync_directory(path: &Path) -> io::Result<()> {
-    match path.parent() {
-        Some(directory) if !directory.as_os_str().is_empty() => File::open(directory)?.sync_all(),
-        _ => File::open(".")?.sync_all(),
-    }
-}
-
-/// `/var/log/.lxc_metrics.json.<suffix>`
-fn sibling(path: &Path, suffix: &str) -> PathBuf {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    path.with_file_name(format!(".{name}.{suffix}"))
-}
-
-/// `/var/log/lxc_metrics.json.<suffix>`
-fn sibling_visible(path: &Path, suffix: &str) -> PathBuf {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    path.with_file_name(format!("{name}.{suffix}"))
-}
-
-fn resolve_link(path: &Path) -> io::Result<PathBuf> {
-    match std::fs::symlink_metadata(path) {
-        Ok(metadata) if metadata.is_symlink() => match std::fs::canonicalize(path) {
-            // The link stands and its target does not yet: create the target.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let target = std::fs::read_link(path)?;
-                Ok(path.parent().unwrap_or(Path::new("")).join(target))
-            }
-            resolved => resolved,
-        },
-        _ => Ok(path.to_owned()),
-    }
-}
+#[cfg(test)]
+#[path = "writer_tests.rs"]
+mod tests;

@@ -1,0 +1,188 @@
+//! The file operations of the writer: never through a planted link, never on anything but a regular file,
+//! with a mode of our own, and durable.
+
+use std::fs::{File, Metadata, OpenOptions, Permissions};
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
+
+use super::trust::directory_of;
+
+/// Files put aside, at most; the last place is used again, so that the first, which may be the whole past in
+/// the layout of the Python original, is never lost.
+const MAX_PUT_ASIDE: u32 = 9;
+
+/// Recognises a file and the state we left it in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stamp {
+    device: u64,
+    inode: u64,
+    bytes: u64,
+    modified: (i64, i64),
+}
+
+impl Stamp {
+    /// The stamp of a file that is looked at.
+    pub(super) fn of(metadata: &Metadata) -> Self {
+        Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            bytes: metadata.len(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+        }
+    }
+
+    /// Size of the file, in bytes.
+    pub(super) fn bytes(self) -> u64 {
+        self.bytes
+    }
+
+    /// Whether both are the same file, whatever its state.
+    pub(super) fn is_same_file(self, other: Self) -> bool {
+        (self.device, self.inode) == (other.device, other.inode)
+    }
+}
+
+/// What lies at `path` now, without following a link; `None` when nothing can be seen there.
+pub(super) fn stamp_at(path: &Path) -> Option<Stamp> {
+    std::fs::symlink_metadata(path).ok().map(|metadata| Stamp::of(&metadata))
+}
+
+/// Opens a regular file; a FIFO or device in its place is an error instead of a wait without end.
+pub(super) fn open_regular(path: &Path) -> io::Result<File> {
+    open_checked(File::options().read(true), OFlags::empty(), path)
+}
+
+/// Opens a regular file for writing, and for reading what was written; a symbolic link is an error.
+pub(super) fn open_own(path: &Path) -> io::Result<File> {
+    open_checked(File::options().read(true).write(true), OFlags::NOFOLLOW, path)
+}
+
+/// Opens the lock file, which is made where it is missing; a symbolic link is an error.
+pub(super) fn open_lock(path: &Path) -> io::Result<File> {
+    // Not truncated: whatever it is, it is not ours to empty.
+    open_checked(File::options().write(true).create(true).mode(0o600).truncate(false), OFlags::NOFOLLOW, path)
+}
+
+fn open_checked(options: &mut OpenOptions, flags: OFlags, path: &Path) -> io::Result<File> {
+    let flags = (flags | OFlags::NONBLOCK | OFlags::CLOEXEC).bits().cast_signed();
+    let file = options.custom_flags(flags).open(path)?;
+    if file.metadata()?.is_file() { Ok(file) } else { Err(not_regular()) }
+}
+
+/// The error for what is no regular file.
+pub(super) fn not_regular() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")
+}
+
+/// Makes a new file of exactly this mode; what a crash or somebody else left under the name is removed first
+/// (a directory only when it is empty), and what comes there in between is an error.
+pub(super) fn create_new(path: &Path, mode: u32) -> io::Result<File> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::IsADirectory => std::fs::remove_dir(path)?,
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let file = File::options().read(true).write(true).create_new(true).mode(mode).open(path)?;
+    // The umask may have taken bits away.
+    file.set_permissions(Permissions::from_mode(mode))?;
+    Ok(file)
+}
+
+/// Writes a new file and puts it in the place of `path` in one step, durably.
+///
+/// With `keep_old`, the file that was there gets a second name first, so that nothing of it is lost.
+pub(super) fn replace_file<T>(
+    path: &Path,
+    mode: u32,
+    keep_old: bool,
+    write: impl FnOnce(&mut File) -> io::Result<T>,
+) -> io::Result<(T, Option<PathBuf>)> {
+    let temporary = sibling(path, "new");
+    let result = (|| {
+        let mut file = create_new(&temporary, mode)?;
+        let written = write(&mut file)?;
+        file.sync_all()?;
+        let aside = if keep_old { Some(put_aside(path)?) } else { None };
+        std::fs::rename(&temporary, path)?;
+        sync_directory(path)?;
+        Ok((written, aside))
+    })();
+    if result.is_err() {
+        // Best effort: a full disk needs the room back, and the error that counts is the first one.
+        let _ = std::fs::remove_file(&temporary);
+    }
+    result
+}
+
+/// Makes what happened to the names beside `path` durable.
+pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
+    File::open(directory_of(path))?.sync_all()
+}
+
+/// Gives the file as it is a second name, so that nothing of it is lost when it is replaced.
+fn put_aside(path: &Path) -> io::Result<PathBuf> {
+    let own = stamp_at(path);
+    for number in 1..=MAX_PUT_ASIDE {
+        let aside = aside_name(path, number);
+        match std::fs::hard_link(path, &aside) {
+            Ok(()) => return Ok(aside),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                // A crash may have come between this link and the replacement.
+                if stamp_at(&aside) == own {
+                    return Ok(aside);
+                }
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    let last = aside_name(path, MAX_PUT_ASIDE);
+    std::fs::remove_file(&last)?;
+    std::fs::hard_link(path, &last)?;
+    Ok(last)
+}
+
+/// Moves what somebody put in the place of `path`, and lies at `intruder` now, out of the way; an empty file,
+/// as `logrotate` leaves one, is not worth keeping.
+pub(super) fn put_intruder_aside(intruder: &Path, path: &Path) -> io::Result<()> {
+    let metadata = std::fs::symlink_metadata(intruder)?;
+    if metadata.is_file() && metadata.len() == 0 {
+        return std::fs::remove_file(intruder);
+    }
+    move_aside(intruder, path)
+}
+
+/// Moves `what` to where files put aside for `path` are, even a directory.
+fn move_aside(what: &Path, path: &Path) -> io::Result<()> {
+    let is_free = |aside: &PathBuf| stamp_at(aside).is_none();
+    let free = (1..=MAX_PUT_ASIDE).map(|number| aside_name(path, number)).find(is_free);
+    std::fs::rename(what, free.unwrap_or_else(|| aside_name(path, MAX_PUT_ASIDE)))
+}
+
+/// `/var/log/lxc_metrics.json.before-<number>`
+fn aside_name(path: &Path, number: u32) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!("{name}.before-{number}"))
+}
+
+/// `/var/log/.lxc_metrics.json.<suffix>`
+pub(super) fn sibling(path: &Path, suffix: &str) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!(".{name}.{suffix}"))
+}
+
+/// Where a symbolic link leads, so that the pair may live where the monitor may write.
+pub(super) fn resolve_link(path: &Path) -> io::Result<PathBuf> {
+    match std::fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_symlink() => match std::fs::canonicalize(path) {
+            // The link stands and its target does not yet: create the target.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Ok(directory_of(path).join(std::fs::read_link(path)?))
+            }
+            resolved => resolved,
+        },
+        _ => Ok(path.to_owned()),
+    }
+}

@@ -1,0 +1,148 @@
+//! Whether a file may steer this node: who could have written what is in it.
+//!
+//! The records of the exchange file end in changes made by root, so it counts only when nobody but root, or the
+//! user that reads it, can have put them there. A file that fails is not read at all; the reason is returned.
+//!
+//! ## What is asked
+//!
+//! 1. A regular file, owned by root or by the reader's own user, writable by nobody else. Group-writable is
+//!    accepted where the group has the number of the owner, which is how distributions with a private group for
+//!    each user create files.
+//! 2. A directory in which nobody else can replace it: not writable by all unless sticky, as `/tmp` is.
+//! 3. Where the name is a symbolic link, the same for the link and its directory.
+//! 4. A schema version that this program knows; a newer one may mean something else by the same names.
+//!
+//! The age of a record is for its reader to judge, who knows what for and has the clock.
+
+use std::fs::Metadata;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use crate::snapshot::{SCHEMA_VERSION, Snapshot};
+
+const STICKY: u32 = 0o1000;
+const GROUP_WRITABLE: u32 = 0o020;
+const ALL_WRITABLE: u32 = 0o002;
+
+/// Why a file steers nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum Distrust {
+    /// A directory, FIFO, device or socket stands in its place.
+    #[error("it is not a regular file")]
+    NotRegular,
+    /// Somebody else owns it.
+    #[error("it belongs to user {uid}, and must belong to root or to user {own}")]
+    Owner {
+        /// Whom it belongs to.
+        uid: u32,
+        /// Who reads it.
+        own: u32,
+    },
+    /// Others may write to it.
+    #[error("others may write to it (mode {:04o}); `chmod go-w` it", mode & 0o7777)]
+    Writable {
+        /// Its mode.
+        mode: u32,
+    },
+    /// Others may replace it.
+    #[error(
+        "everybody may replace files in its directory `{}` (mode {:04o}); `chmod o-w` it, or keep the file elsewhere",
+        directory.display(), mode & 0o7777
+    )]
+    Directory {
+        /// The directory.
+        directory: PathBuf,
+        /// Its mode.
+        mode: u32,
+    },
+    /// It is a symbolic link that somebody else made.
+    #[error("it is a symbolic link made by user {uid}")]
+    Link {
+        /// Who made it.
+        uid: u32,
+    },
+    /// It could not be looked at.
+    #[error("its owner and mode cannot be read")]
+    Unknown(#[from] io::Error),
+}
+
+/// Checks an open file; `own_uid` is the user that the program runs as.
+///
+/// # Errors
+/// The first [`Distrust`] there is.
+pub fn check_file(metadata: &Metadata, own_uid: u32) -> Result<(), Distrust> {
+    if !metadata.is_file() {
+        return Err(Distrust::NotRegular);
+    }
+    let uid = metadata.uid();
+    if uid != 0 && uid != own_uid {
+        return Err(Distrust::Owner { uid, own: own_uid });
+    }
+    let has_private_group = metadata.gid() == uid;
+    let forbidden = if has_private_group { ALL_WRITABLE } else { ALL_WRITABLE | GROUP_WRITABLE };
+    if metadata.mode() & forbidden != 0 {
+        return Err(Distrust::Writable { mode: metadata.mode() });
+    }
+    Ok(())
+}
+
+/// Checks the place of a file, which need not exist: the directory it is in and, where its name is a symbolic
+/// link, the link and the directory it leads to.
+///
+/// # Errors
+/// The first [`Distrust`] there is.
+pub fn check_place(path: &Path, own_uid: u32) -> Result<(), Distrust> {
+    check_directory(directory_of(path))?;
+    match std::fs::symlink_metadata(path) {
+        Ok(link) if link.is_symlink() => {
+            let uid = link.uid();
+            if uid != 0 && uid != own_uid {
+                return Err(Distrust::Link { uid });
+            }
+            let target = directory_of(path).join(std::fs::read_link(path)?);
+            check_directory(directory_of(&target))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether a record has a layout that this program knows; says why not.
+///
+/// # Errors
+/// What the record says its version is.
+pub fn check_schema(snapshot: &Snapshot) -> Result<(), UnknownSchema> {
+    match snapshot.summary.schema_version {
+        Some(found) if SCHEMA_VERSION < found => Err(UnknownSchema { found }),
+        _ => Ok(()),
+    }
+}
+
+/// A record of a later program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("its schema version is {found}, and this program knows versions up to {SCHEMA_VERSION}; update it")]
+pub struct UnknownSchema {
+    /// The version.
+    pub found: u32,
+}
+
+fn check_directory(directory: &Path) -> Result<(), Distrust> {
+    let mode = match std::fs::metadata(directory) {
+        Ok(metadata) => metadata.mode(),
+        // The file is not there either, and whoever opens it says so better.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
+    if mode & ALL_WRITABLE != 0 && mode & STICKY == 0 {
+        return Err(Distrust::Directory { directory: directory.to_owned(), mode });
+    }
+    Ok(())
+}
+
+/// The directory a path is in; the working directory where it names none.
+pub(super) fn directory_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(directory) if !directory.as_os_str().is_empty() => directory,
+        _ => Path::new("."),
+    }
+}
