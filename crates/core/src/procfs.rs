@@ -27,10 +27,14 @@ impl Unexpected {
 }
 
 /// Cumulative CPU time of the node, in clock ticks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NodeCpuTime {
     /// Spent working.
     pub busy_ticks: u64,
+    /// Spent idle while a task of that CPU waited for a disk.
+    pub iowait_ticks: u64,
+    /// Given to others by a hypervisor.
+    pub steal_ticks: u64,
     /// All that has passed, over all CPUs.
     pub total_ticks: u64,
     /// CPUs online.
@@ -78,7 +82,10 @@ pub fn cpu_time(text: &str) -> Result<NodeCpuTime, Unexpected> {
         line.strip_prefix("cpu").is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
     };
     let cpus = u32::try_from(text.lines().filter(is_cpu).count()).map_err(|_| unexpected())?;
-    if cpus == 0 { Err(unexpected()) } else { Ok(NodeCpuTime { busy_ticks, total_ticks, cpus }) }
+    if cpus == 0 {
+        return Err(unexpected());
+    }
+    Ok(NodeCpuTime { busy_ticks, iowait_ticks: iowait, steal_ticks: steal, total_ticks, cpus })
 }
 
 /// `/proc/meminfo`.

@@ -38,7 +38,13 @@ fn cpu_time_success() {
     let text = "cpu  78050 1 61882 388011 473 2 4655 100 50 0\ncpu0 1 0 0 0 0 0 0 0 0 0\n\
         cpu1 1 0 0 0 0 0 0 0 0 0\nintr 1\nctxt 2\nbtime 3\n";
     let busy_ticks = 78_050 + 1 + 61_882 + 2 + 4_655;
-    let want = NodeCpuTime { busy_ticks, total_ticks: busy_ticks + 388_011 + 473 + 100, cpus: 2 };
+    let want = NodeCpuTime {
+        busy_ticks,
+        iowait_ticks: 473,
+        steal_ticks: 100,
+        total_ticks: busy_ticks + 388_011 + 473 + 100,
+        cpus: 2,
+    };
     success(cpu_time, text, want);
 }
 

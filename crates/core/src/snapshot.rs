@@ -96,6 +96,25 @@ pub struct ContainerRecord {
     /// Cumulative memory events.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_events: Option<MemoryEvents>,
+    /// Cumulative swap events; absent on cgroup v1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_swap_events: Option<MemorySwapEvents>,
+    /// Cumulative events of the process limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pids_events: Option<PidsEvents>,
+    /// Block I/O by the name of the device, layers of the same storage beside each other; devices without any
+    /// and excluded ones are left out. [`Self::io_stats`] counts each byte once.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub io_devices: BTreeMap<String, DeviceIo>,
+    /// Network traffic by the name of the device, the node's end (`veth<id>i<n>`) where there is one.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub network_interfaces: BTreeMap<String, InterfaceTraffic>,
+    /// Inodes of the root filesystem in use; absent where the filesystem has no fixed number of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filesystem_inodes_used: Option<u64>,
+    /// Inodes the root filesystem can hold; absent where it has no fixed number of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filesystem_inodes_total: Option<u64>,
     /// Cumulative paging counters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paging: Option<Paging>,
@@ -134,6 +153,12 @@ impl ContainerRecord {
             limits: None,
             memory: None,
             memory_events: None,
+            memory_swap_events: None,
+            pids_events: None,
+            io_devices: BTreeMap::new(),
+            network_interfaces: BTreeMap::new(),
+            filesystem_inodes_used: None,
+            filesystem_inodes_total: None,
             paging: None,
             pressure: PressureSet::default(),
             configuration: None,
@@ -174,6 +199,40 @@ pub struct NetworkUsage {
     pub rx_bytes: u64,
     /// Bytes the container sent.
     pub tx_bytes: u64,
+}
+
+/// Cumulative block I/O at one device (`io.stat`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceIo {
+    /// Bytes read.
+    pub rbytes: u64,
+    /// Bytes written.
+    pub wbytes: u64,
+    /// Read operations.
+    pub rios: u64,
+    /// Write operations.
+    pub wios: u64,
+}
+
+/// Cumulative traffic of one network device, in the container's directions (`/proc/net/dev`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InterfaceTraffic {
+    /// Bytes the container received.
+    pub rx_bytes: u64,
+    /// Packets the container received.
+    pub rx_packets: u64,
+    /// Packets to the container that were broken.
+    pub rx_errors: u64,
+    /// Packets to the container that were dropped.
+    pub rx_dropped: u64,
+    /// Bytes the container sent.
+    pub tx_bytes: u64,
+    /// Packets the container sent.
+    pub tx_packets: u64,
+    /// Packets from the container that were broken.
+    pub tx_errors: u64,
+    /// Packets from the container that were dropped.
+    pub tx_dropped: u64,
 }
 
 /// Cumulative counters of CPU bandwidth control (`cpu.stat`).
@@ -230,8 +289,11 @@ pub struct MemoryBreakdown {
 }
 
 /// Cumulative memory events of a container, its subtree included (`memory.events`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemoryEvents {
+    /// Times memory below its `memory.low` was reclaimed all the same; absent on cgroup v1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub low: Option<u64>,
     /// Times `memory.high` throttled and reclaimed; absent on cgroup v1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub high: Option<u64>,
@@ -243,6 +305,28 @@ pub struct MemoryEvents {
     /// Processes killed by the OOM killer; absent where the kernel does not count them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oom_kill: Option<u64>,
+    /// Times a whole group was killed (`memory.oom.group`); absent on cgroup v1 and before Linux 5.17.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oom_group_kill: Option<u64>,
+}
+
+/// Cumulative swap events of a container, its subtree included (`memory.swap.events`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemorySwapEvents {
+    /// Times swap use was above `memory.swap.high`; absent before Linux 5.8.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub high: Option<u64>,
+    /// Times the swap limit was hit.
+    pub max: u64,
+    /// Times swap was wanted and there was none, for the limit or because the node's was full.
+    pub fail: u64,
+}
+
+/// Cumulative events of the process limit (`pids.events`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PidsEvents {
+    /// Times a process or thread could not be started because of the limit, in the container or below it.
+    pub max: u64,
 }
 
 /// Cumulative paging counters, in pages (`memory.stat`).
@@ -254,7 +338,7 @@ pub struct Paging {
     /// Anonymous pages read back from swap.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refault_anon: Option<u64>,
-    /// Pages swapped in.
+    /// Pages swapped in; absent for containers before Linux 6.12, where `refault_anon` stands for them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub swap_in: Option<u64>,
     /// Pages swapped out.
@@ -342,15 +426,30 @@ pub struct Summary {
 pub struct NodeRecord {
     /// Its host name.
     pub name: String,
+    /// Release of its kernel.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kernel: Option<String>,
     /// CPUs online.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpus: Option<u32>,
     /// CPU use since the previous sample, in cores.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu_cores_used: Option<f64>,
+    /// CPUs that were idle while a task of theirs waited for a disk, since the previous sample, in cores.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_iowait_cores: Option<f64>,
+    /// CPU time a hypervisor gave to others since the previous sample, in cores.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_steal_cores: Option<f64>,
+    /// Which CPUs share a core or a memory node, and which are efficient ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topology: Option<CpuTopology>,
     /// The 1, 5 and 15 minute load averages.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub load: Option<[f64; 3]>,
+    /// Processes and threads of the whole node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub threads: Option<u64>,
     /// Memory of the node, in MiB.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_total_mb: Option<f64>,
@@ -366,6 +465,18 @@ pub struct NodeRecord {
     /// ZFS's cache (ARC), in MiB; absent without ZFS.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zfs_arc_mb: Option<f64>,
+    /// Size below which the ARC does not shrink (`c_min`), in MiB; absent without ZFS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zfs_arc_min_mb: Option<f64>,
+    /// Size to which the ARC may grow (`c_max`), in MiB; absent without ZFS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zfs_arc_max_mb: Option<f64>,
+    /// Cumulative paging counters of the whole node (`/proc/vmstat`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paging: Option<Paging>,
+    /// Processes killed by the OOM killer on the whole node since it booted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oom_kill: Option<u64>,
     /// Pressure of the whole node.
     #[serde(default, skip_serializing_if = "PressureSet::is_empty")]
     pub pressure: PressureSet,
@@ -381,6 +492,28 @@ pub struct NodeRecord {
     /// Field name → why it is absent.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub missing: BTreeMap<String, String>,
+}
+
+/// How the node's CPUs are laid out, as lists in the kernel's form (`0-3,8`).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CpuTopology {
+    /// CPUs online.
+    pub online: String,
+    /// Physical cores with a CPU online.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cores: Option<u32>,
+    /// CPUs that share a core with each other (SMT), core by core; cores with one CPU are left out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub smt_siblings: Vec<String>,
+    /// Fast CPUs of a node that has two kinds; absent where all are alike.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub performance_cpus: Option<String>,
+    /// Efficient (slow) CPUs of a node that has two kinds; absent where all are alike.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub efficient_cpus: Option<String>,
+    /// Memory node → its CPUs, an empty list where it has none; absent on kernels without NUMA.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub numa_nodes: BTreeMap<u32, String>,
 }
 
 impl Serialize for Snapshot {

@@ -185,7 +185,7 @@ mod tests {
     }
 
     fn times(busy_ticks: u64, total_ticks: u64) -> NodeCpuTime {
-        NodeCpuTime { busy_ticks, total_ticks, cpus: 4 }
+        NodeCpuTime { busy_ticks, total_ticks, cpus: 4, ..NodeCpuTime::default() }
     }
 
     #[test]

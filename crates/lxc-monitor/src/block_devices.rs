@@ -15,6 +15,7 @@ use lxc_autoscale_core::snapshot::IoStats;
 
 use crate::cgroup::{DeviceIo, IoByDevice};
 use crate::kernel_file::read_text;
+use crate::sample::BlockIo;
 
 /// The unit of `/proc/diskstats` and of the original, in bytes.
 const SECTOR_BYTES: u64 = 512;
@@ -32,10 +33,17 @@ enum Role {
     Excluded,
 }
 
+/// One device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Device {
+    name: String,
+    role: Role,
+}
+
 /// The block devices of the node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BlockDevices {
-    roles: BTreeMap<(u32, u32), Role>,
+    devices: BTreeMap<(u32, u32), Device>,
 }
 
 impl BlockDevices {
@@ -44,7 +52,7 @@ impl BlockDevices {
     /// A device that cannot be looked up is counted, since leaving out real I/O is the worse mistake.
     pub fn read(proc: &Path, sys: &Path, excluded: &[String]) -> Self {
         let text = read_text(&proc.join("diskstats")).unwrap_or_default();
-        let role = |(number, name): ((u32, u32), &str)| {
+        let device = |(number, name): ((u32, u32), &str)| {
             let (major, minor) = number;
             let slaves = sys.join(format!("dev/block/{major}:{minor}/slaves"));
             let has_slaves = std::fs::read_dir(slaves).is_ok_and(|mut entries| entries.next().is_some());
@@ -54,31 +62,50 @@ impl BlockDevices {
                 () if name.starts_with("loop") => Role::Loop,
                 () => Role::Bottom,
             };
-            (number, role)
+            (number, Device { name: name.to_owned(), role })
         };
-        Self { roles: text.lines().filter_map(diskstats_line).map(role).collect() }
+        Self { devices: text.lines().filter_map(diskstats_line).map(device).collect() }
     }
 
-    /// Sums what each device says, each byte once.
-    pub fn count_once(&self, by_device: &IoByDevice) -> IoStats {
+    /// Sums what each device says, each byte once, and names the devices that did anything.
+    pub fn describe(&self, by_device: &IoByDevice) -> BlockIo {
+        let named = by_device
+            .iter()
+            .filter(|(number, io)| **io != DeviceIo::default() && self.role(**number) != Role::Excluded);
+        let name = |(major, minor): (u32, u32)| match self.devices.get(&(major, minor)) {
+            Some(device) => device.name.clone(),
+            // Taken away since: its numbers are the name the kernel gives it here.
+            None => format!("{major}:{minor}"),
+        };
+        BlockIo {
+            total: self.count_once(by_device),
+            devices: named.map(|(number, io)| (name(*number), *io)).collect(),
+        }
+    }
+
+    fn role(&self, number: (u32, u32)) -> Role {
+        self.devices.get(&number).map_or(Role::Bottom, |device| device.role)
+    }
+
+    fn count_once(&self, by_device: &IoByDevice) -> IoStats {
         let sum = |wanted: Role| {
             let mut sum = DeviceIo::default();
             for (number, io) in by_device {
-                if *self.roles.get(number).unwrap_or(&Role::Bottom) == wanted {
-                    sum.read_bytes = sum.read_bytes.saturating_add(io.read_bytes);
-                    sum.write_bytes = sum.write_bytes.saturating_add(io.write_bytes);
-                    sum.read_ops = sum.read_ops.saturating_add(io.read_ops);
-                    sum.write_ops = sum.write_ops.saturating_add(io.write_ops);
+                if self.role(*number) == wanted {
+                    sum.rbytes = sum.rbytes.saturating_add(io.rbytes);
+                    sum.wbytes = sum.wbytes.saturating_add(io.wbytes);
+                    sum.rios = sum.rios.saturating_add(io.rios);
+                    sum.wios = sum.wios.saturating_add(io.wios);
                 }
             }
             sum
         };
         let (disks, loops) = (sum(Role::Bottom), sum(Role::Loop));
         IoStats {
-            reads: disks.read_bytes.max(loops.read_bytes) / SECTOR_BYTES,
-            writes: disks.write_bytes.max(loops.write_bytes) / SECTOR_BYTES,
-            read_ops: Some(disks.read_ops.max(loops.read_ops)),
-            write_ops: Some(disks.write_ops.max(loops.write_ops)),
+            reads: disks.rbytes.max(loops.rbytes) / SECTOR_BYTES,
+            writes: disks.wbytes.max(loops.wbytes) / SECTOR_BYTES,
+            read_ops: Some(disks.rios.max(loops.rios)),
+            write_ops: Some(disks.wios.max(loops.wios)),
         }
     }
 }
@@ -126,9 +153,9 @@ mod tests {
 
     #[track_caller]
     fn check(devices: &BlockDevices, lines: &[((u32, u32), u64)], want_sectors: u64) {
-        let io = |bytes| DeviceIo { read_bytes: bytes, write_bytes: 2 * bytes, read_ops: 1, write_ops: 1 };
+        let io = |bytes| DeviceIo { rbytes: bytes, wbytes: 2 * bytes, rios: 1, wios: 1 };
         let by_device = lines.iter().map(|(number, bytes)| (*number, io(*bytes))).collect();
-        let stats = devices.count_once(&by_device);
+        let stats = devices.describe(&by_device).total;
         assert_eq!((stats.reads, stats.writes), (want_sectors, 2 * want_sectors), "{lines:?}");
     }
 
@@ -149,5 +176,15 @@ mod tests {
         check(&devices(&["zram*"]), &lines, 1);
         check(&devices(&["zram0"]), &lines, 1);
         check(&devices(&["zram"]), &lines, 11);
+    }
+
+    #[test]
+    fn devices_that_did_something_are_named_layer_by_layer() {
+        let io = |rbytes| DeviceIo { rbytes, ..DeviceIo::default() };
+        let lines =
+            [((8, 0), io(1)), ((253, 2), io(2)), ((253, 1), io(0)), ((252, 0), io(3)), ((259, 7), io(4))];
+        let found = devices(&["zram*"]).describe(&lines.into_iter().collect()).devices;
+        let want = [("259:7", io(4)), ("dm-2", io(2)), ("sda", io(1))];
+        assert_eq!(found, want.map(|(name, io)| (name.to_owned(), io)).into_iter().collect());
     }
 }

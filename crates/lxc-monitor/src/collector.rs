@@ -24,6 +24,7 @@ use crate::notices::Notices;
 use crate::own_usage::OwnUsage;
 use crate::procfs::Procfs;
 use crate::sample::{ContainerSample, Missing, Moment, NodeSample, PressureReadings, Reading};
+use crate::topology;
 use crate::usage::{self, NodeFacts, RunningTotals};
 
 /// Why nothing configured is known before the first look.
@@ -156,6 +157,7 @@ impl Collector {
     async fn survey(&mut self) -> Reading<Survey> {
         let (procfs, paths, inventory) = (self.procfs.clone(), self.paths.clone(), self.inventory.clone());
         let excluded = self.collection.excluded_devices.clone();
+        let known_topology = self.node.as_ref().and_then(|node| node.topology.clone().ok()).flatten();
         let read = move || -> Reading<(Survey, Option<String>)> {
             let hierarchy =
                 Hierarchy::detect(&paths.cgroup).map_err(|error| Missing::because(error.to_string()))?;
@@ -163,8 +165,10 @@ impl Collector {
                 Ok(sockets) => (Some(sockets), None),
                 Err(error) => (None, Some(ErrorChain(&error).to_string())),
             };
+            let mut node = procfs.node();
+            node.topology = topology::read(&paths.sys, known_topology.as_ref());
             let survey = Survey {
-                node: procfs.node(),
+                node,
                 tables: NodeTables {
                     block_devices: BlockDevices::read(&paths.proc, &paths.sys, &excluded),
                     network_devices: procfs.network_devices().map_err(Missing::from),
@@ -294,8 +298,10 @@ impl Collector {
 
     /// Says once where there is no pressure information, which is a property of the kernel and not a trouble.
     fn mention_pressure(&mut self, whose: &str, pressure: &PressureReadings) {
-        if let (Err(Missing(reason)), false) = (&pressure.cpu, self.pressure_was_mentioned) {
-            tracing::info!("there are no pressure values of {whose}: {reason}");
+        if let (Ok(None), false) = (&pressure.cpu, self.pressure_was_mentioned) {
+            tracing::info!(
+                "there are no pressure values of {whose}: the kernel gives none (boot with psi=1)"
+            );
             self.pressure_was_mentioned = true;
         }
     }

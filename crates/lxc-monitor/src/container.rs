@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use lxc_autoscale_core::Vmid;
 use lxc_autoscale_core::container_config::ContainerConfig;
-use lxc_autoscale_core::snapshot::NetworkUsage;
+use lxc_autoscale_core::snapshot::InterfaceTraffic;
 
 use crate::block_devices::BlockDevices;
 use crate::cgroup::ContainerGroups;
 use crate::clock;
 use crate::network;
 use crate::procfs::Procfs;
-use crate::sample::{ContainerSample, InitProcess, Missing, Reading};
+use crate::sample::{BlockIo, ContainerSample, InitProcess, Missing, Reading};
 
 /// What is read once in a cycle and needed for every container.
 #[derive(Debug)]
@@ -19,7 +19,7 @@ pub struct NodeTables {
     /// The node's block devices.
     pub block_devices: BlockDevices,
     /// Traffic of the node's network devices.
-    pub network_devices: Reading<BTreeMap<String, NetworkUsage>>,
+    pub network_devices: Reading<BTreeMap<String, InterfaceTraffic>>,
     /// Seconds since the node booted.
     pub uptime_seconds: Reading<f64>,
     /// Clock ticks in a second, the unit of process start times.
@@ -39,7 +39,7 @@ pub fn read(
     let mut cgroup = groups.read(&tables.block_devices, clock::now);
     let processes = groups.process_group()?;
     if cgroup.io.is_err() && matches!(groups, ContainerGroups::V1 { .. }) {
-        cgroup.io = procfs.io_of(processes);
+        cgroup.io = procfs.io_of(processes).map(|total| BlockIo { total, devices: BTreeMap::new() });
     }
     let init = procfs.init_of(processes, hint);
     let network = network::read(procfs, &tables.network_devices, vmid, &init);

@@ -1,4 +1,4 @@
-//! The root filesystem of one container, seen through its first process: `statvfs("/proc/<pid>/root")`.
+//! The root filesystem of one container, seen through its first process: `statfs("/proc/<pid>/root")`.
 //!
 //! This is the one read that can hang for good (a container on network storage that does not answer), so the
 //! collector runs it apart from all others.
@@ -6,7 +6,10 @@
 use lxc_autoscale_core::ErrorChain;
 
 use crate::procfs::Procfs;
-use crate::sample::{FilesystemUse, InitProcess, Missing, Reading};
+use crate::sample::{FilesystemUse, InitProcess, InodeUse, Missing, Reading};
+
+/// What `statfs` calls ZFS (`ZFS_SUPER_MAGIC` of OpenZFS).
+const ZFS_MAGIC: u64 = 0x2fc1_2fc1;
 
 /// Asks the filesystem for its size.
 ///
@@ -14,7 +17,7 @@ use crate::sample::{FilesystemUse, InitProcess, Missing, Reading};
 /// Why it gave none.
 pub fn read(procfs: &Procfs, init: InitProcess) -> Reading<FilesystemUse> {
     let root = procfs.root_of(init.pid);
-    let stat = rustix::fs::statvfs(&root).map_err(|error| {
+    let stat = rustix::fs::statfs(&root).map_err(|error| {
         let error = std::io::Error::from(error);
         Missing(format!("cannot look at `{}`: {}", root.display(), ErrorChain(&error)))
     })?;
@@ -22,10 +25,15 @@ pub fn read(procfs: &Procfs, init: InitProcess) -> Reading<FilesystemUse> {
     if !procfs.is_still(init) {
         return Err(Missing::because("the container's init ended while its filesystem was read"));
     }
-    let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
+    let block_bytes = u64::try_from(stat.f_frsize).unwrap_or(0);
+    let bytes = |blocks: u64| blocks.saturating_mul(block_bytes);
     Ok(FilesystemUse {
         total: bytes(stat.f_blocks),
         used: bytes(stat.f_blocks.saturating_sub(stat.f_bfree)),
         available: bytes(stat.f_bavail),
+        // A filesystem that makes inodes as it goes (btrfs) says 0.
+        inodes: (0 < stat.f_files)
+            .then(|| InodeUse { total: stat.f_files, used: stat.f_files.saturating_sub(stat.f_ffree) }),
+        is_zfs: u64::try_from(stat.f_type).is_ok_and(|kind| kind == ZFS_MAGIC),
     })
 }

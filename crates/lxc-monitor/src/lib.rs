@@ -3,7 +3,7 @@
 //!
 //! In the order in which a measurement passes through: what to read ([`config`]) and which containers there are
 //! ([`discovery`]); the readers ([`kernel_file`] below them all, [`cgroup`], [`procfs`], [`block_devices`],
-//! [`network`], [`filesystem`], put together in [`container`]); what they give ([`sample`]); the record made from
+//! [`network`], [`filesystem`], [`topology`], put together in [`container`]); what they give ([`sample`]); the record made from
 //! two of those ([`usage`], pure); the cycle that holds it together ([`collector`], with [`isolation`] for reads
 //! that hang and [`notices`] for saying a trouble once); the metrics file ([`output`]); and the commands
 //! ([`cli`], [`daemon`], [`check`]).
@@ -27,4 +27,5 @@ pub mod output;
 pub mod own_usage;
 pub mod procfs;
 pub mod sample;
+pub mod topology;
 pub mod usage;

@@ -7,10 +7,10 @@
 use std::collections::BTreeMap;
 
 use lxc_autoscale_core::Vmid;
-use lxc_autoscale_core::snapshot::NetworkUsage;
+use lxc_autoscale_core::snapshot::{InterfaceTraffic, NetworkUsage};
 
 use crate::procfs::Procfs;
-use crate::sample::{InitProcess, Reading};
+use crate::sample::{InitProcess, Reading, Traffic};
 
 /// Devices inside a container over which traffic passes a second time.
 const INNER_DEVICES: [&str; 6] = ["veth", "docker", "br-", "virbr", "lxcbr", "lxdbr"];
@@ -21,51 +21,80 @@ const INNER_DEVICES: [&str; 6] = ["veth", "docker", "br-", "virbr", "lxcbr", "lx
 /// Why it is not known.
 pub fn read(
     procfs: &Procfs,
-    node_devices: &Reading<BTreeMap<String, NetworkUsage>>,
+    node_devices: &Reading<BTreeMap<String, InterfaceTraffic>>,
     vmid: Vmid,
     init: &Reading<InitProcess>,
-) -> Reading<NetworkUsage> {
-    if let Some(usage) = node_devices.as_ref().ok().and_then(|devices| node_end(devices, vmid)) {
-        return Ok(usage);
+) -> Reading<Traffic> {
+    if let Ok(devices) = node_devices {
+        let ends = node_ends(devices, vmid);
+        if !ends.is_empty() {
+            return Ok(traffic(ends));
+        }
     }
     let init = init.as_ref().map_err(Clone::clone)?;
-    Ok(own_end(&procfs.network_devices_of(init.pid)?))
+    Ok(traffic(own_ends(procfs.network_devices_of(init.pid)?)))
 }
 
-/// Sums the node's ends of the container's devices, with the directions turned round.
-fn node_end(devices: &BTreeMap<String, NetworkUsage>, vmid: Vmid) -> Option<NetworkUsage> {
+/// The node's ends of the container's devices, with the directions turned round.
+fn node_ends(devices: &BTreeMap<String, InterfaceTraffic>, vmid: Vmid) -> BTreeMap<String, InterfaceTraffic> {
     let prefix = format!("veth{vmid}i");
     let is_own = |name: &str| {
         name.strip_prefix(&prefix)
             .is_some_and(|index| !index.is_empty() && index.bytes().all(|byte| byte.is_ascii_digit()))
     };
-    let ends = devices.iter().filter(|(name, _)| is_own(name)).map(|(_, usage)| usage);
-    ends.map(|end| NetworkUsage { rx_bytes: end.tx_bytes, tx_bytes: end.rx_bytes }).reduce(add)
+    // The table may hold thousands of names; those of one container stand together.
+    let from_first = devices.range(prefix.clone()..).take_while(|(name, _)| name.starts_with(&prefix));
+    from_first
+        .filter(|(name, _)| is_own(name))
+        .map(|(name, end)| (name.clone(), turned_round(*end)))
+        .collect()
 }
 
-/// Sums the devices the container itself sees; none is no traffic.
-fn own_end(devices: &BTreeMap<String, NetworkUsage>) -> NetworkUsage {
-    let is_outer = |name: &str| name != "lo" && !INNER_DEVICES.iter().any(|inner| name.starts_with(inner));
-    let outer = devices.iter().filter(|(name, _)| is_outer(name)).map(|(_, usage)| *usage);
-    outer.reduce(add).unwrap_or(NetworkUsage { rx_bytes: 0, tx_bytes: 0 })
-}
-
-fn add(a: NetworkUsage, b: NetworkUsage) -> NetworkUsage {
-    NetworkUsage {
-        rx_bytes: a.rx_bytes.saturating_add(b.rx_bytes),
-        tx_bytes: a.tx_bytes.saturating_add(b.tx_bytes),
+fn turned_round(end: InterfaceTraffic) -> InterfaceTraffic {
+    InterfaceTraffic {
+        rx_bytes: end.tx_bytes,
+        rx_packets: end.tx_packets,
+        rx_errors: end.tx_errors,
+        rx_dropped: end.tx_dropped,
+        tx_bytes: end.rx_bytes,
+        tx_packets: end.rx_packets,
+        tx_errors: end.rx_errors,
+        tx_dropped: end.rx_dropped,
     }
+}
+
+/// The devices the container itself sees and that lead out of it; none is no traffic.
+fn own_ends(devices: BTreeMap<String, InterfaceTraffic>) -> BTreeMap<String, InterfaceTraffic> {
+    let is_outer = |name: &str| name != "lo" && !INNER_DEVICES.iter().any(|inner| name.starts_with(inner));
+    devices.into_iter().filter(|(name, _)| is_outer(name)).collect()
+}
+
+fn traffic(interfaces: BTreeMap<String, InterfaceTraffic>) -> Traffic {
+    let mut total = NetworkUsage { rx_bytes: 0, tx_bytes: 0 };
+    for interface in interfaces.values() {
+        total.rx_bytes = total.rx_bytes.saturating_add(interface.rx_bytes);
+        total.tx_bytes = total.tx_bytes.saturating_add(interface.tx_bytes);
+    }
+    Traffic { total, interfaces }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn devices(table: &[(&str, u64, u64)]) -> BTreeMap<String, NetworkUsage> {
+    fn devices(table: &[(&str, u64, u64)]) -> BTreeMap<String, InterfaceTraffic> {
         let entry = |&(name, rx_bytes, tx_bytes): &(&str, _, _)| {
-            (name.to_owned(), NetworkUsage { rx_bytes, tx_bytes })
+            (name.to_owned(), InterfaceTraffic { rx_bytes, tx_bytes, ..InterfaceTraffic::default() })
         };
         table.iter().map(entry).collect()
+    }
+
+    /// Names of the devices that were taken, and their sum.
+    #[track_caller]
+    fn check(ends: BTreeMap<String, InterfaceTraffic>, want: &[&str], rx_bytes: u64, tx_bytes: u64) {
+        let found = traffic(ends);
+        assert_eq!(found.interfaces.keys().collect::<Vec<_>>(), want);
+        assert_eq!(found.total, NetworkUsage { rx_bytes, tx_bytes });
     }
 
     #[test]
@@ -79,14 +108,31 @@ mod tests {
             ("fwpr100p0", 9, 9),
         ]);
         let vmid = |id: u32| Vmid::try_from(id).unwrap();
-        assert_eq!(node_end(&table, vmid(100)), Some(NetworkUsage { rx_bytes: 1172, tx_bytes: 612 }));
-        assert_eq!(node_end(&table, vmid(101)), None);
+        check(node_ends(&table, vmid(100)), &["veth100i0", "veth100i1"], 1172, 612);
+        check(node_ends(&table, vmid(101)), &[], 0, 0);
+    }
+
+    #[test]
+    fn every_counter_is_turned_round() {
+        let end = InterfaceTraffic {
+            rx_bytes: 1,
+            rx_packets: 2,
+            rx_errors: 3,
+            rx_dropped: 4,
+            tx_bytes: 5,
+            tx_packets: 6,
+            tx_errors: 7,
+            tx_dropped: 8,
+        };
+        let own = turned_round(end);
+        assert_eq!((own.rx_bytes, own.rx_packets, own.rx_errors, own.rx_dropped), (5, 6, 7, 8));
+        assert_eq!(turned_round(own), end);
     }
 
     #[test]
     fn inside_a_container_only_its_outer_devices_count() {
         let table = devices(&[("lo", 9, 9), ("eth0", 5, 6), ("docker0", 5, 6), ("veth12ab", 5, 6)]);
-        assert_eq!(own_end(&table), NetworkUsage { rx_bytes: 5, tx_bytes: 6 });
-        assert_eq!(own_end(&devices(&[("lo", 9, 9)])), NetworkUsage { rx_bytes: 0, tx_bytes: 0 });
+        check(own_ends(table), &["eth0"], 5, 6);
+        check(own_ends(devices(&[("lo", 9, 9)])), &[], 0, 0);
     }
 }

@@ -3,13 +3,18 @@
 //! Every value is a [`Reading`]: it is there, or the reason why it is not. Rates and records are made from
 //! two samples by [`crate::usage`].
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use lxc_autoscale_core::ErrorChain;
 use lxc_autoscale_core::container_config::ContainerConfig;
 pub use lxc_autoscale_core::procfs::{NodeCpuTime, NodeMemory};
-use lxc_autoscale_core::snapshot::{IoStats, MemoryEvents, NetworkUsage, Paging, Pressure, Throttling};
+use lxc_autoscale_core::snapshot::{
+    CpuTopology, DeviceIo, InterfaceTraffic, IoStats, MemoryEvents, MemorySwapEvents, NetworkUsage, Paging,
+    PidsEvents, Pressure, Throttling,
+};
 
 use crate::kernel_file::ReadError;
 
@@ -97,15 +102,38 @@ impl MemoryUse {
     }
 }
 
-/// Pressure of the three resources.
+/// Pressure of the three resources; `None` where the kernel has none.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PressureReadings {
     /// Tasks waiting for a CPU.
-    pub cpu: Reading<Pressure>,
+    pub cpu: Reading<Option<Pressure>>,
     /// Tasks waiting for memory.
-    pub memory: Reading<Pressure>,
+    pub memory: Reading<Option<Pressure>>,
     /// Tasks waiting for I/O.
-    pub io: Reading<Pressure>,
+    pub io: Reading<Option<Pressure>>,
+}
+
+impl PressureReadings {
+    /// What is read where the kernel has no pressure stall information.
+    pub const NONE: Self = Self { cpu: Ok(None), memory: Ok(None), io: Ok(None) };
+}
+
+/// The block I/O of a container since it started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BlockIo {
+    /// Each byte once.
+    pub total: IoStats,
+    /// By the name of the device, those that did none and those that are excluded left out.
+    pub devices: BTreeMap<String, DeviceIo>,
+}
+
+/// The network traffic of a container since it started, in its own directions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Traffic {
+    /// All of it.
+    pub total: NetworkUsage,
+    /// By the name of the device.
+    pub interfaces: BTreeMap<String, InterfaceTraffic>,
 }
 
 /// What the control groups of a container say.
@@ -129,14 +157,18 @@ pub struct CgroupSample {
     pub swap_limit: Reading<Option<u64>>,
     /// Cumulative memory events.
     pub memory_events: Reading<MemoryEvents>,
+    /// Cumulative swap events; `None` where the kernel counts none.
+    pub memory_swap_events: Reading<Option<MemorySwapEvents>>,
     /// Cumulative paging counters.
     pub paging: Reading<Paging>,
     /// Processes and threads.
     pub pids: Reading<u64>,
     /// Limit of the same; `None` without one.
     pub pids_limit: Reading<Option<u64>>,
+    /// Cumulative events of that limit; `None` where the kernel counts none for the container as a whole.
+    pub pids_events: Reading<Option<PidsEvents>>,
     /// Cumulative block I/O.
-    pub io: Reading<IoStats>,
+    pub io: Reading<BlockIo>,
     /// Pressure.
     pub pressure: PressureReadings,
 }
@@ -150,6 +182,15 @@ pub struct InitProcess {
     pub start_ticks: u64,
 }
 
+/// The inodes of a filesystem.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InodeUse {
+    /// All of them.
+    pub total: u64,
+    /// In use.
+    pub used: u64,
+}
+
 /// The root filesystem of a container, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FilesystemUse {
@@ -159,6 +200,10 @@ pub struct FilesystemUse {
     pub used: u64,
     /// What an ordinary process may still write.
     pub available: u64,
+    /// Inodes; `None` where their number is not fixed.
+    pub inodes: Option<InodeUse>,
+    /// Whether it is a dataset of ZFS, whose I/O no control group is charged for.
+    pub is_zfs: bool,
 }
 
 /// One look at one running container.
@@ -173,11 +218,31 @@ pub struct ContainerSample {
     /// Seconds since its first process started.
     pub uptime_seconds: Reading<f64>,
     /// Cumulative traffic, in the container's directions.
-    pub network: Reading<NetworkUsage>,
+    pub network: Reading<Traffic>,
     /// Its root filesystem.
     pub filesystem: Reading<FilesystemUse>,
     /// What Proxmox stores about it; `None` on a node without Proxmox.
     pub configuration: Reading<Option<ContainerConfig>>,
+}
+
+/// ZFS's cache (ARC), in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ArcUse {
+    /// Its size.
+    pub size: u64,
+    /// Size below which it does not shrink.
+    pub min: u64,
+    /// Size to which it may grow.
+    pub max: u64,
+}
+
+/// Cumulative counters of the whole node's memory management (`/proc/vmstat`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NodePaging {
+    /// Paging.
+    pub paging: Paging,
+    /// Processes killed by the OOM killer; `None` before Linux 4.13.
+    pub oom_kill: Option<u64>,
 }
 
 /// One look at the node.
@@ -185,14 +250,22 @@ pub struct ContainerSample {
 pub struct NodeSample {
     /// Its host name, without the domain.
     pub name: Reading<String>,
+    /// Release of its kernel.
+    pub kernel: Reading<String>,
     /// CPU time.
     pub cpu: Reading<NodeCpuTime>,
+    /// How its CPUs are laid out; `None` where the kernel does not tell.
+    pub topology: Reading<Option<Arc<CpuTopology>>>,
     /// The 1, 5 and 15 minute load averages.
     pub load: Reading<[f64; 3]>,
+    /// Processes and threads.
+    pub threads: Reading<u64>,
     /// Memory and swap.
     pub memory: Reading<NodeMemory>,
-    /// ZFS's cache in bytes; `None` without ZFS.
-    pub zfs_arc: Reading<Option<u64>>,
+    /// Paging.
+    pub paging: Reading<NodePaging>,
+    /// ZFS's cache; `None` without ZFS.
+    pub zfs_arc: Reading<Option<ArcUse>>,
     /// Pressure of the whole node.
     pub pressure: PressureReadings,
 }

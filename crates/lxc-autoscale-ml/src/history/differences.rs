@@ -160,7 +160,7 @@ mod tests {
     }
 
     fn with_kills(seconds: i64, kills: u64) -> ContainerRecord {
-        let events = MemoryEvents { high: None, max: 7, oom: None, oom_kill: Some(kills) };
+        let events = MemoryEvents { max: 7, oom_kill: Some(kills), ..MemoryEvents::default() };
         ContainerRecord { memory_events: Some(events), ..record(seconds) }
     }
 

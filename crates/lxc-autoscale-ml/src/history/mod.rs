@@ -273,7 +273,7 @@ mod tests {
         let mut snapshot = snapshot(seconds, &[100], &[]);
         let record = snapshot.containers.get_mut(&vmid(100)).unwrap();
         record.memory_events =
-            kills.map(|kills| MemoryEvents { high: None, max: 0, oom: None, oom_kill: Some(kills) });
+            kills.map(|kills| MemoryEvents { oom_kill: Some(kills), ..MemoryEvents::default() });
         snapshot
     }
 

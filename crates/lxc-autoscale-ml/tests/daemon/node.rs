@@ -195,10 +195,9 @@ impl Node {
                 ..Limits::default()
             }),
             memory_events: Some(MemoryEvents {
-                high: None,
-                max: 0,
                 oom: Some(0),
                 oom_kill: Some(container.oom_kills),
+                ..MemoryEvents::default()
             }),
             configuration: container.configured.then_some(configuration),
             ..ContainerRecord::empty(RecordTime::utc(self.now))

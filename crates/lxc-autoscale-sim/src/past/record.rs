@@ -150,6 +150,7 @@ impl Seen<'_> {
             max: whole(events.max),
             oom: Some(whole(events.oom)),
             oom_kill: Some(whole(events.oom_kill)),
+            ..MemoryEvents::default()
         });
         record.paging = Some(Paging {
             refault_file: Some(whole(events.refault_file)),
@@ -194,7 +195,6 @@ impl Seen<'_> {
             memory_available_mb: Some(available / MIB),
             swap_total_mb: Some(capacity.swap_bytes / MIB),
             swap_used_mb: Some((capacity.swap_bytes - node.swap_free()) / MIB),
-            zfs_arc_mb: None,
             pressure: PressureSet {
                 cpu: Some(pressure(&node.cpu_pressure)),
                 memory: Some(pressure(&node.memory_pressure)),
@@ -203,7 +203,7 @@ impl Seen<'_> {
             containers_memory_limit_mb: total(|record| record.limits?.memory_mb),
             containers_working_set_mb: total(|record| record.memory_usage_mb),
             containers_cores_limit: total(|record| record.limits?.cores),
-            missing: BTreeMap::new(),
+            ..NodeRecord::default()
         }
     }
 }

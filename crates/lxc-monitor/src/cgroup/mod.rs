@@ -10,6 +10,7 @@
 //! write limits only inside `ns`.
 
 pub mod parse;
+mod pids;
 mod tree;
 mod v1;
 mod v2;
@@ -21,10 +22,11 @@ use lxc_autoscale_core::Vmid;
 
 pub use parse::{DeviceIo, IoByDevice, pressure};
 pub use tree::{find_process, group_names, is_populated};
+pub(crate) use v2::from_text;
 
 use crate::block_devices::BlockDevices;
 use crate::kernel_file::{ReadError, read_parsed};
-use crate::sample::{CgroupSample, Missing, Moment, PressureReadings};
+use crate::sample::{CgroupSample, Moment, PressureReadings};
 
 /// Mounts of the hierarchy under the configured root.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -178,15 +180,11 @@ impl ContainerGroups {
 pub fn read_pressure(directory: &Path, suffix: &str) -> PressureReadings {
     let read = |resource: &str| {
         let path = directory.join(format!("{resource}{suffix}"));
-        read_parsed(&path, pressure).map_err(|error| match error {
-            ReadError::Gone { .. } | ReadError::Unsupported { .. } => no_pressure(),
-            other => other.into(),
-        })
+        match read_parsed(&path, pressure) {
+            // The kernel was built or booted without.
+            Err(ReadError::Gone { .. } | ReadError::Unsupported { .. }) => Ok(None),
+            other => other.map(Some).map_err(Into::into),
+        }
     };
     PressureReadings { cpu: read("cpu"), memory: read("memory"), io: read("io") }
-}
-
-/// The reason where the kernel has no pressure stall information.
-pub fn no_pressure() -> Missing {
-    Missing::because("the kernel gives no pressure stall information here (boot with psi=1)")
 }

@@ -8,23 +8,11 @@
 use std::collections::BTreeMap;
 
 pub use lxc_autoscale_core::procfs::pressure;
-use lxc_autoscale_core::snapshot::{MemoryEvents, Paging, Throttling};
+pub use lxc_autoscale_core::snapshot::DeviceIo;
+use lxc_autoscale_core::snapshot::{MemoryEvents, MemorySwapEvents, Paging, PidsEvents, Throttling};
 
 use crate::kernel_file::Unexpected;
 use crate::sample::MemoryUse;
-
-/// Block I/O of one device.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct DeviceIo {
-    /// Bytes read.
-    pub read_bytes: u64,
-    /// Bytes written.
-    pub write_bytes: u64,
-    /// Read operations.
-    pub read_ops: u64,
-    /// Write operations.
-    pub write_ops: u64,
-}
 
 /// Block I/O by device.
 pub type IoByDevice = BTreeMap<DeviceNumber, DeviceIo>;
@@ -138,6 +126,20 @@ pub fn cpu_list(text: &str) -> Result<u32, Unexpected> {
     if cpus == 0 { Err(unexpected()) } else { Ok(cpus) }
 }
 
+/// The CPUs of a list such as `0-3,8`, in its order.
+pub fn cpu_ids(text: &str) -> Result<Vec<u32>, Unexpected> {
+    // The kernel is built for 8192 at most; a list is not to fill the memory.
+    const MAX_CPUS: u32 = 1 << 16;
+    if MAX_CPUS < cpu_list(text)? {
+        return Err(Unexpected::new("a list of CPUs such as `0-3,8`", text));
+    }
+    let ranges = text.trim().split(',').filter_map(|range| {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        Some(first.trim().parse().ok()?..=last.trim().parse().ok()?)
+    });
+    Ok(ranges.flatten().collect())
+}
+
 /// `memory.stat` of version 2; `current` is left to the caller, who reads `memory.current`.
 pub fn memory_stat_v2(text: &str) -> Result<(MemoryUse, Paging), Unexpected> {
     let stat = FlatKeyed::parse(text);
@@ -197,11 +199,29 @@ pub fn swap_v1(text: &str) -> Option<u64> {
 pub fn memory_events(text: &str) -> Result<MemoryEvents, Unexpected> {
     let events = FlatKeyed::parse(text);
     Ok(MemoryEvents {
+        low: events.get("low"),
         high: events.get("high"),
         max: events.need("max", "a `max` line")?,
         oom: events.get("oom"),
         oom_kill: events.get("oom_kill"),
+        oom_group_kill: events.get("oom_group_kill"),
     })
+}
+
+/// `memory.swap.events` of version 2.
+pub fn memory_swap_events(text: &str) -> Result<MemorySwapEvents, Unexpected> {
+    let events = FlatKeyed::parse(text);
+    let expected = "`max` and `fail` lines";
+    Ok(MemorySwapEvents {
+        high: events.get("high"),
+        max: events.need("max", expected)?,
+        fail: events.need("fail", expected)?,
+    })
+}
+
+/// `pids.events` of either version.
+pub fn pids_events(text: &str) -> Result<PidsEvents, Unexpected> {
+    Ok(PidsEvents { max: FlatKeyed::parse(text).need("max", "a `max` line")? })
 }
 
 /// `io.stat` of version 2: per device `MAJ:MIN rbytes=… wbytes=… rios=… wios=…`.
@@ -220,10 +240,10 @@ pub fn io_stat(text: &str) -> Result<IoByDevice, Unexpected> {
         let (key, value) = word.split_once('=').ok_or_else(unexpected)?;
         let device = devices.entry(current.ok_or_else(unexpected)?).or_default();
         let counter = match key {
-            "rbytes" => &mut device.read_bytes,
-            "wbytes" => &mut device.write_bytes,
-            "rios" => &mut device.read_ops,
-            "wios" => &mut device.write_ops,
+            "rbytes" => &mut device.rbytes,
+            "wbytes" => &mut device.wbytes,
+            "rios" => &mut device.rios,
+            "wios" => &mut device.wios,
             _ => continue,
         };
         *counter = value.parse().map_err(|_| unexpected())?;
@@ -237,11 +257,11 @@ pub fn blkio(bytes: &str, operations: &str) -> Result<IoByDevice, Unexpected> {
     let mut devices = IoByDevice::new();
     for (number, is_write, value) in blkio_lines(bytes)? {
         let device = devices.entry(number).or_default();
-        *(if is_write { &mut device.write_bytes } else { &mut device.read_bytes }) = value;
+        *(if is_write { &mut device.wbytes } else { &mut device.rbytes }) = value;
     }
     for (number, is_write, value) in blkio_lines(operations)? {
         let device = devices.entry(number).or_default();
-        *(if is_write { &mut device.write_ops } else { &mut device.read_ops }) = value;
+        *(if is_write { &mut device.wios } else { &mut device.rios }) = value;
     }
     Ok(devices)
 }

@@ -88,6 +88,12 @@ fn cpu_list_success() {
 }
 
 #[test]
+fn cpu_ids_are_those_of_the_list() {
+    success(cpu_ids, "0-3,8\n", vec![0, 1, 2, 3, 8]);
+    failure(cpu_ids, &["", "3-0\n", "0-70000\n"]);
+}
+
+#[test]
 fn cpu_list_failure() {
     failure(cpu_list, &["", "\n", "3-0\n", "a\n", "0-\n", "0-4294967295\n", "0-4294967294,0-4294967294\n"]);
 }
@@ -133,9 +139,18 @@ fn memory_stat_failure() {
 
 #[test]
 fn memory_events_success() {
-    let text = "low 0\nhigh 1\nmax 2\noom 3\noom_kill 4\noom_group_kill 0\n";
-    let want = MemoryEvents { high: Some(1), max: 2, oom: Some(3), oom_kill: Some(4) };
-    success(memory_events, text, want);
+    let before_5_17 = "low 6\nhigh 1\nmax 2\noom 3\noom_kill 4\n";
+    let want = MemoryEvents {
+        low: Some(6),
+        high: Some(1),
+        max: 2,
+        oom: Some(3),
+        oom_kill: Some(4),
+        oom_group_kill: None,
+    };
+    success(memory_events, before_5_17, want);
+    let text = format!("{before_5_17}oom_group_kill 5\nsock_throttled 0\n");
+    success(memory_events, &text, MemoryEvents { oom_group_kill: Some(5), ..want });
     assert_eq!(oom_kill_v1("oom_kill_disable 0\nunder_oom 0\noom_kill 6\n"), Some(6));
     assert_eq!(oom_kill_v1("oom_kill_disable 0\nunder_oom 0\n"), None);
 }
@@ -145,8 +160,30 @@ fn memory_events_failure() {
     failure(memory_events, &["", "low 0\nhigh 0\n", "max many\n"]);
 }
 
-fn device(read_bytes: u64, write_bytes: u64, read_ops: u64, write_ops: u64) -> DeviceIo {
-    DeviceIo { read_bytes, write_bytes, read_ops, write_ops }
+#[test]
+fn memory_swap_events_success() {
+    let want = MemorySwapEvents { high: Some(1), max: 2, fail: 3 };
+    success(memory_swap_events, "high 1\nmax 2\nfail 3\n", want);
+    success(memory_swap_events, "max 2\nfail 3\n", MemorySwapEvents { high: None, ..want });
+}
+
+#[test]
+fn memory_swap_events_failure() {
+    failure(memory_swap_events, &["", "max 2\n", "max 2\nfail x\n"]);
+}
+
+#[test]
+fn pids_events_success() {
+    success(pids_events, "max 7\n", PidsEvents { max: 7 });
+}
+
+#[test]
+fn pids_events_failure() {
+    failure(pids_events, &["", "max\n", "max x\n", "7\n"]);
+}
+
+fn device(rbytes: u64, wbytes: u64, rios: u64, wios: u64) -> DeviceIo {
+    DeviceIo { rbytes, wbytes, rios, wios }
 }
 
 #[test]
@@ -210,7 +247,11 @@ proptest! {
     ]) {
         let _ = (number(&text), limit(&text), limit_v1(&text), cpu_usage_usec(&text), throttling(&text));
         let _ = (cpu_max(&text), cfs_quota(&text), memory_stat_v2(&text), memory_stat_v1(&text));
+        let _ = (memory_swap_events(&text), pids_events(&text));
         let _ = (memory_events(&text), io_stat(&text), blkio(&text, &text), populated(&text), processes(&text));
+        if let (Ok(cpus), Ok(ids)) = (cpu_list(&text), cpu_ids(&text)) {
+            prop_assert_eq!(cpus as usize, ids.len());
+        }
         if let Ok(cpus) = cpu_list(&text) {
             prop_assert!(0 < cpus);
         }

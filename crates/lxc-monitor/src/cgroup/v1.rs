@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use lxc_autoscale_core::snapshot::{IoStats, MemoryEvents};
+use lxc_autoscale_core::snapshot::MemoryEvents;
 
 use super::v2::{absent_means_none, from_text, memory, timed};
-use super::{no_pressure, parse, read_pressure, tree};
+use super::{parse, pids, read_pressure, tree};
 use crate::block_devices::BlockDevices;
 use crate::kernel_file::{ReadError, Unexpected, read_parsed, read_text};
-use crate::sample::{CgroupSample, CpuTime, Missing, Moment, PressureReadings, Reading};
+use crate::sample::{BlockIo, CgroupSample, CpuTime, Missing, Moment, PressureReadings, Reading};
 
 /// The groups of one container, by controller.
 struct Groups<'a>(&'a BTreeMap<String, PathBuf>);
@@ -46,6 +46,7 @@ pub(super) fn read(
         Ok((text, path)) => from_text(path, &Ok(text.clone()), parse::memory_stat_v1),
         Err(missing) => Err(missing.clone()),
     };
+    let pids_limit = groups.read("pids", "pids.max", parse::limit);
     CgroupSample {
         cpu: nanoseconds.map(|nanoseconds| CpuTime { usage_usec: nanoseconds / 1000, at, read_took }),
         throttling: groups.read("cpu", "cpu.stat", parse::throttling),
@@ -58,17 +59,15 @@ pub(super) fn read(
         swap: memory_stat.and_then(|(text, _)| parse::swap_v1(&text).ok_or_else(no_swap_accounting)),
         swap_limit: swap_limit(&groups),
         memory_events: memory_events(&groups),
+        memory_swap_events: Ok(None),
         paging: stat.map(|(_, paging)| paging),
         pids: groups.read("pids", "pids.current", parse::number),
-        pids_limit: groups.read("pids", "pids.max", parse::limit),
+        pids_events: groups.file("pids", "").and_then(|group| pids::events_of_members(&group, &pids_limit)),
+        pids_limit,
         io: block_io(&groups, devices),
         pressure: match unified {
             Some(group) => read_pressure(group, ".pressure"),
-            None => PressureReadings {
-                cpu: Err(no_pressure()),
-                memory: Err(no_pressure()),
-                io: Err(no_pressure()),
-            },
+            None => PressureReadings::NONE,
         },
     }
 }
@@ -128,12 +127,12 @@ fn memory_events(groups: &Groups<'_>) -> Reading<MemoryEvents> {
         }
         ControlFlow::Continue(())
     });
-    Ok(MemoryEvents { high: None, max, oom: None, oom_kill })
+    Ok(MemoryEvents { max, oom_kill, ..MemoryEvents::default() })
 }
 
 /// Since Linux 6.10 the throttling counters of version 1 are kept only where a throttle was ever set; the
 /// files then hold `Total 0` whatever was read or written. No device at all is thus not "no I/O".
-fn block_io(groups: &Groups<'_>, devices: &BlockDevices) -> Reading<IoStats> {
+fn block_io(groups: &Groups<'_>, devices: &BlockDevices) -> Reading<BlockIo> {
     let path = groups.file("blkio", "blkio.throttle.io_service_bytes_recursive")?;
     let bytes = read_text(&path)?;
     let operations = read_text(&groups.file("blkio", "blkio.throttle.io_serviced_recursive")?)?;
@@ -142,5 +141,5 @@ fn block_io(groups: &Groups<'_>, devices: &BlockDevices) -> Reading<IoStats> {
     if by_device.is_empty() {
         return Err(Missing::because("the kernel counts no block I/O for this cgroup v1 group"));
     }
-    Ok(devices.count_once(&by_device))
+    Ok(devices.describe(&by_device))
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::{parse, read_pressure};
+use super::{parse, pids, read_pressure};
 use crate::block_devices::BlockDevices;
 use crate::kernel_file::{ReadError, read_parsed, read_text};
 use crate::sample::{CgroupSample, CpuTime, MemoryUse, Missing, Moment, Reading};
@@ -14,6 +14,7 @@ pub(super) fn read(group: &Path, devices: &BlockDevices, clock: impl Fn() -> Mom
     let (cpu_stat, at, read_took) = timed(&clock, || read_text(&file("cpu.stat")));
     let cpu_stat = cpu_stat.map_err(Missing::from);
     let stat = read_parsed(&file("memory.stat"), parse::memory_stat_v2).map_err(Missing::from);
+    let pids_limit = read_parsed(&file("pids.max"), parse::limit).map_err(Missing::from);
     CgroupSample {
         cpu: from_text(&file("cpu.stat"), &cpu_stat, parse::cpu_usage_usec).map(|usage_usec| CpuTime {
             usage_usec,
@@ -30,11 +31,15 @@ pub(super) fn read(group: &Path, devices: &BlockDevices, clock: impl Fn() -> Mom
         swap: swap(read_parsed(&file("memory.swap.current"), parse::number)),
         swap_limit: swap(read_parsed(&file("memory.swap.max"), parse::limit)),
         memory_events: read_parsed(&file("memory.events"), parse::memory_events).map_err(Missing::from),
+        memory_swap_events: absent_means_none(
+            read_parsed(&file("memory.swap.events"), parse::memory_swap_events).map(Some),
+        ),
         paging: stat.map(|(_, paging)| paging),
         pids: read_parsed(&file("pids.current"), parse::number).map_err(Missing::from),
-        pids_limit: read_parsed(&file("pids.max"), parse::limit).map_err(Missing::from),
+        pids_events: pids::events_v2(group, &pids_limit),
+        pids_limit,
         io: read_parsed(&file("io.stat"), parse::io_stat)
-            .map(|by_device| devices.count_once(&by_device))
+            .map(|by_device| devices.describe(&by_device))
             .map_err(Missing::from),
         pressure: read_pressure(group, ".pressure"),
     }
@@ -50,7 +55,7 @@ pub(super) fn timed<T>(clock: impl Fn() -> Moment, read: impl FnOnce() -> T) -> 
 }
 
 /// Parses a text that serves several values.
-pub(super) fn from_text<T>(
+pub(crate) fn from_text<T>(
     path: &Path,
     text: &Reading<String>,
     parse: impl FnOnce(&str) -> Result<T, crate::kernel_file::Unexpected>,

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use lxc_autoscale_core::Vmid;
-use lxc_autoscale_core::snapshot::{IoStats, NetworkUsage};
+use lxc_autoscale_core::snapshot::{InterfaceTraffic, IoStats};
 
 use crate::block_devices::io_from_bytes;
 use crate::cgroup;
@@ -41,7 +41,7 @@ impl Procfs {
     ///
     /// # Errors
     /// When the table cannot be read.
-    pub fn network_devices(&self) -> Result<BTreeMap<String, NetworkUsage>, ReadError> {
+    pub fn network_devices(&self) -> Result<BTreeMap<String, InterfaceTraffic>, ReadError> {
         read_parsed(&self.root.join("net/dev"), parse::network_devices)
     }
 
@@ -49,17 +49,25 @@ impl Procfs {
     ///
     /// # Errors
     /// When the table cannot be read.
-    pub fn network_devices_of(&self, pid: u32) -> Result<BTreeMap<String, NetworkUsage>, ReadError> {
+    pub fn network_devices_of(&self, pid: u32) -> Result<BTreeMap<String, InterfaceTraffic>, ReadError> {
         read_parsed(&self.process(pid).join("net/dev"), parse::network_devices)
     }
 
-    /// One look at the node.
+    /// One look at the node, as far as `/proc` tells of it; how its CPUs are laid out stands in sysfs.
     pub fn node(&self) -> NodeSample {
-        let arc = read_parsed(&self.root.join("spl/kstat/zfs/arcstats"), parse::arc_size);
+        let arc = read_parsed(&self.root.join("spl/kstat/zfs/arcstats"), parse::arc);
+        let load = self.root.join("loadavg");
+        let load_text = read_text(&load).map_err(Missing::from);
         NodeSample {
+            kernel: read_text(&self.root.join("sys/kernel/osrelease"))
+                .map(|release| release.trim().to_owned())
+                .map_err(Missing::from),
+            topology: Ok(None),
+            threads: cgroup::from_text(&load, &load_text, parse::threads),
+            paging: read_parsed(&self.root.join("vmstat"), parse::vmstat).map_err(Missing::from),
             name: self.host_name().map_err(Missing::from),
             cpu: read_parsed(&self.root.join("stat"), parse::cpu_time).map_err(Missing::from),
-            load: read_parsed(&self.root.join("loadavg"), parse::load_averages).map_err(Missing::from),
+            load: cgroup::from_text(&load, &load_text, parse::load_averages),
             memory: read_parsed(&self.root.join("meminfo"), parse::meminfo).map_err(Missing::from),
             zfs_arc: match arc {
                 Err(error) if error.is_gone() => Ok(None),

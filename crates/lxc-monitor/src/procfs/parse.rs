@@ -5,12 +5,13 @@
 use std::collections::BTreeMap;
 
 pub use lxc_autoscale_core::procfs::{command_sockets, cpu_time, load_averages, meminfo, uptime_seconds};
-use lxc_autoscale_core::snapshot::NetworkUsage;
+use lxc_autoscale_core::snapshot::{InterfaceTraffic, Paging};
 
 use crate::kernel_file::Unexpected;
+use crate::sample::{ArcUse, NodePaging};
 
-/// `/proc/net/dev`: bytes received and sent by each device.
-pub fn network_devices(text: &str) -> Result<BTreeMap<String, NetworkUsage>, Unexpected> {
+/// `/proc/net/dev`: what each device received and sent.
+pub fn network_devices(text: &str) -> Result<BTreeMap<String, InterfaceTraffic>, Unexpected> {
     let mut devices = BTreeMap::new();
     // Two lines of headings.
     for line in text.lines().skip(2) {
@@ -19,8 +20,18 @@ pub fn network_devices(text: &str) -> Result<BTreeMap<String, NetworkUsage>, Une
         let counters: Vec<_> = counters.split_ascii_whitespace().collect();
         let counter =
             |index: usize| counters.get(index).and_then(|word| word.parse().ok()).ok_or_else(unexpected);
-        let usage = NetworkUsage { rx_bytes: counter(0)?, tx_bytes: counter(8)? };
-        devices.insert(name.trim().to_owned(), usage);
+        // bytes packets errs drop fifo frame compressed multicast, then bytes packets errs drop …
+        let traffic = InterfaceTraffic {
+            rx_bytes: counter(0)?,
+            rx_packets: counter(1)?,
+            rx_errors: counter(2)?,
+            rx_dropped: counter(3)?,
+            tx_bytes: counter(8)?,
+            tx_packets: counter(9)?,
+            tx_errors: counter(10)?,
+            tx_dropped: counter(11)?,
+        };
+        devices.insert(name.trim().to_owned(), traffic);
     }
     Ok(devices)
 }
@@ -54,13 +65,43 @@ pub fn process_io(text: &str) -> Result<(u64, u64), Unexpected> {
     Ok((value("read_bytes")?, value("write_bytes")?))
 }
 
-/// `/proc/spl/kstat/zfs/arcstats`: size of ZFS's cache in bytes.
-pub fn arc_size(text: &str) -> Result<u64, Unexpected> {
-    let size = |line: &str| match line.split_ascii_whitespace().collect::<Vec<_>>().as_slice() {
-        ["size", _, bytes] => bytes.parse().ok(),
-        _ => None,
+/// `/proc/spl/kstat/zfs/arcstats`: ZFS's cache.
+pub fn arc(text: &str) -> Result<ArcUse, Unexpected> {
+    let value = |wanted: &str| {
+        let bytes = text.lines().find_map(|line| {
+            let mut words = line.split_ascii_whitespace();
+            (words.next()? == wanted).then(|| words.nth(1)?.parse().ok())?
+        });
+        bytes.ok_or_else(|| Unexpected::new("`size`, `c_min` and `c_max` lines", text))
     };
-    text.lines().find_map(size).ok_or_else(|| Unexpected::new("a `size` line", text))
+    Ok(ArcUse { size: value("size")?, min: value("c_min")?, max: value("c_max")? })
+}
+
+/// `/proc/loadavg`: processes and threads, the number behind the slash.
+pub fn threads(text: &str) -> Result<u64, Unexpected> {
+    let counts = text.split_ascii_whitespace().nth(3).and_then(|word| word.split_once('/'));
+    counts
+        .and_then(|(_, all)| all.parse().ok())
+        .ok_or_else(|| Unexpected::new("`running/all` in the fourth place", text))
+}
+
+/// `/proc/vmstat`: paging of the whole node. A counter that the kernel does not have is absent.
+pub fn vmstat(text: &str) -> Result<NodePaging, Unexpected> {
+    let value = |wanted: &str| {
+        text.lines().find_map(|line| line.strip_prefix(wanted)?.strip_prefix(' ')?.trim().parse().ok())
+    };
+    let paging = Paging {
+        // Before Linux 5.9 there was one counter, of file pages only.
+        refault_file: value("workingset_refault_file").or_else(|| value("workingset_refault")),
+        refault_anon: value("workingset_refault_anon"),
+        swap_in: value("pswpin"),
+        swap_out: value("pswpout"),
+        major_faults: value("pgmajfault"),
+    };
+    if paging.major_faults.is_none() {
+        return Err(Unexpected::new("a `pgmajfault` line among others", text));
+    }
+    Ok(NodePaging { paging, oom_kill: value("oom_kill") })
 }
 
 #[cfg(test)]

@@ -22,13 +22,23 @@ const NET_DEV: &str = "\
 Inter-|   Receive                                                |  Transmit
  face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier compressed
     lo:       0       0    0    0    0     0          0         0        0       0    0    0    0     0       0          0
-veth100i0:     602       7    0    0    0     0          0         0     1152      12    0    0    0     0       0          0
+veth100i0:     602       7    1    2    0     0          0         0     1152      12    3    4    0     0       0          0
 ";
 
 #[test]
 fn network_devices_success() {
     let devices = network_devices(NET_DEV).unwrap();
-    assert_eq!(devices["veth100i0"], NetworkUsage { rx_bytes: 602, tx_bytes: 1152 });
+    let want = InterfaceTraffic {
+        rx_bytes: 602,
+        rx_packets: 7,
+        rx_errors: 1,
+        rx_dropped: 2,
+        tx_bytes: 1152,
+        tx_packets: 12,
+        tx_errors: 3,
+        tx_dropped: 4,
+    };
+    assert_eq!(devices["veth100i0"], want);
     assert_eq!(devices.len(), 2);
 }
 
@@ -36,7 +46,7 @@ fn network_devices_success() {
 fn network_devices_failure() {
     failure(
         network_devices,
-        &["a\nb\nno counters\n", "a\nb\n lo: 1 2 3\n", "a\nb\n lo: x 0 0 0 0 0 0 0 1\n"],
+        &["a\nb\nno counters\n", "a\nb\n lo: 1 2 3\n", "a\nb\n lo: x 0 0 0 0 0 0 0 1 2 3 4\n"],
     );
 }
 
@@ -73,17 +83,48 @@ fn process_io_failure() {
 }
 
 #[test]
-fn arc_size_success() {
+fn arc_success() {
     success(
-        arc_size,
-        "13 1 0x01 96 26112\nname type data\nhits 4 1\nc_max 4 9\nsize 4 1073741824\n",
-        1 << 30,
+        arc,
+        "13 1 0x01 96 26112\nname type data\nhits 4 1\nc 4 7\nc_min 4 8\nc_max 4 9\nsize 4 1073741824\n",
+        ArcUse { size: 1 << 30, min: 8, max: 9 },
     );
 }
 
 #[test]
-fn arc_size_failure() {
-    failure(arc_size, &["", "size 4\n", "c_max 4 9\n"]);
+fn arc_failure() {
+    failure(arc, &["", "size 4\n", "c_max 4 9\n", "c_min 4 8\nc_max 4 9\nsize 4 x\n"]);
+}
+
+#[test]
+fn threads_success() {
+    success(threads, "1.21 1.22 1.07 1/134 3467\n", 134);
+}
+
+#[test]
+fn threads_failure() {
+    failure(threads, &["", "1.21 1.22 1.07\n", "1.21 1.22 1.07 134 3467\n", "1 2 3 1/x 5\n"]);
+}
+
+#[test]
+fn vmstat_success() {
+    let text = "nr_free_pages 9\nworkingset_refault_anon 1\nworkingset_refault_file 2\npswpin 3\npswpout 4\n\
+        pgmajfault 5\noom_kill 6\n";
+    let paging = Paging {
+        refault_file: Some(2),
+        refault_anon: Some(1),
+        swap_in: Some(3),
+        swap_out: Some(4),
+        major_faults: Some(5),
+    };
+    success(vmstat, text, NodePaging { paging, oom_kill: Some(6) });
+    let old = Paging { refault_file: Some(7), major_faults: Some(8), ..Paging::default() };
+    success(vmstat, "workingset_refault 7\npgmajfault 8\n", NodePaging { paging: old, oom_kill: None });
+}
+
+#[test]
+fn vmstat_failure() {
+    failure(vmstat, &["", "nr_free_pages 9\n", "pgmajfault\n"]);
 }
 
 proptest! {
@@ -92,7 +133,8 @@ proptest! {
         "\\PC{0,200}",
         "((NSpid:|\\) |size|read_bytes|[0-9]{1,22}|:|\t)[ \n]?){0,40}",
     ]) {
-        let _ = (network_devices(&text), start_ticks(&text), process_io(&text), arc_size(&text));
+        let _ = (network_devices(&text), start_ticks(&text), process_io(&text), arc(&text));
+        let _ = (threads(&text), vmstat(&text));
         let _ = is_container_init(&text);
     }
 }

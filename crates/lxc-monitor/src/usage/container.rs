@@ -40,20 +40,40 @@ pub fn container_record(
     fill_cpu(&mut record, &mut gaps, previous, now, node);
     fill_memory(&mut record, &mut gaps, &now.cgroup, node);
 
+    record.pids_events = gaps.take(&["pids_events"], now.cgroup.pids_events.clone()).flatten();
     record.process_count = gaps.take(&["process_count"], now.cgroup.pids.clone());
-    record.io_stats = gaps.take(&["io_stats"], now.cgroup.io.clone());
-    record.network_usage = gaps.take(&["network_usage"], now.network.clone());
+    fill_io(&mut record, &mut gaps, now);
+    if let Some(traffic) = gaps.take(&["network_usage", "network_interfaces"], now.network.clone()) {
+        record.network_usage = Some(traffic.total);
+        record.network_interfaces = traffic.interfaces;
+    }
     let fields = ["filesystem_usage_gb", "filesystem_total_gb", "filesystem_free_gb"];
     if let Some(filesystem) = gaps.take(&fields, now.filesystem.clone()) {
         record.filesystem_usage_gb = Some(bytes_to_gib(filesystem.used));
         record.filesystem_total_gb = Some(bytes_to_gib(filesystem.total));
         record.filesystem_free_gb = Some(bytes_to_gib(filesystem.available));
+        record.filesystem_inodes_used = filesystem.inodes.map(|inodes| inodes.used);
+        record.filesystem_inodes_total = filesystem.inodes.map(|inodes| inodes.total);
     }
     record.uptime_seconds = gaps.take(&["uptime_seconds"], now.uptime_seconds.clone());
     record.pressure = pressure(&mut gaps, &now.cgroup.pressure);
     record.configuration = gaps.take(&["configuration"], now.configuration.clone()).flatten();
     record.missing = gaps.into_map();
     record
+}
+
+/// ZFS reads and writes in threads of its own, which belong to no container: a group without any I/O then says
+/// nothing about what the container did.
+fn fill_io(record: &mut ContainerRecord, gaps: &mut Gaps, now: &ContainerSample) {
+    let on_zfs = now.filesystem.as_ref().is_ok_and(|filesystem| filesystem.is_zfs);
+    let io = now.cgroup.io.clone().and_then(|io| match (io.total.reads, io.total.writes) {
+        (0, 0) if on_zfs => Err(Missing::because("ZFS does its I/O in threads that belong to no container")),
+        _ => Ok(io),
+    });
+    if let Some(io) = gaps.take(&["io_stats", "io_devices"], io) {
+        record.io_stats = Some(io.total);
+        record.io_devices = io.devices;
+    }
 }
 
 fn bytes_to_gib(bytes: u64) -> f64 {
@@ -174,6 +194,8 @@ fn fill_memory(record: &mut ContainerRecord, gaps: &mut Gaps, cgroup: &CgroupSam
     let swap_total = swap_total(cgroup.swap_limit.clone(), node.swap_total);
     record.swap_total_mb = gaps.take(&["swap_total_mb"], swap_total).map(bytes_to_mib);
     record.memory_events = gaps.take(&["memory_events"], cgroup.memory_events.clone());
+    record.memory_swap_events =
+        gaps.take(&["memory_swap_events"], cgroup.memory_swap_events.clone()).flatten();
     record.paging = gaps.take(&["paging"], cgroup.paging.clone());
 }
 
@@ -187,10 +209,10 @@ fn swap_total(limit: Reading<Option<u64>>, node_total: Option<u64>) -> Reading<u
         .ok_or_else(|| Missing::because("swap is not limited, and the node's swap space is unknown"))
 }
 
-fn pressure(gaps: &mut Gaps, readings: &PressureReadings) -> PressureSet {
+pub(super) fn pressure(gaps: &mut Gaps, readings: &PressureReadings) -> PressureSet {
     PressureSet {
-        cpu: gaps.take(&["pressure.cpu"], readings.cpu.clone()),
-        memory: gaps.take(&["pressure.memory"], readings.memory.clone()),
-        io: gaps.take(&["pressure.io"], readings.io.clone()),
+        cpu: gaps.take(&["pressure.cpu"], readings.cpu.clone()).flatten(),
+        memory: gaps.take(&["pressure.memory"], readings.memory.clone()).flatten(),
+        io: gaps.take(&["pressure.io"], readings.io.clone()).flatten(),
     }
 }

@@ -1,9 +1,10 @@
 //! The record of the node.
 
 use lxc_autoscale_core::Vmid;
-use lxc_autoscale_core::snapshot::{ContainerRecord, NodeRecord, PressureSet};
+use lxc_autoscale_core::snapshot::{ContainerRecord, NodeRecord};
 use lxc_autoscale_core::units::bytes_to_mib;
 
+use super::container::pressure;
 use super::gaps::Gaps;
 use super::increase;
 use crate::sample::{Missing, NodeCpuTime, NodeSample, Reading};
@@ -28,7 +29,13 @@ pub fn node_record(
         &["memory_total_mb", "memory_available_mb", "swap_total_mb", "swap_used_mb"],
         now.memory.clone(),
     );
-    let used = cpu_cores_used(previous, now);
+    let cores = |ticks: fn(NodeCpuTime) -> u64| cores_between(previous, now, ticks);
+    let used = cores(|cpu| cpu.busy_ticks);
+    let iowait = cores(|cpu| cpu.iowait_ticks);
+    let steal = cores(|cpu| cpu.steal_ticks);
+    let topology = gaps.take(&["topology"], now.topology.clone()).flatten();
+    let arc = gaps.take(&["zfs_arc_mb", "zfs_arc_min_mb", "zfs_arc_max_mb"], now.zfs_arc.clone()).flatten();
+    let paging = gaps.take(&["paging", "oom_kill"], now.paging.clone());
     let memory_limit = running.sum("memory limit", |record| record.limits?.memory_mb);
     let working_set = running.sum("known working set", |record| record.memory_usage_mb);
     let cores_limit = running.sum("known CPU limit", |record| record.limits?.cores);
@@ -36,17 +43,22 @@ pub fn node_record(
         name: gaps.take(&["name"], now.name.clone()).unwrap_or_default(),
         cpus: gaps.take(&["cpus"], now.cpu.clone()).map(|cpu| cpu.cpus),
         cpu_cores_used: gaps.take(&["cpu_cores_used"], used),
+        cpu_iowait_cores: gaps.take(&["cpu_iowait_cores"], iowait),
+        cpu_steal_cores: gaps.take(&["cpu_steal_cores"], steal),
+        topology: topology.as_deref().cloned(),
+        kernel: gaps.take(&["kernel"], now.kernel.clone()),
+        threads: gaps.take(&["threads"], now.threads.clone()),
+        paging: paging.map(|node| node.paging),
+        oom_kill: paging.and_then(|node| node.oom_kill),
         load: gaps.take(&["load"], now.load.clone()),
         memory_total_mb: memory.map(|memory| bytes_to_mib(memory.total)),
         memory_available_mb: memory.map(|memory| bytes_to_mib(memory.available)),
         swap_total_mb: memory.map(|memory| bytes_to_mib(memory.swap_total)),
         swap_used_mb: memory.map(|memory| bytes_to_mib(memory.swap_used)),
-        zfs_arc_mb: gaps.take(&["zfs_arc_mb"], now.zfs_arc.clone()).flatten().map(bytes_to_mib),
-        pressure: PressureSet {
-            cpu: gaps.take(&["pressure.cpu"], now.pressure.cpu.clone()),
-            memory: gaps.take(&["pressure.memory"], now.pressure.memory.clone()),
-            io: gaps.take(&["pressure.io"], now.pressure.io.clone()),
-        },
+        zfs_arc_mb: arc.map(|arc| bytes_to_mib(arc.size)),
+        zfs_arc_min_mb: arc.map(|arc| bytes_to_mib(arc.min)),
+        zfs_arc_max_mb: arc.map(|arc| bytes_to_mib(arc.max)),
+        pressure: pressure(&mut gaps, &now.pressure),
         containers_memory_limit_mb: gaps.take(&["containers_memory_limit_mb"], memory_limit),
         containers_working_set_mb: gaps.take(&["containers_working_set_mb"], working_set),
         containers_cores_limit: gaps.take(&["containers_cores_limit"], cores_limit),
@@ -54,13 +66,17 @@ pub fn node_record(
     }
 }
 
-/// The mean of the cores used between two samples.
+/// The mean number of cores on which the counted time was spent between two samples.
 ///
 /// The kernel's own ticks are the time base, so neither a clock that was set nor a read that was delayed matters.
-fn cpu_cores_used(previous: Option<&NodeSample>, now: &NodeSample) -> Reading<f64> {
+fn cores_between(
+    previous: Option<&NodeSample>,
+    now: &NodeSample,
+    ticks: fn(NodeCpuTime) -> u64,
+) -> Reading<f64> {
     let previous = previous.ok_or_else(|| Missing::because("this is the first sample"))?;
     let (before, after): (NodeCpuTime, NodeCpuTime) = (previous.cpu.clone()?, now.cpu.clone()?);
-    let busy = increase(before.busy_ticks, after.busy_ticks)?;
+    let counted = increase(ticks(before), ticks(after))?;
     let total = increase(before.total_ticks, after.total_ticks)?;
     if total == 0 {
         return Err(Missing::because("the samples are too close to each other"));
@@ -68,7 +84,7 @@ fn cpu_cores_used(previous: Option<&NodeSample>, now: &NodeSample) -> Reading<f6
     if before.cpus != after.cpus {
         return Err(Missing::because("CPUs went on or off line between the samples"));
     }
-    Ok(f64::from(after.cpus) * (busy as f64 / total as f64).min(1.0))
+    Ok(f64::from(after.cpus) * (counted as f64 / total as f64).min(1.0))
 }
 
 impl RunningTotals<'_> {

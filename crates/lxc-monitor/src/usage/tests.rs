@@ -3,14 +3,15 @@
 use jiff::Timestamp;
 use lxc_autoscale_core::Vmid;
 use lxc_autoscale_core::snapshot::{
-    ContainerRecord, IoStats, MemoryEvents, NetworkUsage, Paging, Throttling,
+    ContainerRecord, DeviceIo, InterfaceTraffic, IoStats, MemoryEvents, MemorySwapEvents, NetworkUsage,
+    Paging, PidsEvents, Throttling,
 };
 use proptest::prelude::*;
 
 use super::*;
 use crate::sample::{
-    CgroupSample, ContainerSample, CpuTime, FilesystemUse, InitProcess, MemoryUse, NodeCpuTime, NodeMemory,
-    NodeSample, PressureReadings,
+    ArcUse, BlockIo, CgroupSample, ContainerSample, CpuTime, FilesystemUse, InitProcess, InodeUse, MemoryUse,
+    NodeCpuTime, NodeMemory, NodePaging, NodeSample, PressureReadings, Traffic,
 };
 
 const MIB: u64 = 1 << 20;
@@ -23,8 +24,7 @@ fn moment(seconds: f64) -> Moment {
 }
 
 fn no_pressure() -> PressureReadings {
-    let none = || Err(Missing::because("no PSI"));
-    PressureReadings { cpu: none(), memory: none(), io: none() }
+    PressureReadings::NONE
 }
 
 /// A container at `seconds` that has used `cpu_seconds` so far, may use 2 cores and 512 MiB.
@@ -45,17 +45,31 @@ fn sample(seconds: f64, cpu_seconds: f64) -> ContainerSample {
             memory_limit: Ok(Some(512 * MIB)),
             swap: Ok(0),
             swap_limit: Ok(Some(512 * MIB)),
-            memory_events: Ok(MemoryEvents { high: None, max: 0, oom: None, oom_kill: Some(0) }),
+            memory_events: Ok(MemoryEvents { oom_kill: Some(0), ..MemoryEvents::default() }),
+            memory_swap_events: Ok(Some(MemorySwapEvents { high: Some(1), max: 2, fail: 3 })),
             paging: Ok(Paging::default()),
+            pids_events: Ok(Some(PidsEvents { max: 4 })),
             pids: Ok(31),
             pids_limit: Ok(None),
-            io: Ok(IoStats { reads: 1, writes: 2, read_ops: None, write_ops: None }),
+            io: Ok(BlockIo {
+                total: IoStats { reads: 1, writes: 2, read_ops: None, write_ops: None },
+                devices: [("sda".to_owned(), DeviceIo { rbytes: 512, ..DeviceIo::default() })].into(),
+            }),
             pressure: no_pressure(),
         },
         init: Ok(InitProcess { pid: 71, start_ticks: 5 }),
         uptime_seconds: Ok(seconds),
-        network: Ok(NetworkUsage { rx_bytes: 1, tx_bytes: 2 }),
-        filesystem: Ok(FilesystemUse { total: 8 << 30, used: 1 << 30, available: 6 << 30 }),
+        network: Ok(Traffic {
+            total: NetworkUsage { rx_bytes: 1, tx_bytes: 2 },
+            interfaces: [("veth104i0".to_owned(), InterfaceTraffic::default())].into(),
+        }),
+        filesystem: Ok(FilesystemUse {
+            total: 8 << 30,
+            used: 1 << 30,
+            available: 6 << 30,
+            inodes: Some(InodeUse { total: 1000, used: 10 }),
+            is_zfs: false,
+        }),
         configuration: Ok(None),
     }
 }
@@ -247,10 +261,20 @@ fn a_record_satisfies_the_field_list_of_the_original() {
 fn node(busy_ticks: u64, total_ticks: u64) -> NodeSample {
     NodeSample {
         name: Ok("proxmox".to_owned()),
-        cpu: Ok(NodeCpuTime { busy_ticks, total_ticks, cpus: 4 }),
+        kernel: Ok("6.8.12-4-pve".to_owned()),
+        cpu: Ok(NodeCpuTime {
+            busy_ticks,
+            iowait_ticks: busy_ticks / 2,
+            steal_ticks: 0,
+            total_ticks,
+            cpus: 4,
+        }),
+        topology: Ok(None),
+        threads: Ok(134),
+        paging: Ok(NodePaging::default()),
         load: Ok([1.0, 2.0, 3.0]),
         memory: Ok(NodeMemory { total: 8 * MIB, available: 4 * MIB, swap_total: 2 * MIB, swap_used: MIB }),
-        zfs_arc: Ok(None),
+        zfs_arc: Ok(Some(ArcUse { size: 2 * MIB, min: MIB, max: 4 * MIB })),
         pressure: no_pressure(),
     }
 }
@@ -269,6 +293,48 @@ fn the_nodes_cpu_is_a_rate_over_its_own_ticks() {
     check_node_cpu(None, &node(200, 1400), None);
     check_node_cpu(Some(&node(100, 1000)), &node(100, 1000), None);
     check_node_cpu(Some(&node(200, 1400)), &node(100, 1000), None);
+    let none = RunningTotals { measured: Vec::new(), unmeasured: Vec::new() };
+    let record = node_record(Some(&node(100, 1000)), &node(200, 1400), &none);
+    assert_eq!((record.cpu_iowait_cores, record.cpu_steal_cores), (Some(0.5), Some(0.0)));
+    assert_eq!(
+        (record.zfs_arc_mb, record.zfs_arc_min_mb, record.zfs_arc_max_mb),
+        (Some(2.0), Some(1.0), Some(4.0))
+    );
+}
+
+#[test]
+fn what_the_kernel_counts_stands_in_the_record_under_its_names() {
+    let json = serde_json::to_value(container_record(None, &sample(0.0, 0.0), NODE)).unwrap();
+    for (pointer, want) in [
+        ("/memory_swap_events/high", 1),
+        ("/memory_swap_events/max", 2),
+        ("/memory_swap_events/fail", 3),
+        ("/pids_events/max", 4),
+        ("/io_devices/sda/rbytes", 512),
+        ("/io_devices/sda/wios", 0),
+        ("/network_interfaces/veth104i0/rx_dropped", 0),
+        ("/filesystem_inodes_used", 10),
+        ("/filesystem_inodes_total", 1000),
+    ] {
+        assert_eq!(
+            json.pointer(pointer).and_then(serde_json::Value::as_u64),
+            Some(want),
+            "{pointer}: {json}"
+        );
+    }
+    assert!(json.get("pressure").is_none() && json["missing"].get("pressure.cpu").is_none(), "{json}");
+}
+
+#[test]
+fn a_zfs_dataset_without_io_is_not_one_that_did_none() {
+    let mut on_zfs = sample(0.0, 0.0);
+    on_zfs.filesystem.as_mut().unwrap().is_zfs = true;
+    assert!(container_record(None, &on_zfs, NODE).io_stats.is_some(), "a volume beside it was used");
+    let total = IoStats { reads: 0, writes: 0, read_ops: Some(0), write_ops: Some(0) };
+    on_zfs.cgroup.io = Ok(BlockIo { total, devices: [].into() });
+    let record = container_record(None, &on_zfs, NODE);
+    assert_eq!(record.io_stats, None);
+    assert!(record.missing["io_stats"].starts_with("ZFS"), "{:?}", record.missing);
 }
 
 #[test]

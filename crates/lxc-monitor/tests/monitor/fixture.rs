@@ -23,6 +23,13 @@ impl Node {
             "MemTotal: 4194304 kB\nMemAvailable: 3145728 kB\nSwapTotal: 1048576 kB\nSwapFree: 1048064 kB\n",
         );
         node.write("proc/loadavg", "1.21 1.22 1.07 1/134 3467\n");
+        node.write("proc/sys/kernel/osrelease", "6.8.12-4-pve\n");
+        node.write(
+            "proc/vmstat",
+            "nr_free_pages 9\npswpin 11\npswpout 12\npgmajfault 13\nworkingset_refault_anon 14\n\
+             workingset_refault_file 15\noom_kill 16\n",
+        );
+        node.write("sys/devices/system/cpu/online", "0-3\n");
         node.write("proc/uptime", "2000.00 5000.00\n");
         node.write("proc/sys/kernel/hostname", "proxmox.example.org\n");
         node.write("proc/net/unix", "Num       RefCount Protocol Flags    Type St Inode Path\n");
@@ -67,7 +74,7 @@ impl Node {
             "proc/net/unix",
             &format!("0000: 00000002 00000000 00010000 0001 01 1 @/var/lib/lxc/{id}/command"),
         );
-        self.append("proc/net/dev", &format!("veth{id}i0: 602 7 0 0 0 0 0 0 1152 12 0 0 0 0 0 0"));
+        self.append("proc/net/dev", &format!("veth{id}i0: 602 7 3 4 0 0 0 0 1152 12 1 2 0 0 0 0"));
         self.write(&format!("proc/{pid}/status"), &format!("Name:\tinit\nNSpid:\t{pid}\t1\n"));
         self.write(&format!("proc/{pid}/stat"), &process_stat(pid, 100_000));
         self.mkdir(&format!("proc/{pid}/root"));

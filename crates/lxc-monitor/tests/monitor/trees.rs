@@ -1,7 +1,8 @@
 //! Whole trees of either version, in either layout: what the files say is what the record says.
 
 use lxc_autoscale_core::snapshot::{
-    ContainerRecord, IoStats, MemoryEvents, NetworkUsage, Paging, Snapshot, Throttling,
+    ContainerRecord, DeviceIo, InterfaceTraffic, IoStats, MemoryEvents, MemorySwapEvents, NetworkUsage,
+    Paging, PidsEvents, Snapshot, Throttling,
 };
 use lxc_monitor::collector::Collector;
 
@@ -32,7 +33,10 @@ fn container_v2(node: &Node, group: &str, pid: u32) {
         ("memory.max", "536870912\n"),
         ("memory.swap.current", "1048576\n"),
         ("memory.swap.max", "268435456\n"),
-        ("memory.events", "low 0\nhigh 1\nmax 2\noom 3\noom_kill 4\n"),
+        ("memory.events", "low 5\nhigh 1\nmax 2\noom 3\noom_kill 4\noom_group_kill 6\n"),
+        ("memory.swap.events", "high 0\nmax 8\nfail 9\n"),
+        ("pids.events", "max 3\n"),
+        ("pids.events.local", "max 0\n"),
         (
             "io.stat",
             "8:0 rbytes=5120 wbytes=1024 rios=4 wios=2\n253:1 rbytes=5120 wbytes=1024 rios=4 wios=2\n",
@@ -112,15 +116,37 @@ fn check(record: &ContainerRecord, events: MemoryEvents) {
     let io = IoStats { reads: 10, writes: 2, read_ops: Some(4), write_ops: Some(2) };
     assert_eq!(record.io_stats, Some(io), "the disk is counted, the volume on it is not counted again");
     assert_eq!(record.network_usage, Some(NetworkUsage { rx_bytes: 1152, tx_bytes: 602 }));
+    let veth = InterfaceTraffic {
+        rx_bytes: 1152,
+        rx_packets: 12,
+        rx_errors: 1,
+        rx_dropped: 2,
+        tx_bytes: 602,
+        tx_packets: 7,
+        tx_errors: 3,
+        tx_dropped: 4,
+    };
+    assert_eq!(record.network_interfaces, [("veth104i0".to_owned(), veth)].into());
+    let device = DeviceIo { rbytes: 5120, wbytes: 1024, rios: 4, wios: 2 };
+    assert_eq!(record.io_devices.get("sda"), Some(&device));
     assert_eq!(record.process_count, Some(31));
+    assert!(record.filesystem_inodes_used <= record.filesystem_inodes_total);
     assert_eq!(record.pressure.memory.unwrap().some.total_usec, 4_253_314);
     assert!(0.0 < record.filesystem_total_gb.unwrap());
     let unread: Vec<_> = record.missing.keys().filter(|field| !field.starts_with("cpu_")).collect();
     assert!(unread.is_empty(), "{:?}", record.missing);
 }
 
-const EVENTS_V2: MemoryEvents = MemoryEvents { high: Some(1), max: 2, oom: Some(3), oom_kill: Some(4) };
-const EVENTS_V1: MemoryEvents = MemoryEvents { high: None, max: 2, oom: None, oom_kill: Some(4) };
+const EVENTS_V2: MemoryEvents = MemoryEvents {
+    low: Some(5),
+    high: Some(1),
+    max: 2,
+    oom: Some(3),
+    oom_kill: Some(4),
+    oom_group_kill: Some(6),
+};
+const EVENTS_V1: MemoryEvents =
+    MemoryEvents { low: None, high: None, max: 2, oom: None, oom_kill: Some(4), oom_group_kill: None };
 
 #[test]
 fn version_2_in_the_layout_of_proxmox() {
@@ -133,6 +159,13 @@ fn version_2_in_the_layout_of_proxmox() {
     node.write("cgroup/lxc/105/cgroup.events", "populated 0\nfrozen 0\n");
     let snapshot = cycle(&mut Collector::new(&node.config()));
     check(record(&snapshot, 104), EVENTS_V2);
+    let found = record(&snapshot, 104);
+    let swap_events = MemorySwapEvents { high: Some(0), max: 8, fail: 9 };
+    assert_eq!(
+        (found.memory_swap_events, found.pids_events),
+        (Some(swap_events), Some(PidsEvents { max: 3 }))
+    );
+    assert_eq!(found.io_devices.keys().collect::<Vec<_>>(), ["dm-1", "sda"]);
     assert_eq!(snapshot.summary.stopped_containers, [vmid(105)], "a group left over does not run");
     let stored = record(&snapshot, 104).configuration.as_ref().unwrap();
     assert_eq!((stored.cores, stored.memory_mb.get()), (Some(2), 512));
@@ -184,7 +217,10 @@ fn the_node_is_what_its_files_say() {
     node.start(104, 7104);
     container_v2(&node, "lxc/104", 7104);
     node.write("proc/pressure/cpu", PRESSURE);
-    node.write("proc/spl/kstat/zfs/arcstats", "13 1 0x01\nname type data\nsize 4 1073741824\n");
+    node.write(
+        "proc/spl/kstat/zfs/arcstats",
+        "13 1 0x01\nname type data\nc_min 4 536870912\nc_max 4 2147483648\nsize 4 1073741824\n",
+    );
     let mut collector = Collector::new(&node.config());
     cycle(&mut collector);
     node.write("proc/stat", &cpu_stat(1100, 9300));
@@ -195,9 +231,16 @@ fn the_node_is_what_its_files_say() {
     assert_eq!(found.load, Some([1.21, 1.22, 1.07]));
     assert_eq!((found.memory_total_mb, found.memory_available_mb), (Some(4096.0), Some(3072.0)));
     assert_eq!((found.swap_total_mb, found.swap_used_mb), (Some(1024.0), Some(0.5)));
-    assert_eq!(found.zfs_arc_mb, Some(1024.0));
+    let arc = (found.zfs_arc_mb, found.zfs_arc_min_mb, found.zfs_arc_max_mb);
+    assert_eq!(arc, (Some(1024.0), Some(512.0), Some(2048.0)));
+    assert_eq!((found.kernel.as_deref(), found.threads), (Some("6.8.12-4-pve"), Some(134)));
+    let paging = found.paging.unwrap();
+    assert_eq!((paging.swap_in, paging.swap_out, paging.major_faults), (Some(11), Some(12), Some(13)));
+    assert_eq!((paging.refault_anon, paging.refault_file, found.oom_kill), (Some(14), Some(15), Some(16)));
+    assert_eq!((found.cpu_iowait_cores, found.cpu_steal_cores), (Some(0.0), Some(0.0)));
+    assert_eq!(found.topology.unwrap().online, "0-3");
     assert_eq!(found.pressure.cpu.map(|cpu| cpu.some.avg10), Some(1.5));
-    assert_eq!((found.pressure.io, found.missing.contains_key("pressure.io")), (None, true));
+    assert_eq!((found.pressure.io, found.missing.contains_key("pressure.io")), (None, false));
     assert_eq!(found.containers_memory_limit_mb, Some(512.0));
     assert_eq!(found.containers_working_set_mb, Some(156.0));
     assert_eq!(found.containers_cores_limit, Some(1.5));

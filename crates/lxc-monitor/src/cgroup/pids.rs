@@ -1,0 +1,69 @@
+//! `pids.events`: how often the process limit stopped a container from starting another process.
+//!
+//! Since Linux 6.11 version 2 counts at the group whose limit was hit and at those above it, and says so by a
+//! second file, `pids.events.local`. Before that, and in version 1 to this day, only the group of the process that
+//! wanted to fork counts; the container's own group then says 0 whatever happens inside, so the groups below it
+//! are summed up, which is done only where the container has a limit to hit.
+
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use lxc_autoscale_core::snapshot::PidsEvents;
+
+use super::{parse, tree};
+use crate::kernel_file::read_parsed;
+use crate::sample::Reading;
+
+/// Reads the events of version 2.
+pub(super) fn events_v2(group: &Path, limit: &Reading<Option<u64>>) -> Reading<Option<PidsEvents>> {
+    if group.join("pids.events.local").exists() {
+        return Ok(Some(read_parsed(&group.join("pids.events"), parse::pids_events)?));
+    }
+    events_of_members(group, limit)
+}
+
+/// Sums the events of the groups up, where the container has a limit; `None` where nothing is counted.
+pub(super) fn events_of_members(group: &Path, limit: &Reading<Option<u64>>) -> Reading<Option<PidsEvents>> {
+    if limit.clone()?.is_none() {
+        return Ok(None);
+    }
+    let mut sum: Option<PidsEvents> = None;
+    tree::walk(group, |group| {
+        if let Ok(PidsEvents { max }) = read_parsed(&group.join("pids.events"), parse::pids_events) {
+            sum = Some(PidsEvents { max: sum.map_or(0, |sum| sum.max).saturating_add(max) });
+        }
+        ControlFlow::Continue(())
+    });
+    Ok(sum)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A container's group and one inside it, each with what its `pids.events` says.
+    #[track_caller]
+    fn check(outer: &str, inner: &str, local: bool, limit: Option<u64>, want: Option<u64>) {
+        let directory = tempfile::tempdir().unwrap();
+        let group = directory.path();
+        std::fs::create_dir(group.join("ns")).unwrap();
+        std::fs::write(group.join("pids.events"), outer).unwrap();
+        std::fs::write(group.join("ns/pids.events"), inner).unwrap();
+        if local {
+            std::fs::write(group.join("pids.events.local"), "max 0\n").unwrap();
+        }
+        assert_eq!(events_v2(group, &Ok(limit)), Ok(want.map(|max| PidsEvents { max })));
+    }
+
+    #[test]
+    fn a_kernel_that_counts_at_the_limit_is_believed() {
+        check("max 7\n", "max 7\n", true, Some(100), Some(7));
+        check("max 0\n", "max 0\n", true, None, Some(0));
+    }
+
+    #[test]
+    fn an_older_one_is_summed_up_where_there_is_a_limit_and_never_called_zero() {
+        check("max 0\n", "max 7\n", false, Some(100), Some(7));
+        check("max 0\n", "max 7\n", false, None, None);
+    }
+}
