@@ -4,6 +4,7 @@
 //! nearest valid one. Nothing is guessed and nothing is silently ignored: a limit that is misspelt and
 //! dropped is worse than a daemon that does not start.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -23,22 +24,26 @@ pub trait Validate {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BrokenRule {
     /// Dotted key, such as `scaling.cpu.max_cores`.
-    pub key: &'static str,
+    pub key: Cow<'static, str>,
     /// What must hold, as a sentence without the key: `must be at least 1`.
     pub rule: String,
 }
 
 impl BrokenRule {
     /// Names the key and what must hold for it.
-    pub fn new(key: &'static str, rule: impl Into<String>) -> Self {
-        Self { key, rule: rule.into() }
+    pub fn new(key: impl Into<Cow<'static, str>>, rule: impl Into<String>) -> Self {
+        Self { key: key.into(), rule: rule.into() }
     }
 
     /// `Ok` when `holds`, else this rule.
     ///
     /// # Errors
     /// The rule, when it does not hold.
-    pub fn unless(holds: bool, key: &'static str, rule: impl Into<String>) -> Result<(), Self> {
+    pub fn unless(
+        holds: bool,
+        key: impl Into<Cow<'static, str>>,
+        rule: impl Into<String>,
+    ) -> Result<(), Self> {
         if holds { Ok(()) } else { Err(Self::new(key, rule)) }
     }
 }
@@ -117,8 +122,8 @@ pub fn load<T: DeserializeOwned + Validate>(path: &Path) -> Result<T, ConfigErro
 pub fn parse<T: DeserializeOwned + Validate>(text: &str) -> Result<T, (usize, Problem)> {
     let config: T = toml::from_str(text).map_err(|error| explain(text, &error))?;
     config.validate().map_err(|broken| {
-        let line = line_of_key(text, broken.key);
-        (line, Problem::Rule { key: broken.key.to_owned(), rule: broken.rule })
+        let line = line_of_key(text, &broken.key);
+        (line, Problem::Rule { key: broken.key.into_owned(), rule: broken.rule })
     })?;
     Ok(config)
 }

@@ -10,6 +10,7 @@ pub mod config;
 pub mod container_config;
 pub mod error_chain;
 pub mod metrics_file;
+pub mod notification;
 pub mod procfs;
 pub mod record_time;
 pub mod service;

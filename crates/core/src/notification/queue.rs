@@ -1,0 +1,330 @@
+//! The directory the notifications wait in.
+
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use rustix::fs::OFlags;
+
+use super::{Notification, NotificationId};
+
+/// Ending of the files' names.
+const SUFFIX: &str = ".json";
+/// Beginning of the names of files that are being written.
+const TEMPORARY: &str = ".new-";
+/// Name of the lock that makes a consumer the only one.
+const CONSUMER_LOCK: &str = ".consumer.lock";
+/// Size of one file at most, in bytes; a larger one is none of ours.
+const MAX_FILE_BYTES: u64 = 64 << 10;
+/// Age at which a file that was being written is one of a producer that was killed.
+const ABANDONED_AFTER: Duration = Duration::from_hours(1);
+
+/// How much may wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Notifications.
+    pub max_count: usize,
+    /// All of them together, in bytes.
+    pub max_bytes: u64,
+}
+
+/// The producers' side of the queue.
+///
+/// Any number of processes and threads may put at the same time. Each checks the limits after it has put, so
+/// the queue may be over them by what is being put at this moment, and no longer.
+#[derive(Clone, Debug)]
+pub struct Queue {
+    directory: PathBuf,
+    limits: Limits,
+}
+
+/// What came of putting a notification.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Put {
+    /// The oldest notifications that were dropped, unsent, to stay within the limits.
+    pub dropped: usize,
+}
+
+/// The consumer's side; there is one at a time.
+#[derive(Debug)]
+pub struct Consumer {
+    directory: PathBuf,
+    /// Held as long as the consumer lives.
+    _lock: File,
+}
+
+/// What waits to be sent.
+#[derive(Debug, Default)]
+pub struct Pending {
+    /// The notifications, oldest first.
+    pub notifications: Vec<Notification>,
+    /// Files with the name of a notification that hold none.
+    pub unreadable: Vec<Unreadable>,
+}
+
+/// A file that is named like a notification and is none.
+#[derive(Debug)]
+pub struct Unreadable {
+    /// Its name.
+    pub id: NotificationId,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+/// Why the queue could not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum QueueError {
+    /// The directory cannot be made or read.
+    #[error("cannot use the notification queue `{}`", directory.display())]
+    Directory {
+        /// The directory.
+        directory: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A notification cannot be written; it is not in the queue.
+    #[error("cannot write the notification `{}`", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A notification cannot be removed.
+    #[error("cannot remove the notification `{}`", path.display())]
+    Remove {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A notification cannot be expressed in JSON, or is too large to be one.
+    #[error("the notification {id} cannot be queued: {reason}")]
+    Encode {
+        /// Its id.
+        id: NotificationId,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Another process takes notifications from this queue.
+    #[error("another process takes notifications from `{}`", directory.display())]
+    InUse {
+        /// The directory.
+        directory: PathBuf,
+    },
+}
+
+impl Queue {
+    /// Names the directory; it is made when the first notification is put.
+    pub fn new(directory: impl Into<PathBuf>, limits: Limits) -> Self {
+        Self { directory: directory.into(), limits }
+    }
+
+    /// The directory.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Puts a notification into the queue; when this returns `Ok` it survives a crash.
+    ///
+    /// One that is in the queue already is left as it is.
+    ///
+    /// # Errors
+    /// [`QueueError`], and then it is not in the queue: the disk is full, the directory cannot be made.
+    pub fn put(&self, notification: &Notification) -> Result<Put, QueueError> {
+        let invalid = |reason| QueueError::Encode { id: notification.id.clone(), reason };
+        let bytes = serde_json::to_vec(notification).map_err(|error| invalid(error.to_string()))?;
+        if MAX_FILE_BYTES < bytes.len() as u64 {
+            return Err(invalid(format!("{} bytes are more than {MAX_FILE_BYTES}", bytes.len())));
+        }
+        make_directory(&self.directory)?;
+        let path = path_of(&self.directory, &notification.id);
+        publish(&self.directory, &path, &notification.id, &bytes)
+            .map_err(|source| QueueError::Write { path: path.clone(), source })?;
+        Ok(Put { dropped: self.prune()? })
+    }
+
+    /// Drops the oldest until the rest is within the limits, and files of producers that were killed.
+    fn prune(&self) -> Result<usize, QueueError> {
+        let failed = |source| QueueError::Directory { directory: self.directory.clone(), source };
+        let mut files = list(&self.directory).map_err(failed)?;
+        let mut bytes: u64 = files.iter().map(|file| file.bytes).sum();
+        let mut surplus = 0;
+        while surplus < files.len()
+            && (self.limits.max_count < files.len() - surplus || self.limits.max_bytes < bytes)
+        {
+            bytes -= files[surplus].bytes;
+            surplus += 1;
+        }
+        let mut dropped = 0;
+        for file in files.drain(..surplus) {
+            // Another producer may have dropped it, or the consumer sent it, a moment ago.
+            dropped += usize::from(remove(&path_of(&self.directory, &file.id))?);
+        }
+        Ok(dropped)
+    }
+}
+
+impl Consumer {
+    /// Becomes the consumer of a queue.
+    ///
+    /// # Errors
+    /// [`QueueError::InUse`] while there is another; [`QueueError::Directory`] when the directory cannot be used.
+    pub fn open(directory: impl Into<PathBuf>) -> Result<Self, QueueError> {
+        let directory = directory.into();
+        make_directory(&directory)?;
+        let failed = |source| QueueError::Directory { directory: directory.clone(), source };
+        let lock = File::options()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .custom_flags(NO_SURPRISES)
+            .open(directory.join(CONSUMER_LOCK))
+            .map_err(failed)?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self { directory, _lock: lock }),
+            Err(fs::TryLockError::WouldBlock) => Err(QueueError::InUse { directory }),
+            Err(fs::TryLockError::Error(source)) => Err(failed(source)),
+        }
+    }
+
+    /// The oldest notifications, `limit` at most; they stay until they are acknowledged.
+    ///
+    /// # Errors
+    /// [`QueueError::Directory`] when the directory cannot be read; the next call may succeed.
+    pub fn pending(&self, limit: usize) -> Result<Pending, QueueError> {
+        let failed = |source| QueueError::Directory { directory: self.directory.clone(), source };
+        let mut pending = Pending::default();
+        for file in list(&self.directory).map_err(failed)? {
+            if pending.notifications.len() == limit {
+                break;
+            }
+            match read(&path_of(&self.directory, &file.id), &file.id) {
+                Ok(notification) => pending.notifications.push(notification),
+                // A producer dropped it meanwhile.
+                Err(ReadError::Io(error)) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => {
+                    pending.unreadable.push(Unreadable { id: file.id, reason: error.to_string() });
+                }
+            }
+        }
+        Ok(pending)
+    }
+
+    /// Removes a notification that was delivered, or that cannot be read and was reported.
+    ///
+    /// # Errors
+    /// [`QueueError::Remove`]; it will be taken again.
+    pub fn acknowledge(&self, id: &NotificationId) -> Result<(), QueueError> {
+        remove(&path_of(&self.directory, id)).map(|_| ())
+    }
+}
+
+/// Flags that keep a FIFO or a link in place of a file from being opened as one.
+const NO_SURPRISES: i32 = OFlags::NOFOLLOW.union(OFlags::NONBLOCK).bits().cast_signed();
+
+/// A file of the queue.
+#[derive(Debug)]
+struct QueueFile {
+    id: NotificationId,
+    bytes: u64,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum ReadError {
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    #[error("it is not a regular file of at most {MAX_FILE_BYTES} bytes")]
+    Foreign,
+    #[error("{0}")]
+    Json(#[from] serde_json::Error),
+    #[error("it holds the notification {0}")]
+    Misnamed(NotificationId),
+}
+
+fn path_of(directory: &Path, id: &NotificationId) -> PathBuf {
+    directory.join(format!("{id}{SUFFIX}"))
+}
+
+fn make_directory(directory: &Path) -> Result<(), QueueError> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o750)
+        .create(directory)
+        .map_err(|source| QueueError::Directory { directory: directory.to_owned(), source })
+}
+
+/// Writes the file under a hidden name and gives it its own, in one step and durably.
+fn publish(directory: &Path, path: &Path, id: &NotificationId, bytes: &[u8]) -> io::Result<()> {
+    if fs::symlink_metadata(path).is_ok() {
+        return Ok(());
+    }
+    let temporary = directory.join(format!("{TEMPORARY}{id}"));
+    // What stands there is of a producer that was killed while it put the same notification.
+    let _ = fs::remove_file(&temporary);
+    let result = (|| {
+        let mut file = File::options().write(true).create_new(true).mode(0o640).open(&temporary)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        // Ids are unique and this producer's own, so nothing is replaced.
+        fs::rename(&temporary, path)?;
+        File::open(directory)?.sync_all()
+    })();
+    if result.is_err() {
+        // Best effort: a full disk needs the room back, and the error that counts is the first one.
+        let _ = fs::remove_file(&temporary);
+    }
+    result
+}
+
+/// The files of the queue, oldest first; whatever else is in the directory is not ours.
+fn list(directory: &Path) -> io::Result<Vec<QueueFile>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let Some(name) = name.to_str() else { continue };
+        // It may go away at any moment.
+        let Ok(metadata) = entry.metadata() else { continue };
+        if let Some(id) = name.strip_prefix(TEMPORARY) {
+            let is_abandoned = metadata.modified().is_ok_and(is_abandoned);
+            if id.parse::<NotificationId>().is_ok() && metadata.is_file() && is_abandoned {
+                let _ = fs::remove_file(entry.path());
+            }
+        } else if let Some(Ok(id)) = name.strip_suffix(SUFFIX).map(str::parse)
+            && metadata.is_file()
+        {
+            files.push(QueueFile { id, bytes: metadata.len() });
+        }
+    }
+    files.sort_unstable_by(|one, other| one.id.cmp(&other.id));
+    Ok(files)
+}
+
+fn is_abandoned(modified: SystemTime) -> bool {
+    SystemTime::now().duration_since(modified).is_ok_and(|age| ABANDONED_AFTER < age)
+}
+
+fn read(path: &Path, id: &NotificationId) -> Result<Notification, ReadError> {
+    let file = File::options().read(true).custom_flags(NO_SURPRISES).open(path)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() || MAX_FILE_BYTES < metadata.len() {
+        return Err(ReadError::Foreign);
+    }
+    let mut bytes = Vec::new();
+    file.take(MAX_FILE_BYTES).read_to_end(&mut bytes)?;
+    let notification: Notification = serde_json::from_slice(&bytes)?;
+    if notification.id == *id { Ok(notification) } else { Err(ReadError::Misnamed(notification.id)) }
+}
+
+/// Removes a file; `false` when it was gone already.
+fn remove(path: &Path) -> Result<bool, QueueError> {
+    match fs::remove_file(path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(source) => Err(QueueError::Remove { path: path.to_owned(), source }),
+    }
+}
