@@ -1,0 +1,73 @@
+//! The monitor itself, and which containers there are.
+
+use super::Source::{Monitor, Snapshot};
+use super::super::text::Subject;
+use super::{Family, counter, gauge, info};
+
+pub(super) const FAMILIES: &[Family] = &[
+    info(
+        "lxc_monitor_build",
+        "The version of the monitor.",
+        Monitor(|_, to| to.whole_labelled(&[("version", env!("CARGO_PKG_VERSION"))], Some(1))),
+    ),
+    gauge(
+        "lxc_monitor_interval_seconds",
+        "Time from the start of one cycle to the start of the next, as configured.",
+        Monitor(|m, to| to.real(Some(m.interval.as_secs_f64()))),
+    ),
+    counter("lxc_monitor_cycles", "Cycles since the monitor started.", Monitor(|m, to| to.whole(Some(m.cycles)))),
+    gauge(
+        "lxc_monitor_last_cycle_timestamp_seconds",
+        "When the newest cycle ended; when this is long ago, all that was measured is left out.",
+        Monitor(|m, to| to.real(m.newest.map(|cycle| cycle.ended.as_microsecond() as f64 / 1e6))),
+    ),
+    gauge(
+        "lxc_monitor_cycle_duration_seconds",
+        "How long the newest cycle took.",
+        Monitor(|m, to| to.real(m.newest.map(|cycle| cycle.duration_seconds))),
+    ),
+    counter(
+        "lxc_monitor_write_failures",
+        "Snapshots that could not be written to the metrics file since the monitor started.",
+        Monitor(|m, to| to.whole(Some(m.write_failures))),
+    ),
+    counter(
+        "process_cpu_seconds",
+        "CPU time the monitor has used.",
+        Monitor(|m, to| to.real(Some(m.cpu_time.as_secs_f64()))),
+    ),
+    gauge(
+        "process_resident_memory_bytes",
+        "Resident memory of the monitor at the end of the newest cycle.",
+        Monitor(|m, to| to.mib(m.newest.and_then(|cycle| cycle.memory_mib))),
+    ),
+    gauge(
+        "process_start_time_seconds",
+        "When the monitor started.",
+        Monitor(|m, to| to.real(Some(m.started.as_microsecond() as f64 / 1e6))),
+    ),
+];
+
+pub(super) const OF_SNAPSHOT: &[Family] = &[
+    gauge(
+        "lxc_monitor_containers",
+        "Containers on the node: measured in the newest cycle, and stopped.",
+        Snapshot(|snapshot, to| {
+            to.whole_labelled(&[("state", "measured")], Some(snapshot.summary.total_containers));
+            let stopped = snapshot.summary.stopped_containers.len();
+            to.whole_labelled(&[("state", "stopped")], Some(stopped as u64));
+        }),
+    ),
+    gauge(
+        "lxc_container_up",
+        "Whether a container runs (1) or is stopped (0); absent where that is not known.",
+        Snapshot(|snapshot, to| {
+            for vmid in snapshot.containers.keys() {
+                to.about(Subject::Container(*vmid)).yes(true);
+            }
+            for vmid in &snapshot.summary.stopped_containers {
+                to.about(Subject::Container(*vmid)).yes(false);
+            }
+        }),
+    ),
+];

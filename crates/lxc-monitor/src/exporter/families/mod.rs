@@ -1,0 +1,119 @@
+//! Every metric that is served: its name, what it means, and where in a snapshot it stands.
+//!
+//! The tables are the exposition: families are written in their order, and the tests hold them to the fields of
+//! the snapshot and to the table of metrics in the documentation. How many series there are is bounded by what
+//! a node has: containers, their block devices and network interfaces; no other label has values of its own
+//! but the words of the kernel in the tables.
+
+mod container;
+mod configured;
+mod cycle;
+mod devices;
+mod node;
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use lxc_autoscale_core::snapshot::{ContainerRecord, NodeRecord, Pressure, PressureLine, PressureSet, Snapshot};
+
+use super::text::{Description, Kind, Samples};
+
+/// Tables in the order in which they are written.
+const TABLES: [&[Family]; 6] = [
+    cycle::FAMILIES,
+    cycle::OF_SNAPSHOT,
+    configured::FAMILIES,
+    container::FAMILIES,
+    devices::FAMILIES,
+    node::FAMILIES,
+];
+
+/// A metric and where it comes from.
+#[derive(Debug)]
+pub struct Family {
+    /// Its name and meaning.
+    pub description: Description,
+    /// What gives its samples.
+    pub source: Source,
+}
+
+/// What gives the samples of a family.
+#[derive(Clone, Copy, Debug)]
+pub enum Source {
+    /// One container.
+    Container(fn(&ContainerRecord, &mut Samples<'_>)),
+    /// One container, on the node of this name.
+    Identity(fn(&ContainerRecord, &str, &mut Samples<'_>)),
+    /// The node.
+    Node(fn(&NodeRecord, &mut Samples<'_>)),
+    /// The snapshot as a whole.
+    Snapshot(fn(&Snapshot, &mut Samples<'_>)),
+    /// The monitor itself; served however old the newest snapshot is.
+    Monitor(fn(&MonitorState, &mut Samples<'_>)),
+}
+
+/// What is known of the monitor itself.
+#[derive(Clone, Debug)]
+pub struct MonitorState {
+    /// When it started.
+    pub started: Timestamp,
+    /// CPU time it has used.
+    pub cpu_time: Duration,
+    /// Time from cycle to cycle.
+    pub interval: Duration,
+    /// Cycles since it started.
+    pub cycles: u64,
+    /// Snapshots that could not be written to the metrics file since it started.
+    pub write_failures: u64,
+    /// The newest cycle; absent before the first.
+    pub newest: Option<NewestCycle>,
+}
+
+/// What is known of a cycle, however long ago it was.
+#[derive(Clone, Copy, Debug)]
+pub struct NewestCycle {
+    /// When it ended.
+    pub ended: Timestamp,
+    /// How long it took, in seconds.
+    pub duration_seconds: f64,
+    /// Resident memory of the monitor at its end, in MiB.
+    pub memory_mib: Option<f64>,
+}
+
+/// All families, in the order in which they are written.
+pub fn all() -> impl Iterator<Item = &'static Family> {
+    TABLES.into_iter().flatten()
+}
+
+/// The family at a place in that order.
+pub fn at(index: usize) -> Option<&'static Family> {
+    all().nth(index)
+}
+
+const fn counter(name: &'static str, help: &'static str, source: Source) -> Family {
+    Family { description: Description { name, kind: Kind::Counter, help }, source }
+}
+
+const fn gauge(name: &'static str, help: &'static str, source: Source) -> Family {
+    Family { description: Description { name, kind: Kind::Gauge, help }, source }
+}
+
+const fn info(name: &'static str, help: &'static str, source: Source) -> Family {
+    Family { description: Description { name, kind: Kind::Info, help }, source }
+}
+
+/// A stall time for each resource: of the lines that `line` takes from the pressure files.
+fn stalls(pressure: &PressureSet, samples: &mut Samples<'_>, line: fn(&Pressure) -> Option<PressureLine>) {
+    for (resource, file) in [("cpu", pressure.cpu), ("memory", pressure.memory), ("io", pressure.io)] {
+        let seconds = file.as_ref().and_then(line).map(|line| line.total_usec as f64 / 1e6);
+        samples.labelled(&[("resource", resource)], seconds);
+    }
+}
+
+fn some(pressure: &Pressure) -> Option<PressureLine> {
+    Some(pressure.some)
+}
+
+fn full(pressure: &Pressure) -> Option<PressureLine> {
+    pressure.full
+}

@@ -1,0 +1,77 @@
+//! Serves what was measured to Prometheus.
+//!
+//! After each cycle the snapshot is published; a scrape writes the newest one as text. In the order in which it
+//! passes: [`config`]; the [`families`] and where their samples come from; the [`page`] that a scrape sees and
+//! the pieces it is written in; the formats ([`text`], and [`accept`] to choose one); the [`answer`] to a
+//! request; the [`server`].
+//!
+//! An absent measurement is an absent series, never zero. When the newest cycle is older than
+//! [`page::STALE_AFTER_INTERVALS`] intervals, every series but those of the monitor itself is absent.
+
+pub mod accept;
+pub mod answer;
+pub mod config;
+pub mod families;
+pub mod page;
+pub mod server;
+pub mod text;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use self::config::ExporterConfig;
+use self::page::{Cycle, Page};
+use crate::clock;
+
+/// The exporter as the daemon sees it; it ends when this is dropped.
+#[derive(Debug)]
+pub struct Exporter {
+    settings: watch::Sender<ExporterConfig>,
+    page: watch::Sender<Arc<Page>>,
+    server: JoinHandle<()>,
+}
+
+impl Exporter {
+    /// Begins to listen, if that is configured; must be called inside a tokio runtime.
+    ///
+    /// That it cannot listen is logged and tried again: measuring matters more than being scraped.
+    pub fn start(config: &ExporterConfig, interval: Duration) -> Self {
+        let page = Page::empty(Timestamp::now(), interval);
+        let (page, newest_page) = watch::channel(Arc::new(page));
+        let (settings, newest_settings) = watch::channel(config.clone());
+        let server = tokio::spawn(server::serve(newest_settings, newest_page));
+        Self { settings, page, server }
+    }
+
+    /// Takes new settings; where it listens changes only if they say so.
+    pub fn reconfigure(&mut self, config: &ExporterConfig) {
+        self.settings.send_if_modified(|settings| {
+            let is_changed = settings != config;
+            config.clone_into(settings);
+            is_changed
+        });
+    }
+
+    /// Takes a cycle that has just ended.
+    pub fn publish(&mut self, cycle: Cycle) {
+        let mut page = self.page.borrow().after(cycle, clock::now().since_boot);
+        if !self.settings.borrow().enabled {
+            // Nobody can ask for it, so it need not be kept.
+            page.snapshot = None;
+        }
+        self.page.send_replace(Arc::new(page));
+    }
+}
+
+impl Drop for Exporter {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+#[cfg(test)]
+mod tests;

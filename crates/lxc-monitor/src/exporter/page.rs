@@ -1,0 +1,189 @@
+//! What a scrape sees, and writing it piece by piece.
+
+use std::ops::Bound;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use lxc_autoscale_core::Vmid;
+use lxc_autoscale_core::snapshot::{ContainerRecord, Snapshot};
+
+use super::families::{self, Family, MonitorState, NewestCycle, Source};
+use super::text::{Format, Samples, Subject};
+
+/// A snapshot is the present for this many intervals after its cycle ended.
+pub const STALE_AFTER_INTERVALS: u32 = 3;
+/// But at least for this long, so that a short interval does not make every delay a gap.
+const LEAST_STALE_AFTER: Duration = Duration::from_secs(5);
+/// A piece of the exposition is handed on when it has grown to this size.
+const PIECE_BYTES: usize = 16 << 10;
+
+/// What the newest cycle gave.
+#[derive(Clone, Debug)]
+pub struct Page {
+    /// The newest snapshot; absent before the first cycle.
+    pub snapshot: Option<Arc<Snapshot>>,
+    /// When its cycle ended, as time since boot: the wall clock may be set.
+    pub ended_since_boot: Duration,
+    /// The monitor itself, but for what is read at the scrape.
+    pub monitor: MonitorState,
+}
+
+impl Page {
+    /// The page before the first cycle.
+    pub fn empty(started: Timestamp, interval: Duration) -> Self {
+        let monitor = MonitorState {
+            started,
+            cpu_time: Duration::ZERO,
+            interval,
+            cycles: 0,
+            write_failures: 0,
+            newest: None,
+        };
+        Self { snapshot: None, ended_since_boot: Duration::ZERO, monitor }
+    }
+
+    /// The page after one more cycle, which ended at `ended_since_boot`.
+    pub fn after(&self, cycle: Cycle, ended_since_boot: Duration) -> Self {
+        let summary = &cycle.snapshot.summary;
+        let monitor = MonitorState {
+            interval: cycle.interval,
+            cycles: self.monitor.cycles + 1,
+            write_failures: self.monitor.write_failures + u64::from(!cycle.is_written),
+            newest: Some(NewestCycle {
+                ended: summary.collection_end_time.instant(),
+                duration_seconds: summary.total_duration_seconds,
+                memory_mib: summary.monitor_memory_usage_mb,
+            }),
+            ..self.monitor.clone()
+        };
+        Self { snapshot: Some(cycle.snapshot), ended_since_boot, monitor }
+    }
+
+    /// How old the newest snapshot is.
+    pub fn age(&self, since_boot: Duration) -> Duration {
+        since_boot.saturating_sub(self.ended_since_boot)
+    }
+
+    /// Whether the newest snapshot tells the present.
+    pub fn is_fresh(&self, since_boot: Duration) -> bool {
+        let limit = (self.monitor.interval * STALE_AFTER_INTERVALS).max(LEAST_STALE_AFTER);
+        self.snapshot.is_some() && self.age(since_boot) <= limit
+    }
+}
+
+/// A cycle that has just ended.
+#[derive(Clone, Debug)]
+pub struct Cycle {
+    /// What was measured.
+    pub snapshot: Arc<Snapshot>,
+    /// Whether it stands in the metrics file.
+    pub is_written: bool,
+    /// Time from cycle to cycle, as configured now.
+    pub interval: Duration,
+}
+
+/// An exposition that is being written.
+///
+/// It holds on to one snapshot, so what a slow reader gets is of one cycle whatever is measured meanwhile.
+#[derive(Debug)]
+pub struct Exposition {
+    format: Format,
+    monitor: MonitorState,
+    /// Absent when it is no longer, or not yet, the present.
+    snapshot: Option<Arc<Snapshot>>,
+    family: usize,
+    /// The last container that was written of this family.
+    after: Option<Vmid>,
+    has_heading: bool,
+    has_ended: bool,
+}
+
+impl Exposition {
+    /// Begins to write `page` as it is at `since_boot`; `cpu_time` is what the monitor has used until then.
+    pub fn begin(page: &Page, format: Format, since_boot: Duration, cpu_time: Duration) -> Self {
+        Self {
+            format,
+            monitor: MonitorState { cpu_time, ..page.monitor.clone() },
+            snapshot: page.snapshot.clone().filter(|_| page.is_fresh(since_boot)),
+            family: 0,
+            after: None,
+            has_heading: false,
+            has_ended: false,
+        }
+    }
+
+    /// The next piece; `None` when all is written.
+    pub fn next_piece(&mut self) -> Option<String> {
+        if self.has_ended {
+            return None;
+        }
+        let mut out = String::with_capacity(PIECE_BYTES + PIECE_BYTES / 8);
+        while out.len() < PIECE_BYTES {
+            let Some(family) = families::at(self.family) else {
+                out.push_str(self.format.end());
+                self.has_ended = true;
+                break;
+            };
+            if self.write(family, &mut out) {
+                self.family += 1;
+                self.after = None;
+                self.has_heading = false;
+            }
+        }
+        (!out.is_empty()).then_some(out)
+    }
+
+    /// Writes a family, or as much of it as makes a piece; tells whether it is complete.
+    fn write(&mut self, family: &'static Family, out: &mut String) -> bool {
+        let snapshot = self.snapshot.clone();
+        let node = snapshot.as_ref().and_then(|snapshot| snapshot.summary.node.as_ref());
+        let node = node.filter(|node| !node.name.is_empty());
+        let mut samples = Samples::new(out, self.format, &family.description, false);
+        match (family.source, &snapshot) {
+            (Source::Monitor(read), _) => read(&self.monitor, &mut samples),
+            (_, None) => {}
+            (Source::Snapshot(read), Some(snapshot)) => read(snapshot, &mut samples),
+            (Source::Node(read), Some(_)) => {
+                if let Some(node) = node {
+                    read(node, samples.about(Subject::Node(&node.name)));
+                }
+            }
+            (Source::Container(read), Some(snapshot)) => {
+                return self.write_containers(snapshot, family, out, &read);
+            }
+            (Source::Identity(read), Some(snapshot)) => {
+                let node_name = node.map_or("", |node| node.name.as_str());
+                return self.write_containers(snapshot, family, out, &|record, to| {
+                    read(record, node_name, to);
+                });
+            }
+        }
+        true
+    }
+
+    /// Goes on with the containers of a family until they end or the piece is full.
+    fn write_containers(
+        &mut self,
+        snapshot: &Snapshot,
+        family: &'static Family,
+        out: &mut String,
+        read: &dyn Fn(&ContainerRecord, &mut Samples<'_>),
+    ) -> bool {
+        let rest = (self.after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded);
+        for (vmid, record) in snapshot.containers.range::<Vmid, _>(rest) {
+            if PIECE_BYTES <= out.len() {
+                return false;
+            }
+            let mut samples = Samples::new(out, self.format, &family.description, self.has_heading);
+            read(record, samples.about(Subject::Container(*vmid)));
+            self.has_heading = samples.has_heading();
+            self.after = Some(*vmid);
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+#[path = "page_tests.rs"]
+mod tests;

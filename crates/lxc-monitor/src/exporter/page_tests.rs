@@ -1,0 +1,98 @@
+//! Freshness, and writing in pieces.
+
+use lxc_autoscale_core::RecordTime;
+use lxc_autoscale_core::snapshot::{NodeRecord, Summary};
+
+use super::*;
+
+const INTERVAL: Duration = Duration::from_secs(60);
+const ENDED: Duration = Duration::from_secs(5000);
+
+fn page(n_containers: u32, interval: Duration) -> Page {
+    let time = RecordTime::utc("2026-11-23T16:20:00Z".parse().unwrap());
+    let record = |_| {
+        let mut record = ContainerRecord::empty(time);
+        record.cpu_usage_usec = Some(7);
+        record.memory_usage_mb = Some(512.5);
+        record
+    };
+    let containers: std::collections::BTreeMap<_, _> =
+        (0..n_containers).map(|index| (Vmid::try_from(100 + index).unwrap(), record(index))).collect();
+    let summary = Summary {
+        collection_start_time: time,
+        collection_end_time: time,
+        total_containers: u64::from(n_containers),
+        total_duration_seconds: 0.1,
+        monitor_cpu_percent: None,
+        monitor_memory_usage_mb: None,
+        schema_version: None,
+        stopped_containers: Vec::new(),
+        node: Some(NodeRecord { name: "pve1".to_owned(), cpus: Some(4), ..NodeRecord::default() }),
+    };
+    let cycle = Cycle { snapshot: Arc::new(Snapshot { containers, summary }), is_written: true, interval };
+    Page::empty(time.instant(), interval).after(cycle, ENDED)
+}
+
+fn pieces(page: &Page, since_boot: Duration) -> Vec<String> {
+    let mut exposition = Exposition::begin(page, Format::OpenMetrics, since_boot, Duration::ZERO);
+    std::iter::from_fn(|| exposition.next_piece()).collect()
+}
+
+#[track_caller]
+fn check_fresh(interval: Duration, age: Duration, want: bool) {
+    let page = page(1, interval);
+    assert_eq!(page.is_fresh(ENDED + age), want);
+    let text = pieces(&page, ENDED + age).concat();
+    assert_eq!(text.contains("lxc_container_memory_working_set_bytes{id=\"lxc/100\"}"), want, "{text}");
+    assert_eq!(text.contains("lxc_node_cpus{id=\"node/pve1\"} 4"), want, "{text}");
+    assert_eq!(text.contains("lxc_container_up"), want, "{text}");
+    assert!(text.contains("\nlxc_monitor_last_cycle_timestamp_seconds 1795450800\n"), "{text}");
+    assert!(text.ends_with("# EOF\n"), "{text}");
+}
+
+#[test]
+fn what_is_no_longer_the_present_vanishes() {
+    check_fresh(INTERVAL, Duration::ZERO, true);
+    check_fresh(INTERVAL, INTERVAL * 3, true);
+    check_fresh(INTERVAL, INTERVAL * 3 + Duration::from_millis(1), false);
+    check_fresh(Duration::from_millis(100), Duration::from_secs(5), true);
+    check_fresh(Duration::from_millis(100), Duration::from_millis(5001), false);
+}
+
+#[test]
+fn before_the_first_cycle_there_is_only_the_monitor() {
+    let page = Page::empty("2026-11-23T16:20:00Z".parse().unwrap(), INTERVAL);
+    assert!(!page.is_fresh(Duration::ZERO));
+    let text = pieces(&page, Duration::ZERO).concat();
+    assert!(text.contains("lxc_monitor_build_info{version="), "{text}");
+    assert!(!text.contains("lxc_monitor_last_cycle_timestamp_seconds"), "{text}");
+    assert!(!text.contains("lxc_container"), "{text}");
+}
+
+#[test]
+fn cycles_and_failures_add_up() {
+    let first = page(1, INTERVAL);
+    let cycle = Cycle { snapshot: first.snapshot.clone().unwrap(), is_written: false, interval: INTERVAL };
+    let second = first.after(cycle, ENDED);
+    let text = pieces(&second, ENDED).concat();
+    assert!(text.contains("\nlxc_monitor_cycles_total 2\n"), "{text}");
+    assert!(text.contains("\nlxc_monitor_write_failures_total 1\n"), "{text}");
+}
+
+/// Memory does not grow with the number of containers, and no series is lost or doubled where a piece ends.
+#[test]
+fn many_containers_come_in_small_pieces() {
+    let pieces = pieces(&page(1000, INTERVAL), ENDED);
+    assert!(8 < pieces.len(), "{}", pieces.len());
+    for piece in &pieces {
+        assert!(piece.len() < PIECE_BYTES * 4, "{}", piece.len());
+    }
+    let text = pieces.concat();
+    for id in 100..1100 {
+        let line = format!("\nlxc_container_cpu_usage_seconds_total{{id=\"lxc/{id}\"}} 0.000007\n");
+        assert_eq!(text.matches(&line).count(), 1, "{id}");
+    }
+    let headings: Vec<_> = text.lines().filter(|line| line.starts_with("# TYPE")).collect();
+    let distinct: std::collections::BTreeSet<_> = headings.iter().collect();
+    assert_eq!(headings.len(), distinct.len());
+}

@@ -1,0 +1,252 @@
+//! The two text formats of an exposition: Prometheus' 0.0.4 and OpenMetrics 1.0.
+//!
+//! Written by hand, because `prometheus-client` writes only OpenMetrics, and `promtool check metrics` reads only
+//! 0.0.4; and because an exposition is written piece by piece here, so that a thousand containers take no more
+//! memory than one. References: <https://prometheus.io/docs/instrumenting/exposition_formats/> and
+//! <https://github.com/OpenObservability/OpenMetrics/blob/main/specification/OpenMetrics.md>.
+
+use std::fmt::Write;
+
+use lxc_autoscale_core::{Mebibytes, Vmid};
+
+/// Longest value of a label, in bytes; what is longer (it can only be the list of tags) is cut.
+pub const MAX_LABEL_BYTES: usize = 512;
+
+/// Units that a metric's name may end in; OpenMetrics names them in a line of their own.
+pub const UNITS: [&str; 4] = ["seconds", "bytes", "ratio", "cores"];
+
+/// One of the text formats.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// Prometheus' own, version 0.0.4.
+    Plain,
+    /// OpenMetrics 1.0.0.
+    OpenMetrics,
+}
+
+/// What kind of metric a family is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Only grows; starts anew with the container or the monitor. Its samples end in `_total`.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// Always 1; its labels are what it says. Its samples end in `_info`.
+    Info,
+}
+
+/// What a family of samples is called and what it means.
+#[derive(Clone, Copy, Debug)]
+pub struct Description {
+    /// Name without `_total` and `_info`.
+    pub name: &'static str,
+    /// Kind of metric.
+    pub kind: Kind,
+    /// What it means, in one line without quotes and backslashes.
+    pub help: &'static str,
+}
+
+/// Whom a sample is about; the label `id` as in the series of prometheus-pve-exporter.
+#[derive(Clone, Copy, Debug)]
+pub enum Subject<'a> {
+    /// The monitor itself: no `id`.
+    Monitor,
+    /// `id="lxc/<vmid>"`.
+    Container(Vmid),
+    /// `id="node/<name>"`.
+    Node(&'a str),
+}
+
+/// Takes the samples of one family.
+#[derive(Debug)]
+pub struct Samples<'a> {
+    out: &'a mut String,
+    format: Format,
+    description: &'a Description,
+    subject: Subject<'a>,
+    has_heading: bool,
+}
+
+impl Format {
+    /// The media type.
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Self::Plain => "text/plain; version=0.0.4; charset=utf-8",
+            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        }
+    }
+
+    /// What an exposition ends with.
+    pub fn end(self) -> &'static str {
+        match self {
+            Self::Plain => "",
+            Self::OpenMetrics => "# EOF\n",
+        }
+    }
+}
+
+impl Description {
+    /// The unit that the name ends in.
+    pub fn unit(&self) -> Option<&'static str> {
+        let ends_in = |unit: &&str| self.name.rsplit('_').next() == Some(*unit);
+        UNITS.into_iter().find(ends_in)
+    }
+
+    /// What the names of the samples end in.
+    pub fn suffix(&self) -> &'static str {
+        match self.kind {
+            Kind::Counter => "_total",
+            Kind::Gauge => "",
+            Kind::Info => "_info",
+        }
+    }
+
+    fn write_heading(&self, out: &mut String, format: Format) {
+        let Self { name, help, .. } = *self;
+        let (suffix, kind) = match (format, self.kind) {
+            // 0.0.4 knows no info, and its families are called as their samples.
+            (Format::Plain, Kind::Counter) => ("_total", "counter"),
+            (Format::Plain, Kind::Info) => ("_info", "gauge"),
+            (Format::OpenMetrics, Kind::Info) => ("", "info"),
+            (Format::OpenMetrics, Kind::Counter) => ("", "counter"),
+            (_, Kind::Gauge) => ("", "gauge"),
+        };
+        // Writing to a string cannot fail.
+        let _ = writeln!(out, "# HELP {name}{suffix} {help}\n# TYPE {name}{suffix} {kind}");
+        if let (Format::OpenMetrics, Some(unit)) = (format, self.unit()) {
+            let _ = writeln!(out, "# UNIT {name} {unit}");
+        }
+    }
+}
+
+impl<'a> Samples<'a> {
+    /// Takes samples about `subject`; the heading is written before the first one unless it was written already.
+    pub fn new(out: &'a mut String, format: Format, description: &'a Description, has_heading: bool) -> Self {
+        Self { out, format, description, subject: Subject::Monitor, has_heading }
+    }
+
+    /// Whether the heading was written.
+    pub fn has_heading(&self) -> bool {
+        self.has_heading
+    }
+
+    /// What follows is about `subject`.
+    pub fn about(&mut self, subject: Subject<'a>) -> &mut Self {
+        self.subject = subject;
+        self
+    }
+
+    /// A number, if there is one.
+    pub fn real(&mut self, value: Option<f64>) {
+        self.labelled(&[], value);
+    }
+
+    /// A count, if there is one.
+    pub fn whole(&mut self, value: Option<u64>) {
+        self.whole_labelled(&[], value);
+    }
+
+    /// Yes (1) or no (0).
+    pub fn yes(&mut self, value: bool) {
+        self.whole(Some(u64::from(value)));
+    }
+
+    /// Mebibytes, as bytes.
+    pub fn mib(&mut self, value: Option<f64>) {
+        self.real(value.map(|mib| mib * Mebibytes::BYTES as f64));
+    }
+
+    /// Microseconds, as seconds.
+    pub fn usec(&mut self, value: Option<u64>) {
+        self.real(value.map(|usec| usec as f64 / 1e6));
+    }
+
+    /// Percent, as a ratio.
+    pub fn percent(&mut self, value: Option<f64>) {
+        self.real(value.map(|percent| percent / 100.0));
+    }
+
+    /// A count with further labels.
+    pub fn whole_labelled(&mut self, labels: &[(&str, &str)], value: Option<u64>) {
+        if let Some(value) = value {
+            self.write_name(labels);
+            let _ = writeln!(self.out, " {value}");
+        }
+    }
+
+    /// A number with further labels. One that is not finite says nothing and is left out.
+    pub fn labelled(&mut self, labels: &[(&str, &str)], value: Option<f64>) {
+        if let Some(value) = value.filter(|value| value.is_finite()) {
+            self.write_name(labels);
+            self.out.push(' ');
+            push_number(self.out, value);
+            self.out.push('\n');
+        }
+    }
+
+    fn write_name(&mut self, labels: &[(&str, &str)]) {
+        if !self.has_heading {
+            self.description.write_heading(self.out, self.format);
+            self.has_heading = true;
+        }
+        self.out.push_str(self.description.name);
+        self.out.push_str(self.description.suffix());
+        let mut separator = '{';
+        match self.subject {
+            Subject::Monitor => {}
+            Subject::Container(vmid) => {
+                let _ = write!(self.out, "{{id=\"lxc/{vmid}\"");
+                separator = ',';
+            }
+            Subject::Node(name) => {
+                self.out.push_str("{id=\"node/");
+                push_escaped(self.out, name);
+                self.out.push('"');
+                separator = ',';
+            }
+        }
+        // A label without a value is the same as none.
+        for (label, value) in labels.iter().filter(|(_, value)| !value.is_empty()) {
+            let _ = write!(self.out, "{separator}{label}=\"");
+            push_escaped(self.out, value);
+            self.out.push('"');
+            separator = ',';
+        }
+        if separator == ',' {
+            self.out.push('}');
+        }
+    }
+}
+
+/// Shortest digits that give the number back; an exponent where it would be a long row of zeros.
+fn push_number(out: &mut String, value: f64) {
+    let magnitude = value.abs();
+    let _ = if value == 0.0 || (1e-6..1e16).contains(&magnitude) {
+        write!(out, "{value}")
+    } else {
+        write!(out, "{value:e}")
+    };
+}
+
+/// Writes the value of a label.
+///
+/// Backslash, quote and line feed are escaped, which is all that both formats know. Other control characters
+/// have no escape, and readers differ in what they make of them: each is shown as U+FFFD.
+pub(crate) fn push_escaped(out: &mut String, value: &str) {
+    let mut room = MAX_LABEL_BYTES;
+    for character in value.chars() {
+        let Some(left) = room.checked_sub(character.len_utf8()) else { return };
+        room = left;
+        match character {
+            '\\' => out.push_str("\\\\"),
+            '"' => out.push_str("\\\""),
+            '\n' => out.push_str("\\n"),
+            other if other.is_control() => out.push('\u{fffd}'),
+            other => out.push(other),
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "text_tests.rs"]
+mod tests;
