@@ -1,0 +1,351 @@
+//! `[alerts]` of the configuration.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use lxc_autoscale_core::Vmid;
+use lxc_autoscale_core::config::{BrokenRule, Validate};
+use lxc_autoscale_core::notification::Severity;
+use serde::{Deserialize, Deserializer, de};
+
+use super::defaults;
+use super::engine::Settings;
+use super::metric::{Direction, Scope, Unit};
+use super::rule::{Overrides, Rule, RuleEdit, RuleSet};
+
+/// Longest hold time, in seconds: a week.
+const MAX_HOLD_SECONDS: u64 = 7 * 24 * 60 * 60;
+/// Cycles that are missed before their absence means anything.
+const CYCLES_OF_PATIENCE: f64 = 3.0;
+/// Longest name of a rule.
+const MAX_NAME: usize = 64;
+
+/// When to alert, and where that is remembered.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AlertsConfig {
+    /// Whether there are alerts at all.
+    pub enabled: bool,
+    /// File that keeps alerts over a restart.
+    pub state_file: PathBuf,
+    /// Time after which a value that cannot be read is shown as no data, in seconds.
+    pub no_data_after_seconds: u64,
+    /// The rules, by name.
+    #[serde(rename = "rule", deserialize_with = "rules_over_the_defaults")]
+    pub rules: BTreeMap<String, Rule>,
+    /// What is different for the containers with a tag.
+    #[serde(rename = "tag")]
+    pub tags: BTreeMap<String, Overrides>,
+    /// What is different for one container.
+    #[serde(rename = "container", deserialize_with = "by_container")]
+    pub containers: BTreeMap<Vmid, Overrides>,
+}
+
+impl AlertsConfig {
+    /// What the engine goes by, when there is a cycle every `interval`.
+    pub fn settings(&self, interval: Duration) -> Settings {
+        let cycles = interval.as_secs_f64() * CYCLES_OF_PATIENCE;
+        let rules = if self.enabled {
+            RuleSet {
+                rules: self.rules.clone(),
+                tags: self.tags.clone(),
+                containers: self.containers.clone(),
+            }
+        } else {
+            RuleSet::default()
+        };
+        let seconds = (self.no_data_after_seconds as f64).max(cycles);
+        Settings {
+            rules,
+            no_data_after: SignedDuration::try_from_secs_f64(seconds).unwrap_or(SignedDuration::MAX),
+        }
+    }
+}
+
+impl Default for AlertsConfig {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            state_file: "/var/lib/lxc_autoscale_ml/alerts.json".into(),
+            no_data_after_seconds: 600,
+            rules: defaults::rules(),
+            tags: BTreeMap::new(),
+            containers: BTreeMap::new(),
+        }
+    }
+}
+
+impl Validate for AlertsConfig {
+    fn validate(&self) -> Result<(), BrokenRule> {
+        BrokenRule::unless(self.state_file.is_absolute(), "alerts.state_file", "must be an absolute path")?;
+        let no_data_holds = (60..=MAX_HOLD_SECONDS).contains(&self.no_data_after_seconds);
+        BrokenRule::unless(
+            no_data_holds,
+            "alerts.no_data_after_seconds",
+            format!("must be from 60 to {MAX_HOLD_SECONDS}"),
+        )?;
+        for (name, rule) in &self.rules {
+            check_name(name)?;
+            check_rule(&format!("alerts.rule.{name}"), rule)?;
+        }
+        for (tag, overrides) in &self.tags {
+            self.check_overrides(&format!("alerts.tag.{tag}"), overrides)?;
+        }
+        for (vmid, overrides) in &self.containers {
+            self.check_overrides(&format!("alerts.container.{vmid}"), overrides)?;
+        }
+        Ok(())
+    }
+}
+
+impl AlertsConfig {
+    fn check_overrides(&self, whose: &str, overrides: &Overrides) -> Result<(), BrokenRule> {
+        for (name, edit) in &overrides.rules {
+            let key = format!("{whose}.rule.{name}");
+            let Some(rule) = self.rules.get(name) else {
+                let names: Vec<_> = self.rules.keys().map(String::as_str).collect();
+                return Err(BrokenRule::new(key, format!("changes no rule; there are {}", names.join(", "))));
+            };
+            let is_of_containers = rule.metric.scope() == Scope::Container;
+            BrokenRule::unless(
+                is_of_containers,
+                key.clone(),
+                "cannot be changed here: it is about the node",
+            )?;
+            BrokenRule::unless(
+                edit.metric.is_none(),
+                format!("{key}.metric"),
+                "cannot differ between containers; make a rule of its own",
+            )?;
+            // So that a level of a tag never meets the other one of a container on the wrong side.
+            BrokenRule::unless(
+                edit.trigger.is_some() == edit.clear.is_some(),
+                key.clone(),
+                "must have both `trigger` and `clear`, or neither",
+            )?;
+            check_rule(&key, &rule.edited(edit))?;
+        }
+        Ok(())
+    }
+}
+
+fn check_name(name: &str) -> Result<(), BrokenRule> {
+    let is_plain =
+        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'_';
+    let holds = (1..=MAX_NAME).contains(&name.len()) && name.bytes().all(is_plain);
+    BrokenRule::unless(
+        holds,
+        format!("alerts.rule.{name}"),
+        "must be named with small letters, digits, - and _ only",
+    )
+}
+
+fn check_rule(key: &str, rule: &Rule) -> Result<(), BrokenRule> {
+    let most = if rule.metric.unit() == Unit::Percent { 100.0 } else { 1e9 };
+    for (part, level) in [("trigger", rule.trigger), ("clear", rule.clear)] {
+        let holds = (0.0..=most).contains(&level);
+        BrokenRule::unless(holds, format!("{key}.{part}"), format!("must be from 0 to {most:.0}"))?;
+    }
+    let (trigger, clear) = (rule.trigger, rule.clear);
+    match rule.metric.direction() {
+        Direction::High => BrokenRule::unless(
+            clear < trigger,
+            format!("{key}.clear"),
+            format!("is {clear} and must be less than `trigger`, {trigger}"),
+        )?,
+        Direction::Low => BrokenRule::unless(
+            trigger < clear,
+            format!("{key}.clear"),
+            format!("is {clear} and must be more than `trigger`, {trigger}: the less, the worse"),
+        )?,
+    }
+    for (part, seconds) in [("for_seconds", rule.for_seconds), ("clear_for_seconds", rule.clear_for_seconds)]
+    {
+        let holds = seconds <= MAX_HOLD_SECONDS;
+        BrokenRule::unless(holds, format!("{key}.{part}"), format!("must be from 0 to {MAX_HOLD_SECONDS}"))?;
+    }
+    Ok(())
+}
+
+/// A rule that has a default is changed where it is named; any other name makes a new rule.
+fn rules_over_the_defaults<'de, D>(deserializer: D) -> Result<BTreeMap<String, Rule>, D::Error>
+where
+    D: Deserializer<'de>,
+{
+    let mut rules = defaults::rules();
+    for (name, edit) in BTreeMap::<String, RuleEdit>::deserialize(deserializer)? {
+        let rule = match rules.get(&name) {
+            Some(rule) => rule.edited(&edit),
+            None => new_rule(&edit).ok_or_else(|| {
+                de::Error::custom(format!("the new rule `{name}` needs `metric`, `trigger` and `clear`"))
+            })?,
+        };
+        rules.insert(name, rule);
+    }
+    Ok(rules)
+}
+
+/// What is left out of a new rule: a minute to fire, a minute to end, a warning.
+fn new_rule(edit: &RuleEdit) -> Option<Rule> {
+    Some(Rule {
+        metric: edit.metric?,
+        trigger: edit.trigger?,
+        clear: edit.clear?,
+        for_seconds: edit.for_seconds.unwrap_or(60),
+        clear_for_seconds: edit.clear_for_seconds.unwrap_or(60),
+        severity: edit.severity.unwrap_or(Severity::Warning),
+        enabled: edit.enabled.unwrap_or(true),
+    })
+}
+
+fn by_container<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<Vmid, Overrides>, D::Error> {
+    BTreeMap::<String, Overrides>::deserialize(deserializer)?
+        .into_iter()
+        .map(|(id, overrides)| id.parse().map(|vmid| (vmid, overrides)).map_err(de::Error::custom))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use lxc_autoscale_core::config::parse;
+
+    use super::*;
+    use crate::alerts::metric::Metric;
+    use crate::config::MonitorConfig;
+
+    const SHIPPED: &str = include_str!("../../../../config/lxc_monitor.toml");
+
+    #[track_caller]
+    fn alerts(text: &str) -> AlertsConfig {
+        parse::<MonitorConfig>(text).unwrap_or_else(|(line, problem)| panic!("{line}: {problem}")).alerts
+    }
+
+    #[track_caller]
+    fn check(text: &str, want_line: usize, want: &str) {
+        let (line, problem) = parse::<MonitorConfig>(text).unwrap_err();
+        assert_eq!((line, problem.to_string().as_str()), (want_line, want));
+    }
+
+    #[test]
+    fn every_rule_stands_whole_in_the_shipped_file() {
+        for (name, rule) in defaults::rules() {
+            let (_, section) =
+                SHIPPED.split_once(&format!("\n[alerts.rule.{name}]\n")).unwrap_or_else(|| {
+                    panic!("no [alerts.rule.{name}]");
+                });
+            let section = section.split("\n[").next().unwrap();
+            for key in
+                ["metric", "trigger", "clear", "for_seconds", "clear_for_seconds", "severity", "enabled"]
+            {
+                assert!(section.contains(&format!("{key} = ")), "`{key}` of {name}");
+            }
+            assert!(section.contains(&format!("metric = \"{}\"", rule.metric.name())), "{name}");
+        }
+    }
+
+    #[test]
+    fn one_key_changes_one_key() {
+        let config = alerts("[alerts.rule.memory]\nfor_seconds = 7\n");
+        let want = Rule { for_seconds: 7, ..defaults::rules()["memory"] };
+        assert_eq!(config.rules["memory"], want);
+        assert_eq!(config.rules.len(), defaults::rules().len());
+    }
+
+    #[test]
+    fn a_new_name_is_a_new_rule() {
+        let text = "[alerts.rule.busy]\nmetric = \"cpu_pressure_some_avg10\"\ntrigger = 30\nclear = 10.5\n\
+                    severity = \"info\"\n";
+        let rule = alerts(text).rules["busy"];
+        assert_eq!(rule.metric.name(), "cpu_pressure_some_avg10");
+        assert_eq!((rule.trigger, rule.clear, rule.severity), (30.0, 10.5, Severity::Info));
+    }
+
+    #[test]
+    fn wrong_rules_are_refused_by_line_and_name() {
+        let head = "interval_seconds = 60\n";
+        let case = |text: &str, line, want: &str| check(&format!("{head}{text}"), line, want);
+        case(
+            "[alerts.rule.rootfs]\ntrigger = 80\n",
+            2,
+            "`alerts.rule.rootfs.clear` is 87 and must be less than `trigger`, 80",
+        );
+        case(
+            "[alerts.rule.node-memory]\ntrigger = 5\nclear = 4\n",
+            4,
+            "`alerts.rule.node-memory.clear` is 4 and must be more than `trigger`, 5: the less, the worse",
+        );
+        case(
+            "[alerts.rule.rootfs]\ntrigger = nan\n",
+            3,
+            "`alerts.rule.rootfs.trigger` must be from 0 to 100",
+        );
+        case(
+            "[alerts.rule.rootfs]\nfor_seconds = 999999999\n",
+            3,
+            "`alerts.rule.rootfs.for_seconds` must be from 0 to 604800",
+        );
+        case("[alerts]\nstate_file = \"x\"\n", 3, "`alerts.state_file` must be an absolute path");
+        case(
+            "[alerts]\nno_data_after_seconds = 1\n",
+            3,
+            "`alerts.no_data_after_seconds` must be from 60 to 604800",
+        );
+        case(
+            "[alerts.rule.\"a b\"]\nmetric = \"cpu\"\ntrigger = 2\nclear = 1\n",
+            2,
+            "`alerts.rule.a b` must be named with small letters, digits, - and _ only",
+        );
+    }
+
+    #[test]
+    fn overrides_are_checked_too() {
+        check(
+            "[alerts.container.104.rule.rootfs]\ntrigger = 95\n",
+            1,
+            "`alerts.container.104.rule.rootfs` must have both `trigger` and `clear`, or neither",
+        );
+        check(
+            "[alerts.tag.db.rule.node-memory]\nenabled = false\n",
+            1,
+            "`alerts.tag.db.rule.node-memory` cannot be changed here: it is about the node",
+        );
+        check(
+            "[alerts.tag.db.rule.memory]\nmetric = \"cpu\"\n",
+            2,
+            "`alerts.tag.db.rule.memory.metric` cannot differ between containers; make a rule of its own",
+        );
+        let (_, problem) =
+            parse::<MonitorConfig>("[alerts.tag.db.rule.memroy]\nenabled = false\n").unwrap_err();
+        assert!(problem.to_string().contains("changes no rule; there are "), "{problem}");
+        let (_, problem) = parse::<MonitorConfig>("[alerts.container.99.rule.memory]\n").unwrap_err();
+        assert!(problem.to_string().contains("`99` is not a container id"), "{problem}");
+        let (_, problem) = parse::<MonitorConfig>("[alerts.rule.x]\nmetric = \"cup\"\n").unwrap_err();
+        assert!(problem.to_string().contains("there is no metric `cup`; there are cpu, "), "{problem}");
+        let (_, problem) = parse::<MonitorConfig>("[alerts.rule.x]\ntrigger = 1\n").unwrap_err();
+        assert!(problem.to_string().contains("the new rule `x` needs `metric`, `trigger` and `clear`"));
+    }
+
+    #[test]
+    fn overrides_reach_the_engine() {
+        let config = alerts("[alerts.container.104.rule.memory]\ntrigger = 60\nclear = 50\n");
+        let settings = config.settings(Duration::from_secs(60));
+        let rule = settings.rules.rules["memory"];
+        let rule = settings.rules.for_container("memory", rule, "104".parse().unwrap(), Some(&[])).unwrap();
+        assert_eq!((rule.metric, rule.trigger), (Metric::Memory, 60.0));
+    }
+
+    #[test]
+    fn switched_off_there_are_no_rules() {
+        let config = alerts("[alerts]\nenabled = false\n");
+        assert!(config.settings(Duration::from_secs(60)).rules.rules.is_empty());
+    }
+
+    #[test]
+    fn data_is_not_missed_before_three_cycles_are() {
+        let after = |interval| AlertsConfig::default().settings(Duration::from_secs(interval)).no_data_after;
+        assert_eq!(after(60), SignedDuration::from_secs(600));
+        assert_eq!(after(3600), SignedDuration::from_secs(3 * 3600));
+    }
+}

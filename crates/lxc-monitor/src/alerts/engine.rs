@@ -1,0 +1,461 @@
+//! Rules, a snapshot and the previous state in; the new state and what changed out.
+//!
+//! Pure: time is that of the snapshot, so a replay of the same snapshots fires the same alerts.
+//!
+//! ## An alert's life
+//!
+//! Quiet → the value reaches the trigger level → it stays there for `for_seconds` → **fires** → the value
+//! reaches the clear level → it stays there for `clear_for_seconds` → **clears**. Between the two levels nothing
+//! changes. An alert fires once and clears once, whatever the value does meanwhile.
+//!
+//! ## What is not known
+//!
+//! A missing value neither fires nor clears. When it comes back after longer than the limit for missing data, hold
+//! times begin anew, because nobody saw that the level was held; so they do when the monitor itself was away, or
+//! the clock was moved, for longer than that. A clock that was moved back begins the running hold time anew.
+//!
+//! ## What ends an alert besides its value
+//!
+//! The container stopped; it is gone (neither running nor stopped for longer than the limit for missing
+//! data, while the containers could be listed at all); the rule was switched off, or has other levels under
+//! which the value is no reason to fire.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::SignedDuration;
+use lxc_autoscale_core::notification::Severity;
+use lxc_autoscale_core::snapshot::{ContainerRecord, Snapshot};
+use lxc_autoscale_core::{RecordTime, Vmid};
+
+use super::metric::{Metric, Scope};
+use super::rule::{Rule, RuleSet};
+use super::state::{AlertState, Firing, Remembered, State, Subject};
+
+/// What the engine goes by.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// The rules.
+    pub rules: RuleSet,
+    /// Time after which a missing value counts as no data.
+    pub no_data_after: SignedDuration,
+}
+
+/// What came of a cycle.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Outcome {
+    /// To be remembered.
+    pub state: State,
+    /// What fired and what cleared.
+    pub transitions: Vec<Transition>,
+    /// What is firing now.
+    pub active: Vec<Active>,
+}
+
+/// An alert that fired or cleared in this cycle.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Transition {
+    /// What became of it.
+    pub change: Change,
+    /// The alert as it is now, or as it was last.
+    pub alert: Active,
+    /// When.
+    pub at: RecordTime,
+}
+
+/// What became of an alert.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// It began.
+    Fired,
+    /// It is over.
+    Cleared(ClearReason),
+}
+
+/// Why an alert is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClearReason {
+    /// The value is at its clear level again.
+    Recovered,
+    /// The container does not run any more.
+    ContainerStopped,
+    /// The container is not on this node any more.
+    ContainerGone,
+    /// The rule was switched off or removed.
+    RuleOff,
+    /// The rule was changed, and under the new levels there is no reason to fire.
+    RuleChanged,
+}
+
+/// A firing alert.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Active {
+    /// Whose.
+    pub subject: Subject,
+    /// Name of the container, where it is known.
+    pub name: Option<String>,
+    /// Name of the rule.
+    pub rule: String,
+    /// Name of the metric.
+    pub metric: String,
+    /// How urgent it is.
+    pub severity: Severity,
+    /// The value now; `None` when it is unknown.
+    pub value: Option<f64>,
+    /// The level at which it fires.
+    pub trigger: f64,
+    /// The level at which it is over.
+    pub clear: f64,
+    /// Since when the value was reason to fire.
+    pub since: RecordTime,
+    /// Whether the value has been unknown for longer than the limit for missing data.
+    pub no_data: bool,
+}
+
+/// Judges a snapshot.
+pub fn evaluate(settings: &Settings, snapshot: &Snapshot, previous: &State) -> Outcome {
+    let now = snapshot.summary.collection_start_time;
+    let was_away = previous.last_cycle.is_some_and(|last| settings.no_data_after < elapsed(last, now));
+    let mut cycle = Cycle { settings, previous, now, was_away, outcome: Outcome::default() };
+    cycle.outcome.state.last_cycle = Some(now);
+    cycle.node(snapshot);
+    cycle.containers(snapshot);
+    cycle.outcome
+}
+
+/// A cycle that is being judged.
+struct Cycle<'a> {
+    settings: &'a Settings,
+    previous: &'a State,
+    now: RecordTime,
+    /// Whether so much time passed unseen that hold times begin anew.
+    was_away: bool,
+    outcome: Outcome,
+}
+
+/// What is known of a container.
+struct Known<'a> {
+    vmid: Vmid,
+    name: Option<&'a str>,
+    record: Option<&'a ContainerRecord>,
+    /// Its tags, where rules depend on them and they are known.
+    tags: Option<&'a [String]>,
+    oom_kills: Option<f64>,
+    stopped: Option<f64>,
+}
+
+impl Cycle<'_> {
+    fn node(&mut self, snapshot: &Snapshot) {
+        let rules = self.settings.rules.rules.iter().filter(|(_, rule)| rule.metric.scope() == Scope::Node);
+        for (name, rule) in rules.filter(|(_, rule)| rule.enabled) {
+            let value = snapshot.summary.node.as_ref().and_then(|node| rule.metric.of_node(node));
+            self.judge(Subject::Node, None, name, rule, value);
+        }
+        self.end_others(Subject::Node, None, ClearReason::RuleOff);
+    }
+
+    fn containers(&mut self, snapshot: &Snapshot) {
+        for (vmid, record) in &snapshot.containers {
+            self.running(*vmid, record);
+        }
+        // Where the containers could not be listed, none of them is gone.
+        let is_blind =
+            snapshot.summary.node.as_ref().is_some_and(|node| node.missing.contains_key("containers"));
+        let stopped: BTreeSet<Vmid> = snapshot.summary.stopped_containers.iter().copied().collect();
+        let previous = self.previous;
+        for (vmid, was) in &previous.containers {
+            if snapshot.containers.contains_key(vmid) {
+                continue;
+            }
+            if stopped.contains(vmid) {
+                self.stopped(*vmid, was);
+            } else {
+                self.absent(*vmid, was, is_blind);
+            }
+        }
+    }
+
+    fn running(&mut self, vmid: Vmid, record: &ContainerRecord) {
+        let was = self.previous.containers.get(&vmid);
+        let counted = record.memory_events.and_then(|events| events.oom_kill);
+        let before = was.and_then(|was| was.oom_kills);
+        let is_unread = record.configuration.is_none() && record.missing.contains_key("configuration");
+        let uses_tags = !self.settings.rules.tags.is_empty();
+        let tags = match &record.configuration {
+            Some(stored) if uses_tags => stored.tags.clone(),
+            None if uses_tags && is_unread => was.map(|was| was.tags.clone()).unwrap_or_default(),
+            _ => Vec::new(),
+        };
+        let onboot = match &record.configuration {
+            Some(stored) => stored.onboot,
+            None => is_unread && was.is_some_and(|was| was.onboot),
+        };
+        let known = Known {
+            vmid,
+            name: record.configuration.as_ref().and_then(|stored| stored.name.as_deref()),
+            record: Some(record),
+            tags: (!is_unread || was.is_some()).then_some(tags.as_slice()),
+            // A counter that went back is one of a new run of the container, counted from zero.
+            oom_kills: before
+                .zip(counted)
+                .map(|(before, counted)| (if counted < before { counted } else { counted - before }) as f64),
+            stopped: Some(0.0),
+        };
+        self.container(&known, ClearReason::RuleOff);
+        let remembered = Remembered { oom_kills: counted.or(before), onboot, tags, absent_since: None };
+        self.outcome.state.containers.insert(vmid, remembered);
+    }
+
+    fn stopped(&mut self, vmid: Vmid, was: &Remembered) {
+        let known = Known {
+            vmid,
+            name: None,
+            record: None,
+            tags: Some(&was.tags),
+            oom_kills: None,
+            stopped: Some(if was.onboot { 1.0 } else { 0.0 }),
+        };
+        self.container(&known, ClearReason::ContainerStopped);
+        // The next run counts from zero.
+        let remembered = Remembered { oom_kills: Some(0), absent_since: None, ..was.clone() };
+        self.outcome.state.containers.insert(vmid, remembered);
+    }
+
+    fn absent(&mut self, vmid: Vmid, was: &Remembered, is_blind: bool) {
+        let since = match was.absent_since {
+            _ if is_blind => None,
+            Some(since) if since.instant() <= self.now.instant() => Some(since),
+            _ => Some(self.now),
+        };
+        let is_gone = since.is_some_and(|since| self.settings.no_data_after < elapsed(since, self.now));
+        if is_gone && !self.was_away {
+            self.end_others(Subject::Container(vmid), None, ClearReason::ContainerGone);
+            return;
+        }
+        // Absence that nobody saw does not count.
+        let since = if self.was_away { since.map(|_| self.now) } else { since };
+        let known =
+            Known { vmid, name: None, record: None, tags: Some(&was.tags), oom_kills: None, stopped: None };
+        self.container(&known, ClearReason::RuleOff);
+        let remembered = Remembered { absent_since: since, ..was.clone() };
+        self.outcome.state.containers.insert(vmid, remembered);
+    }
+
+    /// Judges all rules of a container; alerts that none of them keeps are over for the reason given.
+    fn container(&mut self, known: &Known<'_>, reason: ClearReason) {
+        let subject = Subject::Container(known.vmid);
+        let set = &self.settings.rules;
+        let rules = set.rules.iter().filter(|(_, rule)| rule.metric.scope() == Scope::Container);
+        let mut switched_off = Vec::new();
+        for (name, rule) in rules {
+            let (rule, value) = match set.for_container(name, *rule, known.vmid, known.tags) {
+                Some(rule) => (rule, known.value(rule.metric)),
+                // Which levels hold is unknown, so the value says nothing.
+                None => (*rule, None),
+            };
+            if !rule.enabled {
+                switched_off.push(name);
+            } else if reason != ClearReason::ContainerStopped || rule.metric == Metric::Stopped {
+                self.judge(subject, known.name, name, &rule, value);
+            }
+        }
+        for name in switched_off {
+            self.end(subject, known.name, name, ClearReason::RuleOff);
+        }
+        self.end_others(subject, known.name, reason);
+    }
+
+    /// Takes one alert a cycle further.
+    fn judge(
+        &mut self,
+        subject: Subject,
+        name: Option<&str>,
+        rule_name: &str,
+        rule: &Rule,
+        value: Option<f64>,
+    ) {
+        let was = self.previous.alerts.get(&subject).and_then(|alerts| alerts.get(rule_name));
+        if was.is_none() && !value.is_some_and(|value| rule.is_over(value)) {
+            return;
+        }
+        let mut alert = was.cloned().unwrap_or_else(|| AlertState::new(rule));
+        if self.was_away {
+            alert.restart_timers();
+        }
+        let change = match value {
+            Some(value) => self.advance(&mut alert, name, rule, value),
+            None => {
+                let since = alert.no_data_since.get_or_insert(self.now);
+                if self.now.instant() < since.instant() {
+                    *since = self.now;
+                }
+                None
+            }
+        };
+        let active = self.active(subject, name, rule_name, &alert, value);
+        match (change, active) {
+            (Some(change @ Change::Fired), Some(active)) => {
+                self.outcome.transitions.push(Transition { change, alert: active.clone(), at: self.now });
+                self.outcome.active.push(active);
+            }
+            (Some(change @ Change::Cleared(_)), Some(active)) => {
+                self.outcome.transitions.push(Transition { change, alert: active, at: self.now });
+                return;
+            }
+            (None, Some(active)) => self.outcome.active.push(active),
+            (_, None) => {}
+        }
+        if alert.firing.is_some() || alert.over_since.is_some() {
+            self.outcome.state.alerts.entry(subject).or_default().insert(rule_name.to_owned(), alert);
+        }
+    }
+
+    /// Takes an alert further by a known value.
+    fn advance(&self, alert: &mut AlertState, name: Option<&str>, rule: &Rule, value: f64) -> Option<Change> {
+        let gap = alert.no_data_since.take();
+        if gap.is_some_and(|since| self.settings.no_data_after < elapsed(since, self.now)) {
+            alert.restart_timers();
+        }
+        let is_changed = alert.levels != rule.levels() || alert.metric != rule.metric.name();
+        if is_changed {
+            let firing = alert.firing.take();
+            *alert = AlertState { firing, ..AlertState::new(rule) };
+            alert.restart_timers();
+        }
+        let now = self.now;
+        let Some(firing) = &mut alert.firing else {
+            if !rule.is_over(value) {
+                alert.over_since = None;
+                return None;
+            }
+            let since = begun(&mut alert.over_since, now);
+            if !has_held(since, now, rule.for_seconds) {
+                return None;
+            }
+            alert.over_since = None;
+            let name = name.map(str::to_owned);
+            alert.firing = Some(Firing { since, severity: rule.severity, value, name, clear_since: None });
+            return Some(Change::Fired);
+        };
+        firing.severity = rule.severity;
+        if is_changed && !rule.is_over(value) {
+            return Some(Change::Cleared(ClearReason::RuleChanged));
+        }
+        if !rule.is_clear(value) {
+            firing.clear_since = None;
+            return None;
+        }
+        let since = begun(&mut firing.clear_since, now);
+        has_held(since, now, rule.clear_for_seconds).then_some(Change::Cleared(ClearReason::Recovered))
+    }
+
+    /// Ends an alert that is in force, if it is.
+    fn end(&mut self, subject: Subject, name: Option<&str>, rule_name: &str, reason: ClearReason) {
+        let was = self.previous.alerts.get(&subject).and_then(|alerts| alerts.get(rule_name));
+        if let Some(alert) = was.and_then(|alert| self.active(subject, name, rule_name, alert, None)) {
+            self.outcome.transitions.push(Transition {
+                change: Change::Cleared(reason),
+                alert,
+                at: self.now,
+            });
+        }
+    }
+
+    /// Ends all alerts of a subject that were not taken further in this cycle and did not end in it.
+    fn end_others(&mut self, subject: Subject, name: Option<&str>, reason: ClearReason) {
+        let previous = self.previous;
+        let Some(alerts) = previous.alerts.get(&subject) else { return };
+        for rule_name in alerts.keys() {
+            let goes_on =
+                self.outcome.state.alerts.get(&subject).is_some_and(|alerts| alerts.contains_key(rule_name));
+            let ended = |transition: &Transition| {
+                transition.alert.subject == subject && transition.alert.rule == *rule_name
+            };
+            if !goes_on && !self.outcome.transitions.iter().any(ended) {
+                self.end(subject, name, rule_name, reason);
+            }
+        }
+    }
+
+    fn active(
+        &self,
+        subject: Subject,
+        name: Option<&str>,
+        rule_name: &str,
+        alert: &AlertState,
+        value: Option<f64>,
+    ) -> Option<Active> {
+        let firing = alert.firing.as_ref()?;
+        let no_data =
+            alert.no_data_since.is_some_and(|since| self.settings.no_data_after < elapsed(since, self.now));
+        Some(Active {
+            subject,
+            name: name.map(str::to_owned).or_else(|| firing.name.clone()),
+            rule: rule_name.to_owned(),
+            metric: alert.metric.clone(),
+            severity: firing.severity,
+            value,
+            trigger: alert.levels.trigger,
+            clear: alert.levels.clear,
+            since: firing.since,
+            no_data,
+        })
+    }
+}
+
+impl Known<'_> {
+    fn value(&self, metric: Metric) -> Option<f64> {
+        match metric {
+            Metric::OomKills => self.oom_kills,
+            Metric::Stopped => self.stopped,
+            _ => self.record.and_then(|record| metric.of_container(record)),
+        }
+    }
+}
+
+impl AlertState {
+    fn new(rule: &Rule) -> Self {
+        Self {
+            metric: rule.metric.name().to_owned(),
+            levels: rule.levels(),
+            over_since: None,
+            no_data_since: None,
+            firing: None,
+        }
+    }
+}
+
+/// The beginning of a hold time; now, when it begins or the clock was moved back behind it.
+fn begun(since: &mut Option<RecordTime>, now: RecordTime) -> RecordTime {
+    let begun = since.filter(|since| since.instant() <= now.instant()).unwrap_or(now);
+    *since = Some(begun);
+    begun
+}
+
+fn has_held(since: RecordTime, now: RecordTime, seconds: u64) -> bool {
+    let wanted = SignedDuration::from_secs(i64::try_from(seconds).unwrap_or(i64::MAX));
+    wanted <= elapsed(since, now)
+}
+
+fn elapsed(earlier: RecordTime, later: RecordTime) -> SignedDuration {
+    later.instant().duration_since(earlier.instant())
+}
+
+/// Sorts alerts of one severity together, the most urgent first.
+pub fn by_urgency(alerts: &mut [Active]) {
+    alerts.sort_by(|one, other| {
+        (other.severity, one.subject, &one.rule).cmp(&(one.severity, other.subject, &other.rule))
+    });
+}
+
+/// Active alerts by whose they are.
+pub fn by_subject(active: Vec<Active>) -> BTreeMap<Subject, Vec<Active>> {
+    let mut map = BTreeMap::<_, Vec<_>>::new();
+    for alert in active {
+        map.entry(alert.subject).or_default().push(alert);
+    }
+    map
+}
+
+#[cfg(test)]
+#[path = "engine_tests.rs"]
+mod tests;

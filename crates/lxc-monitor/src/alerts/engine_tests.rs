@@ -1,0 +1,444 @@
+use std::collections::BTreeMap;
+
+use lxc_autoscale_core::container_config::ContainerConfig;
+use lxc_autoscale_core::snapshot::{MemoryEvents, NodeRecord, Summary};
+use proptest::prelude::*;
+
+use super::*;
+use crate::alerts::config::AlertsConfig;
+use crate::alerts::rule::{Overrides, RuleEdit};
+
+/// Fires at 90 % CPU after 100 s, clears at 50 % after 50 s.
+const CPU: Rule = Rule {
+    metric: Metric::Cpu,
+    trigger: 90.0,
+    clear: 50.0,
+    for_seconds: 100,
+    clear_for_seconds: 50,
+    severity: Severity::Warning,
+    enabled: true,
+};
+
+fn vmid(id: u32) -> Vmid {
+    Vmid::try_from(id).unwrap()
+}
+
+fn at(second: i64) -> RecordTime {
+    RecordTime::utc(jiff::Timestamp::from_second(1_700_000_000 + second).unwrap())
+}
+
+fn settings(rules: &[(&str, Rule)]) -> Settings {
+    let rules = rules.iter().map(|(name, rule)| ((*name).to_owned(), *rule)).collect();
+    Settings { rules: RuleSet { rules, ..RuleSet::default() }, no_data_after: SignedDuration::from_secs(600) }
+}
+
+/// A snapshot without any container.
+fn empty(second: i64) -> Snapshot {
+    let summary = Summary {
+        collection_start_time: at(second),
+        collection_end_time: at(second),
+        total_containers: 0,
+        total_duration_seconds: 0.0,
+        monitor_cpu_percent: None,
+        monitor_memory_usage_mb: None,
+        schema_version: None,
+        stopped_containers: Vec::new(),
+        node: Some(NodeRecord::default()),
+    };
+    Snapshot { containers: BTreeMap::new(), summary }
+}
+
+fn record(second: i64) -> ContainerRecord {
+    let (configuration, _) = ContainerConfig::parse("hostname: web\nonboot: 1\ntags: db\n");
+    ContainerRecord { configuration: Some(configuration), ..ContainerRecord::empty(at(second)) }
+}
+
+fn with_record(second: i64, record: ContainerRecord) -> Snapshot {
+    Snapshot { containers: [(vmid(104), record)].into(), ..empty(second) }
+}
+
+/// Container 104 with this CPU use.
+fn cpu(second: i64, percent: impl Into<Option<f64>>) -> Snapshot {
+    with_record(second, ContainerRecord { cpu_usage_percent: percent.into(), ..record(second) })
+}
+
+fn oom_kills(second: i64, kills: u64) -> Snapshot {
+    let events = MemoryEvents { oom_kill: Some(kills), ..MemoryEvents::default() };
+    with_record(second, ContainerRecord { memory_events: Some(events), ..record(second) })
+}
+
+fn stopped(second: i64) -> Snapshot {
+    let mut snapshot = empty(second);
+    snapshot.summary.stopped_containers.push(vmid(104));
+    snapshot
+}
+
+fn blind(second: i64) -> Snapshot {
+    let mut snapshot = empty(second);
+    let missing = [("containers".to_owned(), "no control groups".to_owned())].into();
+    snapshot.summary.node = Some(NodeRecord { missing, ..NodeRecord::default() });
+    snapshot
+}
+
+/// A transition as the tables below write it: second, rule, and `fired` or the reason it cleared.
+fn shown(transition: &Transition) -> String {
+    let second = transition.at.instant().as_second() - 1_700_000_000;
+    let change = match transition.change {
+        Change::Fired => "fired",
+        Change::Cleared(reason) => reason.name(),
+    };
+    format!("{second} {} {change}", transition.alert.rule)
+}
+
+/// Judges snapshots one after the other; what changed, and the last outcome.
+fn run(settings: &Settings, snapshots: &[Snapshot]) -> (Vec<String>, Outcome) {
+    let mut last = Outcome::default();
+    let mut seen = Vec::new();
+    for snapshot in snapshots {
+        last = evaluate(settings, snapshot, &last.state);
+        seen.extend(last.transitions.iter().map(shown));
+    }
+    (seen, last)
+}
+
+/// The single place that compares.
+#[track_caller]
+fn check(rules: &[(&str, Rule)], snapshots: &[Snapshot], want: &[&str]) {
+    assert_eq!(run(&settings(rules), snapshots).0, want);
+}
+
+#[track_caller]
+fn check_cpu(values: &[(i64, f64)], want: &[&str]) {
+    let snapshots: Vec<_> = values.iter().map(|(second, percent)| cpu(*second, *percent)).collect();
+    check(&[("cpu", CPU)], &snapshots, want);
+}
+
+#[test]
+fn it_fires_when_the_trigger_level_was_held_and_clears_when_the_clear_level_was() {
+    check_cpu(&[(0, 95.0), (60, 95.0)], &[]);
+    check_cpu(&[(0, 95.0), (100, 90.0)], &["100 cpu fired"]);
+    check_cpu(&[(0, 95.0), (60, 89.0), (100, 95.0), (199, 95.0)], &[]);
+    check_cpu(&[(0, 95.0), (100, 95.0), (200, 50.0), (249, 20.0)], &["100 cpu fired"]);
+    check_cpu(&[(0, 95.0), (100, 95.0), (200, 50.0), (250, 50.0)], &["100 cpu fired", "250 cpu recovered"]);
+}
+
+#[test]
+fn between_the_levels_nothing_changes() {
+    check_cpu(&[(0, 70.0), (200, 89.9), (400, 51.0)], &[]);
+    // Up and down across the trigger level, and once below the clear level for too short a time.
+    let swinging = [(0, 95.0), (100, 95.0), (160, 70.0), (220, 99.0), (280, 40.0), (320, 60.0), (400, 40.0)];
+    check_cpu(&swinging, &["100 cpu fired"]);
+}
+
+#[test]
+fn without_hold_times_one_value_is_enough() {
+    let rule = Rule { for_seconds: 0, clear_for_seconds: 0, ..CPU };
+    let snapshots = [cpu(0, 90.0), cpu(60, 50.0), cpu(120, 90.0)];
+    check(&[("cpu", rule)], &snapshots, &["0 cpu fired", "60 cpu recovered", "120 cpu fired"]);
+}
+
+#[test]
+fn low_values_are_the_bad_ones_of_available_memory() {
+    let rule = Rule {
+        metric: Metric::NodeMemoryAvailable,
+        trigger: 5.0,
+        clear: 10.0,
+        for_seconds: 0,
+        clear_for_seconds: 0,
+        ..CPU
+    };
+    let node = |second, available| {
+        let mut snapshot = empty(second);
+        let node = snapshot.summary.node.as_mut().unwrap();
+        (node.memory_total_mb, node.memory_available_mb) = (Some(100.0), Some(available));
+        snapshot
+    };
+    let snapshots = [node(0, 50.0), node(60, 5.0), node(120, 9.0), node(180, 10.0)];
+    check(&[("low", rule)], &snapshots, &["60 low fired", "180 low recovered"]);
+}
+
+#[test]
+fn a_missing_value_neither_fires_nor_clears() {
+    let none = |second| cpu(second, None);
+    check(&[("cpu", CPU)], &[cpu(0, 95.0), none(60), cpu(120, 95.0)], &["120 cpu fired"]);
+    check(&[("cpu", CPU)], &[cpu(0, 95.0), none(60), none(500)], &[]);
+    // Unknown for too long: the hold time begins anew.
+    let gap = [cpu(0, 95.0), none(60), none(600), cpu(661, 95.0), cpu(700, 95.0)];
+    check(&[("cpu", CPU)], &gap, &[]);
+
+    let snapshots = [cpu(0, 95.0), cpu(100, 95.0), none(160), none(700), none(761)];
+    let (seen, last) = run(&settings(&[("cpu", CPU)]), &snapshots);
+    assert_eq!(seen, ["100 cpu fired"]);
+    assert_eq!((last.active[0].value, last.active[0].no_data), (None, true));
+    let (_, before) = run(&settings(&[("cpu", CPU)]), &snapshots[..4]);
+    assert_eq!((before.active[0].value, before.active[0].no_data), (None, false));
+}
+
+#[test]
+fn a_level_that_nobody_saw_held_was_not_held() {
+    // The monitor was away, or the clock was set, for longer than data may be missing.
+    check_cpu(&[(0, 95.0), (5000, 95.0), (5060, 95.0)], &[]);
+    check_cpu(&[(0, 95.0), (5000, 95.0), (5100, 95.0)], &["5100 cpu fired"]);
+    check_cpu(&[(0, 95.0), (60, 95.0), (-5000, 95.0), (-4950, 95.0)], &[]);
+    check_cpu(&[(0, 95.0), (60, 95.0), (-5000, 95.0), (-4900, 95.0)], &["-4900 cpu fired"]);
+}
+
+#[test]
+fn a_container_that_stops_or_vanishes_ends_its_alerts() {
+    let fired = || vec![cpu(0, 95.0), cpu(100, 95.0)];
+    let then = |more: Vec<Snapshot>| [fired(), more].concat();
+    check(
+        &[("cpu", CPU)],
+        &then(vec![stopped(160), stopped(220)]),
+        &["100 cpu fired", "160 cpu container-stopped"],
+    );
+    check(&[("cpu", CPU)], &then(vec![empty(160), empty(500)]), &["100 cpu fired"]);
+    let vanished = then(vec![empty(160), empty(500), empty(761), empty(820)]);
+    check(&[("cpu", CPU)], &vanished, &["100 cpu fired", "761 cpu container-gone"]);
+    let (_, last) = run(&settings(&[("cpu", CPU)]), &vanished);
+    assert!(last.state.containers.is_empty() && last.state.alerts.is_empty(), "nothing is kept of it");
+    // Nobody could look.
+    let unseen = then(vec![blind(160), blind(500), blind(1000), blind(1500), cpu(1560, 95.0)]);
+    check(&[("cpu", CPU)], &unseen, &["100 cpu fired"]);
+    // It came back: that it was away for a while does not count.
+    let back = then(vec![empty(160), empty(500), cpu(560, 95.0), empty(620), empty(1000)]);
+    check(&[("cpu", CPU)], &back, &["100 cpu fired"]);
+}
+
+#[test]
+fn oom_kills_are_counted_from_the_first_look() {
+    let rule = Rule {
+        metric: Metric::OomKills,
+        trigger: 1.0,
+        clear: 0.0,
+        for_seconds: 0,
+        clear_for_seconds: 600,
+        ..CPU
+    };
+    let check = |snapshots: &[Snapshot], want: &[&str]| check(&[("oom", rule)], snapshots, want);
+    check(&[oom_kills(0, 7), oom_kills(60, 7)], &[]);
+    check(&[oom_kills(0, 7), oom_kills(60, 8), oom_kills(120, 9)], &["60 oom fired"]);
+    // The container was restarted: its counter begins at zero.
+    check(&[oom_kills(0, 7), oom_kills(60, 2)], &["60 oom fired"]);
+    check(&[oom_kills(0, 7), oom_kills(60, 0)], &[]);
+    check(&[oom_kills(0, 7), stopped(60), oom_kills(120, 8)], &["120 oom fired"]);
+    // A kill between two looks is not lost when the counter was unreadable in between.
+    check(&[oom_kills(0, 7), cpu(60, 1.0), oom_kills(120, 8)], &["120 oom fired"]);
+    let quiet = [oom_kills(0, 0), oom_kills(60, 1), oom_kills(120, 1), oom_kills(700, 1), oom_kills(720, 1)];
+    check(&quiet, &["60 oom fired", "720 oom recovered"]);
+}
+
+#[test]
+fn a_container_that_starts_with_the_node_and_does_not_run_is_stopped() {
+    let rule = Rule {
+        metric: Metric::Stopped,
+        trigger: 1.0,
+        clear: 0.0,
+        for_seconds: 60,
+        clear_for_seconds: 0,
+        ..CPU
+    };
+    let check = |snapshots: &[Snapshot], want: &[&str]| check(&[("stopped", rule)], snapshots, want);
+    check(&[stopped(0), stopped(60), stopped(120)], &[]);
+    check(
+        &[cpu(0, 1.0), stopped(60), stopped(120), stopped(180), cpu(240, 1.0)],
+        &["120 stopped fired", "240 stopped recovered"],
+    );
+    let manual = |second| {
+        let mut snapshot = cpu(second, 1.0);
+        let record = snapshot.containers.get_mut(&vmid(104)).unwrap();
+        record.configuration.as_mut().unwrap().onboot = false;
+        snapshot
+    };
+    check(&[manual(0), stopped(60), stopped(120), stopped(180)], &[]);
+}
+
+/// What a changed rule does to an alert that fired at 95 % under [`CPU`] and is at `now` percent.
+#[track_caller]
+fn check_change(rules: &[(&str, Rule)], now: f64, want: &[&str]) {
+    let (_, fired) = run(&settings(&[("cpu", CPU)]), &[cpu(0, 95.0), cpu(100, 95.0)]);
+    let outcome = evaluate(&settings(rules), &cpu(160, now), &fired.state);
+    assert_eq!(outcome.transitions.iter().map(shown).collect::<Vec<_>>(), want);
+}
+
+#[test]
+fn alerts_follow_the_rules_as_they_are_now() {
+    check_change(&[("cpu", CPU)], 95.0, &[]);
+    check_change(&[], 95.0, &["160 cpu rule-off"]);
+    check_change(&[("cpu", Rule { enabled: false, ..CPU })], 95.0, &["160 cpu rule-off"]);
+    check_change(&[("cpu", Rule { trigger: 99.0, ..CPU })], 95.0, &["160 cpu rule-changed"]);
+    check_change(&[("cpu", Rule { trigger: 94.0, ..CPU })], 95.0, &[]);
+    check_change(&[("cpu", Rule { for_seconds: 900, ..CPU })], 95.0, &[]);
+    check_change(&[("cpu", CPU), ("other", CPU)], 95.0, &[]);
+}
+
+#[test]
+fn a_hold_time_under_other_levels_does_not_count() {
+    let before = run(&settings(&[("cpu", CPU)]), &[cpu(0, 95.0), cpu(60, 95.0)]).1;
+    let stricter = settings(&[("cpu", Rule { trigger: 93.0, ..CPU })]);
+    let outcome = evaluate(&stricter, &cpu(120, 95.0), &before.state);
+    assert!(outcome.transitions.is_empty());
+    let outcome = evaluate(&stricter, &cpu(220, 95.0), &outcome.state);
+    assert_eq!(outcome.transitions.len(), 1);
+}
+
+#[test]
+fn a_tag_that_cannot_be_read_is_the_one_that_was() {
+    let mut settings = settings(&[("cpu", Rule { for_seconds: 0, ..CPU })]);
+    let off = RuleEdit { enabled: Some(false), ..RuleEdit::default() };
+    settings.rules.tags.insert("db".to_owned(), Overrides { rules: [("cpu".to_owned(), off)].into() });
+    let unread = |second| {
+        let mut snapshot = cpu(second, 95.0);
+        let record = snapshot.containers.get_mut(&vmid(104)).unwrap();
+        record.configuration = None;
+        record.missing.insert("configuration".to_owned(), "pmxcfs hangs".to_owned());
+        snapshot
+    };
+    assert_eq!(run(&settings, &[cpu(0, 95.0), unread(60)]).0, [""; 0]);
+    // Seen for the first time, and whether it has the tag is unknown.
+    assert_eq!(run(&settings, &[unread(0), unread(60)]).0, [""; 0]);
+    settings.rules.tags.clear();
+    assert_eq!(run(&settings, &[unread(0)]).0, ["0 cpu fired"]);
+}
+
+#[test]
+fn a_healthy_node_is_quiet_under_the_default_rules() {
+    let settings = AlertsConfig::default().settings(std::time::Duration::from_secs(60));
+    let snapshots: Vec<_> = (0..200)
+        .map(|cycle| {
+            let mut snapshot = cpu(cycle * 60, if cycle % 40 < 30 { 100.0 } else { 20.0 });
+            let node = snapshot.summary.node.as_mut().unwrap();
+            (node.cpus, node.load) = (Some(4), Some([9.0, 6.0, 5.0]));
+            (node.memory_total_mb, node.memory_available_mb) = (Some(100.0), Some(30.0));
+            snapshot
+        })
+        .collect();
+    assert_eq!(run(&settings, &snapshots).0, [""; 0]);
+}
+
+#[test]
+fn quiet_containers_take_little_room() {
+    let settings = AlertsConfig::default().settings(std::time::Duration::from_secs(60));
+    let mut snapshot = empty(0);
+    for id in 100..1100 {
+        let events = MemoryEvents { oom_kill: Some(0), ..MemoryEvents::default() };
+        let record =
+            ContainerRecord { memory_events: Some(events), cpu_usage_percent: Some(1.0), ..record(0) };
+        snapshot.containers.insert(vmid(id), record);
+    }
+    let state = evaluate(&settings, &snapshot, &State::default()).state;
+    assert!(state.alerts.is_empty());
+    // No list, no text: what a container takes is the size of its entry.
+    assert!(state.containers.values().all(|container| container.tags.capacity() == 0));
+    let bytes = size_of::<Remembered>() + size_of::<Vmid>();
+    assert!(2 * bytes <= 500, "{bytes} bytes an entry, in memory and as saved");
+}
+
+/// What happens in one cycle of the properties: a value, none, a stop, nothing to see.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Value(u8),
+    Unknown,
+    Stopped,
+    Absent,
+    Blind,
+}
+
+fn steps() -> impl Strategy<Value = Vec<(i64, Step)>> {
+    let step = prop_oneof![
+        12 => (0u8..=100).prop_map(Step::Value),
+        8 => (88u8..=92).prop_map(Step::Value),
+        8 => (48u8..=52).prop_map(Step::Value),
+        3 => Just(Step::Unknown),
+        1 => Just(Step::Stopped),
+        1 => Just(Step::Absent),
+        1 => Just(Step::Blind),
+    ];
+    let pause = prop_oneof![20 => 1i64..=120, 1 => 500i64..=5000, 1 => -300i64..=0];
+    proptest::collection::vec((pause, step), 1..80)
+}
+
+fn snapshots(steps: &[(i64, Step)]) -> Vec<Snapshot> {
+    let mut second = 0;
+    let mut snapshots = Vec::new();
+    for (pause, step) in steps {
+        second += pause;
+        snapshots.push(match step {
+            Step::Value(percent) => cpu(second, f64::from(*percent)),
+            Step::Unknown => cpu(second, None),
+            Step::Stopped => stopped(second),
+            Step::Absent => empty(second),
+            Step::Blind => blind(second),
+        });
+    }
+    snapshots
+}
+
+proptest! {
+    /// Fired and cleared take turns, whatever happens.
+    #[test]
+    fn an_alert_fires_once_and_clears_once(steps in steps()) {
+        let settings = settings(&[("cpu", CPU), ("now", Rule { for_seconds: 0, clear_for_seconds: 0, ..CPU })]);
+        let mut state = State::default();
+        let mut firing = BTreeMap::new();
+        for snapshot in snapshots(&steps) {
+            let outcome = evaluate(&settings, &snapshot, &state);
+            for transition in &outcome.transitions {
+                let is_firing: &mut bool = firing.entry(transition.alert.rule.clone()).or_default();
+                let fires = transition.change == Change::Fired;
+                prop_assert_ne!(fires, *is_firing, "{}", shown(transition));
+                *is_firing = fires;
+            }
+            let mut active: Vec<_> = outcome.active.iter().map(|alert| alert.rule.clone()).collect();
+            active.sort_unstable();
+            let want: Vec<_> = firing.iter().filter(|(_, fires)| **fires).map(|(rule, _)| rule.clone()).collect();
+            prop_assert_eq!(active, want, "what is shown as firing is what fired");
+            state = outcome.state;
+        }
+    }
+
+    /// A restart after any cycle changes nothing: all that matters is in what is saved.
+    #[test]
+    fn a_restart_at_any_point_changes_nothing(steps in steps(), restart in 0usize..80) {
+        let settings = settings(&[("cpu", CPU)]);
+        let snapshots = snapshots(&steps);
+        let (want, _) = run(&settings, &snapshots);
+        let (before, after) = snapshots.split_at(restart.min(snapshots.len()));
+        let (mut seen, last) = run(&settings, before);
+        let saved = serde_json::to_string(&last.state).unwrap();
+        let mut state: State = serde_json::from_str(&saved).unwrap();
+        prop_assert_eq!(&state, &last.state);
+        for snapshot in after {
+            let outcome = evaluate(&settings, snapshot, &state);
+            seen.extend(outcome.transitions.iter().map(shown));
+            state = outcome.state;
+        }
+        prop_assert_eq!(seen, want);
+    }
+
+    /// It fires only after the trigger level was seen, and held for as long as the rule says.
+    #[test]
+    fn nothing_fires_without_reason(steps in steps()) {
+        let settings = settings(&[("cpu", CPU)]);
+        let mut state = State::default();
+        for (snapshot, (_, step)) in snapshots(&steps).iter().zip(&steps) {
+            let outcome = evaluate(&settings, snapshot, &state);
+            for transition in outcome.transitions {
+                match (transition.change, step) {
+                    (Change::Fired, Step::Value(percent)) => {
+                        prop_assert!(90 <= *percent);
+                        let held = elapsed(transition.alert.since, transition.at).as_secs();
+                        prop_assert!(100 <= held, "{}", held);
+                    }
+                    (Change::Cleared(ClearReason::Recovered), Step::Value(percent)) => {
+                        prop_assert!(*percent <= 50);
+                    }
+                    (Change::Cleared(ClearReason::ContainerStopped), Step::Stopped)
+                    | (Change::Cleared(ClearReason::ContainerGone), Step::Absent) => {}
+                    other => prop_assert!(false, "{:?}", other),
+                }
+            }
+            state = outcome.state;
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! `lxc-monitor alerts`: what is firing, for people and for programs.
+//!
+//! Which alerts are firing comes from the state file; their values come from the newest record of the metrics
+//! file, where it has them.
+
+use std::fmt::Write;
+
+use jiff::{SignedDuration, Timestamp};
+use lxc_autoscale_core::metrics_file::MetricsReader;
+use lxc_autoscale_core::snapshot::{ActiveAlert, Snapshot};
+
+use super::engine::Active;
+use super::state::Subject;
+use super::store::{self, StoreError};
+use super::{report, saved_alerts};
+use crate::config::MonitorConfig;
+
+/// What is firing, the most urgent first.
+///
+/// # Errors
+/// [`StoreError`] when the state file is there and cannot be read.
+pub fn active(config: &MonitorConfig) -> Result<Vec<Active>, StoreError> {
+    let saved = store::load(&config.alerts.state_file)?.unwrap_or_default();
+    let mut alerts = saved_alerts(&saved.state);
+    // Without the metrics file the values are unknown, and the alerts stand.
+    if let Ok(Some(newest)) = MetricsReader::read_newest(&config.output.file) {
+        for alert in &mut alerts {
+            if let Some(shown) = find(&newest, alert) {
+                alert.value = shown.value;
+                alert.no_data = shown.no_data;
+            }
+        }
+    }
+    Ok(alerts)
+}
+
+fn find<'a>(snapshot: &'a Snapshot, alert: &Active) -> Option<&'a ActiveAlert> {
+    let record = alert.subject.container().and_then(|vmid| snapshot.containers.get(&vmid));
+    let shown = match record {
+        Some(record) => &record.alerts,
+        None => &snapshot.summary.node.as_ref()?.alerts,
+    };
+    shown.iter().find(|shown| {
+        let is_its_own = record.is_some() || shown.container == alert.subject.container();
+        is_its_own && shown.rule == alert.rule && shown.since.instant() == alert.since.instant()
+    })
+}
+
+/// The alerts as JSON.
+pub fn json(alerts: &[Active]) -> String {
+    let rows: Vec<_> = alerts
+        .iter()
+        .map(|alert| {
+            serde_json::json!({
+                "container": alert.subject.container(),
+                "name": alert.name,
+                "rule": alert.rule,
+                "metric": alert.metric,
+                "severity": alert.severity,
+                "value": alert.value,
+                "trigger": alert.trigger,
+                "clear": alert.clear,
+                "since": alert.since,
+                "no_data": alert.no_data,
+            })
+        })
+        .collect();
+    format!("{:#}\n", serde_json::Value::from(rows))
+}
+
+/// The alerts as a table, with ages as of `now`.
+pub fn table(alerts: &[Active], now: Timestamp) -> String {
+    if alerts.is_empty() {
+        return "No alert is active.\n".to_owned();
+    }
+    let headings = ["severity", "container", "rule", "value", "since"].map(str::to_owned);
+    let rows: Vec<[String; 5]> =
+        std::iter::once(headings).chain(alerts.iter().map(|alert| row(alert, now))).collect();
+    let widths: [usize; 5] =
+        std::array::from_fn(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0));
+    let mut text = String::new();
+    for row in &rows {
+        let line: String = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}  ")).collect();
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "{}", line.trim_end());
+    }
+    text
+}
+
+fn row(alert: &Active, now: Timestamp) -> [String; 5] {
+    let whose = match alert.subject {
+        Subject::Node => "node".to_owned(),
+        Subject::Container(vmid) => {
+            let name: String = alert.name.as_deref().unwrap_or_default().chars().take(24).collect();
+            format!("{vmid} {name}").trim_end().to_owned()
+        }
+    };
+    let since = alert.since.to_string();
+    // To the second, without the zone: the node's own time.
+    let shown: String = since.chars().take(19).map(|c| if c == 'T' { ' ' } else { c }).collect();
+    let age = age(now.duration_since(alert.since.instant()));
+    [alert.severity.to_string(), whose, alert.rule.clone(), report::value(alert), format!("{shown} ({age})")]
+}
+
+/// A duration in its two largest units.
+fn age(duration: SignedDuration) -> String {
+    let seconds = duration.as_secs().max(0);
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds} s"),
+        (0, 0, minutes) => format!("{minutes} min"),
+        (0, hours, minutes) => format!("{hours} h {minutes} min"),
+        (days, hours, _) => format!("{days} d {hours} h"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lxc_autoscale_core::notification::Severity;
+
+    use super::*;
+
+    #[test]
+    fn the_table_lines_up() {
+        let web = Active {
+            subject: Subject::Container("104".parse().unwrap()),
+            name: Some("web".to_owned()),
+            rule: "rootfs".to_owned(),
+            metric: "rootfs".to_owned(),
+            severity: Severity::Warning,
+            value: Some(93.14),
+            trigger: 90.0,
+            clear: 87.0,
+            since: "2026-11-23T17:20:00.25+01:00".parse().unwrap(),
+            no_data: false,
+        };
+        let node = Active {
+            subject: Subject::Node,
+            name: None,
+            rule: "node-memory".to_owned(),
+            metric: "node_memory_available".to_owned(),
+            severity: Severity::Critical,
+            value: None,
+            trigger: 5.0,
+            no_data: true,
+            since: "2026-11-20T17:20:00+01:00".parse().unwrap(),
+            ..web.clone()
+        };
+        let text = table(&[node, web], "2026-11-23T17:25:30Z".parse().unwrap());
+        let want = "\
+            severity  container  rule         value                          since\n\
+            critical  node       node-memory  no data (fires at 5 % or less)  2026-11-20 17:20:00 (3 d 1 h)\n\
+            warning   104 web    rootfs       93.1 % (fires at 90 %)          2026-11-23 17:20:00 (1 h 5 min)\n";
+        let squeezed = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert_eq!(squeezed(&text), squeezed(want));
+        let column = |line: &str| line.find("  2026").or_else(|| line.find("  since"));
+        let columns: Vec<_> = text.lines().map(column).collect();
+        assert!(columns.windows(2).all(|pair| pair[0] == pair[1]), "{text}");
+        assert_eq!(table(&[], Timestamp::UNIX_EPOCH), "No alert is active.\n");
+    }
+
+    #[test]
+    fn ages_have_two_units() {
+        let cases = [(-5, "0 s"), (59, "59 s"), (60, "1 min"), (3600, "1 h 0 min"), (90_061, "1 d 1 h")];
+        for (seconds, want) in cases {
+            assert_eq!(age(SignedDuration::from_secs(seconds)), want);
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! Threshold alerts: each fires once and clears once, also over a restart.
+//!
+//! What to look at is a [`metric`], when to say something is a [`rule`] ([`config`], [`defaults`]); [`engine`] judges
+//! a snapshot (pure); [`state`] is what it remembers and [`store`] the file that keeps that; [`report`] is an
+//! alert in words, [`list`] the command.
+//!
+//! ## Order of effects
+//!
+//! The new state is saved together with the notifications it gave rise to (the *outbox*), then they are logged and put
+//! into the queue, then the emptied outbox is saved. Whenever the monitor is killed, what was saved says what is
+//! still to be put, and putting one again under its old id changes nothing: an alert is neither lost nor told twice.
+//! Where the state cannot be saved (full disk), alerts go on in memory; only a restart could then repeat one.
+
+pub mod config;
+pub mod defaults;
+pub mod engine;
+pub mod list;
+pub mod metric;
+pub mod report;
+pub mod rule;
+pub mod state;
+pub mod store;
+
+use std::path::PathBuf;
+
+use jiff::SignedDuration;
+use lxc_autoscale_core::ErrorChain;
+use lxc_autoscale_core::notification::Queue;
+use lxc_autoscale_core::snapshot::{ActiveAlert, Snapshot};
+
+pub use config::AlertsConfig;
+
+use self::engine::{Active, Outcome, Settings};
+use self::state::{State, Subject};
+use self::store::{Saved, StoreError};
+use crate::config::MonitorConfig;
+use crate::notices::{Change, Notices};
+
+/// Notifications that wait for the queue at most; the oldest are dropped.
+const MAX_OUTBOX: usize = 1000;
+/// How old the saved time may be while a hold time runs.
+const CHECKPOINT: SignedDuration = SignedDuration::from_secs(60);
+
+/// The alerts of a running monitor.
+#[derive(Debug)]
+pub struct Alerts {
+    settings: Settings,
+    path: PathBuf,
+    queue: Option<Queue>,
+    now: Saved,
+    /// What the file holds; `None` when that is unknown.
+    saved: Option<Saved>,
+    notices: Notices,
+}
+
+impl Alerts {
+    /// Goes on where the state file says; a damaged one is put aside and begun anew.
+    pub fn open(config: &MonitorConfig) -> Self {
+        let path = config.alerts.state_file.clone();
+        let saved = match store::load(&path) {
+            Ok(saved) => saved,
+            Err(error) => {
+                begin_anew(&path, &error);
+                None
+            }
+        };
+        Self {
+            settings: config.alerts.settings(config.interval()),
+            path,
+            queue: config.notifications.queue(),
+            now: saved.clone().unwrap_or_default(),
+            saved,
+            notices: Notices::default(),
+        }
+    }
+
+    /// Takes new settings; alerts of rules that did not change go on as they are.
+    pub fn reconfigure(&mut self, config: &MonitorConfig) {
+        self.settings = config.alerts.settings(config.interval());
+        self.queue = config.notifications.queue();
+        if self.path != config.alerts.state_file {
+            self.path.clone_from(&config.alerts.state_file);
+            self.saved = None;
+        }
+    }
+
+    /// Judges a snapshot, tells what changed, and writes what is firing into the snapshot.
+    pub fn apply(&mut self, snapshot: &mut Snapshot) {
+        let Outcome { state, transitions, active } =
+            engine::evaluate(&self.settings, snapshot, &self.now.state);
+        self.now.state = state;
+        if self.queue.is_some() {
+            self.now.outbox.extend(transitions.iter().map(report::notification));
+        } else {
+            self.now.outbox.clear();
+        }
+        self.save_if_due();
+        transitions.iter().for_each(report::log);
+        self.deliver();
+        self.save_if_due();
+        annotate(snapshot, active);
+    }
+
+    fn save_if_due(&mut self) {
+        if self.saved.as_ref().is_some_and(|saved| !is_due(&self.now, saved)) {
+            return;
+        }
+        let result = store::save(&self.path, &self.now);
+        match self.notices.update("state", result.as_ref().err().map(|error| ErrorChain(error).to_string())) {
+            Change::Begun => {
+                let error = result.as_ref().err().map(|error| ErrorChain(error).to_string());
+                tracing::error!(
+                    "{}; alerts go on, and saving is tried again at each cycle; a restart before that may repeat some",
+                    error.unwrap_or_default()
+                );
+            }
+            Change::Ended => tracing::info!("the alerts' state `{}` is saved again", self.path.display()),
+            Change::None => {}
+        }
+        if result.is_ok() {
+            self.saved = Some(self.now.clone());
+        }
+    }
+
+    /// Puts what waits into the queue; what cannot be put waits for the next cycle.
+    fn deliver(&mut self) {
+        let Some(queue) = &self.queue else { return };
+        let mut trouble = None;
+        let mut dropped = 0;
+        let mut n_put = 0;
+        for notification in &self.now.outbox {
+            match queue.put(notification) {
+                Ok(put) => {
+                    dropped += put.dropped;
+                    n_put += 1;
+                }
+                Err(error) => {
+                    trouble = Some(ErrorChain(&error).to_string());
+                    break;
+                }
+            }
+        }
+        self.now.outbox.drain(..n_put);
+        if 0 < dropped {
+            tracing::warn!(
+                "the notification queue `{}` is full: dropped the {dropped} oldest, unsent",
+                queue.directory().display()
+            );
+        }
+        let surplus = self.now.outbox.len().saturating_sub(MAX_OUTBOX);
+        if 0 < surplus {
+            self.now.outbox.drain(..surplus);
+            tracing::warn!("dropped {surplus} notifications that could not be put into the queue");
+        }
+        self.notices.warn("notifications", trouble);
+    }
+}
+
+/// Whether the file is behind in what a restart needs.
+fn is_due(now: &Saved, saved: &Saved) -> bool {
+    if now.outbox != saved.outbox || !now.state.is_like(&saved.state) {
+        return true;
+    }
+    // Only the time differs, which tells how long a level may have been held unseen.
+    now.state.has_timers()
+        && now
+            .state
+            .last_cycle
+            .zip(saved.state.last_cycle)
+            .is_some_and(|(now, saved)| CHECKPOINT <= now.instant().duration_since(saved.instant()).abs())
+}
+
+fn begin_anew(path: &std::path::Path, error: &StoreError) {
+    let why = ErrorChain(error);
+    let StoreError::Damaged { .. } = error else {
+        tracing::error!("{why}; alerts begin anew and may fire again");
+        return;
+    };
+    match store::set_aside(path) {
+        Ok(aside) => tracing::error!(
+            "{why}; it is kept as `{}`, alerts begin anew and may fire again",
+            aside.display()
+        ),
+        Err(error) => {
+            tracing::error!("{why}; {}; alerts begin anew and may fire again", ErrorChain(&error));
+        }
+    }
+}
+
+/// Writes the active alerts where readers of the metrics file look for them.
+fn annotate(snapshot: &mut Snapshot, active: Vec<Active>) {
+    for (subject, mut alerts) in engine::by_subject(active) {
+        engine::by_urgency(&mut alerts);
+        let record = subject.container().and_then(|vmid| snapshot.containers.get_mut(&vmid));
+        match (subject, record) {
+            (_, Some(record)) => record.alerts = alerts.iter().map(|alert| shown(alert, None)).collect(),
+            // A container without a record, and the node.
+            (subject, None) => {
+                let node = snapshot.summary.node.get_or_insert_default();
+                node.alerts.extend(alerts.iter().map(|alert| shown(alert, Some(subject))));
+            }
+        }
+    }
+}
+
+fn shown(alert: &Active, elsewhere: Option<Subject>) -> ActiveAlert {
+    ActiveAlert {
+        rule: alert.rule.clone(),
+        severity: alert.severity,
+        metric: alert.metric.clone(),
+        value: alert.value,
+        level: alert.trigger,
+        since: alert.since,
+        no_data: alert.no_data,
+        container: elsewhere.and_then(Subject::container),
+    }
+}
+
+/// What an alert that was saved looks like, without a value of now.
+fn saved_alerts(state: &State) -> Vec<Active> {
+    let mut active = Vec::new();
+    for (subject, alerts) in &state.alerts {
+        for (rule, alert) in alerts {
+            let Some(firing) = &alert.firing else { continue };
+            active.push(Active {
+                subject: *subject,
+                name: firing.name.clone(),
+                rule: rule.clone(),
+                metric: alert.metric.clone(),
+                severity: firing.severity,
+                value: None,
+                trigger: alert.levels.trigger,
+                clear: alert.levels.clear,
+                since: firing.since,
+                no_data: false,
+            });
+        }
+    }
+    engine::by_urgency(&mut active);
+    active
+}
+
+#[cfg(test)]
+#[path = "alerts_tests.rs"]
+mod tests;

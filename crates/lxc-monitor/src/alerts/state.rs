@@ -1,0 +1,154 @@
+//! What is remembered from one cycle to the next, and over a restart.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use lxc_autoscale_core::notification::Severity;
+use lxc_autoscale_core::{RecordTime, Vmid};
+use serde::{Deserialize, Serialize};
+
+use super::rule::Levels;
+
+/// Everything the engine remembers; alerts that are quiet take no room.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct State {
+    /// When it was last brought up to date.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_cycle: Option<RecordTime>,
+    /// Alerts that are not quiet, by whose they are and the name of the rule.
+    #[serde(default)]
+    pub alerts: BTreeMap<Subject, BTreeMap<String, AlertState>>,
+    /// The containers that were seen running.
+    #[serde(default)]
+    pub containers: BTreeMap<Vmid, Remembered>,
+}
+
+/// Whose alert it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Subject {
+    /// The node's.
+    Node,
+    /// A container's.
+    Container(Vmid),
+}
+
+/// An alert that is about to fire, or has fired.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AlertState {
+    /// Name of the metric it is judged by.
+    pub metric: String,
+    /// The levels it is judged by.
+    pub levels: Levels,
+    /// Since when the value has been reason to fire, while it has not fired.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub over_since: Option<RecordTime>,
+    /// Since when the value has been unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub no_data_since: Option<RecordTime>,
+    /// Present from when it fires to when it is over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub firing: Option<Firing>,
+}
+
+/// An alert that fired.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Firing {
+    /// Since when the value was reason to fire.
+    pub since: RecordTime,
+    /// How urgent it is.
+    pub severity: Severity,
+    /// The value when it fired.
+    pub value: f64,
+    /// Name of the container then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Since when the value has been reason to end it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clear_since: Option<RecordTime>,
+}
+
+/// What one record cannot tell about a container.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Remembered {
+    /// Processes the OOM killer had killed when it was last counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oom_kills: Option<u64>,
+    /// Whether it starts with the node.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub onboot: bool,
+    /// Its tags, where rules depend on tags.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
+    /// Since when it has been neither running nor stopped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub absent_since: Option<RecordTime>,
+}
+
+impl State {
+    /// Whether it is the same but for the time.
+    pub fn is_like(&self, other: &Self) -> bool {
+        self.alerts == other.alerts && self.containers == other.containers
+    }
+
+    /// Whether a hold time is running, which a restart should not lose.
+    pub fn has_timers(&self) -> bool {
+        let mut alerts = self.alerts.values().flat_map(BTreeMap::values);
+        alerts.any(|alert| match &alert.firing {
+            Some(firing) => firing.clear_since.is_some(),
+            None => alert.over_since.is_some(),
+        })
+    }
+}
+
+impl AlertState {
+    /// Forgets how long a level has been held.
+    pub fn restart_timers(&mut self) {
+        self.over_since = None;
+        if let Some(firing) = &mut self.firing {
+            firing.clear_since = None;
+        }
+    }
+}
+
+impl Subject {
+    /// The container, if it is one.
+    pub fn container(self) -> Option<Vmid> {
+        match self {
+            Self::Node => None,
+            Self::Container(vmid) => Some(vmid),
+        }
+    }
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Node => f.write_str("node"),
+            Self::Container(vmid) => vmid.fmt(f),
+        }
+    }
+}
+
+impl FromStr for Subject {
+    type Err = lxc_autoscale_core::vmid::InvalidVmid;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "node" { Ok(Self::Node) } else { text.parse().map(Self::Container) }
+    }
+}
+
+impl TryFrom<String> for Subject {
+    type Error = lxc_autoscale_core::vmid::InvalidVmid;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl From<Subject> for String {
+    fn from(subject: Subject) -> String {
+        subject.to_string()
+    }
+}
