@@ -13,6 +13,7 @@ use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::container_config::ContainerConfig;
+use crate::notification::Severity;
 use crate::{RecordTime, Vmid};
 
 /// The version of the fields below, in [`Summary::schema_version`]; files of the original carry none.
@@ -124,6 +125,9 @@ pub struct ContainerRecord {
     /// What Proxmox's configuration says now (the allocation, tags, locks …).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub configuration: Option<ContainerConfig>,
+    /// Alerts that are firing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub alerts: Vec<ActiveAlert>,
     /// Field name → why it is absent.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub missing: BTreeMap<String, String>,
@@ -162,6 +166,7 @@ impl ContainerRecord {
             paging: None,
             pressure: PressureSet::default(),
             configuration: None,
+            alerts: Vec::new(),
             missing: BTreeMap::new(),
         }
     }
@@ -338,7 +343,7 @@ pub struct Paging {
     /// Anonymous pages read back from swap.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refault_anon: Option<u64>,
-    /// Pages swapped in; absent for containers before Linux 6.12, where `refault_anon` stands for them.
+    /// Pages swapped in; absent for containers before Linux 6.13, where `refault_anon` stands for them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub swap_in: Option<u64>,
     /// Pages swapped out.
@@ -391,6 +396,30 @@ pub struct PressureLine {
     pub avg300: f64,
     /// Cumulative stall time, in microseconds (`total`).
     pub total_usec: u64,
+}
+
+/// An alert that is firing.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ActiveAlert {
+    /// Name of the rule.
+    pub rule: String,
+    /// How urgent it is.
+    pub severity: Severity,
+    /// Name of the metric that the rule looks at.
+    pub metric: String,
+    /// The value now, in the metric's unit; absent while it is unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<f64>,
+    /// The level at which the rule fires.
+    pub level: f64,
+    /// Since when the value has been reason to fire.
+    pub since: RecordTime,
+    /// The value has been unknown for so long that the alert says what was, not what is.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub no_data: bool,
+    /// The container, among the node's alerts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container: Option<Vmid>,
 }
 
 /// The cycle itself, and the node.
@@ -489,6 +518,9 @@ pub struct NodeRecord {
     /// Sum of the CPU limits of the running containers, in cores; absent while one is unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub containers_cores_limit: Option<f64>,
+    /// Alerts of the node that are firing, and those of containers that have no record.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub alerts: Vec<ActiveAlert>,
     /// Field name → why it is absent.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub missing: BTreeMap<String, String>,

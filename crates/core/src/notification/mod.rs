@@ -110,7 +110,7 @@ const ID_WIDTHS: [usize; 3] = [17, 10, 10];
 
 impl Source {
     /// The program's name.
-    pub fn name(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Monitor => "lxc-monitor",
             Self::Ml => "lxc-autoscale-ml",
@@ -121,7 +121,7 @@ impl Source {
 
 impl Severity {
     /// Its name, as in the configuration.
-    pub fn name(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Info => "info",
             Self::Warning => "warning",
@@ -132,7 +132,7 @@ impl Severity {
 
 impl fmt::Display for Severity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
+        f.pad(self.as_str())
     }
 }
 

@@ -62,6 +62,7 @@ pub fn node_record(
         containers_memory_limit_mb: gaps.take(&["containers_memory_limit_mb"], memory_limit),
         containers_working_set_mb: gaps.take(&["containers_working_set_mb"], working_set),
         containers_cores_limit: gaps.take(&["containers_cores_limit"], cores_limit),
+        alerts: Vec::new(),
         missing: gaps.into_map(),
     }
 }
