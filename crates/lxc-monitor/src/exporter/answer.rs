@@ -10,7 +10,6 @@ use hyper::{Method, Request, Response, StatusCode};
 
 use super::accept::negotiate;
 use super::page::{Exposition, Page};
-use super::text::Format;
 use crate::clock;
 
 /// What is sent after the head.

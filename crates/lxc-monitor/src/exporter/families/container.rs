@@ -1,7 +1,7 @@
 //! What was measured of a container: CPU, memory, pressure, processes.
 
 use super::Source::Container;
-use super::{Family, counter, full, gauge, some, stalls};
+use super::{Family, alert_labels, counter, full, gauge, some, stalls};
 
 pub(super) const FAMILIES: &[Family] = &[
     gauge(
@@ -13,6 +13,15 @@ pub(super) const FAMILIES: &[Family] = &[
         "lxc_container_missing_fields",
         "Fields that could not be read in the last cycle; the metrics file says why.",
         Container(|c, to| to.whole(Some(c.missing.len() as u64))),
+    ),
+    gauge(
+        "lxc_container_alert",
+        "Always 1: an alert of this rule is firing.",
+        Container(|c, to| {
+            for alert in &c.alerts {
+                to.whole_labelled(&alert_labels(alert), Some(1));
+            }
+        }),
     ),
     // --- CPU ---
     counter(

@@ -59,6 +59,15 @@ pub(super) const OF_SNAPSHOT: &[Family] = &[
         }),
     ),
     gauge(
+        "lxc_monitor_active_alerts",
+        "Alerts that are firing, of the containers and of the node.",
+        Snapshot(|snapshot, to| {
+            let of_containers: usize = snapshot.containers.values().map(|record| record.alerts.len()).sum();
+            let of_node = snapshot.summary.node.as_ref().map_or(0, |node| node.alerts.len());
+            to.whole(Some((of_containers + of_node) as u64));
+        }),
+    ),
+    gauge(
         "lxc_container_up",
         "Whether a container runs (1) or is stopped (0); absent where that is not known.",
         Snapshot(|snapshot, to| {

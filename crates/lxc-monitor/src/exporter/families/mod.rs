@@ -2,8 +2,8 @@
 //!
 //! The tables are the exposition: families are written in their order, and the tests hold them to the fields of
 //! the snapshot and to the table of metrics in the documentation. How many series there are is bounded by what
-//! a node has: containers, their block devices and network interfaces; no other label has values of its own
-//! but the words of the kernel in the tables.
+//! a node has (containers, their block devices and network interfaces) and by the alert rules that are configured;
+//! no other label has values of its own but the words of the kernel in the tables.
 
 mod container;
 mod configured;
@@ -14,7 +14,8 @@ mod node;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use lxc_autoscale_core::snapshot::{ContainerRecord, NodeRecord, Pressure, PressureLine, PressureSet, Snapshot};
+use lxc_autoscale_core::notification::Severity;
+use lxc_autoscale_core::snapshot::{ActiveAlert, ContainerRecord, NodeRecord, Pressure, PressureLine, PressureSet, Snapshot};
 
 use super::text::{Description, Kind, Samples};
 
@@ -108,6 +109,16 @@ fn stalls(pressure: &PressureSet, samples: &mut Samples<'_>, line: fn(&Pressure)
         let seconds = file.as_ref().and_then(line).map(|line| line.total_usec as f64 / 1e6);
         samples.labelled(&[("resource", resource)], seconds);
     }
+}
+
+/// Which rule fires, and how urgent that is.
+fn alert_labels(alert: &ActiveAlert) -> [(&str, &str); 2] {
+    let severity = match alert.severity {
+        Severity::Info => "info",
+        Severity::Warning => "warning",
+        Severity::Critical => "critical",
+    };
+    [("rule", &alert.rule), ("severity", severity)]
 }
 
 fn some(pressure: &Pressure) -> Option<PressureLine> {

@@ -1,7 +1,7 @@
 //! What was measured of the node.
 
 use super::Source::Node;
-use super::{Family, counter, full, gauge, info, some, stalls};
+use super::{Family, alert_labels, counter, full, gauge, info, some, stalls};
 
 pub(super) const FAMILIES: &[Family] = &[
     info(
@@ -115,6 +115,17 @@ pub(super) const FAMILIES: &[Family] = &[
         "lxc_node_containers_cpu_limit_cores",
         "Sum of the CPU limits of the running containers; absent while one is unknown.",
         Node(|n, to| to.real(n.containers_cores_limit)),
+    ),
+    gauge(
+        "lxc_node_alert",
+        "Always 1: an alert of this rule is firing, of the node or of a container that is not measured.",
+        Node(|n, to| {
+            for alert in &n.alerts {
+                let container = alert.container.map(|vmid| format!("lxc/{vmid}")).unwrap_or_default();
+                let [rule, severity] = alert_labels(alert);
+                to.whole_labelled(&[rule, severity, ("container", &container)], Some(1));
+            }
+        }),
     ),
     gauge(
         "lxc_node_missing_fields",
