@@ -1,0 +1,300 @@
+//! Reads the history while the monitor writes it, or when nobody does.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
+
+use super::bucket::{self, Bucket, Tier};
+use super::{Metric, Series, chunk, code, frame, schema};
+
+/// How long a statement waits for the writer.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Buckets that are few enough to look at; decides which tier is chosen.
+const MOST_AUTOMATIC_BUCKETS: i64 = 2100;
+
+/// Why the history cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum HistoryError {
+    /// It was written by a newer version of this program.
+    #[error("the history `{}` has version {found}, and this program knows version {known}; install the newer one again, or move the file away", path.display())]
+    Version {
+        /// The database.
+        path: PathBuf,
+        /// Its version.
+        found: i64,
+        /// Ours.
+        known: i64,
+    },
+    /// SQLite failed.
+    #[error("cannot use the history `{}`", path.display())]
+    Database {
+        /// The database.
+        path: PathBuf,
+        /// Why.
+        source: rusqlite::Error,
+    },
+}
+
+/// An open history.
+#[derive(Debug)]
+pub struct HistoryReader {
+    connection: Connection,
+    path: PathBuf,
+}
+
+/// A series that was ever recorded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SeriesInfo {
+    /// Which.
+    pub series: Series,
+    /// The container's or the node's name when it was last seen; empty if it had none.
+    pub name: String,
+}
+
+/// One bucket of one metric.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Point {
+    /// Start of the bucket, in milliseconds since the epoch.
+    pub start_ms: i64,
+    /// Samples it was made from.
+    pub samples: u32,
+    /// The least, in the metric's unit.
+    pub min: f64,
+    /// Their mean.
+    pub mean: f64,
+    /// The largest.
+    pub max: f64,
+    /// The 95th percentile by nearest rank.
+    pub p95: f64,
+}
+
+/// What was found of a metric.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Points {
+    /// Its buckets in order of time; a bucket without samples is not there.
+    pub points: Vec<Point>,
+    /// Stored blocks that were damaged and left out.
+    pub damaged_blocks: u64,
+}
+
+impl HistoryReader {
+    /// Opens a history for reading; `None` when there is none (yet).
+    ///
+    /// # Errors
+    /// [`HistoryError`] when it exists and cannot be read.
+    pub fn open(path: &Path) -> Result<Option<Self>, HistoryError> {
+        let failed = |source| HistoryError::Database { path: path.to_owned(), source };
+        let connection = match open_read_only(path) {
+            Ok(connection) => connection,
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::CannotOpen) && !path.exists() => {
+                return Ok(None);
+            }
+            Err(error) => return Err(failed(error)),
+        };
+        match connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(failed)? {
+            0 => Ok(None),
+            schema::VERSION => Ok(Some(Self { connection, path: path.to_owned() })),
+            found => Err(HistoryError::Version { path: path.to_owned(), found, known: schema::VERSION }),
+        }
+    }
+
+    /// All series that were ever recorded, by number.
+    ///
+    /// # Errors
+    /// [`HistoryError::Database`].
+    pub fn series(&self) -> Result<Vec<SeriesInfo>, HistoryError> {
+        let read = || -> rusqlite::Result<Vec<SeriesInfo>> {
+            let mut statement = self.connection.prepare("SELECT id, name FROM series ORDER BY id")?;
+            let rows = statement.query_map([], |row| {
+                Ok(SeriesInfo { series: Series::from_raw(row.get(0)?), name: row.get(1)? })
+            })?;
+            rows.collect()
+        };
+        read().map_err(|source| self.failed(source))
+    }
+
+    /// The tier to show a stretch of time in: the finest that has few enough buckets, unless only a coarser one
+    /// reaches back that far.
+    ///
+    /// # Errors
+    /// [`HistoryError::Database`].
+    pub fn automatic_tier(&self, from_ms: i64, to_ms: i64) -> Result<Tier, HistoryError> {
+        let is_fine = |tier: &Tier| (to_ms - from_ms) / tier.bucket_ms() <= MOST_AUTOMATIC_BUCKETS;
+        let finest = Tier::ALL.into_iter().find(is_fine).unwrap_or(Tier::Hour);
+        let mut chosen = finest;
+        let mut reaches = self.oldest(finest)?.unwrap_or(i64::MAX);
+        for tier in Tier::ALL.into_iter().filter(|tier| finest < *tier) {
+            let oldest = self.oldest(tier)?.unwrap_or(i64::MAX).max(from_ms);
+            // A chunk begins before its first bucket; only a real difference is worth the coarser view.
+            if oldest.saturating_add(tier.chunk_ms()) < reaches.max(from_ms) {
+                (chosen, reaches) = (tier, oldest);
+            }
+        }
+        Ok(chosen)
+    }
+
+    /// Start of the oldest chunk of a tier, in milliseconds since the epoch.
+    fn oldest(&self, tier: Tier) -> Result<Option<i64>, HistoryError> {
+        let sql = "SELECT min(start_ms) FROM chunks WHERE tier = ?1";
+        self.connection.query_row(sql, [tier.id()], |row| row.get(0)).map_err(|source| self.failed(source))
+    }
+
+    /// The buckets of one metric of one series that begin at or after `from_ms` and before `to_ms`.
+    ///
+    /// # Errors
+    /// [`HistoryError::Database`].
+    pub fn read(
+        &self,
+        series: Series,
+        metric: Metric,
+        tier: Tier,
+        from_ms: i64,
+        to_ms: i64,
+    ) -> Result<Points, HistoryError> {
+        let mut all = self.read_many(series, &[metric], tier, from_ms, to_ms)?;
+        let points = all.0.remove(&metric).unwrap_or_default();
+        Ok(Points { points, damaged_blocks: all.1 })
+    }
+
+    /// As [`HistoryReader::read`], for several metrics at once; also how many stored blocks were damaged.
+    ///
+    /// # Errors
+    /// [`HistoryError::Database`].
+    pub fn read_many(
+        &self,
+        series: Series,
+        metrics: &[Metric],
+        tier: Tier,
+        from_ms: i64,
+        to_ms: i64,
+    ) -> Result<(BTreeMap<Metric, Vec<Point>>, u64), HistoryError> {
+        let mut metrics = metrics.to_vec();
+        metrics.sort_unstable();
+        let (buckets, damaged) =
+            self.buckets(series, &metrics, tier, from_ms, to_ms).map_err(|source| self.failed(source))?;
+        let mut found: BTreeMap<Metric, Vec<Point>> = BTreeMap::new();
+        for (start_ms, bucket) in buckets {
+            for (metric, stats) in bucket.metrics {
+                let value = |stored| code::decode(stored, metric.resolution());
+                found.entry(metric).or_default().push(Point {
+                    start_ms,
+                    samples: stats.count,
+                    min: value(stats.min),
+                    mean: value(stats.mean),
+                    max: value(stats.max),
+                    p95: value(stats.p95),
+                });
+            }
+        }
+        Ok((found, damaged))
+    }
+
+    fn buckets(
+        &self,
+        series: Series,
+        metrics: &[Metric],
+        tier: Tier,
+        from_ms: i64,
+        to_ms: i64,
+    ) -> rusqlite::Result<(BTreeMap<i64, Bucket>, u64)> {
+        // Both tables as of one moment: a compaction moves data from one to the other.
+        let view = self.connection.unchecked_transaction()?;
+        let (mut buckets, mut damaged) = (BTreeMap::new(), 0);
+        let mut put = |start_ms: i64, bucket: Bucket| {
+            let fuller = |old: &Bucket| bucket.samples <= old.samples;
+            if (from_ms..to_ms).contains(&start_ms) && !buckets.get(&start_ms).is_some_and(fuller) {
+                buckets.insert(start_ms, bucket);
+            }
+        };
+        // The starts that exist, then one look-up each: a range over all series would read the others, too.
+        let mut starts = view.prepare(
+            "SELECT min(start_ms) FROM chunks WHERE tier = ?1 AND ?2 <= start_ms AND start_ms < ?3",
+        )?;
+        let mut one =
+            view.prepare("SELECT data FROM chunks WHERE tier = ?1 AND start_ms = ?2 AND series = ?3")?;
+        let mut next_ms = tier.chunk_start(from_ms);
+        while let Some(start) =
+            starts.query_row(params![tier.id(), next_ms, to_ms], |row| row.get::<_, Option<i64>>(0))?
+        {
+            let data: Option<Vec<u8>> =
+                one.query_row(params![tier.id(), start, series.get()], |row| row.get(0)).optional()?;
+            match data.map(|data: Vec<u8>| chunk::decode(&data, |metric| metrics.contains(&metric))) {
+                Some(Ok(chunk)) => {
+                    for (place, bucket) in chunk {
+                        put(start + i64::from(place) * tier.bucket_ms(), bucket);
+                    }
+                }
+                Some(Err(_)) => damaged += 1,
+                None => {}
+            }
+            next_ms = start + tier.chunk_ms();
+        }
+        let mut samples = Vec::new();
+        let mut recent =
+            view.prepare("SELECT at_ms, frame FROM recent WHERE ?1 <= at_ms AND at_ms < ?2 AND shard = ?3")?;
+        // A frame reaches over less than a minute; an incomplete first bucket is not handed out.
+        let mut rows = recent.query(params![from_ms - 60_000, to_ms, series.shard()])?;
+        while let Some(row) = rows.next()? {
+            let first_ms = row.get(0)?;
+            let each = |_, sample| samples.push(sample);
+            if frame::decode(row.get_ref(1)?.as_blob()?, first_ms, |found| found == series, each).is_err() {
+                damaged += 1;
+            }
+        }
+        for (start_ms, bucket) in bucket::roll_up(&mut samples, tier, metrics) {
+            put(start_ms, bucket);
+        }
+        Ok((buckets, damaged))
+    }
+
+    fn failed(&self, source: rusqlite::Error) -> HistoryError {
+        HistoryError::Database { path: self.path.clone(), source }
+    }
+}
+
+fn open_read_only(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let begin = |connection: Connection| -> rusqlite::Result<Connection> {
+        connection.busy_timeout(BUSY_TIMEOUT)?;
+        connection.pragma_update(None, "cache_size", -1024)?;
+        // Reads the header, and with it what a write-ahead log needs.
+        connection.query_row("SELECT count(*) FROM sqlite_master", [], |_| Ok(()))?;
+        Ok(connection)
+    };
+    let opened = Connection::open_with_flags(path, flags).and_then(begin);
+    match opened {
+        // Whoever may not write beside the file cannot take part in its log; without a writer there is none.
+        Err(error)
+            if matches!(error.sqlite_error_code(), Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly))
+                && !with_suffix(path, "-wal").exists()
+                && path.is_file() =>
+        {
+            let uri = format!("file:{}?immutable=1", escaped(path));
+            Connection::open_with_flags(uri, flags | OpenFlags::SQLITE_OPEN_URI).and_then(begin)
+        }
+        opened => opened,
+    }
+}
+
+/// A path as a URI has it.
+fn escaped(path: &Path) -> String {
+    let mut text = String::new();
+    for byte in path.as_os_str().as_encoded_bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' => {
+                text.push(char::from(*byte))
+            }
+            byte => text.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    text
+}
+
+/// The path of a file that belongs to the database.
+pub fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}

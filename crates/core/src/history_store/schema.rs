@@ -1,0 +1,25 @@
+//! The tables, for the one that writes them and those that read them.
+
+/// Version of the tables, in `PRAGMA user_version`.
+pub const VERSION: i64 = 1;
+
+/// Makes the tables.
+pub const SQL: &str = "
+    CREATE TABLE series (id INTEGER PRIMARY KEY, name TEXT NOT NULL);
+    CREATE TABLE recent (
+        number INTEGER PRIMARY KEY,
+        at_ms INTEGER NOT NULL,
+        shard INTEGER NOT NULL,
+        last_ms INTEGER NOT NULL,
+        frame BLOB NOT NULL
+    );
+    CREATE UNIQUE INDEX recent_by_time ON recent (at_ms, shard);
+    CREATE TABLE chunks (
+        number INTEGER PRIMARY KEY,
+        tier INTEGER NOT NULL,
+        start_ms INTEGER NOT NULL,
+        series INTEGER NOT NULL,
+        data BLOB NOT NULL
+    );
+    CREATE UNIQUE INDEX chunks_by_time ON chunks (tier, start_ms, series);
+";
