@@ -35,10 +35,16 @@ enum Task {
     /// Run a benchmark.
     Bench {
         /// Which one.
-        name: bench::Name,
-        /// Write the figures to this file, too.
-        #[arg(long, value_name = "FILE")]
-        json: Option<PathBuf>,
+        #[command(subcommand)]
+        bench: bench::Bench,
+    },
+    /// The half of `bench monitor` that it starts in namespaces of its own.
+    #[command(hide = true)]
+    BenchMonitorInside {
+        /// Where everything it writes goes.
+        directory: PathBuf,
+        #[command(flatten)]
+        options: bench::monitor::Options,
     },
 }
 
@@ -52,14 +58,30 @@ fn main() -> ExitCode {
     }
 }
 
-fn dispatch(task: Task) -> Result<(), CommandError> {
+/// Why a task failed.
+#[derive(Debug, thiserror::Error)]
+enum TaskError {
+    /// A command failed.
+    #[error(transparent)]
+    Command(#[from] CommandError),
+    /// A benchmark gave no figures.
+    #[error(transparent)]
+    Bench(#[from] bench::BenchError),
+    /// The monitor could not be measured.
+    #[error(transparent)]
+    Monitor(#[from] bench::monitor::MonitorBenchError),
+}
+
+fn dispatch(task: Task) -> Result<(), TaskError> {
     match task {
-        Task::Test { rest } => test(&rest),
-        Task::Lint => lint(),
-        Task::Docs => docs(),
-        Task::Ci => lint().and_then(|()| test(&[])).and_then(|()| docs()),
-        Task::Bench { name, json } => bench::run(name, json.as_deref()),
+        Task::Test { rest } => test(&rest)?,
+        Task::Lint => lint()?,
+        Task::Docs => docs()?,
+        Task::Ci => lint().and_then(|()| test(&[])).and_then(|()| docs())?,
+        Task::Bench { bench } => bench::run(&bench)?,
+        Task::BenchMonitorInside { directory, options } => bench::monitor::run_inside(&directory, &options)?,
     }
+    Ok(())
 }
 
 /// Every test of every crate, on real parts where they can be had.

@@ -51,7 +51,8 @@ fn is_present(package: &str) -> bool {
     status.is_ok_and(|output| output.stdout.ends_with(b"install ok installed"))
 }
 
-fn is_root() -> bool {
+/// Whether this runs as root.
+pub(crate) fn is_root() -> bool {
     let own = std::fs::metadata("/proc/self");
     own.is_ok_and(|metadata| std::os::unix::fs::MetadataExt::uid(&metadata) == 0)
 }

@@ -1,0 +1,80 @@
+//! The floor of `cargo xtask bench monitor`: reads a list of files once a second and does nothing with them.
+//!
+//! `bench_read_floor pread|open LIST ROUNDS`; a byte is added to the file ROUNDS after each round, so that the
+//! benchmark can count them. `pread` keeps the files open, `open` opens and closes each every time. A file is
+//! read as often as it takes to have all of it, into one buffer that fits any of them; that nothing more comes is
+//! not asked every time.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
+use std::time::Duration;
+
+/// Larger than any file that is read.
+const BUFFER_BYTES: usize = 1 << 20;
+
+fn main() -> io::Result<()> {
+    let mut arguments = std::env::args().skip(1);
+    let mut next = || arguments.next().ok_or_else(|| io::Error::other("usage: pread|open LIST ROUNDS"));
+    let (way, list, rounds) = (next()?, next()?, next()?);
+    let list = std::fs::read_to_string(list)?;
+    let mut rounds = File::options().create(true).append(true).open(rounds)?;
+    let mut buffer = vec![0; BUFFER_BYTES];
+    // One descriptor a file is more than the usual limits allow; the benchmark runs as root.
+    let wanted = Some(list.lines().count() as u64 + 64);
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    let raised =
+        rustix::process::Rlimit { current: limit.current.max(wanted), maximum: limit.maximum.max(wanted) };
+    rustix::process::setrlimit(rustix::process::Resource::Nofile, raised)?;
+
+    let mut files = list
+        .lines()
+        .map(|path| Reads::learn(path, way == "pread", &mut buffer))
+        .collect::<io::Result<Vec<_>>>()?;
+    loop {
+        for file in &mut files {
+            file.read(&mut buffer)?;
+        }
+        rounds.write_all(b".")?;
+        std::thread::sleep(Duration::from_secs(1));
+    }
+}
+
+/// One file, and how often it must be read to have all of it: most give all at once, tables a page at a time.
+struct Reads {
+    path: String,
+    kept: Option<File>,
+    reads: usize,
+}
+
+impl Reads {
+    fn learn(path: &str, keeps_open: bool, buffer: &mut [u8]) -> io::Result<Self> {
+        let file = File::open(path)?;
+        let (mut offset, mut reads) = (0, 0);
+        loop {
+            let bytes = file.read_at(buffer, offset)?;
+            if bytes == 0 {
+                break;
+            }
+            offset += bytes as u64;
+            reads += 1;
+        }
+        Ok(Self { path: path.to_owned(), kept: keeps_open.then_some(file), reads })
+    }
+
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<()> {
+        let opened;
+        let file = match &self.kept {
+            Some(file) => file,
+            None => {
+                opened = File::open(&self.path)?;
+                &opened
+            }
+        };
+        let mut offset = 0;
+        for _ in 0..self.reads {
+            offset += file.read_at(buffer, offset)? as u64;
+        }
+        Ok(())
+    }
+}

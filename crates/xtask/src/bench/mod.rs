@@ -1,0 +1,43 @@
+//! The benchmarks: one file each; what is measured runs in the release profile.
+
+mod metrics_file;
+pub(crate) mod monitor;
+
+use std::path::PathBuf;
+
+use clap::Subcommand;
+
+use crate::command::CommandError;
+
+/// A benchmark; it prints its table, and writes its figures as JSON where asked.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Bench {
+    /// Cost of an append to the exchange file, by the length of the file, against rewriting it.
+    MetricsFile {
+        /// Write the figures to this file, too.
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+    },
+    /// CPU time and memory of the monitor per container, against the cheapest possible reader, forked commands
+    /// and netdata.
+    Monitor(monitor::Options),
+}
+
+/// Runs a benchmark.
+pub(crate) fn run(bench: &Bench) -> Result<(), BenchError> {
+    match bench {
+        Bench::MetricsFile { json } => Ok(metrics_file::run(json.as_deref())?),
+        Bench::Monitor(options) => Ok(monitor::run(options)?),
+    }
+}
+
+/// Why a benchmark gave no figures.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BenchError {
+    /// A command failed.
+    #[error(transparent)]
+    Command(#[from] CommandError),
+    /// The monitor could not be measured.
+    #[error(transparent)]
+    Monitor(#[from] monitor::MonitorBenchError),
+}

@@ -1,0 +1,104 @@
+//! The programs that are compared: ours, the two floors, and forked commands.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::MonitorBenchError;
+use super::files::Files;
+use super::measure::{Contestant, Used};
+use super::stage::Stage;
+use crate::command::workspace_root;
+
+/// What one real `pct` command costs: 0.7 s of CPU for Perl and Proxmox's modules, whatever it is asked.
+pub(super) const PCT_SECONDS: f64 = 0.7;
+/// Commands the Python original runs for one look at one container.
+pub(super) const COMMANDS_PER_SAMPLE: u32 = 9;
+/// Forked commands that are timed.
+const FORKS: u32 = 500;
+
+/// The monitor's release binary.
+pub(super) fn monitor() -> PathBuf {
+    workspace_root().join("target/release/lxc-monitor")
+}
+
+/// Cycles that the monitor's log tells of.
+pub(super) fn cycles_in(log: &Path) -> u64 {
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    text.lines().filter(|line| line.contains("measured ") && line.contains("running container")).count()
+        as u64
+}
+
+/// Our own monitor with everything it ships with, writing its snapshots.
+pub(super) fn ours(stage: &Stage, time: Duration) -> Result<(Used, u64), MonitorBenchError> {
+    let configuration = stage.monitor_configuration("")?.display().to_string();
+    let log = stage.directory().join("monitor.log");
+    let arguments = ["run".to_owned(), "--config".to_owned(), configuration];
+    let mut contestant = Contestant::start("lxc-monitor", stage.hierarchies(), &monitor(), &arguments)?;
+    contestant.wait_until(|| 3 <= cycles_in(&log))?;
+    let outcome = contestant.watch(time, || cycles_in(&log))?;
+    drop(contestant);
+    check_complete(stage, &log)?;
+    clear_output(stage);
+    Ok(outcome)
+}
+
+/// Removes what the monitor wrote, so that the next one begins like the first.
+pub(super) fn clear_output(stage: &Stage) {
+    for entry in std::fs::read_dir(stage.directory()).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.contains("metrics.json") || name.contains("monitor.log") {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+    let _ = std::fs::remove_dir_all(stage.directory().join("state"));
+}
+
+/// A monitor that measures nothing is cheap: every container must be in its last cycle.
+fn check_complete(stage: &Stage, log: &Path) -> Result<(), MonitorBenchError> {
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    let line = text.lines().rfind(|line| line.contains("running container")).unwrap_or_default();
+    let wanted = format!("measured {} running container", stage.len());
+    if line.contains(&wanted) && !line.contains("incomplete") {
+        Ok(())
+    } else {
+        Err(MonitorBenchError::Contestant(format!("the monitor did not measure all: `{line}`")))
+    }
+}
+
+/// A program that reads the same files into a buffer and does nothing with them.
+pub(super) fn floor(
+    stage: &Stage,
+    files: &Files,
+    way: &'static str,
+    time: Duration,
+) -> Result<(Used, u64), MonitorBenchError> {
+    let list = stage.directory().join("files");
+    std::fs::write(&list, files.expand(stage).join("\n")).map_err(MonitorBenchError::io("write", &list))?;
+    let rounds = stage.directory().join("rounds");
+    let _ = std::fs::remove_file(&rounds);
+    let program = workspace_root().join("target/release/examples/bench_read_floor");
+    let arguments = [way.to_owned(), list.display().to_string(), rounds.display().to_string()];
+    let mut contestant = Contestant::start(way, stage.hierarchies(), &program, &arguments)?;
+    let done = || std::fs::metadata(&rounds).map_or(0, |metadata| metadata.len());
+    contestant.wait_until(|| 3 <= done())?;
+    contestant.watch(time, done)
+}
+
+/// CPU time of one forked command that does nothing.
+pub(super) fn forked(stage: &Stage) -> Result<Duration, MonitorBenchError> {
+    let loop_of = |command: &str| {
+        let script = format!(
+            "i=0; while [ $i -lt {FORKS} ]; do {command}; i=$((i+1)); done; echo . > \"$1\"; sleep 60"
+        );
+        let mark = stage.directory().join("forked");
+        let _ = std::fs::remove_file(&mark);
+        let arguments = ["-c".to_owned(), script, "sh".to_owned(), mark.display().to_string()];
+        let mut contestant =
+            Contestant::start("forked commands", stage.hierarchies(), Path::new("sh"), &arguments)?;
+        let used = contestant.until(|| mark.exists())?;
+        Ok::<_, MonitorBenchError>(used)
+    };
+    let (with, without) = (loop_of("/bin/true")?, loop_of(":")?);
+    Ok(with.saturating_sub(without) / FORKS)
+}

@@ -1,0 +1,157 @@
+//! Which files the monitor really reads in a cycle, found by watching it with strace.
+//!
+//! The floor reads these and no others, so that it does the same work for the kernel and none of its own.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::MonitorBenchError;
+use super::contestants::{clear_output, cycles_in, monitor};
+use super::measure::Contestant;
+use super::stage::Stage;
+
+/// Cycles that are left out: handles are opened and processes looked up in them.
+const WARM_UP_CYCLES: u64 = 3;
+/// Cycles that are watched.
+const CYCLES: u64 = 4;
+
+/// The files of one cycle.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Files {
+    /// Of the node, or of all containers together.
+    pub(super) of_node: Vec<String>,
+    /// Of each container; `{id}` and `{init}` stand for its own.
+    pub(super) of_container: Vec<String>,
+}
+
+impl Files {
+    /// Watches the monitor for a few cycles.
+    pub(super) fn trace(stage: &Stage) -> Result<Self, MonitorBenchError> {
+        let (trace, log) = (stage.directory().join("trace"), stage.directory().join("monitor.log"));
+        let configuration = stage.monitor_configuration("")?;
+        let mut arguments: Vec<String> = [
+            "--quiet=all",
+            "--follow-forks",
+            "--decode-fds=path",
+            "--string-limit=400",
+            "--trace=read,pread64,write",
+            "--output",
+        ]
+        .map(str::to_owned)
+        .to_vec();
+        arguments.push(trace.display().to_string());
+        arguments.extend([monitor().display().to_string(), "run".to_owned(), "--config".to_owned()]);
+        arguments.push(configuration.display().to_string());
+        let mut strace = Contestant::start("strace", stage.hierarchies(), Path::new("strace"), &arguments)?;
+        strace.wait_until(|| WARM_UP_CYCLES + CYCLES < cycles_in(&log))?;
+        drop(strace);
+        let text = std::fs::read(&trace).map_err(MonitorBenchError::io("read", &trace))?;
+        clear_output(stage);
+        Ok(Self::from_trace(&String::from_utf8_lossy(&text), &stage.containers().collect::<Vec<_>>()))
+    }
+
+    /// Takes the files that are read in most of the watched cycles; the log line of each cycle separates them.
+    fn from_trace(trace: &str, containers: &[(u32, u32)]) -> Self {
+        let mut cycle = 0;
+        let mut last_seen: BTreeMap<String, (u64, u64)> = BTreeMap::new();
+        let mut calls = Calls::default();
+        for line in trace.lines() {
+            if line.contains("write(") && line.contains("running container") && line.contains("measured ") {
+                cycle += 1;
+            } else if let (Some(path), true) = (calls.path_read(line), WARM_UP_CYCLES <= cycle) {
+                let (cycles, last) = last_seen.entry(path).or_insert((0, u64::MAX));
+                *cycles += u64::from(*last != cycle);
+                *last = cycle;
+            }
+        }
+        let regular = last_seen.into_iter().filter(|(_, (cycles, _))| CYCLES / 2 < *cycles);
+        let mut files = Self::default();
+        for (path, _) in regular {
+            match template(&path, containers) {
+                Some((0, template)) => files.of_container.push(template),
+                Some(_) => {}
+                None => files.of_node.push(own(&path)),
+            }
+        }
+        files
+    }
+
+    /// All files of one cycle.
+    pub(super) fn expand(&self, stage: &Stage) -> Vec<String> {
+        let of_containers = stage.containers().flat_map(|(id, init)| {
+            let fill = move |template: &String| {
+                template.replace("{id}", &id.to_string()).replace("{init}", &init.to_string())
+            };
+            self.of_container.iter().map(fill)
+        });
+        self.of_node.iter().cloned().chain(of_containers).collect()
+    }
+}
+
+/// The calls that were begun and have not ended, by thread: a trace of several threads breaks them in two lines.
+#[derive(Debug, Default)]
+struct Calls<'a>(BTreeMap<&'a str, &'a str>);
+
+impl<'a> Calls<'a> {
+    /// The kernel file that the call which ends in this line got bytes from.
+    fn path_read(&mut self, line: &'a str) -> Option<String> {
+        let (thread, call) = line.split_once(' ')?;
+        if let Some(begun) = call.strip_suffix("<unfinished ...>") {
+            self.0.insert(thread, begun.trim_start());
+            return None;
+        }
+        let (call, result) = call.rsplit_once(" = ")?;
+        let call =
+            if call.trim_start().starts_with("<... ") { self.0.remove(thread)? } else { call.trim_start() };
+        let got_bytes = result.split(' ').next()?.parse::<u64>().is_ok_and(|bytes| 0 < bytes);
+        let arguments = call.strip_prefix("read(").or_else(|| call.strip_prefix("pread64("))?;
+        let (path, _) = arguments.split_once('<')?.1.split_once('>')?;
+        let is_source =
+            ["/sys/", "/proc/"].iter().any(|root| path.starts_with(root)) || path.ends_with(".conf");
+        (got_bytes && is_source).then(|| path.to_owned())
+    }
+}
+
+/// What the monitor reads of itself, the floor reads of itself.
+fn own(path: &str) -> String {
+    let mut parts = path.splitn(4, '/');
+    match (parts.next(), parts.next(), parts.next(), parts.next()) {
+        (_, Some("proc"), Some(_), Some(rest @ ("net/dev" | "net/unix" | "status" | "statm"))) => {
+            format!("/proc/self/{rest}")
+        }
+        _ => path.to_owned(),
+    }
+}
+
+/// Replaces id and init of the container a path belongs to, and tells which one that is.
+fn template(path: &str, containers: &[(u32, u32)]) -> Option<(usize, String)> {
+    containers.iter().enumerate().find_map(|(index, (id, init))| {
+        let (by_id, by_init) = (format!("/{id}"), format!("/proc/{init}/"));
+        if path.contains(&by_id) {
+            Some((index, path.replace(&by_id, "/{id}")))
+        } else if path.starts_with(&by_init) {
+            Some((index, path.replacen(&by_init, "/proc/{init}/", 1)))
+        } else {
+            None
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_files_that_gave_bytes_in_most_cycles_count() {
+        let end = "9 write(3</tmp/monitor.log>, \"measured 2 running containers\", 29) = 29\n";
+        let cycle = "9 read(5</proc/stat>, \"cpu\", 4096) = 3\n9 read(5</proc/stat>, \"\", 4096) = 0\n\
+                     9 pread64(7</sys/fs/cgroup/lxc/900100/cpu.stat>, \"u\", 4096, 0) = 1\n\
+                     9 pread64(7</sys/fs/cgroup/lxc/900101/cpu.stat>, \"u\", 4096, 0) = 1\n\
+                     9 read(8</proc/71/stat>, \"71\", 4096) = 2\n9 read(9</usr/lib/libc.so>, \"E\", 1) = 1\n";
+        let once = "9 read(5</sys/fs/cgroup/lxc/900100/rare>, \"1\", 4096) = 1\n";
+        let trace = format!("{once}{0}{once}{0}{0}{0}{0}{0}{0}", format!("{cycle}{end}"));
+        let files = Files::from_trace(&trace, &[(900_100, 71), (900_101, 72)]);
+        assert_eq!(files.of_node, ["/proc/stat"]);
+        assert_eq!(files.of_container, ["/proc/{init}/stat", "/sys/fs/cgroup/lxc/{id}/cpu.stat"]);
+    }
+}

@@ -1,0 +1,76 @@
+//! The half of the benchmark that runs in the namespaces: sets the stage, lets each contestant run, prints.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::contestants::{COMMANDS_PER_SAMPLE, PCT_SECONDS, floor, forked, ours};
+use super::files::Files;
+use super::groups::MAX_CONTAINERS;
+use super::measure::Used;
+use super::stage::Stage;
+use super::table::{self, Row};
+use super::{MonitorBenchError, Options, netdata};
+use crate::say;
+
+/// Measures everything; `directory` is removed by the other half.
+pub(crate) fn run(directory: &Path, options: &Options) -> Result<(), MonitorBenchError> {
+    let mut sizes = options.containers.clone();
+    sizes.sort_unstable();
+    sizes.dedup();
+    if sizes.iter().any(|size| !(1..=MAX_CONTAINERS).contains(size)) {
+        let why = format!("--containers must be from 1 to {MAX_CONTAINERS}");
+        return Err(MonitorBenchError::Contestant(why));
+    }
+    let time = Duration::from_secs(options.seconds.max(1));
+    let mut stage = Stage::set_up(directory)?;
+    let fork = forked(&stage)?;
+    let mut rows = Vec::new();
+    let mut files: Option<Files> = None;
+    for containers in sizes {
+        say(&format!("{containers} containers"));
+        stage.grow_to(containers)?;
+        let files = match &mut files {
+            Some(files) => files,
+            // The smallest stage, because strace makes everything slow.
+            none => none.insert(Files::trace(&stage)?),
+        };
+        if rows.is_empty() {
+            list(files);
+        }
+        let mut add = |contestant, (used, cycles): (Used, u64)| {
+            let row = Row::measured(contestant, containers, used, cycles);
+            say(&format!("  {row}"));
+            rows.push(row);
+        };
+        add("lxc-monitor", ours(&stage, time)?);
+        add("floor: pread on kept handles", floor(&stage, files, "pread", time)?);
+        add("floor: open, read, close", floor(&stage, files, "open", time)?);
+        if options.without_netdata {
+            say("netdata is left out");
+        } else {
+            add("netdata, cgroups plugin only", netdata::run(&stage, time)?);
+        }
+        rows.push(Row::computed(
+            "9 forked commands (0.7 s each)",
+            containers,
+            fork.as_secs_f64()
+                .mul_add(f64::from(COMMANDS_PER_SAMPLE), PCT_SECONDS * f64::from(COMMANDS_PER_SAMPLE)),
+        ));
+    }
+    table::print(&rows, &stage.hierarchies().describe(), fork)?;
+    match &options.json {
+        Some(path) => std::fs::write(path, table::json(&rows)).map_err(MonitorBenchError::io("write", path)),
+        None => Ok(()),
+    }
+}
+
+fn list(files: &Files) {
+    say(&format!(
+        "a cycle reads {} files of the node and {} of each container:",
+        files.of_node.len(),
+        files.of_container.len()
+    ));
+    for file in files.of_node.iter().chain(&files.of_container) {
+        say(&format!("  {file}"));
+    }
+}

@@ -1,0 +1,142 @@
+//! Watches a running contestant.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use super::MonitorBenchError;
+use super::groups::Hierarchies;
+
+/// A contestant, alone in its control group; ended when dropped.
+#[derive(Debug)]
+pub(super) struct Contestant {
+    name: &'static str,
+    child: Child,
+    group: PathBuf,
+}
+
+/// What was used between two looks.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Used {
+    /// CPU time, user and system.
+    pub(super) cpu: Duration,
+    /// The part of it spent in the kernel.
+    pub(super) system: Duration,
+    /// Memory resident at the end, of the process itself, in MiB.
+    pub(super) resident_mib: f64,
+    /// Files open at the end.
+    pub(super) open_files: usize,
+}
+
+impl Contestant {
+    /// Starts a program in the contestants' group.
+    pub(super) fn start(
+        name: &'static str,
+        hierarchies: &Hierarchies,
+        program: &Path,
+        arguments: &[String],
+    ) -> Result<Self, MonitorBenchError> {
+        let group = hierarchies.add_contestant()?;
+        // The shell moves itself into the group and becomes the program.
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo $$ > \"$0\" && exec \"$@\""]);
+        command.arg(group.join("cgroup.procs")).arg(program).args(arguments);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let child = command.spawn().map_err(MonitorBenchError::io("run", program))?;
+        Ok(Self { name, child, group })
+    }
+
+    /// Waits until `is_ready`, at most a minute.
+    pub(super) fn wait_until(&mut self, is_ready: impl Fn() -> bool) -> Result<(), MonitorBenchError> {
+        for _ in 0..1200 {
+            if is_ready() {
+                return Ok(());
+            }
+            self.still_runs()?;
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Err(MonitorBenchError::Contestant(format!("{} was not ready within a minute", self.name)))
+    }
+
+    /// CPU time it uses from now until `is_done`, which may take a minute.
+    pub(super) fn until(&mut self, is_done: impl Fn() -> bool) -> Result<Duration, MonitorBenchError> {
+        let before = self.cpu()?.0;
+        self.wait_until(is_done)?;
+        Ok(self.cpu()?.0.saturating_sub(before))
+    }
+
+    /// Watches it for a time; `progress` is read at both ends.
+    pub(super) fn watch(
+        &mut self,
+        time: Duration,
+        progress: impl Fn() -> u64,
+    ) -> Result<(Used, u64), MonitorBenchError> {
+        let (before, progress_before) = (self.cpu()?, progress());
+        std::thread::sleep(time);
+        let (after, progress_after) = (self.cpu()?, progress());
+        self.still_runs()?;
+        let (resident_mib, open_files) = (self.resident_mib()?, self.open_files());
+        let used = Used {
+            cpu: after.0.saturating_sub(before.0),
+            system: after.1.saturating_sub(before.1),
+            resident_mib,
+            open_files,
+        };
+        Ok((used, progress_after.saturating_sub(progress_before)))
+    }
+
+    /// CPU time of everything in the group so far: all of it, and that in the kernel.
+    fn cpu(&self) -> Result<(Duration, Duration), MonitorBenchError> {
+        let path = self.group.join("cpu.stat");
+        let text = std::fs::read_to_string(&path).map_err(MonitorBenchError::io("read", path))?;
+        let value = |key: &str| {
+            let number = text.lines().find_map(|line| line.strip_prefix(key)?.trim().parse().ok());
+            Duration::from_micros(number.unwrap_or(0))
+        };
+        Ok((value("usage_usec "), value("system_usec ")))
+    }
+
+    fn resident_mib(&self) -> Result<f64, MonitorBenchError> {
+        let path = format!("/proc/{}/status", self.child.id());
+        let text = std::fs::read_to_string(&path).map_err(MonitorBenchError::io("read", path))?;
+        let kib = text
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix("kB")?.trim().parse().ok());
+        Ok(kib.unwrap_or(0.0) / 1024.0)
+    }
+
+    fn open_files(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).map_or(0, Iterator::count)
+    }
+
+    fn still_runs(&mut self) -> Result<(), MonitorBenchError> {
+        match self.child.try_wait() {
+            Ok(None) => Ok(()),
+            Ok(Some(status)) => {
+                Err(MonitorBenchError::Contestant(format!("{} ended by itself: {status}", self.name)))
+            }
+            Err(source) => {
+                Err(MonitorBenchError::Io { what: "wait for", path: self.name.to_owned(), source })
+            }
+        }
+    }
+}
+
+impl Drop for Contestant {
+    fn drop(&mut self) {
+        // The whole group, which is the benchmark's own: a contestant may have started others.
+        let _ = std::fs::write(self.group.join("cgroup.kill"), "1");
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let has_ended = || {
+            let procs = std::fs::read_to_string(self.group.join("cgroup.procs"));
+            procs.is_ok_and(|text| text.trim().is_empty())
+        };
+        for _ in 0..100 {
+            if has_ended() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}

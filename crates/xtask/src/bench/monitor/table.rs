@@ -1,0 +1,164 @@
+//! The figures as a table and as JSON.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::time::Duration;
+
+use super::MonitorBenchError;
+use super::measure::Used;
+
+/// One contestant with one number of containers.
+#[derive(Clone, Debug)]
+pub(super) struct Row {
+    contestant: &'static str,
+    containers: usize,
+    /// CPU time for one look at one container.
+    cpu_seconds: f64,
+    /// The part of it in the kernel.
+    system_share: Option<f64>,
+    /// CPU time at one look a second, in percent of one core.
+    core_percent: f64,
+    resident_mib: Option<f64>,
+    open_files: Option<usize>,
+}
+
+impl Row {
+    /// From what was used in a number of cycles.
+    pub(super) fn measured(contestant: &'static str, containers: usize, used: Used, cycles: u64) -> Self {
+        let samples = (containers as f64) * (cycles.max(1) as f64);
+        let cpu_seconds = used.cpu.as_secs_f64() / samples;
+        Self {
+            contestant,
+            containers,
+            cpu_seconds,
+            system_share: Some(used.system.as_secs_f64() / used.cpu.as_secs_f64()),
+            core_percent: 100.0 * cpu_seconds * containers as f64,
+            resident_mib: Some(used.resident_mib),
+            open_files: Some(used.open_files),
+        }
+    }
+
+    /// From a stated cost.
+    pub(super) fn computed(contestant: &'static str, containers: usize, cpu_seconds: f64) -> Self {
+        Self {
+            contestant,
+            containers,
+            cpu_seconds,
+            system_share: None,
+            core_percent: 100.0 * cpu_seconds * containers as f64,
+            resident_mib: None,
+            open_files: None,
+        }
+    }
+}
+
+impl std::fmt::Display for Row {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {:.1} µs of CPU per container-sample", self.contestant, self.cpu_seconds * 1e6)?;
+        self.resident_mib.map_or(Ok(()), |mib| write!(f, ", {mib:.1} MiB"))
+    }
+}
+
+/// Prints the table as Markdown, each contestant against ours.
+pub(super) fn print(rows: &[Row], hierarchies: &str, fork: Duration) -> Result<(), MonitorBenchError> {
+    let failed = |source| MonitorBenchError::Io { what: "write to", path: "stdout".to_owned(), source };
+    let mut output = std::io::stdout().lock();
+    let text = markdown(rows, hierarchies, fork);
+    output.write_all(text.as_bytes()).and_then(|()| output.flush()).map_err(failed)
+}
+
+fn markdown(rows: &[Row], hierarchies: &str, fork: Duration) -> String {
+    let mut text = format!(
+        "{hierarchies}; one look a second; a forked `true` costs {:.0} µs of CPU.\n\n\
+         | containers | | CPU per container-sample | of it in the kernel | ours against it | of one core at 1 Hz | resident | open files |\n\
+         | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: |\n",
+        fork.as_secs_f64() * 1e6
+    );
+    for row in rows {
+        let ours =
+            rows.iter().find(|other| other.containers == row.containers && other.contestant == "lxc-monitor");
+        let ratio = ours.map_or(f64::NAN, |ours| ours.cpu_seconds / row.cpu_seconds);
+        let ratio = if ratio < 0.01 { format!("{ratio:.5}") } else { format!("{ratio:.2}") };
+        // Writing to a string cannot fail.
+        let _ = writeln!(
+            text,
+            "| {} | {} | {} µs | {} | {ratio} | {:.2} % | {} | {} |",
+            row.containers,
+            row.contestant,
+            grouped(row.cpu_seconds * 1e6),
+            row.system_share.map_or("–".to_owned(), |share| format!("{:.0} %", 100.0 * share)),
+            row.core_percent,
+            row.resident_mib.map_or("–".to_owned(), |mib| format!("{mib:.1} MiB")),
+            row.open_files.map_or("–".to_owned(), |files| files.to_string()),
+        );
+    }
+    text
+}
+
+/// One decimal below a thousand, groups of three digits above.
+fn grouped(number: f64) -> String {
+    if number < 1000.0 {
+        return format!("{number:.1}");
+    }
+    let digits = format!("{number:.0}");
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if 0 < index && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// The figures as a JSON array.
+pub(super) fn json(rows: &[Row]) -> String {
+    let number = |value: Option<f64>| value.map_or("null".to_owned(), |value| value.to_string());
+    let rows: Vec<String> = rows
+        .iter()
+        .map(|row| {
+            format!(
+                "{{\"contestant\":\"{}\",\"containers\":{},\"cpu_us_per_container_sample\":{},\
+                 \"system_share\":{},\"resident_mib\":{},\"open_files\":{}}}",
+                row.contestant,
+                row.containers,
+                row.cpu_seconds * 1e6,
+                number(row.system_share),
+                number(row.resident_mib),
+                number(row.open_files.map(|files| files as f64)),
+            )
+        })
+        .collect();
+    format!("[\n{}\n]\n", rows.join(",\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_compares_with_ours() {
+        let used = |micros| Used {
+            cpu: Duration::from_micros(micros),
+            system: Duration::from_micros(micros / 2),
+            resident_mib: 8.0,
+            open_files: 30,
+        };
+        let rows = [
+            Row::measured("lxc-monitor", 10, used(6000), 10),
+            Row::measured("floor", 10, used(4000), 10),
+            Row::computed("forked", 10, 6.3),
+        ];
+        let text = markdown(&rows, "cgroup version 2", Duration::from_micros(500));
+        assert!(
+            text.contains("| 10 | lxc-monitor | 60.0 µs | 50 % | 1.00 | 0.06 % | 8.0 MiB | 30 |"),
+            "{text}"
+        );
+        assert!(text.contains("| 10 | floor | 40.0 µs | 50 % | 1.50 |"), "{text}");
+        assert!(text.contains("| 10 | forked | 6,300,000 µs | – | 0.00001 | 6300.00 % | – | – |"), "{text}");
+        assert!(
+            json(&rows)
+                .contains("\"contestant\":\"floor\",\"containers\":10,\"cpu_us_per_container_sample\":40")
+        );
+    }
+}
