@@ -20,6 +20,7 @@ use crate::container::{self, NodeTables};
 use crate::discovery::{self, Inventory, Liveness};
 use crate::filesystem;
 use crate::isolation::{Isolation, NoAnswer};
+use crate::kernel_gaps::{self, KernelGap};
 use crate::notices::Notices;
 use crate::own_usage::OwnUsage;
 use crate::procfs::Procfs;
@@ -50,7 +51,8 @@ pub struct Collector {
     node: Option<NodeSample>,
     own_usage: OwnUsage,
     notices: Notices,
-    pressure_was_mentioned: bool,
+    /// What the kernel lacks and the log has said so.
+    mentioned: BTreeSet<&'static str>,
 }
 
 /// Reads that concern the node as a whole.
@@ -94,7 +96,7 @@ impl Collector {
             node: None,
             own_usage: OwnUsage::begin(),
             notices: Notices::default(),
-            pressure_was_mentioned: false,
+            mentioned: BTreeSet::new(),
         }
     }
 
@@ -199,6 +201,7 @@ impl Collector {
             swap_total: node.memory.as_ref().ok().map(|memory| memory.swap_total),
         };
         self.forget_notices_of_others(&containers);
+        let version = hierarchy.cgroup_version();
         let looks = self.look_at_all(containers, hierarchy, tables).await;
         let mut stopped = Vec::new();
         let (mut records, mut unmeasured) = (BTreeMap::new(), Vec::new());
@@ -208,7 +211,9 @@ impl Collector {
             let trouble = match look {
                 Look::Measured(sample) => {
                     self.mention_pressure("containers", &sample.cgroup.pressure);
-                    records.insert(vmid, usage::container_record(previous.as_ref(), &sample, facts));
+                    let record = usage::container_record(previous.as_ref(), &sample, facts);
+                    self.mention(&kernel_gaps::of_container(version, &record));
+                    records.insert(vmid, record);
                     samples.insert(vmid, *sample);
                     None
                 }
@@ -233,6 +238,7 @@ impl Collector {
             records.iter().map(|(vmid, record)| (*vmid, record)).collect();
         let totals = RunningTotals { measured, unmeasured };
         let node_record = usage::node_record(self.node.as_ref(), &node, &totals);
+        self.mention(&kernel_gaps::of_node(&node_record));
         self.node = Some(node);
         let mut summary = self.summary(begun, records.len());
         summary.stopped_containers = stopped;
@@ -298,11 +304,19 @@ impl Collector {
 
     /// Says once where there is no pressure information, which is a property of the kernel and not a trouble.
     fn mention_pressure(&mut self, whose: &str, pressure: &PressureReadings) {
-        if let (Ok(None), false) = (&pressure.cpu, self.pressure_was_mentioned) {
+        if matches!(pressure.cpu, Ok(None)) && self.mentioned.insert("pressure") {
             tracing::info!(
                 "there are no pressure values of {whose}: the kernel gives none (boot with psi=1)"
             );
-            self.pressure_was_mentioned = true;
+        }
+    }
+
+    /// Says once what the kernel does not count.
+    fn mention(&mut self, gaps: &[KernelGap]) {
+        for gap in gaps {
+            if gap.fields.first().is_some_and(|field| self.mentioned.insert(field)) {
+                tracing::info!("the kernel does not count {}: {}", gap.name(), gap.why);
+            }
         }
     }
 

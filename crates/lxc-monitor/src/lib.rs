@@ -3,11 +3,12 @@
 //!
 //! In the order in which a measurement passes through: what to read ([`config`]) and which containers there are
 //! ([`discovery`]); the readers ([`kernel_file`] below them all, [`cgroup`], [`procfs`], [`block_devices`],
-//! [`network`], [`filesystem`], [`topology`], put together in [`container`]); what they give ([`sample`]); the record made from
-//! two of those ([`usage`], pure); the cycle that holds it together ([`collector`], with [`isolation`] for reads
-//! that hang and [`notices`] for saying a trouble once); the metrics file ([`output`]); and the commands
-//! ([`cli`], [`daemon`], [`check`]).
+//! [`network`], [`filesystem`], [`topology`], put together in [`container`]); what they give ([`sample`]); the
+//! record made from two of those ([`usage`], pure) and what no kernel of this kind gives ([`kernel_gaps`]); the
+//! cycle that holds it together ([`collector`], with [`isolation`] for reads that hang and [`notices`] for saying a
+//! trouble once); the metrics file ([`output`]); and the commands ([`cli`], [`daemon`], [`check`]).
 
+pub mod anomaly;
 pub mod block_devices;
 pub mod cgroup;
 pub mod check;
@@ -21,6 +22,7 @@ pub mod discovery;
 pub mod filesystem;
 pub mod isolation;
 pub mod kernel_file;
+pub mod kernel_gaps;
 pub mod network;
 pub mod notices;
 pub mod output;

@@ -26,6 +26,7 @@ pub(crate) use v2::from_text;
 
 use crate::block_devices::BlockDevices;
 use crate::kernel_file::{ReadError, read_parsed};
+use crate::kernel_gaps::CgroupVersion;
 use crate::sample::{CgroupSample, Moment, PressureReadings};
 
 /// Mounts of the hierarchy under the configured root.
@@ -88,6 +89,14 @@ impl Hierarchy {
             Ok(Self::V1 { controllers, unified })
         } else {
             Err(NoHierarchy { root: root.to_owned() })
+        }
+    }
+
+    /// The version the containers are in.
+    pub fn cgroup_version(&self) -> CgroupVersion {
+        match self {
+            Self::V2 { .. } => CgroupVersion::V2,
+            Self::V1 { .. } => CgroupVersion::V1,
         }
     }
 

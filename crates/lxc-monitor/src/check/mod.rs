@@ -5,16 +5,18 @@ mod table;
 
 use std::time::Duration;
 
-use lxc_autoscale_core::snapshot::ContainerRecord;
+use lxc_autoscale_core::snapshot::{ContainerRecord, Snapshot};
 use lxc_autoscale_core::{ErrorChain, Vmid};
 use serde::Serialize;
 
 pub use table::table;
 
+use crate::cgroup::Hierarchy;
 use crate::collector::Collector;
 use crate::config::MonitorConfig;
 use crate::discovery::Inventory;
 use crate::isolation::Isolation;
+use crate::kernel_gaps::{self, CgroupVersion, KernelGap};
 
 /// Time between the two measurements of each container.
 const BETWEEN_SAMPLES: Duration = Duration::from_millis(300);
@@ -54,6 +56,17 @@ pub struct MeasuredContainer {
     pub record: ContainerRecord,
 }
 
+/// Something the kernel does not count.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Lack {
+    /// What, and why.
+    #[serde(flatten)]
+    pub gap: KernelGap,
+    /// The containers it is not counted for; none where it concerns the node.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub containers: Vec<Vmid>,
+}
+
 /// Everything that was found.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Report {
@@ -62,6 +75,11 @@ pub struct Report {
     pub node: Option<String>,
     /// What was looked at.
     pub probes: Vec<Probe>,
+    /// Release of its kernel, where it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kernel: Option<String>,
+    /// What this kernel does not count, and whose it is not.
+    pub lacks: Vec<Lack>,
     /// The running containers.
     pub containers: Vec<MeasuredContainer>,
     /// Containers that do not run.
@@ -106,10 +124,28 @@ pub async fn run(config: &MonitorConfig) -> Report {
     let snapshot = collector.cycle().await;
 
     let probes = probes::all(config, &inventory, &snapshot);
-    let node = snapshot.summary.node.map(|node| node.name).filter(|name| !name.is_empty());
+    let version = Hierarchy::detect(&config.paths.cgroup).map(|hierarchy| hierarchy.cgroup_version());
+    let lacks = version.map(|version| lacks(version, &snapshot)).unwrap_or_default();
+    let (node, kernel) = snapshot.summary.node.map(|node| (node.name, node.kernel)).unwrap_or_default();
+    let node = Some(node).filter(|name| !name.is_empty());
     let containers =
         snapshot.containers.into_iter().map(|(id, record)| MeasuredContainer { id, record }).collect();
-    Report { node, probes, containers, stopped: snapshot.summary.stopped_containers }
+    Report { node, probes, kernel, lacks, containers, stopped: snapshot.summary.stopped_containers }
+}
+
+/// What the kernel does not count, each once.
+fn lacks(version: CgroupVersion, snapshot: &Snapshot) -> Vec<Lack> {
+    let of_node = snapshot.summary.node.as_ref().map(kernel_gaps::of_node).unwrap_or_default();
+    let mut lacks: Vec<Lack> = of_node.into_iter().map(|gap| Lack { gap, containers: Vec::new() }).collect();
+    for (vmid, record) in &snapshot.containers {
+        for gap in kernel_gaps::of_container(version, record) {
+            match lacks.iter_mut().find(|lack| lack.gap == gap) {
+                Some(lack) => lack.containers.push(*vmid),
+                None => lacks.push(Lack { gap, containers: vec![*vmid] }),
+            }
+        }
+    }
+    lacks
 }
 
 /// The report for programs.

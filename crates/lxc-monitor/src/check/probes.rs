@@ -12,6 +12,7 @@ use super::Probe;
 use crate::cgroup::Hierarchy;
 use crate::config::MonitorConfig;
 use crate::discovery::{self, Inventory, Liveness};
+use crate::kernel_gaps::CgroupVersion;
 use crate::procfs::Procfs;
 use crate::sample::Missing;
 
@@ -25,9 +26,7 @@ pub(super) fn all(
     let mut probes = Vec::new();
     let hierarchy = Hierarchy::detect(&paths.cgroup);
     probes.push(match &hierarchy {
-        Ok(hierarchy) => {
-            Probe::ok("control groups", format!("{}, at `{}`", hierarchy.version(), paths.cgroup.display()))
-        }
+        Ok(hierarchy) => control_groups(hierarchy, &paths.cgroup),
         Err(error) => Probe::bad(
             "control groups",
             error.to_string(),
@@ -40,11 +39,25 @@ pub(super) fn all(
         let inventory = inventory.as_ref().unwrap_or(&Inventory::NotProxmox);
         probes.extend(containers(config, inventory, hierarchy, snapshot));
     }
-    probes.push(pressure(snapshot));
+    probes.push(pressure(hierarchy.as_ref().ok(), snapshot));
     probes.push(block_devices(&paths.sys));
     probes.push(privileges());
     probes.push(output(&config.output.file));
     probes
+}
+
+fn control_groups(hierarchy: &Hierarchy, root: &Path) -> Probe {
+    const NAME: &str = "control groups";
+    let found = format!("{}, at `{}`", hierarchy.version(), root.display());
+    match hierarchy.cgroup_version() {
+        CgroupVersion::V2 => Probe::ok(NAME, found),
+        CgroupVersion::V1 => Probe::note(
+            NAME,
+            format!("{found}; it counts less than version 2"),
+            "Proxmox VE 7 and later boot with version 2 unless the kernel command line has \
+             systemd.unified_cgroup_hierarchy=0; Proxmox VE 9 has no other",
+        ),
+    }
 }
 
 fn node(record: Option<&NodeRecord>, proc: &Path) -> Probe {
@@ -55,7 +68,9 @@ fn node(record: Option<&NodeRecord>, proc: &Path) -> Probe {
     if let (Some(cpus), Some(total), Some(available)) =
         (record.cpus, record.memory_total_mb, record.memory_available_mb)
     {
-        return Probe::ok(NAME, format!("{cpus} CPUs, {available:.0} of {total:.0} MiB memory available"));
+        let kernel = record.kernel.as_deref().unwrap_or("of unknown release");
+        let what = format!("Linux {kernel}, {cpus} CPUs, {available:.0} of {total:.0} MiB memory available");
+        return Probe::ok(NAME, what);
     }
     let reasons: Vec<_> = record.missing.iter().map(|(field, reason)| format!("{field}: {reason}")).collect();
     let fix = format!("`paths.proc` must be where procfs is mounted, and is `{}`", proc.display());
@@ -171,21 +186,28 @@ fn containers(
     probes
 }
 
-fn pressure(snapshot: &Snapshot) -> Probe {
+fn pressure(hierarchy: Option<&Hierarchy>, snapshot: &Snapshot) -> Probe {
     const NAME: &str = "pressure";
     let of_node = snapshot.summary.node.as_ref().is_some_and(|node| !node.pressure.is_empty());
     let without = snapshot.containers.values().filter(|record| record.pressure.is_empty()).count();
+    let only_v1 = matches!(hierarchy, Some(Hierarchy::V1 { unified: None, .. }));
     match (of_node, without) {
         (true, 0) => Probe::ok(NAME, "the kernel gives pressure stall information"),
         (true, _) => Probe::note(
             NAME,
-            "the kernel gives pressure stall information for the node and not for the containers",
+            "the kernel gives pressure stall information for the node and not for the containers; decisions about \
+             them rest on use and throttling alone",
             "use cgroup version 2 (systemd.unified_cgroup_hierarchy=1), or mount it at `unified` beside version 1",
         ),
         (false, _) => Probe::note(
             NAME,
             "the kernel gives no pressure stall information; decisions rest on use and throttling alone",
-            "boot with `psi=1`",
+            if only_v1 {
+                "boot with `psi=1`, and with systemd.unified_cgroup_hierarchy=1, since cgroup version 1 alone has it \
+                 for the node only"
+            } else {
+                "boot with `psi=1`"
+            },
         ),
     }
 }

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use lxc_autoscale_core::Cores;
 use lxc_autoscale_core::snapshot::ContainerRecord;
+use lxc_autoscale_core::{Cores, Vmid};
 
-use super::{MeasuredContainer, Report, State};
+use super::{Lack, MeasuredContainer, Report, State};
 
 /// Width of the column with the names of the probes.
 const NAME_WIDTH: usize = 15;
@@ -40,6 +40,7 @@ fn write_table(text: &mut String, report: &Report) -> std::fmt::Result {
         }
     }
     write_reasons(text, &report.containers)?;
+    write_lacks(text, report)?;
     let verdict = match (report.is_healthy(), report.containers.len()) {
         (false, _) => "Something essential cannot be read; see FAIL above.".to_owned(),
         (true, 0) => "All that is needed can be read; no container runs.".to_owned(),
@@ -47,6 +48,30 @@ fn write_table(text: &mut String, report: &Report) -> std::fmt::Result {
         (true, n) => format!("All that is needed can be read; {n} containers are measured."),
     };
     writeln!(text, "\n{verdict}")
+}
+
+/// What the kernel does not count, with the containers it holds for where not all of them.
+fn write_lacks(text: &mut String, report: &Report) -> std::fmt::Result {
+    if report.lacks.is_empty() {
+        return Ok(());
+    }
+    writeln!(text, "\n  what Linux {} does not count", report.kernel.as_deref().unwrap_or("here"))?;
+    for Lack { gap, containers } in &report.lacks {
+        match whose(containers, report.containers.len()) {
+            Some(whose) => writeln!(text, "  {} ({whose}): {}", gap.name(), gap.why)?,
+            None => writeln!(text, "  {}: {}", gap.name(), gap.why)?,
+        }
+    }
+    Ok(())
+}
+
+/// The containers something holds for; `None` where it is not one of containers.
+fn whose(containers: &[Vmid], of: usize) -> Option<String> {
+    match containers.len() {
+        0 => None,
+        n if n == of && 1 < n => Some("all".to_owned()),
+        _ => Some(containers.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")),
+    }
 }
 
 fn write_container(
@@ -119,8 +144,9 @@ mod tests {
     use lxc_autoscale_core::snapshot::Limits;
 
     use super::*;
-    use crate::check::Probe;
+    use crate::check::{Lack, Probe};
     use crate::clock;
+    use crate::kernel_gaps::KernelGap;
 
     #[test]
     fn the_table_shows_what_is_wrong_and_what_to_do() {
@@ -133,6 +159,11 @@ mod tests {
         let report = Report {
             node: Some("proxmox".to_owned()),
             probes: vec![Probe::ok("control groups", "version 2"), Probe::bad("node", "no stat", "mount it")],
+            kernel: Some("5.15.158-2-pve".to_owned()),
+            lacks: vec![Lack {
+                gap: KernelGap { fields: &["pids_events"], why: "not counted" },
+                containers: vec!["104".parse().unwrap()],
+            }],
             containers: vec![MeasuredContainer { id: "104".parse().unwrap(), record }],
             stopped: Vec::new(),
         };
@@ -145,6 +176,8 @@ mod tests {
             \x20 104                      0.50 of 2 cores      200 of 512 MiB         pressure\n\n\
             \x20 why absent\n\
             \x20 pressure (104): no PSI\n\n\
+            \x20 what Linux 5.15.158-2-pve does not count\n\
+            \x20 pids_events (104): not counted\n\n\
             Something essential cannot be read; see FAIL above.\n",
             env!("CARGO_PKG_VERSION")
         );

@@ -3,8 +3,11 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "all of this is test code")]
 
+mod alerts;
+mod exporter;
 mod fixture;
 mod program;
 mod real_lxc;
 mod trees;
+mod versions;
 mod wedged;

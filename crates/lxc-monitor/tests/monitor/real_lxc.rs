@@ -157,6 +157,7 @@ fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 /// What the kernel said just before and just after a cycle, and when.
+#[derive(Debug)]
 struct Bracket<T> {
     before: (Instant, T),
     after: (Instant, T),
@@ -333,4 +334,156 @@ fn everything_else_is_what_the_kernel_says() {
             .io_stats
             .is_some_and(|io| written_before + 20 * 2048 <= io.writes)
     });
+}
+
+/// Sums the counts of one key over the `pids.events` of a group and of those below it.
+fn refused_forks(group: &Path) -> u64 {
+    let own = std::fs::read_to_string(group.join("pids.events")).unwrap_or_default();
+    let own: u64 = own.trim().strip_prefix("max ").and_then(|count| count.parse().ok()).unwrap_or(0);
+    let below = std::fs::read_dir(group).into_iter().flatten().flatten();
+    own + below.filter(|entry| entry.path().is_dir()).map(|entry| refused_forks(&entry.path())).sum::<u64>()
+}
+
+#[test]
+fn devices_interfaces_inodes_and_the_process_limit_are_those_of_the_kernel() {
+    if let Some(obstacle) = obstacle() {
+        println!("skipped: {obstacle}");
+        return;
+    }
+    let mut container = Container::start(90104);
+    let id = container.id;
+    let mut collector = container.monitor();
+
+    // Without a limit version 1 cannot tell of the limit's events.
+    let snapshot = cycle(&mut collector);
+    let before = record(&snapshot, id);
+    assert_eq!((before.pids_events, before.missing.get("pids_events")), (None, None));
+    let root = rustix::fs::statvfs(container.path().join(id.to_string()).join("rootfs")).unwrap();
+    assert_eq!(before.filesystem_inodes_total, (0 < root.f_files).then_some(root.f_files));
+    assert!(before.filesystem_inodes_used <= before.filesystem_inodes_total);
+
+    // Newer kernels count block I/O in version 1 only once there is a throttle, here one of 10 GB/s.
+    let device = rustix::fs::stat(container.path()).unwrap().st_dev;
+    let number = format!("{}:{}", rustix::fs::major(device), rustix::fs::minor(device));
+    let disks = std::fs::read_to_string("/proc/diskstats").unwrap();
+    let name = disks.lines().find_map(|line| {
+        let words: Vec<_> = line.split_ascii_whitespace().collect();
+        (format!("{}:{}", words[0], words[1]) == number).then(|| words[2].to_owned())
+    });
+    let Some(name) = name else {
+        println!("skipped: `{}` is not on a block device", container.path().display());
+        return;
+    };
+    container.set("blkio", "blkio.throttle.write_bps_device", &format!("{number} 10000000000"));
+    container.run("dd if=/dev/zero of=/written bs=1M count=20 conv=fsync");
+    let counted = |file: &str, direction: &str| {
+        container.keyed(
+            "blkio",
+            &format!("blkio.throttle.{file}_recursive"),
+            &format!("{number} {direction}"),
+        )
+    };
+    let kernel = || {
+        let io = [
+            ("io_service_bytes", "Read"),
+            ("io_service_bytes", "Write"),
+            ("io_serviced", "Read"),
+            ("io_serviced", "Write"),
+        ];
+        io.map(|(file, direction)| counted(file, direction))
+    };
+    let io = bracket(&mut collector, kernel);
+    let found =
+        record(&io.snapshot, id).io_devices.get(&name).unwrap_or_else(|| panic!("no {name} in {io:?}"));
+    for (index, found) in [found.rbytes, found.wbytes, found.rios, found.wios].into_iter().enumerate() {
+        assert!((io.before.1[index]..=io.after.1[index]).contains(&found), "{index}: {found} {io:?}");
+    }
+    assert!(20 * MIB <= found.wbytes, "{found:?}");
+    println!("{name}: {found:?}");
+
+    let veth = format!("veth{id}i0");
+    let statistics = || {
+        // The container's directions: it sends what the node receives.
+        [
+            "tx_bytes",
+            "tx_packets",
+            "tx_errors",
+            "tx_dropped",
+            "rx_bytes",
+            "rx_packets",
+            "rx_errors",
+            "rx_dropped",
+        ]
+        .map(|counter| {
+            let path = format!("/sys/class/net/{veth}/statistics/{counter}");
+            std::fs::read_to_string(path).unwrap().trim().parse::<u64>().unwrap()
+        })
+    };
+    let traffic = bracket(&mut collector, statistics);
+    let end = record(&traffic.snapshot, id).network_interfaces[&veth];
+    let found = [
+        end.rx_bytes,
+        end.rx_packets,
+        end.rx_errors,
+        end.rx_dropped,
+        end.tx_bytes,
+        end.tx_packets,
+        end.tx_errors,
+        end.tx_dropped,
+    ];
+    for (index, found) in found.into_iter().enumerate() {
+        let (before, after) = (traffic.before.1[index], traffic.after.1[index]);
+        assert!((before..=after).contains(&found), "{index}: {before} {found} {after}");
+    }
+
+    container.run_on("while :; do sleep 600 & sleep 0.01; done");
+    container.set("pids", "pids.max", "12");
+    let group = container.group("pids");
+    wait_until("a refused fork", || 0 < refused_forks(&group));
+    let events = bracket(&mut collector, || refused_forks(&group));
+    let found = record(&events.snapshot, id);
+    events.check(&found.pids_events.unwrap().max);
+    assert_eq!(found.limits.unwrap().pids, Some(12));
+}
+
+/// The counters of `/proc/vmstat` that a record of the node carries, in a fixed order.
+fn vmstat() -> [u64; 6] {
+    let text = std::fs::read_to_string("/proc/vmstat").unwrap();
+    ["pgmajfault", "pswpin", "pswpout", "workingset_refault_file", "workingset_refault_anon", "oom_kill"].map(
+        |key| {
+            let value = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' '));
+            value.unwrap_or_else(|| panic!("no {key}")).parse().unwrap()
+        },
+    )
+}
+
+#[test]
+fn the_node_is_what_proc_and_sysfs_say() {
+    if !Path::new(CGROUP).exists() {
+        println!("skipped: no control groups here");
+        return;
+    }
+    let mut collector = Collector::new(&MonitorConfig::default());
+    let paging = bracket(&mut collector, vmstat);
+    let node = paging.snapshot.summary.node.clone().unwrap();
+    let found = node.paging.unwrap();
+    let found = [
+        found.major_faults,
+        found.swap_in,
+        found.swap_out,
+        found.refault_file,
+        found.refault_anon,
+        node.oom_kill,
+    ];
+    for (index, found) in found.into_iter().enumerate() {
+        let (before, after) = (paging.before.1[index], paging.after.1[index]);
+        assert!((before..=after).contains(&found.unwrap()), "{index}: {before} {found:?} {after}");
+    }
+    let read = |path: &str| std::fs::read_to_string(path).unwrap().trim().to_owned();
+    assert_eq!(node.kernel, Some(read("/proc/sys/kernel/osrelease")));
+    let topology = node.topology.unwrap();
+    assert_eq!(topology.online, read("/sys/devices/system/cpu/online"));
+    assert!((1..=node.cpus.unwrap()).contains(&topology.cores.unwrap()), "{topology:?}");
+    assert!(1 < node.threads.unwrap());
+    println!("{topology:?}, {} threads", node.threads.unwrap());
 }
