@@ -128,6 +128,9 @@ pub struct ContainerRecord {
     /// Alerts that are firing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub alerts: Vec<ActiveAlert>,
+    /// Values that are unusual for this container.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub anomalies: Vec<Anomaly>,
     /// Field name → why it is absent.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub missing: BTreeMap<String, String>,
@@ -167,9 +170,27 @@ impl ContainerRecord {
             pressure: PressureSet::default(),
             configuration: None,
             alerts: Vec::new(),
+            anomalies: Vec::new(),
             missing: BTreeMap::new(),
         }
     }
+}
+
+/// A value that is unusual for its container and time.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Anomaly {
+    /// Which one; `docs/metrics-file.md` lists them with their units.
+    pub metric: String,
+    /// What was measured.
+    pub observed: f64,
+    /// The least value that would have been usual.
+    pub expected_low: f64,
+    /// The highest value that would have been usual.
+    pub expected_high: f64,
+    /// Distance from what was expected, in robust standard deviations of this series.
+    pub score: f64,
+    /// The same in words.
+    pub reason: String,
 }
 
 /// What a container is doing.
