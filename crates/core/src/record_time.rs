@@ -30,7 +30,7 @@ pub struct InvalidRecordTime {
 impl RecordTime {
     /// Takes an instant, to be shown in the offset that `zone` has at that instant.
     pub fn new(instant: Timestamp, zone: &TimeZone) -> Self {
-        Self { instant, offset: zone.to_offset(instant) }
+        Self { instant, offset: in_minutes(zone.to_offset(instant)) }
     }
 
     /// Takes an instant, to be shown in UTC.
@@ -47,6 +47,17 @@ impl RecordTime {
     pub fn as_seconds(self) -> f64 {
         self.instant.as_microsecond() as f64 / 1e6
     }
+
+    /// Returns seconds since midnight where it is shown.
+    pub fn second_of_day(self) -> f64 {
+        (self.as_seconds() + f64::from(self.offset.seconds())).rem_euclid(86_400.0)
+    }
+}
+
+/// The offset as it can be written: an hour and minutes. One with seconds would be rounded when it is shown, and
+/// what is shown would be another instant.
+fn in_minutes(offset: Offset) -> Offset {
+    Offset::from_seconds(offset.seconds() / 60 * 60).unwrap_or(Offset::UTC)
 }
 
 impl fmt::Display for RecordTime {
@@ -62,7 +73,7 @@ impl FromStr for RecordTime {
         let invalid = |source| InvalidRecordTime { text: text.chars().take(60).collect(), source };
         if let Ok(instant) = text.parse::<Timestamp>() {
             let offset = Pieces::parse(text).ok().and_then(|pieces| pieces.to_numeric_offset());
-            return Ok(Self { instant, offset: offset.unwrap_or(Offset::UTC) });
+            return Ok(Self { instant, offset: in_minutes(offset.unwrap_or(Offset::UTC)) });
         }
         let civil: DateTime = text.parse().map_err(invalid)?;
         let zone = TimeZone::system();
@@ -94,6 +105,17 @@ mod tests {
             ["2026-11-23T17:20:00.123456+01:00", "2026-11-23T17:20:00+00:00", "2026-07-01T00:00:00-03:30"]
         {
             assert_eq!(text.parse::<RecordTime>().unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn an_offset_with_seconds_shows_the_same_instant() {
+        for text in
+            ["2026-11-23T17:20:26-10:40:56", "2026-11-23T17:20:26+00:00:30", "1880-01-01T00:00:00+00:49:56"]
+        {
+            let time: RecordTime = text.parse().unwrap();
+            let shown: RecordTime = time.to_string().parse().unwrap();
+            assert_eq!(shown.instant(), time.instant(), "{text} became {time}");
         }
     }
 

@@ -35,14 +35,13 @@ pub(super) fn push_records<'a>(
     buffer.extend_from_slice(FOOTER);
 }
 
-/// The records among the lines of `bytes`, each with its offset: brackets, separators and blanks are left out.
+/// The records among the lines of `bytes`, each with its offset: brackets, separators and empty lines are left out.
 pub(super) fn records(bytes: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
     let mut offset = 0;
     bytes.split(|byte| *byte == b'\n').filter_map(move |line| {
         let at = offset;
         offset += line.len() + 1;
-        let record = line.trim_ascii();
-        let record = record.strip_suffix(b",").unwrap_or(record);
+        let record = line.strip_suffix(b",").unwrap_or(line);
         (!matches!(record, b"" | b"[" | b"]")).then_some((at, record))
     })
 }

@@ -20,11 +20,16 @@ const REST: Duration = Duration::from_secs(2);
 /// Copies beside the published one, at most; at ten snapshots a second each rests for most of a second.
 const MAX_SPARES: usize = 8;
 
+/// Time for which no more than one copy is kept after the disk was full.
+const TIGHT: Duration = Duration::from_mins(1);
+
 /// The copies that are not published, the one that rested longest first.
 #[derive(Debug)]
 pub(super) struct Spares {
     names: Vec<PathBuf>,
     resting: VecDeque<Resting>,
+    /// When the disk was full last.
+    full_at: Option<Instant>,
 }
 
 /// A copy that was published until `since`.
@@ -52,7 +57,7 @@ impl Spares {
             1 => sibling(path, "spare"),
             _ => sibling(path, &format!("spare-{number}")),
         };
-        Self { names: (1..=MAX_SPARES).map(name).collect(), resting: VecDeque::new() }
+        Self { names: (1..=MAX_SPARES).map(name).collect(), resting: VecDeque::new(), full_at: None }
     }
 
     /// Removes what an earlier writer left.
@@ -70,11 +75,22 @@ impl Spares {
         }
     }
 
+    /// Removes all copies but the one that rested longest; returns whether that made room.
+    pub(super) fn keep_one(&mut self) -> bool {
+        self.full_at = Some(Instant::now());
+        let has_more = 1 < self.resting.len();
+        for resting in self.resting.drain(1.min(self.resting.len())..) {
+            let _ = std::fs::remove_file(&resting.spare.name);
+        }
+        has_more
+    }
+
     /// A copy of all that is published, to be written to: one that rested, brought up to date, or a new one.
     pub(super) fn rested(&mut self, published: &File, stamp: Stamp, mode: u32) -> io::Result<Spare> {
         self.resting.retain(|resting| resting.spare.is_as_we_left_it() || resting.spare.remove());
         let has_rested = self.resting.front().is_some_and(|oldest| REST <= oldest.since.elapsed());
-        let is_full = MAX_SPARES <= self.resting.len();
+        let is_tight = self.full_at.is_some_and(|at| at.elapsed() < TIGHT);
+        let is_full = if is_tight { 1 } else { MAX_SPARES } <= self.resting.len();
         if !(has_rested || is_full) {
             match self.copy_of(published, stamp.bytes(), mode) {
                 // A short rest is better than a snapshot that is not published.

@@ -187,7 +187,12 @@ impl MetricsWriter {
             Err(LockError::Held) => return Err(WriteError::InUse { path: self.path.clone() }),
             Err(LockError::Io(source)) => return Err(self.failed(source)),
         }
-        self.publish(taken).map_err(|source| self.failed(source))
+        let published = match self.publish(taken) {
+            // Spares that are there to rest are worth less than the snapshot.
+            Err(error) if is_full(&error) && self.spares.keep_one() => self.publish(taken),
+            result => result,
+        };
+        published.map_err(|source| self.failed(source))
     }
 
     fn failed(&self, source: io::Error) -> WriteError {
@@ -353,6 +358,11 @@ impl Clock {
 /// Time from `earlier` to `later`; zero when the clock was set back.
 fn age(earlier: Timestamp, later: Timestamp) -> Duration {
     Duration::try_from(later.duration_since(earlier)).unwrap_or(Duration::ZERO)
+}
+
+/// Whether there is no room on the disk, or none that is ours.
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 fn trim_backlog(backlog: &mut Vec<Vec<u8>>) {

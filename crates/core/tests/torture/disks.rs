@@ -1,0 +1,193 @@
+//! Disks that are full, out of inodes, or turn read-only.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use lxc_autoscale_core::metrics_file::{Bounds, MetricsReader, MetricsWriter, WriteError};
+
+use crate::python::PythonReader;
+use crate::{ROOMY, is_root, new_numbers, numbers_in, snapshot};
+
+/// A file system of our own, unmounted when dropped.
+struct Disk {
+    directory: tempfile::TempDir,
+}
+
+impl Disk {
+    /// Mounts with these arguments of mount(8); `None` where that is not possible here.
+    fn mount(arguments: &[&str]) -> Option<Self> {
+        let disk = Self { directory: tempfile::tempdir().unwrap() };
+        fs::create_dir(disk.root()).unwrap();
+        let mounted = Command::new("mount").args(arguments).arg(disk.root()).output().unwrap();
+        if mounted.status.success() {
+            return Some(disk);
+        }
+        println!("skipped: {}", String::from_utf8_lossy(&mounted.stderr));
+        None
+    }
+
+    fn tmpfs(options: &str) -> Option<Self> {
+        Self::mount(&["-t", "tmpfs", "-o", options, "none"])
+    }
+
+    fn root(&self) -> PathBuf {
+        self.directory.path().join("disk")
+    }
+
+    fn file(&self) -> PathBuf {
+        self.root().join("lxc_metrics.json")
+    }
+
+    fn remount(&self, options: &str) {
+        let done = Command::new("mount")
+            .args(["-o", &format!("remount,{options}")])
+            .arg(self.root())
+            .status()
+            .unwrap();
+        assert!(done.success());
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(self.root()).status();
+    }
+}
+
+/// Appends until the disk refuses, then some more; every snapshot comes back when there is room again.
+fn fill_and_free(disk: &Disk, fill: impl Fn(&Path), free: impl Fn(&Path)) {
+    let (mut writer, _) = MetricsWriter::open(disk.file(), ROOMY).unwrap();
+    let mut reader = MetricsReader::new(disk.file());
+    let python = PythonReader::start(&disk.file());
+    let mut next = 0;
+    for round in 0..3 {
+        for _ in 0..10 {
+            writer.append(&snapshot(next)).unwrap();
+            next += 1;
+        }
+        assert!(numbers_in(&disk.file()).into_iter().eq(0..next));
+        fill(&disk.root());
+        let mut n_refused = 0;
+        // The room in the last blocks of the copies may be enough for a few more.
+        for _ in 0..2000 {
+            match writer.append(&snapshot(next)) {
+                Ok(()) => assert_eq!(numbers_in(&disk.file()).last(), Some(&next)),
+                Err(WriteError::Write { .. }) => n_refused += 1,
+                Err(other) => panic!("{other}"),
+            }
+            next += 1;
+            if n_refused == 20 {
+                break;
+            }
+        }
+        assert!(0 < n_refused, "round {round}: the disk was never full");
+        let published = numbers_in(&disk.file());
+        assert!(published.iter().copied().eq(0..published.len() as u64), "round {round}: {published:?}");
+        free(&disk.root());
+        writer.append(&snapshot(next)).unwrap();
+        next += 1;
+        assert!(numbers_in(&disk.file()).into_iter().eq(0..next), "round {round}");
+    }
+    assert!(new_numbers(&mut reader).into_iter().eq(0..next));
+    assert!(0 < python.finish());
+}
+
+fn fill_with_ballast(root: &Path) {
+    use std::io::Write;
+    let mut ballast = fs::File::create(root.join("ballast")).unwrap();
+    while ballast.write_all(&[0; 512]).is_ok() {}
+    // The last part of a block, too.
+    while ballast.write_all(&[0]).is_ok() {}
+}
+
+fn remove_ballast(root: &Path) {
+    fs::remove_file(root.join("ballast")).unwrap();
+}
+
+#[test]
+fn a_full_tmpfs_loses_nothing() {
+    if let Some(disk) = is_root().then(|| Disk::tmpfs("size=4m")).flatten() {
+        fill_and_free(&disk, fill_with_ballast, remove_ballast);
+    }
+}
+
+/// A real file system on a loop device, with blocks, a journal and delayed allocation.
+#[test]
+fn a_full_ext4_loses_nothing() {
+    if !is_root() {
+        return;
+    }
+    // In memory where that can be had: it is the file system that is to be full, not the machine's disk.
+    let images = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+    let image = images.path().join("disk.img");
+    fs::File::create(&image).unwrap().set_len(8 << 20).unwrap();
+    let made = Command::new("mkfs.ext4").args(["-q", "-F"]).arg(&image).output();
+    if !made.is_ok_and(|made| made.status.success()) {
+        println!("skipped: mkfs.ext4 does not work here");
+        return;
+    }
+    if let Some(disk) = Disk::mount(&["-o", "loop", image.to_str().unwrap()]) {
+        fill_and_free(&disk, fill_with_ballast, remove_ballast);
+    }
+}
+
+#[test]
+fn a_disk_without_free_inodes_loses_nothing() {
+    let Some(disk) = is_root().then(|| Disk::tmpfs("size=16m,nr_inodes=30")).flatten() else { return };
+    let inodes = disk.root().join("inodes");
+    fs::create_dir(&inodes).unwrap();
+    let fill =
+        || (0..).take_while(|number| fs::File::create(inodes.join(number.to_string())).is_ok()).count();
+    let (mut writer, _) = MetricsWriter::open(disk.file(), ROOMY).unwrap();
+    assert!(0 < fill());
+    // There is no spare yet, and no inode for one.
+    for number in 0..5 {
+        assert!(matches!(writer.append(&snapshot(number)), Err(WriteError::Write { .. })));
+        assert!(numbers_in(&disk.file()).is_empty());
+    }
+    fs::remove_dir_all(&inodes).unwrap();
+    writer.append(&snapshot(5)).unwrap();
+    assert!(numbers_in(&disk.file()).into_iter().eq(0..6));
+    // From now on there is, and no inode is needed.
+    fs::create_dir(&inodes).unwrap();
+    assert!(0 < fill());
+    for number in 6..30 {
+        writer.append(&snapshot(number)).unwrap();
+    }
+    assert!(numbers_in(&disk.file()).into_iter().eq(0..30));
+}
+
+#[test]
+fn a_disk_that_turns_read_only_loses_nothing() {
+    let Some(disk) = is_root().then(|| Disk::tmpfs("size=4m")).flatten() else { return };
+    let mut next = 0;
+    {
+        let (mut writer, _) = MetricsWriter::open(disk.file(), ROOMY).unwrap();
+        writer.append(&snapshot(next)).unwrap();
+        next += 1;
+    }
+    // A writer that is open for writing keeps a file system from turning read-only by command, as an error of the
+    // disk does not; so this one begins on a read-only disk, as the daemon may.
+    disk.remount("ro");
+    assert!(matches!(MetricsWriter::open(disk.file(), ROOMY), Err(WriteError::Write { .. })));
+    assert_eq!(numbers_in(&disk.file()), [0]);
+    disk.remount("rw");
+    let (mut writer, _) = MetricsWriter::open(disk.file(), ROOMY).unwrap();
+    writer.append(&snapshot(next)).unwrap();
+    assert_eq!(numbers_in(&disk.file()), [0, 1]);
+}
+
+/// The file reaches its bound on a disk that has no room for another copy of it.
+#[test]
+fn a_file_at_its_bound_is_trimmed_on_a_full_disk() {
+    let Some(disk) = is_root().then(|| Disk::tmpfs("size=320k")).flatten() else { return };
+    let bounds = Bounds { max_bytes: 128 << 10, ..ROOMY };
+    let (mut writer, _) = MetricsWriter::open(disk.file(), bounds).unwrap();
+    for number in 0..2000 {
+        writer.append(&snapshot(number)).unwrap();
+        let published = numbers_in(&disk.file());
+        assert!(published.windows(2).all(|pair| pair[0] + 1 == pair[1]));
+    }
+    assert_eq!(numbers_in(&disk.file()).last(), Some(&1999));
+}

@@ -1,0 +1,61 @@
+//! A reader that knows nothing of us and reads without pause: Python's `json.load`.
+
+use std::io::{Read, Write};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+/// Reads the file again and again until standard input ends; the numbers of the snapshots must follow each other.
+const PROGRAM: &str = r#"
+import json, select, sys
+reads = bad = gaps = absent = 0
+first_bad = ""
+print("reading", flush=True)
+stopped = False
+while not stopped:
+    stopped = select.select([sys.stdin], [], [], 0.001)[0]
+    try:
+        with open(sys.argv[1]) as file:
+            snapshots = json.load(file)
+    except FileNotFoundError:
+        absent += reads != 0
+        continue
+    except ValueError as error:
+        bad += 1
+        first_bad = first_bad or str(error)
+        continue
+    reads += 1
+    numbers = [snapshot["summary"]["total_containers"] for snapshot in snapshots]
+    gaps += any(later != earlier + 1 for earlier, later in zip(numbers, numbers[1:]))
+print(json.dumps({"reads": reads, "bad": bad, "gaps": gaps, "absent": absent, "first_bad": first_bad}))
+"#;
+
+/// Such a reader at work.
+pub(crate) struct PythonReader(Child);
+
+impl PythonReader {
+    /// Starts reading; the file may come later.
+    pub(crate) fn start(path: &Path) -> Self {
+        let mut child = Command::new("python3")
+            .args(["-c", PROGRAM])
+            .arg(path)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = [0; "reading\n".len()];
+        child.stdout.as_mut().unwrap().read_exact(&mut line).unwrap();
+        Self(child)
+    }
+
+    /// Stops reading; returns how often it read, and fails if it ever read anything but complete, gapless JSON.
+    #[track_caller]
+    pub(crate) fn finish(mut self) -> u64 {
+        self.0.stdin.take().unwrap().write_all(b"stop\n").unwrap();
+        let output = self.0.wait_with_output().unwrap();
+        let seen: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        for what in ["bad", "gaps", "absent"] {
+            assert_eq!(seen[what], 0, "{seen}");
+        }
+        seen["reads"].as_u64().unwrap()
+    }
+}
