@@ -5,8 +5,12 @@ use std::time::Duration;
 
 use lxc_autoscale_core::config::{BrokenRule, Validate};
 use lxc_autoscale_core::metrics_file::Bounds;
+use lxc_autoscale_core::notification::QueueConfig;
 use lxc_autoscale_core::telemetry::LoggingConfig;
 use serde::{Deserialize, Deserializer};
+
+use crate::alerts::AlertsConfig;
+use crate::exporter::config::ExporterConfig;
 
 /// Where the configuration is when nothing else is said.
 pub const DEFAULT_PATH: &str = "/etc/lxc_autoscale_ml/lxc_monitor.toml";
@@ -25,6 +29,12 @@ pub struct MonitorConfig {
     pub output: OutputConfig,
     /// How they are made.
     pub collection: CollectionConfig,
+    /// When to alert.
+    pub alerts: AlertsConfig,
+    /// Where alerts wait to be sent.
+    pub notifications: QueueConfig,
+    /// Serving the measurements to Prometheus.
+    pub exporter: ExporterConfig,
     /// The log.
     #[serde(deserialize_with = "logging_over_our_default")]
     pub logging: LoggingConfig,
@@ -57,6 +67,31 @@ pub struct OutputConfig {
     pub max_size_mib: u64,
     /// Age at which records are dropped, in days.
     pub max_age_days: u64,
+    /// Who may read it; only the monitor's own user may ever write to it.
+    pub readable_by: ReadableBy,
+}
+
+/// Who may read the exchange file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ReadableBy {
+    /// The monitor's user, which is root (mode 0600).
+    Owner,
+    /// And the file's group (mode 0640).
+    Group,
+    /// Everybody on the node (mode 0644).
+    All,
+}
+
+impl ReadableBy {
+    /// The mode of the file.
+    pub fn mode(self) -> u32 {
+        match self {
+            Self::Owner => 0o600,
+            Self::Group => 0o640,
+            Self::All => 0o644,
+        }
+    }
 }
 
 /// How measurements are made.
@@ -100,6 +135,9 @@ impl Default for MonitorConfig {
             paths: PathsConfig::default(),
             output: OutputConfig::default(),
             collection: CollectionConfig::default(),
+            alerts: AlertsConfig::default(),
+            notifications: QueueConfig::default(),
+            exporter: ExporterConfig::default(),
             logging: default_logging(),
         }
     }
@@ -119,7 +157,7 @@ impl Default for PathsConfig {
 
 impl Default for OutputConfig {
     fn default() -> Self {
-        Self { file: "/var/log/lxc_metrics.json".into(), max_size_mib: 64, max_age_days: 30 }
+        Self { file: "/var/log/lxc_metrics.json".into(), max_size_mib: 64, max_age_days: 30, readable_by: ReadableBy::Group }
     }
 }
 
@@ -151,6 +189,9 @@ impl Validate for MonitorConfig {
         BrokenRule::unless(age_holds, "output.max_age_days", "must be from 1 to 3650")?;
         let timeout_holds = (10..=60_000).contains(&self.collection.read_timeout_ms);
         BrokenRule::unless(timeout_holds, "collection.read_timeout_ms", "must be from 10 to 60000")?;
+        self.alerts.validate()?;
+        self.notifications.validate()?;
+        self.exporter.validate()?;
         self.logging.validate()
     }
 }
@@ -178,16 +219,32 @@ mod tests {
         assert_eq!(parse::<MonitorConfig>(SHIPPED), Ok(MonitorConfig::default()));
     }
 
+    /// Keys that are tables of their own; rules have a test of theirs.
+    const TABLES: [&str; 10] = [
+        "paths",
+        "output",
+        "collection",
+        "alerts",
+        "rule",
+        "tag",
+        "container",
+        "exporter",
+        "notifications",
+        "logging",
+    ];
+
     #[test]
     fn every_key_stands_in_the_shipped_file() {
         // An unknown key in a table makes the parser list all keys of that table.
-        for table in ["", "[paths]", "[output]", "[collection]", "[logging]"] {
+        let tables =
+            ["", "[paths]", "[output]", "[collection]", "[alerts]", "[exporter]", "[notifications]", "[logging]"];
+        for table in tables {
             let heading = if table.is_empty() { String::new() } else { format!("\n{table}\n") };
             let (_, section) = SHIPPED.split_once(&heading).unwrap();
             let section = format!("\n{}", section.split("\n[").next().unwrap());
             let error = toml_error(&format!("{table}\nno_such_key = 1\n"));
             let keys = error.split('`').skip(3).step_by(2);
-            for key in keys.filter(|key| !["paths", "output", "collection", "logging"].contains(key)) {
+            for key in keys.filter(|key| !TABLES.contains(key)) {
                 assert!(section.contains(&format!("\n{key} = ")), "`{key}` in {table:?}");
             }
         }

@@ -2,14 +2,18 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use lxc_autoscale_core::metrics_file::WriteError;
 use lxc_autoscale_core::service::{self, Heartbeat, Wake};
 use lxc_autoscale_core::snapshot::{ContainerRecord, Snapshot};
 use lxc_autoscale_core::{ErrorChain, config};
 
+use crate::alerts::Alerts;
 use crate::collector::Collector;
 use crate::config::MonitorConfig;
+use crate::exporter::Exporter;
+use crate::exporter::page::Cycle;
 use crate::output::Output;
 
 /// Why the daemon could not start.
@@ -29,7 +33,9 @@ struct Daemon {
     config_path: PathBuf,
     config: MonitorConfig,
     collector: Collector,
+    alerts: Alerts,
     output: Output,
+    exporter: Exporter,
 }
 
 /// Measures until SIGTERM or SIGINT; SIGHUP reads the configuration again.
@@ -41,6 +47,9 @@ pub async fn run(config_path: &Path, config: MonitorConfig) -> Result<(), Daemon
         config_path: config_path.to_owned(),
         collector: Collector::new(&config),
         output: Output::open(&config.output)?,
+        // After the lock of the exchange file is taken: the state belongs to one monitor.
+        alerts: Alerts::open(&config),
+        exporter: Exporter::start(&config.exporter, config.interval()),
         config,
     };
     let mut heartbeat = Heartbeat::start(daemon.config.interval()).map_err(DaemonError::Signals)?;
@@ -66,9 +75,12 @@ pub async fn run(config_path: &Path, config: MonitorConfig) -> Result<(), Daemon
 impl Daemon {
     async fn cycle(&mut self) {
         // A cycle in which many reads hang takes many times their limit, but it ends.
-        let snapshot = service::alive_during(self.collector.cycle()).await;
+        let mut snapshot = service::alive_during(self.collector.cycle()).await;
+        self.alerts.apply(&mut snapshot);
         let measured = describe(&snapshot);
-        match self.output.append(&snapshot) {
+        let written = self.output.append(&snapshot);
+        let is_written = written.is_ok();
+        match written {
             Ok(()) => {
                 tracing::info!("{measured}");
                 service::notify_status(&measured);
@@ -78,6 +90,8 @@ impl Daemon {
                 service::notify_status(&format!("{measured}, not written: {}", ErrorChain(&error)));
             }
         }
+        let interval = self.config.interval();
+        self.exporter.publish(Cycle { snapshot: Arc::new(snapshot), is_written, interval });
     }
 
     /// Takes over the configuration as it stands in the file now; a wrong one changes nothing.
@@ -92,7 +106,9 @@ impl Daemon {
                     heartbeat.set_period(config.interval());
                 }
                 self.collector.reconfigure(&config);
+                self.alerts.reconfigure(&config);
                 self.output.reconfigure(&config.output);
+                self.exporter.reconfigure(&config.exporter);
                 self.config = config;
                 tracing::info!("read the configuration `{}` again", self.config_path.display());
             }

@@ -8,6 +8,7 @@
 //! cycle that holds it together ([`collector`], with [`isolation`] for reads that hang and [`notices`] for saying a
 //! trouble once); the metrics file ([`output`]); and the commands ([`cli`], [`daemon`], [`check`]).
 
+pub mod alerts;
 pub mod anomaly;
 pub mod block_devices;
 pub mod cgroup;
@@ -19,6 +20,7 @@ pub mod config;
 pub mod container;
 pub mod daemon;
 pub mod discovery;
+pub mod exporter;
 pub mod filesystem;
 pub mod isolation;
 pub mod kernel_file;

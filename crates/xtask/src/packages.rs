@@ -5,9 +5,9 @@ use std::process::Command;
 use crate::command::{CommandError, cargo, is_installed, program, run, workspace_root};
 use crate::say;
 
-/// Real containers, the client of the documented examples, a tracer, and systemd's unit checker.
+/// Real containers, the client of the documented examples, a scraper, a tracer, and systemd's unit checker.
 pub(crate) const FOR_TESTS: &[&str] =
-    &["busybox-static", "curl", "lxc", "lxc-templates", "strace", "systemd", "uidmap"];
+    &["busybox-static", "curl", "lxc", "lxc-templates", "prometheus", "strace", "systemd", "uidmap"];
 
 /// What checks the shell scripts.
 pub(crate) const FOR_LINTS: &[&str] = &["shellcheck"];

@@ -64,13 +64,18 @@ fn monitor(paths: &DemoPaths, roots: &NodeRoots) -> String {
     format!(
         "interval_seconds = {MONITOR_INTERVAL_SECONDS}.0\n\n\
          [paths]\ncgroup = {}\nproc = {}\nsys = {}\npve = {}\nlxc = {}\n\n\
-         [output]\nfile = {}\n\n[logging]\nfile = {}\n",
+         [output]\nfile = {}\n\n[alerts]\nstate_file = {}\n\n[notifications]\ndirectory = {}\n\n\
+         [exporter]\nlisten = '127.0.0.1:0'\naddress_file = {}\n\n\
+         [logging]\nfile = {}\n",
         quoted(&roots.cgroup),
         quoted(&roots.proc),
         quoted(&roots.sys),
         quoted(&roots.pve),
         quoted(&roots.lxc),
         quoted(&paths.metrics()),
+        quoted(&paths.state().join("alerts.json")),
+        quoted(&paths.state().join("notifications")),
+        quoted(&paths.state().join("exporter.address")),
         quoted(&paths.log().join("lxc_monitor.log")),
     )
 }

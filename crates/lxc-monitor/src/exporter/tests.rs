@@ -29,6 +29,9 @@ const NOT_SERVED: &[(&str, &str)] = &[
     ("summary.node.pressure.*.*.avg300", "the same"),
     ("*.alerts.*.value", "is a series of its own, whatever the rule"),
     ("*.alerts.*.level", "belongs to the configuration of the rule"),
+    ("*.anomalies.*.observed", "is a series of its own"),
+    ("*.anomalies.*.expected_low", "has the unit of whichever metric it is; the metrics file tells it"),
+    ("*.anomalies.*.expected_high", "the same"),
     ("*.alerts.*.container", "is the id of the series"),
     ("summary.node.alerts.*.value", "the same"),
     ("summary.node.alerts.*.level", "the same"),
@@ -40,8 +43,7 @@ const SINCE_BOOT: Duration = Duration::from_secs(1000);
 
 fn page(snapshot: Value) -> Page {
     let snapshot: Snapshot = serde_json::from_value(snapshot).unwrap();
-    let cycle =
-        Cycle { snapshot: Arc::new(snapshot), is_written: false, interval: Duration::from_secs(60) };
+    let cycle = Cycle { snapshot: Arc::new(snapshot), is_written: false, interval: Duration::from_secs(60) };
     Page::empty("2026-11-23T16:00:00Z".parse().unwrap(), Duration::from_secs(60)).after(cycle, SINCE_BOOT)
 }
 
@@ -63,7 +65,9 @@ fn numbers(value: &Value, path: &str, pointer: &str, found: &mut Vec<(String, St
     match value {
         Value::Number(_) => found.push((path.to_owned(), pointer.to_owned())),
         Value::Object(members) => members.iter().for_each(|(key, value)| inner(key, value)),
-        Value::Array(items) => items.iter().enumerate().for_each(|(index, item)| inner(&index.to_string(), item)),
+        Value::Array(items) => {
+            items.iter().enumerate().for_each(|(index, item)| inner(&index.to_string(), item))
+        }
         _ => {}
     }
 }
@@ -160,11 +164,17 @@ fn names_keep_the_rules_of_prometheus() {
         let description = &family.description;
         let name = description.name;
         assert!(names.insert(name), "`{name}` twice");
-        assert!(name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_'), "{name}");
+        assert!(
+            name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_'),
+            "{name}"
+        );
         assert!(name.starts_with("lxc_") || name.starts_with("process_"), "{name}");
         assert!(!name.ends_with("_total") && !name.ends_with("_info"), "{name}");
         assert!(description.kind != Kind::Info || description.unit().is_none(), "{name}");
-        assert!(!description.help.contains(['\\', '"', '\n', '|']) && description.help.ends_with('.'), "{name}");
+        assert!(
+            !description.help.contains(['\\', '"', '\n', '|']) && description.help.ends_with('.'),
+            "{name}"
+        );
     }
 }
 

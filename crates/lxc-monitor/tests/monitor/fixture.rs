@@ -96,6 +96,10 @@ impl Node {
         config.paths.sys = self.path("sys");
         config.paths.pve = self.path("pve");
         config.output.file = self.path("metrics.json");
+        config.alerts.state_file = self.path("state/alerts.json");
+        config.notifications.directory = self.path("state/notifications");
+        config.exporter.listen.set_port(0);
+        config.exporter.address_file = self.path("exporter.address");
         config.logging.file = self.path("monitor.log");
         config
     }
@@ -106,13 +110,19 @@ impl Node {
         let quoted = |path: &Path| format!("'{}'", path.display());
         let text = format!(
             "interval_seconds = 0.2\n[paths]\ncgroup = {}\nproc = {}\nsys = {}\npve = {}\nlxc = {}\n\
-             [output]\nfile = {}\n[logging]\nfile = {}\n",
+             [output]\nfile = {}\n[alerts]\nstate_file = {}\n\
+             [notifications]\ndirectory = {}\n\
+             [exporter]\nlisten = '{}'\naddress_file = {}\n[logging]\nfile = {}\n",
             quoted(&config.paths.cgroup),
             quoted(&config.paths.proc),
             quoted(&config.paths.sys),
             quoted(&config.paths.pve),
             quoted(&config.paths.lxc),
             quoted(&config.output.file),
+            quoted(&config.alerts.state_file),
+            quoted(&config.notifications.directory),
+            config.exporter.listen,
+            quoted(&config.exporter.address_file),
             quoted(&config.logging.file),
         );
         self.write("lxc_monitor.toml", &text);

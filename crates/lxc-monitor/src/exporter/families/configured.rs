@@ -28,7 +28,9 @@ pub(super) const FAMILIES: &[Family] = &[
         "lxc_container_configured_cpu_weight",
         "CPU weight in the configuration (cpuunits); absent where it names none.",
         Container(|c, to| {
-            to.whole(c.configuration.as_ref().and_then(|configuration| configuration.cpuunits).map(u64::from));
+            to.whole(
+                c.configuration.as_ref().and_then(|configuration| configuration.cpuunits).map(u64::from),
+            );
         }),
     ),
     gauge(

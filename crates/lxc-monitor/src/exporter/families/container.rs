@@ -23,6 +23,15 @@ pub(super) const FAMILIES: &[Family] = &[
             }
         }),
     ),
+    gauge(
+        "lxc_container_anomaly_score",
+        "How unusual a metric is, in robust standard deviations of its series; absent while it is usual.",
+        Container(|c, to| {
+            for anomaly in &c.anomalies {
+                to.labelled(&[("metric", &anomaly.metric)], Some(anomaly.score));
+            }
+        }),
+    ),
     // --- CPU ---
     counter(
         "lxc_container_cpu_usage_seconds",

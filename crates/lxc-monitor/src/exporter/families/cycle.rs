@@ -1,7 +1,7 @@
 //! The monitor itself, and which containers there are.
 
-use super::Source::{Monitor, Snapshot};
 use super::super::text::Subject;
+use super::Source::{Monitor, Snapshot};
 use super::{Family, counter, gauge, info};
 
 pub(super) const FAMILIES: &[Family] = &[
@@ -15,7 +15,11 @@ pub(super) const FAMILIES: &[Family] = &[
         "Time from the start of one cycle to the start of the next, as configured.",
         Monitor(|m, to| to.real(Some(m.interval.as_secs_f64()))),
     ),
-    counter("lxc_monitor_cycles", "Cycles since the monitor started.", Monitor(|m, to| to.whole(Some(m.cycles)))),
+    counter(
+        "lxc_monitor_cycles",
+        "Cycles since the monitor started.",
+        Monitor(|m, to| to.whole(Some(m.cycles))),
+    ),
     gauge(
         "lxc_monitor_last_cycle_timestamp_seconds",
         "When the newest cycle ended; when this is long ago, all that was measured is left out.",

@@ -5,8 +5,8 @@
 //! a node has (containers, their block devices and network interfaces) and by the alert rules that are configured;
 //! no other label has values of its own but the words of the kernel in the tables.
 
-mod container;
 mod configured;
+mod container;
 mod cycle;
 mod devices;
 mod node;
@@ -15,7 +15,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use lxc_autoscale_core::notification::Severity;
-use lxc_autoscale_core::snapshot::{ActiveAlert, ContainerRecord, NodeRecord, Pressure, PressureLine, PressureSet, Snapshot};
+use lxc_autoscale_core::snapshot::{
+    ActiveAlert, ContainerRecord, NodeRecord, Pressure, PressureLine, PressureSet, Snapshot,
+};
 
 use super::text::{Description, Kind, Samples};
 

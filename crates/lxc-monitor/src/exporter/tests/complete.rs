@@ -77,9 +77,9 @@ impl<'de> Deserializer<'de> for Reader<'de> {
             },
             Value::String(text) => visitor.visit_borrowed_str(text),
             Value::Array(items) => visitor.visit_seq(SeqDeserializer::new(items.iter().map(within))),
-            Value::Object(members) => {
-                visitor.visit_map(MapDeserializer::new(members.iter().map(|(key, value)| (Key(key), within(value)))))
-            }
+            Value::Object(members) => visitor.visit_map(MapDeserializer::new(
+                members.iter().map(|(key, value)| (Key(key), within(value))),
+            )),
         }
     }
 
@@ -98,7 +98,11 @@ impl<'de> Deserializer<'de> for Reader<'de> {
         visitor.visit_some(self)
     }
 
-    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, Error> {
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Error> {
         visitor.visit_newtype_struct(self)
     }
 
