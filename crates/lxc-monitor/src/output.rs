@@ -40,6 +40,7 @@ impl Output {
         }
         if let Some(writer) = &mut self.writer {
             writer.set_bounds(config.bounds());
+            writer.set_mode(config.readable_by.mode());
         }
         self.config = config.clone();
     }
@@ -58,7 +59,8 @@ impl Output {
         if let Some(ref mut writer) = self.writer {
             return Ok(writer);
         }
-        let (writer, recovery) = MetricsWriter::open(&self.config.file, self.config.bounds())?;
+        let (mut writer, recovery) = MetricsWriter::open(&self.config.file, self.config.bounds())?;
+        writer.set_mode(self.config.readable_by.mode());
         log_recovery(&writer, &recovery);
         Ok(self.writer.insert(writer))
     }

@@ -3,6 +3,7 @@ use lxc_autoscale_core::snapshot::Summary;
 
 use super::*;
 use crate::clock;
+use crate::config::ReadableBy;
 
 fn snapshot() -> Snapshot {
     let now = clock::record_time(clock::now().wall);
@@ -60,4 +61,47 @@ fn another_file_is_used_from_the_next_snapshot_on() {
     for file in [first, second] {
         assert_eq!(MetricsReader::new(file).read_new().unwrap().snapshots.len(), 1);
     }
+}
+
+#[test]
+fn who_may_read_the_file_is_settled_at_once_and_after_a_reload() {
+    use std::os::unix::fs::PermissionsExt;
+    let directory = tempfile::tempdir().unwrap();
+    let mut config = config(directory.path().join("metrics.json"));
+    let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+    let mut output = Output::open(&config).unwrap();
+    for (readable_by, wanted) in [
+        (ReadableBy::Group, 0o640),
+        (ReadableBy::All, 0o644),
+        (ReadableBy::Owner, 0o600),
+        (ReadableBy::Group, 0o640),
+    ] {
+        config.readable_by = readable_by;
+        output.reconfigure(&config);
+        for _ in 0..3 {
+            assert_eq!(mode(&config.file), wanted);
+            output.append(&snapshot()).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_place_where_anybody_could_replace_the_file_is_refused_until_it_is_safe() {
+    use std::os::unix::fs::PermissionsExt;
+    let directory = tempfile::tempdir().unwrap();
+    let set_mode = |mode| {
+        std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    set_mode(0o777);
+    let file = directory.path().join("metrics.json");
+    let mut output = Output::open(&config(file.clone())).unwrap();
+    let error = output.append(&snapshot()).unwrap_err();
+    assert!(
+        ErrorChain(&error).to_string().contains("everybody may replace files in its directory"),
+        "{error}"
+    );
+    assert!(!file.exists());
+    set_mode(0o755);
+    output.append(&snapshot()).unwrap();
+    assert_eq!(MetricsReader::new(file).read_new().unwrap().snapshots.len(), 1);
 }

@@ -59,7 +59,7 @@ impl Drop for Disk {
 fn fill_and_free(disk: &Disk, fill: impl Fn(&Path), free: impl Fn(&Path)) {
     let (mut writer, _) = MetricsWriter::open(disk.file(), ROOMY).unwrap();
     let mut reader = MetricsReader::new(disk.file());
-    let python = PythonReader::start(&disk.file());
+    let python = PythonReader::start(&disk.file(), true);
     let mut next = 0;
     for round in 0..3 {
         for _ in 0..10 {

@@ -85,7 +85,7 @@ fn kill_writers(file: &Fixture, kills: u64, pause_ms: u64, max_bytes: u64) -> u6
 fn killed_writers_lose_nothing_and_readers_see_whole_files() {
     let file = fixture();
     let kills = setting("LXC_TORTURE_KILLS", DEFAULT_KILLS);
-    let python = PythonReader::start(&file.path);
+    let python = PythonReader::start(&file.path, true);
     // Small enough to be trimmed every few kills.
     let acknowledged = kill_writers(&file, kills, 20, 48 << 10);
     let reads = python.finish();

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-/// Reads the file again and again until standard input ends; the numbers of the snapshots must follow each other.
+/// Reads the file again and again until standard input says to stop.
 const PROGRAM: &str = r#"
 import json, select, sys
 reads = bad = gaps = absent = 0
@@ -24,7 +24,7 @@ while not stopped:
         first_bad = first_bad or str(error)
         continue
     reads += 1
-    numbers = [snapshot["summary"]["total_containers"] for snapshot in snapshots]
+    numbers = [snapshot["summary"]["total_containers"] for snapshot in snapshots] if sys.argv[2] else []
     gaps += any(later != earlier + 1 for earlier, later in zip(numbers, numbers[1:]))
 print(json.dumps({"reads": reads, "bad": bad, "gaps": gaps, "absent": absent, "first_bad": first_bad}))
 "#;
@@ -33,11 +33,12 @@ print(json.dumps({"reads": reads, "bad": bad, "gaps": gaps, "absent": absent, "f
 pub(crate) struct PythonReader(Child);
 
 impl PythonReader {
-    /// Starts reading; the file may come later.
-    pub(crate) fn start(path: &Path) -> Self {
+    /// Starts reading; the file may come later. With `is_numbered`, each snapshot must follow the one before it.
+    pub(crate) fn start(path: &Path, is_numbered: bool) -> Self {
         let mut child = Command::new("python3")
             .args(["-c", PROGRAM])
             .arg(path)
+            .arg(if is_numbered { "numbered" } else { "" })
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
