@@ -8,7 +8,10 @@ use clap::{Args, Parser, Subcommand};
 use lxc_autoscale_core::config::{self, ConfigError};
 use lxc_autoscale_core::telemetry::{self, TelemetryError};
 
+use crate::alerts::list;
+use crate::alerts::store::StoreError;
 use crate::check;
+use crate::clock;
 use crate::collector::{Collector, MAX_THREADS};
 use crate::config::{DEFAULT_PATH, MonitorConfig};
 use crate::daemon::{self, DaemonError};
@@ -32,6 +35,8 @@ enum Command {
     Once(OnceArgs),
     /// Show what can be read on this node, what cannot, and why.
     Check(CheckArgs),
+    /// Show the alerts that are firing.
+    Alerts(AlertsArgs),
 }
 
 #[derive(Debug, Args)]
@@ -43,6 +48,13 @@ struct OnceArgs {
 
 #[derive(Debug, Args)]
 struct CheckArgs {
+    /// Print JSON instead of a table.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct AlertsArgs {
     /// Print JSON instead of a table.
     #[arg(long)]
     json: bool,
@@ -63,6 +75,9 @@ pub enum CliError {
     /// The daemon.
     #[error(transparent)]
     Daemon(#[from] DaemonError),
+    /// The alerts' state.
+    #[error(transparent)]
+    Alerts(#[from] StoreError),
     /// Standard output.
     #[error("cannot write to standard output")]
     Stdout(#[source] io::Error),
@@ -98,6 +113,13 @@ impl Cli {
                     Ok(Outcome::Success)
                 }
                 Command::Once(args) => once(&config, Duration::from_millis(args.interval_ms)).await,
+                Command::Alerts(args) => {
+                    let alerts = list::active(&config)?;
+                    let text =
+                        if args.json { list::json(&alerts) } else { list::table(&alerts, clock::now().wall) };
+                    print(&text)?;
+                    Ok(Outcome::Success)
+                }
                 Command::Check(args) => {
                     let report = check::run(&config).await;
                     let text = if args.json { check::json(&report) } else { check::table(&report) };

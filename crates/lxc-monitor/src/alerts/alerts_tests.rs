@@ -175,7 +175,7 @@ fn alerts_of_containers_without_a_record_stand_with_the_nodes() {
 fn without_a_directory_nothing_is_queued_or_kept_for_it() {
     let scratch = tempfile::tempdir().unwrap();
     let mut config = config(scratch.path());
-    config.notifications.directory = std::path::PathBuf::new();
+    config.notifications.directory = PathBuf::new();
     assert_eq!(apply(&mut Alerts::open(&config), 0, 99.0), ["cpu"]);
     assert_eq!(store::load(&config.alerts.state_file).unwrap().unwrap().outbox, []);
     assert_eq!(std::fs::read_dir(scratch.path()).unwrap().count(), 1);

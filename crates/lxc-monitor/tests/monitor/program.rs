@@ -9,7 +9,7 @@ use lxc_autoscale_core::snapshot::Snapshot;
 
 use crate::fixture::{Node, vmid};
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_lxc-monitor");
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_lxc-monitor");
 
 fn node() -> Node {
     let node = Node::new();
@@ -25,13 +25,13 @@ fn run(node: &Node, arguments: &[&str]) -> Output {
 }
 
 /// The daemon with its log lines; ended when dropped.
-struct Daemon {
+pub(crate) struct Daemon {
     process: Child,
     log: std::io::Lines<BufReader<std::process::ChildStdout>>,
 }
 
 impl Daemon {
-    fn start(config: &Path) -> Self {
+    pub(crate) fn start(config: &Path) -> Self {
         let mut process = Command::new(PROGRAM)
             .arg("run")
             .arg("--config")
@@ -45,7 +45,7 @@ impl Daemon {
 
     /// Reads the log up to the first line that holds `wanted`.
     #[track_caller]
-    fn wait_for(&mut self, wanted: &str) {
+    pub(crate) fn wait_for(&mut self, wanted: &str) {
         let mut seen = Vec::new();
         for line in self.log.by_ref().map_while(Result::ok) {
             if line.contains(wanted) {
@@ -56,7 +56,7 @@ impl Daemon {
         panic!("the log ended without `{wanted}`: {seen:#?}");
     }
 
-    fn signal(&self, signal: rustix::process::Signal) {
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
         let pid = rustix::process::Pid::from_child(&self.process);
         rustix::process::kill_process(pid, signal).unwrap();
     }
@@ -131,6 +131,7 @@ fn run_writes_reloads_and_ends_in_order() {
 
     let log = std::fs::read_to_string(node.path("monitor.log")).unwrap();
     assert_eq!(log.matches("there are no pressure values").count(), 1, "{log}");
+    assert_eq!(log.matches("the kernel does not count pids_events").count(), 1, "{log}");
     assert!(2 <= log.matches("measured 1 running container").count(), "{log}");
     for file in ["metrics.json", "moved.json"] {
         let read = MetricsReader::new(node.path(file)).read_new().unwrap();

@@ -1,0 +1,170 @@
+//! Alerts of the program as it is run: fired once and cleared once, however often it is killed.
+
+use std::path::Path;
+use std::process::Command;
+
+use lxc_autoscale_core::metrics_file::MetricsReader;
+use lxc_autoscale_core::notification::{Consumer, Kind, Notification};
+use rustix::process::Signal;
+
+use crate::fixture::{Node, vmid};
+use crate::program::{Daemon, PROGRAM};
+
+const FIRED: &str =
+    "warning alert `processes` of container 104 (ct104): processes 90 % (fires at 85 %) since ";
+const OVER: &str =
+    "alert `processes` of container 104 (ct104) is over: processes 5 % (75 % or less); it began ";
+const CYCLE: &str = "measured 1 running container";
+
+/// Container 104 with a process limit of 200, and a rule about it without hold times.
+fn node() -> Node {
+    let node = Node::new();
+    node.write("cgroup/cgroup.controllers", "cpu memory pids\n");
+    node.start(104, 7104);
+    node.write("cgroup/lxc/104/cgroup.procs", "7104\n");
+    node.write("cgroup/lxc/104/cpu.stat", "usage_usec 5\n");
+    node.write("cgroup/lxc/104/pids.max", "200\n");
+    processes(&node, 180);
+    node
+}
+
+fn processes(node: &Node, count: u32) {
+    // In one step: the monitor reads at any moment.
+    node.write("pids.new", &format!("{count}\n"));
+    std::fs::rename(node.path("pids.new"), node.path("cgroup/lxc/104/pids.current")).unwrap();
+}
+
+fn configure(node: &Node, levels: &str) -> std::path::PathBuf {
+    let config = node.config_file();
+    node.append(
+        "lxc_monitor.toml",
+        &format!("[alerts.rule.processes]\n{levels}for_seconds = 0\nclear_for_seconds = 0\n"),
+    );
+    config
+}
+
+fn kill(daemon: Daemon) {
+    daemon.signal(Signal::KILL);
+    drop(daemon);
+}
+
+fn queued(node: &Node) -> Vec<Notification> {
+    let consumer = Consumer::open(node.path("state/notifications")).unwrap();
+    let pending = consumer.pending(usize::MAX).unwrap();
+    assert!(pending.unreadable.is_empty(), "{:?}", pending.unreadable);
+    pending.notifications
+}
+
+fn list(config: &Path, arguments: &[&str]) -> String {
+    let output =
+        Command::new(PROGRAM).arg("alerts").args(arguments).arg("--config").arg(config).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn an_alert_fires_once_survives_a_kill_and_clears_once() {
+    let node = node();
+    let config = configure(&node, "");
+    assert_eq!(list(&config, &[]), "No alert is active.\n");
+    let mut daemon = Daemon::start(&config);
+    daemon.wait_for(FIRED);
+    daemon.wait_for(CYCLE);
+    kill(daemon);
+
+    let table = list(&config, &[]);
+    assert!(table.contains("warning   104 ct104  processes  90 % (fires at 85 %)  20"), "{table}");
+    let json: serde_json::Value = serde_json::from_str(&list(&config, &["--json"])).unwrap();
+    assert_eq!((&json[0]["container"], &json[0]["value"]), (&104.into(), &90.0.into()));
+    let newest = MetricsReader::read_newest(&node.path("metrics.json")).unwrap().unwrap();
+    let shown = &newest.containers[&vmid(104)].alerts[0];
+    assert_eq!((shown.rule.as_str(), shown.value, shown.level), ("processes", Some(90.0), 85.0));
+
+    let mut daemon = Daemon::start(&config);
+    for _ in 0..3 {
+        daemon.wait_for(CYCLE);
+    }
+    processes(&node, 10);
+    daemon.wait_for(OVER);
+    daemon.wait_for(CYCLE);
+    kill(daemon);
+    let mut daemon = Daemon::start(&config);
+    daemon.wait_for(CYCLE);
+    daemon.wait_for(CYCLE);
+    kill(daemon);
+
+    assert_eq!(list(&config, &[]), "No alert is active.\n");
+    let log = std::fs::read_to_string(node.path("monitor.log")).unwrap();
+    assert_eq!((log.matches(FIRED).count(), log.matches(OVER).count()), (1, 1), "{log}");
+    let queued = queued(&node);
+    assert_eq!(queued.iter().map(|one| one.kind).collect::<Vec<_>>(), [Kind::Fired, Kind::Cleared]);
+    assert_eq!(queued[0].container, Some(vmid(104)));
+    assert!(queued[0].text.starts_with(FIRED), "{}", queued[0].text);
+    let newest = MetricsReader::read_newest(&node.path("metrics.json")).unwrap().unwrap();
+    assert!(newest.containers[&vmid(104)].alerts.is_empty());
+}
+
+/// Killed at whatever it is doing while the value goes up and down.
+#[test]
+fn fired_and_cleared_take_turns_whenever_it_is_killed() {
+    let node = node();
+    let config = configure(&node, "");
+    for round in 0..24 {
+        processes(&node, if round % 2 == 0 { 180 } else { 10 });
+        let mut daemon = Daemon::start(&config);
+        // From before its first line to after its first cycle.
+        match round % 3 {
+            0 => daemon.wait_for("lxc-monitor "),
+            1 => daemon.wait_for(CYCLE),
+            _ => {}
+        }
+        kill(daemon);
+    }
+    processes(&node, 10);
+    let mut daemon = Daemon::start(&config);
+    daemon.wait_for(CYCLE);
+    daemon.wait_for(CYCLE);
+    kill(daemon);
+    let kinds: Vec<_> = queued(&node).iter().map(|one| one.kind).collect();
+    assert!(!kinds.is_empty());
+    for pair in kinds.chunks(2) {
+        assert_eq!(pair, [Kind::Fired, Kind::Cleared], "{kinds:?}");
+    }
+}
+
+#[test]
+fn new_rules_apply_at_once_and_a_wrong_one_changes_nothing() {
+    let node = node();
+    let config = configure(&node, "");
+    let mut daemon = Daemon::start(&config);
+    daemon.wait_for(FIRED);
+    configure(&node, "trigger = 60\n");
+    daemon.signal(Signal::HUP);
+    daemon.wait_for(
+        "`alerts.rule.processes.clear` is 75 and must be less than `trigger`, 60; the settings stay",
+    );
+    configure(&node, "trigger = 95\n");
+    daemon.signal(Signal::HUP);
+    daemon.wait_for("alert `processes` of container 104 (ct104) is over: the rule has other levels now");
+    configure(&node, "");
+    daemon.signal(Signal::HUP);
+    daemon.wait_for(FIRED);
+    node.config_file();
+    node.append("lxc_monitor.toml", "[alerts.container.104.rule.processes]\nenabled = false");
+    daemon.signal(Signal::HUP);
+    daemon.wait_for("is over: the rule was switched off");
+    daemon.signal(Signal::TERM);
+    daemon.wait_for("lxc-monitor ends");
+}
+
+#[test]
+fn a_damaged_state_is_put_aside_and_said() {
+    let node = node();
+    let config = configure(&node, "");
+    node.write("state/alerts.json", "{\"version\":1,\"state\":{\"alerts\":");
+    let mut daemon = Daemon::start(&config);
+    daemon.wait_for("alerts.json.damaged`, alerts begin anew and may fire again");
+    daemon.wait_for(FIRED);
+    kill(daemon);
+    assert!(node.path("state/alerts.json.damaged").exists());
+}
