@@ -1,0 +1,98 @@
+//! Numbers as bytes, little-endian, for the state on disk.
+
+/// The bytes do not hold what they should.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Damaged(pub &'static str);
+
+/// Appends numbers to a buffer.
+#[derive(Debug, Default)]
+pub(super) struct Writer(pub(super) Vec<u8>);
+
+/// Takes numbers from a buffer.
+#[derive(Debug)]
+pub(super) struct Reader<'a>(pub(super) &'a [u8]);
+
+impl Writer {
+    pub(super) fn bytes(&mut self, bytes: &[u8]) {
+        self.0.extend_from_slice(bytes);
+    }
+    pub(super) fn u8(&mut self, value: u8) {
+        self.bytes(&[value]);
+    }
+    pub(super) fn u16(&mut self, value: u16) {
+        self.bytes(&value.to_le_bytes());
+    }
+    pub(super) fn u32(&mut self, value: u32) {
+        self.bytes(&value.to_le_bytes());
+    }
+    pub(super) fn u64(&mut self, value: u64) {
+        self.bytes(&value.to_le_bytes());
+    }
+    pub(super) fn f32(&mut self, value: f32) {
+        self.bytes(&value.to_le_bytes());
+    }
+    pub(super) fn f64(&mut self, value: f64) {
+        self.bytes(&value.to_le_bytes());
+    }
+    /// A value that may be absent.
+    pub(super) fn optional<T>(&mut self, value: Option<T>, write: impl FnOnce(&mut Self, T)) {
+        self.u8(u8::from(value.is_some()));
+        if let Some(value) = value {
+            write(self, value);
+        }
+    }
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn bytes(&mut self, count: usize) -> Result<&'a [u8], Damaged> {
+        let (taken, rest) = self.0.split_at_checked(count).ok_or(Damaged("it ends too early"))?;
+        self.0 = rest;
+        Ok(taken)
+    }
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], Damaged> {
+        let (taken, rest) = self.0.split_first_chunk::<N>().ok_or(Damaged("it ends too early"))?;
+        self.0 = rest;
+        Ok(*taken)
+    }
+    pub(super) fn u8(&mut self) -> Result<u8, Damaged> {
+        Ok(u8::from_le_bytes(self.array()?))
+    }
+    pub(super) fn u16(&mut self) -> Result<u16, Damaged> {
+        Ok(u16::from_le_bytes(self.array()?))
+    }
+    pub(super) fn u32(&mut self) -> Result<u32, Damaged> {
+        Ok(u32::from_le_bytes(self.array()?))
+    }
+    pub(super) fn u64(&mut self) -> Result<u64, Damaged> {
+        Ok(u64::from_le_bytes(self.array()?))
+    }
+    /// A finite number; no state of ours holds another.
+    pub(super) fn f32(&mut self) -> Result<f32, Damaged> {
+        let value = f32::from_le_bytes(self.array()?);
+        if value.is_finite() { Ok(value) } else { Err(Damaged("a number is not finite")) }
+    }
+    /// A finite number.
+    pub(super) fn f64(&mut self) -> Result<f64, Damaged> {
+        let value = f64::from_le_bytes(self.array()?);
+        if value.is_finite() { Ok(value) } else { Err(Damaged("a number is not finite")) }
+    }
+    /// A value that may be absent.
+    pub(super) fn optional<T>(
+        &mut self,
+        read: impl FnOnce(&mut Self) -> Result<T, Damaged>,
+    ) -> Result<Option<T>, Damaged> {
+        match self.u8()? {
+            0 => Ok(None),
+            1 => read(self).map(Some),
+            _ => Err(Damaged("a value is neither there nor absent")),
+        }
+    }
+}
+
+/// FNV-1a in 64 bits (Fowler, Noll, Vo): finds damage, proves no origin.
+pub(super) fn checksum(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}

@@ -1,0 +1,349 @@
+//! One series: what is usual now, and whether a value is.
+//!
+//! ## What is expected
+//!
+//! A level that follows the series over six hours, each step clipped to two deviations so that a burst does not drag it
+//! (a Huber-type location, Huber 1964). Where a usual day is known and has predicted this series better, the
+//! level is that of the hour plus how this day runs above or below it. The deviation is the clipped mean of the
+//! residuals over a day, or what this hour of the day strays if that is more.
+//!
+//! ## Two rules
+//!
+//! *One value* is far out, or *four values running* are out on the same side by less: bursts pass the second rule,
+//! shifts do not. Each rule and each side has its own threshold, the score this series exceeded in the wanted share of its past
+//! ([`super::tail`]), and never less than [`LEAST_SINGLE`] and [`LEAST_LASTING`] deviations.
+//!
+//! ## What does not last
+//!
+//! While a value is flagged nothing moves. After half an hour (six steps at least) the new level is taken for usual,
+//! so that a changed workload is said once and not for ever.
+
+use super::codec::{Damaged, Reader, Writer};
+use super::metric::Metric;
+use super::profile::{DayProfile, Lesson};
+use super::tail::Tail;
+
+/// Steps of the lasting rule.
+const RUN: usize = 4;
+const DAY_SECONDS: f32 = 86_400.0;
+/// Memory of the level.
+const LEVEL_SECONDS: f32 = 6.0 * 3600.0;
+/// Memory of the spread and of the comparison of the two levels.
+const SPREAD_SECONDS: f32 = DAY_SECONDS;
+/// How much of the hour's own spread counts.
+const HOUR_SPREAD_SHARE: f32 = 0.7;
+/// Fewest deviations of one value that are flagged.
+pub(super) const LEAST_SINGLE: f32 = 4.0;
+/// Fewest deviations of four values running that are flagged.
+pub(super) const LEAST_LASTING: f32 = 1.2;
+/// Part of the wanted share that the rule of one value may use; the other has the rest.
+const SINGLE_PART: f32 = 0.2;
+/// How far the level moves at once, in deviations.
+const LEVEL_CLIP: f32 = 2.0;
+/// How far a residual counts for the spread and the profile, in deviations.
+const SPREAD_CLIP: f32 = 4.0;
+/// The day's profile is used where its errors are less than this part of those without it.
+const PROFILE_MUST_BEAT: f32 = 0.9;
+/// What must have been seen before the profile is used.
+const PROFILE_AFTER_SECONDS: f32 = 1.9 * DAY_SECONDS;
+/// After how long what is flagged is taken for usual.
+const ACCEPT_SECONDS: f32 = 1800.0;
+/// And after how many steps at least.
+const ACCEPT_STEPS: f32 = 6.0;
+/// Learned time that is told apart.
+const MOST_LEARNED_SECONDS: f32 = 400.0 * DAY_SECONDS;
+
+/// What is known of one series, in about 250 bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Detector {
+    level: f32,
+    /// The level of what the value is above the day's profile.
+    above_profile: f32,
+    spread: f32,
+    error_plain: f32,
+    error_profile: f32,
+    /// How long values were seen for, in seconds.
+    learned: f32,
+    /// How long what is flagged has been flagged, in seconds.
+    flagged: f32,
+    /// The bound that the present episode exceeded, in signed deviations; 0 without one. Within an episode it stands,
+    /// or counting the episode's own scores would end it.
+    held: f32,
+    /// Values the spread was learnt from, up to its memory.
+    steps: u16,
+    /// Values the level was learnt from since it was last lost.
+    level_steps: u16,
+    /// Steps without a verdict to come.
+    hold: u16,
+    /// The last scores, signed, oldest first.
+    recent: [f32; RUN],
+    n_recent: u8,
+    profile: DayProfile,
+    /// Scores of one value, high and low.
+    single: [Tail; 2],
+    /// Scores of a run, high and low.
+    lasting: [Tail; 2],
+}
+
+/// What is asked of every series alike.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Demands {
+    /// Wanted share of flagged values.
+    pub(super) share: f32,
+    /// How long values must have been seen for before any is flagged, in seconds.
+    pub(super) least_history: f32,
+}
+
+/// One value to judge.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Value {
+    /// When, in seconds since local midnight.
+    pub(super) second_of_day: f32,
+    /// How long it stands for.
+    pub(super) seconds: f32,
+    /// On the metric's transformed scale.
+    pub(super) scaled: f32,
+    /// Whether it comes after an unusual time and is only learnt from.
+    pub(super) quiet: bool,
+}
+
+/// What is unusual about a value.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Finding {
+    /// Distance from what was expected, in deviations.
+    pub(super) score: f32,
+    /// Least usual value, transformed.
+    pub(super) low: f32,
+    /// Highest usual value, transformed.
+    pub(super) high: f32,
+    /// Found by the rule of four values running.
+    pub(super) lasting: bool,
+    /// Whether the usual range is one of this time of day.
+    pub(super) by_hour: bool,
+    /// Whether it is taken for usual from here on.
+    pub(super) accepted: bool,
+}
+
+/// The expectation a value is held against.
+struct Expected {
+    center: f32,
+    deviation: f32,
+    profile: Option<f32>,
+    by_hour: bool,
+}
+
+impl Detector {
+    /// Judges a value, then learns from it.
+    pub(super) fn step(&mut self, metric: Metric, demands: Demands, value: Value) -> Option<Finding> {
+        if self.learned <= 0.0 {
+            self.level = value.scaled;
+        }
+        self.spread = self.spread.max(metric.least_spread());
+        let expected = self.expected(value.second_of_day);
+        let residual = value.scaled - expected.center;
+        let score = residual / expected.deviation;
+        let run = self.run_with(score);
+        let silent = value.quiet || 0 < self.hold || self.learned < demands.least_history;
+        let mut finding = if silent { None } else { self.judge(metric, demands, &expected, score, run) };
+        if !value.quiet && self.hold == 0 {
+            self.count(score, run);
+        }
+        self.hold = self.hold.saturating_sub(1);
+
+        if let Some(finding) = &mut finding {
+            self.flagged += value.seconds;
+            if self.held == 0.0 {
+                let bound = if score < 0.0 { finding.low } else { finding.high };
+                self.held = (bound - expected.center) / expected.deviation;
+            }
+            finding.accepted = ACCEPT_SECONDS.max(ACCEPT_STEPS * value.seconds) <= self.flagged;
+            if finding.accepted {
+                self.accept(&expected);
+            }
+        } else {
+            self.flagged = (self.flagged / 2.0 - value.seconds).max(0.0);
+            if self.flagged <= 0.0 {
+                self.held = 0.0;
+            }
+            self.follow(value, &expected);
+        }
+        self.widen(value, &expected, residual);
+        let most = SPREAD_CLIP * expected.deviation;
+        let Value { second_of_day, seconds, scaled, .. } = value;
+        self.profile.learn(Lesson { second_of_day, seconds, scaled, residual, most });
+        self.learned = (self.learned + value.seconds).min(MOST_LEARNED_SECONDS);
+        self.steps = self.steps.saturating_add(1);
+        self.level_steps = self.level_steps.saturating_add(1);
+        finding
+    }
+
+    /// The level may have changed unseen (a gap, a restart): it is learnt anew, and nothing is flagged for a while.
+    pub(super) fn lose_level(&mut self, hold: u16) {
+        self.level_steps = 0;
+        self.n_recent = 0;
+        self.flagged = 0.0;
+        self.held = 0.0;
+        self.hold = self.hold.max(hold);
+    }
+
+    /// The values are means over another time than before: how far they stray is learnt anew, too.
+    pub(super) fn lose_spread(&mut self, hold: u16) {
+        self.steps = self.steps.min(hold);
+        self.lose_level(hold);
+    }
+
+    fn expected(&self, second_of_day: f32) -> Expected {
+        let profile = self.profile.level_at(second_of_day);
+        let better = self.error_profile < PROFILE_MUST_BEAT * self.error_plain;
+        let by_hour = better && PROFILE_AFTER_SECONDS < self.learned;
+        let (center, by_hour) = match profile {
+            Some(level) if by_hour => (level + self.above_profile, true),
+            _ => (self.level, false),
+        };
+        let of_hour = HOUR_SPREAD_SHARE * self.profile.spread_at(second_of_day);
+        Expected { center, deviation: self.spread.max(of_hour), profile, by_hour }
+    }
+
+    /// Remembers a score; returns by how much the last ones are all high, and all low.
+    fn run_with(&mut self, score: f32) -> [f32; 2] {
+        self.recent.rotate_left(1);
+        self.recent[RUN - 1] = score;
+        self.n_recent = self.n_recent.saturating_add(1);
+        if usize::from(self.n_recent) < RUN {
+            return [0.0, 0.0];
+        }
+        let lowest = self.recent.iter().copied().fold(f32::MAX, f32::min);
+        let highest = self.recent.iter().copied().fold(f32::MIN, f32::max);
+        [lowest, -highest]
+    }
+
+    fn judge(
+        &self,
+        metric: Metric,
+        demands: Demands,
+        expected: &Expected,
+        score: f32,
+        run: [f32; 2],
+    ) -> Option<Finding> {
+        let single_share = demands.share * SINGLE_PART / 2.0;
+        let lasting_share = demands.share * (1.0 - SINGLE_PART) / 2.0;
+        let single = self.single.map(|tail| tail.threshold(single_share).max(LEAST_SINGLE));
+        let lasting = self.lasting.map(|tail| tail.threshold(lasting_share).max(LEAST_LASTING));
+        let low_counts = !metric.only_high();
+        let is_single = single[0] < score || (low_counts && single[1] < -score);
+        let is_lasting = lasting[0] < run[0] || (low_counts && lasting[1] < run[1]);
+        let goes_on = (0.0 < self.held && self.held < score) || (self.held < 0.0 && score < self.held);
+        if !is_single && !is_lasting && !goes_on {
+            return None;
+        }
+        // The narrower bounds hold where only the run is unusual.
+        let mut bounds = if is_single { single } else { lasting };
+        if goes_on {
+            let side = usize::from(score < 0.0);
+            bounds[side] = self.held.abs();
+        }
+        Some(Finding {
+            score: score.abs(),
+            low: expected.center - bounds[1] * expected.deviation,
+            high: expected.center + bounds[0] * expected.deviation,
+            lasting: !is_single,
+            by_hour: expected.by_hour,
+            accepted: false,
+        })
+    }
+
+    fn count(&mut self, score: f32, run: [f32; 2]) {
+        self.single[0].push(score);
+        self.single[1].push(-score);
+        self.lasting[0].push(run[0]);
+        self.lasting[1].push(run[1]);
+    }
+
+    /// Takes what was seen last for the level.
+    fn accept(&mut self, expected: &Expected) {
+        let mut sorted = self.recent;
+        sorted.sort_by(f32::total_cmp);
+        self.level = expected.center + sorted[RUN / 2] * expected.deviation;
+        self.above_profile = expected.profile.map_or(0.0, |profile| self.level - profile);
+        self.n_recent = 0;
+        self.flagged = 0.0;
+        self.held = 0.0;
+        self.level_steps = 3;
+    }
+
+    /// Moves the levels towards a usual value.
+    fn follow(&mut self, value: Value, expected: &Expected) {
+        let clip = if self.level_steps < 3 { f32::MAX } else { LEVEL_CLIP * expected.deviation };
+        let gain = gain(value.seconds, LEVEL_SECONDS, self.level_steps);
+        self.level += gain * (value.scaled - self.level).clamp(-clip, clip);
+        if let Some(profile) = expected.profile {
+            let above = value.scaled - profile;
+            self.above_profile += gain * (above - self.above_profile).clamp(-clip, clip);
+        }
+    }
+
+    /// Moves the spread and the errors of the two levels; a normal distribution's mean absolute deviation
+    /// times 1.25 is its standard deviation.
+    fn widen(&mut self, value: Value, expected: &Expected, residual: f32) {
+        if self.learned <= 0.0 {
+            return;
+        }
+        let gain = gain(value.seconds, SPREAD_SECONDS, self.steps);
+        let seen = (1.25 * residual.abs()).min(SPREAD_CLIP * expected.deviation);
+        self.spread += gain * (seen - self.spread);
+        if let Some(profile) = expected.profile {
+            let most = 6.0 * expected.deviation;
+            let plain = (value.scaled - self.level).abs().min(most);
+            let by_profile = (value.scaled - profile - self.above_profile).abs().min(most);
+            self.error_plain += gain * (plain - self.error_plain);
+            self.error_profile += gain * (by_profile - self.error_profile);
+        }
+    }
+
+    pub(super) fn encode(&self, writer: &mut Writer) {
+        for value in [self.level, self.above_profile, self.spread, self.error_plain, self.error_profile] {
+            writer.f32(value);
+        }
+        writer.f32(self.learned);
+        writer.f32(self.flagged);
+        writer.f32(self.held);
+        [self.steps, self.level_steps, self.hold].iter().for_each(|&value| writer.u16(value));
+        self.recent.iter().for_each(|&score| writer.f32(score));
+        writer.u8(self.n_recent);
+        self.profile.encode(writer);
+        self.single.iter().chain(&self.lasting).for_each(|tail| tail.encode(writer));
+    }
+
+    pub(super) fn decode(reader: &mut Reader<'_>) -> Result<Self, Damaged> {
+        let mut detector = Self::default();
+        for value in [
+            &mut detector.level,
+            &mut detector.above_profile,
+            &mut detector.spread,
+            &mut detector.error_plain,
+            &mut detector.error_profile,
+            &mut detector.learned,
+            &mut detector.flagged,
+            &mut detector.held,
+        ] {
+            *value = reader.f32()?;
+        }
+        for value in [&mut detector.steps, &mut detector.level_steps, &mut detector.hold] {
+            *value = reader.u16()?;
+        }
+        for score in &mut detector.recent {
+            *score = reader.f32()?;
+        }
+        detector.n_recent = reader.u8()?;
+        detector.profile = DayProfile::decode(reader)?;
+        for tail in detector.single.iter_mut().chain(&mut detector.lasting) {
+            *tail = Tail::decode(reader)?;
+        }
+        Ok(detector)
+    }
+}
+
+/// The weight of one more value: that of a mean at first, that of a memory of `memory` seconds later.
+fn gain(seconds: f32, memory: f32, steps: u16) -> f32 {
+    (1.0 - (-seconds / memory).exp()).max(1.0 / (f32::from(steps) + 1.0))
+}

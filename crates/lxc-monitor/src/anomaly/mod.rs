@@ -1,0 +1,30 @@
+//! Flags what is unusual for this container, this metric and this time of day.
+//!
+//! A record goes through [`ContainerState::take`] (pure), which cuts time into steps and gives each
+//! [`Metric`] to its detector; [`AnomalyWatch`] is the edge: it fills in the snapshot, writes the log
+//! and keeps what was learnt over a restart. The method, its sources and its measured worth stand
+//! in `docs/anomaly-flags.md`.
+//!
+//! What holds: a value that is missing is skipped, nothing is flagged before there is enough history, the state of a
+//! container has a fixed size of about two KiB, and the same records give the same flags.
+
+mod codec;
+mod config;
+mod container;
+mod detector;
+mod metric;
+mod observe;
+mod profile;
+mod store;
+mod tail;
+mod watch;
+
+pub use codec::Damaged;
+pub use config::AnomalyConfig;
+pub use container::{ContainerState, Event, Settings};
+pub use metric::{METRICS, Metric};
+pub use store::{StoreError, load, save};
+pub use watch::AnomalyWatch;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,109 @@
+//! From a record to the watched values: gauges as they are, counters as rates since the record before.
+
+use lxc_autoscale_core::snapshot::{ContainerRecord, Pressure};
+
+use super::codec::{Damaged, Reader, Writer};
+use super::metric::METRICS;
+
+/// The cumulative values of the record before.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Counters {
+    /// When, in seconds since the Unix epoch.
+    at: f64,
+    uptime: Option<f64>,
+    /// Sectors, bytes of network traffic, and microseconds of pressure on CPU, memory and I/O.
+    totals: [Option<u64>; 5],
+}
+
+/// The watched values of one record.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Observation {
+    /// Whether the container was started since the record before.
+    pub(super) restarted: bool,
+    /// In the order of [`super::metric::Metric::ALL`]; absent is unknown.
+    pub(super) values: [Option<f64>; METRICS],
+}
+
+impl Counters {
+    /// What a record holds.
+    pub(super) fn of(record: &ContainerRecord) -> Self {
+        let io = record.io_stats.as_ref().map(|io| io.reads.saturating_add(io.writes));
+        let network = record.network_usage.as_ref().map(|use_| use_.rx_bytes.saturating_add(use_.tx_bytes));
+        let stalled = |pressure: Option<&Pressure>| pressure.map(|pressure| pressure.some.total_usec);
+        let pressure = &record.pressure;
+        Self {
+            at: record.timestamp.as_seconds(),
+            uptime: record.uptime_seconds.filter(|uptime| uptime.is_finite()),
+            totals: [
+                io,
+                network,
+                stalled(pressure.cpu.as_ref()),
+                stalled(pressure.memory.as_ref()),
+                stalled(pressure.io.as_ref()),
+            ],
+        }
+    }
+
+    /// Increase of each counter per second; unknown where there is none before, where it went back, and over no time.
+    fn rates_since(&self, previous: Option<&Self>) -> [Option<f64>; 5] {
+        let mut rates = [None; 5];
+        let Some(previous) = previous else { return rates };
+        let elapsed = self.at - previous.at;
+        if elapsed <= 0.0 {
+            return rates;
+        }
+        for (rate, (now, before)) in rates.iter_mut().zip(self.totals.iter().zip(&previous.totals)) {
+            let increase = now.zip(*before).and_then(|(now, before)| now.checked_sub(before));
+            *rate = increase.map(|increase| increase as f64 / elapsed);
+        }
+        rates
+    }
+
+    /// When the record was taken, in seconds since the Unix epoch.
+    pub(super) fn at(&self) -> f64 {
+        self.at
+    }
+
+    /// Whether the container's first process started after the record before.
+    fn started_since(&self, previous: &Self) -> bool {
+        match (previous.uptime, self.uptime) {
+            (Some(before), Some(now)) => now < before || now + 1.0 < self.at - previous.at,
+            _ => false,
+        }
+    }
+
+    pub(super) fn encode(&self, writer: &mut Writer) {
+        writer.f64(self.at);
+        writer.optional(self.uptime, Writer::f64);
+        self.totals.iter().for_each(|total| writer.optional(*total, Writer::u64));
+    }
+
+    pub(super) fn decode(reader: &mut Reader<'_>) -> Result<Self, Damaged> {
+        let mut counters =
+            Self { at: reader.f64()?, uptime: reader.optional(Reader::f64)?, totals: [None; 5] };
+        for total in &mut counters.totals {
+            *total = reader.optional(Reader::u64)?;
+        }
+        Ok(counters)
+    }
+}
+
+/// Makes the watched values of a record.
+pub(super) fn observe(previous: Option<&Counters>, now: &Counters, record: &ContainerRecord) -> Observation {
+    let restarted = previous.is_some_and(|previous| now.started_since(previous));
+    let [sectors, network, cpu, memory, io] = now.rates_since(previous.filter(|_| !restarted));
+    let percent = |usec_per_second: Option<f64>| usec_per_second.map(|usec| (usec / 1e4).min(100.0));
+    Observation {
+        restarted,
+        values: [
+            record.cpu_cores_used,
+            record.memory_usage_mb,
+            sectors.map(|sectors| sectors * 512.0),
+            network,
+            record.process_count.map(|count| count as f64),
+            percent(cpu),
+            percent(memory),
+            percent(io),
+        ],
+    }
+}

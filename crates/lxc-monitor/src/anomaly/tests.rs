@@ -1,0 +1,319 @@
+//! The watch on one container, through its only door.
+
+use jiff::Timestamp;
+use lxc_autoscale_core::RecordTime;
+use lxc_autoscale_core::snapshot::{ContainerRecord, Pressure, PressureLine, PressureSet};
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::codec::{Reader, Writer};
+use super::*;
+
+const SETTINGS: Settings =
+    Settings { false_alarm_share: 0.01, least_history_seconds: 86_400.0, step_seconds: 60.0 };
+const DAY: i64 = 86_400;
+/// A Monday's midnight.
+const BEGIN: i64 = 1_763_942_400;
+
+fn record(second: f64) -> ContainerRecord {
+    #[expect(clippy::cast_possible_truncation, reason = "a test's times")]
+    let time = Timestamp::from_microsecond((second * 1e6) as i64).unwrap();
+    ContainerRecord::empty(RecordTime::utc(time))
+}
+
+fn memory(second: i64, mib: f64) -> ContainerRecord {
+    ContainerRecord { memory_usage_mb: Some(mib), ..record(second as f64) }
+}
+
+/// Noise from -1 to 1 that is the same in every run.
+fn noise(n: i64) -> f64 {
+    let mixed = n.cast_unsigned().wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mixed = (mixed ^ (mixed >> 31)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    ((mixed ^ (mixed >> 29)) >> 11) as f64 / (1_u64 << 52) as f64 - 1.0
+}
+
+/// Feeds memory every `every` seconds from `from` to `to`; returns the times that were flagged.
+fn feed(
+    state: &mut ContainerState,
+    (from, to, every): (i64, i64, i64),
+    value: impl Fn(i64) -> f64,
+) -> Vec<i64> {
+    let mut flagged = Vec::new();
+    for second in (from..to).step_by(usize::try_from(every).unwrap()) {
+        state.take(&SETTINGS, &memory(BEGIN + second, value(second)));
+        if !state.anomalies().is_empty() {
+            flagged.push(second);
+        }
+    }
+    flagged
+}
+
+/// 500 MiB and a little noise.
+fn steady(second: i64) -> f64 {
+    500.0 + 10.0 * noise(second)
+}
+
+/// A container that was steady for two days.
+fn learnt() -> ContainerState {
+    let mut state = ContainerState::default();
+    let flagged = feed(&mut state, (0, 2 * DAY, 60), steady);
+    assert!(flagged.len() < 29, "1 % of 2880: {}", flagged.len());
+    state
+}
+
+#[test]
+fn a_shift_is_found_within_five_samples_said_once_and_then_taken_for_usual() {
+    let mut state = learnt();
+    let mut events = Vec::new();
+    let mut flagged = Vec::new();
+    for second in (2 * DAY..2 * DAY + 3 * 3600).step_by(60) {
+        events.extend(state.take(&SETTINGS, &memory(BEGIN + second, 2.0 * steady(second))));
+        flagged.extend(state.anomalies().into_iter().map(|anomaly| (second - 2 * DAY, anomaly)));
+    }
+    let (first, anomaly) = &flagged[0];
+    assert!(*first < 5 * 60, "{first}");
+    assert_eq!(anomaly.metric, "memory_usage_mb");
+    assert!((980.0..1020.0).contains(&anomaly.observed), "{anomaly:?}");
+    assert!(400.0 < anomaly.expected_low && anomaly.expected_low < 500.0, "{anomaly:?}");
+    assert!(500.0 < anomaly.expected_high && anomaly.expected_high < 600.0, "{anomaly:?}");
+    assert!(4.0 < anomaly.score, "{anomaly:?}");
+    assert!(anomaly.reason.starts_with("the working set is unusually high at "), "{}", anomaly.reason);
+    // Half an hour, and not for ever.
+    assert!((25..=32).contains(&flagged.len()), "{}", flagged.len());
+    let told: Vec<&str> = events
+        .iter()
+        .map(|event| match event {
+            Event::Begun(_) => "begun",
+            Event::Accepted(_) => "accepted",
+            Event::Ended(_) => "ended",
+        })
+        .collect();
+    assert_eq!(told, ["begun", "accepted"]);
+}
+
+#[test]
+fn a_short_burst_begins_and_ends() {
+    let mut state = learnt();
+    let mut told = Vec::new();
+    for second in (2 * DAY..2 * DAY + 3600).step_by(60) {
+        let burst = (600..720).contains(&(second - 2 * DAY));
+        let value = if burst { 2000.0 } else { steady(second) };
+        for event in state.take(&SETTINGS, &memory(BEGIN + second, value)) {
+            told.push((second - 2 * DAY, matches!(event, Event::Begun(_)), matches!(event, Event::Ended(_))));
+        }
+    }
+    assert_eq!(told, [(600, true, false), (960, false, true)]);
+}
+
+#[test]
+fn nothing_is_flagged_before_there_is_history() {
+    let mut state = ContainerState::default();
+    let wild = |second: i64| if second % 7200 < 3600 { 100.0 } else { 4000.0 };
+    assert_eq!(feed(&mut state, (0, DAY, 60), wild), [0_i64; 0]);
+}
+
+#[test]
+fn what_comes_each_day_at_its_hour_is_usual_there_and_not_elsewhere() {
+    let backup = |second: i64| {
+        let at = second % DAY;
+        if (2 * 3600..2 * 3600 + 1800).contains(&at) { 1500.0 + noise(second) } else { steady(second) }
+    };
+    let mut state = ContainerState::default();
+    feed(&mut state, (0, 7 * DAY, 60), backup);
+    let eighth = feed(&mut state, (7 * DAY, 8 * DAY, 60), backup);
+    assert!(eighth.len() < 15, "1 % of a day: {eighth:?}");
+    // At noon the same is news.
+    let noon = 8 * DAY + 12 * 3600;
+    feed(&mut state, (8 * DAY, noon, 60), backup);
+    let found = feed(&mut state, (noon, noon + 300, 60), |_| 1500.0);
+    assert!(!found.is_empty());
+}
+
+#[test]
+fn a_gap_another_cadence_and_a_clock_that_is_set_do_not_flood() {
+    let usual = |state: &mut ContainerState, from: i64, every: i64| {
+        let flagged = feed(state, (from, from + 400 * every, every), steady);
+        assert!(flagged.len() <= 4, "from {from} every {every} s: {flagged:?}");
+    };
+    usual(&mut learnt(), 2 * DAY + 5 * 3600, 60);
+    usual(&mut learnt(), 2 * DAY, 300);
+    usual(&mut learnt(), 2 * DAY, 10);
+    usual(&mut learnt(), DAY, 60);
+    let mut slow = ContainerState::default();
+    feed(&mut slow, (0, 5 * DAY, 300), steady);
+    usual(&mut slow, 5 * DAY, 60);
+    // After a gap another level is no news, for nobody saw the change.
+    let mut state = learnt();
+    assert_eq!(feed(&mut state, (3 * DAY, 3 * DAY + 3600, 60), |second| 2.0 * steady(second)), [0_i64; 0]);
+}
+
+#[test]
+fn a_faster_cadence_sees_the_same_shift() {
+    let mut state = ContainerState::default();
+    feed(&mut state, (0, 2 * DAY, 10), steady);
+    let found = feed(&mut state, (2 * DAY, 2 * DAY + 300, 10), |second| 2.0 * steady(second));
+    assert!(!found.is_empty());
+}
+
+#[test]
+fn a_restart_is_no_anomaly_and_a_missing_value_is_no_zero() {
+    let mut state = learnt();
+    let mut at = |second: i64, memory: Option<f64>, uptime: i64| {
+        let uptime_seconds = Some(uptime as f64);
+        let record = ContainerRecord {
+            memory_usage_mb: memory,
+            uptime_seconds,
+            ..record((BEGIN + 2 * DAY + second) as f64)
+        };
+        state.take(&SETTINGS, &record);
+        state.anomalies()
+    };
+    for minute in 0..30 {
+        assert_eq!(at(60 * minute, None, 2 * DAY + 60 * minute), [], "minute {minute}");
+    }
+    for minute in 30..60 {
+        // Restarted, it takes a tenth of what it took.
+        assert_eq!(at(60 * minute, Some(50.0), 60 * (minute - 30) + 20), [], "minute {minute}");
+    }
+}
+
+#[test]
+fn counters_are_watched_as_rates_and_a_reset_is_no_rate() {
+    let mut state = ContainerState::default();
+    let mut total: u64 = 0;
+    let mut flagged = Vec::new();
+    for minute in 0..2 * 1440 + 60_i64 {
+        // 100 kB/s, a reset, then ten times as much.
+        total += if minute < 2 * 1440 + 30 { 6_000_000 } else { 60_000_000 };
+        if minute == 2 * 1440 {
+            total = 0;
+        }
+        let mut record = record((BEGIN + 60 * minute) as f64);
+        record.network_usage =
+            Some(serde_json::from_value(json!({"rx_bytes": total, "tx_bytes": 0})).unwrap());
+        state.take(&SETTINGS, &record);
+        flagged.extend(state.anomalies().iter().map(|anomaly| (minute - 2 * 1440, anomaly.metric.clone())));
+    }
+    assert_eq!(flagged.first(), Some(&(30, "network_bytes_per_second".to_owned())));
+}
+
+/// State → bytes → state.
+fn reread(state: &ContainerState) -> ContainerState {
+    let mut writer = Writer::default();
+    state.encode(&mut writer);
+    let mut reader = Reader(&writer.0);
+    let read = ContainerState::decode(&mut reader).unwrap();
+    assert!(reader.0.is_empty());
+    read
+}
+
+#[test]
+fn the_state_has_a_size_that_is_stated() {
+    assert!(size_of::<ContainerState>() <= 2432, "{}", size_of::<ContainerState>());
+    let mut writer = Writer::default();
+    learnt().encode(&mut writer);
+    assert!(writer.0.len() <= 2432, "{}", writer.0.len());
+}
+
+#[test]
+fn the_file_is_read_as_written_and_damage_is_found() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("below/anomaly.state");
+    let vmid = lxc_autoscale_core::Vmid::try_from(104).unwrap();
+    assert!(load(&path).unwrap().is_empty());
+    let states = std::collections::BTreeMap::from([(vmid, learnt())]);
+    save(&path, &states).unwrap();
+    assert_eq!(load(&path).unwrap(), states);
+    let whole = std::fs::read(&path).unwrap();
+    for at in (0..whole.len()).step_by(7) {
+        let mut flipped = whole.clone();
+        flipped[at] ^= 0x10;
+        std::fs::write(&path, &flipped).unwrap();
+        assert!(matches!(load(&path), Err(StoreError::Damaged { .. })), "byte {at}");
+        std::fs::write(&path, &whole[..at]).unwrap();
+        assert!(matches!(load(&path), Err(StoreError::Damaged { .. })), "cut at {at}");
+    }
+}
+
+fn any_number() -> impl Strategy<Value = Option<f64>> {
+    prop_oneof![
+        Just(None),
+        Just(Some(f64::NAN)),
+        Just(Some(f64::INFINITY)),
+        Just(Some(f64::MAX)),
+        (-10.0..1e6).prop_map(Some),
+        any::<f64>().prop_map(Some),
+    ]
+}
+
+fn any_record() -> impl Strategy<Value = ContainerRecord> {
+    let numbers = (any_number(), any_number(), any_number());
+    let counters = (any::<Option<u64>>(), any::<u64>(), any::<u64>());
+    (prop_oneof![-4000.0..40_000.0, Just(60.0), Just(0.0)], numbers, counters).prop_map(
+        |(after, (cpu, memory, uptime), (processes, io, network))| {
+            let mut made = record(BEGIN as f64 + after);
+            made.cpu_cores_used = cpu;
+            made.memory_usage_mb = memory;
+            made.uptime_seconds = uptime;
+            made.process_count = processes;
+            made.io_stats = Some(serde_json::from_value(json!({"reads": io, "writes": io})).unwrap());
+            made.network_usage =
+                Some(serde_json::from_value(json!({"rx_bytes": network, "tx_bytes": io})).unwrap());
+            let some = PressureLine { avg10: 0.0, avg60: 0.0, avg300: 0.0, total_usec: network };
+            made.pressure =
+                PressureSet { cpu: Some(Pressure { some, full: None }), ..PressureSet::default() };
+            made
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Whatever comes in: what comes out is finite, outside its own range, the same each time, and the same
+    /// when the state was on disk in between.
+    #[test]
+    fn any_input_gives_finite_and_repeatable_flags(
+        records in proptest::collection::vec(any_record(), 1..80),
+        stop_at in 0_usize..80,
+    ) {
+        let settings = Settings { least_history_seconds: 0.0, step_seconds: 1.0, false_alarm_share: 0.2 };
+        let (mut one, mut other) = (ContainerState::default(), ContainerState::default());
+        for (index, record) in records.iter().enumerate() {
+            if index == stop_at {
+                other = reread(&other);
+            }
+            let events = one.take(&settings, record);
+            prop_assert_eq!(&events, &other.take(&settings, record));
+            prop_assert_eq!(&one.anomalies(), &other.anomalies());
+            for anomaly in one.anomalies() {
+                let numbers = [anomaly.observed, anomaly.expected_low, anomaly.expected_high, anomaly.score];
+                prop_assert!(numbers.iter().all(|number| number.is_finite()), "{:?}", anomaly);
+                let range = anomaly.expected_low..=anomaly.expected_high;
+                prop_assert!(!range.contains(&anomaly.observed), "{:?}", anomaly);
+            }
+        }
+    }
+
+    /// The same over a learnt series with shifts, stopped at any moment.
+    #[test]
+    fn a_stop_and_start_changes_no_flag(stop_at in 0_i64..400, shift_at in 0_i64..400, factor in 0.2..5.0_f64) {
+        let value = |second: i64| {
+            let factor = if 2 * DAY + 60 * shift_at <= second { factor } else { 1.0 };
+            factor * steady(second)
+        };
+        let mut one = learnt();
+        let mut other = one.clone();
+        let stop = 2 * DAY + 60 * stop_at;
+        let whole = feed(&mut one, (2 * DAY, 2 * DAY + 24_000, 60), value);
+        let mut parts = feed(&mut other, (2 * DAY, stop, 60), value);
+        parts.extend(feed(&mut reread(&other), (stop, 2 * DAY + 24_000, 60), value));
+        prop_assert_eq!(whole, parts);
+    }
+
+    /// No bytes make the reader fail otherwise than with an error.
+    #[test]
+    fn any_bytes_are_refused_or_read(bytes in proptest::collection::vec(any::<u8>(), 0..4000)) {
+        let _ = ContainerState::decode(&mut Reader(&bytes));
+    }
+}

@@ -1,0 +1,128 @@
+//! The watch over all containers: puts the flags into the snapshot, says what begins and ends, keeps what it learnt.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use lxc_autoscale_core::snapshot::Snapshot;
+use lxc_autoscale_core::{ErrorChain, Vmid};
+
+use super::config::AnomalyConfig;
+use super::container::{ContainerState, Event};
+use super::store::{self, StoreError};
+use crate::notices::Notices;
+
+/// How often the state is written at most, in seconds.
+const SAVE_SECONDS: f64 = 300.0;
+/// A container that was not seen for this long is forgotten, in seconds.
+const FORGET_SECONDS: f64 = 30.0 * 86_400.0;
+
+/// Watches for unusual values.
+#[derive(Debug)]
+pub struct AnomalyWatch {
+    config: AnomalyConfig,
+    states: BTreeMap<Vmid, ContainerState>,
+    /// Time of the snapshot after which the state was written last.
+    saved: Option<f64>,
+    notices: Notices,
+}
+
+impl AnomalyWatch {
+    /// Takes up what was learnt before; a damaged file is set aside and learning begins anew.
+    pub fn open(config: &AnomalyConfig) -> Self {
+        let mut watch = Self {
+            config: config.clone(),
+            states: BTreeMap::new(),
+            saved: None,
+            notices: Notices::default(),
+        };
+        if config.enabled {
+            watch.load();
+        }
+        watch
+    }
+
+    /// Takes new settings; switched off, it writes down what it knows and forgets it.
+    pub fn reconfigure(&mut self, config: &AnomalyConfig) {
+        if *config == self.config {
+            return;
+        }
+        self.finish();
+        let before = std::mem::replace(&mut self.config, config.clone());
+        if !config.enabled {
+            self.states.clear();
+        } else if !before.enabled || (before.state_file != config.state_file && config.state_file.exists()) {
+            self.load();
+        }
+    }
+
+    /// Adds the flags to a snapshot and learns from it; writes the state when it is due.
+    pub fn annotate(&mut self, snapshot: &mut Snapshot) {
+        if !self.config.enabled {
+            return;
+        }
+        let settings = self.config.settings();
+        for (&vmid, record) in &mut snapshot.containers {
+            let state = self.states.entry(vmid).or_default();
+            for event in state.take(&settings, record) {
+                say(vmid, &event);
+            }
+            record.anomalies = state.anomalies();
+        }
+        let now = snapshot.summary.collection_start_time.as_seconds();
+        let Some(saved) = self.saved else {
+            self.saved = Some(now);
+            return;
+        };
+        // A clock that was set back is no reason to wait.
+        if SAVE_SECONDS <= (now - saved).abs() {
+            self.saved = Some(now);
+            self.states.retain(|_, state| now - state.last_seen() < FORGET_SECONDS);
+            self.write();
+        }
+    }
+
+    /// Writes the state down at the end.
+    pub fn finish(&mut self) {
+        if self.config.enabled {
+            self.write();
+        }
+    }
+
+    fn write(&mut self) {
+        let trouble = store::save(&self.config.state_file, &self.states).err();
+        self.notices.warn("anomaly flags", trouble.map(|error| ErrorChain(&error).to_string()));
+    }
+
+    fn load(&mut self) {
+        match store::load(&self.config.state_file) {
+            Ok(states) => self.states = states,
+            Err(error @ StoreError::Damaged { .. }) => {
+                let aside = self.config.state_file.with_extension("damaged");
+                let kept = match fs::rename(&self.config.state_file, &aside) {
+                    Ok(()) => format!("the file is now `{}`", aside.display()),
+                    Err(error) => format!("it cannot be set aside: {error}"),
+                };
+                tracing::warn!("{}; {kept}, and what is usual is learnt anew", ErrorChain(&error));
+            }
+            Err(error) => tracing::warn!("{}; what is usual is learnt anew", ErrorChain(&error)),
+        }
+    }
+}
+
+fn say(vmid: Vmid, event: &Event) {
+    match event {
+        Event::Begun(anomaly) => tracing::info!(
+            score = (anomaly.score * 10.0).round() / 10.0,
+            "container {vmid}: {}: {}",
+            anomaly.metric,
+            anomaly.reason
+        ),
+        Event::Accepted(metric) => {
+            tracing::info!(
+                "container {vmid}: {}: what was unusual is taken as usual from now on",
+                metric.name()
+            );
+        }
+        Event::Ended(metric) => tracing::info!("container {vmid}: {}: as usual again", metric.name()),
+    }
+}
