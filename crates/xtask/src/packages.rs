@@ -6,8 +6,20 @@ use crate::command::{CommandError, cargo, is_installed, program, run, workspace_
 use crate::say;
 
 /// Real containers, the client of the documented examples, a scraper, a tracer, and systemd's unit checker.
-pub(crate) const FOR_TESTS: &[&str] =
-    &["busybox-static", "curl", "lxc", "lxc-templates", "prometheus", "strace", "systemd", "uidmap"];
+pub(crate) const FOR_TESTS: &[&str] = &[
+    "busybox-static",
+    "curl",
+    "libfaketime",
+    "lxc",
+    "lxc-templates",
+    "prometheus",
+    "strace",
+    "systemd",
+    "uidmap",
+];
+
+/// What builds and boots the virtual machine of the truth test.
+pub(crate) const FOR_VM: &[&str] = &["busybox-static", "debootstrap", "e2fsprogs", "qemu-system-x86"];
 
 /// What checks the shell scripts.
 pub(crate) const FOR_LINTS: &[&str] = &["shellcheck"];

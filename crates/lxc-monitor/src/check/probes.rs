@@ -5,6 +5,7 @@ use std::path::Path;
 
 use lxc_autoscale_core::ErrorChain;
 use lxc_autoscale_core::Vmid;
+use lxc_autoscale_core::metrics_file::trust::{self, Distrust};
 use lxc_autoscale_core::snapshot::{NodeRecord, Snapshot};
 use rustix::fs::Access;
 
@@ -244,19 +245,33 @@ fn privileges() -> Probe {
 /// Looks without opening: the file may be in use by the daemon.
 fn output(file: &Path) -> Probe {
     const NAME: &str = "metrics file";
+    let shown = file.display();
+    if let Err(error) = trusted(file) {
+        return Probe::bad(
+            NAME,
+            format!("`{shown}` would not be trusted: {}", ErrorChain(&error)),
+            "nobody but root may be able to write or replace it, because its records steer the node",
+        );
+    }
     let directory = file.parent().unwrap_or(Path::new("/"));
     match rustix::fs::access(directory, Access::WRITE_OK | Access::EXEC_OK) {
-        Ok(()) => Probe::ok(NAME, format!("`{}` can be written", file.display())),
+        Ok(()) => Probe::ok(NAME, format!("`{shown}` can be written")),
         Err(error) => Probe::bad(
             NAME,
-            format!(
-                "`{}` cannot be written: {}: {}",
-                file.display(),
-                directory.display(),
-                std::io::Error::from(error)
-            ),
+            format!("`{shown}` cannot be written: {}: {}", directory.display(), std::io::Error::from(error)),
             "create the directory and let the monitor write there, or set `output.file`",
         ),
+    }
+}
+
+/// Whether the daemons that read the file would believe it, or what will be made in its place.
+fn trusted(file: &Path) -> Result<(), Distrust> {
+    let own_uid = rustix::process::geteuid().as_raw();
+    trust::check_place(file, own_uid)?;
+    match std::fs::metadata(file) {
+        Ok(metadata) => trust::check_file(&metadata, own_uid),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }
 
