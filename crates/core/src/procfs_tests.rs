@@ -85,7 +85,7 @@ fn load_and_uptime_success() {
 
 #[test]
 fn load_and_uptime_failure() {
-    failure(load_averages, &["", "1.0 2.0\n", "a b c\n", "NaN 1 1\n"]);
+    failure(load_averages, &["", "1.0 2.0\n", "a b c\n", "NaN 1 1\n", "1 -1 1\n"]);
     failure(uptime_seconds, &["", "soon\n", "-1 2\n", "inf 1\n"]);
 }
 
