@@ -2,7 +2,10 @@
 
 mod bench;
 mod command;
+mod fuzz;
 mod packages;
+mod torture;
+mod vm;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -22,6 +25,10 @@ struct Args {
 enum Task {
     /// Install the Debian packages the tests need (as root, when they are missing), then run every test.
     Test {
+        /// Run the truth test, and the monitor under systemd, in a virtual machine with control groups version 2,
+        /// and nothing else. Its image is built once, as root.
+        #[arg(long, conflicts_with = "rest")]
+        vm: bool,
         /// Passed on to the test runner, for instance a filter.
         #[arg(trailing_var_arg = true)]
         rest: Vec<String>,
@@ -38,6 +45,10 @@ enum Task {
         #[command(subcommand)]
         bench: bench::Bench,
     },
+    /// Search for input that the parsers of foreign bytes cannot stand; needs nightly Rust and g++.
+    Fuzz(fuzz::Options),
+    /// Run the torture tests at full length.
+    Torture(torture::Options),
     /// The half of `bench monitor` that it starts in namespaces of its own.
     #[command(hide = true)]
     BenchMonitorInside {
@@ -70,15 +81,21 @@ enum TaskError {
     /// The monitor could not be measured.
     #[error(transparent)]
     Monitor(#[from] bench::monitor::MonitorBenchError),
+    /// The tests in the virtual machine gave no verdict, or not the right one.
+    #[error(transparent)]
+    Vm(#[from] vm::VmError),
 }
 
 fn dispatch(task: Task) -> Result<(), TaskError> {
     match task {
-        Task::Test { rest } => test(&rest)?,
+        Task::Test { vm: true, .. } => vm::test()?,
+        Task::Test { vm: false, rest } => test(&rest)?,
         Task::Lint => lint()?,
         Task::Docs => docs()?,
         Task::Ci => lint().and_then(|()| test(&[])).and_then(|()| docs())?,
         Task::Bench { bench } => bench::run(&bench)?,
+        Task::Fuzz(options) => fuzz::run(&options)?,
+        Task::Torture(options) => torture::torture(&options)?,
         Task::BenchMonitorInside { directory, options } => bench::monitor::run_inside(&directory, &options)?,
     }
     Ok(())

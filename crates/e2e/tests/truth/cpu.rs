@@ -1,0 +1,179 @@
+//! CPU use and throttling (A3, A5): what a burner says it used, and the kernel's own counters.
+
+use lxc_autoscale_core::snapshot::{ContainerRecord, Snapshot};
+
+use crate::container::{Container, Limits};
+use crate::machine::{keyed, stall_usec, text};
+use crate::monitor::{record, usec};
+use crate::node::NodeCpu;
+use crate::{Proof, around};
+
+/// Long enough that the scheduler's ticks do not matter.
+const INTERVAL_SECONDS: f64 = 5.0;
+
+/// A burner of 1.5 cores under a limit of 2 (half of that on a machine with one CPU).
+pub(crate) fn burning(proof: &mut Proof) {
+    let limit = f64::from(proof.machine.cpus.min(2));
+    let nominal = 0.75 * limit;
+    let mut container = proof.container(limits(limit));
+    container.order(&format!("burn {nominal}"));
+    let node = NodeCpu::watch();
+    let snapshots = series(proof, "burning", 4);
+    let pairs = pairs(&snapshots, container.id);
+
+    let first = record(&snapshots[0], container.id);
+    let rateless = first.cpu_cores_used.is_none()
+        && first.cpu_usage_percent.is_none()
+        && first.cpu_throttled_share.is_none()
+        && first.missing.contains_key("cpu_cores_used")
+        && snapshots[0].summary.node.as_ref().is_some_and(|node| node.cpu_cores_used.is_none());
+    let found = format!("{:?}", first.missing.get("cpu_cores_used"));
+    proof.findings.holds("first sample: no rate", "absent, with its reason", rateless, found);
+
+    let truth: Vec<f64> = pairs.iter().map(|pair| burned_cores(&mut container, *pair)).collect();
+    let (least, most) = ratios(&pairs, &truth);
+    proof.findings.within("cpu_cores_used, least", least, 0.97..=1.03);
+    proof.findings.within("cpu_cores_used, most", most, 0.97..=1.03);
+    let off = pairs.iter().map(|(_, now)| {
+        let (cores, percent) = now.cpu_cores_used.zip(now.cpu_usage_percent).unwrap_or((f64::NAN, f64::NAN));
+        (percent / (100.0 * cores / limit) - 1.0).abs()
+    });
+    proof.findings.within("cpu_usage_percent, of the limit", off.reduce(f64::max), 0.0..=0.0001);
+
+    // The machine may have had other things to do; what the burner itself says decides.
+    let quiet = pairs.iter().zip(&truth).find(|(_, truth)| (**truth / nominal - 1.0).abs() < 0.01);
+    match quiet {
+        Some(((_, now), _)) => {
+            let around_nominal = |value: f64| 0.97 * value..=1.03 * value;
+            proof.findings.within("cpu_cores_used, nominal", now.cpu_cores_used, around_nominal(nominal));
+            proof.findings.within("cpu_usage_percent, nominal", now.cpu_usage_percent, around_nominal(75.0));
+        }
+        None => proof.findings.skip(
+            &["cpu_cores_used, nominal", "cpu_usage_percent, nominal"],
+            &format!("the machine was too busy: the burner used {truth:.2?} of {nominal} cores"),
+        ),
+    }
+
+    let limits = record(&snapshots[0], container.id).limits.unwrap();
+    proof.findings.within("limits.quota_cores", limits.quota_cores, limit..=limit);
+    proof.findings.within("limits.cores", limits.cores, limit..=limit);
+
+    let (machine, id) = (proof.machine, container.id);
+    let (snapshot, kernel) = around(|| machine.cpu_usec(id), || proof.monitor.once());
+    proof.findings.counter("cpu_usage_usec", record(&snapshot, id).cpu_usage_usec, kernel);
+
+    let ratios: Vec<f64> = snapshots.windows(2).map(|pair| node_ratio(&node, &pair[0], &pair[1])).collect();
+    proof.findings.within("node.cpu_cores_used, least", ratios.iter().copied().reduce(f64::min), 0.97..=1.03);
+    proof.findings.within("node.cpu_cores_used, most", ratios.iter().copied().reduce(f64::max), 0.97..=1.03);
+}
+
+/// Quota of the throttled container, in cores: so little that its two threads hit it on a busy machine, too.
+const QUOTA: f64 = 0.2;
+
+/// Two threads that want a core each under a small limit.
+pub(crate) fn throttled(proof: &mut Proof) {
+    let mut container = proof.container(limits(QUOTA));
+    let id = container.id;
+    container.order("burn 2");
+    let snapshots = series(proof, "throttled", 3);
+    let pairs = pairs(&snapshots, id);
+    let truth: Vec<f64> = pairs.iter().map(|pair| burned_cores(&mut container, *pair)).collect();
+    let (least, most) = ratios(&pairs, &truth);
+    proof.findings.within("throttled: cpu_cores_used, least", least, 0.97..=1.03);
+    proof.findings.within("throttled: cpu_cores_used, most", most, 0.97..=1.03);
+    let quiet = truth.iter().all(|truth| 0.98 * QUOTA <= *truth);
+    let too_busy = format!("the machine was too busy: {truth:.2?} of {QUOTA} cores");
+    let nominal = "throttled: cpu_cores_used, nominal";
+    if quiet {
+        let newest = pairs.last().and_then(|(_, now)| now.cpu_cores_used);
+        proof.findings.within(nominal, newest, 0.97 * QUOTA..=1.03 * QUOTA);
+    } else {
+        proof.findings.skip(&[nominal], &too_busy);
+    }
+
+    let machine = proof.machine;
+    let counters = || {
+        let stat = machine.file(id, "cpu", "cpu.stat");
+        // Version 1 counts nanoseconds.
+        let held_back =
+            keyed(&stat, "throttled_usec").or_else(|| Some(keyed(&stat, "throttled_time")? / 1000));
+        [keyed(&stat, "nr_periods"), keyed(&stat, "nr_throttled"), held_back]
+    };
+    let (snapshot, (before, after)) = around(counters, || proof.monitor.once());
+    let throttling = record(&snapshot, id).throttling;
+    let names = ["throttling.nr_periods", "throttling.nr_throttled", "throttling.throttled_usec"];
+    let measured = [
+        throttling.map(|counters| counters.nr_periods),
+        throttling.map(|counters| counters.nr_throttled),
+        throttling.map(|counters| counters.throttled_usec),
+    ];
+    for n in 0..names.len() {
+        proof.findings.counter(names[n], measured[n], (before[n], after[n]));
+    }
+    let (earlier, later) = *pairs.last().unwrap();
+    let rise = |value: fn(&ContainerRecord) -> Option<u64>| Some((value(later)? - value(earlier)?) as f64);
+    let periods = rise(|record| Some(record.throttling?.nr_periods));
+    let hits = rise(|record| Some(record.throttling?.nr_throttled));
+    // Ten periods a second, in nearly each of which burners that want ten times their quota hit it.
+    let possible = 10.0 * INTERVAL_SECONDS;
+    let rises = "throttling.nr_throttled rises";
+    if quiet {
+        proof.findings.within(rises, hits, 0.5 * possible..=1.1 * possible);
+    } else {
+        proof.findings.skip(&[rises], &too_busy);
+    }
+    let share = hits.zip(periods).map_or(f64::NAN, |(hits, periods)| hits / periods);
+    proof.findings.within("cpu_throttled_share", later.cpu_throttled_share, share - 1e-9..=share + 1e-9);
+
+    // Threads that are held back wait for a CPU most of the time.
+    let pressure = machine.pressure(Some(id), "cpu");
+    let (snapshot, kernel) = around(|| stall_usec(&pressure, "some"), || proof.monitor.once());
+    let measured = record(&snapshot, id).pressure.cpu.map(|cpu| cpu.some.total_usec);
+    proof.findings.counter("pressure.cpu.some.total_usec", measured, kernel);
+    let average = || {
+        let text = text(&pressure);
+        let word = text.split_whitespace().find_map(|word| word.strip_prefix("avg10=")).map(str::to_owned);
+        word.and_then(|word| word.parse::<f64>().ok()).unwrap_or(f64::NAN)
+    };
+    let (snapshot, (before, after)) = around(average, || proof.monitor.once());
+    let measured = record(&snapshot, id).pressure.cpu.map(|cpu| cpu.some.avg10);
+    // A new average is made every two seconds and moves by a fifth at most.
+    let (low, high) = (before.min(after) - 20.0, before.max(after) + 20.0);
+    proof.findings.within("pressure.cpu.some.avg10", measured, low.max(0.01)..=high.min(100.0));
+}
+
+fn limits(quota_cores: f64) -> Limits {
+    Limits { quota_cores: Some(quota_cores), memory_mib: 128, swap_mib: 0, pids: None }
+}
+
+fn series(proof: &Proof, name: &str, n: usize) -> Vec<Snapshot> {
+    let daemon = proof.monitor.run(name, INTERVAL_SECONDS);
+    let snapshots = daemon.wait_for(n);
+    daemon.stop();
+    snapshots
+}
+
+fn pairs(snapshots: &[Snapshot], id: u32) -> Vec<(&ContainerRecord, &ContainerRecord)> {
+    snapshots.windows(2).map(|pair| (record(&pair[0], id), record(&pair[1], id))).collect()
+}
+
+/// What the burner itself says it used between two records, in cores.
+fn burned_cores(container: &mut Container, (earlier, later): (&ContainerRecord, &ContainerRecord)) -> f64 {
+    let (from, to) = (usec(earlier.timestamp), usec(later.timestamp));
+    container.ask(&format!("burned {from} {to}")) / (to - from)
+}
+
+/// The smallest and the largest ratio of what was measured to what is true.
+fn ratios(pairs: &[(&ContainerRecord, &ContainerRecord)], truth: &[f64]) -> (Option<f64>, Option<f64>) {
+    let ratio =
+        |((_, now), truth): (&(&ContainerRecord, &ContainerRecord), &f64)| Some(now.cpu_cores_used? / truth);
+    let ratios: Option<Vec<f64>> = pairs.iter().zip(truth).map(ratio).collect();
+    let ratios = ratios.unwrap_or_default();
+    (ratios.iter().copied().reduce(f64::min), ratios.iter().copied().reduce(f64::max))
+}
+
+fn node_ratio(node: &NodeCpu, earlier: &Snapshot, later: &Snapshot) -> f64 {
+    let at = |snapshot: &Snapshot| usec(snapshot.summary.collection_start_time);
+    let measured = later.summary.node.as_ref().and_then(|node| node.cpu_cores_used).unwrap_or(f64::NAN);
+    measured / node.cores_used(at(earlier), at(later))
+}

@@ -1,0 +1,95 @@
+//! The second disk: the project's binaries, the truth test, what the installer needs, and the script that runs them.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use super::{VmError, file};
+use crate::command::{CommandError, cargo, program, run, workspace_root};
+
+const RUN: &str = include_str!("run.sh");
+const TEST: &str = "truth";
+/// What the installer installs, and the load of the truth test.
+const BINARIES: [&str; 4] = ["lxc-monitor", "lxc-autoscale-api", "lxc-autoscale-ml", "truth-load"];
+
+/// Builds the binaries and packs them; returns the disk's file.
+pub(super) fn pack(scratch: &Path) -> Result<PathBuf, VmError> {
+    run(cargo(["build", "--workspace", "--bins", "--locked"]))?;
+    let test = test_program()?;
+    let directory = scratch.join("payload");
+    // As in cargo's own directory: tests find the binaries one level up.
+    let (profile, built) = (directory.join("build"), test.ancestors().nth(2).unwrap_or(&test).to_owned());
+    let project = directory.join("project");
+    for made in [profile.join("deps"), project.clone()] {
+        fs::create_dir_all(&made).map_err(file("create", made))?;
+    }
+    for name in BINARIES {
+        copy(&built.join(name), &profile.join(name))?;
+    }
+    copy(&test, &profile.join("deps").join(TEST))?;
+    for name in ["install.sh", "Cargo.toml", "config", "systemd"] {
+        run(program("cp", ["-a"]).arg(workspace_root().join(name)).arg(project.join(name)))?;
+    }
+    let script = directory.join("run");
+    fs::write(&script, RUN).map_err(file("write", &script))?;
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).map_err(file("change", &script))?;
+
+    let disk = scratch.join("payload.img");
+    run(program("mke2fs", ["-q", "-t", "ext4", "-d"]).arg(&directory).arg(&disk).arg("2G"))?;
+    Ok(disk)
+}
+
+/// The test's program, where cargo put it.
+fn test_program() -> Result<PathBuf, VmError> {
+    let mut command = cargo(["test", "--no-run", "--locked", "--message-format=json-render-diagnostics"]);
+    command.args(["--package", "lxc-autoscale-e2e", "--test", TEST]).stderr(Stdio::inherit());
+    let output = command
+        .output()
+        .map_err(|source| CommandError::Spawn { command: "cargo test".to_owned(), source })?;
+    if !output.status.success() {
+        return Err(CommandError::Failed {
+            command: "cargo test --no-run".to_owned(),
+            status: output.status,
+        }
+        .into());
+    }
+    let messages = output.stdout.split(|byte| *byte == b'\n');
+    let found = messages.filter_map(executable_of).next_back();
+    found.ok_or(VmError::NoTestProgram(TEST))
+}
+
+/// The program that one message of cargo is about, where it is that of the test.
+fn executable_of(message: &[u8]) -> Option<PathBuf> {
+    let message: serde_json::Value = serde_json::from_slice(message).ok()?;
+    let is_test = message["target"]["name"] == TEST && message["target"]["kind"][0] == "test";
+    is_test.then(|| message["executable"].as_str().map(PathBuf::from)).flatten()
+}
+
+/// Copies a program; symbols stay behind where `strip` is installed, since the emulated machine reads slowly.
+fn copy(from: &Path, to: &Path) -> Result<(), VmError> {
+    fs::copy(from, to).map_err(file("copy", from))?;
+    let _ = program("strip", ["--strip-debug"]).arg(to).stderr(Stdio::null()).status();
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_tests_own_message_names_its_program() {
+        let message = |name: &str, kind: &str| {
+            format!(
+                r#"{{"reason":"compiler-artifact","target":{{"name":"{name}","kind":["{kind}"]}},"executable":"/t/deps/truth-1"}}"#
+            )
+        };
+        assert_eq!(
+            executable_of(message("truth", "test").as_bytes()),
+            Some(PathBuf::from("/t/deps/truth-1"))
+        );
+        assert_eq!(executable_of(message("truth", "bin").as_bytes()), None);
+        assert_eq!(executable_of(message("demo", "test").as_bytes()), None);
+        assert_eq!(executable_of(b""), None);
+    }
+}
