@@ -1,0 +1,147 @@
+//! The commands `history` and `import`: arguments in, text out.
+
+use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
+
+use clap::Args;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use super::HistoryConfig;
+use super::import::{self, ImportError, Progress, Report};
+use super::show::{self, HistoryArgs, ShowError};
+
+/// What `lxc-monitor import` takes.
+#[derive(Clone, Debug, Args)]
+pub struct ImportArgs {
+    /// A metrics file, ours or one of the Python original; a second import of it changes nothing.
+    pub file: PathBuf,
+    /// Time zone of the local times in a file of the original, such as Europe/Rome; this machine's when left out.
+    #[arg(long, value_name = "ZONE")]
+    pub time_zone: Option<String>,
+    /// Print the result as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub enum HistoryCommandError {
+    /// Nothing can be shown.
+    #[error(transparent)]
+    Show(#[from] ShowError),
+    /// The import ended early.
+    #[error(transparent)]
+    Import(#[from] ImportError),
+    /// Standard output.
+    #[error("cannot write to standard output")]
+    Stdout(#[source] io::Error),
+}
+
+/// `lxc-monitor history`.
+///
+/// # Errors
+/// [`HistoryCommandError`].
+pub fn show(config: &HistoryConfig, args: &HistoryArgs) -> Result<(), HistoryCommandError> {
+    let shown = show::run(config, args, Timestamp::now(), &TimeZone::system())?;
+    if let Some(warning) = shown.warning {
+        // There is nobody left to tell when standard error is closed.
+        let _ = writeln!(io::stderr(), "lxc-monitor: {warning}");
+    }
+    print(&shown.text)
+}
+
+/// `lxc-monitor import`.
+///
+/// # Errors
+/// [`HistoryCommandError`].
+pub fn import(config: &HistoryConfig, args: &ImportArgs) -> Result<(), HistoryCommandError> {
+    let zone = match &args.time_zone {
+        Some(name) => TimeZone::get(name).map_err(|_| ImportError::TimeZone { name: name.clone() })?,
+        None => TimeZone::system(),
+    };
+    let mut bar = ProgressBar { is_shown: io::stderr().is_terminal(), percent: None };
+    let report = import::run(config, &args.file, zone, Timestamp::now(), &mut bar);
+    bar.clear();
+    let report = report?;
+    print(&if args.json { json(&report) } else { table(&report) })
+}
+
+fn json(report: &Report) -> String {
+    let time = |at_ms| Timestamp::from_millisecond(at_ms).ok().map(|instant| instant.to_string());
+    let value = serde_json::json!({
+        "snapshots": report.snapshots,
+        "of_the_original": report.of_the_original,
+        "damaged": report.damaged,
+        "damaged_at_bytes": report.damaged_at,
+        "from": report.range_ms.and_then(|range| time(range.0)),
+        "to": report.range_ms.and_then(|range| time(range.1)),
+        "new_roll_ups": report.roll_ups,
+        "new_frames": report.new_frames,
+    });
+    format!("{value:#}\n")
+}
+
+fn table(report: &Report) -> String {
+    let zone = TimeZone::system();
+    let time = |at_ms| {
+        Timestamp::from_millisecond(at_ms)
+            .map_or_else(|_| "?".to_owned(), |at| zone.to_datetime(at).strftime("%Y-%m-%d %H:%M").to_string())
+    };
+    let mut text = match report.range_ms {
+        Some((from, to)) => format!("{} snapshots, {} to {}\n", report.snapshots, time(from), time(to)),
+        None => String::new(),
+    };
+    if 0 < report.of_the_original {
+        text += &format!(
+            "{} of them by the Python original: network, swap, root filesystem and memory_without_cache are taken;\n\
+             its CPU percent (since boot), process count, disk sectors and swap size do not mean what they say and are left out\n",
+            report.of_the_original
+        );
+    }
+    if 0 < report.damaged {
+        let places: Vec<_> = report.damaged_at.iter().map(u64::to_string).collect();
+        let more = if report.damaged_at.len() as u64 == report.damaged { "" } else { ", …" };
+        text += &format!("{} damaged records skipped, at byte {}{more}\n", report.damaged, places.join(", "));
+    }
+    if report.roll_ups == 0 && report.new_frames == 0 {
+        text += "nothing new: the history has it all\n";
+    } else {
+        text += &format!("{} new roll-ups\n", report.roll_ups);
+    }
+    text
+}
+
+/// A line on the terminal that is written over.
+struct ProgressBar {
+    is_shown: bool,
+    percent: Option<u64>,
+}
+
+impl Progress for ProgressBar {
+    fn at(&mut self, done: u64, size: u64) {
+        let percent = (100 * done).checked_div(size).unwrap_or(100).min(100);
+        if !self.is_shown || self.percent == Some(percent) {
+            return;
+        }
+        self.percent = Some(percent);
+        let filled = "█".repeat(usize::try_from(percent * 40 / 100).unwrap_or(0));
+        let _ = write!(io::stderr(), "\r{filled:░<40} {percent:>3} % of {} MiB", size >> 20);
+    }
+}
+
+impl ProgressBar {
+    fn clear(&self) {
+        if self.percent.is_some() {
+            let _ = write!(io::stderr(), "\r{:70}\r", "");
+        }
+    }
+}
+
+fn print(text: &str) -> Result<(), HistoryCommandError> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result.map_err(HistoryCommandError::Stdout),
+    }
+}

@@ -1,0 +1,239 @@
+//! What the history takes from a snapshot, and the rates it makes of counters.
+//!
+//! Pure. A rate is that between two snapshots of the same run of a container: absent after a restart, when a counter
+//! went back, when the clock was set in between, and over more than [`LONGEST_SPAN_SECONDS`]. Events (OOM kills and the
+//! like) are counted over any span, and after a restart from zero, so that none is lost.
+
+use std::collections::BTreeMap;
+
+use lxc_autoscale_core::history_store::bucket::Codes;
+use lxc_autoscale_core::history_store::{Kind, Metric, Series};
+use lxc_autoscale_core::snapshot::{ContainerRecord, NodeRecord, Pressure, PressureSet, Snapshot};
+
+/// A mean over more than this says nothing about a bucket; the longest interval that can be set is half of it.
+const LONGEST_SPAN_SECONDS: f64 = 7200.0;
+const SHORTEST_SPAN_SECONDS: f64 = 0.01;
+/// As in [`usage`](crate::usage): a wall clock that moves apart from the uptime by this much was set.
+const CLOCK_STEP_SECONDS: f64 = 0.5;
+
+/// Counters, with what one count per second is in the metric's unit.
+const COUNTERS: [(Metric, f64); 21] = [
+    // Sectors of 512 bytes.
+    (Metric::IoRead, 512.0),
+    (Metric::IoWrite, 512.0),
+    (Metric::IoReadOps, 1.0),
+    (Metric::IoWriteOps, 1.0),
+    (Metric::NetRx, 1.0),
+    (Metric::NetTx, 1.0),
+    // Microseconds; 1 s of stall in 1 s is 100 %.
+    (Metric::PressureCpuSome, 1e-4),
+    (Metric::PressureCpuFull, 1e-4),
+    (Metric::PressureMemorySome, 1e-4),
+    (Metric::PressureMemoryFull, 1e-4),
+    (Metric::PressureIoSome, 1e-4),
+    (Metric::PressureIoFull, 1e-4),
+    (Metric::RefaultFile, 1.0),
+    (Metric::RefaultAnon, 1.0),
+    (Metric::SwapIn, 1.0),
+    (Metric::SwapOut, 1.0),
+    (Metric::MajorFaults, 1.0),
+    (Metric::OomKills, 1.0),
+    (Metric::Ooms, 1.0),
+    (Metric::MemoryMaxEvents, 1.0),
+    (Metric::MemoryHighEvents, 1.0),
+];
+
+/// What one snapshot says.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cycle {
+    /// When the cycle began, in milliseconds since the epoch.
+    pub at_ms: i64,
+    /// Each series, in ascending order, with its name where it has one.
+    pub series: Vec<(Series, Option<Box<str>>, Readings)>,
+}
+
+/// What a snapshot says of one series.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Readings {
+    /// When it was sampled, in milliseconds since the epoch.
+    pub at_ms: i64,
+    /// Seconds since the container's init started, where it is known.
+    pub uptime_seconds: Option<f64>,
+    /// What needs no previous snapshot.
+    pub levels: Codes,
+    /// By place in [`COUNTERS`].
+    counters: [Option<u64>; COUNTERS.len()],
+}
+
+impl Readings {
+    /// Nothing known.
+    pub fn empty(at_ms: i64) -> Self {
+        Self { at_ms, uptime_seconds: None, levels: Codes::NONE, counters: [None; COUNTERS.len()] }
+    }
+
+    /// Takes a counter.
+    pub fn count(&mut self, metric: Metric, value: Option<u64>) {
+        if let Some(place) = COUNTERS.iter().position(|(counter, _)| *counter == metric) {
+            self.counters[place] = value;
+        }
+    }
+
+    fn pressure(&mut self, pressure: &PressureSet) {
+        let lines: [(Metric, Metric, Option<Pressure>); 3] = [
+            (Metric::PressureCpuSome, Metric::PressureCpuFull, pressure.cpu),
+            (Metric::PressureMemorySome, Metric::PressureMemoryFull, pressure.memory),
+            (Metric::PressureIoSome, Metric::PressureIoFull, pressure.io),
+        ];
+        for (some, full, pressure) in lines {
+            self.count(some, pressure.map(|pressure| pressure.some.total_usec));
+            self.count(full, pressure.and_then(|pressure| pressure.full).map(|full| full.total_usec));
+        }
+    }
+}
+
+impl From<&Snapshot> for Cycle {
+    fn from(snapshot: &Snapshot) -> Self {
+        let at_ms = snapshot.summary.collection_start_time.instant().as_millisecond();
+        let mut series = Vec::with_capacity(snapshot.containers.len() + 1);
+        if let Some(record) = &snapshot.summary.node {
+            let name = (!record.name.is_empty()).then(|| record.name.as_str().into());
+            series.push((Series::NODE, name, node(at_ms, record, snapshot.containers.len())));
+        }
+        for (vmid, record) in &snapshot.containers {
+            let name = record.configuration.as_ref().and_then(|configuration| configuration.name.as_deref());
+            series.push((Series::from(*vmid), name.map(Into::into), container(record)));
+        }
+        Self { at_ms, series }
+    }
+}
+
+fn container(record: &ContainerRecord) -> Readings {
+    let mut readings = Readings::empty(record.timestamp.instant().as_millisecond());
+    readings.uptime_seconds = record.uptime_seconds;
+    let limits = record.limits.unwrap_or_default();
+    let memory = record.memory;
+    let levels = [
+        (Metric::Cpu, record.cpu_cores_used),
+        (Metric::CpuShare, record.cpu_usage_percent),
+        (Metric::Throttled, record.cpu_throttled_share.map(|share| 100.0 * share)),
+        (Metric::Memory, record.memory_usage_mb),
+        (Metric::MemoryWithoutCache, memory.map(|memory| (memory.current_mb - memory.file_mb).max(0.0))),
+        (Metric::CoresLimit, limits.cores),
+        (Metric::MemoryLimit, limits.memory_mb),
+        (Metric::Swap, record.swap_usage_mb),
+        (Metric::SwapLimit, limits.swap_mb),
+        (Metric::Processes, record.process_count.map(|count| count as f64)),
+        (Metric::RootfsUsed, record.filesystem_usage_gb.map(|gib| 1024.0 * gib)),
+        (Metric::RootfsTotal, record.filesystem_total_gb.map(|gib| 1024.0 * gib)),
+    ];
+    for (metric, value) in levels {
+        readings.levels.set(metric, value);
+    }
+    readings.pressure(&record.pressure);
+    let (io, network) = (record.io_stats, record.network_usage);
+    let (paging, events) = (record.paging.unwrap_or_default(), record.memory_events);
+    let counters = [
+        (Metric::IoRead, io.map(|io| io.reads)),
+        (Metric::IoWrite, io.map(|io| io.writes)),
+        (Metric::IoReadOps, io.and_then(|io| io.read_ops)),
+        (Metric::IoWriteOps, io.and_then(|io| io.write_ops)),
+        (Metric::NetRx, network.as_ref().map(|network| network.rx_bytes)),
+        (Metric::NetTx, network.as_ref().map(|network| network.tx_bytes)),
+        (Metric::RefaultFile, paging.refault_file),
+        (Metric::RefaultAnon, paging.refault_anon),
+        (Metric::SwapIn, paging.swap_in),
+        (Metric::SwapOut, paging.swap_out),
+        (Metric::MajorFaults, paging.major_faults),
+        (Metric::OomKills, events.and_then(|events| events.oom_kill)),
+        (Metric::Ooms, events.and_then(|events| events.oom)),
+        (Metric::MemoryMaxEvents, events.map(|events| events.max)),
+        (Metric::MemoryHighEvents, events.and_then(|events| events.high)),
+    ];
+    for (metric, value) in counters {
+        readings.count(metric, value);
+    }
+    readings
+}
+
+fn node(at_ms: i64, record: &NodeRecord, containers: usize) -> Readings {
+    let mut readings = Readings::empty(at_ms);
+    let levels = [
+        (Metric::Cpu, record.cpu_cores_used),
+        (Metric::Cpus, record.cpus.map(f64::from)),
+        (Metric::Load1, record.load.map(|load| load[0])),
+        (Metric::MemoryTotal, record.memory_total_mb),
+        (Metric::MemoryAvailable, record.memory_available_mb),
+        (Metric::SwapTotal, record.swap_total_mb),
+        (Metric::Swap, record.swap_used_mb),
+        (Metric::ZfsArc, record.zfs_arc_mb),
+        (Metric::ContainersMemory, record.containers_working_set_mb),
+        (Metric::ContainersMemoryLimit, record.containers_memory_limit_mb),
+        (Metric::ContainersCoresLimit, record.containers_cores_limit),
+        (Metric::Containers, (!record.missing.contains_key("containers")).then_some(containers as f64)),
+    ];
+    for (metric, value) in levels {
+        readings.levels.set(metric, value);
+    }
+    readings.pressure(&record.pressure);
+    readings
+}
+
+/// Makes samples of cycles; keeps of each series what the next rate needs.
+#[derive(Debug, Default)]
+pub struct Rates {
+    previous: BTreeMap<Series, Readings>,
+}
+
+impl Rates {
+    /// The samples of a cycle, in the order of its series.
+    pub fn samples(&mut self, cycle: &Cycle) -> Vec<(Series, Codes)> {
+        let samples = cycle
+            .series
+            .iter()
+            .map(|(series, _, now)| (*series, sample(self.previous.get(series), now)))
+            .collect();
+        for (series, _, now) in &cycle.series {
+            self.previous.insert(*series, now.clone());
+        }
+        let forget_ms = 24 * 60 * 60 * 1000;
+        self.previous.retain(|_, readings| (cycle.at_ms - readings.at_ms).abs() < forget_ms);
+        samples
+    }
+}
+
+fn sample(previous: Option<&Readings>, now: &Readings) -> Codes {
+    let mut codes = now.levels;
+    let Some(previous) = previous else { return codes };
+    let wall_seconds = (now.at_ms - previous.at_ms) as f64 / 1000.0;
+    let restarted = matches!((previous.uptime_seconds, now.uptime_seconds),
+        (Some(before), Some(after)) if after + CLOCK_STEP_SECONDS < before);
+    let elapsed = (!restarted).then(|| elapsed_seconds(previous, now, wall_seconds)).flatten();
+    for (((metric, scale), before), after) in COUNTERS.iter().zip(previous.counters).zip(now.counters) {
+        let (Some(before), Some(after)) = (before, after) else { continue };
+        let increase = if restarted { None } else { after.checked_sub(before) };
+        let value = match metric.kind() {
+            // What happened since a restart is all that the new counter has.
+            Kind::Events => Some(increase.unwrap_or(after) as f64),
+            _ => increase.zip(elapsed).map(|(increase, elapsed)| scale * increase as f64 / elapsed),
+        };
+        let value = if metric.unit() == "%" { value.map(|percent| percent.min(100.0)) } else { value };
+        codes.set(*metric, value);
+    }
+    codes
+}
+
+/// The time a rate is over, if it is one of the same run and the clock was not set.
+fn elapsed_seconds(previous: &Readings, now: &Readings, wall_seconds: f64) -> Option<f64> {
+    if let (Some(before), Some(after)) = (previous.uptime_seconds, now.uptime_seconds) {
+        let tolerance = CLOCK_STEP_SECONDS.max(0.001 * wall_seconds.abs());
+        // A restart, too, shows here: the new run's uptime grew by less than the time that has passed.
+        if tolerance < (after - before - wall_seconds).abs() {
+            return None;
+        }
+    }
+    (SHORTEST_SPAN_SECONDS..=LONGEST_SPAN_SECONDS).contains(&wall_seconds).then_some(wall_seconds)
+}
+
+#[cfg(test)]
+#[path = "readings_tests.rs"]
+mod tests;

@@ -1,0 +1,183 @@
+//! `lxc-monitor history`: what was measured of a container or of the node, for people and for programs.
+
+mod render;
+mod when;
+
+use std::path::PathBuf;
+
+use clap::Args;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use lxc_autoscale_core::history_store::{HistoryError, HistoryReader, Metric, Series, SeriesInfo, Tier};
+
+use super::config::HistoryConfig;
+pub use when::InvalidMoment;
+
+/// What `lxc-monitor history` takes.
+#[derive(Clone, Debug, Args)]
+pub struct HistoryArgs {
+    /// A container's id or name, or `node`; without it, all that were recorded are listed.
+    pub id: Option<String>,
+    /// What to show; `list` lists all metrics.
+    #[arg(long, value_name = "METRIC", default_value = "cpu")]
+    pub metric: String,
+    /// Begin: a time ago (90m, 24h, 7d, 4w) or a moment (2026-11-20, 2026-11-20T08:00).
+    #[arg(long, value_name = "WHEN", default_value = "24h")]
+    pub since: String,
+    /// End, likewise; now when left out.
+    #[arg(long, value_name = "WHEN")]
+    pub until: Option<String>,
+    /// Length of the roll-ups.
+    #[arg(long, value_name = "TIER", default_value = "auto", value_parser = ["auto", "1m", "5m", "1h"])]
+    pub tier: String,
+    /// Print JSON.
+    #[arg(long, conflicts_with = "csv")]
+    pub json: bool,
+    /// Print CSV.
+    #[arg(long)]
+    pub csv: bool,
+    /// Print every roll-up in the table, not only as many rows as fit a screen.
+    #[arg(long)]
+    pub all: bool,
+}
+
+/// Why nothing can be shown.
+#[derive(Debug, thiserror::Error)]
+pub enum ShowError {
+    /// Nothing was ever recorded.
+    #[error("there is no history at `{}`; `lxc-monitor run` writes it, and `lxc-monitor import` fills it", path.display())]
+    Nothing {
+        /// The database.
+        path: PathBuf,
+    },
+    /// No such series.
+    #[error("the history knows no container `{id}`{}", did_you_mean(nearest.as_deref()))]
+    UnknownSeries {
+        /// What was asked for.
+        id: String,
+        /// What may have been meant.
+        nearest: Option<String>,
+    },
+    /// No such metric.
+    #[error("there is no metric `{name}`{}; `--metric list` lists all", did_you_mean(nearest.as_deref()))]
+    UnknownMetric {
+        /// What was asked for.
+        name: String,
+        /// What may have been meant.
+        nearest: Option<String>,
+    },
+    /// No moment.
+    #[error(transparent)]
+    Moment(#[from] InvalidMoment),
+    /// The stretch of time is empty.
+    #[error("`--until` is not after `--since`")]
+    Order,
+    /// The database.
+    #[error(transparent)]
+    History(#[from] HistoryError),
+}
+
+fn did_you_mean(nearest: Option<&str>) -> String {
+    nearest.map(|nearest| format!("; did you mean `{nearest}`?")).unwrap_or_default()
+}
+
+/// What is shown.
+#[derive(Clone, Debug)]
+struct Extract {
+    series: SeriesInfo,
+    metric: Metric,
+    tier: Tier,
+    from_ms: i64,
+    to_ms: i64,
+    points: Vec<lxc_autoscale_core::history_store::Point>,
+}
+
+/// What is printed, and what is to be said beside it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shown {
+    /// For standard output.
+    pub text: String,
+    /// For standard error.
+    pub warning: Option<String>,
+}
+
+/// Makes the text that was asked for.
+///
+/// # Errors
+/// [`ShowError`], with the nearest thing that exists.
+pub fn run(
+    config: &HistoryConfig,
+    args: &HistoryArgs,
+    now: Timestamp,
+    zone: &TimeZone,
+) -> Result<Shown, ShowError> {
+    if matches!(args.metric.as_str(), "list" | "help") {
+        return Ok(Shown { text: render::metrics(), warning: None });
+    }
+    let metric = find_metric(&args.metric)?;
+    let reader =
+        HistoryReader::open(&config.file)?.ok_or_else(|| ShowError::Nothing { path: config.file.clone() })?;
+    let known = reader.series()?;
+    let Some(id) = &args.id else {
+        return Ok(Shown { text: render::series(&known), warning: None });
+    };
+    let series = find_series(id, known)?;
+    let from_ms = when::moment(&args.since, now, zone)?;
+    let to_ms = match &args.until {
+        Some(until) => when::moment(until, now, zone)?,
+        // What begins this very millisecond is over.
+        None => now.as_millisecond() + 1,
+    };
+    if to_ms <= from_ms {
+        return Err(ShowError::Order);
+    }
+    let tier = match Tier::ALL.into_iter().find(|tier| tier.name() == args.tier) {
+        Some(tier) => tier,
+        None => reader.automatic_tier(from_ms, to_ms)?,
+    };
+    // The first bucket is the one that covers the begin.
+    let found = reader.read(series.series, metric, tier, tier.bucket_start(from_ms), to_ms)?;
+    let extract = Extract { series, metric, tier, from_ms, to_ms, points: found.points };
+    let text = if args.json {
+        render::json(&extract, zone)
+    } else if args.csv {
+        render::csv(&extract, zone)
+    } else {
+        render::table(&extract, zone, args.all)
+    };
+    let damaged = found.damaged_blocks;
+    let warning = (0 < damaged).then(|| format!("{damaged} blocks of the history are damaged and left out"));
+    Ok(Shown { text, warning })
+}
+
+fn find_metric(name: &str) -> Result<Metric, ShowError> {
+    Metric::from_name(name).ok_or_else(|| ShowError::UnknownMetric {
+        name: name.to_owned(),
+        nearest: nearest(name, Metric::ALL.iter().map(|metric| metric.name())).map(str::to_owned),
+    })
+}
+
+fn find_series(id: &str, known: Vec<SeriesInfo>) -> Result<SeriesInfo, ShowError> {
+    let shown = |info: &SeriesInfo| info.series.to_string();
+    if let Some(info) = known.iter().find(|info| shown(info) == id) {
+        return Ok(info.clone());
+    }
+    // Two containers may have one name; then it names neither.
+    let mut of_name = known.iter().filter(|info| info.series != Series::NODE && info.name == id);
+    if let (Some(info), None) = (of_name.next(), of_name.next()) {
+        return Ok(info.clone());
+    }
+    let words: Vec<String> = known.iter().flat_map(|info| [shown(info), info.name.clone()]).collect();
+    let nearest = nearest(id, words.iter().map(String::as_str).filter(|word| !word.is_empty()));
+    Err(ShowError::UnknownSeries { id: id.to_owned(), nearest: nearest.map(str::to_owned) })
+}
+
+/// The word that differs in the fewest letters, if it is near enough to have been meant.
+fn nearest<'a>(wrong: &str, words: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let distance = |word: &str| strsim::damerau_levenshtein(wrong, word);
+    words.min_by_key(|word| distance(word)).filter(|word| distance(word) <= wrong.chars().count().max(3) / 2)
+}
+
+#[cfg(test)]
+#[path = "show/tests.rs"]
+mod tests;

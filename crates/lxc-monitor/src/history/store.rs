@@ -1,0 +1,434 @@
+//! The database, opened for writing.
+//!
+//! ## How it stays whole
+//!
+//! A frame of samples is one transaction. When a window of four hours is over, its samples are rolled up shard by
+//! shard, one transaction each, and deleted afterwards; a process that dies in between does the same again, and the
+//! same samples again change nothing ([`chunk::merge`]). The write-ahead log makes each transaction all or nothing; a power
+//! failure may cost the last ones, which come back from the metrics file.
+//!
+//! ## How it stays small
+//!
+//! Chunks end by age, counted in time with measurements, so that a clock that jumps ahead deletes nothing; and the
+//! oldest of the finest tier first when the file reaches its bound.
+
+mod file;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
+
+use lxc_autoscale_core::history_store::bucket::{Codes, Sample, WINDOW_MS, roll_up};
+use lxc_autoscale_core::history_store::chunk::{self, Chunk, Merged};
+use lxc_autoscale_core::history_store::frame::{self, Frame};
+use lxc_autoscale_core::history_store::{HistoryError, Metric, Series, Tier};
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
+
+use super::config::HistoryConfig;
+
+/// Samples that are unpacked at once; bounds the memory of a compaction to about a MiB.
+const MOST_SAMPLES: usize = 8192;
+/// A window is rolled up this long after its end, for what is still under way.
+const GRACE_MS: i64 = 10 * 60 * 1000;
+
+/// Why the history cannot be written.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Its directory cannot be made.
+    #[error("cannot create the directory `{}` for the history; set `history.file` to another place", path.display())]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A broken one could not be moved out of the way.
+    #[error("the history `{}` is broken and cannot be put aside", path.display())]
+    PutAside {
+        /// The database.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The database itself.
+    #[error(transparent)]
+    History(#[from] HistoryError),
+}
+
+impl StoreError {
+    /// Whether the database is broken, so that opening it again helps (it begins a new one).
+    pub fn is_corrupt(&self) -> bool {
+        matches!(self, Self::History(HistoryError::Database { source, .. }) if file::is_corrupt(source))
+    }
+}
+
+/// The samples of one cycle, by series in ascending order.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SampledCycle {
+    /// When the cycle began, in milliseconds since the epoch.
+    pub at_ms: i64,
+    /// Each series with its sample.
+    pub samples: Vec<(Series, Codes)>,
+}
+
+/// The open database.
+#[derive(Debug)]
+pub struct Store {
+    connection: Connection,
+    path: PathBuf,
+    config: HistoryConfig,
+    names: HashMap<Series, String>,
+    compaction: Option<Compaction>,
+}
+
+/// A window that is being rolled up.
+#[derive(Debug)]
+struct Compaction {
+    window_ms: i64,
+    /// Rows that came later wait for the next time.
+    last_number: i64,
+    shards: Vec<u32>,
+}
+
+/// What a step of compaction did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Step {
+    /// Whether there is more to do.
+    pub more: bool,
+    /// Roll-ups that are new.
+    pub merged: Merged,
+    /// Stored blocks that were damaged and are lost.
+    pub damaged: u64,
+}
+
+impl Store {
+    /// Opens it and creates it where it is missing; a broken one is put aside, what is readable of it is copied
+    /// to the new one, and its path is returned.
+    ///
+    /// # Errors
+    /// [`StoreError`] when it cannot be written.
+    pub fn open(config: &HistoryConfig) -> Result<(Self, Option<PathBuf>), StoreError> {
+        let (connection, aside) = file::open(&config.file, config.max_bytes())?;
+        let mut store = Self {
+            connection,
+            path: config.file.clone(),
+            config: config.clone(),
+            names: HashMap::new(),
+            compaction: None,
+        };
+        store.names = store.read_names().map_err(|source| store.failed(source))?;
+        Ok((store, aside))
+    }
+
+    /// Closes a broken database, puts it aside, and begins a new one with what is readable of it.
+    ///
+    /// # Errors
+    /// [`StoreError`] when that fails, too.
+    pub fn begin_again(self) -> Result<(Self, PathBuf), StoreError> {
+        let Self { connection, path, config, .. } = self;
+        drop(connection);
+        let aside = file::put_aside(&path)?;
+        let (mut store, _) = Self::open(&config)?;
+        file::salvage(&aside, &mut store.connection).map_err(|source| store.failed(source))?;
+        store.names = store.read_names().map_err(|source| store.failed(source))?;
+        Ok((store, aside))
+    }
+
+    /// Takes new bounds; another file needs another store.
+    pub fn reconfigure(&mut self, config: &HistoryConfig) {
+        self.config = config.clone();
+    }
+
+    /// Writes cycles in one transaction; returns how many frames were new.
+    ///
+    /// # Errors
+    /// [`StoreError::History`]; nothing was written then.
+    pub fn append(&mut self, cycles: &[SampledCycle]) -> Result<usize, StoreError> {
+        self.append_in_transaction(cycles).map_err(|source| self.failed(source))
+    }
+
+    fn append_in_transaction(&mut self, cycles: &[SampledCycle]) -> rusqlite::Result<usize> {
+        let transaction = self.connection.transaction()?;
+        let mut added = 0;
+        {
+            let mut insert = transaction.prepare(
+                "INSERT OR IGNORE INTO recent (at_ms, shard, last_ms, frame) VALUES (?1, ?2, ?3, ?4)",
+            )?;
+            // A frame stays within a minute, so that it belongs to one bucket of every tier.
+            let same_minute = |a: &SampledCycle, b: &SampledCycle| {
+                Tier::Minute.bucket_start(a.at_ms) == Tier::Minute.bucket_start(b.at_ms)
+            };
+            for minute in cycles.chunk_by(same_minute) {
+                let (first_ms, last_ms) = (minute[0].at_ms, minute[minute.len() - 1].at_ms);
+                for (shard, frame) in frames(minute) {
+                    added += insert.execute(params![first_ms, shard, last_ms, frame::encode(&frame)])?;
+                }
+            }
+        }
+        transaction.commit()?;
+        Ok(added)
+    }
+
+    /// Gives series their names; those that have theirs already cost nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::History`].
+    pub fn name<'a>(
+        &mut self,
+        names: impl Iterator<Item = (Series, Option<&'a str>)>,
+    ) -> Result<(), StoreError> {
+        for (series, name) in names {
+            let known = self.names.get(&series);
+            let is_known = match name {
+                Some(name) => known.is_some_and(|known| known == name),
+                None => known.is_some(),
+            };
+            if is_known {
+                continue;
+            }
+            let name = name.unwrap_or_default();
+            let sql =
+                "INSERT INTO series (id, name) VALUES (?1, ?2) ON CONFLICT (id) DO UPDATE SET name = ?2";
+            self.connection
+                .execute(sql, params![series.get(), name])
+                .map_err(|source| self.failed(source))?;
+            self.names.insert(series, name.to_owned());
+        }
+        Ok(())
+    }
+
+    /// The last moment that was written last, in milliseconds since the epoch; `None` in a new store.
+    ///
+    /// # Errors
+    /// [`StoreError::History`].
+    pub fn newest_ms(&self) -> Result<Option<i64>, StoreError> {
+        let last = "SELECT last_ms FROM recent ORDER BY number DESC LIMIT 1";
+        self.connection.query_row(last, [], |row| row.get(0)).optional().map_err(|source| self.failed(source))
+    }
+
+    /// Rolls up a part of the oldest window that is over at `now_ms`, or ends it, or does nothing when none is.
+    ///
+    /// # Errors
+    /// [`StoreError::History`]; the next call tries the same part again.
+    pub fn compact_step(&mut self, now_ms: i64) -> Result<Step, StoreError> {
+        self.compact_step_in_database(now_ms).map_err(|source| self.failed(source))
+    }
+
+    fn compact_step_in_database(&mut self, now_ms: i64) -> rusqlite::Result<Step> {
+        if self.compaction.is_none() {
+            self.compaction = self.next_window(now_ms)?;
+        }
+        let Some(Compaction { window_ms, last_number, ref mut shards }) = self.compaction else {
+            return Ok(Step::default());
+        };
+        let Some(shard) = shards.last().copied() else {
+            let delete = "DELETE FROM recent WHERE ?1 <= at_ms AND at_ms < ?2 AND number <= ?3";
+            self.connection.execute(delete, params![window_ms, window_ms + WINDOW_MS, last_number])?;
+            self.compaction = None;
+            self.trim()?;
+            return Ok(Step { more: true, ..Step::default() });
+        };
+        let (merged, damaged) = compact_shard(&mut self.connection, window_ms, last_number, shard)?;
+        shards.pop();
+        Ok(Step { more: true, merged, damaged })
+    }
+
+    fn next_window(&self, now_ms: i64) -> rusqlite::Result<Option<Compaction>> {
+        let oldest: Option<i64> =
+            self.connection.query_row("SELECT min(at_ms) FROM recent", [], |row| row.get(0))?;
+        let Some(window_ms) = oldest.map(|at_ms| Tier::Minute.chunk_start(at_ms)) else { return Ok(None) };
+        if now_ms < window_ms + WINDOW_MS + GRACE_MS {
+            return Ok(None);
+        }
+        let last = "SELECT coalesce(max(number), 0) FROM recent";
+        let last_number = self.connection.query_row(last, [], |row| row.get(0))?;
+        let mut shards = self.connection.prepare(
+            "SELECT DISTINCT shard FROM recent WHERE ?1 <= at_ms AND at_ms < ?2 ORDER BY shard DESC",
+        )?;
+        let shards = shards
+            .query_map(params![window_ms, window_ms + WINDOW_MS], |row| row.get(0))?
+            .collect::<rusqlite::Result<_>>()?;
+        Ok(Some(Compaction { window_ms, last_number, shards }))
+    }
+
+    /// Enforces age and size; the daemon calls it now and then, and every compaction does.
+    ///
+    /// # Errors
+    /// [`StoreError::History`].
+    pub fn enforce_bounds(&mut self) -> Result<(), StoreError> {
+        self.trim().map_err(|source| self.failed(source))
+    }
+
+    fn trim(&mut self) -> rusqlite::Result<()> {
+        for tier in Tier::ALL {
+            let oldest_kept = "SELECT DISTINCT start_ms FROM chunks WHERE tier = ?1
+                ORDER BY start_ms DESC LIMIT 1 OFFSET ?2";
+            let parameters = params![tier.id(), self.config.chunks_kept(tier) - 1];
+            let kept: Option<i64> =
+                self.connection.query_row(oldest_kept, parameters, |row| row.get(0)).optional()?;
+            if let Some(kept) = kept {
+                let delete = "DELETE FROM chunks WHERE tier = ?1 AND start_ms < ?2";
+                self.connection.execute(delete, params![tier.id(), kept])?;
+            }
+        }
+        let max_pages = i64::try_from(self.config.max_bytes() / file::PAGE_BYTES).unwrap_or(i64::MAX);
+        // Some room is left for what comes before the next time.
+        let target = max_pages - max_pages / 16;
+        let mut trimmed = false;
+        while target < self.used_pages()? && self.drop_oldest()? {
+            trimmed = true;
+        }
+        if trimmed || max_pages < self.pragma("page_count")? {
+            self.connection.execute_batch("PRAGMA incremental_vacuum")?;
+        }
+        file::bound(&self.connection, self.config.max_bytes())
+    }
+
+    fn used_pages(&self) -> rusqlite::Result<i64> {
+        Ok(self.pragma("page_count")? - self.pragma("freelist_count")?)
+    }
+
+    fn pragma(&self, name: &str) -> rusqlite::Result<i64> {
+        self.connection.query_row(&format!("PRAGMA {name}"), [], |row| row.get(0))
+    }
+
+    /// Deletes the oldest chunks of the finest tier that has any, in the end the oldest samples; whether there
+    /// was something to delete.
+    fn drop_oldest(&self) -> rusqlite::Result<bool> {
+        for tier in Tier::ALL {
+            let delete = "DELETE FROM chunks WHERE tier = ?1
+                AND start_ms = (SELECT min(start_ms) FROM chunks WHERE tier = ?1)";
+            if 0 < self.connection.execute(delete, [tier.id()])? {
+                return Ok(true);
+            }
+        }
+        let delete = "DELETE FROM recent WHERE at_ms < (SELECT min(at_ms) + ?1 FROM recent)";
+        Ok(0 < self.connection.execute(delete, [Tier::FiveMinutes.bucket_ms()])?)
+    }
+
+    fn read_names(&self) -> rusqlite::Result<HashMap<Series, String>> {
+        let mut statement = self.connection.prepare("SELECT id, name FROM series")?;
+        statement.query_map([], |row| Ok((Series::from_raw(row.get(0)?), row.get(1)?)))?.collect()
+    }
+
+    /// The database.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn failed(&self, source: rusqlite::Error) -> StoreError {
+        file::failed(&self.path, source)
+    }
+}
+
+/// The frames of a minute, by shard.
+fn frames(minute: &[SampledCycle]) -> BTreeMap<u32, Frame> {
+    let series: BTreeSet<Series> =
+        minute.iter().flat_map(|cycle| cycle.samples.iter().map(|(series, _)| *series)).collect();
+    let at_ms: Vec<i64> = minute.iter().map(|cycle| cycle.at_ms).collect();
+    let mut frames: BTreeMap<u32, Frame> = BTreeMap::new();
+    // Where each cycle's list was left off; both are in order.
+    let mut next = vec![0; minute.len()];
+    for series in series {
+        let of_cycle = |(cycle, next): (&SampledCycle, &mut usize)| match cycle.samples.get(*next) {
+            Some((found, codes)) if *found == series => {
+                *next += 1;
+                // Nothing known is no sample.
+                (codes.mask() != 0).then_some(*codes)
+            }
+            _ => None,
+        };
+        let samples: Vec<_> = minute.iter().zip(&mut next).map(of_cycle).collect();
+        let frame = frames
+            .entry(series.shard())
+            .or_insert_with(|| Frame { at_ms: at_ms.clone(), series: Vec::new() });
+        frame.series.push((series, samples));
+    }
+    frames
+}
+
+/// Rolls up one shard of a window, in one transaction.
+fn compact_shard(
+    connection: &mut Connection,
+    window_ms: i64,
+    last_number: i64,
+    shard: u32,
+) -> rusqlite::Result<(Merged, u64)> {
+    let transaction = connection.transaction()?;
+    let mut counts: BTreeMap<Series, usize> = BTreeMap::new();
+    let mut damaged = 0;
+    read_frames(&transaction, window_ms, last_number, shard, |first_ms, blob| {
+        let count = |series, _| *counts.entry(series).or_default() += 1;
+        damaged += u64::from(frame::decode(blob, first_ms, |_| true, count).is_err());
+    })?;
+    let most = counts.values().copied().max().unwrap_or(1).max(1);
+    let series: Vec<Series> = counts.into_keys().collect();
+    let mut total = Merged::default();
+    for group in series.chunks((MOST_SAMPLES / most).max(1)) {
+        let mut samples: BTreeMap<Series, Vec<Sample>> = BTreeMap::new();
+        read_frames(&transaction, window_ms, last_number, shard, |first_ms, blob| {
+            let each = |series, sample| samples.entry(series).or_default().push(sample);
+            // What is damaged was counted above.
+            let _ = frame::decode(blob, first_ms, |series| group.contains(&series), each);
+        })?;
+        for (series, mut samples) in samples {
+            for tier in Tier::ALL {
+                let (merged, lost) = put(&transaction, series, tier, &mut samples)?;
+                total.added += merged.added;
+                total.replaced += merged.replaced;
+                damaged += lost;
+            }
+        }
+    }
+    transaction.commit()?;
+    Ok((total, damaged))
+}
+
+fn read_frames(
+    transaction: &Transaction<'_>,
+    window_ms: i64,
+    last_number: i64,
+    shard: u32,
+    mut each: impl FnMut(i64, &[u8]),
+) -> rusqlite::Result<()> {
+    let mut statement = transaction.prepare(
+        "SELECT at_ms, frame FROM recent
+         WHERE ?1 <= at_ms AND at_ms < ?2 AND shard = ?3 AND number <= ?4",
+    )?;
+    let mut rows = statement.query(params![window_ms, window_ms + WINDOW_MS, shard, last_number])?;
+    while let Some(row) = rows.next()? {
+        each(row.get(0)?, row.get_ref(1)?.as_blob()?);
+    }
+    Ok(())
+}
+
+/// Puts the roll-ups of a window's samples into their chunk; returns how many stored blocks were damaged, too.
+fn put(
+    transaction: &Transaction<'_>,
+    series: Series,
+    tier: Tier,
+    samples: &mut Vec<Sample>,
+) -> rusqlite::Result<(Merged, u64)> {
+    let buckets = roll_up(samples, tier, Metric::ALL);
+    let Some((first_ms, _)) = buckets.first() else { return Ok((Merged::default(), 0)) };
+    let start_ms = tier.chunk_start(*first_ms);
+    let key = params![tier.id(), start_ms, series.get()];
+    let select = "SELECT data FROM chunks WHERE tier = ?1 AND start_ms = ?2 AND series = ?3";
+    let stored: Option<Vec<u8>> = transaction.query_row(select, key, |row| row.get(0)).optional()?;
+    let stored = stored.map(|data| chunk::decode(&data, |_| true));
+    let damaged = u64::from(matches!(stored, Some(Err(_))));
+    let mut chunk: Chunk = stored.and_then(Result::ok).unwrap_or_default();
+    let place = |at_ms: i64| u32::try_from((at_ms - start_ms) / tier.bucket_ms()).unwrap_or(u32::MAX);
+    let new = buckets.into_iter().map(|(at_ms, bucket)| (place(at_ms), bucket));
+    let merged = chunk::merge(&mut chunk, new);
+    if merged != Merged::default() {
+        let insert = "INSERT INTO chunks (tier, start_ms, series, data) VALUES (?1, ?2, ?3, ?4)
+            ON CONFLICT (tier, start_ms, series) DO UPDATE SET data = ?4";
+        let row = params![tier.id(), start_ms, series.get(), chunk::encode(&chunk)];
+        transaction.execute(insert, row)?;
+    }
+    Ok((merged, damaged))
+}
+
+#[cfg(test)]
+#[path = "store_tests.rs"]
+mod tests;

@@ -1,0 +1,177 @@
+//! Opens the database's file, and begins a new one where the old one is broken.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use lxc_autoscale_core::history_store::reader::with_suffix;
+use lxc_autoscale_core::history_store::{HistoryError, chunk, frame, schema};
+use rusqlite::{Connection, ErrorCode, OpenFlags, Row, params};
+
+use super::StoreError;
+
+/// Size of a page of the database.
+pub(super) const PAGE_BYTES: u64 = 4096;
+/// How long a statement waits for another process.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Broken databases that are kept beside the new one.
+const MOST_PUT_ASIDE: u64 = 3;
+
+/// Opens the database for writing; returns the path of a broken one that was put aside.
+pub(super) fn open(path: &Path, max_bytes: u64) -> Result<(Connection, Option<PathBuf>), StoreError> {
+    if let Some(directory) = path.parent() {
+        std::fs::create_dir_all(directory)
+            .map_err(|source| StoreError::Directory { path: directory.to_owned(), source })?;
+    }
+    match open_whole(path, max_bytes) {
+        Err(error) if error.is_corrupt() => {
+            let aside = put_aside(path)?;
+            let mut connection = open_whole(path, max_bytes)?;
+            salvage(&aside, &mut connection).map_err(|source| failed(path, source))?;
+            Ok((connection, Some(aside)))
+        }
+        opened => Ok((opened?, None)),
+    }
+}
+
+fn open_whole(path: &Path, max_bytes: u64) -> Result<Connection, StoreError> {
+    let failed = |source| failed(path, source);
+    let mut connection = Connection::open(path).map_err(failed)?;
+    connection.busy_timeout(BUSY_TIMEOUT).map_err(failed)?;
+    // Effective in a new file only: space that is freed can be given back.
+    connection.pragma_update(None, "auto_vacuum", "INCREMENTAL").map_err(failed)?;
+    connection.pragma_update(None, "journal_mode", "WAL").map_err(failed)?;
+    // What a power failure takes from the end comes back from the metrics file.
+    connection.pragma_update(None, "synchronous", "NORMAL").map_err(failed)?;
+    // KiB; all that is read in one go is smaller.
+    connection.pragma_update(None, "cache_size", -512).map_err(failed)?;
+    connection.pragma_update(None, "mmap_size", 0).map_err(failed)?;
+    connection.pragma_update(None, "wal_autocheckpoint", 256).map_err(failed)?;
+    connection.pragma_update(None, "journal_size_limit", 4 << 20).map_err(failed)?;
+    match connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(failed)? {
+        0 => {
+            let transaction = connection.transaction().map_err(failed)?;
+            transaction.execute_batch(schema::SQL).map_err(failed)?;
+            transaction.pragma_update(None, "user_version", schema::VERSION).map_err(failed)?;
+            transaction.commit().map_err(failed)?;
+        }
+        schema::VERSION => {}
+        found => {
+            let version = HistoryError::Version { path: path.to_owned(), found, known: schema::VERSION };
+            return Err(version.into());
+        }
+    }
+    bound(&connection, max_bytes).map_err(failed)?;
+    // A database that is broken where every cycle writes is found now rather than then.
+    let newest = "SELECT max(number) FROM recent";
+    connection.query_row(newest, [], |_| Ok(())).map_err(failed)?;
+    Ok(connection)
+}
+
+/// No page is added beyond this size, whatever happens.
+pub(super) fn bound(connection: &Connection, max_bytes: u64) -> rusqlite::Result<()> {
+    let max_pages = i64::try_from(max_bytes / PAGE_BYTES).unwrap_or(i64::MAX);
+    connection.query_row(&format!("PRAGMA max_page_count = {max_pages}"), [], |_| Ok(()))
+}
+
+/// Whether the database itself is broken, as opposed to full, locked or forbidden.
+pub(super) fn is_corrupt(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
+}
+
+pub(super) fn failed(path: &Path, source: rusqlite::Error) -> StoreError {
+    HistoryError::Database { path: path.to_owned(), source }.into()
+}
+
+/// Renames the database and its log to `….corrupt-<n>`; the oldest of too many goes.
+pub(super) fn put_aside(path: &Path) -> Result<PathBuf, StoreError> {
+    let failed = |source| StoreError::PutAside { path: path.to_owned(), source };
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned() + ".corrupt-";
+    let mut taken = Vec::new();
+    let directory = path.parent().unwrap_or(Path::new("."));
+    for entry in std::fs::read_dir(directory).map_err(failed)? {
+        let entry = entry.map_err(failed)?.file_name();
+        let number = entry.to_str().and_then(|entry| entry.strip_prefix(&name)?.parse::<u64>().ok());
+        taken.extend(number);
+    }
+    let number = taken.iter().max().map_or(1, |last| last + 1);
+    let aside = with_suffix(path, &format!(".corrupt-{number}"));
+    std::fs::rename(path, &aside).map_err(failed)?;
+    for suffix in ["-wal", "-shm"] {
+        match std::fs::rename(with_suffix(path, suffix), with_suffix(&aside, suffix)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error)),
+            _ => {}
+        }
+    }
+    for old in taken.into_iter().filter(|old| old + MOST_PUT_ASIDE <= number) {
+        let old = with_suffix(path, &format!(".corrupt-{old}"));
+        for file in [with_suffix(&old, "-wal"), with_suffix(&old, "-shm"), old] {
+            // One that stays is tried again when the next one is put aside.
+            let _ = std::fs::remove_file(file);
+        }
+    }
+    Ok(aside)
+}
+
+/// Copies what can be read of a broken database: from its beginning, and from its end, up to where it is broken.
+pub(super) fn salvage(aside: &Path, connection: &mut Connection) -> rusqlite::Result<()> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let Ok(broken) = Connection::open_with_flags(aside, flags) else { return Ok(()) };
+    for order in ["ASC", "DESC"] {
+        let names = format!("SELECT id, name FROM series ORDER BY id {order}");
+        copy(&broken, connection, &names, |row, new| {
+            let (id, name): (u32, String) = (row.get(0)?, row.get(1)?);
+            new.execute("INSERT OR IGNORE INTO series VALUES (?1, ?2)", params![id, name])
+        })?;
+        let chunks = format!("SELECT tier, start_ms, series, data FROM chunks ORDER BY number {order}");
+        copy(&broken, connection, &chunks, |row, new| {
+            let (tier, start_ms, series): (u8, i64, u32) = (row.get(0)?, row.get(1)?, row.get(2)?);
+            let data: Vec<u8> = row.get(3)?;
+            if chunk::decode(&data, |_| false).is_err() {
+                return Ok(0);
+            }
+            let sql = "INSERT OR IGNORE INTO chunks (tier, start_ms, series, data) VALUES (?1, ?2, ?3, ?4)";
+            new.execute(sql, params![tier, start_ms, series, data])
+        })?;
+        let frames = format!("SELECT at_ms, shard, last_ms, frame FROM recent ORDER BY number {order}");
+        copy(&broken, connection, &frames, |row, new| {
+            let (at_ms, shard, last_ms): (i64, u32, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
+            let data: Vec<u8> = row.get(3)?;
+            if frame::decode(&data, at_ms, |_| false, |_, _| {}).is_err() {
+                return Ok(0);
+            }
+            let sql = "INSERT OR IGNORE INTO recent (at_ms, shard, last_ms, frame) VALUES (?1, ?2, ?3, ?4)";
+            new.execute(sql, params![at_ms, shard, last_ms, data])
+        })?;
+    }
+    Ok(())
+}
+
+/// Copies rows until one cannot be read.
+fn copy(
+    broken: &Connection,
+    connection: &mut Connection,
+    select: &str,
+    insert: impl Fn(&Row<'_>, &Connection) -> rusqlite::Result<usize>,
+) -> rusqlite::Result<()> {
+    let Ok(mut statement) = broken.prepare(select) else { return Ok(()) };
+    let Ok(mut rows) = statement.query([]) else { return Ok(()) };
+    let mut is_more = true;
+    while is_more {
+        let transaction = connection.transaction()?;
+        for _ in 0..256 {
+            let Ok(Some(row)) = rows.next() else {
+                is_more = false;
+                break;
+            };
+            match insert(row, &transaction) {
+                // A value of the wrong type, which is what is broken here.
+                Err(error) if error.sqlite_error_code().is_none() => {}
+                inserted => {
+                    inserted?;
+                }
+            }
+        }
+        transaction.commit()?;
+    }
+    Ok(())
+}

@@ -1,0 +1,358 @@
+//! The thread that writes the history, and the queue to it.
+//!
+//! The daemon hands over what a cycle measured and goes on; when the queue is full it does not wait. Whatever the
+//! history lacks afterwards (the queue was full, the disk was, another process had the database, the daemon was
+//! killed) is read from the metrics file as soon as it can be written again.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use lxc_autoscale_core::ErrorChain;
+use lxc_autoscale_core::snapshot::Snapshot;
+
+use super::config::HistoryConfig;
+use super::readings::{Cycle, Rates};
+use super::replay;
+use super::store::{SampledCycle, Store, StoreError};
+use crate::notices::{Change, Notices};
+
+/// Cycles that wait at most.
+const QUEUE: usize = 8;
+/// At intervals below this, cycles are written together.
+const BATCH: Duration = Duration::from_secs(10);
+/// A store that fails is not tried more often than this.
+const RETRY: Duration = Duration::from_secs(5);
+/// How long the end of the daemon waits for the last cycles; what is not written comes from the metrics file.
+const STOP_LIMIT: Duration = Duration::from_secs(5);
+/// Cycles that are written together when the metrics file is read.
+const REPLAY_BATCH: usize = 16;
+
+/// The history as the daemon sees it.
+#[derive(Debug)]
+pub struct History {
+    config: HistoryConfig,
+    metrics_file: PathBuf,
+    interval: Duration,
+    writer: Option<Writer>,
+}
+
+#[derive(Debug)]
+struct Writer {
+    sender: SyncSender<Cycle>,
+    /// Set when a cycle did not fit into the queue.
+    missed: Arc<AtomicBool>,
+    ended: Receiver<()>,
+    thread: JoinHandle<()>,
+}
+
+impl History {
+    /// Starts writing, if it is enabled; opening and every trouble is the thread's.
+    pub fn start(config: &HistoryConfig, metrics_file: PathBuf, interval: Duration) -> Self {
+        let mut history = Self { config: config.clone(), metrics_file, interval, writer: None };
+        history.begin();
+        history
+    }
+
+    /// Hands a snapshot over; never waits.
+    pub fn record(&mut self, snapshot: &Snapshot) {
+        let Some(writer) = &self.writer else { return };
+        match writer.sender.try_send(Cycle::from(snapshot)) {
+            Ok(()) => {}
+            Err(TrySendError::Full(_)) => writer.missed.store(true, Ordering::Relaxed),
+            Err(TrySendError::Disconnected(_)) => {
+                tracing::error!("the history's thread has ended; it is started again");
+                self.writer = None;
+                self.begin();
+            }
+        }
+    }
+
+    /// Takes new settings.
+    pub fn reconfigure(&mut self, config: &HistoryConfig, metrics_file: PathBuf, interval: Duration) {
+        if (config, &metrics_file, interval) == (&self.config, &self.metrics_file, self.interval) {
+            return;
+        }
+        self.stop();
+        *self = Self::start(config, metrics_file, interval);
+    }
+
+    /// Writes what waits and ends; gives up after a few seconds.
+    pub fn stop(&mut self) {
+        let Some(Writer { sender, ended, thread, .. }) = self.writer.take() else { return };
+        drop(sender);
+        match ended.recv_timeout(STOP_LIMIT) {
+            Err(RecvTimeoutError::Timeout) => {
+                tracing::warn!("the history is not written to its end; the rest comes from the metrics file");
+            }
+            _ => drop(thread.join()),
+        }
+    }
+
+    fn begin(&mut self) {
+        if !self.config.enabled {
+            return;
+        }
+        let (sender, cycles) = mpsc::sync_channel(QUEUE);
+        let (ending, ended) = mpsc::channel();
+        let missed = Arc::new(AtomicBool::new(false));
+        let work = Work {
+            config: self.config.clone(),
+            metrics_file: self.metrics_file.clone(),
+            batch: if self.interval < BATCH { BATCH } else { Duration::ZERO },
+            missed: Arc::clone(&missed),
+            store: None,
+            rates: Rates::default(),
+            seen: VecDeque::new(),
+            pending: Vec::new(),
+            pending_since: Instant::now(),
+            is_behind: true,
+            read_all: false,
+            tried: None,
+            now_ms: i64::MIN,
+            compacting: true,
+            notices: Notices::default(),
+        };
+        let spawned = std::thread::Builder::new().name("history".to_owned()).spawn(move || {
+            // Dropped when the thread ends, however it does.
+            let _ending = ending;
+            work.run(&cycles);
+        });
+        match spawned {
+            Ok(thread) => self.writer = Some(Writer { sender, missed, ended, thread }),
+            Err(error) => tracing::error!("the history is not written: cannot start its thread: {error}"),
+        }
+    }
+}
+
+/// What the thread works with.
+struct Work {
+    config: HistoryConfig,
+    metrics_file: PathBuf,
+    batch: Duration,
+    missed: Arc<AtomicBool>,
+    store: Option<Store>,
+    rates: Rates,
+    /// The last cycles, so that one that comes from the file and from the queue counts once.
+    seen: VecDeque<i64>,
+    pending: Vec<SampledCycle>,
+    pending_since: Instant,
+    /// Whether the metrics file holds what the store lacks.
+    is_behind: bool,
+    /// Whether all of the metrics file is read, because the store lost what it had.
+    read_all: bool,
+    tried: Option<Instant>,
+    now_ms: i64,
+    compacting: bool,
+    notices: Notices,
+}
+
+/// Why catching up ended early.
+#[derive(Debug, thiserror::Error)]
+enum CatchUpError {
+    #[error("cannot read the metrics file")]
+    MetricsFile(#[from] std::io::Error),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Work {
+    fn run(mut self, cycles: &Receiver<Cycle>) {
+        self.attempt(Self::catch_up);
+        loop {
+            match cycles.recv_timeout(self.patience()) {
+                Ok(cycle) => self.take(&cycle),
+                Err(RecvTimeoutError::Timeout) => self.use_the_time(),
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        if !self.is_behind {
+            self.attempt(|work| Ok(work.flush()?));
+        }
+    }
+
+    /// How long to wait for the next cycle.
+    fn patience(&self) -> Duration {
+        if self.compacting && !self.is_behind {
+            Duration::ZERO
+        } else if self.pending.is_empty() {
+            RETRY
+        } else {
+            self.batch.saturating_sub(self.pending_since.elapsed())
+        }
+    }
+
+    fn take(&mut self, cycle: &Cycle) {
+        if self.missed.swap(false, Ordering::Relaxed) {
+            self.is_behind = true;
+        }
+        self.now_ms = cycle.at_ms;
+        if self.is_behind {
+            // The metrics file has this one, too.
+            self.catch_up_if_due();
+            return;
+        }
+        self.compacting = true;
+        self.attempt(|work| {
+            work.sample(cycle)?;
+            if work.batch <= work.pending_since.elapsed() { Ok(work.flush()?) } else { Ok(()) }
+        });
+    }
+
+    fn use_the_time(&mut self) {
+        if self.is_behind {
+            self.catch_up_if_due();
+        } else if !self.pending.is_empty() && self.batch <= self.pending_since.elapsed() {
+            self.attempt(|work| Ok(work.flush()?));
+        } else if self.compacting {
+            self.attempt(|work| Ok(work.compact()?));
+        }
+    }
+
+    fn catch_up_if_due(&mut self) {
+        if self.tried.is_none_or(|tried| RETRY <= tried.elapsed()) {
+            self.attempt(Self::catch_up);
+        }
+    }
+
+    /// Does something with the store; a failure is said once, and what is lacking then read later.
+    fn attempt(&mut self, what: impl FnOnce(&mut Self) -> Result<(), CatchUpError>) {
+        self.tried = Some(Instant::now());
+        let result = what(self);
+        let trouble = result.as_ref().err().map(|error| ErrorChain(error).to_string());
+        if let Err(error) = result {
+            self.pending.clear();
+            self.is_behind = true;
+            self.after(&error);
+        }
+        let shown = trouble.clone().unwrap_or_default();
+        match self.notices.update("history", trouble) {
+            Change::Begun => {
+                tracing::error!(
+                    "{shown}; measuring goes on, and the history is taken up again from the metrics file"
+                );
+            }
+            Change::Ended => tracing::info!("the history `{}` is written again", self.config.file.display()),
+            Change::None => {}
+        }
+    }
+
+    fn after(&mut self, error: &CatchUpError) {
+        let CatchUpError::Store(error) = error else { return };
+        if !error.is_corrupt() {
+            // Room may be made by keeping to the bounds; what else is wrong shows at the next attempt.
+            if let Some(store) = &mut self.store {
+                let _ = store.enforce_bounds();
+            }
+            return;
+        }
+        let Some(store) = self.store.take() else { return };
+        match store.begin_again() {
+            Ok((store, aside)) => {
+                self.store = Some(store);
+                self.begun_anew(&aside);
+            }
+            // The next attempt opens it, and says what is wrong.
+            Err(error) => tracing::error!("{}", ErrorChain(&error)),
+        }
+    }
+
+    fn begun_anew(&mut self, aside: &std::path::Path) {
+        self.read_all = true;
+        self.tried = None;
+        tracing::error!(
+            "the history was broken and is begun anew with what could be read of it; the old one is `{}`",
+            aside.display()
+        );
+    }
+
+    /// Opens the store and writes what the metrics file has and it has not.
+    fn catch_up(&mut self) -> Result<(), CatchUpError> {
+        if self.store.is_none() {
+            let (store, aside) = Store::open(&self.config)?;
+            self.store = Some(store);
+            if let Some(aside) = aside {
+                self.begun_anew(&aside);
+            }
+        }
+        let after_ms = if self.read_all { None } else { self.store()?.newest_ms()? };
+        self.missed.store(false, Ordering::Relaxed);
+        self.pending.clear();
+        self.rates = Rates::default();
+        let path = self.metrics_file.clone();
+        let replayed = replay::snapshots(&path, after_ms, |snapshot| -> Result<(), CatchUpError> {
+            let cycle = Cycle::from(snapshot);
+            self.now_ms = cycle.at_ms;
+            if Some(cycle.at_ms) == after_ms {
+                self.rates.samples(&cycle);
+                self.remember(cycle.at_ms);
+                return Ok(());
+            }
+            self.sample(&cycle)?;
+            if REPLAY_BATCH <= self.pending.len() {
+                self.flush()?;
+                self.compacting = true;
+                // Samples take ten times the room of roll-ups.
+                while self.compacting {
+                    self.compact()?;
+                }
+            }
+            Ok(())
+        });
+        match replayed {
+            // Nothing was measured yet, or the file is in trouble of its own, which its writer tells.
+            Err(CatchUpError::MetricsFile(_)) | Ok(()) => {}
+            Err(error) => return Err(error),
+        }
+        self.flush()?;
+        (self.is_behind, self.read_all, self.compacting) = (false, false, true);
+        Ok(())
+    }
+
+    /// Makes samples of a cycle, to be written with the next ones.
+    fn sample(&mut self, cycle: &Cycle) -> Result<(), StoreError> {
+        if self.seen.contains(&cycle.at_ms) {
+            return Ok(());
+        }
+        self.remember(cycle.at_ms);
+        if self.pending.is_empty() {
+            self.pending_since = Instant::now();
+        }
+        self.pending.push(SampledCycle { at_ms: cycle.at_ms, samples: self.rates.samples(cycle) });
+        let names = cycle.series.iter().map(|(series, name, _)| (*series, name.as_deref()));
+        if let Some(store) = &mut self.store { store.name(names) } else { Ok(()) }
+    }
+
+    fn remember(&mut self, at_ms: i64) {
+        self.seen.push_back(at_ms);
+        if 4 * QUEUE < self.seen.len() {
+            self.seen.pop_front();
+        }
+    }
+
+    fn flush(&mut self) -> Result<(), StoreError> {
+        if let (Some(store), false) = (&mut self.store, self.pending.is_empty()) {
+            store.append(&self.pending)?;
+        }
+        self.pending.clear();
+        Ok(())
+    }
+
+    fn compact(&mut self) -> Result<(), StoreError> {
+        let Some(store) = &mut self.store else { return Ok(()) };
+        let step = store.compact_step(self.now_ms)?;
+        self.compacting = step.more;
+        if 0 < step.damaged {
+            tracing::warn!("{} damaged blocks of the history are lost", step.damaged);
+        }
+        Ok(())
+    }
+
+    fn store(&self) -> Result<&Store, std::io::Error> {
+        self.store.as_ref().ok_or_else(|| std::io::Error::other("the history is not open"))
+    }
+}
