@@ -137,7 +137,7 @@ struct Known<'a> {
     vmid: Vmid,
     name: Option<&'a str>,
     record: Option<&'a ContainerRecord>,
-    /// Its tags, where rules depend on them and they are known.
+    /// Its tags, where they are known.
     tags: Option<&'a [String]>,
     oom_kills: Option<f64>,
     stopped: Option<f64>,
@@ -179,11 +179,10 @@ impl Cycle<'_> {
         let counted = record.memory_events.and_then(|events| events.oom_kill);
         let before = was.and_then(|was| was.oom_kills);
         let is_unread = record.configuration.is_none() && record.missing.contains_key("configuration");
-        let uses_tags = !self.settings.rules.tags.is_empty();
         let tags = match &record.configuration {
-            Some(stored) if uses_tags => stored.tags.clone(),
-            None if uses_tags && is_unread => was.map(|was| was.tags.clone()).unwrap_or_default(),
-            _ => Vec::new(),
+            Some(stored) => Some(stored.tags.clone()),
+            None if is_unread => was.and_then(|was| was.tags.clone()),
+            None => Some(Vec::new()),
         };
         let onboot = match &record.configuration {
             Some(stored) => stored.onboot,
@@ -193,7 +192,7 @@ impl Cycle<'_> {
             vmid,
             name: record.configuration.as_ref().and_then(|stored| stored.name.as_deref()),
             record: Some(record),
-            tags: (!is_unread || was.is_some()).then_some(tags.as_slice()),
+            tags: tags.as_deref(),
             // A counter that went back is one of a new run of the container, counted from zero.
             oom_kills: before
                 .zip(counted)
@@ -210,7 +209,7 @@ impl Cycle<'_> {
             vmid,
             name: None,
             record: None,
-            tags: Some(&was.tags),
+            tags: was.tags.as_deref(),
             oom_kills: None,
             stopped: Some(if was.onboot { 1.0 } else { 0.0 }),
         };
@@ -233,8 +232,14 @@ impl Cycle<'_> {
         }
         // Absence that nobody saw does not count.
         let since = if self.was_away { since.map(|_| self.now) } else { since };
-        let known =
-            Known { vmid, name: None, record: None, tags: Some(&was.tags), oom_kills: None, stopped: None };
+        let known = Known {
+            vmid,
+            name: None,
+            record: None,
+            tags: was.tags.as_deref(),
+            oom_kills: None,
+            stopped: None,
+        };
         self.container(&known, ClearReason::RuleOff);
         let remembered = Remembered { absent_since: since, ..was.clone() };
         self.outcome.state.containers.insert(vmid, remembered);

@@ -328,10 +328,14 @@ fn quiet_containers_take_little_room() {
     }
     let state = evaluate(&settings, &snapshot, &State::default()).state;
     assert!(state.alerts.is_empty());
-    // No list, no text: what a container takes is the size of its entry.
-    assert!(state.containers.values().all(|container| container.tags.capacity() == 0));
-    let bytes = size_of::<Remembered>() + size_of::<Vmid>();
-    assert!(2 * bytes <= 500, "{bytes} bytes an entry, in memory and as saved");
+    // Twice: in memory, and what the file was last given. A map's nodes are at least half full.
+    let of = |container: &Remembered| {
+        let tags = container.tags.as_deref().unwrap_or_default();
+        let tags: usize = tags.iter().map(|tag| size_of::<String>() + tag.capacity()).sum();
+        2 * 2 * (size_of::<Remembered>() + size_of::<Vmid>()) + 2 * tags
+    };
+    let largest = state.containers.values().map(of).max().unwrap();
+    assert!(largest <= 500, "{largest} bytes");
 }
 
 /// What happens in one cycle of the properties: a value, none, a stop, nothing to see.

@@ -78,9 +78,9 @@ pub struct Remembered {
     /// Whether it starts with the node.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub onboot: bool,
-    /// Its tags, where rules depend on tags.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub tags: Vec<String>,
+    /// Its tags; absent while its configuration could never be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tags: Option<Vec<String>>,
     /// Since when it has been neither running nor stopped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub absent_since: Option<RecordTime>,
