@@ -27,6 +27,7 @@ use crate::procfs::Procfs;
 use crate::sample::{ContainerSample, Missing, Moment, NodeSample, PressureReadings, Reading};
 use crate::topology;
 use crate::usage::{self, NodeFacts, RunningTotals};
+use crate::zfs::Datasets;
 
 /// Why nothing configured is known before the first look.
 const NOT_READ_YET: &str = "Proxmox's configuration was not read yet";
@@ -173,6 +174,7 @@ impl Collector {
                 node,
                 tables: NodeTables {
                     block_devices: BlockDevices::read(&paths.proc, &paths.sys, &excluded),
+                    datasets: Datasets::read(&paths.proc),
                     network_devices: procfs.network_devices().map_err(Missing::from),
                     uptime_seconds: procfs.uptime_seconds().map_err(Missing::from),
                     ticks_per_second: rustix::param::clock_ticks_per_second(),

@@ -12,12 +12,15 @@ use crate::clock;
 use crate::network;
 use crate::procfs::Procfs;
 use crate::sample::{BlockIo, ContainerSample, InitProcess, Missing, Reading};
+use crate::zfs::Datasets;
 
 /// What is read once in a cycle and needed for every container.
 #[derive(Debug)]
 pub struct NodeTables {
     /// The node's block devices.
     pub block_devices: BlockDevices,
+    /// What ZFS counts for the datasets of containers.
+    pub datasets: Datasets,
     /// Traffic of the node's network devices.
     pub network_devices: Reading<BTreeMap<String, InterfaceTraffic>>,
     /// Seconds since the node booted.
@@ -38,9 +41,13 @@ pub fn read(
     let at = clock::now();
     let mut cgroup = groups.read(&tables.block_devices, clock::now);
     let processes = groups.process_group()?;
-    if cgroup.io.is_err() && matches!(groups, ContainerGroups::V1 { .. }) {
-        cgroup.io = procfs.io_of(processes).map(|total| BlockIo { total, devices: BTreeMap::new() });
-    }
+    cgroup.io = match groups {
+        // Here a group without I/O may be one that the kernel does not count (see `cgroup::v1`).
+        ContainerGroups::V1 { .. } => tables.datasets.add_to(cgroup.io, vmid, |_| {
+            procfs.io_of(processes).map(|total| BlockIo { total, devices: BTreeMap::new() })
+        }),
+        ContainerGroups::V2(_) => cgroup.io.and_then(|io| tables.datasets.add_to(Ok(io), vmid, Err)),
+    };
     let init = procfs.init_of(processes, hint);
     let network = network::read(procfs, &tables.network_devices, vmid, &init);
     // Files that went away under our hands say nothing about a container that still runs.

@@ -3,9 +3,9 @@
 //!
 //! In the order in which a measurement passes through: what to read ([`config`]) and which containers there are
 //! ([`discovery`]); the readers ([`kernel_file`] below them all, [`cgroup`], [`procfs`], [`block_devices`],
-//! [`network`], [`filesystem`], [`topology`], put together in [`container`]); what they give ([`sample`]); the
-//! record made from two of those ([`usage`], pure) and what no kernel of this kind gives ([`kernel_gaps`]); the
-//! cycle that holds it together ([`collector`], with [`isolation`] for reads that hang and [`notices`] for saying a
+//! [`network`], [`filesystem`], [`zfs`], [`topology`], put together in [`container`]); what they give
+//! ([`sample`]); the record made from two of those ([`usage`], pure) and what no kernel of this kind gives
+//! ([`kernel_gaps`]); the cycle that holds it together ([`collector`], with [`isolation`] for reads that hang and [`notices`] for saying a
 //! trouble once); the metrics file ([`output`]); and the commands ([`cli`], [`daemon`], [`check`]).
 
 pub mod alerts;
@@ -33,3 +33,4 @@ pub mod procfs;
 pub mod sample;
 pub mod topology;
 pub mod usage;
+pub mod zfs;

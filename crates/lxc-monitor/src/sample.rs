@@ -202,7 +202,7 @@ pub struct FilesystemUse {
     pub available: u64,
     /// Inodes; `None` where their number is not fixed.
     pub inodes: Option<InodeUse>,
-    /// Whether it is a dataset of ZFS, whose I/O no control group is charged for.
+    /// Whether it is a dataset of ZFS, whose I/O no control group is charged for (see [`crate::zfs`]).
     pub is_zfs: bool,
 }
 

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 pub use lxc_autoscale_core::procfs::{command_sockets, cpu_time, load_averages, meminfo, uptime_seconds};
-use lxc_autoscale_core::snapshot::{InterfaceTraffic, Paging};
+use lxc_autoscale_core::snapshot::{DeviceIo, InterfaceTraffic, Paging};
 
 use crate::kernel_file::Unexpected;
 use crate::sample::{ArcUse, NodePaging};
@@ -75,6 +75,28 @@ pub fn arc(text: &str) -> Result<ArcUse, Unexpected> {
         bytes.ok_or_else(|| Unexpected::new("`size`, `c_min` and `c_max` lines", text))
     };
     Ok(ArcUse { size: value("size")?, min: value("c_min")?, max: value("c_max")? })
+}
+
+/// `/proc/spl/kstat/zfs/<pool>/objset-0x…`: name of a dataset, and what programs read from it and wrote to it.
+pub fn dataset(text: &str) -> Result<(String, DeviceIo), Unexpected> {
+    let unexpected =
+        || Unexpected::new("`dataset_name`, `nread`, `nwritten`, `reads` and `writes` lines", text);
+    let value = |wanted: &str| {
+        text.lines().find_map(|line| {
+            let (key, rest) = line.split_once(' ')?;
+            // Key, type, value; a name may hold blanks.
+            let (_, value) = rest.trim_start().split_once(' ')?;
+            (key == wanted).then(|| value.trim())
+        })
+    };
+    let count = |wanted: &str| value(wanted).and_then(|count| count.parse().ok()).ok_or_else(unexpected);
+    let io = DeviceIo {
+        rbytes: count("nread")?,
+        wbytes: count("nwritten")?,
+        rios: count("reads")?,
+        wios: count("writes")?,
+    };
+    Ok((value("dataset_name").ok_or_else(unexpected)?.to_owned(), io))
 }
 
 /// `/proc/loadavg`: processes and threads, the number behind the slash.

@@ -97,6 +97,29 @@ fn arc_failure() {
 }
 
 #[test]
+fn dataset_success() {
+    let text = "28 1 0x01 7 2160 5523398096 127953381091805\nname                            type data\n\
+        dataset_name                    7    rpool/data/subvol-104-disk-0\n\
+        writes                          4    718760\nnwritten                        4    7745788975\n\
+        reads                           4    29614153\nnread                           4    616619157258\n\
+        nunlinks                        4    77194\nnunlinked                       4    77189\n";
+    let io = DeviceIo { rbytes: 616_619_157_258, wbytes: 7_745_788_975, rios: 29_614_153, wios: 718_760 };
+    success(dataset, text, ("rpool/data/subvol-104-disk-0".to_owned(), io));
+}
+
+#[test]
+fn dataset_failure() {
+    failure(
+        dataset,
+        &[
+            "",
+            "dataset_name 7 rpool\n",
+            "dataset_name 7 rpool\nreads 4 1\nnread 4 x\nwrites 4 1\nnwritten 4 1\n",
+        ],
+    );
+}
+
+#[test]
 fn threads_success() {
     success(threads, "1.21 1.22 1.07 1/134 3467\n", 134);
 }
@@ -134,7 +157,7 @@ proptest! {
         "((NSpid:|\\) |size|read_bytes|[0-9]{1,22}|:|\t)[ \n]?){0,40}",
     ]) {
         let _ = (network_devices(&text), start_ticks(&text), process_io(&text), arc(&text));
-        let _ = (threads(&text), vmstat(&text));
+        let _ = (threads(&text), vmstat(&text), dataset(&text));
         let _ = is_container_init(&text);
     }
 }

@@ -63,11 +63,13 @@ pub fn container_record(
 }
 
 /// ZFS reads and writes in threads of its own, which belong to no container: a group without any I/O then says
-/// nothing about what the container did.
+/// nothing about what the container did, unless ZFS itself told (see [`crate::zfs`]).
 fn fill_io(record: &mut ContainerRecord, gaps: &mut Gaps, now: &ContainerSample) {
     let on_zfs = now.filesystem.as_ref().is_ok_and(|filesystem| filesystem.is_zfs);
     let io = now.cgroup.io.clone().and_then(|io| match (io.total.reads, io.total.writes) {
-        (0, 0) if on_zfs => Err(Missing::because("ZFS does its I/O in threads that belong to no container")),
+        (0, 0) if on_zfs && io.devices.is_empty() => {
+            Err(Missing::because("ZFS does its I/O in threads that belong to no container"))
+        }
         _ => Ok(io),
     });
     if let Some(io) = gaps.take(&["io_stats", "io_devices"], io) {

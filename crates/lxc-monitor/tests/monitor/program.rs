@@ -131,7 +131,7 @@ fn run_writes_reloads_and_ends_in_order() {
 
     let log = std::fs::read_to_string(node.path("monitor.log")).unwrap();
     assert_eq!(log.matches("there are no pressure values").count(), 1, "{log}");
-    assert_eq!(log.matches("the kernel does not count pids_events").count(), 1, "{log}");
+    assert_eq!(log.matches("the kernel does not count memory_swap_events").count(), 1, "{log}");
     assert!(2 <= log.matches("measured 1 running container").count(), "{log}");
     for file in ["metrics.json", "moved.json"] {
         let read = MetricsReader::new(node.path(file)).read_new().unwrap();

@@ -358,6 +358,53 @@ fn check_explains_what_each_release_lacks() {
     }
 }
 
+/// Everything that this release adds to what the Python original wrote has to fit in a line that is written for
+/// every container in every cycle; two thirds of it are pressure and traffic.
+#[test]
+fn a_record_of_the_newest_release_stays_small() {
+    let newest = &RELEASES[RELEASES.len() - 1];
+    let json: serde_json::Value =
+        serde_json::from_str(&newest.check(&newest.node(), &["check", "--json"])).unwrap();
+    let record = &json["containers"][0]["record"];
+    let bytes = record.to_string().len();
+    let part = |key: &str| record[key].to_string().len();
+    println!(
+        "{bytes} bytes, of which pressure {}, traffic {}, devices {}, events {}, inodes {}",
+        part("pressure"),
+        part("network_interfaces"),
+        part("io_devices"),
+        part("memory_events") + part("memory_swap_events") + part("pids_events"),
+        part("filesystem_inodes_used") + part("filesystem_inodes_total"),
+    );
+    assert!(bytes < 2400, "{bytes} bytes: {record}");
+}
+
+/// ZFS charges no control group; what it counts for the datasets of the container stands in its place.
+#[test]
+fn a_container_on_zfs_has_the_io_that_zfs_counts() {
+    for release in &RELEASES {
+        let node = release.node();
+        for (path, text) in [
+            ("lxc/104/io.stat", ""),
+            ("blkio/lxc/104/blkio.throttle.io_service_bytes_recursive", "Total 0\n"),
+            ("blkio/lxc/104/blkio.throttle.io_serviced_recursive", "Total 0\n"),
+        ] {
+            if node.path(&format!("cgroup/{path}")).exists() {
+                node.write(&format!("cgroup/{path}"), text);
+            }
+        }
+        let dataset = "rpool/data/subvol-104-disk-0";
+        let counters = "writes 4 2\nnwritten 4 2048\nreads 4 3\nnread 4 4096\n";
+        node.write("proc/spl/kstat/zfs/rpool/objset-0x8a", &format!("dataset_name 7 {dataset}\n{counters}"));
+        let json: serde_json::Value =
+            serde_json::from_str(&release.check(&node, &["check", "--json"])).unwrap();
+        let record = &json["containers"][0]["record"];
+        let want = serde_json::json!({"reads": 8, "writes": 4, "read_ops": 3, "write_ops": 2});
+        assert_eq!(record["io_stats"], want, "{}: {record:#}", release.name);
+        assert_eq!(record["io_devices"][dataset]["rbytes"], 4096, "{}", release.name);
+    }
+}
+
 /// What is measured may not depend on the release where all of them count it.
 #[test]
 fn the_same_container_reads_the_same_on_every_release() {
