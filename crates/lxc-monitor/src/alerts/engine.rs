@@ -20,14 +20,14 @@
 //! data, while the containers could be listed at all); the rule was switched off, or has other levels under
 //! which the value is no reason to fire.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use jiff::SignedDuration;
-use lxc_autoscale_core::notification::Severity;
 use lxc_autoscale_core::snapshot::{ContainerRecord, Snapshot};
 use lxc_autoscale_core::{RecordTime, Vmid};
 
 use super::metric::{Metric, Scope};
+use super::outcome::{Active, Change, ClearReason, Outcome, Transition};
 use super::rule::{Rule, RuleSet};
 use super::state::{AlertState, Firing, Remembered, State, Subject};
 
@@ -38,77 +38,6 @@ pub struct Settings {
     pub rules: RuleSet,
     /// Time after which a missing value counts as no data.
     pub no_data_after: SignedDuration,
-}
-
-/// What came of a cycle.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Outcome {
-    /// To be remembered.
-    pub state: State,
-    /// What fired and what cleared.
-    pub transitions: Vec<Transition>,
-    /// What is firing now.
-    pub active: Vec<Active>,
-}
-
-/// An alert that fired or cleared in this cycle.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Transition {
-    /// What became of it.
-    pub change: Change,
-    /// The alert as it is now, or as it was last.
-    pub alert: Active,
-    /// When.
-    pub at: RecordTime,
-}
-
-/// What became of an alert.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
-    /// It began.
-    Fired,
-    /// It is over.
-    Cleared(ClearReason),
-}
-
-/// Why an alert is over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ClearReason {
-    /// The value is at its clear level again.
-    Recovered,
-    /// The container does not run any more.
-    ContainerStopped,
-    /// The container is not on this node any more.
-    ContainerGone,
-    /// The rule was switched off or removed.
-    RuleOff,
-    /// The rule was changed, and under the new levels there is no reason to fire.
-    RuleChanged,
-}
-
-/// A firing alert.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Active {
-    /// Whose.
-    pub subject: Subject,
-    /// Name of the container, where it is known.
-    pub name: Option<String>,
-    /// Name of the rule.
-    pub rule: String,
-    /// Name of the metric.
-    pub metric: String,
-    /// How urgent it is.
-    pub severity: Severity,
-    /// The value now; `None` when it is unknown.
-    pub value: Option<f64>,
-    /// The level at which it fires.
-    pub trigger: f64,
-    /// The level at which it is over.
-    pub clear: f64,
-    /// Since when the value was reason to fire.
-    pub since: RecordTime,
-    /// Whether the value has been unknown for longer than the limit for missing data.
-    pub no_data: bool,
 }
 
 /// Judges a snapshot.
@@ -286,16 +215,10 @@ impl Cycle<'_> {
         if self.was_away {
             alert.restart_timers();
         }
-        let change = match value {
-            Some(value) => self.advance(&mut alert, name, rule, value),
-            None => {
-                let since = alert.no_data_since.get_or_insert(self.now);
-                if self.now.instant() < since.instant() {
-                    *since = self.now;
-                }
-                None
-            }
-        };
+        let change = value.and_then(|value| self.advance(&mut alert, name, rule, value));
+        if value.is_none() {
+            begun(&mut alert.no_data_since, self.now);
+        }
         let active = self.active(subject, name, rule_name, &alert, value);
         match (change, active) {
             (Some(change @ Change::Fired), Some(active)) => {
@@ -429,7 +352,7 @@ impl AlertState {
     }
 }
 
-/// The beginning of a hold time; now, when it begins or the clock was moved back behind it.
+/// Since when something holds; now, when it begins or the clock was moved back behind it.
 fn begun(since: &mut Option<RecordTime>, now: RecordTime) -> RecordTime {
     let begun = since.filter(|since| since.instant() <= now.instant()).unwrap_or(now);
     *since = Some(begun);
@@ -443,22 +366,6 @@ fn has_held(since: RecordTime, now: RecordTime, seconds: u64) -> bool {
 
 fn elapsed(earlier: RecordTime, later: RecordTime) -> SignedDuration {
     later.instant().duration_since(earlier.instant())
-}
-
-/// Sorts alerts of one severity together, the most urgent first.
-pub fn by_urgency(alerts: &mut [Active]) {
-    alerts.sort_by(|one, other| {
-        (other.severity, one.subject, &one.rule).cmp(&(one.severity, other.subject, &other.rule))
-    });
-}
-
-/// Active alerts by whose they are.
-pub fn by_subject(active: Vec<Active>) -> BTreeMap<Subject, Vec<Active>> {
-    let mut map = BTreeMap::<_, Vec<_>>::new();
-    for alert in active {
-        map.entry(alert.subject).or_default().push(alert);
-    }
-    map
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 
 use lxc_autoscale_core::container_config::ContainerConfig;
+use lxc_autoscale_core::notification::Severity;
 use lxc_autoscale_core::snapshot::{MemoryEvents, NodeRecord, Summary};
 use proptest::prelude::*;
 
@@ -303,7 +304,7 @@ fn a_tag_that_cannot_be_read_is_the_one_that_was() {
 
 #[test]
 fn a_healthy_node_is_quiet_under_the_default_rules() {
-    let settings = AlertsConfig::default().settings(std::time::Duration::from_secs(60));
+    let settings = AlertsConfig::default().settings(std::time::Duration::from_mins(1));
     let snapshots: Vec<_> = (0..200)
         .map(|cycle| {
             let mut snapshot = cpu(cycle * 60, if cycle % 40 < 30 { 100.0 } else { 20.0 });
@@ -318,7 +319,7 @@ fn a_healthy_node_is_quiet_under_the_default_rules() {
 
 #[test]
 fn quiet_containers_take_little_room() {
-    let settings = AlertsConfig::default().settings(std::time::Duration::from_secs(60));
+    let settings = AlertsConfig::default().settings(std::time::Duration::from_mins(1));
     let mut snapshot = empty(0);
     for id in 100..1100 {
         let events = MemoryEvents { oom_kill: Some(0), ..MemoryEvents::default() };

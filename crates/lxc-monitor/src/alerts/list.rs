@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use lxc_autoscale_core::metrics_file::MetricsReader;
 use lxc_autoscale_core::snapshot::{ActiveAlert, Snapshot};
 
-use super::engine::Active;
+use super::outcome::Active;
 use super::state::Subject;
 use super::store::{self, StoreError};
 use super::{report, saved_alerts};
@@ -80,8 +80,11 @@ pub fn table(alerts: &[Active], now: Timestamp) -> String {
         std::array::from_fn(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0));
     let mut text = String::new();
     for row in &rows {
-        let line: String = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}  ")).collect();
-        // Writing to a string cannot fail.
+        let mut line = String::new();
+        for (cell, width) in row.iter().zip(widths) {
+            // Writing to a string cannot fail.
+            let _ = write!(line, "{cell:<width$}  ");
+        }
         let _ = writeln!(text, "{}", line.trim_end());
     }
     text

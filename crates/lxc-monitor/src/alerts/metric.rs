@@ -1,5 +1,7 @@
 //! What a rule can look at.
 
+mod names;
+
 use std::fmt;
 
 use lxc_autoscale_core::snapshot::{ContainerRecord, NodeRecord, Pressure, PressureSet};
@@ -100,104 +102,6 @@ pub enum Unit {
     Count,
 }
 
-const fn pressure(resource: Resource, extent: Extent, window: Window) -> PressureMetric {
-    PressureMetric { resource, extent, window }
-}
-
-/// All pressure metrics of one resource, under the names given.
-macro_rules! pressures {
-    ($variant:ident, $resource:ident, $names:expr) => {
-        [
-            ($names[0], Metric::$variant(pressure(Resource::$resource, Extent::Some, Window::Avg10))),
-            ($names[1], Metric::$variant(pressure(Resource::$resource, Extent::Some, Window::Avg60))),
-            ($names[2], Metric::$variant(pressure(Resource::$resource, Extent::Full, Window::Avg10))),
-            ($names[3], Metric::$variant(pressure(Resource::$resource, Extent::Full, Window::Avg60))),
-        ]
-    };
-}
-
-/// The metrics that are not pressure, by their names in the configuration.
-const PLAIN: [(&str, Metric); 14] = [
-    ("cpu", Metric::Cpu),
-    ("cpu_cores", Metric::CpuCores),
-    ("throttled", Metric::Throttled),
-    ("memory", Metric::Memory),
-    ("swap", Metric::Swap),
-    ("rootfs", Metric::Rootfs),
-    ("rootfs_inodes", Metric::RootfsInodes),
-    ("processes", Metric::Processes),
-    ("oom_kills", Metric::OomKills),
-    ("stopped", Metric::Stopped),
-    ("node_cpu", Metric::NodeCpu),
-    ("node_load", Metric::NodeLoad),
-    ("node_memory_available", Metric::NodeMemoryAvailable),
-    ("node_swap", Metric::NodeSwap),
-];
-
-/// The pressure metrics, by their names in the configuration.
-const PRESSURES: [[(&str, Metric); 4]; 6] = [
-    pressures!(
-        Pressure,
-        Cpu,
-        [
-            "cpu_pressure_some_avg10",
-            "cpu_pressure_some_avg60",
-            "cpu_pressure_full_avg10",
-            "cpu_pressure_full_avg60"
-        ]
-    ),
-    pressures!(
-        Pressure,
-        Memory,
-        [
-            "memory_pressure_some_avg10",
-            "memory_pressure_some_avg60",
-            "memory_pressure_full_avg10",
-            "memory_pressure_full_avg60"
-        ]
-    ),
-    pressures!(
-        Pressure,
-        Io,
-        [
-            "io_pressure_some_avg10",
-            "io_pressure_some_avg60",
-            "io_pressure_full_avg10",
-            "io_pressure_full_avg60"
-        ]
-    ),
-    pressures!(
-        NodePressure,
-        Cpu,
-        [
-            "node_cpu_pressure_some_avg10",
-            "node_cpu_pressure_some_avg60",
-            "node_cpu_pressure_full_avg10",
-            "node_cpu_pressure_full_avg60"
-        ]
-    ),
-    pressures!(
-        NodePressure,
-        Memory,
-        [
-            "node_memory_pressure_some_avg10",
-            "node_memory_pressure_some_avg60",
-            "node_memory_pressure_full_avg10",
-            "node_memory_pressure_full_avg60"
-        ]
-    ),
-    pressures!(
-        NodePressure,
-        Io,
-        [
-            "node_io_pressure_some_avg10",
-            "node_io_pressure_some_avg60",
-            "node_io_pressure_full_avg10",
-            "node_io_pressure_full_avg60"
-        ]
-    ),
-];
-
 /// The part of the node's memory below which ZFS does not shrink its cache, where it does not say
 /// (the default of `zfs_arc_min`).
 const ARC_FLOOR: f64 = 1.0 / 32.0;
@@ -205,7 +109,7 @@ const ARC_FLOOR: f64 = 1.0 / 32.0;
 impl Metric {
     /// Every metric with its name in the configuration.
     pub fn all() -> impl Iterator<Item = (&'static str, Self)> {
-        PLAIN.into_iter().chain(PRESSURES.into_iter().flatten())
+        names::PLAIN.into_iter().chain(names::PRESSURES.into_iter().flatten())
     }
 
     /// Its name in the configuration.
@@ -372,71 +276,5 @@ impl<'de> Deserialize<'de> for Metric {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use lxc_autoscale_core::snapshot::Limits;
-
-    use super::*;
-    use crate::clock;
-
-    fn record() -> ContainerRecord {
-        ContainerRecord::empty(clock::record_time(clock::now().wall))
-    }
-
-    #[test]
-    fn every_name_stands_for_one_metric_and_back() {
-        let names: BTreeSet<_> = Metric::all().map(|(name, _)| name).collect();
-        assert_eq!(names.len(), Metric::all().count());
-        for (name, metric) in Metric::all() {
-            assert_eq!(metric.name(), name);
-            assert_eq!(name.starts_with("node_"), metric.scope() == Scope::Node, "{name}");
-        }
-    }
-
-    #[test]
-    fn nothing_is_known_of_an_empty_record() {
-        for (name, metric) in Metric::all() {
-            assert_eq!(metric.of_container(&record()), None, "{name}");
-            assert_eq!(metric.of_node(&NodeRecord::default()), None, "{name}");
-        }
-    }
-
-    #[test]
-    fn shares_are_of_what_the_container_may_use() {
-        let mut record = record();
-        record.memory_usage_mb = Some(256.0);
-        assert_eq!(Metric::Memory.of_container(&record), None, "no limit, no share");
-        record.limits = Some(Limits { memory_mb: Some(512.0), pids: Some(200), ..Limits::default() });
-        record.process_count = Some(50);
-        record.cpu_throttled_share = Some(0.25);
-        record.filesystem_total_gb = Some(10.0);
-        record.filesystem_usage_gb = Some(7.2);
-        record.filesystem_free_gb = Some(1.8);
-        record.swap_usage_mb = Some(0.0);
-        record.swap_total_mb = Some(0.0);
-        let value = |metric: Metric| metric.of_container(&record).map(|value| value.round());
-        assert_eq!(value(Metric::Memory), Some(50.0));
-        assert_eq!(value(Metric::Processes), Some(25.0));
-        assert_eq!(value(Metric::Throttled), Some(25.0));
-        assert_eq!(value(Metric::Rootfs), Some(80.0));
-        assert_eq!(value(Metric::Swap), None, "there is no swap to be full");
-    }
-
-    #[test]
-    fn the_cache_of_zfs_is_available_down_to_its_floor() {
-        let value = |zfs_arc_mb, zfs_arc_min_mb| {
-            Metric::NodeMemoryAvailable.of_node(&NodeRecord {
-                memory_total_mb: Some(3200.0),
-                memory_available_mb: Some(320.0),
-                zfs_arc_mb,
-                zfs_arc_min_mb,
-                ..NodeRecord::default()
-            })
-        };
-        assert_eq!(value(None, None), Some(10.0));
-        assert_eq!(value(Some(50.0), None), Some(10.0));
-        assert_eq!(value(Some(1700.0), None), Some(60.0));
-        assert_eq!(value(Some(1700.0), Some(1380.0)), Some(20.0));
-    }
-}
+#[path = "metric_tests.rs"]
+mod tests;

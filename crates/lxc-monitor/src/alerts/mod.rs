@@ -1,8 +1,8 @@
 //! Threshold alerts: each fires once and clears once, also over a restart.
 //!
 //! What to look at is a [`metric`], when to say something is a [`rule`] ([`config`], [`defaults`]); [`engine`] judges
-//! a snapshot (pure); [`state`] is what it remembers and [`store`] the file that keeps that; [`report`] is an
-//! alert in words, [`list`] the command.
+//! a snapshot (pure) and [`outcome`] is what comes of it; [`state`] is what is remembered and [`store`] the file that
+//! keeps it; [`report`] is an alert in words, [`list`] the command.
 //!
 //! ## Order of effects
 //!
@@ -16,6 +16,7 @@ pub mod defaults;
 pub mod engine;
 pub mod list;
 pub mod metric;
+pub mod outcome;
 pub mod report;
 pub mod rule;
 pub mod state;
@@ -30,7 +31,8 @@ use lxc_autoscale_core::snapshot::{ActiveAlert, Snapshot};
 
 pub use config::AlertsConfig;
 
-use self::engine::{Active, Outcome, Settings};
+use self::engine::Settings;
+use self::outcome::{Active, Outcome};
 use self::state::{State, Subject};
 use self::store::{Saved, StoreError};
 use crate::config::MonitorConfig;
@@ -189,8 +191,8 @@ fn begin_anew(path: &std::path::Path, error: &StoreError) {
 
 /// Writes the active alerts where readers of the metrics file look for them.
 fn annotate(snapshot: &mut Snapshot, active: Vec<Active>) {
-    for (subject, mut alerts) in engine::by_subject(active) {
-        engine::by_urgency(&mut alerts);
+    for (subject, mut alerts) in outcome::by_subject(active) {
+        outcome::by_urgency(&mut alerts);
         let record = subject.container().and_then(|vmid| snapshot.containers.get_mut(&vmid));
         match (subject, record) {
             (_, Some(record)) => record.alerts = alerts.iter().map(|alert| shown(alert, None)).collect(),
@@ -236,7 +238,7 @@ fn saved_alerts(state: &State) -> Vec<Active> {
             });
         }
     }
-    engine::by_urgency(&mut active);
+    outcome::by_urgency(&mut active);
     active
 }
 

@@ -2,8 +2,8 @@
 
 use lxc_autoscale_core::notification::{Kind, Notification, NotificationId, Severity, Source};
 
-use super::engine::{Active, Change, ClearReason, Transition};
 use super::metric::{Direction, Metric, Unit};
+use super::outcome::{Active, Change, ClearReason, Transition};
 use super::state::Subject;
 
 /// Logs a transition in one line.
@@ -122,19 +122,6 @@ fn ending(alert: &Active, reason: ClearReason) -> String {
         ClearReason::ContainerGone => "the container is not on this node any more".to_owned(),
         ClearReason::RuleOff => "the rule was switched off".to_owned(),
         ClearReason::RuleChanged => "the rule has other levels now".to_owned(),
-    }
-}
-
-impl ClearReason {
-    /// Its name for programs.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Recovered => "recovered",
-            Self::ContainerStopped => "container-stopped",
-            Self::ContainerGone => "container-gone",
-            Self::RuleOff => "rule-off",
-            Self::RuleChanged => "rule-changed",
-        }
     }
 }
 
