@@ -111,7 +111,9 @@ pub fn load_averages(text: &str) -> Result<[f64; 3], Unexpected> {
     let numbers: Vec<f64> =
         text.split_ascii_whitespace().take(3).map_while(|word| word.parse().ok()).collect();
     match numbers.as_slice() {
-        &[one, five, fifteen] if numbers.iter().all(|load| load.is_finite() && 0.0 <= *load) => Ok([one, five, fifteen]),
+        &[one, five, fifteen] if numbers.iter().all(|load| load.is_finite() && 0.0 <= *load) => {
+            Ok([one, five, fifteen])
+        }
         _ => Err(Unexpected::new("three load averages", text)),
     }
 }
