@@ -87,14 +87,19 @@ impl Pipeline {
     /// # Errors
     /// [`ReadError`] when it cannot be read; what is known stays.
     pub fn load(&mut self) -> Result<Loaded, ReadError> {
-        let new = self.reader.read_new()?;
-        for record in &new.unreadable {
-            tracing::warn!(error = %record.source, "{record}; it is skipped");
-        }
-        for snapshot in &new.snapshots {
-            self.history.take(snapshot);
-        }
-        Ok(Loaded { snapshots: new.snapshots.len(), unreadable: new.unreadable.len() })
+        let mut loaded = Loaded { snapshots: 0, unreadable: 0 };
+        // One at a time: the file may hold weeks.
+        self.reader.each_new(|record| match record {
+            Ok(snapshot) => {
+                loaded.snapshots += 1;
+                self.history.take(&snapshot);
+            }
+            Err(unreadable) => {
+                loaded.unreadable += 1;
+                tracing::warn!(error = %unreadable.source, "{unreadable}; it is skipped");
+            }
+        })?;
+        Ok(loaded)
     }
 
     /// How old the newest snapshot is; `None` while there is none.

@@ -44,6 +44,28 @@ async fn a_broken_file_costs_nothing_but_the_wait() {
 }
 
 #[tokio::test]
+async fn a_file_that_anybody_could_have_written_steers_nothing() {
+    use std::os::unix::fs::PermissionsExt;
+    let api = RecordingApi::up().await;
+    let mut node = Node::with_past(12, &[(101, BUSY)]);
+    let mut daemon = node.daemon(&api.url(), "");
+    let set_mode = |node: &Node, mode| {
+        std::fs::set_permissions(node.metrics_file(), std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    set_mode(&node, 0o666);
+    let report = node.cycle(&mut daemon).await;
+    assert_eq!(report.troubles.len(), 1, "{:?}", report.troubles);
+    for words in ["is not trusted and steers nothing", "others may write to it (mode 0666)"] {
+        assert!(report.troubles[0].contains(words), "{:?}", report.troubles);
+    }
+    assert_eq!(api.take(), []);
+    set_mode(&node, 0o640);
+    let report = node.cycle(&mut daemon).await;
+    assert_eq!(report.troubles, Vec::<String>::new());
+    assert_ne!(api.take(), []);
+}
+
+#[tokio::test]
 async fn stale_data_steers_nothing() {
     let api = RecordingApi::up().await;
     let mut node = Node::with_past(48, &[(100, IDLE), (101, STARVED)]);
