@@ -10,16 +10,16 @@ use std::time::Duration;
 
 use lxc_autoscale_core::snapshot::{ContainerRecord, NodeRecord, SCHEMA_VERSION, Snapshot, Summary};
 use lxc_autoscale_core::{ErrorChain, Vmid};
-use tokio::task::JoinSet;
 
 use crate::block_devices::BlockDevices;
 use crate::cgroup::Hierarchy;
 use crate::clock::{self, record_time};
 use crate::config::{CollectionConfig, MonitorConfig, PathsConfig};
-use crate::container::{self, NodeTables};
-use crate::discovery::{self, Inventory, Liveness};
+use crate::container::{self, Known, Look, NodeTables, Task};
+use crate::discovery::{self, Inventory};
 use crate::filesystem;
 use crate::isolation::{Isolation, NoAnswer};
+use crate::kept_files::{HandleBudget, KeptFiles};
 use crate::kernel_gaps::{self, KernelGap};
 use crate::notices::Notices;
 use crate::own_usage::OwnUsage;
@@ -49,6 +49,11 @@ pub struct Collector {
     filesystem_reads: Isolation<Vmid>,
     inventory: Inventory,
     samples: BTreeMap<Vmid, ContainerSample>,
+    /// What was found out about each running container, its open files among it.
+    known: BTreeMap<Vmid, Known>,
+    /// The same for the reads of its filesystem, which may be away for long with one that hangs.
+    filesystem_files: BTreeMap<Vmid, KeptFiles>,
+    handle_budget: Arc<HandleBudget>,
     node: Option<NodeSample>,
     own_usage: OwnUsage,
     notices: Notices,
@@ -73,14 +78,8 @@ struct Survey {
     containers: BTreeMap<Vmid, Option<bool>>,
 }
 
-/// What came of looking at one container.
-enum Look {
-    Measured(Box<ContainerSample>),
-    Stopped,
-    Unclear(&'static str),
-    Vanished,
-    NoAnswer(NoAnswer),
-}
+/// What came of looking at each container.
+type Looks = BTreeMap<Vmid, Result<Look, NoAnswer>>;
 
 impl Collector {
     /// Prepares to measure with the given settings; reads nothing yet.
@@ -94,6 +93,9 @@ impl Collector {
             filesystem_reads: Isolation::new(TURNS, MAX_HANGING),
             inventory: Inventory::Unknown(Missing::because(NOT_READ_YET)),
             samples: BTreeMap::new(),
+            known: BTreeMap::new(),
+            filesystem_files: BTreeMap::new(),
+            handle_budget: HandleBudget::of_process(),
             node: None,
             own_usage: OwnUsage::begin(),
             notices: Notices::default(),
@@ -108,6 +110,8 @@ impl Collector {
             self.procfs = Procfs::new(&config.paths.proc);
             self.inventory = Inventory::Unknown(Missing::because(NOT_READ_YET));
             self.samples.clear();
+            self.known.clear();
+            self.filesystem_files.clear();
             self.node = None;
         }
         self.collection = config.collection.clone();
@@ -211,7 +215,8 @@ impl Collector {
         for (vmid, look) in looks {
             let previous = self.samples.remove(&vmid);
             let trouble = match look {
-                Look::Measured(sample) => {
+                Ok(Look::Measured(sample, known)) => {
+                    self.known.insert(vmid, known);
                     self.mention_pressure("containers", &sample.cgroup.pressure);
                     let record = usage::container_record(previous.as_ref(), &sample, facts);
                     self.mention(&kernel_gaps::of_container(version, &record));
@@ -219,13 +224,13 @@ impl Collector {
                     samples.insert(vmid, *sample);
                     None
                 }
-                Look::Stopped => {
+                Ok(Look::Stopped) => {
                     stopped.push(vmid);
                     None
                 }
-                Look::Unclear(why) => Some(why.to_owned()),
-                Look::Vanished => None,
-                Look::NoAnswer(no_answer) => {
+                Ok(Look::Unclear(why)) => Some(why.to_owned()),
+                Ok(Look::Vanished) => None,
+                Err(no_answer) => {
                     unmeasured.push(vmid);
                     // The next rate is then one over the longer time.
                     samples.extend(previous.map(|sample| (vmid, sample)));
@@ -248,60 +253,67 @@ impl Collector {
         Snapshot { containers: records, summary }
     }
 
-    /// Looks at the containers, a few at once; already whether one runs is read where it may hang.
+    /// Looks at the containers; already whether one runs is read where it may hang.
     async fn look_at_all(
-        &self,
+        &mut self,
         containers: BTreeMap<Vmid, Option<bool>>,
         hierarchy: Hierarchy,
         tables: NodeTables,
-    ) -> BTreeMap<Vmid, Look> {
-        let shared = Arc::new((hierarchy, tables));
-        let mut tasks = JoinSet::new();
-        let mut looks = BTreeMap::new();
-        for (vmid, socket) in containers {
-            // Stands when the task itself fails.
-            looks.insert(vmid, Look::NoAnswer(NoAnswer::Failed));
-            let hint = self.samples.get(&vmid).and_then(|sample| sample.init.clone().ok());
-            let configuration = self.inventory.configuration(vmid);
-            let (procfs, shared, limit) = (self.procfs.clone(), Arc::clone(&shared), self.limit());
-            let (container_reads, filesystem_reads) =
-                (self.container_reads.clone(), self.filesystem_reads.clone());
-            tasks.spawn(async move {
-                let for_filesystem = procfs.clone();
-                let read = move || {
-                    let (hierarchy, tables) = &*shared;
-                    match discovery::liveness(socket, hierarchy.container(vmid)) {
-                        Liveness::Running(groups) => {
-                            container::read(&procfs, tables, vmid, &groups, configuration, hint)
-                                .map_or(Look::Vanished, |sample| Look::Measured(Box::new(sample)))
-                        }
-                        Liveness::Stopped => Look::Stopped,
-                        Liveness::Unclear(why) => Look::Unclear(why),
-                    }
-                };
-                let mut sample = match container_reads.run(vmid, limit, read).await {
-                    Ok(Look::Measured(sample)) => sample,
-                    Ok(other) => return (vmid, other),
-                    Err(no_answer) => return (vmid, Look::NoAnswer(no_answer)),
-                };
-                sample.filesystem = match sample.init.clone() {
-                    Ok(init) => filesystem_reads
-                        .run(vmid, limit, move || filesystem::read(&for_filesystem, init))
-                        .await
-                        .unwrap_or_else(|no_answer| {
-                            Err(Missing(format!("its root filesystem: {no_answer}")))
-                        }),
-                    Err(missing) => Err(missing),
-                };
-                (vmid, Look::Measured(sample))
-            });
-        }
-        while let Some(ended) = tasks.join_next().await {
-            if let Ok((vmid, look)) = ended {
-                looks.insert(vmid, look);
+    ) -> Looks {
+        let mut known = std::mem::take(&mut self.known);
+        let tasks: Vec<(Vmid, Task)> = containers
+            .into_iter()
+            .map(|(vmid, socket)| {
+                let configuration = self.inventory.configuration(vmid);
+                (vmid, Task { vmid, socket, configuration, known: known.remove(&vmid) })
+            })
+            .collect();
+        // Containers that are no more: their handles go.
+        drop(known);
+        let (procfs, budget) = (self.procfs.clone(), Arc::clone(&self.handle_budget));
+        let look = move |_, task| container::look(&procfs, &hierarchy, &tables, &budget, task);
+        let mut looks: Looks =
+            self.container_reads.run_all(tasks, self.limit(), look).await.into_iter().collect();
+        self.read_filesystems(&mut looks).await;
+        looks
+    }
+
+    /// Looks at the filesystems of the containers that were measured.
+    async fn read_filesystems(&mut self, looks: &mut Looks) {
+        let mut files = std::mem::take(&mut self.filesystem_files);
+        let mut measured = BTreeMap::new();
+        for (vmid, look) in looks {
+            if let Ok(Look::Measured(sample, _)) = look {
+                measured.insert(*vmid, sample);
             }
         }
-        looks
+        let mut jobs = Vec::new();
+        for (vmid, sample) in &mut measured {
+            match &sample.init {
+                Ok(init) => {
+                    let files = files.remove(vmid).unwrap_or_else(|| KeptFiles::new(&self.handle_budget));
+                    jobs.push((*vmid, (*init, files)));
+                }
+                Err(missing) => sample.filesystem = Err(missing.clone()),
+            }
+        }
+        drop(files);
+        let procfs = self.procfs.clone();
+        let read = move |_, (init, mut files): (_, KeptFiles)| {
+            let filesystem = filesystem::read(&procfs, &files, init);
+            files.end_of_look();
+            (filesystem, files)
+        };
+        for (vmid, answer) in self.filesystem_reads.run_all(jobs, self.limit(), read).await {
+            let Some(sample) = measured.get_mut(&vmid) else { continue };
+            sample.filesystem = match answer {
+                Ok((filesystem, files)) => {
+                    self.filesystem_files.insert(vmid, files);
+                    filesystem
+                }
+                Err(no_answer) => Err(Missing(format!("its root filesystem: {no_answer}"))),
+            };
+        }
     }
 
     /// Says once where there is no pressure information, which is a property of the kernel and not a trouble.

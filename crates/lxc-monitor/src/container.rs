@@ -1,14 +1,17 @@
 //! One look at one running container.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use lxc_autoscale_core::Vmid;
 use lxc_autoscale_core::container_config::ContainerConfig;
 use lxc_autoscale_core::snapshot::InterfaceTraffic;
 
 use crate::block_devices::BlockDevices;
-use crate::cgroup::ContainerGroups;
+use crate::cgroup::{ContainerGroups, Hierarchy};
 use crate::clock;
+use crate::discovery::{self, Liveness};
+use crate::kept_files::{HandleBudget, KeptFiles};
 use crate::network;
 use crate::procfs::Procfs;
 use crate::sample::{BlockIo, ContainerSample, InitProcess, Missing, Reading};
@@ -29,30 +32,107 @@ pub struct NodeTables {
     pub ticks_per_second: u64,
 }
 
-/// Reads everything but the filesystem; `None` when the container vanished meanwhile.
-pub fn read(
+/// What is kept of a running container from one look to the next.
+#[derive(Debug)]
+pub struct Known {
+    groups: ContainerGroups,
+    init: Option<InitProcess>,
+    files: KeptFiles,
+}
+
+/// What came of looking at one container.
+#[derive(Debug)]
+pub enum Look {
+    /// It runs.
+    Measured(Box<ContainerSample>, Known),
+    /// It does not.
+    Stopped,
+    /// It cannot be told running or stopped.
+    Unclear(&'static str),
+    /// It ended while it was looked at.
+    Vanished,
+}
+
+/// What is needed to look at one container.
+#[derive(Debug)]
+pub struct Task {
+    /// Which one.
+    pub vmid: Vmid,
+    /// Whether its command socket is open; `None` where that is not known.
+    pub socket: Option<bool>,
+    /// What Proxmox stores about it.
+    pub configuration: Reading<Option<ContainerConfig>>,
+    /// What the last look left behind.
+    pub known: Option<Known>,
+}
+
+/// Finds out whether a container runs and reads everything but its filesystem.
+pub fn look(
+    procfs: &Procfs,
+    hierarchy: &Hierarchy,
+    tables: &NodeTables,
+    budget: &Arc<HandleBudget>,
+    mut task: Task,
+) -> Look {
+    if task.socket != Some(false)
+        && let Some(known) = task.known.take()
+    {
+        let configuration = task.configuration.clone();
+        if let Ok(sample) = read(procfs, tables, task.vmid, known, configuration, Proof::Init) {
+            return sample;
+        }
+    }
+    match discovery::liveness(task.socket, hierarchy.container(task.vmid)) {
+        Liveness::Running(groups) => {
+            let known = Known { groups, init: None, files: KeptFiles::new(budget) };
+            read(procfs, tables, task.vmid, known, task.configuration, Proof::Processes)
+                .unwrap_or(Look::Vanished)
+        }
+        Liveness::Stopped => Look::Stopped,
+        Liveness::Unclear(why) => Look::Unclear(why),
+    }
+}
+
+/// What shows, once everything was read, that the container still runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Proof {
+    /// The init of the last look still runs, and what it needs could be read.
+    Init,
+    /// Its groups have processes.
+    Processes,
+}
+
+/// It does not run any more, or not as it did.
+struct NotProved;
+
+fn read(
     procfs: &Procfs,
     tables: &NodeTables,
     vmid: Vmid,
-    groups: &ContainerGroups,
+    mut known: Known,
     configuration: Reading<Option<ContainerConfig>>,
-    hint: Option<InitProcess>,
-) -> Option<ContainerSample> {
+    proof: Proof,
+) -> Result<Look, NotProved> {
     let at = clock::now();
-    let mut cgroup = groups.read(&tables.block_devices, clock::now);
-    let processes = groups.process_group()?;
+    let (groups, files) = (&known.groups, &known.files);
+    let mut cgroup = groups.read(files, &tables.block_devices, clock::now);
+    let processes = groups.process_group().ok_or(NotProved)?;
     cgroup.io = match groups {
         // Here a group without I/O may be one that the kernel does not count (see `cgroup::v1`).
         ContainerGroups::V1 { .. } => tables.datasets.add_to(cgroup.io, vmid, |_| {
-            procfs.io_of(processes).map(|total| BlockIo { total, devices: BTreeMap::new() })
+            procfs.io_of(files, processes).map(|total| BlockIo { total, devices: BTreeMap::new() })
         }),
         ContainerGroups::V2(_) => cgroup.io.and_then(|io| tables.datasets.add_to(Ok(io), vmid, Err)),
     };
-    let init = procfs.init_of(processes, hint);
+    let init = match (proof, known.init) {
+        (Proof::Init, Some(init)) if procfs.is_still(files, init) && cgroup.cpu.is_ok() => Ok(init),
+        (Proof::Init, _) => return Err(NotProved),
+        (Proof::Processes, hint) => procfs.init_of(files, processes, hint),
+    };
     let network = network::read(procfs, &tables.network_devices, vmid, &init);
     // Files that went away under our hands say nothing about a container that still runs.
-    if !groups.exist() || groups.is_populated() == Some(false) {
-        return None;
+    if proof == Proof::Processes && (!groups.exist() || groups.is_populated() == Some(false)) {
+        return Err(NotProved);
     }
     let uptime_seconds = match (&init, &tables.uptime_seconds) {
         (Ok(init), Ok(node_uptime)) => {
@@ -62,7 +142,9 @@ pub fn read(
         }
         (Err(missing), _) | (_, Err(missing)) => Err(missing.clone()),
     };
-    Some(ContainerSample {
+    known.init = init.as_ref().ok().copied();
+    known.files.end_of_look();
+    let sample = ContainerSample {
         at,
         cgroup,
         init,
@@ -70,5 +152,6 @@ pub fn read(
         network,
         filesystem: Err(Missing::because("not read yet")),
         configuration,
-    })
+    };
+    Ok(Look::Measured(Box::new(sample), known))
 }

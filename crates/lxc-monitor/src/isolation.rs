@@ -1,8 +1,13 @@
 //! Runs reads that may hang where their hanging harms nobody.
 //!
-//! Each read runs on a thread of its own and is given up after its time. A thread cannot be taken back from a
-//! read that hangs in the kernel, so the same read is not begun again before it has ended, and the number of
-//! hanging reads is bounded. When one comes back to life, its container is measured again by itself.
+//! Reads run on threads apart and are given up after their time. A thread cannot be taken back from a read that hangs
+//! in the kernel, so the same read is not begun again before it has ended, and the number of hanging reads
+//! is bounded. When one comes back to life, its container is measured again by itself.
+//!
+//! Many reads share one thread ([`Isolation::run_all`]), because waking a thread costs as much as a dozen files: the
+//! next thread is started only when the first stays at one read for longer than reads take.
+
+mod batch;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -37,6 +42,7 @@ pub struct Isolation<K> {
 struct Shared<K> {
     in_flight: Mutex<BTreeSet<K>>,
     turns: Semaphore,
+    n_turns: usize,
     max_in_flight: usize,
 }
 
@@ -52,6 +58,7 @@ impl<K: Ord + Copy + Send + 'static> Isolation<K> {
         let shared = Shared {
             in_flight: Mutex::new(BTreeSet::new()),
             turns: Semaphore::new(turns),
+            n_turns: turns,
             max_in_flight: turns + max_hanging,
         };
         Self { shared: Arc::new(shared) }

@@ -4,8 +4,10 @@
 //! without blocking, anything but a regular file is refused, and the size is bounded, so that a strange file
 //! costs one error and nothing else.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 pub use lxc_autoscale_core::procfs::Unexpected;
@@ -13,7 +15,7 @@ use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 /// More than any file we read can hold; `/proc/net/unix` of a busy node has some hundred KiB.
-const MAX_BYTES: u64 = 16 << 20;
+pub(crate) const MAX_BYTES: u64 = 16 << 20;
 
 /// Why a file gave no value.
 #[derive(Debug, thiserror::Error)]
@@ -66,7 +68,7 @@ impl ReadError {
         matches!(self, Self::Gone { .. })
     }
 
-    fn from_io(path: &Path, source: io::Error) -> Self {
+    pub(crate) fn from_io(path: &Path, source: io::Error) -> Self {
         let path = path.to_owned();
         match Errno::from_io_error(&source) {
             // ENODEV: the cgroup of an open file was removed. ESRCH: the process of a /proc file has ended.
@@ -77,26 +79,38 @@ impl ReadError {
     }
 }
 
+/// Opens a regular file for reading, without ever waiting.
+pub(crate) fn open(path: &Path) -> Result<OwnedFd, ReadError> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
+    let failed = |error: Errno| ReadError::from_io(path, error.into());
+    let descriptor = rustix::fs::open(path, flags, Mode::empty()).map_err(failed)?;
+    let stat = rustix::fs::fstat(&descriptor).map_err(failed)?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        return Err(ReadError::NotAFile { path: path.to_owned() });
+    }
+    Ok(descriptor)
+}
+
+/// The text that bytes hold; what is no UTF-8 is replaced.
+pub(crate) fn text_of(bytes: &[u8]) -> Cow<'_, str> {
+    String::from_utf8_lossy(bytes)
+}
+
 /// Reads a whole file; bytes that are no UTF-8 are replaced.
 ///
 /// # Errors
 /// [`ReadError`], which names the path.
 pub fn read_text(path: &Path) -> Result<String, ReadError> {
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
-    let io_error = |error: io::Error| ReadError::from_io(path, error);
-    let descriptor = rustix::fs::open(path, flags, Mode::empty()).map_err(|error| io_error(error.into()))?;
-    let stat = rustix::fs::fstat(&descriptor).map_err(|error| io_error(error.into()))?;
-    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-        return Err(ReadError::NotAFile { path: path.to_owned() });
-    }
+    let descriptor = open(path)?;
     let mut bytes = Vec::with_capacity(4096);
-    File::from(descriptor).take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(io_error)?;
+    let read = File::from(descriptor).take(MAX_BYTES + 1).read_to_end(&mut bytes);
+    read.map_err(|error| ReadError::from_io(path, error))?;
     if MAX_BYTES < bytes.len() as u64 {
         return Err(ReadError::TooLarge { path: path.to_owned() });
     }
     Ok(match String::from_utf8(bytes) {
         Ok(text) => text,
-        Err(error) => String::from_utf8_lossy(error.as_bytes()).into_owned(),
+        Err(error) => text_of(error.as_bytes()).into_owned(),
     })
 }
 

@@ -25,7 +25,8 @@ pub use tree::{find_process, group_names, is_populated};
 pub(crate) use v2::from_text;
 
 use crate::block_devices::BlockDevices;
-use crate::kernel_file::{ReadError, read_parsed};
+use crate::kept_files::KeptFiles;
+use crate::kernel_file::ReadError;
 use crate::kernel_gaps::CgroupVersion;
 use crate::sample::{CgroupSample, Moment, PressureReadings};
 
@@ -168,7 +169,7 @@ impl ContainerGroups {
 
     /// Whether the container has processes; `None` where that cannot be read.
     pub fn is_populated(&self) -> Option<bool> {
-        is_populated(self.process_group()?)
+        is_populated(&KeptFiles::for_one_look(), self.process_group()?)
     }
 
     /// Whether the groups are still there.
@@ -177,23 +178,32 @@ impl ContainerGroups {
     }
 
     /// Reads everything; each value is there or says why not.
-    pub fn read(&self, devices: &BlockDevices, clock: impl Fn() -> Moment) -> CgroupSample {
+    pub fn read(
+        &self,
+        files: &KeptFiles,
+        devices: &BlockDevices,
+        clock: impl Fn() -> Moment,
+    ) -> CgroupSample {
         match self {
-            Self::V2(group) => v2::read(group, devices, clock),
-            Self::V1 { controllers, unified } => v1::read(controllers, unified.as_deref(), devices, clock),
+            Self::V2(group) => v2::read(files, group, devices, clock),
+            Self::V1 { controllers, unified } => {
+                v1::read(files, controllers, unified.as_deref(), devices, clock)
+            }
         }
     }
 }
 
-/// Reads the three pressure files of a group, or those of the node with other names.
-pub fn read_pressure(directory: &Path, suffix: &str) -> PressureReadings {
-    let read = |resource: &str| {
-        let path = directory.join(format!("{resource}{suffix}"));
-        match read_parsed(&path, pressure) {
-            // The kernel was built or booted without.
-            Err(ReadError::Gone { .. } | ReadError::Unsupported { .. }) => Ok(None),
-            other => other.map(Some).map_err(Into::into),
-        }
-    };
-    PressureReadings { cpu: read("cpu"), memory: read("memory"), io: read("io") }
+/// The pressure files of a group: CPU, memory, I/O.
+pub const GROUP_PRESSURE: [&str; 3] = ["cpu.pressure", "memory.pressure", "io.pressure"];
+/// Those of the node.
+pub const NODE_PRESSURE: [&str; 3] = ["cpu", "memory", "io"];
+
+/// Reads the three pressure files of a group, or those of the node.
+pub fn read_pressure(files: &KeptFiles, directory: &Path, names: [&'static str; 3]) -> PressureReadings {
+    let [cpu, memory, io] = names.map(|name| match files.parsed(directory, name, pressure) {
+        // The kernel was built or booted without.
+        Err(ReadError::Gone { .. } | ReadError::Unsupported { .. }) => Ok(None),
+        other => other.map(Some).map_err(Into::into),
+    });
+    PressureReadings { cpu, memory, io }
 }

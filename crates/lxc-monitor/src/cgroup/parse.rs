@@ -41,7 +41,7 @@ pub fn limit_v1(text: &str) -> Result<Option<u64>, Unexpected> {
 
 /// Lines of `key number`; lines of any other shape are skipped.
 #[derive(Debug)]
-pub struct FlatKeyed<'a>(BTreeMap<&'a str, u64>);
+pub struct FlatKeyed<'a>(Vec<(&'a str, u64)>);
 
 impl<'a> FlatKeyed<'a> {
     /// Reads the lines.
@@ -53,14 +53,15 @@ impl<'a> FlatKeyed<'a> {
         Self(text.lines().filter_map(pair).collect())
     }
 
-    /// The value of a key.
+    /// The value of a key; of the last line where there are more.
     pub fn get(&self, key: &str) -> Option<u64> {
-        self.0.get(key).copied()
+        // A few keys of some dozen lines are wanted: looking costs less than sorting them first.
+        self.0.iter().rev().find_map(|(other, value)| (*other == key).then_some(*value))
     }
 
     fn need(&self, key: &str, expected: &'static str) -> Result<u64, Unexpected> {
         self.get(key).ok_or_else(|| {
-            let keys: Vec<_> = self.0.keys().copied().take(8).collect();
+            let keys: Vec<_> = self.0.iter().map(|(key, _)| *key).take(8).collect();
             Unexpected::new(expected, &keys.join(" "))
         })
     }

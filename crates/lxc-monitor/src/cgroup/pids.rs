@@ -11,25 +11,33 @@ use std::path::Path;
 use lxc_autoscale_core::snapshot::PidsEvents;
 
 use super::{parse, tree};
-use crate::kernel_file::read_parsed;
+use crate::kept_files::KeptFiles;
 use crate::sample::Reading;
 
 /// Reads the events of version 2.
-pub(super) fn events_v2(group: &Path, limit: &Reading<Option<u64>>) -> Reading<Option<PidsEvents>> {
-    if group.join("pids.events.local").exists() {
-        return Ok(Some(read_parsed(&group.join("pids.events"), parse::pids_events)?));
+pub(super) fn events_v2(
+    files: &KeptFiles,
+    group: &Path,
+    limit: &Reading<Option<u64>>,
+) -> Reading<Option<PidsEvents>> {
+    if files.parsed(group, "pids.events.local", |_| Ok(())).is_ok() {
+        return Ok(Some(files.parsed(group, "pids.events", parse::pids_events)?));
     }
-    events_of_members(group, limit)
+    events_of_members(files, group, limit)
 }
 
 /// Sums the events of the groups up, where the container has a limit; `None` where nothing is counted.
-pub(super) fn events_of_members(group: &Path, limit: &Reading<Option<u64>>) -> Reading<Option<PidsEvents>> {
-    if limit.clone()?.is_none() {
+pub(super) fn events_of_members(
+    files: &KeptFiles,
+    group: &Path,
+    limit: &Reading<Option<u64>>,
+) -> Reading<Option<PidsEvents>> {
+    if limit.as_ref().map_err(Clone::clone)?.is_none() {
         return Ok(None);
     }
     let mut sum: Option<PidsEvents> = None;
-    tree::walk(group, |group| {
-        if let Ok(PidsEvents { max }) = read_parsed(&group.join("pids.events"), parse::pids_events) {
+    tree::walk(files, group, |group| {
+        if let Ok(PidsEvents { max }) = files.parsed(group, "pids.events", parse::pids_events) {
             sum = Some(PidsEvents { max: sum.map_or(0, |sum| sum.max).saturating_add(max) });
         }
         ControlFlow::Continue(())
@@ -52,7 +60,8 @@ mod tests {
         if local {
             std::fs::write(group.join("pids.events.local"), "max 0\n").unwrap();
         }
-        assert_eq!(events_v2(group, &Ok(limit)), Ok(want.map(|max| PidsEvents { max })));
+        let files = KeptFiles::for_one_look();
+        assert_eq!(events_v2(&files, group, &Ok(limit)), Ok(want.map(|max| PidsEvents { max })));
     }
 
     #[test]

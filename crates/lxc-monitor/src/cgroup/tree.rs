@@ -5,7 +5,8 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use super::parse;
-use crate::kernel_file::{ReadError, read_parsed};
+use crate::kept_files::{Extent, KeptFiles};
+use crate::kernel_file::ReadError;
 
 /// More groups than any sensible container has; systemd makes some dozens.
 const MAX_GROUPS: usize = 4096;
@@ -24,7 +25,7 @@ pub fn group_names(directory: &Path) -> Vec<String> {
 }
 
 /// Visits `group` and the groups below it, outer ones first.
-pub(super) fn walk(group: &Path, mut visit: impl FnMut(&Path) -> ControlFlow<()>) {
+pub(super) fn walk(files: &KeptFiles, group: &Path, mut visit: impl FnMut(&Path) -> ControlFlow<()>) {
     let mut waiting: Vec<PathBuf> = vec![group.to_owned()];
     let mut visited = 0;
     while let Some(group) = waiting.pop() {
@@ -32,40 +33,55 @@ pub(super) fn walk(group: &Path, mut visit: impl FnMut(&Path) -> ControlFlow<()>
         if MAX_GROUPS < visited || visit(&group).is_break() {
             return;
         }
-        // The stack turns the order round; `init.scope`, where systemd's init is, should come first.
-        let mut names = group_names(&group);
-        names.sort_by_key(|name| name == "init.scope" || name == "ns");
-        waiting.extend(names.into_iter().map(|name| group.join(name)));
+        waiting.extend(files.inner_directories(&group, inner_groups).iter().cloned());
     }
+}
+
+/// The groups directly in one, in the order in which a stack must hold them.
+fn inner_groups(group: &Path) -> Vec<PathBuf> {
+    // The stack turns the order round; `init.scope`, where systemd's init is, should come first.
+    let mut names = group_names(group);
+    names.sort_by_key(|name| name == "init.scope" || name == "ns");
+    names.into_iter().map(|name| group.join(name)).collect()
 }
 
 /// Returns the first process of a group, or of one below it, for which `wanted` holds.
 ///
 /// # Errors
 /// When the processes of the outermost group cannot be read.
-pub fn find_process(group: &Path, mut wanted: impl FnMut(u32) -> bool) -> Result<Option<u32>, ReadError> {
-    // Says why, where nothing at all can be read; an inner group may vanish at any time.
-    processes_of(group)?;
+pub fn find_process(
+    files: &KeptFiles,
+    group: &Path,
+    mut wanted: impl FnMut(u32) -> bool,
+) -> Result<Option<u32>, ReadError> {
     let mut found = None;
-    walk(group, |group| {
-        found = processes_of(group).unwrap_or_default().into_iter().find(|pid| wanted(*pid));
-        if found.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    // Says why, where nothing at all can be read; an inner group may vanish at any time.
+    let mut trouble = None;
+    walk(files, group, |inner| {
+        match processes_of(files, inner) {
+            Ok(processes) => found = processes.into_iter().find(|pid| wanted(*pid)),
+            Err(error) if inner == group => trouble = Some(error),
+            Err(_) => files.forget_inner(),
+        }
+        if found.is_some() || trouble.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
-    Ok(found)
+    trouble.map_or(Ok(found), Err)
 }
 
 /// Whether a group, or one below it, has processes; `None` where that cannot be read.
-pub fn is_populated(group: &Path) -> Option<bool> {
-    match read_parsed(&group.join("cgroup.events"), parse::populated) {
+pub fn is_populated(files: &KeptFiles, group: &Path) -> Option<bool> {
+    match files.parsed(group, "cgroup.events", parse::populated) {
         Ok(populated) => Some(populated),
         // Version 1 has no such file.
-        Err(error) if error.is_gone() => find_process(group, |_| true).ok().map(|found| found.is_some()),
+        Err(error) if error.is_gone() => {
+            find_process(files, group, |_| true).ok().map(|found| found.is_some())
+        }
         Err(_) => None,
     }
 }
 
-fn processes_of(group: &Path) -> Result<Vec<u32>, ReadError> {
-    read_parsed(&group.join("cgroup.procs"), parse::processes)
+fn processes_of(files: &KeptFiles, group: &Path) -> Result<Vec<u32>, ReadError> {
+    files.parsed_to(Extent::UntilTheEnd, group, "cgroup.procs", parse::processes)
 }
 
 #[cfg(test)]
@@ -79,27 +95,29 @@ mod tests {
 
     #[test]
     fn a_process_is_found_in_an_inner_group() {
+        let files = KeptFiles::for_one_look();
         let directory = tempfile::tempdir().unwrap();
         let group = directory.path();
         write(&group.join("cgroup.procs"), "");
         write(&group.join("ns/cgroup.procs"), "");
         write(&group.join("ns/init.scope/cgroup.procs"), "71\n");
         write(&group.join("ns/system.slice/cgroup.procs"), "80\n81\n");
-        assert_eq!(find_process(group, |pid| pid == 81).unwrap(), Some(81));
-        assert_eq!(find_process(group, |_| true).unwrap(), Some(71), "init.scope is looked at first");
-        assert_eq!(find_process(group, |_| false).unwrap(), None);
-        assert_eq!(is_populated(group), Some(true));
+        assert_eq!(find_process(&files, group, |pid| pid == 81).unwrap(), Some(81));
+        assert_eq!(find_process(&files, group, |_| true).unwrap(), Some(71), "init.scope is looked at first");
+        assert_eq!(find_process(&files, group, |_| false).unwrap(), None);
+        assert_eq!(is_populated(&files, group), Some(true));
     }
 
     #[test]
     fn an_empty_group_is_not_populated_and_an_unreadable_one_is_unknown() {
+        let files = KeptFiles::for_one_look();
         let directory = tempfile::tempdir().unwrap();
-        assert_eq!(is_populated(directory.path()), None);
+        assert_eq!(is_populated(&files, directory.path()), None);
         write(&directory.path().join("cgroup.procs"), "");
         write(&directory.path().join("ns/cgroup.procs"), "");
-        assert_eq!(is_populated(directory.path()), Some(false));
+        assert_eq!(is_populated(&files, directory.path()), Some(false));
         write(&directory.path().join("cgroup.events"), "populated 1\nfrozen 0\n");
-        assert_eq!(is_populated(directory.path()), Some(true));
+        assert_eq!(is_populated(&files, directory.path()), Some(true));
     }
 
     #[test]
@@ -109,7 +127,7 @@ mod tests {
             std::fs::create_dir(directory.path().join(n.to_string())).unwrap();
         }
         let mut visited = 0;
-        walk(directory.path(), |_| {
+        walk(&KeptFiles::for_one_look(), directory.path(), |_| {
             visited += 1;
             ControlFlow::Continue(())
         });

@@ -3,46 +3,63 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::{parse, pids, read_pressure};
+use super::{GROUP_PRESSURE, parse, pids, read_pressure};
 use crate::block_devices::BlockDevices;
-use crate::kernel_file::{ReadError, read_parsed, read_text};
+use crate::kept_files::KeptFiles;
+use crate::kernel_file::{ReadError, Unexpected};
 use crate::sample::{CgroupSample, CpuTime, MemoryUse, Missing, Moment, Reading};
 
 /// Reads every file; what cannot be read costs only its own value.
-pub(super) fn read(group: &Path, devices: &BlockDevices, clock: impl Fn() -> Moment) -> CgroupSample {
-    let file = |name: &str| group.join(name);
-    let (cpu_stat, at, read_took) = timed(&clock, || read_text(&file("cpu.stat")));
-    let cpu_stat = cpu_stat.map_err(Missing::from);
-    let stat = read_parsed(&file("memory.stat"), parse::memory_stat_v2).map_err(Missing::from);
-    let pids_limit = read_parsed(&file("pids.max"), parse::limit).map_err(Missing::from);
+pub(super) fn read(
+    files: &KeptFiles,
+    group: &Path,
+    devices: &BlockDevices,
+    clock: impl Fn() -> Moment,
+) -> CgroupSample {
+    // Usage and throttling stand in one file; each may be understood without the other.
+    let both = |text: &str| Ok((parse::cpu_usage_usec(text), parse::throttling(text)));
+    let (cpu_stat, at, read_took) = timed(&clock, || files.parsed(group, "cpu.stat", both));
+    let (usage, throttling) = match cpu_stat {
+        Ok((usage, throttling)) => {
+            (understood(group, "cpu.stat", usage), understood(group, "cpu.stat", throttling))
+        }
+        Err(error) => {
+            let missing = Missing::from(error);
+            (Err(missing.clone()), Err(missing))
+        }
+    };
+    let stat = files.parsed(group, "memory.stat", parse::memory_stat_v2).map_err(Missing::from);
+    let pids_limit = files.parsed(group, "pids.max", parse::limit).map_err(Missing::from);
     CgroupSample {
-        cpu: from_text(&file("cpu.stat"), &cpu_stat, parse::cpu_usage_usec).map(|usage_usec| CpuTime {
-            usage_usec,
-            at,
-            read_took,
-        }),
-        throttling: from_text(&file("cpu.stat"), &cpu_stat, parse::throttling),
-        quota_cores: absent_means_none(read_parsed(&file("cpu.max"), parse::cpu_max)),
+        cpu: usage.map(|usage_usec| CpuTime { usage_usec, at, read_took }),
+        throttling,
+        quota_cores: absent_means_none(files.parsed(group, "cpu.max", parse::cpu_max)),
         cpuset_cpus: absent_means_none(
-            read_parsed(&file("cpuset.cpus.effective"), parse::cpu_list).map(Some),
+            files.parsed(group, "cpuset.cpus.effective", parse::cpu_list).map(Some),
         ),
-        memory: memory(read_parsed(&file("memory.current"), parse::number), &stat),
-        memory_limit: read_parsed(&file("memory.max"), parse::limit).map_err(Missing::from),
-        swap: swap(read_parsed(&file("memory.swap.current"), parse::number)),
-        swap_limit: swap(read_parsed(&file("memory.swap.max"), parse::limit)),
-        memory_events: read_parsed(&file("memory.events"), parse::memory_events).map_err(Missing::from),
+        memory: memory(files.parsed(group, "memory.current", parse::number), &stat),
+        memory_limit: files.parsed(group, "memory.max", parse::limit).map_err(Missing::from),
+        swap: swap(files.parsed(group, "memory.swap.current", parse::number)),
+        swap_limit: swap(files.parsed(group, "memory.swap.max", parse::limit)),
+        memory_events: files.parsed(group, "memory.events", parse::memory_events).map_err(Missing::from),
         memory_swap_events: absent_means_none(
-            read_parsed(&file("memory.swap.events"), parse::memory_swap_events).map(Some),
+            files.parsed(group, "memory.swap.events", parse::memory_swap_events).map(Some),
         ),
         paging: stat.map(|(_, paging)| paging),
-        pids: read_parsed(&file("pids.current"), parse::number).map_err(Missing::from),
-        pids_events: pids::events_v2(group, &pids_limit),
+        pids: files.parsed(group, "pids.current", parse::number).map_err(Missing::from),
+        pids_events: pids::events_v2(files, group, &pids_limit),
         pids_limit,
-        io: read_parsed(&file("io.stat"), parse::io_stat)
+        io: files
+            .parsed(group, "io.stat", parse::io_stat)
             .map(|by_device| devices.describe(&by_device))
             .map_err(Missing::from),
-        pressure: read_pressure(group, ".pressure"),
+        pressure: read_pressure(files, group, GROUP_PRESSURE),
     }
+}
+
+/// What a parser made of one part of a file.
+pub(super) fn understood<T>(group: &Path, name: &str, parsed: Result<T, Unexpected>) -> Reading<T> {
+    parsed.map_err(|source| ReadError::Unexpected { path: group.join(name), source }.into())
 }
 
 /// Runs `read` and tells the instant in its middle and how long it took.
@@ -58,7 +75,7 @@ pub(super) fn timed<T>(clock: impl Fn() -> Moment, read: impl FnOnce() -> T) -> 
 pub(crate) fn from_text<T>(
     path: &Path,
     text: &Reading<String>,
-    parse: impl FnOnce(&str) -> Result<T, crate::kernel_file::Unexpected>,
+    parse: impl FnOnce(&str) -> Result<T, Unexpected>,
 ) -> Reading<T> {
     let text = text.as_ref().map_err(Clone::clone)?;
     let unexpected = |source| ReadError::Unexpected { path: path.to_owned(), source };

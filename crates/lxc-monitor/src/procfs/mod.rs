@@ -10,6 +10,7 @@ use lxc_autoscale_core::snapshot::{InterfaceTraffic, IoStats};
 
 use crate::block_devices::io_from_bytes;
 use crate::cgroup;
+use crate::kept_files::KeptFiles;
 use crate::kernel_file::{ReadError, read_parsed, read_text};
 use crate::sample::{InitProcess, Missing, NodeSample, Reading};
 
@@ -73,7 +74,11 @@ impl Procfs {
                 Err(error) if error.is_gone() => Ok(None),
                 other => other.map(Some).map_err(Missing::from),
             },
-            pressure: cgroup::read_pressure(&self.root.join("pressure"), ""),
+            pressure: cgroup::read_pressure(
+                &KeptFiles::for_one_look(),
+                &self.root.join("pressure"),
+                cgroup::NODE_PRESSURE,
+            ),
         }
     }
 
@@ -96,28 +101,33 @@ impl Procfs {
     ///
     /// # Errors
     /// Why it was not found.
-    pub fn init_of(&self, group: &Path, hint: Option<InitProcess>) -> Reading<InitProcess> {
+    pub fn init_of(
+        &self,
+        files: &KeptFiles,
+        group: &Path,
+        hint: Option<InitProcess>,
+    ) -> Reading<InitProcess> {
         if let Some(hint) = hint
-            && self.is_still(hint)
+            && self.is_still(files, hint)
         {
             return Ok(hint);
         }
         let is_init = |pid| {
             read_text(&self.process(pid).join("status")).is_ok_and(|text| parse::is_container_init(&text))
         };
-        match cgroup::find_process(group, is_init)? {
-            Some(pid) => Ok(InitProcess { pid, start_ticks: self.start_ticks(pid)? }),
+        match cgroup::find_process(files, group, is_init)? {
+            Some(pid) => Ok(InitProcess { pid, start_ticks: self.start_ticks(files, pid)? }),
             None => Err(Missing::because("none of the container's processes is its init")),
         }
     }
 
     /// Whether the process still runs, and is not another one with its number.
-    pub fn is_still(&self, process: InitProcess) -> bool {
-        self.start_ticks(process.pid).is_ok_and(|ticks| ticks == process.start_ticks)
+    pub fn is_still(&self, files: &KeptFiles, process: InitProcess) -> bool {
+        self.start_ticks(files, process.pid).is_ok_and(|ticks| ticks == process.start_ticks)
     }
 
-    fn start_ticks(&self, pid: u32) -> Result<u64, ReadError> {
-        read_parsed(&self.process(pid).join("stat"), parse::start_ticks)
+    fn start_ticks(&self, files: &KeptFiles, pid: u32) -> Result<u64, ReadError> {
+        files.parsed(&self.process(pid), "stat", parse::start_ticks)
     }
 
     /// Block I/O of a container as its processes count it.
@@ -128,12 +138,12 @@ impl Procfs {
     ///
     /// # Errors
     /// When a process may not be asked, or there is none.
-    pub fn io_of(&self, group: &Path) -> Reading<IoStats> {
+    pub fn io_of(&self, files: &KeptFiles, group: &Path) -> Reading<IoStats> {
         let (mut read_bytes, mut write_bytes) = (0_u64, 0_u64);
         let (mut processes, mut problem) = (0, None);
-        cgroup::find_process(group, |pid| {
+        cgroup::find_process(files, group, |pid| {
             processes += 1;
-            match read_parsed(&self.process(pid).join("io"), parse::process_io) {
+            match files.parsed(&self.process(pid), "io", parse::process_io) {
                 Ok((read, written)) => {
                     read_bytes = read_bytes.saturating_add(read);
                     write_bytes = write_bytes.saturating_add(written);

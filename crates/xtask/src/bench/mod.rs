@@ -1,5 +1,7 @@
 //! The benchmarks: one file each; what is measured runs in the release profile.
 
+mod anomaly;
+mod history;
 mod metrics_file;
 pub(crate) mod monitor;
 
@@ -12,6 +14,14 @@ use crate::command::CommandError;
 /// A benchmark; it prints its table, and writes its figures as JSON where asked.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Bench {
+    /// How many values of real workloads are flagged as unusual, and how many injected shifts are found.
+    Anomaly(anomaly::Options),
+    /// Size of 30 days of 200 containers in the history, time to load a week, and what writing costs.
+    History {
+        /// Write the figures to this file, too.
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+    },
     /// Cost of an append to the exchange file, by the length of the file, against rewriting it.
     MetricsFile {
         /// Write the figures to this file, too.
@@ -26,6 +36,8 @@ pub(crate) enum Bench {
 /// Runs a benchmark.
 pub(crate) fn run(bench: &Bench) -> Result<(), BenchError> {
     match bench {
+        Bench::Anomaly(options) => Ok(anomaly::run(options)?),
+        Bench::History { json } => Ok(history::run(json.as_deref())?),
         Bench::MetricsFile { json } => Ok(metrics_file::run(json.as_deref())?),
         Bench::Monitor(options) => Ok(monitor::run(options)?),
     }

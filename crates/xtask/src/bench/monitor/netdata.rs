@@ -46,16 +46,17 @@ fn text(home: &Path, stage: &Stage) -> String {
          ioping = no\n  fping = no\n  netdata monitoring = no\n  statsd = no\n\
          [plugin:cgroups]\n  max cgroups to allow = {max}\n  enable by default cgroups matching = !*/ns /lxc/* !*\n  \
          search for cgroups in subpaths matching = *\n  enable systemd services = no\n  \
-         use unified cgroups = {unified}\n  check for new cgroups every = 3600\n",
+         use unified cgroups = {unified}\n  check for new cgroups every = 3600\n  \
+         run script to rename cgroups matching = !*\n",
         path = "/usr/sbin:/usr/bin:/sbin:/bin",
         max = 4 * stage.len() + 1000,
     )
 }
 
-/// Containers whose CPU it has a chart of.
+/// Containers whose memory it has a chart of; what is zero (the CPU time of a sleeping process) it reads and hides.
 fn charted() -> usize {
     let Ok(body) = get("/api/v1/charts") else { return 0 };
-    body.matches("\"context\": \"cgroup.cpu\"").count()
+    body.matches("\"context\": \"cgroup.mem_usage\"").count()
 }
 
 /// A plain request; curl is not needed for one.

@@ -107,7 +107,7 @@ impl Stage {
         let directory = self.directory.display();
         let text = format!(
             "interval_seconds = 1\n[paths]\npve = '{directory}/pve'\nlxc = '{LXC}'\n\
-             [output]\nfile = '{directory}/metrics.json'\n[logging]\nfile = '{directory}/monitor.log'\n{extra}"
+             [output]\nfile = '{directory}/metrics.json'\n[history]\nfile = '{directory}/metrics.sqlite'\n[logging]\nfile = '{directory}/monitor.log'\n{extra}"
         );
         let path = self.directory.join("lxc_monitor.toml");
         std::fs::write(&path, text).map_err(MonitorBenchError::io("write", &path))?;

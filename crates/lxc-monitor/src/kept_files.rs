@@ -1,0 +1,382 @@
+//! Files that are read in every cycle, kept open from one to the next.
+//!
+//! Opening, reading and closing a kernel file costs two to three times what reading an open one costs, because
+//! most of it is finding the way from the root of the file system. So files of the kernel are kept open and read with
+//! `pread` into one buffer. What the kernel makes up at each read cannot be stale: a handle to the file of a
+//! control group that was removed, or of a process that ended, gives an error, and the file is opened anew once.
+//! A file on any other file system may be replaced behind an open handle, and is opened each time.
+//!
+//! Each handle costs the kernel memory (a buffer of a page among it), so their number has a bound, a [`HandleBudget`]
+//! shared by all; beyond it files are opened each time, which is slower and gives the same.
+
+use std::cell::{Cell, RefCell};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::fs::fstatfs;
+use rustix::io::pread;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::kernel_file::{MAX_BYTES, ReadError, Unexpected, open, read_text, text_of};
+
+/// File systems whose files are made at each read: cgroup, cgroup2, proc, sysfs (`linux/magic.h`).
+const MADE_AT_EACH_READ: [u64; 4] = [0x0027_e0eb, 0x6367_7270, 0x9fa0, 0x6265_6572];
+/// Handles that are left for everything else: the log, the exchange file, sockets.
+const OTHER_HANDLES: u64 = 256;
+/// Handles kept at most, whatever the system allows; enough for 2,000 containers on Proxmox 8.
+const MAX_HANDLES: u64 = 49_152;
+/// More than any file holds that is read in every cycle, usually.
+const FIRST_BUFFER_BYTES: usize = 8 << 10;
+
+thread_local! {
+    /// Taken for the time of a read, so that not every read asks for memory.
+    static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// How many handles may be kept, all containers together.
+#[derive(Debug)]
+pub struct HandleBudget {
+    left: AtomicU64,
+}
+
+impl HandleBudget {
+    /// As many as the system allows this process, up to a bound; raises the process's own limit first.
+    pub fn of_process() -> Arc<Self> {
+        let limit = getrlimit(Resource::Nofile);
+        let wanted = limit.maximum.map_or(MAX_HANDLES, |maximum| maximum.min(MAX_HANDLES + OTHER_HANDLES));
+        let current = limit.current.map_or(u64::MAX, |current| current.max(wanted));
+        let raised = Rlimit { current: limit.current.map(|_| current), maximum: limit.maximum };
+        let current = match setrlimit(Resource::Nofile, raised) {
+            Ok(()) => current,
+            // Then the limit is what it was.
+            Err(_) => limit.current.unwrap_or(u64::MAX),
+        };
+        Self::of(current.saturating_sub(OTHER_HANDLES).min(MAX_HANDLES))
+    }
+
+    /// A given number.
+    pub fn of(handles: u64) -> Arc<Self> {
+        Arc::new(Self { left: AtomicU64::new(handles) })
+    }
+
+    fn take(self: &Arc<Self>) -> Option<Share> {
+        let taken =
+            self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+        taken.ok().map(|_| Share(Arc::clone(self)))
+    }
+}
+
+/// The right to keep one handle, given back when dropped.
+#[derive(Debug)]
+struct Share(Arc<HandleBudget>);
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.0.left.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Whether a file gives all it has at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// It does, as files of one record do.
+    OneRead,
+    /// It is a list that may come in pieces.
+    UntilTheEnd,
+}
+
+/// The files of one container.
+#[derive(Debug)]
+pub struct KeptFiles {
+    budget: Arc<HandleBudget>,
+    directories: RefCell<Directories>,
+}
+
+#[derive(Debug, Default)]
+struct Directories {
+    all: Vec<Directory>,
+    /// Where the next one is looked for first: every cycle reads in the same order.
+    next: usize,
+}
+
+#[derive(Debug)]
+struct Directory {
+    path: PathBuf,
+    files: Vec<Kept>,
+    /// The directories in it, as of when it had this many links.
+    inner: Option<(u64, Arc<[PathBuf]>)>,
+    is_in_use: bool,
+}
+
+#[derive(Debug)]
+struct Kept {
+    name: &'static str,
+    handle: OwnedFd,
+    _share: Share,
+}
+
+impl KeptFiles {
+    /// None yet.
+    pub fn new(budget: &Arc<HandleBudget>) -> Self {
+        Self { budget: Arc::clone(budget), directories: RefCell::default() }
+    }
+
+    /// For one look: nothing will be kept.
+    pub fn for_one_look() -> Self {
+        Self::new(&HandleBudget::of(0))
+    }
+
+    /// Reads a file of one record and parses it.
+    ///
+    /// # Errors
+    /// [`ReadError`], which names the path.
+    pub fn parsed<T>(
+        &self,
+        directory: &Path,
+        name: &'static str,
+        parse: impl FnOnce(&str) -> Result<T, Unexpected>,
+    ) -> Result<T, ReadError> {
+        self.parsed_to(Extent::OneRead, directory, name, parse)
+    }
+
+    /// The same for a file that may come in pieces.
+    ///
+    /// # Errors
+    /// [`ReadError`], which names the path.
+    pub fn parsed_to<T>(
+        &self,
+        extent: Extent,
+        directory: &Path,
+        name: &'static str,
+        parse: impl FnOnce(&str) -> Result<T, Unexpected>,
+    ) -> Result<T, ReadError> {
+        let unexpected =
+            |source| ReadError::Unexpected { path: directory.join(name), source };
+        let mut buffer = BUFFER.take();
+        let result = match self.fill(&mut buffer, extent, directory, name) {
+            Some(length) => parse(&text_of(&buffer[..length])).map_err(unexpected),
+            None => self
+                .open_and_keep(directory, name)
+                .and_then(|text| parse(&text).map_err(unexpected)),
+        };
+        BUFFER.set(buffer);
+        result
+    }
+
+    /// Reads a kept file; `None` when it is not kept, or not readable any more.
+    fn fill(
+        &self,
+        buffer: &mut Vec<u8>,
+        extent: Extent,
+        directory: &Path,
+        name: &'static str,
+    ) -> Option<usize> {
+        let mut directories = self.directories.borrow_mut();
+        let directory = directories.find(directory)?;
+        let index = directory.files.iter().position(|file| file.name == name)?;
+        match read_at_once(&directory.files[index].handle, buffer, extent) {
+            Ok(length) => Some(length),
+            Err(_) => {
+                directory.files.swap_remove(index);
+                None
+            }
+        }
+    }
+
+    /// Reads a file that is not kept, and keeps it where that is safe and allowed.
+    fn open_and_keep(&self, directory: &Path, name: &'static str) -> Result<String, ReadError> {
+        let path = directory.join(name);
+        let Some(share) = self.budget.take() else { return read_text(&path) };
+        let handle = open(&path)?;
+        let is_of_kernel = fstatfs(&handle)
+            .is_ok_and(|stat| u64::try_from(stat.f_type).is_ok_and(|kind| MADE_AT_EACH_READ.contains(&kind)));
+        let mut buffer = Vec::new();
+        let length = read_at_once(&handle, &mut buffer, Extent::UntilTheEnd)
+            .map_err(|error| ReadError::from_io(&path, error.into()))?;
+        if MAX_BYTES < length as u64 {
+            return Err(ReadError::TooLarge { path });
+        }
+        if is_of_kernel {
+            let mut directories = self.directories.borrow_mut();
+            directories.find_or_add(directory).files.push(Kept { name, handle, _share: share });
+        }
+        Ok(text_of(&buffer[..length]).into_owned())
+    }
+
+    /// The directories in a directory of a kernel file system, listed again only when it has changed.
+    ///
+    /// A directory has a link for each one in it. One that goes while another comes leaves their number as it was; then
+    /// the files kept of the former give errors, and whoever reads them calls [`KeptFiles::forget_inner`].
+    pub(crate) fn inner_directories(
+        &self,
+        directory: &Path,
+        list: impl FnOnce(&Path) -> Vec<PathBuf>,
+    ) -> Arc<[PathBuf]> {
+        let Ok(stat) = rustix::fs::stat(directory) else { return Arc::default() };
+        let links = u64::from(stat.st_nlink);
+        let mut directories = self.directories.borrow_mut();
+        let known = directories.find(directory);
+        if let Some((as_of, inner)) = known.as_ref().and_then(|known| known.inner.as_ref())
+            && *as_of == links
+        {
+            return Arc::clone(inner);
+        }
+        let inner: Arc<[PathBuf]> = list(directory).into();
+        // Where no file is kept, nothing would tell of a change.
+        if let Some(known) = known.filter(|known| !known.files.is_empty()) {
+            known.inner = Some((links, Arc::clone(&inner)));
+        }
+        inner
+    }
+
+    /// Lists everything anew the next time.
+    pub(crate) fn forget_inner(&self) {
+        for directory in &mut self.directories.borrow_mut().all {
+            directory.inner = None;
+        }
+    }
+
+    /// Closes the files of directories that were not read since this was last called.
+    pub fn end_of_look(&mut self) {
+        let directories = self.directories.get_mut();
+        directories.all.retain(|directory| directory.is_in_use);
+        directories.all.iter_mut().for_each(|directory| directory.is_in_use = false);
+        directories.next = 0;
+    }
+}
+
+impl Directories {
+    fn find(&mut self, path: &Path) -> Option<&mut Directory> {
+        let count = self.all.len();
+        // Compared as bytes: both were made in the same way.
+        let is_it = |index: &usize| self.all[*index].path.as_os_str() == path.as_os_str();
+        let index = (0..count).map(|step| (self.next + step) % count).find(is_it)?;
+        self.next = index;
+        let found = &mut self.all[index];
+        found.is_in_use = true;
+        Some(found)
+    }
+
+    fn find_or_add(&mut self, path: &Path) -> &mut Directory {
+        let index = self.all.iter().position(|known| known.path.as_os_str() == path.as_os_str());
+        let index = index.unwrap_or(self.all.len());
+        if index == self.all.len() {
+            self.all.push(Directory {
+                path: path.to_owned(),
+                files: Vec::new(),
+                inner: None,
+                is_in_use: true,
+            });
+        }
+        &mut self.all[index]
+    }
+}
+
+/// Reads from the beginning; grows the buffer until all has room, and returns how much there is.
+fn read_at_once(handle: &OwnedFd, buffer: &mut Vec<u8>, extent: Extent) -> rustix::io::Result<usize> {
+    if buffer.len() < FIRST_BUFFER_BYTES {
+        buffer.resize(FIRST_BUFFER_BYTES, 0);
+    }
+    let mut length = 0;
+    loop {
+        let bytes = pread(handle, &mut buffer[length..], length as u64)?;
+        length += bytes;
+        let is_full = length == buffer.len();
+        if bytes == 0 || (extent == Extent::OneRead && !is_full) || MAX_BYTES < length as u64 {
+            return Ok(length);
+        }
+        if is_full {
+            buffer.resize(2 * length, 0);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    fn text(files: &KeptFiles, directory: &Path, name: &'static str) -> Result<String, ReadError> {
+        files.parsed(directory, name, |text| Ok(text.to_owned()))
+    }
+
+    fn handles(files: &KeptFiles) -> usize {
+        files.directories.borrow().all.iter().map(|directory| directory.files.len()).sum()
+    }
+
+    #[test]
+    fn a_file_of_the_kernel_is_opened_once_and_read_anew_each_time() {
+        let budget = HandleBudget::of(10);
+        let files = KeptFiles::new(&budget);
+        let first = text(&files, Path::new("/proc"), "uptime").unwrap();
+        assert_eq!(handles(&files), 1);
+        // The clock advances by a hundredth; the handle must show it.
+        while text(&files, Path::new("/proc"), "uptime").unwrap() == first {}
+        assert_eq!(handles(&files), 1);
+        assert_eq!(budget.left.load(Ordering::Relaxed), 9);
+        drop(files);
+        assert_eq!(budget.left.load(Ordering::Relaxed), 10);
+    }
+
+    #[test]
+    fn a_file_on_a_disk_is_opened_each_time_so_that_another_in_its_place_is_seen() {
+        let directory = tempfile::tempdir().unwrap();
+        let files = KeptFiles::new(&HandleBudget::of(10));
+        for content in ["1\n", "2\n"] {
+            std::fs::write(directory.path().join("new"), content).unwrap();
+            std::fs::rename(directory.path().join("new"), directory.path().join("pids.current")).unwrap();
+            assert_eq!(text(&files, directory.path(), "pids.current").unwrap(), content);
+        }
+        assert_eq!(handles(&files), 0);
+    }
+
+    #[test]
+    fn the_handle_of_a_process_that_ended_is_given_up() {
+        let mut child = Command::new("sleep").arg("60").stdin(Stdio::null()).spawn().unwrap();
+        let budget = HandleBudget::of(10);
+        let files = KeptFiles::new(&budget);
+        let directory = PathBuf::from(format!("/proc/{}", child.id()));
+        assert!(text(&files, &directory, "stat").unwrap().contains("(sleep)"));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(text(&files, &directory, "stat").unwrap_err().is_gone());
+        assert_eq!(budget.left.load(Ordering::Relaxed), 10);
+    }
+
+    #[test]
+    fn without_a_budget_everything_is_read_and_nothing_kept() {
+        let files = KeptFiles::new(&HandleBudget::of(1));
+        for _ in 0..2 {
+            text(&files, Path::new("/proc"), "loadavg").unwrap();
+            text(&files, Path::new("/proc"), "uptime").unwrap();
+        }
+        assert_eq!(handles(&files), 1);
+    }
+
+    #[test]
+    fn what_is_no_longer_read_is_closed() {
+        let mut files = KeptFiles::new(&HandleBudget::of(10));
+        text(&files, Path::new("/proc"), "uptime").unwrap();
+        text(&files, Path::new("/proc/self"), "stat").unwrap();
+        files.end_of_look();
+        text(&files, Path::new("/proc"), "uptime").unwrap();
+        files.end_of_look();
+        assert_eq!(handles(&files), 1);
+    }
+
+    #[test]
+    fn a_list_that_comes_in_pieces_is_read_to_its_end() {
+        let files = KeptFiles::new(&HandleBudget::of(10));
+        let read = || {
+            files
+                .parsed_to(Extent::UntilTheEnd, Path::new("/proc"), "kallsyms", |text| Ok(text.lines().count()))
+                .unwrap()
+        };
+        let first = read();
+        assert!(1000 < first, "{first}");
+        assert_eq!(read(), first);
+    }
+}
