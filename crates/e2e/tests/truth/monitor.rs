@@ -35,10 +35,12 @@ impl Monitor {
         let path = self.directory.join(format!("{name}.toml"));
         let below = |name: &str| self.directory.join(name).display().to_string();
         let text = format!(
-            "interval_seconds = {interval_seconds:?}\n[paths]\npve = '{}'\nlxc = '{}'\n[output]\nfile = '{}'\n[logging]\nfile = ''\n",
+            "interval_seconds = {interval_seconds:?}\n[paths]\npve = '{}'\nlxc = '{}'\n[output]\nfile = '{}'\n\
+             [alerts]\nstate_file = '{}'\n[notifications]\ndirectory = ''\n[logging]\nfile = ''\n",
             below("pve"),
             below("lxc"),
             below(&format!("{name}.json")),
+            below(&format!("{name}.alerts.json")),
         );
         fs::write(&path, text).unwrap();
         path
