@@ -4,9 +4,9 @@
 //!
 //! Detectors are given **steps** of a minute (`[anomaly] step_seconds`): records that come more often are averaged, so
 //! that a cadence of one second sees the same series as one of sixty; records that come less often are a step each.
-//! What is not comparable with what came before is learnt from and not judged: a step much longer or shorter than usual,
-//! the five after a gap or after the clock was set, ten minutes after a start of the container, and thirty
-//! after the cadence changed for good.
+//! What is not comparable with what came before is learnt from and not judged: a step much longer or shorter than
+//! usual, the five after a gap or after the clock was set back, ten minutes after a start of the container, and
+//! thirty after the cadence changed for good.
 
 use lxc_autoscale_core::snapshot::{Anomaly, ContainerRecord};
 
@@ -248,7 +248,9 @@ impl Flag {
     fn encode(self, writer: &mut Writer) {
         writer.f64(self.observed);
         let Finding { score, low, high, lasting, by_hour, accepted } = self.finding;
-        [score, low, high].iter().for_each(|&value| writer.f32(value));
+        for value in [score, low, high] {
+            writer.f32(value);
+        }
         writer.bytes(&[u8::from(lasting), u8::from(by_hour), u8::from(accepted)]);
     }
 

@@ -2,21 +2,21 @@
 //!
 //! ## What is expected
 //!
-//! A level that follows the series over six hours, each step clipped to two deviations so that a burst does not drag it
-//! (a Huber-type location, Huber 1964). Where a usual day is known and has predicted this series better, the
-//! level is that of the hour plus how this day runs above or below it. The deviation is the clipped mean of the
-//! residuals over a day, or what this hour of the day strays if that is more.
+//! A level that follows the series over six hours, each step clipped to two deviations so that a burst does not drag
+//! it (a Huber-type location: P. Huber, "Robust estimation of a location parameter", 1964). Where a usual day is known
+//! and has predicted this series better, the level is that of the hour plus how this day runs above or below it. The
+//! deviation is the clipped mean of the residuals over a day, or what this hour of the day strays if that is more.
 //!
 //! ## Two rules
 //!
-//! *One value* is far out, or *four values running* are out on the same side by less: bursts pass the second rule,
-//! shifts do not. Each rule and each side has its own threshold, the score this series exceeded in the wanted share of its past
-//! ([`super::tail`]), and never less than [`LEAST_SINGLE`] and [`LEAST_LASTING`] deviations.
+//! *One value* is far out, or *four values running* are out on the same side by less: a burst does not pass the
+//! second rule, a shift does. Each rule and each side has its own threshold: the score that this series exceeded in
+//! the wanted share of its past (see [`Tail`]), and never less than [`LEAST_SINGLE`] and [`LEAST_LASTING`].
 //!
 //! ## What does not last
 //!
-//! While a value is flagged nothing moves. After half an hour (six steps at least) the new level is taken for usual,
-//! so that a changed workload is said once and not for ever.
+//! While a value is flagged the level stands still. After half an hour (six steps at least) the new level is taken for
+//! usual, so that a changed workload is said once and not for ever.
 
 use super::codec::{Damaged, Reader, Writer};
 use super::metric::Metric;
@@ -307,7 +307,9 @@ impl Detector {
         writer.f32(self.learned);
         writer.f32(self.flagged);
         writer.f32(self.held);
-        [self.steps, self.level_steps, self.hold].iter().for_each(|&value| writer.u16(value));
+        for value in [self.steps, self.level_steps, self.hold] {
+            writer.u16(value);
+        }
         self.recent.iter().for_each(|&score| writer.f32(score));
         writer.u8(self.n_recent);
         self.profile.encode(writer);

@@ -1,7 +1,7 @@
 //! The usual day: for each hour a level and how far values stray from it.
 //!
-//! An hour is taken over when it has ended, so the value in question never moves what it is compared with. The spread by the hour
-//! is what keeps a nightly backup from being news each night: it need not have a level, only its hour.
+//! An hour is taken over when it has ended, so the value in question never moves what it is compared with. The
+//! spread by the hour keeps a nightly backup from being news each night: it need not fill its hour.
 
 use super::codec::{Damaged, Reader, Writer};
 
@@ -116,7 +116,9 @@ impl DayProfile {
         writer.bytes(&self.spread);
         writer.bytes(&self.days);
         writer.u8(self.current);
-        [self.mean, self.square, self.seconds].iter().for_each(|&value| writer.f32(value));
+        for value in [self.mean, self.square, self.seconds] {
+            writer.f32(value);
+        }
     }
 
     pub(super) fn decode(reader: &mut Reader<'_>) -> Result<Self, Damaged> {

@@ -119,7 +119,10 @@ fn what_comes_each_day_at_its_hour_is_usual_there_and_not_elsewhere() {
         if (2 * 3600..2 * 3600 + 1800).contains(&at) { 1500.0 + noise(second) } else { steady(second) }
     };
     let mut state = ContainerState::default();
-    feed(&mut state, (0, 7 * DAY, 60), backup);
+    feed(&mut state, (0, 2 * DAY, 60), backup);
+    let third = feed(&mut state, (2 * DAY, 3 * DAY, 60), backup);
+    assert!(third.len() < 15, "1 % of a day: {third:?}");
+    feed(&mut state, (3 * DAY, 7 * DAY, 60), backup);
     let eighth = feed(&mut state, (7 * DAY, 8 * DAY, 60), backup);
     assert!(eighth.len() < 15, "1 % of a day: {eighth:?}");
     // At noon the same is news.
