@@ -10,7 +10,9 @@ use lxc_autoscale_core::telemetry::LoggingConfig;
 use serde::{Deserialize, Deserializer};
 
 use crate::alerts::AlertsConfig;
+use crate::anomaly::AnomalyConfig;
 use crate::exporter::config::ExporterConfig;
+use crate::history::HistoryConfig;
 
 /// Where the configuration is when nothing else is said.
 pub const DEFAULT_PATH: &str = "/etc/lxc_autoscale_ml/lxc_monitor.toml";
@@ -31,10 +33,14 @@ pub struct MonitorConfig {
     pub collection: CollectionConfig,
     /// When to alert.
     pub alerts: AlertsConfig,
+    /// What is flagged as unusual.
+    pub anomaly: AnomalyConfig,
     /// Where alerts wait to be sent.
     pub notifications: QueueConfig,
     /// Serving the measurements to Prometheus.
     pub exporter: ExporterConfig,
+    /// The history of roll-ups.
+    pub history: HistoryConfig,
     /// The log.
     #[serde(deserialize_with = "logging_over_our_default")]
     pub logging: LoggingConfig,
@@ -136,8 +142,10 @@ impl Default for MonitorConfig {
             output: OutputConfig::default(),
             collection: CollectionConfig::default(),
             alerts: AlertsConfig::default(),
+            anomaly: AnomalyConfig::default(),
             notifications: QueueConfig::default(),
             exporter: ExporterConfig::default(),
+            history: HistoryConfig::default(),
             logging: default_logging(),
         }
     }
@@ -190,8 +198,10 @@ impl Validate for MonitorConfig {
         let timeout_holds = (10..=60_000).contains(&self.collection.read_timeout_ms);
         BrokenRule::unless(timeout_holds, "collection.read_timeout_ms", "must be from 10 to 60000")?;
         self.alerts.validate()?;
+        self.anomaly.validate()?;
         self.notifications.validate()?;
         self.exporter.validate()?;
+        self.history.validate()?;
         self.logging.validate()
     }
 }
@@ -220,15 +230,17 @@ mod tests {
     }
 
     /// Keys that are tables of their own; rules have a test of theirs.
-    const TABLES: [&str; 10] = [
+    const TABLES: [&str; 12] = [
         "paths",
         "output",
         "collection",
         "alerts",
+        "anomaly",
         "rule",
         "tag",
         "container",
         "exporter",
+        "history",
         "notifications",
         "logging",
     ];
@@ -237,7 +249,7 @@ mod tests {
     fn every_key_stands_in_the_shipped_file() {
         // An unknown key in a table makes the parser list all keys of that table.
         let tables =
-            ["", "[paths]", "[output]", "[collection]", "[alerts]", "[exporter]", "[notifications]", "[logging]"];
+            ["", "[paths]", "[output]", "[collection]", "[alerts]", "[anomaly]", "[exporter]", "[history]", "[notifications]", "[logging]"];
         for table in tables {
             let heading = if table.is_empty() { String::new() } else { format!("\n{table}\n") };
             let (_, section) = SHIPPED.split_once(&heading).unwrap();
@@ -268,6 +280,10 @@ mod tests {
         check("[output]\nmax_size_mib = 0", "`output.max_size_mib` must be from 1 to 65536");
         check("[output]\nmax_age_days = 0", "`output.max_age_days` must be from 1 to 3650");
         check("[collection]\nread_timeout_ms = 0", "`collection.read_timeout_ms` must be from 10 to 60000");
+        check("[anomaly]\nfalse_alarm_share = 0", "`anomaly.false_alarm_share` must be from 0.0001 to 0.2");
+        check("[anomaly]\nmin_history_hours = -1", "`anomaly.min_history_hours` must be from 0 to 720");
+        check("[anomaly]\nstep_seconds = 0", "`anomaly.step_seconds` must be from 0.1 to 3600");
+        check("[anomaly]\nstate_file = \"a\"", "`anomaly.state_file` must be an absolute path");
         check("[logging]\nmax_size_mib = 0", "`logging.max_size_mib` must be from 1 to 10240");
         check("[paths]\ncgroups = \"/\"", "unknown key `paths.cgroups`; did you mean `paths.cgroup`?");
     }

@@ -10,10 +10,12 @@ use lxc_autoscale_core::snapshot::{ContainerRecord, Snapshot};
 use lxc_autoscale_core::{ErrorChain, config};
 
 use crate::alerts::Alerts;
+use crate::anomaly::AnomalyWatch;
 use crate::collector::Collector;
 use crate::config::MonitorConfig;
 use crate::exporter::Exporter;
 use crate::exporter::page::Cycle;
+use crate::history::History;
 use crate::output::Output;
 
 /// Why the daemon could not start.
@@ -33,8 +35,10 @@ struct Daemon {
     config_path: PathBuf,
     config: MonitorConfig,
     collector: Collector,
+    anomalies: AnomalyWatch,
     alerts: Alerts,
     output: Output,
+    history: History,
     exporter: Exporter,
 }
 
@@ -48,8 +52,10 @@ pub async fn run(config_path: &Path, config: MonitorConfig) -> Result<(), Daemon
         collector: Collector::new(&config),
         output: Output::open(&config.output)?,
         // After the lock of the exchange file is taken: the state belongs to one monitor.
+        anomalies: AnomalyWatch::open(&config.anomaly),
         alerts: Alerts::open(&config),
         exporter: Exporter::start(&config.exporter, config.interval()),
+        history: History::start(&config.history, config.output.file.clone(), config.interval()),
         config,
     };
     let mut heartbeat = Heartbeat::start(daemon.config.interval()).map_err(DaemonError::Signals)?;
@@ -68,6 +74,8 @@ pub async fn run(config_path: &Path, config: MonitorConfig) -> Result<(), Daemon
         }
     }
     service::notify_stopping();
+    daemon.anomalies.finish();
+    daemon.history.stop();
     tracing::info!("lxc-monitor ends");
     Ok(())
 }
@@ -76,6 +84,7 @@ impl Daemon {
     async fn cycle(&mut self) {
         // A cycle in which many reads hang takes many times their limit, but it ends.
         let mut snapshot = service::alive_during(self.collector.cycle()).await;
+        self.anomalies.annotate(&mut snapshot);
         self.alerts.apply(&mut snapshot);
         let measured = describe(&snapshot);
         let written = self.output.append(&snapshot);
@@ -90,6 +99,7 @@ impl Daemon {
                 service::notify_status(&format!("{measured}, not written: {}", ErrorChain(&error)));
             }
         }
+        self.history.record(&snapshot);
         let interval = self.config.interval();
         self.exporter.publish(Cycle { snapshot: Arc::new(snapshot), is_written, interval });
     }
@@ -106,8 +116,10 @@ impl Daemon {
                     heartbeat.set_period(config.interval());
                 }
                 self.collector.reconfigure(&config);
+                self.anomalies.reconfigure(&config.anomaly);
                 self.alerts.reconfigure(&config);
                 self.output.reconfigure(&config.output);
+                self.history.reconfigure(&config.history, config.output.file.clone(), config.interval());
                 self.exporter.reconfigure(&config.exporter);
                 self.config = config;
                 tracing::info!("read the configuration `{}` again", self.config_path.display());

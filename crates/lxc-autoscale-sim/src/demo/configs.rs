@@ -64,7 +64,7 @@ fn monitor(paths: &DemoPaths, roots: &NodeRoots) -> String {
     format!(
         "interval_seconds = {MONITOR_INTERVAL_SECONDS}.0\n\n\
          [paths]\ncgroup = {}\nproc = {}\nsys = {}\npve = {}\nlxc = {}\n\n\
-         [output]\nfile = {}\n\n[alerts]\nstate_file = {}\n\n[notifications]\ndirectory = {}\n\n\
+         [output]\nfile = {}\n\n[alerts]\nstate_file = {}\n\n[anomaly]\nstate_file = {}\n\n[history]\nfile = {}\n\n[notifications]\ndirectory = {}\n\n\
          [exporter]\nlisten = '127.0.0.1:0'\naddress_file = {}\n\n\
          [logging]\nfile = {}\n",
         quoted(&roots.cgroup),
@@ -74,6 +74,8 @@ fn monitor(paths: &DemoPaths, roots: &NodeRoots) -> String {
         quoted(&roots.lxc),
         quoted(&paths.metrics()),
         quoted(&paths.state().join("alerts.json")),
+        quoted(&paths.state().join("anomaly.state")),
+        quoted(&paths.state().join("metrics.sqlite")),
         quoted(&paths.state().join("notifications")),
         quoted(&paths.state().join("exporter.address")),
         quoted(&paths.log().join("lxc_monitor.log")),

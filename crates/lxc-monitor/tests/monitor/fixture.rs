@@ -97,7 +97,9 @@ impl Node {
         config.paths.pve = self.path("pve");
         config.output.file = self.path("metrics.json");
         config.alerts.state_file = self.path("state/alerts.json");
+        config.anomaly.state_file = self.path("state/anomaly.state");
         config.notifications.directory = self.path("state/notifications");
+        config.history.file = self.path("state/metrics.sqlite");
         config.exporter.listen.set_port(0);
         config.exporter.address_file = self.path("exporter.address");
         config.logging.file = self.path("monitor.log");
@@ -110,8 +112,8 @@ impl Node {
         let quoted = |path: &Path| format!("'{}'", path.display());
         let text = format!(
             "interval_seconds = 0.2\n[paths]\ncgroup = {}\nproc = {}\nsys = {}\npve = {}\nlxc = {}\n\
-             [output]\nfile = {}\n[alerts]\nstate_file = {}\n\
-             [notifications]\ndirectory = {}\n\
+             [output]\nfile = {}\n[alerts]\nstate_file = {}\n[anomaly]\nstate_file = {}\n\
+             [history]\nfile = {}\n[notifications]\ndirectory = {}\n\
              [exporter]\nlisten = '{}'\naddress_file = {}\n[logging]\nfile = {}\n",
             quoted(&config.paths.cgroup),
             quoted(&config.paths.proc),
@@ -120,6 +122,8 @@ impl Node {
             quoted(&config.paths.lxc),
             quoted(&config.output.file),
             quoted(&config.alerts.state_file),
+            quoted(&config.anomaly.state_file),
+            quoted(&config.history.file),
             quoted(&config.notifications.directory),
             config.exporter.listen,
             quoted(&config.exporter.address_file),
