@@ -1,6 +1,6 @@
 //! Replays what the fuzz targets found so far, on the properties they search with.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "all of this is test code")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "all of this is test code")]
 
 #[path = "../../fuzz/properties/monitor.rs"]
 mod properties;

@@ -95,7 +95,7 @@ impl Spares {
             match self.copy_of(published, stamp.bytes(), mode) {
                 // A short rest is better than a snapshot that is not published.
                 Err(_) if !self.resting.is_empty() => {}
-                made => return made,
+                copied => return copied,
             }
         }
         match self.resting.pop_front() {

@@ -138,7 +138,7 @@ fn a_disk_without_free_inodes_loses_nothing() {
     let inodes = disk.root().join("inodes");
     fs::create_dir(&inodes).unwrap();
     let fill =
-        || (0..).take_while(|number| fs::File::create(inodes.join(number.to_string())).is_ok()).count();
+        || (0..100).take_while(|number| fs::File::create(inodes.join(number.to_string())).is_ok()).count();
     let (mut writer, _) = MetricsWriter::open(disk.file(), ROOMY).unwrap();
     assert!(0 < fill());
     // There is no spare yet, and no inode for one.
