@@ -44,6 +44,7 @@ impl Page {
     }
 
     /// The page after one more cycle, which ended at `ended_since_boot`.
+    #[must_use]
     pub fn after(&self, cycle: Cycle, ended_since_boot: Duration) -> Self {
         let summary = &cycle.snapshot.summary;
         let monitor = MonitorState {

@@ -5,7 +5,7 @@ use lxc_autoscale_core::snapshot::{NodeRecord, Summary};
 
 use super::*;
 
-const INTERVAL: Duration = Duration::from_secs(60);
+const INTERVAL: Duration = Duration::from_mins(1);
 const ENDED: Duration = Duration::from_secs(5000);
 
 fn page(n_containers: u32, interval: Duration) -> Page {

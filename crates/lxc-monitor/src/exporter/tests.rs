@@ -43,8 +43,8 @@ const SINCE_BOOT: Duration = Duration::from_secs(1000);
 
 fn page(snapshot: Value) -> Page {
     let snapshot: Snapshot = serde_json::from_value(snapshot).unwrap();
-    let cycle = Cycle { snapshot: Arc::new(snapshot), is_written: false, interval: Duration::from_secs(60) };
-    Page::empty("2026-11-23T16:00:00Z".parse().unwrap(), Duration::from_secs(60)).after(cycle, SINCE_BOOT)
+    let cycle = Cycle { snapshot: Arc::new(snapshot), is_written: false, interval: Duration::from_mins(1) };
+    Page::empty("2026-11-23T16:00:00Z".parse().unwrap(), Duration::from_mins(1)).after(cycle, SINCE_BOOT)
 }
 
 fn render(page: &Page, format: Format) -> String {
@@ -66,7 +66,7 @@ fn numbers(value: &Value, path: &str, pointer: &str, found: &mut Vec<(String, St
         Value::Number(_) => found.push((path.to_owned(), pointer.to_owned())),
         Value::Object(members) => members.iter().for_each(|(key, value)| inner(key, value)),
         Value::Array(items) => {
-            items.iter().enumerate().for_each(|(index, item)| inner(&index.to_string(), item))
+            items.iter().enumerate().for_each(|(index, item)| inner(&index.to_string(), item));
         }
         _ => {}
     }

@@ -1,5 +1,6 @@
 //! What Proxmox's configuration says of a container.
 
+use lxc_autoscale_core::Mebibytes;
 use lxc_autoscale_core::snapshot::ContainerRecord;
 
 use super::super::text::Samples;
@@ -7,11 +8,7 @@ use super::Source::{Container, Identity};
 use super::{Family, gauge, info};
 
 pub(super) const FAMILIES: &[Family] = &[
-    info(
-        "lxc_container",
-        "Who a container is; join on id for its name.",
-        Identity(|c, node, to| identity(c, node, to)),
-    ),
+    info("lxc_container", "Who a container is; join on id for its name.", Identity(identity)),
     gauge(
         "lxc_container_configured_cores",
         "Cores in the configuration; absent where it names none, which means all of the node.",
@@ -52,7 +49,7 @@ pub(super) const FAMILIES: &[Family] = &[
         "Size of the root filesystem in the configuration; absent where it names none.",
         Container(|c, to| {
             let size = c.configuration.as_ref().and_then(|configuration| configuration.rootfs_mb);
-            to.mib(size.map(|size| size.as_f64()));
+            to.mib(size.map(Mebibytes::as_f64));
         }),
     ),
     gauge(

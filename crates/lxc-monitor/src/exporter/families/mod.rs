@@ -123,6 +123,7 @@ fn alert_labels(alert: &ActiveAlert) -> [(&str, &str); 2] {
     [("rule", &alert.rule), ("severity", severity)]
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "the other line of the file may be absent")]
 fn some(pressure: &Pressure) -> Option<PressureLine> {
     Some(pressure.some)
 }

@@ -67,7 +67,7 @@ impl Prometheus {
 
     /// The result of a query; empty while there is none.
     fn query(&self, query: &str) -> Vec<Value> {
-        let encoded: String = query.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let encoded = query.bytes().map(|byte| format!("%{byte:02X}")).collect::<Vec<_>>().concat();
         let answer = get(self.address, &format!("/api/v1/query?query={encoded}"), "Host: localhost\r\n");
         let body: Value = serde_json::from_str(&answer.body).unwrap_or_default();
         assert!(body["status"] != "error", "{query}: {body}");
