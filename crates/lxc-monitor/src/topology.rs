@@ -131,10 +131,6 @@ mod tests {
         assert_eq!(read(sys.path(), None).unwrap().as_deref(), Some(want));
     }
 
-    fn text(list: &str) -> Option<String> {
-        Some(list.to_owned())
-    }
-
     #[test]
     fn an_intel_hybrid_has_two_kinds_and_siblings_only_on_the_fast_ones() {
         check(
@@ -154,8 +150,8 @@ mod tests {
                 online: "0-5".to_owned(),
                 cores: Some(4),
                 smt_siblings: vec!["0-1".to_owned(), "2-3".to_owned()],
-                performance_cpus: text("0-3"),
-                efficient_cpus: text("4-5"),
+                performance_cpus: Some("0-3".to_owned()),
+                efficient_cpus: Some("4-5".to_owned()),
                 numa_nodes: BTreeMap::from([(0, "0-5".to_owned())]),
             },
         );
@@ -201,8 +197,8 @@ mod tests {
             ],
             &CpuTopology {
                 online: "0-1".to_owned(),
-                performance_cpus: text("1"),
-                efficient_cpus: text("0"),
+                performance_cpus: Some("1".to_owned()),
+                efficient_cpus: Some("0".to_owned()),
                 ..CpuTopology::default()
             },
         );

@@ -220,7 +220,7 @@ const RELEASES: [Release; 6] = [
 impl Release {
     fn lines(&self, lines: &[(Kernel, &str)]) -> String {
         let there = lines.iter().filter(|(since, _)| *since <= self.number);
-        there.map(|(_, line)| format!("{line}\n")).collect()
+        there.flat_map(|(_, line)| [*line, "\n"]).collect()
     }
 
     fn pressure(&self, node: &Node, directory: &str, suffix: &str) {
@@ -238,9 +238,9 @@ impl Release {
         self.pressure(&node, "proc/pressure", "");
         node.start(104, 7104);
         match self.layout {
-            Layout::V1 => self.container_v1(&node),
+            Layout::V1 => Self::container_v1(&node),
             Layout::Hybrid => {
-                self.container_v1(&node);
+                Self::container_v1(&node);
                 node.write("cgroup/unified/cgroup.controllers", "\n");
                 node.write("cgroup/unified/lxc/104/cgroup.events", "populated 1\nfrozen 0\n");
                 self.pressure(&node, "cgroup/unified/lxc/104", ".pressure");
@@ -250,7 +250,7 @@ impl Release {
         node
     }
 
-    fn container_v1(&self, node: &Node) {
+    fn container_v1(node: &Node) {
         let mut controllers = BTreeSet::new();
         for (controller, name, text) in V1 {
             node.write(&format!("cgroup/{controller}/lxc/104/{name}"), text);
@@ -322,7 +322,7 @@ fn report(release: &Release) -> String {
             Some((*of_privileges, line))
         })
         .filter(|(of_privileges, _)| !of_privileges)
-        .map(|(_, line)| format!("{line}\n"))
+        .flat_map(|(_, line)| [line, "\n"])
         .collect();
     let json: serde_json::Value = serde_json::from_str(&release.check(&node, &["check", "--json"])).unwrap();
     let lacks = serde_json::to_string_pretty(&json["lacks"]).unwrap();
