@@ -21,8 +21,13 @@ pub(crate) fn node() -> Node {
 
 /// Starts a container.
 pub(crate) fn start(node: &Node, id: u32) {
+    node.start(id, 7000 + id);
+    make_group(node, id);
+}
+
+/// Makes the control group of a container.
+pub(crate) fn make_group(node: &Node, id: u32) {
     let pid = 7000 + id;
-    node.start(id, pid);
     node.write(&format!("cgroup/lxc/{id}/cgroup.procs"), &format!("{pid}\n"));
     node.write(&format!("cgroup/lxc/{id}/cpu.stat"), "usage_usec 5\n");
     node.write(&format!("cgroup/lxc/{id}/memory.current"), "1048576\n");
