@@ -2,11 +2,11 @@
 //!
 //! `(state, record, settings) -> (state, flags, events)`: no clock, no file. Time is that of the records.
 //!
-//! Detectors are given **steps** of a minute (`[anomaly] step_seconds`): records that come more often are averaged, so
-//! that a cadence of one second sees the same series as one of sixty; records that come less often are a step each.
-//! What is not comparable with what came before is learnt from and not judged: a step much longer or shorter than
-//! usual, the five after a gap or after the clock was set back, ten minutes after a start of the container, and
-//! thirty after the cadence changed for good.
+//! Detectors are given **steps** of a minute (`[anomaly] step_seconds`): records that come more often are
+//! averaged, so that a cadence of one second sees the same series as one of sixty; records that come less often
+//! are a step each. What is not comparable with what came before is learnt from and not judged: a step much
+//! longer or shorter than usual, the five after a gap or after the clock was set back, ten minutes after a
+//! start of the container, and thirty after the cadence changed for good.
 
 use lxc_autoscale_core::snapshot::{Anomaly, ContainerRecord};
 

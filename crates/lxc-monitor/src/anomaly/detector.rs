@@ -2,21 +2,23 @@
 //!
 //! ## What is expected
 //!
-//! A level that follows the series over six hours, each step clipped to two deviations so that a burst does not drag
-//! it (a Huber-type location: P. Huber, "Robust estimation of a location parameter", 1964). Where a usual day is known
-//! and has predicted this series better, the level is that of the hour plus how this day runs above or below it. The
-//! deviation is the clipped mean of the residuals over a day, or what this hour of the day strays if that is more.
+//! A level that follows the series over six hours, each step clipped to two deviations so that a burst does not
+//! drag it (a Huber-type location: P. Huber, "Robust estimation of a location parameter", 1964). Where a usual
+//! day is known and has predicted this series better, the level is that of the hour plus how this day runs
+//! above or below it. The deviation is the clipped mean of the residuals over a day, or what this hour of the
+//! day strays if that is more.
 //!
 //! ## Two rules
 //!
 //! *One value* is far out, or *four values running* are out on the same side by less: a burst does not pass the
-//! second rule, a shift does. Each rule and each side has its own threshold: the score that this series exceeded in
-//! the wanted share of its past (see [`Tail`]), and never less than [`LEAST_SINGLE`] and [`LEAST_LASTING`].
+//! second rule, a shift does. Each rule and each side has its own threshold: the score that this series
+//! exceeded in the wanted share of its past (see [`Tail`]), and never less than [`LEAST_SINGLE`] and
+//! [`LEAST_LASTING`].
 //!
 //! ## What does not last
 //!
-//! While a value is flagged the level stands still. After half an hour (six steps at least) the new level is taken for
-//! usual, so that a changed workload is said once and not for ever.
+//! While a value is flagged the level stands still. After half an hour (six steps at least) the new level is
+//! taken for usual, so that a changed workload is said once and not for ever.
 
 use super::codec::{Damaged, Reader, Writer};
 use super::metric::Metric;
@@ -66,8 +68,8 @@ pub(super) struct Detector {
     learned: f32,
     /// How long what is flagged has been flagged, in seconds.
     flagged: f32,
-    /// The bound that the present episode exceeded, in signed deviations; 0 without one. Within an episode it stands,
-    /// or counting the episode's own scores would end it.
+    /// The bound that the present episode exceeded, in signed deviations; 0 without one. Within an episode it
+    /// stands, or counting the episode's own scores would end it.
     held: f32,
     /// Values the spread was learnt from, up to its memory.
     steps: u16,
@@ -177,7 +179,8 @@ impl Detector {
         finding
     }
 
-    /// The level may have changed unseen (a gap, a restart): it is learnt anew, and nothing is flagged for a while.
+    /// The level may have changed unseen (a gap, a restart): it is learnt anew, and nothing is flagged for a
+    /// while.
     pub(super) fn lose_level(&mut self, hold: u16) {
         self.level_steps = 0;
         self.n_recent = 0;

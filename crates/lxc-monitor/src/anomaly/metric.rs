@@ -1,8 +1,8 @@
 //! What is watched, and on which scale.
 //!
-//! Use grows by factors, not by sums: a container that takes 50 MiB more is news at 60 MiB and none at 6 GiB. So
-//! the detector works on `ln(1 + x / small)`, where `small` is the size below which a difference
-//! means nothing for that metric, and a doubling is the same step everywhere.
+//! Use grows by factors, not by sums: a container that takes 50 MiB more is news at 60 MiB and none at 6 GiB.
+//! So the detector works on `ln(1 + x / small)`, where `small` is the size below which a difference means
+//! nothing for that metric, and a doubling is the same step everywhere.
 
 use std::fmt::Write;
 
@@ -86,8 +86,8 @@ impl Metric {
         }
     }
 
-    /// The least spread that is assumed, on the transformed scale (0.03 is 3 % of a value that is not small); keeps
-    /// a series that never moved from turning every breath into a flag.
+    /// The least spread that is assumed, on the transformed scale (0.03 is 3 % of a value that is not small);
+    /// keeps a series that never moved from turning every breath into a flag.
     pub(super) fn least_spread(self) -> f32 {
         match self {
             Self::MemoryMib => 0.03,

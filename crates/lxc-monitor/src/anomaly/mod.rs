@@ -5,8 +5,8 @@
 //! and keeps what was learnt over a restart. The method, its sources and its measured worth stand
 //! in `docs/anomaly-flags.md`.
 //!
-//! What holds: a value that is missing is skipped, nothing is flagged before there is enough history, the state of a
-//! container has a fixed size of about two KiB, and the same records give the same flags.
+//! What holds: a value that is missing is skipped, nothing is flagged before there is enough history, the state
+//! of a container has a fixed size of about two KiB, and the same records give the same flags.
 
 mod codec;
 mod config;

@@ -44,7 +44,8 @@ impl Counters {
         }
     }
 
-    /// Increase of each counter per second; unknown where there is none before, where it went back, and over no time.
+    /// Increase of each counter per second; unknown where there is none before, where it went back, and over no
+    /// time.
     fn rates_since(&self, previous: Option<&Self>) -> [Option<f64>; 5] {
         let mut rates = [None; 5];
         let Some(previous) = previous else { return rates };

@@ -1,10 +1,10 @@
 //! How often a score as high as this one was seen: the threshold that holds the flagged share.
 //!
 //! Workloads have heavy tails that no normal distribution knows, so a fixed number of deviations flags one
-//! container all day and another never. The threshold is therefore the one that this very series exceeded in the wanted
-//! share of its own past (a conformal p-value: `(1 + #{scores >= s}) / (n + 1)`, Laxhammar and Falkman, "Conformal
-//! prediction for distribution-independent anomaly detection in streaming vehicle data", 2010). Where the past is
-//! too short to have seen such a share, its last decade is continued as a power law.
+//! container all day and another never. The threshold is therefore the one that this very series exceeded in
+//! the wanted share of its own past (a conformal p-value: `(1 + #{scores >= s}) / (n + 1)`, Laxhammar and
+//! Falkman, "Conformal prediction for distribution-independent anomaly detection in streaming vehicle data",
+//! 2010). Where the past is too short to have seen such a share, its last decade is continued as a power law.
 
 use super::codec::{Damaged, Reader, Writer};
 

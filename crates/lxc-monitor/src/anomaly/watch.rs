@@ -1,4 +1,5 @@
-//! The watch over all containers: puts the flags into the snapshot, says what begins and ends, keeps what it learnt.
+//! The watch over all containers: puts the flags into the snapshot, says what begins and ends, keeps what it
+//! learnt.
 
 use std::collections::BTreeMap;
 use std::fs;
