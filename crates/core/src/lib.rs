@@ -9,6 +9,8 @@ pub mod api;
 pub mod config;
 pub mod container_config;
 pub mod error_chain;
+#[cfg(feature = "history-store")]
+pub mod history_store;
 pub mod metrics_file;
 pub mod notification;
 pub mod procfs;

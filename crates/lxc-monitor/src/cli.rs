@@ -15,6 +15,8 @@ use crate::clock;
 use crate::collector::{Collector, MAX_THREADS};
 use crate::config::{DEFAULT_PATH, MonitorConfig};
 use crate::daemon::{self, DaemonError};
+use crate::history::command::{self as history, HistoryCommandError, ImportArgs};
+use crate::history::show::HistoryArgs;
 
 /// Measures the LXC containers of this node and the node itself, without starting a process.
 #[derive(Debug, Parser)]
@@ -35,6 +37,10 @@ enum Command {
     Once(OnceArgs),
     /// Show what can be read on this node, what cannot, and why.
     Check(CheckArgs),
+    /// Show what was measured of a container or of the node.
+    History(HistoryArgs),
+    /// Add what a metrics file holds to the history, one of the Python original, too.
+    Import(ImportArgs),
     /// Show the alerts that are firing.
     Alerts(AlertsArgs),
 }
@@ -78,6 +84,9 @@ pub enum CliError {
     /// The alerts' state.
     #[error(transparent)]
     Alerts(#[from] StoreError),
+    /// The history.
+    #[error(transparent)]
+    History(#[from] HistoryCommandError),
     /// Standard output.
     #[error("cannot write to standard output")]
     Stdout(#[source] io::Error),
@@ -110,6 +119,14 @@ impl Cli {
                 Command::Run => {
                     telemetry::init(&config.logging)?;
                     daemon::run(&self.config, config).await?;
+                    Ok(Outcome::Success)
+                }
+                Command::History(args) => {
+                    history::show(&config.history, args)?;
+                    Ok(Outcome::Success)
+                }
+                Command::Import(args) => {
+                    history::import(&config.history, args)?;
                     Ok(Outcome::Success)
                 }
                 Command::Once(args) => once(&config, Duration::from_millis(args.interval_ms)).await,

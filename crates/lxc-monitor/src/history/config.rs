@@ -65,9 +65,9 @@ impl HistoryConfig {
             Tier::FiveMinutes => self.keep_5m_days,
             Tier::Hour => self.keep_1h_days,
         };
-        // The one being filled comes on top.
-        (i64::try_from(days).unwrap_or(i64::MAX / 86_400_000) * 86_400_000).div_euclid(tier.chunk_ms()).max(1)
-            + 1
+        // The one being filled comes on top, and the one that a day begins in the middle of.
+        let days_ms = i64::try_from(days).unwrap_or(i64::MAX / 86_400_000) * 86_400_000;
+        (days_ms + tier.chunk_ms() - 1) / tier.chunk_ms() + 2
     }
 
     /// The bound of the file, in bytes.

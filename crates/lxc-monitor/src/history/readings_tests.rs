@@ -1,1 +1,74 @@
+//! Rates and events between two cycles.
 
+use super::*;
+
+fn reading(at_seconds: f64, uptime: Option<f64>, rx: u64, oom_kills: u64) -> Readings {
+    #[expect(clippy::cast_possible_truncation, reason = "small test times")]
+    let mut readings = Readings::empty((at_seconds * 1000.0) as i64);
+    readings.uptime_seconds = uptime;
+    readings.count(Metric::NetRx, Some(rx));
+    readings.count(Metric::OomKills, Some(oom_kills));
+    readings
+}
+
+/// The network rate and the OOM kills that two readings give.
+#[track_caller]
+fn check(before: &Readings, now: &Readings, want_rate: Option<f64>, want_kills: Option<f64>) {
+    let codes = sample(Some(before), now);
+    let value = |metric: Metric| {
+        codes
+            .get(metric)
+            .map(|code| lxc_autoscale_core::history_store::code::decode(code, metric.resolution()))
+    };
+    assert_eq!((value(Metric::NetRx), value(Metric::OomKills)), (want_rate, want_kills));
+}
+
+#[test]
+fn a_rate_is_one_of_the_same_run_and_the_same_clock() {
+    let before = reading(0.0, Some(1000.0), 1_600_000, 1);
+    check(&before, &reading(60.0, Some(1060.0), 1_600_000 + 96_000, 1), Some(1600.0), Some(0.0));
+    check(&before, &reading(60.0, None, 1_600_000, 3), Some(0.0), Some(2.0));
+    // A restart: the counter began anew, and so did the kills.
+    check(&before, &reading(60.0, Some(30.0), 5000, 2), None, Some(2.0));
+    // A restart that the counter does not show.
+    check(&before, &reading(60.0, Some(30.0), 9_000_000, 4), None, Some(4.0));
+    // The counter went back without a restart.
+    check(&before, &reading(60.0, Some(1060.0), 16, 0), None, Some(0.0));
+    // The clock was set forward and back; events are counted all the same.
+    check(&before, &reading(7200.0, Some(1060.0), 1_700_000, 2), None, Some(1.0));
+    check(&before, &reading(-600.0, Some(1060.0), 1_700_000, 2), None, Some(1.0));
+    // Too long, and too short.
+    check(&before, &reading(7300.0, Some(8300.0), 1_700_000, 1), None, Some(0.0));
+    check(&before, &reading(0.0, Some(1000.0), 1_700_000, 1), None, Some(0.0));
+}
+
+#[test]
+fn without_a_previous_cycle_there_is_no_rate_and_no_zero() {
+    let codes = sample(None, &reading(0.0, Some(5.0), 7, 7));
+    assert_eq!(codes, Codes::NONE);
+}
+
+#[test]
+fn a_record_becomes_levels_with_what_it_has_and_nothing_else() {
+    let text = r#"{"104":{"timestamp":"2026-11-23T17:20:00+00:00","cpu_cores_used":1.5,"cpu_throttled_share":0.25,
+        "memory_usage_mb":512.25,"filesystem_usage_gb":2.0,"limits":{"cores":2.0,"memory_mb":1024.0},
+        "memory":{"current_mb":700.0,"anon_mb":400.0,"file_mb":200.0,"shmem_mb":0.0,"inactive_file_mb":0.0,"active_file_mb":0.0,"dirty_mb":0.0}},
+        "summary":{"collection_start_time":"2026-11-23T17:20:00+00:00","collection_end_time":"2026-11-23T17:20:00+00:00",
+        "total_containers":1,"total_duration_seconds":0.1,"schema_version":1}}"#;
+    let snapshot: Snapshot = serde_json::from_str(text).unwrap();
+    let cycle = Cycle::from(&snapshot);
+    let [(series, None, readings)] = cycle.series.as_slice() else { panic!("{cycle:?}") };
+    assert_eq!(series.get(), 104);
+    let found: Vec<_> = Metric::ALL
+        .iter()
+        .filter_map(|metric| {
+            let code = readings.levels.get(*metric)?;
+            Some((metric.name(), lxc_autoscale_core::history_store::code::decode(code, metric.resolution())))
+        })
+        .collect();
+    assert_eq!(found.len(), 7, "{found:?}");
+    let of = |name| found.iter().find(|(found, _)| *found == name).unwrap().1;
+    assert!((of("cpu") - 1.5).abs() < 1e-9 && (of("throttled") - 25.0).abs() < 1e-9);
+    assert!((of("memory") - 512.25).abs() < 0.26 && (of("memory_without_cache") - 500.0).abs() < 1e-9);
+    assert!((of("rootfs_used") - 2048.0).abs() < 1e-9 && (of("memory_limit") - 1024.0).abs() < 1e-9);
+}

@@ -1,1 +1,331 @@
+//! The store through the doors the daemon and the reader use.
 
+use lxc_autoscale_core::history_store::bucket::roll_up;
+use lxc_autoscale_core::history_store::{HistoryReader, Point};
+use proptest::prelude::*;
+
+use super::*;
+
+const CT: Series = Series::from_raw(104);
+const START_MS: i64 = 1_763_856_000_000;
+
+fn config(directory: &Path) -> HistoryConfig {
+    HistoryConfig { file: directory.join("metrics.sqlite"), ..HistoryConfig::default() }
+}
+
+fn cycle(at_ms: i64, cpu: f64) -> SampledCycle {
+    let mut codes = Codes::NONE;
+    codes.set(Metric::Cpu, Some(cpu));
+    codes.set(Metric::Memory, Some(100.0 * cpu));
+    SampledCycle { at_ms, samples: vec![(Series::NODE, codes), (CT, codes)] }
+}
+
+/// A value that differs from moment to moment.
+fn cpu_at(at_ms: i64) -> f64 {
+    ((at_ms / 1000) % 97) as f64 / 50.0
+}
+
+fn compact(store: &mut Store, now_ms: i64) -> Merged {
+    let mut total = Merged::default();
+    loop {
+        let step = store.compact_step(now_ms).unwrap();
+        assert_eq!(step.damaged, 0);
+        total.added += step.merged.added;
+        total.replaced += step.merged.replaced;
+        if !step.more {
+            return total;
+        }
+    }
+}
+
+fn read(config: &HistoryConfig, tier: Tier) -> Vec<Point> {
+    let reader = HistoryReader::open(&config.file).unwrap().unwrap();
+    let found = reader.read(CT, Metric::Cpu, tier, 0, i64::MAX).unwrap();
+    assert_eq!(found.damaged_blocks, 0);
+    found.points
+}
+
+/// What the samples at these moments come down to.
+fn expected(moments: &[i64], tier: Tier) -> Vec<(i64, u32, f64)> {
+    let mut samples: Vec<Sample> = moments
+        .iter()
+        .map(|at_ms| Sample { at_ms: *at_ms, codes: cycle(*at_ms, cpu_at(*at_ms)).samples[1].1 })
+        .collect();
+    roll_up(&mut samples, tier, &[Metric::Cpu])
+        .into_iter()
+        .map(|(at, bucket)| {
+            let stats = bucket.metrics[0].1;
+            (at, stats.count, lxc_autoscale_core::history_store::code::decode(stats.p95, 0.001))
+        })
+        .collect()
+}
+
+fn summary(points: &[Point]) -> Vec<(i64, u32, f64)> {
+    points.iter().map(|point| (point.start_ms, point.samples, point.p95)).collect()
+}
+
+#[test]
+fn what_is_written_is_read_before_during_and_after_compaction() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = config(directory.path());
+    let (mut store, aside) = Store::open(&config).unwrap();
+    assert_eq!(aside, None);
+    let moments: Vec<i64> = (0..9 * 60).map(|minute| START_MS + minute * 60_000 + 17_000).collect();
+    for moment in &moments {
+        store.append(&[cycle(*moment, cpu_at(*moment))]).unwrap();
+    }
+    for tier in Tier::ALL {
+        assert_eq!(summary(&read(&config, tier)), expected(&moments, tier), "{}", tier.name());
+    }
+    let now_ms = *moments.last().unwrap();
+    loop {
+        let more = store.compact_step(now_ms).unwrap().more;
+        for tier in Tier::ALL {
+            assert_eq!(summary(&read(&config, tier)), expected(&moments, tier), "{}", tier.name());
+        }
+        if !more {
+            break;
+        }
+    }
+    assert_eq!(store.newest_ms().unwrap(), Some(now_ms));
+    let waiting: i64 =
+        store.connection.query_row("SELECT count(*) FROM recent", [], |row| row.get(0)).unwrap();
+    assert!(waiting < 2 * 2 * 120, "{waiting}: two windows are rolled up");
+}
+
+#[test]
+fn the_same_samples_again_change_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = config(directory.path());
+    let (mut store, _) = Store::open(&config).unwrap();
+    let moments: Vec<i64> = (0..300).map(|minute| START_MS + minute * 60_000).collect();
+    let now_ms = START_MS + 100 * 3_600_000;
+    for round in 0..3 {
+        for moment in &moments {
+            store.append(&[cycle(*moment, cpu_at(*moment))]).unwrap();
+        }
+        let merged = compact(&mut store, now_ms);
+        assert_eq!(merged == Merged::default(), round != 0, "{merged:?}");
+        assert_eq!(summary(&read(&config, Tier::Hour)), expected(&moments, Tier::Hour));
+    }
+}
+
+#[test]
+fn a_fast_cadence_is_rolled_up_from_all_of_its_samples() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = config(directory.path());
+    let (mut store, _) = Store::open(&config).unwrap();
+    let moments: Vec<i64> = (0..3600).map(|second| START_MS + second * 1000).collect();
+    for batch in moments.chunks(7) {
+        store.append(&batch.iter().map(|at| cycle(*at, cpu_at(*at))).collect::<Vec<_>>()).unwrap();
+    }
+    compact(&mut store, START_MS + 100 * 3_600_000);
+    assert_eq!(store.newest_ms().unwrap(), None);
+    for tier in Tier::ALL {
+        assert_eq!(summary(&read(&config, tier)), expected(&moments, tier), "{}", tier.name());
+    }
+    assert_eq!(read(&config, Tier::Hour)[0].samples, 3600);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(16))]
+    /// Whatever the clock did, no moment counts twice and none is lost: exactly so while its window was not rolled up
+    /// yet; afterwards, a late sample counts where its bucket has none.
+    #[test]
+    fn clock_steps_neither_lose_nor_duplicate(
+        steps in prop::collection::vec(prop_oneof![8 => Just(60_000_i64), 1 => -20_000_000..20_000_000_i64], 1..80),
+        compact_every in 1..60_usize,
+    ) {
+        let directory = tempfile::tempdir().unwrap();
+        let late = config(directory.path());
+        let never = HistoryConfig { file: directory.path().join("never.sqlite"), ..late.clone() };
+        let (mut store, _) = Store::open(&late).unwrap();
+        let (mut untouched, _) = Store::open(&never).unwrap();
+        let (mut at_ms, mut moments) = (START_MS, Vec::new());
+        for (index, step) in steps.iter().enumerate() {
+            at_ms += step;
+            moments.push(at_ms);
+            // Each twice, as a replay does.
+            for _ in 0..2 {
+                store.append(&[cycle(at_ms, cpu_at(at_ms))]).unwrap();
+                untouched.append(&[cycle(at_ms, cpu_at(at_ms))]).unwrap();
+            }
+            if index % compact_every == 0 {
+                compact(&mut store, at_ms);
+            }
+        }
+        compact(&mut store, i64::MAX / 2);
+        moments.sort_unstable();
+        moments.dedup();
+        for tier in Tier::ALL {
+            let want = expected(&moments, tier);
+            prop_assert_eq!(&summary(&read(&never, tier)), &want);
+            let found = summary(&read(&late, tier));
+            let starts = |points: &[(i64, u32, f64)]| points.iter().map(|point| point.0).collect::<Vec<_>>();
+            prop_assert_eq!(starts(&found), starts(&want));
+            prop_assert!(found.iter().zip(&want).all(|(found, want)| (1..=want.1).contains(&found.1)));
+        }
+    }
+}
+
+#[test]
+fn age_is_counted_in_days_with_measurements() {
+    let directory = tempfile::tempdir().unwrap();
+    let day_ms = 86_400_000;
+    let first_of = |config: &HistoryConfig, tier| read(config, tier)[0].start_ms;
+    let run = |keep: [u64; 3]| {
+        let config = HistoryConfig {
+            file: directory.path().join(format!("{keep:?}.sqlite")),
+            keep_1m_days: keep[0],
+            keep_5m_days: keep[1],
+            keep_1h_days: keep[2],
+            ..HistoryConfig::default()
+        };
+        let (mut store, _) = Store::open(&config).unwrap();
+        for hour in 0..20 * 24 {
+            store.append(&[cycle(START_MS + hour * 3_600_000, 1.0)]).unwrap();
+        }
+        // The clock jumps ahead by ten years, for two cycles.
+        for hour in 0..2 {
+            store.append(&[cycle(START_MS + 3650 * day_ms + hour * 3_600_000, 1.0)]).unwrap();
+        }
+        compact(&mut store, START_MS + 21 * day_ms);
+        compact(&mut store, START_MS + 3651 * day_ms);
+        Tier::ALL.map(|tier| (first_of(&config, tier) - START_MS) / day_ms)
+    };
+    assert_eq!(run([30, 30, 30]), [0, 0, 0]);
+    let [minutes, five, hours] = run([2, 10, 1000]);
+    assert!((17..=18).contains(&minutes), "{minutes}");
+    assert!((8..=10).contains(&five), "{five}");
+    assert_eq!(hours, 0);
+}
+
+#[test]
+fn the_size_is_bounded_and_the_finest_goes_first() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = HistoryConfig {
+        max_size_mib: 8,
+        keep_1m_days: 3650,
+        keep_5m_days: 3650,
+        keep_1h_days: 3650,
+        ..config(directory.path())
+    };
+    let (mut store, _) = Store::open(&config).unwrap();
+    let mut codes = Codes::NONE;
+    let mut noise = 1_u32;
+    let size = || std::fs::metadata(&config.file).unwrap().len();
+    for minute in 0..1440 {
+        let samples = (100..160).map(|id| {
+            for metric in Metric::ALL {
+                noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                codes.set_code(*metric, u16::try_from(noise >> 19).unwrap());
+            }
+            (Series::from_raw(id), codes)
+        });
+        let at_ms = START_MS + minute * 60_000;
+        if let Err(error) = store.append(&[SampledCycle { at_ms, samples: samples.collect() }]) {
+            assert!(!error.is_corrupt(), "{error:?}");
+            store.enforce_bounds().unwrap();
+        }
+        if minute % 60 == 0 {
+            while store.compact_step(at_ms).is_ok_and(|step| step.more) {}
+            store.enforce_bounds().unwrap();
+        }
+        assert!(size() <= 8 << 20, "{}", size());
+    }
+    let series = Series::from_raw(104);
+    let reader = HistoryReader::open(&config.file).unwrap().unwrap();
+    let first = |tier| reader.read(series, Metric::Cpu, tier, 0, i64::MAX).unwrap().points[0].start_ms;
+    assert_eq!(first(Tier::Hour), START_MS);
+    assert!(START_MS < first(Tier::Minute));
+}
+
+#[test]
+fn a_broken_database_is_put_aside_and_what_is_readable_is_kept() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = config(directory.path());
+    let moments: Vec<i64> = (0..3 * 1440).map(|minute| START_MS + minute * 60_000).collect();
+    {
+        let (mut store, _) = Store::open(&config).unwrap();
+        for moment in &moments {
+            store.append(&[cycle(*moment, cpu_at(*moment))]).unwrap();
+        }
+        compact(&mut store, START_MS + 100 * 86_400_000);
+    }
+    // Not a database at all, five times; three are kept.
+    for round in 1..=5 {
+        std::fs::write(&config.file, vec![b'x'; 10_000]).unwrap();
+        let (_, aside) = Store::open(&config).unwrap();
+        assert_eq!(aside.unwrap(), directory.path().join(format!("metrics.sqlite.corrupt-{round}")));
+    }
+    let put_aside = std::fs::read_dir(directory.path())
+        .unwrap()
+        .filter(|entry| entry.as_ref().unwrap().file_name().to_str().unwrap().contains("corrupt"));
+    assert_eq!(put_aside.count(), 3);
+}
+
+/// A flipped bit or a lost end costs what it hits; it is never an error without end, and never another value.
+#[test]
+fn damage_costs_what_it_hits() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = HistoryConfig { keep_1m_days: 30, ..config(directory.path()) };
+    let moments: Vec<i64> = (0..12 * 1440).step_by(10).map(|minute| START_MS + minute * 60_000).collect();
+    {
+        let (mut store, _) = Store::open(&config).unwrap();
+        for moment in &moments {
+            store.append(&[cycle(*moment, cpu_at(*moment))]).unwrap();
+        }
+        compact(&mut store, START_MS + 100 * 86_400_000);
+    }
+    let whole = std::fs::read(&config.file).unwrap();
+    let want = expected(&moments, Tier::Minute);
+    let mut noise = 7_u64;
+    let mut kept_in_all = 0;
+    for round in 0..60 {
+        noise = noise.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let place = usize::try_from(noise >> 33).unwrap() % whole.len();
+        let mut bytes = whole.clone();
+        if round % 3 == 0 {
+            bytes.truncate(place);
+        } else {
+            bytes[place] ^= 1 << (noise % 8);
+        }
+        for file in std::fs::read_dir(directory.path()).unwrap() {
+            std::fs::remove_file(file.unwrap().path()).unwrap();
+        }
+        std::fs::write(&config.file, bytes).unwrap();
+        let (mut store, _) = match Store::open(&config) {
+            Ok(opened) => opened,
+            // Another version's number: it is not ours to delete.
+            Err(StoreError::History(HistoryError::Version { .. })) => continue,
+            Err(error) => panic!("round {round}: {error:?}"),
+        };
+        let appended = store.append(&[cycle(START_MS + 50 * 86_400_000, 1.0)]).map(drop);
+        let compacted = appended.and_then(|()| store.compact_step(i64::MAX / 2).map(drop));
+        if let Err(error) = compacted {
+            assert!(error.is_corrupt(), "round {round}: {error:?}");
+            store = store.begin_again().unwrap().0;
+        }
+        let reader = HistoryReader::open(store.path()).unwrap().unwrap();
+        let found = match reader.read(CT, Metric::Cpu, Tier::Minute, 0, START_MS + 40 * 86_400_000) {
+            Ok(found) => found.points,
+            Err(error) => {
+                let error = StoreError::from(error);
+                assert!(error.is_corrupt(), "round {round}: {error:?}");
+                drop(reader);
+                let (store, _) = store.begin_again().unwrap();
+                let reader = HistoryReader::open(store.path()).unwrap().unwrap();
+                reader.read(CT, Metric::Cpu, Tier::Minute, 0, START_MS + 40 * 86_400_000).unwrap().points
+            }
+        };
+        println!("round {round} at {place} of {}: {} kept", whole.len(), found.len());
+        kept_in_all += found.len();
+        let found = summary(&found);
+        assert!(
+            found.iter().all(|point| want.contains(point)),
+            "round {round}: a value that was never stored"
+        );
+    }
+    println!("{} of {} buckets kept", kept_in_all / 60, want.len());
+    assert!(want.len() * 60 / 2 < kept_in_all, "{kept_in_all}");
+}

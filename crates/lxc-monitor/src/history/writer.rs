@@ -24,7 +24,7 @@ use crate::notices::{Change, Notices};
 /// Cycles that wait at most.
 const QUEUE: usize = 8;
 /// At intervals below this, cycles are written together.
-const BATCH: Duration = Duration::from_secs(10);
+const BATCH: Duration = Duration::from_secs(2);
 /// A store that fails is not tried more often than this.
 const RETRY: Duration = Duration::from_secs(5);
 /// How long the end of the daemon waits for the last cycles; what is not written comes from the metrics file.

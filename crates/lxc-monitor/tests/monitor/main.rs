@@ -4,8 +4,10 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "all of this is test code")]
 
 mod alerts;
+mod anomaly;
 mod exporter;
 mod fixture;
+mod history;
 mod program;
 mod real_lxc;
 mod trees;

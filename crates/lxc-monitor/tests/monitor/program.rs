@@ -11,7 +11,7 @@ use crate::fixture::{Node, vmid};
 
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_lxc-monitor");
 
-fn node() -> Node {
+pub(crate) fn node() -> Node {
     let node = Node::new();
     node.write("cgroup/cgroup.controllers", "cpu memory\n");
     node.start(104, 7104);
@@ -26,7 +26,7 @@ fn run(node: &Node, arguments: &[&str]) -> Output {
 
 /// The daemon with its log lines; ended when dropped.
 pub(crate) struct Daemon {
-    process: Child,
+    pub(crate) process: Child,
     log: std::io::Lines<BufReader<std::process::ChildStdout>>,
 }
 

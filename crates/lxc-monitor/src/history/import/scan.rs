@@ -45,6 +45,8 @@ pub(super) struct Scanner<R> {
     is_escaped: bool,
     /// The current element was reported; its rest is skipped up to the next certain beginning.
     is_lost: bool,
+    /// The last byte outside of elements that is not blank; an element begins after a bracket or a comma.
+    before: u8,
     /// The element handed out last is to be cleared.
     is_handed_out: bool,
 }
@@ -63,6 +65,7 @@ impl<R: Read> Scanner<R> {
             in_string: false,
             is_escaped: false,
             is_lost: false,
+            before: b'[',
             is_handed_out: false,
         }
     }
@@ -89,7 +92,11 @@ impl<R: Read> Scanner<R> {
             if self.used == 0 && self.is_line_start {
                 self.in_string = false;
                 self.is_escaped = false;
-                if 0 < self.depth && begins_element(&self.piece) {
+                let is_certain = begins_element(&self.piece);
+                if is_certain {
+                    self.before = b',';
+                }
+                if 0 < self.depth && is_certain {
                     self.depth = 0;
                     self.element.clear();
                     if !std::mem::take(&mut self.is_lost) {
@@ -139,7 +146,8 @@ impl<R: Read> Scanner<R> {
                     if self.depth == 0 {
                         self.element.clear();
                         self.element_offset = self.piece_offset + index as u64;
-                        self.is_lost = false;
+                        // What comes after a colon is the rest of an element that was damaged and reported.
+                        self.is_lost = !matches!(self.before, b'[' | b',');
                         from = index;
                     }
                     self.depth += 1;
@@ -148,13 +156,19 @@ impl<R: Read> Scanner<R> {
                     self.depth -= 1;
                     if self.depth == 0 {
                         self.used = index + 1;
+                        self.before = b'}';
                         if std::mem::take(&mut self.is_lost) {
                             return Found::Nothing;
                         }
                         self.element.extend_from_slice(&self.piece[from..=index]);
-                        return Found::Whole;
+                        if self.element.len() <= MAX_ELEMENT_BYTES {
+                            return Found::Whole;
+                        }
+                        self.element = Vec::new();
+                        return Found::TooLong;
                     }
                 }
+                _ if self.depth == 0 && !byte.is_ascii_whitespace() => self.before = byte,
                 _ => {}
             }
         }
@@ -201,7 +215,7 @@ mod tests {
             });
         }
         let want: Vec<_> = want.iter().map(|want| want.map(str::to_owned)).collect();
-        assert_eq!(found, want, "{text}");
+        assert_eq!(found, want, "{}", text.get(..200).unwrap_or(text));
     }
 
     #[test]
@@ -218,12 +232,12 @@ mod tests {
 
     #[test]
     fn damage_costs_only_its_own_element() {
-        // A quote is gone, a brace is gone, one is too many, the end is missing.
+        // A quote is gone, a brace is gone, one is too many, the end is missing; the last is no JSON, as its reader says.
         check("[\n{\"a:1},\n{\"b\":2}\n]\n", &[Err(2), Ok("{\"b\":2}")]);
         check("[\n{\"a\":{1},\n{\"b\":2}\n]\n", &[Err(2), Ok("{\"b\":2}")]);
         check("[\n{\"a\":1}},\n{\"b\":2}\n]\n", &[Ok("{\"a\":1}"), Ok("{\"b\":2}")]);
         check("[\n{\"a\":1},\n{\"b\":", &[Ok("{\"a\":1}"), Err(11)]);
-        check("[\n    {\n        \"a: {\n    },\n    {\n    }\n]", &[Err(6), Ok("{\n    }")]);
+        check("[\n    {\n        \"a: {\n    },\n    {\n    }\n]", &[Ok("{\n        \"a: {\n    }"), Ok("{\n    }")]);
     }
 
     #[test]

@@ -178,7 +178,7 @@ fn sparkline(points: &[Point], from_ms: i64, to_ms: i64, bucket_ms: i64) -> Stri
 }
 
 fn bar_height(share: f64) -> usize {
-    let eighths = (1..8_u8).filter(|height| f64::from(*height) <= share * 8.0).count();
+    let eighths = (1..8_u8).filter(|height| f64::from(*height) < share * 8.0).count();
     eighths.min(7)
 }
 

@@ -1,1 +1,102 @@
+//! What a person and a program see.
 
+use lxc_autoscale_core::history_store::bucket::Codes;
+
+use super::*;
+use crate::history::store::{SampledCycle, Store};
+
+const START_MS: i64 = 1_763_856_000_000;
+
+struct Case {
+    _directory: tempfile::TempDir,
+    config: HistoryConfig,
+}
+
+fn case(minutes: i64) -> Case {
+    let directory = tempfile::tempdir().unwrap();
+    let config = HistoryConfig { file: directory.path().join("metrics.sqlite"), ..HistoryConfig::default() };
+    let (mut store, _) = Store::open(&config).unwrap();
+    let web = Series::from_raw(104);
+    store.name([(Series::NODE, Some("pve1")), (web, Some("web"))].into_iter()).unwrap();
+    // Nothing in the second quarter.
+    for minute in (0..minutes).filter(|minute| !(minutes / 4..minutes / 2).contains(minute)) {
+        let mut codes = Codes::NONE;
+        codes.set(Metric::Cpu, Some(if minute < minutes / 4 { 0.5 } else { 2.0 }));
+        let samples = vec![(Series::NODE, codes), (web, codes)];
+        store.append(&[SampledCycle { at_ms: START_MS + minute * 60_000, samples }]).unwrap();
+    }
+    Case { _directory: directory, config }
+}
+
+impl Case {
+    fn show(&self, minutes: i64, args: &[&str]) -> Result<String, ShowError> {
+        #[derive(clap::Parser)]
+        struct Program {
+            #[command(flatten)]
+            args: HistoryArgs,
+        }
+        let args = <Program as clap::Parser>::parse_from([&["history"], args].concat()).args;
+        let now = Timestamp::from_millisecond(START_MS + minutes * 60_000).unwrap();
+        run(&self.config, &args, now, &TimeZone::UTC).map(|shown| shown.text)
+    }
+}
+
+#[test]
+fn the_table_has_a_line_of_bars_and_few_rows() {
+    let case = case(120);
+    let text = case.show(120, &["104", "--since", "2h"]).unwrap();
+    assert!(text.contains("container 104 (web)  cpu in cores: CPU in use"), "{text}");
+    let bars = text.lines().nth(3).unwrap();
+    assert_eq!(bars.chars().filter(|bar| *bar == ' ').count(), 18, "{text}");
+    assert!(bars.starts_with('▂') && bars.ends_with('█'), "{text}");
+    assert!(text.contains("min 0.500  mean 1.500  max 2.000  highest p95 2.000  90 samples"), "{text}");
+    let rows = text.lines().filter(|line| line.starts_with("2025-11-23")).count();
+    assert!((10..=26).contains(&rows), "{text}");
+    let all = case.show(120, &["web", "--since", "2h", "--all"]).unwrap();
+    assert_eq!(all.lines().filter(|line| line.starts_with("2025-11-23 0")).count(), 91, "{all}");
+}
+
+#[test]
+fn programs_get_json_or_csv() {
+    let case = case(120);
+    let value: serde_json::Value =
+        serde_json::from_str(&case.show(120, &["node", "--since", "2h", "--tier", "1h", "--json"]).unwrap())
+            .unwrap();
+    assert_eq!(
+        (&value["unit"], &value["tier"], &value["name"]),
+        (&"cores".into(), &"1h".into(), &"pve1".into())
+    );
+    let points = value["points"].as_array().unwrap();
+    assert_eq!(points.len(), 2);
+    assert_eq!((&points[0]["samples"], &points[0]["p95"]), (&30.into(), &0.5.into()));
+    let csv = case.show(120, &["104", "--since", "10m", "--csv"]).unwrap();
+    let mut lines = csv.lines();
+    assert_eq!(lines.next().unwrap(), "time,samples,min (cores),mean (cores),max (cores),p95 (cores)");
+    assert_eq!(lines.next().unwrap(), "2025-11-23T01:50:00+00:00,1,2,2,2,2");
+    assert_eq!(lines.count(), 9);
+}
+
+#[test]
+fn what_does_not_exist_is_said_with_what_may_have_been_meant() {
+    let case = case(10);
+    let error = |args: &[&str]| case.show(10, args).unwrap_err().to_string();
+    assert_eq!(error(&["105"]), "the history knows no container `105`; did you mean `104`?");
+    assert_eq!(error(&["wep"]), "the history knows no container `wep`; did you mean `web`?");
+    let unknown = error(&["104", "--metric", "memroy"]);
+    assert!(unknown.starts_with("there is no metric `memroy`; did you mean `memory`?"), "{unknown}");
+    assert!(error(&["104", "--since", "soon"]).starts_with("`soon` is no moment"));
+    assert_eq!(error(&["104", "--since", "1h", "--until", "2h"]), "`--until` is not after `--since`");
+    let nothing =
+        Case { config: HistoryConfig { file: "/nonexistent/x".into(), ..HistoryConfig::default() }, ..case };
+    assert!(nothing.show(10, &["104"]).unwrap_err().to_string().starts_with("there is no history at"));
+}
+
+#[test]
+fn metrics_and_series_are_listed() {
+    let case = case(10);
+    assert!(case.show(10, &["--metric", "list"]).unwrap().contains("oom_kills                 events"));
+    assert_eq!(case.show(10, &[]).unwrap(), "CT          NAME\nnode        pve1\n104         web\n");
+    assert!(
+        case.show(10, &["104", "--metric", "swap"]).unwrap().contains("nothing was measured in this time")
+    );
+}

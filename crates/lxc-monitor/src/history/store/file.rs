@@ -1,5 +1,6 @@
 //! Opens the database's file, and begins a new one where the old one is broken.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -115,6 +116,10 @@ pub(super) fn put_aside(path: &Path) -> Result<PathBuf, StoreError> {
 /// Copies what can be read of a broken database: from its beginning, and from its end, up to where it is broken.
 pub(super) fn salvage(aside: &Path, connection: &mut Connection) -> rusqlite::Result<()> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    // What was cut off cannot be read; without its place SQLite would read nothing at all.
+    if restore_length(aside).is_err() {
+        return Ok(());
+    }
     let Ok(broken) = Connection::open_with_flags(aside, flags) else { return Ok(()) };
     for order in ["ASC", "DESC"] {
         let names = format!("SELECT id, name FROM series ORDER BY id {order}");
@@ -144,6 +149,17 @@ pub(super) fn salvage(aside: &Path, connection: &mut Connection) -> rusqlite::Re
         })?;
     }
     Ok(())
+}
+
+/// Gives a file that was cut off the length its header names, filled with zeros.
+fn restore_length(path: &Path) -> std::io::Result<()> {
+    let mut file = std::fs::File::options().read(true).write(true).open(path)?;
+    let mut header = [0; 32];
+    file.read_exact(&mut header)?;
+    let (_, pages) = header.split_at(28);
+    let pages = pages.iter().fold(0_u64, |pages, byte| pages << 8 | u64::from(*byte));
+    let length = pages * PAGE_BYTES;
+    if file.metadata()?.len() < length { file.set_len(length) } else { Ok(()) }
 }
 
 /// Copies rows until one cannot be read.

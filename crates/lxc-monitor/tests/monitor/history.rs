@@ -1,0 +1,263 @@
+//! The history as the program writes it: killed, on a full disk, switched off, and shown.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use lxc_autoscale_core::history_store::{HistoryReader, Metric, Series, Tier};
+use lxc_autoscale_core::metrics_file::MetricsReader;
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+
+use crate::fixture::Node;
+use crate::program::{Daemon, PROGRAM, node};
+
+/// Longer than anything here takes.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Samples of the node by minute; empty while there is no history.
+fn minutes(file: &Path) -> Vec<(i64, u32)> {
+    let Some(reader) = HistoryReader::open(file).unwrap() else { return Vec::new() };
+    let found = reader.read(Series::NODE, Metric::Containers, Tier::Minute, 0, i64::MAX).unwrap();
+    assert_eq!(found.damaged_blocks, 0);
+    found.points.iter().map(|point| (point.start_ms, point.samples)).collect()
+}
+
+fn samples(file: &Path) -> u64 {
+    minutes(file).iter().map(|(_, samples)| u64::from(*samples)).sum()
+}
+
+fn snapshots(node: &Node) -> u64 {
+    MetricsReader::new(node.path("metrics.json")).read_new().map_or(0, |read| read.snapshots.len() as u64)
+}
+
+fn history(node: &Node) -> PathBuf {
+    node.path("state/metrics.sqlite")
+}
+
+/// Waits until the history has what the metrics file has.
+#[track_caller]
+fn wait_until_complete(node: &Node, file: &Path, at_least: u64) {
+    let begun = Instant::now();
+    loop {
+        let (written, recorded) = (snapshots(node), samples(file));
+        if at_least <= recorded && written <= recorded {
+            return;
+        }
+        assert!(begun.elapsed() < PATIENCE, "{recorded} of {written}");
+        std::thread::yield_now();
+    }
+}
+
+/// No snapshot that the metrics file has is missing in the end, and none that was in the history disappears.
+#[test]
+fn killed_at_any_moment_it_loses_and_doubles_nothing() {
+    let rounds: u32 = std::env::var("LXC_MONITOR_HISTORY_KILLS").map_or(30, |rounds| rounds.parse().unwrap());
+    let node = node();
+    let config = node.config_file();
+    let file = history(&node);
+    let mut noise = 4_u64;
+    let mut before = Vec::new();
+    for round in 0..rounds {
+        let mut process = Command::new(PROGRAM)
+            .args(["run", "--config"])
+            .arg(&config)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        noise = noise.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        // The moment is the point of the test, not a wait for something.
+        std::thread::sleep(Duration::from_millis(50 + (noise >> 33) % 2500));
+        process.kill().unwrap();
+        process.wait().unwrap();
+        let after = minutes(&file);
+        for (start, samples) in &before {
+            let kept = after.iter().find(|(found, _)| found == start).map_or(0, |(_, samples)| *samples);
+            assert!(
+                *samples <= kept,
+                "round {round}: {kept} of {samples} samples of minute {start} are left"
+            );
+        }
+        before = after;
+    }
+    let mut daemon = Daemon::start(&config);
+    daemon.wait_for("measured");
+    wait_until_complete(&node, &file, 1);
+    daemon.signal(rustix::process::Signal::TERM);
+    daemon.wait_for("lxc-monitor ends");
+    assert!(daemon.process.wait().unwrap().success());
+    assert_eq!(samples(&file), snapshots(&node), "each snapshot counts once");
+}
+
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    fn mount(path: PathBuf) -> Option<Self> {
+        std::fs::create_dir_all(&path).unwrap();
+        mount("small", &path, "tmpfs", MountFlags::empty(), c"size=1m").ok()?;
+        Some(Self(path))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = unmount(&self.0, UnmountFlags::DETACH);
+    }
+}
+
+#[test]
+fn a_full_disk_stops_the_history_and_nothing_else() {
+    let node = node();
+    let config = node.config_file();
+    let Some(disk) = SmallDisk::mount(node.path("small")) else {
+        println!("skipped: a tmpfs cannot be mounted here");
+        return;
+    };
+    let file = disk.0.join("metrics.sqlite");
+    let text = std::fs::read_to_string(&config).unwrap();
+    let text = text.replace(&format!("'{}'", history(&node).display()), &format!("'{}'", file.display()));
+    node.write("lxc_monitor.toml", &text);
+    // Full to the last byte.
+    let filler = disk.0.join("filler");
+    assert!(std::fs::write(&filler, vec![0; 2 << 20]).is_err());
+
+    let mut daemon = Daemon::start(&config);
+    daemon.wait_for("measuring goes on, and the history is taken up again from the metrics file");
+    daemon.wait_for("measured 1 running container in ");
+    daemon.wait_for("measured 1 running container in ");
+    std::fs::remove_file(&filler).unwrap();
+    daemon.wait_for("is written again");
+    wait_until_complete(&node, &file, 3);
+    daemon.signal(rustix::process::Signal::TERM);
+    daemon.wait_for("lxc-monitor ends");
+    assert!(daemon.process.wait().unwrap().success());
+    let log = std::fs::read_to_string(node.path("monitor.log")).unwrap();
+    assert_eq!(log.matches("measuring goes on, and the history").count(), 1, "said once: {log}");
+    assert_eq!(samples(&file), snapshots(&node));
+}
+
+#[test]
+fn a_broken_database_is_begun_anew_from_the_metrics_file() {
+    let node = node();
+    let config = node.config_file();
+    let file = history(&node);
+    let mut daemon = Daemon::start(&config);
+    daemon.wait_for("measured");
+    wait_until_complete(&node, &file, 3);
+    daemon.signal(rustix::process::Signal::TERM);
+    daemon.wait_for("lxc-monitor ends");
+    daemon.process.wait().unwrap();
+    std::fs::write(&file, vec![7; 50_000]).unwrap();
+
+    let mut daemon = Daemon::start(&config);
+    daemon.wait_for("the history was broken and is begun anew");
+    wait_until_complete(&node, &file, 4);
+    daemon.signal(rustix::process::Signal::TERM);
+    daemon.wait_for("lxc-monitor ends");
+    assert!(file.with_file_name("metrics.sqlite.corrupt-1").exists());
+    assert_eq!(samples(&file), snapshots(&node));
+}
+
+#[test]
+fn it_is_shown_while_the_daemon_writes_it_and_not_written_when_switched_off() {
+    let node = node();
+    let config = node.config_file();
+    let mut daemon = Daemon::start(&config);
+    wait_until_complete(&node, &history(&node), 3);
+    let show = |args: &[&str]| {
+        Command::new(PROGRAM).arg("history").args(args).arg("--config").arg(&config).output().unwrap()
+    };
+    let shown = show(&["node", "--metric", "containers", "--since", "10m", "--json"]);
+    assert!(shown.status.success(), "{}", String::from_utf8_lossy(&shown.stderr));
+    let value: serde_json::Value = serde_json::from_slice(&shown.stdout).unwrap();
+    assert_eq!(value["points"][0]["max"], 1.0, "{value}");
+    let table = String::from_utf8(show(&["104", "--metric", "memory"]).stdout).unwrap();
+    assert!(table.contains("memory in MiB: working set"), "{table}");
+    let unknown = show(&["105"]);
+    assert_eq!(unknown.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&unknown.stderr).contains("did you mean `104`?"));
+
+    // SIGHUP applies it: another file from now on, and none when it is switched off.
+    let moved = std::fs::read_to_string(&config).unwrap().replace("metrics.sqlite", "moved.sqlite");
+    node.write("lxc_monitor.toml", &moved);
+    daemon.signal(rustix::process::Signal::HUP);
+    daemon.wait_for("again");
+    wait_until_complete(&node, &node.path("state/moved.sqlite"), 3);
+    let off = moved.replace("moved.sqlite'", "off.sqlite'\nenabled = false");
+    node.write("lxc_monitor.toml", &off);
+    daemon.signal(rustix::process::Signal::HUP);
+    daemon.wait_for("again");
+    daemon.wait_for("measured 1 running container in ");
+    daemon.signal(rustix::process::Signal::TERM);
+    daemon.wait_for("lxc-monitor ends");
+    assert!(!node.path("state/off.sqlite").exists());
+}
+
+/// B6: any size in constant memory. The memory is that of the whole program.
+#[test]
+fn a_large_file_is_imported_in_little_memory() {
+    let node = node();
+    let config = node.config_file();
+    let large = node.path("large.json");
+    write_original(&large, 40, 1500);
+    let size_mib = std::fs::metadata(&large).unwrap().len() >> 20;
+    assert!(30 <= size_mib, "{size_mib} MiB");
+    let import = |file: &Path| {
+        let output = Command::new(PROGRAM)
+            .args(["import", "--json", "--time-zone", "UTC", "--config"])
+            .arg(&config)
+            .arg(file)
+            .stderr(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let status = format!("/proc/{}/status", output.id());
+        let mut peak_kib = 0;
+        // The file is gone, or has no such line, when the program has ended.
+        while let Some(kib) = std::fs::read_to_string(&status).ok().and_then(|text| {
+            let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+            line.trim().trim_end_matches(" kB").parse::<u64>().ok()
+        }) {
+            peak_kib = peak_kib.max(kib);
+            std::thread::yield_now();
+        }
+        let output = output.wait_with_output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(output.stderr.is_empty(), "a progress bar is for terminals");
+        (serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap(), peak_kib >> 10)
+    };
+    let (report, peak_mib) = import(&large);
+    println!("{size_mib} MiB imported with {peak_mib} MiB resident at the most");
+    assert_eq!((&report["snapshots"], &report["of_the_original"]), (&1500.into(), &1500.into()));
+    assert!(peak_mib <= 24, "{peak_mib} MiB");
+    let (again, _) = import(&large);
+    assert_eq!((&again["new_roll_ups"], &again["new_frames"]), (&0.into(), &0.into()), "{again}");
+}
+
+fn write_original(path: &Path, containers: u32, snapshots: u32) {
+    use std::io::Write;
+    let mut out = std::io::BufWriter::new(std::fs::File::create(path).unwrap());
+    out.write_all(b"[").unwrap();
+    for snapshot in 0..snapshots {
+        let time =
+            format!("2024-08-{:02}T{:02}:{:02}:07", 1 + snapshot / 1440, snapshot / 60 % 24, snapshot % 60);
+        let separator = if snapshot == 0 { "" } else { "," };
+        writeln!(out, "{separator}\n    {{").unwrap();
+        for id in 100..100 + containers {
+            writeln!(
+                out,
+                "        \"{id}\": {{\n            \"timestamp\": \"{time}.100000\",\n            \"cpu_usage_percent\": 37.5,\n            \"memory_usage_mb\": {}.25,\n            \"swap_usage_mb\": 0.0,\n            \"swap_total_mb\": 512.0,\n            \"process_count\": 31,\n            \"io_stats\": {{\n                \"reads\": 81920,\n                \"writes\": 40960\n            }},\n            \"network_usage\": {{\n                \"rx_bytes\": {},\n                \"tx_bytes\": 5\n            }},\n            \"filesystem_usage_gb\": 1.5,\n            \"filesystem_total_gb\": 8.0,\n            \"filesystem_free_gb\": 6.5\n        }},",
+                200 + (snapshot * id) % 97,
+                u64::from(snapshot) * 100_000
+            )
+            .unwrap();
+        }
+        write!(
+            out,
+            "        \"summary\": {{\n            \"collection_start_time\": \"{time}.000000\",\n            \"collection_end_time\": \"{time}.200000\",\n            \"total_containers\": {containers},\n            \"total_duration_seconds\": 0.2\n        }}\n    }}"
+        )
+        .unwrap();
+    }
+    out.write_all(b"\n]").unwrap();
+    out.flush().unwrap();
+}
