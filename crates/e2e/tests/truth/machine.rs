@@ -51,6 +51,7 @@ impl Machine {
             "file_dirty" => "total_dirty",
             "inactive_file" => "total_inactive_file",
             "active_file" => "total_active_file",
+            "workingset_refault_anon" => "total_workingset_refault_anon",
             "workingset_refault_file" => "total_workingset_refault_file",
             "pgmajfault" => "total_pgmajfault",
             other => panic!("{other} has no name in version 1"),
