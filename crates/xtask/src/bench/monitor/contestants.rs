@@ -28,9 +28,13 @@ pub(super) fn cycles_in(log: &Path) -> u64 {
         as u64
 }
 
-/// Our own monitor with everything it ships with, writing its snapshots.
-pub(super) fn ours(stage: &Stage, time: Duration) -> Result<(Used, u64), MonitorBenchError> {
-    let configuration = stage.monitor_configuration("")?.display().to_string();
+/// Our own monitor with everything it ships with but what is left out, writing its snapshots.
+pub(super) fn ours(
+    stage: &Stage,
+    without: &[String],
+    time: Duration,
+) -> Result<(Used, u64), MonitorBenchError> {
+    let configuration = stage.monitor_configuration(without)?.display().to_string();
     let log = stage.directory().join("monitor.log");
     let arguments = ["run".to_owned(), "--config".to_owned(), configuration];
     let mut contestant = Contestant::start("lxc-monitor", stage.hierarchies(), &monitor(), &arguments)?;

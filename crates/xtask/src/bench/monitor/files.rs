@@ -28,7 +28,7 @@ impl Files {
     /// Watches the monitor for a few cycles.
     pub(super) fn trace(stage: &Stage) -> Result<Self, MonitorBenchError> {
         let (trace, log) = (stage.directory().join("trace"), stage.directory().join("monitor.log"));
-        let configuration = stage.monitor_configuration("")?;
+        let configuration = stage.monitor_configuration(&[])?;
         let mut arguments: Vec<String> = [
             "--quiet=all",
             "--follow-forks",
@@ -107,7 +107,7 @@ impl<'a> Calls<'a> {
         let arguments = call.strip_prefix("read(").or_else(|| call.strip_prefix("pread64("))?;
         let (path, _) = arguments.split_once('<')?.1.split_once('>')?;
         let is_source =
-            ["/sys/", "/proc/"].iter().any(|root| path.starts_with(root)) || path.ends_with(".conf");
+            ["/sys/", "/proc/"].iter().any(|root| path.starts_with(root)) || path.contains("/pve/");
         (got_bytes && is_source).then(|| path.to_owned())
     }
 }

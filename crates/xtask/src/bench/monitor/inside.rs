@@ -42,7 +42,7 @@ pub(crate) fn run(directory: &Path, options: &Options) -> Result<(), MonitorBenc
             say(&format!("  {row}"));
             rows.push(row);
         };
-        add("lxc-monitor", ours(&stage, time)?);
+        add("lxc-monitor", ours(&stage, &options.without, time)?);
         add("floor: pread on kept handles", floor(&stage, files, "pread", time)?);
         add("floor: open, read, close", floor(&stage, files, "open", time)?);
         if options.without_netdata {

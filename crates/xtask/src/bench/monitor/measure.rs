@@ -37,9 +37,9 @@ impl Contestant {
         arguments: &[String],
     ) -> Result<Self, MonitorBenchError> {
         let group = hierarchies.add_contestant()?;
-        // The shell moves itself into the group and becomes the program. Services get this many open files from systemd.
+        // The shell moves itself into the group and becomes the program.
         let mut command = Command::new("sh");
-        command.args(["-c", "ulimit -n 524288 && echo $$ > \"$0\" && exec \"$@\""]);
+        command.args(["-c", "echo $$ > \"$0\" && exec \"$@\""]);
         command.arg(group.join("cgroup.procs")).arg(program).args(arguments);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let child = command.spawn().map_err(MonitorBenchError::io("run", program))?;

@@ -36,6 +36,9 @@ pub(crate) struct Options {
     /// How long each contestant is watched, in seconds; each looks at every container once a second.
     #[arg(long, default_value_t = 20)]
     seconds: u64,
+    /// Features of the monitor that are switched off, by their tables in its configuration, to see what they cost.
+    #[arg(long, value_delimiter = ',', value_parser = ["alerts", "anomaly", "history"])]
+    without: Vec<String>,
     /// Leave netdata out.
     #[arg(long)]
     without_netdata: bool,

@@ -46,7 +46,7 @@ fn text(home: &Path, stage: &Stage) -> String {
          ioping = no\n  fping = no\n  netdata monitoring = no\n  statsd = no\n\
          [plugin:cgroups]\n  max cgroups to allow = {max}\n  enable by default cgroups matching = !*/ns /lxc/* !*\n  \
          search for cgroups in subpaths matching = *\n  enable systemd services = no\n  \
-         use unified cgroups = {unified}\n  check for new cgroups every = 3600\n  \
+         use unified cgroups = {unified}\n  \
          run script to rename cgroups matching = !*\n",
         path = "/usr/sbin:/usr/bin:/sbin:/bin",
         max = 4 * stage.len() + 1000,

@@ -49,6 +49,9 @@ pub(super) fn run(options: &Options) -> Result<(), MonitorBenchError> {
         .arg("--containers")
         .arg(options.containers.iter().map(ToString::to_string).collect::<Vec<_>>().join(","));
     inside.arg("--seconds").arg(options.seconds.to_string()).stdin(Stdio::null());
+    if !options.without.is_empty() {
+        inside.arg("--without").arg(options.without.join(","));
+    }
     if !has_netdata {
         inside.arg("--without-netdata");
     }

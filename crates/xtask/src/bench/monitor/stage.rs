@@ -1,5 +1,6 @@
 //! Everything that makes the monitor find containers, in the namespaces of the run.
 
+use std::fmt::Write as _;
 use std::io::Write;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
@@ -54,10 +55,9 @@ impl Stage {
         for index in self.containers.len()..wanted {
             let id = id_of(index);
             self.start(id)?;
-            devices.push_str(&format!(
-                "link add veth{id}i0 type veth peer name e{id} netns {}\n",
-                self.far_side.id()
-            ));
+            let far_side = self.far_side.id();
+            // Writing to a string cannot fail.
+            let _ = writeln!(devices, "link add veth{id}i0 type veth peer name e{id} netns {far_side}");
         }
         ip(&devices)
     }
@@ -102,13 +102,23 @@ impl Stage {
         self.containers.iter().enumerate().map(|(index, container)| (id_of(index), container.init))
     }
 
-    /// Writes a configuration of the monitor that changes nothing but the paths and the cadence.
-    pub(super) fn monitor_configuration(&self, extra: &str) -> Result<PathBuf, MonitorBenchError> {
-        let directory = self.directory.display();
+    /// Writes a configuration of the monitor that changes nothing but the paths, the cadence, and the features that
+    /// are to be left out.
+    pub(super) fn monitor_configuration(&self, without: &[String]) -> Result<PathBuf, MonitorBenchError> {
+        let state = self.directory.join("state");
+        std::fs::create_dir_all(&state).map_err(MonitorBenchError::io("make", &state))?;
+        let (directory, state) = (self.directory.display(), state.display());
         let text = format!(
             "interval_seconds = 1\n[paths]\npve = '{directory}/pve'\nlxc = '{LXC}'\n\
-             [output]\nfile = '{directory}/metrics.json'\n[history]\nfile = '{directory}/metrics.sqlite'\n[logging]\nfile = '{directory}/monitor.log'\n{extra}"
+             [output]\nfile = '{directory}/metrics.json'\n[logging]\nfile = '{directory}/monitor.log'\n\
+             [alerts]\nstate_file = '{state}/alerts.json'\n[anomaly]\nstate_file = '{state}/anomaly.state'\n\
+             [notifications]\ndirectory = '{state}/notifications'\n[history]\nfile = '{state}/metrics.sqlite'\n"
         );
+        // Each table comes once: a feature is switched off in its own.
+        let text = without.iter().fold(text, |text, feature| {
+            let table = format!("[{feature}]\n");
+            text.replace(&table, &format!("{table}enabled = false\n"))
+        });
         let path = self.directory.join("lxc_monitor.toml");
         std::fs::write(&path, text).map_err(MonitorBenchError::io("write", &path))?;
         Ok(path)
