@@ -43,7 +43,7 @@ done
 
 if [[ $purge == yes ]]; then
     rm -rf -- "$root/etc/lxc_autoscale_ml" "$root/var/lib/lxc_autoscale_ml"
-    rm -f -- "$root"/var/log/lxc_metrics.json{,.before-*} "$root"/var/log/.lxc_metrics.json.{spare,lock,new}
+    rm -f -- "$root"/var/log/lxc_metrics.json{,.before-*} "$root"/var/log/.lxc_metrics.json.{spare,spare-*,lock,new}
     for unit in "${UNITS[@]}"; do rm -f -- "$root/var/log/$unit.log"{,.*}; done
     say "Removed, with configuration, history and logs."
 else
