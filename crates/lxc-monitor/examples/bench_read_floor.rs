@@ -47,35 +47,34 @@ fn main() -> io::Result<()> {
 struct Reads {
     path: String,
     kept: Option<File>,
-    reads: usize,
+    pieces: usize,
 }
 
 impl Reads {
     fn learn(path: &str, keeps_open: bool, buffer: &mut [u8]) -> io::Result<Self> {
         let file = File::open(path)?;
-        let (mut offset, mut reads) = (0, 0);
+        let (mut offset, mut pieces) = (0, 0);
         loop {
             let bytes = file.read_at(buffer, offset)?;
             if bytes == 0 {
                 break;
             }
             offset += bytes as u64;
-            reads += 1;
+            pieces += 1;
         }
-        Ok(Self { path: path.to_owned(), kept: keeps_open.then_some(file), reads })
+        Ok(Self { path: path.to_owned(), kept: keeps_open.then_some(file), pieces })
     }
 
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<()> {
         let opened;
-        let file = match &self.kept {
-            Some(file) => file,
-            None => {
-                opened = File::open(&self.path)?;
-                &opened
-            }
+        let file = if let Some(kept) = &self.kept {
+            kept
+        } else {
+            opened = File::open(&self.path)?;
+            &opened
         };
         let mut offset = 0;
-        for _ in 0..self.reads {
+        for _ in 0..self.pieces {
             offset += file.read_at(buffer, offset)? as u64;
         }
         Ok(())

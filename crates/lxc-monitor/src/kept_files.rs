@@ -62,8 +62,7 @@ impl HandleBudget {
     }
 
     fn take(self: &Arc<Self>) -> Option<Share> {
-        let taken =
-            self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+        let taken = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
         taken.ok().map(|_| Share(Arc::clone(self)))
     }
 }
@@ -152,14 +151,11 @@ impl KeptFiles {
         name: &'static str,
         parse: impl FnOnce(&str) -> Result<T, Unexpected>,
     ) -> Result<T, ReadError> {
-        let unexpected =
-            |source| ReadError::Unexpected { path: directory.join(name), source };
+        let unexpected = |source| ReadError::Unexpected { path: directory.join(name), source };
         let mut buffer = BUFFER.take();
         let result = match self.fill(&mut buffer, extent, directory, name) {
             Some(length) => parse(&text_of(&buffer[..length])).map_err(unexpected),
-            None => self
-                .open_and_keep(directory, name)
-                .and_then(|text| parse(&text).map_err(unexpected)),
+            None => self.open_and_keep(directory, name).and_then(|text| parse(&text).map_err(unexpected)),
         };
         BUFFER.set(buffer);
         result
@@ -176,13 +172,11 @@ impl KeptFiles {
         let mut directories = self.directories.borrow_mut();
         let directory = directories.find(directory)?;
         let index = directory.files.iter().position(|file| file.name == name)?;
-        match read_at_once(&directory.files[index].handle, buffer, extent) {
-            Ok(length) => Some(length),
-            Err(_) => {
-                directory.files.swap_remove(index);
-                None
-            }
+        let read = read_at_once(&directory.files[index].handle, buffer, extent).ok();
+        if read.is_none() {
+            directory.files.swap_remove(index);
         }
+        read
     }
 
     /// Reads a file that is not kept, and keeps it where that is safe and allowed.
@@ -215,6 +209,7 @@ impl KeptFiles {
         list: impl FnOnce(&Path) -> Vec<PathBuf>,
     ) -> Arc<[PathBuf]> {
         let Ok(stat) = rustix::fs::stat(directory) else { return Arc::default() };
+        #[allow(clippy::useless_conversion, reason = "it is narrower on other machines")]
         let links = u64::from(stat.st_nlink);
         let mut directories = self.directories.borrow_mut();
         let known = directories.find(directory);
@@ -372,7 +367,9 @@ mod tests {
         let files = KeptFiles::new(&HandleBudget::of(10));
         let read = || {
             files
-                .parsed_to(Extent::UntilTheEnd, Path::new("/proc"), "kallsyms", |text| Ok(text.lines().count()))
+                .parsed_to(Extent::UntilTheEnd, Path::new("/proc"), "kallsyms", |text| {
+                    Ok(text.lines().count())
+                })
                 .unwrap()
         };
         let first = read();

@@ -60,7 +60,10 @@ impl<K: Ord + Copy + Send + 'static> Isolation<K> {
                 let is_stuck = ages().all(|age| patience <= age);
                 let needs_worker =
                     !state.waiting.is_empty() && is_stuck && state.running.len() < self.shared.n_turns;
-                let until = |age: Duration| if age < patience { patience - age } else { limit - age.min(limit) };
+                let until = |age: Duration| match patience.saturating_sub(age) {
+                    Duration::ZERO => limit.saturating_sub(age),
+                    rest => rest,
+                };
                 (needs_worker, ages().map(until).min().unwrap_or(patience))
             };
             if needs_worker {
@@ -137,8 +140,9 @@ mod tests {
     fn one_thread_does_all_that_does_not_hang() {
         run(async {
             let isolation = Isolation::new(4, 4);
-            let results =
-                isolation.run_all((0..100).map(|n| (n, n)), LONG, |_, n| (n, std::thread::current().id())).await;
+            let results = isolation
+                .run_all((0..100).map(|n| (n, n)), LONG, |_, n| (n, std::thread::current().id()))
+                .await;
             let threads: std::collections::HashSet<_> =
                 results.iter().map(|(_, result)| result.as_ref().unwrap().1).collect();
             assert_eq!((results.len(), threads.len()), (100, 1));
