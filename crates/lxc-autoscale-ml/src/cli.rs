@@ -66,9 +66,30 @@ pub enum Command {
     ///
     /// Without `--config` the built-in defaults apply, whatever is installed.
     Recommend(RecommendArgs),
+    /// Learn a demand model from recorded machines, for `recommend.demand_model`.
+    Train(TrainArgs),
     /// Learn one table of numbers (CSV) with the isolation forest and score another: one `score,decision`
     /// line a row, as scikit-learn's `score_samples` and `decision_function` give them.
     Detect(DetectArgs),
+}
+
+/// Arguments of `train`.
+#[derive(Clone, Debug, Args)]
+pub struct TrainArgs {
+    /// CSV with the columns timestamp (s), container_id, cpu_cores_used, memory_mb_used, a line every 300 s.
+    #[arg(long, value_name = "FILE")]
+    pub traces: PathBuf,
+    /// Where the model is written.
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// Trees of each quantile.
+    #[arg(long, value_name = "N", default_value_t = 120, value_parser = parse_rounds)]
+    pub rounds: usize,
+}
+
+fn parse_rounds(text: &str) -> Result<usize, String> {
+    let rounds: usize = text.parse().map_err(|_| "not a number of trees".to_owned())?;
+    if (1..=5000).contains(&rounds) { Ok(rounds) } else { Err("must be 1 to 5000".to_owned()) }
 }
 
 /// Arguments of `detect`.

@@ -65,7 +65,7 @@ impl Daemon {
     /// # Errors
     /// [`StartError`] when the state directory cannot be written.
     pub fn start(config: Config) -> Result<Self, StartError> {
-        let pipeline = Pipeline::new(&config);
+        let pipeline = Pipeline::new(&config)?;
         let executor = Executor::start(&config)?;
         Ok(Self { config, pipeline, executor, metrics_trouble: Trouble::none("the metrics file") })
     }

@@ -13,6 +13,7 @@ use crate::config::{Config, StateConfig};
 use crate::decide::{Action, Decision, Resource};
 use crate::ledger::{Inputs, Ledger, LedgerError, Outcome};
 use crate::pipeline::{Changes, Proposal};
+use crate::recommend::SharedError;
 use crate::refusals::Refusals;
 use crate::trouble::Trouble;
 
@@ -28,6 +29,9 @@ pub enum StartError {
     /// The API's client cannot be set up.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// The demand model cannot be used.
+    #[error(transparent)]
+    DemandModel(#[from] SharedError),
 }
 
 /// Carries decisions out.

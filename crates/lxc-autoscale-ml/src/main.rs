@@ -10,7 +10,8 @@ use lxc_autoscale_ml::cli::{Cli, Command};
 use lxc_autoscale_ml::commands::{self, CommandError, Finding};
 use lxc_autoscale_ml::config::Config;
 use lxc_autoscale_ml::detect_command::DetectError;
-use lxc_autoscale_ml::{daemon, detect_command, stdio};
+use lxc_autoscale_ml::recommend::Shared;
+use lxc_autoscale_ml::{daemon, detect_command, stdio, train_command};
 
 /// `plan` has found something to change.
 const EXIT_CHANGES: u8 = 2;
@@ -65,12 +66,13 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
             let config = if cli.config.is_some() { load()? } else { Config::default() };
             stdio::run(
                 &config.policy(),
-                &config.recommend,
+                Shared::load(&config.recommend)?,
                 args.cpu_class,
                 io::stdin().lock(),
                 io::stdout().lock(),
             )?;
         }
+        Command::Train(args) => train_command::run(&args.traces, &args.out, args.rounds, out)?,
         Command::Detect(args) => detect_command::run(&args.train, &args.score, args.params(), out)?,
     }
     out.flush()?;

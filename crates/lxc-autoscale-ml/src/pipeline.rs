@@ -4,6 +4,7 @@
 //! from outside.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use lxc_autoscale_core::Vmid;
@@ -16,6 +17,7 @@ use crate::detect::IsolationForestError;
 use crate::features::Verdict;
 use crate::history::{ContainerHistory, History};
 use crate::ledger::Inputs;
+use crate::recommend::{Shared, SharedError};
 
 /// When containers were changed last.
 pub type Changes = BTreeMap<Vmid, LastChanges>;
@@ -67,14 +69,18 @@ pub struct Proposal {
 
 impl Pipeline {
     /// Knows nothing yet.
-    pub fn new(config: &Config) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// [`SharedError`] when the demand model that the configuration names cannot be used.
+    pub fn new(config: &Config) -> Result<Self, SharedError> {
+        let shared = Arc::new(Shared::load(&config.recommend)?);
+        Ok(Self {
             reader: MetricsReader::new(&config.metrics.file),
-            history: History::new(config.recommend.clone(), config.model.history_rows),
+            history: History::new(shared, config.model.history_rows),
             config: config.clone(),
             verdicts: BTreeMap::new(),
             set: BTreeMap::new(),
-        }
+        })
     }
 
     /// What is remembered of the containers.

@@ -28,7 +28,7 @@ use crate::decide::{
     Allocation, CpuControl, Decision, LastChanges, NodeSituation, Obstacles, Policy, Situation, decide,
 };
 use crate::observation::Observation;
-use crate::recommend::{ContainerModel, RecommendConfig};
+use crate::recommend::{ContainerModel, Shared};
 
 /// Bounds of the protocol.
 const MIN_FRACTIONAL_CORES: f64 = 0.1;
@@ -164,12 +164,12 @@ struct Member {
 /// [`StdioError`] at the first line that cannot be read, understood or answered.
 pub fn run(
     policy: &Policy,
-    config: &RecommendConfig,
+    shared: Shared,
     class: CpuClass,
     input: impl BufRead,
     mut output: impl Write,
 ) -> Result<(), StdioError> {
-    let config = Arc::new(config.clone());
+    let shared = Arc::new(shared);
     let mut members: BTreeMap<u64, Member> = BTreeMap::new();
     let mut previous = i64::MIN;
     for (index, text) in input.lines().enumerate() {
@@ -188,7 +188,7 @@ pub fn run(
             }
             let member = members.entry(id).or_insert_with(|| Member {
                 policy: bounded(policy, class, seen),
-                model: ContainerModel::sharing(Arc::clone(&config)),
+                model: ContainerModel::new(Arc::clone(&shared)),
                 changes: LastChanges::default(),
             });
             if let Some(size) = member.step(seen, now) {
@@ -259,11 +259,12 @@ impl Member {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::recommend::RecommendConfig;
 
     fn converse(input: &str) -> Result<String, StdioError> {
         let mut output = Vec::new();
-        let (policy, config) = (Policy::default(), RecommendConfig::default());
-        run(&policy, &config, CpuClass::Fractional, input.as_bytes(), &mut output)?;
+        let shared = Shared::with_shipped(&RecommendConfig::default());
+        run(&Policy::default(), shared, CpuClass::Fractional, input.as_bytes(), &mut output)?;
         Ok(String::from_utf8(output).unwrap())
     }
 

@@ -74,7 +74,7 @@ pub enum Finding {
 
 /// Reads and learns what there is, without touching anything.
 fn look(config: &Config) -> Result<(Pipeline, Changes), CommandError> {
-    let mut pipeline = Pipeline::new(config);
+    let mut pipeline = Pipeline::new(config).map_err(StartError::from)?;
     pipeline.load()?;
     pipeline.learn()?;
     let changes = match Ledger::open_read_only(&config.state.ledger())? {

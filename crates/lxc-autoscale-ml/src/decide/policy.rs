@@ -123,7 +123,7 @@ impl Default for CpuPolicy {
             control: CpuControl::Cores,
             min_cores: 1.0,
             max_cores: 8.0,
-            max_step_up_percent: 300.0,
+            max_step_up_percent: 1500.0,
             max_step_down_percent: 75.0,
             hysteresis_percent: 10.0,
             cooldown_up_seconds: 60,

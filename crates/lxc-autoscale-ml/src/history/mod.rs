@@ -7,6 +7,7 @@
 mod differences;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use lxc_autoscale_core::Vmid;
@@ -18,7 +19,7 @@ pub use differences::{LONGEST_STEP, Step, step};
 use crate::decide::NodeSituation;
 use crate::features::FeatureTable;
 use crate::observation::Observation;
-use crate::recommend::{ContainerModel, RecommendConfig};
+use crate::recommend::{ContainerModel, Shared};
 
 /// A container that no snapshot has named for this long is forgotten.
 const FORGET_AFTER: SignedDuration = SignedDuration::from_hours(24);
@@ -26,7 +27,7 @@ const FORGET_AFTER: SignedDuration = SignedDuration::from_hours(24);
 /// What is remembered of all containers, and of the node.
 #[derive(Debug)]
 pub struct History {
-    recommend: RecommendConfig,
+    shared: Arc<Shared>,
     max_rows: usize,
     containers: BTreeMap<Vmid, ContainerHistory>,
     node: NodeSituation,
@@ -59,9 +60,9 @@ pub struct ContainerHistory {
 
 impl History {
     /// Remembers nothing yet; feature tables keep `max_rows` rows.
-    pub fn new(recommend: RecommendConfig, max_rows: usize) -> Self {
+    pub fn new(shared: Arc<Shared>, max_rows: usize) -> Self {
         let node = NodeSituation::default();
-        Self { recommend, max_rows, containers: BTreeMap::new(), node, newest: None }
+        Self { shared, max_rows, containers: BTreeMap::new(), node, newest: None }
     }
 
     /// Takes in the next snapshot.
@@ -129,16 +130,16 @@ impl History {
                 "the clock was set back from {known_instant} to {instant}; this container's history begins anew"
             );
         }
-        let container = ContainerHistory::new(&self.recommend, self.max_rows, record, at);
+        let container = ContainerHistory::new(Arc::clone(&self.shared), self.max_rows, record, at);
         self.containers.insert(vmid, container);
     }
 }
 
 impl ContainerHistory {
-    fn new(recommend: &RecommendConfig, max_rows: usize, record: &ContainerRecord, at: Timestamp) -> Self {
+    fn new(shared: Arc<Shared>, max_rows: usize, record: &ContainerRecord, at: Timestamp) -> Self {
         let first = step(None, record);
         let mut container = Self {
-            model: ContainerModel::new(recommend),
+            model: ContainerModel::new(shared),
             features: FeatureTable::new(max_rows),
             record: record.clone(),
             observation: first.observation.clone(),
@@ -190,6 +191,7 @@ mod tests {
     use lxc_autoscale_core::snapshot::{MemoryEvents, Summary};
 
     use super::*;
+    use crate::recommend::RecommendConfig;
 
     fn vmid(id: u32) -> Vmid {
         Vmid::try_from(id).unwrap()
@@ -215,7 +217,7 @@ mod tests {
     }
 
     fn history(snapshots: &[Snapshot]) -> History {
-        let mut history = History::new(RecommendConfig::default(), 100);
+        let mut history = History::new(Arc::new(Shared::with_shipped(&RecommendConfig::default())), 100);
         for snapshot in snapshots {
             history.take(snapshot);
         }

@@ -1,5 +1,7 @@
 //! The constants of the recommendation, each with its reason.
 
+use std::path::PathBuf;
+
 use lxc_autoscale_core::config::{BrokenRule, Validate};
 use serde::{Deserialize, Serialize};
 
@@ -11,6 +13,14 @@ pub struct RecommendConfig {
     pub price_core_hour: f64,
     /// Price of one core-hour of work that had to wait.
     pub price_unserved_core_hour: f64,
+    /// Price of one GiB of memory kept for an hour.
+    pub price_gib_hour: f64,
+    /// Price of running short of memory once.
+    pub price_memory_shortage: f64,
+    /// Price of one change of size.
+    pub price_resize: f64,
+    /// File of another demand model than the one that comes with the program; empty for that one.
+    pub demand_model: PathBuf,
     /// CPU kept above demand, in percent: means over minutes hide bursts within them.
     pub cpu_headroom_percent: f64,
     /// CPU: how far back the recent peak looks, in minutes. Short, because a CPU limit that turns out too
@@ -37,6 +47,10 @@ impl Default for RecommendConfig {
         Self {
             price_core_hour: 1.0,
             price_unserved_core_hour: 20.0,
+            price_gib_hour: 0.11,
+            price_memory_shortage: 10.0,
+            price_resize: 0.02,
+            demand_model: PathBuf::new(),
             cpu_headroom_percent: 15.0,
             cpu_window_minutes: 60,
             cpu_half_life_hours: 24.0,
@@ -69,6 +83,10 @@ impl Validate for RecommendConfig {
             self.price_unserved_core_hour.is_finite() && self.price_core_hour < self.price_unserved_core_hour;
         let rule = "must be more than `recommend.price_core_hour`: else it is cheapest to serve nothing";
         unless(dear, "recommend.price_unserved_core_hour", rule)?;
+        unless(positive(self.price_gib_hour), "recommend.price_gib_hour", more)?;
+        unless(positive(self.price_memory_shortage), "recommend.price_memory_shortage", more)?;
+        let free = 0.0 <= self.price_resize && self.price_resize.is_finite();
+        unless(free, "recommend.price_resize", "must not be negative")?;
         let range = "must be 0 to 1000";
         unless(percent(self.cpu_headroom_percent), "recommend.cpu_headroom_percent", range)?;
         unless(percent(self.memory_headroom_percent), "recommend.memory_headroom_percent", range)?;

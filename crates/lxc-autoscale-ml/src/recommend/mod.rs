@@ -3,26 +3,26 @@
 //! Pure and incremental: observations go in one after the other, at whatever pace, and a recommendation can
 //! be had at any time. Nothing here reads a clock; time comes from the observations.
 //!
-//! ## CPU
+//! Demand is recovered from what was seen ([`demand`]: a limit hides it) and kept in steps of five minutes
+//! ([`series`]). Several experts make a size of it: the forecast of the demand model at several degrees of
+//! prudence, and peaks of several windows ([`experts`]). Each is charged with the prices that the operator
+//! states for what it would have held, missed and moved, and the container follows the one that was cheapest
+//! lately ([`selector`]). What was just lacked is answered at once, whatever the experts say.
 //!
-//! The most it demanded in the last hour plus head-room, and never less than what it just lacked. A short
-//! window is affordable because a CPU limit that turns out too low shows at once ([`demand`]), costs little
-//! and is mended within a step. After a gap, when the last hour is not known, the quantile of the fading
-//! history that the prices of waste and of waiting ask for stands in.
-//!
-//! ## Memory
-//!
-//! The most of the last six hours and of the coming hour on the last three days, plus a wide margin: running
-//! out of memory kills, and the jobs that need most of it come by the clock.
+//! CPU forecasts look five minutes ahead: a CPU limit that turns out too low shows at once, costs little and is
+//! mended within a step. Memory forecasts look an hour ahead and weigh the price of the limit against the
+//! probability of running out, because that kills.
 
 mod config;
 pub mod demand;
+mod experts;
 pub mod histogram;
 mod model;
 mod recommendation;
+pub mod selector;
 pub mod series;
 mod track_record;
 
 pub use config::RecommendConfig;
-pub use model::ContainerModel;
+pub use model::{ContainerModel, Shared, SharedError};
 pub use recommendation::{Estimate, Evidence, Fact, Recommendation};

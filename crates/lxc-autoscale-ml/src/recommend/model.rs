@@ -1,15 +1,19 @@
 //! What has been learnt about one container.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
 use super::config::RecommendConfig;
 use super::demand::{CpuRecovery, Demand, memory_demand};
+use super::experts::{self, Expert, View, Wish};
 use super::histogram::DecayingHistogram;
 use super::recommendation::{Estimate, Evidence, Fact, Recommendation};
-use super::series::{DAY_STEPS, KEPT_STEPS, STEP_SECONDS, Series, Within, step_of};
+use super::selector::{Movement, Prices, Selector};
+use super::series::{KEPT_STEPS, Series, Within, step_of};
 use super::track_record::TrackRecord;
+use crate::forecast::{DemandModel, ModelError, Quantiles, ResourceModel};
 use crate::observation::Observation;
 
 /// An observation speaks for at most this long before it: longer is a gap, and what happened there is
@@ -17,18 +21,72 @@ use crate::observation::Observation;
 const LONGEST_STEP_SECONDS: f64 = 1800.0;
 /// How long the very first observation speaks for, since nobody knows when its step began.
 const FIRST_STEP_SECONDS: f64 = 60.0;
-/// Memory: the season is looked up for the coming hour, half an hour less punctual on both sides.
-const SEASON_AHEAD_STEPS: i64 = 12;
-const SEASON_SLACK_STEPS: i64 = 6;
-/// The floor of a shrink looks at the last quarter of an hour: what it is doing now.
-const FLOOR_STEPS: i64 = 3;
+/// The floor of a shrink of memory looks at the last quarter of an hour: what it is doing now.
+const MEMORY_FLOOR_STEPS: i64 = 3;
+/// Whatever the experts say, memory has this much room above what is in use: what comes within a minute is
+/// forecast by nobody, and running into the limit kills.
+const LEAST_MEMORY_MARGIN: f64 = 0.15;
+/// That of CPU looks at this step alone: a burst that is over needs no cores.
+const CPU_FLOOR_STEPS: i64 = 1;
 /// CPU below a hundredth of a core is told apart no further.
 const CPU_FIRST_BUCKET: f64 = 0.01;
+/// Fewest known steps from which is forecast: an hour, as the demand model was taught.
+const LEAST_FORECAST_STEPS: usize = 12;
+
+/// What the models of all containers share.
+#[derive(Clone, Debug)]
+pub struct Shared {
+    config: RecommendConfig,
+    demand: Option<Arc<DemandModel>>,
+}
+
+/// Why the demand model that the configuration names cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SharedError {
+    /// It cannot be read.
+    #[error("cannot read the demand model `{}` (`recommend.demand_model`)", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// It is of no use.
+    #[error("cannot use the demand model `{}` (`recommend.demand_model`)", path.display())]
+    Model {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: ModelError,
+    },
+}
+
+impl Shared {
+    /// With the demand model that the configuration names, or the one that comes with the program.
+    ///
+    /// # Errors
+    /// [`SharedError`] when the one that is named cannot be used.
+    pub fn load(config: &RecommendConfig) -> Result<Self, SharedError> {
+        if config.demand_model.as_os_str().is_empty() {
+            return Ok(Self::with_shipped(config));
+        }
+        let path = config.demand_model.clone();
+        let bytes =
+            std::fs::read(&path).map_err(|source| SharedError::Read { path: path.clone(), source })?;
+        let demand = DemandModel::from_bytes(&bytes).map_err(|source| SharedError::Model { path, source })?;
+        Ok(Self { config: config.clone(), demand: Some(Arc::new(demand)) })
+    }
+
+    /// With the demand model that comes with the program.
+    pub fn with_shipped(config: &RecommendConfig) -> Self {
+        Self { config: config.clone(), demand: DemandModel::shipped() }
+    }
+}
 
 /// What has been learnt about one container; of bounded size (about 20 kB).
 #[derive(Clone, Debug)]
 pub struct ContainerModel {
-    config: Arc<RecommendConfig>,
+    shared: Arc<Shared>,
     last: Option<Timestamp>,
     observed_seconds: f64,
     cpu: Learnt,
@@ -46,13 +104,42 @@ struct Learnt {
     /// How long it has been measured, gaps not counted. Each resource has its own: a container whose memory
     /// could not be read for a week is not known by its CPU.
     known_seconds: f64,
-    /// The target given after the last observation.
-    standing: Option<f64>,
+    experts: Selector,
+    outlook: Option<Outlook>,
+    /// What was said after the last observation.
+    standing: Option<Standing>,
+}
+
+/// What the experts wish as long as the step and its value stand.
+#[derive(Clone, Debug)]
+struct Outlook {
+    step: i64,
+    value: f64,
+    wishes: Vec<Wish>,
+}
+
+/// A target, and whose it is.
+#[derive(Clone, Copy, Debug)]
+struct Standing {
+    target: f64,
+    wish: Wish,
+}
+
+/// The experts of one resource, what they look at and what they are charged with.
+struct Panel<'a> {
+    experts: &'static [Expert],
+    wish: fn(Expert, &View<'_>) -> Option<Wish>,
+    config: &'a RecommendConfig,
+    demand_model: Option<&'a ResourceModel>,
+    prices: Prices,
+    movement: Movement,
 }
 
 impl Learnt {
-    fn new(within: Within) -> Self {
+    fn new(within: Within, experts: &[Expert], first: usize) -> Self {
         Self {
+            experts: Selector::new(experts.len(), first),
+            outlook: None,
             series: Series::new(within),
             last: None,
             record: TrackRecord::default(),
@@ -62,8 +149,8 @@ impl Learnt {
     }
 
     fn observe(&mut self, at_seconds: i64, seconds: f64, demand: Demand) {
-        if let Some(target) = self.standing {
-            self.record.note(seconds, demand.value <= target);
+        if let Some(standing) = self.standing {
+            self.record.note(seconds, demand.value <= standing.target);
         }
         let step = step_of(at_seconds);
         if self.series.newest().is_some_and(|newest| newest + KEPT_STEPS < step) {
@@ -73,6 +160,35 @@ impl Learnt {
         self.known_seconds += seconds;
         self.series.push(at_seconds, seconds, demand.value);
         self.last = Some(demand);
+    }
+
+    /// Asks the experts after a demand was taken in; `need` is the demand with its head-room.
+    fn consult(&mut self, at_seconds: i64, seconds: f64, need: f64, panel: &Panel<'_>) {
+        self.look_ahead(step_of(at_seconds), panel);
+        let Some(outlook) = &self.outlook else { return };
+        let sizes: Vec<f64> = outlook.wishes.iter().map(|wish| wish.size).collect();
+        self.experts.observe(seconds, need, &sizes, &panel.prices, &panel.movement);
+        let followed = outlook.wishes.get(self.experts.followed()).copied();
+        self.standing = self.experts.size().zip(followed).map(|(target, wish)| Standing { target, wish });
+    }
+
+    /// Asks the experts anew when a step began or its value rose; in between they would say the same.
+    fn look_ahead(&mut self, step: i64, panel: &Panel<'_>) {
+        let value = self.series.at(step).unwrap_or(f64::NAN);
+        let stands = |last: &Outlook| last.step == step && (last.value - value).abs() < f64::EPSILON;
+        if self.outlook.as_ref().is_some_and(stands) {
+            return;
+        }
+        let forecast = self.forecast(step, panel.demand_model);
+        let view = View { config: panel.config, series: &self.series, step, forecast: forecast.as_ref() };
+        let wishes = panel.experts.iter().map(|expert| (panel.wish)(*expert, &view)).collect::<Option<_>>();
+        self.outlook = wishes.map(|wishes| Outlook { step, value, wishes });
+    }
+
+    fn forecast(&self, step: i64, model: Option<&ResourceModel>) -> Option<Quantiles> {
+        let window = self.series.window(step);
+        let known = window.iter().filter(|value| !value.is_nan()).count();
+        model.filter(|_| LEAST_FORECAST_STEPS <= known)?.forecast(&window)
     }
 
     /// Whether at least half of the `window` steps that end with `step` were measured.
@@ -92,21 +208,17 @@ impl Learnt {
 
 impl ContainerModel {
     /// A container nothing is known about.
-    pub fn new(config: &RecommendConfig) -> Self {
-        Self::sharing(Arc::new(config.clone()))
-    }
-
-    /// As [`ContainerModel::new`], for many containers under the same constants.
-    pub fn sharing(config: Arc<RecommendConfig>) -> Self {
-        let cpu_history = DecayingHistogram::new(CPU_FIRST_BUCKET, config.cpu_half_life_hours * 3600.0);
+    pub fn new(shared: Arc<Shared>) -> Self {
+        let half_life = shared.config.cpu_half_life_hours * 3600.0;
+        let cpu_history = DecayingHistogram::new(CPU_FIRST_BUCKET, half_life);
         Self {
-            config,
+            shared,
             last: None,
             observed_seconds: 0.0,
-            cpu: Learnt::new(Within::BusiestMinute),
+            cpu: Learnt::new(Within::BusiestMinute, &experts::CPU, experts::FIRST_CPU),
             cpu_recovery: CpuRecovery::default(),
             cpu_history,
-            memory: Learnt::new(Within::Largest),
+            memory: Learnt::new(Within::Largest, &experts::MEMORY, experts::FIRST_MEMORY),
         }
     }
 
@@ -127,15 +239,18 @@ impl ContainerModel {
         let seconds = if LONGEST_STEP_SECONDS < seconds { FIRST_STEP_SECONDS } else { seconds };
         self.observed_seconds += seconds;
         let at_seconds = at.as_second();
+        let shared = Arc::clone(&self.shared);
+        let config = &shared.config;
         if let Some(demand) = self.cpu_recovery.demand(observation) {
             self.cpu.observe(at_seconds, seconds, demand);
             self.cpu_history.add(at_seconds as f64, seconds, demand.value);
+            let need = demand.value * (1.0 + config.cpu_headroom_percent / 100.0);
+            self.cpu.consult(at_seconds, seconds, need, &cpu_panel(&shared));
         }
-        if let Some(demand) = memory_demand(&self.config, observation) {
+        if let Some(demand) = memory_demand(config, observation) {
             self.memory.observe(at_seconds, seconds, demand);
+            self.memory.consult(at_seconds, seconds, demand.value, &memory_panel(&shared));
         }
-        self.cpu.standing = self.cpu_estimate(at).map(|estimate| estimate.target);
-        self.memory.standing = self.memory_estimate(at).map(|estimate| estimate.target);
     }
 
     /// What the container should have from `now` on.
@@ -150,60 +265,102 @@ impl ContainerModel {
     }
 
     fn cpu_estimate(&self, now: Timestamp) -> Option<Estimate> {
-        let config = &self.config;
-        let last = self.cpu.last?;
+        let config = &self.shared.config;
         let step = step_of(now.as_second());
-        let series = &self.cpu.series;
-        let mut evidence = Collected::default();
-        evidence.note(last.fact, Some(last.value));
-        evidence.note(Fact::RecentPeak, series.recent_peak(step, steps(config.cpu_window_minutes)));
-        // After a gap the recent window knows little, and the history speaks in its place; otherwise the
-        // quantile is shown but not followed, because it keeps free all day what is needed for an hour.
+        let window = experts::steps(config.cpu_window_minutes, 1.0);
+        let mut evidence = self.cpu.evidence(step, window)?;
         let quantile = self.cpu_history.quantile(config.cpu_quantile());
-        let window = steps(config.cpu_window_minutes);
-        let followed = evidence.largest();
         evidence.note(Fact::DecayedQuantile, quantile);
-        let knows_recent = self.cpu.knows_recent(step, window);
-        let (demand, basis) = if knows_recent { followed } else { evidence.largest() }?;
-        let headroom = 1.0 + config.cpu_headroom_percent / 100.0;
-        let floor = series.recent_peak(step, FLOOR_STEPS).unwrap_or(demand);
-        Some(Estimate {
-            target: demand * headroom,
-            floor,
-            confidence_percent: self.cpu.confidence_percent(),
-            known_seconds: self.cpu.known_seconds(),
-            basis,
-            evidence: evidence.all,
-        })
+        let mut standing = self.cpu.standing?;
+        if !self.cpu.knows_recent(step, window) {
+            // After a gap the fading history stands in for the hour nobody saw.
+            let headroom = 1.0 + config.cpu_headroom_percent / 100.0;
+            standing = standing.at_least(evidence.largest(), headroom);
+        }
+        Some(self.cpu.estimate(standing, evidence, step, CPU_FLOOR_STEPS))
     }
 
     fn memory_estimate(&self, now: Timestamp) -> Option<Estimate> {
-        let config = &self.config;
-        let last = self.memory.last?;
+        let config = &self.shared.config;
         let step = step_of(now.as_second());
-        let series = &self.memory.series;
+        let window = experts::steps(config.memory_window_minutes, 1.0);
+        let mut evidence = self.memory.evidence(step, window)?;
+        let view = View { config, series: &self.memory.series, step, forecast: None };
+        evidence.note(Fact::SeasonPeak, experts::season_peak(&view));
+        let last = self.memory.last.map(|last| (last.value, last.fact));
+        let mut standing = self.memory.standing?.at_least(last, 1.0 + LEAST_MEMORY_MARGIN);
+        if !self.memory.knows_recent(step, window) {
+            evidence.note(Fact::LastDaysPeak, self.memory.series.recent_peak(step, KEPT_STEPS));
+            let headroom = 1.0 + config.memory_headroom_percent / 100.0;
+            standing = standing.at_least(evidence.largest(), headroom);
+        }
+        Some(self.memory.estimate(standing, evidence, step, MEMORY_FLOOR_STEPS))
+    }
+}
+
+impl Learnt {
+    /// What was seen last and lately, and what the followed expert made of it.
+    fn evidence(&self, step: i64, window: i64) -> Option<Collected> {
+        let last = self.last?;
         let mut evidence = Collected::default();
         evidence.note(last.fact, Some(last.value));
-        let window = steps(config.memory_window_minutes);
-        evidence.note(Fact::RecentPeak, series.recent_peak(step, window));
-        if !self.memory.knows_recent(step, window) {
-            // It was stopped, or nobody looked: what it uses minutes after its start says nothing about what
-            // it will use, and what it used before does.
-            evidence.note(Fact::LastDaysPeak, series.recent_peak(step, KEPT_STEPS));
-        }
-        let season = (1..=i64::from(config.memory_season_days))
-            .filter_map(|days| series.season_peak(step, days, SEASON_AHEAD_STEPS, SEASON_SLACK_STEPS));
-        evidence.note(Fact::SeasonPeak, season.reduce(f64::max));
-        let (demand, basis) = evidence.largest()?;
-        let floor = series.recent_peak(step, FLOOR_STEPS).unwrap_or(demand);
-        Some(Estimate {
-            target: demand * (1.0 + config.memory_headroom_percent / 100.0),
+        evidence.note(Fact::RecentPeak, self.series.recent_peak(step, window));
+        let wish = self.standing?.wish;
+        evidence.note(wish.fact, (wish.fact == Fact::Forecast).then_some(wish.demand));
+        Some(evidence)
+    }
+
+    fn estimate(&self, standing: Standing, evidence: Collected, step: i64, floor_steps: i64) -> Estimate {
+        let floor = self.series.recent_peak(step, floor_steps).unwrap_or(standing.target);
+        // What was just lacked explains a target that the expert did not wish of itself, or wished for that.
+        let explains = |last: &Demand| {
+            let wish = standing.wish;
+            last.fact != Fact::LastUse && (wish.size < standing.target || wish.demand <= last.value)
+        };
+        let lacked = self.last.filter(explains);
+        Estimate {
+            target: standing.target.max(floor),
             floor,
-            confidence_percent: self.memory.confidence_percent(),
-            known_seconds: self.memory.known_seconds(),
-            basis,
+            confidence_percent: self.confidence_percent(),
+            known_seconds: self.known_seconds(),
+            basis: lacked.map_or(standing.wish.fact, |last| last.fact),
             evidence: evidence.all,
-        })
+        }
+    }
+}
+
+impl Standing {
+    /// Raised to what the evidence with its head-room asks for.
+    fn at_least(self, evidence: Option<(f64, Fact)>, headroom: f64) -> Self {
+        match evidence {
+            Some((demand, fact)) if self.target < demand * headroom => {
+                let size = demand * headroom;
+                Self { target: size, wish: Wish { size, fact, demand } }
+            }
+            _ => self,
+        }
+    }
+}
+
+fn cpu_panel(shared: &Shared) -> Panel<'_> {
+    Panel {
+        experts: &experts::CPU,
+        wish: |expert, view| expert.cpu(view),
+        config: &shared.config,
+        demand_model: shared.demand.as_ref().map(|model| &model.cpu),
+        prices: experts::cpu_prices(&shared.config),
+        movement: experts::CPU_MOVEMENT,
+    }
+}
+
+fn memory_panel(shared: &Shared) -> Panel<'_> {
+    Panel {
+        experts: &experts::MEMORY,
+        wish: |expert, view| expert.memory(view),
+        config: &shared.config,
+        demand_model: shared.demand.as_ref().map(|model| &model.memory),
+        prices: experts::memory_prices(&shared.config),
+        movement: experts::MEMORY_MOVEMENT,
     }
 }
 
@@ -228,10 +385,6 @@ impl Collected {
         let best = rest.iter().fold(*first, larger);
         Some((best.value, best.fact))
     }
-}
-
-fn steps(minutes: u32) -> i64 {
-    (i64::from(minutes) * 60 + STEP_SECONDS - 1).div_euclid(STEP_SECONDS).min(7 * DAY_STEPS)
 }
 
 #[cfg(test)]
@@ -260,7 +413,7 @@ mod tests {
 
     /// A model that saw `use_at(seconds)` every `step` seconds for `days`.
     fn learnt(days: i64, step: i64, use_at: impl Fn(i64) -> (f64, f64)) -> (ContainerModel, Timestamp) {
-        let mut model = ContainerModel::new(&RecommendConfig::default());
+        let mut model = ContainerModel::new(Arc::new(Shared::with_shipped(&RecommendConfig::default())));
         let mut now = 0;
         while now < days * DAY {
             now += step;
@@ -272,7 +425,7 @@ mod tests {
 
     #[test]
     fn nothing_seen_is_nothing_recommended() {
-        let model = ContainerModel::new(&RecommendConfig::default());
+        let model = ContainerModel::new(Arc::new(Shared::with_shipped(&RecommendConfig::default())));
         assert_eq!(model.recommend(at(0)), Recommendation { cpu: None, memory: None, history_seconds: 0 });
     }
 
@@ -283,10 +436,8 @@ mod tests {
             let (model, now) = learnt(days, step, |_| (0.8, 400.0));
             let got = model.recommend(now);
             let (cpu, memory) = (got.cpu.unwrap(), got.memory.unwrap());
-            assert!(
-                (cpu.target - 0.92).abs() < 1e-3 && (memory.target - 520.0).abs() < 1e-3,
-                "{cpu:?} {memory:?}"
-            );
+            assert!((0.88..0.97).contains(&cpu.target), "{cpu:?}");
+            assert!((459.9..521.0).contains(&memory.target), "{memory:?}");
             assert!((cpu.floor - 0.8).abs() < 1e-3 && (memory.floor - 400.0).abs() < 1e-3);
             assert!(90.0 < cpu.confidence_percent && cpu.confidence_percent < 100.0, "{cpu:?}");
         }
@@ -296,14 +447,14 @@ mod tests {
     fn memory_is_there_before_the_hour_that_needs_it() {
         // Every day from 03:00 to 04:00 a job needs 3000 MiB; asked at 02:30 of the fourth day.
         let job = |seconds: i64| if (3 * 3600..4 * 3600).contains(&(seconds % DAY)) { 3000.0 } else { 300.0 };
-        let mut model = ContainerModel::new(&RecommendConfig::default());
+        let mut model = ContainerModel::new(Arc::new(Shared::with_shipped(&RecommendConfig::default())));
         let end = 3 * DAY + 2 * 3600 + 1800;
         for seconds in (300..=end).step_by(300) {
             model.observe(&seen(seconds, 0.1, job(seconds)));
         }
         let memory = model.recommend(at(end)).memory.unwrap();
-        assert_eq!(memory.basis, Fact::SeasonPeak);
-        assert!((memory.target - 3900.0).abs() < 1.0, "{memory:?}");
+        assert!(matches!(memory.basis, Fact::SeasonPeak | Fact::Forecast), "{memory:?}");
+        assert!((3000.0..6000.0).contains(&memory.target), "{memory:?}");
         // The peak of the season is no reason against a shrink now; what is used now is.
         assert!((memory.floor - 300.0).abs() < 1.0, "{memory:?}");
     }
@@ -341,16 +492,16 @@ mod tests {
         let memory = model.recommend(at(start)).memory.unwrap();
         assert_eq!((memory.basis, memory.target), (Fact::LastDaysPeak, 3900.0));
         // Half a window later its present is known, and speaks for itself.
-        for minutes in 1..=200 {
+        for minutes in 1..=720 {
             model.observe(&seen(start + minutes * 60, 0.1, 60.0));
         }
-        let memory = model.recommend(at(start + 200 * 60)).memory.unwrap();
+        let memory = model.recommend(at(start + 720 * 60)).memory.unwrap();
         assert!(memory.target < 100.0, "{memory:?}");
     }
 
     #[test]
     fn a_resource_is_known_by_its_own_measurements_only() {
-        let mut model = ContainerModel::new(&RecommendConfig::default());
+        let mut model = ContainerModel::new(Arc::new(Shared::with_shipped(&RecommendConfig::default())));
         for minute in 0..600 {
             let mut one = seen(60 * minute, 0.5, 300.0);
             one.memory_used_mib = one.memory_used_mib.filter(|_| 590 <= minute);
@@ -384,7 +535,7 @@ mod tests {
         fn estimates_make_sense(
             steps in proptest::collection::vec((1i64..4000, 0.0f64..64.0, 0.0f64..60000.0, 0.0f64..1.0, any::<bool>()), 1..80),
         ) {
-            let mut model = ContainerModel::new(&RecommendConfig::default());
+            let mut model = ContainerModel::new(Arc::new(Shared::with_shipped(&RecommendConfig::default())));
             let mut now = 0;
             for (seconds, cpu, memory, share, oom) in steps {
                 now += seconds;

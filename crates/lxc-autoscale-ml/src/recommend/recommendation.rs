@@ -55,6 +55,8 @@ pub enum Fact {
     DecayedQuantile,
     /// The most at this time of day on the last days.
     SeasonPeak,
+    /// What the demand model expects.
+    Forecast,
     /// What it would have used without its CPU limit.
     ThrottledDemand,
     /// What it needs to stop waiting for memory.
@@ -71,6 +73,7 @@ impl fmt::Display for Fact {
             Self::LastDaysPeak => "peak of the last days",
             Self::DecayedQuantile => "high quantile of its history",
             Self::SeasonPeak => "peak at this time on the last days",
+            Self::Forecast => "forecast from its past",
             Self::ThrottledDemand => "demand cut off by the CPU limit",
             Self::MemoryPressure => "tasks waiting for memory",
             Self::OutOfMemory => "out of memory",

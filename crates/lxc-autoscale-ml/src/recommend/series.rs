@@ -114,6 +114,14 @@ impl Series {
         (!value.is_nan()).then(|| f64::from(value))
     }
 
+    /// The steps up to `now`, the oldest first; NaN is unknown.
+    pub fn window(&self, now: i64) -> Vec<f32> {
+        let Some(newest) = self.newest.filter(|newest| now - KEPT_STEPS < *newest) else { return Vec::new() };
+        let kept = |step: i64| if step <= newest { self.values[place(step)] } else { f32::NAN };
+        let first = (newest - KEPT_STEPS + 1..=now).find(|step| !kept(*step).is_nan()).unwrap_or(now);
+        (first..=now).map(kept).collect()
+    }
+
     /// How many of the steps `first..=last` are known.
     pub fn known(&self, first: i64, last: i64) -> i64 {
         (first..=last).map(|step| i64::from(self.at(step).is_some())).sum()

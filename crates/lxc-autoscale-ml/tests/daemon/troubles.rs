@@ -7,12 +7,12 @@ use crate::api::RecordingApi;
 use crate::node::{Container, IDLE, Node, STARVED, vmid};
 
 const MINUTE: SignedDuration = SignedDuration::from_mins(1);
-const BUSY: Container = Container { memory_used_mib: 770.0, ..STARVED };
+const BUSY: Container = Container { memory_used_mib: 880.0, ..STARVED };
 
 #[tokio::test]
 async fn a_missing_file_is_waited_for() {
     let api = RecordingApi::up().await;
-    let mut node = Node::new(&[(101, BUSY)]);
+    let mut node = Node::new(&[(101, Container { memory_used_mib: 700.0, ..BUSY })]);
     let mut daemon = node.daemon(&api.url(), "");
     let report = node.cycle(&mut daemon).await;
     assert!(report.troubles[0].starts_with("cannot read the metrics file"), "{:?}", report.troubles);
@@ -47,7 +47,7 @@ async fn a_broken_file_costs_nothing_but_the_wait() {
 async fn a_file_that_anybody_could_have_written_steers_nothing() {
     use std::os::unix::fs::PermissionsExt;
     let api = RecordingApi::up().await;
-    let mut node = Node::with_past(12, &[(101, BUSY)]);
+    let node = Node::with_past(12, &[(101, BUSY)]);
     let mut daemon = node.daemon(&api.url(), "");
     let set_mode = |node: &Node, mode| {
         std::fs::set_permissions(node.metrics_file(), std::fs::Permissions::from_mode(mode)).unwrap();

@@ -1,0 +1,261 @@
+//! What the demand model looks at: the last eight days of one resource, free of its size.
+//!
+//! All features but the scale are logarithms relative to the container's own peak of three days, so that a
+//! container of 100 MiB and one of 100 GiB that behave alike look alike, and one model serves both. What is
+//! not known is NaN and stays so: the trees know the way of the unknown.
+
+use std::sync::LazyLock;
+
+use crate::recommend::series::DAY_STEPS;
+
+/// Past peaks over this many steps.
+const PEAKS: [usize; 8] = [2, 3, 6, 12, 36, 72, 288, 2016];
+/// Past values, so many steps back.
+const LAGS: [usize; 6] = [0, 1, 2, 3, 5, 8];
+/// Past means over this many steps.
+const MEANS: [usize; 5] = [3, 12, 72, 288, 2016];
+/// Quantiles of the last day.
+const DAY_QUANTILES: [f32; 6] = [0.1, 0.5, 0.75, 0.9, 0.95, 0.98];
+/// Quantiles of the last hour.
+const HOUR_QUANTILES: [f32; 2] = [0.5, 0.9];
+/// Days whose same time is looked up; the last is a week.
+const SEASON_DAYS: [usize; 4] = [1, 2, 3, 7];
+/// (steps of slack on both sides, steps ahead) of such a look.
+const SEASON_LOOKS: [(usize, usize); 3] = [(1, 1), (0, 12), (6, 12)];
+/// Steps of the peak that everything is relative to: three days.
+const SCALE_STEPS: usize = 864;
+/// A value above this part of the scale is near the peak.
+const NEAR_PEAK: f32 = 0.8;
+/// A jump is a value above this multiple of the hour before.
+const JUMP: f32 = 1.3;
+const HOUR_STEPS: usize = 12;
+const DAY: usize = 288;
+const _: () = assert!(DAY_STEPS == 288, "a day of the series");
+
+/// Steps that the features look back.
+pub const WINDOW_STEPS: usize = 8 * DAY;
+
+/// Names of the features, in their order.
+pub static NAMES: LazyLock<Vec<String>> = LazyLock::new(|| {
+    let mut names = Vec::new();
+    names.extend(LAGS.iter().map(|steps| format!("lag_{steps}")));
+    names.extend(PEAKS.iter().map(|steps| format!("peak_{steps}")));
+    names.extend(MEANS.iter().map(|steps| format!("mean_{steps}")));
+    names.extend(DAY_QUANTILES.iter().map(|quantile| format!("day_q{quantile}")));
+    names.extend(HOUR_QUANTILES.iter().map(|quantile| format!("hour_q{quantile}")));
+    for days in SEASON_DAYS {
+        names.extend(SEASON_LOOKS.iter().map(|(slack, ahead)| format!("day_{days}_ago_{slack}_{ahead}")));
+    }
+    names.extend(["hour_ago", "hours_1_3_ago", "hours_1_24_ago"].map(str::to_owned));
+    names.extend(["scale", "since_peak", "jumps_of_day", "known_steps"].map(str::to_owned));
+    names
+});
+
+/// Features of one moment.
+#[derive(Clone, Debug)]
+pub struct Features {
+    /// One value for each of [`NAMES`]; NaN is unknown.
+    pub values: Vec<f32>,
+    /// The peak of three days plus `epsilon`, in the resource's unit: what the logarithms are relative to.
+    pub scale: f32,
+}
+
+/// Looks at a resource whose newest step is the last of `window` (older ones may be missing, NaN is unknown).
+///
+/// `epsilon`, in the resource's unit, is the amount below which differences do not matter. `None` while nothing
+/// is known.
+pub fn features(window: &[f32], epsilon: f32) -> Option<Features> {
+    let past = Past { window };
+    let scale = past.peak(0, SCALE_STEPS) + epsilon;
+    if !scale.is_finite() {
+        return None;
+    }
+    let relative = |value: f32| ((value + epsilon) / scale).ln();
+    let mut values = Vec::with_capacity(NAMES.len());
+    values.extend(LAGS.iter().map(|back| relative(past.at(*back))));
+    values.extend(PEAKS.iter().map(|steps| relative(past.peak(0, *steps))));
+    values.extend(MEANS.iter().map(|steps| relative(past.mean(*steps))));
+    let mut sorted = past.sorted(DAY);
+    values.extend(DAY_QUANTILES.iter().map(|quantile| relative(quantile_of(&sorted, *quantile))));
+    sorted = past.sorted(HOUR_STEPS);
+    values.extend(HOUR_QUANTILES.iter().map(|quantile| relative(quantile_of(&sorted, *quantile))));
+    for days in SEASON_DAYS {
+        for (slack, ahead) in SEASON_LOOKS {
+            let (newest, count) = ((days * DAY).saturating_sub(ahead + slack), ahead + 2 * slack);
+            values.push(relative(past.peak(newest, count)));
+        }
+    }
+    values.push(relative(past.at(HOUR_STEPS - 1)));
+    let hours =
+        |count: usize| (1..=count).map(|hour| past.at(HOUR_STEPS * hour - 1)).fold(f32::NAN, f32::max);
+    values.extend([relative(hours(3)), relative(hours(24))]);
+    values.push(scale.ln());
+    values.push(past.steps_since(NEAR_PEAK * scale - epsilon).ln_1p());
+    values.push(past.jumps(DAY, epsilon));
+    values.push((past.known() as f32).ln_1p());
+    Some(Features { values, scale })
+}
+
+/// A window read backwards.
+struct Past<'a> {
+    window: &'a [f32],
+}
+
+impl Past<'_> {
+    fn at(&self, back: usize) -> f32 {
+        let index = self.window.len().checked_sub(1 + back);
+        index.and_then(|index| self.window.get(index)).copied().unwrap_or(f32::NAN)
+    }
+
+    /// The `count` values that end `newest` steps back, as far as they go back.
+    fn slice(&self, newest: usize, count: usize) -> &[f32] {
+        let end = self.window.len().saturating_sub(newest);
+        &self.window[end.saturating_sub(count)..end]
+    }
+
+    /// The largest known value; NaN when none is known.
+    fn peak(&self, newest: usize, count: usize) -> f32 {
+        self.slice(newest, count).iter().copied().fold(f32::NAN, f32::max)
+    }
+
+    fn mean(&self, count: usize) -> f32 {
+        let known = self.slice(0, count).iter().filter(|value| !value.is_nan());
+        let (sum, number) =
+            known.fold((0.0_f32, 0.0_f32), |(sum, number), value| (sum + value, number + 1.0));
+        // None known is 0 / 0, which is the unknown it should be.
+        sum / number
+    }
+
+    fn sorted(&self, count: usize) -> Vec<f32> {
+        let mut known: Vec<f32> =
+            self.slice(0, count).iter().copied().filter(|value| !value.is_nan()).collect();
+        known.sort_unstable_by(f32::total_cmp);
+        known
+    }
+
+    /// Steps since the value was at least `level`; the whole window when it never was.
+    fn steps_since(&self, level: f32) -> f32 {
+        let since = self.window.iter().rev().position(|value| level <= *value);
+        since.unwrap_or(self.window.len()) as f32
+    }
+
+    /// Share of the last `count` steps that stood out from the hour before them.
+    fn jumps(&self, count: usize, epsilon: f32) -> f32 {
+        let recent = self.slice(0, count + HOUR_STEPS);
+        let mut jumps = 0.0_f32;
+        let mut judged = 0.0_f32;
+        let mut hour = SlidingPeak::default();
+        for (index, value) in recent.iter().enumerate() {
+            let before = hour.peak();
+            if index >= HOUR_STEPS && !value.is_nan() && !before.is_nan() {
+                judged += 1.0;
+                if JUMP * before + epsilon < *value {
+                    jumps += 1.0;
+                }
+            }
+            hour.push(*value);
+        }
+        jumps / judged
+    }
+
+    fn known(&self) -> usize {
+        self.window.iter().filter(|value| !value.is_nan()).count()
+    }
+}
+
+/// The largest of the last hour's values, in amortised constant time.
+#[derive(Default)]
+struct SlidingPeak {
+    /// (index, value), values falling; the first is the largest.
+    falling: std::collections::VecDeque<(usize, f32)>,
+    next: usize,
+}
+
+impl SlidingPeak {
+    fn push(&mut self, value: f32) {
+        let index = self.next;
+        self.next += 1;
+        if !value.is_nan() {
+            while self.falling.back().is_some_and(|(_, kept)| *kept <= value) {
+                self.falling.pop_back();
+            }
+            self.falling.push_back((index, value));
+        }
+        while self.falling.front().is_some_and(|(kept, _)| kept + HOUR_STEPS <= index) {
+            self.falling.pop_front();
+        }
+    }
+
+    fn peak(&self) -> f32 {
+        self.falling.front().map_or(f32::NAN, |(_, value)| *value)
+    }
+}
+
+/// A quantile of sorted values, interpolated; NaN of none.
+fn quantile_of(sorted: &[f32], quantile: f32) -> f32 {
+    let Some(last) = sorted.len().checked_sub(1) else { return f32::NAN };
+    let place = quantile * last as f32;
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and the length")]
+    let below = place.floor() as usize;
+    let above = (below + 1).min(last);
+    sorted[below] + (sorted[above] - sorted[below]) * (place - below as f32)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn named(window: &[f32], name: &str) -> f32 {
+        let place = NAMES.iter().position(|known| known == name).unwrap();
+        features(window, 0.02).unwrap().values[place]
+    }
+
+    #[test]
+    fn every_feature_has_a_name() {
+        assert_eq!(features(&[1.0], 0.02).unwrap().values.len(), NAMES.len());
+    }
+
+    #[test]
+    fn what_is_not_known_is_unknown() {
+        assert!(features(&[], 0.02).is_none() && features(&[f32::NAN], 0.02).is_none());
+        assert!(named(&[1.0, f32::NAN], "lag_0").is_nan());
+        assert!(named(&[1.0, 1.0], "day_1_ago_1_1").is_nan());
+    }
+
+    #[test]
+    fn yesterday_is_looked_up_at_the_same_time() {
+        let mut window = vec![0.1_f32; 2 * DAY];
+        window[DAY] = 5.0;
+        // The step after the newest of a window that ends at DAY - 1 a day later.
+        let now = &window[..2 * DAY];
+        let ahead = named(now, "day_1_ago_1_1");
+        assert!((ahead - (5.02_f32 / 5.02).ln()).abs() < 1e-6, "{ahead}");
+        let later = named(&window[..2 * DAY - 30], "day_1_ago_0_12");
+        assert!(later < -1.0, "{later}");
+    }
+
+    #[test]
+    fn a_jump_stands_out_from_the_hour_before() {
+        let mut window = vec![1.0_f32; 300];
+        window[200] = 3.0;
+        assert!((named(&window, "jumps_of_day") - 1.0 / 288.0).abs() < 1e-6);
+    }
+
+    proptest! {
+        /// Known ones are finite, and the size of a container does not show but in `scale`.
+        #[test]
+        fn size_does_not_matter(values in proptest::collection::vec(0.5f32..8.0, 1..700), factor in 1.0f32..100.0) {
+            let small = features(&values, 0.0).unwrap();
+            let scaled: Vec<f32> = values.iter().map(|value| value * factor).collect();
+            let large = features(&scaled, 0.0).unwrap();
+            for ((name, a), b) in NAMES.iter().zip(small.values).zip(large.values) {
+                prop_assert!(a.is_nan() == b.is_nan());
+                if !a.is_nan() && name != "scale" && name != "since_peak" && name != "jumps_of_day" {
+                    prop_assert!((a - b).abs() < 1e-3, "{name}: {a} {b}");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! A forecast: how likely the peak of the coming time stays below how much.
+
+/// Forecast quantiles of a peak, rising, in the resource's unit.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Quantiles {
+    /// (level between 0 and 1, value), both rising; at least two.
+    points: Vec<(f64, f64)>,
+}
+
+/// Between two known quantiles, this many levels are weighed against each other.
+const BETWEEN: i32 = 4;
+/// Beyond the last known quantile the tail is followed until it is e^-3 as likely.
+const TAIL_STEPS: i32 = 6;
+const TAIL_STEP: f64 = 0.5;
+/// The tail rises by at least 2 % for each time it becomes e times less likely: estimates of extremes that
+/// coincide say that data ended, not that growth did.
+const LEAST_TAIL_SLOPE: f64 = 0.02;
+
+impl Quantiles {
+    /// From (level, value) pairs in any order; `None` of fewer than two usable ones.
+    ///
+    /// Separately learnt quantiles may cross; a higher level never gets less than a lower one.
+    pub fn new(mut points: Vec<(f64, f64)>, least: f64) -> Option<Self> {
+        points.retain(|(level, value)| 0.0 < *level && *level < 1.0 && value.is_finite());
+        points.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let mut highest = least;
+        for (_, value) in &mut points {
+            highest = highest.max(*value);
+            *value = highest;
+        }
+        (2 <= points.len()).then_some(Self { points })
+    }
+
+    /// The value that the peak stays below with probability `level`.
+    ///
+    /// Between known levels the logarithm of the value is linear in the logarithm of the probability of more;
+    /// below and above all of them the nearest known stands.
+    pub fn at(&self, level: f64) -> f64 {
+        let above = self.points.partition_point(|(known, _)| *known < level);
+        match (above.checked_sub(1).and_then(|below| self.points.get(below)), self.points.get(above)) {
+            (Some(below), Some(above)) => {
+                let tail = |level: f64| (1.0 - level).ln();
+                let part = (tail(level) - tail(below.0)) / (tail(above.0) - tail(below.0));
+                (below.1.ln() * (1.0 - part) + above.1.ln() * part).exp()
+            }
+            (Some(only), None) | (None, Some(only)) => only.1,
+            (None, None) => 0.0,
+        }
+    }
+
+    /// The amount that is cheapest when each unit of it costs `unit_price` over the time that the forecast
+    /// speaks of, and running short in that time costs `shortage_price` once.
+    ///
+    /// This is the newsvendor's question with a price for the event instead of for the amount: a small
+    /// container can afford a head-room that a large one cannot.
+    pub fn cheapest(&self, unit_price: f64, shortage_price: f64) -> f64 {
+        let cost = |(value, tail): &(f64, f64)| unit_price * value + shortage_price * tail;
+        let cheapest = self.candidates().min_by(|a, b| cost(a).total_cmp(&cost(b)));
+        cheapest.map_or(0.0, |(value, _)| value)
+    }
+
+    /// (value, probability of more): the known quantiles, some between them, and the tail beyond.
+    fn candidates(&self) -> impl Iterator<Item = (f64, f64)> {
+        let between = self.points.windows(2).flat_map(|pair| {
+            let (low, high) = (pair[0], pair[1]);
+            (0..BETWEEN).map(move |step| {
+                let part = f64::from(step) / f64::from(BETWEEN);
+                let mix = |a: f64, b: f64| (a.ln() * (1.0 - part) + b.ln() * part).exp();
+                (mix(low.1, high.1), mix(1.0 - low.0, 1.0 - high.0))
+            })
+        });
+        let last = self.points.last().copied().unwrap_or_default();
+        let reference = self.points.iter().rev().nth(2).or(self.points.first()).copied().unwrap_or_default();
+        let slope = (last.1 / reference.1).ln() / ((1.0 - reference.0) / (1.0 - last.0)).ln();
+        let slope = if slope.is_finite() { slope.max(LEAST_TAIL_SLOPE) } else { LEAST_TAIL_SLOPE };
+        let beyond = (0..=TAIL_STEPS).map(move |step| {
+            let rarer = f64::from(step) * TAIL_STEP;
+            (last.1 * (slope * rarer).exp(), (1.0 - last.0) * (-rarer).exp())
+        });
+        between.chain(beyond)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn quantiles() -> Quantiles {
+        Quantiles::new(vec![(0.9, 200.0), (0.5, 100.0), (0.99, 400.0), (0.999, 380.0)], 1.0).unwrap()
+    }
+
+    #[test]
+    fn a_higher_level_never_gets_less() {
+        assert!((quantiles().at(0.999) - 400.0).abs() < 1e-9 && (quantiles().at(0.5) - 100.0).abs() < 1e-9);
+        assert!((quantiles().at(0.1) - 100.0).abs() < 1e-9);
+        assert!(Quantiles::new(vec![(0.5, 1.0), (0.9, f64::NAN)], 0.0).is_none());
+    }
+
+    #[test]
+    fn between_two_levels_the_tail_is_followed() {
+        // A tenth as likely from 0.9 to 0.99, so half of the way is at 1 - 0.1 / sqrt(10).
+        let got = quantiles().at(1.0 - 0.1 / 10.0_f64.sqrt());
+        assert!((got - (200.0_f64 * 400.0).sqrt()).abs() < 1e-6, "{got}");
+    }
+
+    #[test]
+    fn what_costs_more_to_hold_is_held_less_and_what_costs_more_to_miss_more() {
+        let got = |unit, shortage| quantiles().cheapest(unit, shortage);
+        assert!((got(1.0, 1.0) - 100.0).abs() < 1e-9);
+        assert!(got(0.01, 10.0) > 150.0 && got(0.01, 1e6) > 400.0);
+        assert!(got(0.001, 10.0) >= got(0.01, 10.0) && got(0.01, 10.0) >= got(0.1, 10.0));
+    }
+
+    proptest! {
+        #[test]
+        fn rising_and_finite(
+            values in proptest::collection::vec(0.01f64..1e6, 2..8),
+            levels in (0.0f64..1.0, 0.0f64..1.0),
+            prices in (1e-6f64..10.0, 0.0f64..100.0),
+        ) {
+            let count = values.len() as f64;
+            let points = values.iter().enumerate().map(|(i, v)| ((i as f64 + 1.0) / (count + 1.0), *v)).collect();
+            let quantiles = Quantiles::new(points, 0.01).unwrap();
+            let (low, high) = (levels.0.min(levels.1), levels.0.max(levels.1));
+            prop_assert!(quantiles.at(low) <= quantiles.at(high) * (1.0 + 1e-9));
+            prop_assert!(quantiles.cheapest(prices.0, prices.1).is_finite());
+        }
+    }
+}

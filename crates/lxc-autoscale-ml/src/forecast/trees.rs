@@ -1,0 +1,105 @@
+//! Regression trees in sum, as small as a file and as fast as a table.
+
+use serde::{Deserialize, Serialize};
+
+/// A number of small trees whose values add up.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Ensemble {
+    /// What the trees add to.
+    pub base: f32,
+    /// The trees.
+    pub trees: Vec<Tree>,
+}
+
+/// One tree; its first node is the root. A tree without nodes is its single leaf.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Tree {
+    /// Inner nodes.
+    pub nodes: Vec<Node>,
+    /// Values of the leaves.
+    pub leaves: Vec<f32>,
+}
+
+/// A question about one feature: above the threshold goes right, all else and the unknown left.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Node {
+    /// Index of the feature.
+    pub feature: u8,
+    /// Values up to this, and unknown ones, go left.
+    pub threshold: f32,
+    /// Node (not negative) or leaf (`-1 - index`).
+    pub left: i16,
+    /// As `left`.
+    pub right: i16,
+}
+
+impl Ensemble {
+    /// The sum for one row.
+    pub fn predict(&self, row: &[f32]) -> f32 {
+        self.base + self.trees.iter().map(|tree| tree.predict(row)).sum::<f32>()
+    }
+
+    /// Whether every question is about one of `features` features and every way ends at a leaf, so that
+    /// [`Ensemble::predict`] always comes to an end.
+    pub fn is_sound(&self, features: usize) -> bool {
+        self.base.is_finite() && self.trees.iter().all(|tree| tree.is_sound(features))
+    }
+}
+
+impl Tree {
+    fn predict(&self, row: &[f32]) -> f32 {
+        let mut next: i16 = if self.nodes.is_empty() { -1 } else { 0 };
+        while let Ok(index) = usize::try_from(next) {
+            let Some(node) = self.nodes.get(index) else { return 0.0 };
+            let value = row.get(usize::from(node.feature)).copied().unwrap_or(f32::NAN);
+            next = if node.threshold < value { node.right } else { node.left };
+        }
+        usize::try_from(-1 - next).ok().and_then(|leaf| self.leaves.get(leaf)).copied().unwrap_or(0.0)
+    }
+
+    fn is_sound(&self, features: usize) -> bool {
+        // Children come after their parent, so no way leads in a circle.
+        let leads_on = |index: usize, next: i16| match usize::try_from(next) {
+            Ok(child) => index < child && child < self.nodes.len(),
+            Err(_) => usize::try_from(-1 - i32::from(next)).is_ok_and(|leaf| leaf < self.leaves.len()),
+        };
+        let nodes = self.nodes.iter().enumerate().all(|(index, node)| {
+            usize::from(node.feature) < features && leads_on(index, node.left) && leads_on(index, node.right)
+        });
+        nodes && !self.leaves.is_empty() && self.leaves.iter().all(|value| value.is_finite())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stump() -> Tree {
+        Tree {
+            nodes: vec![Node { feature: 0, threshold: 1.0, left: -1, right: -2 }],
+            leaves: vec![10.0, 20.0],
+        }
+    }
+
+    #[test]
+    fn above_goes_right_and_the_unknown_left() {
+        let ensemble = Ensemble { base: 1.0, trees: vec![stump(), stump()] };
+        for (value, want) in [(0.5, 21.0), (1.0, 21.0), (1.5, 41.0), (f32::NAN, 21.0)] {
+            assert!((ensemble.predict(&[value]) - want).abs() < 1e-6, "{value}");
+        }
+    }
+
+    #[test]
+    fn what_would_run_in_a_circle_or_off_the_end_is_not_sound() {
+        let sound = |change: fn(&mut Tree)| {
+            let mut tree = stump();
+            change(&mut tree);
+            Ensemble { base: 0.0, trees: vec![tree] }.is_sound(1)
+        };
+        assert!(sound(|_| ()));
+        assert!(!sound(|tree| tree.nodes[0].left = 0));
+        assert!(!sound(|tree| tree.nodes[0].right = -3));
+        assert!(!sound(|tree| tree.nodes[0].feature = 1));
+        assert!(!sound(|tree| tree.leaves[0] = f32::NAN));
+    }
+}

@@ -1,0 +1,193 @@
+//! The experts: ways to a size, of which each container follows the one that suits it.
+//!
+//! Forecasts are the best of them on average; plain peaks are better in a container that does what no other
+//! did, and they need no model. Which one is followed is decided by cost, container by container
+//! ([`super::selector`]).
+
+use super::config::RecommendConfig;
+use super::recommendation::Fact;
+use super::selector::{Movement, Prices};
+use super::series::{DAY_STEPS, KEPT_STEPS, STEP_SECONDS, Series};
+use crate::forecast::Quantiles;
+
+/// Memory: the season is looked up for the coming hour, half an hour less punctual on both sides.
+const SEASON_AHEAD_STEPS: i64 = 12;
+const SEASON_SLACK_STEPS: i64 = 6;
+const MIB_PER_GIB: f64 = 1024.0;
+
+/// One way to a size.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Expert {
+    /// What is cheapest by the forecast if running short cost this many times the stated price, times a margin.
+    Forecast {
+        /// Times the stated price.
+        caution: f64,
+        /// Of the amount.
+        margin: f64,
+    },
+    /// The peak of this multiple of the configured window, with this multiple of the configured head-room.
+    Peak {
+        /// Times the window.
+        window: f64,
+        /// Times the head-room.
+        headroom: f64,
+    },
+    /// As `Peak`, and the coming hour on earlier days.
+    PeakAndSeason {
+        /// Times the head-room.
+        headroom: f64,
+    },
+}
+
+/// Forecasts for the whole range of prudence around the stated price, and peaks of a quarter of the window to
+/// twice the window.
+pub(super) const CPU: [Expert; 8] = [
+    Expert::Forecast { caution: 0.25, margin: 1.0 },
+    Expert::Forecast { caution: 0.5, margin: 1.0 },
+    Expert::Forecast { caution: 1.0, margin: 1.0 },
+    Expert::Forecast { caution: 2.5, margin: 1.0 },
+    Expert::Peak { window: 0.25, headroom: 1.0 },
+    Expert::Peak { window: 0.5, headroom: 1.0 },
+    Expert::Peak { window: 1.0, headroom: 1.0 },
+    Expert::Peak { window: 2.0, headroom: 1.0 },
+];
+/// The CPU expert that is followed at first.
+pub(super) const FIRST_CPU: usize = 2;
+
+/// As for CPU; the peaks look back from a quarter of a day to a week.
+pub(super) const MEMORY: [Expert; 9] = [
+    Expert::Forecast { caution: 0.5, margin: 1.0 },
+    Expert::Forecast { caution: 1.0, margin: 1.0 },
+    Expert::Forecast { caution: 2.0, margin: 1.0 },
+    Expert::Forecast { caution: 1.0, margin: 1.15 },
+    Expert::PeakAndSeason { headroom: 0.5 },
+    Expert::PeakAndSeason { headroom: 1.0 },
+    Expert::PeakAndSeason { headroom: 2.0 },
+    Expert::Peak { window: 4.0, headroom: 1.0 },
+    Expert::Peak { window: 28.0, headroom: 0.25 },
+];
+/// The memory expert that is followed at first.
+pub(super) const FIRST_MEMORY: usize = 1;
+
+/// A CPU limit is changed in passing, so a shrink that pays within a quarter of an hour is worth it.
+pub(super) const CPU_MOVEMENT: Movement =
+    Movement { least_shrink: 0.1, payback_hours: 0.25, shortage_margin: 1.1, half_life_seconds: 86_400.0 };
+/// Memory is given back in large pieces that pay within an hour. Its shortages are rare, so its costs are
+/// remembered for longer: five days.
+pub(super) const MEMORY_MOVEMENT: Movement = Movement {
+    least_shrink: 0.3,
+    payback_hours: 1.0,
+    shortage_margin: 1.0,
+    half_life_seconds: 5.0 * 86_400.0,
+};
+
+/// What an expert looks at.
+pub(super) struct View<'a> {
+    pub(super) config: &'a RecommendConfig,
+    pub(super) series: &'a Series,
+    pub(super) step: i64,
+    pub(super) forecast: Option<&'a Quantiles>,
+}
+
+/// What an expert says.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Wish {
+    /// The size, head-room included.
+    pub(super) size: f64,
+    /// What it is made from.
+    pub(super) fact: Fact,
+    /// The same without head-room.
+    pub(super) demand: f64,
+}
+
+impl Expert {
+    /// The wish for CPU, in cores; `None` while nothing is known.
+    pub(super) fn cpu(self, view: &View<'_>) -> Option<Wish> {
+        let config = view.config;
+        let headroom = |times: f64| 1.0 + times * config.cpu_headroom_percent / 100.0;
+        match (self, view.forecast) {
+            (Self::Forecast { caution, margin }, Some(forecast)) => {
+                // The newsvendor's rule: what is kept free costs in all the time it is not used.
+                let missing = caution * config.price_unserved_core_hour;
+                let level = (1.0 - config.price_core_hour / missing).clamp(0.0, 1.0);
+                Some(wish(forecast.at(level), margin * headroom(1.0), Fact::Forecast))
+            }
+            (Self::Forecast { .. }, None) => Self::Peak { window: 1.0, headroom: 1.0 }.cpu(view),
+            (Self::Peak { window, headroom: times }, _) => {
+                let peak = view.series.recent_peak(view.step, steps(config.cpu_window_minutes, window))?;
+                Some(wish(peak, headroom(times), Fact::RecentPeak))
+            }
+            (Self::PeakAndSeason { headroom: times }, _) => {
+                Self::Peak { window: 1.0, headroom: times }.cpu(view)
+            }
+        }
+    }
+
+    /// The wish for memory, in MiB; `None` while nothing is known.
+    pub(super) fn memory(self, view: &View<'_>) -> Option<Wish> {
+        let config = view.config;
+        let headroom = |times: f64| 1.0 + times * config.memory_headroom_percent / 100.0;
+        match (self, view.forecast) {
+            (Self::Forecast { caution, margin }, Some(forecast)) => {
+                let unit = config.price_gib_hour / MIB_PER_GIB;
+                let size = forecast.cheapest(unit, caution * config.price_memory_shortage);
+                Some(wish(size, margin, Fact::Forecast))
+            }
+            (Self::Forecast { .. }, None) => Self::PeakAndSeason { headroom: 1.0 }.memory(view),
+            (Self::Peak { window, headroom: times }, _) => {
+                let peak = view.series.recent_peak(view.step, steps(config.memory_window_minutes, window))?;
+                Some(wish(peak, headroom(times), Fact::RecentPeak))
+            }
+            (Self::PeakAndSeason { headroom: times }, _) => {
+                let window = steps(config.memory_window_minutes, 1.0);
+                let peak = view.series.recent_peak(view.step, window);
+                let season = season_peak(view);
+                match (peak, season) {
+                    (Some(peak), Some(season)) if peak < season => {
+                        Some(wish(season, headroom(times), Fact::SeasonPeak))
+                    }
+                    (Some(peak), _) => Some(wish(peak, headroom(times), Fact::RecentPeak)),
+                    (None, season) => Some(wish(season?, headroom(times), Fact::SeasonPeak)),
+                }
+            }
+        }
+    }
+}
+
+/// The most at the coming time of day on the last days.
+pub(super) fn season_peak(view: &View<'_>) -> Option<f64> {
+    let days = 1..=i64::from(view.config.memory_season_days);
+    let peak = |days| view.series.season_peak(view.step, days, SEASON_AHEAD_STEPS, SEASON_SLACK_STEPS);
+    days.filter_map(peak).reduce(f64::max)
+}
+
+/// What CPU costs.
+pub(super) fn cpu_prices(config: &RecommendConfig) -> Prices {
+    Prices {
+        held_hour: config.price_core_hour,
+        missing_hour: config.price_unserved_core_hour,
+        shortage: 0.0,
+        resize: config.price_resize,
+    }
+}
+
+/// What memory costs.
+pub(super) fn memory_prices(config: &RecommendConfig) -> Prices {
+    Prices {
+        held_hour: config.price_gib_hour / MIB_PER_GIB,
+        missing_hour: 0.0,
+        shortage: config.price_memory_shortage,
+        resize: config.price_resize,
+    }
+}
+
+fn wish(demand: f64, factor: f64, fact: Fact) -> Wish {
+    Wish { size: demand * factor, fact, demand }
+}
+
+/// Steps of a multiple of a window, at least one and at most what is kept.
+pub(super) fn steps(minutes: u32, times: f64) -> i64 {
+    #[expect(clippy::cast_possible_truncation, reason = "a small number of minutes")]
+    let seconds = (f64::from(minutes) * 60.0 * times) as i64;
+    ((seconds + STEP_SECONDS - 1).div_euclid(STEP_SECONDS)).clamp(1, KEPT_STEPS - DAY_STEPS)
+}

@@ -1,0 +1,179 @@
+//! Which of several experts a container follows: the one that would have cost least.
+//!
+//! Every expert holds a size of its own for the container, is charged for what it holds, for what it would have
+//! missed and for every time it moves, and what it cost fades. The container follows one expert until another
+//! has been cheaper by more than chance: the meta-algorithm of Autopilot (Rzadca et al., EuroSys 2020, section
+//! 3.2.3), with the prices that the operator states.
+
+/// What things cost, in any one currency.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Prices {
+    /// One unit (core or MiB) held for an hour.
+    pub held_hour: f64,
+    /// One unit missing for an hour.
+    pub missing_hour: f64,
+    /// Running short once, and again for every further hour of it.
+    pub shortage: f64,
+    /// One change of size.
+    pub resize: f64,
+}
+
+/// How an expert's wishes become a size.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Movement {
+    /// A smaller size is taken only when it is smaller by this share,
+    pub least_shrink: f64,
+    /// and when what it saves in this many hours pays for the change.
+    pub payback_hours: f64,
+    /// After a shortage the size is at least the need times this.
+    pub shortage_margin: f64,
+    /// Half-life of the costs, in seconds.
+    pub half_life_seconds: f64,
+}
+
+/// Another expert must have been cheaper by this share: costs differ by a few per cent by chance.
+const INERTIA: f64 = 0.03;
+/// Being short is charged once for every hour begun.
+const SHORTAGE_SECONDS: f64 = 3600.0;
+
+/// The experts of one resource of one container.
+#[derive(Clone, Debug)]
+pub struct Selector {
+    experts: Vec<Expert>,
+    followed: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Expert {
+    /// The size it holds; unknown until its first wish.
+    size: Option<f64>,
+    cost: f64,
+    short_seconds: f64,
+}
+
+impl Selector {
+    /// `count` experts, of which `first` is followed until the others have shown what they can do.
+    pub fn new(count: usize, first: usize) -> Self {
+        let expert = Expert { size: None, cost: 0.0, short_seconds: 0.0 };
+        Self { experts: vec![expert; count], followed: first }
+    }
+
+    /// Takes in that for `seconds` the container needed `need`, and what each expert wishes from now on.
+    pub fn observe(&mut self, seconds: f64, need: f64, wishes: &[f64], prices: &Prices, movement: &Movement) {
+        for (expert, wish) in self.experts.iter_mut().zip(wishes) {
+            expert.charge(seconds, need, prices, movement.half_life_seconds);
+            expert.follow(*wish, need, prices, movement);
+        }
+        let cost = |index: usize| self.experts.get(index).map_or(f64::INFINITY, |expert| expert.cost);
+        let cheapest = (0..self.experts.len()).min_by(|a, b| cost(*a).total_cmp(&cost(*b)));
+        if let Some(cheapest) = cheapest.filter(|index| cost(*index) < (1.0 - INERTIA) * cost(self.followed))
+        {
+            self.followed = cheapest;
+        }
+    }
+
+    /// The expert that is followed, by its place.
+    pub fn followed(&self) -> usize {
+        self.followed
+    }
+
+    /// The size that the followed expert holds.
+    pub fn size(&self) -> Option<f64> {
+        self.experts.get(self.followed)?.size
+    }
+}
+
+impl Expert {
+    fn charge(&mut self, seconds: f64, need: f64, prices: &Prices, half_life_seconds: f64) {
+        self.cost *= (-seconds / half_life_seconds).exp2();
+        let Some(size) = self.size else { return };
+        let hours = seconds / 3600.0;
+        let missing = (need - size).max(0.0);
+        self.cost += (size * prices.held_hour + missing * prices.missing_hour) * hours;
+        if missing <= 0.0 {
+            self.short_seconds = 0.0;
+            return;
+        }
+        let begun = |seconds: f64| (seconds / SHORTAGE_SECONDS).ceil();
+        let before = begun(self.short_seconds);
+        self.short_seconds += seconds;
+        self.cost += prices.shortage * (begun(self.short_seconds) - before);
+    }
+
+    fn follow(&mut self, wish: f64, need: f64, prices: &Prices, movement: &Movement) {
+        let Some(size) = self.size else {
+            self.size = Some(wish);
+            return;
+        };
+        let wish = if size < need { wish.max(need * movement.shortage_margin) } else { wish };
+        let saving = (size - wish) * prices.held_hour * movement.payback_hours;
+        let shrinks = wish < size * (1.0 - movement.least_shrink) && prices.resize < saving;
+        if size < wish || shrinks {
+            self.size = Some(wish);
+            self.cost += prices.resize;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PRICES: Prices = Prices { held_hour: 1.0, missing_hour: 20.0, shortage: 0.0, resize: 0.02 };
+    const MOVEMENT: Movement =
+        Movement { least_shrink: 0.1, payback_hours: 1.0, shortage_margin: 1.0, half_life_seconds: 86_400.0 };
+
+    /// Follows two experts that always wish the same two sizes while `need` is needed.
+    fn follow(wishes: [f64; 2], need: impl Fn(i32) -> f64, prices: &Prices) -> Selector {
+        let mut selector = Selector::new(2, 0);
+        for step in 0..288 {
+            selector.observe(300.0, need(step), &wishes, prices, &MOVEMENT);
+        }
+        selector
+    }
+
+    #[test]
+    fn the_frugal_expert_wins_while_nothing_is_missed() {
+        let selector = follow([4.0, 1.0], |_| 0.5, &PRICES);
+        assert_eq!((selector.followed(), selector.size()), (1, Some(1.0)));
+    }
+
+    #[test]
+    fn the_generous_expert_wins_when_the_frugal_one_is_short_often() {
+        let bursts = |step: i32| if step % 4 == 0 { 4.0 } else { 0.5 };
+        assert_eq!(follow([4.0, 1.0], bursts, &PRICES).followed(), 0);
+    }
+
+    #[test]
+    fn two_that_cost_the_same_are_not_exchanged() {
+        assert_eq!(follow([1.0, 0.99], |_| 0.5, &PRICES).followed(), 0);
+    }
+
+    #[test]
+    fn a_shortage_is_charged_once_an_hour_however_often_one_looks() {
+        let prices = Prices { held_hour: 0.0, missing_hour: 0.0, shortage: 10.0, resize: 0.0 };
+        for seconds in [10.0, 60.0, 300.0] {
+            let mut expert = Expert { size: Some(1.0), cost: 0.0, short_seconds: 0.0 };
+            let mut elapsed = 0.0;
+            while elapsed < 5400.0 {
+                expert.charge(seconds, 2.0, &prices, f64::INFINITY);
+                elapsed += seconds;
+            }
+            assert!((expert.cost - 20.0).abs() < 1e-9, "{seconds}: {}", expert.cost);
+        }
+    }
+
+    #[test]
+    fn a_shrink_must_pay_for_itself() {
+        let mut expert = Expert { size: Some(1.0), cost: 0.0, short_seconds: 0.0 };
+        expert.follow(0.95, 0.5, &PRICES, &MOVEMENT);
+        assert_eq!(expert.size, Some(1.0), "too little");
+        let mut tiny = Expert { size: Some(0.02), ..expert };
+        tiny.follow(0.01, 0.005, &PRICES, &MOVEMENT);
+        assert_eq!(tiny.size, Some(0.02), "worth less than the change");
+        expert.follow(0.5, 0.5, &PRICES, &MOVEMENT);
+        assert_eq!(expert.size, Some(0.5));
+        expert.follow(0.4, 0.8, &PRICES, &MOVEMENT);
+        assert_eq!(expert.size, Some(0.8), "what was missing is answered");
+    }
+}
