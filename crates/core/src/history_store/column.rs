@@ -95,12 +95,14 @@ fn gaps(values: &[u32]) -> Vec<(u32, u32)> {
 }
 
 /// The parameter with the fewest bits; the best one is near the logarithm of the mean.
+#[expect(clippy::needless_pass_by_value, reason = "an iterator that is cheap to copy reads better by value")]
 fn best_k(values: impl Iterator<Item = u32> + Clone) -> u8 {
+    let total = |k: u8| values.clone().map(|value| cost(value, k)).sum::<u64>();
     let (sum, n) = values.clone().fold((0_u64, 0_u64), |(sum, n), value| (sum + u64::from(value), n + 1));
     let mean = sum / n.max(1);
     let around = u8::try_from(u64::BITS - mean.leading_zeros()).unwrap_or(31);
     let candidates = around.saturating_sub(2)..=around.min(30);
-    candidates.min_by_key(|k| values.clone().map(|value| cost(value, *k)).sum::<u64>()).unwrap_or(0)
+    candidates.min_by_key(|k| total(*k)).unwrap_or(0)
 }
 
 fn cost(value: u32, k: u8) -> u64 {

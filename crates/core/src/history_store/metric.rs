@@ -89,6 +89,9 @@ metrics! {
 /// How many there are.
 pub const COUNT: usize = Metric::ALL.len();
 
+// A sample's presence is a mask of 64 bits.
+const _: () = assert!(COUNT <= 64);
+
 impl Metric {
     /// The metric with this stored number.
     pub fn from_id(id: u8) -> Option<Self> {
@@ -117,7 +120,5 @@ mod tests {
             assert_eq!(Metric::from_id(metric.id()), Some(*metric));
             assert_eq!(Metric::from_name(metric.name()), Some(*metric));
         }
-        // A sample's presence is a mask of 64 bits.
-        assert!(COUNT <= 64);
     }
 }

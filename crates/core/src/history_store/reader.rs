@@ -1,6 +1,7 @@
 //! Reads the history while the monitor writes it, or when nobody does.
 
 use std::collections::BTreeMap;
+use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -282,11 +283,11 @@ fn open_read_only(path: &Path) -> rusqlite::Result<Connection> {
 fn escaped(path: &Path) -> String {
     let mut text = String::new();
     for byte in path.as_os_str().as_encoded_bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' => {
-                text.push(char::from(*byte))
-            }
-            byte => text.push_str(&format!("%{byte:02X}")),
+        if byte.is_ascii_alphanumeric() || b"/.-_".contains(byte) {
+            text.push(char::from(*byte));
+        } else {
+            // Writing to a String cannot fail.
+            let _ = write!(text, "%{byte:02X}");
         }
     }
     text

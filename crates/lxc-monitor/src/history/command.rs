@@ -1,5 +1,6 @@
 //! The commands `history` and `import`: arguments in, text out.
 
+use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 
@@ -93,7 +94,8 @@ fn table(report: &Report) -> String {
         None => String::new(),
     };
     if 0 < report.of_the_original {
-        text += &format!(
+        let _ = write!(
+            text,
             "{} of them by the Python original: network, swap, root filesystem and memory_without_cache are taken;\n\
              its CPU percent (since boot), process count, disk sectors and swap size do not mean what they say and are left out\n",
             report.of_the_original
@@ -102,12 +104,13 @@ fn table(report: &Report) -> String {
     if 0 < report.damaged {
         let places: Vec<_> = report.damaged_at.iter().map(u64::to_string).collect();
         let more = if report.damaged_at.len() as u64 == report.damaged { "" } else { ", …" };
-        text += &format!("{} damaged records skipped, at byte {}{more}\n", report.damaged, places.join(", "));
+        let _ =
+            writeln!(text, "{} damaged records skipped, at byte {}{more}", report.damaged, places.join(", "));
     }
     if report.roll_ups == 0 && report.new_frames == 0 {
         text += "nothing new: the history has it all\n";
     } else {
-        text += &format!("{} new roll-ups\n", report.roll_ups);
+        let _ = writeln!(text, "{} new roll-ups", report.roll_ups);
     }
     text
 }

@@ -138,22 +138,17 @@ struct Import {
 
 impl Import {
     fn take(&mut self, offset: u64, text: &[u8]) -> Result<(), StoreError> {
-        let cycle = match original::parse(text, &mut self.times) {
-            Ok(Some(cycle)) => {
+        let read = match original::parse(text, &mut self.times) {
+            Ok(None) => serde_json::from_slice::<Snapshot>(text).ok().map(|snapshot| Cycle::from(&snapshot)),
+            Ok(of_the_original) => {
                 self.report.of_the_original += 1;
-                cycle
+                of_the_original
             }
-            Ok(None) => match serde_json::from_slice::<Snapshot>(text) {
-                Ok(snapshot) => Cycle::from(&snapshot),
-                Err(_) => {
-                    self.damaged(offset);
-                    return Ok(());
-                }
-            },
-            Err(_) => {
-                self.damaged(offset);
-                return Ok(());
-            }
+            Err(_) => None,
+        };
+        let Some(cycle) = read else {
+            self.damaged(offset);
+            return Ok(());
         };
         self.report.snapshots += 1;
         let (first, last) = self.report.range_ms.unwrap_or((cycle.at_ms, cycle.at_ms));

@@ -121,7 +121,7 @@ pub fn run(
     let Some(id) = &args.id else {
         return Ok(Shown { text: render::series(&known), warning: None });
     };
-    let series = find_series(id, known)?;
+    let series = find_series(id, &known)?;
     let from_ms = when::moment(&args.since, now, zone)?;
     let to_ms = match &args.until {
         Some(until) => when::moment(until, now, zone)?,
@@ -157,7 +157,7 @@ fn find_metric(name: &str) -> Result<Metric, ShowError> {
     })
 }
 
-fn find_series(id: &str, known: Vec<SeriesInfo>) -> Result<SeriesInfo, ShowError> {
+fn find_series(id: &str, known: &[SeriesInfo]) -> Result<SeriesInfo, ShowError> {
     let shown = |info: &SeriesInfo| info.series.to_string();
     if let Some(info) = known.iter().find(|info| shown(info) == id) {
         return Ok(info.clone());

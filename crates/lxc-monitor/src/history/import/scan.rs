@@ -30,6 +30,10 @@ pub(super) enum Element<'a> {
 }
 
 /// Reads the elements in order.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "where a scanner stands in the text is several yes-or-no facts"
+)]
 #[derive(Debug)]
 pub(super) struct Scanner<R> {
     reader: BufReader<R>,
@@ -237,7 +241,10 @@ mod tests {
         check("[\n{\"a\":{1},\n{\"b\":2}\n]\n", &[Err(2), Ok("{\"b\":2}")]);
         check("[\n{\"a\":1}},\n{\"b\":2}\n]\n", &[Ok("{\"a\":1}"), Ok("{\"b\":2}")]);
         check("[\n{\"a\":1},\n{\"b\":", &[Ok("{\"a\":1}"), Err(11)]);
-        check("[\n    {\n        \"a: {\n    },\n    {\n    }\n]", &[Ok("{\n        \"a: {\n    }"), Ok("{\n    }")]);
+        check(
+            "[\n    {\n        \"a: {\n    },\n    {\n    }\n]",
+            &[Ok("{\n        \"a: {\n    }"), Ok("{\n    }")],
+        );
     }
 
     #[test]
