@@ -12,7 +12,7 @@ use crate::fixture::Node;
 use crate::program::{Daemon, PROGRAM, node};
 
 /// Longer than anything here takes.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Samples of the node by minute; empty while there is no history.
 fn minutes(file: &Path) -> Vec<(i64, u32)> {
