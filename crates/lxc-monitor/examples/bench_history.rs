@@ -143,7 +143,7 @@ fn series(n: u32) -> Series {
 fn sample(n: u32, minute: i64, noise: &mut Noise) -> Codes {
     let day = (minute % 1440) as f64 / 1440.0;
     let wave = 0.6 + 0.4 * (std::f64::consts::TAU * (day - 0.3)).sin();
-    let is_idle = n % 5 == 0;
+    let is_idle = n.is_multiple_of(5);
     let busy = if is_idle { 0.01 } else { wave * (0.2 + f64::from(n % 7) * 0.3) };
     let cpu = busy * noise.around(0.2);
     let memory = 256.0 * f64::from(1 + n % 8);
@@ -159,7 +159,7 @@ fn sample(n: u32, minute: i64, noise: &mut Noise) -> Codes {
     set(Metric::MemoryWithoutCache, memory * (0.4 + 0.1 * wave) * noise.around(0.01));
     set(Metric::CoresLimit, 4.0);
     set(Metric::MemoryLimit, memory);
-    set(Metric::Swap, if n % 9 == 0 { 12.5 } else { 0.0 });
+    set(Metric::Swap, if n.is_multiple_of(9) { 12.5 } else { 0.0 });
     set(Metric::SwapLimit, 512.0);
     set(Metric::PressureCpuSome, rate(0.5, noise).min(100.0));
     set(Metric::PressureCpuFull, 0.0);
