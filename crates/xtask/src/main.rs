@@ -1,4 +1,4 @@
-//! The commands of the project itself: `cargo xtask test | lint | docs | ci | bench`.
+//! The commands of the project itself: `cargo xtask test [--vm] | lint | docs | ci | bench`.
 
 mod bench;
 mod command;
@@ -37,7 +37,7 @@ enum Task {
     Lint,
     /// Build the API documentation; a broken link is an error.
     Docs,
-    /// All of it: lint, test, docs.
+    /// All of it: lint, test (in the virtual machine, too), docs.
     Ci,
     /// Run a benchmark.
     Bench {
@@ -92,7 +92,12 @@ fn dispatch(task: Task) -> Result<(), TaskError> {
         Task::Test { vm: false, rest } => test(&rest)?,
         Task::Lint => lint()?,
         Task::Docs => docs()?,
-        Task::Ci => lint().and_then(|()| test(&[])).and_then(|()| docs())?,
+        Task::Ci => {
+            lint()?;
+            test(&[])?;
+            vm::test()?;
+            docs()?;
+        }
         Task::Bench { bench } => bench::run(&bench)?,
         Task::Fuzz(options) => fuzz::run(&options)?,
         Task::Torture(options) => torture::torture(&options)?,
@@ -114,11 +119,20 @@ fn test(rest: &[String]) -> Result<(), CommandError> {
     }
 }
 
+/// What shellcheck looks at.
+const SHELL_SCRIPTS: [&str; 5] = [
+    "install.sh",
+    "uninstall.sh",
+    ".ci/run",
+    "crates/xtask/src/vm/build-image.sh",
+    "crates/xtask/src/vm/run.sh",
+];
+
 fn lint() -> Result<(), CommandError> {
     packages::ensure(packages::FOR_LINTS)?;
     run(cargo(["fmt", "--all", "--check"]))?;
     run(cargo(["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]))?;
-    run(command::program("shellcheck", ["install.sh", "uninstall.sh", ".ci/run"]))?;
+    run(command::program("shellcheck", SHELL_SCRIPTS))?;
     run(packages::cargo_deny()?.args(["check", "--hide-inclusion-graph", "bans", "licenses", "sources"]))
 }
 

@@ -30,6 +30,8 @@ use rustix::time::{ClockId, clock_gettime};
 const MIB: usize = 1 << 20;
 /// How often a burner looks whether it is ahead, and how often its use is noted.
 const STEP: Duration = Duration::from_millis(10);
+/// The delay a burner does not make up for.
+const GIVEN_UP_USEC: f64 = 50_000.0;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
@@ -175,8 +177,8 @@ fn write(path: &str, mebibytes: usize, sync: bool) {
 
 /// Threads that together use a number of cores, and a note of what they used when.
 ///
-/// Each compares the CPU time it has had with the time that has passed, and sleeps while it is ahead; after the
-/// machine was busy with other things it catches up.
+/// Each compares the CPU time it has had with the time that has passed, and sleeps while it is ahead. It makes up
+/// for short delays; what it lost because the machine was busy with other things it gives up.
 struct Burner {
     stop: Arc<AtomicBool>,
     /// Wall clock and CPU time of this process, both in microseconds.
@@ -227,12 +229,13 @@ impl Drop for Burner {
 }
 
 fn burn(share: f64, stop: &AtomicBool) {
-    let begun = Instant::now();
-    let used_before = cpu_usec(ClockId::ThreadCPUTime);
+    let (mut begun, mut used_before) = (Instant::now(), cpu_usec(ClockId::ThreadCPUTime));
     while !stop.load(Ordering::Relaxed) {
         let due = share * begun.elapsed().as_micros() as f64;
         let ahead = cpu_usec(ClockId::ThreadCPUTime) - used_before - due;
-        if 0.0 < ahead && share < 1.0 {
+        if ahead < -GIVEN_UP_USEC {
+            (begun, used_before) = (Instant::now(), cpu_usec(ClockId::ThreadCPUTime));
+        } else if 0.0 < ahead && share < 1.0 {
             std::thread::sleep(STEP);
         } else {
             for n in 0..20_000_u64 {

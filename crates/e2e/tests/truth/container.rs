@@ -15,6 +15,9 @@ use crate::monitor::Monitor;
 /// Longest time an order may take, on an emulated machine too.
 const PATIENCE: Duration = Duration::from_mins(4);
 
+/// Name of the container that is made first and copied for all others; it never runs.
+const TEMPLATE: &str = "made-once";
+
 /// What the kernel is to enforce.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
@@ -39,14 +42,21 @@ impl Container {
     pub(crate) fn start(machine: Machine, monitor: &Monitor, id: u32, limits: Limits, data: &Path) -> Self {
         let directory = monitor.containers();
         fs::create_dir_all(&directory).unwrap();
-        let mut create = tool("lxc-create", id, &directory);
-        succeed(create.args(["-t", "busybox"]));
-        let config = directory.join(format!("{id}/config"));
-        let text = config_text(&fs::read_to_string(&config).unwrap(), machine, id, limits, data);
-        fs::write(&config, text).unwrap();
+        let template = directory.join(TEMPLATE);
+        if !template.exists() {
+            let mut create = Command::new("lxc-create");
+            succeed(
+                create.args(["-n", TEMPLATE, "-t", "busybox", "-P"]).arg(&directory).stdin(Stdio::null()),
+            );
+        }
+        let own = directory.join(id.to_string());
+        // The template's script takes seconds on an emulated machine, a copy does not.
+        succeed(Command::new("cp").arg("-a").arg(&template).arg(&own));
+        let config = own.join("config");
+        let text = fs::read_to_string(&config).unwrap().replace(TEMPLATE, &id.to_string());
+        fs::write(&config, config_text(&text, machine, id, limits, data)).unwrap();
         // An init that starts nothing: the template's would take the network's address away (udhcpc).
-        let inittab = directory.join(format!("{id}/rootfs/etc/inittab"));
-        fs::write(inittab, "::ctrlaltdel:/bin/true\n").unwrap();
+        fs::write(own.join("rootfs/etc/inittab"), "::ctrlaltdel:/bin/true\n").unwrap();
         monitor.configure(id, &proxmox_text(id, limits));
         let mut container = Self { id, directory, load: None, started: (Instant::now(), Instant::now()) };
         container.boot();
