@@ -165,7 +165,12 @@ impl Default for PathsConfig {
 
 impl Default for OutputConfig {
     fn default() -> Self {
-        Self { file: "/var/log/lxc_metrics.json".into(), max_size_mib: 64, max_age_days: 30, readable_by: ReadableBy::Group }
+        Self {
+            file: "/var/log/lxc_metrics.json".into(),
+            max_size_mib: 64,
+            max_age_days: 30,
+            readable_by: ReadableBy::Group,
+        }
     }
 }
 
@@ -248,8 +253,18 @@ mod tests {
     #[test]
     fn every_key_stands_in_the_shipped_file() {
         // An unknown key in a table makes the parser list all keys of that table.
-        let tables =
-            ["", "[paths]", "[output]", "[collection]", "[alerts]", "[anomaly]", "[exporter]", "[history]", "[notifications]", "[logging]"];
+        let tables = [
+            "",
+            "[paths]",
+            "[output]",
+            "[collection]",
+            "[alerts]",
+            "[anomaly]",
+            "[exporter]",
+            "[history]",
+            "[notifications]",
+            "[logging]",
+        ];
         for table in tables {
             let heading = if table.is_empty() { String::new() } else { format!("\n{table}\n") };
             let (_, section) = SHIPPED.split_once(&heading).unwrap();
