@@ -74,7 +74,7 @@ fn real_containers_are_measured_and_resized() {
     let started = |id| {
         eventually("the container runs with its limit", limit, || Some((cpus(id)?, memory_limit_bytes(id)?)))
     };
-    let [burn, _, idle] = [BURN, FILL, IDLE].map(started);
+    let [_, _, idle] = [BURN, FILL, IDLE].map(started);
 
     // What the monitor says is what the kernel says.
     eventually("tmpfs counts as used memory and clean page cache does not", limit, || {
@@ -95,7 +95,8 @@ fn real_containers_are_measured_and_resized() {
 
     // And what the daemons decide is what the kernel enforces in the end.
     if 1 < std::thread::available_parallelism().unwrap().get() {
-        eventually("the busy container may use more CPUs", limit, || (burn.0 < cpus(BURN)?).then_some(()));
+        // It began with one, which it may have left before the first look.
+        eventually("the busy container may use more CPUs", limit, || (1 < cpus(BURN)?).then_some(()));
     }
     eventually("the idle container's CPUs fall", limit, || {
         (cpus(IDLE)? < idle.0 || idle.0 == 1).then_some(())

@@ -95,7 +95,6 @@ fn dispatch(task: Task) -> Result<(), TaskError> {
         Task::Ci => {
             lint()?;
             test(&[])?;
-            vm::test()?;
             docs()?;
         }
         Task::Bench { bench } => bench::run(&bench)?,
