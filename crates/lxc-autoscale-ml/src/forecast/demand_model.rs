@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::features::{self, Features};
 use super::quantiles::Quantiles;
+use super::training::{CPU_AHEAD_STEPS, MEMORY_AHEAD_STEPS};
 use super::trees::Ensemble;
 
 /// The format of a stored model.
@@ -51,8 +52,13 @@ pub enum ModelError {
     /// It was learnt with other features.
     #[error("the demand model was learnt with other features than this program has")]
     Features,
+    /// It looks ahead for another time.
+    #[error("the demand model looks ahead for another time than this program asks for")]
+    Ahead,
     /// It is damaged.
-    #[error("the demand model is damaged: a tree leads nowhere, or a number is no number")]
+    #[error(
+        "the demand model is damaged: a tree leads nowhere, a number is no number, or levels are missing"
+    )]
     Unsound,
 }
 
@@ -82,11 +88,16 @@ impl DemandModel {
         if model.features != *features::NAMES {
             return Err(ModelError::Features);
         }
+        // What a GiB costs is weighed for the time that a forecast speaks of.
+        if (model.cpu.ahead_steps, model.memory.ahead_steps) != (CPU_AHEAD_STEPS, MEMORY_AHEAD_STEPS) {
+            return Err(ModelError::Ahead);
+        }
         let sound = |resource: &ResourceModel| {
             let trees = |(level, trees): &(f32, Ensemble)| {
                 0.0 < *level && *level < 1.0 && trees.is_sound(model.features.len())
             };
-            resource.epsilon.is_finite() && 0.0 < resource.epsilon && resource.quantiles.iter().all(trees)
+            let levels = 2 <= resource.quantiles.len() && resource.quantiles.iter().all(trees);
+            resource.epsilon.is_finite() && 0.0 < resource.epsilon && levels
         };
         if sound(&model.cpu) && sound(&model.memory) { Ok(model) } else { Err(ModelError::Unsound) }
     }
@@ -144,6 +155,20 @@ mod tests {
     #[test]
     fn bytes_that_are_no_model_are_refused() {
         assert!(matches!(DemandModel::from_bytes(&[7]), Err(ModelError::Version { found: 7 })));
+        let refused = |change: fn(&mut DemandModel)| {
+            let mut model = DemandModel::from_bytes(SHIPPED).unwrap();
+            change(&mut model);
+            DemandModel::from_bytes(&model.to_bytes().unwrap()).unwrap_err()
+        };
+        assert!(matches!(refused(|model| model.features[3].clear()), ModelError::Features));
+        assert!(matches!(refused(|model| model.memory.ahead_steps = 6), ModelError::Ahead));
+        assert!(matches!(refused(|model| model.cpu.epsilon = f32::NAN), ModelError::Unsound));
+        assert!(matches!(refused(|model| model.cpu.quantiles.truncate(1)), ModelError::Unsound));
+        assert!(matches!(refused(|model| model.cpu.quantiles[0].0 = 1.0), ModelError::Unsound));
+        assert!(matches!(
+            refused(|model| model.memory.quantiles[2].1.base = f32::INFINITY),
+            ModelError::Unsound
+        ));
         let cut = &SHIPPED[..SHIPPED.len() / 2];
         assert!(matches!(DemandModel::from_bytes(cut), Err(ModelError::Format(_))));
     }

@@ -15,10 +15,10 @@ const STRIDE: usize = 3;
 const CPU_EPSILON: f32 = 0.02;
 const MEMORY_EPSILON_MIB: f32 = 8.0;
 /// CPU: the next step, for a limit that is too low shows at once and is mended by the next.
-const CPU_AHEAD_STEPS: u16 = 1;
+pub(super) const CPU_AHEAD_STEPS: u16 = 1;
 /// Memory: the next hour, for a limit that is too low kills, and a shrink that is undone within the hour was
 /// not worth it.
-const MEMORY_AHEAD_STEPS: u16 = 12;
+pub(super) const MEMORY_AHEAD_STEPS: u16 = 12;
 /// CPU is missed in proportion to what is missing: a share of the cost grows with 1 - level.
 const CPU_LEVELS: [f32; 4] = [0.8, 0.9, 0.95, 0.98];
 /// Memory that is missed kills: the tail matters.
@@ -52,6 +52,16 @@ pub enum RecordingError {
         /// The time.
         timestamp: i64,
     },
+    /// A use is no amount.
+    #[error("machine {machine} at {timestamp}: {value} is no amount")]
+    Amount {
+        /// The machine.
+        machine: u64,
+        /// The time.
+        timestamp: i64,
+        /// The use.
+        value: f32,
+    },
     /// There is nothing in it to learn from.
     #[error("no machine in the recordings has more than {LEAST_PAST_STEPS} steps")]
     Empty,
@@ -65,6 +75,8 @@ struct Line {
     memory_mb_used: Option<f32>,
 }
 
+/// More cores or MiB than this are a mistake.
+const MOST: f32 = 1e9;
 /// Longest jump of time within one recording.
 const LONGEST_JUMP_STEPS: i64 = 366 * 288;
 
@@ -83,7 +95,13 @@ pub fn read_recordings(input: impl std::io::Read) -> Result<Vec<Recording>, Reco
         if !(1..=LONGEST_JUMP_STEPS).contains(&jump) {
             return Err(RecordingError::Time { machine, timestamp });
         }
-        for _ in 1..jump {
+        for value in [cpu_cores_used, memory_mb_used].into_iter().flatten() {
+            if !value.is_nan() && !(0.0..=MOST).contains(&value) {
+                return Err(RecordingError::Amount { machine, timestamp, value });
+            }
+        }
+        // Nothing looks back further than the window, so a longer gap says no more.
+        for _ in 1..jump.min(WINDOW_STEPS as i64) {
             recording.cpu.push(f32::NAN);
             recording.memory.push(f32::NAN);
         }
@@ -176,6 +194,11 @@ mod tests {
             read_recordings(back.as_bytes()),
             Err(RecordingError::Time { machine: 7, timestamp: 300 })
         ));
+        for bad in ["-1", "inf", "1e30"] {
+            let text = format!("timestamp,container_id,cpu_cores_used,memory_mb_used\n300,7,0.5,{bad}\n");
+            let got = read_recordings(text.as_bytes());
+            assert!(matches!(got, Err(RecordingError::Amount { machine: 7, timestamp: 300, .. })), "{bad}");
+        }
         assert!(matches!(train(&[Recording::default()], 1), Err(RecordingError::Empty)));
     }
 

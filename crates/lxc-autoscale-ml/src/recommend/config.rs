@@ -76,17 +76,20 @@ impl Validate for RecommendConfig {
     fn validate(&self) -> Result<(), BrokenRule> {
         let unless = BrokenRule::unless;
         let positive = |value: f64| 0.0 < value && value.is_finite();
+        // Sums of costs shall neither overflow nor vanish.
+        let price = |value: f64| (1e-6..=1e6).contains(&value);
         let percent = |value: f64| (0.0..=1000.0).contains(&value);
         let more = "must be more than 0";
-        unless(positive(self.price_core_hour), "recommend.price_core_hour", more)?;
-        let dear =
-            self.price_unserved_core_hour.is_finite() && self.price_core_hour < self.price_unserved_core_hour;
+        let payable = "must be 0.000001 to 1000000";
+        unless(price(self.price_core_hour), "recommend.price_core_hour", payable)?;
+        unless(price(self.price_unserved_core_hour), "recommend.price_unserved_core_hour", payable)?;
+        let dear = self.price_core_hour < self.price_unserved_core_hour;
         let rule = "must be more than `recommend.price_core_hour`: else it is cheapest to serve nothing";
         unless(dear, "recommend.price_unserved_core_hour", rule)?;
-        unless(positive(self.price_gib_hour), "recommend.price_gib_hour", more)?;
-        unless(positive(self.price_memory_shortage), "recommend.price_memory_shortage", more)?;
-        let free = 0.0 <= self.price_resize && self.price_resize.is_finite();
-        unless(free, "recommend.price_resize", "must not be negative")?;
+        unless(price(self.price_gib_hour), "recommend.price_gib_hour", payable)?;
+        unless(price(self.price_memory_shortage), "recommend.price_memory_shortage", payable)?;
+        let free = (0.0..=1e6).contains(&self.price_resize);
+        unless(free, "recommend.price_resize", "must be 0 to 1000000")?;
         let range = "must be 0 to 1000";
         unless(percent(self.cpu_headroom_percent), "recommend.cpu_headroom_percent", range)?;
         unless(percent(self.memory_headroom_percent), "recommend.memory_headroom_percent", range)?;

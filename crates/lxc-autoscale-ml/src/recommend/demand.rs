@@ -39,6 +39,9 @@ const NEAR_MEMORY_LIMIT: f64 = 0.8;
 /// Growth of memory while tasks wait for it.
 const PRESSURE_GROWTH: f64 = 1.15;
 
+/// More cores or MiB than this are no measurement: sums and products of them shall stay finite.
+const MOST: f64 = 1e12;
+
 /// Demand of one resource, and how it was found.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Demand {
@@ -60,7 +63,7 @@ pub struct CpuRecovery {
 impl CpuRecovery {
     /// The demand of the step; `None` when the use is not known.
     pub fn demand(&mut self, seen: &Observation) -> Option<Demand> {
-        let used = seen.cpu_cores_used.filter(|used| used.is_finite() && 0.0 <= *used)?;
+        let used = seen.cpu_cores_used.filter(|used| (0.0..=MOST).contains(used))?;
         let share = seen.cpu_throttled_share.filter(|share| LEAST_SHARE <= *share);
         let limit = seen.cores_limit.filter(|limit| 0.0 < *limit);
         let at_limit = limit.is_some_and(|limit| limit * AT_LIMIT <= used);
@@ -98,8 +101,8 @@ impl CpuRecovery {
 
 /// The memory demand of a step; `None` when the use is not known.
 pub fn memory_demand(config: &RecommendConfig, seen: &Observation) -> Option<Demand> {
-    let used = seen.memory_used_mib.filter(|used| used.is_finite() && 0.0 <= *used)?;
-    let limit = seen.memory_limit_mib.filter(|limit| 0.0 < *limit);
+    let used = seen.memory_used_mib.filter(|used| (0.0..=MOST).contains(used))?;
+    let limit = seen.memory_limit_mib.filter(|limit| 0.0 < *limit && *limit <= MOST);
     let held = limit.map_or(used, |limit| limit.max(used));
     if seen.oom == Some(true) {
         let grown = held * (1.0 + config.oom_growth_percent / 100.0);

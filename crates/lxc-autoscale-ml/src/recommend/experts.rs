@@ -6,7 +6,7 @@
 
 use super::config::RecommendConfig;
 use super::recommendation::Fact;
-use super::selector::{Movement, Prices};
+use super::selector::{Movement, Prices, Wish};
 use super::series::{DAY_STEPS, KEPT_STEPS, STEP_SECONDS, Series};
 use crate::forecast::Quantiles;
 
@@ -89,15 +89,12 @@ pub(super) struct View<'a> {
     pub(super) forecast: Option<&'a Quantiles>,
 }
 
-/// What an expert says.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Wish {
-    /// The size, head-room included.
-    pub(super) size: f64,
-    /// What it is made from.
-    pub(super) fact: Fact,
-    /// The same without head-room.
-    pub(super) demand: f64,
+impl View<'_> {
+    /// The peak of the last `count` steps, times `factor`.
+    fn peak(&self, count: i64, factor: f64) -> Option<Wish> {
+        let fact = if DAY_STEPS <= count { Fact::LastDaysPeak } else { Fact::RecentPeak };
+        Some(wish(self.series.recent_peak(self.step, count)?, factor, fact))
+    }
 }
 
 impl Expert {
@@ -114,8 +111,7 @@ impl Expert {
             }
             (Self::Forecast { .. }, None) => Self::Peak { window: 1.0, headroom: 1.0 }.cpu(view),
             (Self::Peak { window, headroom: times }, _) => {
-                let peak = view.series.recent_peak(view.step, steps(config.cpu_window_minutes, window))?;
-                Some(wish(peak, headroom(times), Fact::RecentPeak))
+                view.peak(steps(config.cpu_window_minutes, window), headroom(times))
             }
             (Self::PeakAndSeason { headroom: times }, _) => {
                 Self::Peak { window: 1.0, headroom: times }.cpu(view)
@@ -135,8 +131,7 @@ impl Expert {
             }
             (Self::Forecast { .. }, None) => Self::PeakAndSeason { headroom: 1.0 }.memory(view),
             (Self::Peak { window, headroom: times }, _) => {
-                let peak = view.series.recent_peak(view.step, steps(config.memory_window_minutes, window))?;
-                Some(wish(peak, headroom(times), Fact::RecentPeak))
+                view.peak(steps(config.memory_window_minutes, window), headroom(times))
             }
             (Self::PeakAndSeason { headroom: times }, _) => {
                 let window = steps(config.memory_window_minutes, 1.0);

@@ -7,10 +7,10 @@ use jiff::Timestamp;
 
 use super::config::RecommendConfig;
 use super::demand::{CpuRecovery, Demand, memory_demand};
-use super::experts::{self, Expert, View, Wish};
+use super::experts::{self, Expert, View};
 use super::histogram::DecayingHistogram;
 use super::recommendation::{Estimate, Evidence, Fact, Recommendation};
-use super::selector::{Movement, Prices, Selector};
+use super::selector::{Movement, Prices, Selector, Wish};
 use super::series::{KEPT_STEPS, Series, Within, step_of};
 use super::track_record::TrackRecord;
 use crate::forecast::{DemandModel, ModelError, Quantiles, ResourceModel};
@@ -26,8 +26,6 @@ const MEMORY_FLOOR_STEPS: i64 = 3;
 /// Whatever the experts say, memory has this much room above what is in use: what comes within a minute is
 /// forecast by nobody, and running into the limit kills.
 const LEAST_MEMORY_MARGIN: f64 = 0.15;
-/// That of CPU looks at this step alone: a burst that is over needs no cores.
-const CPU_FLOOR_STEPS: i64 = 1;
 /// CPU below a hundredth of a core is told apart no further.
 const CPU_FIRST_BUCKET: f64 = 0.01;
 /// Fewest known steps from which is forecast: an hour, as the demand model was taught.
@@ -118,10 +116,10 @@ struct Outlook {
     wishes: Vec<Wish>,
 }
 
-/// A target, and whose it is.
+/// What the followed expert holds, and what it would take now were moving free.
 #[derive(Clone, Copy, Debug)]
 struct Standing {
-    target: f64,
+    held: Wish,
     wish: Wish,
 }
 
@@ -148,9 +146,10 @@ impl Learnt {
         }
     }
 
-    fn observe(&mut self, at_seconds: i64, seconds: f64, demand: Demand) {
+    /// Takes in a demand; returns what counts of it, which for a short burst of CPU is less.
+    fn observe(&mut self, at_seconds: i64, seconds: f64, demand: Demand) -> f64 {
         if let Some(standing) = self.standing {
-            self.record.note(seconds, demand.value <= standing.target);
+            self.record.note(seconds, demand.value <= standing.held.size);
         }
         let step = step_of(at_seconds);
         if self.series.newest().is_some_and(|newest| newest + KEPT_STEPS < step) {
@@ -158,23 +157,25 @@ impl Learnt {
             self.known_seconds = 0.0;
         }
         self.known_seconds += seconds;
-        self.series.push(at_seconds, seconds, demand.value);
         self.last = Some(demand);
+        self.series.push(at_seconds, seconds, demand.value)
     }
 
-    /// Asks the experts after a demand was taken in; `need` is the demand with its head-room.
-    fn consult(&mut self, at_seconds: i64, seconds: f64, need: f64, panel: &Panel<'_>) {
+    /// Asks the experts after a demand was taken in; `demand` of it counts, and should have `headroom`.
+    fn consult(&mut self, at_seconds: i64, seconds: f64, demand: f64, headroom: f64, panel: &Panel<'_>) {
         self.look_ahead(step_of(at_seconds), panel);
         let Some(outlook) = &self.outlook else { return };
-        let sizes: Vec<f64> = outlook.wishes.iter().map(|wish| wish.size).collect();
-        self.experts.observe(seconds, need, &sizes, &panel.prices, &panel.movement);
+        // A use above the size is a peak from then on.
+        let lacked = self.last.map(|last| last.fact).filter(|fact| *fact != Fact::LastUse);
+        let need = Wish { size: demand * headroom, fact: lacked.unwrap_or(Fact::RecentPeak), demand };
+        self.experts.observe(seconds, &need, &outlook.wishes, &panel.prices, &panel.movement);
         let followed = outlook.wishes.get(self.experts.followed()).copied();
-        self.standing = self.experts.size().zip(followed).map(|(target, wish)| Standing { target, wish });
+        self.standing = self.experts.held().zip(followed).map(|(held, wish)| Standing { held, wish });
     }
 
     /// Asks the experts anew when a step began or its value rose; in between they would say the same.
     fn look_ahead(&mut self, step: i64, panel: &Panel<'_>) {
-        let value = self.series.at(step).unwrap_or(f64::NAN);
+        let value = self.series.settled(step).unwrap_or(f64::NAN);
         let stands = |last: &Outlook| last.step == step && (last.value - value).abs() < f64::EPSILON;
         if self.outlook.as_ref().is_some_and(stands) {
             return;
@@ -242,14 +243,16 @@ impl ContainerModel {
         let shared = Arc::clone(&self.shared);
         let config = &shared.config;
         if let Some(demand) = self.cpu_recovery.demand(observation) {
-            self.cpu.observe(at_seconds, seconds, demand);
+            let counts = self.cpu.observe(at_seconds, seconds, demand);
             self.cpu_history.add(at_seconds as f64, seconds, demand.value);
-            let need = demand.value * (1.0 + config.cpu_headroom_percent / 100.0);
-            self.cpu.consult(at_seconds, seconds, need, &cpu_panel(&shared));
+            // A burst of two seconds may wait; what a limit cuts off has waited already.
+            let counts = if demand.fact == Fact::LastUse { counts } else { demand.value };
+            let headroom = 1.0 + config.cpu_headroom_percent / 100.0;
+            self.cpu.consult(at_seconds, seconds, counts, headroom, &cpu_panel(&shared));
         }
         if let Some(demand) = memory_demand(config, observation) {
             self.memory.observe(at_seconds, seconds, demand);
-            self.memory.consult(at_seconds, seconds, demand.value, &memory_panel(&shared));
+            self.memory.consult(at_seconds, seconds, demand.value, 1.0, &memory_panel(&shared));
         }
     }
 
@@ -277,7 +280,8 @@ impl ContainerModel {
             let headroom = 1.0 + config.cpu_headroom_percent / 100.0;
             standing = standing.at_least(evidence.largest(), headroom);
         }
-        Some(self.cpu.estimate(standing, evidence, step, CPU_FLOOR_STEPS))
+        let floor = self.cpu.series.settled(step);
+        Some(self.cpu.estimate(standing.held, evidence, floor))
     }
 
     fn memory_estimate(&self, now: Timestamp) -> Option<Estimate> {
@@ -294,7 +298,8 @@ impl ContainerModel {
             let headroom = 1.0 + config.memory_headroom_percent / 100.0;
             standing = standing.at_least(evidence.largest(), headroom);
         }
-        Some(self.memory.estimate(standing, evidence, step, MEMORY_FLOOR_STEPS))
+        let floor = self.memory.series.recent_peak(step, MEMORY_FLOOR_STEPS);
+        Some(self.memory.estimate(standing.held, evidence, floor))
     }
 }
 
@@ -310,20 +315,20 @@ impl Learnt {
         Some(evidence)
     }
 
-    fn estimate(&self, standing: Standing, evidence: Collected, step: i64, floor_steps: i64) -> Estimate {
-        let floor = self.series.recent_peak(step, floor_steps).unwrap_or(standing.target);
-        // What was just lacked explains a target that the expert did not wish of itself, or wished for that.
-        let explains = |last: &Demand| {
-            let wish = standing.wish;
-            last.fact != Fact::LastUse && (wish.size < standing.target || wish.demand <= last.value)
-        };
+    fn estimate(&self, held: Wish, mut evidence: Collected, floor: Option<f64>) -> Estimate {
+        let floor = floor.unwrap_or(held.size);
+        // What was just lacked explains a target that was taken for it or for less.
+        let explains = |last: &Demand| last.fact != Fact::LastUse && held.demand <= last.value;
         let lacked = self.last.filter(explains);
+        if lacked.is_none() {
+            evidence.decided(held);
+        }
         Estimate {
-            target: standing.target.max(floor),
+            target: held.size.max(floor),
             floor,
             confidence_percent: self.confidence_percent(),
             known_seconds: self.known_seconds(),
-            basis: lacked.map_or(standing.wish.fact, |last| last.fact),
+            basis: lacked.map_or(held.fact, |last| last.fact),
             evidence: evidence.all,
         }
     }
@@ -333,9 +338,8 @@ impl Standing {
     /// Raised to what the evidence with its head-room asks for.
     fn at_least(self, evidence: Option<(f64, Fact)>, headroom: f64) -> Self {
         match evidence {
-            Some((demand, fact)) if self.target < demand * headroom => {
-                let size = demand * headroom;
-                Self { target: size, wish: Wish { size, fact, demand } }
+            Some((demand, fact)) if self.held.size < demand * headroom => {
+                Self { held: Wish { size: demand * headroom, fact, demand }, ..self }
             }
             _ => self,
         }
@@ -373,6 +377,14 @@ struct Collected {
 impl Collected {
     fn note(&mut self, fact: Fact, value: Option<f64>) {
         self.all.extend(value.map(|value| Evidence { fact, value }));
+    }
+
+    /// What decided is shown as it was then: a size stays when a change would not pay.
+    fn decided(&mut self, held: Wish) {
+        match self.all.iter_mut().find(|evidence| evidence.fact == held.fact) {
+            Some(evidence) => evidence.value = held.demand,
+            None => self.note(held.fact, Some(held.demand)),
+        }
     }
 
     /// The largest; among equals the one noted first, which is the more immediate.

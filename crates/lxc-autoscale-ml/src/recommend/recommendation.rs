@@ -20,7 +20,7 @@ pub struct Recommendation {
 pub struct Estimate {
     /// What it should have, head-room included.
     pub target: f64,
-    /// A shrink may not go below this: the most it used lately, with margin.
+    /// A shrink may not go below this: the most it used just now (memory: in a quarter of an hour).
     pub floor: f64,
     /// How often a target held so far, discounted for short history (0–100).
     pub confidence_percent: f64,
@@ -49,7 +49,7 @@ pub enum Fact {
     LastUse,
     /// The most of the recent window.
     RecentPeak,
-    /// The most of the last eight days, where little is known of the recent window.
+    /// The most of a day or more, up to eight days.
     LastDaysPeak,
     /// A high quantile of its fading history.
     DecayedQuantile,

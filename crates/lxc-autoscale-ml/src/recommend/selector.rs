@@ -5,6 +5,8 @@
 //! has been cheaper by more than chance: the meta-algorithm of Autopilot (Rzadca et al., EuroSys 2020, section
 //! 3.2.3), with the prices that the operator states.
 
+use super::recommendation::Fact;
+
 /// What things cost, in any one currency.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Prices {
@@ -16,6 +18,17 @@ pub struct Prices {
     pub shortage: f64,
     /// One change of size.
     pub resize: f64,
+}
+
+/// A size, and why.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Wish {
+    /// The size, head-room included.
+    pub size: f64,
+    /// What it is made from.
+    pub fact: Fact,
+    /// The same without head-room.
+    pub demand: f64,
 }
 
 /// How an expert's wishes become a size.
@@ -45,8 +58,8 @@ pub struct Selector {
 
 #[derive(Clone, Copy, Debug)]
 struct Expert {
-    /// The size it holds; unknown until its first wish.
-    size: Option<f64>,
+    /// The size it holds, with the reason it had to take it; unknown until its first wish.
+    held: Option<Wish>,
     cost: f64,
     short_seconds: f64,
 }
@@ -54,14 +67,21 @@ struct Expert {
 impl Selector {
     /// `count` experts, of which `first` is followed until the others have shown what they can do.
     pub fn new(count: usize, first: usize) -> Self {
-        let expert = Expert { size: None, cost: 0.0, short_seconds: 0.0 };
+        let expert = Expert { held: None, cost: 0.0, short_seconds: 0.0 };
         Self { experts: vec![expert; count], followed: first }
     }
 
     /// Takes in that for `seconds` the container needed `need`, and what each expert wishes from now on.
-    pub fn observe(&mut self, seconds: f64, need: f64, wishes: &[f64], prices: &Prices, movement: &Movement) {
+    pub fn observe(
+        &mut self,
+        seconds: f64,
+        need: &Wish,
+        wishes: &[Wish],
+        prices: &Prices,
+        movement: &Movement,
+    ) {
         for (expert, wish) in self.experts.iter_mut().zip(wishes) {
-            expert.charge(seconds, need, prices, movement.half_life_seconds);
+            expert.charge(seconds, need.size, prices, movement.half_life_seconds);
             expert.follow(*wish, need, prices, movement);
         }
         let cost = |index: usize| self.experts.get(index).map_or(f64::INFINITY, |expert| expert.cost);
@@ -77,16 +97,16 @@ impl Selector {
         self.followed
     }
 
-    /// The size that the followed expert holds.
-    pub fn size(&self) -> Option<f64> {
-        self.experts.get(self.followed)?.size
+    /// The size that the followed expert holds, and why it took it.
+    pub fn held(&self) -> Option<Wish> {
+        self.experts.get(self.followed)?.held
     }
 }
 
 impl Expert {
     fn charge(&mut self, seconds: f64, need: f64, prices: &Prices, half_life_seconds: f64) {
         self.cost *= (-seconds / half_life_seconds).exp2();
-        let Some(size) = self.size else { return };
+        let Some(Wish { size, .. }) = self.held else { return };
         let hours = seconds / 3600.0;
         let missing = (need - size).max(0.0);
         self.cost += (size * prices.held_hour + missing * prices.missing_hour) * hours;
@@ -100,16 +120,17 @@ impl Expert {
         self.cost += prices.shortage * (begun(self.short_seconds) - before);
     }
 
-    fn follow(&mut self, wish: f64, need: f64, prices: &Prices, movement: &Movement) {
-        let Some(size) = self.size else {
-            self.size = Some(wish);
+    fn follow(&mut self, wish: Wish, need: &Wish, prices: &Prices, movement: &Movement) {
+        let Some(Wish { size, .. }) = self.held else {
+            self.held = Some(wish);
             return;
         };
-        let wish = if size < need { wish.max(need * movement.shortage_margin) } else { wish };
-        let saving = (size - wish) * prices.held_hour * movement.payback_hours;
-        let shrinks = wish < size * (1.0 - movement.least_shrink) && prices.resize < saving;
-        if size < wish || shrinks {
-            self.size = Some(wish);
+        let answer = need.size * movement.shortage_margin;
+        let wish = if size < need.size && wish.size < answer { Wish { size: answer, ..*need } } else { wish };
+        let saving = (size - wish.size) * prices.held_hour * movement.payback_hours;
+        let shrinks = wish.size < size * (1.0 - movement.least_shrink) && prices.resize < saving;
+        if size < wish.size || shrinks {
+            self.held = Some(wish);
             self.cost += prices.resize;
         }
     }
@@ -123,11 +144,19 @@ mod tests {
     const MOVEMENT: Movement =
         Movement { least_shrink: 0.1, payback_hours: 1.0, shortage_margin: 1.0, half_life_seconds: 86_400.0 };
 
+    fn wish(size: f64) -> Wish {
+        Wish { size, fact: Fact::Forecast, demand: size }
+    }
+
+    fn need(size: f64) -> Wish {
+        Wish { size, fact: Fact::RecentPeak, demand: size }
+    }
+
     /// Follows two experts that always wish the same two sizes while `need` is needed.
     fn follow(wishes: [f64; 2], need: impl Fn(i32) -> f64, prices: &Prices) -> Selector {
         let mut selector = Selector::new(2, 0);
         for step in 0..288 {
-            selector.observe(300.0, need(step), &wishes, prices, &MOVEMENT);
+            selector.observe(300.0, &self::need(need(step)), &wishes.map(wish), prices, &MOVEMENT);
         }
         selector
     }
@@ -135,7 +164,7 @@ mod tests {
     #[test]
     fn the_frugal_expert_wins_while_nothing_is_missed() {
         let selector = follow([4.0, 1.0], |_| 0.5, &PRICES);
-        assert_eq!((selector.followed(), selector.size()), (1, Some(1.0)));
+        assert_eq!((selector.followed(), selector.held()), (1, Some(wish(1.0))));
     }
 
     #[test]
@@ -153,7 +182,7 @@ mod tests {
     fn a_shortage_is_charged_once_an_hour_however_often_one_looks() {
         let prices = Prices { held_hour: 0.0, missing_hour: 0.0, shortage: 10.0, resize: 0.0 };
         for seconds in [10.0, 60.0, 300.0] {
-            let mut expert = Expert { size: Some(1.0), cost: 0.0, short_seconds: 0.0 };
+            let mut expert = Expert { held: Some(wish(1.0)), cost: 0.0, short_seconds: 0.0 };
             let mut elapsed = 0.0;
             while elapsed < 5400.0 {
                 expert.charge(seconds, 2.0, &prices, f64::INFINITY);
@@ -165,15 +194,15 @@ mod tests {
 
     #[test]
     fn a_shrink_must_pay_for_itself() {
-        let mut expert = Expert { size: Some(1.0), cost: 0.0, short_seconds: 0.0 };
-        expert.follow(0.95, 0.5, &PRICES, &MOVEMENT);
-        assert_eq!(expert.size, Some(1.0), "too little");
-        let mut tiny = Expert { size: Some(0.02), ..expert };
-        tiny.follow(0.01, 0.005, &PRICES, &MOVEMENT);
-        assert_eq!(tiny.size, Some(0.02), "worth less than the change");
-        expert.follow(0.5, 0.5, &PRICES, &MOVEMENT);
-        assert_eq!(expert.size, Some(0.5));
-        expert.follow(0.4, 0.8, &PRICES, &MOVEMENT);
-        assert_eq!(expert.size, Some(0.8), "what was missing is answered");
+        let mut expert = Expert { held: Some(wish(1.0)), cost: 0.0, short_seconds: 0.0 };
+        expert.follow(wish(0.95), &need(0.5), &PRICES, &MOVEMENT);
+        assert_eq!(expert.held, Some(wish(1.0)), "too little");
+        let mut tiny = Expert { held: Some(wish(0.02)), ..expert };
+        tiny.follow(wish(0.01), &need(0.005), &PRICES, &MOVEMENT);
+        assert_eq!(tiny.held, Some(wish(0.02)), "worth less than the change");
+        expert.follow(wish(0.5), &need(0.5), &PRICES, &MOVEMENT);
+        assert_eq!(expert.held, Some(wish(0.5)));
+        expert.follow(wish(0.4), &need(0.8), &PRICES, &MOVEMENT);
+        assert_eq!(expert.held, Some(need(0.8)), "what was missing is answered, and is the reason");
     }
 }

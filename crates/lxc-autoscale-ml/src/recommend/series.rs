@@ -15,6 +15,9 @@ pub const KEPT_STEPS: i64 = 8 * DAY_STEPS;
 /// what a queue is for, and a limit that follows it would never come down.
 const SMOOTHING_SECONDS: f64 = 60.0;
 
+/// From how much of it on a step speaks for itself.
+const HALF_STEP_SECONDS: f64 = 150.0;
+
 /// How observations within a step become its value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Within {
@@ -32,6 +35,8 @@ pub struct Series {
     values: Vec<f32>,
     /// The newest step anything is known about.
     newest: Option<i64>,
+    /// How much of the newest step was measured.
+    newest_seconds: f64,
     minute: Minute,
 }
 
@@ -51,18 +56,24 @@ pub fn step_of(at_seconds: i64) -> i64 {
 impl Series {
     /// A series nothing is known about.
     pub fn new(within: Within) -> Self {
-        Self { within, values: Vec::new(), newest: None, minute: Minute::default() }
+        Self { within, values: Vec::new(), newest: None, newest_seconds: 0.0, minute: Minute::default() }
     }
 
-    /// Takes in that the mean over the `seconds` before `at_seconds` was `value`.
-    pub fn push(&mut self, at_seconds: i64, seconds: f64, value: f64) {
+    /// Takes in that the mean over the `seconds` before `at_seconds` was `value`; returns what counts of it.
+    pub fn push(&mut self, at_seconds: i64, seconds: f64, value: f64) -> f64 {
         let value = match self.within {
             Within::BusiestMinute if seconds < SMOOTHING_SECONDS => {
                 self.minute_mean(at_seconds, seconds, value)
             }
             _ => value,
         };
-        self.raise(step_of(at_seconds), value);
+        let step = step_of(at_seconds);
+        if self.newest.is_none_or(|newest| newest < step) {
+            self.newest_seconds = 0.0;
+        }
+        self.newest_seconds += seconds;
+        self.raise(step, value);
+        value
     }
 
     fn minute_mean(&mut self, at_seconds: i64, seconds: f64, value: f64) -> f64 {
@@ -114,12 +125,26 @@ impl Series {
         (!value.is_nan()).then(|| f64::from(value))
     }
 
-    /// The steps up to `now`, the oldest first; NaN is unknown.
+    /// The value of a step as far as it can be judged: one of which less than half was measured yet may still
+    /// become what the step before it was.
+    pub fn settled(&self, step: i64) -> Option<f64> {
+        let young = self.newest == Some(step) && self.newest_seconds < HALF_STEP_SECONDS;
+        let before = if young { self.at(step - 1) } else { None };
+        self.at(step).map(|value| before.map_or(value, |before| before.max(value)))
+    }
+
+    /// The steps up to `now`, the oldest first, the last one as [`Series::settled`]; NaN is unknown.
     pub fn window(&self, now: i64) -> Vec<f32> {
         let Some(newest) = self.newest.filter(|newest| now - KEPT_STEPS < *newest) else { return Vec::new() };
         let kept = |step: i64| if step <= newest { self.values[place(step)] } else { f32::NAN };
         let first = (newest - KEPT_STEPS + 1..=now).find(|step| !kept(*step).is_nan()).unwrap_or(now);
-        (first..=now).map(kept).collect()
+        let mut steps: Vec<f32> = (first..=now).map(kept).collect();
+        if let (Some(last), Some(settled)) = (steps.last_mut(), self.settled(now)) {
+            #[expect(clippy::cast_possible_truncation, reason = "it comes from one of them")]
+            let settled = settled as f32;
+            *last = settled;
+        }
+        steps
     }
 
     /// How many of the steps `first..=last` are known.
@@ -196,6 +221,24 @@ mod tests {
             cpu.push(second, 2.0, 2.0);
         }
         assert!((cpu.at(0).unwrap() - 2.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn a_step_that_has_just_begun_is_no_fall() {
+        let mut cpu = Series::new(Within::BusiestMinute);
+        let mut at = 0;
+        let mut push = |cpu: &mut Series, until: i64, value: f64| {
+            while at < until {
+                at += 2;
+                cpu.push(at, 2.0, value);
+            }
+        };
+        push(&mut cpu, 300, 3.0);
+        push(&mut cpu, 302, 3.0);
+        assert!(cpu.at(1).unwrap() < 1.0, "two seconds are no minute");
+        assert_eq!((cpu.settled(1), cpu.window(1).last()), (Some(3.0), Some(&3.0)));
+        push(&mut cpu, 480, 0.5);
+        assert!(cpu.settled(1).unwrap() < 1.0 && *cpu.window(1).last().unwrap() < 1.0);
     }
 
     #[test]
