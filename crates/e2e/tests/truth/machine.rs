@@ -2,7 +2,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use lxc_autoscale_e2e::eventually;
+
+/// Longest time for figures of `memory.stat` to be added up, on a busy or emulated machine too.
+const FLUSH_PATIENCE: Duration = Duration::from_mins(1);
 const CGROUP: &str = "/sys/fs/cgroup";
 
 /// Which control groups there are, and what else decides which rows can be shown.
@@ -57,6 +62,16 @@ impl Machine {
             other => panic!("{other} has no name in version 1"),
         };
         keyed(self.file(id, "memory", "memory.stat"), if self.is_v2 { key } else { v1 })
+    }
+
+    /// Waits until the kernel itself shows at least so much of what was just brought about.
+    ///
+    /// It adds up the figures of `memory.stat` when many have changed, and otherwise every two seconds
+    /// (`FLUSH_TIME` in `mm/memcontrol.c`), so that they may lag behind by as much.
+    pub(crate) fn shows(self, id: u32, key: &str, least: f64) {
+        eventually(&format!("{key} of {id} is {least}"), FLUSH_PATIENCE, || {
+            self.memory_stat(id, key).filter(|shown| least <= *shown as f64)
+        });
     }
 
     pub(crate) fn memory_current(self, id: u32) -> Option<u64> {

@@ -6,6 +6,7 @@ use crate::{Proof, around};
 
 /// Memory that comes and goes with any activity: slab, page tables, the kernel's per-CPU stocks of charges.
 const SLACK_MIB: f64 = 8.0;
+const MIB: f64 = 1_048_576.0;
 
 pub(crate) fn check(proof: &mut Proof) {
     let limits = Limits { quota_cores: None, memory_mib: 512, swap_mib: 0, pids: None };
@@ -22,6 +23,7 @@ pub(crate) fn check(proof: &mut Proof) {
 
     // 200 MiB in a tmpfs.
     container.order("write /ram/fill 200 dirty");
+    machine.shows(id, "shmem", 200.0 * MIB);
     let snapshot = proof.monitor.once();
     let seen = record(&snapshot, id);
     let percent = seen.memory_usage_mb.map(|usage| 100.0 * usage / 512.0);
@@ -33,6 +35,7 @@ pub(crate) fn check(proof: &mut Proof) {
     // 300 MiB of page cache, all of it on disk.
     let at_rest = usage(proof);
     container.order(&format!("write {file} 300 sync"));
+    machine.shows(id, "file", 290.0 * MIB);
     let snapshot = proof.monitor.once();
     let seen = record(&snapshot, id);
     let memory = seen.memory.unwrap();
@@ -64,6 +67,7 @@ pub(crate) fn check(proof: &mut Proof) {
     let at_rest = usage(proof);
     let anon_at_rest = record(&proof.monitor.once(), id).memory.unwrap().anon_mb;
     container.order("fill 150");
+    machine.shows(id, "anon", (anon_at_rest + 149.0) * MIB);
     let snapshot = proof.monitor.once();
     let seen = record(&snapshot, id);
     let anon = seen.memory.map(|memory| memory.anon_mb - anon_at_rest);

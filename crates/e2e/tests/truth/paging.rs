@@ -17,18 +17,19 @@ pub(crate) fn refaults_and_oom_kill(proof: &mut Proof) {
     let file = format!("/data/cycle-{id}");
     let before = proof.monitor.once();
     let earlier = record(&before, id);
+    // Of each pass at least what cannot stay, and at most everything, is read from disk again.
+    let least = 2.0 * (96.0 - 64.0) * PAGES_PER_MIB;
+    let refaulted = earlier.paging.unwrap_or_default().refault_file;
     container.order(&format!("write {file} 96 sync"));
     for _ in 0..3 {
         container.order(&format!("read {file}"));
     }
+    machine.shows(id, "workingset_refault_file", refaulted.unwrap() as f64 + least);
     let refaults = || machine.memory_stat(id, "workingset_refault_file");
     let (snapshot, kernel) = around(refaults, || proof.monitor.once());
     let paging = record(&snapshot, id).paging.unwrap_or_default();
     proof.findings.counter("paging.refault_file", paging.refault_file, kernel);
-    let rise = paging.refault_file.zip(earlier.paging.unwrap_or_default().refault_file);
-    let rise = rise.map(|(now, before)| (now - before) as f64);
-    // Of each pass at least what cannot stay, and at most everything, is read from disk again.
-    let least = 2.0 * (96.0 - 64.0) * PAGES_PER_MIB;
+    let rise = paging.refault_file.zip(refaulted).map(|(now, before)| (now - before) as f64);
     proof.findings.within("paging.refault_file rises", rise, least..=3.0 * 96.0 * PAGES_PER_MIB * 1.05);
     let faults = || machine.memory_stat(id, "pgmajfault");
     let (snapshot, kernel) = around(faults, || proof.monitor.once());
