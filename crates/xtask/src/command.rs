@@ -3,8 +3,9 @@
 use std::borrow::BorrowMut;
 use std::ffi::OsStr;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
+use std::sync::OnceLock;
 
 /// Why a task failed.
 #[derive(Debug, thiserror::Error)]
@@ -68,14 +69,34 @@ pub(crate) fn is_installed(name: &str) -> bool {
     std::env::split_paths(&path).any(|directory| directory.join(name).is_file())
 }
 
-/// The checkout this tool was built in.
+/// The checkout this tool was started from.
+///
+/// Cargo says at each start where the package is; where it was built says nothing once the checkout was moved, or
+/// two checkouts share a target directory.
 pub(crate) fn workspace_root() -> &'static Path {
-    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
-    manifest.ancestors().nth(2).unwrap_or(manifest)
+    static ROOT: OnceLock<PathBuf> = OnceLock::new();
+    ROOT.get_or_init(|| checkout_of(std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from)))
+}
+
+/// The checkout to whose package cargo points, else the one this tool was built in.
+fn checkout_of(package: Option<PathBuf>) -> PathBuf {
+    let package = package.unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    package.ancestors().nth(2).unwrap_or(&package).to_owned()
 }
 
 fn show(command: &Command) -> String {
     let name = Path::new(command.get_program()).file_name().unwrap_or(command.get_program());
     let words = std::iter::once(name).chain(command.get_args());
     words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moved_checkout_is_found_where_it_is() {
+        assert_eq!(checkout_of(Some("/moved/crates/xtask".into())), Path::new("/moved"));
+        assert!(checkout_of(None).join("Cargo.lock").is_file());
+    }
 }
