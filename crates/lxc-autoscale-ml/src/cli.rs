@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 use lxc_autoscale_core::Vmid;
 
 use crate::detect::IsolationForestParams;
-use crate::stdio::CpuClass;
+use crate::replay::CpuClass;
 
 /// Where the configuration is unless told otherwise.
 pub const DEFAULT_CONFIG: &str = "/etc/lxc_autoscale_ml/lxc_autoscale_ml.toml";

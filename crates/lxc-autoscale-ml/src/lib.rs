@@ -24,6 +24,7 @@ pub mod observation;
 pub mod pipeline;
 pub mod recommend;
 pub mod refusals;
+pub mod replay;
 pub mod stdio;
 pub mod train_command;
 pub mod trouble;

@@ -24,29 +24,10 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use crate::decide::{
-    Allocation, CpuControl, Decision, LastChanges, NodeSituation, Obstacles, Policy, Situation, decide,
-};
+use crate::decide::{Obstacles, Policy};
 use crate::observation::Observation;
-use crate::recommend::{ContainerModel, Shared};
-
-/// Bounds of the protocol.
-const MIN_FRACTIONAL_CORES: f64 = 0.1;
-const MIN_MEMORY_MIB: u64 = 64;
-const PROVISIONED_MEMORY_FACTOR: f64 = 2.0;
-/// More than any container asks for: CPUs and MiB of the node that is not there.
-const BOUNDLESS_CPUS: u32 = 1 << 20;
-const BOUNDLESS_MIB: f64 = 1e15;
-
-/// How CPU is given out.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum CpuClass {
-    /// In hundredths of a core, as `cpulimit` does.
-    #[default]
-    Fractional,
-    /// In whole cores, as `cores` does.
-    Integer,
-}
+use crate::recommend::Shared;
+use crate::replay::{CpuClass, Replayed, Size, boundless_node, changed, within_provisioned};
 
 /// Why the conversation ended early.
 #[derive(Debug, thiserror::Error)]
@@ -138,6 +119,18 @@ impl Seen {
         bad.and_then(|(field, value)| Some((field, value?)))
     }
 
+    fn size(&self) -> Size {
+        Size { cores: self.cores, memory_mib: self.memory_mb }
+    }
+
+    /// What it was built with; what it has, where that is not said.
+    fn provisioned(&self) -> Size {
+        Size {
+            cores: self.provisioned_cores.unwrap_or(self.cores),
+            memory_mib: self.provisioned_memory_mb.unwrap_or(self.memory_mb),
+        }
+    }
+
     fn observation(&self, at: Timestamp) -> Observation {
         Observation {
             cpu_cores_used: self.cpu_cores_used,
@@ -149,13 +142,6 @@ impl Seen {
             ..Observation::unknown(at)
         }
     }
-}
-
-/// One container of the conversation.
-struct Member {
-    policy: Policy,
-    model: ContainerModel,
-    changes: LastChanges,
 }
 
 /// Answers lines until the input ends.
@@ -170,7 +156,7 @@ pub fn run(
     mut output: impl Write,
 ) -> Result<(), StdioError> {
     let shared = Arc::new(shared);
-    let mut members: BTreeMap<u64, Member> = BTreeMap::new();
+    let mut members: BTreeMap<u64, Replayed> = BTreeMap::new();
     let mut previous = i64::MIN;
     for (index, text) in input.lines().enumerate() {
         let line = index + 1;
@@ -186,13 +172,15 @@ pub fn run(
             if let Some((field, value)) = seen.nonsense() {
                 return Err(StdioError::Amount { line, id, field, value });
             }
-            let member = members.entry(id).or_insert_with(|| Member {
-                policy: bounded(policy, class, seen),
-                model: ContainerModel::new(Arc::clone(&shared)),
-                changes: LastChanges::default(),
+            let member = members.entry(id).or_insert_with(|| {
+                let policy = within_provisioned(policy, class, seen.provisioned());
+                Replayed::new(policy, Obstacles::default(), boundless_node(), Arc::clone(&shared))
             });
-            if let Some(size) = member.step(seen, now) {
-                answer.insert(id.to_string(), size);
+            let (observation, size) = (seen.observation(now), seen.size());
+            member.observe(&observation);
+            let decisions = member.decide(&observation, size, now);
+            if let Some(size) = changed(size, &decisions) {
+                answer.insert(id.to_string(), [size.cores, size.memory_mib]);
             }
         }
         let written = serde_json::to_writer(&mut output, &answer).map_err(std::io::Error::from);
@@ -200,60 +188,6 @@ pub fn run(
         written.map_err(|source| StdioError::Write { line, source })?;
     }
     Ok(())
-}
-
-/// The policy with the protocol's bounds for this container.
-fn bounded(policy: &Policy, class: CpuClass, seen: &Seen) -> Policy {
-    let mut policy = policy.clone();
-    let cores = seen.provisioned_cores.unwrap_or(seen.cores);
-    (policy.cpu.control, policy.cpu.min_cores, policy.cpu.max_cores) = match class {
-        CpuClass::Fractional => (CpuControl::Cpulimit, MIN_FRACTIONAL_CORES, cores.max(MIN_FRACTIONAL_CORES)),
-        CpuClass::Integer => (CpuControl::Cores, 1.0, cores.floor().max(1.0)),
-    };
-    let memory = PROVISIONED_MEMORY_FACTOR * seen.provisioned_memory_mb.unwrap_or(seen.memory_mb);
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "checked to be positive; saturates"
-    )]
-    let memory = memory as u64;
-    (policy.memory.min_mib, policy.memory.max_mib) = (MIN_MEMORY_MIB, memory.max(MIN_MEMORY_MIB));
-    policy
-}
-
-impl Member {
-    /// Observes, recommends, decides; the new size if anything is to change.
-    fn step(&mut self, seen: &Seen, now: Timestamp) -> Option<[f64; 2]> {
-        let observation = seen.observation(now);
-        self.model.observe(&observation);
-        let recommendation = self.model.recommend(now);
-        let (cores, cpulimit) = match self.policy.cpu.control {
-            CpuControl::Cores => (Some(seen.cores), None),
-            CpuControl::Cpulimit => (None, Some(seen.cores)),
-        };
-        let situation = Situation {
-            allocation: Some(Allocation { cores, cpulimit, memory_mib: seen.memory_mb }),
-            obstacles: Obstacles::default(),
-            observation: Some(&observation),
-            recommendation: Some(&recommendation),
-            changes: self.changes,
-            anomaly: None,
-        };
-        let node = NodeSituation {
-            cpus: Some(BOUNDLESS_CPUS),
-            memory_total_mib: Some(BOUNDLESS_MIB),
-            memory_available_mib: Some(BOUNDLESS_MIB),
-        };
-        let decisions = decide(&self.policy, &situation, &node, now);
-        let new = |decision: &Decision| decision.to.filter(|_| decision.apply);
-        let (cpu, memory) = (new(&decisions.cpu), new(&decisions.memory));
-        if cpu.is_none() && memory.is_none() {
-            return None;
-        }
-        self.changes.note(&decisions.cpu, now);
-        self.changes.note(&decisions.memory, now);
-        Some([cpu.unwrap_or(seen.cores), memory.unwrap_or(seen.memory_mb)])
-    }
 }
 
 #[cfg(test)]

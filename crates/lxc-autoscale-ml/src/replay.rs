@@ -1,0 +1,173 @@
+//! One container outside the daemon: the daemon's own functions, with sizes and time given from outside.
+//!
+//! `recommend --stdio` and the back-test both go this way, so what they show is what the daemon would do.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::decide::{
+    Allocation, CpuControl, Decision, Decisions, LastChanges, Mode, NodeSituation, Obstacles, Policy,
+    Situation, decide,
+};
+use crate::observation::Observation;
+use crate::recommend::{ContainerModel, Shared};
+
+/// Least CPU and memory a container without a policy of its own is left with.
+const MIN_FRACTIONAL_CORES: f64 = 0.1;
+const MIN_MEMORY_MIB: u64 = 64;
+const PROVISIONED_MEMORY_FACTOR: f64 = 2.0;
+/// More than any container asks for: CPUs and MiB of a node that is not there.
+const BOUNDLESS_CPUS: u32 = 1 << 20;
+const BOUNDLESS_MIB: f64 = 1e15;
+
+/// How CPU is given out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum CpuClass {
+    /// In hundredths of a core, as `cpulimit` does.
+    #[default]
+    Fractional,
+    /// In whole cores, as `cores` does.
+    Integer,
+}
+
+impl CpuClass {
+    /// The setting that is changed.
+    pub fn control(self) -> CpuControl {
+        match self {
+            Self::Fractional => CpuControl::Cpulimit,
+            Self::Integer => CpuControl::Cores,
+        }
+    }
+}
+
+/// What a container has, or is to have.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Size {
+    /// CPU, in cores.
+    pub cores: f64,
+    /// Memory, in MiB.
+    pub memory_mib: f64,
+}
+
+/// The policy with bounds made from what a container was built with: from a tenth of a core (one core in the
+/// class `Integer`) up to its cores, and from 64 MiB up to twice its memory.
+///
+/// More cores than a container was built for would only chase work that queued up behind a limit for a moment;
+/// memory that ran out, in contrast, must be found.
+pub fn within_provisioned(policy: &Policy, class: CpuClass, provisioned: Size) -> Policy {
+    let mut policy = policy.clone();
+    policy.cpu.control = class.control();
+    (policy.cpu.min_cores, policy.cpu.max_cores) = match class {
+        CpuClass::Fractional => (MIN_FRACTIONAL_CORES, provisioned.cores.max(MIN_FRACTIONAL_CORES)),
+        CpuClass::Integer => (1.0, provisioned.cores.floor().max(1.0)),
+    };
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "checked to be positive; saturates"
+    )]
+    let memory = (PROVISIONED_MEMORY_FACTOR * provisioned.memory_mib) as u64;
+    (policy.memory.min_mib, policy.memory.max_mib) = (MIN_MEMORY_MIB, memory.max(MIN_MEMORY_MIB));
+    policy
+}
+
+/// The policy as if what it only recommends were carried out; what is off stays off.
+pub fn carried_out(mut policy: Policy) -> Policy {
+    for mode in [&mut policy.cpu.mode, &mut policy.memory.mode] {
+        if *mode == Mode::Recommend {
+            *mode = Mode::Auto;
+        }
+    }
+    policy
+}
+
+/// A node that bounds nothing.
+pub fn boundless_node() -> NodeSituation {
+    NodeSituation {
+        cpus: Some(BOUNDLESS_CPUS),
+        memory_total_mib: Some(BOUNDLESS_MIB),
+        memory_available_mib: Some(BOUNDLESS_MIB),
+    }
+}
+
+/// What the daemon would know of one container, and how it would decide.
+#[derive(Debug)]
+pub struct Replayed {
+    policy: Policy,
+    obstacles: Obstacles,
+    node: NodeSituation,
+    model: ContainerModel,
+    changes: LastChanges,
+}
+
+impl Replayed {
+    /// A container nothing is known about yet.
+    pub fn new(policy: Policy, obstacles: Obstacles, node: NodeSituation, shared: Arc<Shared>) -> Self {
+        let (model, changes) = (ContainerModel::new(shared), LastChanges::default());
+        Self { policy, obstacles, node, model, changes }
+    }
+
+    /// What was learnt about it.
+    pub fn model(&self) -> &ContainerModel {
+        &self.model
+    }
+
+    /// Learns from what was seen.
+    pub fn observe(&mut self, seen: &Observation) {
+        self.model.observe(seen);
+    }
+
+    /// Decides at `now` about a container of this size; what is to be applied is taken as done.
+    pub fn decide(&mut self, seen: &Observation, size: Size, now: Timestamp) -> Decisions {
+        let recommendation = self.model.recommend(now);
+        let (cores, cpulimit) = match self.policy.cpu.control {
+            CpuControl::Cores => (Some(size.cores), None),
+            CpuControl::Cpulimit => (None, Some(size.cores)),
+        };
+        let situation = Situation {
+            allocation: Some(Allocation { cores, cpulimit, memory_mib: size.memory_mib }),
+            obstacles: self.obstacles.clone(),
+            observation: Some(seen),
+            recommendation: Some(&recommendation),
+            changes: self.changes,
+            anomaly: None,
+        };
+        let decisions = decide(&self.policy, &situation, &self.node, now);
+        self.changes.note(&decisions.cpu, now);
+        self.changes.note(&decisions.memory, now);
+        decisions
+    }
+}
+
+/// The size after what is applied of two decisions; `None` when nothing is.
+pub fn changed(size: Size, decisions: &Decisions) -> Option<Size> {
+    let new = |decision: &Decision| decision.to.filter(|_| decision.apply);
+    let (cores, memory) = (new(&decisions.cpu), new(&decisions.memory));
+    let is_changed = cores.is_some() || memory.is_some();
+    is_changed
+        .then(|| Size { cores: cores.unwrap_or(size.cores), memory_mib: memory.unwrap_or(size.memory_mib) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_only_recommended_is_carried_out_and_what_is_off_is_not() {
+        let mut policy = Policy::default();
+        (policy.cpu.mode, policy.memory.mode) = (Mode::Recommend, Mode::Off);
+        let policy = carried_out(policy);
+        assert_eq!((policy.cpu.mode, policy.memory.mode), (Mode::Auto, Mode::Off));
+    }
+
+    #[test]
+    fn the_bounds_follow_what_was_provisioned() {
+        let provisioned = Size { cores: 2.5, memory_mib: 1000.0 };
+        for (class, want) in [(CpuClass::Fractional, (0.1, 2.5)), (CpuClass::Integer, (1.0, 2.0))] {
+            let policy = within_provisioned(&Policy::default(), class, provisioned);
+            assert_eq!((policy.cpu.min_cores, policy.cpu.max_cores), want);
+            assert_eq!((policy.memory.min_mib, policy.memory.max_mib), (64, 2000));
+        }
+    }
+}
