@@ -6,7 +6,7 @@
 //! [`network`], [`filesystem`], [`zfs`], [`topology`], put together in [`container`]); what they give
 //! ([`sample`]); the record made from two of those ([`usage`], pure) and what no kernel of this kind gives
 //! ([`kernel_gaps`]); the cycle that holds it together ([`collector`], with [`isolation`] for reads that hang and [`notices`] for saying a
-//! trouble once); the metrics file ([`output`]); and the commands ([`cli`], [`daemon`], [`check`]).
+//! trouble once); the metrics file ([`output`]); what outlives a restart ([`state_file`]); and the commands ([`cli`], [`daemon`], [`check`]).
 
 pub mod alerts;
 pub mod anomaly;
@@ -33,6 +33,7 @@ pub mod output;
 pub mod own_usage;
 pub mod procfs;
 pub mod sample;
+pub mod state_file;
 pub mod topology;
 pub mod usage;
 pub mod zfs;

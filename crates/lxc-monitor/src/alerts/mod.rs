@@ -37,6 +37,7 @@ use self::state::{State, Subject};
 use self::store::{Saved, StoreError};
 use crate::config::MonitorConfig;
 use crate::notices::{Change, Notices};
+use crate::state_file;
 
 /// Notifications that wait for the queue at most; the oldest are dropped.
 const MAX_OUTBOX: usize = 1000;
@@ -178,13 +179,13 @@ fn begin_anew(path: &std::path::Path, error: &StoreError) {
         tracing::error!("{why}; alerts begin anew and may fire again");
         return;
     };
-    match store::set_aside(path) {
+    match state_file::set_aside(path) {
         Ok(aside) => tracing::error!(
             "{why}; it is kept as `{}`, alerts begin anew and may fire again",
             aside.display()
         ),
         Err(error) => {
-            tracing::error!("{why}; {}; alerts begin anew and may fire again", ErrorChain(&error));
+            tracing::error!("{why}; it cannot be set aside: {error}; alerts begin anew and may fire again");
         }
     }
 }

@@ -1,20 +1,16 @@
 //! The file that keeps alerts over a restart.
 
-use std::fs::{self, DirBuilder, File};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use lxc_autoscale_core::notification::Notification;
-use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 
 use super::state::State;
+use crate::state_file::{self, ReadError};
 
 /// Version of the file's format.
 const VERSION: u32 = 1;
-/// Size of the file at most, in bytes; a larger one is none of ours.
-const MAX_BYTES: u64 = 64 << 20;
 
 /// What the file holds.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -73,24 +69,31 @@ pub enum StoreError {
 /// [`StoreError::Read`] or [`StoreError::Damaged`].
 pub fn load(path: &Path) -> Result<Option<Saved>, StoreError> {
     let damaged = |reason: String| StoreError::Damaged { path: path.to_owned(), reason };
-    let unread = |source| StoreError::Read { path: path.to_owned(), source };
-    // A FIFO in its place must not hold the daemon up.
-    let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
-    let file = match File::options().read(true).custom_flags(flags).open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        opened => opened.map_err(unread)?,
-    };
-    let metadata = file.metadata().map_err(unread)?;
-    if !metadata.is_file() || MAX_BYTES < metadata.len() {
-        return Err(damaged(format!("it is not a regular file of at most {MAX_BYTES} bytes")));
+    match state_file::read(path) {
+        Ok(bytes) => bytes.map(|bytes| parse(&bytes)).transpose().map_err(damaged),
+        Err(ReadError::Io(source)) => Err(StoreError::Read { path: path.to_owned(), source }),
+        Err(error @ ReadError::Foreign) => Err(damaged(error.to_string())),
     }
-    let mut bytes = Vec::new();
-    file.take(MAX_BYTES).read_to_end(&mut bytes).map_err(unread)?;
-    let version: VersionOnly = serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
-    if version.version != VERSION {
-        return Err(damaged(format!("it has version {}, and this program reads {VERSION}", version.version)));
+}
+
+/// Reads the content of the file.
+///
+/// # Errors
+/// What is wrong with it, in words.
+pub fn parse(bytes: &[u8]) -> Result<Saved, String> {
+    let VersionOnly { version } = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+    if version != VERSION {
+        return Err(format!("it has version {version}, and this program reads {VERSION}"));
     }
-    serde_json::from_slice(&bytes).map(Some).map_err(|error| damaged(error.to_string()))
+    serde_json::from_slice(bytes).map_err(|error| error.to_string())
+}
+
+/// The content of the file for what is to be saved.
+///
+/// # Errors
+/// When it cannot be said in JSON.
+pub fn encode(saved: &Saved) -> serde_json::Result<Vec<u8>> {
+    serde_json::to_vec(&Written { version: VERSION, saved })
 }
 
 /// Replaces what was saved, in one step and durably.
@@ -98,43 +101,14 @@ pub fn load(path: &Path) -> Result<Option<Saved>, StoreError> {
 /// # Errors
 /// [`StoreError::Write`]; what was saved before still stands.
 pub fn save(path: &Path, saved: &Saved) -> Result<(), StoreError> {
-    let failed = |source| StoreError::Write { path: path.to_owned(), source };
-    let bytes =
-        serde_json::to_vec(&Written { version: VERSION, saved }).map_err(|error| failed(error.into()))?;
-    let directory = path.parent().unwrap_or(Path::new("/"));
-    DirBuilder::new().recursive(true).mode(0o750).create(directory).map_err(failed)?;
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let temporary = path.with_file_name(format!(".{name}.new"));
-    let result = (|| {
-        // What stands there is of a run that was killed.
-        let _ = fs::remove_file(&temporary);
-        let mut file = File::options().write(true).create_new(true).mode(0o640).open(&temporary)?;
-        file.write_all(&bytes)?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)?;
-        File::open(directory)?.sync_all()
-    })();
-    if result.is_err() {
-        // Best effort: a full disk needs the room back, and the error that counts is the first one.
-        let _ = fs::remove_file(&temporary);
-    }
-    result.map_err(failed)
-}
-
-/// Gives a damaged file another name, in place of one that was damaged before; returns that name.
-///
-/// # Errors
-/// [`StoreError::Write`] when it cannot be renamed.
-pub fn set_aside(path: &Path) -> Result<PathBuf, StoreError> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let aside = path.with_file_name(format!("{name}.damaged"));
-    fs::rename(path, &aside)
-        .map(|()| aside)
-        .map_err(|source| StoreError::Write { path: path.to_owned(), source })
+    let written = encode(saved).map_err(io::Error::from).and_then(|bytes| state_file::replace(path, &bytes));
+    written.map_err(|source| StoreError::Write { path: path.to_owned(), source })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::alerts::state::Remembered;
 
@@ -175,9 +149,7 @@ mod tests {
             assert!(matches!(error, StoreError::Damaged { .. }), "{text:?}: {error}");
         }
         assert!(load(&path).unwrap_err().to_string().contains("does not hold the state of alerts"));
-        let aside = set_aside(&path).unwrap();
-        assert_eq!(aside, scratch.path().join("alerts.json.damaged"));
-        assert_eq!(load(&path).unwrap(), None);
+        fs::remove_file(&path).unwrap();
         fs::create_dir(&path).unwrap();
         assert!(matches!(load(&path), Err(StoreError::Damaged { .. })));
     }

@@ -23,7 +23,7 @@ pub use codec::Damaged;
 pub use config::AnomalyConfig;
 pub use container::{ContainerState, Event, Settings};
 pub use metric::{METRICS, Metric};
-pub use store::{StoreError, load, save};
+pub use store::{StoreError, decode, encode, load, save};
 pub use watch::AnomalyWatch;
 
 #[cfg(test)]

@@ -1,20 +1,17 @@
 //! What was learnt, kept over a restart: one file with a version and a checksum, replaced as a whole.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use lxc_autoscale_core::Vmid;
 
 use super::codec::{self, Damaged, Reader, Writer};
 use super::container::ContainerState;
+use crate::state_file::{self, ReadError};
 
 /// What the file begins with; the digits are the version of all that follows.
 const MAGIC: &[u8; 12] = b"lxc-anomal01";
-/// A file larger than this is none of ours: 2.2 KiB for each of 10,000 containers and room.
-const MAX_BYTES: u64 = 64 << 20;
 
 /// Why the state could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -50,10 +47,12 @@ pub enum StoreError {
 /// # Errors
 /// [`StoreError::Read`] and [`StoreError::Damaged`].
 pub fn load(path: &Path) -> Result<BTreeMap<Vmid, ContainerState>, StoreError> {
-    match read(path) {
-        Ok(bytes) => decode(&bytes).map_err(|source| StoreError::Damaged { path: path.to_owned(), source }),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(BTreeMap::new()),
-        Err(source) => Err(StoreError::Read { path: path.to_owned(), source }),
+    let damaged = |source| StoreError::Damaged { path: path.to_owned(), source };
+    match state_file::read(path) {
+        Ok(Some(bytes)) => decode(&bytes).map_err(damaged),
+        Ok(None) => Ok(BTreeMap::new()),
+        Err(ReadError::Io(source)) => Err(StoreError::Read { path: path.to_owned(), source }),
+        Err(ReadError::Foreign) => Err(damaged(Damaged("it is not a regular file of the size ours has"))),
     }
 }
 
@@ -62,21 +61,12 @@ pub fn load(path: &Path) -> Result<BTreeMap<Vmid, ContainerState>, StoreError> {
 /// # Errors
 /// [`StoreError::Write`]; what was there before then still is.
 pub fn save(path: &Path, states: &BTreeMap<Vmid, ContainerState>) -> Result<(), StoreError> {
-    let failed = |source| StoreError::Write { path: path.to_owned(), source };
-    if let Some(directory) = path.parent() {
-        fs::create_dir_all(directory).map_err(failed)?;
-    }
-    let new = path.with_extension("new");
-    let written = write(&new, &encode(states)).and_then(|()| fs::rename(&new, path));
-    written.map_err(|source| {
-        // The disk may be full; half a file only takes room.
-        let _ = fs::remove_file(&new);
-        failed(source)
-    })
+    state_file::replace(path, &encode(states))
+        .map_err(|source| StoreError::Write { path: path.to_owned(), source })
 }
 
 /// The state as bytes.
-fn encode(states: &BTreeMap<Vmid, ContainerState>) -> Vec<u8> {
+pub fn encode(states: &BTreeMap<Vmid, ContainerState>) -> Vec<u8> {
     let mut writer = Writer::default();
     writer.bytes(MAGIC);
     writer.u32(u32::try_from(states.len()).unwrap_or(u32::MAX));
@@ -89,7 +79,11 @@ fn encode(states: &BTreeMap<Vmid, ContainerState>) -> Vec<u8> {
     writer.0
 }
 
-fn decode(bytes: &[u8]) -> Result<BTreeMap<Vmid, ContainerState>, Damaged> {
+/// The state from its bytes.
+///
+/// # Errors
+/// [`Damaged`] says what is wrong with them.
+pub fn decode(bytes: &[u8]) -> Result<BTreeMap<Vmid, ContainerState>, Damaged> {
     let (content, checksum) = bytes.split_last_chunk::<8>().ok_or(Damaged("it ends too early"))?;
     if codec::checksum(content) != u64::from_le_bytes(*checksum) {
         return Err(Damaged("its checksum is wrong"));
@@ -104,25 +98,4 @@ fn decode(bytes: &[u8]) -> Result<BTreeMap<Vmid, ContainerState>, Damaged> {
         states.insert(vmid, ContainerState::decode(&mut reader)?);
     }
     if reader.0.is_empty() { Ok(states) } else { Err(Damaged("there is something after its end")) }
-}
-
-fn read(path: &Path) -> io::Result<Vec<u8>> {
-    // A FIFO in its place must not keep the monitor waiting.
-    let file = OpenOptions::new().read(true).custom_flags(nonblocking()).open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::other("it is no file"));
-    }
-    let mut bytes = Vec::new();
-    file.take(MAX_BYTES).read_to_end(&mut bytes)?;
-    Ok(bytes)
-}
-
-fn nonblocking() -> i32 {
-    rustix::fs::OFlags::NONBLOCK.bits().cast_signed()
-}
-
-fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file: File = OpenOptions::new().write(true).create(true).truncate(true).mode(0o640).open(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
 }

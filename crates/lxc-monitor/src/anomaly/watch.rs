@@ -2,7 +2,6 @@
 //! learnt.
 
 use std::collections::BTreeMap;
-use std::fs;
 
 use lxc_autoscale_core::snapshot::Snapshot;
 use lxc_autoscale_core::{ErrorChain, Vmid};
@@ -11,6 +10,7 @@ use super::config::AnomalyConfig;
 use super::container::{ContainerState, Event};
 use super::store::{self, StoreError};
 use crate::notices::Notices;
+use crate::state_file;
 
 /// How often the state is written at most, in seconds.
 const SAVE_SECONDS: f64 = 300.0;
@@ -98,9 +98,8 @@ impl AnomalyWatch {
         match store::load(&self.config.state_file) {
             Ok(states) => self.states = states,
             Err(error @ StoreError::Damaged { .. }) => {
-                let aside = self.config.state_file.with_extension("damaged");
-                let kept = match fs::rename(&self.config.state_file, &aside) {
-                    Ok(()) => format!("the file is now `{}`", aside.display()),
+                let kept = match state_file::set_aside(&self.config.state_file) {
+                    Ok(aside) => format!("the file is now `{}`", aside.display()),
                     Err(error) => format!("it cannot be set aside: {error}"),
                 };
                 tracing::warn!("{}; {kept}, and what is usual is learnt anew", ErrorChain(&error));

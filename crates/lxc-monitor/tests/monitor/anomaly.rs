@@ -101,7 +101,7 @@ fn what_was_learnt_outlives_the_program_and_damage_is_set_aside() {
     let mut daemon = Daemon::start(&config);
     daemon.wait_for("its checksum is wrong; the file is now ");
     daemon.wait_for("measured 1 running container in ");
-    assert_eq!(std::fs::read_to_string(node.path("state/anomaly.damaged")).unwrap(), "something else");
+    assert_eq!(std::fs::read_to_string(node.path("state/anomaly.state.damaged")).unwrap(), "something else");
 }
 
 #[test]

@@ -1,0 +1,117 @@
+//! A file that keeps what a daemon knows over a restart: read whole, replaced whole.
+
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
+
+/// Size of such a file at most, in bytes; a larger one is none of ours. A thousand containers need 2 MiB.
+pub const MAX_BYTES: u64 = 64 << 20;
+
+/// Why a file could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The system says no.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// A directory, a FIFO, a device, or more than any state of ours.
+    #[error("it is not a regular file of at most {MAX_BYTES} bytes")]
+    Foreign,
+}
+
+/// Reads the whole file; `None` when there is none.
+///
+/// # Errors
+/// [`ReadError`].
+pub fn read(path: &Path) -> Result<Option<Vec<u8>>, ReadError> {
+    // A FIFO in its place must not hold the daemon up.
+    let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
+    let file = match File::options().read(true).custom_flags(flags).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        opened => opened?,
+    };
+    let metadata = file.metadata()?;
+    if !metadata.is_file() || MAX_BYTES < metadata.len() {
+        return Err(ReadError::Foreign);
+    }
+    let mut bytes = Vec::new();
+    file.take(MAX_BYTES).read_to_end(&mut bytes)?;
+    Ok(Some(bytes))
+}
+
+/// Replaces the file in one step and durably; its directory is made where it is missing.
+///
+/// # Errors
+/// What the system says; what was there before then still is.
+pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    DirBuilder::new().recursive(true).mode(0o750).create(directory)?;
+    let temporary = named(path, |name| format!(".{name}.new"));
+    let result = (|| {
+        // What stands there is of a run that was killed.
+        let _ = fs::remove_file(&temporary);
+        let mut file = File::options().write(true).create_new(true).mode(0o640).open(&temporary)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)?;
+        File::open(directory)?.sync_all()
+    })();
+    if result.is_err() {
+        // Best effort: a full disk needs the room back, and the error that counts is the first one.
+        let _ = fs::remove_file(&temporary);
+    }
+    result
+}
+
+/// Gives a damaged file the name `….damaged`, in place of one that was damaged before; returns that name.
+///
+/// # Errors
+/// What the system says.
+pub fn set_aside(path: &Path) -> io::Result<PathBuf> {
+    let aside = named(path, |name| format!("{name}.damaged"));
+    fs::rename(path, &aside)?;
+    Ok(aside)
+}
+
+/// The path with another name made from its own.
+fn named(path: &Path, change: impl FnOnce(&str) -> String) -> PathBuf {
+    path.with_file_name(change(&path.file_name().unwrap_or_default().to_string_lossy()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_of_any_name_is_replaced_whole_or_not_at_all() {
+        let scratch = tempfile::tempdir().unwrap();
+        for name in ["state/plain", "state/what.new", "state/what.damaged", "state/.hidden"] {
+            let path = scratch.path().join(name);
+            assert_eq!(read(&path).unwrap(), None);
+            replace(&path, b"one").unwrap();
+            // Whoever has the old file open keeps it: nothing is written into it.
+            let mut old = File::open(&path).unwrap();
+            replace(&path, b"another").unwrap();
+            let mut text = String::new();
+            old.read_to_string(&mut text).unwrap();
+            assert_eq!(text, "one", "{name}");
+            assert_eq!(read(&path).unwrap().as_deref(), Some(b"another".as_slice()), "{name}");
+            let aside = set_aside(&path).unwrap();
+            assert_eq!(fs::read(aside).unwrap(), b"another", "{name}");
+            assert_eq!(read(&path).unwrap(), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_file_is_refused_at_once() {
+        let scratch = tempfile::tempdir().unwrap();
+        let (fifo, huge) = (scratch.path().join("fifo"), scratch.path().join("huge"));
+        rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        File::create(&huge).unwrap().set_len(MAX_BYTES + 1).unwrap();
+        for path in [fifo.as_path(), huge.as_path(), scratch.path()] {
+            assert!(matches!(read(path), Err(ReadError::Foreign)), "{}", path.display());
+        }
+    }
+}
