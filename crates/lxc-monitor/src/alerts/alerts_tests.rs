@@ -1,4 +1,4 @@
-use lxc_autoscale_core::notification::{Consumer, Kind};
+use lxc_autoscale_core::notification::{Consumer, Kind, Notification, NotificationId};
 use lxc_autoscale_core::snapshot::{ContainerRecord, Summary};
 use lxc_autoscale_core::{RecordTime, Vmid};
 use std::path::Path;
@@ -169,6 +169,43 @@ fn alerts_of_containers_without_a_record_stand_with_the_nodes() {
     assert_eq!(node.alerts[0].container, Some(Vmid::try_from(105).unwrap()));
     let text = serde_json::to_string(&snapshot).unwrap();
     assert!(text.contains("\"no_data\":true") && !text.contains("null"), "{text}");
+}
+
+#[test]
+fn a_notification_that_can_never_be_queued_keeps_no_other_waiting() {
+    let scratch = tempfile::tempdir().unwrap();
+    let config = config(scratch.path());
+    let mut alerts = Alerts::open(&config);
+    let (Outcome { mut transitions, .. }, text) = (fired(&config), "x".repeat(100_000));
+    let mut too_large = report::notification(&transitions.remove(0));
+    too_large.text = text;
+    alerts.now.outbox.push(too_large);
+    apply(&mut alerts, 0, 99.0);
+    assert_eq!(queued(scratch.path()), [Kind::Fired]);
+    assert_eq!(alerts.now.outbox, []);
+}
+
+#[test]
+fn what_there_is_no_time_for_is_put_in_the_next_cycles() {
+    let scratch = tempfile::tempdir().unwrap();
+    let config = config(scratch.path());
+    let mut alerts = Alerts::open(&config);
+    alerts.put_time = Duration::ZERO;
+    let waiting = report::notification(&fired(&config).transitions[0]);
+    let another = || Notification { id: NotificationId::new(waiting.time), ..waiting.clone() };
+    alerts.now.outbox = vec![another(), another(), another()];
+    for n_put in 1..=3 {
+        apply(&mut alerts, 60 * n_put, 10.0);
+        assert_eq!(queued(scratch.path()).len(), usize::try_from(n_put).unwrap());
+        let saved = store::load(&config.alerts.state_file).unwrap().unwrap();
+        assert_eq!(saved.outbox.len(), usize::try_from(3 - n_put).unwrap(), "what waits survives a kill");
+    }
+}
+
+/// What comes of a container that is too busy.
+fn fired(config: &MonitorConfig) -> Outcome {
+    let settings = config.alerts.settings(config.interval());
+    engine::evaluate(&settings, &cpu(0, 99.0), &State::default())
 }
 
 #[test]

@@ -23,10 +23,11 @@ pub mod state;
 pub mod store;
 
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use jiff::SignedDuration;
 use lxc_autoscale_core::ErrorChain;
-use lxc_autoscale_core::notification::Queue;
+use lxc_autoscale_core::notification::{Queue, QueueError};
 use lxc_autoscale_core::snapshot::{ActiveAlert, Snapshot};
 
 pub use config::AlertsConfig;
@@ -41,6 +42,9 @@ use crate::state_file;
 
 /// Notifications that wait for the queue at most; the oldest are dropped.
 const MAX_OUTBOX: usize = 1000;
+/// Time for putting notifications in one cycle: each waits for the disk twice, and when a thousand containers have
+/// something to say at once, the cycles must go on. The rest waits, saved, for the next cycle.
+const PUT_TIME: Duration = Duration::from_millis(500);
 /// How old the saved time may be while a hold time runs.
 const CHECKPOINT: SignedDuration = SignedDuration::from_secs(60);
 
@@ -50,6 +54,7 @@ pub struct Alerts {
     settings: Settings,
     path: PathBuf,
     queue: Option<Queue>,
+    put_time: Duration,
     now: Saved,
     /// What the file holds; `None` when that is unknown.
     saved: Option<Saved>,
@@ -71,6 +76,7 @@ impl Alerts {
             settings: config.alerts.settings(config.interval()),
             path,
             queue: config.notifications.queue(),
+            put_time: PUT_TIME,
             now: saved.clone().unwrap_or_default(),
             saved,
             notices: Notices::default(),
@@ -130,20 +136,26 @@ impl Alerts {
         let Some(queue) = &self.queue else { return };
         let mut trouble = None;
         let mut dropped = 0;
-        let mut n_put = 0;
+        let mut n_done = 0;
+        let begun = Instant::now();
         for notification in &self.now.outbox {
             match queue.put(notification) {
-                Ok(put) => {
-                    dropped += put.dropped;
-                    n_put += 1;
+                Ok(put) => dropped += put.dropped,
+                // It will never fit, and must not keep the others waiting.
+                Err(error @ QueueError::Encode { .. }) => {
+                    tracing::error!("{}; it is dropped", ErrorChain(&error));
                 }
                 Err(error) => {
                     trouble = Some(ErrorChain(&error).to_string());
                     break;
                 }
             }
+            n_done += 1;
+            if self.put_time <= begun.elapsed() {
+                break;
+            }
         }
-        self.now.outbox.drain(..n_put);
+        self.now.outbox.drain(..n_done);
         if 0 < dropped {
             tracing::warn!(
                 "the notification queue `{}` is full: dropped the {dropped} oldest, unsent",
