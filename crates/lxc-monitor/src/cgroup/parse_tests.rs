@@ -85,6 +85,7 @@ fn cpu_max_failure() {
 fn cpu_list_success() {
     success(cpu_list, "0-3,8\n", 5);
     success(cpu_list, "7\n", 1);
+    success(cpu_list, "0-65535\n", 65_536);
 }
 
 #[test]
@@ -95,7 +96,8 @@ fn cpu_ids_are_those_of_the_list() {
 
 #[test]
 fn cpu_list_failure() {
-    failure(cpu_list, &["", "\n", "3-0\n", "a\n", "0-\n", "0-4294967295\n", "0-4294967294,0-4294967294\n"]);
+    failure(cpu_list, &["", "\n", "3-0\n", "a\n", "0-\n", "0-65536\n", "0-40000,0-40000\n"]);
+    failure(cpu_list, &["0-4294967294\n", "0-4294967295\n", "0-4294967294,0-4294967294\n"]);
 }
 
 #[test]
