@@ -2,10 +2,11 @@
 
 use std::io::{self, Write};
 
+use lxc_autoscale_core::ErrorChain;
 use lxc_autoscale_core::api::{HealthCheck, HealthState};
 
-use crate::backend::ContainerHost;
-use crate::backend::pct::PctHost;
+use crate::backend::rest::{Missing, RestHost, granting_commands};
+use crate::backend::{ContainerHost, Opened};
 use crate::config::Config;
 use crate::node;
 use crate::routes::health::metrics_check;
@@ -15,8 +16,23 @@ use crate::routes::health::metrics_check;
 /// # Errors
 /// When `out` cannot be written.
 pub async fn run(config: &Config, out: &mut impl Write) -> io::Result<HealthState> {
-    let mut checks = vec![check_user(), check_node_name(config)];
-    checks.extend(PctHost::new(config.pct.clone(), config.paths.clone()).probe().await);
+    let node_name = node::name(&config.paths.proc);
+    let mut checks = vec![check_node_name(&node_name)];
+    let mut advice = Vec::new();
+    match Opened::new(config, node_name.as_deref().ok()) {
+        Ok(Opened::Pct(host)) => {
+            checks.push(check_user());
+            checks.extend(host.probe().await);
+        }
+        Ok(Opened::Rest(host)) => {
+            checks.extend(host.probe().await);
+            advice = privilege_advice(&host).await;
+        }
+        Err(error) => {
+            let detail = ErrorChain(&error).to_string();
+            checks.push(HealthCheck { name: "backend".to_owned(), state: HealthState::Unhealthy, detail });
+        }
+    }
     checks.push(metrics_check(config.metrics.clone()).await);
     for HealthCheck { name, state, detail } in &checks {
         let word = match state {
@@ -25,6 +41,9 @@ pub async fn run(config: &Config, out: &mut impl Write) -> io::Result<HealthStat
             HealthState::Unhealthy => "FAILED",
         };
         writeln!(out, "{word:<8} {name:<14} {detail}")?;
+    }
+    for line in advice {
+        writeln!(out, "{line}")?;
     }
     Ok(checks.iter().map(|check| check.state).max().unwrap_or(HealthState::Unhealthy))
 }
@@ -38,10 +57,27 @@ fn check_user() -> HealthCheck {
     HealthCheck { name: "user".to_owned(), state, detail }
 }
 
-fn check_node_name(config: &Config) -> HealthCheck {
-    let (state, detail) = match node::name(&config.paths.proc) {
+/// Which privileges are missing for what, and the commands that grant them.
+async fn privilege_advice(host: &RestHost) -> Vec<String> {
+    // Where Proxmox does not say, the check itself has told why.
+    let missing = host.missing_privileges().await.unwrap_or_default();
+    let mut lines = Vec::new();
+    for Missing { feature, privileges, partly } in &missing {
+        let names: Vec<String> = privileges.iter().map(|(path, name)| format!("{name} on {path}")).collect();
+        let partly = if *partly { " (some have it on a path of their own)" } else { "" };
+        lines.push(format!("missing to {feature}: {}{partly}", names.join(", ")));
+    }
+    if !missing.is_empty() {
+        lines.push("to grant all of it, on any node of the cluster:".to_owned());
+        lines.extend(granting_commands(host.token(), &missing).into_iter().map(|line| format!("    {line}")));
+    }
+    lines
+}
+
+fn check_node_name(name: &Result<String, String>) -> HealthCheck {
+    let (state, detail) = match name {
         Ok(name) => (HealthState::Healthy, format!("this is node {name}")),
-        Err(reason) => (HealthState::Degraded, reason),
+        Err(reason) => (HealthState::Degraded, reason.clone()),
     };
     HealthCheck { name: "node".to_owned(), state, detail }
 }

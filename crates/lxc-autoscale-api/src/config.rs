@@ -8,6 +8,10 @@ use lxc_autoscale_core::config::{BrokenRule, Validate};
 use lxc_autoscale_core::telemetry::LoggingConfig;
 use serde::{Deserialize, Deserializer};
 
+mod rest;
+
+pub use rest::{BackendChoice, RestConfig};
+
 /// Most cores Proxmox accepts for a container.
 const MAX_CORES: u32 = 8192;
 /// Least memory Proxmox accepts for a container, in MiB.
@@ -19,10 +23,14 @@ const DAY_SECONDS: u64 = 86_400;
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
+    /// How containers are changed.
+    pub backend: BackendChoice,
     /// Where it listens and to whom.
     pub server: ServerConfig,
     /// The `pct` back end.
     pub pct: PctConfig,
+    /// The back end through Proxmox's REST API.
+    pub rest: RestConfig,
     /// What no request may exceed.
     pub limits: LimitsConfig,
     /// The monitor's file.
@@ -123,8 +131,10 @@ pub struct PathsConfig {
 impl Default for Config {
     fn default() -> Self {
         Self {
+            backend: BackendChoice::default(),
             server: ServerConfig::default(),
             pct: PctConfig::default(),
+            rest: RestConfig::default(),
             limits: LimitsConfig::default(),
             metrics: MetricsConfig::default(),
             paths: PathsConfig::default(),
@@ -259,6 +269,7 @@ impl Validate for Config {
     fn validate(&self) -> Result<(), BrokenRule> {
         self.server.validate()?;
         self.pct.validate()?;
+        self.rest.validate()?;
         self.limits.validate()?;
         seconds(self.metrics.max_age_seconds, "metrics.max_age_seconds")?;
         for (path, key) in [

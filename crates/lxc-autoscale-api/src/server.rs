@@ -22,9 +22,10 @@ use tokio::sync::Semaphore;
 use tower::ServiceExt;
 
 use crate::auth::{Peer, peer};
-use crate::backend::pct::PctHost;
+use crate::backend::Opened;
+use crate::backend::rest::RestSetupError;
 use crate::config::Config;
-use crate::node::CPU_INTERVAL;
+use crate::node::{self, CPU_INTERVAL};
 use crate::routes;
 use crate::state::{AppState, Shared};
 
@@ -47,6 +48,9 @@ pub enum ServerError {
     /// The runtime or the signal handlers cannot be set up.
     #[error("cannot set up the runtime")]
     Runtime(#[source] io::Error),
+    /// Proxmox's REST API cannot be used.
+    #[error("the REST API cannot be used")]
+    Rest(#[from] RestSetupError),
     /// The address cannot be listened on.
     #[error("cannot listen on {address} (`server.listen`); does another server use it?")]
     Listen {
@@ -70,8 +74,12 @@ pub enum ServerError {
 /// # Errors
 /// [`ServerError`] when it cannot begin.
 pub async fn run(config: Config, config_path: &Path) -> Result<(), ServerError> {
-    let host = Arc::new(PctHost::new(config.pct.clone(), config.paths.clone()));
-    let state: AppState = Arc::new(Shared::new(config, host));
+    let node_name = node::name(&config.paths.proc)
+        .inspect_err(|error| tracing::warn!(%error, "the node's name is not known"))
+        .ok();
+    let backend = Opened::new(&config, node_name.as_deref())?;
+    tracing::info!("Containers are changed through {backend}.");
+    let state: AppState = Arc::new(Shared::new(config, backend.into_host(), node_name));
     let config = state.config();
     let mut signals = Signals::install().map_err(ServerError::Runtime)?;
     let address = config.server.listen;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::backend::ContainerHost;
 use crate::changes::Changes;
 use crate::config::Config;
-use crate::node::{self, CpuMeter};
+use crate::node::CpuMeter;
 
 /// A handle on [`Shared`].
 pub type AppState = Arc<Shared>;
@@ -22,12 +22,9 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// Puts the parts together; reads the node's name.
-    pub fn new(config: Config, host: Arc<dyn ContainerHost>) -> Self {
+    /// Puts the parts together; `node_name` is the name of the node this runs on, where it is known.
+    pub fn new(config: Config, host: Arc<dyn ContainerHost>, node_name: Option<String>) -> Self {
         let patience = Duration::from_secs(config.server.queue_timeout_seconds);
-        let node_name = node::name(&config.paths.proc)
-            .inspect_err(|error| tracing::warn!(%error, "the node's name is not known"))
-            .ok();
         Self {
             changes: Changes::new(config.server.max_changes, patience),
             config: RwLock::new(Arc::new(config)),
@@ -74,7 +71,9 @@ impl Shared {
         let mut restart = Vec::new();
         for (same, table) in [
             (merged.server == new.server, "server"),
+            (merged.backend == new.backend, "backend"),
             (merged.pct == new.pct, "pct"),
+            (merged.rest == new.rest, "rest"),
             (merged.paths == new.paths, "paths"),
             (merged.logging == new.logging, "logging"),
         ] {
@@ -96,7 +95,7 @@ mod tests {
     fn a_reload_applies_limits_and_names_what_takes_a_restart() {
         let config = Config::default();
         let host = Arc::new(PctHost::new(config.pct.clone(), config.paths.clone()));
-        let state = Shared::new(config.clone(), host);
+        let state = Shared::new(config.clone(), host, None);
         let mut new = config;
         new.limits.max_cores = 4;
         new.server.trusted_uids = vec![999];

@@ -1,21 +1,72 @@
 //! The containers of the node, as the actions see them.
 //!
 //! [`ContainerHost`] is the door: plain typed methods, each one thing Proxmox can do, with typed errors that
-//! know nothing of HTTP. [`pct`] goes through the `pct` program; every call states what it needs, and what a
-//! whole change consists of stands in [`crate::actions`].
+//! know nothing of HTTP. [`pct`] goes through the `pct` program, [`rest`] through Proxmox's REST API; what a whole
+//! change consists of stands in [`crate::actions`]. [`Opened`] chooses between them.
 
 use std::fmt;
 use std::path::PathBuf;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use lxc_autoscale_core::api::{HealthCheck, SnapshotInfo};
 use lxc_autoscale_core::container_config::ContainerConfig;
 use lxc_autoscale_core::{Mebibytes, Vmid};
 
+use self::pct::PctHost;
+use self::rest::{RestHost, RestSetupError};
+use crate::config::{BackendChoice, Config};
 use crate::params::{Hostname, SnapshotName};
 
 pub mod pct;
+pub mod rest;
+mod texts;
+
+/// The back end that the configuration names.
+#[derive(Debug)]
+pub enum Opened {
+    /// Through `pct`.
+    Pct(PctHost),
+    /// Through the REST API.
+    Rest(RestHost),
+}
+
+impl Opened {
+    /// Opens it; with `auto` it is the REST API where there is a token for it.
+    ///
+    /// # Errors
+    /// [`RestSetupError`] when the REST API is to be used and cannot be. Nothing else takes its place: whoever gave
+    /// it a token does not expect us to act as root.
+    pub fn new(config: &Config, node_name: Option<&str>) -> Result<Self, RestSetupError> {
+        match (config.backend, config.rest.token_path()) {
+            (BackendChoice::Pct, _) | (BackendChoice::Auto, None) => {
+                Ok(Self::Pct(PctHost::new(config.pct.clone(), config.paths.clone())))
+            }
+            (BackendChoice::Rest, None) => Err(RestSetupError::NoToken),
+            (BackendChoice::Rest | BackendChoice::Auto, Some(token)) => {
+                RestHost::open(&config.rest, &token, node_name).map(Self::Rest)
+            }
+        }
+    }
+
+    /// As the actions see it.
+    pub fn into_host(self) -> Arc<dyn ContainerHost> {
+        match self {
+            Self::Pct(host) => Arc::new(host),
+            Self::Rest(host) => Arc::new(host),
+        }
+    }
+}
+
+impl fmt::Display for Opened {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pct(_) => f.write_str("pct"),
+            Self::Rest(host) => write!(f, "{host}"),
+        }
+    }
+}
 
 /// What a method of [`ContainerHost`] returns: a trait object cannot have `async fn`s yet.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, BackendError>> + Send + 'a>>;
@@ -178,6 +229,30 @@ pub enum BackendError {
         /// Proxmox's words.
         detail: String,
     },
+    /// Proxmox does not know us.
+    #[error(
+        "Proxmox does not accept the API token `{token}`; is it deleted, expired, or its secret mistyped?"
+    )]
+    Unauthorized {
+        /// Its name.
+        token: String,
+    },
+    /// Proxmox knows us and does not let us.
+    #[error("`{command}` is not permitted: {detail}; see `lxc-autoscale-api check`")]
+    NotPermitted {
+        /// The call.
+        command: String,
+        /// Proxmox's words.
+        detail: String,
+    },
+    /// Proxmox's REST API does not answer.
+    #[error("`{command}` got no answer: {detail}")]
+    Unreachable {
+        /// The call.
+        command: String,
+        /// Why.
+        detail: String,
+    },
     /// A file of the node cannot be read.
     #[error("cannot read `{}`", path.display())]
     Read {
@@ -202,27 +277,27 @@ pub enum BackendError {
         /// Why.
         source: std::io::Error,
     },
-    /// The program took too long.
-    #[error("`{command}` took longer than {limit:?} and {}", if *.running { "still runs" } else { "was asked to end" })]
+    /// The call took too long.
+    #[error("`{command}` took longer than {limit:?} and {}", if *.running { "may still be at work" } else { "was given up" })]
     TimedOut {
         /// The call.
         command: String,
         /// The time it was given.
         limit: Duration,
-        /// Whether it goes on in spite of SIGTERM.
+        /// Whether it goes on: in spite of SIGTERM, or as a task of Proxmox.
         running: bool,
     },
-    /// The program failed in a way that has no name here.
+    /// The call failed in a way that has no name here.
     #[error("`{command}` failed ({status}): {detail}")]
     Failed {
         /// The call.
         command: String,
-        /// Its exit status.
+        /// Its exit status or HTTP status.
         status: String,
         /// What it said.
         detail: String,
     },
-    /// The program said something that cannot be understood.
+    /// The answer cannot be understood.
     #[error("`{command}` gave output that cannot be understood: {detail}")]
     Unreadable {
         /// The call.

@@ -142,7 +142,7 @@ impl Node {
     /// The API of this node, called in this process.
     pub(crate) fn api(&self) -> Router {
         let host = Arc::new(PctHost::new(self.config.pct.clone(), self.config.paths.clone()));
-        routes::router(Arc::new(Shared::new(self.config.clone(), host)))
+        routes::router(Arc::new(Shared::new(self.config.clone(), host, Some("proxmox".to_owned()))))
     }
 
     /// Sends one request as root.

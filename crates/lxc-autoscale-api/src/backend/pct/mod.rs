@@ -11,11 +11,10 @@ use lxc_autoscale_core::{ErrorChain, Mebibytes, Vmid, procfs};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use super::{Answer, BackendError, CloneOrder, ContainerHost, Stored};
+use super::{Answer, BackendError, CloneOrder, ContainerHost, Stored, texts};
 use crate::config::{PathsConfig, PctConfig};
 use crate::params::SnapshotName;
 
-mod errors;
 mod parse;
 mod run;
 
@@ -151,7 +150,7 @@ const FILE_SYSTEM_NOT_GROWN: &str = "Failed to update the container's filesystem
 /// Logs what pct said on stderr though it succeeded.
 fn log_remark(call: &Call, printed: &Printed) {
     if !printed.stderr.trim().is_empty() {
-        let remark = errors::shorten(&printed.stderr);
+        let remark = texts::shorten(&printed.stderr);
         tracing::warn!(command = call.shown(), remark, "pct succeeded with a remark");
     }
 }
@@ -253,13 +252,13 @@ impl ContainerHost for PctHost {
             let call = Call::new(Kind::Long, "resize", vmid).arg("rootfs").arg(format_args!("+{gib}G"));
             let printed = self.runner.run(&call).await?;
             // `pct resize` exits with 0 even where its task failed; what it says on stderr tells.
-            if let Some(error) = errors::known(vmid, &printed.stderr) {
+            if let Some(error) = texts::known(vmid, &printed.stderr) {
                 return Err(error);
             }
             log_remark(&call, &printed);
             if let Some(line) = printed.stdout.lines().find(|line| line.contains(FILE_SYSTEM_NOT_GROWN)) {
                 // To pct a mere warning: the volume and the configuration have the new size.
-                tracing::warn!(%vmid, remark = errors::shorten(line), "the volume grew, its file system did not");
+                tracing::warn!(%vmid, remark = texts::shorten(line), "the volume grew, its file system did not");
             }
             Ok(())
         })

@@ -19,8 +19,7 @@ use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use super::errors;
-use crate::backend::BackendError;
+use crate::backend::{BackendError, texts};
 use crate::config::PctConfig;
 
 /// Where the program and what it starts look for others.
@@ -129,7 +128,7 @@ impl Runner {
         if status.success() {
             return Ok(Printed { stdout, stderr });
         }
-        Err(errors::classify(call.vmid, &call.shown(), &status.to_string(), &stderr))
+        Err(texts::classify(call.vmid, &call.shown(), &status.to_string(), &stderr))
     }
 
     fn command(&self, call: &Call) -> Command {

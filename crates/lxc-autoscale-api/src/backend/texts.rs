@@ -1,8 +1,9 @@
-//! What `pct` says when it fails, turned into typed errors.
+//! What Proxmox says when it refuses something, turned into typed errors: `pct` says it on stderr, the REST API
+//! in its message.
 //!
-//! The exit code only tells success from failure (early errors exit with a left-over errno), so the texts on
-//! stderr decide. They are those of Proxmox VE 6 to 9. What is not known here stays [`BackendError::Failed`]
-//! with the text.
+//! Exit codes and HTTP statuses only tell success from failure (early errors of `pct` exit with a left-over
+//! errno, and a locked container is a 500), so the texts decide. They are those of Proxmox VE 6 to 9. What is not
+//! known here stays [`BackendError::Failed`] with the text.
 
 use lxc_autoscale_core::Vmid;
 
@@ -12,7 +13,7 @@ use crate::backend::{BackendError, Existing, Obstacle};
 const MAX_DETAIL_CHARS: usize = 400;
 
 /// Names the failure of `command` on `vmid` by what it wrote to stderr.
-pub(super) fn classify(vmid: Vmid, command: &str, status: &str, stderr: &str) -> BackendError {
+pub(in crate::backend) fn classify(vmid: Vmid, command: &str, status: &str, stderr: &str) -> BackendError {
     known(vmid, stderr).unwrap_or_else(|| BackendError::Failed {
         command: command.to_owned(),
         status: status.to_owned(),
@@ -21,7 +22,7 @@ pub(super) fn classify(vmid: Vmid, command: &str, status: &str, stderr: &str) ->
 }
 
 /// Names a failure that has a name here.
-pub(super) fn known(vmid: Vmid, stderr: &str) -> Option<BackendError> {
+pub(in crate::backend) fn known(vmid: Vmid, stderr: &str) -> Option<BackendError> {
     let says = |text: &str| stderr.contains(text);
     let line_with = |text: &str| shorten(stderr.lines().find(|line| line.contains(text)).unwrap_or(stderr));
     let wrong_state =
@@ -91,7 +92,7 @@ fn between<'a>(text: &'a str, before: &str, after: &str) -> Option<&'a str> {
 }
 
 /// One line without control characters, bounded.
-pub(super) fn shorten(text: &str) -> String {
+pub(in crate::backend) fn shorten(text: &str) -> String {
     let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
     let clean = words.chars().filter(|c| !c.is_control());
     let short: String = clean.take(MAX_DETAIL_CHARS).collect();

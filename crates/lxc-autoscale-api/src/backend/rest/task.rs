@@ -1,0 +1,125 @@
+//! Tasks of Proxmox: work that goes on after the call was answered.
+
+use std::fmt;
+
+use serde::Deserialize;
+
+/// The name of a task, `UPID:<node>:<pid>:<pstart>:<starttime>:<type>:<id>:<user>:`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Upid {
+    text: String,
+    node: String,
+    kind: String,
+}
+
+impl Upid {
+    /// Reads one; `None` when it is none, or holds what does not belong into a path.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let parts: Vec<&str> = text.split(':').collect();
+        let [prefix, node, pid, pstart, start, kind, id, user, rest] = parts.as_slice() else { return None };
+        let is_hex =
+            |part: &str| (1..=16).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let is_word =
+            |part: &str| part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.@!+".contains(&byte));
+        let valid = *prefix == "UPID"
+            && rest.is_empty()
+            && [pid, pstart, start].into_iter().all(|part| is_hex(part))
+            && [node, kind, id, user].into_iter().all(|part| is_word(part))
+            && !node.is_empty();
+        valid.then(|| Self { text: text.to_owned(), node: (*node).to_owned(), kind: (*kind).to_owned() })
+    }
+
+    /// The node it runs on.
+    pub(super) fn node(&self) -> &str {
+        &self.node
+    }
+
+    /// Whether it only asks the cluster's high availability manager, which acts later.
+    pub(super) fn is_request_to_ha(&self) -> bool {
+        matches!(self.kind.as_str(), "hastart" | "hastop")
+    }
+}
+
+impl fmt::Display for Upid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// What Proxmox says of a task.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub(super) struct TaskStatus {
+    status: String,
+    exitstatus: Option<String>,
+}
+
+/// How a task stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// It runs.
+    Running,
+    /// It is done; with warnings if there is a text.
+    Done(Option<String>),
+    /// It failed, and said this.
+    Failed(String),
+}
+
+impl TaskStatus {
+    /// How it stands.
+    pub(super) fn progress(self) -> Progress {
+        match (self.status.as_str(), self.exitstatus) {
+            ("running", _) => Progress::Running,
+            (_, Some(text)) if text == "OK" => Progress::Done(None),
+            // To Proxmox a success, and it is one: the work was done.
+            (_, Some(text)) if text.starts_with("WARNINGS: ") => Progress::Done(Some(text)),
+            (_, Some(text)) => Progress::Failed(text),
+            (_, None) => Progress::Failed("it ended without saying how".to_owned()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn recorded_names_are_read() {
+        let upid =
+            Upid::parse("UPID:pve1:0000079D:00020F88:6B048BB9:vzsnapshot:100:root@pam!scaler:").unwrap();
+        assert_eq!((upid.node(), upid.is_request_to_ha()), ("pve1", false));
+        assert!(
+            Upid::parse("UPID:pve1:0000079D:00020F88:6B048BB9:hastart:100:root@pam:")
+                .unwrap()
+                .is_request_to_ha()
+        );
+        for bad in
+            ["", "UPID:a:1:1:1:t:1:u", "UPID:a/b:1:1:1:t:1:u:", "UPID::1:1:1:t:1:u:", "UPID:a:x:1:1:t:1:u:"]
+        {
+            assert_eq!(Upid::parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_task_is_understood() {
+        let progress = |status: &str, exit: Option<&str>| {
+            TaskStatus { status: status.to_owned(), exitstatus: exit.map(str::to_owned) }.progress()
+        };
+        assert_eq!(progress("running", None), Progress::Running);
+        assert_eq!(progress("stopped", Some("OK")), Progress::Done(None));
+        assert_eq!(progress("stopped", Some("WARNINGS: 1")), Progress::Done(Some("WARNINGS: 1".to_owned())));
+        let failed = "snapshot feature is not available";
+        assert_eq!(progress("stopped", Some(failed)), Progress::Failed(failed.to_owned()));
+        assert!(matches!(progress("stopped", None), Progress::Failed(_)));
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_that_is_read_leaves_its_place_in_a_path(text in "UPID:[ -~]{0,60}:") {
+            if let Some(upid) = Upid::parse(&text) {
+                prop_assert!(!upid.to_string().contains(['/', '?', '#', '%', ' ']));
+            }
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! `backend` and `[rest]`: how containers are changed.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use lxc_autoscale_core::config::BrokenRule;
+use serde::Deserialize;
+
+use super::seconds;
+use crate::backend::rest::Fingerprint;
+
+/// Where systemd puts the credentials of a unit (systemd.exec(5), `LoadCredential=`).
+const CREDENTIALS_DIRECTORY: &str = "CREDENTIALS_DIRECTORY";
+
+/// How containers are changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BackendChoice {
+    /// Through the REST API where there is a token for it, through `pct` otherwise.
+    #[default]
+    Auto,
+    /// Through `pct`, which takes root.
+    Pct,
+    /// Through Proxmox's REST API.
+    Rest,
+}
+
+/// `[rest]`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RestConfig {
+    /// Where Proxmox's API is.
+    pub url: String,
+    /// The node whose containers are changed; empty means the one this runs on.
+    pub node: String,
+    /// File that holds the token; empty means none.
+    pub token_file: PathBuf,
+    /// Name of the systemd credential that holds the token, where there is one of that name.
+    pub token_credential: String,
+    /// Certificates of the authority that has signed the node's.
+    pub ca_file: PathBuf,
+    /// SHA-256 of the only certificate that is accepted, instead of `ca_file`; empty means none.
+    pub fingerprint: String,
+    /// Time for calls that only look.
+    pub query_timeout_seconds: u64,
+    /// Time for changes of a configuration, starts and stops.
+    pub change_timeout_seconds: u64,
+    /// Time for tasks that copy or drop data: resize, snapshot, rollback, clone, destroy.
+    pub long_timeout_seconds: u64,
+}
+
+impl Default for RestConfig {
+    fn default() -> Self {
+        Self {
+            url: "https://127.0.0.1:8006".to_owned(),
+            node: String::new(),
+            token_file: PathBuf::new(),
+            token_credential: "proxmox_token".to_owned(),
+            ca_file: PathBuf::from("/etc/pve/pve-root-ca.pem"),
+            fingerprint: String::new(),
+            query_timeout_seconds: 30,
+            change_timeout_seconds: 90,
+            long_timeout_seconds: 3600,
+        }
+    }
+}
+
+impl RestConfig {
+    /// The file with the token, if one is configured: `token_file`, or else the credential if systemd has passed
+    /// it.
+    pub fn token_path(&self) -> Option<PathBuf> {
+        if !self.token_file.as_os_str().is_empty() {
+            return Some(self.token_file.clone());
+        }
+        if self.token_credential.is_empty() {
+            return None;
+        }
+        let directory = PathBuf::from(std::env::var_os(CREDENTIALS_DIRECTORY)?);
+        Some(directory.join(&self.token_credential)).filter(|path| path.exists())
+    }
+
+    /// Time for calls that only look.
+    pub fn query_timeout(&self) -> Duration {
+        Duration::from_secs(self.query_timeout_seconds)
+    }
+
+    /// Time for changes of a configuration, starts and stops.
+    pub fn change_timeout(&self) -> Duration {
+        Duration::from_secs(self.change_timeout_seconds)
+    }
+
+    /// Time for tasks that copy or drop data.
+    pub fn long_timeout(&self) -> Duration {
+        Duration::from_secs(self.long_timeout_seconds)
+    }
+
+    pub(super) fn validate(&self) -> Result<(), BrokenRule> {
+        let unless = BrokenRule::unless;
+        let place = self.url.strip_prefix("https://").unwrap_or_default();
+        let is_place = !place.is_empty() && !place.contains(['/', '?', '#', '@', ' ']);
+        unless(is_place, "rest.url", "must be such as https://127.0.0.1:8006: the token is sent there")?;
+        let is_name = self.node.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+        unless(is_name, "rest.node", "must be the name of a node")?;
+        let token = self.token_file.as_os_str().is_empty() || self.token_file.is_absolute();
+        unless(token, "rest.token_file", "must be an absolute path")?;
+        let credential = !self.token_credential.contains('/') && !self.token_credential.starts_with('.');
+        unless(credential, "rest.token_credential", "must be the name of a credential")?;
+        unless(self.ca_file.is_absolute(), "rest.ca_file", "must be an absolute path")?;
+        let pinned = self.fingerprint.is_empty() || Fingerprint::parse(&self.fingerprint).is_some();
+        unless(
+            pinned,
+            "rest.fingerprint",
+            "must be 32 pairs of hexadecimal digits with colons between them",
+        )?;
+        seconds(self.query_timeout_seconds, "rest.query_timeout_seconds")?;
+        seconds(self.change_timeout_seconds, "rest.change_timeout_seconds")?;
+        seconds(self.long_timeout_seconds, "rest.long_timeout_seconds")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_goes_nowhere_but_to_proxmox() {
+        for bad in
+            ["http://127.0.0.1:8006", "https://", "https://pve:8006/api2", "https://me@pve:8006", "pve:8006"]
+        {
+            let config = RestConfig { url: bad.to_owned(), ..RestConfig::default() };
+            assert!(config.validate().is_err(), "{bad}");
+        }
+        assert!(RestConfig::default().validate().is_ok());
+    }
+
+    #[test]
+    fn without_a_file_there_is_no_token() {
+        assert_eq!(
+            RestConfig { token_credential: String::new(), ..RestConfig::default() }.token_path(),
+            None
+        );
+        let config = RestConfig { token_file: PathBuf::from("/etc/token"), ..RestConfig::default() };
+        assert_eq!(config.token_path(), Some(PathBuf::from("/etc/token")));
+    }
+}
