@@ -5,10 +5,11 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row, params};
 
 use super::bucket::{self, Bucket, Tier};
-use super::{Metric, Series, chunk, code, frame, schema};
+use super::{Damaged, Metric, Series, chunk, code, frame, schema};
 
 /// How long a statement waits for the writer.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -107,9 +108,12 @@ impl HistoryReader {
     /// [`HistoryError::Database`].
     pub fn series(&self) -> Result<Vec<SeriesInfo>, HistoryError> {
         let read = || -> rusqlite::Result<Vec<SeriesInfo>> {
-            let mut statement = self.connection.prepare("SELECT id, name FROM series ORDER BY id")?;
+            // An id beyond 32 bits is none of ours.
+            let sql = "SELECT id, name FROM series WHERE id BETWEEN 0 AND 4294967295 ORDER BY id";
+            let mut statement = self.connection.prepare(sql)?;
             let rows = statement.query_map([], |row| {
-                Ok(SeriesInfo { series: Series::from_raw(row.get(0)?), name: row.get(1)? })
+                let name = String::from_utf8_lossy(stored_bytes(row, 1)?).into_owned();
+                Ok(SeriesInfo { series: Series::from_raw(row.get(0)?), name })
             })?;
             rows.collect()
         };
@@ -139,7 +143,8 @@ impl HistoryReader {
     /// Start of the oldest chunk of a tier, in milliseconds since the epoch.
     fn oldest(&self, tier: Tier) -> Result<Option<i64>, HistoryError> {
         let sql = "SELECT min(start_ms) FROM chunks WHERE tier = ?1";
-        self.connection.query_row(sql, [tier.id()], |row| row.get(0)).map_err(|source| self.failed(source))
+        let oldest = |row: &Row<'_>| Ok(row.get_ref(0)?.as_i64().ok());
+        self.connection.query_row(sql, [tier.id()], oldest).map_err(|source| self.failed(source))
     }
 
     /// The buckets of one metric of one series that begin at or after `from_ms` and before `to_ms`.
@@ -219,9 +224,10 @@ impl HistoryReader {
         while let Some(start) =
             starts.query_row(params![tier.id(), next_ms, to_ms], |row| row.get::<_, Option<i64>>(0))?
         {
-            let data: Option<Vec<u8>> =
-                one.query_row(params![tier.id(), start, series.get()], |row| row.get(0)).optional()?;
-            match data.map(|data: Vec<u8>| chunk::decode(&data, |metric| metrics.contains(&metric))) {
+            let data: Option<Vec<u8>> = one
+                .query_row(params![tier.id(), start, series.get()], |row| Ok(stored_bytes(row, 0)?.to_vec()))
+                .optional()?;
+            match data.map(|data| chunk::decode(&data, |metric| metrics.contains(&metric))) {
                 Some(Ok(chunk)) => {
                     for (place, bucket) in chunk {
                         put(start + i64::from(place) * tier.bucket_ms(), bucket);
@@ -238,11 +244,17 @@ impl HistoryReader {
         // A frame reaches over less than a minute; an incomplete first bucket is not handed out.
         let mut rows = recent.query(params![from_ms - 60_000, to_ms, series.shard()])?;
         while let Some(row) = rows.next()? {
-            let first_ms = row.get(0)?;
             let each = |_, sample| samples.push(sample);
-            if frame::decode(row.get_ref(1)?.as_blob()?, first_ms, |found| found == series, each).is_err() {
-                damaged += 1;
-            }
+            let found = row.get_ref(0)?.as_i64().map_err(|_| Damaged);
+            let found = found.and_then(|first_ms| {
+                frame::decode(
+                    stored_bytes(row, 1).unwrap_or_default(),
+                    first_ms,
+                    |found| found == series,
+                    each,
+                )
+            });
+            damaged += u64::from(found.is_err());
         }
         for (start_ms, bucket) in bucket::roll_up(&mut samples, tier, metrics) {
             put(start_ms, bucket);
@@ -277,6 +289,20 @@ fn open_read_only(path: &Path) -> rusqlite::Result<Connection> {
         }
         opened => opened,
     }
+}
+
+/// The bytes of a column of blobs or text; none where a number or nothing stands in it.
+///
+/// One bit of a row's head makes text of a blob, and a number of either: that is damage of the one value, which its
+/// checksum tells, and no reason to read nothing.
+///
+/// # Errors
+/// When there is no such column.
+pub fn stored_bytes<'a>(row: &'a Row<'_>, column: usize) -> rusqlite::Result<&'a [u8]> {
+    Ok(match row.get_ref(column)? {
+        ValueRef::Blob(bytes) | ValueRef::Text(bytes) => bytes,
+        ValueRef::Null | ValueRef::Integer(_) | ValueRef::Real(_) => &[],
+    })
 }
 
 /// A path as a URI has it.

@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 use lxc_autoscale_core::history_store::bucket::{Codes, Sample, WINDOW_MS, roll_up};
 use lxc_autoscale_core::history_store::chunk::{self, Chunk, Merged};
 use lxc_autoscale_core::history_store::frame::{self, Frame};
+use lxc_autoscale_core::history_store::reader::stored_bytes;
 use lxc_autoscale_core::history_store::{HistoryError, Metric, Series, Tier};
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
@@ -307,7 +308,15 @@ impl Store {
 
     fn read_names(&self) -> rusqlite::Result<HashMap<Series, String>> {
         let mut statement = self.connection.prepare("SELECT id, name FROM series")?;
-        statement.query_map([], |row| Ok((Series::from_raw(row.get(0)?), row.get(1)?)))?.collect()
+        let mut names = HashMap::new();
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            // A damaged one is written anew when the series is seen again.
+            if let (Ok(id), Ok(name)) = (row.get(0), row.get(1)) {
+                names.insert(Series::from_raw(id), name);
+            }
+        }
+        Ok(names)
     }
 
     /// The database.
@@ -396,7 +405,7 @@ fn read_frames(
     )?;
     let mut rows = statement.query(params![window_ms, window_ms + WINDOW_MS, shard, last_number])?;
     while let Some(row) = rows.next()? {
-        each(row.get(0)?, row.get_ref(1)?.as_blob()?);
+        each(row.get(0)?, stored_bytes(row, 1)?);
     }
     Ok(())
 }
@@ -413,8 +422,9 @@ fn put(
     let start_ms = tier.chunk_start(*first_ms);
     let key = params![tier.id(), start_ms, series.get()];
     let select = "SELECT data FROM chunks WHERE tier = ?1 AND start_ms = ?2 AND series = ?3";
-    let stored: Option<Vec<u8>> = transaction.query_row(select, key, |row| row.get(0)).optional()?;
-    let stored = stored.map(|data| chunk::decode(&data, |_| true));
+    let stored = transaction
+        .query_row(select, key, |row| Ok(chunk::decode(stored_bytes(row, 0)?, |_| true)))
+        .optional()?;
     let damaged = u64::from(matches!(stored, Some(Err(_))));
     let mut chunk: Chunk = stored.and_then(Result::ok).unwrap_or_default();
     let place = |at_ms: i64| u32::try_from((at_ms - start_ms) / tier.bucket_ms()).unwrap_or(u32::MAX);

@@ -329,3 +329,63 @@ fn damage_costs_what_it_hits() {
     println!("{} of {} buckets kept", kept_in_all / 60, want.len());
     assert!(want.len() * 60 / 2 < kept_in_all, "{kept_in_all}");
 }
+
+/// A flipped bit in the head of a row makes text of a blob, or a number of a text.
+#[test]
+fn values_of_a_wrong_type_cost_only_themselves() {
+    let wrong = [
+        "UPDATE series SET name = CAST(x'ff' AS TEXT) WHERE id = 104",
+        "UPDATE series SET name = 7 WHERE id = 104",
+        "UPDATE recent SET frame = CAST(frame AS TEXT) WHERE number = 3",
+        "UPDATE recent SET frame = 7 WHERE number = 3",
+        "UPDATE recent SET at_ms = 'never' WHERE number = 3",
+        "UPDATE recent SET last_ms = 'never' WHERE number = (SELECT max(number) FROM recent)",
+        "UPDATE chunks SET data = CAST(data AS TEXT) WHERE number = 3",
+        "UPDATE chunks SET data = 7 WHERE number = 3",
+        "UPDATE chunks SET start_ms = 'never' WHERE number = 3",
+    ];
+    let moments: Vec<i64> = (0..12 * 60).map(|minute| START_MS + minute * 60_000).collect();
+    let last_ms = *moments.last().unwrap();
+    for damage in wrong {
+        let directory = tempfile::tempdir().unwrap();
+        let config = config(directory.path());
+        let (mut store, _) = Store::open(&config).unwrap();
+        for moment in &moments {
+            store.append(&[cycle(*moment, cpu_at(*moment))]).unwrap();
+        }
+        store.name([(CT, Some("web")), (Series::NODE, Some("pve"))].into_iter()).unwrap();
+        compact(&mut store, last_ms);
+        store.connection.execute(damage, []).unwrap();
+        drop(store);
+
+        // A reader goes on before the writer has seen it.
+        let reader = HistoryReader::open(&config.file).unwrap().unwrap();
+        assert_eq!(reader.series().unwrap().len(), 2, "{damage}");
+        let read = reader.read(CT, Metric::Cpu, Tier::Minute, 0, i64::MAX).unwrap();
+        assert!(moments.len() / 2 < read.points.len(), "{damage}: {}", read.points.len());
+        // And so does the writer, for good.
+        let (mut store, _) = Store::open(&config).unwrap_or_else(|error| panic!("{damage}: {error:?}"));
+        for hour in 1..=12 {
+            let at_ms = last_ms + hour * 3_600_000;
+            let go_on = |store: &mut Store| -> Result<(), StoreError> {
+                store.newest_ms()?;
+                store.append(&[cycle(at_ms, 1.0)])?;
+                while store.compact_step(at_ms)?.more {}
+                Ok(())
+            };
+            if let Err(error) = go_on(&mut store) {
+                assert!(error.is_corrupt(), "{damage}: {error:?}");
+                store = store.begin_again().unwrap().0;
+                go_on(&mut store).unwrap_or_else(|error| panic!("{damage}: {error:?}"));
+            }
+        }
+        let found = read_all(&config);
+        assert!(moments.len() / 2 < found.len(), "{damage}: {}", found.len());
+    }
+}
+
+/// The minutes that can be read, whatever is damaged.
+fn read_all(config: &HistoryConfig) -> Vec<Point> {
+    let reader = HistoryReader::open(&config.file).unwrap().unwrap();
+    reader.read(CT, Metric::Cpu, Tier::Minute, 0, i64::MAX).unwrap().points
+}

@@ -74,9 +74,18 @@ pub(super) fn bound(connection: &Connection, max_bytes: u64) -> rusqlite::Result
     connection.query_row(&format!("PRAGMA max_page_count = {max_pages}"), [], |_| Ok(()))
 }
 
-/// Whether the database itself is broken, as opposed to full, locked or forbidden.
+/// Whether the database itself is broken, as opposed to full, locked or forbidden: SQLite says so, or a value is
+/// not of the type we wrote.
 pub(super) fn is_corrupt(error: &rusqlite::Error) -> bool {
+    use rusqlite::Error::{FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType, Utf8Error};
     matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
+        || matches!(
+            error,
+            FromSqlConversionFailure(..)
+                | IntegralValueOutOfRange(..)
+                | InvalidColumnType(..)
+                | Utf8Error(..)
+        )
 }
 
 pub(super) fn failed(path: &Path, source: rusqlite::Error) -> StoreError {
