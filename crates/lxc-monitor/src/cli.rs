@@ -131,10 +131,13 @@ impl Cli {
                 }
                 Command::Once(args) => once(&config, Duration::from_millis(args.interval_ms)).await,
                 Command::Alerts(args) => {
-                    let alerts = list::active(&config)?;
-                    let text =
-                        if args.json { list::json(&alerts) } else { list::table(&alerts, clock::now().wall) };
-                    print(&text)?;
+                    let (listing, now) = (list::active(&config)?, clock::now().wall);
+                    if let Some(warning) = listing.warning(&config, now) {
+                        // There is nobody left to tell when standard error is closed.
+                        let _ = writeln!(io::stderr(), "lxc-monitor: {warning}");
+                    }
+                    let alerts = &listing.alerts;
+                    print(&if args.json { list::json(alerts) } else { list::table(alerts, now) })?;
                     Ok(Outcome::Success)
                 }
                 Command::Check(args) => {

@@ -4,6 +4,7 @@
 //! file, where it has them.
 
 use std::fmt::Write;
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use lxc_autoscale_core::metrics_file::MetricsReader;
@@ -15,23 +16,62 @@ use super::store::{self, StoreError};
 use super::{report, saved_alerts};
 use crate::config::MonitorConfig;
 
-/// What is firing, the most urgent first.
+/// Cycles that are missed before anybody is told.
+const MISSED_CYCLES: u32 = 3;
+/// But at least this long; a cycle takes its time.
+const LEAST_PATIENCE: Duration = Duration::from_secs(30);
+
+/// What is firing, as far as is known.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Listing {
+    /// The alerts, the most urgent first.
+    pub alerts: Vec<Active>,
+    /// When the newest snapshot was taken; `None` when there is none that can be read.
+    pub measured: Option<Timestamp>,
+}
+
+/// Reads what is firing.
 ///
 /// # Errors
 /// [`StoreError`] when the state file is there and cannot be read.
-pub fn active(config: &MonitorConfig) -> Result<Vec<Active>, StoreError> {
+pub fn active(config: &MonitorConfig) -> Result<Listing, StoreError> {
     let saved = store::load(&config.alerts.state_file)?.unwrap_or_default();
     let mut alerts = saved_alerts(&saved.state);
     // Without the metrics file the values are unknown, and the alerts stand.
-    if let Ok(Some(newest)) = MetricsReader::read_newest(&config.output.file) {
+    let newest = MetricsReader::read_newest(&config.output.file).ok().flatten();
+    if let Some(newest) = &newest {
         for alert in &mut alerts {
-            if let Some(shown) = find(&newest, alert) {
+            if let Some(shown) = find(newest, alert) {
                 alert.value = shown.value;
                 alert.no_data = shown.no_data;
             }
         }
     }
-    Ok(alerts)
+    let measured = newest.map(|newest| newest.summary.collection_end_time.instant());
+    Ok(Listing { alerts, measured })
+}
+
+impl Listing {
+    /// What is to be said beside the alerts: that nobody has looked lately, so that their absence means nothing.
+    pub fn warning(&self, config: &MonitorConfig, now: Timestamp) -> Option<String> {
+        if !config.alerts.enabled {
+            return Some("alerts are switched off (`alerts.enabled`)".to_owned());
+        }
+        let Some(measured) = self.measured else {
+            let file = config.output.file.display();
+            return Some(format!(
+                "`{file}` holds no measurement, so nothing is known of now; does lxc-monitor run?"
+            ));
+        };
+        let old = now.duration_since(measured);
+        let limit = config.interval().saturating_mul(MISSED_CYCLES).max(LEAST_PATIENCE);
+        (limit < old.unsigned_abs() && old.is_positive()).then(|| {
+            format!(
+                "the newest measurement is {} old: this is what was known then; does lxc-monitor run?",
+                age(old)
+            )
+        })
+    }
 }
 
 fn find<'a>(snapshot: &'a Snapshot, alert: &Active) -> Option<&'a ActiveAlert> {
@@ -160,6 +200,24 @@ mod tests {
         let columns: Vec<_> = text.lines().map(column).collect();
         assert!(columns.windows(2).all(|pair| pair[0] == pair[1]), "{text}");
         assert_eq!(table(&[], Timestamp::UNIX_EPOCH), "No alert is active.\n");
+    }
+
+    #[test]
+    fn that_nobody_looks_is_said() {
+        let config = MonitorConfig::default();
+        let now: Timestamp = "2026-11-23T17:25:30Z".parse().unwrap();
+        let warning = |config: &MonitorConfig, seconds_ago: Option<i64>| {
+            let measured = seconds_ago.map(|ago| now - SignedDuration::from_secs(ago));
+            Listing { alerts: Vec::new(), measured }.warning(config, now)
+        };
+        assert_eq!(warning(&config, Some(60)), None);
+        assert_eq!(warning(&config, Some(-3600)), None, "the clock was set back");
+        let stale = warning(&config, Some(3600 + 240)).unwrap();
+        assert!(stale.starts_with("the newest measurement is 1 h 4 min old"), "{stale}");
+        assert!(warning(&config, None).unwrap().contains("holds no measurement"));
+        let mut off = config;
+        off.alerts.enabled = false;
+        assert!(warning(&off, Some(60)).unwrap().contains("switched off"));
     }
 
     #[test]
