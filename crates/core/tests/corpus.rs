@@ -50,3 +50,8 @@ fn container_config() {
 fn procfs() {
     replay("procfs", properties::procfs);
 }
+
+#[test]
+fn history_blob() {
+    replay("history_blob", properties::history_blob);
+}

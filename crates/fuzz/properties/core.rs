@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use lxc_autoscale_core::RecordTime;
 use lxc_autoscale_core::container_config::{ContainerConfig, parse_size};
+use lxc_autoscale_core::history_store::bucket::roll_up;
+use lxc_autoscale_core::history_store::{Metric, Tier, chunk, frame};
 use lxc_autoscale_core::metrics_file::{Bounds, MetricsReader, MetricsWriter, ReadError, trust};
 use lxc_autoscale_core::procfs;
 use lxc_autoscale_core::snapshot::Snapshot;
@@ -129,6 +131,49 @@ pub(crate) fn procfs(bytes: &[u8]) {
             }
         }
     }
+}
+
+/// A stored block of the history is refused, or holds what makes sense and is packed into one that reads the same.
+pub(crate) fn history_blob(bytes: &[u8]) {
+    let Some((which, content)) = bytes.split_first() else { return };
+    if which % 2 == 0 { check_chunk(&sealed(content)) } else { check_frame(&sealed(content)) }
+}
+
+fn check_chunk(blob: &[u8]) {
+    let Ok(chunk) = chunk::decode(blob, |_| true) else { return };
+    for (metric, stats) in chunk.values().flat_map(|bucket| &bucket.metrics) {
+        assert!(0 < stats.count, "{metric:?}");
+        assert!(stats.min <= stats.mean && stats.mean <= stats.max && stats.p95 <= stats.max, "{stats:?}");
+    }
+    assert_eq!(chunk::decode(&chunk::encode(&chunk), |_| true).as_ref(), Ok(&chunk));
+    // One metric alone is the same as among the others.
+    let is_cpu = |metric| metric == Metric::Cpu;
+    let mut only = chunk.clone();
+    only.values_mut().for_each(|bucket| bucket.metrics.retain(|(metric, _)| is_cpu(*metric)));
+    assert_eq!(chunk::decode(blob, is_cpu), Ok(only));
+}
+
+fn check_frame(blob: &[u8]) {
+    let mut samples = Vec::new();
+    let decoded = frame::decode(blob, 1_700_000_000_000, |_| true, |_, sample| samples.push(sample));
+    if decoded.is_err() {
+        return;
+    }
+    for tier in Tier::ALL {
+        for (start_ms, bucket) in roll_up(&mut samples.clone(), tier, Metric::ALL) {
+            assert_eq!(start_ms, tier.bucket_start(start_ms));
+            assert!(0 < bucket.samples && !bucket.metrics.is_empty());
+        }
+    }
+}
+
+/// The content with the checksum that a whole block ends in: CRC-32 as in zlib.
+fn sealed(content: &[u8]) -> Vec<u8> {
+    let byte = |crc: u32, byte: &u8| {
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| (crc >> 1) ^ (0xedb8_8320 * (crc & 1)))
+    };
+    let checksum = !content.iter().fold(u32::MAX, byte);
+    [content, &checksum.to_le_bytes()].concat()
 }
 
 /// A file in a directory of its own.

@@ -30,3 +30,18 @@ fn cgroup() {
 fn monitor_config() {
     replay("monitor_config", properties::monitor_config);
 }
+
+#[test]
+fn import_scan() {
+    replay("import_scan", properties::import_scan);
+}
+
+#[test]
+fn alert_state() {
+    replay("alert_state", properties::alert_state);
+}
+
+#[test]
+fn anomaly_state() {
+    replay("anomaly_state", properties::anomaly_state);
+}

@@ -11,8 +11,12 @@ use crate::say;
 
 /// What `crates/fuzz/fuzz_targets` holds, from `crates/fuzz/Cargo.toml`.
 const TARGETS: &[&str] = &[
+    "alert_state",
+    "anomaly_state",
     "cgroup",
     "container_config",
+    "history_blob",
+    "import_scan",
     "metrics_reader",
     "metrics_recovery",
     "monitor_config",
@@ -45,7 +49,7 @@ pub(crate) fn run(options: &Options) -> Result<(), CommandError> {
     let directory = workspace_root().join("target/fuzz");
     let mut build =
         command::program("cargo", ["+nightly", "build", "--release", "--bins", "--target", PLATFORM]);
-    build.args(["--features", "lxc-monitor"]).current_dir(fuzz_crate());
+    build.args(["--features", "monitor"]).current_dir(fuzz_crate());
     build.env("CARGO_TARGET_DIR", &directory).env("RUSTFLAGS", RUSTFLAGS).env_remove("CARGO");
     command::run(&mut build)?;
     let chosen = |target: &&str| options.target.as_deref().is_none_or(|wanted| wanted == *target);

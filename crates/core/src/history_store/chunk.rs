@@ -99,8 +99,14 @@ pub fn decode(blob: &[u8], wanted: impl Fn(Metric) -> bool) -> Result<Chunk, Dam
         samples = samples.wrapping_add(unzigzag(*difference));
         bucket.samples = samples.cast_unsigned();
     }
+    let mut next_id = 0;
     while !bytes.is_empty() {
         let id = u8::try_from(take(&mut bytes)?).map_err(|_| Damaged)?;
+        // Each once and in order, which packing and merging rely on.
+        if id < next_id {
+            return Err(Damaged);
+        }
+        next_id = id.checked_add(1).ok_or(Damaged)?;
         let length = take(&mut bytes)?;
         let body = take_bytes(&mut bytes, length)?;
         // A metric of a later version is left out.

@@ -14,8 +14,8 @@
 //! twice when summer time ends, a time that is not after the one before it belongs to the second pass; an hour
 //! that does not exist is read with the offset before the change.
 
-mod original;
-mod scan;
+pub mod original;
+pub mod scan;
 
 use std::fs::File;
 use std::io;

@@ -36,7 +36,7 @@ struct Network {
 
 /// Why a text is no snapshot.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum NoSnapshot {
+pub enum NoSnapshot {
     /// It is no object of objects.
     #[error("it is not a JSON object as expected")]
     Json(#[from] serde_json::Error),
@@ -49,7 +49,10 @@ pub(super) enum NoSnapshot {
 }
 
 /// Makes a cycle of a snapshot of the original; `None` when it is one of ours.
-pub(super) fn parse(text: &[u8], times: &mut LocalTimes) -> Result<Option<Cycle>, NoSnapshot> {
+///
+/// # Errors
+/// [`NoSnapshot`].
+pub fn parse(text: &[u8], times: &mut LocalTimes) -> Result<Option<Cycle>, NoSnapshot> {
     let members: BTreeMap<&str, &RawValue> = serde_json::from_slice(text)?;
     let summary: Option<Summary<'_>> =
         members.get("summary").map(|summary| serde_json::from_str(summary.get())).transpose()?;
@@ -90,13 +93,14 @@ fn readings(at_ms: i64, record: &Record<'_>) -> Readings {
 
 /// Reads local times in the order of a file.
 #[derive(Debug)]
-pub(super) struct LocalTimes {
+pub struct LocalTimes {
     zone: TimeZone,
     last_ms: i64,
 }
 
 impl LocalTimes {
-    pub(super) fn new(zone: TimeZone) -> Self {
+    /// Local times of a file in this time zone.
+    pub fn new(zone: TimeZone) -> Self {
         Self { zone, last_ms: i64::MIN }
     }
 

@@ -14,7 +14,7 @@ const PIECE_BYTES: u64 = 64 << 10;
 
 /// What comes next in the file.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Element<'a> {
+pub enum Element<'a> {
     /// An object, from brace to brace.
     Object {
         /// Where it begins, in bytes.
@@ -35,7 +35,7 @@ pub(super) enum Element<'a> {
     reason = "where a scanner stands in the text is several yes-or-no facts"
 )]
 #[derive(Debug)]
-pub(super) struct Scanner<R> {
+pub struct Scanner<R> {
     reader: BufReader<R>,
     piece: Vec<u8>,
     /// What of `piece` is used.
@@ -56,7 +56,8 @@ pub(super) struct Scanner<R> {
 }
 
 impl<R: Read> Scanner<R> {
-    pub(super) fn new(reader: R) -> Self {
+    /// Begins at the beginning.
+    pub fn new(reader: R) -> Self {
         Self {
             reader: BufReader::with_capacity(128 << 10, reader),
             piece: Vec::new(),
@@ -75,11 +76,16 @@ impl<R: Read> Scanner<R> {
     }
 
     /// Bytes that are read.
-    pub(super) fn position(&self) -> u64 {
+    pub fn position(&self) -> u64 {
         self.piece_offset + self.used as u64
     }
 
-    pub(super) fn next(&mut self) -> io::Result<Option<Element<'_>>> {
+    /// The next element, or the next place that is none; `None` at the end.
+    ///
+    /// # Errors
+    /// What reading gives.
+    #[expect(clippy::should_implement_trait, reason = "an iterator cannot lend what it holds")]
+    pub fn next(&mut self) -> io::Result<Option<Element<'_>>> {
         if std::mem::take(&mut self.is_handed_out) {
             self.element.clear();
         }
