@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Parser, Subcommand};
 use lxc_autoscale_core::Vmid;
 
+use crate::backtest::BacktestArgs;
 use crate::detect::IsolationForestParams;
 use crate::replay::CpuClass;
 
@@ -66,6 +67,10 @@ pub enum Command {
     ///
     /// Without `--config` the built-in defaults apply, whatever is installed.
     Recommend(RecommendArgs),
+    /// Replay what was recorded through a policy, and show what it would have done, saved and missed.
+    ///
+    /// The built-in policy is tried unless `--policy` (or `--config`) names a configuration.
+    Backtest(BacktestArgs),
     /// Learn a demand model from recorded machines, for `recommend.demand_model`.
     Train(TrainArgs),
     /// Learn one table of numbers (CSV) with the isolation forest and score another: one `score,decision`

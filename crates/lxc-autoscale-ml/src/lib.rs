@@ -8,6 +8,7 @@
 //! [`ledger`]), and who goes these ways: the [`daemon`] and the [`commands`].
 
 pub mod act;
+pub mod backtest;
 pub mod cli;
 pub mod commands;
 pub mod config;

@@ -11,7 +11,7 @@ use lxc_autoscale_ml::commands::{self, CommandError, Finding};
 use lxc_autoscale_ml::config::Config;
 use lxc_autoscale_ml::detect_command::DetectError;
 use lxc_autoscale_ml::recommend::Shared;
-use lxc_autoscale_ml::{daemon, detect_command, stdio, train_command};
+use lxc_autoscale_ml::{backtest, daemon, detect_command, stdio, train_command};
 
 /// `plan` has found something to change.
 const EXIT_CHANGES: u8 = 2;
@@ -71,6 +71,11 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
                 io::stdin().lock(),
                 io::stdout().lock(),
             )?;
+        }
+        Command::Backtest(args) => {
+            let policy = args.policy.as_ref().or(cli.config.as_ref());
+            let config = policy.map(|path| config::load::<Config>(path)).transpose()?;
+            backtest::command(&args, config, out)?;
         }
         Command::Train(args) => train_command::run(&args.traces, &args.out, args.rounds, out)?,
         Command::Detect(args) => detect_command::run(&args.train, &args.score, args.params(), out)?,

@@ -1,0 +1,228 @@
+//! `backtest`: from the command line to files and tables.
+
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use clap::Args;
+use jiff::Timestamp;
+
+use super::error::BacktestError;
+use super::recording::Recording;
+use super::report::{Report, Title, amount};
+use super::run::{Bounds, Outcome, Replay};
+use super::score::{Prices, Rules};
+use super::{allocations, html, metrics, report, traces};
+use crate::config::Config;
+use crate::recommend::Shared;
+use crate::replay::CpuClass;
+
+/// Ids of this many containers are named when one is asked for that is not there.
+const NAMED_IDS: usize = 10;
+
+/// Arguments of `backtest`.
+#[derive(Clone, Debug, Args)]
+pub struct BacktestArgs {
+    /// The monitor's metrics file [default: the one of the configuration].
+    #[arg(long, value_name = "FILE", conflicts_with = "traces")]
+    pub metrics: Option<PathBuf>,
+    /// CSV, also with gzip, with the columns timestamp (s), container_id, provisioned_cores,
+    /// provisioned_memory_mb, cpu_cores_used, memory_mb_used.
+    #[arg(long, value_name = "CSV")]
+    pub traces: Option<PathBuf>,
+    /// The daemon's configuration whose policy is tried; what it would only recommend is taken as done
+    /// [default: built-in; bounds of traces then follow what each container was provisioned with].
+    #[arg(long, value_name = "FILE")]
+    pub policy: Option<PathBuf>,
+    /// How CPU is given out [default: fractional for traces, integer for the metrics file].
+    #[arg(long, value_enum)]
+    pub cpu_class: Option<CpuClass>,
+    /// Write the decisions to this CSV file: timestamp,container_id,cores,memory_mb.
+    #[arg(long, value_name = "FILE")]
+    pub allocations: Option<PathBuf>,
+    /// Write a page with charts to this file.
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+    /// Write JSON instead of the table.
+    #[arg(long)]
+    pub json: bool,
+    /// Only these containers.
+    #[arg(long, value_name = "ID", value_delimiter = ',', num_args = 1..)]
+    pub containers: Vec<u64>,
+    /// Days of each container that are not judged, because nothing is learnt yet; at most a third of them.
+    #[arg(long, value_name = "DAYS", default_value_t = 3.0, value_parser = parse_days)]
+    pub warm_up_days: f64,
+}
+
+fn parse_days(text: &str) -> Result<f64, String> {
+    let days: f64 = text.parse().map_err(|_| "not a number of days".to_owned())?;
+    if (0.0..=3650.0).contains(&days) { Ok(days) } else { Err("must be 0 to 3650".to_owned()) }
+}
+
+/// Replays what was recorded and tells on `out` what came of it. `config` is the policy that was named, if one was.
+///
+/// # Errors
+/// [`BacktestError`]; files that were written before stay.
+pub fn command(
+    args: &BacktestArgs,
+    config: Option<Config>,
+    out: &mut impl Write,
+) -> Result<(), BacktestError> {
+    let is_named = config.is_some();
+    let config = config.unwrap_or_default();
+    let class = args.cpu_class.unwrap_or(match args.traces {
+        Some(_) => CpuClass::Fractional,
+        None => CpuClass::Integer,
+    });
+    let source = args.traces.as_ref().or(args.metrics.as_ref()).unwrap_or(&config.metrics.file).clone();
+    let note = &mut Note::new();
+    note.say(&format!("reading {}", source.display()));
+    let recordings = match &args.traces {
+        Some(path) => traces::read(path)?,
+        None => from_metrics(&source, class, note)?,
+    };
+    let recordings = chosen(recordings, &args.containers)?;
+
+    let prices = Prices::from(&config.recommend);
+    let replay = Replay {
+        shared: Arc::new(Shared::load(&config.recommend)?),
+        rules: rules(args, class, &config),
+        // A trace has a line for each decision; the daemon decides at its own pace.
+        interval_seconds: if args.traces.is_some() { 0 } else { seconds(config.interval_seconds) },
+        with_forecasts: args.html.is_some(),
+        bounds: if args.traces.is_some() && !is_named {
+            Bounds::Provisioned(Box::new(config.policy()))
+        } else {
+            Bounds::Configured(Box::new(config))
+        },
+    };
+    let begin = Instant::now();
+    let total = recordings.len();
+    let outcomes = replay.all(&recordings, &|done| Note::progress(done, total));
+    let took = begin.elapsed().as_secs_f64();
+
+    if let Some(path) = &args.allocations {
+        allocations::write_file(path, &recordings, &outcomes)?;
+    }
+    let report = Report::new(title(args, &source, class, &recordings, &outcomes), prices, &outcomes);
+    if let Some(path) = &args.html {
+        let failed = |source| BacktestError::Write { path: path.clone(), source };
+        std::fs::write(path, html::page(&report, &recordings, &outcomes)).map_err(failed)?;
+    }
+    if args.json {
+        serde_json::to_writer_pretty(&mut *out, &report)?;
+        writeln!(out)?;
+    } else {
+        report::write(&report, out)?;
+    }
+    let days = report.title.container_days;
+    // Beside the result, which is the same every time.
+    note.always(&format!(
+        "replayed {} container-days in {took:.1} s, {} a second",
+        amount(days),
+        amount(days / took.max(1e-9))
+    ));
+    Ok(())
+}
+
+fn from_metrics(path: &Path, class: CpuClass, note: &mut Note) -> Result<Vec<Recording>, BacktestError> {
+    let read = metrics::read(path, class)?;
+    if read.unreadable != 0 {
+        note.always(&format!("{} records cannot be read and are left out", read.unreadable));
+    }
+    if !read.unsized_ids.is_empty() {
+        let ids = named(read.unsized_ids.iter().copied());
+        note.always(&format!("left out, because nothing tells what they have: {ids}"));
+    }
+    Ok(read.recordings)
+}
+
+fn chosen(recordings: Vec<Recording>, ids: &[u64]) -> Result<Vec<Recording>, BacktestError> {
+    if ids.is_empty() {
+        return Ok(recordings);
+    }
+    if let Some(id) = ids.iter().find(|id| recordings.iter().all(|recording| recording.id != **id)) {
+        let known = named(recordings.iter().map(|recording| recording.id));
+        return Err(BacktestError::UnknownContainer { id: *id, known });
+    }
+    Ok(recordings.into_iter().filter(|recording| ids.contains(&recording.id)).collect())
+}
+
+fn named(ids: impl ExactSizeIterator<Item = u64>) -> String {
+    let more = ids.len().saturating_sub(NAMED_IDS);
+    let shown: Vec<String> = ids.take(NAMED_IDS).map(|id| id.to_string()).collect();
+    let rest = if more == 0 { String::new() } else { format!(" and {more} more") };
+    format!("{}{rest}", shown.join(", "))
+}
+
+/// As in the benchmark; but for recordings of one's own, the policy says what is most.
+fn rules(args: &BacktestArgs, class: CpuClass, config: &Config) -> Rules {
+    let benchmark = Rules::benchmark(class);
+    let most = if args.traces.is_some() { benchmark.most_times_provisioned } else { f64::INFINITY };
+    Rules {
+        most_times_provisioned: most,
+        headroom: config.recommend.cpu_headroom_percent / 100.0,
+        warm_up_seconds: args.warm_up_days * 86_400.0,
+        ..benchmark
+    }
+}
+
+fn title(
+    args: &BacktestArgs,
+    source: &Path,
+    class: CpuClass,
+    recordings: &[Recording],
+    outcomes: &[Outcome],
+) -> Title {
+    let spans = || recordings.iter().filter_map(Recording::span);
+    let date = |seconds: Option<i64>| {
+        let time = seconds.and_then(|seconds| Timestamp::from_second(seconds).ok());
+        time.map_or_else(|| "?".to_owned(), |time| time.strftime("%Y-%m-%d").to_string())
+    };
+    let name = |path: &Path| path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+    Title {
+        source: name(source),
+        from: date(spans().map(|(first, _)| first).min()),
+        to: date(spans().map(|(_, last)| last).max()),
+        policy: args.policy.as_deref().map_or_else(|| "built-in".to_owned(), name),
+        cpu: match class {
+            CpuClass::Fractional => "CPU in hundredths of a core",
+            CpuClass::Integer => "CPU in whole cores",
+        },
+        warm_up_days: args.warm_up_days,
+        container_days: outcomes.iter().map(|outcome| outcome.days).sum(),
+    }
+}
+
+fn seconds(interval: u64) -> i64 {
+    i64::try_from(interval).unwrap_or(i64::MAX)
+}
+
+/// Lines beside the result, on the standard error.
+struct Note {
+    is_terminal: bool,
+}
+
+impl Note {
+    fn new() -> Self {
+        Self { is_terminal: io::stderr().is_terminal() }
+    }
+
+    /// Only a person wants to know; it is overwritten by what comes next.
+    fn say(&mut self, text: &str) {
+        if self.is_terminal {
+            // Nothing can be done about a terminal that is gone.
+            let _ = write!(io::stderr(), "\r\u{1b}[K{text} …");
+        }
+    }
+
+    fn progress(done: usize, total: usize) {
+        Self::new().say(&format!("replaying: {done} of {total} containers"));
+    }
+
+    fn always(&mut self, text: &str) {
+        let clear = if self.is_terminal { "\r\u{1b}[K" } else { "" };
+        let _ = writeln!(io::stderr(), "{clear}{text}");
+    }
+}

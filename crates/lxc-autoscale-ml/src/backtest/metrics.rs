@@ -1,0 +1,158 @@
+//! Recordings from the monitor's metrics file.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use lxc_autoscale_core::metrics_file::MetricsReader;
+use lxc_autoscale_core::snapshot::{ContainerRecord, Snapshot};
+
+use super::error::BacktestError;
+use super::recording::{Recording, Sample};
+use crate::decide::{NodeSituation, Obstacles};
+use crate::history::step;
+use crate::observation::Observation;
+use crate::replay::{CpuClass, Size};
+
+/// What a metrics file gave.
+#[derive(Clone, Debug)]
+pub struct FromMetrics {
+    /// The recordings, by id.
+    pub recordings: Vec<Recording>,
+    /// Records that could not be read.
+    pub unreadable: usize,
+    /// Containers that are left out because nothing tells what they have.
+    pub unsized_ids: Vec<u64>,
+}
+
+/// What is known of one container so far.
+#[derive(Default)]
+struct Growing {
+    last: Option<ContainerRecord>,
+    name: Option<String>,
+    provisioned: Option<Size>,
+    obstacles: Obstacles,
+    samples: Vec<Sample>,
+}
+
+/// Reads the recordings of the file; what a container had first is what it was built with.
+///
+/// # Errors
+/// [`BacktestError::Metrics`] when the file cannot be read, [`BacktestError::NothingRecorded`] when no container
+/// in it can be replayed.
+pub fn read(path: &Path, class: CpuClass) -> Result<FromMetrics, BacktestError> {
+    let mut containers: BTreeMap<u64, Growing> = BTreeMap::new();
+    let mut node = NodeSituation::default();
+    let mut unreadable = 0;
+    MetricsReader::new(path).each_new(|record| match record {
+        Ok(snapshot) => {
+            node = node_of(&snapshot).unwrap_or(node);
+            for (vmid, record) in snapshot.containers {
+                containers.entry(vmid.get().into()).or_default().take(record, class, node.cpus);
+            }
+        }
+        Err(_) => unreadable += 1,
+    })?;
+    let mut unsized_ids = Vec::new();
+    let mut recordings = Vec::new();
+    for (id, container) in containers {
+        match container.provisioned {
+            Some(provisioned) => recordings.push(Recording {
+                id,
+                name: container.name,
+                provisioned,
+                obstacles: container.obstacles,
+                node,
+                samples: container.samples,
+            }),
+            None => unsized_ids.push(id),
+        }
+    }
+    if recordings.is_empty() {
+        return Err(BacktestError::NothingRecorded { path: path.to_owned() });
+    }
+    Ok(FromMetrics { recordings, unreadable, unsized_ids })
+}
+
+/// The node as it bounds one container: what others use of it is not replayed.
+fn node_of(snapshot: &Snapshot) -> Option<NodeSituation> {
+    let node = snapshot.summary.node.as_ref()?;
+    Some(NodeSituation {
+        cpus: node.cpus,
+        memory_total_mib: node.memory_total_mb,
+        memory_available_mib: node.memory_total_mb,
+    })
+}
+
+impl Growing {
+    fn take(&mut self, record: ContainerRecord, class: CpuClass, node_cpus: Option<u32>) {
+        let newer =
+            self.last.as_ref().is_none_or(|last| last.timestamp.instant() < record.timestamp.instant());
+        // A clock that was set back: its records cannot be put in order with the others.
+        if !newer {
+            return;
+        }
+        let seen = step(self.last.as_ref(), &record).observation;
+        self.provisioned = self.provisioned.or_else(|| size_of(&record, class, node_cpus));
+        if let Some(config) = &record.configuration {
+            self.name = config.name.clone().or(self.name.take());
+            // A lock comes and goes; the rest is how the container is meant to be.
+            self.obstacles = Obstacles { lock: None, ..Obstacles::from(config) };
+        }
+        self.samples.push(sample_of(&seen));
+        self.last = Some(record);
+    }
+}
+
+/// What a container wanted, as far as the record tells. Where it ran out of memory that was more than it had.
+fn sample_of(seen: &Observation) -> Sample {
+    let ran_out = seen.oom == Some(true);
+    let beyond = seen.memory_limit_mib.filter(|_| ran_out).map(|limit| limit + 1.0);
+    let memory_mib = match (seen.memory_used_mib, beyond) {
+        (Some(used), Some(beyond)) => Some(used.max(beyond)),
+        (used, beyond) => used.or(beyond),
+    };
+    // The same second twice would be no step; the monitor measures once in two seconds at most.
+    Sample { at: seen.at.as_second(), cpu_cores: seen.cpu_cores_used, memory_mib }
+}
+
+fn size_of(record: &ContainerRecord, class: CpuClass, node_cpus: Option<u32>) -> Option<Size> {
+    let config = record.configuration.as_ref();
+    let limits = record.limits.as_ref();
+    let cores = config.and_then(|config| config.cores).map(f64::from);
+    let configured = match class {
+        CpuClass::Integer => cores,
+        CpuClass::Fractional => config.and_then(|config| config.cpulimit).or(cores),
+    };
+    // A configuration without either lets it use all of the node.
+    let unlimited = config.and(node_cpus).map(f64::from);
+    let cores = configured.or(unlimited).or(limits.and_then(|limits| limits.cores))?;
+    let memory_mib =
+        config.map(|config| config.memory_mb.as_f64()).or(limits.and_then(|limits| limits.memory_mb))?;
+    (0.0 < cores && 0.0 < memory_mib).then_some(Size { cores, memory_mib })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use jiff::Timestamp;
+
+    #[test]
+    fn where_memory_ran_out_more_was_wanted_than_there_was() {
+        let seen = |used, oom| Observation {
+            memory_used_mib: used,
+            memory_limit_mib: Some(512.0),
+            oom,
+            ..Observation::unknown(Timestamp::UNIX_EPOCH)
+        };
+        for (used, oom, want) in [
+            (Some(500.0), Some(false), Some(500.0)),
+            (Some(500.0), Some(true), Some(513.0)),
+            (Some(600.0), Some(true), Some(600.0)),
+            (None, Some(true), Some(513.0)),
+            (None, None, None),
+        ] {
+            assert_eq!(sample_of(&seen(used, oom)).memory_mib, want);
+        }
+    }
+}

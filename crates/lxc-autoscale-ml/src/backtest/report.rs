@@ -1,0 +1,278 @@
+//! The figures of a back-test, as a table for people and as JSON for programs.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+use super::run::Outcome;
+use super::score::{Cost, Prices, Sums, ratio};
+use crate::replay::Size;
+
+/// Everything that is said about a back-test.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// What was replayed, in words.
+    pub title: Title,
+    /// What things cost.
+    pub prices: Prices,
+    /// Container by container.
+    pub containers: Vec<Row>,
+    /// All of them.
+    pub total: Row,
+}
+
+/// What was replayed.
+#[derive(Clone, Debug, Serialize)]
+pub struct Title {
+    /// The file.
+    pub source: String,
+    /// First and last day, as dates.
+    pub from: String,
+    /// Last day.
+    pub to: String,
+    /// Whose policy.
+    pub policy: String,
+    /// How CPU is given out.
+    pub cpu: &'static str,
+    /// Days of each container that are not judged.
+    pub warm_up_days: f64,
+    /// Days of all containers together.
+    pub container_days: f64,
+}
+
+/// One line of the table.
+#[derive(Clone, Debug, Serialize)]
+pub struct Row {
+    /// The container; `None` for all of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<u64>,
+    /// Its name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Cores and MiB at first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub begin: Option<[f64; 2]>,
+    /// Cores and MiB at the end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub end: Option<[f64; 2]>,
+    /// The sums.
+    #[serde(flatten)]
+    pub sums: Sums,
+    /// What they cost.
+    pub cost: Cost,
+    /// J: the cost over that of the ideal.
+    pub j: Option<f64>,
+    /// J of what was provisioned.
+    pub j_provisioned: Option<f64>,
+}
+
+impl Report {
+    /// Adds up the outcomes.
+    pub fn new(title: Title, prices: Prices, outcomes: &[Outcome]) -> Self {
+        let containers = outcomes.iter().map(|outcome| Row::of(outcome, &prices)).collect();
+        let mut sums = Sums::default();
+        outcomes.iter().for_each(|outcome| sums.add(&outcome.sums));
+        let total = Row::new(sums, &prices);
+        Self { title, prices, containers, total }
+    }
+}
+
+impl Row {
+    fn new(sums: Sums, prices: &Prices) -> Self {
+        let cost = sums.cost(prices);
+        let (j, j_provisioned) = (cost.ratio(), cost.provisioned_ratio());
+        Self { id: None, name: None, begin: None, end: None, sums, cost, j, j_provisioned }
+    }
+
+    fn of(outcome: &Outcome, prices: &Prices) -> Self {
+        let pair = |size: Size| Some([size.cores, size.memory_mib]);
+        let end = outcome.changes.last().map_or(outcome.begin, |change| change.size);
+        Self {
+            id: Some(outcome.id),
+            name: outcome.name.clone(),
+            begin: pair(outcome.begin),
+            end: pair(end),
+            ..Self::new(outcome.sums, prices)
+        }
+    }
+
+    /// Changes of both resources a day; `None` when nothing was judged.
+    pub fn resizes_a_day(&self) -> Option<f64> {
+        let resizes = self.sums.cpu.resizes + self.sums.memory.resizes;
+        ratio(resizes as f64 * 24.0, self.sums.hours)
+    }
+
+    /// Share of the provisioned cost that is saved; negative when it costs more.
+    pub fn saved(&self) -> Option<f64> {
+        ratio(self.cost.provisioned - self.cost.total(), self.cost.provisioned)
+    }
+
+    /// The cells, in the order of [`HEADINGS`].
+    pub fn cells(&self) -> [String; 13] {
+        let (cpu, memory) = (&self.sums.cpu, &self.sums.memory);
+        let slack = |slack: f64, used: f64| {
+            ratio(slack, used).map_or_else(|| "-".to_owned(), |share| percent(share, 0))
+        };
+        let figure = |value: Option<f64>, digits: usize| {
+            value.map_or_else(|| "-".to_owned(), |value| format!("{value:.digits$}"))
+        };
+        [
+            self.id.map_or_else(|| "all".to_owned(), |id| id.to_string()),
+            plain(self.name.as_deref().unwrap_or_default()),
+            amount(cpu.provisioned),
+            amount(cpu.allocated),
+            slack(cpu.slack, cpu.used),
+            amount(cpu.unserved),
+            amount(memory.provisioned),
+            amount(memory.allocated),
+            slack(memory.slack, memory.used),
+            memory.shortages.to_string(),
+            figure(self.resizes_a_day(), 1),
+            self.saved().map_or_else(|| "-".to_owned(), |share| percent(share, 0)),
+            figure(self.j, 2),
+        ]
+    }
+}
+
+/// Headings of the table: a group and a column of it.
+pub const HEADINGS: [(&str, &str); 13] = [
+    ("", "CT"),
+    ("", "NAME"),
+    ("CORE-HOURS", "BEFORE"),
+    ("", "AFTER"),
+    ("", "SLACK"),
+    ("", "UNSERVED"),
+    ("GIB-HOURS", "BEFORE"),
+    ("", "AFTER"),
+    ("", "SLACK"),
+    ("TIMES", "SHORT"),
+    ("RESIZES", "A DAY"),
+    ("COST", "SAVED"),
+    ("", "J"),
+];
+/// The columns of names are read from the left.
+const LEFT: [usize; 2] = [0, 1];
+
+/// `12 %`.
+pub fn percent(share: f64, digits: usize) -> String {
+    format!("{:.digits$} %", 100.0 * share)
+}
+
+/// Three digits, and thousands apart: `0.25`, `12.5`, `12,345`.
+pub fn amount(value: f64) -> String {
+    let digits = match value.abs() {
+        0.0 => 0,
+        value if value < 10.0 => 2,
+        value if value < 100.0 => 1,
+        _ => 0,
+    };
+    let text = format!("{value:.digits$}");
+    if digits != 0 || text.len() < 4 {
+        return text;
+    }
+    let mut apart = String::new();
+    for (index, digit) in text.chars().enumerate() {
+        if index != 0 && (text.len() - index).is_multiple_of(3) && apart != "-" {
+            apart.push(',');
+        }
+        apart.push(digit);
+    }
+    apart
+}
+
+/// A name without what a terminal would take for a command.
+fn plain(name: &str) -> String {
+    name.chars().map(|character| if character.is_control() { '?' } else { character }).collect()
+}
+
+/// Writes the table.
+///
+/// # Errors
+/// When `out` cannot be written to.
+pub fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
+    let title = &report.title;
+    writeln!(
+        out,
+        "{}: {} containers, {} to {}, {} container-days",
+        title.source,
+        report.containers.len(),
+        title.from,
+        title.to,
+        amount(title.container_days)
+    )?;
+    writeln!(
+        out,
+        "Policy: {}; {}; the first {} days of each are not judged.\n",
+        title.policy, title.cpu, title.warm_up_days
+    )?;
+    let mut rows =
+        vec![HEADINGS.map(|(group, _)| group.to_owned()), HEADINGS.map(|(_, name)| name.to_owned())];
+    rows.extend(report.containers.iter().map(Row::cells));
+    rows.push(report.total.cells());
+    let is_named = report.containers.iter().any(|row| row.name.is_some());
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..HEADINGS.len()).map(width).collect();
+    let last = rows.len() - 1;
+    for (index, row) in rows.iter().enumerate() {
+        if index == last {
+            writeln!(out)?;
+        }
+        let cells = row.iter().zip(&widths).enumerate().filter(|(column, _)| *column != 1 || is_named);
+        let cells: Vec<String> =
+            cells
+                .map(|(column, (cell, width))| {
+                    if LEFT.contains(&column) { format!("{cell:width$}") } else { format!("{cell:>width$}") }
+                })
+                .collect();
+        writeln!(out, "{}", cells.join("  ").trim_end())?;
+    }
+    verdict(report, out)
+}
+
+/// The total in sentences.
+fn verdict(report: &Report, out: &mut impl Write) -> io::Result<()> {
+    let total = &report.total;
+    let (Some(saved), Some(j)) = (total.saved(), total.j) else {
+        return writeln!(out, "\nNothing was judged: the recording is too short.");
+    };
+    let verb = if saved < 0.0 { "costs more by" } else { "saves" };
+    writeln!(
+        out,
+        "\nBy the stated prices the policy {verb} {} of what was provisioned; it costs {j:.2} times what would be \
+         ideal in hindsight.",
+        percent(saved.abs(), 0)
+    )?;
+    let unserved = ratio(total.sums.cpu.unserved, total.sums.cpu.needed).unwrap_or_default();
+    let months = total.sums.hours / 720.0;
+    writeln!(
+        out,
+        "{} of the CPU work had to wait; memory ran short {} times ({:.1} per container and month).",
+        percent(unserved, 2),
+        total.sums.memory.shortages,
+        ratio(total.sums.memory.shortages as f64, months).unwrap_or_default()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn amounts_have_three_digits_and_thousands_apart() {
+        for (value, want) in [
+            (0.0, "0"),
+            (0.25, "0.25"),
+            (12.54, "12.5"),
+            (999.4, "999"),
+            (1234.0, "1,234"),
+            (9_876_543.0, "9,876,543"),
+        ] {
+            assert_eq!(amount(value), want);
+        }
+    }
+
+    #[test]
+    fn a_name_cannot_command_a_terminal() {
+        assert_eq!(plain("web\u{1b}[2J"), "web?[2J");
+    }
+}

@@ -1,0 +1,199 @@
+//! The replay itself: every container by the daemon's functions, on a host that shows what a host shows.
+
+use std::num::NonZero;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use jiff::Timestamp;
+
+use super::host::Host;
+use super::recording::Recording;
+use super::score::{Judge, Rules, Sums};
+use crate::config::Config;
+use crate::decide::{Action, Decision, Policy};
+use crate::forecast::Quantiles;
+use crate::recommend::Shared;
+use crate::replay::{CpuClass, Replayed, Size, carried_out, changed, within_provisioned};
+
+/// The forecast is drawn once an hour: a month of it is some pixels wide.
+const BAND_SECONDS: i64 = 3600;
+/// Levels between which the forecast is drawn.
+pub(super) const CPU_BAND: (f64, f64) = (0.8, 0.98);
+pub(super) const MEMORY_BAND: (f64, f64) = (0.5, 0.99);
+/// At most this part of a recording warms up: a short one shall give figures, too.
+const MOST_WARM_UP: f64 = 1.0 / 3.0;
+
+/// How recordings are replayed.
+#[derive(Clone, Debug)]
+pub struct Replay {
+    /// Whose bounds count.
+    pub bounds: Bounds,
+    /// What a policy decides with.
+    pub shared: Arc<Shared>,
+    /// How decisions are judged.
+    pub rules: Rules,
+    /// Shortest time between two decisions, in seconds.
+    pub interval_seconds: i64,
+    /// Whether forecasts are kept, for the charts.
+    pub with_forecasts: bool,
+}
+
+/// Whose bounds count.
+#[derive(Clone, Debug)]
+pub enum Bounds {
+    /// The policy's without bounds of its own: what each container was built with gives them.
+    Provisioned(Box<Policy>),
+    /// The configuration's, container by container.
+    Configured(Box<Config>),
+}
+
+/// What became of one container.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// Its id.
+    pub id: u64,
+    /// Its name, where one is known.
+    pub name: Option<String>,
+    /// What it had at first.
+    pub begin: Size,
+    /// Its changes, in the order of time.
+    pub changes: Vec<Change>,
+    /// Forecasts, once an hour.
+    pub forecasts: Vec<Forecast>,
+    /// What was judged.
+    pub sums: Sums,
+    /// The time that was replayed, in days.
+    pub days: f64,
+}
+
+/// A change of size.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Change {
+    /// When it was decided, in seconds since the Unix epoch.
+    pub at: i64,
+    /// The size from the next sample on.
+    pub size: Size,
+    /// The decision about CPU, if it was one.
+    pub cpu: Option<Decision>,
+    /// The decision about memory, if it was one.
+    pub memory: Option<Decision>,
+}
+
+/// What was forecast, (low, high) of each resource.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Forecast {
+    /// When, in seconds since the Unix epoch.
+    pub at: i64,
+    /// CPU in the next five minutes, in cores.
+    pub cpu: Option<(f64, f64)>,
+    /// Memory in the next hour, in MiB.
+    pub memory: Option<(f64, f64)>,
+}
+
+impl Replay {
+    /// Replays all recordings, several at once; the outcomes are in their order. `progress` hears how many are
+    /// done after each.
+    pub fn all(&self, recordings: &[Recording], progress: &(impl Fn(usize) + Sync)) -> Vec<Outcome> {
+        let (next, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let work = || {
+            let mut outcomes = Vec::new();
+            while let Some((index, recording)) = {
+                let index = next.fetch_add(1, Ordering::Relaxed);
+                recordings.get(index).map(|recording| (index, recording))
+            } {
+                outcomes.push((index, self.one(recording)));
+                progress(done.fetch_add(1, Ordering::Relaxed) + 1);
+            }
+            outcomes
+        };
+        let threads = thread::available_parallelism().map_or(1, NonZero::get).min(recordings.len());
+        let mut outcomes: Vec<(usize, Outcome)> = thread::scope(|scope| {
+            let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+            workers
+                .into_iter()
+                .flat_map(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+                .collect()
+        });
+        outcomes.sort_by_key(|(index, _)| *index);
+        outcomes.into_iter().map(|(_, outcome)| outcome).collect()
+    }
+
+    /// Replays one recording.
+    pub fn one(&self, recording: &Recording) -> Outcome {
+        let policy = self.policy(recording);
+        let mut container =
+            Replayed::new(policy, recording.obstacles.clone(), recording.node, Arc::clone(&self.shared));
+        let mut host = Host::new(recording.provisioned.cores);
+        let mut judge = Judge::new(self.rules_for(recording), recording.provisioned);
+        let begin = self.rules.effective(recording.provisioned, recording.provisioned);
+        let mut size = begin;
+        let mut ran_out = false;
+        let mut decided: Option<i64> = None;
+        let (mut changes, mut forecasts) = (Vec::new(), Vec::new());
+        for step in recording.steps() {
+            let at = step.sample.at;
+            let Ok(now) = Timestamp::from_second(at) else { continue };
+            let mut seen = host.serve(&step, size, now);
+            judge.step(&step, size);
+            container.observe(&seen);
+            if self.with_forecasts && is_new_hour(forecasts.last(), at) {
+                forecasts.push(forecast(&container, at, now));
+            }
+            ran_out |= seen.oom == Some(true);
+            if decided.is_some_and(|last| at - last < self.interval_seconds) {
+                continue;
+            }
+            decided = Some(at);
+            // The daemon answers what happened in any record since it decided last.
+            seen.oom = if ran_out { Some(true) } else { seen.oom };
+            ran_out = false;
+            let decisions = container.decide(&seen, size, now);
+            if let Some(new) = changed(size, &decisions) {
+                size = new;
+                let made = |decision: Decision| {
+                    (decision.apply && decision.action != Action::Keep).then_some(decision)
+                };
+                changes.push(Change { at, size, cpu: made(decisions.cpu), memory: made(decisions.memory) });
+            }
+        }
+        let sums = judge.sums();
+        let days = recording.steps().map(|step| step.seconds).sum::<f64>() / 86_400.0;
+        Outcome { id: recording.id, name: recording.name.clone(), begin, changes, forecasts, sums, days }
+    }
+
+    fn policy(&self, recording: &Recording) -> Policy {
+        let class = self.rules.cpu_class;
+        carried_out(match &self.bounds {
+            Bounds::Provisioned(policy) => within_provisioned(policy, class, recording.provisioned),
+            Bounds::Configured(config) => configured(config, class, recording.id),
+        })
+    }
+
+    /// The rules with a warm-up that leaves most of the recording.
+    fn rules_for(&self, recording: &Recording) -> Rules {
+        let span = recording.span().map_or(0.0, |(first, last)| (last - first) as f64);
+        let warm_up_seconds = self.rules.warm_up_seconds.min(MOST_WARM_UP * span);
+        Rules { warm_up_seconds, ..self.rules }
+    }
+}
+
+fn is_new_hour(last: Option<&Forecast>, at: i64) -> bool {
+    last.is_none_or(|last| last.at.div_euclid(BAND_SECONDS) < at.div_euclid(BAND_SECONDS))
+}
+
+/// The configuration's policy for a container; for an id that Proxmox would not give, the general one.
+fn configured(config: &Config, class: CpuClass, id: u64) -> Policy {
+    let vmid = u32::try_from(id).ok().and_then(|id| lxc_autoscale_core::Vmid::try_from(id).ok());
+    let mut policy = vmid.map_or_else(|| config.policy(), |vmid| config.policy_for(vmid));
+    policy.cpu.control = class.control();
+    policy
+}
+
+fn forecast(container: &Replayed, at: i64, now: Timestamp) -> Forecast {
+    let (cpu, memory) = container.model().forecasts(now);
+    let band = |quantiles: Option<Quantiles>, (low, high): (f64, f64)| {
+        quantiles.map(|quantiles| (quantiles.at(low), quantiles.at(high)))
+    };
+    Forecast { at, cpu: band(cpu, CPU_BAND), memory: band(memory, MEMORY_BAND) }
+}

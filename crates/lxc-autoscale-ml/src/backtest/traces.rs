@@ -1,0 +1,161 @@
+//! Recordings from a table of comma-separated values, plain or compressed with gzip.
+//!
+//! Columns, in any order and among others: `timestamp` (s), `container_id`, `provisioned_cores`,
+//! `provisioned_memory_mb`, `cpu_cores_used`, `memory_mb_used` (MiB). Lines may be in any order. An empty use is
+//! unknown; a time without a line is a gap.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+
+use serde::Deserialize;
+
+use super::error::{BacktestError, TraceError};
+use super::recording::{Recording, Sample};
+use crate::decide::Obstacles;
+use crate::replay::{Size, boundless_node};
+
+/// More cores or MiB than this are a mistake.
+const MOST: f64 = 1e9;
+/// The first bytes of a file that gzip has written.
+const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
+
+#[derive(Deserialize)]
+struct Line {
+    timestamp: i64,
+    container_id: u64,
+    provisioned_cores: f64,
+    provisioned_memory_mb: f64,
+    cpu_cores_used: Option<f64>,
+    memory_mb_used: Option<f64>,
+}
+
+/// Reads the recordings of a file, by id.
+///
+/// # Errors
+/// [`BacktestError::Open`] and [`BacktestError::Traces`], with the line that cannot be used.
+pub fn read(path: &Path) -> Result<Vec<Recording>, BacktestError> {
+    let open = |source| BacktestError::Open { path: path.to_owned(), source };
+    let mut file = BufReader::with_capacity(1 << 20, File::open(path).map_err(open)?);
+    let is_compressed = file.fill_buf().map_err(open)?.starts_with(&GZIP_MAGIC);
+    let recordings = if is_compressed {
+        parse(BufReader::with_capacity(1 << 20, flate2::bufread::MultiGzDecoder::new(file)))
+    } else {
+        parse(file)
+    };
+    recordings.map_err(|source| BacktestError::Traces { path: path.to_owned(), source })
+}
+
+/// Reads the recordings of a table, by id.
+///
+/// # Errors
+/// [`TraceError`], with the line that cannot be used.
+pub fn parse(input: impl Read) -> Result<Vec<Recording>, TraceError> {
+    let mut recordings: BTreeMap<u64, Recording> = BTreeMap::new();
+    let mut reader = csv::Reader::from_reader(input);
+    let headers = reader.headers().map_err(TraceError::Csv)?.clone();
+    let mut record = csv::StringRecord::new();
+    while reader.read_record(&mut record).map_err(TraceError::Csv)? {
+        let line: Line = record.deserialize(Some(&headers)).map_err(TraceError::Csv)?;
+        let number = record.position().map_or(0, csv::Position::line);
+        line.check(number)?;
+        let recording = recordings.entry(line.container_id).or_insert_with(|| line.begin());
+        recording.samples.push(line.sample());
+    }
+    for recording in recordings.values_mut() {
+        recording.samples.sort_by_key(|sample| sample.at);
+        let twice = recording.samples.windows(2).find(|pair| pair[0].at == pair[1].at);
+        if let Some(pair) = twice {
+            return Err(TraceError::Twice { id: recording.id, timestamp: pair[0].at });
+        }
+    }
+    if recordings.is_empty() { Err(TraceError::Empty) } else { Ok(recordings.into_values().collect()) }
+}
+
+impl Line {
+    fn check(&self, line: u64) -> Result<(), TraceError> {
+        let provisioned = [
+            ("provisioned_cores", self.provisioned_cores),
+            ("provisioned_memory_mb", self.provisioned_memory_mb),
+        ];
+        let used = [("cpu_cores_used", self.cpu_cores_used), ("memory_mb_used", self.memory_mb_used)];
+        let used = used.into_iter().filter_map(|(column, value)| Some((column, value?)));
+        let bad = provisioned
+            .into_iter()
+            .find(|(_, value)| !(0.0 < *value && *value <= MOST))
+            .or_else(|| used.into_iter().find(|(_, value)| !(0.0..=MOST).contains(value)));
+        bad.map_or(Ok(()), |(column, value)| Err(TraceError::Amount { line, column, value }))?;
+        // What jiff can express; years before it and after it are a mistake anyway.
+        let is_time = jiff::Timestamp::from_second(self.timestamp).is_ok();
+        if is_time { Ok(()) } else { Err(TraceError::Time { line, timestamp: self.timestamp }) }
+    }
+
+    fn begin(&self) -> Recording {
+        Recording {
+            id: self.container_id,
+            name: None,
+            provisioned: Size { cores: self.provisioned_cores, memory_mib: self.provisioned_memory_mb },
+            obstacles: Obstacles::default(),
+            node: boundless_node(),
+            samples: Vec::new(),
+        }
+    }
+
+    fn sample(&self) -> Sample {
+        Sample { at: self.timestamp, cpu_cores: self.cpu_cores_used, memory_mib: self.memory_mb_used }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEAD: &str =
+        "timestamp,container_id,provisioned_cores,provisioned_memory_mb,cpu_cores_used,memory_mb_used,x\n";
+
+    #[test]
+    fn lines_of_any_order_become_recordings_by_id() {
+        let text = HEAD.to_owned() + "600,8,2,512,0.5,100,y\n600,7,1,256,,50,y\n300,8,2,512,0.25,90,y\n";
+        let read = parse(text.as_bytes()).unwrap();
+        assert_eq!(read.iter().map(|recording| recording.id).collect::<Vec<_>>(), [7, 8]);
+        assert_eq!(read[0].samples, [Sample { at: 600, cpu_cores: None, memory_mib: Some(50.0) }]);
+        assert_eq!(read[1].span(), Some((300, 600)));
+        assert_eq!(read[1].provisioned, Size { cores: 2.0, memory_mib: 512.0 });
+    }
+
+    #[test]
+    fn a_compressed_file_is_read_like_a_plain_one() {
+        let text = HEAD.to_owned() + "300,8,2,512,0.25,90,y\n";
+        let directory = tempfile::tempdir().unwrap();
+        let (plain, packed) = (directory.path().join("a.csv"), directory.path().join("a.csv.gz"));
+        std::fs::write(&plain, &text).unwrap();
+        let mut encoder =
+            flate2::write::GzEncoder::new(File::create(&packed).unwrap(), flate2::Compression::fast());
+        std::io::Write::write_all(&mut encoder, text.as_bytes()).unwrap();
+        encoder.finish().unwrap();
+        assert_eq!(read(&plain).unwrap(), read(&packed).unwrap());
+    }
+
+    #[track_caller]
+    fn check_refused(lines: &str, want: &str) {
+        let error = parse((HEAD.to_owned() + lines).as_bytes()).unwrap_err();
+        assert_eq!(error.to_string(), want);
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_named() {
+        check_refused("", "it holds no line");
+        check_refused("300,8,0,512,1,1,y\n", "line 2: `provisioned_cores` is 0, which is no amount");
+        check_refused(
+            "300,8,1,512,1,1,y\n600,8,1,512,-1,1,y\n",
+            "line 3: `cpu_cores_used` is -1, which is no amount",
+        );
+        check_refused("300,8,1,512,1,nan,y\n", "line 2: `memory_mb_used` is NaN, which is no amount");
+        check_refused("300,8,1,512,1,1,y\n300,8,1,512,1,1,y\n", "container 8 has two lines for the time 300");
+        let far = i64::MAX;
+        check_refused(&format!("{far},8,1,512,1,1,y\n"), &format!("line 2: the time {far} is out of range"));
+        let error = parse("timestamp,container_id\n1,2\n".as_bytes()).unwrap_err();
+        assert!(matches!(error, TraceError::Csv(_)), "{error}");
+    }
+}
