@@ -223,6 +223,17 @@ impl ContainerModel {
         }
     }
 
+    /// What the demand model expects at `now`: the peak of CPU (cores) in the coming step, and of memory (MiB) in
+    /// the coming hour. `None` where too little is known.
+    pub fn forecasts(&self, now: Timestamp) -> (Option<Quantiles>, Option<Quantiles>) {
+        let step = step_of(now.as_second());
+        let demand = self.shared.demand.as_deref();
+        (
+            self.cpu.forecast(step, demand.map(|model| &model.cpu)),
+            self.memory.forecast(step, demand.map(|model| &model.memory)),
+        )
+    }
+
     /// When the container was last observed.
     pub fn last_observed(&self) -> Option<Timestamp> {
         self.last
