@@ -7,9 +7,10 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand, ValueEnum};
 use lxc_autoscale_core::{ErrorChain, Mebibytes};
 
-use crate::commands::{DemoArgs, RunArgs};
+use crate::commands::{DemoArgs, RunArgs, ServeRestArgs};
 use crate::node::{self, CgroupVersion, NodeLayout, NodeSettings};
 use crate::pve::{Machine, Terminal, pct, pvesh};
+use crate::rest::pveum;
 
 /// A simulated Proxmox node, and the demo that runs the three daemons on it.
 #[derive(Debug, Parser)]
@@ -60,6 +61,15 @@ pub enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS")]
         args: Vec<String>,
     },
+    /// Proxmox's `pveum`, as far as an API token takes
+    #[command(disable_help_flag = true)]
+    Pveum {
+        /// What `pveum` is given
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS")]
+        args: Vec<String>,
+    },
+    /// Serve Proxmox's REST API of the node over HTTPS until told to stop
+    ServeRest(ServeRestArgs),
     /// Proxmox's `pvesh`, for the calls the daemons make
     #[command(disable_help_flag = true)]
     Pvesh {
@@ -84,6 +94,7 @@ impl Cli {
         match self.command {
             Command::Demo(demo) => demo.run(),
             Command::Run(run) => run.run(),
+            Command::ServeRest(serve) => serve.run(self.node),
             command => run_on_node(self.node, command),
         }
     }
@@ -101,8 +112,9 @@ fn run_on_node(node: Option<PathBuf>, command: Command) -> ExitCode {
     let mut terminal = Terminal { out: &mut out, err: &mut err };
     let status = match command {
         // They were run before.
-        Command::Demo(_) | Command::Run(_) => 2,
+        Command::Demo(_) | Command::Run(_) | Command::ServeRest(_) => 2,
         Command::Pct { args } => pct::run(&layout, &args, &mut terminal),
+        Command::Pveum { args } => pveum::run(&layout, &args, &mut terminal),
         Command::Pvesh { args } => pvesh::run(&layout, &args, &mut terminal),
         Command::CreateNode { engine, name, cpus, memory, cgroup_v1, bin } => {
             let settings = match engine {

@@ -1,6 +1,7 @@
 //! The long-running commands, `run` and `demo`: their options, and how their errors are told.
 
 use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use clap::{Args, ValueEnum};
 use lxc_autoscale_core::ErrorChain;
 
 use crate::demo::{self, DemoOptions};
-use crate::node::{CgroupVersion, EngineKind};
+use crate::node::{CgroupVersion, EngineKind, NodeLayout};
 use crate::run::{self, RunOptions};
 use crate::workload::{FASTEST, is_speed};
 
@@ -79,6 +80,26 @@ pub enum DemoEngine {
     Sim,
     /// Real containers
     Lxc,
+}
+
+/// Options of `serve-rest`.
+#[derive(Debug, Args)]
+pub struct ServeRestArgs {
+    /// Address to listen on; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8006")]
+    pub listen: SocketAddr,
+}
+
+impl ServeRestArgs {
+    /// Serves until SIGTERM or Ctrl-C; the first line of standard output says where.
+    pub fn run(self, node: Option<PathBuf>) -> ExitCode {
+        let Some(node) = node else {
+            let _ =
+                writeln!(io::stderr().lock(), "lxc-autoscale-sim: `--node DIR` must say which node is meant");
+            return ExitCode::from(2);
+        };
+        exit_code(run::serve_rest(&NodeLayout::new(node), self.listen).map(|()| true))
+    }
 }
 
 impl RunArgs {

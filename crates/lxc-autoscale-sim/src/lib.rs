@@ -10,6 +10,7 @@
 //! - [`fleet`]: the ten containers of the node that is made when none is given;
 //! - [`past`]: days of history for the daemons to learn from;
 //! - [`pve`]: Proxmox's side of it, which is configuration, locks, pending changes, snapshots, `pct` and `pvesh`;
+//! - [`rest`]: the same through Proxmox's REST API;
 //! - [`boot`] and [`run`]: a node of its own, made, booted and kept going;
 //! - [`demo`]: the node with the three daemons on it;
 //! - [`commands`] and [`cli`]: the command line.
@@ -26,5 +27,6 @@ pub mod kernel;
 pub mod node;
 pub mod past;
 pub mod pve;
+pub mod rest;
 pub mod run;
 pub mod workload;

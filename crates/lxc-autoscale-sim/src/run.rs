@@ -4,6 +4,7 @@
 //! workloads it has.
 
 use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use crate::fleet;
 use crate::kernel::clockwork::{self, KernelError};
 use crate::kernel::machine::Machine;
 use crate::node::{CgroupVersion, NodeError, NodeLayout, NodeSettings, write_wrappers};
+use crate::rest::{RestError, RestServer};
 use crate::workload::PlanError;
 
 /// What was asked for.
@@ -43,6 +45,9 @@ pub enum RunError {
     /// The kernel failed.
     #[error("the simulated kernel failed")]
     Kernel(#[from] KernelError),
+    /// Its REST API cannot be served.
+    #[error("the REST API cannot be served")]
+    Rest(#[from] RestError),
     /// The node that is there is another one.
     #[error("`{}` holds a node with cgroup {found:?}; leave --cgroup out or choose another directory", directory.display())]
     OtherGeneration {
@@ -78,6 +83,24 @@ pub fn run(options: &RunOptions) -> Result<(), RunError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(wait(&kernel, options.duration))?;
     Ok(kernel.stop()?)
+}
+
+/// Serves the node's REST API until SIGTERM or SIGINT.
+///
+/// # Errors
+/// [`RunError`] when it cannot be served.
+pub fn serve_rest(layout: &NodeLayout, address: SocketAddr) -> Result<(), RunError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let mut signals = Signals::install()?;
+        let server = RestServer::bind(layout, address).await?;
+        writeln!(io::stdout().lock(), "https://{}", server.address())?;
+        tokio::select! {
+            _ = signals.next() => {}
+            never = server.serve() => match never {},
+        }
+        Ok(())
+    })
 }
 
 /// Makes the node, or opens the one that is there.

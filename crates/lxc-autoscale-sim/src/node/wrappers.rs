@@ -7,7 +7,7 @@ use std::path::Path;
 use super::files::write_atomically;
 use super::{NodeError, NodeLayout};
 
-/// Writes `pct` and `pvesh` into `bin`: scripts that run this program on the node.
+/// Writes `pct`, `pvesh` and `pveum` into `bin`: scripts that run this program on the node.
 ///
 /// # Errors
 /// [`NodeError::File`] when a script cannot be written or this program's own path cannot be told.
@@ -23,7 +23,7 @@ pub fn write_wrappers(layout: &NodeLayout, bin: &Path) -> Result<(), NodeError> 
 pub fn write_wrappers_for(program: &Path, layout: &NodeLayout, bin: &Path) -> Result<(), NodeError> {
     fs::create_dir_all(bin).map_err(NodeError::file("create", bin))?;
     let root = std::path::absolute(layout.root()).map_err(NodeError::file("resolve", layout.root()))?;
-    for name in ["pct", "pvesh"] {
+    for name in ["pct", "pvesh", "pveum"] {
         let path = bin.join(name);
         let script = format!(
             "#!/bin/sh\nexec {} --node {} {name} \"$@\"\n",

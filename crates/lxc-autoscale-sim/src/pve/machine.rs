@@ -26,7 +26,14 @@ pub struct Machine {
     pub store: ConfigStore,
     /// Their volumes.
     pub volumes: VolumeStore,
+    /// Who asks, as tasks are named.
+    pub user: String,
+    /// Told the name of each task when it begins.
+    pub on_task: Option<TaskListener>,
 }
+
+/// Is told the name of a task when it begins.
+pub type TaskListener = Box<dyn Fn(&str) + Send>;
 
 impl std::fmt::Debug for Machine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -50,6 +57,8 @@ impl Machine {
             volumes: VolumeStore::new(layout, &settings),
             layout: layout.clone(),
             settings,
+            user: "root@pam".to_owned(),
+            on_task: None,
         })
     }
 

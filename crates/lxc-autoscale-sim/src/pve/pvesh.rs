@@ -1,5 +1,6 @@
 //! `pvesh get`, for the paths the daemons ask.
 
+use lxc_autoscale_core::Vmid;
 use serde_json::{Value, json};
 
 use super::error::PctError;
@@ -24,12 +25,20 @@ pub fn run(layout: &NodeLayout, args: &[String], terminal: &mut Terminal<'_>) ->
 fn try_run(layout: &NodeLayout, args: &[String]) -> Result<Value, PctError> {
     let call = Get::parse(args)?;
     let machine = Machine::open(layout)?;
-    let node = machine.settings.name.clone();
     let path: Vec<&str> = call.path.split('/').filter(|part| !part.is_empty()).collect();
-    match path.as_slice() {
-        ["version"] => Ok(version(&machine)),
+    answer(&machine, &path, call.kind.as_deref())
+}
+
+/// Answers a path that only looks; `kind` is the kind of resources asked for.
+///
+/// # Errors
+/// Proxmox's texts, also for a path that is not known here.
+pub(crate) fn answer(machine: &Machine, path: &[&str], kind: Option<&str>) -> Result<Value, PctError> {
+    let node = machine.settings.name.clone();
+    match path {
+        ["version"] => Ok(version(machine)),
         ["nodes"] => {
-            let status = node_status(&machine)?;
+            let status = node_status(machine)?;
             Ok(json!([{
                 "id": format!("node/{node}"), "node": node, "type": "node", "status": "online", "level": "",
                 "cpu": status["cpu"], "maxcpu": status["cpuinfo"]["cpus"],
@@ -37,18 +46,18 @@ fn try_run(layout: &NodeLayout, args: &[String]) -> Result<Value, PctError> {
             }]))
         }
         ["nodes", name, ..] if *name != node => Err(PctError::died(format!("no such cluster node '{name}'"))),
-        ["nodes", _, "status"] => node_status(&machine),
-        ["nodes", _, "lxc"] => containers(&machine),
-        ["nodes", _, "lxc", id, "config"] => config(&machine, id),
+        ["nodes", _, "status"] => node_status(machine),
+        ["nodes", _, "lxc"] => containers(machine),
+        ["nodes", _, "lxc", id, "config"] => config(machine, id, false),
         ["nodes", _, "lxc", id, "status", "current"] => {
-            let (id, loaded) = load(&machine, id)?;
-            let mut status = vmstatus(&machine, id, &loaded.config.current, machine.is_running(id)?)?;
+            let (id, loaded) = load(machine, id)?;
+            let mut status = vmstatus(machine, id, &loaded.config.current, machine.is_running(id)?)?;
             status.insert("ha".to_owned(), json!({"managed": 0}));
             status.insert("cpu".to_owned(), json!(0));
             Ok(Value::Object(status))
         }
-        ["cluster", "resources"] => resources(&machine, call.kind.as_deref()),
-        _ => Err(PctError::died(format!("no 'get' handler for '{}'", call.path))),
+        ["cluster", "resources"] => resources(machine, kind),
+        _ => Err(PctError::died(format!("no 'get' handler for '/{}'", path.join("/")))),
     }
 }
 
@@ -89,15 +98,31 @@ fn version(machine: &Machine) -> Value {
     json!({"release": release, "repoid": "simulated", "version": version})
 }
 
-fn load(machine: &Machine, id: &str) -> Result<(lxc_autoscale_core::Vmid, super::store::Loaded), PctError> {
+/// Reads an id.
+///
+/// # Errors
+/// Proxmox's text.
+pub(crate) fn vmid(id: &str) -> Result<Vmid, PctError> {
     let no_id = |_| PctError::parameter("vmid", format!("type check ('integer') failed - got '{id}'"));
-    let id = id.parse().map_err(no_id)?;
+    id.parse().map_err(no_id)
+}
+
+/// Reads the configuration of a container.
+///
+/// # Errors
+/// Proxmox's text when there is none.
+pub(crate) fn load(machine: &Machine, id: &str) -> Result<(Vmid, super::store::Loaded), PctError> {
+    let id = vmid(id)?;
     Ok((id, machine.store.load(id, &mut std::io::sink())?))
 }
 
-fn config(machine: &Machine, id: &str) -> Result<Value, PctError> {
+/// The configuration of a container: what is in force, or with what is pending.
+///
+/// # Errors
+/// As [`load`].
+pub(crate) fn config(machine: &Machine, id: &str, is_current: bool) -> Result<Value, PctError> {
     let (_, loaded) = load(machine, id)?;
-    let section = loaded.config.with_pending();
+    let section = if is_current { loaded.config.current } else { loaded.config.with_pending() };
     let mut answer = serde_json::Map::new();
     for name in section.names() {
         let text = section.get(&name).unwrap_or_default();

@@ -45,7 +45,10 @@ pub fn run_worker(
     out: &mut dyn Write,
     work: impl FnOnce(&mut dyn Write) -> Result<(), PctError>,
 ) -> Result<(), PctError> {
-    let log = open_log(&machine.layout, &machine.settings.name, kind, id)?;
+    let (upid, log) = open_log(machine, kind, id)?;
+    if let Some(begun) = &machine.on_task {
+        begun(&upid);
+    }
     let mut tee = Tee { out, log };
     let result = work(&mut tee);
     let Tee { mut log, .. } = tee;
@@ -61,7 +64,8 @@ pub fn run_worker(
 }
 
 /// Opens the log of a new task, named by its UPID in the directory of its start time's last digit.
-fn open_log(layout: &NodeLayout, node: &str, kind: &str, id: Vmid) -> Result<File, NodeError> {
+fn open_log(machine: &Machine, kind: &str, id: Vmid) -> Result<(String, File), NodeError> {
+    let (layout, node, user) = (&machine.layout, &machine.settings.name, &machine.user);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let start = format!("{:08X}", now.as_secs());
     let directory = layout.tasks().join(&start[start.len() - 1..]);
@@ -70,12 +74,20 @@ fn open_log(layout: &NodeLayout, node: &str, kind: &str, id: Vmid) -> Result<Fil
     // Where Proxmox has the process's start time we put the fraction of the second: two tasks of one process
     // must not share a log.
     let upid = format!(
-        "UPID:{node}:{:08X}:{:08X}:{start}:{kind}:{id}:root@pam:",
+        "UPID:{node}:{:08X}:{:08X}:{start}:{kind}:{id}:{user}:",
         std::process::id(),
         now.subsec_nanos()
     );
-    let path = directory.join(upid);
-    File::options().create(true).append(true).open(&path).map_err(NodeError::file("create", &path))
+    let path = directory.join(&upid);
+    let log = File::options().create(true).append(true).open(&path);
+    Ok((upid, log.map_err(NodeError::file("create", &path))?))
+}
+
+/// Where the log of a task is; `None` for what is no name of a task.
+pub fn log_file(layout: &NodeLayout, upid: &str) -> Option<PathBuf> {
+    let is_name = upid.starts_with("UPID:") && !upid.contains('/');
+    let start = upid.split(':').nth(4).filter(|start| is_name && start.is_ascii())?;
+    Some(layout.tasks().join(&start[start.len().checked_sub(1)?..]).join(upid))
 }
 
 /// Keeps the directory bounded: the oldest logs go, as with Proxmox's rotation.

@@ -167,7 +167,7 @@ fn opened(ask: &Ask, body: &[u8]) -> Result<Value, BackendError> {
     let mut text = envelope.message.unwrap_or_default().trim().to_owned();
     for (name, error) in envelope.errors.unwrap_or_default() {
         let error = error.as_str().map_or_else(|| error.to_string(), |error| error.trim().to_owned());
-        text.push_str(&format!("\n{name}: {error}"));
+        text.extend(["\n", &name, ": ", &error]);
     }
     Err(refusal(ask, envelope.status.unwrap_or(500), &text))
 }

@@ -1,0 +1,87 @@
+//! Every `curl` line of the product's first description, verbatim; what counts is what changed in the node.
+
+use std::fs;
+
+use crate::node::{BackEnd, Node};
+
+#[test]
+fn every_documented_call_does_what_it_says_through_pct() {
+    every_documented_call_does_what_it_says(BackEnd::Pct);
+}
+
+#[test]
+fn every_documented_call_does_what_it_says_through_the_rest_api() {
+    every_documented_call_does_what_it_says(BackEnd::Rest);
+}
+
+fn every_documented_call_does_what_it_says(back_end: BackEnd) {
+    let node = Node::start(back_end);
+    let json = r#"-H "Content-Type: application/json""#;
+
+    node.run(&format!(
+        r#"curl -X POST http://proxmox:5000/scale/cores {json} -d '{{"vm_id": 104, "cores": 4}}'"#
+    ));
+    assert_eq!(node.config(104).cores, Some(4));
+
+    node.run(&format!(
+        r#"curl -X POST http://proxmox:5000/scale/ram {json} -d '{{"vm_id": 104, "memory": 4096}}'"#
+    ));
+    assert_eq!(node.config(104).memory_mb.get(), 4096);
+    assert_eq!(
+        node.cgroup(104, "memory.max"),
+        (4096_u64 << 20).to_string(),
+        "a running container has it at once"
+    );
+
+    let before = node.config(104).rootfs_mb.unwrap().get();
+    node.run(&format!(
+        r#"curl -X POST http://proxmox:5000/scale/storage/increase {json} -d '{{"vm_id": 104, "disk_size": 2}}'"#
+    ));
+    assert_eq!(node.config(104).rootfs_mb.unwrap().get(), before + 2048);
+
+    node.run(&format!(
+        r#"curl -X POST http://proxmox:5000/snapshot/create {json} -d '{{"vm_id": 104, "snapshot_name": "my_snapshot"}}'"#
+    ));
+    assert!(fs::read_to_string(node.config_path(104)).unwrap().contains("[my_snapshot]"));
+
+    let list = node.run(r#"curl -X GET "http://proxmox:5000/snapshot/list?vm_id=104""#);
+    assert_eq!(list["data"]["snapshots"][0]["name"], "my_snapshot", "{list}");
+
+    node.run(&format!(
+        r#"curl -X POST http://proxmox:5000/scale/ram {json} -d '{{"vm_id": 104, "memory": 5120}}'"#
+    ));
+    node.run(&format!(
+        r#"curl -X POST http://proxmox:5000/snapshot/rollback {json} -d '{{"vm_id": 104, "snapshot_name": "my_snapshot"}}'"#
+    ));
+    assert_eq!(node.config(104).memory_mb.get(), 4096, "the snapshot's size is back");
+    assert!(node.runs(104), "a container that ran runs again after the rollback");
+
+    let clone = node.run(&format!(
+        r#"curl -X POST http://proxmox:5000/clone/create {json} -d '{{"vm_id": 104, "new_vm_id": 105, "new_vm_name": "cloned_container"}}'"#
+    ));
+    assert_eq!(node.config(105).name.as_deref(), Some("cloned-container"), "{clone}");
+    assert!(node.runs(104));
+    let source = fs::read_to_string(node.config_path(104)).unwrap();
+    assert_eq!(source.matches("\nsnaptime:").count(), 1, "no temporary snapshot is left behind: {source}");
+    assert!(!source.contains("lock:"), "{source}");
+
+    node.run(&format!(r#"curl -X DELETE http://proxmox:5000/clone/delete {json} -d '{{"vm_id": 105}}'"#));
+    assert!(!node.config_path(105).exists());
+
+    let status = node.run(r#"curl -X GET "http://proxmox:5000/resource/vm/status?vm_id=104""#);
+    assert_eq!(status["data"]["state"], "running", "{status}");
+    assert_eq!(status["data"]["allocation"]["memory_mb"], 4096, "{status}");
+
+    let status = node.run(r#"curl -X GET "http://proxmox:5000/resource/node/status?node_name=proxmox""#);
+    assert_eq!(status["data"]["node_name"], "proxmox", "{status}");
+
+    let routes = node.run("curl -X GET http://proxmox:5000/routes");
+    assert_eq!(routes["data"].as_array().map(Vec::len), Some(12), "{routes}");
+}
+
+#[test]
+fn health_says_what_is_missing_and_a_fresh_monitor_makes_it_whole() {
+    let node = Node::start(BackEnd::Pct);
+    let health = node.run("curl -X GET http://proxmox:5000/health/check");
+    assert_eq!(health["data"]["state"], "degraded", "no monitor has written yet: {health}");
+}

@@ -1,0 +1,193 @@
+//! The real server on a simulated node, through either back end.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use lxc_autoscale_core::container_config::ContainerConfig;
+use lxc_autoscale_e2e::{Process, binary, eventually, output, short_directory, words};
+use serde_json::Value;
+
+/// A token as `pveum` names it.
+pub(crate) const TOKEN: &str = "autoscale@pve!scaler";
+/// Everything the server's features take.
+const ROLE: &str = "VM.Audit VM.Config.CPU VM.Config.Memory VM.Config.Disk VM.Config.Options VM.Snapshot VM.PowerMgmt \
+                    VM.Clone VM.Allocate";
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// How the server changes containers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BackEnd {
+    Pct,
+    Rest,
+}
+
+/// A simulated node that runs, with the REST API of Proxmox if asked for.
+pub(crate) struct Proxmox {
+    directory: tempfile::TempDir,
+    pub(crate) url: String,
+    _kernel: Process,
+    _rest: Option<Process>,
+}
+
+/// A node with our server on it.
+pub(crate) struct Node {
+    pub(crate) proxmox: Proxmox,
+    address: String,
+    _api: Process,
+}
+
+impl Proxmox {
+    pub(crate) fn start(back_end: BackEnd) -> Self {
+        let directory = short_directory();
+        let at = |path: &str| directory.path().join(path);
+        let mut simulate = Command::new(binary("lxc-autoscale-sim"));
+        let kernel =
+            Process::start(simulate.arg("run").arg("--dir").arg(directory.path()), &at("kernel.log"));
+        eventually("the simulated node runs container 104", PATIENCE, || {
+            let sockets = fs::read_to_string(at("node/proc/net/unix")).ok()?;
+            (sockets.contains("/104/command") && at("bin/pct").exists()).then_some(())
+        });
+        let rest = (back_end == BackEnd::Rest).then(|| {
+            let mut serve = Command::new(binary("lxc-autoscale-sim"));
+            serve.arg("--node").arg(at("node")).args(["serve-rest", "--listen", "127.0.0.1:0"]);
+            Process::start(&mut serve, &at("rest.log"))
+        });
+        let url = rest.as_ref().map_or_else(String::new, |rest| {
+            eventually("Proxmox's API tells its address", PATIENCE, || {
+                rest.output().lines().find(|line| line.starts_with("https://")).map(str::to_owned)
+            })
+        });
+        Self { directory, url, _kernel: kernel, _rest: rest }
+    }
+
+    pub(crate) fn at(&self, path: &str) -> PathBuf {
+        self.directory.path().join(path)
+    }
+
+    /// Runs a shell line with the node's commands on the path.
+    pub(crate) fn shell(&self, line: &str) -> Output {
+        let path = format!("{}:{}", self.at("bin").display(), std::env::var("PATH").unwrap_or_default());
+        output(Command::new("sh").args(["-c", line]).env("PATH", path))
+    }
+
+    #[track_caller]
+    pub(crate) fn succeed(&self, line: &str) -> String {
+        let done = self.shell(line);
+        assert!(done.status.success(), "{line}: {}", String::from_utf8_lossy(&done.stderr));
+        String::from_utf8(done.stdout).unwrap()
+    }
+
+    /// Makes a token without any rights, and the file that holds it.
+    pub(crate) fn make_token(&self) {
+        self.succeed("pveum user add autoscale@pve");
+        let made = self.succeed("pveum user token add autoscale@pve scaler --privsep 1");
+        let made: Value = serde_json::from_str(&made).unwrap();
+        let file = self.at("token");
+        fs::write(&file, format!("{TOKEN}={}\n", made["value"].as_str().unwrap())).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    }
+
+    /// Gives it all the rights that are of use.
+    pub(crate) fn grant_all(&self) {
+        self.succeed(&format!("pveum role add Scale --privs '{ROLE}'"));
+        self.succeed("pveum role add Space --privs Datastore.AllocateSpace");
+        for (path, role) in [("/vms", "Scale"), ("/storage", "Space")] {
+            self.succeed(&format!("pveum acl modify {path} --users autoscale@pve --roles {role}"));
+            self.succeed(&format!("pveum acl modify {path} --tokens '{TOKEN}' --roles {role}"));
+        }
+    }
+
+    /// Writes a configuration of our server and returns where it is.
+    pub(crate) fn configure(&self, back_end: BackEnd, more: &str) -> PathBuf {
+        let node = self.at("node").display().to_string();
+        let rest = match back_end {
+            BackEnd::Pct => String::new(),
+            BackEnd::Rest => format!(
+                "[rest]\nurl = \"{}\"\nnode = \"proxmox\"\ntoken_file = \"{}\"\nca_file = \"{node}/etc/pve/pve-root-ca.pem\"\n{more}\n",
+                self.url,
+                self.at("token").display(),
+            ),
+        };
+        let config = format!(
+            "[server]\nlisten = \"127.0.0.1:0\"\naddress_file = \"{address}\"\n\
+             [pct]\npath = \"{pct}\"\n{rest}\
+             [paths]\npve = \"{node}/etc/pve\"\nproc = \"{node}/proc\"\nlxc = \"/var/lib/lxc\"\n\
+             [metrics]\nfile = \"{metrics}\"\n[logging]\nfile = \"\"\n",
+            address = self.at("address").display(),
+            pct = self.at("bin/pct").display(),
+            metrics = self.at("lxc_metrics.json").display(),
+        );
+        let path = self.at("api.toml");
+        fs::write(&path, config).unwrap();
+        path
+    }
+}
+
+/// `lxc-autoscale-api check` with a configuration: whether it succeeded, and what it said.
+pub(crate) fn check(config: &Path) -> (bool, String) {
+    let done = output(Command::new(binary("lxc-autoscale-api")).arg("check").arg("--config").arg(config));
+    let text = [done.stdout, done.stderr].concat();
+    (done.status.success(), String::from_utf8(text).unwrap())
+}
+
+impl Node {
+    pub(crate) fn start(back_end: BackEnd) -> Self {
+        let proxmox = Proxmox::start(back_end);
+        if back_end == BackEnd::Rest {
+            proxmox.make_token();
+            proxmox.grant_all();
+        }
+        let config = proxmox.configure(back_end, "");
+        Self::serve(proxmox, &config)
+    }
+
+    /// Starts our server.
+    pub(crate) fn serve(proxmox: Proxmox, config: &Path) -> Self {
+        let mut serve = Command::new(binary("lxc-autoscale-api"));
+        let api = Process::start(serve.arg("run").arg("--config").arg(config), &proxmox.at("api.log"));
+        let address = eventually("the server tells its address", PATIENCE, || {
+            fs::read_to_string(proxmox.at("address")).ok().filter(|text| !text.trim().is_empty())
+        });
+        Self { address: address.trim().to_owned(), proxmox, _api: api }
+    }
+
+    /// Runs a documented line as it stands; only the way to the node is told beside it.
+    #[track_caller]
+    pub(crate) fn run(&self, line: &str) -> Value {
+        let answer = self.ask(line);
+        assert_eq!(answer["status"], "success", "{line}: {answer}");
+        answer
+    }
+
+    /// As [`Node::run`], whatever the answer.
+    #[track_caller]
+    pub(crate) fn ask(&self, line: &str) -> Value {
+        let mut words = words(line).into_iter();
+        let mut command = Command::new(words.next().unwrap());
+        command.args(["--silent", "--show-error", "--connect-to", &format!("proxmox:5000:{}", self.address)]);
+        let done = output(command.args(words));
+        assert!(done.status.success(), "{line}: {}", String::from_utf8_lossy(&done.stderr));
+        serde_json::from_slice(&done.stdout).unwrap()
+    }
+
+    pub(crate) fn config_path(&self, id: u32) -> PathBuf {
+        self.proxmox.at(&format!("node/etc/pve/lxc/{id}.conf"))
+    }
+
+    pub(crate) fn config(&self, id: u32) -> ContainerConfig {
+        ContainerConfig::parse(&fs::read_to_string(self.config_path(id)).unwrap()).0
+    }
+
+    pub(crate) fn cgroup(&self, id: u32, file: &str) -> String {
+        let path = self.proxmox.at(&format!("node/sys/fs/cgroup/lxc/{id}/{file}"));
+        fs::read_to_string(path).unwrap().trim().to_owned()
+    }
+
+    pub(crate) fn runs(&self, id: u32) -> bool {
+        let sockets = fs::read_to_string(self.proxmox.at("node/proc/net/unix")).unwrap();
+        sockets.contains(&format!("/{id}/command"))
+    }
+}

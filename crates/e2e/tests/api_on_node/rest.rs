@@ -1,0 +1,127 @@
+//! What is particular about the REST API: tokens, privileges, certificates, tasks; and that what Proxmox refuses has the
+//! same name through both back ends.
+
+use std::fs;
+
+use lxc_autoscale_e2e::output;
+
+use crate::node::{BackEnd, Node, Proxmox, TOKEN, check};
+
+const JSON: &str = r#"-H "Content-Type: application/json""#;
+
+fn post(node: &Node, path: &str, body: &str) -> serde_json::Value {
+    node.ask(&format!("curl -X POST http://proxmox:5000{path} {JSON} -d '{body}'"))
+}
+
+#[test]
+fn what_proxmox_refuses_has_the_same_name_through_both() {
+    let pct = Node::start(BackEnd::Pct);
+    let rest = Node::start(BackEnd::Rest);
+    for node in [&pct, &rest] {
+        let conf = fs::read_to_string(node.config_path(101)).unwrap();
+        fs::write(node.config_path(101), format!("lock: backup\n{conf}")).unwrap();
+        node.run(&format!(
+            r#"curl -X POST http://proxmox:5000/snapshot/create {JSON} -d '{{"vm_id": 104, "snapshot_name": "once"}}'"#
+        ));
+    }
+    for (path, body, code) in [
+        ("/scale/cores", r#"{"vm_id": 999, "cores": 2}"#, "no_such_container"),
+        ("/scale/cores", r#"{"vm_id": 101, "cores": 3}"#, "locked"),
+        ("/scale/ram", r#"{"vm_id": 101, "memory": 4096}"#, "locked"),
+        ("/snapshot/create", r#"{"vm_id": 104, "snapshot_name": "once"}"#, "snapshot_exists"),
+        ("/snapshot/rollback", r#"{"vm_id": 104, "snapshot_name": "never"}"#, "no_such_snapshot"),
+        ("/clone/create", r#"{"vm_id": 104, "new_vm_id": 102, "new_vm_name": "x"}"#, "container_exists"),
+    ] {
+        for node in [&pct, &rest] {
+            let answer = post(node, path, body);
+            assert_eq!(answer["code"], code, "{path} {body}: {answer}");
+        }
+    }
+}
+
+#[test]
+fn check_names_missing_privileges_and_its_commands_grant_them() {
+    let proxmox = Proxmox::start(BackEnd::Rest);
+    proxmox.make_token();
+    let config = proxmox.configure(BackEnd::Rest, "");
+    let (_, said) = check(&config);
+    assert!(said.contains("missing to change memory: VM.Config.Memory on /vms"), "{said}");
+    let commands: Vec<&str> = said.lines().filter_map(|line| line.strip_prefix("    pveum ")).collect();
+    assert!(!commands.is_empty(), "{said}");
+    for command in commands {
+        proxmox.succeed(&format!("pveum {command}"));
+    }
+    let (succeeds, said) = check(&config);
+    assert!(succeeds && !said.contains("missing to"), "{said}");
+    assert!(said.contains("nothing is missing"), "{said}");
+}
+
+#[test]
+fn a_token_that_may_not_is_told_which_privilege() {
+    let proxmox = Proxmox::start(BackEnd::Rest);
+    proxmox.make_token();
+    for who in ["--users autoscale@pve".to_owned(), format!("--tokens '{TOKEN}'")] {
+        let _ = proxmox.shell("pveum role add Look --privs VM.Audit");
+        proxmox.succeed(&format!("pveum acl modify /vms {who} --roles Look"));
+    }
+    let config = proxmox.configure(BackEnd::Rest, "");
+    let node = Node::serve(proxmox, &config);
+    let answer = post(&node, "/scale/cores", r#"{"vm_id": 104, "cores": 3}"#);
+    assert_eq!(answer["code"], "not_permitted", "{answer}");
+    assert!(answer["message"].as_str().unwrap().contains("/vms/104"), "{answer}");
+    assert_ne!(node.config(104).cores, Some(3));
+}
+
+#[test]
+fn only_the_certificate_that_is_expected_is_sent_a_token() {
+    let proxmox = Proxmox::start(BackEnd::Rest);
+    proxmox.make_token();
+    proxmox.grant_all();
+    let leaf = proxmox.at("node/etc/pve/nodes/proxmox/pve-ssl.pem");
+    let shown = output(
+        std::process::Command::new("openssl")
+            .args(["x509", "-noout", "-fingerprint", "-sha256", "-in"])
+            .arg(&leaf),
+    );
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    let own = shown.trim().split_once('=').unwrap().1.to_owned();
+    let other = if own.starts_with("00") { own.replacen("00", "11", 1) } else { format!("00{}", &own[2..]) };
+    for (fingerprint, trusted) in [(own, true), (other, false)] {
+        let config = proxmox.configure(BackEnd::Rest, &format!("fingerprint = \"{fingerprint}\""));
+        let (succeeds, said) = check(&config);
+        assert_eq!(succeeds, trusted, "{fingerprint}: {said}");
+    }
+    // An authority that has signed nothing here.
+    let mut command = std::process::Command::new("openssl");
+    command.args([
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-nodes",
+        "-days",
+        "2",
+    ]);
+    command.args(["-subj", "/CN=somebody", "-keyout", "/dev/null", "-out"]);
+    let ca = proxmox.at("node/etc/pve/pve-root-ca.pem");
+    assert!(output(command.arg(&ca)).status.success());
+    let (succeeds, said) = check(&proxmox.configure(BackEnd::Rest, ""));
+    assert!(!succeeds && said.contains("certificate"), "{said}");
+}
+
+#[test]
+fn a_token_that_proxmox_does_not_know_and_one_that_others_can_read_are_told_apart() {
+    let proxmox = Proxmox::start(BackEnd::Rest);
+    proxmox.make_token();
+    let config = proxmox.configure(BackEnd::Rest, "");
+    proxmox.succeed(&format!("chmod 644 '{}'", proxmox.at("token").display()));
+    let (succeeds, said) = check(&config);
+    assert!(!succeeds && said.contains("can be read by others (mode 0644)"), "{said}");
+
+    proxmox.succeed(&format!("chmod 600 '{}'", proxmox.at("token").display()));
+    fs::write(proxmox.at("token"), format!("{TOKEN}=00000000-0000-4000-8000-000000000000\n")).unwrap();
+    let (succeeds, said) = check(&config);
+    assert!(!succeeds && said.contains(&format!("does not accept the API token `{TOKEN}`")), "{said}");
+}

@@ -1,0 +1,164 @@
+//! Calls that only look.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use lxc_autoscale_core::Vmid;
+use serde_json::{Value, json};
+
+use super::access::Access;
+use super::wrap::Failure;
+use crate::pve::Machine;
+use crate::pve::pvesh;
+use crate::pve::task::log_file;
+
+/// Answers a call; `path` is all of it.
+///
+/// # Errors
+/// [`Failure`] with Proxmox's texts.
+pub(super) fn look(
+    machine: &Machine,
+    access: &Access,
+    who: &str,
+    path: &[&str],
+    given: &BTreeMap<String, String>,
+) -> Result<Value, Failure> {
+    let audit = |id: &str| {
+        let place = format!("/vms/{id}");
+        let may = access.privileges(who, &place).contains("VM.Audit");
+        if may { Ok(()) } else { Err(Failure::permission(&place, "VM.Audit")) }
+    };
+    match path {
+        ["access", "permissions"] => {
+            let shown = access.permissions(who).into_iter().map(|(path, privileges)| {
+                let privileges: BTreeMap<&str, u8> = privileges.into_iter().map(|name| (name, 1)).collect();
+                (path, privileges)
+            });
+            Ok(json!(shown.collect::<BTreeMap<_, _>>()))
+        }
+        ["cluster", "nextid"] => next_id(machine, given.get("vmid")),
+        ["nodes", _, "tasks", upid, "status"] => task_status(machine, upid),
+        ["nodes", _, "tasks", upid, "log"] => task_log(machine, upid),
+        ["nodes", _, "lxc", id, "snapshot"] => {
+            audit(id)?;
+            snapshots(machine, id)
+        }
+        ["nodes", _, "lxc", id, "config"] => {
+            audit(id)?;
+            let is_current = given.get("current").is_some_and(|value| value == "1");
+            Ok(pvesh::config(machine, id, is_current)?)
+        }
+        ["nodes", _, "lxc"] | ["cluster", "resources"] => {
+            let mut list = pvesh::answer(machine, path, given.get("type").map(String::as_str))?;
+            if let Some(list) = list.as_array_mut() {
+                // What may not be seen is left out without a word.
+                list.retain(|entry| audit(&entry["vmid"].to_string()).is_ok());
+            }
+            Ok(list)
+        }
+        ["nodes", node, "status"] => {
+            let place = format!("/nodes/{node}");
+            if !access.privileges(who, &place).contains("Sys.Audit") {
+                return Err(Failure::permission(&place, "Sys.Audit"));
+            }
+            Ok(pvesh::answer(machine, path, None)?)
+        }
+        ["nodes", _, "lxc", id, ..] => {
+            audit(id)?;
+            pvesh::answer(machine, path, None).map_err(|error| unknown(path, error))
+        }
+        _ => pvesh::answer(machine, path, None).map_err(|error| unknown(path, error)),
+    }
+}
+
+/// `pvesh` has a text of its own for a path that is none.
+fn unknown(path: &[&str], error: crate::pve::error::PctError) -> Failure {
+    if error.text().starts_with("no 'get' handler") {
+        return Failure::new(501, format!("Method 'GET /{}' not implemented", path.join("/")));
+    }
+    error.into()
+}
+
+fn next_id(machine: &Machine, wanted: Option<&String>) -> Result<Value, Failure> {
+    let taken = machine.store.list()?;
+    let is_taken = |id: Vmid| taken.binary_search(&id).is_ok();
+    let Some(wanted) = wanted else {
+        let free = (100..=999_999_999).filter_map(|id| Vmid::try_from(id).ok()).find(|id| !is_taken(*id));
+        return Ok(json!(free.map(|id| id.to_string())));
+    };
+    let id = pvesh::vmid(wanted)?;
+    if is_taken(id) {
+        let errors = BTreeMap::from([("vmid".to_owned(), format!("VM {id} already exists"))]);
+        return Err(Failure::parameters(errors));
+    }
+    Ok(json!(id.to_string()))
+}
+
+fn snapshots(machine: &Machine, id: &str) -> Result<Value, Failure> {
+    let (vmid, loaded) = pvesh::load(machine, id)?;
+    let config = &loaded.config;
+    let mut list: Vec<Value> = Vec::new();
+    for (name, section) in &config.snapshots {
+        let mut entry = json!({
+            "name": name,
+            "description": section.description.as_deref().unwrap_or_default(),
+        });
+        if let Some(time) = section.get("snaptime").and_then(|time| time.parse::<i64>().ok()) {
+            entry["snaptime"] = json!(time);
+        }
+        if let Some(parent) = section.get("parent") {
+            entry["parent"] = json!(parent);
+        }
+        list.push(entry);
+    }
+    let mut current = json!({
+        "name": "current", "description": "You are here!", "digest": loaded.digest,
+        "running": u8::from(machine.is_running(vmid)?),
+    });
+    if let Some(parent) = config.current.get("parent") {
+        current["parent"] = json!(parent);
+    }
+    list.push(current);
+    Ok(Value::Array(list))
+}
+
+/// The lines of a task's log.
+fn log_lines(machine: &Machine, upid: &str) -> Result<Vec<String>, Failure> {
+    let text = log_file(&machine.layout, upid).and_then(|path| fs::read_to_string(path).ok());
+    let none = || Failure::parameters(BTreeMap::from([("upid".to_owned(), "no such task".to_owned())]));
+    Ok(text.ok_or_else(none)?.lines().map(str::to_owned).collect())
+}
+
+fn task_status(machine: &Machine, upid: &str) -> Result<Value, Failure> {
+    let lines = log_lines(machine, upid)?;
+    let parts: Vec<&str> = upid.split(':').collect();
+    let part = |index: usize| parts.get(index).copied().unwrap_or_default();
+    let hex = |index: usize| u64::from_str_radix(part(index), 16).unwrap_or(0);
+    let (user, token) = part(7).split_once('!').map_or((part(7), None), |(user, token)| (user, Some(token)));
+    let mut status = json!({
+        "upid": upid, "node": part(1), "pid": hex(2), "pstart": hex(3), "starttime": hex(4), "type": part(5),
+        "id": part(6), "user": user,
+    });
+    if let Some(token) = token {
+        status["tokenid"] = json!(token);
+    }
+    let last = lines.last().map(String::as_str).unwrap_or_default();
+    let ended = match last.strip_prefix("TASK ") {
+        Some("OK") => Some("OK"),
+        Some(rest) => rest.strip_prefix("ERROR: "),
+        // Its process is gone, and it left no verdict.
+        None if hex(2) != u64::from(std::process::id()) => Some("unexpected status"),
+        None => None,
+    };
+    status["status"] = json!(if ended.is_some() { "stopped" } else { "running" });
+    if let Some(text) = ended {
+        status["exitstatus"] = json!(text);
+    }
+    Ok(status)
+}
+
+fn task_log(machine: &Machine, upid: &str) -> Result<Value, Failure> {
+    let lines = log_lines(machine, upid)?;
+    let lines = if lines.is_empty() { vec!["no content".to_owned()] } else { lines };
+    Ok(lines.iter().enumerate().map(|(index, line)| json!({"n": index + 1, "t": line})).collect())
+}

@@ -1,0 +1,86 @@
+//! `pveum`: users, tokens, roles and access lists, as far as a token for the API takes.
+
+use crate::node::NodeLayout;
+use crate::pve::Terminal;
+use crate::pve::error::PctError;
+
+use super::access::{Access, PRIVILEGES};
+
+/// Exit status of a Perl program that dies with no error number left over.
+const DIED: u8 = 255;
+
+/// Runs one call and returns its exit status.
+pub fn run(layout: &NodeLayout, args: &[String], terminal: &mut Terminal<'_>) -> u8 {
+    let words: Vec<&str> = args.iter().map(String::as_str).collect();
+    let status = match act(layout, &words) {
+        Ok(said) => write!(terminal.out, "{said}").map(|()| 0),
+        Err(error) => terminal.err.write_all(error.report("").as_bytes()).map(|()| error.exit()),
+    };
+    // A reader that has gone away cannot be told anything.
+    status.unwrap_or(DIED)
+}
+
+/// Does it; returns what is printed.
+fn act(layout: &NodeLayout, words: &[&str]) -> Result<String, PctError> {
+    let mut access = Access::load(layout)?;
+    let mut said = String::new();
+    match words {
+        ["user", "add", user, ..] => {
+            if !access.add_user(user) {
+                return Err(PctError::died(format!("create user failed: user '{user}' already exists")));
+            }
+        }
+        ["user", "token", "add", user, name, options @ ..] => {
+            if !access.has_user(user) {
+                return Err(PctError::died(format!("no such user ('{user}')")));
+            }
+            let id = format!("{user}!{name}");
+            let secret = secret()?;
+            let separated = option(options, "privsep").is_none_or(|value| value != "0");
+            if !access.add_token(&id, &secret, separated) {
+                return Err(PctError::died("Token already exists."));
+            }
+            said = format!(
+                "{{\"full-tokenid\":\"{id}\",\"info\":{{\"privsep\":\"{}\"}},\"value\":\"{secret}\"}}\n",
+                u8::from(separated)
+            );
+        }
+        ["role", "add", role, options @ ..] => {
+            let privileges = option(options, "privs").unwrap_or_default();
+            let names = || privileges.split([' ', ',']).filter(|name| !name.is_empty());
+            if let Some(bad) = names().find(|name| !PRIVILEGES.contains(name)) {
+                return Err(PctError::died(format!("create role failed: invalid privilege '{bad}'")));
+            }
+            if !access.add_role(role, names()) {
+                return Err(PctError::died(format!("create role failed: role '{role}' already exists")));
+            }
+        }
+        ["acl", "modify", path, options @ ..] => {
+            let role = option(options, "roles").unwrap_or_default();
+            if !access.has_role(role) {
+                return Err(PctError::died(format!("ACL update failed: role '{role}' does not exist")));
+            }
+            let who = option(options, "users").or_else(|| option(options, "tokens"));
+            let who = who.ok_or_else(|| PctError::died("ACL update failed: nobody is named"))?;
+            access.grant(path, who, role);
+        }
+        _ => {
+            return Err(PctError::died(
+                "this node's pveum has `user add`, `user token add`, `role add`, `acl modify`",
+            ));
+        }
+    }
+    access.save(layout)?;
+    Ok(said)
+}
+
+fn option<'a>(options: &[&'a str], name: &str) -> Option<&'a str> {
+    let at = options.iter().position(|word| word.strip_prefix("--") == Some(name))?;
+    options.get(at + 1).copied()
+}
+
+/// A random UUID, from the kernel.
+fn secret() -> Result<String, PctError> {
+    let path = std::path::Path::new("/proc/sys/kernel/random/uuid");
+    Ok(crate::node::read_text(path)?.trim().to_owned())
+}

@@ -1,0 +1,328 @@
+//! The HTTPS server: who asks, which call is meant, and the rules of Proxmox's own server that clients trip over.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{AUTHORIZATION, CONNECTION, CONTENT_TYPE, HeaderValue, SERVER, TRANSFER_ENCODING};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use lxc_autoscale_core::ErrorChain;
+use serde_json::{Value, json};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
+use tokio_rustls::TlsAcceptor;
+
+use super::access::Access;
+use super::wrap::{Failure, Format, Wrapped, wrap};
+use super::{calls, certificate, looks};
+use crate::node::{NodeError, NodeLayout, NodeSettings};
+use crate::pve::Machine;
+use crate::pve::error::PctError;
+
+/// Largest body that Proxmox takes.
+const MAX_BODY_BYTES: usize = 512 << 10;
+/// How long Proxmox keeps an idle connection.
+const IDLE: Duration = Duration::from_secs(5);
+/// Proxmox lets those wait whom it does not know.
+const UNAUTHORIZED_DELAY: Duration = Duration::from_secs(3);
+
+/// Why the API is not served.
+#[derive(Debug, thiserror::Error)]
+pub enum RestError {
+    /// The tree holds no node, or cannot be read or written.
+    #[error(transparent)]
+    Node(#[from] NodeError),
+    /// The certificate or its key cannot be read.
+    #[error("cannot read `{}`", path.display())]
+    Certificate {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: rustls::pki_types::pem::Error,
+    },
+    /// The certificate cannot be made.
+    #[error("cannot make a certificate")]
+    Make(#[from] rcgen::Error),
+    /// The certificate cannot be used.
+    #[error("cannot serve TLS")]
+    Tls(#[from] rustls::Error),
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// A node's API, listening.
+#[derive(Debug)]
+pub struct RestServer {
+    listener: TcpListener,
+    address: SocketAddr,
+    node: Arc<Served>,
+    tls: Arc<rustls::ServerConfig>,
+}
+
+#[derive(Debug)]
+struct Served {
+    layout: NodeLayout,
+    settings: NodeSettings,
+}
+
+impl RestServer {
+    /// Listens; the certificate is made if there is none.
+    ///
+    /// # Errors
+    /// [`RestError`] when it cannot be served.
+    pub async fn bind(layout: &NodeLayout, address: SocketAddr) -> Result<Self, RestError> {
+        let settings = NodeSettings::load(layout)?;
+        let (chain, key) = certificate::open(layout, &settings.name)?;
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let tls = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_no_client_auth()
+            .with_single_cert(chain, key)?;
+        let listener =
+            TcpListener::bind(address).await.map_err(|source| RestError::Listen { address, source })?;
+        let address = listener.local_addr().map_err(|source| RestError::Listen { address, source })?;
+        let node = Arc::new(Served { layout: layout.clone(), settings });
+        Ok(Self { listener, address, node, tls: Arc::new(tls) })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves for ever.
+    pub async fn serve(self) -> Infallible {
+        let acceptor = TlsAcceptor::from(self.tls);
+        loop {
+            match self.listener.accept().await {
+                Ok((stream, _)) => {
+                    tokio::spawn(connection(stream, acceptor.clone(), Arc::clone(&self.node)));
+                }
+                // No file descriptors are left, or the client is gone already.
+                Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+            }
+        }
+    }
+}
+
+/// Serves one connection; what ends it concerns the client alone.
+async fn connection(stream: TcpStream, acceptor: TlsAcceptor, node: Arc<Served>) {
+    let Ok(stream) = acceptor.accept(stream).await else { return };
+    let service = service_fn(move |request| {
+        let node = Arc::clone(&node);
+        async move { Ok::<_, Infallible>(node.respond(request).await) }
+    });
+    let _ = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(IDLE)
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
+}
+
+impl Served {
+    async fn respond(self: Arc<Self>, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        let path = request.uri().path().to_owned();
+        let Some((format, rest)) = split_format(&path) else {
+            return plain(501, &format!("Method '{} {path}' not implemented", request.method()));
+        };
+        if request.headers().contains_key(TRANSFER_ENCODING) {
+            return plain(501, "chunked transfer encoding not supported");
+        }
+        let takes_body = matches!(*request.method(), Method::PUT | Method::POST);
+        if !takes_body && !hyper::body::Body::is_end_stream(request.body()) {
+            return plain(501, &format!("Unexpected content for method '{}'", request.method()));
+        }
+        let access = match Access::load(&self.layout) {
+            Ok(access) => access,
+            Err(error) => return plain(500, &ErrorChain(&error).to_string()),
+        };
+        let credential = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let credential = credential.and_then(|value| value.strip_prefix("PVEAPIToken="));
+        let who = credential.ok_or_else(|| "No ticket".to_owned());
+        let who = match who.and_then(|credential| access.authenticate(credential)) {
+            Ok(who) => who,
+            Err(reason) => {
+                tokio::time::sleep(UNAUTHORIZED_DELAY).await;
+                return plain(401, &reason);
+            }
+        };
+        let result = self.answer(request, rest, access, who).await;
+        let says_message = says_message(&self.settings.pve_version);
+        finish(wrap(result, format, says_message))
+    }
+
+    async fn answer(
+        self: &Arc<Self>,
+        request: Request<Incoming>,
+        path: &str,
+        access: Access,
+        who: String,
+    ) -> Result<Value, Failure> {
+        let method = request.method().as_str().to_owned();
+        let query = request.uri().query().unwrap_or_default().to_owned();
+        let content = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let is_json = content.is_some_and(|content| content.starts_with("application/json"));
+        let body = Limited::new(request.into_body(), MAX_BODY_BYTES).collect().await;
+        let body = body.map_err(|_| Failure::new(413, "request body too large"))?.to_bytes();
+        let mut given = if is_json { from_json(&body)? } else { from_form(&String::from_utf8_lossy(&body)) };
+        // What is in the query wins.
+        given.extend(from_form(&query));
+
+        let parts: Vec<String> = path.split('/').filter(|part| !part.is_empty()).map(decoded).collect();
+        self.check_node(&parts)?;
+        let names: Vec<&str> = parts.iter().map(String::as_str).collect();
+        if method == "GET" {
+            let (node, parts) = (Arc::clone(self), parts);
+            return blocking(move || {
+                let machine = Machine::open(&node.layout)?;
+                let names: Vec<&str> = parts.iter().map(String::as_str).collect();
+                looks::look(&machine, &access, &who, &names, &given)
+            })
+            .await;
+        }
+        let change = match names.as_slice() {
+            ["nodes", _, rest @ ..] => calls::find(&method, rest),
+            _ => None,
+        };
+        let Some(change) = change else {
+            return Err(Failure::new(501, format!("Method '{method} {path}' not implemented")));
+        };
+        let node = Arc::clone(self);
+        let (tell, told) = oneshot::channel();
+        let tell = std::sync::Mutex::new(Some(tell));
+        let is_task = change.is_task;
+        let work = blocking(move || {
+            let begun = move |upid: &str| {
+                let teller = tell.lock().ok().and_then(|mut tell| tell.take());
+                // Whoever asked may have left.
+                let _ = teller.map(|tell| tell.send(upid.to_owned()));
+            };
+            calls::run(&node.layout, &access, &who, &change, given, Box::new(begun))
+        });
+        if !is_task {
+            return work.await;
+        }
+        // The answer is the name of the task; the work goes on.
+        let work = tokio::spawn(work);
+        match told.await {
+            Ok(upid) => Ok(json!(upid)),
+            Err(_) => work.await.unwrap_or_else(|error| Err(Failure::new(500, error.to_string()))),
+        }
+    }
+
+    /// There is only this node.
+    fn check_node(&self, parts: &[String]) -> Result<(), Failure> {
+        match parts {
+            [first, node, ..] if first == "nodes" && *node != self.settings.name && node != "localhost" => {
+                Err(Failure::new(
+                    500,
+                    format!(
+                        "hostname lookup '{node}' failed - failed to get address info for: {node}: Name or service \
+                         not known"
+                    ),
+                ))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Runs what waits for files and locks beside the connections.
+async fn blocking(work: impl FnOnce() -> Result<Value, Failure> + Send + 'static) -> Result<Value, Failure> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|error| Err(Failure::new(500, error.to_string())))
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        PctError::from(error).into()
+    }
+}
+
+fn split_format(path: &str) -> Option<(Format, &str)> {
+    let rest = path.strip_prefix("/api2/")?;
+    let json = rest.strip_prefix("json").map(|rest| (Format::Json, rest));
+    json.or_else(|| rest.strip_prefix("extjs").map(|rest| (Format::Extjs, rest)))
+}
+
+/// The release of libpve-http-server-perl that puts the text into the body came with 8.4.
+fn says_message(version: &str) -> bool {
+    let mut numbers = version.split('.').map(|number| number.parse::<u32>().unwrap_or(0));
+    (8, 4) <= (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}
+
+fn from_form(text: &str) -> BTreeMap<String, String> {
+    let pairs = text.split('&').filter(|pair| !pair.is_empty());
+    pairs
+        .map(|pair| {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let plain = |text: &str| decoded(&text.replace('+', " "));
+            (plain(name), plain(value))
+        })
+        .collect()
+}
+
+fn from_json(body: &[u8]) -> Result<BTreeMap<String, String>, Failure> {
+    let given: BTreeMap<String, Value> =
+        serde_json::from_slice(body).map_err(|error| Failure::new(400, format!("JSON: {error}")))?;
+    let text = |value: Value| match value {
+        Value::String(text) => text,
+        other => other.to_string(),
+    };
+    Ok(given.into_iter().map(|(name, value)| (name, text(value))).collect())
+}
+
+/// Percent-decoded; what is no code stays as it is.
+fn decoded(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&first, tail)) = rest.split_first() {
+        let code = tail.get(..2).filter(|_| first == b'%').and_then(|code| std::str::from_utf8(code).ok());
+        if let Some(byte) = code.and_then(|code| u8::from_str_radix(code, 16).ok()) {
+            bytes.push(byte);
+            rest = &tail[2..];
+        } else {
+            bytes.push(first);
+            rest = tail;
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// An answer without a body, as Proxmox's server itself gives them.
+fn plain(status: u16, reason: &str) -> Response<Full<Bytes>> {
+    finish(Wrapped { status, reason: Some(reason.to_owned()), body: Value::Null })
+}
+
+fn finish(wrapped: Wrapped) -> Response<Full<Bytes>> {
+    let body = if wrapped.body.is_null() { String::new() } else { wrapped.body.to_string() };
+    let mut response = Response::new(Full::from(body));
+    *response.status_mut() =
+        StatusCode::from_u16(wrapped.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let headers = response.headers_mut();
+    headers.insert(SERVER, HeaderValue::from_static("pve-api-daemon/3.0"));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json;charset=UTF-8"));
+    if 400 <= wrapped.status {
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    let reason = wrapped.reason.map(String::into_bytes);
+    if let Some(reason) = reason.and_then(|reason| hyper::ext::ReasonPhrase::try_from(reason).ok()) {
+        response.extensions_mut().insert(reason);
+    }
+    response
+}
