@@ -335,6 +335,8 @@ mod tests {
         check_refused("[scaling.cpu]\nmin_cores = 9", "`scaling.cpu.max_cores` must not be less");
         check_refused("[scaling]\nmode = \"aut\"", "`scaling.mode`: unknown variant `aut`");
         check_refused("[scaling.cpu]\nmax_core = 9", "unknown key `scaling.cpu.max_core`; did you mean");
+        check_refused("[scaling.guard]\nwatch_samples = 0", "`scaling.guard.watch_samples` must be from 1");
+        check_refused("[scaling.guard]\noom_growth_factor = 0.5", "`scaling.guard.oom_growth_factor` must be at");
         check_refused("[containers]\nignore = [99]", "`containers.ignore`: `99` is not a container id");
     }
 
@@ -366,6 +368,19 @@ mod tests {
             "[scaling]\nmin_confidence_percent = 1",
             "[scaling]\noff_tag = \"hands-off\"",
             "[scaling]\nnode_memory_reserve_percent = 1",
+            "[scaling]\npriority = 1",
+            "[scaling.guard]\nwatch_samples = 6",
+            "[scaling.guard]\nwatch_seconds = 1",
+            "[scaling.guard]\nmax_pressure_rise_percent = 1",
+            "[scaling.guard]\nmax_read_back_rise_mib_per_second = 9",
+            "[scaling.guard]\nmax_throttled_rise_percent = 1",
+            "[scaling.guard]\nmax_cpu_pressure_rise_percent = 1",
+            "[scaling.guard]\nmax_backoff_seconds = 1",
+            "[scaling.guard]\nremember_seconds = 1",
+            "[scaling.guard]\nrespect_manual_seconds = 1",
+            "[scaling.guard]\nboot_seconds = 1",
+            "[scaling.guard]\nleak_growth_percent = 1",
+            "[scaling.guard]\noom_growth_factor = 2",
             "[scaling.cpu]\nmode = \"off\"",
             "[scaling.cpu]\nmin_cores = 2",
             "[scaling.cpu]\nmax_cores = 3",

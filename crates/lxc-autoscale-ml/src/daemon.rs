@@ -15,7 +15,7 @@ use lxc_autoscale_core::service::{
 
 use crate::config::Config;
 use crate::execute::{Carried, Executor, StartError};
-use crate::ledger::{LedgerError, StateLock};
+use crate::ledger::{LedgerError, Outcome, StateLock};
 use crate::pipeline::{Learnt, Pipeline, Proposal};
 use crate::trouble::Trouble;
 
@@ -65,8 +65,9 @@ impl Daemon {
     /// # Errors
     /// [`StartError`] when the state directory cannot be written.
     pub fn start(config: Config) -> Result<Self, StartError> {
-        let pipeline = Pipeline::new(&config)?;
+        let mut pipeline = Pipeline::new(&config)?;
         let executor = Executor::start(&config)?;
+        pipeline.restore_guards(executor.guards()?, executor.changes());
         Ok(Self { config, pipeline, executor, metrics_trouble: Trouble::none("the metrics file") })
     }
 
@@ -76,6 +77,7 @@ impl Daemon {
         self.executor.begin_cycle(now);
         if self.load(now) {
             self.learn();
+            self.pipeline.judge(now);
             tracing::info!("Processing containers for scaling decisions...");
             report.proposals = self.pipeline.propose(self.executor.changes(), now);
             self.executor.note_quiet(&report.proposals, now);
@@ -87,9 +89,14 @@ impl Daemon {
                 }
                 let carried = self.executor.carry_out(proposal, now).await;
                 self.note_set(&carried, now);
+                if !carried.is_empty() {
+                    // A shrink that nobody watches after a crash would be one without a guard.
+                    self.executor.keep_guards(self.pipeline.guards().kept());
+                }
                 report.carried.extend(carried);
             }
         }
+        self.executor.keep_guards(self.pipeline.guards().kept());
         let troubles = [self.metrics_trouble.current(), self.executor.trouble()];
         report.troubles = troubles.into_iter().flatten().map(str::to_owned).collect();
         report
@@ -155,9 +162,12 @@ impl Daemon {
 
     fn note_set(&mut self, carried: &[Carried], now: Timestamp) {
         for carried in carried {
-            if let crate::ledger::Outcome::Done { after: Some(after), .. } = carried.outcome {
-                self.pipeline.note_set(carried.id, carried.decision.resource, now, after);
-            }
+            let after = match carried.outcome {
+                Outcome::Done { after, .. } => after,
+                Outcome::Unknown { .. } => None,
+                _ => continue,
+            };
+            self.pipeline.note_change(carried.id, &carried.decision, now, after);
         }
     }
 

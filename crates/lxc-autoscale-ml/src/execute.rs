@@ -11,6 +11,7 @@ use lxc_autoscale_core::{ErrorChain, Mebibytes, Vmid};
 use crate::act::{ApiClient, CallError, ClientError};
 use crate::config::{Config, StateConfig};
 use crate::decide::{Action, Decision, Resource};
+use crate::guard::{Kept, KeptGuards};
 use crate::ledger::{Inputs, Ledger, LedgerError, Outcome};
 use crate::pipeline::{Changes, Proposal};
 use crate::recommend::SharedError;
@@ -89,6 +90,23 @@ impl Executor {
     /// When containers were changed last.
     pub fn changes(&self) -> &Changes {
         &self.changes
+    }
+
+    /// What the guards kept before a restart.
+    ///
+    /// # Errors
+    /// [`LedgerError`] when the ledger cannot be read.
+    pub fn guards(&self) -> Result<KeptGuards, LedgerError> {
+        self.ledger.as_ref().map_or_else(|| Ok(KeptGuards::new()), Ledger::guards)
+    }
+
+    /// Keeps what the guards remember now.
+    pub fn keep_guards<'a>(&mut self, guards: impl IntoIterator<Item = (Vmid, &'a Kept)>) {
+        if let Some(ledger) = &mut self.ledger
+            && let Err(error) = ledger.keep_guards(guards)
+        {
+            self.lost_ledger(&error);
+        }
     }
 
     /// What is wrong with the API or the ledger now.

@@ -19,6 +19,7 @@ pub mod detect_command;
 pub mod execute;
 pub mod features;
 pub mod forecast;
+pub mod guard;
 pub mod history;
 pub mod ledger;
 pub mod observation;

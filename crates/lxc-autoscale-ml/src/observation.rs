@@ -35,6 +35,13 @@ pub struct Observation {
     /// Memory read back from swap per second of the step, in MiB.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub swap_in_mib_per_second: Option<f64>,
+    /// Memory that had been dropped or swapped out and was read again (refaults), per second of the step, in
+    /// MiB; major faults where the kernel does not count refaults.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_read_back_mib_per_second: Option<f64>,
+    /// Share of the time in which some task waited for a CPU (PSI `some`), in percent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_pressure_percent: Option<f64>,
 }
 
 impl Observation {
@@ -50,6 +57,8 @@ impl Observation {
             oom: None,
             memory_pressure_percent: None,
             swap_in_mib_per_second: None,
+            memory_read_back_mib_per_second: None,
+            cpu_pressure_percent: None,
         }
     }
 }

@@ -12,12 +12,17 @@ use lxc_autoscale_core::metrics_file::{MetricsReader, ReadError};
 use serde::Serialize;
 
 use crate::config::Config;
-use crate::decide::{Allocation, Decisions, LastChanges, NodeSituation, Obstacles, Resource, decide};
+use crate::decide::{
+    Action, Allocation, Decision, Decisions, LastChanges, NodeSituation, Obstacles, Policy, Reason, Resource,
+    decide,
+};
 use crate::detect::IsolationForestError;
 use crate::features::Verdict;
+use crate::guard::budget::{self, Claim, Need, Shares};
+use crate::guard::{KeptGuards, NewLeak, Register};
 use crate::history::{ContainerHistory, History};
 use crate::ledger::Inputs;
-use crate::recommend::{Shared, SharedError};
+use crate::recommend::{Estimate, Shared, SharedError};
 
 /// When containers were changed last.
 pub type Changes = BTreeMap<Vmid, LastChanges>;
@@ -32,6 +37,7 @@ pub struct Pipeline {
     verdicts: BTreeMap<Vmid, (Timestamp, Option<Verdict>)>,
     /// What a resource was set to, and when: true until a record is newer.
     set: BTreeMap<(Vmid, Resource), (Timestamp, f64)>,
+    guards: Register,
 }
 
 /// What reading the metrics file gave.
@@ -76,7 +82,9 @@ impl Pipeline {
         let shared = Arc::new(Shared::load(&config.recommend)?);
         Ok(Self {
             reader: MetricsReader::new(&config.metrics.file),
-            history: History::new(shared, config.model.history_rows),
+            history: History::new(shared, config.model.history_rows)
+                .with_boot_seconds(config.scaling.guard.boot_seconds),
+            guards: Register::default(),
             config: config.clone(),
             verdicts: BTreeMap::new(),
             set: BTreeMap::new(),
@@ -99,6 +107,7 @@ impl Pipeline {
             Ok(snapshot) => {
                 loaded.snapshots += 1;
                 self.history.take(&snapshot);
+                self.guards.take(&self.history);
             }
             Err(unreadable) => {
                 loaded.unreadable += 1;
@@ -106,6 +115,27 @@ impl Pipeline {
             }
         })?;
         Ok(loaded)
+    }
+
+    /// Gives the guards what was kept of them before a restart; to be done before the first [`Pipeline::load`].
+    pub fn restore_guards(&mut self, kept: KeptGuards, changes: &Changes) {
+        self.guards = Register::restored(kept, changes);
+    }
+
+    /// Lets the guards judge what came since the last call.
+    pub fn judge(&mut self, now: Timestamp) {
+        let Self { guards, history, config, .. } = self;
+        guards.judge(history, now, |vmid| config.policy_for(vmid));
+    }
+
+    /// What the guards remember.
+    pub fn guards(&self) -> &Register {
+        &self.guards
+    }
+
+    /// The leaks that were noticed since the last call.
+    pub fn new_leaks(&mut self) -> Vec<NewLeak> {
+        self.guards.new_leaks(&self.history)
     }
 
     /// How old the newest snapshot is; `None` while there is none.
@@ -139,24 +169,46 @@ impl Pipeline {
 
     /// Decides about every container that the newest snapshot names, by id.
     ///
-    /// What one of them is granted is no longer there for the next.
+    /// First each for itself; then those that are to have more memory once more, in the order in which they
+    /// are served, with what the node has left for them.
     pub fn propose(&self, changes: &Changes, now: Timestamp) -> Vec<Proposal> {
         let mut node = self.history.node();
         let present = self.history.containers().filter(|(_, container)| container.present);
-        present
-            .map(|(vmid, container)| {
-                let inputs = self.inputs(vmid, container, changes, node, now);
-                let decisions = decide(&self.config.policy_for(vmid), &inputs.situation(), &inputs.node, now);
-                node.grant(&decisions.memory);
-                let name = container.name.clone();
-                Proposal { id: vmid, name, decisions, inputs }
-            })
-            .collect()
+        let mut proposals = Vec::new();
+        let mut policies = Vec::new();
+        for (vmid, container) in present {
+            let inputs = self.inputs(vmid, container, changes, node, now);
+            let policy = self.config.policy_for(vmid);
+            let decisions = decide(&policy, &inputs.situation(), &inputs.node, now);
+            proposals.push(Proposal { id: vmid, name: container.name.clone(), decisions, inputs });
+            policies.push(policy);
+        }
+        let claims: Vec<Claim> =
+            proposals.iter().zip(&policies).map(|(proposal, policy)| claim(proposal, policy)).collect();
+        let mut shares = Shares::new(node.memory_total_mib, node.memory_available_mib, &claims);
+        for index in budget::order(&claims) {
+            let (claim, policy, proposal) = (&claims[index], &policies[index], &mut proposals[index]);
+            let offer = |shares: &Shares| shares.offer(claim, policy.node_memory_reserve_percent);
+            proposal.inputs.guard.budget = shares.as_ref().and_then(offer);
+            proposal.inputs.node = node;
+            proposal.decisions.memory = decide(policy, &proposal.inputs.situation(), &node, now).memory;
+            let granted = &proposal.decisions.memory;
+            node.grant(granted);
+            if let (Some(shares), Some(to), true) = (&mut shares, granted.to, granted.apply) {
+                shares.grant(claim, to);
+            }
+        }
+        proposals
     }
 
-    /// Notes what a resource was set to, until a record shows it.
-    pub fn note_set(&mut self, vmid: Vmid, resource: Resource, at: Timestamp, amount: f64) {
-        self.set.insert((vmid, resource), (at, amount));
+    /// Notes a change that was made (then with what was read back), or may have been.
+    pub fn note_change(&mut self, vmid: Vmid, decision: &Decision, at: Timestamp, after: Option<f64>) {
+        if let Some(after) = after {
+            self.set.insert((vmid, decision.resource), (at, after));
+        }
+        if let Some(to) = after.or(decision.to) {
+            self.guards.note_change(vmid, decision, at, to);
+        }
     }
 
     fn inputs(
@@ -185,6 +237,7 @@ impl Pipeline {
             changes,
             anomaly: verdict.map(|verdict| verdict.score),
             node,
+            guard: self.guards.guard(vmid, container, now),
         }
     }
 
@@ -211,5 +264,32 @@ impl Pipeline {
             memory_mib: since(Resource::Memory).unwrap_or(recorded.memory_mib),
             ..recorded
         }
+    }
+}
+
+/// The part of the node's memory that a container has, is expected to use, and is to have.
+fn claim(proposal: &Proposal, policy: &Policy) -> Claim {
+    let (memory, inputs) = (&proposal.decisions.memory, &proposal.inputs);
+    let need = match (&memory.action, &memory.reason) {
+        (Action::Grow, Reason::RanOutOfMemory { .. }) => Need::RanOut,
+        (Action::Grow, Reason::Undone { .. }) => Need::Undo,
+        (Action::Grow, _) => Need::More,
+        (Action::Keep | Action::Shrink, _) => Need::Nothing,
+    };
+    let estimate = inputs.recommendation.as_ref().and_then(|recommendation| recommendation.memory.as_ref());
+    let expected = |estimate: &Estimate| {
+        let evidence = estimate.evidence.iter().map(|evidence| evidence.value);
+        evidence.fold(estimate.floor, f64::max)
+    };
+    let stopped = inputs.obstacles.stopped;
+    let size_mib = inputs.allocation.map(|allocation| allocation.memory_mib).filter(|_| !stopped);
+    Claim {
+        id: proposal.id,
+        priority: policy.priority,
+        need,
+        used_mib: inputs.observation.as_ref().and_then(|seen| seen.memory_used_mib).filter(|_| !stopped),
+        expected_mib: estimate.map(expected).filter(|_| !stopped),
+        size_mib,
+        wanted_mib: memory.to.or(size_mib).unwrap_or(0.0),
     }
 }

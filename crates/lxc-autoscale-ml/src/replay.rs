@@ -10,6 +10,7 @@ use crate::decide::{
     Allocation, CpuControl, Decision, Decisions, LastChanges, Mode, NodeSituation, Obstacles, Policy,
     Situation, decide,
 };
+use crate::guard::Guard;
 use crate::observation::Observation;
 use crate::recommend::{ContainerModel, Shared};
 
@@ -132,6 +133,7 @@ impl Replayed {
             recommendation: Some(&recommendation),
             changes: self.changes,
             anomaly: None,
+            guard: Guard::default(),
         };
         let decisions = decide(&self.policy, &situation, &self.node, now);
         self.changes.note(&decisions.cpu, now);

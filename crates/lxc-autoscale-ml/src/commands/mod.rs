@@ -8,6 +8,7 @@ mod why;
 
 use std::io::{self, Write};
 
+use jiff::Timestamp;
 use lxc_autoscale_core::Vmid;
 use lxc_autoscale_core::metrics_file::ReadError;
 use serde::Serialize;
@@ -20,6 +21,7 @@ pub use why::why;
 use crate::config::Config;
 use crate::detect::IsolationForestError;
 use crate::execute::StartError;
+use crate::guard::KeptGuards;
 use crate::ledger::{Ledger, LedgerError};
 use crate::pipeline::{Changes, Pipeline};
 
@@ -75,12 +77,14 @@ pub enum Finding {
 /// Reads and learns what there is, without touching anything.
 fn look(config: &Config) -> Result<(Pipeline, Changes), CommandError> {
     let mut pipeline = Pipeline::new(config).map_err(StartError::from)?;
+    let (changes, guards) = match Ledger::open_read_only(&config.state.ledger())? {
+        Some(ledger) => (ledger.last_changes()?, ledger.guards()?),
+        None => (Changes::new(), KeptGuards::new()),
+    };
+    pipeline.restore_guards(guards, &changes);
     pipeline.load()?;
     pipeline.learn()?;
-    let changes = match Ledger::open_read_only(&config.state.ledger())? {
-        Some(ledger) => ledger.last_changes()?,
-        None => Changes::new(),
-    };
+    pipeline.judge(Timestamp::now());
     Ok((pipeline, changes))
 }
 

@@ -3,6 +3,7 @@
 use serde::Deserialize;
 
 use crate::decide::{CpuControl, CpuPolicy, MemoryPolicy, Mode, Policy};
+use crate::guard::GuardPolicy;
 
 /// `[scaling]`: when and how far containers are resized.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -18,10 +19,14 @@ pub struct ScalingConfig {
     pub off_tag: String,
     /// Memory of the node that growth may never take.
     pub node_memory_reserve_percent: f64,
+    /// Who comes first when the node cannot give everybody what they need.
+    pub priority: i32,
     /// CPU.
     pub cpu: CpuScalingConfig,
     /// Memory.
     pub memory: MemoryPolicy,
+    /// What is watched, undone and left alone.
+    pub guard: GuardPolicy,
 }
 
 /// `[scaling.cpu]`: the policy without the choice of the setting, because the API changes `cores` only.
@@ -55,8 +60,10 @@ impl Default for ScalingConfig {
             min_confidence_percent: policy.min_confidence_percent,
             off_tag: policy.off_tag,
             node_memory_reserve_percent: policy.node_memory_reserve_percent,
+            priority: policy.priority,
             cpu: CpuScalingConfig::default(),
             memory: policy.memory,
+            guard: policy.guard,
         }
     }
 }
@@ -90,6 +97,8 @@ impl ScalingConfig {
             max_age_seconds,
             off_tag: self.off_tag.clone(),
             node_memory_reserve_percent: self.node_memory_reserve_percent,
+            priority: self.priority,
+            guard: self.guard.clone(),
         }
     }
 }

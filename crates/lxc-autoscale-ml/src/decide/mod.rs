@@ -12,7 +12,9 @@
 //! - No target lies outside the policy's bounds, except that a container that was put beyond them by hand
 //!   comes back in steps; no growth goes beyond what the node has.
 //! - After a change nothing happens for the cool-down of the next direction. A container that ran out of
-//!   memory does not wait.
+//!   memory does not wait, and a shrink that did harm is undone at once.
+//! - What the guards have to say ([`crate::guard`]) wins over the recommendation: what somebody set by hand, what
+//!   a backup disturbs, what a shrink did, what leaks, and what the node has left.
 //!
 //! The order in which the rules win is the order of the code in [`decide`] and in `weigh`.
 
@@ -31,6 +33,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use self::weigh::Case;
+use crate::guard::{Guard, GuardPolicy, Standing};
 use crate::observation::Observation;
 use crate::recommend::Estimate;
 
@@ -132,6 +135,10 @@ fn decide_cpu(policy: &Policy, situation: &Situation<'_>, node: &NodeSituation, 
     if let Some(obstacle) = obstacle(policy, rules.mode, &situation.obstacles) {
         return keep(obstacle);
     }
+    let guard = &situation.guard;
+    if let Some(reason) = left_alone(&policy.guard, guard, &guard.cpu, Resource::Cpu, now) {
+        return keep(reason);
+    }
     if let (CpuControl::Cores, Some(cpus)) = (rules.control, &situation.obstacles.pinned_cpuset) {
         return keep(Reason::Pinned { cpus: cpus.clone() });
     }
@@ -153,6 +160,7 @@ fn decide_cpu(policy: &Policy, situation: &Situation<'_>, node: &NodeSituation, 
     if seen.cpu_throttled_share.is_some_and(|share| CUT_OFF_SHARE < share) {
         vetoes.push(Reason::JustCutOff);
     }
+    vetoes.extend(shrink_holds(&policy.guard, &guard.cpu, now));
     let whole = rules.control == CpuControl::Cores;
     Case {
         resource: Resource::Cpu,
@@ -173,6 +181,9 @@ fn decide_cpu(policy: &Policy, situation: &Situation<'_>, node: &NodeSituation, 
         last_change,
         in_use: used,
         urgent: None,
+        undo: undo(&guard.cpu),
+        // The CPU is tried again after the wait: a limit that is too low is noticed at once and costs little.
+        remembered: None,
         vetoes,
     }
     .weigh(now)
@@ -190,6 +201,13 @@ fn decide_memory(
     if let Some(obstacle) = obstacle(policy, rules.mode, &situation.obstacles) {
         return keep(obstacle);
     }
+    let guard = &situation.guard;
+    let ran_out = situation.observation.is_some_and(|seen| seen.oom == Some(true));
+    if let Some(reason) = left_alone(&policy.guard, guard, &guard.memory, Resource::Memory, now)
+        && !ran_out
+    {
+        return keep(reason);
+    }
     let Some(current) = current else { return keep(Reason::AllocationUnknown) };
     let seen = match usable_observation(policy, situation, now) {
         Ok(seen) => seen,
@@ -201,7 +219,6 @@ fn decide_memory(
         return keep(Reason::NoRecommendation);
     };
 
-    let ran_out = seen.oom == Some(true);
     let last_change = situation.changes.memory_up.max(situation.changes.memory_down);
     let mut vetoes = shrink_vetoes(policy, situation, seen, estimate, last_change);
     match seen.memory_pressure_percent {
@@ -212,6 +229,17 @@ fn decide_memory(
         None if seen.oom.is_none() => vetoes.push(Reason::PressureUnknown),
         _ => {}
     }
+    vetoes.extend(shrink_holds(&policy.guard, &guard.memory, now));
+    let mut caps = memory_caps(policy, current, node);
+    caps.extend(guard_caps(&policy.guard, guard, now));
+    let remembered = guard.memory.shrinks.remembered(now).map(|failure| {
+        let size = Amount::Mib(failure.size);
+        // One step above it: that size itself is what proved too small.
+        (
+            failure.size + rules.granularity_mib as f64,
+            Reason::TooSmallBefore { size, symptom: failure.symptom },
+        )
+    });
     let bump = (current * (1.0 + OOM_GROWTH_PERCENT / 100.0)).max(current + OOM_GROWTH_MIB);
     let granularity = rules.granularity_mib as f64;
     Case {
@@ -221,7 +249,7 @@ fn decide_memory(
         estimate,
         low: rules.min_mib as f64,
         high: rules.max_mib as f64,
-        caps: memory_caps(policy, current, node),
+        caps,
         granularity,
         max_step_up_percent: rules.max_step_up_percent,
         max_step_down_percent: rules.max_step_down_percent,
@@ -233,9 +261,68 @@ fn decide_memory(
         last_change,
         in_use: used * (1.0 + rules.margin_percent / 100.0),
         urgent: ran_out.then_some(bump),
+        undo: undo(&guard.memory),
+        remembered,
         vetoes,
     }
     .weigh(now)
+}
+
+/// Why the guards leave a resource alone altogether.
+fn left_alone(
+    rules: &GuardPolicy,
+    guard: &Guard,
+    standing: &Standing,
+    resource: Resource,
+    now: Timestamp,
+) -> Option<Reason> {
+    if let Some(disturbance) = &guard.disturbance {
+        return Some(Reason::Disturbed { disturbance: disturbance.clone() });
+    }
+    let manual = standing.manual?;
+    let remaining_seconds = manual.left(rules.respect_manual_seconds, now)?;
+    let [from, size] = [manual.from, manual.size].map(|size| Amount::of(resource, size));
+    Some(Reason::SetByHand { from, size, remaining_seconds })
+}
+
+/// What the guards have against a shrink.
+fn shrink_holds(rules: &GuardPolicy, standing: &Standing, now: Timestamp) -> Vec<Reason> {
+    let watched = standing.shrinks.watch.map(|watch| Reason::Watched {
+        samples: watch.samples,
+        needed_samples: rules.watch_samples,
+        remaining_seconds: rules
+            .watch_seconds
+            .saturating_sub(u64::try_from(now.duration_since(watch.changed_at).as_secs()).unwrap_or(0)),
+    });
+    let backing_off = standing.shrinks.backing_off(now).map(|(failure, remaining_seconds)| {
+        Reason::BackingOff { symptom: failure.symptom, count: failure.count, remaining_seconds }
+    });
+    watched.into_iter().chain(backing_off).collect()
+}
+
+/// The size that is to be given back, with the reason.
+fn undo(standing: &Standing) -> Option<(f64, Reason)> {
+    standing.shrinks.undo.map(|undo| (undo.size, Reason::Undone { symptom: undo.symptom }))
+}
+
+/// What the guards cap the growth of memory at.
+fn guard_caps(rules: &GuardPolicy, guard: &Guard, now: Timestamp) -> Vec<(f64, Reason)> {
+    let leak = guard.leak.map(|leak| {
+        let most = leak.most_mib(rules.leak_growth_percent);
+        let full_seconds = leak.full_at.duration_since(now).as_secs().max(0);
+        let mib_per_hour = leak.mib_per_hour;
+        (most, Reason::Leaking { mib_per_hour, most: Amount::Mib(most), full_seconds })
+    });
+    let run = guard.oom_run.map(|run| {
+        let most = run.most_mib(rules.oom_growth_factor);
+        (most, Reason::RunsOutAgain { times: run.times, most: Amount::Mib(most) })
+    });
+    let budget = guard.budget.map(|budget| {
+        let [most, committed, total] =
+            [budget.most_mib, budget.committed_mib, budget.budget_mib].map(Amount::Mib);
+        (budget.most_mib, Reason::NodeBudget { most, committed, budget: total, ahead: budget.ahead })
+    });
+    leak.into_iter().chain(run).chain(budget).collect()
 }
 
 /// What forbids any change.

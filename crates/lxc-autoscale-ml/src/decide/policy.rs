@@ -3,6 +3,8 @@
 use lxc_autoscale_core::config::{BrokenRule, Validate};
 use serde::{Deserialize, Serialize};
 
+use crate::guard::GuardPolicy;
+
 /// How far the decisions about a resource go.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -46,6 +48,10 @@ pub struct Policy {
     pub off_tag: String,
     /// Memory of the node that growth may never take, in percent of its total.
     pub node_memory_reserve_percent: f64,
+    /// Who comes first when the node cannot give everybody what they need; the higher, the earlier.
+    pub priority: i32,
+    /// What is watched, undone and left alone.
+    pub guard: GuardPolicy,
 }
 
 /// When and how far the CPU of a container may be changed.
@@ -112,6 +118,8 @@ impl Default for Policy {
             max_age_seconds: 900,
             off_tag: "autoscale-off".to_owned(),
             node_memory_reserve_percent: 10.0,
+            priority: 0,
+            guard: GuardPolicy::default(),
         }
     }
 }
@@ -164,6 +172,7 @@ impl Validate for Policy {
         unless(!self.off_tag.is_empty(), "scaling.off_tag", "must not be empty")?;
         let reserve = self.node_memory_reserve_percent;
         unless(percent(reserve), "scaling.node_memory_reserve_percent", "must be 0 to 100")?;
+        self.guard.validate()?;
         let floor_ok = 0.0 < cpu.min_cores && cpu.min_cores.is_finite();
         unless(floor_ok, "scaling.cpu.min_cores", "must be more than 0")?;
         let ordered = cpu.min_cores <= cpu.max_cores && cpu.max_cores.is_finite();

@@ -2,9 +2,12 @@
 
 use std::fmt;
 
+use lxc_autoscale_core::Vmid;
 use serde::{Deserialize, Serialize};
 
 use super::Resource;
+use crate::guard::disturbance::Disturbance;
+use crate::guard::symptom::Symptom;
 use crate::recommend::Fact;
 
 /// How much of a resource.
@@ -196,6 +199,79 @@ pub enum Reason {
         /// The least that is worth a change.
         least: Amount,
     },
+
+    /// The newest measurement says nothing about it.
+    Disturbed {
+        /// Why not.
+        disturbance: Disturbance,
+    },
+    /// Somebody else set its size lately.
+    SetByHand {
+        /// What it had before.
+        from: Amount,
+        /// What it was set to.
+        size: Amount,
+        /// Time for which that is respected, in seconds.
+        remaining_seconds: u64,
+    },
+    /// The last shrink did harm and is undone.
+    Undone {
+        /// What got worse.
+        symptom: Symptom,
+    },
+    /// It could give back, and what came of the last shrink is still being watched.
+    Watched {
+        /// Measurements without harm.
+        samples: u32,
+        /// Measurements needed.
+        needed_samples: u32,
+        /// Time it is watched at least, in seconds.
+        remaining_seconds: u64,
+    },
+    /// It could give back, and the last shrinks did harm.
+    BackingOff {
+        /// What got worse.
+        symptom: Symptom,
+        /// How many of them in a row.
+        count: u32,
+        /// Time left, in seconds.
+        remaining_seconds: u64,
+    },
+    /// It could give back, and less than it has proved too little.
+    TooSmallBefore {
+        /// The size that proved too small.
+        size: Amount,
+        /// What got worse.
+        symptom: Symptom,
+    },
+    /// It needs more, and leaks.
+    Leaking {
+        /// How fast.
+        mib_per_hour: f64,
+        /// The most it is given.
+        most: Amount,
+        /// Time until it is full, in seconds.
+        full_seconds: i64,
+    },
+    /// It ran out of memory again and again, and was given more each time.
+    RunsOutAgain {
+        /// How often.
+        times: u32,
+        /// The most it is given.
+        most: Amount,
+    },
+    /// It needs more, and the node has no more for what all containers are expected to use.
+    NodeBudget {
+        /// The most it can be given.
+        most: Amount,
+        /// What all of them are expected to use.
+        committed: Amount,
+        /// What there is for them.
+        budget: Amount,
+        /// Who was granted something before it in this cycle.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ahead: Option<Vmid>,
+    },
 }
 
 /// A CPU setting of a container.
@@ -300,6 +376,60 @@ impl fmt::Display for Reason {
             Self::NotWorthIt { saving, least } => {
                 write!(f, "it could give back {saving}, and less than {least} is not worth a change")
             }
+            Self::Disturbed { disturbance } => disturbance.fmt(f),
+            Self::SetByHand { from, size, remaining_seconds } => write!(
+                f,
+                "somebody set it from {from} to {size}, which is respected for another {}",
+                Span(*remaining_seconds)
+            ),
+            Self::Undone { symptom } => write!(f, "the last shrink did harm: {symptom}"),
+            Self::Watched { samples, needed_samples, remaining_seconds } => write!(
+                f,
+                "it could give back and was made smaller lately; {samples} of {needed_samples} measurements \
+                 since show no harm, and it is watched for at least another {remaining_seconds} s"
+            ),
+            Self::BackingOff { symptom, count, remaining_seconds } => write!(
+                f,
+                "it could give back and its last {} harm ({symptom}); the next is made in {} at the earliest",
+                if *count == 1 { "shrink did".to_owned() } else { format!("{count} shrinks did") },
+                Span(*remaining_seconds)
+            ),
+            Self::TooSmallBefore { size, symptom } => {
+                write!(f, "it could give back and {size} proved too little: {symptom}")
+            }
+            Self::Leaking { mib_per_hour, most, full_seconds } => write!(
+                f,
+                "it leaks {mib_per_hour:.1} MiB per hour, will be full in {}, and is not given more than {most}",
+                Span(full_seconds.unsigned_abs())
+            ),
+            Self::RunsOutAgain { times, most } => write!(
+                f,
+                "it ran out of memory {times} times, each less than a day after the one before, and is not \
+                 given more than {most}"
+            ),
+            Self::NodeBudget { most, committed, budget, ahead } => {
+                write!(
+                    f,
+                    "it needs more and the node can give it {most} at most: {committed} of the {budget} for \
+                     containers are expected to be used"
+                )?;
+                ahead.map_or(Ok(()), |ahead| write!(f, "; {ahead} came first"))
+            }
+        }
+    }
+}
+
+/// A time, as people say it: 45 s, 12 min, 5.5 h, 3.0 d.
+struct Span(u64);
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.0 as f64;
+        match self.0 {
+            0..120 => write!(f, "{} s", self.0),
+            120..7200 => write!(f, "{:.0} min", seconds / 60.0),
+            7200..172_800 => write!(f, "{:.1} h", seconds / 3600.0),
+            _ => write!(f, "{:.1} d", seconds / 86_400.0),
         }
     }
 }
@@ -348,6 +478,33 @@ impl Reason {
             Self::UnderPressure { max_percent, .. } => format!("a pressure of at most {max_percent} %"),
             Self::InUse { floor } => format!("it gives back when it uses less than {floor}"),
             Self::NotWorthIt { least, .. } => format!("a saving of at least {least}"),
+            Self::Disturbed { disturbance: Disturbance::Lock { .. } } => {
+                "the next measurement after Proxmox has released the lock".to_owned()
+            }
+            Self::Disturbed { disturbance: Disturbance::Start { uptime_seconds, boot_seconds } } => {
+                format!("it is decided again in {:.0} s", *boot_seconds as f64 - uptime_seconds)
+            }
+            Self::SetByHand { remaining_seconds, .. } => {
+                format!("it is decided again in {}, or when it runs out of memory", Span(*remaining_seconds))
+            }
+            Self::Undone { .. } => "signs of shortage no worse than before the shrink".to_owned(),
+            Self::Watched { .. } => "the remaining measurements without harm".to_owned(),
+            Self::BackingOff { remaining_seconds, .. } => {
+                format!("it is decided again in {}", Span(*remaining_seconds))
+            }
+            Self::TooSmallBefore { .. } => {
+                "it is tried again when `scaling.guard.remember_seconds` are over".to_owned()
+            }
+            Self::Leaking { .. } => {
+                "restart what leaks, or the container; or set its memory by hand".to_owned()
+            }
+            Self::RunsOutAgain { .. } => {
+                "a day without running out of memory, or a larger `scaling.guard.oom_growth_factor`"
+                    .to_owned()
+            }
+            Self::NodeBudget { .. } => {
+                "free memory on the node, lower the reserve, or give it a higher `priority`".to_owned()
+            }
         }
     }
 }

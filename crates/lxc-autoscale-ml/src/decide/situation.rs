@@ -5,6 +5,7 @@ use lxc_autoscale_core::container_config::ContainerConfig;
 use serde::{Deserialize, Serialize};
 
 use super::{Action, Decision, Resource};
+use crate::guard::Guard;
 use crate::observation::Observation;
 use crate::recommend::Recommendation;
 
@@ -23,6 +24,8 @@ pub struct Situation<'a> {
     pub changes: LastChanges,
     /// How unusual it behaves; `None` when no detector has learnt it yet.
     pub anomaly: Option<AnomalyScore>,
+    /// What the guards have to say.
+    pub guard: Guard,
 }
 
 /// What a container has.

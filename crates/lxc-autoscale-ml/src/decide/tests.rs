@@ -27,6 +27,7 @@ struct World {
     changes: LastChanges,
     anomaly: Option<AnomalyScore>,
     node: NodeSituation,
+    guard: Guard,
 }
 
 fn estimate(target: f64, floor: f64) -> Estimate {
@@ -68,6 +69,7 @@ fn world() -> World {
             memory_total_mib: Some(65536.0),
             memory_available_mib: Some(32768.0),
         },
+        guard: Guard::default(),
     }
 }
 
@@ -80,6 +82,7 @@ impl World {
             recommendation: self.recommendation.as_ref(),
             changes: self.changes,
             anomaly: self.anomaly,
+            guard: self.guard.clone(),
         };
         decide(&self.policy, &situation, &self.node, now())
     }
@@ -477,6 +480,7 @@ prop_compose! {
             obstacles: Obstacles::default(), seen, recommendation, changes,
             anomaly: anomaly.map(|(score, decision)| AnomalyScore { score, decision }),
             node: NodeSituation { cpus, memory_total_mib: total, memory_available_mib: available },
+            guard: Guard::default(),
         }
     }
 }

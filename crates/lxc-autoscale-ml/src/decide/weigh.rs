@@ -37,13 +37,18 @@ pub(super) struct Case<'a> {
     pub(super) in_use: f64,
     /// It ran out: grow to at least this, now.
     pub(super) urgent: Option<f64>,
+    /// A shrink did harm: give back this size, now, with the reason.
+    pub(super) undo: Option<(f64, Reason)>,
+    /// No shrink below this size for a while, with the reason.
+    pub(super) remembered: Option<(f64, Reason)>,
     /// What speaks against a shrink, the strongest first.
     pub(super) vetoes: Vec<Reason>,
 }
 
 impl Case<'_> {
     pub(super) fn weigh(&self, now: Timestamp) -> Decision {
-        let wanted = self.urgent.unwrap_or(0.0).max(self.estimate.target);
+        let undo = self.undo.as_ref().map_or(0.0, |(size, _)| *size);
+        let wanted = self.urgent.unwrap_or(0.0).max(undo).max(self.estimate.target);
         let target = self.round_up(wanted).clamp(self.low, self.high.max(self.low));
         let outcome = if self.current + EPSILON < target {
             self.grow(wanted, target, now)
@@ -76,21 +81,29 @@ impl Case<'_> {
                 cap.map_or(Reason::Fits { target: self.amount(wanted) }, |(_, reason)| reason.clone())
             );
         }
-        if self.urgent.is_none() {
+        let undo = self.undo.as_ref().filter(|(size, _)| self.current + EPSILON < *size);
+        if self.urgent.is_none() && undo.is_none() {
             let least = self.current * GROWTH_HYSTERESIS * self.hysteresis_percent / 100.0;
             if capped - self.current < least && self.low <= self.current {
-                return Err(Reason::Fits { target: self.amount(wanted) });
+                // What is left to it may be as little as what it needs.
+                let cap = cap.filter(|_| capped + EPSILON < target);
+                return Err(
+                    cap.map_or(Reason::Fits { target: self.amount(wanted) }, |(_, reason)| reason.clone())
+                );
             }
             if let Some(remaining_seconds) = self.cooling(self.cooldown_up_seconds, now) {
                 return Err(Reason::CoolDownUp { remaining_seconds });
             }
         }
         let step = (self.current * self.max_step_up_percent / 100.0).max(self.least_step);
+        // What it had before may be had again in one step.
+        let step = step.max(undo.map_or(0.0, |(size, _)| size - self.current));
         let stepped = self.round_up(self.current + step).min(capped);
-        let reason = match self.urgent {
-            Some(_) => Reason::RanOutOfMemory { target: self.amount(wanted) },
-            None if wanted <= self.current => Reason::BelowMinimum { minimum: self.amount(self.low) },
-            None => Reason::NeedsMore { basis: self.estimate.basis, target: self.amount(wanted) },
+        let reason = match (self.urgent, undo) {
+            (Some(_), _) => Reason::RanOutOfMemory { target: self.amount(wanted) },
+            (None, Some((_, reason))) => reason.clone(),
+            (None, None) if wanted <= self.current => Reason::BelowMinimum { minimum: self.amount(self.low) },
+            (None, None) => Reason::NeedsMore { basis: self.estimate.basis, target: self.amount(wanted) },
         };
         Ok((stepped, reason))
     }
@@ -100,9 +113,15 @@ impl Case<'_> {
             return Err(veto.clone());
         }
         let floor = self.estimate.floor.max(self.in_use);
-        let held = self.round_up(floor).max(target);
+        let mut held = self.round_up(floor).max(target);
         if self.current <= held + EPSILON {
             return Err(Reason::InUse { floor: self.amount(floor) });
+        }
+        if let Some((least, reason)) = &self.remembered {
+            held = held.max(self.round_up(*least));
+            if self.current <= held + EPSILON {
+                return Err(reason.clone());
+            }
         }
         let step = (self.current * self.max_step_down_percent / 100.0).max(self.least_step);
         let stepped = self.round_up(self.current - step).max(held);

@@ -5,7 +5,9 @@
 //! records further apart than [`LONGEST_STEP`] nothing is a rate: that is a gap, and it says so.
 
 use jiff::{SignedDuration, Timestamp};
-use lxc_autoscale_core::snapshot::{ContainerRecord, MemoryEvents, Pressure, Throttling};
+use lxc_autoscale_core::snapshot::{
+    ContainerRecord, MemoryEvents, Paging, Pressure, PressureSet, Throttling,
+};
 
 use crate::observation::Observation;
 
@@ -77,8 +79,10 @@ impl Pair<'_> {
                 .and_then(|limits| limits.memory_mb)
                 .or_else(|| configured.map(|config| config.memory_mb.as_f64())),
             oom: self.ran_out_of_memory(),
-            memory_pressure_percent: self.memory_pressure(),
+            memory_pressure_percent: self.pressure(|pressure| pressure.memory),
             swap_in_mib_per_second: self.swap_in(),
+            memory_read_back_mib_per_second: self.read_back(),
+            cpu_pressure_percent: self.pressure(|pressure| pressure.cpu),
         }
     }
 
@@ -126,11 +130,11 @@ impl Pair<'_> {
     }
 
     /// The share of the step itself where the counter gives it, the kernel's minute otherwise.
-    fn memory_pressure(&self) -> Option<f64> {
-        let now = self.current.pressure.memory?;
+    fn pressure(&self, of: fn(&PressureSet) -> Option<Pressure>) -> Option<f64> {
+        let now = of(&self.current.pressure)?;
         let over_step = || {
             let total = |record: &ContainerRecord| {
-                record.pressure.memory.map(|pressure: Pressure| pressure.some.total_usec)
+                of(&record.pressure).map(|pressure: Pressure| pressure.some.total_usec)
             };
             Some(self.gained(total)? as f64 / 1e4 / self.seconds?)
         };
@@ -139,7 +143,23 @@ impl Pair<'_> {
     }
 
     fn swap_in(&self) -> Option<f64> {
-        let pages = self.gained(|record| record.paging.as_ref().and_then(|paging| paging.swap_in))?;
+        self.pages_per_second(|paging| paging.swap_in)
+    }
+
+    /// Dropped pages of files and swapped ones. A major fault may be the first time that a page is read, so
+    /// these count only where the kernel does not tell the one from the other.
+    fn read_back(&self) -> Option<f64> {
+        let file = self.pages_per_second(|paging| paging.refault_file);
+        let anon = self.pages_per_second(|paging| paging.refault_anon.or(paging.swap_in));
+        match (file, anon) {
+            (None, None) => self.pages_per_second(|paging| paging.major_faults),
+            (file, anon) => Some(file.unwrap_or(0.0) + anon.unwrap_or(0.0)),
+        }
+    }
+
+    /// What a counter of pages gained, in MiB/s.
+    fn pages_per_second(&self, of: fn(&Paging) -> Option<u64>) -> Option<f64> {
+        let pages = self.gained(|record| record.paging.as_ref().and_then(of))?;
         Some(pages as f64 * PAGE_MIB / self.seconds?)
     }
 }
@@ -147,7 +167,7 @@ impl Pair<'_> {
 #[cfg(test)]
 mod tests {
     use lxc_autoscale_core::RecordTime;
-    use lxc_autoscale_core::snapshot::{Limits, Paging, PressureLine};
+    use lxc_autoscale_core::snapshot::{Limits, PressureLine};
 
     use super::*;
 
@@ -235,6 +255,27 @@ mod tests {
         assert_eq!((first.memory_pressure_percent, first.swap_in_mib_per_second), (Some(9.0), None));
         let next = between(&at(0, 5_000_000, 100), &at(10, 7_000_000, 25_700));
         assert_eq!((next.memory_pressure_percent, next.swap_in_mib_per_second), (Some(20.0), Some(10.0)));
+    }
+
+    #[test]
+    fn what_is_read_back_is_refaults_or_else_major_faults() {
+        let at = |seconds, paging| ContainerRecord { paging: Some(paging), ..record(seconds) };
+        let none = Paging::default();
+        let check = |before, after, want| {
+            let seen = between(&at(0, before), &at(10, after));
+            assert_eq!(seen.memory_read_back_mib_per_second, want);
+        };
+        let refaults = |file, anon| Paging { refault_file: Some(file), refault_anon: anon, ..none };
+        check(refaults(0, Some(0)), refaults(2560, Some(5120)), Some(3.0));
+        check(refaults(0, None), refaults(2560, None), Some(1.0));
+        let faults = |count| Paging { major_faults: Some(count), ..none };
+        check(faults(100), faults(2660), Some(1.0));
+        check(
+            Paging { major_faults: Some(0), ..refaults(0, None) },
+            Paging { major_faults: Some(9999), ..refaults(0, None) },
+            Some(0.0),
+        );
+        check(none, none, None);
     }
 
     #[test]

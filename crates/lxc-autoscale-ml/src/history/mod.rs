@@ -18,6 +18,8 @@ pub use differences::{LONGEST_STEP, Step, step};
 
 use crate::decide::NodeSituation;
 use crate::features::FeatureTable;
+use crate::guard::GuardPolicy;
+use crate::guard::disturbance::{self, Disturbance};
 use crate::observation::Observation;
 use crate::recommend::{ContainerModel, Shared};
 
@@ -29,6 +31,7 @@ const FORGET_AFTER: SignedDuration = SignedDuration::from_hours(24);
 pub struct History {
     shared: Arc<Shared>,
     max_rows: usize,
+    boot_seconds: u64,
     containers: BTreeMap<Vmid, ContainerHistory>,
     node: NodeSituation,
     newest: Option<Timestamp>,
@@ -55,6 +58,10 @@ pub struct ContainerHistory {
     pub last_oom: Option<Timestamp>,
     /// Its name, from the last configuration that was read.
     pub name: Option<String>,
+    /// What disturbed it in the latest step, which is then not learnt from.
+    pub disturbance: Option<Disturbance>,
+    /// Whether it restarted in the latest step.
+    pub restarted: bool,
     last_named: Timestamp,
 }
 
@@ -62,7 +69,14 @@ impl History {
     /// Remembers nothing yet; feature tables keep `max_rows` rows.
     pub fn new(shared: Arc<Shared>, max_rows: usize) -> Self {
         let node = NodeSituation::default();
-        Self { shared, max_rows, containers: BTreeMap::new(), node, newest: None }
+        let boot_seconds = GuardPolicy::default().boot_seconds;
+        Self { shared, max_rows, boot_seconds, containers: BTreeMap::new(), node, newest: None }
+    }
+
+    /// The same, with a start of a container that takes so long, in seconds.
+    #[must_use]
+    pub fn with_boot_seconds(self, boot_seconds: u64) -> Self {
+        Self { boot_seconds, ..self }
     }
 
     /// Takes in the next snapshot.
@@ -118,7 +132,7 @@ impl History {
         if let Some(known) = self.containers.get_mut(&vmid) {
             let known_instant = known.record.timestamp.instant();
             if known_instant < instant {
-                known.take(record, at);
+                known.take(record, at, self.boot_seconds);
                 return;
             }
             if known_instant == instant {
@@ -130,13 +144,20 @@ impl History {
                 "the clock was set back from {known_instant} to {instant}; this container's history begins anew"
             );
         }
-        let container = ContainerHistory::new(Arc::clone(&self.shared), self.max_rows, record, at);
+        let container =
+            ContainerHistory::new(Arc::clone(&self.shared), self.max_rows, record, at, self.boot_seconds);
         self.containers.insert(vmid, container);
     }
 }
 
 impl ContainerHistory {
-    fn new(shared: Arc<Shared>, max_rows: usize, record: &ContainerRecord, at: Timestamp) -> Self {
+    fn new(
+        shared: Arc<Shared>,
+        max_rows: usize,
+        record: &ContainerRecord,
+        at: Timestamp,
+        boot_seconds: u64,
+    ) -> Self {
         let first = step(None, record);
         let mut container = Self {
             model: ContainerModel::new(shared),
@@ -148,17 +169,25 @@ impl ContainerHistory {
             gaps: 0,
             last_oom: None,
             name: record.configuration.as_ref().and_then(|configuration| configuration.name.clone()),
+            disturbance: disturbance::between(None, record, boot_seconds),
+            restarted: false,
             last_named: at,
         };
-        container.model.observe(&first.observation);
-        container.features.push(None, record, &first);
+        if container.disturbance.is_none() {
+            container.model.observe(&first.observation);
+            container.features.push(None, record, &first);
+        }
         container
     }
 
-    fn take(&mut self, record: &ContainerRecord, at: Timestamp) {
+    fn take(&mut self, record: &ContainerRecord, at: Timestamp, boot_seconds: u64) {
         let step = step(Some(&self.record), record);
-        self.model.observe(&step.observation);
-        self.features.push(Some(&self.record), record, &step);
+        self.disturbance = disturbance::between(Some(&self.record), record, boot_seconds);
+        self.restarted = step.restarted;
+        if self.disturbance.is_none() {
+            self.model.observe(&step.observation);
+            self.features.push(Some(&self.record), record, &step);
+        }
         self.gaps += u64::from(step.gap.is_some());
         if step.observation.oom == Some(true) {
             self.last_oom = Some(step.observation.at);

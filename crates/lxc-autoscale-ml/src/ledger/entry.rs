@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::decide::{
     Action, Allocation, AnomalyScore, Decision, LastChanges, NodeSituation, Obstacles, Situation,
 };
+use crate::guard::Guard;
 use crate::observation::Observation;
 use crate::recommend::Recommendation;
 
@@ -27,6 +28,9 @@ pub struct Inputs {
     pub anomaly: Option<AnomalyScore>,
     /// What the node had left.
     pub node: NodeSituation,
+    /// What the guards had to say.
+    #[serde(default, skip_serializing_if = "Guard::is_silent")]
+    pub guard: Guard,
 }
 
 impl Inputs {
@@ -39,6 +43,7 @@ impl Inputs {
             recommendation: self.recommendation.as_ref(),
             changes: self.changes,
             anomaly: self.anomaly,
+            guard: self.guard.clone(),
         }
     }
 }

@@ -8,6 +8,7 @@
 //! again and again becomes one entry with a count. Entries end by age and by number.
 
 mod entry;
+mod guards;
 mod store;
 
 use std::collections::{BTreeMap, HashMap};
@@ -24,6 +25,7 @@ pub use entry::{Entry, Inputs, Outcome};
 pub use store::StateLock;
 
 use crate::decide::{Action, Decision, LastChanges, Resource};
+use crate::guard::KeptGuards;
 
 /// A decision that changes nothing and says nothing new is written again after this long.
 const REPEAT_AFTER: SignedDuration = SignedDuration::from_hours(1);
@@ -90,6 +92,8 @@ pub struct Ledger {
     path: PathBuf,
     /// The last decision written about each thing that was not carried out.
     quiet: HashMap<(Vmid, Resource), (Timestamp, Decision)>,
+    /// What was last written of the guards.
+    guards: KeptGuards,
 }
 
 impl Ledger {
@@ -100,7 +104,10 @@ impl Ledger {
     /// [`LedgerError`] when it cannot be written.
     pub fn open(path: &Path) -> Result<(Self, Option<PathBuf>), LedgerError> {
         let (connection, aside) = store::open(path)?;
-        Ok((Self { connection, path: path.to_owned(), quiet: HashMap::new() }, aside))
+        let mut ledger =
+            Self { connection, path: path.to_owned(), quiet: HashMap::new(), guards: KeptGuards::new() };
+        ledger.guards = ledger.guards()?;
+        Ok((ledger, aside))
     }
 
     /// Opens it for reading; `None` when nothing was ever decided.
@@ -109,7 +116,7 @@ impl Ledger {
     /// [`LedgerError`] when it exists and cannot be read.
     pub fn open_read_only(path: &Path) -> Result<Option<Self>, LedgerError> {
         let connection = store::open_read_only(path)?;
-        Ok(connection.map(|connection| Self { connection, path: path.to_owned(), quiet: HashMap::new() }))
+        Ok(connection.map(|connection| Self { connection, path: path.to_owned(), quiet: HashMap::new(), guards: KeptGuards::new() }))
     }
 
     /// Marks what was pending when the last daemon ended; returns how many there were.

@@ -33,6 +33,14 @@ const SCHEMA: &str = "
     CREATE INDEX decisions_by_time ON decisions (last_at_us);
 ";
 
+/// Tables that came later. They only add, so a database without them, or with more of them, is as good.
+const ADDITIONS: &str = "
+    CREATE TABLE IF NOT EXISTS guards (
+        vmid INTEGER PRIMARY KEY,
+        kept TEXT NOT NULL
+    );
+";
+
 /// Opens the database for writing, with all that is needed to begin it.
 ///
 /// Returns the path under which a broken one was put aside, if that was necessary.
@@ -96,6 +104,7 @@ fn open_and_check(path: &Path) -> Result<Connection, LedgerError> {
         SCHEMA_VERSION => {}
         found => return Err(LedgerError::Version { path: path.to_owned(), found, known: SCHEMA_VERSION }),
     }
+    connection.execute_batch(ADDITIONS).map_err(failed)?;
     Ok(connection)
 }
 

@@ -22,6 +22,7 @@ fn inputs() -> Inputs {
         changes: LastChanges::default(),
         anomaly: None,
         node: NodeSituation::default(),
+        guard: crate::guard::Guard::default(),
     }
 }
 

@@ -1,0 +1,94 @@
+//! The constants of the guards, each with its reason.
+
+use lxc_autoscale_core::config::{BrokenRule, Validate};
+use serde::Deserialize;
+
+/// `[scaling.guard]`: what is watched after a change, what is undone, and what is left alone.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GuardPolicy {
+    /// Measurements after a shrink that must show no harm before the next one.
+    pub watch_samples: u32,
+    /// Shortest time that a shrink is watched, in seconds: the kernel takes memory back over minutes.
+    pub watch_seconds: u64,
+    /// Tasks that wait for memory this much longer than before a shrink, in percent of the time, undo it.
+    pub max_pressure_rise_percent: f64,
+    /// Memory read back (refaults and swap-in) this much faster than before a shrink, in MiB/s, undoes it.
+    /// A hard disk gives about 0.4 MiB/s in random pages of 4 KiB, so 1 MiB/s keeps it busy.
+    pub max_read_back_rise_mib_per_second: f64,
+    /// Throttled in this many more percent of the periods than before a shrink of the CPU undoes it.
+    pub max_throttled_rise_percent: f64,
+    /// Tasks that wait for a CPU this much longer than before a shrink, in percent of the time, undo it while
+    /// the container uses most of what it has.
+    pub max_cpu_pressure_rise_percent: f64,
+    /// Longest wait for the next shrink after some that were undone, in seconds. The wait begins at twice the
+    /// cool-down and doubles each time.
+    pub max_backoff_seconds: u64,
+    /// How long a size of memory that proved too small is not tried again, in seconds. A week, because what
+    /// happens once a week shall happen once before it is tried again.
+    pub remember_seconds: u64,
+    /// How long a size that somebody else set is left alone, in seconds.
+    pub respect_manual_seconds: u64,
+    /// A container that started less than this long ago is neither learnt from nor changed, in seconds.
+    pub boot_seconds: u64,
+    /// How far a leaking container may still grow, in percent of what it had when the leak was noticed.
+    pub leak_growth_percent: f64,
+    /// Running out of memory again and again raises memory to this multiple of what it was at the first time.
+    pub oom_growth_factor: f64,
+}
+
+impl Default for GuardPolicy {
+    fn default() -> Self {
+        Self {
+            watch_samples: 5,
+            watch_seconds: 300,
+            max_pressure_rise_percent: 2.0,
+            max_read_back_rise_mib_per_second: 1.0,
+            max_throttled_rise_percent: 10.0,
+            max_cpu_pressure_rise_percent: 20.0,
+            max_backoff_seconds: 86_400,
+            remember_seconds: 7 * 86_400,
+            respect_manual_seconds: 86_400,
+            boot_seconds: 300,
+            leak_growth_percent: 50.0,
+            oom_growth_factor: 4.0,
+        }
+    }
+}
+
+/// The longest time any of these keys may name, in seconds: a year.
+const LONGEST_SECONDS: u64 = 366 * 86_400;
+
+impl Validate for GuardPolicy {
+    fn validate(&self) -> Result<(), BrokenRule> {
+        let unless = BrokenRule::unless;
+        let some = (1..=60).contains(&self.watch_samples);
+        unless(some, "scaling.guard.watch_samples", "must be from 1 to 60")?;
+        for (seconds, key) in [
+            (self.watch_seconds, "scaling.guard.watch_seconds"),
+            (self.max_backoff_seconds, "scaling.guard.max_backoff_seconds"),
+            (self.remember_seconds, "scaling.guard.remember_seconds"),
+            (self.respect_manual_seconds, "scaling.guard.respect_manual_seconds"),
+            (self.boot_seconds, "scaling.guard.boot_seconds"),
+        ] {
+            unless(seconds <= LONGEST_SECONDS, key, "must be at most 31622400, a year")?;
+        }
+        let rise = |value: f64| 0.0 < value && value <= 100.0;
+        let rule = "must be more than 0 and at most 100";
+        unless(rise(self.max_pressure_rise_percent), "scaling.guard.max_pressure_rise_percent", rule)?;
+        unless(rise(self.max_throttled_rise_percent), "scaling.guard.max_throttled_rise_percent", rule)?;
+        unless(
+            rise(self.max_cpu_pressure_rise_percent),
+            "scaling.guard.max_cpu_pressure_rise_percent",
+            rule,
+        )?;
+        let rate = self.max_read_back_rise_mib_per_second;
+        let key = "scaling.guard.max_read_back_rise_mib_per_second";
+        unless(0.0 < rate && rate.is_finite(), key, "must be more than 0")?;
+        let growth = self.leak_growth_percent;
+        let key = "scaling.guard.leak_growth_percent";
+        unless(0.0 <= growth && growth.is_finite(), key, "must not be negative")?;
+        let factor = self.oom_growth_factor;
+        unless(1.0 <= factor && factor.is_finite(), "scaling.guard.oom_growth_factor", "must be at least 1")
+    }
+}

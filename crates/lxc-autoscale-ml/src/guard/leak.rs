@@ -1,0 +1,257 @@
+//! Tells memory that leaks from memory that comes and goes. Pure.
+//!
+//! A leak shows in what a container **never gives back**, so each hour is represented by its lowest working
+//! set. Two questions are put to these minima; a yes to either is a leak.
+//!
+//! - **Is each hour above the same hour of the day before, for two days on end?** The differences over a day
+//!   leave out everything that comes daily, and a step up (a new service) is in them for one day only. At
+//!   least nine tenths of them must be rises: Kendall's τ ≥ 0.8 of the seasonal test of Hirsch, Slack & Smith,
+//!   "Techniques of trend analysis for monthly water quality data", Water Resources Research 18 (1982), with
+//!   the day as the year; the slope is their seasonal estimator, the median of the differences. It must not be slowing down.
+//! - **Has it been rising steadily for hours, to where it never was before?** Over the last 6, 12 or 24 hours
+//!   τ of Mann (Econometrica 13, 1945) must be at least 0.9, the slope of Sen (JASA 63, 1968) a tenth of the
+//!   working set over the window, not slowing down (a cache that fills does) nor in one step, past the highest hour of a day or
+//!   more before by a tenth, and full within two days. A container without such a past needs 30 hours, which
+//!   is longer than anything daily takes to come back.
+//!
+//! ## What follows
+//!
+//! The leak is reported with the time at which the container will be full, and growth ends at
+//! [`super::GuardPolicy::leak_growth_percent`] above the size it had when the leak was noticed, running out of
+//! memory included: feeding a leak ends with all memory of the node in it. This lasts until the container
+//! restarts, somebody sets its size, or its working set was back to normal for a week.
+
+use std::collections::VecDeque;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+const HOUR_SECONDS: i64 = 3600;
+const DAY_HOURS: i64 = 24;
+/// Hours that are kept: four days answer both questions.
+const KEPT_HOURS: usize = 96;
+
+/// Differences over a day that are looked at, and the fewest that must be known.
+const DAILY_HOURS: i64 = 48;
+const LEAST_DAILY: usize = 36;
+const LEAST_DAILY_TAU: f64 = 0.8;
+/// A smaller difference over a day, as a part of the working set, is none.
+const NOISE: f64 = 0.002;
+
+/// Windows of a steady rise, in hours, for a container with a past; and for one without.
+const WINDOWS: [usize; 3] = [6, 12, 24];
+const WINDOW_WITHOUT_PAST: usize = 30;
+/// A past is at least this many hours.
+const PAST_HOURS: usize = 24;
+const LEAST_TAU: f64 = 0.9;
+/// What is not a tenth more is not worth a report, …
+const MATERIAL: f64 = 0.1;
+/// … nor is what is so little altogether, in MiB.
+const MATERIAL_MIB: f64 = 32.0;
+/// The last third of what is looked at must rise at least this fast, compared with all of it: a cache
+/// that fills slows down.
+const NOT_SLOWING: f64 = 0.7;
+/// No hour may rise by more than this multiple of the slope: a step up is no leak.
+const MOST_OF_ONE_HOUR: f64 = 3.0;
+/// A rise over hours counts when the container would be full this soon.
+const SOON_HOURS: f64 = 48.0;
+
+/// A working set that stayed below where the leak was noticed for this long is normal again.
+const CALM: SignedDuration = SignedDuration::from_hours(7 * 24);
+
+/// The lowest working set of each of the last hours.
+#[derive(Clone, Debug, Default)]
+pub struct Hours {
+    /// (Hour since 1970, MiB), the newest last; that one is not over yet.
+    minima: VecDeque<(i64, f64)>,
+}
+
+/// How fast the working set grows.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Growth {
+    /// MiB per hour.
+    pub mib_per_hour: f64,
+    /// The working set of the last full hour, in MiB.
+    pub level_mib: f64,
+}
+
+/// A leak that was noticed.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Leak {
+    /// When it was noticed.
+    pub noticed: Timestamp,
+    /// The memory limit at that time, in MiB.
+    pub size_mib: f64,
+    /// The working set at that time, in MiB.
+    pub level_mib: f64,
+    /// How fast the working set grew when that was last seen, in MiB per hour.
+    pub mib_per_hour: f64,
+    /// When the container will be full at this speed.
+    pub full_at: Timestamp,
+    /// When the working set was above the level last.
+    last_above: Timestamp,
+}
+
+impl Hours {
+    /// Forgets everything: the container restarted.
+    pub fn clear(&mut self) {
+        self.minima.clear();
+    }
+
+    /// Takes in a working set; returns whether an hour ended with it.
+    pub fn push(&mut self, at: Timestamp, used_mib: f64) -> bool {
+        let hour = at.as_second().div_euclid(HOUR_SECONDS);
+        match self.minima.back_mut() {
+            Some((newest, least)) if *newest == hour => {
+                *least = least.min(used_mib);
+                false
+            }
+            Some((newest, _)) if hour < *newest => false,
+            newest => {
+                let is_over = newest.is_some();
+                self.minima.push_back((hour, used_mib));
+                if KEPT_HOURS < self.minima.len() {
+                    self.minima.pop_front();
+                }
+                is_over
+            }
+        }
+    }
+
+    /// How fast it leaks, if it does; `limit_mib` is where it would be full.
+    pub fn growth(&self, limit_mib: f64) -> Option<Growth> {
+        let over = self.minima.len().checked_sub(1)?;
+        let hours: Vec<(i64, f64)> = self.minima.iter().take(over).copied().collect();
+        let level_mib = hours.last()?.1;
+        let mib_per_hour = daily(&hours).or_else(|| steady(&hours, limit_mib))?;
+        Some(Growth { mib_per_hour, level_mib })
+    }
+}
+
+/// The growth from day to day, in MiB per hour.
+fn daily(hours: &[(i64, f64)]) -> Option<f64> {
+    let newest = hours.last()?.0;
+    let at = |hour: i64| {
+        let index = hours.binary_search_by_key(&hour, |(hour, _)| *hour).ok()?;
+        hours.get(index).map(|(_, mib)| *mib)
+    };
+    let differences: Vec<(f64, f64)> = (newest - DAILY_HOURS + 1..=newest)
+        .filter_map(|hour| at(hour).zip(at(hour - DAY_HOURS)))
+        .map(|(now, then)| (now - then, now))
+        .collect();
+    if differences.len() < LEAST_DAILY {
+        return None;
+    }
+    let signs: f64 = differences
+        .iter()
+        .map(|(difference, now)| if difference.abs() <= NOISE * now { 0.0 } else { difference.signum() })
+        .sum();
+    let tau = signs / differences.len() as f64;
+    let rises: Vec<f64> = differences.into_iter().map(|(difference, _)| difference).collect();
+    let newest = median(rises.get(rises.len() - rises.len() / 3..)?.to_vec())?;
+    let per_day = median(rises)?;
+    let is_material = MATERIAL_MIB.min(MATERIAL * hours.last()?.1) <= per_day;
+    let goes_on = NOT_SLOWING * per_day <= newest;
+    (LEAST_DAILY_TAU <= tau && is_material && goes_on).then_some(per_day / DAY_HOURS as f64)
+}
+
+/// A steady growth over the last hours to where it never was before, in MiB per hour.
+fn steady(hours: &[(i64, f64)], limit_mib: f64) -> Option<f64> {
+    let rising = |window: usize| {
+        let (past, recent) = hours.split_at(hours.len().checked_sub(window)?);
+        rise(recent).map(|slope| (past, slope))
+    };
+    let level = hours.last()?.1;
+    let full_hours = |slope: f64| (limit_mib - level).max(0.0) / slope;
+    let with_past = WINDOWS.iter().find_map(|window| {
+        let (past, slope) = rising(*window)?;
+        let highest = past.iter().map(|(_, mib)| *mib).fold(0.0, f64::max);
+        let is_new = PAST_HOURS <= past.len() && highest * (1.0 + MATERIAL) < level;
+        (is_new && full_hours(slope) <= SOON_HOURS).then_some(slope)
+    });
+    let without_past = || rising(WINDOW_WITHOUT_PAST).map(|(_, slope)| slope);
+    with_past.or_else(without_past)
+}
+
+/// The slope of a window without gaps that rises steadily, materially, and to its end.
+fn rise(window: &[(i64, f64)]) -> Option<f64> {
+    let ((first, start), (last, _)) = (*window.first()?, *window.last()?);
+    let span = usize::try_from(last - first).ok()?;
+    if span + 1 != window.len() {
+        return None;
+    }
+    let (tau, slope) = trend(window)?;
+    let gained = slope * span as f64;
+    let (_, end_slope) = trend(window.get(window.len() - window.len().div_ceil(3)..)?)?;
+    let largest = window.windows(2).map(|pair| pair[1].1 - pair[0].1).fold(0.0, f64::max);
+    let is_steady =
+        LEAST_TAU <= tau && NOT_SLOWING * slope <= end_slope && largest <= MOST_OF_ONE_HOUR * slope;
+    (is_steady && MATERIAL * start <= gained && MATERIAL_MIB <= gained).then_some(slope)
+}
+
+/// Kendall's τ against time, and the median slope of all pairs, in MiB per hour.
+fn trend(points: &[(i64, f64)]) -> Option<(f64, f64)> {
+    let mut slopes = Vec::with_capacity(points.len() * points.len() / 2);
+    let mut signs = 0.0;
+    for (index, (then, before)) in points.iter().enumerate() {
+        for (now, after) in points.iter().skip(index + 1) {
+            let difference = after - before;
+            signs += if difference == 0.0 { 0.0 } else { difference.signum() };
+            slopes.push(difference / (now - then) as f64);
+        }
+    }
+    let pairs = slopes.len() as f64;
+    Some((signs / pairs, median(slopes)?))
+}
+
+fn median(mut values: Vec<f64>) -> Option<f64> {
+    let middle = values.len() / 2;
+    if values.is_empty() {
+        return None;
+    }
+    let (_, median, _) = values.select_nth_unstable_by(middle, f64::total_cmp);
+    Some(*median)
+}
+
+impl Leak {
+    /// A leak noticed at `at` in a container with this memory limit.
+    pub fn new(at: Timestamp, size_mib: f64, growth: Growth) -> Self {
+        Self {
+            noticed: at,
+            size_mib,
+            level_mib: growth.level_mib,
+            mib_per_hour: growth.mib_per_hour,
+            full_at: full_at(at, size_mib, growth),
+            last_above: at,
+        }
+    }
+
+    /// Takes in that it goes on.
+    pub fn goes_on(&mut self, at: Timestamp, limit_mib: f64, growth: Growth) {
+        self.mib_per_hour = growth.mib_per_hour;
+        self.full_at = full_at(at, limit_mib, growth);
+    }
+
+    /// Takes in a working set; returns whether it has been normal for so long that the leak is over.
+    pub fn is_over(&mut self, at: Timestamp, used_mib: f64) -> bool {
+        if self.level_mib < used_mib {
+            self.last_above = at;
+        }
+        CALM < at.duration_since(self.last_above)
+    }
+
+    /// The most memory it is given, in MiB.
+    pub fn most_mib(&self, growth_percent: f64) -> f64 {
+        self.size_mib * (1.0 + growth_percent / 100.0)
+    }
+}
+
+fn full_at(at: Timestamp, limit_mib: f64, growth: Growth) -> Timestamp {
+    let hours = (limit_mib - growth.level_mib).max(0.0) / growth.mib_per_hour;
+    let left = SignedDuration::try_from_secs_f64(hours * 3600.0);
+    left.ok().and_then(|left| at.checked_add(left).ok()).unwrap_or(Timestamp::MAX)
+}
+
+#[cfg(test)]
+#[path = "leak_tests.rs"]
+mod tests;

@@ -1,0 +1,302 @@
+//! What protects containers from our own decisions, and the node from theirs.
+//!
+//! Everything here is a pure function of the records, the policy and the time. Per container is remembered:
+//! which shrink is being watched and what came of the last that did harm ([`revert`]), what somebody else set
+//! ([`manual`]), whether it leaks ([`leak`]) or runs out of memory again and again ([`oom_run`]). What must
+//! survive a restart of the daemon is [`Kept`]; the rest follows from the records.
+//!
+//! Two steps a cycle: [`ContainerGuard::observe`] takes in each record as it is read, and
+//! [`ContainerGuard::judge`] looks at what is new with the policy in force. A decision is then given a
+//! [`Guard`], and the ledger keeps that with it.
+
+pub mod budget;
+mod config;
+pub mod disturbance;
+pub mod leak;
+pub mod manual;
+pub mod oom_run;
+mod register;
+pub mod revert;
+pub mod symptom;
+
+use std::collections::VecDeque;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+pub use config::GuardPolicy;
+pub use register::{KeptGuards, NewLeak, Register};
+
+use self::budget::MemoryBudget;
+use self::disturbance::Disturbance;
+use self::leak::{Hours, Leak};
+use self::manual::{Manual, Sizes};
+use self::oom_run::OomRun;
+use self::revert::{Rules, Shrinks};
+use self::symptom::Symptoms;
+use crate::decide::{Policy, Resource};
+use crate::observation::Observation;
+
+/// Steps whose signs are kept: more than come in a cycle, and enough for what was before a change.
+const KEPT_STEPS: usize = 64;
+/// Steps before a change that it is compared with.
+const BASELINE_STEPS: usize = 10;
+
+/// A clock that differs by less was not set back.
+const CLOCK_SLACK: SignedDuration = SignedDuration::from_mins(1);
+
+/// What is remembered of one container.
+#[derive(Clone, Debug, Default)]
+pub struct ContainerGuard {
+    kept: Kept,
+    recent: VecDeque<(Timestamp, Symptoms)>,
+    hours: Hours,
+}
+
+/// The part of it that must survive a restart.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Kept {
+    /// The newest record that was taken in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    seen: Option<Timestamp>,
+    /// The newest record whose signs were judged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    judged: Option<Timestamp>,
+    #[serde(default)]
+    cpu: Remembered,
+    #[serde(default)]
+    memory: Remembered,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    leak: Option<Leak>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    oom_run: Option<OomRun>,
+}
+
+/// What is remembered of one resource.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Remembered {
+    #[serde(default)]
+    sizes: Sizes,
+    #[serde(default)]
+    shrinks: Shrinks,
+}
+
+/// What the guards have to say when the size of a container is decided.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Guard {
+    /// What disturbed it in the newest step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disturbance: Option<Disturbance>,
+    /// Its CPU.
+    #[serde(default)]
+    pub cpu: Standing,
+    /// Its memory.
+    #[serde(default)]
+    pub memory: Standing,
+    /// The leak it has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leak: Option<Leak>,
+    /// The times in a row that it ran out of memory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oom_run: Option<OomRun>,
+    /// What the node has left for it, where that is less than it wants.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<MemoryBudget>,
+}
+
+/// What the guards have to say about one resource.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Standing {
+    /// Its shrinks and what came of them.
+    #[serde(flatten)]
+    pub shrinks: Shrinks,
+    /// What somebody else set it to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manual: Option<Manual>,
+}
+
+/// One record as the guards see it.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen<'a> {
+    /// The facts of the step that it ends.
+    pub observation: &'a Observation,
+    /// Its CPU by configuration, in cores; `None` when unknown or unlimited.
+    pub cores: Option<f64>,
+    /// Its memory by configuration, in MiB.
+    pub memory_mib: Option<f64>,
+    /// Whether it restarted in the step.
+    pub restarted: bool,
+    /// Whether the step says nothing about it.
+    pub disturbed: bool,
+}
+
+impl Guard {
+    /// Whether there is nothing to say.
+    pub fn is_silent(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl ContainerGuard {
+    /// With what was kept before a restart.
+    pub fn restored(kept: Kept) -> Self {
+        Self { kept, ..Self::default() }
+    }
+
+    /// What must survive a restart.
+    pub fn kept(&self) -> &Kept {
+        &self.kept
+    }
+
+    /// Takes in the next record. One that was taken in before a restart adds only what was not kept.
+    pub fn observe(&mut self, seen: Seen<'_>) {
+        let at = seen.observation.at;
+        if seen.restarted {
+            self.hours.clear();
+        }
+        let hour_is_over = match seen.observation.memory_used_mib.filter(|_| !seen.disturbed) {
+            Some(used) => self.hours.push(at, used),
+            None => false,
+        };
+        // During a disturbance only running out of memory counts.
+        if !seen.disturbed || seen.observation.oom == Some(true) {
+            self.recent.push_back((at, Symptoms::of(seen.observation)));
+            if KEPT_STEPS < self.recent.len() {
+                self.recent.pop_front();
+            }
+        }
+        if self.kept.seen.is_some_and(|newest| at <= newest) {
+            return;
+        }
+        self.kept.seen = Some(at);
+        self.kept.observe_sizes(&seen);
+        self.kept.observe_oom(&seen);
+        self.observe_leak(&seen, hour_is_over);
+    }
+
+    fn observe_leak(&mut self, seen: &Seen<'_>, hour_is_over: bool) {
+        let (kept, at) = (&mut self.kept, seen.observation.at);
+        let used = seen.observation.memory_used_mib;
+        let is_over = |leak: &mut Leak| used.is_some_and(|used| leak.is_over(at, used));
+        let was_resized = kept.memory.sizes.manual.filter(|manual| manual.at == at).is_some();
+        if seen.restarted || was_resized || kept.leak.as_mut().is_some_and(is_over) {
+            kept.leak = None;
+        }
+        if !hour_is_over {
+            return;
+        }
+        let Some(limit) = seen.observation.memory_limit_mib.or(seen.memory_mib) else { return };
+        let Some(growth) = self.hours.growth(limit) else { return };
+        match &mut kept.leak {
+            Some(leak) => leak.goes_on(at, limit, growth),
+            None => kept.leak = Some(Leak::new(at, limit, growth)),
+        }
+    }
+
+    /// Notes a change of ours that was made, or may have been.
+    pub fn note_change(&mut self, resource: Resource, at: Timestamp, from: f64, to: f64) {
+        let baseline = self.recent.iter().rev().take(BASELINE_STEPS).map(|(_, signs)| *signs);
+        let before = baseline.reduce(Symptoms::worst).unwrap_or_default();
+        let remembered = self.kept.of_mut(resource);
+        remembered.sizes.note_ours(at);
+        remembered.shrinks.note_change(at, from, to, before);
+    }
+
+    /// Notes that we changed it at `at`, as far as the ledger knows; nothing is watched for it.
+    pub fn note_ours(&mut self, resource: Resource, at: Timestamp) {
+        self.kept.of_mut(resource).sizes.note_ours(at);
+    }
+
+    /// Judges the steps that are new by the policy in force.
+    pub fn judge(&mut self, policy: &Policy, now: Timestamp) {
+        let kept = &mut self.kept;
+        if kept.seen.max(kept.judged).is_some_and(|seen| now + CLOCK_SLACK < seen) {
+            // The clock was set back: what is dated later than now would shut out everything until then.
+            (kept.seen, kept.judged) = (None, None);
+            (kept.cpu.shrinks.watch, kept.memory.shrinks.watch) = (None, None);
+            self.recent.clear();
+        }
+        let newest = self.recent.back().map(|(at, _)| *at);
+        for (at, signs) in self.recent.iter().filter(|(at, _)| kept.judged < Some(*at)) {
+            let guard = &policy.guard;
+            let cooldown_seconds = policy.cpu.cooldown_down_seconds;
+            let rules = Rules { guard, resource: Resource::Cpu, cooldown_seconds };
+            kept.cpu.shrinks.observe(*at, signs, rules);
+            let cooldown_seconds = policy.memory.cooldown_down_seconds;
+            let rules = Rules { guard, resource: Resource::Memory, cooldown_seconds };
+            kept.memory.shrinks.observe(*at, signs, rules);
+        }
+        kept.judged = kept.judged.max(newest);
+    }
+
+    /// What there is to say when its size is decided at `now`.
+    pub fn guard(&self, disturbance: Option<Disturbance>, now: Timestamp) -> Guard {
+        let kept = &self.kept;
+        Guard {
+            disturbance,
+            cpu: kept.cpu.standing(),
+            memory: kept.memory.standing(),
+            leak: kept.leak,
+            oom_run: kept.oom_run.filter(|run| run.is_on(now)),
+            budget: None,
+        }
+    }
+}
+
+impl Kept {
+    /// The leak it has.
+    pub fn leak(&self) -> Option<&Leak> {
+        self.leak.as_ref()
+    }
+
+    /// Whether it says the same as `other` but for how far the records were read.
+    pub fn says_the_same(&self, other: &Self) -> bool {
+        let timeless = |kept: &Self| Self {
+            seen: None,
+            judged: None,
+            cpu: kept.cpu.timeless(),
+            memory: kept.memory.timeless(),
+            ..kept.clone()
+        };
+        timeless(self) == timeless(other)
+    }
+
+    fn of_mut(&mut self, resource: Resource) -> &mut Remembered {
+        match resource {
+            Resource::Cpu => &mut self.cpu,
+            Resource::Memory => &mut self.memory,
+        }
+    }
+
+    fn observe_sizes(&mut self, seen: &Seen<'_>) {
+        let at = seen.observation.at;
+        if let Some(cores) = seen.cores {
+            self.cpu.sizes.observe(at, cores);
+        }
+        if let Some(mib) = seen.memory_mib {
+            self.memory.sizes.observe(at, mib);
+        }
+    }
+
+    fn observe_oom(&mut self, seen: &Seen<'_>) {
+        let limit = seen.memory_mib.or(seen.observation.memory_limit_mib);
+        if seen.observation.oom == Some(true)
+            && let Some(limit) = limit
+        {
+            self.oom_run = Some(OomRun::after(self.oom_run, seen.observation.at, limit));
+        }
+    }
+}
+
+impl Remembered {
+    fn standing(&self) -> Standing {
+        Standing { shrinks: self.shrinks, manual: self.sizes.manual }
+    }
+
+    fn timeless(&self) -> Self {
+        Self { sizes: self.sizes.timeless(), ..*self }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,134 @@
+//! What the guards remember of all containers.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use lxc_autoscale_core::Vmid;
+
+use super::{ContainerGuard, Guard, Kept, Seen};
+use crate::decide::{Allocation, Decision, LastChanges, Policy, Resource};
+use crate::guard::leak::Leak;
+use crate::history::{ContainerHistory, History};
+
+/// What was kept of each container.
+pub type KeptGuards = BTreeMap<Vmid, Kept>;
+
+/// The guards of all containers.
+#[derive(Debug, Default)]
+pub struct Register {
+    containers: BTreeMap<Vmid, ContainerGuard>,
+    /// The newest record that was taken in, since the daemon started.
+    taken: BTreeMap<Vmid, Timestamp>,
+    /// Leaks that were told already.
+    told: BTreeMap<Vmid, Timestamp>,
+}
+
+/// A leak that has not been told yet.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewLeak {
+    /// The container.
+    pub id: Vmid,
+    /// Its name.
+    pub name: Option<String>,
+    /// The leak.
+    pub leak: Leak,
+}
+
+impl Register {
+    /// With what was kept before a restart, and when we changed what.
+    pub fn restored(kept: KeptGuards, changes: &BTreeMap<Vmid, LastChanges>) -> Self {
+        let told = kept.iter().filter_map(|(id, kept)| Some((*id, kept.leak()?.noticed))).collect();
+        let mut containers: BTreeMap<Vmid, ContainerGuard> =
+            kept.into_iter().map(|(id, kept)| (id, ContainerGuard::restored(kept))).collect();
+        for (id, changes) in changes {
+            let guard = containers.entry(*id).or_default();
+            for (resource, at) in [
+                (Resource::Cpu, changes.cpu_up.max(changes.cpu_down)),
+                (Resource::Memory, changes.memory_up.max(changes.memory_down)),
+            ] {
+                if let Some(at) = at {
+                    guard.note_ours(resource, at);
+                }
+            }
+        }
+        Self { containers, taken: BTreeMap::new(), told }
+    }
+
+    /// Takes in the records that a snapshot brought.
+    pub fn take(&mut self, history: &History) {
+        for (id, container) in history.containers() {
+            let at = container.observation.at;
+            if self.taken.get(&id) == Some(&at) {
+                continue;
+            }
+            self.taken.insert(id, at);
+            self.containers.entry(id).or_default().observe(seen(container));
+        }
+    }
+
+    /// Forgets the containers that the history has forgotten, and judges the steps that are new.
+    pub fn judge(&mut self, history: &History, now: Timestamp, policy: impl Fn(Vmid) -> Policy) {
+        let known: BTreeSet<Vmid> = history.containers().map(|(id, _)| id).collect();
+        // Before the first record is read nothing is known, and nothing of it is wrong.
+        if history.newest().is_some() {
+            self.containers.retain(|id, _| known.contains(id));
+            self.taken.retain(|id, _| known.contains(id));
+            self.told.retain(|id, _| known.contains(id));
+        }
+        for (id, guard) in &mut self.containers {
+            guard.judge(&policy(*id), now);
+        }
+    }
+
+    /// Notes a change that was made, or may have been.
+    pub fn note_change(&mut self, id: Vmid, decision: &Decision, at: Timestamp, to: f64) {
+        if let Some(from) = decision.from {
+            self.containers.entry(id).or_default().note_change(decision.resource, at, from, to);
+        }
+    }
+
+    /// What there is to say about one container.
+    pub fn guard(&self, id: Vmid, container: &ContainerHistory, now: Timestamp) -> Guard {
+        let guard = self.containers.get(&id);
+        guard.map(|guard| guard.guard(container.disturbance.clone(), now)).unwrap_or_default()
+    }
+
+    /// What must survive a restart.
+    pub fn kept(&self) -> impl Iterator<Item = (Vmid, &Kept)> {
+        self.containers.iter().map(|(id, guard)| (*id, guard.kept()))
+    }
+
+    /// The leaks that were noticed since the last call.
+    pub fn new_leaks(&mut self, history: &History) -> Vec<NewLeak> {
+        let mut new = Vec::new();
+        for (id, guard) in &self.containers {
+            match guard.kept().leak() {
+                Some(leak) if self.told.get(id) != Some(&leak.noticed) => {
+                    self.told.insert(*id, leak.noticed);
+                    let name = history.container(*id).and_then(|container| container.name.clone());
+                    new.push(NewLeak { id: *id, name, leak: *leak });
+                }
+                Some(_) => {}
+                None => {
+                    self.told.remove(id);
+                }
+            }
+        }
+        new
+    }
+}
+
+fn seen(container: &ContainerHistory) -> Seen<'_> {
+    let allocation = container.configuration().map(Allocation::from);
+    let cores = allocation.and_then(|allocation| {
+        let cores = allocation.cores;
+        allocation.cpulimit.map_or(cores, |limit| Some(cores.map_or(limit, |cores| cores.min(limit))))
+    });
+    Seen {
+        observation: &container.observation,
+        cores,
+        memory_mib: allocation.map(|allocation| allocation.memory_mib),
+        restarted: container.restarted,
+        disturbed: container.disturbance.is_some(),
+    }
+}

@@ -1,0 +1,258 @@
+//! Watches what comes of a shrink, undoes it when the container is worse off, and does not try again soon.
+//!
+//! A shrink of memory is a question to the kernel that nothing measured can answer beforehand: how much of the
+//! page cache was worth its place shows only when it is gone. So every shrink is a **probe**. For some
+//! measurements after it ([`GuardPolicy::watch_samples`], at least [`GuardPolicy::watch_seconds`]) the signs of
+//! shortage are compared with those before it, and meanwhile the container is not shrunk again. If one of them
+//! is worse ([`super::symptom`]), the former size is given back at once, without a cool-down. The CPU goes
+//! the same way.
+//!
+//! After a probe that failed the next shrink waits for twice the cool-down, then four times, and so on up to
+//! [`GuardPolicy::max_backoff_seconds`]; and memory does not come down to the size that failed for
+//! [`GuardPolicy::remember_seconds`].
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use super::config::GuardPolicy;
+use super::symptom::{Symptom, Symptoms};
+use crate::decide::Resource;
+
+/// An undo that could not be carried out for this long (a lock, a full node) is not tried any more: what it
+/// was about is past.
+const UNDO_EXPIRES: SignedDuration = SignedDuration::from_hours(1);
+/// Doubling more often than this is beyond any longest wait.
+const MOST_DOUBLINGS: u32 = 20;
+
+/// A shrink whose consequences are being watched.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Watch {
+    /// When it was made.
+    pub changed_at: Timestamp,
+    /// The size before, in cores or MiB.
+    pub from: f64,
+    /// The size after it.
+    pub to: f64,
+    /// The worst signs before it.
+    pub before: Symptoms,
+    /// Measurements after it that showed no harm.
+    pub samples: u32,
+}
+
+/// A shrink that did harm, and what follows from it.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Failure {
+    /// When that was noticed.
+    pub at: Timestamp,
+    /// The largest size that proved too small lately, in cores or MiB.
+    pub size: f64,
+    /// What got worse.
+    pub symptom: Symptom,
+    /// How many shrinks did harm, one after the other.
+    pub count: u32,
+    /// No shrink before.
+    pub retry_at: Timestamp,
+    /// From when on the size may be tried again.
+    pub forget_at: Timestamp,
+}
+
+/// A size that is to be given back.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Undo {
+    /// The size, in cores or MiB.
+    pub size: f64,
+    /// Why.
+    pub symptom: Symptom,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+/// What is remembered of the shrinks of one resource.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Shrinks {
+    /// The last one, while it is watched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watch: Option<Watch>,
+    /// The last one that did harm.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<Failure>,
+    /// The one that is to be undone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub undo: Option<Undo>,
+}
+
+/// What the consequences of a shrink are judged by.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules<'a> {
+    /// The thresholds.
+    pub guard: &'a GuardPolicy,
+    /// What is watched.
+    pub resource: Resource,
+    /// The cool-down of a shrink, in seconds.
+    pub cooldown_seconds: u64,
+}
+
+impl Shrinks {
+    /// Notes a change of size at `at`; `before` are the worst signs of the time before it.
+    pub fn note_change(&mut self, at: Timestamp, from: f64, to: f64, before: Symptoms) {
+        // A growth ends the watch: what comes now is not the shrink's doing any more.
+        self.watch = (to < from).then_some(Watch { changed_at: at, from, to, before, samples: 0 });
+        if self.undo.is_some_and(|undo| undo.size <= to) {
+            self.undo = None;
+        }
+    }
+
+    /// Takes in the signs of the step that ended at `at`.
+    pub fn observe(&mut self, at: Timestamp, seen: &Symptoms, rules: Rules<'_>) {
+        if self.undo.is_some_and(|undo| UNDO_EXPIRES < at.duration_since(undo.since)) {
+            self.undo = None;
+        }
+        let Some(watch) = &mut self.watch else { return };
+        if at <= watch.changed_at || !seen.speak_of(rules.resource) {
+            return;
+        }
+        let watch = *watch;
+        if let Some(symptom) = seen.worse_than(&watch.before, rules.resource, rules.guard) {
+            self.watch = None;
+            self.undo = Some(Undo { size: watch.from, symptom, since: at });
+            self.fail(at, watch.to, symptom, rules);
+            return;
+        }
+        let samples = watch.samples.saturating_add(1);
+        let watched = u64::try_from(at.duration_since(watch.changed_at).as_secs()).unwrap_or(0);
+        let is_over = rules.guard.watch_samples <= samples && rules.guard.watch_seconds <= watched;
+        self.watch = (!is_over).then_some(Watch { samples, ..watch });
+    }
+
+    fn fail(&mut self, at: Timestamp, size: f64, symptom: Symptom, rules: Rules<'_>) {
+        let before = self.failure.filter(|before| at < before.forget_at.max(before.retry_at));
+        let count = before.map_or(1, |before| before.count.saturating_add(1));
+        let wait = rules.cooldown_seconds.saturating_mul(1 << count.min(MOST_DOUBLINGS));
+        let retry_at = later(at, wait.min(rules.guard.max_backoff_seconds));
+        self.failure = Some(Failure {
+            at,
+            size: before.map_or(size, |before| before.size.max(size)),
+            symptom,
+            count,
+            retry_at,
+            forget_at: later(at, rules.guard.remember_seconds),
+        });
+    }
+
+    /// The failure because of which no shrink is made at `now`, with the time that remains, in seconds.
+    pub fn backing_off(&self, now: Timestamp) -> Option<(Failure, u64)> {
+        let failure = self.failure?;
+        let left = u64::try_from(failure.retry_at.duration_since(now).as_secs()).unwrap_or(0);
+        (0 < left).then_some((failure, left))
+    }
+
+    /// The failure whose size is not to be tried again yet.
+    pub fn remembered(&self, now: Timestamp) -> Option<Failure> {
+        self.failure.filter(|failure| now < failure.forget_at)
+    }
+}
+
+/// `seconds` after `at`; the end of time where that is beyond it.
+fn later(at: Timestamp, seconds: u64) -> Timestamp {
+    let seconds = SignedDuration::from_secs(i64::try_from(seconds).unwrap_or(i64::MAX));
+    at.checked_add(seconds).unwrap_or(Timestamp::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_second(1_800_000_000 + seconds).unwrap()
+    }
+
+    fn rules(guard: &GuardPolicy) -> Rules<'_> {
+        Rules { guard, resource: Resource::Memory, cooldown_seconds: 1800 }
+    }
+
+    fn pressure(percent: f64) -> Symptoms {
+        Symptoms { memory_pressure_percent: Some(percent), ran_out: Some(false), ..Symptoms::default() }
+    }
+
+    /// A shrink at 0 from 1000 to 750, then one measurement a minute.
+    fn after(pressures: &[f64]) -> Shrinks {
+        let (guard, mut shrinks) = (GuardPolicy::default(), Shrinks::default());
+        shrinks.note_change(at(0), 1000.0, 750.0, pressure(0.3));
+        for (minute, percent) in (1..).zip(pressures) {
+            shrinks.observe(at(60 * minute), &pressure(*percent), rules(&guard));
+        }
+        shrinks
+    }
+
+    #[test]
+    fn a_shrink_is_watched_for_its_samples_and_its_time() {
+        assert_eq!(after(&[0.0; 4]).watch.unwrap().samples, 4);
+        assert_eq!(after(&[0.0; 5]), Shrinks::default());
+        // Many measurements in a short time are not enough, nor are few in a long time.
+        let (guard, mut shrinks) = (GuardPolicy::default(), Shrinks::default());
+        shrinks.note_change(at(0), 1000.0, 750.0, pressure(0.3));
+        for second in 1..20 {
+            shrinks.observe(at(second), &pressure(0.0), rules(&guard));
+        }
+        assert!(shrinks.watch.is_some());
+        // Nor are measurements that tell nothing.
+        shrinks.observe(at(4000), &Symptoms::default(), rules(&guard));
+        assert_eq!(shrinks.watch.unwrap().samples, 19);
+        shrinks.observe(at(4060), &pressure(0.0), rules(&guard));
+        assert_eq!(shrinks.watch, None);
+    }
+
+    #[test]
+    fn harm_is_undone_at_once_and_remembered() {
+        let shrinks = after(&[0.0, 5.0]);
+        assert_eq!(shrinks.watch, None);
+        assert_eq!(shrinks.undo.map(|undo| undo.size), Some(1000.0));
+        let failure = shrinks.failure.unwrap();
+        assert_eq!((failure.size, failure.count, failure.at), (750.0, 1, at(120)));
+        assert_eq!(shrinks.backing_off(at(120)).map(|(_, left)| left), Some(3600));
+        assert_eq!(shrinks.backing_off(at(3720)), None);
+        assert!(shrinks.remembered(at(6 * 86_400)).is_some());
+        assert!(shrinks.remembered(at(8 * 86_400)).is_none());
+    }
+
+    #[test]
+    fn what_was_given_back_is_undone_no_more() {
+        let mut shrinks = after(&[5.0]);
+        shrinks.note_change(at(90), 750.0, 900.0, pressure(5.0));
+        assert!(shrinks.undo.is_some(), "a part is not all");
+        shrinks.note_change(at(150), 900.0, 1000.0, pressure(5.0));
+        assert_eq!(shrinks.undo, None);
+        let mut late = after(&[5.0]);
+        late.observe(at(2 * 3600), &pressure(5.0), rules(&GuardPolicy::default()));
+        assert_eq!(late.undo, None);
+    }
+
+    #[test]
+    fn each_failure_doubles_the_wait_up_to_the_longest() {
+        let (guard, mut shrinks) = (GuardPolicy::default(), Shrinks::default());
+        let mut now = 0;
+        let mut waits = Vec::new();
+        for _ in 0..8 {
+            shrinks.note_change(at(now), 1000.0, 750.0, pressure(0.0));
+            shrinks.observe(at(now + 60), &pressure(9.0), rules(&guard));
+            waits.push(shrinks.backing_off(at(now + 60)).unwrap().1);
+            now += 90_000;
+        }
+        assert_eq!(waits, [3600, 7200, 14_400, 28_800, 57_600, 86_400, 86_400, 86_400]);
+        // A failure of which nobody remembers the size any more begins a new series.
+        now += 8 * 86_400;
+        shrinks.note_change(at(now), 1000.0, 750.0, pressure(0.0));
+        shrinks.observe(at(now + 60), &pressure(9.0), rules(&guard));
+        assert_eq!(shrinks.failure.unwrap().count, 1);
+    }
+
+    #[test]
+    fn the_largest_size_that_failed_counts() {
+        let (guard, mut shrinks) = (GuardPolicy::default(), Shrinks::default());
+        for (now, to) in [(0, 600.0), (7000, 800.0), (20_000, 700.0)] {
+            shrinks.note_change(at(now), 1000.0, to, pressure(0.0));
+            shrinks.observe(at(now + 60), &pressure(9.0), rules(&guard));
+        }
+        assert_eq!(shrinks.failure.map(|failure| (failure.size, failure.count)), Some((800.0, 3)));
+    }
+}

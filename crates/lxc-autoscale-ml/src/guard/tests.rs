@@ -1,0 +1,119 @@
+//! The memory of one container over its records.
+
+use super::*;
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_second(1_800_000_000 + seconds).unwrap()
+}
+
+fn observation(seconds: i64, used: f64, pressure: f64) -> Observation {
+    Observation {
+        memory_used_mib: Some(used),
+        memory_limit_mib: Some(1024.0),
+        memory_pressure_percent: Some(pressure),
+        oom: Some(false),
+        ..Observation::unknown(at(seconds))
+    }
+}
+
+fn seen(observation: &Observation) -> Seen<'_> {
+    Seen { observation, cores: Some(2.0), memory_mib: Some(1024.0), restarted: false, disturbed: false }
+}
+
+/// Ten quiet minutes, a shrink, and these pressures after it.
+fn shrunk(pressures: &[f64]) -> ContainerGuard {
+    let mut guard = ContainerGuard::default();
+    for minute in 0..10 {
+        guard.observe(seen(&observation(60 * minute, 500.0, 0.0)));
+    }
+    guard.note_change(Resource::Memory, at(545), 1024.0, 768.0);
+    for (minute, pressure) in (10..).zip(pressures) {
+        guard.observe(seen(&observation(60 * minute, 500.0, *pressure)));
+    }
+    guard.judge(&Policy::default(), at(2000));
+    guard
+}
+
+#[test]
+fn a_watch_goes_on_after_a_restart_where_it_stood() {
+    let whole = shrunk(&[0.0, 0.0, 0.0, 8.0]);
+    assert_eq!(whole.guard(None, at(2000)).memory.shrinks.undo.map(|undo| undo.size), Some(1024.0));
+    // The daemon restarts after two of the four and reads all records again.
+    let text = serde_json::to_string(shrunk(&[0.0, 0.0]).kept()).unwrap();
+    let mut restarted = ContainerGuard::restored(serde_json::from_str(&text).unwrap());
+    for minute in 0..14 {
+        let pressure = if minute == 13 { 8.0 } else { 0.0 };
+        restarted.observe(seen(&observation(60 * minute, 500.0, pressure)));
+    }
+    restarted.judge(&Policy::default(), at(2000));
+    assert_eq!(restarted.kept(), whole.kept());
+}
+
+#[test]
+fn what_was_before_the_shrink_is_not_held_against_it() {
+    let mut guard = ContainerGuard::default();
+    for minute in 0..10 {
+        guard.observe(seen(&observation(60 * minute, 500.0, 7.0)));
+    }
+    guard.note_change(Resource::Memory, at(545), 1024.0, 768.0);
+    guard.observe(seen(&observation(600, 500.0, 8.5)));
+    guard.judge(&Policy::default(), at(601));
+    let shrinks = guard.guard(None, at(601)).memory.shrinks;
+    assert!(shrinks.undo.is_none() && shrinks.watch.unwrap().samples == 1);
+}
+
+#[test]
+fn a_disturbed_step_is_no_sign_of_harm_and_running_out_of_memory_always_is() {
+    let disturbed = |guard: &mut ContainerGuard, observation: &Observation| {
+        guard.observe(Seen { disturbed: true, ..seen(observation) });
+        guard.judge(&Policy::default(), at(2000));
+        guard.guard(None, at(2000)).memory.shrinks
+    };
+    let mut guard = shrunk(&[]);
+    let shrinks = disturbed(&mut guard, &observation(600, 500.0, 50.0));
+    assert!(shrinks.undo.is_none() && shrinks.watch.is_some());
+    let ran_out = Observation { oom: Some(true), ..observation(660, 500.0, 50.0) };
+    let shrinks = disturbed(&mut guard, &ran_out);
+    assert_eq!(shrinks.undo.map(|undo| undo.symptom), Some(symptom::Symptom::OutOfMemory));
+}
+
+#[test]
+fn a_leak_is_noticed_goes_on_and_ends_with_a_restart() {
+    let mut guard = ContainerGuard::default();
+    for step in 0..40 * 12 {
+        guard.observe(seen(&observation(300 * step, 300.0 + step as f64, 0.0)));
+    }
+    let leak = *guard.kept().leak().unwrap();
+    assert!((leak.mib_per_hour - 12.0).abs() < 0.2 && (leak.size_mib - 1024.0).abs() < 1e-9, "{leak:?}");
+    let observation = observation(300 * 480, 300.0, 0.0);
+    guard.observe(Seen { restarted: true, ..seen(&observation) });
+    assert_eq!(guard.kept().leak(), None);
+}
+
+#[test]
+fn somebody_who_sets_the_size_of_a_leaking_container_lifts_its_cap() {
+    let mut guard = ContainerGuard::default();
+    for step in 0..40 * 12 {
+        guard.observe(seen(&observation(300 * step, 300.0 + step as f64, 0.0)));
+    }
+    assert!(guard.kept().leak().is_some());
+    let observation = observation(300 * 480, 780.0, 0.0);
+    guard.observe(Seen { memory_mib: Some(4096.0), ..seen(&observation) });
+    assert_eq!(guard.guard(None, at(300 * 480)).memory.manual.map(|manual| manual.size), Some(4096.0));
+}
+
+#[test]
+fn a_clock_that_was_set_back_shuts_nothing_out() {
+    let mut guard = shrunk(&[0.0]);
+    guard.judge(&Policy::default(), at(-100_000));
+    guard.observe(seen(&observation(-90_000, 500.0, 0.0)));
+    assert_eq!(guard.kept().seen, Some(at(-90_000)));
+}
+
+#[test]
+fn what_is_kept_is_news_only_when_it_says_something_else() {
+    let (one, other) = (shrunk(&[0.0; 8]), shrunk(&[0.0; 9]));
+    assert_ne!(one.kept(), other.kept());
+    assert!(one.kept().says_the_same(other.kept()));
+    assert!(!one.kept().says_the_same(shrunk(&[0.0, 9.0]).kept()));
+}

@@ -1,0 +1,82 @@
+//! What the guards must not forget over a restart: one row a container, written when it says something new.
+
+use lxc_autoscale_core::Vmid;
+use rusqlite::params;
+
+use super::{Ledger, LedgerError, read_vmid};
+use crate::guard::{Kept, KeptGuards};
+
+impl Ledger {
+    /// What the guards kept of each container. A row that cannot be understood is left out: its container
+    /// begins anew, with growth at once and shrinks as careful as ever.
+    ///
+    /// # Errors
+    /// [`LedgerError::Database`].
+    pub fn guards(&self) -> Result<KeptGuards, LedgerError> {
+        self.read_guards().map_err(|source| self.failed(source))
+    }
+
+    fn read_guards(&self) -> rusqlite::Result<KeptGuards> {
+        // A ledger that is only read may come from before there were any.
+        let sql = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'guards'";
+        let tables: i64 = self.connection.query_row(sql, [], |row| row.get(0))?;
+        if tables == 0 {
+            return Ok(KeptGuards::new());
+        }
+        let mut statement = self.connection.prepare("SELECT vmid, kept FROM guards")?;
+        let mut rows = statement.query([])?;
+        let mut guards = KeptGuards::new();
+        while let Some(row) = rows.next()? {
+            let (vmid, text): (Vmid, String) = (read_vmid(row, 0)?, row.get(1)?);
+            match serde_json::from_str(&text) {
+                Ok(kept) => {
+                    guards.insert(vmid, kept);
+                }
+                Err(error) => {
+                    tracing::warn!(container = %vmid, %error, "what the guards kept cannot be read; they begin anew");
+                }
+            }
+        }
+        Ok(guards)
+    }
+
+    /// Keeps what the guards remember now, where that is news; the rows of containers that are not among it go.
+    ///
+    /// # Errors
+    /// [`LedgerError::Database`].
+    pub fn keep_guards<'a>(
+        &mut self,
+        guards: impl IntoIterator<Item = (Vmid, &'a Kept)>,
+    ) -> Result<(), LedgerError> {
+        let now: Vec<(Vmid, &Kept)> = guards.into_iter().collect();
+        let is_news = |(id, kept): &&(Vmid, &Kept)| {
+            self.guards.get(id).is_none_or(|written| !written.says_the_same(kept))
+        };
+        let news: Vec<(Vmid, &Kept)> = now.iter().filter(is_news).copied().collect();
+        let is_gone = |id: &&Vmid| !now.iter().any(|(present, _)| present == *id);
+        let gone: Vec<Vmid> = self.guards.keys().filter(is_gone).copied().collect();
+        if news.is_empty() && gone.is_empty() {
+            return Ok(());
+        }
+        self.in_transaction(|ledger| {
+            for (id, kept) in &news {
+                let sql = "INSERT OR REPLACE INTO guards (vmid, kept) VALUES (?1, ?2)";
+                let text = ledger.to_json(kept)?;
+                ledger
+                    .connection
+                    .execute(sql, params![id.get(), text])
+                    .map_err(|source| ledger.failed(source))?;
+            }
+            for id in &gone {
+                let sql = "DELETE FROM guards WHERE vmid = ?1";
+                ledger.connection.execute(sql, [id.get()]).map_err(|source| ledger.failed(source))?;
+            }
+            Ok(())
+        })?;
+        for id in gone {
+            self.guards.remove(&id);
+        }
+        self.guards.extend(news.into_iter().map(|(id, kept)| (id, kept.clone())));
+        Ok(())
+    }
+}
