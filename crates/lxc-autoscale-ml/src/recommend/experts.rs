@@ -69,14 +69,20 @@ pub(super) const MEMORY: [Expert; 9] = [
 /// The memory expert that is followed at first.
 pub(super) const FIRST_MEMORY: usize = 1;
 
-/// A CPU limit is changed in passing, so a shrink that pays within a quarter of an hour is worth it.
-pub(super) const CPU_MOVEMENT: Movement =
-    Movement { least_shrink: 0.1, payback_hours: 0.25, shortage_margin: 1.1, half_life_seconds: 86_400.0 };
-/// Memory is given back in large pieces that pay within an hour. Its shortages are rare, so its costs are
-/// remembered for longer: five days.
+/// A CPU limit is changed in passing, so a shrink that pays within half an hour is worth it.
+pub(super) const CPU_MOVEMENT: Movement = Movement {
+    least_growth: 0.05,
+    least_shrink: 0.1,
+    payback_hours: 0.5,
+    shortage_margin: 1.1,
+    half_life_seconds: 86_400.0,
+};
+/// Memory is dear to miss and cheap to keep, so a growth may wait longer, too. Its shortages are rare, so its costs
+/// are remembered for longer: five days.
 pub(super) const MEMORY_MOVEMENT: Movement = Movement {
-    least_shrink: 0.3,
-    payback_hours: 1.0,
+    least_growth: 0.1,
+    least_shrink: 0.1,
+    payback_hours: 0.5,
     shortage_margin: 1.0,
     half_life_seconds: 5.0 * 86_400.0,
 };

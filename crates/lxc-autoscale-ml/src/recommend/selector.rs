@@ -34,6 +34,9 @@ pub struct Wish {
 /// How an expert's wishes become a size.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Movement {
+    /// A larger size is taken when it is larger by this share, or when something was missing. The cost that is
+    /// expected is flat around its least, so that a few per cent more are not worth a change.
+    pub least_growth: f64,
     /// A smaller size is taken only when it is smaller by this share,
     pub least_shrink: f64,
     /// and when what it saves in this many hours pays for the change.
@@ -129,7 +132,9 @@ impl Expert {
         let wish = if size < need.size && wish.size < answer { Wish { size: answer, ..*need } } else { wish };
         let saving = (size - wish.size) * prices.held_hour * movement.payback_hours;
         let shrinks = wish.size < size * (1.0 - movement.least_shrink) && prices.resize < saving;
-        if size < wish.size || shrinks {
+        let grows =
+            size * (1.0 + movement.least_growth) < wish.size || (size < wish.size && size < need.size);
+        if grows || shrinks {
             self.held = Some(wish);
             self.cost += prices.resize;
         }
@@ -141,8 +146,13 @@ mod tests {
     use super::*;
 
     const PRICES: Prices = Prices { held_hour: 1.0, missing_hour: 20.0, shortage: 0.0, resize: 0.02 };
-    const MOVEMENT: Movement =
-        Movement { least_shrink: 0.1, payback_hours: 1.0, shortage_margin: 1.0, half_life_seconds: 86_400.0 };
+    const MOVEMENT: Movement = Movement {
+        least_growth: 0.05,
+        least_shrink: 0.1,
+        payback_hours: 1.0,
+        shortage_margin: 1.0,
+        half_life_seconds: 86_400.0,
+    };
 
     fn wish(size: f64) -> Wish {
         Wish { size, fact: Fact::Forecast, demand: size }
@@ -190,6 +200,17 @@ mod tests {
             }
             assert!((expert.cost - 20.0).abs() < 1e-9, "{seconds}: {}", expert.cost);
         }
+    }
+
+    #[test]
+    fn a_small_growth_waits_until_something_is_missing() {
+        let mut expert = Expert { held: Some(wish(1.0)), cost: 0.0, short_seconds: 0.0 };
+        expert.follow(wish(1.04), &need(0.9), &PRICES, &MOVEMENT);
+        assert_eq!(expert.held, Some(wish(1.0)));
+        expert.follow(wish(1.04), &need(1.02), &PRICES, &MOVEMENT);
+        assert_eq!(expert.held, Some(wish(1.04)));
+        expert.follow(wish(1.2), &need(0.9), &PRICES, &MOVEMENT);
+        assert_eq!(expert.held, Some(wish(1.2)));
     }
 
     #[test]
