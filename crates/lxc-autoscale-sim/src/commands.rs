@@ -88,6 +88,9 @@ pub struct ServeRestArgs {
     /// Address to listen on; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8006")]
     pub listen: SocketAddr,
+    /// Append each call with its answer to this file, a JSON object a line
+    #[arg(long, value_name = "FILE")]
+    pub log: Option<PathBuf>,
 }
 
 impl ServeRestArgs {
@@ -98,7 +101,7 @@ impl ServeRestArgs {
                 writeln!(io::stderr().lock(), "lxc-autoscale-sim: `--node DIR` must say which node is meant");
             return ExitCode::from(2);
         };
-        exit_code(run::serve_rest(&NodeLayout::new(node), self.listen).map(|()| true))
+        exit_code(run::serve_rest(&NodeLayout::new(node), self.listen, self.log).map(|()| true))
     }
 }
 

@@ -12,6 +12,7 @@ pub(crate) const FOR_TESTS: &[&str] = &[
     "libfaketime",
     "lxc",
     "lxc-templates",
+    "openssl",
     "prometheus",
     "strace",
     "systemd",

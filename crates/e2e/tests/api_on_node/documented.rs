@@ -3,6 +3,7 @@
 use std::fs;
 
 use crate::node::{BackEnd, Node};
+use crate::schema;
 
 #[test]
 fn every_documented_call_does_what_it_says_through_pct() {
@@ -65,6 +66,8 @@ fn every_documented_call_does_what_it_says(back_end: BackEnd) {
     assert_eq!(source.matches("\nsnaptime:").count(), 1, "no temporary snapshot is left behind: {source}");
     assert!(!source.contains("lock:"), "{source}");
 
+    node.proxmox.succeed("pct start 105");
+    assert!(node.runs(105), "so that deleting has to stop it");
     node.run(&format!(r#"curl -X DELETE http://proxmox:5000/clone/delete {json} -d '{{"vm_id": 105}}'"#));
     assert!(!node.config_path(105).exists());
 
@@ -77,6 +80,19 @@ fn every_documented_call_does_what_it_says(back_end: BackEnd) {
 
     let routes = node.run("curl -X GET http://proxmox:5000/routes");
     assert_eq!(routes["data"].as_array().map(Vec::len), Some(12), "{routes}");
+
+    node.run("curl -X GET http://proxmox:5000/health/check");
+
+    if back_end == BackEnd::Rest {
+        let calls = fs::read_to_string(node.proxmox.at("calls.jsonl")).unwrap();
+        let seen = schema::check_calls(&calls);
+        // All that the client can do, but for the privileges, which `check` alone asks for.
+        let missing: Vec<&str> = schema::methods()
+            .into_iter()
+            .filter(|method| !seen.contains(*method) && *method != "GET /access/permissions")
+            .collect();
+        assert_eq!(missing, [""; 0], "calls that were never made");
+    }
 }
 
 #[test]

@@ -9,3 +9,4 @@
 mod documented;
 mod node;
 mod rest;
+mod schema;

@@ -52,7 +52,8 @@ impl Proxmox {
         });
         let rest = (back_end == BackEnd::Rest).then(|| {
             let mut serve = Command::new(binary("lxc-autoscale-sim"));
-            serve.arg("--node").arg(at("node")).args(["serve-rest", "--listen", "127.0.0.1:0"]);
+            serve.arg("--node").arg(at("node")).args(["serve-rest", "--listen", "127.0.0.1:0", "--log"]);
+            serve.arg(at("calls.jsonl"));
             Process::start(&mut serve, &at("rest.log"))
         });
         let url = rest.as_ref().map_or_else(String::new, |rest| {

@@ -6,6 +6,7 @@ use std::fs;
 use lxc_autoscale_e2e::output;
 
 use crate::node::{BackEnd, Node, Proxmox, TOKEN, check};
+use crate::schema;
 
 const JSON: &str = r#"-H "Content-Type: application/json""#;
 
@@ -54,6 +55,8 @@ fn check_names_missing_privileges_and_its_commands_grant_them() {
     let (succeeds, said) = check(&config);
     assert!(succeeds && !said.contains("missing to"), "{said}");
     assert!(said.contains("nothing is missing"), "{said}");
+    let seen = schema::check_calls(&fs::read_to_string(proxmox.at("calls.jsonl")).unwrap());
+    assert!(seen.contains("GET /access/permissions"), "{seen:?}");
 }
 
 #[test]

@@ -95,7 +95,7 @@ impl Get {
 fn version(machine: &Machine) -> Value {
     let version = &machine.settings.pve_version;
     let release = version.rsplit_once('.').map_or(version.as_str(), |(release, _)| release);
-    json!({"release": release, "repoid": "simulated", "version": version})
+    json!({"release": release, "repoid": "51304a7ed0", "version": version})
 }
 
 /// Reads an id.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::io;
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -78,15 +78,25 @@ pub struct RestServer {
 struct Served {
     layout: NodeLayout,
     settings: NodeSettings,
+    log: Option<std::fs::File>,
 }
 
 impl RestServer {
-    /// Listens; the certificate is made if there is none.
+    /// Listens; the certificate is made if there is none. Each call and its answer go to `log`.
     ///
     /// # Errors
     /// [`RestError`] when it cannot be served.
-    pub async fn bind(layout: &NodeLayout, address: SocketAddr) -> Result<Self, RestError> {
+    pub async fn bind(
+        layout: &NodeLayout,
+        address: SocketAddr,
+        log: Option<PathBuf>,
+    ) -> Result<Self, RestError> {
         let settings = NodeSettings::load(layout)?;
+        let open = |path: PathBuf| {
+            let file = std::fs::File::options().create(true).append(true).open(&path);
+            file.map_err(NodeError::file("create", &path))
+        };
+        let log = log.map(open).transpose()?;
         let (chain, key) = certificate::open(layout, &settings.name)?;
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let tls = rustls::ServerConfig::builder_with_provider(provider)
@@ -96,7 +106,7 @@ impl RestServer {
         let listener =
             TcpListener::bind(address).await.map_err(|source| RestError::Listen { address, source })?;
         let address = listener.local_addr().map_err(|source| RestError::Listen { address, source })?;
-        let node = Arc::new(Served { layout: layout.clone(), settings });
+        let node = Arc::new(Served { layout: layout.clone(), settings, log });
         Ok(Self { listener, address, node, tls: Arc::new(tls) })
     }
 
@@ -184,10 +194,36 @@ impl Served {
         given.extend(from_form(&query));
 
         let parts: Vec<String> = path.split('/').filter(|part| !part.is_empty()).map(decoded).collect();
+        let told = json!({"method": method, "path": path, "parameters": given});
+        let result = self.act(&method, path, parts, given, access, who).await;
+        self.note(told, &result);
+        result
+    }
+
+    /// Writes a call and its answer down.
+    fn note(&self, mut told: Value, result: &Result<Value, Failure>) {
+        let Some(mut log) = self.log.as_ref() else { return };
+        match result {
+            Ok(data) => told["data"] = data.clone(),
+            Err(failure) => told["error"] = json!({"status": failure.status, "text": failure.text}),
+        }
+        // In one write, so that lines of calls at the same time do not mix; a full disk costs the log only.
+        let _ = log.write_all(format!("{told}\n").as_bytes());
+    }
+
+    async fn act(
+        self: &Arc<Self>,
+        method: &str,
+        path: &str,
+        parts: Vec<String>,
+        given: BTreeMap<String, String>,
+        access: Access,
+        who: String,
+    ) -> Result<Value, Failure> {
         self.check_node(&parts)?;
         let names: Vec<&str> = parts.iter().map(String::as_str).collect();
         if method == "GET" {
-            let (node, parts) = (Arc::clone(self), parts);
+            let node = Arc::clone(self);
             return blocking(move || {
                 let machine = Machine::open(&node.layout)?;
                 let names: Vec<&str> = parts.iter().map(String::as_str).collect();
@@ -196,7 +232,7 @@ impl Served {
             .await;
         }
         let change = match names.as_slice() {
-            ["nodes", _, rest @ ..] => calls::find(&method, rest),
+            ["nodes", _, rest @ ..] => calls::find(method, rest),
             _ => None,
         };
         let Some(change) = change else {
