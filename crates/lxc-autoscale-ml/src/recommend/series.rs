@@ -136,9 +136,23 @@ impl Series {
     /// The steps up to `now`, the oldest first, the last one as [`Series::settled`]; NaN is unknown.
     pub fn window(&self, now: i64) -> Vec<f32> {
         let Some(newest) = self.newest.filter(|newest| now - KEPT_STEPS < *newest) else { return Vec::new() };
-        let kept = |step: i64| if step <= newest { self.values[place(step)] } else { f32::NAN };
-        let first = (newest - KEPT_STEPS + 1..=now).find(|step| !kept(*step).is_nan()).unwrap_or(now);
-        let mut steps: Vec<f32> = (first..=now).map(kept).collect();
+        let mut steps: Vec<f32> = Vec::with_capacity(usize::try_from(KEPT_STEPS).unwrap_or_default());
+        let (older, younger) = self.kept(newest - KEPT_STEPS + 1, now.min(newest));
+        let known = |values: &[f32]| values.iter().position(|value| !value.is_nan());
+        // It begins with the first that is known.
+        match known(older) {
+            Some(first) => {
+                steps.extend_from_slice(&older[first..]);
+                steps.extend_from_slice(younger);
+            }
+            None => steps.extend_from_slice(&younger[known(younger).unwrap_or(younger.len())..]),
+        }
+        let unknown = usize::try_from(now - newest).unwrap_or_default();
+        if steps.is_empty() {
+            steps.push(f32::NAN);
+        } else {
+            steps.resize(steps.len() + unknown, f32::NAN);
+        }
         if let (Some(last), Some(settled)) = (steps.last_mut(), self.settled(now)) {
             #[expect(clippy::cast_possible_truncation, reason = "it comes from one of them")]
             let settled = settled as f32;
@@ -149,15 +163,33 @@ impl Series {
 
     /// How many of the steps `first..=last` are known.
     pub fn known(&self, first: i64, last: i64) -> i64 {
-        (first..=last).map(|step| i64::from(self.at(step).is_some())).sum()
+        let Some(newest) = self.newest else { return 0 };
+        let (older, younger) = self.kept(first.max(newest - KEPT_STEPS + 1), last.min(newest));
+        let count = |values: &[f32]| values.iter().filter(|value| !value.is_nan()).count();
+        i64::try_from(count(older) + count(younger)).unwrap_or_default()
     }
 
     /// The largest known value of the steps `first..=last`.
     pub fn peak(&self, first: i64, last: i64) -> Option<f64> {
         let newest = self.newest?;
-        (first.max(newest - KEPT_STEPS + 1)..=last.min(newest))
-            .filter_map(|step| self.at(step))
-            .reduce(f64::max)
+        let (older, younger) = self.kept(first.max(newest - KEPT_STEPS + 1), last.min(newest));
+        // `max` of NaN and a number is the number.
+        let peak = peak_of(older).max(peak_of(younger));
+        (!peak.is_nan()).then(|| f64::from(peak))
+    }
+
+    /// The steps `first..=last`, all of them kept, in two pieces: where the ring begins anew it is cut.
+    fn kept(&self, first: i64, last: i64) -> (&[f32], &[f32]) {
+        let count = usize::try_from(last - first + 1).unwrap_or_default();
+        if count == 0 || self.values.is_empty() {
+            return (&[], &[]);
+        }
+        let (begin, end) = (place(first), place(last));
+        if begin <= end && count <= self.values.len() {
+            (&self.values[begin..=end], &[])
+        } else {
+            (&self.values[begin..], &self.values[..=end])
+        }
     }
 
     /// The largest known value of the `count` steps that end with `now`.
@@ -171,6 +203,25 @@ impl Series {
         let then = now - days * DAY_STEPS;
         self.peak(then + 1 - slack, (then + ahead + slack).min(now))
     }
+}
+
+/// Values that are compared at once.
+const LANES: usize = 8;
+
+/// The largest known value; NaN when none is known.
+pub(crate) fn peak_of(values: &[f32]) -> f32 {
+    // What is largest does not depend on the order, so it may be looked for in several places at once.
+    let larger = |largest: f32, value: f32| if largest < value { value } else { largest };
+    let mut lanes = [f32::NEG_INFINITY; LANES];
+    let chunks = values.chunks_exact(LANES);
+    let rest = chunks.remainder();
+    for chunk in chunks {
+        for (lane, value) in lanes.iter_mut().zip(chunk) {
+            *lane = larger(*lane, *value);
+        }
+    }
+    let largest = rest.iter().chain(&lanes).copied().fold(f32::NEG_INFINITY, larger);
+    if largest == f32::NEG_INFINITY { f32::NAN } else { largest }
 }
 
 fn place(step: i64) -> usize {
