@@ -82,19 +82,14 @@ impl Columns {
                 column += 1;
                 continue;
             }
-            let x = |index: usize| (column + index) * PIXEL;
+            // Each column is a step of its own: a slope would show amounts that never were.
+            let _ = write!(path, "M{}", column * PIXEL);
             for (index, (_, high)) in run.iter().enumerate() {
-                let _ = write!(
-                    path,
-                    "{}{} {:.0}",
-                    if index == 0 { "M" } else { "L" },
-                    x(index),
-                    frame.y(*high) - 0.5
-                );
+                let command = if index == 0 { ' ' } else { 'V' };
+                let _ = write!(path, "{command}{:.0}h{PIXEL}", frame.y(*high) - 0.5);
             }
-            let _ = write!(path, "h{PIXEL}");
-            for (index, (low, _)) in run.iter().enumerate().rev() {
-                let _ = write!(path, "L{} {:.0}", x(index), frame.y(*low) + 1.0);
+            for (low, _) in run.iter().rev() {
+                let _ = write!(path, "V{:.0}h-{PIXEL}", frame.y(*low) + 1.0);
             }
             path.push('Z');
             column += run.len();

@@ -20,6 +20,9 @@ use super::score::ratio;
 /// Containers that get charts; those that cost most.
 pub const MOST_CHARTED: usize = 100;
 
+/// The column of names, which is left out when no container has one.
+const NAME: usize = 1;
+
 const STYLE: &str = include_str!("style.css");
 const SCRIPT: &str = include_str!("script.js");
 
@@ -128,33 +131,48 @@ fn head(page: &mut String, report: &Report) {
 }
 
 fn table(page: &mut String, report: &Report) {
+    let is_named = report.containers.iter().any(|row| row.name.is_some());
     page.push_str("<div class=\"wide\"><table>\n<thead>\n<tr>");
-    for (group, span) in [("", 2), ("core-hours", 4), ("GiB-hours", 3), ("memory", 1), ("", 1), ("cost", 2)] {
+    for (group, span) in [
+        ("", 1 + u8::from(is_named)),
+        ("core-hours", 4),
+        ("GiB-hours", 3),
+        ("memory", 1),
+        ("", 1),
+        ("cost", 2),
+    ] {
         let _ = write!(page, "<th colspan=\"{span}\" scope=\"colgroup\">{group}</th>");
     }
     page.push_str("</tr>\n<tr>");
-    for (group, name) in HEADINGS {
+    for (column, (group, name)) in HEADINGS.into_iter().enumerate() {
+        if column == NAME && !is_named {
+            continue;
+        }
         let name = match (group, name) {
             ("RESIZES", _) => "resizes a day".to_owned(),
             (_, "CT" | "J") => name.to_owned(),
             _ => name.to_lowercase(),
         };
-        let _ = write!(page, "<th scope=\"col\">{name}</th>");
+        let class = if column == NAME { " class=\"name\"" } else { "" };
+        let _ = write!(page, "<th scope=\"col\"{class}>{name}</th>");
     }
     page.push_str("</tr>\n</thead>\n<tbody>\n");
-    line(page, &report.total, "total");
+    line(page, &report.total, "total", is_named);
     for row in &report.containers {
-        line(page, row, "");
+        line(page, row, "", is_named);
     }
     page.push_str("</tbody>\n</table></div>\n");
 }
 
-fn line(page: &mut String, row: &Row, class: &str) {
+fn line(page: &mut String, row: &Row, class: &str, is_named: bool) {
     let _ = write!(page, "<tr class=\"{class}\">");
     for (column, cell) in row.cells().iter().enumerate() {
         let cell = escape(cell);
+        // Writing to a string cannot fail.
         let _ = match (column, row.id) {
             (0, Some(id)) => write!(page, "<th scope=\"row\"><a href=\"#ct{id}\">{cell}</a></th>"),
+            (NAME, _) if !is_named => continue,
+            (NAME, _) => write!(page, "<td class=\"name\">{cell}</td>"),
             (0, None) => write!(page, "<th scope=\"row\">{cell}</th>"),
             _ => write!(page, "<td>{cell}</td>"),
         };
