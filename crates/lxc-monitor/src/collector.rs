@@ -19,14 +19,14 @@ use crate::container::{self, Known, Look, NodeTables, Task};
 use crate::discovery::{self, Inventory};
 use crate::filesystem;
 use crate::isolation::{Isolation, NoAnswer};
-use crate::kept_files::{HandleBudget, KeptFiles};
+use crate::kept_files::HandleBudget;
 use crate::kernel_gaps::{self, KernelGap};
 use crate::notices::Notices;
 use crate::own_usage::OwnUsage;
-use crate::procfs::Procfs;
-use crate::sample::{ContainerSample, Missing, Moment, NodeSample, PressureReadings, Reading};
+use crate::procfs::{Init, Procfs};
+use crate::sample::{Missing, Moment, NodeSample, PressureReadings, Reading};
 use crate::topology;
-use crate::usage::{self, NodeFacts, RunningTotals};
+use crate::usage::{self, Baseline, NodeFacts, RunningTotals};
 use crate::zfs::Datasets;
 
 /// Why nothing configured is known before the first look.
@@ -47,12 +47,11 @@ pub struct Collector {
     node_reads: Isolation<NodeRead>,
     container_reads: Isolation<Vmid>,
     filesystem_reads: Isolation<Vmid>,
-    inventory: Inventory,
-    samples: BTreeMap<Vmid, ContainerSample>,
+    inventory: Arc<Inventory>,
+    /// What the next rates need of the last samples.
+    baselines: BTreeMap<Vmid, Baseline>,
     /// What was found out about each running container, its open files among it.
     known: BTreeMap<Vmid, Known>,
-    /// The same for the reads of its filesystem, which may be away for long with one that hangs.
-    filesystem_files: BTreeMap<Vmid, KeptFiles>,
     handle_budget: Arc<HandleBudget>,
     node: Option<NodeSample>,
     own_usage: OwnUsage,
@@ -91,10 +90,9 @@ impl Collector {
             node_reads: Isolation::new(2, 2),
             container_reads: Isolation::new(TURNS, MAX_HANGING),
             filesystem_reads: Isolation::new(TURNS, MAX_HANGING),
-            inventory: Inventory::Unknown(Missing::because(NOT_READ_YET)),
-            samples: BTreeMap::new(),
+            inventory: Arc::new(Inventory::Unknown(Missing::because(NOT_READ_YET))),
+            baselines: BTreeMap::new(),
             known: BTreeMap::new(),
-            filesystem_files: BTreeMap::new(),
             handle_budget: HandleBudget::of_process(),
             node: None,
             own_usage: OwnUsage::begin(),
@@ -108,10 +106,9 @@ impl Collector {
         if self.paths != config.paths {
             self.paths = config.paths.clone();
             self.procfs = Procfs::new(&config.paths.proc);
-            self.inventory = Inventory::Unknown(Missing::because(NOT_READ_YET));
-            self.samples.clear();
+            self.inventory = Arc::new(Inventory::Unknown(Missing::because(NOT_READ_YET)));
+            self.baselines.clear();
             self.known.clear();
-            self.filesystem_files.clear();
             self.node = None;
         }
         self.collection = config.collection.clone();
@@ -137,32 +134,34 @@ impl Collector {
 
     /// Reads `/etc/pve/lxc`; while it does not answer, what it said last stands.
     async fn refresh_inventory(&mut self) {
-        let pve = self.paths.pve.clone();
-        let read = move || Inventory::read(&pve);
+        let (pve, known) = (self.paths.pve.clone(), Arc::clone(&self.inventory));
+        let read = move || known.refreshed(&pve, clock::now());
         let trouble = match self.node_reads.run(NodeRead::Inventory, self.limit(), read).await {
             Ok(Ok(inventory)) => {
-                self.inventory = inventory;
+                self.inventory = Arc::new(inventory);
                 None
             }
             Ok(Err(error)) => Some(ErrorChain(&error).to_string()),
             Err(no_answer) => Some(no_answer.to_string()),
         };
-        if let (Inventory::Unknown(missing), Some(trouble)) = (&mut self.inventory, &trouble) {
-            missing.0.clone_from(trouble);
+        if let (Inventory::Unknown(_), Some(trouble)) = (&*self.inventory, &trouble) {
+            self.inventory = Arc::new(Inventory::Unknown(Missing(trouble.clone())));
         }
         self.notices.warn("configurations of the containers", trouble);
-        if let Inventory::Proxmox(containers) = &self.inventory {
+        if let Inventory::Proxmox(containers) = &*self.inventory {
             for (vmid, stored) in containers {
-                let lines: Vec<_> = stored.unreadable.iter().map(ToString::to_string).collect();
-                let trouble = (!lines.is_empty()).then(|| lines.join("; "));
-                self.notices.warn(&configuration_subject(*vmid), trouble);
+                let trouble = stored.trouble();
+                if trouble.is_some() || !self.notices.is_quiet() {
+                    self.notices.warn(&configuration_subject(*vmid), trouble);
+                }
             }
         }
     }
 
     /// Looks at the node and finds out which containers there are.
     async fn survey(&mut self) -> Reading<Survey> {
-        let (procfs, paths, inventory) = (self.procfs.clone(), self.paths.clone(), self.inventory.clone());
+        let (procfs, paths, inventory) =
+            (self.procfs.clone(), self.paths.clone(), Arc::clone(&self.inventory));
         let excluded = self.collection.excluded_devices.clone();
         let known_topology = self.node.as_ref().and_then(|node| node.topology.clone().ok()).flatten();
         let read = move || -> Reading<(Survey, Option<String>)> {
@@ -210,18 +209,18 @@ impl Collector {
         let version = hierarchy.cgroup_version();
         let looks = self.look_at_all(containers, hierarchy, tables).await;
         let mut stopped = Vec::new();
-        let (mut records, mut unmeasured) = (BTreeMap::new(), Vec::new());
-        let mut samples = BTreeMap::new();
+        let (mut records, mut unmeasured) = (Vec::with_capacity(looks.len()), Vec::new());
+        let mut baselines = Vec::with_capacity(looks.len());
         for (vmid, look) in looks {
-            let previous = self.samples.remove(&vmid);
+            let previous = self.baselines.remove(&vmid);
             let trouble = match look {
                 Ok(Look::Measured(sample, known)) => {
                     self.known.insert(vmid, known);
                     self.mention_pressure("containers", &sample.cgroup.pressure);
-                    let record = usage::container_record(previous.as_ref(), &sample, facts);
+                    baselines.push((vmid, Baseline::of(&sample)));
+                    let record = usage::container_record(previous.as_ref(), *sample, facts);
                     self.mention(&kernel_gaps::of_container(version, &record));
-                    records.insert(vmid, record);
-                    samples.insert(vmid, *sample);
+                    records.push((vmid, record));
                     None
                 }
                 Ok(Look::Stopped) => {
@@ -233,13 +232,17 @@ impl Collector {
                 Err(no_answer) => {
                     unmeasured.push(vmid);
                     // The next rate is then one over the longer time.
-                    samples.extend(previous.map(|sample| (vmid, sample)));
+                    baselines.extend(previous.map(|baseline| (vmid, baseline)));
                     Some(format!("not measured: {no_answer}"))
                 }
             };
-            self.notices.warn(&container_subject(vmid), trouble);
+            if trouble.is_some() || !self.notices.is_quiet() {
+                self.notices.warn(&container_subject(vmid), trouble);
+            }
         }
-        self.samples = samples;
+        // Made of a list, a map takes half the room of one that grew.
+        self.baselines = baselines.into_iter().collect();
+        let records: BTreeMap<Vmid, ContainerRecord> = records.into_iter().collect();
 
         let measured: Vec<(Vmid, &ContainerRecord)> =
             records.iter().map(|(vmid, record)| (*vmid, record)).collect();
@@ -280,39 +283,22 @@ impl Collector {
 
     /// Looks at the filesystems of the containers that were measured.
     async fn read_filesystems(&mut self, looks: &mut Looks) {
-        let mut files = std::mem::take(&mut self.filesystem_files);
-        let mut measured = BTreeMap::new();
+        let (mut measured, mut jobs) = (BTreeMap::new(), Vec::new());
         for (vmid, look) in looks {
-            if let Ok(Look::Measured(sample, _)) = look {
-                measured.insert(*vmid, sample);
+            let Ok(Look::Measured(sample, known)) = look else { continue };
+            match (&sample.init, known.init()) {
+                (Ok(_), Some(init)) => jobs.push((*vmid, init.clone())),
+                (Err(missing), _) => sample.filesystem = Err(missing.clone()),
+                (Ok(_), None) => {}
             }
+            measured.insert(*vmid, sample);
         }
-        let mut jobs = Vec::new();
-        for (vmid, sample) in &mut measured {
-            match &sample.init {
-                Ok(init) => {
-                    let files = files.remove(vmid).unwrap_or_else(|| KeptFiles::new(&self.handle_budget));
-                    jobs.push((*vmid, (*init, files)));
-                }
-                Err(missing) => sample.filesystem = Err(missing.clone()),
-            }
-        }
-        drop(files);
         let procfs = self.procfs.clone();
-        let read = move |_, (init, mut files): (_, KeptFiles)| {
-            let filesystem = filesystem::read(&procfs, &files, init);
-            files.end_of_look();
-            (filesystem, files)
-        };
+        let read = move |_, init: Init| filesystem::read(&procfs, &init);
         for (vmid, answer) in self.filesystem_reads.run_all(jobs, self.limit(), read).await {
             let Some(sample) = measured.get_mut(&vmid) else { continue };
-            sample.filesystem = match answer {
-                Ok((filesystem, files)) => {
-                    self.filesystem_files.insert(vmid, files);
-                    filesystem
-                }
-                Err(no_answer) => Err(Missing(format!("its root filesystem: {no_answer}"))),
-            };
+            sample.filesystem =
+                answer.unwrap_or_else(|no_answer| Err(Missing(format!("its root filesystem: {no_answer}"))));
         }
     }
 
@@ -335,6 +321,9 @@ impl Collector {
     }
 
     fn forget_notices_of_others(&mut self, containers: &BTreeMap<Vmid, Option<bool>>) {
+        if self.notices.is_quiet() {
+            return;
+        }
         let own: BTreeSet<String> = containers
             .keys()
             .flat_map(|vmid| [container_subject(*vmid), configuration_subject(*vmid)])

@@ -13,8 +13,8 @@ use crate::clock;
 use crate::discovery::{self, Liveness};
 use crate::kept_files::{HandleBudget, KeptFiles};
 use crate::network;
-use crate::procfs::Procfs;
-use crate::sample::{BlockIo, ContainerSample, InitProcess, Missing, Reading};
+use crate::procfs::{Init, Procfs};
+use crate::sample::{BlockIo, ContainerSample, Missing, Reading};
 use crate::zfs::Datasets;
 
 /// What is read once in a cycle and needed for every container.
@@ -36,8 +36,15 @@ pub struct NodeTables {
 #[derive(Debug)]
 pub struct Known {
     groups: ContainerGroups,
-    init: Option<InitProcess>,
+    init: Option<Init>,
     files: KeptFiles,
+}
+
+impl Known {
+    /// Its first process.
+    pub fn init(&self) -> Option<&Init> {
+        self.init.as_ref()
+    }
 }
 
 /// What came of looking at one container.
@@ -61,7 +68,7 @@ pub struct Task {
     /// Whether its command socket is open; `None` where that is not known.
     pub socket: Option<bool>,
     /// What Proxmox stores about it.
-    pub configuration: Reading<Option<ContainerConfig>>,
+    pub configuration: Reading<Option<Arc<ContainerConfig>>>,
     /// What the last look left behind.
     pub known: Option<Known>,
 }
@@ -110,7 +117,7 @@ fn read(
     tables: &NodeTables,
     vmid: Vmid,
     mut known: Known,
-    configuration: Reading<Option<ContainerConfig>>,
+    configuration: Reading<Option<Arc<ContainerConfig>>>,
     proof: Proof,
 ) -> Result<Look, NotProved> {
     let at = clock::now();
@@ -124,10 +131,14 @@ fn read(
         }),
         ContainerGroups::V2(_) => cgroup.io.and_then(|io| tables.datasets.add_to(Ok(io), vmid, Err)),
     };
-    let init = match (proof, known.init) {
-        (Proof::Init, Some(init)) if procfs.is_still(files, init) && cgroup.cpu.is_ok() => Ok(init),
+    let init = match (proof, known.init.take()) {
+        (Proof::Init, Some(init)) if procfs.is_still(&init) && cgroup.cpu.is_ok() => Ok(init),
         (Proof::Init, _) => return Err(NotProved),
-        (Proof::Processes, hint) => procfs.init_of(files, processes, hint),
+        (Proof::Processes, _) => procfs.init_of(files, processes),
+    };
+    let (init, init_files) = match init {
+        Ok(init) => (Ok(init.process), Some(init)),
+        Err(missing) => (Err(missing), None),
     };
     let network = network::read(procfs, &tables.network_devices, vmid, &init);
     // Files that went away under our hands say nothing about a container that still runs.
@@ -142,7 +153,7 @@ fn read(
         }
         (Err(missing), _) | (_, Err(missing)) => Err(missing.clone()),
     };
-    known.init = init.as_ref().ok().copied();
+    known.init = init_files;
     known.files.end_of_look();
     let sample = ContainerSample {
         at,

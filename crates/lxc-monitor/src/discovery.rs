@@ -6,14 +6,27 @@
 //! that is starting or stopping.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
 use lxc_autoscale_core::Vmid;
 use lxc_autoscale_core::container_config::{ContainerConfig, UnreadableLine};
+use rustix::fs::{AtFlags, statat};
 
 use crate::cgroup::{ContainerGroups, Hierarchy};
+use crate::clock;
 use crate::kernel_file::{ReadError, read_text};
-use crate::sample::{Missing, Reading};
+use crate::sample::{Missing, Moment, Reading};
+
+/// A file is read again after this long however it looks.
+const READ_AGAIN: Duration = Duration::from_mins(1);
+/// And over this many seconds more, so that not all of them are read in one cycle.
+const SPREAD_SECONDS: u32 = 30;
+/// Proxmox's cluster file system keeps times in whole seconds, so a file that was changed this lately may be changed
+/// again without looking different.
+const SETTLED_SECONDS: i64 = 2;
 
 /// What `/etc/pve/lxc` says.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,9 +43,66 @@ pub enum Inventory {
 #[derive(Clone, Debug, PartialEq)]
 pub struct StoredContainer {
     /// What it says, or why it cannot be read.
-    pub configuration: Reading<ContainerConfig>,
+    pub configuration: Reading<Arc<ContainerConfig>>,
     /// Lines that say nothing we can read.
     pub unreadable: Vec<UnreadableLine>,
+    /// What its file looked like when it was read; `None` where it must be read again in any case.
+    as_of: Option<AsOf>,
+}
+
+impl StoredContainer {
+    fn read(path: &Path) -> Result<Self, ReadError> {
+        let (configuration, unreadable) = ContainerConfig::parse(&read_text(path)?);
+        Ok(Self { configuration: Ok(Arc::new(configuration)), unreadable, as_of: None })
+    }
+
+    /// The lines that cannot be read, as one text.
+    pub fn trouble(&self) -> Option<String> {
+        let lines: Vec<_> = self.unreadable.iter().map(ToString::to_string).collect();
+        (!lines.is_empty()).then(|| lines.join("; "))
+    }
+}
+
+/// When a file was read, and what tells whether it is another one by now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct AsOf {
+    since_boot: Duration,
+    stamp: Stamp,
+}
+
+/// What a file looks like from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp {
+    inode: u64,
+    bytes: i64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    fn of(directory: &File, name: &std::ffi::OsStr) -> Option<Self> {
+        let stat = statat(directory, name, AtFlags::empty()).ok()?;
+        #[allow(clippy::useless_conversion, reason = "they are narrower on other machines")]
+        Some(Self {
+            inode: stat.st_ino.into(),
+            bytes: stat.st_size.into(),
+            modified: (stat.st_mtime.into(), i64::try_from(stat.st_mtime_nsec).ok()?),
+            changed: (stat.st_ctime.into(), i64::try_from(stat.st_ctime_nsec).ok()?),
+        })
+    }
+
+    /// Whether a change from now on would show.
+    fn is_settled(self, now: Moment) -> bool {
+        self.modified.0.max(self.changed.0).saturating_add(SETTLED_SECONDS) <= now.wall.as_second()
+    }
+}
+
+impl AsOf {
+    /// Whether the file still looks as it did then, and that was not too long ago.
+    fn holds(self, vmid: Vmid, stamp: Stamp, now: Moment) -> bool {
+        let spread = Duration::from_secs((vmid.get() % SPREAD_SECONDS).into());
+        self.stamp == stamp && now.since_boot.saturating_sub(self.since_boot) < READ_AGAIN + spread
+    }
 }
 
 /// Whether a container runs.
@@ -50,10 +120,19 @@ impl Inventory {
     /// Reads the configuration of every container.
     ///
     /// # Errors
+    /// As of [`Self::refreshed`].
+    pub fn read(pve: &Path) -> Result<Self, ReadError> {
+        Self::NotProxmox.refreshed(pve, clock::now())
+    }
+
+    /// Reads the configurations that may have changed since these were read.
+    ///
+    /// # Errors
     /// When the directory cannot be listed; also when it is missing below `/etc/pve`, which stays behind empty
     /// where Proxmox's cluster file system is not mounted.
-    pub fn read(pve: &Path) -> Result<Self, ReadError> {
+    pub fn refreshed(&self, pve: &Path, now: Moment) -> Result<Self, ReadError> {
         let directory = pve.join("lxc");
+        let failed = |source| ReadError::Io { path: directory.clone(), source };
         let entries = match std::fs::read_dir(&directory) {
             Ok(entries) => entries,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -63,28 +142,44 @@ impl Inventory {
                     Ok(Self::NotProxmox)
                 };
             }
-            Err(source) => return Err(ReadError::Io { path: directory, source }),
+            Err(source) => return Err(failed(source)),
         };
-        let mut containers = BTreeMap::new();
+        let handle = File::open(&directory).map_err(failed)?;
+        let mut containers = Vec::new();
         for entry in entries {
-            let entry = entry.map_err(|source| ReadError::Io { path: directory.clone(), source })?;
-            let Some(vmid) = entry.file_name().to_str().and_then(Vmid::from_config_file_name) else {
+            let name = entry.map_err(failed)?.file_name();
+            let Some(vmid) = name.to_str().and_then(Vmid::from_config_file_name) else { continue };
+            // Before it is read: what changes in between shows the next time.
+            let stamp = Stamp::of(&handle, &name);
+            if let Some(known) = self.stored(vmid)
+                && known.as_of.zip(stamp).is_some_and(|(as_of, stamp)| as_of.holds(vmid, stamp, now))
+            {
+                containers.push((vmid, known.clone()));
                 continue;
-            };
-            match read_text(&entry.path()) {
-                Ok(text) => {
-                    let (configuration, unreadable) = ContainerConfig::parse(&text);
-                    containers.insert(vmid, StoredContainer { configuration: Ok(configuration), unreadable });
+            }
+            match StoredContainer::read(&directory.join(name)) {
+                Ok(stored) => {
+                    let stamp = stamp.filter(|stamp| stamp.is_settled(now));
+                    let as_of = stamp.map(|stamp| AsOf { since_boot: now.since_boot, stamp });
+                    containers.push((vmid, StoredContainer { as_of, ..stored }));
                 }
                 // Destroyed or migrated away since the directory was listed.
                 Err(error) if error.is_gone() => {}
                 Err(error) => {
                     let configuration = Err(Missing::from(error));
-                    containers.insert(vmid, StoredContainer { configuration, unreadable: Vec::new() });
+                    let stored = StoredContainer { configuration, unreadable: Vec::new(), as_of: None };
+                    containers.push((vmid, stored));
                 }
             }
         }
-        Ok(Self::Proxmox(containers))
+        Ok(Self::Proxmox(containers.into_iter().collect()))
+    }
+
+    fn stored(&self, vmid: Vmid) -> Option<&StoredContainer> {
+        match self {
+            Self::NotProxmox | Self::Unknown(_) => None,
+            Self::Proxmox(containers) => containers.get(&vmid),
+        }
     }
 
     /// Ids of the containers, as far as they are known without looking at the control groups.
@@ -100,7 +195,7 @@ impl Inventory {
     ///
     /// # Errors
     /// Why it is not known.
-    pub fn configuration(&self, vmid: Vmid) -> Reading<Option<ContainerConfig>> {
+    pub fn configuration(&self, vmid: Vmid) -> Reading<Option<Arc<ContainerConfig>>> {
         match self {
             Self::NotProxmox => Ok(None),
             Self::Unknown(missing) => Err(missing.clone()),
@@ -202,5 +297,75 @@ mod tests {
         );
         let Inventory::Proxmox(containers) = inventory else { panic!("it is a Proxmox node") };
         assert_eq!(containers[&vmid(104)].unreadable[0].line, 3);
+    }
+
+    /// A directory with the configuration of container 104, last changed `age` before `now`.
+    fn proxmox(memory: u32, age: Duration, now: Moment) -> tempfile::TempDir {
+        let pve = tempfile::tempdir().unwrap();
+        std::fs::create_dir(pve.path().join("lxc")).unwrap();
+        configure(pve.path(), memory, age, now);
+        pve
+    }
+
+    fn configure(pve: &Path, memory: u32, age: Duration, now: Moment) {
+        let path = pve.join("lxc/104.conf");
+        std::fs::write(&path, format!("memory: {memory}\n")).unwrap();
+        let wall = Duration::try_from(now.wall.as_duration()).unwrap();
+        let modified = std::time::SystemTime::UNIX_EPOCH + wall - age;
+        File::options().append(true).open(path).unwrap().set_modified(modified).unwrap();
+    }
+
+    fn memory(inventory: &Inventory) -> u64 {
+        inventory.configuration(104.try_into().unwrap()).unwrap().unwrap().memory_mb.get()
+    }
+
+    /// Now, or so much later: the time at which a file was changed for the last time cannot be set.
+    fn later(seconds: u64) -> Moment {
+        let now = clock::now();
+        let time = Duration::from_secs(seconds);
+        Moment { wall: now.wall + time, since_boot: now.since_boot + time }
+    }
+
+    #[test]
+    fn a_configuration_that_looks_the_same_is_not_read_again_for_a_while() {
+        let now = later(10);
+        let pve = proxmox(512, Duration::from_secs(20), now);
+        let first = Inventory::NotProxmox.refreshed(pve.path(), now).unwrap();
+        let again = first.refreshed(pve.path(), later(11)).unwrap();
+        let shared =
+            |inventory: &Inventory| inventory.configuration(104.try_into().unwrap()).unwrap().unwrap();
+        assert!(Arc::ptr_eq(&shared(&first), &shared(&again)));
+        let much_later = again.refreshed(pve.path(), later(10 + 90)).unwrap();
+        assert!(!Arc::ptr_eq(&shared(&first), &shared(&much_later)));
+        assert_eq!(first, Inventory::NotProxmox.refreshed(pve.path(), now).unwrap());
+    }
+
+    #[test]
+    fn a_change_is_seen_by_its_time_its_size_or_another_file_in_its_place() {
+        let now = later(10);
+        let pve = proxmox(512, Duration::from_secs(20), now);
+        let mut inventory = Inventory::NotProxmox.refreshed(pve.path(), now).unwrap();
+        configure(pve.path(), 600, Duration::from_secs(15), now);
+        inventory = inventory.refreshed(pve.path(), later(11)).unwrap();
+        assert_eq!(memory(&inventory), 600);
+        configure(pve.path(), 1024, Duration::from_secs(15), now);
+        inventory = inventory.refreshed(pve.path(), later(12)).unwrap();
+        assert_eq!(memory(&inventory), 1024);
+        let other = proxmox(2048, Duration::from_secs(15), now);
+        std::fs::rename(other.path().join("lxc/104.conf"), pve.path().join("lxc/104.conf")).unwrap();
+        inventory = inventory.refreshed(pve.path(), later(13)).unwrap();
+        assert_eq!(memory(&inventory), 2048);
+        std::fs::remove_file(pve.path().join("lxc/104.conf")).unwrap();
+        inventory = inventory.refreshed(pve.path(), later(14)).unwrap();
+        assert_eq!(inventory, Inventory::Proxmox(BTreeMap::new()));
+    }
+
+    #[test]
+    fn a_file_that_was_changed_just_now_is_read_again() {
+        let now = later(0);
+        let pve = proxmox(512, Duration::ZERO, now);
+        let inventory = Inventory::NotProxmox.refreshed(pve.path(), now).unwrap();
+        let Inventory::Proxmox(containers) = &inventory else { panic!("it is a Proxmox node") };
+        assert!(containers.values().all(|stored| stored.as_of.is_none()), "{inventory:?}");
     }
 }

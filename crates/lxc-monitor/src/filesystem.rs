@@ -5,9 +5,8 @@
 
 use lxc_autoscale_core::ErrorChain;
 
-use crate::kept_files::KeptFiles;
-use crate::procfs::Procfs;
-use crate::sample::{FilesystemUse, InitProcess, InodeUse, Missing, Reading};
+use crate::procfs::{Init, Procfs};
+use crate::sample::{FilesystemUse, InodeUse, Missing, Reading};
 
 /// What `statfs` calls ZFS (`ZFS_SUPER_MAGIC` of OpenZFS).
 const ZFS_MAGIC: u64 = 0x2fc1_2fc1;
@@ -16,14 +15,14 @@ const ZFS_MAGIC: u64 = 0x2fc1_2fc1;
 ///
 /// # Errors
 /// Why it gave none.
-pub fn read(procfs: &Procfs, files: &KeptFiles, init: InitProcess) -> Reading<FilesystemUse> {
-    let root = procfs.root_of(init.pid);
+pub fn read(procfs: &Procfs, init: &Init) -> Reading<FilesystemUse> {
+    let root = procfs.root_of(init.process.pid);
     let stat = rustix::fs::statfs(&root).map_err(|error| {
         let error = std::io::Error::from(error);
         Missing(format!("cannot look at `{}`: {}", root.display(), ErrorChain(&error)))
     })?;
     // The number may meanwhile be that of another process, with another root.
-    if !procfs.is_still(files, init) {
+    if !procfs.is_still(init) {
         return Err(Missing::because("the container's init ended while its filesystem was read"));
     }
     let block_bytes = u64::try_from(stat.f_frsize).unwrap_or(0);

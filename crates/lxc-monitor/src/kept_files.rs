@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustix::fs::fstatfs;
+use rustix::fs::{Mode, OFlags, fstat, fstatfs, stat};
 use rustix::io::pread;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -29,6 +29,9 @@ const OTHER_HANDLES: u64 = 256;
 const MAX_HANDLES: u64 = 49_152;
 /// More than any file holds that is read in every cycle, usually.
 const FIRST_BUFFER_BYTES: usize = 8 << 10;
+/// A list that comes in pieces fills a page (4096 bytes at least) with each but the last, less the one record for
+/// which there was no more room (`seq_read_iter` of the kernel), so a piece below this is the last.
+const LAST_PIECE_BYTES: usize = 2048;
 
 thread_local! {
     /// Taken for the time of a read, so that not every read asks for memory.
@@ -71,6 +74,32 @@ impl HandleBudget {
 #[derive(Debug)]
 struct Share(Arc<HandleBudget>);
 
+/// A file of the kernel that stays open by itself.
+#[derive(Debug)]
+pub(crate) struct KeptFile {
+    handle: OwnedFd,
+    _share: Share,
+}
+
+impl KeptFile {
+    /// Opens a file to keep it; `None` where that is not safe, not allowed, or not possible.
+    pub(crate) fn open(budget: &Arc<HandleBudget>, path: &Path) -> Option<Self> {
+        let share = budget.take()?;
+        let handle = open(path).ok()?;
+        is_made_at_each_read(&handle).then_some(Self { handle, _share: share })
+    }
+
+    /// Whether what it describes is still there and gives something.
+    pub(crate) fn is_readable(&self) -> bool {
+        pread(&self.handle, &mut [0_u8; 16], 0).is_ok_and(|bytes| 0 < bytes)
+    }
+}
+
+fn is_made_at_each_read(handle: &OwnedFd) -> bool {
+    fstatfs(handle)
+        .is_ok_and(|stat| u64::try_from(stat.f_type).is_ok_and(|kind| MADE_AT_EACH_READ.contains(&kind)))
+}
+
 impl Drop for Share {
     fn drop(&mut self) {
         self.0.left.fetch_add(1, Ordering::Relaxed);
@@ -104,9 +133,20 @@ struct Directories {
 struct Directory {
     path: PathBuf,
     files: Vec<Kept>,
-    /// The directories in it, as of when it had this many links.
-    inner: Option<(u64, Arc<[PathBuf]>)>,
+    inner: Option<Inner>,
     is_in_use: bool,
+}
+
+/// The directories in a directory.
+#[derive(Debug)]
+struct Inner {
+    /// Itself, where it may be kept open.
+    handle: Option<KeptFile>,
+    /// The links it had when the list was made.
+    links: u64,
+    list: Arc<[PathBuf]>,
+    /// Whether it was compared since the last look.
+    is_checked: bool,
 }
 
 #[derive(Debug)]
@@ -125,6 +165,11 @@ impl KeptFiles {
     /// For one look: nothing will be kept.
     pub fn for_one_look() -> Self {
         Self::new(&HandleBudget::of(0))
+    }
+
+    /// What its handles are taken from.
+    pub(crate) fn budget(&self) -> &Arc<HandleBudget> {
+        &self.budget
     }
 
     /// Reads a file of one record and parses it.
@@ -175,6 +220,8 @@ impl KeptFiles {
         let read = read_at_once(&directory.files[index].handle, buffer, extent).ok();
         if read.is_none() {
             directory.files.swap_remove(index);
+            // The directory may be another one of the same name by now.
+            directory.inner = None;
         }
         read
     }
@@ -184,8 +231,7 @@ impl KeptFiles {
         let path = directory.join(name);
         let Some(share) = self.budget.take() else { return read_text(&path) };
         let handle = open(&path)?;
-        let is_of_kernel = fstatfs(&handle)
-            .is_ok_and(|stat| u64::try_from(stat.f_type).is_ok_and(|kind| MADE_AT_EACH_READ.contains(&kind)));
+        let is_of_kernel = is_made_at_each_read(&handle);
         let mut buffer = Vec::new();
         let length = read_at_once(&handle, &mut buffer, Extent::UntilTheEnd)
             .map_err(|error| ReadError::from_io(&path, error.into()))?;
@@ -199,7 +245,8 @@ impl KeptFiles {
         Ok(text_of(&buffer[..length]).into_owned())
     }
 
-    /// The directories in a directory of a kernel file system, listed again only when it has changed.
+    /// The directories in a directory of a kernel file system, compared once in a look, listed again only when it has
+    /// changed.
     ///
     /// A directory has a link for each one in it. One that goes while another comes leaves their number as it was; then
     /// the files kept of the former give errors, and whoever reads them calls [`KeptFiles::forget_inner`].
@@ -208,22 +255,37 @@ impl KeptFiles {
         directory: &Path,
         list: impl FnOnce(&Path) -> Vec<PathBuf>,
     ) -> Arc<[PathBuf]> {
-        let Ok(stat) = rustix::fs::stat(directory) else { return Arc::default() };
-        #[allow(clippy::useless_conversion, reason = "it is narrower on other machines")]
-        let links = u64::from(stat.st_nlink);
         let mut directories = self.directories.borrow_mut();
-        let known = directories.find(directory);
-        if let Some((as_of, inner)) = known.as_ref().and_then(|known| known.inner.as_ref())
-            && *as_of == links
-        {
-            return Arc::clone(inner);
+        // Where no file is kept, nothing would tell that a directory is another one of the same name.
+        let Some(known) = directories.find(directory).filter(|known| !known.files.is_empty()) else {
+            return list(directory).into();
+        };
+        let links = match &mut known.inner {
+            Some(inner) if inner.is_checked => return Arc::clone(&inner.list),
+            Some(Inner { handle: Some(kept), .. }) => fstat(&kept.handle).ok(),
+            _ => stat(directory).ok(),
+        };
+        #[allow(clippy::useless_conversion, reason = "it is narrower on other machines")]
+        let Some(links) = links.map(|stat| u64::from(stat.st_nlink)) else {
+            known.inner = None;
+            return Arc::default();
+        };
+        if let Some(inner) = known.inner.as_mut().filter(|inner| inner.links == links) {
+            inner.is_checked = true;
+            return Arc::clone(&inner.list);
         }
-        let inner: Arc<[PathBuf]> = list(directory).into();
-        // Where no file is kept, nothing would tell of a change.
-        if let Some(known) = known.filter(|known| !known.files.is_empty()) {
-            known.inner = Some((links, Arc::clone(&inner)));
-        }
-        inner
+        let handle =
+            known.inner.take().and_then(|inner| inner.handle).or_else(|| self.keep_directory(directory));
+        let list: Arc<[PathBuf]> = list(directory).into();
+        known.inner = Some(Inner { handle, links, list: Arc::clone(&list), is_checked: true });
+        list
+    }
+
+    fn keep_directory(&self, directory: &Path) -> Option<KeptFile> {
+        let share = self.budget.take()?;
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let handle = rustix::fs::open(directory, flags, Mode::empty()).ok()?;
+        Some(KeptFile { handle, _share: share })
     }
 
     /// Lists everything anew the next time.
@@ -237,7 +299,12 @@ impl KeptFiles {
     pub fn end_of_look(&mut self) {
         let directories = self.directories.get_mut();
         directories.all.retain(|directory| directory.is_in_use);
-        directories.all.iter_mut().for_each(|directory| directory.is_in_use = false);
+        for directory in &mut directories.all {
+            directory.is_in_use = false;
+            if let Some(inner) = &mut directory.inner {
+                inner.is_checked = false;
+            }
+        }
         directories.next = 0;
     }
 }
@@ -279,7 +346,8 @@ fn read_at_once(handle: &OwnedFd, buffer: &mut Vec<u8>, extent: Extent) -> rusti
         let bytes = pread(handle, &mut buffer[length..], length as u64)?;
         length += bytes;
         let is_full = length == buffer.len();
-        if bytes == 0 || (extent == Extent::OneRead && !is_full) || MAX_BYTES < length as u64 {
+        let is_last = extent == Extent::OneRead || bytes < LAST_PIECE_BYTES;
+        if bytes == 0 || (is_last && !is_full) || MAX_BYTES < length as u64 {
             return Ok(length);
         }
         if is_full {
@@ -375,5 +443,28 @@ mod tests {
         let first = read();
         assert!(1000 < first, "{first}");
         assert_eq!(read(), first);
+    }
+
+    #[test]
+    fn a_witness_ends_with_its_process() {
+        let mut child = Command::new("sleep").arg("60").stdin(Stdio::null()).spawn().unwrap();
+        let budget = HandleBudget::of(1);
+        let path = PathBuf::from(format!("/proc/{}/oom_score_adj", child.id()));
+        let witness = KeptFile::open(&budget, &path).unwrap();
+        assert!(witness.is_readable());
+        assert!(KeptFile::open(&budget, &path).is_none(), "there is no more budget");
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(!witness.is_readable());
+        drop(witness);
+        assert_eq!(budget.left.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn only_files_of_the_kernel_are_witnesses() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("oom_score_adj");
+        std::fs::write(&path, "0\n").unwrap();
+        assert!(KeptFile::open(&HandleBudget::of(1), &path).is_none());
     }
 }

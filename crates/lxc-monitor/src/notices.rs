@@ -33,6 +33,11 @@ impl Notices {
         }
     }
 
+    /// Whether nothing is wrong, so that a subject without trouble is no news.
+    pub fn is_quiet(&self) -> bool {
+        self.troubles.is_empty()
+    }
+
     /// Takes the state of a subject and logs it when it is news.
     pub fn warn(&mut self, subject: &str, trouble: Option<String>) {
         match self.update(subject, trouble.clone()) {

@@ -222,7 +222,7 @@ pub struct ContainerSample {
     /// Its root filesystem.
     pub filesystem: Reading<FilesystemUse>,
     /// What Proxmox stores about it; `None` on a node without Proxmox.
-    pub configuration: Reading<Option<ContainerConfig>>,
+    pub configuration: Reading<Option<Arc<ContainerConfig>>>,
 }
 
 /// ZFS's cache (ARC), in bytes.

@@ -14,7 +14,7 @@ mod container;
 mod gaps;
 mod node;
 
-pub use container::{NodeFacts, container_record};
+pub use container::{Baseline, NodeFacts, container_record};
 pub use node::{RunningTotals, node_record};
 
 use std::time::Duration;

@@ -3,6 +3,7 @@
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::parse;
 use crate::kept_files::{Extent, KeptFiles};
@@ -26,20 +27,34 @@ pub fn group_names(directory: &Path) -> Vec<String> {
 
 /// Visits `group` and the groups below it, outer ones first.
 pub(super) fn walk(files: &KeptFiles, group: &Path, mut visit: impl FnMut(&Path) -> ControlFlow<()>) {
-    let mut waiting: Vec<PathBuf> = vec![group.to_owned()];
-    let mut visited = 0;
-    while let Some(group) = waiting.pop() {
+    if visit(group).is_break() {
+        return;
+    }
+    let mut visited = 1;
+    let inner = |group: &Path| {
+        let list = files.inner_directories(group, inner_groups);
+        (list.len(), list)
+    };
+    // Lists, each with how many of its groups wait.
+    let mut waiting = vec![inner(group)];
+    while let Some((left, list)) = waiting.last_mut() {
+        let Some(next) = left.checked_sub(1) else {
+            waiting.pop();
+            continue;
+        };
+        *left = next;
+        let list = Arc::clone(list);
         visited += 1;
-        if MAX_GROUPS < visited || visit(&group).is_break() {
+        if MAX_GROUPS < visited || visit(&list[next]).is_break() {
             return;
         }
-        waiting.extend(files.inner_directories(&group, inner_groups).iter().cloned());
+        waiting.push(inner(&list[next]));
     }
 }
 
-/// The groups directly in one, in the order in which a stack must hold them.
+/// The groups directly in one, the one to be visited first at the end.
 fn inner_groups(group: &Path) -> Vec<PathBuf> {
-    // The stack turns the order round; `init.scope`, where systemd's init is, should come first.
+    // `init.scope`, where systemd's init is, should come first.
     let mut names = group_names(group);
     names.sort_by_key(|name| name == "init.scope" || name == "ns");
     names.into_iter().map(|name| group.join(name)).collect()

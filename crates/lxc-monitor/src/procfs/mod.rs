@@ -4,18 +4,28 @@ pub mod parse;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use lxc_autoscale_core::Vmid;
 use lxc_autoscale_core::snapshot::{InterfaceTraffic, IoStats};
 
 use crate::block_devices::io_from_bytes;
 use crate::cgroup;
-use crate::kept_files::KeptFiles;
+use crate::kept_files::{KeptFile, KeptFiles};
 use crate::kernel_file::{ReadError, read_parsed, read_text};
 use crate::sample::{InitProcess, Missing, NodeSample, Reading};
 
 /// Processes of one container that are asked for their I/O at most.
 const MAX_PROCESSES: usize = 4096;
+
+/// The first process of a container, with what shows cheaply that it still runs.
+#[derive(Clone, Debug)]
+pub struct Init {
+    /// Which one.
+    pub process: InitProcess,
+    /// A file of its own: an open one gives an error from when the process is gone, whoever has its number then.
+    witness: Option<Arc<KeptFile>>,
+}
 
 /// A `/proc`, real or not.
 #[derive(Clone, Debug)]
@@ -97,37 +107,31 @@ impl Procfs {
         read_parsed(&self.root.join("uptime"), parse::uptime_seconds)
     }
 
-    /// Finds the first process of a container among those of its group; `hint` is the one of the last cycle.
+    /// Finds the first process of a container among those of its group.
     ///
     /// # Errors
     /// Why it was not found.
-    pub fn init_of(
-        &self,
-        files: &KeptFiles,
-        group: &Path,
-        hint: Option<InitProcess>,
-    ) -> Reading<InitProcess> {
-        if let Some(hint) = hint
-            && self.is_still(files, hint)
-        {
-            return Ok(hint);
-        }
+    pub fn init_of(&self, files: &KeptFiles, group: &Path) -> Reading<Init> {
         let is_init = |pid| {
             read_text(&self.process(pid).join("status")).is_ok_and(|text| parse::is_container_init(&text))
         };
-        match cgroup::find_process(files, group, is_init)? {
-            Some(pid) => Ok(InitProcess { pid, start_ticks: self.start_ticks(files, pid)? }),
-            None => Err(Missing::because("none of the container's processes is its init")),
-        }
+        let Some(pid) = cgroup::find_process(files, group, is_init)? else {
+            return Err(Missing::because("none of the container's processes is its init"));
+        };
+        // Of all files this one is the cheapest to read. It is opened first: as long as it can be read, the number
+        // has not passed to another process, so that the start is that of the same one.
+        let witness = KeptFile::open(files.budget(), &self.process(pid).join("oom_score_adj")).map(Arc::new);
+        Ok(Init { process: InitProcess { pid, start_ticks: self.start_ticks(pid)? }, witness })
     }
 
     /// Whether the process still runs, and is not another one with its number.
-    pub fn is_still(&self, files: &KeptFiles, process: InitProcess) -> bool {
-        self.start_ticks(files, process.pid).is_ok_and(|ticks| ticks == process.start_ticks)
+    pub fn is_still(&self, init: &Init) -> bool {
+        init.witness.as_ref().is_some_and(|witness| witness.is_readable())
+            || self.start_ticks(init.process.pid).is_ok_and(|ticks| ticks == init.process.start_ticks)
     }
 
-    fn start_ticks(&self, files: &KeptFiles, pid: u32) -> Result<u64, ReadError> {
-        files.parsed(&self.process(pid), "stat", parse::start_ticks)
+    fn start_ticks(&self, pid: u32) -> Result<u64, ReadError> {
+        read_parsed(&self.process(pid).join("stat"), parse::start_ticks)
     }
 
     /// Block I/O of a container as its processes count it.

@@ -8,7 +8,9 @@ use lxc_autoscale_core::units::bytes_to_mib;
 use super::gaps::Gaps;
 use super::{elapsed, increase};
 use crate::clock::record_time;
-use crate::sample::{CgroupSample, ContainerSample, CpuTime, Missing, PressureReadings, Reading};
+use crate::sample::{
+    BlockIo, CgroupSample, ContainerSample, CpuTime, InitProcess, Missing, PressureReadings, Reading,
+};
 
 /// The seconds by which a CPU's counter may run ahead between two samples.
 ///
@@ -27,46 +29,71 @@ pub struct NodeFacts {
     pub swap_total: Option<u64>,
 }
 
-/// Makes the record of a container from its previous sample and this one.
+/// What the next rates need of a sample.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Baseline {
+    init: Reading<InitProcess>,
+    cpu: Reading<CpuTime>,
+    throttling: Reading<Throttling>,
+    quota_cores: Reading<Option<f64>>,
+    cpuset_cpus: Reading<Option<u32>>,
+}
+
+impl Baseline {
+    /// Takes it from a sample.
+    pub fn of(sample: &ContainerSample) -> Self {
+        let CgroupSample { cpu, throttling, quota_cores, cpuset_cpus, .. } = &sample.cgroup;
+        Self {
+            init: sample.init.clone(),
+            cpu: cpu.clone(),
+            throttling: throttling.clone(),
+            quota_cores: quota_cores.clone(),
+            cpuset_cpus: cpuset_cpus.clone(),
+        }
+    }
+}
+
+/// Makes the record of a container from what its previous sample left and this one.
 pub fn container_record(
-    previous: Option<&ContainerSample>,
-    now: &ContainerSample,
+    previous: Option<&Baseline>,
+    now: ContainerSample,
     node: NodeFacts,
 ) -> ContainerRecord {
     let mut gaps = Gaps::default();
     let mut record = ContainerRecord::empty(record_time(now.at.wall));
     record.state = Some(ContainerState::Running);
     record.limits = Some(limits(&mut gaps, &now.cgroup, node));
-    fill_cpu(&mut record, &mut gaps, previous, now, node);
+    fill_cpu(&mut record, &mut gaps, previous, &now, node);
     fill_memory(&mut record, &mut gaps, &now.cgroup, node);
 
-    record.pids_events = gaps.take(&["pids_events"], now.cgroup.pids_events.clone()).flatten();
-    record.process_count = gaps.take(&["process_count"], now.cgroup.pids.clone());
-    fill_io(&mut record, &mut gaps, now);
-    if let Some(traffic) = gaps.take(&["network_usage", "network_interfaces"], now.network.clone()) {
+    record.pids_events = gaps.take(&["pids_events"], now.cgroup.pids_events).flatten();
+    record.process_count = gaps.take(&["process_count"], now.cgroup.pids);
+    let on_zfs = now.filesystem.as_ref().is_ok_and(|filesystem| filesystem.is_zfs);
+    fill_io(&mut record, &mut gaps, now.cgroup.io, on_zfs);
+    if let Some(traffic) = gaps.take(&["network_usage", "network_interfaces"], now.network) {
         record.network_usage = Some(traffic.total);
         record.network_interfaces = traffic.interfaces;
     }
     let fields = ["filesystem_usage_gb", "filesystem_total_gb", "filesystem_free_gb"];
-    if let Some(filesystem) = gaps.take(&fields, now.filesystem.clone()) {
+    if let Some(filesystem) = gaps.take(&fields, now.filesystem) {
         record.filesystem_usage_gb = Some(bytes_to_gib(filesystem.used));
         record.filesystem_total_gb = Some(bytes_to_gib(filesystem.total));
         record.filesystem_free_gb = Some(bytes_to_gib(filesystem.available));
         record.filesystem_inodes_used = filesystem.inodes.map(|inodes| inodes.used);
         record.filesystem_inodes_total = filesystem.inodes.map(|inodes| inodes.total);
     }
-    record.uptime_seconds = gaps.take(&["uptime_seconds"], now.uptime_seconds.clone());
+    record.uptime_seconds = gaps.take(&["uptime_seconds"], now.uptime_seconds);
     record.pressure = pressure(&mut gaps, &now.cgroup.pressure);
-    record.configuration = gaps.take(&["configuration"], now.configuration.clone()).flatten();
+    let configuration = gaps.take(&["configuration"], now.configuration).flatten();
+    record.configuration = configuration.as_deref().cloned();
     record.missing = gaps.into_map();
     record
 }
 
 /// ZFS reads and writes in threads of its own, which belong to no container: a group without any I/O then says
 /// nothing about what the container did, unless ZFS itself told (see [`crate::zfs`]).
-fn fill_io(record: &mut ContainerRecord, gaps: &mut Gaps, now: &ContainerSample) {
-    let on_zfs = now.filesystem.as_ref().is_ok_and(|filesystem| filesystem.is_zfs);
-    let io = now.cgroup.io.clone().and_then(|io| match (io.total.reads, io.total.writes) {
+fn fill_io(record: &mut ContainerRecord, gaps: &mut Gaps, io: Reading<BlockIo>, on_zfs: bool) {
+    let io = io.and_then(|io| match (io.total.reads, io.total.writes) {
         (0, 0) if on_zfs && io.devices.is_empty() => {
             Err(Missing::because("ZFS does its I/O in threads that belong to no container"))
         }
@@ -85,7 +112,7 @@ fn bytes_to_gib(bytes: u64) -> f64 {
 fn limits(gaps: &mut Gaps, cgroup: &CgroupSample, node: NodeFacts) -> Limits {
     let mib = |bytes: Option<u64>| bytes.map(bytes_to_mib);
     Limits {
-        cores: gaps.take(&["limits.cores"], cores_limit(cgroup, node)),
+        cores: gaps.take(&["limits.cores"], cores_limit(&cgroup.quota_cores, &cgroup.cpuset_cpus, node)),
         quota_cores: gaps.take(&["limits.quota_cores"], cgroup.quota_cores.clone()).flatten(),
         cpuset_cores: gaps.take(&["limits.cpuset_cores"], cgroup.cpuset_cpus.clone()).flatten(),
         memory_mb: mib(gaps.take(&["limits.memory_mb"], cgroup.memory_limit.clone()).flatten()),
@@ -95,9 +122,8 @@ fn limits(gaps: &mut Gaps, cgroup: &CgroupSample, node: NodeFacts) -> Limits {
 }
 
 /// The cores a container may use at most: the smallest of quota, cpuset and the node's CPUs.
-fn cores_limit(cgroup: &CgroupSample, node: NodeFacts) -> Reading<f64> {
-    let quota = cgroup.quota_cores.clone()?;
-    let cpuset = cgroup.cpuset_cpus.clone()?;
+fn cores_limit(quota: &Reading<Option<f64>>, cpuset: &Reading<Option<u32>>, node: NodeFacts) -> Reading<f64> {
+    let (quota, cpuset) = (quota.clone()?, cpuset.clone()?);
     let cpus = node.cpus.ok_or_else(|| Missing::because("the number of the node's CPUs is unknown"))?;
     Ok([quota, cpuset.map(f64::from)].into_iter().flatten().fold(f64::from(cpus), f64::min))
 }
@@ -105,7 +131,7 @@ fn cores_limit(cgroup: &CgroupSample, node: NodeFacts) -> Reading<f64> {
 fn fill_cpu(
     record: &mut ContainerRecord,
     gaps: &mut Gaps,
-    previous: Option<&ContainerSample>,
+    previous: Option<&Baseline>,
     now: &ContainerSample,
     node: NodeFacts,
 ) {
@@ -115,27 +141,24 @@ fn fill_cpu(
 
     let used = pair
         .clone()
-        .and_then(|previous| cores_used(previous.cgroup.cpu.clone()?, now.cgroup.cpu.clone()?, node.cpus));
+        .and_then(|previous| cores_used(previous.cpu.clone()?, now.cgroup.cpu.clone()?, node.cpus));
     record.cpu_cores_used = gaps.take(&["cpu_cores_used", "cpu_usage_percent"], used);
     if let Some(cores) = record.cpu_cores_used {
         // A limit that was changed in between: the larger one is what could be used.
-        let before = previous.and_then(|previous| cores_limit(&previous.cgroup, node).ok());
-        let share = cores_limit(&now.cgroup, node)
+        let before = previous
+            .and_then(|previous| cores_limit(&previous.quota_cores, &previous.cpuset_cpus, node).ok());
+        let share = cores_limit(&now.cgroup.quota_cores, &now.cgroup.cpuset_cpus, node)
             .and_then(|limit| share_of(cores, limit.max(before.unwrap_or(0.0))));
         record.cpu_usage_percent = gaps.take(&["cpu_usage_percent"], share);
     }
 
-    let throttled = pair.and_then(|previous| {
-        throttled_share(previous.cgroup.throttling.clone()?, now.cgroup.throttling.clone()?)
-    });
+    let throttled = pair
+        .and_then(|previous| throttled_share(previous.throttling.clone()?, now.cgroup.throttling.clone()?));
     record.cpu_throttled_share = gaps.take(&["cpu_throttled_share"], throttled);
 }
 
 /// The previous sample, if it is one of the same run of the same container.
-fn comparable<'a>(
-    previous: Option<&'a ContainerSample>,
-    now: &ContainerSample,
-) -> Reading<&'a ContainerSample> {
+fn comparable<'a>(previous: Option<&'a Baseline>, now: &ContainerSample) -> Reading<&'a Baseline> {
     let previous = previous.ok_or_else(|| Missing::because("this is the first sample"))?;
     match (&previous.init, &now.init) {
         (Ok(before), Ok(after)) if before != after => {

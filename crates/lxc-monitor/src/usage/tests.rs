@@ -74,6 +74,14 @@ fn sample(seconds: f64, cpu_seconds: f64) -> ContainerSample {
     }
 }
 
+fn container_record(
+    previous: Option<&ContainerSample>,
+    now: &ContainerSample,
+    node: NodeFacts,
+) -> ContainerRecord {
+    super::container_record(previous.map(Baseline::of).as_ref(), now.clone(), node)
+}
+
 /// The single place that compares the CPU fields of a record with what they should be.
 #[track_caller]
 fn check_cpu(previous: Option<&ContainerSample>, now: &ContainerSample, want: Result<(f64, f64), &str>) {
