@@ -116,7 +116,14 @@ impl Store {
             names: HashMap::new(),
             compaction: None,
         };
-        store.names = store.read_names().map_err(|source| store.failed(source))?;
+        match store.read_names() {
+            Ok(names) => store.names = names,
+            Err(source) if file::is_corrupt(&source) && aside.is_none() => {
+                let (store, aside) = store.begin_again()?;
+                return Ok((store, Some(aside)));
+            }
+            Err(source) => return Err(store.failed(source)),
+        }
         Ok((store, aside))
     }
 
@@ -223,14 +230,27 @@ impl Store {
         };
         let Some(shard) = shards.last().copied() else {
             let delete = "DELETE FROM recent WHERE ?1 <= at_ms AND at_ms < ?2 AND number <= ?3";
-            self.connection.execute(delete, params![window_ms, window_ms + WINDOW_MS, last_number])?;
+            let deleted =
+                self.connection.execute(delete, params![window_ms, window_ms + WINDOW_MS, last_number])?;
             self.compaction = None;
+            if deleted == 0 && self.still_holds(window_ms, last_number)? {
+                return Err(file::contradiction("samples that are there cannot be deleted"));
+            }
             self.trim()?;
             return Ok(Step { more: true, ..Step::default() });
         };
         let (merged, damaged) = compact_shard(&mut self.connection, window_ms, last_number, shard)?;
         shards.pop();
         Ok(Step { more: true, merged, damaged })
+    }
+
+    /// Whether the oldest sample is one that was to be deleted: then the index and the table do not agree, and rolling
+    /// it up would begin again for ever. (Another process may have deleted it; then it is not there.)
+    fn still_holds(&self, window_ms: i64, last_number: i64) -> rusqlite::Result<bool> {
+        let oldest = "SELECT number, at_ms FROM recent ORDER BY at_ms LIMIT 1";
+        let oldest: Option<(i64, i64)> =
+            self.connection.query_row(oldest, [], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+        Ok(oldest.is_some_and(|(number, at_ms)| number <= last_number && at_ms < window_ms + WINDOW_MS))
     }
 
     fn next_window(&self, now_ms: i64) -> rusqlite::Result<Option<Compaction>> {

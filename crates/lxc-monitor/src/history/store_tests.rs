@@ -389,3 +389,54 @@ fn read_all(config: &HistoryConfig) -> Vec<Point> {
     let reader = HistoryReader::open(&config.file).unwrap().unwrap();
     reader.read(CT, Metric::Cpu, Tier::Minute, 0, i64::MAX).unwrap().points
 }
+
+/// The first page says what the file is and which tables there are.
+#[test]
+fn no_bit_of_the_first_page_ends_the_history_for_good() {
+    let memory = Path::new("/dev/shm");
+    let directory = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap();
+    let config = config(directory.path());
+    let (mut store, _) = Store::open(&config).unwrap();
+    store.append(&[cycle(START_MS, 1.0)]).unwrap();
+    drop(store);
+    let whole = std::fs::read(&config.file).unwrap();
+    // All of the head, and a part of the tables' descriptions.
+    let places =
+        (0..whole.len().min(4096)).filter(|place| *place < 108 || (whole[*place] != 0 && place % 7 == 0));
+    for (place, bit) in places.flat_map(|place| (0..8).map(move |bit| (place, bit))) {
+        for file in std::fs::read_dir(directory.path()).unwrap() {
+            std::fs::remove_file(file.unwrap().path()).unwrap();
+        }
+        let mut bytes = whole.clone();
+        bytes[place] ^= 1 << bit;
+        std::fs::write(&config.file, &bytes).unwrap();
+        // As the daemon does it: what is broken is begun anew, once.
+        let result = use_it(&config).or_else(|error| match error {
+            StoreError::History(HistoryError::Version { .. }) => Ok(()),
+            error if error.is_corrupt() => use_it(&config),
+            error => Err(error),
+        });
+        result.unwrap_or_else(|error| panic!("bit {bit} of byte {place}: {error:?}"));
+    }
+}
+
+/// All that the daemon does with it; begun anew when it turns out to be broken.
+fn use_it(config: &HistoryConfig) -> Result<(), StoreError> {
+    let (mut store, _) = Store::open(config)?;
+    let day_later = START_MS + 86_400_000;
+    let mut all = || {
+        store.newest_ms()?;
+        store.name([(CT, Some("web"))].into_iter())?;
+        store.append(&[cycle(day_later, 1.0)])?;
+        for _ in 0..100 {
+            if !store.compact_step(day_later)?.more {
+                return store.enforce_bounds();
+            }
+        }
+        panic!("it is rolled up again and again");
+    };
+    match all() {
+        Err(error) if error.is_corrupt() => store.begin_again().and(Err(error)),
+        result => result,
+    }
+}

@@ -1,4 +1,5 @@
-//! The history as the program writes it: killed, on a full disk, switched off, and shown.
+//! The history as the program writes it: on a full disk, broken, switched off, and shown. Kills and damage in numbers are
+//! in the torture tests.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -46,47 +47,6 @@ fn wait_until_complete(node: &Node, file: &Path, at_least: u64) {
         assert!(begun.elapsed() < PATIENCE, "{recorded} of {written}");
         std::thread::yield_now();
     }
-}
-
-/// No snapshot that the metrics file has is missing in the end, and none that was in the history disappears.
-#[test]
-fn killed_at_any_moment_it_loses_and_doubles_nothing() {
-    let rounds: u32 = std::env::var("LXC_MONITOR_HISTORY_KILLS").map_or(30, |rounds| rounds.parse().unwrap());
-    let node = node();
-    let config = node.config_file();
-    let file = history(&node);
-    let mut noise = 4_u64;
-    let mut before = Vec::new();
-    for round in 0..rounds {
-        let mut process = Command::new(PROGRAM)
-            .args(["run", "--config"])
-            .arg(&config)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        noise = noise.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        // The moment is the point of the test, not a wait for something.
-        std::thread::sleep(Duration::from_millis(50 + (noise >> 33) % 2500));
-        process.kill().unwrap();
-        process.wait().unwrap();
-        let after = minutes(&file);
-        for (start, samples) in &before {
-            let kept = after.iter().find(|(found, _)| found == start).map_or(0, |(_, samples)| *samples);
-            assert!(
-                *samples <= kept,
-                "round {round}: {kept} of {samples} samples of minute {start} are left"
-            );
-        }
-        before = after;
-    }
-    let mut daemon = Daemon::start(&config);
-    daemon.wait_for("measured");
-    wait_until_complete(&node, &file, 1);
-    daemon.signal(rustix::process::Signal::TERM);
-    daemon.wait_for("lxc-monitor ends");
-    assert!(daemon.process.wait().unwrap().success());
-    assert_eq!(samples(&file), snapshots(&node), "each snapshot counts once");
 }
 
 struct SmallDisk(PathBuf);

@@ -6,15 +6,15 @@ use lxc_autoscale_core::metrics_file::MetricsReader;
 
 use crate::daemon::{Daemon, node};
 use crate::python::PythonReader;
+use crate::random::{Random, setting};
 
 /// How often it is killed unless `LXC_TORTURE_KILLS` says otherwise.
 const DEFAULT_KILLS: u64 = 20;
 
 #[test]
 fn a_monitor_that_is_killed_loses_nothing_and_readers_see_whole_files() {
-    let setting = |name, default| std::env::var(name).map_or(default, |text| text.parse::<u64>().unwrap());
     let kills = setting("LXC_TORTURE_KILLS", DEFAULT_KILLS);
-    let mut random = setting("LXC_TORTURE_SEED", 20_261_123) | 1;
+    let mut random = Random::new();
     let node = node();
     let file = node.path("metrics.json");
     let python = PythonReader::start(&file, false);
@@ -22,12 +22,8 @@ fn a_monitor_that_is_killed_loses_nothing_and_readers_see_whole_files() {
     let (mut in_file, mut said_written) = (0, 0);
     for kill in 0..kills {
         let daemon = Daemon::start(&node);
-        // xorshift64
-        random ^= random << 13;
-        random ^= random >> 7;
-        random ^= random << 17;
         // Not a wait for anything: the moment is what is random here. Some are killed while they start.
-        std::thread::sleep(Duration::from_micros(random % 300_000));
+        std::thread::sleep(Duration::from_micros(random.below(300_000)));
         let written = daemon.kill();
         said_written += written;
         let Ok(bytes) = std::fs::read(&file) else { continue };

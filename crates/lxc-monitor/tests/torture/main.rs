@@ -1,5 +1,5 @@
 //! The monitor itself under torture, ten times a second: killed at random moments, with whatever can stand in the
-//! place of its file, on a full disk, under a clock that is set.
+//! place of its file, on a full disk, under a clock that is set; and the history's store, killed and damaged.
 //!
 //! `LXC_TORTURE_KILLS` sets how often it is killed (`cargo xtask torture` sets 1,000), `LXC_TORTURE_SEED` when.
 
@@ -14,4 +14,6 @@ mod python;
 mod clock;
 mod daemon;
 mod kills;
+mod random;
 mod replaced;
+mod store;

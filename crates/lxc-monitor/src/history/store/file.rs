@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use lxc_autoscale_core::history_store::reader::with_suffix;
 use lxc_autoscale_core::history_store::{HistoryError, chunk, frame, schema};
-use rusqlite::{Connection, ErrorCode, OpenFlags, Row, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, Row, ffi, params};
 
 use super::StoreError;
 
@@ -36,6 +36,7 @@ pub(super) fn open(path: &Path, max_bytes: u64) -> Result<(Connection, Option<Pa
 
 fn open_whole(path: &Path, max_bytes: u64) -> Result<Connection, StoreError> {
     let failed = |source| failed(path, source);
+    check_head(path).map_err(failed)?;
     let mut connection = Connection::open(path).map_err(failed)?;
     connection.busy_timeout(BUSY_TIMEOUT).map_err(failed)?;
     // Effective in a new file only: space that is freed can be given back.
@@ -74,18 +75,40 @@ pub(super) fn bound(connection: &Connection, max_bytes: u64) -> rusqlite::Result
     connection.query_row(&format!("PRAGMA max_page_count = {max_pages}"), [], |_| Ok(()))
 }
 
-/// Whether the database itself is broken, as opposed to full, locked or forbidden: SQLite says so, or a value is
-/// not of the type we wrote.
+/// Whether the database itself is broken, as opposed to full, locked or forbidden: SQLite says so, a value is not of
+/// the type we wrote, or a statement of ours does not fit the tables.
 pub(super) fn is_corrupt(error: &rusqlite::Error) -> bool {
-    use rusqlite::Error::{FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType, Utf8Error};
-    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
-        || matches!(
-            error,
-            FromSqlConversionFailure(..)
-                | IntegralValueOutOfRange(..)
-                | InvalidColumnType(..)
-                | Utf8Error(..)
-        )
+    use rusqlite::Error::{
+        FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType, SqlInputError, SqliteFailure,
+        Utf8Error,
+    };
+    match error {
+        SqliteFailure(code, _) | SqlInputError { error: code, .. } => {
+            matches!(code.code, ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
+                || code.extended_code == ffi::SQLITE_ERROR
+        }
+        FromSqlConversionFailure(..)
+        | IntegralValueOutOfRange(..)
+        | InvalidColumnType(..)
+        | Utf8Error(..) => true,
+        _ => false,
+    }
+}
+
+/// A database that contradicts itself where SQLite does not look.
+pub(super) fn contradiction(what: &str) -> rusqlite::Error {
+    rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_CORRUPT), Some(what.to_owned()))
+}
+
+/// Looks at what SQLite takes for a database that may only be read: in the head of the file stands which version of
+/// the format it takes to write it, and one bit of that makes it one of the future.
+fn check_head(path: &Path) -> rusqlite::Result<()> {
+    let mut head = [0; 20];
+    let read = std::fs::File::open(path).and_then(|mut file| file.read_exact(&mut head));
+    // What is not there, or not yet, is SQLite's to judge.
+    let is_of_the_future =
+        read.is_ok() && head.starts_with(b"SQLite format 3\0") && !(1..=2).contains(&head[18]);
+    if is_of_the_future { Err(contradiction("the version of its format is none")) } else { Ok(()) }
 }
 
 pub(super) fn failed(path: &Path, source: rusqlite::Error) -> StoreError {
