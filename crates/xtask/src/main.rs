@@ -1,4 +1,4 @@
-//! The commands of the project itself: `cargo xtask test [--vm] | lint | docs | ci | bench`.
+//! The commands of the project itself: `cargo xtask test [--vm] | lint | docs | ci | bench | fuzz | torture`.
 
 mod bench;
 mod command;
@@ -37,7 +37,7 @@ enum Task {
     Lint,
     /// Build the API documentation; a broken link is an error.
     Docs,
-    /// All of it: lint, test (in the virtual machine, too), docs.
+    /// What the gate runs: lint, test, docs; not the virtual machine.
     Ci,
     /// Run a benchmark.
     Bench {
