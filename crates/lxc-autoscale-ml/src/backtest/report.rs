@@ -110,8 +110,11 @@ impl Row {
     /// The cells, in the order of [`HEADINGS`].
     pub fn cells(&self) -> [String; 13] {
         let (cpu, memory) = (&self.sums.cpu, &self.sums.memory);
-        let slack = |slack: f64, used: f64| {
-            ratio(slack, used).map_or_else(|| "-".to_owned(), |share| percent(share, 0))
+        // Of next to nothing any slack is a thousandfold; how many thousand says nothing.
+        let slack = |slack: f64, used: f64| match ratio(slack, used) {
+            Some(share) if share < 100.0 => percent(share, 0),
+            Some(_) => "> 9999 %".to_owned(),
+            None => "-".to_owned(),
         };
         let figure = |value: Option<f64>, digits: usize| {
             value.map_or_else(|| "-".to_owned(), |value| format!("{value:.digits$}"))

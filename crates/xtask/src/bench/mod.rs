@@ -4,6 +4,7 @@ mod anomaly;
 mod history;
 mod metrics_file;
 pub(crate) mod monitor;
+mod scaling;
 
 use std::path::PathBuf;
 
@@ -31,6 +32,8 @@ pub(crate) enum Bench {
     /// CPU time and memory of the monitor per container, against the cheapest possible reader, forked commands
     /// and netdata.
     Monitor(monitor::Options),
+    /// What this product's sizes cost against those of other autoscalers, and against who knows the future.
+    Scaling(scaling::Options),
 }
 
 /// Runs a benchmark.
@@ -40,6 +43,7 @@ pub(crate) fn run(bench: &Bench) -> Result<(), BenchError> {
         Bench::History { json } => Ok(history::run(json.as_deref())?),
         Bench::MetricsFile { json } => Ok(metrics_file::run(json.as_deref())?),
         Bench::Monitor(options) => Ok(monitor::run(options)?),
+        Bench::Scaling(options) => Ok(scaling::run(options)?),
     }
 }
 

@@ -1,0 +1,120 @@
+//! Every policy on every container.
+
+use std::num::NonZero;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use jiff::Timestamp;
+use lxc_autoscale_ml::backtest::host::Host;
+use lxc_autoscale_ml::backtest::recording::{Recording, Step};
+use lxc_autoscale_ml::backtest::run::{Bounds, Replay};
+use lxc_autoscale_ml::backtest::score::{Judge, Prices, Rules, Sums, judge};
+use lxc_autoscale_ml::config::Config;
+use lxc_autoscale_ml::recommend::Shared;
+use lxc_autoscale_ml::replay::{CpuClass, Size};
+
+use crate::figures::Figures;
+use crate::oracle;
+use crate::peers::{AsProvisioned, Autopilot, MovingMax, Original, Peer, Shown, Sibling, Vpa};
+
+/// A way to sizes.
+#[derive(Clone, Copy)]
+enum Policy {
+    /// Our own, by the very functions of the daemon, with its built-in configuration.
+    Product,
+    /// Another product.
+    Peer(fn() -> Box<dyn Peer>),
+    /// Who knows the future.
+    Oracle(fn(&Rules, &Prices, &Recording, &[Step]) -> Vec<Size>),
+}
+
+/// The policies in the order of the table, with the names that are shown.
+const POLICIES: [(&str, Policy); 9] = [
+    ("**lxc-autoscale-ml**", Policy::Product),
+    ("moving maximum of 24 h × 1.15", Policy::Peer(|| Box::new(MovingMax::new()))),
+    ("Autopilot-style (CPU p95, memory 24 h peak)", Policy::Peer(|| Box::new(Autopilot::new()))),
+    ("VPA-style, limit = target", Policy::Peer(|| Box::new(Vpa::new()))),
+    ("sibling (thresholds, its defaults)", Policy::Peer(|| Box::new(Sibling))),
+    ("original (4 cores, 8192 MB)", Policy::Peer(|| Box::new(Original))),
+    ("as provisioned", Policy::Peer(|| Box::new(AsProvisioned))),
+    (
+        "oracle: the next hour known",
+        Policy::Oracle(|rules, _, recording, steps| oracle::next_hour(rules, recording, steps)),
+    ),
+    ("oracle: cheapest in hindsight", Policy::Oracle(oracle::cheapest)),
+];
+
+/// Figures of all policies on these recordings, in the order of the table.
+pub(crate) fn figures(recordings: &[Recording], class: CpuClass) -> Vec<Figures> {
+    let config = Config::default();
+    let prices = Prices::from(&config.recommend);
+    let rules = Rules::benchmark(class);
+    let replay = Replay {
+        bounds: Bounds::Provisioned(Box::new(config.policy())),
+        shared: Arc::new(Shared::with_shipped(&config.recommend)),
+        rules,
+        interval_seconds: 0,
+        with_forecasts: false,
+    };
+    POLICIES
+        .iter()
+        .map(|(name, policy)| {
+            let sums = in_parallel(recordings, |recording| match policy {
+                Policy::Product => product(&replay, recording),
+                Policy::Peer(make) => peer(rules, make().as_mut(), recording),
+                Policy::Oracle(sizes) => {
+                    let steps: Vec<Step> = recording.steps().collect();
+                    let sizes = sizes(&rules, &prices, recording, &steps);
+                    let mut judge = Judge::new(rules, recording.provisioned);
+                    steps.iter().zip(&sizes).for_each(|(step, size)| judge.step(step, *size));
+                    judge.sums()
+                }
+            });
+            Figures::new(name, &sums, &prices)
+        })
+        .collect()
+}
+
+fn product(replay: &Replay, recording: &Recording) -> Sums {
+    let outcome = replay.one(recording);
+    let decisions: Vec<(i64, Size)> = outcome.changes.iter().map(|change| (change.at, change.size)).collect();
+    judge(replay.rules, recording, &decisions)
+}
+
+fn peer(rules: Rules, peer: &mut dyn Peer, recording: &Recording) -> Sums {
+    let mut host = Host::new(recording.provisioned.cores);
+    let mut judge = Judge::new(rules, recording.provisioned);
+    let mut size = rules.effective(recording.provisioned, recording.provisioned);
+    for step in recording.steps() {
+        let at = step.sample.at;
+        let Ok(now) = Timestamp::from_second(at) else { continue };
+        let seen = host.serve(&step, size, now);
+        judge.step(&step, size);
+        let wanted = peer.decide(&Shown { at, seconds: step.seconds, seen: &seen, size });
+        size = rules.effective(wanted, recording.provisioned);
+    }
+    judge.sums()
+}
+
+fn in_parallel(recordings: &[Recording], work: impl Fn(&Recording) -> Sums + Sync) -> Vec<Sums> {
+    let next = AtomicUsize::new(0);
+    let take = || {
+        let mut done = Vec::new();
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            let Some(recording) = recordings.get(index) else { return done };
+            done.push((index, work(recording)));
+        }
+    };
+    let threads = thread::available_parallelism().map_or(1, NonZero::get);
+    let mut done: Vec<(usize, Sums)> = thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(take)).collect();
+        let join = |worker: thread::ScopedJoinHandle<'_, Vec<_>>| {
+            worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        };
+        workers.into_iter().flat_map(join).collect()
+    });
+    done.sort_by_key(|(index, _)| *index);
+    done.into_iter().map(|(_, sums)| sums).collect()
+}

@@ -1,0 +1,125 @@
+//! `backtest` as a user calls it.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot set up its case must fail"
+)]
+
+mod causality;
+mod files;
+mod metrics;
+mod pipe;
+mod reference;
+
+use files::{Traces, backtest};
+
+#[test]
+fn the_same_recording_gives_the_same_result_to_the_byte() {
+    let traces = Traces::new(2, 2);
+    let run = || {
+        let output =
+            backtest(&["--traces", traces.csv(), "--allocations", traces.out(), "--html", traces.page()]);
+        (output, std::fs::read(traces.out()).unwrap(), std::fs::read(traces.page()).unwrap())
+    };
+    let (first, second) = (run(), run());
+    assert!(first.0.contains("2 containers"), "{}", first.0);
+    assert_eq!(first, second);
+}
+
+#[test]
+fn the_table_has_a_line_for_each_container_and_the_total() {
+    let traces = Traces::new(3, 2);
+    let shown = backtest(&["--traces", traces.csv()]);
+    let first = |line: &str| line.split_whitespace().next().map(str::to_owned);
+    let lines: Vec<String> = shown.lines().filter_map(first).collect();
+    for wanted in ["CT", "200", "201", "202", "all"] {
+        assert!(lines.iter().any(|line| line == wanted), "{wanted}:\n{shown}");
+    }
+    assert!(shown.contains("By the stated prices the policy saves "), "{shown}");
+    assert!(!shown.contains("NAME"), "traces have no names");
+}
+
+#[test]
+fn json_has_what_the_table_has() {
+    let traces = Traces::new(2, 2);
+    let report: serde_json::Value =
+        serde_json::from_str(&backtest(&["--traces", traces.csv(), "--json"])).unwrap();
+    assert_eq!(report["containers"].as_array().unwrap().len(), 2);
+    let total = &report["total"];
+    let sum = |path: [&str; 2]| {
+        let of = |row: &serde_json::Value| row[path[0]][path[1]].as_f64().unwrap();
+        let parts: f64 = report["containers"].as_array().unwrap().iter().map(of).sum();
+        assert!((parts - of(total)).abs() < 1e-6, "{path:?}");
+    };
+    sum(["cpu", "allocated"]);
+    sum(["memory", "allocated"]);
+    let (j, provisioned) = (total["j"].as_f64().unwrap(), total["j_provisioned"].as_f64().unwrap());
+    assert!(1.0 < j && j < provisioned, "{j} {provisioned}");
+}
+
+#[test]
+fn only_the_containers_that_are_named_are_replayed() {
+    let traces = Traces::new(3, 1);
+    let shown = backtest(&["--traces", traces.csv(), "--containers", "200,202", "--json"]);
+    let report: serde_json::Value = serde_json::from_str(&shown).unwrap();
+    let ids: Vec<_> = report["containers"].as_array().unwrap().iter().map(|row| row["id"].as_u64()).collect();
+    assert_eq!(ids, [Some(200), Some(202)]);
+    let error = files::refused(&["--traces", traces.csv(), "--containers", "999"]);
+    assert!(error.contains("container 999 is not in the recording; it names 200, 201, 202"), "{error}");
+}
+
+#[test]
+fn another_policy_gives_another_result() {
+    let traces = Traces::new(2, 2);
+    let changes = |policy: &str| {
+        let file = traces.path("policy.toml");
+        std::fs::write(&file, policy).unwrap();
+        backtest(&["--traces", traces.csv(), "--policy", &file, "--allocations", traces.out()]);
+        std::fs::read_to_string(traces.out()).unwrap().lines().count() - 1
+    };
+    assert_eq!(changes("[scaling]\nmode = \"off\""), 2, "only what each had at first");
+    let recommended = changes("[scaling]\nmode = \"recommend\"");
+    assert_eq!(recommended, changes("[scaling]\nmode = \"auto\""), "as if it were carried out");
+    assert!(2 < recommended);
+    assert_eq!(changes("[containers]\nignore = [200, 201]"), 2);
+}
+
+#[test]
+fn prices_count() {
+    let traces = Traces::new(2, 2);
+    let j = |policy: &str| {
+        let file = traces.path("policy.toml");
+        std::fs::write(&file, policy).unwrap();
+        let shown = backtest(&["--traces", traces.csv(), "--policy", &file, "--json"]);
+        let report: serde_json::Value = serde_json::from_str(&shown).unwrap();
+        (report["prices"]["resize"].as_f64().unwrap(), report["total"]["cost"]["cpu"].as_f64().unwrap())
+    };
+    let (cheap, dear) = (j("[recommend]\nprice_resize = 0"), j("[recommend]\nprice_resize = 5"));
+    assert!(cheap.0 < 1e-9 && (dear.0 - 5.0).abs() < 1e-9 && cheap.1 < dear.1, "{cheap:?} {dear:?}");
+}
+
+#[test]
+fn whole_cores_are_whole() {
+    let traces = Traces::new(2, 2);
+    backtest(&["--traces", traces.csv(), "--cpu-class", "integer", "--allocations", traces.out()]);
+    for (_, _, cores, _) in traces.decisions() {
+        assert!(1.0 <= cores && cores.fract() == 0.0, "{cores}");
+    }
+}
+
+#[test]
+fn what_cannot_be_replayed_is_named() {
+    let missing = files::refused(&["--traces", "/nonexistent/traces.csv"]);
+    assert!(missing.contains("cannot read `/nonexistent/traces.csv`"), "{missing}");
+    let traces = Traces::new(1, 1);
+    let broken = traces.path("broken.csv");
+    std::fs::write(&broken, "timestamp,container_id\n1,2\n").unwrap();
+    let error = files::refused(&["--traces", &broken]);
+    assert!(error.contains("broken.csv") && error.contains("provisioned_cores"), "{error}");
+    let error = files::refused(&["--traces", traces.csv(), "--allocations", "/nonexistent/out.csv"]);
+    assert!(error.contains("cannot write `/nonexistent/out.csv`"), "{error}");
+    let error = files::refused(&["--traces", traces.csv(), "--metrics", "x"]);
+    assert!(error.contains("cannot be used with"), "{error}");
+}
