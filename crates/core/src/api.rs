@@ -323,6 +323,8 @@ pub struct RouteInfo {
     pub method: String,
     /// Path, without query.
     pub path: String,
+    /// The role it takes: `viewer`, `operator` or `admin`.
+    pub role: String,
     /// What it does.
     pub description: String,
 }

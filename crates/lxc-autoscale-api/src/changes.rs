@@ -11,6 +11,7 @@ use lxc_autoscale_core::Vmid;
 use tokio::sync::{Semaphore, TryAcquireError, oneshot};
 
 use crate::actions::ActionError;
+use crate::auth::caller::Caller;
 use crate::error::ApiError;
 use crate::gate::Gate;
 
@@ -21,8 +22,8 @@ pub struct Change {
     pub summary: String,
     /// The containers it touches.
     pub vmids: Vec<Vmid>,
-    /// The user who asks.
-    pub uid: u32,
+    /// Who asks.
+    pub caller: Caller,
 }
 
 /// All changes of this server.
@@ -55,6 +56,10 @@ impl Changes {
         T: Send + 'static,
         W: Future<Output = Result<T, ActionError>> + Send + 'static,
     {
+        change
+            .caller
+            .may_touch(&change.vmids)
+            .map_err(|_| ActionError::OutOfScope { caller: change.caller.identity.clone() })?;
         let permit = Arc::clone(&self.permits).try_acquire_owned().map_err(|error| match error {
             TryAcquireError::NoPermits => ActionError::TooManyChanges,
             TryAcquireError::Closed => ActionError::ShuttingDown,
@@ -89,16 +94,16 @@ impl Changes {
 
 /// One line for each change: what, its outcome, who asked, how long it took.
 fn log(change: &Change, took: Duration, failure: Option<&ActionError>) {
-    let (summary, uid) = (&change.summary, change.uid);
+    let (summary, caller) = (&change.summary, &change.caller.identity);
     let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
     match failure {
-        None => tracing::info!(uid, duration_ms, "{summary}: done"),
+        None => tracing::info!(%caller, duration_ms, "{summary}: done"),
         Some(error) => {
             let (status, code) = ApiError::status_and_code(error);
             if status.is_server_error() {
-                tracing::error!(uid, duration_ms, code, %error, "{summary}: failed");
+                tracing::error!(%caller, duration_ms, code, %error, "{summary}: failed");
             } else {
-                tracing::warn!(uid, duration_ms, code, %error, "{summary}: refused");
+                tracing::warn!(%caller, duration_ms, code, %error, "{summary}: refused");
             }
         }
     }
@@ -113,7 +118,11 @@ mod tests {
     use super::*;
 
     fn change(id: u32) -> Change {
-        Change { summary: "test".to_owned(), vmids: vec![Vmid::try_from(id).unwrap()], uid: 0 }
+        Change {
+            summary: "test".to_owned(),
+            vmids: vec![Vmid::try_from(id).unwrap()],
+            caller: Caller::user(0),
+        }
     }
 
     fn runtime() -> tokio::runtime::Runtime {

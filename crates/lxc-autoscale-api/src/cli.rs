@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
+use crate::key_command::KeyCommand;
+
 /// Where the configuration is unless told otherwise.
 pub const DEFAULT_CONFIG: &str = "/etc/lxc_autoscale_ml/lxc_autoscale_api.toml";
 
@@ -20,12 +22,15 @@ pub struct Cli {
 }
 
 /// What to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 pub enum Command {
     /// Serve until told to stop (SIGTERM); SIGHUP reads the configuration again.
     Run,
     /// Say what works on this machine and what does not; exit code 1 if containers could not be changed.
     Check,
+    /// API keys for those who are not root on this machine.
+    #[command(subcommand)]
+    Key(KeyCommand),
 }
 
 #[cfg(test)]

@@ -52,6 +52,8 @@ pub struct ServerConfig {
     pub address_file: PathBuf,
     /// Users beside root whose requests are answered.
     pub trusted_uids: Vec<u32>,
+    /// File that holds the API keys, hashed; there need not be one.
+    pub keys_file: PathBuf,
     /// Names beside `localhost`, the loopback addresses and the node's own that the `Host` header may carry.
     pub allowed_hosts: Vec<String>,
     /// Connections served at once.
@@ -149,6 +151,7 @@ impl Default for ServerConfig {
             listen: SocketAddr::from(([127, 0, 0, 1], 5000)),
             address_file: PathBuf::new(),
             trusted_uids: Vec::new(),
+            keys_file: PathBuf::from("/etc/lxc_autoscale_ml/api_keys.json"),
             allowed_hosts: Vec::new(),
             max_connections: 128,
             max_body_kib: 64,
@@ -277,6 +280,7 @@ impl Validate for Config {
             (&self.paths.proc, "paths.proc"),
             (&self.paths.lxc, "paths.lxc"),
             (&self.metrics.file, "metrics.file"),
+            (&self.server.keys_file, "server.keys_file"),
         ] {
             BrokenRule::unless(path.is_absolute(), key, "must be an absolute path")?;
         }

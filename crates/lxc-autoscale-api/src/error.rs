@@ -56,6 +56,7 @@ impl ApiError {
             ActionError::NotApplied { .. } => (StatusCode::BAD_GATEWAY, "not_applied"),
             ActionError::NotRestarted { .. } => (StatusCode::BAD_GATEWAY, "not_restarted"),
             ActionError::LeftBehind { .. } => (StatusCode::BAD_GATEWAY, "left_behind"),
+            ActionError::OutOfScope { .. } => (StatusCode::FORBIDDEN, "out_of_scope"),
             ActionError::TooManyChanges => (StatusCode::SERVICE_UNAVAILABLE, "too_many_changes"),
             ActionError::ShuttingDown => (StatusCode::SERVICE_UNAVAILABLE, "shutting_down"),
             ActionError::Abandoned => (StatusCode::REQUEST_TIMEOUT, "abandoned"),

@@ -20,6 +20,7 @@ pub mod config;
 pub mod error;
 pub mod extract;
 pub mod gate;
+pub mod key_command;
 pub mod memory_guard;
 pub mod metrics;
 pub mod node;

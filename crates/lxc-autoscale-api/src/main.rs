@@ -4,10 +4,12 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
-use lxc_autoscale_api::check;
+use jiff::Timestamp;
+use lxc_autoscale_api::auth::keys::KeyFile;
 use lxc_autoscale_api::cli::{Cli, Command};
 use lxc_autoscale_api::config::Config;
 use lxc_autoscale_api::server::{self, ServerError};
+use lxc_autoscale_api::{check, key_command};
 use lxc_autoscale_core::api::HealthState;
 use lxc_autoscale_core::{ErrorChain, config, telemetry};
 use tokio::runtime::Runtime;
@@ -33,7 +35,12 @@ fn run(cli: &Cli) -> Result<ExitCode, ServerError> {
         .enable_all()
         .build()
         .map_err(ServerError::Runtime)?;
-    let outcome = match cli.command.unwrap_or(Command::Run) {
+    let outcome = match cli.command.clone().unwrap_or(Command::Run) {
+        Command::Key(command) => {
+            let keys = KeyFile::new(config.server.keys_file.clone());
+            let done = key_command::run(command, &keys, Timestamp::now(), &mut io::stdout().lock());
+            done.map(|()| ExitCode::SUCCESS).map_err(ServerError::Keys)
+        }
         Command::Run => serve(&runtime, config, cli),
         Command::Check => {
             let worst = runtime.block_on(check::run(&config, &mut io::stdout().lock()));

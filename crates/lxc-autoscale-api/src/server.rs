@@ -25,6 +25,7 @@ use crate::auth::{Peer, peer};
 use crate::backend::Opened;
 use crate::backend::rest::RestSetupError;
 use crate::config::Config;
+use crate::key_command::KeyCommandError;
 use crate::node::{self, CPU_INTERVAL};
 use crate::routes;
 use crate::state::{AppState, Shared};
@@ -51,6 +52,9 @@ pub enum ServerError {
     /// Proxmox's REST API cannot be used.
     #[error("the REST API cannot be used")]
     Rest(#[from] RestSetupError),
+    /// Keys cannot be made, listed or revoked.
+    #[error(transparent)]
+    Keys(#[from] KeyCommandError),
     /// The address cannot be listened on.
     #[error("cannot listen on {address} (`server.listen`); does another server use it?")]
     Listen {

@@ -3,6 +3,7 @@
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use crate::auth::keys::KeyFile;
 use crate::backend::ContainerHost;
 use crate::changes::Changes;
 use crate::config::Config;
@@ -17,6 +18,7 @@ pub struct Shared {
     config: RwLock<Arc<Config>>,
     host: Arc<dyn ContainerHost>,
     changes: Changes,
+    keys: KeyFile,
     cpu: CpuMeter,
     node_name: Option<String>,
 }
@@ -27,6 +29,7 @@ impl Shared {
         let patience = Duration::from_secs(config.server.queue_timeout_seconds);
         Self {
             changes: Changes::new(config.server.max_changes, patience),
+            keys: KeyFile::new(config.server.keys_file.clone()),
             config: RwLock::new(Arc::new(config)),
             host,
             cpu: CpuMeter::default(),
@@ -47,6 +50,11 @@ impl Shared {
     /// The changes under way.
     pub fn changes(&self) -> &Changes {
         &self.changes
+    }
+
+    /// The API keys.
+    pub fn keys(&self) -> &KeyFile {
+        &self.keys
     }
 
     /// Measures the node's CPU use.

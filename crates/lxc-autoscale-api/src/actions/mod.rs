@@ -6,6 +6,7 @@
 
 use lxc_autoscale_core::Vmid;
 
+use crate::auth::caller::Identity;
 use crate::backend::{BackendError, ContainerHost, Obstacle, Stored};
 use crate::gate::Occupied;
 use crate::memory_guard::ShrinkRefused;
@@ -77,6 +78,12 @@ pub enum ActionError {
         cause: Box<ActionError>,
         /// What remains.
         left: String,
+    },
+    /// Whoever asks may not touch all of the containers.
+    #[error("the scope of {caller} does not include all containers of this change")]
+    OutOfScope {
+        /// Who asks.
+        caller: Identity,
     },
     /// More changes are waiting than are allowed to.
     #[error("too many changes are waiting; try again later")]

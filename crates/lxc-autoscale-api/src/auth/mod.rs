@@ -1,21 +1,28 @@
-//! Who may talk to the server: root on this machine, and the users the configuration names.
+//! Who may talk to the server: root on this machine, the users the configuration names, and holders of keys.
 //!
-//! Requests carry no key. The kernel knows which user owns the other end of a loopback connection
-//! ([`peer`]), and that user is trusted or not. Because a web browser on the node would be such a user too,
+//! The kernel knows which user owns the other end of a connection from this machine ([`peer`]); root and the users
+//! that the configuration names need no key. Everybody else needs one ([`keys`]), and may what its role and scope
+//! allow ([`caller`]). Because a web browser on the node would be such a user too,
 //! the `Host` header must name this server (no DNS rebinding) and an `Origin` must be its own (no request
 //! forged by a web page).
 
-use axum::extract::{FromRequestParts, Request, State};
-use axum::http::header::{CACHE_CONTROL, HOST, HeaderName, ORIGIN, X_CONTENT_TYPE_OPTIONS};
-use axum::http::request::Parts;
+use axum::Extension;
+use axum::extract::{Request, State};
+use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, HOST, HeaderName, ORIGIN, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
+use jiff::Timestamp;
+use lxc_autoscale_core::ErrorChain;
+
+use self::caller::{Caller, Role};
 use crate::config::ServerConfig;
 use crate::error::ApiError;
 use crate::state::AppState;
 
+pub mod caller;
+pub mod keys;
 pub mod peer;
 
 /// What a browser says about where a request comes from.
@@ -28,37 +35,62 @@ pub struct Peer {
     pub uid: Option<u32>,
 }
 
-/// A user whose requests are answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TrustedUser(pub u32);
-
 impl Peer {
     /// The user, if it is root or named in the configuration.
-    pub fn trusted(self, config: &ServerConfig) -> Option<TrustedUser> {
+    pub fn trusted(self, config: &ServerConfig) -> Option<Caller> {
         let uid = self.uid?;
-        (uid == 0 || config.trusted_uids.contains(&uid)).then_some(TrustedUser(uid))
-    }
-}
-
-impl FromRequestParts<AppState> for TrustedUser {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
-        let peer = parts.extensions.get::<Peer>().copied();
-        peer.and_then(|peer| peer.trusted(&state.config().server)).ok_or_else(untrusted)
+        (uid == 0 || config.trusted_uids.contains(&uid)).then(|| Caller::user(uid))
     }
 }
 
 fn untrusted() -> ApiError {
     ApiError::forbidden(
-        "only root on this machine is answered, and users listed in `server.trusted_uids` of the configuration",
+        "only root on this machine is answered without a key, and users listed in `server.trusted_uids` of the \
+         configuration; see `lxc-autoscale-api key create`",
     )
 }
 
-/// Checks every request before anything else sees it, unknown paths and wrong methods included.
-pub async fn guard(State(state): State<AppState>, request: Request, next: Next) -> Response {
-    let mut response = match check(&state, &request) {
+/// Who asks: the holder of the key that is presented, or else the user at the other end of the connection.
+fn identify(state: &AppState, request: &Request) -> Result<Caller, ApiError> {
+    let Some(header) = request.headers().get(AUTHORIZATION) else {
+        let peer = request.extensions().get::<Peer>().copied();
+        return peer.and_then(|peer| peer.trusted(&state.config().server)).ok_or_else(untrusted);
+    };
+    let refused = || {
+        let message = "the key is unknown, revoked or expired; it is sent as `Authorization: Bearer KEY`";
+        ApiError::new(StatusCode::UNAUTHORIZED, "invalid_key", message)
+    };
+    let secret = header.to_str().ok().and_then(|value| value.strip_prefix("Bearer ")).ok_or_else(refused)?;
+    match state.keys().holder(secret.trim(), Timestamp::now()) {
+        Ok(holder) => holder.ok_or_else(refused),
+        Err(error) => {
+            tracing::error!(error = %ErrorChain(&error), "no key can be checked");
+            Err(ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "no key can be checked now"))
+        }
+    }
+}
+
+/// Lets only those through whose role is enough; runs after [`guard`].
+pub async fn require(
+    State(needed): State<Role>,
+    caller: Option<Extension<Caller>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let allowed = caller.ok_or_else(untrusted).and_then(|Extension(caller)| caller.may(needed));
+    match allowed {
         Ok(()) => next.run(request).await,
+        Err(refused) => refused.into_response(),
+    }
+}
+
+/// Checks every request before anything else sees it, unknown paths and wrong methods included.
+pub async fn guard(State(state): State<AppState>, mut request: Request, next: Next) -> Response {
+    let mut response = match check(&state, &request) {
+        Ok(caller) => {
+            request.extensions_mut().insert(caller);
+            next.run(request).await
+        }
         Err(refused) => {
             let uid = request.extensions().get::<Peer>().and_then(|peer| peer.uid);
             // Anybody may come this far: no more of what they sent than a line can hold.
@@ -73,10 +105,9 @@ pub async fn guard(State(state): State<AppState>, request: Request, next: Next) 
     response
 }
 
-fn check(state: &AppState, request: &Request) -> Result<(), ApiError> {
+fn check(state: &AppState, request: &Request) -> Result<Caller, ApiError> {
     let config = state.config();
-    let peer = request.extensions().get::<Peer>().copied();
-    peer.and_then(|peer| peer.trusted(&config.server)).ok_or_else(untrusted)?;
+    let caller = identify(state, request)?;
     let host = addressed_host(request.uri(), request.headers());
     let is_ours = host.is_some_and(|host| is_our_name(host, state.node_name(), &config.server.allowed_hosts));
     if !is_ours {
@@ -87,7 +118,7 @@ fn check(state: &AppState, request: &Request) -> Result<(), ApiError> {
         let message = "requests of web pages from elsewhere are not answered";
         return Err(ApiError::new(StatusCode::FORBIDDEN, "foreign_origin", message));
     }
-    Ok(())
+    Ok(caller)
 }
 
 /// The host and port a request is addressed to; `None` when it says nothing, or several things.

@@ -5,7 +5,7 @@ use lxc_autoscale_core::api::{CloneCreated, CloneDeleted, ContainerRequest, Crea
 
 use super::{Answer, success};
 use crate::actions::clones::{self, CloneRequest};
-use crate::auth::TrustedUser;
+use crate::auth::caller::Caller;
 use crate::changes::Change;
 use crate::extract::ApiJson;
 use crate::params::Hostname;
@@ -13,7 +13,7 @@ use crate::state::AppState;
 
 pub(super) async fn create(
     State(state): State<AppState>,
-    TrustedUser(uid): TrustedUser,
+    caller: Caller,
     ApiJson(request): ApiJson<CreateCloneRequest>,
 ) -> Answer<CloneCreated> {
     let CreateCloneRequest { vm_id, new_vm_id, new_vm_name } = request;
@@ -21,7 +21,7 @@ pub(super) async fn create(
     let change = Change {
         summary: format!("copy container {vm_id} to {new_vm_id} ({hostname})"),
         vmids: vec![vm_id, new_vm_id],
-        uid,
+        caller,
     };
     let order = CloneRequest { source: vm_id, target: new_vm_id, requested_name: new_vm_name, hostname };
     let host = state.host();
@@ -44,10 +44,10 @@ fn sentence(created: &CloneCreated) -> String {
 
 pub(super) async fn remove(
     State(state): State<AppState>,
-    TrustedUser(uid): TrustedUser,
+    caller: Caller,
     ApiJson(ContainerRequest { vm_id }): ApiJson<ContainerRequest>,
 ) -> Answer<CloneDeleted> {
-    let change = Change { summary: format!("remove container {vm_id}"), vmids: vec![vm_id], uid };
+    let change = Change { summary: format!("remove container {vm_id}"), vmids: vec![vm_id], caller };
     let host = state.host();
     let deleted = state.changes().run(change, async move { clones::delete(&*host, vm_id).await }).await?;
     Ok(success(format!("Container {vm_id} is removed."), deleted))

@@ -10,7 +10,7 @@ use axum::middleware::from_fn_with_state;
 use axum::routing::{MethodRouter, delete, get, post};
 use lxc_autoscale_core::api::{Envelope, RouteInfo};
 
-use crate::auth;
+use crate::auth::{self, caller::Role};
 use crate::error::ApiError;
 use crate::state::AppState;
 
@@ -32,41 +32,70 @@ struct Route {
     method: Method,
     path: &'static str,
     description: &'static str,
+    role: Role,
     handler: MethodRouter<AppState>,
 }
 
 impl Route {
+    /// Looks only.
     fn get(path: &'static str, description: &'static str, handler: MethodRouter<AppState>) -> Self {
-        Self { method: Method::GET, path, description, handler }
+        Self { method: Method::GET, path, description, role: Role::Viewer, handler }
     }
 
-    fn post(path: &'static str, description: &'static str, handler: MethodRouter<AppState>) -> Self {
-        Self { method: Method::POST, path, description, handler }
+    fn post(
+        path: &'static str,
+        role: Role,
+        description: &'static str,
+        handler: MethodRouter<AppState>,
+    ) -> Self {
+        Self { method: Method::POST, path, description, role, handler }
     }
 
     fn delete(path: &'static str, description: &'static str, handler: MethodRouter<AppState>) -> Self {
-        Self { method: Method::DELETE, path, description, handler }
+        Self { method: Method::DELETE, path, description, role: Role::Admin, handler }
     }
 }
 
 /// All routes. Nothing that is reached by GET changes anything.
 fn table() -> Vec<Route> {
     vec![
-        Route::post("/scale/cores", "Set the exact number of CPU cores of a container.", post(scale::cores)),
-        Route::post("/scale/ram", "Set the exact amount of memory of a container, in MiB.", post(scale::ram)),
+        Route::post(
+            "/scale/cores",
+            Role::Operator,
+            "Set the exact number of CPU cores of a container.",
+            post(scale::cores),
+        ),
+        Route::post(
+            "/scale/ram",
+            Role::Operator,
+            "Set the exact amount of memory of a container, in MiB.",
+            post(scale::ram),
+        ),
         Route::post(
             "/scale/storage/increase",
+            Role::Operator,
             "Add GiB to the root filesystem of a container.",
             post(scale::storage),
         ),
-        Route::post("/snapshot/create", "Take a snapshot of a container.", post(snapshot::create)),
+        Route::post(
+            "/snapshot/create",
+            Role::Operator,
+            "Take a snapshot of a container.",
+            post(snapshot::create),
+        ),
         Route::get("/snapshot/list", "List the snapshots of a container.", get(snapshot::list)),
         Route::post(
             "/snapshot/rollback",
+            Role::Admin,
             "Take a container back to a snapshot; if it runs, it runs again afterwards.",
             post(snapshot::rollback),
         ),
-        Route::post("/clone/create", "Copy a container in full; the copy is stopped.", post(clone::create)),
+        Route::post(
+            "/clone/create",
+            Role::Admin,
+            "Copy a container in full; the copy is stopped.",
+            post(clone::create),
+        ),
         Route::delete("/clone/delete", "Remove a copy made by /clone/create.", delete(clone::remove)),
         Route::get(
             "/resource/vm/status",
@@ -83,7 +112,8 @@ fn table() -> Vec<Route> {
 pub fn router(state: AppState) -> Router {
     let mut router = Router::new();
     for route in table() {
-        router = router.route(route.path, route.handler);
+        let handler = route.handler.layer(from_fn_with_state(route.role, auth::require));
+        router = router.route(route.path, handler);
     }
     router
         .fallback(no_such_route)
@@ -96,6 +126,7 @@ async fn list(State(_): State<AppState>) -> Answer<Vec<RouteInfo>> {
     let info = |route: Route| RouteInfo {
         method: route.method.to_string(),
         path: route.path.to_owned(),
+        role: route.role.name().to_owned(),
         description: route.description.to_owned(),
     };
     let routes: Vec<_> = table().into_iter().map(info).collect();

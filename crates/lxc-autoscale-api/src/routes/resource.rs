@@ -8,6 +8,7 @@ use lxc_autoscale_core::snapshot::ContainerState;
 use lxc_autoscale_core::{ErrorChain, Vmid};
 
 use super::{Answer, success};
+use crate::auth::caller::Caller;
 use crate::backend::{BackendError, ContainerHost};
 use crate::error::ApiError;
 use crate::extract::ApiQuery;
@@ -16,8 +17,10 @@ use crate::{metrics, node};
 
 pub(super) async fn container(
     State(state): State<AppState>,
+    caller: Caller,
     ApiQuery(ContainerRequest { vm_id }): ApiQuery<ContainerRequest>,
 ) -> Answer<ContainerStatus> {
+    caller.may_touch(&[vm_id])?;
     let host = state.host();
     let allocation = host.stored(vm_id).await?.config;
     let running = host.is_running(vm_id).await?;

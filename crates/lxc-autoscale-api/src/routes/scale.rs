@@ -8,19 +8,22 @@ use lxc_autoscale_core::api::{
 
 use super::{Answer, success};
 use crate::actions::resize;
-use crate::auth::TrustedUser;
+use crate::auth::caller::Caller;
 use crate::changes::Change;
 use crate::extract::ApiJson;
 use crate::state::AppState;
 
 pub(super) async fn cores(
     State(state): State<AppState>,
-    TrustedUser(uid): TrustedUser,
+    caller: Caller,
     ApiJson(request): ApiJson<ScaleCoresRequest>,
 ) -> Answer<ScaledCores> {
     let ScaleCoresRequest { vm_id, cores } = request;
-    let change =
-        Change { summary: format!("set the cores of container {vm_id} to {cores}"), vmids: vec![vm_id], uid };
+    let change = Change {
+        summary: format!("set the cores of container {vm_id} to {cores}"),
+        vmids: vec![vm_id],
+        caller,
+    };
     let (host, config) = (state.host(), state.config());
     let scaled = state
         .changes()
@@ -31,14 +34,14 @@ pub(super) async fn cores(
 
 pub(super) async fn ram(
     State(state): State<AppState>,
-    TrustedUser(uid): TrustedUser,
+    caller: Caller,
     ApiJson(request): ApiJson<ScaleRamRequest>,
 ) -> Answer<ScaledRam> {
     let ScaleRamRequest { vm_id, memory } = request;
     let change = Change {
         summary: format!("set the memory of container {vm_id} to {memory}"),
         vmids: vec![vm_id],
-        uid,
+        caller,
     };
     let (host, config) = (state.host(), state.config());
     let scaled = state
@@ -52,14 +55,14 @@ pub(super) async fn ram(
 
 pub(super) async fn storage(
     State(state): State<AppState>,
-    TrustedUser(uid): TrustedUser,
+    caller: Caller,
     ApiJson(request): ApiJson<IncreaseStorageRequest>,
 ) -> Answer<IncreasedStorage> {
     let IncreaseStorageRequest { vm_id, disk_size } = request;
     let change = Change {
         summary: format!("add {disk_size} GiB to the root filesystem of container {vm_id}"),
         vmids: vec![vm_id],
-        uid,
+        caller,
     };
     let (host, config) = (state.host(), state.config());
     let grown = state

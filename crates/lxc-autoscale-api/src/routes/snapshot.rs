@@ -5,7 +5,7 @@ use lxc_autoscale_core::api::{ContainerRequest, RolledBack, SnapshotCreated, Sna
 
 use super::{Answer, success};
 use crate::actions::snapshots;
-use crate::auth::TrustedUser;
+use crate::auth::caller::Caller;
 use crate::changes::Change;
 use crate::extract::{ApiJson, ApiQuery};
 use crate::params::SnapshotName;
@@ -13,12 +13,12 @@ use crate::state::AppState;
 
 pub(super) async fn create(
     State(state): State<AppState>,
-    TrustedUser(uid): TrustedUser,
+    caller: Caller,
     ApiJson(SnapshotRequest { vm_id, snapshot_name }): ApiJson<SnapshotRequest>,
 ) -> Answer<SnapshotCreated> {
     let name = SnapshotName::new(&snapshot_name)?;
     let change =
-        Change { summary: format!("take snapshot {name} of container {vm_id}"), vmids: vec![vm_id], uid };
+        Change { summary: format!("take snapshot {name} of container {vm_id}"), vmids: vec![vm_id], caller };
     let host = state.host();
     let work = async move { snapshots::create(&*host, vm_id, &name).await };
     let created = state.changes().run(change, work).await?;
@@ -27,8 +27,10 @@ pub(super) async fn create(
 
 pub(super) async fn list(
     State(state): State<AppState>,
+    caller: Caller,
     ApiQuery(ContainerRequest { vm_id }): ApiQuery<ContainerRequest>,
 ) -> Answer<SnapshotList> {
+    caller.may_touch(&[vm_id])?;
     let host = state.host();
     host.stored(vm_id).await?;
     let snapshots = host.snapshots(vm_id).await?;
@@ -43,14 +45,14 @@ pub(super) async fn list(
 
 pub(super) async fn rollback(
     State(state): State<AppState>,
-    TrustedUser(uid): TrustedUser,
+    caller: Caller,
     ApiJson(SnapshotRequest { vm_id, snapshot_name }): ApiJson<SnapshotRequest>,
 ) -> Answer<RolledBack> {
     let name = SnapshotName::new(&snapshot_name)?;
     let change = Change {
         summary: format!("take container {vm_id} back to snapshot {name}"),
         vmids: vec![vm_id],
-        uid,
+        caller,
     };
     let host = state.host();
     let work = async move { snapshots::rollback(&*host, vm_id, &name).await };

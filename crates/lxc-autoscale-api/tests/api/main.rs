@@ -10,6 +10,7 @@ mod documented;
 mod hostile;
 mod node;
 mod refusals;
+mod roles;
 mod sequences;
 mod server;
 mod timeouts;

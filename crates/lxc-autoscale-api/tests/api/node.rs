@@ -73,6 +73,7 @@ impl Node {
         config.paths.pve = root.join("etc/pve");
         config.paths.proc = root.join("proc");
         config.metrics.file = root.join("log/lxc_metrics.json");
+        config.server.keys_file = root.join("keys.json");
         config.logging.file = PathBuf::new();
         config.validate().unwrap();
         let node = Self { directory, config };

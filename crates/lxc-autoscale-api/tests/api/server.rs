@@ -139,7 +139,10 @@ fn root_is_answered_and_the_change_is_logged() {
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
     assert!(node.conf(104).unwrap().contains("cores: 4\n"));
     let line = server.wait_for("set the cores of container 104 to 4: done");
-    assert!(line.contains("[INFO]") && line.contains("uid=") && line.contains("duration_ms="), "{line}");
+    assert!(
+        line.contains("[INFO]") && line.contains("caller=uid:") && line.contains("duration_ms="),
+        "{line}"
+    );
     let file = fs::read_to_string(node.root().join("api.log")).unwrap();
     assert!(file.contains("set the cores of container 104 to 4: done"), "{file}");
 }

@@ -1,0 +1,141 @@
+//! Who asks, and what they may.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use axum::extract::FromRequestParts;
+use axum::http::StatusCode;
+use axum::http::request::Parts;
+use lxc_autoscale_core::Vmid;
+use serde::{Deserialize, Serialize};
+
+use crate::error::ApiError;
+use crate::state::AppState;
+
+/// What somebody may; each role may what the ones before it may.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, clap::ValueEnum,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Look.
+    Viewer,
+    /// Resize, and take snapshots.
+    Operator,
+    /// Roll back, clone and remove, too.
+    Admin,
+}
+
+impl Role {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Viewer => "viewer",
+            Self::Operator => "operator",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Who asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Identity {
+    /// A user of this machine.
+    User(u32),
+    /// The holder of a key.
+    Key(String),
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::User(uid) => write!(f, "uid:{uid}"),
+            Self::Key(name) => write!(f, "key:{name}"),
+        }
+    }
+}
+
+/// Somebody whose requests are answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// Who.
+    pub identity: Identity,
+    /// What they may.
+    pub role: Role,
+    /// The containers they may touch; `None` means all.
+    pub containers: Option<BTreeSet<Vmid>>,
+}
+
+impl Caller {
+    /// Root, or a user that the configuration trusts: may everything.
+    pub fn user(uid: u32) -> Self {
+        Self { identity: Identity::User(uid), role: Role::Admin, containers: None }
+    }
+
+    /// Whether the role is enough.
+    ///
+    /// # Errors
+    /// 403 when it is not.
+    pub fn may(&self, needed: Role) -> Result<(), ApiError> {
+        if needed <= self.role {
+            return Ok(());
+        }
+        let message = format!("this takes the role {needed}, and {} has {}", self.identity, self.role);
+        Err(ApiError::new(StatusCode::FORBIDDEN, "wrong_role", message))
+    }
+
+    /// Whether all of the containers are within the scope.
+    ///
+    /// # Errors
+    /// 403 when one is not.
+    pub fn may_touch(&self, vmids: &[Vmid]) -> Result<(), ApiError> {
+        let allowed = |vmid: &&Vmid| self.containers.as_ref().is_none_or(|scope| scope.contains(vmid));
+        match vmids.iter().find(|vmid| !allowed(vmid)) {
+            None => Ok(()),
+            Some(vmid) => {
+                let message = format!("container {vmid} is outside the scope of {}", self.identity);
+                Err(ApiError::new(StatusCode::FORBIDDEN, "out_of_scope", message))
+            }
+        }
+    }
+}
+
+/// The caller of a request that the guard has let in.
+impl FromRequestParts<AppState> for Caller {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &AppState) -> Result<Self, ApiError> {
+        parts.extensions.get::<Self>().cloned().ok_or_else(super::untrusted)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_role_may_what_the_lesser_ones_may() {
+        let roles = [Role::Viewer, Role::Operator, Role::Admin];
+        for (index, role) in roles.into_iter().enumerate() {
+            let caller = Caller { identity: Identity::Key("x".to_owned()), role, containers: None };
+            for (needed_index, needed) in roles.into_iter().enumerate() {
+                assert_eq!(caller.may(needed).is_ok(), needed_index <= index, "{role} {needed}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_scope_is_all_that_may_be_touched() {
+        let id = |id: u32| Vmid::try_from(id).unwrap();
+        let scoped = Caller { containers: Some(BTreeSet::from([id(104)])), ..Caller::user(0) };
+        assert!(scoped.may_touch(&[id(104)]).is_ok());
+        assert!(scoped.may_touch(&[id(104), id(105)]).is_err());
+        assert!(Caller::user(0).may_touch(&[id(105)]).is_ok());
+    }
+}

@@ -1,0 +1,355 @@
+//! API keys: named, with a role, a scope and an end; stored as hashes.
+//!
+//! A key is 256 random bits, so that one round of SHA-256 hides it as well as a slow hash would: there is nothing
+//! to guess. The file is looked at whenever somebody presents a key, and read again when it is another one: a
+//! revoked key is dead at once.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::fs::{self, File, Metadata};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use jiff::Timestamp;
+use lxc_autoscale_core::Vmid;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+use super::caller::{Caller, Identity, Role};
+
+/// What a key begins with, so that it is recognised where it should not be.
+const PREFIX: &str = "lxak_";
+/// Keys that a file may hold.
+const MOST_KEYS: usize = 1000;
+/// Largest file that is read.
+const MAX_FILE_BYTES: u64 = 4 << 20;
+
+/// Why keys cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum KeysError {
+    /// The file cannot be read.
+    #[error("cannot read the keys in `{}`", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Others than its owner can read or write it, or another user owns it.
+    #[error("`{}` holds keys and must belong to the user of this server, with mode 0600: `chmod 600` and `chown` it", path.display())]
+    Open {
+        /// The file.
+        path: PathBuf,
+    },
+    /// It holds something else.
+    #[error("`{}` holds no keys", path.display())]
+    Form {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: serde_json::Error,
+    },
+    /// The file cannot be written.
+    #[error("cannot write the keys to `{}`", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// There is a key of that name.
+    #[error("there is a key `{name}` already")]
+    Exists {
+        /// The name.
+        name: String,
+    },
+    /// There is no key of that name.
+    #[error("there is no key `{name}`")]
+    Unknown {
+        /// The name.
+        name: String,
+    },
+    /// There are too many.
+    #[error("there are {MOST_KEYS} keys already; revoke some")]
+    TooMany,
+}
+
+/// A key, without its secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Key {
+    /// Its name.
+    pub name: String,
+    /// What its holder may.
+    pub role: Role,
+    /// The containers its holder may touch; absent means all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub containers: Option<BTreeSet<Vmid>>,
+    /// When it was made.
+    pub created: Timestamp,
+    /// From when on it is refused; absent means never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<Timestamp>,
+    /// SHA-256 of the secret, in hexadecimal digits.
+    sha256: String,
+}
+
+impl Key {
+    /// Whether it is refused because of its age.
+    pub fn is_expired(&self, now: Timestamp) -> bool {
+        self.expires.is_some_and(|expires| expires <= now)
+    }
+}
+
+/// What a new key is to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewKey {
+    /// Its name.
+    pub name: String,
+    /// What its holder may.
+    pub role: Role,
+    /// The containers its holder may touch.
+    pub containers: Option<BTreeSet<Vmid>>,
+    /// From when on it is refused.
+    pub expires: Option<Timestamp>,
+}
+
+/// The keys in a file; there need not be one.
+#[derive(Debug)]
+pub struct KeyFile {
+    path: PathBuf,
+    read: Mutex<Option<(Version, Arc<Vec<Key>>)>>,
+}
+
+/// Tells one state of a file from another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Version {
+    inode: u64,
+    changed: (i64, i64),
+    size: u64,
+}
+
+impl Version {
+    fn of(found: &Metadata) -> Self {
+        Self { inode: found.ino(), changed: (found.ctime(), found.ctime_nsec()), size: found.size() }
+    }
+}
+
+impl KeyFile {
+    /// The keys of a file.
+    pub fn new(path: PathBuf) -> Self {
+        Self { path, read: Mutex::new(None) }
+    }
+
+    /// The keys as they are now.
+    ///
+    /// # Errors
+    /// [`KeysError`] when the file is there and cannot be trusted or read.
+    pub fn keys(&self) -> Result<Arc<Vec<Key>>, KeysError> {
+        let mut file = match File::options().read(true).custom_flags(NO_FOLLOW).open(&self.path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Arc::default()),
+            Err(source) => return Err(self.unread(source)),
+        };
+        let found = file.metadata().map_err(|source| self.unread(source))?;
+        let own = rustix::process::geteuid().as_raw();
+        if !found.is_file() || found.mode() & 0o077 != 0 || found.uid() != own {
+            return Err(KeysError::Open { path: self.path.clone() });
+        }
+        let version = Version::of(&found);
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((known, keys)) = &*read
+            && *known == version
+        {
+            return Ok(Arc::clone(keys));
+        }
+        let mut text = String::new();
+        Read::by_ref(&mut file)
+            .take(MAX_FILE_BYTES)
+            .read_to_string(&mut text)
+            .map_err(|source| self.unread(source))?;
+        let keys = serde_json::from_str(&text);
+        let keys: Arc<Vec<Key>> =
+            Arc::new(keys.map_err(|source| KeysError::Form { path: self.path.clone(), source })?);
+        *read = Some((version, Arc::clone(&keys)));
+        Ok(keys)
+    }
+
+    /// Who presents `secret`; `None` for a key that is unknown, revoked or expired.
+    ///
+    /// # Errors
+    /// As [`KeyFile::keys`].
+    pub fn holder(&self, secret: &str, now: Timestamp) -> Result<Option<Caller>, KeysError> {
+        let keys = self.keys()?;
+        let presented = hash(secret);
+        // Every key is compared, in a time that does not depend on where they differ.
+        let mut found = None;
+        for key in keys.iter() {
+            if bool::from(key.sha256.as_bytes().ct_eq(presented.as_bytes())) {
+                found = Some(key);
+            }
+        }
+        Ok(found.filter(|key| !key.is_expired(now)).map(|key| Caller {
+            identity: Identity::Key(key.name.clone()),
+            role: key.role,
+            containers: key.containers.clone(),
+        }))
+    }
+
+    /// Makes a key and returns its secret, which is shown this once.
+    ///
+    /// # Errors
+    /// [`KeysError`] when the name is taken or the file cannot be written.
+    pub fn create(&self, new: NewKey, now: Timestamp) -> Result<String, KeysError> {
+        let _lock = self.lock()?;
+        let mut keys = self.keys()?.as_ref().clone();
+        if keys.iter().any(|key| key.name == new.name) {
+            return Err(KeysError::Exists { name: new.name });
+        }
+        if MOST_KEYS <= keys.len() {
+            return Err(KeysError::TooMany);
+        }
+        let mut random = [0; 32];
+        let read = File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut random));
+        read.map_err(|source| KeysError::Read { path: PathBuf::from("/dev/urandom"), source })?;
+        let secret = format!("{PREFIX}{}", hex(&random));
+        let NewKey { name, role, containers, expires } = new;
+        keys.push(Key { name, role, containers, created: now, expires, sha256: hash(&secret) });
+        self.write(&keys)?;
+        Ok(secret)
+    }
+
+    /// Removes a key.
+    ///
+    /// # Errors
+    /// [`KeysError`] when there is none of that name or the file cannot be written.
+    pub fn revoke(&self, name: &str) -> Result<(), KeysError> {
+        let _lock = self.lock()?;
+        let mut keys = self.keys()?.as_ref().clone();
+        let before = keys.len();
+        keys.retain(|key| key.name != name);
+        if keys.len() == before {
+            return Err(KeysError::Unknown { name: name.to_owned() });
+        }
+        self.write(&keys)
+    }
+
+    /// One change of the file at a time.
+    fn lock(&self) -> Result<File, KeysError> {
+        let directory = self.path.parent().unwrap_or(Path::new("/"));
+        let lock = self.path.with_extension("lock");
+        let opened = fs::create_dir_all(directory)
+            .and_then(|()| File::options().create(true).append(true).mode(0o600).open(&lock));
+        let locked = opened.and_then(|file| file.lock().map(|()| file));
+        locked.map_err(|source| KeysError::Write { path: lock, source })
+    }
+
+    /// Writes the file in one step: a reader sees the old keys or the new.
+    fn write(&self, keys: &[Key]) -> Result<(), KeysError> {
+        let draft = self.path.with_extension("new");
+        let write = || {
+            // One that an earlier attempt left.
+            match fs::remove_file(&draft) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+            let mut file = File::options().create_new(true).write(true).mode(0o600).open(&draft)?;
+            serde_json::to_writer_pretty(&mut file, keys)?;
+            file.write_all(b"\n")?;
+            file.sync_all()?;
+            fs::rename(&draft, &self.path)
+        };
+        write().map_err(|source| KeysError::Write { path: self.path.clone(), source })
+    }
+
+    fn unread(&self, source: io::Error) -> KeysError {
+        KeysError::Read { path: self.path.clone(), source }
+    }
+}
+
+/// A link in the place of the file is not followed (`O_NOFOLLOW`), and a FIFO does not hold us up (`O_NONBLOCK`).
+const NO_FOLLOW: i32 =
+    (rustix::fs::OFlags::NOFOLLOW.bits() | rustix::fs::OFlags::NONBLOCK.bits()).cast_signed();
+
+fn hash(secret: &str) -> String {
+    hex(&Sha256::digest(secret.as_bytes()))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn file() -> (tempfile::TempDir, KeyFile) {
+        let directory = tempfile::tempdir().unwrap();
+        let file = KeyFile::new(directory.path().join("keys.json"));
+        (directory, file)
+    }
+
+    fn new(name: &str) -> NewKey {
+        NewKey { name: name.to_owned(), role: Role::Operator, containers: None, expires: None }
+    }
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_second(seconds).unwrap()
+    }
+
+    #[test]
+    fn a_key_is_good_until_it_is_revoked() {
+        let (_directory, file) = file();
+        assert_eq!(file.holder("anything", at(1)).unwrap(), None);
+        let secret = file.create(new("ci"), at(1)).unwrap();
+        let holder = file.holder(&secret, at(2)).unwrap().unwrap();
+        assert_eq!((holder.identity, holder.role), (Identity::Key("ci".to_owned()), Role::Operator));
+        assert_eq!(file.holder(&secret[..secret.len() - 1], at(2)).unwrap(), None);
+        assert!(!fs::read_to_string(&file.path).unwrap().contains(&secret), "the secret is not stored");
+        assert!(matches!(file.create(new("ci"), at(2)), Err(KeysError::Exists { .. })));
+        // Another process revokes it.
+        KeyFile::new(file.path.clone()).revoke("ci").unwrap();
+        assert_eq!(file.holder(&secret, at(3)).unwrap(), None);
+        assert!(matches!(file.revoke("ci"), Err(KeysError::Unknown { .. })));
+    }
+
+    #[test]
+    fn a_key_ends_when_it_was_said_to() {
+        let (_directory, file) = file();
+        let secret = file.create(NewKey { expires: Some(at(100)), ..new("guest") }, at(1)).unwrap();
+        assert!(file.holder(&secret, at(99)).unwrap().is_some());
+        assert_eq!(file.holder(&secret, at(100)).unwrap(), None);
+    }
+
+    #[test]
+    fn a_file_that_others_can_read_or_that_is_a_link_is_refused() {
+        let (directory, file) = file();
+        let secret = file.create(new("ci"), at(1)).unwrap();
+        fs::set_permissions(&file.path, fs::Permissions::from_mode(0o640)).unwrap();
+        assert!(matches!(file.holder(&secret, at(2)), Err(KeysError::Open { .. })));
+        fs::set_permissions(&file.path, fs::Permissions::from_mode(0o600)).unwrap();
+        let elsewhere = directory.path().join("elsewhere");
+        fs::rename(&file.path, &elsewhere).unwrap();
+        std::os::unix::fs::symlink(&elsewhere, &file.path).unwrap();
+        assert!(matches!(file.holder(&secret, at(2)), Err(KeysError::Read { .. })));
+    }
+
+    #[test]
+    fn what_is_no_key_file_is_an_error_and_lets_nobody_in() {
+        let (_directory, file) = file();
+        let secret = file.create(new("ci"), at(1)).unwrap();
+        for broken in ["", "{}", "[{\"name\": \"x\"}]", "[1]"] {
+            fs::write(&file.path, broken).unwrap();
+            assert!(matches!(file.holder(&secret, at(2)), Err(KeysError::Form { .. })), "{broken}");
+        }
+    }
+}
