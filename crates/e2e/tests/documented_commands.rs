@@ -1,0 +1,69 @@
+//! `docs/commands.md` names every command of the three daemons with every option, and none that does not exist.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "all of this is test code")]
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+
+use lxc_autoscale_e2e::binary;
+
+/// What holds for every command, and is not repeated in each row.
+const COMMON: [&str; 3] = ["--help", "--config", "--version"];
+
+/// What a program says about itself or one of its commands.
+fn help(program: &str, command: &[&str]) -> String {
+    let output = Command::new(binary(program)).args(command).arg("--help").output().unwrap();
+    assert!(output.status.success(), "{program} {command:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The commands a program offers.
+fn commands(program: &str) -> Vec<String> {
+    let text = help(program, &[]);
+    let listed =
+        text.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    let names = listed.filter(|line| line.starts_with("  ") && !line.starts_with("   "));
+    names
+        .filter_map(|line| line.split_whitespace().next())
+        .filter(|name| *name != "help")
+        .map(str::to_owned)
+        .collect()
+}
+
+/// The options in a text.
+fn options(text: &str) -> Vec<&str> {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '-';
+    let words = text.split(|c| !is_part(c)).filter(|word| word.starts_with("--") && 2 < word.len());
+    words.filter(|word| !COMMON.contains(word)).collect()
+}
+
+/// The first column of the first table below a heading, by its first word.
+fn documented<'a>(page: &'a str, program: &str) -> BTreeMap<&'a str, &'a str> {
+    let section = page.split_once(&format!("## {program}\n")).unwrap().1.split("\n## ").next().unwrap();
+    let rows = section.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` |"));
+    rows.map(|(usage, _)| (usage.split(' ').next().unwrap(), usage)).collect()
+}
+
+#[test]
+fn every_command_is_documented_with_its_options() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/commands.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    for program in ["lxc-monitor", "lxc-autoscale-ml", "lxc-autoscale-api"] {
+        let (rows, offered) = (documented(&page, program), commands(program));
+        assert!(!offered.is_empty(), "{program}");
+        for command in &offered {
+            let row = rows.get(command.as_str()).unwrap_or_else(|| panic!("no row for {program} {command}"));
+            for option in options(&help(program, &[command])) {
+                assert!(options(row).contains(&option), "the row of {program} {command} lacks {option}");
+            }
+        }
+        for (command, usage) in rows {
+            assert!(offered.iter().any(|offered| offered == command), "there is no {program} {command}");
+            let text = help(program, &[command]);
+            for option in options(usage) {
+                assert!(options(&text).contains(&option), "{program} {command} has no {option}");
+            }
+        }
+    }
+}
