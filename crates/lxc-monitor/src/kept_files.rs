@@ -19,7 +19,7 @@ use rustix::fs::{Mode, OFlags, fstat, fstatfs, stat};
 use rustix::io::pread;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::kernel_file::{MAX_BYTES, ReadError, Unexpected, open, read_text, text_of};
+use crate::kernel_file::{MAX_BYTES, ReadError, Unexpected, open, text_of};
 
 /// File systems whose files are made at each read: cgroup, cgroup2, proc, sysfs (`linux/magic.h`).
 const MADE_AT_EACH_READ: [u64; 4] = [0x0027_e0eb, 0x6367_7270, 0x9fa0, 0x6265_6572];
@@ -131,7 +131,7 @@ struct Directories {
 
 #[derive(Debug)]
 struct Directory {
-    path: PathBuf,
+    path: Box<Path>,
     files: Vec<Kept>,
     inner: Option<Inner>,
     is_in_use: bool,
@@ -196,12 +196,15 @@ impl KeptFiles {
         name: &'static str,
         parse: impl FnOnce(&str) -> Result<T, Unexpected>,
     ) -> Result<T, ReadError> {
-        let unexpected = |source| ReadError::Unexpected { path: directory.join(name), source };
         let mut buffer = BUFFER.take();
-        let result = match self.fill(&mut buffer, extent, directory, name) {
-            Some(length) => parse(&text_of(&buffer[..length])).map_err(unexpected),
-            None => self.open_and_keep(directory, name).and_then(|text| parse(&text).map_err(unexpected)),
+        let length = match self.fill(&mut buffer, extent, directory, name) {
+            Some(length) => Ok(length),
+            None => self.open_and_fill(&mut buffer, extent, directory, name),
         };
+        let result = length.and_then(|length| {
+            let unexpected = |source| ReadError::Unexpected { path: directory.join(name), source };
+            parse(&text_of(&buffer[..length])).map_err(unexpected)
+        });
         BUFFER.set(buffer);
         result
     }
@@ -227,40 +230,42 @@ impl KeptFiles {
     }
 
     /// Reads a file that is not kept, and keeps it where that is safe and allowed.
-    fn open_and_keep(&self, directory: &Path, name: &'static str) -> Result<String, ReadError> {
+    fn open_and_fill(
+        &self,
+        buffer: &mut Vec<u8>,
+        extent: Extent,
+        directory: &Path,
+        name: &'static str,
+    ) -> Result<usize, ReadError> {
         let path = directory.join(name);
-        let Some(share) = self.budget.take() else { return read_text(&path) };
         let handle = open(&path)?;
-        let is_of_kernel = is_made_at_each_read(&handle);
-        let mut buffer = Vec::new();
-        let length = read_at_once(&handle, &mut buffer, Extent::UntilTheEnd)
-            .map_err(|error| ReadError::from_io(&path, error.into()))?;
+        let length =
+            read_at_once(&handle, buffer, extent).map_err(|error| ReadError::from_io(&path, error.into()))?;
         if MAX_BYTES < length as u64 {
             return Err(ReadError::TooLarge { path });
         }
-        if is_of_kernel {
+        if let Some(share) = self.budget.take()
+            && is_made_at_each_read(&handle)
+        {
             let mut directories = self.directories.borrow_mut();
             directories.find_or_add(directory).files.push(Kept { name, handle, _share: share });
         }
-        Ok(text_of(&buffer[..length]).into_owned())
+        Ok(length)
     }
 
     /// The directories in a directory of a kernel file system, compared once in a look, listed again only when it has
     /// changed.
     ///
     /// A directory has a link for each one in it. One that goes while another comes leaves their number as it was; then
-    /// the files kept of the former give errors, and whoever reads them calls [`KeptFiles::forget_inner`].
+    /// the files of the former give errors, kept or not, and whoever reads them calls [`KeptFiles::forget_inner`].
     pub(crate) fn inner_directories(
         &self,
         directory: &Path,
         list: impl FnOnce(&Path) -> Vec<PathBuf>,
     ) -> Arc<[PathBuf]> {
         let mut directories = self.directories.borrow_mut();
-        // Where no file is kept, nothing would tell that a directory is another one of the same name.
-        let Some(known) = directories.find(directory).filter(|known| !known.files.is_empty()) else {
-            return list(directory).into();
-        };
-        let links = match &mut known.inner {
+        let known = directories.find_or_add(directory);
+        let links = match &known.inner {
             Some(inner) if inner.is_checked => return Arc::clone(&inner.list),
             Some(Inner { handle: Some(kept), .. }) => fstat(&kept.handle).ok(),
             _ => stat(directory).ok(),
@@ -274,18 +279,21 @@ impl KeptFiles {
             inner.is_checked = true;
             return Arc::clone(&inner.list);
         }
-        let handle =
-            known.inner.take().and_then(|inner| inner.handle).or_else(|| self.keep_directory(directory));
+        let handle = match known.inner.take() {
+            Some(inner) => Some(inner.handle),
+            None => self.open_directory(directory),
+        };
         let list: Arc<[PathBuf]> = list(directory).into();
-        known.inner = Some(Inner { handle, links, list: Arc::clone(&list), is_checked: true });
+        known.inner = handle.map(|handle| Inner { handle, links, list: Arc::clone(&list), is_checked: true });
         list
     }
 
-    fn keep_directory(&self, directory: &Path) -> Option<KeptFile> {
-        let share = self.budget.take()?;
+    /// Opens a directory; `None` where the number of its links means nothing, and within, where it may not be kept.
+    fn open_directory(&self, directory: &Path) -> Option<Option<KeptFile>> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let handle = rustix::fs::open(directory, flags, Mode::empty()).ok()?;
-        Some(KeptFile { handle, _share: share })
+        let share = is_made_at_each_read(&handle).then(|| self.budget.take())?;
+        Some(share.map(|share| KeptFile { handle, _share: share }))
     }
 
     /// Lists everything anew the next time.
@@ -299,8 +307,11 @@ impl KeptFiles {
     pub fn end_of_look(&mut self) {
         let directories = self.directories.get_mut();
         directories.all.retain(|directory| directory.is_in_use);
+        // This stays for as long as the container runs.
+        directories.all.shrink_to_fit();
         for directory in &mut directories.all {
             directory.is_in_use = false;
+            directory.files.shrink_to_fit();
             if let Some(inner) = &mut directory.inner {
                 inner.is_checked = false;
             }
@@ -313,7 +324,7 @@ impl Directories {
     fn find(&mut self, path: &Path) -> Option<&mut Directory> {
         let count = self.all.len();
         // Compared as bytes: both were made in the same way.
-        let is_it = |index: &usize| self.all[*index].path.as_os_str() == path.as_os_str();
+        let is_it = |index: &usize| *self.all[*index].path.as_os_str() == *path.as_os_str();
         let index = (0..count).map(|step| (self.next + step) % count).find(is_it)?;
         self.next = index;
         let found = &mut self.all[index];
@@ -322,17 +333,12 @@ impl Directories {
     }
 
     fn find_or_add(&mut self, path: &Path) -> &mut Directory {
-        let index = self.all.iter().position(|known| known.path.as_os_str() == path.as_os_str());
-        let index = index.unwrap_or(self.all.len());
-        if index == self.all.len() {
-            self.all.push(Directory {
-                path: path.to_owned(),
-                files: Vec::new(),
-                inner: None,
-                is_in_use: true,
-            });
+        if self.find(path).is_none() {
+            self.next = self.all.len();
+            let path = path.into();
+            self.all.push(Directory { path, files: Vec::new(), inner: None, is_in_use: true });
         }
-        &mut self.all[index]
+        &mut self.all[self.next]
     }
 }
 

@@ -21,19 +21,10 @@ pub(super) const MAX_RECORD_BYTES: u64 = 16 << 20;
 /// What stands after the last record; an append begins by overwriting it.
 pub(super) const FOOTER: &[u8] = b"\n]\n";
 
-/// Appends records, and the footer, to `buffer`; `is_first` when the file holds no record yet.
-pub(super) fn push_records<'a>(
-    buffer: &mut Vec<u8>,
-    mut is_first: bool,
-    records: impl IntoIterator<Item = &'a [u8]>,
-) {
-    for record in records {
-        buffer.extend_from_slice(if is_first { b"\n" } else { b",\n" });
-        buffer.extend_from_slice(record);
-        is_first = false;
-    }
-    buffer.extend_from_slice(FOOTER);
-}
+/// What stands between two records.
+pub(super) const SEPARATOR: &[u8] = b",\n";
+/// What stands before the first record.
+pub(super) const FIRST_SEPARATOR: &[u8] = b"\n";
 
 /// The records among the lines of `bytes`, each with its offset: brackets, separators and empty lines are left out.
 pub(super) fn records(bytes: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
@@ -217,7 +208,11 @@ mod tests {
 
     fn file(records: &[&str]) -> Vec<u8> {
         let mut bytes = b"[".to_vec();
-        push_records(&mut bytes, true, records.iter().map(|record| record.as_bytes()));
+        for (place, record) in records.iter().enumerate() {
+            bytes.extend_from_slice(if place == 0 { FIRST_SEPARATOR } else { SEPARATOR });
+            bytes.extend_from_slice(record.as_bytes());
+        }
+        bytes.extend_from_slice(FOOTER);
         bytes
     }
 

@@ -52,7 +52,7 @@ pub struct MetricsWriter {
     spares: Spares,
     /// What the published copy has and the one published before it lacks.
     last_addition: Vec<u8>,
-    /// Records that are in no copy yet, because the last append failed.
+    /// Records that are in no copy yet, because the last append failed, each behind a separator.
     backlog: Vec<Vec<u8>>,
     /// Whether the names changed without being durable yet.
     is_directory_dirty: bool,
@@ -179,7 +179,12 @@ impl MetricsWriter {
     /// [`WriteError`]; what was published before still stands and the next append may succeed.
     pub fn append(&mut self, snapshot: &Snapshot) -> Result<(), WriteError> {
         let taken = snapshot.summary.collection_start_time.instant();
-        self.backlog.push(serde_json::to_vec(snapshot)?);
+        // Room for a little more than the last one took: to grow means to copy.
+        let usual_bytes = self.last_addition.len();
+        let mut record = Vec::with_capacity(usual_bytes + usual_bytes / 16);
+        record.extend_from_slice(format::SEPARATOR);
+        serde_json::to_writer(&mut record, snapshot)?;
+        self.backlog.push(record);
         trim_backlog(&mut self.backlog);
         self.clock.pass(taken);
         match self.lock.keep() {
@@ -215,22 +220,50 @@ impl MetricsWriter {
             self.restored()?
         };
 
-        let mut addition = Vec::new();
         let published_bytes = spare.complete_bytes();
         let is_empty = published_bytes == format::EMPTY.len() as u64;
-        format::push_records(&mut addition, is_empty, self.backlog.iter().map(Vec::as_slice));
+        let addition = self.take_addition(is_empty);
         // Until the exchange this copy is nobody's: a failure leaves bytes that the next append overwrites.
         if let Err(error) = spare.write_end(&addition, published_bytes - format::FOOTER.len() as u64) {
             self.spares.give_back(spare);
+            self.put_back(addition, is_empty);
             return Err(error);
         }
-        self.exchange(spare, is_as_we_left_it)?;
+        if let Err(error) = self.exchange(spare, is_as_we_left_it) {
+            self.put_back(addition, is_empty);
+            return Err(error);
+        }
         self.backlog.clear();
         self.last_addition = addition;
         self.published.oldest = self.published.oldest.or(Some(now));
         sync_directory(&self.path)?;
         self.is_directory_dirty = false;
         Ok(())
+    }
+
+    /// What is to stand behind the last record: the backlog and the end of the file. A single record, as large as it may
+    /// be, is moved and not copied.
+    fn take_addition(&mut self, is_first: bool) -> Vec<u8> {
+        let mut addition = match self.backlog.as_mut_slice() {
+            [record] => std::mem::take(record),
+            records => records.concat(),
+        };
+        if is_first {
+            addition.drain(..format::SEPARATOR.len() - format::FIRST_SEPARATOR.len());
+        }
+        addition.extend_from_slice(format::FOOTER);
+        addition
+    }
+
+    /// Takes back what could not be published.
+    fn put_back(&mut self, mut addition: Vec<u8>, is_first: bool) {
+        if let [record] = self.backlog.as_mut_slice() {
+            addition.truncate(addition.len() - format::FOOTER.len());
+            if is_first {
+                addition.splice(..format::FIRST_SEPARATOR.len(), format::SEPARATOR.iter().copied());
+            }
+            *record = addition;
+        }
     }
 
     /// Publishes a copy, in one step; the one that was published before becomes a spare if it is ours alone.

@@ -46,7 +46,7 @@ pub enum StoreError {
 ///
 /// # Errors
 /// [`StoreError::Read`] and [`StoreError::Damaged`].
-pub fn load(path: &Path) -> Result<BTreeMap<Vmid, ContainerState>, StoreError> {
+pub fn load(path: &Path) -> Result<BTreeMap<Vmid, Box<ContainerState>>, StoreError> {
     let damaged = |source| StoreError::Damaged { path: path.to_owned(), source };
     match state_file::read(path) {
         Ok(Some(bytes)) => decode(&bytes).map_err(damaged),
@@ -60,13 +60,13 @@ pub fn load(path: &Path) -> Result<BTreeMap<Vmid, ContainerState>, StoreError> {
 ///
 /// # Errors
 /// [`StoreError::Write`]; what was there before then still is.
-pub fn save(path: &Path, states: &BTreeMap<Vmid, ContainerState>) -> Result<(), StoreError> {
+pub fn save(path: &Path, states: &BTreeMap<Vmid, Box<ContainerState>>) -> Result<(), StoreError> {
     state_file::replace(path, &encode(states))
         .map_err(|source| StoreError::Write { path: path.to_owned(), source })
 }
 
 /// The state as bytes.
-pub fn encode(states: &BTreeMap<Vmid, ContainerState>) -> Vec<u8> {
+pub fn encode(states: &BTreeMap<Vmid, Box<ContainerState>>) -> Vec<u8> {
     let mut writer = Writer::default();
     writer.bytes(MAGIC);
     writer.u32(u32::try_from(states.len()).unwrap_or(u32::MAX));
@@ -83,7 +83,7 @@ pub fn encode(states: &BTreeMap<Vmid, ContainerState>) -> Vec<u8> {
 ///
 /// # Errors
 /// [`Damaged`] says what is wrong with them.
-pub fn decode(bytes: &[u8]) -> Result<BTreeMap<Vmid, ContainerState>, Damaged> {
+pub fn decode(bytes: &[u8]) -> Result<BTreeMap<Vmid, Box<ContainerState>>, Damaged> {
     let (content, checksum) = bytes.split_last_chunk::<8>().ok_or(Damaged("it ends too early"))?;
     if codec::checksum(content) != u64::from_le_bytes(*checksum) {
         return Err(Damaged("its checksum is wrong"));
@@ -95,7 +95,7 @@ pub fn decode(bytes: &[u8]) -> Result<BTreeMap<Vmid, ContainerState>, Damaged> {
     let mut states = BTreeMap::new();
     for _ in 0..reader.u32()? {
         let vmid = Vmid::try_from(reader.u32()?).map_err(|_| Damaged("a container's id is none"))?;
-        states.insert(vmid, ContainerState::decode(&mut reader)?);
+        states.insert(vmid, Box::new(ContainerState::decode(&mut reader)?));
     }
     if reader.0.is_empty() { Ok(states) } else { Err(Damaged("there is something after its end")) }
 }

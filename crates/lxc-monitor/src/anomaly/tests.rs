@@ -224,7 +224,7 @@ fn the_file_is_read_as_written_and_damage_is_found() {
     let path = directory.path().join("below/anomaly.state");
     let vmid = lxc_autoscale_core::Vmid::try_from(104).unwrap();
     assert!(load(&path).unwrap().is_empty());
-    let states = std::collections::BTreeMap::from([(vmid, learnt())]);
+    let states = std::collections::BTreeMap::from([(vmid, Box::new(learnt()))]);
     save(&path, &states).unwrap();
     assert_eq!(load(&path).unwrap(), states);
     let whole = std::fs::read(&path).unwrap();

@@ -21,7 +21,8 @@ const FORGET_SECONDS: f64 = 30.0 * 86_400.0;
 #[derive(Debug)]
 pub struct AnomalyWatch {
     config: AnomalyConfig,
-    states: BTreeMap<Vmid, ContainerState>,
+    /// Each by itself: the places of a map that are not taken would cost as much as those that are.
+    states: BTreeMap<Vmid, Box<ContainerState>>,
     /// Time of the snapshot after which the state was written last.
     saved: Option<f64>,
     notices: Notices,
