@@ -5,12 +5,16 @@
 //! ends when all changes have.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use lxc_autoscale_core::Vmid;
+use jiff::Timestamp;
+use lxc_autoscale_core::{ErrorChain, Vmid};
+use serde::Serialize;
 use tokio::sync::{Semaphore, TryAcquireError, oneshot};
 
 use crate::actions::ActionError;
+use crate::audit::{self, AuditError, AuditLog, Event, Subject};
 use crate::auth::caller::Caller;
 use crate::error::ApiError;
 use crate::gate::Gate;
@@ -30,16 +34,21 @@ pub struct Change {
 #[derive(Clone, Debug)]
 pub struct Changes {
     gate: Gate,
+    audit: Option<Arc<AuditLog>>,
+    begun: Arc<AtomicU64>,
     permits: Arc<Semaphore>,
     capacity: u32,
     patience: Duration,
 }
 
 impl Changes {
-    /// At most `capacity` changes at once, each waiting at most `patience` for its containers.
-    pub fn new(capacity: u32, patience: Duration) -> Self {
+    /// At most `capacity` changes at once, each waiting at most `patience` for its containers; all are written to
+    /// `audit`.
+    pub fn new(capacity: u32, patience: Duration, audit: Option<AuditLog>) -> Self {
         let permits = usize::try_from(capacity).unwrap_or(Semaphore::MAX_PERMITS);
-        Self { gate: Gate::default(), permits: Arc::new(Semaphore::new(permits)), capacity, patience }
+        let permits = Arc::new(Semaphore::new(permits));
+        let (audit, begun) = (audit.map(Arc::new), Arc::default());
+        Self { gate: Gate::default(), audit, begun, permits, capacity, patience }
     }
 
     /// How many are under way or waiting.
@@ -53,7 +62,7 @@ impl Changes {
     /// That of `work`, or why it was not begun.
     pub async fn run<T, W>(&self, change: Change, work: W) -> Result<T, ActionError>
     where
-        T: Send + 'static,
+        T: Serialize + Send + 'static,
         W: Future<Output = Result<T, ActionError>> + Send + 'static,
     {
         change
@@ -66,19 +75,35 @@ impl Changes {
         })?;
         let (sender, receiver) = oneshot::channel();
         let (gate, patience) = (self.gate.clone(), self.patience);
+        let trail = Trail { audit: self.audit.clone(), subject: self.subject(&change) };
         tokio::spawn(async move {
             let _permit = permit;
             let begun = Instant::now();
             let result = match gate.enter(&change.vmids, patience).await {
                 Err(occupied) => Err(occupied.into()),
                 Ok(_) if sender.is_closed() => Err(ActionError::Abandoned),
-                Ok(_tickets) => work.await,
+                Ok(_tickets) => match trail.begun().await {
+                    Ok(()) => work.await,
+                    Err(error) => Err(error.into()),
+                },
             };
+            let outcome = outcome(begun.elapsed(), &result);
+            trail.ended(outcome).await;
             log(&change, begun.elapsed(), result.as_ref().err());
             // The client may have left meanwhile; the log has the outcome.
             let _ = sender.send(result);
         });
         receiver.await.unwrap_or(Err(ActionError::Crashed))
+    }
+
+    /// What the audit log calls a change.
+    fn subject(&self, change: &Change) -> Subject {
+        Subject {
+            change: self.begun.fetch_add(1, Ordering::Relaxed) + 1,
+            caller: change.caller.identity.to_string(),
+            action: audit::bounded(&change.summary),
+            containers: change.vmids.clone(),
+        }
     }
 
     /// Refuses new changes and waits until those under way have ended.
@@ -89,6 +114,52 @@ impl Changes {
         // A change that asks while this waits finds no permit left; one that asks later finds them closed.
         let _all = self.permits.acquire_many(self.capacity).await;
         self.permits.close();
+    }
+}
+
+/// The trail of one change in the audit log.
+struct Trail {
+    audit: Option<Arc<AuditLog>>,
+    subject: Subject,
+}
+
+impl Trail {
+    /// Writes down that the change is begun.
+    async fn begun(&self) -> Result<(), AuditError> {
+        self.write(Event::Begun).await.map(drop)
+    }
+
+    /// Writes down what became of it; what is done is done, whether that can be written down or not.
+    async fn ended(&self, outcome: Event) {
+        match self.write(outcome).await {
+            Ok(Some(hash)) => tracing::debug!(hash, change = self.subject.change, "written to the audit log"),
+            Ok(None) => {}
+            Err(error) => {
+                tracing::error!(error = %ErrorChain(&error), "the end of a change is not in the audit log");
+            }
+        }
+    }
+
+    async fn write(&self, event: Event) -> Result<Option<String>, AuditError> {
+        let Some(audit) = self.audit.clone() else { return Ok(None) };
+        let subject = self.subject.clone();
+        let path = audit.path().to_owned();
+        let written = tokio::task::spawn_blocking(move || audit.write(&subject, &event, Timestamp::now()));
+        let written = written.await.unwrap_or_else(|error| Err(AuditError { path, source: error.into() }));
+        written.map(Some)
+    }
+}
+
+/// What became of a change, for the audit log.
+fn outcome<T: Serialize>(took: Duration, result: &Result<T, ActionError>) -> Event {
+    let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+    match result {
+        Ok(done) => Event::Done { result: serde_json::to_value(done).unwrap_or_default(), duration_ms },
+        Err(error) => {
+            let (_, code) = ApiError::status_and_code(error);
+            let message = audit::bounded(&ErrorChain(error).to_string());
+            Event::NotDone { code, message, duration_ms }
+        }
     }
 }
 
@@ -132,7 +203,7 @@ mod tests {
     #[test]
     fn a_change_ends_though_its_client_leaves() {
         runtime().block_on(async {
-            let changes = Changes::new(4, Duration::from_mins(1));
+            let changes = Changes::new(4, Duration::from_mins(1), None);
             let (go, done) = (Arc::new(Notify::new()), Arc::new(AtomicU32::new(0)));
             let started = Arc::new(Notify::new());
             let client = tokio::spawn({
@@ -165,7 +236,7 @@ mod tests {
     #[test]
     fn a_change_whose_client_left_while_it_waited_is_not_begun() {
         runtime().block_on(async {
-            let changes = Changes::new(4, Duration::from_mins(1));
+            let changes = Changes::new(4, Duration::from_mins(1), None);
             let ticket = changes.gate.enter(&change(104).vmids, Duration::ZERO).await.unwrap();
             let done = Arc::new(AtomicU32::new(0));
             let client = tokio::spawn({
@@ -192,7 +263,7 @@ mod tests {
     #[test]
     fn changes_are_bounded() {
         runtime().block_on(async {
-            let changes = Changes::new(1, Duration::from_mins(1));
+            let changes = Changes::new(1, Duration::from_mins(1), None);
             let held = changes.permits.acquire().await.unwrap();
             assert!(matches!(
                 changes.run(change(104), async { Ok(()) }).await,
@@ -206,7 +277,7 @@ mod tests {
     #[test]
     fn a_panic_in_a_change_is_an_error_and_frees_the_container() {
         runtime().block_on(async {
-            let changes = Changes::new(1, Duration::from_mins(1));
+            let changes = Changes::new(1, Duration::from_mins(1), None);
             let crashed = changes.run(change(104), async { panic!("a defect") }).await;
             assert!(matches!(crashed, Err::<(), _>(ActionError::Crashed)));
             changes.finish().await;

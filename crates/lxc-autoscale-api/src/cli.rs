@@ -28,9 +28,19 @@ pub enum Command {
     Run,
     /// Say what works on this machine and what does not; exit code 1 if containers could not be changed.
     Check,
+    /// The audit log of changes.
+    #[command(subcommand)]
+    Audit(AuditCommand),
     /// API keys for those who are not root on this machine.
     #[command(subcommand)]
     Key(KeyCommand),
+}
+
+/// What to do with the audit log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
+pub enum AuditCommand {
+    /// Follow its chain; exit code 1 when lines were altered, removed or inserted.
+    Verify,
 }
 
 #[cfg(test)]

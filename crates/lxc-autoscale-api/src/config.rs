@@ -33,6 +33,8 @@ pub struct Config {
     pub rest: RestConfig,
     /// What no request may exceed.
     pub limits: LimitsConfig,
+    /// What is written down of changes.
+    pub audit: AuditConfig,
     /// The monitor's file.
     pub metrics: MetricsConfig,
     /// Where the node's files are.
@@ -108,6 +110,18 @@ pub struct LimitsConfig {
     pub allow_blind_memory_shrink: bool,
 }
 
+/// `[audit]`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AuditConfig {
+    /// The file; empty means that nothing is written down.
+    pub file: PathBuf,
+    /// Size at which a new file is begun.
+    pub max_size_mib: u64,
+    /// Older files that are kept.
+    pub backup_count: u32,
+}
+
 /// `[metrics]`
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -138,6 +152,7 @@ impl Default for Config {
             pct: PctConfig::default(),
             rest: RestConfig::default(),
             limits: LimitsConfig::default(),
+            audit: AuditConfig::default(),
             metrics: MetricsConfig::default(),
             paths: PathsConfig::default(),
             logging: default_logging(),
@@ -187,6 +202,25 @@ impl Default for LimitsConfig {
             memory_margin_percent: 10.0,
             allow_blind_memory_shrink: false,
         }
+    }
+}
+
+impl Default for AuditConfig {
+    fn default() -> Self {
+        Self { file: PathBuf::from("/var/log/lxc_autoscale_audit.jsonl"), max_size_mib: 10, backup_count: 9 }
+    }
+}
+
+impl AuditConfig {
+    fn validate(&self) -> Result<(), BrokenRule> {
+        let file = self.file.as_os_str().is_empty() || self.file.is_absolute();
+        BrokenRule::unless(file, "audit.file", "must be an absolute path")?;
+        BrokenRule::unless(
+            (1..=4096).contains(&self.max_size_mib),
+            "audit.max_size_mib",
+            "must be from 1 to 4096",
+        )?;
+        BrokenRule::unless(self.backup_count <= 1000, "audit.backup_count", "must be at most 1000")
     }
 }
 
@@ -273,6 +307,7 @@ impl Validate for Config {
         self.server.validate()?;
         self.pct.validate()?;
         self.rest.validate()?;
+        self.audit.validate()?;
         self.limits.validate()?;
         seconds(self.metrics.max_age_seconds, "metrics.max_age_seconds")?;
         for (path, key) in [

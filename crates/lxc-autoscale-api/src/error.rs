@@ -57,6 +57,7 @@ impl ApiError {
             ActionError::NotRestarted { .. } => (StatusCode::BAD_GATEWAY, "not_restarted"),
             ActionError::LeftBehind { .. } => (StatusCode::BAD_GATEWAY, "left_behind"),
             ActionError::OutOfScope { .. } => (StatusCode::FORBIDDEN, "out_of_scope"),
+            ActionError::NotAudited(_) => (StatusCode::SERVICE_UNAVAILABLE, "not_audited"),
             ActionError::TooManyChanges => (StatusCode::SERVICE_UNAVAILABLE, "too_many_changes"),
             ActionError::ShuttingDown => (StatusCode::SERVICE_UNAVAILABLE, "shutting_down"),
             ActionError::Abandoned => (StatusCode::REQUEST_TIMEOUT, "abandoned"),

@@ -11,6 +11,7 @@
 //! counts as done when it was read back from the node.
 
 pub mod actions;
+pub mod audit;
 pub mod auth;
 pub mod backend;
 pub mod changes;

@@ -5,11 +5,12 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use jiff::Timestamp;
+use lxc_autoscale_api::audit::Verdict;
 use lxc_autoscale_api::auth::keys::KeyFile;
-use lxc_autoscale_api::cli::{Cli, Command};
+use lxc_autoscale_api::cli::{AuditCommand, Cli, Command};
 use lxc_autoscale_api::config::Config;
 use lxc_autoscale_api::server::{self, ServerError};
-use lxc_autoscale_api::{check, key_command};
+use lxc_autoscale_api::{audit, check, key_command};
 use lxc_autoscale_core::api::HealthState;
 use lxc_autoscale_core::{ErrorChain, config, telemetry};
 use tokio::runtime::Runtime;
@@ -36,6 +37,12 @@ fn run(cli: &Cli) -> Result<ExitCode, ServerError> {
         .build()
         .map_err(ServerError::Runtime)?;
     let outcome = match cli.command.clone().unwrap_or(Command::Run) {
+        Command::Audit(AuditCommand::Verify) => {
+            let verdict =
+                audit::verify(&config.audit.file, config.audit.backup_count).map_err(ServerError::Audit)?;
+            write_verdict(&verdict, &mut io::stdout().lock()).map_err(ServerError::Runtime)?;
+            Ok(if verdict.holds() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
         Command::Key(command) => {
             let keys = KeyFile::new(config.server.keys_file.clone());
             let done = key_command::run(command, &keys, Timestamp::now(), &mut io::stdout().lock());
@@ -53,6 +60,19 @@ fn run(cli: &Cli) -> Result<ExitCode, ServerError> {
     // A read that hangs in the kernel (`/etc/pve` is FUSE) must not keep the program from ending.
     runtime.shutdown_background();
     outcome
+}
+
+fn write_verdict(verdict: &Verdict, out: &mut impl Write) -> io::Result<()> {
+    for finding in &verdict.findings {
+        writeln!(out, "{finding}")?;
+    }
+    match (verdict.first, verdict.last, &verdict.last_hash) {
+        (Some(first), Some(last), Some(hash)) => {
+            let word = if verdict.holds() { "the chain holds" } else { "THE CHAIN IS BROKEN" };
+            writeln!(out, "records {first} to {last}: {word}; the last hash is {hash}")
+        }
+        _ => writeln!(out, "there are no records"),
+    }
 }
 
 fn serve(runtime: &Runtime, config: Config, cli: &Cli) -> Result<ExitCode, ServerError> {

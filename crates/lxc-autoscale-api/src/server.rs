@@ -21,6 +21,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tower::ServiceExt;
 
+use crate::audit::AuditError;
 use crate::auth::{Peer, peer};
 use crate::backend::Opened;
 use crate::backend::rest::RestSetupError;
@@ -55,6 +56,9 @@ pub enum ServerError {
     /// Keys cannot be made, listed or revoked.
     #[error(transparent)]
     Keys(#[from] KeyCommandError),
+    /// The audit log cannot be read.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
     /// The address cannot be listened on.
     #[error("cannot listen on {address} (`server.listen`); does another server use it?")]
     Listen {

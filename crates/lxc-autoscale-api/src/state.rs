@@ -3,6 +3,7 @@
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use crate::audit::AuditLog;
 use crate::auth::keys::KeyFile;
 use crate::backend::ContainerHost;
 use crate::changes::Changes;
@@ -27,8 +28,9 @@ impl Shared {
     /// Puts the parts together; `node_name` is the name of the node this runs on, where it is known.
     pub fn new(config: Config, host: Arc<dyn ContainerHost>, node_name: Option<String>) -> Self {
         let patience = Duration::from_secs(config.server.queue_timeout_seconds);
+        let audit = (!config.audit.file.as_os_str().is_empty()).then(|| AuditLog::new(config.audit.clone()));
         Self {
-            changes: Changes::new(config.server.max_changes, patience),
+            changes: Changes::new(config.server.max_changes, patience, audit),
             keys: KeyFile::new(config.server.keys_file.clone()),
             config: RwLock::new(Arc::new(config)),
             host,
@@ -82,6 +84,7 @@ impl Shared {
             (merged.backend == new.backend, "backend"),
             (merged.pct == new.pct, "pct"),
             (merged.rest == new.rest, "rest"),
+            (merged.audit == new.audit, "audit"),
             (merged.paths == new.paths, "paths"),
             (merged.logging == new.logging, "logging"),
         ] {

@@ -6,6 +6,7 @@
 
 use lxc_autoscale_core::Vmid;
 
+use crate::audit::AuditError;
 use crate::auth::caller::Identity;
 use crate::backend::{BackendError, ContainerHost, Obstacle, Stored};
 use crate::gate::Occupied;
@@ -85,6 +86,9 @@ pub enum ActionError {
         /// Who asks.
         caller: Identity,
     },
+    /// It cannot be written down, so it was not begun.
+    #[error("nothing was done, because it could not be written to the audit log")]
+    NotAudited(#[from] AuditError),
     /// More changes are waiting than are allowed to.
     #[error("too many changes are waiting; try again later")]
     TooManyChanges,

@@ -74,6 +74,7 @@ impl Node {
         config.paths.proc = root.join("proc");
         config.metrics.file = root.join("log/lxc_metrics.json");
         config.server.keys_file = root.join("keys.json");
+        config.audit.file = root.join("audit.jsonl");
         config.logging.file = PathBuf::new();
         config.validate().unwrap();
         let node = Self { directory, config };

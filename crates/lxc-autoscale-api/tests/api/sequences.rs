@@ -15,6 +15,39 @@ fn assert_untouched(node: &Node) {
     assert!(!node.conf(104).unwrap().contains("[lxc-autoscale"), "{:?}", node.conf(104));
 }
 
+/// The lines of the audit log.
+fn trail(node: &Node) -> Vec<Value> {
+    let text = std::fs::read_to_string(&node.config.audit.file).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[tokio::test]
+async fn every_change_leaves_a_trail() {
+    let node = Node::new();
+    let api = node.api();
+    for cores in [4, 99_999] {
+        let body = json!({"vm_id": 104, "cores": cores});
+        send(&api, request("POST", "/scale/cores", Some(body))).await;
+    }
+    let trail = trail(&node);
+    let events: Vec<&str> = trail.iter().map(|line| line["event"].as_str().unwrap()).collect();
+    assert_eq!(events, ["begun", "done", "begun", "not_done"]);
+    assert_eq!(trail[1]["caller"], "uid:0");
+    assert_eq!((&trail[1]["result"]["before"], &trail[1]["result"]["after"]), (&json!(2.0), &json!(4.0)));
+    assert_eq!(trail[3]["code"], "out_of_bounds");
+    let verdict = lxc_autoscale_api::audit::verify(&node.config.audit.file, 9).unwrap();
+    assert_eq!((verdict.records, verdict.findings), (4, vec![]));
+}
+
+#[tokio::test]
+async fn what_cannot_be_written_down_is_not_begun() {
+    let mut node = Node::new();
+    node.config.audit.file = node.root().join("missing/audit.jsonl");
+    let reply = node.post("/scale/cores", json!({"vm_id": 104, "cores": 4})).await;
+    reply.assert_error(503, "not_audited");
+    assert_eq!(node.calls(), [""; 0]);
+}
+
 #[tokio::test]
 async fn a_storage_without_snapshots_leaves_nothing() {
     let node = Node::new();

@@ -27,7 +27,7 @@ fn write_config(node: &Node, server: &str, rest: &str) {
         "[server]\nlisten = \"127.0.0.1:0\"\naddress_file = \"{root}/address\"\ntrusted_uids = [{uid}]\n{server}\n\
          [pct]\npath = \"{root}/pct\"\n\
          [paths]\npve = \"{root}/etc/pve\"\nproc = \"{root}/proc\"\n\
-         [metrics]\nfile = \"{root}/log/lxc_metrics.json\"\n\
+         [metrics]\nfile = \"{root}/log/lxc_metrics.json\"\n[audit]\nfile = \"{root}/audit.jsonl\"\n\
          [logging]\nfile = \"{root}/api.log\"\n{rest}\n"
     );
     fs::write(node.root().join("api.toml"), text).unwrap();

@@ -90,12 +90,13 @@ fn api(paths: &DemoPaths, roots: &NodeRoots, listen: SocketAddr) -> String {
         "[server]\nlisten = \"{listen}\"\n{trusted}\n\
          [pct]\npath = {}\n\n\
          [metrics]\nfile = {}\n\n\
-         [paths]\npve = {}\nproc = {}\nlxc = {}\n\n[logging]\nfile = {}\n",
+         [paths]\npve = {}\nproc = {}\nlxc = {}\n\n[audit]\nfile = {}\n\n[logging]\nfile = {}\n",
         quoted(&paths.bin().join("pct")),
         quoted(&paths.metrics()),
         quoted(&roots.pve),
         quoted(&roots.proc),
         quoted(&roots.lxc),
+        quoted(&paths.log().join("audit.jsonl")),
         quoted(&paths.log().join("lxc_autoscale_api.log")),
     )
 }
@@ -108,6 +109,7 @@ fn ml(paths: &DemoPaths, api: SocketAddr) -> String {
          [state]\ndirectory = {}\n\n\
          [scaling.cpu]\ncooldown_up_seconds = 10\ncooldown_down_seconds = 20\n\n\
          [scaling.memory]\ncooldown_up_seconds = 10\ncooldown_down_seconds = 20\n\n\
+         [scaling.guard]\nboot_seconds = 0\nwatch_seconds = 10\n\n\
          [logging]\nfile = {}\n",
         quoted(&paths.metrics()),
         quoted(&paths.state()),

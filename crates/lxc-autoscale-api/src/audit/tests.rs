@@ -1,0 +1,139 @@
+//! The chain holds through restarts, rotation and crashes, and breaks when somebody has a hand in it.
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn config(directory: &Path) -> AuditConfig {
+    AuditConfig { file: directory.join("audit.jsonl"), max_size_mib: 1, backup_count: 3 }
+}
+
+fn subject(change: u64) -> Subject {
+    Subject {
+        change,
+        caller: "uid:0".to_owned(),
+        action: format!("set the cores of container 104 to {change}"),
+        containers: vec![Vmid::try_from(104).unwrap()],
+    }
+}
+
+fn write(log: &AuditLog, change: u64) -> String {
+    log.write(&subject(change), &Event::Begun, Timestamp::UNIX_EPOCH).unwrap()
+}
+
+/// A log with that many records.
+fn written(records: u64) -> (tempfile::TempDir, AuditConfig) {
+    let directory = tempfile::tempdir().unwrap();
+    let config = config(directory.path());
+    let log = AuditLog::new(config.clone());
+    for change in 1..=records {
+        write(&log, change);
+    }
+    (directory, config)
+}
+
+fn verdict(config: &AuditConfig) -> Verdict {
+    verify(&config.file, config.backup_count).unwrap()
+}
+
+#[test]
+fn the_chain_goes_on_over_a_restart() {
+    let (_directory, config) = written(3);
+    let last = write(&AuditLog::new(config.clone()), 4);
+    let verdict = verdict(&config);
+    assert_eq!((verdict.records, verdict.first, verdict.last), (4, Some(1), Some(4)));
+    assert_eq!(
+        (verdict.last_hash.as_deref(), verdict.findings.as_slice()),
+        (Some(last.as_str()), [].as_slice())
+    );
+}
+
+#[test]
+fn a_line_says_who_did_what_and_what_came_of_it() {
+    let (_directory, config) = written(0);
+    let log = AuditLog::new(config.clone());
+    let event = Event::Done { result: serde_json::json!({"before": 2, "after": 4}), duration_ms: 700 };
+    log.write(&subject(1), &event, Timestamp::UNIX_EPOCH).unwrap();
+    let text = fs::read_to_string(&config.file).unwrap();
+    let line: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(
+        (&line["caller"], &line["containers"][0], &line["event"]),
+        (&"uid:0".into(), &104.into(), &"done".into())
+    );
+    assert_eq!((&line["result"]["after"], &line["seq"]), (&4.into(), &1.into()));
+}
+
+#[test]
+fn the_chain_goes_on_over_a_rotation_and_the_files_are_bounded() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = AuditConfig { max_size_mib: 0, backup_count: 2, ..config(directory.path()) };
+    let log = AuditLog::new(config.clone());
+    for change in 1..=9 {
+        write(&log, change);
+    }
+    // Each record has filled a file; the last two and the newest are kept.
+    let verdict = verdict(&config);
+    assert_eq!((verdict.first, verdict.last, verdict.holds()), (Some(7), Some(9), true));
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 3);
+    // After a restart, too, though the newest file may be empty.
+    fs::write(&config.file, "").unwrap();
+    write(&AuditLog::new(config.clone()), 10);
+    assert!(!verify(&config.file, 2).unwrap().findings.iter().any(Finding::is_tampering));
+}
+
+#[test]
+fn half_a_line_of_a_crash_is_told_and_breaks_nothing() {
+    let (_directory, config) = written(2);
+    let mut file = File::options().append(true).open(&config.file).unwrap();
+    file.write_all(b"{\"seq\":3,\"time\":\"1970").unwrap();
+    write(&AuditLog::new(config.clone()), 3);
+    let verdict = verdict(&config);
+    assert!(verdict.holds());
+    assert_eq!((verdict.records, verdict.last), (3, Some(3)));
+    assert!(matches!(verdict.findings.as_slice(), [Finding::CutOff { line: 3, .. }]), "{verdict:?}");
+}
+
+#[test]
+fn an_altered_a_removed_an_inserted_and_a_moved_line_are_found() {
+    let (_directory, config) = written(5);
+    let good = fs::read_to_string(&config.file).unwrap();
+    let lines: Vec<&str> = good.lines().collect();
+    let check = |lines: &[&str], what: &str| {
+        fs::write(&config.file, lines.join("\n") + "\n").unwrap();
+        assert!(!verdict(&config).holds(), "{what}");
+    };
+    let altered = lines[2].replace("to 3", "to 2");
+    check(&[lines[0], lines[1], &altered, lines[3], lines[4]], "altered");
+    check(&[lines[0], lines[1], lines[3], lines[4]], "removed");
+    check(&[lines[0], lines[0], lines[1], lines[2], lines[3], lines[4]], "inserted");
+    check(&[lines[0], lines[2], lines[1], lines[3], lines[4]], "moved");
+    fs::write(&config.file, &good).unwrap();
+    assert!(verdict(&config).holds());
+}
+
+#[test]
+fn what_cannot_be_written_is_an_error_and_is_tried_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let config =
+        AuditConfig { file: directory.path().join("missing/audit.jsonl"), ..config(directory.path()) };
+    let log = AuditLog::new(config.clone());
+    assert!(log.write(&subject(1), &Event::Begun, Timestamp::UNIX_EPOCH).is_err());
+    fs::create_dir(directory.path().join("missing")).unwrap();
+    write(&log, 2);
+    assert_eq!(verdict(&config).records, 1);
+}
+
+proptest! {
+    /// Whatever byte is changed, it is found, or it was none of the record's (a line's end).
+    #[test]
+    fn no_byte_can_be_changed_unseen(at in 0usize..2000, byte in 0x20u8..0x7f) {
+        let (_directory, config) = written(5);
+        let mut bytes = fs::read(&config.file).unwrap();
+        let at = at % bytes.len();
+        prop_assume!(bytes[at] != byte && bytes[at] != b'\n');
+        bytes[at] = byte;
+        fs::write(&config.file, &bytes).unwrap();
+        let verdict = verdict(&config);
+        prop_assert!(!verdict.findings.is_empty(), "{}", String::from_utf8_lossy(&bytes));
+    }
+}

@@ -1,0 +1,121 @@
+//! Whether the chain holds.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader};
+use std::path::{Path, PathBuf};
+
+use super::{AuditError, BEGINNING, Link, link, numbered};
+
+/// Where the chain does not hold, or may not.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Finding {
+    /// A line is no record, and the chain goes on after it: a crash cut it off.
+    #[error("{}:{line}: half a line, which a crash left; the chain goes on after it", file.display())]
+    CutOff {
+        /// The file.
+        file: PathBuf,
+        /// The line.
+        line: usize,
+    },
+    /// A line was altered.
+    #[error("{}:{line}: this line was altered: its hash is not its own", file.display())]
+    Altered {
+        /// The file.
+        file: PathBuf,
+        /// The line.
+        line: usize,
+    },
+    /// A line does not follow the one before it.
+    #[error("{}:{line}: record {seq} does not follow record {after}: lines were removed, inserted or moved before it", file.display())]
+    Broken {
+        /// The file.
+        file: PathBuf,
+        /// The line.
+        line: usize,
+        /// Its number.
+        seq: u64,
+        /// The number before it.
+        after: u64,
+    },
+}
+
+impl Finding {
+    /// Whether somebody must have had a hand in it.
+    pub fn is_tampering(&self) -> bool {
+        !matches!(self, Self::CutOff { .. })
+    }
+}
+
+/// What became of a verification.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Verdict {
+    /// Records whose hash is their own.
+    pub records: u64,
+    /// Number of the first record; more than 1 when older files have been removed.
+    pub first: Option<u64>,
+    /// Number of the last.
+    pub last: Option<u64>,
+    /// Hash of the last.
+    pub last_hash: Option<String>,
+    /// Where the chain does not hold.
+    pub findings: Vec<Finding>,
+}
+
+impl Verdict {
+    /// Whether nothing but a crash has left traces.
+    pub fn holds(&self) -> bool {
+        !self.findings.iter().any(Finding::is_tampering)
+    }
+}
+
+/// Follows the chain through the older files to the newest.
+///
+/// # Errors
+/// [`AuditError`] when a file cannot be read.
+pub fn verify(file: &Path, backup_count: u32) -> Result<Verdict, AuditError> {
+    let mut verdict = Verdict::default();
+    let mut before: Option<Link> = None;
+    let files = (0..=backup_count).rev().map(|number| numbered(file, number));
+    for path in files {
+        let opened = match File::open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            opened => opened.map_err(|source| AuditError { path: path.clone(), source })?,
+        };
+        for (index, line) in BufReader::new(opened).split(b'\n').enumerate() {
+            let line = line.map_err(|source| AuditError { path: path.clone(), source })?;
+            take(&mut verdict, &mut before, &path, index + 1, &String::from_utf8_lossy(&line));
+        }
+    }
+    verdict.last = before.as_ref().map(|link| link.seq);
+    verdict.last_hash = before.map(|link| link.hash);
+    Ok(verdict)
+}
+
+fn take(verdict: &mut Verdict, before: &mut Option<Link>, path: &Path, line: usize, text: &str) {
+    let file = path.to_owned();
+    if text.is_empty() {
+        return;
+    }
+    let Some(next) = link(text) else {
+        // A whole record has its end; a half line has not.
+        let finding = if text.ends_with("\"}") {
+            Finding::Altered { file, line }
+        } else {
+            Finding::CutOff { file, line }
+        };
+        verdict.findings.push(finding);
+        return;
+    };
+    let (expected, after) = match before.as_ref() {
+        Some(last) => (last.hash.as_str(), last.seq),
+        // Whatever was before the oldest file that is kept.
+        None if next.seq == 1 => (BEGINNING, 0),
+        None => (next.previous.as_str(), next.seq - 1),
+    };
+    if next.previous != expected || next.seq != after + 1 {
+        verdict.findings.push(Finding::Broken { file, line, seq: next.seq, after });
+    }
+    verdict.records += 1;
+    verdict.first.get_or_insert(next.seq);
+    *before = Some(next);
+}
