@@ -40,7 +40,9 @@ impl Figures {
     pub(crate) fn new(policy: &str, containers: &[Sums], prices: &Prices) -> Self {
         let judged: Vec<&Sums> = containers.iter().filter(|sums| 0 < sums.steps).collect();
         let mut all = Sums::default();
-        judged.iter().for_each(|sums| all.add(sums));
+        for sums in &judged {
+            all.add(sums);
+        }
         let cost = all.cost(prices);
         let part = |part: f64, whole: f64| ratio(part, whole).unwrap_or(f64::NAN);
         let days = all.hours / 24.0;

@@ -93,8 +93,9 @@ fn read_all(path: &Path) -> Result<Vec<Recording>, Box<dyn Error>> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(path)? {
         let file = entry?.path();
-        let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if name.ends_with(".csv") || name.ends_with(".csv.gz") {
+        let plain =
+            file.extension().is_some_and(|extension| extension == "gz").then(|| file.with_extension(""));
+        if plain.as_ref().unwrap_or(&file).extension().is_some_and(|extension| extension == "csv") {
             files.push(file);
         }
     }

@@ -83,8 +83,10 @@ mod tests {
             node: NodeSituation::default(),
             samples: [0, 60, 120, 7200, 7260].map(sample).to_vec(),
         };
-        let steps: Vec<_> = recording.steps().map(|step| (step.seconds as u32, step.after_gap)).collect();
-        assert_eq!(steps, [(300, true), (60, false), (60, false), (60, true), (60, false)]);
+        let steps: Vec<_> =
+            recording.steps().map(|step| (step.seconds.to_string(), step.after_gap)).collect();
+        let want = [("300", true), ("60", false), ("60", false), ("60", true), ("60", false)];
+        assert_eq!(steps, want.map(|(seconds, gap)| (seconds.to_owned(), gap)));
         assert_eq!(recording.span(), Some((0, 7260)));
     }
 }

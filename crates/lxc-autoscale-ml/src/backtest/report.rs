@@ -71,7 +71,9 @@ impl Report {
     pub fn new(title: Title, prices: Prices, outcomes: &[Outcome]) -> Self {
         let containers = outcomes.iter().map(|outcome| Row::of(outcome, &prices)).collect();
         let mut sums = Sums::default();
-        outcomes.iter().for_each(|outcome| sums.add(&outcome.sums));
+        for outcome in outcomes {
+            sums.add(&outcome.sums);
+        }
         let total = Row::new(sums, &prices);
         Self { title, prices, containers, total }
     }
@@ -205,7 +207,7 @@ pub fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
     )?;
     writeln!(
         out,
-        "Policy: {}; {}; the first {} days of each are not judged.\n",
+        "Policy: {}; {}; the first {} days of each, at most a third, are not judged.\n",
         title.policy, title.cpu, title.warm_up_days
     )?;
     let mut rows =

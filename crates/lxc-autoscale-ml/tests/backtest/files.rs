@@ -21,12 +21,13 @@ pub(crate) struct Traces {
 pub(crate) fn lines(containers: u64, days: i64) -> Vec<Line> {
     let mut lines = Vec::new();
     for id in 200..200 + containers {
+        let own = i64::try_from(id).unwrap();
         for step in 1..=days * 288 {
             let of_day = step % 288;
             let daily = if (100..200).contains(&of_day) { 1.0 } else { 0.1 };
             // Numbers without a pattern, the same every time.
-            let noise = f64::from(u16::try_from((step * 7919 + 31 * id as i64) % 101).unwrap()) / 101.0;
-            let burst = if (step + id as i64) % 97 == 0 { 2.0 } else { 0.0 };
+            let noise = f64::from(u16::try_from((step * 7919 + 31 * own) % 101).unwrap()) / 101.0;
+            let burst = if (step + own) % 97 == 0 { 2.0 } else { 0.0 };
             // The first container was off for two hours on the third day.
             if id == 200 && (600..624).contains(&step) {
                 continue;

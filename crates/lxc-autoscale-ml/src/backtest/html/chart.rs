@@ -97,6 +97,31 @@ impl Columns {
         path
     }
 
+    /// The area below the least.
+    pub(super) fn ground(&self, frame: &Frame) -> String {
+        let mut path = String::new();
+        let mut is_open = false;
+        for (column, known) in self.0.iter().enumerate() {
+            match known {
+                Some((low, _)) => {
+                    if !is_open {
+                        let _ = write!(path, "M{} {HEIGHT}", column * PIXEL);
+                    }
+                    let _ = write!(path, "V{:.0}h{PIXEL}", frame.y(*low) + 1.0);
+                }
+                None if is_open => {
+                    let _ = write!(path, "V{HEIGHT}Z");
+                }
+                None => {}
+            }
+            is_open = known.is_some();
+        }
+        if is_open {
+            let _ = write!(path, "V{HEIGHT}Z");
+        }
+        path
+    }
+
     /// The most of all.
     pub(super) fn most(&self) -> f64 {
         self.0.iter().flatten().map(|(_, high)| *high).fold(0.0, f64::max)
@@ -106,40 +131,41 @@ impl Columns {
 /// A line of steps through (time, amount), with no more corners than columns ask for.
 pub(super) fn steps(frame: &Frame, begin: f64, changes: impl Iterator<Item = (i64, f64)>) -> String {
     let mut path = format!("M0 {:.1}", frame.y(begin));
-    // Of the changes in one column the first value, the least, the most and the last make the drawing.
-    let mut column = None;
-    let mut in_column: Vec<f64> = Vec::new();
+    // Of the changes in one column the least, the most and the last make the drawing.
+    let mut open_column = None;
+    let mut amounts: Vec<f64> = Vec::new();
     let mut flush = |column: Option<usize>, values: &mut Vec<f64>| {
-        let (Some(column), Some(last)) = (column, values.last().copied()) else { return };
+        let (Some(column), Some(end)) = (column, values.last().copied()) else { return };
         let least = values.iter().copied().fold(f64::INFINITY, f64::min);
         let most = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let _ = write!(path, "H{}", column * PIXEL);
         if 1 < values.len() {
             let _ = write!(path, "V{:.1}V{:.1}", frame.y(least), frame.y(most));
         }
-        let _ = write!(path, "V{:.1}", frame.y(last));
+        let _ = write!(path, "V{:.1}", frame.y(end));
         values.clear();
     };
     for (at, amount) in changes {
         let next = frame.column(at);
-        if column != Some(next) {
-            flush(column, &mut in_column);
-            column = Some(next);
+        if open_column != Some(next) {
+            flush(open_column, &mut amounts);
+            open_column = Some(next);
         }
-        in_column.push(amount);
+        amounts.push(amount);
     }
-    flush(column, &mut in_column);
+    flush(open_column, &mut amounts);
     let _ = write!(path, "H{WIDTH}");
     path
 }
 
-/// A round amount not below `value`: 1, 2, 2.5 or 5 times a power of ten.
+/// A round amount not below `value`.
 pub(super) fn round_up(value: f64) -> f64 {
     if value <= 0.0 || !value.is_finite() {
         return 1.0;
     }
     let power = 10f64.powf(value.log10().floor());
-    let factor = [1.0, 2.0, 2.5, 5.0].into_iter().find(|factor| value <= factor * power * (1.0 + 1e-9));
+    let mut factors = [1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0].into_iter();
+    let factor = factors.find(|factor| value <= factor * power * (1.0 + 1e-9));
     factor.unwrap_or(10.0) * power
 }
 
@@ -175,7 +201,9 @@ mod tests {
 
     #[test]
     fn the_top_is_a_round_number() {
-        for (value, want) in [(0.0, 1.0), (0.3, 0.5), (1.0, 1.0), (2.1, 2.5), (7.0, 10.0), (1100.0, 2000.0)] {
+        for (value, want) in
+            [(0.0, 1.0), (0.3, 0.3), (1.0, 1.0), (2.1, 2.5), (7.0, 8.0), (9.0, 10.0), (1100.0, 1500.0)]
+        {
             assert!((round_up(value) - want).abs() < 1e-9, "{value}");
         }
     }

@@ -75,8 +75,8 @@ fn head(page: &mut String, report: &Report) {
     let title = &report.title;
     let _ = writeln!(
         page,
-        "<p class=\"about\">{} containers, {} to {}, {} container-days. Policy: {}; {}; the first {} days of each \
-         are not judged.</p>",
+        "<p class=\"about\">{} containers, {} to {}, {} container-days. Policy: {}; {}; the first {} days of each, at \
+         most a third, are not judged.</p>",
         report.containers.len(),
         title.from,
         title.to,

@@ -123,13 +123,14 @@ impl Subject<'_> {
         let _ = writeln!(page, "<figure><figcaption>{}</figcaption>", self.caption());
         let _ = writeln!(
             page,
-            "<svg viewBox=\"-46 -8 {} {}\" role=\"group\" aria-label=\"{}\">",
-            WIDTH + 50,
+            "<svg viewBox=\"-60 -8 {} {}\" role=\"group\" aria-label=\"{}\">",
+            WIDTH + 66,
             HEIGHT + 28.0,
             escape(&label)
         );
         self.axes(page, &frame);
         let _ = writeln!(page, "<path class=\"band\" d=\"{}\"/>", band.area(&frame));
+        let _ = writeln!(page, "<path class=\"ground\" d=\"{}\"/>", wanted.ground(&frame));
         let _ = writeln!(page, "<path class=\"use\" d=\"{}\"/>", wanted.area(&frame));
         if !is_flat {
             let y = frame.y(self.provisioned);

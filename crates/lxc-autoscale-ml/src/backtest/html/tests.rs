@@ -8,8 +8,6 @@ use crate::backtest::score::{Prices, Rules, judge};
 use crate::decide::{Action, Decision, NodeSituation, Obstacles, Reason, Resource};
 use crate::replay::{CpuClass, Size};
 
-const DAY: i64 = 86_400;
-
 /// A container of so many days with a sample every five minutes and a change every `every` of them.
 fn container(id: u64, name: &str, days: i64, every: usize) -> (Recording, Outcome) {
     let samples: Vec<Sample> = (1..=days * 288)
@@ -136,5 +134,4 @@ fn a_long_past_does_not_make_a_large_page() {
     assert_eq!(page.matches("<section").count(), MOST_CHARTED);
     assert!(page.contains("Charts of the 100 containers that cost most"));
     assert_eq!(page.matches("<tr class=\"\">").count(), 130);
-    assert!(DAY < page.len() as i64);
 }
