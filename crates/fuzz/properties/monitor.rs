@@ -200,7 +200,7 @@ fn check_learning(bytes: &[u8]) {
             state.anomalies().iter().all(|anomaly| anomaly.score.is_finite() && anomaly.observed.is_finite())
         );
     }
-    let states = [("104".parse().unwrap(), state)].into();
+    let states = [("104".parse().unwrap(), state.into())].into();
     assert_eq!(anomaly::decode(&anomaly::encode(&states)).as_ref(), Ok(&states), "what was learnt is lost");
 }
 

@@ -390,6 +390,32 @@ fn read_all(config: &HistoryConfig) -> Vec<Point> {
     reader.read(CT, Metric::Cpu, Tier::Minute, 0, i64::MAX).unwrap().points
 }
 
+/// Cut behind what is written each minute: the writer would not notice for hours, but no reader could read.
+#[test]
+fn what_the_writer_does_not_touch_is_looked_at_when_it_starts() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = config(directory.path());
+    let moments: Vec<i64> = (0..12 * 60).map(|minute| START_MS + minute * 60_000).collect();
+    {
+        let (mut store, _) = Store::open(&config).unwrap();
+        for moment in &moments {
+            store.append(&[cycle(*moment, cpu_at(*moment))]).unwrap();
+        }
+        compact(&mut store, *moments.last().unwrap());
+    }
+    let mut bytes = std::fs::read(&config.file).unwrap();
+    // The second half turns to nothing.
+    let half = bytes.len() / 2 / 4096 * 4096;
+    bytes[half..].fill(0);
+    std::fs::write(&config.file, bytes).unwrap();
+    let (mut store, aside) = Store::open(&config).unwrap();
+    assert!(aside.is_some());
+    store.append(&[cycle(START_MS + 86_400_000, 1.0)]).unwrap();
+    for tier in Tier::ALL {
+        read(&config, tier);
+    }
+}
+
 /// The first page says what the file is and which tables there are.
 #[test]
 fn no_bit_of_the_first_page_ends_the_history_for_good() {

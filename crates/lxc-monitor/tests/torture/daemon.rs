@@ -89,6 +89,13 @@ impl Daemon {
         self.process.try_wait().unwrap().is_none()
     }
 
+    /// Ends it with SIGKILL; returns what its log says but for the cycles.
+    pub(crate) fn kill_and_read(mut self) -> Vec<String> {
+        self.process.kill().unwrap();
+        let lines = self.log.by_ref().map_while(Result::ok);
+        lines.filter(|line| !line.contains("measured ")).collect()
+    }
+
     /// Ends it with SIGKILL; returns how many snapshots its log says were written.
     pub(crate) fn kill(mut self) -> usize {
         self.process.kill().unwrap();

@@ -63,9 +63,14 @@ fn open_whole(path: &Path, max_bytes: u64) -> Result<Connection, StoreError> {
         }
     }
     bound(&connection, max_bytes).map_err(failed)?;
-    // A database that is broken where every cycle writes is found now rather than then.
-    let newest = "SELECT max(number) FROM recent";
-    connection.query_row(newest, [], |_| Ok(())).map_err(failed)?;
+    // One that is broken where nothing is written for hours would go on for us, and be unreadable for everybody else.
+    let verdict: String =
+        connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(failed)?;
+    if verdict != "ok" {
+        return Err(failed(contradiction(&verdict)));
+    }
+    // Whether the tables are those we know.
+    connection.query_row("SELECT max(number) FROM recent", [], |_| Ok(())).map_err(failed)?;
     Ok(connection)
 }
 
