@@ -9,6 +9,7 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use lxc_autoscale_core::Vmid;
 use lxc_autoscale_core::config::{BrokenRule, Validate};
+use lxc_autoscale_core::notification::QueueConfig;
 use lxc_autoscale_core::telemetry::LoggingConfig;
 use serde::{Deserialize, Deserializer};
 
@@ -39,6 +40,8 @@ pub struct Config {
     pub scaling: ScalingConfig,
     /// Exceptions.
     pub containers: ContainersConfig,
+    /// Where what is to be told people waits.
+    pub notifications: QueueConfig,
     /// Log lines.
     #[serde(deserialize_with = "logging_over_our_default")]
     pub logging: LoggingConfig,
@@ -126,6 +129,7 @@ impl Default for Config {
             recommend: RecommendConfig::default(),
             scaling: ScalingConfig::default(),
             containers: ContainersConfig::default(),
+            notifications: QueueConfig::default(),
             logging: default_logging(),
         }
     }
@@ -240,6 +244,7 @@ impl Validate for Config {
         self.validate_model()?;
         self.recommend.validate()?;
         self.policy().validate()?;
+        self.notifications.validate()?;
         self.logging.validate()
     }
 }
@@ -336,7 +341,10 @@ mod tests {
         check_refused("[scaling]\nmode = \"aut\"", "`scaling.mode`: unknown variant `aut`");
         check_refused("[scaling.cpu]\nmax_core = 9", "unknown key `scaling.cpu.max_core`; did you mean");
         check_refused("[scaling.guard]\nwatch_samples = 0", "`scaling.guard.watch_samples` must be from 1");
-        check_refused("[scaling.guard]\noom_growth_factor = 0.5", "`scaling.guard.oom_growth_factor` must be at");
+        check_refused(
+            "[scaling.guard]\noom_growth_factor = 0.5",
+            "`scaling.guard.oom_growth_factor` must be at",
+        );
         check_refused("[containers]\nignore = [99]", "`containers.ignore`: `99` is not a container id");
     }
 

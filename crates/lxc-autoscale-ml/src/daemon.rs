@@ -6,7 +6,7 @@ use std::path::Path;
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use lxc_autoscale_core::ErrorChain;
 use lxc_autoscale_core::config;
 use lxc_autoscale_core::service::{
@@ -15,6 +15,7 @@ use lxc_autoscale_core::service::{
 
 use crate::config::Config;
 use crate::execute::{Carried, Executor, StartError};
+use crate::guard::tell;
 use crate::ledger::{LedgerError, Outcome, StateLock};
 use crate::pipeline::{Learnt, Pipeline, Proposal};
 use crate::trouble::Trouble;
@@ -74,10 +75,12 @@ impl Daemon {
     /// One cycle at `now`. When `stop` is set, it ends after the change that is under way.
     pub async fn cycle(&mut self, now: Timestamp, stop: &Cell<bool>) -> CycleReport {
         let mut report = CycleReport::default();
+        let begun = Instant::now();
         self.executor.begin_cycle(now);
         if self.load(now) {
             self.learn();
             self.pipeline.judge(now);
+            self.tell(now);
             tracing::info!("Processing containers for scaling decisions...");
             report.proposals = self.pipeline.propose(self.executor.changes(), now);
             self.executor.note_quiet(&report.proposals, now);
@@ -88,7 +91,7 @@ impl Daemon {
                     break;
                 }
                 let carried = self.executor.carry_out(proposal, now).await;
-                self.note_set(&carried, now);
+                self.note_set(&carried, now, begun.elapsed());
                 if !carried.is_empty() {
                     // A shrink that nobody watches after a crash would be one without a guard.
                     self.executor.keep_guards(self.pipeline.guards().kept());
@@ -160,14 +163,29 @@ impl Daemon {
         notify_alive();
     }
 
-    fn note_set(&mut self, carried: &[Carried], now: Timestamp) {
+    /// Puts what the guards noticed into the queue; where that fails, the log has it.
+    fn tell(&mut self, now: Timestamp) {
+        for new in self.pipeline.new_leaks() {
+            let notification = tell::of_leak(&new, now);
+            tracing::warn!("{}", notification.text);
+            let Some(queue) = self.config.notifications.queue() else { continue };
+            if let Err(error) = queue.put(&notification) {
+                tracing::error!("the leak cannot be notified of: {}", ErrorChain(&error));
+            }
+        }
+    }
+
+    /// Notes what was done in a cycle that began at `now` and has taken so long.
+    fn note_set(&mut self, carried: &[Carried], now: Timestamp, elapsed: Duration) {
+        let done = SignedDuration::try_from(elapsed).ok().and_then(|elapsed| now.checked_add(elapsed).ok());
+        let times = (now, done.unwrap_or(now));
         for carried in carried {
             let after = match carried.outcome {
                 Outcome::Done { after, .. } => after,
                 Outcome::Unknown { .. } => None,
                 _ => continue,
             };
-            self.pipeline.note_change(carried.id, &carried.decision, now, after);
+            self.pipeline.note_change(carried.id, &carried.decision, times, after);
         }
     }
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use lxc_autoscale_core::Vmid;
 use lxc_autoscale_core::metrics_file::{MetricsReader, ReadError};
+use lxc_autoscale_core::snapshot::Snapshot;
 use serde::Serialize;
 
 use crate::config::Config;
@@ -117,6 +118,12 @@ impl Pipeline {
         Ok(loaded)
     }
 
+    /// Takes in the next snapshot, where it comes from elsewhere than the metrics file.
+    pub fn take(&mut self, snapshot: &Snapshot) {
+        self.history.take(snapshot);
+        self.guards.take(&self.history);
+    }
+
     /// Gives the guards what was kept of them before a restart; to be done before the first [`Pipeline::load`].
     pub fn restore_guards(&mut self, kept: KeptGuards, changes: &Changes) {
         self.guards = Register::restored(kept, changes);
@@ -201,13 +208,19 @@ impl Pipeline {
         proposals
     }
 
-    /// Notes a change that was made (then with what was read back), or may have been.
-    pub fn note_change(&mut self, vmid: Vmid, decision: &Decision, at: Timestamp, after: Option<f64>) {
+    /// Notes a change that was made between the two times (then with what was read back), or may have been.
+    pub fn note_change(
+        &mut self,
+        vmid: Vmid,
+        decision: &Decision,
+        times: (Timestamp, Timestamp),
+        after: Option<f64>,
+    ) {
         if let Some(after) = after {
-            self.set.insert((vmid, decision.resource), (at, after));
+            self.set.insert((vmid, decision.resource), (times.1, after));
         }
         if let Some(to) = after.or(decision.to) {
-            self.guards.note_change(vmid, decision, at, to);
+            self.guards.note_change(vmid, decision, times, to);
         }
     }
 

@@ -234,11 +234,7 @@ fn decide_memory(
     caps.extend(guard_caps(&policy.guard, guard, now));
     let remembered = guard.memory.shrinks.remembered(now).map(|failure| {
         let size = Amount::Mib(failure.size);
-        // One step above it: that size itself is what proved too small.
-        (
-            failure.size + rules.granularity_mib as f64,
-            Reason::TooSmallBefore { size, symptom: failure.symptom },
-        )
+        (failure.least, Reason::TooSmallBefore { size, symptom: failure.symptom })
     });
     let bump = (current * (1.0 + OOM_GROWTH_PERCENT / 100.0)).max(current + OOM_GROWTH_MIB);
     let granularity = rules.granularity_mib as f64;

@@ -4,6 +4,12 @@ use jiff::SignedDuration;
 use proptest::prelude::*;
 
 use super::*;
+use crate::guard::budget::MemoryBudget;
+use crate::guard::disturbance::Disturbance;
+use crate::guard::manual::Manual;
+use crate::guard::oom_run::OomRun;
+use crate::guard::revert::{Failure, Shrinks, Undo, Watch};
+use crate::guard::symptom::{Symptom, Symptoms};
 use crate::recommend::{Fact, Recommendation};
 
 const HOUR: i64 = 3600;
@@ -485,8 +491,96 @@ prop_compose! {
     }
 }
 
+prop_compose! {
+    fn standings()(
+        watch in maybe((0i64..2000, 0u32..6)), failure in maybe((0i64..100_000, 1.0f64..12.0, 1u32..9, -4000i64..80_000)),
+        undo in maybe(0.5f64..14.0), manual in maybe((0i64..100_000, 1.0f64..12.0)), unit in 1.0f64..1.1,
+        memory in any::<bool>(),
+    ) -> Standing {
+        let unit = if memory { 2000.0 * unit } else { unit };
+        let symptom = Symptom::OutOfMemory;
+        Standing {
+            shrinks: Shrinks {
+                watch: watch.map(|(age, samples)| Watch {
+                    changed_at: ago(age), from: 4.0 * unit, to: 3.0 * unit, before: Symptoms::default(), samples,
+                }),
+                failure: failure.map(|(age, size, count, wait)| Failure {
+                    at: ago(age), size: size * unit, least: 1.1 * size * unit, symptom, count,
+                    retry_at: ago(-wait), forget_at: ago(age - 7 * 86_400),
+                }),
+                undo: undo.map(|size| Undo { size: size * unit, symptom, since: ago(60) }),
+            },
+            manual: manual.map(|(age, size)| Manual { at: ago(age), from: size * unit, size: 2.0 * size * unit }),
+        }
+    }
+}
+
+prop_compose! {
+    fn guarded_worlds()(
+        world in worlds(), cpu in standings(), memory in standings(), locked in 0u8..10,
+        budget in maybe((0.0f64..40_000.0, 0.0f64..40_000.0, 0.0f64..40_000.0)), run in maybe((16.0f64..30_000.0, 1u32..9)),
+    ) -> World {
+        let disturbance = (locked == 0).then(|| Disturbance::Lock { lock: "backup".to_owned() });
+        let budget = budget.map(|(most_mib, committed_mib, budget_mib)| {
+            MemoryBudget { most_mib, committed_mib, budget_mib, ahead: None }
+        });
+        let oom_run = run.map(|(base_mib, times)| OomRun { since: ago(7200), last: ago(60), base_mib, times });
+        World { guard: Guard { disturbance, cpu, memory, leak: None, oom_run, budget }, ..world }
+    }
+}
+
+/// Cases of each property: `PROPTEST_CASES`, such as the million of `docs/guards.md`, or so many that nobody waits.
+fn cases() -> ProptestConfig {
+    let named = std::env::var("PROPTEST_CASES").ok().and_then(|text| text.parse().ok());
+    ProptestConfig::with_cases(named.unwrap_or(20_000))
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(20_000))]
+    #![proptest_config(cases())]
+
+    /// Bounds, missing data, cool-downs and the budget, whatever the guards remember.
+    #[test]
+    fn the_guards_keep_what_they_promise(world in guarded_worlds()) {
+        let decisions = world.decide();
+        let policy = &world.policy;
+        let guard = &world.guard;
+        let rows = [
+            (&decisions.cpu, &guard.cpu, policy.cpu.min_cores, policy.cpu.max_cores,
+                world.changes.cpu_up, world.changes.cpu_down, policy.cpu.cooldown_up_seconds, policy.cpu.cooldown_down_seconds),
+            (&decisions.memory, &guard.memory, policy.memory.min_mib as f64, policy.memory.max_mib as f64,
+                world.changes.memory_up, world.changes.memory_down, policy.memory.cooldown_up_seconds, policy.memory.cooldown_down_seconds),
+        ];
+        let ran_out = world.seen.as_ref().is_some_and(|seen| seen.oom == Some(true));
+        for (decision, standing, low, high, up, down, wait_up, wait_down) in rows {
+            let (Some(from), Some(to)) = (decision.from, decision.to) else { continue };
+            let inside = low - 1e-6 <= to && to <= high + 1e-6;
+            prop_assert!(inside || (high < to && to < from) || (from < to && to < low), "{decision:?}");
+            let urgent = matches!(decision.reason, Reason::RanOutOfMemory { .. } | Reason::Undone { .. });
+            // No reversal inside the cool-down, but for harm.
+            let elapsed = |at: Option<Timestamp>| at.map_or(i64::MAX, |at| now().duration_since(at).as_secs());
+            if decision.action == Action::Shrink {
+                prop_assert!(i64::try_from(wait_down).unwrap() <= elapsed(up.max(down)));
+                prop_assert!(standing.shrinks.watch.is_none() && standing.shrinks.backing_off(now()).is_none());
+                prop_assert!(!(ran_out && decision.resource == Resource::Memory));
+            } else if !urgent {
+                prop_assert!(i64::try_from(wait_up).unwrap() <= elapsed(up.max(down)), "{decision:?}");
+            }
+            let answers_oom = matches!(decision.reason, Reason::RanOutOfMemory { .. });
+            prop_assert!(guard.disturbance.is_none() || answers_oom, "{decision:?}");
+            let by_hand = standing.manual.and_then(|manual| manual.left(policy.guard.respect_manual_seconds, now()));
+            prop_assert!(by_hand.is_none() || answers_oom, "{decision:?}");
+        }
+        let memory = &decisions.memory;
+        if let (Some(from), Some(to)) = (memory.from, memory.to) {
+            if from < to {
+                prop_assert!(guard.budget.is_none_or(|budget| to <= budget.most_mib + 1e-6), "{memory:?}");
+                prop_assert!(guard.oom_run.is_none_or(|run| to <= run.most_mib(4.0) + 1e-6), "{memory:?}");
+            } else {
+                let remembered = guard.memory.shrinks.remembered(now());
+                prop_assert!(remembered.is_none_or(|failure| failure.least <= to + 1e-6), "{memory:?}");
+            }
+        }
+    }
 
     #[test]
     fn what_must_hold_holds(world in worlds()) {

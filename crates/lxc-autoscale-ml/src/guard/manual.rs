@@ -40,18 +40,20 @@ pub struct Sizes {
     /// The size in the newest record that shows one, and when that was taken.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     known: Option<(Timestamp, f64)>,
-    /// When we changed it last.
+    /// When we changed it last: the API was asked after the first and had answered by the second.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    ours: Option<Timestamp>,
+    ours: Option<(Timestamp, Timestamp)>,
     /// The last change by somebody else.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub manual: Option<Manual>,
 }
 
 impl Sizes {
-    /// Notes that we changed it, or may have.
-    pub fn note_ours(&mut self, at: Timestamp) {
-        self.ours = self.ours.max(Some(at));
+    /// Notes that we changed it between the two times, or may have.
+    pub fn note_ours(&mut self, begun: Timestamp, done: Timestamp) {
+        if self.ours.is_none_or(|(known, _)| known < begun) {
+            self.ours = Some((begun, done));
+        }
     }
 
     /// Takes in the size that a record taken at `at` shows.
@@ -59,7 +61,8 @@ impl Sizes {
         if let Some((known_at, known)) = self.known
             && SAME <= (known - size).abs()
         {
-            let is_ours = self.ours.is_some_and(|ours| known_at - SLACK <= ours && ours <= at + SLACK);
+            let is_ours =
+                self.ours.is_some_and(|(begun, done)| known_at - SLACK <= done && begun <= at + SLACK);
             if !is_ours {
                 self.manual = Some(Manual { at, from: known, size });
             }
@@ -87,7 +90,7 @@ mod tests {
         let mut sizes = Sizes::default();
         for (seconds, size) in records {
             for ours in ours.iter().filter(|ours| *ours < seconds) {
-                sizes.note_ours(at(*ours));
+                sizes.note_ours(at(*ours), at(*ours + 1));
             }
             sizes.observe(at(*seconds), *size);
         }
@@ -107,6 +110,13 @@ mod tests {
         // The first size that is seen was not set by anybody we know of.
         check(&[(0, 512.0)], &[], None);
         check(&[(0, 1.0), (60, 1.001)], &[], None);
+        // The API took its time: records before its answer show the old size.
+        let mut sizes = Sizes::default();
+        sizes.note_ours(at(1), at(41));
+        for (seconds, size) in [(0, 512.0), (20, 512.0), (38, 512.0), (50, 768.0)] {
+            sizes.observe(at(seconds), size);
+        }
+        assert_eq!(sizes.manual, None);
     }
 
     #[test]

@@ -18,6 +18,7 @@ pub mod oom_run;
 mod register;
 pub mod revert;
 pub mod symptom;
+pub mod tell;
 
 use std::collections::VecDeque;
 
@@ -44,6 +45,9 @@ const BASELINE_STEPS: usize = 10;
 
 /// A clock that differs by less was not set back.
 const CLOCK_SLACK: SignedDuration = SignedDuration::from_mins(1);
+
+/// A cycle that ended before its change was noted had asked the API at most this long after it began.
+const LONGEST_CALL: SignedDuration = SignedDuration::from_mins(5);
 
 /// What is remembered of one container.
 #[derive(Clone, Debug, Default)]
@@ -193,18 +197,19 @@ impl ContainerGuard {
         }
     }
 
-    /// Notes a change of ours that was made, or may have been.
-    pub fn note_change(&mut self, resource: Resource, at: Timestamp, from: f64, to: f64) {
+    /// Notes a change of ours that was made between the two times, or may have been.
+    pub fn note_change(&mut self, resource: Resource, times: (Timestamp, Timestamp), from: f64, to: f64) {
+        let (begun, done) = times;
         let baseline = self.recent.iter().rev().take(BASELINE_STEPS).map(|(_, signs)| *signs);
         let before = baseline.reduce(Symptoms::worst).unwrap_or_default();
         let remembered = self.kept.of_mut(resource);
-        remembered.sizes.note_ours(at);
-        remembered.shrinks.note_change(at, from, to, before);
+        remembered.sizes.note_ours(begun, done);
+        remembered.shrinks.note_change(done, from, to, before);
     }
 
-    /// Notes that we changed it at `at`, as far as the ledger knows; nothing is watched for it.
+    /// Notes that we began to change it at `at`, as far as the ledger knows; nothing is watched for it.
     pub fn note_ours(&mut self, resource: Resource, at: Timestamp) {
-        self.kept.of_mut(resource).sizes.note_ours(at);
+        self.kept.of_mut(resource).sizes.note_ours(at, at + LONGEST_CALL);
     }
 
     /// Judges the steps that are new by the policy in force.

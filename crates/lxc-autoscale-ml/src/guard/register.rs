@@ -80,10 +80,10 @@ impl Register {
         }
     }
 
-    /// Notes a change that was made, or may have been.
-    pub fn note_change(&mut self, id: Vmid, decision: &Decision, at: Timestamp, to: f64) {
+    /// Notes a change that was made between the two times, or may have been.
+    pub fn note_change(&mut self, id: Vmid, decision: &Decision, times: (Timestamp, Timestamp), to: f64) {
         if let Some(from) = decision.from {
-            self.containers.entry(id).or_default().note_change(decision.resource, at, from, to);
+            self.containers.entry(id).or_default().note_change(decision.resource, times, from, to);
         }
     }
 

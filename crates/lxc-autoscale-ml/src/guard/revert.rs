@@ -8,8 +8,8 @@
 //! the same way.
 //!
 //! After a probe that failed the next shrink waits for twice the cool-down, then four times, and so on up to
-//! [`GuardPolicy::max_backoff_seconds`]; and memory does not come down to the size that failed for
-//! [`GuardPolicy::remember_seconds`].
+//! [`GuardPolicy::max_backoff_seconds`]; and memory does not come down
+//! beyond halfway to the size that failed for [`GuardPolicy::remember_seconds`].
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -46,6 +46,9 @@ pub struct Failure {
     pub at: Timestamp,
     /// The largest size that proved too small lately, in cores or MiB.
     pub size: f64,
+    /// No shrink below this until it is forgotten: halfway up to the size that was given back, so that the
+    /// next probe halves what is not known.
+    pub least: f64,
     /// What got worse.
     pub symptom: Symptom,
     /// How many shrinks did harm, one after the other.
@@ -115,7 +118,7 @@ impl Shrinks {
         if let Some(symptom) = seen.worse_than(&watch.before, rules.resource, rules.guard) {
             self.watch = None;
             self.undo = Some(Undo { size: watch.from, symptom, since: at });
-            self.fail(at, watch.to, symptom, rules);
+            self.fail(at, watch, symptom, rules);
             return;
         }
         let samples = watch.samples.saturating_add(1);
@@ -124,14 +127,16 @@ impl Shrinks {
         self.watch = (!is_over).then_some(Watch { samples, ..watch });
     }
 
-    fn fail(&mut self, at: Timestamp, size: f64, symptom: Symptom, rules: Rules<'_>) {
+    fn fail(&mut self, at: Timestamp, watch: Watch, symptom: Symptom, rules: Rules<'_>) {
         let before = self.failure.filter(|before| at < before.forget_at.max(before.retry_at));
         let count = before.map_or(1, |before| before.count.saturating_add(1));
+        let middle = f64::midpoint(watch.from, watch.to);
         let wait = rules.cooldown_seconds.saturating_mul(1 << count.min(MOST_DOUBLINGS));
         let retry_at = later(at, wait.min(rules.guard.max_backoff_seconds));
         self.failure = Some(Failure {
             at,
-            size: before.map_or(size, |before| before.size.max(size)),
+            size: before.map_or(watch.to, |before| before.size.max(watch.to)),
+            least: before.map_or(middle, |before| before.least.max(middle)),
             symptom,
             count,
             retry_at,
@@ -253,6 +258,7 @@ mod tests {
             shrinks.note_change(at(now), 1000.0, to, pressure(0.0));
             shrinks.observe(at(now + 60), &pressure(9.0), rules(&guard));
         }
-        assert_eq!(shrinks.failure.map(|failure| (failure.size, failure.count)), Some((800.0, 3)));
+        let failure = shrinks.failure.unwrap();
+        assert_eq!((failure.size, failure.least, failure.count), (800.0, 900.0, 3));
     }
 }

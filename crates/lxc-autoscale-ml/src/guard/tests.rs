@@ -26,7 +26,7 @@ fn shrunk(pressures: &[f64]) -> ContainerGuard {
     for minute in 0..10 {
         guard.observe(seen(&observation(60 * minute, 500.0, 0.0)));
     }
-    guard.note_change(Resource::Memory, at(545), 1024.0, 768.0);
+    guard.note_change(Resource::Memory, (at(544), at(545)), 1024.0, 768.0);
     for (minute, pressure) in (10..).zip(pressures) {
         guard.observe(seen(&observation(60 * minute, 500.0, *pressure)));
     }
@@ -55,7 +55,7 @@ fn what_was_before_the_shrink_is_not_held_against_it() {
     for minute in 0..10 {
         guard.observe(seen(&observation(60 * minute, 500.0, 7.0)));
     }
-    guard.note_change(Resource::Memory, at(545), 1024.0, 768.0);
+    guard.note_change(Resource::Memory, (at(544), at(545)), 1024.0, 768.0);
     guard.observe(seen(&observation(600, 500.0, 8.5)));
     guard.judge(&Policy::default(), at(601));
     let shrinks = guard.guard(None, at(601)).memory.shrinks;

@@ -332,6 +332,43 @@ mod tests {
         assert_eq!(history.container(vmid(100)).unwrap().gaps, 1);
     }
 
+    /// What a backup or a start does to a container leaves no trace in what is known about it.
+    #[test]
+    fn a_backup_is_not_learnt_from() {
+        let at_minute = |minute: i64, backup: bool| {
+            let mut snapshot = snapshot(60 * minute, &[100], &[]);
+            let record = snapshot.containers.get_mut(&vmid(100)).unwrap();
+            let unrest = 10.0 * (minute % 7) as f64;
+            record.memory_usage_mb = Some(if backup { 3000.0 } else { 300.0 + unrest });
+            record.cpu_cores_used = Some(if backup { 3.5 } else { 0.3 });
+            record.uptime_seconds = Some(1e6 + 60.0 * minute as f64);
+            let lock = if backup { "lock: backup\n" } else { "" };
+            record.configuration = Some(ContainerConfig::parse(lock).0);
+            snapshot
+        };
+        let hour_of_backup = 600..660;
+        let whole: Vec<Snapshot> =
+            (0..900).map(|minute| at_minute(minute, hour_of_backup.contains(&minute))).collect();
+        let all = history(&whole);
+        let container = all.container(vmid(100)).unwrap();
+        // The step in which the lock was released is half a backup.
+        let mut without = ContainerModel::new(Arc::new(Shared::with_shipped(&RecommendConfig::default())));
+        let mut previous = None;
+        for minute in 0..900 {
+            let snapshot = at_minute(minute, false);
+            let record = snapshot.containers[&vmid(100)].clone();
+            if !(600..=660).contains(&minute) {
+                without.observe(&step(previous.as_ref(), &record).observation);
+            }
+            previous = Some(record);
+        }
+        let now = whole[899].summary.collection_start_time.instant();
+        assert_eq!(container.model.recommend(now), without.recommend(now));
+        let during = history(&whole[..650]);
+        let lock = Disturbance::Lock { lock: "backup".to_owned() };
+        assert_eq!(during.container(vmid(100)).unwrap().disturbance, Some(lock));
+    }
+
     /// The original's file has no configuration, no limits and no counters of ours.
     #[test]
     fn a_record_of_the_original_gives_what_it_has() {
