@@ -149,7 +149,9 @@ fn check_chunk(blob: &[u8]) {
     // One metric alone is the same as among the others.
     let is_cpu = |metric| metric == Metric::Cpu;
     let mut only = chunk.clone();
-    only.values_mut().for_each(|bucket| bucket.metrics.retain(|(metric, _)| is_cpu(*metric)));
+    for bucket in only.values_mut() {
+        bucket.metrics.retain(|(metric, _)| is_cpu(*metric));
+    }
     assert_eq!(chunk::decode(blob, is_cpu), Ok(only));
 }
 
