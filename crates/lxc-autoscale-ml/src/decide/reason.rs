@@ -294,6 +294,7 @@ impl fmt::Display for SettingName {
 }
 
 impl fmt::Display for Reason {
+    #[expect(clippy::too_many_lines, reason = "a table: one sentence for each reason")]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::ModeOff => f.write_str("the policy's mode is off"),

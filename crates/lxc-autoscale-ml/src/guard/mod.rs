@@ -182,7 +182,7 @@ impl ContainerGuard {
         let (kept, at) = (&mut self.kept, seen.observation.at);
         let used = seen.observation.memory_used_mib;
         let is_over = |leak: &mut Leak| used.is_some_and(|used| leak.is_over(at, used));
-        let was_resized = kept.memory.sizes.manual.filter(|manual| manual.at == at).is_some();
+        let was_resized = kept.memory.sizes.manual.is_some_and(|manual| manual.at == at);
         if seen.restarted || was_resized || kept.leak.as_mut().is_some_and(is_over) {
             kept.leak = None;
         }

@@ -94,6 +94,7 @@ impl Symptoms {
     }
 
     /// The worse of both, sign by sign.
+    #[must_use]
     pub fn worst(self, other: Self) -> Self {
         let most = |one: Option<f64>, other: Option<f64>| match (one, other) {
             (Some(one), Some(other)) => Some(one.max(other)),

@@ -153,11 +153,12 @@ async fn a_container_that_just_started_is_left_alone_until_it_runs_out_of_memory
     assert!(matches!(memory(&report, 100).reason, Reason::RanOutOfMemory { .. }), "{}", memory(&report, 100));
     // With no start to wait for, it is decided at once.
     let seconds = stage.host().seconds();
-    let mut guests = stage.host();
-    let guest = guests.guests.get_mut(&100).unwrap();
-    guest.set_load(|_| Load::steady(300.0, 0.2));
-    guest.restart(seconds);
-    drop(guests);
+    {
+        let mut host = stage.host();
+        let guest = host.guests.get_mut(&100).unwrap();
+        guest.set_load(|_| Load::steady(300.0, 0.2));
+        guest.restart(seconds);
+    }
     let mut daemon = stage.daemon("[scaling.guard]\nboot_seconds = 0\n");
     let report = stage.minute(&mut daemon).await;
     assert!(!matches!(memory(&report, 100).reason, Reason::Disturbed { .. }));

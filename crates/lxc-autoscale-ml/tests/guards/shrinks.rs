@@ -86,6 +86,7 @@ impl Tally {
         }
     }
 
+    #[expect(clippy::print_stdout, reason = "the figures are for docs/guards.md")]
     fn report(&self) {
         println!(
             "{} shrinks of memory in {:.0} container-days: {} OOM kills blamed on them, {} shrinks undone; {} OOM \
@@ -113,12 +114,12 @@ fn steer_plainly(seed: u64, tally: &mut Tally) {
     let mut previous: Option<ContainerRecord> = None;
     for index in 0..3 * 288 {
         let record = host.step(SignedDuration::from_mins(5)).containers.remove(&id).unwrap();
-        let seen = step(previous.as_ref(), &record).observation;
+        let observation = step(previous.as_ref(), &record).observation;
         previous = Some(record);
-        let used = seen.memory_used_mib.unwrap();
+        let used = observation.memory_used_mib.unwrap();
         let size = host.guests[&100].memory_mib as f64;
         let facts = Seen {
-            observation: &seen,
+            observation: &observation,
             cores: None,
             memory_mib: Some(size),
             restarted: false,
@@ -149,7 +150,7 @@ fn steer_plainly(seed: u64, tally: &mut Tally) {
         let situation = Situation {
             allocation: Some(Allocation { cores: Some(4.0), cpulimit: None, memory_mib: size }),
             obstacles: Obstacles::default(),
-            observation: Some(&seen),
+            observation: Some(&observation),
             recommendation: Some(&recommendation),
             changes,
             anomaly: None,

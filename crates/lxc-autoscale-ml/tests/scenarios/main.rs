@@ -81,6 +81,7 @@ fn a_leak_is_noticed_and_capped() {
 
 /// Steps of ten days, from the fourth on, after which a container has what its daily peak needs five minutes before
 /// it begins (every day at nine, give or take ten minutes): cores, memory, and days.
+#[expect(clippy::print_stdout, reason = "the figures are for the reader of the test's output")]
 fn before_daily_peaks() -> (u32, u32, u32) {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a time since the start")]
     let day_of = |seconds: f64| (seconds / DAY) as u64;
