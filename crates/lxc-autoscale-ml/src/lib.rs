@@ -5,7 +5,8 @@
 //!
 //! Around them: what is remembered of each container ([`history`], [`features`]), the way from the metrics
 //! file to a decision ([`pipeline`]), from there to the API and into the ledger ([`execute`], [`act`],
-//! [`ledger`]), and who goes these ways: the [`daemon`] and the [`commands`].
+//! [`ledger`]), and who goes these ways: the [`daemon`] and the [`commands`]. What is decided about a
+//! recorded past, and what that would have cost: [`backtest`].
 
 pub mod act;
 pub mod backtest;
