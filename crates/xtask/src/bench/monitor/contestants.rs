@@ -16,6 +16,14 @@ pub(super) const COMMANDS_PER_SAMPLE: u32 = 9;
 /// Forked commands that are timed.
 const FORKS: u32 = 500;
 
+/// What the unit sets in the monitor's environment, as arguments of `env`.
+fn environment() -> Result<Vec<String>, MonitorBenchError> {
+    let unit = workspace_root().join("systemd/lxc_monitor.service");
+    let text = std::fs::read_to_string(&unit).map_err(MonitorBenchError::io("read", &unit))?;
+    let set = text.lines().filter_map(|line| line.strip_prefix("Environment="));
+    Ok(set.flat_map(str::split_ascii_whitespace).map(str::to_owned).collect())
+}
+
 /// The monitor's release binary.
 pub(super) fn monitor() -> PathBuf {
     workspace_root().join("target/release/lxc-monitor")
@@ -36,8 +44,10 @@ pub(super) fn ours(
 ) -> Result<(Used, u64), MonitorBenchError> {
     let configuration = stage.monitor_configuration(without)?.display().to_string();
     let log = stage.directory().join("monitor.log");
-    let arguments = ["run".to_owned(), "--config".to_owned(), configuration];
-    let mut contestant = Contestant::start("lxc-monitor", stage.hierarchies(), &monitor(), &arguments)?;
+    let mut arguments = environment()?;
+    let command = [monitor().display().to_string(), "run".to_owned(), "--config".to_owned(), configuration];
+    arguments.extend(command);
+    let mut contestant = Contestant::start("lxc-monitor", stage.hierarchies(), Path::new("env"), &arguments)?;
     contestant.wait_until(|| 3 <= cycles_in(&log))?;
     let outcome = contestant.watch(time, || cycles_in(&log))?;
     drop(contestant);

@@ -42,13 +42,13 @@ pub(crate) fn run(directory: &Path, options: &Options) -> Result<(), MonitorBenc
             say(&format!("  {row}"));
             rows.push(row);
         };
-        add("lxc-monitor", ours(&stage, &options.without, time)?);
-        add("floor: pread on kept handles", floor(&stage, files, "pread", time)?);
+        add(table::OURS, ours(&stage, &options.without, time)?);
+        add(table::PREAD_FLOOR, floor(&stage, files, "pread", time)?);
         add("floor: open, read, close", floor(&stage, files, "open", time)?);
         if options.without_netdata {
             say("netdata is left out");
         } else {
-            add("netdata, cgroups plugin only", netdata::run(&stage, time)?);
+            add(table::NETDATA, netdata::run(&stage, time)?);
         }
         rows.push(Row::computed(
             "9 forked commands (0.7 s each)",

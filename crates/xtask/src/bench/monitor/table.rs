@@ -59,11 +59,27 @@ impl std::fmt::Display for Row {
     }
 }
 
-/// Prints the table as Markdown, each contestant against ours.
+/// Names of the contestants that there are targets for.
+pub(super) const OURS: &str = "lxc-monitor";
+/// The cheapest way to read the same files.
+pub(super) const PREAD_FLOOR: &str = "floor: pread on kept handles";
+/// netdata.
+pub(super) const NETDATA: &str = "netdata, cgroups plugin only";
+
+/// CPU time at most, as a multiple of the floor's.
+const MAX_TIMES_FLOOR: f64 = 1.5;
+/// CPU time at most, as a multiple of netdata's.
+const MAX_TIMES_NETDATA: f64 = 0.75;
+/// Resident memory at most at a thousand containers, in MB of 1,000,000 bytes.
+const MAX_RESIDENT_MB: f64 = 12.0;
+/// The number of containers for which memory has a target.
+const CONTAINERS_OF_RESIDENT: usize = 1000;
+
+/// Prints the table as Markdown, each contestant against ours, and what came of the targets.
 pub(super) fn print(rows: &[Row], hierarchies: &str, fork: Duration) -> Result<(), MonitorBenchError> {
     let failed = |source| MonitorBenchError::Io { what: "write to", path: "stdout".to_owned(), source };
     let mut output = std::io::stdout().lock();
-    let text = markdown(rows, hierarchies, fork);
+    let text = markdown(rows, hierarchies, fork) + &targets(rows);
     output.write_all(text.as_bytes()).and_then(|()| output.flush()).map_err(failed)
 }
 
@@ -75,8 +91,7 @@ fn markdown(rows: &[Row], hierarchies: &str, fork: Duration) -> String {
         fork.as_secs_f64() * 1e6
     );
     for row in rows {
-        let ours =
-            rows.iter().find(|other| other.containers == row.containers && other.contestant == "lxc-monitor");
+        let ours = rows.iter().find(|other| other.containers == row.containers && other.contestant == OURS);
         let ratio = ours.map_or(f64::NAN, |ours| ours.cpu_seconds / row.cpu_seconds);
         let ratio = if ratio < 0.01 { format!("{ratio:.5}") } else { format!("{ratio:.2}") };
         // Writing to a string cannot fail.
@@ -91,6 +106,35 @@ fn markdown(rows: &[Row], hierarchies: &str, fork: Duration) -> String {
             row.resident_mib.map_or("–".to_owned(), |mib| format!("{mib:.1} MiB")),
             row.open_files.map_or("–".to_owned(), |files| files.to_string()),
         );
+    }
+    text
+}
+
+/// What was reached of the targets, number of containers by number of containers.
+fn targets(rows: &[Row]) -> String {
+    let mut text = String::from(
+        "\n| containers | target | reached | |\n\
+         | ---: | --- | ---: | --- |\n",
+    );
+    let mut line = |containers: usize, target: String, reached: String, is_met: bool| {
+        let verdict = if is_met { "met" } else { "missed" };
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "| {containers} | {target} | {reached} | {verdict} |");
+    };
+    for ours in rows.iter().filter(|row| row.contestant == OURS) {
+        let other =
+            |name: &str| rows.iter().find(|row| row.containers == ours.containers && row.contestant == name);
+        for (name, most) in [(PREAD_FLOOR, MAX_TIMES_FLOOR), (NETDATA, MAX_TIMES_NETDATA)] {
+            let Some(other) = other(name) else { continue };
+            let times = ours.cpu_seconds / other.cpu_seconds;
+            let target = format!("CPU at most {most} times that of {name}");
+            line(ours.containers, target, format!("{times:.2}"), times <= most);
+        }
+        if let Some(resident) = ours.resident_mib.filter(|_| ours.containers == CONTAINERS_OF_RESIDENT) {
+            let megabytes = resident * 1.048_576;
+            let target = format!("resident at most {MAX_RESIDENT_MB} MB");
+            line(ours.containers, target, format!("{megabytes:.1} MB"), megabytes <= MAX_RESIDENT_MB);
+        }
     }
     text
 }
@@ -159,6 +203,32 @@ mod tests {
         assert!(
             json(&rows)
                 .contains("\"contestant\":\"floor\",\"containers\":10,\"cpu_us_per_container_sample\":40")
+        );
+    }
+
+    #[test]
+    fn each_target_is_said_with_what_was_reached() {
+        let used = |micros| Used {
+            cpu: Duration::from_micros(micros),
+            system: Duration::ZERO,
+            resident_mib: 11.0,
+            open_files: 1,
+        };
+        let rows = [
+            Row::measured(OURS, 1000, used(90_000), 1),
+            Row::measured(PREAD_FLOOR, 1000, used(60_000), 1),
+            Row::measured(NETDATA, 1000, used(100_000), 1),
+            Row::measured(OURS, 10, used(900), 1),
+        ];
+        let text = targets(&rows);
+        let lines: Vec<_> = text.lines().skip(3).collect();
+        assert_eq!(
+            lines,
+            [
+                "| 1000 | CPU at most 1.5 times that of floor: pread on kept handles | 1.50 | met |",
+                "| 1000 | CPU at most 0.75 times that of netdata, cgroups plugin only | 0.90 | missed |",
+                "| 1000 | resident at most 12 MB | 11.5 MB | met |",
+            ]
         );
     }
 }
