@@ -8,8 +8,10 @@ use lxc_autoscale_core::config::{BrokenRule, Validate};
 use lxc_autoscale_core::telemetry::LoggingConfig;
 use serde::{Deserialize, Deserializer};
 
+mod network;
 mod rest;
 
+pub use network::NetworkConfig;
 pub use rest::{BackendChoice, RestConfig};
 
 /// Most cores Proxmox accepts for a container.
@@ -27,6 +29,8 @@ pub struct Config {
     pub backend: BackendChoice,
     /// Where it listens and to whom.
     pub server: ServerConfig,
+    /// The door for other machines.
+    pub network: NetworkConfig,
     /// The `pct` back end.
     pub pct: PctConfig,
     /// The back end through Proxmox's REST API.
@@ -149,6 +153,7 @@ impl Default for Config {
         Self {
             backend: BackendChoice::default(),
             server: ServerConfig::default(),
+            network: NetworkConfig::default(),
             pct: PctConfig::default(),
             rest: RestConfig::default(),
             limits: LimitsConfig::default(),
@@ -280,8 +285,8 @@ impl ServerConfig {
         unless(
             self.listen.ip().is_loopback(),
             "server.listen",
-            "must be a loopback address such as 127.0.0.1:5000: requests carry no key, they are trusted by the \
-             user who sends them, and only a connection from this machine shows its user",
+            "must be a loopback address such as 127.0.0.1:5000: here the user who sends a request is trusted, and only a \
+             connection from this machine shows its user; other machines get a door of their own, `network.listen`",
         )?;
         let no_blank =
             self.allowed_hosts.iter().all(|host| !host.is_empty() && !host.contains(['/', ' ', '*']));
@@ -305,6 +310,7 @@ impl ServerConfig {
 impl Validate for Config {
     fn validate(&self) -> Result<(), BrokenRule> {
         self.server.validate()?;
+        self.network.validate()?;
         self.pct.validate()?;
         self.rest.validate()?;
         self.audit.validate()?;

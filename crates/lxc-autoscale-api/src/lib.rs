@@ -29,3 +29,4 @@ pub mod params;
 pub mod routes;
 pub mod server;
 pub mod state;
+pub mod tls;

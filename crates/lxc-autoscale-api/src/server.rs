@@ -17,12 +17,16 @@ use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use lxc_autoscale_core::config::{self, ConfigError};
 use lxc_autoscale_core::service::{self, Request, Signals};
 use lxc_autoscale_core::{ErrorChain, telemetry};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
 
 use crate::audit::AuditError;
-use crate::auth::{Peer, peer};
+use crate::auth::keys::KeysError;
+use crate::auth::{Door, Peer, peer};
 use crate::backend::Opened;
 use crate::backend::rest::RestSetupError;
 use crate::config::Config;
@@ -30,6 +34,7 @@ use crate::key_command::KeyCommandError;
 use crate::node::{self, CPU_INTERVAL};
 use crate::routes;
 use crate::state::{AppState, Shared};
+use crate::tls::{self, CertificateError};
 
 /// The process's own procfs: connections are real even where the node is a simulated one.
 const PROCFS: &str = "/proc";
@@ -56,6 +61,18 @@ pub enum ServerError {
     /// Keys cannot be made, listed or revoked.
     #[error(transparent)]
     Keys(#[from] KeyCommandError),
+    /// The keys cannot be read.
+    #[error(transparent)]
+    KeyFile(#[from] KeysError),
+    /// Nobody could use the entrance for other machines.
+    #[error("`network.listen` is {address}, and there are no keys: `lxc-autoscale-api key create` makes one")]
+    NoKeys {
+        /// The address.
+        address: SocketAddr,
+    },
+    /// The certificate cannot be used.
+    #[error("other machines cannot be served (`[network]`)")]
+    Certificate(#[from] CertificateError),
     /// The audit log cannot be read.
     #[error(transparent)]
     Audit(#[from] AuditError),
@@ -96,19 +113,28 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), ServerError> 
     let address = listener.local_addr().map_err(|source| ServerError::Listen { address, source })?;
     write_address(&config.server.address_file, address)?;
     tracing::info!("Listening on http://{address}.");
+    let network = open_network(&state).await?;
     service::notify_ready();
 
     let meter = tokio::spawn(watch_cpus(AppState::clone(&state)));
     let connections = Arc::new(GracefulShutdown::new());
-    let acceptor = tokio::spawn(accept(listener, AppState::clone(&state), Arc::clone(&connections)));
+    let slots = Arc::new(Semaphore::new(config.server.max_connections));
+    let mut acceptors = JoinSet::new();
+    for entrance in [Some(Entrance::own(listener)), network].into_iter().flatten() {
+        acceptors.spawn(accept(
+            entrance,
+            AppState::clone(&state),
+            Arc::clone(&connections),
+            Arc::clone(&slots),
+        ));
+    }
     wait_for_stop(&mut signals, &state, config_path).await;
 
     service::notify_stopping();
     tracing::info!("Stopping: no new requests; what is begun is finished.");
     meter.abort();
-    acceptor.abort();
-    // It was aborted, so how it ended says nothing; afterwards this is the only handle on the connections.
-    let _ = acceptor.await;
+    // Afterwards this is the only handle on the connections.
+    acceptors.shutdown().await;
     // A clone may take an hour to its end.
     service::alive_during(state.changes().finish()).await;
     if let Some(connections) = Arc::into_inner(connections) {
@@ -170,18 +196,77 @@ async fn watch_cpus(state: AppState) {
     }
 }
 
-async fn accept(listener: TcpListener, state: AppState, connections: Arc<GracefulShutdown>) {
+/// A place where connections come in.
+struct Entrance {
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+    /// Whether the user at the other end is looked up, and trusted without a key.
+    asks_for_user: bool,
+}
+
+impl Entrance {
+    /// The one for this machine.
+    fn own(listener: TcpListener) -> Self {
+        Self { listener, tls: None, asks_for_user: true }
+    }
+}
+
+/// Opens the entrance for other machines, if there is to be one.
+async fn open_network(state: &Shared) -> Result<Option<Entrance>, ServerError> {
+    let config = state.config();
+    let network = &config.network;
+    let Some(address) = network.listen else { return Ok(None) };
+    if state.keys().keys()?.is_empty() {
+        return Err(ServerError::NoKeys { address });
+    }
+    let tls = if network.plain_http {
+        None
+    } else {
+        Some(TlsAcceptor::from(tls::server_config(&network.certificate_file, &network.key_file)?))
+    };
+    let listener =
+        TcpListener::bind(address).await.map_err(|source| ServerError::Listen { address, source })?;
+    let address = listener.local_addr().map_err(|source| ServerError::Listen { address, source })?;
+    if tls.is_some() {
+        tracing::info!("Listening on https://{address} for holders of keys.");
+    } else {
+        tracing::warn!(
+            "Listening on http://{address} for holders of keys, without TLS (`network.plain_http`): keys can be \
+             read on the way."
+        );
+    }
+    Ok(Some(Entrance { listener, tls, asks_for_user: false }))
+}
+
+async fn accept(
+    entrance: Entrance,
+    state: AppState,
+    connections: Arc<GracefulShutdown>,
+    slots: Arc<Semaphore>,
+) {
     let router = routes::router(AppState::clone(&state));
-    let slots = Arc::new(Semaphore::new(state.config().server.max_connections));
+    let Entrance { listener, tls, asks_for_user } = entrance;
     loop {
         // The semaphore is never closed; an error would only mean to stop.
         let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, client)) => {
-                let connection =
-                    serve(stream, client, router.clone(), AppState::clone(&state), connections.watcher());
+                let (tls, router, state) = (tls.clone(), router.clone(), AppState::clone(&state));
+                let watcher = connections.watcher();
                 tokio::spawn(async move {
-                    connection.await;
+                    let Ok(server) = stream.local_addr() else { return };
+                    let door = Door { address: server.ip(), is_tls: tls.is_some() };
+                    let peer = if asks_for_user { look_up(client, server).await } else { Peer { uid: None } };
+                    match tls {
+                        None => serve(stream, client, (peer, door), router, state, watcher).await,
+                        Some(tls) => {
+                            let patience = Duration::from_secs(state.config().server.client_timeout_seconds);
+                            // Who speaks no TLS, or too slowly, gets no answer.
+                            if let Ok(Ok(stream)) = tokio::time::timeout(patience, tls.accept(stream)).await {
+                                serve(stream, client, (peer, door), router, state, watcher).await;
+                            }
+                        }
+                    }
                     drop(slot);
                 });
             }
@@ -193,11 +278,18 @@ async fn accept(listener: TcpListener, state: AppState, connections: Arc<Gracefu
     }
 }
 
-async fn serve(stream: TcpStream, client: SocketAddr, router: Router, state: AppState, watcher: Watcher) {
+async fn serve(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    client: SocketAddr,
+    (peer, door): (Peer, Door),
+    router: Router,
+    state: AppState,
+    watcher: Watcher,
+) {
     let config = state.config();
-    let peer = look_up(&stream, client).await;
     let service = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
         request.extensions_mut().insert(peer);
+        request.extensions_mut().insert(door);
         router.clone().oneshot(request)
     });
     let connection = http1::Builder::new()
@@ -213,8 +305,7 @@ async fn serve(stream: TcpStream, client: SocketAddr, router: Router, state: App
 }
 
 /// Finds out who is at the other end; nobody, when that cannot be told.
-async fn look_up(stream: &TcpStream, client: SocketAddr) -> Peer {
-    let Ok(server) = stream.local_addr() else { return Peer { uid: None } };
+async fn look_up(client: SocketAddr, server: SocketAddr) -> Peer {
     let found = tokio::task::spawn_blocking(move || peer::uid(Path::new(PROCFS), client, server)).await;
     let uid = found.map_err(io::Error::other).flatten().unwrap_or_else(|error| {
         tracing::error!(%error, "cannot look up who is connected");

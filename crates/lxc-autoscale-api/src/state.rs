@@ -84,6 +84,7 @@ impl Shared {
             (merged.backend == new.backend, "backend"),
             (merged.pct == new.pct, "pct"),
             (merged.rest == new.rest, "rest"),
+            (merged.network == new.network, "network"),
             (merged.audit == new.audit, "audit"),
             (merged.paths == new.paths, "paths"),
             (merged.logging == new.logging, "logging"),

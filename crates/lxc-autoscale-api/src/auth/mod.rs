@@ -6,6 +6,8 @@
 //! the `Host` header must name this server (no DNS rebinding) and an `Origin` must be its own (no request
 //! forged by a web page).
 
+use std::net::IpAddr;
+
 use axum::Extension;
 use axum::extract::{Request, State};
 use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, HOST, HeaderName, ORIGIN, X_CONTENT_TYPE_OPTIONS};
@@ -27,6 +29,15 @@ pub mod peer;
 
 /// What a browser says about where a request comes from.
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+/// The door a request came through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Door {
+    /// The address it was reached at.
+    pub address: IpAddr,
+    /// Whether it speaks TLS.
+    pub is_tls: bool,
+}
 
 /// The user at the other end of the connection; `None` when nobody could tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,12 +120,17 @@ fn check(state: &AppState, request: &Request) -> Result<Caller, ApiError> {
     let config = state.config();
     let caller = identify(state, request)?;
     let host = addressed_host(request.uri(), request.headers());
-    let is_ours = host.is_some_and(|host| is_our_name(host, state.node_name(), &config.server.allowed_hosts));
+    let door = request.extensions().get::<Door>();
+    let is_ours = host.is_some_and(|host| {
+        is_our_name(host, state.node_name(), &config.server.allowed_hosts)
+            || door.is_some_and(|door| named_address(host) == Some(door.address))
+    });
     if !is_ours {
         let message = "the `Host` header does not name this server; see `server.allowed_hosts`";
         return Err(ApiError::new(StatusCode::MISDIRECTED_REQUEST, "unknown_host", message));
     }
-    if !is_own_origin(request.headers(), host.unwrap_or_default()) {
+    let scheme = if door.is_some_and(|door| door.is_tls) { "https" } else { "http" };
+    if !is_own_origin(request.headers(), scheme, host.unwrap_or_default()) {
         let message = "requests of web pages from elsewhere are not answered";
         return Err(ApiError::new(StatusCode::FORBIDDEN, "foreign_origin", message));
     }
@@ -132,11 +148,15 @@ fn addressed_host<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a str> {
 fn is_our_name(host: &str, node_name: Option<&str>, allowed: &[String]) -> bool {
     let name = without_port(host).trim_end_matches('.');
     let equals = |ours: &str| name.eq_ignore_ascii_case(ours);
-    let is_loopback = name.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
-    is_loopback.is_ok_and(|address| address.is_loopback())
+    named_address(host).is_some_and(|address| address.is_loopback())
         || equals("localhost")
         || node_name.is_some_and(equals)
         || allowed.iter().any(|ours| equals(ours))
+}
+
+/// The address that a host is, if it is one and no name. A page that controls a name cannot control this.
+fn named_address(host: &str) -> Option<IpAddr> {
+    without_port(host).trim_start_matches('[').trim_end_matches(']').parse().ok()
 }
 
 fn without_port(host: &str) -> &str {
@@ -148,9 +168,9 @@ fn without_port(host: &str) -> &str {
 }
 
 /// Whether a request comes from no web page, or from a page of this very server.
-fn is_own_origin(headers: &HeaderMap, host: &str) -> bool {
+fn is_own_origin(headers: &HeaderMap, scheme: &str, host: &str) -> bool {
     let same_site = headers.get(SEC_FETCH_SITE).is_none_or(|site| site == "same-origin" || site == "none");
-    let own = format!("http://{host}");
+    let own = format!("{scheme}://{host}");
     let own_origin = headers
         .get_all(ORIGIN)
         .iter()
@@ -194,9 +214,9 @@ mod tests {
     fn only_our_own_pages_may_ask() {
         let check = |name: HeaderName, value: &'static str| {
             let headers = HeaderMap::from_iter([(name, HeaderValue::from_static(value))]);
-            is_own_origin(&headers, "proxmox:5000")
+            is_own_origin(&headers, "http", "proxmox:5000")
         };
-        assert!(is_own_origin(&HeaderMap::new(), "proxmox:5000"));
+        assert!(is_own_origin(&HeaderMap::new(), "http", "proxmox:5000"));
         assert!(check(ORIGIN, "http://proxmox:5000"));
         assert!(check(SEC_FETCH_SITE, "same-origin"));
         for foreign in

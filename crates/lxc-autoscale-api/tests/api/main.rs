@@ -8,6 +8,7 @@
 
 mod documented;
 mod hostile;
+mod network;
 mod node;
 mod refusals;
 mod roles;

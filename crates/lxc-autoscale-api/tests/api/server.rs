@@ -13,18 +13,18 @@ use crate::node::Node;
 const NOBODY: u32 = 65_534;
 
 /// The running program.
-struct Server {
+pub(crate) struct Server {
     child: Child,
     log: BufReader<ChildStdout>,
     address: SocketAddr,
 }
 
-fn write_config(node: &Node, server: &str, rest: &str) {
+pub(crate) fn write_config(node: &Node, server: &str, rest: &str) {
     let root = node.root().display();
     // Where the tests do not run as root, their own user stands in for it.
     let uid = geteuid().as_raw();
     let text = format!(
-        "[server]\nlisten = \"127.0.0.1:0\"\naddress_file = \"{root}/address\"\ntrusted_uids = [{uid}]\n{server}\n\
+        "[server]\nlisten = \"127.0.0.1:0\"\naddress_file = \"{root}/address\"\ntrusted_uids = [{uid}]\nkeys_file = \"{root}/keys.json\"\n{server}\n\
          [pct]\npath = \"{root}/pct\"\n\
          [paths]\npve = \"{root}/etc/pve\"\nproc = \"{root}/proc\"\n\
          [metrics]\nfile = \"{root}/log/lxc_metrics.json\"\n[audit]\nfile = \"{root}/audit.jsonl\"\n\
@@ -33,7 +33,7 @@ fn write_config(node: &Node, server: &str, rest: &str) {
     fs::write(node.root().join("api.toml"), text).unwrap();
 }
 
-fn program(node: &Node, command: &str) -> Command {
+pub(crate) fn program(node: &Node, command: &str) -> Command {
     let mut program = Command::new(env!("CARGO_BIN_EXE_lxc-autoscale-api"));
     program.arg(command).arg("--config").arg(node.root().join("api.toml"));
     program
@@ -45,7 +45,7 @@ impl Server {
         Self::spawn(node, &mut program(node, "run"))
     }
 
-    fn spawn(node: &Node, program: &mut Command) -> Self {
+    pub(crate) fn spawn(node: &Node, program: &mut Command) -> Self {
         let mut child = program.stdout(Stdio::piped()).spawn().unwrap();
         let log = BufReader::new(child.stdout.take().unwrap());
         let mut started = Self { child, log, address: SocketAddr::from(([127, 0, 0, 1], 0)) };
@@ -55,7 +55,7 @@ impl Server {
     }
 
     /// Reads the log up to a line with this text, and returns the line.
-    fn wait_for(&mut self, text: &str) -> String {
+    pub(crate) fn wait_for(&mut self, text: &str) -> String {
         let mut line = String::new();
         while self.log.read_line(&mut line).unwrap() != 0 {
             if line.contains(text) {
@@ -248,7 +248,7 @@ fn more_connections_than_allowed_wait_their_turn() {
 }
 
 /// Runs the program to its end and returns code, stdout and stderr.
-fn run_to_end(node: &Node, command: &str) -> (Option<i32>, String, String) {
+pub(crate) fn run_to_end(node: &Node, command: &str) -> (Option<i32>, String, String) {
     let output = program(node, command).output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (output.status.code(), text(output.stdout), text(output.stderr))

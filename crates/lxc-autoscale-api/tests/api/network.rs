@@ -1,0 +1,138 @@
+//! The door for other machines: TLS, keys alone, and a certificate that is renewed.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use jiff::Timestamp;
+use lxc_autoscale_api::auth::caller::Role;
+use lxc_autoscale_api::auth::keys::{KeyFile, NewKey};
+
+use crate::node::Node;
+use crate::server::{Server, program, run_to_end, write_config};
+
+/// Makes a certificate for localhost that is its own authority.
+fn make_certificate(directory: &Path) {
+    let mut command = Command::new("openssl");
+    command.args([
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-nodes",
+        "-days",
+        "2",
+    ]);
+    command.args(["-subj", "/CN=proxmox", "-addext", "subjectAltName=IP:127.0.0.1"]);
+    command.arg("-keyout").arg(directory.join("tls.key")).arg("-out").arg(directory.join("tls.pem"));
+    let made = command.output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+}
+
+fn key(node: &Node, name: &str, role: Role) -> String {
+    let new = NewKey { name: name.to_owned(), role, containers: None, expires: None };
+    KeyFile::new(node.root().join("keys.json")).create(new, Timestamp::now()).unwrap()
+}
+
+fn configure(node: &Node, more: &str) {
+    let root = node.root().display();
+    let network = format!(
+        "[network]\nlisten = \"127.0.0.1:0\"\ncertificate_file = \"{root}/tls.pem\"\nkey_file = \"{root}/tls.key\"\n{more}"
+    );
+    write_config(node, "", &network);
+}
+
+/// Starts the server; returns it with the port of the door.
+fn start(node: &Node) -> (Server, String) {
+    let mut server = Server::spawn(node, &mut program(node, "run"));
+    let line = server.wait_for("for holders of keys");
+    let url = line.split_whitespace().find(|word| word.starts_with("http")).unwrap().to_owned();
+    (server, url)
+}
+
+fn curl(node: &Node, key: Option<&str>, url: &str) -> (Output, String) {
+    let mut command = Command::new("curl");
+    command.args(["--silent", "--show-error", "--noproxy", "*", "--cacert"]).arg(node.root().join("tls.pem"));
+    if let Some(key) = key {
+        command.arg("--header").arg(format!("Authorization: Bearer {key}"));
+    }
+    let done = command.arg(url).output().unwrap();
+    let text = String::from_utf8_lossy(&done.stdout).into_owned();
+    (done, text)
+}
+
+#[test]
+fn other_machines_need_a_key_and_a_certificate_is_served() {
+    let node = Node::new();
+    make_certificate(node.root());
+    let viewer = key(&node, "viewer", Role::Viewer);
+    configure(&node, "");
+    let (_server, url) = start(&node);
+    let (_, answer) = curl(&node, Some(&viewer), &format!("{url}/routes"));
+    assert!(answer.contains("\"status\":\"success\""), "{answer}");
+    // Whoever this test runs as is trusted on the other door, and a stranger here.
+    let (_, answer) = curl(&node, None, &format!("{url}/routes"));
+    assert!(answer.contains("\"code\":\"forbidden\""), "{answer}");
+    let (_, answer) = curl(&node, Some("lxak_0"), &format!("{url}/routes"));
+    assert!(answer.contains("\"code\":\"invalid_key\""), "{answer}");
+    let (done, answer) = curl(&node, Some(&viewer), &format!("{}/routes", url.replace("https", "http")));
+    assert!(!done.status.success() && answer.is_empty(), "without TLS there is no answer: {answer}");
+}
+
+#[test]
+fn a_renewed_certificate_is_served_without_a_restart_and_a_broken_one_is_not() {
+    let node = Node::new();
+    make_certificate(node.root());
+    let viewer = key(&node, "viewer", Role::Viewer);
+    configure(&node, "");
+    let (_server, url) = start(&node);
+    let url = format!("{url}/routes");
+    std::fs::rename(node.root().join("tls.pem"), node.root().join("old.pem")).unwrap();
+    make_certificate(node.root());
+    // curl believes the new one alone.
+    let (done, _) = curl(&node, Some(&viewer), &url);
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let good = std::fs::read(node.root().join("tls.pem")).unwrap();
+    std::fs::write(node.root().join("tls.pem"), "no certificate").unwrap();
+    std::fs::write(node.root().join("good.pem"), &good).unwrap();
+    let mut command = Command::new("curl");
+    command.args(["--silent", "--noproxy", "*", "--cacert"]).arg(node.root().join("good.pem"));
+    command.arg("--header").arg(format!("Authorization: Bearer {viewer}"));
+    let done = command.arg(&url).output().unwrap();
+    assert!(done.status.success(), "the last good one goes on");
+}
+
+#[test]
+fn a_door_that_nobody_could_use_safely_is_not_opened() {
+    let node = Node::new();
+    make_certificate(node.root());
+    configure(&node, "");
+    let (code, _, said) = run_to_end(&node, "run");
+    assert_eq!(code, Some(1));
+    assert!(said.contains("there are no keys: `lxc-autoscale-api key create`"), "{said}");
+
+    key(&node, "viewer", Role::Viewer);
+    std::fs::remove_file(node.root().join("tls.key")).unwrap();
+    let (code, _, said) = run_to_end(&node, "run");
+    assert_eq!(code, Some(1));
+    assert!(said.contains("tls.key"), "{said}");
+}
+
+#[test]
+fn without_tls_it_serves_when_told_so_and_warns() {
+    let node = Node::new();
+    let viewer = key(&node, "viewer", Role::Viewer);
+    configure(&node, "plain_http = true\n");
+    let (_server, url) = start(&node);
+    assert!(url.starts_with("http://"), "{url}");
+    let (_, answer) = {
+        let mut command = Command::new("curl");
+        command
+            .args(["--silent", "--noproxy", "*", "--header"])
+            .arg(format!("Authorization: Bearer {viewer}"));
+        let done = command.arg(format!("{url}/routes")).output().unwrap();
+        (done.status, String::from_utf8_lossy(&done.stdout).into_owned())
+    };
+    assert!(answer.contains("\"status\":\"success\""), "{answer}");
+}
