@@ -279,21 +279,25 @@ impl KeptFiles {
             inner.is_checked = true;
             return Arc::clone(&inner.list);
         }
-        let handle = match known.inner.take() {
-            Some(inner) => Some(inner.handle),
+        let (is_of_kernel, handle) = match known.inner.take() {
+            Some(inner) => (true, inner.handle),
             None => self.open_directory(directory),
         };
         let list: Arc<[PathBuf]> = list(directory).into();
-        known.inner = handle.map(|handle| Inner { handle, links, list: Arc::clone(&list), is_checked: true });
+        known.inner =
+            is_of_kernel.then(|| Inner { handle, links, list: Arc::clone(&list), is_checked: true });
         list
     }
 
-    /// Opens a directory; `None` where the number of its links means nothing, and within, where it may not be kept.
-    fn open_directory(&self, directory: &Path) -> Option<Option<KeptFile>> {
+    /// Opens a directory, and tells whether its links mean anything; the handle only where it may be kept.
+    fn open_directory(&self, directory: &Path) -> (bool, Option<KeptFile>) {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let handle = rustix::fs::open(directory, flags, Mode::empty()).ok()?;
-        let share = is_made_at_each_read(&handle).then(|| self.budget.take())?;
-        Some(share.map(|share| KeptFile { handle, _share: share }))
+        match rustix::fs::open(directory, flags, Mode::empty()) {
+            Ok(handle) if is_made_at_each_read(&handle) => {
+                (true, self.budget.take().map(|share| KeptFile { handle, _share: share }))
+            }
+            _ => (false, None),
+        }
     }
 
     /// Lists everything anew the next time.
