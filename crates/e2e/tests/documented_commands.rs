@@ -54,7 +54,7 @@ fn documented<'a>(page: &'a str, program: &str) -> BTreeMap<Vec<&'a str>, &'a st
 fn every_command_is_documented_with_its_options() {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/commands.md");
     let page = std::fs::read_to_string(page).unwrap();
-    for program in ["lxc-monitor", "lxc-autoscale-ml"] {
+    for program in ["lxc-monitor", "lxc-autoscale-ml", "lxc-autoscale-api"] {
         let (rows, offered) = (documented(&page, program), commands(program));
         assert!(!offered.is_empty(), "{program}");
         for command in &offered {

@@ -101,7 +101,8 @@ pub fn read_recordings(input: impl std::io::Read) -> Result<Vec<Recording>, Reco
             }
         }
         // Nothing looks back further than the window, so a longer gap says no more.
-        for _ in 1..jump.min(WINDOW_STEPS as i64) {
+        let gap = usize::try_from(jump).unwrap_or(WINDOW_STEPS).min(WINDOW_STEPS);
+        for _ in 1..gap {
             recording.cpu.push(f32::NAN);
             recording.memory.push(f32::NAN);
         }
