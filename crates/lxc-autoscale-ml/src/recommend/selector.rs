@@ -129,7 +129,13 @@ impl Expert {
             return;
         };
         let answer = need.size * movement.shortage_margin;
-        let wish = if size < need.size && wish.size < answer { Wish { size: answer, ..*need } } else { wish };
+        let wish = match need.fact {
+            _ if need.size <= size => wish,
+            _ if wish.size < answer => Wish { size: answer, ..*need },
+            // What a limit has cut off is the reason, whatever else is foreseen.
+            fact if fact != Fact::RecentPeak => Wish { size: wish.size, ..*need },
+            _ => wish,
+        };
         let saving = (size - wish.size) * prices.held_hour * movement.payback_hours;
         let shrinks = wish.size < size * (1.0 - movement.least_shrink) && prices.resize < saving;
         let grows =
