@@ -116,7 +116,12 @@ impl Ledger {
     /// [`LedgerError`] when it exists and cannot be read.
     pub fn open_read_only(path: &Path) -> Result<Option<Self>, LedgerError> {
         let connection = store::open_read_only(path)?;
-        Ok(connection.map(|connection| Self { connection, path: path.to_owned(), quiet: HashMap::new(), guards: KeptGuards::new() }))
+        Ok(connection.map(|connection| Self {
+            connection,
+            path: path.to_owned(),
+            quiet: HashMap::new(),
+            guards: KeptGuards::new(),
+        }))
     }
 
     /// Marks what was pending when the last daemon ended; returns how many there were.
