@@ -32,8 +32,8 @@ pub struct RecommendConfig {
     pub memory_headroom_percent: f64,
     /// Memory: how far back the recent peak looks, in minutes.
     pub memory_window_minutes: u32,
-    /// Memory: on how many past days the coming hour is looked up.
-    pub memory_season_days: u32,
+    /// On how many past days the coming time of day is looked up; 0 for none.
+    pub season_days: u32,
     /// Least growth of memory after it ran out, in percent of the limit.
     pub oom_growth_percent: f64,
     /// Least growth of memory after it ran out, in MiB.
@@ -56,7 +56,7 @@ impl Default for RecommendConfig {
             cpu_half_life_hours: 24.0,
             memory_headroom_percent: 30.0,
             memory_window_minutes: 360,
-            memory_season_days: 3,
+            season_days: 3,
             oom_growth_percent: 30.0,
             oom_growth_mib: 100.0,
             memory_pressure_percent: 10.0,
@@ -98,7 +98,7 @@ impl Validate for RecommendConfig {
         unless(window(self.cpu_window_minutes), "recommend.cpu_window_minutes", rule)?;
         unless(window(self.memory_window_minutes), "recommend.memory_window_minutes", rule)?;
         unless(positive(self.cpu_half_life_hours), "recommend.cpu_half_life_hours", more)?;
-        unless(self.memory_season_days <= 7, "recommend.memory_season_days", "must be 0 to 7")?;
+        unless(self.season_days <= 7, "recommend.season_days", "must be 0 to 7")?;
         unless(percent(self.oom_growth_percent), "recommend.oom_growth_percent", range)?;
         let growth = 0.0 <= self.oom_growth_mib && self.oom_growth_mib.is_finite();
         unless(growth, "recommend.oom_growth_mib", "must not be negative")?;

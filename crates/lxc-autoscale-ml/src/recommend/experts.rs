@@ -13,6 +13,11 @@ use crate::forecast::Quantiles;
 /// Memory: the season is looked up for the coming hour, half an hour less punctual on both sides.
 const SEASON_AHEAD_STEPS: i64 = 12;
 const SEASON_SLACK_STEPS: i64 = 6;
+/// CPU: what earlier days needed in the coming quarter of an hour, ten minutes less punctual on both sides, and the
+/// recent peak of a quarter of the window. A limit is raised in passing, so there is no need to be there earlier.
+const CPU_AHEAD_STEPS: i64 = 3;
+const CPU_SLACK_STEPS: i64 = 2;
+const CPU_SEASON_WINDOW: f64 = 0.25;
 const MIB_PER_GIB: f64 = 1024.0;
 
 /// One way to a size.
@@ -39,9 +44,9 @@ pub(super) enum Expert {
     },
 }
 
-/// Forecasts for the whole range of prudence around the stated price, and peaks of a quarter of the window to
-/// twice the window.
-pub(super) const CPU: [Expert; 8] = [
+/// Forecasts for the whole range of prudence around the stated price, peaks of a quarter of the window to twice the
+/// window, and the season for those whose day repeats itself.
+pub(super) const CPU: [Expert; 9] = [
     Expert::Forecast { caution: 0.25, margin: 1.0 },
     Expert::Forecast { caution: 0.5, margin: 1.0 },
     Expert::Forecast { caution: 1.0, margin: 1.0 },
@@ -50,6 +55,7 @@ pub(super) const CPU: [Expert; 8] = [
     Expert::Peak { window: 0.5, headroom: 1.0 },
     Expert::Peak { window: 1.0, headroom: 1.0 },
     Expert::Peak { window: 2.0, headroom: 1.0 },
+    Expert::PeakAndSeason { headroom: 1.0 },
 ];
 /// The CPU expert that is followed at first.
 pub(super) const FIRST_CPU: usize = 2;
@@ -120,7 +126,8 @@ impl Expert {
                 view.peak(steps(config.cpu_window_minutes, window), headroom(times))
             }
             (Self::PeakAndSeason { headroom: times }, _) => {
-                Self::Peak { window: 1.0, headroom: times }.cpu(view)
+                let window = steps(config.cpu_window_minutes, CPU_SEASON_WINDOW);
+                peak_or_season(view, window, (CPU_AHEAD_STEPS, CPU_SLACK_STEPS), headroom(times))
             }
         }
     }
@@ -141,25 +148,31 @@ impl Expert {
             }
             (Self::PeakAndSeason { headroom: times }, _) => {
                 let window = steps(config.memory_window_minutes, 1.0);
-                let peak = view.series.recent_peak(view.step, window);
-                let season = season_peak(view);
-                match (peak, season) {
-                    (Some(peak), Some(season)) if peak < season => {
-                        Some(wish(season, headroom(times), Fact::SeasonPeak))
-                    }
-                    (Some(peak), _) => Some(wish(peak, headroom(times), Fact::RecentPeak)),
-                    (None, season) => Some(wish(season?, headroom(times), Fact::SeasonPeak)),
-                }
+                peak_or_season(view, window, (SEASON_AHEAD_STEPS, SEASON_SLACK_STEPS), headroom(times))
             }
         }
     }
 }
 
-/// The most at the coming time of day on the last days.
+/// The recent peak, or what is coming by earlier days if that is more.
+fn peak_or_season(view: &View<'_>, window: i64, look: (i64, i64), factor: f64) -> Option<Wish> {
+    let peak = view.series.recent_peak(view.step, window);
+    match (peak, season_peak_of(view, look)) {
+        (Some(peak), Some(season)) if peak < season => Some(wish(season, factor, Fact::SeasonPeak)),
+        (Some(peak), _) => Some(wish(peak, factor, Fact::RecentPeak)),
+        (None, season) => Some(wish(season?, factor, Fact::SeasonPeak)),
+    }
+}
+
+/// The most memory at the coming time of day on the last days.
 pub(super) fn season_peak(view: &View<'_>) -> Option<f64> {
-    let days = 1..=i64::from(view.config.memory_season_days);
-    let peak = |days| view.series.season_peak(view.step, days, SEASON_AHEAD_STEPS, SEASON_SLACK_STEPS);
-    days.filter_map(peak).reduce(f64::max)
+    season_peak_of(view, (SEASON_AHEAD_STEPS, SEASON_SLACK_STEPS))
+}
+
+/// The most at the coming time of day on the last days: so many steps ahead, with so many of slack on both sides.
+fn season_peak_of(view: &View<'_>, (ahead, slack): (i64, i64)) -> Option<f64> {
+    let days = 1..=i64::from(view.config.season_days);
+    days.filter_map(|days| view.series.season_peak(view.step, days, ahead, slack)).reduce(f64::max)
 }
 
 /// What CPU costs.

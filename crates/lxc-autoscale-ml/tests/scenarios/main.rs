@@ -119,7 +119,6 @@ fn a_daily_peak_finds_its_memory_there_before_it_rises() {
 }
 
 #[test]
-#[ignore = "not so yet: no expert for the CPU looks at the season, so whole cores come when the peak does"]
 fn a_daily_peak_finds_its_cores_there_before_it_rises() {
     let (cores_there, _, days) = before_daily_peaks();
     assert!(95 * days <= 100 * cores_there, "{cores_there} of {days}");
