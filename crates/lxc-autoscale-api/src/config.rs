@@ -1,6 +1,7 @@
 //! The configuration file; every key is explained in the shipped `lxc_autoscale_api.toml`.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -20,6 +21,11 @@ const MAX_CORES: u32 = 8192;
 const MIN_MEMORY_MIB: u64 = 16;
 /// Upper end of every time in seconds: a day.
 const DAY_SECONDS: u64 = 86_400;
+
+/// Ten a second: a dashboard that looks at everything, and no more.
+const REQUESTS_PER_MINUTE: NonZeroU32 = NonZeroU32::new(600).unwrap();
+/// Enough for somebody who mistypes a key, and nothing for somebody who guesses one.
+const REFUSALS_PER_MINUTE: NonZeroU32 = NonZeroU32::new(30).unwrap();
 
 /// All of it.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -62,6 +68,10 @@ pub struct ServerConfig {
     pub keys_file: PathBuf,
     /// Names beside `localhost`, the loopback addresses and the node's own that the `Host` header may carry.
     pub allowed_hosts: Vec<String>,
+    /// Requests a minute of each key.
+    pub requests_per_minute: NonZeroU32,
+    /// Refusals a minute of each address.
+    pub refusals_per_minute: NonZeroU32,
     /// Connections served at once.
     pub max_connections: usize,
     /// Largest request body.
@@ -173,6 +183,8 @@ impl Default for ServerConfig {
             trusted_uids: Vec::new(),
             keys_file: PathBuf::from("/etc/lxc_autoscale_ml/api_keys.json"),
             allowed_hosts: Vec::new(),
+            requests_per_minute: REQUESTS_PER_MINUTE,
+            refusals_per_minute: REFUSALS_PER_MINUTE,
             max_connections: 128,
             max_body_kib: 64,
             client_timeout_seconds: 10,

@@ -1,8 +1,11 @@
 //! Errors as a client sees them: a status, a stable code, and a sentence. This is the one place where errors
 //! of the actions become HTTP.
 
+use std::time::Duration;
+
 use axum::Json;
-use axum::http::StatusCode;
+use axum::http::header::RETRY_AFTER;
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use lxc_autoscale_core::ErrorChain;
 use lxc_autoscale_core::api::Envelope;
@@ -21,12 +24,20 @@ pub struct ApiError {
     pub code: &'static str,
     /// One sentence for people.
     pub message: String,
+    /// When it is worth asking again.
+    pub retry_after: Option<Duration>,
 }
 
 impl ApiError {
     /// An error with its parts.
     pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into() }
+        Self { status, code, message: message.into(), retry_after: None }
+    }
+
+    /// Says when it is worth asking again.
+    #[must_use]
+    pub fn retry_after(self, wait: Duration) -> Self {
+        Self { retry_after: Some(wait), ..self }
     }
 
     /// 400: a field or query parameter is missing, unknown or of the wrong form.
@@ -124,6 +135,10 @@ impl From<InvalidName> for ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        (self.status, Json(Envelope::error(self.code, self.message))).into_response()
+        let mut response = (self.status, Json(Envelope::error(self.code, self.message))).into_response();
+        if let Some(wait) = self.retry_after {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
+        }
+        response
     }
 }

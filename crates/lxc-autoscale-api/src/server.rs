@@ -255,7 +255,7 @@ async fn accept(
                 let watcher = connections.watcher();
                 tokio::spawn(async move {
                     let Ok(server) = stream.local_addr() else { return };
-                    let door = Door { address: server.ip(), is_tls: tls.is_some() };
+                    let door = Door { client: client.ip(), address: server.ip(), is_tls: tls.is_some() };
                     let peer = if asks_for_user { look_up(client, server).await } else { Peer { uid: None } };
                     match tls {
                         None => serve(stream, client, (peer, door), router, state, watcher).await,

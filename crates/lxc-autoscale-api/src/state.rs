@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::audit::AuditLog;
 use crate::auth::keys::KeyFile;
+use crate::auth::limits::RateLimits;
 use crate::backend::ContainerHost;
 use crate::changes::Changes;
 use crate::config::Config;
@@ -20,6 +21,7 @@ pub struct Shared {
     host: Arc<dyn ContainerHost>,
     changes: Changes,
     keys: KeyFile,
+    rate_limits: RateLimits,
     cpu: CpuMeter,
     node_name: Option<String>,
 }
@@ -31,6 +33,10 @@ impl Shared {
         let audit = (!config.audit.file.as_os_str().is_empty()).then(|| AuditLog::new(config.audit.clone()));
         Self {
             changes: Changes::new(config.server.max_changes, patience, audit),
+            rate_limits: RateLimits::new(
+                config.server.requests_per_minute,
+                config.server.refusals_per_minute,
+            ),
             keys: KeyFile::new(config.server.keys_file.clone()),
             config: RwLock::new(Arc::new(config)),
             host,
@@ -52,6 +58,11 @@ impl Shared {
     /// The changes under way.
     pub fn changes(&self) -> &Changes {
         &self.changes
+    }
+
+    /// How often somebody may ask.
+    pub fn rate_limits(&self) -> &RateLimits {
+        &self.rate_limits
     }
 
     /// The API keys.

@@ -25,6 +25,7 @@ use crate::state::AppState;
 
 pub mod caller;
 pub mod keys;
+pub mod limits;
 pub mod peer;
 
 /// What a browser says about where a request comes from.
@@ -33,6 +34,8 @@ const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 /// The door a request came through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Door {
+    /// The address of whoever asks.
+    pub client: IpAddr,
     /// The address it was reached at.
     pub address: IpAddr,
     /// Whether it speaks TLS.
@@ -118,7 +121,9 @@ pub async fn guard(State(state): State<AppState>, mut request: Request, next: Ne
 
 fn check(state: &AppState, request: &Request) -> Result<Caller, ApiError> {
     let config = state.config();
-    let caller = identify(state, request)?;
+    let client = request.extensions().get::<Door>().map(|door| door.client);
+    let caller = identify(state, request).map_err(|refused| state.rate_limits().refuse(client, refused))?;
+    state.rate_limits().admit(&caller)?;
     let host = addressed_host(request.uri(), request.headers());
     let door = request.extensions().get::<Door>();
     let is_ours = host.is_some_and(|host| {

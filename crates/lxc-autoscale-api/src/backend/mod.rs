@@ -29,7 +29,7 @@ pub enum Opened {
     /// Through `pct`.
     Pct(PctHost),
     /// Through the REST API.
-    Rest(RestHost),
+    Rest(Box<RestHost>),
 }
 
 impl Opened {
@@ -45,7 +45,8 @@ impl Opened {
             }
             (BackendChoice::Rest, None) => Err(RestSetupError::NoToken),
             (BackendChoice::Rest | BackendChoice::Auto, Some(token)) => {
-                RestHost::open(&config.rest, &token, node_name).map(Self::Rest)
+                let host = RestHost::open(&config.rest, &token, node_name)?;
+                Ok(Self::Rest(Box::new(host)))
             }
         }
     }
@@ -54,7 +55,7 @@ impl Opened {
     pub fn into_host(self) -> Arc<dyn ContainerHost> {
         match self {
             Self::Pct(host) => Arc::new(host),
-            Self::Rest(host) => Arc::new(host),
+            Self::Rest(host) => Arc::new(*host),
         }
     }
 }

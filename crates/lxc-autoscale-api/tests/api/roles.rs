@@ -143,6 +143,30 @@ async fn a_revoked_key_is_dead_at_once_and_an_expired_one_too() {
 }
 
 #[tokio::test]
+async fn a_key_that_asks_too_often_is_told_when_to_come_again() {
+    let mut node = Node::new();
+    node.config.server.requests_per_minute = 2.try_into().unwrap();
+    let (one, other) = (create(&node, "one", Role::Viewer, None), create(&node, "other", Role::Viewer, None));
+    let api = node.api();
+    let look = async |key: &str| {
+        let request = Request::get("/routes").header("host", "proxmox:5000").extension(Peer { uid: None });
+        send(&api, request.header("authorization", format!("Bearer {key}")).body(Body::empty()).unwrap())
+            .await
+    };
+    look(&one).await.data();
+    look(&one).await.data();
+    let reply = look(&one).await;
+    reply.assert_error(429, "too_many_requests");
+    let seconds: u64 = reply.headers["retry-after"].to_str().unwrap().parse().unwrap();
+    assert!((1..=30).contains(&seconds), "{seconds}");
+    look(&other).await.data();
+    // Root is not limited.
+    for _ in 0..10 {
+        send(&api, crate::node::request("GET", "/routes", None)).await.data();
+    }
+}
+
+#[tokio::test]
 async fn a_key_goes_before_the_user_and_nothing_but_the_header_carries_it() {
     let node = Node::new();
     let viewer = create(&node, "viewer", Role::Viewer, None);

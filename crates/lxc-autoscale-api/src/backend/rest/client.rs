@@ -8,8 +8,15 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Bytes;
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use hyper::{Method, Request};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::{Client as Http, Error as HttpError};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use lxc_autoscale_core::{ErrorChain, Vmid};
-use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -21,6 +28,8 @@ use crate::backend::{BackendError, texts};
 const MAX_ANSWER_BYTES: usize = 8 << 20;
 /// Proxmox closes idle connections after five seconds.
 const IDLE: Duration = Duration::from_secs(3);
+/// Idle connections that are kept.
+const MOST_IDLE: usize = 4;
 const CONNECT: Duration = Duration::from_secs(10);
 
 /// What a request is about, for its errors.
@@ -54,8 +63,9 @@ impl Ask {
 pub(super) struct Client {
     base: String,
     token: Token,
-    looking: reqwest::Client,
-    changing: reqwest::Client,
+    authorization: HeaderValue,
+    looking: Http<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    changing: Http<HttpsConnector<HttpConnector>, Full<Bytes>>,
 }
 
 /// The answer under `/api2/extjs`.
@@ -75,24 +85,25 @@ struct Envelope {
 
 impl Client {
     /// Prepares; connects to nothing.
-    ///
-    /// # Errors
-    /// When TLS cannot be set up with `tls`.
-    pub(super) fn new(base: String, token: Token, tls: &rustls::ClientConfig) -> reqwest::Result<Self> {
-        let builder = || {
-            reqwest::Client::builder()
-                .tls_backend_preconfigured(tls.clone())
-                .connect_timeout(CONNECT)
-                .https_only(true)
-                .redirect(reqwest::redirect::Policy::none())
-                .retry(reqwest::retry::never())
+    pub(super) fn new(base: String, token: Token, tls: &rustls::ClientConfig) -> Self {
+        let client = |keeps_connections: bool| {
+            let mut tcp = HttpConnector::new();
+            tcp.set_connect_timeout(Some(CONNECT));
+            tcp.enforce_http(false);
+            let https = HttpsConnectorBuilder::new()
+                .with_tls_config(tls.clone())
+                .https_only()
+                .enable_http1()
+                .wrap_connector(tcp);
+            Http::builder(TokioExecutor::new())
+                .pool_timer(TokioTimer::new())
+                .pool_idle_timeout(IDLE)
+                .pool_max_idle_per_host(if keeps_connections { MOST_IDLE } else { 0 })
+                .retry_canceled_requests(false)
+                .build(https)
         };
-        Ok(Self {
-            base,
-            token,
-            looking: builder().pool_idle_timeout(IDLE).build()?,
-            changing: builder().pool_max_idle_per_host(0).build()?,
-        })
+        let authorization = token.header();
+        Self { base, token, authorization, looking: client(true), changing: client(false) }
     }
 
     /// The token it uses.
@@ -111,50 +122,59 @@ impl Client {
 
     async fn ask_value(&self, ask: &Ask) -> Result<Value, BackendError> {
         let looks = ask.method == Method::GET;
-        let client = if looks { &self.looking } else { &self.changing };
-        let url = format!("{}/api2/extjs{}", self.base, ask.path);
-        let request = client.request(ask.method.clone(), url).timeout(ask.limit);
-        let request = request.header(reqwest::header::AUTHORIZATION, self.token.header());
-        // A body on DELETE is refused.
-        let request = if matches!(ask.method, Method::GET | Method::DELETE) {
-            request.query(&ask.parameters)
-        } else {
-            request.form(&ask.parameters)
+        let (status, body) = match tokio::time::timeout(ask.limit, self.send(ask, looks)).await {
+            Ok(answer) => answer?,
+            // What was asked for may be done all the same.
+            Err(_) => return Err(timed_out(ask, !looks)),
         };
-        let (again, sent) = (looks.then(|| request.try_clone()).flatten(), request.send().await);
-        let answer = match (sent, again) {
-            // An idle connection that was just closed says nothing about the server.
-            (Err(error), Some(again)) if !error.is_timeout() => again.send().await,
-            (sent, _) => sent,
-        };
-        let answer = answer.map_err(|error| unanswered(ask, error))?;
-        let status = answer.status();
-        let body = read(answer, ask).await?;
-        let failed = |status: StatusCode, text: &str| refusal(ask, status.as_u16(), text);
-        match status.as_u16() {
+        match status {
             200 => opened(ask, &body),
             401 => Err(BackendError::Unauthorized { token: self.token.id().to_owned() }),
             // Proxmox's proxy lost its connection to the daemon behind it, which may well go on.
             595 => Err(BackendError::NodeNotReady {
                 detail: format!("{} got 595: the node behind it cannot be reached", ask.shown()),
             }),
-            596..=599 => {
-                Err(BackendError::TimedOut { command: ask.shown(), limit: ask.limit, running: !looks })
-            }
-            _ => Err(failed(status, &String::from_utf8_lossy(&body))),
+            596..=599 => Err(timed_out(ask, !looks)),
+            _ => Err(refusal(ask, status, &String::from_utf8_lossy(&body))),
         }
     }
-}
 
-async fn read(mut answer: reqwest::Response, ask: &Ask) -> Result<Vec<u8>, BackendError> {
-    let mut body = Vec::new();
-    while let Some(chunk) = answer.chunk().await.map_err(|error| unanswered(ask, error))? {
-        if MAX_ANSWER_BYTES < body.len() + chunk.len() {
-            return Err(unreadable(ask, "it is longer than 8 MiB"));
-        }
-        body.extend_from_slice(&chunk);
+    /// Sends the request; status and body of the answer.
+    async fn send(&self, ask: &Ask, looks: bool) -> Result<(u16, Bytes), BackendError> {
+        let client = if looks { &self.looking } else { &self.changing };
+        let answer = match client.request(self.request(ask)?).await {
+            // An idle connection that was just closed says nothing about the server.
+            Err(error) if looks && !error.is_connect() => client.request(self.request(ask)?).await,
+            answer => answer,
+        };
+        let answer = answer.map_err(|error| unanswered(ask, &error))?;
+        let status = answer.status().as_u16();
+        let body = Limited::new(answer.into_body(), MAX_ANSWER_BYTES).collect().await;
+        let body = body.map_err(|error| BackendError::Unreachable {
+            command: ask.shown(),
+            detail: format!("its answer ended early, or is longer than 8 MiB: {error}"),
+        })?;
+        Ok((status, body.to_bytes()))
     }
-    Ok(body)
+
+    fn request(&self, ask: &Ask) -> Result<Request<Full<Bytes>>, BackendError> {
+        let parameters =
+            form_urlencoded::Serializer::new(String::new()).extend_pairs(&ask.parameters).finish();
+        let mut url = format!("{}/api2/extjs{}", self.base, ask.path);
+        let mut body = Bytes::new();
+        let mut request =
+            Request::builder().method(ask.method.clone()).header(AUTHORIZATION, &self.authorization);
+        // A body on DELETE is refused.
+        if matches!(ask.method, Method::GET | Method::DELETE) {
+            if !parameters.is_empty() {
+                url.extend(["?", &parameters]);
+            }
+        } else {
+            request = request.header(CONTENT_TYPE, "application/x-www-form-urlencoded");
+            body = Bytes::from(parameters);
+        }
+        request.uri(url).body(Full::new(body)).map_err(|error| unreadable(ask, &error.to_string()))
+    }
 }
 
 fn opened(ask: &Ask, body: &[u8]) -> Result<Value, BackendError> {
@@ -188,16 +208,12 @@ fn refusal(ask: &Ask, status: u16, text: &str) -> BackendError {
     })
 }
 
-fn unanswered(ask: &Ask, error: reqwest::Error) -> BackendError {
-    if error.is_timeout() && !error.is_connect() {
-        // What was asked for may be done all the same.
-        return BackendError::TimedOut {
-            command: ask.shown(),
-            limit: ask.limit,
-            running: ask.method != Method::GET,
-        };
-    }
-    BackendError::Unreachable { command: ask.shown(), detail: ErrorChain(&error.without_url()).to_string() }
+fn timed_out(ask: &Ask, running: bool) -> BackendError {
+    BackendError::TimedOut { command: ask.shown(), limit: ask.limit, running }
+}
+
+fn unanswered(ask: &Ask, error: &HttpError) -> BackendError {
+    BackendError::Unreachable { command: ask.shown(), detail: ErrorChain(error).to_string() }
 }
 
 fn unreadable(ask: &Ask, why: &str) -> BackendError {

@@ -7,10 +7,10 @@ use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use hyper::Method;
 use jiff::tz::TimeZone;
 use lxc_autoscale_core::api::{HealthCheck, HealthState, SnapshotInfo};
 use lxc_autoscale_core::{ErrorChain, Mebibytes, Vmid};
-use reqwest::Method;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -59,14 +59,6 @@ pub enum RestSetupError {
     /// Nobody knows which node.
     #[error("the name of this node is not known: set `rest.node`")]
     NoNode,
-    /// The client cannot be made.
-    #[error("the client for `{url}` cannot be set up")]
-    Client {
-        /// Where to.
-        url: String,
-        /// Why.
-        source: reqwest::Error,
-    },
 }
 
 /// The containers of one node, through Proxmox's REST API.
@@ -101,8 +93,7 @@ impl RestHost {
         };
         let configured = Some(config.node.as_str()).filter(|name| !name.is_empty());
         let node = configured.or(own_node).ok_or(RestSetupError::NoNode)?.to_owned();
-        let client = Client::new(config.url.clone(), token, &tls)
-            .map_err(|source| RestSetupError::Client { url: config.url.clone(), source })?;
+        let client = Client::new(config.url.clone(), token, &tls);
         Ok(Self { client, config: config.clone(), node, overdue: Mutex::default() })
     }
 

@@ -5,6 +5,8 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use hyper::header::HeaderValue;
+
 /// Longest file that can hold a token.
 const MAX_TOKEN_BYTES: u64 = 4096;
 
@@ -90,9 +92,13 @@ impl Token {
         self.id.split_once('!').map_or(&self.id, |(user, _)| user)
     }
 
-    /// The value of the `Authorization` header.
-    pub(super) fn header(&self) -> String {
-        format!("PVEAPIToken={}={}", self.id, self.secret)
+    /// The value of the `Authorization` header; it is never shown.
+    pub(super) fn header(&self) -> HeaderValue {
+        let text = format!("PVEAPIToken={}={}", self.id, self.secret);
+        // A token that was read holds no byte that a header could not.
+        let mut value = HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static(""));
+        value.set_sensitive(true);
+        value
     }
 }
 
@@ -117,7 +123,7 @@ mod tests {
     fn a_token_is_read_and_never_shown() {
         let token = read(&format!("{TEXT}\n"), 0o600).unwrap();
         assert_eq!((token.id(), token.user()), ("autoscale@pve!scaler", "autoscale@pve"));
-        assert_eq!(token.header(), format!("PVEAPIToken={TEXT}"));
+        assert_eq!(token.header().to_str().unwrap(), format!("PVEAPIToken={TEXT}"));
         assert!(!format!("{token:?}").contains("8a8e"), "{token:?}");
     }
 
