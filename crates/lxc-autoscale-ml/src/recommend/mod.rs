@@ -5,7 +5,7 @@
 //!
 //! Demand is recovered from what was seen ([`demand`]: a limit hides it) and kept in steps of five minutes
 //! ([`series`]). Several experts make a size of it: the forecast of the demand model at several degrees of
-//! prudence, and peaks of several windows ([`experts`]). Each is charged with the prices that the operator
+//! prudence, and peaks of several windows (`experts`). Each is charged with the prices that the operator
 //! states for what it would have held, missed and moved, and the container follows the one that was cheapest
 //! lately ([`selector`]). What was just lacked is answered at once, whatever the experts say.
 //!

@@ -1,7 +1,7 @@
 //! What the history takes from a snapshot, and the rates it makes of counters.
 //!
 //! Pure. A rate is that between two snapshots of the same run of a container: absent after a restart, when a counter
-//! went back, when the clock was set in between, and over more than [`LONGEST_SPAN_SECONDS`]. Events (OOM kills and the
+//! went back, when the clock was set in between, and over more than `LONGEST_SPAN_SECONDS`. Events (OOM kills and the
 //! like) are counted over any span, and after a restart from zero, so that none is lost.
 
 use std::collections::BTreeMap;
