@@ -23,7 +23,7 @@ pub trait Validate {
 /// A rule of the configuration that a file breaks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BrokenRule {
-    /// Dotted key, such as `scaling.cpu.max_cores`.
+    /// Dotted key, such as `scaling.cpu.max_cores`; tables of an array are numbered from 1.
     pub key: Cow<'static, str>,
     /// What must hold, as a sentence without the key: `must be at least 1`.
     pub rule: String,
@@ -170,18 +170,26 @@ fn line_of_key(text: &str, dotted: &str) -> usize {
     let Ok(root) = DeTable::parse(text) else { return 1 };
     let mut table = root.get_ref();
     let mut offset = 0;
-    for part in dotted.split('.') {
+    let mut parts = dotted.split('.');
+    while let Some(part) = parts.next() {
         let Some((key, value)) = table.iter().find(|(key, _)| key.get_ref().as_ref() == part) else { break };
         offset = key.span().start;
         match value.get_ref() {
             DeValue::Table(inner) => table = inner,
+            DeValue::Array(tables) => {
+                let number = parts.next().and_then(|part| part.parse::<usize>().ok());
+                let Some(entry) = number.and_then(|number| tables.get(number.checked_sub(1)?)) else { break };
+                let DeValue::Table(inner) = entry.get_ref() else { break };
+                offset = entry.span().start;
+                table = inner;
+            }
             _ => break,
         }
     }
     line_of_offset(text, offset)
 }
 
-/// The dotted key whose own text or value stands at `offset`.
+/// The dotted key whose own text or value stands at `offset`; tables of an array are numbered from 1.
 fn key_at(text: &str, offset: usize) -> Option<String> {
     let root = DeTable::parse(text).ok()?;
     find_key(root.get_ref(), offset)
@@ -194,6 +202,15 @@ fn find_key(table: &DeTable<'_>, offset: usize) -> Option<String> {
             && let Some(rest) = find_key(inner, offset)
         {
             return Some(format!("{name}.{rest}"));
+        }
+        if let DeValue::Array(entries) = value.get_ref() {
+            for (index, entry) in entries.iter().enumerate() {
+                if let DeValue::Table(inner) = entry.get_ref()
+                    && let Some(rest) = find_key(inner, offset)
+                {
+                    return Some(format!("{name}.{}.{rest}", index + 1));
+                }
+            }
         }
         if key.span().contains(&offset) || value.span().contains(&offset) {
             return Some(name.to_owned());

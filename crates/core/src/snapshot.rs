@@ -125,6 +125,10 @@ pub struct ContainerRecord {
     /// What Proxmox's configuration says now (the allocation, tags, locks …).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub configuration: Option<ContainerConfig>,
+    /// The pool of Proxmox that it is in; absent where it is in none, or (then `missing` says so) where that could
+    /// not be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<String>,
     /// Alerts that are firing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub alerts: Vec<ActiveAlert>,
@@ -169,6 +173,7 @@ impl ContainerRecord {
             paging: None,
             pressure: PressureSet::default(),
             configuration: None,
+            pool: None,
             alerts: Vec::new(),
             anomalies: Vec::new(),
             missing: BTreeMap::new(),

@@ -2,22 +2,24 @@
 
 mod scaling;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use jiff::SignedDuration;
+use jiff::tz::TimeZone;
 use lxc_autoscale_core::Vmid;
 use lxc_autoscale_core::config::{BrokenRule, Validate};
 use lxc_autoscale_core::notification::QueueConfig;
 use lxc_autoscale_core::telemetry::LoggingConfig;
 use serde::{Deserialize, Deserializer};
 
-pub use scaling::{CpuScalingConfig, ScalingConfig};
+pub use scaling::ScalingConfig;
 
 use crate::act::Patience;
-use crate::decide::{Mode, Policy};
+use crate::decide::Policy;
 use crate::detect::IsolationForestParams;
+use crate::policy::{PolicyBook, PolicyConfig, PolicyError, PresetsConfig};
 use crate::recommend::RecommendConfig;
 
 /// Everything `lxc_autoscale_ml.toml` can say. Each key has a default, so an empty file is a valid one.
@@ -38,6 +40,10 @@ pub struct Config {
     pub recommend: RecommendConfig,
     /// When and how far containers are resized.
     pub scaling: ScalingConfig,
+    /// Whether presets apply without a policy that names them.
+    pub presets: PresetsConfig,
+    /// Rules for some of the containers.
+    pub policy: BTreeMap<String, PolicyConfig>,
     /// Exceptions.
     pub containers: ContainersConfig,
     /// Where what is to be told people waits.
@@ -128,6 +134,8 @@ impl Default for Config {
             model: ModelConfig::default(),
             recommend: RecommendConfig::default(),
             scaling: ScalingConfig::default(),
+            presets: PresetsConfig::default(),
+            policy: BTreeMap::new(),
             containers: ContainersConfig::default(),
             notifications: QueueConfig::default(),
             logging: default_logging(),
@@ -175,19 +183,17 @@ impl Config {
         Duration::from_secs(self.interval_seconds)
     }
 
-    /// What decisions are bound by.
+    /// What decisions are bound by where no policy says otherwise.
     pub fn policy(&self) -> Policy {
         self.scaling.policy(self.metrics.max_age_seconds)
     }
 
-    /// What the decisions about one container are bound by.
-    pub fn policy_for(&self, vmid: Vmid) -> Policy {
-        let mut policy = self.policy();
-        if self.containers.ignore.contains(&vmid) {
-            policy.cpu.mode = Mode::Off;
-            policy.memory.mode = Mode::Off;
-        }
-        policy
+    /// The policies, with the node's time zone for the schedules that name none.
+    ///
+    /// # Errors
+    /// [`PolicyError`] when one of them cannot be used, which [`Validate`] rules out.
+    pub fn policy_book(&self) -> Result<PolicyBook, PolicyError> {
+        PolicyBook::new(self, &TimeZone::system())
     }
 }
 
@@ -244,6 +250,7 @@ impl Validate for Config {
         self.validate_model()?;
         self.recommend.validate()?;
         self.policy().validate()?;
+        self.policy_book()?;
         self.notifications.validate()?;
         self.logging.validate()
     }
@@ -295,6 +302,7 @@ mod tests {
     use lxc_autoscale_core::telemetry::Level;
 
     use super::*;
+    use crate::decide::Mode;
 
     const SHIPPED: &str = include_str!("../../../config/lxc_autoscale_ml.toml");
 
@@ -349,21 +357,10 @@ mod tests {
     }
 
     #[test]
-    fn an_ignored_container_is_off_and_the_others_are_not() {
-        let config: Config = config::parse("[containers]\nignore = [104]").unwrap();
-        let modes = |id: u32| {
-            let policy = config.policy_for(Vmid::try_from(id).unwrap());
-            (policy.cpu.mode, policy.memory.mode)
-        };
-        assert_eq!(modes(104), (Mode::Off, Mode::Off));
-        assert_eq!(modes(105), (Mode::Auto, Mode::Auto));
-    }
-
-    #[test]
     fn the_more_careful_of_two_modes_counts() {
         let text = "[scaling]\nmode = \"recommend\"\n[scaling.cpu]\nmode = \"auto\"\n[scaling.memory]\nmode = \"off\"";
         let config: Config = config::parse(text).unwrap();
-        let policy = config.policy_for(Vmid::try_from(104).unwrap());
+        let policy = config.policy();
         assert_eq!((policy.cpu.mode, policy.memory.mode), (Mode::Recommend, Mode::Off));
     }
 
@@ -390,6 +387,7 @@ mod tests {
             "[scaling.guard]\nleak_growth_percent = 1",
             "[scaling.guard]\noom_growth_factor = 2",
             "[scaling.cpu]\nmode = \"off\"",
+            "[scaling.cpu]\ncontrol = \"cpulimit\"",
             "[scaling.cpu]\nmin_cores = 2",
             "[scaling.cpu]\nmax_cores = 3",
             "[scaling.cpu]\nmax_step_up_percent = 1",

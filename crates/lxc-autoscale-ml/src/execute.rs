@@ -13,8 +13,7 @@ use crate::config::{Config, StateConfig};
 use crate::decide::{Action, Decision, Resource};
 use crate::guard::{Kept, KeptGuards};
 use crate::ledger::{Inputs, Ledger, LedgerError, Outcome};
-use crate::pipeline::{Changes, Proposal};
-use crate::recommend::SharedError;
+use crate::pipeline::{Changes, PipelineError, Proposal};
 use crate::refusals::Refusals;
 use crate::trouble::Trouble;
 
@@ -30,9 +29,9 @@ pub enum StartError {
     /// The API's client cannot be set up.
     #[error(transparent)]
     Client(#[from] ClientError),
-    /// The demand model cannot be used.
+    /// The demand model or a policy cannot be used.
     #[error(transparent)]
-    DemandModel(#[from] SharedError),
+    Pipeline(#[from] PipelineError),
 }
 
 /// Carries decisions out.

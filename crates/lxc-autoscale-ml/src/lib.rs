@@ -1,7 +1,8 @@
 //! Learns how each container behaves, decides its size, explains why, and asks the API to act.
 //!
 //! In the order of the data: what was seen ([`observation`]), whether it is unusual ([`detect`]), what the
-//! container should have ([`recommend`]), what is done about it and why ([`decide`]). All of these are pure.
+//! container should have ([`recommend`]), which rules are in force for it ([`policy`]), what is done about it and why
+//! ([`decide`]). All of these are pure.
 //!
 //! Around them: what is remembered of each container ([`history`], [`features`]), the way from the metrics
 //! file to a decision ([`pipeline`]), from there to the API and into the ledger ([`execute`], [`act`],
@@ -25,6 +26,7 @@ pub mod history;
 pub mod ledger;
 pub mod observation;
 pub mod pipeline;
+pub mod policy;
 pub mod recommend;
 pub mod refusals;
 pub mod replay;

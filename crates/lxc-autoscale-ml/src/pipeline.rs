@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use crate::config::Config;
 use crate::decide::{
-    Action, Allocation, Decision, Decisions, LastChanges, NodeSituation, Obstacles, Policy, Reason, Resource,
+    Action, Allocation, Decision, Decisions, LastChanges, NodeSituation, Obstacles, Reason, Resource,
     decide,
 };
 use crate::detect::IsolationForestError;
@@ -23,6 +23,7 @@ use crate::guard::budget::{self, Claim, Need, Shares};
 use crate::guard::{KeptGuards, NewLeak, Register};
 use crate::history::{ContainerHistory, History};
 use crate::ledger::Inputs;
+use crate::policy::{InForce, Learning, Policies, PolicyBook, PolicyError};
 use crate::recommend::{Estimate, Shared, SharedError};
 
 /// When containers were changed last.
@@ -39,6 +40,10 @@ pub struct Pipeline {
     /// What a resource was set to, and when: true until a record is newer.
     set: BTreeMap<(Vmid, Resource), (Timestamp, f64)>,
     guards: Register,
+    book: Arc<PolicyBook>,
+    learning: Learning,
+    /// The rules that were in force at the last judgement, and when that was.
+    policies: Option<(Timestamp, Arc<Policies>)>,
 }
 
 /// What reading the metrics file gave.
@@ -72,19 +77,36 @@ pub struct Proposal {
     pub decisions: Decisions,
     /// What they were made from.
     pub inputs: Inputs,
+    /// The rules that were in force.
+    #[serde(skip)]
+    pub in_force: Arc<InForce>,
+}
+
+/// Why the pipeline cannot begin.
+#[derive(Debug, thiserror::Error)]
+pub enum PipelineError {
+    /// The demand model that the configuration names cannot be used.
+    #[error(transparent)]
+    DemandModel(#[from] SharedError),
+    /// A policy cannot be used, which a checked configuration rules out.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
 }
 
 impl Pipeline {
     /// Knows nothing yet.
     ///
     /// # Errors
-    /// [`SharedError`] when the demand model that the configuration names cannot be used.
-    pub fn new(config: &Config) -> Result<Self, SharedError> {
+    /// [`PipelineError`] when the demand model that the configuration names, or a policy, cannot be used.
+    pub fn new(config: &Config) -> Result<Self, PipelineError> {
         let shared = Arc::new(Shared::load(&config.recommend)?);
+        let book = Arc::new(config.policy_book()?);
         Ok(Self {
             reader: MetricsReader::new(&config.metrics.file),
-            history: History::new(shared, config.model.history_rows)
-                .with_boot_seconds(config.scaling.guard.boot_seconds),
+            history: History::new(Arc::clone(&shared), config.model.history_rows),
+            learning: Learning::new(Arc::clone(&book), shared),
+            book,
+            policies: None,
             guards: Register::default(),
             config: config.clone(),
             verdicts: BTreeMap::new(),
@@ -107,7 +129,7 @@ impl Pipeline {
         self.reader.each_new(|record| match record {
             Ok(snapshot) => {
                 loaded.snapshots += 1;
-                self.history.take(&snapshot);
+                self.history.take_by(&snapshot, &mut |identity| self.learning.rules(identity));
                 self.guards.take(&self.history);
             }
             Err(unreadable) => {
@@ -120,8 +142,25 @@ impl Pipeline {
 
     /// Takes in the next snapshot, where it comes from elsewhere than the metrics file.
     pub fn take(&mut self, snapshot: &Snapshot) {
-        self.history.take(snapshot);
+        self.history.take_by(snapshot, &mut |identity| self.learning.rules(identity));
         self.guards.take(&self.history);
+    }
+
+    /// The policies of the configuration.
+    pub fn book(&self) -> &PolicyBook {
+        &self.book
+    }
+
+    /// The rules in force at `now` for every container that is known; worked out once for each time.
+    pub fn policies(&self, now: Timestamp) -> Arc<Policies> {
+        if let Some((at, policies)) = &self.policies
+            && *at == now
+        {
+            return Arc::clone(policies);
+        }
+        let containers = self.history.containers();
+        let in_force = |identity| Arc::new(self.book.in_force(identity, now));
+        Arc::new(containers.map(|(vmid, container)| (vmid, in_force(&container.identity))).collect())
     }
 
     /// Gives the guards what was kept of them before a restart; to be done before the first [`Pipeline::load`].
@@ -131,8 +170,11 @@ impl Pipeline {
 
     /// Lets the guards judge what came since the last call.
     pub fn judge(&mut self, now: Timestamp) {
-        let Self { guards, history, config, .. } = self;
-        guards.judge(history, now, |vmid| config.policy_for(vmid));
+        let policies = self.policies(now);
+        self.guards.judge(&self.history, now, &policies);
+        let Self { history, learning, .. } = self;
+        learning.retain(|vmid| history.container(vmid).is_some());
+        self.policies = Some((now, policies));
     }
 
     /// What the guards remember.
@@ -180,21 +222,20 @@ impl Pipeline {
     /// are served, with what the node has left for them.
     pub fn propose(&self, changes: &Changes, now: Timestamp) -> Vec<Proposal> {
         let mut node = self.history.node();
+        let in_force = self.policies(now);
         let present = self.history.containers().filter(|(_, container)| container.present);
         let mut proposals = Vec::new();
-        let mut policies = Vec::new();
         for (vmid, container) in present {
+            let Some(in_force) = in_force.get(&vmid).map(Arc::clone) else { continue };
             let inputs = self.inputs(vmid, container, changes, node, now);
-            let policy = self.config.policy_for(vmid);
-            let decisions = decide(&policy, &inputs.situation(), &inputs.node, now);
-            proposals.push(Proposal { id: vmid, name: container.name.clone(), decisions, inputs });
-            policies.push(policy);
+            let decisions = decide(&in_force.policy, &inputs.situation(), &inputs.node, now);
+            proposals.push(Proposal { id: vmid, name: container.name.clone(), decisions, inputs, in_force });
         }
-        let claims: Vec<Claim> =
-            proposals.iter().zip(&policies).map(|(proposal, policy)| claim(proposal, policy)).collect();
+        let claims: Vec<Claim> = proposals.iter().map(claim).collect();
         let mut shares = Shares::new(node.memory_total_mib, node.memory_available_mib, &claims);
         for index in budget::order(&claims) {
-            let (claim, policy, proposal) = (&claims[index], &policies[index], &mut proposals[index]);
+            let (claim, proposal) = (&claims[index], &mut proposals[index]);
+            let policy = &proposal.in_force.policy;
             let offer = |shares: &Shares| shares.offer(claim, policy.node_memory_reserve_percent);
             proposal.inputs.guard.budget = shares.as_ref().and_then(offer);
             proposal.inputs.node = node;
@@ -281,7 +322,8 @@ impl Pipeline {
 }
 
 /// The part of the node's memory that a container has, is expected to use, and is to have.
-fn claim(proposal: &Proposal, policy: &Policy) -> Claim {
+fn claim(proposal: &Proposal) -> Claim {
+    let policy = &proposal.in_force.policy;
     let (memory, inputs) = (&proposal.decisions.memory, &proposal.inputs);
     let need = match (&memory.action, &memory.reason) {
         (Action::Grow, Reason::RanOutOfMemory { .. }) => Need::RanOut,

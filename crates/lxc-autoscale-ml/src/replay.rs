@@ -109,6 +109,11 @@ impl Replayed {
         Self { policy, obstacles, node, model, changes }
     }
 
+    /// Goes by this policy from the next decision on.
+    pub fn set_policy(&mut self, policy: Policy) {
+        self.policy = policy;
+    }
+
     /// What was learnt about it.
     pub fn model(&self) -> &ContainerModel {
         &self.model

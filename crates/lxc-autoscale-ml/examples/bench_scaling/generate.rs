@@ -6,6 +6,7 @@
 
 use lxc_autoscale_ml::backtest::recording::{Recording, Sample};
 use lxc_autoscale_ml::decide::Obstacles;
+use lxc_autoscale_ml::policy::Pool;
 use lxc_autoscale_ml::replay::{Size, boundless_node};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -164,6 +165,7 @@ fn trace(id: u64, (name, cores, memory_mib, wants): &(&str, f64, f64, Wants), si
     });
     Recording {
         id,
+        pool: Pool::Unknown,
         name: Some((*name).to_owned()),
         provisioned,
         obstacles: Obstacles::default(),

@@ -94,7 +94,7 @@ pub fn command(
         bounds: if args.traces.is_some() && !is_named {
             Bounds::Provisioned(Box::new(config.policy()))
         } else {
-            Bounds::Configured(Box::new(config))
+            Bounds::Configured(Box::new(config.policy_book()?))
         },
     };
     let begin = Instant::now();

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use lxc_autoscale_core::metrics_file::ReadError;
 
+use crate::policy::PolicyError;
 use crate::recommend::SharedError;
 
 /// Why a back-test gave no result.
@@ -28,6 +29,9 @@ pub enum BacktestError {
     /// The metrics file cannot be read.
     #[error(transparent)]
     Metrics(#[from] ReadError),
+    /// A policy cannot be used, which a checked configuration rules out.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
     /// The metrics file names no container whose size is known.
     #[error(
         "no record in `{}` tells what a container has (its configuration or its limits), so there is nothing to compare with",

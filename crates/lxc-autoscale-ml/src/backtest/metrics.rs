@@ -11,6 +11,7 @@ use super::recording::{Recording, Sample};
 use crate::decide::{NodeSituation, Obstacles};
 use crate::history::step;
 use crate::observation::Observation;
+use crate::policy::Pool;
 use crate::replay::{CpuClass, Size};
 
 /// What a metrics file gave.
@@ -29,6 +30,7 @@ pub struct FromMetrics {
 struct Growing {
     last: Option<ContainerRecord>,
     name: Option<String>,
+    pool: Pool,
     provisioned: Option<Size>,
     obstacles: Obstacles,
     samples: Vec<Sample>,
@@ -59,6 +61,7 @@ pub fn read(path: &Path, class: CpuClass) -> Result<FromMetrics, BacktestError> 
             Some(provisioned) => recordings.push(Recording {
                 id,
                 name: container.name,
+                pool: container.pool,
                 provisioned,
                 obstacles: container.obstacles,
                 node,
@@ -95,6 +98,9 @@ impl Growing {
         self.provisioned = self.provisioned.or_else(|| size_of(&record, class, node_cpus));
         if let Some(config) = &record.configuration {
             self.name = config.name.clone().or(self.name.take());
+            if !record.missing.contains_key("pool") {
+                self.pool = record.pool.clone().map_or(Pool::None, Pool::In);
+            }
             // A lock comes and goes; the rest is how the container is meant to be.
             self.obstacles = Obstacles { lock: None, ..Obstacles::from(config) };
         }

@@ -2,6 +2,7 @@
 
 use crate::decide::{NodeSituation, Obstacles};
 use crate::history::LONGEST_STEP;
+use crate::policy::Pool;
 use crate::replay::Size;
 
 /// How long the first sample of all speaks for, in seconds: a step of the model's series.
@@ -14,6 +15,8 @@ pub struct Recording {
     pub id: u64,
     /// Its name, where the file knows one.
     pub name: Option<String>,
+    /// The pool it was in at the end.
+    pub pool: Pool,
     /// What it had when the recording began.
     pub provisioned: Size,
     /// What forbade changes at the end of the recording.
@@ -78,6 +81,7 @@ mod tests {
         let recording = Recording {
             id: 1,
             name: None,
+            pool: Pool::Unknown,
             provisioned: Size { cores: 1.0, memory_mib: 512.0 },
             obstacles: Obstacles::default(),
             node: NodeSituation::default(),

@@ -6,13 +6,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use jiff::Timestamp;
+use lxc_autoscale_core::Vmid;
 
 use super::host::Host;
 use super::recording::Recording;
 use super::score::{Judge, Rules, Sums};
-use crate::config::Config;
 use crate::decide::{Action, Decision, Policy};
 use crate::forecast::Quantiles;
+use crate::policy::{Identity, InForce, PolicyBook};
 use crate::recommend::Shared;
 use crate::replay::{CpuClass, Replayed, Size, carried_out, changed, within_provisioned};
 
@@ -44,8 +45,8 @@ pub struct Replay {
 pub enum Bounds {
     /// The policy's without bounds of its own: what each container was built with gives them.
     Provisioned(Box<Policy>),
-    /// The configuration's, container by container.
-    Configured(Box<Config>),
+    /// The configuration's, container by container and, where there are schedules, time by time.
+    Configured(Box<PolicyBook>),
 }
 
 /// What became of one container.
@@ -121,9 +122,12 @@ impl Replay {
 
     /// Replays one recording.
     pub fn one(&self, recording: &Recording) -> Outcome {
-        let policy = self.policy(recording);
-        let mut container =
-            Replayed::new(policy, recording.obstacles.clone(), recording.node, Arc::clone(&self.shared));
+        let (policy, shared) = self.rules_of(recording);
+        let mut container = Replayed::new(policy, recording.obstacles.clone(), recording.node, shared);
+        let scheduled = match &self.bounds {
+            Bounds::Configured(book) if book.has_schedules() => identity(recording).map(|who| (book, who)),
+            _ => None,
+        };
         let mut host = Host::new(recording.provisioned.cores);
         let mut judge = Judge::new(self.rules_for(recording), recording.provisioned);
         let begin = self.rules.effective(recording.provisioned, recording.provisioned);
@@ -148,6 +152,9 @@ impl Replay {
             // The daemon answers what happened in any record since it decided last.
             seen.oom = if ran_out { Some(true) } else { seen.oom };
             ran_out = false;
+            if let Some((book, who)) = &scheduled {
+                container.set_policy(self.configured(book.in_force(who, now)));
+            }
             let decisions = container.decide(&seen, size, now);
             if let Some(new) = changed(size, &decisions) {
                 size = new;
@@ -162,12 +169,32 @@ impl Replay {
         Outcome { id: recording.id, name: recording.name.clone(), begin, changes, forecasts, sums, days }
     }
 
-    fn policy(&self, recording: &Recording) -> Policy {
+    /// What is in force when the recording begins, and what is recommended with.
+    fn rules_of(&self, recording: &Recording) -> (Policy, Arc<Shared>) {
         let class = self.rules.cpu_class;
-        carried_out(match &self.bounds {
-            Bounds::Provisioned(policy) => within_provisioned(policy, class, recording.provisioned),
-            Bounds::Configured(config) => configured(config, class, recording.id),
-        })
+        match &self.bounds {
+            Bounds::Provisioned(policy) => {
+                let policy = within_provisioned(policy, class, recording.provisioned);
+                (carried_out(policy), Arc::clone(&self.shared))
+            }
+            Bounds::Configured(book) => {
+                let lasting = identity(recording).map_or_else(|| book.general(), |who| book.lasting(&who));
+                let is_general = lasting.recommend == *self.shared.config();
+                let shared = if is_general {
+                    Arc::clone(&self.shared)
+                } else {
+                    Arc::new(self.shared.with_config(&lasting.recommend))
+                };
+                (self.configured(lasting), shared)
+            }
+        }
+    }
+
+    /// The policy as the replay goes by it.
+    fn configured(&self, in_force: InForce) -> Policy {
+        let mut policy = in_force.policy;
+        policy.cpu.control = self.rules.cpu_class.control();
+        carried_out(policy)
     }
 
     /// The rules with a warm-up that leaves most of the recording.
@@ -182,12 +209,11 @@ fn is_new_hour(last: Option<&Forecast>, at: i64) -> bool {
     last.is_none_or(|last| last.at.div_euclid(BAND_SECONDS) < at.div_euclid(BAND_SECONDS))
 }
 
-/// The configuration's policy for a container; for an id that Proxmox would not give, the general one.
-fn configured(config: &Config, class: CpuClass, id: u64) -> Policy {
-    let vmid = u32::try_from(id).ok().and_then(|id| lxc_autoscale_core::Vmid::try_from(id).ok());
-    let mut policy = vmid.map_or_else(|| config.policy(), |vmid| config.policy_for(vmid));
-    policy.cpu.control = class.control();
-    policy
+/// What policies select the container by; `None` for an id that Proxmox would not give.
+fn identity(recording: &Recording) -> Option<Identity> {
+    let id = Vmid::try_from(u32::try_from(recording.id).ok()?).ok()?;
+    let (name, tags) = (recording.name.clone(), recording.obstacles.tags.clone());
+    Some(Identity { id, name, tags, pool: recording.pool.clone() })
 }
 
 fn forecast(container: &Replayed, at: i64, now: Timestamp) -> Forecast {

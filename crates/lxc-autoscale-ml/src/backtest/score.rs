@@ -383,6 +383,7 @@ mod tests {
         };
         Recording {
             id: 1,
+            pool: Pool::Unknown,
             name: None,
             provisioned: Size { cores: 2.0, memory_mib: 1024.0 },
             obstacles: Obstacles::default(),

@@ -14,6 +14,7 @@ use serde::Deserialize;
 use super::error::{BacktestError, TraceError};
 use super::recording::{Recording, Sample};
 use crate::decide::Obstacles;
+use crate::policy::Pool;
 use crate::replay::{Size, boundless_node};
 
 /// More cores or MiB than this are a mistake.
@@ -94,6 +95,7 @@ impl Line {
     fn begin(&self) -> Recording {
         Recording {
             id: self.container_id,
+            pool: Pool::Unknown,
             name: None,
             provisioned: Size { cores: self.provisioned_cores, memory_mib: self.provisioned_memory_mb },
             obstacles: Obstacles::default(),

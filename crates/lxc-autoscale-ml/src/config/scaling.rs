@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use crate::decide::{CpuControl, CpuPolicy, MemoryPolicy, Mode, Policy};
+use crate::decide::{CpuPolicy, MemoryPolicy, Mode, Policy};
 use crate::guard::GuardPolicy;
 
 /// `[scaling]`: when and how far containers are resized.
@@ -22,33 +22,11 @@ pub struct ScalingConfig {
     /// Who comes first when the node cannot give everybody what they need.
     pub priority: i32,
     /// CPU.
-    pub cpu: CpuScalingConfig,
+    pub cpu: CpuPolicy,
     /// Memory.
     pub memory: MemoryPolicy,
     /// What is watched, undone and left alone.
     pub guard: GuardPolicy,
-}
-
-/// `[scaling.cpu]`: the policy without the choice of the setting, because the API changes `cores` only.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct CpuScalingConfig {
-    /// How far decisions go.
-    pub mode: Mode,
-    /// Fewest cores a container is left with.
-    pub min_cores: u32,
-    /// Most cores a container is given.
-    pub max_cores: u32,
-    /// Most that one growth adds.
-    pub max_step_up_percent: f64,
-    /// Most that one shrink takes.
-    pub max_step_down_percent: f64,
-    /// A shrink smaller than this is not worth a change.
-    pub hysteresis_percent: f64,
-    /// Shortest time from any change to a growth.
-    pub cooldown_up_seconds: u64,
-    /// Shortest time from any change to a shrink.
-    pub cooldown_down_seconds: u64,
 }
 
 impl Default for ScalingConfig {
@@ -61,36 +39,21 @@ impl Default for ScalingConfig {
             off_tag: policy.off_tag,
             node_memory_reserve_percent: policy.node_memory_reserve_percent,
             priority: policy.priority,
-            cpu: CpuScalingConfig::default(),
+            cpu: policy.cpu,
             memory: policy.memory,
             guard: policy.guard,
         }
     }
 }
 
-impl Default for CpuScalingConfig {
-    fn default() -> Self {
-        let policy = CpuPolicy::default();
-        Self {
-            mode: policy.mode,
-            min_cores: 1,
-            max_cores: 8,
-            max_step_up_percent: policy.max_step_up_percent,
-            max_step_down_percent: policy.max_step_down_percent,
-            hysteresis_percent: policy.hysteresis_percent,
-            cooldown_up_seconds: policy.cooldown_up_seconds,
-            cooldown_down_seconds: policy.cooldown_down_seconds,
-        }
-    }
-}
-
 impl ScalingConfig {
     /// What the decisions are bound by.
-    pub(super) fn policy(&self, max_age_seconds: u64) -> Policy {
-        let mut memory = self.memory.clone();
+    pub(crate) fn policy(&self, max_age_seconds: u64) -> Policy {
+        let (mut cpu, mut memory) = (self.cpu.clone(), self.memory.clone());
+        cpu.mode = more_careful(self.mode, cpu.mode);
         memory.mode = more_careful(self.mode, memory.mode);
         Policy {
-            cpu: self.cpu.policy(self.mode),
+            cpu,
             memory,
             min_history_seconds: self.min_history_seconds,
             min_confidence_percent: self.min_confidence_percent,
@@ -99,22 +62,7 @@ impl ScalingConfig {
             node_memory_reserve_percent: self.node_memory_reserve_percent,
             priority: self.priority,
             guard: self.guard.clone(),
-        }
-    }
-}
-
-impl CpuScalingConfig {
-    fn policy(&self, ceiling: Mode) -> CpuPolicy {
-        CpuPolicy {
-            mode: more_careful(ceiling, self.mode),
-            control: CpuControl::Cores,
-            min_cores: f64::from(self.min_cores),
-            max_cores: f64::from(self.max_cores),
-            max_step_up_percent: self.max_step_up_percent,
-            max_step_down_percent: self.max_step_down_percent,
-            hysteresis_percent: self.hysteresis_percent,
-            cooldown_up_seconds: self.cooldown_up_seconds,
-            cooldown_down_seconds: self.cooldown_down_seconds,
+            unclear: None,
         }
     }
 }

@@ -326,6 +326,9 @@ fn obstacle(policy: &Policy, mode: Mode, obstacles: &Obstacles) -> Option<Reason
     if mode == Mode::Off {
         return Some(Reason::ModeOff);
     }
+    if let Some(why) = &policy.unclear {
+        return Some(Reason::PolicyUnclear { why: why.clone() });
+    }
     if obstacles.template {
         return Some(Reason::Template);
     }

@@ -18,6 +18,17 @@ pub enum Mode {
     Auto,
 }
 
+impl Mode {
+    /// The word for it in the configuration.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Recommend => "recommend",
+            Self::Auto => "auto",
+        }
+    }
+}
+
 /// Which setting of a container is changed to give it more or less CPU.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -29,8 +40,18 @@ pub enum CpuControl {
     Cpulimit,
 }
 
+impl CpuControl {
+    /// The word for it in the configuration.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Cores => "cores",
+            Self::Cpulimit => "cpulimit",
+        }
+    }
+}
+
 /// When and how far a container may be changed.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Policy {
     /// CPU.
@@ -52,10 +73,13 @@ pub struct Policy {
     pub priority: i32,
     /// What is watched, undone and left alone.
     pub guard: GuardPolicy,
+    /// Why nobody knows what is allowed; the container is then left alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unclear: Option<String>,
 }
 
 /// When and how far the CPU of a container may be changed.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CpuPolicy {
     /// How far the decisions go.
@@ -79,7 +103,7 @@ pub struct CpuPolicy {
 }
 
 /// When and how far the memory of a container may be changed.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct MemoryPolicy {
     /// How far the decisions go.
@@ -120,6 +144,7 @@ impl Default for Policy {
             node_memory_reserve_percent: 10.0,
             priority: 0,
             guard: GuardPolicy::default(),
+            unclear: None,
         }
     }
 }

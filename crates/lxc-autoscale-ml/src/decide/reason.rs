@@ -49,6 +49,11 @@ impl fmt::Display for Amount {
 pub enum Reason {
     /// The policy does not decide about the resource.
     ModeOff,
+    /// Nobody knows what its policies allow.
+    PolicyUnclear {
+        /// Why.
+        why: String,
+    },
     /// The container does not run.
     Stopped,
     /// The container is a template.
@@ -298,6 +303,7 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::ModeOff => f.write_str("the policy's mode is off"),
+            Self::PolicyUnclear { why } => f.write_str(why),
             Self::Stopped => f.write_str("the container does not run"),
             Self::Template => f.write_str("the container is a template"),
             Self::Locked { lock } => write!(f, "Proxmox holds the lock `{lock}` on it"),
@@ -440,6 +446,7 @@ impl Reason {
     pub fn otherwise(&self) -> String {
         match self {
             Self::ModeOff => "set `mode` to `recommend` or `auto`".to_owned(),
+            Self::PolicyUnclear { .. } => "see `policy show`, and the log of the monitor".to_owned(),
             Self::Stopped => "start it".to_owned(),
             Self::Template => "templates never run and are never resized".to_owned(),
             Self::Locked { .. } => "it is decided again when Proxmox releases the lock".to_owned(),

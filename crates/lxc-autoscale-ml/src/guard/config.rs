@@ -1,10 +1,10 @@
 //! The constants of the guards, each with its reason.
 
 use lxc_autoscale_core::config::{BrokenRule, Validate};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// `[scaling.guard]`: what is watched after a change, what is undone, and what is left alone.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct GuardPolicy {
     /// Measurements after a shrink that must show no harm before the next one.

@@ -6,9 +6,10 @@ use jiff::Timestamp;
 use lxc_autoscale_core::Vmid;
 
 use super::{ContainerGuard, Guard, Kept, Seen};
-use crate::decide::{Allocation, Decision, LastChanges, Policy, Resource};
+use crate::decide::{Allocation, Decision, LastChanges, Resource};
 use crate::guard::leak::Leak;
 use crate::history::{ContainerHistory, History};
+use crate::policy::Policies;
 
 /// What was kept of each container.
 pub type KeptGuards = BTreeMap<Vmid, Kept>;
@@ -67,7 +68,7 @@ impl Register {
     }
 
     /// Forgets the containers that the history has forgotten, and judges the steps that are new.
-    pub fn judge(&mut self, history: &History, now: Timestamp, policy: impl Fn(Vmid) -> Policy) {
+    pub fn judge(&mut self, history: &History, now: Timestamp, policies: &Policies) {
         let known: BTreeSet<Vmid> = history.containers().map(|(id, _)| id).collect();
         // Before the first record is read nothing is known, and nothing of it is wrong.
         if history.newest().is_some() {
@@ -76,7 +77,10 @@ impl Register {
             self.told.retain(|id, _| known.contains(id));
         }
         for (id, guard) in &mut self.containers {
-            guard.judge(&policy(*id), now);
+            // One that the history does not know has nothing to be judged.
+            if let Some(in_force) = policies.get(id) {
+                guard.judge(&in_force.policy, now);
+            }
         }
     }
 

@@ -21,6 +21,7 @@ use crate::features::FeatureTable;
 use crate::guard::GuardPolicy;
 use crate::guard::disturbance::{self, Disturbance};
 use crate::observation::Observation;
+use crate::policy::{Identity, LearningRules, Pool};
 use crate::recommend::{ContainerModel, Shared};
 
 /// A container that no snapshot has named for this long is forgotten.
@@ -58,6 +59,8 @@ pub struct ContainerHistory {
     pub last_oom: Option<Timestamp>,
     /// Its name, from the last configuration that was read.
     pub name: Option<String>,
+    /// What policies select it by, as far as it was ever read.
+    pub identity: Identity,
     /// What disturbed it in the latest step, which is then not learnt from.
     pub disturbance: Option<Disturbance>,
     /// Whether it restarted in the latest step.
@@ -84,12 +87,18 @@ impl History {
     /// A clock that was set back makes records older than what is known. Their order to the past is lost, so
     /// a container begins anew with them: growth works at once, shrinks wait for history as always.
     pub fn take(&mut self, snapshot: &Snapshot) {
+        let rules = LearningRules { shared: Arc::clone(&self.shared), boot_seconds: self.boot_seconds };
+        self.take_by(snapshot, &mut |_| rules.clone());
+    }
+
+    /// As [`History::take`], where what a container is decides how it is learnt from.
+    pub fn take_by(&mut self, snapshot: &Snapshot, rules: &mut dyn FnMut(&Identity) -> LearningRules) {
         let at = snapshot.summary.collection_start_time.instant();
         for container in self.containers.values_mut() {
             container.present = false;
         }
         for (vmid, record) in &snapshot.containers {
-            self.take_record(*vmid, record, at);
+            self.take_record(*vmid, record, at, rules);
         }
         for vmid in &snapshot.summary.stopped_containers {
             if let Some(container) = self.containers.get_mut(vmid) {
@@ -127,12 +136,19 @@ impl History {
         self.newest
     }
 
-    fn take_record(&mut self, vmid: Vmid, record: &ContainerRecord, at: Timestamp) {
+    fn take_record(
+        &mut self,
+        vmid: Vmid,
+        record: &ContainerRecord,
+        at: Timestamp,
+        rules: &mut dyn FnMut(&Identity) -> LearningRules,
+    ) {
         let instant = record.timestamp.instant();
         if let Some(known) = self.containers.get_mut(&vmid) {
             let known_instant = known.record.timestamp.instant();
             if known_instant < instant {
-                known.take(record, at, self.boot_seconds);
+                known.identity = identity(vmid, record, Some(&known.identity));
+                known.take(record, at, &rules(&known.identity));
                 return;
             }
             if known_instant == instant {
@@ -144,23 +160,24 @@ impl History {
                 "the clock was set back from {known_instant} to {instant}; this container's history begins anew"
             );
         }
-        let container =
-            ContainerHistory::new(Arc::clone(&self.shared), self.max_rows, record, at, self.boot_seconds);
+        let identity = identity(vmid, record, None);
+        let rules = rules(&identity);
+        let container = ContainerHistory::new(identity, &rules, self.max_rows, record, at);
         self.containers.insert(vmid, container);
     }
 }
 
 impl ContainerHistory {
     fn new(
-        shared: Arc<Shared>,
+        identity: Identity,
+        rules: &LearningRules,
         max_rows: usize,
         record: &ContainerRecord,
         at: Timestamp,
-        boot_seconds: u64,
     ) -> Self {
         let first = step(None, record);
         let mut container = Self {
-            model: ContainerModel::new(shared),
+            model: ContainerModel::new(Arc::clone(&rules.shared)),
             features: FeatureTable::new(max_rows),
             record: record.clone(),
             observation: first.observation.clone(),
@@ -168,8 +185,9 @@ impl ContainerHistory {
             present: true,
             gaps: 0,
             last_oom: None,
-            name: record.configuration.as_ref().and_then(|configuration| configuration.name.clone()),
-            disturbance: disturbance::between(None, record, boot_seconds),
+            name: identity.name.clone(),
+            identity,
+            disturbance: disturbance::between(None, record, rules.boot_seconds),
             restarted: false,
             last_named: at,
         };
@@ -180,9 +198,10 @@ impl ContainerHistory {
         container
     }
 
-    fn take(&mut self, record: &ContainerRecord, at: Timestamp, boot_seconds: u64) {
+    fn take(&mut self, record: &ContainerRecord, at: Timestamp, rules: &LearningRules) {
         let step = step(Some(&self.record), record);
-        self.disturbance = disturbance::between(Some(&self.record), record, boot_seconds);
+        self.model.set_shared(&rules.shared);
+        self.disturbance = disturbance::between(Some(&self.record), record, rules.boot_seconds);
         self.restarted = step.restarted;
         if self.disturbance.is_none() {
             self.model.observe(&step.observation);
@@ -198,10 +217,7 @@ impl ContainerHistory {
         let known_events = self.record.memory_events.filter(|_| !step.restarted);
         self.record = record.clone();
         self.record.memory_events = record.memory_events.or(known_events);
-        if let Some(name) = record.configuration.as_ref().and_then(|configuration| configuration.name.clone())
-        {
-            self.name = Some(name);
-        }
+        self.name.clone_from(&self.identity.name);
         (self.stopped, self.present, self.last_named) = (false, true, at);
     }
 
@@ -212,6 +228,21 @@ impl ContainerHistory {
     pub fn configuration(&self) -> Option<&ContainerConfig> {
         self.record.configuration.as_ref()
     }
+}
+
+/// What a container is by this record, and where that says nothing, by the ones before.
+fn identity(id: Vmid, record: &ContainerRecord, before: Option<&Identity>) -> Identity {
+    let configuration = record.configuration.as_ref();
+    let known = || before.cloned().unwrap_or_else(|| Identity::of(id));
+    let pool = match &record.pool {
+        Some(pool) => Pool::In(pool.clone()),
+        // A record of a monitor that knows no pools has no configuration either.
+        None if configuration.is_none() || record.missing.contains_key("pool") => known().pool,
+        None => Pool::None,
+    };
+    let name = configuration.and_then(|configuration| configuration.name.clone()).or_else(|| known().name);
+    let tags = configuration.map_or_else(|| known().tags, |configuration| configuration.tags.clone());
+    Identity { id, name, tags, pool }
 }
 
 #[cfg(test)]

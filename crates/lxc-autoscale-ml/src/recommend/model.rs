@@ -75,6 +75,17 @@ impl Shared {
         Ok(Self { config: config.clone(), demand: Some(Arc::new(demand)) })
     }
 
+    /// The constants.
+    pub fn config(&self) -> &RecommendConfig {
+        &self.config
+    }
+
+    /// The same demand model with other constants.
+    #[must_use]
+    pub fn with_config(&self, config: &RecommendConfig) -> Self {
+        Self { config: config.clone(), demand: self.demand.clone() }
+    }
+
     /// With the demand model that comes with the program.
     pub fn with_shipped(config: &RecommendConfig) -> Self {
         Self { config: config.clone(), demand: DemandModel::shipped() }
@@ -220,6 +231,13 @@ impl ContainerModel {
             cpu_recovery: CpuRecovery::default(),
             cpu_history,
             memory: Learnt::new(Within::Largest, &experts::MEMORY, experts::FIRST_MEMORY),
+        }
+    }
+
+    /// Works with this from the next observation on. The half-life of what is known stays.
+    pub fn set_shared(&mut self, shared: &Arc<Shared>) {
+        if !Arc::ptr_eq(&self.shared, shared) {
+            self.shared = Arc::clone(shared);
         }
     }
 

@@ -6,6 +6,7 @@ use crate::backtest::report::Title;
 use crate::backtest::run::{Change, Forecast};
 use crate::backtest::score::{Prices, Rules, judge};
 use crate::decide::{Action, Decision, NodeSituation, Obstacles, Reason, Resource};
+use crate::policy::Pool;
 use crate::replay::{CpuClass, Size};
 
 /// A container of so many days with a sample every five minutes and a change every `every` of them.
@@ -35,6 +36,7 @@ fn container(id: u64, name: &str, days: i64, every: usize) -> (Recording, Outcom
     let provisioned = Size { cores: 2.0, memory_mib: 1024.0 };
     let recording = Recording {
         id,
+        pool: Pool::Unknown,
         name: Some(name.to_owned()),
         provisioned,
         obstacles: Obstacles::default(),

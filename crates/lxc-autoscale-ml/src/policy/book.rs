@@ -1,0 +1,323 @@
+//! All policies of a configuration, checked, and what they make of a container.
+
+use std::collections::BTreeMap;
+
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
+use lxc_autoscale_core::Vmid;
+use lxc_autoscale_core::config::{BrokenRule, Validate};
+
+use super::in_force::{InForce, Layers, PresetBy, Source};
+use super::overrides::Overrides;
+use super::presets::Presets;
+use super::schedule::{LONGEST_LEAD_MINUTES, LONGEST_MINUTES, Phase, Schedule};
+use super::selector::{Identity, Match, Selector, Specificity};
+use super::table::{Day, PolicyConfig, PresetsConfig, ScheduleConfig};
+use crate::config::{Config, ScalingConfig};
+use crate::recommend::RecommendConfig;
+
+/// A policy that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{key}` {rule}")]
+pub struct PolicyError {
+    /// The key that is wrong, dotted.
+    pub key: String,
+    /// What must hold for it.
+    pub rule: String,
+}
+
+impl From<PolicyError> for BrokenRule {
+    fn from(error: PolicyError) -> Self {
+        Self::new(error.key, error.rule)
+    }
+}
+
+/// Which of two policies that select the same container wins: the one that names its very id, then the higher
+/// precedence, then the narrower selector, then the later name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Rank<'a> {
+    /// Whether it names the very id.
+    pub is_own: bool,
+    /// Its precedence.
+    pub precedence: i32,
+    /// How narrowly it selects.
+    pub specificity: Specificity,
+    /// Its name.
+    pub name: &'a str,
+}
+
+/// One policy, checked.
+#[derive(Clone, Debug)]
+pub struct CheckedPolicy {
+    /// Its name.
+    pub name: String,
+    /// Its precedence.
+    pub precedence: i32,
+    /// Which containers it is for.
+    pub selector: Selector,
+    /// Its preset.
+    pub preset: Option<String>,
+    /// What it sets.
+    pub own: Overrides,
+    /// Its schedules, the weakest first.
+    pub schedules: Vec<Schedule>,
+}
+
+/// All policies of a configuration.
+#[derive(Clone, Debug)]
+pub struct PolicyBook {
+    scaling: ScalingConfig,
+    recommend: RecommendConfig,
+    max_age_seconds: u64,
+    ignored: Vec<Vmid>,
+    by_tag: Option<String>,
+    by_name: bool,
+    policies: Vec<CheckedPolicy>,
+    presets: Presets,
+}
+
+impl PolicyBook {
+    /// Checks the policies of a configuration; `zone` is the time zone of schedules that name none.
+    ///
+    /// # Errors
+    /// [`PolicyError`] with the key of the first thing that is wrong.
+    pub fn new(config: &Config, zone: &TimeZone) -> Result<Self, PolicyError> {
+        let mut book = Self {
+            scaling: config.scaling.clone(),
+            recommend: config.recommend.clone(),
+            max_age_seconds: config.metrics.max_age_seconds,
+            ignored: config.containers.ignore.iter().copied().collect(),
+            by_tag: tag_prefix(&config.presets)?,
+            by_name: config.presets.by_name,
+            policies: Vec::new(),
+            presets: Presets::shipped()?,
+        };
+        for (name, table) in &config.policy {
+            let policy = book.check(name, table, zone)?;
+            book.policies.push(policy);
+        }
+        Ok(book)
+    }
+
+    /// The policies, by name.
+    pub fn policies(&self) -> &[CheckedPolicy] {
+        &self.policies
+    }
+
+    /// The presets that there are.
+    pub fn presets(&self) -> &Presets {
+        &self.presets
+    }
+
+    /// Whether what is in force can change with the time alone.
+    pub fn has_schedules(&self) -> bool {
+        self.policies.iter().any(|policy| !policy.schedules.is_empty())
+    }
+
+    /// The rules that are in force for a container at `now`.
+    pub fn in_force(&self, identity: &Identity, now: Timestamp) -> InForce {
+        self.layered(identity, Some(now))
+    }
+
+    /// The rules for a container without what is in force at certain times only.
+    pub fn lasting(&self, identity: &Identity) -> InForce {
+        self.layered(identity, None)
+    }
+
+    /// The rules for a container that no policy selects.
+    pub fn general(&self) -> InForce {
+        Layers::on(&self.scaling, &self.recommend).finish(self.max_age_seconds, None)
+    }
+
+    fn layered(&self, identity: &Identity, now: Option<Timestamp>) -> InForce {
+        let mut layers = Layers::on(&self.scaling, &self.recommend);
+        for (preset, by) in self.presets_of(identity) {
+            self.put_preset(&mut layers, &preset, by);
+        }
+        let (selected, unclear) = self.selected(identity);
+        for (_, policy) in selected {
+            self.put(&mut layers, policy, now);
+        }
+        if self.ignored.contains(&identity.id) {
+            layers.turn_off(Source::Ignored);
+        }
+        layers.finish(self.max_age_seconds, unclear)
+    }
+
+    /// What would be in force with a candidate on top of what is.
+    pub fn with_candidate(&self, below: &InForce, name: &str, overrides: &Overrides) -> InForce {
+        let mut layers = Layers::again(below);
+        layers.put(&Source::Shadow { shadow: name.to_owned() }, overrides);
+        layers.finish(self.max_age_seconds, None)
+    }
+
+    /// The policies for a container, the weakest first, and why it cannot be told which those are.
+    fn selected(&self, identity: &Identity) -> (Vec<(Rank<'_>, &CheckedPolicy)>, Option<String>) {
+        let (mut selected, mut unclear) = (Vec::new(), None);
+        for policy in &self.policies {
+            match policy.selector.matches(identity) {
+                Match::Yes(specificity) => {
+                    let is_own = specificity == Specificity::Own;
+                    let (precedence, name) = (policy.precedence, policy.name.as_str());
+                    selected.push((Rank { is_own, precedence, specificity, name }, policy));
+                }
+                Match::No => {}
+                Match::Unknown => {
+                    unclear = Some(format!(
+                        "its pool could not be read, so nobody knows whether `[policy.{}]` is for it",
+                        policy.name
+                    ));
+                }
+            }
+        }
+        selected.sort_by_key(|(rank, _)| *rank);
+        (selected, unclear)
+    }
+
+    /// The presets that a container has without a policy: by its name, and above that by its tags.
+    fn presets_of(&self, identity: &Identity) -> Vec<(String, PresetBy)> {
+        let mut found = Vec::new();
+        if let (true, Some(name)) = (self.by_name, &identity.name)
+            && let Some(preset) = self.presets.by_name(name)
+        {
+            found.push((preset.to_owned(), PresetBy::Name(name.clone())));
+        }
+        if let Some(prefix) = &self.by_tag {
+            for tag in &identity.tags {
+                if let Some(preset) = tag.strip_prefix(prefix.as_str()) {
+                    found.push((preset.to_owned(), PresetBy::Tag(tag.clone())));
+                }
+            }
+        }
+        found
+    }
+
+    fn put_preset(&self, layers: &mut Layers, name: &str, by: PresetBy) {
+        if let Some(preset) = self.presets.get(name) {
+            layers.put(&Source::Preset { preset: name.to_owned(), by }, &preset.overrides);
+        }
+    }
+
+    fn put(&self, layers: &mut Layers, policy: &CheckedPolicy, now: Option<Timestamp>) {
+        if let Some(preset) = &policy.preset {
+            self.put_preset(layers, preset, PresetBy::Policy(policy.name.clone()));
+        }
+        layers.put(&Source::Policy { policy: policy.name.clone() }, &policy.own);
+        let Some(now) = now else { return };
+        for schedule in &policy.schedules {
+            let phase = schedule.phase(now);
+            let overrides = schedule.overrides(phase, layers.scaling());
+            if phase == Phase::Out || overrides.is_empty() {
+                continue;
+            }
+            let (policy, number) = (policy.name.clone(), schedule.number);
+            layers.put(&Source::Schedule { policy, number, ahead: phase == Phase::Ahead }, &overrides);
+        }
+    }
+
+    fn check(&self, name: &str, table: &PolicyConfig, zone: &TimeZone) -> Result<CheckedPolicy, PolicyError> {
+        let key = |rest: &str| format!("policy.{name}{rest}");
+        let unless = |holds: bool, rest: &str, rule: &str| {
+            if holds { Ok(()) } else { Err(PolicyError { key: key(rest), rule: rule.to_owned() }) }
+        };
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        let rule = "must be a name of letters, digits, `-` and `_`";
+        unless(!name.is_empty() && name.chars().all(is_plain), "", rule)?;
+        if let Some(list) = table.empty_selector() {
+            unless(false, &format!(".{list}"), "must not be empty: it would select nothing")?;
+        }
+        let selector = table.selector();
+        unless(!selector.is_empty(), "", "must select containers by `ids`, `names`, `tags` or `pools`")?;
+        let own = Overrides { scaling: table.scaling.clone(), recommend: table.recommend.clone() };
+        if let Some(preset) = &table.preset
+            && self.presets.get(preset).is_none()
+        {
+            let near = self.presets.nearest(preset);
+            let near = near.map(|near| format!("; did you mean \"{near}\"?")).unwrap_or_default();
+            unless(false, ".preset", &format!("must name a preset{near} `policy presets` lists them"))?;
+        }
+        let sets_something = !own.is_empty() || table.preset.is_some() || !table.schedule.is_empty();
+        unless(sets_something, "", "must set something: a key of `scaling` or `recommend`, a preset or a schedule")?;
+        let mut schedules = Vec::new();
+        for (index, schedule) in table.schedule.iter().enumerate() {
+            let prefix = key(&format!(".schedule.{}", index + 1));
+            schedules.push(check_schedule(index + 1, schedule, zone).map_err(|(rest, rule)| PolicyError {
+                key: format!("{prefix}.{rest}"),
+                rule,
+            })?);
+        }
+        schedules.sort_by_key(|schedule| (schedule.precedence, schedule.number));
+        let (preset, precedence) = (table.preset.clone(), table.precedence);
+        let policy = CheckedPolicy { name: name.to_owned(), precedence, selector, preset, own, schedules };
+        self.check_values(&policy)?;
+        Ok(policy)
+    }
+
+    /// What the policy makes of the general tables must be sound, by itself and with each of its schedules.
+    fn check_values(&self, policy: &CheckedPolicy) -> Result<(), PolicyError> {
+        let mut layers = Layers::on(&self.scaling, &self.recommend);
+        let source = Source::Policy { policy: policy.name.clone() };
+        if let Some(preset) = policy.preset.as_ref().and_then(|name| self.presets.get(name)) {
+            layers.put(&source, &preset.overrides);
+        }
+        layers.put(&source, &policy.own);
+        let prefix = format!("policy.{}", policy.name);
+        self.check_layers(layers.clone(), &prefix)?;
+        for schedule in &policy.schedules {
+            let mut layers = layers.clone();
+            layers.put(&source, &schedule.overrides(Phase::In, layers.scaling()));
+            self.check_layers(layers, &format!("{prefix}.schedule.{}", schedule.number))?;
+        }
+        Ok(())
+    }
+
+    fn check_layers(&self, layers: Layers, prefix: &str) -> Result<(), PolicyError> {
+        let in_force = layers.finish(self.max_age_seconds, None);
+        let broken = in_force.policy.validate().and_then(|()| in_force.recommend.validate());
+        broken.map_err(|BrokenRule { key, rule }| PolicyError { key: format!("{prefix}.{key}"), rule })
+    }
+}
+
+fn check_schedule(number: usize, table: &ScheduleConfig, zone: &TimeZone) -> Result<Schedule, (String, String)> {
+    let unless = |holds: bool, key: &str, rule: &str| {
+        if holds { Ok(()) } else { Err((key.to_owned(), rule.to_owned())) }
+    };
+    let days = table.days.clone().unwrap_or_else(|| Day::ALL.to_vec());
+    unless(!days.is_empty(), "days", "must not be empty: it would never begin")?;
+    let minutes = (1..=LONGEST_MINUTES).contains(&table.duration_minutes);
+    unless(minutes, "duration_minutes", "must be 1 to 10080, a week")?;
+    unless(table.lead_minutes <= LONGEST_LEAD_MINUTES, "lead_minutes", "must be at most 1440, a day")?;
+    let sets_something = table.scaling != Default::default();
+    unless(sets_something, "scaling", "must set a key of `[scaling]`")?;
+    let zone = match &table.time_zone {
+        None => zone.clone(),
+        Some(name) => TimeZone::get(name).map_err(|error| {
+            ("time_zone".to_owned(), format!("must be a time zone such as \"Europe/Berlin\": {error}"))
+        })?,
+    };
+    Ok(Schedule {
+        number,
+        precedence: table.precedence,
+        days: days.into_iter().map(Day::weekday).collect(),
+        start: table.start,
+        duration: SignedDuration::from_mins(table.duration_minutes.into()),
+        lead: SignedDuration::from_mins(table.lead_minutes.into()),
+        zone,
+        scaling: table.scaling.clone(),
+    })
+}
+
+fn tag_prefix(config: &PresetsConfig) -> Result<Option<String>, PolicyError> {
+    if config.tag_prefix.is_empty() {
+        let rule = "must not be empty: every tag would name a preset".to_owned();
+        return Err(PolicyError { key: "presets.tag_prefix".to_owned(), rule });
+    }
+    Ok(config.by_tag.then(|| config.tag_prefix.clone()))
+}
+
+/// The rules in force for each container, worked out once a cycle.
+pub type Policies = BTreeMap<Vmid, std::sync::Arc<InForce>>;
+
+#[cfg(test)]
+#[path = "book_tests.rs"]
+mod tests;

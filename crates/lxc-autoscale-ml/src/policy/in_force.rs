@@ -1,0 +1,218 @@
+//! The rules that are in force for one container, with where each comes from.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use lxc_autoscale_core::config::Validate;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use super::overrides::Overrides;
+use crate::config::ScalingConfig;
+use crate::decide::{Mode, Policy};
+use crate::recommend::RecommendConfig;
+
+/// Where a value comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Source {
+    /// It is the default of the program.
+    Default,
+    /// The general tables of the configuration.
+    General,
+    /// A preset.
+    Preset {
+        /// Its name.
+        preset: String,
+        /// Why the container has it.
+        by: PresetBy,
+    },
+    /// A policy.
+    Policy {
+        /// Its name.
+        policy: String,
+    },
+    /// A schedule of a policy.
+    Schedule {
+        /// The policy.
+        policy: String,
+        /// The number of the schedule there, from 1.
+        number: usize,
+        /// Whether it has not begun yet and only raises minimums.
+        ahead: bool,
+    },
+    /// `[containers] ignore`.
+    Ignored,
+    /// A candidate that is only watched.
+    Shadow {
+        /// Its name.
+        shadow: String,
+    },
+}
+
+/// Why a container has a preset.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PresetBy {
+    /// A policy names it.
+    Policy(String),
+    /// The container carries this tag.
+    Tag(String),
+    /// The container has this name.
+    Name(String),
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::General => f.write_str("general table"),
+            Self::Preset { preset, by: PresetBy::Policy(policy) } => {
+                write!(f, "preset {preset} (policy {policy})")
+            }
+            Self::Preset { preset, by: PresetBy::Tag(tag) } => write!(f, "preset {preset} (tag {tag})"),
+            Self::Preset { preset, by: PresetBy::Name(name) } => write!(f, "preset {preset} (name {name})"),
+            Self::Policy { policy } => write!(f, "policy {policy}"),
+            Self::Schedule { policy, number, ahead: false } => {
+                write!(f, "policy {policy}, schedule {number}")
+            }
+            Self::Schedule { policy, number, ahead: true } => {
+                write!(f, "policy {policy}, schedule {number} (about to begin)")
+            }
+            Self::Ignored => f.write_str("containers.ignore"),
+            Self::Shadow { shadow } => write!(f, "shadow {shadow}"),
+        }
+    }
+}
+
+/// The rules that are in force for a container at a time.
+#[derive(Clone, Debug, PartialEq)]
+pub struct InForce {
+    /// What the decision is bound by.
+    pub policy: Policy,
+    /// What the recommendation is made with.
+    pub recommend: RecommendConfig,
+    /// The scaling table, from which `policy` was made.
+    pub scaling: ScalingConfig,
+    /// Where the keys come from that no general table gave.
+    pub sources: BTreeMap<&'static str, Source>,
+    /// The layers above the general tables, the lowest first.
+    pub layers: Vec<Source>,
+}
+
+/// One key as it is shown.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Effective {
+    /// The key.
+    pub key: &'static str,
+    /// Its value.
+    pub value: Value,
+    /// Where it comes from.
+    pub source: Source,
+}
+
+/// What the ledger keeps of it: what a decision can be made from again, and where it came from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Kept {
+    /// What the decision was bound by.
+    pub policy: Policy,
+    /// What the recommendation was made with.
+    pub recommend: RecommendConfig,
+    /// Where keys came from that no general table gave.
+    pub sources: BTreeMap<String, Source>,
+}
+
+/// Puts layers on top of each other.
+#[derive(Clone, Debug)]
+pub(super) struct Layers {
+    scaling: ScalingConfig,
+    recommend: RecommendConfig,
+    sources: BTreeMap<&'static str, Source>,
+    layers: Vec<Source>,
+}
+
+impl Layers {
+    pub(super) fn on(scaling: &ScalingConfig, recommend: &RecommendConfig) -> Self {
+        Self {
+            scaling: scaling.clone(),
+            recommend: recommend.clone(),
+            sources: BTreeMap::new(),
+            layers: Vec::new(),
+        }
+    }
+
+    pub(super) fn again(in_force: &InForce) -> Self {
+        Self {
+            scaling: in_force.scaling.clone(),
+            recommend: in_force.recommend.clone(),
+            sources: in_force.sources.clone(),
+            layers: in_force.layers.clone(),
+        }
+    }
+
+    pub(super) fn scaling(&self) -> &ScalingConfig {
+        &self.scaling
+    }
+
+    pub(super) fn put(&mut self, source: &Source, overrides: &Overrides) {
+        let sources = &mut self.sources;
+        overrides.apply(&mut self.scaling, &mut self.recommend, &mut |key| {
+            sources.insert(key, source.clone());
+        });
+        self.layers.push(source.clone());
+    }
+
+    pub(super) fn turn_off(&mut self, source: Source) {
+        self.scaling.mode = Mode::Off;
+        self.sources.insert("scaling.mode", source.clone());
+        self.layers.push(source);
+    }
+
+    /// The rules, with `unclear` as the reason to leave the container alone; rules that contradict each other are
+    /// such a reason, too.
+    pub(super) fn finish(self, max_age_seconds: u64, unclear: Option<String>) -> InForce {
+        let mut policy = self.scaling.policy(max_age_seconds);
+        let broken = policy.validate().and_then(|()| self.recommend.validate()).err();
+        let contradiction = broken.map(|broken| {
+            format!("the policies that are in force for it contradict each other: `{}` {}", broken.key, broken.rule)
+        });
+        policy.unclear = unclear.or(contradiction);
+        let Self { scaling, recommend, sources, layers } = self;
+        InForce { policy, recommend, scaling, sources, layers }
+    }
+}
+
+impl InForce {
+    /// Every key that a policy may set, with its value and where that comes from.
+    pub fn effective(&self) -> Vec<Effective> {
+        let defaults = Overrides::values(&ScalingConfig::default(), &RecommendConfig::default());
+        let values = Overrides::values(&self.scaling, &self.recommend);
+        let rows = values.into_iter().zip(defaults);
+        rows.map(|((key, value), (_, default))| {
+            let general = if value == default { Source::Default } else { Source::General };
+            let source = self.sources.get(key).cloned().unwrap_or(general);
+            Effective { key, value, source }
+        })
+        .collect()
+    }
+
+    /// What the ledger keeps of it.
+    pub fn kept(&self) -> Kept {
+        let sources = self.sources.iter().map(|(key, source)| ((*key).to_owned(), source.clone()));
+        Kept { policy: self.policy.clone(), recommend: self.recommend.clone(), sources: sources.collect() }
+    }
+}
+
+impl Kept {
+    /// Its text, and the key that follows from it: the first 128 bits of the SHA-256, in hexadecimal digits.
+    ///
+    /// # Errors
+    /// When it cannot be put into JSON.
+    pub fn text_and_key(&self) -> Result<(String, String), serde_json::Error> {
+        let text = serde_json::to_string(self)?;
+        let digest = Sha256::digest(text.as_bytes());
+        let key = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+        Ok((text, key))
+    }
+}

@@ -1,0 +1,65 @@
+//! What the recommendation of each container is made with, as its policies say.
+//!
+//! Schedules have no say here: what was learnt at night must be worth as much by day, and the same after a restart.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use lxc_autoscale_core::Vmid;
+
+use super::{Identity, PolicyBook};
+use crate::recommend::{RecommendConfig, Shared};
+
+/// How a container is learnt from.
+#[derive(Clone, Debug)]
+pub struct LearningRules {
+    /// What its model works with.
+    pub shared: Arc<Shared>,
+    /// How long its start lasts, in seconds.
+    pub boot_seconds: u64,
+}
+
+/// The rules of all containers; those that agree share one set.
+#[derive(Debug)]
+pub struct Learning {
+    book: Arc<PolicyBook>,
+    general: Arc<Shared>,
+    sets: Vec<(RecommendConfig, Arc<Shared>)>,
+    known: BTreeMap<Vmid, (Identity, LearningRules)>,
+}
+
+impl Learning {
+    /// With what applies where no policy says otherwise.
+    pub fn new(book: Arc<PolicyBook>, general: Arc<Shared>) -> Self {
+        Self { book, general, sets: Vec::new(), known: BTreeMap::new() }
+    }
+
+    /// The rules for a container.
+    pub fn rules(&mut self, identity: &Identity) -> LearningRules {
+        if let Some((_, rules)) = self.known.get(&identity.id).filter(|(known, _)| known == identity) {
+            return rules.clone();
+        }
+        let in_force = self.book.lasting(identity);
+        let shared = self.shared(in_force.recommend);
+        let rules = LearningRules { shared, boot_seconds: in_force.scaling.guard.boot_seconds };
+        self.known.insert(identity.id, (identity.clone(), rules.clone()));
+        rules
+    }
+
+    /// Forgets the containers that are not among these.
+    pub fn retain(&mut self, is_known: impl Fn(Vmid) -> bool) {
+        self.known.retain(|id, _| is_known(*id));
+    }
+
+    fn shared(&mut self, config: RecommendConfig) -> Arc<Shared> {
+        if *self.general.config() == config {
+            return Arc::clone(&self.general);
+        }
+        if let Some((_, shared)) = self.sets.iter().find(|(known, _)| *known == config) {
+            return Arc::clone(shared);
+        }
+        let shared = Arc::new(self.general.with_config(&config));
+        self.sets.push((config, Arc::clone(&shared)));
+        shared
+    }
+}
