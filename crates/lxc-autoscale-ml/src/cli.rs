@@ -63,6 +63,12 @@ pub enum Command {
         #[arg(long, value_name = "N")]
         limit: Option<usize>,
     },
+    /// Show the rules in force for a container, the policies, or the presets.
+    Policy {
+        /// What to show.
+        #[command(subcommand)]
+        command: PolicyCommand,
+    },
     /// Recommend sizes for measurements given on the standard input, one JSON line a step.
     ///
     /// Without `--config` the built-in defaults apply, whatever is installed.
@@ -76,6 +82,36 @@ pub enum Command {
     /// Learn one table of numbers (CSV) with the isolation forest and score another: one `score,decision`
     /// line a row, as scikit-learn's `score_samples` and `decision_function` give them.
     Detect(DetectArgs),
+}
+
+/// What `policy` shows.
+#[derive(Debug, Subcommand)]
+pub enum PolicyCommand {
+    /// Show every value that is in force for a container, and where it comes from.
+    Show {
+        /// The container's id.
+        id: Vmid,
+        /// Write JSON.
+        #[arg(long)]
+        json: bool,
+        /// At another time, such as 2026-03-29T01:30:00Z; now when left out.
+        #[arg(long, value_name = "TIME")]
+        at: Option<jiff::Timestamp>,
+    },
+    /// List the policies and the containers that each is for.
+    List {
+        /// Write JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// List the presets, or tell what one sets and why.
+    Presets {
+        /// One of them.
+        name: Option<String>,
+        /// Write JSON.
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// Arguments of `train`.

@@ -134,6 +134,9 @@ impl Executor {
 
     /// Writes down the decisions that are not to be carried out, all at once: one write to the disk a cycle.
     pub fn note_quiet(&mut self, proposals: &[Proposal], now: Timestamp) {
+        if !self.keep_policies(proposals) {
+            return;
+        }
         let Some(ledger) = &mut self.ledger else { return };
         let quiet = proposals.iter().flat_map(|proposal| {
             let quiet = decisions(proposal).into_iter().filter(|decision| !is_due(decision));
@@ -145,9 +148,25 @@ impl Executor {
         }
     }
 
+    /// Keeps the rules that the decisions were made by; `false` where the ledger cannot be written.
+    fn keep_policies(&mut self, proposals: &[Proposal]) -> bool {
+        let Some(ledger) = &mut self.ledger else { return false };
+        let rules = proposals
+            .iter()
+            .filter_map(|proposal| Some((proposal.inputs.policy.as_deref()?, proposal.in_force.as_ref())));
+        match ledger.keep_policies(rules) {
+            Ok(()) => true,
+            Err(error) => {
+                self.lost_ledger(&error);
+                false
+            }
+        }
+    }
+
     /// Carries out the decisions about one container that are to be.
     pub async fn carry_out(&mut self, proposal: &Proposal, now: Timestamp) -> Vec<Carried> {
         let id = proposal.id;
+        self.keep_policies(std::slice::from_ref(proposal));
         let mut carried = Vec::new();
         let mut due = Vec::new();
         for decision in decisions(proposal).into_iter().filter(|decision| is_due(decision)) {

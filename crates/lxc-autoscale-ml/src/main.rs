@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use jiff::Timestamp;
 use lxc_autoscale_core::{ErrorChain, config, telemetry};
-use lxc_autoscale_ml::cli::{Cli, Command};
+use lxc_autoscale_ml::cli::{Cli, Command, PolicyCommand};
 use lxc_autoscale_ml::commands::{self, CommandError, Finding};
 use lxc_autoscale_ml::config::Config;
 use lxc_autoscale_ml::detect_command::DetectError;
@@ -62,6 +62,13 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         }
         Command::Why { id, json, limit } => commands::why(&load()?, id, now, json, limit, out)?,
         Command::Decisions { json, limit } => commands::decisions(&load()?, json, limit, out)?,
+        Command::Policy { command } => match command {
+            PolicyCommand::Show { id, json, at } => {
+                commands::policy::show(&load()?, id, at.unwrap_or(now), json, out)?;
+            }
+            PolicyCommand::List { json } => commands::policy::list(&load()?, json, out)?,
+            PolicyCommand::Presets { name, json } => commands::policy::presets(name.as_deref(), json, out)?,
+        },
         Command::Recommend(args) => {
             let config = if cli.config.is_some() { load()? } else { Config::default() };
             stdio::run(

@@ -14,8 +14,7 @@ use serde::Serialize;
 
 use crate::config::Config;
 use crate::decide::{
-    Action, Allocation, Decision, Decisions, LastChanges, NodeSituation, Obstacles, Reason, Resource,
-    decide,
+    Action, Allocation, Decision, Decisions, LastChanges, NodeSituation, Obstacles, Reason, Resource, decide,
 };
 use crate::detect::IsolationForestError;
 use crate::features::Verdict;
@@ -227,7 +226,8 @@ impl Pipeline {
         let mut proposals = Vec::new();
         for (vmid, container) in present {
             let Some(in_force) = in_force.get(&vmid).map(Arc::clone) else { continue };
-            let inputs = self.inputs(vmid, container, changes, node, now);
+            let mut inputs = self.inputs(vmid, container, changes, node, now);
+            inputs.policy = in_force.key();
             let decisions = decide(&in_force.policy, &inputs.situation(), &inputs.node, now);
             proposals.push(Proposal { id: vmid, name: container.name.clone(), decisions, inputs, in_force });
         }
@@ -292,6 +292,7 @@ impl Pipeline {
             anomaly: verdict.map(|verdict| verdict.score),
             node,
             guard: self.guards.guard(vmid, container, now),
+            policy: None,
         }
     }
 

@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use lxc_autoscale_core::Vmid;
 
-use crate::fleet::Member;
+use crate::fleet::{self, Member};
 use crate::kernel::clockwork::{Clockwork, KernelError};
 use crate::kernel::machine::Machine as KernelMachine;
 use crate::node::{
-    NodeError, NodeLayout, NodeSettings, add_container, create_node, write_atomically, write_wrappers,
+    EngineKind, NodeError, NodeLayout, NodeSettings, add_container, create_node, write_atomically,
+    write_wrappers,
 };
 use crate::pve::Machine;
 use crate::pve::error::PctError;
@@ -57,6 +58,10 @@ pub fn make(
     for member in members {
         let storage = settings.storages.last().map_or("local", |storage| storage.id.as_str());
         add_container(layout, member.id, &member.config(storage))?;
+    }
+    let users = layout.etc_pve().join("user.cfg");
+    if settings.engine == EngineKind::Simulated && !users.exists() {
+        write_atomically(&users, &fleet::user_cfg())?;
     }
     let machine = Machine::open(layout).map_err(BootError::Open)?;
     for member in members {

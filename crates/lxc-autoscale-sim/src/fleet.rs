@@ -67,6 +67,11 @@ pub fn members() -> Vec<Member> {
         .collect()
 }
 
+/// The `user.cfg` of the node: its pools.
+pub fn user_cfg() -> String {
+    "user:root@pam:1:0::::::\npool:office:what people work with:100,101,110,113::\n".to_owned()
+}
+
 /// What they do, for a seed, on a clock that is so many times faster than the node's.
 pub fn plan(members: &[Member], seed: u64, times_faster: f64) -> Plan {
     let containers: BTreeMap<_, _> =

@@ -20,9 +20,11 @@ use crate::discovery::{self, Inventory};
 use crate::filesystem;
 use crate::isolation::{Isolation, NoAnswer};
 use crate::kept_files::HandleBudget;
+use crate::kernel_file::ReadError;
 use crate::kernel_gaps::{self, KernelGap};
 use crate::notices::Notices;
 use crate::own_usage::OwnUsage;
+use crate::pools::{self, Pools};
 use crate::procfs::{Init, Procfs};
 use crate::sample::{Missing, Moment, NodeSample, PressureReadings, Reading};
 use crate::topology;
@@ -48,6 +50,8 @@ pub struct Collector {
     container_reads: Isolation<Vmid>,
     filesystem_reads: Isolation<Vmid>,
     inventory: Arc<Inventory>,
+    /// The pool of each container that is in one.
+    pools: Reading<Pools>,
     /// What the next rates need of the last samples.
     baselines: BTreeMap<Vmid, Baseline>,
     /// What was found out about each running container, its open files among it.
@@ -91,6 +95,7 @@ impl Collector {
             container_reads: Isolation::new(TURNS, MAX_HANGING),
             filesystem_reads: Isolation::new(TURNS, MAX_HANGING),
             inventory: Arc::new(Inventory::Unknown(Missing::because(NOT_READ_YET))),
+            pools: Err(Missing::because(NOT_READ_YET)),
             baselines: BTreeMap::new(),
             known: BTreeMap::new(),
             handle_budget: HandleBudget::of_process(),
@@ -107,6 +112,7 @@ impl Collector {
             self.paths = config.paths.clone();
             self.procfs = Procfs::new(&config.paths.proc);
             self.inventory = Arc::new(Inventory::Unknown(Missing::because(NOT_READ_YET)));
+            self.pools = Err(Missing::because(NOT_READ_YET));
             self.baselines.clear();
             self.known.clear();
             self.node = None;
@@ -132,13 +138,22 @@ impl Collector {
         }
     }
 
-    /// Reads `/etc/pve/lxc`; while it does not answer, what it said last stands.
+    /// Reads `/etc/pve/lxc` and the pools; while it does not answer, what it said last stands.
     async fn refresh_inventory(&mut self) {
         let (pve, known) = (self.paths.pve.clone(), Arc::clone(&self.inventory));
-        let read = move || known.refreshed(&pve, clock::now());
+        let read = move || {
+            let inventory = known.refreshed(&pve, clock::now())?;
+            Ok::<_, ReadError>((inventory, pools::read(&pve)))
+        };
         let trouble = match self.node_reads.run(NodeRead::Inventory, self.limit(), read).await {
-            Ok(Ok(inventory)) => {
+            Ok(Ok((inventory, pools))) => {
                 self.inventory = Arc::new(inventory);
+                let trouble = pools.as_ref().err().map(|missing| missing.0.clone());
+                // What was known of them stands, as what is configured does.
+                if pools.is_ok() || self.pools.is_err() {
+                    self.pools = pools;
+                }
+                self.notices.warn("pools", trouble);
                 None
             }
             Ok(Err(error)) => Some(ErrorChain(&error).to_string()),
@@ -218,7 +233,8 @@ impl Collector {
                     self.known.insert(vmid, known);
                     self.mention_pressure("containers", &sample.cgroup.pressure);
                     baselines.push((vmid, Baseline::of(&sample)));
-                    let record = usage::container_record(previous.as_ref(), *sample, facts);
+                    let mut record = usage::container_record(previous.as_ref(), *sample, facts);
+                    self.note_pool(vmid, &mut record);
                     self.mention(&kernel_gaps::of_container(version, &record));
                     records.push((vmid, record));
                     None
@@ -254,6 +270,16 @@ impl Collector {
         summary.stopped_containers = stopped;
         summary.node = Some(node_record);
         Snapshot { containers: records, summary }
+    }
+
+    /// Notes the pool of a container, or why it is not known.
+    fn note_pool(&self, vmid: Vmid, record: &mut ContainerRecord) {
+        match &self.pools {
+            Ok(pools) => record.pool = pools.get(&vmid).cloned(),
+            Err(missing) => {
+                record.missing.insert("pool".to_owned(), missing.0.clone());
+            }
+        }
     }
 
     /// Looks at the containers; already whether one runs is read where it may hang.

@@ -31,6 +31,7 @@ pub mod network;
 pub mod notices;
 pub mod output;
 pub mod own_usage;
+pub mod pools;
 pub mod procfs;
 pub mod sample;
 pub mod state_file;

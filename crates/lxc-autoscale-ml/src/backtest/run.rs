@@ -15,7 +15,7 @@ use crate::decide::{Action, Decision, Policy};
 use crate::forecast::Quantiles;
 use crate::policy::{Identity, InForce, PolicyBook};
 use crate::recommend::Shared;
-use crate::replay::{CpuClass, Replayed, Size, carried_out, changed, within_provisioned};
+use crate::replay::{Replayed, Size, carried_out, changed, within_provisioned};
 
 /// The forecast is drawn once an hour: a month of it is some pixels wide.
 const BAND_SECONDS: i64 = 3600;

@@ -362,6 +362,7 @@ mod tests {
     use super::super::recording::Sample;
     use super::*;
     use crate::decide::{NodeSituation, Obstacles};
+    use crate::policy::Pool;
 
     const PRICES: Prices = Prices {
         core_hour: 1.0,

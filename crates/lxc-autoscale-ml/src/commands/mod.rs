@@ -3,6 +3,7 @@
 mod decisions;
 mod once;
 mod plan;
+pub mod policy;
 mod table;
 mod why;
 
@@ -47,6 +48,14 @@ pub enum CommandError {
         id: Vmid,
         /// The metrics file.
         file: std::path::PathBuf,
+    },
+    /// There is no preset of that name.
+    #[error("there is no preset `{name}`{}; `policy presets` lists them", near.as_ref().map(|near| format!("; did you mean `{near}`?")).unwrap_or_default())]
+    UnknownPreset {
+        /// The name.
+        name: String,
+        /// One that looks like it.
+        near: Option<String>,
     },
     /// No decision was ever made.
     #[error("no decision has been made yet: there is no ledger at `{}`", path.display())]

@@ -28,6 +28,9 @@ pub struct Inputs {
     pub anomaly: Option<AnomalyScore>,
     /// What the node had left.
     pub node: NodeSituation,
+    /// Key of the rules that were in force, under which the ledger keeps them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
     /// What the guards had to say.
     #[serde(default, skip_serializing_if = "Guard::is_silent")]
     pub guard: Guard,

@@ -9,9 +9,10 @@
 
 mod entry;
 mod guards;
+mod policies;
 mod store;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -94,6 +95,8 @@ pub struct Ledger {
     quiet: HashMap<(Vmid, Resource), (Timestamp, Decision)>,
     /// What was last written of the guards.
     guards: KeptGuards,
+    /// Keys of the rules that are surely kept.
+    policies: BTreeSet<String>,
 }
 
 impl Ledger {
@@ -104,8 +107,13 @@ impl Ledger {
     /// [`LedgerError`] when it cannot be written.
     pub fn open(path: &Path) -> Result<(Self, Option<PathBuf>), LedgerError> {
         let (connection, aside) = store::open(path)?;
-        let mut ledger =
-            Self { connection, path: path.to_owned(), quiet: HashMap::new(), guards: KeptGuards::new() };
+        let mut ledger = Self {
+            connection,
+            path: path.to_owned(),
+            quiet: HashMap::new(),
+            guards: KeptGuards::new(),
+            policies: BTreeSet::new(),
+        };
         ledger.guards = ledger.guards()?;
         Ok((ledger, aside))
     }
@@ -121,6 +129,7 @@ impl Ledger {
             path: path.to_owned(),
             quiet: HashMap::new(),
             guards: KeptGuards::new(),
+            policies: BTreeSet::new(),
         }))
     }
 
@@ -295,7 +304,11 @@ impl Ledger {
                 (SELECT number FROM decisions ORDER BY outcome_kind NOT IN ('nothing', 'shown'), number LIMIT ?1)";
             crowded = transaction.execute(sql, [excess])?;
         }
+        let sql = "DELETE FROM policies WHERE key NOT IN
+            (SELECT json_extract(inputs, '$.policy') FROM decisions WHERE json_extract(inputs, '$.policy') IS NOT NULL)";
+        transaction.execute(sql, [])?;
         transaction.commit()?;
+        self.policies.clear();
         Ok(aged + crowded)
     }
 

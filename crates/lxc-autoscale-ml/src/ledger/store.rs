@@ -39,6 +39,11 @@ const ADDITIONS: &str = "
         vmid INTEGER PRIMARY KEY,
         kept TEXT NOT NULL
     );
+    CREATE TABLE IF NOT EXISTS policies (
+        key TEXT PRIMARY KEY,
+        kept TEXT NOT NULL
+    ) WITHOUT ROWID;
+    CREATE INDEX IF NOT EXISTS decisions_by_policy ON decisions (json_extract(inputs, '$.policy'));
 ";
 
 /// Opens the database for writing, with all that is needed to begin it.

@@ -15,6 +15,7 @@ fn vmid(id: u32) -> Vmid {
 
 fn inputs() -> Inputs {
     Inputs {
+        policy: None,
         allocation: Some(Allocation { cores: Some(2.0), cpulimit: None, memory_mib: 512.0 }),
         obstacles: Obstacles::default(),
         observation: Some(Observation { cpu_cores_used: Some(1.9), ..Observation::unknown(at(0)) }),

@@ -237,14 +237,18 @@ impl PolicyBook {
             unless(false, ".preset", &format!("must name a preset{near} `policy presets` lists them"))?;
         }
         let sets_something = !own.is_empty() || table.preset.is_some() || !table.schedule.is_empty();
-        unless(sets_something, "", "must set something: a key of `scaling` or `recommend`, a preset or a schedule")?;
+        unless(
+            sets_something,
+            "",
+            "must set something: a key of `scaling` or `recommend`, a preset or a schedule",
+        )?;
         let mut schedules = Vec::new();
         for (index, schedule) in table.schedule.iter().enumerate() {
             let prefix = key(&format!(".schedule.{}", index + 1));
-            schedules.push(check_schedule(index + 1, schedule, zone).map_err(|(rest, rule)| PolicyError {
-                key: format!("{prefix}.{rest}"),
-                rule,
-            })?);
+            schedules.push(
+                check_schedule(index + 1, schedule, zone)
+                    .map_err(|(rest, rule)| PolicyError { key: format!("{prefix}.{rest}"), rule })?,
+            );
         }
         schedules.sort_by_key(|schedule| (schedule.precedence, schedule.number));
         let (preset, precedence) = (table.preset.clone(), table.precedence);
@@ -278,7 +282,11 @@ impl PolicyBook {
     }
 }
 
-fn check_schedule(number: usize, table: &ScheduleConfig, zone: &TimeZone) -> Result<Schedule, (String, String)> {
+fn check_schedule(
+    number: usize,
+    table: &ScheduleConfig,
+    zone: &TimeZone,
+) -> Result<Schedule, (String, String)> {
     let unless = |holds: bool, key: &str, rule: &str| {
         if holds { Ok(()) } else { Err((key.to_owned(), rule.to_owned())) }
     };

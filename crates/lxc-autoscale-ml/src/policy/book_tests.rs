@@ -32,7 +32,11 @@ fn check(text: &str, identity: &Identity, want: &[(&str, &str, &str)]) {
     let effective = in_force(text, identity).effective();
     for (key, value, source) in want {
         let found = effective.iter().find(|row| row.key == *key).unwrap();
-        assert_eq!((found.value.to_string().as_str(), found.source.to_string().as_str()), (*value, *source), "{key}");
+        assert_eq!(
+            (found.value.to_string().as_str(), found.source.to_string().as_str()),
+            (*value, *source),
+            "{key}"
+        );
     }
 }
 
@@ -94,7 +98,11 @@ fn precedence_wins_over_narrowness_and_the_later_name_decides_among_equals() {
         tags = ["t"]
         scaling.priority = 3
     "#;
-    check(text, &container(100, "x", &["t"], Pool::In("p".to_owned())), &[("scaling.priority", "1", "policy a")]);
+    check(
+        text,
+        &container(100, "x", &["t"], Pool::In("p".to_owned())),
+        &[("scaling.priority", "1", "policy a")],
+    );
     check(text, &container(100, "x", &["t"], Pool::None), &[("scaling.priority", "3", "policy c")]);
 }
 
@@ -111,7 +119,7 @@ fn a_preset_lies_below_its_policy() {
         &container(100, "x", &["db"], Pool::None),
         &[
             ("scaling.memory.margin_percent", "50.0", "policy db"),
-            ("scaling.memory.max_step_down_percent", "10.0", "preset postgresql (policy db)"),
+            ("scaling.memory.max_step_down_percent", "12.0", "preset postgresql (policy db)"),
         ],
     );
 }
@@ -121,12 +129,12 @@ fn a_tag_or_a_name_means_a_preset_only_where_the_configuration_says_so() {
     let tagged = container(100, "pgsql-1", &["autoscale-preset-postgresql"], Pool::None);
     let key = "scaling.memory.max_step_down_percent";
     check("", &tagged, &[(key, "25.0", "default")]);
-    check("[presets]\nby_tag = true", &tagged, &[(
-        key,
-        "10.0",
-        "preset postgresql (tag autoscale-preset-postgresql)",
-    )]);
-    check("[presets]\nby_name = true", &tagged, &[(key, "10.0", "preset postgresql (name pgsql-1)")]);
+    check(
+        "[presets]\nby_tag = true",
+        &tagged,
+        &[(key, "12.0", "preset postgresql (tag autoscale-preset-postgresql)")],
+    );
+    check("[presets]\nby_name = true", &tagged, &[(key, "12.0", "preset postgresql (name pgsql-1)")]);
     let other = container(100, "sql", &["autoscale-preset-nonsense"], Pool::None);
     check("[presets]\nby_tag = true\nby_name = true", &other, &[(key, "25.0", "default")]);
 }
@@ -220,29 +228,64 @@ fn what_is_wrong_is_named_with_its_line_and_key() {
         3,
         "unknown key `policy.db.scaling.memory.min_mb`; did you mean `policy.db.scaling.memory.min_mib`?",
     );
-    check_refused("[policy.db]\ntag = [\"db\"]", 2, "unknown key `policy.db.tag`; did you mean `policy.db.tags`?");
+    check_refused(
+        "[policy.db]\ntag = [\"db\"]",
+        2,
+        "unknown key `policy.db.tag`; did you mean `policy.db.tags`?",
+    );
     check_refused("[policy.db]\nscaling.priority = 1", 1, "`policy.db` must select containers");
     check_refused("[policy.db]\nscaling.priority = 1\ntags = []", 3, "`policy.db.tags` must not be empty");
-    check_refused("[policy.db]\nnames = [\"\"]\nscaling.priority = 1", 2, "`policy.db.names` must not be empty");
+    check_refused(
+        "[policy.db]\nnames = [\"\"]\nscaling.priority = 1",
+        2,
+        "`policy.db.names` must not be empty",
+    );
     check_refused("[policy.db]\ntags = [\"db\"]", 1, "`policy.db` must set something");
     check_refused("[policy.\"d b\"]\ntags = [\"db\"]", 1, "`policy.d b` must be a name of letters");
-    check_refused("[policy.db]\nids = [99]\nscaling.priority = 1", 2, "`policy.db.ids`: `99` is not a container id");
-    check_refused("[policy.db]\nids = [\"200-100\"]", 2, "`policy.db.ids`: the range `200-100` ends before it begins");
+    check_refused(
+        "[policy.db]\nids = [99]\nscaling.priority = 1",
+        2,
+        "`policy.db.ids`: `99` is not a container id",
+    );
+    check_refused(
+        "[policy.db]\nids = [\"200-100\"]",
+        2,
+        "`policy.db.ids`: the range `200-100` ends before it begins",
+    );
     check_refused(
         "[policy.db]\ntags = [\"db\"]\nscaling.memory.min_mib = 20000",
         3,
         "`policy.db.scaling.memory.max_mib` must not be less than `scaling.memory.min_mib`",
     );
-    check_refused("[policy.db]\ntags = [\"db\"]\npreset = \"postgres\"", 3, "`policy.db.preset` must name a preset; did you mean \"postgresql\"?");
-    check_refused("[presets]\ntag_prefix = \"\"", 2, "`presets.tag_prefix` must not be empty");
-    let schedule = "[policy.db]\ntags = [\"db\"]\n[[policy.db.schedule]]\nstart = \"08:00\"\nduration_minutes = 60\n";
     check_refused(
-        &format!("{schedule}scaling.priority = 1\n[[policy.db.schedule]]\nstart = \"08:00\"\nduration_minutes = 0\nscaling.priority = 1"),
+        "[policy.db]\ntags = [\"db\"]\npreset = \"postgres\"",
+        3,
+        "`policy.db.preset` must name a preset; did you mean \"postgresql\"?",
+    );
+    check_refused("[presets]\ntag_prefix = \"\"", 2, "`presets.tag_prefix` must not be empty");
+    let schedule =
+        "[policy.db]\ntags = [\"db\"]\n[[policy.db.schedule]]\nstart = \"08:00\"\nduration_minutes = 60\n";
+    check_refused(
+        &format!(
+            "{schedule}scaling.priority = 1\n[[policy.db.schedule]]\nstart = \"08:00\"\nduration_minutes = 0\nscaling.priority = 1"
+        ),
         9,
         "`policy.db.schedule.2.duration_minutes` must be 1 to 10080",
     );
-    check_refused(&format!("{schedule}time_zone = \"Europe/Berln\"\nscaling.priority = 1"), 6, "`policy.db.schedule.1.time_zone` must be a time zone");
-    check_refused(&format!("{schedule}scaling.prio = 1"), 6, "unknown key `policy.db.schedule.1.scaling.prio`");
-    check_refused(&schedule.replace("08:00", "8"), 4, "`policy.db.schedule.1.start`: `8` is not a time of day");
+    check_refused(
+        &format!("{schedule}time_zone = \"Europe/Berln\"\nscaling.priority = 1"),
+        6,
+        "`policy.db.schedule.1.time_zone` must be a time zone",
+    );
+    check_refused(
+        &format!("{schedule}scaling.prio = 1"),
+        6,
+        "unknown key `policy.db.schedule.1.scaling.prio`",
+    );
+    check_refused(
+        &schedule.replace("08:00", "8"),
+        4,
+        "`policy.db.schedule.1.start`: `8` is not a time of day",
+    );
     check_refused(schedule, 3, "`policy.db.schedule.1.scaling` must set a key");
 }

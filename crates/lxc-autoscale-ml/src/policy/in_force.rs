@@ -175,7 +175,10 @@ impl Layers {
         let mut policy = self.scaling.policy(max_age_seconds);
         let broken = policy.validate().and_then(|()| self.recommend.validate()).err();
         let contradiction = broken.map(|broken| {
-            format!("the policies that are in force for it contradict each other: `{}` {}", broken.key, broken.rule)
+            format!(
+                "the policies that are in force for it contradict each other: `{}` {}",
+                broken.key, broken.rule
+            )
         });
         policy.unclear = unclear.or(contradiction);
         let Self { scaling, recommend, sources, layers } = self;
@@ -197,6 +200,11 @@ impl InForce {
         .collect()
     }
 
+    /// The key under which the ledger keeps it; `None` where it cannot be put into JSON.
+    pub fn key(&self) -> Option<String> {
+        self.kept().key().ok()
+    }
+
     /// What the ledger keeps of it.
     pub fn kept(&self) -> Kept {
         let sources = self.sources.iter().map(|(key, source)| ((*key).to_owned(), source.clone()));
@@ -205,14 +213,12 @@ impl InForce {
 }
 
 impl Kept {
-    /// Its text, and the key that follows from it: the first 128 bits of the SHA-256, in hexadecimal digits.
+    /// The key that follows from its JSON text: the first 128 bits of the SHA-256, in hexadecimal digits.
     ///
     /// # Errors
     /// When it cannot be put into JSON.
-    pub fn text_and_key(&self) -> Result<(String, String), serde_json::Error> {
-        let text = serde_json::to_string(self)?;
-        let digest = Sha256::digest(text.as_bytes());
-        let key = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-        Ok((text, key))
+    pub fn key(&self) -> Result<String, serde_json::Error> {
+        let digest = Sha256::digest(serde_json::to_vec(self)?);
+        Ok(digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect())
     }
 }

@@ -206,10 +206,13 @@ mod tests {
         let scaling = format!("{:#?}", ScalingConfig::default());
         let recommend = format!("{:#?}", RecommendConfig::default());
         let known = Overrides::values(&ScalingConfig::default(), &RecommendConfig::default());
-        for (text, left_out) in [(scaling, &[][..]), (recommend, &["demand_model", "cpu_half_life_hours"][..])] {
-            let fields = text.lines().filter(|line| line.ends_with(',')).filter_map(|line| {
-                line.trim().split_once(": ").map(|(field, _)| field.to_owned())
-            });
+        for (text, left_out) in
+            [(scaling, &[][..]), (recommend, &["demand_model", "cpu_half_life_hours"][..])]
+        {
+            let fields = text
+                .lines()
+                .filter(|line| line.ends_with(','))
+                .filter_map(|line| line.trim().split_once(": ").map(|(field, _)| field.to_owned()));
             for field in fields.filter(|field| !left_out.contains(&field.as_str())) {
                 let count = known.iter().filter(|(key, _)| key.ends_with(&format!(".{field}"))).count();
                 assert!(0 < count, "`{field}` cannot be set by a policy");

@@ -120,8 +120,7 @@ pub enum Day {
 
 impl Day {
     /// All of them.
-    pub const ALL: [Self; 7] =
-        [Self::Mon, Self::Tue, Self::Wed, Self::Thu, Self::Fri, Self::Sat, Self::Sun];
+    pub const ALL: [Self; 7] = [Self::Mon, Self::Tue, Self::Wed, Self::Thu, Self::Fri, Self::Sat, Self::Sun];
 
     /// The day in the calendar.
     pub fn weekday(self) -> Weekday {

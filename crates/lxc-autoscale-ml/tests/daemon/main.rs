@@ -7,4 +7,5 @@ mod api;
 mod command_line;
 mod cycles;
 mod node;
+mod policies;
 mod troubles;

@@ -30,6 +30,9 @@ pub(crate) struct Container {
     pub(crate) oom_kills: u64,
     pub(crate) lock: Option<&'static str>,
     pub(crate) tags: &'static [&'static str],
+    pub(crate) pool: Option<&'static str>,
+    /// Why its pool could not be read.
+    pub(crate) pool_missing: Option<&'static str>,
     pub(crate) template: bool,
     pub(crate) pinned: bool,
     pub(crate) configured: bool,
@@ -45,6 +48,8 @@ pub(crate) const IDLE: Container = Container {
     oom_kills: 0,
     lock: None,
     tags: &[],
+    pool: None,
+    pool_missing: None,
     template: false,
     pinned: false,
     configured: true,
@@ -200,6 +205,12 @@ impl Node {
                 ..MemoryEvents::default()
             }),
             configuration: container.configured.then_some(configuration),
+            pool: container.pool.map(str::to_owned),
+            missing: container
+                .pool_missing
+                .map(|why| ("pool".to_owned(), why.to_owned()))
+                .into_iter()
+                .collect(),
             ..ContainerRecord::empty(RecordTime::utc(self.now))
         };
         record.pressure.memory = Some(Pressure { some: line, full: Some(line) });

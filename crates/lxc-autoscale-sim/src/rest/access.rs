@@ -55,6 +55,8 @@ pub struct Access {
     tokens: BTreeMap<String, Token>,
     roles: BTreeMap<String, BTreeSet<String>>,
     grants: Vec<Grant>,
+    /// Groups and pools, which nothing here asks for.
+    others: Vec<String>,
 }
 
 impl Access {
@@ -66,7 +68,7 @@ impl Access {
         let mut access = Self::default();
         access.users.insert(ROOT.to_owned());
         for line in read(&user_cfg(layout))?.lines() {
-            access.take(&line.split(':').collect::<Vec<_>>());
+            access.take(line, &line.split(':').collect::<Vec<_>>());
         }
         for line in read(&token_cfg(layout))?.lines() {
             if let Some((id, secret)) = line.split_once(' ')
@@ -95,6 +97,7 @@ impl Access {
         for Grant { is_passed_on, path, who, role } in &self.grants {
             lines.push(format!("acl:{}:{path}:{who}:{role}:\n", u8::from(*is_passed_on)));
         }
+        lines.extend(self.others.iter().map(|line| format!("{line}\n")));
         let secrets = self.tokens.iter().map(|(id, token)| format!("{id} {}\n", token.secret));
         let private = token_cfg(layout);
         if let Some(directory) = private.parent() {
@@ -104,7 +107,7 @@ impl Access {
         write_atomically(&user_cfg(layout), &lines.concat())
     }
 
-    fn take(&mut self, fields: &[&str]) {
+    fn take(&mut self, line: &str, fields: &[&str]) {
         match fields {
             ["user", user, ..] => {
                 self.users.insert((*user).to_owned());
@@ -123,6 +126,7 @@ impl Access {
                 who: (*who).to_owned(),
                 role: (*role).to_owned(),
             }),
+            [kind, ..] if !kind.trim().is_empty() => self.others.push(line.to_owned()),
             _ => {}
         }
     }

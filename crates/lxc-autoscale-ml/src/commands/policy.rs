@@ -1,0 +1,215 @@
+//! `policy`: the rules in force for a container and where they come from, the policies, the presets.
+
+use std::io::Write;
+
+use jiff::Timestamp;
+use lxc_autoscale_core::{ErrorChain, Vmid};
+use serde::Serialize;
+
+use super::table::Table;
+use super::{CommandError, write_json};
+use crate::config::Config;
+use crate::execute::StartError;
+use crate::pipeline::{Pipeline, PipelineError};
+use crate::policy::in_force::Effective;
+use crate::policy::presets::{Preset, Presets, Setting};
+use crate::policy::selector::Match;
+use crate::policy::{Identity, PolicyBook, Pool};
+
+/// Everything in force for one container.
+#[derive(Serialize)]
+struct Shown {
+    id: Vmid,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    tags: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pool: Option<String>,
+    /// What is not known of the container, if anything.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trouble: Option<String>,
+    /// Why it is left alone, where nobody knows what is allowed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unclear: Option<String>,
+    /// What lies on top of the general tables, the lowest first.
+    layers: Vec<String>,
+    values: Vec<Effective>,
+}
+
+/// Shows what is in force for `id` at `now`, and where each value comes from.
+///
+/// # Errors
+/// [`CommandError`] when a policy cannot be used or the result cannot be written. Without a measurement of the
+/// container, policies that select by its id alone are shown.
+pub fn show(
+    config: &Config,
+    id: Vmid,
+    now: Timestamp,
+    json: bool,
+    out: &mut impl Write,
+) -> Result<(), CommandError> {
+    let mut pipeline = Pipeline::new(config).map_err(StartError::from)?;
+    let trouble = pipeline.load().err().map(|error| ErrorChain(&error).to_string());
+    let known = pipeline.history().container(id).map(|container| container.identity.clone());
+    let unnamed = known.is_none().then(|| "no measurement names it, so only its id is known".to_owned());
+    let identity = known.unwrap_or_else(|| Identity::of(id));
+    let in_force = pipeline.book().in_force(&identity, now);
+    let shown = Shown {
+        id,
+        name: identity.name.clone(),
+        tags: identity.tags.clone(),
+        pool: if let Pool::In(pool) = identity.pool { Some(pool) } else { None },
+        trouble: trouble.or(unnamed),
+        unclear: in_force.policy.unclear.clone(),
+        layers: in_force.layers.iter().map(ToString::to_string).collect(),
+        values: in_force.effective(),
+    };
+    if json { write_json(out, &shown) } else { shown.write(out).map_err(CommandError::from) }
+}
+
+impl Shown {
+    fn write(&self, out: &mut impl Write) -> std::io::Result<()> {
+        let name = self.name.as_ref().map(|name| format!(" ({name})")).unwrap_or_default();
+        let tags = if self.tags.is_empty() { "none".to_owned() } else { self.tags.join(", ") };
+        writeln!(
+            out,
+            "Container {}{name}, tags {tags}, pool {}",
+            self.id,
+            self.pool.as_deref().unwrap_or("none")
+        )?;
+        if let Some(trouble) = &self.trouble {
+            writeln!(out, "Note: {trouble}")?;
+        }
+        if let Some(unclear) = &self.unclear {
+            writeln!(out, "It is left alone: {unclear}")?;
+        }
+        let layers = if self.layers.is_empty() { "none".to_owned() } else { self.layers.join(" < ") };
+        writeln!(out, "On top of the general tables, the strongest last: {layers}\n")?;
+        let mut table = Table::headed(&["KEY", "VALUE", "FROM"]);
+        for Effective { key, value, source } in &self.values {
+            table.row(vec![(*key).to_owned(), value.to_string(), source.to_string()]);
+        }
+        table.write(out)
+    }
+}
+
+/// One policy as `policy list` shows it.
+#[derive(Serialize)]
+struct Listed {
+    policy: String,
+    precedence: i32,
+    selects: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    preset: Option<String>,
+    schedules: usize,
+    /// Containers of the newest measurements that it is for.
+    containers: Vec<Vmid>,
+}
+
+/// Lists the policies with the containers that each is for.
+///
+/// # Errors
+/// [`CommandError`] when a policy cannot be used or the result cannot be written; a metrics file that cannot be
+/// read only costs the containers.
+pub fn list(config: &Config, json: bool, out: &mut impl Write) -> Result<(), CommandError> {
+    let mut pipeline = Pipeline::new(config).map_err(StartError::from)?;
+    let trouble = pipeline.load().err().map(|error| ErrorChain(&error).to_string());
+    let identities: Vec<Identity> =
+        pipeline.history().containers().map(|(_, known)| known.identity.clone()).collect();
+    let listed: Vec<Listed> = of_book(pipeline.book(), &identities);
+    if json {
+        return write_json(out, &listed);
+    }
+    if let Some(trouble) = trouble {
+        writeln!(out, "Which containers there are is not known: {trouble}\n")?;
+    }
+    if listed.is_empty() {
+        writeln!(out, "There is no policy; the general tables are in force for every container.")?;
+        return Ok(());
+    }
+    let mut table = Table::headed(&["POLICY", "PRECEDENCE", "PRESET", "SCHEDULES", "CONTAINERS", "SELECTS"]);
+    for row in &listed {
+        let ids: Vec<String> = row.containers.iter().map(ToString::to_string).collect();
+        table.row(vec![
+            row.policy.clone(),
+            row.precedence.to_string(),
+            row.preset.clone().unwrap_or_else(|| "-".to_owned()),
+            row.schedules.to_string(),
+            if ids.is_empty() { "none".to_owned() } else { ids.join(" ") },
+            row.selects.clone(),
+        ]);
+    }
+    table.write(out)?;
+    Ok(())
+}
+
+fn of_book(book: &PolicyBook, identities: &[Identity]) -> Vec<Listed> {
+    let policies = book.policies().iter();
+    policies
+        .map(|policy| {
+            let is_for = |who: &&Identity| matches!(policy.selector.matches(who), Match::Yes(_));
+            Listed {
+                policy: policy.name.clone(),
+                precedence: policy.precedence,
+                selects: policy.selector.to_string(),
+                preset: policy.preset.clone(),
+                schedules: policy.schedules.len(),
+                containers: identities.iter().filter(is_for).map(|who| who.id).collect(),
+            }
+        })
+        .collect()
+}
+
+/// One preset as `policy presets` shows it.
+#[derive(Serialize)]
+struct ShownPreset<'a> {
+    preset: &'a str,
+    title: &'a str,
+    group: &'a str,
+    names: &'a [String],
+    settings: &'a [Setting],
+}
+
+impl<'a> From<(&'a str, &'a Preset)> for ShownPreset<'a> {
+    fn from((name, preset): (&'a str, &'a Preset)) -> Self {
+        let Preset { title, group, names, settings, .. } = preset;
+        Self { preset: name, title, group, names, settings }
+    }
+}
+
+/// Lists the presets, or tells everything about one.
+///
+/// # Errors
+/// [`CommandError`] when there is no such preset or the result cannot be written.
+pub fn presets(name: Option<&str>, json: bool, out: &mut impl Write) -> Result<(), CommandError> {
+    let presets = Presets::shipped().map_err(|error| StartError::from(PipelineError::from(error)))?;
+    let Some(name) = name else {
+        let all: Vec<ShownPreset<'_>> = presets.all().map(ShownPreset::from).collect();
+        if json {
+            return write_json(out, &all);
+        }
+        let mut table = Table::headed(&["PRESET", "APPLICATION", "GROUP", "SETS"]);
+        for preset in &all {
+            let (name, title, group) =
+                (preset.preset.to_owned(), preset.title.to_owned(), preset.group.to_owned());
+            table.row(vec![name, title, group, format!("{} keys", preset.settings.len())]);
+        }
+        table.write(out)?;
+        writeln!(out, "\n`policy presets NAME` tells what one sets, and why.")?;
+        return Ok(());
+    };
+    let Some(preset) = presets.get(name) else {
+        let near = presets.nearest(name).map(str::to_owned);
+        return Err(CommandError::UnknownPreset { name: name.to_owned(), near });
+    };
+    let shown = ShownPreset::from((name, preset));
+    if json {
+        return write_json(out, &shown);
+    }
+    writeln!(out, "{name}: {} ({})", shown.title, shown.group)?;
+    writeln!(out, "Usual names: {}\n", shown.names.join(", "))?;
+    for Setting { key, value, reason } in shown.settings {
+        writeln!(out, "{key} = {value}\n    {reason}")?;
+    }
+    Ok(())
+}

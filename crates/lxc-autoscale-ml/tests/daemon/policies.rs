@@ -1,0 +1,179 @@
+//! Policies by what a container is, what is kept of them, and what the program shows of them.
+
+use jiff::SignedDuration;
+use lxc_autoscale_ml::decide::{Action, Reason, decide};
+use lxc_autoscale_ml::ledger::Ledger;
+use serde_json::Value;
+
+use crate::api::{RecordingApi, Request};
+use crate::node::{Container, IDLE, Node, STARVED};
+
+/// What memory was asked for a container, in MiB.
+fn memory(requests: &[Request], id: u32) -> Option<u64> {
+    let found = requests.iter().find(|(at, body)| *at == "/scale/ram" && body["vm_id"] == id);
+    found.map(|(_, body)| body["memory"].as_u64().unwrap())
+}
+
+#[tokio::test]
+async fn containers_are_treated_as_their_policies_say() {
+    let api = RecordingApi::up().await;
+    let of = |tags: &'static [&'static str], pool| Container { tags, pool, ..IDLE };
+    let containers = [
+        (100, of(&[], None)),
+        (101, of(&["db"], None)),
+        (102, of(&[], Some("quiet"))),
+        (103, of(&["db"], Some("quiet"))),
+        (104, Container { pool_missing: Some("it cannot be read"), ..IDLE }),
+    ];
+    let text = r#"
+        [policy.databases]
+        tags = ["db"]
+        scaling.memory.min_mib = 3584
+        [policy.quiet]
+        pools = ["quiet"]
+        scaling.mode = "recommend"
+        [policy.own]
+        ids = [103]
+        scaling.mode = "auto"
+    "#;
+    let node = Node::with_past(48, &containers);
+    let report = node.cycle(&mut node.daemon(&api.url(), text)).await;
+    let requests = api.take();
+    assert!(memory(&requests, 100).unwrap() < 3584);
+    assert_eq!(memory(&requests, 101), Some(3584));
+    assert_eq!(memory(&requests, 102), None);
+    assert_eq!(memory(&requests, 103), Some(3584));
+    assert_eq!(memory(&requests, 104), None, "it may be in the pool that is left alone");
+    let reason = &report.proposals[4].decisions.memory.reason;
+    assert!(matches!(reason, Reason::PolicyUnclear { why } if why.contains("pool")), "{reason:?}");
+}
+
+#[tokio::test]
+async fn prices_and_head_room_differ_by_policy() {
+    let api = RecordingApi::up().await;
+    let node = Node::with_past(48, &[(100, STARVED), (101, Container { tags: &["lean"], ..STARVED })]);
+    let text = "[scaling.cpu]\nmax_cores = 16\n[policy.lean]\ntags = [\"lean\"]\n\
+                recommend.price_unserved_core_hour = 1.1\nrecommend.price_core_hour = 1.0\n\
+                recommend.cpu_headroom_percent = 0";
+    let report = node.cycle(&mut node.daemon(&api.url(), text)).await;
+    let target = |index: usize| {
+        let inputs = &report.proposals[index].inputs;
+        inputs.recommendation.as_ref().unwrap().cpu.as_ref().unwrap().target
+    };
+    assert!(target(1) < target(0), "{} {}", target(1), target(0));
+}
+
+/// Everything a decision was made from is in the ledger, the rules included: made again, it is the same.
+#[tokio::test]
+async fn decisions_can_be_made_again_from_the_ledger_alone() {
+    let api = RecordingApi::up().await;
+    let mut node =
+        Node::with_past(48, &[(100, IDLE), (101, STARVED), (102, Container { tags: &["db"], ..IDLE })]);
+    let text = "[policy.db]\ntags = [\"db\"]\npreset = \"postgresql\"\n\
+                [[policy.db.schedule]]\nstart = \"00:00\"\nduration_minutes = 1440\nscaling.memory.min_mib = 2000";
+    let mut daemon = node.daemon(&api.url(), text);
+    for _ in 0..3 {
+        node.cycle(&mut daemon).await;
+        node.record(SignedDuration::from_mins(1));
+    }
+    // Another configuration: what was decided before is still explained by what was in force then.
+    drop(daemon);
+    node.cycle(&mut node.daemon(&api.url(), "[scaling]\nmin_history_seconds = 1")).await;
+    let ledger = Ledger::open_read_only(&node.ledger()).unwrap().unwrap();
+    let mut keys = std::collections::BTreeSet::new();
+    let mut made_again = 0;
+    for id in 100..=102 {
+        for entry in ledger.of_container(crate::node::vmid(id), 100).unwrap() {
+            let key = entry.inputs.policy.clone().unwrap();
+            let kept = ledger.policy(&key).unwrap().unwrap();
+            assert_eq!(kept.key().unwrap(), key, "the key follows from what is kept");
+            let again = decide(&kept.policy, &entry.inputs.situation(), &entry.inputs.node, entry.at);
+            let again = match entry.decision.resource {
+                lxc_autoscale_ml::decide::Resource::Cpu => again.cpu,
+                lxc_autoscale_ml::decide::Resource::Memory => again.memory,
+            };
+            assert_eq!(again.to_string(), entry.decision.to_string());
+            assert_eq!((again.apply, again.to), (entry.decision.apply, entry.decision.to));
+            made_again += usize::from(again.action != Action::Keep);
+            keys.insert(key);
+        }
+    }
+    assert!(4 <= made_again, "{made_again} changes");
+    assert_eq!(keys.len(), 3, "the general rules, those of the policy, and the general ones of later");
+}
+
+#[tokio::test]
+async fn rules_that_no_decision_names_any_more_are_forgotten() {
+    let api = RecordingApi::up().await;
+    let mut node = Node::with_past(1, &[(100, IDLE)]);
+    let key = |node: &Node| {
+        let ledger = Ledger::open_read_only(&node.ledger()).unwrap().unwrap();
+        ledger.newest().unwrap()[0].inputs.policy.clone().unwrap()
+    };
+    node.cycle(&mut node.daemon(&api.url(), "[scaling]\npriority = 1")).await;
+    let old = key(&node);
+    node.now += SignedDuration::from_hours(24 * 91);
+    node.record(SignedDuration::from_mins(1));
+    node.cycle(&mut node.daemon(&api.url(), "")).await;
+    let ledger = Ledger::open_read_only(&node.ledger()).unwrap().unwrap();
+    assert_eq!(ledger.policy(&old).unwrap(), None);
+    assert!(ledger.policy(&key(&node)).unwrap().is_some());
+}
+
+fn run(node: &Node, text: &str, arguments: &[&str]) -> (i32, String, String) {
+    let config = node.path("ml.toml");
+    std::fs::write(&config, node.config_text("http://127.0.0.1:9", text)).unwrap();
+    let program = std::process::Command::new(env!("CARGO_BIN_EXE_lxc-autoscale-ml"))
+        .args(arguments)
+        .arg("--config")
+        .arg(config)
+        .output()
+        .unwrap();
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    (program.status.code().unwrap(), text(&program.stdout), text(&program.stderr))
+}
+
+#[test]
+fn the_program_shows_each_value_and_where_it_comes_from() {
+    let node =
+        Node::with_past(1, &[(100, IDLE), (104, Container { tags: &["db"], pool: Some("p"), ..IDLE })]);
+    let text = "[policy.db]\ntags = [\"db\"]\npreset = \"postgresql\"\nscaling.memory.min_mib = 777\n\
+                [[policy.db.schedule]]\nstart = \"08:00\"\nduration_minutes = 60\ntime_zone = \"Europe/Rome\"\n\
+                scaling.cpu.min_cores = 3";
+    let (code, shown, _) = run(&node, text, &["policy", "show", "104", "--at", "2026-07-01T06:30:00Z"]);
+    assert_eq!(code, 0);
+    for want in [
+        "Container 104 (web), tags db, pool p",
+        "preset postgresql (policy db) < policy db < policy db, schedule 1",
+        "scaling.memory.min_mib                           777          policy db",
+    ] {
+        let squeeze = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(squeeze(&shown).contains(&squeeze(want)), "`{want}` is not in:\n{shown}");
+    }
+    let (_, json, _) = run(&node, text, &["policy", "show", "104", "--json", "--at", "2026-07-01T07:00:00Z"]);
+    let json: Value = serde_json::from_str(&json).unwrap();
+    let of =
+        |key: &str| json["values"].as_array().unwrap().iter().find(|row| row["key"] == key).unwrap().clone();
+    assert_eq!(of("scaling.cpu.min_cores")["value"], 1.0, "the schedule is over");
+    assert_eq!(of("scaling.memory.min_mib")["source"]["policy"], "db");
+    assert_eq!(of("scaling.mode")["source"]["kind"], "default");
+    let (_, shown, _) = run(&node, text, &["policy", "show", "999"]);
+    assert!(shown.contains("Note: no measurement names it"), "{shown}");
+    let (_, shown, _) = run(&node, text, &["policy", "list"]);
+    assert!(shown.contains("tags db") && shown.contains("104"), "{shown}");
+}
+
+#[test]
+fn the_program_tells_why_a_preset_differs() {
+    let node = Node::new(&[]);
+    let (code, shown, _) = run(&node, "", &["policy", "presets", "postgresql"]);
+    assert!(
+        code == 0 && shown.contains("scaling.memory.margin_percent = 40") && shown.contains("page cache"),
+        "{shown}"
+    );
+    let (code, _, error) = run(&node, "", &["policy", "presets", "postgres"]);
+    assert!(
+        code == 1 && error.contains("there is no preset `postgres`; did you mean `postgresql`?"),
+        "{error}"
+    );
+}
