@@ -8,7 +8,7 @@ use lxc_autoscale_core::Vmid;
 use lxc_autoscale_core::config::{BrokenRule, Validate};
 
 use super::in_force::{InForce, Layers, PresetBy, Source};
-use super::overrides::Overrides;
+use super::overrides::{Overrides, ScalingOverrides};
 use super::presets::Presets;
 use super::schedule::{LONGEST_LEAD_MINUTES, LONGEST_MINUTES, Phase, Schedule};
 use super::selector::{Identity, Match, Selector, Specificity};
@@ -295,7 +295,7 @@ fn check_schedule(
     let minutes = (1..=LONGEST_MINUTES).contains(&table.duration_minutes);
     unless(minutes, "duration_minutes", "must be 1 to 10080, a week")?;
     unless(table.lead_minutes <= LONGEST_LEAD_MINUTES, "lead_minutes", "must be at most 1440, a day")?;
-    let sets_something = table.scaling != Default::default();
+    let sets_something = table.scaling != ScalingOverrides::default();
     unless(sets_something, "scaling", "must set a key of `[scaling]`")?;
     let zone = match &table.time_zone {
         None => zone.clone(),

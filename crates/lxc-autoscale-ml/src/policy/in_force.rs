@@ -129,7 +129,7 @@ pub(super) struct Layers {
     scaling: ScalingConfig,
     recommend: RecommendConfig,
     sources: BTreeMap<&'static str, Source>,
-    layers: Vec<Source>,
+    put: Vec<Source>,
 }
 
 impl Layers {
@@ -138,7 +138,7 @@ impl Layers {
             scaling: scaling.clone(),
             recommend: recommend.clone(),
             sources: BTreeMap::new(),
-            layers: Vec::new(),
+            put: Vec::new(),
         }
     }
 
@@ -147,7 +147,7 @@ impl Layers {
             scaling: in_force.scaling.clone(),
             recommend: in_force.recommend.clone(),
             sources: in_force.sources.clone(),
-            layers: in_force.layers.clone(),
+            put: in_force.layers.clone(),
         }
     }
 
@@ -160,13 +160,13 @@ impl Layers {
         overrides.apply(&mut self.scaling, &mut self.recommend, &mut |key| {
             sources.insert(key, source.clone());
         });
-        self.layers.push(source.clone());
+        self.put.push(source.clone());
     }
 
     pub(super) fn turn_off(&mut self, source: Source) {
         self.scaling.mode = Mode::Off;
         self.sources.insert("scaling.mode", source.clone());
-        self.layers.push(source);
+        self.put.push(source);
     }
 
     /// The rules, with `unclear` as the reason to leave the container alone; rules that contradict each other are
@@ -181,7 +181,7 @@ impl Layers {
             )
         });
         policy.unclear = unclear.or(contradiction);
-        let Self { scaling, recommend, sources, layers } = self;
+        let Self { scaling, recommend, sources, put: layers } = self;
         InForce { policy, recommend, scaling, sources, layers }
     }
 }
@@ -219,6 +219,8 @@ impl Kept {
     /// When it cannot be put into JSON.
     pub fn key(&self) -> Result<String, serde_json::Error> {
         let digest = Sha256::digest(serde_json::to_vec(self)?);
-        Ok(digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect())
+        let mut bits = [0u8; 16];
+        bits.iter_mut().zip(digest).for_each(|(bit, byte)| *bit = byte);
+        Ok(format!("{:032x}", u128::from_be_bytes(bits)))
     }
 }
