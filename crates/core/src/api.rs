@@ -60,6 +60,16 @@ pub struct ScaleCoresRequest {
     pub cores: u32,
 }
 
+/// `POST /scale/cpulimit`: set the CPU quota.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ScaleCpulimitRequest {
+    /// The container.
+    pub vm_id: Vmid,
+    /// Cores, in hundredths; 0 for no limit.
+    pub cpulimit: f64,
+}
+
 /// `POST /scale/ram`: set the memory.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -133,6 +143,8 @@ pub struct Resized<T> {
 
 /// Answer to `POST /scale/cores`.
 pub type ScaledCores = Resized<Cores>;
+/// Answer to `POST /scale/cpulimit`, in cores; no limit is absent.
+pub type ScaledCpulimit = Resized<f64>;
 /// Answer to `POST /scale/ram`, in MiB.
 pub type ScaledRam = Resized<Mebibytes>;
 /// Answer to `POST /scale/storage/increase`, in MiB.

@@ -10,7 +10,7 @@ use lxc_autoscale_core::{ErrorChain, Mebibytes, Vmid};
 
 use crate::act::{ApiClient, CallError, ClientError};
 use crate::config::{Config, StateConfig};
-use crate::decide::{Action, Decision, Resource};
+use crate::decide::{Action, CpuControl, Decision, Resource};
 use crate::guard::{Kept, KeptGuards};
 use crate::ledger::{Inputs, Ledger, LedgerError, Outcome};
 use crate::pipeline::{Changes, PipelineError, Proposal};
@@ -59,6 +59,31 @@ pub struct Carried {
     pub decision: Decision,
     /// What came of it.
     pub outcome: Outcome,
+}
+
+/// What the API is asked to set.
+#[derive(Clone, Copy, Debug)]
+enum Wanted {
+    Cores(u32),
+    Cpulimit(f64),
+    Memory(Mebibytes),
+}
+
+impl Wanted {
+    /// So much of the resource, by the setting that is controlled; `None` for what is no size.
+    fn of(resource: Resource, control: CpuControl, to: f64) -> Option<Self> {
+        match (resource, control) {
+            (Resource::Cpu, CpuControl::Cores) => {
+                let cores = Mebibytes::from_f64_ceil(to)?.get();
+                Some(Self::Cores(u32::try_from(cores).unwrap_or(u32::MAX)))
+            }
+            // 0 would remove the limit.
+            (Resource::Cpu, CpuControl::Cpulimit) => {
+                (0.0 < to && to.is_finite()).then(|| Self::Cpulimit((to * 100.0).round().max(1.0) / 100.0))
+            }
+            (Resource::Memory, _) => Mebibytes::from_f64_ceil(to).map(Self::Memory),
+        }
+    }
 }
 
 impl Executor {
@@ -183,18 +208,19 @@ impl Executor {
             announce(id, &due);
         }
         for decision in due {
-            let outcome = self.execute(now, proposal.id, decision, &proposal.inputs).await;
+            let outcome = self.execute(now, proposal, decision).await;
             carried.push(Carried { id: proposal.id, decision: decision.clone(), outcome });
         }
         carried
     }
 
-    async fn execute(&mut self, now: Timestamp, vmid: Vmid, decision: &Decision, inputs: &Inputs) -> Outcome {
-        let Some(number) = self.begin(now, vmid, decision, inputs) else {
+    async fn execute(&mut self, now: Timestamp, proposal: &Proposal, decision: &Decision) -> Outcome {
+        let vmid = proposal.id;
+        let Some(number) = self.begin(now, vmid, decision, &proposal.inputs) else {
             let trouble = self.ledger_trouble.current().unwrap_or("the ledger cannot be written");
             return Outcome::Failed { error: format!("not asked for: {trouble}") };
         };
-        let outcome = self.ask(now, vmid, decision).await;
+        let outcome = self.ask(now, vmid, decision, proposal.in_force.policy.cpu.control).await;
         if matches!(outcome, Outcome::Done { .. } | Outcome::Unknown { .. }) {
             self.changes.entry(vmid).or_default().note(decision, now);
         }
@@ -219,17 +245,17 @@ impl Executor {
         }
     }
 
-    async fn ask(&mut self, now: Timestamp, vmid: Vmid, decision: &Decision) -> Outcome {
+    async fn ask(&mut self, now: Timestamp, vmid: Vmid, decision: &Decision, control: CpuControl) -> Outcome {
         if self.api_is_down {
             return Outcome::Failed {
                 error: format!("not sent: the API at {} is out of reach", self.client.url()),
             };
         }
-        let Some(wanted) = decision.to.and_then(Mebibytes::from_f64_ceil) else {
+        let Some(wanted) = decision.to.and_then(|to| Wanted::of(decision.resource, control, to)) else {
             return Outcome::Failed { error: "not sent: the target is no number".to_owned() };
         };
         let (label, unit) = words(decision.resource);
-        match self.call(vmid, decision.resource, wanted).await {
+        match self.call(vmid, wanted).await {
             Ok((before, after)) => {
                 self.api_trouble.is_over();
                 self.refusals.is_over(vmid, decision.resource);
@@ -241,21 +267,19 @@ impl Executor {
         }
     }
 
-    /// Sets `wanted` cores or MiB; returns what was there before and what was read back.
-    async fn call(
-        &self,
-        vmid: Vmid,
-        resource: Resource,
-        wanted: Mebibytes,
-    ) -> Result<(Option<f64>, Option<f64>), CallError> {
-        match resource {
-            Resource::Cpu => {
-                let cores = u32::try_from(wanted.get()).unwrap_or(u32::MAX);
+    /// Sets what is wanted; returns what was there before and what was read back.
+    async fn call(&self, vmid: Vmid, wanted: Wanted) -> Result<(Option<f64>, Option<f64>), CallError> {
+        match wanted {
+            Wanted::Cores(cores) => {
                 let answer = self.client.scale_cores(vmid, cores).await?;
                 Ok((answer.before.map(f64::from), answer.after.map(f64::from)))
             }
-            Resource::Memory => {
-                let answer = self.client.scale_ram(vmid, wanted).await?;
+            Wanted::Cpulimit(cores) => {
+                let answer = self.client.scale_cpulimit(vmid, cores).await?;
+                Ok((answer.before, answer.after))
+            }
+            Wanted::Memory(mib) => {
+                let answer = self.client.scale_ram(vmid, mib).await?;
                 Ok((answer.before.map(Mebibytes::as_f64), answer.after.map(Mebibytes::as_f64)))
             }
         }

@@ -14,7 +14,8 @@ use serde::Serialize;
 
 use crate::config::Config;
 use crate::decide::{
-    Action, Allocation, Decision, Decisions, LastChanges, NodeSituation, Obstacles, Reason, Resource, decide,
+    Action, Allocation, CpuControl, Decision, Decisions, LastChanges, NodeSituation, Obstacles, Reason,
+    Resource, decide,
 };
 use crate::detect::IsolationForestError;
 use crate::features::Verdict;
@@ -227,6 +228,9 @@ impl Pipeline {
         for (vmid, container) in present {
             let Some(in_force) = in_force.get(&vmid).map(Arc::clone) else { continue };
             let mut inputs = self.inputs(vmid, container, changes, node, now);
+            if let Some(allocation) = &mut inputs.allocation {
+                *allocation = self.allocation(vmid, *allocation, container, in_force.policy.cpu.control);
+            }
             inputs.policy = in_force.key();
             let decisions = decide(&in_force.policy, &inputs.situation(), &inputs.node, now);
             proposals.push(Proposal { id: vmid, name: container.name.clone(), decisions, inputs, in_force });
@@ -283,8 +287,7 @@ impl Pipeline {
         observation.oom = self.ran_out(container, changes, now).or(observation.oom.map(|_| false));
         let verdict = self.verdicts.get(&vmid).and_then(|(_, verdict)| verdict.as_ref());
         Inputs {
-            allocation: configuration
-                .map(|config| self.allocation(vmid, Allocation::from(config), observation.at)),
+            allocation: configuration.map(Allocation::from),
             obstacles,
             observation: Some(observation),
             recommendation: Some(container.model.recommend(now)),
@@ -310,14 +313,26 @@ impl Pipeline {
     }
 
     /// What it has, with what it was set to since the record was taken.
-    fn allocation(&self, vmid: Vmid, recorded: Allocation, recorded_at: Timestamp) -> Allocation {
+    fn allocation(
+        &self,
+        vmid: Vmid,
+        recorded: Allocation,
+        container: &ContainerHistory,
+        control: CpuControl,
+    ) -> Allocation {
+        let recorded_at = container.observation.at;
         let since = |resource| {
             self.set.get(&(vmid, resource)).filter(|(at, _)| recorded_at <= *at).map(|(_, amount)| *amount)
         };
+        let cpu = since(Resource::Cpu);
+        let (cores, cpulimit) = match control {
+            CpuControl::Cores => (cpu, None),
+            CpuControl::Cpulimit => (None, cpu),
+        };
         Allocation {
-            cores: since(Resource::Cpu).or(recorded.cores),
+            cores: cores.or(recorded.cores),
+            cpulimit: cpulimit.or(recorded.cpulimit),
             memory_mib: since(Resource::Memory).unwrap_or(recorded.memory_mib),
-            ..recorded
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Cores, memory and root filesystem.
 
 use jiff::Timestamp;
-use lxc_autoscale_core::api::{IncreasedStorage, Resized, ScaledCores, ScaledRam};
+use lxc_autoscale_core::api::{IncreasedStorage, Resized, ScaledCores, ScaledCpulimit, ScaledRam};
 use lxc_autoscale_core::{Cores, Mebibytes, Vmid};
 
 use super::{ActionError, changeable};
@@ -40,6 +40,70 @@ pub async fn set_cores(
         return Err(not_applied(vmid, "number of cores", &found));
     }
     Ok(resized(vmid, before.map(Cores::from), after.map(Cores::from), true))
+}
+
+/// Sets the CPU limit, in hundredths of a core; 0 removes it. A pinned container may have one.
+///
+/// # Errors
+/// [`ActionError`] when it is out of bounds, or without it the container had more cores than may be set, when
+/// the container is locked, missing or a template, or when the back end fails.
+pub async fn set_cpulimit(
+    host: &dyn ContainerHost,
+    limits: &LimitsConfig,
+    vmid: Vmid,
+    cores: f64,
+) -> Result<ScaledCpulimit, ActionError> {
+    let most = limits.max_cores.into();
+    let wanted = Hundredths::from_cores(cores).filter(|wanted| wanted.cores() <= f64::from(limits.max_cores));
+    let Some(wanted) = wanted else {
+        return Err(ActionError::OutOfBounds { what: "`cpulimit` (0 for none)", least: 0, most });
+    };
+    let stored = changeable(host, vmid).await?;
+    let before = stored.config.cpulimit.filter(|limit| 0.0 < *limit);
+    let wanted = wanted.limit();
+    if wanted.is_none() && stored.config.cores.is_none_or(|cores| limits.max_cores < cores) {
+        let what = "the number of cores without a CPU limit";
+        return Err(ActionError::OutOfBounds { what, least: limits.min_cores.into(), most });
+    }
+    if is_same_limit(before, wanted) {
+        return Ok(resized(vmid, before, before, false));
+    }
+    host.set_cpulimit(vmid, wanted).await?;
+    let after = host.stored(vmid).await?.config.cpulimit.filter(|limit| 0.0 < *limit);
+    if !is_same_limit(after, wanted) {
+        let found = after.map_or("none is set".to_owned(), |cores| format!("it is {cores}"));
+        return Err(not_applied(vmid, "CPU limit", &found));
+    }
+    Ok(resized(vmid, before, after, true))
+}
+
+/// A CPU limit as it is written: no finer than a hundredth of a core, the least that the kernel's quota can be.
+struct Hundredths(u32);
+
+impl Hundredths {
+    /// Rounded up, so that nothing becomes no limit; `None` for what is no number of cores.
+    fn from_cores(cores: f64) -> Option<Self> {
+        let hundredths = (cores * 100.0 - 1e-6).ceil();
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to be in range")]
+        let fits = (0.0 <= cores && hundredths <= f64::from(u32::MAX)).then_some(hundredths.max(0.0) as u32);
+        fits.map(Self)
+    }
+
+    fn cores(&self) -> f64 {
+        f64::from(self.0) / 100.0
+    }
+
+    fn limit(&self) -> Option<f64> {
+        (0 < self.0).then(|| self.cores())
+    }
+}
+
+fn is_same_limit(one: Option<f64>, other: Option<f64>) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => (one - other).abs() < 0.001,
+        (None, None) => true,
+        _ => false,
+    }
 }
 
 /// Sets the memory.

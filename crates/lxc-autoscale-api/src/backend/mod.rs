@@ -120,6 +120,8 @@ pub trait ContainerHost: fmt::Debug + Send + Sync {
 
     /// Sets the number of cores.
     fn set_cores(&self, vmid: Vmid, cores: u32) -> Answer<'_, ()>;
+    /// Sets the CPU limit, in cores; `None` removes it. Proxmox takes 0 for none, but fails on it while the container runs.
+    fn set_cpulimit(&self, vmid: Vmid, cores: Option<f64>) -> Answer<'_, ()>;
     /// Sets the memory.
     fn set_memory(&self, vmid: Vmid, memory: Mebibytes) -> Answer<'_, ()>;
     /// Replaces the tags.

@@ -66,6 +66,12 @@ fn table() -> Vec<Route> {
             post(scale::cores),
         ),
         Route::post(
+            "/scale/cpulimit",
+            Role::Operator,
+            "Set the CPU limit of a container, in hundredths of a core; 0 removes it.",
+            post(scale::cpulimit),
+        ),
+        Route::post(
             "/scale/ram",
             Role::Operator,
             "Set the exact amount of memory of a container, in MiB.",

@@ -2,8 +2,8 @@
 
 use axum::extract::State;
 use lxc_autoscale_core::api::{
-    IncreaseStorageRequest, IncreasedStorage, Resized, ScaleCoresRequest, ScaleRamRequest, ScaledCores,
-    ScaledRam,
+    IncreaseStorageRequest, IncreasedStorage, Resized, ScaleCoresRequest, ScaleCpulimitRequest,
+    ScaleRamRequest, ScaledCores, ScaledCpulimit, ScaledRam,
 };
 
 use super::{Answer, success};
@@ -30,6 +30,27 @@ pub(super) async fn cores(
         .run(change, async move { resize::set_cores(&*host, &config.limits, vm_id, cores).await })
         .await?;
     Ok(success(sentence(&scaled, &format!("{cores} cores")), scaled))
+}
+
+pub(super) async fn cpulimit(
+    State(state): State<AppState>,
+    caller: Caller,
+    ApiJson(request): ApiJson<ScaleCpulimitRequest>,
+) -> Answer<ScaledCpulimit> {
+    let ScaleCpulimitRequest { vm_id, cpulimit } = request;
+    let change = Change {
+        summary: format!("set the CPU limit of container {vm_id} to {cpulimit}"),
+        vmids: vec![vm_id],
+        caller,
+    };
+    let (host, config) = (state.host(), state.config());
+    let scaled = state
+        .changes()
+        .run(change, async move { resize::set_cpulimit(&*host, &config.limits, vm_id, cpulimit).await })
+        .await?;
+    let what =
+        scaled.after.map_or("no CPU limit".to_owned(), |cores| format!("a CPU limit of {cores} cores"));
+    Ok(success(sentence(&scaled, &what), scaled))
 }
 
 pub(super) async fn ram(

@@ -160,6 +160,7 @@ async fn routes_are_listed_as_documented() {
             "GET /snapshot/list",
             "POST /clone/create",
             "POST /scale/cores",
+            "POST /scale/cpulimit",
             "POST /scale/ram",
             "POST /scale/storage/increase",
             "POST /snapshot/create",
@@ -167,6 +168,34 @@ async fn routes_are_listed_as_documented() {
         ]
     );
     assert!(routes.iter().all(|route| route["description"].as_str().is_some_and(|text| !text.is_empty())));
+}
+
+#[tokio::test]
+async fn scale_cpulimit() {
+    let node = Node::new();
+    let post =
+        async |cpulimit: f64| node.post("/scale/cpulimit", json!({"vm_id": 104, "cpulimit": cpulimit})).await;
+    let reply = post(1.5).await;
+    assert_eq!(reply.data(), &json!({"vm_id": 104, "before": null, "after": 1.5, "changed": true}));
+    assert_eq!(reply.message(), "Container 104 has a CPU limit of 1.5 cores now.");
+    assert!(node.conf(104).unwrap().contains("cpulimit: 1.5\n"));
+    assert_eq!(post(1.5).await.data()["changed"], false);
+    // No finer than a hundredth, and never so little that it would mean no limit.
+    assert_eq!(post(0.333).await.data()["after"], 0.34);
+    assert_eq!(post(0.0001).await.data()["after"], 0.01);
+    let reply = post(0.0).await;
+    assert_eq!(reply.data(), &json!({"vm_id": 104, "before": 0.01, "after": null, "changed": true}));
+    assert!(!node.conf(104).unwrap().contains("cpulimit"));
+    assert_eq!(
+        node.calls(),
+        [
+            "set 104 -cpulimit 1.5",
+            "set 104 -cpulimit 0.34",
+            "set 104 -cpulimit 0.01",
+            // `-cpulimit 0` fails on a container that runs.
+            "set 104 -delete cpulimit",
+        ]
+    );
 }
 
 #[tokio::test]

@@ -52,6 +52,8 @@ async fn a_container_in_no_state_for_it() {
         ("GET", "/snapshot/list?vm_id=999", Value::Null, 404, "no_such_container"),
         ("GET", "/resource/vm/status?vm_id=999", Value::Null, 404, "no_such_container"),
         ("POST", "/scale/cores", json!({"vm_id": 110, "cores": 4}), 409, "locked"),
+        ("POST", "/scale/cpulimit", json!({"vm_id": 110, "cpulimit": 1.5}), 409, "locked"),
+        ("POST", "/scale/cpulimit", json!({"vm_id": 111, "cpulimit": 1.5}), 409, "is_template"),
         ("POST", "/scale/ram", json!({"vm_id": 110, "memory": 4096}), 409, "locked"),
         ("POST", "/snapshot/create", json!({"vm_id": 110, "snapshot_name": "ab"}), 409, "locked"),
         ("POST", "/scale/cores", json!({"vm_id": 111, "cores": 4}), 409, "is_template"),
@@ -104,6 +106,8 @@ async fn numbers_out_of_bounds() {
     for (path, body) in [
         ("/scale/cores", json!({"vm_id": 104, "cores": 0})),
         ("/scale/cores", json!({"vm_id": 104, "cores": 9})),
+        ("/scale/cpulimit", json!({"vm_id": 104, "cpulimit": -0.1})),
+        ("/scale/cpulimit", json!({"vm_id": 104, "cpulimit": 8.01})),
         ("/scale/ram", json!({"vm_id": 104, "memory": 15})),
         ("/scale/ram", json!({"vm_id": 104, "memory": 8193})),
         ("/scale/storage/increase", json!({"vm_id": 104, "disk_size": 0})),

@@ -20,6 +20,7 @@ use crate::node::{Node, send};
 /// 104 or 105 is out of the scope of a key for another container.
 const ROUTES: &str = r#"
     operator POST   /scale/cores                                 {"vm_id": 104, "cores": 2}
+    operator POST   /scale/cpulimit                              {"vm_id": 104, "cpulimit": 1.5}
     operator POST   /scale/ram                                   {"vm_id": 104, "memory": 2048}
     operator POST   /scale/storage/increase                      {"vm_id": 104, "disk_size": 1}
     operator POST   /snapshot/create                             {"vm_id": 104, "snapshot_name": "before"}

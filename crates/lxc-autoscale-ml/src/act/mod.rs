@@ -8,7 +8,10 @@ mod error;
 
 use std::time::Duration;
 
-use lxc_autoscale_core::api::{Envelope, ScaleCoresRequest, ScaleRamRequest, ScaledCores, ScaledRam};
+use lxc_autoscale_core::api::{
+    Envelope, ScaleCoresRequest, ScaleCpulimitRequest, ScaleRamRequest, ScaledCores, ScaledCpulimit,
+    ScaledRam,
+};
 use lxc_autoscale_core::{Mebibytes, Vmid};
 use reqwest::header::RETRY_AFTER;
 use reqwest::{Response, StatusCode};
@@ -75,6 +78,14 @@ impl ApiClient {
     /// [`CallError`]; see [`CallError::may_have_happened`].
     pub async fn scale_cores(&self, vm_id: Vmid, cores: u32) -> Result<ScaledCores, CallError> {
         self.post("/scale/cores", &ScaleCoresRequest { vm_id, cores }).await
+    }
+
+    /// Sets the CPU limit, in cores.
+    ///
+    /// # Errors
+    /// [`CallError`]; see [`CallError::may_have_happened`].
+    pub async fn scale_cpulimit(&self, vm_id: Vmid, cpulimit: f64) -> Result<ScaledCpulimit, CallError> {
+        self.post("/scale/cpulimit", &ScaleCpulimitRequest { vm_id, cpulimit }).await
     }
 
     /// Sets the memory.

@@ -129,8 +129,9 @@ pub fn decide(policy: &Policy, situation: &Situation<'_>, node: &NodeSituation, 
 
 fn decide_cpu(policy: &Policy, situation: &Situation<'_>, node: &NodeSituation, now: Timestamp) -> Decision {
     let rules = &policy.cpu;
+    let pinned = situation.obstacles.pinned_cpus();
     let effective =
-        situation.allocation.and_then(|allocation| allocation.effective_cores(rules.control, node));
+        situation.allocation.and_then(|allocation| allocation.effective_cores(rules.control, pinned, node));
     let keep = |reason| Decision::keep(Resource::Cpu, effective, reason);
     if let Some(obstacle) = obstacle(policy, rules.mode, &situation.obstacles) {
         return keep(obstacle);
@@ -169,7 +170,7 @@ fn decide_cpu(policy: &Policy, situation: &Situation<'_>, node: &NodeSituation, 
         estimate,
         low: rules.min_cores,
         high: rules.max_cores,
-        caps: cpu_caps(rules, allocation, node),
+        caps: cpu_caps(rules, allocation, pinned, node),
         granularity: if whole { 1.0 } else { CPULIMIT_STEP },
         max_step_up_percent: rules.max_step_up_percent,
         max_step_down_percent: rules.max_step_down_percent,
@@ -382,16 +383,22 @@ fn shrink_vetoes(
 }
 
 /// What caps a growth of the CPU besides the policy; an unknown node allows none.
-fn cpu_caps(rules: &CpuPolicy, allocation: Allocation, node: &NodeSituation) -> Vec<(f64, Reason)> {
+fn cpu_caps(
+    rules: &CpuPolicy,
+    allocation: Allocation,
+    pinned: Option<u32>,
+    node: &NodeSituation,
+) -> Vec<(f64, Reason)> {
     let maximum = Amount::Cores(rules.max_cores);
     let mut caps = vec![(rules.max_cores, Reason::AtMaximum { maximum })];
     caps.push(match node.cpus {
         Some(cpus) => (f64::from(cpus), Reason::NodeCpus { cpus }),
         None => (0.0, Reason::NodeUnknown),
     });
-    let (setting, other) = match rules.control {
-        CpuControl::Cores => (SettingName::Cpulimit, allocation.cpulimit.map(f64::ceil)),
-        CpuControl::Cpulimit => (SettingName::Cores, allocation.cores),
+    let (setting, other) = match (rules.control, pinned) {
+        (CpuControl::Cores, _) => (SettingName::Cpulimit, allocation.cpulimit.map(f64::ceil)),
+        (CpuControl::Cpulimit, Some(cpus)) => (SettingName::Cpuset, Some(f64::from(cpus))),
+        (CpuControl::Cpulimit, None) => (SettingName::Cores, allocation.cores),
     };
     caps.extend(
         other.map(|cores| (cores, Reason::OtherSettingBinds { setting, value: Amount::Cores(cores) })),
@@ -419,8 +426,9 @@ fn memory_caps(policy: &Policy, current: f64, node: &NodeSituation) -> Vec<(f64,
 
 impl Allocation {
     /// Cores it has by the setting that is controlled, else by what bounds it without that setting.
-    fn effective_cores(&self, control: CpuControl, node: &NodeSituation) -> Option<f64> {
-        let without_limit = self.cores.or(node.cpus.map(f64::from));
+    fn effective_cores(&self, control: CpuControl, pinned: Option<u32>, node: &NodeSituation) -> Option<f64> {
+        // Proxmox ignores `cores` of a pinned container.
+        let without_limit = pinned.map(f64::from).or(self.cores).or(node.cpus.map(f64::from));
         match control {
             CpuControl::Cores => without_limit,
             CpuControl::Cpulimit => self.cpulimit.or(without_limit),

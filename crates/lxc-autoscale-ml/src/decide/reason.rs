@@ -131,7 +131,7 @@ pub enum Reason {
     },
     /// It needs more and its other CPU setting would hold it back anyway.
     OtherSettingBinds {
-        /// `cores` or `cpulimit`.
+        /// `cores`, `cpulimit` or the pinned CPUs.
         setting: SettingName,
         /// Its value.
         value: Amount,
@@ -287,6 +287,8 @@ pub enum SettingName {
     Cores,
     /// `cpulimit`.
     Cpulimit,
+    /// The CPUs it is pinned to.
+    Cpuset,
 }
 
 impl fmt::Display for SettingName {
@@ -294,6 +296,7 @@ impl fmt::Display for SettingName {
         f.write_str(match self {
             Self::Cores => "cores",
             Self::Cpulimit => "cpulimit",
+            Self::Cpuset => "lxc.cgroup2.cpuset.cpus",
         })
     }
 }

@@ -64,6 +64,18 @@ pub struct Obstacles {
     pub pinned_cpuset: Option<String>,
 }
 
+impl Obstacles {
+    /// Number of CPUs that it is pinned to; `None` when it is not, or the list of them cannot be read.
+    pub fn pinned_cpus(&self) -> Option<u32> {
+        let cpus = self.pinned_cpuset.as_ref()?.split(',').map(|part| {
+            let (first, last) = part.trim().split_once('-').unwrap_or((part.trim(), part.trim()));
+            let (first, last): (u32, u32) = (first.parse().ok()?, last.parse().ok()?);
+            last.checked_sub(first)?.checked_add(1)
+        });
+        cpus.sum::<Option<u32>>().filter(|cpus| 0 < *cpus)
+    }
+}
+
 impl From<&ContainerConfig> for Obstacles {
     /// Takes the container to be running; the configuration does not say.
     fn from(config: &ContainerConfig) -> Self {

@@ -44,6 +44,7 @@ impl RecordingApi {
     pub(crate) async fn start(&mut self) {
         let router = Router::new()
             .route("/scale/cores", post(cores))
+            .route("/scale/cpulimit", post(cpulimit))
             .route("/scale/ram", post(memory))
             .with_state(self.shared.clone());
         let listener = tokio::net::TcpListener::bind(self.address).await.unwrap();
@@ -76,6 +77,10 @@ impl Drop for RecordingApi {
 
 async fn cores(State(shared): State<Shared>, Json(body): Json<Value>) -> (StatusCode, Json<Value>) {
     std::future::ready(answer(&shared, "/scale/cores", "cores", &body)).await
+}
+
+async fn cpulimit(State(shared): State<Shared>, Json(body): Json<Value>) -> (StatusCode, Json<Value>) {
+    std::future::ready(answer(&shared, "/scale/cpulimit", "cpulimit", &body)).await
 }
 
 async fn memory(State(shared): State<Shared>, Json(body): Json<Value>) -> (StatusCode, Json<Value>) {

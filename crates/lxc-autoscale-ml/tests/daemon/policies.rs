@@ -63,6 +63,45 @@ async fn prices_and_head_room_differ_by_policy() {
     assert!(target(1) < target(0), "{} {}", target(1), target(0));
 }
 
+fn cpulimit(requests: &[Request], id: u32) -> Option<f64> {
+    let found = requests.iter().find(|(at, body)| *at == "/scale/cpulimit" && body["vm_id"] == id);
+    found.map(|(_, body)| body["cpulimit"].as_f64().unwrap())
+}
+
+#[tokio::test]
+async fn cpu_is_given_by_the_setting_that_the_policy_names() {
+    let api = RecordingApi::up().await;
+    let pinned = |container: Container| Container { pinned: true, ..container };
+    let containers = [
+        (100, IDLE),
+        (101, Container { tags: &["quota"], ..IDLE }),
+        (102, Container { tags: &["quota"], ..pinned(IDLE) }),
+        (103, pinned(IDLE)),
+        (104, Container { tags: &["quota"], cores: 16, ..pinned(STARVED) }),
+    ];
+    let mut node = Node::with_past(48, &containers);
+    let text = "[policy.quota]\ntags = [\"quota\"]\nscaling.cpu.control = \"cpulimit\"\nscaling.cpu.min_cores = 0.25";
+    let mut daemon = node.daemon(&api.url(), text);
+    let report = node.cycle(&mut daemon).await;
+    let requests = api.take();
+    let of = |route: &str, id: u32| requests.iter().any(|(at, body)| *at == route && body["vm_id"] == id);
+    assert!(of("/scale/cores", 100) && !of("/scale/cpulimit", 100), "{requests:?}");
+    // A quarter of four cores in one step, and of the two that 102 is pinned to, whatever its `cores` say.
+    assert_eq!(cpulimit(&requests, 101), Some(1.0));
+    assert_eq!(cpulimit(&requests, 102), Some(0.5));
+    assert!((101..=104).all(|id| !of("/scale/cores", id)), "{requests:?}");
+    // Proxmox would ignore its cores, and a limit is not allowed: it is left alone, and that is said.
+    assert!(!of("/scale/cpulimit", 103));
+    let reason = |index: usize| report.proposals[index].decisions.cpu.reason.to_string();
+    assert!(reason(3).contains("pinned to the CPUs 0-1, and Proxmox ignores `cores`"), "{}", reason(3));
+    assert_eq!(cpulimit(&requests, 104), None);
+    assert!(reason(4).contains("lxc.cgroup2.cpuset.cpus"), "{}", reason(4));
+    // What was set counts before a record shows it.
+    let report = node.cycle(&mut daemon).await;
+    assert_eq!(report.proposals[1].decisions.cpu.from, Some(1.0));
+    node.record(SignedDuration::from_mins(1));
+}
+
 /// Everything a decision was made from is in the ledger, the rules included: made again, it is the same.
 #[tokio::test]
 async fn decisions_can_be_made_again_from_the_ledger_alone() {

@@ -239,6 +239,14 @@ impl ContainerHost for PctHost {
         Box::pin(self.change(Call::new(Kind::Change, "set", vmid).arg("-cores").arg(cores)))
     }
 
+    fn set_cpulimit(&self, vmid: Vmid, cores: Option<f64>) -> Answer<'_, ()> {
+        let call = Call::new(Kind::Change, "set", vmid);
+        Box::pin(self.change(match cores {
+            Some(cores) => call.arg("-cpulimit").arg(cores),
+            None => call.arg("-delete").arg("cpulimit"),
+        }))
+    }
+
     fn set_memory(&self, vmid: Vmid, memory: Mebibytes) -> Answer<'_, ()> {
         Box::pin(self.change(Call::new(Kind::Change, "set", vmid).arg("-memory").arg(memory.get())))
     }

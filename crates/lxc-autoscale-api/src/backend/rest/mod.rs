@@ -362,6 +362,13 @@ impl ContainerHost for RestHost {
         Box::pin(self.set(vmid, "cores", cores.to_string()))
     }
 
+    fn set_cpulimit(&self, vmid: Vmid, cores: Option<f64>) -> Answer<'_, ()> {
+        Box::pin(match cores {
+            Some(cores) => self.set(vmid, "cpulimit", cores.to_string()),
+            None => self.set(vmid, "delete", "cpulimit".to_owned()),
+        })
+    }
+
     fn set_memory(&self, vmid: Vmid, memory: Mebibytes) -> Answer<'_, ()> {
         Box::pin(self.set(vmid, "memory", memory.get().to_string()))
     }
