@@ -37,7 +37,10 @@ fi
 case $command in
 set)
     while [ $# -gt 0 ]; do
-        put "${1#-}" "$2"
+        case $1 in
+        -delete) sed -i "/^$2:/d" "$conf" ;;
+        *) put "${1#-}" "$2" ;;
+        esac
         shift 2
     done
     ;;
