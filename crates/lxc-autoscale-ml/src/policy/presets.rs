@@ -130,3 +130,7 @@ fn put(table: &mut toml::Table, key: &str, value: toml::Value) {
 fn unreadable(key: &str, error: &dyn std::error::Error) -> PolicyError {
     PolicyError { key: key.to_owned(), rule: format!("cannot be read: {error}") }
 }
+
+#[cfg(test)]
+#[path = "presets_tests.rs"]
+mod tests;
