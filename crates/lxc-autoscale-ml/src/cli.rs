@@ -69,6 +69,12 @@ pub enum Command {
         #[command(subcommand)]
         command: PolicyCommand,
     },
+    /// Show what each candidate policy (`[shadow.NAME]`) would have cost, beside what really was.
+    Shadow {
+        /// Write JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Recommend sizes for measurements given on the standard input, one JSON line a step.
     ///
     /// Without `--config` the built-in defaults apply, whatever is installed.

@@ -19,7 +19,7 @@ pub use scaling::ScalingConfig;
 use crate::act::Patience;
 use crate::decide::Policy;
 use crate::detect::IsolationForestParams;
-use crate::policy::{PolicyBook, PolicyConfig, PolicyError, PresetsConfig};
+use crate::policy::{PolicyBook, PolicyConfig, PolicyError, PresetsConfig, ShadowConfig};
 use crate::recommend::RecommendConfig;
 
 /// Everything `lxc_autoscale_ml.toml` can say. Each key has a default, so an empty file is a valid one.
@@ -44,6 +44,8 @@ pub struct Config {
     pub presets: PresetsConfig,
     /// Rules for some of the containers.
     pub policy: BTreeMap<String, PolicyConfig>,
+    /// Candidates that are watched and never act.
+    pub shadow: BTreeMap<String, ShadowConfig>,
     /// Exceptions.
     pub containers: ContainersConfig,
     /// Where what is to be told people waits.
@@ -136,6 +138,7 @@ impl Default for Config {
             scaling: ScalingConfig::default(),
             presets: PresetsConfig::default(),
             policy: BTreeMap::new(),
+            shadow: BTreeMap::new(),
             containers: ContainersConfig::default(),
             notifications: QueueConfig::default(),
             logging: default_logging(),

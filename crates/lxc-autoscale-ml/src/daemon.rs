@@ -23,6 +23,9 @@ use crate::trouble::Trouble;
 /// How long a call that is under way may go on after the daemon was told to stop.
 const STOP_GRACE: Duration = Duration::from_secs(15);
 
+/// How often the candidates are kept: they are many rows, and ten minutes of a score are soon made up for.
+const KEEP_SHADOWS_EVERY: SignedDuration = SignedDuration::from_mins(10);
+
 /// Why the daemon cannot run.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
@@ -47,6 +50,8 @@ pub struct Daemon {
     pipeline: Pipeline,
     executor: Executor,
     metrics_trouble: Trouble,
+    /// When the candidates were kept last.
+    shadows_kept: Option<Timestamp>,
 }
 
 /// What happened in a cycle.
@@ -69,7 +74,9 @@ impl Daemon {
         let mut pipeline = Pipeline::new(&config)?;
         let executor = Executor::start(&config)?;
         pipeline.restore_guards(executor.guards()?, executor.changes());
-        Ok(Self { config, pipeline, executor, metrics_trouble: Trouble::none("the metrics file") })
+        pipeline.shadows().restore(executor.shadows()?);
+        let metrics_trouble = Trouble::none("the metrics file");
+        Ok(Self { config, pipeline, executor, metrics_trouble, shadows_kept: None })
     }
 
     /// One cycle at `now`. When `stop` is set, it ends after the change that is under way.
@@ -100,9 +107,21 @@ impl Daemon {
             }
         }
         self.executor.keep_guards(self.pipeline.guards().kept());
+        self.pipeline.decide_shadows(now);
+        let due = self.shadows_kept.is_none_or(|last| KEEP_SHADOWS_EVERY <= now.duration_since(last).abs());
+        if due {
+            self.shadows_kept = Some(now);
+            self.keep_shadows();
+        }
         let troubles = [self.metrics_trouble.current(), self.executor.trouble()];
         report.troubles = troubles.into_iter().flatten().map(str::to_owned).collect();
         report
+    }
+
+    /// Keeps what the candidates have come to, so that a restart does not cost it.
+    pub fn keep_shadows(&mut self) {
+        let kept = self.pipeline.shadows().kept();
+        self.executor.keep_shadows(&kept);
     }
 
     /// Reads what is new; `false` where there is nothing to decide upon.
@@ -218,6 +237,7 @@ pub async fn run(path: &Path, config: Config) -> Result<(), RunError> {
             Wake::Cycle => {}
             Wake::Reload => {
                 notify_reloading();
+                daemon.keep_shadows();
                 match reload(path, &daemon, &mut lock) {
                     Ok(reloaded) => {
                         heartbeat.set_period(reloaded.config.interval());
@@ -234,6 +254,7 @@ pub async fn run(path: &Path, config: Config) -> Result<(), RunError> {
         }
     }
     notify_stopping();
+    daemon.keep_shadows();
     tracing::info!("stopping");
     Ok(())
 }

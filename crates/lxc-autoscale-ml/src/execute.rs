@@ -15,6 +15,7 @@ use crate::guard::{Kept, KeptGuards};
 use crate::ledger::{Inputs, Ledger, LedgerError, Outcome};
 use crate::pipeline::{Changes, PipelineError, Proposal};
 use crate::refusals::Refusals;
+use crate::shadow::KeptShadows;
 use crate::trouble::Trouble;
 
 /// How often old entries are removed.
@@ -128,6 +129,23 @@ impl Executor {
     pub fn keep_guards<'a>(&mut self, guards: impl IntoIterator<Item = (Vmid, &'a Kept)>) {
         if let Some(ledger) = &mut self.ledger
             && let Err(error) = ledger.keep_guards(guards)
+        {
+            self.lost_ledger(&error);
+        }
+    }
+
+    /// What the candidates kept before a restart.
+    ///
+    /// # Errors
+    /// [`LedgerError`] when the ledger cannot be read.
+    pub fn shadows(&self) -> Result<KeptShadows, LedgerError> {
+        self.ledger.as_ref().map_or_else(|| Ok(KeptShadows::new()), Ledger::shadows)
+    }
+
+    /// Keeps the candidates as they are now.
+    pub fn keep_shadows(&mut self, shadows: &KeptShadows) {
+        if let Some(ledger) = &mut self.ledger
+            && let Err(error) = ledger.keep_shadows(shadows)
         {
             self.lost_ledger(&error);
         }

@@ -30,6 +30,7 @@ pub mod policy;
 pub mod recommend;
 pub mod refusals;
 pub mod replay;
+pub mod shadow;
 pub mod stdio;
 pub mod train_command;
 pub mod trouble;

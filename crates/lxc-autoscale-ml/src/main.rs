@@ -69,6 +69,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
             PolicyCommand::List { json } => commands::policy::list(&load()?, json, out)?,
             PolicyCommand::Presets { name, json } => commands::policy::presets(name.as_deref(), json, out)?,
         },
+        Command::Shadow { json } => commands::shadow(&load()?, json, out)?,
         Command::Recommend(args) => {
             let config = if cli.config.is_some() { load()? } else { Config::default() };
             stdio::run(

@@ -25,6 +25,7 @@ use crate::history::{ContainerHistory, History};
 use crate::ledger::Inputs;
 use crate::policy::{InForce, Learning, Policies, PolicyBook, PolicyError};
 use crate::recommend::{Estimate, Shared, SharedError};
+use crate::shadow::Shadows;
 
 /// When containers were changed last.
 pub type Changes = BTreeMap<Vmid, LastChanges>;
@@ -42,6 +43,7 @@ pub struct Pipeline {
     guards: Register,
     book: Arc<PolicyBook>,
     learning: Learning,
+    shadows: Shadows,
     /// The rules that were in force at the last judgement, and when that was.
     policies: Option<(Timestamp, Arc<Policies>)>,
 }
@@ -104,6 +106,7 @@ impl Pipeline {
         Ok(Self {
             reader: MetricsReader::new(&config.metrics.file),
             history: History::new(Arc::clone(&shared), config.model.history_rows),
+            shadows: Shadows::new(Arc::clone(&book), Arc::clone(&shared)),
             learning: Learning::new(Arc::clone(&book), shared),
             book,
             policies: None,
@@ -131,6 +134,7 @@ impl Pipeline {
                 loaded.snapshots += 1;
                 self.history.take_by(&snapshot, &mut |identity| self.learning.rules(identity));
                 self.guards.take(&self.history);
+                self.shadows.take(&self.history);
             }
             Err(unreadable) => {
                 loaded.unreadable += 1;
@@ -144,6 +148,20 @@ impl Pipeline {
     pub fn take(&mut self, snapshot: &Snapshot) {
         self.history.take_by(snapshot, &mut |identity| self.learning.rules(identity));
         self.guards.take(&self.history);
+        self.shadows.take(&self.history);
+    }
+
+    /// The candidates.
+    pub fn shadows(&mut self) -> &mut Shadows {
+        &mut self.shadows
+    }
+
+    /// Lets the candidates decide.
+    pub fn decide_shadows(&mut self, now: Timestamp) {
+        if !self.shadows.is_empty() {
+            let policies = self.policies(now);
+            self.shadows.decide(&self.history, &policies, now);
+        }
     }
 
     /// The policies of the configuration.

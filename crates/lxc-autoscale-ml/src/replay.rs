@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use crate::decide::{
     Allocation, CpuControl, Decision, Decisions, LastChanges, Mode, NodeSituation, Obstacles, Policy,
@@ -43,7 +44,7 @@ impl CpuClass {
 }
 
 /// What a container has, or is to have.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Size {
     /// CPU, in cores.
     pub cores: f64,
@@ -107,6 +108,30 @@ impl Replayed {
     pub fn new(policy: Policy, obstacles: Obstacles, node: NodeSituation, shared: Arc<Shared>) -> Self {
         let (model, changes) = (ContainerModel::new(shared), LastChanges::default());
         Self { policy, obstacles, node, model, changes }
+    }
+
+    /// A container of which so much is known already; nothing is decided before [`Replayed::set_rules`].
+    pub fn going_on(model: ContainerModel, changes: LastChanges) -> Self {
+        let mut policy = Policy::default();
+        (policy.cpu.mode, policy.memory.mode) = (Mode::Off, Mode::Off);
+        Self { policy, obstacles: Obstacles::default(), node: NodeSituation::default(), model, changes }
+    }
+
+    /// Goes by all of this from the next decision on.
+    pub fn set_rules(
+        &mut self,
+        policy: Policy,
+        obstacles: Obstacles,
+        node: NodeSituation,
+        shared: &Arc<Shared>,
+    ) {
+        (self.policy, self.obstacles, self.node) = (policy, obstacles, node);
+        self.model.set_shared(shared);
+    }
+
+    /// When it was changed last.
+    pub fn changes(&self) -> LastChanges {
+        self.changes
     }
 
     /// Goes by this policy from the next decision on.

@@ -110,7 +110,7 @@ impl Growing {
 }
 
 /// What a container wanted, as far as the record tells. Where it ran out of memory that was more than it had.
-fn sample_of(seen: &Observation) -> Sample {
+pub fn sample_of(seen: &Observation) -> Sample {
     let ran_out = seen.oom == Some(true);
     let beyond = seen.memory_limit_mib.filter(|_| ran_out).map(|limit| limit + 1.0);
     let memory_mib = match (seen.memory_used_mib, beyond) {

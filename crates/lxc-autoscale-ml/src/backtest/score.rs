@@ -16,7 +16,7 @@
 //! The head-room of 15 % is what Autopilot (Rzadca et al., EuroSys 2020) and the Vertical Pod Autoscaler keep.
 //! J is the cost of the decisions over the cost of the ideal; 1 cannot be reached.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::recording::{Recording, Step};
 use crate::recommend::RecommendConfig;
@@ -115,7 +115,7 @@ impl From<&RecommendConfig> for Prices {
 }
 
 /// Sums over the judged steps of one container or of many.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Sums {
     /// Steps that were judged.
     pub steps: u64,
@@ -128,7 +128,7 @@ pub struct Sums {
 }
 
 /// CPU over the judged steps, in core-hours where nothing else is said.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct CpuSums {
     /// As provisioned.
     pub provisioned: f64,
@@ -151,7 +151,7 @@ pub struct CpuSums {
 }
 
 /// Memory over the judged steps, in GiB-hours where nothing else is said.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct MemorySums {
     /// As provisioned.
     pub provisioned: f64,
@@ -296,7 +296,29 @@ pub struct Judge {
     sums: Sums,
 }
 
+/// What a judge must not forget over a restart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct JudgeKept {
+    begin: Option<i64>,
+    last: Option<Size>,
+    short_hours: f64,
+    /// The sums so far.
+    pub sums: Sums,
+}
+
 impl Judge {
+    /// Goes on from what was kept.
+    pub fn restored(rules: Rules, provisioned: Size, kept: JudgeKept) -> Self {
+        let JudgeKept { begin, last, short_hours, sums } = kept;
+        Self { rules, provisioned, begin, last, short_hours, sums }
+    }
+
+    /// What must not be forgotten.
+    pub fn kept(&self) -> JudgeKept {
+        let Self { begin, last, short_hours, sums, .. } = *self;
+        JudgeKept { begin, last, short_hours, sums }
+    }
+
     /// Nothing judged yet.
     pub fn new(rules: Rules, provisioned: Size) -> Self {
         Self { rules, provisioned, begin: None, last: None, short_hours: 0.0, sums: Sums::default() }

@@ -4,6 +4,7 @@ mod decisions;
 mod once;
 mod plan;
 pub mod policy;
+mod shadow;
 mod table;
 mod why;
 
@@ -17,6 +18,7 @@ use serde::Serialize;
 pub use decisions::decisions;
 pub use once::once;
 pub use plan::plan;
+pub use shadow::shadow;
 pub use why::why;
 
 use crate::config::Config;

@@ -10,6 +10,7 @@
 mod entry;
 mod guards;
 mod policies;
+mod shadows;
 mod store;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};

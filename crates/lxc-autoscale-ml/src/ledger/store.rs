@@ -43,6 +43,12 @@ const ADDITIONS: &str = "
         key TEXT PRIMARY KEY,
         kept TEXT NOT NULL
     ) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS shadows (
+        name TEXT NOT NULL,
+        vmid INTEGER NOT NULL,
+        kept TEXT NOT NULL,
+        PRIMARY KEY (name, vmid)
+    ) WITHOUT ROWID;
     CREATE INDEX IF NOT EXISTS decisions_by_policy ON decisions (json_extract(inputs, '$.policy'));
 ";
 

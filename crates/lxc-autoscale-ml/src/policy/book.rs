@@ -6,6 +6,7 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use lxc_autoscale_core::Vmid;
 use lxc_autoscale_core::config::{BrokenRule, Validate};
+use sha2::{Digest, Sha256};
 
 use super::in_force::{InForce, Layers, PresetBy, Source};
 use super::overrides::{Overrides, ScalingOverrides};
@@ -73,7 +74,31 @@ pub struct PolicyBook {
     by_tag: Option<String>,
     by_name: bool,
     policies: Vec<CheckedPolicy>,
+    candidates: Vec<Candidate>,
     presets: Presets,
+}
+
+/// Most candidates: each costs about what the live policy costs.
+const MOST_CANDIDATES: usize = 8;
+
+/// A candidate, checked.
+#[derive(Clone, Debug)]
+pub struct Candidate {
+    /// Its name.
+    pub name: String,
+    /// Tells its definition from another of the same name.
+    pub key: String,
+    /// Which containers it is for; empty for all.
+    selector: Selector,
+    /// What it sets, the weaker first.
+    overrides: Vec<Overrides>,
+}
+
+impl Candidate {
+    /// Whether it is for this container.
+    pub fn is_for(&self, identity: &Identity) -> bool {
+        self.selector.is_empty() || matches!(self.selector.matches(identity), Match::Yes(_))
+    }
 }
 
 impl PolicyBook {
@@ -90,11 +115,31 @@ impl PolicyBook {
             by_tag: tag_prefix(&config.presets)?,
             by_name: config.presets.by_name,
             policies: Vec::new(),
+            candidates: Vec::new(),
             presets: Presets::shipped()?,
         };
         for (name, table) in &config.policy {
-            let policy = book.check(name, table, zone)?;
+            let policy = book.check("policy", name, table, zone)?;
             book.policies.push(policy);
+        }
+        if MOST_CANDIDATES < config.shadow.len() {
+            let rule = format!("must not have more than {MOST_CANDIDATES} candidates");
+            return Err(PolicyError { key: "shadow".to_owned(), rule });
+        }
+        for (name, table) in &config.shadow {
+            let policy = book.check("shadow", name, &table.as_policy(), zone)?;
+            let preset = policy.preset.as_ref().and_then(|name| book.presets.get(name));
+            let preset = preset.map(|preset| preset.overrides.clone());
+            let key = Sha256::digest(format!("{table:?}"))
+                .iter()
+                .take(8)
+                .fold(0u64, |key, byte| (key << 8) | u64::from(*byte));
+            book.candidates.push(Candidate {
+                name: policy.name,
+                key: format!("{key:016x}"),
+                selector: policy.selector,
+                overrides: preset.into_iter().chain([policy.own]).collect(),
+            });
         }
         Ok(book)
     }
@@ -102,6 +147,11 @@ impl PolicyBook {
     /// The policies, by name.
     pub fn policies(&self) -> &[CheckedPolicy] {
         &self.policies
+    }
+
+    /// The candidates, by name.
+    pub fn candidates(&self) -> &[Candidate] {
+        &self.candidates
     }
 
     /// The presets that there are.
@@ -145,9 +195,11 @@ impl PolicyBook {
     }
 
     /// What would be in force with a candidate on top of what is.
-    pub fn with_candidate(&self, below: &InForce, name: &str, overrides: &Overrides) -> InForce {
+    pub fn with_candidate(&self, below: &InForce, candidate: &Candidate) -> InForce {
         let mut layers = Layers::again(below);
-        layers.put(&Source::Shadow { shadow: name.to_owned() }, overrides);
+        for overrides in &candidate.overrides {
+            layers.put(&Source::Shadow { shadow: candidate.name.clone() }, overrides);
+        }
         layers.finish(self.max_age_seconds, None)
     }
 
@@ -215,8 +267,15 @@ impl PolicyBook {
         }
     }
 
-    fn check(&self, name: &str, table: &PolicyConfig, zone: &TimeZone) -> Result<CheckedPolicy, PolicyError> {
-        let key = |rest: &str| format!("policy.{name}{rest}");
+    /// Checks the table `[<kind>.<name>]`.
+    fn check(
+        &self,
+        kind: &str,
+        name: &str,
+        table: &PolicyConfig,
+        zone: &TimeZone,
+    ) -> Result<CheckedPolicy, PolicyError> {
+        let key = |rest: &str| format!("{kind}.{name}{rest}");
         let unless = |holds: bool, rest: &str, rule: &str| {
             if holds { Ok(()) } else { Err(PolicyError { key: key(rest), rule: rule.to_owned() }) }
         };
@@ -227,7 +286,11 @@ impl PolicyBook {
             unless(false, &format!(".{list}"), "must not be empty: it would select nothing")?;
         }
         let selector = table.selector();
-        unless(!selector.is_empty(), "", "must select containers by `ids`, `names`, `tags` or `pools`")?;
+        unless(
+            kind == "shadow" || !selector.is_empty(),
+            "",
+            "must select containers by `ids`, `names`, `tags` or `pools`",
+        )?;
         let own = Overrides { scaling: table.scaling.clone(), recommend: table.recommend.clone() };
         if let Some(preset) = &table.preset
             && self.presets.get(preset).is_none()
@@ -253,19 +316,19 @@ impl PolicyBook {
         schedules.sort_by_key(|schedule| (schedule.precedence, schedule.number));
         let (preset, precedence) = (table.preset.clone(), table.precedence);
         let policy = CheckedPolicy { name: name.to_owned(), precedence, selector, preset, own, schedules };
-        self.check_values(&policy)?;
+        self.check_values(kind, &policy)?;
         Ok(policy)
     }
 
     /// What the policy makes of the general tables must be sound, by itself and with each of its schedules.
-    fn check_values(&self, policy: &CheckedPolicy) -> Result<(), PolicyError> {
+    fn check_values(&self, kind: &str, policy: &CheckedPolicy) -> Result<(), PolicyError> {
         let mut layers = Layers::on(&self.scaling, &self.recommend);
         let source = Source::Policy { policy: policy.name.clone() };
         if let Some(preset) = policy.preset.as_ref().and_then(|name| self.presets.get(name)) {
             layers.put(&source, &preset.overrides);
         }
         layers.put(&source, &policy.own);
-        let prefix = format!("policy.{}", policy.name);
+        let prefix = format!("{kind}.{}", policy.name);
         self.check_layers(layers.clone(), &prefix)?;
         for schedule in &policy.schedules {
             let mut layers = layers.clone();

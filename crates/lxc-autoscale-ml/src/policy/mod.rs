@@ -19,4 +19,4 @@ pub use in_force::{InForce, Source};
 pub use learning::{Learning, LearningRules};
 pub use overrides::Overrides;
 pub use selector::{Identity, Pool};
-pub use table::{PolicyConfig, PresetsConfig};
+pub use table::{PolicyConfig, PresetsConfig, ShadowConfig};

@@ -61,6 +61,34 @@ fn has_nothing(list: &[String]) -> bool {
     list.is_empty() || list.iter().any(|entry| entry.trim().is_empty())
 }
 
+/// `[shadow.<name>]`: a candidate, which is watched and never acts.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ShadowConfig {
+    /// As in a policy; without any selector it is for every container.
+    pub ids: Option<Vec<Ids>>,
+    /// As in a policy.
+    pub names: Option<Vec<String>>,
+    /// As in a policy.
+    pub tags: Option<Vec<String>>,
+    /// As in a policy.
+    pub pools: Option<Vec<String>>,
+    /// As in a policy.
+    pub preset: Option<String>,
+    /// As in a policy.
+    pub scaling: ScalingOverrides,
+    /// As in a policy.
+    pub recommend: RecommendOverrides,
+}
+
+impl ShadowConfig {
+    /// The same as the policy that it might become.
+    pub fn as_policy(&self) -> PolicyConfig {
+        let Self { ids, names, tags, pools, preset, scaling, recommend } = self.clone();
+        PolicyConfig { ids, names, tags, pools, preset, scaling, recommend, ..PolicyConfig::default() }
+    }
+}
+
 /// `[[policy.<name>.schedule]]`: keys that are in force at certain times.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -1,0 +1,56 @@
+//! What the candidates keep over a restart: one row for each of them and each container.
+
+use rusqlite::params;
+
+use super::{Ledger, LedgerError, read_vmid};
+use crate::shadow::KeptShadows;
+
+impl Ledger {
+    /// What was kept of each candidate and container. A row that cannot be understood is left out: its candidate
+    /// begins anew there.
+    ///
+    /// # Errors
+    /// [`LedgerError::Database`].
+    pub fn shadows(&self) -> Result<KeptShadows, LedgerError> {
+        let read = || -> rusqlite::Result<KeptShadows> {
+            // A ledger that is only read may come from before there were any.
+            let sql = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'shadows'";
+            if self.connection.query_row(sql, [], |row| row.get::<_, i64>(0))? == 0 {
+                return Ok(KeptShadows::new());
+            }
+            let mut statement = self.connection.prepare("SELECT vmid, name, kept FROM shadows")?;
+            let mut rows = statement.query([])?;
+            let mut shadows = KeptShadows::new();
+            while let Some(row) = rows.next()? {
+                let (vmid, name, text): (_, String, String) = (read_vmid(row, 0)?, row.get(1)?, row.get(2)?);
+                match serde_json::from_str(&text) {
+                    Ok(kept) => {
+                        shadows.insert((name, vmid), kept);
+                    }
+                    Err(error) => {
+                        tracing::warn!(container = %vmid, name, %error, "what a candidate kept cannot be read; it begins anew");
+                    }
+                }
+            }
+            Ok(shadows)
+        };
+        read().map_err(|source| self.failed(source))
+    }
+
+    /// Keeps the candidates as they are now; the rows of those that are not among them go.
+    ///
+    /// # Errors
+    /// [`LedgerError::Database`].
+    pub fn keep_shadows(&mut self, shadows: &KeptShadows) -> Result<(), LedgerError> {
+        self.in_transaction(|ledger| {
+            let failed = |source| ledger.failed(source);
+            ledger.connection.execute("DELETE FROM shadows", []).map_err(failed)?;
+            for ((name, vmid), kept) in shadows {
+                let sql = "INSERT INTO shadows (name, vmid, kept) VALUES (?1, ?2, ?3)";
+                let row = params![name, vmid.get(), ledger.to_json(kept)?];
+                ledger.connection.execute(sql, row).map_err(failed)?;
+            }
+            Ok(())
+        })
+    }
+}

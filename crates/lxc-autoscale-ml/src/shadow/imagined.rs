@@ -1,0 +1,174 @@
+//! One container under one candidate: the allocation it would have, and what came of it.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::backtest::host::Host;
+use crate::backtest::metrics::sample_of;
+use crate::backtest::recording::Step;
+use crate::backtest::score::{Judge, JudgeKept, Rules};
+use crate::decide::{LastChanges, NodeSituation, Obstacles, Policy};
+use crate::history::{ContainerHistory, LONGEST_STEP};
+use crate::observation::Observation;
+use crate::policy::book::Candidate;
+use crate::recommend::Shared;
+use crate::replay::{CpuClass, Replayed, Size, carried_out, changed};
+
+/// The step before the first one is taken to be this long, in seconds.
+const FIRST_STEP_SECONDS: f64 = 60.0;
+
+/// One container under one candidate.
+#[derive(Debug)]
+pub struct Imagined {
+    candidate: String,
+    begun: Timestamp,
+    /// What the container really had when the candidate began.
+    provisioned: Size,
+    size: Size,
+    replayed: Replayed,
+    host: Host,
+    judge: Judge,
+    live: Judge,
+    /// The newest record that was taken in, and what a host would have shown of it.
+    seen: Timestamp,
+    shown: Option<Observation>,
+    ran_out: bool,
+}
+
+/// What survives a restart.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Kept {
+    /// Key of the candidate's definition; another definition begins anew.
+    pub candidate: String,
+    /// When it began.
+    pub begun: Timestamp,
+    /// The newest record that was judged.
+    pub until: Timestamp,
+    /// What the container really had at the beginning.
+    pub provisioned: Size,
+    /// What it has in the candidate's imagination.
+    pub size: Size,
+    /// When the candidate changed it last.
+    pub changes: LastChanges,
+    /// The candidate's score.
+    pub judged: JudgeKept,
+    /// The score of what was really there in the same time.
+    pub live: JudgeKept,
+}
+
+/// Any size counts as it is: bounds are the policies' business.
+fn rules() -> Rules {
+    Rules {
+        floor: Size { cores: 0.01, memory_mib: 1.0 },
+        most_times_provisioned: f64::INFINITY,
+        warm_up_seconds: 0.0,
+        ..Rules::benchmark(CpuClass::Fractional)
+    }
+}
+
+/// What a container really has; `None` while its configuration is not known.
+fn live_size(container: &ContainerHistory, node: NodeSituation) -> Option<Size> {
+    let config = container.configuration()?;
+    let pinned = Obstacles::from(config).pinned_cpus().map(f64::from);
+    let limits = [pinned.or(config.cores.map(f64::from)), config.cpulimit, node.cpus.map(f64::from)];
+    let cores = limits.into_iter().flatten().reduce(f64::min)?;
+    Some(Size { cores, memory_mib: config.memory_mb.as_f64() })
+}
+
+impl Imagined {
+    /// Begins with what the container really has, or goes on with what was kept; `None` while neither is known.
+    pub fn begin(
+        candidate: &Candidate,
+        container: &ContainerHistory,
+        node: NodeSituation,
+        kept: Option<Kept>,
+    ) -> Option<Self> {
+        let now = container.observation.at;
+        let (begun, provisioned, size, changes, judge, live) = match kept {
+            Some(kept) => {
+                let judge = Judge::restored(rules(), kept.provisioned, kept.judged);
+                let live = Judge::restored(rules(), kept.provisioned, kept.live);
+                (kept.begun, kept.provisioned, kept.size, kept.changes, judge, live)
+            }
+            None => {
+                let size = live_size(container, node)?;
+                let judge = Judge::new(rules(), size);
+                (now, size, size, LastChanges::default(), judge.clone(), judge)
+            }
+        };
+        let replayed = Replayed::going_on(container.model.clone(), changes);
+        Some(Self {
+            candidate: candidate.key.clone(),
+            begun,
+            provisioned,
+            size,
+            replayed,
+            host: Host::new(provisioned.cores),
+            judge,
+            live,
+            seen: now,
+            shown: None,
+            ran_out: false,
+        })
+    }
+
+    /// Takes in the container's newest record, where that is news. What a disturbance shows is not judged.
+    pub fn take(&mut self, container: &ContainerHistory, node: NodeSituation) {
+        let at = container.observation.at;
+        if at <= self.seen {
+            return;
+        }
+        let elapsed = at.duration_since(self.seen);
+        self.seen = at;
+        let Some(live) = live_size(container, node).filter(|_| container.disturbance.is_none()) else {
+            return;
+        };
+        let after_gap = LONGEST_STEP < elapsed;
+        let seconds = if after_gap { FIRST_STEP_SECONDS } else { elapsed.as_secs_f64() };
+        let step = Step { sample: sample_of(&container.observation), seconds, after_gap };
+        self.live.step(&step, live);
+        self.judge.step(&step, self.size);
+        let mut shown = self.host.serve(&step, self.size, at);
+        // The host knows no pressure; where memory suffices there is as much of it as there really was.
+        let suffices = shown.oom == Some(false);
+        shown.memory_pressure_percent = container.observation.memory_pressure_percent.filter(|_| suffices);
+        self.replayed.observe(&shown);
+        self.ran_out |= shown.oom == Some(true);
+        self.shown = Some(shown);
+    }
+
+    /// Decides at `now` under this policy and takes what is decided as done.
+    pub fn decide(
+        &mut self,
+        policy: Policy,
+        shared: Arc<Shared>,
+        obstacles: Obstacles,
+        node: NodeSituation,
+        now: Timestamp,
+    ) {
+        self.replayed.set_rules(carried_out(policy), obstacles, node, &shared);
+        let Some(mut seen) = self.shown.clone() else { return };
+        seen.oom = if self.ran_out { Some(true) } else { seen.oom };
+        self.ran_out = false;
+        let decisions = self.replayed.decide(&seen, self.size, now);
+        if let Some(size) = changed(self.size, &decisions) {
+            self.size = size;
+        }
+    }
+
+    /// What must survive a restart.
+    pub fn kept(&self) -> Kept {
+        Kept {
+            candidate: self.candidate.clone(),
+            begun: self.begun,
+            until: self.seen,
+            provisioned: self.provisioned,
+            size: self.size,
+            changes: self.replayed.changes(),
+            judged: self.judge.kept(),
+            live: self.live.kept(),
+        }
+    }
+}
