@@ -86,28 +86,27 @@ impl Imagined {
         kept: Option<Kept>,
     ) -> Option<Self> {
         let now = container.observation.at;
-        let (begun, provisioned, size, changes, judge, live) = match kept {
-            Some(kept) => {
-                let judge = Judge::restored(rules(), kept.provisioned, kept.judged);
-                let live = Judge::restored(rules(), kept.provisioned, kept.live);
-                (kept.begun, kept.provisioned, kept.size, kept.changes, judge, live)
-            }
-            None => {
-                let size = live_size(container, node)?;
-                let judge = Judge::new(rules(), size);
-                (now, size, size, LastChanges::default(), judge.clone(), judge)
-            }
-        };
-        let replayed = Replayed::going_on(container.model.clone(), changes);
-        Some(Self {
+        let anew = |size| Kept {
             candidate: candidate.key.clone(),
-            begun,
-            provisioned,
+            begun: now,
+            until: now,
+            provisioned: size,
             size,
-            replayed,
+            changes: LastChanges::default(),
+            judged: JudgeKept::default(),
+            live: JudgeKept::default(),
+        };
+        let kept = kept.or_else(|| live_size(container, node).map(anew))?;
+        let provisioned = kept.provisioned;
+        Some(Self {
+            candidate: kept.candidate,
+            begun: kept.begun,
+            provisioned,
+            size: kept.size,
+            replayed: Replayed::going_on(container.model.clone(), kept.changes),
             host: Host::new(provisioned.cores),
-            judge,
-            live,
+            judge: Judge::restored(rules(), provisioned, kept.judged),
+            live: Judge::restored(rules(), provisioned, kept.live),
             seen: now,
             shown: None,
             ran_out: false,
@@ -143,12 +142,12 @@ impl Imagined {
     pub fn decide(
         &mut self,
         policy: Policy,
-        shared: Arc<Shared>,
+        shared: &Arc<Shared>,
         obstacles: Obstacles,
         node: NodeSituation,
         now: Timestamp,
     ) {
-        self.replayed.set_rules(carried_out(policy), obstacles, node, &shared);
+        self.replayed.set_rules(carried_out(policy), obstacles, node, shared);
         let Some(mut seen) = self.shown.clone() else { return };
         seen.oom = if self.ran_out { Some(true) } else { seen.oom };
         self.ran_out = false;

@@ -80,7 +80,7 @@ impl Shadows {
                     ..container.configuration().map(Obstacles::from).unwrap_or_default()
                 };
                 if let Some(imagined) = self.running.get_mut(&key) {
-                    imagined.decide(in_force.policy, shared, obstacles, history.node(), now);
+                    imagined.decide(in_force.policy, &shared, obstacles, history.node(), now);
                 }
             }
         }

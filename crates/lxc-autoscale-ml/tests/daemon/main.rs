@@ -8,4 +8,5 @@ mod command_line;
 mod cycles;
 mod node;
 mod policies;
+mod shadow;
 mod troubles;

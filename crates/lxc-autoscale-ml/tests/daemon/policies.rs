@@ -159,7 +159,7 @@ async fn rules_that_no_decision_names_any_more_are_forgotten() {
     assert!(ledger.policy(&key(&node)).unwrap().is_some());
 }
 
-fn run(node: &Node, text: &str, arguments: &[&str]) -> (i32, String, String) {
+pub(crate) fn run(node: &Node, text: &str, arguments: &[&str]) -> (i32, String, String) {
     let config = node.path("ml.toml");
     std::fs::write(&config, node.config_text("http://127.0.0.1:9", text)).unwrap();
     let program = std::process::Command::new(env!("CARGO_BIN_EXE_lxc-autoscale-ml"))

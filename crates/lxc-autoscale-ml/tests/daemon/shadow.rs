@@ -1,0 +1,128 @@
+//! Candidate policies on live data: they are scored beside the live one, survive a restart, and never act.
+
+use jiff::SignedDuration;
+use lxc_autoscale_ml::daemon::Daemon;
+use lxc_autoscale_ml::ledger::Ledger;
+use lxc_autoscale_ml::shadow::{Kept, KeptShadows};
+
+use crate::api::RecordingApi;
+use crate::node::{Container, IDLE, Node, vmid};
+
+const STEP: SignedDuration = SignedDuration::from_mins(5);
+/// The live policy only recommends; `lean` would act, `generous` would never give less than 8 GiB.
+const CANDIDATES: &str = "[scaling]\nmode = \"recommend\"\n[shadow.lean]\nscaling.mode = \"auto\"\n\
+    [shadow.generous]\nids = [100]\nscaling.mode = \"auto\"\nscaling.cpu.mode = \"off\"\nscaling.memory.min_mib = 8192\n";
+
+async fn cycles(node: &mut Node, daemon: &mut Daemon, count: usize) {
+    for _ in 0..count {
+        node.record(STEP);
+        node.cycle(daemon).await;
+    }
+}
+
+fn kept(node: &Node) -> KeptShadows {
+    Ledger::open_read_only(&node.ledger()).unwrap().unwrap().shadows().unwrap()
+}
+
+fn of(kept: &KeptShadows, name: &str, id: u32) -> Kept {
+    kept[&(name.to_owned(), vmid(id))].clone()
+}
+
+#[tokio::test]
+async fn candidates_are_scored_beside_what_really_was_and_never_act() {
+    let api = RecordingApi::up().await;
+    let mut node = Node::with_past(24, &[(100, IDLE), (101, IDLE)]);
+    let mut daemon = node.daemon(&api.url(), CANDIDATES);
+    node.cycle(&mut daemon).await;
+    cycles(&mut node, &mut daemon, 24).await;
+    assert_eq!(api.take(), [], "neither the live policy nor a candidate acts");
+    daemon.keep_shadows();
+    let calm = kept(&node);
+    assert_eq!(calm.len(), 3, "`generous` is for one container only");
+    let (lean, generous) = (of(&calm, "lean", 100), of(&calm, "generous", 100));
+    for kept in [&lean, &generous] {
+        assert!((kept.live.sums.hours - 2.0).abs() < 0.01, "{kept:?}");
+        assert!((kept.live.sums.memory.allocated - 8.0).abs() < 0.1, "4 GiB for two hours: {kept:?}");
+        assert_eq!(kept.live.sums.memory.resizes, 0);
+        assert!((kept.judged.sums.hours - kept.live.sums.hours).abs() < 1e-9, "the same time");
+    }
+    assert!(lean.judged.sums.memory.allocated < 0.8 * 8.0, "{lean:?}");
+    assert!(lean.judged.sums.cpu.allocated < lean.live.sums.cpu.allocated, "{lean:?}");
+    assert!(0 < lean.judged.sums.memory.resizes && lean.judged.sums.memory.shortages == 0, "{lean:?}");
+    assert!(8.0 < generous.judged.sums.memory.allocated, "{generous:?}");
+    // What `lean` gave away is suddenly needed: the live allocation has it, the imagined one has not.
+    node.containers.insert(100, Container { memory_used_mib: 3000.0, ..IDLE });
+    cycles(&mut node, &mut daemon, 3).await;
+    daemon.keep_shadows();
+    let lean = of(&kept(&node), "lean", 100);
+    assert!(lean.size.memory_mib > of(&calm, "lean", 100).size.memory_mib, "it answers: {lean:?}");
+    assert_eq!((lean.judged.sums.memory.shortages, lean.live.sums.memory.shortages), (1, 0), "{lean:?}");
+    assert_eq!(api.take(), []);
+}
+
+#[tokio::test]
+async fn scores_and_sizes_survive_a_restart_and_another_definition_begins_anew() {
+    let api = RecordingApi::up().await;
+    let mut node = Node::with_past(24, &[(100, IDLE)]);
+    let mut daemon = node.daemon(&api.url(), CANDIDATES);
+    node.cycle(&mut daemon).await;
+    cycles(&mut node, &mut daemon, 12).await;
+    daemon.keep_shadows();
+    let before = of(&kept(&node), "lean", 100);
+    drop(daemon);
+    let mut daemon = node.daemon(&api.url(), CANDIDATES);
+    node.cycle(&mut daemon).await;
+    cycles(&mut node, &mut daemon, 12).await;
+    daemon.keep_shadows();
+    let after = of(&kept(&node), "lean", 100);
+    assert_eq!((after.begun, after.provisioned), (before.begun, before.provisioned));
+    assert!((after.judged.sums.hours - before.judged.sums.hours - 1.0).abs() < 0.01, "{before:?} {after:?}");
+    assert!(after.size.memory_mib <= before.size.memory_mib);
+    drop(daemon);
+    let other = CANDIDATES.replace("scaling.memory.min_mib = 8192", "scaling.memory.min_mib = 4097");
+    let mut daemon = node.daemon(&api.url(), &other);
+    node.cycle(&mut daemon).await;
+    daemon.keep_shadows();
+    let kept = kept(&node);
+    assert_eq!(of(&kept, "lean", 100).begun, before.begun, "its definition is the same");
+    assert!(before.begun < of(&kept, "generous", 100).begun);
+    drop(daemon);
+    let mut daemon = node.daemon(&api.url(), "");
+    node.cycle(&mut daemon).await;
+    assert_eq!(self::kept(&node), KeptShadows::new(), "what no configuration names any more is not kept");
+}
+
+#[tokio::test]
+async fn the_program_shows_the_scores() {
+    let api = RecordingApi::up().await;
+    let mut node = Node::with_past(24, &[(100, IDLE)]);
+    let mut daemon = node.daemon(&api.url(), CANDIDATES);
+    node.cycle(&mut daemon).await;
+    cycles(&mut node, &mut daemon, 12).await;
+    daemon.keep_shadows();
+    let (code, shown, error) = crate::policies::run(&node, CANDIDATES, &["shadow"]);
+    assert!(code == 0 && shown.contains("% less by the prices"), "{shown}{error}");
+    let (_, json, _) = crate::policies::run(&node, CANDIDATES, &["shadow", "--json"]);
+    let rows: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(rows[1]["shadow"], "lean");
+    assert!(rows[1]["candidate"]["cost"].as_f64() < rows[1]["live"]["cost"].as_f64(), "{rows}");
+    assert!(rows[0]["live"]["cost"].as_f64() < rows[0]["candidate"]["cost"].as_f64(), "{rows}");
+    let (_, shown, _) = crate::policies::run(&node, "", &["shadow"]);
+    assert!(shown.contains("There is no `[shadow.NAME]`"), "{shown}");
+}
+
+#[test]
+fn a_wrong_candidate_is_named() {
+    let node = Node::new(&[]);
+    for (text, want) in [
+        ("[shadow.x]\nscaling.memory.min_mib = 99999", "`shadow.x.scaling.memory.max_mib` must not be less"),
+        ("[shadow.x]\nids = [100]", "`shadow.x` must set something"),
+        (
+            "[shadow.x]\nscaling.memory.min_mb = 1",
+            "unknown key `shadow.x.scaling.memory.min_mb`; did you mean",
+        ),
+    ] {
+        let (code, _, error) = crate::policies::run(&node, text, &["policy", "list"]);
+        assert!(code == 1 && error.contains(want), "{error}");
+    }
+}
