@@ -1,0 +1,151 @@
+//! The columns of the table, made from the rows that are kept.
+
+use std::collections::VecDeque;
+
+use ndarray::Array2;
+
+use super::row::{Measure, Row};
+use super::{FEATURES, narrow};
+
+/// Rows that means, deviations and trends are taken over.
+const ROLLING_ROWS: usize = 5;
+/// Time that extremes are taken over, in seconds.
+const EXTREMES_SECONDS: f64 = 3600.0;
+
+/// A row per record and a column per feature; NaN where nothing was measured.
+pub(super) fn of(rows: &VecDeque<Row>) -> Array2<f32> {
+    let mut cells = Array2::zeros((rows.len(), FEATURES.len()));
+    let (mut cpu, mut memory) = (Rolling::default(), Rolling::default());
+    let mut seconds = 0.0;
+    for (row, mut cells) in rows.iter().zip(cells.rows_mut()) {
+        if row.begins() {
+            (cpu, memory) = (Rolling::default(), Rolling::default());
+        }
+        seconds += row.seconds().unwrap_or_default();
+        let of_cpu = cpu.push(seconds, row.get(Measure::Cpu));
+        let of_memory = memory.push(seconds, row.get(Measure::Memory));
+        for (cell, value) in cells.iter_mut().zip(values(row, &of_cpu, &of_memory)) {
+            *cell = value.map_or(f32::NAN, narrow);
+        }
+    }
+    cells
+}
+
+/// In the order of [`FEATURES`].
+fn values(row: &Row, cpu: &Rolled, memory: &Rolled) -> [Option<f64>; FEATURES.len()] {
+    let processes = row.get(Measure::Processes);
+    let at_least_one = processes.filter(|count| 0.0 < *count);
+    [
+        ratio(cpu.value, memory.value),
+        ratio(cpu.value, at_least_one),
+        cpu.trend,
+        cpu.value,
+        row.get(Measure::FilesystemFree),
+        row.get(Measure::FilesystemTotal),
+        row.get(Measure::FilesystemUsage),
+        row.get(Measure::IoReads),
+        row.get(Measure::IoWrites),
+        cpu.max,
+        memory.max,
+        ratio(memory.value, at_least_one),
+        memory.trend,
+        memory.value,
+        cpu.min,
+        memory.min,
+        row.get(Measure::NetworkReceived),
+        row.get(Measure::NetworkSent),
+        processes,
+        cpu.mean,
+        memory.mean,
+        cpu.deviation,
+        memory.deviation,
+        row.get(Measure::SwapTotal),
+        row.get(Measure::SwapUsage),
+        row.seconds(),
+    ]
+}
+
+fn ratio(dividend: Option<f64>, divisor: Option<f64>) -> Option<f64> {
+    let divisor = divisor.filter(|divisor| *divisor != 0.0)?;
+    Some(dividend? / divisor)
+}
+
+/// One measure since the last gap.
+#[derive(Debug, Default)]
+struct Rolling {
+    /// The newest rows, the newest last, with the time of each in seconds.
+    newest: VecDeque<(f64, Option<f64>)>,
+    /// What may still become the largest and the smallest of the hour: each is beaten by none that came later.
+    largest: VecDeque<(f64, f64)>,
+    smallest: VecDeque<(f64, f64)>,
+}
+
+/// What there is to say of one measure at one row.
+struct Rolled {
+    value: Option<f64>,
+    mean: Option<f64>,
+    deviation: Option<f64>,
+    trend: Option<f64>,
+    max: Option<f64>,
+    min: Option<f64>,
+}
+
+impl Rolling {
+    fn push(&mut self, seconds: f64, value: Option<f64>) -> Rolled {
+        if self.newest.len() == ROLLING_ROWS {
+            self.newest.pop_front();
+        }
+        self.newest.push_back((seconds, value));
+        let moments = self.moments();
+        Rolled {
+            value,
+            mean: moments.map(|(mean, _)| mean),
+            deviation: moments.map(|(_, deviation)| deviation),
+            trend: self.trend(),
+            max: extreme(&mut self.largest, seconds, value, |new, old| old <= new),
+            min: extreme(&mut self.smallest, seconds, value, |new, old| new <= old),
+        }
+    }
+
+    /// Mean and standard deviation of the newest rows.
+    fn moments(&self) -> Option<(f64, f64)> {
+        let values = || self.newest.iter().filter_map(|(_, value)| *value);
+        let count = values().count() as f64;
+        if count == 0.0 {
+            return None;
+        }
+        let mean = values().sum::<f64>() / count;
+        let variance = values().map(|value| (value - mean).powi(2)).sum::<f64>() / count;
+        Some((mean, variance.sqrt()))
+    }
+
+    /// Change per minute over the newest rows.
+    fn trend(&self) -> Option<f64> {
+        let (since, from) = self.newest.front()?;
+        let (until, to) = self.newest.back()?;
+        let minutes = (until - since) / 60.0;
+        if minutes <= 0.0 {
+            return None;
+        }
+        Some(((*to)? - (*from)?) / minutes)
+    }
+}
+
+/// The extreme of the hour that ends at `seconds`.
+fn extreme(
+    candidates: &mut VecDeque<(f64, f64)>,
+    seconds: f64,
+    value: Option<f64>,
+    beats: fn(f64, f64) -> bool,
+) -> Option<f64> {
+    if let Some(value) = value {
+        while candidates.back().is_some_and(|(_, old)| beats(value, *old)) {
+            candidates.pop_back();
+        }
+        candidates.push_back((seconds, value));
+    }
+    while candidates.front().is_some_and(|(then, _)| *then + EXTREMES_SECONDS < seconds) {
+        candidates.pop_front();
+    }
+    candidates.front().map(|(_, value)| *value)
+}

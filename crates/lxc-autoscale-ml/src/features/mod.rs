@@ -1,0 +1,190 @@
+//! The feature table of one container: a row per record, a column per name of the first description.
+//!
+//! Columns whose source is a counter (`io_reads`, `io_writes`, `network_rx_bytes`, `network_tx_bytes`) are
+//! **rates per second** of the step: a counter that only ever grows would make every newest row the most
+//! unusual one. Rolling means and deviations are taken over the last five rows, extremes over the
+//! last hour, trends are the change per minute over the rolling rows. A gap or a restart begins them anew.
+//!
+//! Only rows of the same cadence are compared: rolling rows of two seconds and of five minutes describe
+//! different things, and after a change of the interval every row would look unusual.
+//!
+//! A cell that was not measured is empty. For learning it takes the median of its column, which makes a row
+//! neither usual nor unusual; a column that was never measured is left out. What is learnt from is therefore
+//! finite by construction.
+
+//!
+//! What is kept is a [`Row`] of what was measured; the rolling columns are made from the rows when they are asked for
+//! ([`columns`]). A day of rows at one a minute takes 46 KB.
+
+mod columns;
+mod row;
+
+use std::collections::{BTreeSet, VecDeque};
+
+use linfa::ParamGuard;
+use lxc_autoscale_core::snapshot::ContainerRecord;
+use ndarray::{Array2, ArrayView1, Axis};
+
+use self::row::Row;
+use crate::decide::AnomalyScore;
+use crate::detect::{IsolationForestError, IsolationForestParams};
+use crate::history::Step;
+
+/// The names of the columns, in the order they are logged.
+pub const FEATURES: [&str; 26] = [
+    "cpu_memory_ratio",
+    "cpu_per_process",
+    "cpu_trend",
+    "cpu_usage_percent",
+    "filesystem_free_gb",
+    "filesystem_total_gb",
+    "filesystem_usage_gb",
+    "io_reads",
+    "io_writes",
+    "max_cpu",
+    "max_memory",
+    "memory_per_process",
+    "memory_trend",
+    "memory_usage_mb",
+    "min_cpu",
+    "min_memory",
+    "network_rx_bytes",
+    "network_tx_bytes",
+    "process_count",
+    "rolling_mean_cpu",
+    "rolling_mean_memory",
+    "rolling_std_cpu",
+    "rolling_std_memory",
+    "swap_total_mb",
+    "swap_usage_mb",
+    "time_diff",
+];
+
+/// Where `time_diff` stands.
+const STEP_COLUMN: usize = FEATURES.len() - 1;
+/// Steps that differ by more than this factor are of another cadence.
+const SAME_CADENCE: f32 = 2.0;
+/// Rows that a table makes room for at once.
+const ROOM: usize = 96;
+
+/// The rows of one container.
+#[derive(Clone, Debug)]
+pub struct FeatureTable {
+    rows: VecDeque<Row>,
+    max_rows: usize,
+}
+
+/// What the detector says about the newest row, and what it learnt from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Verdict {
+    /// How unusual the newest row is.
+    pub score: AnomalyScore,
+    /// The columns that were learnt from.
+    pub features: BTreeSet<&'static str>,
+}
+
+/// Rows of one cadence without a cell that is unknown: what a detector learns from, and what it is to judge.
+#[derive(Clone, Debug)]
+struct Comparison {
+    /// Which columns were measured at all.
+    columns: Vec<usize>,
+    past: Array2<f32>,
+    newest: Vec<f32>,
+}
+
+impl FeatureTable {
+    /// An empty table that keeps the newest `max_rows` rows.
+    pub fn new(max_rows: usize) -> Self {
+        Self { rows: VecDeque::new(), max_rows }
+    }
+
+    /// Number of rows.
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether there is no row.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// Adds the row of a record, given what lies between it and the one before.
+    pub fn push(&mut self, previous: Option<&ContainerRecord>, record: &ContainerRecord, step: &Step) {
+        while self.max_rows <= self.rows.len() && self.rows.pop_front().is_some() {}
+        if self.rows.len() == self.rows.capacity() {
+            // Room for twice as many, as it is made by itself, would be half empty in every container.
+            self.rows.reserve_exact(ROOM.min(self.max_rows - self.rows.len()).max(1));
+        }
+        self.rows.push_back(Row::of(previous, record, step));
+    }
+
+    /// Learns from the rows before the newest and scores that one; `None` after a gap, with fewer than `min_rows`
+    /// of its cadence to learn from, or when no column was ever measured.
+    ///
+    /// # Errors
+    /// When the parameters of the forest are out of range.
+    pub fn judge(
+        &self,
+        params: &IsolationForestParams,
+        min_rows: usize,
+    ) -> Result<Option<Verdict>, IsolationForestError> {
+        let Some(Comparison { columns, past, newest }) = self.comparison(min_rows) else { return Ok(None) };
+        let forest = params.check_ref()?.grow(past.view())?;
+        let score = forest.score_row(&newest)?;
+        let score = AnomalyScore { score, decision: score - forest.offset() };
+        Ok(Some(Verdict { score, features: columns.iter().map(|column| FEATURES[*column]).collect() }))
+    }
+
+    /// All cells, a row per record and a column per feature; NaN where nothing was measured.
+    fn cells(&self) -> Array2<f32> {
+        columns::of(&self.rows)
+    }
+
+    /// The newest row and those before it that were taken at its cadence, what is unknown filled in.
+    fn comparison(&self, min_rows: usize) -> Option<Comparison> {
+        let seconds = narrow(self.rows.back()?.seconds()?);
+        let alike = (seconds / SAME_CADENCE)..=(seconds * SAME_CADENCE);
+        let cells = self.cells();
+        let last = cells.nrows() - 1;
+        let past: Vec<usize> = (0..last).filter(|row| alike.contains(&cells[[*row, STEP_COLUMN]])).collect();
+        if past.len() < min_rows {
+            return None;
+        }
+        let newest = cells.row(last);
+        let past = cells.select(Axis(0), &past);
+        let medians: Vec<(usize, f32)> =
+            (0..FEATURES.len()).filter_map(|column| Some((column, median(past.column(column))?))).collect();
+        if medians.is_empty() {
+            return None;
+        }
+        let or_median = |value: f32, median: f32| if value.is_nan() { median } else { value };
+        Some(Comparison {
+            columns: medians.iter().map(|(column, _)| *column).collect(),
+            newest: medians.iter().map(|(column, median)| or_median(newest[*column], *median)).collect(),
+            past: Array2::from_shape_fn((past.nrows(), medians.len()), |(row, index)| {
+                let (column, median) = medians[index];
+                or_median(past[[row, column]], median)
+            }),
+        })
+    }
+}
+
+/// A cell as it is compared: seven digits are more than any of them was kept with.
+#[expect(clippy::cast_possible_truncation, reason = "what is kept stays far below the largest `f32`")]
+fn narrow(value: f64) -> f32 {
+    value as f32
+}
+
+/// The median of the measured cells of a column; `None` when there is none.
+fn median(column: ArrayView1<'_, f32>) -> Option<f32> {
+    let mut values: Vec<f32> = column.iter().copied().filter(|value| !value.is_nan()).collect();
+    let middle = values.len() / 2;
+    if values.is_empty() {
+        return None;
+    }
+    let (_, median, _) = values.select_nth_unstable_by(middle, f32::total_cmp);
+    Some(*median)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,120 @@
+//! What is kept of one record: what was measured, in numbers of 16 bits.
+//!
+//! They are the codes of the history ([`code`]): exact for small multiples of a resolution, eleven significant bits
+//! (0.05 %) above. No behaviour that differs by less is told apart by any detector.
+
+use lxc_autoscale_core::history_store::code::{self, Code};
+use lxc_autoscale_core::snapshot::{ContainerRecord, IoStats, NetworkUsage};
+
+use crate::history::Step;
+
+/// No code reaches it: [`code::encode`] cuts values off far below.
+const UNKNOWN: Code = Code::MAX;
+
+/// What is measured, in the order in which it is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Measure {
+    Cpu,
+    Memory,
+    FilesystemFree,
+    FilesystemTotal,
+    FilesystemUsage,
+    IoReads,
+    IoWrites,
+    NetworkReceived,
+    NetworkSent,
+    Processes,
+    SwapTotal,
+    SwapUsage,
+    Seconds,
+}
+
+const MEASURES: usize = Measure::Seconds as usize + 1;
+
+impl Measure {
+    /// The step its values are kept in, in its unit.
+    fn resolution(self) -> f64 {
+        match self {
+            // Percent, MiB, GB, bytes a second, seconds.
+            Self::Cpu | Self::FilesystemFree | Self::FilesystemTotal | Self::FilesystemUsage => 0.001,
+            Self::Memory | Self::SwapTotal | Self::SwapUsage => 0.015_625,
+            Self::IoReads | Self::IoWrites | Self::NetworkReceived | Self::NetworkSent => 0.125,
+            Self::Processes => 1.0,
+            Self::Seconds => 0.01,
+        }
+    }
+}
+
+/// What was measured at one record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Row {
+    codes: [Code; MEASURES],
+    /// Whether the rolling columns begin anew with it.
+    begins: bool,
+}
+
+impl Row {
+    /// The row of a record, given what lies between it and the one before.
+    pub(super) fn of(previous: Option<&ContainerRecord>, record: &ContainerRecord, step: &Step) -> Self {
+        let rates = Rates { previous: previous.filter(|_| !step.restarted), record, seconds: step.seconds };
+        let mut codes = [UNKNOWN; MEASURES];
+        for (measure, value) in [
+            (Measure::Cpu, record.cpu_usage_percent),
+            (Measure::Memory, record.memory_usage_mb),
+            (Measure::FilesystemFree, record.filesystem_free_gb),
+            (Measure::FilesystemTotal, record.filesystem_total_gb),
+            (Measure::FilesystemUsage, record.filesystem_usage_gb),
+            (Measure::IoReads, rates.io(|io| io.reads)),
+            (Measure::IoWrites, rates.io(|io| io.writes)),
+            (Measure::NetworkReceived, rates.network(|network| network.rx_bytes)),
+            (Measure::NetworkSent, rates.network(|network| network.tx_bytes)),
+            (Measure::Processes, record.process_count.map(|count| count as f64)),
+            (Measure::SwapTotal, record.swap_total_mb),
+            (Measure::SwapUsage, record.swap_usage_mb),
+            (Measure::Seconds, step.seconds),
+        ] {
+            let code = value.and_then(|value| code::encode(value, measure.resolution()));
+            codes[measure as usize] = code.unwrap_or(UNKNOWN);
+        }
+        Self { codes, begins: step.seconds.is_none() || step.restarted }
+    }
+
+    /// What was measured; `None` where it was not.
+    pub(super) fn get(&self, measure: Measure) -> Option<f64> {
+        let code = self.codes[measure as usize];
+        (code != UNKNOWN).then(|| code::decode(code, measure.resolution()))
+    }
+
+    /// Length of the step that it ends, in seconds.
+    pub(super) fn seconds(&self) -> Option<f64> {
+        self.get(Measure::Seconds)
+    }
+
+    /// Whether the rolling columns begin anew with it.
+    pub(super) fn begins(&self) -> bool {
+        self.begins
+    }
+}
+
+/// Counters as rates per second.
+struct Rates<'a> {
+    previous: Option<&'a ContainerRecord>,
+    record: &'a ContainerRecord,
+    seconds: Option<f64>,
+}
+
+impl Rates<'_> {
+    fn io(&self, of: impl Fn(&IoStats) -> u64) -> Option<f64> {
+        self.rate(|record| record.io_stats.as_ref().map(&of))
+    }
+
+    fn network(&self, of: impl Fn(&NetworkUsage) -> u64) -> Option<f64> {
+        self.rate(|record| record.network_usage.as_ref().map(&of))
+    }
+
+    /// `None` where the counter went down: how much it had gained before that is not known.
+    fn rate(&self, of: impl Fn(&ContainerRecord) -> Option<u64>) -> Option<f64> {
+        let gained = of(self.record)?.checked_sub(of(self.previous?)?)?;
+        Some(gained as f64 / self.seconds?)
+    }
+}
