@@ -84,8 +84,7 @@ fn quiet_then(last: ContainerRecord) -> FeatureTable {
 
 #[test]
 fn a_row_unlike_the_past_is_an_anomaly_and_one_like_it_is_not() {
-    let judge =
-        |table: FeatureTable| table.judge(&IsolationForestParams::default(), 64).unwrap().unwrap();
+    let judge = |table: FeatureTable| table.judge(&IsolationForestParams::default(), 64).unwrap().unwrap();
     let usual = judge(quiet_then(record(5400, 7.0, 202.0)));
     let unusual = judge(quiet_then(record(5400, 95.0, 900.0)));
     assert!(!usual.score.is_anomaly(), "{usual:?}");

@@ -173,7 +173,10 @@ impl IsolationForestValidParams {
     /// # Errors
     /// [`IsolationForestError::Empty`] without a row or a feature, [`IsolationForestError::NotFinite`] for
     /// NaN and infinities.
-    pub fn grow<T: Cell>(&self, records: ArrayView2<'_, T>) -> Result<IsolationForest<T>, IsolationForestError> {
+    pub fn grow<T: Cell>(
+        &self,
+        records: ArrayView2<'_, T>,
+    ) -> Result<IsolationForest<T>, IsolationForestError> {
         let mut forest = self.grow_without_offset(records)?;
         forest.offset = quantile(forest.scores(records), self.contamination);
         Ok(forest)
@@ -194,7 +197,8 @@ impl IsolationForestValidParams {
         check_finite(records)?;
         let samples = self.max_samples.min(rows);
         let grow = |number: usize| Tree::grow(records, samples, self.seed, number as u64);
-        let trees = in_parts(self.n_trees, self.n_trees * samples * columns, |numbers| numbers.map(grow).collect());
+        let trees =
+            in_parts(self.n_trees, self.n_trees * samples * columns, |numbers| numbers.map(grow).collect());
         Ok(IsolationForest { trees, columns, samples, offset: 0.0 })
     }
 }

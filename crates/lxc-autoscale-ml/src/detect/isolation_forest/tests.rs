@@ -7,11 +7,7 @@ use super::*;
 /// The rows and scikit-learn's mean scores of them over 40 seeds (100 trees, 64 samples).
 fn fixture() -> (Array2<f64>, Vec<f64>) {
     let numbers = |text: &str| -> Vec<f64> {
-        text.lines()
-            .skip(1)
-            .flat_map(|line| line.split(','))
-            .map(|field| field.parse().unwrap())
-            .collect()
+        text.lines().skip(1).flat_map(|line| line.split(',')).map(|field| field.parse().unwrap()).collect()
     };
     let rows = numbers(include_str!("../../../tests/fixtures/isolation_forest_rows.csv"));
     let scores = numbers(include_str!("../../../tests/fixtures/isolation_forest_scikit_learn.csv"));

@@ -160,7 +160,8 @@ impl<T: Cell> Growth<T> {
         let middle = partition(rows, |row| column[row as usize] <= threshold);
         let (left, right) = rows.split_at_mut(middle);
         self.grow(left, depth + 1);
-        self.tree.nodes[at] = Node { threshold, feature: small(feature), right: small(self.tree.nodes.len()) };
+        self.tree.nodes[at] =
+            Node { threshold, feature: small(feature), right: small(self.tree.nodes.len()) };
         self.grow(right, depth + 1);
     }
 
