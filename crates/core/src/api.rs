@@ -6,7 +6,9 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::container_config::ContainerConfig;
 use crate::snapshot::{ContainerRecord, ContainerState, PressureSet};
@@ -339,4 +341,217 @@ pub struct RouteInfo {
     pub role: String,
     /// What it does.
     pub description: String,
+}
+
+/// How a job stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum JobState {
+    /// It waits for its containers.
+    Queued,
+    /// It is at work.
+    Running,
+    /// It did what was asked.
+    Done,
+    /// It did not; the message says whether anything remains.
+    Failed,
+    /// It was given up because somebody wanted that.
+    Cancelled,
+    /// What became of it cannot be told; the message says what was found.
+    Unknown,
+}
+
+/// Something a job did on its way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobStep {
+    /// When.
+    pub at: Timestamp,
+    /// What, for people.
+    pub text: String,
+}
+
+/// Answer to `GET /jobs/{id}`, an entry of `GET /jobs`, and the answer to a long call with `Prefer: respond-async`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct JobInfo {
+    /// Its number; the audit log calls it `change`.
+    pub id: u64,
+    /// How it stands.
+    pub state: JobState,
+    /// What is done, as a word: `create_clone`.
+    pub kind: String,
+    /// The same in words.
+    pub summary: String,
+    /// The containers.
+    pub containers: Vec<Vmid>,
+    /// Who asked: `uid:0`, `key:backup-job`.
+    pub caller: String,
+    /// When it was asked for.
+    pub created: Timestamp,
+    /// When its containers were free for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub begun: Option<Timestamp>,
+    /// When it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<Timestamp>,
+    /// Whether `DELETE /jobs/{id}` can stop it now.
+    pub cancellable: bool,
+    /// What it did so far.
+    pub steps: Vec<JobStep>,
+    /// What the call would have answered as `data`, once it is done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result: Option<Value>,
+    /// What the call would have answered as `message`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// Names the kind of error, as in every answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+}
+
+/// Query of `GET /ledger`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LedgerRequest {
+    /// Only this container; all when it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vm_id: Option<Vmid>,
+}
+
+/// Which size of a container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SizeOf {
+    /// Number of cores.
+    Cores,
+    /// Limit of CPU time, in cores.
+    Cpulimit,
+    /// Memory, in MiB.
+    Memory,
+    /// Root filesystem, in MiB; it never shrinks.
+    Rootfs,
+}
+
+/// A size that was changed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LedgerEntry {
+    /// Its number.
+    pub number: u64,
+    /// When the change ended, or was noticed.
+    pub at: Timestamp,
+    /// The container.
+    pub vm_id: Vmid,
+    /// Which size.
+    pub resource: SizeOf,
+    /// What it was, in cores or MiB; absent where the configuration named none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<f64>,
+    /// What it is since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<f64>,
+    /// Who: `uid:0`, `key:backup-job`, `outside` for a change that was not made through this server.
+    pub caller: String,
+    /// Why: `request`, `boost`, `end of boost`, `undo`, `rollback`, `noticed`.
+    pub why: String,
+    /// The change of the audit log.
+    pub change: u64,
+    /// Whether it can be undone.
+    pub undoable: bool,
+}
+
+/// The size before the first change ever.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OriginalSize {
+    /// The container.
+    pub vm_id: Vmid,
+    /// Which size.
+    pub resource: SizeOf,
+    /// In cores or MiB; absent where the configuration named none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<f64>,
+    /// When it was changed for the first time.
+    pub until: Timestamp,
+}
+
+/// Answer to `GET /ledger`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LedgerPage {
+    /// The newest entries, the newest first.
+    pub entries: Vec<LedgerEntry>,
+    /// The sizes before the first change ever.
+    pub originals: Vec<OriginalSize>,
+}
+
+/// `POST /undo`: take sizes back.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UndoRequest {
+    /// The container; or else `all`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vm_id: Option<Vmid>,
+    /// All containers that were ever changed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub all: bool,
+    /// A time (RFC 3339), or `original`: the sizes before the first change ever.
+    pub to: String,
+}
+
+/// What became of one size in `POST /undo`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Undone {
+    /// The container.
+    pub vm_id: Vmid,
+    /// Which size.
+    pub resource: SizeOf,
+    /// What it was to become; absent where the configuration named none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<f64>,
+    /// Whether it was changed; `false` also when it had that size.
+    pub changed: bool,
+    /// Names why it was not done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    /// The same in a sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// `POST /boost`: more for a while.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BoostRequest {
+    /// The container.
+    pub vm_id: Vmid,
+    /// As many cores at least.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cores: Option<u32>,
+    /// As many MiB of memory at least.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Mebibytes>,
+    /// For as long.
+    pub minutes: u32,
+}
+
+/// A boost of one size, as `GET /boost` lists it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BoostInfo {
+    /// Its number.
+    pub id: u64,
+    /// The container.
+    pub vm_id: Vmid,
+    /// Which size.
+    pub resource: SizeOf,
+    /// What it is raised to, in cores or MiB.
+    pub size: f64,
+    /// What it goes back to when no other boost of it is left; absent where the configuration named none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<f64>,
+    /// When it began.
+    pub began: Timestamp,
+    /// When it ends.
+    pub ends: Timestamp,
+    /// Who asked.
+    pub caller: String,
+    /// Why it has not ended though its time is over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting: Option<String>,
 }

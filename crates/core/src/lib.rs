@@ -17,6 +17,8 @@ pub mod procfs;
 pub mod record_time;
 pub mod service;
 pub mod snapshot;
+#[cfg(feature = "state-database")]
+pub mod state_database;
 pub mod telemetry;
 pub mod units;
 pub mod vmid;

@@ -4,20 +4,28 @@
 //! stop a sequence half way. A client that left while its change was still waiting gets it no more. The server
 //! ends when all changes have.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use lxc_autoscale_core::api::JobState;
 use lxc_autoscale_core::{ErrorChain, Vmid};
 use serde::Serialize;
-use tokio::sync::{Semaphore, TryAcquireError, oneshot};
+use tokio::sync::{Semaphore, TryAcquireError, oneshot, watch};
 
 use crate::actions::ActionError;
 use crate::audit::{self, AuditError, AuditLog, Event, Subject};
 use crate::auth::caller::Caller;
+use crate::backend::watch::Cancel;
+use crate::backend::{self, BackendError};
+use crate::config::StateConfig;
 use crate::error::ApiError;
 use crate::gate::Gate;
+use crate::invariants;
+use crate::jobs::table::{self, Asked, End, Open};
+use crate::jobs::{Journal, Order, Task};
+use crate::store::{Store, StoreError};
 
 /// A change that somebody asks for.
 #[derive(Clone, Debug)]
@@ -35,20 +43,61 @@ pub struct Change {
 pub struct Changes {
     gate: Gate,
     audit: Option<Arc<AuditLog>>,
-    begun: Arc<AtomicU64>,
+    store: Store,
+    state: StateConfig,
+    cancels: Arc<Mutex<HashMap<i64, watch::Sender<bool>>>>,
+    protected: Arc<Mutex<Vec<Vmid>>>,
     permits: Arc<Semaphore>,
     capacity: u32,
     patience: Duration,
 }
 
+/// Why a job cannot be given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CancelRefused {
+    /// There is none of that number, or it has ended.
+    #[error("the job has ended already")]
+    Ended,
+    /// Half of it would be worse than all of it.
+    #[error("the job is under way and cannot be stopped half way without harm")]
+    NotCancellable,
+}
+
+/// Whether somebody waits for the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Waits {
+    /// If they leave before it begins, it is not begun.
+    ForAnswer,
+    /// They were told that it will be done.
+    No,
+}
+
+type Outcome<T> = oneshot::Receiver<Result<T, ActionError>>;
+
 impl Changes {
     /// At most `capacity` changes at once, each waiting at most `patience` for its containers; all are written to
-    /// `audit`.
-    pub fn new(capacity: u32, patience: Duration, audit: Option<AuditLog>) -> Self {
+    /// `audit`, and kept in `store` as long as `state` says.
+    pub fn new(
+        capacity: u32,
+        patience: Duration,
+        audit: Option<AuditLog>,
+        store: Store,
+        state: StateConfig,
+    ) -> Self {
         let permits = usize::try_from(capacity).unwrap_or(Semaphore::MAX_PERMITS);
         let permits = Arc::new(Semaphore::new(permits));
-        let (audit, begun) = (audit.map(Arc::new), Arc::default());
-        Self { gate: Gate::default(), audit, begun, permits, capacity, patience }
+        let audit = audit.map(Arc::new);
+        Self {
+            gate: Gate::default(),
+            audit,
+            store,
+            state,
+            cancels: Arc::default(),
+            protected: Arc::default(),
+            permits,
+            capacity,
+            patience,
+        }
     }
 
     /// How many are under way or waiting.
@@ -56,7 +105,18 @@ impl Changes {
         usize::try_from(self.capacity).unwrap_or(usize::MAX).saturating_sub(self.permits.available_permits())
     }
 
-    /// Does `work` when its containers are free, logs it, and returns what became of it.
+    /// Names the containers that nobody changes from now on.
+    pub fn protect(&self, containers: &[Vmid]) {
+        *locked(&self.protected) = containers.to_vec();
+    }
+
+    /// Keeps changes of the same container apart.
+    pub(crate) fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
+    /// Does `work` when its containers are free, logs it, and returns what became of it. What became of it after a
+    /// crash cannot be told; see [`Changes::record`].
     ///
     /// # Errors
     /// That of `work`, or why it was not begun.
@@ -65,45 +125,204 @@ impl Changes {
         T: Serialize + Send + 'static,
         W: Future<Output = Result<T, ActionError>> + Send + 'static,
     {
+        self.record(change, Order::requested(Task::Other), |_| work).await
+    }
+
+    /// As [`Changes::run`], for what can be held against the node after a crash.
+    ///
+    /// # Errors
+    /// That of `work`, or why it was not begun.
+    pub async fn record<T, W, F>(&self, change: Change, order: Order, work: F) -> Result<T, ActionError>
+    where
+        T: Serialize + Send + 'static,
+        W: Future<Output = Result<T, ActionError>> + Send + 'static,
+        F: FnOnce(Journal) -> W + Send + 'static,
+    {
+        let asked = asked(&change, order, false);
+        let (_, outcome) = self.begin(change, asked, Waits::ForAnswer, |_| String::new(), work).await?;
+        outcome.await.unwrap_or(Err(ActionError::Crashed))
+    }
+
+    /// As [`Changes::record`], for what may take an hour; `say` words the outcome.
+    ///
+    /// # Errors
+    /// That of `work`, or why it was not begun.
+    pub async fn wait_for_job<T, W, F>(
+        &self,
+        change: Change,
+        order: Order,
+        say: impl Fn(&T) -> String + Send + 'static,
+        work: F,
+    ) -> Result<T, ActionError>
+    where
+        T: Serialize + Send + 'static,
+        W: Future<Output = Result<T, ActionError>> + Send + 'static,
+        F: FnOnce(Journal) -> W + Send + 'static,
+    {
+        let asked = asked(&change, order, true);
+        let (_, outcome) = self.begin(change, asked, Waits::ForAnswer, say, work).await?;
+        outcome.await.unwrap_or(Err(ActionError::Crashed))
+    }
+
+    /// Begins what may take an hour and returns its number at once.
+    ///
+    /// # Errors
+    /// Why it is not even queued.
+    pub async fn start_job<T, W, F>(
+        &self,
+        change: Change,
+        order: Order,
+        say: impl Fn(&T) -> String + Send + 'static,
+        work: F,
+    ) -> Result<i64, ActionError>
+    where
+        T: Serialize + Send + 'static,
+        W: Future<Output = Result<T, ActionError>> + Send + 'static,
+        F: FnOnce(Journal) -> W + Send + 'static,
+    {
+        let asked = asked(&change, order, true);
+        let (number, _) = self.begin(change, asked, Waits::No, say, work).await?;
+        number.ok_or(ActionError::Crashed)
+    }
+
+    /// Asks a job to give up; it ends by itself then.
+    ///
+    /// # Errors
+    /// [`CancelRefused`] when it has ended, or cannot be stopped where it is.
+    pub fn cancel(&self, number: i64, is_cancellable: bool) -> Result<(), CancelRefused> {
+        if !is_cancellable {
+            return Err(CancelRefused::NotCancellable);
+        }
+        let sender = locked(&self.cancels).get(&number).cloned().ok_or(CancelRefused::Ended)?;
+        sender.send(true).map_err(|_| CancelRefused::Ended)
+    }
+
+    async fn begin<T, W, F>(
+        &self,
+        change: Change,
+        asked: Asked,
+        waits: Waits,
+        say: impl Fn(&T) -> String + Send + 'static,
+        work: F,
+    ) -> Result<(Option<i64>, Outcome<T>), ActionError>
+    where
+        T: Serialize + Send + 'static,
+        W: Future<Output = Result<T, ActionError>> + Send + 'static,
+        F: FnOnce(Journal) -> W + Send + 'static,
+    {
         change
             .caller
             .may_touch(&change.vmids)
             .map_err(|_| ActionError::OutOfScope { caller: change.caller.identity.clone() })?;
+        invariants::unprotected(&locked(&self.protected), &change.vmids)?;
         let permit = Arc::clone(&self.permits).try_acquire_owned().map_err(|error| match error {
             TryAcquireError::NoPermits => ActionError::TooManyChanges,
             TryAcquireError::Closed => ActionError::ShuttingDown,
         })?;
+        // A job has its number before it waits, so that it can be looked at and given up; all else gets one when it
+        // is begun, which saves a write.
+        let queued = if asked.is_job { Some(self.insert(asked.clone(), false).await?) } else { None };
+        let (cancel_sender, cancel) = Cancel::new();
+        if let Some(number) = queued {
+            locked(&self.cancels).insert(number, cancel_sender.clone());
+        }
         let (sender, receiver) = oneshot::channel();
-        let (gate, patience) = (self.gate.clone(), self.patience);
-        let trail = Trail { audit: self.audit.clone(), subject: self.subject(&change) };
+        let this = self.clone();
         tokio::spawn(async move {
-            let _permit = permit;
+            let (_permit, _cancel_sender) = (permit, cancel_sender);
             let begun = Instant::now();
-            let result = match gate.enter(&change.vmids, patience).await {
-                Err(occupied) => Err(occupied.into()),
-                Ok(_) if sender.is_closed() => Err(ActionError::Abandoned),
-                Ok(_tickets) => match trail.begun().await {
-                    Ok(()) => work.await,
-                    Err(error) => Err(error.into()),
-                },
+            let mut given_up = cancel.clone();
+            let entered = tokio::select! {
+                entered = this.gate.enter(&change.vmids, this.patience) => entered.map_err(ActionError::from),
+                () = given_up.wanted() => Err(ActionError::Cancelled),
             };
-            let outcome = outcome(begun.elapsed(), &result);
-            trail.ended(outcome).await;
+            let (tickets, refused) = match entered {
+                Err(refused) => (Vec::new(), Some(refused)),
+                Ok(tickets) if waits == Waits::ForAnswer && sender.is_closed() => {
+                    (tickets, Some(ActionError::Abandoned))
+                }
+                Ok(tickets) => (tickets, None),
+            };
+            let result = match this.number(queued, asked, refused.is_none()).await {
+                Err(error) => Err(error),
+                Ok(number) => {
+                    let journal = Journal::new(number, this.store.clone(), cancel);
+                    let trail = this.trail(number, &change);
+                    let result = match refused {
+                        Some(refused) => Err(refused),
+                        None => match trail.begun().await {
+                            Ok(()) => {
+                                let watcher = Arc::new(journal.clone());
+                                backend::watch::watched(watcher, work(journal.clone())).await
+                            }
+                            Err(error) => Err(error.into()),
+                        },
+                    };
+                    trail.ended(outcome(begun.elapsed(), &result)).await;
+                    let end = ended(&journal, &result, say);
+                    this.write_end(number, end).await;
+                    locked(&this.cancels).remove(&number);
+                    result
+                }
+            };
+            // Not before all is written down.
+            drop(tickets);
             log(&change, begun.elapsed(), result.as_ref().err());
             // The client may have left meanwhile; the log has the outcome.
             let _ = sender.send(result);
         });
-        receiver.await.unwrap_or(Err(ActionError::Crashed))
+        Ok((queued, receiver))
     }
 
-    /// What the audit log calls a change.
-    fn subject(&self, change: &Change) -> Subject {
-        Subject {
-            change: self.begun.fetch_add(1, Ordering::Relaxed) + 1,
+    async fn number(&self, queued: Option<i64>, asked: Asked, begins: bool) -> Result<i64, ActionError> {
+        let Some(number) = queued else { return Ok(self.insert(asked, true).await?) };
+        if begins {
+            let now = Timestamp::now();
+            self.store.with(move |connection| table::begin(connection, number, now)).await?;
+        }
+        Ok(number)
+    }
+
+    async fn insert(&self, asked: Asked, is_begun: bool) -> Result<i64, StoreError> {
+        let now = Timestamp::now();
+        self.store.with(move |connection| table::insert(connection, &asked, is_begun, now)).await
+    }
+
+    /// Writes down how a change ended; what is done is done, whether that can be written down or not.
+    async fn write_end(&self, number: i64, end: End) {
+        let (state, now) = (self.state.clone(), Timestamp::now());
+        let written = self.store.with(move |connection| table::end(connection, &state, number, &end, now));
+        if let Err(error) = written.await {
+            tracing::error!(number, error = %ErrorChain(&error), "the end of a change is not written down");
+        }
+    }
+
+    /// Writes down what a look at the node told of a change that an earlier process had begun.
+    pub(crate) async fn settle(&self, open: &Open, end: End) {
+        let subject = Subject {
+            change: open.number.unsigned_abs(),
+            caller: open.asked.caller.clone(),
+            action: audit::bounded(&open.asked.summary),
+            containers: open.asked.containers.clone(),
+        };
+        let event = if end.code.is_none() {
+            Event::Done { result: end.result.clone().unwrap_or_default(), duration_ms: 0 }
+        } else {
+            let code = if end.state == JobState::Unknown { "unknown" } else { "interrupted" };
+            Event::NotDone { code, message: audit::bounded(&end.message), duration_ms: 0 }
+        };
+        Trail { audit: self.audit.clone(), subject }.ended(event).await;
+        self.write_end(open.number, end).await;
+    }
+
+    fn trail(&self, number: i64, change: &Change) -> Trail {
+        let subject = Subject {
+            change: number.unsigned_abs(),
             caller: change.caller.identity.to_string(),
             action: audit::bounded(&change.summary),
             containers: change.vmids.clone(),
-        }
+        };
+        Trail { audit: self.audit.clone(), subject }
     }
 
     /// Refuses new changes and waits until those under way have ended.
@@ -115,6 +334,63 @@ impl Changes {
         let _all = self.permits.acquire_many(self.capacity).await;
         self.permits.close();
     }
+}
+
+fn asked(change: &Change, order: Order, is_job: bool) -> Asked {
+    Asked {
+        order,
+        summary: change.summary.clone(),
+        containers: change.vmids.clone(),
+        caller: change.caller.identity.to_string(),
+        is_job,
+    }
+}
+
+/// How a change ended, with what it left.
+fn ended<T: Serialize>(
+    journal: &Journal,
+    result: &Result<T, ActionError>,
+    say: impl Fn(&T) -> String,
+) -> End {
+    let (changed, forgotten) = journal.take_changes();
+    match result {
+        Ok(done) => End {
+            state: JobState::Done,
+            result: serde_json::to_value(done).ok(),
+            message: say(done),
+            code: None,
+            changed,
+            forgotten,
+        },
+        Err(error) => End {
+            state: ended_as(error),
+            result: None,
+            message: ErrorChain(error).to_string(),
+            code: Some(ApiError::status_and_code(error).1.to_owned()),
+            changed,
+            forgotten,
+        },
+    }
+}
+
+/// How a change stands that ended with an error.
+fn ended_as(error: &ActionError) -> JobState {
+    match error {
+        ActionError::Cancelled
+        | ActionError::Abandoned
+        | ActionError::Backend(BackendError::Cancelled { .. }) => JobState::Cancelled,
+        ActionError::Backend(BackendError::TimedOut { running: true, .. }) => JobState::Unknown,
+        ActionError::LeftBehind { cause, .. } => match ended_as(cause) {
+            JobState::Unknown => JobState::Unknown,
+            _ => JobState::Failed,
+        },
+        _ => JobState::Failed,
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Every critical section is one map operation: nothing is half done when one panics.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The trail of one change in the audit log.
@@ -196,6 +472,13 @@ mod tests {
         }
     }
 
+    fn changes(capacity: u32) -> (tempfile::TempDir, Changes) {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::new(directory.path());
+        let patience = Duration::from_mins(1);
+        (directory, Changes::new(capacity, patience, None, store, StateConfig::default()))
+    }
+
     fn runtime() -> tokio::runtime::Runtime {
         tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap()
     }
@@ -203,7 +486,7 @@ mod tests {
     #[test]
     fn a_change_ends_though_its_client_leaves() {
         runtime().block_on(async {
-            let changes = Changes::new(4, Duration::from_mins(1), None);
+            let (_directory, changes) = changes(4);
             let (go, done) = (Arc::new(Notify::new()), Arc::new(AtomicU32::new(0)));
             let started = Arc::new(Notify::new());
             let client = tokio::spawn({
@@ -236,7 +519,7 @@ mod tests {
     #[test]
     fn a_change_whose_client_left_while_it_waited_is_not_begun() {
         runtime().block_on(async {
-            let changes = Changes::new(4, Duration::from_mins(1), None);
+            let (_directory, changes) = changes(4);
             let ticket = changes.gate.enter(&change(104).vmids, Duration::ZERO).await.unwrap();
             let done = Arc::new(AtomicU32::new(0));
             let client = tokio::spawn({
@@ -263,7 +546,7 @@ mod tests {
     #[test]
     fn changes_are_bounded() {
         runtime().block_on(async {
-            let changes = Changes::new(1, Duration::from_mins(1), None);
+            let (_directory, changes) = changes(1);
             let held = changes.permits.acquire().await.unwrap();
             assert!(matches!(
                 changes.run(change(104), async { Ok(()) }).await,
@@ -277,7 +560,7 @@ mod tests {
     #[test]
     fn a_panic_in_a_change_is_an_error_and_frees_the_container() {
         runtime().block_on(async {
-            let changes = Changes::new(1, Duration::from_mins(1), None);
+            let (_directory, changes) = changes(1);
             let crashed = changes.run(change(104), async { panic!("a defect") }).await;
             assert!(matches!(crashed, Err::<(), _>(ActionError::Crashed)));
             changes.finish().await;

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
+use lxc_autoscale_core::Vmid;
 
 use crate::key_command::KeyCommand;
 
@@ -28,12 +29,29 @@ pub enum Command {
     Run,
     /// Say what works on this machine and what does not; exit code 1 if containers could not be changed.
     Check,
+    /// Take sizes back through the running server, as far as that does not hurt; exit code 1 if one could not be.
+    Undo(UndoArgs),
     /// The audit log of changes.
     #[command(subcommand)]
     Audit(AuditCommand),
     /// API keys for those who are not root on this machine.
     #[command(subcommand)]
     Key(KeyCommand),
+}
+
+/// What to take back, and how far.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+#[group(id = "which", required = true, multiple = false, args = ["vmid", "all"])]
+pub struct UndoArgs {
+    /// The container.
+    #[arg(value_name = "VMID")]
+    pub vmid: Option<Vmid>,
+    /// All containers that were ever changed.
+    #[arg(long)]
+    pub all: bool,
+    /// A time such as 2026-11-25T08:00:00Z, or `original`: before the first change ever.
+    #[arg(long, value_name = "TIME")]
+    pub to: String,
 }
 
 /// What to do with the audit log.

@@ -5,15 +5,18 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use lxc_autoscale_core::Vmid;
 use lxc_autoscale_core::config::{BrokenRule, Validate};
 use lxc_autoscale_core::telemetry::LoggingConfig;
 use serde::{Deserialize, Deserializer};
 
 mod network;
 mod rest;
+mod state;
 
 pub use network::NetworkConfig;
 pub use rest::{BackendChoice, RestConfig};
+pub use state::StateConfig;
 
 /// Most cores Proxmox accepts for a container.
 const MAX_CORES: u32 = 8192;
@@ -45,6 +48,8 @@ pub struct Config {
     pub limits: LimitsConfig,
     /// What is written down of changes.
     pub audit: AuditConfig,
+    /// What is kept over a restart.
+    pub state: StateConfig,
     /// The monitor's file.
     pub metrics: MetricsConfig,
     /// Where the node's files are.
@@ -122,6 +127,14 @@ pub struct LimitsConfig {
     pub memory_margin_percent: f64,
     /// Whether memory of a running container may shrink while its working set is not known.
     pub allow_blind_memory_shrink: bool,
+    /// Most that one change may multiply or divide a size by.
+    pub max_step_factor: f64,
+    /// Changes of the sizes of one container within an hour; 0 for no bound.
+    pub max_changes_per_hour: u32,
+    /// What the node keeps back of its memory when a running container gets more, in percent of all of it.
+    pub node_memory_reserve_percent: f64,
+    /// Containers that no request changes.
+    pub protected_containers: Vec<Vmid>,
 }
 
 /// `[audit]`
@@ -168,6 +181,7 @@ impl Default for Config {
             rest: RestConfig::default(),
             limits: LimitsConfig::default(),
             audit: AuditConfig::default(),
+            state: StateConfig::default(),
             metrics: MetricsConfig::default(),
             paths: PathsConfig::default(),
             logging: default_logging(),
@@ -218,6 +232,10 @@ impl Default for LimitsConfig {
             max_disk_increase_gib: 1024,
             memory_margin_percent: 10.0,
             allow_blind_memory_shrink: false,
+            max_step_factor: 16.0,
+            max_changes_per_hour: 120,
+            node_memory_reserve_percent: 2.0,
+            protected_containers: Vec::new(),
         }
     }
 }
@@ -287,7 +305,11 @@ impl LimitsConfig {
         unless(memory, "limits.max_memory_mib", "must not be less than `limits.min_memory_mib`")?;
         unless(1 <= self.max_disk_increase_gib, "limits.max_disk_increase_gib", "must be at least 1")?;
         let margin = (0.0..=1000.0).contains(&self.memory_margin_percent);
-        unless(margin, "limits.memory_margin_percent", "must be from 0 to 1000")
+        unless(margin, "limits.memory_margin_percent", "must be from 0 to 1000")?;
+        let factor = (1.0..=1e6).contains(&self.max_step_factor);
+        unless(factor, "limits.max_step_factor", "must be from 1 to 1000000")?;
+        let reserve = (0.0..=90.0).contains(&self.node_memory_reserve_percent);
+        unless(reserve, "limits.node_memory_reserve_percent", "must be from 0 to 90")
     }
 }
 
@@ -326,6 +348,7 @@ impl Validate for Config {
         self.pct.validate()?;
         self.rest.validate()?;
         self.audit.validate()?;
+        self.state.validate()?;
         self.limits.validate()?;
         seconds(self.metrics.max_age_seconds, "metrics.max_age_seconds")?;
         for (path, key) in [

@@ -12,6 +12,8 @@ use lxc_autoscale_core::api::Envelope;
 
 use crate::actions::ActionError;
 use crate::backend::{BackendError, Existing, Obstacle};
+use crate::boosts::BoostRefused;
+use crate::invariants::Refused;
 use crate::memory_guard::ShrinkRefused;
 use crate::params::InvalidName;
 
@@ -61,7 +63,9 @@ impl ApiError {
             ActionError::Shrink(ShrinkRefused::Blind { .. }) => {
                 (StatusCode::CONFLICT, "shrink_without_metrics")
             }
-            ActionError::OutOfBounds { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "out_of_bounds"),
+            ActionError::Invariant(refused) => (invariant(refused), refused.code()),
+            ActionError::Boost(BoostRefused::NoMore { .. }) => (StatusCode::UNPROCESSABLE_ENTITY, "no_boost"),
+            ActionError::Boost(BoostRefused::TooMany { .. }) => (StatusCode::CONFLICT, "too_many_boosts"),
             ActionError::PinnedCpuset { .. } => (StatusCode::CONFLICT, "pinned_cpuset"),
             ActionError::NotAClone { .. } => (StatusCode::FORBIDDEN, "not_a_clone"),
             ActionError::NotApplied { .. } => (StatusCode::BAD_GATEWAY, "not_applied"),
@@ -69,11 +73,25 @@ impl ApiError {
             ActionError::LeftBehind { .. } => (StatusCode::BAD_GATEWAY, "left_behind"),
             ActionError::OutOfScope { .. } => (StatusCode::FORBIDDEN, "out_of_scope"),
             ActionError::NotAudited(_) => (StatusCode::SERVICE_UNAVAILABLE, "not_audited"),
+            ActionError::NotRecorded(_) => (StatusCode::SERVICE_UNAVAILABLE, "not_recorded"),
+            ActionError::Cancelled => (StatusCode::CONFLICT, "cancelled"),
+            ActionError::Interrupted { .. } => (StatusCode::BAD_GATEWAY, "interrupted"),
             ActionError::TooManyChanges => (StatusCode::SERVICE_UNAVAILABLE, "too_many_changes"),
             ActionError::ShuttingDown => (StatusCode::SERVICE_UNAVAILABLE, "shutting_down"),
             ActionError::Abandoned => (StatusCode::REQUEST_TIMEOUT, "abandoned"),
             ActionError::Crashed => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
         }
+    }
+}
+
+fn invariant(refused: &Refused) -> StatusCode {
+    match refused {
+        Refused::OutOfBounds { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+        Refused::Protected { .. } => StatusCode::FORBIDDEN,
+        Refused::StepTooLarge { .. }
+        | Refused::TooOften { .. }
+        | Refused::NodeShort { .. }
+        | Refused::NodeUnknown { .. } => StatusCode::CONFLICT,
     }
 }
 
@@ -97,6 +115,8 @@ fn backend(error: &BackendError) -> (StatusCode, &'static str) {
         BackendError::ReadTimedOut { .. } => (StatusCode::GATEWAY_TIMEOUT, "node_timed_out"),
         BackendError::Spawn { .. } => (StatusCode::BAD_GATEWAY, "pct_unavailable"),
         BackendError::TimedOut { .. } => (StatusCode::GATEWAY_TIMEOUT, "pct_timed_out"),
+        BackendError::Cancelled { .. } => (StatusCode::CONFLICT, "cancelled"),
+        BackendError::NotRecorded { .. } => (StatusCode::SERVICE_UNAVAILABLE, "not_recorded"),
         BackendError::Failed { .. } => (StatusCode::BAD_GATEWAY, "pct_failed"),
         BackendError::Unreadable { .. } => (StatusCode::BAD_GATEWAY, "pct_unreadable"),
     }

@@ -10,7 +10,7 @@ use lxc_autoscale_api::auth::keys::KeyFile;
 use lxc_autoscale_api::cli::{AuditCommand, Cli, Command};
 use lxc_autoscale_api::config::Config;
 use lxc_autoscale_api::server::{self, ServerError};
-use lxc_autoscale_api::{audit, check, key_command};
+use lxc_autoscale_api::{audit, check, key_command, undo_command};
 use lxc_autoscale_core::api::HealthState;
 use lxc_autoscale_core::{ErrorChain, config, telemetry};
 use tokio::runtime::Runtime;
@@ -47,6 +47,12 @@ fn run(cli: &Cli) -> Result<ExitCode, ServerError> {
             let keys = KeyFile::new(config.server.keys_file.clone());
             let done = key_command::run(command, &keys, Timestamp::now(), &mut io::stdout().lock());
             done.map(|()| ExitCode::SUCCESS).map_err(ServerError::Keys)
+        }
+        Command::Undo(args) => {
+            let mut out = io::stdout().lock();
+            let done = runtime.block_on(undo_command::run(args, &config.server, &mut out));
+            let done = done.map_err(ServerError::Undo)?;
+            Ok(if done { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
         Command::Run => serve(&runtime, config, cli),
         Command::Check => {

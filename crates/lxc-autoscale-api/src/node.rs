@@ -11,6 +11,8 @@ use lxc_autoscale_core::procfs::{self, NodeCpuTime, Unexpected};
 use lxc_autoscale_core::snapshot::PressureSet;
 use lxc_autoscale_core::units::bytes_to_mib;
 
+use crate::invariants::NodeMemory;
+
 /// How often the CPU counters are read for the base of a measurement.
 pub const CPU_INTERVAL: Duration = Duration::from_secs(5);
 /// Shorter windows tell little: the counters advance by hundredths of a second.
@@ -125,6 +127,22 @@ pub fn status(proc: &Path, node_name: &str, cpu: &CpuMeter) -> NodeStatus {
     status.pressure = PressureSet { cpu: cpu.ok(), memory: memory.ok(), io: io.ok() };
     status.missing = missing;
     status
+}
+
+/// The memory of the node that containers are changed on, by its procfs; `configured` is the name of the node in the
+/// configuration, if it need not be this one.
+pub fn memory(proc: &Path, configured: &str) -> NodeMemory {
+    let elsewhere = |own: String| !configured.is_empty() && !own.eq_ignore_ascii_case(configured);
+    if name(proc).is_ok_and(elsewhere) {
+        return NodeMemory::Elsewhere;
+    }
+    match read(proc, "meminfo", procfs::meminfo) {
+        Ok(memory) => NodeMemory::Known {
+            available_mib: bytes_to_mib(memory.available),
+            total_mib: bytes_to_mib(memory.total),
+        },
+        Err(reason) => NodeMemory::Unknown { reason },
+    }
 }
 
 /// Reads and parses a file; the error is a reason for people.

@@ -29,12 +29,16 @@ use crate::auth::keys::KeysError;
 use crate::auth::{Door, Peer, peer};
 use crate::backend::Opened;
 use crate::backend::rest::RestSetupError;
+use crate::boosts;
 use crate::config::Config;
+use crate::jobs::reconcile;
 use crate::key_command::KeyCommandError;
 use crate::node::{self, CPU_INTERVAL};
 use crate::routes;
 use crate::state::{AppState, Shared};
+use crate::store::StoreError;
 use crate::tls::{self, CertificateError};
+use crate::undo_command::UndoCommandError;
 
 /// The process's own procfs: connections are real even where the node is a simulated one.
 const PROCFS: &str = "/proc";
@@ -76,6 +80,12 @@ pub enum ServerError {
     /// The audit log cannot be read.
     #[error(transparent)]
     Audit(#[from] AuditError),
+    /// Nothing was taken back.
+    #[error(transparent)]
+    Undo(#[from] UndoCommandError),
+    /// What is kept over a restart cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// The address cannot be listened on.
     #[error("cannot listen on {address} (`server.listen`); does another server use it?")]
     Listen {
@@ -111,11 +121,14 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), ServerError> 
     let listener =
         TcpListener::bind(address).await.map_err(|source| ServerError::Listen { address, source })?;
     let address = listener.local_addr().map_err(|source| ServerError::Listen { address, source })?;
+    let _state_lock = state.store().take()?;
+    reconcile::begin(&state).await?;
     write_address(&config.server.address_file, address)?;
     tracing::info!("Listening on http://{address}.");
     let network = open_network(&state).await?;
     service::notify_ready();
 
+    let boosts = tokio::spawn(boosts::watch(AppState::clone(&state)));
     let meter = tokio::spawn(watch_cpus(AppState::clone(&state)));
     let connections = Arc::new(GracefulShutdown::new());
     let slots = Arc::new(Semaphore::new(config.server.max_connections));
@@ -133,6 +146,7 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), ServerError> 
     service::notify_stopping();
     tracing::info!("Stopping: no new requests; what is begun is finished.");
     meter.abort();
+    boosts.abort();
     // Afterwards this is the only handle on the connections.
     acceptors.shutdown().await;
     // A clone may take an hour to its end.

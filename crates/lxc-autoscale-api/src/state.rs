@@ -10,6 +10,7 @@ use crate::backend::ContainerHost;
 use crate::changes::Changes;
 use crate::config::Config;
 use crate::node::CpuMeter;
+use crate::store::Store;
 
 /// A handle on [`Shared`].
 pub type AppState = Arc<Shared>;
@@ -20,6 +21,7 @@ pub struct Shared {
     config: RwLock<Arc<Config>>,
     host: Arc<dyn ContainerHost>,
     changes: Changes,
+    store: Store,
     keys: KeyFile,
     rate_limits: RateLimits,
     cpu: CpuMeter,
@@ -31,8 +33,16 @@ impl Shared {
     pub fn new(config: Config, host: Arc<dyn ContainerHost>, node_name: Option<String>) -> Self {
         let patience = Duration::from_secs(config.server.queue_timeout_seconds);
         let audit = (!config.audit.file.as_os_str().is_empty()).then(|| AuditLog::new(config.audit.clone()));
-        Self {
-            changes: Changes::new(config.server.max_changes, patience, audit),
+        let store = Store::new(&config.state.directory);
+        let state = Self {
+            changes: Changes::new(
+                config.server.max_changes,
+                patience,
+                audit,
+                store.clone(),
+                config.state.clone(),
+            ),
+            store,
             rate_limits: RateLimits::new(
                 config.server.requests_per_minute,
                 config.server.refusals_per_minute,
@@ -42,7 +52,9 @@ impl Shared {
             host,
             cpu: CpuMeter::default(),
             node_name,
-        }
+        };
+        state.changes.protect(&state.config().limits.protected_containers);
+        state
     }
 
     /// The configuration in force.
@@ -58,6 +70,11 @@ impl Shared {
     /// The changes under way.
     pub fn changes(&self) -> &Changes {
         &self.changes
+    }
+
+    /// What is kept over a restart.
+    pub fn store(&self) -> &Store {
+        &self.store
     }
 
     /// How often somebody may ask.
@@ -89,6 +106,7 @@ impl Shared {
         merged.metrics = new.metrics.clone();
         merged.server.trusted_uids.clone_from(&new.server.trusted_uids);
         merged.server.allowed_hosts.clone_from(&new.server.allowed_hosts);
+        self.changes.protect(&merged.limits.protected_containers);
         let mut restart = Vec::new();
         for (same, table) in [
             (merged.server == new.server, "server"),
@@ -97,6 +115,7 @@ impl Shared {
             (merged.rest == new.rest, "rest"),
             (merged.network == new.network, "network"),
             (merged.audit == new.audit, "audit"),
+            (merged.state == new.state, "state"),
             (merged.paths == new.paths, "paths"),
             (merged.logging == new.logging, "logging"),
         ] {

@@ -116,11 +116,12 @@ impl Proxmox {
             "[server]\nlisten = \"127.0.0.1:0\"\naddress_file = \"{address}\"\n\
              [pct]\npath = \"{pct}\"\n{rest}\
              [paths]\npve = \"{node}/etc/pve\"\nproc = \"{node}/proc\"\nlxc = \"/var/lib/lxc\"\n\
-             [metrics]\nfile = \"{metrics}\"\n[audit]\nfile = \"{audit}\"\n[logging]\nfile = \"\"\n",
+             [metrics]\nfile = \"{metrics}\"\n[audit]\nfile = \"{audit}\"\n[state]\ndirectory = \"{state}\"\n[logging]\nfile = \"\"\n",
             address = self.at("address").display(),
             pct = self.at("bin/pct").display(),
             metrics = self.at("lxc_metrics.json").display(),
             audit = self.at("audit.jsonl").display(),
+            state = self.at("api-state").display(),
         );
         let path = self.at("api.toml");
         fs::write(&path, config).unwrap();

@@ -8,15 +8,17 @@
 //! A running container can be copied from a snapshot only, so one is taken, and dropped again whatever comes
 //! of the copy. If the copy fails, what exists of it is removed: its id was free before, and is ours unless
 //! Proxmox says that somebody else took it meanwhile. What cannot be removed is named in the answer. A snapshot
-//! left by a server that was killed in between is found by its name and dropped when the same copy is made
-//! again.
+//! left by a server that was killed in between is dropped when it starts again ([`crate::jobs::reconcile`]), or found by its
+//! name when the same copy is made again.
 
 use lxc_autoscale_core::Vmid;
 use lxc_autoscale_core::api::{CloneCreated, CloneDeleted};
 
 use super::snapshots::ensure_running;
 use super::{ActionError, refuse_lock, unlocked};
+use crate::backend::watch::cancellable;
 use crate::backend::{BackendError, CloneOrder, ContainerHost, Existing, Obstacle};
+use crate::jobs::Journal;
 use crate::params::{Hostname, InvalidName, SnapshotName};
 
 /// Start of the tag that marks a copy; its id follows.
@@ -31,7 +33,7 @@ pub fn tag_of(vmid: Vmid) -> String {
     format!("{TAG_PREFIX}{vmid}")
 }
 
-fn temporary_snapshot(target: Vmid) -> Result<SnapshotName, InvalidName> {
+pub(crate) fn temporary_snapshot(target: Vmid) -> Result<SnapshotName, InvalidName> {
     SnapshotName::new(&format!("{SNAPSHOT_PREFIX}{target}"))
 }
 
@@ -53,7 +55,11 @@ pub struct CloneRequest {
 /// # Errors
 /// [`ActionError`] when the id is taken, the source is locked or missing, or the back end fails; then there is
 /// neither copy nor snapshot, or the error names what remains.
-pub async fn create(host: &dyn ContainerHost, request: &CloneRequest) -> Result<CloneCreated, ActionError> {
+pub async fn create(
+    host: &dyn ContainerHost,
+    journal: &Journal,
+    request: &CloneRequest,
+) -> Result<CloneCreated, ActionError> {
     let CloneRequest { source, target, .. } = *request;
     let stored = unlocked(host, source).await?;
     if host.is_taken(target).await? {
@@ -67,7 +73,8 @@ pub async fn create(host: &dyn ContainerHost, request: &CloneRequest) -> Result<
         host.delete_snapshot(source, &snapshot).await?;
     }
     let from_snapshot = host.is_running(source).await?;
-    let copied = copy(host, request, from_snapshot.then_some(&snapshot)).await;
+    journal.found(source, &stored, Some(from_snapshot));
+    let copied = copy(host, journal, request, from_snapshot.then_some(&snapshot)).await;
     let dropped = if from_snapshot { drop_snapshot(host, source, &snapshot).await } else { Ok(()) };
     match (copied, dropped) {
         (Ok(()), dropped) => Ok(CloneCreated {
@@ -86,6 +93,7 @@ pub async fn create(host: &dyn ContainerHost, request: &CloneRequest) -> Result<
 /// Takes the snapshot, makes the copy and marks it; removes the copy again if any of it fails.
 async fn copy(
     host: &dyn ContainerHost,
+    journal: &Journal,
     request: &CloneRequest,
     snapshot: Option<&SnapshotName>,
 ) -> Result<(), ActionError> {
@@ -93,9 +101,10 @@ async fn copy(
     if let Some(snapshot) = snapshot {
         host.create_snapshot(source, snapshot).await?;
     }
+    journal.go_on()?;
     let order = CloneOrder { source, target, hostname: hostname.clone(), snapshot: snapshot.cloned() };
-    match host.clone_container(&order).await {
-        Ok(()) => {}
+    match cancellable(journal.cancel(), host.clone_container(&order)).await {
+        Ok(()) => journal.forget(target),
         // Somebody else took the id since we looked: what has it is theirs.
         Err(taken @ BackendError::Exists { kind: Existing::Guest, .. }) => return Err(taken.into()),
         // Proxmox did not get as far as making the copy, so what has the id is being made by somebody else.
@@ -114,7 +123,7 @@ async fn copy(
 }
 
 /// Tags the copy as ours, keeping the tags it took over, but for the mark of another copy.
-async fn mark(host: &dyn ContainerHost, target: Vmid) -> Result<(), ActionError> {
+pub(crate) async fn mark(host: &dyn ContainerHost, target: Vmid) -> Result<(), ActionError> {
     let tag = tag_of(target);
     let mut tags = host.stored(target).await?.config.tags;
     tags.retain(|tag| !tag.starts_with(TAG_PREFIX));
@@ -135,7 +144,18 @@ async fn undone(host: &dyn ContainerHost, request: &CloneRequest, failure: Actio
 }
 
 async fn remove_unfinished(host: &dyn ContainerHost, request: &CloneRequest) -> Result<(), ActionError> {
-    let target = request.target;
+    remove_copy(host, request.target, request.hostname.as_str()).await
+}
+
+/// Removes a copy that was not finished, or not marked; nothing else that has its id.
+///
+/// # Errors
+/// [`ActionError`] when what has the id does not look like the copy, or the back end fails.
+pub(crate) async fn remove_copy(
+    host: &dyn ContainerHost,
+    target: Vmid,
+    hostname: &str,
+) -> Result<(), ActionError> {
     let config = match host.stored(target).await {
         Ok(stored) => stored.config,
         Err(BackendError::NoSuchContainer { .. }) => return Ok(()),
@@ -145,7 +165,7 @@ async fn remove_unfinished(host: &dyn ContainerHost, request: &CloneRequest) -> 
     // The id alone does not make it ours to destroy: it must look like our copy, too. Only what is not finished
     // may have no name yet.
     let looks_like_ours = match config.name.as_deref() {
-        Some(name) => name == request.hostname.as_str(),
+        Some(name) => name == hostname,
         None => unfinished,
     };
     if !looks_like_ours {
@@ -160,7 +180,11 @@ async fn remove_unfinished(host: &dyn ContainerHost, request: &CloneRequest) -> 
 }
 
 /// Drops the temporary snapshot if it is there; `Err` names it when it stays.
-async fn drop_snapshot(host: &dyn ContainerHost, source: Vmid, name: &SnapshotName) -> Result<(), String> {
+pub(crate) async fn drop_snapshot(
+    host: &dyn ContainerHost,
+    source: Vmid,
+    name: &SnapshotName,
+) -> Result<(), String> {
     let exists = |stored: &crate::backend::Stored| stored.has_snapshot(name);
     // A second try: a lock that was held for a moment is the usual reason for the first to fail.
     for attempt in 1..=2 {
@@ -191,7 +215,11 @@ fn left_behind(failure: ActionError, more: String) -> ActionError {
 /// # Errors
 /// [`ActionError`] when the container is missing, not a copy of ours, protected or locked, or when the back
 /// end fails; then it runs again if it ran.
-pub async fn delete(host: &dyn ContainerHost, vmid: Vmid) -> Result<CloneDeleted, ActionError> {
+pub async fn delete(
+    host: &dyn ContainerHost,
+    journal: &Journal,
+    vmid: Vmid,
+) -> Result<CloneDeleted, ActionError> {
     let stored = host.stored(vmid).await?;
     let tag = tag_of(vmid);
     if !stored.config.tags.contains(&tag) {
@@ -203,11 +231,15 @@ pub async fn delete(host: &dyn ContainerHost, vmid: Vmid) -> Result<CloneDeleted
     }
     refuse_lock(vmid, &stored)?;
     let was_running = host.is_running(vmid).await?;
+    journal.found(vmid, &stored, Some(was_running));
     if was_running {
         host.stop(vmid).await?;
     }
     match destroy_and_verify(host, vmid).await {
-        Ok(()) => Ok(CloneDeleted { vm_id: vmid, was_running }),
+        Ok(()) => {
+            journal.forget(vmid);
+            Ok(CloneDeleted { vm_id: vmid, was_running })
+        }
         Err(failure) if was_running && host.stored(vmid).await.is_ok() => {
             match ensure_running(host, vmid).await {
                 Ok(()) => Err(failure),

@@ -9,8 +9,11 @@ use lxc_autoscale_core::Vmid;
 use crate::audit::AuditError;
 use crate::auth::caller::Identity;
 use crate::backend::{BackendError, ContainerHost, Obstacle, Stored};
+use crate::boosts::BoostRefused;
 use crate::gate::Occupied;
+use crate::invariants::Refused;
 use crate::memory_guard::ShrinkRefused;
+use crate::store::StoreError;
 
 pub mod clones;
 pub mod resize;
@@ -28,16 +31,12 @@ pub enum ActionError {
     /// Less memory would hurt, or might.
     #[error(transparent)]
     Shrink(#[from] ShrinkRefused),
-    /// A number is outside the configured limits.
-    #[error("{what} must be from {least} to {most} (see `[limits]` in the configuration)")]
-    OutOfBounds {
-        /// What the number is.
-        what: &'static str,
-        /// The least allowed.
-        least: u64,
-        /// The most allowed.
-        most: u64,
-    },
+    /// It would break what no change may break.
+    #[error(transparent)]
+    Invariant(#[from] Refused),
+    /// There is nothing to boost.
+    #[error(transparent)]
+    Boost(#[from] BoostRefused),
     /// The container is pinned to CPUs, and Proxmox then ignores its number of cores.
     #[error("container {vmid} is pinned to the CPUs {cpuset}, so its number of cores has no effect")]
     PinnedCpuset {
@@ -89,6 +88,18 @@ pub enum ActionError {
     /// It cannot be written down, so it was not begun.
     #[error("nothing was done, because it could not be written to the audit log")]
     NotAudited(#[from] AuditError),
+    /// It cannot be kept, so it was not begun.
+    #[error("nothing was done, because it could not be written down first")]
+    NotRecorded(#[from] StoreError),
+    /// Somebody wanted it to be given up.
+    #[error("it was cancelled")]
+    Cancelled,
+    /// The server ended in the middle of it.
+    #[error("the server ended in the middle of it; {found}")]
+    Interrupted {
+        /// What was found on the node afterwards.
+        found: String,
+    },
     /// More changes are waiting than are allowed to.
     #[error("too many changes are waiting; try again later")]
     TooManyChanges,

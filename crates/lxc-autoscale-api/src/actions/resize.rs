@@ -5,10 +5,12 @@ use lxc_autoscale_core::api::{IncreasedStorage, Resized, ScaledCores, ScaledCpul
 use lxc_autoscale_core::{Cores, Mebibytes, Vmid};
 
 use super::{ActionError, changeable};
-use crate::backend::{ContainerHost, Stored};
-use crate::config::{LimitsConfig, MetricsConfig};
+use crate::backend::{Answer, ContainerHost, Stored};
+use crate::config::{Config, LimitsConfig, MetricsConfig};
+use crate::invariants::{self, Circumstances, NodeMemory, Refused, Step, What};
+use crate::jobs::Journal;
 use crate::memory_guard::{self, Need};
-use crate::metrics;
+use crate::{metrics, node};
 
 /// MiB in a GiB.
 const MIB_PER_GIB: u64 = 1024;
@@ -20,21 +22,24 @@ const MIB_PER_GIB: u64 = 1024;
 /// back end fails.
 pub async fn set_cores(
     host: &dyn ContainerHost,
-    limits: &LimitsConfig,
+    journal: &Journal,
+    config: &Config,
     vmid: Vmid,
     cores: u32,
 ) -> Result<ScaledCores, ActionError> {
-    within("`cores`", cores.into(), limits.min_cores.into(), limits.max_cores.into())?;
+    invariants::bounds(&config.limits, What::Cores, cores.into())?;
     let stored = changeable(host, vmid).await?;
-    if let Some(cpuset) = stored.config.pinned_cpuset {
+    if let Some(cpuset) = stored.config.pinned_cpuset.clone() {
         return Err(ActionError::PinnedCpuset { vmid, cpuset });
     }
     let before = stored.config.cores;
     if before == Some(cores) {
         return Ok(resized(vmid, before.map(Cores::from), before.map(Cores::from), false));
     }
-    host.set_cores(vmid, cores).await?;
-    let after = host.stored(vmid).await?.config.cores;
+    let step = Step { what: What::Cores, from: before.map(u64::from), to: cores.into() };
+    keeps_invariants(host, journal, config, vmid, step).await?;
+    let call = host.set_cores(vmid, cores);
+    let after = change_and_read(host, journal, vmid, &stored, call).await?.config.cores;
     if after != Some(cores) {
         let found = after.map_or("none is set".to_owned(), |cores| format!("it is {cores}"));
         return Err(not_applied(vmid, "number of cores", &found));
@@ -49,27 +54,32 @@ pub async fn set_cores(
 /// the container is locked, missing or a template, or when the back end fails.
 pub async fn set_cpulimit(
     host: &dyn ContainerHost,
-    limits: &LimitsConfig,
+    journal: &Journal,
+    config: &Config,
     vmid: Vmid,
     cores: f64,
 ) -> Result<ScaledCpulimit, ActionError> {
+    let limits = &config.limits;
     let most = limits.max_cores.into();
     let wanted = Hundredths::from_cores(cores).filter(|wanted| wanted.cores() <= f64::from(limits.max_cores));
     let Some(wanted) = wanted else {
-        return Err(ActionError::OutOfBounds { what: "`cpulimit` (0 for none)", least: 0, most });
+        return Err(Refused::OutOfBounds { what: "`cpulimit` (0 for none)", least: 0, most }.into());
     };
     let stored = changeable(host, vmid).await?;
     let before = stored.config.cpulimit.filter(|limit| 0.0 < *limit);
     let wanted = wanted.limit();
     if wanted.is_none() && stored.config.cores.is_none_or(|cores| limits.max_cores < cores) {
         let what = "the number of cores without a CPU limit";
-        return Err(ActionError::OutOfBounds { what, least: limits.min_cores.into(), most });
+        return Err(Refused::OutOfBounds { what, least: limits.min_cores.into(), most }.into());
     }
     if is_same_limit(before, wanted) {
         return Ok(resized(vmid, before, before, false));
     }
-    host.set_cpulimit(vmid, wanted).await?;
-    let after = host.stored(vmid).await?.config.cpulimit.filter(|limit| 0.0 < *limit);
+    let step = Step { what: What::Cpulimit, from: before.map(hundredths), to: wanted.map_or(0, hundredths) };
+    keeps_invariants(host, journal, config, vmid, step).await?;
+    let call = host.set_cpulimit(vmid, wanted);
+    let after = change_and_read(host, journal, vmid, &stored, call).await?;
+    let after = after.config.cpulimit.filter(|limit| 0.0 < *limit);
     if !is_same_limit(after, wanted) {
         let found = after.map_or("none is set".to_owned(), |cores| format!("it is {cores}"));
         return Err(not_applied(vmid, "CPU limit", &found));
@@ -98,11 +108,38 @@ impl Hundredths {
     }
 }
 
+/// A limit in hundredths of a core.
+pub(crate) fn hundredths(cores: f64) -> u64 {
+    Hundredths::from_cores(cores).map_or(0, |hundredths| hundredths.0.into())
+}
+
 fn is_same_limit(one: Option<f64>, other: Option<f64>) -> bool {
     match (one, other) {
         (Some(one), Some(other)) => (one - other).abs() < 0.001,
         (None, None) => true,
         _ => false,
+    }
+}
+
+/// Removes the number of cores, so that the container may use all of the node's.
+///
+/// # Errors
+/// [`ActionError`] when the container is pinned, locked, missing or a template, or the back end fails.
+pub async fn remove_cores(
+    host: &dyn ContainerHost,
+    journal: &Journal,
+    vmid: Vmid,
+) -> Result<ScaledCores, ActionError> {
+    let stored = changeable(host, vmid).await?;
+    let before = stored.config.cores;
+    if before.is_none() {
+        return Ok(resized(vmid, None, None, false));
+    }
+    let call = host.remove_cores(vmid);
+    let after = change_and_read(host, journal, vmid, &stored, call).await?.config.cores;
+    match after {
+        None => Ok(resized(vmid, before.map(Cores::from), None, true)),
+        Some(cores) => Err(not_applied(vmid, "number of cores", &format!("it is {cores}"))),
     }
 }
 
@@ -113,22 +150,25 @@ fn is_same_limit(one: Option<f64>, other: Option<f64>) -> bool {
 /// container is locked, missing or a template, or when the back end fails.
 pub async fn set_memory(
     host: &dyn ContainerHost,
-    limits: &LimitsConfig,
-    metrics: &MetricsConfig,
+    journal: &Journal,
+    config: &Config,
     vmid: Vmid,
     memory: Mebibytes,
 ) -> Result<ScaledRam, ActionError> {
-    within("`memory` (in MiB)", memory.get(), limits.min_memory_mib, limits.max_memory_mib)?;
-    let before = changeable(host, vmid).await?.config.memory_mb;
+    invariants::bounds(&config.limits, What::Memory, memory.get())?;
+    let stored = changeable(host, vmid).await?;
+    let before = stored.config.memory_mb;
     if before == memory {
         return Ok(resized(vmid, Some(before), Some(before), false));
     }
     if memory < before {
-        let need = need(host, metrics, vmid).await?;
-        memory_guard::check(limits, before, memory, need)?;
+        let need = need(host, &config.metrics, vmid).await?;
+        memory_guard::check(&config.limits, before, memory, need)?;
     }
-    host.set_memory(vmid, memory).await?;
-    let after = host.stored(vmid).await?.config.memory_mb;
+    let step = Step { what: What::Memory, from: Some(before.get()), to: memory.get() };
+    keeps_invariants(host, journal, config, vmid, step).await?;
+    let call = host.set_memory(vmid, memory);
+    let after = change_and_read(host, journal, vmid, &stored, call).await?.config.memory_mb;
     if after != memory {
         return Err(not_applied(vmid, "memory", &format!("it is {after}")));
     }
@@ -142,24 +182,67 @@ pub async fn set_memory(
 /// fails.
 pub async fn grow_rootfs(
     host: &dyn ContainerHost,
+    journal: &Journal,
     limits: &LimitsConfig,
     vmid: Vmid,
     gib: u32,
 ) -> Result<IncreasedStorage, ActionError> {
-    within("`disk_size` (in GiB)", gib.into(), 1, limits.max_disk_increase_gib.into())?;
-    let before = rootfs(&changeable(host, vmid).await?);
-    host.grow_rootfs(vmid, gib).await?;
-    let after = rootfs(&host.stored(vmid).await?);
+    invariants::within("`disk_size` (in GiB)", gib.into(), 1, limits.max_disk_increase_gib.into())?;
+    let stored = changeable(host, vmid).await?;
+    let before = rootfs(&stored);
+    let call = host.grow_rootfs(vmid, gib);
+    let after = rootfs(&change_and_read(host, journal, vmid, &stored, call).await?);
     // Proxmox writes the size it finds after growing, which may have been rounded up. Where the configuration
     // had none before, that there is one now is all that can be seen.
-    let wanted = before.map_or(0, Mebibytes::get) + u64::from(gib) * MIB_PER_GIB;
+    let wanted = grown(before.unwrap_or(Mebibytes::new(0)), gib);
     match after {
-        Some(size) if wanted <= size.get() => Ok(resized(vmid, before, after, true)),
+        Some(size) if wanted <= size => Ok(resized(vmid, before, after, true)),
         Some(size) => {
-            Err(not_applied(vmid, "root filesystem", &format!("it has {size}, less than {wanted} MiB")))
+            Err(not_applied(vmid, "root filesystem", &format!("it has {size}, less than {wanted}")))
         }
         None => Err(not_applied(vmid, "root filesystem", "its configuration names no size")),
     }
+}
+
+/// Holds a step against what must not be broken, whoever asks.
+async fn keeps_invariants(
+    host: &dyn ContainerHost,
+    journal: &Journal,
+    config: &Config,
+    vmid: Vmid,
+    step: Step,
+) -> Result<(), ActionError> {
+    let takes_memory = step.what == What::Memory && step.from.is_some_and(|from| from < step.to);
+    let circumstances = Circumstances {
+        is_running: takes_memory && host.is_running(vmid).await?,
+        changes_last_hour: journal.changes_last_hour(vmid, Timestamp::now()).await?,
+        node: if takes_memory { node_memory(config).await } else { NodeMemory::Elsewhere },
+    };
+    Ok(invariants::check(&config.limits, step, &circumstances)?)
+}
+
+async fn node_memory(config: &Config) -> NodeMemory {
+    let (proc, configured) = (config.paths.proc.clone(), config.rest.node.clone());
+    let read = tokio::task::spawn_blocking(move || node::memory(&proc, &configured)).await;
+    read.unwrap_or_else(|error| NodeMemory::Unknown { reason: error.to_string() })
+}
+
+/// Makes a call and reads back what it left, which goes to the ledger whether the call succeeded or not.
+async fn change_and_read(
+    host: &dyn ContainerHost,
+    journal: &Journal,
+    vmid: Vmid,
+    before: &Stored,
+    call: Answer<'_, ()>,
+) -> Result<Stored, ActionError> {
+    journal.found(vmid, before, None);
+    let called = call.await;
+    let after = host.stored(vmid).await;
+    if let Ok(after) = &after {
+        journal.compare(vmid, &before.config, &after.config);
+    }
+    called?;
+    Ok(after?)
 }
 
 async fn need(host: &dyn ContainerHost, metrics: &MetricsConfig, vmid: Vmid) -> Result<Need, ActionError> {
@@ -172,12 +255,13 @@ async fn need(host: &dyn ContainerHost, metrics: &MetricsConfig, vmid: Vmid) -> 
     Ok(metrics::need_of(metrics::record_of(newest, vmid, metrics, Timestamp::now())))
 }
 
-fn rootfs(stored: &Stored) -> Option<Mebibytes> {
-    stored.config.rootfs_mb
+/// What a root filesystem of that size has at least when `gib` GiB were added.
+pub(crate) fn grown(before: Mebibytes, gib: u32) -> Mebibytes {
+    Mebibytes::new(before.get() + u64::from(gib) * MIB_PER_GIB)
 }
 
-fn within(what: &'static str, value: u64, least: u64, most: u64) -> Result<(), ActionError> {
-    if (least..=most).contains(&value) { Ok(()) } else { Err(ActionError::OutOfBounds { what, least, most }) }
+fn rootfs(stored: &Stored) -> Option<Mebibytes> {
+    stored.config.rootfs_mb
 }
 
 fn not_applied(vmid: Vmid, what: &str, found: &str) -> ActionError {

@@ -4,7 +4,9 @@ use lxc_autoscale_core::Vmid;
 use lxc_autoscale_core::api::{RolledBack, SnapshotCreated};
 
 use super::{ActionError, changeable};
+use crate::backend::watch::cancellable;
 use crate::backend::{BackendError, ContainerHost, Existing};
+use crate::jobs::Journal;
 use crate::params::SnapshotName;
 
 /// Takes a snapshot.
@@ -14,18 +16,48 @@ use crate::params::SnapshotName;
 /// missing or a template, or the back end fails.
 pub async fn create(
     host: &dyn ContainerHost,
+    journal: &Journal,
     vmid: Vmid,
     name: &SnapshotName,
 ) -> Result<SnapshotCreated, ActionError> {
-    if changeable(host, vmid).await?.has_snapshot(name) {
+    let stored = changeable(host, vmid).await?;
+    if stored.has_snapshot(name) {
         let what = format!("snapshot `{name}` of container {vmid}");
         return Err(BackendError::Exists { what, kind: Existing::Snapshot }.into());
     }
-    host.create_snapshot(vmid, name).await?;
+    journal.found(vmid, &stored, None);
+    journal.go_on()?;
+    match cancellable(journal.cancel(), host.create_snapshot(vmid, name)).await {
+        Err(given_up @ BackendError::Cancelled { .. }) => {
+            return Err(dropped(host, vmid, name, given_up).await);
+        }
+        other => other?,
+    }
     if !host.stored(vmid).await?.has_snapshot(name) {
         return Err(ActionError::NotApplied { found: format!("container {vmid} has no snapshot `{name}`") });
     }
     Ok(SnapshotCreated { vm_id: vmid, snapshot_name: name.to_string() })
+}
+
+/// Removes what a snapshot that was given up has left, and returns why it was.
+async fn dropped(
+    host: &dyn ContainerHost,
+    vmid: Vmid,
+    name: &SnapshotName,
+    given_up: BackendError,
+) -> ActionError {
+    let left = |why: String| ActionError::LeftBehind {
+        cause: Box::new(ActionError::Cancelled),
+        left: format!("snapshot `{name}` of container {vmid} ({why})"),
+    };
+    match host.stored(vmid).await {
+        Ok(stored) if !stored.has_snapshot(name) => given_up.into(),
+        Ok(_) => match host.delete_snapshot(vmid, name).await {
+            Ok(()) => given_up.into(),
+            Err(error) => left(error.to_string()),
+        },
+        Err(error) => left(error.to_string()),
+    }
 }
 
 /// Goes back to a snapshot; a container that ran runs again afterwards.
@@ -38,14 +70,20 @@ pub async fn create(
 /// end fails, or the container does not start again.
 pub async fn rollback(
     host: &dyn ContainerHost,
+    journal: &Journal,
     vmid: Vmid,
     name: &SnapshotName,
 ) -> Result<RolledBack, ActionError> {
-    if !changeable(host, vmid).await?.has_snapshot(name) {
+    let stored = changeable(host, vmid).await?;
+    if !stored.has_snapshot(name) {
         return Err(BackendError::NoSuchSnapshot { vmid, name: name.to_string() }.into());
     }
     let was_running = host.is_running(vmid).await?;
+    journal.found(vmid, &stored, Some(was_running));
     let rolled_back = roll_back_and_verify(host, vmid, name).await;
+    if let Ok(after) = host.stored(vmid).await {
+        journal.compare(vmid, &stored.config, &after.config);
+    }
     if !was_running {
         rolled_back?;
         return Ok(RolledBack { vm_id: vmid, snapshot_name: name.to_string(), was_running, running: false });
@@ -83,7 +121,7 @@ async fn roll_back_and_verify(
 }
 
 /// Starts a container unless it runs.
-pub(super) async fn ensure_running(host: &dyn ContainerHost, vmid: Vmid) -> Result<(), ActionError> {
+pub(crate) async fn ensure_running(host: &dyn ContainerHost, vmid: Vmid) -> Result<(), ActionError> {
     if host.is_running(vmid).await? {
         return Ok(());
     }

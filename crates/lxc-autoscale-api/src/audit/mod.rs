@@ -70,7 +70,7 @@ pub enum Event {
 /// What an event is about.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Subject {
-    /// Which change of this server, counted from its start.
+    /// Which change: the number it has in `api.sqlite`, and as a job.
     pub change: u64,
     /// Who asked.
     pub caller: String,

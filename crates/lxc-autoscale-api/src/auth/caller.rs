@@ -50,6 +50,8 @@ pub enum Identity {
     User(u32),
     /// The holder of a key.
     Key(String),
+    /// This server, which ends boosts.
+    Server,
 }
 
 impl fmt::Display for Identity {
@@ -57,6 +59,7 @@ impl fmt::Display for Identity {
         match self {
             Self::User(uid) => write!(f, "uid:{uid}"),
             Self::Key(name) => write!(f, "key:{name}"),
+            Self::Server => f.write_str("server"),
         }
     }
 }
@@ -76,6 +79,11 @@ impl Caller {
     /// Root, or a user that the configuration trusts: may everything.
     pub fn user(uid: u32) -> Self {
         Self { identity: Identity::User(uid), role: Role::Admin, containers: None }
+    }
+
+    /// This server itself, for what ends by itself.
+    pub fn server() -> Self {
+        Self { identity: Identity::Server, role: Role::Admin, containers: None }
     }
 
     /// Whether the role is enough.

@@ -16,12 +16,14 @@ use lxc_autoscale_core::{Mebibytes, Vmid};
 
 use self::pct::PctHost;
 use self::rest::{RestHost, RestSetupError};
+use self::watch::{Call, Standing};
 use crate::config::{BackendChoice, Config};
 use crate::params::{Hostname, SnapshotName};
 
 pub mod pct;
 pub mod rest;
 mod texts;
+pub mod watch;
 
 /// The back end that the configuration names.
 #[derive(Debug)]
@@ -122,6 +124,8 @@ pub trait ContainerHost: fmt::Debug + Send + Sync {
     fn set_cores(&self, vmid: Vmid, cores: u32) -> Answer<'_, ()>;
     /// Sets the CPU limit, in cores; `None` removes it. Proxmox takes 0 for none, but fails on it while the container runs.
     fn set_cpulimit(&self, vmid: Vmid, cores: Option<f64>) -> Answer<'_, ()>;
+    /// Removes the number of cores: the container may use all of the node's.
+    fn remove_cores(&self, vmid: Vmid) -> Answer<'_, ()>;
     /// Sets the memory.
     fn set_memory(&self, vmid: Vmid, memory: Mebibytes) -> Answer<'_, ()>;
     /// Replaces the tags.
@@ -146,6 +150,9 @@ pub trait ContainerHost: fmt::Debug + Send + Sync {
     fn start(&self, vmid: Vmid) -> Answer<'_, ()>;
     /// Stops a container at once.
     fn stop(&self, vmid: Vmid) -> Answer<'_, ()>;
+
+    /// How a call stands that an earlier process of this server began.
+    fn standing<'a>(&'a self, call: &'a Call) -> Answer<'a, Standing>;
 
     /// Looks whether containers could be changed now; changes nothing.
     fn probe(&self) -> Pin<Box<dyn Future<Output = Vec<HealthCheck>> + Send + '_>>;
@@ -289,6 +296,20 @@ pub enum BackendError {
         limit: Duration,
         /// Whether it goes on: in spite of SIGTERM, or as a task of Proxmox.
         running: bool,
+    },
+    /// It was given up because somebody wanted that.
+    #[error("`{command}` was cancelled")]
+    Cancelled {
+        /// The call.
+        command: String,
+    },
+    /// The call cannot be written down, so it was not made.
+    #[error("`{command}` was not begun, because it could not be written down: {detail}")]
+    NotRecorded {
+        /// The call.
+        command: String,
+        /// Why.
+        detail: String,
     },
     /// The call failed in a way that has no name here.
     #[error("`{command}` failed ({status}): {detail}")]

@@ -1,21 +1,25 @@
 //! `/clone/*`.
 
 use axum::extract::State;
+use axum::response::Response;
 use lxc_autoscale_core::api::{CloneCreated, CloneDeleted, ContainerRequest, CreateCloneRequest};
 
-use super::{Answer, success};
+use super::jobs::{self, PrefersAsync};
 use crate::actions::clones::{self, CloneRequest};
 use crate::auth::caller::Caller;
 use crate::changes::Change;
+use crate::error::ApiError;
 use crate::extract::ApiJson;
+use crate::jobs::Task;
 use crate::params::Hostname;
 use crate::state::AppState;
 
 pub(super) async fn create(
     State(state): State<AppState>,
     caller: Caller,
+    prefer: PrefersAsync,
     ApiJson(request): ApiJson<CreateCloneRequest>,
-) -> Answer<CloneCreated> {
+) -> Result<Response, ApiError> {
     let CreateCloneRequest { vm_id, new_vm_id, new_vm_name } = request;
     let hostname = Hostname::from_requested(&new_vm_name)?;
     let change = Change {
@@ -23,10 +27,18 @@ pub(super) async fn create(
         vmids: vec![vm_id, new_vm_id],
         caller,
     };
+    let task = Task::CreateClone {
+        source: vm_id,
+        target: new_vm_id,
+        requested_name: new_vm_name.clone(),
+        hostname: hostname.to_string(),
+    };
     let order = CloneRequest { source: vm_id, target: new_vm_id, requested_name: new_vm_name, hostname };
     let host = state.host();
-    let created = state.changes().run(change, async move { clones::create(&*host, &order).await }).await?;
-    Ok(success(sentence(&created), created))
+    jobs::answer(&state, prefer, change, task, sentence, async move |journal| {
+        clones::create(&*host, &journal, &order).await
+    })
+    .await
 }
 
 fn sentence(created: &CloneCreated) -> String {
@@ -45,10 +57,14 @@ fn sentence(created: &CloneCreated) -> String {
 pub(super) async fn remove(
     State(state): State<AppState>,
     caller: Caller,
+    prefer: PrefersAsync,
     ApiJson(ContainerRequest { vm_id }): ApiJson<ContainerRequest>,
-) -> Answer<CloneDeleted> {
+) -> Result<Response, ApiError> {
     let change = Change { summary: format!("remove container {vm_id}"), vmids: vec![vm_id], caller };
     let host = state.host();
-    let deleted = state.changes().run(change, async move { clones::delete(&*host, vm_id).await }).await?;
-    Ok(success(format!("Container {vm_id} is removed."), deleted))
+    let say = |deleted: &CloneDeleted| format!("Container {} is removed.", deleted.vm_id);
+    jobs::answer(&state, prefer, change, Task::DeleteClone { vmid: vm_id }, say, async move |journal| {
+        clones::delete(&*host, &journal, vm_id).await
+    })
+    .await
 }

@@ -14,8 +14,11 @@ use crate::auth::{self, caller::Role};
 use crate::error::ApiError;
 use crate::state::AppState;
 
+mod boost;
 mod clone;
 pub(crate) mod health;
+mod jobs;
+mod ledger;
 mod resource;
 mod scale;
 mod snapshot;
@@ -49,6 +52,10 @@ impl Route {
         handler: MethodRouter<AppState>,
     ) -> Self {
         Self { method: Method::POST, path, description, role, handler }
+    }
+
+    fn cancel(path: &'static str, description: &'static str, handler: MethodRouter<AppState>) -> Self {
+        Self { role: Role::Operator, ..Self::delete(path, description, handler) }
     }
 
     fn delete(path: &'static str, description: &'static str, handler: MethodRouter<AppState>) -> Self {
@@ -110,6 +117,34 @@ fn table() -> Vec<Route> {
         ),
         Route::get("/resource/node/status", "Resource usage of the node.", get(resource::node)),
         Route::get("/health/check", "Whether containers can be changed now.", get(health::check)),
+        Route::get("/jobs", "List the newest jobs: calls that take long.", get(jobs::list)),
+        Route::get("/jobs/{id}", "How a job stands, what it did, what it gave.", get(jobs::show)),
+        Route::cancel(
+            "/jobs/{id}",
+            "Ask a job to give up, where that leaves nothing half-made.",
+            delete(jobs::cancel),
+        ),
+        Route::post(
+            "/jobs/{id}/cancel",
+            Role::Operator,
+            "The same, for clients that cannot send DELETE.",
+            post(jobs::cancel),
+        ),
+        Route::post(
+            "/boost",
+            Role::Operator,
+            "Give a container more for some minutes; it ends by itself.",
+            post(boost::start),
+        ),
+        Route::get("/boost", "List the boosts.", get(boost::list)),
+        Route::cancel("/boost", "End the boosts of a container now.", delete(boost::end)),
+        Route::get("/ledger", "Which sizes were changed, by whom and why.", get(ledger::show)),
+        Route::post(
+            "/undo",
+            Role::Operator,
+            "Take the sizes of a container, or of all, back to a time or to the original ones.",
+            post(ledger::undo),
+        ),
         Route::get("/routes", "List the routes.", get(list)),
     ]
 }

@@ -1,16 +1,20 @@
 //! `/scale/*`: cores, memory and root filesystem.
 
 use axum::extract::State;
+use axum::response::Response;
 use lxc_autoscale_core::api::{
     IncreaseStorageRequest, IncreasedStorage, Resized, ScaleCoresRequest, ScaleCpulimitRequest,
     ScaleRamRequest, ScaledCores, ScaledCpulimit, ScaledRam,
 };
 
+use super::jobs::{self, PrefersAsync};
 use super::{Answer, success};
 use crate::actions::resize;
 use crate::auth::caller::Caller;
 use crate::changes::Change;
+use crate::error::ApiError;
 use crate::extract::ApiJson;
+use crate::jobs::{Journal, Order, Task};
 use crate::state::AppState;
 
 pub(super) async fn cores(
@@ -25,9 +29,12 @@ pub(super) async fn cores(
         caller,
     };
     let (host, config) = (state.host(), state.config());
+    let order = Order::requested(Task::SetCores { vmid: vm_id, cores: Some(cores) });
     let scaled = state
         .changes()
-        .run(change, async move { resize::set_cores(&*host, &config.limits, vm_id, cores).await })
+        .record(change, order, async move |journal: Journal| {
+            resize::set_cores(&*host, &journal, &config, vm_id, cores).await
+        })
         .await?;
     Ok(success(sentence(&scaled, &format!("{cores} cores")), scaled))
 }
@@ -44,9 +51,13 @@ pub(super) async fn cpulimit(
         caller,
     };
     let (host, config) = (state.host(), state.config());
+    let hundredths = resize::hundredths(cpulimit);
+    let order = Order::requested(Task::SetCpulimit { vmid: vm_id, hundredths });
     let scaled = state
         .changes()
-        .run(change, async move { resize::set_cpulimit(&*host, &config.limits, vm_id, cpulimit).await })
+        .record(change, order, async move |journal: Journal| {
+            resize::set_cpulimit(&*host, &journal, &config, vm_id, cpulimit).await
+        })
         .await?;
     let what =
         scaled.after.map_or("no CPU limit".to_owned(), |cores| format!("a CPU limit of {cores} cores"));
@@ -65,10 +76,11 @@ pub(super) async fn ram(
         caller,
     };
     let (host, config) = (state.host(), state.config());
+    let order = Order::requested(Task::SetMemory { vmid: vm_id, memory_mib: memory.get() });
     let scaled = state
         .changes()
-        .run(change, async move {
-            resize::set_memory(&*host, &config.limits, &config.metrics, vm_id, memory).await
+        .record(change, order, async move |journal: Journal| {
+            resize::set_memory(&*host, &journal, &config, vm_id, memory).await
         })
         .await?;
     Ok(success(sentence(&scaled, &format!("{memory} of memory")), scaled))
@@ -77,8 +89,9 @@ pub(super) async fn ram(
 pub(super) async fn storage(
     State(state): State<AppState>,
     caller: Caller,
+    prefer: PrefersAsync,
     ApiJson(request): ApiJson<IncreaseStorageRequest>,
-) -> Answer<IncreasedStorage> {
+) -> Result<Response, ApiError> {
     let IncreaseStorageRequest { vm_id, disk_size } = request;
     let change = Change {
         summary: format!("add {disk_size} GiB to the root filesystem of container {vm_id}"),
@@ -86,12 +99,16 @@ pub(super) async fn storage(
         caller,
     };
     let (host, config) = (state.host(), state.config());
-    let grown = state
-        .changes()
-        .run(change, async move { resize::grow_rootfs(&*host, &config.limits, vm_id, disk_size).await })
-        .await?;
+    let task = Task::GrowRootfs { vmid: vm_id, gib: disk_size };
+    jobs::answer(&state, prefer, change, task, say_grown, async move |journal| {
+        resize::grow_rootfs(&*host, &journal, &config.limits, vm_id, disk_size).await
+    })
+    .await
+}
+
+fn say_grown(grown: &IncreasedStorage) -> String {
     let size = grown.after.map_or("more".to_owned(), |size| size.to_string());
-    Ok(success(sentence(&grown, &format!("{size} of root filesystem")), grown))
+    sentence(grown, &format!("{size} of root filesystem"))
 }
 
 fn sentence<T>(resized: &Resized<T>, what: &str) -> String {

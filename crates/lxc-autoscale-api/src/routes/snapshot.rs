@@ -1,28 +1,38 @@
 //! `/snapshot/*`.
 
 use axum::extract::State;
+use axum::response::Response;
 use lxc_autoscale_core::api::{ContainerRequest, RolledBack, SnapshotCreated, SnapshotList, SnapshotRequest};
 
+use super::jobs::{self, PrefersAsync};
 use super::{Answer, success};
 use crate::actions::snapshots;
 use crate::auth::caller::Caller;
 use crate::changes::Change;
+use crate::error::ApiError;
 use crate::extract::{ApiJson, ApiQuery};
+use crate::jobs::Task;
 use crate::params::SnapshotName;
 use crate::state::AppState;
 
 pub(super) async fn create(
     State(state): State<AppState>,
     caller: Caller,
+    prefer: PrefersAsync,
     ApiJson(SnapshotRequest { vm_id, snapshot_name }): ApiJson<SnapshotRequest>,
-) -> Answer<SnapshotCreated> {
+) -> Result<Response, ApiError> {
     let name = SnapshotName::new(&snapshot_name)?;
     let change =
         Change { summary: format!("take snapshot {name} of container {vm_id}"), vmids: vec![vm_id], caller };
     let host = state.host();
-    let work = async move { snapshots::create(&*host, vm_id, &name).await };
-    let created = state.changes().run(change, work).await?;
-    Ok(success(format!("Container {vm_id} has snapshot `{}` now.", created.snapshot_name), created))
+    let task = Task::CreateSnapshot { vmid: vm_id, name: name.to_string() };
+    let say = |created: &SnapshotCreated| {
+        format!("Container {} has snapshot `{}` now.", created.vm_id, created.snapshot_name)
+    };
+    jobs::answer(&state, prefer, change, task, say, async move |journal| {
+        snapshots::create(&*host, &journal, vm_id, &name).await
+    })
+    .await
 }
 
 pub(super) async fn list(
@@ -46,8 +56,9 @@ pub(super) async fn list(
 pub(super) async fn rollback(
     State(state): State<AppState>,
     caller: Caller,
+    prefer: PrefersAsync,
     ApiJson(SnapshotRequest { vm_id, snapshot_name }): ApiJson<SnapshotRequest>,
-) -> Answer<RolledBack> {
+) -> Result<Response, ApiError> {
     let name = SnapshotName::new(&snapshot_name)?;
     let change = Change {
         summary: format!("take container {vm_id} back to snapshot {name}"),
@@ -55,9 +66,14 @@ pub(super) async fn rollback(
         caller,
     };
     let host = state.host();
-    let work = async move { snapshots::rollback(&*host, vm_id, &name).await };
-    let rolled_back = state.changes().run(change, work).await?;
-    let state = if rolled_back.running { "and runs again" } else { "and is stopped, as it was" };
-    let message = format!("Container {vm_id} is back at snapshot `{}` {state}.", rolled_back.snapshot_name);
-    Ok(success(message, rolled_back))
+    let task = Task::Rollback { vmid: vm_id, name: name.to_string() };
+    jobs::answer(&state, prefer, change, task, say_back, async move |journal| {
+        snapshots::rollback(&*host, &journal, vm_id, &name).await
+    })
+    .await
+}
+
+fn say_back(done: &RolledBack) -> String {
+    let state = if done.running { "and runs again" } else { "and is stopped, as it was" };
+    format!("Container {} is back at snapshot `{}` {state}.", done.vm_id, done.snapshot_name)
 }

@@ -113,6 +113,7 @@ async fn resource_vm_status() {
 #[tokio::test]
 async fn resource_node_status() {
     let node = Node::new();
+    std::fs::remove_file(node.root().join("proc/meminfo")).unwrap();
     let reply = node.get("/resource/node/status?node_name=proxmox").await;
     let data = reply.data();
     assert_eq!((&data["node_name"], &data["uptime_seconds"]), (&json!("proxmox"), &json!(3600.25)));
@@ -152,19 +153,28 @@ async fn routes_are_listed_as_documented() {
     assert_eq!(
         listed,
         [
+            "DELETE /boost",
             "DELETE /clone/delete",
+            "DELETE /jobs/{id}",
+            "GET /boost",
             "GET /health/check",
+            "GET /jobs",
+            "GET /jobs/{id}",
+            "GET /ledger",
             "GET /resource/node/status",
             "GET /resource/vm/status",
             "GET /routes",
             "GET /snapshot/list",
+            "POST /boost",
             "POST /clone/create",
+            "POST /jobs/{id}/cancel",
             "POST /scale/cores",
             "POST /scale/cpulimit",
             "POST /scale/ram",
             "POST /scale/storage/increase",
             "POST /snapshot/create",
             "POST /snapshot/rollback",
+            "POST /undo",
         ]
     );
     assert!(routes.iter().all(|route| route["description"].as_str().is_some_and(|text| !text.is_empty())));

@@ -6,8 +6,12 @@
     reason = "clippy.toml allows these in tests, but sees no test in the functions that tests share"
 )]
 
+mod boosts;
 mod documented;
 mod hostile;
+mod invariants;
+mod jobs;
+mod ledger;
 mod network;
 mod node;
 mod refusals;

@@ -45,6 +45,14 @@ swap: 512
 tags: blue
 ";
 
+/// 64 GiB, half of it available.
+const MEMINFO: &str = "\
+MemTotal:       67108864 kB
+MemAvailable:   33554432 kB
+SwapTotal:             0 kB
+SwapFree:              0 kB
+";
+
 pub(crate) const STOPPED_102: &str = "\
 arch: amd64
 hostname: db
@@ -65,6 +73,7 @@ impl Node {
         fs::write(root.join("proc/net/unix"), "Num       RefCount Protocol Flags    Type St Inode Path\n")
             .unwrap();
         fs::write(root.join("proc/uptime"), "3600.25 7000.00\n").unwrap();
+        fs::write(root.join("proc/meminfo"), MEMINFO).unwrap();
         fs::write(root.join("etc/pve/nodes/other/qemu-server/200.conf"), "cores: 1\n").unwrap();
 
         let mut config = Config::default();
@@ -74,6 +83,7 @@ impl Node {
         config.paths.proc = root.join("proc");
         config.metrics.file = root.join("log/lxc_metrics.json");
         config.server.keys_file = root.join("keys.json");
+        config.state.directory = root.join("state");
         config.audit.file = root.join("audit.jsonl");
         config.logging.file = PathBuf::new();
         config.validate().unwrap();

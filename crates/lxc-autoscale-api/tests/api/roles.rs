@@ -31,6 +31,15 @@ const ROUTES: &str = r#"
     viewer   GET    /resource/vm/status?vm_id=104
     viewer   GET    /resource/node/status?node_name=proxmox
     viewer   GET    /health/check
+    viewer   GET    /jobs
+    viewer   GET    /jobs/7
+    operator DELETE /jobs/7
+    operator POST   /jobs/7/cancel
+    operator POST   /boost                                       {"vm_id": 104, "cores": 4, "minutes": 5}
+    viewer   GET    /boost?vm_id=104
+    operator DELETE /boost                                       {"vm_id": 104}
+    viewer   GET    /ledger?vm_id=104
+    operator POST   /undo                                        {"vm_id": 104, "to": "original"}
     viewer   GET    /routes
 "#;
 

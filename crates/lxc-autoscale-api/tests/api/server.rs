@@ -28,6 +28,7 @@ pub(crate) fn write_config(node: &Node, server: &str, rest: &str) {
          [pct]\npath = \"{root}/pct\"\n\
          [paths]\npve = \"{root}/etc/pve\"\nproc = \"{root}/proc\"\n\
          [metrics]\nfile = \"{root}/log/lxc_metrics.json\"\n[audit]\nfile = \"{root}/audit.jsonl\"\n\
+         [state]\ndirectory = \"{root}/state\"\n\
          [logging]\nfile = \"{root}/api.log\"\n{rest}\n"
     );
     fs::write(node.root().join("api.toml"), text).unwrap();

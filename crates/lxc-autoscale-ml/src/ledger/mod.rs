@@ -18,7 +18,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use jiff::{SignedDuration, Timestamp};
-use lxc_autoscale_core::Vmid;
+use lxc_autoscale_core::{Vmid, state_database};
 use rusqlite::{Connection, Row, params};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -83,7 +83,7 @@ pub enum LedgerError {
 impl LedgerError {
     /// Whether the database is broken, so that opening it again helps (it begins a new one).
     pub fn is_corrupt(&self) -> bool {
-        matches!(self, Self::Database { source, .. } if store::is_corrupt(source))
+        matches!(self, Self::Database { source, .. } if state_database::is_corrupt(source))
     }
 }
 

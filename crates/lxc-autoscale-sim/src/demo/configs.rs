@@ -90,13 +90,14 @@ fn api(paths: &DemoPaths, roots: &NodeRoots, listen: SocketAddr) -> String {
         "[server]\nlisten = \"{listen}\"\n{trusted}\n\
          [pct]\npath = {}\n\n\
          [metrics]\nfile = {}\n\n\
-         [paths]\npve = {}\nproc = {}\nlxc = {}\n\n[audit]\nfile = {}\n\n[logging]\nfile = {}\n",
+         [paths]\npve = {}\nproc = {}\nlxc = {}\n\n[audit]\nfile = {}\n\n[state]\ndirectory = {}\n\n[logging]\nfile = {}\n",
         quoted(&paths.bin().join("pct")),
         quoted(&paths.metrics()),
         quoted(&roots.pve),
         quoted(&roots.proc),
         quoted(&roots.lxc),
         quoted(&paths.log().join("audit.jsonl")),
+        quoted(&paths.state()),
         quoted(&paths.log().join("lxc_autoscale_api.log")),
     )
 }

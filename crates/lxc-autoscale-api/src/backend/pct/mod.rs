@@ -11,10 +11,12 @@ use lxc_autoscale_core::{ErrorChain, Mebibytes, Vmid, procfs};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
+use super::watch::{self, Standing};
 use super::{Answer, BackendError, CloneOrder, ContainerHost, Stored, texts};
 use crate::config::{PathsConfig, PctConfig};
 use crate::params::SnapshotName;
 
+mod orphans;
 mod parse;
 mod run;
 
@@ -247,6 +249,10 @@ impl ContainerHost for PctHost {
         }))
     }
 
+    fn remove_cores(&self, vmid: Vmid) -> Answer<'_, ()> {
+        Box::pin(self.change(Call::new(Kind::Change, "set", vmid).arg("-delete").arg("cores")))
+    }
+
     fn set_memory(&self, vmid: Vmid, memory: Mebibytes) -> Answer<'_, ()> {
         Box::pin(self.change(Call::new(Kind::Change, "set", vmid).arg("-memory").arg(memory.get())))
     }
@@ -307,6 +313,15 @@ impl ContainerHost for PctHost {
 
     fn stop(&self, vmid: Vmid) -> Answer<'_, ()> {
         self.simple(Kind::Change, "stop", vmid)
+    }
+
+    fn standing<'a>(&'a self, call: &'a watch::Call) -> Answer<'a, Standing> {
+        Box::pin(async move {
+            let command = call.command.clone();
+            let found = self
+                .with_file(PathBuf::from(orphans::PROCFS), move |proc| orphans::is_running(proc, &command));
+            Ok(if found.await? { Standing::Running } else { Standing::Ended })
+        })
     }
 
     fn probe(&self) -> std::pin::Pin<Box<dyn Future<Output = Vec<HealthCheck>> + Send + '_>> {

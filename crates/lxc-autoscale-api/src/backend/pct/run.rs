@@ -19,7 +19,7 @@ use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::backend::{BackendError, texts};
+use crate::backend::{BackendError, texts, watch};
 use crate::config::PctConfig;
 
 /// Where the program and what it starts look for others.
@@ -101,6 +101,9 @@ impl Runner {
         {
             return Err(BackendError::StillRunning { vmid: call.vmid, command });
         }
+        if call.kind != Kind::Query {
+            watch::note(watch::Call { command: call.shown(), upid: None }).await?;
+        }
         tracing::debug!(command = call.shown(), "running");
         let mut child = self.command(call).spawn().map_err(|source| BackendError::Spawn {
             command: self.config.path.display().to_string(),
@@ -110,10 +113,16 @@ impl Runner {
         let stderr = child.stderr.take().map(|pipe| Collected::start(pipe, self.config.max_output_kib << 10));
 
         let limit = self.limit(call.kind);
-        let ended = match timeout(limit, child.wait()).await {
-            Ok(ended) => ended,
-            Err(_) => match self.ask_to_end(&mut child).await {
+        let (ended, is_cancelled) = tokio::select! {
+            biased;
+            ended = timeout(limit, child.wait()) => (ended.ok(), false),
+            () = watch::cancelled() => (None, true),
+        };
+        let ended = match ended {
+            Some(ended) => ended,
+            None => match self.ask_to_end(&mut child).await {
                 Some(ended) if ended.as_ref().is_ok_and(std::process::ExitStatus::success) => ended,
+                Some(_) if is_cancelled => return Err(BackendError::Cancelled { command: call.shown() }),
                 Some(_) => {
                     return Err(BackendError::TimedOut { command: call.shown(), limit, running: false });
                 }

@@ -16,6 +16,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::time::Instant;
 
+use super::watch::{self, Call, Standing};
 use super::{Answer, BackendError, CloneOrder, ContainerHost, Stored, texts};
 use crate::config::RestConfig;
 use crate::params::SnapshotName;
@@ -130,6 +131,7 @@ impl RestHost {
             about: About::Container(vmid),
             limit: self.config.change_timeout(),
         };
+        watch::note(Call { command: ask.shown(), upid: None }).await?;
         self.client.ask::<Value>(&ask).await.map(drop)
     }
 
@@ -147,17 +149,26 @@ impl RestHost {
         // The task itself is begun within the time of a change.
         let begin = self.config.change_timeout();
         let ask = Ask { method, path, parameters, about: About::Container(vmid), limit: begin };
+        watch::note(Call { command: ask.shown(), upid: None }).await?;
         let text: String = self.client.ask(&ask).await?;
         let upid = Upid::parse(&text).ok_or_else(|| BackendError::Unreadable {
             command: ask.shown(),
             detail: texts::shorten(&text),
         })?;
-        match self.follow(&upid, deadline).await {
+        if let Err(error) = watch::note(Call { command: ask.shown(), upid: Some(upid.to_string()) }).await {
+            // It is begun: what remains is to follow it.
+            tracing::error!(%upid, error = %ErrorChain(&error), "the name of the task is not written down");
+        }
+        let (progress, is_cancelled) = self.follow(&upid, deadline).await;
+        match progress {
             Some(Progress::Done(warnings)) => {
                 if let Some(warnings) = warnings {
                     tracing::warn!(command = ask.shown(), %upid, warnings, "the task ended with warnings");
                 }
                 Ok(upid)
+            }
+            Some(Progress::Failed(_)) if is_cancelled => {
+                Err(BackendError::Cancelled { command: ask.shown() })
             }
             Some(Progress::Failed(text)) => Err(texts::classify(vmid, &ask.shown(), "task failed", &text)),
             Some(Progress::Running) | None => {
@@ -168,21 +179,43 @@ impl RestHost {
         }
     }
 
-    /// Asks after a task until it has ended; `None` when the time is over first.
-    async fn follow(&self, upid: &Upid, deadline: Instant) -> Option<Progress> {
+    /// Asks after a task until it has ended; `None` when the time is over first. Also returns whether it was asked
+    /// to give up.
+    async fn follow(&self, upid: &Upid, deadline: Instant) -> (Option<Progress>, bool) {
         let mut pause = FIRST_POLL;
+        let mut is_cancelled = false;
         loop {
             match self.progress(upid).await {
                 Ok(Progress::Running) => {}
-                Ok(ended) => return Some(ended),
+                Ok(ended) => return (Some(ended), is_cancelled),
                 // Proxmox's own proxy is restarted now and then; the task goes on.
                 Err(error) => tracing::warn!(%upid, error = %ErrorChain(&error), "cannot ask after the task"),
             }
             if deadline <= Instant::now() + pause {
-                return None;
+                return (None, is_cancelled);
             }
-            tokio::time::sleep(pause).await;
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = watch::cancelled(), if !is_cancelled => {
+                    is_cancelled = true;
+                    self.stop_task(upid).await;
+                }
+            }
             pause = (pause * 2).min(LAST_POLL);
+        }
+    }
+
+    /// Asks Proxmox to stop a task, which cleans up as far as it can; its end is then seen as that of any other.
+    async fn stop_task(&self, upid: &Upid) {
+        let ask = Ask {
+            method: Method::DELETE,
+            path: format!("/nodes/{}/tasks/{upid}", upid.node()),
+            parameters: Vec::new(),
+            about: About::Node,
+            limit: self.config.query_timeout(),
+        };
+        if let Err(error) = self.client.ask::<Value>(&ask).await {
+            tracing::warn!(%upid, error = %ErrorChain(&error), "the task cannot be stopped");
         }
     }
 
@@ -369,6 +402,10 @@ impl ContainerHost for RestHost {
         })
     }
 
+    fn remove_cores(&self, vmid: Vmid) -> Answer<'_, ()> {
+        Box::pin(self.set(vmid, "delete", "cores".to_owned()))
+    }
+
     fn set_memory(&self, vmid: Vmid, memory: Mebibytes) -> Answer<'_, ()> {
         Box::pin(self.set(vmid, "memory", memory.get().to_string()))
     }
@@ -423,6 +460,16 @@ impl ContainerHost for RestHost {
 
     fn stop(&self, vmid: Vmid) -> Answer<'_, ()> {
         Box::pin(self.power(vmid, "stop", false))
+    }
+
+    fn standing<'a>(&'a self, call: &'a Call) -> Answer<'a, Standing> {
+        Box::pin(async move {
+            let Some(upid) = call.upid.as_deref().and_then(Upid::parse) else { return Ok(Standing::Unknown) };
+            Ok(match self.progress(&upid).await? {
+                Progress::Running => Standing::Running,
+                Progress::Done(_) | Progress::Failed(_) => Standing::Ended,
+            })
+        })
     }
 
     fn probe(&self) -> Pin<Box<dyn Future<Output = Vec<HealthCheck>> + Send + '_>> {

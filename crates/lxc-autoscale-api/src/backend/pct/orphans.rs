@@ -1,0 +1,69 @@
+//! Finds calls of `pct` that an earlier process of this server began and that outlived it.
+
+use std::io;
+use std::path::Path;
+
+/// The procfs of this machine: processes are real even where the node is a simulated one.
+pub(super) const PROCFS: &str = "/proc";
+
+/// Whether a process runs whose command line ends in the words of `command` behind its first, which is `pct`.
+///
+/// `pct` is a script, so its interpreter stands before it; what the script was called by is left open.
+pub(super) fn is_running(proc: &Path, command: &str) -> io::Result<bool> {
+    let wanted: Vec<&str> = command.split(' ').skip(1).collect();
+    for entry in std::fs::read_dir(proc)? {
+        let entry = entry?;
+        if !entry.file_name().as_encoded_bytes().iter().all(u8::is_ascii_digit) {
+            continue;
+        }
+        // A process that ended meanwhile does not run.
+        let Ok(line) = std::fs::read(entry.path().join("cmdline")) else { continue };
+        if ends_in(&line, &wanted) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Whether a command line as procfs shows it, each word ended by a zero byte, ends in those words.
+fn ends_in(line: &[u8], wanted: &[&str]) -> bool {
+    let words: Vec<&[u8]> = line.strip_suffix(&[0]).unwrap_or(line).split(|byte| *byte == 0).collect();
+    let wanted: Vec<&[u8]> = wanted.iter().map(|word| word.as_bytes()).collect();
+    // Something must stand before: the program.
+    wanted.len() < words.len() && !wanted.is_empty() && words.ends_with(&wanted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_is_known_by_its_words() {
+        let line = b"/usr/bin/perl\x00-T\x00/usr/sbin/pct\x00set\x00104\x00-cores\x004\x00";
+        for (command, found) in [
+            ("pct set 104 -cores 4", true),
+            ("pct set 104 -cores 5", false),
+            ("pct set 104 -cores", false),
+            ("pct", false),
+        ] {
+            let wanted: Vec<&str> = command.split(' ').skip(1).collect();
+            assert_eq!(ends_in(line, &wanted), found, "{command}");
+        }
+        assert!(!ends_in(b"", &["set"]));
+        assert!(!ends_in(b"set\x00104\0", &["set", "104"]), "no program before it");
+    }
+
+    #[test]
+    fn this_process_is_found_and_another_is_not() {
+        let line = std::fs::read("/proc/self/cmdline").unwrap();
+        let words: Vec<String> =
+            line.split(|byte| *byte == 0).map(|w| String::from_utf8_lossy(w).into_owned()).collect();
+        if let [_, arguments @ .., _] = words.as_slice()
+            && !arguments.is_empty()
+            && arguments.iter().all(|word| !word.contains(' '))
+        {
+            assert!(is_running(Path::new(PROCFS), &format!("pct {}", arguments.join(" "))).unwrap());
+        }
+        assert!(!is_running(Path::new(PROCFS), "pct set 104 -cores 987654321").unwrap());
+    }
+}

@@ -1,0 +1,300 @@
+//! What no change of a size may break, whoever asks for it, our own ml daemon included. Pure.
+//!
+//! Bounds, the size of a step, how often a container is changed, the node's memory, and the containers that are not to
+//! be touched at all. Whether less memory would hurt stands in [`crate::memory_guard`]; locks and templates are refused
+//! where the container's configuration is read ([`crate::actions`]).
+
+use lxc_autoscale_core::Vmid;
+
+use crate::config::LimitsConfig;
+
+/// A core in hundredths.
+const ONE_CORE: u64 = 100;
+
+/// Which size is to be changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
+    /// Number of cores.
+    Cores,
+    /// Limit of CPU time, in hundredths of a core; 0 for none.
+    Cpulimit,
+    /// Memory, in MiB.
+    Memory,
+}
+
+/// A change of a size.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Step {
+    /// Which.
+    pub what: What,
+    /// What it is; `None` where the configuration names none.
+    pub from: Option<u64>,
+    /// What it is to be.
+    pub to: u64,
+}
+
+/// The memory of the node that the container is on.
+#[derive(Clone, Debug, PartialEq)]
+pub enum NodeMemory {
+    /// In MiB.
+    Known {
+        /// What can be given out without swapping.
+        available_mib: f64,
+        /// All of it.
+        total_mib: f64,
+    },
+    /// It is another node, whose memory this server does not see.
+    Elsewhere,
+    /// It cannot be read.
+    Unknown {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// What a step is held against.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Circumstances {
+    /// Whether the container runs: one that does not takes no memory.
+    pub is_running: bool,
+    /// How many changes of its sizes there were in the last hour.
+    pub changes_last_hour: u32,
+    /// The node's memory.
+    pub node: NodeMemory,
+}
+
+/// Which invariant a change would break.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum Refused {
+    /// A number is outside the bounds.
+    #[error("{what} must be from {least} to {most} (see `[limits]` in the configuration)")]
+    OutOfBounds {
+        /// What the number is.
+        what: &'static str,
+        /// The least allowed.
+        least: u64,
+        /// The most allowed.
+        most: u64,
+    },
+    /// It is too much at once.
+    #[error(
+        "from {from} to {to} is more than {factor} times at once (`limits.max_step_factor`); go in smaller steps"
+    )]
+    StepTooLarge {
+        /// What it is.
+        from: u64,
+        /// What was asked for.
+        to: u64,
+        /// The most allowed.
+        factor: f64,
+    },
+    /// The container was changed too often.
+    #[error(
+        "the sizes of this container were changed {changes} times within the last hour \
+         (`limits.max_changes_per_hour`); something works against something else"
+    )]
+    TooOften {
+        /// How often.
+        changes: u32,
+    },
+    /// The node has too little memory.
+    #[error(
+        "the node has {available_mib:.0} MiB of memory available, and {reserve_mib:.0} MiB are kept back \
+         (`limits.node_memory_reserve_percent`); {more} MiB more are too much"
+    )]
+    NodeShort {
+        /// What is available.
+        available_mib: f64,
+        /// What is kept back.
+        reserve_mib: f64,
+        /// What was asked for beyond what the container has.
+        more: u64,
+    },
+    /// Nobody knows how much the node has.
+    #[error("the node's available memory is not known ({reason}), so no container gets more of it")]
+    NodeUnknown {
+        /// Why.
+        reason: String,
+    },
+    /// The container is not to be touched.
+    #[error("container {vmid} is not to be changed by anybody (`limits.protected_containers`)")]
+    Protected {
+        /// The container.
+        vmid: Vmid,
+    },
+}
+
+impl Refused {
+    /// Stable name for programs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::OutOfBounds { .. } => "out_of_bounds",
+            Self::StepTooLarge { .. } => "step_too_large",
+            Self::TooOften { .. } => "changed_too_often",
+            Self::NodeShort { .. } => "node_memory_short",
+            Self::NodeUnknown { .. } => "node_memory_unknown",
+            Self::Protected { .. } => "protected_container",
+        }
+    }
+}
+
+/// Whether a number lies within bounds.
+///
+/// # Errors
+/// [`Refused::OutOfBounds`].
+pub fn within(what: &'static str, value: u64, least: u64, most: u64) -> Result<(), Refused> {
+    if (least..=most).contains(&value) { Ok(()) } else { Err(Refused::OutOfBounds { what, least, most }) }
+}
+
+/// Whether containers may be touched at all.
+///
+/// # Errors
+/// [`Refused::Protected`].
+pub fn unprotected(protected: &[Vmid], vmids: &[Vmid]) -> Result<(), Refused> {
+    match vmids.iter().find(|vmid| protected.contains(vmid)) {
+        Some(vmid) => Err(Refused::Protected { vmid: *vmid }),
+        None => Ok(()),
+    }
+}
+
+/// Whether a size lies within the bounds; needs no look at the container.
+///
+/// # Errors
+/// [`Refused::OutOfBounds`].
+pub fn bounds(limits: &LimitsConfig, what: What, to: u64) -> Result<(), Refused> {
+    match what {
+        What::Cores => within("`cores`", to, limits.min_cores.into(), limits.max_cores.into()),
+        What::Cpulimit => within("`cpulimit` (in hundredths)", to, 0, u64::from(limits.max_cores) * 100),
+        What::Memory => within("`memory` (in MiB)", to, limits.min_memory_mib, limits.max_memory_mib),
+    }
+}
+
+/// Whether a step keeps all invariants.
+///
+/// # Errors
+/// [`Refused`] with the first that it breaks.
+pub fn check(limits: &LimitsConfig, step: Step, circumstances: &Circumstances) -> Result<(), Refused> {
+    bounds(limits, step.what, step.to)?;
+    let allowed = limits.max_changes_per_hour;
+    let changes = circumstances.changes_last_hour;
+    if 0 < allowed && allowed <= changes {
+        return Err(Refused::TooOften { changes });
+    }
+    // Without a limit before, or without one afterwards, there is no step to measure.
+    let Some(from) = step.from.filter(|_| 0 < step.to) else { return Ok(()) };
+    // Below one core a factor says little: from 0.05 to 1 is no leap.
+    let least = if step.what == What::Cpulimit { ONE_CORE } else { 0 };
+    let (less, more) = (from.min(step.to).max(least) as f64, from.max(step.to).max(least) as f64);
+    if less * limits.max_step_factor < more {
+        return Err(Refused::StepTooLarge { from, to: step.to, factor: limits.max_step_factor });
+    }
+    if step.what == What::Memory && from < step.to && circumstances.is_running {
+        return node_has(limits, &circumstances.node, step.to - from);
+    }
+    Ok(())
+}
+
+/// Whether the node has that much more to give: limits may add up to more than it has, but what is promised now must
+/// be there now, and the reserve with it.
+fn node_has(limits: &LimitsConfig, node: &NodeMemory, more: u64) -> Result<(), Refused> {
+    match node {
+        NodeMemory::Elsewhere => Ok(()),
+        NodeMemory::Unknown { reason } => Err(Refused::NodeUnknown { reason: reason.clone() }),
+        NodeMemory::Known { available_mib, total_mib } => {
+            let reserve_mib = total_mib * limits.node_memory_reserve_percent / 100.0;
+            if more as f64 <= available_mib - reserve_mib {
+                return Ok(());
+            }
+            Err(Refused::NodeShort { available_mib: *available_mib, reserve_mib, more })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn calm() -> Circumstances {
+        let node = NodeMemory::Known { available_mib: 4096.0, total_mib: 16_384.0 };
+        Circumstances { is_running: true, changes_last_hour: 0, node }
+    }
+
+    fn memory(from: u64, to: u64) -> Step {
+        Step { what: What::Memory, from: Some(from), to }
+    }
+
+    #[track_caller]
+    fn check_code(limits: &LimitsConfig, step: Step, circumstances: &Circumstances, want: &str) {
+        let code = check(limits, step, circumstances).map_or_else(|refused| refused.code(), |()| "");
+        assert_eq!(code, want, "{step:?} {circumstances:?}");
+    }
+
+    #[test]
+    fn each_invariant_has_its_code() {
+        let limits = LimitsConfig { node_memory_reserve_percent: 5.0, ..LimitsConfig::default() };
+        check_code(&limits, memory(1024, 2048), &calm(), "");
+        check_code(&limits, memory(1024, 8), &calm(), "out_of_bounds");
+        check_code(&limits, memory(64, 1025), &calm(), "step_too_large");
+        check_code(&limits, memory(1025, 64), &calm(), "step_too_large");
+        // 5 % of 16 GiB are kept back.
+        check_code(&limits, memory(1024, 1024 + 3276), &calm(), "");
+        check_code(&limits, memory(1024, 1024 + 3277), &calm(), "node_memory_short");
+        check_code(&limits, memory(1024, 8192), &Circumstances { is_running: false, ..calm() }, "");
+        check_code(&limits, memory(1024, 8192), &Circumstances { node: NodeMemory::Elsewhere, ..calm() }, "");
+        let unknown = NodeMemory::Unknown { reason: "no file".to_owned() };
+        let blind = Circumstances { node: unknown, ..calm() };
+        check_code(&limits, memory(1024, 1025), &blind, "node_memory_unknown");
+        check_code(&limits, memory(1024, 1023), &blind, "");
+        let often = Circumstances { changes_last_hour: limits.max_changes_per_hour, ..calm() };
+        check_code(&limits, memory(1024, 1025), &often, "changed_too_often");
+        let no_bound = LimitsConfig { max_changes_per_hour: 0, ..limits };
+        check_code(&no_bound, memory(1024, 1025), &often, "");
+    }
+
+    proptest! {
+        /// Whatever is asked for in whatever order: what was granted never breaks an invariant.
+        #[test]
+        fn no_sequence_of_requests_breaks_an_invariant(
+            requests in prop::collection::vec((0u64..20_000, any::<bool>(), 0u64..900), 1..80),
+            reserve in 0.0f64..50.0, factor in 1.0f64..20.0, per_hour in 1u32..10, available in 0.0f64..20_000.0,
+        ) {
+            let limits = LimitsConfig {
+                min_cores: 1, max_cores: 64, min_memory_mib: 64, max_memory_mib: 16_000,
+                node_memory_reserve_percent: reserve, max_step_factor: factor, max_changes_per_hour: per_hour,
+                ..LimitsConfig::default()
+            };
+            let total = 32_768.0;
+            let (mut cores, mut memory, mut available) = (2u64, 2048u64, available);
+            let (mut now, mut granted_at) = (0u64, Vec::<u64>::new());
+            for (to, is_memory, pause) in requests {
+                now += pause;
+                let what = if is_memory { What::Memory } else { What::Cores };
+                let from = if is_memory { memory } else { cores };
+                let recent = granted_at.iter().filter(|at| now < **at + 3600).count();
+                let circumstances = Circumstances {
+                    is_running: true,
+                    changes_last_hour: u32::try_from(recent).unwrap(),
+                    node: NodeMemory::Known { available_mib: available, total_mib: total },
+                };
+                if check(&limits, Step { what, from: Some(from), to }, &circumstances).is_err() || from == to {
+                    continue;
+                }
+                granted_at.push(now);
+                let before = available;
+                if is_memory {
+                    available += memory as f64 - to as f64;
+                    memory = to;
+                } else {
+                    cores = to;
+                }
+                prop_assert!((1..=64).contains(&cores) && (64..=16_000).contains(&memory));
+                let (less, more) = (from.min(to) as f64, from.max(to) as f64);
+                prop_assert!(more <= less * factor);
+                prop_assert!(recent < per_hour as usize);
+                prop_assert!(before <= available || total * reserve / 100.0 <= available);
+            }
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! The table of changes.
+
+use jiff::Timestamp;
+use lxc_autoscale_core::Vmid;
+use lxc_autoscale_core::api::{JobInfo, JobState, JobStep};
+use rusqlite::types::Type;
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::{Before, Order};
+use crate::backend::watch::Call;
+use crate::config::StateConfig;
+use crate::ledger::{self, Changed};
+
+/// Most jobs in one answer.
+const PAGE: i64 = 200;
+/// Old rows are looked for with every change whose number this divides.
+const PRUNE_EVERY: i64 = 64;
+
+/// What is written down of a change when it is asked for.
+#[derive(Clone, Debug)]
+pub(crate) struct Asked {
+    /// What and why.
+    pub(crate) order: Order,
+    /// In words.
+    pub(crate) summary: String,
+    /// The containers.
+    pub(crate) containers: Vec<Vmid>,
+    /// Who.
+    pub(crate) caller: String,
+    /// Whether it is a job.
+    pub(crate) is_job: bool,
+}
+
+/// A change that has not ended, as it was written down.
+#[derive(Clone, Debug)]
+pub(crate) struct Open {
+    /// Its number.
+    pub(crate) number: i64,
+    /// What was asked for.
+    pub(crate) asked: Asked,
+    /// Whether it had been begun.
+    pub(crate) is_begun: bool,
+    /// What the node had before.
+    pub(crate) before: Option<Before>,
+    /// Its last call.
+    pub(crate) call: Option<Call>,
+}
+
+/// How a change ended.
+#[derive(Clone, Debug)]
+pub(crate) struct End {
+    /// How.
+    pub(crate) state: JobState,
+    /// What it gave.
+    pub(crate) result: Option<Value>,
+    /// A sentence.
+    pub(crate) message: String,
+    /// The kind of error.
+    pub(crate) code: Option<String>,
+    /// Sizes it left different.
+    pub(crate) changed: Vec<Changed>,
+    /// Ids whose containers are gone or new.
+    pub(crate) forgotten: Vec<Vmid>,
+}
+
+/// Writes down a new change and returns its number.
+pub(crate) fn insert(
+    connection: &Connection,
+    asked: &Asked,
+    is_begun: bool,
+    now: Timestamp,
+) -> rusqlite::Result<i64> {
+    let state = if is_begun { JobState::Running } else { JobState::Queued };
+    let begun = is_begun.then(|| now.as_microsecond());
+    connection
+        .prepare(
+            "INSERT INTO changes (is_job, task, summary, containers, caller, state, created_us, begun_us)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        )?
+        .execute(params![
+            asked.is_job,
+            json(&asked.order)?,
+            asked.summary,
+            json(&asked.containers)?,
+            asked.caller,
+            word(state),
+            now.as_microsecond(),
+            begun
+        ])?;
+    Ok(connection.last_insert_rowid())
+}
+
+/// Writes down that a queued change is begun.
+pub(crate) fn begin(connection: &Connection, number: i64, now: Timestamp) -> rusqlite::Result<()> {
+    let sql = "UPDATE changes SET state = 'running', begun_us = ?2 WHERE number = ?1";
+    connection.prepare(sql)?.execute(params![number, now.as_microsecond()]).map(drop)
+}
+
+/// Writes down a call that is about to be made, with what the node had before; or the task that it has got.
+pub(crate) fn note(
+    connection: &Connection,
+    number: i64,
+    call: &Call,
+    before: Option<&Before>,
+    now: Timestamp,
+) -> rusqlite::Result<()> {
+    let step = match &call.upid {
+        None => call.command.clone(),
+        Some(upid) => upid.clone(),
+    };
+    let before = before.map(json).transpose()?;
+    connection
+        .prepare(
+            "UPDATE changes SET call = ?2, before = coalesce(?3, before),
+             steps = json_insert(steps, '$[#]', json(?4)) WHERE number = ?1",
+        )?
+        .execute(params![number, json(call)?, before, json(&JobStep { at: now, text: step })?])
+        .map(drop)
+}
+
+/// Writes down how a change ended, and what it changed, in one step.
+pub(crate) fn end(
+    connection: &mut Connection,
+    config: &StateConfig,
+    number: i64,
+    end: &End,
+    now: Timestamp,
+) -> rusqlite::Result<()> {
+    let transaction = connection.transaction()?;
+    let result = end.result.as_ref().map(json).transpose()?;
+    transaction
+        .prepare(
+            "UPDATE changes SET state = ?2, ended_us = ?3, result = ?4, message = ?5, code = ?6 WHERE number = ?1",
+        )?
+        .execute(params![number, word(end.state), now.as_microsecond(), result, end.message, end.code])?;
+    for vmid in &end.forgotten {
+        ledger::forget(&transaction, *vmid)?;
+    }
+    if !end.changed.is_empty() {
+        let (caller, task): (String, String) =
+            transaction.query_row("SELECT caller, task FROM changes WHERE number = ?1", [number], |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })?;
+        let order: Order = parse(&task)?;
+        ledger::write(&transaction, &end.changed, &caller, &order.why, number, now)?;
+    }
+    if number % PRUNE_EVERY == 0 {
+        prune(&transaction, config, now)?;
+    }
+    transaction.commit()
+}
+
+/// Removes what is older, or more, than is kept. Sizes from before a first change stay for ever.
+pub(crate) fn prune(connection: &Connection, config: &StateConfig, now: Timestamp) -> rusqlite::Result<()> {
+    let since = now.as_microsecond() - days_us(config.jobs_keep_days);
+    connection.execute(
+        "DELETE FROM changes WHERE state NOT IN ('queued', 'running') AND (created_us < ?1 OR number <= coalesce(
+            (SELECT number FROM changes ORDER BY number DESC LIMIT 1 OFFSET ?2), 0))",
+        params![since, config.max_jobs],
+    )?;
+    ledger::prune(connection, config, now)
+}
+
+/// Days in µs.
+pub(crate) fn days_us(days: u32) -> i64 {
+    i64::from(days) * 86_400_000_000
+}
+
+/// The changes that have not ended.
+pub(crate) fn open(connection: &Connection) -> rusqlite::Result<Vec<Open>> {
+    let mut statement = connection.prepare(
+        "SELECT number, is_job, task, summary, containers, caller, state, before, call FROM changes
+         WHERE state IN ('queued', 'running') ORDER BY number",
+    )?;
+    let rows = statement.query_map([], |row| {
+        let optional = |index: usize| row.get::<_, Option<String>>(index);
+        Ok(Open {
+            number: row.get(0)?,
+            asked: Asked {
+                is_job: row.get(1)?,
+                order: parse(&row.get::<_, String>(2)?)?,
+                summary: row.get(3)?,
+                containers: parse(&row.get::<_, String>(4)?)?,
+                caller: row.get(5)?,
+            },
+            is_begun: row.get::<_, String>(6)? == word(JobState::Running),
+            before: optional(7)?.map(|text| parse(&text)).transpose()?,
+            call: optional(8)?.map(|text| parse(&text)).transpose()?,
+        })
+    })?;
+    rows.collect()
+}
+
+const JOB: &str =
+    "SELECT number, task, summary, containers, caller, state, created_us, begun_us, ended_us, steps, result,
+                   message, code FROM changes WHERE is_job = 1";
+
+/// One job, with what it is about.
+pub(crate) fn job(connection: &Connection, number: i64) -> rusqlite::Result<Option<(JobInfo, Order)>> {
+    connection.query_row(&format!("{JOB} AND number = ?1"), [number], read_job).optional()
+}
+
+/// The newest jobs, the newest first.
+pub(crate) fn jobs(connection: &Connection) -> rusqlite::Result<Vec<JobInfo>> {
+    let mut statement = connection.prepare(&format!("{JOB} ORDER BY number DESC LIMIT ?1"))?;
+    statement.query_map([PAGE], read_job)?.map(|read| read.map(|(info, _)| info)).collect()
+}
+
+fn read_job(row: &Row<'_>) -> rusqlite::Result<(JobInfo, Order)> {
+    let task: String = row.get(1)?;
+    let order: Order = parse(&task)?;
+    let kind: Value = parse(&task)?;
+    let state: JobState = parse(&format!("\"{}\"", row.get::<_, String>(5)?))?;
+    let time = |index: usize| -> rusqlite::Result<Option<Timestamp>> {
+        Ok(row.get::<_, Option<i64>>(index)?.and_then(|us| Timestamp::from_microsecond(us).ok()))
+    };
+    let result = row.get::<_, Option<String>>(10)?.map(|text| parse(&text)).transpose()?;
+    let info = JobInfo {
+        id: row.get::<_, i64>(0)?.unsigned_abs(),
+        state,
+        kind: kind["kind"].as_str().unwrap_or_default().to_owned(),
+        summary: row.get(2)?,
+        containers: parse(&row.get::<_, String>(3)?)?,
+        caller: row.get(4)?,
+        created: time(6)?.unwrap_or(Timestamp::UNIX_EPOCH),
+        begun: time(7)?,
+        ended: time(8)?,
+        cancellable: state == JobState::Queued || (state == JobState::Running && order.task.is_cancellable()),
+        steps: parse(&row.get::<_, String>(9)?)?,
+        result,
+        message: row.get(11)?,
+        code: row.get(12)?,
+    };
+    Ok((info, order))
+}
+
+fn word(state: JobState) -> &'static str {
+    match state {
+        JobState::Queued => "queued",
+        JobState::Running => "running",
+        JobState::Done => "done",
+        JobState::Failed => "failed",
+        JobState::Cancelled => "cancelled",
+        JobState::Unknown => "unknown",
+    }
+}
+
+fn json<T: Serialize>(value: &T) -> rusqlite::Result<String> {
+    serde_json::to_string(value).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))
+}
+
+fn parse<T: DeserializeOwned>(text: &str) -> rusqlite::Result<T> {
+    serde_json::from_str(text)
+        .map_err(|error| rusqlite::Error::FromSqlConversionFailure(0, Type::Text, error.into()))
+}

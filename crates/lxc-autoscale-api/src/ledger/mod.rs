@@ -1,0 +1,290 @@
+//! Which sizes were changed, from what to what, by whom and why; and what they were at any time.
+//!
+//! An entry is written in the same step as the end of its change ([`crate::jobs::table::end`]). Where a change finds
+//! another size than the one before it left, somebody else changed it, and that is an entry, too. The size from before
+//! the first change is kept for ever.
+
+use jiff::Timestamp;
+use lxc_autoscale_core::Vmid;
+use lxc_autoscale_core::api::{LedgerEntry, LedgerPage, OriginalSize, SizeOf};
+use lxc_autoscale_core::container_config::ContainerConfig;
+use rusqlite::types::Type;
+use rusqlite::{Connection, OptionalExtension, params};
+
+use crate::config::StateConfig;
+use crate::jobs::table::days_us;
+
+/// Most entries in one answer.
+const PAGE: i64 = 500;
+/// Sizes that differ by less are the same: `cpulimit` has two digits.
+const SAME: f64 = 0.005;
+/// Since when everything is there, in `facts`.
+const SINCE: &str = "ledger_since_us";
+
+/// A size that is not what it was.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Changed {
+    /// The container.
+    pub vmid: Vmid,
+    /// Which.
+    pub resource: SizeOf,
+    /// In cores or MiB; `None` where the configuration named none.
+    pub before: Option<f64>,
+    /// As before.
+    pub after: Option<f64>,
+}
+
+/// Where sizes are to be taken back to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// Before the first change ever.
+    Original,
+    /// That time.
+    At(Timestamp),
+}
+
+/// What is known of a size at a moment.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Known {
+    /// It was this; `None` where the configuration named none.
+    Size(Option<f64>),
+    /// It was not changed since, as far as is known.
+    Unchanged,
+    /// The ledger does not go back that far.
+    Forgotten {
+        /// It goes back to here.
+        since: Timestamp,
+    },
+}
+
+/// A size as the configuration has it, in cores or MiB.
+pub fn size(config: &ContainerConfig, resource: SizeOf) -> Option<f64> {
+    match resource {
+        SizeOf::Cores => config.cores.map(f64::from),
+        SizeOf::Cpulimit => config.cpulimit,
+        SizeOf::Memory => Some(config.memory_mb.get() as f64),
+        SizeOf::Rootfs => config.rootfs_mb.map(|size| size.get() as f64),
+    }
+}
+
+/// Whether two sizes are the same.
+pub fn is_same(one: Option<f64>, other: Option<f64>) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => (one - other).abs() < SAME,
+        (None, None) => true,
+        _ => false,
+    }
+}
+
+/// The sizes in which two configurations of a container differ.
+pub fn differences(vmid: Vmid, before: &ContainerConfig, after: &ContainerConfig) -> Vec<Changed> {
+    [SizeOf::Cores, SizeOf::Cpulimit, SizeOf::Memory, SizeOf::Rootfs]
+        .into_iter()
+        .map(|resource| Changed {
+            vmid,
+            resource,
+            before: size(before, resource),
+            after: size(after, resource),
+        })
+        .filter(|changed| !is_same(changed.before, changed.after))
+        .collect()
+}
+
+/// Writes entries.
+pub(crate) fn write(
+    connection: &Connection,
+    changed: &[Changed],
+    caller: &str,
+    why: &str,
+    change: i64,
+    now: Timestamp,
+) -> rusqlite::Result<()> {
+    let at = now.as_microsecond();
+    let mut insert = connection.prepare(
+        "INSERT INTO ledger (at_us, vmid, resource, before, after, caller, why, change)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+    )?;
+    let mut original = connection
+        .prepare("INSERT OR IGNORE INTO originals (vmid, resource, size, at_us) VALUES (?1, ?2, ?3, ?4)")?;
+    for Changed { vmid, resource, before, after } in changed {
+        let (id, word) = (vmid.get(), word(*resource));
+        let last = last_after(connection, *vmid, *resource, i64::MAX)?;
+        if let Some(last) = last.filter(|last| !is_same(*last, *before)) {
+            insert.execute(params![at, id, word, last, before, "outside", "noticed", change])?;
+        }
+        original.execute(params![id, word, before, at])?;
+        insert.execute(params![at, id, word, before, after, caller, why, change])?;
+    }
+    Ok(())
+}
+
+/// What the newest entry up to a time says.
+#[expect(clippy::option_option, reason = "no entry is something else than an entry that names no size")]
+fn last_after(
+    connection: &Connection,
+    vmid: Vmid,
+    resource: SizeOf,
+    until_us: i64,
+) -> rusqlite::Result<Option<Option<f64>>> {
+    connection
+        .prepare(
+            "SELECT after FROM ledger WHERE vmid = ?1 AND resource = ?2 AND at_us <= ?3 ORDER BY number DESC LIMIT 1",
+        )?
+        .query_row(params![vmid.get(), word(resource), until_us], |row| row.get(0))
+        .optional()
+}
+
+/// Drops what was known of an id whose container is gone.
+pub(crate) fn forget(connection: &Connection, vmid: Vmid) -> rusqlite::Result<()> {
+    for sql in ["DELETE FROM originals WHERE vmid = ?1", "DELETE FROM ledger WHERE vmid = ?1"] {
+        connection.execute(sql, [vmid.get()])?;
+    }
+    connection.execute("DELETE FROM boosts WHERE vmid = ?1", [vmid.get()]).map(drop)
+}
+
+/// What a size was at a moment.
+pub(crate) fn known(
+    connection: &Connection,
+    vmid: Vmid,
+    resource: SizeOf,
+    moment: Moment,
+) -> rusqlite::Result<Known> {
+    let original: Option<Option<f64>> = connection
+        .query_row(
+            "SELECT size FROM originals WHERE vmid = ?1 AND resource = ?2",
+            params![vmid.get(), word(resource)],
+            |row| row.get(0),
+        )
+        .optional()?;
+    let Some(original) = original else { return Ok(Known::Unchanged) };
+    let Moment::At(at) = moment else { return Ok(Known::Size(original)) };
+    let at_us = at.as_microsecond();
+    if let Some(after) = last_after(connection, vmid, resource, at_us)? {
+        return Ok(Known::Size(after));
+    }
+    let since: Option<i64> = connection
+        .query_row("SELECT value FROM facts WHERE name = ?1", [SINCE], |row| row.get(0))
+        .optional()?;
+    let since = since.and_then(|us| Timestamp::from_microsecond(us).ok());
+    let first: Option<i64> = connection.query_row(
+        "SELECT at_us FROM originals WHERE vmid = ?1 AND resource = ?2",
+        params![vmid.get(), word(resource)],
+        |row| row.get(0),
+    )?;
+    // Nothing that was removed lies between the first change and that time: it was the original.
+    if first.is_some_and(|first| at_us < first) {
+        return Ok(Known::Size(original));
+    }
+    match since {
+        Some(since) if at < since => Ok(Known::Forgotten { since }),
+        _ => {
+            let before: Option<Option<f64>> = connection
+                .query_row(
+                    "SELECT before FROM ledger WHERE vmid = ?1 AND resource = ?2 ORDER BY number LIMIT 1",
+                    params![vmid.get(), word(resource)],
+                    |row| row.get(0),
+                )
+                .optional()?;
+            Ok(before.map_or(Known::Unchanged, Known::Size))
+        }
+    }
+}
+
+/// How many changes of a container's sizes there were since a time; undoing one is one, too.
+pub(crate) fn changes_since(connection: &Connection, vmid: Vmid, since: Timestamp) -> rusqlite::Result<u32> {
+    connection
+        .prepare(
+            "SELECT count(DISTINCT change) FROM ledger WHERE vmid = ?1 AND ?2 < at_us AND caller <> 'outside'",
+        )?
+        .query_row(params![vmid.get(), since.as_microsecond()], |row| row.get(0))
+}
+
+/// The containers that were ever changed.
+pub(crate) fn containers(connection: &Connection) -> rusqlite::Result<Vec<Vmid>> {
+    let mut statement = connection.prepare("SELECT DISTINCT vmid FROM originals ORDER BY vmid")?;
+    statement.query_map([], |row| vmid(row.get(0)?))?.collect()
+}
+
+/// The newest entries, of one container or of all.
+pub(crate) fn page(connection: &Connection, of: Option<Vmid>) -> rusqlite::Result<LedgerPage> {
+    let of = of.map(Vmid::get);
+    let mut statement = connection.prepare(
+        "SELECT number, at_us, vmid, resource, before, after, caller, why, change FROM ledger
+         WHERE ?1 IS NULL OR vmid = ?1 ORDER BY number DESC LIMIT ?2",
+    )?;
+    let entries = statement.query_map(params![of, PAGE], |row| {
+        let resource = resource(&row.get::<_, String>(3)?)?;
+        Ok(LedgerEntry {
+            number: row.get::<_, i64>(0)?.unsigned_abs(),
+            at: time(row.get(1)?)?,
+            vm_id: vmid(row.get(2)?)?,
+            resource,
+            before: row.get(4)?,
+            after: row.get(5)?,
+            caller: row.get(6)?,
+            why: row.get(7)?,
+            change: row.get::<_, i64>(8)?.unsigned_abs(),
+            undoable: resource != SizeOf::Rootfs,
+        })
+    })?;
+    let entries = entries.collect::<Result<_, _>>()?;
+    let mut statement = connection.prepare(
+        "SELECT vmid, resource, size, at_us FROM originals WHERE ?1 IS NULL OR vmid = ?1 ORDER BY vmid, resource",
+    )?;
+    let originals = statement.query_map(params![of], |row| {
+        Ok(OriginalSize {
+            vm_id: vmid(row.get(0)?)?,
+            resource: resource(&row.get::<_, String>(1)?)?,
+            size: row.get(2)?,
+            until: time(row.get(3)?)?,
+        })
+    })?;
+    Ok(LedgerPage { entries, originals: originals.collect::<Result<_, _>>()? })
+}
+
+/// Removes what is older, or more, than is kept, and notes since when everything is there.
+pub(crate) fn prune(connection: &Connection, config: &StateConfig, now: Timestamp) -> rusqlite::Result<()> {
+    let since = now.as_microsecond() - days_us(config.ledger_keep_days);
+    let last: Option<i64> = connection.query_row(
+        "SELECT max(at_us) FROM ledger WHERE at_us < ?1 OR number <= coalesce(
+            (SELECT number FROM ledger ORDER BY number DESC LIMIT 1 OFFSET ?2), 0)",
+        params![since, config.max_ledger_entries],
+        |row| row.get(0),
+    )?;
+    let Some(last) = last else { return Ok(()) };
+    connection.execute("DELETE FROM ledger WHERE at_us <= ?1", [last])?;
+    connection.execute(
+        "INSERT INTO facts (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+        params![SINCE, last],
+    )?;
+    Ok(())
+}
+
+/// Its word in the tables.
+pub fn word(resource: SizeOf) -> &'static str {
+    match resource {
+        SizeOf::Cores => "cores",
+        SizeOf::Cpulimit => "cpulimit",
+        SizeOf::Memory => "memory",
+        SizeOf::Rootfs => "rootfs",
+    }
+}
+
+/// Reads a word of the tables.
+pub(crate) fn resource(word: &str) -> rusqlite::Result<SizeOf> {
+    serde_json::from_value(word.into()).map_err(|error| unreadable(Type::Text, error))
+}
+
+/// Reads a time of the tables.
+pub(crate) fn time(us: i64) -> rusqlite::Result<Timestamp> {
+    Timestamp::from_microsecond(us).map_err(|error| unreadable(Type::Integer, error))
+}
+
+/// Reads an id of the tables.
+pub(crate) fn vmid(id: u32) -> rusqlite::Result<Vmid> {
+    Vmid::try_from(id).map_err(|error| unreadable(Type::Integer, error))
+}
+
+fn unreadable(kind: Type, error: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(0, kind, Box::new(error))
+}

@@ -1,0 +1,122 @@
+//! `/jobs/*`, and the answers to calls that may take an hour.
+
+use axum::Json;
+use axum::extract::{FromRequestParts, Path, State};
+use axum::http::header::{HeaderName, LOCATION};
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use lxc_autoscale_core::api::{Envelope, JobInfo};
+use serde::Serialize;
+
+use super::{Answer, success};
+use crate::actions::ActionError;
+use crate::auth::caller::Caller;
+use crate::changes::{CancelRefused, Change};
+use crate::error::ApiError;
+use crate::jobs::{Journal, Order, Task, table};
+use crate::state::{AppState, Shared};
+
+const PREFER: HeaderName = HeaderName::from_static("prefer");
+const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
+const RESPOND_ASYNC: &str = "respond-async";
+
+/// Whether a client prefers to be told the number of a job to being kept waiting (RFC 7240).
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PrefersAsync(bool);
+
+impl<S: Sync> FromRequestParts<S> for PrefersAsync {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
+        let wanted = |value: &HeaderValue| {
+            let words = value.to_str().unwrap_or_default().split([',', ';']);
+            words.into_iter().any(|word| word.trim().eq_ignore_ascii_case(RESPOND_ASYNC))
+        };
+        Ok(Self(parts.headers.get_all(PREFER).iter().any(wanted)))
+    }
+}
+
+/// Does what may take an hour, and answers at its end or, if that is preferred, at once.
+pub(super) async fn answer<T, W, F>(
+    state: &Shared,
+    PrefersAsync(at_once): PrefersAsync,
+    change: Change,
+    task: Task,
+    say: fn(&T) -> String,
+    work: F,
+) -> Result<Response, ApiError>
+where
+    T: Serialize + Send + 'static,
+    W: Future<Output = Result<T, ActionError>> + Send + 'static,
+    F: FnOnce(Journal) -> W + Send + 'static,
+{
+    let order = Order::requested(task);
+    if !at_once {
+        let done = state.changes().wait_for_job(change, order, say, work).await?;
+        return Ok(success(say(&done), done).into_response());
+    }
+    let number = state.changes().start_job(change, order, say, work).await?;
+    let (info, _) = find(state, number).await?;
+    let location = HeaderValue::from_str(&format!("/jobs/{number}")).map_err(|_| no_such_job())?;
+    let body = Json(Envelope::success(format!("Job {number} is accepted; see GET /jobs/{number}."), info));
+    let mut response = (StatusCode::ACCEPTED, body).into_response();
+    response.headers_mut().insert(LOCATION, location);
+    response.headers_mut().insert(PREFERENCE_APPLIED, HeaderValue::from_static(RESPOND_ASYNC));
+    Ok(response)
+}
+
+pub(super) async fn list(State(state): State<AppState>, caller: Caller) -> Answer<Vec<JobInfo>> {
+    let mut jobs =
+        state.store().with(|connection| table::jobs(connection)).await.map_err(ActionError::from)?;
+    jobs.retain(|job| caller.may_touch(&job.containers).is_ok());
+    Ok(success(format!("{} jobs.", jobs.len()), jobs))
+}
+
+pub(super) async fn show(State(state): State<AppState>, caller: Caller, id: Path<String>) -> Answer<JobInfo> {
+    let (info, _) = find(&state, number(&id)?).await?;
+    caller.may_touch(&info.containers)?;
+    Ok(success(format!("Job {} is {}.", info.id, word(&info)), info))
+}
+
+pub(super) async fn cancel(
+    State(state): State<AppState>,
+    caller: Caller,
+    id: Path<String>,
+) -> Answer<JobInfo> {
+    let number = number(&id)?;
+    let (info, order) = find(&state, number).await?;
+    caller.may_touch(&info.containers)?;
+    caller.may(order.task.role())?;
+    if info.ended.is_some() {
+        return Err(refused(CancelRefused::Ended));
+    }
+    state.changes().cancel(number, info.cancellable).map_err(refused)?;
+    let (info, _) = find(&state, number).await?;
+    Ok(success(format!("Job {number} is asked to give up; it is {} now.", word(&info)), info))
+}
+
+fn refused(error: CancelRefused) -> ApiError {
+    let code = match error {
+        CancelRefused::Ended => "job_ended",
+        CancelRefused::NotCancellable => "not_cancellable",
+    };
+    ApiError::new(StatusCode::CONFLICT, code, error.to_string())
+}
+
+fn word(info: &JobInfo) -> String {
+    format!("{:?}", info.state).to_lowercase()
+}
+
+async fn find(state: &Shared, number: i64) -> Result<(JobInfo, Order), ApiError> {
+    let found = state.store().with(move |connection| table::job(connection, number)).await;
+    found.map_err(ActionError::from)?.ok_or_else(no_such_job)
+}
+
+fn number(Path(id): &Path<String>) -> Result<i64, ApiError> {
+    id.parse().ok().filter(|number| 0 < *number).ok_or_else(no_such_job)
+}
+
+fn no_such_job() -> ApiError {
+    ApiError::new(StatusCode::NOT_FOUND, "no_such_job", "there is no job of that number; see GET /jobs")
+}

@@ -1,0 +1,57 @@
+//! `/ledger` and `/undo`.
+
+use axum::extract::State;
+use lxc_autoscale_core::api::{LedgerPage, LedgerRequest, UndoRequest, Undone};
+
+use super::{Answer, success};
+use crate::actions::ActionError;
+use crate::auth::caller::Caller;
+use crate::error::ApiError;
+use crate::extract::{ApiJson, ApiQuery};
+use crate::ledger::{self, Moment};
+use crate::state::AppState;
+use crate::undo;
+
+pub(super) async fn show(
+    State(state): State<AppState>,
+    caller: Caller,
+    ApiQuery(LedgerRequest { vm_id }): ApiQuery<LedgerRequest>,
+) -> Answer<LedgerPage> {
+    if let Some(vmid) = vm_id {
+        caller.may_touch(&[vmid])?;
+    }
+    let page = state.store().with(move |connection| ledger::page(connection, vm_id)).await;
+    let mut page = page.map_err(ActionError::from)?;
+    page.entries.retain(|entry| caller.may_touch(&[entry.vm_id]).is_ok());
+    page.originals.retain(|original| caller.may_touch(&[original.vm_id]).is_ok());
+    Ok(success(format!("{} changes of sizes.", page.entries.len()), page))
+}
+
+pub(super) async fn undo(
+    State(state): State<AppState>,
+    caller: Caller,
+    ApiJson(UndoRequest { vm_id, all, to }): ApiJson<UndoRequest>,
+) -> Answer<Vec<Undone>> {
+    let moment = match to.as_str() {
+        "original" => Moment::Original,
+        time => Moment::At(time.parse().map_err(|_| {
+            ApiError::invalid_parameter("`to` must be `original` or a time such as 2026-11-25T08:00:00Z")
+        })?),
+    };
+    let containers = match (vm_id, all) {
+        (Some(vmid), false) => vec![vmid],
+        (None, true) => {
+            let found = state.store().with(|connection| ledger::containers(connection)).await;
+            found.map_err(ActionError::from)?
+        }
+        _ => return Err(ApiError::invalid_parameter("either `vm_id` or `\"all\": true` must be given")),
+    };
+    caller.may_touch(&containers)?;
+    let mut done = Vec::new();
+    for vmid in containers {
+        done.extend(undo::undo(&state, &caller, vmid, moment).await.map_err(ActionError::from)?);
+    }
+    let changed = done.iter().filter(|undone| undone.changed).count();
+    let refused = done.iter().filter(|undone| undone.code.is_some()).count();
+    Ok(success(format!("{changed} sizes are taken back; {refused} could not be."), done))
+}

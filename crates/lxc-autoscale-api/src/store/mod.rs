@@ -1,0 +1,103 @@
+//! What this server must still know after a restart: one SQLite file in its state directory, which nobody else
+//! writes. [`crate::jobs`], [`crate::ledger`] and [`crate::boosts`] keep their tables in it.
+//!
+//! A commit is on the disk when it returns. A broken file is put aside under another name, and a new one begun.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use lxc_autoscale_core::state_database::{self, StateDatabaseError, StateLock};
+use rusqlite::Connection;
+
+mod schema;
+
+/// The file's name in the state directory.
+const FILE: &str = "api.sqlite";
+/// Another server must not take what this one does for something that was cut off.
+const LOCK_FILE: &str = "api.lock";
+
+/// Why something cannot be kept or looked up.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The file cannot be opened.
+    #[error(transparent)]
+    Open(#[from] StateDatabaseError),
+    /// SQLite refuses.
+    #[error("cannot use `{}`", path.display())]
+    Statement {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: rusqlite::Error,
+    },
+    /// A defect of this program.
+    #[error("a look into `{}` ended unexpectedly", path.display())]
+    Crashed {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+/// A handle on the file.
+#[derive(Clone, Debug)]
+pub struct Store {
+    path: PathBuf,
+    connection: Arc<Mutex<Option<Connection>>>,
+}
+
+impl Store {
+    /// The file in that directory; opened with its first use.
+    pub fn new(directory: &Path) -> Self {
+        Self { path: directory.join(FILE), connection: Arc::default() }
+    }
+
+    /// Takes the state directory for this process, and opens the file.
+    ///
+    /// # Errors
+    /// [`StoreError`] when another server has it, or it cannot be written.
+    pub fn take(&self) -> Result<StateLock, StoreError> {
+        let directory = self.path.parent().unwrap_or(Path::new("/"));
+        let lock = StateLock::take(directory, LOCK_FILE)?;
+        self.locked(|_| Ok(()))?;
+        Ok(lock)
+    }
+
+    /// Does something with the file in a thread of its own.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn with<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let store = self.clone();
+        let done = tokio::task::spawn_blocking(move || store.locked(work)).await;
+        done.unwrap_or_else(|_| Err(StoreError::Crashed { path: self.path.clone() }))
+    }
+
+    fn locked<T>(&self, work: impl FnOnce(&mut Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
+        // A transaction that a panic cut off was rolled back when it was dropped.
+        let mut slot = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut connection = match slot.take() {
+            Some(connection) => connection,
+            None => self.open()?,
+        };
+        let done = work(&mut connection);
+        // A broken file is opened again next time, which puts it aside.
+        if !done.as_ref().is_err_and(state_database::is_corrupt) {
+            *slot = Some(connection);
+        }
+        done.map_err(|source| StoreError::Statement { path: self.path.clone(), source })
+    }
+
+    fn open(&self) -> Result<Connection, StoreError> {
+        let (connection, aside) = state_database::open(&self.path, schema::MIGRATIONS)?;
+        if let Some(aside) = aside {
+            tracing::error!(
+                path = %self.path.display(), aside = %aside.display(),
+                "the file of jobs, ledger and boosts was broken: it was put aside, and a new one is begun"
+            );
+        }
+        Ok(connection)
+    }
+}

@@ -1,0 +1,114 @@
+//! More for a while: how boosts end, over restarts, over each other, and against a guard.
+
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use lxc_autoscale_api::backend::pct::PctHost;
+use lxc_autoscale_api::boosts;
+use lxc_autoscale_api::state::{AppState, Shared};
+use serde_json::json;
+
+use crate::node::Node;
+
+/// The server of a node, started anew.
+fn start(node: &Node) -> AppState {
+    let host = Arc::new(PctHost::new(node.config.pct.clone(), node.config.paths.clone()));
+    Arc::new(Shared::new(node.config.clone(), host, Some("proxmox".to_owned())))
+}
+
+/// Lets the time of boosts pass on a server that has just been started.
+async fn after_minutes(node: &Node, minutes: i64) {
+    boosts::end_due(&start(node), Timestamp::now() + SignedDuration::from_mins(minutes)).await.unwrap();
+}
+
+fn cores(node: &Node) -> String {
+    let conf = node.conf(104).unwrap();
+    conf.lines().find_map(|line| line.strip_prefix("cores: ")).unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_boost_ends_by_itself_over_a_restart() {
+    let node = Node::new();
+    node.measured(104, 500.0, 1);
+    let body = json!({"vm_id": 104, "cores": 4, "memory": 4096, "minutes": 10});
+    let reply = node.post("/boost", body).await;
+    assert_eq!(reply.data().as_array().unwrap().len(), 2, "{reply:?}");
+    assert_eq!(cores(&node), "4");
+    assert!(node.conf(104).unwrap().contains("memory: 4096\n"));
+    after_minutes(&node, 9).await;
+    assert_eq!(cores(&node), "4");
+    after_minutes(&node, 11).await;
+    assert_eq!(cores(&node), "2");
+    assert!(node.conf(104).unwrap().contains("memory: 2048\n"));
+    assert_eq!(node.get("/boost").await.data(), &json!([]));
+    let page = node.get("/ledger?vm_id=104").await;
+    let whys: Vec<&str> = page.data()["entries"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|entry| entry["why"].as_str().unwrap())
+        .collect();
+    assert_eq!(whys, ["end of boost", "end of boost", "boost", "boost"]);
+}
+
+#[tokio::test]
+async fn the_largest_of_overlapping_boosts_holds() {
+    let node = Node::new();
+    for (cores, minutes) in [(4, 30), (8, 10), (6, 20)] {
+        node.post("/boost", json!({"vm_id": 104, "cores": cores, "minutes": minutes})).await.data();
+    }
+    for (minutes, expected) in [(9, "8"), (11, "6"), (21, "4"), (31, "2")] {
+        after_minutes(&node, minutes).await;
+        assert_eq!(cores(&node), expected, "after {minutes} minutes");
+    }
+}
+
+#[tokio::test]
+async fn an_end_that_would_hurt_waits() {
+    let node = Node::new();
+    node.post("/boost", json!({"vm_id": 104, "memory": 4096, "minutes": 10})).await.data();
+    node.measured(104, 3000.0, 1);
+    after_minutes(&node, 11).await;
+    let waiting = node.get("/boost").await;
+    assert!(waiting.data()[0]["waiting"].as_str().unwrap().contains("3000 MiB"), "{waiting:?}");
+    assert!(node.conf(104).unwrap().contains("memory: 4096\n"));
+    node.measured(104, 500.0, 1);
+    after_minutes(&node, 11).await;
+    assert!(node.conf(104).unwrap().contains("memory: 4096\n"), "not asked again at once");
+    after_minutes(&node, 13).await;
+    assert!(node.conf(104).unwrap().contains("memory: 2048\n"));
+}
+
+#[tokio::test]
+async fn a_size_that_somebody_sets_meanwhile_stays() {
+    let node = Node::new();
+    node.post("/boost", json!({"vm_id": 104, "cores": 4, "minutes": 10})).await.data();
+    node.post("/scale/cores", json!({"vm_id": 104, "cores": 3})).await.data();
+    after_minutes(&node, 11).await;
+    assert_eq!(cores(&node), "3");
+    assert_eq!(node.get("/boost").await.data(), &json!([]));
+}
+
+#[tokio::test]
+async fn a_boost_is_ended_by_hand_and_half_of_one_is_not_begun() {
+    let node = Node::new();
+    node.post("/boost", json!({"vm_id": 104, "cores": 4, "minutes": 10})).await.data();
+    assert_eq!(node.send("DELETE", "/boost", Some(json!({"vm_id": 104}))).await.data(), &json!([]));
+    assert_eq!(cores(&node), "2");
+    // More memory than the node has, beside what it keeps back.
+    let mut node = node;
+    node.config.limits.node_memory_reserve_percent = 50.0;
+    let body = json!({"vm_id": 104, "cores": 4, "memory": 4096, "minutes": 10});
+    node.post("/boost", body).await.assert_error(409, "node_memory_short");
+    assert_eq!(cores(&node), "2");
+    assert_eq!(node.get("/boost").await.data(), &json!([]));
+    for (body, status, code) in [
+        (json!({"vm_id": 104, "cores": 2, "minutes": 1}), 422, "no_boost"),
+        (json!({"vm_id": 104, "minutes": 1}), 400, "invalid_parameter"),
+        (json!({"vm_id": 104, "cores": 4, "minutes": 0}), 422, "out_of_bounds"),
+        (json!({"vm_id": 104, "cores": 4, "minutes": 10_081}), 422, "out_of_bounds"),
+        (json!({"vm_id": 999, "cores": 4, "minutes": 1}), 404, "no_such_container"),
+    ] {
+        node.post("/boost", body).await.assert_error(status, code);
+    }
+}
