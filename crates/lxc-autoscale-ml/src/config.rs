@@ -61,6 +61,8 @@ pub struct Config {
 pub struct MetricsConfig {
     /// The exchange file.
     pub file: PathBuf,
+    /// The monitor's history, for what was before the exchange file; empty for none.
+    pub history: PathBuf,
     /// A measurement older than this steers nothing.
     pub max_age_seconds: u64,
 }
@@ -98,6 +100,8 @@ pub struct StateConfig {
     pub retention_days: u32,
     /// Most decisions that are kept, whatever their age.
     pub max_decisions: u64,
+    /// Seconds from one checkpoint of what was learnt to the next.
+    pub checkpoint_seconds: u64,
 }
 
 /// `[model]`
@@ -148,7 +152,11 @@ impl Default for Config {
 
 impl Default for MetricsConfig {
     fn default() -> Self {
-        Self { file: PathBuf::from("/var/log/lxc_metrics.json"), max_age_seconds: 300 }
+        Self {
+            file: PathBuf::from("/var/log/lxc_metrics.json"),
+            history: PathBuf::from("/var/lib/lxc_autoscale_ml/metrics.sqlite"),
+            max_age_seconds: 300,
+        }
     }
 }
 
@@ -170,6 +178,7 @@ impl Default for StateConfig {
             directory: PathBuf::from("/var/lib/lxc_autoscale_ml"),
             retention_days: 90,
             max_decisions: 100_000,
+            checkpoint_seconds: 600,
         }
     }
 }
@@ -218,6 +227,11 @@ impl StateConfig {
         self.directory.join("decisions.sqlite")
     }
 
+    /// The file of what was learnt.
+    pub fn checkpoint(&self) -> PathBuf {
+        self.directory.join("learnt.checkpoint")
+    }
+
     /// How long decisions are kept.
     pub fn retention(&self) -> SignedDuration {
         SignedDuration::from_hours(24 * i64::from(self.retention_days))
@@ -249,6 +263,12 @@ impl Validate for Config {
             "must be from 1 to 3650",
         )?;
         unless(1000 <= self.state.max_decisions, "state.max_decisions", "must be at least 1000")?;
+        let rule = "must be from 10 to 86400";
+        let often = (10..=86_400).contains(&self.state.checkpoint_seconds);
+        unless(often, "state.checkpoint_seconds", rule)?;
+        let history = &self.metrics.history;
+        let rule = "must be an absolute path, or \"\" for none";
+        unless(history.as_os_str().is_empty() || history.is_absolute(), "metrics.history", rule)?;
         self.validate_api()?;
         self.validate_model()?;
         self.recommend.validate()?;

@@ -13,6 +13,7 @@ use lxc_autoscale_core::service::{
     Heartbeat, Wake, notify_alive, notify_ready, notify_reloading, notify_status, notify_stopping,
 };
 
+use crate::checkpoint::{self, CheckpointError};
 use crate::config::Config;
 use crate::execute::{Carried, Executor, StartError};
 use crate::guard::tell;
@@ -52,6 +53,9 @@ pub struct Daemon {
     metrics_trouble: Trouble,
     /// When the candidates were kept last.
     shadows_kept: Option<Timestamp>,
+    checkpoint_trouble: Trouble,
+    /// When the last one was written, or the first cycle was.
+    checkpointed: Option<Timestamp>,
 }
 
 /// What happened in a cycle.
@@ -75,8 +79,17 @@ impl Daemon {
         let executor = Executor::start(&config)?;
         pipeline.restore_guards(executor.guards()?, executor.changes());
         pipeline.shadows().restore(executor.shadows()?);
+        restore(&mut pipeline, &config.state.checkpoint());
         let metrics_trouble = Trouble::none("the metrics file");
-        Ok(Self { config, pipeline, executor, metrics_trouble, shadows_kept: None })
+        Ok(Self {
+            config,
+            pipeline,
+            executor,
+            metrics_trouble,
+            shadows_kept: None,
+            checkpoint_trouble: Trouble::none("the checkpoint"),
+            checkpointed: None,
+        })
     }
 
     /// One cycle at `now`. When `stop` is set, it ends after the change that is under way.
@@ -113,7 +126,9 @@ impl Daemon {
             self.shadows_kept = Some(now);
             self.keep_shadows();
         }
-        let troubles = [self.metrics_trouble.current(), self.executor.trouble()];
+        self.checkpoint_if_due(now);
+        let troubles =
+            [self.metrics_trouble.current(), self.checkpoint_trouble.current(), self.executor.trouble()];
         report.troubles = troubles.into_iter().flatten().map(str::to_owned).collect();
         report
     }
@@ -208,6 +223,29 @@ impl Daemon {
         }
     }
 
+    /// Writes what was learnt into the checkpoint, where that is due at `now`.
+    fn checkpoint_if_due(&mut self, now: Timestamp) {
+        let every = SignedDuration::from_secs(self.config.state.checkpoint_seconds.cast_signed());
+        let is_due = self.checkpointed.is_none_or(|last| every <= now.duration_since(last).abs());
+        if is_due && self.pipeline.history().newest().is_some() {
+            self.checkpoint();
+            self.checkpointed = Some(now);
+        }
+    }
+
+    /// Writes what was learnt into the checkpoint.
+    pub fn checkpoint(&mut self) {
+        if self.pipeline.history().newest().is_none() {
+            return;
+        }
+        match self.pipeline.write_checkpoint(&self.config.state.checkpoint()) {
+            Ok(()) => self.checkpoint_trouble.is_over(),
+            Err(error) => {
+                self.checkpoint_trouble.is(ErrorChain(&error).to_string());
+            }
+        }
+    }
+
     /// The one line `systemctl status` shows.
     fn status(report: &CycleReport) -> String {
         if let Some(trouble) = report.troubles.first() {
@@ -215,6 +253,25 @@ impl Daemon {
         }
         let done = report.carried.iter().filter(|carried| carried.outcome.error().is_none()).count();
         format!("{} containers, {done} changes in the last cycle", report.proposals.len())
+    }
+}
+
+/// Goes on from the checkpoint. One that is of no use is put aside, and what it held is learnt anew.
+fn restore(pipeline: &mut Pipeline, path: &Path) {
+    match pipeline.restore(path) {
+        Ok(true) => tracing::info!("going on from the checkpoint `{}`", path.display()),
+        Ok(false) => {}
+        Err(error @ (CheckpointError::Configuration { .. } | CheckpointError::Read { .. })) => {
+            tracing::warn!("{}; learning anew", ErrorChain(&error));
+        }
+        Err(error) => match checkpoint::set_aside(path) {
+            Ok(aside) => {
+                tracing::warn!("{}; it is now `{}`, learning anew", ErrorChain(&error), aside.display());
+            }
+            Err(failed) => {
+                tracing::warn!("{}; it cannot be put aside ({failed}), learning anew", ErrorChain(&error));
+            }
+        },
     }
 }
 
@@ -238,6 +295,7 @@ pub async fn run(path: &Path, config: Config) -> Result<(), RunError> {
             Wake::Reload => {
                 notify_reloading();
                 daemon.keep_shadows();
+                daemon.checkpoint();
                 match reload(path, &daemon, &mut lock) {
                     Ok(reloaded) => {
                         heartbeat.set_period(reloaded.config.interval());
@@ -255,6 +313,7 @@ pub async fn run(path: &Path, config: Config) -> Result<(), RunError> {
     }
     notify_stopping();
     daemon.keep_shadows();
+    daemon.checkpoint();
     tracing::info!("stopping");
     Ok(())
 }
@@ -291,8 +350,8 @@ async fn cycle_alive(daemon: &mut Daemon, heartbeat: &mut Heartbeat) -> Wake {
     asked
 }
 
-/// A daemon with the configuration as it stands in the file now. It learns from the whole file again, which
-/// takes seconds and lets every key take effect.
+/// A daemon with the configuration as it stands in the file now. Where it changes what is learnt, the daemon learns from
+/// the whole file and the history again, which takes seconds and lets every key take effect.
 fn reload(path: &Path, running: &Daemon, lock: &mut StateLock) -> Result<Daemon, Box<dyn std::error::Error>> {
     let config: Config = config::load(path)?;
     if config.logging != running.config.logging {

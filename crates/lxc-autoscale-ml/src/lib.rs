@@ -11,6 +11,7 @@
 
 pub mod act;
 pub mod backtest;
+pub mod checkpoint;
 pub mod cli;
 pub mod commands;
 pub mod config;

@@ -4,14 +4,17 @@
 //! from outside.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
+use lxc_autoscale_core::ErrorChain;
 use lxc_autoscale_core::Vmid;
-use lxc_autoscale_core::metrics_file::{MetricsReader, ReadError};
+use lxc_autoscale_core::metrics_file::{MetricsReader, Position, ReadError};
 use lxc_autoscale_core::snapshot::Snapshot;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+use crate::checkpoint::{self, CheckpointError, Header};
 use crate::config::Config;
 use crate::decide::{
     Action, Allocation, CpuControl, Decision, Decisions, LastChanges, NodeSituation, Obstacles, Reason,
@@ -20,8 +23,8 @@ use crate::decide::{
 use crate::detect::IsolationForestError;
 use crate::features::Verdict;
 use crate::guard::budget::{self, Claim, Need, Shares};
-use crate::guard::{KeptGuards, NewLeak, Register};
-use crate::history::{ContainerHistory, History};
+use crate::guard::{KeptGuards, NewLeak, Records, Register};
+use crate::history::{ContainerHistory, History, StoredPast};
 use crate::ledger::Inputs;
 use crate::policy::{InForce, Learning, Policies, PolicyBook, PolicyError};
 use crate::recommend::{Estimate, Shared, SharedError};
@@ -66,6 +69,31 @@ pub struct Learnt {
     pub judged: usize,
 }
 
+/// What a checkpoint keeps beside the containers.
+#[derive(Debug, Serialize, Deserialize)]
+struct General {
+    position: Position,
+    newest: Option<Timestamp>,
+    node: NodeSituation,
+    set: Vec<(Vmid, Resource, Timestamp, f64)>,
+}
+
+/// What a checkpoint keeps of a container, as it is written.
+#[derive(Debug, Serialize)]
+struct Written<'a> {
+    id: Vmid,
+    history: &'a ContainerHistory,
+    guard: Option<&'a Records>,
+}
+
+/// The same as it is read.
+#[derive(Debug, Deserialize)]
+struct Read {
+    id: Vmid,
+    history: ContainerHistory,
+    guard: Option<Records>,
+}
+
 /// The decisions about one container and what they were made from.
 #[derive(Clone, Debug, Serialize)]
 pub struct Proposal {
@@ -103,9 +131,13 @@ impl Pipeline {
     pub fn new(config: &Config) -> Result<Self, PipelineError> {
         let shared = Arc::new(Shared::load(&config.recommend)?);
         let book = Arc::new(config.policy_book()?);
+        let mut history = History::new(Arc::clone(&shared), config.model.history_rows);
+        if let Some(past) = past(&config.metrics.history) {
+            history.look_back_to(Box::new(past));
+        }
         Ok(Self {
             reader: MetricsReader::new(&config.metrics.file),
-            history: History::new(Arc::clone(&shared), config.model.history_rows),
+            history,
             shadows: Shadows::new(Arc::clone(&book), Arc::clone(&shared)),
             learning: Learning::new(Arc::clone(&book), shared),
             book,
@@ -115,6 +147,53 @@ impl Pipeline {
             verdicts: BTreeMap::new(),
             set: BTreeMap::new(),
         })
+    }
+
+    /// Goes on from a checkpoint; to be done after [`Pipeline::restore_guards`] and before the first
+    /// [`Pipeline::load`]. `false` when there is none.
+    ///
+    /// # Errors
+    /// [`CheckpointError`] when it is of no use; then nothing is known, as before.
+    pub fn restore(&mut self, path: &Path) -> Result<bool, CheckpointError> {
+        let Self { learning, config, .. } = self;
+        let (mut histories, mut records, mut sound) = (BTreeMap::new(), Vec::new(), true);
+        let general = checkpoint::read(path, &learnt_by(config), |mut read: Read| {
+            sound &= read.history.restored(&learning.rules(&read.history.identity));
+            records.push((read.id, read.guard, read.history.observation.at));
+            histories.insert(read.id, read.history);
+        })?;
+        let Some(General { position, newest, node, set }) = general else { return Ok(false) };
+        if !sound {
+            let what = "its models are of another kind".to_owned();
+            return Err(CheckpointError::Damaged { path: path.to_owned(), what });
+        }
+        self.history.restore(histories, node, newest);
+        for (id, records, at) in records {
+            self.guards.restore_records(id, records, at);
+        }
+        self.set = set.into_iter().map(|(id, resource, at, to)| ((id, resource), (at, to))).collect();
+        self.reader = MetricsReader::new(&self.config.metrics.file).from_position(position);
+        Ok(true)
+    }
+
+    /// Writes what was learnt into a checkpoint.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Write`].
+    pub fn write_checkpoint(&self, path: &Path) -> Result<(), CheckpointError> {
+        let general = General {
+            position: self.reader.position(),
+            newest: self.history.newest(),
+            node: self.history.node(),
+            set: self.set.iter().map(|((id, resource), (at, to))| (*id, *resource, *at, *to)).collect(),
+        };
+        let header = Header::new(learnt_by(&self.config), self.history.containers().count(), general);
+        let items = self.history.containers().map(|(id, history)| Written {
+            id,
+            history,
+            guard: self.guards.records(id),
+        });
+        checkpoint::write(path, &header, items)
     }
 
     /// What is remembered of the containers.
@@ -353,6 +432,26 @@ impl Pipeline {
             memory_mib: since(Resource::Memory).unwrap_or(recorded.memory_mib),
         }
     }
+}
+
+/// What of the configuration changes what is learnt.
+fn learnt_by(config: &Config) -> String {
+    let boot_seconds = config.scaling.guard.boot_seconds;
+    format!(
+        "{:?} {:?} {:?} {:?} {boot_seconds}",
+        config.model, config.recommend, config.presets, config.policy
+    )
+}
+
+/// The monitor's history, if there is one that can be read.
+fn past(path: &Path) -> Option<StoredPast> {
+    if path.as_os_str().is_empty() {
+        return None;
+    }
+    StoredPast::open(path).unwrap_or_else(|error| {
+        tracing::warn!("what was before the metrics file is not known: {}", ErrorChain(&error));
+        None
+    })
 }
 
 /// The part of the node's memory that a container has, is expected to use, and is to have.

@@ -25,6 +25,6 @@ mod tail;
 pub mod trust;
 mod writer;
 
-pub use reader::{MetricsReader, NewSnapshots, ReadError, UnreadableRecord};
+pub use reader::{MetricsReader, NewSnapshots, Position, ReadError, UnreadableRecord};
 pub use recover::Recovery;
 pub use writer::{Bounds, DEFAULT_MODE, MetricsWriter, WriteError};

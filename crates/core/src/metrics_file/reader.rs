@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use serde::de::Error as _;
+use serde::{Deserialize, Serialize};
 
 use super::disk::open_regular;
 use super::format::{self, ElementError};
@@ -27,6 +28,15 @@ pub struct MetricsReader {
     /// The last record that was handed out, readable or not.
     last: Option<Mark>,
     /// When the last snapshot that was handed out was taken.
+    last_taken: Option<Timestamp>,
+}
+
+/// How far a reader has come, to be kept over a restart.
+///
+/// It serves the program that made it; another one may not find its place by it, and then goes by the time alone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Position {
+    last: Option<Mark>,
     last_taken: Option<Timestamp>,
 }
 
@@ -82,6 +92,17 @@ impl MetricsReader {
     /// Prepares to read `path` from its oldest record on; opens nothing yet.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into(), last: None, last_taken: None }
+    }
+
+    /// Goes on where another reader of the same file had come to.
+    #[must_use]
+    pub fn from_position(self, position: Position) -> Self {
+        Self { last: position.last, last_taken: position.last_taken, ..self }
+    }
+
+    /// How far it has come.
+    pub fn position(&self) -> Position {
+        Position { last: self.last, last_taken: self.last_taken }
     }
 
     /// The file that is read.

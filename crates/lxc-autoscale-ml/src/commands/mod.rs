@@ -11,8 +11,8 @@ mod why;
 use std::io::{self, Write};
 
 use jiff::Timestamp;
-use lxc_autoscale_core::Vmid;
 use lxc_autoscale_core::metrics_file::ReadError;
+use lxc_autoscale_core::{ErrorChain, Vmid};
 use serde::Serialize;
 
 pub use decisions::decisions;
@@ -93,6 +93,10 @@ fn look(config: &Config) -> Result<(Pipeline, Changes), CommandError> {
         None => (Changes::new(), KeptGuards::new()),
     };
     pipeline.restore_guards(guards, &changes);
+    // What only looks puts nothing aside, and learns anew where the checkpoint is of no use to it.
+    if let Err(error) = pipeline.restore(&config.state.checkpoint()) {
+        tracing::debug!("{}", ErrorChain(&error));
+    }
     pipeline.load()?;
     pipeline.learn()?;
     pipeline.judge(Timestamp::now());

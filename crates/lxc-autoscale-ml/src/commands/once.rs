@@ -39,6 +39,7 @@ pub async fn once(
     let _lock = StateLock::take(&config.state.directory)?;
     let mut daemon = Daemon::start(config)?;
     let report = daemon.cycle(now, &Cell::new(false)).await;
+    daemon.checkpoint();
     let lines: Vec<Line<'_>> =
         report.proposals.iter().flat_map(|proposal| lines(proposal, &report)).collect();
     if json {

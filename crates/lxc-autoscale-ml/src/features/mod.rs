@@ -24,6 +24,7 @@ use std::collections::{BTreeSet, VecDeque};
 use linfa::ParamGuard;
 use lxc_autoscale_core::snapshot::ContainerRecord;
 use ndarray::{Array2, ArrayView1, Axis};
+use serde::{Deserialize, Serialize};
 
 use self::row::Row;
 use crate::decide::AnomalyScore;
@@ -68,8 +69,9 @@ const SAME_CADENCE: f32 = 2.0;
 const ROOM: usize = 96;
 
 /// The rows of one container.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct FeatureTable {
+    #[serde(serialize_with = "row::pack", deserialize_with = "row::unpack")]
     rows: VecDeque<Row>,
     max_rows: usize,
 }

@@ -3,9 +3,15 @@
 //! They are the codes of the history ([`code`]): exact for small multiples of a resolution, eleven significant bits
 //! (0.05 %) above. No behaviour that differs by less is told apart by any detector.
 
+use std::collections::VecDeque;
+
 use lxc_autoscale_core::history_store::code::{self, Code};
 use lxc_autoscale_core::snapshot::{ContainerRecord, IoStats, NetworkUsage};
 
+use serde::de::{Deserializer, Error as _};
+use serde::ser::Serializer;
+
+use crate::checkpoint::packed;
 use crate::history::Step;
 
 /// No code reaches it: [`code::encode`] cuts values off far below.
@@ -30,6 +36,9 @@ pub(super) enum Measure {
 }
 
 const MEASURES: usize = Measure::Seconds as usize + 1;
+
+/// A row in a checkpoint: its codes, and a byte that says whether it begins anew.
+const ROW_BYTES: usize = 2 * MEASURES + 1;
 
 impl Measure {
     /// The step its values are kept in, in its unit.
@@ -94,6 +103,34 @@ impl Row {
     pub(super) fn begins(&self) -> bool {
         self.begins
     }
+}
+
+/// Writes rows as bytes.
+pub(super) fn pack<S: Serializer>(rows: &VecDeque<Row>, serializer: S) -> Result<S::Ok, S::Error> {
+    let mut bytes = Vec::with_capacity(rows.len() * ROW_BYTES);
+    for row in rows {
+        bytes.extend(row.codes.iter().flat_map(|code| code.to_le_bytes()));
+        bytes.push(u8::from(row.begins));
+    }
+    serializer.serialize_bytes(&bytes)
+}
+
+/// Reads what [`pack`] wrote.
+pub(super) fn unpack<'de, D: Deserializer<'de>>(deserializer: D) -> Result<VecDeque<Row>, D::Error> {
+    let bytes = packed::bytes(deserializer)?;
+    let (rows, rest) = bytes.as_chunks::<ROW_BYTES>();
+    if !rest.is_empty() {
+        return Err(D::Error::custom("a table of features is cut off"));
+    }
+    let row = |bytes: &[u8; ROW_BYTES]| {
+        let (codes, _) = bytes.as_chunks::<2>();
+        let mut row = Row { codes: [UNKNOWN; MEASURES], begins: bytes[ROW_BYTES - 1] != 0 };
+        for (code, bytes) in row.codes.iter_mut().zip(codes) {
+            *code = Code::from_le_bytes(*bytes);
+        }
+        row
+    };
+    Ok(rows.iter().map(row).collect())
 }
 
 /// Counters as rates per second.

@@ -60,7 +60,7 @@ const SOON_HOURS: f64 = 48.0;
 const CALM: SignedDuration = SignedDuration::from_hours(7 * 24);
 
 /// The lowest working set of each of the last hours.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Hours {
     /// (Hour since 1970, MiB), the newest last; that one is not over yet.
     minima: VecDeque<(i64, f64)>,

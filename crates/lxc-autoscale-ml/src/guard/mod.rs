@@ -53,6 +53,12 @@ const LONGEST_CALL: SignedDuration = SignedDuration::from_mins(5);
 #[derive(Clone, Debug, Default)]
 pub struct ContainerGuard {
     kept: Kept,
+    records: Records,
+}
+
+/// What follows from the records: it need not be kept where they are all read again.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Records {
     recent: VecDeque<(Timestamp, Symptoms)>,
     hours: Hours,
 }
@@ -147,6 +153,16 @@ impl ContainerGuard {
         Self { kept, ..Self::default() }
     }
 
+    /// What it remembers of the records.
+    pub fn records(&self) -> &Records {
+        &self.records
+    }
+
+    /// Remembers these records.
+    pub fn restore_records(&mut self, records: Records) {
+        self.records = records;
+    }
+
     /// What must survive a restart.
     pub fn kept(&self) -> &Kept {
         &self.kept
@@ -156,17 +172,17 @@ impl ContainerGuard {
     pub fn observe(&mut self, seen: Seen<'_>) {
         let at = seen.observation.at;
         if seen.restarted {
-            self.hours.clear();
+            self.records.hours.clear();
         }
         let hour_is_over = match seen.observation.memory_used_mib.filter(|_| !seen.disturbed) {
-            Some(used) => self.hours.push(at, used),
+            Some(used) => self.records.hours.push(at, used),
             None => false,
         };
         // During a disturbance only running out of memory counts.
         if !seen.disturbed || seen.observation.oom == Some(true) {
-            self.recent.push_back((at, Symptoms::of(seen.observation)));
-            if KEPT_STEPS < self.recent.len() {
-                self.recent.pop_front();
+            self.records.recent.push_back((at, Symptoms::of(seen.observation)));
+            if KEPT_STEPS < self.records.recent.len() {
+                self.records.recent.pop_front();
             }
         }
         if self.kept.seen.is_some_and(|newest| at <= newest) {
@@ -190,7 +206,7 @@ impl ContainerGuard {
             return;
         }
         let Some(limit) = seen.observation.memory_limit_mib.or(seen.memory_mib) else { return };
-        let Some(growth) = self.hours.growth(limit) else { return };
+        let Some(growth) = self.records.hours.growth(limit) else { return };
         match &mut kept.leak {
             Some(leak) => leak.goes_on(at, limit, growth),
             None => kept.leak = Some(Leak::new(at, limit, growth)),
@@ -200,7 +216,7 @@ impl ContainerGuard {
     /// Notes a change of ours that was made between the two times, or may have been.
     pub fn note_change(&mut self, resource: Resource, times: (Timestamp, Timestamp), from: f64, to: f64) {
         let (begun, done) = times;
-        let baseline = self.recent.iter().rev().take(BASELINE_STEPS).map(|(_, signs)| *signs);
+        let baseline = self.records.recent.iter().rev().take(BASELINE_STEPS).map(|(_, signs)| *signs);
         let before = baseline.reduce(Symptoms::worst).unwrap_or_default();
         let remembered = self.kept.of_mut(resource);
         remembered.sizes.note_ours(begun, done);
@@ -219,10 +235,10 @@ impl ContainerGuard {
             // The clock was set back: what is dated later than now would shut out everything until then.
             (kept.seen, kept.judged) = (None, None);
             (kept.cpu.shrinks.watch, kept.memory.shrinks.watch) = (None, None);
-            self.recent.clear();
+            self.records.recent.clear();
         }
-        let newest = self.recent.back().map(|(at, _)| *at);
-        for (at, signs) in self.recent.iter().filter(|(at, _)| kept.judged < Some(*at)) {
+        let newest = self.records.recent.back().map(|(at, _)| *at);
+        for (at, signs) in self.records.recent.iter().filter(|(at, _)| kept.judged < Some(*at)) {
             let guard = &policy.guard;
             let cooldown_seconds = policy.cpu.cooldown_down_seconds;
             let rules = Rules { guard, resource: Resource::Cpu, cooldown_seconds };

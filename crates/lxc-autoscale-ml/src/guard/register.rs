@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use lxc_autoscale_core::Vmid;
 
-use super::{ContainerGuard, Guard, Kept, Seen};
+use super::{ContainerGuard, Guard, Kept, Records, Seen};
 use crate::decide::{Allocation, Decision, LastChanges, Resource};
 use crate::guard::leak::Leak;
 use crate::history::{ContainerHistory, History};
@@ -53,6 +53,19 @@ impl Register {
             }
         }
         Self { containers, taken: BTreeMap::new(), told }
+    }
+
+    /// What is remembered of the records of a container.
+    pub fn records(&self, id: Vmid) -> Option<&Records> {
+        self.containers.get(&id).map(ContainerGuard::records)
+    }
+
+    /// Remembers the records of a container up to the newest one of the history.
+    pub fn restore_records(&mut self, id: Vmid, records: Option<Records>, newest: Timestamp) {
+        self.taken.insert(id, newest);
+        if let Some(records) = records {
+            self.containers.entry(id).or_default().restore_records(records);
+        }
     }
 
     /// Takes in the records that a snapshot brought.

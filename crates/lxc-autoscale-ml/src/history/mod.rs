@@ -5,6 +5,7 @@
 //! from the snapshots for a day is forgotten.
 
 mod differences;
+pub mod past;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,8 +14,10 @@ use jiff::{SignedDuration, Timestamp};
 use lxc_autoscale_core::Vmid;
 use lxc_autoscale_core::container_config::ContainerConfig;
 use lxc_autoscale_core::snapshot::{ContainerRecord, Snapshot};
+use serde::{Deserialize, Serialize};
 
 pub use differences::{LONGEST_STEP, Step, step};
+pub use past::{Past, StoredPast};
 
 use crate::decide::NodeSituation;
 use crate::features::FeatureTable;
@@ -36,10 +39,12 @@ pub struct History {
     containers: BTreeMap<Vmid, ContainerHistory>,
     node: NodeSituation,
     newest: Option<Timestamp>,
+    /// Where what a container did before its first record may be found.
+    past: Option<Box<dyn Past>>,
 }
 
 /// What is remembered of one container.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct ContainerHistory {
     /// What was learnt about its use.
     pub model: ContainerModel,
@@ -73,13 +78,28 @@ impl History {
     pub fn new(shared: Arc<Shared>, max_rows: usize) -> Self {
         let node = NodeSituation::default();
         let boot_seconds = GuardPolicy::default().boot_seconds;
-        Self { shared, max_rows, boot_seconds, containers: BTreeMap::new(), node, newest: None }
+        Self { shared, max_rows, boot_seconds, containers: BTreeMap::new(), node, newest: None, past: None }
     }
 
     /// The same, with a start of a container that takes so long, in seconds.
     #[must_use]
     pub fn with_boot_seconds(self, boot_seconds: u64) -> Self {
         Self { boot_seconds, ..self }
+    }
+
+    /// Learns from there what a container that is new did before its first record.
+    pub fn look_back_to(&mut self, past: Box<dyn Past>) {
+        self.past = Some(past);
+    }
+
+    /// Goes on with what was kept over a restart.
+    pub fn restore(
+        &mut self,
+        containers: BTreeMap<Vmid, ContainerHistory>,
+        node: NodeSituation,
+        newest: Option<Timestamp>,
+    ) {
+        (self.containers, self.node, self.newest) = (containers, node, newest);
     }
 
     /// Takes in the next snapshot.
@@ -162,7 +182,9 @@ impl History {
         }
         let identity = identity(vmid, record, None);
         let rules = rules(&identity);
-        let container = ContainerHistory::new(identity, &rules, self.max_rows, record, at);
+        let name = identity.name.as_deref();
+        let before = self.past.as_mut().map(|past| past.of(vmid, name, instant)).unwrap_or_default();
+        let container = ContainerHistory::new(identity, &rules, self.max_rows, &before, record, at);
         self.containers.insert(vmid, container);
     }
 }
@@ -172,12 +194,17 @@ impl ContainerHistory {
         identity: Identity,
         rules: &LearningRules,
         max_rows: usize,
+        before: &[Observation],
         record: &ContainerRecord,
         at: Timestamp,
     ) -> Self {
         let first = step(None, record);
+        let mut model = ContainerModel::new(Arc::clone(&rules.shared));
+        for observation in before {
+            model.observe(observation);
+        }
         let mut container = Self {
-            model: ContainerModel::new(Arc::clone(&rules.shared)),
+            model,
             features: FeatureTable::new(max_rows),
             record: record.clone(),
             observation: first.observation.clone(),
@@ -219,6 +246,12 @@ impl ContainerHistory {
         self.record.memory_events = record.memory_events.or(known_events);
         self.name.clone_from(&self.identity.name);
         (self.stopped, self.present, self.last_named) = (false, true, at);
+    }
+
+    /// Goes on by these rules from the next record on; `false` for what is none of this program.
+    pub fn restored(&mut self, rules: &LearningRules) -> bool {
+        self.model.set_shared(&rules.shared);
+        self.model.is_sound()
     }
 
     /// Proxmox's configuration as it stands in the latest record.

@@ -3,10 +3,10 @@
 use std::fmt;
 
 use lxc_autoscale_core::Vmid;
-use serde::{Deserialize, Deserializer, de};
+use serde::{Deserialize, Deserializer, Serialize, de};
 
 /// The pool of a container.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Pool {
     /// It could not be read yet.
     #[default]
@@ -18,7 +18,7 @@ pub enum Pool {
 }
 
 /// What a container is selected by.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
     /// Its id.
     pub id: Vmid,

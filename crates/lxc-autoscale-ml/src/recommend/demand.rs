@@ -17,6 +17,8 @@
 //! After an OOM kill or a reclaim that failed, and while tasks wait for memory near the limit, the need is
 //! somewhere above the limit; how far, nobody knows, so it is taken in bounded steps.
 
+use serde::{Deserialize, Serialize};
+
 use super::config::RecommendConfig;
 use super::recommendation::Fact;
 use crate::observation::Observation;
@@ -43,7 +45,7 @@ const PRESSURE_GROWTH: f64 = 1.15;
 const MOST: f64 = 1e12;
 
 /// Demand of one resource, and how it was found.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Demand {
     /// Cores or MiB.
     pub value: f64,
@@ -52,7 +54,7 @@ pub struct Demand {
 }
 
 /// Finds out the CPU demand behind what was seen, one observation after the other.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct CpuRecovery {
     /// The limit at which demand was last cut off, and how often in a row a raise was not enough.
     cut: Option<(f64, i32)>,

@@ -5,6 +5,9 @@
 //! container that changed its ways is not held to the old ones. This is how the Vertical Pod Autoscaler keeps
 //! its history, in a few hundred bytes a container.
 
+use serde::de::{Deserializer, Error as _};
+use serde::{Deserialize, Serialize};
+
 /// Each bucket is 5 % wider than the one before: finer than any head-room.
 const GROWTH: f64 = 1.05;
 /// Enough for a range of 1 : 10^6 above the first bucket.
@@ -13,15 +16,23 @@ const BUCKETS: usize = 284;
 const REBASE_HALF_LIVES: f64 = 100.0;
 
 /// A decaying histogram of values of one resource.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct DecayingHistogram {
     /// Upper end of the first bucket, in the resource's unit.
     first_bucket: f64,
     half_life_seconds: f64,
     /// Weights at the time `reference_seconds`: newer values are worth more instead of older ones less.
+    #[serde(deserialize_with = "buckets")]
     weights: Vec<f64>,
     total: f64,
     reference_seconds: Option<f64>,
+}
+
+/// The weights of a checkpoint: of all buckets, or of none.
+fn buckets<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<f64>, D::Error> {
+    let weights = Vec::deserialize(deserializer)?;
+    let fits = weights.is_empty() || weights.len() == BUCKETS;
+    if fits { Ok(weights) } else { Err(D::Error::custom("a histogram of another size")) }
 }
 
 impl DecayingHistogram {

@@ -1,9 +1,10 @@
 //! What has been learnt about one container.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use super::config::RecommendConfig;
 use super::demand::{CpuRecovery, Demand, memory_demand};
@@ -93,8 +94,10 @@ impl Shared {
 }
 
 /// What has been learnt about one container; of bounded size (about 20 kB).
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ContainerModel {
+    /// Not kept over a restart: it follows from the configuration and is given with the next record.
+    #[serde(skip, default = "shared_by_default")]
     shared: Arc<Shared>,
     last: Option<Timestamp>,
     observed_seconds: f64,
@@ -105,7 +108,7 @@ pub struct ContainerModel {
 }
 
 /// What has been learnt about one resource.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Learnt {
     series: Series,
     last: Option<Demand>,
@@ -114,9 +117,18 @@ struct Learnt {
     /// could not be read for a week is not known by its CPU.
     known_seconds: f64,
     experts: Selector,
+    /// Not kept over a restart: it is found again.
+    #[serde(skip)]
     outlook: Option<Outlook>,
     /// What was said after the last observation.
     standing: Option<Standing>,
+}
+
+/// What a model from a checkpoint works with until it is given what it is to work with.
+fn shared_by_default() -> Arc<Shared> {
+    static SHARED: LazyLock<Arc<Shared>> =
+        LazyLock::new(|| Arc::new(Shared::with_shipped(&RecommendConfig::default())));
+    Arc::clone(&SHARED)
 }
 
 /// What the experts wish as long as the step and its value stand.
@@ -128,7 +140,7 @@ struct Outlook {
 }
 
 /// What the followed expert holds, and what it would take now were moving free.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Standing {
     held: Wish,
     wish: Wish,
@@ -232,6 +244,11 @@ impl ContainerModel {
             cpu_history,
             memory: Learnt::new(Within::Largest, &experts::MEMORY, experts::FIRST_MEMORY),
         }
+    }
+
+    /// Whether a model from a checkpoint is one of this program: it follows as many experts.
+    pub fn is_sound(&self) -> bool {
+        self.cpu.experts.count() == experts::CPU.len() && self.memory.experts.count() == experts::MEMORY.len()
     }
 
     /// Works with this from the next observation on. The half-life of what is known stays.

@@ -5,6 +5,8 @@
 //! has been cheaper by more than chance: the meta-algorithm of Autopilot (Rzadca et al., EuroSys 2020, section
 //! 3.2.3), with the prices that the operator states.
 
+use serde::{Deserialize, Serialize};
+
 use super::recommendation::Fact;
 
 /// What things cost, in any one currency.
@@ -21,7 +23,7 @@ pub struct Prices {
 }
 
 /// A size, and why.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Wish {
     /// The size, head-room included.
     pub size: f64,
@@ -53,13 +55,13 @@ const INERTIA: f64 = 0.03;
 const SHORTAGE_SECONDS: f64 = 3600.0;
 
 /// The experts of one resource of one container.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Selector {
     experts: Vec<Expert>,
     followed: usize,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Expert {
     /// The size it holds, with the reason it had to take it; unknown until its first wish.
     held: Option<Wish>,
@@ -93,6 +95,11 @@ impl Selector {
         {
             self.followed = cheapest;
         }
+    }
+
+    /// How many experts there are.
+    pub fn count(&self) -> usize {
+        self.experts.len()
     }
 
     /// The expert that is followed, by its place.

@@ -4,6 +4,11 @@
 //! minutes from a recorded trace; a [`Series`] makes the same of all of them. A step nobody observed is
 //! unknown and is skipped by every question, so a gap is never read as idleness.
 
+use serde::de::{Deserializer, Error as _};
+use serde::{Deserialize, Serialize};
+
+use crate::checkpoint::packed;
+
 /// Length of a step. Five minutes is what the kernel's longest pressure average covers, and a week of them
 /// fits into a few kilobytes.
 pub const STEP_SECONDS: i64 = 300;
@@ -19,7 +24,7 @@ const SMOOTHING_SECONDS: f64 = 60.0;
 const HALF_STEP_SECONDS: f64 = 150.0;
 
 /// How observations within a step become its value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Within {
     /// The busiest minute: for CPU, whose short bursts may wait.
     BusiestMinute,
@@ -28,10 +33,11 @@ pub enum Within {
 }
 
 /// The last eight days of one resource.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Series {
     within: Within,
     /// Values by step modulo `KEPT_STEPS`; NaN is unknown.
+    #[serde(serialize_with = "packed::serialize", deserialize_with = "ring")]
     values: Vec<f32>,
     /// The newest step anything is known about.
     newest: Option<i64>,
@@ -41,7 +47,7 @@ pub struct Series {
 }
 
 /// Short observations of one minute, on their way to a mean.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 struct Minute {
     index: i64,
     weighted: f64,
@@ -222,6 +228,13 @@ pub(crate) fn peak_of(values: &[f32]) -> f32 {
     }
     let largest = rest.iter().chain(&lanes).copied().fold(f32::NEG_INFINITY, larger);
     if largest == f32::NEG_INFINITY { f32::NAN } else { largest }
+}
+
+/// The kept values of a checkpoint: all of a ring, or none.
+fn ring<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<f32>, D::Error> {
+    let values = packed::deserialize(deserializer)?;
+    let is_ring = values.is_empty() || i64::try_from(values.len()) == Ok(KEPT_STEPS);
+    if is_ring { Ok(values) } else { Err(D::Error::custom("a series of another length")) }
 }
 
 fn place(step: i64) -> usize {

@@ -1,5 +1,7 @@
 //! How often the recommendations for a container held: the honest part of a confidence.
 
+use serde::{Deserialize, Serialize};
+
 /// Half-life of the record: three days, so that a week's habits show and last month's do not.
 const HALF_LIFE_SECONDS: f64 = 3.0 * 86_400.0;
 /// History after which half of the doubt of ignorance is gone, in seconds. Two hours: the confidence passes
@@ -7,7 +9,7 @@ const HALF_LIFE_SECONDS: f64 = 3.0 * 86_400.0;
 const HALF_DOUBT_SECONDS: f64 = 2.0 * 3600.0;
 
 /// How much of the time the recommendation in force covered the demand.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub(super) struct TrackRecord {
     held_seconds: f64,
     judged_seconds: f64,

@@ -1,0 +1,229 @@
+//! What was learnt, kept over a restart: one file with a version and a checksum, replaced as a whole.
+//!
+//! The file is a line that says what it is, then CBOR: a [`Header`] and an item for each container, then the CRC-32 of
+//! all of it. CBOR names its fields, so that a file of another layout is noticed and not misread. It is written and read
+//! one container at a time: two hundred of them take 13 MB on the disk, and never that much memory.
+//!
+//! A file that is damaged, of another version of the program, or learnt by another configuration is of no use: the
+//! daemon then learns anew from the metrics file and the monitor's history.
+
+pub mod packed;
+
+use std::fs::{self, File};
+use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use flate2::Crc;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+/// What the file begins with; the number is the version of all that follows.
+const MAGIC: &[u8] = b"lxc-autoscale-ml checkpoint 1\n";
+const CRC_BYTES: u64 = 4;
+/// A larger file is none of ours: 60 KB a container.
+const MAX_BYTES: u64 = 1 << 30;
+
+/// What stands before the containers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Header<T> {
+    /// Version of the program that wrote it.
+    pub program: String,
+    /// What it was learnt by: what of the configuration changes what is learnt.
+    pub learnt_by: String,
+    /// Items that follow.
+    pub items: usize,
+    /// What is not of one container.
+    pub general: T,
+}
+
+impl<T> Header<T> {
+    /// The header of this program.
+    pub fn new(learnt_by: String, items: usize, general: T) -> Self {
+        Self { program: env!("CARGO_PKG_VERSION").to_owned(), learnt_by, items, general }
+    }
+}
+
+/// Why a checkpoint is of no use, or was not written.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckpointError {
+    /// The file cannot be read.
+    #[error("cannot read the checkpoint `{}`", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// It holds something else than was written.
+    #[error("the checkpoint `{}` is damaged: {what}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// It was written by another version of the program.
+    #[error("the checkpoint `{}` is of version {found} of this program", path.display())]
+    Version {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: String,
+    },
+    /// It was learnt by another configuration.
+    #[error("the checkpoint `{}` was learnt with other values of `[model]`, `[recommend]` or `[policy]`", path.display())]
+    Configuration {
+        /// The file.
+        path: PathBuf,
+    },
+    /// It cannot be written.
+    #[error("cannot write the checkpoint `{}`", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// Replaces the checkpoint by another in one step and durably.
+///
+/// # Errors
+/// [`CheckpointError::Write`]; what was there before then still is.
+pub fn write<T: Serialize, I: Serialize>(
+    path: &Path,
+    header: &Header<T>,
+    items: impl Iterator<Item = I>,
+) -> Result<(), CheckpointError> {
+    let failed = |source| CheckpointError::Write { path: path.to_owned(), source };
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let temporary = path.with_file_name(format!(".{name}.new"));
+    let result = (|| {
+        // What stands there is of a run that was killed.
+        let _ = fs::remove_file(&temporary);
+        let file = File::options().write(true).create_new(true).mode(0o600).open(&temporary)?;
+        let mut out = Summed { inner: BufWriter::new(file), crc: Crc::new() };
+        out.write_all(MAGIC)?;
+        let encode = |error: ciborium::ser::Error<io::Error>| match error {
+            ciborium::ser::Error::Io(error) => error,
+            ciborium::ser::Error::Value(what) => io::Error::other(what),
+        };
+        ciborium::into_writer(header, &mut out).map_err(encode)?;
+        for item in items {
+            ciborium::into_writer(&item, &mut out).map_err(encode)?;
+        }
+        let Summed { inner: mut out, crc } = out;
+        out.write_all(&crc.sum().to_le_bytes())?;
+        out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
+        fs::rename(&temporary, path)?;
+        File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all()
+    })();
+    if result.is_err() {
+        // Best effort: a full disk needs the room back, and the error that counts is the first one.
+        let _ = fs::remove_file(&temporary);
+    }
+    result.map_err(failed)
+}
+
+/// Reads a checkpoint and hands out its items; `None` when there is none.
+///
+/// Nothing is handed out of a file whose checksum is wrong, or that was written by another version or learnt by
+/// another configuration.
+///
+/// # Errors
+/// [`CheckpointError`]; an error of a later item comes after the ones before were handed out.
+pub fn read<T: DeserializeOwned, I: DeserializeOwned>(
+    path: &Path,
+    learnt_by: &str,
+    mut each: impl FnMut(I),
+) -> Result<Option<T>, CheckpointError> {
+    let failed = |source| CheckpointError::Read { path: path.to_owned(), source };
+    let damaged = |what: &str| CheckpointError::Damaged { path: path.to_owned(), what: what.to_owned() };
+    let decode = |error: ciborium::de::Error<io::Error>| damaged(&error.to_string());
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed(error)),
+        Ok(metadata) if !metadata.is_file() => return Err(damaged("it is not a regular file")),
+        Ok(metadata) if MAX_BYTES < metadata.len() => return Err(damaged("it is larger than any of ours")),
+        Ok(_) => {}
+    }
+    let mut file = File::open(path).map_err(failed)?;
+    let length = file.metadata().map_err(failed)?.len();
+    let Some(body) = length.checked_sub(CRC_BYTES) else { return Err(damaged("it is cut off")) };
+    if !is_whole(&mut file, body).map_err(failed)? {
+        return Err(damaged("its checksum is wrong"));
+    }
+    file.rewind().map_err(failed)?;
+    let mut input = BufReader::new(file.take(body));
+    let mut magic = [0; MAGIC.len()];
+    input.read_exact(&mut magic).map_err(|_| damaged("it is cut off"))?;
+    if magic != *MAGIC {
+        let found = String::from_utf8_lossy(&magic).trim().to_owned();
+        return Err(CheckpointError::Version { path: path.to_owned(), found });
+    }
+    // Two looks: the second one, at what only this version knows, must not fail for a file of another version.
+    let begins = input.stream_position().map_err(failed)?;
+    let header: Header<ciborium::Value> = ciborium::from_reader(&mut input).map_err(decode)?;
+    if header.program != env!("CARGO_PKG_VERSION") {
+        return Err(CheckpointError::Version { path: path.to_owned(), found: header.program });
+    }
+    if header.learnt_by != learnt_by {
+        return Err(CheckpointError::Configuration { path: path.to_owned() });
+    }
+    input.seek(SeekFrom::Start(begins)).map_err(failed)?;
+    let header: Header<T> = ciborium::from_reader(&mut input).map_err(decode)?;
+    for _ in 0..header.items {
+        each(ciborium::from_reader(&mut input).map_err(decode)?);
+    }
+    Ok(Some(header.general))
+}
+
+/// Gives a checkpoint that is of no use the name `….aside`, in place of an earlier one; returns that name.
+///
+/// # Errors
+/// What the system says.
+pub fn set_aside(path: &Path) -> io::Result<PathBuf> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let aside = path.with_file_name(format!("{name}.aside"));
+    fs::rename(path, &aside)?;
+    Ok(aside)
+}
+
+fn is_whole(file: &mut File, body: u64) -> io::Result<bool> {
+    let mut crc = Crc::new();
+    let mut buffer = vec![0; 64 << 10];
+    let mut rest = Read::by_ref(file).take(body);
+    loop {
+        match rest.read(&mut buffer)? {
+            0 => break,
+            read => crc.update(&buffer[..read]),
+        }
+    }
+    let mut sum = [0; 4];
+    file.read_exact(&mut sum)?;
+    Ok(u32::from_le_bytes(sum) == crc.sum())
+}
+
+/// Writes, and sums up what was written.
+struct Summed<W> {
+    inner: W,
+    crc: Crc,
+}
+
+impl<W: Write> Write for Summed<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.inner.write(bytes)?;
+        self.crc.update(&bytes[..written]);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+#[cfg(test)]
+mod restart_tests;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,220 @@
+//! Restart equals no restart, and what a lost checkpoint leaves.
+
+use std::path::Path;
+
+use jiff::Timestamp;
+use lxc_autoscale_core::container_config::ContainerConfig;
+use lxc_autoscale_core::history_store::bucket::{Bucket, Stats, Tier};
+use lxc_autoscale_core::history_store::{Metric, chunk, code, schema};
+use lxc_autoscale_core::metrics_file::{Bounds, MetricsWriter};
+use lxc_autoscale_core::snapshot::{ContainerRecord, IoStats, MemoryEvents, Snapshot, Summary, Throttling};
+use lxc_autoscale_core::{RecordTime, Vmid};
+
+use super::CheckpointError;
+use crate::config::Config;
+use crate::guard::KeptGuards;
+use crate::pipeline::{Changes, Pipeline};
+
+const BEGIN: i64 = 1_800_000_000;
+
+fn at(minute: i64) -> Timestamp {
+    Timestamp::from_second(BEGIN + 60 * minute).unwrap()
+}
+
+/// Something that repeats hourly, with unrest that repeats never within a test.
+fn wave(minute: i64, id: i64) -> f64 {
+    let hourly = if (minute + 7 * id) % 60 < 11 { 1.7 } else { 0.4 };
+    hourly + ((minute * minute + 31 * id) % 17) as f64 / 40.0
+}
+
+fn record(minute: i64, id: i64) -> ContainerRecord {
+    let memory = 300.0 + 90.0 * wave(minute, id) + 0.1 * minute as f64;
+    let counter = |each: i64| (minute * each).unsigned_abs();
+    ContainerRecord {
+        cpu_usage_percent: Some(25.0 * wave(minute, id)),
+        cpu_cores_used: Some(wave(minute, id) / 1.1),
+        memory_usage_mb: Some(memory / 1.3),
+        process_count: Some(20 + counter(7) % 5),
+        uptime_seconds: Some(1e6 + 60.0 * minute as f64),
+        io_stats: Some(IoStats {
+            reads: counter(4096),
+            writes: counter(100),
+            read_ops: None,
+            write_ops: None,
+        }),
+        throttling: Some(Throttling {
+            nr_periods: counter(600),
+            nr_throttled: counter(60),
+            throttled_usec: counter(1000),
+        }),
+        memory_events: Some(MemoryEvents {
+            oom_kill: Some(u64::from(140 < minute)),
+            ..MemoryEvents::default()
+        }),
+        configuration: Some(ContainerConfig::parse("hostname: web\ncores: 4\nmemory: 2048\n").0),
+        ..ContainerRecord::empty(RecordTime::utc(at(minute)))
+    }
+}
+
+fn snapshot(minute: i64) -> Snapshot {
+    let time = RecordTime::utc(at(minute));
+    let ids = [100, 101, 102];
+    Snapshot {
+        containers: ids.iter().map(|id| (vmid(*id), record(minute, i64::from(*id)))).collect(),
+        summary: Summary {
+            collection_start_time: time,
+            collection_end_time: time,
+            total_containers: 3,
+            total_duration_seconds: 0.0,
+            monitor_cpu_percent: None,
+            monitor_memory_usage_mb: None,
+            schema_version: None,
+            stopped_containers: Vec::new(),
+            node: None,
+        },
+    }
+}
+
+fn vmid(id: u32) -> Vmid {
+    Vmid::try_from(id).unwrap()
+}
+
+fn config(directory: &Path) -> Config {
+    let mut config = Config::default();
+    config.metrics.file = directory.join("lxc_metrics.json");
+    config.metrics.history = directory.join("metrics.sqlite");
+    config.state.directory = directory.to_owned();
+    config.model.trees = 25;
+    config.model.history_rows = 150;
+    config
+}
+
+fn begin(config: &Config) -> Pipeline {
+    let mut pipeline = Pipeline::new(config).unwrap();
+    pipeline.restore_guards(KeptGuards::new(), &Changes::new());
+    pipeline
+}
+
+/// One cycle; all that was decided and what it was made from, to the digit.
+fn cycle(pipeline: &mut Pipeline, minute: i64) -> String {
+    pipeline.load().unwrap();
+    pipeline.learn().unwrap();
+    pipeline.judge(at(minute));
+    serde_json::to_string_pretty(&pipeline.propose(&Changes::new(), at(minute))).unwrap()
+}
+
+/// Three hours of a daemon, or of one that ended after each of these minutes and began again three minutes later, its
+/// guards kept as the ledger keeps them.
+fn decisions(restarts: &[i64]) -> Vec<String> {
+    let scratch = tempfile::tempdir().unwrap();
+    let config = config(scratch.path());
+    let bounds = Bounds { max_bytes: 8 << 20, max_age: std::time::Duration::from_hours(24) };
+    let (mut writer, _) = MetricsWriter::open(&config.metrics.file, bounds).unwrap();
+    let mut pipeline = begin(&config);
+    let mut decided = Vec::new();
+    for minute in 0..180 {
+        writer.append(&snapshot(minute)).unwrap();
+        let is_down = restarts.iter().any(|end| (*end + 1..*end + 3).contains(&minute));
+        if is_down {
+            continue;
+        }
+        if restarts.iter().any(|end| *end + 3 == minute) {
+            let kept = pipeline.guards().kept().map(|(id, kept)| (id, kept.clone())).collect();
+            pipeline = Pipeline::new(&config).unwrap();
+            pipeline.restore_guards(kept, &Changes::new());
+            assert!(pipeline.restore(&config.state.checkpoint()).unwrap());
+        }
+        let now = cycle(&mut pipeline, minute);
+        if 160 <= minute {
+            decided.push(now);
+        }
+        if restarts.contains(&minute) {
+            pipeline.write_checkpoint(&config.state.checkpoint()).unwrap();
+        }
+    }
+    decided
+}
+
+#[test]
+fn a_restart_changes_no_digit_of_any_decision() {
+    let undisturbed = decisions(&[]);
+    assert!(undisturbed[19].contains("\"recommendation\"") && undisturbed[19].contains("\"anomaly\""));
+    assert_eq!(decisions(&[80]), undisturbed);
+    assert_eq!(decisions(&[30, 110, 141, 155]), undisturbed);
+}
+
+#[test]
+fn a_checkpoint_of_another_configuration_is_refused_and_nothing_of_it_is_known() {
+    let scratch = tempfile::tempdir().unwrap();
+    let mut config = config(scratch.path());
+    let mut pipeline = begin(&config);
+    (0..10).for_each(|minute| pipeline.take(&snapshot(minute)));
+    pipeline.write_checkpoint(&config.state.checkpoint()).unwrap();
+    config.recommend.price_core_hour *= 2.0;
+    let mut other = begin(&config);
+    let error = other.restore(&config.state.checkpoint()).unwrap_err();
+    assert!(matches!(error, CheckpointError::Configuration { .. }), "{error}");
+    assert_eq!(other.history().containers().count(), 0);
+}
+
+/// The monitor's history with `hours` before [`BEGIN`] in which container 100 used so many cores and MiB.
+fn store(path: &Path, hours: i64, cores: f64, mib: f64) {
+    let database = rusqlite::Connection::open(path).unwrap();
+    database.execute_batch(schema::SQL).unwrap();
+    database.pragma_update(None, "user_version", schema::VERSION).unwrap();
+    database.execute("INSERT INTO series (id, name) VALUES (100, 'web')", []).unwrap();
+    let stats = |metric: Metric, value: f64| {
+        let code = code::encode(value, metric.resolution()).unwrap();
+        (metric, Stats { count: 5, min: code, mean: code, max: code, p95: code })
+    };
+    let bucket = Bucket { samples: 5, metrics: vec![stats(Metric::Cpu, cores), stats(Metric::Memory, mib)] };
+    let mut chunks = std::collections::BTreeMap::<i64, chunk::Chunk>::new();
+    let mut start_ms = (BEGIN - hours * 3600) * 1000;
+    while start_ms < BEGIN * 1000 {
+        let begins = Tier::FiveMinutes.chunk_start(start_ms);
+        let place = u32::try_from((start_ms - begins) / Tier::FiveMinutes.bucket_ms()).unwrap();
+        chunks.entry(begins).or_default().insert(place, bucket.clone());
+        start_ms += Tier::FiveMinutes.bucket_ms();
+    }
+    for (begins, chunk) in chunks {
+        let sql = "INSERT INTO chunks (tier, start_ms, series, data) VALUES (?1, ?2, 100, ?3)";
+        let row = rusqlite::params![Tier::FiveMinutes.id(), begins, chunk::encode(&chunk)];
+        database.execute(sql, row).unwrap();
+    }
+}
+
+#[test]
+fn a_fresh_installation_knows_what_the_monitor_has_recorded() {
+    let scratch = tempfile::tempdir().unwrap();
+    let config = config(scratch.path());
+    store(&config.metrics.history, 60, 2.5, 1500.0);
+    let mut pipeline = begin(&config);
+    pipeline.take(&snapshot(1));
+    let model = |id| &pipeline.history().container(vmid(id)).unwrap().model;
+    let (known, new) = (model(100).recommend(at(1)), model(101).recommend(at(1)));
+    let (cpu, memory) = (known.cpu.unwrap(), known.memory.unwrap());
+    assert!((2 * 86_400..=60 * 3600 + 120).contains(&cpu.known_seconds), "{cpu:?}");
+    assert!(2.0 < cpu.target && 1400.0 < memory.target, "{cpu:?} {memory:?}");
+    assert!(new.cpu.unwrap().known_seconds <= 60, "of this one nothing was recorded");
+
+    let mut without = config.clone();
+    without.metrics.history = std::path::PathBuf::new();
+    let mut pipeline = begin(&without);
+    pipeline.take(&snapshot(1));
+    let known = pipeline.history().container(vmid(100)).unwrap().model.recommend(at(1));
+    assert!(known.cpu.unwrap().known_seconds <= 60);
+}
+
+#[test]
+fn the_past_of_another_container_with_the_same_id_is_not_taken_for_its_own() {
+    let scratch = tempfile::tempdir().unwrap();
+    let config = config(scratch.path());
+    store(&config.metrics.history, 60, 2.5, 1500.0);
+    let mut pipeline = begin(&config);
+    let mut first = snapshot(1);
+    let record = first.containers.get_mut(&vmid(100)).unwrap();
+    record.configuration = Some(ContainerConfig::parse("hostname: other\n").0);
+    pipeline.take(&first);
+    let known = pipeline.history().container(vmid(100)).unwrap().model.recommend(at(1));
+    assert!(known.cpu.unwrap().known_seconds <= 60);
+}

@@ -1,0 +1,133 @@
+//! What the monitor's history knows of a container from before the first record that is read here.
+//!
+//! The metrics file holds hours, the monitor's history weeks. A container that is new to us, because this daemon was
+//! installed or its state was lost, is learnt from both: first the steps of five minutes of the last eight days, as far
+//! as they were measured, then the records.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+
+use jiff::Timestamp;
+use lxc_autoscale_core::history_store::{HistoryError, HistoryReader, Metric, Point, Series, Tier};
+use lxc_autoscale_core::{ErrorChain, Vmid};
+
+use crate::observation::Observation;
+use crate::recommend::series::{KEPT_STEPS, STEP_SECONDS};
+
+/// What is read of it.
+const METRICS: [Metric; 6] = [
+    Metric::Cpu,
+    Metric::Throttled,
+    Metric::CoresLimit,
+    Metric::Memory,
+    Metric::MemoryLimit,
+    Metric::OomKills,
+];
+/// In a step of so few samples, each of them is a minute.
+const MINUTES_OF_A_STEP: u32 = 5;
+
+/// Where more of a container's past may be found.
+pub trait Past: fmt::Debug {
+    /// What was seen of a container before `before`, by its id, the oldest first. A container of another name that once
+    /// had the same id is another one; an unknown name is no other.
+    fn of(&mut self, id: Vmid, name: Option<&str>, before: Timestamp) -> Vec<Observation>;
+}
+
+/// The monitor's history.
+#[derive(Debug)]
+pub struct StoredPast {
+    reader: HistoryReader,
+    names: BTreeMap<Series, String>,
+}
+
+impl StoredPast {
+    /// Opens the history; `None` when there is none (yet).
+    ///
+    /// # Errors
+    /// [`HistoryError`] when it exists and cannot be read.
+    pub fn open(path: &Path) -> Result<Option<Self>, HistoryError> {
+        let Some(reader) = HistoryReader::open(path)? else { return Ok(None) };
+        let names = reader.series()?.into_iter().map(|info| (info.series, info.name)).collect();
+        Ok(Some(Self { reader, names }))
+    }
+
+    fn read(&self, id: Vmid, before: Timestamp) -> Result<Vec<Observation>, HistoryError> {
+        let step_ms = STEP_SECONDS * 1000;
+        // The step that is under way is measured by the records.
+        let to_ms = before.as_millisecond().div_euclid(step_ms) * step_ms;
+        let from_ms = to_ms - KEPT_STEPS * step_ms;
+        let (points, damaged) =
+            self.reader.read_many(Series::from(id), &METRICS, Tier::FiveMinutes, from_ms, to_ms)?;
+        if 0 < damaged {
+            tracing::warn!(container = %id, "{damaged} blocks of the monitor's history are damaged and left out");
+        }
+        let mut steps: BTreeMap<i64, BTreeMap<Metric, Point>> = BTreeMap::new();
+        for (metric, points) in points {
+            for point in points {
+                steps.entry(point.start_ms).or_default().insert(metric, point);
+            }
+        }
+        let seen = |(start_ms, step): (i64, BTreeMap<Metric, Point>)| {
+            Some(observation(Timestamp::from_millisecond(start_ms + step_ms).ok()?, &step))
+        };
+        Ok(steps.into_iter().filter_map(seen).collect())
+    }
+}
+
+impl Past for StoredPast {
+    fn of(&mut self, id: Vmid, name: Option<&str>, before: Timestamp) -> Vec<Observation> {
+        let Some(known) = self.names.get(&Series::from(id)) else { return Vec::new() };
+        if name.is_some_and(|name| !known.is_empty() && name != known) {
+            return Vec::new();
+        }
+        self.read(id, before).unwrap_or_else(|error| {
+            tracing::warn!(container = %id, "the past of this container is not known: {}", ErrorChain(&error));
+            Vec::new()
+        })
+    }
+}
+
+/// A step as one observation: the busiest minute of CPU, the most of memory.
+fn observation(at: Timestamp, step: &BTreeMap<Metric, Point>) -> Observation {
+    let of = |metric: Metric| step.get(&metric);
+    // Where there are many samples, the busiest minute lies below the largest of them.
+    let busiest =
+        |point: &Point| if MINUTES_OF_A_STEP < point.samples { point.p95.max(point.mean) } else { point.max };
+    Observation {
+        cpu_cores_used: of(Metric::Cpu).map(busiest),
+        cpu_throttled_share: of(Metric::Throttled).map(|point| (point.mean / 100.0).min(1.0)),
+        cores_limit: of(Metric::CoresLimit).map(|point| point.max),
+        memory_used_mib: of(Metric::Memory).map(|point| point.max),
+        memory_limit_mib: of(Metric::MemoryLimit).map(|point| point.min),
+        oom: of(Metric::OomKills).map(|point| 0.0 < point.max),
+        ..Observation::unknown(at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn point(samples: u32, mean: f64, max: f64, p95: f64) -> Point {
+        Point { start_ms: 0, samples, min: 0.0, mean, max, p95 }
+    }
+
+    #[test]
+    fn a_step_counts_by_its_busiest_minute_and_what_was_not_measured_stays_unknown() {
+        let at = Timestamp::from_second(1_800_000_000).unwrap();
+        let minutes = BTreeMap::from([(Metric::Cpu, point(5, 0.5, 2.0, 1.9))]);
+        let seen = observation(at, &minutes);
+        assert_eq!((seen.cpu_cores_used, seen.memory_used_mib, seen.oom), (Some(2.0), None, None));
+        let seconds = BTreeMap::from([
+            (Metric::Cpu, point(150, 0.5, 4.0, 1.25)),
+            (Metric::Memory, point(150, 100.0, 180.0, 120.0)),
+            (Metric::OomKills, point(150, 0.01, 1.0, 0.0)),
+        ]);
+        let seen = observation(at, &seconds);
+        assert_eq!(
+            (seen.cpu_cores_used, seen.memory_used_mib, seen.oom),
+            (Some(1.25), Some(180.0), Some(true))
+        );
+    }
+}
