@@ -169,7 +169,7 @@ impl Cli {
 }
 
 async fn once(config: &MonitorConfig, interval: Duration) -> Result<Outcome, CliError> {
-    let mut collector = Collector::new(config);
+    let mut collector = Collector::new(&config.clone().with_full_looks());
     collector.cycle().await;
     tokio::time::sleep(interval).await;
     let snapshot = collector.cycle().await;

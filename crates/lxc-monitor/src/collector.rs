@@ -45,6 +45,7 @@ pub const MAX_THREADS: usize = 2 * (TURNS + MAX_HANGING) + 4;
 pub struct Collector {
     paths: PathsConfig,
     collection: CollectionConfig,
+    full_look_every: Duration,
     procfs: Procfs,
     node_reads: Isolation<NodeRead>,
     container_reads: Isolation<Vmid>,
@@ -90,6 +91,7 @@ impl Collector {
         Self {
             paths: config.paths.clone(),
             collection: config.collection.clone(),
+            full_look_every: config.full_look_every(),
             procfs: Procfs::new(&config.paths.proc),
             node_reads: Isolation::new(2, 2),
             container_reads: Isolation::new(TURNS, MAX_HANGING),
@@ -118,6 +120,7 @@ impl Collector {
             self.node = None;
         }
         self.collection = config.collection.clone();
+        self.full_look_every = config.full_look_every();
     }
 
     /// Measures everything once.
@@ -178,6 +181,7 @@ impl Collector {
         let (procfs, paths, inventory) =
             (self.procfs.clone(), self.paths.clone(), Arc::clone(&self.inventory));
         let excluded = self.collection.excluded_devices.clone();
+        let full_look_every = self.full_look_every;
         let known_topology = self.node.as_ref().and_then(|node| node.topology.clone().ok()).flatten();
         let read = move || -> Reading<(Survey, Option<String>)> {
             let hierarchy =
@@ -196,6 +200,7 @@ impl Collector {
                     network_devices: procfs.network_devices().map_err(Missing::from),
                     uptime_seconds: procfs.uptime_seconds().map_err(Missing::from),
                     ticks_per_second: rustix::param::clock_ticks_per_second(),
+                    full_look_every,
                 },
                 containers: discovery::containers(&inventory, &hierarchy, sockets.as_ref()),
                 hierarchy,
@@ -313,18 +318,23 @@ impl Collector {
         for (vmid, look) in looks {
             let Ok(Look::Measured(sample, known)) = look else { continue };
             match (&sample.init, known.init()) {
+                // As it was at the last full look.
+                (Ok(_), _) if sample.filesystem.is_ok() => continue,
                 (Ok(_), Some(init)) => jobs.push((*vmid, init.clone())),
                 (Err(missing), _) => sample.filesystem = Err(missing.clone()),
                 (Ok(_), None) => {}
             }
-            measured.insert(*vmid, sample);
+            measured.insert(*vmid, (sample, known));
         }
         let procfs = self.procfs.clone();
         let read = move |_, init: Init| filesystem::read(&procfs, &init);
         for (vmid, answer) in self.filesystem_reads.run_all(jobs, self.limit(), read).await {
-            let Some(sample) = measured.get_mut(&vmid) else { continue };
+            let Some((sample, known)) = measured.get_mut(&vmid) else { continue };
             sample.filesystem =
                 answer.unwrap_or_else(|no_answer| Err(Missing(format!("its root filesystem: {no_answer}"))));
+            if let Ok(filesystem) = sample.filesystem {
+                known.keep_filesystem(filesystem);
+            }
         }
     }
 

@@ -108,9 +108,25 @@ pub struct CollectionConfig {
     pub read_timeout_ms: u64,
     /// Block devices whose I/O is not counted, by kernel name; a trailing `*` stands for any rest.
     pub excluded_devices: Vec<String>,
+    /// How long what others may change about a container that does not run stays as it was read, in seconds; 0 reads
+    /// everything at each look.
+    pub full_look_seconds: u64,
 }
 
 impl MonitorConfig {
+    /// How long a full look may stand for a container that does not run; zero where every look is a full one.
+    pub fn full_look_every(&self) -> Duration {
+        let every = Duration::from_secs(self.collection.full_look_seconds);
+        if self.interval() < every { every } else { Duration::ZERO }
+    }
+
+    /// The same, reading everything at each look.
+    #[must_use]
+    pub fn with_full_looks(mut self) -> Self {
+        self.collection.full_look_seconds = 0;
+        self
+    }
+
     /// Time from cycle to cycle.
     pub fn interval(&self) -> Duration {
         Duration::from_secs_f64(self.interval_seconds)
@@ -177,7 +193,8 @@ impl Default for OutputConfig {
 impl Default for CollectionConfig {
     fn default() -> Self {
         let excluded = ["fd*", "ram*", "sr*", "zram*"];
-        Self { read_timeout_ms: 2000, excluded_devices: excluded.map(str::to_owned).to_vec() }
+        let excluded_devices = excluded.map(str::to_owned).to_vec();
+        Self { read_timeout_ms: 2000, excluded_devices, full_look_seconds: 10 }
     }
 }
 
@@ -202,6 +219,8 @@ impl Validate for MonitorConfig {
         BrokenRule::unless(age_holds, "output.max_age_days", "must be from 1 to 3650")?;
         let timeout_holds = (10..=60_000).contains(&self.collection.read_timeout_ms);
         BrokenRule::unless(timeout_holds, "collection.read_timeout_ms", "must be from 10 to 60000")?;
+        let full_look_holds = self.collection.full_look_seconds <= 60;
+        BrokenRule::unless(full_look_holds, "collection.full_look_seconds", "must be from 0 to 60")?;
         self.alerts.validate()?;
         self.anomaly.validate()?;
         self.notifications.validate()?;
@@ -295,6 +314,7 @@ mod tests {
         check("[output]\nmax_size_mib = 0", "`output.max_size_mib` must be from 1 to 65536");
         check("[output]\nmax_age_days = 0", "`output.max_age_days` must be from 1 to 3650");
         check("[collection]\nread_timeout_ms = 0", "`collection.read_timeout_ms` must be from 10 to 60000");
+        check("[collection]\nfull_look_seconds = 61", "`collection.full_look_seconds` must be from 0 to 60");
         check("[anomaly]\nfalse_alarm_share = 0", "`anomaly.false_alarm_share` must be from 0.0001 to 0.2");
         check("[anomaly]\nmin_history_hours = -1", "`anomaly.min_history_hours` must be from 0 to 720");
         check("[anomaly]\nstep_seconds = 0", "`anomaly.step_seconds` must be from 0.1 to 3600");

@@ -2,19 +2,21 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use lxc_autoscale_core::Vmid;
 use lxc_autoscale_core::container_config::ContainerConfig;
 use lxc_autoscale_core::snapshot::InterfaceTraffic;
 
 use crate::block_devices::BlockDevices;
-use crate::cgroup::{ContainerGroups, Hierarchy};
+use crate::cgroup::{ContainerGroups, Depth, Hierarchy};
 use crate::clock;
 use crate::discovery::{self, Liveness};
+use crate::full_look::FullLook;
 use crate::kept_files::{HandleBudget, KeptFiles};
 use crate::network;
 use crate::procfs::{Init, Procfs};
-use crate::sample::{BlockIo, ContainerSample, Missing, Reading};
+use crate::sample::{BlockIo, ContainerSample, FilesystemUse, Missing, Reading};
 use crate::zfs::Datasets;
 
 /// What is read once in a cycle and needed for every container.
@@ -30,6 +32,8 @@ pub struct NodeTables {
     pub uptime_seconds: Reading<f64>,
     /// Clock ticks in a second, the unit of process start times.
     pub ticks_per_second: u64,
+    /// How long a full look may stand for a container that does not run; zero where every look is a full one.
+    pub full_look_every: Duration,
 }
 
 /// What is kept of a running container from one look to the next.
@@ -38,12 +42,21 @@ pub struct Known {
     groups: ContainerGroups,
     init: Option<Init>,
     files: KeptFiles,
+    /// What stands for a container that has not run since.
+    full_look: Option<Box<FullLook>>,
 }
 
 impl Known {
     /// Its first process.
     pub fn init(&self) -> Option<&Init> {
         self.init.as_ref()
+    }
+
+    /// Keeps what was read of its root filesystem for the next quiet looks.
+    pub fn keep_filesystem(&mut self, filesystem: FilesystemUse) {
+        if let Some(full_look) = &mut self.full_look {
+            full_look.set_filesystem(filesystem);
+        }
     }
 }
 
@@ -91,7 +104,7 @@ pub fn look(
     }
     match discovery::liveness(task.socket, hierarchy.container(task.vmid)) {
         Liveness::Running(groups) => {
-            let known = Known { groups, init: None, files: KeptFiles::new(budget) };
+            let known = Known { groups, init: None, files: KeptFiles::new(budget), full_look: None };
             read(procfs, tables, task.vmid, known, task.configuration, Proof::Processes)
                 .unwrap_or(Look::Vanished)
         }
@@ -122,9 +135,14 @@ fn read(
 ) -> Result<Look, NotProved> {
     let at = clock::now();
     let (groups, files) = (&known.groups, &known.files);
-    let mut cgroup = groups.read(files, &tables.block_devices, clock::now);
+    let every = tables.full_look_every;
+    let last = known.full_look.take().filter(|last| last.holds(vmid, at.since_boot, every, &configuration));
+    let last_groups = last.as_deref().map(FullLook::cgroup);
+    let (mut cgroup, depth) = groups.read(files, &tables.block_devices, last_groups, clock::now);
     let processes = groups.process_group().ok_or(NotProved)?;
     cgroup.io = match groups {
+        // With what was added to it then.
+        _ if depth == Depth::Quiet => cgroup.io,
         // Here a group without I/O may be one that the kernel does not count (see `cgroup::v1`).
         ContainerGroups::V1 { .. } => tables.datasets.add_to(cgroup.io, vmid, |_| {
             procfs.io_of(files, processes).map(|total| BlockIo { total, devices: BTreeMap::new() })
@@ -154,14 +172,24 @@ fn read(
         (Err(missing), _) | (_, Err(missing)) => Err(missing.clone()),
     };
     known.init = init_files;
-    known.files.end_of_look();
+    let mut filesystem = Err(Missing::because("not read yet"));
+    if depth == Depth::Quiet {
+        if let Some(seen) = last.as_ref().and_then(|last| last.filesystem()) {
+            filesystem = Ok(seen);
+        }
+        known.full_look = last;
+    } else {
+        known.full_look = (!every.is_zero())
+            .then(|| Box::new(FullLook::new(at.since_boot, cgroup.clone(), configuration.clone())));
+        known.files.end_of_look();
+    }
     let sample = ContainerSample {
         at,
         cgroup,
         init,
         uptime_seconds,
         network,
-        filesystem: Err(Missing::because("not read yet")),
+        filesystem,
         configuration,
     };
     Ok(Look::Measured(Box::new(sample), known))

@@ -22,6 +22,7 @@ pub mod daemon;
 pub mod discovery;
 pub mod exporter;
 pub mod filesystem;
+pub mod full_look;
 pub mod history;
 pub mod isolation;
 pub mod kept_files;

@@ -177,20 +177,31 @@ impl ContainerGroups {
         self.process_group().is_some_and(Path::is_dir)
     }
 
-    /// Reads everything; each value is there or says why not.
+    /// Reads everything; each value is there or says why not. Where the container has not run since `last`, most of it is
+    /// taken from there (see [`crate::full_look`]).
     pub fn read(
         &self,
         files: &KeptFiles,
         devices: &BlockDevices,
+        last: Option<&CgroupSample>,
         clock: impl Fn() -> Moment,
-    ) -> CgroupSample {
+    ) -> (CgroupSample, Depth) {
         match self {
-            Self::V2(group) => v2::read(files, group, devices, clock),
+            Self::V2(group) => v2::read(files, group, devices, last, clock),
             Self::V1 { controllers, unified } => {
-                v1::read(files, controllers, unified.as_deref(), devices, clock)
+                v1::read(files, controllers, unified.as_deref(), devices, last, clock)
             }
         }
     }
+}
+
+/// How much of a container's control groups was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depth {
+    /// Everything.
+    Full,
+    /// What shows that the container has not run, and its pressure; the rest is from the last full look.
+    Quiet,
 }
 
 /// The pressure files of a group: CPU, memory, I/O.

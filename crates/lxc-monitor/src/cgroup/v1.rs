@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use lxc_autoscale_core::snapshot::{MemoryEvents, Paging};
 
 use super::v2::{absent_means_none, memory, timed, understood};
-use super::{GROUP_PRESSURE, parse, pids, read_pressure, tree};
+use super::{Depth, GROUP_PRESSURE, parse, pids, read_pressure, tree};
 use crate::block_devices::BlockDevices;
+use crate::full_look::Signs;
 use crate::kept_files::KeptFiles;
 use crate::kernel_file::{ReadError, Unexpected};
 use crate::sample::{BlockIo, CgroupSample, CpuTime, MemoryUse, Missing, Moment, PressureReadings, Reading};
@@ -41,16 +42,30 @@ pub(super) fn read(
     controllers: &BTreeMap<String, PathBuf>,
     unified: Option<&Path>,
     devices: &BlockDevices,
+    last: Option<&CgroupSample>,
     clock: impl Fn() -> Moment,
-) -> CgroupSample {
+) -> (CgroupSample, Depth) {
     let groups = Groups { files, controllers };
     let (nanoseconds, at, read_took) =
         timed(clock, || groups.read("cpuacct", "cpuacct.usage", parse::number));
+    let cpu = nanoseconds.map(|nanoseconds| CpuTime { usage_usec: nanoseconds / 1000, at, read_took });
+    let pressure = match unified {
+        Some(group) => read_pressure(files, group, GROUP_PRESSURE),
+        None => PressureReadings::NONE,
+    };
+    let limit_hits = groups.read("memory", "memory.failcnt", parse::number);
+    if let Some(last) = last {
+        let memory = groups.read("memory", "memory.usage_in_bytes", parse::number).ok();
+        let signs = Signs { cpu: &cpu, memory, limit_hits: limit_hits.as_ref().ok().copied() };
+        if signs.show_quiet_since(last) {
+            return (CgroupSample { cpu, pressure, ..last.clone() }, Depth::Quiet);
+        }
+    }
     let (stat, swap) = memory_stat(&groups);
     let pids_limit = groups.read("pids", "pids.max", parse::limit);
     let memory_limit = groups.read("memory", "memory.limit_in_bytes", parse::limit_v1);
-    CgroupSample {
-        cpu: nanoseconds.map(|nanoseconds| CpuTime { usage_usec: nanoseconds / 1000, at, read_took }),
+    let sample = CgroupSample {
+        cpu,
         throttling: groups.read("cpu", "cpu.stat", parse::throttling),
         quota_cores: quota_cores(&groups),
         cpuset_cpus: cpuset_cpus(&groups),
@@ -60,7 +75,7 @@ pub(super) fn read(
         swap,
         swap_limit: swap_limit(&groups, &memory_limit),
         memory_limit,
-        memory_events: memory_events(&groups),
+        memory_events: memory_events(&groups, limit_hits),
         memory_swap_events: Ok(None),
         paging: stat.map(|(_, paging)| paging),
         pids: groups.read("pids", "pids.current", parse::number),
@@ -69,11 +84,9 @@ pub(super) fn read(
             .and_then(|group| pids::events_of_members(files, group, &pids_limit)),
         pids_limit,
         io: block_io(&groups, devices),
-        pressure: match unified {
-            Some(group) => read_pressure(files, group, GROUP_PRESSURE),
-            None => PressureReadings::NONE,
-        },
-    }
+        pressure,
+    };
+    (sample, Depth::Full)
 }
 
 /// Memory with paging, and swap, which stand in one file; each may be understood without the other.
@@ -129,8 +142,8 @@ fn no_swap_accounting() -> Missing {
 
 /// `memory.failcnt` counts at the group whose limit was hit, which is the outer one. `oom_kill` counts only at
 /// the group of the process that was killed, so it is summed over the groups below.
-fn memory_events(groups: &Groups<'_>) -> Reading<MemoryEvents> {
-    let max = groups.read("memory", "memory.failcnt", parse::number)?;
+fn memory_events(groups: &Groups<'_>, limit_hits: Reading<u64>) -> Reading<MemoryEvents> {
+    let max = limit_hits?;
     let mut oom_kill = None;
     let mut is_complete = true;
     tree::walk(groups.files, groups.group("memory")?, |group| {

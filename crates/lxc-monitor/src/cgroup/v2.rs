@@ -3,8 +3,9 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::{GROUP_PRESSURE, parse, pids, read_pressure};
+use super::{Depth, GROUP_PRESSURE, parse, pids, read_pressure};
 use crate::block_devices::BlockDevices;
+use crate::full_look::Signs;
 use crate::kept_files::KeptFiles;
 use crate::kernel_file::{ReadError, Unexpected};
 use crate::sample::{CgroupSample, CpuTime, MemoryUse, Missing, Moment, Reading};
@@ -14,8 +15,9 @@ pub(super) fn read(
     files: &KeptFiles,
     group: &Path,
     devices: &BlockDevices,
+    last: Option<&CgroupSample>,
     clock: impl Fn() -> Moment,
-) -> CgroupSample {
+) -> (CgroupSample, Depth) {
     // Usage and throttling stand in one file; each may be understood without the other.
     let both = |text: &str| Ok((parse::cpu_usage_usec(text), parse::throttling(text)));
     let (cpu_stat, at, read_took) = timed(&clock, || files.parsed(group, "cpu.stat", both));
@@ -28,10 +30,23 @@ pub(super) fn read(
             (Err(missing.clone()), Err(missing))
         }
     };
+    let cpu = usage.map(|usage_usec| CpuTime { usage_usec, at, read_took });
+    let pressure = read_pressure(files, group, GROUP_PRESSURE);
+    let memory_events = files.parsed(group, "memory.events", parse::memory_events).map_err(Missing::from);
+    if let Some(last) = last
+        // Every event is compared, not the limit's alone.
+        && memory_events == last.memory_events
+    {
+        let current = files.parsed(group, "memory.current", parse::number).ok();
+        let limit_hits = memory_events.as_ref().ok().map(|events| events.max);
+        if (Signs { cpu: &cpu, memory: current, limit_hits }).show_quiet_since(last) {
+            return (CgroupSample { cpu, throttling, pressure, ..last.clone() }, Depth::Quiet);
+        }
+    }
     let stat = files.parsed(group, "memory.stat", parse::memory_stat_v2).map_err(Missing::from);
     let pids_limit = files.parsed(group, "pids.max", parse::limit).map_err(Missing::from);
-    CgroupSample {
-        cpu: usage.map(|usage_usec| CpuTime { usage_usec, at, read_took }),
+    let sample = CgroupSample {
+        cpu,
         throttling,
         quota_cores: absent_means_none(files.parsed(group, "cpu.max", parse::cpu_max)),
         cpuset_cpus: absent_means_none(
@@ -41,7 +56,7 @@ pub(super) fn read(
         memory_limit: files.parsed(group, "memory.max", parse::limit).map_err(Missing::from),
         swap: swap(files.parsed(group, "memory.swap.current", parse::number)),
         swap_limit: swap(files.parsed(group, "memory.swap.max", parse::limit)),
-        memory_events: files.parsed(group, "memory.events", parse::memory_events).map_err(Missing::from),
+        memory_events,
         memory_swap_events: absent_means_none(
             files.parsed(group, "memory.swap.events", parse::memory_swap_events).map(Some),
         ),
@@ -53,8 +68,9 @@ pub(super) fn read(
             .parsed(group, "io.stat", parse::io_stat)
             .map(|by_device| devices.describe(&by_device))
             .map_err(Missing::from),
-        pressure: read_pressure(files, group, GROUP_PRESSURE),
-    }
+        pressure,
+    };
+    (sample, Depth::Full)
 }
 
 /// What a parser made of one part of a file.

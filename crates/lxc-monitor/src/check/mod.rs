@@ -118,7 +118,7 @@ pub async fn run(config: &MonitorConfig) -> Report {
         Err(no_answer) => Err(format!("`{}` gives {no_answer}", config.paths.pve.display())),
     };
 
-    let mut collector = Collector::new(config);
+    let mut collector = Collector::new(&config.clone().with_full_looks());
     collector.cycle().await;
     tokio::time::sleep(BETWEEN_SAMPLES).await;
     let snapshot = collector.cycle().await;
