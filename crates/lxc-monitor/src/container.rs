@@ -183,14 +183,6 @@ fn read(
             .then(|| Box::new(FullLook::new(at.since_boot, cgroup.clone(), configuration.clone())));
         known.files.end_of_look();
     }
-    let sample = ContainerSample {
-        at,
-        cgroup,
-        init,
-        uptime_seconds,
-        network,
-        filesystem,
-        configuration,
-    };
+    let sample = ContainerSample { at, cgroup, init, uptime_seconds, network, filesystem, configuration };
     Ok(Look::Measured(Box::new(sample), known))
 }

@@ -85,7 +85,9 @@ impl FullLook {
 impl Signs<'_> {
     /// Whether nothing ran since `last`; what is unknown counts as changed.
     pub(crate) fn show_quiet_since(&self, last: &CgroupSample) -> bool {
-        let (Ok(cpu), Ok(last_cpu), Ok(last_memory)) = (self.cpu, &last.cpu, &last.memory) else { return false };
+        let (Ok(cpu), Ok(last_cpu), Ok(last_memory)) = (self.cpu, &last.cpu, &last.memory) else {
+            return false;
+        };
         let last_hits = last.memory_events.as_ref().ok().map(|events: &MemoryEvents| events.max);
         cpu.usage_usec == last_cpu.usage_usec
             && self.memory == Some(last_memory.current)

@@ -58,7 +58,12 @@ pub(super) fn read(
         let memory = groups.read("memory", "memory.usage_in_bytes", parse::number).ok();
         let signs = Signs { cpu: &cpu, memory, limit_hits: limit_hits.as_ref().ok().copied() };
         if signs.show_quiet_since(last) {
-            return (CgroupSample { cpu, pressure, ..last.clone() }, Depth::Quiet);
+            let mut sample = CgroupSample { cpu, pressure, ..last.clone() };
+            // Where there is a quota, periods may pass in which a container is held back and does not run.
+            if !matches!(last.quota_cores, Ok(None)) {
+                sample.throttling = groups.read("cpu", "cpu.stat", parse::throttling);
+            }
+            return (sample, Depth::Quiet);
         }
     }
     let (stat, swap) = memory_stat(&groups);

@@ -9,6 +9,7 @@ mod exporter;
 mod fixture;
 mod history;
 mod program;
+mod quiet;
 mod real_lxc;
 mod trees;
 mod versions;

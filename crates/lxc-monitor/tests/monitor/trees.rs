@@ -12,7 +12,7 @@ const PRESSURE: &str = "some avg10=1.50 avg60=0.03 avg300=0.06 total=4253314\n\
     full avg10=0.00 avg60=0.00 avg300=0.00 total=417732\n";
 
 /// A container in version 2; `group` is where its group is.
-fn container_v2(node: &Node, group: &str, pid: u32) {
+pub(crate) fn container_v2(node: &Node, group: &str, pid: u32) {
     let files = [
         ("cgroup.events", "populated 1\nfrozen 0\n"),
         ("cgroup.procs", ""),
@@ -54,7 +54,7 @@ fn container_v2(node: &Node, group: &str, pid: u32) {
 }
 
 /// The same container in version 1, with `cpu` and `cpuacct` mounted as one.
-fn container_v1(node: &Node, group: &str, pid: u32) {
+pub(crate) fn container_v1(node: &Node, group: &str, pid: u32) {
     let files = [
         ("cpu,cpuacct", "cpuacct.usage", "35292297999\n"),
         ("cpu,cpuacct", "cpu.stat", "nr_periods 120\nnr_throttled 7\nthrottled_time 900000\n"),
@@ -89,7 +89,7 @@ fn container_v1(node: &Node, group: &str, pid: u32) {
     node.write(&format!("cgroup/memory/{group}/ns/cgroup.procs"), &format!("{pid}\n"));
 }
 
-fn node_v2() -> Node {
+pub(crate) fn node_v2() -> Node {
     let node = Node::new();
     node.write("cgroup/cgroup.controllers", "cpuset cpu io memory pids\n");
     node
