@@ -29,7 +29,7 @@ impl Case {
     fn new(is_v2: bool) -> Self {
         let second = clock::now().since_boot.as_secs();
         // In the first second of its stretch of a minute, so that the stretch does not end before the test.
-        let id = (100..160).find(|id| (second + u64::from(*id)) % 60 == 0).unwrap();
+        let id = (100..160).find(|id| (second + u64::from(*id)).is_multiple_of(60)).unwrap();
         let group = format!("lxc/{id}");
         let (node, pids, cpu, memory, unified);
         if is_v2 {
