@@ -16,6 +16,7 @@ use crate::{Cores, Mebibytes, RecordTime, Vmid};
 
 /// Whether a call did what was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
     /// It did.
@@ -26,6 +27,7 @@ pub enum Status {
 
 /// The shape of every answer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Envelope<T> {
     /// `success` or `error`.
     pub status: Status,
@@ -54,6 +56,7 @@ impl Envelope<()> {
 
 /// `POST /scale/cores`: set the number of cores.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ScaleCoresRequest {
     /// The container.
@@ -64,6 +67,7 @@ pub struct ScaleCoresRequest {
 
 /// `POST /scale/cpulimit`: set the CPU quota.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ScaleCpulimitRequest {
     /// The container.
@@ -74,6 +78,7 @@ pub struct ScaleCpulimitRequest {
 
 /// `POST /scale/ram`: set the memory.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ScaleRamRequest {
     /// The container.
@@ -84,6 +89,7 @@ pub struct ScaleRamRequest {
 
 /// `POST /scale/storage/increase`: grow the root filesystem.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct IncreaseStorageRequest {
     /// The container.
@@ -94,6 +100,7 @@ pub struct IncreaseStorageRequest {
 
 /// `POST /snapshot/create` and `POST /snapshot/rollback`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct SnapshotRequest {
     /// The container.
@@ -104,6 +111,7 @@ pub struct SnapshotRequest {
 
 /// `POST /clone/create`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct CreateCloneRequest {
     /// The container to copy.
@@ -116,6 +124,7 @@ pub struct CreateCloneRequest {
 
 /// `DELETE /clone/delete`, and the query of `GET /snapshot/list` and `GET /resource/vm/status`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ContainerRequest {
     /// The container.
@@ -124,6 +133,7 @@ pub struct ContainerRequest {
 
 /// Query of `GET /resource/node/status`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct NodeRequest {
     /// The node; must be the one the server runs on.
@@ -132,6 +142,7 @@ pub struct NodeRequest {
 
 /// What a resize did, as read back from the node afterwards.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Resized<T> {
     /// The container.
     pub vm_id: Vmid,
@@ -154,6 +165,7 @@ pub type IncreasedStorage = Resized<Mebibytes>;
 
 /// Answer to `POST /snapshot/create`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SnapshotCreated {
     /// The container.
     pub vm_id: Vmid,
@@ -163,6 +175,7 @@ pub struct SnapshotCreated {
 
 /// Answer to `GET /snapshot/list`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SnapshotList {
     /// The container.
     pub vm_id: Vmid,
@@ -172,6 +185,7 @@ pub struct SnapshotList {
 
 /// One snapshot of a container (not to be confused with [`crate::snapshot::Snapshot`]).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SnapshotInfo {
     /// Its name.
     pub name: String,
@@ -190,6 +204,7 @@ pub struct SnapshotInfo {
 
 /// Answer to `POST /snapshot/rollback`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RolledBack {
     /// The container.
     pub vm_id: Vmid,
@@ -203,6 +218,7 @@ pub struct RolledBack {
 
 /// Answer to `POST /clone/create`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct CloneCreated {
     /// The container that was copied.
     pub vm_id: Vmid,
@@ -221,6 +237,7 @@ pub struct CloneCreated {
 
 /// Answer to `DELETE /clone/delete`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct CloneDeleted {
     /// The container that is gone.
     pub vm_id: Vmid,
@@ -230,6 +247,7 @@ pub struct CloneDeleted {
 
 /// Answer to `GET /resource/vm/status`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ContainerStatus {
     /// The container.
     pub vm_id: Vmid,
@@ -247,6 +265,7 @@ pub struct ContainerStatus {
 
 /// Answer to `GET /resource/node/status`; what could not be read is absent and named in `missing`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct NodeStatus {
     /// Its host name.
     pub node_name: String,
@@ -296,6 +315,7 @@ pub struct NodeStatus {
 
 /// How a part of the server, or all of it, is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum HealthState {
     /// It works.
@@ -308,6 +328,7 @@ pub enum HealthState {
 
 /// Answer to `GET /health/check`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Health {
     /// The worst of the checks.
     pub state: HealthState,
@@ -321,6 +342,7 @@ pub struct Health {
 
 /// One thing that was looked at.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct HealthCheck {
     /// What: `pct`, `configuration`, `running_state`, `metrics`.
     pub name: String,
@@ -332,6 +354,7 @@ pub struct HealthCheck {
 
 /// One entry of `GET /routes`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RouteInfo {
     /// HTTP method.
     pub method: String,
@@ -345,6 +368,7 @@ pub struct RouteInfo {
 
 /// How a job stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum JobState {
     /// It waits for its containers.
@@ -363,8 +387,10 @@ pub enum JobState {
 
 /// Something a job did on its way.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct JobStep {
     /// When.
+    #[cfg_attr(feature = "schema", schemars(with = "RecordTime"))]
     pub at: Timestamp,
     /// What, for people.
     pub text: String,
@@ -372,6 +398,7 @@ pub struct JobStep {
 
 /// Answer to `GET /jobs/{id}`, an entry of `GET /jobs`, and the answer to a long call with `Prefer: respond-async`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct JobInfo {
     /// Its number; the audit log calls it `change`.
     pub id: u64,
@@ -386,12 +413,15 @@ pub struct JobInfo {
     /// Who asked: `uid:0`, `key:backup-job`.
     pub caller: String,
     /// When it was asked for.
+    #[cfg_attr(feature = "schema", schemars(with = "RecordTime"))]
     pub created: Timestamp,
     /// When its containers were free for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<RecordTime>"))]
     pub begun: Option<Timestamp>,
     /// When it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<RecordTime>"))]
     pub ended: Option<Timestamp>,
     /// Whether `DELETE /jobs/{id}` can stop it now.
     pub cancellable: bool,
@@ -410,6 +440,7 @@ pub struct JobInfo {
 
 /// Query of `GET /ledger`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct LedgerRequest {
     /// Only this container; all when it is left out.
@@ -419,6 +450,7 @@ pub struct LedgerRequest {
 
 /// Which size of a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum SizeOf {
     /// Number of cores.
@@ -433,10 +465,12 @@ pub enum SizeOf {
 
 /// A size that was changed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct LedgerEntry {
     /// Its number.
     pub number: u64,
     /// When the change ended, or was noticed.
+    #[cfg_attr(feature = "schema", schemars(with = "RecordTime"))]
     pub at: Timestamp,
     /// The container.
     pub vm_id: Vmid,
@@ -460,6 +494,7 @@ pub struct LedgerEntry {
 
 /// The size before the first change ever.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct OriginalSize {
     /// The container.
     pub vm_id: Vmid,
@@ -469,11 +504,13 @@ pub struct OriginalSize {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<f64>,
     /// When it was changed for the first time.
+    #[cfg_attr(feature = "schema", schemars(with = "RecordTime"))]
     pub until: Timestamp,
 }
 
 /// Answer to `GET /ledger`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct LedgerPage {
     /// The newest entries, the newest first.
     pub entries: Vec<LedgerEntry>,
@@ -483,6 +520,7 @@ pub struct LedgerPage {
 
 /// `POST /undo`: take sizes back.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct UndoRequest {
     /// The container; or else `all`.
@@ -497,6 +535,7 @@ pub struct UndoRequest {
 
 /// What became of one size in `POST /undo`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Undone {
     /// The container.
     pub vm_id: Vmid,
@@ -517,6 +556,7 @@ pub struct Undone {
 
 /// `POST /boost`: more for a while.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct BoostRequest {
     /// The container.
@@ -533,6 +573,7 @@ pub struct BoostRequest {
 
 /// A boost of one size, as `GET /boost` lists it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct BoostInfo {
     /// Its number.
     pub id: u64,
@@ -546,8 +587,10 @@ pub struct BoostInfo {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base: Option<f64>,
     /// When it began.
+    #[cfg_attr(feature = "schema", schemars(with = "RecordTime"))]
     pub began: Timestamp,
     /// When it ends.
+    #[cfg_attr(feature = "schema", schemars(with = "RecordTime"))]
     pub ends: Timestamp,
     /// Who asked.
     pub caller: String,

@@ -13,6 +13,7 @@ const DEFAULT_MEMORY: Mebibytes = Mebibytes::new(512);
 
 /// The settings of one container that matter for its size and for whether it may be touched.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ContainerConfig {
     /// Host name; Proxmox shows `CT<id>` when there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -15,6 +15,8 @@ pub mod metrics_file;
 pub mod notification;
 pub mod procfs;
 pub mod record_time;
+#[cfg(feature = "schema")]
+mod schema;
 pub mod service;
 pub mod snapshot;
 #[cfg(feature = "state-database")]

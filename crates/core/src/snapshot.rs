@@ -33,6 +33,7 @@ pub struct Snapshot {
 
 /// What was measured of one container in one cycle.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ContainerRecord {
     /// When this container was sampled.
     pub timestamp: RecordTime,
@@ -183,6 +184,7 @@ impl ContainerRecord {
 
 /// A value that is unusual for its container and time.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Anomaly {
     /// Which one; `docs/metrics-file.md` lists them with their units.
     pub metric: String,
@@ -200,6 +202,7 @@ pub struct Anomaly {
 
 /// What a container is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum ContainerState {
     /// Its init runs.
@@ -210,6 +213,7 @@ pub enum ContainerState {
 
 /// Cumulative block I/O.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct IoStats {
     /// Sectors of 512 bytes read (the unit of the original).
     pub reads: u64,
@@ -225,6 +229,7 @@ pub struct IoStats {
 
 /// Cumulative network traffic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct NetworkUsage {
     /// Bytes the container received.
     pub rx_bytes: u64,
@@ -234,6 +239,7 @@ pub struct NetworkUsage {
 
 /// Cumulative block I/O at one device (`io.stat`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct DeviceIo {
     /// Bytes read.
     pub rbytes: u64,
@@ -247,6 +253,7 @@ pub struct DeviceIo {
 
 /// Cumulative traffic of one network device, in the container's directions (`/proc/net/dev`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct InterfaceTraffic {
     /// Bytes the container received.
     pub rx_bytes: u64,
@@ -268,6 +275,7 @@ pub struct InterfaceTraffic {
 
 /// Cumulative counters of CPU bandwidth control (`cpu.stat`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Throttling {
     /// Enforcement periods that had elapsed.
     pub nr_periods: u64,
@@ -279,6 +287,7 @@ pub struct Throttling {
 
 /// Limits in force in the kernel; an absent one is unlimited or unknown (then `missing` says so).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Limits {
     /// Cores the container may use at most: the smaller of quota, cpuset and the node's CPUs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -302,6 +311,7 @@ pub struct Limits {
 
 /// The parts of a container's memory, in MiB.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct MemoryBreakdown {
     /// All that is charged to the container (`memory.current`).
     pub current_mb: f64,
@@ -321,6 +331,7 @@ pub struct MemoryBreakdown {
 
 /// Cumulative memory events of a container, its subtree included (`memory.events`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct MemoryEvents {
     /// Times memory below its `memory.low` was reclaimed all the same; absent on cgroup v1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -343,6 +354,7 @@ pub struct MemoryEvents {
 
 /// Cumulative swap events of a container, its subtree included (`memory.swap.events`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct MemorySwapEvents {
     /// Times swap use was above `memory.swap.high`; absent before Linux 5.8.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -355,6 +367,7 @@ pub struct MemorySwapEvents {
 
 /// Cumulative events of the process limit (`pids.events`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PidsEvents {
     /// Times a process or thread could not be started because of the limit, in the container or below it.
     pub max: u64,
@@ -362,6 +375,7 @@ pub struct PidsEvents {
 
 /// Cumulative paging counters, in pages (`memory.stat`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Paging {
     /// Page-cache pages read again after they were dropped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -382,6 +396,7 @@ pub struct Paging {
 
 /// Pressure stall information of the three resources; absent where the kernel has none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PressureSet {
     /// Tasks waiting for a CPU.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -403,6 +418,7 @@ impl PressureSet {
 
 /// One pressure file (Documentation/accounting/psi.rst).
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Pressure {
     /// At least one task was stalled.
     pub some: PressureLine,
@@ -413,6 +429,7 @@ pub struct Pressure {
 
 /// One line of a pressure file.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PressureLine {
     /// Percent of the last 10 s.
     pub avg10: f64,
@@ -426,6 +443,7 @@ pub struct PressureLine {
 
 /// An alert that is firing.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ActiveAlert {
     /// Name of the rule.
     pub rule: String,
@@ -450,6 +468,7 @@ pub struct ActiveAlert {
 
 /// The cycle itself, and the node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Summary {
     /// When the cycle began; names the snapshot.
     pub collection_start_time: RecordTime,
@@ -478,6 +497,7 @@ pub struct Summary {
 
 /// What was measured of the node.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct NodeRecord {
     /// Its host name.
     pub name: String,
@@ -554,6 +574,7 @@ pub struct NodeRecord {
 
 /// How the node's CPUs are laid out, as lists in the kernel's form (`0-3,8`).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct CpuTopology {
     /// CPUs online.
     pub online: String,

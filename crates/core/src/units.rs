@@ -68,6 +68,7 @@ impl fmt::Display for Cores {
 
 /// An amount of memory in MiB (2^20 bytes), Proxmox's unit for `memory` and `swap`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(transparent)]
 pub struct Mebibytes(u64);
 

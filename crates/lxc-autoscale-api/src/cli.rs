@@ -34,6 +34,8 @@ pub enum Command {
     /// The audit log of changes.
     #[command(subcommand)]
     Audit(AuditCommand),
+    /// Print the OpenAPI document of the REST API.
+    Openapi,
     /// API keys for those who are not root on this machine.
     #[command(subcommand)]
     Key(KeyCommand),

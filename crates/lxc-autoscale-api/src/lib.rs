@@ -29,6 +29,7 @@ pub mod ledger;
 pub mod memory_guard;
 pub mod metrics;
 pub mod node;
+pub mod openapi;
 pub mod params;
 pub mod routes;
 pub mod server;

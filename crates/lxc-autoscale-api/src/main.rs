@@ -10,7 +10,7 @@ use lxc_autoscale_api::auth::keys::KeyFile;
 use lxc_autoscale_api::cli::{AuditCommand, Cli, Command};
 use lxc_autoscale_api::config::Config;
 use lxc_autoscale_api::server::{self, ServerError};
-use lxc_autoscale_api::{audit, check, key_command, undo_command};
+use lxc_autoscale_api::{audit, check, key_command, routes, undo_command};
 use lxc_autoscale_core::api::HealthState;
 use lxc_autoscale_core::{ErrorChain, config, telemetry};
 use tokio::runtime::Runtime;
@@ -30,13 +30,22 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: &Cli) -> Result<ExitCode, ServerError> {
-    let config: Config = config::load(&cli.config)?;
+    let command = cli.command.clone().unwrap_or(Command::Run);
+    // What the program can do does not depend on how it is configured.
+    let config: Config = match command {
+        Command::Openapi => Config::default(),
+        _ => config::load(&cli.config)?,
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKER_THREADS)
         .enable_all()
         .build()
         .map_err(ServerError::Runtime)?;
-    let outcome = match cli.command.clone().unwrap_or(Command::Run) {
+    let outcome = match command {
+        Command::Openapi => {
+            let written = io::stdout().write_all(routes::openapi_text().as_bytes());
+            written.map(|()| ExitCode::SUCCESS).map_err(ServerError::Runtime)
+        }
         Command::Audit(AuditCommand::Verify) => {
             let verdict =
                 audit::verify(&config.audit.file, config.audit.backup_count).map_err(ServerError::Audit)?;

@@ -1,10 +1,9 @@
 //! `/clone/*`.
 
 use axum::extract::State;
-use axum::response::Response;
 use lxc_autoscale_core::api::{CloneCreated, CloneDeleted, ContainerRequest, CreateCloneRequest};
 
-use super::jobs::{self, PrefersAsync};
+use super::jobs::{self, LongAnswer, PrefersAsync};
 use crate::actions::clones::{self, CloneRequest};
 use crate::auth::caller::Caller;
 use crate::changes::Change;
@@ -19,7 +18,7 @@ pub(super) async fn create(
     caller: Caller,
     prefer: PrefersAsync,
     ApiJson(request): ApiJson<CreateCloneRequest>,
-) -> Result<Response, ApiError> {
+) -> Result<LongAnswer<CloneCreated>, ApiError> {
     let CreateCloneRequest { vm_id, new_vm_id, new_vm_name } = request;
     let hostname = Hostname::from_requested(&new_vm_name)?;
     let change = Change {
@@ -59,7 +58,7 @@ pub(super) async fn remove(
     caller: Caller,
     prefer: PrefersAsync,
     ApiJson(ContainerRequest { vm_id }): ApiJson<ContainerRequest>,
-) -> Result<Response, ApiError> {
+) -> Result<LongAnswer<CloneDeleted>, ApiError> {
     let change = Change { summary: format!("remove container {vm_id}"), vmids: vec![vm_id], caller };
     let host = state.host();
     let say = |deleted: &CloneDeleted| format!("Container {} is removed.", deleted.vm_id);

@@ -12,9 +12,29 @@ use lxc_autoscale_core::api::{Envelope, Health, HealthCheck, HealthState, Status
 
 use crate::config::MetricsConfig;
 use crate::metrics;
+use crate::openapi::{Output, Schemas, Shape};
 use crate::state::AppState;
 
-pub(super) async fn check(State(state): State<AppState>) -> Response {
+/// 200, or 503 with the same data.
+pub(super) struct HealthAnswer(Response);
+
+impl IntoResponse for HealthAnswer {
+    fn into_response(self) -> Response {
+        self.0
+    }
+}
+
+impl Output for HealthAnswer {
+    fn describe(shape: &mut Shape, schemas: &mut Schemas) {
+        shape.answer::<Health>(StatusCode::OK, schemas);
+        shape.answer_with_failure::<Health>(StatusCode::SERVICE_UNAVAILABLE, UNHEALTHY, schemas);
+    }
+}
+
+/// The code of a failed check.
+const UNHEALTHY: &str = "unhealthy";
+
+pub(super) async fn check(State(state): State<AppState>) -> HealthAnswer {
     let mut checks = state.host().probe().await;
     let config = state.config();
     checks.push(metrics_check(config.metrics.clone()).await);
@@ -25,7 +45,7 @@ pub(super) async fn check(State(state): State<AppState>) -> Response {
         changes_in_progress: state.changes().in_progress(),
         checks,
     };
-    answer(health)
+    HealthAnswer(answer(health))
 }
 
 fn answer(health: Health) -> Response {
@@ -37,7 +57,7 @@ fn answer(health: Health) -> Response {
     if health.state < HealthState::Unhealthy {
         return Json(Envelope::success(message, health)).into_response();
     }
-    let code = Some("unhealthy".to_owned());
+    let code = Some(UNHEALTHY.to_owned());
     let envelope = Envelope { status: Status::Error, message, data: Some(health), code };
     (StatusCode::SERVICE_UNAVAILABLE, Json(envelope)).into_response()
 }

@@ -1,20 +1,26 @@
 //! `/jobs/*`, and the answers to calls that may take an hour.
 
+use std::marker::PhantomData;
+
 use axum::Json;
-use axum::extract::{FromRequestParts, Path, State};
+use axum::extract::{FromRequestParts, State};
 use axum::http::header::{HeaderName, LOCATION};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use lxc_autoscale_core::api::{Envelope, JobInfo};
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use super::{Answer, success};
 use crate::actions::ActionError;
 use crate::auth::caller::Caller;
 use crate::changes::{CancelRefused, Change};
 use crate::error::ApiError;
+use crate::extract::ApiPath;
 use crate::jobs::{Journal, Order, Task, table};
+use crate::openapi::{Input, Output, Parameter, Schemas, Shape};
 use crate::state::{AppState, Shared};
 
 const PREFER: HeaderName = HeaderName::from_static("prefer");
@@ -37,6 +43,52 @@ impl<S: Sync> FromRequestParts<S> for PrefersAsync {
     }
 }
 
+impl Input for PrefersAsync {
+    fn describe(shape: &mut Shape, _: &mut Schemas) {
+        let schema =
+            json!({"type": "string", "description": "`respond-async`: do not wait, answer with a job."});
+        shape.parameters.push(Parameter {
+            place: "header",
+            name: "Prefer".to_owned(),
+            required: false,
+            schema,
+        });
+    }
+}
+
+/// The answer to a call that may take an hour: its result `T`, or the job that works at it.
+pub(super) struct LongAnswer<T> {
+    response: Response,
+    result: PhantomData<fn() -> T>,
+}
+
+impl<T> LongAnswer<T> {
+    fn new(response: impl IntoResponse) -> Self {
+        Self { response: response.into_response(), result: PhantomData }
+    }
+}
+
+impl<T> IntoResponse for LongAnswer<T> {
+    fn into_response(self) -> Response {
+        self.response
+    }
+}
+
+impl<T: JsonSchema> Output for LongAnswer<T> {
+    fn describe(shape: &mut Shape, schemas: &mut Schemas) {
+        shape.answer::<T>(StatusCode::OK, schemas);
+        shape.answer::<JobInfo>(StatusCode::ACCEPTED, schemas);
+    }
+}
+
+/// The number of a job in the path.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+pub(super) struct JobPath {
+    /// The job.
+    #[schemars(range(min = 1))]
+    id: i64,
+}
+
 /// Does what may take an hour, and answers at its end or, if that is preferred, at once.
 pub(super) async fn answer<T, W, F>(
     state: &Shared,
@@ -45,7 +97,7 @@ pub(super) async fn answer<T, W, F>(
     task: Task,
     say: fn(&T) -> String,
     work: F,
-) -> Result<Response, ApiError>
+) -> Result<LongAnswer<T>, ApiError>
 where
     T: Serialize + Send + 'static,
     W: Future<Output = Result<T, ActionError>> + Send + 'static,
@@ -54,7 +106,7 @@ where
     let order = Order::requested(task);
     if !at_once {
         let done = state.changes().wait_for_job(change, order, say, work).await?;
-        return Ok(success(say(&done), done).into_response());
+        return Ok(LongAnswer::new(success(say(&done), done)));
     }
     let number = state.changes().start_job(change, order, say, work).await?;
     let (info, _) = find(state, number).await?;
@@ -63,7 +115,7 @@ where
     let mut response = (StatusCode::ACCEPTED, body).into_response();
     response.headers_mut().insert(LOCATION, location);
     response.headers_mut().insert(PREFERENCE_APPLIED, HeaderValue::from_static(RESPOND_ASYNC));
-    Ok(response)
+    Ok(LongAnswer::new(response))
 }
 
 pub(super) async fn list(State(state): State<AppState>, caller: Caller) -> Answer<Vec<JobInfo>> {
@@ -73,8 +125,12 @@ pub(super) async fn list(State(state): State<AppState>, caller: Caller) -> Answe
     Ok(success(format!("{} jobs.", jobs.len()), jobs))
 }
 
-pub(super) async fn show(State(state): State<AppState>, caller: Caller, id: Path<String>) -> Answer<JobInfo> {
-    let (info, _) = find(&state, number(&id)?).await?;
+pub(super) async fn show(
+    State(state): State<AppState>,
+    caller: Caller,
+    ApiPath(JobPath { id }): ApiPath<JobPath>,
+) -> Answer<JobInfo> {
+    let (info, _) = find(&state, id).await?;
     caller.may_touch(&info.containers)?;
     Ok(success(format!("Job {} is {}.", info.id, word(&info)), info))
 }
@@ -82,9 +138,8 @@ pub(super) async fn show(State(state): State<AppState>, caller: Caller, id: Path
 pub(super) async fn cancel(
     State(state): State<AppState>,
     caller: Caller,
-    id: Path<String>,
+    ApiPath(JobPath { id: number }): ApiPath<JobPath>,
 ) -> Answer<JobInfo> {
-    let number = number(&id)?;
     let (info, order) = find(&state, number).await?;
     caller.may_touch(&info.containers)?;
     caller.may(order.task.role())?;
@@ -111,10 +166,6 @@ fn word(info: &JobInfo) -> String {
 async fn find(state: &Shared, number: i64) -> Result<(JobInfo, Order), ApiError> {
     let found = state.store().with(move |connection| table::job(connection, number)).await;
     found.map_err(ActionError::from)?.ok_or_else(no_such_job)
-}
-
-fn number(Path(id): &Path<String>) -> Result<i64, ApiError> {
-    id.parse().ok().filter(|number| 0 < *number).ok_or_else(no_such_job)
 }
 
 fn no_such_job() -> ApiError {

@@ -1,4 +1,5 @@
-//! The REST API: one table of routes, from which the router and `GET /routes` are made.
+//! The REST API: one table of routes, from which the router, `GET /routes` and the OpenAPI
+//! document are made.
 //!
 //! A handler parses, hands over to an action, and words the answer; it decides nothing.
 
@@ -7,11 +8,15 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::{Method, StatusCode, Uri};
 use axum::middleware::from_fn_with_state;
-use axum::routing::{MethodRouter, delete, get, post};
 use lxc_autoscale_core::api::{Envelope, RouteInfo};
 
 use crate::auth::{self, caller::Role};
 use crate::error::ApiError;
+use crate::openapi::faults::{
+    BACKEND, BOOST, CANCEL, CHANGE, CLONE, CONTAINER, CORES, JOB, MEMORY, NODE, RESTART, SCOPE, SEQUENCE,
+    SIZE, SNAPSHOT, STORE,
+};
+use crate::openapi::{self, Schemas};
 use crate::state::AppState;
 
 mod boost;
@@ -19,9 +24,13 @@ mod clone;
 pub(crate) mod health;
 mod jobs;
 mod ledger;
+mod reference;
 mod resource;
+mod route;
 mod scale;
 mod snapshot;
+
+use route::{Route, delete, get, post};
 
 /// A successful answer.
 type Answer<T> = Result<Json<Envelope<T>>, ApiError>;
@@ -30,130 +39,102 @@ fn success<T>(message: impl Into<String>, data: T) -> Json<Envelope<T>> {
     Json(Envelope::success(message, data))
 }
 
-/// One route.
-struct Route {
-    method: Method,
-    path: &'static str,
-    description: &'static str,
-    role: Role,
-    handler: MethodRouter<AppState>,
-}
-
-impl Route {
-    /// Looks only.
-    fn get(path: &'static str, description: &'static str, handler: MethodRouter<AppState>) -> Self {
-        Self { method: Method::GET, path, description, role: Role::Viewer, handler }
-    }
-
-    fn post(
-        path: &'static str,
-        role: Role,
-        description: &'static str,
-        handler: MethodRouter<AppState>,
-    ) -> Self {
-        Self { method: Method::POST, path, description, role, handler }
-    }
-
-    fn cancel(path: &'static str, description: &'static str, handler: MethodRouter<AppState>) -> Self {
-        Self { role: Role::Operator, ..Self::delete(path, description, handler) }
-    }
-
-    fn delete(path: &'static str, description: &'static str, handler: MethodRouter<AppState>) -> Self {
-        Self { method: Method::DELETE, path, description, role: Role::Admin, handler }
-    }
-}
-
 /// All routes. Nothing that is reached by GET changes anything.
 fn table() -> Vec<Route> {
+    use Role::{Admin, Operator, Viewer};
     vec![
-        Route::post(
-            "/scale/cores",
-            Role::Operator,
-            "Set the exact number of CPU cores of a container.",
-            post(scale::cores),
-        ),
-        Route::post(
+        post("/scale/cores", Operator, "Set the exact number of CPU cores of a container.", scale::cores)
+            .fails(&[CONTAINER, CHANGE, BACKEND, SIZE, CORES]),
+        post(
             "/scale/cpulimit",
-            Role::Operator,
+            Operator,
             "Set the CPU limit of a container, in hundredths of a core; 0 removes it.",
-            post(scale::cpulimit),
-        ),
-        Route::post(
-            "/scale/ram",
-            Role::Operator,
-            "Set the exact amount of memory of a container, in MiB.",
-            post(scale::ram),
-        ),
-        Route::post(
+            scale::cpulimit,
+        )
+        .fails(&[CONTAINER, CHANGE, BACKEND, SIZE]),
+        post("/scale/ram", Operator, "Set the exact amount of memory of a container, in MiB.", scale::ram)
+            .fails(&[CONTAINER, CHANGE, BACKEND, SIZE, MEMORY]),
+        post(
             "/scale/storage/increase",
-            Role::Operator,
+            Operator,
             "Add GiB to the root filesystem of a container.",
-            post(scale::storage),
-        ),
-        Route::post(
-            "/snapshot/create",
-            Role::Operator,
-            "Take a snapshot of a container.",
-            post(snapshot::create),
-        ),
-        Route::get("/snapshot/list", "List the snapshots of a container.", get(snapshot::list)),
-        Route::post(
+            scale::storage,
+        )
+        .fails(&[CONTAINER, CHANGE, BACKEND, SIZE]),
+        post("/snapshot/create", Operator, "Take a snapshot of a container.", snapshot::create)
+            .fails(&[CONTAINER, CHANGE, BACKEND]),
+        get("/snapshot/list", Viewer, "List the snapshots of a container.", snapshot::list)
+            .fails(&[CONTAINER, BACKEND]),
+        post(
             "/snapshot/rollback",
-            Role::Admin,
+            Admin,
             "Take a container back to a snapshot; if it runs, it runs again afterwards.",
-            post(snapshot::rollback),
-        ),
-        Route::post(
-            "/clone/create",
-            Role::Admin,
-            "Copy a container in full; the copy is stopped.",
-            post(clone::create),
-        ),
-        Route::delete("/clone/delete", "Remove a copy made by /clone/create.", delete(clone::remove)),
-        Route::get(
+            snapshot::rollback,
+        )
+        .fails(&[CONTAINER, CHANGE, BACKEND, SNAPSHOT, RESTART, SEQUENCE]),
+        post("/clone/create", Admin, "Copy a container in full; the copy is stopped.", clone::create)
+            .fails(&[CONTAINER, CHANGE, BACKEND, SNAPSHOT, SEQUENCE]),
+        delete("/clone/delete", Admin, "Remove a copy made by /clone/create.", clone::remove)
+            .fails(&[CONTAINER, CHANGE, BACKEND, CLONE, RESTART, SEQUENCE]),
+        get(
             "/resource/vm/status",
+            Viewer,
             "State, allocation and usage of a container.",
-            get(resource::container),
-        ),
-        Route::get("/resource/node/status", "Resource usage of the node.", get(resource::node)),
-        Route::get("/health/check", "Whether containers can be changed now.", get(health::check)),
-        Route::get("/jobs", "List the newest jobs: calls that take long.", get(jobs::list)),
-        Route::get("/jobs/{id}", "How a job stands, what it did, what it gave.", get(jobs::show)),
-        Route::cancel(
+            resource::container,
+        )
+        .fails(&[CONTAINER, BACKEND]),
+        get("/resource/node/status", Viewer, "Resource usage of the node.", resource::node).fails(&[NODE]),
+        get("/health/check", Viewer, "Whether containers can be changed now.", health::check),
+        get("/jobs", Viewer, "List the newest jobs: calls that take long.", jobs::list).fails(&[STORE]),
+        get("/jobs/{id}", Viewer, "How a job stands, what it did, what it gave.", jobs::show)
+            .fails(&[JOB, STORE]),
+        delete(
             "/jobs/{id}",
+            Operator,
             "Ask a job to give up, where that leaves nothing half-made.",
-            delete(jobs::cancel),
-        ),
-        Route::post(
-            "/jobs/{id}/cancel",
-            Role::Operator,
-            "The same, for clients that cannot send DELETE.",
-            post(jobs::cancel),
-        ),
-        Route::post(
-            "/boost",
-            Role::Operator,
-            "Give a container more for some minutes; it ends by itself.",
-            post(boost::start),
-        ),
-        Route::get("/boost", "List the boosts.", get(boost::list)),
-        Route::cancel("/boost", "End the boosts of a container now.", delete(boost::end)),
-        Route::get("/ledger", "Which sizes were changed, by whom and why.", get(ledger::show)),
-        Route::post(
+            jobs::cancel,
+        )
+        .fails(&[JOB, CANCEL, STORE]),
+        post("/jobs/{id}/cancel", Operator, "The same, for clients that cannot send DELETE.", jobs::cancel)
+            .fails(&[JOB, CANCEL, STORE]),
+        post("/boost", Operator, "Give a container more for some minutes; it ends by itself.", boost::start)
+            .fails(&[CONTAINER, CHANGE, BACKEND, SIZE, CORES, BOOST]),
+        get("/boost", Viewer, "List the boosts.", boost::list).fails(&[SCOPE, STORE]),
+        delete("/boost", Operator, "End the boosts of a container now.", boost::end).fails(&[SCOPE, STORE]),
+        get("/ledger", Viewer, "Which sizes were changed, by whom and why.", ledger::show)
+            .fails(&[SCOPE, STORE]),
+        post(
             "/undo",
-            Role::Operator,
+            Operator,
             "Take the sizes of a container, or of all, back to a time or to the original ones.",
-            post(ledger::undo),
-        ),
-        Route::get("/routes", "List the routes.", get(list)),
+            ledger::undo,
+        )
+        .fails(&[SCOPE, STORE]),
+        get("/routes", Viewer, "List the routes.", list),
+        get("/openapi.json", Viewer, "The OpenAPI document of this server.", reference::document),
+        get("/docs", Viewer, "The same as a page.", reference::page),
+        get("/docs/page.css", Viewer, "How the page looks.", reference::style),
+        get("/docs/page.js", Viewer, "What the page does.", reference::script),
     ]
+}
+
+/// The OpenAPI document of all routes.
+pub fn openapi() -> serde_json::Value {
+    let mut schemas = Schemas::default();
+    let described: Vec<_> = table().iter().map(|route| route.describe(&mut schemas)).collect();
+    openapi::document(&described, schemas)
+}
+
+/// The same as the file that is kept in the documentation.
+pub fn openapi_text() -> String {
+    format!("{:#}\n", openapi())
 }
 
 /// The whole API, guarded.
 pub fn router(state: AppState) -> Router {
     let mut router = Router::new();
     for route in table() {
-        let handler = route.handler.layer(from_fn_with_state(route.role, auth::require));
+        let handler = route.handler.route_layer(from_fn_with_state(route.role, auth::require));
         router = router.route(route.path, handler);
     }
     router
@@ -164,13 +145,7 @@ pub fn router(state: AppState) -> Router {
 }
 
 async fn list(State(_): State<AppState>) -> Answer<Vec<RouteInfo>> {
-    let info = |route: Route| RouteInfo {
-        method: route.method.to_string(),
-        path: route.path.to_owned(),
-        role: route.role.name().to_owned(),
-        description: route.description.to_owned(),
-    };
-    let routes: Vec<_> = table().into_iter().map(info).collect();
+    let routes: Vec<RouteInfo> = table().iter().map(Route::info).collect();
     Ok(success(format!("{} routes.", routes.len()), routes))
 }
 

@@ -1,13 +1,12 @@
 //! `/scale/*`: cores, memory and root filesystem.
 
 use axum::extract::State;
-use axum::response::Response;
 use lxc_autoscale_core::api::{
     IncreaseStorageRequest, IncreasedStorage, Resized, ScaleCoresRequest, ScaleCpulimitRequest,
     ScaleRamRequest, ScaledCores, ScaledCpulimit, ScaledRam,
 };
 
-use super::jobs::{self, PrefersAsync};
+use super::jobs::{self, LongAnswer, PrefersAsync};
 use super::{Answer, success};
 use crate::actions::resize;
 use crate::auth::caller::Caller;
@@ -91,7 +90,7 @@ pub(super) async fn storage(
     caller: Caller,
     prefer: PrefersAsync,
     ApiJson(request): ApiJson<IncreaseStorageRequest>,
-) -> Result<Response, ApiError> {
+) -> Result<LongAnswer<IncreasedStorage>, ApiError> {
     let IncreaseStorageRequest { vm_id, disk_size } = request;
     let change = Change {
         summary: format!("add {disk_size} GiB to the root filesystem of container {vm_id}"),

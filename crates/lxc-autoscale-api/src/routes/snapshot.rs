@@ -1,10 +1,9 @@
 //! `/snapshot/*`.
 
 use axum::extract::State;
-use axum::response::Response;
 use lxc_autoscale_core::api::{ContainerRequest, RolledBack, SnapshotCreated, SnapshotList, SnapshotRequest};
 
-use super::jobs::{self, PrefersAsync};
+use super::jobs::{self, LongAnswer, PrefersAsync};
 use super::{Answer, success};
 use crate::actions::snapshots;
 use crate::auth::caller::Caller;
@@ -20,7 +19,7 @@ pub(super) async fn create(
     caller: Caller,
     prefer: PrefersAsync,
     ApiJson(SnapshotRequest { vm_id, snapshot_name }): ApiJson<SnapshotRequest>,
-) -> Result<Response, ApiError> {
+) -> Result<LongAnswer<SnapshotCreated>, ApiError> {
     let name = SnapshotName::new(&snapshot_name)?;
     let change =
         Change { summary: format!("take snapshot {name} of container {vm_id}"), vmids: vec![vm_id], caller };
@@ -58,7 +57,7 @@ pub(super) async fn rollback(
     caller: Caller,
     prefer: PrefersAsync,
     ApiJson(SnapshotRequest { vm_id, snapshot_name }): ApiJson<SnapshotRequest>,
-) -> Result<Response, ApiError> {
+) -> Result<LongAnswer<RolledBack>, ApiError> {
     let name = SnapshotName::new(&snapshot_name)?;
     let change = Change {
         summary: format!("take container {vm_id} back to snapshot {name}"),

@@ -14,6 +14,7 @@ mod jobs;
 mod ledger;
 mod network;
 mod node;
+mod openapi;
 mod refusals;
 mod roles;
 mod sequences;

@@ -212,9 +212,11 @@ pub(crate) fn request(method: &str, path: &str, body: Option<Value>) -> Request<
 }
 
 pub(crate) async fn send(api: &Router, request: Request<Body>) -> Reply {
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let response = api.clone().oneshot(request).await.unwrap();
     let (parts, body) = response.into_parts();
     let bytes = to_bytes(body, 1 << 20).await.unwrap();
-    let body = serde_json::from_slice(&bytes).unwrap_or_else(|error| panic!("{error}: {bytes:?}"));
+    let body: Value = serde_json::from_slice(&bytes).unwrap_or_else(|error| panic!("{error}: {bytes:?}"));
+    crate::openapi::assert_documented(&method, &path, parts.status, body["code"].as_str());
     Reply { status: parts.status, headers: parts.headers, body }
 }

@@ -41,6 +41,10 @@ const ROUTES: &str = r#"
     viewer   GET    /ledger?vm_id=104
     operator POST   /undo                                        {"vm_id": 104, "to": "original"}
     viewer   GET    /routes
+    viewer   GET    /openapi.json
+    viewer   GET    /docs
+    viewer   GET    /docs/page.css
+    viewer   GET    /docs/page.js
 "#;
 
 const METHODS: [&str; 5] = ["GET", "POST", "PUT", "PATCH", "DELETE"];
@@ -147,7 +151,7 @@ impl Origin {
     }
 
     /// The same through the door for other machines, where no user is known.
-    fn from_the_network(self, name: &'static str) -> Self {
+    fn through_the_network(self, name: &'static str) -> Self {
         let door = Some(Door { client: ADMINS_NETWORK, address: OUR_ADDRESS, is_tls: true });
         Self { name, uid: None, door, host: Some("192.168.1.10:5443"), ..self }
     }
@@ -208,17 +212,18 @@ fn origins(node: &Node) -> Vec<Origin> {
         Origin::user("a rebound name", Some(0), WRONG_HOST).addressed_to(Some("evil.example:5000")),
         Origin::user("an address of another", Some(0), WRONG_HOST).addressed_to(Some("192.168.1.10:5000")),
         Origin::user("no host at all", Some(0), WRONG_HOST).addressed_to(None),
-        Origin::user("", None, FORBIDDEN).from_the_network("the network without a key"),
-        Origin::key("", &view, viewer).from_the_network("the network with a viewer's key"),
-        Origin::key("", &operate, operator).from_the_network("the network with an operator's key"),
-        Origin::key("", &administer, ALLOWED).from_the_network("the network with an admin's key"),
-        Origin::key("", &elsewhere, scoped).from_the_network("the network with a key for another container"),
-        Origin::key("", &revoked, BAD_KEY).from_the_network("the network with a revoked key"),
+        Origin::user("", None, FORBIDDEN).through_the_network("the network without a key"),
+        Origin::key("", &view, viewer).through_the_network("the network with a viewer's key"),
+        Origin::key("", &operate, operator).through_the_network("the network with an operator's key"),
+        Origin::key("", &administer, ALLOWED).through_the_network("the network with an admin's key"),
+        Origin::key("", &elsewhere, scoped)
+            .through_the_network("the network with a key for another container"),
+        Origin::key("", &revoked, BAD_KEY).through_the_network("the network with a revoked key"),
         Origin::key("", &administer, WRONG_HOST)
-            .from_the_network("the network under a rebound name")
+            .through_the_network("the network under a rebound name")
             .addressed_to(Some("evil.example:5443")),
         Origin::key("", &administer, FOREIGN)
-            .from_the_network("a foreign page through the network")
+            .through_the_network("a foreign page through the network")
             .with("origin", "https://evil.example"),
     ]
 }

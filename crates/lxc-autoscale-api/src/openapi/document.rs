@@ -1,0 +1,184 @@
+//! Puts the document together.
+
+use std::collections::BTreeMap;
+
+use axum::http::{Method, StatusCode};
+use serde_json::{Map, Value, json};
+
+use super::endpoint::{Schemas, Shape, error_envelope};
+use super::faults::{self, Faults};
+use crate::auth::caller::Role;
+
+/// A row of the table of routes.
+#[derive(Clone, Debug)]
+pub struct Described {
+    /// Its method.
+    pub method: Method,
+    /// Its path.
+    pub path: &'static str,
+    /// One sentence.
+    pub description: &'static str,
+    /// The least role that may.
+    pub role: Role,
+    /// What its handler takes and gives.
+    pub shape: Shape,
+    /// How it can fail, beside what its parameters tell.
+    pub faults: Vec<Faults>,
+}
+
+/// What stands at the head of the document.
+const INTRODUCTION: &str = "Resizes, snapshots and copies the LXC containers of a Proxmox VE node, and tells how they \
+    are. Root on the node needs no key; everybody else sends one as `Authorization: Bearer KEY` (see \
+    `lxc-autoscale-api key create`). Every JSON answer is an object of `status`, `message` and `data`; an error has a \
+    stable `code`, too.";
+
+/// The name of the schema of an error.
+const ERROR: &str = "Error";
+
+/// The document of these routes, as OpenAPI 3.1 has it.
+pub fn document(routes: &[Described], schemas: Schemas) -> Value {
+    let mut paths: BTreeMap<&str, Map<String, Value>> = BTreeMap::new();
+    let mut tags: Vec<&str> = Vec::new();
+    for route in routes {
+        let tag = tag(route.path);
+        if !tags.contains(&tag) {
+            tags.push(tag);
+        }
+        let operations = paths.entry(route.path).or_default();
+        operations.insert(route.method.as_str().to_ascii_lowercase(), operation(route));
+    }
+    let mut document = json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "LXC AutoScale ML",
+            "version": env!("CARGO_PKG_VERSION"),
+            "description": INTRODUCTION,
+            "license": {"name": "MIT", "identifier": "MIT"},
+        },
+        "servers": [{"url": "/", "description": "This server"}],
+        "tags": tags.into_iter().map(|name| json!({"name": name})).collect::<Vec<_>>(),
+        "security": [{}, {"key": []}],
+        "paths": paths,
+        "components": {
+            "schemas": components(schemas),
+            "securitySchemes": {"key": {
+                "type": "http",
+                "scheme": "bearer",
+                "description": "A key made by `lxc-autoscale-api key create`.",
+            }},
+        },
+    });
+    in_plain_words(&mut document);
+    document
+}
+
+/// The schemas that others refer to, and that of an error.
+fn components(schemas: Schemas) -> Map<String, Value> {
+    let mut components = schemas.into_components();
+    let mut error = error_envelope(&json!({"type": "null"}), &[]);
+    error["properties"]["code"] = json!({"type": "string", "description": "Stable, for programs."});
+    components.insert(ERROR.to_owned(), error);
+    components
+}
+
+/// The first word of a path, under which routes are grouped.
+fn tag(path: &str) -> &str {
+    path.trim_start_matches('/').split('/').next().unwrap_or_default()
+}
+
+fn operation(route: &Described) -> Value {
+    let name = format!("{}{}", route.method.as_str().to_ascii_lowercase(), route.path);
+    let shape = &route.shape;
+    let mut operation = json!({
+        "operationId": name.replace(['/', '.'], "_").replace(['{', '}'], ""),
+        "summary": route.description,
+        "tags": [tag(route.path)],
+        "x-role": route.role.name(),
+        "responses": responses(route),
+    });
+    let parameters: Vec<Value> = shape
+        .parameters
+        .iter()
+        .map(|parameter| {
+            let mut schema = parameter.schema.clone();
+            let description = schema.as_object_mut().and_then(|fields| fields.remove("description"));
+            json!({
+                "name": parameter.name,
+                "in": parameter.place,
+                "required": parameter.required,
+                "description": description.unwrap_or_default(),
+                "schema": schema,
+            })
+        })
+        .collect();
+    if !parameters.is_empty() {
+        operation["parameters"] = parameters.into();
+    }
+    if let Some(body) = &shape.body {
+        operation["requestBody"] =
+            json!({"required": true, "content": {"application/json": {"schema": body}}});
+    }
+    operation
+}
+
+fn responses(route: &Described) -> Value {
+    let mut responses = Map::new();
+    for answer in &route.shape.answers {
+        let status = answer.status.as_str().to_owned();
+        let content = json!({answer.media_type: {"schema": answer.schema}});
+        responses.insert(status, json!({"description": reason(answer.status.as_u16()), "content": content}));
+    }
+    let mut codes: BTreeMap<u16, Vec<&str>> = BTreeMap::new();
+    let groups = [&[faults::ANY], route.faults.as_slice(), route.shape.faults.as_slice()];
+    for (status, code) in groups.into_iter().flatten().copied().flatten().copied() {
+        let codes = codes.entry(status).or_default();
+        if !codes.contains(&code) {
+            codes.push(code);
+        }
+    }
+    for (status, mut codes) in codes {
+        // What a failed health check answers stands among the answers.
+        if !responses.contains_key(&status.to_string()) {
+            codes.sort_unstable();
+            responses.insert(status.to_string(), failure(status, &codes));
+        }
+    }
+    responses.into()
+}
+
+/// An answer that says what went wrong.
+fn failure(status: u16, codes: &[&str]) -> Value {
+    let codes = json!({"properties": {"code": {"enum": codes}}});
+    let schema = json!({"allOf": [{"$ref": format!("#/components/schemas/{ERROR}")}, codes]});
+    let mut response =
+        json!({"description": reason(status), "content": {"application/json": {"schema": schema}}});
+    if status == 429 {
+        let seconds = json!({"type": "integer", "minimum": 1});
+        response["headers"] = json!({"Retry-After": {
+            "description": "Seconds until it is worth asking again.", "required": true, "schema": seconds,
+        }});
+    }
+    response
+}
+
+fn reason(status: u16) -> &'static str {
+    StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason()).unwrap_or("Answer")
+}
+
+/// Takes from the descriptions what only rustdoc understands.
+fn in_plain_words(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            for (name, field) in fields {
+                match field {
+                    Value::String(text) if name == "description" => {
+                        *text = text.replace("[`", "`").replace("`]", "`").replace("crate::snapshot::", "");
+                    }
+                    field => in_plain_words(field),
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(in_plain_words),
+        _ => {}
+    }
+}

@@ -1,0 +1,117 @@
+//! Errors by what causes them: status and code. A row of the table names the groups that its route can answer with,
+//! and the tests hold every error they meet to them.
+
+/// Statuses with the codes that an answer can carry.
+pub type Faults = &'static [(u16, &'static str)];
+
+/// Any request: who asks, from where, and how often.
+pub const ANY: Faults = &[
+    (401, "invalid_key"),
+    (403, "forbidden"),
+    (403, "wrong_role"),
+    (403, "foreign_origin"),
+    (421, "unknown_host"),
+    (429, "too_many_requests"),
+    (500, "internal"),
+];
+
+/// A query or a path whose parameters have not the right form.
+pub const PARAMETERS: Faults = &[(400, "invalid_parameter")];
+
+/// A request with a body.
+pub const BODY: Faults = &[
+    (400, "invalid_json"),
+    (400, "invalid_parameter"),
+    (408, "body_timed_out"),
+    (413, "body_too_large"),
+    (415, "unsupported_media_type"),
+];
+
+/// Something was asked of Proxmox.
+pub const BACKEND: Faults = &[
+    (502, "node_not_ready"),
+    (502, "node_unreachable"),
+    (502, "node_unreadable"),
+    (502, "not_permitted"),
+    (502, "pct_failed"),
+    (502, "pct_unavailable"),
+    (502, "pct_unreadable"),
+    (502, "token_refused"),
+    (504, "node_timed_out"),
+    (504, "pct_timed_out"),
+];
+
+/// A key may be for other containers.
+pub const SCOPE: Faults = &[(403, "out_of_scope")];
+
+/// One container is looked at.
+pub const CONTAINER: Faults = &[(403, "out_of_scope"), (404, "no_such_container")];
+
+/// The server's own database is read or written.
+pub const STORE: Faults = &[(503, "not_recorded")];
+
+/// A container is changed.
+pub const CHANGE: Faults = &[
+    (403, "protected_container"),
+    (408, "abandoned"),
+    (409, "busy"),
+    (409, "cancelled"),
+    (409, "changed_too_often"),
+    (409, "change_in_progress"),
+    (409, "container_exists"),
+    (409, "disk_size"),
+    (409, "is_template"),
+    (409, "locked"),
+    (409, "modified"),
+    (409, "not_applicable"),
+    (409, "not_newest_snapshot"),
+    (409, "not_supported"),
+    (409, "protected"),
+    (409, "running"),
+    (409, "snapshot_exists"),
+    (409, "stopped"),
+    (502, "interrupted"),
+    (502, "not_applied"),
+    (503, "not_audited"),
+    (503, "not_recorded"),
+    (503, "shutting_down"),
+    (503, "too_many_changes"),
+];
+
+/// A size is held to `[limits]` of the configuration and to what the node has.
+pub const SIZE: Faults = &[
+    (409, "node_memory_short"),
+    (409, "node_memory_unknown"),
+    (409, "step_too_large"),
+    (422, "out_of_bounds"),
+];
+
+/// The number of cores is set.
+pub const CORES: Faults = &[(409, "pinned_cpuset")];
+
+/// The memory is set.
+pub const MEMORY: Faults = &[(409, "shrink_below_working_set"), (409, "shrink_without_metrics")];
+
+/// A snapshot is named.
+pub const SNAPSHOT: Faults = &[(404, "no_such_snapshot")];
+
+/// A sequence can stop half way.
+pub const SEQUENCE: Faults = &[(502, "left_behind")];
+
+/// A container that ran is started again.
+pub const RESTART: Faults = &[(502, "not_restarted")];
+
+/// A copy is removed.
+pub const CLONE: Faults = &[(403, "not_a_clone")];
+
+/// The node is named.
+pub const NODE: Faults = &[(404, "unknown_node")];
+
+/// A job is named.
+pub const JOB: Faults = &[(403, "out_of_scope"), (404, "no_such_job")];
+
+/// A job is to give up.
+pub const CANCEL: Faults = &[(409, "job_ended"), (409, "not_cancellable")];
+
+/// A size is raised for a while.
+pub const BOOST: Faults = &[(409, "too_many_boosts"), (422, "no_boost")];
