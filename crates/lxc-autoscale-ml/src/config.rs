@@ -18,7 +18,7 @@ pub use scaling::ScalingConfig;
 
 use crate::act::Patience;
 use crate::decide::Policy;
-use crate::detect::IsolationForestParams;
+use crate::detect::{Detector, DetectorParams, IsolationForestParams};
 use crate::policy::{PolicyBook, PolicyConfig, PolicyError, PresetsConfig, ShadowConfig};
 use crate::recommend::RecommendConfig;
 
@@ -108,6 +108,12 @@ pub struct StateConfig {
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ModelConfig {
+    /// What tells unusual behaviour.
+    pub detector: Detector,
+    /// The detectors that are asked for a consensus.
+    pub consensus: Vec<Detector>,
+    /// Centres of k-means, Gaussians of the mixture.
+    pub clusters: usize,
     /// Trees of the isolation forest.
     pub trees: usize,
     /// Rows each tree sees.
@@ -185,7 +191,17 @@ impl Default for StateConfig {
 
 impl Default for ModelConfig {
     fn default() -> Self {
-        Self { trees: 100, max_samples: 64, contamination: 0.05, seed: 42, min_rows: 64, history_rows: 1440 }
+        Self {
+            detector: Detector::IsolationForest,
+            consensus: vec![Detector::IsolationForest, Detector::Dbscan, Detector::RobustZscore],
+            clusters: 4,
+            trees: 100,
+            max_samples: 64,
+            contamination: 0.05,
+            seed: 42,
+            min_rows: 64,
+            history_rows: 1440,
+        }
     }
 }
 
@@ -239,6 +255,18 @@ impl StateConfig {
 }
 
 impl ModelConfig {
+    /// How unusual behaviour is told.
+    pub fn detection(&self) -> DetectorParams {
+        DetectorParams {
+            detector: self.detector,
+            consensus: self.consensus.clone(),
+            forest: self.forest(),
+            clusters: self.clusters,
+            contamination: self.contamination,
+            seed: self.seed,
+        }
+    }
+
     /// How forests are grown.
     pub fn forest(&self) -> IsolationForestParams {
         IsolationForestParams::default()
@@ -303,6 +331,10 @@ impl Config {
         unless((2..=4096).contains(&model.max_samples), "model.max_samples", "must be from 2 to 4096")?;
         let contamination = 0.0 < model.contamination && model.contamination <= 0.5;
         unless(contamination, "model.contamination", "must be more than 0 and at most 0.5")?;
+        let names_others = !model.consensus.is_empty() && !model.consensus.contains(&Detector::Consensus);
+        let rule = "must name at least one other detector";
+        unless(names_others, "model.consensus", rule)?;
+        unless((1..=32).contains(&model.clusters), "model.clusters", "must be from 1 to 32")?;
         unless(2 <= model.min_rows, "model.min_rows", "must be at least 2")?;
         let rows = (model.min_rows..=100_000).contains(&model.history_rows);
         unless(rows, "model.history_rows", "must be from `model.min_rows` to 100000")

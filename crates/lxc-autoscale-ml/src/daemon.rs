@@ -15,6 +15,7 @@ use lxc_autoscale_core::service::{
 
 use crate::checkpoint::{self, CheckpointError};
 use crate::config::Config;
+use crate::detect::Detector;
 use crate::execute::{Carried, Executor, StartError};
 use crate::guard::tell;
 use crate::ledger::{LedgerError, Outcome, StateLock};
@@ -179,19 +180,24 @@ impl Daemon {
     }
 
     fn learn(&mut self) {
+        // As the first description writes it.
+        let detector = match self.config.model.detector {
+            Detector::IsolationForest => "IsolationForest".to_owned(),
+            other => format!("{other:?}"),
+        };
         match self.pipeline.learn() {
             Ok(Learnt { judged: 0, .. }) => {
                 tracing::info!(
-                    "No container has enough history at its present interval for the IsolationForest yet."
+                    "No container has enough history at its present interval for the {detector} yet."
                 );
             }
             Ok(learnt) => {
                 let names: Vec<String> = learnt.features.iter().map(|name| format!("'{name}'")).collect();
                 tracing::info!("Features used for training: [{}]", names.join(", "));
-                tracing::info!("IsolationForest model training completed.");
+                tracing::info!("{detector} model training completed.");
             }
             Err(error) => {
-                tracing::error!(error = %ErrorChain(&error), "the IsolationForest cannot be trained");
+                tracing::error!(error = %ErrorChain(&error), "the {detector} cannot be trained");
             }
         }
         notify_alive();

@@ -289,12 +289,12 @@ impl Pipeline {
         self.history.newest().map(|newest| now.duration_since(newest))
     }
 
-    /// Trains a forest on the past of each container and scores its newest record.
+    /// Trains the detector on the past of each container and scores its newest record.
     ///
     /// # Errors
-    /// When the parameters of the forest are out of range, which a checked configuration rules out.
+    /// When the parameters of the detector are out of range, which a checked configuration rules out.
     pub fn learn(&mut self) -> Result<Learnt, IsolationForestError> {
-        let params = self.config.model.forest();
+        let params = self.config.model.detection();
         let mut learnt = Learnt::default();
         let mut verdicts = BTreeMap::new();
         for (vmid, container) in self.history.containers() {
@@ -390,6 +390,7 @@ impl Pipeline {
             recommendation: Some(container.model.recommend(now)),
             changes,
             anomaly: verdict.map(|verdict| verdict.score),
+            unusual: verdict.map(|verdict| verdict.unusual.clone()),
             node,
             guard: self.guards.guard(vmid, container, now),
             policy: None,

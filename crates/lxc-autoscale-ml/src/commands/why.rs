@@ -115,7 +115,10 @@ impl Explanation {
         }
         let unusual = match proposal.inputs.anomaly {
             Some(score) if score.is_anomaly() => {
-                format!("yes (score {:.3}, decision {:.3})", score.score, score.decision)
+                let because = proposal.inputs.unusual.as_ref().map(|unusual| unusual.because.join(", "));
+                let because = because.filter(|because| !because.is_empty());
+                let because = because.map(|because| format!(": {because}")).unwrap_or_default();
+                format!("yes (score {:.3}, decision {:.3}){because}", score.score, score.decision)
             }
             Some(score) => format!("no (score {:.3}, decision {:.3})", score.score, score.decision),
             None => "not known yet".to_owned(),

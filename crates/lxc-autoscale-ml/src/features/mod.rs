@@ -21,14 +21,13 @@ mod row;
 
 use std::collections::{BTreeSet, VecDeque};
 
-use linfa::ParamGuard;
 use lxc_autoscale_core::snapshot::ContainerRecord;
 use ndarray::{Array2, ArrayView1, Axis};
 use serde::{Deserialize, Serialize};
 
 use self::row::Row;
 use crate::decide::AnomalyScore;
-use crate::detect::{IsolationForestError, IsolationForestParams};
+use crate::detect::{Detector, DetectorParams, IsolationForestError};
 use crate::history::Step;
 
 /// The names of the columns, in the order they are logged.
@@ -81,8 +80,22 @@ pub struct FeatureTable {
 pub struct Verdict {
     /// How unusual the newest row is.
     pub score: AnomalyScore,
+    /// How unusual it is against its own past, and by what.
+    pub unusual: Unusual,
     /// The columns that were learnt from.
     pub features: BTreeSet<&'static str>,
+}
+
+/// How unusual a row is against its own past, and what makes it so.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Unusual {
+    /// The detector that was asked.
+    pub detector: Detector,
+    /// Share of the past that was less unusual, in percent.
+    pub percentile: f64,
+    /// The columns that make an anomaly unusual, the most telling first, three at most.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub because: Vec<String>,
 }
 
 /// Rows of one cadence without a cell that is unknown: what a detector learns from, and what it is to judge.
@@ -92,6 +105,7 @@ struct Comparison {
     columns: Vec<usize>,
     past: Array2<f32>,
     newest: Vec<f32>,
+    medians: Vec<f32>,
 }
 
 impl FeatureTable {
@@ -124,17 +138,28 @@ impl FeatureTable {
     /// of its cadence to learn from, or when no column was ever measured.
     ///
     /// # Errors
-    /// When the parameters of the forest are out of range.
+    /// When the parameters of the detector are out of range.
     pub fn judge(
         &self,
-        params: &IsolationForestParams,
+        params: &DetectorParams,
         min_rows: usize,
     ) -> Result<Option<Verdict>, IsolationForestError> {
-        let Some(Comparison { columns, past, newest }) = self.comparison(min_rows) else { return Ok(None) };
-        let forest = params.check_ref()?.grow(past.view())?;
-        let score = forest.score_row(&newest)?;
-        let score = AnomalyScore { score, decision: score - forest.offset() };
-        Ok(Some(Verdict { score, features: columns.iter().map(|column| FEATURES[*column]).collect() }))
+        let Some(Comparison { columns, past, newest, medians }) = self.comparison(min_rows) else {
+            return Ok(None);
+        };
+        let Some(learnt) = params.learn(past.view())? else { return Ok(None) };
+        let score = learnt.score(&newest);
+        let name = |column: usize| FEATURES[columns[column]].to_owned();
+        let because = if score.decision < 0.0 { learnt.because(&newest, &medians) } else { Vec::new() };
+        Ok(Some(Verdict {
+            score: AnomalyScore { score: score.score, decision: score.decision },
+            unusual: Unusual {
+                detector: params.detector,
+                percentile: score.percentile,
+                because: because.into_iter().map(name).collect(),
+            },
+            features: columns.iter().map(|column| FEATURES[*column]).collect(),
+        }))
     }
 
     /// All cells, a row per record and a column per feature; NaN where nothing was measured.
@@ -162,6 +187,7 @@ impl FeatureTable {
         let or_median = |value: f32, median: f32| if value.is_nan() { median } else { value };
         Some(Comparison {
             columns: medians.iter().map(|(column, _)| *column).collect(),
+            medians: medians.iter().map(|(_, median)| *median).collect(),
             newest: medians.iter().map(|(column, median)| or_median(newest[*column], *median)).collect(),
             past: Array2::from_shape_fn((past.nrows(), medians.len()), |(row, index)| {
                 let (column, median) = medians[index];

@@ -84,11 +84,16 @@ fn quiet_then(last: ContainerRecord) -> FeatureTable {
 
 #[test]
 fn a_row_unlike_the_past_is_an_anomaly_and_one_like_it_is_not() {
-    let judge = |table: FeatureTable| table.judge(&IsolationForestParams::default(), 64).unwrap().unwrap();
+    let judge = |table: FeatureTable| {
+        table.judge(&crate::config::ModelConfig::default().detection(), 64).unwrap().unwrap()
+    };
     let usual = judge(quiet_then(record(5400, 7.0, 202.0)));
     let unusual = judge(quiet_then(record(5400, 95.0, 900.0)));
     assert!(!usual.score.is_anomaly(), "{usual:?}");
     assert!(unusual.score.is_anomaly(), "{unusual:?}");
+    assert!(99.0 < unusual.unusual.percentile && usual.unusual.because.is_empty());
+    let because = &unusual.unusual.because;
+    assert!(because.iter().any(|name| name.contains("memory") || name.contains("cpu")), "{because:?}");
     assert!(usual.features.contains("cpu_usage_percent"));
     assert!(!usual.features.contains("swap_usage_mb"), "never measured, never learnt from");
 }
@@ -97,8 +102,8 @@ fn a_row_unlike_the_past_is_an_anomaly_and_one_like_it_is_not() {
 fn too_little_past_gives_no_verdict() {
     // The first row has no step and is not compared.
     let table = table(&[0, 60, 120, 180].map(|seconds| record(seconds, 1.0, 1.0)));
-    assert_eq!(table.judge(&IsolationForestParams::default(), 3).unwrap(), None);
-    assert!(table.judge(&IsolationForestParams::default(), 2).unwrap().is_some());
+    assert_eq!(table.judge(&crate::config::ModelConfig::default().detection(), 3).unwrap(), None);
+    assert!(table.judge(&crate::config::ModelConfig::default().detection(), 2).unwrap().is_some());
 }
 
 #[test]
@@ -106,7 +111,7 @@ fn a_change_of_the_interval_makes_nothing_unusual() {
     let slow = (0..90).map(|n| record(300 * n, 5.0 + (n % 7) as f64, 200.0 + (n % 5) as f64));
     let fast = (1..60).map(|n| record(300 * 89 + 2 * n, 5.0 + (n % 7) as f64, 200.0 + (n % 5) as f64));
     let table = table(&slow.chain(fast).collect::<Vec<_>>());
-    let judge = |min_rows| table.judge(&IsolationForestParams::default(), min_rows).unwrap();
+    let judge = |min_rows| table.judge(&crate::config::ModelConfig::default().detection(), min_rows).unwrap();
     assert_eq!(judge(64), None, "58 fast rows are too few to learn from, and slow ones are no measure");
     assert!(!judge(58).unwrap().score.is_anomaly());
 }
@@ -155,6 +160,6 @@ proptest! {
             .collect();
         let table = table(&records);
         prop_assert!(table.cells().iter().all(|cell| !cell.is_infinite()));
-        prop_assert!(table.judge(&IsolationForestParams::default(), 2).is_ok());
+        prop_assert!(table.judge(&crate::config::ModelConfig::default().detection(), 2).is_ok());
     }
 }

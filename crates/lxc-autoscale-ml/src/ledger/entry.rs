@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::decide::{
     Action, Allocation, AnomalyScore, Decision, LastChanges, NodeSituation, Obstacles, Situation,
 };
+use crate::features::Unusual;
 use crate::guard::Guard;
 use crate::observation::Observation;
 use crate::recommend::Recommendation;
@@ -26,6 +27,9 @@ pub struct Inputs {
     pub changes: LastChanges,
     /// How unusual it behaved.
     pub anomaly: Option<AnomalyScore>,
+    /// The same against its own past, and what made it so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unusual: Option<Unusual>,
     /// What the node had left.
     pub node: NodeSituation,
     /// Key of the rules that were in force, under which the ledger keeps them.

@@ -22,6 +22,7 @@ fn inputs() -> Inputs {
         recommendation: None,
         changes: LastChanges::default(),
         anomaly: None,
+        unusual: None,
         node: NodeSituation::default(),
         guard: crate::guard::Guard::default(),
     }

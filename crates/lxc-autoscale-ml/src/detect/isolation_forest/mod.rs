@@ -32,6 +32,8 @@ use linfa::traits::{Fit, PredictInplace};
 use ndarray::{Array1, ArrayBase, ArrayView2, Axis, Data, Ix2};
 
 use self::tree::{Block, Tree, mean_search_depth};
+use super::choice::Usual;
+use super::quantile;
 
 pub use self::tree::Cell;
 
@@ -178,7 +180,9 @@ impl IsolationForestValidParams {
         records: ArrayView2<'_, T>,
     ) -> Result<IsolationForest<T>, IsolationForestError> {
         let mut forest = self.grow_without_offset(records)?;
-        forest.offset = quantile(forest.scores(records), self.contamination);
+        let mut scores = forest.scores_of(records);
+        scores.sort_by(f64::total_cmp);
+        forest.offset = quantile(&scores, self.contamination);
         Ok(forest)
     }
 
@@ -238,7 +242,7 @@ impl<T: Cell> IsolationForest<T> {
     ) -> Result<Array1<f64>, IsolationForestError> {
         self.check_features(records.ncols())?;
         check_finite(records.view())?;
-        Ok(self.scores(records.view()).into())
+        Ok(self.scores_of(records.view()).into())
     }
 
     /// Scores one row; [`IsolationForest::score_samples`] for a slice.
@@ -262,7 +266,7 @@ impl<T: Cell> IsolationForest<T> {
     }
 
     /// The scores of rows that are known to fit.
-    fn scores(&self, records: ArrayView2<'_, T>) -> Vec<f64> {
+    fn scores_of(&self, records: ArrayView2<'_, T>) -> Vec<f64> {
         let steps = records.nrows() * self.trees.len() * 8;
         in_parts(records.nrows(), steps, |part| {
             let part = records.slice_axis(Axis(0), part.into());
@@ -318,7 +322,7 @@ impl<D: Data<Elem = f64>> PredictInplace<ArrayBase<D, Ix2>, Array1<bool>> for Is
     fn predict_inplace(&self, records: &ArrayBase<D, Ix2>, anomalies: &mut Array1<bool>) {
         assert_eq!(records.ncols(), self.columns, "the rows must have the features the forest was grown on");
         assert_eq!(records.nrows(), anomalies.len(), "there must be one answer per row");
-        for (score, anomaly) in self.scores(records.view()).into_iter().zip(anomalies) {
+        for (score, anomaly) in self.scores_of(records.view()).into_iter().zip(anomalies) {
             *anomaly = score < self.offset;
         }
     }
@@ -328,14 +332,10 @@ impl<D: Data<Elem = f64>> PredictInplace<ArrayBase<D, Ix2>, Array1<bool>> for Is
     }
 }
 
-/// The `share` quantile of at least one value, with linear interpolation.
-fn quantile(mut values: Vec<f64>, share: f64) -> f64 {
-    values.sort_by(f64::total_cmp);
-    let place = share * (values.len() - 1) as f64;
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 <= place < len")]
-    let below = place.floor() as usize;
-    let above = (below + 1).min(values.len() - 1);
-    values[below] + (values[above] - values[below]) * place.fract()
+impl Usual for IsolationForest<f32> {
+    fn scores(&self, rows: ArrayView2<'_, f32>) -> Vec<f64> {
+        self.scores_of(rows)
+    }
 }
 
 fn check_finite<T: Cell>(records: ArrayView2<'_, T>) -> Result<(), IsolationForestError> {

@@ -1,0 +1,184 @@
+//! Which detector judges a container: the isolation forest, others beside it, or several together.
+//!
+//! Each learns a table of a container's past and then scores rows; less is more unusual. What is an anomaly is said the
+//! same way for all: a score below the `contamination` quantile of the scores of the past itself.
+
+use linfa::ParamGuard;
+use ndarray::{ArrayView2, Axis};
+use serde::{Deserialize, Serialize};
+
+use super::clusters::{Centres, Dense, Mixture};
+use super::robust::RobustScale;
+use super::{IsolationForestError, IsolationForestParams, quantile};
+
+/// A way to tell unusual rows from usual ones.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, clap::ValueEnum,
+)]
+#[serde(rename_all = "snake_case")]
+#[value(rename_all = "snake_case")]
+pub enum Detector {
+    /// Random cuts leave unusual rows alone early.
+    #[default]
+    IsolationForest,
+    /// Unusual rows lie far from where rows lie densely.
+    Dbscan,
+    /// Unusual rows are unlikely under a mixture of Gaussians.
+    GaussianMixture,
+    /// Unusual rows lie far from the nearest of a few centres.
+    Kmeans,
+    /// Unusual rows have a column far from its median, measured by the median deviation.
+    RobustZscore,
+    /// What most of several detectors find unusual.
+    Consensus,
+}
+
+/// How a detector is to learn.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DetectorParams {
+    /// Which one.
+    pub detector: Detector,
+    /// Those that are asked for a consensus.
+    pub consensus: Vec<Detector>,
+    /// The isolation forest's own.
+    pub forest: IsolationForestParams,
+    /// Centres or Gaussians that the past is described by.
+    pub clusters: usize,
+    /// Share of the past that is taken to be unusual.
+    pub contamination: f64,
+    /// Seed of all randomness.
+    pub seed: u64,
+}
+
+/// What a detector has learnt.
+pub trait Usual {
+    /// Scores rows of finite numbers with the columns that were learnt; less is more unusual.
+    fn scores(&self, rows: ArrayView2<'_, f32>) -> Vec<f64>;
+}
+
+/// What is usual, and from which score on a row is not.
+pub struct Learnt {
+    usual: Box<dyn Usual>,
+    /// The scores of the past, in order.
+    past: Vec<f64>,
+    offset: f64,
+}
+
+/// What a detector says of a row.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Score {
+    /// The detector's own measure; less is more unusual.
+    pub score: f64,
+    /// The score less the offset: negative is an anomaly.
+    pub decision: f64,
+    /// Share of the past that was less unusual, in percent.
+    pub percentile: f64,
+}
+
+impl DetectorParams {
+    /// Learns from rows of finite numbers; `None` where there is nothing to be learnt from them, such as rows that are all
+    /// alike for a mixture.
+    ///
+    /// # Errors
+    /// When the parameters of the forest are out of range, or there are no rows.
+    pub fn learn(&self, past: ArrayView2<'_, f32>) -> Result<Option<Learnt>, IsolationForestError> {
+        let Some(usual) = self.usual(self.detector, past)? else { return Ok(None) };
+        let mut scores = usual.scores(past);
+        scores.sort_by(f64::total_cmp);
+        let offset = quantile(&scores, self.contamination);
+        Ok(Some(Learnt { usual, past: scores, offset }))
+    }
+
+    fn usual(
+        &self,
+        detector: Detector,
+        past: ArrayView2<'_, f32>,
+    ) -> Result<Option<Box<dyn Usual>>, IsolationForestError> {
+        Ok(match detector {
+            Detector::IsolationForest => {
+                Some(Box::new(self.forest.check_ref()?.grow_without_offset(past)?) as Box<dyn Usual>)
+            }
+            Detector::RobustZscore => Some(Box::new(RobustScale::of(past))),
+            Detector::Kmeans => {
+                Centres::learn(past, self.clusters, self.seed).map(|usual| Box::new(usual) as _)
+            }
+            Detector::GaussianMixture => {
+                Mixture::learn(past, self.clusters, self.seed).map(|usual| Box::new(usual) as _)
+            }
+            Detector::Dbscan => Dense::learn(past).map(|usual| Box::new(usual) as _),
+            Detector::Consensus => self.agreed(past)?,
+        })
+    }
+
+    /// Those of the consensus that could learn; a consensus is not asked for by itself.
+    fn agreed(&self, past: ArrayView2<'_, f32>) -> Result<Option<Box<dyn Usual>>, IsolationForestError> {
+        let mut members = Vec::new();
+        for detector in self.consensus.iter().filter(|detector| **detector != Detector::Consensus) {
+            if let Some(usual) = self.usual(*detector, past)? {
+                let mut scores = usual.scores(past);
+                scores.sort_by(f64::total_cmp);
+                members.push((usual, scores));
+            }
+        }
+        Ok((!members.is_empty()).then(|| Box::new(Consensus { members }) as _))
+    }
+}
+
+impl Learnt {
+    /// Judges one row.
+    pub fn score(&self, row: &[f32]) -> Score {
+        let score = self.score_of(row);
+        let below = self.past.partition_point(|past| *past <= score);
+        let percentile = 100.0 * (self.past.len() - below) as f64 / self.past.len().max(1) as f64;
+        Score { score, decision: score - self.offset, percentile }
+    }
+
+    /// The columns that make a row unusual: those without which, at their `usual` value, its score is better by at
+    /// least a tenth of what lies between it and the median of the past; the most telling ones first, three at most.
+    pub fn because(&self, row: &[f32], usual: &[f32]) -> Vec<usize> {
+        let score = self.score_of(row);
+        let least = (quantile(&self.past, 0.5) - score).max(0.0) / 10.0;
+        let mut gains: Vec<(usize, f64)> = (0..row.len())
+            .map(|column| {
+                let mut other = row.to_vec();
+                other[column] = usual[column];
+                (column, self.score_of(&other) - score)
+            })
+            .filter(|(_, gain)| least < *gain)
+            .collect();
+        gains.sort_by(|a, b| b.1.total_cmp(&a.1));
+        gains.into_iter().take(3).map(|(column, _)| column).collect()
+    }
+
+    fn score_of(&self, row: &[f32]) -> f64 {
+        let scores = self.usual.scores(ndarray::ArrayView1::from(row).insert_axis(Axis(0)));
+        scores.first().copied().unwrap_or_default()
+    }
+}
+
+/// The middle of what several detectors say, each measured by its own past.
+struct Consensus {
+    members: Vec<(Box<dyn Usual>, Vec<f64>)>,
+}
+
+impl Usual for Consensus {
+    fn scores(&self, rows: ArrayView2<'_, f32>) -> Vec<f64> {
+        let ranks: Vec<Vec<f64>> = self
+            .members
+            .iter()
+            .map(|(usual, past)| {
+                let rank = |score: f64| past.partition_point(|past| *past < score) as f64 / past.len() as f64;
+                usual.scores(rows).into_iter().map(rank).collect()
+            })
+            .collect();
+        let middle = |row: usize| {
+            let mut ranks: Vec<f64> = ranks.iter().map(|ranks| ranks[row]).collect();
+            ranks.sort_by(f64::total_cmp);
+            quantile(&ranks, 0.5)
+        };
+        (0..rows.nrows()).map(middle).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,192 @@
+//! Detectors that describe the past by groups of rows, with linfa's algorithms.
+//!
+//! All columns are scaled first, else the one with the largest numbers would decide alone. At most [`MOST_ROWS`] rows,
+//! evenly taken from the past, are learnt from: these algorithms look at every row many times or at every pair of them.
+//! linfa panics on tables without rows and on numbers that are not finite; neither comes this far.
+
+use linfa::dataset::DatasetBase;
+use linfa::traits::{Fit, Transformer};
+use linfa_clustering::{Dbscan, GaussianMixtureModel, KMeans};
+use ndarray::{Array1, Array2, ArrayView1, ArrayView2, Axis};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+
+use super::choice::Usual;
+use super::robust::RobustScale;
+
+/// Most rows that are learnt from.
+const MOST_ROWS: usize = 512;
+/// Rounds after which a description is good enough.
+const MOST_ROUNDS: u64 = 50;
+/// What a Gaussian is at least wide, in squares of a column's spread: columns that move together would make it flat.
+const LEAST_VARIANCE: f64 = 0.05;
+/// Rows that make a place dense.
+const DENSE_ROWS: usize = 8;
+/// A place is as wide as the distance to the eighth neighbour is for this share of the rows.
+const DENSE_SHARE: f64 = 0.9;
+/// A column further out says no more than that it is far out.
+const FURTHEST: f64 = 50.0;
+
+/// Scaled rows of the past, few enough.
+fn sample(past: ArrayView2<'_, f32>) -> Option<(RobustScale, Array2<f64>)> {
+    if past.is_empty() {
+        return None;
+    }
+    let scale = RobustScale::of(past);
+    let every = past.nrows().div_ceil(MOST_ROWS);
+    let rows: Vec<usize> = (0..past.nrows()).step_by(every).collect();
+    let scaled = capped(&scale, past.select(Axis(0), &rows).view());
+    Some((scale, scaled))
+}
+
+fn capped(scale: &RobustScale, rows: ArrayView2<'_, f32>) -> Array2<f64> {
+    scale.scaled(rows).mapv(|z| z.clamp(-FURTHEST, FURTHEST))
+}
+
+fn squared_distance(a: ArrayView1<'_, f64>, b: ArrayView1<'_, f64>) -> f64 {
+    a.iter().zip(b).map(|(a, b)| (a - b).powi(2)).sum()
+}
+
+/// Minus the distance to the nearest of some points.
+fn nearness(points: &Array2<f64>, row: ArrayView1<'_, f64>) -> f64 {
+    let distances = points.rows().into_iter().map(|point| squared_distance(point, row));
+    -distances.fold(f64::INFINITY, f64::min).sqrt()
+}
+
+/// A few centres, found by k-means.
+pub(super) struct Centres {
+    scale: RobustScale,
+    centres: Array2<f64>,
+}
+
+impl Centres {
+    pub(super) fn learn(past: ArrayView2<'_, f32>, clusters: usize, seed: u64) -> Option<Self> {
+        let (scale, rows) = sample(past)?;
+        let clusters = clusters.min(rows.nrows());
+        let params = KMeans::params_with_rng(clusters, ChaCha8Rng::seed_from_u64(seed))
+            .n_runs(1)
+            .max_n_iterations(MOST_ROUNDS);
+        let model = params.fit(&DatasetBase::from(rows)).ok()?;
+        Some(Self { scale, centres: model.centroids().clone() })
+    }
+}
+
+impl Usual for Centres {
+    fn scores(&self, rows: ArrayView2<'_, f32>) -> Vec<f64> {
+        let scaled = capped(&self.scale, rows);
+        scaled.rows().into_iter().map(|row| nearness(&self.centres, row)).collect()
+    }
+}
+
+/// Places where rows lie densely, found by DBSCAN.
+pub(super) struct Dense {
+    scale: RobustScale,
+    rows: Array2<f64>,
+}
+
+impl Dense {
+    pub(super) fn learn(past: ArrayView2<'_, f32>) -> Option<Self> {
+        let (scale, rows) = sample(past)?;
+        let tolerance = usual_distance(&rows)?;
+        let groups = Dbscan::params(DENSE_ROWS).tolerance(tolerance).transform(&rows).ok()?;
+        let dense: Vec<usize> =
+            groups.iter().enumerate().filter_map(|(row, group)| group.map(|_| row)).collect();
+        (!dense.is_empty()).then(|| Self { scale, rows: rows.select(Axis(0), &dense) })
+    }
+}
+
+/// How far the eighth neighbour is at most, for most rows.
+fn usual_distance(rows: &Array2<f64>) -> Option<f64> {
+    let mut distances: Vec<f64> = rows
+        .rows()
+        .into_iter()
+        .map(|row| {
+            let mut to_all: Vec<f64> =
+                rows.rows().into_iter().map(|other| squared_distance(row, other)).collect();
+            let nth = DENSE_ROWS.min(to_all.len() - 1);
+            to_all.select_nth_unstable_by(nth, f64::total_cmp).1.sqrt()
+        })
+        .collect();
+    distances.sort_by(f64::total_cmp);
+    // Rows that are all alike have no distance; any width is one for them.
+    (!distances.is_empty()).then(|| super::quantile(&distances, DENSE_SHARE).max(1e-6))
+}
+
+impl Usual for Dense {
+    fn scores(&self, rows: ArrayView2<'_, f32>) -> Vec<f64> {
+        let scaled = capped(&self.scale, rows);
+        scaled.rows().into_iter().map(|row| nearness(&self.rows, row)).collect()
+    }
+}
+
+/// A mixture of Gaussians.
+pub(super) struct Mixture {
+    scale: RobustScale,
+    parts: Vec<Gaussian>,
+}
+
+struct Gaussian {
+    mean: Array1<f64>,
+    precision: Array2<f64>,
+    /// Logarithm of its weight and of its height.
+    log_height: f64,
+}
+
+impl Mixture {
+    pub(super) fn learn(past: ArrayView2<'_, f32>, clusters: usize, seed: u64) -> Option<Self> {
+        let (scale, rows) = sample(past)?;
+        let clusters = clusters.min(rows.nrows());
+        let model = GaussianMixtureModel::params_with_rng(clusters, ChaCha8Rng::seed_from_u64(seed))
+            .n_runs(1)
+            .max_n_iterations(MOST_ROUNDS)
+            .reg_covariance(LEAST_VARIANCE)
+            .tolerance(1e-2)
+            .fit(&DatasetBase::from(rows))
+            .ok()?;
+        let parts = model.weights().iter().zip(model.means().rows()).zip(model.covariances().outer_iter());
+        let parts =
+            parts.zip(model.precisions().outer_iter()).map(|(((weight, mean), covariance), precision)| {
+                let log_height = weight.max(f64::MIN_POSITIVE).ln() - log_determinant(covariance)? / 2.0;
+                Some(Gaussian { mean: mean.to_owned(), precision: precision.to_owned(), log_height })
+            });
+        Some(Self { scale, parts: parts.collect::<Option<_>>()? })
+    }
+}
+
+impl Usual for Mixture {
+    /// The logarithm of the likelihood, but for a constant; of the likeliest part, which is nearly all of the sum.
+    fn scores(&self, rows: ArrayView2<'_, f32>) -> Vec<f64> {
+        let scaled = capped(&self.scale, rows);
+        let likelihood = |row: ArrayView1<'_, f64>| {
+            let of = |part: &Gaussian| {
+                let apart = &row - &part.mean;
+                part.log_height - apart.dot(&part.precision.dot(&apart)) / 2.0
+            };
+            self.parts.iter().map(of).fold(f64::NEG_INFINITY, f64::max)
+        };
+        scaled.rows().into_iter().map(likelihood).collect()
+    }
+}
+
+/// The logarithm of the determinant of a positive definite matrix (Cholesky); `None` for another one.
+fn log_determinant(matrix: ArrayView2<'_, f64>) -> Option<f64> {
+    let size = matrix.nrows();
+    let mut lower = Array2::<f64>::zeros((size, size));
+    let mut logarithm = 0.0;
+    for row in 0..size {
+        for column in 0..=row {
+            let known: f64 = (0..column).map(|k| lower[[row, k]] * lower[[column, k]]).sum();
+            let rest = matrix[[row, column]] - known;
+            if row == column {
+                if rest <= 0.0 || !rest.is_finite() {
+                    return None;
+                }
+                lower[[row, row]] = rest.sqrt();
+                logarithm += rest.ln();
+            } else {
+                lower[[row, column]] = rest / lower[[column, column]];
+            }
+        }
+    }
+    Some(logarithm)
+}

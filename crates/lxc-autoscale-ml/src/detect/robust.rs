@@ -1,0 +1,60 @@
+//! Columns measured by their median and by how far they usually lie from it.
+
+use ndarray::{Array1, Array2, ArrayView1, ArrayView2, Axis};
+
+use super::choice::Usual;
+
+/// The median deviation of a Gaussian, times this, is its standard deviation.
+const GAUSSIAN: f64 = 1.4826;
+
+/// Median and spread of each column.
+#[derive(Clone, Debug)]
+pub(super) struct RobustScale {
+    centre: Array1<f64>,
+    spread: Array1<f64>,
+}
+
+impl RobustScale {
+    /// Of at least one row of finite numbers.
+    pub(super) fn of(past: ArrayView2<'_, f32>) -> Self {
+        let (mut centre, mut spread) = (Vec::new(), Vec::new());
+        for column in past.axis_iter(Axis(1)) {
+            let (middle, deviation) = middle_and_spread(column);
+            centre.push(middle);
+            spread.push(deviation);
+        }
+        Self { centre: centre.into(), spread: spread.into() }
+    }
+
+    /// Rows in units of the spread from the median.
+    pub(super) fn scaled(&self, rows: ArrayView2<'_, f32>) -> Array2<f64> {
+        (rows.mapv(f64::from) - &self.centre) / &self.spread
+    }
+}
+
+impl Usual for RobustScale {
+    /// The furthest column decides: a leak shows in one, not in the mean of twenty.
+    fn scores(&self, rows: ArrayView2<'_, f32>) -> Vec<f64> {
+        let furthest = |row: ArrayView1<'_, f64>| row.iter().fold(0.0, |far: f64, z| far.max(z.abs()));
+        self.scaled(rows).rows().into_iter().map(|row| -furthest(row)).collect()
+    }
+}
+
+/// Where more than half of a column is the same, its median deviation is 0: then its standard deviation counts, and for a
+/// column that never changed a hundredth of its value.
+fn middle_and_spread(column: ArrayView1<'_, f32>) -> (f64, f64) {
+    let middle = median(column.iter().map(|value| f64::from(*value)).collect());
+    let deviation =
+        GAUSSIAN * median(column.iter().map(|value| (f64::from(*value) - middle).abs()).collect());
+    if 0.0 < deviation {
+        return (middle, deviation);
+    }
+    let squares = column.iter().map(|value| (f64::from(*value) - middle).powi(2)).sum::<f64>();
+    let standard = (squares / column.len() as f64).sqrt();
+    if 0.0 < standard { (middle, standard) } else { (middle, (middle.abs() / 100.0).max(1e-3)) }
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    let middle = values.len() / 2;
+    *values.select_nth_unstable_by(middle, f64::total_cmp).1
+}
