@@ -36,19 +36,19 @@ fn past() -> Array2<f32> {
 fn each_detector_tells_what_is_unlike_the_past_and_by_what() {
     for detector in ALL {
         let learnt = params(detector).learn(past().view()).unwrap().unwrap();
-        let usual = learnt.score(&[1.2, 504.0, 20.5, 8.0]);
-        let busy = learnt.score(&[4.2, 604.0, 20.5, 8.0]);
-        // A forest asks how soon a row is cut off from all others, so what lies between two ways of life is most unusual to
-        // it; how far out a row lies says little. The others ask how far.
+        let flagged =
+            past().rows().into_iter().filter(|row| learnt.score(&row.to_vec()).decision < 0.0).count();
+        assert!(flagged <= 300 / 20, "{detector:?}: {flagged} of the past itself");
+        // A forest asks how soon a row is cut off from all others: how far out a single column lies says little to it, that
+        // several lie at an edge at once says much. The others ask how far.
         let row = match detector {
-            Detector::IsolationForest => [2.6, 552.0, 20.5, 8.0],
+            Detector::IsolationForest => [9.0, 3000.0, 90.0, 8.0],
             _ => [1.2, 3000.0, 20.5, 8.0],
         };
         let unusual = learnt.score(&row);
         assert!(unusual.decision < 0.0 && 95.0 <= unusual.percentile, "{detector:?}: {unusual:?}");
-        assert!(unusual.score < usual.score, "{detector:?}");
         let because = learnt.because(&row, &[1.2, 504.0, 20.5, 8.0]);
-        assert!(because.first().is_some_and(|column| *column <= 1), "{detector:?}: {because:?}");
+        assert!(because.first().is_some_and(|column| *column <= 2), "{detector:?}: {because:?}");
     }
 }
 
