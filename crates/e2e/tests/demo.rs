@@ -104,6 +104,53 @@ fn a_killed_daemon_loses_nothing_and_work_resumes() {
     }
 }
 
+/// From Proxmox's list of pools through monitor, file, ml daemon and API into the container's quota.
+#[test]
+fn a_policy_for_a_pool_steers_its_containers_by_cpulimit() {
+    let directory = short_directory();
+    let (report, policies) = (directory.path().join("r.json"), directory.path().join("policies.toml"));
+    fs::write(
+        &policies,
+        "[policy.office]\npools = [\"office\"]\nscaling.cpu.control = \"cpulimit\"\nscaling.cpu.min_cores = 0.2\n",
+    )
+    .unwrap();
+    let mut command = Command::new(binary("lxc-autoscale-sim"));
+    command.args(["demo", "--seconds", "3600", "--dir"]).arg(directory.path());
+    command.arg("--report").arg(&report).arg("--policies").arg(&policies);
+    let mut demo = Process::start(&mut command, &directory.path().join("demo.out"));
+    let config = |id: u32| {
+        let path = directory.path().join(format!("node/etc/pve/lxc/{id}.conf"));
+        let text = fs::read_to_string(path).ok()?;
+        Some(lxc_autoscale_core::container_config::ContainerConfig::parse(&text).0)
+    };
+    let limit = Duration::from_mins(2);
+    // 101 idles with four cores: it ends at a part of one, in the configuration and in the kernel.
+    let cores = eventually("the idle container of the pool gets a limit below one core", limit, || {
+        config(101)?.cpulimit.filter(|cores| *cores < 1.0)
+    });
+    assert!(0.2 <= cores && (cores * 100.0).fract().abs() < 1e-6, "{cores}");
+    eventually("the kernel enforces it", limit, || {
+        let cpulimit = config(101)?.cpulimit?;
+        let quota = fs::read_to_string(directory.path().join("node/sys/fs/cgroup/lxc/101/cpu.max")).ok()?;
+        let quota: f64 = quota.split_whitespace().next()?.parse().ok()?;
+        ((quota / 100_000.0 - cpulimit).abs() < 0.001).then_some(())
+    });
+    assert_eq!(config(101).unwrap().cores, Some(4), "its cores are left as they are");
+    // 104 is in no pool: it is given cores, as everybody was before.
+    eventually("the busy container gets cores", limit, || config(104)?.cores.filter(|cores| 1 < *cores));
+    assert_eq!(config(104).unwrap().cpulimit, None);
+    let shown = output(
+        Command::new(binary("lxc-autoscale-ml"))
+            .arg("--config")
+            .arg(directory.path().join("etc/lxc_autoscale_ml.toml"))
+            .args(["policy", "show", "101"]),
+    );
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    assert!(shown.contains("pool office") && shown.contains("\"cpulimit\""), "{shown}");
+    demo.signal(Signal::INT);
+    assert!(demo.wait(Duration::from_mins(1)).success(), "{}", demo.output());
+}
+
 /// The original's reader: the whole file with Python's `json.load`, then the keys it insists on.
 #[test]
 fn the_originals_reader_takes_the_file() {

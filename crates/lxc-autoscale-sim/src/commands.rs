@@ -59,6 +59,9 @@ pub struct DemoArgs {
     /// Keep everything here instead of in a temporary directory
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
+    /// Policies for the ml daemon: TOML with `[policy.NAME]` and `[shadow.NAME]` tables
+    #[arg(long, value_name = "FILE")]
+    pub policies: Option<PathBuf>,
     /// Decides all that is left to chance in simulated workloads
     #[arg(long, value_name = "S", default_value_t = 1)]
     pub seed: u64,
@@ -133,6 +136,7 @@ impl DemoArgs {
             report: self.report,
             api_port: self.api_port,
             directory: self.dir,
+            policies: self.policies,
             seed: self.seed,
             speed: self.speed,
         };

@@ -43,11 +43,16 @@ pub struct ConfigFiles {
     pub ml: PathBuf,
 }
 
-/// Writes the three files.
+/// Writes the three files; `policies` are tables that the ml daemon's ends with.
 ///
 /// # Errors
 /// [`NodeError::File`] when one cannot be written.
-pub fn write(paths: &DemoPaths, roots: &NodeRoots, api: SocketAddr) -> Result<ConfigFiles, NodeError> {
+pub fn write(
+    paths: &DemoPaths,
+    roots: &NodeRoots,
+    api: SocketAddr,
+    policies: &str,
+) -> Result<ConfigFiles, NodeError> {
     let put = |name: &str, text: String| {
         let path = paths.etc().join(name);
         fs::write(&path, text).map_err(NodeError::file("write", &path))?;
@@ -56,7 +61,7 @@ pub fn write(paths: &DemoPaths, roots: &NodeRoots, api: SocketAddr) -> Result<Co
     Ok(ConfigFiles {
         monitor: put("lxc_monitor.toml", monitor(paths, roots))?,
         api: put("lxc_autoscale_api.toml", self::api(paths, roots, api))?,
-        ml: put("lxc_autoscale_ml.toml", ml(paths, api))?,
+        ml: put("lxc_autoscale_ml.toml", ml(paths, api, policies))?,
     })
 }
 
@@ -102,7 +107,7 @@ fn api(paths: &DemoPaths, roots: &NodeRoots, listen: SocketAddr) -> String {
     )
 }
 
-fn ml(paths: &DemoPaths, api: SocketAddr) -> String {
+fn ml(paths: &DemoPaths, api: SocketAddr, policies: &str) -> String {
     format!(
         "interval_seconds = {DECISION_INTERVAL_SECONDS}\n\n\
          [metrics]\nfile = {}\nmax_age_seconds = 60\n\n\
@@ -111,7 +116,7 @@ fn ml(paths: &DemoPaths, api: SocketAddr) -> String {
          [scaling.cpu]\ncooldown_up_seconds = 10\ncooldown_down_seconds = 20\n\n\
          [scaling.memory]\ncooldown_up_seconds = 10\ncooldown_down_seconds = 20\n\n\
          [scaling.guard]\nboot_seconds = 0\nwatch_seconds = 10\n\n\
-         [logging]\nfile = {}\n",
+         [logging]\nfile = {}\n\n{policies}",
         quoted(&paths.metrics()),
         quoted(&paths.state()),
         quoted(&paths.log().join("lxc_autoscale_ml.log")),
@@ -147,12 +152,14 @@ mod tests {
             pve: "/n/etc/pve".into(),
             lxc: "/var/lib/lxc".into(),
         };
-        let files = write(&paths, &roots, "127.0.0.1:5055".parse().unwrap()).unwrap();
+        let policies = "[policy.x]\n";
+        let files = write(&paths, &roots, "127.0.0.1:5055".parse().unwrap(), policies).unwrap();
         let text = |path: &Path| fs::read_to_string(path).unwrap();
         assert!(text(&files.monitor).contains("cgroup = \"/n/sys/fs/cgroup\"\nproc = \"/n/proc\"\n"));
         assert!(text(&files.api).contains("listen = \"127.0.0.1:5055\""));
         assert!(text(&files.api).contains(&format!("path = \"{}/bin/pct\"", directory.path().display())));
         assert!(text(&files.ml).contains("url = \"http://127.0.0.1:5055\""));
+        assert!(text(&files.ml).ends_with(policies));
         for file in [&files.monitor, &files.api, &files.ml] {
             assert!(text(file).contains("/log/lxc_metrics.json\""), "{}", file.display());
         }

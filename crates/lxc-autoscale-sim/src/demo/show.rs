@@ -53,6 +53,8 @@ pub struct DemoOptions {
     pub api_port: Option<u16>,
     /// Where to keep everything; a temporary directory when absent.
     pub directory: Option<PathBuf>,
+    /// Policies for the ml daemon.
+    pub policies: Option<PathBuf>,
     /// Decides all that is left to chance.
     pub seed: u64,
     /// How much faster than the clock the simulated workloads run.
@@ -68,6 +70,14 @@ pub enum DemoError {
     /// A file cannot be written.
     #[error(transparent)]
     Node(#[from] NodeError),
+    /// The policies cannot be read.
+    #[error("cannot read the policies `{}`", path.display())]
+    Policies {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
     /// There is no node.
     #[error("the demo has no node to run on")]
     Stage(#[from] StageError),
@@ -110,12 +120,17 @@ fn play(options: &DemoOptions, programs: &[PathBuf; 3], paths: &DemoPaths) -> Re
         // Better refused now than when there is something to report.
         Report::prepare(path)?;
     }
+    let policies = match &options.policies {
+        None => String::new(),
+        Some(path) => std::fs::read_to_string(path)
+            .map_err(|source| DemoError::Policies { path: path.clone(), source })?,
+    };
     say(&format!("making the node and {} hours of its past …", super::stage::PAST.as_hours()))?;
     let stage = match options.engine {
         EngineKind::Simulated => Stage::simulated(paths, options.n_containers, options.seed, options.speed)?,
         EngineKind::Lxc => Stage::real(paths, options.n_containers.unwrap_or(REAL_CONTAINERS))?,
     };
-    let files = configs::write(paths, &stage.roots, api)?;
+    let files = configs::write(paths, &stage.roots, api, &policies)?;
     stage.repeat_present(paths, &programs[0], &files.monitor)?;
     introduce(options, paths, api)?;
     let log = paths.log();
