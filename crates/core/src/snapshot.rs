@@ -126,8 +126,7 @@ pub struct ContainerRecord {
     /// What Proxmox's configuration says now (the allocation, tags, locks …).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub configuration: Option<ContainerConfig>,
-    /// The pool of Proxmox that it is in; absent where it is in none, or (then `missing` says so) where that could
-    /// not be read.
+    /// The pool of Proxmox that it is in; empty where it is in none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pool: Option<String>,
     /// Alerts that are firing.

@@ -280,7 +280,7 @@ impl Collector {
     /// Notes the pool of a container, or why it is not known.
     fn note_pool(&self, vmid: Vmid, record: &mut ContainerRecord) {
         match &self.pools {
-            Ok(pools) => record.pool = pools.get(&vmid).cloned(),
+            Ok(pools) => record.pool = Some(pools.get(&vmid).cloned().unwrap_or_default()),
             Err(missing) => {
                 record.missing.insert("pool".to_owned(), missing.0.clone());
             }

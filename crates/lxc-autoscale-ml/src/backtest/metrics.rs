@@ -98,8 +98,8 @@ impl Growing {
         self.provisioned = self.provisioned.or_else(|| size_of(&record, class, node_cpus));
         if let Some(config) = &record.configuration {
             self.name = config.name.clone().or(self.name.take());
-            if !record.missing.contains_key("pool") {
-                self.pool = record.pool.clone().map_or(Pool::None, Pool::In);
+            if let Some(pool) = &record.pool {
+                self.pool = Pool::named(pool);
             }
             // A lock comes and goes; the rest is how the container is meant to be.
             self.obstacles = Obstacles { lock: None, ..Obstacles::from(config) };

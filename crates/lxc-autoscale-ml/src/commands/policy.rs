@@ -58,7 +58,11 @@ pub fn show(
         id,
         name: identity.name.clone(),
         tags: identity.tags.clone(),
-        pool: if let Pool::In(pool) = identity.pool { Some(pool) } else { None },
+        pool: match identity.pool {
+            Pool::In(pool) => Some(pool),
+            Pool::None => Some("none".to_owned()),
+            Pool::Unknown => None,
+        },
         trouble: trouble.or(unnamed),
         unclear: in_force.policy.unclear.clone(),
         layers: in_force.layers.iter().map(ToString::to_string).collect(),
@@ -75,7 +79,7 @@ impl Shown {
             out,
             "Container {}{name}, tags {tags}, pool {}",
             self.id,
-            self.pool.as_deref().unwrap_or("none")
+            self.pool.as_deref().unwrap_or("not known")
         )?;
         if let Some(trouble) = &self.trouble {
             writeln!(out, "Note: {trouble}")?;

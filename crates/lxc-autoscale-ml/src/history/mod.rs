@@ -267,12 +267,7 @@ impl ContainerHistory {
 fn identity(id: Vmid, record: &ContainerRecord, before: Option<&Identity>) -> Identity {
     let configuration = record.configuration.as_ref();
     let known = || before.cloned().unwrap_or_else(|| Identity::of(id));
-    let pool = match &record.pool {
-        Some(pool) => Pool::In(pool.clone()),
-        // A record of a monitor that knows no pools has no configuration either.
-        None if configuration.is_none() || record.missing.contains_key("pool") => known().pool,
-        None => Pool::None,
-    };
+    let pool = record.pool.as_deref().map_or_else(|| known().pool, Pool::named);
     let name = configuration.and_then(|configuration| configuration.name.clone()).or_else(|| known().name);
     let tags = configuration.map_or_else(|| known().tags, |configuration| configuration.tags.clone());
     Identity { id, name, tags, pool }

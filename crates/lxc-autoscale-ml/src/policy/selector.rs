@@ -17,6 +17,13 @@ pub enum Pool {
     In(String),
 }
 
+impl Pool {
+    /// The pool as a record names it: an empty name is none.
+    pub fn named(name: &str) -> Self {
+        if name.is_empty() { Self::None } else { Self::In(name.to_owned()) }
+    }
+}
+
 /// What a container is selected by.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {

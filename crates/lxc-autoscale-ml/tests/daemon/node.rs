@@ -205,7 +205,7 @@ impl Node {
                 ..MemoryEvents::default()
             }),
             configuration: container.configured.then_some(configuration),
-            pool: container.pool.map(str::to_owned),
+            pool: container.pool_missing.is_none().then(|| container.pool.unwrap_or_default().to_owned()),
             missing: container
                 .pool_missing
                 .map(|why| ("pool".to_owned(), why.to_owned()))
