@@ -67,9 +67,20 @@ pub fn members() -> Vec<Member> {
         .collect()
 }
 
-/// The `user.cfg` of the node: its pools.
+/// The pool, and who is in it.
+const POOL: (&str, [u32; 4]) = ("office", [100, 101, 110, 113]);
+
+/// The pool that a container of the node is in; empty for none.
+pub fn pool(id: Vmid) -> &'static str {
+    let (name, ids) = POOL;
+    if ids.contains(&id.get()) { name } else { "" }
+}
+
+/// The `user.cfg` of the node: its pool.
 pub fn user_cfg() -> String {
-    "user:root@pam:1:0::::::\npool:office:what people work with:100,101,110,113::\n".to_owned()
+    let (name, ids) = POOL;
+    let ids = ids.map(|id| id.to_string()).join(",");
+    format!("user:root@pam:1:0::::::\npool:{name}:what people work with:{ids}::\n")
 }
 
 /// What they do, for a seed, on a clock that is so many times faster than the node's.

@@ -23,6 +23,7 @@ struct Shown {
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<String>,
     tags: Vec<String>,
+    /// Empty where it is in none; absent where that is not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pool: Option<String>,
     /// What is not known of the container, if anything.
@@ -60,7 +61,7 @@ pub fn show(
         tags: identity.tags.clone(),
         pool: match identity.pool {
             Pool::In(pool) => Some(pool),
-            Pool::None => Some("none".to_owned()),
+            Pool::None => Some(String::new()),
             Pool::Unknown => None,
         },
         trouble: trouble.or(unnamed),
@@ -74,13 +75,13 @@ pub fn show(
 impl Shown {
     fn write(&self, out: &mut impl Write) -> std::io::Result<()> {
         let name = self.name.as_ref().map(|name| format!(" ({name})")).unwrap_or_default();
+        let pool = match self.pool.as_deref() {
+            Some("") => "none",
+            Some(pool) => pool,
+            None => "not known",
+        };
         let tags = if self.tags.is_empty() { "none".to_owned() } else { self.tags.join(", ") };
-        writeln!(
-            out,
-            "Container {}{name}, tags {tags}, pool {}",
-            self.id,
-            self.pool.as_deref().unwrap_or("not known")
-        )?;
+        writeln!(out, "Container {}{name}, tags {tags}, pool {}", self.id, pool)?;
         if let Some(trouble) = &self.trouble {
             writeln!(out, "Note: {trouble}")?;
         }

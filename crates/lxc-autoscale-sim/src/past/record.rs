@@ -13,6 +13,7 @@ use lxc_autoscale_core::snapshot::{
 };
 use lxc_autoscale_core::{RecordTime, Vmid};
 
+use crate::fleet;
 use crate::kernel::container::Container;
 use crate::kernel::files::whole;
 use crate::kernel::limits::Limits;
@@ -120,6 +121,7 @@ impl Seen<'_> {
         record.process_count = Some(u64::from(now.processes));
         record.limits = Some(recorded_limits(&limits, node_cpus));
         record.configuration = self.configs.get(&id).cloned();
+        record.pool = Some(fleet::pool(id).to_owned());
         Self::add_memory(&mut record, now, &limits);
         self.add_traffic(&mut record, now);
         record.pressure = PressureSet {
