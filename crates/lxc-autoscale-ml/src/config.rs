@@ -1,5 +1,6 @@
 //! The configuration file, and what its tables mean to the parts.
 
+mod approval;
 mod scaling;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,6 +15,7 @@ use lxc_autoscale_core::notification::QueueConfig;
 use lxc_autoscale_core::telemetry::LoggingConfig;
 use serde::{Deserialize, Deserializer};
 
+pub use approval::{PlanConfig, ProposalsConfig};
 pub use scaling::ScalingConfig;
 
 use crate::act::Patience;
@@ -46,6 +48,10 @@ pub struct Config {
     pub policy: BTreeMap<String, PolicyConfig>,
     /// Candidates that are watched and never act.
     pub shadow: BTreeMap<String, ShadowConfig>,
+    /// Changes that wait to be accepted.
+    pub proposals: ProposalsConfig,
+    /// Plans that wait to be carried out.
+    pub plan: PlanConfig,
     /// Exceptions.
     pub containers: ContainersConfig,
     /// Where what is to be told people waits.
@@ -149,6 +155,8 @@ impl Default for Config {
             presets: PresetsConfig::default(),
             policy: BTreeMap::new(),
             shadow: BTreeMap::new(),
+            proposals: ProposalsConfig::default(),
+            plan: PlanConfig::default(),
             containers: ContainersConfig::default(),
             notifications: QueueConfig::default(),
             logging: default_logging(),
@@ -302,6 +310,8 @@ impl Validate for Config {
         self.recommend.validate()?;
         self.policy().validate()?;
         self.policy_book()?;
+        self.proposals.validate()?;
+        self.plan.validate()?;
         self.notifications.validate()?;
         self.logging.validate()
     }
@@ -408,6 +418,8 @@ mod tests {
             "[scaling.guard]\noom_growth_factor = 0.5",
             "`scaling.guard.oom_growth_factor` must be at",
         );
+        check_refused("[proposals]\nexpire_seconds = 1", "`proposals.expire_seconds` must be from 60");
+        check_refused("[plan]\nexpire_seconds = 0", "`plan.expire_seconds` must be from 1");
         check_refused("[containers]\nignore = [99]", "`containers.ignore`: `99` is not a container id");
     }
 
@@ -429,6 +441,7 @@ mod tests {
             "[scaling]\noff_tag = \"hands-off\"",
             "[scaling]\nnode_memory_reserve_percent = 1",
             "[scaling]\npriority = 1",
+            "[scaling]\napprove_exempt_oom = false",
             "[scaling.guard]\nwatch_samples = 6",
             "[scaling.guard]\nwatch_seconds = 1",
             "[scaling.guard]\nmax_pressure_rise_percent = 1",

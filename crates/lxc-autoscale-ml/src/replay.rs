@@ -74,10 +74,10 @@ pub fn within_provisioned(policy: &Policy, class: CpuClass, provisioned: Size) -
     policy
 }
 
-/// The policy as if what it only recommends were carried out; what is off stays off.
+/// The policy as if what it only recommends or proposes were carried out; what is off stays off.
 pub fn carried_out(mut policy: Policy) -> Policy {
     for mode in [&mut policy.cpu.mode, &mut policy.memory.mode] {
-        if *mode == Mode::Recommend {
+        if matches!(*mode, Mode::Recommend | Mode::Approve) {
             *mode = Mode::Auto;
         }
     }

@@ -21,6 +21,8 @@ pub struct ScalingConfig {
     pub node_memory_reserve_percent: f64,
     /// Who comes first when the node cannot give everybody what they need.
     pub priority: i32,
+    /// In the mode `approve`: whether running out of memory is answered without asking.
+    pub approve_exempt_oom: bool,
     /// CPU.
     pub cpu: CpuPolicy,
     /// Memory.
@@ -39,6 +41,7 @@ impl Default for ScalingConfig {
             off_tag: policy.off_tag,
             node_memory_reserve_percent: policy.node_memory_reserve_percent,
             priority: policy.priority,
+            approve_exempt_oom: policy.approve_exempt_oom,
             cpu: policy.cpu,
             memory: policy.memory,
             guard: policy.guard,
@@ -50,8 +53,8 @@ impl ScalingConfig {
     /// What the decisions are bound by.
     pub(crate) fn policy(&self, max_age_seconds: u64) -> Policy {
         let (mut cpu, mut memory) = (self.cpu.clone(), self.memory.clone());
-        cpu.mode = more_careful(self.mode, cpu.mode);
-        memory.mode = more_careful(self.mode, memory.mode);
+        cpu.mode = self.mode.min(cpu.mode);
+        memory.mode = self.mode.min(memory.mode);
         Policy {
             cpu,
             memory,
@@ -61,16 +64,9 @@ impl ScalingConfig {
             off_tag: self.off_tag.clone(),
             node_memory_reserve_percent: self.node_memory_reserve_percent,
             priority: self.priority,
+            approve_exempt_oom: self.approve_exempt_oom,
             guard: self.guard.clone(),
             unclear: None,
         }
-    }
-}
-
-fn more_careful(one: Mode, other: Mode) -> Mode {
-    match (one, other) {
-        (Mode::Off, _) | (_, Mode::Off) => Mode::Off,
-        (Mode::Recommend, _) | (_, Mode::Recommend) => Mode::Recommend,
-        (Mode::Auto, Mode::Auto) => Mode::Auto,
     }
 }

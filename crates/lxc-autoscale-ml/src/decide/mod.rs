@@ -82,7 +82,7 @@ pub struct Decision {
     pub from: Option<f64>,
     /// What it is to have; `Some` exactly when `action` is not `Keep`.
     pub to: Option<f64>,
-    /// Whether it is to be carried out (mode `auto`), or only shown (mode `recommend`).
+    /// Whether it is to be carried out (mode `auto`, or accepted), or only shown and proposed.
     pub apply: bool,
     /// Why.
     pub reason: Reason,
@@ -166,6 +166,7 @@ fn decide_cpu(policy: &Policy, situation: &Situation<'_>, node: &NodeSituation, 
     Case {
         resource: Resource::Cpu,
         mode: rules.mode,
+        exempt_urgent: policy.approve_exempt_oom,
         current,
         estimate,
         low: rules.min_cores,
@@ -242,6 +243,7 @@ fn decide_memory(
     Case {
         resource: Resource::Memory,
         mode: rules.mode,
+        exempt_urgent: policy.approve_exempt_oom,
         current,
         estimate,
         low: rules.min_mib as f64,

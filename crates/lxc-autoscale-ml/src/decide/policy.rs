@@ -5,14 +5,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::guard::GuardPolicy;
 
-/// How far the decisions about a resource go.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// How far the decisions about a resource go; the smaller, the more careful.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
     /// Nothing is decided.
     Off,
     /// Decided and shown, never carried out.
     Recommend,
+    /// Decided, proposed, and carried out once somebody has accepted it.
+    Approve,
     /// Decided and carried out.
     #[default]
     Auto,
@@ -24,6 +26,7 @@ impl Mode {
         match self {
             Self::Off => "off",
             Self::Recommend => "recommend",
+            Self::Approve => "approve",
             Self::Auto => "auto",
         }
     }
@@ -71,6 +74,8 @@ pub struct Policy {
     pub node_memory_reserve_percent: f64,
     /// Who comes first when the node cannot give everybody what they need; the higher, the earlier.
     pub priority: i32,
+    /// In the mode `approve`: whether more memory for a container that ran out of it is given without asking.
+    pub approve_exempt_oom: bool,
     /// What is watched, undone and left alone.
     pub guard: GuardPolicy,
     /// Why nobody knows what is allowed; the container is then left alone.
@@ -143,6 +148,7 @@ impl Default for Policy {
             off_tag: "autoscale-off".to_owned(),
             node_memory_reserve_percent: 10.0,
             priority: 0,
+            approve_exempt_oom: true,
             guard: GuardPolicy::default(),
             unclear: None,
         }

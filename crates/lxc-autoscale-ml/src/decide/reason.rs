@@ -448,8 +448,8 @@ impl Reason {
     /// What would have to be different for another decision.
     pub fn otherwise(&self) -> String {
         match self {
-            Self::ModeOff => "set `mode` to `recommend` or `auto`".to_owned(),
             Self::PolicyUnclear { .. } => "see `policy show`, and the log of the monitor".to_owned(),
+            Self::ModeOff => "set `mode` to `recommend`, `approve` or `auto`".to_owned(),
             Self::Stopped => "start it".to_owned(),
             Self::Template => "templates never run and are never resized".to_owned(),
             Self::Locked { .. } => "it is decided again when Proxmox releases the lock".to_owned(),

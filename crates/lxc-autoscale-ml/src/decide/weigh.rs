@@ -15,6 +15,8 @@ const EPSILON: f64 = 1e-6;
 pub(super) struct Case<'a> {
     pub(super) resource: Resource,
     pub(super) mode: Mode,
+    /// In the mode `approve`: running out does not wait to be accepted.
+    pub(super) exempt_urgent: bool,
     pub(super) current: f64,
     pub(super) estimate: &'a Estimate,
     /// Least and most the policy allows.
@@ -67,9 +69,23 @@ impl Case<'_> {
             action,
             from: Some(self.current),
             to,
-            apply: to.is_some() && self.mode == Mode::Auto,
+            apply: to.is_some() && self.may_act(&reason),
             reason,
             confidence_percent: self.estimate.confidence_percent,
+        }
+    }
+
+    /// Whether a change for this reason is carried out without being accepted by somebody.
+    fn may_act(&self, reason: &Reason) -> bool {
+        match self.mode {
+            Mode::Auto => true,
+            // Who accepted a shrink accepted that it is given back when it does harm.
+            Mode::Approve => match reason {
+                Reason::RanOutOfMemory { .. } => self.exempt_urgent,
+                Reason::Undone { .. } => true,
+                _ => false,
+            },
+            Mode::Off | Mode::Recommend => false,
         }
     }
 
