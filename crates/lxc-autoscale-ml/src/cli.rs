@@ -75,6 +75,15 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Show the changes that wait to be accepted (mode `approve`), and accept or reject them.
+    Proposals {
+        /// What to do; list when nothing is said.
+        #[command(subcommand)]
+        action: Option<ProposalsAction>,
+        /// Write JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Recommend sizes for measurements given on the standard input, one JSON line a step.
     ///
     /// Without `--config` the built-in defaults apply, whatever is installed.
@@ -117,6 +126,35 @@ pub enum PolicyCommand {
         /// Write JSON.
         #[arg(long)]
         json: bool,
+    },
+}
+
+/// What to do about proposals.
+#[derive(Clone, Debug, Subcommand)]
+pub enum ProposalsAction {
+    /// Show those that wait.
+    List {
+        /// Show those that ended, too.
+        #[arg(long)]
+        all: bool,
+        /// Write JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Let the daemon carry them out, each exactly as it says, as soon as its guards let it through.
+    Accept {
+        /// Their numbers, or `all`.
+        #[arg(required = true, value_name = "NO")]
+        numbers: Vec<String>,
+    },
+    /// Do not carry them out, and do not propose the same again for a while.
+    Reject {
+        /// Their numbers, or `all`.
+        #[arg(required = true, value_name = "NO")]
+        numbers: Vec<String>,
+        /// Why; kept with the answer.
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
     },
 }
 

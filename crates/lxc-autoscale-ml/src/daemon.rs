@@ -103,8 +103,10 @@ impl Daemon {
             self.pipeline.judge(now);
             self.tell(now);
             tracing::info!("Processing containers for scaling decisions...");
-            report.proposals = self.pipeline.propose(self.executor.changes(), now);
+            let approvals = self.executor.approvals();
+            report.proposals = self.pipeline.propose(self.executor.changes(), &approvals, now);
             self.executor.note_quiet(&report.proposals, now);
+            self.executor.ask_people(&report.proposals, now);
             let started = Instant::now();
             for proposal in &report.proposals {
                 // Where the API takes minutes, what the last decisions were made from has grown too old.

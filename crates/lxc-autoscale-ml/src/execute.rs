@@ -3,17 +3,22 @@
 //! A decision is in the ledger before the API is asked. Where the ledger cannot be written, nothing is asked:
 //! a change that nobody can explain afterwards, and that no cool-down knows of after a restart, is not made.
 
+mod proposals;
+
+use std::collections::BTreeMap;
+use std::mem::Discriminant;
 use std::path::Path;
 
 use jiff::{SignedDuration, Timestamp};
 use lxc_autoscale_core::{ErrorChain, Mebibytes, Vmid};
 
 use crate::act::{ApiClient, CallError, ClientError};
-use crate::config::{Config, StateConfig};
-use crate::decide::{Action, CpuControl, Decision, Resource};
+use crate::config::{Config, ProposalsConfig, StateConfig};
+use crate::decide::{Action, CpuControl, Decision, Reason, Resource};
 use crate::guard::{Kept, KeptGuards};
 use crate::ledger::{Inputs, Ledger, LedgerError, Outcome};
 use crate::pipeline::{Changes, PipelineError, Proposal};
+use crate::proposals::Record;
 use crate::refusals::Refusals;
 use crate::shadow::KeptShadows;
 use crate::trouble::Trouble;
@@ -40,11 +45,16 @@ pub enum StartError {
 pub struct Executor {
     client: ApiClient,
     state: StateConfig,
+    asking: ProposalsConfig,
     /// `None` while it cannot be used.
     ledger: Option<Ledger>,
     changes: Changes,
     refusals: Refusals,
     trimmed: Option<Timestamp>,
+    /// What was accepted and is not carried out yet, as of the beginning of the cycle.
+    accepted: BTreeMap<(Vmid, Resource), Record>,
+    /// Why an accepted proposal waits, as it was last written down.
+    held: BTreeMap<i64, Discriminant<Reason>>,
     ledger_trouble: Trouble,
     api_trouble: Trouble,
     /// Whether the API is known to be out of reach in this cycle.
@@ -101,6 +111,9 @@ impl Executor {
         }
         Ok(Self {
             client,
+            accepted: BTreeMap::new(),
+            held: BTreeMap::new(),
+            asking: config.proposals.clone(),
             changes: ledger.last_changes()?,
             refusals: Refusals::default(),
             state: config.state.clone(),
@@ -242,6 +255,7 @@ impl Executor {
         if matches!(outcome, Outcome::Done { .. } | Outcome::Unknown { .. }) {
             self.changes.entry(vmid).or_default().note(decision, now);
         }
+        self.note_answered(now, vmid, decision, number, &outcome);
         if let Some(ledger) = &mut self.ledger
             && let Err(error) = ledger.settle(number, &outcome)
         {

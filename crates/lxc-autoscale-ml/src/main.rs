@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use jiff::Timestamp;
 use lxc_autoscale_core::{ErrorChain, config, telemetry};
-use lxc_autoscale_ml::cli::{Cli, Command, PolicyCommand};
+use lxc_autoscale_ml::cli::{Cli, Command, PolicyCommand, ProposalsAction};
 use lxc_autoscale_ml::commands::{self, CommandError, Finding};
 use lxc_autoscale_ml::config::Config;
 use lxc_autoscale_ml::detect_command::DetectError;
@@ -70,6 +70,20 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
             PolicyCommand::Presets { name, json } => commands::policy::presets(name.as_deref(), json, out)?,
         },
         Command::Shadow { json } => commands::shadow(&load()?, json, out)?,
+        Command::Proposals { action, json } => {
+            let (config, listed) = (load()?, ProposalsAction::List { all: false, json });
+            match action.unwrap_or(listed) {
+                ProposalsAction::List { all, json: also } => {
+                    commands::list_proposals(&config, all, json || also, out)?;
+                }
+                ProposalsAction::Accept { numbers } => {
+                    commands::answer_proposals(&config, &numbers, true, None, now, out)?;
+                }
+                ProposalsAction::Reject { numbers, reason } => {
+                    commands::answer_proposals(&config, &numbers, false, reason, now, out)?;
+                }
+            }
+        }
         Command::Recommend(args) => {
             let config = if cli.config.is_some() { load()? } else { Config::default() };
             stdio::run(

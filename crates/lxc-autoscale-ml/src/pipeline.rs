@@ -27,6 +27,7 @@ use crate::guard::{KeptGuards, NewLeak, Records, Register};
 use crate::history::{ContainerHistory, History, StoredPast};
 use crate::ledger::Inputs;
 use crate::policy::{InForce, Learning, Policies, PolicyBook, PolicyError};
+use crate::proposals::Approvals;
 use crate::recommend::{Estimate, Shared, SharedError};
 use crate::shadow::Shadows;
 
@@ -315,9 +316,9 @@ impl Pipeline {
 
     /// Decides about every container that the newest snapshot names, by id.
     ///
-    /// First each for itself; then those that are to have more memory once more, in the order in which they
+    /// What was approved is decided as it is carried out. First each for itself; then those that are to have more memory once more, in the order in which they
     /// are served, with what the node has left for them.
-    pub fn propose(&self, changes: &Changes, now: Timestamp) -> Vec<Proposal> {
+    pub fn propose(&self, changes: &Changes, approvals: &Approvals, now: Timestamp) -> Vec<Proposal> {
         let mut node = self.history.node();
         let in_force = self.policies(now);
         let present = self.history.containers().filter(|(_, container)| container.present);
@@ -329,7 +330,8 @@ impl Pipeline {
                 *allocation = self.allocation(vmid, *allocation, container, in_force.policy.cpu.control);
             }
             inputs.policy = in_force.key();
-            let decisions = decide(&in_force.policy, &inputs.situation(), &inputs.node, now);
+            let mut decisions = decide(&in_force.policy, &inputs.situation(), &inputs.node, now);
+            approvals.give(vmid, &mut decisions);
             proposals.push(Proposal { id: vmid, name: container.name.clone(), decisions, inputs, in_force });
         }
         let claims: Vec<Claim> = proposals.iter().map(claim).collect();
@@ -341,6 +343,7 @@ impl Pipeline {
             proposal.inputs.guard.budget = shares.as_ref().and_then(offer);
             proposal.inputs.node = node;
             proposal.decisions.memory = decide(policy, &proposal.inputs.situation(), &node, now).memory;
+            approvals.give_one(proposal.id, &mut proposal.decisions.memory);
             let granted = &proposal.decisions.memory;
             node.grant(granted);
             if let (Some(shares), Some(to), true) = (&mut shares, granted.to, granted.apply) {

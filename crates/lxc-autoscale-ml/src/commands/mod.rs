@@ -4,6 +4,7 @@ mod decisions;
 mod once;
 mod plan;
 pub mod policy;
+mod proposals;
 mod shadow;
 mod table;
 mod why;
@@ -18,6 +19,7 @@ use serde::Serialize;
 pub use decisions::decisions;
 pub use once::once;
 pub use plan::plan;
+pub use proposals::{answer_proposals, list_proposals};
 pub use shadow::shadow;
 pub use why::why;
 
@@ -65,6 +67,12 @@ pub enum CommandError {
         /// Where it would be.
         path: std::path::PathBuf,
     },
+    /// Some proposals could not be answered.
+    #[error("not answered, because only an open proposal can be: {0}")]
+    NotOpen(String),
+    /// A proposal was named by something else than its number.
+    #[error("`{0}` is no number of a proposal; `proposals list` shows them")]
+    NotANumber(String),
     /// Something went wrong during a cycle, and was said with it.
     #[error("the cycle was not complete: {0}")]
     Incomplete(String),

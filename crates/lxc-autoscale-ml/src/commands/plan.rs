@@ -9,6 +9,7 @@ use super::{CommandError, Finding, look, write_json};
 use crate::config::Config;
 use crate::decide::{Action, Decision};
 use crate::pipeline::Proposal;
+use crate::proposals::Approvals;
 
 /// Shows what would be done at `now`; does nothing.
 ///
@@ -21,7 +22,7 @@ pub fn plan(
     out: &mut impl Write,
 ) -> Result<Finding, CommandError> {
     let (pipeline, changes) = look(config)?;
-    let proposals = pipeline.propose(&changes, now);
+    let proposals = pipeline.propose(&changes, &Approvals::default(), now);
     if json {
         write_json(out, &proposals)?;
     } else {

@@ -15,6 +15,7 @@ use crate::decide::{Action, Amount, Resource};
 use crate::ledger::{Entry, Ledger};
 use crate::observation::Observation;
 use crate::pipeline::Proposal;
+use crate::proposals::Approvals;
 use crate::recommend::{Estimate, Recommendation};
 
 /// All that is known about why a container has the size it has.
@@ -54,7 +55,10 @@ pub fn why(
     let mut explanation = Explanation { id, now: None, gaps: None, trouble: None, decisions };
     match look(config) {
         Ok((pipeline, changes)) => {
-            explanation.now = pipeline.propose(&changes, now).into_iter().find(|proposal| proposal.id == id);
+            explanation.now = pipeline
+                .propose(&changes, &Approvals::default(), now)
+                .into_iter()
+                .find(|proposal| proposal.id == id);
             explanation.gaps = pipeline.history().container(id).map(|container| container.gaps);
         }
         Err(error) => explanation.trouble = Some(ErrorChain(&error).to_string()),

@@ -3,6 +3,7 @@
 use lxc_autoscale_core::config::{BrokenRule, Validate};
 use serde::{Deserialize, Serialize};
 
+use super::Resource;
 use crate::guard::GuardPolicy;
 
 /// How far the decisions about a resource go; the smaller, the more careful.
@@ -135,6 +136,16 @@ pub struct MemoryPolicy {
     pub cooldown_up_seconds: u64,
     /// Shortest time from any change to a shrink, in seconds.
     pub cooldown_down_seconds: u64,
+}
+
+impl Policy {
+    /// How far the decisions about a resource go.
+    pub fn mode(&self, resource: Resource) -> Mode {
+        match resource {
+            Resource::Cpu => self.cpu.mode,
+            Resource::Memory => self.memory.mode,
+        }
+    }
 }
 
 impl Default for Policy {

@@ -10,6 +10,7 @@
 mod entry;
 mod guards;
 mod policies;
+mod proposals;
 mod shadows;
 mod store;
 
@@ -24,6 +25,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use entry::{Entry, Inputs, Outcome};
+pub use proposals::NewProposal;
 pub use store::StateLock;
 
 use crate::decide::{Action, Decision, LastChanges, Resource};
@@ -134,6 +136,21 @@ impl Ledger {
         }))
     }
 
+    /// Opens an existing one to write to beside a daemon that is at work; `None` when nothing was ever decided.
+    ///
+    /// # Errors
+    /// [`LedgerError`] when it exists and cannot be used.
+    pub fn open_beside(path: &Path) -> Result<Option<Self>, LedgerError> {
+        let connection = store::open_beside(path)?;
+        Ok(connection.map(|connection| Self {
+            connection,
+            path: path.to_owned(),
+            quiet: HashMap::new(),
+            guards: KeptGuards::new(),
+            policies: BTreeSet::new(),
+        }))
+    }
+
     /// Marks what was pending when the last daemon ended; returns how many there were.
     ///
     /// # Errors
@@ -223,6 +240,8 @@ impl Ledger {
                         WHERE vmid = new.vmid AND resource = new.resource AND number < new.number)";
             if 0 < transaction.execute(sql, params![number, text])? {
                 transaction.execute("DELETE FROM decisions WHERE number = ?1", [number])?;
+                // Its number will be another's.
+                transaction.execute("DELETE FROM authors WHERE number = ?1", [number])?;
                 return transaction.commit();
             }
         }
@@ -290,7 +309,9 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError::Database`].
     pub fn trim(&mut self, before: Timestamp, max_entries: u64) -> Result<usize, LedgerError> {
-        self.trim_database(before, max_entries).map_err(|source| self.failed(source))
+        let trimmed = self.trim_database(before, max_entries).map_err(|source| self.failed(source))?;
+        self.trim_proposals(before).map_err(|source| self.failed(source))?;
+        Ok(trimmed)
     }
 
     fn trim_database(&mut self, before: Timestamp, max_entries: u64) -> rusqlite::Result<usize> {

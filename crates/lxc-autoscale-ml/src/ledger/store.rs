@@ -45,6 +45,30 @@ const ADDITIONS: &str = "
         PRIMARY KEY (name, vmid)
     ) WITHOUT ROWID;
     CREATE INDEX IF NOT EXISTS decisions_by_policy ON decisions (json_extract(inputs, '$.policy'));
+    CREATE TABLE IF NOT EXISTS proposals (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        vmid INTEGER NOT NULL,
+        resource TEXT NOT NULL,
+        action TEXT NOT NULL,
+        name TEXT,
+        decision TEXT NOT NULL,
+        state TEXT NOT NULL,
+        made_us INTEGER NOT NULL,
+        expires_us INTEGER NOT NULL,
+        answered_us INTEGER,
+        answered_by TEXT,
+        answer_reason TEXT,
+        note TEXT,
+        closed_us INTEGER,
+        entry INTEGER
+    );
+    CREATE UNIQUE INDEX IF NOT EXISTS proposals_waiting ON proposals (vmid, resource)
+        WHERE state IN ('open', 'accepted');
+    CREATE TABLE IF NOT EXISTS authors (
+        number INTEGER PRIMARY KEY,
+        who TEXT NOT NULL,
+        how TEXT NOT NULL
+    );
 ";
 
 /// Opens the database for writing, with all that is needed to begin it.
@@ -82,6 +106,27 @@ pub(super) fn open_read_only(path: &Path) -> Result<Option<Connection>, LedgerEr
         // The daemon has made the file and not yet the tables.
         0 => Ok(None),
         SCHEMA_VERSION => Ok(Some(connection)),
+        found => Err(LedgerError::Version { path: path.to_owned(), found, known: SCHEMA_VERSION }),
+    }
+}
+
+/// Opens an existing database to write a little beside a daemon that is at work; `None` when there is none.
+///
+/// It is neither checked nor put aside: that is the daemon's.
+pub(super) fn open_beside(path: &Path) -> Result<Option<Connection>, LedgerError> {
+    if !path.exists() {
+        return Ok(None);
+    }
+    let failed = |source| LedgerError::Database { path: path.to_owned(), source };
+    let connection = Connection::open(path).map_err(failed)?;
+    connection.busy_timeout(BUSY_TIMEOUT).map_err(failed)?;
+    connection.pragma_update(None, "synchronous", "FULL").map_err(failed)?;
+    match state_database::version(&connection).map_err(failed)? {
+        0 => Ok(None),
+        SCHEMA_VERSION => {
+            connection.execute_batch(ADDITIONS).map_err(failed)?;
+            Ok(Some(connection))
+        }
         found => Err(LedgerError::Version { path: path.to_owned(), found, known: SCHEMA_VERSION }),
     }
 }

@@ -25,7 +25,7 @@ macro_rules! shown {
         }
     )*};
 }
-shown!(u32, u64, i32, f64, String);
+shown!(u32, u64, i32, f64, String, bool);
 
 impl Shown for Mode {
     fn shown(&self) -> Value {
@@ -86,6 +86,7 @@ overrides! {
         off_tag: String,
         node_memory_reserve_percent: f64,
         priority: i32,
+        approve_exempt_oom: bool,
     } { cpu: CpuOverrides, memory: MemoryOverrides, guard: GuardOverrides }
 }
 

@@ -4,6 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use lxc_autoscale_ml::config::Config;
 use lxc_autoscale_ml::decide::{Reason, Resource};
 use lxc_autoscale_ml::pipeline::{Changes, Pipeline, Proposal};
+use lxc_autoscale_ml::proposals::Approvals;
 
 use crate::host::{Guest, Host};
 
@@ -43,7 +44,7 @@ impl Loop {
         self.pipeline.take(&snapshot);
         let now = self.host.now;
         self.pipeline.judge(now);
-        let proposals = self.pipeline.propose(&self.changes, now);
+        let proposals = self.pipeline.propose(&self.changes, &Approvals::default(), now);
         let mut made = Vec::new();
         for proposal in &proposals {
             let id = proposal.id.get();

@@ -1,0 +1,96 @@
+//! What was accepted, and whether a decision made now goes as far.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use lxc_autoscale_core::Vmid;
+
+use crate::decide::{Action, Amount, Decision, Decisions, Resource};
+
+/// Sizes that differ by less are the same.
+const SAME: f64 = 1e-6;
+
+/// Changes that somebody wants carried out although the mode would only show them.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Approvals {
+    accepted: BTreeMap<(Vmid, Resource), Decision>,
+}
+
+/// Why a decision made now does not go as far as one that was made before.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Uncovered {
+    /// The container has another size.
+    OtherSize {
+        /// What it had then.
+        then: Option<Amount>,
+        /// What it has now.
+        now: Option<Amount>,
+    },
+    /// It would be left as it is now, or resized the other way or less far.
+    OtherDecision(Box<Decision>),
+}
+
+impl Approvals {
+    /// Adds what was accepted about a container.
+    pub fn accept(&mut self, id: Vmid, decision: Decision) {
+        self.accepted.insert((id, decision.resource), decision);
+    }
+
+    /// The decisions with what was accepted of them: exactly that, where they go as far.
+    pub fn give(&self, id: Vmid, decisions: &mut Decisions) {
+        self.give_one(id, &mut decisions.cpu);
+        self.give_one(id, &mut decisions.memory);
+    }
+
+    /// As [`Approvals::give`], for one resource.
+    pub fn give_one(&self, id: Vmid, decision: &mut Decision) {
+        if decision.apply || decision.action == Action::Keep {
+            return;
+        }
+        if let Some(accepted) = self.accepted.get(&(id, decision.resource))
+            && covers(decision, accepted).is_ok()
+        {
+            (decision.to, decision.apply) = (accepted.to, true);
+        }
+    }
+}
+
+/// Whether `now` goes the same way from the same size at least as far as `before`, so that all of its guards let
+/// `before` through.
+///
+/// # Errors
+/// [`Uncovered`]: what differs.
+pub fn covers(now: &Decision, before: &Decision) -> Result<(), Uncovered> {
+    let same = |one: Option<f64>, other: Option<f64>| match (one, other) {
+        (Some(one), Some(other)) => (one - other).abs() <= SAME,
+        _ => false,
+    };
+    if !same(now.from, before.from) {
+        let amount = |value: Option<f64>| value.map(|value| Amount::of(before.resource, value));
+        return Err(Uncovered::OtherSize { then: amount(before.from), now: amount(now.from) });
+    }
+    let goes_as_far = match (now.to, before.to, now.action) {
+        (Some(now), Some(before), Action::Grow) => before <= now + SAME,
+        (Some(now), Some(before), Action::Shrink) => now <= before + SAME,
+        _ => false,
+    };
+    if now.action == before.action && goes_as_far {
+        Ok(())
+    } else {
+        Err(Uncovered::OtherDecision(Box::new(now.clone())))
+    }
+}
+
+impl fmt::Display for Uncovered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = |amount: &Option<Amount>| {
+            amount.map_or_else(|| "an unknown size".to_owned(), |it| it.to_string())
+        };
+        match self {
+            Self::OtherSize { then, now } => {
+                write!(f, "it had {} then and has {} now", shown(then), shown(now))
+            }
+            Self::OtherDecision(decision) => write!(f, "decided now: {decision}"),
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! Changes that wait to be accepted (mode `approve`). Pure; the ledger keeps them, the daemon goes through them in
+//! every cycle, and `lxc-autoscale-ml proposals` lists, accepts and rejects them.
+//!
+//! There is at most one waiting proposal per container and resource. It stands for the size it names, so it stays
+//! as it is while the decision of the day goes at least as far, and a newer one takes its place when the decision
+//! says something else. Accepting it lets the daemon carry it out, **exactly as it says**, in the first cycle in which
+//! the decision, made anew with all its guards, goes as far; until then it waits, and expires.
+
+mod approvals;
+mod rules;
+
+use std::fmt;
+
+use jiff::Timestamp;
+use lxc_autoscale_core::Vmid;
+use serde::Serialize;
+
+pub use approvals::{Approvals, Uncovered, covers};
+pub use rules::{Case, Step, next};
+
+use crate::decide::Decision;
+
+/// How far a proposal has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// Waits to be accepted.
+    Open,
+    /// Accepted; waits to be carried out.
+    Accepted,
+    /// Rejected by somebody.
+    Rejected,
+    /// Nobody accepted it, or the guards did not let it through, in time.
+    Expired,
+    /// A newer one took its place.
+    Superseded,
+    /// It is not wanted any more.
+    Withdrawn,
+    /// Carried out.
+    Done,
+    /// It may or may not have been carried out.
+    Unknown,
+}
+
+impl State {
+    const ALL: [Self; 8] = [
+        Self::Open,
+        Self::Accepted,
+        Self::Rejected,
+        Self::Expired,
+        Self::Superseded,
+        Self::Withdrawn,
+        Self::Done,
+        Self::Unknown,
+    ];
+
+    /// The word for it, which is also how it is stored.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Accepted => "accepted",
+            Self::Rejected => "rejected",
+            Self::Expired => "expired",
+            Self::Superseded => "superseded",
+            Self::Withdrawn => "withdrawn",
+            Self::Done => "done",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// The state of this word.
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.word() == word)
+    }
+
+    /// Whether it still waits for something.
+    pub fn is_waiting(self) -> bool {
+        matches!(self, Self::Open | Self::Accepted)
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.word())
+    }
+}
+
+/// A proposal as the ledger keeps it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Record {
+    /// Its number, by which people name it.
+    pub number: i64,
+    /// The container.
+    pub id: Vmid,
+    /// The container's name when it was made.
+    pub name: Option<String>,
+    /// What is proposed, and why.
+    pub decision: Decision,
+    /// How far it has come.
+    pub state: State,
+    /// When it was made.
+    pub made_at: Timestamp,
+    /// When it ends by itself.
+    pub expires_at: Timestamp,
+    /// Who accepted or rejected it, when, and what they said.
+    pub answer: Option<Answer>,
+    /// When it ended, and why; what an accepted one waits for.
+    pub note: Option<String>,
+    /// When it ended.
+    pub closed_at: Option<Timestamp>,
+    /// The entry of the ledger that carried it out.
+    pub entry: Option<i64>,
+}
+
+/// What somebody said to a proposal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Answer {
+    /// When.
+    pub at: Timestamp,
+    /// The user name and id.
+    pub who: String,
+    /// Their reason.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+#[cfg(test)]
+mod tests;
