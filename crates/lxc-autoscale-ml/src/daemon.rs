@@ -103,7 +103,7 @@ impl Daemon {
             self.pipeline.judge(now);
             self.tell(now);
             tracing::info!("Processing containers for scaling decisions...");
-            let approvals = self.executor.approvals();
+            let approvals = self.executor.approvals(now);
             report.proposals = self.pipeline.propose(self.executor.changes(), &approvals, now);
             self.executor.note_quiet(&report.proposals, now);
             self.executor.ask_people(&report.proposals, now);

@@ -316,8 +316,8 @@ impl Pipeline {
 
     /// Decides about every container that the newest snapshot names, by id.
     ///
-    /// What was approved is decided as it is carried out. First each for itself; then those that are to have more memory once more, in the order in which they
-    /// are served, with what the node has left for them.
+    /// What was approved is decided as it is carried out. First each for itself; then those that are to have more
+    /// memory once more, in the order in which they are served, with what the node has left for them.
     pub fn propose(&self, changes: &Changes, approvals: &Approvals, now: Timestamp) -> Vec<Proposal> {
         let mut node = self.history.node();
         let in_force = self.policies(now);
@@ -331,7 +331,7 @@ impl Pipeline {
             }
             inputs.policy = in_force.key();
             let mut decisions = decide(&in_force.policy, &inputs.situation(), &inputs.node, now);
-            approvals.give(vmid, &mut decisions);
+            approvals.give(vmid, &in_force.policy, &mut decisions);
             proposals.push(Proposal { id: vmid, name: container.name.clone(), decisions, inputs, in_force });
         }
         let claims: Vec<Claim> = proposals.iter().map(claim).collect();
@@ -343,7 +343,7 @@ impl Pipeline {
             proposal.inputs.guard.budget = shares.as_ref().and_then(offer);
             proposal.inputs.node = node;
             proposal.decisions.memory = decide(policy, &proposal.inputs.situation(), &node, now).memory;
-            approvals.give_one(proposal.id, &mut proposal.decisions.memory);
+            approvals.give_one(proposal.id, policy, &mut proposal.decisions.memory);
             let granted = &proposal.decisions.memory;
             node.grant(granted);
             if let (Some(shares), Some(to), true) = (&mut shares, granted.to, granted.apply) {

@@ -100,7 +100,12 @@ fn cycle(pipeline: &mut Pipeline, minute: i64) -> String {
     pipeline.load().unwrap();
     pipeline.learn().unwrap();
     pipeline.judge(at(minute));
-    serde_json::to_string_pretty(&pipeline.propose(&Changes::new(), &crate::proposals::Approvals::default(), at(minute))).unwrap()
+    serde_json::to_string_pretty(&pipeline.propose(
+        &Changes::new(),
+        &crate::proposals::Approvals::default(),
+        at(minute),
+    ))
+    .unwrap()
 }
 
 /// Three hours of a daemon, or of one that ended after each of these minutes and began again three minutes later, its

@@ -88,13 +88,13 @@ fn words(record: &Record) -> String {
     let mut words = record.decision.reason.to_string();
     if let Some(answer) = &record.answer {
         let verb = if record.state == State::Rejected { "rejected" } else { "accepted" };
-        words.push_str(&format!("; {verb} by {}", answer.who));
+        words.extend(["; ", verb, " by ", answer.who.as_str()]);
         if let Some(reason) = &answer.reason {
-            words.push_str(&format!(" ({reason})"));
+            words.extend([" (", reason.as_str(), ")"]);
         }
     }
     if let Some(note) = &record.note {
-        words.push_str(&format!("; {note}"));
+        words.extend(["; ", note.as_str()]);
     }
     words
 }

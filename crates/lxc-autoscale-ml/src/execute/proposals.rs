@@ -11,13 +11,14 @@ use crate::proposals::{Approvals, Case, Record, State, Step, next};
 
 impl Executor {
     /// What was accepted and waits to be carried out.
-    pub fn approvals(&mut self) -> Approvals {
+    pub fn approvals(&mut self, now: Timestamp) -> Approvals {
         let mut approvals = Approvals::default();
         self.accepted.clear();
         let Some(ledger) = &self.ledger else { return approvals };
         match ledger.waiting_proposals() {
             Ok(waiting) => {
-                for record in waiting.into_iter().filter(|record| record.state == State::Accepted) {
+                let is_good = |it: &Record| it.state == State::Accepted && now < it.expires_at;
+                for record in waiting.into_iter().filter(is_good) {
                     approvals.accept(record.id, record.decision.clone());
                     self.accepted.insert((record.id, record.decision.resource), record);
                 }

@@ -219,6 +219,6 @@ mod tests {
                 assert!(0 < count, "`{field}` cannot be set by a policy");
             }
         }
-        assert_eq!(known.len(), 6 + 9 + 12 + 12 + 13);
+        assert_eq!(known.len(), 7 + 9 + 12 + 12 + 13);
     }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 
 use lxc_autoscale_core::Vmid;
 
-use crate::decide::{Action, Amount, Decision, Decisions, Resource};
+use crate::decide::{Action, Amount, Decision, Decisions, Mode, Policy, Resource};
 
 /// Sizes that differ by less are the same.
 const SAME: f64 = 1e-6;
@@ -36,15 +36,16 @@ impl Approvals {
         self.accepted.insert((id, decision.resource), decision);
     }
 
-    /// The decisions with what was accepted of them: exactly that, where they go as far.
-    pub fn give(&self, id: Vmid, decisions: &mut Decisions) {
-        self.give_one(id, &mut decisions.cpu);
-        self.give_one(id, &mut decisions.memory);
+    /// The decisions with what was accepted of them: exactly that, where they go as far and the mode still asks.
+    pub fn give(&self, id: Vmid, policy: &Policy, decisions: &mut Decisions) {
+        self.give_one(id, policy, &mut decisions.cpu);
+        self.give_one(id, policy, &mut decisions.memory);
     }
 
     /// As [`Approvals::give`], for one resource.
-    pub fn give_one(&self, id: Vmid, decision: &mut Decision) {
-        if decision.apply || decision.action == Action::Keep {
+    pub fn give_one(&self, id: Vmid, policy: &Policy, decision: &mut Decision) {
+        let asks = policy.mode(decision.resource) == Mode::Approve;
+        if !asks || decision.apply || decision.action == Action::Keep {
             return;
         }
         if let Some(accepted) = self.accepted.get(&(id, decision.resource))

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::config::ProposalsConfig;
-use crate::decide::{Action, Amount, Mode, Reason, Resource};
+use crate::decide::{Action, Amount, Mode, Policy, Reason, Resource};
 use crate::recommend::Fact;
 
 fn at(hours: i64) -> Timestamp {
@@ -141,7 +141,12 @@ proptest! {
         let id = Vmid::try_from(104).unwrap();
         let mut approvals = Approvals::default();
         approvals.accept(id, accepted.clone());
-        approvals.give_one(id, &mut decision);
+        let mut policy = Policy::default();
+        // What was accepted means nothing once the mode has changed.
+        approvals.give_one(id, &policy, &mut decision);
+        prop_assert_eq!(&decision, &before);
+        policy.memory.mode = Mode::Approve;
+        approvals.give_one(id, &policy, &mut decision);
         if decision.apply {
             prop_assert_eq!(decision.to, accepted.to);
             prop_assert_eq!(decision.action, accepted.action);
