@@ -1,0 +1,299 @@
+//! Many clients change the same containers, `pct` fails at random, locks come and go, and the server is killed again and
+//! again: in the end the node, the ledger, the jobs and the audit log tell the same, and nothing is half made.
+//!
+//! `CONSISTENCY_SECONDS=60` runs it for a minute; a plain run takes a few seconds.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that cannot set up its case must fail; clippy sees no test in what tests share"
+)]
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use lxc_autoscale_core::container_config::ContainerConfig;
+use lxc_autoscale_e2e::{Process, binary, eventually, output, short_directory};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+const CONTAINERS: std::ops::Range<u32> = 200..220;
+const COPIES: u32 = 300;
+const CLIENTS: u32 = 200;
+const PATIENCE: Duration = Duration::from_mins(2);
+
+/// What the containers are on, and where the server keeps what it knows.
+struct Node {
+    directory: tempfile::TempDir,
+}
+
+impl Node {
+    fn new() -> Self {
+        let node = Self { directory: short_directory() };
+        let sim = |arguments: &[&str]| {
+            let mut command = Command::new(binary("lxc-autoscale-sim"));
+            let done = output(command.arg("--node").arg(node.at("node")).args(arguments));
+            assert!(done.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
+        };
+        let bin = node.at("bin").display().to_string();
+        sim(&["create-node", "--memory", "65536", "--bin", &bin]);
+        for id in CONTAINERS {
+            let start = if id % 2 == 0 { "1" } else { "0" };
+            let id = id.to_string();
+            sim(&["pct", "create", &id, "local:none", "--cores", "2", "--memory", "512", "--start", start]);
+        }
+        let flaky = format!(
+            "#!/bin/sh\nn=$(od -An -N1 -tu1 /dev/urandom)\n\
+             if [ \"$n\" -lt 20 ]; then echo 'it failed before' >&2; exit 255; fi\n\
+             '{bin}/pct' \"$@\"; code=$?\n\
+             if [ \"$n\" -gt 240 ]; then echo 'it failed afterwards' >&2; exit 255; fi\nexit $code\n"
+        );
+        fs::write(node.at("flaky-pct"), flaky).unwrap();
+        fs::set_permissions(node.at("flaky-pct"), fs::Permissions::from_mode(0o755)).unwrap();
+        let at = |path: &str| node.at(path).display().to_string();
+        let config = format!(
+            "[server]\nlisten = \"127.0.0.1:0\"\naddress_file = \"{}\"\nmax_changes = 400\nmax_connections = 400\n\
+             [limits]\nmax_changes_per_hour = 0\nallow_blind_memory_shrink = true\n\
+             [pct]\npath = \"{}\"\n[paths]\npve = \"{}\"\nproc = \"{}\"\n[metrics]\nfile = \"{}\"\n\
+             [audit]\nfile = \"{}\"\n[state]\ndirectory = \"{}\"\n[logging]\nfile = \"\"\n",
+            at("address"),
+            at("flaky-pct"),
+            at("node/etc/pve"),
+            at("node/proc"),
+            at("metrics.json"),
+            at("audit.jsonl"),
+            at("state"),
+        );
+        fs::write(node.at("api.toml"), config).unwrap();
+        node
+    }
+
+    fn at(&self, path: &str) -> PathBuf {
+        self.directory.path().join(path)
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(binary("lxc-autoscale-api"));
+        command.arg("--config").arg(self.at("api.toml"));
+        command
+    }
+
+    fn serve(&self) -> Process {
+        let _ = fs::remove_file(self.at("address"));
+        let process = Process::start(self.command().arg("run"), &self.at("api.log"));
+        eventually("the server tells its address", PATIENCE, || fs::metadata(self.at("address")).ok());
+        process
+    }
+
+    fn conf(&self, id: u32) -> PathBuf {
+        self.at(&format!("node/etc/pve/lxc/{id}.conf"))
+    }
+
+    /// Another program locks a container for a moment, as a backup does.
+    fn lock(&self, id: u32, held: Duration) {
+        let change = |edit: &dyn Fn(&str) -> String| {
+            let lock = self.at(&format!("node/run/lock/lxc/pve-config-{id}.lock"));
+            let Ok(lock) = File::options().append(true).create(true).open(lock) else { return };
+            lock.lock().unwrap();
+            let Ok(text) = fs::read_to_string(self.conf(id)) else { return };
+            let draft = self.conf(id).with_extension("draft");
+            fs::write(&draft, edit(&text)).unwrap();
+            fs::rename(draft, self.conf(id)).unwrap();
+        };
+        let is_free = fs::read_to_string(self.conf(id)).is_ok_and(|text| !text.contains("lock: "));
+        if is_free {
+            change(&|text| {
+                if text.contains("lock: ") { text.to_owned() } else { format!("lock: backup\n{text}") }
+            });
+            thread::sleep(held);
+            change(&|text| text.replace("lock: backup\n", ""));
+        }
+    }
+}
+
+/// Asks the server; `None` when it does not answer.
+fn ask(address: &Path, method: &str, path: &str, at_once: bool, body: &Value) -> Option<Value> {
+    let address = fs::read_to_string(address).ok()?;
+    let mut stream = TcpStream::connect(address.trim()).ok()?;
+    stream.set_read_timeout(Some(PATIENCE)).ok()?;
+    let body = if body.is_null() { String::new() } else { body.to_string() };
+    let prefer = if at_once { "prefer: respond-async\r\n" } else { "" };
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{prefer}\
+         content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    serde_json::from_str(answer.split_once("\r\n\r\n")?.1).ok()
+}
+
+/// One client: a reproducible sequence of calls.
+fn client(address: &Path, seed: u64, is_over: &AtomicBool, answered: &AtomicU64) {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let mut random = move |bound: u64| {
+        // xorshift64
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 11) % bound
+    };
+    while !is_over.load(Ordering::Relaxed) {
+        let id = CONTAINERS.start + u32::try_from(random(20)).unwrap();
+        let copy = COPIES + u32::try_from(random(10)).unwrap();
+        let name = format!("s{}", random(3));
+        let (method, path, body) = match random(100) {
+            0..45 => ("POST", "/scale/cores", json!({"vm_id": id, "cores": 1 + random(8)})),
+            45..80 => ("POST", "/scale/ram", json!({"vm_id": id, "memory": 256 + random(8) * 64})),
+            80..84 => ("POST", "/snapshot/create", json!({"vm_id": id, "snapshot_name": name})),
+            84..86 => ("POST", "/snapshot/rollback", json!({"vm_id": id, "snapshot_name": name})),
+            86..92 => {
+                ("POST", "/clone/create", json!({"vm_id": id, "new_vm_id": copy, "new_vm_name": "copy"}))
+            }
+            92..96 => ("DELETE", "/clone/delete", json!({"vm_id": copy})),
+            96..98 => ("POST", "/scale/storage/increase", json!({"vm_id": id, "disk_size": 1})),
+            _ => ("POST", "/undo", json!({"vm_id": id, "to": "original"})),
+        };
+        if ask(address, method, path, random(2) == 0, &body).is_some() {
+            answered.fetch_add(1, Ordering::Relaxed);
+        } else {
+            // The server is down: it is up again in a moment.
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+#[test]
+fn nothing_contradicts_anything_after_many_kills() {
+    let seconds = std::env::var("CONSISTENCY_SECONDS").map_or(6, |text| text.parse().unwrap());
+    let node = Node::new();
+    let mut server = node.serve();
+    let is_over = Arc::new(AtomicBool::new(false));
+    let answered = Arc::new(AtomicU64::new(0));
+    let kills = thread::scope(|scope| {
+        for seed in 1..=u64::from(CLIENTS) {
+            let (address, is_over, answered) =
+                (node.at("address"), Arc::clone(&is_over), Arc::clone(&answered));
+            scope.spawn(move || client(&address, seed, &is_over, &answered));
+        }
+        let (locks, is_locking) = (&node, Arc::clone(&is_over));
+        scope.spawn(move || {
+            for id in CONTAINERS.cycle() {
+                if is_locking.load(Ordering::Relaxed) {
+                    return;
+                }
+                locks.lock(id, Duration::from_millis(100));
+            }
+        });
+        let begun = Instant::now();
+        let mut kills = 0;
+        while begun.elapsed() < Duration::from_secs(seconds) {
+            thread::sleep(Duration::from_millis(1500));
+            server.signal(Signal::KILL);
+            server.wait(PATIENCE);
+            kills += 1;
+            server = node.serve();
+        }
+        is_over.store(true, Ordering::Relaxed);
+        kills
+    });
+    assert!(0 < kills && 100 < answered.load(Ordering::Relaxed), "{kills} kills, {answered:?} answers");
+
+    // A change of a container that was cut off is settled before the next one has its turn.
+    let address = node.at("address");
+    for id in CONTAINERS {
+        eventually("a container can be changed", PATIENCE, || {
+            let answer = ask(&address, "POST", "/scale/cores", false, &json!({"vm_id": id, "cores": 3}))?;
+            (answer["status"] == "success").then_some(())
+        });
+    }
+    let jobs = eventually("all jobs have ended", PATIENCE, || {
+        let jobs = ask(&address, "GET", "/jobs", false, &Value::Null)?["data"].clone();
+        jobs.as_array()?.iter().all(|job| !job["ended"].is_null()).then_some(jobs)
+    });
+    let ledgers: BTreeMap<u32, Value> = CONTAINERS
+        .map(|id| (id, ask(&address, "GET", &format!("/ledger?vm_id={id}"), false, &Value::Null).unwrap()))
+        .collect();
+    assert!(server.stop().success());
+    let said = server.output();
+    assert!(!said.contains("panicked"), "{said}");
+
+    let verified = output(node.command().args(["audit", "verify"]));
+    assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stdout));
+    let trail = trail(&node);
+    for (id, ledger) in &ledgers {
+        ledger_agrees(&node, *id, &ledger["data"]["entries"]);
+    }
+    for job in jobs.as_array().unwrap() {
+        let last = &trail[&job["id"].as_u64().unwrap()];
+        assert_eq!(job["state"] == "done", last["event"] == "done", "{job} {last}");
+    }
+    nothing_is_half_made(&node, &trail);
+}
+
+/// The last line of each change in the audit log.
+fn trail(node: &Node) -> BTreeMap<u64, Value> {
+    let text = fs::read_to_string(node.at("audit.jsonl")).unwrap();
+    // A kill may have left half a line.
+    let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let trail: BTreeMap<u64, Value> = lines.map(|line| (line["change"].as_u64().unwrap(), line)).collect();
+    let open: Vec<&Value> = trail.values().filter(|line| line["event"] == "begun").collect();
+    assert!(open.is_empty(), "begun and never ended: {open:?}");
+    trail
+}
+
+/// Entry follows entry without a gap, up to what the node has.
+fn ledger_agrees(node: &Node, id: u32, entries: &Value) {
+    let (config, _) = ContainerConfig::parse(&fs::read_to_string(node.conf(id)).unwrap());
+    let entries: Vec<&Value> = entries.as_array().unwrap().iter().rev().collect();
+    assert!(entries.iter().all(|entry| entry["caller"] != "outside"), "{id}: {entries:#?}");
+    let sizes = [
+        ("cores", config.cores.map(f64::from)),
+        ("memory", Some(config.memory_mb.get() as f64)),
+        ("rootfs", config.rootfs_mb.map(|size| size.get() as f64)),
+    ];
+    for (resource, has) in sizes {
+        let of: Vec<&&Value> = entries.iter().filter(|entry| entry["resource"] == resource).collect();
+        for pair in of.windows(2) {
+            assert_eq!(pair[0]["after"], pair[1]["before"], "container {id}: a gap between {pair:#?}");
+        }
+        if let Some(last) = of.last() {
+            assert_eq!(last["after"].as_f64(), has, "container {id}, {resource}: {last}");
+        }
+    }
+}
+
+/// Every copy is whole and marked, no temporary snapshot is left; what could not be removed is named.
+fn nothing_is_half_made(node: &Node, trail: &BTreeMap<u64, Value>) {
+    let named = |what: &str| {
+        trail.values().any(|line| line.to_string().contains(what) && line.to_string().contains("left"))
+    };
+    for entry in fs::read_dir(node.at("node/etc/pve/lxc")).unwrap() {
+        let path = entry.unwrap().path();
+        let Some(id) = path.file_stem().and_then(|stem| stem.to_str()?.parse::<u32>().ok()) else { continue };
+        let text = fs::read_to_string(&path).unwrap();
+        let (config, _) = ContainerConfig::parse(&text);
+        if COPIES <= id {
+            let is_whole =
+                config.lock.is_none() && config.tags.contains(&format!("lxc-autoscale-clone-{id}"));
+            assert!(is_whole || named(&format!("container {id}")), "{id}: {text}");
+        }
+        for line in text.lines() {
+            if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']'))
+                && name.starts_with("lxc-autoscale-clone-")
+            {
+                assert!(named(name), "container {id} has {name}");
+            }
+        }
+    }
+}
