@@ -16,6 +16,7 @@ mod network;
 mod node;
 mod openapi;
 mod refusals;
+mod restart;
 mod roles;
 mod sequences;
 mod server;

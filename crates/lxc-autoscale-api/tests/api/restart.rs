@@ -1,0 +1,155 @@
+//! A server that is killed in the middle of a call, and what the next one makes of it.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use crate::node::Node;
+use crate::server::{Server, program, write_config};
+
+fn send(server: &Server, method: &str, path: &str, body: &Value) -> TcpStream {
+    let mut stream = TcpStream::connect(server.address()).unwrap();
+    let body = if body.is_null() { String::new() } else { body.to_string() };
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nHost: proxmox:5000\r\nConnection: close\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    stream
+}
+
+fn data(server: &Server, path: &str) -> Value {
+    let mut answer = String::new();
+    send(server, "GET", path, &Value::Null).read_to_string(&mut answer).unwrap();
+    let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+    serde_json::from_str::<Value>(body).unwrap()["data"].clone()
+}
+
+/// Kills the server while `command` of `pct` is at work, starts it anew, lets that call end as `rest` of its script has
+/// it, and returns how the change ended by the audit log, with the new server.
+fn killed_while(node: &Node, command: &str, rest: &str, path: &str, body: &Value) -> (Value, Server) {
+    let held = "touch \"$root/held\"; until [ -e \"$root/release\" ]; do sleep 0.05; done";
+    node.hook(command, &format!("{held}\n{rest}\n"));
+    write_config(node, "", "");
+    let server = Server::spawn(node, &mut program(node, "run"));
+    let _client = send(&server, "POST", path, body);
+    while !node.root().join("held").exists() {
+        std::thread::yield_now();
+    }
+    server.signal(Signal::KILL);
+    server.wait();
+
+    let mut server = Server::spawn(node, &mut program(node, "run"));
+    // The call of then is still at work: nothing is said about it, and nothing done.
+    let calls = node.calls();
+    assert!(last_line(node)["event"] == "begun", "{}", last_line(node));
+    assert_eq!(node.calls(), calls);
+    // The call itself goes by the script it has begun; those that clean up do not.
+    fs::remove_file(node.root().join("hook").join(command)).unwrap();
+    fs::write(node.root().join("release"), "").unwrap();
+    server.wait_for("settled");
+    // A line of the audit log is written after that of the log.
+    loop {
+        let line = last_line(node);
+        if line["event"] != "begun" {
+            return (line, server);
+        }
+        std::thread::yield_now();
+    }
+}
+
+fn last_line(node: &Node) -> Value {
+    let text = fs::read_to_string(node.root().join("audit.jsonl")).unwrap();
+    serde_json::from_str(text.lines().last().unwrap()).unwrap()
+}
+
+fn clone_104() -> Value {
+    json!({"vm_id": 104, "new_vm_id": 105, "new_vm_name": "copy"})
+}
+
+#[test]
+fn a_whole_copy_without_a_mark_gets_it() {
+    let node = Node::new();
+    let (line, _server) = killed_while(&node, "set", "exit 255", "/clone/create", &clone_104());
+    assert_eq!((&line["event"], &line["result"]["new_vm_id"]), (&json!("done"), &json!(105)), "{line}");
+    assert!(node.conf(105).unwrap().contains("lxc-autoscale-clone-105"), "{:?}", node.conf(105));
+    assert!(!node.conf(104).unwrap().contains("[lxc-autoscale"), "the temporary snapshot is gone");
+    assert_eq!(node.calls().iter().filter(|call| call.starts_with("clone")).count(), 1, "it is not repeated");
+}
+
+#[test]
+fn half_a_copy_is_removed() {
+    let node = Node::new();
+    let half = "printf 'lock: create\\nhostname: copy\\n' >\"$configs/105.conf\"; exit 255";
+    let (line, server) = killed_while(&node, "clone", half, "/clone/create", &clone_104());
+    assert_eq!((&line["event"], &line["code"]), (&json!("not_done"), &json!("interrupted")), "{line}");
+    assert_eq!(node.conf(105), None);
+    assert!(!node.conf(104).unwrap().contains("[lxc-autoscale"));
+    let job = loop {
+        let job = data(&server, "/jobs")[0].clone();
+        if job["state"] != "running" {
+            break job;
+        }
+    };
+    assert_eq!((&job["state"], &job["code"]), (&json!("failed"), &json!("interrupted")), "{job}");
+}
+
+#[test]
+fn what_has_the_id_before_the_copy_was_ordered_is_somebody_elses() {
+    let node = Node::new();
+    let theirs = "printf 'hostname: copy\\n' >\"$configs/105.conf\"; exit 255";
+    let (line, _server) = killed_while(&node, "snapshot", theirs, "/clone/create", &clone_104());
+    assert_eq!(line["event"], "not_done", "{line}");
+    assert_eq!(node.conf(105).unwrap(), "hostname: copy\n");
+}
+
+#[test]
+fn a_snapshot_is_there_or_it_is_not() {
+    for (rest, event) in [("", "done"), ("exit 255", "not_done")] {
+        let node = Node::new();
+        let body = json!({"vm_id": 104, "snapshot_name": "mine"});
+        let (line, _server) = killed_while(&node, "snapshot", rest, "/snapshot/create", &body);
+        assert_eq!(line["event"], event, "{line}");
+        assert_eq!(node.conf(104).unwrap().contains("[mine]"), event == "done");
+    }
+}
+
+#[test]
+fn a_size_was_reached_or_it_was_not_and_the_ledger_knows() {
+    for (rest, event, cores) in [("", "done", "cores: 4\n"), ("exit 255", "not_done", "cores: 2\n")] {
+        let node = Node::new();
+        let (line, server) =
+            killed_while(&node, "set", rest, "/scale/cores", &json!({"vm_id": 104, "cores": 4}));
+        assert_eq!(line["event"], event, "{line}");
+        assert!(node.conf(104).unwrap().contains(cores));
+        // The next change of the container has its turn when all of that is written down.
+        let mut answer = String::new();
+        let next = json!({"vm_id": 104, "cores": 3});
+        send(&server, "POST", "/scale/cores", &next).read_to_string(&mut answer).unwrap();
+        let ledger = data(&server, "/ledger?vm_id=104");
+        let rows: Vec<(f64, f64)> = ledger["entries"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .rev()
+            .map(|entry| (entry["before"].as_f64().unwrap(), entry["after"].as_f64().unwrap()))
+            .collect();
+        let expected = if event == "done" { vec![(2.0, 4.0), (4.0, 3.0)] } else { vec![(2.0, 3.0)] };
+        assert_eq!(rows, expected, "{answer}");
+    }
+}
+
+#[test]
+fn a_container_that_ran_before_a_rollback_runs_again() {
+    let node = Node::new();
+    let with_snapshot = format!("{}\n[mine]\ncores: 1\nsnaptime: 1\n", node.conf(104).unwrap());
+    node.write_conf(104, &with_snapshot);
+    let body = json!({"vm_id": 104, "snapshot_name": "mine"});
+    let (line, _server) = killed_while(&node, "rollback", "stop_now; exit 255", "/snapshot/rollback", &body);
+    assert_eq!((&line["event"], &line["code"]), (&json!("not_done"), &json!("interrupted")), "{line}");
+    assert!(node.is_running(104));
+}
