@@ -54,6 +54,17 @@ pub enum Command {
         #[arg(long, value_name = "N", default_value_t = 10)]
         limit: u32,
     },
+    /// Show what a container will use in the coming hours, with the bands that held in its own past.
+    Forecast {
+        /// The container's id.
+        id: Vmid,
+        /// How many hours.
+        #[arg(long, value_name = "N", default_value_t = 24, value_parser = clap::value_parser!(u8).range(1..=24))]
+        hours: u8,
+        /// Write JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Show the newest decision about each container, from the ledger.
     Decisions {
         /// Write JSON.

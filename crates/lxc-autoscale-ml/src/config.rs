@@ -40,6 +40,8 @@ pub struct Config {
     pub model: ModelConfig,
     /// What things cost, from which the head-room follows.
     pub recommend: RecommendConfig,
+    /// What `forecast` shows.
+    pub forecast: ForecastConfig,
     /// When and how far containers are resized.
     pub scaling: ScalingConfig,
     /// Whether presets apply without a policy that names them.
@@ -134,6 +136,14 @@ pub struct ModelConfig {
     pub history_rows: usize,
 }
 
+/// `[forecast]`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ForecastConfig {
+    /// The zone whose clock habits follow; empty for the node's.
+    pub time_zone: String,
+}
+
 /// `[containers]`
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -151,6 +161,7 @@ impl Default for Config {
             state: StateConfig::default(),
             model: ModelConfig::default(),
             recommend: RecommendConfig::default(),
+            forecast: ForecastConfig::default(),
             scaling: ScalingConfig::default(),
             presets: PresetsConfig::default(),
             policy: BTreeMap::new(),
@@ -233,6 +244,16 @@ impl Config {
     }
 }
 
+impl ForecastConfig {
+    /// The zone whose clock habits follow.
+    ///
+    /// # Errors
+    /// [`jiff::Error`] when there is no such zone, which [`Validate`] rules out.
+    pub fn zone(&self) -> Result<TimeZone, jiff::Error> {
+        if self.time_zone.is_empty() { Ok(TimeZone::system()) } else { TimeZone::get(&self.time_zone) }
+    }
+}
+
 impl ApiConfig {
     /// How long to wait for what.
     pub fn patience(&self) -> Patience {
@@ -292,6 +313,12 @@ impl Validate for Config {
         let age = self.metrics.max_age_seconds;
         unless((1..=86_400).contains(&age), "metrics.max_age_seconds", "must be from 1 to 86400")?;
         unless(self.metrics.file.is_absolute(), "metrics.file", "must be an absolute path")?;
+        let zone = self.forecast.zone().is_ok();
+        unless(
+            zone,
+            "forecast.time_zone",
+            "must be a time zone such as \"Europe/Berlin\", or empty for the node's",
+        )?;
         unless(self.state.directory.is_absolute(), "state.directory", "must be an absolute path")?;
         unless(
             (1..=3650).contains(&self.state.retention_days),
@@ -420,6 +447,7 @@ mod tests {
         );
         check_refused("[proposals]\nexpire_seconds = 1", "`proposals.expire_seconds` must be from 60");
         check_refused("[plan]\nexpire_seconds = 0", "`plan.expire_seconds` must be from 1");
+        check_refused("[forecast]\ntime_zone = \"Europe/Berln\"", "`forecast.time_zone` must be a time zone");
         check_refused("[containers]\nignore = [99]", "`containers.ignore`: `99` is not a container id");
     }
 

@@ -61,6 +61,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
             }
         }
         Command::Why { id, json, limit } => commands::why(&load()?, id, now, json, limit, out)?,
+        Command::Forecast { id, hours, json } => commands::forecast(&load()?, id, now, hours, json, out)?,
         Command::Decisions { json, limit } => commands::decisions(&load()?, json, limit, out)?,
         Command::Policy { command } => match command {
             PolicyCommand::Show { id, json, at } => {

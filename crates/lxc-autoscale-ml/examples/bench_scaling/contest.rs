@@ -1,9 +1,6 @@
 //! Every policy on every container.
 
-use std::num::NonZero;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 
 use jiff::Timestamp;
 use lxc_autoscale_ml::backtest::host::Host;
@@ -16,6 +13,7 @@ use lxc_autoscale_ml::replay::{CpuClass, Size};
 
 use crate::figures::Figures;
 use crate::oracle;
+use crate::parallel::in_parallel;
 use crate::peers::{AsProvisioned, Autopilot, MovingMax, Original, Peer, Shown, Sibling, Vpa};
 
 /// A way to sizes.
@@ -95,26 +93,4 @@ fn peer(rules: Rules, peer: &mut dyn Peer, recording: &Recording) -> Sums {
         size = rules.effective(wanted, recording.provisioned);
     }
     judge.sums()
-}
-
-fn in_parallel(recordings: &[Recording], work: impl Fn(&Recording) -> Sums + Sync) -> Vec<Sums> {
-    let next = AtomicUsize::new(0);
-    let take = || {
-        let mut done = Vec::new();
-        loop {
-            let index = next.fetch_add(1, Ordering::Relaxed);
-            let Some(recording) = recordings.get(index) else { return done };
-            done.push((index, work(recording)));
-        }
-    };
-    let threads = thread::available_parallelism().map_or(1, NonZero::get);
-    let mut done: Vec<(usize, Sums)> = thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(take)).collect();
-        let join = |worker: thread::ScopedJoinHandle<'_, Vec<_>>| {
-            worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        };
-        workers.into_iter().flat_map(join).collect()
-    });
-    done.sort_by_key(|(index, _)| *index);
-    done.into_iter().map(|(_, sums)| sums).collect()
 }

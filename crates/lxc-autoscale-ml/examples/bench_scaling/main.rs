@@ -4,25 +4,27 @@ mod contest;
 mod figures;
 mod generate;
 mod oracle;
+#[path = "../shared/parallel.rs"]
+mod parallel;
 mod peers;
+#[path = "../shared/recorded.rs"]
+mod recorded;
 mod show;
 
 use std::error::Error;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
 use lxc_autoscale_core::ErrorChain;
 use lxc_autoscale_ml::backtest::recording::Recording;
-use lxc_autoscale_ml::backtest::traces;
 use lxc_autoscale_ml::replay::CpuClass;
 
 use crate::show::Set;
 
-/// Between these two lines of the page stands the table.
-const BEGIN: &str = "<!-- begin: cargo xtask bench scaling -->";
-const END: &str = "<!-- end: cargo xtask bench scaling -->";
+/// The command whose tables stand in the page.
+const COMMAND: &str = "cargo xtask bench scaling";
 
 #[derive(Parser)]
 struct Args {
@@ -50,10 +52,10 @@ fn main() -> ExitCode {
 fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     let mut sets = vec![
         set("24 made-up containers, 14 days", &generate::traces()),
-        set("6 recorded machines, 5 days", &recorded()?),
+        set("6 recorded machines, 5 days", &recorded::shipped()?),
     ];
     if let Some(path) = &args.traces {
-        let recordings = read_all(path)?;
+        let recordings = recorded::read_all(path)?;
         let days = recordings.iter().filter_map(Recording::span).map(|(first, last)| (last - first) / 86_400);
         let title =
             format!("{} recorded machines, {} days", recordings.len(), days.max().unwrap_or_default());
@@ -63,7 +65,7 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     let mut out = io::stdout().lock();
     writeln!(out, "{tables}")?;
     if let Some(docs) = &args.docs {
-        renew(&docs.join("benchmark.md"), &tables)?;
+        recorded::renew(&docs.join("benchmark.md"), COMMAND, &tables)?;
         std::fs::write(docs.join("benchmark.svg"), show::picture(&sets))?;
     }
     if let Some(path) = &args.json {
@@ -78,44 +80,4 @@ fn set(title: &str, recordings: &[Recording]) -> Set {
         fractional: contest::figures(recordings, CpuClass::Fractional),
         integer: contest::figures(recordings, CpuClass::Integer),
     }
-}
-
-/// The recordings that come with the simulated node; where they are from is written beside them.
-fn recorded() -> Result<Vec<Recording>, Box<dyn Error>> {
-    read_all(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../lxc-autoscale-sim/traces"))
-}
-
-/// The recordings of a file, or of all CSV files of a directory.
-fn read_all(path: &Path) -> Result<Vec<Recording>, Box<dyn Error>> {
-    if !path.is_dir() {
-        return Ok(traces::read(path)?);
-    }
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(path)? {
-        let file = entry?.path();
-        let plain =
-            file.extension().is_some_and(|extension| extension == "gz").then(|| file.with_extension(""));
-        if plain.as_ref().unwrap_or(&file).extension().is_some_and(|extension| extension == "csv") {
-            files.push(file);
-        }
-    }
-    files.sort();
-    let mut recordings = Vec::new();
-    for file in files {
-        recordings.extend(traces::read(&file)?);
-    }
-    if recordings.is_empty() {
-        Err(format!("`{}` holds no traces", path.display()).into())
-    } else {
-        Ok(recordings)
-    }
-}
-
-/// Puts the tables where the page has its old ones.
-fn renew(page: &Path, tables: &str) -> Result<(), Box<dyn Error>> {
-    let old = std::fs::read_to_string(page)?;
-    let parts = old.split_once(BEGIN).and_then(|(before, rest)| Some((before, rest.split_once(END)?.1)));
-    let (before, after) =
-        parts.ok_or_else(|| format!("`{}` lacks the lines around its table", page.display()))?;
-    Ok(std::fs::write(page, format!("{before}{BEGIN}\n\n{tables}\n{END}{after}"))?)
 }

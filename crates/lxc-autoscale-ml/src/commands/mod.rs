@@ -1,6 +1,7 @@
 //! The commands that show something and end.
 
 mod decisions;
+mod forecast;
 mod once;
 mod plan;
 pub mod policy;
@@ -17,6 +18,7 @@ use lxc_autoscale_core::{ErrorChain, Vmid};
 use serde::Serialize;
 
 pub use decisions::decisions;
+pub use forecast::forecast;
 pub use once::once;
 pub use plan::plan;
 pub use proposals::{answer_proposals, list_proposals};
@@ -53,6 +55,9 @@ pub enum CommandError {
         /// The metrics file.
         file: std::path::PathBuf,
     },
+    /// The time zone is not known any more.
+    #[error("`forecast.time_zone` cannot be used")]
+    TimeZone(#[source] jiff::Error),
     /// There is no preset of that name.
     #[error("there is no preset `{name}`{}; `policy presets` lists them", near.as_ref().map(|near| format!("; did you mean `{near}`?")).unwrap_or_default())]
     UnknownPreset {

@@ -9,6 +9,7 @@
 pub mod boosting;
 mod demand_model;
 pub mod features;
+pub mod outlook;
 mod quantiles;
 pub mod training;
 mod trees;

@@ -52,11 +52,29 @@ impl StoredPast {
         Ok(Some(Self { reader, names }))
     }
 
-    fn read(&self, id: Vmid, before: Timestamp) -> Result<Vec<Observation>, HistoryError> {
+    /// What was seen of a container in the `steps` steps before `before`, as [`Past::of`].
+    ///
+    /// # Errors
+    /// [`HistoryError`] when the history cannot be read.
+    pub fn steps_of(
+        &self,
+        id: Vmid,
+        name: Option<&str>,
+        before: Timestamp,
+        steps: i64,
+    ) -> Result<Vec<Observation>, HistoryError> {
+        let Some(known) = self.names.get(&Series::from(id)) else { return Ok(Vec::new()) };
+        if name.is_some_and(|name| !known.is_empty() && name != known) {
+            return Ok(Vec::new());
+        }
+        self.read(id, before, steps)
+    }
+
+    fn read(&self, id: Vmid, before: Timestamp, steps: i64) -> Result<Vec<Observation>, HistoryError> {
         let step_ms = STEP_SECONDS * 1000;
         // The step that is under way is measured by the records.
         let to_ms = before.as_millisecond().div_euclid(step_ms) * step_ms;
-        let from_ms = to_ms - KEPT_STEPS * step_ms;
+        let from_ms = to_ms - steps * step_ms;
         let (points, damaged) =
             self.reader.read_many(Series::from(id), &METRICS, Tier::FiveMinutes, from_ms, to_ms)?;
         if 0 < damaged {
@@ -77,11 +95,7 @@ impl StoredPast {
 
 impl Past for StoredPast {
     fn of(&mut self, id: Vmid, name: Option<&str>, before: Timestamp) -> Vec<Observation> {
-        let Some(known) = self.names.get(&Series::from(id)) else { return Vec::new() };
-        if name.is_some_and(|name| !known.is_empty() && name != known) {
-            return Vec::new();
-        }
-        self.read(id, before).unwrap_or_else(|error| {
+        self.steps_of(id, name, before, KEPT_STEPS).unwrap_or_else(|error| {
             tracing::warn!(container = %id, "the past of this container is not known: {}", ErrorChain(&error));
             Vec::new()
         })

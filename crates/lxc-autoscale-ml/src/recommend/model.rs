@@ -269,6 +269,12 @@ impl ContainerModel {
         )
     }
 
+    /// The demand of the whole steps before `now`: of CPU (cores) and of memory (MiB), the oldest first, NaN is unknown.
+    pub fn whole_steps(&self, now: Timestamp) -> (Vec<f32>, Vec<f32>) {
+        let last = step_of(now.as_second()) - 1;
+        (self.cpu.series.window(last), self.memory.series.window(last))
+    }
+
     /// When the container was last observed.
     pub fn last_observed(&self) -> Option<Timestamp> {
         self.last

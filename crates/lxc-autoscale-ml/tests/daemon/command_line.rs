@@ -9,8 +9,13 @@ use crate::node::{IDLE, Node, STARVED};
 
 /// Runs the program with the node's configuration; nobody listens at the API's address.
 fn run(node: &Node, arguments: &[&str]) -> Output {
+    run_with(node, "", arguments)
+}
+
+/// The same with more configuration.
+fn run_with(node: &Node, more: &str, arguments: &[&str]) -> Output {
     let config = node.path("ml.toml");
-    std::fs::write(&config, node.config_text("http://127.0.0.1:9", "")).unwrap();
+    std::fs::write(&config, node.config_text("http://127.0.0.1:9", more)).unwrap();
     Command::new(env!("CARGO_BIN_EXE_lxc-autoscale-ml"))
         .args(arguments)
         .arg("--config")
@@ -90,6 +95,35 @@ fn why_tells_words_and_numbers() {
     assert_eq!(why["now"]["cpu"]["action"], "grow");
     assert_eq!(why["decisions"][0]["id"], 101);
     check(&run(&node, &["why", "999"]), 1, &[], "nothing is known of container 999");
+}
+
+#[test]
+fn forecast_tells_the_coming_hours_and_follows_the_configured_clock() {
+    let node = node();
+    let part = |zone: &str| {
+        let output = run_with(
+            &node,
+            &format!("[forecast]\ntime_zone = \"{zone}\""),
+            &["forecast", "101", "--hours", "2"],
+        );
+        check(&output, 0, &["Container 101 (web)", "80 % WITHIN", "memory, from 1", zone], "");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    // Two clocks that are never the same.
+    assert_ne!(
+        part("Asia/Kathmandu"),
+        part("Pacific/Honolulu").replace("Pacific/Honolulu", "Asia/Kathmandu")
+    );
+    let output = run(&node, &["forecast", "101", "--hours", "1", "--json"]);
+    let forecast: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let steps = forecast["cpu"]["steps"].as_array().unwrap();
+    assert_eq!(steps.len(), 12, "{forecast}");
+    let first: Timestamp = steps[0]["at"].as_str().unwrap().parse().unwrap();
+    assert!(first.duration_since(Timestamp::now()).abs() < SignedDuration::from_mins(6), "{first}");
+    let memory = |place: usize| forecast["memory"]["steps"][0]["band"][place]["value"].as_f64().unwrap();
+    assert!(900.0 < memory(0) && memory(4) < 970.0, "{forecast}");
+    check(&run(&node, &["forecast", "999"]), 1, &[], "nothing is known of container 999");
+    check(&run(&node, &["forecast", "101", "--hours", "25"]), 64, &[], "25 is not in 1..=24");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The benchmarks: one file each; what is measured runs in the release profile.
 
 mod anomaly;
+mod forecast;
 mod history;
 mod metrics_file;
 pub(crate) mod monitor;
@@ -17,6 +18,8 @@ use crate::command::CommandError;
 pub(crate) enum Bench {
     /// How many values of real workloads are flagged as unusual, and how many injected shifts are found.
     Anomaly(anomaly::Options),
+    /// Pinball loss and coverage of forecasts against last value, seasonal naive, ETS and MSTL.
+    Forecast(forecast::Options),
     /// Size of 30 days of 200 containers in the history, time to load a week, and what writing costs.
     History {
         /// Write the figures to this file, too.
@@ -40,6 +43,7 @@ pub(crate) enum Bench {
 pub(crate) fn run(bench: &Bench) -> Result<(), BenchError> {
     match bench {
         Bench::Anomaly(options) => Ok(anomaly::run(options)?),
+        Bench::Forecast(options) => Ok(forecast::run(options)?),
         Bench::History { json } => Ok(history::run(json.as_deref())?),
         Bench::MetricsFile { json } => Ok(metrics_file::run(json.as_deref())?),
         Bench::Monitor(options) => Ok(monitor::run(options)?),
