@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use crate::container_config::ContainerConfig;
 use crate::snapshot::{ContainerRecord, ContainerState, PressureSet};
+use crate::whole_number;
 use crate::{Cores, Mebibytes, RecordTime, Vmid};
 
 /// Whether a call did what was asked.
@@ -62,6 +63,8 @@ pub struct ScaleCoresRequest {
     /// The container.
     pub vm_id: Vmid,
     /// Whole cores, at least 1.
+    #[serde(deserialize_with = "whole_number::deserialize")]
+    #[cfg_attr(feature = "schema", schemars(with = "u32", range(min = 1, max = 8192)))]
     pub cores: u32,
 }
 
@@ -73,6 +76,7 @@ pub struct ScaleCpulimitRequest {
     /// The container.
     pub vm_id: Vmid,
     /// Cores, in hundredths; 0 for no limit.
+    #[cfg_attr(feature = "schema", schemars(range(min = 0, max = 8192)))]
     pub cpulimit: f64,
 }
 
@@ -84,6 +88,7 @@ pub struct ScaleRamRequest {
     /// The container.
     pub vm_id: Vmid,
     /// MiB, at least 16.
+    #[cfg_attr(feature = "schema", schemars(range(min = 16, max = 1_073_741_824)))]
     pub memory: Mebibytes,
 }
 
@@ -95,6 +100,8 @@ pub struct IncreaseStorageRequest {
     /// The container.
     pub vm_id: Vmid,
     /// GiB to add, at least 1.
+    #[serde(deserialize_with = "whole_number::deserialize")]
+    #[cfg_attr(feature = "schema", schemars(with = "u32", range(min = 1, max = 131_072)))]
     pub disk_size: u32,
 }
 
@@ -106,6 +113,12 @@ pub struct SnapshotRequest {
     /// The container.
     pub vm_id: Vmid,
     /// The snapshot.
+    #[cfg_attr(
+        feature = "schema",
+        schemars(regex(
+            pattern = r"^(?!([Cc][Uu][Rr][Rr][Ee][Nn][Tt]|[Vv][Zz][Dd][Uu][Mm][Pp])$)[A-Za-z][A-Za-z0-9_-]{1,39}$"
+        ))
+    )]
     pub snapshot_name: String,
 }
 
@@ -119,6 +132,15 @@ pub struct CreateCloneRequest {
     /// The id of the copy.
     pub new_vm_id: Vmid,
     /// The host name of the copy.
+    #[cfg_attr(
+        feature = "schema",
+        schemars(
+            length(max = 255),
+            regex(
+                pattern = r"^[A-Za-z0-9]([A-Za-z0-9_-]{0,61}[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9_-]{0,61}[A-Za-z0-9])?)*$"
+            )
+        )
+    )]
     pub new_vm_name: String,
 }
 
@@ -521,6 +543,7 @@ pub struct LedgerPage {
 /// `POST /undo`: take sizes back.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(transform = crate::schema::one_or_all))]
 #[serde(deny_unknown_fields)]
 pub struct UndoRequest {
     /// The container; or else `all`.
@@ -530,6 +553,7 @@ pub struct UndoRequest {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub all: bool,
     /// A time (RFC 3339), or `original`: the sizes before the first change ever.
+    #[cfg_attr(feature = "schema", schemars(with = "crate::schema::MomentText"))]
     pub to: String,
 }
 
@@ -557,17 +581,26 @@ pub struct Undone {
 /// `POST /boost`: more for a while.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(transform = crate::schema::needs_a_size))]
 #[serde(deny_unknown_fields)]
 pub struct BoostRequest {
     /// The container.
     pub vm_id: Vmid,
     /// As many cores at least.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "whole_number::deserialize_optional"
+    )]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<u32>", range(min = 1, max = 8192)))]
     pub cores: Option<u32>,
     /// As many MiB of memory at least.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(range(min = 16, max = 1_073_741_824)))]
     pub memory: Option<Mebibytes>,
     /// For as long.
+    #[serde(deserialize_with = "whole_number::deserialize")]
+    #[cfg_attr(feature = "schema", schemars(with = "u32", range(min = 1, max = 10_080)))]
     pub minutes: u32,
 }
 

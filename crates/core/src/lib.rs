@@ -24,6 +24,7 @@ pub mod state_database;
 pub mod telemetry;
 pub mod units;
 pub mod vmid;
+mod whole_number;
 
 pub use error_chain::ErrorChain;
 pub use record_time::RecordTime;

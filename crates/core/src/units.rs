@@ -7,6 +7,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::whole_number;
+
 /// A number of CPU cores, finite and not negative; whole for `cores`, fractional for `cpulimit`.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd, Serialize, Deserialize)]
 #[serde(try_from = "f64", into = "f64")]
@@ -70,7 +72,7 @@ impl fmt::Display for Cores {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(transparent)]
-pub struct Mebibytes(u64);
+pub struct Mebibytes(#[serde(deserialize_with = "whole_number::deserialize")] u64);
 
 impl Mebibytes {
     /// Bytes in one MiB.

@@ -5,9 +5,11 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::whole_number::WholeNumber;
+
 /// A container id: 100 to 999 999 999, as Proxmox's own schema has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "u32", into = "u32")]
+#[serde(try_from = "WholeNumber", into = "u32")]
 pub struct Vmid(u32);
 
 /// Why a value is no container id.
@@ -34,6 +36,15 @@ impl Vmid {
     /// `None`, and so does an id with a sign or with leading zeros.
     pub fn from_config_file_name(name: &str) -> Option<Self> {
         name.strip_suffix(".conf")?.parse().ok()
+    }
+}
+
+impl TryFrom<WholeNumber> for Vmid {
+    type Error = InvalidVmid;
+
+    fn try_from(number: WholeNumber) -> Result<Self, InvalidVmid> {
+        let number = u64::from(number);
+        u32::try_from(number).map_err(|_| InvalidVmid { value: number.to_string() })?.try_into()
     }
 }
 

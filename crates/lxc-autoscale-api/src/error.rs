@@ -64,7 +64,7 @@ impl ApiError {
                 (StatusCode::CONFLICT, "shrink_without_metrics")
             }
             ActionError::Invariant(refused) => (invariant(refused), refused.code()),
-            ActionError::Boost(BoostRefused::NoMore { .. }) => (StatusCode::UNPROCESSABLE_ENTITY, "no_boost"),
+            ActionError::Boost(BoostRefused::NoMore { .. }) => (StatusCode::CONFLICT, "no_boost"),
             ActionError::Boost(BoostRefused::TooMany { .. }) => (StatusCode::CONFLICT, "too_many_boosts"),
             ActionError::PinnedCpuset { .. } => (StatusCode::CONFLICT, "pinned_cpuset"),
             ActionError::NotAClone { .. } => (StatusCode::FORBIDDEN, "not_a_clone"),

@@ -108,13 +108,16 @@ fn dispatch(task: Task) -> Result<(), TaskError> {
 /// Every test of every crate, on real parts where they can be had.
 fn test(rest: &[String]) -> Result<(), CommandError> {
     packages::ensure(packages::FOR_TESTS)?;
+    let schemathesis = packages::schemathesis()?;
     // The whole-system tests start the daemons' own binaries.
     run(cargo(["build", "--workspace", "--bins", "--locked"]))?;
     if is_installed("cargo-nextest") {
-        run(cargo(["nextest", "run", "--workspace", "--locked", "--no-fail-fast"]).args(rest))?;
+        let mut tests = cargo(["nextest", "run", "--workspace", "--locked", "--no-fail-fast"]);
+        run(tests.args(rest).env("SCHEMATHESIS", schemathesis))?;
         run(cargo(["test", "--workspace", "--locked", "--doc", "--quiet"]))
     } else {
-        run(cargo(["test", "--workspace", "--locked", "--no-fail-fast", "--"]).args(rest))
+        let mut tests = cargo(["test", "--workspace", "--locked", "--no-fail-fast", "--"]);
+        run(tests.args(rest).env("SCHEMATHESIS", schemathesis))
     }
 }
 

@@ -1,5 +1,6 @@
 //! The Debian packages that tests and lints need.
 
+use std::path::PathBuf;
 use std::process::Command;
 
 use crate::command::{CommandError, cargo, is_installed, program, run, workspace_root};
@@ -14,6 +15,7 @@ pub(crate) const FOR_TESTS: &[&str] = &[
     "lxc-templates",
     "openssl",
     "prometheus",
+    "python3-venv",
     "strace",
     "systemd",
     "uidmap",
@@ -41,6 +43,28 @@ pub(crate) fn ensure(packages: &[&str]) -> Result<(), CommandError> {
     run(program("apt-get", ["update", "-q"]))?;
     let mut install = program("apt-get", ["install", "-y", "-q", "--no-install-recommends"]);
     run(install.args(missing).env("DEBIAN_FRONTEND", "noninteractive"))
+}
+
+/// The client that is made from the OpenAPI document, and what it draws its requests with: pinned, so that the same
+/// requests are sent until somebody decides otherwise.
+const SCHEMATHESIS: [&str; 2] = ["schemathesis==4.32.5", "hypothesis==6.170.17"];
+
+/// Installs schemathesis below `target` once, and returns where its program is.
+pub(crate) fn schemathesis() -> Result<PathBuf, CommandError> {
+    let directory = workspace_root().join("target/tools/schemathesis");
+    let (program_path, installed) = (directory.join("bin/st"), directory.join("installed"));
+    let wanted = SCHEMATHESIS.join("\n");
+    if std::fs::read_to_string(&installed).is_ok_and(|text| text == wanted) {
+        return Ok(program_path);
+    }
+    say("installing schemathesis, which tests the REST API by its document; this is done once");
+    // Debian's own, whatever else is first on the path: it has the package that makes environments.
+    run(program("/usr/bin/python3", ["-m", "venv", "--clear"]).arg(&directory))?;
+    run(program(directory.join("bin/pip"), ["install", "--quiet", "--disable-pip-version-check"])
+        .args(SCHEMATHESIS))?;
+    // Whether the mark can be written decides only whether it is installed again.
+    let _ = std::fs::write(installed, wanted);
+    Ok(program_path)
 }
 
 /// `cargo-deny`, from `PATH` or built once below `target`.

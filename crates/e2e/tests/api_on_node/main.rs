@@ -10,3 +10,4 @@ mod documented;
 mod node;
 mod rest;
 mod schema;
+mod schemathesis;

@@ -105,7 +105,7 @@ impl Proxmox {
     pub(crate) fn configure(&self, back_end: BackEnd, more: &str) -> PathBuf {
         let node = self.at("node").display().to_string();
         let rest = match back_end {
-            BackEnd::Pct => String::new(),
+            BackEnd::Pct => format!("{more}\n"),
             BackEnd::Rest => format!(
                 "[rest]\nurl = \"{}\"\nnode = \"proxmox\"\ntoken_file = \"{}\"\nca_file = \"{node}/etc/pve/pve-root-ca.pem\"\n{more}\n",
                 self.url,
@@ -138,12 +138,17 @@ pub(crate) fn check(config: &Path) -> (bool, String) {
 
 impl Node {
     pub(crate) fn start(back_end: BackEnd) -> Self {
+        Self::start_with(back_end, "")
+    }
+
+    /// With more tables in the configuration of our server.
+    pub(crate) fn start_with(back_end: BackEnd, more: &str) -> Self {
         let proxmox = Proxmox::start(back_end);
         if back_end == BackEnd::Rest {
             proxmox.make_token();
             proxmox.grant_all();
         }
-        let config = proxmox.configure(back_end, "");
+        let config = proxmox.configure(back_end, more);
         Self::serve(proxmox, &config)
     }
 
@@ -174,6 +179,10 @@ impl Node {
         let done = output(command.args(words));
         assert!(done.status.success(), "{line}: {}", String::from_utf8_lossy(&done.stderr));
         serde_json::from_slice(&done.stdout).unwrap()
+    }
+
+    pub(crate) fn address(&self) -> &str {
+        &self.address
     }
 
     pub(crate) fn config_path(&self, id: u32) -> PathBuf {

@@ -114,4 +114,4 @@ pub const JOB: Faults = &[(403, "out_of_scope"), (404, "no_such_job")];
 pub const CANCEL: Faults = &[(409, "job_ended"), (409, "not_cancellable")];
 
 /// A size is raised for a while.
-pub const BOOST: Faults = &[(409, "too_many_boosts"), (422, "no_boost")];
+pub const BOOST: Faults = &[(409, "no_boost"), (409, "too_many_boosts")];

@@ -103,7 +103,7 @@ async fn a_boost_is_ended_by_hand_and_half_of_one_is_not_begun() {
     assert_eq!(cores(&node), "2");
     assert_eq!(node.get("/boost").await.data(), &json!([]));
     for (body, status, code) in [
-        (json!({"vm_id": 104, "cores": 2, "minutes": 1}), 422, "no_boost"),
+        (json!({"vm_id": 104, "cores": 2, "minutes": 1}), 409, "no_boost"),
         (json!({"vm_id": 104, "minutes": 1}), 400, "invalid_parameter"),
         (json!({"vm_id": 104, "cores": 4, "minutes": 0}), 422, "out_of_bounds"),
         (json!({"vm_id": 104, "cores": 4, "minutes": 10_081}), 422, "out_of_bounds"),

@@ -1,0 +1,48 @@
+//! A client that knows nothing but the OpenAPI document: schemathesis makes requests from it, valid ones and others,
+//! and holds every answer to it (<https://schemathesis.readthedocs.io>).
+
+use std::process::Command;
+
+use lxc_autoscale_e2e::output;
+
+use crate::node::{BackEnd, Node};
+
+/// Where the program is; `cargo xtask test` installs it and says so.
+const PROGRAM: &str = "SCHEMATHESIS";
+
+/// All of its checks: no 500, no status, type or body that the document does not know, nothing valid that is refused,
+/// nothing invalid that is taken.
+#[test]
+fn a_client_made_from_the_document_finds_no_fault() {
+    let Some(program) = std::env::var_os(PROGRAM) else {
+        eprintln!("skipped: {PROGRAM} does not say where schemathesis is; `cargo xtask test` installs it");
+        return;
+    };
+    // The document names the bounds of Proxmox, so the limits of this server must not be narrower.
+    let node = Node::start_with(
+        BackEnd::Pct,
+        "[limits]\nmax_memory_mib = 1073741824\nmax_disk_increase_gib = 131072\n",
+    );
+    let document = format!("http://{}/openapi.json", node.address());
+    let mut run = Command::new(program);
+    run.args([
+        "run",
+        &document,
+        "--checks",
+        "all",
+        "--seed",
+        "42",
+        "--max-time",
+        "25",
+        "--continue-on-failure",
+    ]);
+    // It keeps what it found beside it.
+    let done = output(run.args(["--no-color"]).current_dir(node.proxmox.at("")));
+    let said = String::from_utf8_lossy(&done.stdout);
+    assert!(done.status.success(), "{said}{}", String::from_utf8_lossy(&done.stderr));
+    let figure =
+        |name: &str| said.lines().find_map(|line| line.trim().strip_prefix(name)).unwrap_or_default();
+    let (selected, known) = figure("Selected: ").split_once('/').unwrap();
+    assert_eq!((selected, figure("Tested: ")), (known, known), "{said}");
+    assert!(20 < known.parse().unwrap(), "{said}");
+}
