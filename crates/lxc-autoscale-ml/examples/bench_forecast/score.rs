@@ -93,7 +93,7 @@ fn row(
     (horizon, index): (usize, usize),
 ) -> Row {
     let last_value = Contestant::ALL.iter().position(|one| *one == Contestant::LastValue).unwrap_or_default();
-    let (mut sum, mut loss, mut logs, mut number) = (Tally::default(), 0.0, 0.0, 0.0);
+    let (mut sum, mut loss, mut ratios, mut number) = (Tally::default(), 0.0, 0.0, 0.0);
     for (scale, tallies) in series {
         let (own, last) = (&tallies[horizon][index], &tallies[horizon][last_value]);
         sum.made += own.made;
@@ -104,10 +104,10 @@ fn row(
         sum.seconds += own.seconds;
         if 0.0 < own.values && 0.0 < last.values {
             // A series that never moves has no loss to be compared.
-            let least = 1e-4 * scale;
+            let unmoved = 1e-4 * scale;
             let mean = |tally: &Tally| tally.loss / tally.values;
             loss += mean(own) / scale;
-            logs += ((mean(own) + least) / (mean(last) + least)).ln();
+            ratios += ((mean(own) + unmoved) / (mean(last) + unmoved)).ln();
             number += 1.0;
         }
     }
@@ -118,7 +118,7 @@ fn row(
         made: sum.made,
         missing: sum.missing,
         loss: loss / number,
-        ratio: (logs / number).exp(),
+        ratio: (ratios / number).exp(),
         coverage_80: sum.within_80 / sum.values,
         coverage_95: sum.within_95 / sum.values,
         milliseconds: 1000.0 * sum.seconds / (sum.made + sum.missing) as f64,

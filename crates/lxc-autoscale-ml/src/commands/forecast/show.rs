@@ -14,12 +14,11 @@ impl Forecast {
         writeln!(out, "Container {}{name}: the busiest five minutes of each coming hour, {zone}", self.id)?;
         for (kind, outlook) in [(Resource::Cpu, &self.cpu), (Resource::Memory, &self.memory)] {
             writeln!(out)?;
-            match outlook {
-                Some(outlook) => self.show_outlook(kind, outlook, out)?,
-                None => {
-                    let hours = LEAST_KNOWN.div_ceil(HOUR_STEPS);
-                    writeln!(out, "{}: not known well enough; it takes {hours} hours", resource(kind))?;
-                }
+            if let Some(outlook) = outlook {
+                self.show_outlook(kind, outlook, out)?;
+            } else {
+                let hours = LEAST_KNOWN.div_ceil(HOUR_STEPS);
+                writeln!(out, "{}: not known well enough; it takes {hours} hours", resource(kind))?;
             }
         }
         Ok(())

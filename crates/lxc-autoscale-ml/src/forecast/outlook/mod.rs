@@ -88,6 +88,7 @@ pub struct Quantile {
     pub value: f64,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
 fn instant<S: Serializer>(at: &i64, serializer: S) -> Result<S::Ok, S::Error> {
     Timestamp::from_second(*at).map_err(S::Error::custom)?.serialize(serializer)
 }
@@ -145,9 +146,9 @@ pub fn follow(past: Past<'_>, zone: &TimeZone, ahead: usize, methods: &[Method])
         let which = usize::from(NEAR_GROUPS <= group);
         let Some(((trials, scale), next)) = [Some(near), far][which].zip(next[which].as_ref()) else { break };
         let errors = trials.group_errors(scale, group);
-        for lead in begin..end.min(ahead) {
+        for (lead, value) in next.iter().enumerate().take(end).skip(begin) {
             // What is not known at a time of day ends the forecast: it has no middle hole.
-            let band = next[lead].and_then(|value| trials.band(scale, value, &errors));
+            let band = value.and_then(|value| trials.band(scale, value, &errors));
             let Some(band) = band else { break 'groups };
             let step = first + i64::try_from(lead).ok()?;
             steps.push(Ahead { at: step * STEP_SECONDS, band });

@@ -24,6 +24,7 @@ fn values(
     zone: &TimeZone,
 ) -> Vec<f32> {
     let mut rng = ChaCha8Rng::seed_from_u64(5);
+    #[expect(clippy::cast_possible_truncation, reason = "the engine keeps no more digits")]
     let value = |place| (use_at(place) + noise * rng.gen_range(-1.0..1.0)).max(0.0) as f32;
     places(first, count, zone).into_iter().map(value).collect()
 }
@@ -115,7 +116,9 @@ fn bands_hold_what_they_say() {
     let seen: Vec<f32> = (0..20 * DAY)
         .map(|_| {
             level = (level + rng.gen_range(-0.2..0.2)).clamp(2.0, 9.0);
-            (level + rng.gen_range(-1.0..1.0)) as f32
+            #[expect(clippy::cast_possible_truncation, reason = "the engine keeps no more digits")]
+            let value = (level + rng.gen_range(-1.0..1.0)) as f32;
+            value
         })
         .collect();
     let (mut within_80, mut within_95, mut all) = (0.0, 0.0, 0.0);
