@@ -3,9 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
+use jiff::SignedDuration;
 use lxc_autoscale_core::Vmid;
 
 use crate::backtest::BacktestArgs;
+use crate::commands::ColorChoice;
 use crate::detect::IsolationForestParams;
 use crate::replay::CpuClass;
 
@@ -21,6 +23,9 @@ pub struct Cli {
     /// Configuration file [default: /etc/lxc_autoscale_ml/lxc_autoscale_ml.toml].
     #[arg(long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// Whether `plan` and `history` are coloured.
+    #[arg(long, global = true, value_name = "WHEN", value_enum, default_value_t)]
+    pub color: ColorChoice,
     /// What to do; run when nothing is said.
     #[command(subcommand)]
     pub command: Option<Command>,
@@ -39,6 +44,20 @@ pub enum Command {
     },
     /// Show what would be done now and why, and do nothing; exit code 2 when something would change.
     Plan {
+        /// Write JSON.
+        #[arg(long)]
+        json: bool,
+        /// Show what is left as it is, too, and why.
+        #[arg(long)]
+        all: bool,
+    },
+    /// Show what was decided about a container, what came of it, and its sizes.
+    History {
+        /// The container's id.
+        id: Vmid,
+        /// How far back: 90m, 24h, 7d, 4w.
+        #[arg(long, value_name = "AGO", default_value = "7d", value_parser = parse_ago)]
+        since: SignedDuration,
         /// Write JSON.
         #[arg(long)]
         json: bool,
@@ -181,6 +200,19 @@ pub struct TrainArgs {
     /// Trees of each quantile.
     #[arg(long, value_name = "N", default_value_t = 120, value_parser = parse_rounds)]
     pub rounds: usize,
+}
+
+fn parse_ago(text: &str) -> Result<SignedDuration, String> {
+    let wrong = || "write a number and m, h, d or w, such as 7d".to_owned();
+    let unit = match text.chars().next_back() {
+        Some('m') => 60,
+        Some('h') => 3600,
+        Some('d') => 86_400,
+        Some('w') => 7 * 86_400,
+        _ => return Err(wrong()),
+    };
+    let number: u16 = text[..text.len() - 1].parse().map_err(|_| wrong())?;
+    Ok(SignedDuration::from_secs(unit * i64::from(number)))
 }
 
 fn parse_rounds(text: &str) -> Result<usize, String> {

@@ -15,7 +15,7 @@ use lxc_autoscale_core::notification::QueueConfig;
 use lxc_autoscale_core::telemetry::LoggingConfig;
 use serde::{Deserialize, Deserializer};
 
-pub use approval::{PlanConfig, ProposalsConfig};
+pub use approval::ProposalsConfig;
 pub use scaling::ScalingConfig;
 
 use crate::act::Patience;
@@ -52,8 +52,6 @@ pub struct Config {
     pub shadow: BTreeMap<String, ShadowConfig>,
     /// Changes that wait to be accepted.
     pub proposals: ProposalsConfig,
-    /// Plans that wait to be carried out.
-    pub plan: PlanConfig,
     /// Exceptions.
     pub containers: ContainersConfig,
     /// Where what is to be told people waits.
@@ -167,7 +165,6 @@ impl Default for Config {
             policy: BTreeMap::new(),
             shadow: BTreeMap::new(),
             proposals: ProposalsConfig::default(),
-            plan: PlanConfig::default(),
             containers: ContainersConfig::default(),
             notifications: QueueConfig::default(),
             logging: default_logging(),
@@ -338,7 +335,6 @@ impl Validate for Config {
         self.policy().validate()?;
         self.policy_book()?;
         self.proposals.validate()?;
-        self.plan.validate()?;
         self.notifications.validate()?;
         self.logging.validate()
     }
@@ -446,7 +442,6 @@ mod tests {
             "`scaling.guard.oom_growth_factor` must be at",
         );
         check_refused("[proposals]\nexpire_seconds = 1", "`proposals.expire_seconds` must be from 60");
-        check_refused("[plan]\nexpire_seconds = 0", "`plan.expire_seconds` must be from 1");
         check_refused("[forecast]\ntime_zone = \"Europe/Berln\"", "`forecast.time_zone` must be a time zone");
         check_refused("[containers]\nignore = [99]", "`containers.ignore`: `99` is not a container id");
     }

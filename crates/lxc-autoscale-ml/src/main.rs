@@ -7,7 +7,7 @@ use clap::Parser;
 use jiff::Timestamp;
 use lxc_autoscale_core::{ErrorChain, config, telemetry};
 use lxc_autoscale_ml::cli::{Cli, Command, PolicyCommand, ProposalsAction};
-use lxc_autoscale_ml::commands::{self, CommandError, Finding};
+use lxc_autoscale_ml::commands::{self, CommandError, Finding, PlanView, Screen};
 use lxc_autoscale_ml::config::Config;
 use lxc_autoscale_ml::detect_command::DetectError;
 use lxc_autoscale_ml::recommend::Shared;
@@ -43,6 +43,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
     let path = cli.config_path().to_owned();
     let load = || config::load::<Config>(&path);
     let now = Timestamp::now();
+    let screen = Screen::of_stdout(cli.color);
     // Not locked: the daemon's log lines go there too.
     let out = &mut io::BufWriter::new(io::stdout());
     match cli.command.unwrap_or(Command::Run) {
@@ -54,11 +55,15 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
             })?;
         }
         Command::Once { json } => runtime()?.block_on(commands::once(load()?, now, json, out))?,
-        Command::Plan { json } => {
-            if commands::plan(&load()?, now, json, out)? == Finding::Changes {
+        Command::Plan { json, all } => {
+            let view = PlanView { json, all };
+            if commands::plan(&load()?, now, view, screen, out)? == Finding::Changes {
                 out.flush()?;
                 return Ok(ExitCode::from(EXIT_CHANGES));
             }
+        }
+        Command::History { id, since, json } => {
+            commands::history(&load()?, id, since, now, json, screen, out)?;
         }
         Command::Why { id, json, limit } => commands::why(&load()?, id, now, json, limit, out)?,
         Command::Forecast { id, hours, json } => commands::forecast(&load()?, id, now, hours, json, out)?,

@@ -2,10 +2,12 @@
 
 mod decisions;
 mod forecast;
+mod history;
 mod once;
 mod plan;
 pub mod policy;
 mod proposals;
+mod screen;
 mod shadow;
 mod table;
 mod why;
@@ -19,9 +21,11 @@ use serde::Serialize;
 
 pub use decisions::decisions;
 pub use forecast::forecast;
+pub use history::history;
 pub use once::once;
-pub use plan::plan;
+pub use plan::{PlanView, plan};
 pub use proposals::{answer_proposals, list_proposals};
+pub use screen::{ColorChoice, Screen};
 pub use shadow::shadow;
 pub use why::why;
 

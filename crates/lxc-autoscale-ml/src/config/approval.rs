@@ -1,4 +1,4 @@
-//! `[proposals]` and `[plan]`: how long what waits for a person stays good.
+//! `[proposals]`: how long what waits for a person stays good.
 
 use jiff::SignedDuration;
 use lxc_autoscale_core::config::{BrokenRule, Validate};
@@ -14,23 +14,9 @@ pub struct ProposalsConfig {
     pub rejected_seconds: u64,
 }
 
-/// `[plan]`: what `plan --out` writes and `apply` carries out.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct PlanConfig {
-    /// How long a plan may be carried out, in seconds.
-    pub expire_seconds: u64,
-}
-
 impl Default for ProposalsConfig {
     fn default() -> Self {
         Self { expire_seconds: 86_400, rejected_seconds: 3 * 86_400 }
-    }
-}
-
-impl Default for PlanConfig {
-    fn default() -> Self {
-        Self { expire_seconds: 900 }
     }
 }
 
@@ -46,26 +32,12 @@ impl ProposalsConfig {
     }
 }
 
-impl PlanConfig {
-    /// How long a plan is good.
-    pub fn expires_after(&self) -> SignedDuration {
-        duration(self.expire_seconds)
-    }
-}
-
 impl Validate for ProposalsConfig {
     fn validate(&self) -> Result<(), BrokenRule> {
         let unless = BrokenRule::unless;
         let (expire, rejected) = (self.expire_seconds, self.rejected_seconds);
         unless((60..=MONTH).contains(&expire), "proposals.expire_seconds", "must be from 60 to 2678400")?;
         unless(rejected <= MONTH, "proposals.rejected_seconds", "must be at most 2678400")
-    }
-}
-
-impl Validate for PlanConfig {
-    fn validate(&self) -> Result<(), BrokenRule> {
-        let day = (1..=86_400).contains(&self.expire_seconds);
-        BrokenRule::unless(day, "plan.expire_seconds", "must be from 1 to 86400")
     }
 }
 

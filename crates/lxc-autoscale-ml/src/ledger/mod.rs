@@ -290,6 +290,16 @@ impl Ledger {
         self.entries(&sql, params![vmid.get(), limit])
     }
 
+    /// The decisions about one container from `since` on, oldest first.
+    ///
+    /// # Errors
+    /// [`LedgerError::Database`].
+    pub fn of_container_since(&self, vmid: Vmid, since: Timestamp) -> Result<Vec<Entry>, LedgerError> {
+        let sql =
+            format!("SELECT {COLUMNS} FROM decisions WHERE vmid = ?1 AND ?2 <= last_at_us ORDER BY number");
+        self.entries(&sql, params![vmid.get(), since.as_microsecond()])
+    }
+
     /// The newest decision about each resource of each container, by id.
     ///
     /// # Errors

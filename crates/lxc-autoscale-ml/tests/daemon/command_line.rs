@@ -50,7 +50,12 @@ fn check(output: &Output, code: i32, stdout: &[&str], stderr: &str) {
 fn plan_shows_changes_and_makes_none() {
     let node = node();
     let output = run(&node, &["plan"]);
-    check(&output, 2, &["ALLOCATION", "+  101", "-  100", "would be carried out"], "");
+    check(
+        &output,
+        2,
+        &["~ 101   web", " → ", "~ 100   web", "2 to grow, 2 to shrink", "would be carried out"],
+        "",
+    );
     assert!(!node.ledger().exists(), "a plan leaves no trace");
     let output = run(&node, &["plan", "--json"]);
     let plan: Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -64,7 +69,40 @@ fn a_plan_without_changes_is_a_success() {
     let mut node = Node::new(&[(100, IDLE)]);
     node.now = Timestamp::now();
     node.record(SignedDuration::ZERO);
-    check(&run(&node, &["plan"]), 0, &["0 to grow, 0 to shrink"], "");
+    check(&run(&node, &["plan"]), 0, &["0 to grow, 0 to shrink, 2 kept (--all tells why)"], "");
+}
+
+#[test]
+fn a_plan_is_coloured_and_broken_for_terminals_only() {
+    let node = node();
+    let plain = run(&node, &["plan"]);
+    assert!(!plain.stdout.contains(&0x1b), "a pipe gets no colour");
+    let coloured = run(&node, &["plan", "--color", "always"]);
+    assert!(String::from_utf8_lossy(&coloured.stdout).contains("\u{1b}[32m~ 100"));
+    let config = node.path("ml.toml");
+    let program = env!("CARGO_BIN_EXE_lxc-autoscale-ml");
+    let narrow = Command::new(program)
+        .args(["plan", "--all", "--config"])
+        .arg(config)
+        .env("COLUMNS", "80")
+        .output()
+        .unwrap();
+    let text = String::from_utf8(narrow.stdout).unwrap();
+    assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+}
+
+#[test]
+fn history_tells_what_was_tried_and_what_came_of_it() {
+    let node = node();
+    run(&node, &["once"]);
+    let want = ["Container 101 since", "memory", "1024 MiB → ", "failed", "out of reach", "changes decided"];
+    check(&run(&node, &["history", "101"]), 0, &want, "");
+    let output = run(&node, &["history", "101", "--json", "--since", "1h"]);
+    let past: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(past["decisions"].as_array().unwrap().len(), 2, "{past}");
+    assert_eq!(past["decisions"][0]["decision"]["action"], "grow");
+    check(&run(&node, &["history", "999"]), 1, &[], "nothing is known of container 999");
+    check(&run(&node, &["history", "101", "--since", "soon"]), 64, &[], "such as 7d");
 }
 
 #[test]
