@@ -37,6 +37,48 @@ fn mean_scores_are_those_of_scikit_learn() {
     assert!((offset + 0.5879).abs() < 0.01, "{offset}");
 }
 
+/// A table with known, mild anomalies and scikit-learn's figure come from `isolation_forest_parity.py` beside it.
+#[test]
+fn anomalies_are_told_apart_as_well_as_by_scikit_learn() {
+    // scikit-learn 1.9.1's mean ROC-AUC over 200 seeds, which strays by 0.002; that of 60 by 0.003.
+    let scikit_learn = 0.7376;
+    let text = include_str!("../../../tests/fixtures/isolation_forest_parity.csv");
+    let table: Vec<Vec<f64>> = text
+        .lines()
+        .skip(1)
+        .map(|line| line.split(',').map(|field| field.parse().unwrap()).collect())
+        .collect();
+    let columns = table[0].len() - 1;
+    let rows = Array2::from_shape_fn((table.len(), columns), |(row, column)| table[row][column]);
+    let is_anomaly: Vec<bool> = table.iter().map(|row| 0.5 < row[columns]).collect();
+    let seeds = 60;
+    let area = |seed| {
+        let forest = grown(&IsolationForest::params().seed(seed), &rows);
+        roc_auc(forest.score_samples(&rows).unwrap().as_slice().unwrap(), &is_anomaly)
+    };
+    let mean = (0..seeds).map(area).sum::<f64>() / seeds as f64;
+    println!("mean ROC-AUC {mean:.4}, scikit-learn's {scikit_learn:.4}");
+    assert!((mean - scikit_learn).abs() < 0.01, "{mean}");
+}
+
+/// The share of pairs of an anomaly and a usual row in which the anomaly has the lower score; equal ones count half.
+fn roc_auc(scores: &[f64], is_anomaly: &[bool]) -> f64 {
+    let of = |wanted: bool| {
+        let pairs = scores.iter().zip(is_anomaly);
+        pairs.filter(|(_, is)| **is == wanted).map(|(score, _)| *score).collect::<Vec<f64>>()
+    };
+    let (anomalies, usual) = (of(true), of(false));
+    let won = |anomaly: &f64| {
+        let won = |other: &f64| match anomaly.total_cmp(other) {
+            std::cmp::Ordering::Less => 1.0,
+            std::cmp::Ordering::Equal => 0.5,
+            std::cmp::Ordering::Greater => 0.0,
+        };
+        usual.iter().map(won).sum::<f64>()
+    };
+    anomalies.iter().map(won).sum::<f64>() / (anomalies.len() * usual.len()) as f64
+}
+
 #[test]
 fn an_outlier_is_an_anomaly_and_a_usual_row_is_none() {
     let (rows, _) = fixture();
