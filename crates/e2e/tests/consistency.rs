@@ -61,7 +61,7 @@ impl Node {
         fs::set_permissions(node.at("flaky-pct"), fs::Permissions::from_mode(0o755)).unwrap();
         let at = |path: &str| node.at(path).display().to_string();
         let config = format!(
-            "[server]\nlisten = \"127.0.0.1:0\"\naddress_file = \"{}\"\nmax_changes = 400\nmax_connections = 400\n\
+            "[server]\nlisten = \"127.0.0.1:0\"\nsocket = \"\"\naddress_file = \"{}\"\nmax_changes = 400\nmax_connections = 400\n\
              [limits]\nmax_changes_per_hour = 0\nallow_blind_memory_shrink = true\n\
              [pct]\npath = \"{}\"\n[paths]\npve = \"{}\"\nproc = \"{}\"\n[metrics]\nfile = \"{}\"\n\
              [audit]\nfile = \"{}\"\n[state]\ndirectory = \"{}\"\n[logging]\nfile = \"\"\n",

@@ -10,6 +10,8 @@ use lxc_autoscale_core::config::{BrokenRule, Validate};
 use lxc_autoscale_core::telemetry::LoggingConfig;
 use serde::{Deserialize, Deserializer};
 
+use crate::socket::MAX_PATH_BYTES;
+
 mod network;
 mod rest;
 mod state;
@@ -65,6 +67,8 @@ pub struct Config {
 pub struct ServerConfig {
     /// Loopback address and port.
     pub listen: SocketAddr,
+    /// Unix socket; empty means none.
+    pub socket: PathBuf,
     /// File that is given the bound address; empty means none.
     pub address_file: PathBuf,
     /// Users beside root whose requests are answered.
@@ -193,6 +197,7 @@ impl Default for ServerConfig {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 5000)),
+            socket: PathBuf::from("/run/lxc_autoscale_ml/api.sock"),
             address_file: PathBuf::new(),
             trusted_uids: Vec::new(),
             keys_file: PathBuf::from("/etc/lxc_autoscale_ml/api_keys.json"),
@@ -322,6 +327,12 @@ impl ServerConfig {
             "must be a loopback address such as 127.0.0.1:5000: here the user who sends a request is trusted, and only a \
              connection from this machine shows its user; other machines get a door of their own, `network.listen`",
         )?;
+        let fits = self.socket.as_os_str().len() <= MAX_PATH_BYTES;
+        unless(
+            self.socket.as_os_str().is_empty() || self.socket.is_absolute() && fits,
+            "server.socket",
+            "must be an absolute path of at most 107 bytes, or empty",
+        )?;
         let no_blank =
             self.allowed_hosts.iter().all(|host| !host.is_empty() && !host.contains(['/', ' ', '*']));
         unless(
@@ -432,6 +443,9 @@ mod tests {
         check_refused("[limits]\nmemory_margin_percent = nan", "`limits.memory_margin_percent` must be");
         check_refused("[pct]\npath = \"pct\"", "`pct.path` must be an absolute path");
         check_refused("[pct]\nquery_timeout_seconds = 0", "`pct.query_timeout_seconds` must be from 1");
+        check_refused("[server]\nsocket = \"api.sock\"", "`server.socket` must be an absolute path");
+        let long = "x".repeat(107);
+        check_refused(&format!("[server]\nsocket = \"/{long}\""), "`server.socket` must be an absolute path");
         check_refused("[server]\nallowed_hosts = [\"*\"]", "`server.allowed_hosts` must hold plain");
         check_refused("[server]\nmax_conections = 1", "unknown key `server.max_conections`; did you mean");
     }

@@ -1,7 +1,8 @@
-//! Listens, serves connections, and ends in order.
+//! Listens, reloads, and ends in order.
 //!
 //! axum's own serve loop bounds neither the number of connections nor the time a client may take for its
-//! request head, so the loop is here. The user at the other end is looked up once for each connection.
+//! request head, so the loop is ours ([`crate::entrance`]). The user at the other end is looked up once for each
+//! connection.
 
 use std::io;
 use std::net::SocketAddr;
@@ -9,43 +10,30 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use hyper_util::server::graceful::GracefulShutdown;
 use lxc_autoscale_core::config::{self, ConfigError};
 use lxc_autoscale_core::service::{self, Request, Signals};
 use lxc_autoscale_core::{ErrorChain, telemetry};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
-use tower::ServiceExt;
 
 use crate::audit::AuditError;
 use crate::auth::keys::KeysError;
-use crate::auth::{Door, Peer, peer};
 use crate::backend::Opened;
 use crate::backend::rest::RestSetupError;
 use crate::boosts;
 use crate::config::Config;
+use crate::entrance::{Entrance, Service};
 use crate::jobs::reconcile;
 use crate::key_command::KeyCommandError;
 use crate::node::{self, CPU_INTERVAL};
 use crate::routes;
+use crate::socket::{self, SocketError, SocketFile};
 use crate::state::{AppState, Shared};
 use crate::store::StoreError;
 use crate::tls::{self, CertificateError};
 use crate::undo_command::UndoCommandError;
-
-/// The process's own procfs: connections are real even where the node is a simulated one.
-const PROCFS: &str = "/proc";
-/// Room for the head of a request.
-const MAX_HEAD_BYTES: usize = 16 << 10;
-/// How long accepting rests when it fails, for instance because there are no file descriptors left.
-const ACCEPT_REST: Duration = Duration::from_millis(200);
 
 /// Why the server ended, or did not begin.
 #[derive(Debug, thiserror::Error)]
@@ -94,6 +82,9 @@ pub enum ServerError {
         /// Why.
         source: io::Error,
     },
+    /// The unix socket cannot be listened at.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
     /// The bound address cannot be written down.
     #[error("cannot write the bound address to `{}` (`server.address_file`)", path.display())]
     AddressFile {
@@ -125,21 +116,21 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), ServerError> 
     reconcile::begin(&state).await?;
     write_address(&config.server.address_file, address)?;
     tracing::info!("Listening on http://{address}.");
+    let (socket, _socket_file) = open_socket(&config.server.socket)?.unzip();
     let network = open_network(&state).await?;
     service::notify_ready();
 
     let boosts = tokio::spawn(boosts::watch(AppState::clone(&state)));
     let meter = tokio::spawn(watch_cpus(AppState::clone(&state)));
     let connections = Arc::new(GracefulShutdown::new());
-    let slots = Arc::new(Semaphore::new(config.server.max_connections));
     let mut acceptors = JoinSet::new();
-    for entrance in [Some(Entrance::own(listener)), network].into_iter().flatten() {
-        acceptors.spawn(accept(
-            entrance,
-            AppState::clone(&state),
-            Arc::clone(&connections),
-            Arc::clone(&slots),
-        ));
+    let own = [Entrance::Loopback(listener)].into_iter().chain(socket.map(Entrance::Socket));
+    for entrance in own.chain(network) {
+        acceptors.spawn(entrance.serve(Service {
+            router: routes::router(AppState::clone(&state)),
+            state: AppState::clone(&state),
+            connections: Arc::clone(&connections),
+        }));
     }
     wait_for_stop(&mut signals, &state, config_path).await;
 
@@ -210,19 +201,14 @@ async fn watch_cpus(state: AppState) {
     }
 }
 
-/// A place where connections come in.
-struct Entrance {
-    listener: TcpListener,
-    tls: Option<TlsAcceptor>,
-    /// Whether the user at the other end is looked up, and trusted without a key.
-    asks_for_user: bool,
-}
-
-impl Entrance {
-    /// The one for this machine.
-    fn own(listener: TcpListener) -> Self {
-        Self { listener, tls: None, asks_for_user: true }
+/// Opens the unix socket, if there is to be one.
+fn open_socket(path: &Path) -> Result<Option<(UnixListener, SocketFile)>, ServerError> {
+    if path.as_os_str().is_empty() {
+        return Ok(None);
     }
+    let opened = socket::open(path)?;
+    tracing::info!("Listening at the unix socket {}.", path.display());
+    Ok(Some(opened))
 }
 
 /// Opens the entrance for other machines, if there is to be one.
@@ -249,83 +235,7 @@ async fn open_network(state: &Shared) -> Result<Option<Entrance>, ServerError> {
              read on the way."
         );
     }
-    Ok(Some(Entrance { listener, tls, asks_for_user: false }))
-}
-
-async fn accept(
-    entrance: Entrance,
-    state: AppState,
-    connections: Arc<GracefulShutdown>,
-    slots: Arc<Semaphore>,
-) {
-    let router = routes::router(AppState::clone(&state));
-    let Entrance { listener, tls, asks_for_user } = entrance;
-    loop {
-        // The semaphore is never closed; an error would only mean to stop.
-        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
-        match listener.accept().await {
-            Ok((stream, client)) => {
-                let (tls, router, state) = (tls.clone(), router.clone(), AppState::clone(&state));
-                let watcher = connections.watcher();
-                tokio::spawn(async move {
-                    let Ok(server) = stream.local_addr() else { return };
-                    let door = Door { client: client.ip(), address: server.ip(), is_tls: tls.is_some() };
-                    let peer = if asks_for_user { look_up(client, server).await } else { Peer { uid: None } };
-                    match tls {
-                        None => serve(stream, client, (peer, door), router, state, watcher).await,
-                        Some(tls) => {
-                            let patience = Duration::from_secs(state.config().server.client_timeout_seconds);
-                            // Who speaks no TLS, or too slowly, gets no answer.
-                            if let Ok(Ok(stream)) = tokio::time::timeout(patience, tls.accept(stream)).await {
-                                serve(stream, client, (peer, door), router, state, watcher).await;
-                            }
-                        }
-                    }
-                    drop(slot);
-                });
-            }
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection");
-                tokio::time::sleep(ACCEPT_REST).await;
-            }
-        }
-    }
-}
-
-async fn serve(
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    client: SocketAddr,
-    (peer, door): (Peer, Door),
-    router: Router,
-    state: AppState,
-    watcher: Watcher,
-) {
-    let config = state.config();
-    let service = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
-        request.extensions_mut().insert(peer);
-        request.extensions_mut().insert(door);
-        router.clone().oneshot(request)
-    });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(Duration::from_secs(config.server.client_timeout_seconds))
-        .max_buf_size(MAX_HEAD_BYTES)
-        // Nobody unknown keeps a connection that others could use.
-        .keep_alive(peer.trusted(&config.server).is_some())
-        .serve_connection(TokioIo::new(stream), service);
-    if let Err(error) = watcher.watch(connection).await {
-        tracing::debug!(%client, %error, "connection ended");
-    }
-}
-
-/// Finds out who is at the other end; nobody, when that cannot be told.
-async fn look_up(client: SocketAddr, server: SocketAddr) -> Peer {
-    let found = tokio::task::spawn_blocking(move || peer::uid(Path::new(PROCFS), client, server)).await;
-    let uid = found.map_err(io::Error::other).flatten().unwrap_or_else(|error| {
-        tracing::error!(%error, "cannot look up who is connected");
-        None
-    });
-    Peer { uid }
+    Ok(Some(Entrance::Network(listener, tls)))
 }
 
 /// Tells whoever started us the port, in one step: a reader sees all of it or nothing.

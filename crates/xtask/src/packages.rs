@@ -10,6 +10,7 @@ use crate::say;
 pub(crate) const FOR_TESTS: &[&str] = &[
     "busybox-static",
     "curl",
+    "iproute2",
     "libfaketime",
     "lxc",
     "lxc-templates",

@@ -113,7 +113,7 @@ impl Proxmox {
             ),
         };
         let config = format!(
-            "[server]\nlisten = \"127.0.0.1:0\"\naddress_file = \"{address}\"\n\
+            "[server]\nlisten = \"127.0.0.1:0\"\nsocket = \"\"\naddress_file = \"{address}\"\n\
              [pct]\npath = \"{pct}\"\n{rest}\
              [paths]\npve = \"{node}/etc/pve\"\nproc = \"{node}/proc\"\nlxc = \"/var/lib/lxc\"\n\
              [metrics]\nfile = \"{metrics}\"\n[audit]\nfile = \"{audit}\"\n[state]\ndirectory = \"{state}\"\n[logging]\nfile = \"\"\n",

@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal, geteuid, kill_process};
 use crate::node::Node;
 
 /// A user that is nobody special on any system.
-const NOBODY: u32 = 65_534;
+pub(crate) const NOBODY: u32 = 65_534;
 
 /// The running program.
 pub(crate) struct Server {
@@ -24,7 +24,7 @@ pub(crate) fn write_config(node: &Node, server: &str, rest: &str) {
     // Where the tests do not run as root, their own user stands in for it.
     let uid = geteuid().as_raw();
     let text = format!(
-        "[server]\nlisten = \"127.0.0.1:0\"\naddress_file = \"{root}/address\"\ntrusted_uids = [{uid}]\nkeys_file = \"{root}/keys.json\"\n{server}\n\
+        "[server]\nlisten = \"127.0.0.1:0\"\nsocket = \"{root}/api.sock\"\naddress_file = \"{root}/address\"\ntrusted_uids = [{uid}]\nkeys_file = \"{root}/keys.json\"\n{server}\n\
          [pct]\npath = \"{root}/pct\"\n\
          [paths]\npve = \"{root}/etc/pve\"\nproc = \"{root}/proc\"\n\
          [metrics]\nfile = \"{root}/log/lxc_metrics.json\"\n[audit]\nfile = \"{root}/audit.jsonl\"\n\
@@ -41,7 +41,7 @@ pub(crate) fn program(node: &Node, command: &str) -> Command {
 }
 
 impl Server {
-    fn start(node: &Node, server: &str) -> Self {
+    pub(crate) fn start(node: &Node, server: &str) -> Self {
         write_config(node, server, "");
         Self::spawn(node, &mut program(node, "run"))
     }
@@ -72,6 +72,10 @@ impl Server {
         self.address
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(self.child.id().try_into().unwrap()).unwrap();
         kill_process(pid, signal).unwrap();
@@ -97,7 +101,7 @@ impl Drop for Server {
     }
 }
 
-fn cores_request(cores: u32) -> String {
+pub(crate) fn cores_request(cores: u32) -> String {
     let body = format!("{{\"vm_id\": 104, \"cores\": {cores}}}");
     let length = body.len();
     format!(
@@ -244,13 +248,13 @@ fn a_client_that_is_too_slow_is_cut_off() {
 }
 
 #[test]
-fn more_connections_than_allowed_wait_their_turn() {
+fn a_connection_that_sends_nothing_gives_way_to_the_next() {
     let node = Node::new();
     let server = Server::start(&node, "max_connections = 1");
     let first = TcpStream::connect(server.address).unwrap();
     let second = server.ask_for_cores(4);
-    drop(first);
     assert!(read_all(second).starts_with("HTTP/1.1 200 OK\r\n"));
+    assert_eq!(read_all(first), "");
 }
 
 /// Runs the program to its end and returns code, stdout and stderr.

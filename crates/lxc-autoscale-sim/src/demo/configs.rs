@@ -92,7 +92,7 @@ fn api(paths: &DemoPaths, roots: &NodeRoots, listen: SocketAddr) -> String {
     let own = rustix::process::getuid();
     let trusted = if own.is_root() { String::new() } else { format!("trusted_uids = [{}]\n", own.as_raw()) };
     format!(
-        "[server]\nlisten = \"{listen}\"\n{trusted}\n\
+        "[server]\nlisten = \"{listen}\"\nsocket = \"\"\n{trusted}\n\
          [pct]\npath = {}\n\n\
          [metrics]\nfile = {}\n\n\
          [paths]\npve = {}\nproc = {}\nlxc = {}\n\n[audit]\nfile = {}\n\n[state]\ndirectory = {}\n\n[logging]\nfile = {}\n",

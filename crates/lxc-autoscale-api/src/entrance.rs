@@ -1,0 +1,231 @@
+//! The doors: loopback and the unix socket for this machine, a third for others. Each has seats of its own, so that
+//! none can be shut by what happens at another.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, Bytes, HttpBody};
+use hyper::body::{Frame, Incoming, SizeHint};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
+use tokio_rustls::TlsAcceptor;
+use tower::ServiceExt;
+
+use crate::auth::{Door, Peer, peer};
+use crate::seats::{Seat, Seats};
+use crate::state::AppState;
+
+/// The process's own procfs: connections are real even where the node is a simulated one.
+const PROCFS: &str = "/proc";
+/// Room for the head of a request.
+const MAX_HEAD_BYTES: usize = 16 << 10;
+/// How long accepting rests when it fails, for instance because there are no file descriptors left.
+const ACCEPT_REST: Duration = Duration::from_millis(200);
+/// What a connection over the unix socket counts as.
+const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+/// A place where connections come in.
+pub(crate) enum Entrance {
+    /// Loopback: the user at the other end is looked up, and may be trusted without a key.
+    Loopback(TcpListener),
+    /// The unix socket: the kernel says which user it is.
+    Socket(UnixListener),
+    /// For other machines: only keys count.
+    Network(TcpListener, Option<TlsAcceptor>),
+}
+
+/// What connections of all doors are served with.
+pub(crate) struct Service {
+    /// The API.
+    pub(crate) router: Router,
+    /// What requests share.
+    pub(crate) state: AppState,
+    /// Ends connections in order.
+    pub(crate) connections: Arc<GracefulShutdown>,
+}
+
+/// What one connection is served with.
+struct Connection {
+    router: Router,
+    state: AppState,
+    watcher: Watcher,
+}
+
+/// Who is connected, and through which door.
+#[derive(Clone, Copy)]
+struct Arrival {
+    peer: Peer,
+    door: Door,
+}
+
+impl Entrance {
+    /// Accepts connections and serves them, until the task ends.
+    pub(crate) async fn serve(self, service: Service) {
+        let seats = Seats::new(service.state.config().server.max_connections);
+        loop {
+            if let Err(error) = self.accept(&service, &seats).await {
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(ACCEPT_REST).await;
+            }
+        }
+    }
+
+    async fn accept(&self, service: &Service, seats: &Seats) -> io::Result<()> {
+        match self {
+            Self::Loopback(listener) => {
+                let (stream, client) = listener.accept().await?;
+                let Ok(server) = stream.local_addr() else { return Ok(()) };
+                let door = Door { client: client.ip(), address: server.ip(), is_tls: false };
+                let arrival = Arrival { peer: look_up(client, server).await, door };
+                let Some(seat) = service.seat(seats, arrival).await else { return Ok(()) };
+                tokio::spawn(service.connection().serve(stream, arrival, seat));
+            }
+            Self::Socket(listener) => {
+                let (stream, _) = listener.accept().await?;
+                let uid = stream.peer_cred().map(|peer| peer.uid()).ok();
+                let door = Door { client: LOOPBACK, address: LOOPBACK, is_tls: false };
+                let arrival = Arrival { peer: Peer { uid }, door };
+                let Some(seat) = service.seat(seats, arrival).await else { return Ok(()) };
+                tokio::spawn(service.connection().serve(stream, arrival, seat));
+            }
+            Self::Network(listener, tls) => {
+                let (stream, client) = listener.accept().await?;
+                let Ok(server) = stream.local_addr() else { return Ok(()) };
+                let door = Door { client: client.ip(), address: server.ip(), is_tls: tls.is_some() };
+                let arrival = Arrival { peer: Peer { uid: None }, door };
+                let Some(seat) = seats.take(false).await else { return Ok(()) };
+                match tls.clone() {
+                    None => tokio::spawn(service.connection().serve(stream, arrival, seat)),
+                    Some(tls) => tokio::spawn(service.connection().serve_tls(stream, tls, arrival, seat)),
+                };
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Service {
+    /// A seat for who arrived; none for a stranger when all are taken by those who are trusted.
+    async fn seat(&self, seats: &Seats, arrival: Arrival) -> Option<Seat> {
+        seats.take(arrival.peer.trusted(&self.state.config().server).is_some()).await
+    }
+
+    fn connection(&self) -> Connection {
+        let watcher = self.connections.watcher();
+        Connection { router: self.router.clone(), state: AppState::clone(&self.state), watcher }
+    }
+}
+
+impl Connection {
+    async fn serve_tls(self, stream: tokio::net::TcpStream, tls: TlsAcceptor, arrival: Arrival, seat: Seat) {
+        let patience = Duration::from_secs(self.state.config().server.client_timeout_seconds);
+        // Who speaks no TLS, or too slowly, gets no answer.
+        let shaken = tokio::select! {
+            () = seat.asked_to_leave() => return,
+            shaken = tokio::time::timeout(patience, tls.accept(stream)) => shaken,
+        };
+        if let Ok(Ok(stream)) = shaken {
+            self.serve(stream, arrival, seat).await;
+        }
+    }
+
+    async fn serve(
+        self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        arrival: Arrival,
+        seat: Seat,
+    ) {
+        let Self { router, state, watcher } = self;
+        let config = state.config();
+        let seat = Arc::new(seat);
+        let handler = service_fn({
+            let seat = Arc::clone(&seat);
+            move |request: hyper::Request<Incoming>| {
+                answer(router.clone(), request, arrival, Arc::clone(&seat))
+            }
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(Duration::from_secs(config.server.client_timeout_seconds))
+            .max_buf_size(MAX_HEAD_BYTES)
+            // Nobody unknown keeps a connection that others could use.
+            .keep_alive(arrival.peer.trusted(&config.server).is_some())
+            .serve_connection(TokioIo::new(stream), handler);
+        let client = arrival.door.client;
+        tokio::select! {
+            () = seat.asked_to_leave() => tracing::debug!(%client, "connection gives way to another"),
+            ended = watcher.watch(connection) => if let Err(error) = ended {
+                tracing::debug!(%client, %error, "connection ended");
+            },
+        }
+    }
+}
+
+/// Answers one request; the seat is busy from its last byte to the answer.
+async fn answer(
+    router: Router,
+    request: hyper::Request<Incoming>,
+    arrival: Arrival,
+    seat: Arc<Seat>,
+) -> Result<axum::response::Response, std::convert::Infallible> {
+    let mut request = request.map(|body| Body::new(Arriving { body, seat: Arc::clone(&seat) }));
+    request.extensions_mut().insert(arrival.peer);
+    request.extensions_mut().insert(arrival.door);
+    if request.body().is_end_stream() && !seat.busy() {
+        // The connection is about to be closed: the request must not be begun.
+        return std::future::pending().await;
+    }
+    let response = router.oneshot(request).await;
+    seat.waiting();
+    response
+}
+
+/// A body on its way; when it is complete, the seat is busy.
+struct Arriving {
+    body: Incoming,
+    seat: Arc<Seat>,
+}
+
+impl HttpBody for Arriving {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        if frame.is_none() && !self.seat.busy() {
+            return Poll::Pending;
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// Finds out who is at the other end; nobody, when that cannot be told.
+async fn look_up(client: SocketAddr, server: SocketAddr) -> Peer {
+    let found = tokio::task::spawn_blocking(move || peer::uid(Path::new(PROCFS), client, server)).await;
+    let uid = found.map_err(io::Error::other).flatten().unwrap_or_else(|error| {
+        tracing::error!(%error, "cannot look up who is connected");
+        None
+    });
+    Peer { uid }
+}
