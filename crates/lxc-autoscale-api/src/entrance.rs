@@ -21,7 +21,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
 
-use crate::auth::{Door, Peer, peer};
+use crate::auth::{Door, Peer, peer, socket_diag};
 use crate::seats::{Seat, Seats};
 use crate::state::AppState;
 
@@ -222,6 +222,12 @@ impl HttpBody for Arriving {
 
 /// Finds out who is at the other end; nobody, when that cannot be told.
 async fn look_up(client: SocketAddr, server: SocketAddr) -> Peer {
+    let answer = match socket_diag::uid(client, server) {
+        Ok(uid) => return Peer { uid },
+        Err(answer) => answer,
+    };
+    // A connection that is closed already; or a kernel without that question, whose tables know all the same.
+    tracing::debug!(error = %answer, "asking the kernel's tables");
     let found = tokio::task::spawn_blocking(move || peer::uid(Path::new(PROCFS), client, server)).await;
     let uid = found.map_err(io::Error::other).flatten().unwrap_or_else(|error| {
         tracing::error!(%error, "cannot look up who is connected");

@@ -27,6 +27,7 @@ pub mod caller;
 pub mod keys;
 pub mod limits;
 pub mod peer;
+pub mod socket_diag;
 
 /// What a browser says about where a request comes from.
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
