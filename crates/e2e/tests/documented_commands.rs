@@ -10,7 +10,7 @@ use std::process::Command;
 use lxc_autoscale_e2e::binary;
 
 /// What holds for every command, and is not repeated in each row.
-const COMMON: [&str; 3] = ["--help", "--config", "--version"];
+const COMMON: [&str; 4] = ["--help", "--config", "--version", "--color"];
 
 /// What a program says about itself or one of its commands.
 fn help(program: &str, command: &[&str]) -> String {
