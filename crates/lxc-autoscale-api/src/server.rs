@@ -1,7 +1,7 @@
 //! Listens, reloads, and ends in order.
 //!
 //! axum's own serve loop bounds neither the number of connections nor the time a client may take for its
-//! request head, so the loop is ours ([`crate::entrance`]). The user at the other end is looked up once for each
+//! request head, so the loop is ours (`crate::entrance`). The user at the other end is looked up once for each
 //! connection.
 
 use std::io;

@@ -1,6 +1,6 @@
 //! Every change is written down before its first call, so that a server that was killed knows what it had begun.
 //!
-//! A change is a row of the table `changes` ([`table`]); those that copy or drop data, and may take an hour, are jobs
+//! A change is a row of the table `changes` (`table`); those that copy or drop data, and may take an hour, are jobs
 //! that `GET /jobs` shows. What is done on the way is written down by the change's [`Journal`]. After a restart what
 //! was running is held against the node ([`reconcile`]), never repeated.
 

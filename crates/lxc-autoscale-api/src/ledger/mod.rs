@@ -1,6 +1,6 @@
 //! Which sizes were changed, from what to what, by whom and why; and what they were at any time.
 //!
-//! An entry is written in the same step as the end of its change ([`crate::jobs::table::end`]). Where a change finds
+//! An entry is written in the same step as the end of its change (`crate::jobs::table::end`). Where a change finds
 //! another size than the one before it left, somebody else changed it, and that is an entry, too. The size from before
 //! the first change is kept for ever.
 

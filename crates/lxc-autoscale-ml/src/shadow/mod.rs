@@ -1,8 +1,8 @@
 //! Candidate policies beside the live one, on live data: what each would have given, saved and missed.
 //!
 //! A candidate never acts. For each container it holds an imagined allocation, which begins as the real one. Each
-//! record that comes in is served under that allocation by the back-test's [`Host`] (the candidate sees only
-//! what a node would show), judged by the back-test's [`Judge`], and decided upon by the daemon's own functions; the
+//! record that comes in is served under that allocation by the back-test's `Host` (the candidate sees only
+//! what a node would show), judged by the back-test's `Judge`, and decided upon by the daemon's own functions; the
 //! real allocation is judged by the same steps. What a real limit hid shows in neither.
 //!
 //! The guards that look at real harm (probes, undo, the node's budget) have nothing to look at here. The candidates
