@@ -144,7 +144,19 @@ pub struct CreateCloneRequest {
     pub new_vm_name: String,
 }
 
-/// `DELETE /clone/delete`, and the query of `GET /snapshot/list` and `GET /resource/vm/status`.
+/// `DELETE /clone/delete`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct DeleteCloneRequest {
+    /// The container.
+    pub vm_id: Vmid,
+    /// Remove it though it carries no mark of ours; takes `limits.destroy_any_container` in the configuration, too.
+    #[serde(default)]
+    pub any_container: bool,
+}
+
+/// The query of `GET /snapshot/list` and `GET /resource/vm/status`, and what names one container only.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]

@@ -131,6 +131,8 @@ pub struct LimitsConfig {
     pub memory_margin_percent: f64,
     /// Whether memory of a running container may shrink while its working set is not known.
     pub allow_blind_memory_shrink: bool,
+    /// Whether a container that is no copy of ours may be removed when a request says so.
+    pub destroy_any_container: bool,
     /// Most that one change may multiply or divide a size by.
     pub max_step_factor: f64,
     /// Changes of the sizes of one container within an hour; 0 for no bound.
@@ -237,6 +239,7 @@ impl Default for LimitsConfig {
             max_disk_increase_gib: 1024,
             memory_margin_percent: 10.0,
             allow_blind_memory_shrink: false,
+            destroy_any_container: false,
             max_step_factor: 16.0,
             max_changes_per_hour: 120,
             node_memory_reserve_percent: 2.0,

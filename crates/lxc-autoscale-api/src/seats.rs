@@ -47,6 +47,16 @@ enum State {
     Leaving,
 }
 
+/// What came of looking for a seat.
+#[derive(Debug)]
+enum Attempt {
+    Taken(Seat),
+    /// One is about to be free, or will be.
+    TooEarly,
+    /// Those who have them do not give way to whoever asks.
+    Hopeless,
+}
+
 /// One seat; free again when dropped.
 #[derive(Debug)]
 pub struct Seat {
@@ -66,25 +76,25 @@ impl Seats {
     /// One caller at a time: the loop that accepts connections at this door.
     pub async fn take(&self, is_trusted: bool) -> Option<Seat> {
         loop {
-            if let Some(outcome) = self.try_take(is_trusted) {
-                return outcome;
+            match self.try_take(is_trusted) {
+                Attempt::Taken(seat) => return Some(seat),
+                Attempt::Hopeless => return None,
+                Attempt::TooEarly => self.room.changed.notified().await,
             }
-            self.room.changed.notified().await;
         }
     }
 
-    /// A seat, or that there will be none; `None` when it is worth waiting.
-    fn try_take(&self, is_trusted: bool) -> Option<Option<Seat>> {
+    fn try_take(&self, is_trusted: bool) -> Attempt {
         let mut table = self.room.table();
         if table.taken.len() < self.most {
             let (number, leave) = (table.next, Arc::<Notify>::default());
             table.next += 1;
             let state = State::Waiting(Instant::now());
             table.taken.insert(number, Taken { is_trusted, state, leave: Arc::clone(&leave) });
-            return Some(Some(Seat { number, room: Arc::clone(&self.room), leave }));
+            return Attempt::Taken(Seat { number, room: Arc::clone(&self.room), leave });
         }
         if table.taken.values().any(|taken| taken.state == State::Leaving) {
-            return None;
+            return Attempt::TooEarly;
         }
         let may_be_asked = |taken: &&mut Taken| is_trusted || !taken.is_trusted;
         let longest = table.taken.values_mut().filter(may_be_asked).filter_map(|taken| match taken.state {
@@ -94,10 +104,10 @@ impl Seats {
         if let Some((_, _, taken)) = longest.min_by_key(|(is_trusted, since, _)| (*is_trusted, *since)) {
             taken.state = State::Leaving;
             taken.leave.notify_one();
-            return None;
+            return Attempt::TooEarly;
         }
         let only_trusted = table.taken.values().all(|taken| taken.is_trusted);
-        (!is_trusted && only_trusted).then_some(None)
+        if !is_trusted && only_trusted { Attempt::Hopeless } else { Attempt::TooEarly }
     }
 }
 

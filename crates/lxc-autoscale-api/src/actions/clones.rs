@@ -210,7 +210,16 @@ fn left_behind(failure: ActionError, more: String) -> ActionError {
     }
 }
 
-/// Removes a copy of ours, stopping it first if it runs.
+/// What `/clone/delete` may remove.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Removable {
+    /// What carries our mark.
+    Copies,
+    /// Whatever is not protected: configuration and request both say so.
+    Anything,
+}
+
+/// Removes a copy of ours, or another container where that is `removable`, stopping it first if it runs.
 ///
 /// # Errors
 /// [`ActionError`] when the container is missing, not a copy of ours, protected or locked, or when the back
@@ -219,10 +228,11 @@ pub async fn delete(
     host: &dyn ContainerHost,
     journal: &Journal,
     vmid: Vmid,
+    removable: Removable,
 ) -> Result<CloneDeleted, ActionError> {
     let stored = host.stored(vmid).await?;
     let tag = tag_of(vmid);
-    if !stored.config.tags.contains(&tag) {
+    if removable == Removable::Copies && !stored.config.tags.contains(&tag) {
         return Err(ActionError::NotAClone { vmid, tag });
     }
     if stored.config.protection {

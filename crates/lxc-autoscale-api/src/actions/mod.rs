@@ -46,7 +46,10 @@ pub enum ActionError {
         cpuset: String,
     },
     /// A container without our mark was to be removed.
-    #[error("container {vmid} was not made by /clone/create here (it has no tag `{tag}`) and is not removed")]
+    #[error(
+        "container {vmid} was not made by /clone/create here (it has no tag `{tag}`) and is not removed; that takes \
+         `limits.destroy_any_container` in the configuration and `any_container` in the request, both"
+    )]
     NotAClone {
         /// The container.
         vmid: Vmid,

@@ -19,6 +19,7 @@ use jiff::Timestamp;
 use lxc_autoscale_core::ErrorChain;
 
 use self::caller::{Caller, Role};
+use self::limits::Allowance;
 use crate::config::ServerConfig;
 use crate::error::ApiError;
 use crate::state::AppState;
@@ -101,7 +102,8 @@ pub async fn require(
 
 /// Checks every request before anything else sees it, unknown paths and wrong methods included.
 pub async fn guard(State(state): State<AppState>, mut request: Request, next: Next) -> Response {
-    let mut response = match check(&state, &request) {
+    let (allowance, checked) = check(&state, &request);
+    let mut response = match checked {
         Ok(caller) => {
             request.extensions_mut().insert(caller);
             next.run(request).await
@@ -115,16 +117,28 @@ pub async fn guard(State(state): State<AppState>, mut request: Request, next: Ne
         }
     };
     let headers = response.headers_mut();
+    if let Some(allowance) = allowance {
+        allowance.write(headers);
+    }
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }
 
-fn check(state: &AppState, request: &Request) -> Result<Caller, ApiError> {
-    let config = state.config();
+/// Who asks, or why it is not answered; and what is left to a key.
+fn check(state: &AppState, request: &Request) -> (Option<Allowance>, Result<Caller, ApiError>) {
     let client = request.extensions().get::<Door>().map(|door| door.client);
-    let caller = identify(state, request).map_err(|refused| state.rate_limits().refuse(client, refused))?;
-    state.rate_limits().admit(&caller)?;
+    let caller = match identify(state, request) {
+        Ok(caller) => caller,
+        Err(refused) => return (None, Err(state.rate_limits().refuse(client, refused))),
+    };
+    let (allowance, admitted) = state.rate_limits().admit(&caller);
+    (allowance, admitted.and_then(|()| check_target(state, request)).map(|()| caller))
+}
+
+/// Whether a request is meant for this server, and comes from no page of another.
+fn check_target(state: &AppState, request: &Request) -> Result<(), ApiError> {
+    let config = state.config();
     let host = addressed_host(request.uri(), request.headers());
     let door = request.extensions().get::<Door>();
     let is_ours = host.is_some_and(|host| {
@@ -140,7 +154,7 @@ fn check(state: &AppState, request: &Request) -> Result<Caller, ApiError> {
         let message = "requests of web pages from elsewhere are not answered";
         return Err(ApiError::new(StatusCode::FORBIDDEN, "foreign_origin", message));
     }
-    Ok(caller)
+    Ok(())
 }
 
 /// The host and port a request is addressed to; `None` when it says nothing, or several things.

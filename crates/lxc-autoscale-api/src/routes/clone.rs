@@ -1,10 +1,10 @@
 //! `/clone/*`.
 
 use axum::extract::State;
-use lxc_autoscale_core::api::{CloneCreated, CloneDeleted, ContainerRequest, CreateCloneRequest};
+use lxc_autoscale_core::api::{CloneCreated, CloneDeleted, CreateCloneRequest, DeleteCloneRequest};
 
 use super::jobs::{self, LongAnswer, PrefersAsync};
-use crate::actions::clones::{self, CloneRequest};
+use crate::actions::clones::{self, CloneRequest, Removable};
 use crate::auth::caller::Caller;
 use crate::changes::Change;
 use crate::error::ApiError;
@@ -57,13 +57,21 @@ pub(super) async fn remove(
     State(state): State<AppState>,
     caller: Caller,
     prefer: PrefersAsync,
-    ApiJson(ContainerRequest { vm_id }): ApiJson<ContainerRequest>,
+    ApiJson(request): ApiJson<DeleteCloneRequest>,
 ) -> Result<LongAnswer<CloneDeleted>, ApiError> {
-    let change = Change { summary: format!("remove container {vm_id}"), vmids: vec![vm_id], caller };
+    let DeleteCloneRequest { vm_id, any_container } = request;
+    let removable = if any_container && state.config().limits.destroy_any_container {
+        Removable::Anything
+    } else {
+        Removable::Copies
+    };
+    let whatever = if removable == Removable::Anything { ", copy or not" } else { "" };
+    let change =
+        Change { summary: format!("remove container {vm_id}{whatever}"), vmids: vec![vm_id], caller };
     let host = state.host();
     let say = |deleted: &CloneDeleted| format!("Container {} is removed.", deleted.vm_id);
     jobs::answer(&state, prefer, change, Task::DeleteClone { vmid: vm_id }, say, async move |journal| {
-        clones::delete(&*host, &journal, vm_id).await
+        clones::delete(&*host, &journal, vm_id, removable).await
     })
     .await
 }

@@ -97,6 +97,35 @@ async fn a_container_in_no_state_for_it() {
     }
 }
 
+/// Configuration × request; a protected container stays whatever they say.
+#[tokio::test]
+async fn a_container_that_is_no_copy_goes_only_when_both_say_so() {
+    for (configured, asked, goes) in
+        [(false, false, false), (false, true, false), (true, false, false), (true, true, true)]
+    {
+        let mut node = Node::new();
+        node.config.limits.destroy_any_container = configured;
+        node.write_conf(113, &format!("{RUNNING_104}protection: 1\n"));
+        let body = |id: u32| json!({"vm_id": id, "any_container": asked});
+        let reply = node.send("DELETE", "/clone/delete", Some(body(102))).await;
+        if goes {
+            reply.data();
+            assert_eq!((node.calls(), node.conf(102)), (vec!["destroy 102 --purge 1".to_owned()], None));
+        } else {
+            reply.assert_error(403, "not_a_clone");
+            assert!(reply.message().contains("`limits.destroy_any_container`"), "{reply:?}");
+            assert_eq!(node.calls(), [""; 0]);
+        }
+        let reply = node.send("DELETE", "/clone/delete", Some(body(113))).await;
+        if goes {
+            reply.assert_error(409, "protected")
+        } else {
+            reply.assert_error(403, "not_a_clone")
+        }
+        assert!(node.conf(113).is_some());
+    }
+}
+
 #[tokio::test]
 async fn numbers_out_of_bounds() {
     let mut node = Node::new();

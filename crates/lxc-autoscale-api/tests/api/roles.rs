@@ -366,16 +366,23 @@ async fn a_key_that_asks_too_often_is_told_when_to_come_again() {
     node.config.server.requests_per_minute = 2.try_into().unwrap();
     let (one, other) = (create(&node, "one", Role::Viewer, None), create(&node, "other", Role::Viewer, None));
     let api = node.api();
-    look(&api, &one).await.data();
-    look(&api, &one).await.data();
+    for left in ["\"requests\";r=1;t=30", "\"requests\";r=0;t=60"] {
+        let reply = look(&api, &one).await;
+        reply.data();
+        assert_eq!(reply.headers["ratelimit-policy"], "\"requests\";q=2;w=60");
+        assert_eq!(reply.headers["ratelimit"], left);
+    }
     let reply = look(&api, &one).await;
     reply.assert_error(429, "too_many_requests");
+    assert_eq!(reply.headers["ratelimit"], "\"requests\";r=0;t=60");
     let seconds: u64 = reply.headers["retry-after"].to_str().unwrap().parse().unwrap();
     assert!((1..=30).contains(&seconds), "{seconds}");
     look(&api, &other).await.data();
     // Root is not limited.
     for _ in 0..10 {
-        send(&api, crate::node::request("GET", "/routes", None)).await.data();
+        let reply = send(&api, crate::node::request("GET", "/routes", None)).await;
+        reply.data();
+        assert!(!reply.headers.contains_key("ratelimit"), "{reply:?}");
     }
 }
 
