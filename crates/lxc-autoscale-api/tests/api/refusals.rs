@@ -118,9 +118,9 @@ async fn a_container_that_is_no_copy_goes_only_when_both_say_so() {
         }
         let reply = node.send("DELETE", "/clone/delete", Some(body(113))).await;
         if goes {
-            reply.assert_error(409, "protected")
+            reply.assert_error(409, "protected");
         } else {
-            reply.assert_error(403, "not_a_clone")
+            reply.assert_error(403, "not_a_clone");
         }
         assert!(node.conf(113).is_some());
     }
