@@ -1,49 +1,29 @@
 //! Forecasts for people against last value, seasonal naive, ETS and MSTL: `cargo xtask bench forecast`.
 
 mod contestant;
-#[path = "../bench_scaling/generate.rs"]
+#[path = "../shared/generate.rs"]
 mod generate;
 #[path = "../shared/parallel.rs"]
 mod parallel;
+#[path = "../shared/program.rs"]
+mod program;
 #[path = "../shared/recorded.rs"]
 mod recorded;
 mod score;
 
 use std::error::Error;
-use std::io::{self, Write};
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Parser;
-use lxc_autoscale_core::ErrorChain;
 use lxc_autoscale_ml::backtest::recording::Recording;
 
+use crate::program::Args;
 use crate::score::{Set, contest, markdown};
 
 /// The command whose tables stand in the page.
 const COMMAND: &str = "cargo xtask bench forecast";
 
-#[derive(Parser)]
-struct Args {
-    /// More traces: a CSV file (also with gzip), or a directory of such files.
-    #[arg(long)]
-    traces: Option<PathBuf>,
-    /// Directory of `forecast.md`, whose table is renewed.
-    #[arg(long)]
-    docs: Option<PathBuf>,
-    /// Write the figures to this file, too.
-    #[arg(long)]
-    json: Option<PathBuf>,
-}
-
 fn main() -> ExitCode {
-    match run(&Args::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            let _ = writeln!(io::stderr(), "bench_forecast: {}", ErrorChain(error.as_ref()));
-            ExitCode::FAILURE
-        }
-    }
+    program::run("bench_forecast", run)
 }
 
 fn run(args: &Args) -> Result<(), Box<dyn Error>> {
@@ -56,14 +36,7 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
         sets.push(set(&format!("{} recorded machines", recordings.len()), &recordings));
     }
     let tables = sets.iter().map(markdown).collect::<Vec<_>>().join("\n");
-    writeln!(io::stdout().lock(), "{tables}")?;
-    if let Some(docs) = &args.docs {
-        recorded::renew(&docs.join("forecast.md"), COMMAND, &tables)?;
-    }
-    if let Some(path) = &args.json {
-        std::fs::write(path, serde_json::to_vec_pretty(&sets)?)?;
-    }
-    Ok(())
+    args.publish("forecast.md", COMMAND, &tables, &sets)
 }
 
 fn set(title: &str, recordings: &[Recording]) -> Set {

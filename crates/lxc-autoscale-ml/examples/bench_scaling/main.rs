@@ -2,51 +2,32 @@
 
 mod contest;
 mod figures;
+#[path = "../shared/generate.rs"]
 mod generate;
 mod oracle;
 #[path = "../shared/parallel.rs"]
 mod parallel;
 mod peers;
+#[path = "../shared/program.rs"]
+mod program;
 #[path = "../shared/recorded.rs"]
 mod recorded;
 mod show;
 
 use std::error::Error;
-use std::io::{self, Write};
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Parser;
-use lxc_autoscale_core::ErrorChain;
 use lxc_autoscale_ml::backtest::recording::Recording;
 use lxc_autoscale_ml::replay::CpuClass;
 
+use crate::program::Args;
 use crate::show::Set;
 
 /// The command whose tables stand in the page.
 const COMMAND: &str = "cargo xtask bench scaling";
 
-#[derive(Parser)]
-struct Args {
-    /// More traces: a CSV file (also with gzip), or a directory of such files.
-    #[arg(long)]
-    traces: Option<PathBuf>,
-    /// Directory of `benchmark.md` and `benchmark.svg`, whose table and picture are renewed.
-    #[arg(long)]
-    docs: Option<PathBuf>,
-    /// Write the figures to this file, too.
-    #[arg(long)]
-    json: Option<PathBuf>,
-}
-
 fn main() -> ExitCode {
-    match run(&Args::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            let _ = writeln!(io::stderr(), "bench_scaling: {}", ErrorChain(error.as_ref()));
-            ExitCode::FAILURE
-        }
-    }
+    program::run("bench_scaling", run)
 }
 
 fn run(args: &Args) -> Result<(), Box<dyn Error>> {
@@ -62,14 +43,9 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
         sets.push(set(&title, &recordings));
     }
     let tables = sets.iter().map(show::markdown).collect::<Vec<_>>().join("\n");
-    let mut out = io::stdout().lock();
-    writeln!(out, "{tables}")?;
+    args.publish("benchmark.md", COMMAND, &tables, &sets)?;
     if let Some(docs) = &args.docs {
-        recorded::renew(&docs.join("benchmark.md"), COMMAND, &tables)?;
         std::fs::write(docs.join("benchmark.svg"), show::picture(&sets))?;
-    }
-    if let Some(path) = &args.json {
-        std::fs::write(path, serde_json::to_vec_pretty(&sets)?)?;
     }
     Ok(())
 }

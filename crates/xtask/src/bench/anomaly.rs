@@ -1,10 +1,11 @@
 //! The anomaly flags: a program of the monitor's crate, which prints the table itself.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::command::{self, CommandError, cargo};
+use super::example::Example;
+use crate::command::CommandError;
 
 /// What is measured.
 #[derive(Args, Debug)]
@@ -22,21 +23,9 @@ pub(crate) struct Options {
 
 /// Runs it.
 pub(crate) fn run(options: &Options) -> Result<(), CommandError> {
-    let mut command = cargo(["run", "--release", "--locked", "--quiet"]);
-    command.args(["--package", "lxc-monitor", "--example", "bench_anomaly", "--"]);
-    if let Some(path) = &options.traces {
-        command.arg("--traces").arg(absolute(path)?);
-    }
-    if let Some(share) = options.share {
-        command.arg("--share").arg(share.to_string());
-    }
-    if let Some(path) = &options.json {
-        command.arg("--json").arg(absolute(path)?);
-    }
-    command::run(&mut command)
-}
-
-fn absolute(path: &Path) -> Result<PathBuf, CommandError> {
-    std::path::absolute(path)
-        .map_err(|source| CommandError::Figures { path: path.display().to_string(), source })
+    Example::new("lxc-monitor", "bench_anomaly")
+        .file("--traces", options.traces.as_deref())?
+        .value("--share", options.share.map(|share| share.to_string()))
+        .file("--json", options.json.as_deref())?
+        .run()
 }

@@ -1,16 +1,15 @@
 //! The benchmarks: one file each; what is measured runs in the release profile.
 
 mod anomaly;
-mod forecast;
-mod history;
-mod metrics_file;
+mod example;
 pub(crate) mod monitor;
-mod scaling;
+mod on_traces;
 
 use std::path::PathBuf;
 
 use clap::Subcommand;
 
+use self::example::Example;
 use crate::command::CommandError;
 
 /// A benchmark; it prints its table, and writes its figures as JSON where asked.
@@ -19,7 +18,7 @@ pub(crate) enum Bench {
     /// How many values of real workloads are flagged as unusual, and how many injected shifts are found.
     Anomaly(anomaly::Options),
     /// Pinball loss and coverage of forecasts against last value, seasonal naive, ETS and MSTL.
-    Forecast(forecast::Options),
+    Forecast(on_traces::Options),
     /// Size of 30 days of 200 containers in the history, time to load a week, and what writing costs.
     History {
         /// Write the figures to this file, too.
@@ -36,18 +35,24 @@ pub(crate) enum Bench {
     /// and netdata.
     Monitor(monitor::Options),
     /// What this product's sizes cost against those of other autoscalers, and against who knows the future.
-    Scaling(scaling::Options),
+    Scaling(on_traces::Options),
 }
 
 /// Runs a benchmark.
 pub(crate) fn run(bench: &Bench) -> Result<(), BenchError> {
     match bench {
         Bench::Anomaly(options) => Ok(anomaly::run(options)?),
-        Bench::Forecast(options) => Ok(forecast::run(options)?),
-        Bench::History { json } => Ok(history::run(json.as_deref())?),
-        Bench::MetricsFile { json } => Ok(metrics_file::run(json.as_deref())?),
+        Bench::Forecast(options) => Ok(on_traces::run("bench_forecast", options)?),
+        Bench::History { json } => {
+            let history = Example::new("lxc-monitor", "bench_history");
+            Ok(history.file("--json", json.as_deref())?.run()?)
+        }
+        Bench::MetricsFile { json } => {
+            let metrics_file = Example::new("lxc-autoscale-core", "bench_metrics_file");
+            Ok(metrics_file.file("--json", json.as_deref())?.run()?)
+        }
         Bench::Monitor(options) => Ok(monitor::run(options)?),
-        Bench::Scaling(options) => Ok(scaling::run(options)?),
+        Bench::Scaling(options) => Ok(on_traces::run("bench_scaling", options)?),
     }
 }
 
