@@ -79,6 +79,8 @@ pub(crate) fn cargo_deny() -> Result<Command, CommandError> {
         say("building cargo-deny, which checks the rules for dependencies; this is done once");
         let mut install =
             cargo(["install", "--quiet", "--locked", "--version", CARGO_DENY_VERSION, "cargo-deny"]);
+        // It runs for seconds: to optimise it would take longer than it ever saves.
+        install.args(["--debug", "--config", "profile.dev.debug=false"]);
         run(install.arg("--root").arg(root))?;
     }
     Ok(program(binary, []))
