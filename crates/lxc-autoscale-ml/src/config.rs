@@ -1,6 +1,7 @@
 //! The configuration file, and what its tables mean to the parts.
 
 mod approval;
+mod model;
 mod scaling;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,11 +17,11 @@ use lxc_autoscale_core::telemetry::LoggingConfig;
 use serde::{Deserialize, Deserializer};
 
 pub use approval::ProposalsConfig;
+pub use model::ModelConfig;
 pub use scaling::ScalingConfig;
 
 use crate::act::Patience;
 use crate::decide::Policy;
-use crate::detect::{Detector, DetectorParams, IsolationForestParams};
 use crate::policy::{PolicyBook, PolicyConfig, PolicyError, PresetsConfig, ShadowConfig};
 use crate::recommend::RecommendConfig;
 
@@ -110,30 +111,6 @@ pub struct StateConfig {
     pub checkpoint_seconds: u64,
 }
 
-/// `[model]`
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct ModelConfig {
-    /// What tells unusual behaviour.
-    pub detector: Detector,
-    /// The detectors that are asked for a consensus.
-    pub consensus: Vec<Detector>,
-    /// Centres of k-means, Gaussians of the mixture.
-    pub clusters: usize,
-    /// Trees of the isolation forest.
-    pub trees: usize,
-    /// Rows each tree sees.
-    pub max_samples: usize,
-    /// Share of a container's own past that is taken to be unusual.
-    pub contamination: f64,
-    /// Seed of all randomness.
-    pub seed: u64,
-    /// Fewest rows to learn from; a container with less is not judged.
-    pub min_rows: usize,
-    /// Newest rows that are learnt from.
-    pub history_rows: usize,
-}
-
 /// `[forecast]`
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -205,22 +182,6 @@ impl Default for StateConfig {
     }
 }
 
-impl Default for ModelConfig {
-    fn default() -> Self {
-        Self {
-            detector: Detector::IsolationForest,
-            consensus: vec![Detector::IsolationForest, Detector::Dbscan, Detector::RobustZscore],
-            clusters: 4,
-            trees: 100,
-            max_samples: 64,
-            contamination: 0.05,
-            seed: 42,
-            min_rows: 64,
-            history_rows: 1440,
-        }
-    }
-}
-
 impl Config {
     /// Time from one cycle to the next.
     pub fn interval(&self) -> Duration {
@@ -280,29 +241,6 @@ impl StateConfig {
     }
 }
 
-impl ModelConfig {
-    /// How unusual behaviour is told.
-    pub fn detection(&self) -> DetectorParams {
-        DetectorParams {
-            detector: self.detector,
-            consensus: self.consensus.clone(),
-            forest: self.forest(),
-            clusters: self.clusters,
-            contamination: self.contamination,
-            seed: self.seed,
-        }
-    }
-
-    /// How forests are grown.
-    pub fn forest(&self) -> IsolationForestParams {
-        IsolationForestParams::default()
-            .n_trees(self.trees)
-            .max_samples(self.max_samples)
-            .contamination(self.contamination)
-            .seed(self.seed)
-    }
-}
-
 impl Validate for Config {
     fn validate(&self) -> Result<(), BrokenRule> {
         let unless = BrokenRule::unless;
@@ -330,7 +268,7 @@ impl Validate for Config {
         let rule = "must be an absolute path, or \"\" for none";
         unless(history.as_os_str().is_empty() || history.is_absolute(), "metrics.history", rule)?;
         self.validate_api()?;
-        self.validate_model()?;
+        self.model.validate()?;
         self.recommend.validate()?;
         self.policy().validate()?;
         self.policy_book()?;
@@ -355,22 +293,6 @@ impl Config {
         let ordered = self.api.timeout_seconds <= self.api.deadline_seconds;
         unless(ordered, "api.deadline_seconds", "must not be less than `api.timeout_seconds`")?;
         unless(self.api.retries <= 20, "api.retries", "must be at most 20")
-    }
-
-    fn validate_model(&self) -> Result<(), BrokenRule> {
-        let unless = BrokenRule::unless;
-        let model = &self.model;
-        unless((1..=1000).contains(&model.trees), "model.trees", "must be from 1 to 1000")?;
-        unless((2..=4096).contains(&model.max_samples), "model.max_samples", "must be from 2 to 4096")?;
-        let contamination = 0.0 < model.contamination && model.contamination <= 0.5;
-        unless(contamination, "model.contamination", "must be more than 0 and at most 0.5")?;
-        let names_others = !model.consensus.is_empty() && !model.consensus.contains(&Detector::Consensus);
-        let rule = "must name at least one other detector";
-        unless(names_others, "model.consensus", rule)?;
-        unless((1..=32).contains(&model.clusters), "model.clusters", "must be from 1 to 32")?;
-        unless(2 <= model.min_rows, "model.min_rows", "must be at least 2")?;
-        let rows = (model.min_rows..=100_000).contains(&model.history_rows);
-        unless(rows, "model.history_rows", "must be from `model.min_rows` to 100000")
     }
 }
 

@@ -290,19 +290,25 @@ impl Pipeline {
         self.history.newest().map(|newest| now.duration_since(newest))
     }
 
-    /// Trains the detector on the past of each container and scores its newest record.
+    /// Trains the detector on the past of each container and scores its newest record. An anomaly is kept out of what
+    /// comes at this time of day, unless it comes again or lasts.
     ///
     /// # Errors
     /// When the parameters of the detector are out of range, which a checked configuration rules out.
     pub fn learn(&mut self) -> Result<Learnt, IsolationForestError> {
-        let params = self.config.model.detection();
         let mut learnt = Learnt::default();
-        let mut verdicts = BTreeMap::new();
+        let (mut verdicts, mut unusual) = (BTreeMap::new(), Vec::new());
         for (vmid, container) in self.history.containers() {
             let at = container.observation.at;
             let verdict = match self.verdicts.remove(&vmid) {
                 Some((known, verdict)) if known == at => verdict,
-                _ => container.features.judge(&params, self.config.model.min_rows)?,
+                _ => {
+                    let params = self.learning.detection(&container.identity);
+                    let verdict = container.features.judge(params, self.config.model.min_rows)?;
+                    unusual
+                        .extend(verdict.as_ref().filter(|verdict| verdict.score.is_anomaly()).map(|_| vmid));
+                    verdict
+                }
             };
             if let Some(verdict) = &verdict {
                 learnt.judged += 1;
@@ -311,6 +317,9 @@ impl Pipeline {
             verdicts.insert(vmid, (at, verdict));
         }
         self.verdicts = verdicts;
+        for vmid in unusual {
+            self.history.doubt_newest(vmid);
+        }
         Ok(learnt)
     }
 
@@ -485,3 +494,6 @@ fn claim(proposal: &Proposal) -> Claim {
         wanted_mib: memory.to.or(size_mib).unwrap_or(0.0),
     }
 }
+
+#[cfg(test)]
+mod doubt_tests;

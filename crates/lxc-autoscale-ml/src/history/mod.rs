@@ -146,6 +146,14 @@ impl History {
         self.containers.get(&vmid)
     }
 
+    /// The newest record of a container was unusual for it: that is no habit yet.
+    pub fn doubt_newest(&mut self, vmid: Vmid) {
+        // A record that was disturbed was not learnt from, so there is nothing to doubt.
+        if let Some(container) = self.containers.get_mut(&vmid).filter(|known| known.disturbance.is_none()) {
+            container.model.doubt_newest();
+        }
+    }
+
     /// The node, as the newest snapshot that tells of it shows it.
     pub fn node(&self) -> NodeSituation {
         self.node
@@ -391,41 +399,55 @@ mod tests {
         assert_eq!(history.container(vmid(100)).unwrap().gaps, 1);
     }
 
-    /// What a backup or a start does to a container leaves no trace in what is known about it.
-    #[test]
-    fn a_backup_is_not_learnt_from() {
-        let at_minute = |minute: i64, backup: bool| {
+    /// What a container does while Proxmox holds `lock` on it, or in the five minutes after a start (`None`), leaves no
+    /// trace in what is known about it.
+    #[track_caller]
+    fn check_not_learnt_from(lock: Option<&str>) {
+        let at_minute = |minute: i64, disturbed: bool| {
             let mut snapshot = snapshot(60 * minute, &[100], &[]);
             let record = snapshot.containers.get_mut(&vmid(100)).unwrap();
             let unrest = 10.0 * (minute % 7) as f64;
-            record.memory_usage_mb = Some(if backup { 3000.0 } else { 300.0 + unrest });
-            record.cpu_cores_used = Some(if backup { 3.5 } else { 0.3 });
-            record.uptime_seconds = Some(1e6 + 60.0 * minute as f64);
-            let lock = if backup { "lock: backup\n" } else { "" };
-            record.configuration = Some(ContainerConfig::parse(lock).0);
+            record.memory_usage_mb = Some(if disturbed { 3000.0 } else { 300.0 + unrest });
+            record.cpu_cores_used = Some(if disturbed { 3.5 } else { 0.3 });
+            let started = if 600 <= minute && lock.is_none() { 600.0 } else { -1e4 };
+            record.uptime_seconds = Some(60.0 * (minute as f64 - started));
+            let lock = lock.filter(|_| disturbed).map(|lock| format!("lock: {lock}\n")).unwrap_or_default();
+            record.configuration = Some(ContainerConfig::parse(&lock).0);
             snapshot
         };
-        let hour_of_backup = 600..660;
+        let disturbed = if lock.is_some() { 600..660 } else { 600..605 };
+        // The step in which a lock was released is half one with it.
+        let left_out = 600..disturbed.end + i64::from(lock.is_some());
         let whole: Vec<Snapshot> =
-            (0..900).map(|minute| at_minute(minute, hour_of_backup.contains(&minute))).collect();
+            (0..900).map(|minute| at_minute(minute, disturbed.contains(&minute))).collect();
         let all = history(&whole);
         let container = all.container(vmid(100)).unwrap();
-        // The step in which the lock was released is half a backup.
         let mut without = ContainerModel::new(Arc::new(Shared::with_shipped(&RecommendConfig::default())));
         let mut previous = None;
         for minute in 0..900 {
             let snapshot = at_minute(minute, false);
             let record = snapshot.containers[&vmid(100)].clone();
-            if !(600..=660).contains(&minute) {
+            if !left_out.contains(&minute) {
                 without.observe(&step(previous.as_ref(), &record).observation);
             }
             previous = Some(record);
         }
         let now = whole[899].summary.collection_start_time.instant();
-        assert_eq!(container.model.recommend(now), without.recommend(now));
-        let during = history(&whole[..650]);
-        let lock = Disturbance::Lock { lock: "backup".to_owned() };
-        assert_eq!(during.container(vmid(100)).unwrap().disturbance, Some(lock));
+        assert_eq!(container.model.recommend(now), without.recommend(now), "{lock:?}");
+        let during = history(&whole[570..603]);
+        assert_eq!(during.container(vmid(100)).unwrap().features.len(), 30, "{lock:?}");
+        let want = match lock {
+            Some(lock) => Disturbance::Lock { lock: lock.to_owned() },
+            None => Disturbance::Start { uptime_seconds: 120.0, boot_seconds: 300 },
+        };
+        assert_eq!(during.container(vmid(100)).unwrap().disturbance, Some(want));
+    }
+
+    #[test]
+    fn a_backup_a_migration_and_a_start_are_not_learnt_from() {
+        for lock in [Some("backup"), Some("migrate"), Some("rollback"), None] {
+            check_not_learnt_from(lock);
+        }
     }
 
     /// The original's file has no configuration, no limits and no counters of ours.

@@ -14,7 +14,7 @@ use super::presets::Presets;
 use super::schedule::{LONGEST_LEAD_MINUTES, LONGEST_MINUTES, Phase, Schedule};
 use super::selector::{Identity, Match, Selector, Specificity};
 use super::table::{Day, PolicyConfig, PresetsConfig, ScheduleConfig};
-use crate::config::{Config, ScalingConfig};
+use crate::config::{Config, ModelConfig, ScalingConfig};
 use crate::recommend::RecommendConfig;
 
 /// A policy that cannot be used.
@@ -69,6 +69,7 @@ pub struct CheckedPolicy {
 pub struct PolicyBook {
     scaling: ScalingConfig,
     recommend: RecommendConfig,
+    model: ModelConfig,
     max_age_seconds: u64,
     ignored: Vec<Vmid>,
     by_tag: Option<String>,
@@ -110,6 +111,7 @@ impl PolicyBook {
         let mut book = Self {
             scaling: config.scaling.clone(),
             recommend: config.recommend.clone(),
+            model: config.model.clone(),
             max_age_seconds: config.metrics.max_age_seconds,
             ignored: config.containers.ignore.iter().copied().collect(),
             by_tag: tag_prefix(&config.presets)?,
@@ -176,11 +178,16 @@ impl PolicyBook {
 
     /// The rules for a container that no policy selects.
     pub fn general(&self) -> InForce {
-        Layers::on(&self.scaling, &self.recommend).finish(self.max_age_seconds, None)
+        self.ground().finish(self.max_age_seconds, None)
+    }
+
+    /// The general tables, on which all layers lie.
+    fn ground(&self) -> Layers {
+        Layers::on(&self.scaling, &self.recommend, &self.model)
     }
 
     fn layered(&self, identity: &Identity, now: Option<Timestamp>) -> InForce {
-        let mut layers = Layers::on(&self.scaling, &self.recommend);
+        let mut layers = self.ground();
         for (preset, by) in self.presets_of(identity) {
             self.put_preset(&mut layers, &preset, by);
         }
@@ -291,7 +298,11 @@ impl PolicyBook {
             "",
             "must select containers by `ids`, `names`, `tags` or `pools`",
         )?;
-        let own = Overrides { scaling: table.scaling.clone(), recommend: table.recommend.clone() };
+        let own = Overrides {
+            scaling: table.scaling.clone(),
+            recommend: table.recommend.clone(),
+            model: table.model.clone(),
+        };
         if let Some(preset) = &table.preset
             && self.presets.get(preset).is_none()
         {
@@ -303,7 +314,7 @@ impl PolicyBook {
         unless(
             sets_something,
             "",
-            "must set something: a key of `scaling` or `recommend`, a preset or a schedule",
+            "must set something: a key of `scaling`, `recommend` or `model`, a preset or a schedule",
         )?;
         let mut schedules = Vec::new();
         for (index, schedule) in table.schedule.iter().enumerate() {
@@ -322,7 +333,7 @@ impl PolicyBook {
 
     /// What the policy makes of the general tables must be sound, by itself and with each of its schedules.
     fn check_values(&self, kind: &str, policy: &CheckedPolicy) -> Result<(), PolicyError> {
-        let mut layers = Layers::on(&self.scaling, &self.recommend);
+        let mut layers = self.ground();
         let source = Source::Policy { policy: policy.name.clone() };
         if let Some(preset) = policy.preset.as_ref().and_then(|name| self.presets.get(name)) {
             layers.put(&source, &preset.overrides);
@@ -340,7 +351,11 @@ impl PolicyBook {
 
     fn check_layers(&self, layers: Layers, prefix: &str) -> Result<(), PolicyError> {
         let in_force = layers.finish(self.max_age_seconds, None);
-        let broken = in_force.policy.validate().and_then(|()| in_force.recommend.validate());
+        let broken = in_force
+            .policy
+            .validate()
+            .and_then(|()| in_force.recommend.validate())
+            .and_then(|()| in_force.model.validate());
         broken.map_err(|BrokenRule { key, rule }| PolicyError { key: format!("{prefix}.{key}"), rule })
     }
 }

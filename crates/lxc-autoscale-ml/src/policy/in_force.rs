@@ -9,7 +9,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::overrides::Overrides;
-use crate::config::ScalingConfig;
+use crate::config::{ModelConfig, ScalingConfig};
 use crate::decide::{Mode, Policy};
 use crate::recommend::RecommendConfig;
 
@@ -95,6 +95,8 @@ pub struct InForce {
     pub recommend: RecommendConfig,
     /// The scaling table, from which `policy` was made.
     pub scaling: ScalingConfig,
+    /// What tells unusual behaviour.
+    pub model: ModelConfig,
     /// Where the keys come from that no general table gave.
     pub sources: BTreeMap<&'static str, Source>,
     /// The layers above the general tables, the lowest first.
@@ -128,15 +130,17 @@ pub struct Kept {
 pub(super) struct Layers {
     scaling: ScalingConfig,
     recommend: RecommendConfig,
+    model: ModelConfig,
     sources: BTreeMap<&'static str, Source>,
     put: Vec<Source>,
 }
 
 impl Layers {
-    pub(super) fn on(scaling: &ScalingConfig, recommend: &RecommendConfig) -> Self {
+    pub(super) fn on(scaling: &ScalingConfig, recommend: &RecommendConfig, model: &ModelConfig) -> Self {
         Self {
             scaling: scaling.clone(),
             recommend: recommend.clone(),
+            model: model.clone(),
             sources: BTreeMap::new(),
             put: Vec::new(),
         }
@@ -146,6 +150,7 @@ impl Layers {
         Self {
             scaling: in_force.scaling.clone(),
             recommend: in_force.recommend.clone(),
+            model: in_force.model.clone(),
             sources: in_force.sources.clone(),
             put: in_force.layers.clone(),
         }
@@ -157,7 +162,7 @@ impl Layers {
 
     pub(super) fn put(&mut self, source: &Source, overrides: &Overrides) {
         let sources = &mut self.sources;
-        overrides.apply(&mut self.scaling, &mut self.recommend, &mut |key| {
+        overrides.apply(&mut self.scaling, &mut self.recommend, &mut self.model, &mut |key| {
             sources.insert(key, source.clone());
         });
         self.put.push(source.clone());
@@ -181,16 +186,20 @@ impl Layers {
             )
         });
         policy.unclear = unclear.or(contradiction);
-        let Self { scaling, recommend, sources, put: layers } = self;
-        InForce { policy, recommend, scaling, sources, layers }
+        let Self { scaling, recommend, model, sources, put: layers } = self;
+        InForce { policy, recommend, scaling, model, sources, layers }
     }
 }
 
 impl InForce {
     /// Every key that a policy may set, with its value and where that comes from.
     pub fn effective(&self) -> Vec<Effective> {
-        let defaults = Overrides::values(&ScalingConfig::default(), &RecommendConfig::default());
-        let values = Overrides::values(&self.scaling, &self.recommend);
+        let defaults = Overrides::values(
+            &ScalingConfig::default(),
+            &RecommendConfig::default(),
+            &ModelConfig::default(),
+        );
+        let values = Overrides::values(&self.scaling, &self.recommend, &self.model);
         let rows = values.into_iter().zip(defaults);
         rows.map(|((key, value), (_, default))| {
             let general = if value == default { Source::Default } else { Source::General };

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use lxc_autoscale_core::Vmid;
 
 use super::{Identity, PolicyBook};
+use crate::detect::DetectorParams;
 use crate::recommend::{RecommendConfig, Shared};
 
 /// How a container is learnt from.
@@ -19,13 +20,21 @@ pub struct LearningRules {
     pub boot_seconds: u64,
 }
 
+/// What is known of a container as long as it stays what it is.
+#[derive(Debug)]
+struct Known {
+    identity: Identity,
+    rules: LearningRules,
+    detection: DetectorParams,
+}
+
 /// The rules of all containers; those that agree share one set.
 #[derive(Debug)]
 pub struct Learning {
     book: Arc<PolicyBook>,
     general: Arc<Shared>,
     sets: Vec<(RecommendConfig, Arc<Shared>)>,
-    known: BTreeMap<Vmid, (Identity, LearningRules)>,
+    known: BTreeMap<Vmid, Known>,
 }
 
 impl Learning {
@@ -36,14 +45,24 @@ impl Learning {
 
     /// The rules for a container.
     pub fn rules(&mut self, identity: &Identity) -> LearningRules {
-        if let Some((_, rules)) = self.known.get(&identity.id).filter(|(known, _)| known == identity) {
-            return rules.clone();
+        self.known(identity).rules.clone()
+    }
+
+    /// The detector that judges a container.
+    pub fn detection(&mut self, identity: &Identity) -> &DetectorParams {
+        &self.known(identity).detection
+    }
+
+    fn known(&mut self, identity: &Identity) -> &Known {
+        if self.known.get(&identity.id).is_none_or(|known| known.identity != *identity) {
+            let in_force = self.book.lasting(identity);
+            let detection = in_force.model.detection();
+            let shared = self.shared(in_force.recommend);
+            let rules = LearningRules { shared, boot_seconds: in_force.scaling.guard.boot_seconds };
+            let known = Known { identity: identity.clone(), rules, detection };
+            self.known.insert(identity.id, known);
         }
-        let in_force = self.book.lasting(identity);
-        let shared = self.shared(in_force.recommend);
-        let rules = LearningRules { shared, boot_seconds: in_force.scaling.guard.boot_seconds };
-        self.known.insert(identity.id, (identity.clone(), rules.clone()));
-        rules
+        &self.known[&identity.id]
     }
 
     /// Forgets the containers that are not among these.

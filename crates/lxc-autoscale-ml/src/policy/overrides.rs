@@ -1,4 +1,4 @@
-//! The keys that a policy may set: each of `[scaling]` and, of `[recommend]`, what may differ by container.
+//! The keys that a policy may set: each of `[scaling]` and, of `[recommend]` and `[model]`, what may differ by container.
 //!
 //! The keys have the names they have in the general tables, so `scaling.memory.min_mib` is the same thing
 //! everywhere.
@@ -6,8 +6,9 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::config::ScalingConfig;
+use crate::config::{ModelConfig, ScalingConfig};
 use crate::decide::{CpuControl, CpuPolicy, MemoryPolicy, Mode};
+use crate::detect::Detector;
 use crate::guard::GuardPolicy;
 use crate::recommend::RecommendConfig;
 
@@ -30,6 +31,13 @@ shown!(u32, u64, i32, f64, String, bool);
 impl Shown for Mode {
     fn shown(&self) -> Value {
         Value::from(self.word())
+    }
+}
+
+impl Shown for Detector {
+    fn shown(&self) -> Value {
+        // A plain word, which cannot fail.
+        serde_json::to_value(self).unwrap_or_default()
     }
 }
 
@@ -161,6 +169,14 @@ overrides! {
     } {}
 }
 
+overrides! {
+    /// Keys of `[model]` that may differ by container.
+    ModelOverrides of ModelConfig, "model": {
+        detector: Detector,
+        contamination: f64,
+    } {}
+}
+
 /// The keys that a policy, a preset or a shadow sets.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -169,6 +185,8 @@ pub struct Overrides {
     pub scaling: ScalingOverrides,
     /// Keys of `[recommend]`.
     pub recommend: RecommendOverrides,
+    /// Keys of `[model]`.
+    pub model: ModelOverrides,
 }
 
 impl Overrides {
@@ -177,10 +195,12 @@ impl Overrides {
         &self,
         scaling: &mut ScalingConfig,
         recommend: &mut RecommendConfig,
+        model: &mut ModelConfig,
         set: &mut dyn FnMut(&'static str),
     ) {
         self.scaling.apply(scaling, set);
         self.recommend.apply(recommend, set);
+        self.model.apply(model, set);
     }
 
     /// Whether nothing is set.
@@ -189,10 +209,15 @@ impl Overrides {
     }
 
     /// Every key that may be set, with its value.
-    pub fn values(scaling: &ScalingConfig, recommend: &RecommendConfig) -> Vec<(&'static str, Value)> {
+    pub fn values(
+        scaling: &ScalingConfig,
+        recommend: &RecommendConfig,
+        model: &ModelConfig,
+    ) -> Vec<(&'static str, Value)> {
         let mut out = Vec::new();
         ScalingOverrides::values(scaling, &mut out);
         RecommendOverrides::values(recommend, &mut out);
+        ModelOverrides::values(model, &mut out);
         out
     }
 }
@@ -206,7 +231,11 @@ mod tests {
     fn every_key_of_the_general_tables_may_be_set() {
         let scaling = format!("{:#?}", ScalingConfig::default());
         let recommend = format!("{:#?}", RecommendConfig::default());
-        let known = Overrides::values(&ScalingConfig::default(), &RecommendConfig::default());
+        let known = Overrides::values(
+            &ScalingConfig::default(),
+            &RecommendConfig::default(),
+            &ModelConfig::default(),
+        );
         for (text, left_out) in
             [(scaling, &[][..]), (recommend, &["demand_model", "cpu_half_life_hours"][..])]
         {
@@ -219,6 +248,6 @@ mod tests {
                 assert!(0 < count, "`{field}` cannot be set by a policy");
             }
         }
-        assert_eq!(known.len(), 7 + 9 + 12 + 12 + 13);
+        assert_eq!(known.len(), 7 + 9 + 12 + 12 + 13 + 2);
     }
 }

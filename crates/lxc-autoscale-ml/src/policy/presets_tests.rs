@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use lxc_autoscale_core::config;
 
 use super::*;
-use crate::config::{Config, ScalingConfig};
+use crate::config::{Config, ModelConfig, ScalingConfig};
 use crate::decide::{
     Allocation, Decisions, LastChanges, NodeSituation, Obstacles, Policy, Situation, decide,
 };
@@ -30,7 +30,8 @@ fn there_are_many_and_no_two_are_the_same() {
 
 #[test]
 fn each_deviation_is_one_and_has_a_reason() {
-    let defaults = Overrides::values(&ScalingConfig::default(), &RecommendConfig::default());
+    let defaults =
+        Overrides::values(&ScalingConfig::default(), &RecommendConfig::default(), &ModelConfig::default());
     for (name, preset) in presets().all() {
         assert!(2 <= preset.settings.len() && !preset.names.is_empty() && !preset.group.is_empty(), "{name}");
         for Setting { key, value, reason } in &preset.settings {
@@ -44,7 +45,9 @@ fn each_deviation_is_one_and_has_a_reason() {
         // What was parsed is what is shown.
         let (mut scaling, mut recommend) = (ScalingConfig::default(), RecommendConfig::default());
         let mut set = Vec::new();
-        preset.overrides.apply(&mut scaling, &mut recommend, &mut |key| set.push(key));
+        preset
+            .overrides
+            .apply(&mut scaling, &mut recommend, &mut ModelConfig::default(), &mut |key| set.push(key));
         assert_eq!(set.len(), preset.settings.len(), "{name}");
     }
 }
@@ -145,7 +148,7 @@ fn each_changes_what_is_done_somewhere() {
     let plain = sizes(&decided(&ScalingConfig::default().policy(900)));
     for (name, preset) in presets().all() {
         let (mut scaling, mut recommend) = (ScalingConfig::default(), RecommendConfig::default());
-        preset.overrides.apply(&mut scaling, &mut recommend, &mut |_| {});
+        preset.overrides.apply(&mut scaling, &mut recommend, &mut ModelConfig::default(), &mut |_| {});
         assert!(sizes(&decided(&scaling.policy(900))) != plain, "{name} changes nothing");
     }
 }

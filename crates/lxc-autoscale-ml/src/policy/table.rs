@@ -3,7 +3,7 @@
 use jiff::civil::{Time, Weekday};
 use serde::{Deserialize, Deserializer, de};
 
-use super::overrides::{RecommendOverrides, ScalingOverrides};
+use super::overrides::{ModelOverrides, RecommendOverrides, ScalingOverrides};
 use super::selector::{Ids, Selector};
 
 /// How long before its start a schedule that raises a minimum begins to act, in minutes. Memory grows by its own
@@ -30,6 +30,8 @@ pub struct PolicyConfig {
     pub scaling: ScalingOverrides,
     /// Keys of `[recommend]`.
     pub recommend: RecommendOverrides,
+    /// Keys of `[model]`.
+    pub model: ModelOverrides,
     /// When other keys are in force.
     pub schedule: Vec<ScheduleConfig>,
 }

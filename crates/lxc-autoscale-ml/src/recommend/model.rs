@@ -308,6 +308,12 @@ impl ContainerModel {
         }
     }
 
+    /// What was observed last was unusual: it counts for the present, and for the season once it comes again or lasts.
+    pub fn doubt_newest(&mut self) {
+        self.cpu.series.doubt_newest();
+        self.memory.series.doubt_newest();
+    }
+
     /// What the container should have from `now` on.
     pub fn recommend(&self, now: Timestamp) -> Recommendation {
         #[expect(

@@ -20,6 +20,9 @@ pub const KEPT_STEPS: i64 = 8 * DAY_STEPS;
 /// what a queue is for, and a limit that follows it would never come down.
 const SMOOTHING_SECONDS: f64 = 60.0;
 
+/// What is unusual for longer than an hour is no exception any more but how the container is now.
+const LONGEST_DOUBT_STEPS: i64 = 3600 / STEP_SECONDS;
+
 /// From how much of it on a step speaks for itself.
 const HALF_STEP_SECONDS: f64 = 150.0;
 
@@ -44,6 +47,38 @@ pub struct Series {
     /// How much of the newest step was measured.
     newest_seconds: f64,
     minute: Minute,
+    #[serde(default)]
+    doubts: Doubts,
+}
+
+/// Steps in which the container did something unusual: they count for the present, and for the season only as far as
+/// another day confirms them.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct Doubts {
+    /// The oldest first.
+    steps: Vec<i64>,
+    /// First and last step of the newest run of them.
+    run: Option<(i64, i64)>,
+}
+
+impl Doubts {
+    fn add(&mut self, step: i64) {
+        let begin = match self.run {
+            Some((begin, last)) if (last..=last + 1).contains(&step) => begin,
+            _ => step,
+        };
+        self.run = Some((begin, step));
+        self.steps.retain(|doubted| step - KEPT_STEPS < *doubted);
+        if LONGEST_DOUBT_STEPS <= step - begin {
+            self.steps.retain(|doubted| *doubted < begin);
+        } else if self.steps.last() != Some(&step) {
+            self.steps.push(step);
+        }
+    }
+
+    fn has(&self, step: i64) -> bool {
+        self.steps.binary_search(&step).is_ok()
+    }
 }
 
 /// Short observations of one minute, on their way to a mean.
@@ -62,7 +97,14 @@ pub fn step_of(at_seconds: i64) -> i64 {
 impl Series {
     /// A series nothing is known about.
     pub fn new(within: Within) -> Self {
-        Self { within, values: Vec::new(), newest: None, newest_seconds: 0.0, minute: Minute::default() }
+        Self {
+            within,
+            values: Vec::new(),
+            newest: None,
+            newest_seconds: 0.0,
+            minute: Minute::default(),
+            doubts: Doubts::default(),
+        }
     }
 
     /// Takes in that the mean over the `seconds` before `at_seconds` was `value`; returns what counts of it.
@@ -203,11 +245,30 @@ impl Series {
         self.peak(now - count + 1, now)
     }
 
-    /// The largest value, `days` ago, of the steps that correspond to the next `ahead`, looking `slack`
+    /// The newest step showed something unusual.
+    pub fn doubt_newest(&mut self) {
+        if let Some(newest) = self.newest {
+            self.doubts.add(newest);
+        }
+    }
+
+    /// The largest value, on the last `days` days, of the steps that correspond to the next `ahead`, looking `slack`
     /// steps further to both sides because people and timers are not punctual.
+    ///
+    /// What is in doubt counts as far as another day reaches: what was unusual and came but once is no habit. Of a single
+    /// day nobody knows what was usual, so all of it counts.
     pub fn season_peak(&self, now: i64, days: i64, ahead: i64, slack: i64) -> Option<f64> {
-        let then = now - days * DAY_STEPS;
-        self.peak(then + 1 - slack, (then + ahead + slack).min(now))
+        let (mut peaks, mut trusted) = (Vec::new(), None);
+        for day in 1..=days {
+            let then = now - day * DAY_STEPS;
+            let (first, last) = (then + 1 - slack, (then + ahead + slack).min(now));
+            peaks.extend(self.peak(first, last));
+            let beyond_doubt = (first..=last).filter(|step| !self.doubts.has(*step));
+            trusted = beyond_doubt.filter_map(|step| self.at(step)).chain(trusted).reduce(f64::max);
+        }
+        peaks.sort_by(|a, b| b.total_cmp(a));
+        let agreed = peaks.get(1).or(peaks.first()).copied();
+        agreed.into_iter().chain(trusted).reduce(f64::max)
     }
 }
 
@@ -315,7 +376,43 @@ mod tests {
         // Step `day + 20` lies 20 steps after the same time yesterday, `now - day`, plus one.
         assert_eq!(seen.season_peak(now, 1, 12, 6), Some(1.0));
         assert_eq!(seen.season_peak(now, 1, 12, 9), Some(7.0));
-        assert_eq!(seen.season_peak(now, 7, 12, 6), None);
+        assert_eq!(seen.season_peak(now, 0, 12, 6), None);
+    }
+
+    /// Four days in which something unusual happens at these steps; what the fifth expects at that time of day.
+    fn expected(unusual: &[(i64, std::ops::Range<i64>)], value: f64) -> Option<f64> {
+        let mut seen = Series::new(Within::Largest);
+        for step in 0..4 * DAY_STEPS + 90 {
+            let is_unusual = unusual.iter().any(|(day, steps)| steps.contains(&(step - day * DAY_STEPS)));
+            seen.push((step + 1) * STEP_SECONDS, 300.0, if is_unusual { value } else { 1.0 });
+            if is_unusual {
+                seen.doubt_newest();
+            }
+        }
+        seen.season_peak(4 * DAY_STEPS + 89, 3, 12, 6)
+    }
+
+    #[test]
+    fn what_was_unusual_and_came_once_is_no_habit() {
+        assert_eq!(expected(&[], 9.0), Some(1.0));
+        assert_eq!(expected(&[(3, 95..98)], 9.0), Some(1.0));
+        // Twice is a habit, however unusual each of them was.
+        assert_eq!(expected(&[(2, 96..99), (3, 95..98)], 9.0), Some(9.0));
+        // What lasts is how the container is now: after an hour all of it counts.
+        assert_eq!(expected(&[(3, 95..106)], 9.0), Some(1.0));
+        assert_eq!(expected(&[(3, 95..109)], 9.0), Some(9.0));
+    }
+
+    #[test]
+    fn of_one_day_nobody_knows_whether_it_was_usual() {
+        let mut seen = Series::new(Within::Largest);
+        for step in 0..DAY_STEPS {
+            seen.push((step + 1) * STEP_SECONDS, 300.0, if step == 30 { 5.0 } else { 1.0 });
+            if step == 30 {
+                seen.doubt_newest();
+            }
+        }
+        assert_eq!(seen.season_peak(DAY_STEPS + 20, 3, 12, 6), Some(5.0));
     }
 
     proptest! {
