@@ -1,14 +1,16 @@
 //! Size, speed and cost of the history: 30 days of 200 containers at one sample a minute.
 //!
 //! Run it with `cargo xtask bench history [--json FILE]`. The workload is made: day and night, noise of a fifth, bursts of
-//! traffic, now and then an event; limits and sizes stand still.
+//! traffic, now and then an event; limits and sizes stand still. With `--make FILE` such a history, up to now, is left
+//! there for another benchmark, and nothing is measured.
 
 #![allow(clippy::print_stdout, reason = "a benchmark prints its table")]
 
 use std::error::Error;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use lxc_autoscale_core::history_store::bucket::Codes;
 use lxc_autoscale_core::history_store::{HistoryReader, Metric, Series, Tier};
 use lxc_monitor::history::HistoryConfig;
@@ -21,7 +23,13 @@ const START_MS: i64 = 1_763_856_000_000;
 const MINUTE_MS: i64 = 60_000;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let json = json_argument()?;
+    let json = match Wanted::from_arguments()? {
+        Wanted::Figures { json } => json,
+        Wanted::History(path) => {
+            fill(&path, Timestamp::now().as_millisecond() - DAYS * 1440 * MINUTE_MS)?;
+            return Ok(());
+        }
+    };
     let directory = PathBuf::from(format!("/var/tmp/bench_history.{}", std::process::id()));
     std::fs::create_dir(&directory)?;
     let result = measure(&directory.join("metrics.sqlite"));
@@ -66,14 +74,14 @@ struct Figures {
     peak_mib: f64,
 }
 
-fn measure(path: &std::path::Path) -> Result<Figures, Box<dyn Error>> {
+/// Fills a new history from `start_ms` on; returns the CPU time of it and the longest single step.
+fn fill(path: &Path, start_ms: i64) -> Result<(Duration, Duration), Box<dyn Error>> {
     let config = HistoryConfig { file: path.to_owned(), ..HistoryConfig::default() };
     let (mut store, _) = Store::open(&config)?;
     let mut noise = Noise(42);
     let (mut cpu, mut longest) = (Duration::ZERO, Duration::ZERO);
-    let minutes = DAYS * 1440;
-    for minute in 0..minutes {
-        let at_ms = START_MS + minute * MINUTE_MS;
+    for minute in 0..DAYS * 1440 {
+        let at_ms = start_ms + minute * MINUTE_MS;
         let samples = (0..=CONTAINERS).map(|n| (series(n), sample(n, minute, &mut noise))).collect();
         let cycle = [SampledCycle { at_ms, samples }];
         let (begun, cpu_begun) = (Instant::now(), own_cpu());
@@ -89,6 +97,12 @@ fn measure(path: &std::path::Path) -> Result<Figures, Box<dyn Error>> {
         }
         cpu += own_cpu().saturating_sub(cpu_begun);
     }
+    Ok((cpu, longest))
+}
+
+fn measure(path: &Path) -> Result<Figures, Box<dyn Error>> {
+    let minutes = DAYS * 1440;
+    let (cpu, longest) = fill(path, START_MS)?;
     let end_ms = START_MS + minutes * MINUTE_MS;
     let reader = HistoryReader::open(path)?.ok_or("no history")?;
     let week_ms = 7 * 86_400_000;
@@ -220,11 +234,20 @@ fn milliseconds(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1000.0
 }
 
-fn json_argument() -> Result<Option<PathBuf>, String> {
-    let mut arguments = std::env::args().skip(1);
-    match (arguments.next().as_deref(), arguments.next()) {
-        (None, _) => Ok(None),
-        (Some("--json"), Some(path)) => Ok(Some(path.into())),
-        _ => Err("usage: bench_history [--json FILE]".to_owned()),
+/// What is asked for.
+enum Wanted {
+    Figures { json: Option<PathBuf> },
+    History(PathBuf),
+}
+
+impl Wanted {
+    fn from_arguments() -> Result<Self, String> {
+        let mut arguments = std::env::args().skip(1);
+        match (arguments.next().as_deref(), arguments.next()) {
+            (None, _) => Ok(Self::Figures { json: None }),
+            (Some("--json"), Some(path)) => Ok(Self::Figures { json: Some(path.into()) }),
+            (Some("--make"), Some(path)) => Ok(Self::History(path.into())),
+            _ => Err("usage: bench_history [--json FILE | --make FILE]".to_owned()),
+        }
     }
 }

@@ -25,6 +25,9 @@ pub(crate) const FOR_TESTS: &[&str] = &[
 /// What builds and boots the virtual machine of the truth test.
 pub(crate) const FOR_VM: &[&str] = &["busybox-static", "debootstrap", "e2fsprogs", "qemu-system-x86"];
 
+/// What makes environments of Python.
+pub(crate) const FOR_PYTHON: &[&str] = &["python3-venv"];
+
 /// What checks the shell scripts.
 pub(crate) const FOR_LINTS: &[&str] = &["shellcheck"];
 
@@ -52,20 +55,33 @@ const SCHEMATHESIS: [&str; 2] = ["schemathesis==4.32.5", "hypothesis==6.170.17"]
 
 /// Installs schemathesis below `target` once, and returns where its program is.
 pub(crate) fn schemathesis() -> Result<PathBuf, CommandError> {
-    let directory = workspace_root().join("target/tools/schemathesis");
-    let (program_path, installed) = (directory.join("bin/st"), directory.join("installed"));
-    let wanted = SCHEMATHESIS.join("\n");
+    Ok(python("schemathesis", &SCHEMATHESIS, "which tests the REST API by its document")?.join("bin/st"))
+}
+
+/// What our isolation forest is measured against.
+const SCIKIT_LEARN: [&str; 1] = ["scikit-learn==1.9.1"];
+
+/// Installs scikit-learn below `target` once, and returns the Python that has it.
+pub(crate) fn scikit_learn() -> Result<PathBuf, CommandError> {
+    Ok(python("scikit-learn", &SCIKIT_LEARN, "which our isolation forest is measured against")?
+        .join("bin/python3"))
+}
+
+/// An environment of Python below `target` with these packages, made once.
+fn python(name: &str, packages: &[&str], purpose: &str) -> Result<PathBuf, CommandError> {
+    let directory = workspace_root().join("target/tools").join(name);
+    let (installed, wanted) = (directory.join("installed"), packages.join("\n"));
     if std::fs::read_to_string(&installed).is_ok_and(|text| text == wanted) {
-        return Ok(program_path);
+        return Ok(directory);
     }
-    say("installing schemathesis, which tests the REST API by its document; this is done once");
+    say(&format!("installing {name}, {purpose}; this is done once"));
     // Debian's own, whatever else is first on the path: it has the package that makes environments.
     run(program("/usr/bin/python3", ["-m", "venv", "--clear"]).arg(&directory))?;
     run(program(directory.join("bin/pip"), ["install", "--quiet", "--disable-pip-version-check"])
-        .args(SCHEMATHESIS))?;
+        .args(packages))?;
     // Whether the mark can be written decides only whether it is installed again.
     let _ = std::fs::write(installed, wanted);
-    Ok(program_path)
+    Ok(directory)
 }
 
 /// `cargo-deny`, from `PATH` or built once below `target`.

@@ -5,6 +5,8 @@ mod figures;
 #[path = "../shared/generate.rs"]
 mod generate;
 mod oracle;
+#[path = "../shared/page.rs"]
+mod page;
 #[path = "../shared/parallel.rs"]
 mod parallel;
 mod peers;
@@ -32,7 +34,7 @@ fn main() -> ExitCode {
 
 fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     let mut sets = vec![
-        set("24 made-up containers, 14 days", &generate::traces()),
+        set("24 made-up containers, 14 days", &generate::traces(24, 14)),
         set("6 recorded machines, 5 days", &recorded::shipped()?),
     ];
     if let Some(path) = &args.traces {

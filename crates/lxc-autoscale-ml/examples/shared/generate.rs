@@ -11,8 +11,6 @@ use lxc_autoscale_ml::replay::{Size, boundless_node};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-/// Days of each trace: three are not judged, and a week is seen twice.
-const DAYS: u32 = 14;
 const STEPS_OF_DAY: u32 = 288;
 /// A Monday, at midnight.
 const BEGIN: i64 = 1_767_571_200;
@@ -142,17 +140,23 @@ const SHAPES: [(&str, f64, f64, Wants); 12] = [
     }),
 ];
 
-/// The traces; the same every time.
-pub(crate) fn traces() -> Vec<Recording> {
+/// So many containers for so many days; the same every time. Two of each shape are 24, and in 14 days, of which three are
+/// not judged, a week is seen twice.
+pub(crate) fn traces(containers: usize, days: u32) -> Vec<Recording> {
     let sizes = [1.0, 0.5];
-    let containers = SHAPES.iter().flat_map(|shape| sizes.map(|size| (shape, size)));
-    (100..).zip(containers).map(|(id, (shape, size))| trace(id, shape, size)).collect()
+    let shapes = SHAPES.iter().flat_map(|shape| sizes.map(|size| (shape, size))).cycle();
+    (100..).zip(shapes).take(containers).map(|(id, (shape, size))| trace(id, shape, size, days)).collect()
 }
 
-fn trace(id: u64, (name, cores, memory_mib, wants): &(&str, f64, f64, Wants), size: f64) -> Recording {
+fn trace(
+    id: u64,
+    (name, cores, memory_mib, wants): &(&str, f64, f64, Wants),
+    size: f64,
+    days: u32,
+) -> Recording {
     let mut life = Life { rng: ChaCha8Rng::seed_from_u64(id), job: (0, 0.0, 0.0), level: 0.4 };
     let provisioned = Size { cores: (cores * size).ceil(), memory_mib: memory_mib * size };
-    let samples = (0..DAYS * STEPS_OF_DAY).map(|step| {
+    let samples = (0..days * STEPS_OF_DAY).map(|step| {
         let (day, of_day) = (step / STEPS_OF_DAY, step % STEPS_OF_DAY);
         let now = Moment { day, hour: f64::from(of_day) * 24.0 / f64::from(STEPS_OF_DAY), step };
         let (wanted_cores, wanted_mib) = wants(now, &mut life);

@@ -9,7 +9,7 @@ use clap::Parser;
 use lxc_autoscale_core::ErrorChain;
 use serde::Serialize;
 
-use crate::recorded;
+use crate::page;
 
 /// The options.
 #[derive(Parser)]
@@ -48,7 +48,7 @@ impl Args {
     ) -> Result<(), Box<dyn Error>> {
         writeln!(io::stdout().lock(), "{tables}")?;
         if let Some(docs) = &self.docs {
-            recorded::renew(&docs.join(page), command, tables)?;
+            page::renew(&docs.join(page), command, tables)?;
         }
         if let Some(path) = &self.json {
             std::fs::write(path, serde_json::to_vec_pretty(figures)?)?;

@@ -5,7 +5,7 @@ mod clusters;
 pub mod isolation_forest;
 mod robust;
 
-pub use choice::{Detector, DetectorParams};
+pub use choice::{Detector, DetectorParams, Learnt};
 pub use isolation_forest::{IsolationForest, IsolationForestError, IsolationForestParams};
 
 /// The `share` quantile of at least one value in order, with linear interpolation.

@@ -11,13 +11,31 @@ use super::{FEATURES, narrow};
 const ROLLING_ROWS: usize = 5;
 /// Time that extremes are taken over, in seconds.
 const EXTREMES_SECONDS: f64 = 3600.0;
+/// No cell says anything of what lies further back.
+const REACH_SECONDS: f64 = 2.0 * EXTREMES_SECONDS;
 
 /// A row per record and a column per feature; NaN where nothing was measured.
 pub(super) fn of(rows: &VecDeque<Row>) -> Array2<f32> {
-    let mut cells = Array2::zeros((rows.len(), FEATURES.len()));
+    of_last(rows, rows.len())
+}
+
+/// The cells of the newest row; `None` when there is none.
+pub(super) fn newest(rows: &VecDeque<Row>) -> Option<Vec<f32>> {
+    let mut seconds = 0.0;
+    let reaches = rows.iter().rev().position(|row| {
+        seconds += row.seconds().unwrap_or(f64::INFINITY);
+        REACH_SECONDS < seconds
+    });
+    let needed = reaches.map_or(rows.len(), |rows| rows + 1).max(ROLLING_ROWS).min(rows.len());
+    Some(of_last(rows, needed).rows().into_iter().next_back()?.to_vec())
+}
+
+/// The cells of the last `count` rows, as if there were none before them.
+fn of_last(rows: &VecDeque<Row>, count: usize) -> Array2<f32> {
+    let mut cells = Array2::zeros((count, FEATURES.len()));
     let (mut cpu, mut memory) = (Rolling::default(), Rolling::default());
     let mut seconds = 0.0;
-    for (row, mut cells) in rows.iter().zip(cells.rows_mut()) {
+    for (row, mut cells) in rows.range(rows.len() - count..).zip(cells.rows_mut()) {
         if row.begins() {
             (cpu, memory) = (Rolling::default(), Rolling::default());
         }

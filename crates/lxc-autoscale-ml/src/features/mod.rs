@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 
 use self::row::Row;
 use crate::decide::AnomalyScore;
-use crate::detect::{Detector, DetectorParams, IsolationForestError};
+use crate::detect::{Detector, DetectorParams, IsolationForestError, Learnt};
 use crate::history::Step;
 
 /// The names of the columns, in the order they are logged.
@@ -98,14 +98,20 @@ pub struct Unusual {
     pub because: Vec<String>,
 }
 
-/// Rows of one cadence without a cell that is unknown: what a detector learns from, and what it is to judge.
+/// What a detector learnt of a table: it judges rows that come later, too.
+pub struct Trained {
+    detector: Detector,
+    learnt: Learnt,
+    /// The columns that were measured at all, each with its median.
+    medians: Vec<(usize, f32)>,
+}
+
+/// Rows of one cadence without a cell that is unknown: what a detector learns from.
 #[derive(Clone, Debug)]
-struct Comparison {
-    /// Which columns were measured at all.
-    columns: Vec<usize>,
-    past: Array2<f32>,
-    newest: Vec<f32>,
-    medians: Vec<f32>,
+struct Past {
+    /// The columns that were measured at all, each with its median.
+    medians: Vec<(usize, f32)>,
+    rows: Array2<f32>,
 }
 
 impl FeatureTable {
@@ -144,22 +150,33 @@ impl FeatureTable {
         params: &DetectorParams,
         min_rows: usize,
     ) -> Result<Option<Verdict>, IsolationForestError> {
-        let Some(Comparison { columns, past, newest, medians }) = self.comparison(min_rows) else {
-            return Ok(None);
-        };
-        let Some(learnt) = params.learn(past.view())? else { return Ok(None) };
-        let score = learnt.score(&newest);
-        let name = |column: usize| FEATURES[columns[column]].to_owned();
-        let because = if score.decision < 0.0 { learnt.because(&newest, &medians) } else { Vec::new() };
-        Ok(Some(Verdict {
-            score: AnomalyScore { score: score.score, decision: score.decision },
-            unusual: Unusual {
-                detector: params.detector,
-                percentile: score.percentile,
-                because: because.into_iter().map(name).collect(),
-            },
-            features: columns.iter().map(|column| FEATURES[*column]).collect(),
-        }))
+        let cells = self.cells();
+        let trained = self.train_on(&cells, params, min_rows)?;
+        let newest = cells.rows().into_iter().next_back();
+        Ok(trained.zip(newest).map(|(trained, newest)| trained.judge_row(&newest.to_vec())))
+    }
+
+    /// Learns from the rows before the newest that have its cadence; `None` as for [`FeatureTable::judge`].
+    ///
+    /// # Errors
+    /// When the parameters of the detector are out of range.
+    pub fn train(
+        &self,
+        params: &DetectorParams,
+        min_rows: usize,
+    ) -> Result<Option<Trained>, IsolationForestError> {
+        self.train_on(&self.cells(), params, min_rows)
+    }
+
+    fn train_on(
+        &self,
+        cells: &Array2<f32>,
+        params: &DetectorParams,
+        min_rows: usize,
+    ) -> Result<Option<Trained>, IsolationForestError> {
+        let Some(Past { medians, rows }) = self.past(cells, min_rows) else { return Ok(None) };
+        let learnt = params.learn(rows.view())?;
+        Ok(learnt.map(|learnt| Trained { detector: params.detector, learnt, medians }))
     }
 
     /// All cells, a row per record and a column per feature; NaN where nothing was measured.
@@ -167,34 +184,57 @@ impl FeatureTable {
         columns::of(&self.rows)
     }
 
-    /// The newest row and those before it that were taken at its cadence, what is unknown filled in.
-    fn comparison(&self, min_rows: usize) -> Option<Comparison> {
+    /// The rows before the newest that were taken at its cadence, what is unknown filled in.
+    fn past(&self, cells: &Array2<f32>, min_rows: usize) -> Option<Past> {
         let seconds = narrow(self.rows.back()?.seconds()?);
         let alike = (seconds / SAME_CADENCE)..=(seconds * SAME_CADENCE);
-        let cells = self.cells();
         let last = cells.nrows() - 1;
         let past: Vec<usize> = (0..last).filter(|row| alike.contains(&cells[[*row, STEP_COLUMN]])).collect();
         if past.len() < min_rows {
             return None;
         }
-        let newest = cells.row(last);
         let past = cells.select(Axis(0), &past);
         let medians: Vec<(usize, f32)> =
             (0..FEATURES.len()).filter_map(|column| Some((column, median(past.column(column))?))).collect();
         if medians.is_empty() {
             return None;
         }
-        let or_median = |value: f32, median: f32| if value.is_nan() { median } else { value };
-        Some(Comparison {
-            columns: medians.iter().map(|(column, _)| *column).collect(),
-            medians: medians.iter().map(|(_, median)| *median).collect(),
-            newest: medians.iter().map(|(column, median)| or_median(newest[*column], *median)).collect(),
-            past: Array2::from_shape_fn((past.nrows(), medians.len()), |(row, index)| {
-                let (column, median) = medians[index];
-                or_median(past[[row, column]], median)
-            }),
-        })
+        let rows = Array2::from_shape_fn((past.nrows(), medians.len()), |(row, index)| {
+            let (column, median) = medians[index];
+            or_median(past[[row, column]], median)
+        });
+        Some(Past { medians, rows })
     }
+}
+
+impl Trained {
+    /// Scores the newest row of a table; `None` of an empty one.
+    pub fn judge(&self, table: &FeatureTable) -> Option<Verdict> {
+        Some(self.judge_row(&columns::newest(&table.rows)?))
+    }
+
+    fn judge_row(&self, newest: &[f32]) -> Verdict {
+        let newest: Vec<f32> =
+            self.medians.iter().map(|(column, median)| or_median(newest[*column], *median)).collect();
+        let medians: Vec<f32> = self.medians.iter().map(|(_, median)| *median).collect();
+        let score = self.learnt.score(&newest);
+        let name = |column: usize| FEATURES[self.medians[column].0].to_owned();
+        let because = if score.decision < 0.0 { self.learnt.because(&newest, &medians) } else { Vec::new() };
+        Verdict {
+            score: AnomalyScore { score: score.score, decision: score.decision },
+            unusual: Unusual {
+                detector: self.detector,
+                percentile: score.percentile,
+                because: because.into_iter().map(name).collect(),
+            },
+            features: self.medians.iter().map(|(column, _)| FEATURES[*column]).collect(),
+        }
+    }
+}
+
+/// What was not measured takes the median of its column.
+fn or_median(value: f32, median: f32) -> f32 {
+    if value.is_nan() { median } else { value }
 }
 
 /// A cell as it is compared: seven digits are more than any of them was kept with.

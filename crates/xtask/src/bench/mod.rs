@@ -2,8 +2,10 @@
 
 mod anomaly;
 mod example;
+mod ml;
 pub(crate) mod monitor;
 mod on_traces;
+mod unit;
 
 use std::path::PathBuf;
 
@@ -17,6 +19,8 @@ use crate::command::CommandError;
 pub(crate) enum Bench {
     /// How many values of real workloads are flagged as unusual, and how many injected shifts are found.
     Anomaly(anomaly::Options),
+    /// How well each detector of unusual behaviour tells events of known place from the rest.
+    Detect(on_traces::Options),
     /// Pinball loss and coverage of forecasts against last value, seasonal naive, ETS and MSTL.
     Forecast(on_traces::Options),
     /// Size of 30 days of 200 containers in the history, time to load a week, and what writing costs.
@@ -31,6 +35,8 @@ pub(crate) enum Bench {
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
     },
+    /// CPU time and memory of a cycle of the ml daemon, its isolation forest against scikit-learn's, speed of a back-test.
+    Ml(ml::Options),
     /// CPU time and memory of the monitor per container, against the cheapest possible reader, forked commands
     /// and netdata.
     Monitor(monitor::Options),
@@ -42,6 +48,7 @@ pub(crate) enum Bench {
 pub(crate) fn run(bench: &Bench) -> Result<(), BenchError> {
     match bench {
         Bench::Anomaly(options) => Ok(anomaly::run(options)?),
+        Bench::Detect(options) => Ok(on_traces::run("bench_detect", options)?),
         Bench::Forecast(options) => Ok(on_traces::run("bench_forecast", options)?),
         Bench::History { json } => {
             let history = Example::new("lxc-monitor", "bench_history");
@@ -51,6 +58,7 @@ pub(crate) fn run(bench: &Bench) -> Result<(), BenchError> {
             let metrics_file = Example::new("lxc-autoscale-core", "bench_metrics_file");
             Ok(metrics_file.file("--json", json.as_deref())?.run()?)
         }
+        Bench::Ml(options) => Ok(ml::run(options)?),
         Bench::Monitor(options) => Ok(monitor::run(options)?),
         Bench::Scaling(options) => Ok(on_traces::run("bench_scaling", options)?),
     }

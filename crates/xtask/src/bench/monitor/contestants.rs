@@ -7,6 +7,7 @@ use super::MonitorBenchError;
 use super::files::Files;
 use super::measure::{Contestant, Used};
 use super::stage::Stage;
+use crate::bench::unit;
 use crate::command::workspace_root;
 
 /// What one real `pct` command costs: 0.7 s of CPU for Perl and Proxmox's modules, whatever it is asked.
@@ -16,13 +17,8 @@ pub(super) const COMMANDS_PER_SAMPLE: u32 = 9;
 /// Forked commands that are timed.
 const FORKS: u32 = 500;
 
-/// What the unit sets in the monitor's environment, as arguments of `env`.
-fn environment() -> Result<Vec<String>, MonitorBenchError> {
-    let unit = workspace_root().join("systemd/lxc_monitor.service");
-    let text = std::fs::read_to_string(&unit).map_err(MonitorBenchError::io("read", &unit))?;
-    let set = text.lines().filter_map(|line| line.strip_prefix("Environment="));
-    Ok(set.flat_map(str::split_ascii_whitespace).map(str::to_owned).collect())
-}
+/// The monitor's unit.
+const UNIT: &str = "lxc_monitor.service";
 
 /// The monitor's release binary.
 pub(super) fn monitor() -> PathBuf {
@@ -44,7 +40,7 @@ pub(super) fn ours(
 ) -> Result<(Used, u64), MonitorBenchError> {
     let configuration = stage.monitor_configuration(without)?.display().to_string();
     let log = stage.directory().join("monitor.log");
-    let mut arguments = environment()?;
+    let mut arguments = unit::environment(UNIT).map_err(MonitorBenchError::io("read", unit::path(UNIT)))?;
     let command = [monitor().display().to_string(), "run".to_owned(), "--config".to_owned(), configuration];
     arguments.extend(command);
     let mut contestant = Contestant::start("lxc-monitor", stage.hierarchies(), Path::new("env"), &arguments)?;
