@@ -15,6 +15,17 @@ use crate::snapshot::{ContainerRecord, ContainerState, PressureSet};
 use crate::whole_number;
 use crate::{Cores, Mebibytes, RecordTime, Vmid};
 
+mod power;
+mod snapshots;
+
+pub use power::{Powered, ShutdownRequest};
+pub use snapshots::{LeftSnapshot, PruneRequest, Pruned, SnapshotDeleted};
+
+/// Fields of requests that go by a second name, too, with that name; a request uses one of the two. Answers have the
+/// first.
+pub const TWO_NAMES: [(&str, &str); 3] =
+    [("vm_id", "lxc_id"), ("new_vm_id", "new_lxc_id"), ("new_vm_name", "new_lxc_name")];
+
 /// Whether a call did what was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -58,9 +69,11 @@ impl Envelope<()> {
 /// `POST /scale/cores`: set the number of cores.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(transform = crate::schema::two_names))]
 #[serde(deny_unknown_fields)]
 pub struct ScaleCoresRequest {
     /// The container.
+    #[serde(alias = "lxc_id")]
     pub vm_id: Vmid,
     /// Whole cores, at least 1.
     #[serde(deserialize_with = "whole_number::deserialize")]
@@ -71,9 +84,11 @@ pub struct ScaleCoresRequest {
 /// `POST /scale/cpulimit`: set the CPU quota.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(transform = crate::schema::two_names))]
 #[serde(deny_unknown_fields)]
 pub struct ScaleCpulimitRequest {
     /// The container.
+    #[serde(alias = "lxc_id")]
     pub vm_id: Vmid,
     /// Cores, in hundredths; 0 for no limit.
     #[cfg_attr(feature = "schema", schemars(range(min = 0, max = 8192)))]
@@ -83,9 +98,11 @@ pub struct ScaleCpulimitRequest {
 /// `POST /scale/ram`: set the memory.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(transform = crate::schema::two_names))]
 #[serde(deny_unknown_fields)]
 pub struct ScaleRamRequest {
     /// The container.
+    #[serde(alias = "lxc_id")]
     pub vm_id: Vmid,
     /// MiB, at least 16.
     #[cfg_attr(feature = "schema", schemars(range(min = 16, max = 1_073_741_824)))]
@@ -95,9 +112,11 @@ pub struct ScaleRamRequest {
 /// `POST /scale/storage/increase`: grow the root filesystem.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(transform = crate::schema::two_names))]
 #[serde(deny_unknown_fields)]
 pub struct IncreaseStorageRequest {
     /// The container.
+    #[serde(alias = "lxc_id")]
     pub vm_id: Vmid,
     /// GiB to add, at least 1.
     #[serde(deserialize_with = "whole_number::deserialize")]
@@ -105,12 +124,14 @@ pub struct IncreaseStorageRequest {
     pub disk_size: u32,
 }
 
-/// `POST /snapshot/create` and `POST /snapshot/rollback`.
+/// `POST /snapshot/create`, `POST /snapshot/rollback` and `DELETE /snapshot/delete`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(transform = crate::schema::two_names))]
 #[serde(deny_unknown_fields)]
 pub struct SnapshotRequest {
     /// The container.
+    #[serde(alias = "lxc_id")]
     pub vm_id: Vmid,
     /// The snapshot.
     #[cfg_attr(
@@ -125,13 +146,17 @@ pub struct SnapshotRequest {
 /// `POST /clone/create`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(transform = crate::schema::two_names))]
 #[serde(deny_unknown_fields)]
 pub struct CreateCloneRequest {
     /// The container to copy.
+    #[serde(alias = "lxc_id")]
     pub vm_id: Vmid,
     /// The id of the copy.
+    #[serde(alias = "new_lxc_id")]
     pub new_vm_id: Vmid,
     /// The host name of the copy.
+    #[serde(alias = "new_lxc_name")]
     #[cfg_attr(
         feature = "schema",
         schemars(
@@ -147,9 +172,11 @@ pub struct CreateCloneRequest {
 /// `DELETE /clone/delete`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(transform = crate::schema::two_names))]
 #[serde(deny_unknown_fields)]
 pub struct DeleteCloneRequest {
     /// The container.
+    #[serde(alias = "lxc_id")]
     pub vm_id: Vmid,
     /// Remove it though it carries no mark of ours; takes `limits.destroy_any_container` in the configuration, too.
     #[serde(default)]
@@ -159,9 +186,11 @@ pub struct DeleteCloneRequest {
 /// The query of `GET /snapshot/list` and `GET /resource/vm/status`, and what names one container only.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(transform = crate::schema::two_names))]
 #[serde(deny_unknown_fields)]
 pub struct ContainerRequest {
     /// The container.
+    #[serde(alias = "lxc_id")]
     pub vm_id: Vmid,
 }
 
@@ -475,10 +504,11 @@ pub struct JobInfo {
 /// Query of `GET /ledger`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(transform = crate::schema::two_names))]
 #[serde(deny_unknown_fields)]
 pub struct LedgerRequest {
     /// Only this container; all when it is left out.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(alias = "lxc_id", default, skip_serializing_if = "Option::is_none")]
     pub vm_id: Option<Vmid>,
 }
 
@@ -556,10 +586,11 @@ pub struct LedgerPage {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[cfg_attr(feature = "schema", schemars(transform = crate::schema::one_or_all))]
+#[cfg_attr(feature = "schema", schemars(transform = crate::schema::two_names))]
 #[serde(deny_unknown_fields)]
 pub struct UndoRequest {
     /// The container; or else `all`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(alias = "lxc_id", default, skip_serializing_if = "Option::is_none")]
     pub vm_id: Option<Vmid>,
     /// All containers that were ever changed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -594,9 +625,11 @@ pub struct Undone {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[cfg_attr(feature = "schema", schemars(transform = crate::schema::needs_a_size))]
+#[cfg_attr(feature = "schema", schemars(transform = crate::schema::two_names))]
 #[serde(deny_unknown_fields)]
 pub struct BoostRequest {
     /// The container.
+    #[serde(alias = "lxc_id")]
     pub vm_id: Vmid,
     /// As many cores at least.
     #[serde(

@@ -380,6 +380,7 @@ fn ended_as(error: &ActionError) -> JobState {
         | ActionError::Abandoned
         | ActionError::Backend(BackendError::Cancelled { .. }) => JobState::Cancelled,
         ActionError::Backend(BackendError::TimedOut { running: true, .. }) => JobState::Unknown,
+        ActionError::HalfWay { cause, .. } => ended_as(cause),
         ActionError::LeftBehind { cause, .. } => match ended_as(cause) {
             JobState::Unknown => JobState::Unknown,
             _ => JobState::Failed,

@@ -71,6 +71,7 @@ impl ApiError {
             ActionError::NotApplied { .. } => (StatusCode::BAD_GATEWAY, "not_applied"),
             ActionError::NotRestarted { .. } => (StatusCode::BAD_GATEWAY, "not_restarted"),
             ActionError::LeftBehind { .. } => (StatusCode::BAD_GATEWAY, "left_behind"),
+            ActionError::HalfWay { cause, .. } => Self::status_and_code(cause),
             ActionError::OutOfScope { .. } => (StatusCode::FORBIDDEN, "out_of_scope"),
             ActionError::NotAudited(_) => (StatusCode::SERVICE_UNAVAILABLE, "not_audited"),
             ActionError::NotRecorded(_) => (StatusCode::SERVICE_UNAVAILABLE, "not_recorded"),
@@ -131,6 +132,7 @@ fn obstacle(state: Obstacle) -> &'static str {
         Obstacle::NewerSnapshot => "not_newest_snapshot",
         Obstacle::Modified => "modified",
         Obstacle::DiskSize => "disk_size",
+        Obstacle::DidNotStop => "did_not_stop",
     }
 }
 

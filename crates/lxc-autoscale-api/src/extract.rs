@@ -7,6 +7,7 @@ use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
+use lxc_autoscale_core::api::TWO_NAMES;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
@@ -64,11 +65,21 @@ async fn read(request: Request, limit: usize) -> Result<Bytes, ApiError> {
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     serde_json::from_slice(bytes).map_err(|error| {
         if error.is_data() {
-            ApiError::invalid_parameter(error.to_string())
+            ApiError::invalid_parameter(naming_both(error.to_string()))
         } else {
             ApiError::new(StatusCode::BAD_REQUEST, "invalid_json", format!("the body is not JSON: {error}"))
         }
     })
+}
+
+/// A field that has two names is given twice when both are used, of which serde tells the first only.
+fn naming_both(mut text: String) -> String {
+    for (name, later) in TWO_NAMES {
+        if text.contains(&format!("duplicate field `{name}`")) {
+            text.push_str(&format!(" (`{later}` is the same field)"));
+        }
+    }
+    text
 }
 
 /// `application/json`, with or without parameters such as the charset.
@@ -85,7 +96,7 @@ impl<T: DeserializeOwned> FromRequestParts<AppState> for ApiQuery<T> {
     async fn from_request_parts(parts: &mut Parts, _: &AppState) -> Result<Self, ApiError> {
         match Query::try_from_uri(&parts.uri) {
             Ok(Query(value)) => Ok(Self(value)),
-            Err(rejection) => Err(ApiError::invalid_parameter(rejection.body_text())),
+            Err(rejection) => Err(ApiError::invalid_parameter(naming_both(rejection.body_text()))),
         }
     }
 }

@@ -69,6 +69,25 @@ fn every_documented_call_does_what_it_says(back_end: BackEnd) {
     assert_eq!(node.config(104).memory_mb.get(), 4096, "the snapshot's size is back");
     assert!(node.runs(104), "a container that ran runs again after the rollback");
 
+    for name in ["daily-1", "daily-2"] {
+        node.run(&format!(
+            r#"curl -X POST http://proxmox:5000/snapshot/create {json} -d '{{"vm_id": 104, "snapshot_name": "{name}"}}'"#
+        ));
+    }
+    let pruned = node.run(&format!(
+        r#"curl -X POST http://proxmox:5000/snapshot/prune {json} -d '{{"vm_id": 104, "keep": 1, "name_prefix": "daily-"}}'"#
+    ));
+    assert_eq!(
+        (&pruned["data"]["removed"][0], &pruned["data"]["kept"][0]),
+        (&"daily-1".into(), &"daily-2".into()),
+        "{pruned}"
+    );
+    node.run(&format!(
+        r#"curl -X DELETE http://proxmox:5000/snapshot/delete {json} -d '{{"vm_id": 104, "snapshot_name": "daily-2"}}'"#
+    ));
+    let config = fs::read_to_string(node.config_path(104)).unwrap();
+    assert!(config.contains("[my_snapshot]") && !config.contains("[daily-"), "{config}");
+
     let clone = node.run(&format!(
         r#"curl -X POST http://proxmox:5000/clone/create {json} -d '{{"vm_id": 104, "new_vm_id": 105, "new_vm_name": "cloned_container"}}'"#
     ));
@@ -82,6 +101,22 @@ fn every_documented_call_does_what_it_says(back_end: BackEnd) {
     assert!(node.runs(105), "so that deleting has to stop it");
     node.run(&format!(r#"curl -X DELETE http://proxmox:5000/clone/delete {json} -d '{{"vm_id": 105}}'"#));
     assert!(!node.config_path(105).exists());
+
+    for (verb, more, runs) in [
+        ("reboot", "", true),
+        ("reboot", r#", "force": true, "timeout": 20"#, true),
+        ("shutdown", "", false),
+        ("start", "", true),
+        ("start", "", true),
+        ("stop", "", false),
+        ("shutdown", r#", "force": true"#, false),
+        ("start", "", true),
+    ] {
+        let line =
+            format!(r#"curl -X POST http://proxmox:5000/power/{verb} {json} -d '{{"lxc_id": 104{more}}}'"#);
+        let answer = node.run(&line);
+        assert_eq!((&answer["data"]["running"], node.runs(104)), (&runs.into(), runs), "{line}: {answer}");
+    }
 
     let status = node.run(r#"curl -X GET "http://proxmox:5000/resource/vm/status?vm_id=104""#);
     assert_eq!(status["data"]["state"], "running", "{status}");

@@ -29,6 +29,8 @@ fn what_proxmox_refuses_has_the_same_name_through_both() {
         ("/scale/cores", r#"{"vm_id": 999, "cores": 2}"#, "no_such_container"),
         ("/scale/cores", r#"{"vm_id": 101, "cores": 3}"#, "locked"),
         ("/scale/ram", r#"{"vm_id": 101, "memory": 4096}"#, "locked"),
+        ("/power/stop", r#"{"vm_id": 101}"#, "locked"),
+        ("/power/start", r#"{"vm_id": 999}"#, "no_such_container"),
         ("/snapshot/create", r#"{"vm_id": 104, "snapshot_name": "once"}"#, "snapshot_exists"),
         ("/snapshot/rollback", r#"{"vm_id": 104, "snapshot_name": "never"}"#, "no_such_snapshot"),
         ("/clone/create", r#"{"vm_id": 104, "new_vm_id": 102, "new_vm_name": "x"}"#, "container_exists"),

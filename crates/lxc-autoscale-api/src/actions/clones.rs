@@ -25,12 +25,19 @@ use crate::params::{Hostname, InvalidName, SnapshotName};
 const TAG_PREFIX: &str = "lxc-autoscale-clone-";
 /// Start of the name of the snapshot a running container is copied from; the id of the copy follows.
 const SNAPSHOT_PREFIX: &str = "lxc-autoscale-clone-";
+/// Its description.
+const TEMPORARY: &str = "temporary: lxc-autoscale-api copies the container from it";
 /// Locks that Proxmox leaves on a copy it did not finish.
 const UNFINISHED: [&str; 2] = ["create", "disk"];
 
 /// The tag that marks container `vmid` as a copy of ours.
 pub fn tag_of(vmid: Vmid) -> String {
     format!("{TAG_PREFIX}{vmid}")
+}
+
+/// Whether a snapshot has the name of one that a copy is made of.
+pub(super) fn is_temporary_snapshot(name: &str) -> bool {
+    name.starts_with(SNAPSHOT_PREFIX)
 }
 
 pub(crate) fn temporary_snapshot(target: Vmid) -> Result<SnapshotName, InvalidName> {
@@ -99,7 +106,7 @@ async fn copy(
 ) -> Result<(), ActionError> {
     let CloneRequest { source, target, ref hostname, .. } = *request;
     if let Some(snapshot) = snapshot {
-        host.create_snapshot(source, snapshot).await?;
+        host.create_snapshot(source, snapshot, TEMPORARY).await?;
     }
     journal.go_on()?;
     let order = CloneOrder { source, target, hostname: hostname.clone(), snapshot: snapshot.cloned() };

@@ -16,7 +16,9 @@ use crate::memory_guard::ShrinkRefused;
 use crate::store::StoreError;
 
 pub mod clones;
+pub mod power;
 pub mod resize;
+pub mod retention;
 pub mod snapshots;
 
 /// Why an action was not done, or not to its end.
@@ -62,15 +64,13 @@ pub enum ActionError {
         /// What the node says.
         found: String,
     },
-    /// A rollback is done, but the container that ran does not run again.
-    #[error(
-        "container {vmid} is back at snapshot `{snapshot}`, but it ran before and does not run now: {cause}"
-    )]
+    /// A rollback or a stop is done, but the container that ran does not run again.
+    #[error("container {vmid} {done}, but it ran before and does not run now: {cause}")]
     NotRestarted {
         /// The container.
         vmid: Vmid,
-        /// The snapshot.
-        snapshot: String,
+        /// What was done with it: `is back at snapshot …`, `was shut down`.
+        done: String,
         /// Why it does not start.
         cause: Box<ActionError>,
     },
@@ -81,6 +81,14 @@ pub enum ActionError {
         cause: Box<ActionError>,
         /// What remains.
         left: String,
+    },
+    /// It failed, or was given up, when some of it was done, which stays so.
+    #[error("{cause}; before that {done}")]
+    HalfWay {
+        /// The failure.
+        cause: Box<ActionError>,
+        /// What was done.
+        done: String,
     },
     /// Whoever asks may not touch all of the containers.
     #[error("the scope of {caller} does not include all containers of this change")]
@@ -120,11 +128,16 @@ pub enum ActionError {
 /// What is stored about a container that is free for a change.
 async fn changeable(host: &dyn ContainerHost, vmid: Vmid) -> Result<Stored, ActionError> {
     let stored = unlocked(host, vmid).await?;
+    refuse_template(vmid, &stored)?;
+    Ok(stored)
+}
+
+fn refuse_template(vmid: Vmid, stored: &Stored) -> Result<(), ActionError> {
     if stored.config.template {
         let detail = "it is a template".to_owned();
         return Err(BackendError::WrongState { vmid, detail, state: Obstacle::Template }.into());
     }
-    Ok(stored)
+    Ok(())
 }
 
 /// What is stored about a container that Proxmox has not locked.

@@ -3,6 +3,7 @@
 use lxc_autoscale_core::Vmid;
 use lxc_autoscale_core::api::{RolledBack, SnapshotCreated};
 
+use super::retention::MARK;
 use super::{ActionError, changeable};
 use crate::backend::watch::cancellable;
 use crate::backend::{BackendError, ContainerHost, Existing};
@@ -27,7 +28,7 @@ pub async fn create(
     }
     journal.found(vmid, &stored, None);
     journal.go_on()?;
-    match cancellable(journal.cancel(), host.create_snapshot(vmid, name)).await {
+    match cancellable(journal.cancel(), host.create_snapshot(vmid, name, MARK)).await {
         Err(given_up @ BackendError::Cancelled { .. }) => {
             return Err(dropped(host, vmid, name, given_up).await);
         }
@@ -94,7 +95,8 @@ pub async fn rollback(
             Ok(RolledBack { vm_id: vmid, snapshot_name: name.to_string(), was_running, running: true })
         }
         (Ok(()), Err(cause)) => {
-            Err(ActionError::NotRestarted { vmid, snapshot: name.to_string(), cause: Box::new(cause) })
+            let done = format!("is back at snapshot `{name}`");
+            Err(ActionError::NotRestarted { vmid, done, cause: Box::new(cause) })
         }
         (Err(failure), Ok(())) => Err(failure),
         (Err(failure), Err(cause)) => Err(ActionError::LeftBehind {

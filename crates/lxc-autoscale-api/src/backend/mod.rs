@@ -20,6 +20,7 @@ use self::watch::{Call, Standing};
 use crate::config::{BackendChoice, Config};
 use crate::params::{Hostname, SnapshotName};
 
+mod ha;
 pub mod pct;
 pub mod rest;
 mod texts;
@@ -134,7 +135,12 @@ pub trait ContainerHost: fmt::Debug + Send + Sync {
     fn grow_rootfs(&self, vmid: Vmid, gib: u32) -> Answer<'_, ()>;
 
     /// Takes a snapshot.
-    fn create_snapshot<'a>(&'a self, vmid: Vmid, name: &'a SnapshotName) -> Answer<'a, ()>;
+    fn create_snapshot<'a>(
+        &'a self,
+        vmid: Vmid,
+        name: &'a SnapshotName,
+        description: &'static str,
+    ) -> Answer<'a, ()>;
     /// Drops a snapshot.
     fn delete_snapshot<'a>(&'a self, vmid: Vmid, name: &'a SnapshotName) -> Answer<'a, ()>;
     /// Goes back to a snapshot; leaves the container stopped.
@@ -150,6 +156,10 @@ pub trait ContainerHost: fmt::Debug + Send + Sync {
     fn start(&self, vmid: Vmid) -> Answer<'_, ()>;
     /// Stops a container at once.
     fn stop(&self, vmid: Vmid) -> Answer<'_, ()>;
+    /// Asks a container to stop by itself within `patience`; with `force` it is killed then.
+    fn shutdown(&self, vmid: Vmid, patience: Duration, force: bool) -> Answer<'_, ()>;
+    /// Restarts a container; it is killed if it has not stopped by itself within `patience`.
+    fn reboot(&self, vmid: Vmid, patience: Duration) -> Answer<'_, ()>;
 
     /// How a call stands that an earlier process of this server began.
     fn standing<'a>(&'a self, call: &'a Call) -> Answer<'a, Standing>;
@@ -357,4 +367,6 @@ pub enum Obstacle {
     Modified,
     /// Its disk has that size, or more, already.
     DiskSize,
+    /// It was asked to stop, and did not in time.
+    DidNotStop,
 }

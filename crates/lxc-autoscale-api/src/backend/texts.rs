@@ -65,6 +65,7 @@ pub(in crate::backend) fn known(vmid: Vmid, stderr: &str) -> Option<BackendError
         ("detected modified configuration", Obstacle::Modified),
         ("unable to shrink disk size", Obstacle::DiskSize),
         ("disk is already at specified size", Obstacle::DiskSize),
+        ("container did not stop", Obstacle::DidNotStop),
         ("container is running", Obstacle::Running),
         ("already running", Obstacle::Running),
         ("clone of a running container", Obstacle::Running),
@@ -144,6 +145,10 @@ mod tests {
         check(
             "CT 100 not running\n",
             "WrongState { vmid: Vmid(100), detail: \"CT 100 not running\", state: Stopped",
+        );
+        check(
+            "container did not stop\n",
+            "WrongState { vmid: Vmid(100), detail: \"container did not stop\", state: DidNotStop",
         );
         check("you can't start a CT if it's a template\n", "WrongState");
         check("Cannot do full clones on a running container without snapshots\n", "WrongState");

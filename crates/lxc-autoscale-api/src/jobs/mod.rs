@@ -55,6 +55,20 @@ pub enum Task {
         /// Its name.
         name: String,
     },
+    /// Removes a snapshot.
+    DeleteSnapshot {
+        /// The container.
+        vmid: Vmid,
+        /// Its name.
+        name: String,
+    },
+    /// Removes all snapshots but the newest.
+    PruneSnapshots {
+        /// The container.
+        vmid: Vmid,
+        /// How many stay.
+        keep: u32,
+    },
     /// Goes back to a snapshot.
     Rollback {
         /// The container.
@@ -78,22 +92,52 @@ pub enum Task {
         /// The copy.
         vmid: Vmid,
     },
+    /// Starts a container.
+    Start {
+        /// The container.
+        vmid: Vmid,
+    },
+    /// Kills a container.
+    Stop {
+        /// The container.
+        vmid: Vmid,
+    },
+    /// Asks a container to stop.
+    Shutdown {
+        /// The container.
+        vmid: Vmid,
+        /// Whether it is killed when it does not.
+        force: bool,
+    },
+    /// Restarts a container.
+    Reboot {
+        /// The container.
+        vmid: Vmid,
+        /// Whether it is killed when it does not stop.
+        force: bool,
+    },
     /// Something whose outcome the node does not show afterwards.
     Other,
 }
 
 impl Task {
-    /// Whether it can be given up half way, and leaves nothing then.
+    /// Whether it can be given up half way, and leaves nothing half-made then.
     pub fn is_cancellable(&self) -> bool {
-        matches!(self, Self::CreateSnapshot { .. } | Self::CreateClone { .. })
+        matches!(self, Self::CreateSnapshot { .. } | Self::PruneSnapshots { .. } | Self::CreateClone { .. })
     }
 
     /// The least role that may ask for it, and so may give it up.
     pub fn role(&self) -> Role {
         match self {
-            Self::Rollback { .. } | Self::CreateClone { .. } | Self::DeleteClone { .. } | Self::Other => {
-                Role::Admin
-            }
+            Self::Rollback { .. }
+            | Self::CreateClone { .. }
+            | Self::DeleteClone { .. }
+            | Self::DeleteSnapshot { .. }
+            | Self::PruneSnapshots { .. }
+            | Self::Stop { .. }
+            | Self::Shutdown { force: true, .. }
+            | Self::Reboot { force: true, .. }
+            | Self::Other => Role::Admin,
             _ => Role::Operator,
         }
     }

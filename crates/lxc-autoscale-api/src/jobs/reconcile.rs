@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use lxc_autoscale_core::api::{CloneCreated, CloneDeleted, JobState, Resized, RolledBack, SnapshotCreated};
+use lxc_autoscale_core::api::{
+    CloneCreated, CloneDeleted, JobState, Powered, Resized, RolledBack, SnapshotCreated, SnapshotDeleted,
+};
 use lxc_autoscale_core::{Cores, ErrorChain, Mebibytes, Vmid};
 use serde::Serialize;
 use serde_json::Value;
@@ -131,6 +133,10 @@ async fn look(host: &dyn ContainerHost, open: &Open, attempt: u32) -> Result<Opt
             let end = settle_rollback(*vmid, name, before, now);
             started_again(host, *vmid, restart, end).await
         }
+        (
+            task @ (Task::Start { .. } | Task::Stop { .. } | Task::Shutdown { .. } | Task::Reboot { .. }),
+            Some(now),
+        ) => settle_power(host, task, &call.command, now).await?,
         (task, Some(now)) => settle_by_configuration(task, before, now),
     };
     if let Some(now) = &now {
@@ -183,23 +189,88 @@ fn settle_by_configuration(task: &Task, before: &Before, now: &Stored) -> End {
         }
         Task::CreateSnapshot { vmid, name } => {
             let is_there = now.snapshots.iter().any(|snapshot| snapshot == name);
-            if let Some(lock) = &config.lock {
-                let what = if is_there { "is there" } else { "is not there" };
-                return unknown(format!(
-                    "snapshot `{name}` {what}, and container {vmid} is locked ({lock}); see `pct unlock`"
-                ));
-            }
             let result = SnapshotCreated { vm_id: *vmid, snapshot_name: name.clone() };
-            let not = if is_there { "" } else { "not " };
-            reached(
-                is_there,
-                !is_there,
-                &result,
-                format!("snapshot `{name}` of container {vmid} is {not}there"),
-            )
+            settle_snapshot((*vmid, name), is_there, is_there, &result, now)
+        }
+        Task::DeleteSnapshot { vmid, name } => {
+            let is_there = now.snapshots.iter().any(|snapshot| snapshot == name);
+            let result = SnapshotDeleted { vm_id: *vmid, snapshot_name: name.clone() };
+            settle_snapshot((*vmid, name), is_there, !is_there, &result, now)
+        }
+        Task::PruneSnapshots { vmid, .. } => {
+            let left = if now.snapshots.is_empty() { "none".to_owned() } else { now.snapshots.join(", ") };
+            let found = format!("the snapshots of container {vmid} are now: {left}");
+            match &config.lock {
+                Some(lock) => unknown(format!("{found}; it is locked ({lock}), see `pct unlock`")),
+                None => failed(&ActionError::Interrupted { found }),
+            }
         }
         _ => unknown("it leaves nothing by which it could be told".to_owned()),
     }
+}
+
+/// A snapshot is there or it is not.
+fn settle_snapshot(
+    (vmid, name): (Vmid, &str),
+    is_there: bool,
+    is_reached: bool,
+    result: &impl Serialize,
+    now: &Stored,
+) -> End {
+    let not = if is_there { "" } else { "not " };
+    match &now.config.lock {
+        Some(lock) => unknown(format!(
+            "snapshot `{name}` is {not}there, and container {vmid} is locked ({lock}); see `pct unlock`"
+        )),
+        None => {
+            let found = format!("snapshot `{name}` of container {vmid} is {not}there");
+            reached(is_reached, !is_reached, result, found)
+        }
+    }
+}
+
+/// A container runs or it does not; one that was to run again, and was stopped for it, is started.
+async fn settle_power(
+    host: &dyn ContainerHost,
+    task: &Task,
+    last_call: &str,
+    now: &Stored,
+) -> Result<End, ActionError> {
+    let (Task::Start { vmid }
+    | Task::Stop { vmid }
+    | Task::Shutdown { vmid, .. }
+    | Task::Reboot { vmid, .. }) = task
+    else {
+        return Ok(unknown("it leaves nothing by which it could be told".to_owned()));
+    };
+    let vmid = *vmid;
+    let running = host.is_running(vmid).await?;
+    let found = format!("container {vmid} {}", if running { "runs" } else { "is stopped" });
+    if let Some(lock) = &now.config.lock {
+        return Ok(unknown(format!("{found} and is locked ({lock}); see `pct unlock`")));
+    }
+    let was_running = !matches!(task, Task::Start { .. });
+    let result = |running| Powered { vm_id: vmid, was_running, running, changed: true };
+    Ok(match task {
+        Task::Start { .. } => reached(running, !running, &result(true), found),
+        Task::Reboot { .. } if !running => {
+            let message = format!("Container {vmid} was shut down before the server ended, and runs again.");
+            started_again(host, vmid, true, done_as(&result(true), message)).await
+        }
+        // Its last call tells whether it had stopped; that of Proxmox's own restart does not.
+        Task::Reboot { .. } if is_power_call(last_call, "start") => {
+            reached(true, false, &result(true), found)
+        }
+        Task::Reboot { .. } if is_power_call(last_call, "shutdown") => not_done(&found),
+        Task::Reboot { .. } => unknown(format!("{found}; whether it was restarted cannot be told")),
+        _ => reached(!running, running, &result(false), found),
+    })
+}
+
+/// `pct start 104`, or `POST /nodes/…/lxc/104/status/start`.
+fn is_power_call(command: &str, verb: &str) -> bool {
+    command.starts_with(&format!("pct {verb} "))
+        || command.split(' ').any(|word| word.ends_with(&format!("/status/{verb}")))
 }
 
 fn settle_rollback(vmid: Vmid, name: &str, before: &Before, now: &Stored) -> End {

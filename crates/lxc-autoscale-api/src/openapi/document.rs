@@ -102,13 +102,18 @@ fn operation(route: &Described) -> Value {
         .map(|parameter| {
             let mut schema = parameter.schema.clone();
             let description = schema.as_object_mut().and_then(|fields| fields.remove("description"));
-            json!({
+            let mut described = json!({
                 "name": parameter.name,
                 "in": parameter.place,
                 "required": parameter.required,
                 "description": description.unwrap_or_default(),
                 "schema": schema,
-            })
+            });
+            if parameter.is_group {
+                described["style"] = "form".into();
+                described["explode"] = true.into();
+            }
+            described
         })
         .collect();
     if !parameters.is_empty() {

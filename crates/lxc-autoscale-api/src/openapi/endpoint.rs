@@ -67,6 +67,8 @@ pub struct Parameter {
     pub required: bool,
     /// Its schema, with a description.
     pub schema: Value,
+    /// Whether it stands for several parameters that depend on each other: the fields of its schema.
+    pub is_group: bool,
 }
 
 /// A successful answer.
@@ -170,9 +172,19 @@ impl<T: JsonSchema> Input for ApiPath<T> {
     }
 }
 
-/// The fields of an object as parameters.
+/// The fields of an object as parameters; as one, where one field rules out another, which no list can say.
 fn fields(place: &'static str, object: &Value) -> Vec<Parameter> {
     let required = object.get("required").and_then(Value::as_array);
+    if let Some(rules) = object.get("allOf").and_then(Value::as_array) {
+        let needs_some = required.is_some_and(|names| !names.is_empty());
+        return vec![Parameter {
+            place,
+            name: "parameters".to_owned(),
+            required: needs_some || rules.iter().any(|rule| rule.get("oneOf").is_some()),
+            schema: object.clone(),
+            is_group: true,
+        }];
+    }
     let is_required = |name: &str| required.is_some_and(|names| names.iter().any(|each| each == name));
     let properties = object.get("properties").and_then(Value::as_object);
     properties
@@ -183,6 +195,7 @@ fn fields(place: &'static str, object: &Value) -> Vec<Parameter> {
             name: name.clone(),
             required: is_required(name),
             schema: schema.clone(),
+            is_group: false,
         })
         .collect()
 }

@@ -92,8 +92,14 @@ pub const CORES: Faults = &[(409, "pinned_cpuset")];
 /// The memory is set.
 pub const MEMORY: Faults = &[(409, "shrink_below_working_set"), (409, "shrink_without_metrics")];
 
+/// A container is started or stopped.
+pub const POWER: Faults = &[(409, "did_not_stop"), (422, "out_of_bounds")];
+
 /// A snapshot is named.
 pub const SNAPSHOT: Faults = &[(404, "no_such_snapshot")];
+
+/// A number of snapshots is named.
+pub const KEEP: Faults = &[(422, "out_of_bounds")];
 
 /// A sequence can stop half way.
 pub const SEQUENCE: Faults = &[(502, "left_behind")];

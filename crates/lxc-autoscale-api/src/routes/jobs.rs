@@ -52,6 +52,7 @@ impl Input for PrefersAsync {
             name: "Prefer".to_owned(),
             required: false,
             schema,
+            is_group: false,
         });
     }
 }

@@ -13,8 +13,8 @@ use lxc_autoscale_core::api::{Envelope, RouteInfo};
 use crate::auth::{self, caller::Role};
 use crate::error::ApiError;
 use crate::openapi::faults::{
-    BACKEND, BOOST, CANCEL, CHANGE, CLONE, CONTAINER, CORES, JOB, MEMORY, NODE, RESTART, SCOPE, SEQUENCE,
-    SIZE, SNAPSHOT, STORE,
+    BACKEND, BOOST, CANCEL, CHANGE, CLONE, CONTAINER, CORES, JOB, KEEP, MEMORY, NODE, POWER, RESTART, SCOPE,
+    SEQUENCE, SIZE, SNAPSHOT, STORE,
 };
 use crate::openapi::{self, Schemas};
 use crate::state::AppState;
@@ -24,6 +24,7 @@ mod clone;
 pub(crate) mod health;
 mod jobs;
 mod ledger;
+mod power;
 mod reference;
 mod resource;
 mod route;
@@ -72,10 +73,37 @@ fn table() -> Vec<Route> {
             snapshot::rollback,
         )
         .fails(&[CONTAINER, CHANGE, BACKEND, SNAPSHOT, RESTART, SEQUENCE]),
+        delete("/snapshot/delete", Admin, "Remove a snapshot of a container.", snapshot::remove)
+            .fails(&[CONTAINER, CHANGE, BACKEND, SNAPSHOT]),
+        post(
+            "/snapshot/prune",
+            Admin,
+            "Remove all snapshots of a container that this server made, but the newest.",
+            snapshot::prune,
+        )
+        .fails(&[CONTAINER, CHANGE, BACKEND, SNAPSHOT, KEEP]),
         post("/clone/create", Admin, "Copy a container in full; the copy is stopped.", clone::create)
             .fails(&[CONTAINER, CHANGE, BACKEND, SNAPSHOT, SEQUENCE]),
         delete("/clone/delete", Admin, "Remove a copy made by /clone/create.", clone::remove)
             .fails(&[CONTAINER, CHANGE, BACKEND, CLONE, RESTART, SEQUENCE]),
+        post("/power/start", Operator, "Start a container.", power::start)
+            .fails(&[CONTAINER, CHANGE, BACKEND]),
+        post("/power/stop", Admin, "Stop a container at once: its processes are killed.", power::stop)
+            .fails(&[CONTAINER, CHANGE, BACKEND]),
+        post(
+            "/power/shutdown",
+            Operator,
+            "Ask a container to stop; killing it when it does not takes an admin.",
+            power::shutdown,
+        )
+        .fails(&[CONTAINER, CHANGE, BACKEND, POWER]),
+        post(
+            "/power/reboot",
+            Operator,
+            "Stop a container in order and start it again; killing it when it does not stop takes an admin.",
+            power::reboot,
+        )
+        .fails(&[CONTAINER, CHANGE, BACKEND, POWER, RESTART]),
         get(
             "/resource/vm/status",
             Viewer,

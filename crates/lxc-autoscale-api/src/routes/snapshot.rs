@@ -1,11 +1,15 @@
 //! `/snapshot/*`.
 
 use axum::extract::State;
-use lxc_autoscale_core::api::{ContainerRequest, RolledBack, SnapshotCreated, SnapshotList, SnapshotRequest};
+use axum::http::StatusCode;
+use lxc_autoscale_core::api::{
+    ContainerRequest, PruneRequest, Pruned, RolledBack, SnapshotCreated, SnapshotDeleted, SnapshotList,
+    SnapshotRequest,
+};
 
 use super::jobs::{self, LongAnswer, PrefersAsync};
 use super::{Answer, success};
-use crate::actions::snapshots;
+use crate::actions::{retention, snapshots};
 use crate::auth::caller::Caller;
 use crate::changes::Change;
 use crate::error::ApiError;
@@ -13,6 +17,9 @@ use crate::extract::{ApiJson, ApiQuery};
 use crate::jobs::Task;
 use crate::params::SnapshotName;
 use crate::state::AppState;
+
+/// Most snapshots that a call can be told to keep.
+const MOST_KEPT: u32 = 1000;
 
 pub(super) async fn create(
     State(state): State<AppState>,
@@ -70,6 +77,59 @@ pub(super) async fn rollback(
         snapshots::rollback(&*host, &journal, vm_id, &name).await
     })
     .await
+}
+
+pub(super) async fn remove(
+    State(state): State<AppState>,
+    caller: Caller,
+    prefer: PrefersAsync,
+    ApiJson(SnapshotRequest { vm_id, snapshot_name }): ApiJson<SnapshotRequest>,
+) -> Result<LongAnswer<SnapshotDeleted>, ApiError> {
+    let name = SnapshotName::new(&snapshot_name)?;
+    let change = Change {
+        summary: format!("remove snapshot {name} of container {vm_id}"),
+        vmids: vec![vm_id],
+        caller,
+    };
+    let host = state.host();
+    let task = Task::DeleteSnapshot { vmid: vm_id, name: name.to_string() };
+    let say = |gone: &SnapshotDeleted| {
+        format!("Container {} has no snapshot `{}` any more.", gone.vm_id, gone.snapshot_name)
+    };
+    jobs::answer(&state, prefer, change, task, say, async move |journal| {
+        retention::delete(&*host, &journal, vm_id, &name).await
+    })
+    .await
+}
+
+pub(super) async fn prune(
+    State(state): State<AppState>,
+    caller: Caller,
+    prefer: PrefersAsync,
+    ApiJson(request): ApiJson<PruneRequest>,
+) -> Result<LongAnswer<Pruned>, ApiError> {
+    let PruneRequest { vm_id, keep, .. } = request;
+    if !(1..=MOST_KEPT).contains(&keep) {
+        let message = format!("`keep` must be from 1 to {MOST_KEPT}; see DELETE /snapshot/delete");
+        return Err(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "out_of_bounds", message));
+    }
+    let whose = if request.any_snapshot { "snapshots" } else { "snapshots of ours" };
+    let summary = format!("remove all but {keep} {whose} of container {vm_id}");
+    let change = Change { summary, vmids: vec![vm_id], caller };
+    let (host, task) = (state.host(), Task::PruneSnapshots { vmid: vm_id, keep });
+    jobs::answer(&state, prefer, change, task, say_pruned, async move |journal| {
+        retention::prune(&*host, &journal, &request).await
+    })
+    .await
+}
+
+fn say_pruned(pruned: &Pruned) -> String {
+    let Pruned { vm_id, removed, kept, left } = pruned;
+    let counts = (removed.len(), kept.len(), left.len());
+    format!(
+        "{} snapshots of container {vm_id} are removed; {} stay, and {} are not ours to remove.",
+        counts.0, counts.1, counts.2
+    )
 }
 
 fn say_back(done: &RolledBack) -> String {

@@ -53,7 +53,12 @@ async fn snapshot_create_list_and_rollback() {
     assert!(node.is_running(104), "a container that ran runs again");
     assert_eq!(
         node.calls(),
-        ["snapshot 104 my_snapshot", "listsnapshot 104", "rollback 104 my_snapshot", "start 104"]
+        [
+            "snapshot 104 my_snapshot --description made by lxc-autoscale-api",
+            "listsnapshot 104",
+            "rollback 104 my_snapshot",
+            "start 104"
+        ]
     );
 }
 
@@ -73,7 +78,8 @@ async fn clone_create_and_delete() {
     assert_eq!(
         node.calls(),
         [
-            "snapshot 104 lxc-autoscale-clone-105",
+            "snapshot 104 lxc-autoscale-clone-105 --description temporary: lxc-autoscale-api copies the container \
+             from it",
             "clone 104 105 --snapname lxc-autoscale-clone-105 --hostname cloned-container --full 1",
             "set 105 -tags blue;lxc-autoscale-clone-105",
             "delsnapshot 104 lxc-autoscale-clone-105",
@@ -156,6 +162,7 @@ async fn routes_are_listed_as_documented() {
             "DELETE /boost",
             "DELETE /clone/delete",
             "DELETE /jobs/{id}",
+            "DELETE /snapshot/delete",
             "GET /boost",
             "GET /docs",
             "GET /docs/page.css",
@@ -172,11 +179,16 @@ async fn routes_are_listed_as_documented() {
             "POST /boost",
             "POST /clone/create",
             "POST /jobs/{id}/cancel",
+            "POST /power/reboot",
+            "POST /power/shutdown",
+            "POST /power/start",
+            "POST /power/stop",
             "POST /scale/cores",
             "POST /scale/cpulimit",
             "POST /scale/ram",
             "POST /scale/storage/increase",
             "POST /snapshot/create",
+            "POST /snapshot/prune",
             "POST /snapshot/rollback",
             "POST /undo",
         ]

@@ -54,7 +54,7 @@ snapshot)
     grep -q "^\[$1\]\$" "$conf" && fail "snapshot name '$1' already used"
     section=$(current "$conf")
     put parent "$1"
-    printf '\n[%s]\n%s\nsnaptime: 1795459355\n' "$1" "$section" >>"$conf"
+    printf '\n[%s]\n#%s\n%s\nsnaptime: 1795459355\n' "$1" "$3" "$section" >>"$conf"
     echo "  Logical volume \"snap_vm-$id-disk-0_$1\" created."
     ;;
 delsnapshot)
@@ -69,7 +69,8 @@ rollback)
 listsnapshot)
     indent=
     for name in $(sed -n 's/^\[\(.*\)\]$/\1/p' "$conf"); do
-        printf '%s`-> %-27s 2026-11-23 18:42:35     no-description\n' "$indent" "$name"
+        about=$(awk -v head="[$name]" '/^\[/ { here = ($0 == head) } here && /^#/ { print substr($0, 2); exit }' "$conf")
+        printf '%s`-> %-27s 2026-11-23 18:42:35     %s\n' "$indent" "$name" "${about:-no-description}"
         indent="$indent "
     done
     printf '%s`-> current                                             You are here!\n' "$indent"
@@ -101,6 +102,10 @@ start)
 stop)
     running "$id" || fail "CT $id not running"
     stop_now
+    ;;
+shutdown | reboot)
+    running "$id" || fail "CT $id not running"
+    [ "$command" = reboot ] || stop_now
     ;;
 status) if running "$id"; then echo "status: running"; else echo "status: stopped"; fi ;;
 *) fail "ERROR: unknown command 'pct $command'" ;;

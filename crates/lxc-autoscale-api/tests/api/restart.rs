@@ -31,12 +31,18 @@ fn data(server: &Server, path: &str) -> Value {
 
 /// Kills the server while `command` of `pct` is at work, starts it anew, lets that call end as `rest` of its script has
 /// it, and returns how the change ended by the audit log, with the new server.
-fn killed_while(node: &Node, command: &str, rest: &str, path: &str, body: &Value) -> (Value, Server) {
+fn killed_while(
+    node: &Node,
+    command: &str,
+    rest: &str,
+    (method, path): (&str, &str),
+    body: &Value,
+) -> (Value, Server) {
     let held = "touch \"$root/held\"; until [ -e \"$root/release\" ]; do sleep 0.05; done";
     node.hook(command, &format!("{held}\n{rest}\n"));
     write_config(node, "", "");
     let server = Server::spawn(node, &mut program(node, "run"));
-    let _client = send(&server, "POST", path, body);
+    let _client = send(&server, method, path, body);
     while !node.root().join("held").exists() {
         std::thread::yield_now();
     }
@@ -74,7 +80,7 @@ fn clone_104() -> Value {
 #[test]
 fn a_whole_copy_without_a_mark_gets_it() {
     let node = Node::new();
-    let (line, _server) = killed_while(&node, "set", "exit 255", "/clone/create", &clone_104());
+    let (line, _server) = killed_while(&node, "set", "exit 255", ("POST", "/clone/create"), &clone_104());
     assert_eq!((&line["event"], &line["result"]["new_vm_id"]), (&json!("done"), &json!(105)), "{line}");
     assert!(node.conf(105).unwrap().contains("lxc-autoscale-clone-105"), "{:?}", node.conf(105));
     assert!(!node.conf(104).unwrap().contains("[lxc-autoscale"), "the temporary snapshot is gone");
@@ -85,7 +91,7 @@ fn a_whole_copy_without_a_mark_gets_it() {
 fn half_a_copy_is_removed() {
     let node = Node::new();
     let half = "printf 'lock: create\\nhostname: copy\\n' >\"$configs/105.conf\"; exit 255";
-    let (line, server) = killed_while(&node, "clone", half, "/clone/create", &clone_104());
+    let (line, server) = killed_while(&node, "clone", half, ("POST", "/clone/create"), &clone_104());
     assert_eq!((&line["event"], &line["code"]), (&json!("not_done"), &json!("interrupted")), "{line}");
     assert_eq!(node.conf(105), None);
     assert!(!node.conf(104).unwrap().contains("[lxc-autoscale"));
@@ -102,7 +108,7 @@ fn half_a_copy_is_removed() {
 fn what_has_the_id_before_the_copy_was_ordered_is_somebody_elses() {
     let node = Node::new();
     let theirs = "printf 'hostname: copy\\n' >\"$configs/105.conf\"; exit 255";
-    let (line, _server) = killed_while(&node, "snapshot", theirs, "/clone/create", &clone_104());
+    let (line, _server) = killed_while(&node, "snapshot", theirs, ("POST", "/clone/create"), &clone_104());
     assert_eq!(line["event"], "not_done", "{line}");
     assert_eq!(node.conf(105).unwrap(), "hostname: copy\n");
 }
@@ -112,7 +118,7 @@ fn a_snapshot_is_there_or_it_is_not() {
     for (rest, event) in [("", "done"), ("exit 255", "not_done")] {
         let node = Node::new();
         let body = json!({"vm_id": 104, "snapshot_name": "mine"});
-        let (line, _server) = killed_while(&node, "snapshot", rest, "/snapshot/create", &body);
+        let (line, _server) = killed_while(&node, "snapshot", rest, ("POST", "/snapshot/create"), &body);
         assert_eq!(line["event"], event, "{line}");
         assert_eq!(node.conf(104).unwrap().contains("[mine]"), event == "done");
     }
@@ -123,7 +129,7 @@ fn a_size_was_reached_or_it_was_not_and_the_ledger_knows() {
     for (rest, event, cores) in [("", "done", "cores: 4\n"), ("exit 255", "not_done", "cores: 2\n")] {
         let node = Node::new();
         let (line, server) =
-            killed_while(&node, "set", rest, "/scale/cores", &json!({"vm_id": 104, "cores": 4}));
+            killed_while(&node, "set", rest, ("POST", "/scale/cores"), &json!({"vm_id": 104, "cores": 4}));
         assert_eq!(line["event"], event, "{line}");
         assert!(node.conf(104).unwrap().contains(cores));
         // The next change of the container has its turn when all of that is written down.
@@ -144,12 +150,57 @@ fn a_size_was_reached_or_it_was_not_and_the_ledger_knows() {
 }
 
 #[test]
+fn a_snapshot_was_removed_or_it_was_not() {
+    let node = Node::new();
+    let with_two = format!("{}\n[one]\n#made by lxc-autoscale-api\n\n[two]\n", node.conf(104).unwrap());
+    for (rest, path, event, found) in
+        [("", "/snapshot/delete", "done", "one"), ("exit 255", "/snapshot/delete", "not_done", "as before")]
+    {
+        let node = Node::new();
+        node.write_conf(104, &with_two);
+        let body = json!({"vm_id": 104, "snapshot_name": "one"});
+        let (line, _server) = killed_while(&node, "delsnapshot", rest, ("DELETE", path), &body);
+        assert_eq!(line["event"], event, "{line}");
+        assert!(line.to_string().contains(found), "{line}");
+        assert_eq!(node.conf(104).unwrap().contains("[one]"), event != "done");
+    }
+    node.write_conf(104, &with_two);
+    let body = json!({"vm_id": 104, "keep": 1, "any_snapshot": true});
+    let (line, _server) = killed_while(&node, "delsnapshot", "", ("POST", "/snapshot/prune"), &body);
+    assert_eq!((&line["event"], &line["code"]), (&json!("not_done"), &json!("interrupted")), "{line}");
+    assert!(line["message"].as_str().unwrap().contains("are now: two"), "{line}");
+}
+
+/// Calls and jobs that start and stop: what is said of them when the server was killed in between, and whether container
+/// 104 runs then.
+#[test]
+fn a_container_was_stopped_or_it_was_not_and_one_that_was_to_run_again_does() {
+    for (command, rest, path, body, event, runs) in [
+        ("stop", "", "/power/stop", json!({"vm_id": 104}), "done", false),
+        ("stop", "exit 255", "/power/stop", json!({"vm_id": 104}), "not_done", true),
+        ("shutdown", "", "/power/shutdown", json!({"vm_id": 104}), "done", false),
+        ("shutdown", "", "/power/reboot", json!({"vm_id": 104}), "done", true),
+        ("shutdown", "exit 255", "/power/reboot", json!({"vm_id": 104}), "not_done", true),
+        ("start", "", "/power/reboot", json!({"vm_id": 104}), "done", true),
+        ("reboot", "", "/power/reboot", json!({"vm_id": 104, "force": true}), "not_done", true),
+    ] {
+        let node = Node::new();
+        let (line, _server) = killed_while(&node, command, rest, ("POST", path), &body);
+        let case = format!("{path} while pct {command} {rest}: {line}");
+        assert_eq!(line["event"], event, "{case}");
+        assert_eq!(node.is_running(104), runs, "{case}");
+        assert_eq!(node.calls().iter().filter(|call| call.starts_with(command)).count(), 1, "{case}");
+    }
+}
+
+#[test]
 fn a_container_that_ran_before_a_rollback_runs_again() {
     let node = Node::new();
     let with_snapshot = format!("{}\n[mine]\ncores: 1\nsnaptime: 1\n", node.conf(104).unwrap());
     node.write_conf(104, &with_snapshot);
     let body = json!({"vm_id": 104, "snapshot_name": "mine"});
-    let (line, _server) = killed_while(&node, "rollback", "stop_now; exit 255", "/snapshot/rollback", &body);
+    let (line, _server) =
+        killed_while(&node, "rollback", "stop_now; exit 255", ("POST", "/snapshot/rollback"), &body);
     assert_eq!((&line["event"], &line["code"]), (&json!("not_done"), &json!("interrupted")), "{line}");
     assert!(node.is_running(104));
 }

@@ -26,8 +26,14 @@ const ROUTES: &str = r#"
     operator POST   /snapshot/create                             {"vm_id": 104, "snapshot_name": "before"}
     viewer   GET    /snapshot/list?vm_id=104
     admin    POST   /snapshot/rollback                           {"vm_id": 104, "snapshot_name": "before"}
+    admin    POST   /snapshot/prune                              {"vm_id": 104, "keep": 2}
+    admin    DELETE /snapshot/delete                             {"vm_id": 104, "snapshot_name": "before"}
     admin    POST   /clone/create                                {"vm_id": 104, "new_vm_id": 105, "new_vm_name": "copy"}
     admin    DELETE /clone/delete                                {"vm_id": 105}
+    operator POST   /power/reboot                                {"vm_id": 104}
+    operator POST   /power/shutdown                              {"vm_id": 104, "timeout": 5}
+    operator POST   /power/start                                 {"vm_id": 104}
+    admin    POST   /power/stop                                  {"vm_id": 104}
     viewer   GET    /resource/vm/status?vm_id=104
     viewer   GET    /resource/node/status?node_name=proxmox
     viewer   GET    /health/check

@@ -4,6 +4,10 @@ use serde_json::{Value, json};
 
 use crate::node::{Node, Reply, request, send};
 
+/// How the snapshot is taken that a running container is copied from.
+const TEMPORARY_SNAPSHOT: &str = "snapshot 104 lxc-autoscale-clone-105 --description temporary: lxc-autoscale-api copies \
+                                  the container from it";
+
 async fn clone_104(node: &Node) -> Reply {
     node.post("/clone/create", json!({"vm_id": 104, "new_vm_id": 105, "new_vm_name": "copy"})).await
 }
@@ -54,7 +58,7 @@ async fn a_storage_without_snapshots_leaves_nothing() {
     node.hook("snapshot", "fail 'snapshot feature is not available'");
     clone_104(&node).await.assert_error(409, "not_supported");
     assert_untouched(&node);
-    assert_eq!(node.calls(), ["snapshot 104 lxc-autoscale-clone-105"]);
+    assert_eq!(node.calls(), [TEMPORARY_SNAPSHOT]);
     let body = json!({"vm_id": 104, "snapshot_name": "mine"});
     node.post("/snapshot/create", body).await.assert_error(409, "not_supported");
 }

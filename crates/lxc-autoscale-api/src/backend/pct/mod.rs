@@ -4,6 +4,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use lxc_autoscale_core::api::{HealthCheck, HealthState, SnapshotInfo};
@@ -12,7 +13,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::watch::{self, Standing};
-use super::{Answer, BackendError, CloneOrder, ContainerHost, Stored, texts};
+use super::{Answer, BackendError, CloneOrder, ContainerHost, Stored, ha, texts};
 use crate::config::{PathsConfig, PctConfig};
 use crate::params::SnapshotName;
 
@@ -97,8 +98,14 @@ impl PctHost {
         }
     }
 
-    fn simple(&self, kind: Kind, command: &'static str, vmid: Vmid) -> Answer<'_, ()> {
-        Box::pin(self.change(Call::new(kind, command, vmid)))
+    /// Starts or stops.
+    async fn power(&self, vmid: Vmid, call: Call, runs_afterwards: bool) -> Result<(), BackendError> {
+        let printed = self.runner.run(&call).await?;
+        log_remark(&call, &printed);
+        if printed.stdout.contains(REQUEST_TO_HA) {
+            ha::acted(self, vmid, runs_afterwards, self.runner.limit(&call)).await?;
+        }
+        Ok(())
     }
 
     fn check_program(&self) -> HealthCheck {
@@ -146,6 +153,8 @@ impl PctHost {
     }
 }
 
+/// What pct says where it only asks the high availability manager.
+const REQUEST_TO_HA: &str = "Requesting HA";
 /// What pct says where the volume has grown and the file system on it has not.
 const FILE_SYSTEM_NOT_GROWN: &str = "Failed to update the container's filesystem";
 
@@ -278,8 +287,14 @@ impl ContainerHost for PctHost {
         })
     }
 
-    fn create_snapshot<'a>(&'a self, vmid: Vmid, name: &'a SnapshotName) -> Answer<'a, ()> {
-        Box::pin(self.change(Call::new(Kind::Long, "snapshot", vmid).arg(name)))
+    fn create_snapshot<'a>(
+        &'a self,
+        vmid: Vmid,
+        name: &'a SnapshotName,
+        description: &'static str,
+    ) -> Answer<'a, ()> {
+        let call = Call::new(Kind::Long, "snapshot", vmid).arg(name);
+        Box::pin(self.change(call.arg("--description").arg(description)))
     }
 
     fn delete_snapshot<'a>(&'a self, vmid: Vmid, name: &'a SnapshotName) -> Answer<'a, ()> {
@@ -304,15 +319,29 @@ impl ContainerHost for PctHost {
     }
 
     fn unlock(&self, vmid: Vmid) -> Answer<'_, ()> {
-        self.simple(Kind::Change, "unlock", vmid)
+        Box::pin(self.change(Call::new(Kind::Change, "unlock", vmid)))
     }
 
     fn start(&self, vmid: Vmid) -> Answer<'_, ()> {
-        self.simple(Kind::Change, "start", vmid)
+        Box::pin(self.power(vmid, Call::new(Kind::Change, "start", vmid), true))
     }
 
     fn stop(&self, vmid: Vmid) -> Answer<'_, ()> {
-        self.simple(Kind::Change, "stop", vmid)
+        Box::pin(self.power(vmid, Call::new(Kind::Change, "stop", vmid), false))
+    }
+
+    fn shutdown(&self, vmid: Vmid, patience: Duration, force: bool) -> Answer<'_, ()> {
+        let mut call = Call::new(Kind::Change, "shutdown", vmid).waiting(patience);
+        call = call.arg("--timeout").arg(patience.as_secs());
+        if force {
+            call = call.arg("--forceStop").arg(1);
+        }
+        Box::pin(self.power(vmid, call, false))
+    }
+
+    fn reboot(&self, vmid: Vmid, patience: Duration) -> Answer<'_, ()> {
+        let call = Call::new(Kind::Change, "reboot", vmid).waiting(patience);
+        Box::pin(self.power(vmid, call.arg("--timeout").arg(patience.as_secs()), true))
     }
 
     fn standing<'a>(&'a self, call: &'a watch::Call) -> Answer<'a, Standing> {

@@ -45,16 +45,24 @@ pub(super) struct Call {
     vmid: Vmid,
     arguments: Vec<String>,
     kind: Kind,
+    /// How long the program itself may wait for something, beside the time of its kind.
+    waits: Duration,
 }
 
 impl Call {
     pub(super) fn new(kind: Kind, command: &'static str, vmid: Vmid) -> Self {
-        Self { command, vmid, arguments: Vec::new(), kind }
+        Self { command, vmid, arguments: Vec::new(), kind, waits: Duration::ZERO }
     }
 
     /// Adds a positional argument or the value of an option.
     pub(super) fn arg(mut self, argument: impl Display) -> Self {
         self.arguments.push(argument.to_string());
+        self
+    }
+
+    /// Gives it as much time more, because it waits that long itself.
+    pub(super) fn waiting(mut self, waits: Duration) -> Self {
+        self.waits = waits;
         self
     }
 
@@ -112,7 +120,7 @@ impl Runner {
         let stdout = child.stdout.take().map(|pipe| Collected::start(pipe, self.config.max_output_kib << 10));
         let stderr = child.stderr.take().map(|pipe| Collected::start(pipe, self.config.max_output_kib << 10));
 
-        let limit = self.limit(call.kind);
+        let limit = self.limit(call);
         let (ended, is_cancelled) = tokio::select! {
             biased;
             ended = timeout(limit, child.wait()) => (ended.ok(), false),
@@ -151,12 +159,14 @@ impl Runner {
         command
     }
 
-    fn limit(&self, kind: Kind) -> Duration {
-        Duration::from_secs(match kind {
+    /// How long a call may take.
+    pub(super) fn limit(&self, call: &Call) -> Duration {
+        let seconds = match call.kind {
             Kind::Query => self.config.query_timeout_seconds,
             Kind::Change => self.config.change_timeout_seconds,
             Kind::Long => self.config.long_timeout_seconds,
-        })
+        };
+        Duration::from_secs(seconds) + call.waits
     }
 
     /// Sends SIGTERM and waits; `None` when the program goes on.

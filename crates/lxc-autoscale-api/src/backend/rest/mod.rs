@@ -17,7 +17,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::watch::{self, Call, Standing};
-use super::{Answer, BackendError, CloneOrder, ContainerHost, Stored, texts};
+use super::{Answer, BackendError, CloneOrder, ContainerHost, Stored, ha, texts};
 use crate::config::RestConfig;
 use crate::params::SnapshotName;
 
@@ -249,21 +249,20 @@ impl RestHost {
         Ok(listed.is_running())
     }
 
-    /// Starts or stops. Where the high availability manager is asked, the task ends before anything happened.
-    async fn power(&self, vmid: Vmid, verb: &str, runs_afterwards: bool) -> Result<(), BackendError> {
-        let limit = self.config.change_timeout();
-        let deadline = Instant::now() + limit;
+    /// Starts or stops; `waits` is how long Proxmox itself waits for something.
+    async fn power(
+        &self,
+        vmid: Vmid,
+        verb: &str,
+        parameters: Vec<(&'static str, String)>,
+        waits: Duration,
+        runs_afterwards: bool,
+    ) -> Result<(), BackendError> {
+        let limit = self.config.change_timeout() + waits;
         let path = self.of(vmid, &format!("/status/{verb}"));
-        let upid = self.run(vmid, Method::POST, path, Vec::new(), limit).await?;
-        if !upid.is_request_to_ha() {
-            return Ok(());
-        }
-        while self.state(vmid).await? != runs_afterwards {
-            if deadline <= Instant::now() + LAST_POLL {
-                let command = format!("{verb} of container {vmid} by the high availability manager");
-                return Err(BackendError::TimedOut { command, limit, running: true });
-            }
-            tokio::time::sleep(LAST_POLL).await;
+        let upid = self.run(vmid, Method::POST, path, parameters, limit).await?;
+        if upid.is_request_to_ha() {
+            ha::acted(self, vmid, runs_afterwards, limit).await?;
         }
         Ok(())
     }
@@ -419,8 +418,13 @@ impl ContainerHost for RestHost {
         Box::pin(self.long(vmid, Method::PUT, self.of(vmid, "/resize"), parameters))
     }
 
-    fn create_snapshot<'a>(&'a self, vmid: Vmid, name: &'a SnapshotName) -> Answer<'a, ()> {
-        let parameters = vec![("snapname", name.to_string())];
+    fn create_snapshot<'a>(
+        &'a self,
+        vmid: Vmid,
+        name: &'a SnapshotName,
+        description: &'static str,
+    ) -> Answer<'a, ()> {
+        let parameters = vec![("snapname", name.to_string()), ("description", description.to_owned())];
         Box::pin(self.long(vmid, Method::POST, self.of(vmid, "/snapshot"), parameters))
     }
 
@@ -455,11 +459,24 @@ impl ContainerHost for RestHost {
     }
 
     fn start(&self, vmid: Vmid) -> Answer<'_, ()> {
-        Box::pin(self.power(vmid, "start", true))
+        Box::pin(self.power(vmid, "start", Vec::new(), Duration::ZERO, true))
     }
 
     fn stop(&self, vmid: Vmid) -> Answer<'_, ()> {
-        Box::pin(self.power(vmid, "stop", false))
+        Box::pin(self.power(vmid, "stop", Vec::new(), Duration::ZERO, false))
+    }
+
+    fn shutdown(&self, vmid: Vmid, patience: Duration, force: bool) -> Answer<'_, ()> {
+        let mut parameters = vec![("timeout", patience.as_secs().to_string())];
+        if force {
+            parameters.push(("forceStop", "1".to_owned()));
+        }
+        Box::pin(self.power(vmid, "shutdown", parameters, patience, false))
+    }
+
+    fn reboot(&self, vmid: Vmid, patience: Duration) -> Answer<'_, ()> {
+        let parameters = vec![("timeout", patience.as_secs().to_string())];
+        Box::pin(self.power(vmid, "reboot", parameters, patience, true))
     }
 
     fn standing<'a>(&'a self, call: &'a Call) -> Answer<'a, Standing> {

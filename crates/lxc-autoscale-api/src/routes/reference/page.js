@@ -34,12 +34,26 @@ function kindOf(schema, api) {
   return types.join(" | ");
 }
 
+// The fields that must be given; where one of several names will do, the first.
+function requiredOf(schema) {
+  const choices = (schema.allOf || []).flatMap((each) => each.oneOf ? each.oneOf[0].required : []);
+  return [...(schema.required || []), ...choices];
+}
+
+// Query parameters that depend on each other stand in the document as the fields of one.
+function parametersOf(operation) {
+  return (operation.parameters || []).flatMap((each) => each.explode
+    ? Object.entries(each.schema.properties).map(([name, schema]) => (
+      { name, in: each.in, schema, description: schema.description, required: requiredOf(each.schema).includes(name) }))
+    : [each]);
+}
+
 function fieldTable(schema, api, depth) {
   const plain = resolve(schema, api);
   const inner = plain.type === "array" ? resolve(plain.items, api) : plain;
   const table = element("table");
   for (const [name, field] of Object.entries(inner.properties || {})) {
-    const required = (inner.required || []).includes(name);
+    const required = requiredOf(inner).includes(name);
     const what = resolve(field, api);
     const words = element("td", { textContent: what.description || "" });
     const within = resolve(what.type === "array" ? what.items : what, api);
@@ -59,14 +73,14 @@ function exampleOf(schema, api) {
     snapshot_name: "my_snapshot", new_vm_name: "cloned_container", to: "original", keep: 3 };
   const body = {};
   for (const [name, field] of Object.entries(plain.properties || {})) {
-    if (!(plain.required || []).includes(name)) continue;
+    if (!requiredOf(plain).includes(name)) continue;
     body[name] = name in examples ? examples[name] : resolve(field, api).type === "string" ? "…" : 1;
   }
   return JSON.stringify(body);
 }
 
 function curlOf(path, method, operation, api) {
-  const query = (operation.parameters || []).filter((each) => each.in === "query" && each.required)
+  const query = parametersOf(operation).filter((each) => each.in === "query" && each.required)
     .map((each) => `${each.name}=${each.name === "vm_id" ? 104 : "…"}`).join("&");
   const address = `"${location.origin}${path}${query ? "?" + query : ""}"`;
   const body = operation.requestBody;
@@ -101,7 +115,7 @@ function routeOf(path, method, operation, api) {
   room.append(element("h3", {}, element("span", { className: `method ${method}`, textContent: method.toUpperCase() }),
     path, element("span", { className: "role", textContent: operation["x-role"] })));
   room.append(element("p", { textContent: operation.summary }));
-  const parameters = operation.parameters || [];
+  const parameters = parametersOf(operation);
   if (parameters.length) {
     const table = element("table");
     for (const each of parameters) {

@@ -1,0 +1,114 @@
+//! Starting, stopping and restarting a container.
+//!
+//! What a container is already is not done again. Only what was asked to kill kills: a restart without `force` is an
+//! orderly stop and a start, because Proxmox's own restart kills whatever has not stopped in time.
+
+use std::time::Duration;
+
+use lxc_autoscale_core::Vmid;
+use lxc_autoscale_core::api::Powered;
+
+use super::snapshots::ensure_running;
+use super::{ActionError, refuse_lock, refuse_template};
+use crate::backend::{BackendError, ContainerHost, Obstacle, Stored};
+use crate::jobs::Journal;
+
+/// The lock of a container whose root filesystem somebody mounted on the node; Proxmox starts and stops it all the same.
+const MOUNTED: &str = "mounted";
+
+/// Starts a container.
+///
+/// # Errors
+/// [`ActionError`] when it is missing, locked or a template, does not start, or the back end fails.
+pub async fn start(host: &dyn ContainerHost, journal: &Journal, vmid: Vmid) -> Result<Powered, ActionError> {
+    let (stored, was_running) = found(host, vmid).await?;
+    if !was_running {
+        journal.found(vmid, &stored, Some(false));
+        ensure_running(host, vmid).await?;
+    }
+    Ok(Powered { vm_id: vmid, was_running, running: true, changed: !was_running })
+}
+
+/// Stops a container at once: its processes are killed.
+///
+/// # Errors
+/// As [`start`].
+pub async fn stop(host: &dyn ContainerHost, journal: &Journal, vmid: Vmid) -> Result<Powered, ActionError> {
+    let (stored, was_running) = found(host, vmid).await?;
+    if was_running {
+        journal.found(vmid, &stored, Some(true));
+        host.stop(vmid).await?;
+        verify_stopped(host, vmid).await?;
+    }
+    Ok(Powered { vm_id: vmid, was_running, running: false, changed: was_running })
+}
+
+/// Asks a container to stop by itself within `patience`, and kills it then if that is to be.
+///
+/// # Errors
+/// As [`start`], and [`Obstacle::DidNotStop`] when it still runs.
+pub async fn shutdown(
+    host: &dyn ContainerHost,
+    journal: &Journal,
+    vmid: Vmid,
+    patience: Duration,
+    force: bool,
+) -> Result<Powered, ActionError> {
+    let (stored, was_running) = found(host, vmid).await?;
+    if was_running {
+        journal.found(vmid, &stored, Some(true));
+        host.shutdown(vmid, patience, force).await?;
+        verify_stopped(host, vmid).await?;
+    }
+    Ok(Powered { vm_id: vmid, was_running, running: false, changed: was_running })
+}
+
+/// Restarts a container that runs; what is pending in its configuration comes into force.
+///
+/// # Errors
+/// As [`shutdown`]; [`ActionError::NotRestarted`] when it stopped and does not start.
+pub async fn reboot(
+    host: &dyn ContainerHost,
+    journal: &Journal,
+    vmid: Vmid,
+    patience: Duration,
+    force: bool,
+) -> Result<Powered, ActionError> {
+    let (stored, was_running) = found(host, vmid).await?;
+    if !was_running {
+        let detail = "it does not run".to_owned();
+        return Err(BackendError::WrongState { vmid, detail, state: Obstacle::Stopped }.into());
+    }
+    journal.found(vmid, &stored, Some(true));
+    if force {
+        host.reboot(vmid, patience).await?;
+    } else {
+        host.shutdown(vmid, patience, false).await?;
+        verify_stopped(host, vmid).await?;
+    }
+    // After Proxmox's own restart this only looks.
+    ensure_running(host, vmid).await.map_err(|cause| ActionError::NotRestarted {
+        vmid,
+        done: "was shut down".to_owned(),
+        cause: Box::new(cause),
+    })?;
+    Ok(Powered { vm_id: vmid, was_running, running: true, changed: true })
+}
+
+/// What is stored about a container that may be started and stopped, and whether it runs.
+async fn found(host: &dyn ContainerHost, vmid: Vmid) -> Result<(Stored, bool), ActionError> {
+    let stored = host.stored(vmid).await?;
+    if stored.config.lock.as_deref() != Some(MOUNTED) {
+        refuse_lock(vmid, &stored)?;
+    }
+    refuse_template(vmid, &stored)?;
+    let running = host.is_running(vmid).await?;
+    Ok((stored, running))
+}
+
+async fn verify_stopped(host: &dyn ContainerHost, vmid: Vmid) -> Result<(), ActionError> {
+    if host.is_running(vmid).await? {
+        return Err(ActionError::NotApplied { found: format!("container {vmid} still runs") });
+    }
+    Ok(())
+}

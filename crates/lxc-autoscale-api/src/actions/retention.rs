@@ -1,0 +1,216 @@
+//! Removing snapshots: one by its name, or all but the newest.
+//!
+//! Snapshots of this server carry its mark as their description. Only those are pruned unless the request says
+//! otherwise, and never those that belong to a copy or a backup under way.
+
+use std::cmp::Reverse;
+
+use lxc_autoscale_core::Vmid;
+use lxc_autoscale_core::api::{LeftSnapshot, PruneRequest, Pruned, SnapshotDeleted, SnapshotInfo};
+
+use super::clones::is_temporary_snapshot;
+use super::{ActionError, unlocked};
+use crate::backend::{BackendError, ContainerHost};
+use crate::jobs::Journal;
+use crate::params::SnapshotName;
+
+/// The description of a snapshot that was asked of this server.
+pub const MARK: &str = "made by lxc-autoscale-api";
+
+/// Removes a snapshot.
+///
+/// # Errors
+/// [`ActionError`] when there is no such snapshot, the container is missing or locked, or the back end fails.
+pub async fn delete(
+    host: &dyn ContainerHost,
+    journal: &Journal,
+    vmid: Vmid,
+    name: &SnapshotName,
+) -> Result<SnapshotDeleted, ActionError> {
+    let stored = unlocked(host, vmid).await?;
+    if !stored.has_snapshot(name) {
+        return Err(BackendError::NoSuchSnapshot { vmid, name: name.to_string() }.into());
+    }
+    journal.found(vmid, &stored, None);
+    delete_and_verify(host, vmid, name).await?;
+    Ok(SnapshotDeleted { vm_id: vmid, snapshot_name: name.to_string() })
+}
+
+async fn delete_and_verify(
+    host: &dyn ContainerHost,
+    vmid: Vmid,
+    name: &SnapshotName,
+) -> Result<(), ActionError> {
+    host.delete_snapshot(vmid, name).await?;
+    if host.stored(vmid).await?.has_snapshot(name) {
+        let found = format!("container {vmid} still has snapshot `{name}`");
+        return Err(ActionError::NotApplied { found });
+    }
+    Ok(())
+}
+
+/// Removes all snapshots but the newest, the oldest first; it can be given up between two of them.
+///
+/// # Errors
+/// [`ActionError`] when the container is missing or locked, or the back end fails; [`ActionError::HalfWay`] when some
+/// were removed by then.
+pub async fn prune(
+    host: &dyn ContainerHost,
+    journal: &Journal,
+    request: &PruneRequest,
+) -> Result<Pruned, ActionError> {
+    let vmid = request.vm_id;
+    let stored = unlocked(host, vmid).await?;
+    let Plan { surplus, kept, left } = plan(&host.snapshots(vmid).await?, request);
+    journal.found(vmid, &stored, None);
+    let mut removed: Vec<String> = Vec::new();
+    for name in surplus {
+        let gone = match journal.go_on() {
+            Ok(()) => delete_and_verify(host, vmid, &name).await,
+            Err(given_up) => Err(given_up),
+        };
+        match gone {
+            Ok(()) => removed.push(name.to_string()),
+            Err(failure) if removed.is_empty() => return Err(failure),
+            Err(failure) => {
+                let done = format!("these snapshots were removed: {}", removed.join(", "));
+                return Err(ActionError::HalfWay { cause: Box::new(failure), done });
+            }
+        }
+    }
+    Ok(Pruned { vm_id: vmid, removed, kept, left })
+}
+
+/// What becomes of the snapshots of a container.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Plan {
+    /// What goes, the oldest first.
+    surplus: Vec<SnapshotName>,
+    /// What is new enough, the newest first.
+    kept: Vec<String>,
+    left: Vec<LeftSnapshot>,
+}
+
+/// Decides. Pure.
+fn plan(snapshots: &[SnapshotInfo], request: &PruneRequest) -> Plan {
+    let mut plan = Plan::default();
+    let mut counted = Vec::new();
+    for snapshot in snapshots {
+        match judged(snapshot, request) {
+            Ok((at, name)) => counted.push((at, depth(snapshots, snapshot), name)),
+            Err(reason) => {
+                plan.left.push(LeftSnapshot { name: snapshot.name.clone(), reason: reason.to_owned() });
+            }
+        }
+    }
+    // Two of the same second: the one that descends from the other is the newer one.
+    counted.sort_by_key(|(at, depth, _)| Reverse((*at, *depth)));
+    let keep = usize::try_from(request.keep).unwrap_or(usize::MAX);
+    let surplus = counted.split_off(keep.min(counted.len()));
+    plan.kept = counted.into_iter().map(|(_, _, name)| name.to_string()).collect();
+    plan.surplus = surplus.into_iter().rev().map(|(_, _, name)| name).collect();
+    plan
+}
+
+/// When a snapshot that may be removed was taken, and its name; or why it may not be.
+fn judged(
+    snapshot: &SnapshotInfo,
+    request: &PruneRequest,
+) -> Result<(jiff::Timestamp, SnapshotName), &'static str> {
+    if is_temporary_snapshot(&snapshot.name) {
+        return Err("it belongs to a copy that is being made");
+    }
+    let name = SnapshotName::new(&snapshot.name).map_err(|_| "it belongs to a backup")?;
+    if request.name_prefix.as_deref().is_some_and(|prefix| !snapshot.name.starts_with(prefix)) {
+        return Err("its name begins differently");
+    }
+    if !request.any_snapshot && snapshot.description.as_deref() != Some(MARK) {
+        return Err("it was not made by this server");
+    }
+    let at = snapshot.created.ok_or("nobody knows when it was taken")?;
+    Ok((at.instant(), name))
+}
+
+/// How many snapshots a snapshot descends from.
+fn depth(snapshots: &[SnapshotInfo], snapshot: &SnapshotInfo) -> usize {
+    let parent = |of: &SnapshotInfo| {
+        let name = of.parent.as_deref()?;
+        snapshots.iter().find(|snapshot| snapshot.name == name)
+    };
+    // No longer than the list, whatever circles it may hold.
+    std::iter::successors(parent(snapshot), |of| parent(of)).take(snapshots.len()).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use lxc_autoscale_core::RecordTime;
+
+    use super::*;
+
+    /// `name second mark? parent`, one a line; `-` for none.
+    fn snapshots(text: &str) -> Vec<SnapshotInfo> {
+        let row = |line: &str| {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let known = |word: &str| (word != "-").then(|| word.to_owned());
+            SnapshotInfo {
+                name: words[0].to_owned(),
+                created: known(words[1]).map(|second| {
+                    RecordTime::utc(jiff::Timestamp::from_second(second.parse().unwrap()).unwrap())
+                }),
+                description: (words[2] == "ours").then(|| MARK.to_owned()).or_else(|| known(words[2])),
+                parent: known(words[3]),
+                current: false,
+            }
+        };
+        text.lines().map(str::trim).filter(|line| !line.is_empty()).map(row).collect()
+    }
+
+    const MIXED: &str = "
+        lxc-autoscale-clone-105 90 ours -
+        vzdump                  91 ours -
+        daily-1                 10 ours -
+        daily-3                 30 ours daily-2
+        daily-2                 30 ours daily-1
+        mine                    40 -    daily-3
+        timeless                -  ours mine
+        weekly-1                20 ours daily-1
+    ";
+
+    #[track_caller]
+    fn check(request: &str, surplus: &[&str], kept: &[&str], left: &[&str]) {
+        let request: PruneRequest = serde_json::from_str(request).unwrap();
+        let plan = plan(&snapshots(MIXED), &request);
+        let surplus_found: Vec<&str> = plan.surplus.iter().map(SnapshotName::as_str).collect();
+        let left_found: Vec<&str> = plan.left.iter().map(|left| left.name.as_str()).collect();
+        assert_eq!(surplus_found, surplus, "{request:?}");
+        assert_eq!(plan.kept, kept, "{request:?}");
+        assert_eq!(left_found, left, "{request:?}");
+    }
+
+    #[test]
+    fn the_newest_of_ours_stay_and_others_are_left_alone() {
+        let never = ["lxc-autoscale-clone-105", "vzdump"];
+        let others = [never[0], never[1], "mine", "timeless"];
+        check(r#"{"vm_id": 104, "keep": 1}"#, &["daily-1", "weekly-1", "daily-2"], &["daily-3"], &others);
+        check(r#"{"vm_id": 104, "keep": 3}"#, &["daily-1"], &["daily-3", "daily-2", "weekly-1"], &others);
+        check(r#"{"vm_id": 104, "keep": 9}"#, &[], &["daily-3", "daily-2", "weekly-1", "daily-1"], &others);
+        check(
+            r#"{"vm_id": 104, "keep": 1, "name_prefix": "daily-"}"#,
+            &["daily-1", "daily-2"],
+            &["daily-3"],
+            &[never[0], never[1], "mine", "timeless", "weekly-1"],
+        );
+        check(
+            r#"{"vm_id": 104, "keep": 1, "any_snapshot": true}"#,
+            &["daily-1", "weekly-1", "daily-2", "daily-3"],
+            &["mine"],
+            &[never[0], never[1], "timeless"],
+        );
+    }
+
+    #[test]
+    fn parents_in_a_circle_end() {
+        let circle = snapshots("one 1 ours two\ntwo 1 ours one");
+        assert_eq!(depth(&circle, &circle[0]), 2);
+    }
+}

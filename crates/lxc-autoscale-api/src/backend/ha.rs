@@ -1,0 +1,34 @@
+//! The cluster's high availability manager: where a container is in its care, starting and stopping it only asks the
+//! manager, and the call ends before anything has happened.
+
+use std::time::Duration;
+
+use lxc_autoscale_core::Vmid;
+use tokio::time::{Instant, sleep};
+
+use super::{BackendError, ContainerHost};
+
+/// How often the container is looked at.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Waits until the manager has done what it was asked for.
+///
+/// # Errors
+/// [`BackendError::TimedOut`] when it has not within `limit`; it may still do so.
+pub(super) async fn acted(
+    host: &dyn ContainerHost,
+    vmid: Vmid,
+    runs_afterwards: bool,
+    limit: Duration,
+) -> Result<(), BackendError> {
+    let deadline = Instant::now() + limit;
+    while host.is_running(vmid).await? != runs_afterwards {
+        if deadline <= Instant::now() + PAUSE {
+            let verb = if runs_afterwards { "start" } else { "stop" };
+            let command = format!("{verb} of container {vmid} by the high availability manager");
+            return Err(BackendError::TimedOut { command, limit, running: true });
+        }
+        sleep(PAUSE).await;
+    }
+    Ok(())
+}
