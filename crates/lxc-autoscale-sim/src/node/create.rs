@@ -32,6 +32,8 @@ pub fn create_node(layout: &NodeLayout, settings: &NodeSettings) -> Result<(), N
     }
     link(&format!("nodes/{}/lxc", settings.name), &layout.configs())?;
     link(&format!("nodes/{}", settings.name), &layout.etc_pve().join("local"))?;
+    // As the cluster file system tells it of a node in no cluster.
+    write_new(&layout.members(), &format!("{{\n\"nodename\": \"{}\",\n\"version\": 0\n}}\n", settings.name))?;
     write_new(&layout.root().join("etc/hostname"), &format!("{}\n", settings.name))?;
     if settings.engine == EngineKind::Simulated {
         create_proc(layout, settings)?;

@@ -54,6 +54,11 @@ impl NodeLayout {
         self.root.join("etc/pve")
     }
 
+    /// `/etc/pve/.members`, the nodes of the cluster.
+    pub fn members(&self) -> PathBuf {
+        self.etc_pve().join(".members")
+    }
+
     /// `/etc/pve/nodes/<node>`, which `/etc/pve/local` and `/etc/pve/lxc` lead to.
     pub fn etc_pve_node(&self, node: &str) -> PathBuf {
         self.etc_pve().join("nodes").join(node)

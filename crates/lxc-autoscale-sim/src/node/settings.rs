@@ -62,6 +62,9 @@ pub struct NodeSettings {
     pub pve_version: String,
     /// How long `pct` waits for a container's lock; ten seconds on a real node.
     pub lock_timeout_seconds: u64,
+    /// How long it takes to copy a volume, or to take a snapshot of one, beside the work itself; on a real node the
+    /// first takes minutes.
+    pub volume_work_milliseconds: u64,
 }
 
 impl Default for NodeSettings {
@@ -83,6 +86,7 @@ impl Default for NodeSettings {
             ],
             pve_version: "8.4.21".to_owned(),
             lock_timeout_seconds: 10,
+            volume_work_milliseconds: 0,
         }
     }
 }

@@ -16,6 +16,7 @@ pub const PRIVILEGES: &[&str] = &[
     "Datastore.AllocateSpace",
     "Datastore.Audit",
     "Sys.Audit",
+    "Sys.Modify",
     "VM.Allocate",
     "VM.Audit",
     "VM.Clone",

@@ -12,6 +12,7 @@ use crate::pve::config::VolumeId;
 use crate::pve::getopt::{Words, parse_boolean};
 use crate::pve::machine::{Machine, TaskListener};
 use crate::pve::schema::{Kind, check_all};
+use crate::pve::storage::Interrupt;
 use crate::pve::terminal::Terminal;
 
 /// A call that changes something, found by method and path.
@@ -51,7 +52,7 @@ pub(super) fn find(method: &str, path: &[&str]) -> Option<Change> {
     }
 }
 
-/// Checks and does a call; `begun` is told the name of its task.
+/// Checks and does a call; `begun` is told the name of its task, and `interrupt` stops it.
 ///
 /// # Errors
 /// [`Failure`] with Proxmox's texts.
@@ -62,6 +63,7 @@ pub(super) fn run(
     change: &Change,
     given: BTreeMap<String, String>,
     begun: TaskListener,
+    interrupt: Interrupt,
 ) -> Result<Value, Failure> {
     let command = COMMANDS
         .iter()
@@ -74,6 +76,7 @@ pub(super) fn run(
     check_privileges(&machine, access, who, command.name, &values)?;
     who.clone_into(&mut machine.user);
     machine.on_task = Some(begun);
+    machine.volumes.interrupt = interrupt;
     let (mut out, mut err) = (std::io::sink(), std::io::sink());
     let mut terminal = Terminal { out: &mut out, err: &mut err };
     let words = Words { values, more: Vec::new() };

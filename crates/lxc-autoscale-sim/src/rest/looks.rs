@@ -36,6 +36,16 @@ pub(super) fn look(
             });
             Ok(json!(shown.collect::<BTreeMap<_, _>>()))
         }
+        ["cluster", "status"] => {
+            if !access.privileges(who, "/").contains("Sys.Audit") {
+                return Err(Failure::permission("/", "Sys.Audit"));
+            }
+            cluster_status(machine)
+        }
+        ["nodes", _, "lxc", id, "pending"] => {
+            audit(id)?;
+            pending(machine, id)
+        }
         ["cluster", "nextid"] => next_id(machine, given.get("vmid")),
         ["nodes", _, "tasks", upid, "status"] => task_status(machine, upid),
         ["nodes", _, "tasks", upid, "log"] => task_log(machine, upid),
@@ -92,6 +102,56 @@ fn next_id(machine: &Machine, wanted: Option<&String>) -> Result<Value, Failure>
         return Err(Failure::parameters(errors));
     }
     Ok(json!(id.to_string()))
+}
+
+/// The settings of a container, each with what waits for the next start.
+fn pending(machine: &Machine, id: &str) -> Result<Value, Failure> {
+    let (_, loaded) = pvesh::load(machine, id)?;
+    let config = &loaded.config;
+    let removed = config.pending_deletions();
+    let mut names = config.current.names();
+    names.extend(config.pending.names().into_iter().filter(|name| name != "delete"));
+    names.extend(removed.iter().cloned());
+    names.sort_unstable();
+    names.dedup();
+    let entry = |name: &String| {
+        let mut entry = json!({"key": name});
+        if let Some(value) = config.current.get(name) {
+            entry["value"] = json!(value);
+        }
+        if let Some(value) = config.pending.get(name) {
+            entry["pending"] = json!(value);
+        }
+        if removed.contains(name) {
+            entry["delete"] = json!(1);
+        }
+        entry
+    };
+    Ok(names.iter().map(entry).collect())
+}
+
+/// What `.members` says, in the words of the API.
+fn cluster_status(machine: &Machine) -> Result<Value, Failure> {
+    let text = fs::read_to_string(machine.layout.members())?;
+    let members: Value = serde_json::from_str(&text).map_err(|error| Failure::new(500, error.to_string()))?;
+    let own = members["nodename"].as_str().unwrap_or_default();
+    let node = |name: &str, id: &Value, online: &Value, ip: &Value| {
+        json!({
+            "type": "node", "id": format!("node/{name}"), "name": name, "nodeid": id, "online": online,
+            "local": u8::from(name == own), "ip": ip.as_str().unwrap_or("127.0.0.1"), "level": "",
+        })
+    };
+    let Some(cluster) = members["cluster"].as_object() else {
+        return Ok(json!([node(own, &json!(0), &json!(1), &Value::Null)]));
+    };
+    let mut list = vec![json!({
+        "type": "cluster", "id": "cluster", "name": cluster["name"], "nodes": cluster["nodes"],
+        "quorate": cluster["quorate"], "version": cluster["version"],
+    })];
+    for (name, member) in members["nodelist"].as_object().into_iter().flatten() {
+        list.push(node(name, &member["id"], &member["online"], &member["ip"]));
+    }
+    Ok(Value::Array(list))
 }
 
 fn snapshots(machine: &Machine, id: &str) -> Result<Value, Failure> {

@@ -10,6 +10,7 @@ mod certificate;
 mod looks;
 pub mod pveum;
 mod server;
+mod tasks;
 mod wrap;
 
 pub use server::{RestError, RestServer};

@@ -22,11 +22,13 @@ use tokio::sync::oneshot;
 use tokio_rustls::TlsAcceptor;
 
 use super::access::Access;
+use super::tasks::Tasks;
 use super::wrap::{Failure, Format, Wrapped, wrap};
 use super::{calls, certificate, looks};
 use crate::node::{NodeError, NodeLayout, NodeSettings};
 use crate::pve::Machine;
 use crate::pve::error::PctError;
+use crate::pve::storage::Interrupt;
 
 /// Largest body that Proxmox takes.
 const MAX_BODY_BYTES: usize = 512 << 10;
@@ -79,6 +81,7 @@ struct Served {
     layout: NodeLayout,
     settings: NodeSettings,
     log: Option<std::fs::File>,
+    tasks: Tasks,
 }
 
 impl RestServer {
@@ -106,7 +109,7 @@ impl RestServer {
         let listener =
             TcpListener::bind(address).await.map_err(|source| RestError::Listen { address, source })?;
         let address = listener.local_addr().map_err(|source| RestError::Listen { address, source })?;
-        let node = Arc::new(Served { layout: layout.clone(), settings, log });
+        let node = Arc::new(Served { layout: layout.clone(), settings, log, tasks: Tasks::default() });
         Ok(Self { listener, address, node, tls: Arc::new(tls) })
     }
 
@@ -231,6 +234,9 @@ impl Served {
             })
             .await;
         }
+        if let ("DELETE", ["nodes", node, "tasks", upid]) = (method, names.as_slice()) {
+            return self.tasks.stop(upid, node, &access, &who);
+        }
         let change = match names.as_slice() {
             ["nodes", _, rest @ ..] => calls::find(method, rest),
             _ => None,
@@ -242,13 +248,20 @@ impl Served {
         let (tell, told) = oneshot::channel();
         let tell = std::sync::Mutex::new(Some(tell));
         let is_task = change.is_task;
+        let interrupt = Interrupt::default();
         let work = blocking(move || {
+            let task = node.tasks.clone();
+            let stops = interrupt.clone();
             let begun = move |upid: &str| {
+                task.begin(upid, stops.clone());
                 let teller = tell.lock().ok().and_then(|mut tell| tell.take());
                 // Whoever asked may have left.
                 let _ = teller.map(|tell| tell.send(upid.to_owned()));
             };
-            calls::run(&node.layout, &access, &who, &change, given, Box::new(begun))
+            let done =
+                calls::run(&node.layout, &access, &who, &change, given, Box::new(begun), interrupt.clone());
+            node.tasks.end(&interrupt);
+            done
         });
         if !is_task {
             return work.await;

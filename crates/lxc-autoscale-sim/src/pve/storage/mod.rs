@@ -4,6 +4,7 @@
 //! snapshots. A simulated container's volume holds no files; what it uses is a number.
 
 mod ext4;
+mod interrupt;
 mod lvm;
 mod tools;
 mod volume;
@@ -11,6 +12,7 @@ mod volume;
 use std::fs;
 use std::io::Write;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use lxc_autoscale_core::{Mebibytes, Vmid};
 
@@ -19,6 +21,7 @@ use super::error::PctError;
 use crate::node::{NodeError, NodeLayout, NodeSettings, Storage, StorageKind, read_text, remove_tree};
 
 pub use ext4::Ext4;
+pub use interrupt::Interrupt;
 pub use tools::FilesystemState;
 pub use volume::Volume;
 
@@ -50,12 +53,20 @@ pub struct Space {
 pub struct VolumeStore {
     layout: NodeLayout,
     storages: Vec<Storage>,
+    work: Duration,
+    /// Ends work that takes long.
+    pub interrupt: Interrupt,
 }
 
 impl VolumeStore {
     /// The volumes of the node.
     pub fn new(layout: &NodeLayout, settings: &NodeSettings) -> Self {
-        Self { layout: layout.clone(), storages: settings.storages.clone() }
+        Self {
+            layout: layout.clone(),
+            storages: settings.storages.clone(),
+            work: Duration::from_millis(settings.volume_work_milliseconds),
+            interrupt: Interrupt::default(),
+        }
     }
 
     /// The storage of that id.
@@ -203,6 +214,7 @@ impl VolumeStore {
     /// [`PctError`] when the copy cannot be made.
     pub fn snapshot(&self, id: &VolumeId, snapshot: &str, out: &mut dyn Write) -> Result<(), PctError> {
         let target = self.snapshot_directory(id, snapshot);
+        self.interrupt.work_for(self.work)?;
         volume::copy_volume(&self.directory(id), &target)?;
         self.lvm_only(id, || lvm::created(out, &format!("snap_{}_{snapshot}", id.short_name())))
     }
@@ -251,6 +263,7 @@ impl VolumeStore {
             snapshot.map_or_else(|| self.directory(source), |name| self.snapshot_directory(source, name));
         let missing = || PctError::died(format!("volume '{source}' does not exist"));
         let original = Volume::load(&from)?.ok_or_else(missing)?;
+        self.interrupt.work_for(self.work)?;
         let copy = match kind {
             CopyKind::Full => self.create(target, original.bytes, out)?,
             CopyKind::Linked => {
