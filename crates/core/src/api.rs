@@ -15,10 +15,17 @@ use crate::snapshot::{ContainerRecord, ContainerState, PressureSet};
 use crate::whole_number;
 use crate::{Cores, Mebibytes, RecordTime, Vmid};
 
+mod events;
 mod power;
+mod resource;
 mod snapshots;
 
+pub use events::{
+    AlertEvent, BoostEvent, BoostState, CurrentMetrics, EventInfo, EventKind, EventPage, SnapshotEvent,
+    UsageEvent,
+};
 pub use power::{Powered, ShutdownRequest};
+pub use resource::{Cluster, ClusterNode, ClusterStatus, ContainerSettings, PendingSetting, RawSetting};
 pub use snapshots::{LeftSnapshot, PruneRequest, Pruned, SnapshotDeleted};
 
 /// Fields of requests that go by a second name, too, with that name; a request uses one of the two. Answers have the
@@ -183,7 +190,7 @@ pub struct DeleteCloneRequest {
     pub any_container: bool,
 }
 
-/// The query of `GET /snapshot/list` and `GET /resource/vm/status`, and what names one container only.
+/// The query of `GET /snapshot/list`, `GET /resource/vm/status` and others, and what names one container only.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[cfg_attr(feature = "schema", schemars(transform = crate::schema::two_names))]
@@ -308,7 +315,7 @@ pub struct CloneDeleted {
     pub was_running: bool,
 }
 
-/// Answer to `GET /resource/vm/status`.
+/// Answer to `GET /resource/vm/status` and `GET /resource/lxc/status`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ContainerStatus {

@@ -5,7 +5,7 @@
 //! end goes through the same guards as any other change; while a shrink would hurt, it waits and is tried again.
 
 use jiff::{SignedDuration, Timestamp};
-use lxc_autoscale_core::api::{BoostInfo, BoostRequest, SizeOf};
+use lxc_autoscale_core::api::{BoostEvent, BoostInfo, BoostRequest, BoostState, EventKind, SizeOf};
 use lxc_autoscale_core::{ErrorChain, Vmid};
 use rusqlite::{Connection, params};
 
@@ -81,6 +81,9 @@ pub async fn start(
     let numbers: Vec<i64> = raised.into_iter().map(|(number, _, _)| number).collect();
     let mut boosts = list(state, Some(vmid)).await?;
     boosts.retain(|boost| i64::try_from(boost.id).is_ok_and(|id| numbers.contains(&id)));
+    for boost in &boosts {
+        tell(state, BoostState::Began, boost);
+    }
     Ok(boosts)
 }
 
@@ -164,31 +167,53 @@ pub async fn end_due(state: &Shared, now: Timestamp) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Tells those who listen.
+fn tell(state: &Shared, how: BoostState, boost: &BoostInfo) {
+    let event = BoostEvent { state: how, boost: boost.clone() };
+    state.events().publish(EventKind::Boost(event), Timestamp::now());
+}
+
+/// Ends one boost, if that does not hurt.
 async fn end(state: &Shared, boost: &BoostInfo, now: Timestamp) -> Result<(), StoreError> {
+    match try_to_end(state, boost, now).await? {
+        None => tell(state, BoostState::Ended, boost),
+        // One that waits is tried again each minute, and told once.
+        Some(why) if boost.waiting.is_none() => {
+            tell(state, BoostState::Waiting, &BoostInfo { waiting: Some(why), ..boost.clone() });
+        }
+        Some(_) => {}
+    }
+    Ok(())
+}
+
+/// Returns why it waits, if it does.
+async fn try_to_end(state: &Shared, boost: &BoostInfo, now: Timestamp) -> Result<Option<String>, StoreError> {
     let BoostInfo { vm_id: vmid, resource, .. } = *boost;
     let number = i64::try_from(boost.id).unwrap_or(i64::MAX);
     let mut same = list(state, Some(vmid)).await?;
     same.retain(|other| other.resource == resource);
     let current = match state.host().stored(vmid).await {
         Ok(stored) => ledger::size(&stored.config, resource),
-        Err(BackendError::NoSuchContainer { .. }) => return remove(state, number).await,
+        Err(BackendError::NoSuchContainer { .. }) => return remove(state, number).await.map(|()| None),
         Err(error) => {
             let why = ErrorChain(&error).to_string();
-            return wait(state, number, why, now).await;
+            return wait(state, number, why, now).await.map(Some);
         }
     };
     match what_remains(boost, &same, current, now) {
         None => {
             tracing::info!(%vmid, resource = ledger::word(resource), "a boost is over; there is nothing to give back");
-            remove(state, number).await
+            remove(state, number).await?;
+            Ok(None)
         }
         Some(to) => match set(state, &Caller::server(), (vmid, resource, Some(to)), "end of boost").await {
             Ok(_) | Err(ActionError::Backend(BackendError::NoSuchContainer { .. })) => {
-                remove(state, number).await
+                remove(state, number).await?;
+                Ok(None)
             }
             Err(error) => {
                 let why = ErrorChain(&error).to_string();
-                wait(state, number, why, now).await
+                wait(state, number, why, now).await.map(Some)
             }
         },
     }
@@ -205,14 +230,14 @@ fn what_remains(boost: &BoostInfo, same: &[BoostInfo], current: Option<f64>, now
     (ledger::is_same(current, Some(raised_to)) && !ledger::is_same(current, Some(to))).then_some(to)
 }
 
-async fn wait(state: &Shared, number: i64, why: String, now: Timestamp) -> Result<(), StoreError> {
+async fn wait(state: &Shared, number: i64, why: String, now: Timestamp) -> Result<String, StoreError> {
     tracing::warn!(number, why, "a boost cannot end yet");
-    let next = now + TRY_AGAIN_AFTER;
-    let noted = state.store().with(move |connection| {
+    let (next, noted) = (now + TRY_AGAIN_AFTER, why.clone());
+    let written = state.store().with(move |connection| {
         let sql = "UPDATE boosts SET waiting = ?2, next_try_us = ?3 WHERE number = ?1";
-        connection.execute(sql, params![number, why, next.as_microsecond()])
+        connection.execute(sql, params![number, noted, next.as_microsecond()])
     });
-    noted.await.map(drop)
+    written.await.map(|_| why)
 }
 
 async fn remove(state: &Shared, number: i64) -> Result<(), StoreError> {

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use lxc_autoscale_core::api::JobState;
+use lxc_autoscale_core::api::{EventKind, JobInfo, JobState};
 use lxc_autoscale_core::{ErrorChain, Vmid};
 use serde::Serialize;
 use tokio::sync::{Semaphore, TryAcquireError, oneshot, watch};
@@ -21,10 +21,12 @@ use crate::backend::watch::Cancel;
 use crate::backend::{self, BackendError};
 use crate::config::StateConfig;
 use crate::error::ApiError;
+use crate::events::Events;
 use crate::gate::Gate;
 use crate::invariants;
 use crate::jobs::table::{self, Asked, End, Open};
 use crate::jobs::{Journal, Order, Task};
+use crate::ledger;
 use crate::store::{Store, StoreError};
 
 /// A change that somebody asks for.
@@ -45,6 +47,7 @@ pub struct Changes {
     audit: Option<Arc<AuditLog>>,
     store: Store,
     state: StateConfig,
+    events: Events,
     cancels: Arc<Mutex<HashMap<i64, watch::Sender<bool>>>>,
     protected: Arc<Mutex<Vec<Vmid>>>,
     permits: Arc<Semaphore>,
@@ -76,13 +79,14 @@ type Outcome<T> = oneshot::Receiver<Result<T, ActionError>>;
 
 impl Changes {
     /// At most `capacity` changes at once, each waiting at most `patience` for its containers; all are written to
-    /// `audit`, and kept in `store` as long as `state` says.
+    /// `audit`, kept in `store` as long as `state` says, and told to `events`.
     pub fn new(
         capacity: u32,
         patience: Duration,
         audit: Option<AuditLog>,
         store: Store,
         state: StateConfig,
+        events: Events,
     ) -> Self {
         let permits = usize::try_from(capacity).unwrap_or(Semaphore::MAX_PERMITS);
         let permits = Arc::new(Semaphore::new(permits));
@@ -92,6 +96,7 @@ impl Changes {
             audit,
             store,
             state,
+            events,
             cancels: Arc::default(),
             protected: Arc::default(),
             permits,
@@ -221,10 +226,12 @@ impl Changes {
         })?;
         // A job has its number before it waits, so that it can be looked at and given up; all else gets one when it
         // is begun, which saves a write.
-        let queued = if asked.is_job { Some(self.insert(asked.clone(), false).await?) } else { None };
+        let is_job = asked.is_job;
+        let queued = if is_job { Some(self.insert(asked.clone(), false).await?) } else { None };
         let (cancel_sender, cancel) = Cancel::new();
         if let Some(number) = queued {
             locked(&self.cancels).insert(number, cancel_sender.clone());
+            self.announce(number, true, false).await;
         }
         let (sender, receiver) = oneshot::channel();
         let this = self.clone();
@@ -243,6 +250,7 @@ impl Changes {
                 }
                 Ok(tickets) => (tickets, None),
             };
+            let mut ended_with_changes = None;
             let result = match this.number(queued, asked, refused.is_none()).await {
                 Err(error) => Err(error),
                 Ok(number) => {
@@ -252,6 +260,7 @@ impl Changes {
                         Some(refused) => Err(refused),
                         None => match trail.begun().await {
                             Ok(()) => {
+                                this.announce(number, is_job, false).await;
                                 let watcher = Arc::new(journal.clone());
                                 backend::watch::watched(watcher, work(journal.clone())).await
                             }
@@ -260,6 +269,7 @@ impl Changes {
                     };
                     trail.ended(outcome(begun.elapsed(), &result)).await;
                     let end = ended(&journal, &result, say);
+                    ended_with_changes = Some((number, !end.changed.is_empty()));
                     this.write_end(number, end).await;
                     locked(&this.cancels).remove(&number);
                     result
@@ -270,6 +280,9 @@ impl Changes {
             log(&change, begun.elapsed(), result.as_ref().err());
             // The client may have left meanwhile; the log has the outcome.
             let _ = sender.send(result);
+            if let Some((number, is_changed)) = ended_with_changes {
+                this.announce(number, is_job, is_changed).await;
+            }
         });
         Ok((queued, receiver))
     }
@@ -312,7 +325,35 @@ impl Changes {
             Event::NotDone { code, message: audit::bounded(&end.message), duration_ms: 0 }
         };
         Trail { audit: self.audit.clone(), subject }.ended(event).await;
+        let is_changed = !end.changed.is_empty();
         self.write_end(open.number, end).await;
+        self.announce(open.number, open.asked.is_job, is_changed).await;
+    }
+
+    /// Tells those who listen how a job stands, and which sizes a change has left different.
+    async fn announce(&self, number: i64, is_job: bool, is_changed: bool) {
+        if !is_job && !is_changed {
+            return;
+        }
+        let read = self.store.with(move |connection| {
+            let entries = if is_changed { ledger::of_change(connection, number)? } else { Vec::new() };
+            Ok((entries, if is_job { table::job(connection, number)? } else { None }))
+        });
+        match read.await {
+            Ok((entries, job)) => {
+                let now = Timestamp::now();
+                for entry in entries {
+                    self.events.publish(EventKind::Change(entry), now);
+                }
+                if let Some((info, _)) = job {
+                    let info = JobInfo { steps: Vec::new(), result: None, ..info };
+                    self.events.publish(EventKind::Job(info), now);
+                }
+            }
+            Err(error) => {
+                tracing::warn!(number, error = %ErrorChain(&error), "nobody is told of a change");
+            }
+        }
     }
 
     fn trail(&self, number: i64, change: &Change) -> Trail {
@@ -476,8 +517,8 @@ mod tests {
     fn changes(capacity: u32) -> (tempfile::TempDir, Changes) {
         let directory = tempfile::tempdir().unwrap();
         let store = Store::new(directory.path());
-        let patience = Duration::from_mins(1);
-        (directory, Changes::new(capacity, patience, None, store, StateConfig::default()))
+        let (patience, events) = (Duration::from_mins(1), Events::new(Timestamp::UNIX_EPOCH));
+        (directory, Changes::new(capacity, patience, None, store, StateConfig::default(), events))
     }
 
     fn runtime() -> tokio::runtime::Runtime {

@@ -76,7 +76,7 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
 fn naming_both(mut text: String) -> String {
     for (name, later) in TWO_NAMES {
         if text.contains(&format!("duplicate field `{name}`")) {
-            text.push_str(&format!(" (`{later}` is the same field)"));
+            text = format!("{text} (`{later}` is the same field)");
         }
     }
     text

@@ -21,6 +21,7 @@ pub mod cli;
 pub mod config;
 mod entrance;
 pub mod error;
+pub mod events;
 pub mod extract;
 pub mod gate;
 pub mod invariants;

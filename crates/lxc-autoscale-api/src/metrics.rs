@@ -22,19 +22,25 @@ pub type Newest = Result<Snapshot, String>;
 /// # Errors
 /// The reason why what is measured is not known.
 pub fn newest(config: &MetricsConfig, now: Timestamp) -> Newest {
-    let shown = config.file.display();
-    let snapshot =
-        read(&config.file)?.ok_or_else(|| format!("the metrics file `{shown}` holds no record yet"))?;
+    let snapshot = latest(&config.file)?;
     is_present(snapshot.summary.collection_end_time, config, now)?;
     Ok(snapshot)
 }
 
-fn read(path: &Path) -> Result<Option<Snapshot>, String> {
-    MetricsReader::read_newest(path).map_err(|error| ErrorChain(&error).to_string())
+/// Reads the newest snapshot of the metrics file, however old it is; not for async code.
+///
+/// # Errors
+/// The reason why there is none.
+pub fn latest(path: &Path) -> Newest {
+    let read = MetricsReader::read_newest(path).map_err(|error| ErrorChain(&error).to_string())?;
+    read.ok_or_else(|| format!("the metrics file `{}` holds no record yet", path.display()))
 }
 
 /// Whether what was measured at `taken` tells the present; what the file's own time is does not matter.
-fn is_present(taken: RecordTime, config: &MetricsConfig, now: Timestamp) -> Result<(), String> {
+///
+/// # Errors
+/// The reason why it does not.
+pub fn is_present(taken: RecordTime, config: &MetricsConfig, now: Timestamp) -> Result<(), String> {
     let age = now.duration_since(taken.instant());
     let allowed = SignedDuration::from_secs(i64::try_from(config.max_age_seconds).unwrap_or(i64::MAX));
     let shown = config.file.display();

@@ -25,6 +25,7 @@ use crate::backend::rest::RestSetupError;
 use crate::boosts;
 use crate::config::Config;
 use crate::entrance::{Entrance, Service};
+use crate::events;
 use crate::jobs::reconcile;
 use crate::key_command::KeyCommandError;
 use crate::node::{self, CPU_INTERVAL};
@@ -121,6 +122,7 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), ServerError> 
     service::notify_ready();
 
     let boosts = tokio::spawn(boosts::watch(AppState::clone(&state)));
+    let measured = tokio::spawn(events::measured::watch(AppState::clone(&state)));
     let meter = tokio::spawn(watch_cpus(AppState::clone(&state)));
     let connections = Arc::new(GracefulShutdown::new());
     let mut acceptors = JoinSet::new();
@@ -137,11 +139,14 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), ServerError> 
     service::notify_stopping();
     tracing::info!("Stopping: no new requests; what is begun is finished.");
     meter.abort();
+    measured.abort();
     boosts.abort();
     // Afterwards this is the only handle on the connections.
     acceptors.shutdown().await;
     // A clone may take an hour to its end.
     service::alive_during(state.changes().finish()).await;
+    // Those who listen have heard how the last changes ended.
+    state.events().close();
     if let Some(connections) = Arc::into_inner(connections) {
         let grace = Duration::from_secs(config.server.client_timeout_seconds);
         if tokio::time::timeout(grace, connections.shutdown()).await.is_err() {

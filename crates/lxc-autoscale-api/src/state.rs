@@ -3,12 +3,15 @@
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use crate::audit::AuditLog;
 use crate::auth::keys::KeyFile;
 use crate::auth::limits::RateLimits;
 use crate::backend::ContainerHost;
 use crate::changes::Changes;
 use crate::config::Config;
+use crate::events::Events;
 use crate::node::CpuMeter;
 use crate::store::Store;
 
@@ -22,6 +25,7 @@ pub struct Shared {
     host: Arc<dyn ContainerHost>,
     changes: Changes,
     store: Store,
+    events: Events,
     keys: KeyFile,
     rate_limits: RateLimits,
     cpu: CpuMeter,
@@ -34,6 +38,7 @@ impl Shared {
         let patience = Duration::from_secs(config.server.queue_timeout_seconds);
         let audit = (!config.audit.file.as_os_str().is_empty()).then(|| AuditLog::new(config.audit.clone()));
         let store = Store::new(&config.state.directory);
+        let events = Events::new(Timestamp::now());
         let state = Self {
             changes: Changes::new(
                 config.server.max_changes,
@@ -41,8 +46,10 @@ impl Shared {
                 audit,
                 store.clone(),
                 config.state.clone(),
+                events.clone(),
             ),
             store,
+            events,
             rate_limits: RateLimits::new(
                 config.server.requests_per_minute,
                 config.server.refusals_per_minute,
@@ -75,6 +82,11 @@ impl Shared {
     /// What is kept over a restart.
     pub fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// What happens.
+    pub fn events(&self) -> &Events {
+        &self.events
     }
 
     /// How often somebody may ask.

@@ -95,7 +95,8 @@ impl Proxmox {
     pub(crate) fn grant_all(&self) {
         self.succeed(&format!("pveum role add Scale --privs '{ROLE}'"));
         self.succeed("pveum role add Space --privs Datastore.AllocateSpace");
-        for (path, role) in [("/vms", "Scale"), ("/storage", "Space")] {
+        self.succeed("pveum role add Cluster --privs Sys.Audit");
+        for (path, role) in [("/vms", "Scale"), ("/storage", "Space"), ("/", "Cluster")] {
             self.succeed(&format!("pveum acl modify {path} --users autoscale@pve --roles {role}"));
             self.succeed(&format!("pveum acl modify {path} --tokens '{TOKEN}' --roles {role}"));
         }

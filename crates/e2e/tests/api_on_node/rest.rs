@@ -3,7 +3,9 @@
 
 use std::fs;
 
-use lxc_autoscale_e2e::output;
+use std::time::Duration;
+
+use lxc_autoscale_e2e::{eventually, output};
 
 use crate::node::{BackEnd, Node, Proxmox, TOKEN, check};
 use crate::schema;
@@ -40,6 +42,41 @@ fn what_proxmox_refuses_has_the_same_name_through_both() {
             assert_eq!(answer["code"], code, "{path} {body}: {answer}");
         }
     }
+}
+
+/// A node whose volumes take a minute: nothing here waits so long, because it is given up.
+#[test]
+fn a_copy_and_a_snapshot_that_are_given_up_leave_nothing() {
+    let node = Node::start(BackEnd::Rest);
+    // A running container would be copied from a snapshot, which takes its time, too.
+    node.run(&format!(r#"curl -X POST http://proxmox:5000/power/stop {JSON} -d '{{"vm_id": 104}}'"#));
+    let settings = node.proxmox.at("node/etc/sim/node.json");
+    let mut slow: serde_json::Value = serde_json::from_str(&fs::read_to_string(&settings).unwrap()).unwrap();
+    slow["volume_work_milliseconds"] = 60_000.into();
+    fs::write(&settings, slow.to_string()).unwrap();
+    let config = |id| fs::read_to_string(node.config_path(id)).unwrap_or_default();
+    for (path, body, at, half) in [
+        ("/clone/create", r#"{"vm_id": 104, "new_vm_id": 105, "new_vm_name": "copy"}"#, 105, "lock: create"),
+        ("/snapshot/create", r#"{"vm_id": 104, "snapshot_name": "mine"}"#, 104, "snapstate: prepare"),
+    ] {
+        let before = config(104);
+        let line = format!(
+            r#"curl -X POST http://proxmox:5000{path} {JSON} -H "Prefer: respond-async" -d '{body}'"#
+        );
+        let job = format!("http://proxmox:5000/jobs/{}", node.run(&line)["data"]["id"]);
+        let patience = Duration::from_secs(40);
+        eventually(half, patience, || config(at).contains(half).then_some(()));
+        node.run(&format!("curl -X DELETE {job}"));
+        let ended = eventually("the job ends", patience, || {
+            let job = node.run(&format!("curl {job}"))["data"].clone();
+            job["ended"].is_string().then_some(job)
+        });
+        assert_eq!((&ended["state"], &ended["code"]), (&"cancelled".into(), &"cancelled".into()), "{ended}");
+        assert_eq!(config(104), before, "{path}");
+        assert!(!node.config_path(105).exists());
+    }
+    let seen = schema::check_calls(&fs::read_to_string(node.proxmox.at("calls.jsonl")).unwrap());
+    assert!(seen.contains("DELETE /nodes/{node}/tasks/{upid}"), "{seen:?}");
 }
 
 #[test]

@@ -6,9 +6,13 @@ use std::fmt;
 use axum::extract::FromRequestParts;
 use axum::http::StatusCode;
 use axum::http::request::Parts;
+use jiff::Timestamp;
 use lxc_autoscale_core::Vmid;
 use serde::{Deserialize, Serialize};
 
+use super::Peer;
+use super::keys::KeyFile;
+use crate::config::ServerConfig;
 use crate::error::ApiError;
 use crate::state::AppState;
 
@@ -84,6 +88,22 @@ impl Caller {
     /// This server itself, for what ends by itself.
     pub fn server() -> Self {
         Self { identity: Identity::Server, role: Role::Admin, containers: None }
+    }
+
+    /// Whether they would be let in now as they were then: a key may be revoked or expired meanwhile, or a user no longer
+    /// be trusted.
+    pub fn is_still_known(&self, config: &ServerConfig, keys: &KeyFile, now: Timestamp) -> bool {
+        match &self.identity {
+            Identity::User(uid) => Peer { uid: Some(*uid) }.trusted(config).is_some(),
+            Identity::Key(name) => keys.keys().is_ok_and(|keys| {
+                keys.iter().any(|key| {
+                    key.name == *name
+                        && !key.is_expired(now)
+                        && (key.role, &key.containers) == (self.role, &self.containers)
+                })
+            }),
+            Identity::Server => true,
+        }
     }
 
     /// Whether the role is enough.

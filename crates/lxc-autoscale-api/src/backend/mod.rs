@@ -10,7 +10,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lxc_autoscale_core::api::{HealthCheck, SnapshotInfo};
+use lxc_autoscale_core::api::{ClusterStatus, ContainerSettings, HealthCheck, SnapshotInfo};
 use lxc_autoscale_core::container_config::ContainerConfig;
 use lxc_autoscale_core::{Mebibytes, Vmid};
 
@@ -116,6 +116,10 @@ pub trait ContainerHost: fmt::Debug + Send + Sync {
     fn is_running(&self, vmid: Vmid) -> Answer<'_, bool>;
     /// What is stored about a container.
     fn stored(&self, vmid: Vmid) -> Answer<'_, Stored>;
+    /// All settings of a container, in force and pending.
+    fn settings(&self, vmid: Vmid) -> Answer<'_, ContainerSettings>;
+    /// The nodes of the cluster, and whether it can decide.
+    fn cluster(&self) -> Answer<'_, ClusterStatus>;
     /// Whether any guest, of any kind and on any node, has this id.
     fn is_taken(&self, vmid: Vmid) -> Answer<'_, bool>;
     /// The snapshots of a container.

@@ -218,15 +218,12 @@ fn settle_snapshot(
     now: &Stored,
 ) -> End {
     let not = if is_there { "" } else { "not " };
-    match &now.config.lock {
-        Some(lock) => unknown(format!(
+    if let Some(lock) = &now.config.lock {
+        return unknown(format!(
             "snapshot `{name}` is {not}there, and container {vmid} is locked ({lock}); see `pct unlock`"
-        )),
-        None => {
-            let found = format!("snapshot `{name}` of container {vmid} is {not}there");
-            reached(is_reached, !is_reached, result, found)
-        }
+        ));
     }
+    reached(is_reached, !is_reached, result, format!("snapshot `{name}` of container {vmid} is {not}there"))
 }
 
 /// A container runs or it does not; one that was to run again, and was stopped for it, is started.

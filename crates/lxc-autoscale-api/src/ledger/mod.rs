@@ -9,7 +9,7 @@ use lxc_autoscale_core::Vmid;
 use lxc_autoscale_core::api::{LedgerEntry, LedgerPage, OriginalSize, SizeOf};
 use lxc_autoscale_core::container_config::ContainerConfig;
 use rusqlite::types::Type;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, ToSql, params};
 
 use crate::config::StateConfig;
 use crate::jobs::table::days_us;
@@ -205,14 +205,21 @@ pub(crate) fn containers(connection: &Connection) -> rusqlite::Result<Vec<Vmid>>
     statement.query_map([], |row| vmid(row.get(0)?))?.collect()
 }
 
-/// The newest entries, of one container or of all.
-pub(crate) fn page(connection: &Connection, of: Option<Vmid>) -> rusqlite::Result<LedgerPage> {
-    let of = of.map(Vmid::get);
-    let mut statement = connection.prepare(
-        "SELECT number, at_us, vmid, resource, before, after, caller, why, change FROM ledger
-         WHERE ?1 IS NULL OR vmid = ?1 ORDER BY number DESC LIMIT ?2",
-    )?;
-    let entries = statement.query_map(params![of, PAGE], |row| {
+/// The entries of a change, as they were written.
+pub(crate) fn of_change(connection: &Connection, change: i64) -> rusqlite::Result<Vec<LedgerEntry>> {
+    entries(connection, "change = ?1 ORDER BY number", params![change])
+}
+
+/// The entries of which `condition` holds.
+fn entries(
+    connection: &Connection,
+    condition: &'static str,
+    params: &[&dyn ToSql],
+) -> rusqlite::Result<Vec<LedgerEntry>> {
+    let mut statement = connection.prepare(&format!(
+        "SELECT number, at_us, vmid, resource, before, after, caller, why, change FROM ledger WHERE {condition}"
+    ))?;
+    let entries = statement.query_map(params, |row| {
         let resource = resource(&row.get::<_, String>(3)?)?;
         Ok(LedgerEntry {
             number: row.get::<_, i64>(0)?.unsigned_abs(),
@@ -227,7 +234,14 @@ pub(crate) fn page(connection: &Connection, of: Option<Vmid>) -> rusqlite::Resul
             undoable: resource != SizeOf::Rootfs,
         })
     })?;
-    let entries = entries.collect::<Result<_, _>>()?;
+    entries.collect()
+}
+
+/// The newest entries, of one container or of all.
+pub(crate) fn page(connection: &Connection, of: Option<Vmid>) -> rusqlite::Result<LedgerPage> {
+    let of = of.map(Vmid::get);
+    let entries =
+        entries(connection, "?1 IS NULL OR vmid = ?1 ORDER BY number DESC LIMIT ?2", params![of, PAGE])?;
     let mut statement = connection.prepare(
         "SELECT vmid, resource, size, at_us FROM originals WHERE ?1 IS NULL OR vmid = ?1 ORDER BY vmid, resource",
     )?;

@@ -130,8 +130,10 @@ fn responses(route: &Described) -> Value {
     let mut responses = Map::new();
     for answer in &route.shape.answers {
         let status = answer.status.as_str().to_owned();
-        let content = json!({answer.media_type: {"schema": answer.schema}});
-        responses.insert(status, json!({"description": reason(answer.status.as_u16()), "content": content}));
+        let description = reason(answer.status.as_u16());
+        let response =
+            responses.entry(status).or_insert_with(|| json!({"description": description, "content": {}}));
+        response["content"][answer.media_type] = json!({"schema": answer.schema});
     }
     let mut codes: BTreeMap<u16, Vec<&str>> = BTreeMap::new();
     let groups = [&[faults::ANY], route.faults.as_slice(), route.shape.faults.as_slice()];

@@ -176,12 +176,15 @@ impl<T: JsonSchema> Input for ApiPath<T> {
 fn fields(place: &'static str, object: &Value) -> Vec<Parameter> {
     let required = object.get("required").and_then(Value::as_array);
     if let Some(rules) = object.get("allOf").and_then(Value::as_array) {
+        let mut schema = object.clone();
+        let fields = schema.get_mut("properties").and_then(Value::as_object_mut);
+        fields.into_iter().flatten().for_each(|(_, field)| never_null(field));
         let needs_some = required.is_some_and(|names| !names.is_empty());
         return vec![Parameter {
             place,
             name: "parameters".to_owned(),
             required: needs_some || rules.iter().any(|rule| rule.get("oneOf").is_some()),
-            schema: object.clone(),
+            schema,
             is_group: true,
         }];
     }
@@ -190,14 +193,22 @@ fn fields(place: &'static str, object: &Value) -> Vec<Parameter> {
     properties
         .into_iter()
         .flatten()
-        .map(|(name, schema)| Parameter {
-            place,
-            name: name.clone(),
-            required: is_required(name),
-            schema: schema.clone(),
-            is_group: false,
+        .map(|(name, schema)| {
+            let mut schema = schema.clone();
+            never_null(&mut schema);
+            Parameter { place, name: name.clone(), required: is_required(name), schema, is_group: false }
         })
         .collect()
+}
+
+/// Outside a body there is no null: what may be null may be left out.
+fn never_null(schema: &mut Value) {
+    let kinds = schema.get("type").and_then(Value::as_array).cloned().unwrap_or_default();
+    if let [kind, null] = kinds.as_slice()
+        && null == "null"
+    {
+        schema["type"] = kind.clone();
+    }
 }
 
 /// The envelope around data of this schema.

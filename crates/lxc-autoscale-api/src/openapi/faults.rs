@@ -113,6 +113,12 @@ pub const CLONE: Faults = &[(403, "not_a_clone")];
 /// The node is named.
 pub const NODE: Faults = &[(404, "unknown_node")];
 
+/// The monitor's newest record is read.
+pub const METRICS: Faults = &[(404, "no_metrics")];
+
+/// Somebody wants to be told what happens.
+pub const LISTEN: Faults = &[(503, "too_many_listeners")];
+
 /// A job is named.
 pub const JOB: Faults = &[(403, "out_of_scope"), (404, "no_such_job")];
 

@@ -13,14 +13,15 @@ use lxc_autoscale_core::api::{Envelope, RouteInfo};
 use crate::auth::{self, caller::Role};
 use crate::error::ApiError;
 use crate::openapi::faults::{
-    BACKEND, BOOST, CANCEL, CHANGE, CLONE, CONTAINER, CORES, JOB, KEEP, MEMORY, NODE, POWER, RESTART, SCOPE,
-    SEQUENCE, SIZE, SNAPSHOT, STORE,
+    BACKEND, BOOST, CANCEL, CHANGE, CLONE, CONTAINER, CORES, JOB, KEEP, LISTEN, MEMORY, METRICS, NODE, POWER,
+    RESTART, SCOPE, SEQUENCE, SIZE, SNAPSHOT, STORE,
 };
 use crate::openapi::{self, Schemas};
 use crate::state::AppState;
 
 mod boost;
 mod clone;
+mod events;
 pub(crate) mod health;
 mod jobs;
 mod ledger;
@@ -40,8 +41,21 @@ fn success<T>(message: impl Into<String>, data: T) -> Json<Envelope<T>> {
     Json(Envelope::success(message, data))
 }
 
+/// Reads files outside the threads that serve requests.
+async fn in_thread<T: Send + 'static>(read: impl FnOnce() -> T + Send + 'static) -> Result<T, ApiError> {
+    tokio::task::spawn_blocking(read).await.map_err(|error| {
+        tracing::error!(%error, "a reader ended unexpectedly");
+        ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "reading ended unexpectedly")
+    })
+}
+
 /// All routes. Nothing that is reached by GET changes anything.
 fn table() -> Vec<Route> {
+    [containers(), resources(), records(), own_description()].into_iter().flatten().collect()
+}
+
+/// What changes containers, and what belongs to it.
+fn containers() -> Vec<Route> {
     use Role::{Admin, Operator, Viewer};
     vec![
         post("/scale/cores", Operator, "Set the exact number of CPU cores of a container.", scale::cores)
@@ -104,6 +118,13 @@ fn table() -> Vec<Route> {
             power::reboot,
         )
         .fails(&[CONTAINER, CHANGE, BACKEND, POWER, RESTART]),
+    ]
+}
+
+/// What there is, what is used, and what happens.
+fn resources() -> Vec<Route> {
+    use Role::Viewer;
+    vec![
         get(
             "/resource/vm/status",
             Viewer,
@@ -111,8 +132,45 @@ fn table() -> Vec<Route> {
             resource::container,
         )
         .fails(&[CONTAINER, BACKEND]),
+        get("/resource/lxc/status", Viewer, "The same under its later name.", resource::container)
+            .fails(&[CONTAINER, BACKEND]),
+        get(
+            "/resource/lxc/config",
+            Viewer,
+            "All settings of a container: in force, and waiting for its next start.",
+            resource::settings,
+        )
+        .fails(&[CONTAINER, BACKEND]),
+        get(
+            "/resource/cluster/status",
+            Viewer,
+            "The nodes of the cluster, and whether it has a quorum.",
+            resource::cluster,
+        )
+        .fails(&[BACKEND]),
         get("/resource/node/status", Viewer, "Resource usage of the node.", resource::node).fails(&[NODE]),
+        get(
+            "/metrics/current",
+            Viewer,
+            "What the monitor measured last: the node and its containers, and how long ago.",
+            events::current,
+        )
+        .fails(&[SCOPE, METRICS]),
+        get(
+            "/events",
+            Viewer,
+            "What happens: measurements, changes, jobs, boosts and alerts, as a page or as a stream.",
+            events::events,
+        )
+        .fails(&[LISTEN]),
         get("/health/check", Viewer, "Whether containers can be changed now.", health::check),
+    ]
+}
+
+/// What is kept: jobs, boosts and the ledger.
+fn records() -> Vec<Route> {
+    use Role::{Operator, Viewer};
+    vec![
         get("/jobs", Viewer, "List the newest jobs: calls that take long.", jobs::list).fails(&[STORE]),
         get("/jobs/{id}", Viewer, "How a job stands, what it did, what it gave.", jobs::show)
             .fails(&[JOB, STORE]),
@@ -138,6 +196,13 @@ fn table() -> Vec<Route> {
             ledger::undo,
         )
         .fails(&[SCOPE, STORE]),
+    ]
+}
+
+/// What the API says of itself.
+fn own_description() -> Vec<Route> {
+    use Role::Viewer;
+    vec![
         get("/routes", Viewer, "List the routes.", list),
         get("/openapi.json", Viewer, "The OpenAPI document of this server.", reference::document),
         get("/docs", Viewer, "The same as a page.", reference::page),

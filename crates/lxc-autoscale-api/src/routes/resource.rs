@@ -3,11 +3,13 @@
 use axum::extract::State;
 use axum::http::StatusCode;
 use jiff::Timestamp;
-use lxc_autoscale_core::api::{ContainerRequest, ContainerStatus, NodeRequest, NodeStatus};
+use lxc_autoscale_core::api::{
+    ClusterStatus, ContainerRequest, ContainerSettings, ContainerStatus, NodeRequest, NodeStatus,
+};
 use lxc_autoscale_core::snapshot::ContainerState;
 use lxc_autoscale_core::{ErrorChain, Vmid};
 
-use super::{Answer, success};
+use super::{Answer, in_thread, success};
 use crate::auth::caller::Caller;
 use crate::backend::{BackendError, ContainerHost};
 use crate::error::ApiError;
@@ -46,6 +48,36 @@ pub(super) async fn container(
     Ok(success(format!("Container {vm_id} {word}."), status))
 }
 
+pub(super) async fn settings(
+    State(state): State<AppState>,
+    caller: Caller,
+    ApiQuery(ContainerRequest { vm_id }): ApiQuery<ContainerRequest>,
+) -> Answer<ContainerSettings> {
+    caller.may_touch(&[vm_id])?;
+    let settings = state.host().settings(vm_id).await?;
+    let waiting = match settings.pending.len() {
+        0 => "none of them waits".to_owned(),
+        1 => "1 change waits".to_owned(),
+        more => format!("{more} changes wait"),
+    };
+    let message =
+        format!("Container {vm_id} has {} settings; {waiting} for its next start.", settings.settings.len());
+    Ok(success(message, settings))
+}
+
+pub(super) async fn cluster(State(state): State<AppState>) -> Answer<ClusterStatus> {
+    let status = state.host().cluster().await?;
+    let online = status.nodes.iter().filter(|node| node.online).count();
+    let message = match &status.cluster {
+        None => "This node is in no cluster.".to_owned(),
+        Some(cluster) => {
+            let quorum = if cluster.quorate { "has a quorum" } else { "has NO quorum" };
+            format!("Cluster {} {quorum}; {online} of {} nodes are online.", cluster.name, status.nodes.len())
+        }
+    };
+    Ok(success(message, status))
+}
+
 pub(super) async fn node(
     State(state): State<AppState>,
     ApiQuery(NodeRequest { node_name }): ApiQuery<NodeRequest>,
@@ -82,12 +114,4 @@ async fn count_containers(host: &dyn ContainerHost, status: &mut NodeStatus) {
             status.missing.insert("containers_running".to_owned(), reason);
         }
     }
-}
-
-/// Reads files outside the threads that serve requests.
-async fn in_thread<T: Send + 'static>(read: impl FnOnce() -> T + Send + 'static) -> Result<T, ApiError> {
-    tokio::task::spawn_blocking(read).await.map_err(|error| {
-        tracing::error!(%error, "a reader ended unexpectedly");
-        ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "reading ended unexpectedly")
-    })
 }

@@ -130,6 +130,73 @@ async fn resource_node_status() {
 }
 
 #[tokio::test]
+async fn resource_lxc_status_and_config() {
+    let node = Node::new();
+    let [old, new] = ["/resource/vm/status?vm_id=104", "/resource/lxc/status?lxc_id=104"];
+    assert_eq!(node.get(old).await.body, node.get(new).await.body);
+    let text = "#notes\ncores: 2\nmemory: 2048\nlxc.apparmor.profile: unconfined\n\n[pve:pending]\nmp0: x:y,size=1G\n\
+                delete: nameserver\n\n[mine]\ncores: 1\n";
+    node.write_conf(104, text);
+    let reply = node.get("/resource/lxc/config?lxc_id=104").await;
+    let data = reply.data();
+    assert_eq!(data["allocation"]["cores"], 2);
+    assert_eq!(data["settings"], json!({"cores": "2", "memory": "2048"}));
+    assert_eq!(data["raw"], json!([{"name": "lxc.apparmor.profile", "value": "unconfined"}]));
+    assert_eq!(data["pending"], json!({"mp0": {"set": "x:y,size=1G"}, "nameserver": "removed"}));
+    let summed = std::process::Command::new("sha1sum").arg(node.root().join("etc/pve/lxc/104.conf")).output();
+    let summed = String::from_utf8(summed.unwrap().stdout).unwrap();
+    assert_eq!(data["digest"].as_str(), summed.split(' ').next());
+    assert_eq!(reply.message(), "Container 104 has 2 settings; 2 changes wait for its next start.");
+    node.get("/resource/lxc/config?lxc_id=999").await.assert_error(404, "no_such_container");
+    assert_eq!(node.calls(), [""; 0]);
+}
+
+#[tokio::test]
+async fn resource_cluster_status() {
+    let node = Node::new();
+    node.get("/resource/cluster/status").await.assert_error(502, "node_unreadable");
+    let members = node.root().join("etc/pve/.members");
+    std::fs::write(&members, "{\n\"nodename\": \"proxmox\",\n\"version\": 0\n}\n").unwrap();
+    let reply = node.get("/resource/cluster/status").await;
+    assert_eq!(reply.data(), &json!({"nodes": [{"name": "proxmox", "online": true, "local": true}]}));
+    assert_eq!(reply.message(), "This node is in no cluster.");
+    let two = r#"{"nodename": "proxmox", "cluster": {"name": "home", "version": 2, "nodes": 2, "quorate": 0},
+        "nodelist": {"proxmox": {"id": 1, "online": 1, "ip": "10.0.0.1"}, "other": {"id": 2, "online": 0}}}"#;
+    std::fs::write(&members, two).unwrap();
+    let reply = node.get("/resource/cluster/status").await;
+    assert_eq!(reply.data()["cluster"], json!({"name": "home", "quorate": false}));
+    assert_eq!(reply.data()["nodes"][0], json!({"name": "other", "online": false, "local": false}));
+    assert_eq!(reply.message(), "Cluster home has NO quorum; 1 of 2 nodes are online.");
+    std::fs::write(&members, "{").unwrap();
+    node.get("/resource/cluster/status").await.assert_error(502, "pct_unreadable");
+}
+
+#[tokio::test]
+async fn metrics_current() {
+    let node = Node::new();
+    let reply = node.get("/metrics/current").await;
+    reply.assert_error(404, "no_metrics");
+    assert!(reply.message().contains("lxc_metrics.json"), "{reply:?}");
+    node.measured(104, 300.5, 5);
+    let reply = node.get("/metrics/current").await;
+    let data = reply.data();
+    assert_eq!(
+        (&data["fresh"], &data["containers"]["104"]["memory_usage_mb"]),
+        (&json!(true), &json!(300.5))
+    );
+    assert!((5.0..60.0).contains(&data["age_seconds"].as_f64().unwrap()), "{data}");
+    let measured = data["containers"]["104"].as_object().unwrap();
+    assert!(
+        !measured.contains_key("swap_usage_mb") && data.get("node").is_none(),
+        "what is unknown is absent"
+    );
+    assert_eq!(node.get("/metrics/current?lxc_id=102").await.data()["containers"], json!({}));
+    node.measured(104, 300.5, 600);
+    let data = node.get("/metrics/current").await.data().clone();
+    assert_eq!(data["fresh"], false, "it is shown all the same, with its age: {data}");
+}
+
+#[tokio::test]
 async fn health_check() {
     let mut node = Node::new();
     let reply = node.get("/health/check").await;
@@ -167,11 +234,16 @@ async fn routes_are_listed_as_documented() {
             "GET /docs",
             "GET /docs/page.css",
             "GET /docs/page.js",
+            "GET /events",
             "GET /health/check",
             "GET /jobs",
             "GET /jobs/{id}",
             "GET /ledger",
+            "GET /metrics/current",
             "GET /openapi.json",
+            "GET /resource/cluster/status",
+            "GET /resource/lxc/config",
+            "GET /resource/lxc/status",
             "GET /resource/node/status",
             "GET /resource/vm/status",
             "GET /routes",

@@ -62,8 +62,6 @@ fn requests(text: &str) -> Vec<(&'static str, &'static str, Value)> {
         ("POST", "/clone/create", json!({"vm_id": 104, "new_vm_id": text, "new_vm_name": "copy"})),
         ("DELETE", "/clone/delete", json!({"vm_id": text})),
         ("DELETE", "/snapshot/delete", json!({"vm_id": 104, "snapshot_name": text})),
-        ("POST", "/snapshot/prune", json!({"vm_id": 104, "keep": text})),
-        ("POST", "/power/start", json!({"lxc_id": text})),
         ("POST", "/power/shutdown", json!({"vm_id": 104, "timeout": text})),
         ("POST", "/scale/cores", json!({"vm_id": 104, "cores": 4, text: 1})),
     ]

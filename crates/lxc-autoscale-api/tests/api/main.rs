@@ -8,6 +8,7 @@
 
 mod boosts;
 mod documented;
+mod events;
 mod hostile;
 mod invariants;
 mod jobs;

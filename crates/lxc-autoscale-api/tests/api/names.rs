@@ -1,9 +1,10 @@
 //! `lxc_id` beside `vm_id`: one of the two names a container, in every request.
 
+use axum::Router;
 use lxc_autoscale_api::routes;
 use serde_json::{Map, Value, json};
 
-use crate::node::Node;
+use crate::node::{Node, Reply, request, send};
 
 /// A good request to every route that names a container.
 fn requests() -> Vec<(&'static str, &'static str, Value)> {
@@ -24,6 +25,9 @@ fn requests() -> Vec<(&'static str, &'static str, Value)> {
         ("POST", "/power/reboot", json!({"vm_id": 104})),
         ("POST", "/power/shutdown", json!({"vm_id": 104, "timeout": 30})),
         ("POST", "/power/stop", json!({"vm_id": 104})),
+        ("GET", "/resource/lxc/status", json!({"vm_id": 104})),
+        ("GET", "/resource/lxc/config", json!({"vm_id": 104})),
+        ("GET", "/metrics/current", json!({"vm_id": 104})),
         ("GET", "/ledger", json!({"vm_id": 104})),
         ("POST", "/undo", json!({"vm_id": 104, "to": "original"})),
         ("POST", "/boost", json!({"vm_id": 104, "cores": 4, "minutes": 5})),
@@ -32,12 +36,12 @@ fn requests() -> Vec<(&'static str, &'static str, Value)> {
     ]
 }
 
-async fn ask(node: &Node, method: &str, path: &str, fields: &Value) -> crate::node::Reply {
+async fn ask(api: &Router, method: &str, path: &str, fields: &Value) -> Reply {
     if method != "GET" {
-        return node.send(method, path, Some(fields.clone())).await;
+        return send(api, request(method, path, Some(fields.clone()))).await;
     }
     let pairs = fields.as_object().unwrap().iter().map(|(name, value)| format!("{name}={value}"));
-    node.get(&format!("{path}?{}", pairs.collect::<Vec<_>>().join("&"))).await
+    send(api, request("GET", &format!("{path}?{}", pairs.collect::<Vec<_>>().join("&")), None)).await
 }
 
 /// The same request with the later names of all fields that have one.
@@ -49,24 +53,28 @@ fn renamed(fields: &Value) -> Value {
 #[tokio::test]
 async fn one_of_two_names_is_given() {
     let node = Node::new();
+    node.measured(104, 300.5, 5);
+    let api = node.api();
     for (method, path, fields) in requests() {
-        let reply = ask(&node, method, path, &renamed(&fields)).await;
+        let reply = ask(&api, method, path, &renamed(&fields)).await;
         reply.data();
         for other in [104, 102] {
             let mut both = fields.clone();
             both["lxc_id"] = json!(other);
-            let reply = ask(&node, method, path, &both).await;
+            let reply = ask(&api, method, path, &both).await;
             reply.assert_error(400, "invalid_parameter");
             assert!(reply.message().contains("`lxc_id` is the same field"), "{method} {path}: {reply:?}");
         }
         let mut wrong = renamed(&fields);
         wrong["lxc_id"] = json!(99);
-        ask(&node, method, path, &wrong).await.assert_error(400, "invalid_parameter");
+        ask(&api, method, path, &wrong).await.assert_error(400, "invalid_parameter");
         let mut nobody = fields.clone();
         nobody.as_object_mut().unwrap().remove("vm_id");
-        let reply = ask(&node, method, path, &nobody).await;
+        let reply = ask(&api, method, path, &nobody).await;
         // Both tell of all containers where none is named.
-        if ["GET /ledger", "GET /boost"].contains(&format!("{method} {path}").as_str()) {
+        if ["GET /ledger", "GET /boost", "GET /metrics/current"]
+            .contains(&format!("{method} {path}").as_str())
+        {
             reply.data();
         } else {
             reply.assert_error(400, "invalid_parameter");

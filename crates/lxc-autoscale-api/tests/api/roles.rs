@@ -35,7 +35,12 @@ const ROUTES: &str = r#"
     operator POST   /power/start                                 {"vm_id": 104}
     admin    POST   /power/stop                                  {"vm_id": 104}
     viewer   GET    /resource/vm/status?vm_id=104
+    viewer   GET    /resource/lxc/status?lxc_id=104
+    viewer   GET    /resource/lxc/config?lxc_id=104
+    viewer   GET    /resource/cluster/status
     viewer   GET    /resource/node/status?node_name=proxmox
+    viewer   GET    /metrics/current?vm_id=104
+    viewer   GET    /events
     viewer   GET    /health/check
     viewer   GET    /jobs
     viewer   GET    /jobs/7

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
-use lxc_autoscale_core::api::{HealthCheck, HealthState, SnapshotInfo};
+use lxc_autoscale_core::api::{ClusterStatus, ContainerSettings, HealthCheck, HealthState, SnapshotInfo};
 use lxc_autoscale_core::{ErrorChain, Mebibytes, Vmid, procfs};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -17,6 +17,7 @@ use super::{Answer, BackendError, CloneOrder, ContainerHost, Stored, ha, texts};
 use crate::config::{PathsConfig, PctConfig};
 use crate::params::SnapshotName;
 
+mod files;
 mod orphans;
 mod parse;
 mod run;
@@ -71,6 +72,15 @@ impl PctHost {
     async fn read(&self, path: PathBuf) -> Result<String, BackendError> {
         let bytes = self.with_file(path, |path| std::fs::read(path)).await?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    async fn read_config(&self, vmid: Vmid) -> Result<Vec<u8>, BackendError> {
+        match self.with_file(self.config_file(vmid), |path| std::fs::read(path)).await {
+            Err(BackendError::Read { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+                Err(self.absent(vmid).await)
+            }
+            read => read,
+        }
     }
 
     async fn read_running(&self) -> Result<Vec<Vmid>, BackendError> {
@@ -199,17 +209,26 @@ impl ContainerHost for PctHost {
 
     fn stored(&self, vmid: Vmid) -> Answer<'_, Stored> {
         Box::pin(async move {
-            let text = match self.read(self.config_file(vmid)).await {
-                Err(BackendError::Read { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
-                    return Err(self.absent(vmid).await);
-                }
-                read => read?,
-            };
-            let (stored, unreadable) = parse::stored(&text);
+            let bytes = self.read_config(vmid).await?;
+            let (stored, unreadable) = parse::stored(&String::from_utf8_lossy(&bytes));
             for line in unreadable {
                 tracing::warn!(%vmid, line, "a line of the container's configuration cannot be read");
             }
             Ok(stored)
+        })
+    }
+
+    fn settings(&self, vmid: Vmid) -> Answer<'_, ContainerSettings> {
+        Box::pin(async move { Ok(files::settings(vmid, &self.read_config(vmid).await?)) })
+    }
+
+    fn cluster(&self) -> Answer<'_, ClusterStatus> {
+        Box::pin(async move {
+            let path = self.paths.pve.join(".members");
+            let command = path.display().to_string();
+            let text = self.read(path).await?;
+            files::cluster(&text)
+                .map_err(|error| BackendError::Unreadable { command, detail: error.to_string() })
         })
     }
 

@@ -25,9 +25,11 @@ pub(super) fn is_running(proc: &Path, command: &str) -> io::Result<bool> {
     Ok(false)
 }
 
-/// Whether a command line as procfs shows it, each word ended by a zero byte, ends in those words.
+/// Whether a command line as procfs shows it, each argument ended by a zero byte, ends in those words. A description is
+/// one argument of several words.
 fn ends_in(line: &[u8], wanted: &[&str]) -> bool {
-    let words: Vec<&[u8]> = line.strip_suffix(&[0]).unwrap_or(line).split(|byte| *byte == 0).collect();
+    let words: Vec<&[u8]> =
+        line.strip_suffix(&[0]).unwrap_or(line).split(|byte| [0, b' '].contains(byte)).collect();
     let wanted: Vec<&[u8]> = wanted.iter().map(|word| word.as_bytes()).collect();
     // Something must stand before: the program.
     wanted.len() < words.len() && !wanted.is_empty() && words.ends_with(&wanted)
@@ -49,6 +51,9 @@ mod tests {
             let wanted: Vec<&str> = command.split(' ').skip(1).collect();
             assert_eq!(ends_in(line, &wanted), found, "{command}");
         }
+        let described = b"/usr/sbin/pct\x00snapshot\x00104\x00mine\x00--description\x00made by us\x00";
+        let wanted = "snapshot 104 mine --description made by us".split(' ').collect::<Vec<_>>();
+        assert!(ends_in(described, &wanted) && !ends_in(described, &wanted[..4]));
         assert!(!ends_in(b"", &["set"]));
         assert!(!ends_in(b"set\x00104\0", &["set", "104"]), "no program before it");
     }

@@ -5,7 +5,9 @@ use std::fmt::Write as _;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use lxc_autoscale_core::api::SnapshotInfo;
+use lxc_autoscale_core::api::{
+    Cluster, ClusterNode, ClusterStatus, ContainerSettings, PendingSetting, RawSetting, SnapshotInfo,
+};
 use lxc_autoscale_core::container_config::ContainerConfig;
 use lxc_autoscale_core::{RecordTime, Vmid};
 use serde::{Deserialize, Deserializer};
@@ -40,23 +42,97 @@ pub(super) type ConfigAnswer = BTreeMap<String, Value>;
 /// it, with the snapshot the present state descends from.
 pub(super) fn config(answer: &ConfigAnswer) -> (ContainerConfig, Option<String>, Vec<String>) {
     let mut text = String::new();
-    for (key, value) in answer.iter().filter(|(key, _)| *key != "digest" && *key != "description") {
-        match value {
-            Value::String(value) => line(&mut text, key, value),
-            // Raw LXC settings, as pairs.
-            Value::Array(pairs) if key == "lxc" => {
-                for pair in pairs.iter().filter_map(Value::as_array) {
-                    if let [Value::String(key), Value::String(value)] = pair.as_slice() {
-                        line(&mut text, key, value);
-                    }
-                }
-            }
-            other => line(&mut text, key, &other.to_string()),
-        }
+    for (key, value) in settings_of(answer) {
+        line(&mut text, key, &value);
+    }
+    for raw in raw_of(answer) {
+        line(&mut text, &raw.name, &raw.value);
     }
     let (config, unreadable) = ContainerConfig::parse(&text);
     let parent = answer.get("parent").and_then(Value::as_str).map(str::to_owned);
     (config, parent, unreadable.iter().map(ToString::to_string).collect())
+}
+
+/// The settings, as the file has them.
+fn settings_of(answer: &ConfigAnswer) -> impl Iterator<Item = (&String, String)> {
+    let is_setting = |key: &str| !["digest", "description", "lxc"].contains(&key);
+    answer
+        .iter()
+        .filter(move |(key, _)| is_setting(key))
+        .map(|(key, value)| (key, value.as_str().map_or_else(|| value.to_string(), str::to_owned)))
+}
+
+/// Raw LXC settings, which are pairs.
+fn raw_of(answer: &ConfigAnswer) -> impl Iterator<Item = RawSetting> {
+    let pairs = answer.get("lxc").and_then(Value::as_array).into_iter().flatten();
+    pairs.filter_map(Value::as_array).filter_map(|pair| match pair.as_slice() {
+        [Value::String(name), Value::String(value)] => {
+            Some(RawSetting { name: name.clone(), value: value.clone() })
+        }
+        _ => None,
+    })
+}
+
+/// An entry of `/pending`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub(super) struct PendingAnswer {
+    key: String,
+    #[serde(default)]
+    pending: Option<Value>,
+    #[serde(default)]
+    delete: Option<Value>,
+}
+
+/// All settings of a container.
+pub(super) fn settings(vmid: Vmid, answer: &ConfigAnswer, pending: Vec<PendingAnswer>) -> ContainerSettings {
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let waits = |entry: PendingAnswer| {
+        let is_removed = entry.delete.is_some_and(|delete| text(&delete) != "0");
+        let set = entry.pending.as_ref().map(|value| PendingSetting::Set(text(value)));
+        let waits = if is_removed { Some(PendingSetting::Removed) } else { set };
+        waits.map(|waits| (entry.key, waits))
+    };
+    ContainerSettings {
+        vm_id: vmid,
+        allocation: config(answer).0,
+        settings: settings_of(answer).map(|(key, value)| (key.clone(), value)).collect(),
+        raw: raw_of(answer).collect(),
+        pending: pending.into_iter().filter_map(waits).collect(),
+        digest: answer.get("digest").map(text).unwrap_or_default(),
+    }
+}
+
+/// An entry of `/cluster/status`: the cluster, if there is one, or a node.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub(super) struct MemberAnswer {
+    r#type: String,
+    name: String,
+    #[serde(default)]
+    quorate: Option<Value>,
+    #[serde(default)]
+    online: Option<Value>,
+    #[serde(default)]
+    local: Option<Value>,
+    #[serde(default)]
+    ip: Option<String>,
+}
+
+/// The cluster and its nodes, by name.
+pub(super) fn cluster(members: Vec<MemberAnswer>) -> ClusterStatus {
+    // Booleans are numbers, and on old versions texts.
+    let is_set =
+        |value: Option<Value>| value.is_some_and(|value| value == 1 || value == "1" || value == true);
+    let mut found = ClusterStatus { cluster: None, nodes: Vec::new() };
+    for member in members {
+        if member.r#type == "cluster" {
+            found.cluster = Some(Cluster { name: member.name, quorate: is_set(member.quorate) });
+        } else {
+            let (online, local) = (is_set(member.online), is_set(member.local));
+            found.nodes.push(ClusterNode { name: member.name, online, local, address: member.ip });
+        }
+    }
+    found.nodes.sort_by(|one, other| one.name.cmp(&other.name));
+    found
 }
 
 /// One line of the file; what would be two lines is cut.
@@ -131,6 +207,44 @@ mod tests {
         assert_eq!((config.memory_mb, config.rootfs_mb), (Mebibytes::new(128), Some(Mebibytes::new(616))));
         assert_eq!((config.lock.as_deref(), config.pinned_cpuset.as_deref()), (Some("backup"), Some("0-1")));
         assert_eq!(config.tags, ["autoscale", "web"]);
+    }
+
+    #[test]
+    fn all_settings_are_read_with_what_waits() {
+        let answer: ConfigAnswer = serde_json::from_value(json!({
+            "hostname": "busy", "cores": 1, "cpulimit": "1.5", "memory": 128, "digest": "8e49",
+            "description": "notes", "lxc": [["lxc.cgroup2.cpuset.cpus", "0-1"]]
+        }))
+        .unwrap();
+        let pending = serde_json::from_value(json!([
+            {"key": "cores", "value": 1}, {"key": "mp0", "pending": "x:y,size=1G"},
+            {"key": "nameserver", "value": "1.1.1.1", "delete": 1}, {"key": "tags", "value": "a", "delete": 0}
+        ]));
+        let found = settings(Vmid::try_from(104).unwrap(), &answer, pending.unwrap());
+        let told: Vec<_> =
+            found.settings.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        assert_eq!(told, [("cores", "1"), ("cpulimit", "1.5"), ("hostname", "busy"), ("memory", "128")]);
+        assert_eq!((found.raw[0].value.as_str(), found.digest.as_str()), ("0-1", "8e49"));
+        let waits: Vec<_> =
+            found.pending.iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
+        let set = PendingSetting::Set("x:y,size=1G".to_owned());
+        assert_eq!(waits, [("mp0", set), ("nameserver", PendingSetting::Removed)]);
+    }
+
+    #[test]
+    fn a_cluster_and_a_node_alone_are_told_apart() {
+        let node = |name: &str, online: u8, local: u8| {
+            json!({"type": "node", "id": format!("node/{name}"), "name": name, "online": online, "local": local,
+                   "ip": "192.168.1.11", "nodeid": 1, "level": ""})
+        };
+        let read = |answer: Value| cluster(serde_json::from_value(answer).unwrap());
+        let head = json!({"type": "cluster", "id": "cluster", "name": "home", "nodes": 2, "quorate": 0, "version": 3});
+        let ClusterStatus { cluster, nodes } = read(json!([node("pve2", 0, 0), head, node("pve1", 1, 1)]));
+        assert_eq!(cluster, Some(Cluster { name: "home".to_owned(), quorate: false }));
+        let rows: Vec<_> = nodes.iter().map(|node| (node.name.as_str(), node.online, node.local)).collect();
+        assert_eq!(rows, [("pve1", true, true), ("pve2", false, false)]);
+        let alone = read(json!([node("pve", 1, 1)]));
+        assert_eq!((alone.cluster, alone.nodes.len()), (None, 1));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use hyper::Method;
 use jiff::tz::TimeZone;
-use lxc_autoscale_core::api::{HealthCheck, HealthState, SnapshotInfo};
+use lxc_autoscale_core::api::{ClusterStatus, ContainerSettings, HealthCheck, HealthState, SnapshotInfo};
 use lxc_autoscale_core::{ErrorChain, Mebibytes, Vmid};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -32,7 +32,7 @@ pub use privileges::{Missing, granting_commands};
 pub use tls::{Fingerprint, TlsError};
 pub use token::{Token, TokenError};
 
-use answers::{ConfigAnswer, Listed, SnapshotAnswer};
+use answers::{ConfigAnswer, Listed, MemberAnswer, PendingAnswer, SnapshotAnswer};
 use client::{About, Ask, Client};
 use task::{Progress, TaskStatus, Upid};
 
@@ -119,6 +119,18 @@ impl RestHost {
     async fn look<T: DeserializeOwned>(&self, about: About, path: String) -> Result<T, BackendError> {
         let limit = self.config.query_timeout();
         self.client.ask(&Ask { method: Method::GET, path, parameters: Vec::new(), about, limit }).await
+    }
+
+    /// The configuration in force, without pending changes.
+    async fn current(&self, vmid: Vmid) -> Result<ConfigAnswer, BackendError> {
+        let ask = Ask {
+            method: Method::GET,
+            path: self.of(vmid, "/config"),
+            parameters: vec![("current", "1".to_owned())],
+            about: About::Container(vmid),
+            limit: self.config.query_timeout(),
+        };
+        self.client.ask(&ask).await
     }
 
     /// A change that is done when it is answered.
@@ -345,22 +357,29 @@ impl ContainerHost for RestHost {
 
     fn stored(&self, vmid: Vmid) -> Answer<'_, Stored> {
         Box::pin(async move {
-            let about = About::Container(vmid);
-            let ask = Ask {
-                method: Method::GET,
-                path: self.of(vmid, "/config"),
-                // What is in force, without pending changes.
-                parameters: vec![("current", "1".to_owned())],
-                about,
-                limit: self.config.query_timeout(),
-            };
-            let answer: ConfigAnswer = self.client.ask(&ask).await?;
+            let answer = self.current(vmid).await?;
             let (config, parent, unreadable) = answers::config(&answer);
             for line in unreadable {
                 tracing::warn!(%vmid, line, "a line of the container's configuration cannot be read");
             }
             let snapshots = self.snapshots(vmid).await?;
             Ok(Stored { config, parent, snapshots: snapshots.into_iter().map(|found| found.name).collect() })
+        })
+    }
+
+    fn settings(&self, vmid: Vmid) -> Answer<'_, ContainerSettings> {
+        Box::pin(async move {
+            let answer = self.current(vmid).await?;
+            let pending: Vec<PendingAnswer> =
+                self.look(About::Container(vmid), self.of(vmid, "/pending")).await?;
+            Ok(answers::settings(vmid, &answer, pending))
+        })
+    }
+
+    fn cluster(&self) -> Answer<'_, ClusterStatus> {
+        Box::pin(async move {
+            let members: Vec<MemberAnswer> = self.look(About::Node, "/cluster/status".to_owned()).await?;
+            Ok(answers::cluster(members))
         })
     }
 

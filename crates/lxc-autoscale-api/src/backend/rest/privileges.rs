@@ -15,6 +15,7 @@ struct Feature {
     needs: &'static [(&'static str, &'static str)],
 }
 
+const ALL: &str = "/";
 const VMS: &str = "/vms";
 const STORAGE: &str = "/storage";
 
@@ -38,6 +39,7 @@ const FEATURES: &[Feature] = &[
             (STORAGE, "Datastore.AllocateSpace"),
         ],
     },
+    Feature { name: "see the cluster's nodes", needs: &[(ALL, "Sys.Audit")] },
 ];
 
 /// A feature the token cannot do everywhere.
@@ -79,7 +81,11 @@ pub fn granting_commands(token: &Token, missing: &[Missing]) -> Vec<String> {
     let mut commands = Vec::new();
     for (path, privileges) in by_path {
         // A deeper entry replaces what is inherited, so a role says all it needs where it is.
-        let role = if path == VMS { "LxcAutoscale" } else { "LxcAutoscaleStorage" };
+        let role = match path {
+            VMS => "LxcAutoscale",
+            STORAGE => "LxcAutoscaleStorage",
+            _ => "LxcAutoscaleCluster",
+        };
         let all: BTreeSet<&str> = FEATURES
             .iter()
             .flat_map(|feature| feature.needs)
@@ -121,7 +127,13 @@ mod tests {
         let names: Vec<_> = missing.iter().map(|missing| missing.feature).collect();
         assert_eq!(
             names,
-            ["grow disks", "snapshots and rollback", "start and stop", "clone, and delete clones"]
+            [
+                "grow disks",
+                "snapshots and rollback",
+                "start and stop",
+                "clone, and delete clones",
+                "see the cluster's nodes"
+            ]
         );
         assert_eq!(missing[1].privileges, [("/vms", "VM.Snapshot")]);
         assert!(missing[1].partly && !missing[0].partly);
@@ -139,6 +151,9 @@ mod tests {
         assert_eq!(
             commands,
             [
+                "pveum role add LxcAutoscaleCluster --privs \"Sys.Audit\"",
+                "pveum acl modify / --users 'scale@pve' --roles LxcAutoscaleCluster",
+                "pveum acl modify / --tokens 'scale@pve!one' --roles LxcAutoscaleCluster",
                 "pveum role add LxcAutoscaleStorage --privs \"Datastore.AllocateSpace\"",
                 "pveum acl modify /storage --users 'scale@pve' --roles LxcAutoscaleStorage",
                 "pveum acl modify /storage --tokens 'scale@pve!one' --roles LxcAutoscaleStorage",
