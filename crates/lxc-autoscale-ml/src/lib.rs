@@ -1,7 +1,8 @@
 //! Learns how each container behaves, decides its size, explains why, and asks the API to act.
 //!
 //! In the order of the data: what was seen ([`observation`]), whether it is unusual ([`detect`]), what the
-//! container should have ([`recommend`]), which rules are in force for it ([`policy`]), what is done about it and why
+//! container should have ([`recommend`]) and how sure that is ([`confidence`]), what kind
+//! of container it is ([`classes`]), which rules are in force for it ([`policy`]), what is done about it and why
 //! ([`decide`]). All of these are pure.
 //!
 //! Around them: what is remembered of each container ([`history`], [`features`]), the way from the metrics
@@ -12,8 +13,10 @@
 pub mod act;
 pub mod backtest;
 pub mod checkpoint;
+pub mod classes;
 pub mod cli;
 pub mod commands;
+pub mod confidence;
 pub mod config;
 pub mod daemon;
 pub mod decide;

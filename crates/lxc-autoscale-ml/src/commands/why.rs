@@ -157,6 +157,8 @@ fn show_observation(seen: &Observation, out: &mut impl Write) -> std::io::Result
 fn show_recommendation(recommendation: &Recommendation, out: &mut impl Write) -> std::io::Result<()> {
     let hours = recommendation.history_seconds as f64 / 3600.0;
     writeln!(out, "  {:<22}{hours:.1} h", "known for")?;
+    let class = recommendation.class.map_or_else(|| "not known yet".to_owned(), |class| class.to_string());
+    writeln!(out, "  {:<22}{class}", "kind of load")?;
     for (resource_kind, estimate) in
         [(Resource::Cpu, &recommendation.cpu), (Resource::Memory, &recommendation.memory)]
     {

@@ -86,7 +86,7 @@ pub struct Decision {
     pub apply: bool,
     /// Why.
     pub reason: Reason,
-    /// Confidence of the recommendation behind it (0–100); 0 when there was none.
+    /// How likely it stays right over the next hour (0–100, [`crate::confidence`]); 0 when that is not known.
     pub confidence_percent: f64,
 }
 
@@ -186,6 +186,7 @@ fn decide_cpu(policy: &Policy, situation: &Situation<'_>, node: &NodeSituation, 
         undo: undo(&guard.cpu),
         // The CPU is tried again after the wait: a limit that is too low is noticed at once and costs little.
         remembered: None,
+        min_confidence_percent: policy.min_confidence_percent,
         vetoes,
     }
     .weigh(now)
@@ -262,6 +263,7 @@ fn decide_memory(
         urgent: ran_out.then_some(bump),
         undo: undo(&guard.memory),
         remembered,
+        min_confidence_percent: policy.min_confidence_percent,
         vetoes,
     }
     .weigh(now)
@@ -368,12 +370,6 @@ fn shrink_vetoes(
     let seconds = estimate.known_seconds;
     if seconds < policy.min_history_seconds {
         vetoes.push(Reason::ShortHistory { seconds, needed_seconds: policy.min_history_seconds });
-    }
-    if estimate.confidence_percent < policy.min_confidence_percent {
-        vetoes.push(Reason::LowConfidence {
-            percent: estimate.confidence_percent,
-            needed_percent: policy.min_confidence_percent,
-        });
     }
     if last_change.is_some_and(|changed| seen.at <= changed) {
         vetoes.push(Reason::NotMeasuredSince);

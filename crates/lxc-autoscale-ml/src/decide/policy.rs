@@ -65,7 +65,7 @@ pub struct Policy {
     /// No shrink before this much history, in seconds: the first hours of a container (installation,
     /// first index, empty caches) say little about its life.
     pub min_history_seconds: u64,
-    /// No shrink below this confidence, in percent.
+    /// No shrink that stays right over the next hour with less probability than this, in percent.
     pub min_confidence_percent: f64,
     /// An observation older than this decides nothing, in seconds.
     pub max_age_seconds: u64,
@@ -154,7 +154,7 @@ impl Default for Policy {
             cpu: CpuPolicy::default(),
             memory: MemoryPolicy::default(),
             min_history_seconds: 6 * 3600,
-            min_confidence_percent: 60.0,
+            min_confidence_percent: 0.0,
             max_age_seconds: 900,
             off_tag: "autoscale-off".to_owned(),
             node_memory_reserve_percent: 10.0,

@@ -480,7 +480,7 @@ impl Reason {
             Self::ShortHistory { seconds, needed_seconds } => {
                 format!("{:.1} h more of history", needed_seconds.saturating_sub(*seconds) as f64 / 3600.0)
             }
-            Self::LowConfidence { .. } => "recommendations that hold for some days".to_owned(),
+            Self::LowConfidence { .. } => "more certainty that the size stays right for an hour".to_owned(),
             Self::Anomalous { .. } => "it gives back when it behaves as usual again".to_owned(),
             Self::JustCutOff => "a step within its limit".to_owned(),
             Self::PressureUnknown => {

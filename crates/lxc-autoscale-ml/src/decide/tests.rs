@@ -4,6 +4,7 @@ use jiff::SignedDuration;
 use proptest::prelude::*;
 
 use super::*;
+use crate::confidence::Chances;
 use crate::guard::budget::MemoryBudget;
 use crate::guard::disturbance::Disturbance;
 use crate::guard::manual::Manual;
@@ -44,6 +45,7 @@ fn estimate(target: f64, floor: f64) -> Estimate {
         known_seconds: 48 * 3600,
         basis: Fact::RecentPeak,
         evidence: Vec::new(),
+        chances: Chances::default(),
     }
 }
 
@@ -67,6 +69,7 @@ fn world() -> World {
             cpu: Some(estimate(4.0, 1.0)),
             memory: Some(estimate(2048.0, 600.0)),
             history_seconds: 48 * 3600,
+            class: None,
         }),
         changes: LastChanges::default(),
         anomaly: None,
@@ -406,6 +409,19 @@ fn growth_is_bounded_by_the_node() {
 }
 
 #[test]
+fn a_shrink_that_is_less_sure_than_the_rules_ask_for_is_not_made() {
+    let unsure = |world: &mut World| {
+        world.want(1.0, 700.0);
+        world.policy.min_confidence_percent = 95.0;
+    };
+    check(
+        unsure,
+        "keep 4 cores: it could give back, with a confidence of 90 % instead of 95 %",
+        "keep 2048 MiB: it could give back, with a confidence of 90 % instead of 95 %",
+    );
+}
+
+#[test]
 fn what_one_container_is_granted_the_next_does_not_get() {
     let mut world = world();
     world.want(4.0, 4000.0);
@@ -455,8 +471,11 @@ prop_compose! {
     ) -> Recommendation {
         let estimate = |(target, floor)| Estimate {
             target, floor, confidence_percent, known_seconds, basis: Fact::SeasonPeak, evidence: Vec::new(),
+            chances: Chances::default(),
         };
-        Recommendation { cpu: cpu.map(estimate), memory: memory.map(estimate), history_seconds: known_seconds }
+        Recommendation {
+            cpu: cpu.map(estimate), memory: memory.map(estimate), history_seconds: known_seconds, class: None,
+        }
     }
 }
 
@@ -475,7 +494,7 @@ prop_compose! {
         anomaly in maybe((-1.0f64..0.0, -0.3f64..0.3)),
         cpus in maybe(1u32..24), total in maybe(1000.0f64..100_000.0), available in maybe(0.0f64..100_000.0),
     ) -> World {
-        let mut policy = Policy::default();
+        let mut policy = Policy { min_confidence_percent: 60.0, ..Policy::default() };
         if fractional {
             policy.cpu.control = CpuControl::Cpulimit;
             policy.cpu.min_cores = 0.25;
@@ -620,7 +639,7 @@ proptest! {
             let seen = world.seen.as_ref().unwrap();
             let known = world.recommendation.as_ref().unwrap();
             let to = decision.to.unwrap() + 1e-5;
-            prop_assert!(60.0 <= decision.confidence_percent);
+            prop_assert!(world.policy.min_confidence_percent <= decision.confidence_percent);
             prop_assert!(world.anomaly.is_none_or(|anomaly| !anomaly.is_anomaly()));
             let (estimate, in_use, last, cooldown) = if decision.resource == Resource::Cpu {
                 let last = world.changes.cpu_up.max(world.changes.cpu_down);

@@ -43,6 +43,8 @@ pub(super) struct Case<'a> {
     pub(super) undo: Option<(f64, Reason)>,
     /// No shrink below this size for a while, with the reason.
     pub(super) remembered: Option<(f64, Reason)>,
+    /// No shrink with less confidence.
+    pub(super) min_confidence_percent: f64,
     /// What speaks against a shrink, the strongest first.
     pub(super) vetoes: Vec<Reason>,
 }
@@ -71,7 +73,7 @@ impl Case<'_> {
             to,
             apply: to.is_some() && self.may_act(&reason),
             reason,
-            confidence_percent: self.estimate.confidence_percent,
+            confidence_percent: self.estimate.confidence_at(self.current, to.unwrap_or(self.current)),
         }
     }
 
@@ -145,6 +147,10 @@ impl Case<'_> {
         let saving = self.current - stepped;
         if saving + EPSILON < least {
             return Err(Reason::NotWorthIt { saving: self.amount(saving), least: self.amount(least) });
+        }
+        let percent = self.estimate.confidence_at(self.current, stepped);
+        if percent < self.min_confidence_percent {
+            return Err(Reason::LowConfidence { percent, needed_percent: self.min_confidence_percent });
         }
         if let Some(remaining_seconds) = self.cooling(self.cooldown_down_seconds, now) {
             return Err(Reason::CoolDownDown { remaining_seconds });

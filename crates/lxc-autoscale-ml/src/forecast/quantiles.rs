@@ -1,7 +1,9 @@
 //! A forecast: how likely the peak of the coming time stays below how much.
 
+use serde::{Deserialize, Serialize};
+
 /// Forecast quantiles of a peak, rising, in the resource's unit.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Quantiles {
     /// (level between 0 and 1, value), both rising; at least two.
     points: Vec<(f64, f64)>,
@@ -29,6 +31,30 @@ impl Quantiles {
             *value = highest;
         }
         (2 <= points.len()).then_some(Self { points })
+    }
+
+    /// The logarithm of the highest quantile over the lowest: how far apart they are.
+    pub fn log_width(&self) -> f64 {
+        match (self.points.first(), self.points.last()) {
+            (Some(low), Some(high)) => (high.1 / low.1).ln(),
+            _ => 0.0,
+        }
+    }
+
+    /// The probability with which the peak stays below `value`: the inverse of [`Quantiles::at`], in the tail with
+    /// its last slope, and half of the lowest level below all.
+    pub fn probability_below(&self, value: f64) -> f64 {
+        let Some(first) = self.points.first() else { return 0.0 };
+        if value < first.1 {
+            return first.0 / 2.0;
+        }
+        let above = self.points.partition_point(|(_, known)| *known <= value);
+        let upper = above.min(self.points.len() - 1).max(1);
+        let (low, high) = (self.points[upper - 1], self.points[upper]);
+        let slope = (high.1 / low.1).ln().max(LEAST_TAIL_SLOPE) / ((1.0 - low.0) / (1.0 - high.0)).ln();
+        let (from, part) =
+            if above == self.points.len() { (high, value / high.1) } else { (low, value / low.1) };
+        1.0 - (1.0 - from.0) * (-part.ln() / slope).exp()
     }
 
     /// The value that the peak stays below with probability `level`.
@@ -106,6 +132,16 @@ mod tests {
     }
 
     #[test]
+    fn the_probability_of_a_value_is_the_level_it_has() {
+        for level in [0.5, 0.7, 0.9, 0.97, 0.99, 0.998] {
+            let got = quantiles().probability_below(quantiles().at(level));
+            assert!((got - level).abs() < 1e-6 || 0.99 <= got.min(level), "{level}: {got}");
+        }
+        let (low, high) = (quantiles().probability_below(10.0), quantiles().probability_below(1e5));
+        assert!(low < 0.5 && (0.999..=1.0).contains(&high), "{low} {high}");
+    }
+
+    #[test]
     fn what_costs_more_to_hold_is_held_less_and_what_costs_more_to_miss_more() {
         let got = |unit, shortage| quantiles().cheapest(unit, shortage);
         assert!((got(1.0, 1.0) - 100.0).abs() < 1e-9);
@@ -126,6 +162,8 @@ mod tests {
             let (low, high) = (levels.0.min(levels.1), levels.0.max(levels.1));
             prop_assert!(quantiles.at(low) <= quantiles.at(high) * (1.0 + 1e-9));
             prop_assert!(quantiles.cheapest(prices.0, prices.1).is_finite());
+            let below = [values[0], 0.0, 1e7].map(|value| quantiles.probability_below(value));
+            prop_assert!(below.iter().all(|probability| (0.0..=1.0).contains(probability)), "{below:?}");
         }
     }
 }

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use lxc_autoscale_core::config;
 
 use super::*;
+use crate::confidence::Chances;
 use crate::config::{Config, ModelConfig, ScalingConfig};
 use crate::decide::{
     Allocation, Decisions, LastChanges, NodeSituation, Obstacles, Policy, Situation, decide,
@@ -101,6 +102,7 @@ fn decided(policy: &Policy) -> Vec<Decisions> {
                         known_seconds: 43_200,
                         basis: Fact::RecentPeak,
                         evidence: Vec::new(),
+                        chances: Chances::default(),
                     };
                     let seen = Observation {
                         cpu_cores_used: Some(cores.min(wanted)),
@@ -114,6 +116,7 @@ fn decided(policy: &Policy) -> Vec<Decisions> {
                         cpu: Some(estimate(wanted, cores.min(wanted))),
                         memory: Some(estimate(memory_mib * share * 1.05, used)),
                         history_seconds: 43_200,
+                        class: None,
                     };
                     let last = Some(ago(changed));
                     let situation = Situation {

@@ -21,8 +21,10 @@ mod model;
 mod recommendation;
 pub mod selector;
 pub mod series;
+mod shared;
 mod track_record;
 
 pub use config::RecommendConfig;
-pub use model::{ContainerModel, Shared, SharedError};
+pub use model::ContainerModel;
 pub use recommendation::{Estimate, Evidence, Fact, Recommendation};
+pub use shared::{Shared, SharedError};

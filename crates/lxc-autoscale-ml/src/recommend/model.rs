@@ -1,6 +1,5 @@
 //! What has been learnt about one container.
 
-use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
 
 use jiff::Timestamp;
@@ -12,9 +11,12 @@ use super::experts::{self, Expert, View};
 use super::histogram::DecayingHistogram;
 use super::recommendation::{Estimate, Evidence, Fact, Recommendation};
 use super::selector::{Movement, Prices, Selector, Wish};
-use super::series::{KEPT_STEPS, Series, Within, step_of};
+use super::series::{DAY_STEPS, KEPT_STEPS, Series, Within, step_of};
+use super::shared::Shared;
 use super::track_record::TrackRecord;
-use crate::forecast::{DemandModel, ModelError, Quantiles, ResourceModel};
+use crate::classes::Class;
+use crate::confidence::{Chances, Known, Scale, ServedShare};
+use crate::forecast::{Quantiles, ResourceModel};
 use crate::observation::Observation;
 
 /// An observation speaks for at most this long before it: longer is a gap, and what happened there is
@@ -31,67 +33,9 @@ const LEAST_MEMORY_MARGIN: f64 = 0.15;
 const CPU_FIRST_BUCKET: f64 = 0.01;
 /// Fewest known steps from which is forecast: an hour, as the demand model was taught.
 const LEAST_FORECAST_STEPS: usize = 12;
-
-/// What the models of all containers share.
-#[derive(Clone, Debug)]
-pub struct Shared {
-    config: RecommendConfig,
-    demand: Option<Arc<DemandModel>>,
-}
-
-/// Why the demand model that the configuration names cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum SharedError {
-    /// It cannot be read.
-    #[error("cannot read the demand model `{}` (`recommend.demand_model`)", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// It is of no use.
-    #[error("cannot use the demand model `{}` (`recommend.demand_model`)", path.display())]
-    Model {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: ModelError,
-    },
-}
-
-impl Shared {
-    /// With the demand model that the configuration names, or the one that comes with the program.
-    ///
-    /// # Errors
-    /// [`SharedError`] when the one that is named cannot be used.
-    pub fn load(config: &RecommendConfig) -> Result<Self, SharedError> {
-        if config.demand_model.as_os_str().is_empty() {
-            return Ok(Self::with_shipped(config));
-        }
-        let path = config.demand_model.clone();
-        let bytes =
-            std::fs::read(&path).map_err(|source| SharedError::Read { path: path.clone(), source })?;
-        let demand = DemandModel::from_bytes(&bytes).map_err(|source| SharedError::Model { path, source })?;
-        Ok(Self { config: config.clone(), demand: Some(Arc::new(demand)) })
-    }
-
-    /// The constants.
-    pub fn config(&self) -> &RecommendConfig {
-        &self.config
-    }
-
-    /// The same demand model with other constants.
-    #[must_use]
-    pub fn with_config(&self, config: &RecommendConfig) -> Self {
-        Self { config: config.clone(), demand: self.demand.clone() }
-    }
-
-    /// With the demand model that comes with the program.
-    pub fn with_shipped(config: &RecommendConfig) -> Self {
-        Self { config: config.clone(), demand: DemandModel::shipped() }
-    }
-}
+/// What speaks for a size is looked up for the hour that it shall last, and on the days that tell most.
+const HOUR_STEPS: i64 = 12;
+const SEASON_DAYS: [i64; 4] = [1, 2, 3, 7];
 
 /// What has been learnt about one container; of bounded size (about 20 kB).
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -105,6 +49,14 @@ pub struct ContainerModel {
     cpu_recovery: CpuRecovery,
     cpu_history: DecayingHistogram,
     memory: Learnt,
+    kind: Kind,
+}
+
+/// What kind of container it is, found anew every hour.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+struct Kind {
+    hour: Option<i64>,
+    class: Option<Class>,
 }
 
 /// What has been learnt about one resource.
@@ -117,8 +69,6 @@ struct Learnt {
     /// could not be read for a week is not known by its CPU.
     known_seconds: f64,
     experts: Selector,
-    /// Not kept over a restart: it is found again.
-    #[serde(skip)]
     outlook: Option<Outlook>,
     /// What was said after the last observation.
     standing: Option<Standing>,
@@ -132,11 +82,12 @@ fn shared_by_default() -> Arc<Shared> {
 }
 
 /// What the experts wish as long as the step and its value stand.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Outlook {
     step: i64,
     value: f64,
     wishes: Vec<Wish>,
+    forecast: Option<Quantiles>,
 }
 
 /// What the followed expert holds, and what it would take now were moving free.
@@ -154,7 +105,18 @@ struct Panel<'a> {
     demand_model: Option<&'a ResourceModel>,
     prices: Prices,
     movement: Movement,
+    changes_experts: bool,
 }
+
+/// What a resource is judged by when its size is.
+#[derive(Clone, Copy)]
+struct Yardstick {
+    scale: Scale,
+    least_served: ServedShare,
+}
+
+const CPU: Yardstick = Yardstick { scale: Scale::Cpu, least_served: ServedShare::CPU };
+const MEMORY: Yardstick = Yardstick { scale: Scale::Memory, least_served: ServedShare::MEMORY };
 
 impl Learnt {
     fn new(within: Within, experts: &[Expert], first: usize) -> Self {
@@ -170,9 +132,9 @@ impl Learnt {
     }
 
     /// Takes in a demand; returns what counts of it, which for a short burst of CPU is less.
-    fn observe(&mut self, at_seconds: i64, seconds: f64, demand: Demand) -> f64 {
+    fn observe(&mut self, at_seconds: i64, seconds: f64, demand: Demand, by: Yardstick) -> f64 {
         if let Some(standing) = self.standing {
-            self.record.note(seconds, demand.value <= standing.held.size);
+            self.record.note(seconds, demand.value, standing.held.size, by.least_served);
         }
         let step = step_of(at_seconds);
         if self.series.newest().is_some_and(|newest| newest + KEPT_STEPS < step) {
@@ -192,6 +154,9 @@ impl Learnt {
         let lacked = self.last.map(|last| last.fact).filter(|fact| *fact != Fact::LastUse);
         let need = Wish { size: demand * headroom, fact: lacked.unwrap_or(Fact::RecentPeak), demand };
         self.experts.observe(seconds, &need, &outlook.wishes, &panel.prices, &panel.movement);
+        if panel.changes_experts {
+            self.experts.choose();
+        }
         let followed = outlook.wishes.get(self.experts.followed()).copied();
         self.standing = self.experts.held().zip(followed).map(|(held, wish)| Standing { held, wish });
     }
@@ -206,7 +171,7 @@ impl Learnt {
         let forecast = self.forecast(step, panel.demand_model);
         let view = View { config: panel.config, series: &self.series, step, forecast: forecast.as_ref() };
         let wishes = panel.experts.iter().map(|expert| (panel.wish)(*expert, &view)).collect::<Option<_>>();
-        self.outlook = wishes.map(|wishes| Outlook { step, value, wishes });
+        self.outlook = wishes.map(|wishes| Outlook { step, value, wishes, forecast });
     }
 
     fn forecast(&self, step: i64, model: Option<&ResourceModel>) -> Option<Quantiles> {
@@ -220,8 +185,30 @@ impl Learnt {
         window <= 2 * self.series.known(step - window + 1, step)
     }
 
-    fn confidence_percent(&self) -> f64 {
-        self.record.confidence_percent(self.known_seconds)
+    /// What the confidence in a size that is given at `step` follows from.
+    fn chances(&self, step: i64, by: Yardstick) -> Chances {
+        let Some(outlook) = &self.outlook else { return Chances::default() };
+        let season = |days| {
+            let then = step - days * DAY_STEPS;
+            self.series.peak(then + 1, then + HOUR_STEPS)
+        };
+        Chances::new(Known {
+            scale: by.scale,
+            known_seconds: self.known_seconds,
+            last: self.series.settled(step),
+            hour_peak: self.series.recent_peak(step, HOUR_STEPS),
+            day_peak: self.series.recent_peak(step, DAY_STEPS),
+            season_peak: SEASON_DAYS.into_iter().filter_map(season).reduce(f64::max),
+            wishes: outlook.wishes.iter().map(|wish| wish.size).collect(),
+            forecast: outlook.forecast.clone(),
+            record: self.record.share(),
+        })
+    }
+
+    /// Whether it has so many experts.
+    fn follows(&self, experts: usize) -> bool {
+        let asked = self.outlook.as_ref().is_none_or(|outlook| outlook.wishes.len() == experts);
+        asked && self.experts.count() == experts
     }
 
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a sum of positive seconds")]
@@ -233,7 +220,7 @@ impl Learnt {
 impl ContainerModel {
     /// A container nothing is known about.
     pub fn new(shared: Arc<Shared>) -> Self {
-        let half_life = shared.config.cpu_half_life_hours * 3600.0;
+        let half_life = shared.config().cpu_half_life_hours * 3600.0;
         let cpu_history = DecayingHistogram::new(CPU_FIRST_BUCKET, half_life);
         Self {
             shared,
@@ -243,12 +230,13 @@ impl ContainerModel {
             cpu_recovery: CpuRecovery::default(),
             cpu_history,
             memory: Learnt::new(Within::Largest, &experts::MEMORY, experts::FIRST_MEMORY),
+            kind: Kind::default(),
         }
     }
 
     /// Whether a model from a checkpoint is one of this program: it follows as many experts.
     pub fn is_sound(&self) -> bool {
-        self.cpu.experts.count() == experts::CPU.len() && self.memory.experts.count() == experts::MEMORY.len()
+        self.cpu.follows(experts::CPU.len()) && self.memory.follows(experts::MEMORY.len())
     }
 
     /// Works with this from the next observation on. The half-life of what is known stays.
@@ -262,7 +250,7 @@ impl ContainerModel {
     /// the coming hour. `None` where too little is known.
     pub fn forecasts(&self, now: Timestamp) -> (Option<Quantiles>, Option<Quantiles>) {
         let step = step_of(now.as_second());
-        let demand = self.shared.demand.as_deref();
+        let demand = self.shared.demand();
         (
             self.cpu.forecast(step, demand.map(|model| &model.cpu)),
             self.memory.forecast(step, demand.map(|model| &model.memory)),
@@ -293,9 +281,9 @@ impl ContainerModel {
         self.observed_seconds += seconds;
         let at_seconds = at.as_second();
         let shared = Arc::clone(&self.shared);
-        let config = &shared.config;
+        let config = shared.config();
         if let Some(demand) = self.cpu_recovery.demand(observation) {
-            let counts = self.cpu.observe(at_seconds, seconds, demand);
+            let counts = self.cpu.observe(at_seconds, seconds, demand, CPU);
             self.cpu_history.add(at_seconds as f64, seconds, demand.value);
             // A burst of two seconds may wait; what a limit cuts off has waited already.
             let counts = if demand.fact == Fact::LastUse { counts } else { demand.value };
@@ -303,8 +291,14 @@ impl ContainerModel {
             self.cpu.consult(at_seconds, seconds, counts, headroom, &cpu_panel(&shared));
         }
         if let Some(demand) = memory_demand(config, observation) {
-            self.memory.observe(at_seconds, seconds, demand);
+            self.memory.observe(at_seconds, seconds, demand, MEMORY);
             self.memory.consult(at_seconds, seconds, demand.value, 1.0, &memory_panel(&shared));
+        }
+        let step = step_of(at_seconds);
+        let hour = Some(step.div_euclid(HOUR_STEPS));
+        if self.kind.hour != hour {
+            let class = Class::of(&self.cpu.series.window(step), &self.memory.series.window(step));
+            self.kind = Kind { hour, class };
         }
     }
 
@@ -322,11 +316,16 @@ impl ContainerModel {
             reason = "a sum of positive seconds"
         )]
         let history_seconds = self.observed_seconds as u64;
-        Recommendation { cpu: self.cpu_estimate(now), memory: self.memory_estimate(now), history_seconds }
+        Recommendation {
+            cpu: self.cpu_estimate(now),
+            memory: self.memory_estimate(now),
+            history_seconds,
+            class: self.kind.class,
+        }
     }
 
     fn cpu_estimate(&self, now: Timestamp) -> Option<Estimate> {
-        let config = &self.shared.config;
+        let config = self.shared.config();
         let step = step_of(now.as_second());
         let window = experts::steps(config.cpu_window_minutes, 1.0);
         let mut evidence = self.cpu.evidence(step, window)?;
@@ -339,11 +338,11 @@ impl ContainerModel {
             standing = standing.at_least(evidence.largest(), headroom);
         }
         let floor = self.cpu.series.settled(step);
-        Some(self.cpu.estimate(standing.held, evidence, floor))
+        Some(self.cpu.estimate(standing.held, evidence, floor, self.cpu.chances(step, CPU)))
     }
 
     fn memory_estimate(&self, now: Timestamp) -> Option<Estimate> {
-        let config = &self.shared.config;
+        let config = self.shared.config();
         let step = step_of(now.as_second());
         let window = experts::steps(config.memory_window_minutes, 1.0);
         let mut evidence = self.memory.evidence(step, window)?;
@@ -357,7 +356,7 @@ impl ContainerModel {
             standing = standing.at_least(evidence.largest(), headroom);
         }
         let floor = self.memory.series.recent_peak(step, MEMORY_FLOOR_STEPS);
-        Some(self.memory.estimate(standing.held, evidence, floor))
+        Some(self.memory.estimate(standing.held, evidence, floor, self.memory.chances(step, MEMORY)))
     }
 }
 
@@ -373,7 +372,13 @@ impl Learnt {
         Some(evidence)
     }
 
-    fn estimate(&self, held: Wish, mut evidence: Collected, floor: Option<f64>) -> Estimate {
+    fn estimate(
+        &self,
+        held: Wish,
+        mut evidence: Collected,
+        floor: Option<f64>,
+        chances: Chances,
+    ) -> Estimate {
         let floor = floor.unwrap_or(held.size);
         // What was just lacked explains a target that was taken for it or for less.
         let explains = |last: &Demand| last.fact != Fact::LastUse && held.demand <= last.value;
@@ -381,13 +386,15 @@ impl Learnt {
         if lacked.is_none() {
             evidence.decided(held);
         }
+        let target = held.size.max(floor);
         Estimate {
-            target: held.size.max(floor),
+            target,
             floor,
-            confidence_percent: self.confidence_percent(),
+            confidence_percent: chances.percent(target, target).unwrap_or_default(),
             known_seconds: self.known_seconds(),
             basis: lacked.map_or(held.fact, |last| last.fact),
             evidence: evidence.all,
+            chances,
         }
     }
 }
@@ -408,10 +415,11 @@ fn cpu_panel(shared: &Shared) -> Panel<'_> {
     Panel {
         experts: &experts::CPU,
         wish: |expert, view| expert.cpu(view),
-        config: &shared.config,
-        demand_model: shared.demand.as_ref().map(|model| &model.cpu),
-        prices: experts::cpu_prices(&shared.config),
+        config: shared.config(),
+        demand_model: shared.demand().map(|model| &model.cpu),
+        prices: experts::cpu_prices(shared.config()),
         movement: experts::CPU_MOVEMENT,
+        changes_experts: shared.changes_experts(),
     }
 }
 
@@ -419,10 +427,11 @@ fn memory_panel(shared: &Shared) -> Panel<'_> {
     Panel {
         experts: &experts::MEMORY,
         wish: |expert, view| expert.memory(view),
-        config: &shared.config,
-        demand_model: shared.demand.as_ref().map(|model| &model.memory),
-        prices: experts::memory_prices(&shared.config),
+        config: shared.config(),
+        demand_model: shared.demand().map(|model| &model.memory),
+        prices: experts::memory_prices(shared.config()),
         movement: experts::MEMORY_MOVEMENT,
+        changes_experts: shared.changes_experts(),
     }
 }
 
@@ -496,7 +505,10 @@ mod tests {
     #[test]
     fn nothing_seen_is_nothing_recommended() {
         let model = ContainerModel::new(Arc::new(Shared::with_shipped(&RecommendConfig::default())));
-        assert_eq!(model.recommend(at(0)), Recommendation { cpu: None, memory: None, history_seconds: 0 });
+        assert_eq!(
+            model.recommend(at(0)),
+            Recommendation { cpu: None, memory: None, history_seconds: 0, class: None }
+        );
     }
 
     #[test]
@@ -509,7 +521,7 @@ mod tests {
             assert!((0.88..0.97).contains(&cpu.target), "{cpu:?}");
             assert!((459.9..521.0).contains(&memory.target), "{memory:?}");
             assert!((cpu.floor - 0.8).abs() < 1e-3 && (memory.floor - 400.0).abs() < 1e-3);
-            assert!(90.0 < cpu.confidence_percent && cpu.confidence_percent < 100.0, "{cpu:?}");
+            assert!(90.0 < cpu.confidence_percent, "{cpu:?}");
         }
     }
 
@@ -586,7 +598,7 @@ mod tests {
         let got = model.recommend(at(600 * 60));
         let (cpu, memory) = (got.cpu.unwrap(), got.memory.unwrap());
         assert_eq!((cpu.known_seconds, memory.known_seconds), (36_000, 600));
-        assert!(80.0 < cpu.confidence_percent && memory.confidence_percent < 10.0, "{memory:?}");
+        assert!(memory.confidence_percent < cpu.confidence_percent, "{memory:?}");
     }
 
     #[test]

@@ -4,6 +4,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::classes::Class;
+use crate::confidence::Chances;
+
 /// What a container should have. `None` is a resource that was never measured.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Recommendation {
@@ -13,6 +16,9 @@ pub struct Recommendation {
     pub memory: Option<Estimate>,
     /// How long it has been observed, gaps not counted, in seconds.
     pub history_seconds: u64,
+    /// What kind of container it is; `None` while too little is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class: Option<Class>,
 }
 
 /// How much of one resource a container should have, in cores or MiB.
@@ -22,7 +28,7 @@ pub struct Estimate {
     pub target: f64,
     /// A shrink may not go below this: the most it used just now (memory: in a quarter of an hour).
     pub floor: f64,
-    /// How often a target held so far, discounted for short history (0–100).
+    /// How likely the target, once it is there, serves the coming hour (0–100); 0 where that is not known.
     pub confidence_percent: f64,
     /// How long this resource has been measured, gaps not counted, in seconds.
     pub known_seconds: u64,
@@ -30,6 +36,16 @@ pub struct Estimate {
     pub basis: Fact,
     /// All evidence, in the resource's unit and without head-room.
     pub evidence: Vec<Evidence>,
+    /// What the confidence in any size follows from; not part of what is stored.
+    #[serde(skip)]
+    pub chances: Chances,
+}
+
+impl Estimate {
+    /// How likely it stays right over the next hour that a container gets `to` instead of `from` (0–100).
+    pub fn confidence_at(&self, from: f64, to: f64) -> f64 {
+        self.chances.percent(from, to).unwrap_or(self.confidence_percent)
+    }
 }
 
 /// One number that was looked at.

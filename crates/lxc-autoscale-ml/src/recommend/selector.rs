@@ -89,6 +89,10 @@ impl Selector {
             expert.charge(seconds, need.size, prices, movement.half_life_seconds);
             expert.follow(*wish, need, prices, movement);
         }
+    }
+
+    /// Follows the cheapest expert from now on, if it has been cheaper by more than chance.
+    pub fn choose(&mut self) {
         let cost = |index: usize| self.experts.get(index).map_or(f64::INFINITY, |expert| expert.cost);
         let cheapest = (0..self.experts.len()).min_by(|a, b| cost(*a).total_cmp(&cost(*b)));
         if let Some(cheapest) = cheapest.filter(|index| cost(*index) < (1.0 - INERTIA) * cost(self.followed))
@@ -180,6 +184,7 @@ mod tests {
         let mut selector = Selector::new(2, 0);
         for step in 0..288 {
             selector.observe(300.0, &self::need(need(step)), &wishes.map(wish), prices, &MOVEMENT);
+            selector.choose();
         }
         selector
     }

@@ -1,39 +1,59 @@
-//! How often the recommendations for a container held: the honest part of a confidence.
+//! How often the sizes that were recommended for a container served it for an hour.
+//!
+//! Every hour the size of that moment is put on trial, whatever was done about it: when it would have been short
+//! within the hour, it was wrong. What that means is said in [`crate::confidence`].
 
 use serde::{Deserialize, Serialize};
 
+use crate::confidence::ServedShare;
+
 /// Half-life of the record: three days, so that a week's habits show and last month's do not.
 const HALF_LIFE_SECONDS: f64 = 3.0 * 86_400.0;
-/// History after which half of the doubt of ignorance is gone, in seconds. Two hours: the confidence passes
-/// 75 % at six hours, the least a shrink waits for, and 92 % after a day.
-const HALF_DOUBT_SECONDS: f64 = 2.0 * 3600.0;
+/// A size is on trial for this long.
+const TRIAL_SECONDS: f64 = 3600.0;
+/// Before any trial as much is known as two of them would tell, one of which went wrong.
+const PRIOR: (f64, f64) = (1.0, 2.0);
 
-/// How much of the time the recommendation in force covered the demand.
+/// Trials of one resource of one container, and how they went.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub(super) struct TrackRecord {
-    held_seconds: f64,
-    judged_seconds: f64,
+    trial: Option<Trial>,
+    /// Trials that went well, and all of them; both fade.
+    right: f64,
+    judged: f64,
+}
+
+/// A size on trial.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct Trial {
+    size: f64,
+    seconds: f64,
+    wanted: f64,
+    missed: f64,
 }
 
 impl TrackRecord {
-    /// Notes that for `seconds` the demand was, or was not, within the recommendation.
-    pub(super) fn note(&mut self, seconds: f64, held: bool) {
+    /// Notes that for `seconds` the demand was this; when a trial is over, `size` is the next on trial. An hour of
+    /// which less than `least_served` is served goes wrong.
+    pub(super) fn note(&mut self, seconds: f64, demand: f64, size: f64, least_served: ServedShare) {
         let fade = (-seconds / HALF_LIFE_SECONDS).exp2();
-        self.held_seconds *= fade;
-        self.judged_seconds *= fade;
-        self.judged_seconds += seconds;
-        if held {
-            self.held_seconds += seconds;
+        self.right *= fade;
+        self.judged *= fade;
+        let fresh = Trial { size, seconds: 0.0, wanted: 0.0, missed: 0.0 };
+        let trial = self.trial.get_or_insert(fresh);
+        trial.seconds += seconds;
+        trial.wanted += demand * seconds;
+        trial.missed += (demand - trial.size).max(0.0) * seconds;
+        if TRIAL_SECONDS <= trial.seconds {
+            self.judged += 1.0;
+            self.right += if least_served.is_kept(trial.wanted, trial.missed) { 1.0 } else { 0.0 };
+            self.trial = None;
         }
     }
 
-    /// Share of the time it held, discounted while the history is short; 0–100.
-    pub(super) fn confidence_percent(&self, history_seconds: f64) -> f64 {
-        if self.judged_seconds <= 0.0 {
-            return 0.0;
-        }
-        let known = history_seconds / (history_seconds + HALF_DOUBT_SECONDS);
-        100.0 * known * self.held_seconds / self.judged_seconds
+    /// Share of the trials that went well (0–1); one half while nothing is known.
+    pub(super) fn share(&self) -> f64 {
+        (self.right + PRIOR.0) / (self.judged + PRIOR.1)
     }
 }
 
@@ -41,22 +61,23 @@ impl TrackRecord {
 mod tests {
     use super::*;
 
+    /// The share after hours that were served and hours of which a tenth was not.
     #[track_caller]
-    fn check(held_hours: u32, missed_hours: u32, want: std::ops::Range<f64>) {
+    fn check(served_hours: u32, missed_hours: u32, want: std::ops::Range<f64>) {
         let mut record = TrackRecord::default();
-        (0..held_hours).for_each(|_| record.note(3600.0, true));
-        (0..missed_hours).for_each(|_| record.note(3600.0, false));
-        let got = record.confidence_percent(f64::from(held_hours + missed_hours) * 3600.0);
-        assert!(want.contains(&got), "{got}");
+        for hour in 0..served_hours + missed_hours {
+            let demand = if hour < served_hours { 1.0 } else { 1.0 / 0.9 };
+            (0..12).for_each(|_| record.note(300.0, demand, 1.0, ServedShare::CPU));
+        }
+        assert!(want.contains(&record.share()), "{}", record.share());
     }
 
     #[test]
-    fn confidence_grows_with_history_and_falls_with_misses() {
-        check(0, 0, 0.0..0.1);
-        check(1, 0, 30.0..40.0);
-        check(6, 0, 74.0..76.0);
-        check(72, 0, 97.0..98.0);
-        check(0, 24, 0.0..0.1);
-        check(48, 24, 50.0..66.0);
+    fn the_share_grows_with_good_hours_and_falls_with_bad_ones() {
+        check(0, 0, 0.5..0.51);
+        check(1, 0, 0.66..0.67);
+        check(24, 0, 0.95..0.97);
+        check(0, 24, 0.03..0.05);
+        check(48, 24, 0.5..0.66);
     }
 }

@@ -6,6 +6,7 @@ use jiff::SignedDuration;
 use lxc_autoscale_core::Vmid;
 use lxc_autoscale_core::config::parse;
 use lxc_autoscale_core::snapshot::ContainerRecord;
+use lxc_autoscale_ml::confidence::Chances;
 use lxc_autoscale_ml::config::Config;
 use lxc_autoscale_ml::decide::{
     Allocation, LastChanges, NodeSituation, Obstacles, Policy, Reason, Resource, Situation, decide,
@@ -144,9 +145,10 @@ fn steer_plainly(seed: u64, tally: &mut Tally) {
             known_seconds: 300 * index,
             basis: Fact::RecentPeak,
             evidence: Vec::new(),
+            chances: Chances::default(),
         };
         let recommendation =
-            Recommendation { cpu: None, memory: Some(estimate), history_seconds: 300 * index };
+            Recommendation { cpu: None, memory: Some(estimate), history_seconds: 300 * index, class: None };
         let situation = Situation {
             allocation: Some(Allocation { cores: Some(4.0), cpulimit: None, memory_mib: size }),
             obstacles: Obstacles::default(),

@@ -103,6 +103,11 @@ impl Ahead {
     }
 }
 
+/// How much of the unrest the time of day explains (0–1); `None` where no two days can be compared.
+pub fn day_strength(past: Past<'_>, zone: &TimeZone) -> Option<f64> {
+    strength(past.values, &places(past.first_step, past.values.len(), zone), Season::Day)
+}
+
 /// Forecasts up to `ahead` steps after the last of `past`, at most a day; `None` while too little is known.
 pub fn look_ahead(past: Past<'_>, zone: &TimeZone, ahead: usize) -> Option<Outlook> {
     let values = past.values;

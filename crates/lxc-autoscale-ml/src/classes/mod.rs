@@ -1,0 +1,76 @@
+//! What kind of container it is: idle, steady, bursty, periodic or growing.
+//!
+//! Recorded machines were grouped by k-means on a few traits of their last days ([`traits`]), and each group got a name
+//! by its middle ([`Class::of_traits`]). A container belongs to the group whose middle is nearest. The groups are learnt
+//! by `cargo xtask bench classes`, which also says how well they tell containers apart whose kind is known.
+
+mod model;
+pub mod traits;
+
+pub use model::{ClassModel, Group, Scaling};
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use self::traits::Traits;
+
+/// A kind of workload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Class {
+    /// Nearly no CPU.
+    Idle,
+    /// Always about the same.
+    Steady,
+    /// Little, and now and then much.
+    Bursty,
+    /// The same every day.
+    Periodic,
+    /// More and more.
+    Growing,
+}
+
+/// A line through the hourly means that rises by half over the time that is looked at is growth.
+const GROWING: f64 = 0.4;
+/// From this share of explained unrest on forecasts reckon with a day, too.
+const PERIODIC: f64 = crate::forecast::outlook::LEAST_STRENGTH;
+/// Up to a twentieth of a core, 19 hours of 20.
+const IDLE_CORES: f64 = 0.05;
+/// A peak of three times the middle.
+const BURSTY: f64 = 1.1;
+
+impl Class {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Idle, Self::Steady, Self::Bursty, Self::Periodic, Self::Growing];
+
+    /// The name for these traits: the first of growing, periodic, idle and bursty that applies, else steady.
+    pub fn of_traits(traits: &Traits) -> Self {
+        match traits {
+            _ if GROWING <= traits.growth => Self::Growing,
+            _ if PERIODIC <= traits.day => Self::Periodic,
+            _ if traits.level <= traits::level(IDLE_CORES) => Self::Idle,
+            _ if BURSTY <= traits.cpu_unrest.max(traits.memory_unrest) => Self::Bursty,
+            _ => Self::Steady,
+        }
+    }
+
+    /// Its class by the groups that ship; `None` where less than [`traits::LEAST_STEPS`] of either resource is known.
+    ///
+    /// The past in steps of five minutes, the newest last, NaN is unknown; cores and MiB.
+    pub fn of(cpu: &[f32], memory: &[f32]) -> Option<Self> {
+        ClassModel::shipped()?.class(&Traits::of(cpu, memory)?)
+    }
+}
+
+impl fmt::Display for Class {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Idle => "idle",
+            Self::Steady => "steady",
+            Self::Bursty => "bursty",
+            Self::Periodic => "periodic",
+            Self::Growing => "growing",
+        })
+    }
+}

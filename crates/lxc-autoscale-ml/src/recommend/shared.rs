@@ -1,0 +1,91 @@
+//! What the models of all containers share: the constants and what was learnt from others.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::config::RecommendConfig;
+use crate::forecast::{DemandModel, ModelError};
+
+/// What the models of all containers share.
+#[derive(Clone, Debug)]
+pub struct Shared {
+    config: RecommendConfig,
+    demand: Option<Arc<DemandModel>>,
+    changes_experts: bool,
+}
+
+/// Why the demand model that the configuration names cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SharedError {
+    /// It cannot be read.
+    #[error("cannot read the demand model `{}` (`recommend.demand_model`)", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// It is of no use.
+    #[error("cannot use the demand model `{}` (`recommend.demand_model`)", path.display())]
+    Model {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: ModelError,
+    },
+}
+
+impl Shared {
+    /// With the demand model that the configuration names, or the one that comes with the program.
+    ///
+    /// # Errors
+    /// [`SharedError`] when the one that is named cannot be used.
+    pub fn load(config: &RecommendConfig) -> Result<Self, SharedError> {
+        if config.demand_model.as_os_str().is_empty() {
+            return Ok(Self::with_shipped(config));
+        }
+        let path = config.demand_model.clone();
+        let bytes =
+            std::fs::read(&path).map_err(|source| SharedError::Read { path: path.clone(), source })?;
+        let demand = DemandModel::from_bytes(&bytes).map_err(|source| SharedError::Model { path, source })?;
+        Ok(Self::with_demand(config, Some(Arc::new(demand))))
+    }
+
+    /// With the demand model that comes with the program.
+    pub fn with_shipped(config: &RecommendConfig) -> Self {
+        Self::with_demand(config, DemandModel::shipped())
+    }
+
+    /// With this demand model; without one, sizes are made from peaks alone.
+    pub fn with_demand(config: &RecommendConfig, demand: Option<Arc<DemandModel>>) -> Self {
+        Self { config: config.clone(), demand, changes_experts: true }
+    }
+
+    /// The same demand model with other constants.
+    #[must_use]
+    pub fn with_config(&self, config: &RecommendConfig) -> Self {
+        Self { config: config.clone(), ..self.clone() }
+    }
+
+    /// The same, but every container follows the expert it begins with for ever. For benchmarks: it shows what choosing
+    /// by cost brings.
+    #[must_use]
+    pub fn without_choice(&self) -> Self {
+        Self { changes_experts: false, ..self.clone() }
+    }
+
+    /// The constants.
+    pub fn config(&self) -> &RecommendConfig {
+        &self.config
+    }
+
+    /// The demand model.
+    pub(super) fn demand(&self) -> Option<&DemandModel> {
+        self.demand.as_deref()
+    }
+
+    /// Whether a container follows another expert once that was cheaper.
+    pub(super) fn changes_experts(&self) -> bool {
+        self.changes_experts
+    }
+}
