@@ -11,6 +11,7 @@ use lxc_autoscale_ml::config::Config;
 use lxc_autoscale_ml::recommend::Shared;
 use lxc_autoscale_ml::replay::{CpuClass, Size};
 
+use crate::crosswise::Crosswise;
 use crate::figures::Figures;
 use crate::oracle;
 use crate::parallel::in_parallel;
@@ -19,8 +20,10 @@ use crate::peers::{AsProvisioned, Autopilot, MovingMax, Original, Peer, Shown, S
 /// A way to sizes.
 #[derive(Clone, Copy)]
 enum Policy {
-    /// Our own, by the very functions of the daemon, with its built-in configuration.
+    /// Our own, by the very functions of the daemon, with its built-in configuration and the model that ships.
     Product,
+    /// The same with a demand model that was learnt from other machines.
+    Stranger,
     /// Another product.
     Peer(fn() -> Box<dyn Peer>),
     /// Who knows the future.
@@ -28,7 +31,8 @@ enum Policy {
 }
 
 /// The policies in the order of the table, with the names that are shown.
-const POLICIES: [(&str, Policy); 9] = [
+const POLICIES: [(&str, Policy); 10] = [
+    ("**lxc-autoscale-ml**, learnt from other machines", Policy::Stranger),
     ("**lxc-autoscale-ml**", Policy::Product),
     ("moving maximum of 24 h × 1.15", Policy::Peer(|| Box::new(MovingMax::new()))),
     ("Autopilot-style (CPU p95, memory 24 h peak)", Policy::Peer(|| Box::new(Autopilot::new()))),
@@ -43,8 +47,9 @@ const POLICIES: [(&str, Policy); 9] = [
     ("oracle: cheapest in hindsight", Policy::Oracle(oracle::cheapest)),
 ];
 
-/// Figures of all policies on these recordings, in the order of the table.
-pub(crate) fn figures(recordings: &[Recording], class: CpuClass) -> Vec<Figures> {
+/// Figures of all policies on these recordings, in the order of the table; `learnt` are models that do not know the
+/// machines they are used for.
+pub(crate) fn figures(recordings: &[Recording], class: CpuClass, learnt: Option<&Crosswise>) -> Vec<Figures> {
     let config = Config::default();
     let prices = Prices::from(&config.recommend);
     let rules = Rules::benchmark(class);
@@ -57,9 +62,15 @@ pub(crate) fn figures(recordings: &[Recording], class: CpuClass) -> Vec<Figures>
     };
     POLICIES
         .iter()
+        .filter(|(_, policy)| learnt.is_some() || !matches!(policy, Policy::Stranger))
         .map(|(name, policy)| {
             let sums = in_parallel(recordings, |recording| match policy {
                 Policy::Product => product(&replay, recording),
+                Policy::Stranger => {
+                    let demand = learnt.map(|learnt| learnt.stranger(recording.id));
+                    let shared = Arc::new(Shared::with_demand(&config.recommend, demand));
+                    product(&Replay { shared, ..replay.clone() }, recording)
+                }
                 Policy::Peer(make) => peer(rules, make().as_mut(), recording),
                 Policy::Oracle(sizes) => {
                     let steps: Vec<Step> = recording.steps().collect();

@@ -1,6 +1,9 @@
 //! Rebuilds the table of this product against others on the same work: `cargo xtask bench scaling`.
 
 mod contest;
+#[path = "../shared/crosswise.rs"]
+mod crosswise;
+#[path = "../shared/figures.rs"]
 mod figures;
 #[path = "../shared/generate.rs"]
 mod generate;
@@ -15,6 +18,8 @@ mod program;
 #[path = "../shared/recorded.rs"]
 mod recorded;
 mod show;
+#[path = "../shared/steps.rs"]
+mod steps;
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -22,6 +27,7 @@ use std::process::ExitCode;
 use lxc_autoscale_ml::backtest::recording::Recording;
 use lxc_autoscale_ml::replay::CpuClass;
 
+use crate::crosswise::Crosswise;
 use crate::program::Args;
 use crate::show::Set;
 
@@ -33,16 +39,15 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<(), Box<dyn Error>> {
-    let mut sets = vec![
-        set("24 made-up containers, 14 days", &generate::traces(24, 14)),
-        set("6 recorded machines, 5 days", &recorded::shipped()?),
-    ];
-    if let Some(path) = &args.traces {
-        let recordings = recorded::read_all(path)?;
+    let more = args.traces.as_deref().map(recorded::read_all).transpose()?;
+    let learnt = more.as_deref().map(Crosswise::learn).transpose()?;
+    let own = set("24 made-up containers, 14 days", &generate::traces(24, 14), None);
+    let mut sets = vec![own, set("6 recorded machines, 5 days", &recorded::shipped()?, learnt.as_ref())];
+    if let Some(recordings) = &more {
         let days = recordings.iter().filter_map(Recording::span).map(|(first, last)| (last - first) / 86_400);
         let title =
             format!("{} recorded machines, {} days", recordings.len(), days.max().unwrap_or_default());
-        sets.push(set(&title, &recordings));
+        sets.push(set(&title, recordings, learnt.as_ref()));
     }
     let tables = sets.iter().map(show::markdown).collect::<Vec<_>>().join("\n");
     args.publish("benchmark.md", COMMAND, &tables, &sets)?;
@@ -52,10 +57,10 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn set(title: &str, recordings: &[Recording]) -> Set {
+fn set(title: &str, recordings: &[Recording], learnt: Option<&Crosswise>) -> Set {
     Set {
         title: title.to_owned(),
-        fractional: contest::figures(recordings, CpuClass::Fractional),
-        integer: contest::figures(recordings, CpuClass::Integer),
+        fractional: contest::figures(recordings, CpuClass::Fractional, learnt),
+        integer: contest::figures(recordings, CpuClass::Integer, learnt),
     }
 }

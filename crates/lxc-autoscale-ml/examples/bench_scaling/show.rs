@@ -74,7 +74,7 @@ pub(crate) fn picture(sets: &[Set]) -> String {
                 () if row.policy.starts_with("oracle") => "oracle",
                 () => "peer",
             };
-            let name = row.policy.trim_matches('*');
+            let name = row.policy.replace("**", "");
             let (middle, length) = (y + BAR - 4.5, row.j * scale);
             let _ = writeln!(
                 svg,

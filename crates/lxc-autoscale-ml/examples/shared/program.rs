@@ -26,8 +26,8 @@ pub(crate) struct Args {
 }
 
 /// Runs `work` with the options of the command line; `name` is that of the program.
-pub(crate) fn run(name: &str, work: fn(&Args) -> Result<(), Box<dyn Error>>) -> ExitCode {
-    match work(&Args::parse()) {
+pub(crate) fn run<A: Parser>(name: &str, work: fn(&A) -> Result<(), Box<dyn Error>>) -> ExitCode {
+    match work(&A::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let _ = writeln!(io::stderr(), "{name}: {}", ErrorChain(error.as_ref()));

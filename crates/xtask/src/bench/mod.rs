@@ -2,6 +2,7 @@
 
 mod anomaly;
 mod example;
+mod learnt;
 mod ml;
 pub(crate) mod monitor;
 mod on_traces;
@@ -17,10 +18,17 @@ use crate::command::CommandError;
 /// A benchmark; it prints its table, and writes its figures as JSON where asked.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Bench {
+    /// What each part of the recommendation brings: the cost of sizes without it.
+    Ablation(on_traces::Options),
     /// How many values of real workloads are flagged as unusual, and how many injected shifts are found.
     Anomaly(anomaly::Options),
     /// How well each detector of unusual behaviour tells events of known place from the rest.
     Detect(on_traces::Options),
+    /// Groups of machines that are alike, and how well they tell kinds of containers apart; with `--model` the groups that
+    /// ship are learnt.
+    Classes(learnt::Options),
+    /// How often decisions stay right, by their confidence; with `--model` the confidence that ships is learnt.
+    Confidence(learnt::Options),
     /// Pinball loss and coverage of forecasts against last value, seasonal naive, ETS and MSTL.
     Forecast(on_traces::Options),
     /// Size of 30 days of 200 containers in the history, time to load a week, and what writing costs.
@@ -47,8 +55,11 @@ pub(crate) enum Bench {
 /// Runs a benchmark.
 pub(crate) fn run(bench: &Bench) -> Result<(), BenchError> {
     match bench {
+        Bench::Ablation(options) => Ok(on_traces::run("bench_ablation", options)?),
         Bench::Anomaly(options) => Ok(anomaly::run(options)?),
         Bench::Detect(options) => Ok(on_traces::run("bench_detect", options)?),
+        Bench::Classes(options) => Ok(learnt::run("bench_classes", options)?),
+        Bench::Confidence(options) => Ok(learnt::run("bench_confidence", options)?),
         Bench::Forecast(options) => Ok(on_traces::run("bench_forecast", options)?),
         Bench::History { json } => {
             let history = Example::new("lxc-monitor", "bench_history");

@@ -21,11 +21,17 @@ pub(crate) struct Options {
     json: Option<PathBuf>,
 }
 
+impl Options {
+    /// The example of that name, told of them.
+    pub(super) fn example(&self, name: &str) -> Result<Example, CommandError> {
+        Example::new("lxc-autoscale-ml", name)
+            .file("--traces", self.traces.as_deref())?
+            .value("--docs", self.write.then_some("docs"))
+            .file("--json", self.json.as_deref())
+    }
+}
+
 /// Runs the one of that name.
 pub(crate) fn run(name: &str, options: &Options) -> Result<(), CommandError> {
-    Example::new("lxc-autoscale-ml", name)
-        .file("--traces", options.traces.as_deref())?
-        .value("--docs", options.write.then_some("docs"))
-        .file("--json", options.json.as_deref())?
-        .run()
+    options.example(name)?.run()
 }

@@ -1,0 +1,117 @@
+//! What each part of the recommendation brings: `cargo xtask bench ablation`.
+
+#[path = "../shared/crosswise.rs"]
+mod crosswise;
+#[path = "../shared/figures.rs"]
+mod figures;
+#[path = "../shared/generate.rs"]
+mod generate;
+#[path = "../shared/page.rs"]
+mod page;
+#[path = "../shared/parallel.rs"]
+mod parallel;
+mod part;
+#[path = "../shared/program.rs"]
+mod program;
+#[path = "../shared/recorded.rs"]
+#[expect(dead_code, reason = "the recordings that ship are too few to tell parts apart")]
+mod recorded;
+#[path = "../shared/steer.rs"]
+#[expect(dead_code, reason = "another benchmark looks at the decisions")]
+mod steer;
+#[path = "../shared/steps.rs"]
+mod steps;
+
+use std::error::Error;
+use std::fmt::Write;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use lxc_autoscale_ml::backtest::recording::Recording;
+use lxc_autoscale_ml::backtest::score::{Judge, Prices, Rules};
+use lxc_autoscale_ml::forecast::DemandModel;
+use lxc_autoscale_ml::recommend::RecommendConfig;
+use lxc_autoscale_ml::replay::CpuClass;
+
+use crate::crosswise::Crosswise;
+use crate::figures::Figures;
+use crate::parallel::in_parallel;
+use crate::part::{Left, PARTS};
+use crate::program::Args;
+use crate::steer::steer;
+
+/// The command whose tables stand in the page.
+const COMMAND: &str = "cargo xtask bench ablation";
+
+/// The figures of one set of traces.
+#[derive(serde::Serialize)]
+struct Set {
+    title: String,
+    /// All of it first, then what is left without each part.
+    rows: Vec<Figures>,
+}
+
+fn main() -> ExitCode {
+    program::run("bench_ablation", run)
+}
+
+fn run(args: &Args) -> Result<(), Box<dyn Error>> {
+    let shipped = DemandModel::shipped();
+    let mut sets =
+        vec![set("24 made-up containers, 14 days", &generate::traces(24, 14), |_| shipped.clone())];
+    if let Some(path) = &args.traces {
+        let recordings = recorded::read_all(path)?;
+        let learnt = Crosswise::learn(&recordings)?;
+        let title = format!("{} recorded machines, each by what was learnt from others", recordings.len());
+        sets.push(set(&title, &recordings, |id| Some(learnt.stranger(id))));
+    }
+    let tables = sets.iter().map(markdown).collect::<Vec<_>>().join("\n");
+    args.publish("benchmark.md", COMMAND, &tables, &sets)
+}
+
+fn set(
+    title: &str,
+    recordings: &[Recording],
+    demand: impl Fn(u64) -> Option<Arc<DemandModel>> + Sync,
+) -> Set {
+    let whole = RecommendConfig::default();
+    let (rules, prices) = (Rules::benchmark(CpuClass::Fractional), Prices::from(&whole));
+    let rows = PARTS.iter().map(|(name, part)| {
+        let sums = in_parallel(recordings, |recording| {
+            let Left { policy, shared, mut shown } = part(&whole, demand(recording.id), recording.id);
+            let mut judge = Judge::new(rules, recording.provisioned);
+            steer(recording, &rules, &policy, Arc::new(shared), &mut shown, |moment| {
+                judge.step(moment.step, moment.had);
+            });
+            judge.sums()
+        });
+        Figures::new(name, &sums, &prices)
+    });
+    Set { title: title.to_owned(), rows: rows.collect() }
+}
+
+fn markdown(set: &Set) -> String {
+    let mut text = format!(
+        "### What each part brings: {}\n\n| | J [95 %] | more than all of it | J CPU | J memory | geometric mean | CPU work unserved | CPU resizes a day | short of memory a month | memory resizes a day |\n| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n",
+        set.title
+    );
+    let whole = set.rows.first().map_or(f64::NAN, |row| row.j);
+    for row in &set.rows {
+        let (low, high) = row.j_interval;
+        let _ = writeln!(
+            text,
+            "| {} | {:.3} [{low:.2}, {high:.2}] | {:+.1} % | {:.3} | {:.3} | {:.3} | {:.2} % | {:.1} | {:.1} | {:.1} |",
+            row.policy,
+            row.j,
+            100.0 * (row.j / whole - 1.0),
+            row.j_cpu,
+            row.j_memory,
+            row.geometric_mean,
+            100.0 * row.cpu_shortfall,
+            row.cpu_resizes,
+            row.shortages,
+            row.memory_resizes,
+        );
+    }
+    text
+}

@@ -1,0 +1,97 @@
+//! The parts of the recommendation, each of which can be left out.
+
+use std::sync::Arc;
+
+use lxc_autoscale_ml::config::Config;
+use lxc_autoscale_ml::decide::Policy;
+use lxc_autoscale_ml::forecast::DemandModel;
+use lxc_autoscale_ml::observation::Observation;
+use lxc_autoscale_ml::recommend::{RecommendConfig, Shared};
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+/// What is left without a part.
+pub(crate) struct Left {
+    /// The rules.
+    pub(crate) policy: Policy,
+    /// What the containers share.
+    pub(crate) shared: Shared,
+    /// What is shown of what a host would show.
+    pub(crate) shown: Box<dyn FnMut(Observation) -> Observation>,
+}
+
+/// Makes what is left without a part, of the whole configuration and the demand model, for a container.
+pub(crate) type Part = fn(&RecommendConfig, Option<Arc<DemandModel>>, u64) -> Left;
+
+/// The share of a step that counts as throttled where only that is seen, and the share from which it is, as the
+/// benchmark's own driver shows them.
+const FLAG: f64 = 0.33;
+const FLAGGED_FROM: f64 = 0.02;
+/// Noise of a share: a factor whose logarithm is normal with this deviation.
+const NOISE: f64 = 0.5;
+
+/// All of it, and what is left without each part.
+pub(crate) const PARTS: [(&str, Part); 13] = [
+    ("**all of it**", |config, demand, _| blind(config, demand, |seen| seen)),
+    ("without the demand model", |config, _, _| blind(config, None, |seen| seen)),
+    ("without the choice by cost: the first expert for ever", |config, demand, _| Left {
+        shared: Shared::with_demand(config, demand.clone()).without_choice(),
+        ..blind(config, demand, |seen| seen)
+    }),
+    ("without the same time of earlier days in the experts", |config, demand, _| {
+        blind(&RecommendConfig { season_days: 0, ..config.clone() }, demand, |seen| seen)
+    }),
+    ("without either", |config, _, _| {
+        blind(&RecommendConfig { season_days: 0, ..config.clone() }, None, |seen| seen)
+    }),
+    ("without a price of moving", |config, demand, _| {
+        blind(&RecommendConfig { price_resize: 0.0, ..config.clone() }, demand, |seen| seen)
+    }),
+    ("without signs that CPU was cut off", |config, demand, _| {
+        blind(config, demand, |seen| Observation { cpu_throttled_share: None, cores_limit: None, ..seen })
+    }),
+    ("without signs that memory ran out", |config, demand, _| {
+        blind(config, demand, |seen| Observation { oom: seen.oom.map(|_| false), ..seen })
+    }),
+    ("shrinks from 25 % confidence on", |config, demand, _| careful(config, demand, 25.0)),
+    ("shrinks from 50 % confidence on", |config, demand, _| careful(config, demand, 50.0)),
+    ("shrinks from 75 % confidence on", |config, demand, _| careful(config, demand, 75.0)),
+    ("throttling seen as yes or no only", |config, demand, _| {
+        blind(config, demand, |seen| Observation {
+            cpu_throttled_share: seen
+                .cpu_throttled_share
+                .map(|share| if FLAGGED_FROM < share { FLAG } else { 0.0 }),
+            ..seen
+        })
+    }),
+    ("throttling seen through noise", |config, demand, id| {
+        let mut rng = ChaCha8Rng::seed_from_u64(id);
+        blind(config, demand, move |seen| Observation {
+            cpu_throttled_share: seen
+                .cpu_throttled_share
+                .map(|share| (share * (NOISE * normal(&mut rng)).exp()).min(1.0)),
+            ..seen
+        })
+    }),
+];
+
+fn blind(
+    config: &RecommendConfig,
+    demand: Option<Arc<DemandModel>>,
+    shown: impl FnMut(Observation) -> Observation + 'static,
+) -> Left {
+    let policy = Config::default().policy();
+    Left { policy, shared: Shared::with_demand(config, demand), shown: Box::new(shown) }
+}
+
+/// All of it, but only shrinks of so much confidence.
+fn careful(config: &RecommendConfig, demand: Option<Arc<DemandModel>>, min_confidence_percent: f64) -> Left {
+    let whole = blind(config, demand, |seen| seen);
+    Left { policy: Policy { min_confidence_percent, ..whole.policy }, ..whole }
+}
+
+/// A normal number (G. Box, M. Muller, Annals of Mathematical Statistics 29, 1958).
+fn normal(rng: &mut impl Rng) -> f64 {
+    let (radius, angle): (f64, f64) = (rng.gen_range(f64::MIN_POSITIVE..1.0), rng.gen_range(0.0..1.0));
+    (-2.0 * radius.ln()).sqrt() * (std::f64::consts::TAU * angle).cos()
+}

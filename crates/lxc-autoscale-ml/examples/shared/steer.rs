@@ -1,0 +1,47 @@
+//! One recorded machine in a closed loop, as the daemon would steer it.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use lxc_autoscale_ml::backtest::host::Host;
+use lxc_autoscale_ml::backtest::recording::{Recording, Step};
+use lxc_autoscale_ml::backtest::score::Rules;
+use lxc_autoscale_ml::decide::{Decisions, Obstacles, Policy};
+use lxc_autoscale_ml::observation::Observation;
+use lxc_autoscale_ml::recommend::Shared;
+use lxc_autoscale_ml::replay::{Replayed, Size, boundless_node, changed, within_provisioned};
+
+/// A step and what was made of it.
+pub(crate) struct Moment<'a> {
+    pub(crate) step: &'a Step,
+    /// What it had in this step.
+    pub(crate) had: Size,
+    /// What is known of it after the step.
+    pub(crate) container: &'a Replayed,
+    pub(crate) now: Timestamp,
+    pub(crate) decisions: &'a Decisions,
+}
+
+/// Steers `recording` by `policy` within what was provisioned; `shown` is what is shown of what a host would show, and
+/// `each` hears of every step.
+pub(crate) fn steer(
+    recording: &Recording,
+    rules: &Rules,
+    policy: &Policy,
+    shared: Arc<Shared>,
+    mut shown: impl FnMut(Observation) -> Observation,
+    mut each: impl FnMut(&Moment<'_>),
+) {
+    let policy = within_provisioned(policy, rules.cpu_class, recording.provisioned);
+    let mut container = Replayed::new(policy, Obstacles::default(), boundless_node(), shared);
+    let mut host = Host::new(recording.provisioned.cores);
+    let mut size = rules.effective(recording.provisioned, recording.provisioned);
+    for step in recording.steps() {
+        let Ok(now) = Timestamp::from_second(step.sample.at) else { continue };
+        let seen = shown(host.serve(&step, size, now));
+        container.observe(&seen);
+        let decisions = container.decide(&seen, size, now);
+        each(&Moment { step: &step, had: size, container: &container, now, decisions: &decisions });
+        size = changed(size, &decisions).unwrap_or(size);
+    }
+}
