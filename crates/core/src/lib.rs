@@ -3,16 +3,18 @@
 //! In reading order: ids and units, the record of one measurement ([`snapshot`]), the file that carries
 //! it from the monitor to the ml daemon ([`metrics_file`]), what Proxmox stores about a container
 //! ([`container_config`]), the node's own files ([`procfs`]), the bodies of the REST API ([`api`]), and the plumbing every daemon needs
-//! ([`config`], [`telemetry`], [`service`], [`error_chain`]).
+//! ([`config`], [`telemetry`], [`service`], [`exposition`], [`error_chain`]).
 
 pub mod api;
 pub mod config;
 pub mod container_config;
 pub mod error_chain;
+pub mod exposition;
 #[cfg(feature = "history-store")]
 pub mod history_store;
 pub mod metrics_file;
 pub mod notification;
+pub mod own_process;
 pub mod procfs;
 pub mod record_time;
 #[cfg(feature = "schema")]

@@ -10,6 +10,9 @@
     reason = "this crate is test code: what cannot be set up must fail the test, loudly"
 )]
 
+pub mod http;
+pub mod prometheus;
+
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};

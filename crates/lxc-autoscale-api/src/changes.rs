@@ -5,6 +5,7 @@
 //! ends when all changes have.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,7 @@ use jiff::Timestamp;
 use lxc_autoscale_core::api::{EventKind, JobInfo, JobState};
 use lxc_autoscale_core::{ErrorChain, Vmid};
 use serde::Serialize;
-use tokio::sync::{Semaphore, TryAcquireError, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, oneshot, watch};
 
 use crate::actions::ActionError;
 use crate::audit::{self, AuditError, AuditLog, Event, Subject};
@@ -22,12 +23,17 @@ use crate::backend::{self, BackendError};
 use crate::config::StateConfig;
 use crate::error::ApiError;
 use crate::events::Events;
+use crate::exporter::{DONE, Instruments};
 use crate::gate::Gate;
 use crate::invariants;
+use crate::jobs::begun::{Begun, Writing};
 use crate::jobs::table::{self, Asked, End, Open};
 use crate::jobs::{Journal, Order, Task};
 use crate::ledger;
 use crate::store::{Store, StoreError};
+
+/// Changes after which old rows are looked for, and the store's log is emptied.
+const TIDY_EVERY: u64 = 64;
 
 /// A change that somebody asks for.
 #[derive(Clone, Debug)]
@@ -53,6 +59,9 @@ pub struct Changes {
     permits: Arc<Semaphore>,
     capacity: u32,
     patience: Duration,
+    instruments: Arc<Instruments>,
+    /// Changes that have ended since the start.
+    ended: Arc<AtomicU64>,
 }
 
 /// Why a job cannot be given up.
@@ -79,7 +88,7 @@ type Outcome<T> = oneshot::Receiver<Result<T, ActionError>>;
 
 impl Changes {
     /// At most `capacity` changes at once, each waiting at most `patience` for its containers; all are written to
-    /// `audit`, kept in `store` as long as `state` says, and told to `events`.
+    /// `audit`, kept in `store` as long as `state` says, told to `events` and counted by `instruments`.
     pub fn new(
         capacity: u32,
         patience: Duration,
@@ -87,6 +96,7 @@ impl Changes {
         store: Store,
         state: StateConfig,
         events: Events,
+        instruments: Arc<Instruments>,
     ) -> Self {
         let permits = usize::try_from(capacity).unwrap_or(Semaphore::MAX_PERMITS);
         let permits = Arc::new(Semaphore::new(permits));
@@ -102,6 +112,8 @@ impl Changes {
             permits,
             capacity,
             patience,
+            instruments,
+            ended: Arc::default(),
         }
     }
 
@@ -215,19 +227,14 @@ impl Changes {
         W: Future<Output = Result<T, ActionError>> + Send + 'static,
         F: FnOnce(Journal) -> W + Send + 'static,
     {
-        change
-            .caller
-            .may_touch(&change.vmids)
-            .map_err(|_| ActionError::OutOfScope { caller: change.caller.identity.clone() })?;
-        invariants::unprotected(&locked(&self.protected), &change.vmids)?;
-        let permit = Arc::clone(&self.permits).try_acquire_owned().map_err(|error| match error {
-            TryAcquireError::NoPermits => ActionError::TooManyChanges,
-            TryAcquireError::Closed => ActionError::ShuttingDown,
-        })?;
+        let task = asked.order.task.clone();
+        let permit = self
+            .admit(&change)
+            .inspect_err(|refused| self.instruments.change_counted(&task, code(Err(refused))))?;
         // A job has its number before it waits, so that it can be looked at and given up; all else gets one when it
         // is begun, which saves a write.
         let is_job = asked.is_job;
-        let queued = if is_job { Some(self.insert(asked.clone(), false).await?) } else { None };
+        let queued = if is_job { Some(self.queue(asked.clone()).await?) } else { None };
         let (cancel_sender, cancel) = Cancel::new();
         if let Some(number) = queued {
             locked(&self.cancels).insert(number, cancel_sender.clone());
@@ -239,10 +246,12 @@ impl Changes {
             let (_permit, _cancel_sender) = (permit, cancel_sender);
             let begun = Instant::now();
             let mut given_up = cancel.clone();
+            let waiting = this.instruments.waits();
             let entered = tokio::select! {
                 entered = this.gate.enter(&change.vmids, this.patience) => entered.map_err(ActionError::from),
                 () = given_up.wanted() => Err(ActionError::Cancelled),
             };
+            drop(waiting);
             let (tickets, refused) = match entered {
                 Err(refused) => (Vec::new(), Some(refused)),
                 Ok(tickets) if waits == Waits::ForAnswer && sender.is_closed() => {
@@ -256,16 +265,15 @@ impl Changes {
                 Ok(number) => {
                     let journal = Journal::new(number, this.store.clone(), cancel);
                     let trail = this.trail(number, &change);
-                    let result = match refused {
-                        Some(refused) => Err(refused),
-                        None => match trail.begun().await {
-                            Ok(()) => {
-                                this.announce(number, is_job, false).await;
-                                let watcher = Arc::new(journal.clone());
-                                backend::watch::watched(watcher, work(journal.clone())).await
-                            }
-                            Err(error) => Err(error.into()),
-                        },
+                    let result = if let Some(refused) = refused {
+                        Err(refused)
+                    } else {
+                        let begun = Begun::new(journal.clone(), trail.begins());
+                        this.announce(number, is_job, false).await;
+                        let watcher = Arc::new(begun.clone());
+                        let done = backend::watch::watched(watcher, work(journal.clone())).await;
+                        // What is not in the audit log has made no call.
+                        begun.written().await.map_err(ActionError::from).and(done)
                     };
                     trail.ended(outcome(begun.elapsed(), &result)).await;
                     let end = ended(&journal, &result, say);
@@ -277,36 +285,74 @@ impl Changes {
             };
             // Not before all is written down.
             drop(tickets);
+            this.instruments.change_ended(&task, code(result.as_ref().map(drop)), begun.elapsed());
             log(&change, begun.elapsed(), result.as_ref().err());
             // The client may have left meanwhile; the log has the outcome.
             let _ = sender.send(result);
             if let Some((number, is_changed)) = ended_with_changes {
                 this.announce(number, is_job, is_changed).await;
             }
+            this.tidy().await;
         });
         Ok((queued, receiver))
     }
 
+    /// A place among the changes, for what may be done at all.
+    fn admit(&self, change: &Change) -> Result<OwnedSemaphorePermit, ActionError> {
+        change
+            .caller
+            .may_touch(&change.vmids)
+            .map_err(|_| ActionError::OutOfScope { caller: change.caller.identity.clone() })?;
+        invariants::unprotected(&locked(&self.protected), &change.vmids)?;
+        Arc::clone(&self.permits).try_acquire_owned().map_err(|error| match error {
+            TryAcquireError::NoPermits => ActionError::TooManyChanges,
+            TryAcquireError::Closed => ActionError::ShuttingDown,
+        })
+    }
+
     async fn number(&self, queued: Option<i64>, asked: Asked, begins: bool) -> Result<i64, ActionError> {
-        let Some(number) = queued else { return Ok(self.insert(asked, true).await?) };
+        let now = Timestamp::now();
+        let Some(number) = queued else {
+            // On the disk at the latest with the first call, before it is made.
+            let insert = self.store.soon(move |connection| table::insert(connection, &asked, true, now));
+            return Ok(insert.await?);
+        };
         if begins {
-            let now = Timestamp::now();
-            self.store.with(move |connection| table::begin(connection, number, now)).await?;
+            self.store.soon(move |connection| table::begin(connection, number, now)).await?;
         }
         Ok(number)
     }
 
-    async fn insert(&self, asked: Asked, is_begun: bool) -> Result<i64, StoreError> {
+    /// Gives a job its number, which its client is told.
+    async fn queue(&self, asked: Asked) -> Result<i64, StoreError> {
         let now = Timestamp::now();
-        self.store.with(move |connection| table::insert(connection, &asked, is_begun, now)).await
+        self.store.with(move |connection| table::insert(connection, &asked, false, now)).await
     }
 
     /// Writes down how a change ended; what is done is done, whether that can be written down or not.
+    ///
+    /// An end that is lost with the power is found again: the change then counts as cut off, and is held against the
+    /// node with the next start.
     async fn write_end(&self, number: i64, end: End) {
-        let (state, now) = (self.state.clone(), Timestamp::now());
-        let written = self.store.with(move |connection| table::end(connection, &state, number, &end, now));
+        let now = Timestamp::now();
+        let written = self.store.soon(move |connection| table::end(connection, number, &end, now));
         if let Err(error) = written.await {
             tracing::error!(number, error = %ErrorChain(&error), "the end of a change is not written down");
+        }
+    }
+
+    /// Now and then, removes what is kept no longer and empties the store's log.
+    async fn tidy(&self) {
+        let ended = self.ended.fetch_add(1, Ordering::Relaxed) + 1;
+        if !ended.is_multiple_of(TIDY_EVERY) {
+            return;
+        }
+        let (state, now) = (self.state.clone(), Timestamp::now());
+        let pruned = self.store.soon(move |connection| table::prune(connection, &state, now)).await;
+        for done in [pruned, self.store.tidy().await] {
+            if let Err(error) = done {
+                tracing::warn!(error = %ErrorChain(&error), "what is kept of changes cannot be tidied up");
+            }
         }
     }
 
@@ -318,13 +364,16 @@ impl Changes {
             action: audit::bounded(&open.asked.summary),
             containers: open.asked.containers.clone(),
         };
-        let event = if end.code.is_none() {
-            Event::Done { result: end.result.clone().unwrap_or_default(), duration_ms: 0 }
+        let (event, result) = if end.code.is_none() {
+            let event = Event::Done { result: end.result.clone().unwrap_or_default(), duration_ms: 0 };
+            (event, DONE)
         } else {
             let code = if end.state == JobState::Unknown { "unknown" } else { "interrupted" };
-            Event::NotDone { code, message: audit::bounded(&end.message), duration_ms: 0 }
+            (Event::NotDone { code, message: audit::bounded(&end.message), duration_ms: 0 }, code)
         };
-        Trail { audit: self.audit.clone(), subject }.ended(event).await;
+        self.instruments.change_counted(&open.asked.order.task, result);
+        let trail = Trail { audit: self.audit.clone(), subject, instruments: Arc::clone(&self.instruments) };
+        trail.ended(event).await;
         let is_changed = !end.changed.is_empty();
         self.write_end(open.number, end).await;
         self.announce(open.number, open.asked.is_job, is_changed).await;
@@ -363,7 +412,7 @@ impl Changes {
             action: audit::bounded(&change.summary),
             containers: change.vmids.clone(),
         };
-        Trail { audit: self.audit.clone(), subject }
+        Trail { audit: self.audit.clone(), subject, instruments: Arc::clone(&self.instruments) }
     }
 
     /// Refuses new changes and waits until those under way have ended.
@@ -436,15 +485,18 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// The trail of one change in the audit log.
+#[derive(Clone)]
 struct Trail {
     audit: Option<Arc<AuditLog>>,
     subject: Subject,
+    instruments: Arc<Instruments>,
 }
 
 impl Trail {
-    /// Writes down that the change is begun.
-    async fn begun(&self) -> Result<(), AuditError> {
-        self.write(Event::Begun).await.map(drop)
+    /// Begins to write down that the change is begun.
+    fn begins(&self) -> Writing {
+        let trail = self.clone();
+        tokio::spawn(async move { trail.write(Event::Begun).await.map(drop) })
     }
 
     /// Writes down what became of it; what is done is done, whether that can be written down or not.
@@ -464,6 +516,7 @@ impl Trail {
         let path = audit.path().to_owned();
         let written = tokio::task::spawn_blocking(move || audit.write(&subject, &event, Timestamp::now()));
         let written = written.await.unwrap_or_else(|error| Err(AuditError { path, source: error.into() }));
+        self.instruments.audited(written.is_ok());
         written.map(Some)
     }
 }
@@ -479,6 +532,11 @@ fn outcome<T: Serialize>(took: Duration, result: &Result<T, ActionError>) -> Eve
             Event::NotDone { code, message, duration_ms }
         }
     }
+}
+
+/// What the result of a change is counted as.
+fn code(result: Result<(), &ActionError>) -> &'static str {
+    result.map_or_else(|error| ApiError::status_and_code(error).1, |()| DONE)
 }
 
 /// One line for each change: what, its outcome, who asked, how long it took.
@@ -500,7 +558,7 @@ fn log(change: &Change, took: Duration, failure: Option<&ActionError>) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::sync::atomic::AtomicU32;
 
     use tokio::sync::Notify;
 
@@ -518,7 +576,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let store = Store::new(directory.path());
         let (patience, events) = (Duration::from_mins(1), Events::new(Timestamp::UNIX_EPOCH));
-        (directory, Changes::new(capacity, patience, None, store, StateConfig::default(), events))
+        let state = StateConfig::default();
+        (directory, Changes::new(capacity, patience, None, store, state, events, Arc::default()))
     }
 
     fn runtime() -> tokio::runtime::Runtime {

@@ -17,6 +17,10 @@ use crate::invariants::Refused;
 use crate::memory_guard::ShrinkRefused;
 use crate::params::InvalidName;
 
+/// The code of the error that an answer holds, for whoever counts answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ErrorCode(pub &'static str);
+
 /// An answer to a request that was not done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApiError {
@@ -55,7 +59,7 @@ impl ApiError {
     /// Status and code of an action that was not done.
     pub fn status_and_code(error: &ActionError) -> (StatusCode, &'static str) {
         match error {
-            ActionError::Backend(error) => backend(error),
+            ActionError::Backend(error) => backend_status_and_code(error),
             ActionError::Occupied(_) => (StatusCode::CONFLICT, "change_in_progress"),
             ActionError::Shrink(ShrinkRefused::BelowWorkingSet { .. }) => {
                 (StatusCode::CONFLICT, "shrink_below_working_set")
@@ -96,7 +100,8 @@ fn invariant(refused: &Refused) -> StatusCode {
     }
 }
 
-fn backend(error: &BackendError) -> (StatusCode, &'static str) {
+/// Status and code of what a back end did not do.
+pub fn backend_status_and_code(error: &BackendError) -> (StatusCode, &'static str) {
     match error {
         BackendError::NoSuchContainer { .. } => (StatusCode::NOT_FOUND, "no_such_container"),
         BackendError::NoSuchSnapshot { .. } => (StatusCode::NOT_FOUND, "no_such_snapshot"),
@@ -158,6 +163,7 @@ impl From<InvalidName> for ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = (self.status, Json(Envelope::error(self.code, self.message))).into_response();
+        response.extensions_mut().insert(ErrorCode(self.code));
         if let Some(wait) = self.retry_after {
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
         }

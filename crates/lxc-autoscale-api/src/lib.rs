@@ -4,7 +4,7 @@
 //! routes ([`routes`]) with their parameters ([`params`], [`extract`]) and errors ([`error`]), what the
 //! mutating routes do ([`actions`], run one at a time per container by [`changes`]), what they may not do
 //! ([`memory_guard`]), and the two things outside that they touch: the containers ([`backend`]) and what is
-//! measured ([`metrics`], [`node`]).
+//! measured ([`metrics`], [`node`]). What it counts on the way is for Prometheus ([`exporter`]).
 //!
 //! Invariants: nothing a client sends reaches a program but as a number or a checked name; what is not known
 //! to be safe is not done; what is begun is finished or undone, whatever becomes of the client; a change
@@ -22,6 +22,7 @@ pub mod config;
 mod entrance;
 pub mod error;
 pub mod events;
+pub mod exporter;
 pub mod extract;
 pub mod gate;
 pub mod invariants;

@@ -36,6 +36,22 @@ pub fn latest(path: &Path) -> Newest {
     read.ok_or_else(|| format!("the metrics file `{}` holds no record yet", path.display()))
 }
 
+/// When the newest snapshot was taken, however long ago, and the snapshot while it tells the present; reads files, so
+/// not for async code.
+pub fn taken(config: &MetricsConfig, now: Timestamp) -> (Option<Timestamp>, Option<Snapshot>) {
+    match latest(&config.file) {
+        Ok(snapshot) => {
+            let taken = snapshot.summary.collection_end_time;
+            let present = is_present(taken, config, now).is_ok();
+            (Some(taken.instant()), present.then_some(snapshot))
+        }
+        Err(reason) => {
+            tracing::debug!(reason, "a scrape goes without the newest snapshot");
+            (None, None)
+        }
+    }
+}
+
 /// Whether what was measured at `taken` tells the present; what the file's own time is does not matter.
 ///
 /// # Errors

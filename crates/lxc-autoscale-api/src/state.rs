@@ -9,9 +9,11 @@ use crate::audit::AuditLog;
 use crate::auth::keys::KeyFile;
 use crate::auth::limits::RateLimits;
 use crate::backend::ContainerHost;
+use crate::backend::measured::Measured;
 use crate::changes::Changes;
 use crate::config::Config;
 use crate::events::Events;
+use crate::exporter::Instruments;
 use crate::node::CpuMeter;
 use crate::store::Store;
 
@@ -29,6 +31,7 @@ pub struct Shared {
     keys: KeyFile,
     rate_limits: RateLimits,
     cpu: CpuMeter,
+    instruments: Arc<Instruments>,
     node_name: Option<String>,
 }
 
@@ -39,6 +42,8 @@ impl Shared {
         let audit = (!config.audit.file.as_os_str().is_empty()).then(|| AuditLog::new(config.audit.clone()));
         let store = Store::new(&config.state.directory);
         let events = Events::new(Timestamp::now());
+        let instruments = Arc::<Instruments>::default();
+        let host = Arc::new(Measured::new(host, Arc::clone(&instruments)));
         let state = Self {
             changes: Changes::new(
                 config.server.max_changes,
@@ -47,6 +52,7 @@ impl Shared {
                 store.clone(),
                 config.state.clone(),
                 events.clone(),
+                Arc::clone(&instruments),
             ),
             store,
             events,
@@ -58,6 +64,7 @@ impl Shared {
             config: RwLock::new(Arc::new(config)),
             host,
             cpu: CpuMeter::default(),
+            instruments,
             node_name,
         };
         state.changes.protect(&state.config().limits.protected_containers);
@@ -102,6 +109,11 @@ impl Shared {
     /// Measures the node's CPU use.
     pub fn cpu(&self) -> &CpuMeter {
         &self.cpu
+    }
+
+    /// What is counted for Prometheus.
+    pub fn instruments(&self) -> Arc<Instruments> {
+        Arc::clone(&self.instruments)
     }
 
     /// The name of this node, where it can be read.

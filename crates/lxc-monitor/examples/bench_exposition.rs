@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use lxc_autoscale_core::Vmid;
+use lxc_autoscale_core::exposition::Format;
 use lxc_autoscale_core::snapshot::Snapshot;
 use lxc_monitor::exporter::page::{Cycle, Exposition, Page};
-use lxc_monitor::exporter::text::Format;
 
 const FULL: &str = include_str!("../src/exporter/testdata/full.json");
 /// Scrapes that are averaged.

@@ -14,11 +14,6 @@ pub fn now() -> Moment {
     Moment { wall: Timestamp::now(), since_boot: duration(clock_gettime(ClockId::Boottime)) }
 }
 
-/// CPU time this process has used, in all its threads.
-pub fn own_cpu_time() -> Duration {
-    duration(clock_gettime(ClockId::ProcessCPUTime))
-}
-
 /// An instant as the metrics file shows it: local time with its offset, to the microsecond.
 ///
 /// The reader of the Python original refuses more than six digits.

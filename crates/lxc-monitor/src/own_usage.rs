@@ -1,10 +1,10 @@
 //! What the monitor itself costs.
 
-use std::path::Path;
 use std::time::Duration;
 
+use lxc_autoscale_core::own_process;
+
 use crate::clock;
-use crate::kernel_file::read_text;
 
 /// The state at the last look.
 #[derive(Debug)]
@@ -25,7 +25,7 @@ pub struct Used {
 impl OwnUsage {
     /// Begins to count.
     pub fn begin() -> Self {
-        Self { cpu_time: clock::own_cpu_time(), at: clock::now().since_boot }
+        Self { cpu_time: own_process::cpu_time(), at: clock::now().since_boot }
     }
 
     /// What was used since the last call.
@@ -35,16 +35,8 @@ impl OwnUsage {
         let used = now.cpu_time.saturating_sub(self.cpu_time).as_secs_f64();
         *self = now;
         let cpu_percent = (0.0 < elapsed).then(|| 100.0 * used / elapsed);
-        Used { cpu_percent, memory_mib: resident_mib() }
+        Used { cpu_percent, memory_mib: own_process::resident_mib() }
     }
-}
-
-/// Always from the real `/proc`, whatever node is being measured: the monitor runs here.
-fn resident_mib() -> Option<f64> {
-    let status = read_text(Path::new("/proc/self/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kib: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kib / 1024.0)
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@
 
 mod documented;
 mod node;
+mod prometheus;
 mod rest;
 mod schema;
 mod schemathesis;

@@ -153,6 +153,15 @@ impl Node {
         Self::serve(proxmox, &config)
     }
 
+    /// With more keys for its entrance, the table `server`.
+    pub(crate) fn start_with_server(back_end: BackEnd, keys: &str) -> Self {
+        let proxmox = Proxmox::start(back_end);
+        let config = proxmox.configure(back_end, "");
+        let text = fs::read_to_string(&config).unwrap();
+        fs::write(&config, text.replace("[server]\n", &format!("[server]\n{keys}"))).unwrap();
+        Self::serve(proxmox, &config)
+    }
+
     /// Starts our server.
     pub(crate) fn serve(proxmox: Proxmox, config: &Path) -> Self {
         let mut serve = Command::new(binary("lxc-autoscale-api"));

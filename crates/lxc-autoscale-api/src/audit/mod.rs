@@ -217,6 +217,22 @@ fn tail(file: &mut File, size: u64) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
+/// The greatest number of a change in the newest records; 0 where there is none to be read.
+pub fn newest_change(file: &Path) -> u64 {
+    #[derive(Deserialize)]
+    struct Numbered {
+        change: u64,
+    }
+    let newest = || {
+        let mut file = File::open(file)?;
+        let size = file.metadata()?.len();
+        tail(&mut file, size)
+    };
+    let text = newest().unwrap_or_default();
+    let numbers = text.lines().filter_map(|line| serde_json::from_str::<Numbered>(line).ok());
+    numbers.map(|line| line.change).max().unwrap_or(0)
+}
+
 fn last_link(text: &str) -> Option<Link> {
     text.lines().rev().find_map(link)
 }

@@ -21,6 +21,7 @@ use crate::config::{BackendChoice, Config};
 use crate::params::{Hostname, SnapshotName};
 
 mod ha;
+pub mod measured;
 pub mod pct;
 pub mod rest;
 mod texts;

@@ -5,11 +5,13 @@
 //! was running is held against the node ([`reconcile`]), never repeated.
 
 use lxc_autoscale_core::Vmid;
+use lxc_autoscale_core::api::SizeOf;
 use lxc_autoscale_core::container_config::ContainerConfig;
 use serde::{Deserialize, Serialize};
 
 use crate::auth::caller::Role;
 
+pub(crate) mod begun;
 mod journal;
 pub mod reconcile;
 pub(crate) mod table;
@@ -124,6 +126,38 @@ impl Task {
     /// Whether it can be given up half way, and leaves nothing half-made then.
     pub fn is_cancellable(&self) -> bool {
         matches!(self, Self::CreateSnapshot { .. } | Self::PruneSnapshots { .. } | Self::CreateClone { .. })
+    }
+
+    /// Its name in jobs and metrics.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::SetCores { .. } => "set_cores",
+            Self::SetCpulimit { .. } => "set_cpulimit",
+            Self::SetMemory { .. } => "set_memory",
+            Self::GrowRootfs { .. } => "grow_rootfs",
+            Self::CreateSnapshot { .. } => "create_snapshot",
+            Self::Rollback { .. } => "rollback",
+            Self::CreateClone { .. } => "create_clone",
+            Self::DeleteClone { .. } => "delete_clone",
+            Self::DeleteSnapshot { .. } => "delete_snapshot",
+            Self::PruneSnapshots { .. } => "prune_snapshots",
+            Self::Start { .. } => "start",
+            Self::Stop { .. } => "stop",
+            Self::Shutdown { .. } => "shutdown",
+            Self::Reboot { .. } => "reboot",
+            Self::Other => "other",
+        }
+    }
+
+    /// The size that it sets, and of which container.
+    pub fn size(&self) -> Option<(Vmid, SizeOf)> {
+        match *self {
+            Self::SetCores { vmid, .. } => Some((vmid, SizeOf::Cores)),
+            Self::SetCpulimit { vmid, .. } => Some((vmid, SizeOf::Cpulimit)),
+            Self::SetMemory { vmid, .. } => Some((vmid, SizeOf::Memory)),
+            Self::GrowRootfs { vmid, .. } => Some((vmid, SizeOf::Rootfs)),
+            _ => None,
+        }
     }
 
     /// The least role that may ask for it, and so may give it up.

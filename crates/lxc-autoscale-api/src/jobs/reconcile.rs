@@ -20,6 +20,7 @@ use super::{Before, Task};
 use crate::actions::clones::{self, tag_of};
 use crate::actions::snapshots::ensure_running;
 use crate::actions::{ActionError, resize};
+use crate::audit;
 use crate::backend::watch::Standing;
 use crate::backend::{BackendError, ContainerHost, Stored};
 use crate::changes::Changes;
@@ -38,8 +39,12 @@ const PATIENCE_WITH_LOCKS: u32 = 12;
 /// # Errors
 /// [`StoreError`] when what was left cannot be read.
 pub async fn begin(state: &AppState) -> Result<(), StoreError> {
-    let state_config = state.config().state.clone();
+    let config = state.config();
+    let state_config = config.state.clone();
+    // When the power fails, a number may be in the audit log alone.
+    let newest = audit::newest_change(&config.audit.file);
     let open = state.store().with(move |connection| {
+        table::number_after(connection, newest)?;
         table::prune(connection, &state_config, Timestamp::now())?;
         table::open(connection)
     });

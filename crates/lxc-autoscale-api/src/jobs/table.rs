@@ -1,5 +1,7 @@
 //! The table of changes.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use lxc_autoscale_core::Vmid;
 use lxc_autoscale_core::api::{JobInfo, JobState, JobStep};
@@ -16,8 +18,6 @@ use crate::ledger::{self, Changed};
 
 /// Most jobs in one answer.
 const PAGE: i64 = 200;
-/// Old rows are looked for with every change whose number this divides.
-const PRUNE_EVERY: i64 = 64;
 
 /// What is written down of a change when it is asked for.
 #[derive(Clone, Debug)]
@@ -93,6 +93,18 @@ pub(crate) fn insert(
     Ok(connection.last_insert_rowid())
 }
 
+/// Lets the next number be greater than this one, which another record has already.
+pub(crate) fn number_after(connection: &Connection, newest: u64) -> rusqlite::Result<()> {
+    let newest = i64::try_from(newest).unwrap_or(0);
+    connection.execute(
+        "INSERT INTO sqlite_sequence (name, seq) SELECT 'changes', 0
+         WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = 'changes')",
+        [],
+    )?;
+    let sql = "UPDATE sqlite_sequence SET seq = max(seq, ?1) WHERE name = 'changes'";
+    connection.execute(sql, [newest]).map(drop)
+}
+
 /// Writes down that a queued change is begun.
 pub(crate) fn begin(connection: &Connection, number: i64, now: Timestamp) -> rusqlite::Result<()> {
     let sql = "UPDATE changes SET state = 'running', begun_us = ?2 WHERE number = ?1";
@@ -124,7 +136,6 @@ pub(crate) fn note(
 /// Writes down how a change ended, and what it changed, in one step.
 pub(crate) fn end(
     connection: &mut Connection,
-    config: &StateConfig,
     number: i64,
     end: &End,
     now: Timestamp,
@@ -146,9 +157,6 @@ pub(crate) fn end(
             })?;
         let order: Order = parse(&task)?;
         ledger::write(&transaction, &end.changed, &caller, &order.why, number, now)?;
-    }
-    if number % PRUNE_EVERY == 0 {
-        prune(&transaction, config, now)?;
     }
     transaction.commit()
 }
@@ -209,11 +217,34 @@ pub(crate) fn jobs(connection: &Connection) -> rusqlite::Result<Vec<JobInfo>> {
     statement.query_map([PAGE], read_job)?.map(|read| read.map(|(info, _)| info)).collect()
 }
 
+/// How many jobs are kept, by state; 0 where there are none.
+pub(crate) fn count_by_state(connection: &Connection) -> rusqlite::Result<BTreeMap<JobState, u64>> {
+    let all = [
+        JobState::Queued,
+        JobState::Running,
+        JobState::Done,
+        JobState::Failed,
+        JobState::Cancelled,
+        JobState::Unknown,
+    ];
+    let mut counts = BTreeMap::from(all.map(|state| (state, 0)));
+    let mut statement =
+        connection.prepare("SELECT state, count(*) FROM changes WHERE is_job = 1 GROUP BY state")?;
+    for row in statement.query_map([], |row| Ok((state(row, 0)?, row.get::<_, i64>(1)?)))? {
+        let (state, count) = row?;
+        counts.insert(state, count.unsigned_abs());
+    }
+    Ok(counts)
+}
+
+fn state(row: &Row<'_>, column: usize) -> rusqlite::Result<JobState> {
+    parse(&format!("\"{}\"", row.get::<_, String>(column)?))
+}
+
 fn read_job(row: &Row<'_>) -> rusqlite::Result<(JobInfo, Order)> {
     let task: String = row.get(1)?;
     let order: Order = parse(&task)?;
-    let kind: Value = parse(&task)?;
-    let state: JobState = parse(&format!("\"{}\"", row.get::<_, String>(5)?))?;
+    let state = state(row, 5)?;
     let time = |index: usize| -> rusqlite::Result<Option<Timestamp>> {
         Ok(row.get::<_, Option<i64>>(index)?.and_then(|us| Timestamp::from_microsecond(us).ok()))
     };
@@ -221,7 +252,7 @@ fn read_job(row: &Row<'_>) -> rusqlite::Result<(JobInfo, Order)> {
     let info = JobInfo {
         id: row.get::<_, i64>(0)?.unsigned_abs(),
         state,
-        kind: kind["kind"].as_str().unwrap_or_default().to_owned(),
+        kind: order.task.kind().to_owned(),
         summary: row.get(2)?,
         containers: parse(&row.get::<_, String>(3)?)?,
         caller: row.get(4)?,
@@ -237,7 +268,8 @@ fn read_job(row: &Row<'_>) -> rusqlite::Result<(JobInfo, Order)> {
     Ok((info, order))
 }
 
-fn word(state: JobState) -> &'static str {
+/// Its word in the tables.
+pub(crate) fn word(state: JobState) -> &'static str {
     match state {
         JobState::Queued => "queued",
         JobState::Running => "running",

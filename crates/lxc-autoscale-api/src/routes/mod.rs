@@ -12,6 +12,7 @@ use lxc_autoscale_core::api::{Envelope, RouteInfo};
 
 use crate::auth::{self, caller::Role};
 use crate::error::ApiError;
+use crate::exporter::requests;
 use crate::openapi::faults::{
     BACKEND, BOOST, CANCEL, CHANGE, CLONE, CONTAINER, CORES, JOB, KEEP, LISTEN, MEMORY, METRICS, NODE, POWER,
     RESTART, SCOPE, SEQUENCE, SIZE, SNAPSHOT, STORE,
@@ -26,6 +27,7 @@ pub(crate) mod health;
 mod jobs;
 mod ledger;
 mod power;
+mod prometheus;
 mod reference;
 mod resource;
 mod route;
@@ -164,6 +166,7 @@ fn resources() -> Vec<Route> {
         )
         .fails(&[LISTEN]),
         get("/health/check", Viewer, "Whether containers can be changed now.", health::check),
+        get("/metrics", Viewer, "What this server counts, for Prometheus.", prometheus::metrics),
     ]
 }
 
@@ -234,6 +237,7 @@ pub fn router(state: AppState) -> Router {
         .fallback(no_such_route)
         .method_not_allowed_fallback(wrong_method)
         .layer(from_fn_with_state(state.clone(), auth::guard))
+        .layer(from_fn_with_state(state.clone(), requests::observe))
         .with_state(state)
 }
 

@@ -1,7 +1,9 @@
 //! What this server must still know after a restart: one SQLite file in its state directory, which nobody else
 //! writes. [`crate::jobs`], [`crate::ledger`] and [`crate::boosts`] keep their tables in it.
 //!
-//! A commit is on the disk when it returns. A broken file is put aside under another name, and a new one begun.
+//! A commit is on the disk when it returns, unless it is made [`Store::soon`]: that one survives the end of this process,
+//! and when the power fails before the next commit it is as if it had not been made. The log that commits go to is
+//! emptied beside the work ([`Store::tidy`]). A broken file is put aside under another name, and a new one begun.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,6 +17,9 @@ mod schema;
 const FILE: &str = "api.sqlite";
 /// Another server must not take what this one does for something that was cut off.
 const LOCK_FILE: &str = "api.lock";
+
+/// Pages of 4 KiB in the log of commits, at the most.
+const MOST_LOG_PAGES: u32 = 4096;
 
 /// Why something cannot be kept or looked up.
 #[derive(Debug, thiserror::Error)]
@@ -75,6 +80,38 @@ impl Store {
         done.unwrap_or_else(|_| Err(StoreError::Crashed { path: self.path.clone() }))
     }
 
+    /// As [`Store::with`], but the commit need not be on the disk when this returns: it is with the next one of
+    /// [`Store::with`]. For what can be lost with the power and leaves nothing wrong.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn soon<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.with(move |connection| {
+            connection.pragma_update(None, "synchronous", "NORMAL")?;
+            let done = work(connection);
+            connection.pragma_update(None, "synchronous", "FULL")?;
+            done
+        })
+        .await
+    }
+
+    /// Empties the log that commits go to, over a connection of its own, so that nobody waits for it.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn tidy(&self) -> Result<(), StoreError> {
+        let path = self.path.clone();
+        let done = tokio::task::spawn_blocking(move || {
+            let emptied = Connection::open(&path)
+                .and_then(|connection| connection.pragma_query(None, "wal_checkpoint", |_| Ok(())));
+            emptied.map_err(|source| StoreError::Statement { path, source })
+        });
+        done.await.unwrap_or_else(|_| Err(StoreError::Crashed { path: self.path.clone() }))
+    }
+
     fn locked<T>(&self, work: impl FnOnce(&mut Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
         // A transaction that a panic cut off was rolled back when it was dropped.
         let mut slot = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
@@ -92,6 +129,10 @@ impl Store {
 
     fn open(&self) -> Result<Connection, StoreError> {
         let (connection, aside) = state_database::open(&self.path, schema::MIGRATIONS)?;
+        // A commit that finds the log full has to empty it first; mostly it was done beside the work by then.
+        connection
+            .pragma_update(None, "wal_autocheckpoint", MOST_LOG_PAGES)
+            .map_err(|source| StoreError::Statement { path: self.path.clone(), source })?;
         if let Some(aside) = aside {
             tracing::error!(
                 path = %self.path.display(), aside = %aside.display(),

@@ -239,6 +239,7 @@ async fn routes_are_listed_as_documented() {
             "GET /jobs",
             "GET /jobs/{id}",
             "GET /ledger",
+            "GET /metrics",
             "GET /metrics/current",
             "GET /openapi.json",
             "GET /resource/cluster/status",

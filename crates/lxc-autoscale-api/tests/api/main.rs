@@ -9,6 +9,7 @@
 mod boosts;
 mod documented;
 mod events;
+mod exporter;
 mod hostile;
 mod invariants;
 mod jobs;

@@ -204,3 +204,20 @@ fn a_container_that_ran_before_a_rollback_runs_again() {
     assert_eq!((&line["event"], &line["code"]), (&json!("not_done"), &json!("interrupted")), "{line}");
     assert!(node.is_running(104));
 }
+
+/// What the power took from one file may still stand in the other.
+#[test]
+fn a_number_that_the_audit_log_has_is_not_given_again() {
+    let node = Node::new();
+    let number_of_change_to = |cores: u32| {
+        let server = Server::start(&node, "");
+        let body = json!({"vm_id": 104, "cores": cores});
+        send(&server, "POST", "/scale/cores", &body).read_to_string(&mut String::new()).unwrap();
+        server.signal(Signal::TERM);
+        server.wait();
+        last_line(&node)["change"].clone()
+    };
+    assert_eq!(number_of_change_to(3), 1);
+    fs::remove_dir_all(node.root().join("state")).unwrap();
+    assert_eq!(number_of_change_to(4), 2);
+}

@@ -42,6 +42,7 @@ const ROUTES: &str = r#"
     viewer   GET    /metrics/current?vm_id=104
     viewer   GET    /events
     viewer   GET    /health/check
+    viewer   GET    /metrics
     viewer   GET    /jobs
     viewer   GET    /jobs/7
     operator DELETE /jobs/7
@@ -64,15 +65,15 @@ const OUR_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 168, 1, 10));
 
 /// One line of [`ROUTES`].
 #[derive(Clone, Copy, Debug)]
-struct Row {
+pub(crate) struct Row {
     role: Role,
-    method: &'static str,
-    uri: &'static str,
-    body: &'static str,
+    pub(crate) method: &'static str,
+    pub(crate) uri: &'static str,
+    pub(crate) body: &'static str,
 }
 
 impl Row {
-    fn all() -> Vec<Self> {
+    pub(crate) fn all() -> Vec<Self> {
         ROUTES.trim().lines().map(Self::parse).collect()
     }
 
@@ -85,12 +86,12 @@ impl Row {
         Self { role, method, uri, body: body.trim() }
     }
 
-    fn path(&self) -> &'static str {
+    pub(crate) fn path(&self) -> &'static str {
         self.uri.split('?').next().unwrap_or_default()
     }
 
     /// Whether it is a request for this route of the server, whose path may have `{parameters}`.
-    fn is_for(&self, route: &Value) -> bool {
+    pub(crate) fn is_for(&self, route: &Value) -> bool {
         let template = route["path"].as_str().unwrap();
         let same = |(ours, theirs): (&str, &str)| ours == theirs || theirs.starts_with('{');
         let path = self.path();

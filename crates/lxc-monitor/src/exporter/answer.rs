@@ -7,8 +7,9 @@ use std::task::{Context, Poll};
 use hyper::body::{Body, Bytes, Frame, SizeHint};
 use hyper::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
+use lxc_autoscale_core::exposition::negotiate;
+use lxc_autoscale_core::own_process;
 
-use super::accept::negotiate;
 use super::page::{Exposition, Page};
 use crate::clock;
 
@@ -38,7 +39,7 @@ pub fn answer<B>(request: &Request<B>, page: &Page) -> Response<Content> {
 fn metrics(headers: &HeaderMap, page: &Page) -> Response<Content> {
     let accepted: Vec<_> = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
     let format = negotiate(&accepted.join(","));
-    let exposition = Exposition::begin(page, format, clock::now().since_boot, clock::own_cpu_time());
+    let exposition = Exposition::begin(page, format, clock::now().since_boot, own_process::cpu_time());
     response(StatusCode::OK, format.content_type(), Content::Exposition(Box::new(exposition)))
 }
 

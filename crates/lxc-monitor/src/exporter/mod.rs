@@ -2,19 +2,17 @@
 //!
 //! After each cycle the snapshot is published; a scrape writes the newest one as text. In the order in which it
 //! passes: [`config`]; the [`families`] and where their samples come from; the [`page`] that a scrape sees and
-//! the pieces it is written in; the formats ([`text`], and [`accept`] to choose one); the [`answer`] to a
+//! the pieces it is written in, in one of the formats of [`lxc_autoscale_core::exposition`]; the [`answer`] to a
 //! request; the [`server`].
 //!
 //! An absent measurement is an absent series, never zero. When the newest cycle is older than
 //! [`page::STALE_AFTER_INTERVALS`] intervals, every series but those of the monitor itself is absent.
 
-pub mod accept;
 pub mod answer;
 pub mod config;
 pub mod families;
 pub mod page;
 pub mod server;
-pub mod text;
 
 use std::sync::Arc;
 use std::time::Duration;

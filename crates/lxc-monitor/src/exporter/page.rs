@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use lxc_autoscale_core::Vmid;
+use lxc_autoscale_core::exposition::{Format, Samples, Subject};
 use lxc_autoscale_core::snapshot::{ContainerRecord, Snapshot};
 
 use super::families::{self, Family, MonitorState, NewestCycle, Source};
-use super::text::{Format, Samples, Subject};
 
 /// A snapshot is the present for this many intervals after its cycle ended.
 pub const STALE_AFTER_INTERVALS: u32 = 3;

@@ -1,9 +1,9 @@
 //! What Proxmox's configuration says of a container.
 
 use lxc_autoscale_core::Mebibytes;
+use lxc_autoscale_core::exposition::Samples;
 use lxc_autoscale_core::snapshot::ContainerRecord;
 
-use super::super::text::Samples;
 use super::Source::{Container, Identity};
 use super::{Family, gauge, info};
 

@@ -1,6 +1,7 @@
 //! The monitor itself, and which containers there are.
 
-use super::super::text::Subject;
+use lxc_autoscale_core::exposition::Subject;
+
 use super::Source::{Monitor, Snapshot};
 use super::{Family, counter, gauge, info};
 

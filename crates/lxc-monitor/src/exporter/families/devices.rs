@@ -1,8 +1,8 @@
 //! What was measured of a container: block I/O, network, root filesystem.
 
+use lxc_autoscale_core::exposition::Samples;
 use lxc_autoscale_core::snapshot::{ContainerRecord, DeviceIo, InterfaceTraffic};
 
-use super::super::text::Samples;
 use super::Source::Container;
 use super::{Family, counter, gauge};
 

@@ -14,12 +14,11 @@ mod node;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use lxc_autoscale_core::exposition::{Description, Samples};
 use lxc_autoscale_core::notification::Severity;
 use lxc_autoscale_core::snapshot::{
     ActiveAlert, ContainerRecord, NodeRecord, Pressure, PressureLine, PressureSet, Snapshot,
 };
-
-use super::text::{Description, Kind, Samples};
 
 /// Tables in the order in which they are written.
 const TABLES: [&[Family]; 6] = [
@@ -94,15 +93,15 @@ pub fn at(index: usize) -> Option<&'static Family> {
 }
 
 const fn counter(name: &'static str, help: &'static str, source: Source) -> Family {
-    Family { description: Description { name, kind: Kind::Counter, help }, source }
+    Family { description: Description::counter(name, help), source }
 }
 
 const fn gauge(name: &'static str, help: &'static str, source: Source) -> Family {
-    Family { description: Description { name, kind: Kind::Gauge, help }, source }
+    Family { description: Description::gauge(name, help), source }
 }
 
 const fn info(name: &'static str, help: &'static str, source: Source) -> Family {
-    Family { description: Description { name, kind: Kind::Info, help }, source }
+    Family { description: Description::info(name, help), source }
 }
 
 /// A stall time for each resource: of the lines that `line` takes from the pressure files.

@@ -1,13 +1,13 @@
 //! The exporter of the running program, asked over HTTP by well and badly behaved clients.
 
-mod http;
 mod prometheus;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
-use self::http::{Answer, get, request};
+use lxc_autoscale_e2e::http::{Answer, get, request};
+
 use crate::fixture::Node;
 use crate::program::Daemon;
 

@@ -6,27 +6,29 @@ use std::time::Duration;
 
 /// What came back; status 0 when the connection was closed without an answer.
 #[derive(Debug)]
-pub(super) struct Answer {
-    pub(super) status: u16,
+pub struct Answer {
+    /// Its status.
+    pub status: u16,
     head: String,
-    pub(super) body: String,
+    /// Its body.
+    pub body: String,
 }
 
 impl Answer {
     /// The value of a header.
-    pub(super) fn header(&self, name: &str) -> Option<&str> {
+    pub fn header(&self, name: &str) -> Option<&str> {
         let found = self.head.lines().filter_map(|line| line.split_once(": "));
         found.into_iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value)
     }
 }
 
 /// Asks for a path; version 1.0, so that the answer ends with the connection and is not cut in chunks.
-pub(super) fn get(address: SocketAddr, path: &str, headers: &str) -> Answer {
+pub fn get(address: SocketAddr, path: &str, headers: &str) -> Answer {
     request(address, &format!("GET {path} HTTP/1.0\r\n{headers}\r\n"))
 }
 
 /// Sends a text and reads to the end.
-pub(super) fn request(address: SocketAddr, text: &str) -> Answer {
+pub fn request(address: SocketAddr, text: &str) -> Answer {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(Duration::from_mins(1))).unwrap();
     // A server may answer and close before it has read everything.

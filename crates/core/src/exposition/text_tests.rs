@@ -1,4 +1,6 @@
-//! Escaping, numbers and headings.
+//! Escaping, numbers, headings and histograms.
+
+use std::time::Duration;
 
 use proptest::prelude::*;
 
@@ -85,7 +87,7 @@ fn check(format: Format, description: Description, want: &str) {
 
 #[test]
 fn headings_follow_each_format_and_come_once_and_only_with_a_sample() {
-    let counter = Description { name: "lxc_x_seconds", kind: Kind::Counter, help: "X." };
+    let counter = Description::counter("lxc_x_seconds", "X.");
     check(
         Format::Plain,
         counter,
@@ -98,7 +100,7 @@ fn headings_follow_each_format_and_come_once_and_only_with_a_sample() {
         "# HELP lxc_x_seconds X.\n# TYPE lxc_x_seconds counter\n# UNIT lxc_x_seconds seconds\n\
          lxc_x_seconds_total{id=\"lxc/104\",device=\"sda\"} 1.5\nlxc_x_seconds_total{id=\"lxc/104\"} 7\n",
     );
-    let info = Description { name: "lxc_x", kind: Kind::Info, help: "X." };
+    let info = Description::info("lxc_x", "X.");
     check(
         Format::OpenMetrics,
         info,
@@ -109,7 +111,7 @@ fn headings_follow_each_format_and_come_once_and_only_with_a_sample() {
 
 #[test]
 fn without_a_sample_there_is_no_heading() {
-    let description = Description { name: "lxc_x", kind: Kind::Gauge, help: "X." };
+    let description = Description::gauge("lxc_x", "X.");
     let mut out = String::new();
     let mut samples = Samples::new(&mut out, Format::Plain, &description, false);
     samples.real(None);
@@ -117,4 +119,36 @@ fn without_a_sample_there_is_no_heading() {
     samples.mib(None);
     assert!(!samples.has_heading());
     assert_eq!(out, "");
+}
+
+#[test]
+fn a_histogram_has_its_buckets_their_sum_and_their_number() {
+    let description = Description::histogram("lxc_x_seconds", "X.");
+    let mut histogram = Histogram::default();
+    for millis in [2, 1500, 7_200_000] {
+        histogram.observe(Duration::from_millis(millis));
+    }
+    let mut out = String::new();
+    Samples::new(&mut out, Format::OpenMetrics, &description, false)
+        .histogram(&[("call", "set")], &histogram);
+    let lines: Vec<_> = out.lines().collect();
+    assert_eq!(
+        lines[..5],
+        [
+            "# HELP lxc_x_seconds X.",
+            "# TYPE lxc_x_seconds histogram",
+            "# UNIT lxc_x_seconds seconds",
+            "lxc_x_seconds_bucket{call=\"set\",le=\"0.001\"} 0",
+            "lxc_x_seconds_bucket{call=\"set\",le=\"0.0025\"} 1",
+        ]
+    );
+    assert_eq!(
+        lines[lines.len() - 4..],
+        [
+            "lxc_x_seconds_bucket{call=\"set\",le=\"3600.0\"} 2",
+            "lxc_x_seconds_bucket{call=\"set\",le=\"+Inf\"} 3",
+            "lxc_x_seconds_sum{call=\"set\"} 7201.502",
+            "lxc_x_seconds_count{call=\"set\"} 3",
+        ]
+    );
 }

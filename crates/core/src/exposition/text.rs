@@ -7,7 +7,8 @@
 
 use std::fmt::Write;
 
-use lxc_autoscale_core::{Mebibytes, Vmid};
+use super::meter::Histogram;
+use crate::{Mebibytes, Vmid};
 
 /// Longest value of a label, in bytes; what is longer (it can only be the list of tags) is cut.
 pub const MAX_LABEL_BYTES: usize = 512;
@@ -27,12 +28,14 @@ pub enum Format {
 /// What kind of metric a family is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Only grows; starts anew with the container or the monitor. Its samples end in `_total`.
+    /// Only grows; starts anew with the container or the daemon. Its samples end in `_total`.
     Counter,
     /// Goes up and down.
     Gauge,
     /// Always 1; its labels are what it says. Its samples end in `_info`.
     Info,
+    /// How long something took, each time: buckets, `_sum` and `_count`.
+    Histogram,
 }
 
 /// What a family of samples is called and what it means.
@@ -49,8 +52,8 @@ pub struct Description {
 /// Whom a sample is about; the label `id` as in the series of prometheus-pve-exporter.
 #[derive(Clone, Copy, Debug)]
 pub enum Subject<'a> {
-    /// The monitor itself: no `id`.
-    Monitor,
+    /// The daemon itself: no `id`.
+    Daemon,
     /// `id="lxc/<vmid>"`.
     Container(Vmid),
     /// `id="node/<name>"`.
@@ -86,6 +89,26 @@ impl Format {
 }
 
 impl Description {
+    /// A counter.
+    pub const fn counter(name: &'static str, help: &'static str) -> Self {
+        Self { name, kind: Kind::Counter, help }
+    }
+
+    /// A gauge.
+    pub const fn gauge(name: &'static str, help: &'static str) -> Self {
+        Self { name, kind: Kind::Gauge, help }
+    }
+
+    /// A row of facts.
+    pub const fn info(name: &'static str, help: &'static str) -> Self {
+        Self { name, kind: Kind::Info, help }
+    }
+
+    /// A histogram.
+    pub const fn histogram(name: &'static str, help: &'static str) -> Self {
+        Self { name, kind: Kind::Histogram, help }
+    }
+
     /// The unit that the name ends in.
     pub fn unit(&self) -> Option<&'static str> {
         let ends_in = |unit: &&str| self.name.rsplit('_').next() == Some(*unit);
@@ -96,7 +119,7 @@ impl Description {
     pub fn suffix(&self) -> &'static str {
         match self.kind {
             Kind::Counter => "_total",
-            Kind::Gauge => "",
+            Kind::Gauge | Kind::Histogram => "",
             Kind::Info => "_info",
         }
     }
@@ -110,6 +133,7 @@ impl Description {
             (Format::OpenMetrics, Kind::Info) => ("", "info"),
             (Format::OpenMetrics, Kind::Counter) => ("", "counter"),
             (_, Kind::Gauge) => ("", "gauge"),
+            (_, Kind::Histogram) => ("", "histogram"),
         };
         // Writing to a string cannot fail.
         let _ = writeln!(out, "# HELP {name}{suffix} {help}\n# TYPE {name}{suffix} {kind}");
@@ -122,7 +146,7 @@ impl Description {
 impl<'a> Samples<'a> {
     /// Takes samples about `subject`; the heading is written before the first one unless it was written already.
     pub fn new(out: &'a mut String, format: Format, description: &'a Description, has_heading: bool) -> Self {
-        Self { out, format, description, subject: Subject::Monitor, has_heading }
+        Self { out, format, description, subject: Subject::Daemon, has_heading }
     }
 
     /// Whether the heading was written.
@@ -169,7 +193,7 @@ impl<'a> Samples<'a> {
     /// A count with further labels.
     pub fn whole_labelled(&mut self, labels: &[(&str, &str)], value: Option<u64>) {
         if let Some(value) = value {
-            self.write_name(labels);
+            self.write_name(self.description.suffix(), labels);
             let _ = writeln!(self.out, " {value}");
         }
     }
@@ -177,23 +201,39 @@ impl<'a> Samples<'a> {
     /// A number with further labels. One that is not finite says nothing and is left out.
     pub fn labelled(&mut self, labels: &[(&str, &str)], value: Option<f64>) {
         if let Some(value) = value.filter(|value| value.is_finite()) {
-            self.write_name(labels);
-            self.out.push(' ');
-            push_number(self.out, value);
-            self.out.push('\n');
+            self.write_real(self.description.suffix(), labels, value);
         }
     }
 
-    fn write_name(&mut self, labels: &[(&str, &str)]) {
+    /// A histogram with further labels.
+    pub fn histogram(&mut self, labels: &[(&str, &str)], histogram: &Histogram) {
+        let bounds = histogram.cumulative().map(|(bound, count)| (format!("{bound:?}"), count));
+        for (bound, count) in bounds.chain([("+Inf".to_owned(), histogram.count())]) {
+            self.write_name("_bucket", &[labels, &[("le", &bound)]].concat());
+            let _ = writeln!(self.out, " {count}");
+        }
+        self.write_real("_sum", labels, histogram.sum().as_secs_f64());
+        self.write_name("_count", labels);
+        let _ = writeln!(self.out, " {}", histogram.count());
+    }
+
+    fn write_real(&mut self, suffix: &str, labels: &[(&str, &str)], value: f64) {
+        self.write_name(suffix, labels);
+        self.out.push(' ');
+        push_number(self.out, value);
+        self.out.push('\n');
+    }
+
+    fn write_name(&mut self, suffix: &str, labels: &[(&str, &str)]) {
         if !self.has_heading {
             self.description.write_heading(self.out, self.format);
             self.has_heading = true;
         }
         self.out.push_str(self.description.name);
-        self.out.push_str(self.description.suffix());
+        self.out.push_str(suffix);
         let mut separator = '{';
         match self.subject {
-            Subject::Monitor => {}
+            Subject::Daemon => {}
             Subject::Container(vmid) => {
                 let _ = write!(self.out, "{{id=\"lxc/{vmid}\"");
                 separator = ',';
