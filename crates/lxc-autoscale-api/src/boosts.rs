@@ -6,12 +6,13 @@
 
 use jiff::{SignedDuration, Timestamp};
 use lxc_autoscale_core::api::{BoostEvent, BoostInfo, BoostRequest, BoostState, EventKind, SizeOf};
-use lxc_autoscale_core::{ErrorChain, Vmid};
+use lxc_autoscale_core::{ErrorChain, Mebibytes, Vmid};
 use rusqlite::{Connection, params};
 
 use crate::actions::ActionError;
 use crate::auth::caller::Caller;
 use crate::backend::BackendError;
+use crate::invariants::{self, What};
 use crate::ledger;
 use crate::state::{AppState, Shared};
 use crate::store::StoreError;
@@ -56,6 +57,13 @@ pub async fn start(
     now: Timestamp,
 ) -> Result<Vec<BoostInfo>, ActionError> {
     let vmid = request.vm_id;
+    // Before anything is raised: what can be seen to be refused is not to leave a container raised meanwhile.
+    let limits = &state.config().limits;
+    let numbers =
+        [(What::Cores, request.cores.map(u64::from)), (What::Memory, request.memory.map(Mebibytes::get))];
+    for (what, number) in numbers {
+        number.map_or(Ok(()), |number| invariants::bounds(limits, what, number))?;
+    }
     let wanted = [
         (SizeOf::Cores, request.cores.map(f64::from)),
         (SizeOf::Memory, request.memory.map(|memory| memory.get() as f64)),

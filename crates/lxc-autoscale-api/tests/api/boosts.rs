@@ -112,3 +112,16 @@ async fn a_boost_is_ended_by_hand_and_half_of_one_is_not_begun() {
         node.post("/boost", body).await.assert_error(status, code);
     }
 }
+
+/// Not even for a moment: the half that could be raised waits for the half that cannot.
+#[tokio::test]
+async fn half_of_a_boost_out_of_bounds_raises_nothing() {
+    let node = Node::new();
+    for body in [
+        json!({"vm_id": 104, "cores": 4, "memory": 0, "minutes": 5}),
+        json!({"vm_id": 104, "cores": 100_000, "memory": 4096, "minutes": 5}),
+    ] {
+        node.post("/boost", body).await.assert_error(422, "out_of_bounds");
+    }
+    assert_eq!(node.calls(), [""; 0]);
+}

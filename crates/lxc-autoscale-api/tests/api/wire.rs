@@ -1,5 +1,6 @@
 //! What is no request, and who sends none: garbled bytes and slow clients, at every door. Others are answered.
 
+use std::cell::Cell;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
@@ -232,7 +233,13 @@ fn garbled_at(number: usize) {
     let config = Config { cases: 1000, failure_persistence: None, ..Config::default() };
     let seed = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
     let mut runner = TestRunner::new_with_rng(config, seed);
+    let sent = Cell::new(0);
     let result = runner.run(&garbled(good), |request| {
+        sent.set(sent.get() + 1);
+        // Others are answered meanwhile, not only afterwards.
+        if sent.get() % 100 == 0 {
+            place.assert_alive();
+        }
         let answer = door.garble(first, &request);
         let is_http =
             answer.is_empty() || answer.starts_with(b"HTTP/1.1 ") || answer.starts_with(b"HTTP/1.0 ");
