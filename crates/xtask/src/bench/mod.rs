@@ -1,6 +1,7 @@
 //! The benchmarks: one file each; what is measured runs in the release profile.
 
 mod anomaly;
+mod api;
 mod example;
 mod learnt;
 mod ml;
@@ -22,6 +23,8 @@ pub(crate) enum Bench {
     Ablation(on_traces::Options),
     /// How many values of real workloads are flagged as unusual, and how many injected shifts are found.
     Anomaly(anomaly::Options),
+    /// Requests a second and latencies of the API on a simulated node, and what it adds to a bare `pct`.
+    Api(api::Options),
     /// How well each detector of unusual behaviour tells events of known place from the rest.
     Detect(on_traces::Options),
     /// Groups of machines that are alike, and how well they tell kinds of containers apart; with `--model` the groups that
@@ -57,6 +60,7 @@ pub(crate) fn run(bench: &Bench) -> Result<(), BenchError> {
     match bench {
         Bench::Ablation(options) => Ok(on_traces::run("bench_ablation", options)?),
         Bench::Anomaly(options) => Ok(anomaly::run(options)?),
+        Bench::Api(options) => Ok(api::run(options)?),
         Bench::Detect(options) => Ok(on_traces::run("bench_detect", options)?),
         Bench::Classes(options) => Ok(learnt::run("bench_classes", options)?),
         Bench::Confidence(options) => Ok(learnt::run("bench_confidence", options)?),
