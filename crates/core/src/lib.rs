@@ -3,7 +3,7 @@
 //! In reading order: ids and units, the record of one measurement ([`snapshot`]), the file that carries
 //! it from the monitor to the ml daemon ([`metrics_file`]), what Proxmox stores about a container
 //! ([`container_config`]), the node's own files ([`procfs`]), the bodies of the REST API ([`api`]), and the plumbing every daemon needs
-//! ([`config`], [`telemetry`], [`service`], [`exposition`], [`error_chain`]).
+//! ([`config`], [`telemetry`], [`service`], [`exposition`], [`users`], [`ownership`], [`error_chain`]).
 
 pub mod api;
 pub mod config;
@@ -15,6 +15,7 @@ pub mod history_store;
 pub mod metrics_file;
 pub mod notification;
 pub mod own_process;
+pub mod ownership;
 pub mod procfs;
 pub mod record_time;
 #[cfg(feature = "schema")]
@@ -25,6 +26,7 @@ pub mod snapshot;
 pub mod state_database;
 pub mod telemetry;
 pub mod units;
+pub mod users;
 pub mod vmid;
 mod whole_number;
 

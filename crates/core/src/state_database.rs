@@ -9,6 +9,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rusqlite::{Connection, ErrorCode};
 
+use crate::ownership::make_for_owner_of_directory;
+
 /// How long a statement waits for a reader or writer in another process.
 pub const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -69,14 +71,24 @@ pub fn open(path: &Path, migrations: &[&str]) -> Result<(Connection, Option<Path
         std::fs::create_dir_all(directory)
             .map_err(|source| StateDatabaseError::Directory { path: directory.to_owned(), source })?;
     }
+    make(path)?;
     match open_and_check(path, migrations) {
         Ok(connection) => Ok((connection, None)),
         Err(StateDatabaseError::Database { source, .. }) if is_corrupt(&source) => {
             let aside = put_aside(path)?;
+            make(path)?;
             Ok((open_and_check(path, migrations)?, Some(aside)))
         }
         Err(error) => Err(error),
     }
+}
+
+/// An empty file is an empty database, and this one is the daemon's even when root runs one of its commands.
+fn make(path: &Path) -> Result<(), StateDatabaseError> {
+    make_for_owner_of_directory(path).map_err(|source| {
+        let directory = path.parent().unwrap_or(Path::new("/"));
+        StateDatabaseError::Directory { path: directory.to_owned(), source }
+    })
 }
 
 /// Whether the database itself is broken, as opposed to full, locked or forbidden.
@@ -136,6 +148,7 @@ impl StateLock {
     pub fn take(directory: &Path, name: &str) -> Result<Self, StateDatabaseError> {
         let failed = |source| StateDatabaseError::Directory { path: directory.to_owned(), source };
         std::fs::create_dir_all(directory).map_err(failed)?;
+        make_for_owner_of_directory(&directory.join(name)).map_err(failed)?;
         let mut options = File::options();
         let file =
             options.write(true).create(true).truncate(false).open(directory.join(name)).map_err(failed)?;

@@ -214,8 +214,10 @@ struct RotatingFile(Mutex<FileRotate<AppendCount>>);
 
 impl RotatingFile {
     fn open(config: &LoggingConfig) -> Result<Self, TelemetryError> {
-        let path = &config.file;
-        check_writable(path).map_err(|source| TelemetryError::OpenFile { path: path.clone(), source })?;
+        let failed = |source| TelemetryError::OpenFile { path: config.file.clone(), source };
+        check_writable(&config.file).map_err(failed)?;
+        // Where a link leads, old files are kept, too: beside the link the daemon may write nothing.
+        let path = config.file.canonicalize().map_err(failed)?;
         let limit = usize::try_from(config.max_size_mib << 20).unwrap_or(usize::MAX);
         let rotate = FileRotate::new(
             path,
@@ -298,6 +300,19 @@ mod tests {
         assert_eq!(names, ["daemon.log", "daemon.log.1", "daemon.log.2"]);
         let size = std::fs::metadata(directory.path().join("daemon.log.1")).unwrap().len();
         assert!((1 << 20..(1 << 20) + 4096).contains(&size), "{size}");
+    }
+
+    #[test]
+    fn old_files_stay_where_a_link_leads() {
+        let directory = tempfile::tempdir().unwrap();
+        let link = directory.path().join("daemon.log");
+        std::fs::create_dir(directory.path().join("own")).unwrap();
+        std::os::unix::fs::symlink("own/daemon.log", &link).unwrap();
+        let mut config = LoggingConfig::for_file(&link);
+        config.max_size_mib = 1;
+        log_lines(&config, 30_000);
+        assert!(link.is_symlink() && directory.path().join("own/daemon.log.1").is_file());
+        assert!(!directory.path().join("daemon.log.1").exists());
     }
 
     #[test]

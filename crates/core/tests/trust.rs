@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use lxc_autoscale_core::ErrorChain;
+use lxc_autoscale_core::metrics_file::trust::Believed;
 use lxc_autoscale_core::metrics_file::{Bounds, MetricsReader, MetricsWriter, ReadError, WriteError};
 use lxc_autoscale_core::snapshot::Snapshot;
 
@@ -40,8 +41,14 @@ fn snapshot(more: &str) -> Snapshot {
 /// The file is refused, whichever way it is read, with this reason; `None` when it is to be read.
 #[track_caller]
 fn check(path: &Path, reason: Option<&str>) {
-    let all = MetricsReader::new(path).read_new().map(|found| found.snapshots.len());
-    let newest = MetricsReader::read_newest(path).map(|newest| usize::from(newest.is_some()));
+    check_by(path, &Believed::default(), reason);
+}
+
+#[track_caller]
+fn check_by(path: &Path, believed: &Believed, reason: Option<&str>) {
+    let all =
+        MetricsReader::new(path).believing(believed.clone()).read_new().map(|found| found.snapshots.len());
+    let newest = MetricsReader::read_newest_by(path, believed).map(|newest| usize::from(newest.is_some()));
     for read in [all, newest] {
         match (read, reason) {
             (Ok(1), None) => {}
@@ -96,6 +103,41 @@ fn a_file_of_somebody_else_is_refused() {
     if give_away(&place.path) {
         check(&place.path, Some("it belongs to user 54321"));
     }
+}
+
+#[test]
+fn the_user_that_the_monitor_runs_as_is_believed_by_name_and_no_other() {
+    let place = place();
+    // On every Debian user 1 is `daemon`, and user 2 `bin`.
+    if chown(&place.path, Some(1), None).is_err() {
+        println!("skipped: only root can give files away");
+        return;
+    }
+    let believed = |name: &str| Believed::own().and_monitor(name);
+    check_by(&place.path, &believed("daemon"), None);
+    check_by(&place.path, &Believed::own(), Some("it belongs to user 1, and must belong to root"));
+    check_by(&place.path, &believed("bin"), Some("or to the monitor's user `bin` (2)"));
+    check_by(&place.path, &believed("no-such-user"), Some("`no-such-user` (there is none of that name)"));
+    // Believed as an owner, and no more: neither others may write to it, nor is a link of others followed.
+    set_mode(&place.path, 0o646);
+    check_by(&place.path, &believed("daemon"), Some("others may write to it"));
+    set_mode(&place.path, 0o640);
+    // The writer is one user, who is not changed by whom readers believe.
+    let error = MetricsWriter::open(&place.path, BOUNDS).unwrap_err();
+    assert!(matches!(error, WriteError::Unsafe { .. }), "{error}");
+}
+
+#[test]
+fn one_link_is_followed_and_no_more() {
+    let place = place();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let (outer, inner) = (elsewhere.path().join("outer.json"), elsewhere.path().join("inner.json"));
+    symlink("inner.json", &outer).unwrap();
+    symlink(&place.path, &inner).unwrap();
+    check(&inner, None);
+    check(&outer, Some("a symbolic link that leads to another one"));
+    let error = MetricsWriter::open(&outer, BOUNDS).unwrap_err();
+    assert!(matches!(error, WriteError::Unsafe { .. }), "{error}");
 }
 
 #[test]

@@ -55,6 +55,11 @@ pub(super) fn open_regular(path: &Path) -> io::Result<File> {
     open_checked(File::options().read(true), OFlags::empty(), path)
 }
 
+/// Opens a regular file for reading; a symbolic link is an error, too.
+pub(super) fn open_no_link(path: &Path) -> io::Result<File> {
+    open_checked(File::options().read(true), OFlags::NOFOLLOW, path)
+}
+
 /// Opens a regular file for writing, and for reading what was written; a symbolic link is an error.
 pub(super) fn open_own(path: &Path) -> io::Result<File> {
     open_checked(File::options().read(true).write(true), OFlags::NOFOLLOW, path)
@@ -171,18 +176,4 @@ fn aside_name(path: &Path, number: u32) -> PathBuf {
 pub(super) fn sibling(path: &Path, suffix: &str) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     path.with_file_name(format!(".{name}.{suffix}"))
-}
-
-/// Where a symbolic link leads, so that the pair may live where the monitor may write.
-pub(super) fn resolve_link(path: &Path) -> io::Result<PathBuf> {
-    match std::fs::symlink_metadata(path) {
-        Ok(metadata) if metadata.is_symlink() => match std::fs::canonicalize(path) {
-            // The link stands and its target does not yet: create the target.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                Ok(directory_of(path).join(std::fs::read_link(path)?))
-            }
-            resolved => resolved,
-        },
-        _ => Ok(path.to_owned()),
-    }
 }

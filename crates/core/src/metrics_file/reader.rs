@@ -12,10 +12,10 @@ use jiff::Timestamp;
 use serde::de::Error as _;
 use serde::{Deserialize, Serialize};
 
-use super::disk::open_regular;
+use super::disk::open_no_link;
 use super::format::{self, ElementError};
 use super::tail::{self, Mark};
-use super::trust::{self, Distrust};
+use super::trust::{self, Believed, Distrust};
 use crate::snapshot::Snapshot;
 
 /// How much of the end is read at first for the newest record; doubled until it is in it.
@@ -25,6 +25,7 @@ const FIRST_TAIL_BYTES: u64 = 64 << 10;
 #[derive(Debug)]
 pub struct MetricsReader {
     path: PathBuf,
+    believed: Believed,
     /// The last record that was handed out, readable or not.
     last: Option<Mark>,
     /// When the last snapshot that was handed out was taken.
@@ -91,7 +92,13 @@ pub enum ReadError {
 impl MetricsReader {
     /// Prepares to read `path` from its oldest record on; opens nothing yet.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), last: None, last_taken: None }
+        Self { path: path.into(), believed: Believed::default(), last: None, last_taken: None }
+    }
+
+    /// Believes what these users have written, and nobody else.
+    #[must_use]
+    pub fn believing(self, believed: Believed) -> Self {
+        Self { believed, ..self }
     }
 
     /// Goes on where another reader of the same file had come to.
@@ -139,7 +146,7 @@ impl MetricsReader {
         &mut self,
         each: impl FnMut(Result<Snapshot, UnreadableRecord>),
     ) -> Result<(), ReadError> {
-        let mut file = open_trusted(&self.path)?;
+        let mut file = open_trusted(&self.path, &self.believed)?;
         let path = self.path.clone();
         let failed = |source| ReadError::Read { path: path.clone(), source };
         let mut beginning = [0; 4];
@@ -151,14 +158,22 @@ impl MetricsReader {
         }
     }
 
-    /// Reads the newest record only; `None` while the file holds none.
+    /// Reads the newest record only; `None` while the file holds none. The shipped unit's user is believed.
     ///
     /// # Errors
     /// As [`MetricsReader::each_new`]; an unreadable newest record is [`ReadError::NotAMetricsFile`], and one that
     /// is longer than any record can be is not read at all, so that no file can take all memory.
     pub fn read_newest(path: &Path) -> Result<Option<Snapshot>, ReadError> {
+        Self::read_newest_by(path, &Believed::default())
+    }
+
+    /// As [`MetricsReader::read_newest`], believing these users and nobody else.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn read_newest_by(path: &Path, believed: &Believed) -> Result<Option<Snapshot>, ReadError> {
         let failed = |source| ReadError::Read { path: path.to_owned(), source };
-        let file = open_trusted(path)?;
+        let file = open_trusted(path, believed)?;
         let size = file.metadata().map_err(failed)?.len();
         let mut tail_length = FIRST_TAIL_BYTES.min(size);
         loop {
@@ -253,13 +268,12 @@ fn parse(record: &[u8]) -> serde_json::Result<Snapshot> {
 }
 
 /// Opens a file that nobody else could have written, and checks what was opened, not what has its name later.
-fn open_trusted(path: &Path) -> Result<File, ReadError> {
+fn open_trusted(path: &Path, believed: &Believed) -> Result<File, ReadError> {
     let failed = |source| ReadError::Read { path: path.to_owned(), source };
     let distrusted = |source| ReadError::Distrusted { path: path.to_owned(), source };
-    let own_uid = rustix::process::geteuid().as_raw();
-    let file = open_regular(path).map_err(failed)?;
-    trust::check_file(&file.metadata().map_err(failed)?, own_uid).map_err(distrusted)?;
-    trust::check_place(path, own_uid).map_err(distrusted)?;
+    let place = trust::check_place(path, believed).map_err(distrusted)?;
+    let file = open_no_link(&place).map_err(failed)?;
+    trust::check_file(&file.metadata().map_err(failed)?, believed).map_err(distrusted)?;
     Ok(file)
 }
 

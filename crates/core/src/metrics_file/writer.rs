@@ -10,12 +10,12 @@ use jiff::Timestamp;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
-use super::disk::{self, Stamp, replace_file, resolve_link, stamp_at, sync_directory};
+use super::disk::{self, Stamp, replace_file, stamp_at, sync_directory};
 use super::format::{self, ArrayWriter};
 use super::lock::{Lock, LockError};
 use super::recover::{Recovery, oldest_in, recover, time_of};
 use super::spares::{Spare, Spares};
-use super::trust::{self, Distrust};
+use super::trust::{self, Believed, Distrust};
 use crate::snapshot::Snapshot;
 
 /// Mode of the files unless another is set: what containers use is nobody's business but root's and a group's.
@@ -118,19 +118,17 @@ impl MetricsWriter {
         let given = path.into();
         let failed = |source| WriteError::Write { path: given.clone(), source };
         let distrusted = |source| WriteError::Unsafe { path: given.clone(), source };
-        let own_uid = rustix::process::geteuid().as_raw();
-        trust::check_place(&given, own_uid).map_err(distrusted)?;
-        let path = resolve_link(&given).map_err(failed)?;
+        let believed = Believed::own();
+        let path = trust::check_place(&given, &believed).map_err(distrusted)?;
         let lock = Lock::take(&path).map_err(|error| match error {
             LockError::Held => WriteError::InUse { path: given.clone() },
             LockError::Io(source) => failed(source),
         })?;
         if let Ok(metadata) = std::fs::symlink_metadata(&path)
             && metadata.is_file()
-            && metadata.uid() != 0
-            && metadata.uid() != own_uid
         {
-            return Err(distrusted(Distrust::Owner { uid: metadata.uid(), own: own_uid }));
+            // Its mode is put right with the first snapshot.
+            believed.check_owner(&metadata).map_err(distrusted)?;
         }
         let spares = Spares::new(&path);
         spares.remove_leftovers();

@@ -1,13 +1,16 @@
 //! Writers killed at random moments.
 
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use lxc_autoscale_core::metrics_file::trust::Believed;
 use lxc_autoscale_core::metrics_file::{MetricsReader, MetricsWriter, WriteError};
 
 use crate::python::PythonReader;
-use crate::writer_process::WriterProcess;
-use crate::{ROOMY, new_numbers, numbers_in};
+use crate::writer_process::{WriterProcess, WriterUser};
+use crate::{ROOMY, is_root, new_numbers, numbers_in};
 
 /// Writers that are killed unless `LXC_TORTURE_KILLS` says otherwise.
 const DEFAULT_KILLS: u64 = 40;
@@ -30,24 +33,45 @@ fn setting(name: &str, default: u64) -> u64 {
 }
 
 struct Fixture {
-    directory: tempfile::TempDir,
+    /// Removed in the end.
+    _directory: tempfile::TempDir,
+    /// The name that readers know.
     path: PathBuf,
+    /// Where the copies lie.
+    copies: PathBuf,
+    writer: Option<WriterUser>,
 }
 
 fn fixture() -> Fixture {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("lxc_metrics.json");
-    Fixture { directory, path }
+    let copies = directory.path().to_owned();
+    Fixture { _directory: directory, path, copies, writer: None }
+}
+
+/// As `install.sh` leaves it: the name is a link made by root, into a directory of the user that the writer runs as, who
+/// may write nowhere else. On every Debian user 1 is `daemon`.
+fn installed_fixture() -> Fixture {
+    let directory = tempfile::tempdir().unwrap();
+    fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
+    let (path, copies) = (directory.path().join("lxc_metrics.json"), directory.path().join("own"));
+    fs::create_dir(&copies).unwrap();
+    chown(&copies, Some(1), Some(1)).unwrap();
+    symlink("own/lxc_metrics.json", &path).unwrap();
+    // A checkout may lie where that user comes to no program.
+    let program = directory.path().join("writer");
+    fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    Fixture { _directory: directory, path, copies, writer: Some(WriterUser { uid: 1, program }) }
 }
 
 /// Kills writers one after the other; checks after each what is in the file.
 fn kill_writers(file: &Fixture, kills: u64, pause_ms: u64, max_bytes: u64) -> u64 {
     let seed = setting("LXC_TORTURE_SEED", 20_261_123);
     let mut random = Random(seed ^ pause_ms);
-    let mut reader = MetricsReader::new(&file.path);
+    let mut reader = MetricsReader::new(&file.path).believing(Believed::own().and_monitor("daemon"));
     let (mut next, mut handed_out, mut acknowledged, mut n_damaged) = (0, 0, 0, 0);
     for kill in 0..kills {
-        let writer = WriterProcess::start(&file.path, next, pause_ms, max_bytes);
+        let writer = WriterProcess::start(&file.path, file.writer.as_ref(), next, pause_ms, max_bytes);
         // Not a wait for anything: the moment is what is random here. Some are killed while they start.
         std::thread::sleep(Duration::from_micros(random.below(200_000 + 10_000 * pause_ms)));
         let said = writer.kill();
@@ -75,7 +99,7 @@ fn kill_writers(file: &Fixture, kills: u64, pause_ms: u64, max_bytes: u64) -> u6
         assert_eq!(handed_out, next, "{context}: our reader has not seen all");
     }
     assert_eq!(n_damaged, 0, "no kill may leave a damaged file");
-    let leftovers = std::fs::read_dir(file.directory.path()).unwrap().count();
+    let leftovers = fs::read_dir(&file.copies).unwrap().count();
     assert!(leftovers <= 11, "{leftovers} files are left: the copies, the lock and one temporary at most");
     acknowledged
 }
@@ -105,6 +129,24 @@ fn writers_killed_within_appends_lose_nothing() {
     assert!(kills <= acknowledged);
 }
 
+/// As the unit runs it: another user than root, behind a link.
+#[test]
+fn killed_writers_of_a_user_of_their_own_lose_nothing() {
+    if !is_root() {
+        return;
+    }
+    let file = installed_fixture();
+    let kills = setting("LXC_TORTURE_KILLS", DEFAULT_KILLS);
+    let python = PythonReader::start(&file.path, true);
+    let acknowledged = kill_writers(&file, kills, 20, 48 << 10);
+    let reads = python.finish();
+    println!(
+        "{kills} kills behind a link, {acknowledged} snapshots acknowledged, {reads} reads by Python, none lost or broken"
+    );
+    assert!(kills <= acknowledged && kills <= reads);
+    assert!(file.path.is_symlink(), "the link is nobody's to replace");
+}
+
 #[test]
 fn a_second_writer_is_refused_and_the_first_goes_on() {
     let file = fixture();
@@ -117,7 +159,7 @@ fn a_second_writer_is_refused_and_the_first_goes_on() {
     assert!(numbers_in(&file.path).into_iter().eq(0..20));
 
     // Whoever removes the lock lets nobody in for longer than until the next append.
-    std::fs::remove_file(file.path.with_file_name(".lxc_metrics.json.lock")).unwrap();
+    fs::remove_file(file.path.with_file_name(".lxc_metrics.json.lock")).unwrap();
     first.append(&crate::snapshot(20)).unwrap();
     assert!(matches!(MetricsWriter::open(&file.path, ROOMY), Err(WriteError::InUse { .. })));
 }

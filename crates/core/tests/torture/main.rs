@@ -76,7 +76,7 @@ fn new_numbers(reader: &mut MetricsReader) -> Vec<u64> {
 fn is_root() -> bool {
     let is_root = rustix::process::geteuid().is_root();
     if !is_root {
-        println!("skipped: only root can mount file systems");
+        println!("skipped: it takes root");
     }
     is_root
 }

@@ -1,7 +1,8 @@
 //! A writer in a process of its own, to be killed.
 
 use std::io::{BufRead, BufReader, Write};
-use std::path::Path;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -36,6 +37,13 @@ fn pause_ms() -> u64 {
     std::env::var(PAUSE_MS).unwrap().parse().unwrap()
 }
 
+/// Another user to write as.
+pub(crate) struct WriterUser {
+    pub(crate) uid: u32,
+    /// This program, where that user can run it.
+    pub(crate) program: PathBuf,
+}
+
 /// Such a process.
 pub(crate) struct WriterProcess(Child);
 
@@ -51,8 +59,21 @@ pub(crate) struct Said {
 
 impl WriterProcess {
     /// Starts one that appends from snapshot `first` on, with a pause between two.
-    pub(crate) fn start(path: &Path, first: u64, pause_ms: u64, max_bytes: u64) -> Self {
-        let child = Command::new(std::env::current_exe().unwrap())
+    pub(crate) fn start(
+        path: &Path,
+        user: Option<&WriterUser>,
+        first: u64,
+        pause_ms: u64,
+        max_bytes: u64,
+    ) -> Self {
+        let mut command = match user {
+            Some(user) => Command::new(&user.program),
+            None => Command::new(std::env::current_exe().unwrap()),
+        };
+        if let Some(user) = user {
+            command.uid(user.uid).gid(user.uid);
+        }
+        let child = command
             .args(["--exact", "writer_process::writer_process", "--nocapture", "--test-threads=1"])
             .env(FILE, path)
             .env(FIRST, first.to_string())

@@ -68,7 +68,7 @@ impl Default for AlertsConfig {
     fn default() -> Self {
         Self {
             enabled: true,
-            state_file: "/var/lib/lxc_autoscale_ml/alerts.json".into(),
+            state_file: "/var/lib/lxc_autoscale_ml/monitor/alerts.json".into(),
             no_data_after_seconds: 600,
             rules: defaults::rules(),
             tags: BTreeMap::new(),

@@ -56,7 +56,7 @@ impl Default for AnomalyConfig {
             false_alarm_share: 0.01,
             min_history_hours: 24.0,
             step_seconds: 60.0,
-            state_file: "/var/lib/lxc_autoscale_ml/anomaly.state".into(),
+            state_file: "/var/lib/lxc_autoscale_ml/monitor/anomaly.state".into(),
         }
     }
 }

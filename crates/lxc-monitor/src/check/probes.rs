@@ -1,15 +1,15 @@
 //! The things that are looked at, each with what to do when it is not as it should be.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use lxc_autoscale_core::ErrorChain;
 use lxc_autoscale_core::Vmid;
-use lxc_autoscale_core::metrics_file::trust::{self, Distrust};
+use lxc_autoscale_core::metrics_file::trust::{self, Believed, Distrust, MONITOR_USER};
 use lxc_autoscale_core::snapshot::{NodeRecord, Snapshot};
 use rustix::fs::Access;
 
-use super::Probe;
+use super::{Probe, privileges};
 use crate::cgroup::Hierarchy;
 use crate::config::MonitorConfig;
 use crate::discovery::{self, Inventory, Liveness};
@@ -42,7 +42,7 @@ pub(super) fn all(
     }
     probes.push(pressure(hierarchy.as_ref().ok(), snapshot));
     probes.push(block_devices(&paths.sys));
-    probes.push(privileges());
+    probes.push(privileges::probe(hierarchy.as_ref().ok()));
     probes.push(output(&config.output.file));
     probes
 }
@@ -229,31 +229,22 @@ fn block_devices(sys: &Path) -> Probe {
     }
 }
 
-fn privileges() -> Probe {
-    const NAME: &str = "privileges";
-    if rustix::process::geteuid().is_root() {
-        Probe::ok(NAME, "runs as root")
-    } else {
-        Probe::note(
-            NAME,
-            "does not run as root, so the filesystems and the configuration of containers may be out of reach",
-            "run it as root, or with CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH",
-        )
-    }
-}
-
 /// Looks without opening: the file may be in use by the daemon.
 fn output(file: &Path) -> Probe {
     const NAME: &str = "metrics file";
     let shown = file.display();
-    if let Err(error) = trusted(file) {
-        return Probe::bad(
-            NAME,
-            format!("`{shown}` would not be trusted: {}", ErrorChain(&error)),
-            "nobody but root may be able to write or replace it, because its records steer the node",
-        );
-    }
-    let directory = file.parent().unwrap_or(Path::new("/"));
+    let place = match trusted(file) {
+        Ok(place) => place,
+        Err(error) => {
+            let fix = format!(
+                "nobody but root and `{MONITOR_USER}` may be able to write or replace it, because its records steer the \
+                 node; where the monitor runs as another user, name it as `metrics.owner` to the other daemons"
+            );
+            let found = format!("`{shown}` would not be trusted: {}", ErrorChain(&error));
+            return Probe::bad(NAME, found, fix);
+        }
+    };
+    let directory = place.parent().unwrap_or(Path::new("/"));
     match rustix::fs::access(directory, Access::WRITE_OK | Access::EXEC_OK) {
         Ok(()) => Probe::ok(NAME, format!("`{shown}` can be written")),
         Err(error) => Probe::bad(
@@ -264,13 +255,13 @@ fn output(file: &Path) -> Probe {
     }
 }
 
-/// Whether the daemons that read the file would believe it, or what will be made in its place.
-fn trusted(file: &Path) -> Result<(), Distrust> {
-    let own_uid = rustix::process::geteuid().as_raw();
-    trust::check_place(file, own_uid)?;
-    match std::fs::metadata(file) {
-        Ok(metadata) => trust::check_file(&metadata, own_uid),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+/// Where the file is, or what will be made in its place, if the daemons that read it would believe it.
+fn trusted(file: &Path) -> Result<PathBuf, Distrust> {
+    let believed = Believed::default();
+    let place = trust::check_place(file, &believed)?;
+    match std::fs::symlink_metadata(&place) {
+        Ok(metadata) => trust::check_file(&metadata, &believed).map(|()| place),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(place),
         Err(error) => Err(error.into()),
     }
 }

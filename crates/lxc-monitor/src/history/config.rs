@@ -28,7 +28,7 @@ impl Default for HistoryConfig {
     fn default() -> Self {
         Self {
             enabled: true,
-            file: "/var/lib/lxc_autoscale_ml/metrics.sqlite".into(),
+            file: "/var/lib/lxc_autoscale_ml/monitor/metrics.sqlite".into(),
             max_size_mib: 512,
             keep_1m_days: 7,
             keep_5m_days: 30,

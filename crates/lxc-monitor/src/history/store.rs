@@ -42,6 +42,14 @@ pub enum StoreError {
         /// Why.
         source: std::io::Error,
     },
+    /// It cannot be made.
+    #[error("cannot create the history `{}`; set `history.file` to another place", path.display())]
+    Create {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
     /// A broken one could not be moved out of the way.
     #[error("the history `{}` is broken and cannot be put aside", path.display())]
     PutAside {

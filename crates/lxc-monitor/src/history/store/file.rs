@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use lxc_autoscale_core::history_store::reader::with_suffix;
 use lxc_autoscale_core::history_store::{HistoryError, chunk, frame, schema};
+use lxc_autoscale_core::ownership::make_for_owner_of_directory;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Row, ffi, params};
 
 use super::StoreError;
@@ -37,6 +38,8 @@ pub(super) fn open(path: &Path, max_bytes: u64) -> Result<(Connection, Option<Pa
 fn open_whole(path: &Path, max_bytes: u64) -> Result<Connection, StoreError> {
     let failed = |source| failed(path, source);
     check_head(path).map_err(failed)?;
+    make_for_owner_of_directory(path)
+        .map_err(|source| StoreError::Create { path: path.to_owned(), source })?;
     let mut connection = Connection::open(path).map_err(failed)?;
     connection.busy_timeout(BUSY_TIMEOUT).map_err(failed)?;
     // Effective in a new file only: space that is freed can be given back.
