@@ -5,9 +5,10 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use lxc_autoscale_core::Vmid;
 use lxc_autoscale_core::config::{BrokenRule, Validate};
+use lxc_autoscale_core::metrics_file::trust::MONITOR_USER;
 use lxc_autoscale_core::telemetry::LoggingConfig;
+use lxc_autoscale_core::{Vmid, users};
 use serde::{Deserialize, Deserializer};
 
 use crate::socket::MAX_PATH_BYTES;
@@ -17,9 +18,11 @@ mod rest;
 mod state;
 
 pub use network::NetworkConfig;
-pub use rest::{BackendChoice, RestConfig};
+pub use rest::{BackendChoice, CREDENTIALS_DIRECTORY, RestConfig};
 pub use state::StateConfig;
 
+/// The user that the shipped unit runs the ml daemon as.
+const ML_USER: &str = "lxc-autoscale-ml";
 /// Most cores Proxmox accepts for a container.
 const MAX_CORES: u32 = 8192;
 /// Least memory Proxmox accepts for a container, in MiB.
@@ -73,6 +76,8 @@ pub struct ServerConfig {
     pub address_file: PathBuf,
     /// Users beside root whose requests are answered.
     pub trusted_uids: Vec<u32>,
+    /// Users by name who may what an operator may, without a key.
+    pub operators: Vec<String>,
     /// File that holds the API keys, hashed; there need not be one.
     pub keys_file: PathBuf,
     /// Names beside `localhost`, the loopback addresses and the node's own that the `Host` header may carry.
@@ -161,6 +166,8 @@ pub struct AuditConfig {
 pub struct MetricsConfig {
     /// The file.
     pub file: PathBuf,
+    /// The user beside root and our own whose file is believed: the one that the monitor runs as.
+    pub owner: String,
     /// Age up to which a record tells what is.
     pub max_age_seconds: u64,
 }
@@ -202,6 +209,7 @@ impl Default for ServerConfig {
             socket: PathBuf::from("/run/lxc_autoscale_ml/api.sock"),
             address_file: PathBuf::new(),
             trusted_uids: Vec::new(),
+            operators: vec![ML_USER.to_owned()],
             keys_file: PathBuf::from("/etc/lxc_autoscale_ml/api_keys.json"),
             allowed_hosts: Vec::new(),
             requests_per_minute: REQUESTS_PER_MINUTE,
@@ -269,7 +277,11 @@ impl AuditConfig {
 
 impl Default for MetricsConfig {
     fn default() -> Self {
-        Self { file: PathBuf::from("/var/log/lxc_metrics.json"), max_age_seconds: 180 }
+        Self {
+            file: PathBuf::from("/var/log/lxc_metrics.json"),
+            owner: MONITOR_USER.to_owned(),
+            max_age_seconds: 180,
+        }
     }
 }
 
@@ -336,6 +348,8 @@ impl ServerConfig {
             "server.socket",
             "must be an absolute path of at most 107 bytes, or empty",
         )?;
+        let names = self.operators.iter().all(|name| users::is_name(name));
+        unless(names, "server.operators", "must hold names of users")?;
         let no_blank =
             self.allowed_hosts.iter().all(|host| !host.is_empty() && !host.contains(['/', ' ', '*']));
         unless(
@@ -365,6 +379,11 @@ impl Validate for Config {
         self.state.validate()?;
         self.limits.validate()?;
         seconds(self.metrics.max_age_seconds, "metrics.max_age_seconds")?;
+        BrokenRule::unless(
+            users::is_name(&self.metrics.owner),
+            "metrics.owner",
+            "must be the name of a user",
+        )?;
         for (path, key) in [
             (&self.paths.pve, "paths.pve"),
             (&self.paths.proc, "paths.proc"),

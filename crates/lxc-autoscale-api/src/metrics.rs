@@ -1,9 +1,8 @@
 //! What the monitor measured last, if that is the present.
 
-use std::path::Path;
-
 use jiff::{SignedDuration, Timestamp};
 use lxc_autoscale_core::metrics_file::MetricsReader;
+use lxc_autoscale_core::metrics_file::trust::Believed;
 use lxc_autoscale_core::snapshot::{ContainerRecord, Snapshot};
 use lxc_autoscale_core::{ErrorChain, RecordTime, Vmid};
 
@@ -22,7 +21,7 @@ pub type Newest = Result<Snapshot, String>;
 /// # Errors
 /// The reason why what is measured is not known.
 pub fn newest(config: &MetricsConfig, now: Timestamp) -> Newest {
-    let snapshot = latest(&config.file)?;
+    let snapshot = latest(config)?;
     is_present(snapshot.summary.collection_end_time, config, now)?;
     Ok(snapshot)
 }
@@ -31,9 +30,11 @@ pub fn newest(config: &MetricsConfig, now: Timestamp) -> Newest {
 ///
 /// # Errors
 /// The reason why there is none.
-pub fn latest(path: &Path) -> Newest {
-    let read = MetricsReader::read_newest(path).map_err(|error| ErrorChain(&error).to_string())?;
-    read.ok_or_else(|| format!("the metrics file `{}` holds no record yet", path.display()))
+pub fn latest(config: &MetricsConfig) -> Newest {
+    let believed = Believed::own().and_monitor(&config.owner);
+    let read = MetricsReader::read_newest_by(&config.file, &believed);
+    let read = read.map_err(|error| ErrorChain(&error).to_string())?;
+    read.ok_or_else(|| format!("the metrics file `{}` holds no record yet", config.file.display()))
 }
 
 /// When the newest snapshot was taken, however long ago, and the snapshot while it tells the present; reads files, so
@@ -151,9 +152,48 @@ mod tests {
         assert!(matches!(need(106), Need::Unknown { reason } if reason.contains("container 106")));
     }
 
+    /// What the file must be before it lets memory shrink: whose, writable by whom, of which layout, how old.
+    #[test]
+    fn a_file_that_others_could_have_written_or_that_is_old_is_a_reason() {
+        use std::fs::{Permissions, set_permissions};
+        use std::os::unix::fs::{PermissionsExt, chown};
+
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("metrics.json");
+        let write = |more: &str| {
+            let time = "2027-01-15T08:00:00+00:00";
+            let record = format!(
+                r#"{{"summary":{{"collection_start_time":"{time}","collection_end_time":"{time}","total_containers":0,"total_duration_seconds":0.1{more}}}}}"#
+            );
+            std::fs::write(&file, format!("[\n{record}\n]\n")).unwrap();
+        };
+        // On every Debian user 1 is `daemon`, and user 2 `bin`.
+        let config =
+            MetricsConfig { file: file.clone(), owner: "daemon".to_owned(), ..MetricsConfig::default() };
+        let refused = |seconds: i64| newest(&config, at(seconds)).err().unwrap_or_default();
+        let mode = |mode: u32| set_permissions(&file, Permissions::from_mode(mode)).unwrap();
+        write("");
+        mode(0o640);
+        assert_eq!(refused(180), "");
+        assert!(refused(181).contains("is 181 s old; does lxc-monitor run?"), "{}", refused(181));
+        mode(0o646);
+        assert!(refused(0).contains("others may write to it (mode 0646)"), "{}", refused(0));
+        mode(0o640);
+        if chown(&file, Some(1), None).is_ok() {
+            assert_eq!(refused(0), "");
+            chown(&file, Some(2), None).unwrap();
+            let reason = refused(0);
+            assert!(reason.contains("belongs to user 2, and must belong to root"), "{reason}");
+            assert!(reason.contains("monitor's user `daemon` (1)"), "{reason}");
+            chown(&file, Some(0), None).unwrap();
+        }
+        write(r#","schema_version":99"#);
+        assert!(refused(0).contains("schema version is 99"), "{}", refused(0));
+    }
+
     #[test]
     fn a_file_that_is_not_there_is_a_reason() {
-        let config = MetricsConfig { file: "/nonexistent/metrics.json".into(), max_age_seconds: 180 };
+        let config = MetricsConfig { file: "/nonexistent/metrics.json".into(), ..MetricsConfig::default() };
         assert!(newest(&config, at(0)).unwrap_err().contains("/nonexistent/metrics.json"));
     }
 }

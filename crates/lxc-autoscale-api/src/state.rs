@@ -129,6 +129,7 @@ impl Shared {
         merged.limits = new.limits.clone();
         merged.metrics = new.metrics.clone();
         merged.server.trusted_uids.clone_from(&new.server.trusted_uids);
+        merged.server.operators.clone_from(&new.server.operators);
         merged.server.allowed_hosts.clone_from(&new.server.allowed_hosts);
         self.changes.protect(&merged.limits.protected_containers);
         let mut restart = Vec::new();
@@ -165,6 +166,7 @@ mod tests {
         let mut new = config;
         new.limits.max_cores = 4;
         new.server.trusted_uids = vec![999];
+        new.server.operators = vec!["daemon".to_owned()];
         assert_eq!(state.reload(&new), [""; 0]);
         assert_eq!(*state.config(), new);
         new.server.max_body_kib = 1;

@@ -10,17 +10,18 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 use jiff::tz::TimeZone;
-use lxc_autoscale_core::Vmid;
 use lxc_autoscale_core::config::{BrokenRule, Validate};
+use lxc_autoscale_core::metrics_file::trust::{Believed, MONITOR_USER};
 use lxc_autoscale_core::notification::QueueConfig;
 use lxc_autoscale_core::telemetry::LoggingConfig;
+use lxc_autoscale_core::{Vmid, users};
 use serde::{Deserialize, Deserializer};
 
 pub use approval::ProposalsConfig;
 pub use model::ModelConfig;
 pub use scaling::ScalingConfig;
 
-use crate::act::Patience;
+use crate::act::{Endpoint, Patience};
 use crate::decide::Policy;
 use crate::policy::{PolicyBook, PolicyConfig, PolicyError, PresetsConfig, ShadowConfig};
 use crate::recommend::RecommendConfig;
@@ -68,6 +69,8 @@ pub struct Config {
 pub struct MetricsConfig {
     /// The exchange file.
     pub file: PathBuf,
+    /// The user beside root and our own whose file is believed: the one that the monitor runs as.
+    pub owner: String,
     /// The monitor's history, for what was before the exchange file; empty for none.
     pub history: PathBuf,
     /// A measurement older than this steers nothing.
@@ -78,7 +81,7 @@ pub struct MetricsConfig {
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ApiConfig {
-    /// Base address, `http://` only.
+    /// Where it listens: a unix socket (`unix:/path`) or a base address (`http://` only).
     pub url: String,
     /// Wait for a connection.
     pub connect_timeout_seconds: f64,
@@ -91,6 +94,11 @@ pub struct ApiConfig {
 }
 
 impl MetricsConfig {
+    /// Whose exchange file is believed.
+    pub fn believed(&self) -> Believed {
+        Believed::own().and_monitor(&self.owner)
+    }
+
     /// How old a measurement may be.
     pub fn max_age(&self) -> Duration {
         Duration::from_secs(self.max_age_seconds)
@@ -153,7 +161,8 @@ impl Default for MetricsConfig {
     fn default() -> Self {
         Self {
             file: PathBuf::from("/var/log/lxc_metrics.json"),
-            history: PathBuf::from("/var/lib/lxc_autoscale_ml/metrics.sqlite"),
+            owner: MONITOR_USER.to_owned(),
+            history: PathBuf::from("/var/lib/lxc_autoscale_ml/monitor/metrics.sqlite"),
             max_age_seconds: 300,
         }
     }
@@ -162,7 +171,7 @@ impl Default for MetricsConfig {
 impl Default for ApiConfig {
     fn default() -> Self {
         Self {
-            url: "http://127.0.0.1:5000".to_owned(),
+            url: "unix:/run/lxc_autoscale_ml/api.sock".to_owned(),
             connect_timeout_seconds: 3.0,
             timeout_seconds: 120.0,
             retries: 3,
@@ -174,7 +183,7 @@ impl Default for ApiConfig {
 impl Default for StateConfig {
     fn default() -> Self {
         Self {
-            directory: PathBuf::from("/var/lib/lxc_autoscale_ml"),
+            directory: PathBuf::from("/var/lib/lxc_autoscale_ml/ml"),
             retention_days: 90,
             max_decisions: 100_000,
             checkpoint_seconds: 600,
@@ -248,6 +257,7 @@ impl Validate for Config {
         let age = self.metrics.max_age_seconds;
         unless((1..=86_400).contains(&age), "metrics.max_age_seconds", "must be from 1 to 86400")?;
         unless(self.metrics.file.is_absolute(), "metrics.file", "must be an absolute path")?;
+        unless(users::is_name(&self.metrics.owner), "metrics.owner", "must be the name of a user")?;
         let zone = self.forecast.zone().is_ok();
         unless(
             zone,
@@ -281,10 +291,9 @@ impl Validate for Config {
 impl Config {
     fn validate_api(&self) -> Result<(), BrokenRule> {
         let unless = BrokenRule::unless;
-        let host = self.api.url.strip_prefix("http://").unwrap_or_default();
-        let rule = "must be a plain HTTP address without a path, such as \"http://127.0.0.1:5000\"";
-        let plain = !host.is_empty() && !host.trim_end_matches('/').contains(['/', '?', '#', '@', ' ']);
-        unless(plain, "api.url", rule)?;
+        let rule = "must be \"unix:\" and the absolute path of a socket, or a plain HTTP address without a path, such as \
+                    \"http://127.0.0.1:5000\"";
+        unless(Endpoint::of(&self.api.url).is_some(), "api.url", rule)?;
         let wait = |seconds: f64| 0.0 < seconds && seconds <= 3600.0;
         let rule = "must be more than 0 and at most 3600";
         unless(wait(self.api.connect_timeout_seconds), "api.connect_timeout_seconds", rule)?;
@@ -349,8 +358,8 @@ mod tests {
     fn bad_values_are_named() {
         check_refused("interval_seconds = 0", "`interval_seconds` must be from 1");
         check_refused("[metrics]\nfile = \"metrics.json\"", "`metrics.file` must be an absolute path");
-        check_refused("[api]\nurl = \"https://127.0.0.1:5000\"", "`api.url` must be a plain HTTP address");
-        check_refused("[api]\nurl = \"http://127.0.0.1:5000/x\"", "`api.url` must be a plain HTTP address");
+        check_refused("[api]\nurl = \"https://127.0.0.1:5000\"", "`api.url` must be \"unix:\" and");
+        check_refused("[api]\nurl = \"http://127.0.0.1:5000/x\"", "`api.url` must be \"unix:\" and");
         check_refused("[api]\ntimeout_seconds = nan", "`api.timeout_seconds` must be more than 0");
         check_refused("[api]\ndeadline_seconds = 1", "`api.deadline_seconds` must not be less");
         check_refused("[model]\ncontamination = 0.6", "`model.contamination` must be more than 0");

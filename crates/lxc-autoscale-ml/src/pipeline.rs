@@ -137,7 +137,7 @@ impl Pipeline {
             history.look_back_to(Box::new(past));
         }
         Ok(Self {
-            reader: MetricsReader::new(&config.metrics.file),
+            reader: reader(config),
             history,
             shadows: Shadows::new(Arc::clone(&book), Arc::clone(&shared)),
             learning: Learning::new(Arc::clone(&book), shared),
@@ -173,7 +173,7 @@ impl Pipeline {
             self.guards.restore_records(id, records, at);
         }
         self.set = set.into_iter().map(|(id, resource, at, to)| ((id, resource), (at, to))).collect();
-        self.reader = MetricsReader::new(&self.config.metrics.file).from_position(position);
+        self.reader = reader(&self.config).from_position(position);
         Ok(true)
     }
 
@@ -454,6 +454,11 @@ fn learnt_by(config: &Config) -> String {
         "{:?} {:?} {:?} {:?} {boot_seconds}",
         config.model, config.recommend, config.presets, config.policy
     )
+}
+
+/// Reads the metrics file from its oldest record on.
+fn reader(config: &Config) -> MetricsReader {
+    MetricsReader::new(&config.metrics.file).believing(config.metrics.believed())
 }
 
 /// The monitor's history, if there is one that can be read.

@@ -174,18 +174,23 @@ impl AuditLog {
             }
         }
         if self.config.backup_count == 0 {
-            fs::remove_file(&self.config.file)?;
+            fs::remove_file(numbered(&self.config.file, 0))?;
         }
         Ok(())
     }
 }
 
-/// The file itself, or one of the older ones.
+/// The file itself, or one of the older ones. Where its name is a link they lie where that leads, because beside the
+/// link a server that is not root may write nothing.
 fn numbered(file: &Path, number: u32) -> PathBuf {
+    let place = match (file.parent(), fs::read_link(file)) {
+        (Some(directory), Ok(target)) => directory.join(target),
+        _ => file.to_owned(),
+    };
     if number == 0 {
-        return file.to_owned();
+        return place;
     }
-    let mut name = file.as_os_str().to_owned();
+    let mut name = place.into_os_string();
     name.push(format!(".{number}"));
     PathBuf::from(name)
 }

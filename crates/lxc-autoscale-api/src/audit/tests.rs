@@ -82,6 +82,23 @@ fn the_chain_goes_on_over_a_rotation_and_the_files_are_bounded() {
 }
 
 #[test]
+fn older_files_lie_where_a_link_leads() {
+    let directory = tempfile::tempdir().unwrap();
+    let own = directory.path().join("own");
+    fs::create_dir(&own).unwrap();
+    let config = AuditConfig { max_size_mib: 0, backup_count: 2, ..config(directory.path()) };
+    std::os::unix::fs::symlink("own/audit.jsonl", &config.file).unwrap();
+    let log = AuditLog::new(config.clone());
+    for change in 1..=5 {
+        write(&log, change);
+    }
+    let verdict = verdict(&config);
+    assert_eq!((verdict.first, verdict.last, verdict.holds()), (Some(3), Some(5), true));
+    assert!(config.file.is_symlink());
+    assert_eq!(fs::read_dir(&own).unwrap().count(), 3);
+}
+
+#[test]
 fn half_a_line_of_a_crash_is_told_and_breaks_nothing() {
     let (_directory, config) = written(2);
     let mut file = File::options().append(true).open(&config.file).unwrap();

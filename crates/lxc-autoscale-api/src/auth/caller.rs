@@ -85,6 +85,11 @@ impl Caller {
         Self { identity: Identity::User(uid), role: Role::Admin, containers: None }
     }
 
+    /// A user that the configuration makes an operator.
+    pub fn operator(uid: u32) -> Self {
+        Self { role: Role::Operator, ..Self::user(uid) }
+    }
+
     /// This server itself, for what ends by itself.
     pub fn server() -> Self {
         Self { identity: Identity::Server, role: Role::Admin, containers: None }

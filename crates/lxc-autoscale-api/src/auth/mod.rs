@@ -16,7 +16,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use jiff::Timestamp;
-use lxc_autoscale_core::ErrorChain;
+use lxc_autoscale_core::{ErrorChain, users};
 
 use self::caller::{Caller, Role};
 use self::limits::Allowance;
@@ -55,14 +55,22 @@ impl Peer {
     /// The user, if it is root or named in the configuration.
     pub fn trusted(self, config: &ServerConfig) -> Option<Caller> {
         let uid = self.uid?;
-        (uid == 0 || config.trusted_uids.contains(&uid)).then(|| Caller::user(uid))
+        if uid == 0 || config.trusted_uids.contains(&uid) {
+            return Some(Caller::user(uid));
+        }
+        // Looked up each time: a user may be made, or go, while the server runs.
+        let name = users::name_of(uid).unwrap_or_else(|error| {
+            tracing::warn!(%error, "the users of this machine cannot be read, so no operator is known");
+            None
+        })?;
+        config.operators.contains(&name).then(|| Caller::operator(uid))
     }
 }
 
 fn untrusted() -> ApiError {
     ApiError::forbidden(
-        "only root on this machine is answered without a key, and users listed in `server.trusted_uids` of the \
-         configuration; see `lxc-autoscale-api key create`",
+        "only root on this machine is answered without a key, and users listed in `server.trusted_uids` and \
+         `server.operators` of the configuration; see `lxc-autoscale-api key create`",
     )
 }
 
@@ -251,11 +259,19 @@ mod tests {
 
     #[test]
     fn root_and_named_users_are_trusted() {
-        let config = ServerConfig { trusted_uids: vec![990], ..ServerConfig::default() };
-        let check = |uid| Peer { uid }.trusted(&config).is_some();
-        assert_eq!(
-            [check(Some(0)), check(Some(990)), check(Some(991)), check(None)],
-            [true, true, false, false]
-        );
+        // `daemon` is user 1 and `bin` user 2 on every Debian.
+        let operators = vec!["daemon".to_owned(), "nosuchuser".to_owned()];
+        let config = ServerConfig { trusted_uids: vec![990], operators, ..ServerConfig::default() };
+        let check = |uid| Peer { uid }.trusted(&config).map(|caller| caller.role);
+        for (uid, role) in [
+            (Some(0), Some(Role::Admin)),
+            (Some(990), Some(Role::Admin)),
+            (Some(1), Some(Role::Operator)),
+            (Some(2), None),
+            (Some(991), None),
+            (None, None),
+        ] {
+            assert_eq!(check(uid), role, "{uid:?}");
+        }
     }
 }

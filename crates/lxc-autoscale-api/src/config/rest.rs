@@ -10,7 +10,7 @@ use super::seconds;
 use crate::backend::rest::Fingerprint;
 
 /// Where systemd puts the credentials of a unit (systemd.exec(5), `LoadCredential=`).
-const CREDENTIALS_DIRECTORY: &str = "CREDENTIALS_DIRECTORY";
+pub const CREDENTIALS_DIRECTORY: &str = "CREDENTIALS_DIRECTORY";
 
 /// How containers are changed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]

@@ -24,7 +24,7 @@ pub struct StateConfig {
 impl Default for StateConfig {
     fn default() -> Self {
         Self {
-            directory: PathBuf::from("/var/lib/lxc_autoscale_ml"),
+            directory: PathBuf::from("/var/lib/lxc_autoscale_ml/api"),
             jobs_keep_days: 30,
             max_jobs: 20_000,
             ledger_keep_days: 400,

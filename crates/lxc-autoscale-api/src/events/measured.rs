@@ -24,12 +24,12 @@ pub async fn watch(state: AppState) {
     let mut seen: (Version, Option<Snapshot>) = (None, None);
     loop {
         interval.tick().await;
-        let path = state.config().metrics.file.clone();
+        let config = state.config().metrics.clone();
         let known = seen.0;
         let read = tokio::task::spawn_blocking(move || {
-            let version = version(&path);
+            let version = version(&config.file);
             let is_new = version.is_some() && version != known;
-            (version, if is_new { metrics::latest(&path).ok() } else { None })
+            (version, if is_new { metrics::latest(&config).ok() } else { None })
         });
         // A file that cannot be read now is told by `/health/check`, and looked at again.
         let Ok((version, newest)) = read.await else { continue };

@@ -174,8 +174,8 @@ pub(super) async fn current(
         caller.may_touch(&[vmid])?;
     }
     let config = state.config().metrics.clone();
-    let file = config.file.clone();
-    let newest = in_thread(move || metrics::latest(&file)).await?;
+    let read = config.clone();
+    let newest = in_thread(move || metrics::latest(&read)).await?;
     let mut snapshot = newest.map_err(|reason| ApiError::new(StatusCode::NOT_FOUND, "no_metrics", reason))?;
     snapshot
         .containers

@@ -4,6 +4,7 @@
 //! failed (502–504), with a pause that doubles, and gives up at a deadline. What the API refuses for a reason
 //! of its own (any other 4xx, 500) is never repeated. A success is believed only with the value read back.
 
+mod endpoint;
 mod error;
 
 use std::time::Duration;
@@ -19,6 +20,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
+pub use endpoint::Endpoint;
 pub use error::CallError;
 
 /// Pause before the first repetition; it doubles with each one.
@@ -42,29 +44,41 @@ pub struct Patience {
 
 /// The client could not be set up.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot set up the HTTP client")]
-pub struct ClientError(#[from] reqwest::Error);
+pub enum ClientError {
+    /// The library says no.
+    #[error("cannot set up the HTTP client")]
+    Http(#[from] reqwest::Error),
+    /// That is no place where the API can listen.
+    #[error("`{0}` is neither `unix:` and the path of a socket nor a plain HTTP address")]
+    Endpoint(String),
+}
 
 /// The client of our API.
 #[derive(Clone, Debug)]
 pub struct ApiClient {
     http: reqwest::Client,
+    /// As the configuration has it.
     url: String,
+    endpoint: Endpoint,
     patience: Patience,
 }
 
 impl ApiClient {
-    /// Prepares to call the API at `url`, such as `http://127.0.0.1:5000`; connects nowhere yet.
+    /// Prepares to call the API at `url`, an [`Endpoint`]; connects nowhere yet.
     ///
     /// # Errors
-    /// When the HTTP client cannot be set up at all.
+    /// When that is none, or the HTTP client cannot be set up at all.
     pub fn new(url: &str, patience: Patience) -> Result<Self, ClientError> {
-        let http = reqwest::Client::builder()
+        let endpoint = Endpoint::of(url).ok_or_else(|| ClientError::Endpoint(url.to_owned()))?;
+        let builder = reqwest::Client::builder()
             .connect_timeout(patience.connect)
             .redirect(reqwest::redirect::Policy::none())
-            .user_agent(concat!("lxc-autoscale-ml/", env!("CARGO_PKG_VERSION")))
-            .build()?;
-        Ok(Self { http, url: url.trim_end_matches('/').to_owned(), patience })
+            .user_agent(concat!("lxc-autoscale-ml/", env!("CARGO_PKG_VERSION")));
+        let builder = match &endpoint {
+            Endpoint::Socket(path) => builder.unix_socket(path.as_path()),
+            Endpoint::Http(_) => builder,
+        };
+        Ok(Self { http: builder.build()?, url: url.to_owned(), endpoint, patience })
     }
 
     /// The API that is called.
@@ -127,7 +141,7 @@ impl ApiClient {
         Q: Serialize + Sync,
         R: DeserializeOwned,
     {
-        let url = format!("{}{route}", self.url);
+        let url = format!("{}{route}", self.endpoint.base());
         let lost = |source: reqwest::Error| {
             let url = self.url.clone();
             // A request that could not be built was not sent either.
@@ -312,6 +326,23 @@ mod tests {
         let error = client.scale_cores(vmid(), 4).await.unwrap_err();
         assert!(matches!(error, CallError::Unreachable { .. }), "{error:?}");
         assert!(error.is_api_down() && !error.may_have_happened());
+    }
+
+    #[tokio::test]
+    async fn the_api_is_asked_through_its_socket_and_missed_where_there_is_none() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("api.sock");
+        let url = format!("unix:{}", path.display());
+        let client = ApiClient::new(&url, Patience { retries: 0, ..PATIENCE }).unwrap();
+        let error = client.scale_cores(vmid(), 4).await.unwrap_err();
+        assert!(matches!(error, CallError::Unreachable { .. }), "{error:?}");
+        assert!(error.to_string().contains(&url) && !error.may_have_happened(), "{error}");
+
+        let handler = async || serde_json::to_string(&resized(2, 4)).unwrap();
+        let router = Router::new().route("/scale/cores", post(handler));
+        let listener = tokio::net::UnixListener::bind(&path).unwrap();
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        assert!(client.scale_cores(vmid(), 4).await.unwrap().changed);
     }
 
     #[tokio::test]

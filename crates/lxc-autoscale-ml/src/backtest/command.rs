@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use clap::Args;
 use jiff::Timestamp;
+use lxc_autoscale_core::metrics_file::trust::Believed;
 
 use super::error::BacktestError;
 use super::recording::Recording;
@@ -80,7 +81,7 @@ pub fn command(
     note.say(&format!("reading {}", source.display()));
     let recordings = match &args.traces {
         Some(path) => traces::read(path)?,
-        None => from_metrics(&source, class, note)?,
+        None => from_metrics(&source, config.metrics.believed(), class, note)?,
     };
     let recordings = chosen(recordings, &args.containers)?;
 
@@ -126,8 +127,13 @@ pub fn command(
     Ok(())
 }
 
-fn from_metrics(path: &Path, class: CpuClass, note: &mut Note) -> Result<Vec<Recording>, BacktestError> {
-    let read = metrics::read(path, class)?;
+fn from_metrics(
+    path: &Path,
+    believed: Believed,
+    class: CpuClass,
+    note: &mut Note,
+) -> Result<Vec<Recording>, BacktestError> {
+    let read = metrics::read(path, believed, class)?;
     if read.unreadable != 0 {
         note.always(&format!("{} records cannot be read and are left out", read.unreadable));
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use lxc_autoscale_core::metrics_file::MetricsReader;
+use lxc_autoscale_core::metrics_file::trust::Believed;
 use lxc_autoscale_core::snapshot::{ContainerRecord, Snapshot};
 
 use super::error::BacktestError;
@@ -41,11 +42,11 @@ struct Growing {
 /// # Errors
 /// [`BacktestError::Metrics`] when the file cannot be read, [`BacktestError::NothingRecorded`] when no container
 /// in it can be replayed.
-pub fn read(path: &Path, class: CpuClass) -> Result<FromMetrics, BacktestError> {
+pub fn read(path: &Path, believed: Believed, class: CpuClass) -> Result<FromMetrics, BacktestError> {
     let mut containers: BTreeMap<u64, Growing> = BTreeMap::new();
     let mut node = NodeSituation::default();
     let mut unreadable = 0;
-    MetricsReader::new(path).each_new(|record| match record {
+    MetricsReader::new(path).believing(believed).each_new(|record| match record {
         Ok(snapshot) => {
             node = node_of(&snapshot).unwrap_or(node);
             for (vmid, record) in snapshot.containers {

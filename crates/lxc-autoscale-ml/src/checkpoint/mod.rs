@@ -15,6 +15,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use flate2::Crc;
+use lxc_autoscale_core::ownership::give_to_owner_of_directory;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -103,6 +104,7 @@ pub fn write<T: Serialize, I: Serialize>(
         // What stands there is of a run that was killed.
         let _ = fs::remove_file(&temporary);
         let file = File::options().write(true).create_new(true).mode(0o600).open(&temporary)?;
+        give_to_owner_of_directory(&file, &temporary)?;
         let mut out = Summed { inner: BufWriter::new(file), crc: Crc::new() };
         out.write_all(MAGIC)?;
         let encode = |error: ciborium::ser::Error<io::Error>| match error {

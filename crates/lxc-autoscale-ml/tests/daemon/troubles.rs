@@ -1,6 +1,9 @@
 //! What the daemon does when its file, its peer or its disk fails: it waits, says so, and goes on.
 
 use jiff::SignedDuration;
+use lxc_autoscale_core::config;
+use lxc_autoscale_ml::config::Config;
+use lxc_autoscale_ml::daemon::Daemon;
 use lxc_autoscale_ml::ledger::{Ledger, Outcome};
 
 use crate::api::RecordingApi;
@@ -63,6 +66,43 @@ async fn a_file_that_anybody_could_have_written_steers_nothing() {
     let report = node.cycle(&mut daemon).await;
     assert_eq!(report.troubles, Vec::<String>::new());
     assert_ne!(api.take(), []);
+}
+
+#[tokio::test]
+async fn a_file_of_the_monitors_user_is_believed_and_one_of_others_is_not() {
+    use std::os::unix::fs::chown;
+    let api = RecordingApi::up().await;
+    let node = Node::with_past(12, &[(101, BUSY)]);
+    // On every Debian user 1 is `daemon`, and user 2 `bin`.
+    if chown(node.metrics_file(), Some(2), None).is_err() {
+        return;
+    }
+    let mut config: Config = config::parse(&node.config_text(&api.url(), "")).unwrap();
+    config.metrics.owner = "daemon".to_owned();
+    let mut daemon = Daemon::start(config).unwrap();
+    let report = node.cycle(&mut daemon).await;
+    assert_eq!(report.troubles.len(), 1, "{:?}", report.troubles);
+    for words in ["steers nothing", "belongs to user 2", "to the monitor's user `daemon` (1)"] {
+        assert!(report.troubles[0].contains(words), "{:?}", report.troubles);
+    }
+    assert_eq!(api.take(), []);
+    chown(node.metrics_file(), Some(1), None).unwrap();
+    let report = node.cycle(&mut daemon).await;
+    assert_eq!(report.troubles, Vec::<String>::new());
+    assert_ne!(api.take(), []);
+}
+
+#[tokio::test]
+async fn a_record_of_a_later_program_steers_nothing() {
+    let api = RecordingApi::up().await;
+    let node = Node::with_past(12, &[(101, BUSY)]);
+    let mut daemon = node.daemon(&api.url(), "");
+    let text = std::fs::read_to_string(node.metrics_file()).unwrap();
+    std::fs::write(node.metrics_file(), text.replace("\"schema_version\":1", "\"schema_version\":99"))
+        .unwrap();
+    let report = node.cycle(&mut daemon).await;
+    assert!(!report.troubles.is_empty());
+    assert_eq!(api.take(), []);
 }
 
 #[tokio::test]

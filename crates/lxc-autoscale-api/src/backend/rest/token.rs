@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use hyper::header::HeaderValue;
 
+use crate::config::CREDENTIALS_DIRECTORY;
+
 /// Longest file that can hold a token.
 const MAX_TOKEN_BYTES: u64 = 4096;
 
@@ -51,15 +53,23 @@ pub enum TokenError {
 }
 
 impl Token {
-    /// Reads it from a file that only its owner can read.
+    /// Reads it from a file that only its owner can read, or that systemd has handed over.
     ///
     /// # Errors
     /// [`TokenError`] when there is none, or when it is no secret any more.
     pub fn read(path: &Path) -> Result<Self, TokenError> {
+        Self::read_with(path, std::env::var_os(CREDENTIALS_DIRECTORY).as_deref().map(Path::new))
+    }
+
+    fn read_with(path: &Path, credentials: Option<&Path>) -> Result<Self, TokenError> {
+        // To a user that is not root systemd gives a credential by an access control list, whose mask stands where the
+        // group's rights do; nobody else comes into their directory.
+        let is_credential = credentials.is_some_and(|directory| path.parent() == Some(directory));
+        let forbidden = if is_credential { 0o037 } else { 0o077 };
         let path = || path.to_owned();
         let read = |source| TokenError::Read { path: path(), source };
         let found = std::fs::metadata(path()).map_err(read)?;
-        if found.mode() & 0o077 != 0 {
+        if found.mode() & forbidden != 0 {
             return Err(TokenError::Open { path: path(), mode: found.mode() & 0o7777 });
         }
         if MAX_TOKEN_BYTES < found.size() {
@@ -117,6 +127,20 @@ mod tests {
         fs::write(&path, text).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
         Token::read(&path)
+    }
+
+    #[test]
+    fn a_credential_shows_the_mask_of_its_list_where_a_group_stands() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("proxmox_token");
+        fs::write(&path, TEXT).unwrap();
+        for (mode, in_place, elsewhere) in [(0o400, true, true), (0o440, true, false), (0o444, false, false)]
+        {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(Token::read_with(&path, Some(directory.path())).is_ok(), in_place, "{mode:o}");
+            assert_eq!(Token::read_with(&path, Some(Path::new("/run"))).is_ok(), elsewhere, "{mode:o}");
+            assert_eq!(Token::read_with(&path, None).is_ok(), elsewhere, "{mode:o}");
+        }
     }
 
     #[test]
