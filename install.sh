@@ -1,26 +1,31 @@
 #!/usr/bin/env bash
-# Installs LXC AutoScale ML on a Proxmox VE node: three binaries, three units, three configuration files.
+# Installs LXC AutoScale ML on a Proxmox VE node: three binaries, three units with their users, three configuration files.
 # Existing configuration is kept. A service that does not come up is a failed installation.
 set -euo pipefail
 
 readonly UNITS=(lxc_monitor lxc_autoscale_api lxc_autoscale_ml) # the order in which they start
 readonly BINARIES=(lxc-monitor lxc-autoscale-api lxc-autoscale-ml)
+readonly GROUP=lxc-autoscale
 
 repository=${LXC_AUTOSCALE_REPO:-https://github.com/fabriziosalmi/proxmox-lxc-autoscale-ml}
 reference=${LXC_AUTOSCALE_REF:-main}
 root=${DESTDIR:-}
 binaries=
 start=yes
+backend=
 scratch=
 
 usage() {
     cat <<'USAGE'
-Usage: install.sh [--binaries DIR] [--no-start]
+Usage: install.sh [--binaries DIR] [--backend pct|rest] [--no-start]
 
-  --binaries DIR   install the release binaries that lie in DIR; without it they are built with cargo
-  --no-start       install and enable, but do not start
+  --binaries DIR      install the release binaries that lie in DIR; without it they are built with cargo
+  --backend pct|rest  run the API as root, for pct, or as a user of its own, for Proxmox's REST API; the token must
+                      stand in /etc/lxc_autoscale_ml/proxmox_token by then. Without it an upgrade keeps what there
+                      is, and a new installation takes pct
+  --no-start          install and enable, but do not start
 Environment:
-  DESTDIR             install below this directory and leave systemd alone
+  DESTDIR             install below this directory and leave systemd and users alone
   LXC_AUTOSCALE_REPO  where to clone from when the script does not lie in a checkout
   LXC_AUTOSCALE_REF   branch or tag to clone
 USAGE
@@ -37,16 +42,25 @@ trap cleanup EXIT
 while (($#)); do
     case $1 in
         --binaries) [[ $# -ge 2 ]] || fail "--binaries needs a directory"; binaries=$2; shift 2 ;;
+        --backend) [[ ${2:-} == pct || ${2:-} == rest ]] || fail "--backend needs pct or rest"; backend=$2; shift 2 ;;
         --no-start) start=no; shift ;;
         -h | --help) usage; exit 0 ;;
         *) usage >&2; fail "unknown option: $1" ;;
     esac
 done
 
+readonly etc=$root/etc/lxc_autoscale_ml state=$root/var/lib/lxc_autoscale_ml log=$root/var/log
+readonly units=$root/etc/systemd/system
+
 [[ -n $root || $EUID -eq 0 ]] || fail "must be run as root"
 if [[ -z $root ]]; then
     command -v systemctl >/dev/null || fail "systemd is needed (no systemctl found)"
     command -v pct >/dev/null || fail "this is no Proxmox VE node (no pct found)"
+    getent group www-data >/dev/null || fail "there is no group www-data, which the configurations of Proxmox belong to"
+fi
+if [[ $backend == rest ]]; then
+    [[ -s $etc/proxmox_token ]] ||
+        fail "put the API token, one line user@realm!name=secret, into $etc/proxmox_token first (docs/privileges.md)"
 fi
 
 # The checkout: where this script lies, or a fresh clone when it comes through a pipe.
@@ -71,17 +85,76 @@ for binary in "${BINARIES[@]}"; do
     [[ -x $binaries/$binary ]] || fail "no binary $binaries/$binary"
 done
 
+# Moves a file to where its daemon may write, unless it is there already. Copies that only a running daemon needs go.
+move() {
+    local from=$1 to=$2
+    [[ -e $from && ! -L $from ]] || return 0
+    mkdir -p -- "$(dirname "$to")"
+    if [[ -e $to ]]; then to=$to.before-upgrade; fi
+    mv -- "$from" "$to"
+}
+
+# Before the daemons had users of their own, everything was root's and lay in /var/log and in one state directory.
+adopt_files_of_root() {
+    local file
+    rm -f -- "$log"/.lxc_metrics.json.{lock,new,spare,spare-*}
+    for file in "$log"/lxc_metrics.json{,.before-*} "$log"/lxc_monitor.log{,.[0-9]*}; do
+        move "$file" "$log/lxc_autoscale_ml/monitor/${file##*/}"
+    done
+    for file in "$log"/lxc_autoscale_ml.log{,.[0-9]*}; do move "$file" "$log/lxc_autoscale_ml/ml/${file##*/}"; done
+    for file in "$log"/lxc_autoscale_{api.log,audit.jsonl}{,.[0-9]*}; do
+        move "$file" "$log/lxc_autoscale_ml/api/${file##*/}"
+    done
+    for file in "$state"/{alerts.json,anomaly.state,metrics.sqlite}*; do move "$file" "$state/monitor/${file##*/}"; done
+    for file in "$state"/{decisions.sqlite,learnt.checkpoint}*; do move "$file" "$state/ml/${file##*/}"; done
+    for file in "$state"/api.sqlite*; do move "$file" "$state/api/${file##*/}"; done
+    rm -f -- "$state"/{lock,api.lock}
+}
+
+# A configuration that was kept still says where the files were: what stands there as it was shipped is brought up to date,
+# and nothing else.
+follow_files() {
+    local unit=$1 expressions=() key
+    case $unit in
+        lxc_monitor) for key in alerts.json anomaly.state metrics.sqlite; do
+            expressions+=(-e "s|= \"/var/lib/lxc_autoscale_ml/$key\"\$|= \"/var/lib/lxc_autoscale_ml/monitor/$key\"|")
+        done ;;
+        lxc_autoscale_api) expressions+=(-e 's|^\(directory = "/var/lib/lxc_autoscale_ml\)"$|\1/api"|') ;;
+        lxc_autoscale_ml) expressions+=(-e 's|^\(directory = "/var/lib/lxc_autoscale_ml\)"$|\1/ml"|'
+            -e 's|^\(history = "/var/lib/lxc_autoscale_ml/\)metrics.sqlite"$|\1monitor/metrics.sqlite"|') ;;
+    esac
+    sed "${expressions[@]}" "$etc/$unit.toml" >"$etc/$unit.toml.followed"
+    if cmp -s "$etc/$unit.toml" "$etc/$unit.toml.followed"; then
+        rm -f -- "$etc/$unit.toml.followed"
+    else
+        mv -- "$etc/$unit.toml.followed" "$etc/$unit.toml"
+        say "  your $unit.toml names the new places of the files that were moved"
+    fi
+}
+
+# What runs keeps files open that are about to be moved.
+if [[ -z $root ]]; then
+    for unit in lxc_autoscale_ml lxc_autoscale_api lxc_monitor; do
+        if [[ -e $units/$unit.service ]] && systemctl is-active --quiet "$unit.service"; then
+            systemctl stop "$unit.service" || fail "$unit could not be stopped"
+        fi
+    done
+fi
+
 say "Installing binaries to $root/usr/local/bin"
 for binary in "${BINARIES[@]}"; do
     install -D -m 0755 "$binaries/$binary" "$root/usr/local/bin/$binary"
 done
 
-say "Installing configuration to $root/etc/lxc_autoscale_ml"
+say "Installing configuration to $etc"
 for unit in "${UNITS[@]}"; do
-    target=$root/etc/lxc_autoscale_ml/$unit.toml
+    target=$etc/$unit.toml
     if [[ ! -e $target ]]; then
         install -D -m 0640 "$here/config/$unit.toml" "$target"
-    elif ! cmp -s "$here/config/$unit.toml" "$target"; then
+        continue
+    fi
+    follow_files "$unit"
+    if ! cmp -s "$here/config/$unit.toml" "$target"; then
         install -m 0640 "$here/config/$unit.toml" "$target.new"
         say "  kept your $unit.toml; the shipped one lies beside it as $unit.toml.new"
     else
@@ -89,15 +162,48 @@ for unit in "${UNITS[@]}"; do
     fi
 done
 
-say "Installing units to $root/etc/systemd/system"
+say "Installing units to $units"
 for unit in "${UNITS[@]}"; do
-    install -D -m 0644 "$here/systemd/$unit.service" "$root/etc/systemd/system/$unit.service"
+    install -D -m 0644 "$here/systemd/$unit.service" "$units/$unit.service"
 done
-install -d -m 0750 "$root/var/lib/lxc_autoscale_ml"
+# Control groups of version 1 take one more capability, and the REST back end takes root from the API.
+addition=$units/lxc_monitor.service.d/cgroup-v1.conf
+if [[ -z $root && ! -f /sys/fs/cgroup/cgroup.controllers ]]; then
+    install -D -m 0644 "$here/systemd/lxc_monitor.service.d/cgroup-v1.conf" "$addition"
+else
+    rm -f -- "$addition"
+fi
+addition=$units/lxc_autoscale_api.service.d/rest.conf
+if [[ $backend == rest || (-z $backend && -e $addition) ]]; then
+    install -D -m 0644 "$here/systemd/lxc_autoscale_api.service.d/rest.conf" "$addition"
+else
+    rm -f -- "$addition"
+fi
+install -D -m 0644 "$here/systemd/lxc_autoscale_ml.sysusers.conf" "$root/etc/sysusers.d/lxc_autoscale_ml.conf"
+install -D -m 0644 "$here/systemd/lxc_autoscale_ml.tmpfiles.conf" "$root/etc/tmpfiles.d/lxc_autoscale_ml.conf"
+install -d -m 0755 "$state"
+adopt_files_of_root
 
 if [[ -n $root ]]; then
-    say "Installed below $root; systemd was left alone."
+    say "Installed below $root; systemd and users were left alone."
     exit 0
+fi
+
+say "Making the users lxc-monitor, lxc-autoscale-ml and lxc-autoscale-api"
+systemd-sysusers /etc/sysusers.d/lxc_autoscale_ml.conf
+systemd-tmpfiles --create /etc/tmpfiles.d/lxc_autoscale_ml.conf
+chown -R -h "lxc-monitor:$GROUP" "$state/monitor" "$log/lxc_autoscale_ml/monitor"
+chown -R -h "lxc-autoscale-ml:$GROUP" "$state/ml" "$log/lxc_autoscale_ml/ml"
+chgrp -R -h "$GROUP" "$state/notifications"
+chown root:root "$etc"
+chmod 0755 "$etc"
+for unit in "${UNITS[@]}"; do
+    chown "root:$GROUP" "$etc/$unit.toml"
+    chmod 0640 "$etc/$unit.toml"
+done
+if [[ -e $etc/proxmox_token ]]; then
+    chown root:root "$etc/proxmox_token"
+    chmod 0600 "$etc/proxmox_token"
 fi
 
 systemctl daemon-reload

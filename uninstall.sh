@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
-# Removes LXC AutoScale ML. Configuration, history and logs stay unless --purge is given; containers keep
-# the sizes they have.
+# Removes LXC AutoScale ML, its users included. Configuration, history and logs stay, as root's, unless --purge is given;
+# containers keep the sizes they have.
 set -euo pipefail
 
 readonly UNITS=(lxc_autoscale_ml lxc_autoscale_api lxc_monitor) # the order in which they stop
 readonly BINARIES=(lxc-monitor lxc-autoscale-api lxc-autoscale-ml)
+readonly USERS=(lxc-monitor lxc-autoscale-ml lxc-autoscale-api)
+readonly GROUP=lxc-autoscale
 
 root=${DESTDIR:-}
 purge=no
@@ -28,23 +30,56 @@ while (($#)); do
 done
 
 [[ -n $root || $EUID -eq 0 ]] || fail "must be run as root"
+readonly etc=$root/etc/lxc_autoscale_ml state=$root/var/lib/lxc_autoscale_ml log=$root/var/log
+readonly units=$root/etc/systemd/system
 
 for unit in "${UNITS[@]}"; do
-    if [[ -z $root && -e /etc/systemd/system/$unit.service ]]; then
+    if [[ -z $root && -e $units/$unit.service ]]; then
         systemctl disable --now --quiet "$unit.service" || fail "$unit could not be stopped"
     fi
-    rm -f -- "$root/etc/systemd/system/$unit.service"
+    rm -f -- "$units/$unit.service"
 done
+rm -f -- "$units"/lxc_monitor.service.d/cgroup-v1.conf "$units"/lxc_autoscale_api.service.d/rest.conf
+# A directory with additions of your own stays.
+rmdir -- "$units"/{lxc_monitor,lxc_autoscale_api}.service.d 2>/dev/null || true
+rm -f -- "$root/etc/sysusers.d/lxc_autoscale_ml.conf" "$root/etc/tmpfiles.d/lxc_autoscale_ml.conf"
 [[ -n $root ]] || systemctl daemon-reload
 
 for binary in "${BINARIES[@]}"; do
     rm -f -- "$root/usr/local/bin/$binary"
 done
 
+# The links, and what only a running daemon needs.
+for name in lxc_metrics.json lxc_monitor.log lxc_autoscale_ml.log lxc_autoscale_api.log lxc_autoscale_audit.jsonl; do
+    [[ ! -L $log/$name ]] || rm -f -- "$log/$name"
+done
+rm -f -- "$log"/lxc_autoscale_ml/monitor/.lxc_metrics.json.{lock,new,spare,spare-*}
+
 if [[ $purge == yes ]]; then
-    rm -rf -- "$root/etc/lxc_autoscale_ml" "$root/var/lib/lxc_autoscale_ml"
-    rm -f -- "$root"/var/log/lxc_metrics.json{,.before-*} "$root"/var/log/.lxc_metrics.json.{spare,spare-*,lock,new}
-    for unit in "${UNITS[@]}"; do rm -f -- "$root/var/log/$unit.log"{,.*}; done
+    rm -rf -- "$etc" "$state" "$log/lxc_autoscale_ml"
+    rm -f -- "$log"/lxc_metrics.json{,.before-*} "$log"/.lxc_metrics.json.{spare,spare-*,lock,new}
+    rm -f -- "$log"/{lxc_monitor,lxc_autoscale_ml,lxc_autoscale_api}.log{,.*} "$log"/lxc_autoscale_audit.jsonl{,.*}
+else
+    # What is kept stands under the names it is known by, and belongs to nobody who is about to go.
+    for file in "$log"/lxc_autoscale_ml/{monitor,ml,api}/lxc_*; do
+        [[ ! -e $file || -e $log/${file##*/} ]] || mv -- "$file" "$log/"
+    done
+    rmdir -- "$log"/lxc_autoscale_ml/{monitor,ml,api} "$log/lxc_autoscale_ml" 2>/dev/null || true
+    if [[ -z $root ]]; then
+        for kept in "$etc" "$state" "$log"/lxc_metrics.json* "$log"/lxc_{monitor,autoscale_ml,autoscale_api}.log* \
+            "$log"/lxc_autoscale_audit.jsonl*; do
+            [[ ! -e $kept ]] || chown -R -h root:root "$kept"
+        done
+    fi
+fi
+if [[ -z $root ]]; then
+    for user in "${USERS[@]}"; do
+        if getent passwd "$user" >/dev/null; then userdel "$user"; fi
+    done
+    if getent group "$GROUP" >/dev/null; then groupdel "$GROUP"; fi
+fi
+
+if [[ $purge == yes ]]; then
     say "Removed, with configuration, history and logs."
 else
     say "Removed. Configuration (/etc/lxc_autoscale_ml), history (/var/lib/lxc_autoscale_ml) and logs were kept;"
