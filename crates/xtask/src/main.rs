@@ -122,12 +122,13 @@ fn test(rest: &[String]) -> Result<(), CommandError> {
 }
 
 /// What shellcheck looks at.
-const SHELL_SCRIPTS: [&str; 5] = [
+const SHELL_SCRIPTS: [&str; 6] = [
     "install.sh",
     "uninstall.sh",
     ".ci/run",
     "crates/xtask/src/vm/build-image.sh",
     "crates/xtask/src/vm/run.sh",
+    "crates/xtask/src/vm/services.sh",
 ];
 
 fn lint() -> Result<(), CommandError> {

@@ -20,7 +20,7 @@ mirror=$(apt-get indextargets --format '$(REPO_URI) $(CODENAME) $(SUITE) $(COMPO
 [[ -n $mirror ]] || { echo "apt knows no mirror of Debian $suite" >&2; exit 1; }
 
 # systemd as the first process, LXC and lxcfs as on a Proxmox node, and the tools the test itself calls.
-packages=systemd,systemd-sysv,udev,dbus,kmod,lxc,lxc-templates,lxcfs,busybox-static,iproute2,procps,uidmap
+packages=systemd,systemd-sysv,udev,dbus,kmod,lxc,lxc-templates,lxcfs,busybox-static,iproute2,procps,uidmap,curl
 debootstrap --variant=minbase --arch=amd64 --include="$packages" "$suite" "$root" "$mirror" >"$work/log" 2>&1 ||
     { tail -n 30 "$work/log" >&2; exit 1; }
 

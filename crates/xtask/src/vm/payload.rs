@@ -8,10 +8,13 @@ use std::process::Stdio;
 use super::{VmError, file};
 use crate::command::{CommandError, cargo, program, run, workspace_root};
 
-const RUN: &str = include_str!("run.sh");
+/// What the machine runs, by name.
+const SCRIPTS: [(&str, &str); 2] =
+    [("run", include_str!("run.sh")), ("services", include_str!("services.sh"))];
 const TEST: &str = "truth";
-/// What the installer installs, and the load of the truth test.
-const BINARIES: [&str; 4] = ["lxc-monitor", "lxc-autoscale-api", "lxc-autoscale-ml", "truth-load"];
+/// What the installer installs, the stand-in for Proxmox, and the load of the truth test.
+const BINARIES: [&str; 5] =
+    ["lxc-monitor", "lxc-autoscale-api", "lxc-autoscale-ml", "lxc-autoscale-sim", "truth-load"];
 
 /// Builds the binaries and packs them; returns the disk's file.
 pub(super) fn pack(scratch: &Path) -> Result<PathBuf, VmError> {
@@ -28,12 +31,14 @@ pub(super) fn pack(scratch: &Path) -> Result<PathBuf, VmError> {
         copy(&built.join(name), &profile.join(name))?;
     }
     copy(&test, &profile.join("deps").join(TEST))?;
-    for name in ["install.sh", "Cargo.toml", "config", "systemd"] {
+    for name in ["install.sh", "uninstall.sh", "Cargo.toml", "config", "systemd"] {
         run(program("cp", ["-a"]).arg(workspace_root().join(name)).arg(project.join(name)))?;
     }
-    let script = directory.join("run");
-    fs::write(&script, RUN).map_err(file("write", &script))?;
-    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).map_err(file("change", &script))?;
+    for (name, text) in SCRIPTS {
+        let script = directory.join(name);
+        fs::write(&script, text).map_err(file("write", &script))?;
+        fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).map_err(file("change", &script))?;
+    }
 
     let disk = scratch.join("payload.img");
     run(program("mke2fs", ["-q", "-t", "ext4", "-d"]).arg(&directory).arg(&disk).arg("2G"))?;
