@@ -40,7 +40,7 @@ pub fn latest(config: &MetricsConfig) -> Newest {
 /// When the newest snapshot was taken, however long ago, and the snapshot while it tells the present; reads files, so
 /// not for async code.
 pub fn taken(config: &MetricsConfig, now: Timestamp) -> (Option<Timestamp>, Option<Snapshot>) {
-    match latest(&config.file) {
+    match latest(config) {
         Ok(snapshot) => {
             let taken = snapshot.summary.collection_end_time;
             let present = is_present(taken, config, now).is_ok();
