@@ -16,14 +16,15 @@ pub const DEFAULT_CONFIG: &str = "/etc/lxc_autoscale_ml/lxc_autoscale_ml.toml";
 
 /// Learns how each LXC container behaves, decides its size, and asks the API to resize it.
 ///
-/// Exit codes: 0 success; 1 failure; 2 `plan` has found something to change; 64 wrong usage.
+/// Exit codes: 0 success; 1 failure; 2 `plan` has found something to change; 3 `apply` has refused a plan and done
+/// nothing; 4 it has done a part of one; 64 wrong usage.
 #[derive(Debug, Parser)]
 #[command(name = "lxc-autoscale-ml", version)]
 pub struct Cli {
     /// Configuration file [default: /etc/lxc_autoscale_ml/lxc_autoscale_ml.toml].
     #[arg(long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Whether `plan` and `history` are coloured.
+    /// Whether what is shown is coloured.
     #[arg(long, global = true, value_name = "WHEN", value_enum, default_value_t)]
     pub color: ColorChoice,
     /// What to do; run when nothing is said.
@@ -50,6 +51,20 @@ pub enum Command {
         /// Show what is left as it is, too, and why.
         #[arg(long)]
         all: bool,
+        /// Write it into a file, too, which `apply` carries out within `proposals.plan_seconds`.
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
+    /// Carry out exactly what a plan says, or refuse where something has changed since; ask before, on a terminal.
+    Apply {
+        /// What `plan --out` wrote.
+        file: PathBuf,
+        /// Do not ask.
+        #[arg(long)]
+        yes: bool,
+        /// Write JSON.
+        #[arg(long)]
+        json: bool,
     },
     /// Show what was decided about a container, what came of it, and its sizes.
     History {

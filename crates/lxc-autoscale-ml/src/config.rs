@@ -373,6 +373,7 @@ mod tests {
             "`scaling.guard.oom_growth_factor` must be at",
         );
         check_refused("[proposals]\nexpire_seconds = 1", "`proposals.expire_seconds` must be from 60");
+        check_refused("[proposals]\nplan_seconds = 1", "`proposals.plan_seconds` must be from 10");
         check_refused("[forecast]\ntime_zone = \"Europe/Berln\"", "`forecast.time_zone` must be a time zone");
         check_refused("[containers]\nignore = [99]", "`containers.ignore`: `99` is not a container id");
     }

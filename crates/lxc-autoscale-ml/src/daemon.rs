@@ -98,6 +98,7 @@ impl Daemon {
         let mut report = CycleReport::default();
         let begun = Instant::now();
         self.executor.begin_cycle(now);
+        self.take_in_applied(now);
         if self.load(now) {
             self.learn();
             self.pipeline.judge(now);
@@ -214,6 +215,14 @@ impl Daemon {
             if let Err(error) = queue.put(&notification) {
                 tracing::error!("the leak cannot be notified of: {}", ErrorChain(&error));
             }
+        }
+    }
+
+    /// Takes in what somebody applied since the last cycle, before the records that show it are read.
+    fn take_in_applied(&mut self, now: Timestamp) {
+        for applied in self.executor.take_in_applied(now) {
+            let times = (applied.begun, applied.done);
+            self.pipeline.note_change(applied.id, &applied.decision, times, applied.after);
         }
     }
 

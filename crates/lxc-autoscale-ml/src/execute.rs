@@ -3,6 +3,7 @@
 //! A decision is in the ledger before the API is asked. Where the ledger cannot be written, nothing is asked:
 //! a change that nobody can explain afterwards, and that no cool-down knows of after a restart, is not made.
 
+mod applied;
 mod proposals;
 
 use std::collections::BTreeMap;
@@ -11,6 +12,8 @@ use std::path::Path;
 
 use jiff::{SignedDuration, Timestamp};
 use lxc_autoscale_core::{ErrorChain, Mebibytes, Vmid};
+
+pub use applied::Author;
 
 use crate::act::{ApiClient, CallError, ClientError};
 use crate::config::{Config, ProposalsConfig, StateConfig};
@@ -59,6 +62,8 @@ pub struct Executor {
     api_trouble: Trouble,
     /// Whether the API is known to be out of reach in this cycle.
     api_is_down: bool,
+    /// The newest entry that somebody applied and that is taken in.
+    taken_in: i64,
 }
 
 /// What came of a decision that was to be carried out.
@@ -103,14 +108,18 @@ impl Executor {
     /// # Errors
     /// [`StartError`] when the state directory cannot be written.
     pub fn start(config: &Config) -> Result<Self, StartError> {
-        let client = ApiClient::new(&config.api.url, config.api.patience())?;
         let mut ledger = open(&config.state.ledger())?;
         let interrupted = ledger.settle_interrupted()?;
         if 0 < interrupted {
             tracing::warn!("{interrupted} changes were under way when the daemon ended; they count as made");
         }
+        Self::with(config, ledger)
+    }
+
+    fn with(config: &Config, ledger: Ledger) -> Result<Self, StartError> {
         Ok(Self {
-            client,
+            client: ApiClient::new(&config.api.url, config.api.patience())?,
+            taken_in: ledger.last_applied()?,
             accepted: BTreeMap::new(),
             held: BTreeMap::new(),
             asking: config.proposals.clone(),
@@ -174,7 +183,11 @@ impl Executor {
         self.api_is_down = false;
         if self.ledger.is_none() {
             match open(&self.state.ledger()) {
-                Ok(ledger) => self.ledger = Some(ledger),
+                Ok(ledger) => {
+                    // A new one counts from the beginning.
+                    self.taken_in = self.taken_in.min(ledger.last_applied().unwrap_or(0));
+                    self.ledger = Some(ledger);
+                }
                 Err(error) => self.lost_ledger(&error),
             }
         }
@@ -195,7 +208,7 @@ impl Executor {
         }
         let Some(ledger) = &mut self.ledger else { return };
         let quiet = proposals.iter().flat_map(|proposal| {
-            let quiet = decisions(proposal).into_iter().filter(|decision| !is_due(decision));
+            let quiet = proposal.decisions.both().into_iter().filter(|decision| !is_due(decision));
             quiet.map(move |decision| (proposal.id, decision, &proposal.inputs))
         });
         match ledger.note(now, quiet) {
@@ -225,7 +238,7 @@ impl Executor {
         self.keep_policies(std::slice::from_ref(proposal));
         let mut carried = Vec::new();
         let mut due = Vec::new();
-        for decision in decisions(proposal).into_iter().filter(|decision| is_due(decision)) {
+        for decision in proposal.decisions.both().into_iter().filter(|decision| is_due(decision)) {
             match self.refusals.hold(id, decision, now) {
                 // The ledger has the refusal already.
                 Some(error) => {
@@ -239,6 +252,10 @@ impl Executor {
             announce(id, &due);
         }
         for decision in due {
+            if self.is_applied_to(id, decision.resource) {
+                tracing::info!(container = %id, "left to what somebody applies at this moment: {decision}");
+                continue;
+            }
             let outcome = self.execute(now, proposal, decision).await;
             carried.push(Carried { id: proposal.id, decision: decision.clone(), outcome });
         }
@@ -248,8 +265,7 @@ impl Executor {
     async fn execute(&mut self, now: Timestamp, proposal: &Proposal, decision: &Decision) -> Outcome {
         let vmid = proposal.id;
         let Some(number) = self.begin(now, vmid, decision, &proposal.inputs) else {
-            let trouble = self.ledger_trouble.current().unwrap_or("the ledger cannot be written");
-            return Outcome::Failed { error: format!("not asked for: {trouble}") };
+            return self.not_asked_for();
         };
         let outcome = self.ask(now, vmid, decision, proposal.in_force.policy.cpu.control).await;
         if matches!(outcome, Outcome::Done { .. } | Outcome::Unknown { .. }) {
@@ -262,6 +278,12 @@ impl Executor {
             self.lost_ledger(&error);
         }
         outcome
+    }
+
+    /// What comes of a decision that cannot be written down.
+    fn not_asked_for(&self) -> Outcome {
+        let trouble = self.ledger_trouble.current().unwrap_or("the ledger cannot be written");
+        Outcome::Failed { error: format!("not asked for: {trouble}") }
     }
 
     fn begin(&mut self, now: Timestamp, vmid: Vmid, decision: &Decision, inputs: &Inputs) -> Option<i64> {
@@ -357,10 +379,6 @@ fn open(path: &Path) -> Result<Ledger, LedgerError> {
         );
     }
     Ok(ledger)
-}
-
-fn decisions(proposal: &Proposal) -> [&Decision; 2] {
-    [&proposal.decisions.cpu, &proposal.decisions.memory]
 }
 
 /// Whether it is to be carried out.

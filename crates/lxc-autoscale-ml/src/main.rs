@@ -7,7 +7,9 @@ use clap::Parser;
 use jiff::Timestamp;
 use lxc_autoscale_core::{ErrorChain, config, telemetry};
 use lxc_autoscale_ml::cli::{Cli, Command, PolicyCommand, ProposalsAction};
-use lxc_autoscale_ml::commands::{self, CommandError, Finding, PlanView, Screen};
+use lxc_autoscale_ml::commands::{
+    self, ApplyOptions, Applying, CommandError, Finding, PlanOut, PlanView, Screen,
+};
 use lxc_autoscale_ml::config::Config;
 use lxc_autoscale_ml::detect_command::DetectError;
 use lxc_autoscale_ml::recommend::Shared;
@@ -15,6 +17,10 @@ use lxc_autoscale_ml::{backtest, daemon, detect_command, stdio, train_command};
 
 /// `plan` has found something to change.
 const EXIT_CHANGES: u8 = 2;
+/// `apply` has refused a plan, and done nothing.
+const EXIT_REFUSED: u8 = 3;
+/// `apply` has done a part of a plan.
+const EXIT_PARTLY: u8 = 4;
 /// Wrong usage (EX_USAGE of sysexits.h), so that it cannot be taken for [`EXIT_CHANGES`].
 const EXIT_USAGE: u8 = 64;
 
@@ -55,12 +61,24 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
             })?;
         }
         Command::Once { json } => runtime()?.block_on(commands::once(load()?, now, json, out))?,
-        Command::Plan { json, all } => {
+        Command::Plan { json, all, out: file } => {
             let view = PlanView { json, all };
-            if commands::plan(&load()?, now, view, screen, out)? == Finding::Changes {
+            let written = file.as_deref().map(|file| PlanOut { file, config_file: &path });
+            if commands::plan(&load()?, now, view, written, screen, out)? == Finding::Changes {
                 out.flush()?;
                 return Ok(ExitCode::from(EXIT_CHANGES));
             }
+        }
+        Command::Apply { file, yes, json } => {
+            let options = ApplyOptions { file: &file, config_file: &path, yes, json };
+            let applying = runtime()?.block_on(commands::apply(&load()?, options, screen, out))?;
+            out.flush()?;
+            return Ok(match applying {
+                Applying::Done => ExitCode::SUCCESS,
+                Applying::Failed => ExitCode::FAILURE,
+                Applying::Refused => ExitCode::from(EXIT_REFUSED),
+                Applying::Partly => ExitCode::from(EXIT_PARTLY),
+            });
         }
         Command::History { id, since, json } => {
             commands::history(&load()?, id, since, now, json, screen, out)?;

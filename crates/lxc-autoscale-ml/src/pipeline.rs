@@ -400,6 +400,7 @@ impl Pipeline {
             obstacles,
             observation: Some(observation),
             recommendation: Some(container.model.recommend(now)),
+            opinions: Some(container.model.opinions()),
             changes,
             anomaly: verdict.map(|verdict| verdict.score),
             unusual: verdict.map(|verdict| verdict.unusual.clone()),

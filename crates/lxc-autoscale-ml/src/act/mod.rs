@@ -10,12 +10,12 @@ mod error;
 use std::time::Duration;
 
 use lxc_autoscale_core::api::{
-    Envelope, ScaleCoresRequest, ScaleCpulimitRequest, ScaleRamRequest, ScaledCores, ScaledCpulimit,
-    ScaledRam,
+    ContainerStatus, Envelope, ScaleCoresRequest, ScaleCpulimitRequest, ScaleRamRequest, ScaledCores,
+    ScaledCpulimit, ScaledRam,
 };
 use lxc_autoscale_core::{Mebibytes, Vmid};
 use reqwest::header::RETRY_AFTER;
-use reqwest::{Response, StatusCode};
+use reqwest::{RequestBuilder, Response, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
@@ -86,6 +86,21 @@ impl ApiClient {
         &self.url
     }
 
+    /// How long a call with all its repetitions may take.
+    pub fn deadline(&self) -> Duration {
+        self.patience.deadline
+    }
+
+    /// What a container has by Proxmox's configuration, and what it uses.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn container_status(&self, vm_id: Vmid) -> Result<ContainerStatus, CallError> {
+        let route = "/resource/vm/status";
+        let url = format!("{}{route}?vm_id={vm_id}", self.endpoint.base());
+        self.call(route, || self.http.get(&url)).await
+    }
+
     /// Sets the number of cores.
     ///
     /// # Errors
@@ -115,13 +130,23 @@ impl ApiClient {
         Q: Serialize + Sync,
         R: DeserializeOwned,
     {
+        let url = format!("{}{route}", self.endpoint.base());
+        self.call(route, || self.http.post(&url).json(request)).await
+    }
+
+    /// Sends a request until it is answered, or patience ends.
+    async fn call<R: DeserializeOwned>(
+        &self,
+        route: &'static str,
+        request: impl Fn() -> RequestBuilder,
+    ) -> Result<R, CallError> {
         let deadline = Instant::now() + self.patience.deadline;
         let mut pause = FIRST_PAUSE;
         let mut left = self.patience.retries;
         loop {
             let now = Instant::now();
             let limit = self.patience.answer.min(deadline.saturating_duration_since(now));
-            let error = match self.attempt(route, request, limit).await {
+            let error = match self.attempt(route, request(), limit).await {
                 Ok(result) => return Ok(result),
                 Err(error) => error,
             };
@@ -136,12 +161,12 @@ impl ApiClient {
         }
     }
 
-    async fn attempt<Q, R>(&self, route: &'static str, request: &Q, limit: Duration) -> Result<R, CallError>
-    where
-        Q: Serialize + Sync,
-        R: DeserializeOwned,
-    {
-        let url = format!("{}{route}", self.endpoint.base());
+    async fn attempt<R: DeserializeOwned>(
+        &self,
+        route: &'static str,
+        request: RequestBuilder,
+        limit: Duration,
+    ) -> Result<R, CallError> {
         let lost = |source: reqwest::Error| {
             let url = self.url.clone();
             // A request that could not be built was not sent either.
@@ -151,7 +176,7 @@ impl ApiClient {
                 CallError::Unanswered { url, route, source }
             }
         };
-        let mut response = self.http.post(url).timeout(limit).json(request).send().await.map_err(lost)?;
+        let mut response = request.timeout(limit).send().await.map_err(lost)?;
         let status = response.status();
         let retry_after = retry_after(&response);
         let mut body = Vec::new();

@@ -1,6 +1,8 @@
 //! The commands that show something and end.
 
+mod apply;
 mod decisions;
+mod diff;
 mod forecast;
 mod history;
 mod once;
@@ -13,17 +15,19 @@ mod table;
 mod why;
 
 use std::io::{self, Write};
+use std::path::PathBuf;
 
 use jiff::Timestamp;
 use lxc_autoscale_core::metrics_file::ReadError;
 use lxc_autoscale_core::{ErrorChain, Vmid};
 use serde::Serialize;
 
+pub use apply::{ApplyOptions, Applying, apply};
 pub use decisions::decisions;
 pub use forecast::forecast;
 pub use history::history;
 pub use once::once;
-pub use plan::{PlanView, plan};
+pub use plan::{PlanOut, PlanView, plan};
 pub use proposals::{answer_proposals, list_proposals};
 pub use screen::{ColorChoice, Screen};
 pub use shadow::shadow;
@@ -57,7 +61,7 @@ pub enum CommandError {
         /// The container.
         id: Vmid,
         /// The metrics file.
-        file: std::path::PathBuf,
+        file: PathBuf,
     },
     /// The time zone is not known any more.
     #[error("`forecast.time_zone` cannot be used")]
@@ -74,7 +78,7 @@ pub enum CommandError {
     #[error("no decision has been made yet: there is no ledger at `{}`", path.display())]
     NoLedger {
         /// Where it would be.
-        path: std::path::PathBuf,
+        path: PathBuf,
     },
     /// Some proposals could not be answered.
     #[error("not answered, because only an open proposal can be: {0}")]
@@ -82,6 +86,43 @@ pub enum CommandError {
     /// A proposal was named by something else than its number.
     #[error("`{0}` is no number of a proposal; `proposals list` shows them")]
     NotANumber(String),
+    /// The plan cannot be written.
+    #[error("cannot write the plan to `{}`", file.display())]
+    PlanWrite {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The plan cannot be read.
+    #[error("cannot read the plan `{}`", file.display())]
+    PlanRead {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The file holds no plan.
+    #[error("`{}` holds no plan; `plan --out FILE` writes one", file.display())]
+    NoPlan {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it.
+        source: serde_json::Error,
+    },
+    /// A plan goes with the configuration that it was made with.
+    #[error("cannot read the configuration `{}`, which a plan goes with", file.display())]
+    ConfigurationRead {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Nobody can be asked.
+    #[error(
+        "the standard input is no terminal, so nobody can be asked; `--yes` carries the plan out without asking"
+    )]
+    NobodyToAsk,
     /// Something went wrong during a cycle, and was said with it.
     #[error("the cycle was not complete: {0}")]
     Incomplete(String),

@@ -6,7 +6,6 @@ use std::io::Write;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::plan::decisions;
 use super::table::{Table, change, confidence, resource, sign};
 use super::{CommandError, write_json};
 use crate::config::Config;
@@ -22,7 +21,7 @@ struct Line<'a> {
     #[serde(flatten)]
     decision: &'a Decision,
     why: String,
-    outcome: &'a Outcome,
+    outcome: Outcome,
 }
 
 /// Decides and acts once at `now`, and shows all that was not left alone.
@@ -56,13 +55,11 @@ pub async fn once(
 
 fn lines<'a>(proposal: &'a Proposal, report: &'a CycleReport) -> impl Iterator<Item = Line<'a>> {
     let id = proposal.id;
-    decisions(proposal).into_iter().map(move |decision| {
+    proposal.decisions.both().into_iter().map(move |decision| {
         let of_this = |carried: &&crate::execute::Carried| carried.id == id && carried.decision == *decision;
-        let carried = report.carried.iter().find(of_this).map(|carried| &carried.outcome);
-        let outcome = carried.unwrap_or(match decision.action {
-            Action::Keep => &Outcome::Nothing,
-            Action::Grow | Action::Shrink => &Outcome::Shown,
-        });
+        let carried = report.carried.iter().find(of_this).map(|carried| carried.outcome.clone());
+        let mode = proposal.in_force.policy.mode(decision.resource);
+        let outcome = carried.unwrap_or_else(|| Outcome::unasked(decision, mode));
         Line { id, decision, why: decision.reason.to_string(), outcome }
     })
 }

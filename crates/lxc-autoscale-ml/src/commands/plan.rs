@@ -1,19 +1,20 @@
-//! `plan`: what would be done now, and why, in the manner of a diff.
+//! `plan`: what would be done now, and why, in the manner of a diff; with `--out`, as a file for `apply`.
 
 use std::io::Write;
+use std::path::Path;
 
 use jiff::Timestamp;
+use lxc_autoscale_core::metrics_file::MetricsReader;
 
+use super::decisions::local_time;
+use super::diff::{self, INDENT, Line};
 use super::screen::{Screen, Tone};
-use super::table::{amount, resource};
 use super::{CommandError, Finding, look, write_json};
 use crate::config::Config;
-use crate::decide::{Action, Amount, Decision, Resource};
+use crate::decide::Action;
 use crate::pipeline::Proposal;
+use crate::plan::{Configuration, Node, Plan};
 use crate::proposals::Approvals;
-
-/// Columns of blanks before a reason that goes on in the next line.
-const INDENT: usize = 6;
 
 /// How a plan is shown.
 #[derive(Clone, Copy, Debug, Default)]
@@ -24,119 +25,123 @@ pub struct PlanView {
     pub all: bool,
 }
 
-/// Shows what would be done at `now`; does nothing.
+/// Where a plan is written.
+#[derive(Clone, Copy, Debug)]
+pub struct PlanOut<'a> {
+    /// The file to write.
+    pub file: &'a Path,
+    /// The configuration that it is made with.
+    pub config_file: &'a Path,
+}
+
+/// Shows what would be done at `now`, and writes it down where that is wanted; does nothing else.
+///
+/// A plan that is written is decided as if all of it were carried out, so that what it gives to one container is not
+/// given to another, too.
 ///
 /// # Errors
-/// [`CommandError`] when the metrics file or the ledger cannot be read.
+/// [`CommandError`] when the metrics file or the ledger cannot be read, or the plan cannot be written.
 pub fn plan(
     config: &Config,
     now: Timestamp,
     view: PlanView,
+    written: Option<PlanOut<'_>>,
     screen: Screen,
     out: &mut impl Write,
 ) -> Result<Finding, CommandError> {
     let (pipeline, changes) = look(config)?;
-    let proposals = pipeline.propose(&changes, &Approvals::default(), now);
+    let approvals = if written.is_some() { Approvals::everything() } else { Approvals::default() };
+    let proposals = pipeline.propose(&changes, &approvals, now);
+    let written = written.map(|to| write_plan(config, &proposals, to, now)).transpose()?;
     if view.json {
         write_json(out, &proposals)?;
     } else {
-        show(&proposals, view.all, screen, out)?;
+        show(&proposals, view.all, written.as_ref(), screen, out)?;
     }
-    let changing = proposals.iter().flat_map(decisions).any(|decision| decision.action != Action::Keep);
+    let decisions = || proposals.iter().flat_map(|proposal| proposal.decisions.both());
+    let changing = decisions().any(|decision| decision.action != Action::Keep);
     Ok(if changing { Finding::Changes } else { Finding::Nothing })
 }
 
-fn show(proposals: &[Proposal], all: bool, screen: Screen, out: &mut impl Write) -> Result<(), CommandError> {
+fn write_plan(
+    config: &Config,
+    proposals: &[Proposal],
+    to: PlanOut<'_>,
+    now: Timestamp,
+) -> Result<(Plan, String), CommandError> {
+    let configuration = configuration(to.config_file)?;
+    let good_for = config.proposals.plan_holds();
+    let plan = Plan::new(proposals, node(config)?, configuration, now, good_for);
+    let mut text = serde_json::to_string_pretty(&plan)?;
+    text.push('\n');
+    std::fs::write(to.file, text)
+        .map_err(|source| CommandError::PlanWrite { file: to.file.to_owned(), source })?;
+    Ok((plan, to.file.display().to_string()))
+}
+
+/// The node that the newest record names.
+pub(super) fn node(config: &Config) -> Result<Node, CommandError> {
+    let newest = MetricsReader::read_newest(&config.metrics.file)?;
+    let Some(node) = newest.and_then(|snapshot| snapshot.summary.node) else { return Ok(Node::default()) };
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole and not negative")]
+    let memory_total_mib = node.memory_total_mb.map(|mib| mib.max(0.0).round() as u64);
+    let name = Some(node.name).filter(|name| !name.is_empty());
+    Ok(Node { name, cpus: node.cpus, memory_total_mib })
+}
+
+/// The configuration as it is now.
+pub(super) fn configuration(file: &Path) -> Result<Configuration, CommandError> {
+    Configuration::read(file)
+        .map_err(|source| CommandError::ConfigurationRead { file: file.to_owned(), source })
+}
+
+fn show(
+    proposals: &[Proposal],
+    all: bool,
+    written: Option<&(Plan, String)>,
+    screen: Screen,
+    out: &mut impl Write,
+) -> Result<(), CommandError> {
     if proposals.is_empty() {
         writeln!(out, "The metrics file names no container.")?;
         return Ok(());
     }
-    let name = |proposal: &Proposal| proposal.name.clone().unwrap_or_default();
-    let shown = || {
-        let of = |proposal| decisions(proposal).into_iter().map(move |decision| (proposal, decision));
-        proposals.iter().flat_map(of).filter(|(_, decision)| all || decision.action != Action::Keep)
-    };
-    let names = shown().map(|(proposal, _)| name(proposal).chars().count()).max().unwrap_or(0);
-    let sizes = shown().map(|(_, decision)| size(decision).chars().count()).max().unwrap_or(0);
-    for (proposal, decision) in shown() {
-        let (sign, tone) = match decision.action {
-            Action::Grow => ('~', Some(Tone::Grow)),
-            Action::Shrink => ('~', Some(Tone::Shrink)),
-            Action::Keep => (' ', None),
-        };
-        let (name, size) = (name(proposal), size(decision));
-        let line = format!(
-            "{sign} {:<5} {name:<names$}  {:<6}  {size:<sizes$}  {:>6}  ",
-            proposal.id.to_string(),
-            resource(decision.resource),
-            share(decision)
-        );
-        let mut why = decision.reason.to_string();
-        if 0.0 < decision.confidence_percent {
-            why = format!("{why}; {:.0} % sure", decision.confidence_percent);
+    let lines: Vec<Line<'_>> = proposals.iter().flat_map(lines).collect();
+    let (changing, kept): (Vec<_>, Vec<_>) =
+        lines.iter().partition(|line| line.decision.action != Action::Keep);
+    let more = if all || kept.is_empty() { "" } else { " (--all tells why)" };
+    let (counts, added) = diff::sums(lines.iter().map(|line| line.decision));
+    let outlook = match written {
+        Some((plan, file)) => format!(
+            "Plan {} is written; until {} `lxc-autoscale-ml apply {file}` carries out all of it.",
+            plan.id,
+            local_time(plan.expires_at)
+        ),
+        None => {
+            let applied = changing.iter().filter(|line| line.decision.apply).count();
+            format!("{applied} of them would be carried out.")
         }
-        if decision.action != Action::Keep && !decision.apply {
-            let mode = proposal.in_force.policy.mode(decision.resource).word();
-            why = format!("{why} [mode {mode}: not carried out by itself]");
-        }
-        let begin = line.chars().count();
-        let why = screen.wrap(&why, begin, INDENT);
-        let line = tone.map_or_else(|| screen.paint(Tone::Faint, &line), |tone| screen.paint(tone, &line));
-        writeln!(out, "{line}{why}")?;
-    }
-    summary(proposals, all, screen, out)
-}
-
-fn summary(
-    proposals: &[Proposal],
-    all: bool,
-    screen: Screen,
-    out: &mut impl Write,
-) -> Result<(), CommandError> {
-    let every = || proposals.iter().flat_map(decisions);
-    let count = |wanted: fn(&Decision) -> bool| every().filter(|decision| wanted(decision)).count();
-    let grow = count(|decision| decision.action == Action::Grow);
-    let shrink = count(|decision| decision.action == Action::Shrink);
-    let kept = count(|decision| decision.action == Action::Keep);
-    let applied = count(|decision| decision.action != Action::Keep && decision.apply);
-    let added = |kind: Resource| -> f64 {
-        every().filter(|it| it.resource == kind).filter_map(|it| Some(it.to? - it.from?)).sum()
     };
-    let (memory, cpu) = (added(Resource::Memory), Amount::Cores(added(Resource::Cpu).abs()));
-    let sign = if added(Resource::Cpu) < 0.0 { "-" } else { "+" };
-    let more = if all || kept == 0 { "" } else { " (--all tells why)" };
-    if grow + shrink != 0 {
+    let sums = format!("Plan: {counts}, {} kept{more}; {added}. {outlook}", kept.len());
+    let gap = !changing.is_empty();
+    let shown: Vec<Line<'_>> =
+        lines.into_iter().filter(|line| all || line.decision.action != Action::Keep).collect();
+    diff::show(&shown, screen, out)?;
+    if gap {
         writeln!(out)?;
     }
-    let line = format!(
-        "Plan: {grow} to grow, {shrink} to shrink, {kept} kept{more}; {memory:+.0} MiB, {sign}{cpu}. {applied} of them \
-         would be carried out."
-    );
-    writeln!(out, "{}", screen.paint(Tone::Strong, &screen.wrap(&line, 0, INDENT)))?;
+    writeln!(out, "{}", screen.paint(Tone::Strong, &screen.wrap(&sums, 0, INDENT)))?;
     Ok(())
 }
 
-/// `1024 → 768 MiB`; `1024 MiB` where it stays.
-fn size(decision: &Decision) -> String {
-    let to = amount(decision.resource, decision.to.or(decision.from));
-    match (decision.from, decision.to) {
-        (Some(from), Some(_)) => {
-            let from = Amount::of(decision.resource, from).to_string();
-            format!("{} → {to}", from.split(' ').next().unwrap_or_default())
-        }
-        _ => to,
-    }
-}
-
-/// `-25 %`; nothing where it stays.
-fn share(decision: &Decision) -> String {
-    match (decision.from, decision.to) {
-        (Some(from), Some(to)) if 0.0 < from => format!("{:+.0} %", 100.0 * (to - from) / from),
-        _ => String::new(),
-    }
-}
-
-/// Both decisions about a container.
-pub(super) fn decisions(proposal: &Proposal) -> [&Decision; 2] {
-    [&proposal.decisions.cpu, &proposal.decisions.memory]
+/// The two decisions about a container.
+fn lines(proposal: &Proposal) -> [Line<'_>; 2] {
+    let name = proposal.name.as_deref().unwrap_or_default();
+    proposal.decisions.both().map(|decision| {
+        let mode = proposal.in_force.policy.mode(decision.resource).word();
+        let is_shown_only = decision.action != Action::Keep && !decision.apply;
+        let note =
+            if is_shown_only { format!(" [mode {mode}: not carried out by itself]") } else { String::new() };
+        Line { id: proposal.id, name, decision, note }
+    })
 }

@@ -7,7 +7,6 @@ use lxc_autoscale_core::{ErrorChain, Vmid};
 use serde::Serialize;
 
 use super::decisions::local_time;
-use super::plan::decisions;
 use super::table::{amount, resource};
 use super::{CommandError, look, write_json};
 use crate::config::Config;
@@ -101,7 +100,7 @@ impl Explanation {
 
     fn show_now(&self, proposal: &Proposal, out: &mut impl Write) -> std::io::Result<()> {
         writeln!(out, "\nNow")?;
-        for decision in decisions(proposal) {
+        for decision in proposal.decisions.both() {
             let unapplied = decision.action != Action::Keep && !decision.apply;
             let note = if unapplied { " (recommended, not carried out)" } else { "" };
             writeln!(out, "  {}: {decision}{note}", resource(decision.resource))?;

@@ -12,11 +12,13 @@ pub struct ProposalsConfig {
     pub expire_seconds: u64,
     /// How long the same is not proposed again after it was rejected, in seconds.
     pub rejected_seconds: u64,
+    /// How long a plan that was written may be applied, in seconds.
+    pub plan_seconds: u64,
 }
 
 impl Default for ProposalsConfig {
     fn default() -> Self {
-        Self { expire_seconds: 86_400, rejected_seconds: 3 * 86_400 }
+        Self { expire_seconds: 86_400, rejected_seconds: 3 * 86_400, plan_seconds: 900 }
     }
 }
 
@@ -30,6 +32,11 @@ impl ProposalsConfig {
     pub fn rejection_holds(&self) -> SignedDuration {
         duration(self.rejected_seconds)
     }
+
+    /// How long a plan may be applied.
+    pub fn plan_holds(&self) -> SignedDuration {
+        duration(self.plan_seconds)
+    }
 }
 
 impl Validate for ProposalsConfig {
@@ -37,7 +44,9 @@ impl Validate for ProposalsConfig {
         let unless = BrokenRule::unless;
         let (expire, rejected) = (self.expire_seconds, self.rejected_seconds);
         unless((60..=MONTH).contains(&expire), "proposals.expire_seconds", "must be from 60 to 2678400")?;
-        unless(rejected <= MONTH, "proposals.rejected_seconds", "must be at most 2678400")
+        unless(rejected <= MONTH, "proposals.rejected_seconds", "must be at most 2678400")?;
+        let plan = (10..=86_400).contains(&self.plan_seconds);
+        unless(plan, "proposals.plan_seconds", "must be from 10 to 86400")
     }
 }
 

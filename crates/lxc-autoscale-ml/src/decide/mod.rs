@@ -119,6 +119,21 @@ pub struct Decisions {
     pub memory: Decision,
 }
 
+impl Decisions {
+    /// About its CPU, then about its memory.
+    pub fn both(&self) -> [&Decision; 2] {
+        [&self.cpu, &self.memory]
+    }
+
+    /// About one resource.
+    pub fn about(&self, resource: Resource) -> &Decision {
+        match resource {
+            Resource::Cpu => &self.cpu,
+            Resource::Memory => &self.memory,
+        }
+    }
+}
+
 /// Decides about one container.
 pub fn decide(policy: &Policy, situation: &Situation<'_>, node: &NodeSituation, now: Timestamp) -> Decisions {
     Decisions {

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use lxc_autoscale_core::{ErrorChain, Vmid};
 
-use super::{Executor, decisions};
+use super::Executor;
 use crate::decide::{Decision, Mode, Resource};
 use crate::ledger::{Ledger, LedgerError, NewProposal, Outcome};
 use crate::pipeline::Proposal;
@@ -57,7 +57,7 @@ impl Executor {
             records.iter().find(|it| it.id == id && it.decision.resource == resource).cloned()
         };
         for proposal in proposals {
-            for decision in decisions(proposal) {
+            for decision in proposal.decisions.both() {
                 let (id, resource) = (proposal.id, decision.resource);
                 let (waiting, rejected) = (of(&waiting, id, resource), of(&rejected, id, resource));
                 let case = Case {
@@ -174,9 +174,9 @@ fn write_answered(
         Outcome::Unknown { error } => (State::Unknown, Some(error.as_str())),
         // It waits for the API, and is asked for again like everything else.
         Outcome::Failed { error } => return ledger.hold_proposal(record.number, error),
-        Outcome::Nothing | Outcome::Shown | Outcome::Pending => return Ok(()),
+        Outcome::Nothing | Outcome::Shown | Outcome::Proposed | Outcome::Pending => return Ok(()),
     };
-    ledger.note_author(entry, who, record.number)?;
+    ledger.note_author(entry, who, &format!("proposal {}", record.number))?;
     ledger.close_proposal(record.number, state, note, Some(entry), now)?;
     Ok(())
 }

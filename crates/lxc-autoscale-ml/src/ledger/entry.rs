@@ -5,12 +5,12 @@ use lxc_autoscale_core::Vmid;
 use serde::{Deserialize, Serialize};
 
 use crate::decide::{
-    Action, Allocation, AnomalyScore, Decision, LastChanges, NodeSituation, Obstacles, Situation,
+    Action, Allocation, AnomalyScore, Decision, LastChanges, Mode, NodeSituation, Obstacles, Situation,
 };
 use crate::features::Unusual;
 use crate::guard::Guard;
 use crate::observation::Observation;
-use crate::recommend::Recommendation;
+use crate::recommend::{Opinions, Recommendation};
 
 /// Everything a decision was made from, owned; [`Inputs::situation`] is what the decision saw of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -23,6 +23,9 @@ pub struct Inputs {
     pub observation: Option<Observation>,
     /// What it should have had.
     pub recommendation: Option<Recommendation>,
+    /// The experts behind it; told, and not decided upon.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub opinions: Option<Opinions>,
     /// When it was changed last.
     pub changes: LastChanges,
     /// How unusual it behaved.
@@ -63,6 +66,8 @@ pub enum Outcome {
     Nothing,
     /// It was shown and, as the mode wants it, not carried out.
     Shown,
+    /// It was proposed, and waits to be accepted.
+    Proposed,
     /// The API has been asked and has not answered yet.
     Pending,
     /// It was done; what was read back afterwards.
@@ -85,11 +90,21 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// What comes of a decision that is not carried out in a mode.
+    pub fn unasked(decision: &Decision, mode: Mode) -> Self {
+        match (decision.action, mode) {
+            (Action::Keep, _) => Self::Nothing,
+            (_, Mode::Approve) => Self::Proposed,
+            _ => Self::Shown,
+        }
+    }
+
     /// A word for tables.
     pub fn word(&self) -> &'static str {
         match self {
             Self::Nothing => "nothing to do",
             Self::Shown => "recommended only",
+            Self::Proposed => "proposed",
             Self::Pending => "asked",
             Self::Done { .. } => "done",
             Self::Failed { .. } => "failed",
@@ -101,7 +116,7 @@ impl Outcome {
     pub fn error(&self) -> Option<&str> {
         match self {
             Self::Failed { error } | Self::Unknown { error } => Some(error),
-            Self::Nothing | Self::Shown | Self::Pending | Self::Done { .. } => None,
+            Self::Nothing | Self::Shown | Self::Proposed | Self::Pending | Self::Done { .. } => None,
         }
     }
 
@@ -110,6 +125,7 @@ impl Outcome {
         match self {
             Self::Nothing => "nothing",
             Self::Shown => "shown",
+            Self::Proposed => "proposed",
             Self::Pending => "pending",
             Self::Done { .. } => "done",
             Self::Failed { .. } => "failed",

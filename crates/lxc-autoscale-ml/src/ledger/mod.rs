@@ -7,6 +7,7 @@
 //! A decision that changes nothing is written when it says something new, or once an hour; the same failure
 //! again and again becomes one entry with a count. Entries end by age and by number.
 
+mod applied;
 mod entry;
 mod guards;
 mod policies;
@@ -24,6 +25,7 @@ use rusqlite::{Connection, Row, params};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use applied::Applied;
 pub use entry::{Entry, Inputs, Outcome};
 pub use proposals::NewProposal;
 pub use store::StateLock;
@@ -321,6 +323,7 @@ impl Ledger {
     pub fn trim(&mut self, before: Timestamp, max_entries: u64) -> Result<usize, LedgerError> {
         let trimmed = self.trim_database(before, max_entries).map_err(|source| self.failed(source))?;
         self.trim_proposals(before).map_err(|source| self.failed(source))?;
+        self.trim_applied().map_err(|source| self.failed(source))?;
         Ok(trimmed)
     }
 

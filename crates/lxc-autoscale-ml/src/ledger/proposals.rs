@@ -148,12 +148,11 @@ impl Ledger {
         Ok(self.connection.execute(sql, row).map_err(|source| self.failed(source))? == 1)
     }
 
-    /// Writes down who wanted what an entry did, and with which proposal.
+    /// Writes down who wanted what an entry did, and by which way: `proposal 7`, or `plan 3f2a9c81d04b`.
     ///
     /// # Errors
     /// [`LedgerError::Database`].
-    pub fn note_author(&mut self, entry: i64, who: &str, proposal: i64) -> Result<(), LedgerError> {
-        let how = format!("proposal {proposal}");
+    pub fn note_author(&mut self, entry: i64, who: &str, how: &str) -> Result<(), LedgerError> {
         let sql = "INSERT OR REPLACE INTO authors (number, who, how) VALUES (?1, ?2, ?3)";
         self.connection.execute(sql, params![entry, who, how]).map_err(|source| self.failed(source))?;
         Ok(())

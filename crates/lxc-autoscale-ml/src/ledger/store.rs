@@ -69,6 +69,11 @@ const ADDITIONS: &str = "
         who TEXT NOT NULL,
         how TEXT NOT NULL
     );
+    CREATE TABLE IF NOT EXISTS applied (
+        entry INTEGER PRIMARY KEY,
+        done_us INTEGER NOT NULL
+    );
+    CREATE INDEX IF NOT EXISTS decisions_pending ON decisions (vmid, resource) WHERE outcome_kind = 'pending';
 ";
 
 /// Opens the database for writing, with all that is needed to begin it.

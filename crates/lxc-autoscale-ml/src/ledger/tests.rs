@@ -20,6 +20,7 @@ fn inputs() -> Inputs {
         obstacles: Obstacles::default(),
         observation: Some(Observation { cpu_cores_used: Some(1.9), ..Observation::unknown(at(0)) }),
         recommendation: None,
+        opinions: None,
         changes: LastChanges::default(),
         anomaly: None,
         unusual: None,

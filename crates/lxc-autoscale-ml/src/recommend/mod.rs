@@ -18,6 +18,7 @@ pub mod demand;
 mod experts;
 pub mod histogram;
 mod model;
+mod opinions;
 mod recommendation;
 pub mod selector;
 pub mod series;
@@ -26,5 +27,6 @@ mod track_record;
 
 pub use config::RecommendConfig;
 pub use model::ContainerModel;
+pub use opinions::{Opinion, Opinions, cpu_experts, memory_experts};
 pub use recommendation::{Estimate, Evidence, Fact, Recommendation};
 pub use shared::{Shared, SharedError};

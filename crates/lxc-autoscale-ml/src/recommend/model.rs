@@ -9,6 +9,7 @@ use super::config::RecommendConfig;
 use super::demand::{CpuRecovery, Demand, memory_demand};
 use super::experts::{self, Expert, View};
 use super::histogram::DecayingHistogram;
+use super::opinions::{Opinion, Opinions};
 use super::recommendation::{Estimate, Evidence, Fact, Recommendation};
 use super::selector::{Movement, Prices, Selector, Wish};
 use super::series::{DAY_STEPS, KEPT_STEPS, Series, Within, step_of};
@@ -261,6 +262,12 @@ impl ContainerModel {
     pub fn whole_steps(&self, now: Timestamp) -> (Vec<f32>, Vec<f32>) {
         let last = step_of(now.as_second()) - 1;
         (self.cpu.series.window(last), self.memory.series.window(last))
+    }
+
+    /// What its experts hold and have cost.
+    pub fn opinions(&self) -> Opinions {
+        let of = |learnt: &Learnt| learnt.standing.is_some().then(|| Opinion::of(&learnt.experts));
+        Opinions { cpu: of(&self.cpu), memory: of(&self.memory) }
     }
 
     /// When the container was last observed.

@@ -111,6 +111,11 @@ impl Selector {
         self.followed
     }
 
+    /// What each expert holds, and what it has cost.
+    pub(super) fn standings(&self) -> impl Iterator<Item = (Option<f64>, f64)> {
+        self.experts.iter().map(|expert| (expert.held.map(|held| held.size), expert.cost))
+    }
+
     /// The size that the followed expert holds, and why it took it.
     pub fn held(&self) -> Option<Wish> {
         self.experts.get(self.followed)?.held

@@ -1,12 +1,15 @@
 //! An API that does what it is asked and remembers it.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
-use axum::extract::State;
+use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
-use axum::routing::post;
+use axum::routing::{get, post};
 use axum::{Json, Router};
+use lxc_autoscale_core::Mebibytes;
+use lxc_autoscale_core::container_config::ContainerConfig;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
@@ -16,7 +19,8 @@ pub(crate) type Request = (&'static str, Value);
 #[derive(Clone, Default)]
 struct Shared {
     requests: Arc<Mutex<Vec<Request>>>,
-    refusal: Arc<Mutex<Option<u16>>>,
+    refusal: Arc<Mutex<Option<(&'static str, u16)>>>,
+    configurations: Arc<Mutex<BTreeMap<u64, ContainerConfig>>>,
 }
 
 /// A recording API on a port of its own.
@@ -46,6 +50,7 @@ impl RecordingApi {
             .route("/scale/cores", post(cores))
             .route("/scale/cpulimit", post(cpulimit))
             .route("/scale/ram", post(memory))
+            .route("/resource/vm/status", get(status))
             .with_state(self.shared.clone());
         let listener = tokio::net::TcpListener::bind(self.address).await.unwrap();
         self.server = Some(tokio::spawn(async move { axum::serve(listener, router).await.unwrap() }));
@@ -58,7 +63,25 @@ impl RecordingApi {
 
     /// From now on answers with this status; `None` for doing what is asked.
     pub(crate) fn refuse_with(&self, status: Option<u16>) {
-        *self.shared.refusal.lock().unwrap() = status;
+        *self.shared.refusal.lock().unwrap() = status.map(|status| ("/", status));
+    }
+
+    /// From now on answers requests to one route with this status.
+    pub(crate) fn refuse_only(&self, route: &'static str, status: u16) {
+        *self.shared.refusal.lock().unwrap() = Some((route, status));
+    }
+
+    /// What a container has by Proxmox's configuration from now on.
+    pub(crate) fn has(&self, id: u64, cores: u32, memory_mib: u64) {
+        self.configure(id, |config| {
+            (config.cores, config.memory_mb) = (Some(cores), Mebibytes::new(memory_mib));
+        });
+    }
+
+    /// Edits the configuration of a container.
+    pub(crate) fn configure(&self, id: u64, edit: impl FnOnce(&mut ContainerConfig)) {
+        let mut configurations = self.shared.configurations.lock().unwrap();
+        edit(configurations.entry(id).or_insert_with(|| ContainerConfig::parse("hostname: web\n").0));
     }
 
     /// The requests since the last call.
@@ -94,11 +117,33 @@ fn answer(
     body: &Value,
 ) -> (StatusCode, Json<Value>) {
     shared.requests.lock().unwrap().push((route, body.clone()));
-    if let Some(status) = *shared.refusal.lock().unwrap() {
+    let refused = shared.refusal.lock().unwrap().filter(|(refused, _)| route.starts_with(refused));
+    if let Some((_, status)) = refused {
         let refused =
             json!({"status": "error", "message": "not now", "data": null, "code": "container_locked"});
         return (StatusCode::from_u16(status).unwrap(), Json(refused));
     }
+    let mut configurations = shared.configurations.lock().unwrap();
+    let id = body["vm_id"].as_u64().unwrap_or_default();
+    if let Some(config) = configurations.get_mut(&id) {
+        match (field, body[field].as_u64()) {
+            ("cores", Some(cores)) => config.cores = u32::try_from(cores).ok(),
+            ("memory", Some(mib)) => config.memory_mb = Mebibytes::new(mib),
+            _ => {}
+        }
+    }
     let data = json!({"vm_id": body["vm_id"], "before": 1, "after": body[field], "changed": true});
     (StatusCode::OK, Json(json!({"status": "success", "message": "done", "data": data})))
+}
+
+async fn status(State(shared): State<Shared>, RawQuery(query): RawQuery) -> (StatusCode, Json<Value>) {
+    let query = std::future::ready(query).await.unwrap_or_default();
+    let id: u64 = query.strip_prefix("vm_id=").unwrap().parse().unwrap();
+    let Some(config) = shared.configurations.lock().unwrap().get(&id).cloned() else {
+        let unknown =
+            json!({"status": "error", "message": "none", "data": null, "code": "no_such_container"});
+        return (StatusCode::NOT_FOUND, Json(unknown));
+    };
+    let data = json!({"vm_id": id, "state": "running", "allocation": config});
+    (StatusCode::OK, Json(json!({"status": "success", "message": "runs", "data": data})))
 }

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a fixture that fails ends its test")]
 
 mod api;
+mod apply;
 mod approval;
 mod command_line;
 mod cycles;

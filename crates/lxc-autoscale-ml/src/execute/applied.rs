@@ -1,0 +1,120 @@
+//! What a person applies beside the daemon, and how the daemon learns of it.
+
+use jiff::{SignedDuration, Timestamp};
+use lxc_autoscale_core::Vmid;
+use lxc_autoscale_core::api::ContainerStatus;
+
+use super::{Executor, StartError};
+use crate::act::CallError;
+use crate::config::Config;
+use crate::decide::{Decision, Resource};
+use crate::ledger::{Applied, Ledger, LedgerError, Outcome};
+use crate::pipeline::Proposal;
+
+/// A call of somebody else that is under way for longer than the API is given will not be settled any more.
+const ABANDONED_AFTER: SignedDuration = SignedDuration::from_mins(1);
+
+/// Who carries out a decision that is not the daemon's own, and by which way.
+#[derive(Clone, Copy, Debug)]
+pub struct Author<'a> {
+    /// The user.
+    pub who: &'a str,
+    /// Such as `plan 3f2a9c81d04b`.
+    pub how: &'a str,
+}
+
+impl Executor {
+    /// Works beside a daemon that has the ledger open; `None` when there is no ledger yet.
+    ///
+    /// # Errors
+    /// [`StartError`] when the ledger cannot be used.
+    pub fn beside(config: &Config) -> Result<Option<Self>, StartError> {
+        let Some(ledger) = Ledger::open_beside(&config.state.ledger())? else { return Ok(None) };
+        Ok(Some(Self::with(config, ledger)?))
+    }
+
+    /// The newest entry of the ledger.
+    ///
+    /// # Errors
+    /// [`LedgerError`] when it cannot be read.
+    pub fn newest_entry(&self) -> Result<i64, LedgerError> {
+        self.ledger.as_ref().map_or(Ok(0), Ledger::newest_number)
+    }
+
+    /// Whether a resource is being changed, or was changed with an entry after `entry`.
+    ///
+    /// # Errors
+    /// [`LedgerError`] when the ledger cannot be read.
+    pub fn is_changed_after(&self, id: Vmid, resource: Resource, entry: i64) -> Result<bool, LedgerError> {
+        self.ledger.as_ref().map_or(Ok(false), |ledger| ledger.is_changed_after(id, resource, entry))
+    }
+
+    /// What a container has and does now, by Proxmox.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn status(&self, id: Vmid) -> Result<ContainerStatus, CallError> {
+        self.client.container_status(id).await
+    }
+
+    /// Carries out one decision in the name of `author`, with an entry of the ledger of its own.
+    pub async fn carry_out_for(
+        &mut self,
+        proposal: &Proposal,
+        decision: &Decision,
+        author: Author<'_>,
+        now: Timestamp,
+    ) -> Outcome {
+        self.keep_policies(std::slice::from_ref(proposal));
+        let id = proposal.id;
+        let Some(number) = self.begin(now, id, decision, &proposal.inputs) else {
+            return self.not_asked_for();
+        };
+        self.in_ledger(|ledger| ledger.note_author(number, author.who, author.how));
+        let outcome = self.ask(now, id, decision, proposal.in_force.policy.cpu.control).await;
+        let may_be_done = matches!(outcome, Outcome::Done { .. } | Outcome::Unknown { .. });
+        self.in_ledger(|ledger| {
+            ledger.settle(number, &outcome)?;
+            if may_be_done { ledger.note_applied(number, Timestamp::now()) } else { Ok(()) }
+        });
+        outcome
+    }
+
+    /// What was applied since the last call, which the daemon is to treat as its own; and marks what was begun and
+    /// never ended.
+    pub fn take_in_applied(&mut self, now: Timestamp) -> Vec<Applied> {
+        let patience = SignedDuration::try_from(self.client.deadline()).unwrap_or(ABANDONED_AFTER);
+        let before = now - (patience + ABANDONED_AFTER);
+        let mut taken = Vec::new();
+        let from = self.taken_in;
+        self.in_ledger(|ledger| {
+            ledger.settle_abandoned(before, now)?;
+            taken = ledger.applied_after(from)?;
+            Ok(())
+        });
+        for applied in &taken {
+            self.taken_in = self.taken_in.max(applied.entry);
+            self.changes.entry(applied.id).or_default().note(&applied.decision, applied.begun);
+            tracing::info!(container = %applied.id, "applied by somebody, and taken in: {}", applied.decision);
+        }
+        taken
+    }
+
+    /// Whether somebody applies something about the resource at this moment, or has since the cycle began.
+    pub(super) fn is_applied_to(&mut self, id: Vmid, resource: Resource) -> bool {
+        let (mut is_applied, from) = (false, self.taken_in);
+        self.in_ledger(|ledger| {
+            is_applied = ledger.is_applied_to(id, resource, from)?;
+            Ok(())
+        });
+        is_applied
+    }
+
+    fn in_ledger(&mut self, work: impl FnOnce(&mut Ledger) -> Result<(), LedgerError>) {
+        if let Some(ledger) = &mut self.ledger
+            && let Err(error) = work(ledger)
+        {
+            self.lost_ledger(&error);
+        }
+    }
+}

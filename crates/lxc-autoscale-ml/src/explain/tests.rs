@@ -1,0 +1,197 @@
+use jiff::SignedDuration;
+use proptest::prelude::*;
+
+use super::*;
+use crate::decide::{Allocation, Amount, AnomalyScore, LastChanges, NodeSituation, Obstacles, Reason};
+use crate::guard::Guard;
+use crate::guard::manual::Manual;
+use crate::observation::Observation;
+use crate::recommend::{Estimate, Fact, Recommendation};
+
+fn at() -> Timestamp {
+    Timestamp::from_second(1_800_000_000).unwrap()
+}
+
+fn ago(seconds: i64) -> Timestamp {
+    at() - SignedDuration::from_secs(seconds)
+}
+
+fn estimate(target: f64, floor: f64) -> Option<Estimate> {
+    Some(Estimate {
+        target,
+        floor,
+        confidence_percent: 90.0,
+        known_seconds: 48 * 3600,
+        basis: Fact::RecentPeak,
+        evidence: Vec::new(),
+    })
+}
+
+/// A container with 4 cores and 2048 MiB, of which it should have `memory_mib`, on a large node.
+fn world(memory_mib: f64) -> World {
+    let inputs = Inputs {
+        allocation: Some(Allocation { cores: Some(4.0), cpulimit: None, memory_mib: 2048.0 }),
+        obstacles: Obstacles::default(),
+        observation: Some(Observation {
+            cpu_cores_used: Some(1.0),
+            cpu_throttled_share: Some(0.0),
+            memory_used_mib: Some(600.0),
+            memory_limit_mib: Some(2048.0),
+            oom: Some(false),
+            memory_pressure_percent: Some(0.0),
+            ..Observation::unknown(ago(10))
+        }),
+        recommendation: Some(Recommendation {
+            cpu: estimate(4.0, 1.0),
+            memory: estimate(memory_mib, 600.0),
+            history_seconds: 48 * 3600,
+        }),
+        opinions: None,
+        changes: LastChanges::default(),
+        anomaly: None,
+        unusual: None,
+        node: NodeSituation {
+            cpus: Some(16),
+            memory_total_mib: Some(65_536.0),
+            memory_available_mib: Some(32_768.0),
+        },
+        policy: None,
+        guard: Guard::default(),
+    };
+    World { policy: Policy::default(), inputs, at: at() }
+}
+
+/// `if …: …` for every change that is decisive, and `not enough: if …: …` for every one that is not.
+fn told(world: &World) -> String {
+    let local = |at: Timestamp| at.strftime("%H:%M").to_string();
+    let alternatives = world.alternatives(Resource::Memory);
+    let line = |it: &Otherwise| {
+        format!("if {}: {}\n", it.change.words(Resource::Memory, world, &local), it.decision)
+    };
+    let next = alternatives.next.iter().map(|it| format!("not enough: {}", line(it)));
+    alternatives.decisive.iter().map(line).chain(next).collect()
+}
+
+#[track_caller]
+fn check(world: &World, want: &[&str]) {
+    let told = told(world);
+    for part in want {
+        assert!(told.contains(part), "`{part}` is not in:\n{told}");
+    }
+}
+
+#[test]
+fn a_container_that_fits_would_grow_with_more_and_shrink_with_less() {
+    check(
+        &world(2048.0),
+        &[
+            "if the recommendation were 1840 MiB: shrink from 2048 MiB to 1840 MiB",
+            "if the recommendation were 2097 MiB: grow from 2048 MiB to 2112 MiB",
+            "if it had 1497 MiB more working set (2097 MiB): grow",
+        ],
+    );
+}
+
+#[test]
+fn what_holds_a_shrink_is_taken_away() {
+    let mut cooling = world(800.0);
+    cooling.inputs.changes.memory_up = Some(ago(600));
+    let ends = "if it were not for the cool-down (ends 08:20): shrink from 2048 MiB to 1536 MiB";
+    check(&cooling, &[ends]);
+    let mut pressed = world(800.0);
+    pressed.inputs.observation.as_mut().unwrap().memory_pressure_percent = Some(12.5);
+    check(&pressed, &["if its tasks waited for memory 1.00 % of the time: shrink from 2048 MiB to 1536 MiB"]);
+    let mut by_hand = world(800.0);
+    by_hand.inputs.guard.memory.manual = Some(Manual { at: ago(3600), from: 1024.0, size: 2048.0 });
+    check(
+        &by_hand,
+        &["if nobody had set it by hand (respected until 07:00): shrink from 2048 MiB to 1536 MiB"],
+    );
+    let mut young = world(800.0);
+    young.inputs.recommendation.as_mut().unwrap().memory.as_mut().unwrap().known_seconds = 3600;
+    check(&young, &["if it were known for 6.0 h: shrink from 2048 MiB to 1536 MiB"]);
+    let mut in_use = world(800.0);
+    in_use.inputs.recommendation.as_mut().unwrap().memory = estimate(800.0, 1900.0);
+    check(&in_use, &["if it had 300 MiB less working set (1600 MiB): shrink from 2048 MiB to 1840 MiB"]);
+}
+
+#[test]
+fn what_is_not_enough_alone_is_told_with_what_comes_next() {
+    let mut world = world(800.0);
+    world.inputs.changes.memory_down = Some(ago(600));
+    world.inputs.observation.as_mut().unwrap().memory_pressure_percent = Some(12.5);
+    world.inputs.anomaly = Some(AnomalyScore { score: -0.7, decision: -0.1 });
+    let made = world.decide(Resource::Memory);
+    assert!(matches!(made.reason, Reason::Anomalous { .. }), "{made}");
+    check(
+        &world,
+        &["not enough: if it behaved as usual: keep 2048 MiB: it could give back and its tasks wait"],
+    );
+}
+
+#[test]
+fn a_shrink_that_is_made_names_what_would_have_held_it() {
+    check(
+        &world(800.0),
+        &[
+            "if the policy did not limit the step: shrink from 2048 MiB to 800 MiB",
+            "if its tasks waited for memory 1.01 % of the time: keep 2048 MiB",
+            "if it had 1001 MiB more working set (1601 MiB): keep 2048 MiB",
+        ],
+    );
+}
+
+prop_compose! {
+    fn worlds()(
+        target in 0.0f64..6000.0, floor in 0.0f64..3000.0, pressure in 0.0f64..5.0, available in 0.0f64..65_536.0,
+        up in proptest::option::of(0i64..4000), known in 0u64..40_000, oom in any::<bool>(), stopped in any::<bool>(),
+        by_hand in proptest::option::of(0i64..100_000),
+    ) -> World {
+        let mut world = world(target.max(floor));
+        world.inputs.recommendation.as_mut().unwrap().memory = estimate(target.max(floor), floor);
+        world.inputs.recommendation.as_mut().unwrap().memory.as_mut().unwrap().known_seconds = known;
+        let seen = world.inputs.observation.as_mut().unwrap();
+        (seen.memory_pressure_percent, seen.oom) = (Some(pressure), Some(oom));
+        world.inputs.node.memory_available_mib = Some(available);
+        world.inputs.changes.memory_up = up.map(ago);
+        world.inputs.obstacles.stopped = stopped;
+        world.inputs.guard.memory.manual =
+            by_hand.map(|seconds| Manual { at: ago(seconds), from: 1024.0, size: 2048.0 });
+        world
+    }
+}
+
+proptest! {
+    /// Whatever is told was decided: from the same inputs but for one.
+    #[test]
+    fn what_is_told_is_what_would_be_decided(world in worlds()) {
+        for resource in [Resource::Cpu, Resource::Memory] {
+            let made = world.decide(resource);
+            let alternatives = world.alternatives(resource);
+            for Otherwise { change, decision } in &alternatives.decisive {
+                let altered = world.with(resource, change);
+                prop_assert_eq!(&altered.decide(resource), decision);
+                prop_assert!(differs(decision, &made), "{:?}: {} is {}", change, decision, made);
+            }
+            for Otherwise { decision, .. } in &alternatives.next {
+                prop_assert!(!differs(decision, &made));
+            }
+        }
+    }
+
+    /// The value that is told is the nearest: one step closer, what was decided is decided again.
+    #[test]
+    fn the_nearest_value_is_told(world in worlds()) {
+        let made = world.decide(Resource::Memory);
+        let before = change::estimate(&world, Resource::Memory).unwrap().target;
+        for Otherwise { change, .. } in world.alternatives(Resource::Memory).decisive {
+            if let Change::Recommended { amount: Amount::Mib(mib) } = change
+                && 2.0 < (mib - before).abs()
+            {
+                let closer = Amount::Mib(mib + 2.0 * (before - mib).signum());
+                let decision = world.with(Resource::Memory, &Change::Recommended { amount: closer });
+                prop_assert_eq!(decision.decide(Resource::Memory).action, made.action, "{} {}", mib, before);
+            }
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! Changes that were carried out beside the daemon, by `lxc-autoscale-ml apply`.
+//!
+//! The daemon takes them in at the beginning of its next cycle, as if it had made them: its cool-downs hold, a shrink
+//! is watched, and nobody takes the new size for one that was set by hand.
+
+use jiff::Timestamp;
+use lxc_autoscale_core::Vmid;
+use rusqlite::{Row, params};
+
+use super::{Ledger, LedgerError, Outcome, read_json, read_timestamp, read_vmid, resource_name};
+use crate::decide::{Decision, Resource};
+
+/// One of them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Applied {
+    /// Its entry in the ledger.
+    pub entry: i64,
+    /// The container.
+    pub id: Vmid,
+    /// What was done, or may have been.
+    pub decision: Decision,
+    /// When it was begun.
+    pub begun: Timestamp,
+    /// When it was done.
+    pub done: Timestamp,
+    /// What was read back, in cores or MiB; `None` where it may not have been done.
+    pub after: Option<f64>,
+}
+
+impl Ledger {
+    /// Writes down that an entry was carried out beside the daemon.
+    ///
+    /// # Errors
+    /// [`LedgerError::Database`].
+    pub fn note_applied(&mut self, entry: i64, done: Timestamp) -> Result<(), LedgerError> {
+        let sql = "INSERT OR REPLACE INTO applied (entry, done_us) VALUES (?1, ?2)";
+        let row = params![entry, done.as_microsecond()];
+        self.connection.execute(sql, row).map_err(|source| self.failed(source))?;
+        Ok(())
+    }
+
+    /// What was carried out beside the daemon with an entry after `entry`, the oldest first.
+    ///
+    /// # Errors
+    /// [`LedgerError::Database`].
+    pub fn applied_after(&self, entry: i64) -> Result<Vec<Applied>, LedgerError> {
+        let read = || -> rusqlite::Result<Vec<Applied>> {
+            let mut statement = self.connection.prepare(
+                "SELECT number, vmid, decision, at_us, done_us, outcome FROM applied JOIN decisions ON number = entry
+                 WHERE ?1 < entry ORDER BY entry",
+            )?;
+            statement.query_map([entry], read_applied)?.collect()
+        };
+        read().map_err(|source| self.failed(source))
+    }
+
+    /// The newest entry that was carried out beside the daemon; 0 where there is none.
+    ///
+    /// # Errors
+    /// [`LedgerError::Database`].
+    pub fn last_applied(&self) -> Result<i64, LedgerError> {
+        self.number("SELECT ifnull(max(entry), 0) FROM applied", [])
+    }
+
+    /// The newest entry; 0 where there is none.
+    ///
+    /// # Errors
+    /// [`LedgerError::Database`].
+    pub fn newest_number(&self) -> Result<i64, LedgerError> {
+        self.number("SELECT ifnull(max(number), 0) FROM decisions", [])
+    }
+
+    /// Whether something is being done about a resource, or was done beside the daemon with an entry after `entry`.
+    ///
+    /// # Errors
+    /// [`LedgerError::Database`].
+    pub fn is_applied_to(&self, id: Vmid, resource: Resource, entry: i64) -> Result<bool, LedgerError> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM decisions
+                WHERE vmid = ?1 AND resource = ?2 AND outcome_kind = 'pending')
+            OR EXISTS (SELECT 1 FROM applied JOIN decisions ON number = entry
+                WHERE ?3 < entry AND vmid = ?1 AND resource = ?2)";
+        Ok(self.number(sql, params![id.get(), resource_name(resource), entry])? != 0)
+    }
+
+    /// Whether something is being done about a resource, or was done with an entry after `entry`.
+    ///
+    /// # Errors
+    /// [`LedgerError::Database`].
+    pub fn is_changed_after(&self, id: Vmid, resource: Resource, entry: i64) -> Result<bool, LedgerError> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM decisions WHERE vmid = ?1 AND resource = ?2
+            AND (outcome_kind = 'pending' OR (?3 < number AND outcome_kind IN ('done', 'unknown'))))";
+        Ok(self.number(sql, params![id.get(), resource_name(resource), entry])? != 0)
+    }
+
+    /// Marks what was begun beside the daemon before `before` and never ended; returns how many there were.
+    ///
+    /// # Errors
+    /// [`LedgerError::Database`].
+    pub fn settle_abandoned(&mut self, before: Timestamp, now: Timestamp) -> Result<usize, LedgerError> {
+        let outcome = Outcome::Unknown { error: "`apply` ended before the API had answered".to_owned() };
+        let text = self.to_json(&outcome)?;
+        let mut settled = 0;
+        self.in_transaction(|ledger| {
+            let failed = |source| ledger.failed(source);
+            let sql = "INSERT OR IGNORE INTO applied (entry, done_us)
+                SELECT number, ?2 FROM decisions WHERE outcome_kind = 'pending' AND at_us < ?1";
+            let times = params![before.as_microsecond(), now.as_microsecond()];
+            settled = ledger.connection.execute(sql, times).map_err(failed)?;
+            let sql = "UPDATE decisions SET outcome_kind = ?2, outcome = ?3
+                WHERE outcome_kind = 'pending' AND at_us < ?1";
+            let row = params![before.as_microsecond(), outcome.kind(), text];
+            ledger.connection.execute(sql, row).map_err(failed)?;
+            Ok(())
+        })?;
+        Ok(settled)
+    }
+
+    pub(super) fn trim_applied(&mut self) -> rusqlite::Result<()> {
+        let sql = "DELETE FROM applied WHERE entry NOT IN (SELECT number FROM decisions)";
+        self.connection.execute(sql, [])?;
+        Ok(())
+    }
+
+    fn number(&self, sql: &str, params: impl rusqlite::Params) -> Result<i64, LedgerError> {
+        self.connection.query_row(sql, params, |row| row.get(0)).map_err(|source| self.failed(source))
+    }
+}
+
+fn read_applied(row: &Row<'_>) -> rusqlite::Result<Applied> {
+    let after = match read_json::<Outcome>(row, 5)? {
+        Outcome::Done { after, .. } => after,
+        _ => None,
+    };
+    Ok(Applied {
+        entry: row.get(0)?,
+        id: read_vmid(row, 1)?,
+        decision: read_json(row, 2)?,
+        begun: read_timestamp(3, row.get(3)?)?,
+        done: read_timestamp(4, row.get(4)?)?,
+        after,
+    })
+}

@@ -1,0 +1,108 @@
+//! What the experts of a container held and had cost when its size was recommended, as it is kept with the decision.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::experts::{self, Expert};
+use super::selector::Selector;
+
+/// The experts of both resources.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Opinions {
+    /// Of CPU, in cores.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<Opinion>,
+    /// Of memory, in MiB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Opinion>,
+}
+
+/// The experts of one resource, by their places; numbers to four digits.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Opinion {
+    /// The one that is followed.
+    pub followed: usize,
+    /// What each holds, in the resource's unit.
+    pub held: Vec<Option<f64>>,
+    /// What each has cost lately, in the currency of the prices; old costs fade.
+    pub cost: Vec<f64>,
+}
+
+impl Opinion {
+    /// What the experts hold and have cost now.
+    pub(super) fn of(selector: &Selector) -> Self {
+        let (held, cost) = selector.standings().map(|(held, cost)| (held.map(digits), digits(cost))).unzip();
+        Self { followed: selector.followed(), held, cost }
+    }
+
+    /// What the expert at a place has cost more than the cheapest, in percent; `None` where nothing was charged yet.
+    pub fn regret_percent(&self, place: usize) -> Option<f64> {
+        let least = self.cost.iter().copied().fold(f64::INFINITY, f64::min);
+        let cost = self.cost.get(place).filter(|_| 0.0 < least && least.is_finite())?;
+        Some(100.0 * (cost / least - 1.0))
+    }
+}
+
+/// The names of the CPU experts, by their places.
+pub fn cpu_experts() -> Vec<String> {
+    experts::CPU.iter().map(ToString::to_string).collect()
+}
+
+/// The names of the memory experts, by their places.
+pub fn memory_experts() -> Vec<String> {
+    experts::MEMORY.iter().map(ToString::to_string).collect()
+}
+
+impl fmt::Display for Expert {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Forecast { caution, margin } => {
+                write!(f, "forecast, running short {caution} × as dear")?;
+                if *margin == 1.0 { Ok(()) } else { write!(f, ", × {margin}") }
+            }
+            Self::Peak { window, headroom } => {
+                write!(f, "peak of {window} × the window")?;
+                if *headroom == 1.0 { Ok(()) } else { write!(f, ", {headroom} × the head-room") }
+            }
+            Self::PeakAndSeason { headroom } => {
+                f.write_str("peak or season")?;
+                if *headroom == 1.0 { Ok(()) } else { write!(f, ", {headroom} × the head-room") }
+            }
+        }
+    }
+}
+
+/// A number to four digits: what is read by people, and by no decision.
+fn digits(value: f64) -> f64 {
+    format!("{value:.3e}").parse().unwrap_or(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn regret_is_told_against_the_cheapest() {
+        let opinion = Opinion { followed: 1, held: vec![Some(1.0), None], cost: vec![2.5, 2.0] };
+        assert_eq!((opinion.regret_percent(0), opinion.regret_percent(1)), (Some(25.0), Some(0.0)));
+        assert_eq!(opinion.regret_percent(7), None);
+        let nothing = Opinion { cost: vec![0.0, 0.0], ..opinion };
+        assert_eq!(nothing.regret_percent(0), None, "nothing was charged yet");
+    }
+
+    #[test]
+    fn every_expert_has_a_name_of_its_own() {
+        for names in [cpu_experts(), memory_experts()] {
+            let mut distinct = names.clone();
+            distinct.sort();
+            distinct.dedup();
+            assert_eq!(distinct.len(), names.len(), "{names:?}");
+        }
+    }
+
+    #[test]
+    fn four_digits_are_kept() {
+        assert_eq!((digits(0.123_456), digits(123_456.0), digits(0.0)), (0.1235, 123_500.0, 0.0));
+    }
+}
