@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use lxc_autoscale_core::Vmid;
 
 use crate::backtest::BacktestArgs;
-use crate::commands::ColorChoice;
+use crate::commands::{ColorChoice, Like};
 use crate::detect::IsolationForestParams;
 use crate::replay::CpuClass;
 
@@ -87,7 +87,21 @@ pub enum Command {
         /// Most decisions of the past that are shown.
         #[arg(long, value_name = "N", default_value_t = 10)]
         limit: u32,
+        /// What was decided at a time instead: 2026-11-25T14:05, 2026-11-25T13:05:00Z, or 3h for three hours ago.
+        #[arg(long, value_name = "TIME", value_parser = parse_instant, conflicts_with = "limit")]
+        at: Option<Instant>,
     },
+    /// Show what the sizes that were set have saved, and where something got worse since.
+    Report {
+        /// How far back: 24h, 7d, 4w.
+        #[arg(long, value_name = "AGO", default_value = "30d", value_parser = parse_ago)]
+        since: SignedDuration,
+        /// Write JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show how many more containers fit on the node, what runs out first and when.
+    Capacity(CapacityArgs),
     /// Show what a container will use in the coming hours, with the bands that held in its own past.
     Forecast {
         /// The container's id.
@@ -144,6 +158,55 @@ pub enum Command {
     Detect(DetectArgs),
 }
 
+/// A time as people write it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Instant {
+    /// At a time.
+    At(Timestamp),
+    /// So long ago.
+    Ago(SignedDuration),
+}
+
+impl Instant {
+    /// The time that is meant at `now`.
+    pub fn seen_from(self, now: Timestamp) -> Timestamp {
+        match self {
+            Self::At(at) => at,
+            Self::Ago(ago) => now.checked_sub(ago).unwrap_or(Timestamp::MIN),
+        }
+    }
+}
+
+/// Arguments of `capacity`.
+#[derive(Clone, Debug, Args)]
+pub struct CapacityArgs {
+    /// One more like this container.
+    #[arg(required_unless_present_any = ["cores", "memory_mib", "policy"])]
+    pub id: Option<Vmid>,
+    /// One more like the average container of this policy.
+    #[arg(long, value_name = "NAME", conflicts_with = "id")]
+    pub policy: Option<String>,
+    /// One more that uses so many cores at its peak.
+    #[arg(long, value_name = "N", requires = "memory_mib", conflicts_with_all = ["id", "policy"], value_parser = parse_amount)]
+    pub cores: Option<f64>,
+    /// One more that uses so much memory at its peak.
+    #[arg(long, value_name = "N", requires = "cores", conflicts_with_all = ["id", "policy"], value_parser = parse_amount)]
+    pub memory_mib: Option<f64>,
+    /// Write JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl CapacityArgs {
+    /// What is counted; `None` where nothing is named, which the command line rules out.
+    pub fn like(&self) -> Option<Like> {
+        let size =
+            self.cores.zip(self.memory_mib).map(|(cores, memory_mib)| Like::Size { cores, memory_mib });
+        let policy = || self.policy.clone().map(Like::Policy);
+        self.id.map(Like::Container).or_else(policy).or(size)
+    }
+}
+
 /// What `policy` shows.
 #[derive(Debug, Subcommand)]
 pub enum PolicyCommand {
@@ -156,7 +219,7 @@ pub enum PolicyCommand {
         json: bool,
         /// At another time, such as 2026-03-29T01:30:00Z; now when left out.
         #[arg(long, value_name = "TIME")]
-        at: Option<jiff::Timestamp>,
+        at: Option<Timestamp>,
     },
     /// List the policies and the containers that each is for.
     List {
@@ -228,6 +291,24 @@ fn parse_ago(text: &str) -> Result<SignedDuration, String> {
     };
     let number: u16 = text[..text.len() - 1].parse().map_err(|_| wrong())?;
     Ok(SignedDuration::from_secs(unit * i64::from(number)))
+}
+
+fn parse_instant(text: &str) -> Result<Instant, String> {
+    if let Ok(at) = text.parse::<Timestamp>() {
+        return Ok(Instant::At(at));
+    }
+    if let Ok(local) = text.parse::<jiff::civil::DateTime>() {
+        let zone = jiff::tz::TimeZone::system();
+        let zoned = local.to_zoned_datetime(zone).map_err(|error| error.to_string())?;
+        return Ok(Instant::At(zoned.timestamp()));
+    }
+    let wrong = |_| "write a time such as 2026-11-25T14:05, or how long ago, such as 3h".to_owned();
+    parse_ago(text).map(Instant::Ago).map_err(wrong)
+}
+
+fn parse_amount(text: &str) -> Result<f64, String> {
+    let amount: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    if 0.0 < amount && amount.is_finite() { Ok(amount) } else { Err("must be more than 0".to_owned()) }
 }
 
 fn parse_rounds(text: &str) -> Result<usize, String> {

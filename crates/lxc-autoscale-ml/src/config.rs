@@ -185,7 +185,7 @@ impl Default for StateConfig {
         Self {
             directory: PathBuf::from("/var/lib/lxc_autoscale_ml/ml"),
             retention_days: 90,
-            max_decisions: 100_000,
+            max_decisions: 500_000,
             checkpoint_seconds: 600,
         }
     }

@@ -137,6 +137,13 @@ impl Daemon {
         report
     }
 
+    /// Writes down all that a restart would cost.
+    pub fn keep_all(&mut self) {
+        self.keep_shadows();
+        self.checkpoint();
+        self.executor.write_counts(Timestamp::now());
+    }
+
     /// Keeps what the candidates have come to, so that a restart does not cost it.
     pub fn keep_shadows(&mut self) {
         let kept = self.pipeline.shadows().kept();
@@ -311,8 +318,7 @@ pub async fn run(path: &Path, config: Config) -> Result<(), RunError> {
             Wake::Cycle => {}
             Wake::Reload => {
                 notify_reloading();
-                daemon.keep_shadows();
-                daemon.checkpoint();
+                daemon.keep_all();
                 match reload(path, &daemon, &mut lock) {
                     Ok(reloaded) => {
                         heartbeat.set_period(reloaded.config.interval());
@@ -329,8 +335,7 @@ pub async fn run(path: &Path, config: Config) -> Result<(), RunError> {
         }
     }
     notify_stopping();
-    daemon.keep_shadows();
-    daemon.checkpoint();
+    daemon.keep_all();
     tracing::info!("stopping");
     Ok(())
 }

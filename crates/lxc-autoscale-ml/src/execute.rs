@@ -19,7 +19,7 @@ use crate::act::{ApiClient, CallError, ClientError};
 use crate::config::{Config, ProposalsConfig, StateConfig};
 use crate::decide::{Action, CpuControl, Decision, Reason, Resource};
 use crate::guard::{Kept, KeptGuards};
-use crate::ledger::{Inputs, Ledger, LedgerError, Outcome};
+use crate::ledger::{Inputs, Ledger, LedgerError, Outcome, Quiet};
 use crate::pipeline::{Changes, PipelineError, Proposal};
 use crate::proposals::Record;
 use crate::refusals::Refusals;
@@ -173,6 +173,15 @@ impl Executor {
         }
     }
 
+    /// Writes what is counted and not written yet, so that the end of the daemon does not cost it.
+    pub fn write_counts(&mut self, now: Timestamp) {
+        if let Some(ledger) = &mut self.ledger
+            && let Err(error) = ledger.write_stretches(now)
+        {
+            self.lost_ledger(&error);
+        }
+    }
+
     /// What is wrong with the API or the ledger now.
     pub fn trouble(&self) -> Option<&str> {
         self.ledger_trouble.current().or(self.api_trouble.current())
@@ -209,7 +218,12 @@ impl Executor {
         let Some(ledger) = &mut self.ledger else { return };
         let quiet = proposals.iter().flat_map(|proposal| {
             let quiet = proposal.decisions.both().into_iter().filter(|decision| !is_due(decision));
-            quiet.map(move |decision| (proposal.id, decision, &proposal.inputs))
+            quiet.map(move |decision| Quiet {
+                id: proposal.id,
+                decision,
+                inputs: &proposal.inputs,
+                mode: proposal.in_force.policy.mode(decision.resource),
+            })
         });
         match ledger.note(now, quiet) {
             Ok(()) => self.ledger_trouble.is_over(),

@@ -12,6 +12,7 @@
 
 pub mod act;
 pub mod backtest;
+pub mod capacity;
 pub mod checkpoint;
 pub mod classes;
 pub mod cli;
@@ -37,6 +38,7 @@ pub mod proposals;
 pub mod recommend;
 pub mod refusals;
 pub mod replay;
+pub mod report;
 pub mod shadow;
 pub mod stdio;
 pub mod train_command;

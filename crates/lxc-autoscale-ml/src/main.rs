@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use lxc_autoscale_core::{ErrorChain, config, telemetry};
 use lxc_autoscale_ml::cli::{Cli, Command, PolicyCommand, ProposalsAction};
 use lxc_autoscale_ml::commands::{
-    self, ApplyOptions, Applying, CommandError, Finding, PlanOut, PlanView, Screen,
+    self, ApplyOptions, Applying, CommandError, Finding, PlanOut, PlanView, Screen, WhyOptions,
 };
 use lxc_autoscale_ml::config::Config;
 use lxc_autoscale_ml::detect_command::DetectError;
@@ -83,7 +83,15 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::History { id, since, json } => {
             commands::history(&load()?, id, since, now, json, screen, out)?;
         }
-        Command::Why { id, json, limit } => commands::why(&load()?, id, now, json, limit, out)?,
+        Command::Why { id, json, limit, at } => {
+            let options = WhyOptions { id, json, limit, at: at.map(|at| at.seen_from(now)) };
+            commands::why(&load()?, options, now, screen, out)?;
+        }
+        Command::Report { since, json } => commands::report(&load()?, since, now, json, screen, out)?,
+        Command::Capacity(args) => {
+            let like = args.like().ok_or("nothing is named to be counted")?;
+            commands::capacity(&load()?, &like, now, args.json, screen, out)?;
+        }
         Command::Forecast { id, hours, json } => commands::forecast(&load()?, id, now, hours, json, out)?,
         Command::Decisions { json, limit } => commands::decisions(&load()?, json, limit, out)?,
         Command::Policy { command } => match command {

@@ -343,7 +343,7 @@ impl Pipeline {
             approvals.give(vmid, &in_force.policy, &mut decisions);
             proposals.push(Proposal { id: vmid, name: container.name.clone(), decisions, inputs, in_force });
         }
-        let claims: Vec<Claim> = proposals.iter().map(claim).collect();
+        let claims: Vec<Claim> = proposals.iter().map(Proposal::claim).collect();
         let mut shares = Shares::new(node.memory_total_mib, node.memory_available_mib, &claims);
         for index in budget::order(&claims) {
             let (claim, proposal) = (&claims[index], &mut proposals[index]);
@@ -473,31 +473,30 @@ fn past(path: &Path) -> Option<StoredPast> {
     })
 }
 
-/// The part of the node's memory that a container has, is expected to use, and is to have.
-fn claim(proposal: &Proposal) -> Claim {
-    let policy = &proposal.in_force.policy;
-    let (memory, inputs) = (&proposal.decisions.memory, &proposal.inputs);
-    let need = match (&memory.action, &memory.reason) {
-        (Action::Grow, Reason::RanOutOfMemory { .. }) => Need::RanOut,
-        (Action::Grow, Reason::Undone { .. }) => Need::Undo,
-        (Action::Grow, _) => Need::More,
-        (Action::Keep | Action::Shrink, _) => Need::Nothing,
-    };
-    let estimate = inputs.recommendation.as_ref().and_then(|recommendation| recommendation.memory.as_ref());
-    let expected = |estimate: &Estimate| {
-        let evidence = estimate.evidence.iter().map(|evidence| evidence.value);
-        evidence.fold(estimate.floor, f64::max)
-    };
-    let stopped = inputs.obstacles.stopped;
-    let size_mib = inputs.allocation.map(|allocation| allocation.memory_mib).filter(|_| !stopped);
-    Claim {
-        id: proposal.id,
-        priority: policy.priority,
-        need,
-        used_mib: inputs.observation.as_ref().and_then(|seen| seen.memory_used_mib).filter(|_| !stopped),
-        expected_mib: estimate.map(expected).filter(|_| !stopped),
-        size_mib,
-        wanted_mib: memory.to.or(size_mib).unwrap_or(0.0),
+impl Proposal {
+    /// The part of the node's memory that a container has, is expected to use, and is to have.
+    pub fn claim(&self) -> Claim {
+        let policy = &self.in_force.policy;
+        let (memory, inputs) = (&self.decisions.memory, &self.inputs);
+        let need = match (&memory.action, &memory.reason) {
+            (Action::Grow, Reason::RanOutOfMemory { .. }) => Need::RanOut,
+            (Action::Grow, Reason::Undone { .. }) => Need::Undo,
+            (Action::Grow, _) => Need::More,
+            (Action::Keep | Action::Shrink, _) => Need::Nothing,
+        };
+        let estimate =
+            inputs.recommendation.as_ref().and_then(|recommendation| recommendation.memory.as_ref());
+        let stopped = inputs.obstacles.stopped;
+        let size_mib = inputs.allocation.map(|allocation| allocation.memory_mib).filter(|_| !stopped);
+        Claim {
+            id: self.id,
+            priority: policy.priority,
+            need,
+            used_mib: inputs.observation.as_ref().and_then(|seen| seen.memory_used_mib).filter(|_| !stopped),
+            expected_mib: estimate.map(Estimate::expected).filter(|_| !stopped),
+            size_mib,
+            wanted_mib: memory.to.or(size_mib).unwrap_or(0.0),
+        }
     }
 }
 

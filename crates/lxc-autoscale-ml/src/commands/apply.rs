@@ -304,7 +304,7 @@ fn circumstances(config: &Config, config_file: &Path) -> Result<Now, CommandErro
 fn show(plan: &Plan, screen: Screen, out: &mut impl Write) -> io::Result<()> {
     let lines: Vec<Line<'_>> = plan.changes.iter().map(line_of).collect();
     diff::show(&lines, screen, out)?;
-    let (counts, added) = diff::sums(plan.changes.iter().map(|change| &change.decision));
+    let (counts, added) = diff::sums(&plan.changes.iter().map(|change| &change.decision).collect::<Vec<_>>());
     let times = format!("made {}, good until {}", local_time(plan.made_at), local_time(plan.expires_at));
     writeln!(out, "\nPlan {}, {times}: {counts}; {added}.", plan.id)
 }

@@ -49,10 +49,10 @@ pub(super) fn show(lines: &[Line<'_>], screen: Screen, out: &mut impl Write) -> 
 }
 
 /// `2 to grow, 2 to shrink`, and what that adds: `-1024 MiB, +2 cores`.
-pub(super) fn sums<'a>(decisions: impl Iterator<Item = &'a Decision> + Clone) -> (String, String) {
-    let count = |action: Action| decisions.clone().filter(|decision| decision.action == action).count();
+pub(super) fn sums(decisions: &[&Decision]) -> (String, String) {
+    let count = |action: Action| decisions.iter().filter(|decision| decision.action == action).count();
     let added = |kind: Resource| -> f64 {
-        let of_this = decisions.clone().filter(|it| it.resource == kind);
+        let of_this = decisions.iter().filter(|it| it.resource == kind);
         of_this.filter_map(|it| Some(it.to? - it.from?)).sum()
     };
     let (memory, cpu) = (added(Resource::Memory), Amount::Cores(added(Resource::Cpu).abs()));

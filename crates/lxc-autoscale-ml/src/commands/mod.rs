@@ -1,6 +1,7 @@
 //! The commands that show something and end.
 
 mod apply;
+mod capacity;
 mod decisions;
 mod diff;
 mod forecast;
@@ -9,6 +10,7 @@ mod once;
 mod plan;
 pub mod policy;
 mod proposals;
+mod report;
 mod screen;
 mod shadow;
 mod table;
@@ -23,15 +25,17 @@ use lxc_autoscale_core::{ErrorChain, Vmid};
 use serde::Serialize;
 
 pub use apply::{ApplyOptions, Applying, apply};
+pub use capacity::{Like, capacity};
 pub use decisions::decisions;
 pub use forecast::forecast;
 pub use history::history;
 pub use once::once;
 pub use plan::{PlanOut, PlanView, plan};
 pub use proposals::{answer_proposals, list_proposals};
+pub use report::report;
 pub use screen::{ColorChoice, Screen};
 pub use shadow::shadow;
-pub use why::why;
+pub use why::{WhyOptions, why};
 
 use crate::config::Config;
 use crate::detect::IsolationForestError;
@@ -62,6 +66,32 @@ pub enum CommandError {
         id: Vmid,
         /// The metrics file.
         file: PathBuf,
+    },
+    /// Nothing was decided by then.
+    #[error("no decision about container {id} is kept from {at} or before")]
+    NothingThen {
+        /// The container.
+        id: Vmid,
+        /// The time, in local words.
+        at: String,
+    },
+    /// Too little is known of a container to say what it needs.
+    #[error("container {id} is not known well enough to say what it needs at its peak")]
+    NotKnownEnough {
+        /// The container.
+        id: Vmid,
+    },
+    /// There is no such policy.
+    #[error("there is no policy `{name}`; `policy list` shows them")]
+    UnknownPolicy {
+        /// Its name.
+        name: String,
+    },
+    /// A policy is for no container that is known.
+    #[error("the policy `{name}` is for no container that is known well enough")]
+    NobodyOfPolicy {
+        /// Its name.
+        name: String,
     },
     /// The time zone is not known any more.
     #[error("`forecast.time_zone` cannot be used")]

@@ -110,17 +110,16 @@ fn show(
     let (changing, kept): (Vec<_>, Vec<_>) =
         lines.iter().partition(|line| line.decision.action != Action::Keep);
     let more = if all || kept.is_empty() { "" } else { " (--all tells why)" };
-    let (counts, added) = diff::sums(lines.iter().map(|line| line.decision));
-    let outlook = match written {
-        Some((plan, file)) => format!(
-            "Plan {} is written; until {} `lxc-autoscale-ml apply {file}` carries out all of it.",
-            plan.id,
-            local_time(plan.expires_at)
-        ),
-        None => {
-            let applied = changing.iter().filter(|line| line.decision.apply).count();
-            format!("{applied} of them would be carried out.")
-        }
+    let (counts, added) = diff::sums(&lines.iter().map(|line| line.decision).collect::<Vec<_>>());
+    let outlook = if let Some((plan, file)) = written {
+        let until = local_time(plan.expires_at);
+        format!(
+            "Plan {} is written; until {until} `lxc-autoscale-ml apply {file}` carries out all of it.",
+            plan.id
+        )
+    } else {
+        let applied = changing.iter().filter(|line| line.decision.apply).count();
+        format!("{applied} of them would be carried out.")
     };
     let sums = format!("Plan: {counts}, {} kept{more}; {added}. {outlook}", kept.len());
     let gap = !changing.is_empty();

@@ -29,6 +29,8 @@ pub(super) enum Tone {
     Strong,
     /// What matters less.
     Faint,
+    /// Anything else.
+    Plain,
 }
 
 /// Where words go.
@@ -65,7 +67,7 @@ impl Screen {
 
     /// The text in its tone.
     pub(super) fn paint(&self, tone: Tone, text: &str) -> String {
-        if !self.color || text.is_empty() {
+        if !self.color || text.is_empty() || tone == Tone::Plain {
             return text.to_owned();
         }
         let code = match tone {
@@ -74,6 +76,7 @@ impl Screen {
             Tone::Bad => "31",
             Tone::Strong => "1",
             Tone::Faint => "2",
+            Tone::Plain => "0",
         };
         format!("\u{1b}[{code}m{text}\u{1b}[0m")
     }

@@ -6,22 +6,33 @@ use crate::decide::{Action, Amount, Decision, Resource};
 
 /// Rows whose columns are padded to the widest cell; the last one is not.
 #[derive(Debug, Default)]
-pub(super) struct Table(Vec<Vec<String>>);
+pub(super) struct Table {
+    rows: Vec<Vec<String>>,
+    /// Columns of numbers, which end at the same place.
+    right_aligned: Vec<usize>,
+}
 
 impl Table {
     /// A table that begins with a heading.
     pub(super) fn headed(names: &[&str]) -> Self {
-        Self(vec![names.iter().map(|name| (*name).to_owned()).collect()])
+        let heading = names.iter().map(|name| (*name).to_owned()).collect();
+        Self { rows: vec![heading], right_aligned: Vec::new() }
+    }
+
+    /// The same with some columns ending at the same place instead of beginning there.
+    pub(super) fn right_aligned(mut self, columns: &[usize]) -> Self {
+        self.right_aligned = columns.to_vec();
+        self
     }
 
     pub(super) fn row(&mut self, cells: Vec<String>) {
-        self.0.push(cells);
+        self.rows.push(cells);
     }
 
     pub(super) fn write(&self, out: &mut impl Write) -> io::Result<()> {
-        let columns = self.0.iter().map(Vec::len).max().unwrap_or(0);
+        let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
         let width = |column: usize| {
-            self.0
+            self.rows
                 .iter()
                 .filter_map(|row| row.get(column))
                 .map(|cell| cell.chars().count())
@@ -29,9 +40,15 @@ impl Table {
                 .unwrap_or(0)
         };
         let widths: Vec<usize> = (0..columns).map(width).collect();
-        for row in &self.0 {
-            let cells: Vec<String> =
-                row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        for row in &self.rows {
+            let padded = |(column, (cell, width)): (usize, (&String, &usize))| {
+                if self.right_aligned.contains(&column) {
+                    format!("{cell:>width$}")
+                } else {
+                    format!("{cell:width$}")
+                }
+            };
+            let cells: Vec<String> = row.iter().zip(&widths).enumerate().map(padded).collect();
             writeln!(out, "{}", cells.join("  ").trim_end())?;
         }
         Ok(())
@@ -90,5 +107,8 @@ mod tests {
         let mut out = Vec::new();
         table.write(&mut out).unwrap();
         assert_eq!(String::from_utf8(out).unwrap(), "CT   CHANGE  WHY\n104  1 → 2   busy\n");
+        let mut out = Vec::new();
+        table.right_aligned(&[1]).write(&mut out).unwrap();
+        assert_eq!(String::from_utf8(out).unwrap(), "CT   CHANGE  WHY\n104   1 → 2  busy\n");
     }
 }

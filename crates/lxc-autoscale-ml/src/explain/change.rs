@@ -4,7 +4,8 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use super::World;
-use crate::decide::{Amount, CpuControl, Mode, Resource};
+use crate::confidence::Chances;
+use crate::decide::{Amount, AnomalyScore, CpuControl, Mode, Resource};
 use crate::guard::Standing;
 use crate::recommend::Estimate;
 
@@ -119,7 +120,7 @@ pub(super) fn discrete(world: &World, resource: Resource) -> Vec<Change> {
         pinned.then_some(Change::NotPinned),
         is_stale.then_some(Change::Measured),
         ends.map(|ends| Change::NoCoolDown { ends }),
-        inputs.anomaly.is_some_and(|score| score.is_anomaly()).then_some(Change::Usual),
+        inputs.anomaly.is_some_and(AnomalyScore::is_anomaly).then_some(Change::Usual),
         (throttled && !is_memory).then_some(Change::NotThrottled),
         (ran_out && is_memory).then_some(Change::NotOutOfMemory),
         standing.shrinks.watch.is_some().then_some(Change::NotWatched),
@@ -217,6 +218,8 @@ impl Change {
             Self::Confidence { percent } => {
                 if let Some(estimate) = estimate_mut(world, resource) {
                     estimate.confidence_percent = *percent;
+                    // What the confidence in other sizes follows from would say otherwise.
+                    estimate.chances = Chances::default();
                 }
             }
             Self::NotThrottled | Self::NotOutOfMemory | Self::Measured => self.put_seen(world),

@@ -2,6 +2,7 @@ use jiff::SignedDuration;
 use proptest::prelude::*;
 
 use super::*;
+use crate::confidence::Chances;
 use crate::decide::{Allocation, Amount, AnomalyScore, LastChanges, NodeSituation, Obstacles, Reason};
 use crate::guard::Guard;
 use crate::guard::manual::Manual;
@@ -16,15 +17,16 @@ fn ago(seconds: i64) -> Timestamp {
     at() - SignedDuration::from_secs(seconds)
 }
 
-fn estimate(target: f64, floor: f64) -> Option<Estimate> {
-    Some(Estimate {
+fn estimate(target: f64, floor: f64) -> Estimate {
+    Estimate {
         target,
         floor,
         confidence_percent: 90.0,
         known_seconds: 48 * 3600,
         basis: Fact::RecentPeak,
         evidence: Vec::new(),
-    })
+        chances: Chances::default(),
+    }
 }
 
 /// A container with 4 cores and 2048 MiB, of which it should have `memory_mib`, on a large node.
@@ -42,9 +44,10 @@ fn world(memory_mib: f64) -> World {
             ..Observation::unknown(ago(10))
         }),
         recommendation: Some(Recommendation {
-            cpu: estimate(4.0, 1.0),
-            memory: estimate(memory_mib, 600.0),
+            cpu: Some(estimate(4.0, 1.0)),
+            memory: Some(estimate(memory_mib, 600.0)),
             history_seconds: 48 * 3600,
+            class: None,
         }),
         opinions: None,
         changes: LastChanges::default(),
@@ -111,7 +114,7 @@ fn what_holds_a_shrink_is_taken_away() {
     young.inputs.recommendation.as_mut().unwrap().memory.as_mut().unwrap().known_seconds = 3600;
     check(&young, &["if it were known for 6.0 h: shrink from 2048 MiB to 1536 MiB"]);
     let mut in_use = world(800.0);
-    in_use.inputs.recommendation.as_mut().unwrap().memory = estimate(800.0, 1900.0);
+    in_use.inputs.recommendation.as_mut().unwrap().memory = Some(estimate(800.0, 1900.0));
     check(&in_use, &["if it had 300 MiB less working set (1600 MiB): shrink from 2048 MiB to 1840 MiB"]);
 }
 
@@ -148,7 +151,7 @@ prop_compose! {
         by_hand in proptest::option::of(0i64..100_000),
     ) -> World {
         let mut world = world(target.max(floor));
-        world.inputs.recommendation.as_mut().unwrap().memory = estimate(target.max(floor), floor);
+        world.inputs.recommendation.as_mut().unwrap().memory = Some(estimate(target.max(floor), floor));
         world.inputs.recommendation.as_mut().unwrap().memory.as_mut().unwrap().known_seconds = known;
         let seen = world.inputs.observation.as_mut().unwrap();
         (seen.memory_pressure_percent, seen.oom) = (Some(pressure), Some(oom));

@@ -189,8 +189,8 @@ fn rise(window: &[(i64, f64)]) -> Option<f64> {
     (is_steady && MATERIAL * start <= gained && MATERIAL_MIB <= gained).then_some(slope)
 }
 
-/// Kendall's τ against time, and the median slope of all pairs, in MiB per hour.
-fn trend(points: &[(i64, f64)]) -> Option<(f64, f64)> {
+/// Kendall's τ against time, and the median slope of all pairs, in units per step (here MiB per hour).
+pub(crate) fn trend(points: &[(i64, f64)]) -> Option<(f64, f64)> {
     let mut slopes = Vec::with_capacity(points.len() * points.len() / 2);
     let mut signs = 0.0;
     for (index, (then, before)) in points.iter().enumerate() {

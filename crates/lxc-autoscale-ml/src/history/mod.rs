@@ -5,7 +5,8 @@
 //! from the snapshots for a day is forgotten.
 
 mod differences;
-pub mod past;
+pub mod hours;
+mod past;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use lxc_autoscale_core::snapshot::{ContainerRecord, Snapshot};
 use serde::{Deserialize, Serialize};
 
 pub use differences::{LONGEST_STEP, Step, step};
+pub use hours::Hours;
 pub use past::{Past, StoredPast};
 
 use crate::decide::NodeSituation;

@@ -70,6 +70,14 @@ impl Ledger {
         self.number("SELECT ifnull(max(number), 0) FROM decisions", [])
     }
 
+    /// How many entries there are.
+    ///
+    /// # Errors
+    /// [`LedgerError::Database`].
+    pub fn count(&self) -> Result<u64, LedgerError> {
+        Ok(self.number("SELECT count(*) FROM decisions", [])?.unsigned_abs())
+    }
+
     /// Whether something is being done about a resource, or was done beside the daemon with an entry after `entry`.
     ///
     /// # Errors

@@ -4,37 +4,42 @@
 //! answer. A daemon that dies in between finds it pending when it starts again, and takes it for a change
 //! that may have happened: cool-downs hold, nothing is claimed to be done.
 //!
-//! A decision that changes nothing is written when it says something new, or once an hour; the same failure
-//! again and again becomes one entry with a count. Entries end by age and by number.
+//! A decision that is not carried out and says what was said before is counted with the entry that said it first
+//! (`stretches`); the same failure again and again becomes one entry with a count, too. What a decision was made from is
+//! kept in little room (`compact`). Entries end by age and by number.
 
 mod applied;
+mod compact;
 mod entry;
 mod guards;
+mod made;
 mod policies;
 mod proposals;
 mod shadows;
 mod store;
+mod stretches;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use lxc_autoscale_core::{Vmid, state_database};
+use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row, params};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use applied::Applied;
 pub use entry::{Entry, Inputs, Outcome};
+pub use made::{FirstSizes, Tried};
 pub use proposals::NewProposal;
 pub use store::StateLock;
+pub use stretches::Quiet;
 
+use self::stretches::Stretch;
 use crate::decide::{Action, Decision, LastChanges, Resource};
 use crate::guard::KeptGuards;
-
-/// A decision that changes nothing and says nothing new is written again after this long.
-const REPEAT_AFTER: SignedDuration = SignedDuration::from_hours(1);
 
 /// The columns in the order [`read_entry`] takes them.
 const COLUMNS: &str = "number, at_us, last_at_us, times, vmid, decision, inputs, outcome";
@@ -54,6 +59,12 @@ pub enum LedgerError {
     #[error("another lxc-autoscale-ml works with `{}`; stop it first, or look with `plan`, `why` and `decisions`", path.display())]
     InUse {
         /// The directory.
+        path: PathBuf,
+    },
+    /// It was written by an older version of this program.
+    #[error("`{}` is as an older version left it; restart lxc_autoscale_ml, which brings it up to date", path.display())]
+    Older {
+        /// The database.
         path: PathBuf,
     },
     /// It was written by a newer version of this program.
@@ -96,8 +107,8 @@ impl LedgerError {
 pub struct Ledger {
     connection: Connection,
     path: PathBuf,
-    /// The last decision written about each thing that was not carried out.
-    quiet: HashMap<(Vmid, Resource), (Timestamp, Decision)>,
+    /// What is said about each resource and is not carried out, the newest last.
+    stretches: HashMap<(Vmid, Resource), Vec<Stretch>>,
     /// What was last written of the guards.
     guards: KeptGuards,
     /// Keys of the rules that are surely kept.
@@ -112,15 +123,20 @@ impl Ledger {
     /// [`LedgerError`] when it cannot be written.
     pub fn open(path: &Path) -> Result<(Self, Option<PathBuf>), LedgerError> {
         let (connection, aside) = store::open(path)?;
-        let mut ledger = Self {
+        let mut ledger = Self::with(connection, path);
+        ledger.guards = ledger.guards()?;
+        ledger.restore_stretches()?;
+        Ok((ledger, aside))
+    }
+
+    fn with(connection: Connection, path: &Path) -> Self {
+        Self {
             connection,
             path: path.to_owned(),
-            quiet: HashMap::new(),
+            stretches: HashMap::new(),
             guards: KeptGuards::new(),
             policies: BTreeSet::new(),
-        };
-        ledger.guards = ledger.guards()?;
-        Ok((ledger, aside))
+        }
     }
 
     /// Opens it for reading; `None` when nothing was ever decided.
@@ -128,14 +144,7 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError`] when it exists and cannot be read.
     pub fn open_read_only(path: &Path) -> Result<Option<Self>, LedgerError> {
-        let connection = store::open_read_only(path)?;
-        Ok(connection.map(|connection| Self {
-            connection,
-            path: path.to_owned(),
-            quiet: HashMap::new(),
-            guards: KeptGuards::new(),
-            policies: BTreeSet::new(),
-        }))
+        Ok(store::open_read_only(path)?.map(|connection| Self::with(connection, path)))
     }
 
     /// Opens an existing one to write to beside a daemon that is at work; `None` when nothing was ever decided.
@@ -143,14 +152,7 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError`] when it exists and cannot be used.
     pub fn open_beside(path: &Path) -> Result<Option<Self>, LedgerError> {
-        let connection = store::open_beside(path)?;
-        Ok(connection.map(|connection| Self {
-            connection,
-            path: path.to_owned(),
-            quiet: HashMap::new(),
-            guards: KeptGuards::new(),
-            policies: BTreeSet::new(),
-        }))
+        Ok(store::open_beside(path)?.map(|connection| Self::with(connection, path)))
     }
 
     /// Marks what was pending when the last daemon ended; returns how many there were.
@@ -162,39 +164,6 @@ impl Ledger {
         let text = self.to_json(&outcome)?;
         let sql = "UPDATE decisions SET outcome_kind = ?1, outcome = ?2 WHERE outcome_kind = 'pending'";
         self.connection.execute(sql, params![outcome.kind(), text]).map_err(|source| self.failed(source))
-    }
-
-    /// Writes decisions that are not carried out, except those that the ledger has already; all or none.
-    ///
-    /// # Errors
-    /// [`LedgerError::Database`].
-    pub fn note<'a>(
-        &mut self,
-        at: Timestamp,
-        decisions: impl IntoIterator<Item = (Vmid, &'a Decision, &'a Inputs)>,
-    ) -> Result<(), LedgerError> {
-        let news: Vec<_> =
-            decisions.into_iter().filter(|(vmid, decision, _)| self.is_news(at, *vmid, decision)).collect();
-        if news.is_empty() {
-            return Ok(());
-        }
-        self.in_transaction(|ledger| {
-            for (vmid, decision, inputs) in &news {
-                let outcome = if decision.action == Action::Keep { Outcome::Nothing } else { Outcome::Shown };
-                ledger.insert(at, *vmid, decision, inputs, &outcome)?;
-            }
-            Ok(())
-        })?;
-        let written =
-            news.into_iter().map(|(vmid, decision, _)| ((vmid, decision.resource), (at, decision.clone())));
-        self.quiet.extend(written);
-        Ok(())
-    }
-
-    fn is_news(&self, at: Timestamp, vmid: Vmid, decision: &Decision) -> bool {
-        self.quiet.get(&(vmid, decision.resource)).is_none_or(|(written, old)| {
-            REPEAT_AFTER <= at.duration_since(*written).abs() || !entry::says_the_same(old, decision)
-        })
     }
 
     fn in_transaction(
@@ -218,7 +187,7 @@ impl Ledger {
         inputs: &Inputs,
     ) -> Result<i64, LedgerError> {
         // What is kept afterwards is news again.
-        self.quiet.remove(&(vmid, decision.resource));
+        self.end_stretches(vmid, decision.resource)?;
         self.insert(at, vmid, decision, inputs, &Outcome::Pending)
     }
 
@@ -288,7 +257,10 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError::Database`].
     pub fn of_container(&self, vmid: Vmid, limit: u32) -> Result<Vec<Entry>, LedgerError> {
-        let sql = format!("SELECT {COLUMNS} FROM decisions WHERE vmid = ?1 ORDER BY number DESC LIMIT ?2");
+        let sql = format!(
+            "SELECT {COLUMNS} FROM decisions WHERE vmid = ?1
+             ORDER BY last_at_us DESC, number DESC LIMIT ?2"
+        );
         self.entries(&sql, params![vmid.get(), limit])
     }
 
@@ -308,8 +280,10 @@ impl Ledger {
     /// [`LedgerError::Database`].
     pub fn newest(&self) -> Result<Vec<Entry>, LedgerError> {
         let sql = format!(
-            "SELECT {COLUMNS} FROM decisions
-             WHERE number IN (SELECT max(number) FROM decisions GROUP BY vmid, resource)
+            "WITH things AS (SELECT DISTINCT vmid, resource FROM decisions)
+             SELECT {COLUMNS} FROM decisions WHERE number IN
+                (SELECT (SELECT number FROM decisions AS it WHERE it.vmid = things.vmid AND it.resource = things.resource
+                    ORDER BY last_at_us DESC, number DESC LIMIT 1) FROM things)
              ORDER BY vmid, resource"
         );
         self.entries(&sql, [])
@@ -336,11 +310,11 @@ impl Ledger {
         let mut crowded = 0;
         if 0 < excess {
             let sql = "DELETE FROM decisions WHERE number IN
-                (SELECT number FROM decisions ORDER BY outcome_kind NOT IN ('nothing', 'shown'), number LIMIT ?1)";
+                (SELECT number FROM decisions ORDER BY outcome_kind NOT IN ('nothing', 'shown', 'proposed'), last_at_us LIMIT ?1)";
             crowded = transaction.execute(sql, [excess])?;
         }
         let sql = "DELETE FROM policies WHERE key NOT IN
-            (SELECT json_extract(inputs, '$.policy') FROM decisions WHERE json_extract(inputs, '$.policy') IS NOT NULL)";
+            (SELECT policy FROM decisions WHERE policy IS NOT NULL)";
         transaction.execute(sql, [])?;
         transaction.commit()?;
         self.policies.clear();
@@ -355,11 +329,12 @@ impl Ledger {
         inputs: &Inputs,
         outcome: &Outcome,
     ) -> Result<i64, LedgerError> {
-        let (decision_text, inputs) = (self.to_json(decision)?, self.to_json(inputs)?);
-        let outcome_text = self.to_json(outcome)?;
+        let (decision_text, outcome_text) = (self.to_json(decision)?, self.to_json(outcome)?);
+        let packed = compact::pack(&self.to_json(inputs)?)
+            .map_err(|error| self.failed(rusqlite::Error::ToSqlConversionFailure(error.into())))?;
         let sql = "INSERT INTO decisions
-            (at_us, last_at_us, vmid, resource, action, outcome_kind, decision, inputs, outcome)
-            VALUES (?1, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+            (at_us, last_at_us, vmid, resource, action, outcome_kind, decision, inputs, outcome, policy)
+            VALUES (?1, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
         let (resource, action) = (resource_name(decision.resource), action_name(decision.action));
         let row = params![
             at.as_microsecond(),
@@ -368,8 +343,9 @@ impl Ledger {
             action,
             outcome.kind(),
             decision_text,
-            inputs,
-            outcome_text
+            packed,
+            outcome_text,
+            inputs.policy
         ];
         self.connection.execute(sql, row).map_err(|source| self.failed(source))?;
         Ok(self.connection.last_insert_rowid())
@@ -418,7 +394,7 @@ fn read_entry(row: &Row<'_>) -> rusqlite::Result<Entry> {
         id: read_vmid(row, 4)?,
         reason: decision.reason.to_string(),
         decision,
-        inputs: read_json(row, 6)?,
+        inputs: read_inputs(row, 6)?,
         outcome: read_json(row, 7)?,
     })
 }
@@ -429,6 +405,17 @@ fn read_timestamp(column: usize, microseconds: i64) -> rusqlite::Result<Timestam
 
 fn read_vmid(row: &Row<'_>, column: usize) -> rusqlite::Result<Vmid> {
     Vmid::try_from(row.get::<_, u32>(column)?).map_err(|error| unreadable(column, error))
+}
+
+/// What a decision was made from: packed, or as text where an older version wrote it.
+fn read_inputs(row: &Row<'_>, column: usize) -> rusqlite::Result<Inputs> {
+    match row.get_ref(column)? {
+        ValueRef::Blob(packed) => {
+            let text = compact::unpack(packed).map_err(|error| unreadable(column, error))?;
+            serde_json::from_str(&text).map_err(|error| unreadable(column, error))
+        }
+        _ => read_json(row, column),
+    }
 }
 
 fn read_json<T: DeserializeOwned>(row: &Row<'_>, column: usize) -> rusqlite::Result<T> {

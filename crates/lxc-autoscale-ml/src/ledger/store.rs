@@ -8,9 +8,11 @@ use rusqlite::{Connection, OpenFlags};
 use super::LedgerError;
 
 /// Version of the tables below, in `PRAGMA user_version`.
-const SCHEMA_VERSION: i64 = 1;
+const SCHEMA_VERSION: i64 = 2;
+/// The oldest that can be read.
+const OLDEST_READABLE: i64 = 1;
 
-const SCHEMA: &str = "
+pub(super) const FIRST_SCHEMA: &str = "
     CREATE TABLE decisions (
         number INTEGER PRIMARY KEY,
         at_us INTEGER NOT NULL,
@@ -26,6 +28,16 @@ const SCHEMA: &str = "
     );
     CREATE INDEX decisions_by_container ON decisions (vmid, resource, number);
     CREATE INDEX decisions_by_time ON decisions (last_at_us);
+";
+
+/// Inputs are packed from here on, so what is looked for in them has a column of its own; and what was said last is
+/// found by when it was said last.
+const PACKED: &str = "
+    DROP INDEX IF EXISTS decisions_by_policy;
+    ALTER TABLE decisions ADD COLUMN policy TEXT;
+    UPDATE decisions SET policy = json_extract(inputs, '$.policy');
+    CREATE INDEX decisions_policy ON decisions (policy);
+    CREATE INDEX decisions_by_last ON decisions (vmid, resource, last_at_us);
 ";
 
 /// Tables that came later. They only add, so a database without them, or with more of them, is as good.
@@ -44,7 +56,6 @@ const ADDITIONS: &str = "
         kept TEXT NOT NULL,
         PRIMARY KEY (name, vmid)
     ) WITHOUT ROWID;
-    CREATE INDEX IF NOT EXISTS decisions_by_policy ON decisions (json_extract(inputs, '$.policy'));
     CREATE TABLE IF NOT EXISTS proposals (
         number INTEGER PRIMARY KEY AUTOINCREMENT,
         vmid INTEGER NOT NULL,
@@ -80,7 +91,7 @@ const ADDITIONS: &str = "
 ///
 /// Returns the path under which a broken one was put aside, if that was necessary.
 pub(super) fn open(path: &Path) -> Result<(Connection, Option<PathBuf>), LedgerError> {
-    let (connection, aside) = state_database::open(path, &[SCHEMA])?;
+    let (connection, aside) = state_database::open(path, &[FIRST_SCHEMA, PACKED])?;
     let failed = |source| LedgerError::Database { path: path.to_owned(), source };
     connection.execute_batch(ADDITIONS).map_err(failed)?;
     Ok((connection, aside))
@@ -110,7 +121,7 @@ pub(super) fn open_read_only(path: &Path) -> Result<Option<Connection>, LedgerEr
     match state_database::version(&connection).map_err(failed)? {
         // The daemon has made the file and not yet the tables.
         0 => Ok(None),
-        SCHEMA_VERSION => Ok(Some(connection)),
+        OLDEST_READABLE..=SCHEMA_VERSION => Ok(Some(connection)),
         found => Err(LedgerError::Version { path: path.to_owned(), found, known: SCHEMA_VERSION }),
     }
 }
@@ -132,6 +143,7 @@ pub(super) fn open_beside(path: &Path) -> Result<Option<Connection>, LedgerError
             connection.execute_batch(ADDITIONS).map_err(failed)?;
             Ok(Some(connection))
         }
+        OLDEST_READABLE..SCHEMA_VERSION => Err(LedgerError::Older { path: path.to_owned() }),
         found => Err(LedgerError::Version { path: path.to_owned(), found, known: SCHEMA_VERSION }),
     }
 }

@@ -1,7 +1,7 @@
 use lxc_autoscale_core::Vmid;
 
 use super::*;
-use crate::decide::{Allocation, Amount, NodeSituation, Obstacles, Reason};
+use crate::decide::{Allocation, Amount, Mode, NodeSituation, Obstacles, Reason};
 use crate::observation::Observation;
 use crate::recommend::Fact;
 
@@ -82,7 +82,12 @@ impl Fixture {
     }
 
     fn note(&mut self, seconds: i64, decision: &Decision) {
-        self.ledger.note(at(seconds), [(vmid(104), decision, &inputs())]).unwrap();
+        self.note_in(Mode::Auto, seconds, decision);
+    }
+
+    fn note_in(&mut self, mode: Mode, seconds: i64, decision: &Decision) {
+        let quiet = Quiet { id: vmid(104), decision, inputs: &inputs(), mode };
+        self.ledger.note(at(seconds), [quiet]).unwrap();
     }
 
     fn entries(&self) -> Vec<Entry> {
@@ -128,20 +133,106 @@ fn a_change_that_was_under_way_counts_as_made_and_is_not_claimed_to_be_done() {
 }
 
 #[test]
-fn a_keep_is_written_when_it_says_something_new_or_an_hour_has_passed() {
+fn what_is_said_again_and_again_is_one_entry_with_a_count() {
+    let (kept, other) = (keep(), Decision { reason: Reason::ModeOff, ..keep() });
+    let mut fixture = Fixture::new();
+    for minute in 0..=120 {
+        fixture.note(60 * minute, &keep());
+    }
+    let said = |fixture: &Fixture| -> Vec<(u64, Timestamp, Timestamp)> {
+        fixture.entries().iter().map(|entry| (entry.times, entry.at, entry.last_at)).collect()
+    };
+    // Counted once an hour; a small movement of the confidence is no news.
+    assert_eq!(said(&fixture), [(121, at(0), at(7200))]);
+    fixture.note(7260, &Decision { confidence_percent: 88.0, ..keep() });
+    fixture.note(7320, &other);
+    // Something else is said: what was counted until then is written, and what was said last comes first.
+    assert_eq!(said(&fixture), [(1, at(7320), at(7320)), (122, at(0), at(7260))]);
+    // Back and forth makes no more entries.
+    for minute in [7380, 7440, 7500, 7560] {
+        fixture.note(minute, if minute % 120 == 60 { &kept } else { &other });
+    }
+    assert_eq!(said(&fixture), [(3, at(7320), at(7560)), (124, at(0), at(7500))]);
+    fixture.note(7620, &Decision { from: Some(3.0), ..keep() });
+    assert_eq!(said(&fixture).len(), 3);
+    // After a day it is written anew, with the numbers of then.
+    fixture.note(86_400, &Decision { from: Some(3.0), ..keep() });
+    fixture.note(86_400 + 7620, &Decision { from: Some(3.0), ..keep() });
+    assert_eq!(said(&fixture)[0], (1, at(94_020), at(94_020)));
+}
+
+#[test]
+fn a_restart_goes_on_with_what_was_said() {
     let mut fixture = Fixture::new();
     fixture.note(0, &keep());
     fixture.note(60, &keep());
-    fixture.note(120, &Decision { confidence_percent: 88.0, ..keep() });
-    assert_eq!(fixture.entries().len(), 1);
-    fixture.note(180, &Decision { reason: Reason::ModeOff, ..keep() });
-    assert_eq!(fixture.entries().len(), 2);
-    fixture.note(240, &Decision { reason: Reason::ModeOff, from: Some(3.0), ..keep() });
+    fixture.ledger.write_stretches(at(60)).unwrap();
+    let mut fixture = fixture.reopen();
+    fixture.note(120, &keep());
+    fixture.ledger.write_stretches(at(120)).unwrap();
+    assert_eq!(fixture.entries().iter().map(|entry| entry.times).collect::<Vec<_>>(), [3]);
+    // Not with what was said before a change.
+    fixture.carry_out(180, &grow(Resource::Cpu), &Outcome::Done { before: Some(2.0), after: Some(4.0) });
+    let mut fixture = fixture.reopen();
+    fixture.note(240, &keep());
     assert_eq!(fixture.entries().len(), 3);
-    fixture.note(240 + 3599, &Decision { reason: Reason::ModeOff, from: Some(3.0), ..keep() });
-    assert_eq!(fixture.entries().len(), 3);
-    fixture.note(240 + 3600, &Decision { reason: Reason::ModeOff, from: Some(3.0), ..keep() });
-    assert_eq!(fixture.entries().len(), 4);
+}
+
+#[test]
+fn what_was_decided_at_a_time_is_found() {
+    let mut fixture = Fixture::new();
+    let (kept, other) = (keep(), Decision { reason: Reason::ModeOff, ..keep() });
+    for minute in 0..10 {
+        fixture.note(60 * minute, if minute < 5 { &kept } else { &other });
+    }
+    fixture.note(30, &Decision { resource: Resource::Memory, ..keep() });
+    fixture.carry_out(900, &grow(Resource::Cpu), &failed());
+    fixture.ledger.write_stretches(at(900)).unwrap();
+    let then = |seconds: i64| -> Vec<(Resource, Action, Timestamp)> {
+        let entries = fixture.ledger.of_container_at(vmid(104), at(seconds)).unwrap();
+        entries.iter().map(|it| (it.decision.resource, it.decision.action, it.at)).collect()
+    };
+    let memory = (Resource::Memory, Action::Keep, at(30));
+    assert_eq!(then(0), [(Resource::Cpu, Action::Keep, at(0))]);
+    assert_eq!(then(100), [(Resource::Cpu, Action::Keep, at(0)), memory]);
+    assert_eq!(then(400), [(Resource::Cpu, Action::Keep, at(300)), memory]);
+    // Between two decisions the one before holds.
+    assert_eq!(then(700), [(Resource::Cpu, Action::Keep, at(300)), memory]);
+    assert_eq!(then(9000), [(Resource::Cpu, Action::Grow, at(900)), memory]);
+    assert_eq!(then(-1), []);
+}
+
+#[test]
+fn what_waits_to_be_accepted_is_proposed() {
+    let mut fixture = Fixture::new();
+    let wanted = Decision { apply: false, ..grow(Resource::Cpu) };
+    for (seconds, mode, want) in [(0, Mode::Recommend, "recommended only"), (60, Mode::Approve, "proposed")] {
+        fixture.note_in(mode, seconds, &Decision { to: Some(4.0 + seconds as f64), ..wanted.clone() });
+        assert_eq!(fixture.entries()[0].outcome.word(), want);
+    }
+}
+
+#[test]
+fn an_older_ledger_is_read_and_brought_up_to_date() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("decisions.sqlite");
+    let old = Connection::open(&path).unwrap();
+    old.execute_batch(store::FIRST_SCHEMA).unwrap();
+    let sql = "INSERT INTO decisions (at_us, last_at_us, vmid, resource, action, outcome_kind, decision, inputs, outcome)
+        VALUES (?1, ?1, 104, 'cpu', 'keep', 'nothing', ?2, ?3, '{\"kind\":\"nothing\"}')";
+    let kept = Inputs { policy: Some("abc".to_owned()), ..inputs() };
+    let texts = (serde_json::to_string(&keep()).unwrap(), serde_json::to_string(&kept).unwrap());
+    old.execute(sql, params![at(0).as_microsecond(), texts.0, texts.1]).unwrap();
+    old.pragma_update(None, "user_version", 1).unwrap();
+    drop(old);
+    let inputs_of = |ledger: &Ledger| ledger.of_container(vmid(104), 9).unwrap()[0].inputs.clone();
+    assert_eq!(inputs_of(&Ledger::open_read_only(&path).unwrap().unwrap()), kept);
+    assert!(matches!(Ledger::open_beside(&path), Err(LedgerError::Older { .. })));
+    let (mut ledger, aside) = Ledger::open(&path).unwrap();
+    assert_eq!((inputs_of(&ledger), aside), (kept, None));
+    ledger.begin(at(60), vmid(104), &grow(Resource::Cpu), &inputs()).unwrap();
+    ledger.trim(at(-1), 1000).unwrap();
+    assert_eq!(ledger.of_container(vmid(104), 9).unwrap().len(), 2);
 }
 
 #[test]
@@ -176,7 +267,8 @@ fn what_is_old_is_removed_and_what_changed_something_stays_longest() {
     fixture.carry_out(0, &grow(Resource::Cpu), &done);
     fixture.carry_out(100, &grow(Resource::Memory), &done);
     for hour in 1..=5 {
-        fixture.note(3600 * hour, &keep());
+        // Another size each time, so that each is an entry.
+        fixture.note(3600 * hour, &Decision { from: Some(hour as f64), ..keep() });
     }
     assert_eq!(fixture.ledger.trim(at(50), 1000).unwrap(), 1);
     assert_eq!(fixture.ledger.trim(at(50), 3).unwrap(), 3);

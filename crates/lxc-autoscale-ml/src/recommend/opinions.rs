@@ -59,18 +59,23 @@ impl fmt::Display for Expert {
         match self {
             Self::Forecast { caution, margin } => {
                 write!(f, "forecast, running short {caution} × as dear")?;
-                if *margin == 1.0 { Ok(()) } else { write!(f, ", × {margin}") }
+                if is_once(*margin) { Ok(()) } else { write!(f, ", × {margin}") }
             }
             Self::Peak { window, headroom } => {
                 write!(f, "peak of {window} × the window")?;
-                if *headroom == 1.0 { Ok(()) } else { write!(f, ", {headroom} × the head-room") }
+                if is_once(*headroom) { Ok(()) } else { write!(f, ", {headroom} × the head-room") }
             }
             Self::PeakAndSeason { headroom } => {
                 f.write_str("peak or season")?;
-                if *headroom == 1.0 { Ok(()) } else { write!(f, ", {headroom} × the head-room") }
+                if is_once(*headroom) { Ok(()) } else { write!(f, ", {headroom} × the head-room") }
             }
         }
     }
+}
+
+/// A factor that changes nothing need not be told.
+fn is_once(factor: f64) -> bool {
+    (factor - 1.0).abs() < f64::EPSILON
 }
 
 /// A number to four digits: what is read by people, and by no decision.

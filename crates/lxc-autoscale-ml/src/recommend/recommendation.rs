@@ -46,6 +46,11 @@ impl Estimate {
     pub fn confidence_at(&self, from: f64, to: f64) -> f64 {
         self.chances.percent(from, to).unwrap_or(self.confidence_percent)
     }
+
+    /// The most that is expected to be used: the largest piece of evidence, in cores or MiB.
+    pub fn expected(&self) -> f64 {
+        self.evidence.iter().map(|evidence| evidence.value).fold(self.floor, f64::max)
+    }
 }
 
 /// One number that was looked at.

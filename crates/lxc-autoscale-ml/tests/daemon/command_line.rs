@@ -248,3 +248,80 @@ fn recommend_answers_line_by_line_with_the_built_in_defaults() {
     assert_eq!(answers.len(), 1, "one line in, one line out");
     assert!(answers[0].is_object());
 }
+
+#[test]
+fn why_tells_what_would_have_changed_a_decision_now_and_then() {
+    let node = node();
+    run(&node, &["once"]);
+    let want = ["What would change that", "memory  if ", "MEMORY EXPERT", "least", "node budget", "* "];
+    check(&run(&node, &["why", "100"]), 0, &want, "");
+    let output = run(&node, &["why", "101", "--at", "0m"]);
+    let want = [
+        "Container 101 at ",
+        "grow from 1024 MiB",
+        "What would have changed it",
+        "if the recommendation were",
+    ];
+    check(&output, 0, &want, "");
+    let output = run(&node, &["why", "101", "--at", "0m", "--json"]);
+    let then: Value = serde_json::from_slice(&output.stdout).unwrap();
+    for entry in then.as_array().unwrap() {
+        let made = &entry["decision"];
+        let otherwise = entry["otherwise"]["decisive"].as_array().unwrap();
+        assert!(!otherwise.is_empty() && entry["note"].is_null(), "{entry:#}");
+        for it in otherwise {
+            let differs = it["decision"]["action"] != made["action"] || it["decision"]["to"] != made["to"];
+            assert!(differs && it["input"].is_string(), "{it:#}");
+        }
+    }
+    check(&run(&node, &["why", "101", "--at", "2d"]), 1, &[], "no decision about container 101 is kept from");
+    check(&run(&node, &["why", "101", "--at", "soon"]), 64, &[], "write a time such as");
+}
+
+#[test]
+fn report_counts_what_was_measured_and_says_how_much_that_is() {
+    let node = node();
+    check(&run(&node, &["report"]), 0, &["there is no ledger"], "");
+    run(&node, &["once"]);
+    let want =
+        ["What was saved from", "the metrics file, which holds hours", "GIB-HOURS FREED", "node", "4 failed"];
+    check(&run(&node, &["report", "--since", "6h"]), 0, &want, "");
+    let output = run(&node, &["report", "--since", "6h", "--json"]);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&report["source"], report["hours"].as_f64()), (&Value::from("metrics_file"), Some(6.0)));
+    let idle = &report["containers"][0];
+    let number = |path: &str| idle.pointer(path).and_then(Value::as_f64).unwrap();
+    let covered = number("/memory/covered_hours");
+    assert!((5.0..=6.0).contains(&covered), "{idle:#}");
+    // 4 GiB all the time, of which 300 MiB are used.
+    assert!((number("/memory/held") - 4.0 * covered).abs() < 1e-6, "{idle:#}");
+    assert!((number("/memory/used") / covered - 0.29).abs() < 0.01, "{idle:#}");
+    assert_eq!(idle["compared"], 0, "nothing was changed, so nothing can be worse for it");
+}
+
+#[test]
+fn capacity_counts_by_the_rules_that_growth_goes_by() {
+    let node = node();
+    let want = [
+        "More containers like 100 (web)",
+        "Room for ",
+        "runs out first",
+        "peaks of 0 whole days",
+        "EXPECTED",
+    ];
+    check(&run(&node, &["capacity", "100"]), 0, &want, "");
+    let output = run(&node, &["capacity", "--cores", "0.1", "--memory-mib", "1000", "--json"]);
+    let capacity: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let number = |path: &str| capacity.pointer(path).and_then(Value::as_f64).unwrap();
+    assert_eq!((number("/memory/total"), number("/memory/reserve")), (65_536.0, 6553.6));
+    let fit = (number("/count"), number("/cpu/fits"));
+    let want = ((number("/memory/free") / 1000.0).floor(), (number("/cpu/free") / 0.1).floor());
+    assert_eq!(fit, want, "{capacity:#}");
+    assert_eq!(capacity["first"], "memory");
+    let text = "[policy.web]\nnames = [\"web\"]\nscaling.priority = 1\n";
+    let output = run_with(&node, text, &["capacity", "--policy", "web"]);
+    check(&output, 0, &["the average of 2 containers of the policy web"], "");
+    check(&run(&node, &["capacity", "--policy", "none"]), 1, &[], "there is no policy `none`");
+    check(&run(&node, &["capacity", "999"]), 1, &[], "nothing is known of container 999");
+    check(&run(&node, &["capacity"]), 64, &[], "required");
+}

@@ -118,7 +118,7 @@ impl Node {
 
     pub(crate) fn config_text(&self, url: &str, more: &str) -> String {
         format!(
-            "{more}\n[metrics]\nfile = \"{}\"\n[api]\nurl = \"{url}\"\nretries = 0\n[state]\ndirectory = \"{}\"\n\
+            "{more}\n[metrics]\nfile = \"{}\"\nhistory = \"\"\n[api]\nurl = \"{url}\"\nretries = 0\n[state]\ndirectory = \"{}\"\n\
              [logging]\nfile = \"\"\n",
             self.metrics_file().display(),
             self.directory.path().join("state").display()

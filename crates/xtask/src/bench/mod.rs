@@ -40,6 +40,12 @@ pub(crate) enum Bench {
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
     },
+    /// Entries and bytes that 90 days of 200 containers take in the ledger of decisions.
+    Ledger {
+        /// Write the figures to this file, too.
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+    },
     /// Cost of an append to the exchange file, by the length of the file, against rewriting it.
     MetricsFile {
         /// Write the figures to this file, too.
@@ -68,6 +74,10 @@ pub(crate) fn run(bench: &Bench) -> Result<(), BenchError> {
         Bench::History { json } => {
             let history = Example::new("lxc-monitor", "bench_history");
             Ok(history.file("--json", json.as_deref())?.run()?)
+        }
+        Bench::Ledger { json } => {
+            let ledger = Example::new("lxc-autoscale-ml", "bench_ledger");
+            Ok(ledger.file("--json", json.as_deref())?.run()?)
         }
         Bench::MetricsFile { json } => {
             let metrics_file = Example::new("lxc-autoscale-core", "bench_metrics_file");

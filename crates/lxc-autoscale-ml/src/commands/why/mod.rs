@@ -1,0 +1,238 @@
+//! `why`: the decisions about one container now, lately or at a time, and what would have changed them.
+
+mod alternatives;
+mod numbers;
+
+use std::io::{self, Write};
+
+use jiff::Timestamp;
+use lxc_autoscale_core::{ErrorChain, Vmid};
+use serde::Serialize;
+
+use self::alternatives::{Reasoning, show_alternatives};
+use self::numbers::show_inputs;
+use super::decisions::local_time;
+use super::screen::{Screen, Tone};
+use super::table::resource;
+use super::{CommandError, look, write_json};
+use crate::config::Config;
+use crate::decide::{Action, Decision, Resource};
+use crate::explain::{Alternatives, World};
+use crate::ledger::{Entry, Ledger};
+use crate::pipeline::Proposal;
+use crate::proposals::Approvals;
+
+/// What is asked.
+#[derive(Clone, Copy, Debug)]
+pub struct WhyOptions {
+    /// The container.
+    pub id: Vmid,
+    /// JSON instead of text.
+    pub json: bool,
+    /// Most decisions of the past that are shown.
+    pub limit: u32,
+    /// What was decided at this time, instead of now.
+    pub at: Option<Timestamp>,
+}
+
+/// All that is known about why a container has the size it has.
+#[derive(Serialize)]
+struct Explanation {
+    id: Vmid,
+    /// What would be decided now; absent when no measurement names the container.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    now: Option<Proposal>,
+    /// What would change that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    otherwise: Option<Both>,
+    /// Gaps in its measurements.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gaps: Option<u64>,
+    /// What the current reasoning lacks, if anything.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trouble: Option<String>,
+    /// The last decisions, newest first.
+    decisions: Vec<Entry>,
+}
+
+/// The alternatives to both decisions.
+#[derive(Serialize)]
+struct Both {
+    cpu: Alternatives,
+    memory: Alternatives,
+}
+
+/// A decision of the past, made again.
+#[derive(Serialize)]
+struct Past {
+    #[serde(flatten)]
+    entry: Entry,
+    #[serde(flatten)]
+    reasoning: Reasoning,
+}
+
+/// Shows why a container has the size it has, at `now` or at the time that is asked about.
+///
+/// # Errors
+/// [`CommandError`] when nothing is known of the container, or the ledger cannot be read. A metrics file that
+/// cannot be read costs only the current reasoning.
+pub fn why(
+    config: &Config,
+    options: WhyOptions,
+    now: Timestamp,
+    screen: Screen,
+    out: &mut impl Write,
+) -> Result<(), CommandError> {
+    let path = config.state.ledger();
+    let ledger = Ledger::open_read_only(&path)?;
+    if let Some(at) = options.at {
+        let ledger = ledger.ok_or(CommandError::NoLedger { path })?;
+        return then(&ledger, options, at, screen, out);
+    }
+    let id = options.id;
+    let decisions = match ledger {
+        Some(ledger) => ledger.of_container(id, options.limit)?,
+        None => Vec::new(),
+    };
+    let mut explanation =
+        Explanation { id, now: None, otherwise: None, gaps: None, trouble: None, decisions };
+    match look(config) {
+        Ok((pipeline, changes)) => {
+            let proposals = pipeline.propose(&changes, &Approvals::default(), now);
+            explanation.now = proposals.into_iter().find(|proposal| proposal.id == id);
+            explanation.gaps = pipeline.history().container(id).map(|container| container.gaps);
+        }
+        Err(error) => explanation.trouble = Some(ErrorChain(&error).to_string()),
+    }
+    if explanation.now.is_none() && explanation.decisions.is_empty() && explanation.trouble.is_none() {
+        return Err(CommandError::UnknownContainer { id, file: config.metrics.file.clone() });
+    }
+    let world = explanation.now.as_ref().map(|proposal| World {
+        policy: proposal.in_force.policy.clone(),
+        inputs: proposal.inputs.clone(),
+        at: now,
+    });
+    explanation.otherwise = world.as_ref().map(|world| Both {
+        cpu: world.alternatives(Resource::Cpu),
+        memory: world.alternatives(Resource::Memory),
+    });
+    if options.json {
+        return write_json(out, &explanation);
+    }
+    explanation.show(world.as_ref(), screen, out)?;
+    Ok(())
+}
+
+/// Shows what was decided at a time, from what, and what would have changed it.
+fn then(
+    ledger: &Ledger,
+    options: WhyOptions,
+    at: Timestamp,
+    screen: Screen,
+    out: &mut impl Write,
+) -> Result<(), CommandError> {
+    let entries = ledger.of_container_at(options.id, at)?;
+    if entries.is_empty() {
+        return Err(CommandError::NothingThen { id: options.id, at: local_time(at) });
+    }
+    let mut past = Vec::with_capacity(entries.len());
+    for entry in entries {
+        let policy = match &entry.inputs.policy {
+            Some(key) => ledger.policy(key)?.map(|kept| kept.policy),
+            None => None,
+        };
+        let reasoning = Reasoning::of(&entry, policy);
+        past.push(Past { entry, reasoning });
+    }
+    if options.json {
+        return write_json(out, &past);
+    }
+    let title = format!("Container {} at {}", options.id, local_time(at));
+    writeln!(out, "{}", screen.paint(Tone::Strong, &title))?;
+    for Past { entry, reasoning } in &past {
+        writeln!(out)?;
+        show_entry(entry, screen, out)?;
+        reasoning.show(entry, screen, out)?;
+        heading("From these numbers", screen, out)?;
+        show_inputs(&entry.inputs, Some(entry.decision.resource), entry.at, out)?;
+    }
+    Ok(())
+}
+
+fn heading(text: &str, screen: Screen, out: &mut impl Write) -> io::Result<()> {
+    writeln!(out, "\n{}", screen.paint(Tone::Strong, text))
+}
+
+/// One entry of the ledger in two lines.
+fn show_entry(entry: &Entry, screen: Screen, out: &mut impl Write) -> io::Result<()> {
+    let kind = resource(entry.decision.resource);
+    let line = format!("{}  {kind}: {}", local_time(entry.at), entry.decision);
+    writeln!(out, "  {}", screen.paint(tone(&entry.decision), &screen.wrap(&line, 2, 6)))?;
+    let times = match entry.times {
+        ..=1 => String::new(),
+        times => format!(", {times} times until {}", local_time(entry.last_at)),
+    };
+    let error = entry.outcome.error().map(|error| format!(": {error}")).unwrap_or_default();
+    writeln!(out, "      {}", screen.wrap(&format!("{}{times}{error}", entry.outcome.word()), 6, 6))
+}
+
+fn tone(decision: &Decision) -> Tone {
+    match decision.action {
+        Action::Grow => Tone::Grow,
+        Action::Shrink => Tone::Shrink,
+        Action::Keep => Tone::Plain,
+    }
+}
+
+impl Explanation {
+    fn show(&self, world: Option<&World>, screen: Screen, out: &mut impl Write) -> io::Result<()> {
+        let name = self.now.as_ref().and_then(|proposal| proposal.name.as_deref());
+        let name = name.map(|name| format!(" ({name})")).unwrap_or_default();
+        writeln!(out, "{}", screen.paint(Tone::Strong, &format!("Container {}{name}", self.id)))?;
+        match (&self.now, world, &self.otherwise) {
+            (Some(proposal), Some(world), Some(otherwise)) => {
+                self.show_now(proposal, world, otherwise, screen, out)?;
+            }
+            _ => match &self.trouble {
+                Some(trouble) => writeln!(out, "\nWhat would be decided now is not known: {trouble}")?,
+                None => writeln!(out, "\nThe newest measurement does not name it.")?,
+            },
+        }
+        heading("Last decisions", screen, out)?;
+        if self.decisions.is_empty() {
+            writeln!(out, "  none yet")?;
+        }
+        for entry in &self.decisions {
+            show_entry(entry, screen, out)?;
+        }
+        Ok(())
+    }
+
+    fn show_now(
+        &self,
+        proposal: &Proposal,
+        world: &World,
+        otherwise: &Both,
+        screen: Screen,
+        out: &mut impl Write,
+    ) -> io::Result<()> {
+        heading("Now", screen, out)?;
+        for decision in proposal.decisions.both() {
+            let unapplied = decision.action != Action::Keep && !decision.apply;
+            let note = if unapplied { " (recommended, not carried out)" } else { "" };
+            let line = format!("{}: {decision}{note}", resource(decision.resource));
+            writeln!(out, "  {}", screen.paint(tone(decision), &screen.wrap(&line, 2, 6)))?;
+            let advice = format!("otherwise: {}", decision.reason.otherwise());
+            writeln!(out, "      {}", screen.wrap(&advice, 6, 6))?;
+        }
+        heading("What would change that", screen, out)?;
+        show_alternatives(&otherwise.cpu, Resource::Cpu, world, screen, out)?;
+        show_alternatives(&otherwise.memory, Resource::Memory, world, screen, out)?;
+        heading("From these numbers", screen, out)?;
+        show_inputs(&proposal.inputs, None, world.at, out)?;
+        if let Some(gaps) = self.gaps.filter(|gaps| 0 < *gaps) {
+            writeln!(out, "  {:<22}{gaps} gaps of more than 15 minutes", "measurements")?;
+        }
+        Ok(())
+    }
+}

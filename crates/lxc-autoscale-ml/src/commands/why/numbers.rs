@@ -1,0 +1,226 @@
+//! The numbers a decision was made from, for people.
+
+use std::io::{self, Write};
+
+use jiff::Timestamp;
+
+use super::super::decisions::local_time;
+use super::super::table::{Table, amount, resource};
+use crate::decide::{Amount, Resource};
+use crate::guard::{Guard, Standing};
+use crate::ledger::Inputs;
+use crate::observation::Observation;
+use crate::recommend::{Estimate, Opinion, Opinions, Recommendation, cpu_experts, memory_experts};
+
+/// Columns of a label.
+const LABEL: usize = 22;
+
+/// Shows what was known at `at`, about one resource or about both.
+pub(super) fn show_inputs(
+    inputs: &Inputs,
+    about: Option<Resource>,
+    at: Timestamp,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    let shown = |kind: Resource| about.is_none_or(|about| about == kind);
+    if let Some(observation) = &inputs.observation {
+        show_observation(observation, out)?;
+    }
+    if let Some(recommendation) = &inputs.recommendation {
+        show_recommendation(recommendation, &shown, out)?;
+    }
+    if let Some(opinions) = &inputs.opinions {
+        show_opinions(opinions, &shown, out)?;
+    }
+    let unusual = match inputs.anomaly {
+        Some(score) if score.is_anomaly() => {
+            let because = inputs.unusual.as_ref().map(|unusual| unusual.because.join(", "));
+            let because = because.filter(|because| !because.is_empty());
+            let because = because.map(|because| format!(": {because}")).unwrap_or_default();
+            format!("yes (score {:.3}, decision {:.3}){because}", score.score, score.decision)
+        }
+        Some(score) => format!("no (score {:.3}, decision {:.3})", score.score, score.decision),
+        None => "not known yet".to_owned(),
+    };
+    line("behaves unusually", &unusual, out)?;
+    show_changes(inputs, &shown, at, out)?;
+    show_guard(&inputs.guard, &shown, out)?;
+    let node = inputs.node;
+    let cpus = node.cpus.map_or_else(|| "?".to_owned(), |cpus| cpus.to_string());
+    let available = amount(Resource::Memory, node.memory_available_mib);
+    let total = amount(Resource::Memory, node.memory_total_mib);
+    line("node", &format!("{cpus} CPUs, {available} of {total} of memory available"), out)?;
+    match inputs.guard.budget {
+        Some(budget) => {
+            let [committed, total, most] =
+                [budget.committed_mib, budget.budget_mib, budget.most_mib].map(Amount::Mib);
+            let ahead = budget.ahead.map(|id| format!("; {id} came first")).unwrap_or_default();
+            line(
+                "node budget",
+                &format!("{committed} of {total} expected to be used, {most} at most for it{ahead}"),
+                out,
+            )
+        }
+        None => line("node budget", "enough for what it should have", out),
+    }
+}
+
+fn line(label: &str, text: &str, out: &mut impl Write) -> io::Result<()> {
+    writeln!(out, "  {label:<LABEL$}{text}")
+}
+
+fn show_observation(seen: &Observation, out: &mut impl Write) -> io::Result<()> {
+    let percent = |value: Option<f64>| value.map_or_else(|| "?".to_owned(), |value| format!("{value:.1} %"));
+    let yes_no = |value: Option<bool>| match value {
+        Some(true) => "yes",
+        Some(false) => "no",
+        None => "?",
+    };
+    line("measured at", &local_time(seen.at), out)?;
+    let used = amount(Resource::Cpu, seen.cpu_cores_used);
+    let limit = amount(Resource::Cpu, seen.cores_limit);
+    let throttled = percent(seen.cpu_throttled_share.map(|share| share * 100.0));
+    line("CPU use", &format!("{used} of {limit}, held back {throttled}"), out)?;
+    let used = amount(Resource::Memory, seen.memory_used_mib);
+    let limit = amount(Resource::Memory, seen.memory_limit_mib);
+    line("working set", &format!("{used} of {limit}"), out)?;
+    line("ran out of memory", yes_no(seen.oom), out)?;
+    line("memory pressure", &percent(seen.memory_pressure_percent), out)
+}
+
+fn show_recommendation(
+    recommendation: &Recommendation,
+    shown: &dyn Fn(Resource) -> bool,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    let hours = recommendation.history_seconds as f64 / 3600.0;
+    line("known for", &format!("{hours:.1} h"), out)?;
+    let class = recommendation.class.map_or_else(|| "not known yet".to_owned(), |class| class.to_string());
+    line("kind of load", &class, out)?;
+    for (kind, estimate) in [(Resource::Cpu, &recommendation.cpu), (Resource::Memory, &recommendation.memory)]
+    {
+        if let Some(estimate) = estimate.as_ref().filter(|_| shown(kind)) {
+            show_estimate(kind, estimate, out)?;
+        }
+    }
+    Ok(())
+}
+
+fn show_estimate(kind: Resource, estimate: &Estimate, out: &mut impl Write) -> io::Result<()> {
+    let of = |value| Amount::of(kind, value);
+    let Estimate { target, floor, confidence_percent, basis, .. } = estimate;
+    let text =
+        format!("{}, not less than {} ({confidence_percent:.0} % sure; {basis})", of(*target), of(*floor));
+    line(&format!("{} it should have", resource(kind)), &text, out)?;
+    for evidence in &estimate.evidence {
+        writeln!(out, "      {}: {}", evidence.fact, of(evidence.value))?;
+    }
+    Ok(())
+}
+
+fn show_opinions(
+    opinions: &Opinions,
+    shown: &dyn Fn(Resource) -> bool,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    let both = [
+        (Resource::Cpu, &opinions.cpu, cpu_experts()),
+        (Resource::Memory, &opinions.memory, memory_experts()),
+    ];
+    for (kind, opinion, names) in both {
+        if let Some(opinion) = opinion.as_ref().filter(|_| shown(kind)) {
+            show_opinion(kind, opinion, &names, out)?;
+        }
+    }
+    Ok(())
+}
+
+/// The experts, the cheapest first; the one that is followed has a star.
+fn show_opinion(kind: Resource, opinion: &Opinion, names: &[String], out: &mut impl Write) -> io::Result<()> {
+    let heading = format!("  {} EXPERT", resource(kind).to_uppercase());
+    let mut table = Table::headed(&[heading.as_str(), "HOLDS", "HAS COST"]);
+    let cost = |place: &usize| opinion.cost.get(*place).copied().unwrap_or(f64::INFINITY);
+    let mut order: Vec<usize> = (0..opinion.held.len()).collect();
+    order.sort_by(|one, other| cost(one).total_cmp(&cost(other)));
+    for place in order {
+        let star = if place == opinion.followed { '*' } else { ' ' };
+        let name = names.get(place).map_or("unknown to this version", String::as_str);
+        let regret = match opinion.regret_percent(place) {
+            Some(regret) if regret < 0.05 => "least".to_owned(),
+            Some(regret) => format!("{regret:.1} % more"),
+            None => "nothing yet".to_owned(),
+        };
+        let held = amount(kind, opinion.held.get(place).copied().flatten());
+        table.row(vec![format!("  {star} {name}"), held, regret]);
+    }
+    table.write(out)
+}
+
+fn show_changes(
+    inputs: &Inputs,
+    shown: &dyn Fn(Resource) -> bool,
+    at: Timestamp,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    let changes = inputs.changes;
+    for (kind, last) in [
+        (Resource::Cpu, changes.cpu_up.max(changes.cpu_down)),
+        (Resource::Memory, changes.memory_up.max(changes.memory_down)),
+    ] {
+        if let Some(last) = last.filter(|_| shown(kind)) {
+            let minutes = at.duration_since(last).as_secs() / 60;
+            let text = format!("{}, {minutes} min before", local_time(last));
+            line(&format!("{} changed last", resource(kind)), &text, out)?;
+        }
+    }
+    Ok(())
+}
+
+fn show_guard(guard: &Guard, shown: &dyn Fn(Resource) -> bool, out: &mut impl Write) -> io::Result<()> {
+    if let Some(disturbance) = &guard.disturbance {
+        line("disturbed", &disturbance.to_string(), out)?;
+    }
+    for (kind, standing) in [(Resource::Cpu, &guard.cpu), (Resource::Memory, &guard.memory)] {
+        if shown(kind) {
+            show_standing(kind, standing, out)?;
+        }
+    }
+    if let Some(leak) = guard.leak.filter(|_| shown(Resource::Memory)) {
+        let text = format!("{:.1} MiB per hour, full at {}", leak.mib_per_hour, local_time(leak.full_at));
+        line("leaks", &text, out)?;
+    }
+    if let Some(run) = guard.oom_run.filter(|_| shown(Resource::Memory)) {
+        line("out of memory in a row", &format!("{} times", run.times), out)?;
+    }
+    Ok(())
+}
+
+fn show_standing(kind: Resource, standing: &Standing, out: &mut impl Write) -> io::Result<()> {
+    let of = |value: f64| Amount::of(kind, value);
+    let name = resource(kind);
+    if let Some(watch) = standing.shrinks.watch {
+        let text = format!(
+            "{} → {} at {}, {} measurements without harm",
+            of(watch.from),
+            of(watch.to),
+            local_time(watch.changed_at),
+            watch.samples
+        );
+        line(&format!("{name} shrink watched"), &text, out)?;
+    }
+    if let Some(failure) = standing.shrinks.failure {
+        let text = format!(
+            "{} was too little ({}); not below {} until {}",
+            of(failure.size),
+            failure.symptom,
+            of(failure.least),
+            local_time(failure.forget_at)
+        );
+        line(&format!("{name} shrink failed"), &text, out)?;
+    }
+    if let Some(manual) = standing.manual {
+        let text = format!("{} → {} at {}", of(manual.from), of(manual.size), local_time(manual.at));
+        line(&format!("{name} set by hand"), &text, out)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,107 @@
+//! What a decision was made from, in little room: JSON, deflated with a dictionary.
+//!
+//! Rows are read one at a time, so each is packed for itself; but a row of a kilobyte is mostly field names, which a
+//! packer sees for the first time in every row. So packer and unpacker both begin with the same text before them, as
+//! with zlib's preset dictionary: the packer is given the dictionary and what it makes of it is thrown away; the
+//! unpacker is given it as a stored block (RFC 1951, 3.2.4). The first byte of a row names the dictionary.
+
+use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress};
+
+/// A text like those that are packed. It never changes: rows that were packed with it need it to be read. Another one
+/// gets another number.
+const DICTIONARY: &[u8] = include_bytes!("inputs.dictionary");
+/// Its number.
+const NUMBER: u8 = 1;
+/// Nothing that is packed here is longer.
+const MOST_BYTES: usize = 1 << 20;
+
+/// Why a row cannot be unpacked.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unreadable {
+    /// It was packed by a newer program.
+    #[error("it is packed with dictionary {0}, which this program does not know")]
+    Dictionary(u8),
+    /// It is damaged.
+    #[error("it is damaged")]
+    Damaged,
+}
+
+/// Packs a text.
+pub(super) fn pack(text: &str) -> Result<Vec<u8>, flate2::CompressError> {
+    let mut compress = Compress::new(Compression::default(), false);
+    let mut thrown_away = Vec::with_capacity(2 * DICTIONARY.len());
+    compress.compress_vec(DICTIONARY, &mut thrown_away, FlushCompress::Sync)?;
+    let mut packed = Vec::with_capacity(64 + text.len());
+    packed.push(NUMBER);
+    compress.compress_vec(text.as_bytes(), &mut packed, FlushCompress::Finish)?;
+    Ok(packed)
+}
+
+/// Unpacks what [`pack`] made.
+pub(super) fn unpack(packed: &[u8]) -> Result<String, Unreadable> {
+    let (number, packed) = packed.split_first().ok_or(Unreadable::Damaged)?;
+    if *number != NUMBER {
+        return Err(Unreadable::Dictionary(*number));
+    }
+    let damaged = |_| Unreadable::Damaged;
+    let mut decompress = Decompress::new(false);
+    let mut text = Vec::with_capacity(DICTIONARY.len() + 16 * packed.len() + 64);
+    decompress.decompress_vec(&stored(DICTIONARY), &mut text, FlushDecompress::Sync).map_err(damaged)?;
+    let mut taken = 0;
+    loop {
+        let before = decompress.total_in();
+        let status = decompress
+            .decompress_vec(packed.get(taken..).unwrap_or_default(), &mut text, FlushDecompress::Finish)
+            .map_err(damaged)?;
+        taken += usize::try_from(decompress.total_in() - before).unwrap_or(0);
+        if status == flate2::Status::StreamEnd {
+            break;
+        }
+        if text.len() < text.capacity() || MOST_BYTES < text.len() {
+            return Err(Unreadable::Damaged);
+        }
+        text.reserve(text.len());
+    }
+    String::from_utf8(text.split_off(DICTIONARY.len())).map_err(|_| Unreadable::Damaged)
+}
+
+/// A stored block that is not the last, of at most 65,535 bytes.
+fn stored(text: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(text.len()).unwrap_or(u16::MAX);
+    let mut block = vec![0];
+    block.extend(length.to_le_bytes());
+    block.extend((!length).to_le_bytes());
+    block.extend(text);
+    block
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn what_is_packed_is_unpacked(text in "\\PC{0,3000}") {
+            prop_assert_eq!(unpack(&pack(&text).unwrap()).unwrap(), text);
+        }
+
+        #[test]
+        fn damage_is_noticed_or_harmless(text in "[a-z\":,{}0-9]{1,200}", at in 0usize..200, bit in 0u8..8) {
+            let mut packed = pack(&text).unwrap();
+            let at = at % packed.len();
+            packed[at] ^= 1 << bit;
+            let _ = unpack(&packed);
+        }
+    }
+
+    #[test]
+    fn a_text_like_the_dictionary_takes_little_room() {
+        let text = std::str::from_utf8(DICTIONARY).unwrap();
+        let packed = pack(text).unwrap();
+        assert!(packed.len() < text.len() / 20, "{} of {}", packed.len(), text.len());
+        assert!(matches!(unpack(&[2, 3]), Err(Unreadable::Dictionary(2))));
+        assert!(matches!(unpack(&packed[..packed.len() - 2]), Err(Unreadable::Damaged)));
+    }
+}

@@ -1,0 +1,163 @@
+//! What one container held, used and freed in a period, and all of them together.
+
+use jiff::Timestamp;
+use lxc_autoscale_core::Vmid;
+use serde::Serialize;
+
+use super::worse::{Comparison, Worse, compare};
+use super::{First, Hour, Known, Made};
+use crate::decide::Resource;
+
+const MIB_PER_GIB: f64 = 1024.0;
+
+/// What was held of a resource, in core-hours or GiB-hours.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Held {
+    /// Hours in which size and use were measured.
+    pub covered_hours: f64,
+    /// With the first size that is known.
+    pub provisioned: f64,
+    /// With the sizes it had.
+    pub held: f64,
+    /// What was used.
+    pub used: f64,
+}
+
+impl Held {
+    /// What was held less than with the first size; negative where it was more.
+    pub fn freed(&self) -> f64 {
+        self.provisioned - self.held
+    }
+
+    /// What would have been held without use at the first size, in percent of it.
+    pub fn slack_before_percent(&self) -> Option<f64> {
+        share(self.provisioned, self.used)
+    }
+
+    /// What was held without use, in percent of what was held.
+    pub fn slack_after_percent(&self) -> Option<f64> {
+        share(self.held, self.used)
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.covered_hours += other.covered_hours;
+        self.provisioned += other.provisioned;
+        self.held += other.held;
+        self.used += other.used;
+    }
+}
+
+fn share(held: f64, used: f64) -> Option<f64> {
+    (0.0 < held).then(|| 100.0 * (1.0 - used / held))
+}
+
+/// What came of one container in a period.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Account {
+    /// The container; absent in the sum of all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<Vmid>,
+    /// Its name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The first cores it is known to have had.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_cores: Option<First>,
+    /// The first memory it is known to have had.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_memory_mib: Option<First>,
+    /// CPU, in core-hours.
+    pub cpu: Held,
+    /// Memory, in GiB-hours.
+    pub memory: Held,
+    /// Growths that were made.
+    pub grown: usize,
+    /// Shrinks that were made.
+    pub shrunk: usize,
+    /// Growths among them that gave back what a shrink had taken.
+    pub reverted: usize,
+    /// Changes among them that somebody wanted.
+    pub by_people: usize,
+    /// Changes that failed.
+    pub failed: usize,
+    /// What could be compared with the time before our first change.
+    pub compared: usize,
+    /// What of that is worse since.
+    pub worse: Vec<Worse>,
+}
+
+/// What came of a container from `since` to `until`.
+pub fn account(known: &Known, since: Timestamp, until: Timestamp) -> Account {
+    let of_period = |at: i64| (since.as_second()..until.as_second()).contains(&at);
+    let hours: Vec<&Hour> = known.hours.iter().filter(|hour| of_period(hour.start_seconds)).collect();
+    let made: Vec<&Made> = known.changes.iter().filter(|made| of_period(made.at.as_second())).collect();
+    let cpu = hours.iter().map(|hour| (hour.cores, hour.cores_used));
+    let memory = hours.iter().map(|hour| (hour.memory_mib, hour.memory_used_mib));
+    let Comparison { compared, worse } = compare(known, since, until);
+    Account {
+        id: Some(known.id),
+        name: known.name.clone(),
+        first_cores: known.first_cores,
+        first_memory_mib: known.first_memory,
+        cpu: held(known.first_cores, cpu, 1.0),
+        memory: held(known.first_memory, memory, MIB_PER_GIB),
+        grown: made.iter().filter(|made| made.from < made.to).count(),
+        shrunk: made.iter().filter(|made| made.to < made.from).count(),
+        reverted: made.iter().filter(|made| made.is_revert).count(),
+        by_people: made.iter().filter(|made| made.by_people).count(),
+        failed: known.failed,
+        compared,
+        worse,
+    }
+}
+
+fn held(
+    first: Option<First>,
+    hours: impl Iterator<Item = (Option<f64>, Option<f64>)>,
+    per_unit: f64,
+) -> Held {
+    let Some(first) = first else { return Held::default() };
+    let mut sum = Held::default();
+    for (size, used) in hours {
+        if let (Some(size), Some(used)) = (size, used) {
+            sum.add(&Held {
+                covered_hours: 1.0,
+                provisioned: first.size / per_unit,
+                held: size / per_unit,
+                used: used / per_unit,
+            });
+        }
+    }
+    sum
+}
+
+/// All of them together.
+pub fn total(accounts: &[Account]) -> Account {
+    let (mut cpu, mut memory) = (Held::default(), Held::default());
+    for account in accounts {
+        cpu.add(&account.cpu);
+        memory.add(&account.memory);
+    }
+    let sum = |of: fn(&Account) -> usize| accounts.iter().map(of).sum();
+    Account {
+        id: None,
+        name: None,
+        first_cores: None,
+        first_memory_mib: None,
+        cpu,
+        memory,
+        grown: sum(|it| it.grown),
+        shrunk: sum(|it| it.shrunk),
+        reverted: sum(|it| it.reverted),
+        by_people: sum(|it| it.by_people),
+        failed: sum(|it| it.failed),
+        compared: sum(|it| it.compared),
+        worse: Vec::new(),
+    }
+}
+
+/// The hour that a change lies in is neither before nor after it.
+pub(super) fn first_change(known: &Known, resource: Resource) -> Option<i64> {
+    let of_this = known.changes.iter().filter(|made| made.resource == resource);
+    of_this.map(|made| made.at.as_second()).min()
+}
