@@ -15,11 +15,17 @@ use crate::snapshot::{ContainerRecord, ContainerState, PressureSet};
 use crate::whole_number;
 use crate::{Cores, Mebibytes, RecordTime, Vmid};
 
+mod configuration;
 mod events;
 mod power;
 mod resource;
 mod snapshots;
 
+pub use configuration::{
+    ConfigCandidate, ConfigChange, ConfigChanged, ConfigInForce, ConfigInfo, ConfigOwner, ConfigPatch,
+    ConfigProblem, ConfigReport, ConfigRequest, ConfigSetting, ConfigText, ConfigVerdict, MAX_CHANGES,
+    MAX_KEY_CHARS,
+};
 pub use events::{
     AlertEvent, BoostEvent, BoostState, CurrentMetrics, EventInfo, EventKind, EventPage, SnapshotEvent,
     UsageEvent,

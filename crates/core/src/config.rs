@@ -11,6 +11,15 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 use toml::de::{DeTable, DeValue};
 
+mod report;
+
+pub use report::{ShowError, report, show};
+
+/// Name of the file in the state directory of the ml daemon that holds the configuration it works by, word for word.
+///
+/// Its time is that of the last cycle; it is removed when the daemon ends in order.
+pub const IN_FORCE_FILE: &str = "configuration_in_force.toml";
+
 /// A configuration whose fields can contradict each other.
 pub trait Validate {
     /// Checks what the types cannot say: ranges and relations between fields.
@@ -110,9 +119,23 @@ impl fmt::Display for Problem {
 /// # Errors
 /// [`ConfigError`] when the file cannot be read, or holds anything but a valid configuration.
 pub fn load<T: DeserializeOwned + Validate>(path: &Path) -> Result<T, ConfigError> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-    parse(&text).map_err(|(line, problem)| ConfigError::Invalid { path: path.to_owned(), line, problem })
+    check(path, &read(path)?)
+}
+
+/// Reads the text of a configuration file.
+///
+/// # Errors
+/// [`ConfigError::Read`].
+pub fn read(path: &Path) -> Result<String, ConfigError> {
+    std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })
+}
+
+/// Checks a text that was read from `path`.
+///
+/// # Errors
+/// [`ConfigError::Invalid`].
+pub fn check<T: DeserializeOwned + Validate>(path: &Path, text: &str) -> Result<T, ConfigError> {
+    parse(text).map_err(|(line, problem)| ConfigError::Invalid { path: path.to_owned(), line, problem })
 }
 
 /// Checks the text of a configuration file; an error carries the line, from 1.

@@ -3,11 +3,12 @@
 //! In reading order: ids and units, the record of one measurement ([`snapshot`]), the file that carries
 //! it from the monitor to the ml daemon ([`metrics_file`]), what Proxmox stores about a container
 //! ([`container_config`]), the node's own files ([`procfs`]), the bodies of the REST API ([`api`]), and the plumbing every daemon needs
-//! ([`config`], [`telemetry`], [`service`], [`exposition`], [`users`], [`ownership`], [`error_chain`]).
+//! ([`config`], [`telemetry`], [`service`], [`users`], [`ownership`], [`exposition`], [`error_chain`]).
 
 pub mod api;
 pub mod config;
 pub mod container_config;
+pub mod durable;
 pub mod error_chain;
 pub mod exposition;
 #[cfg(feature = "history-store")]

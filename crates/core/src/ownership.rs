@@ -8,7 +8,7 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, fchown};
 use std::path::Path;
 
-use crate::metrics_file::trust::directory_of;
+use crate::durable::directory_of;
 
 /// Gives a file that was just made to the owner and group of the directory it is in; only root can, and only root has to.
 ///

@@ -106,3 +106,73 @@ pub(crate) fn two_names(schema: &mut Schema) {
     }
     schema.insert("allOf".to_owned(), rules.into());
 }
+
+/// A dotted key of bare words; what `/config` takes.
+fn dotted_key() -> Value {
+    json!({"type": "string", "pattern": "^[A-Za-z0-9_-]+(\\.[A-Za-z0-9_-]+)*$", "maxLength": crate::api::MAX_KEY_CHARS})
+}
+
+/// Values by dotted key.
+#[derive(Debug)]
+pub(crate) struct ValuesByKey;
+
+impl JsonSchema for ValuesByKey {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "ValuesByKey".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "object",
+            "propertyNames": dotted_key(),
+            "maxProperties": crate::api::MAX_CHANGES,
+            "additionalProperties": {"not": {"type": "null"}},
+        })
+    }
+}
+
+/// Dotted keys.
+#[derive(Debug)]
+pub(crate) struct DottedKeys;
+
+impl JsonSchema for DottedKeys {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "DottedKeys".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "array", "items": dotted_key(), "maxItems": crate::api::MAX_CHANGES})
+    }
+}
+
+fn sets() -> Value {
+    json!({"required": ["set"], "properties": {"set": {"minProperties": 1}}})
+}
+
+fn removes() -> Value {
+    json!({"required": ["remove"], "properties": {"remove": {"minItems": 1}}})
+}
+
+/// A change of a configuration sets or removes something.
+pub(crate) fn changes_something(schema: &mut Schema) {
+    schema.insert("anyOf".to_owned(), json!([sets(), removes()]));
+}
+
+/// A candidate is a text or changes, and not both.
+pub(crate) fn text_or_changes(schema: &mut Schema) {
+    let text = json!({
+        "required": ["text"],
+        "properties": {"set": {"maxProperties": 0}, "remove": {"maxItems": 0}},
+    });
+    let mut changes = json!({"anyOf": [sets(), removes()]});
+    changes["not"] = json!({"required": ["text"]});
+    schema.insert("oneOf".to_owned(), json!([text, changes]));
+}

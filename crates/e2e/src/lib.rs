@@ -14,11 +14,14 @@ pub mod http;
 pub mod prometheus;
 
 use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
 
 /// A binary of this workspace, from the profile the test itself was built in.
 pub fn binary(name: &str) -> PathBuf {
@@ -33,6 +36,9 @@ pub fn binary(name: &str) -> PathBuf {
 pub fn can_run_containers() -> bool {
     rustix::process::geteuid().is_root() && Command::new("lxc-create").arg("--version").output().is_ok()
 }
+
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// What a process is given to end in order when its test is over: three daemons, each with its time, and containers.
 const ORDERLY_END: Duration = Duration::from_mins(2);
@@ -128,6 +134,48 @@ pub fn eventually<T>(what: &str, limit: Duration, mut probe: impl FnMut() -> Opt
 /// Runs a program to its end and returns what it printed.
 pub fn output(command: &mut Command) -> Output {
     command.output().unwrap_or_else(|error| panic!("cannot run {command:?}: {error}"))
+}
+
+/// An answer of our server.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// Its status.
+    pub status: u16,
+    /// Its status line and headers.
+    pub head: String,
+    /// Its body.
+    pub body: Value,
+}
+
+/// Sends one request to our server, whose answers are JSON; a `body` that is `null` is none.
+///
+/// # Errors
+/// When nobody answers, or with something else.
+pub fn request(
+    address: &str,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &Value,
+) -> io::Result<Answer> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let body = if body.is_null() { String::new() } else { body.to_string() };
+    let headers: Vec<String> = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let headers = headers.concat();
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{headers}\
+         content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    stream.write_all(head.as_bytes())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let parts = answer.split_once("\r\n\r\n").and_then(|(head, body)| {
+        let status = head.split(' ').nth(1)?.parse().ok()?;
+        Some(Answer { status, head: head.to_owned(), body: serde_json::from_str(body).ok()? })
+    });
+    parts.ok_or_else(|| io::Error::other(format!("no answer of ours: {answer}")))
 }
 
 /// A number in a kernel file, such as a limit.

@@ -11,8 +11,6 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -22,7 +20,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use lxc_autoscale_core::container_config::ContainerConfig;
-use lxc_autoscale_e2e::{Process, binary, eventually, output, short_directory};
+use lxc_autoscale_e2e::{Process, binary, eventually, output, request, short_directory};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -123,19 +121,9 @@ impl Node {
 /// Asks the server; `None` when it does not answer.
 fn ask(address: &Path, method: &str, path: &str, at_once: bool, body: &Value) -> Option<Value> {
     let address = fs::read_to_string(address).ok()?;
-    let mut stream = TcpStream::connect(address.trim()).ok()?;
-    stream.set_read_timeout(Some(PATIENCE)).ok()?;
-    let body = if body.is_null() { String::new() } else { body.to_string() };
-    let prefer = if at_once { "prefer: respond-async\r\n" } else { "" };
-    let head = format!(
-        "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{prefer}\
-         content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
-        body.len()
-    );
-    stream.write_all(head.as_bytes()).ok()?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).ok()?;
-    serde_json::from_str(answer.split_once("\r\n\r\n")?.1).ok()
+    let prefer = [("prefer", "respond-async")];
+    let headers = if at_once { &prefer[..] } else { &[] };
+    Some(request(address.trim(), method, path, headers, body).ok()?.body)
 }
 
 /// One client: a reproducible sequence of calls.

@@ -20,7 +20,7 @@ use crate::audit::{self, AuditError, AuditLog, Event, Subject};
 use crate::auth::caller::Caller;
 use crate::backend::watch::Cancel;
 use crate::backend::{self, BackendError};
-use crate::config::StateConfig;
+use crate::config::{AuditConfig, StateConfig};
 use crate::error::ApiError;
 use crate::events::Events;
 use crate::exporter::{DONE, Instruments};
@@ -50,7 +50,7 @@ pub struct Change {
 #[derive(Clone, Debug)]
 pub struct Changes {
     gate: Gate,
-    audit: Option<Arc<AuditLog>>,
+    audit: Arc<Mutex<Option<Arc<AuditLog>>>>,
     store: Store,
     state: StateConfig,
     events: Events,
@@ -87,12 +87,12 @@ enum Waits {
 type Outcome<T> = oneshot::Receiver<Result<T, ActionError>>;
 
 impl Changes {
-    /// At most `capacity` changes at once, each waiting at most `patience` for its containers; all are written to
-    /// `audit`, kept in `store` as long as `state` says, told to `events` and counted by `instruments`.
+    /// At most `capacity` changes at once, each waiting at most `patience` for its containers; all are written down as
+    /// `audit` says, kept in `store` as long as `state` says, told to `events` and counted by `instruments`.
     pub fn new(
         capacity: u32,
         patience: Duration,
-        audit: Option<AuditLog>,
+        audit: &AuditConfig,
         store: Store,
         state: StateConfig,
         events: Events,
@@ -100,10 +100,9 @@ impl Changes {
     ) -> Self {
         let permits = usize::try_from(capacity).unwrap_or(Semaphore::MAX_PERMITS);
         let permits = Arc::new(Semaphore::new(permits));
-        let audit = audit.map(Arc::new);
         Self {
             gate: Gate::default(),
-            audit,
+            audit: Arc::new(Mutex::new(open_audit(audit))),
             store,
             state,
             events,
@@ -115,6 +114,20 @@ impl Changes {
             instruments,
             ended: Arc::default(),
         }
+    }
+
+    /// Writes down as `config` says from now on; a change that is under way ends in the file it was begun in.
+    pub fn audit(&self, config: &AuditConfig) {
+        let mut slot = locked(&self.audit);
+        match &*slot {
+            Some(log) if log.path() == config.file => log.bound(config.max_size_mib, config.backup_count),
+            _ => *slot = open_audit(config),
+        }
+    }
+
+    /// The log that a change which begins now is written to.
+    fn audit_log(&self) -> Option<Arc<AuditLog>> {
+        locked(&self.audit).clone()
     }
 
     /// How many are under way or waiting.
@@ -372,7 +385,7 @@ impl Changes {
             (Event::NotDone { code, message: audit::bounded(&end.message), duration_ms: 0 }, code)
         };
         self.instruments.change_counted(&open.asked.order.task, result);
-        let trail = Trail { audit: self.audit.clone(), subject, instruments: Arc::clone(&self.instruments) };
+        let trail = Trail { audit: self.audit_log(), subject, instruments: Arc::clone(&self.instruments) };
         trail.ended(event).await;
         let is_changed = !end.changed.is_empty();
         self.write_end(open.number, end).await;
@@ -412,7 +425,7 @@ impl Changes {
             action: audit::bounded(&change.summary),
             containers: change.vmids.clone(),
         };
-        Trail { audit: self.audit.clone(), subject, instruments: Arc::clone(&self.instruments) }
+        Trail { audit: self.audit_log(), subject, instruments: Arc::clone(&self.instruments) }
     }
 
     /// Refuses new changes and waits until those under way have ended.
@@ -424,6 +437,11 @@ impl Changes {
         let _all = self.permits.acquire_many(self.capacity).await;
         self.permits.close();
     }
+}
+
+/// The log that is written to; none where the configuration names no file.
+fn open_audit(config: &AuditConfig) -> Option<Arc<AuditLog>> {
+    (!config.file.as_os_str().is_empty()).then(|| Arc::new(AuditLog::new(config.clone())))
 }
 
 fn asked(change: &Change, order: Order, is_job: bool) -> Asked {
@@ -558,6 +576,7 @@ fn log(change: &Change, took: Duration, failure: Option<&ActionError>) {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
     use std::sync::atomic::AtomicU32;
 
     use tokio::sync::Notify;
@@ -576,8 +595,17 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let store = Store::new(directory.path());
         let (patience, events) = (Duration::from_mins(1), Events::new(Timestamp::UNIX_EPOCH));
-        let state = StateConfig::default();
-        (directory, Changes::new(capacity, patience, None, store, state, events, Arc::default()))
+        let unaudited = AuditConfig { file: PathBuf::new(), ..AuditConfig::default() };
+        let changes = Changes::new(
+            capacity,
+            patience,
+            &unaudited,
+            store,
+            StateConfig::default(),
+            events,
+            Arc::default(),
+        );
+        (directory, changes)
     }
 
     fn runtime() -> tokio::runtime::Runtime {

@@ -36,9 +36,22 @@ pub enum Command {
     Audit(AuditCommand),
     /// Print the OpenAPI document of the REST API.
     Openapi,
+    /// Show every key of the configuration, its value and where it comes from, or what is wrong; exit code 1 then.
+    Config(ConfigArgs),
     /// API keys for those who are not root on this machine.
     #[command(subcommand)]
     Key(KeyCommand),
+}
+
+/// Arguments of `config`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Args)]
+pub struct ConfigArgs {
+    /// Read the configuration from the standard input instead of its file.
+    #[arg(long)]
+    pub stdin: bool,
+    /// Print JSON instead of a table.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// What to take back, and how far.

@@ -13,10 +13,12 @@ use serde::{Deserialize, Deserializer};
 
 use crate::socket::MAX_PATH_BYTES;
 
+mod managed;
 mod network;
 mod rest;
 mod state;
 
+pub use managed::ManagedFilesConfig;
 pub use network::NetworkConfig;
 pub use rest::{BackendChoice, CREDENTIALS_DIRECTORY, RestConfig};
 pub use state::StateConfig;
@@ -34,6 +36,9 @@ const DAY_SECONDS: u64 = 86_400;
 const REQUESTS_PER_MINUTE: NonZeroU32 = NonZeroU32::new(600).unwrap();
 /// Enough for somebody who mistypes a key, and nothing for somebody who guesses one.
 const REFUSALS_PER_MINUTE: NonZeroU32 = NonZeroU32::new(30).unwrap();
+
+/// The file that is shipped: every key at its default, with its reason.
+pub const SHIPPED: &str = include_str!("../../../config/lxc_autoscale_api.toml");
 
 /// All of it.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -57,6 +62,8 @@ pub struct Config {
     pub state: StateConfig,
     /// The monitor's file.
     pub metrics: MetricsConfig,
+    /// The configurations that are shown and changed.
+    pub configuration: ManagedFilesConfig,
     /// Where the node's files are.
     pub paths: PathsConfig,
     /// Where log lines go.
@@ -196,6 +203,7 @@ impl Default for Config {
             audit: AuditConfig::default(),
             state: StateConfig::default(),
             metrics: MetricsConfig::default(),
+            configuration: ManagedFilesConfig::default(),
             paths: PathsConfig::default(),
             logging: default_logging(),
         }
@@ -378,6 +386,7 @@ impl Validate for Config {
         self.audit.validate()?;
         self.state.validate()?;
         self.limits.validate()?;
+        self.configuration.validate()?;
         seconds(self.metrics.max_age_seconds, "metrics.max_age_seconds")?;
         BrokenRule::unless(
             users::is_name(&self.metrics.owner),
@@ -417,8 +426,6 @@ mod tests {
     use lxc_autoscale_core::telemetry::Level;
 
     use super::*;
-
-    const SHIPPED: &str = include_str!("../../../config/lxc_autoscale_api.toml");
 
     #[test]
     fn the_shipped_file_is_the_default() {

@@ -13,6 +13,8 @@ use lxc_autoscale_core::api::Envelope;
 use crate::actions::ActionError;
 use crate::backend::{BackendError, Existing, Obstacle};
 use crate::boosts::BoostRefused;
+use crate::configuration::ConfigurationError;
+use crate::configuration::edit::EditError;
 use crate::invariants::Refused;
 use crate::memory_guard::ShrinkRefused;
 use crate::params::InvalidName;
@@ -68,6 +70,7 @@ impl ApiError {
                 (StatusCode::CONFLICT, "shrink_without_metrics")
             }
             ActionError::Invariant(refused) => (invariant(refused), refused.code()),
+            ActionError::Configuration(error) => configuration(error),
             ActionError::Boost(BoostRefused::NoMore { .. }) => (StatusCode::CONFLICT, "no_boost"),
             ActionError::Boost(BoostRefused::TooMany { .. }) => (StatusCode::CONFLICT, "too_many_boosts"),
             ActionError::PinnedCpuset { .. } => (StatusCode::CONFLICT, "pinned_cpuset"),
@@ -97,6 +100,26 @@ fn invariant(refused: &Refused) -> StatusCode {
         | Refused::TooOften { .. }
         | Refused::NodeShort { .. }
         | Refused::NodeUnknown { .. } => StatusCode::CONFLICT,
+    }
+}
+
+fn configuration(error: &ConfigurationError) -> (StatusCode, &'static str) {
+    match error {
+        ConfigurationError::Read { .. } => (StatusCode::SERVICE_UNAVAILABLE, "config_unreadable"),
+        ConfigurationError::Write { .. } => (StatusCode::SERVICE_UNAVAILABLE, "config_unwritable"),
+        ConfigurationError::Program(_) => (StatusCode::BAD_GATEWAY, "config_check_failed"),
+        ConfigurationError::ChangedMeanwhile { .. } => (StatusCode::PRECONDITION_FAILED, "config_changed"),
+        ConfigurationError::Protected { .. } => (StatusCode::FORBIDDEN, "protected_key"),
+        ConfigurationError::Scoped => (StatusCode::FORBIDDEN, "out_of_scope"),
+        ConfigurationError::Edit(EditError::Broken(_)) => (StatusCode::CONFLICT, "config_broken"),
+        ConfigurationError::Edit(EditError::NoSuchKey { .. }) => (StatusCode::NOT_FOUND, "no_such_key"),
+        ConfigurationError::Edit(EditError::Key { .. } | EditError::Count | EditError::Both { .. }) => {
+            (StatusCode::BAD_REQUEST, "invalid_parameter")
+        }
+        ConfigurationError::Edit(EditError::NotATable { .. } | EditError::Value { .. })
+        | ConfigurationError::Invalid { .. }
+        | ConfigurationError::TooLarge => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_config"),
+        ConfigurationError::Ended => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
     }
 }
 

@@ -1,14 +1,15 @@
 //! The `lxc-autoscale-api` program; see the library for what it does.
 
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
 use jiff::Timestamp;
 use lxc_autoscale_api::audit::Verdict;
 use lxc_autoscale_api::auth::keys::KeyFile;
-use lxc_autoscale_api::cli::{AuditCommand, Cli, Command};
-use lxc_autoscale_api::config::Config;
+use lxc_autoscale_api::cli::{AuditCommand, Cli, Command, ConfigArgs};
+use lxc_autoscale_api::config::{Config, SHIPPED};
 use lxc_autoscale_api::server::{self, ServerError};
 use lxc_autoscale_api::{audit, check, key_command, routes, undo_command};
 use lxc_autoscale_core::api::HealthState;
@@ -34,6 +35,8 @@ fn run(cli: &Cli) -> Result<ExitCode, ServerError> {
     // What the program can do does not depend on how it is configured.
     let config: Config = match command {
         Command::Openapi => Config::default(),
+        // What is wrong with it is what is asked for.
+        Command::Config(args) => return show_config(&cli.config, args),
         _ => config::load(&cli.config)?,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -63,6 +66,7 @@ fn run(cli: &Cli) -> Result<ExitCode, ServerError> {
             let done = done.map_err(ServerError::Undo)?;
             Ok(if done { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
+        Command::Config(args) => show_config(&cli.config, args),
         Command::Run => serve(&runtime, config, cli),
         Command::Check => {
             let worst = runtime.block_on(check::run(&config, &mut io::stdout().lock()));
@@ -88,6 +92,11 @@ fn write_verdict(verdict: &Verdict, out: &mut impl Write) -> io::Result<()> {
         }
         _ => writeln!(out, "there are no records"),
     }
+}
+
+fn show_config(path: &Path, args: ConfigArgs) -> Result<ExitCode, ServerError> {
+    let valid = config::show::<Config>(SHIPPED, path, args.stdin, args.json, &mut io::stdout().lock())?;
+    Ok(if valid { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn serve(runtime: &Runtime, config: Config, cli: &Cli) -> Result<ExitCode, ServerError> {

@@ -11,11 +11,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper_util::server::graceful::GracefulShutdown;
+use lxc_autoscale_core::api::ConfigSetting;
 use lxc_autoscale_core::config::{self, ConfigError};
 use lxc_autoscale_core::service::{self, Request, Signals};
 use lxc_autoscale_core::{ErrorChain, telemetry};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 
 use crate::audit::AuditError;
@@ -23,7 +24,7 @@ use crate::auth::keys::KeysError;
 use crate::backend::Opened;
 use crate::backend::rest::RestSetupError;
 use crate::boosts;
-use crate::config::Config;
+use crate::config::{Config, NetworkConfig, SHIPPED};
 use crate::entrance::{Entrance, Service};
 use crate::events;
 use crate::jobs::reconcile;
@@ -31,7 +32,7 @@ use crate::key_command::KeyCommandError;
 use crate::node::{self, CPU_INTERVAL};
 use crate::routes;
 use crate::socket::{self, SocketError, SocketFile};
-use crate::state::{AppState, Shared};
+use crate::state::{AppState, Shared, restart_keys};
 use crate::store::StoreError;
 use crate::tls::{self, CertificateError};
 use crate::undo_command::UndoCommandError;
@@ -42,6 +43,9 @@ pub enum ServerError {
     /// The configuration is wrong.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// What the configuration comes to cannot be shown.
+    #[error(transparent)]
+    ShowConfig(#[from] config::ShowError),
     /// Logging cannot be set up.
     #[error("cannot set up logging")]
     Telemetry(#[from] telemetry::TelemetryError),
@@ -106,7 +110,8 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), ServerError> 
         .ok();
     let backend = Opened::new(&config, node_name.as_deref())?;
     tracing::info!("Containers are changed through {backend}.");
-    let state: AppState = Arc::new(Shared::new(config, backend.into_host(), node_name));
+    let state: AppState =
+        Arc::new(Shared::new(config, backend.into_host(), node_name).started_with(config_path));
     let config = state.config();
     let mut signals = Signals::install().map_err(ServerError::Runtime)?;
     let address = config.server.listen;
@@ -118,7 +123,8 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), ServerError> 
     write_address(&config.server.address_file, address)?;
     tracing::info!("Listening on http://{address}.");
     let (socket, _socket_file) = open_socket(&config.server.socket)?.unzip();
-    let network = open_network(&state).await?;
+    let network = open_network(&state, &config.network).await?;
+    let started = config::report::<Config>(SHIPPED, &config::read(config_path)?).settings;
     service::notify_ready();
 
     let boosts = tokio::spawn(boosts::watch(AppState::clone(&state)));
@@ -126,15 +132,23 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), ServerError> 
     let meter = tokio::spawn(watch_cpus(AppState::clone(&state)));
     let connections = Arc::new(GracefulShutdown::new());
     let mut acceptors = JoinSet::new();
-    let own = [Entrance::Loopback(listener)].into_iter().chain(socket.map(Entrance::Socket));
-    for entrance in own.chain(network) {
-        acceptors.spawn(entrance.serve(Service {
-            router: routes::router(AppState::clone(&state)),
-            state: AppState::clone(&state),
-            connections: Arc::clone(&connections),
-        }));
+    let served_with = || Service {
+        router: routes::router(AppState::clone(&state)),
+        state: AppState::clone(&state),
+        connections: Arc::clone(&connections),
+    };
+    for entrance in [Entrance::Loopback(listener)].into_iter().chain(socket.map(Entrance::Socket)) {
+        acceptors.spawn(entrance.serve(served_with()));
     }
-    wait_for_stop(&mut signals, &state, config_path).await;
+    let mut door =
+        NetworkDoor { acceptor: network.map(|entrance| tokio::spawn(entrance.serve(served_with()))) };
+    while wait_for_signal(&mut signals).await == Request::Reload {
+        service::notify_reloading();
+        if let Some(network) = reload(&state, config_path, &started) {
+            door.move_to(&state, &network, served_with()).await;
+        }
+        service::notify_ready();
+    }
 
     service::notify_stopping();
     tracing::info!("Stopping: no new requests; what is begun is finished.");
@@ -143,6 +157,7 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), ServerError> 
     boosts.abort();
     // Afterwards this is the only handle on the connections.
     acceptors.shutdown().await;
+    door.close().await;
     // A clone may take an hour to its end.
     service::alive_during(state.changes().finish()).await;
     // Those who listen have heard how the last changes ended.
@@ -158,8 +173,8 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), ServerError> 
     Ok(())
 }
 
-/// Handles reloads and the watchdog until a stop is asked for.
-async fn wait_for_stop(signals: &mut Signals, state: &Shared, config_path: &Path) {
+/// Serves the watchdog until something is asked for.
+async fn wait_for_signal(signals: &mut Signals) -> Request {
     let mut watchdog = service::watchdog();
     loop {
         let watchdog_due = async {
@@ -170,28 +185,81 @@ async fn wait_for_stop(signals: &mut Signals, state: &Shared, config_path: &Path
         };
         tokio::select! {
             biased;
-            request = signals.next() => match request {
-                Request::Stop => return,
-                Request::Reload => reload(state, config_path),
-            },
+            request = signals.next() => return request,
             _ = watchdog_due => service::notify_alive(),
         }
     }
 }
 
-fn reload(state: &Shared, config_path: &Path) {
-    service::notify_reloading();
-    match config::load::<Config>(config_path) {
-        Ok(new) => match state.reload(&new).as_slice() {
-            [] => tracing::info!("Configuration read again."),
-            restart => tracing::warn!(
-                tables = restart.join(","),
-                "Configuration read again; changes in these tables take a restart."
-            ),
-        },
-        Err(error) => tracing::error!(error = %ErrorChain(&error), "keeping the old configuration"),
+/// Applies what the file says now, and tells what of it takes a restart; returns the door for other machines, where that
+/// is to be another.
+fn reload(state: &Shared, config_path: &Path, started: &[ConfigSetting]) -> Option<NetworkConfig> {
+    let loaded = config::read(config_path).and_then(|text| {
+        let new: Config = config::check(config_path, &text)?;
+        Ok((new, config::report::<Config>(SHIPPED, &text).settings))
+    });
+    let (new, settings) = match loaded {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            tracing::error!(error = %ErrorChain(&error), "keeping the old configuration");
+            return None;
+        }
+    };
+    state.reload(&new);
+    match restart_keys(started, &settings).as_slice() {
+        [] => tracing::info!("Configuration read again."),
+        keys => tracing::warn!(
+            keys = keys.join(","),
+            "Configuration read again; changes of these keys take a restart."
+        ),
     }
-    service::notify_ready();
+    (state.config().network != new.network).then_some(new.network)
+}
+
+/// The door for other machines, if it is open.
+struct NetworkDoor {
+    acceptor: Option<JoinHandle<()>>,
+}
+
+impl NetworkDoor {
+    /// Closes this one and opens another as `network` says; where that cannot be, this one stays as it is.
+    async fn move_to(&mut self, state: &Shared, network: &NetworkConfig, service: Service) {
+        // Two sockets cannot have one address at a time. What else could stand in the way is looked at first.
+        let frees_address = network.listen == state.config().network.listen;
+        let checked = if frees_address { check_network(state, network).map(drop) } else { Ok(()) };
+        let opened = match checked {
+            Ok(()) => {
+                if frees_address {
+                    self.close().await;
+                }
+                open_network(state, network).await
+            }
+            Err(error) => Err(error),
+        };
+        match opened {
+            Ok(entrance) => {
+                self.close().await;
+                if entrance.is_none() {
+                    tracing::info!("The door for other machines is closed.");
+                }
+                self.acceptor = entrance.map(|entrance| tokio::spawn(entrance.serve(service)));
+                state.moved_to(network);
+            }
+            Err(error) => {
+                let door = if self.acceptor.is_some() { "stays as it was" } else { "is closed" };
+                tracing::error!(error = %ErrorChain(&error), "the door for other machines {door}");
+            }
+        }
+    }
+
+    /// Lets nobody in any more; when this returns its address is free.
+    async fn close(&mut self) {
+        if let Some(acceptor) = self.acceptor.take() {
+            acceptor.abort();
+            // That it was cancelled is what was asked for.
+            let _ = acceptor.await;
+        }
+    }
 }
 
 async fn watch_cpus(state: AppState) {
@@ -217,18 +285,8 @@ fn open_socket(path: &Path) -> Result<Option<(UnixListener, SocketFile)>, Server
 }
 
 /// Opens the entrance for other machines, if there is to be one.
-async fn open_network(state: &Shared) -> Result<Option<Entrance>, ServerError> {
-    let config = state.config();
-    let network = &config.network;
-    let Some(address) = network.listen else { return Ok(None) };
-    if state.keys().keys()?.is_empty() {
-        return Err(ServerError::NoKeys { address });
-    }
-    let tls = if network.plain_http {
-        None
-    } else {
-        Some(TlsAcceptor::from(tls::server_config(&network.certificate_file, &network.key_file)?))
-    };
+async fn open_network(state: &Shared, network: &NetworkConfig) -> Result<Option<Entrance>, ServerError> {
+    let Some((address, tls)) = check_network(state, network)? else { return Ok(None) };
     let listener =
         TcpListener::bind(address).await.map_err(|source| ServerError::Listen { address, source })?;
     let address = listener.local_addr().map_err(|source| ServerError::Listen { address, source })?;
@@ -241,6 +299,22 @@ async fn open_network(state: &Shared) -> Result<Option<Entrance>, ServerError> {
         );
     }
     Ok(Some(Entrance::Network(listener, tls)))
+}
+
+/// What the entrance for other machines takes beside its address; `None` where there is to be none.
+fn check_network(
+    state: &Shared,
+    network: &NetworkConfig,
+) -> Result<Option<(SocketAddr, Option<TlsAcceptor>)>, ServerError> {
+    let Some(address) = network.listen else { return Ok(None) };
+    if state.keys().keys()?.is_empty() {
+        return Err(ServerError::NoKeys { address });
+    }
+    if network.plain_http {
+        return Ok(Some((address, None)));
+    }
+    let tls = tls::server_config(&network.certificate_file, &network.key_file)?;
+    Ok(Some((address, Some(TlsAcceptor::from(tls)))))
 }
 
 /// Tells whoever started us the port, in one step: a reader sees all of it or nothing.

@@ -1,17 +1,21 @@
 //! What all requests share.
 
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use lxc_autoscale_core::api::ConfigSetting;
 
-use crate::audit::AuditLog;
 use crate::auth::keys::KeyFile;
 use crate::auth::limits::RateLimits;
 use crate::backend::ContainerHost;
 use crate::backend::measured::Measured;
 use crate::changes::Changes;
-use crate::config::Config;
+use crate::cli::DEFAULT_CONFIG;
+use crate::config::{Config, NetworkConfig, ServerConfig};
+use crate::configuration::Configuration;
+use crate::configuration::edit::differences;
 use crate::events::Events;
 use crate::exporter::Instruments;
 use crate::node::CpuMeter;
@@ -28,8 +32,9 @@ pub struct Shared {
     changes: Changes,
     store: Store,
     events: Events,
+    configuration: Configuration,
     keys: KeyFile,
-    rate_limits: RateLimits,
+    rate_limits: RwLock<Arc<RateLimits>>,
     cpu: CpuMeter,
     instruments: Arc<Instruments>,
     node_name: Option<String>,
@@ -39,16 +44,15 @@ impl Shared {
     /// Puts the parts together; `node_name` is the name of the node this runs on, where it is known.
     pub fn new(config: Config, host: Arc<dyn ContainerHost>, node_name: Option<String>) -> Self {
         let patience = Duration::from_secs(config.server.queue_timeout_seconds);
-        let audit = (!config.audit.file.as_os_str().is_empty()).then(|| AuditLog::new(config.audit.clone()));
         let store = Store::new(&config.state.directory);
-        let events = Events::new(Timestamp::now());
         let instruments = Arc::<Instruments>::default();
         let host = Arc::new(Measured::new(host, Arc::clone(&instruments)));
+        let events = Events::new(Timestamp::now());
         let state = Self {
             changes: Changes::new(
                 config.server.max_changes,
                 patience,
-                audit,
+                &config.audit,
                 store.clone(),
                 config.state.clone(),
                 events.clone(),
@@ -56,10 +60,8 @@ impl Shared {
             ),
             store,
             events,
-            rate_limits: RateLimits::new(
-                config.server.requests_per_minute,
-                config.server.refusals_per_minute,
-            ),
+            configuration: Configuration::new(PathBuf::from(DEFAULT_CONFIG)),
+            rate_limits: RwLock::new(Arc::new(rate_limits(&config.server))),
             keys: KeyFile::new(config.server.keys_file.clone()),
             config: RwLock::new(Arc::new(config)),
             host,
@@ -69,6 +71,12 @@ impl Shared {
         };
         state.changes.protect(&state.config().limits.protected_containers);
         state
+    }
+
+    /// Says that the server was started with another configuration file than the default one.
+    #[must_use]
+    pub fn started_with(self, own_file: &Path) -> Self {
+        Self { configuration: Configuration::new(own_file.to_owned()), ..self }
     }
 
     /// The configuration in force.
@@ -96,9 +104,14 @@ impl Shared {
         &self.events
     }
 
+    /// The configurations as a resource.
+    pub fn configuration(&self) -> &Configuration {
+        &self.configuration
+    }
+
     /// How often somebody may ask.
-    pub fn rate_limits(&self) -> &RateLimits {
-        &self.rate_limits
+    pub fn rate_limits(&self) -> Arc<RateLimits> {
+        Arc::clone(&self.rate_limits.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The API keys.
@@ -121,57 +134,218 @@ impl Shared {
         self.node_name.as_deref()
     }
 
-    /// Applies what can be changed while serving, and returns the keys that take a restart.
-    pub fn reload(&self, new: &Config) -> Vec<&'static str> {
+    /// Applies what can be changed while serving, but for the door for other machines, whose socket is not here; what of
+    /// `new` is not [`RELOADED`] stays as it was.
+    pub fn reload(&self, new: &Config) {
         let mut slot = self.config.write().unwrap_or_else(PoisonError::into_inner);
         let old = Arc::clone(&slot);
         let mut merged = (*old).clone();
         merged.limits = new.limits.clone();
         merged.metrics = new.metrics.clone();
-        merged.server.trusted_uids.clone_from(&new.server.trusted_uids);
-        merged.server.operators.clone_from(&new.server.operators);
-        merged.server.allowed_hosts.clone_from(&new.server.allowed_hosts);
+        merged.configuration = new.configuration.clone();
+        merged.audit = new.audit.clone();
+        let server = &mut merged.server;
+        server.trusted_uids.clone_from(&new.server.trusted_uids);
+        server.operators.clone_from(&new.server.operators);
+        server.allowed_hosts.clone_from(&new.server.allowed_hosts);
+        server.requests_per_minute = new.server.requests_per_minute;
+        server.refusals_per_minute = new.server.refusals_per_minute;
+        server.max_body_kib = new.server.max_body_kib;
+        server.client_timeout_seconds = new.server.client_timeout_seconds;
         self.changes.protect(&merged.limits.protected_containers);
-        let mut restart = Vec::new();
-        for (same, table) in [
-            (merged.server == new.server, "server"),
-            (merged.backend == new.backend, "backend"),
-            (merged.pct == new.pct, "pct"),
-            (merged.rest == new.rest, "rest"),
-            (merged.network == new.network, "network"),
-            (merged.audit == new.audit, "audit"),
-            (merged.state == new.state, "state"),
-            (merged.paths == new.paths, "paths"),
-            (merged.logging == new.logging, "logging"),
-        ] {
-            if !same {
-                restart.push(table);
-            }
+        if merged.audit != old.audit {
+            self.changes.audit(&merged.audit);
+        }
+        let numbers = |server: &ServerConfig| (server.requests_per_minute, server.refusals_per_minute);
+        if numbers(&merged.server) != numbers(&old.server) {
+            // What was counted so far is forgotten with the old allowance.
+            *self.rate_limits.write().unwrap_or_else(PoisonError::into_inner) =
+                Arc::new(rate_limits(&merged.server));
         }
         *slot = Arc::new(merged);
-        restart
     }
+
+    /// Notes that the door for other machines is another now.
+    pub fn moved_to(&self, network: &NetworkConfig) {
+        let mut slot = self.config.write().unwrap_or_else(PoisonError::into_inner);
+        let merged = Config { network: network.clone(), ..(**slot).clone() };
+        *slot = Arc::new(merged);
+    }
+}
+
+/// Keys, and beginnings of keys, that a reload applies; every other key takes a restart.
+pub const RELOADED: [&str; 12] = [
+    "audit.",
+    "configuration.",
+    "limits.",
+    "metrics.",
+    "network.",
+    "server.allowed_hosts",
+    "server.client_timeout_seconds",
+    "server.max_body_kib",
+    "server.operators",
+    "server.refusals_per_minute",
+    "server.requests_per_minute",
+    "server.trusted_uids",
+];
+
+/// The keys of `new` that are others than in `started`, and that only a restart applies.
+pub fn restart_keys(started: &[ConfigSetting], new: &[ConfigSetting]) -> Vec<String> {
+    let changed = differences(started, new).into_iter().map(|change| change.key);
+    changed.filter(|key| !RELOADED.iter().any(|reloaded| key.starts_with(reloaded))).collect()
+}
+
+fn rate_limits(server: &ServerConfig) -> RateLimits {
+    RateLimits::new(server.requests_per_minute, server.refusals_per_minute)
 }
 
 #[cfg(test)]
 mod tests {
+    use lxc_autoscale_core::config;
+
     use super::*;
     use crate::backend::pct::PctHost;
+    use crate::config::SHIPPED;
+
+    /// Every key of the configuration with another value than it has by default.
+    const ALL_CHANGED: &str = r#"
+        backend = "pct"
+        [server]
+        listen = "127.0.0.1:5001"
+        socket = "/run/other.sock"
+        address_file = "/run/address"
+        trusted_uids = [999]
+        operators = ["daemon"]
+        keys_file = "/etc/other_keys.json"
+        allowed_hosts = ["pve.example.com"]
+        requests_per_minute = 5
+        refusals_per_minute = 6
+        max_connections = 7
+        max_body_kib = 8
+        client_timeout_seconds = 9
+        max_changes = 10
+        queue_timeout_seconds = 11
+        [network]
+        listen = "192.0.2.1:5443"
+        certificate_file = "/etc/other.pem"
+        key_file = "/etc/other.key"
+        plain_http = true
+        [pct]
+        path = "/usr/bin/pct"
+        query_timeout_seconds = 1
+        change_timeout_seconds = 1
+        long_timeout_seconds = 1
+        terminate_grace_seconds = 1
+        max_output_kib = 1
+        keep_environment = ["HOME"]
+        [rest]
+        url = "https://192.0.2.1:8006"
+        node = "other"
+        token_file = "/etc/token"
+        token_credential = "other"
+        ca_file = "/etc/other-ca.pem"
+        fingerprint = "00:11:22:33:44:55:66:77:88:99:aa:bb:cc:dd:ee:ff:00:11:22:33:44:55:66:77:88:99:aa:bb:cc:dd:ee:ff"
+        query_timeout_seconds = 1
+        change_timeout_seconds = 1
+        long_timeout_seconds = 1
+        [limits]
+        min_cores = 2
+        max_cores = 4
+        min_memory_mib = 17
+        max_memory_mib = 18
+        max_disk_increase_gib = 1
+        memory_margin_percent = 1.0
+        allow_blind_memory_shrink = true
+        destroy_any_container = true
+        max_step_factor = 2.0
+        max_changes_per_hour = 1
+        node_memory_reserve_percent = 1.0
+        protected_containers = [104]
+        [audit]
+        file = "/var/log/other.jsonl"
+        max_size_mib = 1
+        backup_count = 1
+        [state]
+        directory = "/var/lib/other"
+        jobs_keep_days = 1
+        max_jobs = 1000
+        ledger_keep_days = 1
+        max_ledger_entries = 1000
+        [metrics]
+        file = "/var/log/other.json"
+        owner = "daemon"
+        max_age_seconds = 1
+        [configuration]
+        ml_file = "/etc/ml.toml"
+        ml_program = "/usr/bin/ml"
+        monitor_file = "/etc/monitor.toml"
+        monitor_program = "/usr/bin/monitor"
+        backup_count = 1
+        [paths]
+        pve = "/etc/other"
+        proc = "/other/proc"
+        lxc = "/var/lib/other"
+        [logging]
+        level = "debug"
+        format = "json"
+        file = "/var/log/other.log"
+        max_size_mib = 1
+        backup_count = 1
+    "#;
 
     #[test]
-    fn a_reload_applies_limits_and_names_what_takes_a_restart() {
-        let config = Config::default();
-        let host = Arc::new(PctHost::new(config.pct.clone(), config.paths.clone()));
-        let state = Shared::new(config.clone(), host, None);
-        let mut new = config;
-        new.limits.max_cores = 4;
-        new.server.trusted_uids = vec![999];
-        new.server.operators = vec!["daemon".to_owned()];
-        assert_eq!(state.reload(&new), [""; 0]);
-        assert_eq!(*state.config(), new);
-        new.server.max_body_kib = 1;
-        new.pct.query_timeout_seconds = 1;
-        assert_eq!(state.reload(&new), ["server", "pct"]);
-        assert_eq!(state.config().server.max_body_kib, 64);
+    fn a_reload_applies_what_it_says_and_names_every_other_key() {
+        let settings = |text| {
+            let report = config::report::<Config>(SHIPPED, text);
+            assert_eq!(report.problem, None);
+            report.settings
+        };
+        let (started, new) = (settings(""), settings(ALL_CHANGED));
+        let same: Vec<_> = new.iter().filter(|key| key.default.as_ref() == Some(&key.value)).collect();
+        assert!(same.is_empty(), "keys that this test lacks: {same:?}");
+
+        let old = Config::default();
+        let host = Arc::new(PctHost::new(old.pct.clone(), old.paths.clone()));
+        let state = Shared::new(old.clone(), host, None);
+        let new_config: Config = config::parse(ALL_CHANGED).unwrap();
+        state.reload(&new_config);
+        state.moved_to(&new_config.network);
+        let (now, all) = (state.config(), new_config);
+        assert_eq!(
+            (&now.limits, &now.metrics, &now.audit, &now.network, &now.configuration),
+            (&all.limits, &all.metrics, &all.audit, &all.network, &all.configuration)
+        );
+        let server = ServerConfig {
+            trusted_uids: vec![999],
+            operators: vec!["daemon".to_owned()],
+            allowed_hosts: vec!["pve.example.com".to_owned()],
+            requests_per_minute: all.server.requests_per_minute,
+            refusals_per_minute: all.server.refusals_per_minute,
+            max_body_kib: 8,
+            client_timeout_seconds: 9,
+            ..old.server.clone()
+        };
+        assert_eq!(now.server, server);
+        assert_eq!(
+            (&now.backend, &now.pct, &now.rest, &now.state, &now.paths, &now.logging),
+            (&old.backend, &old.pct, &old.rest, &old.state, &old.paths, &old.logging)
+        );
+        // What stayed is named, key by key, and nothing else is.
+        let restart = restart_keys(&started, &new);
+        let of = |table: &str| restart.iter().filter(|key| key.starts_with(table)).count();
+        assert_eq!((of("pct."), of("rest."), of("state."), of("paths."), of("logging.")), (7, 9, 5, 3, 5));
+        let server_keys = [
+            "address_file",
+            "keys_file",
+            "listen",
+            "max_changes",
+            "max_connections",
+            "queue_timeout_seconds",
+            "socket",
+        ];
+        for key in server_keys {
+            assert!(restart.contains(&format!("server.{key}")), "{key}");
+        }
+        assert_eq!(restart.len(), 1 + 29 + server_keys.len(), "{restart:?}");
     }
 }

@@ -122,6 +122,8 @@ pub enum Command {
         #[arg(long, value_name = "N")]
         limit: Option<usize>,
     },
+    /// Show every key of the configuration, its value and where it comes from, or what is wrong; exit code 1 then.
+    Config(ConfigArgs),
     /// Show the rules in force for a container, the policies, or the presets.
     Policy {
         /// What to show.
@@ -235,6 +237,17 @@ pub enum PolicyCommand {
         #[arg(long)]
         json: bool,
     },
+}
+
+/// Arguments of `config`.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct ConfigArgs {
+    /// Read the configuration from the standard input instead of its file.
+    #[arg(long)]
+    pub stdin: bool,
+    /// Write JSON.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// What to do about proposals.

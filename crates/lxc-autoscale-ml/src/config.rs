@@ -26,6 +26,9 @@ use crate::decide::Policy;
 use crate::policy::{PolicyBook, PolicyConfig, PolicyError, PresetsConfig, ShadowConfig};
 use crate::recommend::RecommendConfig;
 
+/// The file that is shipped: every key at its default, with its reason.
+pub const SHIPPED: &str = include_str!("../../../config/lxc_autoscale_ml.toml");
+
 /// Everything `lxc_autoscale_ml.toml` can say. Each key has a default, so an empty file is a valid one.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -322,8 +325,6 @@ mod tests {
 
     use super::*;
     use crate::decide::Mode;
-
-    const SHIPPED: &str = include_str!("../../../config/lxc_autoscale_ml.toml");
 
     #[test]
     fn the_shipped_file_is_the_default() {

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::io;
 use std::path::Path;
 use std::pin::pin;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use jiff::{SignedDuration, Timestamp};
 use lxc_autoscale_core::ErrorChain;
@@ -15,6 +15,7 @@ use lxc_autoscale_core::service::{
 
 use crate::checkpoint::{self, CheckpointError};
 use crate::config::Config;
+use crate::config_file::ConfigFile;
 use crate::detect::Detector;
 use crate::execute::{Carried, Executor, StartError};
 use crate::guard::tell;
@@ -304,44 +305,39 @@ fn restore(pipeline: &mut Pipeline, path: &Path) {
 /// # Errors
 /// [`RunError`] when the state directory cannot be used, or another daemon uses it. Nothing that happens
 /// later ends it.
-pub async fn run(path: &Path, config: Config) -> Result<(), RunError> {
+pub async fn run(mut file: ConfigFile, config: Config) -> Result<(), RunError> {
     let mut heartbeat = Heartbeat::start(config.interval()).map_err(RunError::Signals)?;
     let mut lock = StateLock::take(&config.state.directory)?;
     let mut daemon = Daemon::start(config)?;
+    file.begin();
     notify_ready();
     loop {
         let mut wake = heartbeat.next().await;
         if wake == Wake::Cycle {
-            wake = cycle_alive(&mut daemon, &mut heartbeat).await;
+            if let Some(text) = file.news(SystemTime::now()) {
+                take_over(text, &mut file, &mut daemon, &mut lock, &mut heartbeat);
+            }
+            file.confirm(SystemTime::now());
+            wake = cycle_alive(&mut daemon, &file, &mut heartbeat).await;
         }
         match wake {
             Wake::Cycle => {}
-            Wake::Reload => {
-                notify_reloading();
-                daemon.keep_all();
-                match reload(path, &daemon, &mut lock) {
-                    Ok(reloaded) => {
-                        heartbeat.set_period(reloaded.config.interval());
-                        daemon = reloaded;
-                        tracing::info!("configuration reloaded from `{}`", path.display());
-                    }
-                    Err(error) => {
-                        tracing::error!("the running configuration stays: {}", ErrorChain(error.as_ref()));
-                    }
-                }
-                notify_ready();
-            }
+            Wake::Reload => match config::read(file.path()) {
+                Ok(text) => take_over(text, &mut file, &mut daemon, &mut lock, &mut heartbeat),
+                Err(error) => file.refuse(None, ErrorChain(&error).to_string()),
+            },
             Wake::Stop => break,
         }
     }
     notify_stopping();
+    file.forget();
     daemon.keep_all();
     tracing::info!("stopping");
     Ok(())
 }
 
 /// One cycle, with the watchdog and the signals served meanwhile; returns what was asked for during it.
-async fn cycle_alive(daemon: &mut Daemon, heartbeat: &mut Heartbeat) -> Wake {
+async fn cycle_alive(daemon: &mut Daemon, file: &ConfigFile, heartbeat: &mut Heartbeat) -> Wake {
     let seconds = daemon.config.interval_seconds;
     let stop = Cell::new(false);
     let mut asked = Wake::Cycle;
@@ -365,17 +361,51 @@ async fn cycle_alive(daemon: &mut Daemon, heartbeat: &mut Heartbeat) -> Wake {
             },
         }
     };
-    notify_status(&Daemon::status(&report));
+    let mut status = Daemon::status(&report);
+    if let Some(why) = file.refused() {
+        status = format!("{status}; the configuration file is not used: {why}");
+    }
+    notify_status(&status);
     if asked == Wake::Cycle {
         tracing::info!("Sleeping for {seconds} seconds before the next run.");
     }
     asked
 }
 
-/// A daemon with the configuration as it stands in the file now. Where it changes what is learnt, the daemon learns from
+/// Goes on by what the configuration file says now, or stays with what is in force and says why.
+fn take_over(
+    text: String,
+    file: &mut ConfigFile,
+    daemon: &mut Daemon,
+    lock: &mut StateLock,
+    heartbeat: &mut Heartbeat,
+) {
+    notify_reloading();
+    daemon.keep_all();
+    match reload(file.path(), &text, daemon, lock) {
+        Ok(reloaded) => {
+            file.take(text, &reloaded.config);
+            // Cycles keep their beat unless the interval itself is another.
+            if reloaded.config.interval() != daemon.config.interval() {
+                heartbeat.set_period(reloaded.config.interval());
+            }
+            *daemon = reloaded;
+            tracing::info!("configuration reloaded from `{}`", file.path().display());
+        }
+        Err(error) => file.refuse(Some(text), ErrorChain(error.as_ref()).to_string()),
+    }
+    notify_ready();
+}
+
+/// A daemon with the configuration that the file holds now. Where it changes what is learnt, the daemon learns from
 /// the whole file and the history again, which takes seconds and lets every key take effect.
-fn reload(path: &Path, running: &Daemon, lock: &mut StateLock) -> Result<Daemon, Box<dyn std::error::Error>> {
-    let config: Config = config::load(path)?;
+fn reload(
+    path: &Path,
+    text: &str,
+    running: &Daemon,
+    lock: &mut StateLock,
+) -> Result<Daemon, Box<dyn std::error::Error>> {
+    let config: Config = config::check(path, text)?;
     if config.logging != running.config.logging {
         tracing::warn!("`[logging]` has changed; it takes effect at the next start");
     }

@@ -19,6 +19,7 @@ pub mod cli;
 pub mod commands;
 pub mod confidence;
 pub mod config;
+pub mod config_file;
 pub mod daemon;
 pub mod decide;
 pub mod detect;

@@ -5,12 +5,14 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use jiff::Timestamp;
+use lxc_autoscale_core::config::ShowError;
 use lxc_autoscale_core::{ErrorChain, config, telemetry};
-use lxc_autoscale_ml::cli::{Cli, Command, PolicyCommand, ProposalsAction};
+use lxc_autoscale_ml::cli::{Cli, Command, ConfigArgs, PolicyCommand, ProposalsAction};
 use lxc_autoscale_ml::commands::{
     self, ApplyOptions, Applying, CommandError, Finding, PlanOut, PlanView, Screen, WhyOptions,
 };
-use lxc_autoscale_ml::config::Config;
+use lxc_autoscale_ml::config::{Config, SHIPPED};
+use lxc_autoscale_ml::config_file::ConfigFile;
 use lxc_autoscale_ml::detect_command::DetectError;
 use lxc_autoscale_ml::recommend::Shared;
 use lxc_autoscale_ml::{backtest, daemon, detect_command, stdio, train_command};
@@ -54,9 +56,9 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
     let out = &mut io::BufWriter::new(io::stdout());
     match cli.command.unwrap_or(Command::Run) {
         Command::Run => {
-            let config = load()?;
+            let (file, config) = ConfigFile::read(&path)?;
             telemetry::init(&config.logging)?;
-            runtime()?.block_on(daemon::run(&path, config)).inspect_err(|error| {
+            runtime()?.block_on(daemon::run(file, config)).inspect_err(|error| {
                 tracing::error!("{}", ErrorChain(error));
             })?;
         }
@@ -94,6 +96,11 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         }
         Command::Forecast { id, hours, json } => commands::forecast(&load()?, id, now, hours, json, out)?,
         Command::Decisions { json, limit } => commands::decisions(&load()?, json, limit, out)?,
+        Command::Config(ConfigArgs { stdin, json }) => {
+            let valid = config::show::<Config>(SHIPPED, &path, stdin, json, out)?;
+            out.flush()?;
+            return Ok(if valid { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
         Command::Policy { command } => match command {
             PolicyCommand::Show { id, json, at } => {
                 commands::policy::show(&load()?, id, at.unwrap_or(now), json, out)?;
@@ -145,6 +152,9 @@ fn runtime() -> io::Result<tokio::runtime::Runtime> {
 /// Whether whoever read our output has seen enough.
 fn is_closed_pipe(error: &(dyn std::error::Error + 'static)) -> bool {
     if let Some(DetectError::Write(error)) = error.downcast_ref() {
+        return error.kind() == io::ErrorKind::BrokenPipe;
+    }
+    if let Some(ShowError::Output(error)) = error.downcast_ref() {
         return error.kind() == io::ErrorKind::BrokenPipe;
     }
     let kind = match error.downcast_ref::<CommandError>() {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use lxc_autoscale_core::config::{self, ConfigError};
+use lxc_autoscale_core::config::{self, ConfigError, ShowError};
 use lxc_autoscale_core::telemetry::{self, TelemetryError};
 
 use crate::alerts::list;
@@ -13,7 +13,7 @@ use crate::alerts::store::StoreError;
 use crate::check;
 use crate::clock;
 use crate::collector::{Collector, MAX_THREADS};
-use crate::config::{DEFAULT_PATH, MonitorConfig};
+use crate::config::{DEFAULT_PATH, MonitorConfig, SHIPPED};
 use crate::daemon::{self, DaemonError};
 use crate::history::command::{self as history, HistoryCommandError, ImportArgs};
 use crate::history::show::HistoryArgs;
@@ -43,6 +43,18 @@ enum Command {
     Import(ImportArgs),
     /// Show the alerts that are firing.
     Alerts(AlertsArgs),
+    /// Show every key of the configuration, its value and where it comes from, or what is wrong.
+    Config(ConfigArgs),
+}
+
+#[derive(Debug, Args)]
+struct ConfigArgs {
+    /// Read the configuration from the standard input instead of its file.
+    #[arg(long)]
+    stdin: bool,
+    /// Print JSON instead of a table.
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -72,6 +84,9 @@ pub enum CliError {
     /// The configuration.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// What the configuration comes to.
+    #[error(transparent)]
+    Show(#[from] ShowError),
     /// The log.
     #[error(transparent)]
     Telemetry(#[from] TelemetryError),
@@ -97,7 +112,7 @@ pub enum CliError {
 pub enum Outcome {
     /// All is well.
     Success,
-    /// `check` found that something essential cannot be read.
+    /// `check` found that something essential cannot be read, `config` that the configuration is wrong.
     NotHealthy,
 }
 
@@ -107,6 +122,10 @@ impl Cli {
     /// # Errors
     /// [`CliError`], to be printed with its causes.
     pub fn run(self) -> Result<Outcome, CliError> {
+        // What is wrong with it is what is asked for.
+        if let Command::Config(args) = &self.command {
+            return self.show_config(args);
+        }
         let config = self.load_config()?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -130,6 +149,7 @@ impl Cli {
                     Ok(Outcome::Success)
                 }
                 Command::Once(args) => once(&config, Duration::from_millis(args.interval_ms)).await,
+                Command::Config(args) => self.show_config(args),
                 Command::Alerts(args) => {
                     let (listing, now) = (list::active(&config)?, clock::now().wall);
                     if let Some(warning) = listing.warning(&config, now) {
@@ -151,6 +171,13 @@ impl Cli {
         // A read that hangs in the kernel must not keep the program from ending.
         runtime.shutdown_background();
         outcome
+    }
+
+    fn show_config(&self, args: &ConfigArgs) -> Result<Outcome, CliError> {
+        let mut text = Vec::new();
+        let valid = config::show::<MonitorConfig>(SHIPPED, &self.config, args.stdin, args.json, &mut text)?;
+        print(&String::from_utf8_lossy(&text))?;
+        Ok(if valid { Outcome::Success } else { Outcome::NotHealthy })
     }
 
     /// `once` and `check` are for looking around before anything is set up, so they do without the default file.

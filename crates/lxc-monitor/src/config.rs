@@ -17,6 +17,9 @@ use crate::history::HistoryConfig;
 /// Where the configuration is when nothing else is said.
 pub const DEFAULT_PATH: &str = "/etc/lxc_autoscale_ml/lxc_monitor.toml";
 
+/// The file that is shipped: every key at its default, with its reason.
+pub const SHIPPED: &str = include_str!("../../../config/lxc_monitor.toml");
+
 /// All settings of the monitor.
 ///
 /// Every field has a default, so an empty file is a valid configuration; a key that is not listed is an error.
@@ -245,8 +248,6 @@ mod tests {
     use lxc_autoscale_core::config::parse;
 
     use super::*;
-
-    const SHIPPED: &str = include_str!("../../../config/lxc_monitor.toml");
 
     #[test]
     fn the_shipped_file_is_the_default() {

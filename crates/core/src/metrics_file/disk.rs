@@ -1,14 +1,14 @@
 //! The file operations of the writer: never through a planted link, never on anything but a regular file,
 //! with a mode of our own, and durable.
 
-use std::fs::{File, Metadata, OpenOptions, Permissions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 
-use super::trust::directory_of;
+use crate::durable;
 
 /// Files put aside, at most; the last place is used again, so that the first, which may be the whole past in
 /// the layout of the Python original, is never lost.
@@ -82,20 +82,6 @@ pub(super) fn not_regular() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")
 }
 
-/// Makes a new file of exactly this mode; what a crash or somebody else left under the name is removed first
-/// (a directory only when it is empty), and what comes there in between is an error.
-pub(super) fn create_new(path: &Path, mode: u32) -> io::Result<File> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() == io::ErrorKind::IsADirectory => std::fs::remove_dir(path)?,
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let file = File::options().read(true).write(true).create_new(true).mode(mode).open(path)?;
-    // The umask may have taken bits away.
-    file.set_permissions(Permissions::from_mode(mode))?;
-    Ok(file)
-}
-
 /// Writes a new file and puts it in the place of `path` in one step, durably.
 ///
 /// With `keep_old`, the file that was there gets a second name first, so that nothing of it is lost.
@@ -105,26 +91,8 @@ pub(super) fn replace_file<T>(
     keep_old: bool,
     write: impl FnOnce(&mut File) -> io::Result<T>,
 ) -> io::Result<(T, Option<PathBuf>)> {
-    let temporary = sibling(path, "new");
-    let result = (|| {
-        let mut file = create_new(&temporary, mode)?;
-        let written = write(&mut file)?;
-        file.sync_all()?;
-        let aside = if keep_old { Some(put_aside(path)?) } else { None };
-        std::fs::rename(&temporary, path)?;
-        sync_directory(path)?;
-        Ok((written, aside))
-    })();
-    if result.is_err() {
-        // Best effort: a full disk needs the room back, and the error that counts is the first one.
-        let _ = std::fs::remove_file(&temporary);
-    }
-    result
-}
-
-/// Makes what happened to the names beside `path` durable.
-pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
-    File::open(directory_of(path))?.sync_all()
+    let put_old_aside = || if keep_old { put_aside(path).map(Some) } else { Ok(None) };
+    durable::replace(path, mode, write, put_old_aside)
 }
 
 /// Gives the file as it is a second name, so that nothing of it is lost when it is replaced.
@@ -170,10 +138,4 @@ fn move_aside(what: &Path, path: &Path) -> io::Result<()> {
 fn aside_name(path: &Path, number: u32) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     path.with_file_name(format!("{name}.before-{number}"))
-}
-
-/// `/var/log/.lxc_metrics.json.<suffix>`
-pub(super) fn sibling(path: &Path, suffix: &str) -> PathBuf {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    path.with_file_name(format!(".{name}.{suffix}"))
 }

@@ -4,7 +4,8 @@ use std::fs::{File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::disk::{Stamp, open_lock, sibling, stamp_at};
+use super::disk::{Stamp, open_lock, stamp_at};
+use crate::durable::sibling;
 
 /// The lock beside the file, held until dropped.
 #[derive(Debug)]

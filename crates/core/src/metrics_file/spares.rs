@@ -11,8 +11,9 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::disk::{Stamp, create_new, sibling, stamp_at};
+use super::disk::{Stamp, stamp_at};
 use super::format::FOOTER;
+use crate::durable::{create_new, sibling};
 
 /// Time that a reader has from opening the file to its end, unless records come faster than the spares last.
 const REST: Duration = Duration::from_secs(2);

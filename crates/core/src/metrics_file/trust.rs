@@ -23,6 +23,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use crate::durable::directory_of;
 use crate::snapshot::{SCHEMA_VERSION, Snapshot};
 use crate::users;
 
@@ -208,12 +209,4 @@ fn check_directory(directory: &Path) -> Result<(), Distrust> {
         return Err(Distrust::Directory { directory: directory.to_owned(), mode });
     }
     Ok(())
-}
-
-/// The directory a path is in; the working directory where it names none.
-pub(crate) fn directory_of(path: &Path) -> &Path {
-    match path.parent() {
-        Some(directory) if !directory.as_os_str().is_empty() => directory,
-        _ => Path::new("."),
-    }
 }

@@ -10,12 +10,13 @@ use jiff::Timestamp;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
-use super::disk::{self, Stamp, replace_file, stamp_at, sync_directory};
+use super::disk::{self, Stamp, replace_file, stamp_at};
 use super::format::{self, ArrayWriter};
 use super::lock::{Lock, LockError};
 use super::recover::{Recovery, oldest_in, recover, time_of};
 use super::spares::{Spare, Spares};
 use super::trust::{self, Believed, Distrust};
+use crate::durable::sync_directory;
 use crate::snapshot::Snapshot;
 
 /// Mode of the files unless another is set: what containers use is nobody's business but root's and a group's.

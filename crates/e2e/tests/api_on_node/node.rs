@@ -102,6 +102,13 @@ impl Proxmox {
         }
     }
 
+    /// A copy of a shipped configuration, which the server may change.
+    fn shipped(&self, name: &str) -> PathBuf {
+        let (shipped, copy) = (Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config"), self.at(name));
+        fs::copy(shipped.join(name), &copy).unwrap();
+        copy
+    }
+
     /// Writes a configuration of our server and returns where it is.
     pub(crate) fn configure(&self, back_end: BackEnd, more: &str) -> PathBuf {
         let node = self.at("node").display().to_string();
@@ -117,12 +124,17 @@ impl Proxmox {
             "[server]\nlisten = \"127.0.0.1:0\"\nsocket = \"\"\naddress_file = \"{address}\"\n\
              [pct]\npath = \"{pct}\"\n{rest}\
              [paths]\npve = \"{node}/etc/pve\"\nproc = \"{node}/proc\"\nlxc = \"/var/lib/lxc\"\n\
-             [metrics]\nfile = \"{metrics}\"\n[audit]\nfile = \"{audit}\"\n[state]\ndirectory = \"{state}\"\n[logging]\nfile = \"\"\n",
+             [metrics]\nfile = \"{metrics}\"\n[configuration]\nml_file = \"{ml_file}\"\nml_program = \"{ml}\"\n\
+             monitor_file = \"{monitor_file}\"\nmonitor_program = \"{monitor}\"\n[audit]\nfile = \"{audit}\"\n[state]\ndirectory = \"{state}\"\n[logging]\nfile = \"\"\n",
             address = self.at("address").display(),
             pct = self.at("bin/pct").display(),
             metrics = self.at("lxc_metrics.json").display(),
             audit = self.at("audit.jsonl").display(),
             state = self.at("api-state").display(),
+            ml_file = self.shipped("lxc_autoscale_ml.toml").display(),
+            ml = binary("lxc-autoscale-ml").display(),
+            monitor_file = self.shipped("lxc_monitor.toml").display(),
+            monitor = binary("lxc-monitor").display(),
         );
         let path = self.at("api.toml");
         fs::write(&path, config).unwrap();

@@ -1,6 +1,7 @@
 //! A client that knows nothing but the OpenAPI document: schemathesis makes requests from it, valid ones and others,
 //! and holds every answer to it (<https://schemathesis.readthedocs.io>).
 
+use std::fs;
 use std::process::Command;
 
 use lxc_autoscale_e2e::output;
@@ -9,6 +10,14 @@ use crate::node::{BackEnd, Node};
 
 /// Where the program is; `cargo xtask test` installs it and says so.
 const PROGRAM: &str = "SCHEMATHESIS";
+
+/// What makes a whole configuration a good one, its program knows, and no schema: a value or a text of the right form may
+/// be refused (422), and so may a change that was meant for another file (412).
+const SETTINGS: &str = r#"
+[[operations]]
+include-path-regex = "^/config"
+checks.positive_data_acceptance.expected-statuses = ["2xx", 403, 404, 409, 412, 422]
+"#;
 
 /// All of its checks: no 500, no status, type or body that the document does not know, nothing valid that is refused,
 /// nothing invalid that is taken.
@@ -23,6 +32,7 @@ fn a_client_made_from_the_document_finds_no_fault() {
         BackEnd::Pct,
         "[limits]\nmax_memory_mib = 1073741824\nmax_disk_increase_gib = 131072\n",
     );
+    fs::write(node.proxmox.at("schemathesis.toml"), SETTINGS).unwrap();
     let document = format!("http://{}/openapi.json", node.address());
     // What each route is asked at least takes its time on a slow machine; then there is a time for what comes to mind.
     for options in

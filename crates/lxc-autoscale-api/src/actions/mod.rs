@@ -10,6 +10,7 @@ use crate::audit::AuditError;
 use crate::auth::caller::Identity;
 use crate::backend::{BackendError, ContainerHost, Obstacle, Stored};
 use crate::boosts::BoostRefused;
+use crate::configuration::ConfigurationError;
 use crate::gate::Occupied;
 use crate::invariants::Refused;
 use crate::memory_guard::ShrinkRefused;
@@ -36,6 +37,9 @@ pub enum ActionError {
     /// It would break what no change may break.
     #[error(transparent)]
     Invariant(#[from] Refused),
+    /// A configuration is not changed.
+    #[error(transparent)]
+    Configuration(#[from] ConfigurationError),
     /// There is nothing to boost.
     #[error(transparent)]
     Boost(#[from] BoostRefused),

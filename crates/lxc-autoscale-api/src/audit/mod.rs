@@ -18,6 +18,7 @@ use lxc_autoscale_core::Vmid;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::backups::{numbered, shift};
 use crate::config::AuditConfig;
 
 mod verify;
@@ -103,8 +104,9 @@ struct Link {
 /// An audit log that is written to.
 #[derive(Debug)]
 pub struct AuditLog {
-    config: AuditConfig,
-    end: Mutex<Option<End>>,
+    file: PathBuf,
+    /// Its bounds, and the end of the chain where it is known.
+    inner: Mutex<(AuditConfig, Option<End>)>,
 }
 
 /// The end of the chain.
@@ -119,12 +121,19 @@ struct End {
 impl AuditLog {
     /// The log of that configuration; opened with the first event.
     pub fn new(config: AuditConfig) -> Self {
-        Self { config, end: Mutex::new(None) }
+        Self { file: config.file.clone(), inner: Mutex::new((config, None)) }
     }
 
     /// The file.
     pub fn path(&self) -> &Path {
-        &self.config.file
+        &self.file
+    }
+
+    /// Keeps to other bounds from now on; the file stays.
+    pub fn bound(&self, max_size_mib: u64, backup_count: u32) {
+        let (config, _) = &mut *self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        config.max_size_mib = max_size_mib;
+        config.backup_count = backup_count;
     }
 
     /// Writes an event down; when this returns it is on the disk. Returns the hash of its line.
@@ -132,67 +141,52 @@ impl AuditLog {
     /// # Errors
     /// [`AuditError`] when it cannot be written; the next event tries again.
     pub fn write(&self, subject: &Subject, event: &Event, now: Timestamp) -> Result<String, AuditError> {
-        let mut slot = self.end.lock().unwrap_or_else(PoisonError::into_inner);
+        let (config, slot) = &mut *self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         // What was half written is not the end of the chain: it is looked for anew.
         let end = slot.take();
-        let written = self.append(end, subject, event, now);
-        let end = written.map_err(|source| AuditError { path: self.config.file.clone(), source })?;
+        let written = append(config, end, subject, event, now);
+        let end = written.map_err(|source| AuditError { path: self.file.clone(), source })?;
         let hash = end.hash.clone();
         *slot = Some(end);
         Ok(hash)
     }
-
-    fn append(&self, end: Option<End>, subject: &Subject, event: &Event, now: Timestamp) -> io::Result<End> {
-        let mut end = match end {
-            Some(end) => end,
-            None => open(&self.config.file)?,
-        };
-        let most = self.config.max_size_mib.saturating_mul(1 << 20);
-        if most <= end.size {
-            self.rotate()?;
-            let fresh = open(&self.config.file)?;
-            end = End { seq: end.seq, hash: end.hash, ..fresh };
-        }
-        let seq = end.seq + 1;
-        let text = serde_json::to_string(&Line { seq, time: now, subject, event, previous: &end.hash })?;
-        let hashed = text.strip_suffix('}').unwrap_or(&text);
-        let hash = hash(hashed);
-        let line = format!("{hashed}{HASH_FIELD}{hash}\"}}\n");
-        end.file.write_all(line.as_bytes())?;
-        end.file.sync_data()?;
-        let size = end.size + line.len() as u64;
-        Ok(End { file: end.file, size, seq, hash })
-    }
-
-    /// Makes room: the oldest file goes, the others move on by one.
-    fn rotate(&self) -> io::Result<()> {
-        for number in (0..self.config.backup_count).rev() {
-            let from = numbered(&self.config.file, number);
-            match fs::rename(&from, numbered(&self.config.file, number + 1)) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
-        }
-        if self.config.backup_count == 0 {
-            fs::remove_file(numbered(&self.config.file, 0))?;
-        }
-        Ok(())
-    }
 }
 
-/// The file itself, or one of the older ones. Where its name is a link they lie where that leads, because beside the
-/// link a server that is not root may write nothing.
-fn numbered(file: &Path, number: u32) -> PathBuf {
-    let place = match (file.parent(), fs::read_link(file)) {
-        (Some(directory), Ok(target)) => directory.join(target),
-        _ => file.to_owned(),
+fn append(
+    config: &AuditConfig,
+    end: Option<End>,
+    subject: &Subject,
+    event: &Event,
+    now: Timestamp,
+) -> io::Result<End> {
+    let mut end = match end {
+        Some(end) => end,
+        None => open(&config.file)?,
     };
-    if number == 0 {
-        return place;
+    let most = config.max_size_mib.saturating_mul(1 << 20);
+    if most <= end.size {
+        rotate(config)?;
+        let fresh = open(&config.file)?;
+        end = End { seq: end.seq, hash: end.hash, ..fresh };
     }
-    let mut name = place.into_os_string();
-    name.push(format!(".{number}"));
-    PathBuf::from(name)
+    let seq = end.seq + 1;
+    let text = serde_json::to_string(&Line { seq, time: now, subject, event, previous: &end.hash })?;
+    let hashed = text.strip_suffix('}').unwrap_or(&text);
+    let hash = hash(hashed);
+    let line = format!("{hashed}{HASH_FIELD}{hash}\"}}\n");
+    end.file.write_all(line.as_bytes())?;
+    end.file.sync_data()?;
+    let size = end.size + line.len() as u64;
+    Ok(End { file: end.file, size, seq, hash })
+}
+
+/// Makes room: the oldest file goes, the others move on by one.
+fn rotate(config: &AuditConfig) -> io::Result<()> {
+    shift(&config.file, 0, config.backup_count)?;
+    if config.backup_count == 0 {
+        fs::remove_file(numbered(&config.file, 0))?;
+    }
+    Ok(())
 }
 
 /// Opens a file and finds the end of its chain; where it is empty, that of the file before it.

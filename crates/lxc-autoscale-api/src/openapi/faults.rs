@@ -127,3 +127,23 @@ pub const CANCEL: Faults = &[(409, "job_ended"), (409, "not_cancellable")];
 
 /// A size is raised for a while.
 pub const BOOST: Faults = &[(409, "no_boost"), (409, "too_many_boosts")];
+
+/// A configuration is read, and its program asked.
+pub const CONFIG: Faults = &[(502, "config_check_failed"), (503, "config_unreadable")];
+
+/// Changes of a configuration are weighed.
+pub const CONFIG_KEYS: Faults =
+    &[(403, "protected_key"), (404, "no_such_key"), (409, "config_broken"), (422, "invalid_config")];
+
+/// A configuration is written.
+pub const CONFIG_WRITE: Faults =
+    &[(403, "out_of_scope"), (412, "config_changed"), (422, "invalid_config"), (503, "config_unwritable")];
+
+/// What is done is written down, whatever it is.
+pub const RECORDED: Faults = &[
+    (408, "abandoned"),
+    (503, "not_audited"),
+    (503, "not_recorded"),
+    (503, "shutting_down"),
+    (503, "too_many_changes"),
+];

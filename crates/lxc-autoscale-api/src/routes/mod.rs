@@ -14,14 +14,15 @@ use crate::auth::{self, caller::Role};
 use crate::error::ApiError;
 use crate::exporter::requests;
 use crate::openapi::faults::{
-    BACKEND, BOOST, CANCEL, CHANGE, CLONE, CONTAINER, CORES, JOB, KEEP, LISTEN, MEMORY, METRICS, NODE, POWER,
-    RESTART, SCOPE, SEQUENCE, SIZE, SNAPSHOT, STORE,
+    BACKEND, BOOST, CANCEL, CHANGE, CLONE, CONFIG, CONFIG_KEYS, CONFIG_WRITE, CONTAINER, CORES, JOB, KEEP,
+    LISTEN, MEMORY, METRICS, NODE, POWER, RECORDED, RESTART, SCOPE, SEQUENCE, SIZE, SNAPSHOT, STORE,
 };
 use crate::openapi::{self, Schemas};
 use crate::state::AppState;
 
 mod boost;
 mod clone;
+mod config;
 mod events;
 pub(crate) mod health;
 mod jobs;
@@ -34,7 +35,7 @@ mod route;
 mod scale;
 mod snapshot;
 
-use route::{Route, delete, get, post};
+use route::{Route, delete, get, patch, post, put};
 
 /// A successful answer.
 type Answer<T> = Result<Json<Envelope<T>>, ApiError>;
@@ -53,7 +54,7 @@ async fn in_thread<T: Send + 'static>(read: impl FnOnce() -> T + Send + 'static)
 
 /// All routes. Nothing that is reached by GET changes anything.
 fn table() -> Vec<Route> {
-    [containers(), resources(), records(), own_description()].into_iter().flatten().collect()
+    [containers(), resources(), records(), configuration(), own_description()].into_iter().flatten().collect()
 }
 
 /// What changes containers, and what belongs to it.
@@ -199,6 +200,36 @@ fn records() -> Vec<Route> {
             ledger::undo,
         )
         .fails(&[SCOPE, STORE]),
+    ]
+}
+
+/// The configuration.
+fn configuration() -> Vec<Route> {
+    use Role::{Admin, Operator, Viewer};
+    vec![
+        get(
+            "/config",
+            Viewer,
+            "Show a configuration: every key, its value and where it comes from, and whether the ml daemon goes by it.",
+            config::show,
+        )
+        .fails(&[CONFIG]),
+        post(
+            "/config/validate",
+            Operator,
+            "Check changes of the scaling configuration, or the whole of it, and change nothing.",
+            config::validate,
+        )
+        .fails(&[CONFIG, CONFIG_KEYS]),
+        patch(
+            "/config",
+            Admin,
+            "Change the scaling configuration by key; comments stay, and the ml daemon takes it over without a restart.",
+            config::change,
+        )
+        .fails(&[CONFIG, CONFIG_KEYS, CONFIG_WRITE, RECORDED]),
+        put("/config", Admin, "Replace the file of the scaling configuration.", config::put)
+            .fails(&[CONFIG, CONFIG_KEYS, CONFIG_WRITE, RECORDED]),
     ]
 }
 

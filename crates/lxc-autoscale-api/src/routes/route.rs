@@ -94,5 +94,11 @@ constructor!(
     /// Does something.
     post, POST);
 constructor!(
+    /// Replaces something.
+    put, PUT);
+constructor!(
+    /// Changes parts of something.
+    patch, PATCH);
+constructor!(
     /// Removes something.
     delete, DELETE);

@@ -231,6 +231,7 @@ async fn routes_are_listed_as_documented() {
             "DELETE /jobs/{id}",
             "DELETE /snapshot/delete",
             "GET /boost",
+            "GET /config",
             "GET /docs",
             "GET /docs/page.css",
             "GET /docs/page.js",
@@ -249,8 +250,10 @@ async fn routes_are_listed_as_documented() {
             "GET /resource/vm/status",
             "GET /routes",
             "GET /snapshot/list",
+            "PATCH /config",
             "POST /boost",
             "POST /clone/create",
+            "POST /config/validate",
             "POST /jobs/{id}/cancel",
             "POST /power/reboot",
             "POST /power/shutdown",
@@ -264,6 +267,7 @@ async fn routes_are_listed_as_documented() {
             "POST /snapshot/prune",
             "POST /snapshot/rollback",
             "POST /undo",
+            "PUT /config",
         ]
     );
     assert!(routes.iter().all(|route| route["description"].as_str().is_some_and(|text| !text.is_empty())));

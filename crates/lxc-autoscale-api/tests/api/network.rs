@@ -6,6 +6,7 @@ use std::process::{Command, Output};
 use jiff::Timestamp;
 use lxc_autoscale_api::auth::caller::Role;
 use lxc_autoscale_api::auth::keys::{KeyFile, NewKey};
+use rustix::process::Signal;
 
 use crate::node::Node;
 use crate::server::{Server, program, run_to_end, write_config};
@@ -101,6 +102,45 @@ fn a_renewed_certificate_is_served_without_a_restart_and_a_broken_one_is_not() {
     command.arg("--header").arg(format!("Authorization: Bearer {viewer}"));
     let done = command.arg(&url).output().unwrap();
     assert!(done.status.success(), "the last good one goes on");
+}
+
+/// What the door does after a reload, for each thing that can be changed about it.
+#[test]
+fn a_reload_opens_moves_and_closes_the_door() {
+    let node = Node::new();
+    make_certificate(node.root());
+    let viewer = key(&node, "viewer", Role::Viewer);
+    write_config(&node, "", "");
+    let mut server = Server::spawn(&node, &mut program(&node, "run"));
+    let reload = |server: &mut Server, until: &str| {
+        server.signal(Signal::HUP);
+        let line = server.wait_for(until);
+        line.split_whitespace().find(|word| word.starts_with("http")).unwrap_or_default().to_owned()
+    };
+    configure(&node, "");
+    let opened = reload(&mut server, "for holders of keys");
+    let answers = |url: &str| curl(&node, Some(&viewer), &format!("{url}/routes")).0.status.success();
+    assert!(answers(&opened));
+    // The same address with another certificate file, and one that is none: the door stays as it was.
+    let port = opened.rsplit_once(':').unwrap().1;
+    let moved = |certificate: &str| {
+        let text = std::fs::read_to_string(node.root().join("api.toml")).unwrap();
+        let text =
+            text.replace("listen = \"127.0.0.1:0\"\ncert", &format!("listen = \"127.0.0.1:{port}\"\ncert"));
+        std::fs::write(node.root().join("api.toml"), text.replace("/tls.pem", certificate)).unwrap();
+    };
+    moved("/missing.pem");
+    reload(&mut server, "the door for other machines stays as it was");
+    assert!(answers(&opened));
+    std::fs::copy(node.root().join("tls.pem"), node.root().join("copy.pem")).unwrap();
+    moved("/missing.pem");
+    let text = std::fs::read_to_string(node.root().join("api.toml")).unwrap();
+    std::fs::write(node.root().join("api.toml"), text.replace("/missing.pem", "/copy.pem")).unwrap();
+    assert_eq!(reload(&mut server, "for holders of keys"), opened);
+    assert!(answers(&opened));
+    write_config(&node, "", "");
+    reload(&mut server, "The door for other machines is closed.");
+    assert!(!answers(&opened));
 }
 
 #[test]

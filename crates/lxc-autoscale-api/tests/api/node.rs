@@ -85,6 +85,8 @@ impl Node {
         config.server.keys_file = root.join("keys.json");
         config.state.directory = root.join("state");
         config.audit.file = root.join("audit.jsonl");
+        config.configuration.ml_file = root.join("lxc_autoscale_ml.toml");
+        config.configuration.monitor_file = root.join("lxc_monitor.toml");
         config.logging.file = PathBuf::new();
         config.validate().unwrap();
         let node = Self { directory, config };

@@ -52,6 +52,10 @@ const ROUTES: &str = r#"
     operator DELETE /boost                                       {"vm_id": 104}
     viewer   GET    /ledger?vm_id=104
     operator POST   /undo                                        {"vm_id": 104, "to": "original"}
+    viewer   GET    /config
+    operator POST   /config/validate                             {"set": {"scaling.cpu.max_cores": 4}}
+    admin    PATCH  /config                                      {"set": {"policy.web.ids": [104]}}
+    admin    PUT    /config                                      {"text": ""}
     viewer   GET    /routes
     viewer   GET    /openapi.json
     viewer   GET    /docs

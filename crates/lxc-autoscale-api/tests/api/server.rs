@@ -202,6 +202,32 @@ fn a_user_named_in_the_configuration_is_answered_after_a_reload() {
 }
 
 #[test]
+fn a_reload_moves_the_audit_log_and_names_the_keys_that_take_a_restart() {
+    let node = Node::new();
+    let mut server = Server::start(&node, "");
+    read_all(server.ask_for_cores(4));
+    let path = node.root().join("api.toml");
+    let text = fs::read_to_string(&path).unwrap();
+    let moved =
+        text.replace("audit.jsonl", "elsewhere.jsonl").replace("[server]", "[server]\nmax_changes = 5");
+    fs::write(&path, &moved).unwrap();
+    server.signal(Signal::HUP);
+    let line = server.wait_for("changes of these keys take a restart");
+    assert!(
+        line.contains("keys=\"server.max_changes\"") || line.contains("keys=server.max_changes"),
+        "{line}"
+    );
+    read_all(server.ask_for_cores(5));
+    let actions = |name: &str| {
+        let text = fs::read_to_string(node.root().join(name)).unwrap_or_default();
+        text.lines().filter(|line| line.contains("\"event\":\"done\"")).count()
+    };
+    assert_eq!((actions("audit.jsonl"), actions("elsewhere.jsonl")), (1, 1));
+    let (code, stdout, _) = run_to_end(&node, "audit verify");
+    assert_eq!(code, Some(0), "{stdout}");
+}
+
+#[test]
 fn a_stop_finishes_what_is_begun_and_answers_it() {
     let node = Node::new();
     let mut server = Server::start(&node, "");

@@ -17,6 +17,9 @@ pub const MONITOR_INTERVAL_SECONDS: u32 = 2;
 /// Seconds between two rounds of decisions.
 pub const DECISION_INTERVAL_SECONDS: u32 = 3;
 
+const MONITOR_FILE: &str = "lxc_monitor.toml";
+const ML_FILE: &str = "lxc_autoscale_ml.toml";
+
 /// Where the node's files are, as the daemons are told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeRoots {
@@ -43,7 +46,7 @@ pub struct ConfigFiles {
     pub ml: PathBuf,
 }
 
-/// Writes the three files; `policies` are tables that the ml daemon's ends with.
+/// Writes the three files; `programs` are those of the monitor, the API and the ml daemon, `policies` are tables that the ml daemon's ends with.
 ///
 /// # Errors
 /// [`NodeError::File`] when one cannot be written.
@@ -51,6 +54,7 @@ pub fn write(
     paths: &DemoPaths,
     roots: &NodeRoots,
     api: SocketAddr,
+    programs: &[PathBuf; 3],
     policies: &str,
 ) -> Result<ConfigFiles, NodeError> {
     let put = |name: &str, text: String| {
@@ -59,9 +63,9 @@ pub fn write(
         Ok(path)
     };
     Ok(ConfigFiles {
-        monitor: put("lxc_monitor.toml", monitor(paths, roots))?,
-        api: put("lxc_autoscale_api.toml", self::api(paths, roots, api))?,
-        ml: put("lxc_autoscale_ml.toml", ml(paths, api, policies))?,
+        monitor: put(MONITOR_FILE, monitor(paths, roots))?,
+        api: put("lxc_autoscale_api.toml", self::api(paths, roots, api, programs))?,
+        ml: put(ML_FILE, ml(paths, api, policies))?,
     })
 }
 
@@ -87,7 +91,8 @@ fn monitor(paths: &DemoPaths, roots: &NodeRoots) -> String {
     )
 }
 
-fn api(paths: &DemoPaths, roots: &NodeRoots, listen: SocketAddr) -> String {
+fn api(paths: &DemoPaths, roots: &NodeRoots, listen: SocketAddr, programs: &[PathBuf; 3]) -> String {
+    let [monitor, _, ml] = programs;
     // Root is trusted anyway; who runs the demo without being root is trusted for this demo.
     let own = rustix::process::getuid();
     let trusted = if own.is_root() { String::new() } else { format!("trusted_uids = [{}]\n", own.as_raw()) };
@@ -95,9 +100,14 @@ fn api(paths: &DemoPaths, roots: &NodeRoots, listen: SocketAddr) -> String {
         "[server]\nlisten = \"{listen}\"\nsocket = \"\"\n{trusted}\n\
          [pct]\npath = {}\n\n\
          [metrics]\nfile = {}\n\n\
+         [configuration]\nml_file = {}\nml_program = {}\nmonitor_file = {}\nmonitor_program = {}\n\n\
          [paths]\npve = {}\nproc = {}\nlxc = {}\n\n[audit]\nfile = {}\n\n[state]\ndirectory = {}\n\n[logging]\nfile = {}\n",
         quoted(&paths.bin().join("pct")),
         quoted(&paths.metrics()),
+        quoted(&paths.etc().join(ML_FILE)),
+        quoted(ml),
+        quoted(&paths.etc().join(MONITOR_FILE)),
+        quoted(monitor),
         quoted(&roots.pve),
         quoted(&roots.proc),
         quoted(&roots.lxc),
@@ -153,11 +163,14 @@ mod tests {
             lxc: "/var/lib/lxc".into(),
         };
         let policies = "[policy.x]\n";
-        let files = write(&paths, &roots, "127.0.0.1:5055".parse().unwrap(), policies).unwrap();
+        let programs = ["/b/lxc-monitor", "/b/lxc-autoscale-api", "/b/lxc-autoscale-ml"].map(PathBuf::from);
+        let files = write(&paths, &roots, "127.0.0.1:5055".parse().unwrap(), &programs, policies).unwrap();
         let text = |path: &Path| fs::read_to_string(path).unwrap();
         assert!(text(&files.monitor).contains("cgroup = \"/n/sys/fs/cgroup\"\nproc = \"/n/proc\"\n"));
         assert!(text(&files.api).contains("listen = \"127.0.0.1:5055\""));
         assert!(text(&files.api).contains(&format!("path = \"{}/bin/pct\"", directory.path().display())));
+        let managed = format!("ml_file = \"{}\"\nml_program = \"/b/lxc-autoscale-ml\"", files.ml.display());
+        assert!(text(&files.api).contains(&managed));
         assert!(text(&files.ml).contains("url = \"http://127.0.0.1:5055\""));
         assert!(text(&files.ml).ends_with(policies));
         for file in [&files.monitor, &files.api, &files.ml] {

@@ -130,7 +130,7 @@ fn play(options: &DemoOptions, programs: &[PathBuf; 3], paths: &DemoPaths) -> Re
         EngineKind::Simulated => Stage::simulated(paths, options.n_containers, options.seed, options.speed)?,
         EngineKind::Lxc => Stage::real(paths, options.n_containers.unwrap_or(REAL_CONTAINERS))?,
     };
-    let files = configs::write(paths, &stage.roots, api, &policies)?;
+    let files = configs::write(paths, &stage.roots, api, programs, &policies)?;
     stage.repeat_present(paths, &programs[0], &files.monitor)?;
     introduce(options, paths, api)?;
     let log = paths.log();
