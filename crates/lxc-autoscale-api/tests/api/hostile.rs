@@ -136,7 +136,7 @@ impl Field {
                     match schema["properties"].as_object() {
                         // A query whose parameters depend on each other is described as one object.
                         Some(properties) => {
-                            properties.iter().for_each(|(name, schema)| add(place, name, schema))
+                            properties.iter().for_each(|(name, schema)| add(place, name, schema));
                         }
                         None => add(place, parameter["name"].as_str().unwrap(), schema),
                     }

@@ -76,7 +76,7 @@ fn main() -> ExitCode {
 fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     let directory = tempfile::tempdir()?;
     let path = directory.path().join("decisions.sqlite");
-    let traces = generate::traces();
+    let traces = generate::traces(24, 14);
     let decisions = fill(&path, &traces, usize::from(args.days))?;
     let figures = measure(&path, traces.len(), f64::from(args.days), decisions)?;
     let mut text = String::new();
