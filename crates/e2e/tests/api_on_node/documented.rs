@@ -69,24 +69,7 @@ fn every_documented_call_does_what_it_says(back_end: BackEnd) {
     assert_eq!(node.config(104).memory_mb.get(), 4096, "the snapshot's size is back");
     assert!(node.runs(104), "a container that ran runs again after the rollback");
 
-    for name in ["daily-1", "daily-2"] {
-        node.run(&format!(
-            r#"curl -X POST http://proxmox:5000/snapshot/create {json} -d '{{"vm_id": 104, "snapshot_name": "{name}"}}'"#
-        ));
-    }
-    let pruned = node.run(&format!(
-        r#"curl -X POST http://proxmox:5000/snapshot/prune {json} -d '{{"vm_id": 104, "keep": 1, "name_prefix": "daily-"}}'"#
-    ));
-    assert_eq!(
-        (&pruned["data"]["removed"][0], &pruned["data"]["kept"][0]),
-        (&"daily-1".into(), &"daily-2".into()),
-        "{pruned}"
-    );
-    node.run(&format!(
-        r#"curl -X DELETE http://proxmox:5000/snapshot/delete {json} -d '{{"vm_id": 104, "snapshot_name": "daily-2"}}'"#
-    ));
-    let config = fs::read_to_string(node.config_path(104)).unwrap();
-    assert!(config.contains("[my_snapshot]") && !config.contains("[daily-"), "{config}");
+    keeps_the_newest_snapshots(&node, json);
 
     let clone = node.run(&format!(
         r#"curl -X POST http://proxmox:5000/clone/create {json} -d '{{"vm_id": 104, "new_vm_id": 105, "new_vm_name": "cloned_container"}}'"#
@@ -102,21 +85,7 @@ fn every_documented_call_does_what_it_says(back_end: BackEnd) {
     node.run(&format!(r#"curl -X DELETE http://proxmox:5000/clone/delete {json} -d '{{"vm_id": 105}}'"#));
     assert!(!node.config_path(105).exists());
 
-    for (verb, more, runs) in [
-        ("reboot", "", true),
-        ("reboot", r#", "force": true, "timeout": 20"#, true),
-        ("shutdown", "", false),
-        ("start", "", true),
-        ("start", "", true),
-        ("stop", "", false),
-        ("shutdown", r#", "force": true"#, false),
-        ("start", "", true),
-    ] {
-        let line =
-            format!(r#"curl -X POST http://proxmox:5000/power/{verb} {json} -d '{{"lxc_id": 104{more}}}'"#);
-        let answer = node.run(&line);
-        assert_eq!((&answer["data"]["running"], node.runs(104)), (&runs.into(), runs), "{line}: {answer}");
-    }
+    starts_and_stops(&node, json);
 
     let status = node.run(r#"curl -X GET "http://proxmox:5000/resource/vm/status?vm_id=104""#);
     assert_eq!(status["data"]["state"], "running", "{status}");
@@ -130,19 +99,7 @@ fn every_documented_call_does_what_it_says(back_end: BackEnd) {
     );
     assert!(config["data"]["digest"].as_str().is_some_and(|digest| digest.len() == 40), "{config}");
 
-    let members = node.proxmox.at("node/etc/pve/.members");
-    let cluster = || node.run("curl -X GET http://proxmox:5000/resource/cluster/status")["data"].clone();
-    let alone = cluster();
-    assert_eq!((alone.get("cluster"), &alone["nodes"][0]["name"]), (None, &"proxmox".into()), "{alone}");
-    let two = r#"{"nodename": "proxmox", "cluster": {"name": "home", "version": 2, "nodes": 2, "quorate": 1},
-        "nodelist": {"proxmox": {"id": 1, "online": 1, "ip": "10.0.0.1"}, "pve2": {"id": 2, "online": 0, "ip": "10.0.0.2"}}}"#;
-    fs::write(members, two).unwrap();
-    let home = cluster();
-    assert_eq!(
-        (&home["cluster"]["quorate"], &home["nodes"][1]["online"]),
-        (&true.into(), &false.into()),
-        "{home}"
-    );
+    tells_of_its_cluster(&node);
 
     let status = node.run(r#"curl -X GET "http://proxmox:5000/resource/node/status?node_name=proxmox""#);
     assert_eq!(status["data"]["node_name"], "proxmox", "{status}");
@@ -170,4 +127,59 @@ fn health_says_what_is_missing_and_a_fresh_monitor_makes_it_whole() {
     let node = Node::start(BackEnd::Pct);
     let health = node.run("curl -X GET http://proxmox:5000/health/check");
     assert_eq!(health["data"]["state"], "degraded", "no monitor has written yet: {health}");
+}
+
+fn keeps_the_newest_snapshots(node: &Node, json: &str) {
+    for name in ["daily-1", "daily-2"] {
+        node.run(&format!(
+            r#"curl -X POST http://proxmox:5000/snapshot/create {json} -d '{{"vm_id": 104, "snapshot_name": "{name}"}}'"#
+        ));
+    }
+    let pruned = node.run(&format!(
+        r#"curl -X POST http://proxmox:5000/snapshot/prune {json} -d '{{"vm_id": 104, "keep": 1, "name_prefix": "daily-"}}'"#
+    ));
+    assert_eq!(
+        (&pruned["data"]["removed"][0], &pruned["data"]["kept"][0]),
+        (&"daily-1".into(), &"daily-2".into()),
+        "{pruned}"
+    );
+    node.run(&format!(
+        r#"curl -X DELETE http://proxmox:5000/snapshot/delete {json} -d '{{"vm_id": 104, "snapshot_name": "daily-2"}}'"#
+    ));
+    let config = fs::read_to_string(node.config_path(104)).unwrap();
+    assert!(config.contains("[my_snapshot]") && !config.contains("[daily-"), "{config}");
+}
+
+fn starts_and_stops(node: &Node, json: &str) {
+    for (verb, more, runs) in [
+        ("reboot", "", true),
+        ("reboot", r#", "force": true, "timeout": 20"#, true),
+        ("shutdown", "", false),
+        ("start", "", true),
+        ("start", "", true),
+        ("stop", "", false),
+        ("shutdown", r#", "force": true"#, false),
+        ("start", "", true),
+    ] {
+        let line =
+            format!(r#"curl -X POST http://proxmox:5000/power/{verb} {json} -d '{{"lxc_id": 104{more}}}'"#);
+        let answer = node.run(&line);
+        assert_eq!((&answer["data"]["running"], node.runs(104)), (&runs.into(), runs), "{line}: {answer}");
+    }
+}
+
+fn tells_of_its_cluster(node: &Node) {
+    let members = node.proxmox.at("node/etc/pve/.members");
+    let cluster = || node.run("curl -X GET http://proxmox:5000/resource/cluster/status")["data"].clone();
+    let alone = cluster();
+    assert_eq!((alone.get("cluster"), &alone["nodes"][0]["name"]), (None, &"proxmox".into()), "{alone}");
+    let two = r#"{"nodename": "proxmox", "cluster": {"name": "home", "version": 2, "nodes": 2, "quorate": 1},
+        "nodelist": {"proxmox": {"id": 1, "online": 1, "ip": "10.0.0.1"}, "pve2": {"id": 2, "online": 0, "ip": "10.0.0.2"}}}"#;
+    fs::write(members, two).unwrap();
+    let home = cluster();
+    assert_eq!(
+        (&home["cluster"]["quorate"], &home["nodes"][1]["online"]),
+        (&true.into(), &false.into()),
+        "{home}"
+    );
 }
