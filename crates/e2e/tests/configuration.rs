@@ -215,11 +215,13 @@ fn what_is_wrong_is_refused_with_the_daemons_own_words_and_nothing_is_written() 
         ("logging.file", json!("/etc/cron.d/x")),
         ("state.directory", json!("/tmp")),
         ("metrics.file", json!("/tmp/mine.json")),
+        ("metrics.owner", json!("nobody")),
         ("recommend.demand_model", json!("/root/x")),
     ] {
         refuses(&patch(json!({"set": {key: value}})), 403, "protected_key", key);
     }
-    let whole = before.replace("url = \"http://127.0.0.1:5000\"", "url = \"http://192.0.2.1:80\"");
+    let whole =
+        before.replace("url = \"unix:/run/lxc_autoscale_ml/api.sock\"", "url = \"http://192.0.2.1:80\"");
     let put = |text: &str, tag: &str| {
         server.ask_with("PUT", "/config", &[("if-match", tag)], json!({"text": text}))
     };

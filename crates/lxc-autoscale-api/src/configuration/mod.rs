@@ -36,11 +36,12 @@ use file::ReadFile;
 use program::ProgramError;
 
 /// Keys, and beginnings of keys, of the ml daemon that are changed on the node only.
-pub const PROTECTED: [&str; 7] = [
+pub const PROTECTED: [&str; 8] = [
     "api.",
     "logging.",
     "metrics.file",
     "metrics.history",
+    "metrics.owner",
     "notifications.",
     "recommend.demand_model",
     "state.",
@@ -392,6 +393,7 @@ mod tests {
             "logging.level",
             "metrics.file",
             "metrics.history",
+            "metrics.owner",
             "notifications.directory",
             "recommend.demand_model",
         ] {

@@ -117,25 +117,25 @@ fn a_reload_opens_moves_and_closes_the_door() {
         let line = server.wait_for(until);
         line.split_whitespace().find(|word| word.starts_with("http")).unwrap_or_default().to_owned()
     };
-    configure(&node, "");
+    // A port of our own choice, because the same one is asked for again.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let write = |certificate: &str| {
+        configure(&node, "");
+        let path = node.root().join("api.toml");
+        let text = std::fs::read_to_string(&path).unwrap();
+        let text = text.replace("listen = \"127.0.0.1:0\"\ncert", &format!("listen = \"{free}\"\ncert"));
+        std::fs::write(path, text.replace("/tls.pem", certificate)).unwrap();
+    };
+    write("/tls.pem");
     let opened = reload(&mut server, "for holders of keys");
     let answers = |url: &str| curl(&node, Some(&viewer), &format!("{url}/routes")).0.status.success();
     assert!(answers(&opened));
     // The same address with another certificate file, and one that is none: the door stays as it was.
-    let port = opened.rsplit_once(':').unwrap().1;
-    let moved = |certificate: &str| {
-        let text = std::fs::read_to_string(node.root().join("api.toml")).unwrap();
-        let text =
-            text.replace("listen = \"127.0.0.1:0\"\ncert", &format!("listen = \"127.0.0.1:{port}\"\ncert"));
-        std::fs::write(node.root().join("api.toml"), text.replace("/tls.pem", certificate)).unwrap();
-    };
-    moved("/missing.pem");
+    write("/missing.pem");
     reload(&mut server, "the door for other machines stays as it was");
     assert!(answers(&opened));
     std::fs::copy(node.root().join("tls.pem"), node.root().join("copy.pem")).unwrap();
-    moved("/missing.pem");
-    let text = std::fs::read_to_string(node.root().join("api.toml")).unwrap();
-    std::fs::write(node.root().join("api.toml"), text.replace("/missing.pem", "/copy.pem")).unwrap();
+    write("/copy.pem");
     assert_eq!(reload(&mut server, "for holders of keys"), opened);
     assert!(answers(&opened));
     write_config(&node, "", "");
