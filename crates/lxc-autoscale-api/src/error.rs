@@ -113,10 +113,12 @@ fn configuration(error: &ConfigurationError) -> (StatusCode, &'static str) {
         ConfigurationError::Scoped => (StatusCode::FORBIDDEN, "out_of_scope"),
         ConfigurationError::Edit(EditError::Broken(_)) => (StatusCode::CONFLICT, "config_broken"),
         ConfigurationError::Edit(EditError::NoSuchKey { .. }) => (StatusCode::NOT_FOUND, "no_such_key"),
-        ConfigurationError::Edit(EditError::Key { .. } | EditError::Count | EditError::Both { .. }) => {
+        ConfigurationError::Edit(EditError::Key { .. } | EditError::Count) => {
             (StatusCode::BAD_REQUEST, "invalid_parameter")
         }
-        ConfigurationError::Edit(EditError::NotATable { .. } | EditError::Value { .. })
+        ConfigurationError::Edit(
+            EditError::Both { .. } | EditError::NotATable { .. } | EditError::Value { .. },
+        )
         | ConfigurationError::Invalid { .. }
         | ConfigurationError::TooLarge => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_config"),
         ConfigurationError::Ended => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),

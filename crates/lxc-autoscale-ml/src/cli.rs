@@ -57,7 +57,7 @@ pub enum Command {
     },
     /// Carry out exactly what a plan says, or refuse where something has changed since; ask before, on a terminal.
     Apply {
-        /// What `plan --out` wrote.
+        /// The file that `plan` wrote.
         file: PathBuf,
         /// Do not ask.
         #[arg(long)]

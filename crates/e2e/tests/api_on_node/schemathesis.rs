@@ -12,10 +12,11 @@ use crate::node::{BackEnd, Node};
 const PROGRAM: &str = "SCHEMATHESIS";
 
 /// What makes a whole configuration a good one, its program knows, and no schema: a value or a text of the right form may
-/// be refused (422), and so may a change that was meant for another file (412).
+/// be refused (422), and so may a change that was meant for another file (412). Who replaces a file must say which (428).
 const SETTINGS: &str = r#"
 [[operations]]
 include-path-regex = "^/config"
+checks.missing_required_header.expected-statuses = [400, 401, 403, 428]
 checks.positive_data_acceptance.expected-statuses = ["2xx", 403, 404, 409, 412, 422]
 "#;
 

@@ -76,13 +76,7 @@ enum Place<'a> {
 /// # Errors
 /// [`EditError`]; all of it is done, or nothing.
 pub fn apply(text: &str, set: &BTreeMap<String, Json>, remove: &[String]) -> Result<String, EditError> {
-    let is_within = |count: usize| count <= MAX_CHANGES;
-    if set.is_empty() && remove.is_empty() || !is_within(set.len()) || !is_within(remove.len()) {
-        return Err(EditError::Count);
-    }
-    if let Some(key) = remove.iter().find(|key| set.contains_key(*key)) {
-        return Err(EditError::Both { key: bounded(key) });
-    }
+    check(set, remove)?;
     let mut text = text.to_owned();
     for key in remove {
         text = removed(text, &DottedKey::new(key)?)?;
@@ -92,6 +86,24 @@ pub fn apply(text: &str, set: &BTreeMap<String, Json>, remove: &[String]) -> Res
         put(&mut document, &DottedKey::new(key)?, value)?;
     }
     Ok(document.to_string())
+}
+
+/// Whether changes can be asked for at all, of whatever file.
+///
+/// # Errors
+/// [`EditError::Count`], [`EditError::Key`], [`EditError::Both`].
+pub fn check(set: &BTreeMap<String, Json>, remove: &[String]) -> Result<(), EditError> {
+    let is_within = |count: usize| count <= MAX_CHANGES;
+    if set.is_empty() && remove.is_empty() || !is_within(set.len()) || !is_within(remove.len()) {
+        return Err(EditError::Count);
+    }
+    for key in set.keys().chain(remove) {
+        DottedKey::new(key)?;
+    }
+    match remove.iter().find(|key| set.contains_key(*key)) {
+        Some(key) => Err(EditError::Both { key: bounded(key) }),
+        None => Ok(()),
+    }
 }
 
 /// What differs between two configurations, by key.

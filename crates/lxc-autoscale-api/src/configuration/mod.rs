@@ -175,6 +175,9 @@ pub async fn validate(
     candidate: ConfigCandidate,
 ) -> Result<ConfigVerdict, ConfigurationError> {
     let ConfigCandidate { text, set, remove } = candidate;
+    if text.is_none() {
+        edit::check(&set, &remove)?;
+    }
     let config = state.config();
     let before = read(&config.configuration.ml_file).await?;
     let wanted = text.map_or_else(|| Wanted::Changes(ConfigPatch { set, remove }), Wanted::Text);
@@ -197,6 +200,7 @@ pub async fn change(
     patch: ConfigPatch,
     seen: SeenBefore,
 ) -> Result<ConfigChanged, ActionError> {
+    edit::check(&patch.set, &patch.remove).map_err(ConfigurationError::from)?;
     let mut keys: Vec<String> = patch.set.keys().map(|key| audit::bounded(key)).collect();
     keys.extend(patch.remove.iter().map(|key| format!("{} (removed)", audit::bounded(key))));
     let more = if 10 < keys.len() { format!(" and {} more", keys.len() - 10) } else { String::new() };

@@ -88,6 +88,7 @@ impl Node {
         config.configuration.ml_file = root.join("lxc_autoscale_ml.toml");
         config.configuration.monitor_file = root.join("lxc_monitor.toml");
         config.logging.file = PathBuf::new();
+        fs::write(&config.configuration.ml_file, "").unwrap();
         config.validate().unwrap();
         let node = Self { directory, config };
         node.write_conf(104, RUNNING_104);
