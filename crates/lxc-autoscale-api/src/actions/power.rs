@@ -10,7 +10,7 @@ use lxc_autoscale_core::api::Powered;
 
 use super::snapshots::ensure_running;
 use super::{ActionError, refuse_lock, refuse_template};
-use crate::backend::{BackendError, ContainerHost, Obstacle, Stored};
+use crate::backend::{Answer, BackendError, ContainerHost, Obstacle, Stored};
 use crate::jobs::Journal;
 
 /// The lock of a container whose root filesystem somebody mounted on the node; Proxmox starts and stops it all the same.
@@ -34,13 +34,7 @@ pub async fn start(host: &dyn ContainerHost, journal: &Journal, vmid: Vmid) -> R
 /// # Errors
 /// As [`start`].
 pub async fn stop(host: &dyn ContainerHost, journal: &Journal, vmid: Vmid) -> Result<Powered, ActionError> {
-    let (stored, was_running) = found(host, vmid).await?;
-    if was_running {
-        journal.found(vmid, &stored, Some(true));
-        host.stop(vmid).await?;
-        verify_stopped(host, vmid).await?;
-    }
-    Ok(Powered { vm_id: vmid, was_running, running: false, changed: was_running })
+    brought_down(host, journal, vmid, host.stop(vmid)).await
 }
 
 /// Asks a container to stop by itself within `patience`, and kills it then if that is to be.
@@ -54,13 +48,7 @@ pub async fn shutdown(
     patience: Duration,
     force: bool,
 ) -> Result<Powered, ActionError> {
-    let (stored, was_running) = found(host, vmid).await?;
-    if was_running {
-        journal.found(vmid, &stored, Some(true));
-        host.shutdown(vmid, patience, force).await?;
-        verify_stopped(host, vmid).await?;
-    }
-    Ok(Powered { vm_id: vmid, was_running, running: false, changed: was_running })
+    brought_down(host, journal, vmid, host.shutdown(vmid, patience, force)).await
 }
 
 /// Restarts a container that runs; what is pending in its configuration comes into force.
@@ -93,6 +81,22 @@ pub async fn reboot(
         cause: Box::new(cause),
     })?;
     Ok(Powered { vm_id: vmid, was_running, running: true, changed: true })
+}
+
+/// Has a container stopped by `call`, which is not made where it does not run.
+async fn brought_down(
+    host: &dyn ContainerHost,
+    journal: &Journal,
+    vmid: Vmid,
+    call: Answer<'_, ()>,
+) -> Result<Powered, ActionError> {
+    let (stored, was_running) = found(host, vmid).await?;
+    if was_running {
+        journal.found(vmid, &stored, Some(true));
+        call.await?;
+        verify_stopped(host, vmid).await?;
+    }
+    Ok(Powered { vm_id: vmid, was_running, running: false, changed: was_running })
 }
 
 /// What is stored about a container that may be started and stopped, and whether it runs.
