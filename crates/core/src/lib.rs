@@ -1,6 +1,6 @@
 //! What two or more of the daemons must agree on.
 //!
-//! In reading order: ids and units, the record of one measurement ([`snapshot`]), the file that carries
+//! In reading order: ids and units, the record of one measurement ([`snapshot`], [`run`]), the file that carries
 //! it from the monitor to the ml daemon ([`metrics_file`]), what Proxmox stores about a container
 //! ([`container_config`]), the node's own files ([`procfs`]), the bodies of the REST API ([`api`]), and the plumbing every daemon needs
 //! ([`config`], [`telemetry`], [`service`], [`users`], [`ownership`], [`exposition`], [`error_chain`]).
@@ -19,6 +19,7 @@ pub mod own_process;
 pub mod ownership;
 pub mod procfs;
 pub mod record_time;
+pub mod run;
 #[cfg(feature = "schema")]
 mod schema;
 pub mod service;
@@ -33,5 +34,6 @@ mod whole_number;
 
 pub use error_chain::ErrorChain;
 pub use record_time::RecordTime;
+pub use run::Run;
 pub use units::{Cores, Mebibytes};
 pub use vmid::Vmid;

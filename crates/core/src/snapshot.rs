@@ -503,6 +503,9 @@ pub struct NodeRecord {
     /// Release of its kernel.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kernel: Option<String>,
+    /// Seconds since it booted; the uptimes of the containers in the same snapshot were told by the same reading.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uptime_seconds: Option<f64>,
     /// CPUs online.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpus: Option<u32>,

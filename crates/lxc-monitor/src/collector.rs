@@ -193,15 +193,15 @@ impl Collector {
             let mut node = procfs.node();
             node.topology = topology::read(&paths.sys, known_topology.as_ref());
             let survey = Survey {
-                node,
                 tables: NodeTables {
                     block_devices: BlockDevices::read(&paths.proc, &paths.sys, &excluded),
                     datasets: Datasets::read(&paths.proc),
                     network_devices: procfs.network_devices().map_err(Missing::from),
-                    uptime_seconds: procfs.uptime_seconds().map_err(Missing::from),
+                    uptime_seconds: node.uptime_seconds.clone(),
                     ticks_per_second: rustix::param::clock_ticks_per_second(),
                     full_look_every,
                 },
+                node,
                 containers: discovery::containers(&inventory, &hierarchy, sockets.as_ref()),
                 hierarchy,
             };
@@ -233,7 +233,7 @@ impl Collector {
         let mut baselines = Vec::with_capacity(looks.len());
         for (vmid, look) in looks {
             let previous = self.baselines.remove(&vmid);
-            let trouble = match look {
+            let (trouble, is_known) = match look {
                 Ok(Look::Measured(sample, known)) => {
                     self.known.insert(vmid, known);
                     self.mention_pressure("containers", &sample.cgroup.pressure);
@@ -242,21 +242,21 @@ impl Collector {
                     self.note_pool(vmid, &mut record);
                     self.mention(&kernel_gaps::of_container(version, &record));
                     records.push((vmid, record));
-                    None
+                    (None, true)
                 }
                 Ok(Look::Stopped) => {
                     stopped.push(vmid);
-                    None
+                    (None, true)
                 }
-                Ok(Look::Unclear(why)) => Some(why.to_owned()),
-                Ok(Look::Vanished) => None,
-                Err(no_answer) => {
-                    unmeasured.push(vmid);
-                    // The next rate is then one over the longer time.
-                    baselines.extend(previous.map(|baseline| (vmid, baseline)));
-                    Some(format!("not measured: {no_answer}"))
-                }
+                Ok(Look::Vanished) => (None, true),
+                Ok(Look::Unclear(why)) => (Some(why.to_owned()), false),
+                Err(no_answer) => (Some(format!("not measured: {no_answer}")), false),
             };
+            if !is_known {
+                // It may run: the sums are unknown, and its next rate is one over the longer time.
+                unmeasured.push(vmid);
+                baselines.extend(previous.map(|baseline| (vmid, baseline)));
+            }
             if trouble.is_some() || !self.notices.is_quiet() {
                 self.notices.warn(&container_subject(vmid), trouble);
             }

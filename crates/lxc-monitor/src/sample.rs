@@ -252,6 +252,8 @@ pub struct NodeSample {
     pub name: Reading<String>,
     /// Release of its kernel.
     pub kernel: Reading<String>,
+    /// Seconds since it booted.
+    pub uptime_seconds: Reading<f64>,
     /// CPU time.
     pub cpu: Reading<NodeCpuTime>,
     /// How its CPUs are laid out; `None` where the kernel does not tell.

@@ -190,6 +190,7 @@ impl Seen<'_> {
             |of: fn(&ContainerRecord) -> Option<f64>| containers.values().map(of).sum::<Option<f64>>();
         NodeRecord {
             name: self.node_name.to_owned(),
+            uptime_seconds: Some(node.uptime_seconds),
             cpus: u32::try_from(whole(capacity.cpus)).ok(),
             cpu_cores_used: Some((node.busy_seconds - self.before.busy_seconds) / self.seconds()),
             load: Some(node.load_centi().map(|load| load as f64 / 100.0)),

@@ -24,7 +24,7 @@ use std::collections::BTreeSet;
 
 use jiff::SignedDuration;
 use lxc_autoscale_core::snapshot::{ContainerRecord, Snapshot};
-use lxc_autoscale_core::{RecordTime, Vmid};
+use lxc_autoscale_core::{RecordTime, Run, Vmid};
 
 use super::metric::{Metric, Scope};
 use super::outcome::{Active, Change, ClearReason, Outcome, Transition};
@@ -84,7 +84,7 @@ impl Cycle<'_> {
 
     fn containers(&mut self, snapshot: &Snapshot) {
         for (vmid, record) in &snapshot.containers {
-            self.running(*vmid, record);
+            self.running(*vmid, record, Run::of(record, snapshot.summary.node.as_ref()));
         }
         // Where the containers could not be listed, none of them is gone.
         let is_blind =
@@ -103,10 +103,11 @@ impl Cycle<'_> {
         }
     }
 
-    fn running(&mut self, vmid: Vmid, record: &ContainerRecord) {
+    fn running(&mut self, vmid: Vmid, record: &ContainerRecord, run: Run) {
         let was = self.previous.containers.get(&vmid);
         let counted = record.memory_events.and_then(|events| events.oom_kill);
-        let before = was.and_then(|was| was.oom_kills);
+        let (before, before_run) = was.map_or((None, None), |was| (was.oom_kills, was.run));
+        let has_restarted = before_run.and_then(|before| run.restarted_since(&before)) == Some(true);
         let is_unread = record.configuration.is_none() && record.missing.contains_key("configuration");
         let tags = match &record.configuration {
             Some(stored) => Some(stored.tags.clone()),
@@ -122,14 +123,18 @@ impl Cycle<'_> {
             name: record.configuration.as_ref().and_then(|stored| stored.name.as_deref()),
             record: Some(record),
             tags: tags.as_deref(),
-            // A counter that went back is one of a new run of the container, counted from zero.
+            // A new run counts from zero; a counter that went back without one says nothing.
             oom_kills: before
                 .zip(counted)
-                .map(|(before, counted)| (if counted < before { counted } else { counted - before }) as f64),
+                .and_then(|(before, counted)| counted.checked_sub(if has_restarted { 0 } else { before }))
+                .map(|kills| kills as f64),
             stopped: Some(0.0),
         };
         self.container(&known, ClearReason::RuleOff);
-        let remembered = Remembered { oom_kills: counted.or(before), onboot, tags, absent_since: None };
+        // A look that cannot tell which run it is of does not hide the end of the one before.
+        let run = if counted.is_some() && run.uptime_seconds.is_some() { Some(run) } else { before_run };
+        let oom_kills = counted.or(before);
+        let remembered = Remembered { oom_kills, run, onboot, tags, absent_since: None };
         self.outcome.state.containers.insert(vmid, remembered);
     }
 
@@ -144,7 +149,7 @@ impl Cycle<'_> {
         };
         self.container(&known, ClearReason::ContainerStopped);
         // The next run counts from zero.
-        let remembered = Remembered { oom_kills: Some(0), absent_since: None, ..was.clone() };
+        let remembered = Remembered { oom_kills: Some(0), run: None, absent_since: None, ..was.clone() };
         self.outcome.state.containers.insert(vmid, remembered);
     }
 

@@ -1,5 +1,6 @@
 //! From a record to the watched values: gauges as they are, counters as rates since the record before.
 
+use lxc_autoscale_core::Run;
 use lxc_autoscale_core::snapshot::{ContainerRecord, Pressure};
 
 use super::codec::{Damaged, Reader, Writer};
@@ -67,10 +68,11 @@ impl Counters {
 
     /// Whether the container's first process started after the record before.
     fn started_since(&self, previous: &Self) -> bool {
-        match (previous.uptime, self.uptime) {
-            (Some(before), Some(now)) => now < before || now + 1.0 < self.at - previous.at,
-            _ => false,
-        }
+        self.run().restarted_since(&previous.run()) == Some(true)
+    }
+
+    fn run(&self) -> Run {
+        Run { at_seconds: self.at, node_uptime_seconds: None, uptime_seconds: self.uptime }
     }
 
     pub(super) fn encode(&self, writer: &mut Writer) {

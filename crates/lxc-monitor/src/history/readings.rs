@@ -2,10 +2,12 @@
 //!
 //! Pure. A rate is that between two snapshots of the same run of a container: absent after a restart, when a counter
 //! went back, when the clock was set in between, and over more than `LONGEST_SPAN_SECONDS`. Events (OOM kills and the
-//! like) are counted over any span, and after a restart from zero, so that none is lost.
+//! like) are counted over any span, and after a restart from zero, so that none is lost; one whose counter went back
+//! without a restart is absent.
 
 use std::collections::BTreeMap;
 
+use lxc_autoscale_core::Run;
 use lxc_autoscale_core::history_store::bucket::Codes;
 use lxc_autoscale_core::history_store::{Kind, Metric, Series};
 use lxc_autoscale_core::snapshot::{ContainerRecord, NodeRecord, Pressure, PressureSet, Snapshot};
@@ -57,8 +59,8 @@ pub struct Cycle {
 pub struct Readings {
     /// When it was sampled, in milliseconds since the epoch.
     pub at_ms: i64,
-    /// Seconds since the container's init started, where it is known.
-    pub uptime_seconds: Option<f64>,
+    /// How long the container and the node had run then, as far as that is known.
+    pub run: Run,
     /// What needs no previous snapshot.
     pub levels: Codes,
     /// By place in [`COUNTERS`].
@@ -68,7 +70,8 @@ pub struct Readings {
 impl Readings {
     /// Nothing known.
     pub fn empty(at_ms: i64) -> Self {
-        Self { at_ms, uptime_seconds: None, levels: Codes::NONE, counters: [None; COUNTERS.len()] }
+        let run = Run { at_seconds: at_ms as f64 / 1e3, node_uptime_seconds: None, uptime_seconds: None };
+        Self { at_ms, run, levels: Codes::NONE, counters: [None; COUNTERS.len()] }
     }
 
     /// Takes a counter.
@@ -101,15 +104,16 @@ impl From<&Snapshot> for Cycle {
         }
         for (vmid, record) in &snapshot.containers {
             let name = record.configuration.as_ref().and_then(|configuration| configuration.name.as_deref());
-            series.push((Series::from(*vmid), name.map(Into::into), container(record)));
+            let run = Run::of(record, snapshot.summary.node.as_ref());
+            series.push((Series::from(*vmid), name.map(Into::into), container(record, run)));
         }
         Self { at_ms, series }
     }
 }
 
-fn container(record: &ContainerRecord) -> Readings {
-    let mut readings = Readings::empty(record.timestamp.instant().as_millisecond());
-    readings.uptime_seconds = record.uptime_seconds;
+fn container(record: &ContainerRecord, run: Run) -> Readings {
+    let mut readings =
+        Readings { run, ..Readings::empty(record.timestamp.instant().as_millisecond()) };
     let limits = record.limits.unwrap_or_default();
     let memory = record.memory;
     let levels = [
@@ -157,6 +161,7 @@ fn container(record: &ContainerRecord) -> Readings {
 
 fn node(at_ms: i64, record: &NodeRecord, containers: usize) -> Readings {
     let mut readings = Readings::empty(at_ms);
+    readings.run.node_uptime_seconds = record.uptime_seconds;
     let levels = [
         (Metric::Cpu, record.cpu_cores_used),
         (Metric::Cpus, record.cpus.map(f64::from)),
@@ -205,15 +210,15 @@ fn sample(previous: Option<&Readings>, now: &Readings) -> Codes {
     let mut codes = now.levels;
     let Some(previous) = previous else { return codes };
     let wall_seconds = (now.at_ms - previous.at_ms) as f64 / 1000.0;
-    let restarted = matches!((previous.uptime_seconds, now.uptime_seconds),
-        (Some(before), Some(after)) if after + CLOCK_STEP_SECONDS < before);
+    let restarted = now.run.restarted_since(&previous.run) == Some(true);
     let elapsed = (!restarted).then(|| elapsed_seconds(previous, now, wall_seconds)).flatten();
     for (((metric, scale), before), after) in COUNTERS.iter().zip(previous.counters).zip(now.counters) {
         let (Some(before), Some(after)) = (before, after) else { continue };
         let increase = if restarted { None } else { after.checked_sub(before) };
         let value = match metric.kind() {
             // What happened since a restart is all that the new counter has.
-            Kind::Events => Some(increase.unwrap_or(after) as f64),
+            Kind::Events if restarted => Some(after as f64),
+            Kind::Events => increase.map(|increase| increase as f64),
             _ => increase.zip(elapsed).map(|(increase, elapsed)| scale * increase as f64 / elapsed),
         };
         let value = if metric.unit() == "%" { value.map(|percent| percent.min(100.0)) } else { value };
@@ -224,9 +229,10 @@ fn sample(previous: Option<&Readings>, now: &Readings) -> Codes {
 
 /// The time a rate is over, if it is one of the same run and the clock was not set.
 fn elapsed_seconds(previous: &Readings, now: &Readings, wall_seconds: f64) -> Option<f64> {
-    if let (Some(before), Some(after)) = (previous.uptime_seconds, now.uptime_seconds) {
+    let of_node = previous.run.node_uptime_seconds.zip(now.run.node_uptime_seconds);
+    let uptimes = of_node.or_else(|| previous.run.uptime_seconds.zip(now.run.uptime_seconds));
+    if let Some((before, after)) = uptimes {
         let tolerance = CLOCK_STEP_SECONDS.max(0.001 * wall_seconds.abs());
-        // A restart, too, shows here: the new run's uptime grew by less than the time that has passed.
         if tolerance < (after - before - wall_seconds).abs() {
             return None;
         }

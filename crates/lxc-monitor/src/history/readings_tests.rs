@@ -5,10 +5,16 @@ use super::*;
 fn reading(at_seconds: f64, uptime: Option<f64>, rx: u64, oom_kills: u64) -> Readings {
     #[expect(clippy::cast_possible_truncation, reason = "small test times")]
     let mut readings = Readings::empty((at_seconds * 1000.0) as i64);
-    readings.uptime_seconds = uptime;
+    readings.run.uptime_seconds = uptime;
     readings.count(Metric::NetRx, Some(rx));
     readings.count(Metric::OomKills, Some(oom_kills));
     readings
+}
+
+/// The same on a node that has run for so long.
+fn on_node(node_uptime: f64, reading: Readings) -> Readings {
+    let run = Run { node_uptime_seconds: Some(node_uptime), ..reading.run };
+    Readings { run, ..reading }
 }
 
 /// The network rate and the OOM kills that two readings give.
@@ -32,14 +38,50 @@ fn a_rate_is_one_of_the_same_run_and_the_same_clock() {
     check(&before, &reading(60.0, Some(30.0), 5000, 2), None, Some(2.0));
     // A restart that the counter does not show.
     check(&before, &reading(60.0, Some(30.0), 9_000_000, 4), None, Some(4.0));
-    // The counter went back without a restart.
-    check(&before, &reading(60.0, Some(1060.0), 16, 0), None, Some(0.0));
+    // The counter went back without a restart, as the sum of cgroup v1 does when a group is removed.
+    check(&before, &reading(60.0, Some(1060.0), 16, 0), None, None);
     // The clock was set forward and back; events are counted all the same.
-    check(&before, &reading(7200.0, Some(1060.0), 1_700_000, 2), None, Some(1.0));
-    check(&before, &reading(-600.0, Some(1060.0), 1_700_000, 2), None, Some(1.0));
+    let before = on_node(5000.0, before);
+    check(&before, &on_node(5060.0, reading(7200.0, Some(1060.0), 1_700_000, 2)), None, Some(1.0));
+    check(&before, &on_node(5060.0, reading(-600.0, Some(1060.0), 1_700_000, 2)), None, Some(1.0));
     // Too long, and too short.
-    check(&before, &reading(7300.0, Some(8300.0), 1_700_000, 1), None, Some(0.0));
-    check(&before, &reading(0.0, Some(1000.0), 1_700_000, 1), None, Some(0.0));
+    check(&before, &on_node(12300.0, reading(7300.0, Some(8300.0), 1_700_000, 1)), None, Some(0.0));
+    check(&before, &on_node(5000.0, reading(0.0, Some(1000.0), 1_700_000, 1)), None, Some(0.0));
+}
+
+/// A container that is started again while it is young is up for longer than it was, and its counters may be higher.
+#[test]
+fn no_kill_of_a_young_container_is_lost_with_its_restart() {
+    let before = on_node(5000.0, reading(0.0, Some(10.0), 1000, 1));
+    check(&before, &on_node(5060.0, reading(60.0, Some(30.0), 5000, 1)), None, Some(1.0));
+    check(&before, &on_node(5060.0, reading(60.0, Some(70.0), 7000, 1)), Some(100.0), Some(0.0));
+    // Records without the node's uptime.
+    let (before, after) = (reading(0.0, Some(10.0), 1000, 1), reading(60.0, Some(30.0), 5000, 3));
+    check(&before, &after, None, Some(3.0));
+}
+
+#[test]
+fn the_rates_of_the_node_are_absent_when_the_clock_was_set() {
+    let stalled = |at_seconds: i64, node_uptime: f64, microseconds: u64| {
+        let text = format!(
+            r#"{{"summary":{{"collection_start_time":"{0}","collection_end_time":"{0}","total_containers":0,
+            "total_duration_seconds":0.1,"node":{{"name":"pve","uptime_seconds":{node_uptime},
+            "pressure":{{"cpu":{{"some":{{"avg10":0.0,"avg60":0.0,"avg300":0.0,"total_usec":{microseconds}}}}}}}}}}}}}"#,
+            jiff::Timestamp::from_second(1_700_000_000 + at_seconds).unwrap()
+        );
+        Cycle::from(&serde_json::from_str::<Snapshot>(&text).unwrap())
+    };
+    // Of 60 s it was stalled for 30; the clock goes on, and is set back and ahead by half a minute.
+    for (at_seconds, want) in [(60, Some(50.0)), (30, None), (90, None)] {
+        let mut rates = Rates::default();
+        rates.samples(&stalled(0, 1000.0, 0));
+        let found = rates.samples(&stalled(at_seconds, 1060.0, 30_000_000));
+        let (metric, codes) = (Metric::PressureCpuSome, found[0].1);
+        let percent = codes
+            .get(metric)
+            .map(|code| lxc_autoscale_core::history_store::code::decode(code, metric.resolution()));
+        assert_eq!(percent, want, "{at_seconds}");
+    }
 }
 
 #[test]

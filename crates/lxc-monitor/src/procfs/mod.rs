@@ -73,6 +73,8 @@ impl Procfs {
             kernel: read_text(&self.root.join("sys/kernel/osrelease"))
                 .map(|release| release.trim().to_owned())
                 .map_err(Missing::from),
+            uptime_seconds: read_parsed(&self.root.join("uptime"), parse::uptime_seconds)
+                .map_err(Missing::from),
             topology: Ok(None),
             threads: cgroup::from_text(&load, &load_text, parse::threads),
             paging: read_parsed(&self.root.join("vmstat"), parse::vmstat).map_err(Missing::from),
@@ -97,14 +99,6 @@ impl Procfs {
         let name = read_text(&self.root.join("sys/kernel/hostname"))?;
         let name = name.trim();
         Ok(name.split_once('.').map_or(name, |(first, _)| first).to_owned())
-    }
-
-    /// Seconds since the node booted.
-    ///
-    /// # Errors
-    /// When it cannot be read.
-    pub fn uptime_seconds(&self) -> Result<f64, ReadError> {
-        read_parsed(&self.root.join("uptime"), parse::uptime_seconds)
     }
 
     /// Finds the first process of a container among those of its group.

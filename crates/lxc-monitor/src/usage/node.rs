@@ -14,7 +14,7 @@ use crate::sample::{Missing, NodeCpuTime, NodeSample, Reading};
 pub struct RunningTotals<'a> {
     /// Those that were measured.
     pub measured: Vec<(Vmid, &'a ContainerRecord)>,
-    /// Those that run and could not be measured; while there is one, no sum is known.
+    /// Those that run, or may run, and could not be measured; while there is one, no sum is known.
     pub unmeasured: Vec<Vmid>,
 }
 
@@ -47,6 +47,7 @@ pub fn node_record(
         cpu_steal_cores: gaps.take(&["cpu_steal_cores"], steal),
         topology: topology.as_deref().cloned(),
         kernel: gaps.take(&["kernel"], now.kernel.clone()),
+        uptime_seconds: gaps.take(&["uptime_seconds"], now.uptime_seconds.clone()),
         threads: gaps.take(&["threads"], now.threads.clone()),
         paging: paging.map(|node| node.paging),
         oom_kill: paging.and_then(|node| node.oom_kill),

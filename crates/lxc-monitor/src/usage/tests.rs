@@ -270,6 +270,7 @@ fn node(busy_ticks: u64, total_ticks: u64) -> NodeSample {
     NodeSample {
         name: Ok("proxmox".to_owned()),
         kernel: Ok("6.8.12-4-pve".to_owned()),
+        uptime_seconds: Ok(2000.0),
         cpu: Ok(NodeCpuTime {
             busy_ticks,
             iowait_ticks: busy_ticks / 2,

@@ -7,8 +7,9 @@ use lxc_autoscale_core::metrics_file::MetricsReader;
 use lxc_autoscale_core::notification::{Consumer, Kind, Notification};
 use rustix::process::Signal;
 
-use crate::fixture::{Node, vmid};
+use crate::fixture::{Node, process_stat, vmid};
 use crate::program::{Daemon, PROGRAM};
+use crate::trees::container_v1;
 
 const FIRED: &str =
     "warning alert `processes` of container 104 (ct104): processes 90 % (fires at 85 %) since ";
@@ -29,9 +30,7 @@ fn node() -> Node {
 }
 
 fn processes(node: &Node, count: u32) {
-    // In one step: the monitor reads at any moment.
-    node.write("pids.new", &format!("{count}\n"));
-    std::fs::rename(node.path("pids.new"), node.path("cgroup/lxc/104/pids.current")).unwrap();
+    node.replace("cgroup/lxc/104/pids.current", &format!("{count}\n"));
 }
 
 fn configure(node: &Node, levels: &str) -> std::path::PathBuf {
@@ -113,6 +112,48 @@ fn an_alert_fires_once_survives_a_kill_and_clears_once() {
     assert!(queued[0].text.starts_with(FIRED), "{}", queued[0].text);
     let newest = MetricsReader::read_newest(&node.path("metrics.json")).unwrap().unwrap();
     assert!(newest.containers[&vmid(104)].alerts.is_empty());
+}
+
+/// On cgroup version 1 the kills are a sum over the groups that there are: it falls when systemd removes that of a service
+/// which has ended, and is what it was after a restart with as many kills.
+#[test]
+fn a_kill_is_told_by_the_run_of_the_container_and_not_by_a_counter_that_went_back() {
+    let node = Node::new();
+    container_v1(&node, "lxc/104", 7104);
+    node.start(104, 7104);
+    let counter = |group: &str| format!("cgroup/memory/lxc/104/ns{group}/memory.oom_control");
+    let kills = |group: &str, number: u32| {
+        let text = format!("oom_kill_disable 0\nunder_oom 0\noom_kill {number}\n");
+        node.replace(&counter(group), &text);
+    };
+    // Beside the four of the tree.
+    kills("/ended.service", 3);
+    let config = node.config_file();
+    let rule = "[alerts.rule.oom-kill]\nfor_seconds = 0\nclear_for_seconds = 0\n";
+    node.append("lxc_monitor.toml", &format!("{rule}[collection]\nfull_look_seconds = 0"));
+    let mut daemon = Daemon::start(&config);
+    daemon.wait_for(CYCLE);
+    std::fs::remove_dir_all(node.path("cgroup/memory/lxc/104/ns/ended.service")).unwrap();
+    for _ in 0..3 {
+        daemon.wait_for(CYCLE);
+    }
+    kills("", 5);
+    let fired = |number: u32| format!("alert `oom-kill` of container 104 (ct104): processes killed for lack of memory {number} ");
+    daemon.wait_for(&fired(1));
+    daemon.wait_for("alert `oom-kill` of container 104 (ct104) is over");
+
+    // Another init, ten seconds old, and as many kills as before.
+    let ticks_per_second = rustix::param::clock_ticks_per_second();
+    node.write("proc/7204/status", "Name:\tinit\nNSpid:\t7204\t1\n");
+    node.write("proc/7204/stat", &process_stat(7204, 2050 * ticks_per_second));
+    node.mkdir("proc/7204/root");
+    node.replace("proc/uptime", "2060.00 5000.00\n");
+    node.replace("cgroup/memory/lxc/104/ns/cgroup.procs", "7204\n");
+    std::fs::remove_dir_all(node.path("proc/7104")).unwrap();
+    daemon.wait_for(&fired(5));
+    kill(daemon);
+    let log = std::fs::read_to_string(node.path("monitor.log")).unwrap();
+    assert_eq!(log.matches("critical alert `oom-kill`").count(), 2, "{log}");
 }
 
 /// Killed at whatever it is doing while the value goes up and down.

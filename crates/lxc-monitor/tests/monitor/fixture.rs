@@ -58,6 +58,14 @@ impl Node {
         std::fs::write(path, text).unwrap();
     }
 
+    /// Writes a file in one step, for a monitor that reads at any moment.
+    pub(crate) fn replace(&self, path: &str, text: &str) {
+        self.write("replacement", text);
+        let path = self.path(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::rename(self.path("replacement"), path).unwrap();
+    }
+
     /// Adds a line to a file.
     pub(crate) fn append(&self, path: &str, line: &str) {
         let text = std::fs::read_to_string(self.path(path)).unwrap();

@@ -60,6 +60,32 @@ fn files_full_of_nonsense_are_named_in_the_reasons() {
     assert!(confused.missing["process_count"].contains("pids.current`: expected a number"));
 }
 
+/// With a wrong `paths.lxc` no command socket is found, so that no container can be told running or stopped.
+#[test]
+fn the_sums_are_unknown_while_it_is_unclear_which_containers_run() {
+    let node = node();
+    let mut config = node.config();
+    config.paths.lxc = "/srv/lxc".into();
+    let mut collector = Collector::new(&config);
+    let snapshot = cycle(&mut collector);
+    assert!(snapshot.containers.is_empty() && snapshot.summary.stopped_containers.is_empty());
+    let found = snapshot.summary.node.unwrap();
+    let sums = [
+        ("containers_memory_limit_mb", found.containers_memory_limit_mb),
+        ("containers_working_set_mb", found.containers_working_set_mb),
+        ("containers_cores_limit", found.containers_cores_limit),
+    ];
+    for (field, sum) in sums {
+        assert_eq!(sum, None, "{field}");
+        assert_eq!(found.missing[field], "container 104 could not be measured");
+    }
+    // One of two is as good as none.
+    node.append("proc/net/unix", "0000: 00000002 00000000 00010000 0001 01 1 @/srv/lxc/104/command");
+    let snapshot = cycle(&mut collector);
+    assert_eq!(snapshot.containers.len(), 1);
+    assert_eq!(snapshot.summary.node.unwrap().containers_cores_limit, None);
+}
+
 /// The container comes and goes all the time; every cycle ends and has its neighbour.
 #[test]
 fn a_container_that_vanishes_while_it_is_read_is_left_out() {
