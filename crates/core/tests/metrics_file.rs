@@ -312,6 +312,28 @@ fn a_spare_that_cannot_be_written_loses_nothing_and_heals() {
     assert_eq!(seconds(&found.snapshots), [0, 1, 2, 3, 4]);
 }
 
+/// What somebody put in the place of the file cannot be moved out of the way, because all places for that are taken.
+#[test]
+fn a_snapshot_that_was_published_is_not_written_again_when_tidying_up_fails() {
+    let file = fixture();
+    let (mut writer, _) = open(&file.path);
+    for second in 0..3 {
+        writer.append(&snapshot(second)).unwrap();
+    }
+    for number in 1..=9 {
+        fs::create_dir_all(file.path.with_file_name(format!("lxc_metrics.json.before-{number}/of/somebody")))
+            .unwrap();
+    }
+    fs::remove_file(&file.path).unwrap();
+    fs::create_dir(&file.path).unwrap();
+    for second in 3..6 {
+        writer.append(&snapshot(second)).unwrap();
+        assert_eq!(as_plain_json(&file.path).len(), usize::try_from(second).unwrap() + 1);
+    }
+    let found = MetricsReader::new(&file.path).read_new().unwrap();
+    assert_eq!(seconds(&found.snapshots), [0, 1, 2, 3, 4, 5]);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 

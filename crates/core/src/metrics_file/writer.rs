@@ -266,6 +266,10 @@ impl MetricsWriter {
     }
 
     /// Publishes a copy, in one step; the one that was published before becomes a spare if it is ours alone.
+    ///
+    /// # Errors
+    /// When the names could not be exchanged. What comes after that is housekeeping: its failure is logged, because
+    /// the copy is published all the same, and writing its record again would double it.
     fn exchange(&mut self, spare: Spare, is_as_we_left_it: bool) -> io::Result<()> {
         let (name, file) = spare.into_parts();
         let stamp = Stamp::of(&file.metadata()?);
@@ -282,22 +286,31 @@ impl MetricsWriter {
         self.is_directory_dirty = true;
         let published = Published { file, stamp, oldest: self.published.oldest };
         let retired = std::mem::replace(&mut self.published, published);
-        if !is_exchanged {
-            return Ok(());
-        }
-        let metadata = retired.file.metadata()?;
-        let is_ours = metadata.nlink() == 1 && metadata.uid() == rustix::process::geteuid().as_raw();
-        match stamp_at(&name) {
-            // Nobody else can write to it or keeps it under another name.
-            Some(found) if found == retired.stamp && is_ours && is_as_we_left_it => {
-                self.spares.retire(name, retired.file, retired.stamp);
-            }
-            Some(found) if found.is_same_file(retired.stamp) => std::fs::remove_file(&name)?,
-            // Somebody put something else in the place of the file; it is not ours to remove.
-            Some(_) => disk::put_intruder_aside(&name, &self.path)?,
-            None => {}
+        if is_exchanged && let Err(error) = self.tidy_up(&name, retired, is_as_we_left_it) {
+            tracing::warn!(
+                "what stood in the place of the metrics file `{}` is `{}` now, and cannot be moved out of the way: {error}",
+                self.path.display(),
+                name.display()
+            );
         }
         Ok(())
+    }
+
+    /// Sees to what came to `name` when the published copy took its place.
+    fn tidy_up(&mut self, name: &Path, retired: Published, is_as_we_left_it: bool) -> io::Result<()> {
+        let metadata = retired.file.metadata()?;
+        let is_ours = metadata.nlink() == 1 && metadata.uid() == rustix::process::geteuid().as_raw();
+        match stamp_at(name) {
+            // Nobody else can write to it or keeps it under another name.
+            Some(found) if found == retired.stamp && is_ours && is_as_we_left_it => {
+                self.spares.retire(name.to_owned(), retired.file, retired.stamp);
+                Ok(())
+            }
+            Some(found) if found.is_same_file(retired.stamp) => std::fs::remove_file(name),
+            // Somebody put something else in the place of the file; it is not ours to remove.
+            Some(_) => disk::put_intruder_aside(name, &self.path),
+            None => Ok(()),
+        }
     }
 
     /// A complete copy of what was published, after somebody removed, replaced or changed it.

@@ -28,6 +28,12 @@ use super::config::HistoryConfig;
 
 /// Samples that are unpacked at once; bounds the memory of a compaction to about a MiB.
 const MOST_SAMPLES: usize = 8192;
+/// Puts a frame. One that begins at the moment of another and goes on for longer takes its place, as one that is read again
+/// from the metrics file does; it counts as new, so that a roll-up that has begun leaves it for the next time.
+const PUT_FRAME: &str = "INSERT INTO recent (at_ms, shard, last_ms, frame) VALUES (?1, ?2, ?3, ?4)
+    ON CONFLICT (at_ms, shard) DO UPDATE
+    SET number = (SELECT max(number) + 1 FROM recent), last_ms = excluded.last_ms, frame = excluded.frame
+    WHERE last_ms < excluded.last_ms";
 /// A window is rolled up this long after its end, for what is still under way.
 const GRACE_MS: i64 = 10 * 60 * 1000;
 
@@ -154,7 +160,7 @@ impl Store {
         self.config = config.clone();
     }
 
-    /// Writes cycles in one transaction; returns how many frames were new.
+    /// Writes cycles in one transaction; returns how many frames were new, or longer than what was there.
     ///
     /// # Errors
     /// [`StoreError::History`]; nothing was written then.
@@ -166,9 +172,7 @@ impl Store {
         let transaction = self.connection.transaction()?;
         let mut added = 0;
         {
-            let mut insert = transaction.prepare(
-                "INSERT OR IGNORE INTO recent (at_ms, shard, last_ms, frame) VALUES (?1, ?2, ?3, ?4)",
-            )?;
+            let mut insert = transaction.prepare(PUT_FRAME)?;
             // A frame stays within a minute, so that it belongs to one bucket of every tier.
             let same_minute = |a: &SampledCycle, b: &SampledCycle| {
                 Tier::Minute.bucket_start(a.at_ms) == Tier::Minute.bucket_start(b.at_ms)

@@ -127,6 +127,40 @@ fn a_fast_cadence_is_rolled_up_from_all_of_its_samples() {
     assert_eq!(read(&config, Tier::Hour)[0].samples, 3600);
 }
 
+/// The daemon was killed within a minute of which it had written the beginning; the metrics file has all of it.
+#[test]
+fn a_minute_that_is_read_again_counts_as_a_whole_also_while_it_is_rolled_up() {
+    let moments: Vec<i64> = (0..30).map(|second| START_MS + second * 1000).collect();
+    let minute: Vec<SampledCycle> = moments.iter().map(|at| cycle(*at, cpu_at(*at))).collect();
+    let late_ms = START_MS + 100 * 3_600_000;
+    // So many steps of rolling up are done when the minute is read again.
+    for steps in 0..4 {
+        let directory = tempfile::tempdir().unwrap();
+        let config = config(directory.path());
+        let (mut store, _) = Store::open(&config).unwrap();
+        for batch in minute[..6].chunks(2) {
+            store.append(batch).unwrap();
+        }
+        for _ in 0..steps {
+            store.compact_step(late_ms).unwrap();
+        }
+        // Both shards, unless they are rolled up and gone.
+        assert_eq!(store.append(&minute).unwrap(), 2, "{steps} steps");
+        assert_eq!(store.append(&minute).unwrap(), 0, "{steps} steps");
+        assert_eq!(store.newest_ms().unwrap(), moments.last().copied());
+        for tier in Tier::ALL {
+            let found = summary(&read(&config, tier));
+            assert_eq!(found, expected(&moments, tier), "{steps} steps, {}", tier.name());
+        }
+        compact(&mut store, late_ms);
+        assert_eq!(store.newest_ms().unwrap(), None);
+        for tier in Tier::ALL {
+            let found = summary(&read(&config, tier));
+            assert_eq!(found, expected(&moments, tier), "{steps} steps, {}", tier.name());
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(16))]
     /// Whatever the clock did, no moment counts twice and none is lost: exactly so while its window was not rolled up

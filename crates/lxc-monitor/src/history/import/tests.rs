@@ -95,6 +95,19 @@ fn a_second_import_changes_nothing() {
 }
 
 #[test]
+fn a_file_that_goes_on_past_one_imported_before_is_imported_to_its_end() {
+    let case = Case::new();
+    let times = ["2024-08-20T13:07:10", "2024-08-20T13:07:20", "2024-08-20T13:07:30", "2024-08-20T13:08:10"];
+    let samples = || -> Vec<u32> {
+        case.read(104, Metric::MemoryWithoutCache).iter().map(|point| point.samples).collect()
+    };
+    case.import(original(&times[..2]).as_bytes(), "UTC").unwrap();
+    assert_eq!(samples(), [2]);
+    case.import(original(&times).as_bytes(), "UTC").unwrap();
+    assert_eq!(samples(), [3, 1]);
+}
+
+#[test]
 fn damaged_records_cost_only_themselves_and_are_named() {
     let case = Case::new();
     let times: Vec<String> = (0..30).map(|n| format!("2024-08-20T13:{n:02}:00")).collect();

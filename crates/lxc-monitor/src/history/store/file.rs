@@ -9,7 +9,7 @@ use lxc_autoscale_core::history_store::{HistoryError, chunk, frame, schema};
 use lxc_autoscale_core::ownership::make_for_owner_of_directory;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Row, ffi, params};
 
-use super::StoreError;
+use super::{PUT_FRAME, StoreError};
 
 /// Size of a page of the database.
 pub(super) const PAGE_BYTES: u64 = 4096;
@@ -184,8 +184,7 @@ pub(super) fn salvage(aside: &Path, connection: &mut Connection) -> rusqlite::Re
             if frame::decode(&data, at_ms, |_| false, |_, _| {}).is_err() {
                 return Ok(0);
             }
-            let sql = "INSERT OR IGNORE INTO recent (at_ms, shard, last_ms, frame) VALUES (?1, ?2, ?3, ?4)";
-            new.execute(sql, params![at_ms, shard, last_ms, data])
+            new.execute(PUT_FRAME, params![at_ms, shard, last_ms, data])
         })?;
     }
     Ok(())
