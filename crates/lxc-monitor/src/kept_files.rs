@@ -6,8 +6,9 @@
 //! control group that was removed, or of a process that ended, gives an error, and the file is opened anew once.
 //! A file on any other file system may be replaced behind an open handle, and is opened each time.
 //!
-//! Each handle costs the kernel memory (a buffer of a page among it), so their number has a bound, a [`HandleBudget`]
-//! shared by all; beyond it files are opened each time, which is slower and gives the same.
+//! Each handle costs the kernel memory (a buffer of a page among it) that is charged to the monitor's own control group
+//! and cannot be taken back under pressure. So their number has a bound, a [`HandleBudget`] shared by all, of which most is for
+//! the files of every look; beyond it files are opened each time, which is slower and gives the same.
 
 use std::cell::{Cell, RefCell};
 use std::os::fd::OwnedFd;
@@ -25,8 +26,14 @@ use crate::kernel_file::{MAX_BYTES, ReadError, Unexpected, open, text_of};
 const MADE_AT_EACH_READ: [u64; 4] = [0x0027_e0eb, 0x6367_7270, 0x9fa0, 0x6265_6572];
 /// Handles that are left for everything else: the log, the exchange file, sockets.
 const OTHER_HANDLES: u64 = 256;
-/// Handles kept at most, whatever the system allows; enough for 2,000 containers on Proxmox 8.
-const MAX_HANDLES: u64 = 49_152;
+/// Handles kept at most, whatever the system allows; enough for the files of quiet looks at 2,000 containers.
+const MAX_HANDLES: u64 = 16_384;
+/// What one costs the kernel: a page for what is read (`seq_read_iter`), the open file, and what cgroup and PSI keep of it.
+const HANDLE_BYTES: u64 = 5 << 10;
+/// Part of the memory the monitor may have that handles may take; the rest is for its own, which grows with the containers, too.
+const MEMORY_PARTS: u64 = 3;
+/// Part of the handles that files of full looks may take.
+const SELDOM_PARTS: u64 = 4;
 /// More than any file holds that is read in every cycle, usually.
 const FIRST_BUFFER_BYTES: usize = 8 << 10;
 /// A list that comes in pieces fills a page (4096 bytes at least) with each but the last, less the one record for
@@ -41,14 +48,27 @@ thread_local! {
 /// How many handles may be kept, all containers together.
 #[derive(Debug)]
 pub struct HandleBudget {
+    total: u64,
     left: AtomicU64,
 }
 
+/// How often a file is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cadence {
+    /// At each look.
+    Often,
+    /// At full looks.
+    Seldom,
+}
+
 impl HandleBudget {
-    /// As many as the system allows this process, up to a bound; raises the process's own limit first.
-    pub fn of_process() -> Arc<Self> {
+    /// As many as the system allows this process, which may have `memory_bytes`, up to a bound; raises the process's own limit
+    /// first.
+    pub fn of_process(memory_bytes: Option<u64>) -> Arc<Self> {
+        let affordable = memory_bytes.map_or(MAX_HANDLES, |bytes| bytes / MEMORY_PARTS / HANDLE_BYTES);
+        let most = affordable.min(MAX_HANDLES);
         let limit = getrlimit(Resource::Nofile);
-        let wanted = limit.maximum.map_or(MAX_HANDLES, |maximum| maximum.min(MAX_HANDLES + OTHER_HANDLES));
+        let wanted = limit.maximum.map_or(most, |maximum| maximum.min(most + OTHER_HANDLES));
         let current = limit.current.map_or(u64::MAX, |current| current.max(wanted));
         let raised = Rlimit { current: limit.current.map(|_| current), maximum: limit.maximum };
         let current = match setrlimit(Resource::Nofile, raised) {
@@ -56,16 +76,26 @@ impl HandleBudget {
             // Then the limit is what it was.
             Err(_) => limit.current.unwrap_or(u64::MAX),
         };
-        Self::of(current.saturating_sub(OTHER_HANDLES).min(MAX_HANDLES))
+        Self::of(current.saturating_sub(OTHER_HANDLES).min(most))
     }
 
     /// A given number.
     pub fn of(handles: u64) -> Arc<Self> {
-        Arc::new(Self { left: AtomicU64::new(handles) })
+        Arc::new(Self { total: handles, left: AtomicU64::new(handles) })
     }
 
-    fn take(self: &Arc<Self>) -> Option<Share> {
-        let taken = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+    /// How many there are, taken ones among them.
+    pub fn total(&self) -> u64 {
+        self.total
+    }
+
+    fn take(self: &Arc<Self>, cadence: Cadence) -> Option<Share> {
+        let kept_back = match cadence {
+            Cadence::Often => 0,
+            Cadence::Seldom => self.total - self.total / SELDOM_PARTS,
+        };
+        let take = |left: u64| left.checked_sub(1).filter(|left| kept_back <= *left);
+        let taken = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
         taken.ok().map(|_| Share(Arc::clone(self)))
     }
 }
@@ -84,7 +114,7 @@ pub(crate) struct KeptFile {
 impl KeptFile {
     /// Opens a file to keep it; `None` where that is not safe, not allowed, or not possible.
     pub(crate) fn open(budget: &Arc<HandleBudget>, path: &Path) -> Option<Self> {
-        let share = budget.take()?;
+        let share = budget.take(Cadence::Often)?;
         let handle = open(path).ok()?;
         is_made_at_each_read(&handle).then_some(Self { handle, _share: share })
     }
@@ -108,7 +138,7 @@ impl Drop for Share {
 
 /// Whether a file gives all it has at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Extent {
+enum Extent {
     /// It does, as files of one record do.
     OneRead,
     /// It is a list that may come in pieces.
@@ -172,7 +202,7 @@ impl KeptFiles {
         &self.budget
     }
 
-    /// Reads a file of one record and parses it.
+    /// Reads a file of one record, which is read at full looks only, and parses it.
     ///
     /// # Errors
     /// [`ReadError`], which names the path.
@@ -182,15 +212,38 @@ impl KeptFiles {
         name: &'static str,
         parse: impl FnOnce(&str) -> Result<T, Unexpected>,
     ) -> Result<T, ReadError> {
-        self.parsed_to(Extent::OneRead, directory, name, parse)
+        self.read(Cadence::Seldom, Extent::OneRead, directory, name, parse)
     }
 
-    /// The same for a file that may come in pieces.
+    /// The same for a file that is read at each look.
     ///
     /// # Errors
     /// [`ReadError`], which names the path.
-    pub fn parsed_to<T>(
+    pub fn parsed_at_each_look<T>(
         &self,
+        directory: &Path,
+        name: &'static str,
+        parse: impl FnOnce(&str) -> Result<T, Unexpected>,
+    ) -> Result<T, ReadError> {
+        self.read(Cadence::Often, Extent::OneRead, directory, name, parse)
+    }
+
+    /// Reads a list that may come in pieces, at full looks only.
+    ///
+    /// # Errors
+    /// [`ReadError`], which names the path.
+    pub fn parsed_list<T>(
+        &self,
+        directory: &Path,
+        name: &'static str,
+        parse: impl FnOnce(&str) -> Result<T, Unexpected>,
+    ) -> Result<T, ReadError> {
+        self.read(Cadence::Seldom, Extent::UntilTheEnd, directory, name, parse)
+    }
+
+    fn read<T>(
+        &self,
+        cadence: Cadence,
         extent: Extent,
         directory: &Path,
         name: &'static str,
@@ -199,7 +252,7 @@ impl KeptFiles {
         let mut buffer = BUFFER.take();
         let length = match self.fill(&mut buffer, extent, directory, name) {
             Some(length) => Ok(length),
-            None => self.open_and_fill(&mut buffer, extent, directory, name),
+            None => self.open_and_fill(&mut buffer, cadence, extent, directory, name),
         };
         let result = length.and_then(|length| {
             let unexpected = |source| ReadError::Unexpected { path: directory.join(name), source };
@@ -233,6 +286,7 @@ impl KeptFiles {
     fn open_and_fill(
         &self,
         buffer: &mut Vec<u8>,
+        cadence: Cadence,
         extent: Extent,
         directory: &Path,
         name: &'static str,
@@ -244,7 +298,7 @@ impl KeptFiles {
         if MAX_BYTES < length as u64 {
             return Err(ReadError::TooLarge { path });
         }
-        if let Some(share) = self.budget.take()
+        if let Some(share) = self.budget.take(cadence)
             && is_made_at_each_read(&handle)
         {
             let mut directories = self.directories.borrow_mut();
@@ -294,7 +348,7 @@ impl KeptFiles {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         match rustix::fs::open(directory, flags, Mode::empty()) {
             Ok(handle) if is_made_at_each_read(&handle) => {
-                (true, self.budget.take().map(|share| KeptFile { handle, _share: share }))
+                (true, self.budget.take(Cadence::Seldom).map(|share| KeptFile { handle, _share: share }))
             }
             _ => (false, None),
         }
@@ -373,7 +427,7 @@ mod tests {
     use super::*;
 
     fn text(files: &KeptFiles, directory: &Path, name: &'static str) -> Result<String, ReadError> {
-        files.parsed(directory, name, |text| Ok(text.to_owned()))
+        files.parsed_at_each_look(directory, name, |text| Ok(text.to_owned()))
     }
 
     fn handles(files: &KeptFiles) -> usize {
@@ -430,6 +484,30 @@ mod tests {
     }
 
     #[test]
+    fn files_of_full_looks_leave_room_for_those_of_every_look() {
+        let budget = HandleBudget::of(8);
+        let files = KeptFiles::new(&budget);
+        let proc = Path::new("/proc");
+        for name in ["loadavg", "uptime", "stat", "meminfo", "vmstat"] {
+            files.parsed(proc, name, |_| Ok(())).unwrap();
+        }
+        assert_eq!(handles(&files), 2);
+        for name in ["loadavg", "uptime", "stat", "meminfo", "vmstat", "mounts", "version", "filesystems", "modules"] {
+            files.parsed_at_each_look(proc, name, |_| Ok(())).unwrap();
+        }
+        assert_eq!((handles(&files), budget.left.load(Ordering::Relaxed)), (8, 0));
+    }
+
+    #[test]
+    fn there_are_as_many_as_the_memory_of_the_monitor_allows() {
+        let handles = |mebibytes: u64| HandleBudget::of_process(Some(mebibytes << 20)).total();
+        assert_eq!([handles(3), handles(0)], [204, 0]);
+        // What the shipped unit allows.
+        assert!(handles(128) * HANDLE_BYTES <= (128 << 20) / 3);
+        assert!(HandleBudget::of_process(None).total() <= MAX_HANDLES);
+    }
+
+    #[test]
     fn what_is_no_longer_read_is_closed() {
         let mut files = KeptFiles::new(&HandleBudget::of(10));
         text(&files, Path::new("/proc"), "uptime").unwrap();
@@ -444,11 +522,7 @@ mod tests {
     fn a_list_that_comes_in_pieces_is_read_to_its_end() {
         let files = KeptFiles::new(&HandleBudget::of(10));
         let read = || {
-            files
-                .parsed_to(Extent::UntilTheEnd, Path::new("/proc"), "kallsyms", |text| {
-                    Ok(text.lines().count())
-                })
-                .unwrap()
+            files.parsed_list(Path::new("/proc"), "kallsyms", |text| Ok(text.lines().count())).unwrap()
         };
         let first = read();
         assert!(1000 < first, "{first}");

@@ -5,8 +5,8 @@
 //! ([`discovery`]); the readers ([`kernel_file`] below them all, [`cgroup`], [`procfs`], [`block_devices`],
 //! [`network`], [`filesystem`], [`zfs`], [`topology`], put together in [`container`]); what they give
 //! ([`sample`]); the record made from two of those ([`usage`], pure) and what no kernel of this kind gives
-//! ([`kernel_gaps`]); the cycle that holds it together ([`collector`], with [`isolation`] for reads that hang and [`notices`] for saying a
-//! trouble once); the metrics file ([`output`]); what outlives a restart ([`state_file`]); and the commands ([`cli`], [`daemon`], [`check`]).
+//! ([`kernel_gaps`]); the cycle that holds it together ([`collector`], with [`isolation`] for reads that hang, [`kept_files`] within
+//! [`own_limit`], and [`notices`] for saying a trouble once); the metrics file ([`output`]); what outlives a restart ([`state_file`]); and the commands ([`cli`], [`daemon`], [`check`]).
 
 pub mod alerts;
 pub mod anomaly;
@@ -31,6 +31,7 @@ pub mod kernel_gaps;
 pub mod network;
 pub mod notices;
 pub mod output;
+pub mod own_limit;
 pub mod own_usage;
 pub mod pools;
 pub mod procfs;

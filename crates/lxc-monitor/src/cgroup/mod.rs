@@ -211,7 +211,7 @@ pub const NODE_PRESSURE: [&str; 3] = ["cpu", "memory", "io"];
 
 /// Reads the three pressure files of a group, or those of the node.
 pub fn read_pressure(files: &KeptFiles, directory: &Path, names: [&'static str; 3]) -> PressureReadings {
-    let [cpu, memory, io] = names.map(|name| match files.parsed(directory, name, pressure) {
+    let [cpu, memory, io] = names.map(|name| match files.parsed_at_each_look(directory, name, pressure) {
         // The kernel was built or booted without.
         Err(ReadError::Gone { .. } | ReadError::Unsupported { .. }) => Ok(None),
         other => other.map(Some).map_err(Into::into),

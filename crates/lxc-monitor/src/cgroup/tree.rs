@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::parse;
-use crate::kept_files::{Extent, KeptFiles};
+use crate::kept_files::KeptFiles;
 use crate::kernel_file::ReadError;
 
 /// More groups than any sensible container has; systemd makes some dozens.
@@ -96,7 +96,7 @@ pub fn is_populated(files: &KeptFiles, group: &Path) -> Option<bool> {
 }
 
 fn processes_of(files: &KeptFiles, group: &Path) -> Result<Vec<u32>, ReadError> {
-    files.parsed_to(Extent::UntilTheEnd, group, "cgroup.procs", parse::processes)
+    files.parsed_list(group, "cgroup.procs", parse::processes)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use lxc_autoscale_core::snapshot::{MemoryEvents, Paging};
+use lxc_autoscale_core::snapshot::{MemoryEvents, Paging, Throttling};
 
 use super::v2::{absent_means_none, memory, timed, understood};
 use super::{Depth, GROUP_PRESSURE, parse, pids, read_pressure, tree};
@@ -34,6 +34,21 @@ impl Groups<'_> {
     ) -> Reading<T> {
         Ok(self.files.parsed(self.group(controller)?, name, parse)?)
     }
+
+    /// What is read at quiet looks, too.
+    fn read_at_each_look<T>(
+        &self,
+        controller: &str,
+        name: &'static str,
+        parse: impl FnOnce(&str) -> Result<T, Unexpected>,
+    ) -> Reading<T> {
+        Ok(self.files.parsed_at_each_look(self.group(controller)?, name, parse)?)
+    }
+
+    /// Throttling, which goes on where a quota holds the container back.
+    fn throttling(&self) -> Reading<Throttling> {
+        self.read_at_each_look("cpu", "cpu.stat", parse::throttling)
+    }
 }
 
 /// Reads every file; what cannot be read costs only its own value.
@@ -47,21 +62,22 @@ pub(super) fn read(
 ) -> (CgroupSample, Depth) {
     let groups = Groups { files, controllers };
     let (nanoseconds, at, read_took) =
-        timed(clock, || groups.read("cpuacct", "cpuacct.usage", parse::number));
+        timed(clock, || groups.read_at_each_look("cpuacct", "cpuacct.usage", parse::number));
     let cpu = nanoseconds.map(|nanoseconds| CpuTime { usage_usec: nanoseconds / 1000, at, read_took });
     let pressure = match unified {
         Some(group) => read_pressure(files, group, GROUP_PRESSURE),
         None => PressureReadings::NONE,
     };
-    let limit_hits = groups.read("memory", "memory.failcnt", parse::number);
+    let limit_hits = groups.read_at_each_look("memory", "memory.failcnt", parse::number);
+    let usage = groups.read_at_each_look("memory", "memory.usage_in_bytes", parse::number);
     if let Some(last) = last {
-        let memory = groups.read("memory", "memory.usage_in_bytes", parse::number).ok();
+        let memory = usage.as_ref().ok().copied();
         let signs = Signs { cpu: &cpu, memory, limit_hits: limit_hits.as_ref().ok().copied() };
         if signs.show_quiet_since(last) {
             let mut sample = CgroupSample { cpu, pressure, ..last.clone() };
             // Where there is a quota, periods may pass in which a container is held back and does not run.
             if !matches!(last.quota_cores, Ok(None)) {
-                sample.throttling = groups.read("cpu", "cpu.stat", parse::throttling);
+                sample.throttling = groups.throttling();
             }
             return (sample, Depth::Quiet);
         }
@@ -71,12 +87,10 @@ pub(super) fn read(
     let memory_limit = groups.read("memory", "memory.limit_in_bytes", parse::limit_v1);
     let sample = CgroupSample {
         cpu,
-        throttling: groups.read("cpu", "cpu.stat", parse::throttling),
+        throttling: groups.throttling(),
         quota_cores: quota_cores(&groups),
         cpuset_cpus: cpuset_cpus(&groups),
-        memory: groups
-            .group("memory")
-            .and_then(|group| memory(files.parsed(group, "memory.usage_in_bytes", parse::number), &stat)),
+        memory: memory(usage, &stat),
         swap,
         swap_limit: swap_limit(&groups, &memory_limit),
         memory_limit,

@@ -20,7 +20,7 @@ pub(super) fn read(
 ) -> (CgroupSample, Depth) {
     // Usage and throttling stand in one file; each may be understood without the other.
     let both = |text: &str| Ok((parse::cpu_usage_usec(text), parse::throttling(text)));
-    let (cpu_stat, at, read_took) = timed(&clock, || files.parsed(group, "cpu.stat", both));
+    let (cpu_stat, at, read_took) = timed(&clock, || files.parsed_at_each_look(group, "cpu.stat", both));
     let (usage, throttling) = match cpu_stat {
         Ok((usage, throttling)) => {
             (understood(group, "cpu.stat", usage), understood(group, "cpu.stat", throttling))
@@ -32,14 +32,17 @@ pub(super) fn read(
     };
     let cpu = usage.map(|usage_usec| CpuTime { usage_usec, at, read_took });
     let pressure = read_pressure(files, group, GROUP_PRESSURE);
-    let memory_events = files.parsed(group, "memory.events", parse::memory_events).map_err(Missing::from);
+    let memory_events =
+        files.parsed_at_each_look(group, "memory.events", parse::memory_events).map_err(Missing::from);
+    let current =
+        files.parsed_at_each_look(group, "memory.current", parse::number).map_err(Missing::from);
     if let Some(last) = last
         // Every event is compared, not the limit's alone.
         && memory_events == last.memory_events
     {
-        let current = files.parsed(group, "memory.current", parse::number).ok();
         let limit_hits = memory_events.as_ref().ok().map(|events| events.max);
-        if (Signs { cpu: &cpu, memory: current, limit_hits }).show_quiet_since(last) {
+        let memory = current.as_ref().ok().copied();
+        if (Signs { cpu: &cpu, memory, limit_hits }).show_quiet_since(last) {
             return (CgroupSample { cpu, throttling, pressure, ..last.clone() }, Depth::Quiet);
         }
     }
@@ -52,7 +55,7 @@ pub(super) fn read(
         cpuset_cpus: absent_means_none(
             files.parsed(group, "cpuset.cpus.effective", parse::cpu_list).map(Some),
         ),
-        memory: memory(files.parsed(group, "memory.current", parse::number), &stat),
+        memory: memory(current, &stat),
         memory_limit: files.parsed(group, "memory.max", parse::limit).map_err(Missing::from),
         swap: swap(files.parsed(group, "memory.swap.current", parse::number)),
         swap_limit: swap(files.parsed(group, "memory.swap.max", parse::limit)),
@@ -108,7 +111,7 @@ pub(super) fn absent_means_none<T>(read: Result<Option<T>, ReadError>) -> Readin
 
 /// Joins the total with its parts.
 pub(super) fn memory<T>(
-    current: Result<u64, ReadError>,
+    current: Reading<u64>,
     stat: &Reading<(MemoryUse, T)>,
 ) -> Reading<MemoryUse> {
     let (parts, _) = stat.as_ref().map_err(Clone::clone)?;

@@ -7,6 +7,7 @@ mod alerts;
 mod anomaly;
 mod exporter;
 mod fixture;
+mod handles;
 mod history;
 mod program;
 mod quiet;

@@ -32,13 +32,14 @@ pub(crate) struct Daemon {
 
 impl Daemon {
     pub(crate) fn start(config: &Path) -> Self {
-        let mut process = Command::new(PROGRAM)
-            .arg("run")
-            .arg("--config")
-            .arg(config)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut command = Command::new(PROGRAM);
+        command.arg("run").arg("--config").arg(config);
+        Self::of(command)
+    }
+
+    /// What a command starts, which logs as the daemon does.
+    pub(crate) fn of(mut command: Command) -> Self {
+        let mut process = command.stdout(Stdio::piped()).spawn().unwrap();
         let log = BufReader::new(process.stdout.take().unwrap()).lines();
         Self { process, log }
     }

@@ -43,7 +43,9 @@ pub(super) fn ours(
     let mut arguments = unit::environment(UNIT).map_err(MonitorBenchError::io("read", unit::path(UNIT)))?;
     let command = [monitor().display().to_string(), "run".to_owned(), "--config".to_owned(), configuration];
     arguments.extend(command);
-    let mut contestant = Contestant::start("lxc-monitor", stage.hierarchies(), Path::new("env"), &arguments)?;
+    let memory_max = unit::memory_max(UNIT).map_err(MonitorBenchError::io("read", unit::path(UNIT)))?;
+    let mut contestant =
+        Contestant::start("lxc-monitor", stage.hierarchies(), memory_max, Path::new("env"), &arguments)?;
     contestant.wait_until(|| 3 <= cycles_in(&log))?;
     let outcome = contestant.watch(time, || cycles_in(&log))?;
     drop(contestant);
@@ -89,7 +91,7 @@ pub(super) fn floor(
     let _ = std::fs::remove_file(&rounds);
     let program = workspace_root().join("target/release/examples/bench_read_floor");
     let arguments = [way.to_owned(), list.display().to_string(), rounds.display().to_string()];
-    let mut contestant = Contestant::start(way, stage.hierarchies(), &program, &arguments)?;
+    let mut contestant = Contestant::start(way, stage.hierarchies(), None, &program, &arguments)?;
     let done = || std::fs::metadata(&rounds).map_or(0, |metadata| metadata.len());
     contestant.wait_until(|| 3 <= done())?;
     contestant.watch(time, done)
@@ -105,7 +107,7 @@ pub(super) fn forked(stage: &Stage) -> Result<Duration, MonitorBenchError> {
         let _ = std::fs::remove_file(&mark);
         let arguments = ["-c".to_owned(), script, "sh".to_owned(), mark.display().to_string()];
         let mut contestant =
-            Contestant::start("forked commands", stage.hierarchies(), Path::new("sh"), &arguments)?;
+            Contestant::start("forked commands", stage.hierarchies(), None, Path::new("sh"), &arguments)?;
         let used = contestant.until(|| mark.exists())?;
         Ok::<_, MonitorBenchError>(used)
     };

@@ -18,6 +18,40 @@ pub(super) fn id_of(index: usize) -> u32 {
     FIRST_ID + u32::try_from(index).unwrap_or(u32::MAX - FIRST_ID)
 }
 
+/// The groups of the contestant; one in version 2.
+#[derive(Clone, Debug)]
+pub(super) struct Contestants {
+    /// Counts its CPU time.
+    pub(super) cpu: PathBuf,
+    /// Counts its memory.
+    memory: PathBuf,
+    is_v2: bool,
+}
+
+impl Contestants {
+    /// Where a process writes its number to be in them.
+    pub(super) fn doors(&self) -> [PathBuf; 2] {
+        [&self.cpu, &self.memory].map(|group| group.join("cgroup.procs"))
+    }
+
+    /// Memory charged to it less the page cache, in bytes: its own and what the kernel keeps for it, open files among that.
+    /// `None` where it is not counted.
+    pub(super) fn charged_bytes(&self) -> Option<u64> {
+        let (all, cache) =
+            if self.is_v2 { ("memory.current", "file ") } else { ("memory.usage_in_bytes", "total_cache ") };
+        let text = |name| std::fs::read_to_string(self.memory.join(name)).ok();
+        let all: u64 = text(all)?.trim().parse().ok()?;
+        let cache: u64 = text("memory.stat")?.lines().find_map(|line| line.strip_prefix(cache)?.trim().parse().ok())?;
+        Some(all.saturating_sub(cache))
+    }
+
+    /// Removes what counts memory, so that the next contestant begins at nothing.
+    pub(super) fn forget_memory(&self) {
+        // Of version 2 it is the one group, which holds nothing when nobody is in it.
+        let _ = std::fs::remove_dir(&self.memory);
+    }
+}
+
 /// The trees in which each container gets its group.
 #[derive(Clone, Debug)]
 pub(super) struct Hierarchies {
@@ -87,20 +121,36 @@ impl Hierarchies {
         Ok(())
     }
 
-    /// Makes the group in which the contestant runs.
-    pub(super) fn add_contestant(&self) -> Result<PathBuf, MonitorBenchError> {
-        let group = self.unified.join(CONTESTANT);
-        if !group.is_dir() {
-            std::fs::create_dir(&group).map_err(MonitorBenchError::io("make", &group))?;
+    /// Makes the groups in which the contestant runs, which may have so many bytes of memory.
+    pub(super) fn add_contestant(&self, memory_max: Option<u64>) -> Result<Contestants, MonitorBenchError> {
+        let all = Contestants {
+            cpu: self.unified.join(CONTESTANT),
+            memory: self.memory_tree().join(CONTESTANT),
+            is_v2: self.is_v2(),
+        };
+        for group in [&all.cpu, &all.memory] {
+            if !group.is_dir() {
+                std::fs::create_dir(group).map_err(MonitorBenchError::io("make", group))?;
+            }
         }
-        Ok(group)
+        if let Some(bytes) = memory_max {
+            let path = all.memory.join(if all.is_v2 { "memory.max" } else { "memory.limit_in_bytes" });
+            std::fs::write(&path, bytes.to_string()).map_err(MonitorBenchError::io("write", path))?;
+        }
+        Ok(all)
+    }
+
+    /// The tree that counts memory.
+    fn memory_tree(&self) -> PathBuf {
+        if self.is_v2() { self.unified.clone() } else { Path::new(ROOT).join("memory") }
     }
 
     /// Removes every group the benchmark may have made, also those of a run that was killed.
     ///
     /// A group that still has processes is refused by the kernel, which is what we want.
     pub(super) fn remove_all(&self) -> usize {
-        let mut left = usize::from(!is_removed(&self.unified.join(CONTESTANT)));
+        let own = [self.unified.join(CONTESTANT), self.memory_tree().join(CONTESTANT)];
+        let mut left = own.iter().filter(|group| !is_removed(group)).count();
         for tree in &self.trees {
             for index in 0..MAX_CONTAINERS {
                 let outer = tree.join("lxc").join(id_of(index).to_string());

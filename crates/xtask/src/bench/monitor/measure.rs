@@ -1,18 +1,18 @@
 //! Watches a running contestant.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use super::MonitorBenchError;
-use super::groups::Hierarchies;
+use super::groups::{Contestants, Hierarchies};
 
 /// A contestant, alone in its control group; ended when dropped.
 #[derive(Debug)]
 pub(super) struct Contestant {
     name: &'static str,
     child: Child,
-    group: PathBuf,
+    groups: Contestants,
 }
 
 /// What was used between two looks.
@@ -24,26 +24,30 @@ pub(super) struct Used {
     pub(super) system: Duration,
     /// Memory resident at the end, of the process itself, in MiB.
     pub(super) resident_mib: f64,
+    /// Memory charged to its control group at the end but for page cache, in MiB: with what the kernel keeps for it.
+    pub(super) charged_mib: Option<f64>,
     /// Files open at the end.
     pub(super) open_files: usize,
 }
 
 impl Contestant {
-    /// Starts a program in the contestants' group.
+    /// Starts a program in the contestants' groups, where it may have so many bytes of memory.
     pub(super) fn start(
         name: &'static str,
         hierarchies: &Hierarchies,
+        memory_max: Option<u64>,
         program: &Path,
         arguments: &[String],
     ) -> Result<Self, MonitorBenchError> {
-        let group = hierarchies.add_contestant()?;
-        // The shell moves itself into the group and becomes the program.
+        let groups = hierarchies.add_contestant(memory_max)?;
+        let [door, other_door] = groups.doors();
+        // The shell moves itself into the groups and becomes the program.
         let mut command = Command::new("sh");
-        command.args(["-c", "echo $$ > \"$0\" && exec \"$@\""]);
-        command.arg(group.join("cgroup.procs")).arg(program).args(arguments);
+        command.args(["-c", "echo $$ > \"$0\" && echo $$ > \"$1\" && shift && exec \"$@\""]);
+        command.arg(door).arg(other_door).arg(program).args(arguments);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let child = command.spawn().map_err(MonitorBenchError::io("run", program))?;
-        Ok(Self { name, child, group })
+        Ok(Self { name, child, groups })
     }
 
     /// Waits until `is_ready`, at most a minute.
@@ -80,6 +84,7 @@ impl Contestant {
             cpu: after.0.saturating_sub(before.0),
             system: after.1.saturating_sub(before.1),
             resident_mib,
+            charged_mib: self.groups.charged_bytes().map(|bytes| bytes as f64 / f64::from(1 << 20)),
             open_files,
         };
         Ok((used, progress_after.saturating_sub(progress_before)))
@@ -87,7 +92,7 @@ impl Contestant {
 
     /// CPU time of everything in the group so far: all of it, and that in the kernel.
     fn cpu(&self) -> Result<(Duration, Duration), MonitorBenchError> {
-        let path = self.group.join("cpu.stat");
+        let path = self.groups.cpu.join("cpu.stat");
         let text = std::fs::read_to_string(&path).map_err(MonitorBenchError::io("read", path))?;
         let value = |key: &str| {
             let number = text.lines().find_map(|line| line.strip_prefix(key)?.trim().parse().ok());
@@ -125,15 +130,16 @@ impl Contestant {
 impl Drop for Contestant {
     fn drop(&mut self) {
         // The whole group, which is the benchmark's own: a contestant may have started others.
-        let _ = std::fs::write(self.group.join("cgroup.kill"), "1");
+        let _ = std::fs::write(self.groups.cpu.join("cgroup.kill"), "1");
         let _ = self.child.kill();
         let _ = self.child.wait();
         let has_ended = || {
-            let procs = std::fs::read_to_string(self.group.join("cgroup.procs"));
+            let procs = std::fs::read_to_string(self.groups.cpu.join("cgroup.procs"));
             procs.is_ok_and(|text| text.trim().is_empty())
         };
         for _ in 0..100 {
             if has_ended() {
+                self.groups.forget_memory();
                 return;
             }
             std::thread::sleep(Duration::from_millis(20));

@@ -19,6 +19,7 @@ pub(super) struct Row {
     /// CPU time at one look a second, in percent of one core.
     core_percent: f64,
     resident_mib: Option<f64>,
+    charged_mib: Option<f64>,
     open_files: Option<usize>,
 }
 
@@ -34,6 +35,7 @@ impl Row {
             system_share: Some(used.system.as_secs_f64() / used.cpu.as_secs_f64()),
             core_percent: 100.0 * cpu_seconds * containers as f64,
             resident_mib: Some(used.resident_mib),
+            charged_mib: used.charged_mib,
             open_files: Some(used.open_files),
         }
     }
@@ -47,6 +49,7 @@ impl Row {
             system_share: None,
             core_percent: 100.0 * cpu_seconds * containers as f64,
             resident_mib: None,
+            charged_mib: None,
             open_files: None,
         }
     }
@@ -86,8 +89,8 @@ pub(super) fn print(rows: &[Row], hierarchies: &str, fork: Duration) -> Result<(
 fn markdown(rows: &[Row], hierarchies: &str, fork: Duration) -> String {
     let mut text = format!(
         "{hierarchies}; one look a second; a forked `true` costs {:.0} µs of CPU.\n\n\
-         | containers | | CPU per container-sample | of it in the kernel | ours against it | of one core at 1 Hz | resident | open files |\n\
-         | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: |\n",
+         | containers | | CPU per container-sample | of it in the kernel | ours against it | of one core at 1 Hz | resident | charged but for page cache | open files |\n\
+         | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n",
         fork.as_secs_f64() * 1e6
     );
     for row in rows {
@@ -97,17 +100,22 @@ fn markdown(rows: &[Row], hierarchies: &str, fork: Duration) -> String {
         // Writing to a string cannot fail.
         let _ = writeln!(
             text,
-            "| {} | {} | {} µs | {} | {ratio} | {:.2} % | {} | {} |",
+            "| {} | {} | {} µs | {} | {ratio} | {:.2} % | {} | {} | {} |",
             row.containers,
             row.contestant,
             grouped(row.cpu_seconds * 1e6),
             row.system_share.map_or("–".to_owned(), |share| format!("{:.0} %", 100.0 * share)),
             row.core_percent,
-            row.resident_mib.map_or("–".to_owned(), |mib| format!("{mib:.1} MiB")),
+            mebibytes(row.resident_mib),
+            mebibytes(row.charged_mib),
             row.open_files.map_or("–".to_owned(), |files| files.to_string()),
         );
     }
     text
+}
+
+fn mebibytes(value: Option<f64>) -> String {
+    value.map_or("–".to_owned(), |mib| format!("{mib:.1} MiB"))
 }
 
 /// What was reached of the targets, number of containers by number of containers.
@@ -163,12 +171,13 @@ pub(super) fn json(rows: &[Row]) -> String {
         .map(|row| {
             format!(
                 "{{\"contestant\":\"{}\",\"containers\":{},\"cpu_us_per_container_sample\":{},\
-                 \"system_share\":{},\"resident_mib\":{},\"open_files\":{}}}",
+                 \"system_share\":{},\"resident_mib\":{},\"charged_mib\":{},\"open_files\":{}}}",
                 row.contestant,
                 row.containers,
                 row.cpu_seconds * 1e6,
                 number(row.system_share),
                 number(row.resident_mib),
+                number(row.charged_mib),
                 number(row.open_files.map(|files| files as f64)),
             )
         })
@@ -186,6 +195,7 @@ mod tests {
             cpu: Duration::from_micros(micros),
             system: Duration::from_micros(micros / 2),
             resident_mib: 8.0,
+            charged_mib: Some(12.5),
             open_files: 30,
         };
         let rows = [
@@ -195,11 +205,11 @@ mod tests {
         ];
         let text = markdown(&rows, "cgroup version 2", Duration::from_micros(500));
         assert!(
-            text.contains("| 10 | lxc-monitor | 60.0 µs | 50 % | 1.00 | 0.06 % | 8.0 MiB | 30 |"),
+            text.contains("| 10 | lxc-monitor | 60.0 µs | 50 % | 1.00 | 0.06 % | 8.0 MiB | 12.5 MiB | 30 |"),
             "{text}"
         );
         assert!(text.contains("| 10 | floor | 40.0 µs | 50 % | 1.50 |"), "{text}");
-        assert!(text.contains("| 10 | forked | 6,300,000 µs | – | 0.00001 | 6300.00 % | – | – |"), "{text}");
+        assert!(text.contains("| 10 | forked | 6,300,000 µs | – | 0.00001 | 6300.00 % | – | – | – |"), "{text}");
         assert!(
             json(&rows)
                 .contains("\"contestant\":\"floor\",\"containers\":10,\"cpu_us_per_container_sample\":40")
@@ -212,6 +222,7 @@ mod tests {
             cpu: Duration::from_micros(micros),
             system: Duration::ZERO,
             resident_mib: 11.0,
+            charged_mib: None,
             open_files: 1,
         };
         let rows = [
