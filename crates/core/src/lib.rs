@@ -3,7 +3,7 @@
 //! In reading order: ids and units, the record of one measurement ([`snapshot`], [`run`]), the file that carries
 //! it from the monitor to the ml daemon ([`metrics_file`]), what Proxmox stores about a container
 //! ([`container_config`]), the node's own files ([`procfs`]), the bodies of the REST API ([`api`]), and the plumbing every daemon needs
-//! ([`config`], [`telemetry`], [`service`], [`users`], [`ownership`], [`exposition`], [`error_chain`]).
+//! ([`config`], [`telemetry`], [`service`], [`users`], [`ownership`], [`regular_file`], [`durable`], [`exposition`], [`error_chain`]).
 
 pub mod api;
 pub mod config;
@@ -19,6 +19,7 @@ pub mod own_process;
 pub mod ownership;
 pub mod procfs;
 pub mod record_time;
+pub mod regular_file;
 pub mod run;
 #[cfg(feature = "schema")]
 mod schema;

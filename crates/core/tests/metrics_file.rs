@@ -154,13 +154,44 @@ fn a_file_of_the_original_is_taken_over_with_every_record() {
     assert_eq!(seconds(&reader.read_new().unwrap().snapshots), [0, 1, 2]);
 
     let (mut writer, recovery) = open(&file.path);
-    let Recovery::Rewritten { kept_records: 3, damage: None, put_aside } = recovery else {
+    let Recovery::Rewritten { kept_records: 3, damage: None, left_bytes: 0, put_aside } = recovery else {
         panic!("{recovery:?}");
     };
     assert_eq!(as_plain_json(&put_aside), records);
     writer.append(&snapshot(3)).unwrap();
     assert_eq!(seconds(&reader.read_new().unwrap().snapshots), [3]);
     assert_eq!(as_plain_json(&file.path).len(), 4);
+}
+
+/// It may be gigabytes, and nothing is measured before it is taken over.
+#[test]
+fn of_a_large_file_of_the_original_the_newest_records_are_taken_over() {
+    let file = fixture();
+    let records: Vec<_> = (0..2000).map(|second| serde_json::to_value(snapshot(second)).unwrap()).collect();
+    let indented = indented_by_four(&records);
+    fs::write(&file.path, &indented).unwrap();
+    let bounds = Bounds { max_bytes: indented.len() as u64 / 10, ..ROOMY };
+    let (mut writer, recovery) = MetricsWriter::open(&file.path, bounds).unwrap();
+    let Recovery::Rewritten { kept_records, damage: None, left_bytes, put_aside } = recovery else {
+        panic!("{recovery:?}");
+    };
+    // A tenth but for a part of one.
+    assert!((198..=200).contains(&kept_records), "{kept_records}");
+    assert!(9 * bounds.max_bytes <= left_bytes && left_bytes < indented.len() as u64);
+    assert_eq!(as_plain_json(&put_aside), records);
+    writer.append(&snapshot(2000)).unwrap();
+    let found = seconds(&MetricsReader::new(&file.path).read_new().unwrap().snapshots);
+    let first = 2000 - i64::try_from(kept_records).unwrap();
+    assert_eq!(found, (first..=2000).collect::<Vec<_>>());
+}
+
+/// In the layout of `json.dump(records, file, indent=4)`.
+fn indented_by_four(records: &[serde_json::Value]) -> Vec<u8> {
+    use serde::Serialize;
+    let formatter = serde_json::ser::PrettyFormatter::with_indent(b"    ");
+    let mut serializer = serde_json::Serializer::with_formatter(Vec::new(), formatter);
+    records.serialize(&mut serializer).unwrap();
+    serializer.into_inner()
 }
 
 #[test]

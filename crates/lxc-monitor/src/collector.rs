@@ -41,8 +41,8 @@ const MAX_HANGING: usize = 24;
 /// At this interval and longer ones nothing is kept open: twenty files are opened in a fifth of a millisecond, and take
 /// 90 KiB of the kernel's memory for as long as they are.
 const KEEP_HANDLES_BELOW: Duration = Duration::from_secs(10);
-/// Threads that hanging and running reads can take together.
-pub const MAX_THREADS: usize = 2 * (TURNS + MAX_HANGING) + 4;
+/// Threads that hanging and running reads can take together, and one for what is written.
+pub const MAX_THREADS: usize = 2 * (TURNS + MAX_HANGING) + 4 + 1;
 
 /// Makes the snapshots; keeps what the next one needs of the last.
 #[derive(Debug)]

@@ -1,8 +1,12 @@
 //! `lxc-monitor run`: a cycle per interval, until it is told to end.
+//!
+//! Everything that waits for a disk (flags, alerts, the metrics file, the history) is done on a thread apart, so that a disk that
+//! hangs holds up the next cycle and neither scrapes nor the watchdog: ending the monitor would not free the disk, and what is not
+//! written yet would be lost.
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use lxc_autoscale_core::metrics_file::WriteError;
 use lxc_autoscale_core::service::{self, Heartbeat, Wake};
@@ -35,11 +39,17 @@ struct Daemon {
     config_path: PathBuf,
     config: MonitorConfig,
     collector: Collector,
+    sinks: Arc<Mutex<Sinks>>,
+    exporter: Exporter,
+}
+
+/// What takes a snapshot to a disk.
+#[derive(Debug)]
+struct Sinks {
+    output: Output,
     anomalies: AnomalyWatch,
     alerts: Alerts,
-    output: Output,
     history: History,
-    exporter: Exporter,
 }
 
 /// Measures until SIGTERM or SIGINT; SIGHUP reads the configuration again.
@@ -50,12 +60,8 @@ pub async fn run(config_path: &Path, config: MonitorConfig) -> Result<(), Daemon
     let mut daemon = Daemon {
         config_path: config_path.to_owned(),
         collector: Collector::new(&config),
-        output: Output::open(&config.output)?,
-        // After the lock of the exchange file is taken: the state belongs to one monitor.
-        anomalies: AnomalyWatch::open(&config.anomaly),
-        alerts: Alerts::open(&config),
+        sinks: Arc::new(Mutex::new(Sinks::open(&config)?)),
         exporter: Exporter::start(&config.exporter, config.interval()),
-        history: History::start(&config.history, config.output.file.clone(), config.interval()),
         config,
     };
     let mut heartbeat = Heartbeat::start(daemon.config.interval()).map_err(DaemonError::Signals)?;
@@ -69,13 +75,12 @@ pub async fn run(config_path: &Path, config: MonitorConfig) -> Result<(), Daemon
     loop {
         match heartbeat.next().await {
             Wake::Cycle => daemon.cycle().await,
-            Wake::Reload => daemon.reload(&mut heartbeat),
+            Wake::Reload => daemon.reload(&mut heartbeat).await,
             Wake::Stop => break,
         }
     }
     service::notify_stopping();
-    daemon.anomalies.finish();
-    daemon.history.stop();
+    daemon.at_the_disk(Sinks::finish).await;
     tracing::info!("lxc-monitor ends");
     Ok(())
 }
@@ -84,10 +89,71 @@ impl Daemon {
     async fn cycle(&mut self) {
         // A cycle in which many reads hang takes many times their limit, but it ends.
         let mut snapshot = service::alive_during(self.collector.cycle()).await;
-        self.anomalies.annotate(&mut snapshot);
-        self.alerts.apply(&mut snapshot);
-        let measured = describe(&snapshot);
-        let written = self.output.append(&snapshot);
+        let (snapshot, is_written) = self
+            .at_the_disk(move |sinks| {
+                let is_written = sinks.take(&mut snapshot);
+                (snapshot, is_written)
+            })
+            .await;
+        let interval = self.config.interval();
+        self.exporter.publish(Cycle { snapshot: Arc::new(snapshot), is_written, interval });
+    }
+
+    /// Does something that may wait for a disk, and goes on with everything else meanwhile.
+    async fn at_the_disk<T: Send + 'static>(
+        &self,
+        what: impl FnOnce(&mut Sinks) -> T + Send + 'static,
+    ) -> T {
+        let sinks = Arc::clone(&self.sinks);
+        let work = move || what(&mut sinks.lock().unwrap_or_else(PoisonError::into_inner));
+        match service::alive_during(tokio::task::spawn_blocking(work)).await {
+            Ok(done) => done,
+            // As if it had been done here: systemd starts a new monitor.
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
+    }
+
+    /// Takes over the configuration as it stands in the file now; a wrong one changes nothing.
+    async fn reload(&mut self, heartbeat: &mut Heartbeat) {
+        service::notify_reloading();
+        match config::load::<MonitorConfig>(&self.config_path) {
+            Ok(config) => {
+                if config.logging != self.config.logging {
+                    tracing::warn!("changes of [logging] take effect at the next start");
+                }
+                if config.interval() != self.config.interval() {
+                    heartbeat.set_period(config.interval());
+                }
+                self.collector.reconfigure(&config);
+                self.exporter.reconfigure(&config.exporter);
+                self.config = config.clone();
+                self.at_the_disk(move |sinks| sinks.reconfigure(&config)).await;
+                tracing::info!("read the configuration `{}` again", self.config_path.display());
+            }
+            Err(error) => tracing::error!("{}; the settings stay as they were", ErrorChain(&error)),
+        }
+        service::notify_ready();
+    }
+}
+
+impl Sinks {
+    fn open(config: &MonitorConfig) -> Result<Self, WriteError> {
+        // First the lock of the exchange file: the state belongs to one monitor.
+        let output = Output::open(&config.output)?;
+        Ok(Self {
+            output,
+            anomalies: AnomalyWatch::open(&config.anomaly),
+            alerts: Alerts::open(config),
+            history: History::start(&config.history, config.output.file.clone(), config.interval()),
+        })
+    }
+
+    /// Completes a snapshot and writes it; whether it is in the metrics file.
+    fn take(&mut self, snapshot: &mut Snapshot) -> bool {
+        self.anomalies.annotate(snapshot);
+        self.alerts.apply(snapshot);
+        let measured = describe(snapshot);
+        let written = self.output.append(snapshot);
         let is_written = written.is_ok();
         match written {
             Ok(()) => {
@@ -99,34 +165,20 @@ impl Daemon {
                 service::notify_status(&format!("{measured}, not written: {}", ErrorChain(&error)));
             }
         }
-        self.history.record(&snapshot);
-        let interval = self.config.interval();
-        self.exporter.publish(Cycle { snapshot: Arc::new(snapshot), is_written, interval });
+        self.history.record(snapshot);
+        is_written
     }
 
-    /// Takes over the configuration as it stands in the file now; a wrong one changes nothing.
-    fn reload(&mut self, heartbeat: &mut Heartbeat) {
-        service::notify_reloading();
-        match config::load::<MonitorConfig>(&self.config_path) {
-            Ok(config) => {
-                if config.logging != self.config.logging {
-                    tracing::warn!("changes of [logging] take effect at the next start");
-                }
-                if config.interval() != self.config.interval() {
-                    heartbeat.set_period(config.interval());
-                }
-                self.collector.reconfigure(&config);
-                self.anomalies.reconfigure(&config.anomaly);
-                self.alerts.reconfigure(&config);
-                self.output.reconfigure(&config.output);
-                self.history.reconfigure(&config.history, config.output.file.clone(), config.interval());
-                self.exporter.reconfigure(&config.exporter);
-                self.config = config;
-                tracing::info!("read the configuration `{}` again", self.config_path.display());
-            }
-            Err(error) => tracing::error!("{}; the settings stay as they were", ErrorChain(&error)),
-        }
-        service::notify_ready();
+    fn reconfigure(&mut self, config: &MonitorConfig) {
+        self.anomalies.reconfigure(&config.anomaly);
+        self.alerts.reconfigure(config);
+        self.output.reconfigure(&config.output);
+        self.history.reconfigure(&config.history, config.output.file.clone(), config.interval());
+    }
+
+    fn finish(&mut self) {
+        self.anomalies.finish();
+        self.history.stop();
     }
 }
 

@@ -1,5 +1,7 @@
 //! Keeps the exchange file open, and goes on when it cannot be written.
 
+use std::path::Path;
+
 use lxc_autoscale_core::ErrorChain;
 use lxc_autoscale_core::metrics_file::{MetricsWriter, Recovery, WriteError};
 use lxc_autoscale_core::snapshot::Snapshot;
@@ -84,15 +86,27 @@ fn log_recovery(writer: &MetricsWriter, recovery: &Recovery) {
     match recovery {
         Recovery::Created => tracing::info!("created the metrics file `{path}`"),
         Recovery::Intact => tracing::info!("continuing the metrics file `{path}`"),
-        Recovery::Rewritten { kept_records, damage: Some(damage), put_aside } => tracing::warn!(
-            "the metrics file `{path}` was damaged ({damage}); kept {kept_records} records, the old file is `{}`",
-            put_aside.display()
-        ),
-        Recovery::Rewritten { kept_records, damage: None, put_aside } => tracing::info!(
-            "rewrote the metrics file `{path}` in the present layout; kept {kept_records} records, the old file is `{}`",
-            put_aside.display()
-        ),
+        Recovery::Rewritten { kept_records, damage, left_bytes, put_aside } => {
+            let kept = kept(*kept_records, *left_bytes, put_aside);
+            match damage {
+                Some(damage) => tracing::warn!("the metrics file `{path}` was damaged ({damage}); {kept}"),
+                None => tracing::info!("rewrote the metrics file `{path}` in the present layout; {kept}"),
+            }
+        }
     }
+}
+
+/// What became of the records of a file that was rewritten.
+fn kept(records: u64, left_bytes: u64, aside: &Path) -> String {
+    let aside = aside.display();
+    if left_bytes == 0 {
+        return format!("kept {records} records, the old file is `{aside}`");
+    }
+    format!(
+        "kept the newest {records} records; the {} MB before them are in the old file only, `{aside}`, and \
+         `lxc-monitor import {aside}` takes them into the history",
+        left_bytes / 1_000_000
+    )
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::OFlags;
+use lxc_autoscale_core::regular_file;
 
 /// Size of such a file at most, in bytes; a larger one is none of ours. A thousand containers need 2 MiB.
 pub const MAX_BYTES: u64 = 64 << 20;
@@ -26,14 +26,12 @@ pub enum ReadError {
 /// # Errors
 /// [`ReadError`].
 pub fn read(path: &Path) -> Result<Option<Vec<u8>>, ReadError> {
-    // A FIFO in its place must not hold the daemon up.
-    let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
-    let file = match File::options().read(true).custom_flags(flags).open(path) {
+    let file = match regular_file::open(File::options().read(true), path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if regular_file::is_foreign(&error) => return Err(ReadError::Foreign),
         opened => opened?,
     };
-    let metadata = file.metadata()?;
-    if !metadata.is_file() || MAX_BYTES < metadata.len() {
+    if MAX_BYTES < file.metadata()?.len() {
         return Err(ReadError::Foreign);
     }
     let mut bytes = Vec::new();

@@ -1,14 +1,12 @@
 //! The file operations of the writer: never through a planted link, never on anything but a regular file,
 //! with a mode of our own, and durable.
 
-use std::fs::{File, Metadata, OpenOptions};
+use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::OFlags;
-
-use crate::durable;
+use crate::{durable, regular_file};
 
 /// Files put aside, at most; the last place is used again, so that the first, which may be the whole past in
 /// the layout of the Python original, is never lost.
@@ -52,34 +50,23 @@ pub(super) fn stamp_at(path: &Path) -> Option<Stamp> {
 
 /// Opens a regular file; a FIFO or device in its place is an error instead of a wait without end.
 pub(super) fn open_regular(path: &Path) -> io::Result<File> {
-    open_checked(File::options().read(true), OFlags::empty(), path)
+    regular_file::open(File::options().read(true), path)
 }
 
 /// Opens a regular file for reading; a symbolic link is an error, too.
 pub(super) fn open_no_link(path: &Path) -> io::Result<File> {
-    open_checked(File::options().read(true), OFlags::NOFOLLOW, path)
+    regular_file::open_no_link(File::options().read(true), path)
 }
 
 /// Opens a regular file for writing, and for reading what was written; a symbolic link is an error.
 pub(super) fn open_own(path: &Path) -> io::Result<File> {
-    open_checked(File::options().read(true).write(true), OFlags::NOFOLLOW, path)
+    regular_file::open_no_link(File::options().read(true).write(true), path)
 }
 
 /// Opens the lock file, which is made where it is missing; a symbolic link is an error.
 pub(super) fn open_lock(path: &Path) -> io::Result<File> {
     // Not truncated: whatever it is, it is not ours to empty.
-    open_checked(File::options().write(true).create(true).mode(0o600).truncate(false), OFlags::NOFOLLOW, path)
-}
-
-fn open_checked(options: &mut OpenOptions, flags: OFlags, path: &Path) -> io::Result<File> {
-    let flags = (flags | OFlags::NONBLOCK | OFlags::CLOEXEC).bits().cast_signed();
-    let file = options.custom_flags(flags).open(path)?;
-    if file.metadata()?.is_file() { Ok(file) } else { Err(not_regular()) }
-}
-
-/// The error for what is no regular file.
-pub(super) fn not_regular() -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")
+    regular_file::open_no_link(File::options().write(true).create(true).mode(0o600).truncate(false), path)
 }
 
 /// Writes a new file and puts it in the place of `path` in one step, durably.

@@ -9,7 +9,8 @@
 //!
 //! Compact JSON holds no line break, so a line is a record and the file can be read from its end.
 
-use std::io::{self, BufRead, Read, Write};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 
 use serde::de::{IgnoredAny, SeqAccess, Visitor};
 use serde_json::value::RawValue;
@@ -104,6 +105,35 @@ pub(super) fn for_each_record(
 fn next_line(reader: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<u64> {
     line.clear();
     Read::take(reader, MAX_RECORD_BYTES).read_until(b'\n', line).map(|length| length as u64)
+}
+
+/// Whether a line can only be the beginning of an element of the array: of ours, or of one that is indented by four as the Python
+/// original does it. No JSON string reaches over a line break.
+pub fn begins_element(line: &[u8]) -> bool {
+    line.starts_with(b"{\"") || matches!(line, b"    {\n" | b"    {\r\n")
+}
+
+/// Where the first line from `begin` on stands that can only be the beginning of an element; `None` for the beginning of the
+/// file, and where there is none.
+pub(super) fn first_element_from(mut file: &File, begin: u64) -> io::Result<Option<u64>> {
+    if begin == 0 {
+        return Ok(None);
+    }
+    file.seek(SeekFrom::Start(begin))?;
+    let (mut reader, mut line, mut offset) = (BufReader::new(file), Vec::new(), begin);
+    // The rest of a line says nothing.
+    let mut is_rest = true;
+    loop {
+        let length = next_line(&mut reader, &mut line)?;
+        if length == 0 {
+            return Ok(None);
+        }
+        if !is_rest && begins_element(&line) {
+            return Ok(Some(offset));
+        }
+        is_rest = !line.ends_with(b"\n");
+        offset += length;
+    }
 }
 
 /// Writes an array in our layout, record by record.

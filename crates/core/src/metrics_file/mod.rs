@@ -20,11 +20,14 @@ mod format;
 mod lock;
 mod reader;
 mod recover;
+mod since;
 mod spares;
 mod tail;
 pub mod trust;
 mod writer;
 
+pub use format::begins_element;
 pub use reader::{MetricsReader, NewSnapshots, Position, ReadError, UnreadableRecord};
 pub use recover::Recovery;
+pub use since::each_since;
 pub use writer::{Bounds, DEFAULT_MODE, MetricsWriter, WriteError};

@@ -259,7 +259,7 @@ impl MetricsReader {
 }
 
 /// A record of a layout that this program knows.
-fn parse(record: &[u8]) -> serde_json::Result<Snapshot> {
+pub(super) fn parse(record: &[u8]) -> serde_json::Result<Snapshot> {
     // As a whole: the parser does not look at strings that it skips, and other readers do.
     let text = std::str::from_utf8(record).map_err(serde_json::Error::custom)?;
     let snapshot = serde_json::from_str(text)?;
@@ -268,7 +268,7 @@ fn parse(record: &[u8]) -> serde_json::Result<Snapshot> {
 }
 
 /// Opens a file that nobody else could have written, and checks what was opened, not what has its name later.
-fn open_trusted(path: &Path, believed: &Believed) -> Result<File, ReadError> {
+pub(super) fn open_trusted(path: &Path, believed: &Believed) -> Result<File, ReadError> {
     let failed = |source| ReadError::Read { path: path.to_owned(), source };
     let distrusted = |source| ReadError::Distrusted { path: path.to_owned(), source };
     let place = trust::check_place(path, believed).map_err(distrusted)?;

@@ -1,4 +1,8 @@
 //! Makes sure that a complete file is published, keeping every whole record of a damaged one.
+//!
+//! Of a file in another layout the newest records are kept, as many bytes of it as the file may have: one of the Python
+//! original may have grown for years, and has to be read through before the first measurement. All of it stays in the file put
+//! aside.
 
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Seek, Write};
@@ -23,13 +27,15 @@ pub enum Recovery {
         kept_records: u64,
         /// What was wrong with the rest, if anything was; `None` for a complete file in another layout.
         damage: Option<String>,
+        /// Bytes of older records that were left where they are, in the old file.
+        left_bytes: u64,
         /// Where the file as it was lies now.
         put_aside: PathBuf,
     },
 }
 
-/// Makes sure that a complete file is published, with this mode.
-pub(super) fn recover(path: &Path, mode: u32) -> io::Result<Recovery> {
+/// Makes sure that a complete file is published, with this mode; of one in another layout the newest `max_bytes` count.
+pub(super) fn recover(path: &Path, mode: u32, max_bytes: u64) -> io::Result<Recovery> {
     let mut file = match open_regular(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -42,7 +48,7 @@ pub(super) fn recover(path: &Path, mode: u32) -> io::Result<Recovery> {
     let is_lines = file.read_exact(&mut beginning).is_ok() && format::is_line_layout(&beginning);
     file.rewind()?;
     if !is_lines {
-        return salvage_array(path, mode, file);
+        return salvage_array(path, mode, file, max_bytes);
     }
     if format::is_intact(BufReader::new(&file))? {
         // Best effort: a file of somebody else is replaced by one of ours at the first append anyway.
@@ -98,7 +104,7 @@ fn salvage_lines(path: &Path, mode: u32, file: &File) -> io::Result<Recovery> {
     })?;
     let damage = format!("{broken_records} broken lines ({broken_bytes} bytes)");
     let put_aside = aside.ok_or_else(|| io::Error::other("the old file was not put aside"))?;
-    Ok(Recovery::Rewritten { kept_records, damage: Some(damage), put_aside })
+    Ok(Recovery::Rewritten { kept_records, damage: Some(damage), left_bytes: 0, put_aside })
 }
 
 /// Finds whole records in a damaged line: where only a separator was hit, two records share a line.
@@ -123,12 +129,17 @@ fn for_each_embedded_record(line: &[u8], mut each: impl FnMut(&[u8]) -> io::Resu
     Ok(())
 }
 
-/// Keeps the elements of an array in another layout, up to where it breaks.
-fn salvage_array(path: &Path, mode: u32, mut file: File) -> io::Result<Recovery> {
+/// Keeps the elements of an array in another layout, up to where it breaks; of a large one those in its last `max_bytes`.
+fn salvage_array(path: &Path, mode: u32, mut file: File, max_bytes: u64) -> io::Result<Recovery> {
     let (mut n_unusable, mut broken) = (0_u64, None);
+    let size = file.metadata()?.len();
+    let begin = format::first_element_from(&file, size.saturating_sub(max_bytes))?.unwrap_or(0);
     let (kept_records, aside) = replace_file(path, mode, true, |output| {
         let mut kept = ArrayWriter::begin(BufWriter::new(output))?;
-        let result = format::for_each_element(BufReader::new(&file), |element| {
+        file.seek(io::SeekFrom::Start(begin))?;
+        // The bracket before the elements that are left out.
+        let bracket: &[u8] = if begin == 0 { b"" } else { b"[" };
+        let result = format::for_each_element(bracket.chain(BufReader::new(&file)), |element| {
             // Elements may be indented; in our layout a record is a line.
             match serde_json::from_str::<serde_json::Value>(element.get()) {
                 Ok(compact) if compact.is_object() => kept.push(&serde_json::to_vec(&compact)?),
@@ -157,5 +168,5 @@ fn salvage_array(path: &Path, mode: u32, mut file: File) -> io::Result<Recovery>
     })?;
     let unusable = (0 < n_unusable).then(|| format!("{n_unusable} elements that are no records"));
     let put_aside = aside.ok_or_else(|| io::Error::other("the old file was not put aside"))?;
-    Ok(Recovery::Rewritten { kept_records, damage: broken.or(unusable), put_aside })
+    Ok(Recovery::Rewritten { kept_records, damage: broken.or(unusable), left_bytes: begin, put_aside })
 }

@@ -133,7 +133,7 @@ impl MetricsWriter {
         }
         let spares = Spares::new(&path);
         spares.remove_leftovers();
-        let recovery = recover(&path, DEFAULT_MODE).map_err(failed)?;
+        let recovery = recover(&path, DEFAULT_MODE, bounds.max_bytes).map_err(failed)?;
         let published = Published::open(&path).map_err(failed)?;
         let writer = Self {
             path,
@@ -329,7 +329,7 @@ impl MetricsWriter {
             }
             self.spares.give_back(spare);
         }
-        recover(&self.path, self.mode)?;
+        recover(&self.path, self.mode, self.bounds.max_bytes)?;
         self.published = Published::open(&self.path)?;
         self.spares.copy_of(&self.published.file, self.published.stamp.bytes(), self.mode)
     }

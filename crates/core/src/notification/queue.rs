@@ -6,9 +6,8 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use rustix::fs::OFlags;
-
 use super::{Notification, NotificationId};
+use crate::regular_file;
 
 /// Ending of the files' names.
 const SUFFIX: &str = ".json";
@@ -176,14 +175,9 @@ impl Consumer {
         let directory = directory.into();
         make_directory(&directory)?;
         let failed = |source| QueueError::Directory { directory: directory.clone(), source };
-        let lock = File::options()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .custom_flags(NO_SURPRISES)
-            .open(directory.join(CONSUMER_LOCK))
-            .map_err(failed)?;
+        let mut options = File::options();
+        options.write(true).create(true).truncate(false).mode(0o600);
+        let lock = regular_file::open_no_link(&mut options, &directory.join(CONSUMER_LOCK)).map_err(failed)?;
         match lock.try_lock() {
             Ok(()) => Ok(Self { directory, _lock: lock }),
             Err(fs::TryLockError::WouldBlock) => Err(QueueError::InUse { directory }),
@@ -222,9 +216,6 @@ impl Consumer {
         remove(&path_of(&self.directory, id)).map(|_| ())
     }
 }
-
-/// Flags that keep a FIFO or a link in place of a file from being opened as one.
-const NO_SURPRISES: i32 = OFlags::NOFOLLOW.union(OFlags::NONBLOCK).bits().cast_signed();
 
 /// A file of the queue.
 #[derive(Debug)]
@@ -309,9 +300,11 @@ fn is_abandoned(modified: SystemTime) -> bool {
 }
 
 fn read(path: &Path, id: &NotificationId) -> Result<Notification, ReadError> {
-    let file = File::options().read(true).custom_flags(NO_SURPRISES).open(path)?;
-    let metadata = file.metadata()?;
-    if !metadata.is_file() || MAX_FILE_BYTES < metadata.len() {
+    let file = match regular_file::open_no_link(File::options().read(true), path) {
+        Err(error) if regular_file::is_foreign(&error) => return Err(ReadError::Foreign),
+        opened => opened?,
+    };
+    if MAX_FILE_BYTES < file.metadata()?.len() {
         return Err(ReadError::Foreign);
     }
     let mut bytes = Vec::new();

@@ -36,18 +36,34 @@ pub(super) fn events_of_members(
         return Ok(None);
     }
     let mut sum: Option<PidsEvents> = None;
-    tree::walk(files, group, |group| {
-        if let Ok(PidsEvents { max }) = files.parsed(group, "pids.events", parse::pids_events) {
-            sum = Some(PidsEvents { max: sum.map_or(0, |sum| sum.max).saturating_add(max) });
+    let mut is_complete = true;
+    tree::walk(files, group, |inner| {
+        match files.parsed(inner, "pids.events", parse::pids_events) {
+            Ok(PidsEvents { max }) => {
+                sum = Some(PidsEvents { max: sum.map_or(0, |sum| sum.max).saturating_add(max) });
+                ControlFlow::Continue(())
+            }
+            // The kernel does not count.
+            Err(_) if inner == group => ControlFlow::Break(()),
+            Err(_) => {
+                is_complete = false;
+                ControlFlow::Continue(())
+            }
         }
-        ControlFlow::Continue(())
     });
+    if !is_complete {
+        files.forget_inner();
+    }
     Ok(sum)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+    use std::process::{Command, Stdio};
+
     use super::*;
+    use crate::kept_files::HandleBudget;
 
     /// A container's group and one inside it, each with what its `pids.events` says.
     #[track_caller]
@@ -62,6 +78,58 @@ mod tests {
         }
         let files = KeptFiles::for_one_look();
         assert_eq!(events_v2(&files, group, &Ok(limit)), Ok(want.map(|max| PidsEvents { max })));
+    }
+
+    /// A group of version 1 on the machine's own kernel; removed when dropped, with those in it.
+    struct RealGroup(PathBuf);
+
+    impl RealGroup {
+        fn make() -> Option<Self> {
+            let path = Path::new("/sys/fs/cgroup/pids").join(format!("lxc-monitor-test-{}", std::process::id()));
+            std::fs::create_dir(&path).ok().map(|()| Self(path))
+        }
+
+        /// Makes a group in it in which one process is refused another one.
+        fn with_refusal(&self, name: &str) {
+            let inner = self.0.join(name);
+            std::fs::create_dir(&inner).unwrap();
+            std::fs::write(inner.join("pids.max"), "1").unwrap();
+            let mut shell = Command::new("sh");
+            shell.args(["-c", "echo $$ > \"$0/cgroup.procs\"; true | true"]).arg(&inner);
+            assert!(!shell.stderr(Stdio::null()).status().unwrap().success());
+        }
+    }
+
+    impl Drop for RealGroup {
+        fn drop(&mut self) {
+            for inner in tree::group_names(&self.0) {
+                let _ = std::fs::remove_dir(self.0.join(inner));
+            }
+            let _ = std::fs::remove_dir(&self.0);
+        }
+    }
+
+    /// systemd removes the group of a service and makes another one: the directory has as many links as before.
+    #[test]
+    fn the_group_that_came_for_another_counts_from_the_next_look_on() {
+        let Some(group) = RealGroup::make() else {
+            println!("skipped: no group can be made in /sys/fs/cgroup/pids");
+            return;
+        };
+        std::fs::create_dir(group.0.join("ended.service")).unwrap();
+        let mut files = KeptFiles::new(&HandleBudget::of(100));
+        let mut look = || {
+            let events = events_of_members(&files, &group.0, &Ok(Some(100)));
+            files.end_of_look();
+            events.unwrap().map(|events| events.max)
+        };
+        assert_eq!(look(), Some(0));
+        std::fs::remove_dir(group.0.join("ended.service")).unwrap();
+        group.with_refusal("begun.service");
+        look();
+        let events = std::fs::read_to_string(group.0.join("begun.service/pids.events")).unwrap();
+        assert!(events.starts_with("max ") && events != "max 0\n", "{events}");
+        assert_eq!(look(), events.trim_start_matches("max ").trim().parse().ok());
     }
 
     #[test]

@@ -2,14 +2,13 @@
 //!
 //! A snapshot becomes levels and counters ([`readings`], pure), those become samples and wait for a thread
 //! (`writer`), which writes them, rolls them up and keeps the file in its bounds (`store`). What it lacks it reads
-//! from the metrics file ([`replay`]). `lxc-monitor history` shows it ([`show`]), `lxc-monitor import` adds what
+//! from the metrics file. `lxc-monitor history` shows it ([`show`]), `lxc-monitor import` adds what
 //! other files hold ([`import`]); both are called by [`command`].
 
 pub mod command;
 mod config;
 pub mod import;
 pub mod readings;
-pub mod replay;
 pub mod show;
 pub mod store;
 mod writer;

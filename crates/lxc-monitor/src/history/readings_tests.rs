@@ -54,7 +54,7 @@ fn a_rate_is_one_of_the_same_run_and_the_same_clock() {
 fn no_kill_of_a_young_container_is_lost_with_its_restart() {
     let before = on_node(5000.0, reading(0.0, Some(10.0), 1000, 1));
     check(&before, &on_node(5060.0, reading(60.0, Some(30.0), 5000, 1)), None, Some(1.0));
-    check(&before, &on_node(5060.0, reading(60.0, Some(70.0), 7000, 1)), Some(100.0), Some(0.0));
+    check(&before, &on_node(5060.0, reading(60.0, Some(70.0), 97_000, 1)), Some(1600.0), Some(0.0));
     // Records without the node's uptime.
     let (before, after) = (reading(0.0, Some(10.0), 1000, 1), reading(60.0, Some(30.0), 5000, 3));
     check(&before, &after, None, Some(3.0));

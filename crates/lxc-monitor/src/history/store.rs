@@ -56,6 +56,14 @@ pub enum StoreError {
         /// Why.
         source: std::io::Error,
     },
+    /// Something else stands in its place, and whoever put it there chose what would be written to.
+    #[error("in the place of the history `{}` is no regular file but a link, a FIFO or the like; remove that, or set `history.file` to another place", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// What was found.
+        source: std::io::Error,
+    },
     /// A broken one could not be moved out of the way.
     #[error("the history `{}` is broken and cannot be put aside", path.display())]
     PutAside {

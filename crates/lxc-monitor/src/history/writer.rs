@@ -13,11 +13,12 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use lxc_autoscale_core::ErrorChain;
+use lxc_autoscale_core::metrics_file::trust::Believed;
+use lxc_autoscale_core::metrics_file::{self, ReadError};
 use lxc_autoscale_core::snapshot::Snapshot;
 
 use super::config::HistoryConfig;
 use super::readings::{Cycle, Rates};
-use super::replay;
 use super::store::{SampledCycle, Store, StoreError};
 use crate::notices::{Change, Notices};
 
@@ -154,8 +155,8 @@ struct Work {
 /// Why catching up ended early.
 #[derive(Debug, thiserror::Error)]
 enum CatchUpError {
-    #[error("cannot read the metrics file")]
-    MetricsFile(#[from] std::io::Error),
+    #[error(transparent)]
+    MetricsFile(#[from] ReadError),
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -279,12 +280,17 @@ impl Work {
                 self.begun_anew(&aside);
             }
         }
-        let after_ms = if self.read_all { None } else { self.store()?.newest_ms()? };
+        let after_ms = match &self.store {
+            Some(store) if !self.read_all => store.newest_ms()?,
+            _ => None,
+        };
         self.missed.store(false, Ordering::Relaxed);
         self.pending.clear();
         self.rates = Rates::default();
         let path = self.metrics_file.clone();
-        let replayed = replay::snapshots(&path, after_ms, |snapshot| -> Result<(), CatchUpError> {
+        // What others put there is no measurement of ours.
+        let believed = Believed::own();
+        let replayed = metrics_file::each_since(&path, &believed, after_ms, |snapshot| -> Result<(), CatchUpError> {
             let cycle = Cycle::from(snapshot);
             self.now_ms = cycle.at_ms;
             if Some(cycle.at_ms) == after_ms {
@@ -350,9 +356,5 @@ impl Work {
             tracing::warn!("{} damaged blocks of the history are lost", step.damaged);
         }
         Ok(())
-    }
-
-    fn store(&self) -> Result<&Store, std::io::Error> {
-        self.store.as_ref().ok_or_else(|| std::io::Error::other("the history is not open"))
     }
 }

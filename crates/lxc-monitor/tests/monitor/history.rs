@@ -118,6 +118,68 @@ fn a_broken_database_is_begun_anew_from_the_metrics_file() {
     assert_eq!(samples(&file), snapshots(&node));
 }
 
+/// What stands in the place of the metrics file is not waited for, or the history would never be written again.
+#[test]
+fn a_fifo_in_place_of_the_metrics_file_holds_the_history_up_only_while_it_is_there() {
+    let node = node();
+    node.put_fifo("metrics.json");
+    let mut daemon = Daemon::start(&node.config_file());
+    daemon.wait_for("measured 1 running container in ");
+    daemon.wait_for("measured 1 running container in ");
+    std::fs::remove_file(node.path("metrics.json")).unwrap();
+    daemon.wait_for("is written again");
+    wait_until_complete(&node, &history(&node), 3);
+    daemon.signal(rustix::process::Signal::TERM);
+    daemon.wait_for("lxc-monitor ends");
+}
+
+/// The history lies in a directory of the monitor's user, and root imports.
+#[test]
+fn an_import_by_root_writes_through_no_link_and_waits_for_no_fifo() {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: it takes root");
+        return;
+    }
+    let (node, nobody) = (node(), 65_534);
+    let config = node.config_file();
+    node.write(
+        "new.json",
+        "[\n{\"104\":{\"timestamp\":\"2026-11-23T17:20:00Z\",\"memory_usage_mb\":5.5},\
+         \"summary\":{\"collection_start_time\":\"2026-11-23T17:20:00Z\",\"collection_end_time\":\"2026-11-23T17:20:00Z\",\
+         \"total_containers\":1,\"total_duration_seconds\":0.1,\"schema_version\":1}}\n]\n",
+    );
+    let import = || {
+        let output =
+            Command::new(PROGRAM).arg("import").arg(node.path("new.json")).arg("--config").arg(&config).output();
+        let output = output.unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    assert_eq!(import().0, Some(0));
+    let database = std::fs::read(history(&node)).unwrap();
+    std::fs::remove_dir_all(node.path("state")).unwrap();
+    node.mkdir("state");
+    std::os::unix::fs::chown(node.path("state"), Some(nobody), Some(nobody)).unwrap();
+    // A database that was cut off would be given the length its head names, and anything else be renamed.
+    for victim in [&database[..4096], b"root:x:0:0:root:/root:/bin/sh\n"] {
+        std::fs::write(node.path("victim"), victim).unwrap();
+        std::os::unix::fs::symlink(node.path("victim"), history(&node)).unwrap();
+        let (code, said) = import();
+        assert_eq!(code, Some(2), "{said}");
+        assert!(said.contains("no regular file but a link, a FIFO or the like"), "{said}");
+        assert_eq!(std::fs::read(node.path("victim")).unwrap(), victim);
+        std::fs::remove_file(history(&node)).unwrap();
+
+        std::os::unix::fs::symlink(node.path("victim"), node.path("state/metrics.sqlite-wal")).unwrap();
+        import();
+        assert_eq!(std::fs::read(node.path("victim")).unwrap(), victim, "SQLite's log");
+        std::fs::remove_dir_all(node.path("state")).unwrap();
+        node.mkdir("state");
+    }
+    node.put_fifo("state/metrics.sqlite");
+    let (code, said) = import();
+    assert!(code == Some(2) && said.contains("no regular file but a link"), "{said}");
+}
+
 #[test]
 fn it_is_shown_while_the_daemon_writes_it_and_not_written_when_switched_off() {
     let node = node();

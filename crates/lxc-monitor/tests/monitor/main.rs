@@ -12,6 +12,7 @@ mod history;
 mod program;
 mod quiet;
 mod real_lxc;
+mod stalled;
 mod trees;
 mod versions;
 mod wedged;

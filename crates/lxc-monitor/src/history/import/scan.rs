@@ -7,6 +7,8 @@
 
 use std::io::{self, BufRead, BufReader, Read};
 
+use lxc_autoscale_core::metrics_file::begins_element;
+
 /// A longer element is damage.
 const MAX_ELEMENT_BYTES: usize = 16 << 20;
 /// So much of a line is looked at at once; a file may be a single line.
@@ -199,11 +201,6 @@ enum Found {
     Nothing,
     Whole,
     TooLong,
-}
-
-/// Whether a line can only be the beginning of an element.
-fn begins_element(line: &[u8]) -> bool {
-    line.starts_with(b"{\"") || matches!(line, b"    {\n" | b"    {\r\n")
 }
 
 #[cfg(test)]

@@ -1,12 +1,18 @@
 //! Opens the database's file, and begins a new one where the old one is broken.
+//!
+//! Root opens it, too (`lxc-monitor import`), in a directory of the monitor's user, who might put a link in its place. So no link
+//! is followed there, and nothing is written to a file with a second name before SQLite has taken it for a database.
 
-use std::io::Read;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use lxc_autoscale_core::history_store::reader::with_suffix;
 use lxc_autoscale_core::history_store::{HistoryError, chunk, frame, schema};
 use lxc_autoscale_core::ownership::make_for_owner_of_directory;
+use lxc_autoscale_core::regular_file;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Row, ffi, params};
 
 use super::{PUT_FRAME, StoreError};
@@ -15,6 +21,8 @@ use super::{PUT_FRAME, StoreError};
 pub(super) const PAGE_BYTES: u64 = 4096;
 /// How long a statement waits for another process.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// What every database begins with.
+const MAGIC: &[u8] = b"SQLite format 3\0";
 /// Broken databases that are kept beside the new one.
 const MOST_PUT_ASIDE: u64 = 3;
 
@@ -37,10 +45,10 @@ pub(super) fn open(path: &Path, max_bytes: u64) -> Result<(Connection, Option<Pa
 
 fn open_whole(path: &Path, max_bytes: u64) -> Result<Connection, StoreError> {
     let failed = |source| failed(path, source);
-    check_head(path).map_err(failed)?;
+    check_head(path)?;
     make_for_owner_of_directory(path)
         .map_err(|source| StoreError::Create { path: path.to_owned(), source })?;
-    let mut connection = Connection::open(path).map_err(failed)?;
+    let mut connection = connect(path, OpenFlags::SQLITE_OPEN_CREATE).map_err(failed)?;
     connection.busy_timeout(BUSY_TIMEOUT).map_err(failed)?;
     // Effective in a new file only: space that is freed can be given back.
     connection.pragma_update(None, "auto_vacuum", "INCREMENTAL").map_err(failed)?;
@@ -110,13 +118,31 @@ pub(super) fn contradiction(what: &str) -> rusqlite::Error {
 
 /// Looks at what SQLite takes for a database that may only be read: in the head of the file stands which version of
 /// the format it takes to write it, and one bit of that makes it one of the future.
-fn check_head(path: &Path) -> rusqlite::Result<()> {
+fn check_head(path: &Path) -> Result<(), StoreError> {
     let mut head = [0; 20];
-    let read = std::fs::File::open(path).and_then(|mut file| file.read_exact(&mut head));
-    // What is not there, or not yet, is SQLite's to judge.
-    let is_of_the_future =
-        read.is_ok() && head.starts_with(b"SQLite format 3\0") && !(1..=2).contains(&head[18]);
-    if is_of_the_future { Err(contradiction("the version of its format is none")) } else { Ok(()) }
+    let opened = regular_file::open_no_link(File::options().read(true), path);
+    match opened.and_then(|mut file| file.read_exact(&mut head)) {
+        Ok(()) if head.starts_with(MAGIC) && !(1..=2).contains(&head[18]) => {
+            Err(failed(path, contradiction("the version of its format is none")))
+        }
+        Err(source) if regular_file::is_foreign(&source) => {
+            Err(StoreError::Foreign { path: path.to_owned(), source })
+        }
+        // What is not there, or not yet, is SQLite's to judge.
+        _ => Ok(()),
+    }
+}
+
+/// Opens the file of that name, through no link.
+fn connect(path: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
+    let flags = flags
+        | OpenFlags::SQLITE_OPEN_READ_WRITE
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX
+        | OpenFlags::SQLITE_OPEN_NOFOLLOW;
+    // SQLite refuses links on the way to the directory, too, which are those of whoever set it up.
+    let directory = path.parent().and_then(|directory| directory.canonicalize().ok());
+    let place = directory.zip(path.file_name()).map(|(directory, name)| directory.join(name));
+    Connection::open_with_flags(place.as_deref().unwrap_or(path), flags)
 }
 
 pub(super) fn failed(path: &Path, source: rusqlite::Error) -> StoreError {
@@ -155,12 +181,11 @@ pub(super) fn put_aside(path: &Path) -> Result<PathBuf, StoreError> {
 
 /// Copies what can be read of a broken database: from its beginning, and from its end, up to where it is broken.
 pub(super) fn salvage(aside: &Path, connection: &mut Connection) -> rusqlite::Result<()> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     // What was cut off cannot be read; without its place SQLite would read nothing at all.
     if restore_length(aside).is_err() {
         return Ok(());
     }
-    let Ok(broken) = Connection::open_with_flags(aside, flags) else { return Ok(()) };
+    let Ok(broken) = connect(aside, OpenFlags::empty()) else { return Ok(()) };
     for order in ["ASC", "DESC"] {
         let names = format!("SELECT id, name FROM series ORDER BY id {order}");
         copy(&broken, connection, &names, |row, new| {
@@ -191,10 +216,13 @@ pub(super) fn salvage(aside: &Path, connection: &mut Connection) -> rusqlite::Re
 }
 
 /// Gives a file that was cut off the length its header names, filled with zeros.
-fn restore_length(path: &Path) -> std::io::Result<()> {
-    let mut file = std::fs::File::options().read(true).write(true).open(path)?;
+fn restore_length(path: &Path) -> io::Result<()> {
+    let mut file = regular_file::open_no_link(File::options().read(true).write(true), path)?;
     let mut header = [0; 32];
     file.read_exact(&mut header)?;
+    if !header.starts_with(MAGIC) || 1 < file.metadata()?.nlink() {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "no database, or not ours alone"));
+    }
     let (_, pages) = header.split_at(28);
     let pages = pages.iter().fold(0_u64, |pages, byte| pages << 8 | u64::from(*byte));
     let length = pages * PAGE_BYTES;
