@@ -1,9 +1,12 @@
 //! Files that are replaced whole: a reader sees the old one or the new one, and so does whoever comes after a crash.
 
 use std::fs::{File, Permissions};
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+
+/// Ending of the name that a file has while it is written, beside `path` and with a dot before that.
+pub(crate) const TEMPORARY: &str = "new";
 
 /// Writes a new file of exactly this mode and puts it in the place of `path` in one step, durably.
 ///
@@ -18,7 +21,7 @@ pub fn replace<T, A>(
     write: impl FnOnce(&mut File) -> io::Result<T>,
     before: impl FnOnce() -> io::Result<A>,
 ) -> io::Result<(T, A)> {
-    let temporary = sibling(path, "new");
+    let temporary = sibling(path, TEMPORARY);
     let result = (|| {
         let mut file = create_new(&temporary, mode)?;
         let written = write(&mut file)?;
@@ -33,6 +36,14 @@ pub fn replace<T, A>(
         let _ = std::fs::remove_file(&temporary);
     }
     result
+}
+
+/// The same with these bytes.
+///
+/// # Errors
+/// What the system says; what was there before then still is.
+pub fn write(path: &Path, mode: u32, bytes: &[u8]) -> io::Result<()> {
+    replace(path, mode, |file| file.write_all(bytes), || Ok(())).map(|_| ())
 }
 
 /// Makes a new file of exactly this mode; what a crash or somebody else left under the name is removed first

@@ -53,7 +53,8 @@ mod tests {
         let path = |name: &str| directory.path().join(name);
         std::fs::write(path("file"), "").unwrap();
         std::os::unix::fs::symlink("file", path("link")).unwrap();
-        rustix::fs::mknodat(rustix::fs::CWD, path("fifo"), rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        rustix::fs::mknodat(rustix::fs::CWD, path("fifo"), rustix::fs::FileType::Fifo, 0o600.into(), 0)
+            .unwrap();
         let _socket = std::os::unix::net::UnixListener::bind(path("socket")).unwrap();
         let refused = |opened: io::Result<File>| opened.is_err_and(|error| is_foreign(&error));
         let mut options = File::options();
@@ -61,7 +62,9 @@ mod tests {
         for name in ["fifo", "socket", "."] {
             assert!(refused(open(&mut options, &path(name))), "{name}");
         }
-        assert!(open(&mut options, &path("link")).is_ok() && refused(open_no_link(&mut options, &path("link"))));
+        assert!(
+            open(&mut options, &path("link")).is_ok() && refused(open_no_link(&mut options, &path("link")))
+        );
         assert!(open_no_link(&mut options, &path("file")).is_ok());
         let missing = open_no_link(&mut options, &path("missing")).unwrap_err();
         assert!(!is_foreign(&missing) && missing.kind() == io::ErrorKind::NotFound);

@@ -67,7 +67,12 @@ mod tests {
         let rows = [
             ("it goes on", run(0.0, 1000.0, 500.0), run(60.0, 1060.0, 560.0), Some(false)),
             ("its uptime fell", run(0.0, 1000.0, 500.0), run(60.0, 1060.0, 30.0), Some(true)),
-            ("it is up for less than has passed", run(0.0, 1000.0, 10.0), run(60.0, 1060.0, 30.0), Some(true)),
+            (
+                "it is up for less than has passed",
+                run(0.0, 1000.0, 10.0),
+                run(60.0, 1060.0, 30.0),
+                Some(true),
+            ),
             ("the clock was set ahead", run(0.0, 1000.0, 10.0), run(7260.0, 1060.0, 70.0), Some(false)),
             ("the clock was set back", run(0.0, 1000.0, 10.0), run(-600.0, 1060.0, 30.0), Some(true)),
             ("the node was restarted", run(0.0, 1000.0, 10.0), run(600.0, 300.0, 290.0), Some(true)),

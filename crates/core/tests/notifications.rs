@@ -149,7 +149,8 @@ fn what_is_not_ours_is_left_alone() {
 #[test]
 fn files_of_killed_producers_are_cleared_away_when_they_are_old() {
     let scratch = tempfile::tempdir().unwrap();
-    let [old, fresh] = [1, 2].map(|second| scratch.path().join(format!(".new-{}", notification(second).id)));
+    let [old, fresh] =
+        [1, 2].map(|second| scratch.path().join(format!(".{}.json.new", notification(second).id)));
     fs::write(&old, "{").unwrap();
     fs::write(&fresh, "{").unwrap();
     let two_hours_ago = std::time::SystemTime::now() - std::time::Duration::from_hours(2);

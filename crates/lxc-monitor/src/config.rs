@@ -84,7 +84,7 @@ pub struct OutputConfig {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ReadableBy {
-    /// The monitor's user, which is root (mode 0600).
+    /// The monitor's user (mode 0600).
     Owner,
     /// And the file's group (mode 0640).
     Group,

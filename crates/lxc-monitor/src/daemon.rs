@@ -7,6 +7,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use lxc_autoscale_core::metrics_file::WriteError;
 use lxc_autoscale_core::service::{self, Heartbeat, Wake};
@@ -40,16 +41,16 @@ struct Daemon {
     config: MonitorConfig,
     collector: Collector,
     sinks: Arc<Mutex<Sinks>>,
-    exporter: Exporter,
 }
 
-/// What takes a snapshot to a disk.
+/// What completes a snapshot, keeps it and serves it.
 #[derive(Debug)]
 struct Sinks {
     output: Output,
     anomalies: AnomalyWatch,
     alerts: Alerts,
     history: History,
+    exporter: Exporter,
 }
 
 /// Measures until SIGTERM or SIGINT; SIGHUP reads the configuration again.
@@ -61,7 +62,6 @@ pub async fn run(config_path: &Path, config: MonitorConfig) -> Result<(), Daemon
         config_path: config_path.to_owned(),
         collector: Collector::new(&config),
         sinks: Arc::new(Mutex::new(Sinks::open(&config)?)),
-        exporter: Exporter::start(&config.exporter, config.interval()),
         config,
     };
     let mut heartbeat = Heartbeat::start(daemon.config.interval()).map_err(DaemonError::Signals)?;
@@ -88,22 +88,13 @@ pub async fn run(config_path: &Path, config: MonitorConfig) -> Result<(), Daemon
 impl Daemon {
     async fn cycle(&mut self) {
         // A cycle in which many reads hang takes many times their limit, but it ends.
-        let mut snapshot = service::alive_during(self.collector.cycle()).await;
-        let (snapshot, is_written) = self
-            .at_the_disk(move |sinks| {
-                let is_written = sinks.take(&mut snapshot);
-                (snapshot, is_written)
-            })
-            .await;
+        let snapshot = service::alive_during(self.collector.cycle()).await;
         let interval = self.config.interval();
-        self.exporter.publish(Cycle { snapshot: Arc::new(snapshot), is_written, interval });
+        self.at_the_disk(move |sinks| sinks.take(snapshot, interval)).await;
     }
 
     /// Does something that may wait for a disk, and goes on with everything else meanwhile.
-    async fn at_the_disk<T: Send + 'static>(
-        &self,
-        what: impl FnOnce(&mut Sinks) -> T + Send + 'static,
-    ) -> T {
+    async fn at_the_disk<T: Send + 'static>(&self, what: impl FnOnce(&mut Sinks) -> T + Send + 'static) -> T {
         let sinks = Arc::clone(&self.sinks);
         let work = move || what(&mut sinks.lock().unwrap_or_else(PoisonError::into_inner));
         match service::alive_during(tokio::task::spawn_blocking(work)).await {
@@ -125,7 +116,6 @@ impl Daemon {
                     heartbeat.set_period(config.interval());
                 }
                 self.collector.reconfigure(&config);
-                self.exporter.reconfigure(&config.exporter);
                 self.config = config.clone();
                 self.at_the_disk(move |sinks| sinks.reconfigure(&config)).await;
                 tracing::info!("read the configuration `{}` again", self.config_path.display());
@@ -145,16 +135,19 @@ impl Sinks {
             anomalies: AnomalyWatch::open(&config.anomaly),
             alerts: Alerts::open(config),
             history: History::start(&config.history, config.output.file.clone(), config.interval()),
+            exporter: Exporter::start(&config.exporter, config.interval()),
         })
     }
 
-    /// Completes a snapshot and writes it; whether it is in the metrics file.
-    fn take(&mut self, snapshot: &mut Snapshot) -> bool {
-        self.anomalies.annotate(snapshot);
-        self.alerts.apply(snapshot);
-        let measured = describe(snapshot);
-        let written = self.output.append(snapshot);
+    /// Takes what a cycle measured; the log tells of it when all is done.
+    fn take(&mut self, mut snapshot: Snapshot, interval: Duration) {
+        self.anomalies.annotate(&mut snapshot);
+        self.alerts.apply(&mut snapshot);
+        let measured = describe(&snapshot);
+        let written = self.output.append(&snapshot);
+        self.history.record(&snapshot);
         let is_written = written.is_ok();
+        self.exporter.publish(Cycle { snapshot: Arc::new(snapshot), is_written, interval });
         match written {
             Ok(()) => {
                 tracing::info!("{measured}");
@@ -165,8 +158,6 @@ impl Sinks {
                 service::notify_status(&format!("{measured}, not written: {}", ErrorChain(&error)));
             }
         }
-        self.history.record(snapshot);
-        is_written
     }
 
     fn reconfigure(&mut self, config: &MonitorConfig) {
@@ -174,6 +165,7 @@ impl Sinks {
         self.alerts.reconfigure(config);
         self.output.reconfigure(&config.output);
         self.history.reconfigure(&config.history, config.output.file.clone(), config.interval());
+        self.exporter.reconfigure(&config.exporter);
     }
 
     fn finish(&mut self) {

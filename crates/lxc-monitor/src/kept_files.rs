@@ -492,7 +492,9 @@ mod tests {
             files.parsed(proc, name, |_| Ok(())).unwrap();
         }
         assert_eq!(handles(&files), 2);
-        for name in ["loadavg", "uptime", "stat", "meminfo", "vmstat", "mounts", "version", "filesystems", "modules"] {
+        for name in
+            ["loadavg", "uptime", "stat", "meminfo", "vmstat", "mounts", "version", "filesystems", "cmdline"]
+        {
             files.parsed_at_each_look(proc, name, |_| Ok(())).unwrap();
         }
         assert_eq!((handles(&files), budget.left.load(Ordering::Relaxed)), (8, 0));
@@ -521,9 +523,8 @@ mod tests {
     #[test]
     fn a_list_that_comes_in_pieces_is_read_to_its_end() {
         let files = KeptFiles::new(&HandleBudget::of(10));
-        let read = || {
-            files.parsed_list(Path::new("/proc"), "kallsyms", |text| Ok(text.lines().count())).unwrap()
-        };
+        let read =
+            || files.parsed_list(Path::new("/proc"), "kallsyms", |text| Ok(text.lines().count())).unwrap();
         let first = read();
         assert!(1000 < first, "{first}");
         assert_eq!(read(), first);

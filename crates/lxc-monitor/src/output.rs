@@ -1,6 +1,7 @@
 //! Keeps the exchange file open, and goes on when it cannot be written.
 
 use std::path::Path;
+use std::time::Duration;
 
 use lxc_autoscale_core::ErrorChain;
 use lxc_autoscale_core::metrics_file::{MetricsWriter, Recovery, WriteError};
@@ -8,6 +9,9 @@ use lxc_autoscale_core::snapshot::Snapshot;
 
 use crate::config::OutputConfig;
 use crate::notices::{Change, Notices};
+
+/// A file that holds less than this is too small for the interval.
+const SHORT: Duration = Duration::from_mins(10);
 
 /// The exchange file, open or to be opened at the next snapshot.
 #[derive(Debug)]
@@ -54,6 +58,8 @@ impl Output {
     pub fn append(&mut self, snapshot: &Snapshot) -> Result<(), WriteError> {
         let result = self.writer().and_then(|writer| writer.append(snapshot));
         self.report(result.as_ref().err());
+        let left = self.writer.as_ref().and_then(MetricsWriter::left_by_trim);
+        self.notices.warn("metrics file", left.filter(|left| *left < SHORT).map(|_| too_small(&self.config)));
         result
     }
 
@@ -81,6 +87,16 @@ impl Output {
     }
 }
 
+fn too_small(config: &OutputConfig) -> String {
+    format!(
+        "when its older half was dropped at {} MiB, `{}` held less than {} minutes: who reads it less often misses snapshots, \
+         and it is written anew all the time; set `output.max_size_mib` higher, or `interval_seconds`",
+        config.max_size_mib,
+        config.file.display(),
+        SHORT.as_secs() / 60
+    )
+}
+
 fn log_recovery(writer: &MetricsWriter, recovery: &Recovery) {
     let path = writer.path().display();
     match recovery {
@@ -88,9 +104,10 @@ fn log_recovery(writer: &MetricsWriter, recovery: &Recovery) {
         Recovery::Intact => tracing::info!("continuing the metrics file `{path}`"),
         Recovery::Rewritten { kept_records, damage, left_bytes, put_aside } => {
             let kept = kept(*kept_records, *left_bytes, put_aside);
-            match damage {
-                Some(damage) => tracing::warn!("the metrics file `{path}` was damaged ({damage}); {kept}"),
-                None => tracing::info!("rewrote the metrics file `{path}` in the present layout; {kept}"),
+            if let Some(damage) = damage {
+                tracing::warn!("the metrics file `{path}` was damaged ({damage}); {kept}");
+            } else {
+                tracing::info!("rewrote the metrics file `{path}` in the present layout; {kept}");
             }
         }
     }

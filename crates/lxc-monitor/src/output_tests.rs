@@ -64,11 +64,41 @@ fn another_file_is_used_from_the_next_snapshot_on() {
 }
 
 #[test]
+fn a_file_that_is_too_small_for_the_interval_is_said_to_be() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut config = OutputConfig { max_size_mib: 1, ..config(directory.path().join("metrics.json")) };
+    let mut output = Output::open(&config).unwrap();
+    let begun = clock::now().wall;
+    // A thousand containers, 60 KB of a record, every second.
+    let append = |output: &mut Output, second: i64| {
+        let at = clock::record_time(begun + jiff::SignedDuration::from_secs(second));
+        let mut snapshot = snapshot();
+        snapshot.summary.collection_start_time = at;
+        let record = lxc_autoscale_core::snapshot::ContainerRecord::empty(at);
+        snapshot.containers =
+            (100..1100).map(|id| (lxc_autoscale_core::Vmid::try_from(id).unwrap(), record.clone())).collect();
+        output.append(&snapshot).unwrap();
+    };
+    for second in 0..12 {
+        append(&mut output, second);
+    }
+    assert!(output.notices.is_quiet(), "it was not full yet");
+    for second in 12..24 {
+        append(&mut output, second);
+    }
+    assert!(!output.notices.is_quiet());
+    config.max_size_mib = 64;
+    output.reconfigure(&config);
+    append(&mut output, 24);
+    assert!(output.notices.is_quiet());
+}
+
+#[test]
 fn who_may_read_the_file_is_settled_at_once_and_after_a_reload() {
     use std::os::unix::fs::PermissionsExt;
     let directory = tempfile::tempdir().unwrap();
     let mut config = config(directory.path().join("metrics.json"));
-    let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o7777;
     let mut output = Output::open(&config).unwrap();
     for (readable_by, wanted) in [
         (ReadableBy::Group, 0o640),

@@ -53,7 +53,8 @@ mod tests {
     #[test]
     fn the_least_limit_above_the_process_counts() {
         let unit = "0::/system.slice/lxc_monitor.service\n";
-        let (service, slice) = ("cgroup/system.slice/lxc_monitor.service/memory.max", "cgroup/system.slice/memory.max");
+        let (service, slice) =
+            ("cgroup/system.slice/lxc_monitor.service/memory.max", "cgroup/system.slice/memory.max");
         let root = ("cgroup/cgroup.controllers", "memory\n");
         check(unit, &[root, (service, "134217728\n"), (slice, "max\n")], Some(128 * MIB));
         check(unit, &[root, (service, "134217728\n"), (slice, "67108864\n")], Some(64 * MIB));

@@ -1,11 +1,11 @@
 //! A file that keeps what a daemon knows over a restart: read whole, replaced whole.
 
 use std::fs::{self, DirBuilder, File};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::io::{self, Read};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use lxc_autoscale_core::regular_file;
+use lxc_autoscale_core::{durable, regular_file};
 
 /// Size of such a file at most, in bytes; a larger one is none of ours. A thousand containers need 2 MiB.
 pub const MAX_BYTES: u64 = 64 << 20;
@@ -46,21 +46,7 @@ pub fn read(path: &Path) -> Result<Option<Vec<u8>>, ReadError> {
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let directory = path.parent().unwrap_or(Path::new("/"));
     DirBuilder::new().recursive(true).mode(0o750).create(directory)?;
-    let temporary = named(path, |name| format!(".{name}.new"));
-    let result = (|| {
-        // What stands there is of a run that was killed.
-        let _ = fs::remove_file(&temporary);
-        let mut file = File::options().write(true).create_new(true).mode(0o640).open(&temporary)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)?;
-        File::open(directory)?.sync_all()
-    })();
-    if result.is_err() {
-        // Best effort: a full disk needs the room back, and the error that counts is the first one.
-        let _ = fs::remove_file(&temporary);
-    }
-    result
+    durable::write(path, 0o640, bytes)
 }
 
 /// Gives a damaged file the name `….damaged`, in place of one that was damaged before; returns that name.

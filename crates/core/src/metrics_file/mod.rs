@@ -9,7 +9,7 @@
 //! the new record over its closing bracket, makes that durable, and exchanges the two names in one step
 //! (`renameat2(2)` with `RENAME_EXCHANGE`). The published copy is never written to, and neither is one that was
 //! published a moment ago and may still be read: it rests first, which takes more than one spare where records
-//! come faster than every two seconds. So a reader sees a complete array, and a crash at any byte leaves
+//! come faster than that. So a reader sees a complete array, and a crash at any byte leaves
 //! the published copy intact. Where the file system cannot exchange names, the spare is renamed over the
 //! published file and a new spare is copied at the next append.
 //!

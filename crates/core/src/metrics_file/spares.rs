@@ -16,7 +16,10 @@ use super::format::FOOTER;
 use crate::durable::{create_new, sibling};
 
 /// Time that a reader has from opening the file to its end, unless records come faster than the spares last.
-const REST: Duration = Duration::from_secs(2);
+///
+/// Each further copy is written to as often as the others, so this is what the disk is written with: at one record a second
+/// two spares take turns, and being a little early or late makes no third one necessary.
+const REST: Duration = Duration::from_millis(1500);
 
 /// Copies beside the published one, at most; at ten snapshots a second each rests for most of a second.
 const MAX_SPARES: usize = 8;
@@ -87,9 +90,16 @@ impl Spares {
     }
 
     /// A copy of all that is published, to be written to: one that rested, brought up to date, or a new one.
-    pub(super) fn rested(&mut self, published: &File, stamp: Stamp, mode: u32) -> io::Result<Spare> {
+    pub(super) fn rested(
+        &mut self,
+        published: &File,
+        stamp: Stamp,
+        mode: u32,
+        now: Instant,
+    ) -> io::Result<Spare> {
         self.resting.retain(|resting| resting.spare.is_as_we_left_it() || resting.spare.remove());
-        let has_rested = self.resting.front().is_some_and(|oldest| REST <= oldest.since.elapsed());
+        let has_rested =
+            self.resting.front().is_some_and(|oldest| REST <= now.saturating_duration_since(oldest.since));
         let is_tight = self.full_at.is_some_and(|at| at.elapsed() < TIGHT);
         let is_full = if is_tight { 1 } else { MAX_SPARES } <= self.resting.len();
         if !(has_rested || is_full) {
@@ -107,16 +117,25 @@ impl Spares {
 
     /// A new copy of the first `bytes` of `source`.
     pub(super) fn copy_of(&self, source: &File, bytes: u64, mode: u32) -> io::Result<Spare> {
+        self.filled(mode, |file| copy_range(source, 0, bytes, file))
+    }
+
+    /// A new copy, into which `write` puts a complete array.
+    pub(super) fn filled(
+        &self,
+        mode: u32,
+        write: impl FnOnce(&mut File) -> io::Result<()>,
+    ) -> io::Result<Spare> {
         let is_free = |name: &&PathBuf| self.resting.iter().all(|resting| resting.spare.name != **name);
         let name = self.names.iter().find(is_free).ok_or_else(|| io::Error::other("no place for a spare"))?;
         let mut file = create_new(name, mode)?;
-        let copied = copy_range(source, 0, bytes, &mut file);
-        if copied.is_err() {
+        let filled = write(&mut file).and_then(|()| file.metadata());
+        if filled.is_err() {
             // A full disk needs the room back; the error that counts is the first one.
             let _ = std::fs::remove_file(name);
         }
-        copied?;
-        Ok(Spare { name: name.clone(), file, complete_bytes: bytes, stamp: None })
+        let complete_bytes = filled?.len();
+        Ok(Spare { name: name.clone(), file, complete_bytes, stamp: None })
     }
 
     /// The copy that was published last before the present one.
@@ -137,9 +156,9 @@ impl Spares {
     }
 
     /// Takes the copy that was published until now.
-    pub(super) fn retire(&mut self, name: PathBuf, file: File, stamp: Stamp) {
+    pub(super) fn retire(&mut self, name: PathBuf, file: File, stamp: Stamp, now: Instant) {
         let spare = Spare { name, file, complete_bytes: stamp.bytes(), stamp: Some(stamp) };
-        self.resting.push_back(Resting { spare, since: Instant::now() });
+        self.resting.push_back(Resting { spare, since: now });
     }
 
     fn brought_up_to_date(&mut self, oldest: Resting, published: &File, bytes: u64) -> io::Result<Spare> {
@@ -214,7 +233,7 @@ impl Spare {
     }
 
     /// Removes it by name; returns `false`, for `retain`.
-    fn remove(&self) -> bool {
+    pub(super) fn remove(&self) -> bool {
         let _ = std::fs::remove_file(&self.name);
         false
     }
@@ -227,4 +246,40 @@ fn copy_range(source: &File, from: u64, to: u64, target: &mut File) -> io::Resul
     target.seek(SeekFrom::Start(from))?;
     let copied = io::copy(&mut io::Read::take(source, to - from), target)?;
     if copied == to - from { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::FileExt as _;
+
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+
+    use super::*;
+    use crate::metrics_file::format::EMPTY;
+
+    /// Copies, the published one among them, after twenty appends at this interval, each a little late or not.
+    fn copies_at(interval: Duration) -> usize {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("lxc_metrics.json");
+        let mut spares = Spares::new(&path);
+        let mut published = create_new(&path, 0o600).unwrap();
+        published.write_all_at(EMPTY, 0).unwrap();
+        let begun = Instant::now();
+        for number in 0..20 {
+            let late = Duration::from_millis(if number % 3 == 0 { 5 } else { 0 });
+            let now = begun + interval * number + late;
+            let stamp = Stamp::of(&published.metadata().unwrap());
+            let (name, file) = spares.rested(&published, stamp, 0o600, now).unwrap().into_parts();
+            renameat_with(CWD, &name, CWD, &path, RenameFlags::EXCHANGE).unwrap();
+            spares.retire(name, std::mem::replace(&mut published, file), stamp, now);
+        }
+        std::fs::read_dir(directory.path()).unwrap().count()
+    }
+
+    #[test]
+    fn there_are_no_more_copies_than_rests_take() {
+        for (milliseconds, want) in [(60_000, 2), (2000, 2), (1600, 2), (1000, 3), (500, 4), (100, 9)] {
+            assert_eq!(copies_at(Duration::from_millis(milliseconds)), want, "every {milliseconds} ms");
+        }
+    }
 }

@@ -4,13 +4,13 @@ use std::fs::File;
 use std::io::{self, BufReader, BufWriter};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
-use super::disk::{self, Stamp, replace_file, stamp_at};
+use super::disk::{self, Stamp, stamp_at};
 use super::format::{self, ArrayWriter};
 use super::lock::{Lock, LockError};
 use super::recover::{Recovery, oldest_in, recover, time_of};
@@ -58,6 +58,8 @@ pub struct MetricsWriter {
     /// Whether the names changed without being durable yet.
     is_directory_dirty: bool,
     clock: Clock,
+    /// See [`MetricsWriter::left_by_trim`].
+    left_by_trim: Option<Duration>,
 }
 
 /// The published copy, open, so that it can be read even when somebody removes its name.
@@ -146,6 +148,7 @@ impl MetricsWriter {
             backlog: Vec::new(),
             is_directory_dirty: false,
             clock: Clock::default(),
+            left_by_trim: None,
         };
         Ok((writer, recovery))
     }
@@ -157,7 +160,16 @@ impl MetricsWriter {
 
     /// Changes the bounds, from the next append on.
     pub fn set_bounds(&mut self, bounds: Bounds) {
+        if bounds.max_bytes != self.bounds.max_bytes {
+            self.left_by_trim = None;
+        }
         self.bounds = bounds;
+    }
+
+    /// Time over which the records reached that were left when the older half was dropped for the size of the file last;
+    /// `None` while it was not.
+    pub fn left_by_trim(&self) -> Option<Duration> {
+        self.left_by_trim
     }
 
     /// Changes the mode of the file, at once for the published copy and from then on for others.
@@ -210,13 +222,15 @@ impl MetricsWriter {
             self.is_directory_dirty = false;
         }
         let is_as_we_left_it = stamp_at(&self.path) == Some(self.published.stamp);
-        let mut spare = if is_as_we_left_it {
-            if self.is_due_for_trim(now) {
-                self.trim(now)?;
-            }
-            self.spares.rested(&self.published.file, self.published.stamp, self.mode)?
+        let is_too_large = self.bounds.max_bytes < self.published.stamp.bytes();
+        let is_trimmed = is_as_we_left_it && (is_too_large || self.is_too_old(now));
+        let (mut spare, oldest) = if is_trimmed {
+            self.trimmed(now)?
+        } else if is_as_we_left_it {
+            let Published { file, stamp, oldest } = &self.published;
+            (self.spares.rested(file, *stamp, self.mode, Instant::now())?, *oldest)
         } else {
-            self.restored()?
+            (self.restored()?, self.published.oldest)
         };
 
         let published_bytes = spare.complete_bytes();
@@ -224,17 +238,25 @@ impl MetricsWriter {
         let addition = self.take_addition(is_empty);
         // Until the exchange this copy is nobody's: a failure leaves bytes that the next append overwrites.
         if let Err(error) = spare.write_end(&addition, published_bytes - format::FOOTER.len() as u64) {
-            self.spares.give_back(spare);
+            if is_trimmed {
+                // It does not begin as the published one does.
+                spare.remove();
+            } else {
+                self.spares.give_back(spare);
+            }
             self.put_back(addition, is_empty);
             return Err(error);
         }
-        if let Err(error) = self.exchange(spare, is_as_we_left_it) {
+        if let Err(error) = self.exchange(spare, is_as_we_left_it && !is_trimmed) {
             self.put_back(addition, is_empty);
             return Err(error);
         }
         self.backlog.clear();
         self.last_addition = addition;
-        self.published.oldest = self.published.oldest.or(Some(now));
+        self.published.oldest = oldest.or(Some(now));
+        if is_trimmed && is_too_large {
+            self.left_by_trim = oldest.map(|oldest| age(oldest, now));
+        }
         sync_directory(&self.path)?;
         self.is_directory_dirty = false;
         Ok(())
@@ -265,12 +287,13 @@ impl MetricsWriter {
         }
     }
 
-    /// Publishes a copy, in one step; the one that was published before becomes a spare if it is ours alone.
+    /// Publishes a copy, in one step; the one that was published before becomes a spare if it is ours alone and the copy
+    /// goes on where it ends.
     ///
     /// # Errors
     /// When the names could not be exchanged. What comes after that is housekeeping: its failure is logged, because
     /// the copy is published all the same, and writing its record again would double it.
-    fn exchange(&mut self, spare: Spare, is_as_we_left_it: bool) -> io::Result<()> {
+    fn exchange(&mut self, spare: Spare, goes_on: bool) -> io::Result<()> {
         let (name, file) = spare.into_parts();
         let stamp = Stamp::of(&file.metadata()?);
         let is_exchanged = match renameat_with(CWD, &name, CWD, &self.path, RenameFlags::EXCHANGE) {
@@ -286,7 +309,7 @@ impl MetricsWriter {
         self.is_directory_dirty = true;
         let published = Published { file, stamp, oldest: self.published.oldest };
         let retired = std::mem::replace(&mut self.published, published);
-        if is_exchanged && let Err(error) = self.tidy_up(&name, retired, is_as_we_left_it) {
+        if is_exchanged && let Err(error) = self.tidy_up(&name, retired, goes_on) {
             tracing::warn!(
                 "what stood in the place of the metrics file `{}` is `{}` now, and cannot be moved out of the way: {error}",
                 self.path.display(),
@@ -297,13 +320,13 @@ impl MetricsWriter {
     }
 
     /// Sees to what came to `name` when the published copy took its place.
-    fn tidy_up(&mut self, name: &Path, retired: Published, is_as_we_left_it: bool) -> io::Result<()> {
+    fn tidy_up(&mut self, name: &Path, retired: Published, goes_on: bool) -> io::Result<()> {
         let metadata = retired.file.metadata()?;
         let is_ours = metadata.nlink() == 1 && metadata.uid() == rustix::process::geteuid().as_raw();
         match stamp_at(name) {
             // Nobody else can write to it or keeps it under another name.
-            Some(found) if found == retired.stamp && is_ours && is_as_we_left_it => {
-                self.spares.retire(name.to_owned(), retired.file, retired.stamp);
+            Some(found) if found == retired.stamp && is_ours && goes_on => {
+                self.spares.retire(name.to_owned(), retired.file, retired.stamp, Instant::now());
                 Ok(())
             }
             Some(found) if found.is_same_file(retired.stamp) => std::fs::remove_file(name),
@@ -334,11 +357,6 @@ impl MetricsWriter {
         self.spares.copy_of(&self.published.file, self.published.stamp.bytes(), self.mode)
     }
 
-    fn is_due_for_trim(&self, now: Timestamp) -> bool {
-        let too_large = self.bounds.max_bytes < self.published.stamp.bytes();
-        too_large || self.is_too_old(now)
-    }
-
     /// Whether records are beyond the age limit, by a clock that has run evenly for long enough: one that jumps
     /// ahead and is put right again must not cost the past.
     fn is_too_old(&self, now: Timestamp) -> bool {
@@ -346,11 +364,12 @@ impl MetricsWriter {
             && self.published.oldest.is_some_and(|oldest| self.bounds.max_age < age(oldest, now))
     }
 
-    /// Publishes a copy without the oldest records: the newest half by size, and what is not near the age limit.
+    /// A copy without the oldest records: the newest half by size, and what is not near the age limit; with the time of its
+    /// oldest. No spare is left, because none goes on to the same end.
     ///
     /// Records within the newest seven eighths of the age limit are kept, so that this happens once in
     /// an eighth of it and not at every append.
-    fn trim(&mut self, now: Timestamp) -> io::Result<()> {
+    fn trimmed(&mut self, now: Timestamp) -> io::Result<(Spare, Option<Timestamp>)> {
         let keep_age = self.is_too_old(now).then(|| self.bounds.max_age / 8 * 7);
         let bytes = self.published.stamp.bytes();
         let first_kept_by_size =
@@ -359,8 +378,9 @@ impl MetricsWriter {
         self.spares.remove_all();
         let mut source = &self.published.file;
         io::Seek::rewind(&mut source)?;
+        let mut oldest = None;
         // Record by record, so that the file may be larger than memory.
-        replace_file(&self.path, self.mode, false, |file| {
+        let spare = self.spares.filled(self.mode, |file| {
             let mut kept = ArrayWriter::begin(BufWriter::new(file))?;
             format::for_each_record(BufReader::new(source), |offset, record| {
                 if offset < first_kept_by_size {
@@ -370,12 +390,17 @@ impl MetricsWriter {
                     let taken = time_of(record);
                     keep_age.zip(taken).is_some_and(|(keep_age, taken)| keep_age < age(taken, now))
                 };
-                if is_too_old() { Ok(()) } else { kept.push(record) }
+                if is_too_old() {
+                    return Ok(());
+                }
+                if kept.is_empty() {
+                    oldest = time_of(record);
+                }
+                kept.push(record)
             })?;
-            kept.finish()
+            kept.finish().map(|_| ())
         })?;
-        self.published = Published::open(&self.path)?;
-        Ok(())
+        Ok((spare, oldest))
     }
 }
 

@@ -1,18 +1,16 @@
 //! The directory the notifications wait in.
 
 use std::fs::{self, DirBuilder, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use super::{Notification, NotificationId};
-use crate::regular_file;
+use crate::{durable, regular_file};
 
 /// Ending of the files' names.
 const SUFFIX: &str = ".json";
-/// Beginning of the names of files that are being written.
-const TEMPORARY: &str = ".new-";
 /// Name of the lock that makes a consumer the only one.
 const CONSUMER_LOCK: &str = ".consumer.lock";
 /// Size of one file at most, in bytes; a larger one is none of ours.
@@ -140,8 +138,7 @@ impl Queue {
         }
         make_directory(&self.directory)?;
         let path = path_of(&self.directory, &notification.id);
-        publish(&self.directory, &path, &notification.id, &bytes)
-            .map_err(|source| QueueError::Write { path: path.clone(), source })?;
+        publish(&path, &bytes).map_err(|source| QueueError::Write { path: path.clone(), source })?;
         Ok(Put { dropped: self.prune()? })
     }
 
@@ -177,7 +174,8 @@ impl Consumer {
         let failed = |source| QueueError::Directory { directory: directory.clone(), source };
         let mut options = File::options();
         options.write(true).create(true).truncate(false).mode(0o600);
-        let lock = regular_file::open_no_link(&mut options, &directory.join(CONSUMER_LOCK)).map_err(failed)?;
+        let lock =
+            regular_file::open_no_link(&mut options, &directory.join(CONSUMER_LOCK)).map_err(failed)?;
         match lock.try_lock() {
             Ok(()) => Ok(Self { directory, _lock: lock }),
             Err(fs::TryLockError::WouldBlock) => Err(QueueError::InUse { directory }),
@@ -248,27 +246,13 @@ fn make_directory(directory: &Path) -> Result<(), QueueError> {
         .map_err(|source| QueueError::Directory { directory: directory.to_owned(), source })
 }
 
-/// Writes the file under a hidden name and gives it its own, in one step and durably.
-fn publish(directory: &Path, path: &Path, id: &NotificationId, bytes: &[u8]) -> io::Result<()> {
+/// Puts the file in its place, in one step and durably.
+fn publish(path: &Path, bytes: &[u8]) -> io::Result<()> {
     if fs::symlink_metadata(path).is_ok() {
         return Ok(());
     }
-    let temporary = directory.join(format!("{TEMPORARY}{id}"));
-    // What stands there is of a producer that was killed while it put the same notification.
-    let _ = fs::remove_file(&temporary);
-    let result = (|| {
-        let mut file = File::options().write(true).create_new(true).mode(0o640).open(&temporary)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        // Ids are unique and this producer's own, so nothing is replaced.
-        fs::rename(&temporary, path)?;
-        File::open(directory)?.sync_all()
-    })();
-    if result.is_err() {
-        // Best effort: a full disk needs the room back, and the error that counts is the first one.
-        let _ = fs::remove_file(&temporary);
-    }
-    result
+    // Ids are unique and this producer's own, so nothing is replaced.
+    durable::write(path, 0o640, bytes)
 }
 
 /// The files of the queue, oldest first; whatever else is in the directory is not ours.
@@ -280,9 +264,8 @@ fn list(directory: &Path) -> io::Result<Vec<QueueFile>> {
         let Some(name) = name.to_str() else { continue };
         // It may go away at any moment.
         let Ok(metadata) = entry.metadata() else { continue };
-        if let Some(id) = name.strip_prefix(TEMPORARY) {
-            let is_abandoned = metadata.modified().is_ok_and(is_abandoned);
-            if id.parse::<NotificationId>().is_ok() && metadata.is_file() && is_abandoned {
+        if is_being_written(name) {
+            if metadata.is_file() && metadata.modified().is_ok_and(is_abandoned) {
                 let _ = fs::remove_file(entry.path());
             }
         } else if let Some(Ok(id)) = name.strip_suffix(SUFFIX).map(str::parse)
@@ -293,6 +276,13 @@ fn list(directory: &Path) -> io::Result<Vec<QueueFile>> {
     }
     files.sort_unstable_by(|one, other| one.id.cmp(&other.id));
     Ok(files)
+}
+
+/// Whether it is the name that the file of a notification has while it is written.
+fn is_being_written(name: &str) -> bool {
+    let file =
+        name.strip_prefix('.').and_then(|name| name.strip_suffix(durable::TEMPORARY)?.strip_suffix('.'));
+    file.and_then(|file| file.strip_suffix(SUFFIX)).is_some_and(|id| id.parse::<NotificationId>().is_ok())
 }
 
 fn is_abandoned(modified: SystemTime) -> bool {

@@ -49,6 +49,15 @@ fn a_new_name_is_a_new_rule() {
 }
 
 #[test]
+fn a_former_name_of_a_metric_is_taken() {
+    let rule = |metric: &str| {
+        alerts(&format!("[alerts.rule.busy]\nmetric = \"{metric}\"\ntrigger = 30\nclear = 10\n")).rules["busy"]
+    };
+    assert_eq!(rule("cpu"), rule("cpu_percent"));
+    assert_eq!(rule("cpu").metric, Metric::Cpu);
+}
+
+#[test]
 fn wrong_rules_are_refused_by_line_and_name() {
     let head = "interval_seconds = 60\n";
     let case = |text: &str, line, want: &str| check(&format!("{head}{text}"), line, want);
@@ -103,7 +112,7 @@ fn overrides_are_checked_too() {
     let (_, problem) = parse::<MonitorConfig>("[alerts.container.99.rule.memory]\n").unwrap_err();
     assert!(problem.to_string().contains("`99` is not a container id"), "{problem}");
     let (_, problem) = parse::<MonitorConfig>("[alerts.rule.x]\nmetric = \"cup\"\n").unwrap_err();
-    assert!(problem.to_string().contains("there is no metric `cup`; there are cpu, "), "{problem}");
+    assert!(problem.to_string().contains("there is no metric `cup`; there are cpu_percent, "), "{problem}");
     let (_, problem) = parse::<MonitorConfig>("[alerts.rule.x]\ntrigger = 1\n").unwrap_err();
     assert!(problem.to_string().contains("the new rule `x` needs `metric`, `trigger` and `clear`"));
 }

@@ -17,20 +17,20 @@ const HOUR: u64 = 60 * MINUTE;
 type Row = (&'static str, &'static str, [f64; 2], [u64; 2], Severity, bool);
 
 const ROWS: [Row; 18] = [
-    ("cpu", "cpu", [98.0, 85.0], [HOUR, 5 * MINUTE], Info, true),
+    ("cpu", "cpu_percent", [98.0, 85.0], [HOUR, 5 * MINUTE], Info, true),
     ("throttled", "throttled", [50.0, 20.0], [15 * MINUTE, 5 * MINUTE], Warning, true),
-    ("memory", "memory", [95.0, 90.0], [5 * MINUTE, 5 * MINUTE], Warning, true),
+    ("memory", "memory_percent", [95.0, 90.0], [5 * MINUTE, 5 * MINUTE], Warning, true),
     ("memory-pressure", "memory_pressure_full_avg60", [10.0, 2.0], [5 * MINUTE, 5 * MINUTE], Warning, true),
     ("oom-kill", "oom_kills", [1.0, 0.0], [0, HOUR], Critical, true),
-    ("swap", "swap", [95.0, 80.0], [30 * MINUTE, 5 * MINUTE], Info, false),
-    ("rootfs", "rootfs", [90.0, 87.0], [5 * MINUTE, 5 * MINUTE], Warning, true),
-    ("rootfs-full", "rootfs", [97.0, 95.0], [MINUTE, 5 * MINUTE], Critical, true),
-    ("rootfs-inodes", "rootfs_inodes", [90.0, 87.0], [5 * MINUTE, 5 * MINUTE], Warning, true),
-    ("processes", "processes", [85.0, 75.0], [5 * MINUTE, 5 * MINUTE], Warning, true),
+    ("swap", "swap_percent", [95.0, 80.0], [30 * MINUTE, 5 * MINUTE], Info, false),
+    ("rootfs", "rootfs_percent", [90.0, 87.0], [5 * MINUTE, 5 * MINUTE], Warning, true),
+    ("rootfs-full", "rootfs_percent", [97.0, 95.0], [MINUTE, 5 * MINUTE], Critical, true),
+    ("rootfs-inodes", "rootfs_inodes_percent", [90.0, 87.0], [5 * MINUTE, 5 * MINUTE], Warning, true),
+    ("processes", "processes_percent", [85.0, 75.0], [5 * MINUTE, 5 * MINUTE], Warning, true),
     ("io-pressure", "io_pressure_full_avg60", [80.0, 50.0], [HOUR, 10 * MINUTE], Warning, true),
     ("stopped", "stopped", [1.0, 0.0], [10 * MINUTE, 0], Warning, false),
-    ("node-memory", "node_memory_available", [5.0, 10.0], [5 * MINUTE, 5 * MINUTE], Critical, true),
-    ("node-swap", "node_swap", [90.0, 75.0], [30 * MINUTE, 10 * MINUTE], Info, false),
+    ("node-memory", "node_memory_available_percent", [5.0, 10.0], [5 * MINUTE, 5 * MINUTE], Critical, true),
+    ("node-swap", "node_swap_percent", [90.0, 75.0], [30 * MINUTE, 10 * MINUTE], Info, false),
     ("node-load", "node_load", [4.0, 3.0], [15 * MINUTE, 10 * MINUTE], Warning, true),
     (
         "node-cpu-pressure",
@@ -57,7 +57,7 @@ pub fn rules() -> BTreeMap<String, Rule> {
         .filter_map(
             |(name, metric, [trigger, clear], [for_seconds, clear_for_seconds], severity, enabled)| {
                 // A test holds the table to the names there are.
-                let (_, metric) = Metric::all().find(|(known, _)| known == metric)?;
+                let metric = Metric::named(metric)?;
                 let rule = Rule {
                     metric,
                     trigger: *trigger,

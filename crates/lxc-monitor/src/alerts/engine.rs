@@ -248,11 +248,15 @@ impl Cycle<'_> {
         if gap.is_some_and(|since| self.settings.no_data_after < elapsed(since, self.now)) {
             alert.restart_timers();
         }
-        let is_changed = alert.levels != rule.levels() || alert.metric != rule.metric.name();
+        let is_changed = alert.levels != rule.levels() || Metric::named(&alert.metric) != Some(rule.metric);
         if is_changed {
             let firing = alert.firing.take();
             *alert = AlertState { firing, ..AlertState::new(rule) };
             alert.restart_timers();
+        }
+        if alert.metric != rule.metric.name() {
+            // Saved under its former name.
+            rule.metric.name().clone_into(&mut alert.metric);
         }
         let now = self.now;
         let Some(firing) = &mut alert.firing else {

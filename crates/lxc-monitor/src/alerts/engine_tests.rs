@@ -298,6 +298,18 @@ fn alerts_follow_the_rules_as_they_are_now() {
     check_change(&[("cpu", CPU), ("other", CPU)], 95.0, &[]);
 }
 
+/// The state file of the version before has the metrics under their former names.
+#[test]
+fn an_alert_that_was_saved_under_a_former_name_of_its_metric_goes_on() {
+    let (_, mut fired) = run(&settings(&[("cpu", CPU)]), &[cpu(0, 95.0), cpu(100, 95.0)]);
+    for alert in fired.state.alerts.values_mut().flat_map(BTreeMap::values_mut) {
+        alert.metric = "cpu".to_owned();
+    }
+    let outcome = evaluate(&settings(&[("cpu", CPU)]), &cpu(160, 70.0), &fired.state);
+    assert_eq!(outcome.transitions.iter().map(shown).collect::<Vec<_>>(), [""; 0]);
+    assert_eq!(outcome.active[0].metric, "cpu_percent");
+}
+
 #[test]
 fn a_hold_time_under_other_levels_does_not_count() {
     let before = run(&settings(&[("cpu", CPU)]), &[cpu(0, 95.0), cpu(60, 95.0)]).1;

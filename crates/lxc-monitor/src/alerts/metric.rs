@@ -112,6 +112,11 @@ impl Metric {
         names::PLAIN.into_iter().chain(names::PRESSURES.into_iter().flatten())
     }
 
+    /// The metric of that name, or of one it had before.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::all().chain(names::FORMER).find(|(known, _)| *known == name).map(|(_, metric)| metric)
+    }
+
     /// Its name in the configuration.
     pub fn name(self) -> &'static str {
         // Every metric is in the table; a test holds it to that.
@@ -268,7 +273,7 @@ fn percent(part: Option<f64>, whole: Option<f64>) -> Option<f64> {
 impl<'de> Deserialize<'de> for Metric {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        Self::all().find(|(name, _)| *name == text).map(|(_, metric)| metric).ok_or_else(|| {
+        Self::named(&text).ok_or_else(|| {
             let names: Vec<_> = Self::all().map(|(name, _)| name).collect();
             de::Error::custom(format!("there is no metric `{text}`; there are {}", names.join(", ")))
         })

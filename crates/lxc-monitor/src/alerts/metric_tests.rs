@@ -20,6 +20,16 @@ fn every_name_stands_for_one_metric_and_back() {
 }
 
 #[test]
+fn a_name_from_before_stands_for_the_same_metric_and_means_no_metric_of_now() {
+    for (former, metric) in names::FORMER {
+        assert_eq!(metric.name(), format!("{former}_percent"));
+        assert_eq!((Metric::named(former), metric.unit()), (Some(metric), Unit::Percent));
+        assert!(Metric::all().all(|(name, _)| name != former), "{former}");
+    }
+    assert_eq!(Metric::named("disk"), None);
+}
+
+#[test]
 fn nothing_is_known_of_an_empty_record() {
     for (name, metric) in Metric::all() {
         assert_eq!(metric.of_container(&record()), None, "{name}");

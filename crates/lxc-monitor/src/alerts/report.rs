@@ -126,7 +126,7 @@ fn ending(alert: &Active, reason: ClearReason) -> String {
 }
 
 fn metric(alert: &Active) -> Option<Metric> {
-    Metric::all().find(|(name, _)| *name == alert.metric).map(|(_, metric)| metric)
+    Metric::named(&alert.metric)
 }
 
 #[cfg(test)]

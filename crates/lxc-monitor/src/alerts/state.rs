@@ -94,9 +94,11 @@ impl State {
     pub fn is_like(&self, other: &Self) -> bool {
         self.alerts == other.alerts
             && self.containers.len() == other.containers.len()
-            && self.containers.iter().zip(&other.containers).all(|((vmid, one), (other_vmid, other))| {
-                vmid == other_vmid && one.is_like(other)
-            })
+            && self
+                .containers
+                .iter()
+                .zip(&other.containers)
+                .all(|((vmid, one), (other_vmid, other))| vmid == other_vmid && one.is_like(other))
     }
 
     /// Whether a hold time is running, which a restart should not lose.

@@ -85,7 +85,8 @@ mod tests {
 
     impl RealGroup {
         fn make() -> Option<Self> {
-            let path = Path::new("/sys/fs/cgroup/pids").join(format!("lxc-monitor-test-{}", std::process::id()));
+            let path =
+                Path::new("/sys/fs/cgroup/pids").join(format!("lxc-monitor-test-{}", std::process::id()));
             std::fs::create_dir(&path).ok().map(|()| Self(path))
         }
 

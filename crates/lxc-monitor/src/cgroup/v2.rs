@@ -34,8 +34,7 @@ pub(super) fn read(
     let pressure = read_pressure(files, group, GROUP_PRESSURE);
     let memory_events =
         files.parsed_at_each_look(group, "memory.events", parse::memory_events).map_err(Missing::from);
-    let current =
-        files.parsed_at_each_look(group, "memory.current", parse::number).map_err(Missing::from);
+    let current = files.parsed_at_each_look(group, "memory.current", parse::number).map_err(Missing::from);
     if let Some(last) = last
         // Every event is compared, not the limit's alone.
         && memory_events == last.memory_events
@@ -110,10 +109,7 @@ pub(super) fn absent_means_none<T>(read: Result<Option<T>, ReadError>) -> Readin
 }
 
 /// Joins the total with its parts.
-pub(super) fn memory<T>(
-    current: Reading<u64>,
-    stat: &Reading<(MemoryUse, T)>,
-) -> Reading<MemoryUse> {
+pub(super) fn memory<T>(current: Reading<u64>, stat: &Reading<(MemoryUse, T)>) -> Reading<MemoryUse> {
     let (parts, _) = stat.as_ref().map_err(Clone::clone)?;
     Ok(MemoryUse { current: current?, ..*parts })
 }

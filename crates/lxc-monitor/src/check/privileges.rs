@@ -59,7 +59,7 @@ fn of(held: CapabilitySet, is_v1: bool, is_root: bool) -> Probe {
     Probe::note(
         NAME,
         format!("{who}; {}", costs.join("; ")),
-        format!("run it as lxc_monitor.service does, or as root; the unit needs {} here", names.join(" ")),
+        format!("run it as lxc_monitor.service does, which needs {} here", names.join(" ")),
     )
 }
 

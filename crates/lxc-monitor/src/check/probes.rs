@@ -113,7 +113,8 @@ fn proxmox(inventory: &Result<Inventory, String>, pve: &Path) -> Probe {
         Ok(Inventory::Unknown(Missing(reason))) | Err(reason) => Probe::bad(
             NAME,
             reason.clone(),
-            "see that pve-cluster runs (`systemctl status pve-cluster`), and run the monitor as root",
+            "see that pve-cluster runs (`systemctl status pve-cluster`), and that the monitor is in the group `www-data`, \
+             as its unit has it",
         ),
     }
 }

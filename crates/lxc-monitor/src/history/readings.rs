@@ -112,8 +112,7 @@ impl From<&Snapshot> for Cycle {
 }
 
 fn container(record: &ContainerRecord, run: Run) -> Readings {
-    let mut readings =
-        Readings { run, ..Readings::empty(record.timestamp.instant().as_millisecond()) };
+    let mut readings = Readings { run, ..Readings::empty(record.timestamp.instant().as_millisecond()) };
     let limits = record.limits.unwrap_or_default();
     let memory = record.memory;
     let levels = [

@@ -12,9 +12,9 @@ fn reading(at_seconds: f64, uptime: Option<f64>, rx: u64, oom_kills: u64) -> Rea
 }
 
 /// The same on a node that has run for so long.
-fn on_node(node_uptime: f64, reading: Readings) -> Readings {
-    let run = Run { node_uptime_seconds: Some(node_uptime), ..reading.run };
-    Readings { run, ..reading }
+fn on_node(node_uptime: f64, mut reading: Readings) -> Readings {
+    reading.run.node_uptime_seconds = Some(node_uptime);
+    reading
 }
 
 /// The network rate and the OOM kills that two readings give.

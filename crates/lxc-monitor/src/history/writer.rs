@@ -290,25 +290,26 @@ impl Work {
         let path = self.metrics_file.clone();
         // What others put there is no measurement of ours.
         let believed = Believed::own();
-        let replayed = metrics_file::each_since(&path, &believed, after_ms, |snapshot| -> Result<(), CatchUpError> {
-            let cycle = Cycle::from(snapshot);
-            self.now_ms = cycle.at_ms;
-            if Some(cycle.at_ms) == after_ms {
-                self.rates.samples(&cycle);
-                self.remember(cycle.at_ms);
-                return Ok(());
-            }
-            self.sample(&cycle)?;
-            if REPLAY_BATCH <= self.pending.len() {
-                self.flush()?;
-                self.compacting = true;
-                // Samples take ten times the room of roll-ups.
-                while self.compacting {
-                    self.compact()?;
+        let replayed =
+            metrics_file::each_since(&path, &believed, after_ms, |snapshot| -> Result<(), CatchUpError> {
+                let cycle = Cycle::from(snapshot);
+                self.now_ms = cycle.at_ms;
+                if Some(cycle.at_ms) == after_ms {
+                    self.rates.samples(&cycle);
+                    self.remember(cycle.at_ms);
+                    return Ok(());
                 }
-            }
-            Ok(())
-        });
+                self.sample(&cycle)?;
+                if REPLAY_BATCH <= self.pending.len() {
+                    self.flush()?;
+                    self.compacting = true;
+                    // Samples take ten times the room of roll-ups.
+                    while self.compacting {
+                        self.compact()?;
+                    }
+                }
+                Ok(())
+            });
         match replayed {
             // Nothing was measured yet, or the file is in trouble of its own, which its writer tells.
             Err(CatchUpError::MetricsFile(_)) | Ok(()) => {}

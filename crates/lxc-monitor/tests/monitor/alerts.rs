@@ -138,7 +138,9 @@ fn a_kill_is_told_by_the_run_of_the_container_and_not_by_a_counter_that_went_bac
         daemon.wait_for(CYCLE);
     }
     kills("", 5);
-    let fired = |number: u32| format!("alert `oom-kill` of container 104 (ct104): processes killed for lack of memory {number} ");
+    let fired = |number: u32| {
+        format!("alert `oom-kill` of container 104 (ct104): processes killed for lack of memory {number} ")
+    };
     daemon.wait_for(&fired(1));
     daemon.wait_for("alert `oom-kill` of container 104 (ct104) is over");
 

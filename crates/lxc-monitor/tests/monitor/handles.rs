@@ -21,16 +21,17 @@ const OTHER_FILES: usize = 60;
 struct Containers {
     groups: Vec<PathBuf>,
     processes: Vec<Child>,
-    _sockets: Vec<UnixListener>,
+    sockets: Vec<UnixListener>,
 }
 
 impl Containers {
     fn start(node: &Node, lxc: &Path) -> Self {
-        let mut containers = Self { groups: Vec::new(), processes: Vec::new(), _sockets: Vec::new() };
+        let mut containers = Self { groups: Vec::new(), processes: Vec::new(), sockets: Vec::new() };
         for id in FIRST_ID..FIRST_ID + CONTAINERS {
             node.write(&format!("pve/lxc/{id}.conf"), "memory: 512\n");
-            let socket = SocketAddr::from_abstract_name(lxc.join(id.to_string()).join("command").to_str().unwrap());
-            containers._sockets.push(UnixListener::bind_addr(&socket.unwrap()).unwrap());
+            let socket =
+                SocketAddr::from_abstract_name(lxc.join(id.to_string()).join("command").to_str().unwrap());
+            containers.sockets.push(UnixListener::bind_addr(&socket.unwrap()).unwrap());
             let process = Command::new("sleep").arg("600").stdin(Stdio::null()).spawn().unwrap();
             let pid = process.id().to_string();
             containers.processes.push(process);
@@ -48,6 +49,7 @@ impl Containers {
 
 impl Drop for Containers {
     fn drop(&mut self) {
+        self.sockets.clear();
         for process in &mut self.processes {
             let _ = process.kill();
             let _ = process.wait();
@@ -97,7 +99,9 @@ fn a_monitor_of_many_containers_stays_within_its_memory_limit() {
     let limited = Limited::new();
     let _containers = Containers::start(&node, &lxc);
     let text = std::fs::read_to_string(node.config_file()).unwrap();
-    let real = |text: String, path: &str, real: &str| text.replace(&format!("'{}'", node.path(path).display()), real);
+    let real = |text: String, path: &str, real: &str| {
+        text.replace(&format!("'{}'", node.path(path).display()), real)
+    };
     let text = real(real(real(text, "cgroup", "'/sys/fs/cgroup'"), "proc", "'/proc'"), "sys", "'/sys'");
     let text = text.replace("'/var/lib/lxc'", &format!("'{}'", lxc.display()));
     node.write("lxc_monitor.toml", &text);

@@ -149,8 +149,12 @@ fn an_import_by_root_writes_through_no_link_and_waits_for_no_fifo() {
          \"total_containers\":1,\"total_duration_seconds\":0.1,\"schema_version\":1}}\n]\n",
     );
     let import = || {
-        let output =
-            Command::new(PROGRAM).arg("import").arg(node.path("new.json")).arg("--config").arg(&config).output();
+        let output = Command::new(PROGRAM)
+            .arg("import")
+            .arg(node.path("new.json"))
+            .arg("--config")
+            .arg(&config)
+            .output();
         let output = output.unwrap();
         (output.status.code(), String::from_utf8(output.stderr).unwrap())
     };

@@ -62,7 +62,10 @@ fn a_disk_that_hangs_holds_up_neither_scrapes_nor_the_watchdog() {
     manager.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
     let mut command = Command::new(PROGRAM);
     command.args(["run", "--config"]).arg(node.path("lxc_monitor.toml"));
-    command.env("NOTIFY_SOCKET", node.path("notify")).env("WATCHDOG_USEC", "200000").env_remove("WATCHDOG_PID");
+    command
+        .env("NOTIFY_SOCKET", node.path("notify"))
+        .env("WATCHDOG_USEC", "200000")
+        .env_remove("WATCHDOG_PID");
     let mut daemon = Daemon::of(command);
     daemon.wait_for("metrics for Prometheus are at http://");
     daemon.wait_for("measured 1 running container");

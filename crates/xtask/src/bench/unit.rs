@@ -22,7 +22,8 @@ pub(super) fn memory_max(name: &str) -> io::Result<Option<u64>> {
     let text = std::fs::read_to_string(path(name))?;
     let Some(said) = text.lines().find_map(|line| line.strip_prefix("MemoryMax=")) else { return Ok(None) };
     let mebibytes = said.strip_suffix('M').and_then(|number| number.parse::<u64>().ok());
-    let unclear = || io::Error::new(io::ErrorKind::InvalidData, format!("MemoryMax={said} is no number of M"));
+    let unclear =
+        || io::Error::new(io::ErrorKind::InvalidData, format!("MemoryMax={said} is no number of M"));
     Ok(Some(mebibytes.ok_or_else(unclear)? << 20))
 }
 

@@ -18,20 +18,34 @@ macro_rules! pressures {
     };
 }
 
-/// The metrics that are not pressure, by their names in the configuration.
+/// The metrics that are not pressure, by their names in the configuration. A share of a limit says so in its name: without
+/// that, the history has the same words for cores, MiB and numbers.
 pub(super) const PLAIN: [(&str, Metric); 14] = [
-    ("cpu", Metric::Cpu),
+    ("cpu_percent", Metric::Cpu),
     ("cpu_cores", Metric::CpuCores),
     ("throttled", Metric::Throttled),
+    ("memory_percent", Metric::Memory),
+    ("swap_percent", Metric::Swap),
+    ("rootfs_percent", Metric::Rootfs),
+    ("rootfs_inodes_percent", Metric::RootfsInodes),
+    ("processes_percent", Metric::Processes),
+    ("oom_kills", Metric::OomKills),
+    ("stopped", Metric::Stopped),
+    ("node_cpu_percent", Metric::NodeCpu),
+    ("node_load", Metric::NodeLoad),
+    ("node_memory_available_percent", Metric::NodeMemoryAvailable),
+    ("node_swap_percent", Metric::NodeSwap),
+];
+
+/// Names from before that, which configurations and state files may have.
+pub(super) const FORMER: [(&str, Metric); 9] = [
+    ("cpu", Metric::Cpu),
     ("memory", Metric::Memory),
     ("swap", Metric::Swap),
     ("rootfs", Metric::Rootfs),
     ("rootfs_inodes", Metric::RootfsInodes),
     ("processes", Metric::Processes),
-    ("oom_kills", Metric::OomKills),
-    ("stopped", Metric::Stopped),
     ("node_cpu", Metric::NodeCpu),
-    ("node_load", Metric::NodeLoad),
     ("node_memory_available", Metric::NodeMemoryAvailable),
     ("node_swap", Metric::NodeSwap),
 ];

@@ -12,11 +12,7 @@ pub(super) const FAMILIES: &[Family] = &[
             to.whole_labelled(&[("name", &n.name), ("kernel", kernel)], Some(1));
         }),
     ),
-    gauge(
-        "lxc_node_uptime_seconds",
-        "Time since the node booted.",
-        Node(|n, to| to.real(n.uptime_seconds)),
-    ),
+    gauge("lxc_node_uptime_seconds", "Time since the node booted.", Node(|n, to| to.real(n.uptime_seconds))),
     gauge("lxc_node_cpus", "CPUs online.", Node(|n, to| to.whole(n.cpus.map(u64::from)))),
     gauge(
         "lxc_node_physical_cores",

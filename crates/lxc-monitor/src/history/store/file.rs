@@ -165,7 +165,7 @@ pub(super) fn put_aside(path: &Path) -> Result<PathBuf, StoreError> {
     std::fs::rename(path, &aside).map_err(failed)?;
     for suffix in ["-wal", "-shm"] {
         match std::fs::rename(with_suffix(path, suffix), with_suffix(&aside, suffix)) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error)),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
             _ => {}
         }
     }

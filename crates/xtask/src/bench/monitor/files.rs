@@ -42,7 +42,8 @@ impl Files {
         arguments.push(trace.display().to_string());
         arguments.extend([monitor().display().to_string(), "run".to_owned(), "--config".to_owned()]);
         arguments.push(configuration.display().to_string());
-        let mut strace = Contestant::start("strace", stage.hierarchies(), None, Path::new("strace"), &arguments)?;
+        let mut strace =
+            Contestant::start("strace", stage.hierarchies(), None, Path::new("strace"), &arguments)?;
         strace.wait_until(|| WARM_UP_CYCLES + CYCLES < cycles_in(&log))?;
         drop(strace);
         let text = std::fs::read(&trace).map_err(MonitorBenchError::io("read", &trace))?;

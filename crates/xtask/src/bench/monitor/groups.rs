@@ -41,7 +41,8 @@ impl Contestants {
             if self.is_v2 { ("memory.current", "file ") } else { ("memory.usage_in_bytes", "total_cache ") };
         let text = |name| std::fs::read_to_string(self.memory.join(name)).ok();
         let all: u64 = text(all)?.trim().parse().ok()?;
-        let cache: u64 = text("memory.stat")?.lines().find_map(|line| line.strip_prefix(cache)?.trim().parse().ok())?;
+        let cache: u64 =
+            text("memory.stat")?.lines().find_map(|line| line.strip_prefix(cache)?.trim().parse().ok())?;
         Some(all.saturating_sub(cache))
     }
 

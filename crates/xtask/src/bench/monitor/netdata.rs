@@ -21,7 +21,8 @@ pub(super) fn run(stage: &Stage, time: Duration) -> Result<(Used, u64), MonitorB
     std::fs::write(&configuration, text(&home, stage))
         .map_err(MonitorBenchError::io("write", &configuration))?;
     let arguments = ["-D".to_owned(), "-c".to_owned(), configuration.display().to_string()];
-    let mut contestant = Contestant::start("netdata", stage.hierarchies(), None, Path::new("netdata"), &arguments)?;
+    let mut contestant =
+        Contestant::start("netdata", stage.hierarchies(), None, Path::new("netdata"), &arguments)?;
     let wanted = stage.len();
     contestant.wait_until(|| wanted <= charted())?;
     let used = contestant.watch(time, || 0)?.0;

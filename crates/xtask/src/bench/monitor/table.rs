@@ -209,7 +209,10 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("| 10 | floor | 40.0 µs | 50 % | 1.50 |"), "{text}");
-        assert!(text.contains("| 10 | forked | 6,300,000 µs | – | 0.00001 | 6300.00 % | – | – | – |"), "{text}");
+        assert!(
+            text.contains("| 10 | forked | 6,300,000 µs | – | 0.00001 | 6300.00 % | – | – | – |"),
+            "{text}"
+        );
         assert!(
             json(&rows)
                 .contains("\"contestant\":\"floor\",\"containers\":10,\"cpu_us_per_container_sample\":40")
