@@ -1,6 +1,7 @@
 //! `lxc-autoscale-api check`: what works on this machine, without serving or changing anything.
 
 use std::io::{self, Write};
+use std::path::Path;
 
 use lxc_autoscale_core::ErrorChain;
 use lxc_autoscale_core::api::{HealthCheck, HealthState};
@@ -8,6 +9,7 @@ use lxc_autoscale_core::api::{HealthCheck, HealthState};
 use crate::backend::rest::{Missing, RestHost, granting_commands};
 use crate::backend::{ContainerHost, Opened};
 use crate::config::Config;
+use crate::configuration::file;
 use crate::node;
 use crate::routes::health::metrics_check;
 
@@ -19,7 +21,9 @@ pub async fn run(config: &Config, out: &mut impl Write) -> io::Result<HealthStat
     let node_name = node::name(&config.paths.proc);
     let mut checks = vec![check_node_name(&node_name)];
     let mut advice = Vec::new();
-    match Opened::new(config, node_name.as_deref().ok()) {
+    let opened = Opened::new(config, node_name.as_deref().ok());
+    let is_rest = matches!(opened, Ok(Opened::Rest(_)));
+    match opened {
         Ok(Opened::Pct(host)) => {
             checks.push(check_user());
             checks.extend(host.probe().await);
@@ -34,6 +38,7 @@ pub async fn run(config: &Config, out: &mut impl Write) -> io::Result<HealthStat
         }
     }
     checks.push(metrics_check(config.metrics.clone()).await);
+    checks.push(check_changes_of_configuration(&config.configuration.ml_file, is_rest));
     for HealthCheck { name, state, detail } in &checks {
         let word = match state {
             HealthState::Healthy => "ok",
@@ -55,6 +60,23 @@ fn check_user() -> HealthCheck {
         _ => (HealthState::Unhealthy, format!("this is user {uid}, and pct needs root")),
     };
     HealthCheck { name: "user".to_owned(), state, detail }
+}
+
+/// Whether PATCH and PUT of `/config` can do anything.
+fn check_changes_of_configuration(path: &Path, is_rest: bool) -> HealthCheck {
+    let (state, said) = match file::read(path) {
+        Err(error) => (HealthState::Degraded, format!("cannot be read: {error}")),
+        Ok(file) if is_rest && file.is_roots() => {
+            let unit = "the unit for Proxmox's REST API does not run as root";
+            (HealthState::Healthy, format!("is shown at /config and changed on the node only: {unit}"))
+        }
+        Ok(file) if file.is_replaceable() => (HealthState::Healthy, "can be changed at /config".to_owned()),
+        Ok(_) => {
+            (HealthState::Degraded, "cannot be changed at /config: this user may not write it".to_owned())
+        }
+    };
+    let detail = format!("`{}` {said}", path.display());
+    HealthCheck { name: "ml_config".to_owned(), state, detail }
 }
 
 /// Which privileges are missing for what, and the commands that grant them.

@@ -1,6 +1,7 @@
 //! Errors as a client sees them: a status, a stable code, and a sentence. This is the one place where errors
 //! of the actions become HTTP.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
@@ -22,6 +23,10 @@ use crate::params::InvalidName;
 /// The code of the error that an answer holds, for whoever counts answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ErrorCode(pub &'static str);
+
+/// The sentence of the error that an answer holds, for whoever writes it down.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ErrorMessage(pub Arc<str>);
 
 /// An answer to a request that was not done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,6 +112,7 @@ fn configuration(error: &ConfigurationError) -> (StatusCode, &'static str) {
     match error {
         ConfigurationError::Read { .. } => (StatusCode::SERVICE_UNAVAILABLE, "config_unreadable"),
         ConfigurationError::Write { .. } => (StatusCode::SERVICE_UNAVAILABLE, "config_unwritable"),
+        ConfigurationError::ReadOnly { .. } => (StatusCode::CONFLICT, "config_read_only"),
         ConfigurationError::Program(_) => (StatusCode::BAD_GATEWAY, "config_check_failed"),
         ConfigurationError::ChangedMeanwhile { .. } => (StatusCode::PRECONDITION_FAILED, "config_changed"),
         ConfigurationError::Protected { .. } => (StatusCode::FORBIDDEN, "protected_key"),
@@ -187,8 +193,10 @@ impl From<InvalidName> for ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
+        let message = ErrorMessage(self.message.as_str().into());
         let mut response = (self.status, Json(Envelope::error(self.code, self.message))).into_response();
         response.extensions_mut().insert(ErrorCode(self.code));
+        response.extensions_mut().insert(message);
         if let Some(wait) = self.retry_after {
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
         }

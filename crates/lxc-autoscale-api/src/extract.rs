@@ -7,6 +7,7 @@ use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use lxc_autoscale_core::api::TWO_NAMES;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
@@ -58,8 +59,15 @@ async fn read(request: Request, limit: usize) -> Result<Bytes, ApiError> {
     if announced.is_some_and(|length: u64| u64::try_from(limit).is_ok_and(|limit| limit < length)) {
         return Err(too_large());
     }
-    // The reader's error does not tell a long body from a broken connection; on the latter nobody sees it.
-    axum::body::to_bytes(request.into_body(), limit).await.map_err(|_| too_large())
+    match Limited::new(request.into_body(), limit).collect().await {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(too_large()),
+        // Chunks that are none; or the connection broke, and nobody sees this.
+        Err(error) => {
+            let message = format!("the body did not arrive as it was announced: {error}");
+            Err(ApiError::new(StatusCode::BAD_REQUEST, "invalid_body", message))
+        }
+    }
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {

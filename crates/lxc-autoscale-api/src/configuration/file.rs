@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use lxc_autoscale_core::durable;
-use rustix::fs::OFlags;
+use rustix::fs::{Access, OFlags, access};
 use sha2::{Digest, Sha256};
 
 use crate::auth::keys::hex;
@@ -63,6 +63,20 @@ pub fn read(path: &Path) -> io::Result<ReadFile> {
 }
 
 impl ReadFile {
+    /// Whether this process may put another file in its place, with the owner it has.
+    pub fn is_replaceable(&self) -> bool {
+        let user = rustix::process::geteuid();
+        let keeps_owner = user.is_root() || user.as_raw() == self.metadata.uid();
+        let directory = self.path.parent().unwrap_or(Path::new("/"));
+        keeps_owner && access(directory, Access::WRITE_OK | Access::EXEC_OK).is_ok()
+    }
+
+    /// Whether only root may do so.
+    pub fn is_roots(&self) -> bool {
+        let directory = self.path.parent().unwrap_or(Path::new("/"));
+        self.metadata.uid() == 0 && fs::metadata(directory).is_ok_and(|found| found.uid() == 0)
+    }
+
     /// Puts `text` in the place of what was read, in one step, with the mode and the owner it had; what it was is kept
     /// as `FILE.1`, and up to `backups` older ones behind it.
     ///

@@ -99,6 +99,18 @@ pub enum ConfigurationError {
     /// A key for some containers is not one for what concerns all.
     #[error("a key for some containers only may not change what holds for all")]
     Scoped,
+    /// This server's user may not write it.
+    #[error(
+        "`{}` is changed on the node only: this server runs as user {user}, which may not write there (with Proxmox's \
+         REST API it has no right to)",
+        path.display()
+    )]
+    ReadOnly {
+        /// The file.
+        path: PathBuf,
+        /// The user's id.
+        user: u32,
+    },
     /// The file cannot be written.
     #[error("cannot write `{}`", path.display())]
     Write {
@@ -251,6 +263,10 @@ async fn replace(
     let before = read(path).await?;
     if seen.is_some_and(|seen| !names(&seen, &before.digest)) {
         return Err(changed_meanwhile(path, &before.digest));
+    }
+    if !before.is_replaceable() {
+        let user = rustix::process::geteuid().as_raw();
+        return Err(ConfigurationError::ReadOnly { path: path.clone(), user });
     }
     let (text, mut changes) = weigh(config, &before, &wanted).await?;
     let more_changes = changes.len().saturating_sub(MAX_TOLD);

@@ -20,6 +20,7 @@ pub const PARAMETERS: Faults = &[(400, "invalid_parameter")];
 
 /// A request with a body.
 pub const BODY: Faults = &[
+    (400, "invalid_body"),
     (400, "invalid_json"),
     (400, "invalid_parameter"),
     (408, "body_timed_out"),
@@ -136,8 +137,13 @@ pub const CONFIG_KEYS: Faults =
     &[(403, "protected_key"), (404, "no_such_key"), (409, "config_broken"), (422, "invalid_config")];
 
 /// A configuration is written.
-pub const CONFIG_WRITE: Faults =
-    &[(403, "out_of_scope"), (412, "config_changed"), (422, "invalid_config"), (503, "config_unwritable")];
+pub const CONFIG_WRITE: Faults = &[
+    (403, "out_of_scope"),
+    (409, "config_read_only"),
+    (412, "config_changed"),
+    (422, "invalid_config"),
+    (503, "config_unwritable"),
+];
 
 /// What is done is written down, whatever it is.
 pub const RECORDED: Faults = &[
