@@ -126,7 +126,7 @@ impl Changes {
     }
 
     /// The log that a change which begins now is written to.
-    fn audit_log(&self) -> Option<Arc<AuditLog>> {
+    pub(crate) fn audit_log(&self) -> Option<Arc<AuditLog>> {
         locked(&self.audit).clone()
     }
 
@@ -441,7 +441,7 @@ impl Changes {
 
 /// The log that is written to; none where the configuration names no file.
 fn open_audit(config: &AuditConfig) -> Option<Arc<AuditLog>> {
-    (!config.file.as_os_str().is_empty()).then(|| Arc::new(AuditLog::new(config.clone())))
+    AuditLog::configured(config).map(Arc::new)
 }
 
 fn asked(change: &Change, order: Order, is_job: bool) -> Asked {
@@ -520,7 +520,7 @@ impl Trail {
     /// Writes down what became of it; what is done is done, whether that can be written down or not.
     async fn ended(&self, outcome: Event) {
         match self.write(outcome).await {
-            Ok(Some(hash)) => tracing::debug!(hash, change = self.subject.change, "written to the audit log"),
+            Ok(Some(hash)) => tracing::info!(hash, change = self.subject.change, "written to the audit log"),
             Ok(None) => {}
             Err(error) => {
                 tracing::error!(error = %ErrorChain(&error), "the end of a change is not in the audit log");

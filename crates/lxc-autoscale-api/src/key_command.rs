@@ -5,10 +5,12 @@ use std::io::{self, Write};
 
 use clap::{Args, Subcommand};
 use jiff::{SignedDuration, Timestamp};
-use lxc_autoscale_core::Vmid;
+use lxc_autoscale_core::{ErrorChain, Vmid};
+use serde_json::Value;
 
-use crate::auth::caller::Role;
-use crate::auth::keys::{KeyFile, KeysError, NewKey};
+use crate::audit::{self, Attempt, AuditError, AuditLog, Event};
+use crate::auth::caller::{Identity, Role};
+use crate::auth::keys::{KeyFile, KeysError, NewKey, scope};
 
 /// What to do with keys.
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
@@ -61,6 +63,17 @@ fn parse_name(text: &str) -> Result<String, String> {
 /// Why a key command failed.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyCommandError {
+    /// It cannot be written down, so no key was made.
+    #[error("no key was made, because that could not be written to the audit log")]
+    NotAudited(#[source] AuditError),
+    /// It is done, and cannot be written down.
+    #[error("{done}, and that is not in the audit log")]
+    DoneUnaudited {
+        /// What is done.
+        done: String,
+        /// Why it is not there.
+        source: AuditError,
+    },
     /// The keys cannot be read or changed.
     #[error(transparent)]
     Keys(#[from] KeysError),
@@ -72,23 +85,56 @@ pub enum KeyCommandError {
     Json(#[from] serde_json::Error),
 }
 
-/// Runs the command at `now`.
+/// Writes down who makes and revokes keys.
+struct Trail<'a> {
+    audit: Option<&'a AuditLog>,
+    subject: Attempt,
+    now: Timestamp,
+}
+
+impl Trail<'_> {
+    fn write(&self, event: &Event) -> Result<(), AuditError> {
+        self.audit.map_or(Ok(()), |audit| audit.write(&self.subject, event, self.now).map(drop))
+    }
+
+    /// Writes down what came of it.
+    fn ended<T>(&self, result: &Result<T, KeysError>) -> Result<(), AuditError> {
+        self.write(&match result {
+            Ok(_) => Event::Done { result: Value::Null, duration_ms: 0 },
+            Err(error) => {
+                let message = audit::bounded(&ErrorChain(error).to_string());
+                Event::NotDone { code: error.code(), message, duration_ms: 0 }
+            }
+        })
+    }
+}
+
+/// Runs the command at `now`. What is made or revoked stands in the audit log, if there is one.
 ///
 /// # Errors
-/// [`KeyCommandError`] when the file of keys cannot be read or written.
+/// [`KeyCommandError`] when the file of keys cannot be read or written, or the audit log cannot be written: then no key is
+/// made. One is revoked all the same.
 pub fn run(
     command: KeyCommand,
     file: &KeyFile,
+    audit: Option<&AuditLog>,
     now: Timestamp,
     out: &mut impl Write,
 ) -> Result<(), KeyCommandError> {
+    let caller = Identity::User(rustix::process::getuid().as_raw()).to_string();
+    let trail = |action| Trail { audit, subject: Attempt { caller, action }, now };
     match command {
         KeyCommand::Create(CreateArgs { name, role, containers, expires_days }) => {
             let containers: BTreeSet<Vmid> = containers.into_iter().collect();
             let containers = (!containers.is_empty()).then_some(containers);
             let expires = expires_days.map(|days| now + SignedDuration::from_hours(24 * i64::from(days)));
-            let secret = file.create(NewKey { name, role, containers, expires }, now)?;
-            writeln!(out, "{secret}")?;
+            let new = NewKey { name, role, containers, expires };
+            let (done, trail) = (format!("the key `{}` is made", new.name), trail(new.to_string()));
+            trail.write(&Event::Begun).map_err(KeyCommandError::NotAudited)?;
+            let made = file.create(new, now);
+            let ended = trail.ended(&made);
+            writeln!(out, "{}", made?)?;
+            ended.map_err(|source| KeyCommandError::DoneUnaudited { done, source })?;
         }
         KeyCommand::List { json: true } => {
             let keys = file.keys()?;
@@ -106,10 +152,7 @@ pub fn run(
         }
         KeyCommand::List { json: false } => {
             for key in file.keys()?.iter() {
-                let scope = key.containers.as_ref().map_or_else(
-                    || "all containers".to_owned(),
-                    |ids| ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(","),
-                );
+                let scope = scope(key.containers.as_ref());
                 let end = match key.expires {
                     Some(expires) if key.is_expired(now) => format!("EXPIRED {expires:.0}"),
                     Some(expires) => format!("until {expires:.0}"),
@@ -118,7 +161,16 @@ pub fn run(
                 writeln!(out, "{:<24} {:<8} {:<24} {end}", key.name, key.role.name(), scope)?;
             }
         }
-        KeyCommand::Revoke { name } => file.revoke(&name)?,
+        KeyCommand::Revoke { name } => {
+            let (done, trail) =
+                (format!("the key `{name}` is revoked"), trail(format!("revoke the key `{name}`")));
+            // Whatever becomes of the log, a key that is to be dead must be.
+            let begun = trail.write(&Event::Begun);
+            let revoked = file.revoke(&name);
+            let ended = trail.ended(&revoked);
+            revoked?;
+            begun.and(ended).map_err(|source| KeyCommandError::DoneUnaudited { done, source })?;
+        }
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use jiff::Timestamp;
-use lxc_autoscale_api::audit::Verdict;
+use lxc_autoscale_api::audit::{AuditLog, Verdict};
 use lxc_autoscale_api::auth::keys::KeyFile;
 use lxc_autoscale_api::cli::{AuditCommand, Cli, Command, ConfigArgs};
 use lxc_autoscale_api::config::{Config, SHIPPED};
@@ -57,7 +57,9 @@ fn run(cli: &Cli) -> Result<ExitCode, ServerError> {
         }
         Command::Key(command) => {
             let keys = KeyFile::new(config.server.keys_file.clone());
-            let done = key_command::run(command, &keys, Timestamp::now(), &mut io::stdout().lock());
+            let log = AuditLog::configured(&config.audit);
+            let mut out = io::stdout().lock();
+            let done = key_command::run(command, &keys, log.as_ref(), Timestamp::now(), &mut out);
             done.map(|()| ExitCode::SUCCESS).map_err(ServerError::Keys)
         }
         Command::Undo(args) => {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use lxc_autoscale_core::api::ConfigSetting;
 
+use crate::audit::refusals::Refusals;
 use crate::auth::keys::KeyFile;
 use crate::auth::limits::RateLimits;
 use crate::backend::ContainerHost;
@@ -35,6 +36,7 @@ pub struct Shared {
     configuration: Configuration,
     keys: KeyFile,
     rate_limits: RwLock<Arc<RateLimits>>,
+    refusals: Refusals,
     cpu: CpuMeter,
     instruments: Arc<Instruments>,
     node_name: Option<String>,
@@ -62,6 +64,7 @@ impl Shared {
             events,
             configuration: Configuration::new(PathBuf::from(DEFAULT_CONFIG)),
             rate_limits: RwLock::new(Arc::new(rate_limits(&config.server))),
+            refusals: Refusals::default(),
             keys: KeyFile::new(config.server.keys_file.clone()),
             config: RwLock::new(Arc::new(config)),
             host,
@@ -112,6 +115,11 @@ impl Shared {
     /// How often somebody may ask.
     pub fn rate_limits(&self) -> Arc<RateLimits> {
         Arc::clone(&self.rate_limits.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Which refusals are written down.
+    pub fn refusals(&self) -> &Refusals {
+        &self.refusals
     }
 
     /// The API keys.

@@ -1,36 +1,35 @@
 //! The audit log: who changed what, when, and what came of it; one JSON object a line, each chained to the one
-//! before it by its hash.
+//! before it by its hash ([`chain`]).
 //!
 //! A change is written down before it is begun and again when it has ended, so that one that was cut off is seen,
-//! too; a change that cannot be written down is not begun. A line ends in `"hash"`, the SHA-256 of all that stands
-//! before it on the line, `"previous"` included: whoever alters, removes or inserts a line breaks the chain
-//! ([`verify()`]). Lines cut off at the end leave no trace in the file itself; the newest hash is in the log of the
-//! service, too, where `audit verify` can be compared with it.
+//! too; a change that cannot be written down is not begun. Keys that are made and revoked stand here as well, and
+//! requests to change something that were refused for who asked ([`refusals`]).
+//!
+//! Whoever alters, removes or inserts a line breaks the chain ([`verify()`]). Lines cut off at the end leave no trace in
+//! the file itself, nor does a file that is written anew as a whole; the newest hash is in the log of the service, too,
+//! with each change that has ended, where what `audit verify` says can be compared with it.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use jiff::Timestamp;
 use lxc_autoscale_core::Vmid;
-use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
+use serde::Serialize;
 
 use crate::backups::{numbered, shift};
 use crate::config::AuditConfig;
+use chain::{BEGINNING, first_link, last_link, tail};
 
+mod chain;
+pub mod refusals;
 mod verify;
 
+pub use chain::newest_change;
 pub use verify::{Finding, Verdict, verify};
 
-/// What the chain begins with.
-const BEGINNING: &str = "0000000000000000000000000000000000000000000000000000000000000000";
-/// What stands before the hash of a line.
-const HASH_FIELD: &str = ",\"hash\":\"";
-/// The end of a file in which its last line is looked for; no line is longer.
-const TAIL_BYTES: u64 = 64 << 10;
 /// Longest text of a line.
 const MAX_TEXT_CHARS: usize = 1000;
 
@@ -66,6 +65,30 @@ pub enum Event {
         /// How long it took, in ms.
         duration_ms: u64,
     },
+    /// It was refused for who asked, before it was a change at all.
+    Refused {
+        /// Stable name of the kind of error.
+        code: &'static str,
+        /// Why.
+        message: String,
+        /// Refusals since the last one here that are not, because there were too many.
+        #[serde(skip_serializing_if = "is_zero")]
+        left_out: u64,
+    },
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+/// What an event is about that is no change of a container.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Attempt {
+    /// Who asked.
+    pub caller: String,
+    /// What for, in words.
+    pub action: String,
 }
 
 /// What an event is about.
@@ -83,22 +106,18 @@ pub struct Subject {
 
 /// A line, but for its hash.
 #[derive(Serialize)]
-struct Line<'a> {
+struct Line<'a, S> {
     seq: u64,
     time: Timestamp,
     #[serde(flatten)]
-    subject: &'a Subject,
+    subject: &'a S,
     #[serde(flatten)]
     event: &'a Event,
+    /// The number of the oldest record that is kept, in the first line of a file that is not the first one: what was
+    /// removed by rotation is told so from what somebody removed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    oldest: Option<u64>,
     previous: &'a str,
-}
-
-/// What the chain needs of a line.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-struct Link {
-    seq: u64,
-    previous: String,
-    hash: String,
 }
 
 /// An audit log that is written to.
@@ -124,6 +143,11 @@ impl AuditLog {
         Self { file: config.file.clone(), inner: Mutex::new((config, None)) }
     }
 
+    /// The same; none where the configuration names no file.
+    pub fn configured(config: &AuditConfig) -> Option<Self> {
+        (!config.file.as_os_str().is_empty()).then(|| Self::new(config.clone()))
+    }
+
     /// The file.
     pub fn path(&self) -> &Path {
         &self.file
@@ -136,11 +160,17 @@ impl AuditLog {
         config.backup_count = backup_count;
     }
 
-    /// Writes an event down; when this returns it is on the disk. Returns the hash of its line.
+    /// Writes an event down; when this returns it is on the disk. Returns the hash of its line. Other processes may
+    /// write to the same file.
     ///
     /// # Errors
     /// [`AuditError`] when it cannot be written; the next event tries again.
-    pub fn write(&self, subject: &Subject, event: &Event, now: Timestamp) -> Result<String, AuditError> {
+    pub fn write<S: Serialize>(
+        &self,
+        subject: &S,
+        event: &Event,
+        now: Timestamp,
+    ) -> Result<String, AuditError> {
         let (config, slot) = &mut *self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         // What was half written is not the end of the chain: it is looked for anew.
         let end = slot.take();
@@ -152,16 +182,25 @@ impl AuditLog {
     }
 }
 
-fn append(
+fn append<S: Serialize>(
     config: &AuditConfig,
     end: Option<End>,
-    subject: &Subject,
+    subject: &S,
     event: &Event,
     now: Timestamp,
 ) -> io::Result<End> {
-    let mut end = match end {
-        Some(end) => end,
-        None => open(&config.file)?,
+    let _turn = turn(&config.file)?;
+    let (mut end, is_whole) = match end {
+        Some(end) if is_the_end(&end, &config.file)? => (end, true),
+        known => {
+            let found = open(&config.file)?;
+            match known.filter(|known| found.seq < known.seq) {
+                // Another process has written behind it.
+                None => (found, true),
+                // Somebody has removed what was there: the chain goes on all the same, so that it shows.
+                Some(End { seq, hash, .. }) => (End { seq, hash, ..found }, false),
+            }
+        }
     };
     let most = config.max_size_mib.saturating_mul(1 << 20);
     if most <= end.size {
@@ -170,14 +209,38 @@ fn append(
         end = End { seq: end.seq, hash: end.hash, ..fresh };
     }
     let seq = end.seq + 1;
-    let text = serde_json::to_string(&Line { seq, time: now, subject, event, previous: &end.hash })?;
-    let hashed = text.strip_suffix('}').unwrap_or(&text);
-    let hash = hash(hashed);
-    let line = format!("{hashed}{HASH_FIELD}{hash}\"}}\n");
+    let goes_on = end.size == 0 && end.seq != 0 && is_whole;
+    let oldest = goes_on.then(|| oldest(config).unwrap_or(seq));
+    let line = Line { seq, time: now, subject, event, oldest, previous: &end.hash };
+    let (line, hash) = chain::complete(&serde_json::to_string(&line)?);
     end.file.write_all(line.as_bytes())?;
     end.file.sync_data()?;
     let size = end.size + line.len() as u64;
     Ok(End { file: end.file, size, seq, hash })
+}
+
+/// One writer at a time, whatever its process: the directory is locked, because the file has another name after a rotation.
+fn turn(path: &Path) -> io::Result<File> {
+    let place = numbered(path, 0);
+    let directory = File::open(place.parent().unwrap_or(Path::new("/")))?;
+    directory.lock()?;
+    Ok(directory)
+}
+
+/// Whether what is known of the end of the chain is still so.
+fn is_the_end(end: &End, path: &Path) -> io::Result<bool> {
+    let held = end.file.metadata()?;
+    match fs::metadata(path) {
+        Ok(found) => Ok((found.dev(), found.ino(), found.len()) == (held.dev(), held.ino(), end.size)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// The number of the oldest record in the older files.
+fn oldest(config: &AuditConfig) -> Option<u64> {
+    let older = (1..=config.backup_count).rev().map(|number| numbered(&config.file, number));
+    older.filter_map(|path| File::open(path).ok()).find_map(|file| first_link(file).map(|link| link.seq))
 }
 
 /// Makes room: the oldest file goes, the others move on by one.
@@ -193,6 +256,9 @@ fn rotate(config: &AuditConfig) -> io::Result<()> {
 fn open(path: &Path) -> io::Result<End> {
     let mut file = File::options().create(true).read(true).append(true).mode(0o600).open(path)?;
     let size = file.metadata()?.len();
+    if size == 0 {
+        hand_over(&file, path)?;
+    }
     let text = tail(&mut file, size)?;
     // A file that was just begun goes on with the chain of the one before it.
     let newest = last_link(&text).or_else(|| {
@@ -205,46 +271,19 @@ fn open(path: &Path) -> io::Result<End> {
         // What a crash left half written stays, as a line of its own that is no link of the chain.
         file.write_all(b"\n")?;
     }
+    let size = file.metadata()?.len();
     Ok(End { file, size, seq, hash })
 }
 
-/// The end of a file.
-fn tail(file: &mut File, size: u64) -> io::Result<String> {
-    file.seek(SeekFrom::Start(size.saturating_sub(TAIL_BYTES)))?;
-    let mut bytes = Vec::new();
-    file.take(TAIL_BYTES).read_to_end(&mut bytes)?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
-}
-
-/// The greatest number of a change in the newest records; 0 where there is none to be read.
-pub fn newest_change(file: &Path) -> u64 {
-    #[derive(Deserialize)]
-    struct Numbered {
-        change: u64,
-    }
-    let newest = || {
-        let mut file = File::open(file)?;
-        let size = file.metadata()?.len();
-        tail(&mut file, size)
+/// A new file belongs to whom its directory belongs to: root, who makes a key by hand, may be the first to write to the
+/// log of a server that is not root.
+fn hand_over(file: &File, path: &Path) -> io::Result<()> {
+    let place = numbered(path, 0);
+    let Some(directory) = place.parent().filter(|_| rustix::process::geteuid().is_root()) else {
+        return Ok(());
     };
-    let text = newest().unwrap_or_default();
-    let numbers = text.lines().filter_map(|line| serde_json::from_str::<Numbered>(line).ok());
-    numbers.map(|line| line.change).max().unwrap_or(0)
-}
-
-fn last_link(text: &str) -> Option<Link> {
-    text.lines().rev().find_map(link)
-}
-
-/// The link that a line is; `None` for a line that is none, or whose hash is not its own.
-fn link(line: &str) -> Option<Link> {
-    let (hashed, _) = line.rsplit_once(HASH_FIELD)?;
-    let found: Link = serde_json::from_str(line).ok()?;
-    (found.hash == hash(hashed)).then_some(found)
-}
-
-fn hash(text: &str) -> String {
-    crate::auth::keys::hex(&Sha256::digest(text.as_bytes()))
+    let owner = fs::metadata(directory)?;
+    fchown(file, Some(owner.uid()), Some(owner.gid()))
 }
 
 /// A text of bounded length without control characters.

@@ -4,7 +4,8 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
-use super::{AuditError, BEGINNING, Link, link, numbered};
+use super::chain::{BEGINNING, LINE_END, Link, link};
+use super::{AuditError, numbered};
 
 /// Where the chain does not hold, or may not.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -37,6 +38,16 @@ pub enum Finding {
         /// The number before it.
         after: u64,
     },
+    /// The oldest records are gone, and no rotation has removed them.
+    #[error("{}: the oldest record is {first}, and those from {oldest} on should be there: lines or older files were removed", file.display())]
+    Beginning {
+        /// The oldest file.
+        file: PathBuf,
+        /// The number of the oldest record.
+        first: u64,
+        /// The number that it should have.
+        oldest: u64,
+    },
 }
 
 impl Finding {
@@ -51,7 +62,7 @@ impl Finding {
 pub struct Verdict {
     /// Records whose hash is their own.
     pub records: u64,
-    /// Number of the first record; more than 1 when older files have been removed.
+    /// Number of the first record; more than 1 when rotation has removed older files.
     pub first: Option<u64>,
     /// Number of the last.
     pub last: Option<u64>,
@@ -75,6 +86,8 @@ impl Verdict {
 pub fn verify(file: &Path, backup_count: u32) -> Result<Verdict, AuditError> {
     let mut verdict = Verdict::default();
     let mut before: Option<Link> = None;
+    // A log that was never rotated begins with its first record.
+    let (mut oldest, mut oldest_file) = (1, None);
     let files = (0..=backup_count).rev().map(|number| numbered(file, number));
     for path in files {
         let opened = match File::open(&path) {
@@ -84,7 +97,16 @@ pub fn verify(file: &Path, backup_count: u32) -> Result<Verdict, AuditError> {
         for (index, line) in BufReader::new(opened).split(b'\n').enumerate() {
             let line = line.map_err(|source| AuditError { path: path.clone(), source })?;
             take(&mut verdict, &mut before, &path, index + 1, &String::from_utf8_lossy(&line));
+            if let Some(kept) = before.as_ref().and_then(|link| link.oldest) {
+                oldest = kept;
+            }
         }
+        oldest_file.get_or_insert(path);
+    }
+    if let (Some(first), Some(file)) = (verdict.first, oldest_file)
+        && oldest < first
+    {
+        verdict.findings.insert(0, Finding::Beginning { file, first, oldest });
     }
     verdict.last = before.as_ref().map(|link| link.seq);
     verdict.last_hash = before.map(|link| link.hash);
@@ -98,7 +120,7 @@ fn take(verdict: &mut Verdict, before: &mut Option<Link>, path: &Path, line: usi
     }
     let Some(next) = link(text) else {
         // A whole record has its end; a half line has not.
-        let finding = if text.ends_with("\"}") {
+        let finding = if text.ends_with(LINE_END) {
             Finding::Altered { file, line }
         } else {
             Finding::CutOff { file, line }

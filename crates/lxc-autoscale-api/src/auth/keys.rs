@@ -5,7 +5,7 @@
 //! revoked key is dead at once.
 
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
-use lxc_autoscale_core::Vmid;
+use lxc_autoscale_core::{Vmid, durable};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
@@ -77,6 +77,18 @@ pub enum KeysError {
     TooMany,
 }
 
+impl KeysError {
+    /// Stable name of the kind of error.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Exists { .. } => "key_exists",
+            Self::Unknown { .. } => "no_such_api_key",
+            Self::TooMany => "too_many_keys",
+            Self::Read { .. } | Self::Open { .. } | Self::Form { .. } | Self::Write { .. } => "keys_file",
+        }
+    }
+}
+
 /// A key, without its secret.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -115,6 +127,20 @@ pub struct NewKey {
     pub containers: Option<BTreeSet<Vmid>>,
     /// From when on it is refused.
     pub expires: Option<Timestamp>,
+}
+
+impl fmt::Display for NewKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, role, containers, expires } = self;
+        write!(f, "make the key `{name}`: role {role}, {}", scope(containers.as_ref()))?;
+        expires.map_or(Ok(()), |expires| write!(f, ", until {expires:.0}"))
+    }
+}
+
+/// The containers that a key is for, in words.
+pub fn scope(containers: Option<&BTreeSet<Vmid>>) -> String {
+    let Some(ids) = containers else { return "all containers".to_owned() };
+    ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
 }
 
 /// The keys in a file; there need not be one.
@@ -247,22 +273,16 @@ impl KeyFile {
         locked.map_err(|source| KeysError::Write { path: lock, source })
     }
 
-    /// Writes the file in one step: a reader sees the old keys or the new.
+    /// Writes the file in one step, durably: a reader sees the old keys or the new, and a key that is revoked is so when the
+    /// power fails, too.
     fn write(&self, keys: &[Key]) -> Result<(), KeysError> {
-        let draft = self.path.with_extension("new");
-        let write = || {
-            // One that an earlier attempt left.
-            match fs::remove_file(&draft) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
-            let mut file = File::options().create_new(true).write(true).mode(0o600).open(&draft)?;
-            serde_json::to_writer_pretty(&mut file, keys)?;
-            file.write_all(b"\n")?;
-            file.sync_all()?;
-            fs::rename(&draft, &self.path)
+        let write = |file: &mut File| {
+            serde_json::to_writer_pretty(&mut *file, keys)?;
+            file.write_all(b"\n")
         };
-        write().map_err(|source| KeysError::Write { path: self.path.clone(), source })
+        durable::replace(&self.path, 0o600, write, || Ok(()))
+            .map(|_| ())
+            .map_err(|source| KeysError::Write { path: self.path.clone(), source })
     }
 
     fn unread(&self, source: io::Error) -> KeysError {

@@ -1,0 +1,89 @@
+//! The lines of the log, each with the hash of the one before it.
+//!
+//! A line ends in `"hash"`, the SHA-256 of all that stands before it on the line, `"previous"` included, and in nothing
+//! else: what stood behind the hash would not be held by it.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+use std::path::Path;
+
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+
+/// What the chain begins with.
+pub(super) const BEGINNING: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+/// What stands before the hash of a line.
+const HASH_FIELD: &str = ",\"hash\":\"";
+/// What stands behind it.
+pub(super) const LINE_END: &str = "\"}";
+/// The end of a file in which its last line is looked for. No line is longer: the longest are changes of a
+/// configuration, 50 of them at most, each with three texts of 200 characters.
+const TAIL_BYTES: u64 = 1 << 20;
+
+/// What the chain needs of a line.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub(super) struct Link {
+    /// Its number.
+    pub(super) seq: u64,
+    /// The hash of the line before it.
+    pub(super) previous: String,
+    /// Its own.
+    pub(super) hash: String,
+    /// The oldest record that was kept when the file of this line was begun, where it says so.
+    #[serde(default)]
+    pub(super) oldest: Option<u64>,
+}
+
+/// A JSON object as a line with its hash, and the hash.
+pub(super) fn complete(object: &str) -> (String, String) {
+    let hashed = object.strip_suffix('}').unwrap_or(object);
+    let hash = hash(hashed);
+    (format!("{hashed}{HASH_FIELD}{hash}{LINE_END}\n"), hash)
+}
+
+/// The link that a line is; `None` for a line that is none, or that does not end in its own hash.
+pub(super) fn link(line: &str) -> Option<Link> {
+    let (hashed, end) = line.rsplit_once(HASH_FIELD)?;
+    if end.strip_suffix(LINE_END)? != hash(hashed) {
+        return None;
+    }
+    serde_json::from_str(line).ok()
+}
+
+/// The last link in a text.
+pub(super) fn last_link(text: &str) -> Option<Link> {
+    text.lines().rev().find_map(link)
+}
+
+/// The first link in a file.
+pub(super) fn first_link(file: File) -> Option<Link> {
+    BufReader::new(file).lines().map_while(Result::ok).find_map(|line| link(&line))
+}
+
+/// The end of a file.
+pub(super) fn tail(file: &mut File, size: u64) -> io::Result<String> {
+    file.seek(SeekFrom::Start(size.saturating_sub(TAIL_BYTES)))?;
+    let mut bytes = Vec::new();
+    file.take(TAIL_BYTES).read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// The greatest number of a change in the newest records; 0 where there is none to be read.
+pub fn newest_change(file: &Path) -> u64 {
+    #[derive(Deserialize)]
+    struct Numbered {
+        change: u64,
+    }
+    let newest = || {
+        let mut file = File::open(file)?;
+        let size = file.metadata()?.len();
+        tail(&mut file, size)
+    };
+    let text = newest().unwrap_or_default();
+    let numbers = text.lines().filter_map(|line| serde_json::from_str::<Numbered>(line).ok());
+    numbers.map(|line| line.change).max().unwrap_or(0)
+}
+
+fn hash(text: &str) -> String {
+    crate::auth::keys::hex(&Sha256::digest(text.as_bytes()))
+}

@@ -1,0 +1,101 @@
+//! Requests to change something that were refused for who asked, or for what they touched, before they were a change at
+//! all: they stand in the audit log, too, as far as there is room for them.
+//!
+//! Whoever may ask at all could else fill the disk, or drive the changes out of the log by rotation. So each key and each
+//! user that is known has a number of them in an hour, and all others have one together; how many were left out the next
+//! record says.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use governor::clock::DefaultClock;
+use governor::state::keyed::HashMapStateStore;
+use governor::{Quota, RateLimiter};
+use jiff::Timestamp;
+use lxc_autoscale_core::ErrorChain;
+
+use super::{Attempt, AuditLog, Event, bounded};
+use crate::exporter::Instruments;
+
+/// Records an hour.
+const AN_HOUR: NonZeroU32 = NonZeroU32::new(60).unwrap();
+/// Of them at once.
+const AT_ONCE: NonZeroU32 = NonZeroU32::new(20).unwrap();
+
+/// Errors that are about who asks, from where, and for which container; others come of a change that is in the log.
+const ABOUT_WHO_ASKS: [&str; 8] = [
+    "forbidden",
+    "foreign_origin",
+    "invalid_key",
+    "out_of_scope",
+    "protected_container",
+    "too_many_requests",
+    "unknown_host",
+    "wrong_role",
+];
+
+/// Somebody who was refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// The holder of a key, or a user that is trusted.
+    Known(String),
+    /// Anybody else.
+    Stranger(String),
+}
+
+/// How many more refusals may be written down, of whom.
+#[derive(Debug)]
+pub struct Refusals {
+    allowance: RateLimiter<Option<String>, HashMapStateStore<Option<String>>, DefaultClock>,
+    left_out: AtomicU64,
+}
+
+impl Default for Refusals {
+    fn default() -> Self {
+        let quota = Quota::per_hour(AN_HOUR).allow_burst(AT_ONCE);
+        Self { allowance: RateLimiter::hashmap(quota), left_out: AtomicU64::new(0) }
+    }
+}
+
+impl Refusals {
+    /// Whether an error is one that is written down.
+    pub fn concern(code: &str) -> bool {
+        ABOUT_WHO_ASKS.contains(&code)
+    }
+
+    /// Writes down that somebody was refused, if there is room for it. The request is refused in any case.
+    pub async fn record(
+        &self,
+        audit: Arc<AuditLog>,
+        instruments: Arc<Instruments>,
+        who: Refused,
+        action: &str,
+        (code, message): (&'static str, &str),
+    ) {
+        let (caller, known) = match who {
+            Refused::Known(caller) => (caller.clone(), Some(caller)),
+            Refused::Stranger(caller) => (caller, None),
+        };
+        if self.allowance.check_key(&known).is_err() {
+            self.left_out.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        let left_out = self.left_out.swap(0, Ordering::Relaxed);
+        let subject = Attempt { caller, action: bounded(action) };
+        let event = Event::Refused { code, message: bounded(message), left_out };
+        let written = tokio::task::spawn_blocking(move || audit.write(&subject, &event, Timestamp::now()));
+        let is_written = match written.await {
+            Ok(Ok(_)) => true,
+            Ok(Err(error)) => {
+                tracing::error!(error = %ErrorChain(&error), "a refusal is not in the audit log");
+                false
+            }
+            Err(error) => {
+                tracing::error!(%error, "writing to the audit log ended unexpectedly");
+                false
+            }
+        };
+        instruments.audited(is_written);
+    }
+}

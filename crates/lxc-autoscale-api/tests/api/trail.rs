@@ -1,0 +1,213 @@
+//! What stands in the audit log beside the changes: who was refused one, and who made and revoked keys.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use jiff::Timestamp;
+use lxc_autoscale_api::auth::Peer;
+use lxc_autoscale_api::auth::caller::Role;
+use lxc_autoscale_api::auth::keys::{KeyFile, NewKey};
+use rustix::process::geteuid;
+use serde_json::{Value, json};
+
+use crate::node::{Node, request, send};
+use crate::server::{NOBODY, Server, program, write_config};
+
+fn lines(node: &Node) -> Vec<Value> {
+    let text = fs::read_to_string(node.root().join("audit.jsonl")).unwrap_or_default();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[track_caller]
+fn assert_chain_holds(node: &Node) {
+    let verdict = lxc_autoscale_api::audit::verify(&node.root().join("audit.jsonl"), 9).unwrap();
+    assert_eq!(verdict.findings, []);
+}
+
+fn key(node: &Node, name: &str, role: Role, containers: &[u32]) -> String {
+    let ids: std::collections::BTreeSet<_> = containers.iter().map(|id| (*id).try_into().unwrap()).collect();
+    let containers = (!ids.is_empty()).then_some(ids);
+    let new = NewKey { name: name.to_owned(), role, containers, expires: None };
+    KeyFile::new(node.config.server.keys_file.clone()).create(new, Timestamp::now()).unwrap()
+}
+
+/// Each change that somebody was refused, with who it was, what for, and why.
+#[tokio::test]
+async fn a_refused_change_is_written_down() {
+    let mut node = Node::new();
+    node.config.limits.protected_containers = vec![102.try_into().unwrap()];
+    let (viewer, operator, elsewhere) = (
+        key(&node, "looks", Role::Viewer, &[]),
+        key(&node, "operates", Role::Operator, &[]),
+        key(&node, "elsewhere", Role::Admin, &[105]),
+    );
+    let api = node.api();
+    let cores = |id: u32| json!({"vm_id": id, "cores": 4});
+    let patch = json!({"set": {"scaling.cpu.max_cores": 4}});
+    let nobody = Peer { uid: Some(NOBODY) };
+    let root = Peer { uid: Some(0) };
+    for (key, peer, (method, path), body, expected) in [
+        (None, nobody, ("POST", "/scale/cores"), cores(104), Some(("uid:65534", "forbidden"))),
+        (Some("lxak_0"), root, ("POST", "/scale/cores"), cores(104), Some(("uid:0", "invalid_key"))),
+        (Some(&viewer), nobody, ("POST", "/scale/cores"), cores(104), Some(("key:looks", "wrong_role"))),
+        (Some(&operator), nobody, ("PATCH", "/config"), patch.clone(), Some(("key:operates", "wrong_role"))),
+        (
+            Some(&elsewhere),
+            nobody,
+            ("POST", "/scale/cores"),
+            cores(104),
+            Some(("key:elsewhere", "out_of_scope")),
+        ),
+        (Some(&elsewhere), nobody, ("PATCH", "/config"), patch, Some(("key:elsewhere", "out_of_scope"))),
+        (None, root, ("POST", "/scale/cores"), cores(102), Some(("uid:0", "protected_container"))),
+        // Who only looks changes nothing, and what is no request for anything is none.
+        (None, nobody, ("GET", "/ledger"), Value::Null, None),
+        (None, nobody, ("POST", "/nowhere"), cores(104), None),
+        (None, root, ("POST", "/scale/cores"), json!({"vm_id": 1}), None),
+    ]
+        as [(Option<&str>, Peer, (&str, &str), Value, Option<(&str, &str)>); 10]
+    {
+        let before = lines(&node).len();
+        let mut request = request(method, path, (!body.is_null()).then_some(body));
+        request.extensions_mut().insert(peer);
+        if let Some(key) = key {
+            request.headers_mut().insert("authorization", format!("Bearer {key}").parse().unwrap());
+        }
+        let reply = send(&api, request).await;
+        assert!(reply.status.is_client_error(), "{reply:?}");
+        let more = lines(&node).split_off(before);
+        let found: Vec<_> = more.iter().map(|line| (&line["caller"], &line["code"])).collect();
+        let (caller, code) = expected.unzip();
+        let wanted = (json!(caller), json!(code));
+        let wanted: Vec<_> = expected.iter().map(|_| (&wanted.0, &wanted.1)).collect();
+        assert_eq!(found, wanted, "{method} {path}: {more:?}");
+        for line in more {
+            assert_eq!(
+                (&line["event"], &line["action"]),
+                (&json!("refused"), &json!(format!("{method} {path}")))
+            );
+            assert!(line.get("change").is_none() && line["message"] == reply.message(), "{line}");
+        }
+    }
+    assert_eq!(node.calls(), [""; 0]);
+    assert_chain_holds(&node);
+}
+
+/// A stranger fills neither the disk nor the log, and how much is left out is told.
+#[tokio::test]
+async fn refusals_are_bounded_and_those_left_out_are_counted() {
+    let mut node = Node::new();
+    node.config.server.refusals_per_minute = 100_000.try_into().unwrap();
+    let viewer = key(&node, "looks", Role::Viewer, &[]);
+    let api = node.api();
+    let ask = async |uid: u32, key: Option<&str>| {
+        let mut request = request("POST", "/scale/cores", Some(json!({"vm_id": 104, "cores": 4})));
+        request.extensions_mut().insert(Peer { uid: Some(uid) });
+        if let Some(key) = key {
+            request.headers_mut().insert("authorization", format!("Bearer {key}").parse().unwrap());
+        }
+        assert_eq!(send(&api, request).await.status, 403);
+    };
+    for uid in 1000..1200 {
+        ask(uid, None).await;
+    }
+    let written = lines(&node).len();
+    assert!((20..=30).contains(&written), "{written} of 200");
+    // One who is known has room of its own, whatever strangers do.
+    ask(NOBODY, Some(&viewer)).await;
+    let last = lines(&node).pop().unwrap();
+    assert_eq!((&last["caller"], &last["left_out"]), (&json!("key:looks"), &json!(200 - written)));
+    assert_chain_holds(&node);
+}
+
+/// The program makes and revokes keys while the server writes to the same log.
+#[test]
+fn keys_that_are_made_and_revoked_are_written_down() {
+    let node = Node::new();
+    let server = Server::start(&node, "");
+    let me = format!("uid:{}", geteuid().as_raw());
+    let change = |cores: u32| {
+        let mut stream = TcpStream::connect(server.address()).unwrap();
+        stream.write_all(crate::server::cores_request(cores).as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    };
+    let key = |arguments: &[&str]| program(&node, "key").args(arguments).output().unwrap();
+    change(3);
+    let create = ["create", "backup", "--role", "operator", "--containers", "104,105"];
+    assert!(key(&create).status.success());
+    change(4);
+    assert!(!key(&create).status.success(), "there is one of that name");
+    assert!(key(&["revoke", "backup"]).status.success());
+    change(5);
+    let of_keys: Vec<_> = lines(&node).into_iter().filter(|line| line.get("change").is_none()).collect();
+    let told: Vec<_> = of_keys
+        .iter()
+        .map(|line| (line["event"].as_str().unwrap(), line["action"].as_str().unwrap()))
+        .collect();
+    let made = "make the key `backup`: role operator, 104,105";
+    assert_eq!(
+        told,
+        [
+            ("begun", made),
+            ("done", made),
+            ("begun", made),
+            ("not_done", made),
+            ("begun", "revoke the key `backup`"),
+            ("done", "revoke the key `backup`"),
+        ]
+    );
+    assert!(of_keys.iter().all(|line| line["caller"] == me.as_str()), "{of_keys:?}");
+    assert_eq!(lines(&node).len(), 12, "three changes beside that");
+    assert_chain_holds(&node);
+}
+
+/// No key is made in secret; one that is to be dead is dead all the same.
+#[test]
+fn without_a_log_no_key_is_made_and_any_is_revoked() {
+    let node = Node::new();
+    write_config(&node, "", "");
+    let key = |arguments: &[&str]| {
+        let done = program(&node, "key").args(arguments).output().unwrap();
+        (
+            done.status.success(),
+            String::from_utf8(done.stdout).unwrap(),
+            String::from_utf8(done.stderr).unwrap(),
+        )
+    };
+    let (done, secret, said) = key(&["create", "first", "--role", "viewer"]);
+    assert!(done && secret.starts_with("lxak_"), "{said}");
+    fs::remove_file(node.root().join("audit.jsonl")).unwrap();
+    fs::create_dir(node.root().join("audit.jsonl")).unwrap();
+    let (done, secret, said) = key(&["create", "second", "--role", "viewer"]);
+    assert!(!done && secret.is_empty() && said.contains("no key was made"), "{said}");
+    let (done, _, said) = key(&["revoke", "first"]);
+    assert!(!done && said.contains("the key `first` is revoked, and that is not in the audit log"), "{said}");
+    assert_eq!(key(&["list"]).1, "");
+}
+
+/// A key that is revoked is so when the power fails the next moment: file and directory are on the disk by then.
+#[test]
+fn what_is_done_to_keys_is_on_the_disk_when_it_is_said() {
+    let node = Node::new();
+    write_config(&node, "", "");
+    key(&node, "gone", Role::Viewer, &[]);
+    let program = program(&node, "key");
+    let log = node.root().join("calls");
+    let mut traced = std::process::Command::new("strace");
+    traced.args(["-f", "-y", "-e", "trace=fsync,rename,renameat,renameat2", "-o"]).arg(&log);
+    let Ok(done) =
+        traced.arg(program.get_program()).args(program.get_args()).args(["revoke", "gone"]).output()
+    else {
+        println!("skipped: strace is not installed");
+        return;
+    };
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let calls = fs::read_to_string(log).unwrap();
+    let renamed = calls.lines().position(|line| line.contains("keys.json\"")).unwrap();
+    let directory = format!("<{}>", node.root().display());
+    let after: Vec<_> = calls.lines().skip(renamed).filter(|line| line.contains("fsync(")).collect();
+    assert!(after.iter().any(|line| line.contains(&directory)), "{calls}");
+}
