@@ -9,6 +9,11 @@ use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal as UnixSignal, SignalKind, signal};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
+/// How often a daemon that is ending says that it still is.
+const ENDING_EVERY: Duration = Duration::from_secs(10);
+/// For how long systemd believes that, in µs.
+const ENDING_USEC: u32 = 60_000_000;
+
 /// What a signal asks of the daemon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Request {
@@ -112,13 +117,28 @@ impl Heartbeat {
 ///
 /// For work that is bounded by its own time limits and may yet take longer than the watchdog waits.
 pub async fn alive_during<F: Future>(work: F) -> F::Output {
-    let Some(mut watchdog) = watchdog() else { return work.await };
+    match watchdog() {
+        Some(watchdog) => driven(work, watchdog, notify_alive).await,
+        None => work.await,
+    }
+}
+
+/// Drives the last work of a daemon that was told to end to its end, however long that takes: systemd waits while it hears
+/// that the daemon lives, and `TimeoutStopSec=` of the unit holds for one that does not say so any more.
+pub async fn ending_with<F: Future>(work: F) -> F::Output {
+    let period = watchdog_period().map_or(ENDING_EVERY, |period| period.min(ENDING_EVERY));
+    let still_ending = || notify(&[NotifyState::Watchdog, NotifyState::ExtendTimeoutUsec(ENDING_USEC)]);
+    driven(work, every(period, Instant::now()), still_ending).await
+}
+
+/// Drives `work` to its end, and tells that meanwhile.
+async fn driven<F: Future>(work: F, mut interval: Interval, tell: impl Fn()) -> F::Output {
     let mut work = std::pin::pin!(work);
     loop {
         tokio::select! {
             biased;
             output = &mut work => return output,
-            _ = watchdog.tick() => notify_alive(),
+            _ = interval.tick() => tell(),
         }
     }
 }
@@ -133,9 +153,12 @@ fn every(period: Duration, first: Instant) -> Interval {
 ///
 /// Half of the time allowed, as sd_watchdog_enabled(3) advises.
 pub fn watchdog() -> Option<Interval> {
-    let allowed = sd_notify::watchdog_enabled()?;
-    let half = allowed / 2;
-    (!half.is_zero()).then(|| every(half, Instant::now()))
+    watchdog_period().map(|period| every(period, Instant::now()))
+}
+
+fn watchdog_period() -> Option<Duration> {
+    let half = sd_notify::watchdog_enabled()? / 2;
+    (!half.is_zero()).then_some(half)
 }
 
 /// Tells systemd's watchdog that the daemon lives.

@@ -17,7 +17,8 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpStream, UnixListener};
+use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
 
@@ -29,6 +30,8 @@ use crate::state::AppState;
 const PROCFS: &str = "/proc";
 /// Room for the head of a request.
 const MAX_HEAD_BYTES: usize = 16 << 10;
+/// Readings of the kernel's tables at once, where they are what tells who is connected.
+const LOOK_UPS: usize = 8;
 /// How long accepting rests when it fails, for instance because there are no file descriptors left.
 const ACCEPT_REST: Duration = Duration::from_millis(200);
 /// What a connection over the unix socket counts as.
@@ -46,12 +49,11 @@ pub(crate) enum Entrance {
 
 /// What connections of all doors are served with.
 pub(crate) struct Service {
-    /// The API.
-    pub(crate) router: Router,
-    /// What requests share.
-    pub(crate) state: AppState,
+    router: Router,
+    state: AppState,
     /// Ends connections in order.
-    pub(crate) connections: Arc<GracefulShutdown>,
+    connections: Arc<GracefulShutdown>,
+    look_ups: Arc<Semaphore>,
 }
 
 /// What one connection is served with.
@@ -85,10 +87,19 @@ impl Entrance {
             Self::Loopback(listener) => {
                 let (stream, client) = listener.accept().await?;
                 let Ok(server) = stream.local_addr() else { return Ok(()) };
-                let door = Door { client: client.ip(), address: server.ip(), is_tls: false };
-                let arrival = Arrival { peer: look_up(client, server).await, door };
-                let Some(seat) = service.seat(seats, arrival).await else { return Ok(()) };
-                tokio::spawn(service.connection().serve(stream, arrival, seat));
+                let door = Door::new(client, server, false);
+                match socket_diag::uid(client, server) {
+                    Ok(uid) => {
+                        service
+                            .connection()
+                            .take_in(seats, stream, Arrival { peer: Peer { uid }, door })
+                            .await;
+                    }
+                    Err(error) => {
+                        tracing::debug!(%error, "the kernel does not tell whose a connection is: asking its tables");
+                        service.take_in_later(seats, stream, (client, server), door).await;
+                    }
+                }
             }
             Self::Socket(listener) => {
                 let (stream, _) = listener.accept().await?;
@@ -101,7 +112,7 @@ impl Entrance {
             Self::Network(listener, tls) => {
                 let (stream, client) = listener.accept().await?;
                 let Ok(server) = stream.local_addr() else { return Ok(()) };
-                let door = Door { client: client.ip(), address: server.ip(), is_tls: tls.is_some() };
+                let door = Door::new(client, server, tls.is_some());
                 let arrival = Arrival { peer: Peer { uid: None }, door };
                 let Some(seat) = seats.take(false).await else { return Ok(()) };
                 match tls.clone() {
@@ -115,9 +126,32 @@ impl Entrance {
 }
 
 impl Service {
+    /// Serves the API; `connections` ends connections in order.
+    pub(crate) fn new(router: Router, state: AppState, connections: Arc<GracefulShutdown>) -> Self {
+        Self { router, state, connections, look_ups: Arc::new(Semaphore::new(LOOK_UPS)) }
+    }
+
     /// A seat for who arrived; none for a stranger when all are taken by those who are trusted.
     async fn seat(&self, seats: &Seats, arrival: Arrival) -> Option<Seat> {
         seats.take(arrival.peer.trusted(&self.state.config().server).is_some()).await
+    }
+
+    /// Takes in a connection over loopback where the kernel has to be asked by its tables: reading them takes so long that
+    /// others are let in meanwhile.
+    async fn take_in_later(
+        &self,
+        seats: &Seats,
+        stream: TcpStream,
+        (client, server): (SocketAddr, SocketAddr),
+        door: Door,
+    ) {
+        let Ok(turn) = Arc::clone(&self.look_ups).acquire_owned().await else { return };
+        let (connection, seats) = (self.connection(), seats.clone());
+        tokio::spawn(async move {
+            let peer = look_up(client, server).await;
+            drop(turn);
+            connection.take_in(&seats, stream, Arrival { peer, door }).await;
+        });
     }
 
     fn connection(&self) -> Connection {
@@ -127,7 +161,23 @@ impl Service {
 }
 
 impl Connection {
-    async fn serve_tls(self, stream: tokio::net::TcpStream, tls: TlsAcceptor, arrival: Arrival, seat: Seat) {
+    /// Serves a connection over loopback whose owner was looked up, when there is a seat for it.
+    async fn take_in(self, seats: &Seats, stream: TcpStream, arrival: Arrival) {
+        // After the look-up, and not before: a client that resets its connection gives its port free, and what it sent
+        // is still here. Whoever has the port by then would be taken for the sender. As long as our end stands, no other
+        // connection has the same two addresses.
+        if stream.peer_addr().is_err() {
+            tracing::debug!(client = %arrival.door.client, "a connection was reset before it was let in");
+            return;
+        }
+        let is_trusted = arrival.peer.trusted(&self.state.config().server).is_some();
+        // None for a stranger when all are taken by those who are trusted.
+        if let Some(seat) = seats.take(is_trusted).await {
+            tokio::spawn(self.serve(stream, arrival, seat));
+        }
+    }
+
+    async fn serve_tls(self, stream: TcpStream, tls: TlsAcceptor, arrival: Arrival, seat: Seat) {
         let patience = Duration::from_secs(self.state.config().server.client_timeout_seconds);
         // Who speaks no TLS, or too slowly, gets no answer.
         let shaken = tokio::select! {
@@ -220,14 +270,8 @@ impl HttpBody for Arriving {
     }
 }
 
-/// Finds out who is at the other end; nobody, when that cannot be told.
+/// Finds out who is at the other end from the kernel's tables; nobody, when that cannot be told.
 async fn look_up(client: SocketAddr, server: SocketAddr) -> Peer {
-    let answer = match socket_diag::uid(client, server) {
-        Ok(uid) => return Peer { uid },
-        Err(answer) => answer,
-    };
-    // A connection that is closed already; or a kernel without that question, whose tables know all the same.
-    tracing::debug!(error = %answer, "asking the kernel's tables");
     let found = tokio::task::spawn_blocking(move || peer::uid(Path::new(PROCFS), client, server)).await;
     let uid = found.map_err(io::Error::other).flatten().unwrap_or_else(|error| {
         tracing::error!(%error, "cannot look up who is connected");

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 pub struct Seats {
     most: usize,
     room: Arc<Room>,
+    turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 #[derive(Debug, Default)]
@@ -68,13 +69,14 @@ pub struct Seat {
 impl Seats {
     /// So many seats.
     pub fn new(most: usize) -> Self {
-        Self { most, room: Arc::default() }
+        Self { most, room: Arc::default(), turn: Arc::default() }
     }
 
     /// Takes a seat, waiting until there is one; `None` for a stranger where only those who are trusted could leave.
     ///
-    /// One caller at a time: the loop that accepts connections at this door.
+    /// One at a time, in the order in which they came.
     pub async fn take(&self, is_trusted: bool) -> Option<Seat> {
+        let _turn = self.turn.lock().await;
         loop {
             match self.try_take(is_trusted) {
                 Attempt::Taken(seat) => return Some(seat),

@@ -34,7 +34,7 @@ use crate::routes;
 use crate::socket::{self, SocketError, SocketFile};
 use crate::state::{AppState, Shared, restart_keys};
 use crate::store::StoreError;
-use crate::tls::{self, CertificateError};
+use crate::tls::{self, CertificateError, Renewal};
 use crate::undo_command::UndoCommandError;
 
 /// Why the server ended, or did not begin.
@@ -132,10 +132,9 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), ServerError> 
     let meter = tokio::spawn(watch_cpus(AppState::clone(&state)));
     let connections = Arc::new(GracefulShutdown::new());
     let mut acceptors = JoinSet::new();
-    let served_with = || Service {
-        router: routes::router(AppState::clone(&state)),
-        state: AppState::clone(&state),
-        connections: Arc::clone(&connections),
+    let served_with = || {
+        let router = routes::router(AppState::clone(&state));
+        Service::new(router, AppState::clone(&state), Arc::clone(&connections))
     };
     for entrance in [Entrance::Loopback(listener)].into_iter().chain(socket.map(Entrance::Socket)) {
         acceptors.spawn(entrance.serve(served_with()));
@@ -159,7 +158,7 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), ServerError> 
     acceptors.shutdown().await;
     door.close().await;
     // A clone may take an hour to its end.
-    service::alive_during(state.changes().finish()).await;
+    service::ending_with(state.changes().finish()).await;
     // Those who listen have heard how the last changes ended.
     state.events().close();
     if let Some(connections) = Arc::into_inner(connections) {
@@ -226,7 +225,7 @@ impl NetworkDoor {
     async fn move_to(&mut self, state: &Shared, network: &NetworkConfig, service: Service) {
         // Two sockets cannot have one address at a time. What else could stand in the way is looked at first.
         let frees_address = network.listen == state.config().network.listen;
-        let checked = if frees_address { check_network(state, network).map(drop) } else { Ok(()) };
+        let checked = if frees_address { check_network(state, network).await.map(drop) } else { Ok(()) };
         let opened = match checked {
             Ok(()) => {
                 if frees_address {
@@ -286,26 +285,27 @@ fn open_socket(path: &Path) -> Result<Option<(UnixListener, SocketFile)>, Server
 
 /// Opens the entrance for other machines, if there is to be one.
 async fn open_network(state: &Shared, network: &NetworkConfig) -> Result<Option<Entrance>, ServerError> {
-    let Some((address, tls)) = check_network(state, network)? else { return Ok(None) };
+    let Some((address, tls)) = check_network(state, network).await? else { return Ok(None) };
     let listener =
         TcpListener::bind(address).await.map_err(|source| ServerError::Listen { address, source })?;
     let address = listener.local_addr().map_err(|source| ServerError::Listen { address, source })?;
-    if tls.is_some() {
-        tracing::info!("Listening on https://{address} for holders of keys.");
-    } else {
+    let Some((tls, renewal)) = tls else {
         tracing::warn!(
             "Listening on http://{address} for holders of keys, without TLS (`network.plain_http`): keys can be \
              read on the way."
         );
-    }
-    Ok(Some(Entrance::Network(listener, tls)))
+        return Ok(Some(Entrance::Network(listener, None)));
+    };
+    tracing::info!("Listening on https://{address} for holders of keys.");
+    tokio::spawn(renewal.follow());
+    Ok(Some(Entrance::Network(listener, Some(TlsAcceptor::from(tls)))))
 }
 
-/// What the entrance for other machines takes beside its address; `None` where there is to be none.
-fn check_network(
-    state: &Shared,
-    network: &NetworkConfig,
-) -> Result<Option<(SocketAddr, Option<TlsAcceptor>)>, ServerError> {
+/// What the entrance for other machines takes: its address, and TLS where it is not left out.
+type NetworkParts = (SocketAddr, Option<(Arc<rustls::ServerConfig>, Renewal)>);
+
+/// What the entrance for other machines takes; `None` where there is to be none.
+async fn check_network(state: &Shared, network: &NetworkConfig) -> Result<Option<NetworkParts>, ServerError> {
     let Some(address) = network.listen else { return Ok(None) };
     if state.keys().keys()?.is_empty() {
         return Err(ServerError::NoKeys { address });
@@ -313,8 +313,8 @@ fn check_network(
     if network.plain_http {
         return Ok(Some((address, None)));
     }
-    let tls = tls::server_config(&network.certificate_file, &network.key_file)?;
-    Ok(Some((address, Some(TlsAcceptor::from(tls)))))
+    let tls = tls::open(&network.certificate_file, &network.key_file).await?;
+    Ok(Some((address, Some(tls))))
 }
 
 /// Tells whoever started us the port, in one step: a reader sees all of it or nothing.

@@ -1,10 +1,14 @@
 //! The server's certificate: read again when its files change, so that a renewed one needs no restart.
+//!
+//! The files lie in `/etc/pve`, a file system whose reads may hang for minutes. So they are read in threads of their own,
+//! and a handshake takes what was read last.
 
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError, RwLock, Weak};
+use std::time::Duration;
 
 use lxc_autoscale_core::ErrorChain;
 use rustls::ServerConfig;
@@ -13,6 +17,13 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
+use tokio::task::spawn_blocking;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+/// How often it is looked whether the files are others.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// How long reading them may take where a door is opened.
+const READ_LIMIT: Duration = Duration::from_secs(5);
 
 /// Why there is no certificate.
 #[derive(Debug, thiserror::Error)]
@@ -36,23 +47,44 @@ pub enum CertificateError {
     /// Certificate and key do not belong together, or are of a kind that cannot be used.
     #[error("the certificate or its key cannot be used")]
     Use(#[from] rustls::Error),
+    /// A file system does not answer.
+    #[error("reading `{}` takes longer than {} s", path.display(), READ_LIMIT.as_secs())]
+    TimedOut {
+        /// The file of the certificate.
+        path: PathBuf,
+    },
+    /// A defect of this program.
+    #[error("reading `{}` ended unexpectedly", path.display())]
+    Ended {
+        /// The file of the certificate.
+        path: PathBuf,
+    },
 }
 
-/// TLS with the certificate in these files.
+/// TLS with the certificate in these files as they are now; [`Renewal::follow`] keeps it to them.
 ///
 /// # Errors
 /// [`CertificateError`] when there is none that can be used now.
-pub fn server_config(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, CertificateError> {
+pub async fn open(certificate: &Path, key: &Path) -> Result<(Arc<ServerConfig>, Renewal), CertificateError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let files = Files { certificate: certificate.to_owned(), key: key.to_owned(), provider };
+    let path = files.certificate.clone();
+    match timeout(READ_LIMIT, spawn_blocking(move || read(files))).await {
+        Ok(Ok(read)) => read,
+        Ok(Err(_)) => Err(CertificateError::Ended { path }),
+        Err(_) => Err(CertificateError::TimedOut { path }),
+    }
+}
+
+fn read(files: Files) -> Result<(Arc<ServerConfig>, Renewal), CertificateError> {
     let version = files.version()?;
-    let first = files.load()?;
+    let served = Arc::new(Served(RwLock::new(files.load()?)));
     let builder = ServerConfig::builder_with_provider(Arc::clone(&files.provider))
         .with_safe_default_protocol_versions()?;
-    let resolver = Reloading { current: Mutex::new((version, first)), files };
-    let mut config = builder.with_no_client_auth().with_cert_resolver(Arc::new(resolver));
+    let renewal = Renewal { files, version, served: Arc::downgrade(&served) };
+    let mut config = builder.with_no_client_auth().with_cert_resolver(served);
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(Arc::new(config))
+    Ok((Arc::new(config), renewal))
 }
 
 #[derive(Debug)]
@@ -84,34 +116,62 @@ impl Files {
     }
 }
 
+/// The certificate that handshakes take.
 #[derive(Debug)]
-struct Reloading {
-    files: Files,
-    current: Mutex<(Version, Arc<CertifiedKey>)>,
-}
+struct Served(RwLock<Arc<CertifiedKey>>);
 
-impl Reloading {
-    /// The certificate, read again when its files are others. A new one that cannot be used is said once, and the
-    /// old one goes on.
-    fn certificate(&self) -> Arc<CertifiedKey> {
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        let Ok(version) = self.files.version() else { return Arc::clone(&current.1) };
-        if version != current.0 {
-            current.0 = version;
-            match self.files.load() {
-                Ok(new) => {
-                    tracing::info!("The certificate was read again.");
-                    current.1 = new;
-                }
-                Err(error) => tracing::error!(error = %ErrorChain(&error), "keeping the old certificate"),
-            }
-        }
-        Arc::clone(&current.1)
+impl ResolvesServerCert for Served {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner)))
     }
 }
 
-impl ResolvesServerCert for Reloading {
-    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.certificate())
+/// Keeps what is served to the files.
+#[derive(Debug)]
+pub struct Renewal {
+    files: Files,
+    version: Version,
+    served: Weak<Served>,
+}
+
+impl Renewal {
+    /// Looks at the files every two seconds, until nobody serves their certificate any more.
+    pub async fn follow(self) {
+        let mut interval = interval(LOOK_EVERY);
+        interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut renewal = self;
+        while renewal.served.strong_count() != 0 {
+            interval.tick().await;
+            // While the file system hangs, this waits, and nobody else does.
+            let looked = spawn_blocking(move || {
+                renewal.look();
+                renewal
+            });
+            renewal = match looked.await {
+                Ok(renewal) => renewal,
+                Err(error) => {
+                    tracing::error!(%error, "renewed certificates are not noticed any more");
+                    return;
+                }
+            };
+        }
+    }
+
+    /// Reads the files again when they are others. What cannot be used is said once, and the old certificate goes on.
+    fn look(&mut self) {
+        let Ok(version) = self.files.version() else { return };
+        if version == self.version {
+            return;
+        }
+        self.version = version;
+        match self.files.load() {
+            Ok(new) => {
+                if let Some(served) = self.served.upgrade() {
+                    *served.0.write().unwrap_or_else(PoisonError::into_inner) = new;
+                }
+                tracing::info!("The certificate was read again.");
+            }
+            Err(error) => tracing::error!(error = %ErrorChain(&error), "keeping the old certificate"),
+        }
     }
 }

@@ -6,10 +6,11 @@
 //! the `Host` header must name this server (no DNS rebinding) and an `Origin` must be its own (no request
 //! forged by a web page).
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use axum::Extension;
-use axum::extract::{Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, HOST, HeaderName, ORIGIN, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::middleware::Next;
@@ -18,10 +19,11 @@ use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
 use lxc_autoscale_core::{ErrorChain, users};
 
-use self::caller::{Caller, Role};
+use self::caller::{Caller, Identity, Role};
 use self::limits::Allowance;
+use crate::audit::refusals::{Refusals, Refused};
 use crate::config::ServerConfig;
-use crate::error::ApiError;
+use crate::error::{ApiError, ErrorCode, ErrorMessage};
 use crate::state::AppState;
 
 pub mod caller;
@@ -42,6 +44,14 @@ pub struct Door {
     pub address: IpAddr,
     /// Whether it speaks TLS.
     pub is_tls: bool,
+}
+
+impl Door {
+    /// The door between these two ends. At an IPv6 socket that takes IPv4 connections as well (`[::]`), the addresses of
+    /// such a connection are IPv4 ones in disguise; here they are what the client calls them.
+    pub fn new(client: SocketAddr, server: SocketAddr, is_tls: bool) -> Self {
+        Self { client: client.ip().to_canonical(), address: server.ip().to_canonical(), is_tls }
+    }
 }
 
 /// The user at the other end of the connection; `None` when nobody could tell.
@@ -111,6 +121,7 @@ pub async fn require(
 /// Checks every request before anything else sees it, unknown paths and wrong methods included.
 pub async fn guard(State(state): State<AppState>, mut request: Request, next: Next) -> Response {
     let (allowance, checked) = check(&state, &request);
+    let tried = Tried::of(&request, checked.as_ref().ok());
     let mut response = match checked {
         Ok(caller) => {
             request.extensions_mut().insert(caller);
@@ -124,6 +135,9 @@ pub async fn guard(State(state): State<AppState>, mut request: Request, next: Ne
             refused.into_response()
         }
     };
+    if let (Some(tried), Some(refusal)) = (tried, refusal(&response)) {
+        tried.record(&state, refusal).await;
+    }
     let headers = response.headers_mut();
     if let Some(allowance) = allowance {
         allowance.write(headers);
@@ -131,6 +145,49 @@ pub async fn guard(State(state): State<AppState>, mut request: Request, next: Ne
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
+}
+
+/// A request to change something: who sent it, and what for.
+struct Tried {
+    who: Refused,
+    action: String,
+}
+
+impl Tried {
+    /// `None` for one that only looks, and for one that no route answers.
+    fn of(request: &Request, caller: Option<&Caller>) -> Option<Self> {
+        let route = request.extensions().get::<MatchedPath>().filter(|_| !request.method().is_safe())?;
+        let who = match caller {
+            Some(caller) => Refused::Known(caller.identity.to_string()),
+            None => Refused::Stranger(stranger(request)),
+        };
+        Some(Self { who, action: format!("{} {}", request.method(), route.as_str()) })
+    }
+
+    /// Writes down that it was refused.
+    async fn record(self, state: &AppState, (code, message): (&'static str, Arc<str>)) {
+        if let Some(audit) = state.changes().audit_log() {
+            let refused = (code, &*message);
+            state.refusals().record(audit, state.instruments(), self.who, &self.action, refused).await;
+        }
+    }
+}
+
+/// Code and sentence of an answer that is about who asks.
+fn refusal(response: &Response) -> Option<(&'static str, Arc<str>)> {
+    let ErrorCode(code) = *response.extensions().get::<ErrorCode>()?;
+    let ErrorMessage(message) = response.extensions().get::<ErrorMessage>()?.clone();
+    Refusals::concern(code).then_some((code, message))
+}
+
+/// What is known of somebody who was not let in.
+fn stranger(request: &Request) -> String {
+    let extensions = request.extensions();
+    match (extensions.get::<Peer>().and_then(|peer| peer.uid), extensions.get::<Door>()) {
+        (Some(uid), _) => Identity::User(uid).to_string(),
+        (None, Some(door)) => format!("address:{}", door.client),
+        (None, None) => "unknown".to_owned(),
+    }
 }
 
 /// Who asks, or why it is not answered; and what is left to a key.
@@ -184,7 +241,8 @@ fn is_our_name(host: &str, node_name: Option<&str>, allowed: &[String]) -> bool 
 
 /// The address that a host is, if it is one and no name. A page that controls a name cannot control this.
 fn named_address(host: &str) -> Option<IpAddr> {
-    without_port(host).trim_start_matches('[').trim_end_matches(']').parse().ok()
+    let address: IpAddr = without_port(host).trim_start_matches('[').trim_end_matches(']').parse().ok()?;
+    Some(address.to_canonical())
 }
 
 fn without_port(host: &str) -> &str {

@@ -25,12 +25,27 @@ const REQUEST_BYTES: usize = 72;
 const REQUEST_ID: usize = 24;
 const ANSWER_ID: usize = 20;
 
-/// The owner of the socket that `client` is the address of, connected to `server`; `None` when its process has
-/// closed it (see [`super::peer`] for why that matters).
+/// The owner of the socket that `client` is the address of, connected to `server`; `None` when there is no such socket,
+/// or its process has closed it (see [`super::peer`] for why that matters).
 ///
 /// # Errors
-/// When the kernel does not know the socket, or knows no such question.
+/// When the kernel knows no such question.
 pub fn uid(client: SocketAddr, server: SocketAddr) -> io::Result<Option<u32>> {
+    let answer = ask(client, server)?;
+    if kind(&answer) != Some(NLMSG_ERROR) {
+        return Ok(owner(client, server, &answer));
+    }
+    // A kernel without that question (no `tcp_diag`) and one without that socket say the same (ENOENT). The other end is
+    // ours: it is there, or if it was reset the socket it came in by is, and only a kernel that cannot tell finds neither.
+    let ours = ask(server, client)?;
+    match error(&ours) {
+        None => Ok(None),
+        Some(unknown) => Err(unknown),
+    }
+}
+
+/// Asks for the socket at `of`, connected to `peer`; returns the answer as it comes.
+fn ask(of: SocketAddr, peer: SocketAddr) -> io::Result<Vec<u8>> {
     // Only the kernel can send to a socket of this protocol, and its answer is there when `send` returns.
     let socket = socket_with(
         AddressFamily::NETLINK,
@@ -38,11 +53,10 @@ pub fn uid(client: SocketAddr, server: SocketAddr) -> io::Result<Option<u32>> {
         SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
         Some(netlink::SOCK_DIAG),
     )?;
-    let asked = request(client, server);
-    send(&socket, &asked, SendFlags::empty())?;
+    send(&socket, &request(of, peer), SendFlags::empty())?;
     let mut answer = [0; 512];
     let (_, length) = recv(&socket, &mut answer, RecvFlags::empty())?;
-    owner(client, server, answer.get(..length).unwrap_or_default())
+    Ok(answer.get(..length).unwrap_or_default().to_vec())
 }
 
 fn request(client: SocketAddr, server: SocketAddr) -> [u8; REQUEST_BYTES] {
@@ -67,20 +81,25 @@ fn request(client: SocketAddr, server: SocketAddr) -> [u8; REQUEST_BYTES] {
     request
 }
 
-fn owner(client: SocketAddr, server: SocketAddr, answer: &[u8]) -> io::Result<Option<u32>> {
-    let kind = array(answer, 4).map(u16::from_ne_bytes);
+fn kind(answer: &[u8]) -> Option<u16> {
+    array(answer, 4).map(u16::from_ne_bytes)
+}
+
+/// What the kernel has against a question; `None` for an answer.
+fn error(answer: &[u8]) -> Option<io::Error> {
+    let code = array(answer, 16).map_or(0, |bytes| u32::from_ne_bytes(bytes).cast_signed());
+    (kind(answer) == Some(NLMSG_ERROR)).then(|| io::Error::from_raw_os_error(code.saturating_neg()))
+}
+
+/// The owner that an answer tells; `None` where it is about another socket (where no connection matches, the kernel takes
+/// one that listens), or about one that is closed.
+fn owner(client: SocketAddr, server: SocketAddr, answer: &[u8]) -> Option<u32> {
     let word = |at| array(answer, at).map(u32::from_ne_bytes);
-    if kind == Some(NLMSG_ERROR) {
-        let code = word(16).map_or(0, u32::cast_signed);
-        return Err(io::Error::from_raw_os_error(code.saturating_neg()));
-    }
     let canonical = |end: SocketAddr| (end.ip().to_canonical(), end.port());
-    let expected = [canonical(client), canonical(server)];
-    let found = ends(answer).filter(|found| kind == Some(SOCK_DIAG_BY_FAMILY) && *found == expected);
-    let (Some(_), Some(uid), Some(inode)) = (found, word(80), word(84)) else {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "the kernel told of another socket"));
-    };
-    Ok((answer.get(17) == Some(&ESTABLISHED) && inode != 0).then_some(uid))
+    let is_it =
+        kind(answer) == Some(SOCK_DIAG_BY_FAMILY) && ends(answer)? == [canonical(client), canonical(server)];
+    let is_open = answer.get(17) == Some(&ESTABLISHED) && word(84)? != 0;
+    if is_it && is_open { word(80) } else { None }
 }
 
 /// Both ends of the socket that an answer is about, its own first.
@@ -121,13 +140,38 @@ mod tests {
         assert_eq!(uid(client, server).unwrap(), Some(own()));
         // With nothing accepted and another port there is no such socket.
         let other = SocketAddr::new(client.ip(), if client.port() == 1 { 2 } else { 1 });
-        assert!(uid(other, server).is_err());
+        assert_eq!(uid(other, server).unwrap(), None);
 
         let mut closed = TcpStream::connect(server).unwrap();
         let client = closed.local_addr().unwrap();
         io::Write::write_all(&mut closed, b"a request").unwrap();
         drop(closed);
-        assert!(matches!(uid(client, server), Ok(None) | Err(_)), "it is closed, and the kernel says user 0");
+        assert_eq!(uid(client, server).unwrap(), None, "it is closed, and the kernel says user 0");
+    }
+
+    /// Neither when nothing of a connection is left, nor when another program listens where it came from.
+    #[test]
+    fn a_connection_that_was_reset_belongs_to_nobody() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let server = listener.local_addr().unwrap();
+        let reset = TcpStream::connect(server).unwrap();
+        let client = reset.local_addr().unwrap();
+        rustix::net::sockopt::set_socket_linger(&reset, Some(std::time::Duration::ZERO)).unwrap();
+        drop(reset);
+        assert_eq!(uid(client, server).unwrap(), None);
+        let _there_now = TcpListener::bind(client).unwrap();
+        assert_eq!(uid(client, server).unwrap(), None);
+    }
+
+    /// What a kernel without `tcp_diag` says of either end.
+    #[test]
+    fn a_kernel_that_cannot_tell_is_an_error_and_nobody() {
+        let mut refusal = [0; 36];
+        refusal[4..6].copy_from_slice(&NLMSG_ERROR.to_ne_bytes());
+        refusal[16..20].copy_from_slice(&(-2_i32).to_ne_bytes());
+        assert_eq!(error(&refusal).map(|error| error.kind()), Some(io::ErrorKind::NotFound));
+        let address = SocketAddr::from(([127, 0, 0, 1], 5000));
+        assert_eq!(owner(address, address, &refusal), None);
     }
 
     /// Over IPv6, and with an IPv6 socket over IPv4.
@@ -151,7 +195,7 @@ mod tests {
         #[test]
         fn any_answer_is_survived(answer in prop::collection::vec(any::<u8>(), 0..120)) {
             let address = SocketAddr::from(([127, 0, 0, 1], 5000));
-            let _ = owner(address, address, &answer);
+            let _ = (owner(address, address, &answer), error(&answer));
         }
     }
 }

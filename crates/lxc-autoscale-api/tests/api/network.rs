@@ -1,5 +1,6 @@
 //! The door for other machines: TLS, keys alone, and a certificate that is renewed.
 
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -87,21 +88,67 @@ fn a_renewed_certificate_is_served_without_a_restart_and_a_broken_one_is_not() {
     make_certificate(node.root());
     let viewer = key(&node, "viewer", Role::Viewer);
     configure(&node, "");
-    let (_server, url) = start(&node);
+    let (mut server, url) = start(&node);
     let url = format!("{url}/routes");
     std::fs::rename(node.root().join("tls.pem"), node.root().join("old.pem")).unwrap();
     make_certificate(node.root());
+    server.wait_for("The certificate was read again.");
     // curl believes the new one alone.
     let (done, _) = curl(&node, Some(&viewer), &url);
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     let good = std::fs::read(node.root().join("tls.pem")).unwrap();
-    std::fs::write(node.root().join("tls.pem"), "no certificate").unwrap();
     std::fs::write(node.root().join("good.pem"), &good).unwrap();
+    std::fs::write(node.root().join("tls.pem"), "no certificate").unwrap();
+    server.wait_for("keeping the old certificate");
     let mut command = Command::new("curl");
     command.args(["--silent", "--noproxy", "*", "--cacert"]).arg(node.root().join("good.pem"));
     command.arg("--header").arg(format!("Authorization: Bearer {viewer}"));
     let done = command.arg(&url).output().unwrap();
     assert!(done.status.success(), "the last good one goes on");
+}
+
+/// The cluster file system may not answer for minutes: those who connect meanwhile are served with what was read before.
+#[test]
+fn a_certificate_that_cannot_be_read_again_holds_nobody_up() {
+    let node = Node::new();
+    make_certificate(node.root());
+    let viewer = key(&node, "viewer", Role::Viewer);
+    configure(&node, "");
+    let (mut server, url) = start(&node);
+    std::fs::rename(node.root().join("tls.pem"), node.root().join("good.pem")).unwrap();
+    // Whoever opens this waits for somebody to write.
+    let hung = node.root().join("tls.pem");
+    rustix::fs::mknodat(rustix::fs::CWD, &hung, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    // It can be opened once somebody reads it, who then waits for what is never written.
+    let write = || {
+        let not_waiting = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+        std::fs::File::options().write(true).custom_flags(not_waiting).open(&hung)
+    };
+    let _writer = loop {
+        match write() {
+            Ok(writer) => break writer,
+            Err(_) => std::thread::yield_now(),
+        }
+    };
+    // More than there are threads.
+    for _ in 0..4 {
+        let mut command = Command::new("curl");
+        command.args(["--silent", "--noproxy", "*", "--max-time", "20", "--cacert"]);
+        command.arg(node.root().join("good.pem"));
+        command.arg("--header").arg(format!("Authorization: Bearer {viewer}")).arg(format!("{url}/routes"));
+        let done = command.output().unwrap();
+        assert!(done.status.success(), "{done:?}");
+    }
+    // A door that would need it is not opened, and the one there is stays.
+    let text = std::fs::read_to_string(node.root().join("api.toml")).unwrap();
+    std::fs::copy(node.root().join("tls.key"), node.root().join("copy.key")).unwrap();
+    let moved = text.replace("/tls.key\"", "/copy.key\"");
+    std::fs::write(node.root().join("api.toml"), moved).unwrap();
+    server.signal(Signal::HUP);
+    let line = server.wait_for("the door for other machines stays as it was");
+    assert!(line.contains("takes longer than 5 s"), "{line}");
+    server.signal(Signal::TERM);
+    assert!(server.wait().success());
 }
 
 /// What the door does after a reload, for each thing that can be changed about it.

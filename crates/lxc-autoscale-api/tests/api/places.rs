@@ -155,15 +155,23 @@ fn ip(arguments: &[&str]) {
 #[test]
 fn another_machine_needs_a_key_and_reaches_no_other_door() {
     assert!(geteuid().is_root(), "only root can make a network namespace: run this test as root");
-    let node = Node::new();
     let other = OtherMachine::connect();
+    // At an address of ours, and at all of them, IPv4 and IPv6 by one socket.
+    for address in [other.ours.as_str(), "[::]"] {
+        asked_from_another_machine(&other, address);
+    }
+}
+
+fn asked_from_another_machine(other: &OtherMachine, address: &str) {
+    let node = Node::new();
     let viewer = key(&node, "viewer", Role::Viewer);
     let operator = key(&node, "operator", Role::Operator);
     let guest = key(&node, "guest", Role::Admin);
-    write_config(&node, "", &format!("[network]\nlisten = \"{}:0\"\nplain_http = true\n", other.ours));
+    write_config(&node, "", &format!("[network]\nlisten = \"{address}:0\"\nplain_http = true\n"));
     let mut server = Server::spawn(&node, &mut program(&node, "run"));
     let line = server.wait_for("for holders of keys");
-    let url = line.split_whitespace().find(|word| word.starts_with("http")).unwrap().to_owned();
+    let url = line.split_whitespace().find(|word| word.starts_with("http")).unwrap();
+    let url = format!("http://{}:{}", other.ours, url.rsplit_once(':').unwrap().1);
     for (key, headers, writes, expected) in [
         (None, &[][..], false, "forbidden"),
         (None, &[], true, "forbidden"),

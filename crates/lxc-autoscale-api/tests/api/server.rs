@@ -274,6 +274,27 @@ fn a_client_that_is_too_slow_is_cut_off() {
 }
 
 #[test]
+fn a_body_that_is_broken_is_told_from_one_that_is_too_large() {
+    let node = Node::new();
+    let server = Server::start(&node, "");
+    let large = format!("20000\r\n{}\r\n0\r\n\r\n", "x".repeat(0x20000));
+    for (body, status, code) in
+        [("5\r\n{\"vm_\r\nno length\r\n", 400, "invalid_body"), (&large, 413, "body_too_large")]
+    {
+        let mut stream = TcpStream::connect(server.address).unwrap();
+        let head = "POST /scale/cores HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
+                    Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n";
+        // The server may have seen enough before all of it is sent.
+        let _ = stream.write_all(format!("{head}{body}").as_bytes());
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        let answer = String::from_utf8(answer).unwrap();
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")) && answer.contains(code), "{answer}");
+    }
+    assert_eq!(node.calls(), [""; 0]);
+}
+
+#[test]
 fn a_connection_that_sends_nothing_gives_way_to_the_next() {
     let node = Node::new();
     let server = Server::start(&node, "max_connections = 1");
@@ -372,7 +393,7 @@ fn the_watchdog_is_told_while_the_last_changes_end() {
         let mut message = [0; 512];
         loop {
             let length = manager.recv(&mut message).unwrap();
-            if message[..length].starts_with(what.as_bytes()) {
+            if String::from_utf8_lossy(&message[..length]).contains(what) {
                 return;
             }
         }
@@ -385,6 +406,8 @@ fn the_watchdog_is_told_while_the_last_changes_end() {
     told("STOPPING=1");
     told("WATCHDOG=1");
     told("WATCHDOG=1");
+    // And that it takes as long as it takes, whatever the unit says of how long a stop may.
+    told("EXTEND_TIMEOUT_USEC=60000000");
     release(&node);
     assert!(read_all(client).starts_with("HTTP/1.1 200 "));
     assert!(server.wait().success());
