@@ -83,3 +83,16 @@ fn the_api_unit_takes_nothing_from_pct() {
     let settings: Vec<&str> = sandbox.lines().filter(|line| !line.is_empty()).collect();
     assert_eq!(settings, WEIGHED);
 }
+
+/// systemd kills the server alone, so that a `pct` under way ends by itself; with Proxmox's REST API there is none. That it
+/// does so is tried in the virtual machine.
+#[test]
+fn a_pct_under_way_outlives_the_server() {
+    let setting = |file: &str, name: &str| {
+        let unit = fs::read_to_string(project().join("systemd").join(file)).unwrap();
+        let lines: Vec<&str> = unit.lines().filter_map(|line| line.strip_prefix(name)).collect();
+        lines.join(" ")
+    };
+    assert_eq!(setting("lxc_autoscale_api.service", "KillMode="), "process");
+    assert_eq!(setting("lxc_autoscale_api.service.d/rest.conf", "KillMode="), "mixed");
+}

@@ -113,6 +113,17 @@ fn what_has_the_id_before_the_copy_was_ordered_is_somebody_elses() {
     assert_eq!(node.conf(105).unwrap(), "hostname: copy\n");
 }
 
+/// It prints to nobody then, which must not end it.
+#[test]
+fn a_call_that_tells_its_progress_goes_on_when_the_server_is_gone() {
+    let node = Node::new();
+    let body = json!({"vm_id": 104, "snapshot_name": "mine"});
+    let tells = "for percent in 10 20 30; do echo \"$percent %\"; echo \"$percent %\" >&2; done";
+    let (line, _server) = killed_while(&node, "snapshot", tells, ("POST", "/snapshot/create"), &body);
+    assert_eq!(line["event"], "done", "{line}");
+    assert!(node.conf(104).unwrap().contains("[mine]"));
+}
+
 #[test]
 fn a_snapshot_is_there_or_it_is_not() {
     for (rest, event) in [("", "done"), ("exit 255", "not_done")] {

@@ -177,6 +177,55 @@ eventually "the monitor goes on with the file it had" has_more_records_than "$be
 check "the first record is still the first" begins_with "$first"
 eventually "the API answers through its socket" answers 200 lxc-autoscale-ml GET /health/check
 
+echo "--- kill -9 while pct is at work, and a stop that has to wait for it"
+cat >/usr/local/sbin/slow-pct <<'PCT'
+#!/bin/sh
+# pct that takes its time with container 105, and says so on the way.
+if [ "$1 $2" = "set 105" ]; then
+    touch /run/slow-pct.begun
+    until [ -e /run/slow-pct.release ]; do
+        echo "still at it"
+        sleep 1
+    done
+fi
+exec /usr/sbin/pct "$@"
+PCT
+chmod 0755 /usr/local/sbin/slow-pct
+sed -i 's|^path = "/usr/sbin/pct"|path = "/usr/local/sbin/slow-pct"|' "$ETC/lxc_autoscale_api.toml"
+mkdir -p /run/systemd/system/lxc_autoscale_api.service.d
+printf '[Service]\nTimeoutStopSec=5\n' >/run/systemd/system/lxc_autoscale_api.service.d/stop.conf
+systemctl daemon-reload
+systemctl restart lxc_autoscale_api.service || fail "the API is restarted"
+is_at_work() { pgrep -f 'slow-pct set 105' >/dev/null; }
+asked root POST /scale/ram '{"vm_id": 105, "memory": 296}' >/dev/null 2>&1 &
+client=$!
+eventually "pct is at work" test -e /run/slow-pct.begun
+restarts=$(property lxc_autoscale_api NRestarts)
+systemctl kill --kill-whom=main --signal=KILL lxc_autoscale_api.service
+wait "$client" || true
+eventually "the API is started again" restarted_more_than lxc_autoscale_api "$restarts"
+check "pct goes on" is_at_work
+check "and is not hurried" grep -qx 'memory: 288' /etc/pve/lxc/105.conf
+touch /run/slow-pct.release
+eventually "it ends by itself" grep -qx 'memory: 296' /etc/pve/lxc/105.conf
+eventually "and what it was part of is settled" says lxc_autoscale_api "settled.*container 105"
+check "the audit log verifies" lxc-autoscale-api audit verify
+rm -f /run/slow-pct.begun /run/slow-pct.release
+asked root POST /scale/ram '{"vm_id": 105, "memory": 304}' >/tmp/status 2>&1 &
+client=$!
+eventually "pct is at work once more" test -e /run/slow-pct.begun
+(sleep 20 && touch /run/slow-pct.release) &
+systemctl stop lxc_autoscale_api.service || fail "the API is stopped"
+check "a stop waits for it, four times as long as for a server that hangs" has_property lxc_autoscale_api Result success
+wait "$client" || fail "its client is answered"
+check "its client is answered" grep -qx 200 /tmp/status
+check "and it is done" grep -qx 'memory: 304' /etc/pve/lxc/105.conf
+rm -r /run/systemd/system/lxc_autoscale_api.service.d /run/slow-pct.*
+systemctl daemon-reload
+sed -i 's|^path = "/usr/local/sbin/slow-pct"|path = "/usr/sbin/pct"|' "$ETC/lxc_autoscale_api.toml"
+systemctl start lxc_autoscale_api.service || fail "the API starts again"
+rm /usr/local/sbin/slow-pct
+
 echo "--- a metrics file of somebody else steers nothing"
 systemctl stop lxc_monitor.service
 chown nobody "$(readlink -f "$METRICS")"

@@ -19,6 +19,7 @@ use crate::params::SnapshotName;
 
 mod files;
 mod orphans;
+mod output;
 mod parse;
 mod run;
 

@@ -8,24 +8,22 @@
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fmt::Display;
+use std::io;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use lxc_autoscale_core::Vmid;
 use rustix::process::{Pid, Signal, kill_process};
-use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::{Child, Command};
-use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use super::output::{Output, while_printing};
 use crate::backend::{BackendError, texts, watch};
 use crate::config::PctConfig;
 
 /// Where the program and what it starts look for others.
 const SEARCH_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-/// How long output may still come after the program ended: what it started may hold the pipe open for ever.
-const LATE_OUTPUT: Duration = Duration::from_secs(1);
 
 /// How long a call may take, and whether it changes anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,39 +111,48 @@ impl Runner {
             watch::note(watch::Call { command: call.shown(), upid: None }).await?;
         }
         tracing::debug!(command = call.shown(), "running");
-        let mut child = self.command(call).spawn().map_err(|source| BackendError::Spawn {
+        let (mut child, outputs) = self.spawn(call).map_err(|source| BackendError::Spawn {
             command: self.config.path.display().to_string(),
             source,
         })?;
-        let stdout = child.stdout.take().map(|pipe| Collected::start(pipe, self.config.max_output_kib << 10));
-        let stderr = child.stderr.take().map(|pipe| Collected::start(pipe, self.config.max_output_kib << 10));
 
         let limit = self.limit(call);
         let (ended, is_cancelled) = tokio::select! {
             biased;
-            ended = timeout(limit, child.wait()) => (ended.ok(), false),
+            ended = timeout(limit, while_printing(child.wait(), &outputs)) => (ended.ok(), false),
             () = watch::cancelled() => (None, true),
         };
         let ended = match ended {
             Some(ended) => ended,
-            None => match self.ask_to_end(&mut child).await {
+            None => match while_printing(self.ask_to_end(&mut child), &outputs).await {
                 Some(ended) if ended.as_ref().is_ok_and(std::process::ExitStatus::success) => ended,
                 Some(_) if is_cancelled => return Err(BackendError::Cancelled { command: call.shown() }),
                 Some(_) => {
                     return Err(BackendError::TimedOut { command: call.shown(), limit, running: false });
                 }
                 None => {
-                    self.leave_to_itself(call, child);
+                    self.leave_to_itself(call, child, outputs);
                     return Err(BackendError::TimedOut { command: call.shown(), limit, running: true });
                 }
             },
         };
-        let status = ended.map_err(|source| BackendError::Spawn { command: call.shown(), source })?;
-        let (stdout, stderr) = (Collected::finish(stdout).await, Collected::finish(stderr).await);
+        let failed = |source| BackendError::Spawn { command: call.shown(), source };
+        let status = ended.map_err(failed)?;
+        let [stdout, stderr] = outputs;
+        let (stdout, stderr) = (stdout.text().map_err(failed)?, stderr.text().map_err(failed)?);
         if status.success() {
             return Ok(Printed { stdout, stderr });
         }
         Err(texts::classify(call.vmid, &call.shown(), &status.to_string(), &stderr))
+    }
+
+    /// Starts a call, with what it prints to: stdout and stderr.
+    fn spawn(&self, call: &Call) -> io::Result<(Child, [Output; 2])> {
+        let limit = self.config.max_output_kib << 10;
+        let outputs = [Output::new(limit)?, Output::new(limit)?];
+        let [stdout, stderr] = &outputs;
+        let child = self.command(call).stdout(stdout.writer()?).stderr(stderr.writer()?).spawn()?;
+        Ok((child, outputs))
     }
 
     fn command(&self, call: &Call) -> Command {
@@ -154,7 +161,7 @@ impl Runner {
         command.env_clear().env("PATH", SEARCH_PATH).env("LC_ALL", "C");
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         // A group of its own: Ctrl-C on a terminal must not interrupt what the daemon will wait for.
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+        command.stdin(Stdio::null()).process_group(0);
         command.kill_on_drop(false);
         command
     }
@@ -170,7 +177,7 @@ impl Runner {
     }
 
     /// Sends SIGTERM and waits; `None` when the program goes on.
-    async fn ask_to_end(&self, child: &mut Child) -> Option<std::io::Result<std::process::ExitStatus>> {
+    async fn ask_to_end(&self, child: &mut Child) -> Option<io::Result<std::process::ExitStatus>> {
         let pid = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
         if let Some(pid) = pid
             && let Err(error) = kill_process(pid, Signal::TERM)
@@ -181,13 +188,13 @@ impl Runner {
     }
 
     /// Waits for the program in the background, so that its end is seen and its container is free again.
-    fn leave_to_itself(&self, call: &Call, mut child: Child) {
+    fn leave_to_itself(&self, call: &Call, mut child: Child, outputs: [Output; 2]) {
         let (vmid, command) = (call.vmid, call.shown());
         tracing::error!(%vmid, command, "pct goes on after SIGTERM; the container takes no change until it ends");
         self.lingering().insert(vmid, command.clone());
         let lingering = Arc::clone(&self.lingering);
         tokio::spawn(async move {
-            let ended = child.wait().await;
+            let ended = while_printing(child.wait(), &outputs).await;
             lock(&lingering).remove(&vmid);
             match ended {
                 Ok(status) => tracing::warn!(%vmid, command, %status, "the overdue pct call has ended"),
@@ -209,35 +216,4 @@ impl Runner {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Every critical section is one map or buffer operation: nothing is half done when one panics.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// One output pipe, read to its end, of which the beginning is kept.
-struct Collected {
-    buffer: Arc<Mutex<Vec<u8>>>,
-    reader: JoinHandle<()>,
-}
-
-impl Collected {
-    fn start(mut pipe: impl AsyncRead + Send + Unpin + 'static, limit: usize) -> Self {
-        let buffer = Arc::<Mutex<Vec<u8>>>::default();
-        let kept = Arc::clone(&buffer);
-        let reader = tokio::spawn(async move {
-            let mut chunk = [0; 8192];
-            while let Ok(length @ 1..) = pipe.read(&mut chunk).await {
-                let mut kept = lock(&kept);
-                let room = limit.saturating_sub(kept.len()).min(length);
-                kept.extend_from_slice(&chunk[..room]);
-            }
-        });
-        Self { buffer, reader }
-    }
-
-    async fn finish(collected: Option<Self>) -> String {
-        let Some(Self { buffer, mut reader }) = collected else { return String::new() };
-        if timeout(LATE_OUTPUT, &mut reader).await.is_err() {
-            reader.abort();
-        }
-        let bytes = std::mem::take(&mut *lock(&buffer));
-        String::from_utf8_lossy(&bytes).into_owned()
-    }
 }
