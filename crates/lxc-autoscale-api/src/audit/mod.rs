@@ -1,5 +1,5 @@
 //! The audit log: who changed what, when, and what came of it; one JSON object a line, each chained to the one
-//! before it by its hash ([`chain`]).
+//! before it by its hash.
 //!
 //! A change is written down before it is begun and again when it has ended, so that one that was cut off is seen,
 //! too; a change that cannot be written down is not begun. Keys that are made and revoked stand here as well, and
