@@ -92,6 +92,14 @@ pub struct ScaleCoresRequest {
     #[serde(deserialize_with = "whole_number::deserialize")]
     #[cfg_attr(feature = "schema", schemars(with = "u32", range(min = 1, max = 8192)))]
     pub cores: u32,
+    /// The number it is taken to have, 0 for none; a container that has another is left as it is.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "whole_number::deserialize_optional"
+    )]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<u32>", range(min = 0, max = 8192)))]
+    pub expected: Option<u32>,
 }
 
 /// `POST /scale/cpulimit`: set the CPU quota.
@@ -106,6 +114,10 @@ pub struct ScaleCpulimitRequest {
     /// Cores, in hundredths; 0 for no limit.
     #[cfg_attr(feature = "schema", schemars(range(min = 0, max = 8192)))]
     pub cpulimit: f64,
+    /// The limit it is taken to have, 0 for none; a container that has another is left as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(range(min = 0, max = 8192)))]
+    pub expected: Option<f64>,
 }
 
 /// `POST /scale/ram`: set the memory.
@@ -120,6 +132,10 @@ pub struct ScaleRamRequest {
     /// MiB, at least 16.
     #[cfg_attr(feature = "schema", schemars(range(min = 16, max = 1_073_741_824)))]
     pub memory: Mebibytes,
+    /// The MiB it is taken to have; a container that has another size is left as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(range(min = 0, max = 1_073_741_824)))]
+    pub expected: Option<Mebibytes>,
 }
 
 /// `POST /scale/storage/increase`: grow the root filesystem.

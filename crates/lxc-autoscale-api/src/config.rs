@@ -26,7 +26,7 @@ pub use state::StateConfig;
 /// The user that the shipped unit runs the ml daemon as.
 const ML_USER: &str = "lxc-autoscale-ml";
 /// Most cores Proxmox accepts for a container.
-const MAX_CORES: u32 = 8192;
+pub(crate) const MAX_CORES: u32 = 8192;
 /// Least memory Proxmox accepts for a container, in MiB.
 const MIN_MEMORY_MIB: u64 = 16;
 /// Upper end of every time in seconds: a day.

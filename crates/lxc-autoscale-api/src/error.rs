@@ -79,6 +79,7 @@ impl ApiError {
             ActionError::Boost(BoostRefused::NoMore { .. }) => (StatusCode::CONFLICT, "no_boost"),
             ActionError::Boost(BoostRefused::TooMany { .. }) => (StatusCode::CONFLICT, "too_many_boosts"),
             ActionError::PinnedCpuset { .. } => (StatusCode::CONFLICT, "pinned_cpuset"),
+            ActionError::OtherSize { .. } => (StatusCode::CONFLICT, "size_changed"),
             ActionError::NotAClone { .. } => (StatusCode::FORBIDDEN, "not_a_clone"),
             ActionError::NotApplied { .. } => (StatusCode::BAD_GATEWAY, "not_applied"),
             ActionError::NotRestarted { .. } => (StatusCode::BAD_GATEWAY, "not_restarted"),

@@ -69,8 +69,9 @@ pub(crate) async fn set(
             let cores = whole(cores)
                 .and_then(|cores| u32::try_from(cores).ok())
                 .ok_or_else(|| not_restored(resource))?;
-            let work =
-                async move |journal: Journal| resize::set_cores(&*host, &journal, &config, vmid, cores).await;
+            let work = async move |journal: Journal| {
+                resize::set_cores(&*host, &journal, &config, vmid, cores, None).await
+            };
             let order = order(Task::SetCores { vmid, cores: Some(cores) });
             changes.record(change, order, work).await.map(|done| done.changed)
         }
@@ -82,7 +83,7 @@ pub(crate) async fn set(
         (SizeOf::Cpulimit, cores) => {
             let cores = cores.unwrap_or(0.0);
             let work = async move |journal: Journal| {
-                resize::set_cpulimit(&*host, &journal, &config, vmid, cores).await
+                resize::set_cpulimit(&*host, &journal, &config, vmid, cores, None).await
             };
             let order = order(Task::SetCpulimit { vmid, hundredths: resize::hundredths(cores) });
             changes.record(change, order, work).await.map(|done| done.changed)
@@ -91,7 +92,7 @@ pub(crate) async fn set(
             let memory_mib = whole(memory).ok_or_else(|| not_restored(resource))?;
             let work = async move |journal: Journal| {
                 let memory = Mebibytes::new(memory_mib);
-                resize::set_memory(&*host, &journal, &config, vmid, memory).await
+                resize::set_memory(&*host, &journal, &config, vmid, memory, None).await
             };
             let order = order(Task::SetMemory { vmid, memory_mib });
             changes.record(change, order, work).await.map(|done| done.changed)

@@ -11,6 +11,7 @@ use std::mem::Discriminant;
 use std::path::Path;
 
 use jiff::{SignedDuration, Timestamp};
+use lxc_autoscale_core::api::{ScaleCoresRequest, ScaleCpulimitRequest, ScaleRamRequest};
 use lxc_autoscale_core::{ErrorChain, Mebibytes, Vmid};
 
 pub use applied::Author;
@@ -78,26 +79,36 @@ pub struct Carried {
 }
 
 /// What the API is asked to set.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 enum Wanted {
-    Cores(u32),
-    Cpulimit(f64),
-    Memory(Mebibytes),
+    Cores(ScaleCoresRequest),
+    Cpulimit(ScaleCpulimitRequest),
+    Memory(ScaleRamRequest),
 }
 
 impl Wanted {
-    /// So much of the resource, by the setting that is controlled; `None` for what is no size.
-    fn of(resource: Resource, control: CpuControl, to: f64) -> Option<Self> {
-        match (resource, control) {
+    /// What a decision wants, by the setting that is controlled, of a container that has what it was decided from;
+    /// `None` for what is no size.
+    fn of(proposal: &Proposal, decision: &Decision) -> Option<Self> {
+        let (vm_id, to, has) = (proposal.id, decision.to?, proposal.inputs.allocation);
+        let whole = |cores: f64| {
+            Mebibytes::from_f64_ceil(cores).map(|cores| u32::try_from(cores.get()).unwrap_or(u32::MAX))
+        };
+        match (decision.resource, proposal.in_force.policy.cpu.control) {
             (Resource::Cpu, CpuControl::Cores) => {
-                let cores = Mebibytes::from_f64_ceil(to)?.get();
-                Some(Self::Cores(u32::try_from(cores).unwrap_or(u32::MAX)))
+                let expected = has.and_then(|has| whole(has.cores.unwrap_or(0.0)));
+                Some(Self::Cores(ScaleCoresRequest { vm_id, cores: whole(to)?, expected }))
             }
             // 0 would remove the limit.
-            (Resource::Cpu, CpuControl::Cpulimit) => {
-                (0.0 < to && to.is_finite()).then(|| Self::Cpulimit((to * 100.0).round().max(1.0) / 100.0))
+            (Resource::Cpu, CpuControl::Cpulimit) => (0.0 < to && to.is_finite()).then(|| {
+                let cpulimit = (to * 100.0).round().max(1.0) / 100.0;
+                let expected = has.map(|has| has.cpulimit.unwrap_or(0.0));
+                Self::Cpulimit(ScaleCpulimitRequest { vm_id, cpulimit, expected })
+            }),
+            (Resource::Memory, _) => {
+                let expected = has.and_then(|has| Mebibytes::from_f64_ceil(has.memory_mib));
+                Some(Self::Memory(ScaleRamRequest { vm_id, memory: Mebibytes::from_f64_ceil(to)?, expected }))
             }
-            (Resource::Memory, _) => Mebibytes::from_f64_ceil(to).map(Self::Memory),
         }
     }
 }
@@ -281,7 +292,7 @@ impl Executor {
         let Some(number) = self.begin(now, vmid, decision, &proposal.inputs) else {
             return self.not_asked_for();
         };
-        let outcome = self.ask(now, vmid, decision, proposal.in_force.policy.cpu.control).await;
+        let outcome = self.ask(now, proposal, decision).await;
         if matches!(outcome, Outcome::Done { .. } | Outcome::Unknown { .. }) {
             self.changes.entry(vmid).or_default().note(decision, now);
         }
@@ -313,17 +324,18 @@ impl Executor {
         }
     }
 
-    async fn ask(&mut self, now: Timestamp, vmid: Vmid, decision: &Decision, control: CpuControl) -> Outcome {
+    async fn ask(&mut self, now: Timestamp, proposal: &Proposal, decision: &Decision) -> Outcome {
+        let vmid = proposal.id;
         if self.api_is_down {
             return Outcome::Failed {
                 error: format!("not sent: the API at {} is out of reach", self.client.url()),
             };
         }
-        let Some(wanted) = decision.to.and_then(|to| Wanted::of(decision.resource, control, to)) else {
+        let Some(wanted) = Wanted::of(proposal, decision) else {
             return Outcome::Failed { error: "not sent: the target is no number".to_owned() };
         };
         let (label, unit) = words(decision.resource);
-        match self.call(vmid, wanted).await {
+        match self.call(&wanted).await {
             Ok((before, after)) => {
                 self.api_trouble.is_over();
                 self.refusals.is_over(vmid, decision.resource);
@@ -336,18 +348,18 @@ impl Executor {
     }
 
     /// Sets what is wanted; returns what was there before and what was read back.
-    async fn call(&self, vmid: Vmid, wanted: Wanted) -> Result<(Option<f64>, Option<f64>), CallError> {
+    async fn call(&self, wanted: &Wanted) -> Result<(Option<f64>, Option<f64>), CallError> {
         match wanted {
-            Wanted::Cores(cores) => {
-                let answer = self.client.scale_cores(vmid, cores).await?;
+            Wanted::Cores(request) => {
+                let answer = self.client.scale_cores(request).await?;
                 Ok((answer.before.map(f64::from), answer.after.map(f64::from)))
             }
-            Wanted::Cpulimit(cores) => {
-                let answer = self.client.scale_cpulimit(vmid, cores).await?;
+            Wanted::Cpulimit(request) => {
+                let answer = self.client.scale_cpulimit(request).await?;
                 Ok((answer.before, answer.after))
             }
-            Wanted::Memory(mib) => {
-                let answer = self.client.scale_ram(vmid, mib).await?;
+            Wanted::Memory(request) => {
+                let answer = self.client.scale_ram(request).await?;
                 Ok((answer.before.map(Mebibytes::as_f64), answer.after.map(Mebibytes::as_f64)))
             }
         }

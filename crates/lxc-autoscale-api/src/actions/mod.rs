@@ -51,6 +51,20 @@ pub enum ActionError {
         /// Its CPUs.
         cpuset: String,
     },
+    /// The container has another size than whoever asks takes it to have.
+    #[error(
+        "the {what} of container {vmid} is {found}, and the request expects {expected}; nothing was changed"
+    )]
+    OtherSize {
+        /// The container.
+        vmid: Vmid,
+        /// Which size.
+        what: &'static str,
+        /// What it is.
+        found: String,
+        /// What it is taken to be.
+        expected: String,
+    },
     /// A container without our mark was to be removed.
     #[error(
         "container {vmid} was not made by /clone/create here (it has no tag `{tag}`) and is not removed; that takes \

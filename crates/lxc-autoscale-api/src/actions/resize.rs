@@ -6,28 +6,33 @@ use lxc_autoscale_core::{Cores, Mebibytes, Vmid};
 
 use super::{ActionError, changeable};
 use crate::backend::{Answer, ContainerHost, Stored};
-use crate::config::{Config, LimitsConfig, MetricsConfig};
+use crate::config::{Config, LimitsConfig, MAX_CORES, MetricsConfig};
 use crate::invariants::{self, Circumstances, NodeMemory, Refused, Step, What};
 use crate::jobs::Journal;
 use crate::memory_guard::{self, Need};
 use crate::{metrics, node};
 
+/// The most memory that a request may expect: no container has a pebibyte.
+const MOST_EXPECTED_MIB: u64 = 1 << 30;
+
 /// MiB in a GiB.
 const MIB_PER_GIB: u64 = 1024;
 
-/// Sets the number of cores.
+/// Sets the number of cores, of a container that has `expected` (0 for none) where that is given.
 ///
 /// # Errors
-/// [`ActionError`] when it is out of bounds, the container is pinned, locked, missing or a template, or the
-/// back end fails.
+/// [`ActionError`] when it is out of bounds, the container has another size, is pinned, locked, missing or a
+/// template, or the back end fails.
 pub async fn set_cores(
     host: &dyn ContainerHost,
     journal: &Journal,
     config: &Config,
     vmid: Vmid,
     cores: u32,
+    expected: Option<u32>,
 ) -> Result<ScaledCores, ActionError> {
     invariants::bounds(&config.limits, What::Cores, cores.into())?;
+    invariants::within("`expected`", expected.unwrap_or(0).into(), 0, MAX_CORES.into())?;
     let stored = changeable(host, vmid).await?;
     if let Some(cpuset) = stored.config.pinned_cpuset.clone() {
         return Err(ActionError::PinnedCpuset { vmid, cpuset });
@@ -35,6 +40,10 @@ pub async fn set_cores(
     let before = stored.config.cores;
     if before == Some(cores) {
         return Ok(resized(vmid, before.map(Cores::from), before.map(Cores::from), false));
+    }
+    if let Some(expected) = expected.filter(|expected| *expected != before.unwrap_or(0)) {
+        let shown = |cores: u32| if cores == 0 { "none".to_owned() } else { cores.to_string() };
+        return Err(other_size(vmid, "number of cores", shown(before.unwrap_or(0)), shown(expected)));
     }
     let step = Step { what: What::Cores, from: before.map(u64::from), to: cores.into() };
     keeps_invariants(host, journal, config, vmid, step).await?;
@@ -47,19 +56,24 @@ pub async fn set_cores(
     Ok(resized(vmid, before.map(Cores::from), after.map(Cores::from), true))
 }
 
-/// Sets the CPU limit, in hundredths of a core; 0 removes it. A pinned container may have one.
+/// Sets the CPU limit, in hundredths of a core; 0 removes it. A pinned container may have one. Where `expected` is given
+/// (0 for none), of a container that has that limit.
 ///
 /// # Errors
 /// [`ActionError`] when it is out of bounds, or without it the container had more cores than may be set, when
-/// the container is locked, missing or a template, or when the back end fails.
+/// the container has another limit, is locked, missing or a template, or when the back end fails.
 pub async fn set_cpulimit(
     host: &dyn ContainerHost,
     journal: &Journal,
     config: &Config,
     vmid: Vmid,
     cores: f64,
+    expected: Option<f64>,
 ) -> Result<ScaledCpulimit, ActionError> {
     let limits = &config.limits;
+    if expected.is_some_and(|cores| !(0.0..=f64::from(MAX_CORES)).contains(&cores)) {
+        return Err(Refused::OutOfBounds { what: "`expected`", least: 0, most: MAX_CORES.into() }.into());
+    }
     let most = limits.max_cores.into();
     let wanted = Hundredths::from_cores(cores).filter(|wanted| wanted.cores() <= f64::from(limits.max_cores));
     let Some(wanted) = wanted else {
@@ -74,6 +88,12 @@ pub async fn set_cpulimit(
     }
     if is_same_limit(before, wanted) {
         return Ok(resized(vmid, before, before, false));
+    }
+    if let Some(expected) = expected.map(|cores| Some(cores).filter(|cores| 0.0 < *cores))
+        && !is_same_limit(before, expected)
+    {
+        let shown = |cores: Option<f64>| cores.map_or("none".to_owned(), |cores| cores.to_string());
+        return Err(other_size(vmid, "CPU limit", shown(before), shown(expected)));
     }
     let step = Step { what: What::Cpulimit, from: before.map(hundredths), to: wanted.map_or(0, hundredths) };
     keeps_invariants(host, journal, config, vmid, step).await?;
@@ -143,23 +163,28 @@ pub async fn remove_cores(
     }
 }
 
-/// Sets the memory.
+/// Sets the memory, of a container that has `expected` where that is given.
 ///
 /// # Errors
 /// [`ActionError`] when it is out of bounds or would leave the container less than it needs, when the
-/// container is locked, missing or a template, or when the back end fails.
+/// container has another size, is locked, missing or a template, or when the back end fails.
 pub async fn set_memory(
     host: &dyn ContainerHost,
     journal: &Journal,
     config: &Config,
     vmid: Vmid,
     memory: Mebibytes,
+    expected: Option<Mebibytes>,
 ) -> Result<ScaledRam, ActionError> {
     invariants::bounds(&config.limits, What::Memory, memory.get())?;
+    invariants::within("`expected`", expected.map_or(0, Mebibytes::get), 0, MOST_EXPECTED_MIB)?;
     let stored = changeable(host, vmid).await?;
     let before = stored.config.memory_mb;
     if before == memory {
         return Ok(resized(vmid, Some(before), Some(before), false));
+    }
+    if let Some(expected) = expected.filter(|expected| *expected != before) {
+        return Err(other_size(vmid, "memory", before.to_string(), expected.to_string()));
     }
     if memory < before {
         let need = need(host, &config.metrics, vmid).await?;
@@ -262,6 +287,11 @@ pub(crate) fn grown(before: Mebibytes, gib: u32) -> Mebibytes {
 
 fn rootfs(stored: &Stored) -> Option<Mebibytes> {
     stored.config.rootfs_mb
+}
+
+/// Somebody else set it since whoever asks has looked.
+fn other_size(vmid: Vmid, what: &'static str, found: String, expected: String) -> ActionError {
+    ActionError::OtherSize { vmid, what, found, expected }
 }
 
 fn not_applied(vmid: Vmid, what: &str, found: &str) -> ActionError {

@@ -87,6 +87,9 @@ pub const SIZE: Faults = &[
     (422, "out_of_bounds"),
 ];
 
+/// A size is set for a container that is taken to have a certain one.
+pub const EXPECTED: Faults = &[(409, "size_changed")];
+
 /// The number of cores is set.
 pub const CORES: Faults = &[(409, "pinned_cpuset")];
 

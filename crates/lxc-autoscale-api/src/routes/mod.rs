@@ -14,8 +14,9 @@ use crate::auth::{self, caller::Role};
 use crate::error::ApiError;
 use crate::exporter::requests;
 use crate::openapi::faults::{
-    BACKEND, BOOST, CANCEL, CHANGE, CLONE, CONFIG, CONFIG_KEYS, CONFIG_WRITE, CONTAINER, CORES, JOB, KEEP,
-    LISTEN, MEMORY, METRICS, NODE, POWER, RECORDED, RESTART, SCOPE, SEQUENCE, SIZE, SNAPSHOT, STORE,
+    BACKEND, BOOST, CANCEL, CHANGE, CLONE, CONFIG, CONFIG_KEYS, CONFIG_WRITE, CONTAINER, CORES, EXPECTED,
+    JOB, KEEP, LISTEN, MEMORY, METRICS, NODE, POWER, RECORDED, RESTART, SCOPE, SEQUENCE, SIZE, SNAPSHOT,
+    STORE,
 };
 use crate::openapi::{self, Schemas};
 use crate::state::AppState;
@@ -62,16 +63,16 @@ fn containers() -> Vec<Route> {
     use Role::{Admin, Operator, Viewer};
     vec![
         post("/scale/cores", Operator, "Set the exact number of CPU cores of a container.", scale::cores)
-            .fails(&[CONTAINER, CHANGE, BACKEND, SIZE, CORES]),
+            .fails(&[CONTAINER, CHANGE, BACKEND, SIZE, EXPECTED, CORES]),
         post(
             "/scale/cpulimit",
             Operator,
             "Set the CPU limit of a container, in hundredths of a core; 0 removes it.",
             scale::cpulimit,
         )
-        .fails(&[CONTAINER, CHANGE, BACKEND, SIZE]),
+        .fails(&[CONTAINER, CHANGE, BACKEND, SIZE, EXPECTED]),
         post("/scale/ram", Operator, "Set the exact amount of memory of a container, in MiB.", scale::ram)
-            .fails(&[CONTAINER, CHANGE, BACKEND, SIZE, MEMORY]),
+            .fails(&[CONTAINER, CHANGE, BACKEND, SIZE, EXPECTED, MEMORY]),
         post(
             "/scale/storage/increase",
             Operator,

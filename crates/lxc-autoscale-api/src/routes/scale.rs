@@ -21,7 +21,7 @@ pub(super) async fn cores(
     caller: Caller,
     ApiJson(request): ApiJson<ScaleCoresRequest>,
 ) -> Answer<ScaledCores> {
-    let ScaleCoresRequest { vm_id, cores } = request;
+    let ScaleCoresRequest { vm_id, cores, expected } = request;
     let change = Change {
         summary: format!("set the cores of container {vm_id} to {cores}"),
         vmids: vec![vm_id],
@@ -32,7 +32,7 @@ pub(super) async fn cores(
     let scaled = state
         .changes()
         .record(change, order, async move |journal: Journal| {
-            resize::set_cores(&*host, &journal, &config, vm_id, cores).await
+            resize::set_cores(&*host, &journal, &config, vm_id, cores, expected).await
         })
         .await?;
     Ok(success(sentence(&scaled, &format!("{cores} cores")), scaled))
@@ -43,7 +43,7 @@ pub(super) async fn cpulimit(
     caller: Caller,
     ApiJson(request): ApiJson<ScaleCpulimitRequest>,
 ) -> Answer<ScaledCpulimit> {
-    let ScaleCpulimitRequest { vm_id, cpulimit } = request;
+    let ScaleCpulimitRequest { vm_id, cpulimit, expected } = request;
     let change = Change {
         summary: format!("set the CPU limit of container {vm_id} to {cpulimit}"),
         vmids: vec![vm_id],
@@ -55,7 +55,7 @@ pub(super) async fn cpulimit(
     let scaled = state
         .changes()
         .record(change, order, async move |journal: Journal| {
-            resize::set_cpulimit(&*host, &journal, &config, vm_id, cpulimit).await
+            resize::set_cpulimit(&*host, &journal, &config, vm_id, cpulimit, expected).await
         })
         .await?;
     let what =
@@ -68,7 +68,7 @@ pub(super) async fn ram(
     caller: Caller,
     ApiJson(request): ApiJson<ScaleRamRequest>,
 ) -> Answer<ScaledRam> {
-    let ScaleRamRequest { vm_id, memory } = request;
+    let ScaleRamRequest { vm_id, memory, expected } = request;
     let change = Change {
         summary: format!("set the memory of container {vm_id} to {memory}"),
         vmids: vec![vm_id],
@@ -79,7 +79,7 @@ pub(super) async fn ram(
     let scaled = state
         .changes()
         .record(change, order, async move |journal: Journal| {
-            resize::set_memory(&*host, &journal, &config, vm_id, memory).await
+            resize::set_memory(&*host, &journal, &config, vm_id, memory, expected).await
         })
         .await?;
     Ok(success(sentence(&scaled, &format!("{memory} of memory")), scaled))

@@ -146,6 +146,74 @@ async fn numbers_out_of_bounds() {
     }
 }
 
+/// Somebody else set the size since whoever asks has looked.
+#[tokio::test]
+async fn a_size_that_is_another_than_expected() {
+    let node = Node::new();
+    node.write_conf(105, &format!("{RUNNING_104}cpulimit: 1.5\n"));
+    for (path, body, has) in [
+        ("/scale/cores", json!({"vm_id": 104, "cores": 4, "expected": 3}), "is 2, and the request expects 3"),
+        (
+            "/scale/cores",
+            json!({"vm_id": 104, "cores": 4, "expected": 0}),
+            "is 2, and the request expects none",
+        ),
+        (
+            "/scale/cores",
+            json!({"vm_id": 102, "cores": 4, "expected": 2}),
+            "is none, and the request expects 2",
+        ),
+        (
+            "/scale/cpulimit",
+            json!({"vm_id": 105, "cpulimit": 1, "expected": 2}),
+            "is 1.5, and the request expects 2",
+        ),
+        (
+            "/scale/cpulimit",
+            json!({"vm_id": 104, "cpulimit": 1, "expected": 2}),
+            "is none, and the request expects 2",
+        ),
+        (
+            "/scale/cpulimit",
+            json!({"vm_id": 105, "cpulimit": 0, "expected": 0}),
+            "is 1.5, and the request expects none",
+        ),
+        (
+            "/scale/ram",
+            json!({"vm_id": 104, "memory": 4096, "expected": 1024}),
+            "is 2048 MiB, and the request expects 1024 MiB",
+        ),
+    ] {
+        let reply = node.post(path, body).await;
+        reply.assert_error(409, "size_changed");
+        assert!(
+            reply.message().contains(has) && reply.message().ends_with("nothing was changed"),
+            "{reply:?}"
+        );
+        assert_eq!(node.calls(), [""; 0]);
+    }
+    for (path, body) in [
+        ("/scale/cores", json!({"vm_id": 104, "cores": 4, "expected": 8193})),
+        ("/scale/cpulimit", json!({"vm_id": 104, "cpulimit": 1, "expected": -1})),
+        ("/scale/ram", json!({"vm_id": 104, "memory": 4096, "expected": 1_073_741_825})),
+    ] {
+        refused(&node, "POST", path, body, 422, "out_of_bounds").await;
+    }
+    // What it has already is nobody's loss, and what is as expected is changed.
+    for (path, body, changed) in [
+        ("/scale/cores", json!({"vm_id": 104, "cores": 2, "expected": 7}), false),
+        ("/scale/ram", json!({"vm_id": 104, "memory": 2048, "expected": 7}), false),
+        ("/scale/cores", json!({"vm_id": 104, "cores": 4, "expected": 2.0}), true),
+        ("/scale/cores", json!({"vm_id": 102, "cores": 2, "expected": 0}), true),
+        ("/scale/cpulimit", json!({"vm_id": 104, "cpulimit": 1, "expected": 0}), true),
+        ("/scale/cpulimit", json!({"vm_id": 104, "cpulimit": 2, "expected": 1.0}), true),
+        ("/scale/ram", json!({"vm_id": 104, "memory": 4096, "expected": 2048}), true),
+        ("/scale/ram", json!({"vm_id": 104, "memory": 8192, "expected": null}), true),
+    ] {
+        assert_eq!(node.post(path, body.clone()).await.data()["changed"], changed, "{path} {body}");
+    }
+}
+
 #[tokio::test]
 async fn malformed_parameters() {
     let node = Node::new();

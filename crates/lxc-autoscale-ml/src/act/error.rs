@@ -58,17 +58,15 @@ pub enum CallError {
 impl CallError {
     /// Whether trying again soon can help: nobody there, too busy, or a failure behind the API.
     ///
-    /// Setting a value is idempotent, so a repetition after a 502–504 does no harm. Anything else that the
-    /// API refuses, it refuses for a reason that waiting a second does not change.
+    /// Setting a value is idempotent, so a repetition after a 502 or a 503 does no harm. After a 504 the change may
+    /// still be under way, and a repetition would be refused because of it. Anything else that the API refuses, it
+    /// refuses for a reason that waiting a second does not change.
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Unreachable { .. } => true,
             Self::Refused { status, .. } => matches!(
                 *status,
-                StatusCode::TOO_MANY_REQUESTS
-                    | StatusCode::BAD_GATEWAY
-                    | StatusCode::SERVICE_UNAVAILABLE
-                    | StatusCode::GATEWAY_TIMEOUT
+                StatusCode::TOO_MANY_REQUESTS | StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE
             ),
             Self::Unanswered { .. } | Self::NotUnderstood { .. } | Self::WithoutResult { .. } => false,
         }

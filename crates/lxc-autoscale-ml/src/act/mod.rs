@@ -1,19 +1,21 @@
 //! Asks our API to resize a container. This daemon changes nothing itself.
 //!
-//! A call is tried again when nobody answers, when the API is too busy (429) and when something behind it
-//! failed (502–504), with a pause that doubles, and gives up at a deadline. What the API refuses for a reason
-//! of its own (any other 4xx, 500) is never repeated. A success is believed only with the value read back.
+//! A call is tried again when nobody listens, when the API is too busy (429, 503) and when something behind it
+//! failed (502), with a pause that doubles, and gives up at a deadline. What may still be under way (no answer, 504)
+//! is never repeated: the second attempt would be refused because of the first, and what came of that would be lost.
+//! Nor is what the API refuses for a reason of its own (any other 4xx, 500). A success is believed only with the value
+//! read back.
 
 mod endpoint;
 mod error;
 
 use std::time::Duration;
 
+use lxc_autoscale_core::Vmid;
 use lxc_autoscale_core::api::{
     ContainerStatus, Envelope, ScaleCoresRequest, ScaleCpulimitRequest, ScaleRamRequest, ScaledCores,
     ScaledCpulimit, ScaledRam,
 };
-use lxc_autoscale_core::{Mebibytes, Vmid};
 use reqwest::header::RETRY_AFTER;
 use reqwest::{RequestBuilder, Response, StatusCode};
 use serde::Serialize;
@@ -105,24 +107,24 @@ impl ApiClient {
     ///
     /// # Errors
     /// [`CallError`]; see [`CallError::may_have_happened`].
-    pub async fn scale_cores(&self, vm_id: Vmid, cores: u32) -> Result<ScaledCores, CallError> {
-        self.post("/scale/cores", &ScaleCoresRequest { vm_id, cores }).await
+    pub async fn scale_cores(&self, request: &ScaleCoresRequest) -> Result<ScaledCores, CallError> {
+        self.post("/scale/cores", request).await
     }
 
     /// Sets the CPU limit, in cores.
     ///
     /// # Errors
     /// [`CallError`]; see [`CallError::may_have_happened`].
-    pub async fn scale_cpulimit(&self, vm_id: Vmid, cpulimit: f64) -> Result<ScaledCpulimit, CallError> {
-        self.post("/scale/cpulimit", &ScaleCpulimitRequest { vm_id, cpulimit }).await
+    pub async fn scale_cpulimit(&self, request: &ScaleCpulimitRequest) -> Result<ScaledCpulimit, CallError> {
+        self.post("/scale/cpulimit", request).await
     }
 
     /// Sets the memory.
     ///
     /// # Errors
     /// [`CallError`]; see [`CallError::may_have_happened`].
-    pub async fn scale_ram(&self, vm_id: Vmid, memory: Mebibytes) -> Result<ScaledRam, CallError> {
-        self.post("/scale/ram", &ScaleRamRequest { vm_id, memory }).await
+    pub async fn scale_ram(&self, request: &ScaleRamRequest) -> Result<ScaledRam, CallError> {
+        self.post("/scale/ram", request).await
     }
 
     async fn post<Q, R>(&self, route: &'static str, request: &Q) -> Result<R, CallError>
@@ -219,6 +221,7 @@ mod tests {
     use axum::extract::State;
     use axum::http::StatusCode as Status;
     use axum::routing::post;
+    use lxc_autoscale_core::Mebibytes;
     use serde_json::{Value, json};
 
     use super::*;
@@ -265,8 +268,8 @@ mod tests {
         json!({"status": "error", "message": "it is so", "data": null, "code": code})
     }
 
-    fn vmid() -> Vmid {
-        Vmid::try_from(104).unwrap()
+    fn four_cores() -> ScaleCoresRequest {
+        ScaleCoresRequest { vm_id: Vmid::try_from(104).unwrap(), cores: 4, expected: Some(2) }
     }
 
     /// Asks for four cores; returns what came of it and how often the API was called.
@@ -276,9 +279,12 @@ mod tests {
     ) -> (Result<ScaledCores, CallError>, usize) {
         let (url, asked) = serve(answers).await;
         let client = ApiClient::new(&url, patience).unwrap();
-        let result = client.scale_cores(vmid(), 4).await;
+        let result = client.scale_cores(&four_cores()).await;
         let asked = asked.lock().unwrap();
-        assert!(asked.iter().all(|body| *body == json!({"vm_id": 104, "cores": 4})), "{asked:?}");
+        assert!(
+            asked.iter().all(|body| *body == json!({"vm_id": 104, "cores": 4, "expected": 2})),
+            "{asked:?}"
+        );
         (result, asked.len())
     }
 
@@ -297,14 +303,16 @@ mod tests {
     async fn memory_is_asked_for_in_mebibytes() {
         let (url, asked) = serve(vec![Some((200, resized(4096, 8192)))]).await;
         let client = ApiClient::new(&url, PATIENCE).unwrap();
-        let result = client.scale_ram(vmid(), Mebibytes::new(8192)).await.unwrap();
+        let memory = Mebibytes::new(8192);
+        let request = ScaleRamRequest { vm_id: four_cores().vm_id, memory, expected: None };
+        let result = client.scale_ram(&request).await.unwrap();
         assert_eq!(result.after, Some(Mebibytes::new(8192)));
         assert_eq!(*asked.lock().unwrap(), [json!({"vm_id": 104, "memory": 8192})]);
     }
 
     #[tokio::test]
     async fn what_passes_is_tried_again() {
-        for status in [429, 502, 503, 504] {
+        for status in [429, 502, 503] {
             let answers = vec![Some((status, refused("busy"))), Some((200, resized(2, 4)))];
             let (result, calls) = ask(answers, PATIENCE).await;
             assert!(result.is_ok(), "{status}: {result:?}");
@@ -322,6 +330,17 @@ mod tests {
             assert!(!error.may_have_happened(), "{status}");
             assert_eq!(calls, 1, "{status}");
         }
+    }
+
+    /// The program behind the API lives on and may get there: a second attempt would only be told that the first is
+    /// still under way, and that refusal would be taken for what came of it.
+    #[tokio::test]
+    async fn what_may_be_under_way_is_not_asked_for_again() {
+        let answers = vec![Some((504, refused("pct_timed_out"))), Some((409, refused("change_in_progress")))];
+        let (result, calls) = ask(answers, PATIENCE).await;
+        let error = result.unwrap_err();
+        assert!(error.may_have_happened() && error.to_string().contains("pct_timed_out"), "{error}");
+        assert_eq!(calls, 1);
     }
 
     #[tokio::test]
@@ -348,7 +367,7 @@ mod tests {
         let url = format!("http://{}", listener.local_addr().unwrap());
         drop(listener);
         let client = ApiClient::new(&url, Patience { retries: 1, ..PATIENCE }).unwrap();
-        let error = client.scale_cores(vmid(), 4).await.unwrap_err();
+        let error = client.scale_cores(&four_cores()).await.unwrap_err();
         assert!(matches!(error, CallError::Unreachable { .. }), "{error:?}");
         assert!(error.is_api_down() && !error.may_have_happened());
     }
@@ -359,7 +378,7 @@ mod tests {
         let path = directory.path().join("api.sock");
         let url = format!("unix:{}", path.display());
         let client = ApiClient::new(&url, Patience { retries: 0, ..PATIENCE }).unwrap();
-        let error = client.scale_cores(vmid(), 4).await.unwrap_err();
+        let error = client.scale_cores(&four_cores()).await.unwrap_err();
         assert!(matches!(error, CallError::Unreachable { .. }), "{error:?}");
         assert!(error.to_string().contains(&url) && !error.may_have_happened(), "{error}");
 
@@ -367,7 +386,7 @@ mod tests {
         let router = Router::new().route("/scale/cores", post(handler));
         let listener = tokio::net::UnixListener::bind(&path).unwrap();
         tokio::spawn(async move { axum::serve(listener, router).await });
-        assert!(client.scale_cores(vmid(), 4).await.unwrap().changed);
+        assert!(client.scale_cores(&four_cores()).await.unwrap().changed);
     }
 
     #[tokio::test]

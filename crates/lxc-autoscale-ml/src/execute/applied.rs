@@ -71,7 +71,7 @@ impl Executor {
             return self.not_asked_for();
         };
         self.in_ledger(|ledger| ledger.note_author(number, author.who, author.how));
-        let outcome = self.ask(now, id, decision, proposal.in_force.policy.cpu.control).await;
+        let outcome = self.ask(now, proposal, decision).await;
         let may_be_done = matches!(outcome, Outcome::Done { .. } | Outcome::Unknown { .. });
         self.in_ledger(|ledger| {
             ledger.settle(number, &outcome)?;

@@ -81,6 +81,11 @@ impl Stage {
     /// A minute passes, is recorded, and the daemon looks at it.
     pub(crate) async fn minute(&mut self, daemon: &mut Daemon) -> CycleReport {
         self.pass(1, SignedDuration::from_mins(1));
+        self.cycle(daemon).await
+    }
+
+    /// The daemon looks at what is recorded.
+    pub(crate) async fn cycle(&self, daemon: &mut Daemon) -> CycleReport {
         let now = self.host().now + SignedDuration::from_secs(1);
         daemon.cycle(now, &std::cell::Cell::new(false)).await
     }
@@ -111,6 +116,11 @@ fn set(shared: &Shared, what: &'static str, body: &Value) -> (StatusCode, Json<V
     let mut host = shared.host.lock().unwrap();
     let guest = &host.guests[&id];
     let before = if what == "cores" { u64::from(guest.cores) } else { guest.memory_mib };
+    if body["expected"].as_u64().is_some_and(|expected| expected != before) && value != before {
+        let message = format!("the {what} is {before}, and the request expects {}", body["expected"]);
+        let refused = json!({"status": "error", "message": message, "data": null, "code": "size_changed"});
+        return (StatusCode::CONFLICT, Json(refused));
+    }
     match what {
         "cores" => host.set(id, Some(u32::try_from(value).unwrap()), None),
         _ => host.set(id, None, Some(value)),

@@ -134,6 +134,24 @@ async fn what_somebody_sets_by_hand_is_respected_and_said() {
     assert!(!matches!(memory(&report, 100).reason, Reason::SetByHand { .. }));
 }
 
+/// Between the last record and the call that was decided from it.
+#[tokio::test]
+async fn what_somebody_has_just_set_is_not_overwritten() {
+    let mut stage = Stage::up([(100, Guest::new(2, 4096, |_| Load::steady(300.0, 0.2)))]).await;
+    stage.pass(24 * 12, FIVE);
+    let mut daemon = stage.daemon("");
+    stage.host().guests.get_mut(&100).unwrap().memory_mib = 8192;
+    let report = stage.cycle(&mut daemon).await;
+    assert_eq!(memory(&report, 100).to, Some(3072.0), "by the record it has 4096 MiB");
+    let refused = report.carried.iter().find_map(|carried| carried.outcome.error()).unwrap();
+    assert!(refused.contains("size_changed") && refused.contains("is 8192"), "{refused}");
+    assert_eq!(stage.host().guests[&100].memory_mib, 8192);
+    let report = stage.minute(&mut daemon).await;
+    let reason = memory(&report, 100).reason.to_string();
+    assert!(reason.starts_with("somebody set it from 4096 MiB to 8192 MiB"), "{reason}");
+    assert_eq!(stage.host().guests[&100].memory_mib, 8192);
+}
+
 #[tokio::test]
 async fn a_container_that_just_started_is_left_alone_until_it_runs_out_of_memory() {
     let mut stage = Stage::up([(100, Guest::new(2, 4096, |_| Load::steady(300.0, 0.2)))]).await;
