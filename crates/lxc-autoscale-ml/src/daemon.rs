@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use jiff::{SignedDuration, Timestamp};
 use lxc_autoscale_core::ErrorChain;
-use lxc_autoscale_core::config;
+use lxc_autoscale_core::config::{self, ConfigError};
 use lxc_autoscale_core::service::{
     Heartbeat, Wake, notify_alive, notify_ready, notify_reloading, notify_status, notify_stopping,
 };
@@ -78,10 +78,11 @@ impl Daemon {
     /// [`StartError`] when the state directory cannot be written.
     pub fn start(config: Config) -> Result<Self, StartError> {
         let mut pipeline = Pipeline::new(&config)?;
-        let executor = Executor::start(&config)?;
+        let mut executor = Executor::start(&config)?;
         pipeline.restore_guards(executor.guards()?, executor.changes());
         pipeline.shadows().restore(executor.shadows()?);
         restore(&mut pipeline, &config.state.checkpoint());
+        executor.settle_interrupted(&mut pipeline)?;
         let metrics_trouble = Trouble::none("the metrics file");
         Ok(Self {
             config,
@@ -228,9 +229,15 @@ impl Daemon {
 
     /// Takes in what somebody applied since the last cycle, before the records that show it are read.
     fn take_in_applied(&mut self, now: Timestamp) {
-        for applied in self.executor.take_in_applied(now) {
+        let taken = self.executor.applied(now);
+        for applied in &taken {
             let times = (applied.begun, applied.done);
             self.pipeline.note_change(applied.id, &applied.decision, times, applied.after);
+        }
+        if !taken.is_empty() {
+            // In this order: what is taken in once too often after a crash costs nothing.
+            self.executor.keep_guards(self.pipeline.guards().kept());
+            self.executor.note_taken_in(&taken);
         }
     }
 
@@ -392,19 +399,31 @@ fn take_over(
             *daemon = reloaded;
             tracing::info!("configuration reloaded from `{}`", file.path().display());
         }
-        Err(error) => file.refuse(Some(text), ErrorChain(error.as_ref()).to_string()),
+        // What the file says is wrong, which stays so until it says something else.
+        Err(ReloadError::Configuration(error)) => file.refuse(Some(text), ErrorChain(&error).to_string()),
+        // What it says is right, and cannot be done now; that may pass.
+        Err(error) => file.refuse(None, ErrorChain(&error).to_string()),
     }
     notify_ready();
 }
 
+/// Why the daemon does not go on by what the file says.
+#[derive(Debug, thiserror::Error)]
+enum ReloadError {
+    /// The file is wrong.
+    #[error(transparent)]
+    Configuration(#[from] ConfigError),
+    /// The state directory that it names is not to be had.
+    #[error(transparent)]
+    State(#[from] LedgerError),
+    /// A daemon cannot be started with it.
+    #[error(transparent)]
+    Start(#[from] StartError),
+}
+
 /// A daemon with the configuration that the file holds now. Where it changes what is learnt, the daemon learns from
 /// the whole file and the history again, which takes seconds and lets every key take effect.
-fn reload(
-    path: &Path,
-    text: &str,
-    running: &Daemon,
-    lock: &mut StateLock,
-) -> Result<Daemon, Box<dyn std::error::Error>> {
+fn reload(path: &Path, text: &str, running: &Daemon, lock: &mut StateLock) -> Result<Daemon, ReloadError> {
     let config: Config = config::check(path, text)?;
     if config.logging != running.config.logging {
         tracing::warn!("`[logging]` has changed; it takes effect at the next start");

@@ -20,8 +20,8 @@ use crate::act::{ApiClient, CallError, ClientError};
 use crate::config::{Config, ProposalsConfig, StateConfig};
 use crate::decide::{Action, CpuControl, Decision, Reason, Resource};
 use crate::guard::{Kept, KeptGuards};
-use crate::ledger::{Inputs, Ledger, LedgerError, Outcome, Quiet};
-use crate::pipeline::{Changes, PipelineError, Proposal};
+use crate::ledger::{Ledger, LedgerError, Outcome, Quiet};
+use crate::pipeline::{Changes, Pipeline, PipelineError, Proposal};
 use crate::proposals::Record;
 use crate::refusals::Refusals;
 use crate::shadow::KeptShadows;
@@ -63,8 +63,8 @@ pub struct Executor {
     api_trouble: Trouble,
     /// Whether the API is known to be out of reach in this cycle.
     api_is_down: bool,
-    /// The newest entry that somebody applied and that is taken in.
-    taken_in: i64,
+    /// What came of entries that could not be written down.
+    unsettled: Vec<(i64, Outcome)>,
 }
 
 /// What came of a decision that was to be carried out.
@@ -114,23 +114,18 @@ impl Wanted {
 }
 
 impl Executor {
-    /// Opens the ledger and takes the last changes from it.
+    /// Opens the ledger and takes the last changes from it; [`Executor::settle_interrupted`] is to follow.
     ///
     /// # Errors
     /// [`StartError`] when the state directory cannot be written.
     pub fn start(config: &Config) -> Result<Self, StartError> {
-        let mut ledger = open(&config.state.ledger())?;
-        let interrupted = ledger.settle_interrupted()?;
-        if 0 < interrupted {
-            tracing::warn!("{interrupted} changes were under way when the daemon ended; they count as made");
-        }
+        let (ledger, _) = open(&config.state.ledger())?;
         Self::with(config, ledger)
     }
 
     fn with(config: &Config, ledger: Ledger) -> Result<Self, StartError> {
         Ok(Self {
             client: ApiClient::new(&config.api.url, config.api.patience())?,
-            taken_in: ledger.last_applied()?,
             accepted: BTreeMap::new(),
             held: BTreeMap::new(),
             asking: config.proposals.clone(),
@@ -142,7 +137,32 @@ impl Executor {
             ledger_trouble: Trouble::none("the ledger"),
             api_trouble: Trouble::none("the API"),
             api_is_down: false,
+            unsettled: Vec::new(),
         })
+    }
+
+    /// What was under way when the last daemon ended counts as made: cool-downs hold, and each shrink is watched, because
+    /// it may have happened.
+    ///
+    /// # Errors
+    /// [`LedgerError`] when the ledger cannot be used.
+    pub fn settle_interrupted(&mut self, pipeline: &mut Pipeline) -> Result<(), LedgerError> {
+        let Some(ledger) = &mut self.ledger else { return Ok(()) };
+        let interrupted = ledger.interrupted()?;
+        if interrupted.is_empty() {
+            return Ok(());
+        }
+        tracing::warn!(
+            "{} changes were under way when the daemon ended; they count as made",
+            interrupted.len()
+        );
+        for change in &interrupted {
+            pipeline.note_interrupted(change.id, &change.decision, change.at);
+        }
+        // In this order: what is watched once too often costs nothing.
+        ledger.keep_guards(pipeline.guards().kept())?;
+        ledger.settle_interrupted()?;
+        Ok(())
     }
 
     /// When containers were changed last.
@@ -198,19 +218,11 @@ impl Executor {
         self.ledger_trouble.current().or(self.api_trouble.current())
     }
 
-    /// Begins a cycle: reaches for a ledger that was lost, removes what is old.
+    /// Begins a cycle: reaches for a ledger that was lost, notices a clock that was set back, removes what is old.
     pub fn begin_cycle(&mut self, now: Timestamp) {
         self.api_is_down = false;
-        if self.ledger.is_none() {
-            match open(&self.state.ledger()) {
-                Ok(ledger) => {
-                    // A new one counts from the beginning.
-                    self.taken_in = self.taken_in.min(ledger.last_applied().unwrap_or(0));
-                    self.ledger = Some(ledger);
-                }
-                Err(error) => self.lost_ledger(&error),
-            }
-        }
+        self.reopen();
+        self.notice_set_back(now);
         let is_due = self.trimmed.is_none_or(|last| TRIM_EVERY <= now.duration_since(last).abs());
         if is_due && let Some(ledger) = &mut self.ledger {
             self.trimmed = Some(now);
@@ -221,9 +233,53 @@ impl Executor {
         }
     }
 
+    fn reopen(&mut self) {
+        if self.ledger.is_some() {
+            return;
+        }
+        match open(&self.state.ledger()) {
+            Ok((ledger, is_new)) => {
+                self.ledger = Some(ledger);
+                if is_new {
+                    // It knows nothing of these entries.
+                    self.unsettled.clear();
+                }
+            }
+            Err(error) => self.lost_ledger(&error),
+        }
+        for (number, outcome) in std::mem::take(&mut self.unsettled) {
+            self.settle(number, outcome);
+        }
+    }
+
+    /// Changes that lie ahead were made before the clock was set back; else none would be made, and no want of memory
+    /// answered, until it has come so far again.
+    fn notice_set_back(&mut self, now: Timestamp) {
+        let mut is_set_back = false;
+        for changes in self.changes.values_mut() {
+            is_set_back |= changes.set_back(now);
+        }
+        if is_set_back {
+            tracing::warn!("the clock was set back; changes that lie ahead count as made now");
+            self.in_ledger(|ledger| ledger.note_set_back(now));
+        }
+    }
+
+    /// Writes down what came of an entry; what cannot be written now is written when the ledger can be opened again.
+    fn settle(&mut self, number: i64, outcome: Outcome) {
+        let Some(ledger) = &mut self.ledger else {
+            self.unsettled.push((number, outcome));
+            return;
+        };
+        if let Err(error) = ledger.settle(number, &outcome) {
+            self.unsettled.push((number, outcome));
+            self.lost_ledger(&error);
+        }
+    }
+
     /// Writes down the decisions that are not to be carried out, all at once: one write to the disk a cycle.
     pub fn note_quiet(&mut self, proposals: &[Proposal], now: Timestamp) {
-        if !self.keep_policies(proposals) {
+        if !self.keep_grounds(proposals, now) {
             return;
         }
         let Some(ledger) = &mut self.ledger else { return };
@@ -242,13 +298,18 @@ impl Executor {
         }
     }
 
-    /// Keeps the rules that the decisions were made by; `false` where the ledger cannot be written.
-    fn keep_policies(&mut self, proposals: &[Proposal]) -> bool {
+    /// Keeps the rules that the decisions were made by, and the sizes that they are the first to find; `false` where the
+    /// ledger cannot be written.
+    fn keep_grounds(&mut self, proposals: &[Proposal], now: Timestamp) -> bool {
         let Some(ledger) = &mut self.ledger else { return false };
         let rules = proposals
             .iter()
             .filter_map(|proposal| Some((proposal.inputs.policy.as_deref()?, proposal.in_force.as_ref())));
-        match ledger.keep_policies(rules) {
+        let found = proposals.iter().flat_map(|proposal| {
+            let (id, name) = (proposal.id, proposal.name.as_deref());
+            proposal.decisions.both().map(|decision| (id, name, decision))
+        });
+        match ledger.keep_policies(rules).and_then(|()| ledger.keep_first_sizes(now, found)) {
             Ok(()) => true,
             Err(error) => {
                 self.lost_ledger(&error);
@@ -260,7 +321,7 @@ impl Executor {
     /// Carries out the decisions about one container that are to be.
     pub async fn carry_out(&mut self, proposal: &Proposal, now: Timestamp) -> Vec<Carried> {
         let id = proposal.id;
-        self.keep_policies(std::slice::from_ref(proposal));
+        self.keep_grounds(std::slice::from_ref(proposal), now);
         let mut carried = Vec::new();
         let mut due = Vec::new();
         for decision in proposal.decisions.both().into_iter().filter(|decision| is_due(decision)) {
@@ -289,19 +350,14 @@ impl Executor {
 
     async fn execute(&mut self, now: Timestamp, proposal: &Proposal, decision: &Decision) -> Outcome {
         let vmid = proposal.id;
-        let Some(number) = self.begin(now, vmid, decision, &proposal.inputs) else {
-            return self.not_asked_for();
-        };
+        let begun = |ledger: &mut Ledger| ledger.begin(now, vmid, decision, &proposal.inputs);
+        let Some(number) = self.begin(begun) else { return self.not_asked_for() };
         let outcome = self.ask(now, proposal, decision).await;
-        if matches!(outcome, Outcome::Done { .. } | Outcome::Unknown { .. }) {
+        if outcome.may_be_done() {
             self.changes.entry(vmid).or_default().note(decision, now);
         }
         self.note_answered(now, vmid, decision, number, &outcome);
-        if let Some(ledger) = &mut self.ledger
-            && let Err(error) = ledger.settle(number, &outcome)
-        {
-            self.lost_ledger(&error);
-        }
+        self.settle(number, outcome.clone());
         outcome
     }
 
@@ -311,8 +367,9 @@ impl Executor {
         Outcome::Failed { error: format!("not asked for: {trouble}") }
     }
 
-    fn begin(&mut self, now: Timestamp, vmid: Vmid, decision: &Decision, inputs: &Inputs) -> Option<i64> {
-        match self.ledger.as_mut()?.begin(now, vmid, decision, inputs) {
+    /// Writes down what is about to be asked for; `None` where that cannot be done.
+    fn begin(&mut self, begin: impl FnOnce(&mut Ledger) -> Result<i64, LedgerError>) -> Option<i64> {
+        match begin(self.ledger.as_mut()?) {
             Ok(number) => {
                 self.ledger_trouble.is_over();
                 Some(number)
@@ -393,10 +450,10 @@ impl Executor {
     }
 }
 
-/// Opens the ledger for writing and says so where a broken one was put aside.
-fn open(path: &Path) -> Result<Ledger, LedgerError> {
+/// Opens the ledger for writing; says so where a broken one was put aside, and returns whether a new one is begun for that.
+fn open(path: &Path) -> Result<(Ledger, bool), LedgerError> {
     let (ledger, aside) = Ledger::open(path)?;
-    if let Some(aside) = aside {
+    if let Some(aside) = &aside {
         tracing::error!(
             "the ledger `{}` was broken; it now lies at `{}` and a new one is begun: earlier decisions and \
              cool-downs are not known any more",
@@ -404,7 +461,7 @@ fn open(path: &Path) -> Result<Ledger, LedgerError> {
             aside.display()
         );
     }
-    Ok(ledger)
+    Ok((ledger, aside.is_some()))
 }
 
 /// Whether it is to be carried out.

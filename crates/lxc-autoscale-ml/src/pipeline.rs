@@ -8,13 +8,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use lxc_autoscale_core::ErrorChain;
 use lxc_autoscale_core::Vmid;
 use lxc_autoscale_core::metrics_file::{MetricsReader, Position, ReadError};
 use lxc_autoscale_core::snapshot::Snapshot;
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::{self, CheckpointError, Header};
+use crate::clock::set_back;
 use crate::config::Config;
 use crate::decide::{
     Action, Allocation, CpuControl, Decision, Decisions, LastChanges, NodeSituation, Obstacles, Reason,
@@ -24,8 +24,9 @@ use crate::detect::IsolationForestError;
 use crate::features::Verdict;
 use crate::guard::budget::{self, Claim, Need, Shares};
 use crate::guard::{KeptGuards, NewLeak, Records, Register};
-use crate::history::{ContainerHistory, History, StoredPast};
+use crate::history::{ContainerHistory, History, KnownNode, PastAt};
 use crate::ledger::Inputs;
+use crate::policy::learning::learnt_by;
 use crate::policy::{InForce, Learning, Policies, PolicyBook, PolicyError};
 use crate::proposals::Approvals;
 use crate::recommend::{Estimate, Shared, SharedError};
@@ -75,7 +76,7 @@ pub struct Learnt {
 struct General {
     position: Position,
     newest: Option<Timestamp>,
-    node: NodeSituation,
+    node: KnownNode,
     set: Vec<(Vmid, Resource, Timestamp, f64)>,
 }
 
@@ -132,9 +133,11 @@ impl Pipeline {
     pub fn new(config: &Config) -> Result<Self, PipelineError> {
         let shared = Arc::new(Shared::load(&config.recommend)?);
         let book = Arc::new(config.policy_book()?);
-        let mut history = History::new(Arc::clone(&shared), config.model.history_rows);
-        if let Some(past) = past(&config.metrics.history) {
-            history.look_back_to(Box::new(past));
+        let max_age = SignedDuration::try_from(config.metrics.max_age()).unwrap_or(SignedDuration::MAX);
+        let history = History::new(Arc::clone(&shared), config.model.history_rows);
+        let mut history = history.knowing_the_node_for(max_age);
+        if !config.metrics.history.as_os_str().is_empty() {
+            history.look_back_to(Box::new(PastAt::new(&config.metrics.history)));
         }
         Ok(Self {
             reader: reader(config),
@@ -185,7 +188,7 @@ impl Pipeline {
         let general = General {
             position: self.reader.position(),
             newest: self.history.newest(),
-            node: self.history.node(),
+            node: self.history.known_node(),
             set: self.set.iter().map(|((id, resource), (at, to))| (*id, *resource, *at, *to)).collect(),
         };
         let header = Header::new(learnt_by(&self.config), self.history.containers().count(), general);
@@ -268,6 +271,9 @@ impl Pipeline {
 
     /// Lets the guards judge what came since the last call.
     pub fn judge(&mut self, now: Timestamp) {
+        for (at, _) in self.set.values_mut() {
+            set_back(at, now);
+        }
         let policies = self.policies(now);
         self.guards.judge(&self.history, now, &policies);
         let Self { history, learning, .. } = self;
@@ -340,7 +346,8 @@ impl Pipeline {
             }
             inputs.policy = in_force.key();
             let mut decisions = decide(&in_force.policy, &inputs.situation(), &inputs.node, now);
-            approvals.give(vmid, &in_force.policy, &mut decisions);
+            let name = container.name.as_deref();
+            approvals.give((vmid, name), &in_force.policy, &mut decisions);
             proposals.push(Proposal { id: vmid, name: container.name.clone(), decisions, inputs, in_force });
         }
         let claims: Vec<Claim> = proposals.iter().map(Proposal::claim).collect();
@@ -352,7 +359,8 @@ impl Pipeline {
             proposal.inputs.guard.budget = shares.as_ref().and_then(offer);
             proposal.inputs.node = node;
             proposal.decisions.memory = decide(policy, &proposal.inputs.situation(), &node, now).memory;
-            approvals.give_one(proposal.id, policy, &mut proposal.decisions.memory);
+            let name = proposal.name.as_deref();
+            approvals.give_one((proposal.id, name), policy, &mut proposal.decisions.memory);
             let granted = &proposal.decisions.memory;
             node.grant(granted);
             if let (Some(shares), Some(to), true) = (&mut shares, granted.to, granted.apply) {
@@ -376,6 +384,11 @@ impl Pipeline {
         if let Some(to) = after.or(decision.to) {
             self.guards.note_change(vmid, decision, times, to);
         }
+    }
+
+    /// Notes a change that was asked for at `at` and may have been made, as far as the ledger knows: a shrink is watched.
+    pub fn note_interrupted(&mut self, vmid: Vmid, decision: &Decision, at: Timestamp) {
+        self.guards.note_interrupted(vmid, decision, at);
     }
 
     fn inputs(
@@ -448,29 +461,9 @@ impl Pipeline {
     }
 }
 
-/// What of the configuration changes what is learnt.
-fn learnt_by(config: &Config) -> String {
-    let boot_seconds = config.scaling.guard.boot_seconds;
-    format!(
-        "{:?} {:?} {:?} {:?} {boot_seconds}",
-        config.model, config.recommend, config.presets, config.policy
-    )
-}
-
 /// Reads the metrics file from its oldest record on.
 fn reader(config: &Config) -> MetricsReader {
     MetricsReader::new(&config.metrics.file).believing(config.metrics.believed())
-}
-
-/// The monitor's history, if there is one that can be read.
-fn past(path: &Path) -> Option<StoredPast> {
-    if path.as_os_str().is_empty() {
-        return None;
-    }
-    StoredPast::open(path).unwrap_or_else(|error| {
-        tracing::warn!("what was before the metrics file is not known: {}", ErrorChain(&error));
-        None
-    })
 }
 
 impl Proposal {

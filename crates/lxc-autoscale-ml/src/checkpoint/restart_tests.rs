@@ -162,6 +162,42 @@ fn a_checkpoint_of_another_configuration_is_refused_and_nothing_of_it_is_known()
     assert_eq!(other.history().containers().count(), 0);
 }
 
+/// A policy, without and with a key that decides what is learnt.
+#[test]
+fn a_checkpoint_stays_good_when_only_rules_change() {
+    let policy = |text: &str| {
+        let config: Config = lxc_autoscale_core::config::parse(text).unwrap();
+        (config.policy, config.scaling, config.containers)
+    };
+    for (text, is_good) in [
+        ("[policy.web]\nnames = [\"web\"]\nscaling.memory.min_mib = 512", true),
+        ("[policy.web]\nids = [100]\nscaling.guard.watch_samples = 9\nscaling.mode = \"off\"", true),
+        (
+            "[policy.web]\nids = [100]\n[[policy.web.schedule]]\nstart = \"22:00\"\nduration_minutes = 60\nscaling.cpu.min_cores = 2",
+            true,
+        ),
+        ("[scaling]\nmode = \"recommend\"\n[containers]\nignore = [102]", true),
+        ("[policy.web]\nnames = [\"web\"]\nscaling.guard.boot_seconds = 9", false),
+        ("[policy.web]\nnames = [\"web\"]\nrecommend.price_core_hour = 9", false),
+        ("[policy.web]\nnames = [\"web\"]\nmodel.contamination = 0.1", false),
+        ("[policy.web]\nnames = [\"web\"]\npreset = \"pihole\"", false),
+        ("[scaling.guard]\nboot_seconds = 9", false),
+    ] {
+        let scratch = tempfile::tempdir().unwrap();
+        let mut config = config(scratch.path());
+        let mut pipeline = begin(&config);
+        (0..10).for_each(|minute| pipeline.take(&snapshot(minute)));
+        pipeline.write_checkpoint(&config.state.checkpoint()).unwrap();
+        (config.policy, config.scaling, config.containers) = policy(text);
+        let mut other = begin(&config);
+        match other.restore(&config.state.checkpoint()) {
+            Ok(true) => assert!(is_good && other.history().containers().count() == 3, "{text}"),
+            Err(CheckpointError::Configuration { .. }) => assert!(!is_good, "{text}"),
+            unexpected => panic!("{text}: {unexpected:?}"),
+        }
+    }
+}
+
 /// The monitor's history with `hours` before [`BEGIN`] in which container 100 used so many cores and MiB.
 fn store(path: &Path, hours: i64, cores: f64, mib: f64) {
     let database = rusqlite::Connection::open(path).unwrap();
@@ -222,4 +258,39 @@ fn the_past_of_another_container_with_the_same_id_is_not_taken_for_its_own() {
     pipeline.take(&first);
     let known = pipeline.history().container(vmid(100)).unwrap().model.recommend(at(1));
     assert!(known.cpu.unwrap().known_seconds <= 60);
+}
+
+/// The daemon started before the monitor had made its database, or could read it.
+#[test]
+fn a_history_that_comes_later_is_learnt_from_all_the_same() {
+    for broken in [false, true] {
+        let scratch = tempfile::tempdir().unwrap();
+        let config = config(scratch.path());
+        if broken {
+            std::fs::write(
+                &config.metrics.history,
+                "this is no database, and long enough to be one".repeat(99),
+            )
+            .unwrap();
+        }
+        let mut pipeline = begin(&config);
+        let known = |pipeline: &Pipeline| {
+            let model = &pipeline.history().container(vmid(100)).unwrap().model;
+            model.recommend(at(9)).cpu.unwrap().known_seconds
+        };
+        (1..4).for_each(|minute| pipeline.take(&snapshot(minute)));
+        assert!(known(&pipeline) <= 180);
+        if broken {
+            std::fs::remove_file(&config.metrics.history).unwrap();
+        }
+        store(&config.metrics.history, 60, 2.5, 1500.0);
+        // It restarts in between, and knows what it lacks.
+        pipeline.write_checkpoint(&config.state.checkpoint()).unwrap();
+        let mut again = begin(&config);
+        assert!(again.restore(&config.state.checkpoint()).unwrap());
+        for mut pipeline in [pipeline, again] {
+            (4..6).for_each(|minute| pipeline.take(&snapshot(minute)));
+            assert!(2 * 86_400 <= known(&pipeline), "{broken}: {}", known(&pipeline));
+        }
+    }
 }

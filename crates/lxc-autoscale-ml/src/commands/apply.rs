@@ -185,14 +185,17 @@ impl Applier {
             Err(LedgerError::InUse { .. }) => None,
             Err(error) => return Err(error.into()),
         };
-        let executor = if alone.is_some() {
+        let mut executor = if alone.is_some() {
             Executor::start(config)?
         } else {
             let path = config.state.ledger();
             Executor::beside(config)?.ok_or(CommandError::NoLedger { path })?
         };
         let entry = executor.newest_entry()?;
-        let (pipeline, changes) = look(config)?;
+        let (mut pipeline, changes) = look(config)?;
+        if alone.is_some() {
+            executor.settle_interrupted(&mut pipeline)?;
+        }
         let proposals = pipeline.propose(&changes, &Approvals::everything(), Timestamp::now());
         let proposals = proposals.into_iter().map(|proposal| (proposal.id, proposal)).collect();
         Ok(Self { executor, pipeline, proposals, entry, alone })

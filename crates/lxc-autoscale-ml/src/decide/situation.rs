@@ -5,6 +5,7 @@ use lxc_autoscale_core::container_config::ContainerConfig;
 use serde::{Deserialize, Serialize};
 
 use super::{Action, Decision, Resource};
+use crate::clock;
 use crate::guard::Guard;
 use crate::observation::Observation;
 use crate::recommend::Recommendation;
@@ -113,7 +114,16 @@ impl LastChanges {
             (Resource::Memory, Action::Grow) => &mut self.memory_up,
             (Resource::Memory, Action::Shrink) => &mut self.memory_down,
         };
-        *place = Some(at);
+        *place = (*place).max(Some(at));
+    }
+
+    /// What lies ahead of `now` was made before the clock was set back, and counts as made now; returns whether any was.
+    pub fn set_back(&mut self, now: Timestamp) -> bool {
+        let mut is_set_back = false;
+        for at in [&mut self.cpu_up, &mut self.cpu_down, &mut self.memory_up, &mut self.memory_down] {
+            is_set_back |= at.as_mut().is_some_and(|at| clock::set_back(at, now));
+        }
+        is_set_back
     }
 }
 

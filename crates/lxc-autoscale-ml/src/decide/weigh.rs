@@ -172,7 +172,7 @@ impl Case<'_> {
 
     /// Seconds of a cool-down that remain since the last change in either direction.
     fn cooling(&self, cooldown_seconds: u64, now: Timestamp) -> Option<u64> {
-        // A clock that was set back must not make the cool-down longer than it is.
+        // A change that lies ahead is one of now: by more than clocks differ it is set back where it is remembered.
         let elapsed = u64::try_from(now.duration_since(self.last_change?).as_secs()).unwrap_or(0);
         Some(cooldown_seconds.saturating_sub(elapsed)).filter(|remaining| 0 < *remaining)
     }

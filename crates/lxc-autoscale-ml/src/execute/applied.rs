@@ -65,52 +65,53 @@ impl Executor {
         author: Author<'_>,
         now: Timestamp,
     ) -> Outcome {
-        self.keep_policies(std::slice::from_ref(proposal));
-        let id = proposal.id;
-        let Some(number) = self.begin(now, id, decision, &proposal.inputs) else {
-            return self.not_asked_for();
-        };
-        self.in_ledger(|ledger| ledger.note_author(number, author.who, author.how));
+        self.keep_grounds(std::slice::from_ref(proposal), now);
+        let author = (author.who, author.how);
+        let begun =
+            |ledger: &mut Ledger| ledger.begin_for(now, proposal.id, decision, &proposal.inputs, author);
+        let Some(number) = self.begin(begun) else { return self.not_asked_for() };
         let outcome = self.ask(now, proposal, decision).await;
-        let may_be_done = matches!(outcome, Outcome::Done { .. } | Outcome::Unknown { .. });
-        self.in_ledger(|ledger| {
-            ledger.settle(number, &outcome)?;
-            if may_be_done { ledger.note_applied(number, Timestamp::now()) } else { Ok(()) }
-        });
+        self.in_ledger(|ledger| ledger.settle_beside(number, &outcome, Timestamp::now()));
         outcome
     }
 
-    /// What was applied since the last call, which the daemon is to treat as its own; and marks what was begun and
-    /// never ended.
-    pub fn take_in_applied(&mut self, now: Timestamp) -> Vec<Applied> {
+    /// What was applied and is not taken in yet, which the daemon is to treat as its own; and marks what was begun and
+    /// never ended. [`Executor::note_taken_in`] is to follow when that is kept.
+    pub fn applied(&mut self, now: Timestamp) -> Vec<Applied> {
         let patience = SignedDuration::try_from(self.client.deadline()).unwrap_or(ABANDONED_AFTER);
         let before = now - (patience + ABANDONED_AFTER);
-        let mut taken = Vec::new();
-        let from = self.taken_in;
+        let mut applied = Vec::new();
         self.in_ledger(|ledger| {
             ledger.settle_abandoned(before, now)?;
-            taken = ledger.applied_after(from)?;
+            applied = ledger.applied()?;
             Ok(())
         });
-        for applied in &taken {
-            self.taken_in = self.taken_in.max(applied.entry);
+        for applied in &applied {
             self.changes.entry(applied.id).or_default().note(&applied.decision, applied.begun);
             tracing::info!(container = %applied.id, "applied by somebody, and taken in: {}", applied.decision);
         }
-        taken
+        applied
+    }
+
+    /// Notes that these are taken in.
+    pub fn note_taken_in(&mut self, applied: &[Applied]) {
+        let entries: Vec<i64> = applied.iter().map(|applied| applied.entry).collect();
+        if !entries.is_empty() {
+            self.in_ledger(|ledger| ledger.note_taken_in(&entries));
+        }
     }
 
     /// Whether somebody applies something about the resource at this moment, or has since the cycle began.
     pub(super) fn is_applied_to(&mut self, id: Vmid, resource: Resource) -> bool {
-        let (mut is_applied, from) = (false, self.taken_in);
+        let mut is_applied = false;
         self.in_ledger(|ledger| {
-            is_applied = ledger.is_applied_to(id, resource, from)?;
+            is_applied = ledger.is_applied_to(id, resource)?;
             Ok(())
         });
         is_applied
     }
 
-    fn in_ledger(&mut self, work: impl FnOnce(&mut Ledger) -> Result<(), LedgerError>) {
+    pub(super) fn in_ledger(&mut self, work: impl FnOnce(&mut Ledger) -> Result<(), LedgerError>) {
         if let Some(ledger) = &mut self.ledger
             && let Err(error) = work(ledger)
         {

@@ -19,7 +19,7 @@ impl Executor {
             Ok(waiting) => {
                 let is_good = |it: &Record| it.state == State::Accepted && now < it.expires_at;
                 for record in waiting.into_iter().filter(is_good) {
-                    approvals.accept(record.id, record.decision.clone());
+                    approvals.accept(record.id, record.name.clone(), record.decision.clone());
                     self.accepted.insert((record.id, record.decision.resource), record);
                 }
             }
@@ -63,6 +63,7 @@ impl Executor {
                 let case = Case {
                     waiting: waiting.as_ref(),
                     rejected: rejected.as_ref(),
+                    name: proposal.name.as_deref(),
                     decision,
                     mode: proposal.in_force.policy.mode(resource),
                     now,
@@ -75,6 +76,7 @@ impl Executor {
         // Of a container that nobody measures any more, only the end is known.
         for record in waiting.iter().filter(|record| record.expires_at <= now) {
             if proposals.iter().all(|proposal| proposal.id != record.id) {
+                self.held.remove(&record.number);
                 let note = "it was not measured any more";
                 ledger.close_proposal(record.number, State::Expired, Some(note), None, now)?;
             }

@@ -26,6 +26,8 @@ use std::collections::VecDeque;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::clock;
+
 const HOUR_SECONDS: i64 = 3600;
 const DAY_HOURS: i64 = 24;
 /// Hours that are kept: four days answer both questions.
@@ -96,6 +98,15 @@ impl Hours {
     /// Forgets everything: the container restarted.
     pub fn clear(&mut self) {
         self.minima.clear();
+    }
+
+    /// The clock was set back: hours that lie ahead of `now` would let none of now in.
+    pub(super) fn set_back(&mut self, now: Timestamp) {
+        let begins = |hour: i64| Timestamp::from_second(hour.saturating_mul(HOUR_SECONDS)).ok();
+        let newest = self.minima.back().and_then(|(hour, _)| begins(*hour));
+        if newest.is_some_and(|newest| clock::ahead(newest, now).is_some()) {
+            self.clear();
+        }
     }
 
     /// Takes in a working set; returns whether an hour ended with it.
@@ -238,6 +249,15 @@ impl Leak {
             self.last_above = at;
         }
         CALM < at.duration_since(self.last_above)
+    }
+
+    /// The clock was set back: what lies ahead of `now` was now, and it is full as long after that as before. When it was
+    /// noticed is what it is told by, and stays.
+    pub(super) fn set_back(&mut self, now: Timestamp) {
+        if let Some(ahead) = clock::ahead(self.last_above, now) {
+            self.last_above = now;
+            self.full_at = self.full_at.checked_sub(ahead).unwrap_or(now);
+        }
     }
 
     /// The most memory it is given, in MiB.

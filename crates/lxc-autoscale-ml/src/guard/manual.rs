@@ -9,6 +9,8 @@
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::clock;
+
 /// A record may have been taken this long before the configuration in it was read, or after: what we set around
 /// the time of a record may or may not show in it.
 const SLACK: SignedDuration = SignedDuration::from_secs(5);
@@ -51,8 +53,29 @@ pub struct Sizes {
 impl Sizes {
     /// Notes that we changed it between the two times, or may have.
     pub fn note_ours(&mut self, begun: Timestamp, done: Timestamp) {
+        if self.ours.is_none_or(|(known, _)| known <= begun) {
+            self.ours = Some((begun, done));
+        }
+    }
+
+    /// Notes that we changed it after `begun` and before `done`, where nothing better is known of that change.
+    pub fn note_ours_roughly(&mut self, begun: Timestamp, done: Timestamp) {
         if self.ours.is_none_or(|(known, _)| known < begun) {
             self.ours = Some((begun, done));
+        }
+    }
+
+    /// The clock was set back: what lies ahead of `now` was now.
+    pub(super) fn set_back(&mut self, now: Timestamp) {
+        if let Some((at, _)) = &mut self.known {
+            clock::set_back(at, now);
+        }
+        if let Some((begun, done)) = &mut self.ours {
+            clock::set_back(begun, now);
+            clock::set_back(done, now);
+        }
+        if let Some(manual) = &mut self.manual {
+            clock::set_back(&mut manual.at, now);
         }
     }
 

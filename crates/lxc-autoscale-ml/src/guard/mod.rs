@@ -35,6 +35,7 @@ use self::manual::{Manual, Sizes};
 use self::oom_run::OomRun;
 use self::revert::{Rules, Shrinks};
 use self::symptom::Symptoms;
+use crate::clock;
 use crate::decide::{Policy, Resource};
 use crate::observation::Observation;
 
@@ -42,9 +43,6 @@ use crate::observation::Observation;
 const KEPT_STEPS: usize = 64;
 /// Steps before a change that it is compared with.
 const BASELINE_STEPS: usize = 10;
-
-/// A clock that differs by less was not set back.
-const CLOCK_SLACK: SignedDuration = SignedDuration::from_mins(1);
 
 /// A cycle that ended before its change was noted had asked the API at most this long after it began.
 const LONGEST_CALL: SignedDuration = SignedDuration::from_mins(5);
@@ -136,6 +134,8 @@ pub struct Seen<'a> {
     pub memory_mib: Option<f64>,
     /// Whether it restarted in the step.
     pub restarted: bool,
+    /// Whether it is the first of another container that got the id.
+    pub replaced: bool,
     /// Whether the step says nothing about it.
     pub disturbed: bool,
 }
@@ -171,6 +171,9 @@ impl ContainerGuard {
     /// Takes in the next record. One that was taken in before a restart adds only what was not kept.
     pub fn observe(&mut self, seen: Seen<'_>) {
         let at = seen.observation.at;
+        if seen.replaced {
+            self.records = Records::default();
+        }
         if seen.restarted {
             self.records.hours.clear();
         }
@@ -187,6 +190,9 @@ impl ContainerGuard {
         }
         if self.kept.seen.is_some_and(|newest| at <= newest) {
             return;
+        }
+        if seen.replaced {
+            self.kept = Kept::default();
         }
         self.kept.seen = Some(at);
         self.kept.observe_sizes(&seen);
@@ -216,8 +222,7 @@ impl ContainerGuard {
     /// Notes a change of ours that was made between the two times, or may have been.
     pub fn note_change(&mut self, resource: Resource, times: (Timestamp, Timestamp), from: f64, to: f64) {
         let (begun, done) = times;
-        let baseline = self.records.recent.iter().rev().take(BASELINE_STEPS).map(|(_, signs)| *signs);
-        let before = baseline.reduce(Symptoms::worst).unwrap_or_default();
+        let before = self.worst_until(begun);
         let remembered = self.kept.of_mut(resource);
         remembered.sizes.note_ours(begun, done);
         remembered.shrinks.note_change(done, from, to, before);
@@ -225,18 +230,30 @@ impl ContainerGuard {
 
     /// Notes that we began to change it at `at`, as far as the ledger knows; nothing is watched for it.
     pub fn note_ours(&mut self, resource: Resource, at: Timestamp) {
-        self.kept.of_mut(resource).sizes.note_ours(at, at + LONGEST_CALL);
+        self.kept.of_mut(resource).sizes.note_ours_roughly(at, at + LONGEST_CALL);
+    }
+
+    /// Notes a change of ours that was begun at `at` and was cut off; a shrink may have happened, and is watched.
+    pub fn note_interrupted(&mut self, resource: Resource, at: Timestamp, from: f64, to: f64) {
+        let before = self.worst_until(at);
+        self.note_ours(resource, at);
+        if to < from {
+            self.kept.of_mut(resource).shrinks.note_change(at, from, to, before);
+        }
+    }
+
+    /// The worst signs of the steps before a change that was begun at `at`.
+    fn worst_until(&self, at: Timestamp) -> Symptoms {
+        let before = self.records.recent.iter().rev().skip_while(|(seen, _)| at < *seen);
+        before.take(BASELINE_STEPS).map(|(_, signs)| *signs).reduce(Symptoms::worst).unwrap_or_default()
     }
 
     /// Judges the steps that are new by the policy in force.
     pub fn judge(&mut self, policy: &Policy, now: Timestamp) {
+        self.kept.set_back(now);
+        self.records.hours.set_back(now);
+        self.records.recent.retain(|(at, _)| clock::ahead(*at, now).is_none());
         let kept = &mut self.kept;
-        if kept.seen.max(kept.judged).is_some_and(|seen| now + CLOCK_SLACK < seen) {
-            // The clock was set back: what is dated later than now would shut out everything until then.
-            (kept.seen, kept.judged) = (None, None);
-            (kept.cpu.shrinks.watch, kept.memory.shrinks.watch) = (None, None);
-            self.records.recent.clear();
-        }
         let newest = self.records.recent.back().map(|(at, _)| *at);
         for (at, signs) in self.records.recent.iter().filter(|(at, _)| kept.judged < Some(*at)) {
             let guard = &policy.guard;
@@ -280,6 +297,23 @@ impl Kept {
             ..kept.clone()
         };
         timeless(self) == timeless(other)
+    }
+
+    /// The clock was set back: what is dated later than now would shut out everything until then.
+    fn set_back(&mut self, now: Timestamp) {
+        if self.seen.max(self.judged).is_some_and(|seen| clock::ahead(seen, now).is_some()) {
+            (self.seen, self.judged) = (None, None);
+        }
+        for remembered in [&mut self.cpu, &mut self.memory] {
+            remembered.sizes.set_back(now);
+            remembered.shrinks.set_back(now);
+        }
+        if let Some(leak) = &mut self.leak {
+            leak.set_back(now);
+        }
+        if let Some(run) = &mut self.oom_run {
+            run.set_back(now);
+        }
     }
 
     fn of_mut(&mut self, resource: Resource) -> &mut Remembered {

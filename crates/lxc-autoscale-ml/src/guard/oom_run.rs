@@ -8,6 +8,8 @@
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::clock;
+
 /// A day without one ends a run.
 const ENDS_AFTER: SignedDuration = SignedDuration::from_hours(24);
 
@@ -31,6 +33,12 @@ impl OomRun {
             Some(run) => Self { last: at, times: run.times.saturating_add(1), ..run },
             None => Self { since: at, last: at, base_mib: limit_mib, times: 1 },
         }
+    }
+
+    /// The clock was set back: what lies ahead of `now` was now.
+    pub(super) fn set_back(&mut self, now: Timestamp) {
+        clock::set_back(&mut self.since, now);
+        clock::set_back(&mut self.last, now);
     }
 
     /// Whether it still goes on.

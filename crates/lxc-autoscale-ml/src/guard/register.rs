@@ -104,6 +104,13 @@ impl Register {
         }
     }
 
+    /// Notes a change that was asked for at `at` and may have been made.
+    pub fn note_interrupted(&mut self, id: Vmid, decision: &Decision, at: Timestamp) {
+        if let (Some(from), Some(to)) = (decision.from, decision.to) {
+            self.containers.entry(id).or_default().note_interrupted(decision.resource, at, from, to);
+        }
+    }
+
     /// What there is to say about one container.
     pub fn guard(&self, id: Vmid, container: &ContainerHistory, now: Timestamp) -> Guard {
         let guard = self.containers.get(&id);
@@ -146,6 +153,7 @@ fn seen(container: &ContainerHistory) -> Seen<'_> {
         cores,
         memory_mib: allocation.map(|allocation| allocation.memory_mib),
         restarted: container.restarted,
+        replaced: container.is_new_under_its_id(),
         disturbed: container.disturbance.is_some(),
     }
 }

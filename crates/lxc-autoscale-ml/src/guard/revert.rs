@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::config::GuardPolicy;
 use super::symptom::{Symptom, Symptoms};
+use crate::clock;
 use crate::decide::Resource;
 
 /// An undo that could not be carried out for this long (a lock, a full node) is not tried any more: what it
@@ -102,6 +103,24 @@ impl Shrinks {
         self.watch = (to < from).then_some(Watch { changed_at: at, from, to, before, samples: 0 });
         if self.undo.is_some_and(|undo| undo.size <= to) {
             self.undo = None;
+        }
+    }
+
+    /// The clock was set back: what lies ahead of `now` was now, and lasts as long from then on as it would have.
+    pub(super) fn set_back(&mut self, now: Timestamp) {
+        if let Some(watch) = &mut self.watch {
+            clock::set_back(&mut watch.changed_at, now);
+        }
+        if let Some(undo) = &mut self.undo {
+            clock::set_back(&mut undo.since, now);
+        }
+        if let Some(failure) = &mut self.failure
+            && let Some(ahead) = clock::ahead(failure.at, now)
+        {
+            failure.at = now;
+            for until in [&mut failure.retry_at, &mut failure.forget_at] {
+                *until = until.checked_sub(ahead).unwrap_or(now);
+            }
         }
     }
 

@@ -17,7 +17,14 @@ fn observation(seconds: i64, used: f64, pressure: f64) -> Observation {
 }
 
 fn seen(observation: &Observation) -> Seen<'_> {
-    Seen { observation, cores: Some(2.0), memory_mib: Some(1024.0), restarted: false, disturbed: false }
+    Seen {
+        observation,
+        cores: Some(2.0),
+        memory_mib: Some(1024.0),
+        restarted: false,
+        replaced: false,
+        disturbed: false,
+    }
 }
 
 /// Ten quiet minutes, a shrink, and these pressures after it.
@@ -108,6 +115,80 @@ fn a_clock_that_was_set_back_shuts_nothing_out() {
     guard.judge(&Policy::default(), at(-100_000));
     guard.observe(seen(&observation(-90_000, 500.0, 0.0)));
     assert_eq!(guard.kept().seen, Some(at(-90_000)));
+}
+
+/// What was to last for hours lasts for hours, and not until the clock is there again.
+#[test]
+fn what_was_remembered_before_a_clock_was_set_back_lasts_no_longer_for_it() {
+    let day = 86_400;
+    let mut guard = shrunk(&[0.0, 9.0]);
+    let failure = guard.kept().memory.shrinks.failure.unwrap();
+    let ran_out = Observation { oom: Some(true), ..observation(720, 500.0, 0.0) };
+    guard.observe(Seen { memory_mib: Some(2048.0), cores: Some(3.0), ..seen(&ran_out) });
+    guard.note_change(Resource::Cpu, (at(730), at(731)), 3.0, 2.0);
+    guard.judge(&Policy::default(), at(740));
+    let standing = |guard: &ContainerGuard, now: i64| guard.guard(None, at(now));
+    assert!(standing(&guard, 740).memory.manual.is_some() && standing(&guard, 740).oom_run.is_some());
+
+    // The clock goes back by a year, and a day passes.
+    let now = -365 * day;
+    guard.judge(&Policy::default(), at(now));
+    let then = standing(&guard, now);
+    assert_eq!(then.memory.manual.map(|manual| manual.left(day.unsigned_abs(), at(now))), Some(Some(86_400)));
+    assert_eq!(then.cpu.shrinks.watch.map(|watch| watch.changed_at), Some(at(now)), "it is watched on");
+    let moved = then.memory.shrinks.failure.unwrap();
+    let lasts = |failure: &revert::Failure, until: Timestamp| until.duration_since(failure.at);
+    assert_eq!(lasts(&moved, moved.retry_at), lasts(&failure, failure.retry_at));
+    assert_eq!(lasts(&moved, moved.forget_at), lasts(&failure, failure.forget_at));
+    assert_eq!(then.memory.shrinks.undo.map(|undo| undo.since), Some(at(now)));
+    let later = standing(&guard, now + day);
+    assert_eq!(later.memory.manual.and_then(|manual| manual.left(86_400, at(now + day))), None);
+    assert_eq!(later.oom_run, None);
+    // What is done now is known to be ours, and what is measured now is seen.
+    guard.note_change(Resource::Memory, (at(now), at(now + 1)), 2048.0, 1536.0);
+    let after = observation(now + 60, 500.0, 0.0);
+    guard.observe(Seen { memory_mib: Some(1536.0), cores: Some(2.0), ..seen(&after) });
+    guard.judge(&Policy::default(), at(now + 61));
+    let watch = standing(&guard, now + 61).memory.shrinks.watch.unwrap();
+    assert_eq!((watch.samples, watch.from), (1, 2048.0));
+    assert_eq!(standing(&guard, now + 61).memory.manual.map(|manual| manual.size), Some(2048.0));
+    assert_eq!(guard.records().recent.len(), 1);
+}
+
+/// Nobody knows whether it happened, so it is held against what was before it.
+#[test]
+fn a_shrink_that_was_cut_off_is_compared_with_the_time_before_it() {
+    let mut guard = ContainerGuard::default();
+    for minute in 0..10 {
+        guard.observe(seen(&observation(60 * minute, 500.0, 7.0)));
+    }
+    // The next daemon has read what came after it already.
+    guard.observe(seen(&observation(600, 500.0, 30.0)));
+    guard.note_interrupted(Resource::Memory, at(550), 1024.0, 768.0);
+    let watch = guard.kept().memory.shrinks.watch.unwrap();
+    assert_eq!((watch.from, watch.to, watch.changed_at), (1024.0, 768.0, at(550)));
+    assert_eq!(watch.before.memory_pressure_percent, Some(7.0));
+    guard.judge(&Policy::default(), at(601));
+    assert_eq!(guard.guard(None, at(601)).memory.shrinks.undo.map(|undo| undo.size), Some(1024.0));
+    // A growth that was cut off ends no watch.
+    let mut guard = shrunk(&[0.0]);
+    guard.note_interrupted(Resource::Memory, at(700), 768.0, 1024.0);
+    assert!(guard.kept().memory.shrinks.watch.is_some());
+}
+
+#[test]
+fn another_container_under_the_id_begins_with_nothing() {
+    let mut guard = shrunk(&[0.0, 9.0]);
+    let first = observation(720, 300.0, 0.0);
+    guard.observe(Seen { replaced: true, memory_mib: Some(4096.0), ..seen(&first) });
+    guard.judge(&Policy::default(), at(730));
+    assert_eq!(guard.guard(None, at(730)).memory, Standing::default());
+    assert_eq!(guard.records().recent.len(), 1);
+    // A daemon that reads the record again knows it already.
+    let mut again = ContainerGuard::restored(guard.kept().clone());
+    again.note_change(Resource::Memory, (at(740), at(741)), 4096.0, 3072.0);
+    again.observe(Seen { replaced: true, memory_mib: Some(4096.0), ..seen(&first) });
+    assert!(again.kept().memory.shrinks.watch.is_some());
 }
 
 #[test]

@@ -8,7 +8,7 @@ mod differences;
 pub mod hours;
 mod past;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 pub use differences::{LONGEST_STEP, Step, step};
 pub use hours::Hours;
-pub use past::{Past, StoredPast};
+pub use past::{Past, PastAt, StoredPast};
 
 use crate::decide::NodeSituation;
 use crate::features::FeatureTable;
@@ -37,12 +37,21 @@ const FORGET_AFTER: SignedDuration = SignedDuration::from_hours(24);
 pub struct History {
     shared: Arc<Shared>,
     max_rows: usize,
-    boot_seconds: u64,
     containers: BTreeMap<Vmid, ContainerHistory>,
-    node: NodeSituation,
+    node: KnownNode,
+    /// How long the node's figures are good.
+    node_max_age: SignedDuration,
     newest: Option<Timestamp>,
     /// Where what a container did before its first record may be found.
     past: Option<Box<dyn Past>>,
+}
+
+/// The node as the newest snapshot that tells of it shows it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct KnownNode {
+    figures: NodeSituation,
+    /// When that snapshot was taken.
+    at: Option<Timestamp>,
 }
 
 /// What is remembered of one container.
@@ -72,21 +81,34 @@ pub struct ContainerHistory {
     pub disturbance: Option<Disturbance>,
     /// Whether it restarted in the latest step.
     pub restarted: bool,
+    /// Its first record, where it took the place of another container that had its id before.
+    #[serde(default)]
+    replaced: Option<Timestamp>,
+    /// Its first record here, where what was before that could not be read yet.
+    #[serde(default)]
+    lacks_past: Option<Timestamp>,
     last_named: Timestamp,
 }
 
 impl History {
     /// Remembers nothing yet; feature tables keep `max_rows` rows.
     pub fn new(shared: Arc<Shared>, max_rows: usize) -> Self {
-        let node = NodeSituation::default();
-        let boot_seconds = GuardPolicy::default().boot_seconds;
-        Self { shared, max_rows, boot_seconds, containers: BTreeMap::new(), node, newest: None, past: None }
+        Self {
+            shared,
+            max_rows,
+            containers: BTreeMap::new(),
+            node: KnownNode::default(),
+            node_max_age: SignedDuration::MAX,
+            newest: None,
+            past: None,
+        }
     }
 
-    /// The same, with a start of a container that takes so long, in seconds.
+    /// The same, with figures of the node that are good for so long: where the snapshots tell none, the node is unknown
+    /// after that.
     #[must_use]
-    pub fn with_boot_seconds(self, boot_seconds: u64) -> Self {
-        Self { boot_seconds, ..self }
+    pub fn knowing_the_node_for(self, max_age: SignedDuration) -> Self {
+        Self { node_max_age: max_age, ..self }
     }
 
     /// Learns from there what a container that is new did before its first record.
@@ -98,7 +120,7 @@ impl History {
     pub fn restore(
         &mut self,
         containers: BTreeMap<Vmid, ContainerHistory>,
-        node: NodeSituation,
+        node: KnownNode,
         newest: Option<Timestamp>,
     ) {
         (self.containers, self.node, self.newest) = (containers, node, newest);
@@ -109,18 +131,25 @@ impl History {
     /// A clock that was set back makes records older than what is known. Their order to the past is lost, so
     /// a container begins anew with them: growth works at once, shrinks wait for history as always.
     pub fn take(&mut self, snapshot: &Snapshot) {
-        let rules = LearningRules { shared: Arc::clone(&self.shared), boot_seconds: self.boot_seconds };
+        let boot_seconds = GuardPolicy::default().boot_seconds;
+        let rules = LearningRules { shared: Arc::clone(&self.shared), boot_seconds };
         self.take_by(snapshot, &mut |_| rules.clone());
     }
 
     /// As [`History::take`], where what a container is decides how it is learnt from.
     pub fn take_by(&mut self, snapshot: &Snapshot, rules: &mut dyn FnMut(&Identity) -> LearningRules) {
         let at = snapshot.summary.collection_start_time.instant();
-        for container in self.containers.values_mut() {
+        let mut absent = BTreeSet::new();
+        for (vmid, container) in &mut self.containers {
+            if !container.present {
+                absent.insert(*vmid);
+            }
             container.present = false;
+            // After a clock was set back it would not be forgotten before that has come so far again.
+            container.last_named = container.last_named.min(at);
         }
         for (vmid, record) in &snapshot.containers {
-            self.take_record(*vmid, record, at, rules);
+            self.take_record(*vmid, record, at, absent.contains(vmid), rules);
         }
         for vmid in &snapshot.summary.stopped_containers {
             if let Some(container) = self.containers.get_mut(vmid) {
@@ -129,11 +158,14 @@ impl History {
         }
         self.containers.retain(|_, container| at.duration_since(container.last_named) <= FORGET_AFTER);
         if let Some(node) = &snapshot.summary.node {
-            self.node = NodeSituation {
+            let figures = NodeSituation {
                 cpus: node.cpus,
                 memory_total_mib: node.memory_total_mb,
                 memory_available_mib: node.memory_available_mb,
             };
+            self.node = KnownNode { figures, at: Some(at) };
+        } else if self.node.at.is_none_or(|seen| self.node_max_age < at.duration_since(seen).abs()) {
+            self.node = KnownNode::default();
         }
         self.newest = Some(at);
     }
@@ -156,8 +188,13 @@ impl History {
         }
     }
 
-    /// The node, as the newest snapshot that tells of it shows it.
+    /// The node, as the newest snapshot that tells of it shows it; nothing is known of it when that is too old.
     pub fn node(&self) -> NodeSituation {
+        self.node.figures
+    }
+
+    /// The same with its time, which [`History::restore`] takes.
+    pub fn known_node(&self) -> KnownNode {
         self.node
     }
 
@@ -171,30 +208,55 @@ impl History {
         vmid: Vmid,
         record: &ContainerRecord,
         at: Timestamp,
+        was_absent: bool,
         rules: &mut dyn FnMut(&Identity) -> LearningRules,
     ) {
         let instant = record.timestamp.instant();
+        let mut replaced = false;
         if let Some(known) = self.containers.get_mut(&vmid) {
             let known_instant = known.record.timestamp.instant();
-            if known_instant < instant {
-                known.identity = identity(vmid, record, Some(&known.identity));
-                known.take(record, at, &rules(&known.identity));
-                return;
-            }
             if known_instant == instant {
                 (known.present, known.stopped, known.last_named) = (true, false, at);
                 return;
             }
-            tracing::warn!(
-                container = %vmid,
-                "the clock was set back from {known_instant} to {instant}; this container's history begins anew"
-            );
+            replaced = known.is_replaced_by(record, was_absent);
+            if known_instant < instant && !replaced {
+                known.identity = identity(vmid, record, Some(&known.identity));
+                let rules = rules(&known.identity);
+                if let Some(past) = &mut self.past {
+                    known.look_back_again(&mut **past, instant, &rules);
+                }
+                known.take(record, at, &rules);
+                return;
+            }
+            if replaced {
+                tracing::info!(
+                    container = %vmid,
+                    "this was `{}` and is another container now, which begins without a past",
+                    known.name.as_deref().unwrap_or_default()
+                );
+            } else {
+                tracing::warn!(
+                    container = %vmid,
+                    "the clock was set back from {known_instant} to {instant}; this container's history begins anew"
+                );
+            }
         }
         let identity = identity(vmid, record, None);
         let rules = rules(&identity);
-        let name = identity.name.as_deref();
-        let before = self.past.as_mut().map(|past| past.of(vmid, name, instant)).unwrap_or_default();
-        let container = ContainerHistory::new(identity, &rules, self.max_rows, &before, record, at);
+        // What is recorded under this id is the past of the other one.
+        let past = self.past.as_mut().filter(|_| !replaced);
+        let before = past.map(|past| past.of(vmid, identity.name.as_deref(), instant, instant));
+        let mut container = ContainerHistory::new(
+            identity,
+            &rules,
+            self.max_rows,
+            before.as_ref().and_then(Option::as_deref).unwrap_or_default(),
+            record,
+            at,
+        );
+        container.replaced = replaced.then_some(instant);
+        container.lacks_past = before.filter(Option::is_none).map(|_| instant);
         self.containers.insert(vmid, container);
     }
 }
@@ -209,12 +271,8 @@ impl ContainerHistory {
         at: Timestamp,
     ) -> Self {
         let first = step(None, record);
-        let mut model = ContainerModel::new(Arc::clone(&rules.shared));
-        for observation in before {
-            model.observe(observation);
-        }
         let mut container = Self {
-            model,
+            model: model_of(before, rules),
             features: FeatureTable::new(max_rows),
             record: record.clone(),
             observation: first.observation.clone(),
@@ -226,6 +284,8 @@ impl ContainerHistory {
             identity,
             disturbance: disturbance::between(None, record, rules.boot_seconds),
             restarted: false,
+            replaced: None,
+            lacks_past: None,
             last_named: at,
         };
         if container.disturbance.is_none() {
@@ -233,6 +293,33 @@ impl ContainerHistory {
             container.features.push(None, record, &first);
         }
         container
+    }
+
+    /// Whether the latest record is its first, and another container had its id before.
+    pub fn is_new_under_its_id(&self) -> bool {
+        self.replaced == Some(self.observation.at)
+    }
+
+    /// Whether the record is of another container: the name is another, and it was away or has restarted. One that is
+    /// renamed while it runs stays what it is.
+    fn is_replaced_by(&self, record: &ContainerRecord, was_absent: bool) -> bool {
+        let name = record.configuration.as_ref().and_then(|configuration| configuration.name.as_deref());
+        let is_other = names_differ(self.identity.name.as_deref(), name);
+        is_other && (was_absent || step(Some(&self.record), record).restarted)
+    }
+
+    /// Learns what was before the first record, where that could not be read when it came.
+    fn look_back_again(&mut self, past: &mut dyn Past, now: Timestamp, rules: &LearningRules) {
+        let Some(since) = self.lacks_past else { return };
+        let (id, name) = (self.identity.id, self.identity.name.as_deref());
+        let Some(before) = past.of(id, name, since, now) else { return };
+        self.lacks_past = None;
+        // The store has what came since, too, so that all of it is learnt in order.
+        if !before.is_empty()
+            && let Some(until_now) = past.of(id, name, now, now)
+        {
+            self.model = model_of(&until_now, rules);
+        }
     }
 
     fn take(&mut self, record: &ContainerRecord, at: Timestamp, rules: &LearningRules) {
@@ -271,6 +358,19 @@ impl ContainerHistory {
     pub fn configuration(&self) -> Option<&ContainerConfig> {
         self.record.configuration.as_ref()
     }
+}
+
+/// Whether these are names of two containers: an unknown name is no other.
+pub fn names_differ(one: Option<&str>, other: Option<&str>) -> bool {
+    matches!((one, other), (Some(one), Some(other)) if one != other)
+}
+
+fn model_of(before: &[Observation], rules: &LearningRules) -> ContainerModel {
+    let mut model = ContainerModel::new(Arc::clone(&rules.shared));
+    for observation in before {
+        model.observe(observation);
+    }
+    model
 }
 
 /// What a container is by this record, and where that says nothing, by the ones before.

@@ -6,14 +6,15 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use lxc_autoscale_core::history_store::{HistoryError, HistoryReader, Metric, Point, Series, Tier};
 use lxc_autoscale_core::{ErrorChain, Vmid};
 
 use crate::observation::Observation;
 use crate::recommend::series::{KEPT_STEPS, STEP_SECONDS};
+use crate::trouble::Trouble;
 
 /// What is read of it.
 const METRICS: [Metric; 6] = [
@@ -24,14 +25,33 @@ const METRICS: [Metric; 6] = [
     Metric::MemoryLimit,
     Metric::OomKills,
 ];
+/// A file that could not be read is not reached for again before.
+const RETRY_AFTER: SignedDuration = SignedDuration::from_mins(1);
 /// In a step of so few samples, each of them is a minute.
 const MINUTES_OF_A_STEP: u32 = 5;
 
 /// Where more of a container's past may be found.
 pub trait Past: fmt::Debug {
-    /// What was seen of a container before `before`, by its id, the oldest first. A container of another name that once
-    /// had the same id is another one; an unknown name is no other.
-    fn of(&mut self, id: Vmid, name: Option<&str>, before: Timestamp) -> Vec<Observation>;
+    /// What was seen of a container before `before`, by its id, the oldest first; `None` while that cannot be read, at
+    /// `now` by the records. A container of another name that once had the same id is another one; an unknown name is no
+    /// other.
+    fn of(
+        &mut self,
+        id: Vmid,
+        name: Option<&str>,
+        before: Timestamp,
+        now: Timestamp,
+    ) -> Option<Vec<Observation>>;
+}
+
+/// The monitor's history in a file, which is reached for as long as it is not there or cannot be read.
+#[derive(Debug)]
+pub struct PastAt {
+    path: PathBuf,
+    open: Option<StoredPast>,
+    /// The time, by the records, at which it was reached for in vain.
+    tried: Option<Timestamp>,
+    trouble: Trouble,
 }
 
 /// The monitor's history.
@@ -93,12 +113,53 @@ impl StoredPast {
     }
 }
 
-impl Past for StoredPast {
-    fn of(&mut self, id: Vmid, name: Option<&str>, before: Timestamp) -> Vec<Observation> {
-        self.steps_of(id, name, before, KEPT_STEPS).unwrap_or_else(|error| {
-            tracing::warn!(container = %id, "the past of this container is not known: {}", ErrorChain(&error));
-            Vec::new()
-        })
+impl PastAt {
+    /// Opens nothing yet.
+    pub fn new(path: &Path) -> Self {
+        Self {
+            path: path.to_owned(),
+            open: None,
+            tried: None,
+            trouble: Trouble::none("the monitor's history"),
+        }
+    }
+
+    fn read(&mut self, id: Vmid, name: Option<&str>, before: Timestamp) -> Option<Vec<Observation>> {
+        let read = match &self.open {
+            Some(open) => open.steps_of(id, name, before, KEPT_STEPS).map(Some),
+            None => StoredPast::open(&self.path).and_then(|opened| {
+                self.open = opened;
+                self.open.as_ref().map(|open| open.steps_of(id, name, before, KEPT_STEPS)).transpose()
+            }),
+        };
+        match read {
+            Ok(observations) => {
+                self.trouble.is_over();
+                observations
+            }
+            Err(error) => {
+                self.trouble.is(format!("what was before is not known: {}", ErrorChain(&error)));
+                self.open = None;
+                None
+            }
+        }
+    }
+}
+
+impl Past for PastAt {
+    fn of(
+        &mut self,
+        id: Vmid,
+        name: Option<&str>,
+        before: Timestamp,
+        now: Timestamp,
+    ) -> Option<Vec<Observation>> {
+        if self.tried.is_some_and(|tried| now.duration_since(tried).abs() < RETRY_AFTER) {
+            return None;
+        }
+        let observations = self.read(id, name, before);
+        self.tried = observations.is_none().then_some(now);
+        observations
     }
 }
 

@@ -28,38 +28,33 @@ pub struct Applied {
 }
 
 impl Ledger {
-    /// Writes down that an entry was carried out beside the daemon.
+    /// What was carried out beside the daemon and is not taken in yet, the oldest first.
     ///
     /// # Errors
     /// [`LedgerError::Database`].
-    pub fn note_applied(&mut self, entry: i64, done: Timestamp) -> Result<(), LedgerError> {
-        let sql = "INSERT OR REPLACE INTO applied (entry, done_us) VALUES (?1, ?2)";
-        let row = params![entry, done.as_microsecond()];
-        self.connection.execute(sql, row).map_err(|source| self.failed(source))?;
-        Ok(())
-    }
-
-    /// What was carried out beside the daemon with an entry after `entry`, the oldest first.
-    ///
-    /// # Errors
-    /// [`LedgerError::Database`].
-    pub fn applied_after(&self, entry: i64) -> Result<Vec<Applied>, LedgerError> {
+    pub fn applied(&self) -> Result<Vec<Applied>, LedgerError> {
         let read = || -> rusqlite::Result<Vec<Applied>> {
             let mut statement = self.connection.prepare(
                 "SELECT number, vmid, decision, at_us, done_us, outcome FROM applied JOIN decisions ON number = entry
-                 WHERE ?1 < entry ORDER BY entry",
+                 ORDER BY entry",
             )?;
-            statement.query_map([entry], read_applied)?.collect()
+            statement.query_map([], read_applied)?.collect()
         };
         read().map_err(|source| self.failed(source))
     }
 
-    /// The newest entry that was carried out beside the daemon; 0 where there is none.
+    /// Notes that the daemon has taken these entries in.
     ///
     /// # Errors
     /// [`LedgerError::Database`].
-    pub fn last_applied(&self) -> Result<i64, LedgerError> {
-        self.number("SELECT ifnull(max(entry), 0) FROM applied", [])
+    pub fn note_taken_in(&mut self, entries: &[i64]) -> Result<(), LedgerError> {
+        self.in_transaction(|ledger| {
+            for entry in entries {
+                let sql = "DELETE FROM applied WHERE entry = ?1";
+                ledger.connection.execute(sql, [entry]).map_err(|source| ledger.failed(source))?;
+            }
+            Ok(())
+        })
     }
 
     /// The newest entry; 0 where there is none.
@@ -78,16 +73,17 @@ impl Ledger {
         Ok(self.number("SELECT count(*) FROM decisions", [])?.unsigned_abs())
     }
 
-    /// Whether something is being done about a resource, or was done beside the daemon with an entry after `entry`.
+    /// Whether somebody is applying something about a resource beside the daemon, or has and it is not taken in yet.
     ///
     /// # Errors
     /// [`LedgerError::Database`].
-    pub fn is_applied_to(&self, id: Vmid, resource: Resource, entry: i64) -> Result<bool, LedgerError> {
-        let sql = "SELECT EXISTS (SELECT 1 FROM decisions
+    pub fn is_applied_to(&self, id: Vmid, resource: Resource) -> Result<bool, LedgerError> {
+        // What is pending without an author is the daemon's own.
+        let sql = "SELECT EXISTS (SELECT 1 FROM decisions JOIN authors USING (number)
                 WHERE vmid = ?1 AND resource = ?2 AND outcome_kind = 'pending')
             OR EXISTS (SELECT 1 FROM applied JOIN decisions ON number = entry
-                WHERE ?3 < entry AND vmid = ?1 AND resource = ?2)";
-        Ok(self.number(sql, params![id.get(), resource_name(resource), entry])? != 0)
+                WHERE vmid = ?1 AND resource = ?2)";
+        Ok(self.number(sql, params![id.get(), resource_name(resource)])? != 0)
     }
 
     /// Whether something is being done about a resource, or was done with an entry after `entry`.
@@ -100,7 +96,8 @@ impl Ledger {
         Ok(self.number(sql, params![id.get(), resource_name(resource), entry])? != 0)
     }
 
-    /// Marks what was begun beside the daemon before `before` and never ended; returns how many there were.
+    /// Marks what was begun beside the daemon before `before` and never ended, which is then to be taken in; returns how
+    /// many there were.
     ///
     /// # Errors
     /// [`LedgerError::Database`].
@@ -111,11 +108,12 @@ impl Ledger {
         self.in_transaction(|ledger| {
             let failed = |source| ledger.failed(source);
             let sql = "INSERT OR IGNORE INTO applied (entry, done_us)
-                SELECT number, ?2 FROM decisions WHERE outcome_kind = 'pending' AND at_us < ?1";
+                SELECT number, ?2 FROM decisions JOIN authors USING (number)
+                WHERE outcome_kind = 'pending' AND at_us < ?1";
             let times = params![before.as_microsecond(), now.as_microsecond()];
             settled = ledger.connection.execute(sql, times).map_err(failed)?;
             let sql = "UPDATE decisions SET outcome_kind = ?2, outcome = ?3
-                WHERE outcome_kind = 'pending' AND at_us < ?1";
+                WHERE outcome_kind = 'pending' AND at_us < ?1 AND number IN (SELECT number FROM authors)";
             let row = params![before.as_microsecond(), outcome.kind(), text];
             ledger.connection.execute(sql, row).map_err(failed)?;
             Ok(())

@@ -120,6 +120,11 @@ impl Outcome {
         }
     }
 
+    /// Whether the container may have another size for it.
+    pub fn may_be_done(&self) -> bool {
+        matches!(self, Self::Done { .. } | Self::Unknown { .. })
+    }
+
     /// The name it is stored and searched under.
     pub(super) fn kind(&self) -> &'static str {
         match self {

@@ -11,20 +11,23 @@
 mod applied;
 mod compact;
 mod entry;
+mod first_sizes;
 mod guards;
+mod interrupted;
 mod made;
 mod policies;
 mod proposals;
+mod set_backs;
 mod shadows;
 mod store;
 mod stretches;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::io;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
-use lxc_autoscale_core::{Vmid, state_database};
+use lxc_autoscale_core::Vmid;
+use lxc_autoscale_core::state_database::StateDatabaseError;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row, params};
 use serde::Serialize;
@@ -32,7 +35,9 @@ use serde::de::DeserializeOwned;
 
 pub use applied::Applied;
 pub use entry::{Entry, Inputs, Outcome};
-pub use made::{FirstSizes, Tried};
+pub use first_sizes::FirstSize;
+pub use interrupted::Interrupted;
+pub use made::Tried;
 pub use proposals::NewProposal;
 pub use store::StateLock;
 pub use stretches::Quiet;
@@ -47,14 +52,6 @@ const COLUMNS: &str = "number, at_us, last_at_us, times, vmid, decision, inputs,
 /// Why the ledger cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
-    /// The state directory cannot be used.
-    #[error("cannot write to the state directory `{}`; set `state.directory` to one that can be written", path.display())]
-    Directory {
-        /// The directory.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
     /// Another daemon uses it.
     #[error("another lxc-autoscale-ml works with `{}`; stop it first, or look with `plan`, `why` and `decisions`", path.display())]
     InUse {
@@ -67,16 +64,6 @@ pub enum LedgerError {
         /// The database.
         path: PathBuf,
     },
-    /// It was written by a newer version of this program.
-    #[error("`{}` has version {found}, and this program knows version {known}; install the newer one again, or move the file away", path.display())]
-    Version {
-        /// The database.
-        path: PathBuf,
-        /// Its version.
-        found: i64,
-        /// Ours.
-        known: i64,
-    },
     /// SQLite failed.
     #[error("cannot use the ledger `{}`", path.display())]
     Database {
@@ -85,21 +72,9 @@ pub enum LedgerError {
         /// Why.
         source: rusqlite::Error,
     },
-    /// A broken database could not be moved out of the way.
-    #[error("the ledger `{}` is broken and cannot be put aside", path.display())]
-    PutAside {
-        /// The database.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-}
-
-impl LedgerError {
-    /// Whether the database is broken, so that opening it again helps (it begins a new one).
-    pub fn is_corrupt(&self) -> bool {
-        matches!(self, Self::Database { source, .. } if state_database::is_corrupt(source))
-    }
+    /// Its directory or its file cannot be used.
+    #[error(transparent)]
+    State(StateDatabaseError),
 }
 
 /// The ledger.
@@ -113,6 +88,8 @@ pub struct Ledger {
     guards: KeptGuards,
     /// Keys of the rules that are surely kept.
     policies: BTreeSet<String>,
+    /// The names under which a first size is surely kept.
+    named: HashMap<(Vmid, Resource), String>,
 }
 
 impl Ledger {
@@ -123,19 +100,20 @@ impl Ledger {
     /// [`LedgerError`] when it cannot be written.
     pub fn open(path: &Path) -> Result<(Self, Option<PathBuf>), LedgerError> {
         let (connection, aside) = store::open(path)?;
-        let mut ledger = Self::with(connection, path);
+        let mut ledger = Self::new(connection, path);
         ledger.guards = ledger.guards()?;
         ledger.restore_stretches()?;
         Ok((ledger, aside))
     }
 
-    fn with(connection: Connection, path: &Path) -> Self {
+    fn new(connection: Connection, path: &Path) -> Self {
         Self {
             connection,
             path: path.to_owned(),
             stretches: HashMap::new(),
             guards: KeptGuards::new(),
             policies: BTreeSet::new(),
+            named: HashMap::new(),
         }
     }
 
@@ -144,7 +122,7 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError`] when it exists and cannot be read.
     pub fn open_read_only(path: &Path) -> Result<Option<Self>, LedgerError> {
-        Ok(store::open_read_only(path)?.map(|connection| Self::with(connection, path)))
+        Ok(store::open_read_only(path)?.map(|connection| Self::new(connection, path)))
     }
 
     /// Opens an existing one to write to beside a daemon that is at work; `None` when nothing was ever decided.
@@ -152,18 +130,7 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError`] when it exists and cannot be used.
     pub fn open_beside(path: &Path) -> Result<Option<Self>, LedgerError> {
-        Ok(store::open_beside(path)?.map(|connection| Self::with(connection, path)))
-    }
-
-    /// Marks what was pending when the last daemon ended; returns how many there were.
-    ///
-    /// # Errors
-    /// [`LedgerError::Database`].
-    pub fn settle_interrupted(&mut self) -> Result<usize, LedgerError> {
-        let outcome = Outcome::Unknown { error: "the daemon ended before the API had answered".to_owned() };
-        let text = self.to_json(&outcome)?;
-        let sql = "UPDATE decisions SET outcome_kind = ?1, outcome = ?2 WHERE outcome_kind = 'pending'";
-        self.connection.execute(sql, params![outcome.kind(), text]).map_err(|source| self.failed(source))
+        Ok(store::open_beside(path)?.map(|connection| Self::new(connection, path)))
     }
 
     fn in_transaction(
@@ -191,16 +158,59 @@ impl Ledger {
         self.insert(at, vmid, decision, inputs, &Outcome::Pending)
     }
 
+    /// As [`Ledger::begin`], for `who` in the way `how`, beside a daemon that is at work.
+    ///
+    /// # Errors
+    /// [`LedgerError::Database`]; it must then not be carried out.
+    pub fn begin_for(
+        &mut self,
+        at: Timestamp,
+        vmid: Vmid,
+        decision: &Decision,
+        inputs: &Inputs,
+        (who, how): (&str, &str),
+    ) -> Result<i64, LedgerError> {
+        self.end_stretches(vmid, decision.resource)?;
+        // In one step: what is pending and has no author is the daemon's own.
+        let mut number = 0;
+        self.in_transaction(|ledger| {
+            number = ledger.insert(at, vmid, decision, inputs, &Outcome::Pending)?;
+            ledger.note_author(number, who, how)
+        })?;
+        Ok(number)
+    }
+
     /// Writes what came of a decision. The same failure as the time before is counted there.
     ///
     /// # Errors
     /// [`LedgerError::Database`].
     pub fn settle(&mut self, number: i64, outcome: &Outcome) -> Result<(), LedgerError> {
         let text = self.to_json(outcome)?;
-        self.settle_in_database(number, outcome, &text).map_err(|source| self.failed(source))
+        self.settle_in_database(number, outcome, &text, None).map_err(|source| self.failed(source))
     }
 
-    fn settle_in_database(&mut self, number: i64, outcome: &Outcome, text: &str) -> rusqlite::Result<()> {
+    /// As [`Ledger::settle`], of what was carried out at `done` beside a daemon: that takes it in, where it may have
+    /// been done.
+    ///
+    /// # Errors
+    /// [`LedgerError::Database`].
+    pub fn settle_beside(
+        &mut self,
+        number: i64,
+        outcome: &Outcome,
+        done: Timestamp,
+    ) -> Result<(), LedgerError> {
+        let text = self.to_json(outcome)?;
+        self.settle_in_database(number, outcome, &text, Some(done)).map_err(|source| self.failed(source))
+    }
+
+    fn settle_in_database(
+        &mut self,
+        number: i64,
+        outcome: &Outcome,
+        text: &str,
+        beside: Option<Timestamp>,
+    ) -> rusqlite::Result<()> {
         let transaction = self.connection.transaction()?;
         if matches!(outcome, Outcome::Failed { .. }) {
             let sql = "UPDATE decisions AS old SET times = old.times + 1, last_at_us = new.at_us
@@ -218,6 +228,10 @@ impl Ledger {
         }
         let sql = "UPDATE decisions SET outcome_kind = ?2, outcome = ?3 WHERE number = ?1";
         transaction.execute(sql, params![number, outcome.kind(), text])?;
+        if let Some(done) = beside.filter(|_| outcome.may_be_done()) {
+            let sql = "INSERT OR REPLACE INTO applied (entry, done_us) VALUES (?1, ?2)";
+            transaction.execute(sql, params![number, done.as_microsecond()])?;
+        }
         transaction.commit()
     }
 
@@ -226,14 +240,15 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError::Database`].
     pub fn last_changes(&self) -> Result<BTreeMap<Vmid, LastChanges>, LedgerError> {
-        self.read_last_changes().map_err(|source| self.failed(source))
+        let at = self.counted_at()?;
+        self.read_last_changes(at).map_err(|source| self.failed(source))
     }
 
-    fn read_last_changes(&self) -> rusqlite::Result<BTreeMap<Vmid, LastChanges>> {
-        let mut statement = self.connection.prepare(
-            "SELECT vmid, resource, action, max(at_us) FROM decisions
-             WHERE outcome_kind IN ('pending', 'done', 'unknown') GROUP BY vmid, resource, action",
-        )?;
+    fn read_last_changes(&self, at: &str) -> rusqlite::Result<BTreeMap<Vmid, LastChanges>> {
+        let mut statement = self.connection.prepare(&format!(
+            "SELECT vmid, resource, action, max({at}) FROM decisions
+             WHERE outcome_kind IN ('pending', 'done', 'unknown') GROUP BY vmid, resource, action"
+        ))?;
         let mut changes: BTreeMap<Vmid, LastChanges> = BTreeMap::new();
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
@@ -298,6 +313,8 @@ impl Ledger {
         let trimmed = self.trim_database(before, max_entries).map_err(|source| self.failed(source))?;
         self.trim_proposals(before).map_err(|source| self.failed(source))?;
         self.trim_applied().map_err(|source| self.failed(source))?;
+        self.trim_set_backs().map_err(|source| self.failed(source))?;
+        self.trim_first_sizes().map_err(|source| self.failed(source))?;
         Ok(trimmed)
     }
 

@@ -152,7 +152,7 @@ impl Ledger {
     ///
     /// # Errors
     /// [`LedgerError::Database`].
-    pub fn note_author(&mut self, entry: i64, who: &str, how: &str) -> Result<(), LedgerError> {
+    pub fn note_author(&self, entry: i64, who: &str, how: &str) -> Result<(), LedgerError> {
         let sql = "INSERT OR REPLACE INTO authors (number, who, how) VALUES (?1, ?2, ?3)";
         self.connection.execute(sql, params![entry, who, how]).map_err(|source| self.failed(source))?;
         Ok(())

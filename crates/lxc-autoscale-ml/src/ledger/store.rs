@@ -8,7 +8,7 @@ use rusqlite::{Connection, OpenFlags};
 use super::LedgerError;
 
 /// Version of the tables below, in `PRAGMA user_version`.
-const SCHEMA_VERSION: i64 = 2;
+const SCHEMA_VERSION: i64 = 3;
 /// The oldest that can be read.
 const OLDEST_READABLE: i64 = 1;
 
@@ -38,6 +38,27 @@ const PACKED: &str = "
     UPDATE decisions SET policy = json_extract(inputs, '$.policy');
     CREATE INDEX decisions_policy ON decisions (policy);
     CREATE INDEX decisions_by_last ON decisions (vmid, resource, last_at_us);
+";
+
+/// First sizes outlive the decisions that found them; names were not kept before. When the clock was set back is kept.
+/// And a row of `applied` is one that the daemon has not taken in yet: those of before are taken in.
+const OUTLIVING: &str = "
+    CREATE TABLE first_sizes (
+        vmid INTEGER NOT NULL,
+        resource TEXT NOT NULL,
+        name TEXT NOT NULL,
+        at_us INTEGER NOT NULL,
+        size REAL NOT NULL,
+        PRIMARY KEY (vmid, resource, name)
+    ) WITHOUT ROWID;
+    INSERT INTO first_sizes (vmid, resource, name, at_us, size)
+        SELECT vmid, resource, '', at_us, json_extract(decision, '$.from') FROM decisions WHERE number IN
+            (SELECT min(number) FROM decisions WHERE json_extract(decision, '$.from') IS NOT NULL GROUP BY vmid, resource);
+    CREATE TABLE set_backs (
+        newest INTEGER PRIMARY KEY,
+        at_us INTEGER NOT NULL
+    );
+    DROP TABLE IF EXISTS applied;
 ";
 
 /// Tables that came later. They only add, so a database without them, or with more of them, is as good.
@@ -91,7 +112,7 @@ const ADDITIONS: &str = "
 ///
 /// Returns the path under which a broken one was put aside, if that was necessary.
 pub(super) fn open(path: &Path) -> Result<(Connection, Option<PathBuf>), LedgerError> {
-    let (connection, aside) = state_database::open(path, &[FIRST_SCHEMA, PACKED])?;
+    let (connection, aside) = state_database::open(path, &[FIRST_SCHEMA, PACKED, OUTLIVING])?;
     let failed = |source| LedgerError::Database { path: path.to_owned(), source };
     connection.execute_batch(ADDITIONS).map_err(failed)?;
     Ok((connection, aside))
@@ -100,11 +121,9 @@ pub(super) fn open(path: &Path) -> Result<(Connection, Option<PathBuf>), LedgerE
 impl From<StateDatabaseError> for LedgerError {
     fn from(error: StateDatabaseError) -> Self {
         match error {
-            StateDatabaseError::Directory { path, source } => Self::Directory { path, source },
             StateDatabaseError::InUse { path } => Self::InUse { path },
-            StateDatabaseError::Version { path, found, known } => Self::Version { path, found, known },
-            StateDatabaseError::PutAside { path, source } => Self::PutAside { path, source },
             StateDatabaseError::Database { path, source } => Self::Database { path, source },
+            other => Self::State(other),
         }
     }
 }
@@ -122,8 +141,12 @@ pub(super) fn open_read_only(path: &Path) -> Result<Option<Connection>, LedgerEr
         // The daemon has made the file and not yet the tables.
         0 => Ok(None),
         OLDEST_READABLE..=SCHEMA_VERSION => Ok(Some(connection)),
-        found => Err(LedgerError::Version { path: path.to_owned(), found, known: SCHEMA_VERSION }),
+        found => Err(newer(path, found)),
     }
+}
+
+fn newer(path: &Path, found: i64) -> LedgerError {
+    StateDatabaseError::Version { path: path.to_owned(), found, known: SCHEMA_VERSION }.into()
 }
 
 /// Opens an existing database to write a little beside a daemon that is at work; `None` when there is none.
@@ -144,7 +167,7 @@ pub(super) fn open_beside(path: &Path) -> Result<Option<Connection>, LedgerError
             Ok(Some(connection))
         }
         OLDEST_READABLE..SCHEMA_VERSION => Err(LedgerError::Older { path: path.to_owned() }),
-        found => Err(LedgerError::Version { path: path.to_owned(), found, known: SCHEMA_VERSION }),
+        found => Err(newer(path, found)),
     }
 }
 
@@ -158,7 +181,7 @@ impl StateLock {
     /// Takes the state directory for this process, and creates it where it is missing.
     ///
     /// # Errors
-    /// [`LedgerError::InUse`] while another process has it; [`LedgerError::Directory`] when it cannot be
+    /// [`LedgerError::InUse`] while another process has it; [`StateDatabaseError::Directory`] when it cannot be
     /// written.
     pub fn take(directory: &Path) -> Result<Self, LedgerError> {
         Ok(Self { _lock: state_database::StateLock::take(directory, "lock")? })

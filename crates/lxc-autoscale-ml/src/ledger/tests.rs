@@ -202,6 +202,80 @@ fn what_was_decided_at_a_time_is_found() {
     assert_eq!(then(-1), []);
 }
 
+/// What `report` measures against outlives the decisions that found it.
+#[test]
+fn the_first_size_of_a_container_stays_and_is_not_that_of_another_with_its_id() {
+    let mut fixture = Fixture::new();
+    let found = |fixture: &mut Fixture, seconds: i64, name: Option<&str>, size: f64| {
+        let decision = Decision { from: Some(size), ..keep() };
+        fixture.ledger.keep_first_sizes(at(seconds), [(vmid(104), name, &decision)]).unwrap();
+        fixture.note(seconds, &decision);
+    };
+    found(&mut fixture, 0, Some("db"), 8.0);
+    found(&mut fixture, 60, Some("db"), 4.0);
+    let mut fixture = fixture.reopen();
+    found(&mut fixture, 120, Some("db"), 2.0);
+    let unknown = Decision { from: None, ..keep() };
+    fixture.ledger.keep_first_sizes(at(130), [(vmid(104), Some("new"), &unknown)]).unwrap();
+    found(&mut fixture, 86_400, Some("web"), 6.0);
+    found(&mut fixture, 86_460, None, 5.0);
+    fixture.ledger.trim(at(90 * 86_400), 1000).unwrap();
+    assert_eq!(fixture.entries(), []);
+    let first: Vec<_> = fixture.reopen().ledger.first_sizes().unwrap();
+    let first: Vec<_> = first.iter().map(|it| (it.name.as_deref(), it.at, it.size)).collect();
+    assert_eq!(first, [(Some("db"), at(0), 8.0), (Some("web"), at(86_400), 6.0), (None, at(86_460), 5.0)]);
+}
+
+#[test]
+fn what_lies_ahead_of_a_clock_that_was_set_back_counts_as_made_then_for_ever() {
+    let mut fixture = Fixture::new();
+    let done = Outcome::Done { before: Some(2.0), after: Some(4.0) };
+    fixture.carry_out(-9000, &decision(Resource::Memory, Action::Shrink, Some(1.0)), &done);
+    fixture.carry_out(86_400, &grow(Resource::Cpu), &done);
+    fixture.ledger.note_set_back(at(0)).unwrap();
+    let changes = |fixture: &Fixture| fixture.ledger.last_changes().unwrap()[&vmid(104)];
+    let want = LastChanges { cpu_up: Some(at(0)), memory_down: Some(at(-9000)), ..LastChanges::default() };
+    assert_eq!(changes(&fixture), want);
+    let mut fixture = fixture.reopen();
+    assert_eq!(changes(&fixture), want);
+    // What is done afterwards counts as it is, and a clock may be set back again.
+    fixture.carry_out(600, &grow(Resource::Cpu), &done);
+    assert_eq!(changes(&fixture).cpu_up, Some(at(600)));
+    fixture.ledger.note_set_back(at(-100)).unwrap();
+    assert_eq!(changes(&fixture).cpu_up, Some(at(-100)));
+    assert_eq!(fixture.entries()[0].at, at(86_400), "an entry says what the clock said");
+    fixture.ledger.trim(at(90 * 86_400), 1000).unwrap();
+    let left: i64 =
+        fixture.ledger.connection.query_row("SELECT count(*) FROM set_backs", [], |row| row.get(0)).unwrap();
+    assert!(left <= 2, "{left}");
+}
+
+#[test]
+fn what_somebody_applies_is_not_settled_for_the_daemon_and_taken_in_once() {
+    let mut fixture = Fixture::new();
+    let author = ("root (uid 0)", "plan 3f2a9c81d04b");
+    let own = fixture.ledger.begin(at(0), vmid(104), &grow(Resource::Cpu), &inputs()).unwrap();
+    let shrink = decision(Resource::Memory, Action::Shrink, Some(1.0));
+    let foreign = fixture.ledger.begin_for(at(0), vmid(104), &shrink, &inputs(), author).unwrap();
+    let is_applied = |fixture: &Fixture, resource| fixture.ledger.is_applied_to(vmid(104), resource).unwrap();
+    assert_eq!((is_applied(&fixture, Resource::Cpu), is_applied(&fixture, Resource::Memory)), (false, true));
+    let interrupted: Vec<Decision> =
+        fixture.ledger.interrupted().unwrap().into_iter().map(|it| it.decision).collect();
+    assert_eq!(interrupted, [grow(Resource::Cpu)]);
+    assert_eq!(fixture.ledger.settle_interrupted().unwrap(), 1);
+    assert_eq!(fixture.ledger.settle_abandoned(at(900), at(900)).unwrap(), 1, "but after its time");
+    let done = fixture.ledger.applied().unwrap();
+    assert_eq!(done.iter().map(|it| (it.entry, it.after)).collect::<Vec<_>>(), [(foreign, None)]);
+    fixture.ledger.note_taken_in(&[foreign]).unwrap();
+    let mut fixture = fixture.reopen();
+    assert_eq!((fixture.ledger.applied().unwrap(), is_applied(&fixture, Resource::Memory)), (vec![], false));
+    // One that is refused has changed nothing.
+    let refused = fixture.ledger.begin_for(at(960), vmid(104), &shrink, &inputs(), author).unwrap();
+    fixture.ledger.settle_beside(refused, &failed(), at(961)).unwrap();
+    assert_eq!(fixture.ledger.applied().unwrap(), vec![]);
+    assert!(own < foreign);
+}
+
 #[test]
 fn what_waits_to_be_accepted_is_proposed() {
     let mut fixture = Fixture::new();
@@ -230,6 +304,8 @@ fn an_older_ledger_is_read_and_brought_up_to_date() {
     assert!(matches!(Ledger::open_beside(&path), Err(LedgerError::Older { .. })));
     let (mut ledger, aside) = Ledger::open(&path).unwrap();
     assert_eq!((inputs_of(&ledger), aside), (kept, None));
+    let first = ledger.first_sizes().unwrap();
+    assert_eq!(first.iter().map(|it| (&it.name, it.at, it.size)).collect::<Vec<_>>(), [(&None, at(0), 2.0)]);
     ledger.begin(at(60), vmid(104), &grow(Resource::Cpu), &inputs()).unwrap();
     ledger.trim(at(-1), 1000).unwrap();
     assert_eq!(ledger.of_container(vmid(104), 9).unwrap().len(), 2);
@@ -297,7 +373,7 @@ fn a_database_of_a_newer_version_is_left_alone() {
     let fixture = Fixture::new();
     fixture.ledger.connection.pragma_update(None, "user_version", 99).unwrap();
     let error = Ledger::open(&fixture.path()).unwrap_err();
-    assert!(matches!(error, LedgerError::Version { found: 99, .. }), "{error:?}");
+    assert!(matches!(error, LedgerError::State(StateDatabaseError::Version { found: 99, .. })), "{error:?}");
     assert!(Ledger::open_read_only(&fixture.path()).is_err());
 }
 

@@ -7,9 +7,30 @@ use std::sync::Arc;
 
 use lxc_autoscale_core::Vmid;
 
-use super::{Identity, PolicyBook};
+use super::{Identity, Overrides, PolicyBook, PolicyConfig};
+use crate::config::Config;
 use crate::detect::DetectorParams;
 use crate::recommend::{RecommendConfig, Shared};
+
+/// What of the configuration decides what is learnt, as text: all that [`Learning`] looks at, and what the models are made
+/// with. Other keys cost nobody what was learnt.
+pub fn learnt_by(config: &Config) -> String {
+    let boot_seconds = config.scaling.guard.boot_seconds;
+    let mut parts =
+        vec![format!("{:?} {:?} {:?} {boot_seconds}", config.model, config.recommend, config.presets)];
+    for (name, policy) in &config.policy {
+        let PolicyConfig { precedence, preset, scaling, recommend, model, .. } = policy;
+        let boot_seconds = scaling.guard.boot_seconds;
+        let plain = Overrides { recommend: recommend.clone(), model: model.clone(), ..Overrides::default() };
+        if preset.is_some() || boot_seconds.is_some() || !plain.is_empty() {
+            let selector = policy.selector();
+            parts.push(format!(
+                "{name} {selector:?} {precedence} {preset:?} {recommend:?} {model:?} {boot_seconds:?}"
+            ));
+        }
+    }
+    parts.join(" ")
+}
 
 /// How a container is learnt from.
 #[derive(Clone, Debug)]

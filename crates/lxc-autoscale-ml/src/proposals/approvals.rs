@@ -6,6 +6,7 @@ use std::fmt;
 use lxc_autoscale_core::Vmid;
 
 use crate::decide::{Action, Amount, Decision, Decisions, Mode, Policy, Resource};
+use crate::history::names_differ;
 
 /// Sizes that differ by less are the same.
 const SAME: f64 = 1e-6;
@@ -13,7 +14,8 @@ const SAME: f64 = 1e-6;
 /// Changes that somebody wants carried out although the mode would only show them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Approvals {
-    accepted: BTreeMap<(Vmid, Resource), Decision>,
+    /// With the name of the container when it was proposed.
+    accepted: BTreeMap<(Vmid, Resource), (Option<String>, Decision)>,
     everything: bool,
 }
 
@@ -37,19 +39,20 @@ impl Approvals {
         Self { everything: true, ..Self::default() }
     }
 
-    /// Adds what was accepted about a container.
-    pub fn accept(&mut self, id: Vmid, decision: Decision) {
-        self.accepted.insert((id, decision.resource), decision);
+    /// Adds what was accepted about a container of this name.
+    pub fn accept(&mut self, id: Vmid, name: Option<String>, decision: Decision) {
+        self.accepted.insert((id, decision.resource), (name, decision));
     }
 
-    /// The decisions with what was accepted of them: exactly that, where they go as far and the mode still asks.
-    pub fn give(&self, id: Vmid, policy: &Policy, decisions: &mut Decisions) {
-        self.give_one(id, policy, &mut decisions.cpu);
-        self.give_one(id, policy, &mut decisions.memory);
+    /// The decisions with what was accepted of them: exactly that, where they go as far, the mode still asks, and the id
+    /// does not belong to a container of another name now.
+    pub fn give(&self, container: (Vmid, Option<&str>), policy: &Policy, decisions: &mut Decisions) {
+        self.give_one(container, policy, &mut decisions.cpu);
+        self.give_one(container, policy, &mut decisions.memory);
     }
 
     /// As [`Approvals::give`], for one resource.
-    pub fn give_one(&self, id: Vmid, policy: &Policy, decision: &mut Decision) {
+    pub fn give_one(&self, (id, name): (Vmid, Option<&str>), policy: &Policy, decision: &mut Decision) {
         if self.everything {
             decision.apply = decision.action != Action::Keep;
             return;
@@ -58,7 +61,8 @@ impl Approvals {
         if !asks || decision.apply || decision.action == Action::Keep {
             return;
         }
-        if let Some(accepted) = self.accepted.get(&(id, decision.resource))
+        if let Some((asked_of, accepted)) = self.accepted.get(&(id, decision.resource))
+            && !names_differ(asked_of.as_deref(), name)
             && covers(decision, accepted).is_ok()
         {
             (decision.to, decision.apply) = (accepted.to, true);

@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use super::{Record, State, covers};
 use crate::config::ProposalsConfig;
 use crate::decide::{Action, Decision, Mode, Reason};
+use crate::history::names_differ;
 
 /// A new size that differs from the proposed one by less than this share of what the container has is no news.
 const NEWS_SHARE: f64 = 0.1;
@@ -18,6 +19,8 @@ pub struct Case<'a> {
     pub waiting: Option<&'a Record>,
     /// The one that was rejected last.
     pub rejected: Option<&'a Record>,
+    /// What the container is called now.
+    pub name: Option<&'a str>,
     /// What was decided now.
     pub decision: &'a Decision,
     /// The mode in force.
@@ -50,6 +53,14 @@ pub fn next(case: &Case<'_>) -> Step {
         let wanted = mode == Mode::Approve && decision.action != Action::Keep && !decision.apply;
         return if wanted && !is_rejected(case) { Step::Open } else { Step::Leave };
     };
+    if let (true, Some(then), Some(now)) =
+        (names_differ(waiting.name.as_deref(), case.name), &waiting.name, case.name)
+    {
+        return Step::Close(
+            State::Withdrawn,
+            format!("it was called `{then}` then and is called `{now}` now"),
+        );
+    }
     let accepted = waiting.state == State::Accepted;
     if waiting.expires_at <= case.now {
         let why = waiting.note.clone().filter(|_| accepted);
@@ -83,6 +94,9 @@ pub fn next(case: &Case<'_>) -> Step {
 fn is_rejected(case: &Case<'_>) -> bool {
     let (Some(rejected), decision) = (case.rejected, case.decision) else { return false };
     let Some(answer) = &rejected.answer else { return false };
+    if names_differ(rejected.name.as_deref(), case.name) {
+        return false;
+    }
     let before = &rejected.decision;
     // The absolute value, so that a clock that was set back does not hold it for ever.
     let holds = case.now.duration_since(answer.at).abs() < case.config.rejection_holds();

@@ -52,6 +52,7 @@ fn step(waiting: Option<State>, rejected: bool, decision: &Decision, mode: Mode,
     next(&Case {
         waiting: waiting.as_ref(),
         rejected: rejected.then_some(&rejection),
+        name: None,
         decision,
         mode,
         now: at(hours),
@@ -112,6 +113,52 @@ fn a_rejection_holds_until_circumstances_change() {
     }
 }
 
+/// The id belongs to another container now, or the container got another name.
+#[test]
+fn what_was_asked_of_one_container_goes_for_no_other() {
+    let shrink = change(1024.0, 768.0);
+    let (id, named) = (Vmid::try_from(104).unwrap(), |name: &str| Some(name.to_owned()));
+    for (then, now, same) in [
+        (named("db"), Some("web"), false),
+        (named("db"), Some("db"), true),
+        (None, Some("web"), true),
+        (named("db"), None, true),
+    ] {
+        let (waiting, rejected) = [State::Accepted, State::Rejected]
+            .map(|state| Record { name: then.clone(), ..record(state) })
+            .into();
+        let config = ProposalsConfig::default();
+        let case = Case {
+            waiting: Some(&waiting),
+            rejected: None,
+            name: now,
+            decision: &shrink,
+            mode: Mode::Approve,
+            now: at(2),
+            config: &config,
+        };
+        let want = if same {
+            "Leave"
+        } else {
+            "Close(Withdrawn, \"it was called `db` then and is called `web` now\")"
+        };
+        assert_eq!(format!("{:?}", next(&case)), want, "{then:?} {now:?}");
+        let want = if same { Step::Leave } else { Step::Open };
+        assert_eq!(
+            next(&Case { waiting: None, rejected: Some(&rejected), ..case }),
+            want,
+            "{then:?} {now:?}"
+        );
+        let mut approvals = Approvals::default();
+        approvals.accept(id, then.clone(), shrink.clone());
+        let mut policy = Policy::default();
+        policy.memory.mode = Mode::Approve;
+        let mut decision = shrink.clone();
+        approvals.give_one((id, now), &policy, &mut decision);
+        assert_eq!(decision.apply, same, "{then:?} {now:?}");
+    }
+}
+
 #[test]
 fn what_is_answered_without_asking_ends_the_question() {
     let target = Amount::Mib(1280.0);
@@ -140,13 +187,13 @@ proptest! {
         let mut decision = before.clone();
         let id = Vmid::try_from(104).unwrap();
         let mut approvals = Approvals::default();
-        approvals.accept(id, accepted.clone());
+        approvals.accept(id, None, accepted.clone());
         let mut policy = Policy::default();
         // What was accepted means nothing once the mode has changed.
-        approvals.give_one(id, &policy, &mut decision);
+        approvals.give_one((id, None), &policy, &mut decision);
         prop_assert_eq!(&decision, &before);
         policy.memory.mode = Mode::Approve;
-        approvals.give_one(id, &policy, &mut decision);
+        approvals.give_one((id, None), &policy, &mut decision);
         if decision.apply {
             prop_assert_eq!(decision.to, accepted.to);
             prop_assert_eq!(decision.action, accepted.action);

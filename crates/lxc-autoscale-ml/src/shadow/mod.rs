@@ -19,7 +19,7 @@ use lxc_autoscale_core::Vmid;
 pub use imagined::{Imagined, Kept};
 
 use crate::decide::Obstacles;
-use crate::history::History;
+use crate::history::{ContainerHistory, History};
 use crate::policy::{Policies, PolicyBook};
 use crate::recommend::{RecommendConfig, Shared};
 
@@ -50,6 +50,10 @@ impl Shadows {
 
     /// Takes in the newest record of each container.
     pub fn take(&mut self, history: &History) {
+        // What a candidate made of a container does not go for another one that got its id.
+        let is_replaced = |id: Vmid| history.container(id).is_some_and(ContainerHistory::is_new_under_its_id);
+        self.running.retain(|(_, id), _| !is_replaced(*id));
+        self.kept.retain(|(_, id), _| !is_replaced(*id));
         for ((_, id), imagined) in &mut self.running {
             if let Some(container) = history.container(*id).filter(|container| container.present) {
                 imagined.take(container, history.node());

@@ -20,6 +20,7 @@ pub(crate) type Request = (&'static str, Value);
 struct Shared {
     requests: Arc<Mutex<Vec<Request>>>,
     refusal: Arc<Mutex<Option<(&'static str, u16)>>>,
+    hangs: Arc<Mutex<Option<&'static str>>>,
     configurations: Arc<Mutex<BTreeMap<u64, ContainerConfig>>>,
 }
 
@@ -71,6 +72,11 @@ impl RecordingApi {
         *self.shared.refusal.lock().unwrap() = Some((route, status));
     }
 
+    /// From now on never answers requests to one route; `None` for answering all.
+    pub(crate) fn hang_at(&self, route: Option<&'static str>) {
+        *self.shared.hangs.lock().unwrap() = route;
+    }
+
     /// What a container has by Proxmox's configuration from now on.
     pub(crate) fn has(&self, id: u64, cores: u32, memory_mib: u64) {
         self.configure(id, |config| {
@@ -82,6 +88,11 @@ impl RecordingApi {
     pub(crate) fn configure(&self, id: u64, edit: impl FnOnce(&mut ContainerConfig)) {
         let mut configurations = self.shared.configurations.lock().unwrap();
         edit(configurations.entry(id).or_insert_with(|| ContainerConfig::parse("hostname: web\n").0));
+    }
+
+    /// The requests that were taken note of until now, which stay.
+    pub(crate) fn seen(&self) -> Vec<Request> {
+        self.shared.requests.lock().unwrap().clone()
     }
 
     /// The requests since the last call.
@@ -99,24 +110,27 @@ impl Drop for RecordingApi {
 }
 
 async fn cores(State(shared): State<Shared>, Json(body): Json<Value>) -> (StatusCode, Json<Value>) {
-    std::future::ready(answer(&shared, "/scale/cores", "cores", &body)).await
+    answer(&shared, "/scale/cores", "cores", &body).await
 }
 
 async fn cpulimit(State(shared): State<Shared>, Json(body): Json<Value>) -> (StatusCode, Json<Value>) {
-    std::future::ready(answer(&shared, "/scale/cpulimit", "cpulimit", &body)).await
+    answer(&shared, "/scale/cpulimit", "cpulimit", &body).await
 }
 
 async fn memory(State(shared): State<Shared>, Json(body): Json<Value>) -> (StatusCode, Json<Value>) {
-    std::future::ready(answer(&shared, "/scale/ram", "memory", &body)).await
+    answer(&shared, "/scale/ram", "memory", &body).await
 }
 
-fn answer(
+async fn answer(
     shared: &Shared,
     route: &'static str,
     field: &'static str,
     body: &Value,
 ) -> (StatusCode, Json<Value>) {
     shared.requests.lock().unwrap().push((route, body.clone()));
+    if *shared.hangs.lock().unwrap() == Some(route) {
+        std::future::pending::<()>().await;
+    }
     let refused = shared.refusal.lock().unwrap().filter(|(refused, _)| route.starts_with(refused));
     if let Some((_, status)) = refused {
         let refused =

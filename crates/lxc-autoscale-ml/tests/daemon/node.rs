@@ -21,6 +21,7 @@ const STEP: SignedDuration = SignedDuration::from_mins(5);
 /// One container as it is from now on.
 #[derive(Clone)]
 pub(crate) struct Container {
+    pub(crate) name: &'static str,
     pub(crate) cores: u32,
     pub(crate) memory_mib: u64,
     pub(crate) cores_used: f64,
@@ -36,10 +37,13 @@ pub(crate) struct Container {
     pub(crate) template: bool,
     pub(crate) pinned: bool,
     pub(crate) configured: bool,
+    /// How long it runs; `None` since long before the first record.
+    pub(crate) uptime_seconds: Option<f64>,
 }
 
 /// Four cores and 4 GiB, and next to nothing to do with them.
 pub(crate) const IDLE: Container = Container {
+    name: "web",
     cores: 4,
     memory_mib: 4096,
     cores_used: 0.05,
@@ -53,6 +57,7 @@ pub(crate) const IDLE: Container = Container {
     template: false,
     pinned: false,
     configured: true,
+    uptime_seconds: None,
 };
 
 /// Two cores and 1 GiB, both used up.
@@ -66,6 +71,8 @@ pub(crate) struct Node {
     pub(crate) containers: BTreeMap<u32, Container>,
     pub(crate) stopped: Vec<u32>,
     pub(crate) now: Timestamp,
+    /// Whether the monitor can read the node's own figures.
+    pub(crate) is_known: bool,
     steps: u64,
 }
 
@@ -80,6 +87,7 @@ impl Node {
             containers: containers.iter().cloned().collect(),
             stopped: Vec::new(),
             now: Timestamp::from_second(1_800_000_000).unwrap(),
+            is_known: true,
             steps: 0,
         }
     }
@@ -157,7 +165,7 @@ impl Node {
                 monitor_memory_usage_mb: None,
                 schema_version: Some(1),
                 stopped_containers: self.stopped.iter().map(|id| vmid(*id)).collect(),
-                node: Some(node),
+                node: self.is_known.then_some(node),
             },
             containers,
         }
@@ -177,7 +185,7 @@ impl Node {
             tags: container.tags.iter().map(|tag| (*tag).to_owned()).collect(),
             template: container.template,
             pinned_cpuset: container.pinned.then(|| "0-1".to_owned()),
-            ..ContainerConfig::parse("hostname: web\n").0
+            ..ContainerConfig::parse(&format!("hostname: {}\n", container.name)).0
         };
         let seconds = step.as_secs_f64();
         let mut record = ContainerRecord {
@@ -190,7 +198,7 @@ impl Node {
                 read_ops: None,
                 write_ops: None,
             }),
-            uptime_seconds: Some(1e6 + steps * seconds),
+            uptime_seconds: Some(container.uptime_seconds.unwrap_or(1e6 + steps * seconds)),
             cpu_cores_used: Some(cores_used),
             cpu_throttled_share: Some(container.throttled),
             throttling: Some(Throttling { nr_periods: 0, nr_throttled: 0, throttled_usec: 0 }),

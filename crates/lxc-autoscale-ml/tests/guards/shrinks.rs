@@ -124,6 +124,7 @@ fn steer_plainly(seed: u64, tally: &mut Tally) {
             cores: None,
             memory_mib: Some(size),
             restarted: false,
+            replaced: false,
             disturbed: false,
         };
         guard.observe(facts);

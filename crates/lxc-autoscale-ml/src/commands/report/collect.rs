@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::super::CommandError;
 use crate::config::Config;
 use crate::decide::{Action, Reason, Resource};
-use crate::history::Hours;
+use crate::history::{Hours, names_differ};
 use crate::ledger::{Ledger, Tried};
 use crate::report::{First, Hour, Known, Made};
 
@@ -64,22 +64,30 @@ pub(super) fn collect(
         notes.push("there is no ledger: no decision has been made yet".to_owned());
     }
     let tried = ledger.as_ref().map_or_else(|| Ok(Vec::new()), Ledger::tried)?;
-    let first = ledger.as_ref().map_or_else(|| Ok(BTreeMap::new()), Ledger::first_sizes)?;
+    let first = ledger.as_ref().map_or_else(|| Ok(Vec::new()), Ledger::first_sizes)?;
     let known = measured
         .into_iter()
         .map(|(id, (name, hours))| {
             let first_of = |resource: Resource, size: fn(&Hour) -> Option<f64>| {
                 let measured = hours.iter().find_map(|hour| Some((instant(hour.start_seconds), size(hour)?)));
-                let first = [first.get(&(id, resource)).copied(), measured].into_iter().flatten();
-                first.min_by_key(|(at, _)| *at).map(|(at, size)| First { size, at })
+                // What another container had that was called by this id before is not its own.
+                let of_it = first.iter().filter(|it| {
+                    it.id == id
+                        && it.resource == resource
+                        && !names_differ(it.name.as_deref(), name.as_deref())
+                });
+                let found = of_it.map(|it| (it.at, it.size));
+                found.chain(measured).min_by_key(|(at, _)| *at).map(|(at, size)| First { size, at })
             };
             let of_it = || tried.iter().filter(|tried| tried.id == id);
             let failed = of_it().filter(|it| !it.is_done && since <= it.at && it.at < until).count();
+            let first_cores = first_of(Resource::Cpu, |hour| hour.cores);
+            let first_memory = first_of(Resource::Memory, |hour| hour.memory_mib);
             Known {
                 id,
                 name,
-                first_cores: first_of(Resource::Cpu, |hour| hour.cores),
-                first_memory: first_of(Resource::Memory, |hour| hour.memory_mib),
+                first_cores,
+                first_memory,
                 changes: of_it().filter_map(made).collect(),
                 failed,
                 hours,
