@@ -108,7 +108,7 @@ adopt_files_of_root() {
     for file in "$state"/{alerts.json,anomaly.state,metrics.sqlite}*; do move "$file" "$state/monitor/${file##*/}"; done
     for file in "$state"/{decisions.sqlite,learnt.checkpoint}*; do move "$file" "$state/ml/${file##*/}"; done
     for file in "$state"/api.sqlite*; do move "$file" "$state/api/${file##*/}"; done
-    rm -f -- "$state"/{lock,api.lock}
+    rm -f -- "$state"/{lock,api.lock} "$log/lxc_autoscale_audit.jsonl.lock"
 }
 
 # A configuration that was kept still says where the files were: what stands there as it was shipped is brought up to date,

@@ -54,6 +54,7 @@ for name in lxc_metrics.json lxc_monitor.log lxc_autoscale_ml.log lxc_autoscale_
     [[ ! -L $log/$name ]] || rm -f -- "$log/$name"
 done
 rm -f -- "$log"/lxc_autoscale_ml/monitor/.lxc_metrics.json.{lock,new,spare,spare-*}
+rm -f -- "$log"/lxc_autoscale_ml/api/lxc_autoscale_audit.jsonl.lock
 
 if [[ $purge == yes ]]; then
     rm -rf -- "$etc" "$state" "$log/lxc_autoscale_ml"

@@ -95,6 +95,7 @@ fn uninstalling_puts_files_back_and_keeps_them_until_purged() {
         installation.write(from, from);
     }
     installation.install(&[]);
+    installation.write("var/log/lxc_autoscale_ml/api/lxc_autoscale_audit.jsonl.lock", "");
     // As systemd-tmpfiles makes it.
     let link = installation.at("var/log/lxc_metrics.json");
     std::os::unix::fs::symlink("lxc_autoscale_ml/monitor/lxc_metrics.json", &link).unwrap();

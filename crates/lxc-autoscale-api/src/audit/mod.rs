@@ -219,12 +219,16 @@ fn append<S: Serialize>(
     Ok(End { file: end.file, size, seq, hash })
 }
 
-/// One writer at a time, whatever its process: the directory is locked, because the file has another name after a rotation.
+/// One writer at a time, whatever its process. What is locked is a file beside the log, because the log has another name
+/// after a rotation; and one that nobody else can open, because whoever can lock it can hold up every change.
 fn turn(path: &Path) -> io::Result<File> {
-    let place = numbered(path, 0);
-    let directory = File::open(place.parent().unwrap_or(Path::new("/")))?;
-    directory.lock()?;
-    Ok(directory)
+    let mut name = numbered(path, 0).into_os_string();
+    name.push(".lock");
+    let name = PathBuf::from(name);
+    let lock = File::options().create(true).append(true).mode(0o600).open(&name)?;
+    hand_over(&lock, &name)?;
+    lock.lock()?;
+    Ok(lock)
 }
 
 /// Whether what is known of the end of the chain is still so.
@@ -283,6 +287,9 @@ fn hand_over(file: &File, path: &Path) -> io::Result<()> {
         return Ok(());
     };
     let owner = fs::metadata(directory)?;
+    if file.metadata()?.uid() == owner.uid() {
+        return Ok(());
+    }
     fchown(file, Some(owner.uid()), Some(owner.gid()))
 }
 

@@ -74,7 +74,7 @@ fn the_chain_goes_on_over_a_rotation_and_the_files_are_bounded() {
     // Each record has filled a file; the last two and the newest are kept.
     let verdict = verdict(&config);
     assert_eq!((verdict.first, verdict.last, verdict.holds()), (Some(7), Some(9), true));
-    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 3);
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 4, "three files and a lock");
     // After a restart, too, though the newest file may be empty.
     fs::write(&config.file, "").unwrap();
     write(&AuditLog::new(config.clone()), 10);
@@ -95,7 +95,22 @@ fn older_files_lie_where_a_link_leads() {
     let verdict = verdict(&config);
     assert_eq!((verdict.first, verdict.last, verdict.holds()), (Some(3), Some(5), true));
     assert!(config.file.is_symlink());
-    assert_eq!(fs::read_dir(&own).unwrap().count(), 3);
+    assert_eq!(fs::read_dir(&own).unwrap().count(), 4, "three files and a lock");
+}
+
+/// Root makes a key before a server that is not root has written anything.
+#[test]
+fn what_root_begins_is_the_servers() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let (directory, config) = written(0);
+    std::os::unix::fs::chown(directory.path(), Some(1234), Some(1234)).unwrap();
+    write(&AuditLog::new(config.clone()), 1);
+    for name in ["audit.jsonl", "audit.jsonl.lock"] {
+        let made = fs::metadata(directory.path().join(name)).unwrap();
+        assert_eq!((made.uid(), made.mode() & 0o777), (1234, 0o600), "{name}");
+    }
 }
 
 #[test]
