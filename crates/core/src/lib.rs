@@ -3,7 +3,8 @@
 //! In reading order: ids and units, the record of one measurement ([`snapshot`], [`run`]), the file that carries
 //! it from the monitor to the ml daemon ([`metrics_file`]), what Proxmox stores about a container
 //! ([`container_config`]), the node's own files ([`procfs`]), the bodies of the REST API ([`api`]), and the plumbing every daemon needs
-//! ([`config`], [`telemetry`], [`service`], [`users`], [`ownership`], [`regular_file`], [`durable`], [`exposition`], [`error_chain`]).
+//! ([`config`], [`telemetry`], [`service`], [`users`], [`ownership`], [`regular_file`], [`durable`], [`exposition`], [`progress`],
+//! [`error_chain`]).
 
 pub mod api;
 pub mod config;
@@ -18,6 +19,7 @@ pub mod notification;
 pub mod own_process;
 pub mod ownership;
 pub mod procfs;
+pub mod progress;
 pub mod record_time;
 pub mod regular_file;
 pub mod run;

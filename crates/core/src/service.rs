@@ -2,12 +2,15 @@
 //!
 //! Without systemd (no `NOTIFY_SOCKET`) the notifications go nowhere and everything else works the same.
 
+use std::cell::Cell;
 use std::io;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal as UnixSignal, SignalKind, signal};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
+
+use crate::progress::Progress;
 
 /// How often a daemon that is ending says that it still is.
 const ENDING_EVERY: Duration = Duration::from_secs(10);
@@ -164,6 +167,25 @@ fn watchdog_period() -> Option<Duration> {
 /// Tells systemd's watchdog that the daemon lives.
 pub fn notify_alive() {
     notify(&[NotifyState::Watchdog]);
+}
+
+/// Tells systemd's watchdog while work goes on that the daemon lives, once a second at most.
+#[derive(Debug, Default)]
+pub struct Alive {
+    told: Cell<Option<Instant>>,
+}
+
+impl Progress for Alive {
+    fn at(&self, _done: u64, _total: u64) {
+        self.goes_on();
+    }
+
+    fn goes_on(&self) {
+        if self.told.get().is_none_or(|told| Duration::from_secs(1) <= told.elapsed()) {
+            self.told.set(Some(Instant::now()));
+            notify_alive();
+        }
+    }
 }
 
 /// Tells systemd that the service is up.

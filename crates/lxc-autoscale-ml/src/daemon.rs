@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use lxc_autoscale_core::ErrorChain;
 use lxc_autoscale_core::config::{self, ConfigError};
 use lxc_autoscale_core::service::{
-    Heartbeat, Wake, notify_alive, notify_ready, notify_reloading, notify_status, notify_stopping,
+    Alive, Heartbeat, Wake, notify_alive, notify_ready, notify_reloading, notify_status, notify_stopping,
 };
 
 use crate::checkpoint::{self, CheckpointError};
@@ -105,6 +105,7 @@ impl Daemon {
             self.learn();
             self.pipeline.judge(now);
             self.tell(now);
+            self.tell_shifts(now);
             tracing::info!("Processing containers for scaling decisions...");
             let approvals = self.executor.approvals(now);
             report.proposals = self.pipeline.propose(self.executor.changes(), &approvals, now);
@@ -155,7 +156,7 @@ impl Daemon {
     /// Reads what is new; `false` where there is nothing to decide upon.
     fn load(&mut self, now: Timestamp) -> bool {
         let file = self.config.metrics.file.display();
-        let loaded = match self.pipeline.load() {
+        let loaded = match self.pipeline.load(&Alive::default()) {
             Ok(loaded) => loaded,
             Err(error) => {
                 self.metrics_trouble.is(ErrorChain(&error).to_string());
@@ -223,6 +224,19 @@ impl Daemon {
             let Some(queue) = self.config.notifications.queue() else { continue };
             if let Err(error) = queue.put(&notification) {
                 tracing::error!("the leak cannot be notified of: {}", ErrorChain(&error));
+            }
+        }
+    }
+
+    /// Tells of levels that have shifted; of what looks stuck people are notified.
+    fn tell_shifts(&mut self, now: Timestamp) {
+        for (id, shifted) in self.pipeline.new_shifts(now) {
+            tracing::info!(container = %id, "{}", shifted.text());
+            let name = self.pipeline.history().container(id).and_then(|container| container.name.as_deref());
+            let Some(notification) = shifted.notification(id, name, now) else { continue };
+            let Some(queue) = self.config.notifications.queue() else { continue };
+            if let Err(error) = queue.put(&notification) {
+                tracing::error!("nobody is notified of what looks stuck: {}", ErrorChain(&error));
             }
         }
     }

@@ -39,6 +39,7 @@ pub mod policy;
 pub mod proposals;
 pub mod recommend;
 pub mod refusals;
+pub mod regime;
 pub mod replay;
 pub mod report;
 pub mod shadow;

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use lxc_autoscale_core::Vmid;
 use lxc_autoscale_core::metrics_file::{MetricsReader, Position, ReadError};
+use lxc_autoscale_core::progress::Progress;
 use lxc_autoscale_core::snapshot::Snapshot;
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +31,7 @@ use crate::policy::learning::learnt_by;
 use crate::policy::{InForce, Learning, Policies, PolicyBook, PolicyError};
 use crate::proposals::Approvals;
 use crate::recommend::{Estimate, Shared, SharedError};
+use crate::regime::{RegimeWatch, Shifted};
 use crate::shadow::Shadows;
 
 /// When containers were changed last.
@@ -49,6 +51,9 @@ pub struct Pipeline {
     book: Arc<PolicyBook>,
     learning: Learning,
     shadows: Shadows,
+    regimes: RegimeWatch,
+    /// What the log was told of tags that do nothing.
+    idle_tags: BTreeSet<(Vmid, String)>,
     /// The rules that were in force at the last judgement, and when that was.
     policies: Option<(Timestamp, Arc<Policies>)>,
 }
@@ -146,6 +151,8 @@ impl Pipeline {
             learning: Learning::new(Arc::clone(&book), shared),
             book,
             policies: None,
+            regimes: RegimeWatch::default(),
+            idle_tags: BTreeSet::new(),
             guards: Register::default(),
             config: config.clone(),
             verdicts: BTreeMap::new(),
@@ -205,17 +212,21 @@ impl Pipeline {
         &self.history
     }
 
-    /// Reads what is new in the metrics file; the first time, all of it.
+    /// Reads what is new in the metrics file; the first time, all of it, of which `progress` hears.
     ///
     /// # Errors
     /// [`ReadError`] when it cannot be read; what is known stays.
-    pub fn load(&mut self) -> Result<Loaded, ReadError> {
+    pub fn load(&mut self, progress: &dyn Progress) -> Result<Loaded, ReadError> {
         let mut loaded = Loaded { snapshots: 0, unreadable: 0 };
         // One at a time: the file may hold weeks.
-        self.reader.each_new(|record| match record {
+        self.reader.each_new_watched(progress, |record| match record {
             Ok(snapshot) => {
                 loaded.snapshots += 1;
-                self.history.take_by(&snapshot, &mut |identity| self.learning.rules(identity));
+                // What is remembered of a container is learnt with its first record, and takes long.
+                self.history.take_by(&snapshot, &mut |identity| {
+                    progress.goes_on();
+                    self.learning.rules(identity)
+                });
                 self.guards.take(&self.history);
                 self.shadows.take(&self.history);
             }
@@ -274,11 +285,24 @@ impl Pipeline {
         for (at, _) in self.set.values_mut() {
             set_back(at, now);
         }
+        self.tell_of_idle_tags();
         let policies = self.policies(now);
         self.guards.judge(&self.history, now, &policies);
         let Self { history, learning, .. } = self;
         learning.retain(|vmid| history.container(vmid).is_some());
         self.policies = Some((now, policies));
+    }
+
+    /// Warns once of each tag that names no preset: whoever set it believes that it has an effect.
+    fn tell_of_idle_tags(&mut self) {
+        self.idle_tags.retain(|(vmid, _)| self.history.container(*vmid).is_some());
+        for (vmid, container) in self.history.containers() {
+            for idle in self.book.idle_tags(&container.identity) {
+                if self.idle_tags.insert((vmid, idle.clone())) {
+                    tracing::warn!(container = %vmid, "{idle}");
+                }
+            }
+        }
     }
 
     /// What the guards remember.
@@ -289,6 +313,11 @@ impl Pipeline {
     /// The leaks that were noticed since the last call.
     pub fn new_leaks(&mut self) -> Vec<NewLeak> {
         self.guards.new_leaks(&self.history)
+    }
+
+    /// The levels that were found to have shifted since the last call.
+    pub fn new_shifts(&mut self, now: Timestamp) -> Vec<(Vmid, Shifted)> {
+        self.regimes.look(&self.history, now)
     }
 
     /// How old the newest snapshot is; `None` while there is none.

@@ -11,7 +11,7 @@ use crate::decide::{
     Allocation, CpuControl, Decision, Decisions, LastChanges, Mode, NodeSituation, Obstacles, Policy,
     Situation, decide,
 };
-use crate::guard::Guard;
+use crate::guard::{ContainerGuard, Seen};
 use crate::observation::Observation;
 use crate::recommend::{ContainerModel, Shared};
 
@@ -34,6 +34,14 @@ pub enum CpuClass {
 }
 
 impl CpuClass {
+    /// The class in which that setting gives out CPU.
+    pub fn of(control: CpuControl) -> Self {
+        match control {
+            CpuControl::Cpulimit => Self::Fractional,
+            CpuControl::Cores => Self::Integer,
+        }
+    }
+
     /// The setting that is changed.
     pub fn control(self) -> CpuControl {
         match self {
@@ -100,6 +108,7 @@ pub struct Replayed {
     obstacles: Obstacles,
     node: NodeSituation,
     model: ContainerModel,
+    guard: ContainerGuard,
     changes: LastChanges,
 }
 
@@ -107,14 +116,15 @@ impl Replayed {
     /// A container nothing is known about yet.
     pub fn new(policy: Policy, obstacles: Obstacles, node: NodeSituation, shared: Arc<Shared>) -> Self {
         let (model, changes) = (ContainerModel::new(shared), LastChanges::default());
-        Self { policy, obstacles, node, model, changes }
+        Self { policy, obstacles, node, model, guard: ContainerGuard::default(), changes }
     }
 
     /// A container of which so much is known already; nothing is decided before [`Replayed::set_rules`].
     pub fn going_on(model: ContainerModel, changes: LastChanges) -> Self {
         let mut policy = Policy::default();
         (policy.cpu.mode, policy.memory.mode) = (Mode::Off, Mode::Off);
-        Self { policy, obstacles: Obstacles::default(), node: NodeSituation::default(), model, changes }
+        let (obstacles, node) = (Obstacles::default(), NodeSituation::default());
+        Self { policy, obstacles, node, model, guard: ContainerGuard::default(), changes }
     }
 
     /// Goes by all of this from the next decision on.
@@ -147,10 +157,24 @@ impl Replayed {
     /// Learns from what was seen.
     pub fn observe(&mut self, seen: &Observation) {
         self.model.observe(seen);
+        self.guard(seen, false);
+    }
+
+    /// Was disturbed in the step: there is nothing to learn from it.
+    pub fn observe_disturbed(&mut self, seen: &Observation) {
+        self.guard(seen, true);
+    }
+
+    /// Nobody sets sizes by hand in a replay, so the guards need not be told of them.
+    fn guard(&mut self, observation: &Observation, disturbed: bool) {
+        let seen =
+            Seen { observation, cores: None, memory_mib: None, restarted: false, replaced: false, disturbed };
+        self.guard.observe(seen);
     }
 
     /// Decides at `now` about a container of this size; what is to be applied is taken as done.
     pub fn decide(&mut self, seen: &Observation, size: Size, now: Timestamp) -> Decisions {
+        self.guard.judge(&self.policy, now);
         let recommendation = self.model.recommend(now);
         let (cores, cpulimit) = match self.policy.cpu.control {
             CpuControl::Cores => (Some(size.cores), None),
@@ -163,11 +187,15 @@ impl Replayed {
             recommendation: Some(&recommendation),
             changes: self.changes,
             anomaly: None,
-            guard: Guard::default(),
+            guard: self.guard.guard(None, now),
         };
         let decisions = decide(&self.policy, &situation, &self.node, now);
-        self.changes.note(&decisions.cpu, now);
-        self.changes.note(&decisions.memory, now);
+        for decision in [&decisions.cpu, &decisions.memory] {
+            self.changes.note(decision, now);
+            if let (true, Some(from), Some(to)) = (decision.apply, decision.from, decision.to) {
+                self.guard.note_change(decision.resource, (now, now), from, to);
+            }
+        }
         decisions
     }
 }

@@ -16,6 +16,7 @@ use super::disk::open_no_link;
 use super::format::{self, ElementError};
 use super::tail::{self, Mark};
 use super::trust::{self, Believed, Distrust};
+use crate::progress::{Progress, Unwatched};
 use crate::snapshot::Snapshot;
 
 /// How much of the end is read at first for the newest record; doubled until it is in it.
@@ -146,15 +147,27 @@ impl MetricsReader {
         &mut self,
         each: impl FnMut(Result<Snapshot, UnreadableRecord>),
     ) -> Result<(), ReadError> {
+        self.each_new_watched(&Unwatched, each)
+    }
+
+    /// As [`MetricsReader::each_new`]; `progress` hears after every record how many bytes of the new ones are read.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn each_new_watched(
+        &mut self,
+        progress: &dyn Progress,
+        each: impl FnMut(Result<Snapshot, UnreadableRecord>),
+    ) -> Result<(), ReadError> {
         let mut file = open_trusted(&self.path, &self.believed)?;
         let path = self.path.clone();
         let failed = |source| ReadError::Read { path: path.clone(), source };
         let mut beginning = [0; 4];
         let length = read_up_to(&mut file, &mut beginning).map_err(failed)?;
         if format::is_line_layout(&beginning[..length]) {
-            self.each_line(file, each).map_err(failed)
+            self.each_line(file, progress, each).map_err(failed)
         } else {
-            self.each_element(file, each)
+            self.each_element(file, progress, each)
         }
     }
 
@@ -200,6 +213,7 @@ impl MetricsReader {
     fn each_line(
         &mut self,
         mut file: File,
+        progress: &dyn Progress,
         mut each: impl FnMut(Result<Snapshot, UnreadableRecord>),
     ) -> io::Result<()> {
         let size = file.metadata()?.len();
@@ -209,10 +223,12 @@ impl MetricsReader {
         };
         let only_after = if known.is_none() { self.last_taken } else { None };
         file.seek(SeekFrom::Start(known.unwrap_or(0)))?;
+        let new = size - known.unwrap_or(0);
         let mut position = 0;
-        format::for_each_record(BufReader::new(file.take(size - known.unwrap_or(0))), |_, record| {
+        format::for_each_record(BufReader::new(file.take(new)), |offset, record| {
             position += 1;
             self.hand_out(record, position, only_after, &mut each);
+            progress.at(offset + record.len() as u64, new);
             Ok(())
         })
     }
@@ -221,19 +237,26 @@ impl MetricsReader {
     fn each_element(
         &mut self,
         mut file: File,
+        progress: &dyn Progress,
         mut each: impl FnMut(Result<Snapshot, UnreadableRecord>),
     ) -> Result<(), ReadError> {
-        file.rewind().map_err(|source| ReadError::Read { path: self.path.clone(), source })?;
+        let path = self.path.clone();
+        let failed = |source| ReadError::Read { path: path.clone(), source };
+        file.rewind().map_err(failed)?;
+        let size = file.metadata().map_err(failed)?.len();
+        // Shares its place with the one that is read from.
+        let mut place = file.try_clone().map_err(failed)?;
         let only_after = self.last_taken;
         let mut position = 0;
         format::for_each_element(BufReader::new(file), |element| {
             position += 1;
             self.hand_out(element.get().as_bytes(), position, only_after, &mut each);
+            progress.at(place.stream_position()?, size);
             Ok(())
         })
         .map_err(|error| match error {
-            ElementError::Json(source) => ReadError::NotAMetricsFile { path: self.path.clone(), source },
-            ElementError::Each(source) => ReadError::Read { path: self.path.clone(), source },
+            ElementError::Json(source) => ReadError::NotAMetricsFile { path: path.clone(), source },
+            ElementError::Each(source) => failed(source),
         })
     }
 

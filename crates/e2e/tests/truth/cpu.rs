@@ -1,6 +1,6 @@
 //! CPU use and throttling (A3, A5): what a burner says it used, and the kernel's own counters.
 
-use lxc_autoscale_core::snapshot::{ContainerRecord, Snapshot};
+use lxc_autoscale_core::snapshot::{ContainerRecord, Snapshot, Throttling};
 
 use crate::container::{Container, Limits};
 use crate::machine::{keyed, stall_usec, text};
@@ -21,12 +21,8 @@ pub(crate) fn burning(proof: &mut Proof) {
     container.order(&format!("burn {nominal}"));
     let node = NodeCpu::watch();
     let id = container.id;
-    let burned_as_told = |container: &mut Container, snapshots: &[Snapshot]| {
-        pairs(snapshots, id)
-            .iter()
-            .any(|pair| (burned_cores(container, *pair) / nominal - 1.0).abs() < AS_TOLD)
-    };
-    let snapshots = series(proof, "burning", 4, |snapshots| burned_as_told(&mut container, snapshots));
+    let snapshots =
+        series(proof, "burning", 4, |snapshots| burned_as_told(&mut container, snapshots, nominal));
     let pairs = pairs(&snapshots, id);
 
     let first = record(&snapshots[0], container.id);
@@ -49,7 +45,7 @@ pub(crate) fn burning(proof: &mut Proof) {
     proof.findings.within("cpu_usage_percent, of the limit", off.reduce(f64::max), 0.0..=0.0001);
 
     // The machine may have had other things to do; what the burner itself says decides.
-    let quiet = pairs.iter().zip(&truth).find(|(_, truth)| (**truth / nominal - 1.0).abs() < AS_TOLD);
+    let quiet = pairs.iter().zip(&truth).find(|(_, truth)| is_as_told(**truth, nominal));
     match quiet {
         Some(((_, now), _)) => {
             let around_nominal = |value: f64| 0.97 * value..=1.03 * value;
@@ -83,20 +79,29 @@ pub(crate) fn throttled(proof: &mut Proof) {
     let mut container = proof.container(limits(QUOTA));
     let id = container.id;
     container.order("burn 2");
-    let snapshots = series(proof, "throttled", 3, |_| true);
+    let snapshots =
+        series(proof, "throttled", 3, |snapshots| burned_as_told(&mut container, snapshots, QUOTA));
     let pairs = pairs(&snapshots, id);
     let truth: Vec<f64> = pairs.iter().map(|pair| burned_cores(&mut container, *pair)).collect();
     let (least, most) = ratios(&pairs, &truth);
     proof.findings.within("throttled: cpu_cores_used, least", least, 0.97..=1.03);
     proof.findings.within("throttled: cpu_cores_used, most", most, 0.97..=1.03);
-    let quiet = truth.iter().all(|truth| 0.98 * QUOTA <= *truth);
-    let too_busy = format!("the machine was too busy: {truth:.2?} of {QUOTA} cores");
-    let nominal = "throttled: cpu_cores_used, nominal";
-    if quiet {
-        let newest = pairs.last().and_then(|(_, now)| now.cpu_cores_used);
-        proof.findings.within(nominal, newest, 0.97 * QUOTA..=1.03 * QUOTA);
-    } else {
-        proof.findings.skip(&[nominal], &too_busy);
+    let quiet = pairs.iter().zip(&truth).find(|(_, truth)| is_as_told(**truth, QUOTA));
+    let (nominal, rises) = ("throttled: cpu_cores_used, nominal", "throttling.nr_throttled rises");
+    match quiet {
+        Some((pair, _)) => {
+            proof.findings.within(nominal, pair.1.cpu_cores_used, 0.97 * QUOTA..=1.03 * QUOTA);
+            // Ten periods a second, in nearly each of which burners that want ten times their quota hit it.
+            let possible = 10.0 * INTERVAL_SECONDS;
+            proof.findings.within(
+                rises,
+                rise(*pair, |counters| counters.nr_throttled),
+                0.5 * possible..=1.1 * possible,
+            );
+        }
+        None => proof
+            .findings
+            .skip(&[nominal, rises], &format!("the machine was too busy: {truth:.2?} of {QUOTA} cores")),
     }
 
     let machine = proof.machine;
@@ -118,20 +123,11 @@ pub(crate) fn throttled(proof: &mut Proof) {
     for n in 0..names.len() {
         proof.findings.counter(names[n], measured[n], (before[n], after[n]));
     }
-    let (earlier, later) = *pairs.last().unwrap();
-    let rise = |value: fn(&ContainerRecord) -> Option<u64>| Some((value(later)? - value(earlier)?) as f64);
-    let periods = rise(|record| Some(record.throttling?.nr_periods));
-    let hits = rise(|record| Some(record.throttling?.nr_throttled));
-    // Ten periods a second, in nearly each of which burners that want ten times their quota hit it.
-    let possible = 10.0 * INTERVAL_SECONDS;
-    let rises = "throttling.nr_throttled rises";
-    if quiet {
-        proof.findings.within(rises, hits, 0.5 * possible..=1.1 * possible);
-    } else {
-        proof.findings.skip(&[rises], &too_busy);
-    }
+    let newest = *pairs.last().unwrap();
+    let hits = rise(newest, |counters| counters.nr_throttled);
+    let periods = rise(newest, |counters| counters.nr_periods);
     let share = hits.zip(periods).map_or(f64::NAN, |(hits, periods)| hits / periods);
-    proof.findings.within("cpu_throttled_share", later.cpu_throttled_share, share - 1e-9..=share + 1e-9);
+    proof.findings.within("cpu_throttled_share", newest.1.cpu_throttled_share, share - 1e-9..=share + 1e-9);
 
     // Threads that are held back wait for a CPU most of the time.
     let pressure = machine.pressure(Some(id), "cpu");
@@ -174,6 +170,23 @@ fn series(
 
 fn pairs(snapshots: &[Snapshot], id: u32) -> Vec<(&ContainerRecord, &ContainerRecord)> {
     snapshots.windows(2).map(|pair| (record(&pair[0], id), record(&pair[1], id))).collect()
+}
+
+/// A burner that used what it was told, by its own word: the machine left it that.
+fn is_as_told(burned: f64, nominal: f64) -> bool {
+    (burned / nominal - 1.0).abs() < AS_TOLD
+}
+
+fn burned_as_told(container: &mut Container, snapshots: &[Snapshot], nominal: f64) -> bool {
+    pairs(snapshots, container.id).iter().any(|pair| is_as_told(burned_cores(container, *pair), nominal))
+}
+
+/// How far a counter of throttling rose between two records.
+fn rise(
+    (earlier, later): (&ContainerRecord, &ContainerRecord),
+    counter: fn(&Throttling) -> u64,
+) -> Option<f64> {
+    Some((counter(&later.throttling?) - counter(&earlier.throttling?)) as f64)
 }
 
 /// What the burner itself says it used between two records, in cores.

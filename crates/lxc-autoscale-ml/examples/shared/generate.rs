@@ -165,6 +165,7 @@ fn trace(
             at: BEGIN + 300 * i64::from(step),
             cpu_cores: Some((wanted_cores * size).min(provisioned.cores)),
             memory_mib: Some((wanted_mib * size).min(provisioned.memory_mib)),
+            is_disturbed: false,
         }
     });
     Recording {
@@ -172,6 +173,7 @@ fn trace(
         pool: Pool::Unknown,
         name: Some((*name).to_owned()),
         provisioned,
+        cpu_class: None,
         obstacles: Obstacles::default(),
         node: boundless_node(),
         samples: samples.collect(),

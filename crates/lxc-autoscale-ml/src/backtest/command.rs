@@ -1,6 +1,6 @@
 //! `backtest`: from the command line to files and tables.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -8,14 +8,17 @@ use std::time::Instant;
 use clap::Args;
 use jiff::Timestamp;
 use lxc_autoscale_core::metrics_file::trust::Believed;
+use lxc_autoscale_core::progress::{Bar, Progress as _};
 
 use super::error::BacktestError;
+use super::metrics::ReplayRules;
 use super::recording::Recording;
 use super::report::{Report, Title, amount};
 use super::run::{Bounds, Outcome, Replay};
 use super::score::{Prices, Rules};
 use super::{allocations, html, metrics, report, traces};
 use crate::config::Config;
+use crate::policy::Identity;
 use crate::recommend::Shared;
 use crate::replay::CpuClass;
 
@@ -36,7 +39,7 @@ pub struct BacktestArgs {
     /// [default: built-in; bounds of traces then follow what each container was provisioned with].
     #[arg(long, value_name = "FILE")]
     pub policy: Option<PathBuf>,
-    /// How CPU is given out [default: fractional for traces, integer for the metrics file].
+    /// How CPU is given out [default: fractional for traces, as the policy says for the metrics file].
     #[arg(long, value_enum)]
     pub cpu_class: Option<CpuClass>,
     /// Write the decisions to this CSV file: timestamp,container_id,cores,memory_mb.
@@ -72,41 +75,43 @@ pub fn command(
 ) -> Result<(), BacktestError> {
     let is_named = config.is_some();
     let config = config.unwrap_or_default();
-    let class = args.cpu_class.unwrap_or(match args.traces {
-        Some(_) => CpuClass::Fractional,
-        None => CpuClass::Integer,
-    });
+    let book = config.policy_book()?;
     let source = args.traces.as_ref().or(args.metrics.as_ref()).unwrap_or(&config.metrics.file).clone();
-    let note = &mut Note::new();
-    note.say(&format!("reading {}", source.display()));
-    let recordings = match &args.traces {
-        Some(path) => traces::read(path)?,
-        None => from_metrics(&source, config.metrics.believed(), class, note)?,
+    let recordings = if let Some(path) = &args.traces {
+        traces::read(path)?
+    } else {
+        let rules_of = |identity: &_| {
+            let policy = book.lasting(identity).policy;
+            let cpu_class = args.cpu_class.unwrap_or_else(|| CpuClass::of(policy.cpu.control));
+            ReplayRules { cpu_class, boot_seconds: policy.guard.boot_seconds }
+        };
+        from_metrics(&source, config.metrics.believed(), rules_of)?
     };
     let recordings = chosen(recordings, &args.containers)?;
 
     let prices = Prices::from(&config.recommend);
     let replay = Replay {
         shared: Arc::new(Shared::load(&config.recommend)?),
-        rules: rules(args, class, &config),
+        rules: rules(args, &config),
         // A trace has a line for each decision; the daemon decides at its own pace.
         interval_seconds: if args.traces.is_some() { 0 } else { seconds(config.interval_seconds) },
         with_forecasts: args.html.is_some(),
         bounds: if args.traces.is_some() && !is_named {
             Bounds::Provisioned(Box::new(config.policy()))
         } else {
-            Bounds::Configured(Box::new(config.policy_book()?))
+            Bounds::Configured(Box::new(book))
         },
     };
     let begin = Instant::now();
-    let total = recordings.len();
-    let outcomes = replay.all(&recordings, &|done| Note::progress(done, total));
+    let bar = Bar::of_pieces("replaying", "containers");
+    let outcomes = replay.all(&recordings, &|done| bar.at(done as u64, recordings.len() as u64));
+    drop(bar);
     let took = begin.elapsed().as_secs_f64();
 
     if let Some(path) = &args.allocations {
         allocations::write_file(path, &recordings, &outcomes)?;
     }
-    let report = Report::new(title(args, &source, class, &recordings, &outcomes), prices, &outcomes);
+    let report = Report::new(title(args, &source, &recordings, &outcomes), prices, &outcomes);
     if let Some(path) = &args.html {
         let failed = |source| BacktestError::Write { path: path.clone(), source };
         std::fs::write(path, html::page(&report, &recordings, &outcomes)).map_err(failed)?;
@@ -119,7 +124,7 @@ pub fn command(
     }
     let days = report.title.container_days;
     // Beside the result, which is the same every time.
-    note.always(&format!(
+    note(&format!(
         "replayed {} container-days in {took:.1} s, {} a second",
         amount(days),
         amount(days / took.max(1e-9))
@@ -130,16 +135,15 @@ pub fn command(
 fn from_metrics(
     path: &Path,
     believed: Believed,
-    class: CpuClass,
-    note: &mut Note,
+    rules_of: impl Fn(&Identity) -> ReplayRules,
 ) -> Result<Vec<Recording>, BacktestError> {
-    let read = metrics::read(path, believed, class)?;
+    let read = metrics::read(path, believed, rules_of)?;
     if read.unreadable != 0 {
-        note.always(&format!("{} records cannot be read and are left out", read.unreadable));
+        note(&format!("{} records cannot be read and are left out", read.unreadable));
     }
     if !read.unsized_ids.is_empty() {
         let ids = named(read.unsized_ids.iter().copied());
-        note.always(&format!("left out, because nothing tells what they have: {ids}"));
+        note(&format!("left out, because nothing tells what they have: {ids}"));
     }
     Ok(read.recordings)
 }
@@ -163,8 +167,8 @@ fn named(ids: impl ExactSizeIterator<Item = u64>) -> String {
 }
 
 /// As in the benchmark; but for recordings of one's own, the policy says what is most.
-fn rules(args: &BacktestArgs, class: CpuClass, config: &Config) -> Rules {
-    let benchmark = Rules::benchmark(class);
+fn rules(args: &BacktestArgs, config: &Config) -> Rules {
+    let benchmark = Rules::benchmark(args.cpu_class.unwrap_or_default());
     let most = if args.traces.is_some() { benchmark.most_times_provisioned } else { f64::INFINITY };
     Rules {
         most_times_provisioned: most,
@@ -174,27 +178,24 @@ fn rules(args: &BacktestArgs, class: CpuClass, config: &Config) -> Rules {
     }
 }
 
-fn title(
-    args: &BacktestArgs,
-    source: &Path,
-    class: CpuClass,
-    recordings: &[Recording],
-    outcomes: &[Outcome],
-) -> Title {
+fn title(args: &BacktestArgs, source: &Path, recordings: &[Recording], outcomes: &[Outcome]) -> Title {
     let spans = || recordings.iter().filter_map(Recording::span);
     let date = |seconds: Option<i64>| {
         let time = seconds.and_then(|seconds| Timestamp::from_second(seconds).ok());
         time.map_or_else(|| "?".to_owned(), |time| time.strftime("%Y-%m-%d").to_string())
     };
+    let class_of = |recording: &Recording| recording.cpu_class.or(args.cpu_class).unwrap_or_default();
+    let is_whole = |recording: &Recording| class_of(recording) == CpuClass::Integer;
     let name = |path: &Path| path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
     Title {
         source: name(source),
         from: date(spans().map(|(first, _)| first).min()),
         to: date(spans().map(|(_, last)| last).max()),
         policy: args.policy.as_deref().map_or_else(|| "built-in".to_owned(), name),
-        cpu: match class {
-            CpuClass::Fractional => "CPU in hundredths of a core",
-            CpuClass::Integer => "CPU in whole cores",
+        cpu: match (recordings.iter().any(is_whole), recordings.iter().all(is_whole)) {
+            (false, _) => "CPU in hundredths of a core",
+            (true, true) => "CPU in whole cores",
+            (true, false) => "CPU in whole cores or in hundredths, as each policy says",
         },
         warm_up_days: args.warm_up_days,
         container_days: outcomes.iter().map(|outcome| outcome.days).sum(),
@@ -205,30 +206,8 @@ fn seconds(interval: u64) -> i64 {
     i64::try_from(interval).unwrap_or(i64::MAX)
 }
 
-/// Lines beside the result, on the standard error.
-struct Note {
-    is_terminal: bool,
-}
-
-impl Note {
-    fn new() -> Self {
-        Self { is_terminal: io::stderr().is_terminal() }
-    }
-
-    /// Only a person wants to know; it is overwritten by what comes next.
-    fn say(&mut self, text: &str) {
-        if self.is_terminal {
-            // Nothing can be done about a terminal that is gone.
-            let _ = write!(io::stderr(), "\r\u{1b}[K{text} …");
-        }
-    }
-
-    fn progress(done: usize, total: usize) {
-        Self::new().say(&format!("replaying: {done} of {total} containers"));
-    }
-
-    fn always(&mut self, text: &str) {
-        let clear = if self.is_terminal { "\r\u{1b}[K" } else { "" };
-        let _ = writeln!(io::stderr(), "{clear}{text}");
-    }
+/// A line beside the result, on the standard error.
+fn note(text: &str) {
+    // Nothing can be done about a standard error that is gone.
+    let _ = writeln!(io::stderr(), "{text}");
 }

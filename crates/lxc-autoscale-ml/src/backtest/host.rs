@@ -67,7 +67,8 @@ mod tests {
     fn check(steps: &[(f64, f64, bool)], limit: Size, want: &[(f64, f64, bool)]) {
         let mut host = Host::new(2.0);
         for ((cpu, memory, after_gap), (used, share, oom)) in steps.iter().zip(want) {
-            let sample = Sample { at: 0, cpu_cores: Some(*cpu), memory_mib: Some(*memory) };
+            let sample =
+                Sample { at: 0, cpu_cores: Some(*cpu), memory_mib: Some(*memory), is_disturbed: false };
             let step = Step { sample, seconds: 300.0, after_gap: *after_gap };
             let seen = host.serve(&step, limit, Timestamp::UNIX_EPOCH);
             let close = |got: Option<f64>, want: f64| (got.unwrap() - want).abs() < 1e-9;

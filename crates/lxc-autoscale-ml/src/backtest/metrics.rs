@@ -5,14 +5,16 @@ use std::path::Path;
 
 use lxc_autoscale_core::metrics_file::MetricsReader;
 use lxc_autoscale_core::metrics_file::trust::Believed;
+use lxc_autoscale_core::progress::Bar;
 use lxc_autoscale_core::snapshot::{ContainerRecord, Snapshot};
 
 use super::error::BacktestError;
 use super::recording::{Recording, Sample};
 use crate::decide::{NodeSituation, Obstacles};
-use crate::history::step;
+use crate::guard::disturbance;
+use crate::history::{identity, step};
 use crate::observation::Observation;
-use crate::policy::Pool;
+use crate::policy::{Identity, Pool};
 use crate::replay::{CpuClass, Size};
 
 /// What a metrics file gave.
@@ -26,31 +28,48 @@ pub struct FromMetrics {
     pub unsized_ids: Vec<u64>,
 }
 
+/// What the policy of a container says of its records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReplayRules {
+    /// How CPU is given out to it.
+    pub cpu_class: CpuClass,
+    /// How long its start disturbs it, in seconds.
+    pub boot_seconds: u64,
+}
+
 /// What is known of one container so far.
 #[derive(Default)]
 struct Growing {
     last: Option<ContainerRecord>,
-    name: Option<String>,
-    pool: Pool,
+    identity: Option<Identity>,
+    rules: Option<ReplayRules>,
     provisioned: Option<Size>,
     obstacles: Obstacles,
     samples: Vec<Sample>,
 }
 
-/// Reads the recordings of the file; what a container had first is what it was built with.
+/// Reads the recordings of the file; what a container had first is what it was built with. `rules_of` tells what a
+/// container's policy says of its records.
 ///
 /// # Errors
 /// [`BacktestError::Metrics`] when the file cannot be read, [`BacktestError::NothingRecorded`] when no container
 /// in it can be replayed.
-pub fn read(path: &Path, believed: Believed, class: CpuClass) -> Result<FromMetrics, BacktestError> {
+pub fn read(
+    path: &Path,
+    believed: Believed,
+    rules_of: impl Fn(&Identity) -> ReplayRules,
+) -> Result<FromMetrics, BacktestError> {
     let mut containers: BTreeMap<u64, Growing> = BTreeMap::new();
     let mut node = NodeSituation::default();
     let mut unreadable = 0;
-    MetricsReader::new(path).believing(believed).each_new(|record| match record {
+    let bar = Bar::of_bytes(format!("reading {}", path.display()));
+    MetricsReader::new(path).believing(believed).each_new_watched(&bar, |record| match record {
         Ok(snapshot) => {
             node = node_of(&snapshot).unwrap_or(node);
             for (vmid, record) in snapshot.containers {
-                containers.entry(vmid.get().into()).or_default().take(record, class, node.cpus);
+                let growing = containers.entry(vmid.get().into()).or_default();
+                let identity = identity(vmid, &record, growing.identity.as_ref());
+                growing.take(record, identity, &rules_of, node.cpus);
             }
         }
         Err(_) => unreadable += 1,
@@ -61,9 +80,10 @@ pub fn read(path: &Path, believed: Believed, class: CpuClass) -> Result<FromMetr
         match container.provisioned {
             Some(provisioned) => recordings.push(Recording {
                 id,
-                name: container.name,
-                pool: container.pool,
+                name: container.identity.as_ref().and_then(|identity| identity.name.clone()),
+                pool: container.identity.map_or(Pool::Unknown, |identity| identity.pool),
                 provisioned,
+                cpu_class: container.rules.map(|rules| rules.cpu_class),
                 obstacles: container.obstacles,
                 node,
                 samples: container.samples,
@@ -88,7 +108,13 @@ fn node_of(snapshot: &Snapshot) -> Option<NodeSituation> {
 }
 
 impl Growing {
-    fn take(&mut self, record: ContainerRecord, class: CpuClass, node_cpus: Option<u32>) {
+    fn take(
+        &mut self,
+        record: ContainerRecord,
+        identity: Identity,
+        rules_of: &impl Fn(&Identity) -> ReplayRules,
+        node_cpus: Option<u32>,
+    ) {
         let newer =
             self.last.as_ref().is_none_or(|last| last.timestamp.instant() < record.timestamp.instant());
         // A clock that was set back: its records cannot be put in order with the others.
@@ -96,16 +122,16 @@ impl Growing {
             return;
         }
         let seen = step(self.last.as_ref(), &record).observation;
-        self.provisioned = self.provisioned.or_else(|| size_of(&record, class, node_cpus));
+        let rules = *self.rules.get_or_insert_with(|| rules_of(&identity));
+        self.provisioned = self.provisioned.or_else(|| size_of(&record, rules.cpu_class, node_cpus));
+        self.identity = Some(identity);
         if let Some(config) = &record.configuration {
-            self.name = config.name.clone().or(self.name.take());
-            if let Some(pool) = &record.pool {
-                self.pool = Pool::named(pool);
-            }
             // A lock comes and goes; the rest is how the container is meant to be.
             self.obstacles = Obstacles { lock: None, ..Obstacles::from(config) };
         }
-        self.samples.push(sample_of(&seen));
+        let boot_seconds = self.rules.map_or(0, |rules| rules.boot_seconds);
+        let is_disturbed = disturbance::between(self.last.as_ref(), &record, boot_seconds).is_some();
+        self.samples.push(Sample { is_disturbed, ..sample_of(&seen) });
         self.last = Some(record);
     }
 }
@@ -119,7 +145,7 @@ pub fn sample_of(seen: &Observation) -> Sample {
         (used, beyond) => used.or(beyond),
     };
     // The same second twice would be no step; the monitor measures once in two seconds at most.
-    Sample { at: seen.at.as_second(), cpu_cores: seen.cpu_cores_used, memory_mib }
+    Sample { at: seen.at.as_second(), cpu_cores: seen.cpu_cores_used, memory_mib, is_disturbed: false }
 }
 
 fn size_of(record: &ContainerRecord, class: CpuClass, node_cpus: Option<u32>) -> Option<Size> {

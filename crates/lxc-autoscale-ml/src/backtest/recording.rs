@@ -3,7 +3,7 @@
 use crate::decide::{NodeSituation, Obstacles};
 use crate::history::LONGEST_STEP;
 use crate::policy::Pool;
-use crate::replay::Size;
+use crate::replay::{CpuClass, Size};
 
 /// How long the first sample of all speaks for, in seconds: a step of the model's series.
 const FIRST_STEP_SECONDS: f64 = 300.0;
@@ -19,6 +19,8 @@ pub struct Recording {
     pub pool: Pool,
     /// What it had when the recording began.
     pub provisioned: Size,
+    /// How CPU is given out to it, where its policy decides that; otherwise as the replay does.
+    pub cpu_class: Option<CpuClass>,
     /// What forbade changes at the end of the recording.
     pub obstacles: Obstacles,
     /// The node it stood on; what is not known of it grants no growth.
@@ -36,6 +38,8 @@ pub struct Sample {
     pub cpu_cores: Option<f64>,
     /// Working set, in MiB.
     pub memory_mib: Option<f64>,
+    /// Whether the step says nothing about the container: a backup, its start.
+    pub is_disturbed: bool,
 }
 
 /// A sample with the length of its step.
@@ -77,12 +81,13 @@ mod tests {
 
     #[test]
     fn a_gap_is_no_step_and_only_the_past_tells_its_length() {
-        let sample = |at| Sample { at, cpu_cores: Some(1.0), memory_mib: None };
+        let sample = |at| Sample { at, cpu_cores: Some(1.0), memory_mib: None, is_disturbed: false };
         let recording = Recording {
             id: 1,
             name: None,
             pool: Pool::Unknown,
             provisioned: Size { cores: 1.0, memory_mib: 512.0 },
+            cpu_class: None,
             obstacles: Obstacles::default(),
             node: NodeSituation::default(),
             samples: [0, 60, 120, 7200, 7260].map(sample).to_vec(),

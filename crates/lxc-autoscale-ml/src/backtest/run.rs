@@ -15,7 +15,7 @@ use crate::decide::{Action, Decision, Policy};
 use crate::forecast::Quantiles;
 use crate::policy::{Identity, InForce, PolicyBook};
 use crate::recommend::Shared;
-use crate::replay::{Replayed, Size, carried_out, changed, within_provisioned};
+use crate::replay::{CpuClass, Replayed, Size, carried_out, changed, within_provisioned};
 
 /// The forecast is drawn once an hour: a month of it is some pixels wide.
 const BAND_SECONDS: i64 = 3600;
@@ -122,15 +122,16 @@ impl Replay {
 
     /// Replays one recording.
     pub fn one(&self, recording: &Recording) -> Outcome {
-        let (policy, shared) = self.rules_of(recording);
+        let rules = self.rules_for(recording);
+        let (policy, shared) = self.rules_of(recording, rules.cpu_class);
         let mut container = Replayed::new(policy, recording.obstacles.clone(), recording.node, shared);
         let scheduled = match &self.bounds {
             Bounds::Configured(book) if book.has_schedules() => identity(recording).map(|who| (book, who)),
             _ => None,
         };
         let mut host = Host::new(recording.provisioned.cores);
-        let mut judge = Judge::new(self.rules_for(recording), recording.provisioned);
-        let begin = self.rules.effective(recording.provisioned, recording.provisioned);
+        let mut judge = Judge::new(rules, recording.provisioned);
+        let begin = rules.effective(recording.provisioned, recording.provisioned);
         let mut size = begin;
         let mut ran_out = false;
         let mut decided: Option<i64> = None;
@@ -140,7 +141,11 @@ impl Replay {
             let Ok(now) = Timestamp::from_second(at) else { continue };
             let mut seen = host.serve(&step, size, now);
             judge.step(&step, size);
-            container.observe(&seen);
+            if step.sample.is_disturbed {
+                container.observe_disturbed(&seen);
+            } else {
+                container.observe(&seen);
+            }
             if self.with_forecasts && is_new_hour(forecasts.last(), at) {
                 forecasts.push(forecast(&container, at, now));
             }
@@ -149,11 +154,15 @@ impl Replay {
                 continue;
             }
             decided = Some(at);
+            // Nothing is decided on what says nothing; only running out of memory is answered.
+            if step.sample.is_disturbed && !ran_out {
+                continue;
+            }
             // The daemon answers what happened in any record since it decided last.
             seen.oom = if ran_out { Some(true) } else { seen.oom };
             ran_out = false;
             if let Some((book, who)) = &scheduled {
-                container.set_policy(self.configured(book.in_force(who, now)));
+                container.set_policy(configured(book.in_force(who, now), rules.cpu_class));
             }
             let decisions = container.decide(&seen, size, now);
             if let Some(new) = changed(size, &decisions) {
@@ -170,8 +179,7 @@ impl Replay {
     }
 
     /// What is in force when the recording begins, and what is recommended with.
-    fn rules_of(&self, recording: &Recording) -> (Policy, Arc<Shared>) {
-        let class = self.rules.cpu_class;
+    fn rules_of(&self, recording: &Recording, class: CpuClass) -> (Policy, Arc<Shared>) {
         match &self.bounds {
             Bounds::Provisioned(policy) => {
                 let policy = within_provisioned(policy, class, recording.provisioned);
@@ -185,24 +193,25 @@ impl Replay {
                 } else {
                     Arc::new(self.shared.with_config(&lasting.recommend))
                 };
-                (self.configured(lasting), shared)
+                (configured(lasting, class), shared)
             }
         }
     }
 
-    /// The policy as the replay goes by it.
-    fn configured(&self, in_force: InForce) -> Policy {
-        let mut policy = in_force.policy;
-        policy.cpu.control = self.rules.cpu_class.control();
-        carried_out(policy)
-    }
-
-    /// The rules with a warm-up that leaves most of the recording.
+    /// The rules with a warm-up that leaves most of the recording, and CPU given out as the policy has it.
     fn rules_for(&self, recording: &Recording) -> Rules {
+        let rules = recording.cpu_class.map_or(self.rules, |class| self.rules.in_class(class));
         let span = recording.span().map_or(0.0, |(first, last)| (last - first) as f64);
         let warm_up_seconds = self.rules.warm_up_seconds.min(MOST_WARM_UP * span);
-        Rules { warm_up_seconds, ..self.rules }
+        Rules { warm_up_seconds, ..rules }
     }
+}
+
+/// The policy as the replay goes by it.
+fn configured(in_force: InForce, class: CpuClass) -> Policy {
+    let mut policy = in_force.policy;
+    policy.cpu.control = class.control();
+    carried_out(policy)
 }
 
 fn is_new_hour(last: Option<&Forecast>, at: i64) -> bool {

@@ -47,21 +47,31 @@ pub struct Rules {
     pub throttled_share: f64,
 }
 
+/// What an idle container needs of CPU.
+fn least_cores(cpu_class: CpuClass) -> f64 {
+    match cpu_class {
+        CpuClass::Fractional => 0.1,
+        CpuClass::Integer => 1.0,
+    }
+}
+
 impl Rules {
     /// The rules of the benchmark: three days are not judged, and twice what was provisioned is the most.
     pub fn benchmark(cpu_class: CpuClass) -> Self {
-        let least_cores = match cpu_class {
-            CpuClass::Fractional => 0.1,
-            CpuClass::Integer => 1.0,
-        };
         Self {
             cpu_class,
-            floor: Size { cores: least_cores, memory_mib: 64.0 },
+            floor: Size { cores: least_cores(cpu_class), memory_mib: 64.0 },
             most_times_provisioned: 2.0,
             headroom: 0.15,
             warm_up_seconds: 3.0 * 86_400.0,
             throttled_share: 0.05,
         }
+    }
+
+    /// The same rules with CPU given out so.
+    #[must_use]
+    pub fn in_class(&self, cpu_class: CpuClass) -> Self {
+        Self { cpu_class, floor: Size { cores: least_cores(cpu_class), ..self.floor }, ..*self }
     }
 
     /// What a host would set when asked for `wanted`: rounded up, then kept within the limits.
@@ -403,12 +413,14 @@ mod tests {
             at: 300 * i64::try_from(index).unwrap(),
             cpu_cores: Some(*cpu),
             memory_mib: Some(*memory),
+            is_disturbed: false,
         };
         Recording {
             id: 1,
             pool: Pool::Unknown,
             name: None,
             provisioned: Size { cores: 2.0, memory_mib: 1024.0 },
+            cpu_class: None,
             obstacles: Obstacles::default(),
             node: NodeSituation::default(),
             samples: samples.iter().enumerate().map(at).collect(),

@@ -98,6 +98,7 @@ impl Line {
             pool: Pool::Unknown,
             name: None,
             provisioned: Size { cores: self.provisioned_cores, memory_mib: self.provisioned_memory_mb },
+            cpu_class: None,
             obstacles: Obstacles::default(),
             node: boundless_node(),
             samples: Vec::new(),
@@ -105,7 +106,8 @@ impl Line {
     }
 
     fn sample(&self) -> Sample {
-        Sample { at: self.timestamp, cpu_cores: self.cpu_cores_used, memory_mib: self.memory_mb_used }
+        let (cpu_cores, memory_mib) = (self.cpu_cores_used, self.memory_mb_used);
+        Sample { at: self.timestamp, cpu_cores, memory_mib, is_disturbed: false }
     }
 }
 
@@ -121,7 +123,10 @@ mod tests {
         let text = HEAD.to_owned() + "600,8,2,512,0.5,100,y\n600,7,1,256,,50,y\n300,8,2,512,0.25,90,y\n";
         let read = parse(text.as_bytes()).unwrap();
         assert_eq!(read.iter().map(|recording| recording.id).collect::<Vec<_>>(), [7, 8]);
-        assert_eq!(read[0].samples, [Sample { at: 600, cpu_cores: None, memory_mib: Some(50.0) }]);
+        assert_eq!(
+            read[0].samples,
+            [Sample { at: 600, cpu_cores: None, memory_mib: Some(50.0), is_disturbed: false }]
+        );
         assert_eq!(read[1].span(), Some((300, 600)));
         assert_eq!(read[1].provisioned, Size { cores: 2.0, memory_mib: 512.0 });
     }

@@ -7,6 +7,7 @@ use lxc_autoscale_core::container_config::ContainerConfig;
 use lxc_autoscale_core::history_store::bucket::{Bucket, Stats, Tier};
 use lxc_autoscale_core::history_store::{Metric, chunk, code, schema};
 use lxc_autoscale_core::metrics_file::{Bounds, MetricsWriter};
+use lxc_autoscale_core::progress::Unwatched;
 use lxc_autoscale_core::snapshot::{ContainerRecord, IoStats, MemoryEvents, Snapshot, Summary, Throttling};
 use lxc_autoscale_core::{RecordTime, Vmid};
 
@@ -97,7 +98,7 @@ fn begin(config: &Config) -> Pipeline {
 
 /// One cycle; all that was decided and what it was made from, to the digit.
 fn cycle(pipeline: &mut Pipeline, minute: i64) -> String {
-    pipeline.load().unwrap();
+    pipeline.load(&Unwatched).unwrap();
     pipeline.learn().unwrap();
     pipeline.judge(at(minute));
     serde_json::to_string_pretty(&pipeline.propose(

@@ -21,6 +21,7 @@ use std::path::PathBuf;
 
 use jiff::Timestamp;
 use lxc_autoscale_core::metrics_file::ReadError;
+use lxc_autoscale_core::progress::Bar;
 use lxc_autoscale_core::{ErrorChain, Vmid};
 use serde::Serialize;
 
@@ -185,10 +186,16 @@ fn look(config: &Config) -> Result<(Pipeline, Changes), CommandError> {
     if let Err(error) = pipeline.restore(&config.state.checkpoint()) {
         tracing::debug!("{}", ErrorChain(&error));
     }
-    pipeline.load()?;
+    load(&mut pipeline, config)?;
     pipeline.learn()?;
     pipeline.judge(Timestamp::now());
     Ok((pipeline, changes))
+}
+
+/// Reads the metrics file, with a bar for whoever waits.
+fn load(pipeline: &mut Pipeline, config: &Config) -> Result<(), ReadError> {
+    let bar = Bar::of_bytes(format!("reading {}", config.metrics.file.display()));
+    pipeline.load(&bar).map(drop)
 }
 
 fn write_json(out: &mut impl Write, value: &impl Serialize) -> Result<(), CommandError> {

@@ -29,6 +29,9 @@ struct Shown {
     /// What is not known of the container, if anything.
     #[serde(skip_serializing_if = "Option::is_none")]
     trouble: Option<String>,
+    /// What is wrong with its tags.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    idle_tags: Vec<String>,
     /// Why it is left alone, where nobody knows what is allowed.
     #[serde(skip_serializing_if = "Option::is_none")]
     unclear: Option<String>,
@@ -50,7 +53,7 @@ pub fn show(
     out: &mut impl Write,
 ) -> Result<(), CommandError> {
     let mut pipeline = Pipeline::new(config).map_err(StartError::from)?;
-    let trouble = pipeline.load().err().map(|error| ErrorChain(&error).to_string());
+    let trouble = super::load(&mut pipeline, config).err().map(|error| ErrorChain(&error).to_string());
     let known = pipeline.history().container(id).map(|container| container.identity.clone());
     let unnamed = known.is_none().then(|| "no measurement names it, so only its id is known".to_owned());
     let identity = known.unwrap_or_else(|| Identity::of(id));
@@ -59,12 +62,13 @@ pub fn show(
         id,
         name: identity.name.clone(),
         tags: identity.tags.clone(),
-        pool: match identity.pool {
+        pool: match identity.pool.clone() {
             Pool::In(pool) => Some(pool),
             Pool::None => Some(String::new()),
             Pool::Unknown => None,
         },
         trouble: trouble.or(unnamed),
+        idle_tags: pipeline.book().idle_tags(&identity),
         unclear: in_force.policy.unclear.clone(),
         layers: in_force.layers.iter().map(ToString::to_string).collect(),
         values: in_force.effective(),
@@ -82,8 +86,8 @@ impl Shown {
         };
         let tags = if self.tags.is_empty() { "none".to_owned() } else { self.tags.join(", ") };
         writeln!(out, "Container {}{name}, tags {tags}, pool {}", self.id, pool)?;
-        if let Some(trouble) = &self.trouble {
-            writeln!(out, "Note: {trouble}")?;
+        for note in self.trouble.iter().chain(&self.idle_tags) {
+            writeln!(out, "Note: {note}")?;
         }
         if let Some(unclear) = &self.unclear {
             writeln!(out, "It is left alone: {unclear}")?;
@@ -118,7 +122,7 @@ struct Listed {
 /// read only costs the containers.
 pub fn list(config: &Config, json: bool, out: &mut impl Write) -> Result<(), CommandError> {
     let mut pipeline = Pipeline::new(config).map_err(StartError::from)?;
-    let trouble = pipeline.load().err().map(|error| ErrorChain(&error).to_string());
+    let trouble = super::load(&mut pipeline, config).err().map(|error| ErrorChain(&error).to_string());
     let identities: Vec<Identity> =
         pipeline.history().containers().map(|(_, known)| known.identity.clone()).collect();
     let listed: Vec<Listed> = of_book(pipeline.book(), &identities);

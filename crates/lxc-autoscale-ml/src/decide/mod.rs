@@ -5,8 +5,8 @@
 //!
 //! ## What must hold
 //!
-//! - A growth needs evidence, a shrink needs proof: enough history, a known working set, known pressure,
-//!   confidence, and no anomaly.
+//! - A growth needs evidence, a shrink needs proof: enough history, a known working set, confidence, no
+//!   anomaly, and for memory its pressure or its OOM kills.
 //! - Missing or stale data changes nothing.
 //! - No shrink goes below what the container uses now, margin included.
 //! - No target lies outside the policy's bounds, except that a container that was put beyond them by hand
@@ -35,17 +35,13 @@ use serde::{Deserialize, Serialize};
 use self::weigh::Case;
 use crate::guard::{Guard, GuardPolicy, Standing};
 use crate::observation::Observation;
-use crate::recommend::Estimate;
+use crate::recommend::{Estimate, LEAST_OOM_GROWTH_MIB, LEAST_OOM_GROWTH_PERCENT};
 
 /// Steps of `cpulimit`, in cores: a hundredth is what Proxmox shows.
 const CPULIMIT_STEP: f64 = 0.01;
 /// A smaller shrink of the CPU is not worth a change: two hundredths of a core for an hour, 72 core-seconds,
 /// are about what the change itself costs the node.
 const MIN_SHRINK_CORES: f64 = 0.02;
-/// A container that ran out of memory gets at least this much more, in percent of what it has …
-const OOM_GROWTH_PERCENT: f64 = 20.0;
-/// … and at least this many MiB: what a small service needs to start again.
-const OOM_GROWTH_MIB: f64 = 100.0;
 /// Throttling below this share is the price of any limit.
 const CUT_OFF_SHARE: f64 = 0.01;
 
@@ -254,7 +250,7 @@ fn decide_memory(
         let size = Amount::Mib(failure.size);
         (failure.least, Reason::TooSmallBefore { size, symptom: failure.symptom })
     });
-    let bump = (current * (1.0 + OOM_GROWTH_PERCENT / 100.0)).max(current + OOM_GROWTH_MIB);
+    let bump = (current * (1.0 + LEAST_OOM_GROWTH_PERCENT / 100.0)).max(current + LEAST_OOM_GROWTH_MIB);
     let granularity = rules.granularity_mib as f64;
     Case {
         resource: Resource::Memory,

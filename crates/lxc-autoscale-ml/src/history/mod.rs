@@ -374,7 +374,7 @@ fn model_of(before: &[Observation], rules: &LearningRules) -> ContainerModel {
 }
 
 /// What a container is by this record, and where that says nothing, by the ones before.
-fn identity(id: Vmid, record: &ContainerRecord, before: Option<&Identity>) -> Identity {
+pub fn identity(id: Vmid, record: &ContainerRecord, before: Option<&Identity>) -> Identity {
     let configuration = record.configuration.as_ref();
     let known = || before.cloned().unwrap_or_else(|| Identity::of(id));
     let pool = record.pool.as_deref().map_or_else(|| known().pool, Pool::named);

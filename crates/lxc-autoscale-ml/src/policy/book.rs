@@ -241,14 +241,28 @@ impl PolicyBook {
         {
             found.push((preset.to_owned(), PresetBy::Name(name.clone())));
         }
-        if let Some(prefix) = &self.by_tag {
-            for tag in &identity.tags {
-                if let Some(preset) = tag.strip_prefix(prefix.as_str()) {
-                    found.push((preset.to_owned(), PresetBy::Tag(tag.clone())));
-                }
-            }
-        }
+        found.extend(
+            self.tagged(identity).map(|(tag, preset)| (preset.to_owned(), PresetBy::Tag(tag.to_owned()))),
+        );
         found
+    }
+
+    /// The tags of a container that name a preset, each with that name.
+    fn tagged<'a>(&'a self, identity: &'a Identity) -> impl Iterator<Item = (&'a str, &'a str)> {
+        let prefix = self.by_tag.as_deref();
+        identity.tags.iter().filter_map(move |tag| Some((tag.as_str(), tag.strip_prefix(prefix?)?)))
+    }
+
+    /// What is wrong with the tags of a container: those that name a preset which there is not, and so do nothing.
+    pub fn idle_tags(&self, identity: &Identity) -> Vec<String> {
+        let unknown = self.tagged(identity).filter(|(_, preset)| self.presets.get(preset).is_none());
+        unknown
+            .map(|(tag, preset)| {
+                let near = self.presets.nearest(preset);
+                let hint = near.map(|name| format!("; did you mean `{name}`?")).unwrap_or_default();
+                format!("the tag `{tag}` names a preset that there is not and does nothing{hint}")
+            })
+            .collect()
     }
 
     fn put_preset(&self, layers: &mut Layers, name: &str, by: PresetBy) {

@@ -140,6 +140,21 @@ fn a_tag_or_a_name_means_a_preset_only_where_the_configuration_says_so() {
 }
 
 #[test]
+fn a_tag_that_names_no_preset_is_told_of() {
+    let idle = |text: &str, tag| book(text).idle_tags(&container(100, "sql", &["web", tag], Pool::None));
+    let by_tag = "[presets]\nby_tag = true";
+    assert_eq!(
+        idle(by_tag, "autoscale-preset-postgres"),
+        [
+            "the tag `autoscale-preset-postgres` names a preset that there is not and does nothing; did you mean \
+             `postgresql`?"
+        ]
+    );
+    assert!(idle(by_tag, "autoscale-preset-postgresql").is_empty());
+    assert!(idle("", "autoscale-preset-postgres").is_empty(), "tags mean nothing here");
+}
+
+#[test]
 fn schedules_lie_above_their_policy_and_below_a_stronger_one() {
     let text = r#"
         [policy.office]

@@ -5,6 +5,11 @@ use std::path::PathBuf;
 use lxc_autoscale_core::config::{BrokenRule, Validate};
 use serde::{Deserialize, Serialize};
 
+/// A container that ran out of memory gets at least this much more, in percent of what it has …
+pub const LEAST_OOM_GROWTH_PERCENT: f64 = 20.0;
+/// … and at least this many MiB: what a small service needs to start again.
+pub const LEAST_OOM_GROWTH_MIB: f64 = 100.0;
+
 /// The constants of the recommendation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -100,8 +105,11 @@ impl Validate for RecommendConfig {
         unless(positive(self.cpu_half_life_hours), "recommend.cpu_half_life_hours", more)?;
         unless(self.season_days <= 7, "recommend.season_days", "must be 0 to 7")?;
         unless(percent(self.oom_growth_percent), "recommend.oom_growth_percent", range)?;
-        let growth = 0.0 <= self.oom_growth_mib && self.oom_growth_mib.is_finite();
-        unless(growth, "recommend.oom_growth_mib", "must not be negative")?;
+        let least = "must be at least 20: a container that ran out of memory is never given less";
+        unless(LEAST_OOM_GROWTH_PERCENT <= self.oom_growth_percent, "recommend.oom_growth_percent", least)?;
+        let growth = LEAST_OOM_GROWTH_MIB <= self.oom_growth_mib && self.oom_growth_mib.is_finite();
+        let least = "must be at least 100: a container that ran out of memory is never given less";
+        unless(growth, "recommend.oom_growth_mib", least)?;
         let pressure = 0.0 < self.memory_pressure_percent && self.memory_pressure_percent <= 100.0;
         unless(pressure, "recommend.memory_pressure_percent", "must be more than 0 and at most 100")
     }

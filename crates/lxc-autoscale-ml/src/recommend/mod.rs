@@ -25,7 +25,7 @@ pub mod series;
 mod shared;
 mod track_record;
 
-pub use config::RecommendConfig;
+pub use config::{LEAST_OOM_GROWTH_MIB, LEAST_OOM_GROWTH_PERCENT, RecommendConfig};
 pub use model::ContainerModel;
 pub use opinions::{Opinion, Opinions, cpu_experts, memory_experts};
 pub use recommendation::{Estimate, Evidence, Fact, Recommendation};

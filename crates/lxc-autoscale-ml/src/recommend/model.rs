@@ -36,6 +36,8 @@ const CPU_FIRST_BUCKET: f64 = 0.01;
 const LEAST_FORECAST_STEPS: usize = 12;
 /// What speaks for a size is looked up for the hour that it shall last, and on the days that tell most.
 const HOUR_STEPS: i64 = 12;
+/// The kind of a container does not change from hour to hour, and it takes a look at all of its eight days.
+const KIND_STEPS: i64 = 6 * HOUR_STEPS;
 const SEASON_DAYS: [i64; 4] = [1, 2, 3, 7];
 
 /// What has been learnt about one container; of bounded size (about 20 kB).
@@ -53,10 +55,10 @@ pub struct ContainerModel {
     kind: Kind,
 }
 
-/// What kind of container it is, found anew every hour.
+/// What kind of container it is, found anew every [`KIND_STEPS`].
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 struct Kind {
-    hour: Option<i64>,
+    period: Option<i64>,
     class: Option<Class>,
 }
 
@@ -302,10 +304,10 @@ impl ContainerModel {
             self.memory.consult(at_seconds, seconds, demand.value, 1.0, &memory_panel(&shared));
         }
         let step = step_of(at_seconds);
-        let hour = Some(step.div_euclid(HOUR_STEPS));
-        if self.kind.hour != hour {
+        let period = Some(step.div_euclid(KIND_STEPS));
+        if self.kind.period != period {
             let class = Class::of(&self.cpu.series.window(step), &self.memory.series.window(step));
-            self.kind = Kind { hour, class };
+            self.kind = Kind { period, class };
         }
     }
 

@@ -106,3 +106,27 @@ fn without_a_size_there_is_nothing_to_compare_with() {
     let error = refused(&["--metrics", &write(&directory, &Past { config: None, ..WEB })]);
     assert!(error.contains("tells what a container has"), "{error}");
 }
+
+#[test]
+fn cpu_is_given_out_as_the_policy_of_the_container_says() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = write(&directory, &WEB);
+    let policy = directory.path().join("web.toml");
+    let text = "[policy.web]\nnames = [\"web*\"]\nscaling.cpu.control = \"cpulimit\"\nscaling.cpu.min_cores = 0.25\n";
+    std::fs::write(&policy, text).unwrap();
+    let named = ["--policy", policy.to_str().unwrap()];
+    let cores = |more: &[&str]| total(&path, more)["containers"][0]["end"][0].as_f64().unwrap();
+    let end = cores(&named);
+    assert!((0.25..1.0).contains(&end), "{end}");
+    assert!(backtest(&["--metrics", &path, named[0], named[1]]).contains("CPU in hundredths of a core"));
+    assert!(1.0 <= cores(&[named[0], named[1], "--cpu-class", "integer"]), "it was asked for");
+}
+
+#[test]
+fn a_backup_is_not_learnt_from_and_nothing_is_decided_during_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let locked = Past { config: Some("cores: 4\nmemory: 4096\nlock: backup\n"), ..WEB };
+    let report = total(&write(&directory, &locked), &[]);
+    let end = &report["containers"][0]["end"];
+    assert_eq!((end[0].as_f64(), end[1].as_f64()), (Some(4.0), Some(4096.0)));
+}

@@ -1,15 +1,16 @@
 //! The commands `history` and `import`: arguments in, text out.
 
 use std::fmt::Write as _;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::path::PathBuf;
 
 use clap::Args;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use lxc_autoscale_core::progress::Bar;
 
 use super::HistoryConfig;
-use super::import::{self, ImportError, Progress, Report};
+use super::import::{self, ImportError, Report};
 use super::show::{self, HistoryArgs, ShowError};
 
 /// What `lxc-monitor import` takes.
@@ -61,10 +62,9 @@ pub fn import(config: &HistoryConfig, args: &ImportArgs) -> Result<(), HistoryCo
         Some(name) => TimeZone::get(name).map_err(|_| ImportError::TimeZone { name: name.clone() })?,
         None => TimeZone::system(),
     };
-    let mut bar = ProgressBar { is_shown: io::stderr().is_terminal(), percent: None };
-    let report = import::run(config, &args.file, zone, Timestamp::now(), &mut bar);
-    bar.clear();
-    let report = report?;
+    let bar = Bar::of_bytes(format!("importing {}", args.file.display()));
+    let report = import::run(config, &args.file, zone, Timestamp::now(), &bar)?;
+    drop(bar);
     print(&if args.json { json(&report) } else { table(&report) })
 }
 
@@ -113,32 +113,6 @@ fn table(report: &Report) -> String {
         let _ = writeln!(text, "{} new roll-ups", report.roll_ups);
     }
     text
-}
-
-/// A line on the terminal that is written over.
-struct ProgressBar {
-    is_shown: bool,
-    percent: Option<u64>,
-}
-
-impl Progress for ProgressBar {
-    fn at(&mut self, done: u64, size: u64) {
-        let percent = (100 * done).checked_div(size).unwrap_or(100).min(100);
-        if !self.is_shown || self.percent == Some(percent) {
-            return;
-        }
-        self.percent = Some(percent);
-        let filled = "█".repeat(usize::try_from(percent * 40 / 100).unwrap_or(0));
-        let _ = write!(io::stderr(), "\r{filled:░<40} {percent:>3} % of {} MiB", size >> 20);
-    }
-}
-
-impl ProgressBar {
-    fn clear(&self) {
-        if self.percent.is_some() {
-            let _ = write!(io::stderr(), "\r{:70}\r", "");
-        }
-    }
 }
 
 fn print(text: &str) -> Result<(), HistoryCommandError> {

@@ -23,6 +23,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use lxc_autoscale_core::progress::Progress;
 use lxc_autoscale_core::snapshot::Snapshot;
 
 use super::config::HistoryConfig;
@@ -83,12 +84,6 @@ pub struct Report {
     pub new_frames: u64,
 }
 
-/// How far an import is.
-pub trait Progress {
-    /// So many of so many bytes are read.
-    fn at(&mut self, done: u64, size: u64);
-}
-
 /// Imports a file into the history; a second time, it changes nothing.
 ///
 /// # Errors
@@ -98,7 +93,7 @@ pub fn run(
     path: &Path,
     zone: TimeZone,
     now: Timestamp,
-    progress: &mut impl Progress,
+    progress: &dyn Progress,
 ) -> Result<Report, ImportError> {
     let failed = |source| ImportError::Read { path: path.to_owned(), source };
     let file = File::open(path).map_err(failed)?;

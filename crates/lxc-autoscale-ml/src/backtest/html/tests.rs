@@ -14,7 +14,12 @@ fn container(id: u64, name: &str, days: i64, every: usize) -> (Recording, Outcom
     let samples: Vec<Sample> = (1..=days * 288)
         .map(|step| {
             let wave = f64::from(u8::try_from(step % 100).unwrap()) / 100.0;
-            Sample { at: step * 300, cpu_cores: Some(wave), memory_mib: Some(200.0 + 100.0 * wave) }
+            Sample {
+                at: step * 300,
+                cpu_cores: Some(wave),
+                memory_mib: Some(200.0 + 100.0 * wave),
+                is_disturbed: false,
+            }
         })
         .collect();
     let change = |sample: &Sample| {
@@ -39,6 +44,7 @@ fn container(id: u64, name: &str, days: i64, every: usize) -> (Recording, Outcom
         pool: Pool::Unknown,
         name: Some(name.to_owned()),
         provisioned,
+        cpu_class: None,
         obstacles: Obstacles::default(),
         node: NodeSituation::default(),
         samples,

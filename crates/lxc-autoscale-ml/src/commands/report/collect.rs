@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use lxc_autoscale_core::history_store::{HistoryReader, Metric, Point, Series, Tier};
 use lxc_autoscale_core::metrics_file::MetricsReader;
+use lxc_autoscale_core::progress::Bar;
 use lxc_autoscale_core::{ErrorChain, Vmid};
 use serde::Serialize;
 
@@ -172,7 +173,8 @@ fn hours(points: BTreeMap<Metric, Vec<Point>>) -> Vec<Hour> {
 /// The hours of the metrics file.
 fn of_file(config: &Config) -> Result<Measured, CommandError> {
     let mut hours = Hours::default();
-    MetricsReader::new(&config.metrics.file).each_new(|record| {
+    let bar = Bar::of_bytes(format!("reading {}", config.metrics.file.display()));
+    MetricsReader::new(&config.metrics.file).each_new_watched(&bar, |record| {
         if let Ok(snapshot) = record {
             hours.take(&snapshot);
         }

@@ -21,6 +21,7 @@ use crate::explain::{Alternatives, World};
 use crate::ledger::{Entry, Ledger};
 use crate::pipeline::Proposal;
 use crate::proposals::Approvals;
+use crate::regime::{Shifted, shifts};
 
 /// What is asked.
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +46,9 @@ struct Explanation {
     /// What would change that.
     #[serde(skip_serializing_if = "Option::is_none")]
     otherwise: Option<Both>,
+    /// Its levels that have shifted.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    shifts: Vec<Shifted>,
     /// Gaps in its measurements.
     #[serde(skip_serializing_if = "Option::is_none")]
     gaps: Option<u64>,
@@ -94,13 +98,22 @@ pub fn why(
         Some(ledger) => ledger.of_container(id, options.limit)?,
         None => Vec::new(),
     };
-    let mut explanation =
-        Explanation { id, now: None, otherwise: None, gaps: None, trouble: None, decisions };
+    let mut explanation = Explanation {
+        id,
+        now: None,
+        otherwise: None,
+        shifts: Vec::new(),
+        gaps: None,
+        trouble: None,
+        decisions,
+    };
     match look(config) {
         Ok((pipeline, changes)) => {
             let proposals = pipeline.propose(&changes, &Approvals::default(), now);
             explanation.now = proposals.into_iter().find(|proposal| proposal.id == id);
-            explanation.gaps = pipeline.history().container(id).map(|container| container.gaps);
+            let container = pipeline.history().container(id);
+            explanation.gaps = container.map(|container| container.gaps);
+            explanation.shifts = container.map(|container| shifts(container, now)).unwrap_or_default();
         }
         Err(error) => explanation.trouble = Some(ErrorChain(&error).to_string()),
     }
@@ -230,6 +243,9 @@ impl Explanation {
         show_alternatives(&otherwise.memory, Resource::Memory, world, screen, out)?;
         heading("From these numbers", screen, out)?;
         show_inputs(&proposal.inputs, None, world.at, out)?;
+        for shifted in &self.shifts {
+            writeln!(out, "  {:<22}{}", "noticed", screen.wrap(&shifted.text(), 24, 24))?;
+        }
         if let Some(gaps) = self.gaps.filter(|gaps| 0 < *gaps) {
             writeln!(out, "  {:<22}{gaps} gaps of more than 15 minutes", "measurements")?;
         }

@@ -5,6 +5,8 @@
 //! tree is deep without asking where it stands, and several rows walk at once, which hides how long each step waits
 //! for the one before.
 
+use std::hint::select_unpredictable;
+
 use ndarray::{ArrayView2, NdFloat};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -128,7 +130,9 @@ impl<T: Cell> Tree<T> {
 
     fn step(&self, at: usize, row: &[T]) -> usize {
         let node = self.nodes[at];
-        if row[node.feature as usize] <= node.threshold { at + 1 } else { node.right as usize }
+        // Which way a row goes cannot be foretold: a branch would be guessed wrong half of the time.
+        let goes_left = row[node.feature as usize] <= node.threshold;
+        select_unpredictable(goes_left, at + 1, node.right as usize)
     }
 }
 

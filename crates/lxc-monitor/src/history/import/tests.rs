@@ -4,13 +4,9 @@ use std::fmt::Write;
 
 use lxc_autoscale_core::history_store::{HistoryReader, Metric, Point, Series, Tier};
 
+use lxc_autoscale_core::progress::Unwatched;
+
 use super::*;
-
-struct Silent;
-
-impl Progress for Silent {
-    fn at(&mut self, _: u64, _: u64) {}
-}
 
 struct Case {
     directory: tempfile::TempDir,
@@ -28,7 +24,7 @@ impl Case {
         let path = self.directory.path().join("metrics.json");
         std::fs::write(&path, text).unwrap();
         let now = "2026-11-23T12:00:00Z".parse().unwrap();
-        run(&self.config, &path, TimeZone::get(zone).unwrap(), now, &mut Silent)
+        run(&self.config, &path, TimeZone::get(zone).unwrap(), now, &Unwatched)
     }
 
     fn read(&self, id: u32, metric: Metric) -> Vec<Point> {
