@@ -24,6 +24,11 @@ struct Server {
 
 impl Server {
     fn start() -> Self {
+        Self::start_through(|program, _| Command::new(program))
+    }
+
+    /// Starts it by another program; that is given the directory of the file that can be changed.
+    fn start_through(command: fn(&Path, &Path) -> Command) -> Self {
         let directory = short_directory();
         let at = |name: &str| directory.path().join(name).display().to_string();
         let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config");
@@ -49,7 +54,7 @@ impl Server {
             at("state"),
         );
         fs::write(at("api.toml"), config).unwrap();
-        let mut serve = Command::new(binary("lxc-autoscale-api"));
+        let mut serve = command(&binary("lxc-autoscale-api"), &directory.path().join("kept"));
         let log = directory.path().join("api.log");
         let process = Process::start(serve.arg("run").arg("--config").arg(at("api.toml")), &log);
         let address = eventually("the server tells its address", PATIENCE, || {
@@ -286,6 +291,43 @@ fn a_change_is_made_to_the_file_that_its_author_saw() {
     fs::write(server.at("kept/ml.toml"), "interval_second = 5\n").unwrap();
     let mended = server.ask("PATCH", "/config", json!({"remove": ["interval_second"]}));
     assert_eq!((mended.status, server.file().as_str()), (200, ""), "{}", mended.body);
+}
+
+/// A program that finds a directory read-only, as the unit for Proxmox's REST API has `/etc` (`ProtectSystem=strict`).
+fn confined(program: &Path, read_only: &Path) -> Command {
+    let mount = "mount --bind \"$0\" \"$0\" && mount -o remount,ro,bind \"$0\" && exec \"$@\"";
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", mount]).arg(read_only).arg(program);
+    command
+}
+
+#[test]
+fn a_server_that_may_not_write_the_file_shows_it_and_says_so() {
+    assert!(rustix::process::geteuid().is_root(), "only root can mount: run this test as root");
+    let server = Server::start_through(confined);
+    let before = server.file();
+    assert_eq!(server.ask("GET", "/config", Value::Null).status, 200);
+    let set = json!({"set": {"scaling.cpu.max_cores": 4}});
+    let weighed = server.ask("POST", "/config/validate", set.clone());
+    assert_eq!((weighed.status, &weighed.body["data"]["valid"]), (200, &json!(true)), "{}", weighed.body);
+    for _ in 0..2 {
+        let patch = server.ask("PATCH", "/config", set.clone());
+        server.refuses(&patch, &before, 409, "config_read_only", "is changed on the node only");
+    }
+    let last = server.audit().pop().unwrap();
+    assert_eq!((&last["event"], &last["code"]), (&json!("not_done"), &json!("config_read_only")), "{last}");
+    let mut check = confined(&binary("lxc-autoscale-api"), &server.at("kept"));
+    let said = output(check.arg("check").arg("--config").arg(server.at("api.toml"))).stdout;
+    let said = String::from_utf8(said).unwrap();
+    assert!(said.lines().any(|line| line.starts_with("warning  ml_config")), "{said}");
+    let free = output(
+        Command::new(binary("lxc-autoscale-api")).arg("check").arg("--config").arg(server.at("api.toml")),
+    );
+    let said = String::from_utf8(free.stdout).unwrap();
+    assert!(
+        said.contains("ok       ml_config      `") && said.contains("can be changed at /config"),
+        "{said}"
+    );
 }
 
 #[test]
