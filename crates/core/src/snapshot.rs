@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use serde::de::{self, MapAccess, Visitor};
 use serde::ser::SerializeMap;
@@ -125,7 +126,7 @@ pub struct ContainerRecord {
     pub pressure: PressureSet,
     /// What Proxmox's configuration says now (the allocation, tags, locks …).
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub configuration: Option<ContainerConfig>,
+    pub configuration: Option<Arc<ContainerConfig>>,
     /// The pool of Proxmox that it is in; empty where it is in none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pool: Option<String>,

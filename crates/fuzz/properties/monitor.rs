@@ -24,7 +24,7 @@ pub(crate) fn cgroup(bytes: &[u8]) {
         0 => check_round_trip(text),
         1 => drop(cgroup_files::limit(text)),
         2 => drop(cgroup_files::limit_v1(text)),
-        3 => drop(cgroup_files::cpu_usage_usec(text)),
+        3 => drop(cgroup_files::cpu_stat_v2(text)),
         4 => drop(cgroup_files::throttling(text)),
         5 => check_cores(cgroup_files::cpu_max(text).ok().flatten()),
         6 => drop(cgroup_files::cfs_quota(text)),
@@ -38,8 +38,7 @@ pub(crate) fn cgroup(bytes: &[u8]) {
                 assert_eq!(cgroup_files::memory_stat_v2(text).map(|(again, _)| again).ok(), Some(memory));
             }
         }
-        9 => drop(cgroup_files::memory_stat_v1(text)),
-        10 => drop(cgroup_files::swap_v1(text)),
+        9 | 10 => drop(cgroup_files::memory_stat_v1(text)),
         11 => drop(cgroup_files::memory_events(text)),
         12 => {
             if let Ok(devices) = cgroup_files::io_stat(text) {
@@ -129,8 +128,9 @@ pub(crate) fn alert_state(bytes: &[u8]) {
     let settings = config.alerts.settings(config.interval());
     let mut state = saved.state;
     for time in TIMES {
-        let outcome = engine::evaluate(&settings, &snapshot(time), &state);
-        assert!(outcome.transitions.len() <= 2 * settings.rules.rules.len() + rules_in(&state));
+        let rules_before = rules_in(&state);
+        let outcome = engine::evaluate(&settings, &snapshot(time), state);
+        assert!(outcome.transitions.len() <= 2 * settings.rules.rules.len() + rules_before);
         state = outcome.state;
     }
     check_saved(&alert_store::Saved { state, outbox: saved.outbox });
@@ -139,7 +139,14 @@ pub(crate) fn alert_state(bytes: &[u8]) {
 /// What is saved is loaded; numbers of more than fifteen digits to the last but one.
 fn check_saved(saved: &alert_store::Saved) {
     let again = alert_store::parse(&alert_store::encode(saved).unwrap()).unwrap();
-    assert_eq!(again.state.containers, saved.state.containers);
+    let without_runs = |saved: &alert_store::Saved| {
+        let mut containers = saved.state.containers.clone();
+        for remembered in containers.values_mut() {
+            remembered.run = None;
+        }
+        containers
+    };
+    assert_eq!(without_runs(&again), without_runs(saved));
     assert_eq!(again.state.last_cycle, saved.state.last_cycle);
     assert_eq!(again.outbox.len(), saved.outbox.len());
     let alerts = |saved: &alert_store::Saved| {

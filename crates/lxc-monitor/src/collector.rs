@@ -245,12 +245,15 @@ impl Collector {
             let previous = self.baselines.remove(&vmid);
             let (trouble, is_known) = match look {
                 Ok(Look::Measured(sample, known)) => {
+                    let was_read_in_full = known.was_read_in_full();
                     self.known.insert(vmid, known);
                     self.mention_pressure("containers", &sample.cgroup.pressure);
                     baselines.push((vmid, Baseline::of(&sample)));
                     let mut record = usage::container_record(previous.as_ref(), *sample, facts);
                     self.note_pool(vmid, &mut record);
-                    self.mention(&kernel_gaps::of_container(version, &record));
+                    if was_read_in_full {
+                        self.mention(&kernel_gaps::of_container(version, &record));
+                    }
                     records.push((vmid, record));
                     (None, true)
                 }

@@ -42,6 +42,8 @@ pub struct Known {
     groups: ContainerGroups,
     init: Option<Init>,
     files: KeptFiles,
+    /// How much of it was read at the last look.
+    depth: Depth,
     /// What stands for a container that has not run since.
     full_look: Option<Box<FullLook>>,
 }
@@ -50,6 +52,11 @@ impl Known {
     /// Its first process.
     pub fn init(&self) -> Option<&Init> {
         self.init.as_ref()
+    }
+
+    /// Whether everything was read at the last look.
+    pub fn was_read_in_full(&self) -> bool {
+        self.depth == Depth::Full
     }
 
     /// Keeps what was read of its root filesystem for the next quiet looks.
@@ -104,7 +111,8 @@ pub fn look(
     }
     match discovery::liveness(task.socket, hierarchy.container(task.vmid)) {
         Liveness::Running(groups) => {
-            let known = Known { groups, init: None, files: KeptFiles::new(budget), full_look: None };
+            let files = KeptFiles::new(budget);
+            let known = Known { groups, init: None, files, depth: Depth::Full, full_look: None };
             read(procfs, tables, task.vmid, known, task.configuration, Proof::Processes)
                 .unwrap_or(Look::Vanished)
         }
@@ -171,7 +179,7 @@ fn read(
         }
         (Err(missing), _) | (_, Err(missing)) => Err(missing.clone()),
     };
-    known.init = init_files;
+    (known.init, known.depth) = (init_files, depth);
     let mut filesystem = Err(Missing::because("not read yet"));
     if depth == Depth::Quiet {
         if let Some(seen) = last.as_ref().and_then(|last| last.filesystem()) {

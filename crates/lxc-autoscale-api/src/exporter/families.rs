@@ -261,7 +261,7 @@ fn configured(
     for (vmid, record) in scrape.snapshot.iter().flat_map(|snapshot| &snapshot.containers) {
         if scrape.shows(*vmid) {
             let id = vmid.to_string();
-            to.whole_labelled(&[("container_id", &id)], record.configuration.as_ref().and_then(read));
+            to.whole_labelled(&[("container_id", &id)], record.configuration.as_deref().and_then(read));
         }
     }
 }

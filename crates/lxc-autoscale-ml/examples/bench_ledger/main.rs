@@ -232,11 +232,14 @@ fn record(
             ..Limits::default()
         }),
         memory_events: Some(MemoryEvents { oom: Some(0), oom_kill: Some(0), ..MemoryEvents::default() }),
-        configuration: Some(ContainerConfig {
-            cores: Some(cores),
-            memory_mb: Mebibytes::new(memory_mib),
-            ..ContainerConfig::parse("hostname: bench\n").0
-        }),
+        configuration: Some(
+            ContainerConfig {
+                cores: Some(cores),
+                memory_mb: Mebibytes::new(memory_mib),
+                ..ContainerConfig::parse("hostname: bench\n").0
+            }
+            .into(),
+        ),
         ..ContainerRecord::empty(time)
     };
     record.pressure.memory = Some(Pressure { some: line(short), full: Some(line(short / 2.0)) });

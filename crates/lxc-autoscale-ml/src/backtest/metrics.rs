@@ -125,7 +125,7 @@ impl Growing {
         let rules = *self.rules.get_or_insert_with(|| rules_of(&identity));
         self.provisioned = self.provisioned.or_else(|| size_of(&record, rules.cpu_class, node_cpus));
         self.identity = Some(identity);
-        if let Some(config) = &record.configuration {
+        if let Some(config) = record.configuration.as_deref() {
             // A lock comes and goes; the rest is how the container is meant to be.
             self.obstacles = Obstacles { lock: None, ..Obstacles::from(config) };
         }
@@ -149,7 +149,7 @@ pub fn sample_of(seen: &Observation) -> Sample {
 }
 
 fn size_of(record: &ContainerRecord, class: CpuClass, node_cpus: Option<u32>) -> Option<Size> {
-    let config = record.configuration.as_ref();
+    let config = record.configuration.as_deref();
     let limits = record.limits.as_ref();
     let cores = config.and_then(|config| config.cores).map(f64::from);
     let configured = match class {

@@ -52,7 +52,7 @@ fn record(minute: i64, id: i64) -> ContainerRecord {
             oom_kill: Some(u64::from(140 < minute)),
             ..MemoryEvents::default()
         }),
-        configuration: Some(ContainerConfig::parse("hostname: web\ncores: 4\nmemory: 2048\n").0),
+        configuration: Some(ContainerConfig::parse("hostname: web\ncores: 4\nmemory: 2048\n").0.into()),
         ..ContainerRecord::empty(RecordTime::utc(at(minute)))
     }
 }
@@ -255,7 +255,7 @@ fn the_past_of_another_container_with_the_same_id_is_not_taken_for_its_own() {
     let mut pipeline = begin(&config);
     let mut first = snapshot(1);
     let record = first.containers.get_mut(&vmid(100)).unwrap();
-    record.configuration = Some(ContainerConfig::parse("hostname: other\n").0);
+    record.configuration = Some(ContainerConfig::parse("hostname: other\n").0.into());
     pipeline.take(&first);
     let known = pipeline.history().container(vmid(100)).unwrap().model.recommend(at(1));
     assert!(known.cpu.unwrap().known_seconds <= 60);

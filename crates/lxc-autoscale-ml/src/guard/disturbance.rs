@@ -67,7 +67,7 @@ mod tests {
     fn record(lock: Option<&str>, uptime_seconds: Option<f64>) -> ContainerRecord {
         let text = lock.map(|lock| format!("lock: {lock}\n")).unwrap_or_default();
         ContainerRecord {
-            configuration: Some(ContainerConfig::parse(&text).0),
+            configuration: Some(ContainerConfig::parse(&text).0.into()),
             uptime_seconds,
             ..ContainerRecord::empty(RecordTime::utc(Timestamp::UNIX_EPOCH))
         }

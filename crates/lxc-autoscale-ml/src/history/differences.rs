@@ -66,7 +66,7 @@ impl Pair<'_> {
     fn observation(&self, at: Timestamp) -> Observation {
         let current = self.current;
         let limits = current.limits.as_ref();
-        let configured = current.configuration.as_ref();
+        let configured = current.configuration.as_deref();
         Observation {
             at,
             cpu_cores_used: self.cores_used().filter(|cores| cores.is_finite() && 0.0 <= *cores),

@@ -356,7 +356,7 @@ impl ContainerHistory {
     /// An older one would not do: a lock or a tag may have been set since, and what is not known to be
     /// allowed is not done.
     pub fn configuration(&self) -> Option<&ContainerConfig> {
-        self.record.configuration.as_ref()
+        self.record.configuration.as_deref()
     }
 }
 
@@ -375,7 +375,7 @@ fn model_of(before: &[Observation], rules: &LearningRules) -> ContainerModel {
 
 /// What a container is by this record, and where that says nothing, by the ones before.
 pub fn identity(id: Vmid, record: &ContainerRecord, before: Option<&Identity>) -> Identity {
-    let configuration = record.configuration.as_ref();
+    let configuration = record.configuration.as_deref();
     let known = || before.cloned().unwrap_or_else(|| Identity::of(id));
     let pool = record.pool.as_deref().map_or_else(|| known().pool, Pool::named);
     let name = configuration.and_then(|configuration| configuration.name.clone()).or_else(|| known().name);
@@ -488,7 +488,7 @@ mod tests {
     fn a_configuration_that_cannot_be_read_is_not_remembered() {
         let mut first = snapshot(0, &[100], &[]);
         first.containers.get_mut(&vmid(100)).unwrap().configuration =
-            Some(ContainerConfig::parse("hostname: web\n").0);
+            Some(ContainerConfig::parse("hostname: web\n").0.into());
         let history = history(&[first, snapshot(60, &[100], &[])]);
         let container = history.container(vmid(100)).unwrap();
         assert_eq!((container.configuration(), container.name.as_deref()), (None, Some("web")));
@@ -514,7 +514,7 @@ mod tests {
             let started = if 600 <= minute && lock.is_none() { 600.0 } else { -1e4 };
             record.uptime_seconds = Some(60.0 * (minute as f64 - started));
             let lock = lock.filter(|_| disturbed).map(|lock| format!("lock: {lock}\n")).unwrap_or_default();
-            record.configuration = Some(ContainerConfig::parse(&lock).0);
+            record.configuration = Some(ContainerConfig::parse(&lock).0.into());
             snapshot
         };
         let disturbed = if lock.is_some() { 600..660 } else { 600..605 };

@@ -50,7 +50,7 @@ fn snapshot(step: i64, memory_mib: f64) -> Snapshot {
         memory_usage_mb: Some(memory_mib + unrest),
         process_count: Some(20),
         uptime_seconds: Some(1e6 + 300.0 * step as f64),
-        configuration: Some(ContainerConfig::parse("hostname: web\ncores: 4\nmemory: 8192\n").0),
+        configuration: Some(ContainerConfig::parse("hostname: web\ncores: 4\nmemory: 8192\n").0.into()),
         ..ContainerRecord::empty(time)
     };
     Snapshot {

@@ -27,7 +27,7 @@ fn write(directory: &tempfile::TempDir, past: &Past) -> String {
                 oom_kill: Some((past.kills)(minute)),
                 ..MemoryEvents::default()
             }),
-            configuration: past.config.map(|text| ContainerConfig::parse(text).0),
+            configuration: past.config.map(|text| ContainerConfig::parse(text).0.into()),
             ..ContainerRecord::empty(time)
         };
         Snapshot {

@@ -212,7 +212,7 @@ impl Node {
                 oom_kill: Some(container.oom_kills),
                 ..MemoryEvents::default()
             }),
-            configuration: container.configured.then_some(configuration),
+            configuration: container.configured.then_some(configuration.into()),
             pool: container.pool_missing.is_none().then(|| container.pool.unwrap_or_default().to_owned()),
             missing: container
                 .pool_missing

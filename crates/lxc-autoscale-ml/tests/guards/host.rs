@@ -209,7 +209,7 @@ impl Guest {
             limits: Some(Limits { cores: Some(cores), memory_mb: Some(limit), ..Limits::default() }),
             memory_events: Some(MemoryEvents { oom_kill: Some(self.oom_kills), ..MemoryEvents::default() }),
             paging: Some(Paging { refault_file: Some(refault_file), ..Paging::default() }),
-            configuration: Some(configuration),
+            configuration: Some(configuration.into()),
             ..ContainerRecord::empty(time)
         };
         record.pressure.memory = pressure(self.stalled_usec[0]);

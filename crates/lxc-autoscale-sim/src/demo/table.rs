@@ -61,7 +61,7 @@ pub fn draw(view: &View<'_>, width: Option<usize>) -> String {
 
 /// Usage of allocation, share of the last ten seconds in which tasks waited, and the decision.
 fn row(id: Vmid, record: &ContainerRecord, known: Option<&Known>) -> String {
-    let config = record.configuration.as_ref();
+    let config = record.configuration.as_deref();
     let limits = record.limits.as_ref();
     let number =
         |value: Option<f64>, digits: usize| value.map_or("?".to_owned(), |value| format!("{value:.digits$}"));

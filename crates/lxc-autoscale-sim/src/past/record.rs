@@ -120,7 +120,7 @@ impl Seen<'_> {
         record.uptime_seconds = Some(now.age_seconds);
         record.process_count = Some(u64::from(now.processes));
         record.limits = Some(recorded_limits(&limits, node_cpus));
-        record.configuration = self.configs.get(&id).cloned();
+        record.configuration = self.configs.get(&id).cloned().map(Into::into);
         record.pool = Some(fleet::pool(id).to_owned());
         Self::add_memory(&mut record, now, &limits);
         self.add_traffic(&mut record, now);

@@ -205,7 +205,7 @@ fn what_there_is_no_time_for_is_put_in_the_next_cycles() {
 /// What comes of a container that is too busy.
 fn fired(config: &MonitorConfig) -> Outcome {
     let settings = config.alerts.settings(config.interval());
-    engine::evaluate(&settings, &cpu(0, 99.0), &State::default())
+    engine::evaluate(&settings, &cpu(0, 99.0), State::default())
 }
 
 #[test]

@@ -20,7 +20,7 @@
 //! data, while the containers could be listed at all); the rule was switched off, or has other levels under
 //! which the value is no reason to fire.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::SignedDuration;
 use lxc_autoscale_core::snapshot::{ContainerRecord, Snapshot};
@@ -41,20 +41,26 @@ pub struct Settings {
 }
 
 /// Judges a snapshot.
-pub fn evaluate(settings: &Settings, snapshot: &Snapshot, previous: &State) -> Outcome {
+pub fn evaluate(settings: &Settings, snapshot: &Snapshot, previous: State) -> Outcome {
     let now = snapshot.summary.collection_start_time;
-    let was_away = previous.last_cycle.is_some_and(|last| settings.no_data_after < elapsed(last, now));
-    let mut cycle = Cycle { settings, previous, now, was_away, outcome: Outcome::default() };
-    cycle.outcome.state.last_cycle = Some(now);
+    // What is remembered of a container stays where it is, because in most cycles nothing of it changes.
+    let State { last_cycle, alerts, mut containers } = previous;
+    let was_away = last_cycle.is_some_and(|last| settings.no_data_after < elapsed(last, now));
+    let mut cycle = Cycle { settings, alerts: &alerts, now, was_away, outcome: Outcome::default() };
     cycle.node(snapshot);
-    cycle.containers(snapshot);
-    cycle.outcome
+    cycle.containers(snapshot, &mut containers);
+    let mut outcome = cycle.outcome;
+    outcome.is_changed |= outcome.state.alerts != alerts;
+    outcome.state.last_cycle = Some(now);
+    outcome.state.containers = containers;
+    outcome
 }
 
 /// A cycle that is being judged.
 struct Cycle<'a> {
     settings: &'a Settings,
-    previous: &'a State,
+    /// Those of the cycle before.
+    alerts: &'a BTreeMap<Subject, BTreeMap<String, AlertState>>,
     now: RecordTime,
     /// Whether so much time passed unseen that hold times begin anew.
     was_away: bool,
@@ -82,63 +88,71 @@ impl Cycle<'_> {
         self.end_others(Subject::Node, None, ClearReason::RuleOff);
     }
 
-    fn containers(&mut self, snapshot: &Snapshot) {
+    fn containers(&mut self, snapshot: &Snapshot, remembered: &mut BTreeMap<Vmid, Remembered>) {
         for (vmid, record) in &snapshot.containers {
-            self.running(*vmid, record, Run::of(record, snapshot.summary.node.as_ref()));
+            let is_new = !remembered.contains_key(vmid);
+            self.outcome.is_changed |= is_new;
+            let run = Run::of(record, snapshot.summary.node.as_ref());
+            self.running(*vmid, record, run, remembered.entry(*vmid).or_default());
         }
         // Where the containers could not be listed, none of them is gone.
         let is_blind =
             snapshot.summary.node.as_ref().is_some_and(|node| node.missing.contains_key("containers"));
         let stopped: BTreeSet<Vmid> = snapshot.summary.stopped_containers.iter().copied().collect();
-        let previous = self.previous;
-        for (vmid, was) in &previous.containers {
+        remembered.retain(|vmid, was| {
             if snapshot.containers.contains_key(vmid) {
-                continue;
-            }
-            if stopped.contains(vmid) {
+                true
+            } else if stopped.contains(vmid) {
                 self.stopped(*vmid, was);
+                true
             } else {
-                self.absent(*vmid, was, is_blind);
+                self.absent(*vmid, was, is_blind)
             }
-        }
+        });
     }
 
-    fn running(&mut self, vmid: Vmid, record: &ContainerRecord, run: Run) {
-        let was = self.previous.containers.get(&vmid);
+    fn running(&mut self, vmid: Vmid, record: &ContainerRecord, run: Run, was: &mut Remembered) {
         let counted = record.memory_events.and_then(|events| events.oom_kill);
-        let (before, before_run) = was.map_or((None, None), |was| (was.oom_kills, was.run));
-        let has_restarted = before_run.and_then(|before| run.restarted_since(&before)) == Some(true);
+        let has_restarted = was.run.and_then(|before| run.restarted_since(&before)) == Some(true);
         let is_unread = record.configuration.is_none() && record.missing.contains_key("configuration");
         let tags = match &record.configuration {
-            Some(stored) => Some(stored.tags.clone()),
-            None if is_unread => was.and_then(|was| was.tags.clone()),
-            None => Some(Vec::new()),
+            Some(stored) => Some(stored.tags.as_slice()),
+            None if is_unread => was.tags.as_deref(),
+            None => Some([].as_slice()),
         };
         let onboot = match &record.configuration {
             Some(stored) => stored.onboot,
-            None => is_unread && was.is_some_and(|was| was.onboot),
+            None => is_unread && was.onboot,
         };
         let known = Known {
             vmid,
             name: record.configuration.as_ref().and_then(|stored| stored.name.as_deref()),
             record: Some(record),
-            tags: tags.as_deref(),
+            tags,
             // A new run counts from zero; a counter that went back without one says nothing.
-            oom_kills: before
+            oom_kills: was
+                .oom_kills
                 .zip(counted)
                 .and_then(|(before, counted)| counted.checked_sub(if has_restarted { 0 } else { before }))
                 .map(|kills| kills as f64),
             stopped: Some(0.0),
         };
         self.container(&known, ClearReason::RuleOff);
+        let new_tags = (tags != was.tags.as_deref()).then(|| tags.map(<[String]>::to_vec));
+        if let Some(tags) = new_tags {
+            self.remember(&mut was.tags, tags);
+        }
         // A look that cannot tell which run it is of does not hide the end of the one before.
-        let run = if counted.is_some() && run.uptime_seconds.is_some() { Some(run) } else { before_run };
-        let oom_kills = counted.or(before);
-        let remembered = Remembered { oom_kills, run, onboot, tags, absent_since: None };
-        self.outcome.state.containers.insert(vmid, remembered);
+        if counted.is_some() && run.uptime_seconds.is_some() {
+            was.run = Some(run);
+        }
+        let oom_kills = counted.or(was.oom_kills);
+        self.remember(&mut was.oom_kills, oom_kills);
+        self.remember(&mut was.onboot, onboot);
+        self.remember(&mut was.absent_since, None);
     }
 
-    fn stopped(&mut self, vmid: Vmid, was: &Remembered) {
+    fn stopped(&mut self, vmid: Vmid, was: &mut Remembered) {
         let known = Known {
             vmid,
             name: None,
@@ -149,11 +163,13 @@ impl Cycle<'_> {
         };
         self.container(&known, ClearReason::ContainerStopped);
         // The next run counts from zero.
-        let remembered = Remembered { oom_kills: Some(0), run: None, absent_since: None, ..was.clone() };
-        self.outcome.state.containers.insert(vmid, remembered);
+        was.run = None;
+        self.remember(&mut was.oom_kills, Some(0));
+        self.remember(&mut was.absent_since, None);
     }
 
-    fn absent(&mut self, vmid: Vmid, was: &Remembered, is_blind: bool) {
+    /// Whether it is to be remembered any longer.
+    fn absent(&mut self, vmid: Vmid, was: &mut Remembered, is_blind: bool) -> bool {
         let since = match was.absent_since {
             _ if is_blind => None,
             Some(since) if since.instant() <= self.now.instant() => Some(since),
@@ -162,7 +178,8 @@ impl Cycle<'_> {
         let is_gone = since.is_some_and(|since| self.settings.no_data_after < elapsed(since, self.now));
         if is_gone && !self.was_away {
             self.end_others(Subject::Container(vmid), None, ClearReason::ContainerGone);
-            return;
+            self.outcome.is_changed = true;
+            return false;
         }
         // Absence that nobody saw does not count.
         let since = if self.was_away { since.map(|_| self.now) } else { since };
@@ -175,8 +192,14 @@ impl Cycle<'_> {
             stopped: None,
         };
         self.container(&known, ClearReason::RuleOff);
-        let remembered = Remembered { absent_since: since, ..was.clone() };
-        self.outcome.state.containers.insert(vmid, remembered);
+        self.remember(&mut was.absent_since, since);
+        true
+    }
+
+    /// Takes what is to be remembered, and notes whether it is new.
+    fn remember<T: PartialEq>(&mut self, place: &mut T, value: T) {
+        self.outcome.is_changed |= *place != value;
+        *place = value;
     }
 
     /// Judges all rules of a container; alerts that none of them keeps are over for the reason given.
@@ -212,7 +235,7 @@ impl Cycle<'_> {
         rule: &Rule,
         value: Option<f64>,
     ) {
-        let was = self.previous.alerts.get(&subject).and_then(|alerts| alerts.get(rule_name));
+        let was = self.alerts.get(&subject).and_then(|alerts| alerts.get(rule_name));
         if was.is_none() && !value.is_some_and(|value| rule.is_over(value)) {
             return;
         }
@@ -287,7 +310,7 @@ impl Cycle<'_> {
 
     /// Ends an alert that is in force, if it is.
     fn end(&mut self, subject: Subject, name: Option<&str>, rule_name: &str, reason: ClearReason) {
-        let was = self.previous.alerts.get(&subject).and_then(|alerts| alerts.get(rule_name));
+        let was = self.alerts.get(&subject).and_then(|alerts| alerts.get(rule_name));
         if let Some(alert) = was.and_then(|alert| self.active(subject, name, rule_name, alert, None)) {
             self.outcome.transitions.push(Transition {
                 change: Change::Cleared(reason),
@@ -299,8 +322,8 @@ impl Cycle<'_> {
 
     /// Ends all alerts of a subject that were not taken further in this cycle and did not end in it.
     fn end_others(&mut self, subject: Subject, name: Option<&str>, reason: ClearReason) {
-        let previous = self.previous;
-        let Some(alerts) = previous.alerts.get(&subject) else { return };
+        let before = self.alerts;
+        let Some(alerts) = before.get(&subject) else { return };
         for rule_name in alerts.keys() {
             let goes_on =
                 self.outcome.state.alerts.get(&subject).is_some_and(|alerts| alerts.contains_key(rule_name));

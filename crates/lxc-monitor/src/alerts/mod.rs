@@ -26,9 +26,9 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use jiff::SignedDuration;
-use lxc_autoscale_core::ErrorChain;
 use lxc_autoscale_core::notification::{Queue, QueueError};
 use lxc_autoscale_core::snapshot::{ActiveAlert, Snapshot};
+use lxc_autoscale_core::{ErrorChain, RecordTime};
 
 pub use config::AlertsConfig;
 
@@ -56,8 +56,10 @@ pub struct Alerts {
     queue: Option<Queue>,
     put_time: Duration,
     now: Saved,
-    /// What the file holds; `None` when that is unknown.
-    saved: Option<Saved>,
+    /// Whether the file lacks what a restart needs.
+    is_behind: bool,
+    /// The last cycle that the file knows of.
+    saved_cycle: Option<RecordTime>,
     notices: Notices,
 }
 
@@ -77,8 +79,9 @@ impl Alerts {
             path,
             queue: config.notifications.queue(),
             put_time: PUT_TIME,
-            now: saved.clone().unwrap_or_default(),
-            saved,
+            is_behind: saved.is_none(),
+            saved_cycle: saved.as_ref().and_then(|saved| saved.state.last_cycle),
+            now: saved.unwrap_or_default(),
             notices: Notices::default(),
         }
     }
@@ -89,18 +92,21 @@ impl Alerts {
         self.queue = config.notifications.queue();
         if self.path != config.alerts.state_file {
             self.path.clone_from(&config.alerts.state_file);
-            self.saved = None;
+            self.is_behind = true;
         }
     }
 
     /// Judges a snapshot, tells what changed, and writes what is firing into the snapshot.
     pub fn apply(&mut self, snapshot: &mut Snapshot) {
-        let Outcome { state, transitions, active } =
-            engine::evaluate(&self.settings, snapshot, &self.now.state);
+        let previous = std::mem::take(&mut self.now.state);
+        let Outcome { state, is_changed, transitions, active } =
+            engine::evaluate(&self.settings, snapshot, previous);
         self.now.state = state;
+        self.is_behind |= is_changed;
         if self.queue.is_some() {
             self.now.outbox.extend(transitions.iter().map(report::notification));
         } else {
+            self.is_behind |= !self.now.outbox.is_empty();
             self.now.outbox.clear();
         }
         self.save_if_due();
@@ -111,7 +117,7 @@ impl Alerts {
     }
 
     fn save_if_due(&mut self) {
-        if self.saved.as_ref().is_some_and(|saved| !is_due(&self.now, saved)) {
+        if !self.is_behind && !is_checkpoint(&self.now.state, self.saved_cycle) {
             return;
         }
         let result = store::save(&self.path, &self.now);
@@ -127,7 +133,8 @@ impl Alerts {
             Change::None => {}
         }
         if result.is_ok() {
-            self.saved = Some(self.now.clone());
+            self.is_behind = false;
+            self.saved_cycle = self.now.state.last_cycle;
         }
     }
 
@@ -155,6 +162,7 @@ impl Alerts {
                 break;
             }
         }
+        self.is_behind |= 0 < n_done;
         self.now.outbox.drain(..n_done);
         if 0 < dropped {
             tracing::warn!(
@@ -164,6 +172,7 @@ impl Alerts {
         }
         let surplus = self.now.outbox.len().saturating_sub(MAX_OUTBOX);
         if 0 < surplus {
+            self.is_behind = true;
             self.now.outbox.drain(..surplus);
             tracing::warn!("dropped {surplus} notifications that could not be put into the queue");
         }
@@ -171,18 +180,11 @@ impl Alerts {
     }
 }
 
-/// Whether the file is behind in what a restart needs.
-fn is_due(now: &Saved, saved: &Saved) -> bool {
-    if now.outbox != saved.outbox || !now.state.is_like(&saved.state) {
-        return true;
-    }
-    // Only the time differs, which tells how long a level may have been held unseen.
-    now.state.has_timers()
-        && now
-            .state
-            .last_cycle
-            .zip(saved.state.last_cycle)
-            .is_some_and(|(now, saved)| CHECKPOINT <= now.instant().duration_since(saved.instant()).abs())
+/// Whether the time that the file knows of is to be brought up to date, which tells how long a level may have been held unseen.
+fn is_checkpoint(state: &State, saved_cycle: Option<RecordTime>) -> bool {
+    let age =
+        state.last_cycle.zip(saved_cycle).map(|(now, saved)| now.instant().duration_since(saved.instant()));
+    age.is_some_and(|age| CHECKPOINT <= age.abs()) && state.has_timers()
 }
 
 fn begin_anew(path: &std::path::Path, error: &StoreError) {

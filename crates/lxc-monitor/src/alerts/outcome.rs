@@ -12,6 +12,8 @@ use super::state::{State, Subject};
 pub struct Outcome {
     /// To be remembered.
     pub state: State,
+    /// Whether that is other than before in what a restart must not lose: not the time alone.
+    pub is_changed: bool,
     /// What fired and what cleared.
     pub transitions: Vec<Transition>,
     /// What is firing now.

@@ -75,7 +75,8 @@ pub struct Remembered {
     /// Processes the OOM killer had killed when it was last counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oom_kills: Option<u64>,
-    /// The run of the container in which they were counted.
+    /// The run of the container in which they were counted. A later look at the same number is no reason to save it: an earlier
+    /// one tells a later run from its own just as well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run: Option<Run>,
     /// Whether it starts with the node.
@@ -90,17 +91,6 @@ pub struct Remembered {
 }
 
 impl State {
-    /// Whether it is the same but for the time.
-    pub fn is_like(&self, other: &Self) -> bool {
-        self.alerts == other.alerts
-            && self.containers.len() == other.containers.len()
-            && self
-                .containers
-                .iter()
-                .zip(&other.containers)
-                .all(|((vmid, one), (other_vmid, other))| vmid == other_vmid && one.is_like(other))
-    }
-
     /// Whether a hold time is running, which a restart should not lose.
     pub fn has_timers(&self) -> bool {
         let mut alerts = self.alerts.values().flat_map(BTreeMap::values);
@@ -108,16 +98,6 @@ impl State {
             Some(firing) => firing.clear_since.is_some(),
             None => alert.over_since.is_some(),
         })
-    }
-}
-
-impl Remembered {
-    /// Whether it is the same but for when the kills were counted: an older look at the same number tells a later run
-    /// from its own just as well.
-    fn is_like(&self, other: &Self) -> bool {
-        let Self { oom_kills, run: _, onboot, tags, absent_since } = self;
-        (oom_kills, onboot, tags, absent_since)
-            == (&other.oom_kills, &other.onboot, &other.tags, &other.absent_since)
     }
 }
 

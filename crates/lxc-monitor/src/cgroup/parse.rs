@@ -67,14 +67,19 @@ impl<'a> FlatKeyed<'a> {
     }
 }
 
-/// `cpu.stat` of version 2: CPU time in microseconds.
-pub fn cpu_usage_usec(text: &str) -> Result<u64, Unexpected> {
-    FlatKeyed::parse(text).need("usage_usec", "a `usage_usec` line")
+/// `cpu.stat` of version 2: CPU time in microseconds, and how the quota held the container back; each may be understood
+/// without the other.
+pub fn cpu_stat_v2(text: &str) -> (Result<u64, Unexpected>, Result<Throttling, Unexpected>) {
+    let stat = FlatKeyed::parse(text);
+    (stat.need("usage_usec", "a `usage_usec` line"), throttling_in(&stat))
 }
 
-/// `cpu.stat` of either version: how the quota held the container back.
+/// `cpu.stat` of version 1: how the quota held the container back.
 pub fn throttling(text: &str) -> Result<Throttling, Unexpected> {
-    let stat = FlatKeyed::parse(text);
+    throttling_in(&FlatKeyed::parse(text))
+}
+
+fn throttling_in(stat: &FlatKeyed<'_>) -> Result<Throttling, Unexpected> {
     let expected = "`nr_periods`, `nr_throttled` and `throttled_usec` or `throttled_time` lines";
     let throttled_usec = match stat.get("throttled_usec") {
         Some(microseconds) => microseconds,
@@ -165,9 +170,14 @@ pub fn memory_stat_v2(text: &str) -> Result<(MemoryUse, Paging), Unexpected> {
     Ok((memory, paging))
 }
 
-/// `memory.stat` of version 1: the `total_` lines, which include the groups below.
-pub fn memory_stat_v1(text: &str) -> Result<(MemoryUse, Paging), Unexpected> {
+/// `memory.stat` of version 1: memory but for the total, with paging, and swap in use; each may be understood without the
+/// other. The `total_` fields include the groups below.
+pub fn memory_stat_v1(text: &str) -> (Result<(MemoryUse, Paging), Unexpected>, Option<u64>) {
     let stat = FlatKeyed::parse(text);
+    (memory_in_v1(&stat), stat.get("total_swap"))
+}
+
+fn memory_in_v1(stat: &FlatKeyed<'_>) -> Result<(MemoryUse, Paging), Unexpected> {
     let expected = "`total_rss`, `total_cache`, `total_inactive_file` and `total_active_file` lines";
     let memory = MemoryUse {
         current: 0,
@@ -188,11 +198,6 @@ pub fn memory_stat_v1(text: &str) -> Result<(MemoryUse, Paging), Unexpected> {
         major_faults: stat.get("total_pgmajfault"),
     };
     Ok((memory, paging))
-}
-
-/// `total_swap` of version 1's `memory.stat`; absent where swap is not accounted.
-pub fn swap_v1(text: &str) -> Option<u64> {
-    FlatKeyed::parse(text).get("total_swap")
 }
 
 /// `memory.events` of version 2.

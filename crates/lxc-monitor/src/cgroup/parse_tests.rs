@@ -52,7 +52,7 @@ const CPU_STAT_V2: &str = "usage_usec 35292297\nuser_usec 16329788\nsystem_usec 
 
 #[test]
 fn cpu_stat_success() {
-    success(cpu_usage_usec, CPU_STAT_V2, 35_292_297);
+    success(|text| cpu_stat_v2(text).0, CPU_STAT_V2, 35_292_297);
     let want = Throttling { nr_periods: 120, nr_throttled: 7, throttled_usec: 900 };
     success(throttling, CPU_STAT_V2, want);
     success(throttling, "nr_periods 120\nnr_throttled 7\nthrottled_time 900999\n", want);
@@ -60,7 +60,7 @@ fn cpu_stat_success() {
 
 #[test]
 fn cpu_stat_failure() {
-    failure(cpu_usage_usec, &["", "usage_usec\n", "usage_usec many\n", "user_usec 1\n"]);
+    failure(|text| cpu_stat_v2(text).0, &["", "usage_usec\n", "usage_usec many\n", "user_usec 1\n"]);
     failure(
         throttling,
         &["", "usage_usec 1\nuser_usec 1\nsystem_usec 0\n", "nr_periods 1\nnr_throttled 1\n"],
@@ -128,15 +128,15 @@ fn memory_stat_success() {
         total_writeback 0\ntotal_inactive_file 9641984\ntotal_active_file 13934592\ntotal_pgpgin 99\n\
         total_workingset_refault_anon 3\ntotal_workingset_refault_file 5\ntotal_pgmajfault 183\n\
         total_swap 8192\n";
-    success(memory_stat_v1, v1, (memory, Paging { swap_in: None, swap_out: None, ..paging }));
-    assert_eq!(swap_v1(v1), Some(8192));
-    assert_eq!(swap_v1("total_cache 1\n"), None);
+    success(|text| memory_stat_v1(text).0, v1, (memory, Paging { swap_in: None, swap_out: None, ..paging }));
+    assert_eq!(memory_stat_v1(v1).1, Some(8192));
+    assert_eq!(memory_stat_v1("total_cache 1\n").1, None);
 }
 
 #[test]
 fn memory_stat_failure() {
     failure(memory_stat_v2, &["", "anon 1\nfile 1\n", "anon x\nfile 1\ninactive_file 1\nactive_file 1\n"]);
-    failure(memory_stat_v1, &["", "cache 1\nrss 1\ninactive_file 1\nactive_file 1\n"]);
+    failure(|text| memory_stat_v1(text).0, &["", "cache 1\nrss 1\ninactive_file 1\nactive_file 1\n"]);
 }
 
 #[test]
@@ -247,7 +247,7 @@ proptest! {
         "\\PC{0,200}",
         "((usage_usec|max|some|total_rss|8:0|rbytes=|Read|Write|[0-9]{1,22}|-|,|avg10=[0-9.]{0,9})[ \n]?){0,40}",
     ]) {
-        let _ = (number(&text), limit(&text), limit_v1(&text), cpu_usage_usec(&text), throttling(&text));
+        let _ = (number(&text), limit(&text), limit_v1(&text), cpu_stat_v2(&text), throttling(&text));
         let _ = (cpu_max(&text), cfs_quota(&text), memory_stat_v2(&text), memory_stat_v1(&text));
         let _ = (memory_swap_events(&text), pids_events(&text));
         let _ = (memory_events(&text), io_stat(&text), blkio(&text, &text), populated(&text), processes(&text));

@@ -112,7 +112,7 @@ pub(super) fn read(
 fn memory_stat(groups: &Groups<'_>) -> (Reading<(MemoryUse, Paging)>, Reading<u64>) {
     let read = || -> Reading<_> {
         let group = groups.group("memory")?;
-        let both = |text: &str| Ok((parse::memory_stat_v1(text), parse::swap_v1(text)));
+        let both = |text: &str| Ok(parse::memory_stat_v1(text));
         let (stat, swap) = groups.files.parsed(group, "memory.stat", both)?;
         Ok((understood(group, "memory.stat", stat), swap.ok_or_else(no_swap_accounting)))
     };

@@ -18,8 +18,7 @@ pub(super) fn read(
     last: Option<&CgroupSample>,
     clock: impl Fn() -> Moment,
 ) -> (CgroupSample, Depth) {
-    // Usage and throttling stand in one file; each may be understood without the other.
-    let both = |text: &str| Ok((parse::cpu_usage_usec(text), parse::throttling(text)));
+    let both = |text: &str| Ok(parse::cpu_stat_v2(text));
     let (cpu_stat, at, read_took) = timed(&clock, || files.parsed_at_each_look(group, "cpu.stat", both));
     let (usage, throttling) = match cpu_stat {
         Ok((usage, throttling)) => {

@@ -84,8 +84,7 @@ pub fn container_record(
     }
     record.uptime_seconds = gaps.take(&["uptime_seconds"], now.uptime_seconds);
     record.pressure = pressure(&mut gaps, &now.cgroup.pressure);
-    let configuration = gaps.take(&["configuration"], now.configuration).flatten();
-    record.configuration = configuration.as_deref().cloned();
+    record.configuration = gaps.take(&["configuration"], now.configuration).flatten();
     record.missing = gaps.into_map();
     record
 }
