@@ -5,8 +5,6 @@
 //! like) are counted over any span, and after a restart from zero, so that none is lost; one whose counter went back
 //! without a restart is absent.
 
-use std::collections::BTreeMap;
-
 use lxc_autoscale_core::Run;
 use lxc_autoscale_core::history_store::bucket::Codes;
 use lxc_autoscale_core::history_store::{Kind, Metric, Series};
@@ -63,21 +61,43 @@ pub struct Readings {
     pub run: Run,
     /// What needs no previous snapshot.
     pub levels: Codes,
-    /// By place in [`COUNTERS`].
-    counters: [Option<u64>; COUNTERS.len()],
+    counters: Counters,
+}
+
+/// The counters of a series, by place in [`COUNTERS`].
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Counters {
+    /// A bit for each that is known.
+    known: u32,
+    values: [u64; COUNTERS.len()],
+}
+
+impl Counters {
+    fn set(&mut self, place: usize, value: Option<u64>) {
+        self.known = (self.known & !(1 << place)) | (u32::from(value.is_some()) << place);
+        self.values[place] = value.unwrap_or(0);
+    }
+
+    /// Each, where it is known.
+    fn iter(&self) -> impl Iterator<Item = Option<u64>> + '_ {
+        self.values
+            .iter()
+            .enumerate()
+            .map(|(place, value)| ((self.known >> place) & 1 == 1).then_some(*value))
+    }
 }
 
 impl Readings {
     /// Nothing known.
     pub fn empty(at_ms: i64) -> Self {
         let run = Run { at_seconds: at_ms as f64 / 1e3, node_uptime_seconds: None, uptime_seconds: None };
-        Self { at_ms, run, levels: Codes::NONE, counters: [None; COUNTERS.len()] }
+        Self { at_ms, run, levels: Codes::NONE, counters: Counters::default() }
     }
 
     /// Takes a counter.
     pub fn count(&mut self, metric: Metric, value: Option<u64>) {
         if let Some(place) = COUNTERS.iter().position(|(counter, _)| *counter == metric) {
-            self.counters[place] = value;
+            self.counters.set(place, value);
         }
     }
 
@@ -182,36 +202,62 @@ fn node(at_ms: i64, record: &NodeRecord, containers: usize) -> Readings {
     readings
 }
 
-/// Makes samples of cycles; keeps of each series what the next rate needs.
+/// Makes samples of cycles; keeps of each series what the next rate needs, in ascending order.
 #[derive(Debug, Default)]
 pub struct Rates {
-    previous: BTreeMap<Series, Readings>,
+    previous: Vec<(Series, Last)>,
+}
+
+/// What the next rates need of the readings of a series.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Last {
+    at_ms: i64,
+    run: Run,
+    counters: Counters,
+}
+
+impl Last {
+    fn of(readings: &Readings) -> Self {
+        let Readings { at_ms, run, levels: _, counters } = *readings;
+        Self { at_ms, run, counters }
+    }
 }
 
 impl Rates {
     /// The samples of a cycle, in the order of its series.
     pub fn samples(&mut self, cycle: &Cycle) -> Vec<(Series, Codes)> {
-        let samples = cycle
-            .series
-            .iter()
-            .map(|(series, _, now)| (*series, sample(self.previous.get(series), now)))
-            .collect();
-        for (series, _, now) in &cycle.series {
-            self.previous.insert(*series, now.clone());
-        }
+        let of_series = |(series, _, now): &(Series, _, Readings)| {
+            let place = self.previous.binary_search_by_key(series, |(known, _)| *known);
+            let last = Last::of(now);
+            let codes = match place {
+                Ok(place) => {
+                    let codes = sample(Some(&self.previous[place].1), now);
+                    self.previous[place].1 = last;
+                    codes
+                }
+                Err(place) => {
+                    self.previous.insert(place, (*series, last));
+                    sample(None, now)
+                }
+            };
+            (*series, codes)
+        };
+        let samples = cycle.series.iter().map(of_series).collect();
         let forget_ms = 24 * 60 * 60 * 1000;
-        self.previous.retain(|_, readings| (cycle.at_ms - readings.at_ms).abs() < forget_ms);
+        self.previous.retain(|(_, last)| (cycle.at_ms - last.at_ms).abs() < forget_ms);
         samples
     }
 }
 
-fn sample(previous: Option<&Readings>, now: &Readings) -> Codes {
+fn sample(previous: Option<&Last>, now: &Readings) -> Codes {
     let mut codes = now.levels;
     let Some(previous) = previous else { return codes };
     let wall_seconds = (now.at_ms - previous.at_ms) as f64 / 1000.0;
     let restarted = now.run.restarted_since(&previous.run) == Some(true);
     let elapsed = (!restarted).then(|| elapsed_seconds(previous, now, wall_seconds)).flatten();
-    for (((metric, scale), before), after) in COUNTERS.iter().zip(previous.counters).zip(now.counters) {
+    for (((metric, scale), before), after) in
+        COUNTERS.iter().zip(previous.counters.iter()).zip(now.counters.iter())
+    {
         let (Some(before), Some(after)) = (before, after) else { continue };
         let increase = if restarted { None } else { after.checked_sub(before) };
         let value = match metric.kind() {
@@ -227,7 +273,7 @@ fn sample(previous: Option<&Readings>, now: &Readings) -> Codes {
 }
 
 /// The time a rate is over, if it is one of the same run and the clock was not set.
-fn elapsed_seconds(previous: &Readings, now: &Readings, wall_seconds: f64) -> Option<f64> {
+fn elapsed_seconds(previous: &Last, now: &Readings, wall_seconds: f64) -> Option<f64> {
     let of_node = previous.run.node_uptime_seconds.zip(now.run.node_uptime_seconds);
     let uptimes = of_node.or_else(|| previous.run.uptime_seconds.zip(now.run.uptime_seconds));
     if let Some((before, after)) = uptimes {

@@ -20,7 +20,7 @@ fn on_node(node_uptime: f64, mut reading: Readings) -> Readings {
 /// The network rate and the OOM kills that two readings give.
 #[track_caller]
 fn check(before: &Readings, now: &Readings, want_rate: Option<f64>, want_kills: Option<f64>) {
-    let codes = sample(Some(before), now);
+    let codes = sample(Some(&Last::of(before)), now);
     let value = |metric: Metric| {
         codes
             .get(metric)
@@ -82,6 +82,31 @@ fn the_rates_of_the_node_are_absent_when_the_clock_was_set() {
             .map(|code| lxc_autoscale_core::history_store::code::decode(code, metric.resolution()));
         assert_eq!(percent, want, "{at_seconds}");
     }
+}
+
+/// What is kept for the next rates is most of what the history takes of memory: some hundred bytes a container.
+#[test]
+fn little_is_kept_of_a_series_and_series_come_and_go() {
+    assert!(size_of::<(Series, Last)>() <= 240, "{} bytes", size_of::<(Series, Last)>());
+    let cycle = |second: i64, ids: &[u32]| {
+        let reading = |id: &u32| {
+            let rx = u64::from(*id) * 1600 * u64::try_from(second).unwrap();
+            (Series::from_raw(*id), None, reading(second as f64, None, rx, 0))
+        };
+        Cycle { at_ms: 1000 * second, series: ids.iter().map(reading).collect() }
+    };
+    let mut rates = Rates::default();
+    let mut ids_with_a_rate = |second: i64, ids: &[u32]| {
+        let samples = rates.samples(&cycle(second, ids));
+        let with_rate = samples.iter().filter(|(_, codes)| codes.get(Metric::NetRx).is_some());
+        with_rate.map(|(series, _)| series.get()).collect::<Vec<_>>()
+    };
+    assert_eq!(ids_with_a_rate(0, &[0, 105, 200]), [0; 0]);
+    assert_eq!(ids_with_a_rate(60, &[0, 104, 105]), [0, 105]);
+    assert_eq!(ids_with_a_rate(120, &[0, 104, 200]), [0, 104, 200]);
+    // A day later nothing is known of any.
+    assert_eq!(ids_with_a_rate(100_000, &[104]), [0; 0]);
+    assert_eq!(ids_with_a_rate(100_060, &[104, 105]), [104]);
 }
 
 #[test]
