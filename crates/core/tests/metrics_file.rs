@@ -343,6 +343,28 @@ fn a_spare_that_cannot_be_written_loses_nothing_and_heals() {
     assert_eq!(seconds(&found.snapshots), [0, 1, 2, 3, 4]);
 }
 
+/// The published copy is completed from the one before it, also after a snapshot that could not be written.
+#[test]
+fn a_file_that_is_spoilt_while_nothing_can_be_written_is_whole_again_afterwards() {
+    let file = fixture();
+    let (mut writer, _) = open(&file.path);
+    for second in 0..4 {
+        writer.append(&snapshot(second)).unwrap();
+    }
+    // Without its lock nothing is written; a directory in its place is none.
+    let lock = file.path.with_file_name(".lxc_metrics.json.lock");
+    fs::remove_file(&lock).unwrap();
+    fs::create_dir(&lock).unwrap();
+    assert!(matches!(writer.append(&snapshot(4)), Err(WriteError::Write { .. })));
+    // In place: the copy that the writer holds open is spoilt, too.
+    fs::write(&file.path, "gone").unwrap();
+    assert!(matches!(writer.append(&snapshot(5)), Err(WriteError::Write { .. })));
+    fs::remove_dir(&lock).unwrap();
+    writer.append(&snapshot(6)).unwrap();
+    let found = MetricsReader::new(&file.path).read_new().unwrap();
+    assert_eq!(seconds(&found.snapshots), [0, 1, 2, 3, 4, 5, 6]);
+}
+
 /// What somebody put in the place of the file cannot be moved out of the way, because all places for that are taken.
 #[test]
 fn a_snapshot_that_was_published_is_not_written_again_when_tidying_up_fails() {

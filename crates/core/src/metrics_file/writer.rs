@@ -15,6 +15,7 @@ use super::format::{self, ArrayWriter};
 use super::lock::{Lock, LockError};
 use super::recover::{Recovery, oldest_in, recover, time_of};
 use super::spares::{Spare, Spares};
+use super::tail;
 use super::trust::{self, Believed, Distrust};
 use crate::durable::sync_directory;
 use crate::snapshot::Snapshot;
@@ -51,7 +52,7 @@ pub struct MetricsWriter {
     lock: Lock,
     published: Published,
     spares: Spares,
-    /// What the published copy has and the one published before it lacks.
+    /// What the published copy has and the one published before it lacks; empty while a record is made, which takes its place.
     last_addition: Vec<u8>,
     /// Records that are in no copy yet, because the last append failed, each behind a separator.
     backlog: Vec<Vec<u8>>,
@@ -189,10 +190,24 @@ impl MetricsWriter {
     /// # Errors
     /// [`WriteError`]; what was published before still stands and the next append may succeed.
     pub fn append(&mut self, snapshot: &Snapshot) -> Result<(), WriteError> {
+        let is_as_we_left_it = stamp_at(&self.path) == Some(self.published.stamp);
+        let appended = self.append_to(snapshot, is_as_we_left_it);
+        if appended.is_err() && self.last_addition.is_empty() {
+            self.recall_last_addition();
+        }
+        appended
+    }
+
+    fn append_to(&mut self, snapshot: &Snapshot, is_as_we_left_it: bool) -> Result<(), WriteError> {
         let taken = snapshot.summary.collection_start_time.instant();
-        // Room for a little more than the last one took: to grow means to copy.
-        let usual_bytes = self.last_addition.len();
-        let mut record = Vec::with_capacity(usual_bytes + usual_bytes / 16);
+        let mut record = if is_as_we_left_it {
+            // Nothing has to be completed with it, and it has the room: a new one of some MiB would be given back to the
+            // system each time.
+            std::mem::take(&mut self.last_addition)
+        } else {
+            Vec::with_capacity(self.last_addition.len())
+        };
+        record.clear();
         record.extend_from_slice(format::SEPARATOR);
         serde_json::to_writer(&mut record, snapshot)?;
         self.backlog.push(record);
@@ -203,25 +218,36 @@ impl MetricsWriter {
             Err(LockError::Held) => return Err(WriteError::InUse { path: self.path.clone() }),
             Err(LockError::Io(source)) => return Err(self.failed(source)),
         }
-        let published = match self.publish(taken) {
+        let published = match self.publish(taken, is_as_we_left_it) {
             // Spares that are there to rest are worth less than the snapshot.
-            Err(error) if is_full(&error) && self.spares.keep_one() => self.publish(taken),
+            Err(error) if is_full(&error) && self.spares.keep_one() => self.publish(taken, is_as_we_left_it),
             result => result,
         };
         published.map_err(|source| self.failed(source))
+    }
+
+    /// Reads again what was given up for a record that is not published: somebody may spoil the published copy before
+    /// the next one is.
+    fn recall_last_addition(&mut self) {
+        let Some(shared_bytes) = self.spares.newest_bytes() else { return };
+        let begin = shared_bytes - format::FOOTER.len() as u64;
+        let end = self.published.stamp.bytes();
+        // What cannot be read cannot be completed with either; then the published copy is read as a damaged one is.
+        if tail::read_range(&self.published.file, begin, end, &mut self.last_addition).is_err() {
+            self.last_addition.clear();
+        }
     }
 
     fn failed(&self, source: io::Error) -> WriteError {
         WriteError::Write { path: self.path.clone(), source }
     }
 
-    fn publish(&mut self, now: Timestamp) -> io::Result<()> {
+    fn publish(&mut self, now: Timestamp, is_as_we_left_it: bool) -> io::Result<()> {
         if self.is_directory_dirty {
             // An exchange that is not durable could be undone by a crash after its other copy was written to.
             sync_directory(&self.path)?;
             self.is_directory_dirty = false;
         }
-        let is_as_we_left_it = stamp_at(&self.path) == Some(self.published.stamp);
         let is_too_large = self.bounds.max_bytes < self.published.stamp.bytes();
         let is_trimmed = is_as_we_left_it && (is_too_large || self.is_too_old(now));
         let (mut spare, oldest) = if is_trimmed {
@@ -345,8 +371,12 @@ impl MetricsWriter {
         }
         // The last copy that was published before it lacks only the last addition.
         if let Some(mut spare) = self.spares.take_newest() {
-            let bytes = spare.complete_bytes();
-            if spare.write_end(&self.last_addition, bytes - format::FOOTER.len() as u64).is_ok() {
+            let shared = spare.complete_bytes() - format::FOOTER.len() as u64;
+            let lacking = self.published.stamp.bytes().saturating_sub(shared);
+            // One that was brought up to date, and could not be written to any further, lacks nothing.
+            let is_complete = lacking == format::FOOTER.len() as u64;
+            let is_known = lacking == self.last_addition.len() as u64;
+            if is_complete || (is_known && spare.write_end(&self.last_addition, shared).is_ok()) {
                 self.spares.remove_all();
                 return Ok(spare);
             }
