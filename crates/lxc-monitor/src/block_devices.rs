@@ -7,9 +7,14 @@
 //!
 //! A loop device stands on a *file* and has no such entry. Kernels since 5.14 charge what it does to the
 //! container at the disk as well, older ones do not, so the larger of the two sums is what the container did.
+//!
+//! On a node with LVM each container has a device of its own, so that looking each up in every cycle would cost as much as a
+//! quiet look at its container. What was found stands while there are the same devices, and for a minute at most.
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
 use lxc_autoscale_core::snapshot::IoStats;
 
@@ -40,18 +45,50 @@ struct Device {
     role: Role,
 }
 
+/// What was found stands for so long, whatever the list says.
+const LOOK_AGAIN: Duration = Duration::from_mins(1);
+
 /// The block devices of the node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BlockDevices {
     devices: BTreeMap<(u32, u32), Device>,
+    excluded: Vec<String>,
+    /// When they were looked up, in time since boot.
+    looked_up: Duration,
 }
 
 impl BlockDevices {
+    /// The devices as they were looked up before, while they are the same and for a minute; looked up anew otherwise. `now`
+    /// is the time since boot.
+    pub fn refreshed(
+        known: &Arc<Self>,
+        proc: &Path,
+        sys: &Path,
+        excluded: &[String],
+        now: Duration,
+    ) -> Arc<Self> {
+        let text = read_text(&proc.join("diskstats")).unwrap_or_default();
+        let is_recent = now.saturating_sub(known.looked_up) < LOOK_AGAIN && known.excluded == excluded;
+        if is_recent && known.are_listed_in(&text) {
+            return Arc::clone(known);
+        }
+        Arc::new(Self { looked_up: now, ..Self::look_up(&text, sys, excluded) })
+    }
+
+    fn are_listed_in(&self, text: &str) -> bool {
+        let mut listed = text.lines().filter_map(diskstats_line);
+        let is_known = |(number, name)| self.devices.get(&number).is_some_and(|device| device.name == name);
+        listed.clone().count() == self.devices.len() && listed.all(is_known)
+    }
+
     /// Looks at all devices listed in `/proc/diskstats`; `excluded` are names, a trailing `*` stands for any rest.
     ///
     /// A device that cannot be looked up is counted, since leaving out real I/O is the worse mistake.
     pub fn read(proc: &Path, sys: &Path, excluded: &[String]) -> Self {
-        let text = read_text(&proc.join("diskstats")).unwrap_or_default();
+        Self::look_up(&read_text(&proc.join("diskstats")).unwrap_or_default(), sys, excluded)
+    }
+
+    fn look_up(text: &str, sys: &Path, excluded: &[String]) -> Self {
         let device = |(number, name): ((u32, u32), &str)| {
             let (major, minor) = number;
             let slaves = sys.join(format!("dev/block/{major}:{minor}/slaves"));
@@ -64,7 +101,8 @@ impl BlockDevices {
             };
             (number, Device { name: name.to_owned(), role })
         };
-        Self { devices: text.lines().filter_map(diskstats_line).map(device).collect() }
+        let devices = text.lines().filter_map(diskstats_line).map(device).collect();
+        Self { devices, excluded: excluded.to_vec(), looked_up: Duration::ZERO }
     }
 
     /// Sums what each device says, each byte once, and names the devices that did anything.
@@ -149,6 +187,29 @@ mod tests {
         }
         let excluded: Vec<_> = excluded.iter().map(|&pattern| pattern.to_owned()).collect();
         BlockDevices::read(&proc, &sys, &excluded)
+    }
+
+    #[test]
+    fn they_are_looked_up_again_when_there_are_others_and_after_a_minute() {
+        let directory = tempfile::tempdir().unwrap();
+        let (proc, sys) = (directory.path().join("proc"), directory.path().join("sys"));
+        std::fs::create_dir_all(&proc).unwrap();
+        let list = |text: &str| std::fs::write(proc.join("diskstats"), text).unwrap();
+        let at = |known: &Arc<BlockDevices>, second: u64| {
+            BlockDevices::refreshed(known, &proc, &sys, &[], Duration::from_secs(second))
+        };
+        let role = |devices: &Arc<BlockDevices>| devices.role((253, 1));
+        list(" 8 0 sda 9\n 253 1 dm-1 0\n");
+        let first = at(&Arc::default(), 100);
+        assert_eq!(role(&first), Role::Bottom);
+        std::fs::create_dir_all(sys.join("dev/block/253:1/slaves/sda")).unwrap();
+        list(" 8 0 sda 10\n 253 1 dm-1 5\n");
+        assert!(Arc::ptr_eq(&at(&first, 159), &first), "the same devices");
+        assert_eq!(role(&at(&first, 160)), Role::Layer, "a minute later");
+        list(" 8 0 sda 10\n 253 1 dm-1 5\n 253 2 dm-2 0\n");
+        assert_eq!(role(&at(&first, 101)), Role::Layer, "one came");
+        list(" 8 0 sda 10\n 253 1 dm-7 5\n");
+        assert_eq!(role(&at(&first, 101)), Role::Layer, "another one has its number");
     }
 
     #[track_caller]

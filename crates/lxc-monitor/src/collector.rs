@@ -63,6 +63,9 @@ pub struct Collector {
     known: BTreeMap<Vmid, Known>,
     handle_budget: Arc<HandleBudget>,
     node: Option<NodeSample>,
+    /// What was found out about the node's block devices and datasets.
+    block_devices: Arc<BlockDevices>,
+    datasets: Arc<Datasets>,
     own_usage: OwnUsage,
     notices: Notices,
     /// What the kernel lacks and the log has said so.
@@ -106,6 +109,8 @@ impl Collector {
             known: BTreeMap::new(),
             handle_budget: handle_budget(config),
             node: None,
+            block_devices: Arc::default(),
+            datasets: Arc::default(),
             own_usage: OwnUsage::begin(),
             notices: Notices::default(),
             mentioned: BTreeSet::new(),
@@ -122,6 +127,7 @@ impl Collector {
             self.baselines.clear();
             self.known.clear();
             self.node = None;
+            (self.block_devices, self.datasets) = (Arc::default(), Arc::default());
         }
         let budget = handle_budget(config);
         if budget.total() != self.handle_budget.total() {
@@ -192,6 +198,7 @@ impl Collector {
             (self.procfs.clone(), self.paths.clone(), Arc::clone(&self.inventory));
         let excluded = self.collection.excluded_devices.clone();
         let full_look_every = self.full_look_every;
+        let (block_devices, datasets) = (Arc::clone(&self.block_devices), Arc::clone(&self.datasets));
         let known_topology = self.node.as_ref().and_then(|node| node.topology.clone().ok()).flatten();
         let read = move || -> Reading<(Survey, Option<String>)> {
             let hierarchy =
@@ -202,10 +209,17 @@ impl Collector {
             };
             let mut node = procfs.node();
             node.topology = topology::read(&paths.sys, known_topology.as_ref());
+            let since_boot = clock::now().since_boot;
             let survey = Survey {
                 tables: NodeTables {
-                    block_devices: BlockDevices::read(&paths.proc, &paths.sys, &excluded),
-                    datasets: Datasets::read(&paths.proc),
+                    block_devices: BlockDevices::refreshed(
+                        &block_devices,
+                        &paths.proc,
+                        &paths.sys,
+                        &excluded,
+                        since_boot,
+                    ),
+                    datasets: Arc::new(Datasets::refreshed(&datasets, &paths.proc, since_boot)),
                     network_devices: procfs.network_devices().map_err(Missing::from),
                     uptime_seconds: node.uptime_seconds.clone(),
                     ticks_per_second: rustix::param::clock_ticks_per_second(),
@@ -224,6 +238,8 @@ impl Collector {
             .map_err(|no_answer| Missing::because(no_answer.to_string()))??;
         self.notices.warn("command sockets of the containers", trouble);
         self.notices.warn("node", None);
+        self.block_devices = Arc::clone(&survey.tables.block_devices);
+        self.datasets = Arc::clone(&survey.tables.datasets);
         self.mention_pressure("the node", &survey.node.pressure);
         Ok(survey)
     }

@@ -23,9 +23,9 @@ use crate::zfs::Datasets;
 #[derive(Debug)]
 pub struct NodeTables {
     /// The node's block devices.
-    pub block_devices: BlockDevices,
+    pub block_devices: Arc<BlockDevices>,
     /// What ZFS counts for the datasets of containers.
-    pub datasets: Datasets,
+    pub datasets: Arc<Datasets>,
     /// Traffic of the node's network devices.
     pub network_devices: Reading<BTreeMap<String, InterfaceTraffic>>,
     /// Seconds since the node booted.
