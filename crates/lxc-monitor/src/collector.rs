@@ -147,9 +147,9 @@ impl Collector {
         match survey {
             Ok(survey) => self.measure(survey, begun).await,
             Err(missing) => {
-                self.notices.warn("node", Some(missing.0.clone()));
+                self.notices.warn("node", Some(missing.to_string()));
                 let mut summary = self.summary(begun, 0);
-                let missing = BTreeMap::from([("containers".to_owned(), missing.0)]);
+                let missing = BTreeMap::from([("containers".to_owned(), missing.to_string())]);
                 let node = NodeRecord { missing, ..NodeRecord::default() };
                 summary.node = Some(node);
                 Snapshot { containers: BTreeMap::new(), summary }
@@ -167,7 +167,7 @@ impl Collector {
         let trouble = match self.node_reads.run(NodeRead::Inventory, self.limit(), read).await {
             Ok(Ok((inventory, pools))) => {
                 self.inventory = Arc::new(inventory);
-                let trouble = pools.as_ref().err().map(|missing| missing.0.clone());
+                let trouble = pools.as_ref().err().map(ToString::to_string);
                 // What was known of them stands, as what is configured does.
                 if pools.is_ok() || self.pools.is_err() {
                     self.pools = pools;
@@ -179,7 +179,7 @@ impl Collector {
             Err(no_answer) => Some(no_answer.to_string()),
         };
         if let (Inventory::Unknown(_), Some(trouble)) = (&*self.inventory, &trouble) {
-            self.inventory = Arc::new(Inventory::Unknown(Missing(trouble.clone())));
+            self.inventory = Arc::new(Inventory::Unknown(Missing::because(trouble.clone())));
         }
         self.notices.warn("configurations of the containers", trouble);
         if let Inventory::Proxmox(containers) = &*self.inventory {
@@ -311,7 +311,7 @@ impl Collector {
         match &self.pools {
             Ok(pools) => record.pool = Some(pools.get(&vmid).cloned().unwrap_or_default()),
             Err(missing) => {
-                record.missing.insert("pool".to_owned(), missing.0.clone());
+                record.missing.insert("pool".to_owned(), missing.to_string());
             }
         }
     }
@@ -359,8 +359,9 @@ impl Collector {
         let read = move |_, init: Init| filesystem::read(&procfs, &init);
         for (vmid, answer) in self.filesystem_reads.run_all(jobs, self.limit(), read).await {
             let Some((sample, known)) = measured.get_mut(&vmid) else { continue };
-            sample.filesystem =
-                answer.unwrap_or_else(|no_answer| Err(Missing(format!("its root filesystem: {no_answer}"))));
+            sample.filesystem = answer.unwrap_or_else(|no_answer| {
+                Err(Missing::because(format!("its root filesystem: {no_answer}")))
+            });
             if let Ok(filesystem) = sample.filesystem {
                 known.keep_filesystem(filesystem);
             }

@@ -201,7 +201,7 @@ impl Inventory {
             Self::Unknown(missing) => Err(missing.clone()),
             Self::Proxmox(containers) => match containers.get(&vmid) {
                 Some(stored) => stored.configuration.clone().map(Some),
-                None => Err(Missing(format!("there is no configuration file `{vmid}.conf`"))),
+                None => Err(Missing::because(format!("there is no configuration file `{vmid}.conf`"))),
             },
         }
     }
@@ -293,7 +293,11 @@ mod tests {
         let configuration = inventory.configuration(vmid(104)).unwrap().unwrap();
         assert_eq!((configuration.name.as_deref(), configuration.memory_mb.get()), (Some("web"), 1024));
         assert!(
-            inventory.configuration(vmid(105)).unwrap_err().0.contains("105.conf` is not a regular file")
+            inventory
+                .configuration(vmid(105))
+                .unwrap_err()
+                .as_str()
+                .contains("105.conf` is not a regular file")
         );
         let Inventory::Proxmox(containers) = inventory else { panic!("it is a Proxmox node") };
         assert_eq!(containers[&vmid(104)].unreadable[0].line, 3);

@@ -19,7 +19,7 @@ pub fn read(procfs: &Procfs, init: &Init) -> Reading<FilesystemUse> {
     let root = procfs.root_of(init.process.pid);
     let stat = rustix::fs::statfs(&root).map_err(|error| {
         let error = std::io::Error::from(error);
-        Missing(format!("cannot look at `{}`: {}", root.display(), ErrorChain(&error)))
+        Missing::because(format!("cannot look at `{}`: {}", root.display(), ErrorChain(&error)))
     })?;
     // The number may meanwhile be that of another process, with another root.
     if !procfs.is_still(init) {

@@ -68,6 +68,6 @@ mod tests {
         let pve = tempfile::tempdir().unwrap();
         assert_eq!(read(pve.path()), Ok(Pools::default()));
         std::fs::create_dir(pve.path().join("user.cfg")).unwrap();
-        assert!(read(pve.path()).unwrap_err().0.contains("user.cfg"));
+        assert!(read(pve.path()).unwrap_err().as_str().contains("user.cfg"));
     }
 }

@@ -22,7 +22,7 @@ struct Groups<'a> {
 
 impl Groups<'_> {
     fn group(&self, controller: &str) -> Reading<&Path> {
-        let missing = || Missing(format!("the container has no `{controller}` control group"));
+        let missing = || Missing::because(format!("the container has no `{controller}` control group"));
         self.controllers.get(controller).map(PathBuf::as_path).ok_or_else(missing)
     }
 

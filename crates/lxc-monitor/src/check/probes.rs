@@ -15,7 +15,6 @@ use crate::config::MonitorConfig;
 use crate::discovery::{self, Inventory, Liveness};
 use crate::kernel_gaps::CgroupVersion;
 use crate::procfs::Procfs;
-use crate::sample::Missing;
 
 /// Looks at everything; what concerns single containers stands in their records.
 pub(super) fn all(
@@ -80,6 +79,11 @@ fn node(record: Option<&NodeRecord>, proc: &Path) -> Probe {
 
 fn proxmox(inventory: &Result<Inventory, String>, pve: &Path) -> Probe {
     const NAME: &str = "Proxmox";
+    let unread = |reason: String| {
+        let fix = "see that pve-cluster runs (`systemctl status pve-cluster`), and that the monitor is in the group \
+                   `www-data`, as its unit has it";
+        Probe::bad(NAME, reason, fix)
+    };
     let directory = pve.join("lxc");
     let directory = directory.display();
     match inventory {
@@ -87,7 +91,7 @@ fn proxmox(inventory: &Result<Inventory, String>, pve: &Path) -> Probe {
             let bad: Vec<_> = containers
                 .iter()
                 .filter_map(|(vmid, stored)| match &stored.configuration {
-                    Err(missing) => Some(format!("{vmid}: {}", missing.0)),
+                    Err(missing) => Some(format!("{vmid}: {missing}")),
                     Ok(_) => stored.unreadable.first().map(|line| format!("{vmid}.conf {line}")),
                 })
                 .collect();
@@ -110,12 +114,8 @@ fn proxmox(inventory: &Result<Inventory, String>, pve: &Path) -> Probe {
             ),
             "on a Proxmox node `paths.pve` must be where its cluster file system is; elsewhere all is well",
         ),
-        Ok(Inventory::Unknown(Missing(reason))) | Err(reason) => Probe::bad(
-            NAME,
-            reason.clone(),
-            "see that pve-cluster runs (`systemctl status pve-cluster`), and that the monitor is in the group `www-data`, \
-             as its unit has it",
-        ),
+        Ok(Inventory::Unknown(missing)) => unread(missing.to_string()),
+        Err(reason) => unread(reason.clone()),
     }
 }
 

@@ -178,7 +178,7 @@ fn cores_used(previous: CpuTime, now: CpuTime, cpus: Option<u32>) -> Reading<f64
     let reads_took = (previous.read_took + now.read_took).as_secs_f64();
     let possible = cpus * (1.0 + CLOCK_DRIFT + (CPU_JITTER_SECONDS + reads_took) / elapsed);
     if possible < cores {
-        return Err(Missing(format!("the counter says {cores:.1} cores and the node has {cpus}")));
+        return Err(Missing::because(format!("the counter says {cores:.1} cores and the node has {cpus}")));
     }
     Ok(cores.min(cpus))
 }

@@ -21,9 +21,9 @@ impl Gaps {
     }
 
     /// Notes why fields are absent.
-    pub(super) fn note(&mut self, fields: &[&str], Missing(reason): &Missing) {
+    pub(super) fn note(&mut self, fields: &[&str], reason: &Missing) {
         for field in fields {
-            self.0.insert((*field).to_owned(), reason.clone());
+            self.0.insert((*field).to_owned(), reason.to_string());
         }
     }
 

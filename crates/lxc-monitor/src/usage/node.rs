@@ -93,11 +93,11 @@ impl RunningTotals<'_> {
     /// Adds a value up over all running containers, or says which one has none.
     fn sum(&self, what: &str, value: impl Fn(&ContainerRecord) -> Option<f64>) -> Reading<f64> {
         if let Some(vmid) = self.unmeasured.first() {
-            return Err(Missing(format!("container {vmid} could not be measured")));
+            return Err(Missing::because(format!("container {vmid} could not be measured")));
         }
         self.measured.iter().try_fold(0.0, |sum, (vmid, record)| match value(record) {
             Some(value) => Ok(sum + value),
-            None => Err(Missing(format!("container {vmid} has no {what}"))),
+            None => Err(Missing::because(format!("container {vmid} has no {what}"))),
         })
     }
 }
