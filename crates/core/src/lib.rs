@@ -1,6 +1,6 @@
 //! What two or more of the daemons must agree on.
 //!
-//! In reading order: ids and units, the record of one measurement ([`snapshot`], [`run`]), the file that carries
+//! In reading order: ids and units, the record of one measurement ([`snapshot`], [`table`], [`run`]), the file that carries
 //! it from the monitor to the ml daemon ([`metrics_file`]), what Proxmox stores about a container
 //! ([`container_config`]), the node's own files ([`procfs`]), the bodies of the REST API ([`api`]), and the plumbing every daemon needs
 //! ([`config`], [`telemetry`], [`service`], [`users`], [`ownership`], [`regular_file`], [`durable`], [`exposition`], [`progress`],
@@ -29,6 +29,7 @@ pub mod service;
 pub mod snapshot;
 #[cfg(feature = "state-database")]
 pub mod state_database;
+pub mod table;
 pub mod telemetry;
 pub mod units;
 pub mod users;

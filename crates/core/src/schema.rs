@@ -1,11 +1,13 @@
 //! JSON schemas of the types whose serde form is not derived, for the OpenAPI document of the API.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Value, json};
 
 use crate::api::TWO_NAMES;
+use crate::table::Table;
 use crate::{Cores, RecordTime, Vmid};
 
 impl JsonSchema for Vmid {
@@ -47,6 +49,20 @@ impl JsonSchema for RecordTime {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({"type": "string", "format": "date-time"})
+    }
+}
+
+impl<V: JsonSchema> JsonSchema for Table<V> {
+    fn inline_schema() -> bool {
+        BTreeMap::<String, V>::inline_schema()
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        BTreeMap::<String, V>::schema_name()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        BTreeMap::<String, V>::json_schema(generator)
     }
 }
 

@@ -15,6 +15,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::container_config::ContainerConfig;
 use crate::notification::Severity;
+use crate::table::Table;
 use crate::{RecordTime, Vmid};
 
 /// The version of the fields below, in [`Summary::schema_version`]; files of the original carry none.
@@ -107,11 +108,11 @@ pub struct ContainerRecord {
     pub pids_events: Option<PidsEvents>,
     /// Block I/O by the name of the device, layers of the same storage beside each other; devices without any
     /// and excluded ones are left out. [`Self::io_stats`] counts each byte once.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub io_devices: BTreeMap<String, DeviceIo>,
+    #[serde(default, skip_serializing_if = "Table::is_empty")]
+    pub io_devices: Table<DeviceIo>,
     /// Network traffic by the name of the device, the node's end (`veth<id>i<n>`) where there is one.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub network_interfaces: BTreeMap<String, InterfaceTraffic>,
+    #[serde(default, skip_serializing_if = "Table::is_empty")]
+    pub network_interfaces: Table<InterfaceTraffic>,
     /// Inodes of the root filesystem in use; absent where the filesystem has no fixed number of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub filesystem_inodes_used: Option<u64>,
@@ -167,8 +168,8 @@ impl ContainerRecord {
             memory_events: None,
             memory_swap_events: None,
             pids_events: None,
-            io_devices: BTreeMap::new(),
-            network_interfaces: BTreeMap::new(),
+            io_devices: Table::default(),
+            network_interfaces: Table::default(),
             filesystem_inodes_used: None,
             filesystem_inodes_total: None,
             paging: None,

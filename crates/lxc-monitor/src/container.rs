@@ -7,6 +7,7 @@ use std::time::Duration;
 use lxc_autoscale_core::Vmid;
 use lxc_autoscale_core::container_config::ContainerConfig;
 use lxc_autoscale_core::snapshot::InterfaceTraffic;
+use lxc_autoscale_core::table::Table;
 
 use crate::block_devices::BlockDevices;
 use crate::cgroup::{ContainerGroups, Depth, Hierarchy};
@@ -153,7 +154,7 @@ fn read(
         _ if depth == Depth::Quiet => cgroup.io,
         // Here a group without I/O may be one that the kernel does not count (see `cgroup::v1`).
         ContainerGroups::V1 { .. } => tables.datasets.add_to(cgroup.io, vmid, |_| {
-            procfs.io_of(files, processes).map(|total| BlockIo { total, devices: BTreeMap::new() })
+            procfs.io_of(files, processes).map(|total| BlockIo { total, devices: Table::default() })
         }),
         ContainerGroups::V2(_) => cgroup.io.and_then(|io| tables.datasets.add_to(Ok(io), vmid, Err)),
     };

@@ -75,7 +75,7 @@ fn traffic(interfaces: BTreeMap<String, InterfaceTraffic>) -> Traffic {
         total.rx_bytes = total.rx_bytes.saturating_add(interface.rx_bytes);
         total.tx_bytes = total.tx_bytes.saturating_add(interface.tx_bytes);
     }
-    Traffic { total, interfaces }
+    Traffic { total, interfaces: interfaces.into_iter().collect() }
 }
 
 #[cfg(test)]

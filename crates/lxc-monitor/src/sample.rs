@@ -3,7 +3,6 @@
 //! Every value is a [`Reading`]: it is there, or the reason why it is not. Rates and records are made from
 //! two samples by [`crate::usage`].
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +15,7 @@ use lxc_autoscale_core::snapshot::{
     CpuTopology, DeviceIo, InterfaceTraffic, IoStats, MemoryEvents, MemorySwapEvents, NetworkUsage, Paging,
     PidsEvents, Pressure, Throttling,
 };
+use lxc_autoscale_core::table::Table;
 
 use crate::kernel_file::ReadError;
 
@@ -166,7 +166,7 @@ pub struct BlockIo {
     /// Each byte once.
     pub total: IoStats,
     /// By the name of the device, those that did none and those that are excluded left out.
-    pub devices: BTreeMap<String, DeviceIo>,
+    pub devices: Table<DeviceIo>,
 }
 
 /// The network traffic of a container since it started, in its own directions.
@@ -175,7 +175,7 @@ pub struct Traffic {
     /// All of it.
     pub total: NetworkUsage,
     /// By the name of the device.
-    pub interfaces: BTreeMap<String, InterfaceTraffic>,
+    pub interfaces: Table<InterfaceTraffic>,
 }
 
 /// What the control groups of a container say.

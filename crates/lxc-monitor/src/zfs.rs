@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use lxc_autoscale_core::Vmid;
 use lxc_autoscale_core::snapshot::{DeviceIo, IoStats};
+use lxc_autoscale_core::table::Table;
 
 use crate::cgroup::group_names;
 use crate::kernel_file::read_parsed;
@@ -98,7 +99,7 @@ impl Datasets {
             io.total.read_ops = io.total.read_ops.map(|ops| ops.saturating_add(device.rios));
             io.total.write_ops = io.total.write_ops.map(|ops| ops.saturating_add(device.wios));
         }
-        io.devices.extend(own);
+        io.devices = io.devices.with(own);
         Ok(io)
     }
 }
@@ -106,7 +107,7 @@ impl Datasets {
 /// What a group says that counts no I/O.
 fn nothing() -> BlockIo {
     let total = IoStats { reads: 0, writes: 0, read_ops: Some(0), write_ops: Some(0) };
-    BlockIo { total, devices: BTreeMap::new() }
+    BlockIo { total, devices: Table::default() }
 }
 
 /// The container whose volume a dataset is, by the name that Proxmox gave it.
@@ -160,7 +161,7 @@ mod tests {
     fn a_container_has_the_io_of_its_datasets_beside_that_of_its_group() {
         let group = BlockIo {
             total: IoStats { reads: 1, writes: 2, read_ops: Some(3), write_ops: Some(4) },
-            devices: BTreeMap::new(),
+            devices: Table::default(),
         };
         let (_proc, datasets) = datasets();
         let io = datasets.add_to(Ok(group.clone()), vmid(104), Err).unwrap();

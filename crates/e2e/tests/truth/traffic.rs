@@ -68,7 +68,7 @@ pub(crate) fn network(proof: &mut Proof) {
     let by_name = later.network_interfaces.get(&device);
     let agrees = later.network_interfaces.len() == 1
         && by_name.is_some_and(|seen| (seen.rx_bytes, seen.tx_bytes) == (usage.rx_bytes, usage.tx_bytes));
-    let found = format!("{:?}", later.network_interfaces.keys());
+    let found = format!("{:?}", later.network_interfaces.keys().collect::<Vec<_>>());
     proof.findings.holds("network_interfaces", "the one device, with the same bytes", agrees, found);
 }
 
@@ -137,7 +137,7 @@ fn by_device(
 
     // A disk of its own carries everything; where there is none, there is only the one.
     let others = |record: &ContainerRecord| -> f64 {
-        let others = record.io_devices.iter().filter(|(name, _)| **name != device);
+        let others = record.io_devices.entries().filter(|(name, _)| **name != device);
         others.map(|(_, io)| (io.rbytes + io.wbytes) as f64).sum()
     };
     proof.findings.within("io_devices, other devices", others(after) - others(before), 0.0..=2.0 * MIB);

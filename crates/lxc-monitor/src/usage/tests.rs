@@ -6,6 +6,7 @@ use lxc_autoscale_core::snapshot::{
     ContainerRecord, DeviceIo, InterfaceTraffic, IoStats, MemoryEvents, MemorySwapEvents, NetworkUsage,
     Paging, PidsEvents, Throttling,
 };
+use lxc_autoscale_core::table::Table;
 use proptest::prelude::*;
 
 use super::*;
@@ -340,7 +341,7 @@ fn a_zfs_dataset_without_io_is_not_one_that_did_none() {
     on_zfs.filesystem.as_mut().unwrap().is_zfs = true;
     assert!(container_record(None, &on_zfs, NODE).io_stats.is_some(), "a volume beside it was used");
     let total = IoStats { reads: 0, writes: 0, read_ops: Some(0), write_ops: Some(0) };
-    on_zfs.cgroup.io = Ok(BlockIo { total, devices: [].into() });
+    on_zfs.cgroup.io = Ok(BlockIo { total, devices: Table::default() });
     let record = container_record(None, &on_zfs, NODE);
     assert_eq!(record.io_stats, None);
     assert!(record.missing["io_stats"].starts_with("ZFS"), "{:?}", record.missing);

@@ -420,7 +420,7 @@ fn devices_interfaces_inodes_and_the_process_limit_are_those_of_the_kernel() {
         })
     };
     let traffic = bracket(&mut collector, statistics);
-    let end = record(&traffic.snapshot, id).network_interfaces[&veth];
+    let end = *record(&traffic.snapshot, id).network_interfaces.get(&veth).unwrap();
     let found = [
         end.rx_bytes,
         end.rx_packets,

@@ -130,13 +130,13 @@ pub(super) const FAMILIES: &[Family] = &[
 ];
 
 fn by_device(record: &ContainerRecord, to: &mut Samples<'_>, count: fn(&DeviceIo) -> u64) {
-    for (device, io) in &record.io_devices {
+    for (device, io) in record.io_devices.entries() {
         to.whole_labelled(&[("device", device)], Some(count(io)));
     }
 }
 
 fn by_interface(record: &ContainerRecord, to: &mut Samples<'_>, count: fn(&InterfaceTraffic) -> u64) {
-    for (interface, traffic) in &record.network_interfaces {
+    for (interface, traffic) in record.network_interfaces.entries() {
         to.whole_labelled(&[("interface", interface)], Some(count(traffic)));
     }
 }
