@@ -94,6 +94,9 @@ pub struct ServeRestArgs {
     /// Append each call with its answer to this file, a JSON object a line
     #[arg(long, value_name = "FILE")]
     pub log: Option<PathBuf>,
+    /// Root directory of another node of the same cluster; more than one may be given
+    #[arg(long, value_name = "DIR")]
+    pub other: Vec<PathBuf>,
 }
 
 impl ServeRestArgs {
@@ -104,7 +107,8 @@ impl ServeRestArgs {
                 writeln!(io::stderr().lock(), "lxc-autoscale-sim: `--node DIR` must say which node is meant");
             return ExitCode::from(2);
         };
-        exit_code(run::serve_rest(&NodeLayout::new(node), self.listen, self.log).map(|()| true))
+        let others: Vec<NodeLayout> = self.other.into_iter().map(NodeLayout::new).collect();
+        exit_code(run::serve_rest(&NodeLayout::new(node), &others, self.listen, self.log).map(|()| true))
     }
 }
 

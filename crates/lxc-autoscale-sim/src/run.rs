@@ -85,15 +85,21 @@ pub fn run(options: &RunOptions) -> Result<(), RunError> {
     Ok(kernel.stop()?)
 }
 
-/// Serves the node's REST API until SIGTERM or SIGINT; each call is appended to `log` if there is one.
+/// Serves the node's REST API, and through it that of `others`, until SIGTERM or SIGINT; each call is appended to `log` if
+/// there is one.
 ///
 /// # Errors
 /// [`RunError`] when it cannot be served.
-pub fn serve_rest(layout: &NodeLayout, address: SocketAddr, log: Option<PathBuf>) -> Result<(), RunError> {
+pub fn serve_rest(
+    layout: &NodeLayout,
+    others: &[NodeLayout],
+    address: SocketAddr,
+    log: Option<PathBuf>,
+) -> Result<(), RunError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut signals = Signals::install()?;
-        let server = RestServer::bind(layout, address, log).await?;
+        let server = RestServer::bind(layout, others, address, log).await?;
         writeln!(io::stdout().lock(), "https://{}", server.address())?;
         tokio::select! {
             _ = signals.next() => {}

@@ -13,5 +13,5 @@ pub use error::NodeError;
 pub use files::{read_text, remove_tree, write_atomically, write_new};
 pub use layout::{CgroupVersion, NodeLayout};
 pub use running::{NodeLock, RunningTable, running};
-pub use settings::{EngineKind, NodeSettings, Storage, StorageKind};
+pub use settings::{Answers, EngineKind, NodeSettings, Storage, StorageKind};
 pub use wrappers::{write_wrappers, write_wrappers_for};

@@ -40,6 +40,19 @@ pub struct Storage {
     pub size: Mebibytes,
 }
 
+/// What becomes of the answers of the REST API to calls that change something. What was asked for is done all the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Answers {
+    /// They arrive.
+    #[default]
+    Whole,
+    /// Proxmox's proxy waits no longer for the daemon behind it: status 596.
+    GivenUp,
+    /// The connection breaks.
+    Lost,
+}
+
 /// What the node is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -65,6 +78,8 @@ pub struct NodeSettings {
     /// How long it takes to copy a volume, or to take a snapshot of one, beside the work itself; on a real node the
     /// first takes minutes.
     pub volume_work_milliseconds: u64,
+    /// What becomes of answers to changes.
+    pub answers_to_changes: Answers,
 }
 
 impl Default for NodeSettings {
@@ -87,6 +102,7 @@ impl Default for NodeSettings {
             pve_version: "8.4.21".to_owned(),
             lock_timeout_seconds: 10,
             volume_work_milliseconds: 0,
+            answers_to_changes: Answers::Whole,
         }
     }
 }

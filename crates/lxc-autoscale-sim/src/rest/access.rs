@@ -154,6 +154,21 @@ impl Access {
             && self.roles.insert(role.to_owned(), privileges.map(str::to_owned).collect()).is_none()
     }
 
+    /// Gives a role more privileges, or others; false if there is none of that name.
+    pub fn modify_role<'a>(
+        &mut self,
+        role: &str,
+        privileges: impl Iterator<Item = &'a str>,
+        append: bool,
+    ) -> bool {
+        let Some(held) = self.roles.get_mut(role) else { return false };
+        if !append {
+            held.clear();
+        }
+        held.extend(privileges.map(str::to_owned));
+        true
+    }
+
     /// Whether there is such a role.
     pub fn has_role(&self, role: &str) -> bool {
         role == ADMINISTRATOR || self.roles.contains_key(role)

@@ -1,23 +1,24 @@
 //! Calls that only look.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 use lxc_autoscale_core::Vmid;
 use serde_json::{Value, json};
 
 use super::access::Access;
+use super::task_looks;
 use super::wrap::Failure;
 use crate::pve::Machine;
 use crate::pve::pvesh;
-use crate::pve::task::log_file;
 
-/// Answers a call; `path` is all of it.
+/// Answers a call; `path` is all of it, `machine` the node that it names or the one that was asked, `cluster` all nodes.
 ///
 /// # Errors
 /// [`Failure`] with Proxmox's texts.
 pub(super) fn look(
     machine: &Machine,
+    cluster: &[Machine],
     access: &Access,
     who: &str,
     path: &[&str],
@@ -46,9 +47,13 @@ pub(super) fn look(
             audit(id)?;
             pending(machine, id)
         }
-        ["cluster", "nextid"] => next_id(machine, given.get("vmid")),
-        ["nodes", _, "tasks", upid, "status"] => task_status(machine, upid),
-        ["nodes", _, "tasks", upid, "log"] => task_log(machine, upid),
+        ["cluster", "nextid"] => next_id(cluster, given.get("vmid")),
+        ["nodes", node, "tasks"] => {
+            let may_see_all = access.privileges(who, &format!("/nodes/{node}")).contains("Sys.Audit");
+            task_looks::list(machine, given, if may_see_all { None } else { Some(who) })
+        }
+        ["nodes", _, "tasks", upid, "status"] => task_looks::status(machine, upid),
+        ["nodes", _, "tasks", upid, "log"] => task_looks::log(machine, upid),
         ["nodes", _, "lxc", id, "snapshot"] => {
             audit(id)?;
             snapshots(machine, id)
@@ -59,13 +64,13 @@ pub(super) fn look(
             Ok(pvesh::config(machine, id, is_current)?)
         }
         ["nodes", _, "lxc"] | ["cluster", "resources"] => {
-            let mut list = pvesh::answer(machine, path, given.get("type").map(String::as_str))?;
-            if let Some(list) = list.as_array_mut() {
-                // What may not be seen is left out without a word.
-                list.retain(|entry| audit(&entry["vmid"].to_string()).is_ok());
-            }
-            Ok(list)
+            let asked = if path[0] == "cluster" { cluster } else { std::slice::from_ref(machine) };
+            let mut list = all(asked, path, given.get("type").map(String::as_str))?;
+            // What may not be seen is left out without a word.
+            list.retain(|entry| audit(&entry["vmid"].to_string()).is_ok());
+            Ok(Value::Array(list))
         }
+        ["nodes"] => Ok(Value::Array(all(cluster, path, None)?)),
         ["nodes", node, "status"] => {
             let place = format!("/nodes/{node}");
             if !access.privileges(who, &place).contains("Sys.Audit") {
@@ -89,9 +94,23 @@ fn unknown(path: &[&str], error: crate::pve::error::PctError) -> Failure {
     error.into()
 }
 
-fn next_id(machine: &Machine, wanted: Option<&String>) -> Result<Value, Failure> {
-    let taken = machine.store.list()?;
-    let is_taken = |id: Vmid| taken.binary_search(&id).is_ok();
+/// What several nodes answer, as one list.
+fn all(machines: &[Machine], path: &[&str], kind: Option<&str>) -> Result<Vec<Value>, Failure> {
+    let mut entries = Vec::new();
+    for machine in machines {
+        if let Value::Array(list) = pvesh::answer(machine, path, kind)? {
+            entries.extend(list);
+        }
+    }
+    Ok(entries)
+}
+
+fn next_id(cluster: &[Machine], wanted: Option<&String>) -> Result<Value, Failure> {
+    let mut taken = BTreeSet::new();
+    for machine in cluster {
+        taken.extend(machine.store.list()?);
+    }
+    let is_taken = |id: Vmid| taken.contains(&id);
     let Some(wanted) = wanted else {
         let free = (100..=999_999_999).filter_map(|id| Vmid::try_from(id).ok()).find(|id| !is_taken(*id));
         return Ok(json!(free.map(|id| id.to_string())));
@@ -180,45 +199,4 @@ fn snapshots(machine: &Machine, id: &str) -> Result<Value, Failure> {
     }
     list.push(current);
     Ok(Value::Array(list))
-}
-
-/// The lines of a task's log.
-fn log_lines(machine: &Machine, upid: &str) -> Result<Vec<String>, Failure> {
-    let text = log_file(&machine.layout, upid).and_then(|path| fs::read_to_string(path).ok());
-    let none = || Failure::parameters(BTreeMap::from([("upid".to_owned(), "no such task".to_owned())]));
-    Ok(text.ok_or_else(none)?.lines().map(str::to_owned).collect())
-}
-
-fn task_status(machine: &Machine, upid: &str) -> Result<Value, Failure> {
-    let lines = log_lines(machine, upid)?;
-    let parts: Vec<&str> = upid.split(':').collect();
-    let part = |index: usize| parts.get(index).copied().unwrap_or_default();
-    let hex = |index: usize| u64::from_str_radix(part(index), 16).unwrap_or(0);
-    let (user, token) = part(7).split_once('!').map_or((part(7), None), |(user, token)| (user, Some(token)));
-    let mut status = json!({
-        "upid": upid, "node": part(1), "pid": hex(2), "pstart": hex(3), "starttime": hex(4), "type": part(5),
-        "id": part(6), "user": user,
-    });
-    if let Some(token) = token {
-        status["tokenid"] = json!(token);
-    }
-    let last = lines.last().map(String::as_str).unwrap_or_default();
-    let ended = match last.strip_prefix("TASK ") {
-        Some("OK") => Some("OK"),
-        Some(rest) => rest.strip_prefix("ERROR: "),
-        // Its process is gone, and it left no verdict.
-        None if hex(2) != u64::from(std::process::id()) => Some("unexpected status"),
-        None => None,
-    };
-    status["status"] = json!(if ended.is_some() { "stopped" } else { "running" });
-    if let Some(text) = ended {
-        status["exitstatus"] = json!(text);
-    }
-    Ok(status)
-}
-
-fn task_log(machine: &Machine, upid: &str) -> Result<Value, Failure> {
-    let lines = log_lines(machine, upid)?;
-    let lines = if lines.is_empty() { vec!["no content".to_owned()] } else { lines };
-    Ok(lines.iter().enumerate().map(|(index, line)| json!({"n": index + 1, "t": line})).collect())
 }

@@ -10,6 +10,7 @@ mod certificate;
 mod looks;
 pub mod pveum;
 mod server;
+mod task_looks;
 mod tasks;
 mod wrap;
 

@@ -45,14 +45,22 @@ fn act(layout: &NodeLayout, words: &[&str]) -> Result<String, PctError> {
                 u8::from(separated)
             );
         }
-        ["role", "add", role, options @ ..] => {
+        ["role", verb @ ("add" | "modify"), role, options @ ..] => {
+            let failed = |why: String| {
+                let what = if *verb == "add" { "create" } else { "update" };
+                Err(PctError::died(format!("{what} role failed: {why}")))
+            };
             let privileges = option(options, "privs").unwrap_or_default();
             let names = || privileges.split([' ', ',']).filter(|name| !name.is_empty());
             if let Some(bad) = names().find(|name| !PRIVILEGES.contains(name)) {
-                return Err(PctError::died(format!("create role failed: invalid privilege '{bad}'")));
+                return failed(format!("invalid privilege '{bad}'"));
             }
-            if !access.add_role(role, names()) {
-                return Err(PctError::died(format!("create role failed: role '{role}' already exists")));
+            if *verb == "add" && !access.add_role(role, names()) {
+                return failed(format!("role '{role}' already exists"));
+            }
+            let append = option(options, "append") == Some("1");
+            if *verb == "modify" && !access.modify_role(role, names(), append) {
+                return failed(format!("role '{role}' does not exist"));
             }
         }
         ["acl", "modify", path, options @ ..] => {
@@ -66,7 +74,7 @@ fn act(layout: &NodeLayout, words: &[&str]) -> Result<String, PctError> {
         }
         _ => {
             return Err(PctError::died(
-                "this node's pveum has `user add`, `user token add`, `role add`, `acl modify`",
+                "this node's pveum has `user add`, `user token add`, `role add`, `role modify`, `acl modify`",
             ));
         }
     }

@@ -25,7 +25,7 @@ use super::access::Access;
 use super::tasks::Tasks;
 use super::wrap::{Failure, Format, Wrapped, wrap};
 use super::{calls, certificate, looks};
-use crate::node::{NodeError, NodeLayout, NodeSettings};
+use crate::node::{Answers, NodeError, NodeLayout, NodeSettings};
 use crate::pve::Machine;
 use crate::pve::error::PctError;
 use crate::pve::storage::Interrupt;
@@ -76,25 +76,53 @@ pub struct RestServer {
     tls: Arc<rustls::ServerConfig>,
 }
 
+/// A node of the cluster.
+#[derive(Clone, Debug)]
+struct Member {
+    layout: NodeLayout,
+    name: String,
+}
+
+impl Member {
+    fn open(layout: &NodeLayout) -> Result<(Self, NodeSettings), NodeError> {
+        let settings = NodeSettings::load(layout)?;
+        Ok((Self { layout: layout.clone(), name: settings.name.clone() }, settings))
+    }
+}
+
+/// An answer that is not given: the connection ends instead.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the answer is lost")]
+struct Lost;
+
 #[derive(Debug)]
 struct Served {
-    layout: NodeLayout,
-    settings: NodeSettings,
+    /// The node that serves.
+    own: Member,
+    /// It, and those whose calls it passes on.
+    cluster: Vec<Member>,
+    pve_version: String,
     log: Option<std::fs::File>,
     tasks: Tasks,
 }
 
 impl RestServer {
-    /// Listens; the certificate is made if there is none. Each call and its answer go to `log`.
+    /// Listens; the certificate is made if there is none. Calls that name one of `others` are passed on to it. Each call
+    /// and its answer go to `log`.
     ///
     /// # Errors
     /// [`RestError`] when it cannot be served.
     pub async fn bind(
         layout: &NodeLayout,
+        others: &[NodeLayout],
         address: SocketAddr,
         log: Option<PathBuf>,
     ) -> Result<Self, RestError> {
-        let settings = NodeSettings::load(layout)?;
+        let (own, settings) = Member::open(layout)?;
+        let mut cluster = vec![own.clone()];
+        for other in others {
+            cluster.push(Member::open(other)?.0);
+        }
         let open = |path: PathBuf| {
             let file = std::fs::File::options().create(true).append(true).open(&path);
             file.map_err(NodeError::file("create", &path))
@@ -109,7 +137,13 @@ impl RestServer {
         let listener =
             TcpListener::bind(address).await.map_err(|source| RestError::Listen { address, source })?;
         let address = listener.local_addr().map_err(|source| RestError::Listen { address, source })?;
-        let node = Arc::new(Served { layout: layout.clone(), settings, log, tasks: Tasks::default() });
+        let node = Arc::new(Served {
+            own,
+            cluster,
+            pve_version: settings.pve_version,
+            log,
+            tasks: Tasks::default(),
+        });
         Ok(Self { listener, address, node, tls: Arc::new(tls) })
     }
 
@@ -138,7 +172,7 @@ async fn connection(stream: TcpStream, acceptor: TlsAcceptor, node: Arc<Served>)
     let Ok(stream) = acceptor.accept(stream).await else { return };
     let service = service_fn(move |request| {
         let node = Arc::clone(&node);
-        async move { Ok::<_, Infallible>(node.respond(request).await) }
+        async move { node.respond(request).await }
     });
     let _ = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -148,7 +182,18 @@ async fn connection(stream: TcpStream, acceptor: TlsAcceptor, node: Arc<Served>)
 }
 
 impl Served {
-    async fn respond(self: Arc<Self>, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    async fn respond(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Lost> {
+        let changes = request.method() != Method::GET;
+        let response = self.respond_to(request).await;
+        let settings = NodeSettings::load(&self.own.layout).unwrap_or_default();
+        match settings.answers_to_changes {
+            Answers::GivenUp if changes => Ok(plain(596, "Connection timed out")),
+            Answers::Lost if changes => Err(Lost),
+            _ => Ok(response),
+        }
+    }
+
+    async fn respond_to(self: &Arc<Self>, request: Request<Incoming>) -> Response<Full<Bytes>> {
         let path = request.uri().path().to_owned();
         let Some((format, rest)) = split_format(&path) else {
             return plain(501, &format!("Method '{} {path}' not implemented", request.method()));
@@ -160,7 +205,7 @@ impl Served {
         if !takes_body && !hyper::body::Body::is_end_stream(request.body()) {
             return plain(501, &format!("Unexpected content for method '{}'", request.method()));
         }
-        let access = match Access::load(&self.layout) {
+        let access = match Access::load(&self.own.layout) {
             Ok(access) => access,
             Err(error) => return plain(500, &ErrorChain(&error).to_string()),
         };
@@ -175,7 +220,7 @@ impl Served {
             }
         };
         let result = self.answer(request, rest, access, who).await;
-        let says_message = says_message(&self.settings.pve_version);
+        let says_message = says_message(&self.pve_version);
         finish(wrap(result, format, says_message))
     }
 
@@ -223,14 +268,16 @@ impl Served {
         access: Access,
         who: String,
     ) -> Result<Value, Failure> {
-        self.check_node(&parts)?;
+        let layout = self.node_of(&parts)?.layout.clone();
         let names: Vec<&str> = parts.iter().map(String::as_str).collect();
         if method == "GET" {
             let node = Arc::clone(self);
             return blocking(move || {
-                let machine = Machine::open(&node.layout)?;
+                let machine = Machine::open(&layout)?;
+                let cluster: Result<Vec<Machine>, PctError> =
+                    node.cluster.iter().map(|member| Machine::open(&member.layout)).collect();
                 let names: Vec<&str> = parts.iter().map(String::as_str).collect();
-                looks::look(&machine, &access, &who, &names, &given)
+                looks::look(&machine, &cluster?, &access, &who, &names, &given)
             })
             .await;
         }
@@ -258,8 +305,7 @@ impl Served {
                 // Whoever asked may have left.
                 let _ = teller.map(|tell| tell.send(upid.to_owned()));
             };
-            let done =
-                calls::run(&node.layout, &access, &who, &change, given, Box::new(begun), interrupt.clone());
+            let done = calls::run(&layout, &access, &who, &change, given, Box::new(begun), interrupt.clone());
             node.tasks.end(&interrupt);
             done
         });
@@ -274,20 +320,21 @@ impl Served {
         }
     }
 
-    /// There is only this node.
-    fn check_node(&self, parts: &[String]) -> Result<(), Failure> {
-        match parts {
-            [first, node, ..] if first == "nodes" && *node != self.settings.name && node != "localhost" => {
-                Err(Failure::new(
-                    500,
-                    format!(
-                        "hostname lookup '{node}' failed - failed to get address info for: {node}: Name or service \
-                         not known"
-                    ),
-                ))
-            }
-            _ => Ok(()),
-        }
+    /// The node that a call names, or this one.
+    fn node_of(&self, parts: &[String]) -> Result<&Member, Failure> {
+        let name = match parts {
+            [first, name, ..] if first == "nodes" && name != "localhost" => name,
+            _ => return Ok(&self.own),
+        };
+        self.cluster.iter().find(|member| member.name == *name).ok_or_else(|| {
+            Failure::new(
+                500,
+                format!(
+                    "hostname lookup '{name}' failed - failed to get address info for: {name}: Name or service not \
+                     known"
+                ),
+            )
+        })
     }
 }
 
