@@ -6,7 +6,7 @@ use std::path::Path;
 use lxc_autoscale_core::ErrorChain;
 use lxc_autoscale_core::api::{HealthCheck, HealthState};
 
-use crate::backend::rest::{Missing, RestHost, granting_commands};
+use crate::backend::rest::{Missing, RestHost};
 use crate::backend::{ContainerHost, Opened};
 use crate::config::Config;
 use crate::configuration::file;
@@ -82,7 +82,8 @@ fn check_changes_of_configuration(path: &Path, is_rest: bool) -> HealthCheck {
 /// Which privileges are missing for what, and the commands that grant them.
 async fn privilege_advice(host: &RestHost) -> Vec<String> {
     // Where Proxmox does not say, the check itself has told why.
-    let missing = host.missing_privileges().await.unwrap_or_default();
+    let Ok(found) = host.privileges().await else { return Vec::new() };
+    let missing = found.missing();
     let mut lines = Vec::new();
     for Missing { feature, privileges, partly } in &missing {
         let names: Vec<String> = privileges.iter().map(|(path, name)| format!("{name} on {path}")).collect();
@@ -91,7 +92,12 @@ async fn privilege_advice(host: &RestHost) -> Vec<String> {
     }
     if !missing.is_empty() {
         lines.push("to grant all of it, on any node of the cluster:".to_owned());
-        lines.extend(granting_commands(host.token(), &missing).into_iter().map(|line| format!("    {line}")));
+        let commands = found.granting_commands(host.token());
+        lines.extend(commands.into_iter().map(|line| format!("    {line}")));
+        let user = host.token().user();
+        lines.push(format!(
+            "(on these paths the roles take the place of those that `{user}` inherits from above)"
+        ));
     }
     lines
 }

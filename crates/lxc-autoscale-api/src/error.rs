@@ -153,6 +153,7 @@ pub fn backend_status_and_code(error: &BackendError) -> (StatusCode, &'static st
         BackendError::ReadTimedOut { .. } => (StatusCode::GATEWAY_TIMEOUT, "node_timed_out"),
         BackendError::Spawn { .. } => (StatusCode::BAD_GATEWAY, "pct_unavailable"),
         BackendError::TimedOut { .. } => (StatusCode::GATEWAY_TIMEOUT, "pct_timed_out"),
+        BackendError::AnswerLost { .. } => (StatusCode::GATEWAY_TIMEOUT, "answer_lost"),
         BackendError::Cancelled { .. } => (StatusCode::CONFLICT, "cancelled"),
         BackendError::NotRecorded { .. } => (StatusCode::SERVICE_UNAVAILABLE, "not_recorded"),
         BackendError::Failed { .. } => (StatusCode::BAD_GATEWAY, "pct_failed"),

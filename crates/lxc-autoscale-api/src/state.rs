@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
 
 use jiff::Timestamp;
 use lxc_autoscale_core::api::ConfigSetting;
@@ -45,18 +44,15 @@ pub struct Shared {
 impl Shared {
     /// Puts the parts together; `node_name` is the name of the node this runs on, where it is known.
     pub fn new(config: Config, host: Arc<dyn ContainerHost>, node_name: Option<String>) -> Self {
-        let patience = Duration::from_secs(config.server.queue_timeout_seconds);
         let store = Store::new(&config.state.directory);
         let instruments = Arc::<Instruments>::default();
-        let host = Arc::new(Measured::new(host, Arc::clone(&instruments)));
+        let host: Arc<dyn ContainerHost> = Arc::new(Measured::new(host, Arc::clone(&instruments)));
         let events = Events::new(Timestamp::now());
         let state = Self {
             changes: Changes::new(
-                config.server.max_changes,
-                patience,
-                &config.audit,
+                &config,
+                Arc::clone(&host),
                 store.clone(),
-                config.state.clone(),
                 events.clone(),
                 Arc::clone(&instruments),
             ),

@@ -6,10 +6,10 @@
 //! ## Nothing half-made
 //!
 //! A running container can be copied from a snapshot only, so one is taken, and dropped again whatever comes
-//! of the copy. If the copy fails, what exists of it is removed: its id was free before, and is ours unless
-//! Proxmox says that somebody else took it meanwhile. What cannot be removed is named in the answer. A snapshot
-//! left by a server that was killed in between is dropped when it starts again ([`crate::jobs::reconcile`]), or found by its
-//! name when the same copy is made again.
+//! of the copy. If the copy fails when it may have been begun, what exists of it is removed; if it was refused, what has
+//! its id then was made by somebody else, and is left alone. What cannot be removed is named in the answer. A copy that is
+//! still being made, and its snapshot, are seen to when that has ended, and so is what a server left that was killed in
+//! between ([`crate::jobs::reconcile`]).
 
 use lxc_autoscale_core::Vmid;
 use lxc_autoscale_core::api::{CloneCreated, CloneDeleted};
@@ -82,7 +82,12 @@ pub async fn create(
     let from_snapshot = host.is_running(source).await?;
     journal.found(source, &stored, Some(from_snapshot));
     let copied = copy(host, journal, request, from_snapshot.then_some(&snapshot)).await;
-    let dropped = if from_snapshot { drop_snapshot(host, source, &snapshot).await } else { Ok(()) };
+    let dropped = match &copied {
+        _ if !from_snapshot => Ok(()),
+        // The copy is being made of it.
+        Err(failure) if failure.at_work().is_some() => Err(shown(source, &snapshot)),
+        _ => drop_snapshot(host, source, &snapshot).await,
+    };
     match (copied, dropped) {
         (Ok(()), dropped) => Ok(CloneCreated {
             vm_id: source,
@@ -112,19 +117,18 @@ async fn copy(
     let order = CloneOrder { source, target, hostname: hostname.clone(), snapshot: snapshot.cloned() };
     match cancellable(journal.cancel(), host.clone_container(&order)).await {
         Ok(()) => journal.forget(target),
-        // Somebody else took the id since we looked: what has it is theirs.
-        Err(taken @ BackendError::Exists { kind: Existing::Guest, .. }) => return Err(taken.into()),
-        // Proxmox did not get as far as making the copy, so what has the id is being made by somebody else.
-        Err(failure @ (BackendError::Busy { .. } | BackendError::NodeNotReady { .. })) => {
-            return Err(failure.into());
+        Err(failure) if failure.at_work().is_some() => {
+            return Err(left_behind(failure.into(), format!("container {target}, still being copied")));
         }
-        Err(busy @ BackendError::TimedOut { running: true, .. }) => {
-            return Err(left_behind(busy.into(), format!("container {target}, still being copied")));
-        }
+        // It was not begun: what has the id now is somebody else's.
+        Err(refused) if !refused.may_have_begun() => return Err(refused.into()),
         Err(failure) => return Err(undone(host, request, failure.into()).await),
     }
     match mark(host, target).await {
         Ok(()) => Ok(()),
+        Err(failure) if failure.at_work().is_some() => {
+            Err(left_behind(failure, format!("container {target}, still being marked")))
+        }
         Err(failure) => Err(undone(host, request, failure).await),
     }
 }
@@ -154,7 +158,8 @@ async fn remove_unfinished(host: &dyn ContainerHost, request: &CloneRequest) -> 
     remove_copy(host, request.target, request.hostname.as_str()).await
 }
 
-/// Removes a copy that was not finished, or not marked; nothing else that has its id.
+/// Removes a copy that was not finished, or not marked; nothing else that has its id. To be asked for only where the copy may
+/// have been begun: what somebody else is just making may look the same.
 ///
 /// # Errors
 /// [`ActionError`] when what has the id does not look like the copy, or the back end fails.
@@ -204,8 +209,12 @@ pub(crate) async fn drop_snapshot(
     }
     match host.stored(source).await {
         Ok(stored) if !exists(&stored) => Ok(()),
-        _ => Err(format!("snapshot `{name}` of container {source}")),
+        _ => Err(shown(source, name)),
     }
+}
+
+fn shown(source: Vmid, snapshot: &SnapshotName) -> String {
+    format!("snapshot `{snapshot}` of container {source}")
 }
 
 fn left_behind(failure: ActionError, more: String) -> ActionError {
@@ -257,6 +266,8 @@ pub async fn delete(
             journal.forget(vmid);
             Ok(CloneDeleted { vm_id: vmid, was_running })
         }
+        // Until it has ended, nothing is done to the container.
+        Err(failure) if failure.at_work().is_some() => Err(failure),
         Err(failure) if was_running && host.stored(vmid).await.is_ok() => {
             match ensure_running(host, vmid).await {
                 Ok(()) => Err(failure),

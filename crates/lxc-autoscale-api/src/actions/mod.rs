@@ -123,8 +123,8 @@ pub enum ActionError {
     /// Somebody wanted it to be given up.
     #[error("it was cancelled")]
     Cancelled,
-    /// The server ended in the middle of it.
-    #[error("the server ended in the middle of it; {found}")]
+    /// The server ended in the middle of it, its call took too long, or a defect ended it.
+    #[error("it was cut off; {found}")]
     Interrupted {
         /// What was found on the node afterwards.
         found: String,
@@ -141,6 +141,27 @@ pub enum ActionError {
     /// A defect of this program.
     #[error("the change ended unexpectedly; its outcome is not known")]
     Crashed,
+}
+
+impl ActionError {
+    /// Whether what became of the change is not known yet.
+    pub fn is_open(&self) -> bool {
+        match self {
+            Self::Crashed => true,
+            _ => self.at_work().is_some(),
+        }
+    }
+
+    /// The call of it that may be at work still.
+    pub fn at_work(&self) -> Option<&str> {
+        match self {
+            Self::Backend(error) => error.at_work(),
+            Self::HalfWay { cause, .. }
+            | Self::LeftBehind { cause, .. }
+            | Self::NotRestarted { cause, .. } => cause.at_work(),
+            _ => None,
+        }
+    }
 }
 
 /// What is stored about a container that is free for a change.

@@ -85,6 +85,11 @@ pub async fn rollback(
     if let Ok(after) = host.stored(vmid).await {
         journal.compare(vmid, &stored.config, &after.config);
     }
+    let rolled_back = match rolled_back {
+        // Until it has ended, nothing is done to the container.
+        Err(failure) if failure.at_work().is_some() => return Err(failure),
+        ended => ended,
+    };
     if !was_running {
         rolled_back?;
         return Ok(RolledBack { vm_id: vmid, snapshot_name: name.to_string(), was_running, running: false });

@@ -6,6 +6,7 @@ use std::time::Duration;
 use lxc_autoscale_core::Vmid;
 use tokio::time::{Instant, sleep};
 
+use super::watch::{self, Call};
 use super::{BackendError, ContainerHost};
 
 /// How often the container is looked at.
@@ -26,6 +27,8 @@ pub(super) async fn acted(
         if deadline <= Instant::now() + PAUSE {
             let verb = if runs_afterwards { "start" } else { "stop" };
             let command = format!("{verb} of container {vmid} by the high availability manager");
+            // The call itself has ended; what is waited for is this.
+            watch::note(Call { command: command.clone(), upid: None }).await?;
             return Err(BackendError::TimedOut { command, limit, running: true });
         }
         sleep(PAUSE).await;

@@ -152,8 +152,8 @@ impl ContainerHost for Measured {
         self.time("reboot", self.host.reboot(vmid, patience))
     }
 
-    fn standing<'a>(&'a self, call: &'a Call) -> Answer<'a, Standing> {
-        self.time("standing", self.host.standing(call))
+    fn standing<'a>(&'a self, vmid: Vmid, call: &'a Call) -> Answer<'a, Standing> {
+        self.time("standing", self.host.standing(vmid, call))
     }
 
     fn probe(&self) -> Pin<Box<dyn Future<Output = Vec<HealthCheck>> + Send + '_>> {

@@ -85,6 +85,8 @@ pub struct Stored {
     pub parent: Option<String>,
     /// Names of its snapshots.
     pub snapshots: Vec<String>,
+    /// The node it is on, by its name; empty for the one this runs on.
+    pub home: String,
 }
 
 impl Stored {
@@ -166,8 +168,8 @@ pub trait ContainerHost: fmt::Debug + Send + Sync {
     /// Restarts a container; it is killed if it has not stopped by itself within `patience`.
     fn reboot(&self, vmid: Vmid, patience: Duration) -> Answer<'_, ()>;
 
-    /// How a call stands that an earlier process of this server began.
-    fn standing<'a>(&'a self, call: &'a Call) -> Answer<'a, Standing>;
+    /// How a call on a container stands that nobody waits for any more.
+    fn standing<'a>(&'a self, vmid: Vmid, call: &'a Call) -> Answer<'a, Standing>;
 
     /// Looks whether containers could be changed now; changes nothing.
     fn probe(&self) -> Pin<Box<dyn Future<Output = Vec<HealthCheck>> + Send + '_>>;
@@ -176,8 +178,8 @@ pub trait ContainerHost: fmt::Debug + Send + Sync {
 /// Why the back end did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum BackendError {
-    /// There is no such container on this node.
-    #[error("container {vmid} does not exist on this node")]
+    /// There is no such container: on this node, or for the REST API in the cluster.
+    #[error("container {vmid} does not exist here")]
     NoSuchContainer {
         /// The container.
         vmid: Vmid,
@@ -312,6 +314,14 @@ pub enum BackendError {
         /// Whether it goes on: in spite of SIGTERM, or as a task of Proxmox.
         running: bool,
     },
+    /// It was sent, and the answer did not come.
+    #[error("`{command}` was sent, and its answer was lost ({detail}); it may be at work")]
+    AnswerLost {
+        /// The call.
+        command: String,
+        /// Why.
+        detail: String,
+    },
     /// It was given up because somebody wanted that.
     #[error("`{command}` was cancelled")]
     Cancelled {
@@ -344,6 +354,29 @@ pub enum BackendError {
         /// The line.
         detail: String,
     },
+}
+
+impl BackendError {
+    /// The call, where it may be at work still.
+    pub fn at_work(&self) -> Option<&str> {
+        match self {
+            Self::TimedOut { command, running: true, .. } | Self::AnswerLost { command, .. } => Some(command),
+            _ => None,
+        }
+    }
+
+    /// Whether the call may have left some of its work when it failed. What Proxmox names a reason for it has refused before
+    /// it began, or taken back itself.
+    pub fn may_have_begun(&self) -> bool {
+        matches!(
+            self,
+            Self::TimedOut { .. }
+                | Self::AnswerLost { .. }
+                | Self::Cancelled { .. }
+                | Self::Failed { .. }
+                | Self::Unreadable { .. }
+        )
+    }
 }
 
 /// What exists already.

@@ -22,7 +22,7 @@ pub struct Call {
     pub upid: Option<String>,
 }
 
-/// How a call stands that an earlier process of this server began.
+/// How a call stands that nobody waits for any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
     /// It is at work.

@@ -31,7 +31,7 @@ pub enum BackendChoice {
 pub struct RestConfig {
     /// Where Proxmox's API is.
     pub url: String,
-    /// The node whose containers are changed; empty means the one this runs on.
+    /// The node on which containers are looked for first; empty means the one this runs on.
     pub node: String,
     /// File that holds the token; empty means none.
     pub token_file: PathBuf,

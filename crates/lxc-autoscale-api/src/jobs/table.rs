@@ -133,6 +133,17 @@ pub(crate) fn note(
         .map(drop)
 }
 
+/// Writes down what a change was answered with that has not ended: a call of it may be at work.
+pub(crate) fn leave_open(
+    connection: &Connection,
+    number: i64,
+    message: &str,
+    code: Option<&str>,
+) -> rusqlite::Result<()> {
+    let sql = "UPDATE changes SET message = ?2, code = ?3 WHERE number = ?1";
+    connection.prepare(sql)?.execute(params![number, message, code]).map(drop)
+}
+
 /// Writes down how a change ended, and what it changed, in one step.
 pub(crate) fn end(
     connection: &mut Connection,
@@ -179,27 +190,34 @@ pub(crate) fn days_us(days: u32) -> i64 {
 
 /// The changes that have not ended.
 pub(crate) fn open(connection: &Connection) -> rusqlite::Result<Vec<Open>> {
-    let mut statement = connection.prepare(
-        "SELECT number, is_job, task, summary, containers, caller, state, before, call FROM changes
-         WHERE state IN ('queued', 'running') ORDER BY number",
-    )?;
-    let rows = statement.query_map([], |row| {
-        let optional = |index: usize| row.get::<_, Option<String>>(index);
-        Ok(Open {
-            number: row.get(0)?,
-            asked: Asked {
-                is_job: row.get(1)?,
-                order: parse(&row.get::<_, String>(2)?)?,
-                summary: row.get(3)?,
-                containers: parse(&row.get::<_, String>(4)?)?,
-                caller: row.get(5)?,
-            },
-            is_begun: row.get::<_, String>(6)? == word(JobState::Running),
-            before: optional(7)?.map(|text| parse(&text)).transpose()?,
-            call: optional(8)?.map(|text| parse(&text)).transpose()?,
-        })
-    })?;
-    rows.collect()
+    let mut statement = connection.prepare(&format!("{OPEN} ORDER BY number"))?;
+    statement.query_map([], read_open)?.collect()
+}
+
+/// One change, if it has not ended.
+pub(crate) fn open_change(connection: &Connection, number: i64) -> rusqlite::Result<Option<Open>> {
+    connection.query_row(&format!("{OPEN} AND number = ?1"), [number], read_open).optional()
+}
+
+const OPEN: &str =
+    "SELECT number, is_job, task, summary, containers, caller, state, before, call FROM changes
+         WHERE state IN ('queued', 'running')";
+
+fn read_open(row: &Row<'_>) -> rusqlite::Result<Open> {
+    let optional = |index: usize| row.get::<_, Option<String>>(index);
+    Ok(Open {
+        number: row.get(0)?,
+        asked: Asked {
+            is_job: row.get(1)?,
+            order: parse(&row.get::<_, String>(2)?)?,
+            summary: row.get(3)?,
+            containers: parse(&row.get::<_, String>(4)?)?,
+            caller: row.get(5)?,
+        },
+        is_begun: row.get::<_, String>(6)? == word(JobState::Running),
+        before: optional(7)?.map(|text| parse(&text)).transpose()?,
+        call: optional(8)?.map(|text| parse(&text)).transpose()?,
+    })
 }
 
 const JOB: &str =
@@ -249,6 +267,9 @@ fn read_job(row: &Row<'_>) -> rusqlite::Result<(JobInfo, Order)> {
         Ok(row.get::<_, Option<i64>>(index)?.and_then(|us| Timestamp::from_microsecond(us).ok()))
     };
     let result = row.get::<_, Option<String>>(10)?.map(|text| parse(&text)).transpose()?;
+    let code: Option<String> = row.get(12)?;
+    // One that was answered already waits for a call that nobody can stop any more.
+    let is_at_work = state == JobState::Running && code.is_none();
     let info = JobInfo {
         id: row.get::<_, i64>(0)?.unsigned_abs(),
         state,
@@ -259,11 +280,11 @@ fn read_job(row: &Row<'_>) -> rusqlite::Result<(JobInfo, Order)> {
         created: time(6)?.unwrap_or(Timestamp::UNIX_EPOCH),
         begun: time(7)?,
         ended: time(8)?,
-        cancellable: state == JobState::Queued || (state == JobState::Running && order.task.is_cancellable()),
+        cancellable: state == JobState::Queued || (is_at_work && order.task.is_cancellable()),
         steps: parse(&row.get::<_, String>(9)?)?,
         result,
         message: row.get(11)?,
-        code: row.get(12)?,
+        code,
     };
     Ok((info, order))
 }

@@ -38,6 +38,7 @@ pub const BACKEND: Faults = &[
     (502, "pct_unavailable"),
     (502, "pct_unreadable"),
     (502, "token_refused"),
+    (504, "answer_lost"),
     (504, "node_timed_out"),
     (504, "pct_timed_out"),
 ];

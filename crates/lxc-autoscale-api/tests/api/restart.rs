@@ -1,33 +1,13 @@
 //! A server that is killed in the middle of a call, and what the next one makes of it.
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::io::Read;
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::node::Node;
 use crate::server::{Server, program, write_config};
-
-fn send(server: &Server, method: &str, path: &str, body: &Value) -> TcpStream {
-    let mut stream = TcpStream::connect(server.address()).unwrap();
-    let body = if body.is_null() { String::new() } else { body.to_string() };
-    let head = format!(
-        "{method} {path} HTTP/1.1\r\nHost: proxmox:5000\r\nConnection: close\r\n\
-         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-        body.len()
-    );
-    stream.write_all(head.as_bytes()).unwrap();
-    stream
-}
-
-fn data(server: &Server, path: &str) -> Value {
-    let mut answer = String::new();
-    send(server, "GET", path, &Value::Null).read_to_string(&mut answer).unwrap();
-    let (_, body) = answer.split_once("\r\n\r\n").unwrap();
-    serde_json::from_str::<Value>(body).unwrap()["data"].clone()
-}
 
 /// Kills the server while `command` of `pct` is at work, starts it anew, lets that call end as `rest` of its script has
 /// it, and returns how the change ended by the audit log, with the new server.
@@ -42,7 +22,7 @@ fn killed_while(
     node.hook(command, &format!("{held}\n{rest}\n"));
     write_config(node, "", "");
     let server = Server::spawn(node, &mut program(node, "run"));
-    let _client = send(&server, method, path, body);
+    let _client = server.send(method, path, body);
     while !node.root().join("held").exists() {
         std::thread::yield_now();
     }
@@ -96,7 +76,7 @@ fn half_a_copy_is_removed() {
     assert_eq!(node.conf(105), None);
     assert!(!node.conf(104).unwrap().contains("[lxc-autoscale"));
     let job = loop {
-        let job = data(&server, "/jobs")[0].clone();
+        let job = server.data("/jobs")[0].clone();
         if job["state"] != "running" {
             break job;
         }
@@ -146,8 +126,8 @@ fn a_size_was_reached_or_it_was_not_and_the_ledger_knows() {
         // The next change of the container has its turn when all of that is written down.
         let mut answer = String::new();
         let next = json!({"vm_id": 104, "cores": 3});
-        send(&server, "POST", "/scale/cores", &next).read_to_string(&mut answer).unwrap();
-        let ledger = data(&server, "/ledger?vm_id=104");
+        server.send("POST", "/scale/cores", &next).read_to_string(&mut answer).unwrap();
+        let ledger = server.data("/ledger?vm_id=104");
         let rows: Vec<(f64, f64)> = ledger["entries"]
             .as_array()
             .unwrap()
@@ -223,7 +203,7 @@ fn a_number_that_the_audit_log_has_is_not_given_again() {
     let number_of_change_to = |cores: u32| {
         let server = Server::start(&node, "");
         let body = json!({"vm_id": 104, "cores": cores});
-        send(&server, "POST", "/scale/cores", &body).read_to_string(&mut String::new()).unwrap();
+        server.send("POST", "/scale/cores", &body).read_to_string(&mut String::new()).unwrap();
         server.signal(Signal::TERM);
         server.wait();
         last_line(&node)["change"].clone()

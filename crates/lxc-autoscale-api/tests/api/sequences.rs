@@ -119,6 +119,31 @@ async fn a_container_that_somebody_else_made_meanwhile_is_not_destroyed() {
     assert!(!node.calls().iter().any(|call| call.starts_with("destroy")));
 }
 
+/// While the snapshot was taken, something else took the source or stood in the way of the copy: none was begun, so what
+/// has its id by then, whatever it looks like, is not ours to destroy.
+#[tokio::test]
+async fn what_has_the_id_of_a_copy_that_was_refused_is_not_destroyed() {
+    for (says, status, code) in [
+        ("CT is locked (backup)", 409, "locked"),
+        ("unable to clone mountpoint 'mp0' (type bind)", 409, "not_supported"),
+        ("Configuration file 'nodes/proxmox/lxc/104.conf' does not exist", 404, "no_such_container"),
+        ("detected modified configuration - file changed by other user? Try again.", 409, "modified"),
+        ("snapshot 'lxc-autoscale-clone-105' does not exist", 404, "no_such_snapshot"),
+    ] {
+        for theirs in ["lock: create", "lock: create\\nhostname: copy", "hostname: copy"] {
+            let node = Node::new();
+            node.hook("clone", &format!("printf '{theirs}\\n' >\"$configs/105.conf\"; fail \"{says}\""));
+            clone_104(&node).await.assert_error(status, code);
+            assert!(node.conf(105).is_some(), "{says}, {theirs}: {:?}", node.calls());
+            assert!(!node.conf(104).unwrap().contains("[lxc-autoscale"), "{says}");
+        }
+    }
+    let node = Node::new();
+    node.hook("snapshot", "printf 'lock: create\\n' >\"$configs/105.conf\"; rm \"$root/pct\"");
+    clone_104(&node).await.assert_error(502, "left_behind");
+    assert!(node.conf(105).is_some(), "pct cannot be run: {:?}", node.calls());
+}
+
 #[tokio::test]
 async fn a_snapshot_that_cannot_be_dropped_is_named() {
     let node = Node::new();

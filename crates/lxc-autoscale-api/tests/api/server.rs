@@ -6,6 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
 
 use rustix::process::{Pid, Signal, geteuid, kill_process};
+use serde_json::Value;
 
 use crate::node::Node;
 
@@ -83,6 +84,26 @@ impl Server {
 
     pub(crate) fn wait(mut self) -> ExitStatus {
         self.child.wait().unwrap()
+    }
+
+    /// Sends a request; the connection is open when this returns.
+    pub(crate) fn send(&self, method: &str, path: &str, body: &Value) -> TcpStream {
+        let mut stream = TcpStream::connect(self.address).unwrap();
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: proxmox:5000\r\nConnection: close\r\n\
+             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        stream
+    }
+
+    /// What is answered to a look.
+    pub(crate) fn data(&self, path: &str) -> Value {
+        let answer = read_all(self.send("GET", path, &Value::Null));
+        let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+        serde_json::from_str::<Value>(body).unwrap()["data"].clone()
     }
 
     /// Sends `cores` for container 104; the connection is open when this returns.

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::node::{Node, request, send};
 
@@ -55,6 +55,71 @@ async fn a_call_that_goes_on_is_not_killed_and_blocks_its_container() {
         tokio::task::yield_now().await;
     }
     assert!(node.conf(104).unwrap().contains("cores: 4\n"));
+    // What it did in the end is its own, as if it had done it in time.
+    let page = send(&api, request("GET", "/ledger?vm_id=104", None)).await;
+    let rows: Vec<String> = page.data()["entries"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|entry| format!("{} {} {} {}", entry["before"], entry["after"], entry["caller"], entry["why"]))
+        .collect();
+    assert_eq!(rows, [r#"2.0 4.0 "uid:0" "request""#]);
+    let text = fs::read_to_string(&node.config.audit.file).unwrap();
+    let of_104 = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let of_104: Vec<Value> = of_104.filter(|line| line["change"] == 1).collect();
+    let told: Vec<(&str, &str)> = of_104
+        .iter()
+        .map(|line| (line["event"].as_str().unwrap(), line["code"].as_str().unwrap_or_default()))
+        .collect();
+    assert_eq!(told, [("begun", ""), ("not_done", "pct_timed_out"), ("done", "")]);
+}
+
+/// Its answer said that it may be at work. It was, and what came of it stands in the job.
+#[tokio::test]
+async fn a_job_that_outlives_its_time_ends_when_its_call_does() {
+    for (rest, state, code) in [("", "done", Value::Null), ("exit 255", "failed", json!("interrupted"))] {
+        let mut node = Node::new();
+        node.config.pct.long_timeout_seconds = 1;
+        node.config.pct.terminate_grace_seconds = 1;
+        let held = "trap '' TERM; until [ -e \"$root/release\" ]; do sleep 0.05; done";
+        node.hook("snapshot", &format!("{held}; {rest}"));
+        let api = node.api();
+        let body = json!({"vm_id": 104, "snapshot_name": "late"});
+        let reply = send(&api, request("POST", "/snapshot/create", Some(body))).await;
+        reply.assert_error(504, "pct_timed_out");
+        let job = send(&api, request("GET", "/jobs/1", None)).await.data().clone();
+        assert_eq!(
+            (&job["state"], &job["code"], &job["cancellable"]),
+            (&json!("running"), &json!("pct_timed_out"), &json!(false)),
+            "{job}"
+        );
+        send(&api, request("DELETE", "/jobs/1", None)).await.assert_error(409, "not_cancellable");
+        fs::write(node.root().join("release"), "").unwrap();
+        let job = crate::jobs::ended(&api, "/jobs/1").await;
+        assert_eq!((&job["state"], job.get("code").unwrap_or(&Value::Null)), (&json!(state), &code), "{job}");
+        assert_eq!(node.conf(104).unwrap().contains("[late]"), state == "done");
+    }
+}
+
+/// A copy that is made after its time is whole: it gets its mark, and the snapshot that it was made of goes.
+#[tokio::test]
+async fn a_copy_that_outlives_its_time_is_marked_in_the_end() {
+    let mut node = Node::new();
+    node.config.pct.long_timeout_seconds = 1;
+    node.config.pct.terminate_grace_seconds = 1;
+    node.hook("clone", "trap '' TERM; until [ -e \"$root/release\" ]; do sleep 0.05; done");
+    let api = node.api();
+    let body = json!({"vm_id": 104, "new_vm_id": 105, "new_vm_name": "late"});
+    let reply = send(&api, request("POST", "/clone/create", Some(body))).await;
+    reply.assert_error(502, "left_behind");
+    let reset = json!({"vm_id": 105, "cores": 2});
+    send(&api, request("POST", "/scale/cores", Some(reset))).await.assert_error(409, "change_in_progress");
+    assert!(node.conf(104).unwrap().contains("[lxc-autoscale-clone-105]"), "it is being made of it");
+    fs::write(node.root().join("release"), "").unwrap();
+    let job = crate::jobs::ended(&api, "/jobs/1").await;
+    assert_eq!((&job["state"], &job["result"]["new_vm_id"]), (&json!("done"), &json!(105)), "{job}");
+    assert!(node.conf(105).unwrap().contains("lxc-autoscale-clone-105"));
+    assert!(!node.conf(104).unwrap().contains("[lxc-autoscale"));
 }
 
 #[tokio::test]

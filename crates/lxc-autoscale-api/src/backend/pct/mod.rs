@@ -364,9 +364,13 @@ impl ContainerHost for PctHost {
         Box::pin(self.power(vmid, call.arg("--timeout").arg(patience.as_secs()), true))
     }
 
-    fn standing<'a>(&'a self, call: &'a watch::Call) -> Answer<'a, Standing> {
+    fn standing<'a>(&'a self, _: Vmid, call: &'a watch::Call) -> Answer<'a, Standing> {
         Box::pin(async move {
             let command = call.command.clone();
+            if !command.starts_with("pct ") {
+                // Somebody else was asked to do it.
+                return Ok(Standing::Unknown);
+            }
             let found = self
                 .with_file(PathBuf::from(orphans::PROCFS), move |proc| orphans::is_running(proc, &command));
             Ok(if found.await? { Standing::Running } else { Standing::Ended })

@@ -1,4 +1,5 @@
-//! Finds calls of `pct` that an earlier process of this server began and that outlived it.
+//! Finds calls of `pct` that nobody waits for any more: they took too long, or outlived the process of this server that
+//! began them.
 
 use std::io;
 use std::path::Path;

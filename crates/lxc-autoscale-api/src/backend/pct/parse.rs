@@ -82,6 +82,7 @@ pub(super) fn stored(text: &str) -> (Stored, Vec<String>) {
         config,
         parent: parent.map(|name| name.trim().to_owned()),
         snapshots: snapshots.map(str::to_owned).collect(),
+        home: String::new(),
     };
     (stored, unreadable.iter().map(ToString::to_string).collect())
 }

@@ -29,6 +29,22 @@ impl Listed {
     }
 }
 
+/// An entry of `/cluster/resources?type=vm`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub(super) struct Guest {
+    /// `lxc/104`, or `qemu/104`.
+    id: String,
+    /// The node that it is on.
+    pub(super) node: String,
+}
+
+impl Guest {
+    /// Whether it is that container.
+    pub(super) fn is_container(&self, vmid: Vmid) -> bool {
+        self.id == format!("lxc/{vmid}")
+    }
+}
+
 fn vmid<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vmid, D::Error> {
     let value = Value::deserialize(deserializer)?;
     let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);

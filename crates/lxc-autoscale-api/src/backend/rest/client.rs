@@ -13,8 +13,8 @@ use hyper::body::Bytes;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client as Http;
 use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::client::legacy::{Client as Http, Error as HttpError};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use lxc_autoscale_core::{ErrorChain, Vmid};
 use serde::Deserialize;
@@ -130,11 +130,12 @@ impl Client {
         match status {
             200 => opened(ask, &body),
             401 => Err(BackendError::Unauthorized { token: self.token.id().to_owned() }),
-            // Proxmox's proxy lost its connection to the daemon behind it, which may well go on.
             595 => Err(BackendError::NodeNotReady {
                 detail: format!("{} got 595: the node behind it cannot be reached", ask.shown()),
             }),
-            596..=599 => Err(timed_out(ask, !looks)),
+            // Proxmox's proxy lost its connection to the daemon behind it, which may well go on.
+            596..=599 if looks => Err(timed_out(ask, false)),
+            596..=599 => Err(lost(ask, format!("its proxy answered {status}"))),
             _ => Err(refusal(ask, status, &String::from_utf8_lossy(&body))),
         }
     }
@@ -147,12 +148,14 @@ impl Client {
             Err(error) if looks && !error.is_connect() => client.request(self.request(ask)?).await,
             answer => answer,
         };
-        let answer = answer.map_err(|error| unanswered(ask, &error))?;
+        let answer = answer.map_err(|error| {
+            let detail = ErrorChain(&error).to_string();
+            if error.is_connect() { unreachable(ask, detail) } else { unanswered(ask, detail) }
+        })?;
         let status = answer.status().as_u16();
         let body = Limited::new(answer.into_body(), MAX_ANSWER_BYTES).collect().await;
-        let body = body.map_err(|error| BackendError::Unreachable {
-            command: ask.shown(),
-            detail: format!("its answer ended early, or is longer than 8 MiB: {error}"),
+        let body = body.map_err(|error| {
+            unanswered(ask, format!("its answer ended early, or is longer than 8 MiB: {error}"))
         })?;
         Ok((status, body.to_bytes()))
     }
@@ -173,7 +176,7 @@ impl Client {
             request = request.header(CONTENT_TYPE, "application/x-www-form-urlencoded");
             body = Bytes::from(parameters);
         }
-        request.uri(url).body(Full::new(body)).map_err(|error| unreadable(ask, &error.to_string()))
+        request.uri(url).body(Full::new(body)).map_err(|error| unreachable(ask, error.to_string()))
     }
 }
 
@@ -212,10 +215,26 @@ fn timed_out(ask: &Ask, running: bool) -> BackendError {
     BackendError::TimedOut { command: ask.shown(), limit: ask.limit, running }
 }
 
-fn unanswered(ask: &Ask, error: &HttpError) -> BackendError {
-    BackendError::Unreachable { command: ask.shown(), detail: ErrorChain(error).to_string() }
+/// It was not sent.
+fn unreachable(ask: &Ask, detail: String) -> BackendError {
+    BackendError::Unreachable { command: ask.shown(), detail }
 }
 
+/// It was sent, or part of it.
+fn unanswered(ask: &Ask, detail: String) -> BackendError {
+    if ask.method == Method::GET { unreachable(ask, detail) } else { lost(ask, detail) }
+}
+
+fn lost(ask: &Ask, detail: String) -> BackendError {
+    BackendError::AnswerLost { command: ask.shown(), detail }
+}
+
+/// It was answered with something that is no answer; a change may be done.
 fn unreadable(ask: &Ask, why: &str) -> BackendError {
-    BackendError::Unreadable { command: ask.shown(), detail: texts::shorten(why) }
+    let detail = texts::shorten(why);
+    if ask.method == Method::GET {
+        BackendError::Unreadable { command: ask.shown(), detail }
+    } else {
+        lost(ask, format!("it cannot be understood: {detail}"))
+    }
 }

@@ -1,10 +1,13 @@
 //! Containers through Proxmox's REST API, of any node of the cluster, with the rights of an API token.
+//!
+//! A container is looked for on the node of the configuration; where it is not there, the cluster is asked which node it is
+//! on, and what is asked about it goes there from then on.
 
 use std::collections::HashMap;
 use std::fmt;
 use std::path::Path;
 use std::pin::Pin;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use hyper::Method;
@@ -14,31 +17,28 @@ use lxc_autoscale_core::{ErrorChain, Mebibytes, Vmid};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use tokio::time::Instant;
 
-use super::watch::{self, Call, Standing};
-use super::{Answer, BackendError, CloneOrder, ContainerHost, Stored, ha, texts};
+use super::watch::{Call, Standing};
+use super::{Answer, BackendError, CloneOrder, ContainerHost, Stored, ha};
 use crate::config::RestConfig;
 use crate::params::SnapshotName;
 
 mod answers;
+mod calls;
 mod client;
+mod places;
 mod privileges;
 mod task;
 mod tls;
 mod token;
 
-pub use privileges::{Missing, granting_commands};
+pub use privileges::{Missing, Privileges};
 pub use tls::{Fingerprint, TlsError};
 pub use token::{Token, TokenError};
 
 use answers::{ConfigAnswer, Listed, MemberAnswer, PendingAnswer, SnapshotAnswer};
+use calls::Overdue;
 use client::{About, Ask, Client};
-use task::{Progress, TaskStatus, Upid};
-
-/// A task is asked after at first, and later at most this often.
-const FIRST_POLL: Duration = Duration::from_millis(100);
-const LAST_POLL: Duration = Duration::from_secs(2);
 
 /// Why the REST API cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -62,20 +62,22 @@ pub enum RestSetupError {
     NoNode,
 }
 
-/// The containers of one node, through Proxmox's REST API.
+/// The containers of a cluster, through Proxmox's REST API of one node.
 #[derive(Debug)]
 pub struct RestHost {
     client: Client,
     config: RestConfig,
     node: String,
-    /// Tasks that took too long and may still be at work.
-    overdue: Mutex<HashMap<Vmid, (Upid, String)>>,
+    /// Containers that were found on another node than `node`, and on which.
+    away: Mutex<HashMap<Vmid, String>>,
+    /// Calls that may still be at work though nobody waits for them.
+    overdue: Mutex<HashMap<Vmid, Overdue>>,
 }
 
 impl fmt::Display for RestHost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (url, token) = (&self.config.url, self.client.token().id());
-        write!(f, "the REST API at {url} for node {}, as {token}", self.node)
+        write!(f, "the REST API at {url} from node {} on, as {token}", self.node)
     }
 }
 
@@ -95,16 +97,16 @@ impl RestHost {
         let configured = Some(config.node.as_str()).filter(|name| !name.is_empty());
         let node = configured.or(own_node).ok_or(RestSetupError::NoNode)?.to_owned();
         let client = Client::new(config.url.clone(), token, &tls);
-        Ok(Self { client, config: config.clone(), node, overdue: Mutex::default() })
+        let config = config.clone();
+        Ok(Self { client, config, node, away: Mutex::default(), overdue: Mutex::default() })
     }
 
-    /// What the token may not do.
+    /// What the token may do.
     ///
     /// # Errors
     /// [`BackendError`] when Proxmox does not say.
-    pub async fn missing_privileges(&self) -> Result<Vec<Missing>, BackendError> {
-        let permissions = self.look(About::Node, "/access/permissions".to_owned()).await?;
-        Ok(privileges::missing(&permissions))
+    pub async fn privileges(&self) -> Result<Privileges, BackendError> {
+        self.look("/access/permissions".to_owned()).await.map(Privileges::new)
     }
 
     /// The token it uses.
@@ -112,152 +114,22 @@ impl RestHost {
         self.client.token()
     }
 
-    fn of(&self, vmid: Vmid, rest: &str) -> String {
-        format!("/nodes/{}/lxc/{vmid}{rest}", self.node)
-    }
-
-    async fn look<T: DeserializeOwned>(&self, about: About, path: String) -> Result<T, BackendError> {
-        let limit = self.config.query_timeout();
+    async fn look<T: DeserializeOwned>(&self, path: String) -> Result<T, BackendError> {
+        let (about, limit) = (About::Node, self.config.query_timeout());
         self.client.ask(&Ask { method: Method::GET, path, parameters: Vec::new(), about, limit }).await
     }
 
     /// The configuration in force, without pending changes.
     async fn current(&self, vmid: Vmid) -> Result<ConfigAnswer, BackendError> {
-        let ask = Ask {
-            method: Method::GET,
-            path: self.of(vmid, "/config"),
-            parameters: vec![("current", "1".to_owned())],
-            about: About::Container(vmid),
-            limit: self.config.query_timeout(),
-        };
-        self.client.ask(&ask).await
-    }
-
-    /// A change that is done when it is answered.
-    async fn set(&self, vmid: Vmid, key: &'static str, value: String) -> Result<(), BackendError> {
-        self.refuse_while_overdue(vmid).await?;
-        let ask = Ask {
-            method: Method::PUT,
-            path: self.of(vmid, "/config"),
-            parameters: vec![(key, value)],
-            about: About::Container(vmid),
-            limit: self.config.change_timeout(),
-        };
-        watch::note(Call { command: ask.shown(), upid: None }).await?;
-        self.client.ask::<Value>(&ask).await.map(drop)
-    }
-
-    /// A change that is a task, followed to its end.
-    async fn run(
-        &self,
-        vmid: Vmid,
-        method: Method,
-        path: String,
-        parameters: Vec<(&'static str, String)>,
-        limit: Duration,
-    ) -> Result<Upid, BackendError> {
-        self.refuse_while_overdue(vmid).await?;
-        let deadline = Instant::now() + limit;
-        // The task itself is begun within the time of a change.
-        let begin = self.config.change_timeout();
-        let ask = Ask { method, path, parameters, about: About::Container(vmid), limit: begin };
-        watch::note(Call { command: ask.shown(), upid: None }).await?;
-        let text: String = self.client.ask(&ask).await?;
-        let upid = Upid::parse(&text).ok_or_else(|| BackendError::Unreadable {
-            command: ask.shown(),
-            detail: texts::shorten(&text),
-        })?;
-        if let Err(error) = watch::note(Call { command: ask.shown(), upid: Some(upid.to_string()) }).await {
-            // It is begun: what remains is to follow it.
-            tracing::error!(%upid, error = %ErrorChain(&error), "the name of the task is not written down");
-        }
-        let (progress, is_cancelled) = self.follow(&upid, deadline).await;
-        match progress {
-            Some(Progress::Done(warnings)) => {
-                if let Some(warnings) = warnings {
-                    tracing::warn!(command = ask.shown(), %upid, warnings, "the task ended with warnings");
-                }
-                Ok(upid)
-            }
-            Some(Progress::Failed(_)) if is_cancelled => {
-                Err(BackendError::Cancelled { command: ask.shown() })
-            }
-            Some(Progress::Failed(text)) => Err(texts::classify(vmid, &ask.shown(), "task failed", &text)),
-            Some(Progress::Running) | None => {
-                let command = ask.shown();
-                self.overdue().insert(vmid, (upid, command.clone()));
-                Err(BackendError::TimedOut { command, limit, running: true })
-            }
-        }
-    }
-
-    /// Asks after a task until it has ended; `None` when the time is over first. Also returns whether it was asked
-    /// to give up.
-    async fn follow(&self, upid: &Upid, deadline: Instant) -> (Option<Progress>, bool) {
-        let mut pause = FIRST_POLL;
-        let mut is_cancelled = false;
-        loop {
-            match self.progress(upid).await {
-                Ok(Progress::Running) => {}
-                Ok(ended) => return (Some(ended), is_cancelled),
-                // Proxmox's own proxy is restarted now and then; the task goes on.
-                Err(error) => tracing::warn!(%upid, error = %ErrorChain(&error), "cannot ask after the task"),
-            }
-            if deadline <= Instant::now() + pause {
-                return (None, is_cancelled);
-            }
-            tokio::select! {
-                () = tokio::time::sleep(pause) => {}
-                () = watch::cancelled(), if !is_cancelled => {
-                    is_cancelled = true;
-                    self.stop_task(upid).await;
-                }
-            }
-            pause = (pause * 2).min(LAST_POLL);
-        }
-    }
-
-    /// Asks Proxmox to stop a task, which cleans up as far as it can; its end is then seen as that of any other.
-    async fn stop_task(&self, upid: &Upid) {
-        let ask = Ask {
-            method: Method::DELETE,
-            path: format!("/nodes/{}/tasks/{upid}", upid.node()),
-            parameters: Vec::new(),
-            about: About::Node,
-            limit: self.config.query_timeout(),
-        };
-        if let Err(error) = self.client.ask::<Value>(&ask).await {
-            tracing::warn!(%upid, error = %ErrorChain(&error), "the task cannot be stopped");
-        }
-    }
-
-    /// How a task stands, asked of the node it runs on.
-    async fn progress(&self, upid: &Upid) -> Result<Progress, BackendError> {
-        let path = format!("/nodes/{}/tasks/{upid}/status", upid.node());
-        let status: TaskStatus = self.look(About::Node, path).await?;
-        Ok(status.progress())
-    }
-
-    fn overdue(&self) -> std::sync::MutexGuard<'_, HashMap<Vmid, (Upid, String)>> {
-        self.overdue.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Nothing is begun on a container whose last task has not ended.
-    async fn refuse_while_overdue(&self, vmid: Vmid) -> Result<(), BackendError> {
-        let Some((upid, command)) = self.overdue().get(&vmid).cloned() else { return Ok(()) };
-        if self.progress(&upid).await? == Progress::Running {
-            return Err(BackendError::StillRunning { vmid, command });
-        }
-        self.overdue().remove(&vmid);
-        Ok(())
+        self.look_at(vmid, "/config", vec![("current", "1".to_owned())]).await
     }
 
     async fn listed(&self) -> Result<Vec<Listed>, BackendError> {
-        self.look(About::Node, format!("/nodes/{}/lxc", self.node)).await
+        self.look(format!("/nodes/{}/lxc", self.node)).await
     }
 
     async fn state(&self, vmid: Vmid) -> Result<bool, BackendError> {
-        let listed: Listed = self.look(About::Container(vmid), self.of(vmid, "/status/current")).await?;
+        let listed: Listed = self.look_at(vmid, "/status/current", Vec::new()).await?;
         Ok(listed.is_running())
     }
 
@@ -294,7 +166,7 @@ impl RestHost {
         struct Version {
             version: String,
         }
-        let found: Result<Version, _> = self.look(About::Node, "/version".to_owned()).await;
+        let found: Result<Version, _> = self.look("/version".to_owned()).await;
         let (state, detail) = match found {
             Ok(found) => {
                 (HealthState::Healthy, format!("Proxmox VE {} at {}", found.version, self.config.url))
@@ -320,7 +192,7 @@ impl RestHost {
     }
 
     async fn check_privileges(&self) -> HealthCheck {
-        let (state, detail) = match self.missing_privileges().await {
+        let (state, detail) = match self.privileges().await.map(|privileges| privileges.missing()) {
             Ok(missing) if missing.is_empty() => (HealthState::Healthy, "nothing is missing".to_owned()),
             Ok(missing) => {
                 let names = missing.iter().map(|missing| missing.feature).collect::<Vec<_>>().join(", ");
@@ -363,22 +235,22 @@ impl ContainerHost for RestHost {
                 tracing::warn!(%vmid, line, "a line of the container's configuration cannot be read");
             }
             let snapshots = self.snapshots(vmid).await?;
-            Ok(Stored { config, parent, snapshots: snapshots.into_iter().map(|found| found.name).collect() })
+            let snapshots = snapshots.into_iter().map(|found| found.name).collect();
+            Ok(Stored { config, parent, snapshots, home: self.home(vmid) })
         })
     }
 
     fn settings(&self, vmid: Vmid) -> Answer<'_, ContainerSettings> {
         Box::pin(async move {
             let answer = self.current(vmid).await?;
-            let pending: Vec<PendingAnswer> =
-                self.look(About::Container(vmid), self.of(vmid, "/pending")).await?;
+            let pending: Vec<PendingAnswer> = self.look_at(vmid, "/pending", Vec::new()).await?;
             Ok(answers::settings(vmid, &answer, pending))
         })
     }
 
     fn cluster(&self) -> Answer<'_, ClusterStatus> {
         Box::pin(async move {
-            let members: Vec<MemberAnswer> = self.look(About::Node, "/cluster/status".to_owned()).await?;
+            let members: Vec<MemberAnswer> = self.look("/cluster/status".to_owned()).await?;
             Ok(answers::cluster(members))
         })
     }
@@ -403,8 +275,7 @@ impl ContainerHost for RestHost {
 
     fn snapshots(&self, vmid: Vmid) -> Answer<'_, Vec<SnapshotInfo>> {
         Box::pin(async move {
-            let answer: Vec<SnapshotAnswer> =
-                self.look(About::Container(vmid), self.of(vmid, "/snapshot")).await?;
+            let answer: Vec<SnapshotAnswer> = self.look_at(vmid, "/snapshot", Vec::new()).await?;
             Ok(answers::snapshots(answer, &TimeZone::system()))
         })
     }
@@ -464,7 +335,15 @@ impl ContainerHost for RestHost {
             ("full", "1".to_owned()),
         ];
         parameters.extend(order.snapshot.as_ref().map(|name| ("snapname", name.to_string())));
-        Box::pin(self.long(order.source, Method::POST, self.of(order.source, "/clone"), parameters))
+        Box::pin(async move {
+            let path = self.of(order.source, "/clone");
+            self.long(order.source, Method::POST, path, parameters).await?;
+            let home = self.away().get(&order.source).cloned();
+            if let Some(home) = home {
+                self.away().insert(order.target, home);
+            }
+            Ok(())
+        })
     }
 
     fn destroy(&self, vmid: Vmid) -> Answer<'_, ()> {
@@ -498,14 +377,8 @@ impl ContainerHost for RestHost {
         Box::pin(self.power(vmid, "reboot", parameters, patience, true))
     }
 
-    fn standing<'a>(&'a self, call: &'a Call) -> Answer<'a, Standing> {
-        Box::pin(async move {
-            let Some(upid) = call.upid.as_deref().and_then(Upid::parse) else { return Ok(Standing::Unknown) };
-            Ok(match self.progress(&upid).await? {
-                Progress::Running => Standing::Running,
-                Progress::Done(_) | Progress::Failed(_) => Standing::Ended,
-            })
-        })
+    fn standing<'a>(&'a self, vmid: Vmid, call: &'a Call) -> Answer<'a, Standing> {
+        Box::pin(self.standing_of(vmid, call))
     }
 
     fn probe(&self) -> Pin<Box<dyn Future<Output = Vec<HealthCheck>> + Send + '_>> {

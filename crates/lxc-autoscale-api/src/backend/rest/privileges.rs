@@ -53,51 +53,69 @@ pub struct Missing {
     pub partly: bool,
 }
 
-/// What is missing, feature by feature.
-pub(super) fn missing(permissions: &Permissions) -> Vec<Missing> {
-    let has = |path: &str, privilege: &str| {
-        let holds = |path: &str| permissions.get(path).is_some_and(|found| found.contains_key(privilege));
-        holds(path)
-    };
-    let below = |path: &str, privilege: &str| {
-        let inside = format!("{path}/");
-        permissions.iter().any(|(at, found)| at.starts_with(&inside) && found.contains_key(privilege))
-    };
-    let look = |feature: &Feature| {
-        let privileges: Vec<_> =
-            feature.needs.iter().copied().filter(|(path, name)| !has(path, name)).collect();
-        let partly = privileges.iter().all(|(path, name)| below(path, name));
-        (!privileges.is_empty()).then_some(Missing { feature: feature.name, privileges, partly })
-    };
-    FEATURES.iter().filter_map(look).collect()
-}
+/// What the token may do now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Privileges(Permissions);
 
-/// The commands that grant what is missing, to the token and to its user: it can do what both may.
-pub fn granting_commands(token: &Token, missing: &[Missing]) -> Vec<String> {
-    let mut by_path: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-    for (path, privilege) in missing.iter().flat_map(|missing| &missing.privileges) {
-        by_path.entry(path).or_default().insert(privilege);
+impl Privileges {
+    pub(super) fn new(permissions: Permissions) -> Self {
+        Self(permissions)
     }
-    let mut commands = Vec::new();
-    for (path, privileges) in by_path {
-        // A deeper entry replaces what is inherited, so a role says all it needs where it is.
-        let role = match path {
-            VMS => "LxcAutoscale",
-            STORAGE => "LxcAutoscaleStorage",
-            _ => "LxcAutoscaleCluster",
+
+    /// What is missing, feature by feature.
+    pub fn missing(&self) -> Vec<Missing> {
+        let below = |path: &str, privilege: &str| {
+            let inside = format!("{path}/");
+            self.0.iter().any(|(at, found)| at.starts_with(&inside) && found.contains_key(privilege))
         };
-        let all: BTreeSet<&str> = FEATURES
-            .iter()
-            .flat_map(|feature| feature.needs)
-            .filter(|(at, name)| *at == path && (*name == "VM.Audit" || privileges.contains(name)))
-            .map(|(_, name)| *name)
-            .collect();
-        let privileges = all.into_iter().collect::<Vec<_>>().join(" ");
-        commands.push(format!("pveum role add {role} --privs \"{privileges}\""));
-        commands.push(format!("pveum acl modify {path} --users '{}' --roles {role}", token.user()));
-        commands.push(format!("pveum acl modify {path} --tokens '{}' --roles {role}", token.id()));
+        let look = |feature: &Feature| {
+            let privileges: Vec<_> = feature
+                .needs
+                .iter()
+                .copied()
+                .filter(|(path, name)| !self.held(path).contains(name))
+                .collect();
+            let partly = privileges.iter().all(|(path, name)| below(path, name));
+            (!privileges.is_empty()).then_some(Missing { feature: feature.name, privileges, partly })
+        };
+        FEATURES.iter().filter_map(look).collect()
     }
-    commands
+
+    /// The commands that grant what is missing, to the token and to its user: it can do what both may.
+    ///
+    /// They take nothing away from the token, and can be run again: an entry on a path replaces what is inherited there, so
+    /// a role holds all that is needed on its path, and what the token has there already.
+    pub fn granting_commands(&self, token: &Token) -> Vec<String> {
+        let missing = self.missing();
+        let paths: BTreeSet<&str> =
+            missing.iter().flat_map(|missing| &missing.privileges).map(|(path, _)| *path).collect();
+        let mut commands = Vec::new();
+        for path in paths {
+            let role = match path {
+                VMS => "LxcAutoscale",
+                STORAGE => "LxcAutoscaleStorage",
+                _ => "LxcAutoscaleCluster",
+            };
+            let needs = FEATURES.iter().flat_map(|feature| feature.needs).filter(|(at, _)| *at == path);
+            let mut all: BTreeSet<&str> = needs.map(|(_, name)| *name).collect();
+            // Nothing is inherited on the topmost path, and what is granted there is passed on.
+            if path != ALL {
+                all.extend(self.held(path));
+            }
+            let privileges = all.into_iter().collect::<Vec<_>>().join(" ");
+            commands.push(format!(
+                "pveum role add {role} --privs \"{privileges}\" || pveum role modify {role} --append 1 --privs \"{privileges}\""
+            ));
+            commands.push(format!("pveum acl modify {path} --users '{}' --roles {role}", token.user()));
+            commands.push(format!("pveum acl modify {path} --tokens '{}' --roles {role}", token.id()));
+        }
+        commands
+    }
+
+    /// What it has on a path, inherited or not.
+    fn held(&self, path: &str) -> BTreeSet<&str> {
+        self.0.get(path).into_iter().flat_map(BTreeMap::keys).map(String::as_str).collect()
+    }
 }
 
 #[cfg(test)]
@@ -106,24 +124,24 @@ mod tests {
 
     use super::*;
 
-    fn permissions(value: serde_json::Value) -> Permissions {
-        serde_json::from_value(value).unwrap()
+    fn privileges(value: serde_json::Value) -> Privileges {
+        Privileges(serde_json::from_value(value).unwrap())
     }
 
     #[test]
     fn a_token_without_privileges_lacks_everything() {
-        let missing = missing(&Permissions::new());
+        let missing = privileges(json!({})).missing();
         assert_eq!(missing.len(), FEATURES.len());
         assert!(missing.iter().all(|missing| !missing.partly));
     }
 
     #[test]
     fn a_token_for_scaling_lacks_the_rest_by_name() {
-        let found = permissions(json!({
+        let found = privileges(json!({
             "/vms": {"VM.Audit": 1, "VM.Config.CPU": 1, "VM.Config.Memory": 1},
             "/vms/104": {"VM.Audit": 1, "VM.Snapshot": 1}
         }));
-        let missing = missing(&found);
+        let missing = found.missing();
         let names: Vec<_> = missing.iter().map(|missing| missing.feature).collect();
         assert_eq!(
             names,
@@ -146,19 +164,24 @@ mod tests {
         std::fs::write(&path, "scale@pve!one=ab").unwrap();
         std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
         let token = Token::read(&path).unwrap();
-        let found = permissions(json!({"/vms": {"VM.Audit": 1, "VM.Config.CPU": 1}}));
-        let commands = granting_commands(&token, &missing(&found));
+        // What it has of the features of a path stays, whether it is inherited or not, and so does anything else.
+        let found = privileges(json!({
+            "/": {"Sys.Audit": 1, "VM.Audit": 1},
+            "/vms": {"VM.Audit": 1, "VM.Config.CPU": 1, "VM.Migrate": 1}
+        }));
+        let all = "VM.Allocate VM.Audit VM.Clone VM.Config.CPU VM.Config.Disk VM.Config.Memory VM.Config.Options VM.Migrate \
+                   VM.PowerMgmt VM.Snapshot";
         assert_eq!(
-            commands,
+            found.granting_commands(&token),
             [
-                "pveum role add LxcAutoscaleCluster --privs \"Sys.Audit\"",
-                "pveum acl modify / --users 'scale@pve' --roles LxcAutoscaleCluster",
-                "pveum acl modify / --tokens 'scale@pve!one' --roles LxcAutoscaleCluster",
-                "pveum role add LxcAutoscaleStorage --privs \"Datastore.AllocateSpace\"",
+                "pveum role add LxcAutoscaleStorage --privs \"Datastore.AllocateSpace\" || \
+                 pveum role modify LxcAutoscaleStorage --append 1 --privs \"Datastore.AllocateSpace\"",
                 "pveum acl modify /storage --users 'scale@pve' --roles LxcAutoscaleStorage",
                 "pveum acl modify /storage --tokens 'scale@pve!one' --roles LxcAutoscaleStorage",
-                "pveum role add LxcAutoscale --privs \"VM.Allocate VM.Audit VM.Clone VM.Config.Disk \
-                 VM.Config.Memory VM.Config.Options VM.PowerMgmt VM.Snapshot\"",
+                &format!(
+                    "pveum role add LxcAutoscale --privs \"{all}\" || \
+                     pveum role modify LxcAutoscale --append 1 --privs \"{all}\""
+                ),
                 "pveum acl modify /vms --users 'scale@pve' --roles LxcAutoscale",
                 "pveum acl modify /vms --tokens 'scale@pve!one' --roles LxcAutoscale",
             ]

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 
 /// The name of a task, `UPID:<node>:<pid>:<pstart>:<starttime>:<type>:<id>:<user>:`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -10,6 +11,9 @@ pub(super) struct Upid {
     text: String,
     node: String,
     kind: String,
+    user: String,
+    /// When it began, in seconds by the clock of its node.
+    start: u64,
 }
 
 impl Upid {
@@ -26,7 +30,22 @@ impl Upid {
             && [pid, pstart, start].into_iter().all(|part| is_hex(part))
             && [node, kind, id, user].into_iter().all(|part| is_word(part))
             && !node.is_empty();
-        valid.then(|| Self { text: text.to_owned(), node: (*node).to_owned(), kind: (*kind).to_owned() })
+        if !valid {
+            return None;
+        }
+        let start = u64::from_str_radix(start, 16).ok()?;
+        let [node, kind, user] = [node, kind, user].map(|part| (*part).to_owned());
+        Some(Self { text: text.to_owned(), node, kind, user, start })
+    }
+
+    /// When it began, in seconds by the clock of its node.
+    pub(super) fn start(&self) -> u64 {
+        self.start
+    }
+
+    /// Whether it is what `user` has begun with a call such as `POST /nodes/pve/lxc/104/snapshot`.
+    pub(super) fn is_of(&self, user: &str, command: &str) -> bool {
+        self.user == user && kinds(command).contains(&self.kind.as_str())
     }
 
     /// The node it runs on.
@@ -40,9 +59,50 @@ impl Upid {
     }
 }
 
+impl<'de> Deserialize<'de> for Upid {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::parse(&text).ok_or_else(|| D::Error::custom(format!("`{text}` is no name of a task")))
+    }
+}
+
 impl fmt::Display for Upid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
+    }
+}
+
+/// The kinds of task that a call becomes.
+fn kinds(command: &str) -> &'static [&'static str] {
+    let Some((method, path)) = command.split_once(' ') else { return &[] };
+    let parts: Vec<&str> = path.split('/').collect();
+    match (method, parts.get(5..).unwrap_or_default()) {
+        ("DELETE", []) => &["vzdestroy"],
+        ("PUT", ["resize"]) => &["resize"],
+        ("POST", ["clone"]) => &["vzclone"],
+        ("POST", ["snapshot"]) => &["vzsnapshot"],
+        ("POST", ["snapshot", _, "rollback"]) => &["vzrollback"],
+        ("DELETE", ["snapshot", _]) => &["vzdelsnapshot"],
+        ("POST", ["status", "start"]) => &["vzstart", "hastart"],
+        ("POST", ["status", "stop"]) => &["vzstop", "hastop"],
+        ("POST", ["status", "shutdown"]) => &["vzshutdown", "hastop"],
+        ("POST", ["status", "reboot"]) => &["vzreboot"],
+        _ => &[],
+    }
+}
+
+/// An entry of `/nodes/{node}/tasks`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub(super) struct ListedTask {
+    upid: String,
+    /// Proxmox leaves one among the active ones for a while when it has ended.
+    endtime: Option<serde_json::Value>,
+}
+
+impl ListedTask {
+    /// Its name, if it is at work.
+    pub(super) fn at_work(&self) -> Option<Upid> {
+        if self.endtime.is_some() { None } else { Upid::parse(&self.upid) }
     }
 }
 
@@ -99,6 +159,28 @@ mod tests {
         {
             assert_eq!(Upid::parse(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn a_task_is_known_by_the_call_that_began_it() {
+        let upid = |kind: &str| {
+            Upid::parse(&format!("UPID:pve1:0000079D:00020F88:6B048BB9:{kind}:104:a@pve!b:")).unwrap()
+        };
+        for (command, kind) in [
+            ("POST /nodes/pve1/lxc/104/snapshot", "vzsnapshot"),
+            ("DELETE /nodes/pve1/lxc/104/snapshot/mine", "vzdelsnapshot"),
+            ("POST /nodes/pve1/lxc/104/snapshot/mine/rollback", "vzrollback"),
+            ("POST /nodes/pve1/lxc/104/clone", "vzclone"),
+            ("PUT /nodes/pve1/lxc/104/resize", "resize"),
+            ("DELETE /nodes/pve1/lxc/104", "vzdestroy"),
+            ("POST /nodes/pve1/lxc/104/status/start", "hastart"),
+        ] {
+            assert!(upid(kind).is_of("a@pve!b", command), "{command}");
+            assert!(!upid(kind).is_of("a@pve!c", command), "{command}: of another token");
+            assert!(!upid("vzdump").is_of("a@pve!b", command), "{command}");
+        }
+        assert!(!upid("vzsnapshot").is_of("a@pve!b", "PUT /nodes/pve1/lxc/104/config"));
+        assert!(!upid("vzsnapshot").is_of("a@pve!b", "pct"));
     }
 
     #[test]

@@ -1,0 +1,216 @@
+//! Calls that change something: made, followed to their end, and found again where their answer was lost.
+
+use std::collections::HashMap;
+use std::sync::{MutexGuard, PoisonError};
+use std::time::Duration;
+
+use hyper::Method;
+use lxc_autoscale_core::{ErrorChain, Vmid};
+use serde_json::Value;
+use tokio::time::Instant;
+
+use super::RestHost;
+use super::client::{About, Ask};
+use super::task::{ListedTask, Progress, TaskStatus, Upid};
+use crate::backend::watch::{self, Call, Standing};
+use crate::backend::{BackendError, texts};
+
+/// A task is asked after at first, and later at most this often.
+const FIRST_POLL: Duration = Duration::from_millis(100);
+const LAST_POLL: Duration = Duration::from_secs(2);
+
+/// A call that took too long, or whose answer was lost.
+#[derive(Clone, Debug)]
+pub(super) struct Overdue {
+    command: String,
+    /// Its task, where that is known.
+    upid: Option<Upid>,
+}
+
+impl RestHost {
+    /// A change that is done when it is answered.
+    pub(super) async fn set(&self, vmid: Vmid, key: &'static str, value: String) -> Result<(), BackendError> {
+        self.refuse_while_overdue(vmid).await?;
+        let ask = Ask {
+            method: Method::PUT,
+            path: self.of(vmid, "/config"),
+            parameters: vec![(key, value)],
+            about: About::Container(vmid),
+            limit: self.config.change_timeout(),
+        };
+        watch::note(Call { command: ask.shown(), upid: None }).await?;
+        self.client.ask::<Value>(&ask).await.map(drop).inspect_err(|error| self.left_alone(vmid, error, None))
+    }
+
+    /// A change that is a task, followed to its end.
+    pub(super) async fn run(
+        &self,
+        vmid: Vmid,
+        method: Method,
+        path: String,
+        parameters: Vec<(&'static str, String)>,
+        limit: Duration,
+    ) -> Result<Upid, BackendError> {
+        self.refuse_while_overdue(vmid).await?;
+        let deadline = Instant::now() + limit;
+        // The task itself is begun within the time of a change.
+        let begin = self.config.change_timeout();
+        let ask = Ask { method, path, parameters, about: About::Container(vmid), limit: begin };
+        watch::note(Call { command: ask.shown(), upid: None }).await?;
+        let upid = match self.client.ask::<Upid>(&ask).await {
+            Ok(upid) => upid,
+            Err(error) => self.found_again(vmid, error).await?,
+        };
+        if let Err(error) = watch::note(Call { command: ask.shown(), upid: Some(upid.to_string()) }).await {
+            // It is begun: what remains is to follow it.
+            tracing::error!(%upid, error = %ErrorChain(&error), "the name of the task is not written down");
+        }
+        let (progress, is_cancelled) = self.follow(&upid, deadline).await;
+        match progress {
+            Some(Progress::Done(warnings)) => {
+                if let Some(warnings) = warnings {
+                    tracing::warn!(command = ask.shown(), %upid, warnings, "the task ended with warnings");
+                }
+                Ok(upid)
+            }
+            Some(Progress::Failed(_)) if is_cancelled => {
+                Err(BackendError::Cancelled { command: ask.shown() })
+            }
+            Some(Progress::Failed(text)) => Err(texts::classify(vmid, &ask.shown(), "task failed", &text)),
+            Some(Progress::Running) | None => {
+                let error = BackendError::TimedOut { command: ask.shown(), limit, running: true };
+                self.left_alone(vmid, &error, Some(upid));
+                Err(error)
+            }
+        }
+    }
+
+    /// Asks after a task until it has ended; `None` when the time is over first. Also returns whether it was asked
+    /// to give up.
+    async fn follow(&self, upid: &Upid, deadline: Instant) -> (Option<Progress>, bool) {
+        let mut pause = FIRST_POLL;
+        let mut is_cancelled = false;
+        loop {
+            match self.progress(upid).await {
+                Ok(Progress::Running) => {}
+                Ok(ended) => return (Some(ended), is_cancelled),
+                // Proxmox's own proxy is restarted now and then; the task goes on.
+                Err(error) => tracing::warn!(%upid, error = %ErrorChain(&error), "cannot ask after the task"),
+            }
+            if deadline <= Instant::now() + pause {
+                return (None, is_cancelled);
+            }
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = watch::cancelled(), if !is_cancelled => {
+                    is_cancelled = true;
+                    self.stop_task(upid).await;
+                }
+            }
+            pause = (pause * 2).min(LAST_POLL);
+        }
+    }
+
+    /// Asks Proxmox to stop a task, which cleans up as far as it can; its end is then seen as that of any other.
+    async fn stop_task(&self, upid: &Upid) {
+        let ask = Ask {
+            method: Method::DELETE,
+            path: format!("/nodes/{}/tasks/{upid}", upid.node()),
+            parameters: Vec::new(),
+            about: About::Node,
+            limit: self.config.query_timeout(),
+        };
+        if let Err(error) = self.client.ask::<Value>(&ask).await {
+            tracing::warn!(%upid, error = %ErrorChain(&error), "the task cannot be stopped");
+        }
+    }
+
+    /// How a task stands, asked of the node it runs on.
+    async fn progress(&self, upid: &Upid) -> Result<Progress, BackendError> {
+        let path = format!("/nodes/{}/tasks/{upid}/status", upid.node());
+        let status: TaskStatus = self.look(path).await?;
+        Ok(status.progress())
+    }
+
+    /// The task of a call that failed, if only its answer was lost and it is at work: then nothing is lost.
+    async fn found_again(&self, vmid: Vmid, error: BackendError) -> Result<Upid, BackendError> {
+        let Some(command) = error.at_work() else { return Err(error) };
+        match self.task_of(vmid, command).await {
+            Ok(Some(upid)) => {
+                tracing::warn!(%upid, error = %ErrorChain(&error), "the task was found among those at work");
+                return Ok(upid);
+            }
+            Ok(None) => {}
+            Err(unknown) => {
+                tracing::warn!(command, error = %ErrorChain(&unknown), "cannot look for the task");
+            }
+        }
+        self.left_alone(vmid, &error, None);
+        Err(error)
+    }
+
+    /// The newest task at work that this token has begun on a container with such a call.
+    async fn task_of(&self, vmid: Vmid, command: &str) -> Result<Option<Upid>, BackendError> {
+        let ask = Ask {
+            method: Method::GET,
+            path: format!("/nodes/{}/tasks", self.home(vmid)),
+            parameters: vec![("vmid", vmid.to_string()), ("source", "active".to_owned())],
+            about: About::Node,
+            limit: self.config.query_timeout(),
+        };
+        let listed: Vec<ListedTask> = self.client.ask(&ask).await?;
+        let at_work = listed.iter().filter_map(ListedTask::at_work);
+        let own = at_work.filter(|upid| upid.is_of(self.client.token().id(), command));
+        Ok(own.max_by_key(Upid::start))
+    }
+
+    fn overdue(&self) -> MutexGuard<'_, HashMap<Vmid, Overdue>> {
+        self.overdue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Remembers a call that may be at work.
+    fn left_alone(&self, vmid: Vmid, error: &BackendError, upid: Option<Upid>) {
+        if let Some(command) = error.at_work() {
+            self.overdue().insert(vmid, Overdue { command: command.to_owned(), upid });
+        }
+    }
+
+    /// Nothing is begun on a container on which a call may be at work.
+    async fn refuse_while_overdue(&self, vmid: Vmid) -> Result<(), BackendError> {
+        let Some(Overdue { command, upid }) = self.overdue().get(&vmid).cloned() else { return Ok(()) };
+        let is_at_work = match upid {
+            Some(upid) => self.progress(&upid).await? == Progress::Running,
+            // Until somebody has asked how it stands.
+            None => true,
+        };
+        if is_at_work {
+            return Err(BackendError::StillRunning { vmid, command });
+        }
+        self.overdue().remove(&vmid);
+        Ok(())
+    }
+
+    /// How a call stands that nobody waits for any more.
+    pub(super) async fn standing_of(&self, vmid: Vmid, call: &Call) -> Result<Standing, BackendError> {
+        let told = call.upid.as_deref().and_then(Upid::parse);
+        let upid = told.or_else(|| self.overdue().get(&vmid).and_then(|overdue| overdue.upid.clone()));
+        let standing = match upid {
+            Some(upid) if self.progress(&upid).await? == Progress::Running => Standing::Running,
+            // The manager acts later.
+            Some(upid) if upid.is_request_to_ha() => Standing::Unknown,
+            Some(_) => Standing::Ended,
+            None => match self.task_of(vmid, &call.command).await? {
+                Some(upid) => {
+                    let overdue = Overdue { command: call.command.clone(), upid: Some(upid) };
+                    self.overdue().insert(vmid, overdue);
+                    Standing::Running
+                }
+                None => Standing::Unknown,
+            },
+        };
+        if standing != Standing::Running {
+            self.overdue().remove(&vmid);
+        }
+        Ok(standing)
+    }
+}

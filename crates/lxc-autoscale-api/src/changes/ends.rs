@@ -1,0 +1,115 @@
+//! How changes end, and what becomes of those whose end is not known when they are answered.
+
+use std::time::Instant;
+
+use lxc_autoscale_core::ErrorChain;
+use lxc_autoscale_core::api::JobState;
+use serde::Serialize;
+
+use super::trail::{Trail, code, log};
+use super::{Change, Changes};
+use crate::actions::ActionError;
+use crate::audit::{self, Event, Subject};
+use crate::backend::BackendError;
+use crate::error::ApiError;
+use crate::exporter::DONE;
+use crate::gate::Ticket;
+use crate::jobs::table::{End, Open};
+use crate::jobs::{Journal, Task, reconcile};
+
+impl Changes {
+    /// Finds out in the background what became of a change, which keeps its containers until then. While a `command` is
+    /// known to be at work, others who want them are refused at once.
+    pub(super) fn settle_later(
+        &self,
+        number: i64,
+        change: &Change,
+        tickets: Vec<Ticket>,
+        command: Option<&str>,
+    ) {
+        let mark = command.map(|command| self.overdue.mark(&change.vmids, number, command));
+        let changes = self.clone();
+        tokio::spawn(async move {
+            reconcile::follow(&changes, number, tickets).await;
+            drop(mark);
+        });
+    }
+
+    /// Writes down what a look at the node told of a change that was cut off; returns how that is counted.
+    pub(crate) async fn settle(&self, open: &Open, end: End) -> &'static str {
+        let subject = Subject {
+            change: open.number.unsigned_abs(),
+            caller: open.asked.caller.clone(),
+            action: audit::bounded(&open.asked.summary),
+            containers: open.asked.containers.clone(),
+        };
+        let (event, result) = if end.code.is_none() {
+            let event = Event::Done { result: end.result.clone().unwrap_or_default(), duration_ms: 0 };
+            (event, DONE)
+        } else {
+            let code = if end.state == JobState::Unknown { "unknown" } else { "interrupted" };
+            (Event::NotDone { code, message: audit::bounded(&end.message), duration_ms: 0 }, code)
+        };
+        let trail = Trail { audit: self.audit_log(), subject, instruments: self.instruments.clone() };
+        trail.ended(event).await;
+        let is_changed = !end.changed.is_empty();
+        self.write_end(open.number, end).await;
+        self.announce(open.number, open.asked.is_job, is_changed).await;
+        result
+    }
+
+    /// Counts a change that an earlier process had begun.
+    pub(crate) fn count_settled(&self, open: &Open, result: &'static str) {
+        self.instruments.change_counted(&open.asked.order.task, result);
+    }
+
+    /// Counts and logs a change that was answered.
+    pub(super) fn answered(
+        &self,
+        change: &Change,
+        task: &Task,
+        asked_at: Instant,
+        failure: Option<&ActionError>,
+    ) {
+        self.instruments.change_ended(task, code(failure.map_or(Ok(()), Err)), asked_at.elapsed());
+        log(change, asked_at.elapsed(), failure);
+    }
+}
+
+/// How a change ended, with what it left.
+pub(super) fn ended<T: Serialize>(
+    journal: &Journal,
+    result: &Result<T, ActionError>,
+    say: impl Fn(&T) -> String,
+) -> End {
+    let (changed, forgotten) = journal.take_changes();
+    match result {
+        Ok(done) => End {
+            state: JobState::Done,
+            result: serde_json::to_value(done).ok(),
+            message: say(done),
+            code: None,
+            changed,
+            forgotten,
+        },
+        Err(error) => End {
+            state: ended_as(error),
+            result: None,
+            message: ErrorChain(error).to_string(),
+            code: Some(ApiError::status_and_code(error).1.to_owned()),
+            changed,
+            forgotten,
+        },
+    }
+}
+
+/// How a change stands that ended with an error.
+fn ended_as(error: &ActionError) -> JobState {
+    match error {
+        ActionError::Cancelled
+        | ActionError::Abandoned
+        | ActionError::Backend(BackendError::Cancelled { .. }) => JobState::Cancelled,
+        ActionError::HalfWay { cause, .. } => ended_as(cause),
+        _ => JobState::Failed,
+    }
+}

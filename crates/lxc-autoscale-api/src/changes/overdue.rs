@@ -1,0 +1,51 @@
+//! Containers on which a call is still at work though its change was answered already: it took too long, or its answer was
+//! lost. Nothing is begun on them until that call has ended and is settled; whoever asks is told at once.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use lxc_autoscale_core::Vmid;
+
+use super::locked;
+use crate::backend::BackendError;
+
+/// By container, the number of the change and the call that is at work.
+type Calls = Mutex<HashMap<Vmid, (i64, String)>>;
+
+/// The containers that wait for such a call.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Overdue(Arc<Calls>);
+
+/// As long as this lives, its containers wait.
+#[derive(Debug)]
+pub(super) struct Mark {
+    number: i64,
+    calls: Arc<Calls>,
+}
+
+impl Overdue {
+    /// Lets containers wait for a call of that change.
+    pub(super) fn mark(&self, vmids: &[Vmid], number: i64, command: &str) -> Mark {
+        let marked = vmids.iter().map(|vmid| (*vmid, (number, command.to_owned())));
+        locked(&self.0).extend(marked);
+        Mark { number, calls: Arc::clone(&self.0) }
+    }
+
+    /// Refuses a change of a container that waits.
+    ///
+    /// # Errors
+    /// [`BackendError::StillRunning`].
+    pub(super) fn refuse(&self, vmids: &[Vmid]) -> Result<(), BackendError> {
+        let calls = locked(&self.0);
+        match vmids.iter().find_map(|vmid| Some((*vmid, calls.get(vmid)?.1.clone()))) {
+            Some((vmid, command)) => Err(BackendError::StillRunning { vmid, command }),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for Mark {
+    fn drop(&mut self) {
+        locked(&self.calls).retain(|_, (number, _)| *number != self.number);
+    }
+}

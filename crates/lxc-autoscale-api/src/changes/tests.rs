@@ -1,0 +1,238 @@
+//! A change goes on whatever becomes of its client, and ends in any case.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use jiff::Timestamp;
+use lxc_autoscale_core::api::{JobState, SizeOf};
+use tokio::sync::Notify;
+
+use super::*;
+use crate::backend::pct::PctHost;
+use crate::backend::watch::{Call, Watcher};
+use crate::jobs::table;
+use crate::ledger;
+
+fn change(id: u32) -> Change {
+    Change { summary: "test".to_owned(), vmids: vec![Vmid::try_from(id).unwrap()], caller: Caller::user(0) }
+}
+
+/// A node with container 104, and the changes of it.
+fn changes(capacity: u32) -> (tempfile::TempDir, Changes) {
+    let directory = tempfile::tempdir().unwrap();
+    let mut config = Config::default();
+    config.server.max_changes = capacity;
+    config.server.queue_timeout_seconds = 60;
+    config.audit.file = directory.path().join("audit.jsonl");
+    config.paths.pve = directory.path().to_owned();
+    std::fs::create_dir(directory.path().join("lxc")).unwrap();
+    std::fs::write(conf(&directory), "cores: 2\nmemory: 512\n").unwrap();
+    let host = Arc::new(PctHost::new(config.pct.clone(), config.paths.clone()));
+    let store = Store::new(directory.path());
+    let changes = Changes::new(&config, host, store, Events::new(Timestamp::UNIX_EPOCH), Arc::default());
+    (directory, changes)
+}
+
+fn conf(directory: &tempfile::TempDir) -> PathBuf {
+    directory.path().join("lxc/104.conf")
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap()
+}
+
+#[test]
+fn a_change_ends_though_its_client_leaves() {
+    runtime().block_on(async {
+        let (_directory, changes) = changes(4);
+        let (go, done) = (Arc::new(Notify::new()), Arc::new(AtomicU32::new(0)));
+        let started = Arc::new(Notify::new());
+        let client = tokio::spawn({
+            let (changes, go, done, started) = (changes.clone(), go.clone(), done.clone(), started.clone());
+            async move {
+                let work = async move {
+                    started.notify_one();
+                    go.notified().await;
+                    done.fetch_add(1, Ordering::SeqCst);
+                    Ok(())
+                };
+                changes.run(change(104), work).await
+            }
+        });
+        started.notified().await;
+        client.abort();
+        assert!(client.await.unwrap_err().is_cancelled());
+        assert_eq!(changes.in_progress(), 1);
+        go.notify_one();
+        changes.finish().await;
+        assert_eq!(done.load(Ordering::SeqCst), 1);
+        assert!(matches!(changes.run(change(104), async { Ok(()) }).await, Err(ActionError::ShuttingDown)));
+    });
+}
+
+#[test]
+fn a_change_whose_client_left_while_it_waited_is_not_begun() {
+    runtime().block_on(async {
+        let (_directory, changes) = changes(4);
+        let ticket = changes.gate.enter(&change(104).vmids, Duration::ZERO).await.unwrap();
+        let done = Arc::new(AtomicU32::new(0));
+        let client = tokio::spawn({
+            let (changes, done) = (changes.clone(), done.clone());
+            async move {
+                let work = async move {
+                    done.fetch_add(1, Ordering::SeqCst);
+                    Ok(())
+                };
+                changes.run(change(104), work).await
+            }
+        });
+        while changes.in_progress() == 0 {
+            tokio::task::yield_now().await;
+        }
+        client.abort();
+        assert!(client.await.unwrap_err().is_cancelled());
+        drop(ticket);
+        changes.finish().await;
+        assert_eq!(done.load(Ordering::SeqCst), 0);
+    });
+}
+
+#[test]
+fn changes_are_bounded() {
+    runtime().block_on(async {
+        let (_directory, changes) = changes(1);
+        let held = changes.permits.acquire().await.unwrap();
+        assert!(matches!(changes.run(change(104), async { Ok(()) }).await, Err(ActionError::TooManyChanges)));
+        drop(held);
+        assert!(changes.run(change(104), async { Ok(()) }).await.is_ok());
+    });
+}
+
+/// What stands in the audit log: each event with its code.
+fn trail(directory: &tempfile::TempDir) -> Vec<String> {
+    let text = std::fs::read_to_string(directory.path().join("audit.jsonl")).unwrap();
+    let lines = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    lines
+        .map(|line| format!("{} {}", line["event"].as_str().unwrap(), line["code"].as_str().unwrap_or("")))
+        .collect()
+}
+
+/// It may have left anything: the node tells, and nobody else has the container before.
+#[test]
+fn a_panic_in_a_change_is_told_at_once_and_settled_against_the_node() {
+    runtime().block_on(async {
+        let (directory, changes) = changes(1);
+        let [vmid] = change(104).vmids[..] else { panic!() };
+        let (host, file) = (changes.host.clone(), conf(&directory));
+        let work = async move |journal: Journal| -> Result<(), ActionError> {
+            journal.found(vmid, &host.stored(vmid).await?, None);
+            journal.note(Call { command: "pct set 104 -cores 4321".to_owned(), upid: None }).await?;
+            std::fs::write(file, "cores: 4321\nmemory: 512\n").unwrap();
+            panic!("a defect")
+        };
+        let order = Order::requested(Task::SetCores { vmid, cores: Some(4321) });
+        let crashed = changes.record(change(104), order, work).await;
+        assert!(matches!(crashed, Err(ActionError::Crashed)), "{crashed:?}");
+        changes.run(change(104), async { Ok(()) }).await.unwrap();
+        let page = changes.store.with(|connection| ledger::page(connection, None)).await.unwrap();
+        let [entry] = &page.entries[..] else { panic!("{page:?}") };
+        assert_eq!((entry.resource, entry.before, entry.after), (SizeOf::Cores, Some(2.0), Some(4321.0)));
+        assert_eq!((entry.caller.as_str(), entry.why.as_str()), ("uid:0", "request"));
+        assert_eq!(trail(&directory), ["begun ", "not_done internal", "done ", "begun ", "done "]);
+        changes.finish().await;
+    });
+}
+
+/// The jobs by state and code.
+async fn jobs(changes: &Changes) -> Vec<(JobState, Option<String>)> {
+    let jobs = changes.store.with(|connection| table::jobs(connection)).await.unwrap();
+    jobs.into_iter().map(|job| (job.state, job.code)).collect()
+}
+
+fn snapshot() -> Order {
+    let vmid = Vmid::try_from(104).unwrap();
+    Order::requested(Task::CreateSnapshot { vmid, name: "mine".to_owned() })
+}
+
+/// Whoever leaves while the row of their job is being written leaves none that nobody will end.
+#[test]
+fn a_client_that_leaves_while_its_job_is_queued_leaves_no_job_behind() {
+    for is_told_a_number in [false, true] {
+        runtime().block_on(async {
+            let (_directory, changes) = changes(4);
+            let (held, release) = (Arc::new(Notify::new()), std::sync::mpsc::channel::<()>());
+            let holder = tokio::spawn({
+                let (store, held) = (changes.store.clone(), held.clone());
+                async move {
+                    store
+                        .with(move |_| {
+                            held.notify_one();
+                            let _ = release.1.recv();
+                            Ok(())
+                        })
+                        .await
+                }
+            });
+            held.notified().await;
+            let client = tokio::spawn({
+                let changes = changes.clone();
+                async move {
+                    let work = async |_| -> Result<(), ActionError> { Ok(()) };
+                    if is_told_a_number {
+                        changes.start_job(change(104), snapshot(), |()| String::new(), work).await.map(drop)
+                    } else {
+                        changes.wait_for_job(change(104), snapshot(), |()| String::new(), work).await
+                    }
+                }
+            });
+            while changes.in_progress() == 0 {
+                tokio::task::yield_now().await;
+            }
+            client.abort();
+            assert!(client.await.unwrap_err().is_cancelled());
+            drop(release.0);
+            holder.await.unwrap().unwrap();
+            changes.finish().await;
+            assert_eq!(jobs(&changes).await, [(JobState::Cancelled, Some("abandoned".to_owned()))]);
+            assert!(locked(&changes.cancels).is_empty());
+        });
+    }
+}
+
+/// What the disk refuses, as it does when it is full, until it does no more.
+async fn refuse(changes: &Changes, column: &'static str) {
+    let trigger = format!(
+        "CREATE TRIGGER full BEFORE UPDATE OF {column} ON changes BEGIN SELECT RAISE(ABORT, 'disk full'); END"
+    );
+    changes.store.with(move |connection| connection.execute_batch(&trigger)).await.unwrap();
+}
+
+#[test]
+fn a_job_that_cannot_be_begun_ends() {
+    runtime().block_on(async {
+        let (directory, changes) = changes(4);
+        refuse(&changes, "begun_us").await;
+        let work = async |_| -> Result<(), ActionError> { panic!("it is not begun") };
+        let refused = changes.wait_for_job(change(104), snapshot(), |()| String::new(), work).await;
+        assert!(matches!(refused, Err(ActionError::NotRecorded(_))), "{refused:?}");
+        changes.finish().await;
+        assert_eq!(jobs(&changes).await, [(JobState::Failed, Some("not_recorded".to_owned()))]);
+        assert_eq!(trail(&directory), ["not_done not_recorded"]);
+        assert!(locked(&changes.cancels).is_empty());
+    });
+}
+
+#[test]
+fn an_end_that_cannot_be_written_down_is_written_with_the_next() {
+    runtime().block_on(async {
+        let (_directory, changes) = changes(4);
+        refuse(&changes, "ended_us").await;
+        let work = async |_| -> Result<(), ActionError> { Ok(()) };
+        changes.wait_for_job(change(104), snapshot(), |()| String::new(), work).await.unwrap();
+        assert_eq!(jobs(&changes).await, [(JobState::Running, None)]);
+        changes.store.with(|connection| connection.execute_batch("DROP TRIGGER full")).await.unwrap();
+        changes.run(change(104), async { Ok(()) }).await.unwrap();
+        changes.finish().await;
+        assert_eq!(jobs(&changes).await, [(JobState::Done, None)]);
+    });
+}

@@ -1,0 +1,163 @@
+//! What the configuration of a container alone tells of a change that was cut off. Pure.
+
+use lxc_autoscale_core::api::{JobState, Resized, RolledBack, SnapshotCreated, SnapshotDeleted};
+use lxc_autoscale_core::{Cores, ErrorChain, Mebibytes, Vmid};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::super::table::End;
+use super::super::{Before, Task};
+use crate::actions::{ActionError, resize};
+use crate::backend::Stored;
+use crate::error::ApiError;
+
+pub(super) const NOTHING_TELLS: &str = "it leaves nothing by which it could be told";
+
+/// What it tells of sizes and snapshots.
+pub(super) fn settle_by_configuration(task: &Task, before: &Before, now: &Stored) -> End {
+    let (then, config) = (&before.config, &now.config);
+    match task {
+        Task::SetCores { vmid, cores } => {
+            let shown = |cores: Option<u32>| cores.map_or("none".to_owned(), |cores| cores.to_string());
+            let found = format!("the number of cores of container {vmid} is {}", shown(config.cores));
+            let result = resized(*vmid, then.cores.map(Cores::from), config.cores.map(Cores::from));
+            reached(config.cores == *cores, config.cores == then.cores, &result, found)
+        }
+        Task::SetCpulimit { vmid, hundredths } => {
+            let limit = |limit: Option<f64>| limit.map_or(0, resize::hundredths);
+            let found = format!(
+                "the CPU limit of container {vmid} is {} hundredths of a core",
+                limit(config.cpulimit)
+            );
+            let result = resized(*vmid, then.cpulimit, config.cpulimit);
+            let is_reached = limit(config.cpulimit) == *hundredths;
+            reached(is_reached, limit(config.cpulimit) == limit(then.cpulimit), &result, found)
+        }
+        Task::SetMemory { vmid, memory_mib } => {
+            let found = format!("the memory of container {vmid} is {}", config.memory_mb);
+            let result = resized(*vmid, Some(then.memory_mb), Some(config.memory_mb));
+            let is_reached = config.memory_mb == Mebibytes::new(*memory_mib);
+            reached(is_reached, config.memory_mb == then.memory_mb, &result, found)
+        }
+        Task::GrowRootfs { vmid, gib } => {
+            let shown = config.rootfs_mb.map_or("not known".to_owned(), |size| size.to_string());
+            let found = format!("the root filesystem of container {vmid} has {shown}");
+            let result = resized(*vmid, then.rootfs_mb, config.rootfs_mb);
+            let is_reached = match (then.rootfs_mb, config.rootfs_mb) {
+                (Some(then), Some(size)) => resize::grown(then, *gib) <= size,
+                // Without a size before, one that is there now tells nothing.
+                _ => false,
+            };
+            reached(
+                is_reached,
+                config.rootfs_mb == then.rootfs_mb && then.rootfs_mb.is_some(),
+                &result,
+                found,
+            )
+        }
+        Task::CreateSnapshot { vmid, name } => {
+            let is_there = now.snapshots.iter().any(|snapshot| snapshot == name);
+            let result = SnapshotCreated { vm_id: *vmid, snapshot_name: name.clone() };
+            settle_snapshot((*vmid, name), is_there, is_there, &result, now)
+        }
+        Task::DeleteSnapshot { vmid, name } => {
+            let is_there = now.snapshots.iter().any(|snapshot| snapshot == name);
+            let result = SnapshotDeleted { vm_id: *vmid, snapshot_name: name.clone() };
+            settle_snapshot((*vmid, name), is_there, !is_there, &result, now)
+        }
+        Task::PruneSnapshots { vmid, .. } => {
+            let left = if now.snapshots.is_empty() { "none".to_owned() } else { now.snapshots.join(", ") };
+            let found = format!("the snapshots of container {vmid} are now: {left}");
+            match &config.lock {
+                Some(lock) => unknown(format!("{found}; it is locked ({lock}), see `pct unlock`")),
+                None => failed(&ActionError::Interrupted { found }),
+            }
+        }
+        _ => unknown(NOTHING_TELLS.to_owned()),
+    }
+}
+
+/// A snapshot is there or it is not.
+fn settle_snapshot(
+    (vmid, name): (Vmid, &str),
+    is_there: bool,
+    is_reached: bool,
+    result: &impl Serialize,
+    now: &Stored,
+) -> End {
+    let not = if is_there { "" } else { "not " };
+    if let Some(lock) = &now.config.lock {
+        return unknown(format!(
+            "snapshot `{name}` is {not}there, and container {vmid} is locked ({lock}); see `pct unlock`"
+        ));
+    }
+    reached(is_reached, !is_reached, result, format!("snapshot `{name}` of container {vmid} is {not}there"))
+}
+
+/// Which snapshot it descends from tells whether it was taken back.
+pub(super) fn settle_rollback(vmid: Vmid, name: &str, before: &Before, now: &Stored) -> End {
+    if let Some(lock) = &now.config.lock {
+        return unknown(format!("container {vmid} is locked ({lock}); see `pct unlock`"));
+    }
+    let parent = now.parent.as_deref().unwrap_or("no snapshot");
+    let found = format!("container {vmid} descends from {parent}");
+    if now.parent == before.parent {
+        // It descended from that snapshot before, too; or from another, and still does.
+        return if now.parent.as_deref() == Some(name) { unknown(found) } else { not_done(&found) };
+    }
+    let was_running = before.running == Some(true);
+    let result =
+        RolledBack { vm_id: vmid, snapshot_name: name.to_owned(), was_running, running: was_running };
+    reached(now.parent.as_deref() == Some(name), false, &result, found)
+}
+
+/// It is still there.
+pub(super) fn settle_removal(vmid: Vmid, now: &Stored) -> End {
+    match &now.config.lock {
+        Some(lock) => {
+            unknown(format!("container {vmid} is still there and locked ({lock}); see `pct unlock`"))
+        }
+        None => not_done(&format!("container {vmid} is still there")),
+    }
+}
+
+fn resized<T>(vm_id: Vmid, before: Option<T>, after: Option<T>) -> Resized<T> {
+    Resized { vm_id, before, after, changed: true }
+}
+
+/// Done, or as before, or neither.
+pub(super) fn reached(is_reached: bool, is_as_before: bool, result: &impl Serialize, found: String) -> End {
+    match (is_reached, is_as_before) {
+        (true, _) => done_as(result, format!("It was cut off, and is done all the same: {found}.")),
+        (false, true) => not_done(&found),
+        (false, false) => unknown(found),
+    }
+}
+
+/// It is done.
+pub(super) fn done_as(result: &impl Serialize, message: String) -> End {
+    let result: Option<Value> = serde_json::to_value(result).ok();
+    End { state: JobState::Done, result, message, code: None, changed: Vec::new(), forgotten: Vec::new() }
+}
+
+/// It is not done, and nothing of it.
+pub(super) fn not_done(found: &str) -> End {
+    failed(&ActionError::Interrupted { found: format!("{found}, as before") })
+}
+
+/// Nobody can tell.
+pub(super) fn unknown(found: String) -> End {
+    End { state: JobState::Unknown, ..failed(&ActionError::Interrupted { found }) }
+}
+
+/// It failed so.
+pub(super) fn failed(error: &ActionError) -> End {
+    End {
+        state: JobState::Failed,
+        result: None,
+        message: ErrorChain(error).to_string(),
+        code: Some(ApiError::status_and_code(error).1.to_owned()),
+        changed: Vec::new(),
+        forgotten: Vec::new(),
+    }
+}
