@@ -6,7 +6,7 @@
 
 use lxc_autoscale_core::Vmid;
 
-use crate::config::LimitsConfig;
+use crate::config::{LimitsConfig, MAX_CORES};
 
 /// A core in hundredths.
 const ONE_CORE: u64 = 100;
@@ -169,17 +169,44 @@ pub fn bounds(limits: &LimitsConfig, what: What, to: u64) -> Result<(), Refused>
     }
 }
 
+/// Whether what a container can use lies within the bounds when it is left without a number of cores or without a CPU limit:
+/// the limit, else its cores, else all of its node's, which may not be known.
+///
+/// # Errors
+/// [`Refused::OutOfBounds`].
+pub fn most_cores(
+    limits: &LimitsConfig,
+    cores: Option<u32>,
+    cpulimit: Option<f64>,
+    node_cpus: Option<u32>,
+) -> Result<(), Refused> {
+    // No node has as many as Proxmox can count.
+    let is_unbounded = limits.max_cores == MAX_CORES;
+    let is_limited = cpulimit.is_some_and(|limit| limit <= f64::from(limits.max_cores));
+    let has_few = cores.or(node_cpus).is_some_and(|cores| cores <= limits.max_cores);
+    if is_unbounded || is_limited || has_few {
+        return Ok(());
+    }
+    let what = "the number of cores that the container could use then";
+    Err(Refused::OutOfBounds { what, least: limits.min_cores.into(), most: limits.max_cores.into() })
+}
+
+/// Whether the sizes of a container that were changed that often within the last hour may be changed once more.
+///
+/// # Errors
+/// [`Refused::TooOften`].
+pub fn rate(limits: &LimitsConfig, changes: u32) -> Result<(), Refused> {
+    let allowed = limits.max_changes_per_hour;
+    if 0 < allowed && allowed <= changes { Err(Refused::TooOften { changes }) } else { Ok(()) }
+}
+
 /// Whether a step keeps all invariants.
 ///
 /// # Errors
 /// [`Refused`] with the first that it breaks.
 pub fn check(limits: &LimitsConfig, step: Step, circumstances: &Circumstances) -> Result<(), Refused> {
     bounds(limits, step.what, step.to)?;
-    let allowed = limits.max_changes_per_hour;
-    let changes = circumstances.changes_last_hour;
-    if 0 < allowed && allowed <= changes {
-        return Err(Refused::TooOften { changes });
-    }
+    rate(limits, circumstances.changes_last_hour)?;
     // Without a limit before, or without one afterwards, there is no step to measure.
     let Some(from) = step.from.filter(|_| 0 < step.to) else { return Ok(()) };
     // Below one core a factor says little: from 0.05 to 1 is no leap.

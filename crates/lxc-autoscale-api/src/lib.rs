@@ -39,6 +39,7 @@ pub mod params;
 pub mod routes;
 pub mod seats;
 pub mod server;
+mod setting;
 pub mod socket;
 pub mod state;
 pub mod store;

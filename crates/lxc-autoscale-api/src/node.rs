@@ -129,11 +129,22 @@ pub fn status(proc: &Path, node_name: &str, cpu: &CpuMeter) -> NodeStatus {
     status
 }
 
-/// The memory of the node that containers are changed on, by its procfs; `configured` is the name of the node in the
-/// configuration, if it need not be this one.
-pub fn memory(proc: &Path, configured: &str) -> NodeMemory {
-    let elsewhere = |own: String| !configured.is_empty() && !own.eq_ignore_ascii_case(configured);
-    if name(proc).is_ok_and(elsewhere) {
+/// Whether a container is on the node of this procfs; `home` is the name of its node, empty for this one.
+fn is_here(proc: &Path, home: &str) -> bool {
+    home.is_empty() || !name(proc).is_ok_and(|own| !own.eq_ignore_ascii_case(home))
+}
+
+/// The CPUs of the node that a container is on, where they are known: by its procfs, if it is `home`.
+pub fn cpus(proc: &Path, home: &str) -> Option<u32> {
+    if !is_here(proc, home) {
+        return None;
+    }
+    read(proc, "stat", procfs::cpu_time).ok().map(|times| times.cpus)
+}
+
+/// The memory of the node that a container is on, by its procfs, if it is `home`.
+pub fn memory(proc: &Path, home: &str) -> NodeMemory {
+    if !is_here(proc, home) {
         return NodeMemory::Elsewhere;
     }
     match read(proc, "meminfo", procfs::meminfo) {

@@ -34,9 +34,7 @@ pub async fn set_cores(
     invariants::bounds(&config.limits, What::Cores, cores.into())?;
     invariants::within("`expected`", expected.unwrap_or(0).into(), 0, MAX_CORES.into())?;
     let stored = changeable(host, vmid).await?;
-    if let Some(cpuset) = stored.config.pinned_cpuset.clone() {
-        return Err(ActionError::PinnedCpuset { vmid, cpuset });
-    }
+    refuse_pinned(vmid, &stored)?;
     let before = stored.config.cores;
     if before == Some(cores) {
         return Ok(resized(vmid, before.map(Cores::from), before.map(Cores::from), false));
@@ -46,7 +44,7 @@ pub async fn set_cores(
         return Err(other_size(vmid, "number of cores", shown(before.unwrap_or(0)), shown(expected)));
     }
     let step = Step { what: What::Cores, from: before.map(u64::from), to: cores.into() };
-    keeps_invariants(host, journal, config, vmid, step).await?;
+    keeps_invariants(host, journal, config, vmid, &stored, step).await?;
     let call = host.set_cores(vmid, cores);
     let after = change_and_read(host, journal, vmid, &stored, call).await?.config.cores;
     if after != Some(cores) {
@@ -82,9 +80,8 @@ pub async fn set_cpulimit(
     let stored = changeable(host, vmid).await?;
     let before = stored.config.cpulimit.filter(|limit| 0.0 < *limit);
     let wanted = wanted.limit();
-    if wanted.is_none() && stored.config.cores.is_none_or(|cores| limits.max_cores < cores) {
-        let what = "the number of cores without a CPU limit";
-        return Err(Refused::OutOfBounds { what, least: limits.min_cores.into(), most }.into());
+    if wanted.is_none() {
+        invariants::most_cores(limits, stored.config.cores, None, node_cpus(config, &stored).await)?;
     }
     if is_same_limit(before, wanted) {
         return Ok(resized(vmid, before, before, false));
@@ -96,7 +93,7 @@ pub async fn set_cpulimit(
         return Err(other_size(vmid, "CPU limit", shown(before), shown(expected)));
     }
     let step = Step { what: What::Cpulimit, from: before.map(hundredths), to: wanted.map_or(0, hundredths) };
-    keeps_invariants(host, journal, config, vmid, step).await?;
+    keeps_invariants(host, journal, config, vmid, &stored, step).await?;
     let call = host.set_cpulimit(vmid, wanted);
     let after = change_and_read(host, journal, vmid, &stored, call).await?;
     let after = after.config.cpulimit.filter(|limit| 0.0 < *limit);
@@ -141,20 +138,26 @@ fn is_same_limit(one: Option<f64>, other: Option<f64>) -> bool {
     }
 }
 
-/// Removes the number of cores, so that the container may use all of the node's.
+/// Removes the number of cores, so that the container may use all of the node's, or what its CPU limit allows.
 ///
 /// # Errors
-/// [`ActionError`] when the container is pinned, locked, missing or a template, or the back end fails.
+/// [`ActionError`] when that is more than may be set, the container is pinned, locked, missing or a template, or the
+/// back end fails.
 pub async fn remove_cores(
     host: &dyn ContainerHost,
     journal: &Journal,
+    config: &Config,
     vmid: Vmid,
 ) -> Result<ScaledCores, ActionError> {
     let stored = changeable(host, vmid).await?;
+    refuse_pinned(vmid, &stored)?;
     let before = stored.config.cores;
     if before.is_none() {
         return Ok(resized(vmid, None, None, false));
     }
+    let cpulimit = stored.config.cpulimit.filter(|limit| 0.0 < *limit);
+    invariants::most_cores(&config.limits, None, cpulimit, node_cpus(config, &stored).await)?;
+    keeps_rate(journal, &config.limits, vmid).await?;
     let call = host.remove_cores(vmid);
     let after = change_and_read(host, journal, vmid, &stored, call).await?.config.cores;
     match after {
@@ -191,7 +194,7 @@ pub async fn set_memory(
         memory_guard::check(&config.limits, before, memory, need)?;
     }
     let step = Step { what: What::Memory, from: Some(before.get()), to: memory.get() };
-    keeps_invariants(host, journal, config, vmid, step).await?;
+    keeps_invariants(host, journal, config, vmid, &stored, step).await?;
     let call = host.set_memory(vmid, memory);
     let after = change_and_read(host, journal, vmid, &stored, call).await?.config.memory_mb;
     if after != memory {
@@ -214,6 +217,7 @@ pub async fn grow_rootfs(
 ) -> Result<IncreasedStorage, ActionError> {
     invariants::within("`disk_size` (in GiB)", gib.into(), 1, limits.max_disk_increase_gib.into())?;
     let stored = changeable(host, vmid).await?;
+    keeps_rate(journal, limits, vmid).await?;
     let before = rootfs(&stored);
     let call = host.grow_rootfs(vmid, gib);
     let after = rootfs(&change_and_read(host, journal, vmid, &stored, call).await?);
@@ -235,21 +239,40 @@ async fn keeps_invariants(
     journal: &Journal,
     config: &Config,
     vmid: Vmid,
+    stored: &Stored,
     step: Step,
 ) -> Result<(), ActionError> {
     let takes_memory = step.what == What::Memory && step.from.is_some_and(|from| from < step.to);
     let circumstances = Circumstances {
         is_running: takes_memory && host.is_running(vmid).await?,
         changes_last_hour: journal.changes_last_hour(vmid, Timestamp::now()).await?,
-        node: if takes_memory { node_memory(config).await } else { NodeMemory::Elsewhere },
+        node: if takes_memory { node_memory(config, stored).await } else { NodeMemory::Elsewhere },
     };
     Ok(invariants::check(&config.limits, step, &circumstances)?)
 }
 
-async fn node_memory(config: &Config) -> NodeMemory {
-    let (proc, configured) = (config.paths.proc.clone(), config.rest.node.clone());
-    let read = tokio::task::spawn_blocking(move || node::memory(&proc, &configured)).await;
+/// Refuses what has no step and is one change more of a container within the hour.
+async fn keeps_rate(journal: &Journal, limits: &LimitsConfig, vmid: Vmid) -> Result<(), ActionError> {
+    let changes = journal.changes_last_hour(vmid, Timestamp::now()).await?;
+    Ok(invariants::rate(limits, changes)?)
+}
+
+fn refuse_pinned(vmid: Vmid, stored: &Stored) -> Result<(), ActionError> {
+    match stored.config.pinned_cpuset.clone() {
+        Some(cpuset) => Err(ActionError::PinnedCpuset { vmid, cpuset }),
+        None => Ok(()),
+    }
+}
+
+async fn node_memory(config: &Config, stored: &Stored) -> NodeMemory {
+    let (proc, home) = (config.paths.proc.clone(), stored.home.clone());
+    let read = tokio::task::spawn_blocking(move || node::memory(&proc, &home)).await;
     read.unwrap_or_else(|error| NodeMemory::Unknown { reason: error.to_string() })
+}
+
+async fn node_cpus(config: &Config, stored: &Stored) -> Option<u32> {
+    let (proc, home) = (config.paths.proc.clone(), stored.home.clone());
+    tokio::task::spawn_blocking(move || node::cpus(&proc, &home)).await.ok().flatten()
 }
 
 /// Makes a call and reads back what it left, which goes to the ledger whether the call succeeded or not.

@@ -26,8 +26,8 @@ pub(super) async fn start(
         let message = format!("`minutes` must be from 1 to {}", boosts::MAX_MINUTES);
         return Err(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "out_of_bounds", message));
     }
-    let begun = boosts::start(&state, &caller, &request, Timestamp::now()).await?;
     let message = format!("Container {} has a boost for {} minutes.", request.vm_id, request.minutes);
+    let begun = boosts::start(&state, &caller, request, Timestamp::now()).await?;
     Ok(success(message, begun))
 }
 
@@ -50,7 +50,7 @@ pub(super) async fn end(
     ApiJson(ContainerRequest { vm_id }): ApiJson<ContainerRequest>,
 ) -> Answer<Vec<BoostInfo>> {
     caller.may_touch(&[vm_id])?;
-    let waiting = boosts::end_now(&state, vm_id, Timestamp::now()).await.map_err(ActionError::from)?;
+    let waiting = boosts::end_now(&state, &caller, vm_id, Timestamp::now()).await?;
     let message = match waiting.len() {
         0 => format!("Container {vm_id} has no boost now."),
         more => format!("{more} boosts of container {vm_id} end as soon as that does not hurt."),

@@ -10,6 +10,7 @@ use crate::error::ApiError;
 use crate::extract::{ApiJson, ApiQuery};
 use crate::ledger::{self, Moment};
 use crate::state::AppState;
+use crate::store::StoreError;
 use crate::undo;
 
 pub(super) async fn show(
@@ -47,10 +48,16 @@ pub(super) async fn undo(
         _ => return Err(ApiError::invalid_parameter("either `vm_id` or `\"all\": true` must be given")),
     };
     caller.may_touch(&containers)?;
-    let mut done = Vec::new();
-    for vmid in containers {
-        done.extend(undo::undo(&state, &caller, vmid, moment).await.map_err(ActionError::from)?);
-    }
+    let own = AppState::clone(&state);
+    let all = async move {
+        let mut done = Vec::new();
+        for vmid in containers {
+            done.extend(undo::undo(&own, &caller, vmid, moment).await?);
+        }
+        Ok(done)
+    };
+    let done: Vec<Undone> =
+        state.changes().together(all).await?.map_err(|error: StoreError| ActionError::from(error))?;
     let changed = done.iter().filter(|undone| undone.changed).count();
     let refused = done.iter().filter(|undone| undone.code.is_some()).count();
     Ok(success(format!("{changed} sizes are taken back; {refused} could not be."), done))

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use lxc_autoscale_api::backend::pct::PctHost;
-use lxc_autoscale_api::boosts;
 use lxc_autoscale_api::state::{AppState, Shared};
+use lxc_autoscale_api::{boosts, routes};
 use serde_json::json;
 
-use crate::node::Node;
+use crate::node::{Node, Reply, request, send};
 
 /// The server of a node, started anew.
 fn start(node: &Node) -> AppState {
@@ -124,4 +124,107 @@ async fn half_of_a_boost_out_of_bounds_raises_nothing() {
         node.post("/boost", body).await.assert_error(422, "out_of_bounds");
     }
     assert_eq!(node.calls(), [""; 0]);
+}
+
+/// Lets the next snapshot of container 104 wait until `release` is there.
+fn hold_snapshots(node: &Node) {
+    node.hook("snapshot", "touch \"$root/held\"; until [ -e \"$root/release\" ]; do sleep 0.02; done");
+}
+
+/// Has container 104 taken by a snapshot, `first` and then `second` wait for it in this order, and lets it go.
+async fn in_turn<A, B>(
+    node: &Node,
+    state: &AppState,
+    first: impl Future<Output = A> + Send + 'static,
+    second: impl Future<Output = B> + Send + 'static,
+) -> (A, B)
+where
+    A: Send + 'static,
+    B: Send + 'static,
+{
+    hold_snapshots(node);
+    let api = routes::router(AppState::clone(state));
+    let waiting = async |count: u64| {
+        while state.instruments().waiting() < count {
+            tokio::task::yield_now().await;
+        }
+    };
+    let body = json!({"vm_id": 104, "snapshot_name": "turn"});
+    let holder =
+        tokio::spawn(async move { send(&api, request("POST", "/snapshot/create", Some(body))).await });
+    while !node.root().join("held").exists() {
+        tokio::task::yield_now().await;
+    }
+    let first = tokio::spawn(first);
+    waiting(1).await;
+    let second = tokio::spawn(second);
+    waiting(2).await;
+    std::fs::write(node.root().join("release"), "").unwrap();
+    holder.await.unwrap().data();
+    (first.await.unwrap(), second.await.unwrap())
+}
+
+fn set_cores(state: &AppState, cores: u32) -> impl Future<Output = Reply> + Send + 'static {
+    let api = routes::router(AppState::clone(state));
+    async move { send(&api, request("POST", "/scale/cores", Some(json!({"vm_id": 104, "cores": cores})))).await }
+}
+
+#[tokio::test]
+async fn a_size_that_was_asked_for_before_the_end_had_its_turn_stays() {
+    let node = Node::new();
+    node.post("/boost", json!({"vm_id": 104, "cores": 4, "minutes": 10})).await.data();
+    let state = start(&node);
+    let own = AppState::clone(&state);
+    let end = async move { boosts::end_due(&own, Timestamp::now() + SignedDuration::from_mins(11)).await };
+    let (set, ended) = in_turn(&node, &state, set_cores(&state, 3), end).await;
+    set.data();
+    ended.unwrap();
+    assert_eq!(cores(&node), "3");
+    assert_eq!(node.get("/boost").await.data(), &json!([]));
+}
+
+#[tokio::test]
+async fn a_boost_gives_back_what_was_set_while_it_waited_to_begin() {
+    let node = Node::new();
+    let state = start(&node);
+    let api = routes::router(AppState::clone(&state));
+    let body = json!({"vm_id": 104, "cores": 8, "minutes": 10});
+    let boost = async move { send(&api, request("POST", "/boost", Some(body))).await };
+    let (set, boosted) = in_turn(&node, &state, set_cores(&state, 3), boost).await;
+    set.data();
+    assert_eq!(boosted.data()[0]["base"], 3.0, "{boosted:?}");
+    assert_eq!(cores(&node), "8");
+    after_minutes(&node, 11).await;
+    assert_eq!(cores(&node), "3");
+}
+
+/// What a boost finds that somebody has set over another boost is what that somebody wants.
+#[tokio::test]
+async fn a_boost_over_a_size_set_by_hand_goes_back_to_that_size() {
+    let node = Node::new();
+    node.post("/boost", json!({"vm_id": 104, "cores": 4, "minutes": 10})).await.data();
+    node.post("/scale/cores", json!({"vm_id": 104, "cores": 3})).await.data();
+    node.post("/boost", json!({"vm_id": 104, "cores": 8, "minutes": 20})).await.data();
+    for (minutes, expected) in [(11, "8"), (21, "3")] {
+        after_minutes(&node, minutes).await;
+        assert_eq!(cores(&node), expected, "after {minutes} minutes");
+    }
+}
+
+#[tokio::test]
+async fn who_ends_a_boost_is_written_down() {
+    let node = Node::new();
+    node.post("/boost", json!({"vm_id": 104, "cores": 4, "minutes": 10})).await.data();
+    node.post("/boost", json!({"vm_id": 102, "memory": 4096, "minutes": 10})).await.data();
+    assert_eq!(node.send("DELETE", "/boost", Some(json!({"vm_id": 104}))).await.data(), &json!([]));
+    after_minutes(&node, 11).await;
+    let page = node.get("/ledger").await;
+    let ends: Vec<String> = page.data()["entries"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|entry| entry["why"] == "end of boost")
+        .map(|entry| format!("{} {}", entry["vm_id"], entry["caller"].as_str().unwrap()))
+        .collect();
+    assert_eq!(ends, ["102 server", "104 uid:0"]);
 }

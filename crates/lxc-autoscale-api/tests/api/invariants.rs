@@ -25,8 +25,20 @@ async fn changes_of_a_container_are_bounded_over_a_restart_too() {
     node.post("/scale/ram", json!({"vm_id": 104, "memory": 4096}))
         .await
         .assert_error(409, "changed_too_often");
+    node.post("/scale/storage/increase", json!({"vm_id": 104, "disk_size": 1}))
+        .await
+        .assert_error(409, "changed_too_often");
+    let undone = node.post("/undo", json!({"vm_id": 104, "to": "original"})).await;
+    assert_eq!(undone.data()[0]["code"], "changed_too_often", "{undone:?}");
     node.post("/scale/cores", json!({"vm_id": 104, "cores": 4})).await.data();
     node.post("/scale/cores", json!({"vm_id": 102, "cores": 2})).await.data();
+    node.post("/scale/storage/increase", json!({"vm_id": 102, "disk_size": 1})).await.data();
+    let undone = node.post("/undo", json!({"vm_id": 102, "to": "original"})).await;
+    assert_eq!(
+        undone.data()[0]["code"],
+        "changed_too_often",
+        "to have no cores set is a change, too: {undone:?}"
+    );
     node.config.limits.max_changes_per_hour = 0;
     node.post("/scale/ram", json!({"vm_id": 104, "memory": 4096})).await.data();
 }
@@ -44,9 +56,47 @@ async fn more_memory_must_be_there() {
     std::fs::remove_file(node.root().join("proc/meminfo")).unwrap();
     let more = json!({"vm_id": 104, "memory": 2050});
     node.post("/scale/ram", more.clone()).await.assert_error(409, "node_memory_unknown");
-    // Of another node of the cluster this server sees no memory, and leaves it to Proxmox.
-    node.config.rest.node = "elsewhere".to_owned();
-    node.post("/scale/ram", more).await.data();
+}
+
+/// Without a number of cores a container has its node's, which is a number, too.
+#[tokio::test]
+async fn no_undo_gives_more_cores_than_may_be_set() {
+    let mut node = Node::new();
+    node.post("/scale/cores", json!({"vm_id": 102, "cores": 2})).await.data();
+    let undo = json!({"vm_id": 102, "to": "original"});
+    let conf = node.conf(102).unwrap();
+    let stat = node.root().join("proc/stat");
+    let have_cpus = |count: usize| {
+        let each: Vec<String> = (0..count).map(|cpu| format!("cpu{cpu} 1 0 1 1 0 0 0 0 0 0\n")).collect();
+        std::fs::write(&stat, format!("cpu  1 0 1 1 0 0 0 0 0 0\n{}", each.concat())).unwrap();
+    };
+    have_cpus(8);
+    node.config.limits.max_cores = 4;
+    let undone = node.post("/undo", undo.clone()).await;
+    assert_eq!(undone.data()[0]["code"], "out_of_bounds", "{undone:?}");
+    assert_eq!(node.conf(102).unwrap(), conf);
+    node.write_conf(102, &format!("{conf}lxc.cgroup2.cpuset.cpus: 0-3\n"));
+    let undone = node.post("/undo", undo.clone()).await;
+    assert_eq!(undone.data()[0]["code"], "pinned_cpuset", "{undone:?}");
+    for (conf, count, max_cores) in [
+        // A CPU limit within the bounds holds as well.
+        (format!("{conf}cpulimit: 3.5\n"), 8, 4),
+        (conf.clone(), 4, 4),
+        (conf.clone(), 8, 8),
+    ] {
+        node.write_conf(102, &conf);
+        have_cpus(count);
+        node.config.limits.max_cores = max_cores;
+        let undone = node.post("/undo", undo.clone()).await;
+        assert_eq!(undone.data()[0]["changed"], true, "{count} {max_cores}: {undone:?}");
+        assert!(!node.conf(102).unwrap().contains("cores:"));
+    }
+    // The CPU limit of a container that has no number of cores is what bounds it.
+    node.config.limits.max_cores = 4;
+    node.write_conf(102, "hostname: db\nmemory: 1024\ncpulimit: 2\n");
+    node.post("/scale/cpulimit", json!({"vm_id": 102, "cpulimit": 0}))
+        .await
+        .assert_error(422, "out_of_bounds");
 }
 
 #[tokio::test]

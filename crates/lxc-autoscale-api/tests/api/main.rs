@@ -13,6 +13,7 @@ mod exporter;
 mod hostile;
 mod invariants;
 mod jobs;
+mod leaving;
 mod ledger;
 mod names;
 mod network;

@@ -1,0 +1,381 @@
+//! More for a while: a boost raises a size now and ends by itself, over a restart too.
+//!
+//! Each boost is a row (`rows`); what a container has is the largest of its boosts, and the size before the first of them
+//! when none is left. Who sets the size meanwhile, by hand or through the API, wins: then there is nothing to give back.
+//! Beginning and end are decided when their turn has come, so that what was set while they waited counts. The end goes
+//! through the same guards as any other change; while a shrink would hurt, it waits and is tried again.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use lxc_autoscale_core::api::{BoostEvent, BoostInfo, BoostRequest, BoostState, EventKind, SizeOf};
+use lxc_autoscale_core::{ErrorChain, Mebibytes, Vmid};
+use serde::Serialize;
+
+use crate::actions::ActionError;
+use crate::auth::caller::Caller;
+use crate::backend::{BackendError, ContainerHost};
+use crate::invariants::{self, What};
+use crate::jobs::Journal;
+use crate::ledger;
+use crate::setting::{Applied, Setting};
+use crate::state::{AppState, Shared};
+use crate::store::{Store, StoreError};
+
+mod rows;
+
+use rows::NewBoost;
+
+/// A week; what is wanted for longer is no boost.
+pub const MAX_MINUTES: u32 = 7 * 24 * 60;
+/// How often it is looked whether one is over.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// Most boosts of one container at a time.
+const MAX_OF_A_CONTAINER: usize = 16;
+/// How often an end is decided anew because its container was changed while it waited.
+const MOST_TRIES: usize = 5;
+
+/// Why there is no boost.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BoostRefused {
+    /// It would raise nothing.
+    #[error("container {vmid} has as much {what} as that already, and without any boost")]
+    NoMore {
+        /// The container.
+        vmid: Vmid,
+        /// Of what.
+        what: &'static str,
+    },
+    /// There are too many.
+    #[error("container {vmid} has {MAX_OF_A_CONTAINER} boosts already")]
+    TooMany {
+        /// The container.
+        vmid: Vmid,
+    },
+}
+
+/// Raises what was asked for: all of it, though the client leaves in between.
+///
+/// # Errors
+/// [`ActionError`] when one of the sizes cannot be raised; then none is.
+pub async fn start(
+    state: &AppState,
+    caller: &Caller,
+    request: BoostRequest,
+    now: Timestamp,
+) -> Result<Vec<BoostInfo>, ActionError> {
+    // Before anything is raised: what can be seen to be refused is not to leave a container raised meanwhile.
+    let limits = &state.config().limits;
+    let numbers =
+        [(What::Cores, request.cores.map(u64::from)), (What::Memory, request.memory.map(Mebibytes::get))];
+    for (what, number) in numbers {
+        number.map_or(Ok(()), |number| invariants::bounds(limits, what, number))?;
+    }
+    let (own, caller) = (AppState::clone(state), caller.clone());
+    state.changes().together(async move { raise_all(&own, &caller, &request, now).await }).await?
+}
+
+async fn raise_all(
+    state: &Shared,
+    caller: &Caller,
+    request: &BoostRequest,
+    now: Timestamp,
+) -> Result<Vec<BoostInfo>, ActionError> {
+    let vmid = request.vm_id;
+    let wanted = [
+        (SizeOf::Cores, request.cores.map(f64::from)),
+        (SizeOf::Memory, request.memory.map(|memory| memory.get() as f64)),
+    ];
+    let ends = now + SignedDuration::from_mins(request.minutes.into());
+    let mut raised = Vec::new();
+    for (resource, size) in wanted {
+        let Some(size) = size else { continue };
+        match raise(state, caller, (vmid, resource, size), (now, ends)).await {
+            Ok(number) => raised.push(number),
+            Err(error) => {
+                for number in raised {
+                    take_back(state, caller, vmid, number, now).await?;
+                }
+                return Err(error);
+            }
+        }
+    }
+    let mut boosts = list(state, Some(vmid)).await?;
+    boosts.retain(|boost| raised.contains(&number_of(boost)));
+    for boost in &boosts {
+        tell(state, BoostState::Began, boost);
+    }
+    Ok(boosts)
+}
+
+/// What came of the beginning of a boost, for the audit log.
+#[derive(Clone, Debug, Serialize)]
+struct Raised {
+    boost: i64,
+    /// Nothing where a larger boost holds.
+    #[serde(flatten)]
+    applied: Option<Applied>,
+}
+
+/// Raises one size; returns the boost's number.
+async fn raise(
+    state: &Shared,
+    caller: &Caller,
+    (vmid, resource, size): (Vmid, SizeOf, f64),
+    (began, ends): (Timestamp, Timestamp),
+) -> Result<i64, ActionError> {
+    let setting = Setting::new(vmid, resource, Some(size))?;
+    let (change, order) = setting.asked(caller, "boost");
+    let (host, config, store) = (state.host(), state.config(), state.store().clone());
+    let caller = caller.identity.to_string();
+    let work = async move |journal: Journal| {
+        let (others, current) = look(&*host, &store, vmid, resource).await?;
+        if MAX_OF_A_CONTAINER <= rows::read(&store, Some(vmid)).await?.len() {
+            return Err(BoostRefused::TooMany { vmid }.into());
+        }
+        let base = base(&others, current);
+        // Without a number of cores a container has all that there are.
+        if base.is_none_or(|base| size <= base) {
+            return Err(BoostRefused::NoMore { vmid, what: ledger::word(resource) }.into());
+        }
+        // Before the change, so that a restart in between leaves nothing raised for ever.
+        let new = NewBoost { vmid, resource, size, base, began, ends, caller };
+        let boost = rows::insert(&store, new).await?;
+        if current.is_some_and(|current| size <= current) {
+            return Ok(Raised { boost, applied: None });
+        }
+        match setting.apply(&*host, &journal, &config).await {
+            Ok(applied) => Ok(Raised { boost, applied: Some(applied) }),
+            // It may be raised yet, and is to end then.
+            Err(error) if error.at_work().is_some() => Err(error),
+            Err(error) => {
+                rows::remove(&store, boost).await?;
+                Err(error)
+            }
+        }
+    };
+    state.changes().record(change, order, work).await.map(|raised| raised.boost)
+}
+
+/// What a container has without any of its boosts of a size: what it had before the first of them, unless somebody set
+/// another size meanwhile. Pure.
+fn base(others: &[BoostInfo], current: Option<f64>) -> Option<f64> {
+    match others.first() {
+        Some(first) if ledger::is_same(current, Some(largest(first.base?, others))) => first.base,
+        _ => current,
+    }
+}
+
+/// Takes back the half of a boost whose other half could not be raised.
+async fn take_back(
+    state: &Shared,
+    caller: &Caller,
+    vmid: Vmid,
+    number: i64,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    rows::let_end(state.store(), vmid, Some(number), now).await?;
+    let boosts = list(state, Some(vmid)).await?;
+    if let Some(half) = boosts.iter().find(|boost| number_of(boost) == number)
+        && let Outcome::Waits(why) = try_to_end(state, caller, half, now).await?
+    {
+        tracing::warn!(%vmid, why, "half a boost is not taken back yet");
+    }
+    Ok(())
+}
+
+/// Ends all boosts of a container now, as far as that does not hurt; returns those that wait.
+///
+/// # Errors
+/// [`ActionError`] when the boosts cannot be read or written down.
+pub async fn end_now(
+    state: &AppState,
+    caller: &Caller,
+    vmid: Vmid,
+    now: Timestamp,
+) -> Result<Vec<BoostInfo>, ActionError> {
+    let (own, caller) = (AppState::clone(state), caller.clone());
+    let ended = state.changes().together(async move {
+        rows::let_end(own.store(), vmid, None, now).await?;
+        end_all(&own, &caller, Some(vmid), now).await?;
+        list(&own, Some(vmid)).await
+    });
+    Ok(ended.await??)
+}
+
+/// The boosts of a container, or all.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn list(state: &Shared, of: Option<Vmid>) -> Result<Vec<BoostInfo>, StoreError> {
+    Ok(rows::read(state.store(), of).await?.into_iter().map(|(boost, _)| boost).collect())
+}
+
+/// Ends those whose time is over at `now`.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn end_due(state: &Shared, now: Timestamp) -> Result<(), StoreError> {
+    end_all(state, &Caller::server(), None, now).await
+}
+
+async fn end_all(
+    state: &Shared,
+    caller: &Caller,
+    of: Option<Vmid>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    for (boost, next_try) in rows::read(state.store(), of).await? {
+        if now < next_try {
+            continue;
+        }
+        match try_to_end(state, caller, &boost, now).await? {
+            Outcome::Ended => tell(state, BoostState::Ended, &boost),
+            // One that waits is tried again each minute, and told once.
+            Outcome::Waits(why) if boost.waiting.is_none() => {
+                tell(state, BoostState::Waiting, &BoostInfo { waiting: Some(why), ..boost });
+            }
+            Outcome::Gone | Outcome::Waits(_) => {}
+        }
+    }
+    Ok(())
+}
+
+/// Tells those who listen.
+fn tell(state: &Shared, how: BoostState, boost: &BoostInfo) {
+    let event = BoostEvent { state: how, boost: boost.clone() };
+    state.events().publish(EventKind::Boost(event), Timestamp::now());
+}
+
+/// What came of the end of a boost.
+enum Outcome {
+    Ended,
+    /// Somebody else had ended it.
+    Gone,
+    /// It is tried again; why.
+    Waits(String),
+}
+
+/// Ends one boost, if that does not hurt.
+async fn try_to_end(
+    state: &Shared,
+    caller: &Caller,
+    boost: &BoostInfo,
+    now: Timestamp,
+) -> Result<Outcome, StoreError> {
+    let number = number_of(boost);
+    let mut why = "its container is changed again and again".to_owned();
+    for _ in 0..MOST_TRIES {
+        match end_in_turn(state, caller, boost, now).await {
+            Ok(Turn::Ended) => return Ok(Outcome::Ended),
+            Ok(Turn::Gone) => return Ok(Outcome::Gone),
+            Ok(Turn::Otherwise) => {}
+            Err(ActionError::Backend(BackendError::NoSuchContainer { .. })) => {
+                rows::remove(state.store(), number).await?;
+                return Ok(Outcome::Ended);
+            }
+            Err(error) => {
+                why = ErrorChain(&error).to_string();
+                break;
+            }
+        }
+    }
+    tracing::warn!(number, why, "a boost cannot end yet");
+    rows::wait(state.store(), number, &why, now).await?;
+    Ok(Outcome::Waits(why))
+}
+
+/// What was found when the turn of an end had come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    Ended,
+    Gone,
+    /// Something else is to be given back than was seen before it waited.
+    Otherwise,
+}
+
+/// What came of the end of a boost, for the audit log.
+#[derive(Clone, Debug, Serialize)]
+struct Given {
+    #[serde(skip)]
+    turn: Turn,
+    /// Nothing where another boost holds the size, or somebody set it meanwhile.
+    #[serde(flatten)]
+    applied: Option<Applied>,
+}
+
+/// Decides what is given back, waits for the turn, and gives it back if that is still right.
+async fn end_in_turn(
+    state: &Shared,
+    caller: &Caller,
+    boost: &BoostInfo,
+    now: Timestamp,
+) -> Result<Turn, ActionError> {
+    let BoostInfo { id, vm_id: vmid, resource, .. } = *boost;
+    let number = number_of(boost);
+    let (host, config, store) = (state.host(), state.config(), state.store().clone());
+    let (same, current) = look(&*host, &store, vmid, resource).await?;
+    let planned = what_remains(boost, &same, current, now).or(current);
+    let setting = Setting::new(vmid, resource, planned)?;
+    let (change, order) = setting.asked(caller, "end of boost");
+    let work = async move |journal: Journal| {
+        let (same, current) = look(&*host, &store, vmid, resource).await?;
+        let Some(boost) = same.iter().find(|boost| boost.id == id) else {
+            return Ok(Given { turn: Turn::Gone, applied: None });
+        };
+        let applied = match what_remains(boost, &same, current, now) {
+            None => {
+                tracing::info!(%vmid, resource = ledger::word(resource), "a boost is over; there is nothing to give back");
+                None
+            }
+            Some(to) if ledger::is_same(Some(to), planned) => {
+                Some(setting.apply(&*host, &journal, &config).await?)
+            }
+            Some(_) => return Ok(Given { turn: Turn::Otherwise, applied: None }),
+        };
+        rows::remove(&store, number).await?;
+        Ok(Given { turn: Turn::Ended, applied })
+    };
+    state.changes().record(change, order, work).await.map(|given| given.turn)
+}
+
+/// What the size becomes when a boost ends; `None` when it stays as it is: because another boost holds it, or because
+/// somebody set it meanwhile. Pure.
+fn what_remains(boost: &BoostInfo, same: &[BoostInfo], current: Option<f64>, now: Timestamp) -> Option<f64> {
+    let base = boost.base?;
+    let left = same.iter().filter(|other| other.id != boost.id && now < other.ends);
+    let to = largest(base, left);
+    let is_raised = ledger::is_same(current, Some(largest(base, same)));
+    (is_raised && !ledger::is_same(current, Some(to))).then_some(to)
+}
+
+fn largest<'a>(base: f64, boosts: impl IntoIterator<Item = &'a BoostInfo>) -> f64 {
+    boosts.into_iter().fold(base, |size, boost| size.max(boost.size))
+}
+
+/// The boosts of a size of a container, and what it has now.
+async fn look(
+    host: &dyn ContainerHost,
+    store: &Store,
+    vmid: Vmid,
+    resource: SizeOf,
+) -> Result<(Vec<BoostInfo>, Option<f64>), ActionError> {
+    let current = ledger::size(&host.stored(vmid).await?.config, resource);
+    let boosts = rows::read(store, Some(vmid)).await?.into_iter().map(|(boost, _)| boost);
+    Ok((boosts.filter(|boost| boost.resource == resource).collect(), current))
+}
+
+fn number_of(boost: &BoostInfo) -> i64 {
+    i64::try_from(boost.id).unwrap_or(i64::MAX)
+}
+
+/// Ends boosts when their time is over, as long as the server runs.
+pub async fn watch(state: AppState) {
+    let mut interval = tokio::time::interval(LOOK_EVERY);
+    loop {
+        interval.tick().await;
+        if let Err(error) = end_due(&state, Timestamp::now()).await {
+            tracing::error!(error = %ErrorChain(&error), "boosts cannot be looked after");
+        }
+    }
+}
