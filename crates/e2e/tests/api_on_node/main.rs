@@ -6,7 +6,9 @@
     reason = "a test that cannot set up its case must fail; clippy sees no test in what tests share"
 )]
 
+mod cluster;
 mod documented;
+mod lost;
 mod node;
 mod prometheus;
 mod rest;

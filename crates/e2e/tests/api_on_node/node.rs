@@ -15,7 +15,7 @@ pub(crate) const TOKEN: &str = "autoscale@pve!scaler";
 /// Everything the server's features take.
 const ROLE: &str = "VM.Audit VM.Config.CPU VM.Config.Memory VM.Config.Disk VM.Config.Options VM.Snapshot VM.PowerMgmt \
                     VM.Clone VM.Allocate";
-const PATIENCE: Duration = Duration::from_mins(1);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// How the server changes containers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +41,11 @@ pub(crate) struct Node {
 
 impl Proxmox {
     pub(crate) fn start(back_end: BackEnd) -> Self {
+        Self::start_cluster(back_end, &[])
+    }
+
+    /// With other nodes of its cluster, which have no containers; each is a directory beside that of this one.
+    pub(crate) fn start_cluster(back_end: BackEnd, others: &[&str]) -> Self {
         let directory = short_directory();
         let at = |path: &str| directory.path().join(path);
         let mut simulate = Command::new(binary("lxc-autoscale-sim"));
@@ -54,6 +59,12 @@ impl Proxmox {
             let mut serve = Command::new(binary("lxc-autoscale-sim"));
             serve.arg("--node").arg(at("node")).args(["serve-rest", "--listen", "127.0.0.1:0", "--log"]);
             serve.arg(at("calls.jsonl"));
+            for other in others {
+                let mut create = Command::new(binary("lxc-autoscale-sim"));
+                let made = output(create.arg("--node").arg(at(other)).args(["create-node", "--name", other]));
+                assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+                serve.arg("--other").arg(at(other));
+            }
             Process::start(&mut serve, &at("rest.log"))
         });
         let url = rest.as_ref().map_or_else(String::new, |rest| {
@@ -66,6 +77,17 @@ impl Proxmox {
 
     pub(crate) fn at(&self, path: &str) -> PathBuf {
         self.directory.path().join(path)
+    }
+
+    /// Changes a setting of the simulated node.
+    pub(crate) fn set(&self, key: &str, value: impl Into<Value>) {
+        let path = self.at("node/etc/sim/node.json");
+        let mut settings: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+        settings[key] = value.into();
+        // In one step: the node reads it at any time.
+        let draft = path.with_extension("new");
+        fs::write(&draft, settings.to_string()).unwrap();
+        fs::rename(draft, path).unwrap();
     }
 
     /// Runs a shell line with the node's commands on the path.
@@ -182,6 +204,24 @@ impl Node {
             fs::read_to_string(proxmox.at("address")).ok().filter(|text| !text.trim().is_empty())
         });
         Self { address: address.trim().to_owned(), proxmox, _api: api }
+    }
+
+    /// Posts a body and returns the answer, whatever it is.
+    #[track_caller]
+    pub(crate) fn post(&self, path: &str, body: &str) -> Value {
+        let json = r#"-H "Content-Type: application/json""#;
+        self.ask(&format!("curl -X POST http://proxmox:5000{path} {json} -d '{body}'"))
+    }
+
+    /// The data of a look.
+    #[track_caller]
+    pub(crate) fn look(&self, path: &str) -> Value {
+        self.run(&format!(r#"curl "http://proxmox:5000{path}""#))["data"].clone()
+    }
+
+    /// The log of the calls of Proxmox's API.
+    pub(crate) fn calls(&self) -> String {
+        fs::read_to_string(self.proxmox.at("calls.jsonl")).unwrap()
     }
 
     /// Runs a documented line as it stands; only the way to the node is told beside it.

@@ -12,10 +12,6 @@ use crate::schema;
 
 const JSON: &str = r#"-H "Content-Type: application/json""#;
 
-fn post(node: &Node, path: &str, body: &str) -> serde_json::Value {
-    node.ask(&format!("curl -X POST http://proxmox:5000{path} {JSON} -d '{body}'"))
-}
-
 #[test]
 fn what_proxmox_refuses_has_the_same_name_through_both() {
     let pct = Node::start(BackEnd::Pct);
@@ -38,7 +34,7 @@ fn what_proxmox_refuses_has_the_same_name_through_both() {
         ("/clone/create", r#"{"vm_id": 104, "new_vm_id": 102, "new_vm_name": "x"}"#, "container_exists"),
     ] {
         for node in [&pct, &rest] {
-            let answer = post(node, path, body);
+            let answer = node.post(path, body);
             assert_eq!(answer["code"], code, "{path} {body}: {answer}");
         }
     }
@@ -50,10 +46,7 @@ fn a_copy_and_a_snapshot_that_are_given_up_leave_nothing() {
     let node = Node::start(BackEnd::Rest);
     // A running container would be copied from a snapshot, which takes its time, too.
     node.run(&format!(r#"curl -X POST http://proxmox:5000/power/stop {JSON} -d '{{"vm_id": 104}}'"#));
-    let settings = node.proxmox.at("node/etc/sim/node.json");
-    let mut slow: serde_json::Value = serde_json::from_str(&fs::read_to_string(&settings).unwrap()).unwrap();
-    slow["volume_work_milliseconds"] = 60_000.into();
-    fs::write(&settings, slow.to_string()).unwrap();
+    node.proxmox.set("volume_work_milliseconds", 60_000);
     let config = |id| fs::read_to_string(node.config_path(id)).unwrap_or_default();
     for (path, body, at, half) in [
         ("/clone/create", r#"{"vm_id": 104, "new_vm_id": 105, "new_vm_name": "copy"}"#, 105, "lock: create"),
@@ -79,23 +72,38 @@ fn a_copy_and_a_snapshot_that_are_given_up_leave_nothing() {
     assert!(seen.contains("DELETE /nodes/{node}/tasks/{upid}"), "{seen:?}");
 }
 
+/// Whatever the token has before, and whichever roles there are: afterwards it has all, and the commands may be run again.
 #[test]
 fn check_names_missing_privileges_and_its_commands_grant_them() {
-    let proxmox = Proxmox::start(BackEnd::Rest);
-    proxmox.make_token();
-    let config = proxmox.configure(BackEnd::Rest, "");
-    let (_, said) = check(&config);
-    assert!(said.contains("missing to change memory: VM.Config.Memory on /vms"), "{said}");
-    let commands: Vec<&str> = said.lines().filter_map(|line| line.strip_prefix("    pveum ")).collect();
-    assert!(!commands.is_empty(), "{said}");
-    for command in commands {
-        proxmox.succeed(&format!("pveum {command}"));
+    for (before, place) in [
+        (None, ""),
+        // Inherited: an entry on a deeper path takes its place.
+        (Some("role add Some --privs 'VM.Audit VM.Config.CPU Sys.Audit'"), "/ Some"),
+        // By an earlier version of the commands, which granted less.
+        (Some("role add LxcAutoscale --privs 'VM.Audit VM.Config.CPU'"), "/vms LxcAutoscale"),
+    ] {
+        let proxmox = Proxmox::start(BackEnd::Rest);
+        proxmox.make_token();
+        if let (Some(role), Some((path, name))) = (before, place.split_once(' ')) {
+            proxmox.succeed(&format!("pveum {role}"));
+            proxmox.succeed(&format!("pveum acl modify {path} --users autoscale@pve --roles {name}"));
+            proxmox.succeed(&format!("pveum acl modify {path} --tokens '{TOKEN}' --roles {name}"));
+        }
+        let config = proxmox.configure(BackEnd::Rest, "");
+        let (_, said) = check(&config);
+        assert!(said.contains("missing to change memory: VM.Config.Memory on /vms"), "{said}");
+        assert_eq!(said.contains("missing to change cores"), before.is_none(), "{said}");
+        let commands: Vec<&str> = said.lines().filter_map(|line| line.strip_prefix("    pveum ")).collect();
+        assert!(!commands.is_empty(), "{said}");
+        for command in [&commands[..], &commands[..]].concat() {
+            proxmox.succeed(&format!("pveum {command}"));
+        }
+        let (succeeds, said) = check(&config);
+        assert!(succeeds && !said.contains("missing to"), "{before:?}: {said}");
+        assert!(said.contains("nothing is missing"), "{before:?}: {said}");
+        let seen = schema::check_calls(&fs::read_to_string(proxmox.at("calls.jsonl")).unwrap());
+        assert!(seen.contains("GET /access/permissions"), "{seen:?}");
     }
-    let (succeeds, said) = check(&config);
-    assert!(succeeds && !said.contains("missing to"), "{said}");
-    assert!(said.contains("nothing is missing"), "{said}");
-    let seen = schema::check_calls(&fs::read_to_string(proxmox.at("calls.jsonl")).unwrap());
-    assert!(seen.contains("GET /access/permissions"), "{seen:?}");
 }
 
 #[test]
@@ -108,7 +116,7 @@ fn a_token_that_may_not_is_told_which_privilege() {
     }
     let config = proxmox.configure(BackEnd::Rest, "");
     let node = Node::serve(proxmox, &config);
-    let answer = post(&node, "/scale/cores", r#"{"vm_id": 104, "cores": 3}"#);
+    let answer = node.post("/scale/cores", r#"{"vm_id": 104, "cores": 3}"#);
     assert_eq!(answer["code"], "not_permitted", "{answer}");
     assert!(answer["message"].as_str().unwrap().contains("/vms/104"), "{answer}");
     assert_ne!(node.config(104).cores, Some(3));
