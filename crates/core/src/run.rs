@@ -48,8 +48,12 @@ impl Run {
             (Some(before), Some(now)) => (now - before, ROUNDED_SECONDS),
             _ => (self.at_seconds - earlier.at_seconds, APART_SECONDS),
         };
-        let (before, now) = (earlier.uptime_seconds?, self.uptime_seconds?);
-        Some(now < before || now + slack < elapsed)
+        let now = self.uptime_seconds?;
+        // It ran then, whatever is known of it.
+        if now + slack < elapsed {
+            return Some(true);
+        }
+        Some(now < earlier.uptime_seconds?)
     }
 }
 
@@ -78,7 +82,8 @@ mod tests {
             ("the node was restarted", run(0.0, 1000.0, 10.0), run(600.0, 300.0, 290.0), Some(true)),
             ("the node's is unknown", run(0.0, None, 10.0), run(60.0, 1060.0, 30.0), Some(true)),
             ("the same, and it goes on", run(0.0, None, 10.0), run(60.4, None, 70.0), Some(false)),
-            ("its own was unknown", run(0.0, 1000.0, None), run(60.0, 1060.0, 30.0), None),
+            ("its own was unknown", run(0.0, 1000.0, None), run(60.0, 1060.0, 30.0), Some(true)),
+            ("the same, and it may go on", run(0.0, 1000.0, None), run(60.0, 1060.0, 70.0), None),
             ("its own is unknown", run(0.0, 1000.0, 10.0), run(60.0, 1060.0, None), None),
         ];
         for (what, earlier, later, want) in rows {

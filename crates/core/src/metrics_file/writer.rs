@@ -104,7 +104,7 @@ pub enum WriteError {
         /// What is wrong.
         source: Distrust,
     },
-    /// The snapshot holds a number that JSON cannot express.
+    /// The snapshot cannot be expressed. Its numbers can: those that are not finite are refused where they are read.
     #[error("a snapshot cannot be written as JSON")]
     Encode(#[from] serde_json::Error),
 }

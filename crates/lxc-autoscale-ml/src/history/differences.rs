@@ -1,10 +1,12 @@
 //! Turns two consecutive records of a container into the facts of the step between them. Pure.
 //!
-//! Counters are differenced here and nowhere else. A counter that went down, or an uptime that does, means
-//! that the container restarted and the counter began at zero; what it shows now happened since. Between
+//! Counters are differenced here and nowhere else. CPU time that went down, or an uptime that does, means
+//! that the container restarted and its counters began at zero; what they show now happened since. Another counter that went
+//! down by itself says nothing: on cgroup version 1 the kills are a sum over the groups that there are. Between
 //! records further apart than [`LONGEST_STEP`] nothing is a rate: that is a gap, and it says so.
 
 use jiff::{SignedDuration, Timestamp};
+use lxc_autoscale_core::Run;
 use lxc_autoscale_core::snapshot::{
     ContainerRecord, MemoryEvents, Paging, Pressure, PressureSet, Throttling,
 };
@@ -16,9 +18,6 @@ pub const LONGEST_STEP: SignedDuration = SignedDuration::from_mins(15);
 
 /// Pages are 4 KiB on every machine that Proxmox runs on.
 const PAGE_MIB: f64 = 4096.0 / (1 << 20) as f64;
-
-/// How far an uptime may lag behind the clock before it means a restart, in seconds.
-const UPTIME_SLACK_SECONDS: f64 = 2.0;
 
 /// What lies between two records of one container.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,19 +36,15 @@ pub struct Step {
 pub fn step(previous: Option<&ContainerRecord>, current: &ContainerRecord) -> Step {
     let at = current.timestamp.instant();
     let elapsed = previous.map(|previous| at.duration_since(previous.timestamp.instant()));
-    let restarted = match (previous, elapsed) {
-        (Some(previous), Some(elapsed)) => has_restarted(previous, current, elapsed.as_secs_f64()),
-        _ => false,
-    };
+    let restarted = previous.is_some_and(|previous| has_restarted(previous, current));
     let gap = elapsed.filter(|elapsed| LONGEST_STEP < *elapsed);
     let seconds = elapsed.filter(|_| gap.is_none()).map(|elapsed| elapsed.as_secs_f64());
     let pair = Pair { previous, current, restarted, seconds: seconds.filter(|seconds| 0.0 < *seconds) };
     Step { observation: pair.observation(at), seconds, restarted, gap }
 }
 
-fn has_restarted(previous: &ContainerRecord, current: &ContainerRecord, elapsed_seconds: f64) -> bool {
-    let younger =
-        current.uptime_seconds.is_some_and(|uptime| uptime + UPTIME_SLACK_SECONDS < elapsed_seconds);
+fn has_restarted(previous: &ContainerRecord, current: &ContainerRecord) -> bool {
+    let younger = Run::of(current, None).restarted_since(&Run::of(previous, None)) == Some(true);
     let went_down = matches!((previous.cpu_usage_usec, current.cpu_usage_usec), (Some(before), Some(now)) if now < before);
     younger || went_down
 }
@@ -92,9 +87,7 @@ impl Pair<'_> {
         if self.restarted {
             return Some(now);
         }
-        let before = of(self.previous?)?;
-        // A counter that went down by itself began anew as well.
-        Some(if now < before { now } else { now - before })
+        now.checked_sub(of(self.previous?)?)
     }
 
     fn cores_used(&self) -> Option<f64> {
@@ -200,7 +193,9 @@ mod tests {
         check_oom(None, &before, None);
         check_oom(Some(&before), &with_kills(60, 3), Some(false));
         check_oom(Some(&before), &with_kills(60, 4), Some(true));
-        check_oom(Some(&before), &with_kills(60, 0), Some(false));
+        // On cgroup v1 the sum falls when systemd removes the group of a service that was killed for memory.
+        check_oom(Some(&before), &with_kills(60, 0), None);
+        check_oom(Some(&before), &with_kills(60, 2), None);
         check_oom(Some(&before), &restarted, Some(true));
         check_oom(Some(&before), &record(60), None);
         check_oom(Some(&record(0)), &with_kills(60, 4), None);
