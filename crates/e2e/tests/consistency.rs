@@ -301,8 +301,11 @@ fn every_kind_of_change_is_made(address: &Path) {
             done.then_some(())
         });
     }
-    let raised = json!({"vm_id": id, "cores": 16, "memory": 2048, "minutes": 1});
+    let mut more = 0;
     eventually("a container is boosted", PATIENCE, || {
+        // A raise that was done and reported as failed is no boost, and what the container has then is no more.
+        more += 1;
+        let raised = json!({"vm_id": id, "cores": 16 + more, "memory": 2048 + 64 * more, "minutes": 1});
         (ask(address, "POST", "/boost", false, &raised)?["status"] == "success").then_some(())
     });
 }
