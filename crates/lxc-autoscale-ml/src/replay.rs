@@ -1,6 +1,7 @@
 //! One container outside the daemon: the daemon's own functions, with sizes and time given from outside.
 //!
-//! `recommend --stdio` and the back-test both go this way, so what they show is what the daemon would do.
+//! `recommend --stdio`, the candidates and the back-test go this way. The guards, which look at what came of a change,
+//! are in the back-test only: what is recommended is one thing, what protects from it another.
 
 use std::sync::Arc;
 
@@ -108,7 +109,7 @@ pub struct Replayed {
     obstacles: Obstacles,
     node: NodeSituation,
     model: ContainerModel,
-    guard: ContainerGuard,
+    guard: Option<ContainerGuard>,
     changes: LastChanges,
 }
 
@@ -116,7 +117,7 @@ impl Replayed {
     /// A container nothing is known about yet.
     pub fn new(policy: Policy, obstacles: Obstacles, node: NodeSituation, shared: Arc<Shared>) -> Self {
         let (model, changes) = (ContainerModel::new(shared), LastChanges::default());
-        Self { policy, obstacles, node, model, guard: ContainerGuard::default(), changes }
+        Self { policy, obstacles, node, model, guard: None, changes }
     }
 
     /// A container of which so much is known already; nothing is decided before [`Replayed::set_rules`].
@@ -124,7 +125,13 @@ impl Replayed {
         let mut policy = Policy::default();
         (policy.cpu.mode, policy.memory.mode) = (Mode::Off, Mode::Off);
         let (obstacles, node) = (Obstacles::default(), NodeSituation::default());
-        Self { policy, obstacles, node, model, guard: ContainerGuard::default(), changes }
+        Self { policy, obstacles, node, model, guard: None, changes }
+    }
+
+    /// Is protected by the guards, too.
+    #[must_use]
+    pub fn guarded(self) -> Self {
+        Self { guard: Some(ContainerGuard::default()), ..self }
     }
 
     /// Goes by all of this from the next decision on.
@@ -169,12 +176,16 @@ impl Replayed {
     fn guard(&mut self, observation: &Observation, disturbed: bool) {
         let seen =
             Seen { observation, cores: None, memory_mib: None, restarted: false, replaced: false, disturbed };
-        self.guard.observe(seen);
+        if let Some(guard) = &mut self.guard {
+            guard.observe(seen);
+        }
     }
 
     /// Decides at `now` about a container of this size; what is to be applied is taken as done.
     pub fn decide(&mut self, seen: &Observation, size: Size, now: Timestamp) -> Decisions {
-        self.guard.judge(&self.policy, now);
+        if let Some(guard) = &mut self.guard {
+            guard.judge(&self.policy, now);
+        }
         let recommendation = self.model.recommend(now);
         let (cores, cpulimit) = match self.policy.cpu.control {
             CpuControl::Cores => (Some(size.cores), None),
@@ -187,13 +198,15 @@ impl Replayed {
             recommendation: Some(&recommendation),
             changes: self.changes,
             anomaly: None,
-            guard: self.guard.guard(None, now),
+            guard: self.guard.as_ref().map(|guard| guard.guard(None, now)).unwrap_or_default(),
         };
         let decisions = decide(&self.policy, &situation, &self.node, now);
         for decision in [&decisions.cpu, &decisions.memory] {
             self.changes.note(decision, now);
-            if let (true, Some(from), Some(to)) = (decision.apply, decision.from, decision.to) {
-                self.guard.note_change(decision.resource, (now, now), from, to);
+            if let (true, Some(from), Some(to), Some(guard)) =
+                (decision.apply, decision.from, decision.to, &mut self.guard)
+            {
+                guard.note_change(decision.resource, (now, now), from, to);
             }
         }
         decisions

@@ -58,6 +58,8 @@ pub(crate) fn figures(recordings: &[Recording], class: CpuClass, learnt: Option<
         shared: Arc::new(Shared::with_shipped(&config.recommend)),
         rules,
         interval_seconds: 0,
+        // What the recommendation is worth; the guards are no part of it, and the others have none.
+        with_guards: false,
         with_forecasts: false,
     };
     POLICIES

@@ -95,6 +95,7 @@ pub fn command(
         rules: rules(args, &config),
         // A trace has a line for each decision; the daemon decides at its own pace.
         interval_seconds: if args.traces.is_some() { 0 } else { seconds(config.interval_seconds) },
+        with_guards: true,
         with_forecasts: args.html.is_some(),
         bounds: if args.traces.is_some() && !is_named {
             Bounds::Provisioned(Box::new(config.policy()))

@@ -36,6 +36,8 @@ pub struct Replay {
     pub rules: Rules,
     /// Shortest time between two decisions, in seconds.
     pub interval_seconds: i64,
+    /// Whether the guards protect the containers, as those of the daemon.
+    pub with_guards: bool,
     /// Whether forecasts are kept, for the charts.
     pub with_forecasts: bool,
 }
@@ -124,7 +126,8 @@ impl Replay {
     pub fn one(&self, recording: &Recording) -> Outcome {
         let rules = self.rules_for(recording);
         let (policy, shared) = self.rules_of(recording, rules.cpu_class);
-        let mut container = Replayed::new(policy, recording.obstacles.clone(), recording.node, shared);
+        let container = Replayed::new(policy, recording.obstacles.clone(), recording.node, shared);
+        let mut container = if self.with_guards { container.guarded() } else { container };
         let scheduled = match &self.bounds {
             Bounds::Configured(book) if book.has_schedules() => identity(recording).map(|who| (book, who)),
             _ => None,
