@@ -95,7 +95,8 @@ pub fn command(
         rules: rules(args, &config),
         // A trace has a line for each decision; the daemon decides at its own pace.
         interval_seconds: if args.traces.is_some() { 0 } else { seconds(config.interval_seconds) },
-        with_guards: true,
+        // Machines of others within what they were built with: the recommendation alone, as the pipe makes it.
+        with_guards: args.traces.is_none() || is_named,
         with_forecasts: args.html.is_some(),
         bounds: if args.traces.is_some() && !is_named {
             Bounds::Provisioned(Box::new(config.policy()))

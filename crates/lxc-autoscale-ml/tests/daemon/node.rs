@@ -18,6 +18,9 @@ use lxc_autoscale_ml::daemon::{CycleReport, Daemon};
 /// Time between two records of the past.
 const STEP: SignedDuration = SignedDuration::from_mins(5);
 
+/// When the containers started that say nothing else, in seconds since the epoch.
+const BOOTED: f64 = 1_600_000_000.0;
+
 /// One container as it is from now on.
 #[derive(Clone)]
 pub(crate) struct Container {
@@ -105,7 +108,7 @@ impl Node {
     pub(crate) fn record(&mut self, step: SignedDuration) {
         self.now += step;
         self.steps += 1;
-        let snapshot = self.snapshot(step);
+        let snapshot = self.snapshot();
         let path = self.metrics_file();
         let bounds = Bounds { max_bytes: 64 << 20, max_age: Duration::from_hours(720) };
         let writer = self.writer.get_or_insert_with(|| MetricsWriter::open(path, bounds).unwrap().0);
@@ -143,11 +146,11 @@ impl Node {
         daemon.cycle(self.now + SignedDuration::from_secs(1), &std::cell::Cell::new(false)).await
     }
 
-    fn snapshot(&self, step: SignedDuration) -> Snapshot {
+    fn snapshot(&self) -> Snapshot {
         let time = RecordTime::utc(self.now);
         let running = self.containers.iter().filter(|(id, _)| !self.stopped.contains(id));
         let containers: BTreeMap<_, _> =
-            running.map(|(id, container)| (vmid(*id), self.container(container, step))).collect();
+            running.map(|(id, container)| (vmid(*id), self.container(container))).collect();
         let node = NodeRecord {
             name: "proxmox".to_owned(),
             cpus: Some(16),
@@ -171,7 +174,7 @@ impl Node {
         }
     }
 
-    fn container(&self, container: &Container, step: SignedDuration) -> ContainerRecord {
+    fn container(&self, container: &Container) -> ContainerRecord {
         let steps = self.steps as f64;
         // A little unrest, so that no two records are alike.
         let unrest = 1.0 - 0.02 * (steps * 0.7).sin().abs();
@@ -187,7 +190,6 @@ impl Node {
             pinned_cpuset: container.pinned.then(|| "0-1".to_owned()),
             ..ContainerConfig::parse(&format!("hostname: {}\n", container.name)).0
         };
-        let seconds = step.as_secs_f64();
         let mut record = ContainerRecord {
             cpu_usage_percent: Some(100.0 * cores_used / f64::from(container.cores)),
             memory_usage_mb: Some(used_mib),
@@ -198,7 +200,7 @@ impl Node {
                 read_ops: None,
                 write_ops: None,
             }),
-            uptime_seconds: Some(container.uptime_seconds.unwrap_or(1e6 + steps * seconds)),
+            uptime_seconds: Some(container.uptime_seconds.unwrap_or(self.now.as_second() as f64 - BOOTED)),
             cpu_cores_used: Some(cores_used),
             cpu_throttled_share: Some(container.throttled),
             throttling: Some(Throttling { nr_periods: 0, nr_throttled: 0, throttled_usec: 0 }),

@@ -153,6 +153,8 @@ fn a_kill_is_told_by_the_run_of_the_container_and_not_by_a_counter_that_went_bac
     node.replace("cgroup/memory/lxc/104/ns/cgroup.procs", "7204\n");
     std::fs::remove_dir_all(node.path("proc/7104")).unwrap();
     daemon.wait_for(&fired(5));
+    // What comes after it is written after it: the file has it by then.
+    daemon.wait_for(CYCLE);
     kill(daemon);
     let log = std::fs::read_to_string(node.path("monitor.log")).unwrap();
     assert_eq!(log.matches("critical alert `oom-kill`").count(), 2, "{log}");
