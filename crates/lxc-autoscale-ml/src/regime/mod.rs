@@ -119,7 +119,7 @@ fn of_other_days(before: &[Option<f64>], hour: usize) -> Option<f64> {
 }
 
 /// The middle of some values; `None` of none.
-pub fn median(mut values: Vec<f64>) -> Option<f64> {
+fn median(mut values: Vec<f64>) -> Option<f64> {
     values.sort_unstable_by(f64::total_cmp);
     let middle = values.len() / 2;
     let upper = *values.get(middle)?;

@@ -60,13 +60,12 @@ impl RegimeWatch {
         self.looked.retain(|id, _| history.container(*id).is_some());
         self.told.retain(|(id, _), _| history.container(*id).is_some());
         let is_due = |at: &Timestamp| LOOK_EVERY <= now.duration_since(*at).abs();
-        let due: Vec<_> = history
-            .containers()
-            .filter(|(id, _)| self.looked.get(id).is_none_or(is_due))
-            .take(MOST_LOOKS)
-            .collect();
+        let mut due: Vec<_> =
+            history.containers().filter(|(id, _)| self.looked.get(id).is_none_or(is_due)).collect();
+        // Who waits longest comes first, so that everybody's turn comes where there are more than can be looked at.
+        due.sort_by_key(|(id, _)| self.looked.get(id).copied());
         let mut new = Vec::new();
-        for (id, container) in due {
+        for (id, container) in due.into_iter().take(MOST_LOOKS) {
             self.looked.insert(id, now);
             for shifted in shifts(container, now) {
                 if self.is_news(id, &shifted, now) {
