@@ -27,6 +27,10 @@ const MAX_SPARES: usize = 8;
 /// Time for which no more than one copy is kept after the disk was full.
 const TIGHT: Duration = Duration::from_mins(1);
 
+/// Time that a reader has from opening the file to its end while no more than one copy is kept. Records that come faster
+/// than this wait in memory for the next one.
+const SHORT_REST: Duration = Duration::from_millis(500);
+
 /// The copies that are not published, the one that rested longest first.
 #[derive(Debug)]
 pub(super) struct Spares {
@@ -90,6 +94,9 @@ impl Spares {
     }
 
     /// A copy of all that is published, to be written to: one that rested, brought up to date, or a new one.
+    ///
+    /// # Errors
+    /// Those of the disk; [`io::ErrorKind::ResourceBusy`] while there is room for one copy only and it has not rested.
     pub(super) fn rested(
         &mut self,
         published: &File,
@@ -98,9 +105,15 @@ impl Spares {
         now: Instant,
     ) -> io::Result<Spare> {
         self.resting.retain(|resting| resting.spare.is_as_we_left_it() || resting.spare.remove());
-        let has_rested =
-            self.resting.front().is_some_and(|oldest| REST <= now.saturating_duration_since(oldest.since));
+        let rested = self.resting.front().map(|oldest| now.saturating_duration_since(oldest.since));
         let is_tight = self.full_at.is_some_and(|at| at.elapsed() < TIGHT);
+        if is_tight && rested.is_some_and(|rested| rested < SHORT_REST) {
+            return Err(io::Error::new(
+                io::ErrorKind::ResourceBusy,
+                "the disk was full, and the one copy left may still be read; the record comes with the next one",
+            ));
+        }
+        let has_rested = rested.is_some_and(|rested| REST <= rested);
         let is_full = if is_tight { 1 } else { MAX_SPARES } <= self.resting.len();
         if !(has_rested || is_full) {
             match self.copy_of(published, stamp.bytes(), mode) {
@@ -156,7 +169,9 @@ impl Spares {
     /// Takes back a copy that could not be written to.
     pub(super) fn give_back(&mut self, spare: Spare) {
         // It has had its rest.
-        let since = self.resting.front().map_or_else(Instant::now, |oldest| oldest.since);
+        let now = Instant::now();
+        let long_ago = now.checked_sub(REST).unwrap_or(now);
+        let since = self.resting.front().map_or(long_ago, |oldest| oldest.since);
         self.resting.push_front(Resting { spare, since });
     }
 

@@ -23,7 +23,7 @@ pub(crate) struct Options {
 
 /// Runs it.
 pub(crate) fn run(options: &Options) -> Result<(), CommandError> {
-    Example::new("lxc-monitor", "bench_anomaly")
+    Example::new("bench_anomaly")
         .file("--traces", options.traces.as_deref())?
         .value("--share", options.share.map(|share| share.to_string()))
         .file("--json", options.json.as_deref())?

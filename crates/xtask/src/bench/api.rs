@@ -34,12 +34,12 @@ pub(crate) struct Options {
 /// Builds what takes part, and measures.
 pub(crate) fn run(options: &Options) -> Result<(), CommandError> {
     let mut build = cargo(["build", "--release", "--locked"]);
-    for package in ["lxc-autoscale-api", "lxc-autoscale-sim", "lxc-monitor"] {
-        build.args(["--package", package]);
+    for program in ["lxc-autoscale-api", "lxc-autoscale-sim", "lxc-monitor"] {
+        build.args(["--bin", program]);
     }
-    command::run(build.arg("--bins"))?;
+    command::run(build)?;
     let number = |number: usize| Some(number.to_string());
-    Example::new("lxc-autoscale-api", "bench_api")
+    Example::new("bench_api")
         .value("--seconds", Some(options.seconds.to_string()))
         .value("--connections", number(options.connections))
         .value("--changes", number(options.changes))

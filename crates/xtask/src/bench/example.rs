@@ -11,11 +11,11 @@ use crate::command::{self, CommandError, cargo};
 pub(crate) struct Example(Command);
 
 impl Example {
-    /// The example `name` of `package`, in the release profile.
-    pub(crate) fn new(package: &str, name: &str) -> Self {
-        let mut command = cargo(["run", "--release", "--locked", "--quiet"]);
-        command.args(["--package", package, "--example", name, "--"]);
-        Self(command)
+    /// The example `name`, in the release profile.
+    ///
+    /// No package is named: what all of them need of their dependencies is built once, instead of anew for each.
+    pub(crate) fn new(name: &str) -> Self {
+        Self(cargo(["run", "--release", "--locked", "--quiet", "--example", name, "--"]))
     }
 
     /// With an option, where it has a value.

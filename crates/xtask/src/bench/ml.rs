@@ -46,11 +46,11 @@ pub(crate) fn run(options: &Options) -> Result<(), CommandError> {
         directory.map_err(|source| CommandError::Figures { path: "/var/tmp".to_owned(), source })?;
     let history = wanted("cycle").then(|| directory.path().join("metrics.sqlite"));
     if let Some(history) = &history {
-        Example::new("lxc-monitor", "bench_history").value("--make", Some(history)).run()?;
+        Example::new("bench_history").value("--make", Some(history)).run()?;
     }
     let environment = unit::environment(UNIT)
         .map_err(|source| CommandError::Figures { path: unit::path(UNIT).display().to_string(), source })?;
-    let bench = Example::new("lxc-autoscale-ml", "bench_ml");
+    let bench = Example::new("bench_ml");
     let bench = environment.into_iter().fold(bench, |bench, set| bench.value("--environment", Some(set)));
     bench
         .value("--daemon", Some(workspace_root().join("target/release/lxc-autoscale-ml")))

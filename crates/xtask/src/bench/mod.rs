@@ -72,15 +72,15 @@ pub(crate) fn run(bench: &Bench) -> Result<(), BenchError> {
         Bench::Confidence(options) => Ok(learnt::run("bench_confidence", options)?),
         Bench::Forecast(options) => Ok(on_traces::run("bench_forecast", options)?),
         Bench::History { json } => {
-            let history = Example::new("lxc-monitor", "bench_history");
+            let history = Example::new("bench_history");
             Ok(history.file("--json", json.as_deref())?.run()?)
         }
         Bench::Ledger { json } => {
-            let ledger = Example::new("lxc-autoscale-ml", "bench_ledger");
+            let ledger = Example::new("bench_ledger");
             Ok(ledger.file("--json", json.as_deref())?.run()?)
         }
         Bench::MetricsFile { json } => {
-            let metrics_file = Example::new("lxc-autoscale-core", "bench_metrics_file");
+            let metrics_file = Example::new("bench_metrics_file");
             Ok(metrics_file.file("--json", json.as_deref())?.run()?)
         }
         Bench::Ml(options) => Ok(ml::run(options)?),

@@ -24,7 +24,7 @@ pub(crate) struct Options {
 impl Options {
     /// The example of that name, told of them.
     pub(super) fn example(&self, name: &str) -> Result<Example, CommandError> {
-        Example::new("lxc-autoscale-ml", name)
+        Example::new(name)
             .file("--traces", self.traces.as_deref())?
             .value("--docs", self.write.then_some("docs"))
             .file("--json", self.json.as_deref())
