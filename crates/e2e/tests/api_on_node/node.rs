@@ -118,7 +118,9 @@ impl Proxmox {
         self.succeed(&format!("pveum role add Scale --privs '{ROLE}'"));
         self.succeed("pveum role add Space --privs Datastore.AllocateSpace");
         self.succeed("pveum role add Cluster --privs Sys.Audit");
-        for (path, role) in [("/vms", "Scale"), ("/storage", "Space"), ("/", "Cluster")] {
+        self.succeed("pveum role add Bridges --privs SDN.Use");
+        let bridges = ("/sdn/zones/localnetwork", "Bridges");
+        for (path, role) in [("/vms", "Scale"), ("/storage", "Space"), bridges, ("/", "Cluster")] {
             self.succeed(&format!("pveum acl modify {path} --users autoscale@pve --roles {role}"));
             self.succeed(&format!("pveum acl modify {path} --tokens '{TOKEN}' --roles {role}"));
         }

@@ -106,6 +106,43 @@ fn check_names_missing_privileges_and_its_commands_grant_them() {
     }
 }
 
+/// A privilege that an older Proxmox does not know is neither missed nor granted there: `pveum` would refuse the role.
+#[test]
+fn a_bridge_takes_a_privilege_since_version_8() {
+    for (version, asks) in [("7.4-17", false), ("9.1.4", true)] {
+        let proxmox = Proxmox::start(BackEnd::Rest);
+        proxmox.set("pve_version", version);
+        proxmox.make_token();
+        let config = proxmox.configure(BackEnd::Rest, "");
+        let (_, said) = check(&config);
+        assert_eq!(said.contains("SDN.Use on /sdn/zones/localnetwork"), asks, "{version}: {said}");
+        for command in said.lines().filter_map(|line| line.strip_prefix("    pveum ")) {
+            proxmox.succeed(&format!("pveum {command}"));
+        }
+        assert!(check(&config).1.contains("nothing is missing"), "{version}");
+        // What it is for: the container that is copied has a network.
+        let node = Node::serve(proxmox, &config);
+        let body = r#"{"vm_id": 104, "new_vm_id": 105, "new_vm_name": "copy"}"#;
+        let answer = node.post("/clone/create", body);
+        assert_eq!(answer["status"], "success", "{version}: {answer}");
+    }
+}
+
+#[test]
+fn a_copy_with_a_network_takes_the_bridge() {
+    let proxmox = Proxmox::start(BackEnd::Rest);
+    proxmox.make_token();
+    proxmox.grant_all();
+    proxmox.succeed("pveum role modify Bridges --privs ''");
+    let config = proxmox.configure(BackEnd::Rest, "");
+    let node = Node::serve(proxmox, &config);
+    let answer = node.post("/clone/create", r#"{"vm_id": 104, "new_vm_id": 105, "new_vm_name": "copy"}"#);
+    assert_eq!(answer["code"], "not_permitted", "{answer}");
+    let message = answer["message"].as_str().unwrap();
+    assert!(message.contains("/sdn/zones/localnetwork/vmbr0") && message.contains("SDN.Use"), "{answer}");
+    assert!(!node.config_path(105).exists());
+}
+
 #[test]
 fn a_token_that_may_not_is_told_which_privilege() {
     let proxmox = Proxmox::start(BackEnd::Rest);

@@ -108,6 +108,11 @@ impl Default for NodeSettings {
 }
 
 impl NodeSettings {
+    /// The first number of the release it says it is; 0 where that is no number.
+    pub fn major_version(&self) -> u32 {
+        self.pve_version.split('.').next().and_then(|number| number.parse().ok()).unwrap_or(0)
+    }
+
     /// The settings of a node with real containers.
     pub fn for_lxc() -> Self {
         let local =

@@ -11,8 +11,11 @@ use crate::node::{NodeError, NodeLayout, write_atomically};
 pub const ROOT: &str = "root@pam";
 /// The role that holds every privilege.
 const ADMINISTRATOR: &str = "Administrator";
+/// To connect a container to a bridge; Proxmox has it since version 8.
+pub const SDN_USE: &str = "SDN.Use";
 /// The privileges that calls of this node ask for.
 pub const PRIVILEGES: &[&str] = &[
+    SDN_USE,
     "Datastore.AllocateSpace",
     "Datastore.Audit",
     "Sys.Audit",
@@ -30,7 +33,7 @@ pub const PRIVILEGES: &[&str] = &[
     "VM.Snapshot.Rollback",
 ];
 /// Paths that `/access/permissions` always tells about.
-const SHOWN_PATHS: [&str; 5] = ["/", "/access", "/nodes", "/storage", "/vms"];
+const SHOWN_PATHS: [&str; 6] = ["/", "/access", "/nodes", "/sdn", "/storage", "/vms"];
 
 /// A token.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::access::Access;
+use super::access::{Access, SDN_USE};
 use super::wrap::Failure;
 use crate::node::NodeLayout;
 use crate::pve::command::{COMMANDS, Call, Command};
-use crate::pve::config::VolumeId;
+use crate::pve::config::{VolumeId, parse_property_string};
 use crate::pve::getopt::{Words, parse_boolean};
 use crate::pve::machine::{Machine, TaskListener};
 use crate::pve::schema::{Kind, check_all};
@@ -178,7 +178,13 @@ fn check_privileges(
             need(&format!("/vms/{target}"), "VM.Allocate")?;
             storages_of(machine, id)?
                 .iter()
-                .try_for_each(|storage| need(&format!("/storage/{storage}"), "Datastore.AllocateSpace"))
+                .try_for_each(|storage| need(&format!("/storage/{storage}"), "Datastore.AllocateSpace"))?;
+            if machine.settings.major_version() < 8 {
+                return Ok(());
+            }
+            bridges_of(machine, id)?
+                .iter()
+                .try_for_each(|bridge| need(&format!("/sdn/zones/localnetwork/{bridge}"), SDN_USE))
         }
         "destroy" => need(&container, "VM.Allocate"),
         _ => need(&container, "VM.PowerMgmt"),
@@ -190,6 +196,22 @@ fn storages_of(machine: &Machine, id: &str) -> Result<BTreeSet<String>, Failure>
     let (_, loaded) = crate::pve::pvesh::load(machine, id)?;
     let volumes = loaded.config.current.volumes();
     Ok(volumes.iter().filter_map(|(_, volume)| storage_of(volume)).collect())
+}
+
+/// The bridges that a container is connected to, with the VLAN where it is in one: `vmbr0/5`.
+fn bridges_of(machine: &Machine, id: &str) -> Result<BTreeSet<String>, Failure> {
+    let (_, loaded) = crate::pve::pvesh::load(machine, id)?;
+    let section = &loaded.config.current;
+    let networks = section.names().into_iter().filter(|name| {
+        name.strip_prefix("net")
+            .is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit()))
+    });
+    let bridges = networks.filter_map(|name| {
+        let fields: BTreeMap<_, _> = parse_property_string(section.get(&name)?, "name").into_iter().collect();
+        let bridge = fields.get("bridge")?.clone();
+        Some(fields.get("tag").map_or(bridge.clone(), |tag| format!("{bridge}/{tag}")))
+    });
+    Ok(bridges.collect())
 }
 
 fn storage_of(volume: &VolumeId) -> Option<String> {

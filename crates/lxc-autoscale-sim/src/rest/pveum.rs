@@ -1,10 +1,10 @@
 //! `pveum`: users, tokens, roles and access lists, as far as a token for the API takes.
 
-use crate::node::NodeLayout;
+use crate::node::{NodeLayout, NodeSettings};
 use crate::pve::Terminal;
 use crate::pve::error::PctError;
 
-use super::access::{Access, PRIVILEGES};
+use super::access::{Access, PRIVILEGES, SDN_USE};
 
 /// Exit status of a Perl program that dies with no error number left over.
 const DIED: u8 = 255;
@@ -52,7 +52,9 @@ fn act(layout: &NodeLayout, words: &[&str]) -> Result<String, PctError> {
             };
             let privileges = option(options, "privs").unwrap_or_default();
             let names = || privileges.split([' ', ',']).filter(|name| !name.is_empty());
-            if let Some(bad) = names().find(|name| !PRIVILEGES.contains(name)) {
+            let is_old = NodeSettings::load(layout)?.major_version() < 8;
+            let is_known = |name: &str| PRIVILEGES.contains(&name) && !(is_old && name == SDN_USE);
+            if let Some(bad) = names().find(|name| !is_known(name)) {
                 return failed(format!("invalid privilege '{bad}'"));
             }
             if *verb == "add" && !access.add_role(role, names()) {

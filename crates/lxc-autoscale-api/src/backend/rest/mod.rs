@@ -106,7 +106,19 @@ impl RestHost {
     /// # Errors
     /// [`BackendError`] when Proxmox does not say.
     pub async fn privileges(&self) -> Result<Privileges, BackendError> {
-        self.look("/access/permissions".to_owned()).await.map(Privileges::new)
+        let version = self.version().await?;
+        let found = self.look("/access/permissions".to_owned()).await?;
+        Ok(Privileges::new(found, &version))
+    }
+
+    /// The version of Proxmox, such as `8.4.21`.
+    async fn version(&self) -> Result<String, BackendError> {
+        #[derive(Deserialize)]
+        struct Version {
+            version: String,
+        }
+        let found: Version = self.look("/version".to_owned()).await?;
+        Ok(found.version)
     }
 
     /// The token it uses.
@@ -162,15 +174,8 @@ impl RestHost {
     }
 
     async fn check_version(&self) -> HealthCheck {
-        #[derive(Deserialize)]
-        struct Version {
-            version: String,
-        }
-        let found: Result<Version, _> = self.look("/version".to_owned()).await;
-        let (state, detail) = match found {
-            Ok(found) => {
-                (HealthState::Healthy, format!("Proxmox VE {} at {}", found.version, self.config.url))
-            }
+        let (state, detail) = match self.version().await {
+            Ok(version) => (HealthState::Healthy, format!("Proxmox VE {version} at {}", self.config.url)),
             Err(error) => (HealthState::Unhealthy, ErrorChain(&error).to_string()),
         };
         HealthCheck { name: "rest".to_owned(), state, detail }

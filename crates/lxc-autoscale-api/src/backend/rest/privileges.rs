@@ -18,6 +18,10 @@ struct Feature {
 const ALL: &str = "/";
 const VMS: &str = "/vms";
 const STORAGE: &str = "/storage";
+/// Where the bridges are that belong to no software-defined zone.
+const BRIDGES: &str = "/sdn/zones/localnetwork";
+/// Without it nothing is connected to a bridge; older versions of Proxmox than this one do not know it.
+const SDN_USE: (&str, u32) = ("SDN.Use", 8);
 
 const FEATURES: &[Feature] = &[
     Feature { name: "see containers", needs: &[(VMS, "VM.Audit")] },
@@ -37,6 +41,7 @@ const FEATURES: &[Feature] = &[
             (VMS, "VM.Config.Options"),
             (VMS, "VM.Snapshot"),
             (STORAGE, "Datastore.AllocateSpace"),
+            (BRIDGES, SDN_USE.0),
         ],
     },
     Feature { name: "see the cluster's nodes", needs: &[(ALL, "Sys.Audit")] },
@@ -55,25 +60,37 @@ pub struct Missing {
 
 /// What the token may do now.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Privileges(Permissions);
+pub struct Privileges {
+    found: Permissions,
+    /// The first number of Proxmox's version; absent where it is none that is known.
+    major: Option<u32>,
+}
 
 impl Privileges {
-    pub(super) fn new(permissions: Permissions) -> Self {
-        Self(permissions)
+    /// Of the Proxmox of that version: `8.4.21`.
+    pub(super) fn new(found: Permissions, version: &str) -> Self {
+        let major = version.split(['.', '-']).next().and_then(|number| number.parse().ok());
+        Self { found, major }
+    }
+
+    /// Whether this Proxmox knows a privilege.
+    fn knows(&self, privilege: &str) -> bool {
+        let (name, since) = SDN_USE;
+        privilege != name || self.major.is_none_or(|major| since <= major)
     }
 
     /// What is missing, feature by feature.
     pub fn missing(&self) -> Vec<Missing> {
         let below = |path: &str, privilege: &str| {
             let inside = format!("{path}/");
-            self.0.iter().any(|(at, found)| at.starts_with(&inside) && found.contains_key(privilege))
+            self.found.iter().any(|(at, found)| at.starts_with(&inside) && found.contains_key(privilege))
         };
         let look = |feature: &Feature| {
             let privileges: Vec<_> = feature
                 .needs
                 .iter()
                 .copied()
-                .filter(|(path, name)| !self.held(path).contains(name))
+                .filter(|(path, name)| self.knows(name) && !self.held(path).contains(name))
                 .collect();
             let partly = privileges.iter().all(|(path, name)| below(path, name));
             (!privileges.is_empty()).then_some(Missing { feature: feature.name, privileges, partly })
@@ -94,6 +111,7 @@ impl Privileges {
             let role = match path {
                 VMS => "LxcAutoscale",
                 STORAGE => "LxcAutoscaleStorage",
+                BRIDGES => "LxcAutoscaleNetwork",
                 _ => "LxcAutoscaleCluster",
             };
             let needs = FEATURES.iter().flat_map(|feature| feature.needs).filter(|(at, _)| *at == path);
@@ -112,10 +130,28 @@ impl Privileges {
         commands
     }
 
-    /// What it has on a path, inherited or not.
+    /// What it has on a path, inherited or not. Proxmox tells of the topmost paths, and of those that have entries: on
+    /// another one it is what is passed on to it.
     fn held(&self, path: &str) -> BTreeSet<&str> {
-        self.0.get(path).into_iter().flat_map(BTreeMap::keys).map(String::as_str).collect()
+        let above = |path: &str| path.rfind('/').filter(|at| 0 < *at).map(|at| path[..at].to_owned());
+        let mut at = path.to_owned();
+        while !self.found.contains_key(&at) {
+            match above(&at) {
+                Some(next) => at = next,
+                None => return BTreeSet::new(),
+            }
+        }
+        let reaches = |value: &serde_json::Value| at == path || is_passed_on(value);
+        let found = self.found.get(&at).into_iter().flatten().filter(|(_, value)| reaches(value));
+        found.map(|(name, _)| name.as_str()).collect()
     }
+}
+
+/// Whether a privilege holds below its path, too.
+fn is_passed_on(value: &serde_json::Value) -> bool {
+    !matches!(value, serde_json::Value::Bool(false) | serde_json::Value::Null)
+        && value.as_u64() != Some(0)
+        && value.as_str() != Some("0")
 }
 
 #[cfg(test)]
@@ -125,7 +161,7 @@ mod tests {
     use super::*;
 
     fn privileges(value: serde_json::Value) -> Privileges {
-        Privileges(serde_json::from_value(value).unwrap())
+        Privileges::new(serde_json::from_value(value).unwrap(), "8.4.21")
     }
 
     #[test]
@@ -158,6 +194,27 @@ mod tests {
     }
 
     #[test]
+    fn bridges_take_a_privilege_since_version_8_and_it_may_be_inherited() {
+        let clone = |version: &str, sdn: serde_json::Value| {
+            let found = json!({"/": {"SDN.Use": 1}, "/sdn": sdn});
+            let missing = Privileges::new(serde_json::from_value(found).unwrap(), version).missing();
+            let clone = missing.into_iter().find(|missing| missing.feature.starts_with("clone")).unwrap();
+            clone.privileges.contains(&("/sdn/zones/localnetwork", "SDN.Use"))
+        };
+        for (version, sdn, want) in [
+            ("7.4-17", json!({}), false),
+            ("8.0.3", json!({}), true),
+            ("9.1.4", json!({"SDN.Use": 1}), false),
+            ("9.1.4", json!({"SDN.Use": "1"}), false),
+            ("9.1.4", json!({"SDN.Use": 0}), true),
+            ("9.1.4", json!({"SDN.Audit": 1}), true),
+            ("unknown", json!({}), true),
+        ] {
+            assert_eq!(clone(version, sdn.clone()), want, "{version} {sdn}");
+        }
+    }
+
+    #[test]
     fn the_commands_grant_user_and_token_what_is_missing() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("token");
@@ -167,6 +224,7 @@ mod tests {
         // What it has of the features of a path stays, whether it is inherited or not, and so does anything else.
         let found = privileges(json!({
             "/": {"Sys.Audit": 1, "VM.Audit": 1},
+            "/sdn": {"SDN.Audit": 1},
             "/vms": {"VM.Audit": 1, "VM.Config.CPU": 1, "VM.Migrate": 1}
         }));
         let all = "VM.Allocate VM.Audit VM.Clone VM.Config.CPU VM.Config.Disk VM.Config.Memory VM.Config.Options VM.Migrate \
@@ -174,6 +232,10 @@ mod tests {
         assert_eq!(
             found.granting_commands(&token),
             [
+                "pveum role add LxcAutoscaleNetwork --privs \"SDN.Audit SDN.Use\" || \
+                 pveum role modify LxcAutoscaleNetwork --append 1 --privs \"SDN.Audit SDN.Use\"",
+                "pveum acl modify /sdn/zones/localnetwork --users 'scale@pve' --roles LxcAutoscaleNetwork",
+                "pveum acl modify /sdn/zones/localnetwork --tokens 'scale@pve!one' --roles LxcAutoscaleNetwork",
                 "pveum role add LxcAutoscaleStorage --privs \"Datastore.AllocateSpace\" || \
                  pveum role modify LxcAutoscaleStorage --append 1 --privs \"Datastore.AllocateSpace\"",
                 "pveum acl modify /storage --users 'scale@pve' --roles LxcAutoscaleStorage",
