@@ -31,8 +31,15 @@ pub use events::{
     UsageEvent,
 };
 pub use power::{Powered, ShutdownRequest};
-pub use resource::{Cluster, ClusterNode, ClusterStatus, ContainerSettings, PendingSetting, RawSetting};
+pub use resource::{
+    Cluster, ClusterNode, ClusterStatus, ContainerSettings, EXIT_NOTHING_KNOWN, PendingSetting, RawSetting,
+    Why, WhyRequest,
+};
 pub use snapshots::{LeftSnapshot, PruneRequest, Pruned, SnapshotDeleted};
+
+/// The header of a request that changes something which says what for, such as `decision 4711`; it is kept in the audit log
+/// and in the ledger.
+pub const PURPOSE_HEADER: &str = "x-purpose";
 
 /// Fields of requests that go by a second name, too, with that name; a request uses one of the two. Answers have the
 /// first.
@@ -577,7 +584,8 @@ pub struct LedgerEntry {
     pub after: Option<f64>,
     /// Who: `uid:0`, `key:backup-job`, `outside` for a change that was not made through this server.
     pub caller: String,
-    /// Why: `request`, `boost`, `end of boost`, `undo`, `rollback`, `noticed`.
+    /// Why: `request`, `boost`, `end of boost`, `undo`, `rollback`, `noticed`; with what the request said that it was for:
+    /// `request: decision 4711`.
     pub why: String,
     /// The change of the audit log.
     pub change: u64,

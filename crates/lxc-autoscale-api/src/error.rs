@@ -19,6 +19,7 @@ use crate::configuration::edit::EditError;
 use crate::invariants::Refused;
 use crate::memory_guard::ShrinkRefused;
 use crate::params::InvalidName;
+use crate::why::WhyError;
 
 /// The code of the error that an answer holds, for whoever counts answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -184,6 +185,17 @@ impl From<ActionError> for ApiError {
 impl From<BackendError> for ApiError {
     fn from(error: BackendError) -> Self {
         ActionError::from(error).into()
+    }
+}
+
+impl From<WhyError> for ApiError {
+    fn from(error: WhyError) -> Self {
+        let (status, code) = match error {
+            WhyError::NothingKnown { .. } => (StatusCode::NOT_FOUND, "no_decision"),
+            WhyError::Busy => (StatusCode::SERVICE_UNAVAILABLE, "why_busy"),
+            WhyError::Program(_) => (StatusCode::BAD_GATEWAY, "why_failed"),
+        };
+        Self::new(status, code, ErrorChain(&error).to_string())
     }
 }
 

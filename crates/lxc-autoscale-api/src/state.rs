@@ -20,6 +20,7 @@ use crate::events::Events;
 use crate::exporter::Instruments;
 use crate::node::CpuMeter;
 use crate::store::Store;
+use crate::why::Turns;
 
 /// A handle on [`Shared`].
 pub type AppState = Arc<Shared>;
@@ -36,6 +37,7 @@ pub struct Shared {
     keys: KeyFile,
     rate_limits: RwLock<Arc<RateLimits>>,
     refusals: Refusals,
+    questions: Turns,
     cpu: CpuMeter,
     instruments: Arc<Instruments>,
     node_name: Option<String>,
@@ -61,6 +63,7 @@ impl Shared {
             configuration: Configuration::new(PathBuf::from(DEFAULT_CONFIG)),
             rate_limits: RwLock::new(Arc::new(rate_limits(&config.server))),
             refusals: Refusals::default(),
+            questions: Turns::default(),
             keys: KeyFile::new(config.server.keys_file.clone()),
             config: RwLock::new(Arc::new(config)),
             host,
@@ -116,6 +119,11 @@ impl Shared {
     /// Which refusals are written down.
     pub fn refusals(&self) -> &Refusals {
         &self.refusals
+    }
+
+    /// Whose turn it is to ask why.
+    pub fn questions(&self) -> &Turns {
+        &self.questions
     }
 
     /// The API keys.

@@ -352,7 +352,7 @@ impl Executor {
         let vmid = proposal.id;
         let begun = |ledger: &mut Ledger| ledger.begin(now, vmid, decision, &proposal.inputs);
         let Some(number) = self.begin(begun) else { return self.not_asked_for() };
-        let outcome = self.ask(now, proposal, decision).await;
+        let outcome = self.ask(now, proposal, decision, &format!("decision {number}")).await;
         if outcome.may_be_done() {
             self.changes.entry(vmid).or_default().note(decision, now);
         }
@@ -381,7 +381,14 @@ impl Executor {
         }
     }
 
-    async fn ask(&mut self, now: Timestamp, proposal: &Proposal, decision: &Decision) -> Outcome {
+    /// `purpose` names the decision in the API's audit log.
+    async fn ask(
+        &mut self,
+        now: Timestamp,
+        proposal: &Proposal,
+        decision: &Decision,
+        purpose: &str,
+    ) -> Outcome {
         let vmid = proposal.id;
         if self.api_is_down {
             return Outcome::Failed {
@@ -392,7 +399,7 @@ impl Executor {
             return Outcome::Failed { error: "not sent: the target is no number".to_owned() };
         };
         let (label, unit) = words(decision.resource);
-        match self.call(&wanted).await {
+        match self.call(&wanted, purpose).await {
             Ok((before, after)) => {
                 self.api_trouble.is_over();
                 self.refusals.is_over(vmid, decision.resource);
@@ -405,18 +412,18 @@ impl Executor {
     }
 
     /// Sets what is wanted; returns what was there before and what was read back.
-    async fn call(&self, wanted: &Wanted) -> Result<(Option<f64>, Option<f64>), CallError> {
+    async fn call(&self, wanted: &Wanted, purpose: &str) -> Result<(Option<f64>, Option<f64>), CallError> {
         match wanted {
             Wanted::Cores(request) => {
-                let answer = self.client.scale_cores(request).await?;
+                let answer = self.client.scale_cores(request, purpose).await?;
                 Ok((answer.before.map(f64::from), answer.after.map(f64::from)))
             }
             Wanted::Cpulimit(request) => {
-                let answer = self.client.scale_cpulimit(request).await?;
+                let answer = self.client.scale_cpulimit(request, purpose).await?;
                 Ok((answer.before, answer.after))
             }
             Wanted::Memory(request) => {
-                let answer = self.client.scale_ram(request).await?;
+                let answer = self.client.scale_ram(request, purpose).await?;
                 Ok((answer.before.map(Mebibytes::as_f64), answer.after.map(Mebibytes::as_f64)))
             }
         }

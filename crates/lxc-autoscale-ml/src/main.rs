@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use jiff::Timestamp;
+use lxc_autoscale_core::api::EXIT_NOTHING_KNOWN;
 use lxc_autoscale_core::config::ShowError;
 use lxc_autoscale_core::{ErrorChain, config, telemetry};
 use lxc_autoscale_ml::cli::{Cli, Command, ConfigArgs, PolicyCommand, ProposalsAction};
@@ -87,7 +88,13 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         }
         Command::Why { id, json, limit, at } => {
             let options = WhyOptions { id, json, limit, at: at.map(|at| at.seen_from(now)) };
-            commands::why(&load()?, options, now, screen, out)?;
+            match commands::why(&load()?, options, now, screen, out) {
+                Err(error) if error.is_nothing_known() => {
+                    writeln!(io::stderr(), "lxc-autoscale-ml: {}", ErrorChain(&error))?;
+                    return Ok(ExitCode::from(EXIT_NOTHING_KNOWN));
+                }
+                told => told?,
+            }
         }
         Command::Report { since, json } => commands::report(&load()?, since, now, json, screen, out)?,
         Command::Capacity(args) => {

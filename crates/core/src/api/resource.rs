@@ -1,9 +1,13 @@
-//! Bodies of `GET /resource/lxc/config` and `GET /resource/cluster/status`.
+//! Queries and bodies of `GET /resource/lxc/config`, `GET /resource/lxc/why` and `GET /resource/cluster/status`.
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
+#[cfg(feature = "schema")]
+use crate::RecordTime;
 use crate::Vmid;
 use crate::container_config::ContainerConfig;
 
@@ -45,6 +49,36 @@ pub enum PendingSetting {
     /// It is removed.
     Removed,
 }
+
+/// Query of `GET /resource/lxc/why`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(transform = crate::schema::two_names))]
+#[serde(deny_unknown_fields)]
+pub struct WhyRequest {
+    /// The container.
+    #[serde(alias = "lxc_id")]
+    pub vm_id: Vmid,
+    /// What was decided at this time (RFC 3339), instead of what would be decided now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<RecordTime>"))]
+    pub at: Option<Timestamp>,
+}
+
+/// Answer to `GET /resource/lxc/why`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Why {
+    /// The container.
+    pub vm_id: Vmid,
+    /// What `lxc-autoscale-ml why ID --json` tells of it: what would be decided now, with the numbers it is made from, what
+    /// would change that, and the last decisions; with `at`, what was decided then.
+    pub explanation: Value,
+}
+
+/// Exit code of `lxc-autoscale-ml why` where nothing is known of the container, or was decided by the time that is asked
+/// about.
+pub const EXIT_NOTHING_KNOWN: u8 = 5;
 
 /// Answer to `GET /resource/cluster/status`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,6 +1,10 @@
 //! Every `curl` line of the product's first description, verbatim; what counts is what changed in the node.
 
 use std::fs;
+use std::process::Command;
+
+use lxc_autoscale_e2e::{binary, output};
+use serde_json::Value;
 
 use crate::node::{BackEnd, Node};
 use crate::schema;
@@ -109,6 +113,8 @@ fn every_documented_call_does_what_it_says(back_end: BackEnd) {
 
     node.run("curl -X GET http://proxmox:5000/health/check");
 
+    tells_why(&node);
+
     if back_end == BackEnd::Rest {
         let calls = fs::read_to_string(node.proxmox.at("calls.jsonl")).unwrap();
         let seen = schema::check_calls(&calls);
@@ -171,6 +177,43 @@ fn starts_and_stops(node: &Node, json: &str) {
             format!(r#"curl -X POST http://proxmox:5000/power/{verb} {json} -d '{{"lxc_id": 104{more}}}'"#);
         let answer = node.run(&line);
         assert_eq!((&answer["data"]["running"], node.runs(104)), (&runs.into(), runs), "{line}: {answer}");
+    }
+}
+
+/// What the ml daemon's own program says, from what the monitor has just measured.
+fn tells_why(node: &Node) {
+    let at = |path: &str| node.proxmox.at(path).display().to_string();
+    let monitor = format!(
+        "[paths]\ncgroup = '{0}/sys/fs/cgroup'\nproc = '{0}/proc'\nsys = '{0}/sys'\npve = '{0}/etc/pve'\n\
+         [logging]\nfile = ''\n",
+        at("node")
+    );
+    fs::write(at("monitor.toml"), monitor).unwrap();
+    let mut measure = Command::new(binary("lxc-monitor"));
+    let measured = output(measure.args(["once", "--config", &at("monitor.toml")]));
+    assert!(measured.status.success(), "{}", String::from_utf8_lossy(&measured.stderr));
+    let snapshot: Value = serde_json::from_slice(&measured.stdout).unwrap();
+    fs::write(at("lxc_metrics.json"), format!("[\n{snapshot}\n]\n")).unwrap();
+    let shipped = fs::read_to_string(at("lxc_autoscale_ml.toml")).unwrap();
+    let own = shipped
+        .replace("/var/log/lxc_metrics.json", &at("lxc_metrics.json"))
+        .replace("/var/lib/lxc_autoscale_ml/ml", &at("ml-state"))
+        .replace("/var/lib/lxc_autoscale_ml/monitor", &at("monitor-state"));
+    fs::write(at("lxc_autoscale_ml.toml"), own).unwrap();
+
+    let why = node.run(r#"curl -X GET "http://proxmox:5000/resource/lxc/why?lxc_id=104""#);
+    let now = &why["data"]["explanation"]["now"];
+    let has = node.config(104).memory_mb.get();
+    assert_eq!(now["inputs"]["allocation"]["memory_mib"].as_f64(), Some(has as f64), "{why}");
+    assert!(now["memory"]["reason"].is_object() || now["memory"]["reason"].is_string(), "{why}");
+    assert!(why["data"]["explanation"]["otherwise"]["memory"].is_object(), "{why}");
+    for (query, code) in [
+        ("lxc_id=999", "no_decision"),
+        // Nothing was ever decided here.
+        ("lxc_id=104&at=2026-11-25T13:05:00Z", "no_decision"),
+    ] {
+        let answer = node.ask(&format!(r#"curl -X GET "http://proxmox:5000/resource/lxc/why?{query}""#));
+        assert_eq!(answer["code"], code, "{answer}");
     }
 }
 

@@ -100,6 +100,8 @@ pub struct Subject {
     pub caller: String,
     /// What for, in words.
     pub action: String,
+    /// Why, as the ledger has it: `request`, `boost`, `request: decision 4711` …
+    pub why: String,
     /// The containers.
     pub containers: Vec<Vmid>,
 }

@@ -1,5 +1,5 @@
-//! Requests to change something that were refused for who asked, or for what they touched, before they were a change at
-//! all: they stand in the audit log, too, as far as there is room for them.
+//! Requests to change something that were refused for who asked, for what they touched, or for how many there were, before
+//! they were a change at all: they stand in the audit log, too, as far as there is room for them.
 //!
 //! Whoever may ask at all could else fill the disk, or drive the changes out of the log by rotation. So each key and each
 //! user that is known has a number of them in an hour, and all others have one together; how many were left out the next
@@ -23,13 +23,16 @@ const AN_HOUR: NonZeroU32 = NonZeroU32::new(60).unwrap();
 /// Of them at once.
 const AT_ONCE: NonZeroU32 = NonZeroU32::new(20).unwrap();
 
-/// Errors that are about who asks, from where, and for which container; others come of a change that is in the log.
-const ABOUT_WHO_ASKS: [&str; 8] = [
+/// Errors of requests that never were a change: for who asks, from where, for which container, or because there are too many
+/// already. Others come of a change that is in the log.
+const NEVER_A_CHANGE: [&str; 10] = [
     "forbidden",
     "foreign_origin",
     "invalid_key",
     "out_of_scope",
     "protected_container",
+    "shutting_down",
+    "too_many_changes",
     "too_many_requests",
     "unknown_host",
     "wrong_role",
@@ -61,7 +64,7 @@ impl Default for Refusals {
 impl Refusals {
     /// Whether an error is one that is written down.
     pub fn concern(code: &str) -> bool {
-        ABOUT_WHO_ASKS.contains(&code)
+        NEVER_A_CHANGE.contains(&code)
     }
 
     /// Writes down that somebody was refused, if there is room for it. The request is refused in any case.

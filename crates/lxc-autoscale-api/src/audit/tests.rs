@@ -13,6 +13,7 @@ fn subject(change: u64) -> Subject {
         change,
         caller: "uid:0".to_owned(),
         action: format!("set the cores of container 104 to {change}"),
+        why: "request".to_owned(),
         containers: vec![Vmid::try_from(104).unwrap()],
     }
 }

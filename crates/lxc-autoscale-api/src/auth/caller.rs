@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Peer;
 use super::keys::KeyFile;
+use super::purpose::Purpose;
 use crate::config::ServerConfig;
 use crate::error::ApiError;
 use crate::state::AppState;
@@ -77,12 +78,14 @@ pub struct Caller {
     pub role: Role,
     /// The containers they may touch; `None` means all.
     pub containers: Option<BTreeSet<Vmid>>,
+    /// What they say that this request is for: their word, which proves nothing.
+    pub purpose: Option<Purpose>,
 }
 
 impl Caller {
     /// Root, or a user that the configuration trusts: may everything.
     pub fn user(uid: u32) -> Self {
-        Self { identity: Identity::User(uid), role: Role::Admin, containers: None }
+        Self { identity: Identity::User(uid), role: Role::Admin, containers: None, purpose: None }
     }
 
     /// A user that the configuration makes an operator.
@@ -92,7 +95,7 @@ impl Caller {
 
     /// This server itself, for what ends by itself.
     pub fn server() -> Self {
-        Self { identity: Identity::Server, role: Role::Admin, containers: None }
+        Self { identity: Identity::Server, role: Role::Admin, containers: None, purpose: None }
     }
 
     /// Whether they would be let in now as they were then: a key may be revoked or expired meanwhile, or a user no longer
@@ -156,7 +159,8 @@ mod tests {
     fn a_role_may_what_the_lesser_ones_may() {
         let roles = [Role::Viewer, Role::Operator, Role::Admin];
         for (index, role) in roles.into_iter().enumerate() {
-            let caller = Caller { identity: Identity::Key("x".to_owned()), role, containers: None };
+            let caller =
+                Caller { identity: Identity::Key("x".to_owned()), role, containers: None, purpose: None };
             for (needed_index, needed) in roles.into_iter().enumerate() {
                 assert_eq!(caller.may(needed).is_ok(), needed_index <= index, "{role} {needed}");
             }

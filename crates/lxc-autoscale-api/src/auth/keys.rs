@@ -222,6 +222,7 @@ impl KeyFile {
             identity: Identity::Key(key.name.clone()),
             role: key.role,
             containers: key.containers.clone(),
+            purpose: None,
         }))
     }
 

@@ -106,7 +106,12 @@ mod tests {
     use crate::auth::caller::Role;
 
     fn key(name: &str) -> Caller {
-        Caller { identity: Identity::Key(name.to_owned()), role: Role::Viewer, containers: None }
+        Caller {
+            identity: Identity::Key(name.to_owned()),
+            role: Role::Viewer,
+            containers: None,
+            purpose: None,
+        }
     }
 
     #[test]

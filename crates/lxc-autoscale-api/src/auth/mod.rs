@@ -21,6 +21,7 @@ use lxc_autoscale_core::{ErrorChain, users};
 
 use self::caller::{Caller, Identity, Role};
 use self::limits::Allowance;
+use self::purpose::Purpose;
 use crate::audit::refusals::{Refusals, Refused};
 use crate::config::ServerConfig;
 use crate::error::{ApiError, ErrorCode, ErrorMessage};
@@ -30,6 +31,7 @@ pub mod caller;
 pub mod keys;
 pub mod limits;
 pub mod peer;
+pub mod purpose;
 pub mod socket_diag;
 
 /// What a browser says about where a request comes from.
@@ -198,7 +200,10 @@ fn check(state: &AppState, request: &Request) -> (Option<Allowance>, Result<Call
         Err(refused) => return (None, Err(state.rate_limits().refuse(client, refused))),
     };
     let (allowance, admitted) = state.rate_limits().admit(&caller);
-    (allowance, admitted.and_then(|()| check_target(state, request)).map(|()| caller))
+    let admitted = admitted.and_then(|()| check_target(state, request));
+    let purpose = if request.method().is_safe() { Ok(None) } else { Purpose::of(request.headers()) };
+    let admitted = admitted.and(purpose);
+    (allowance, admitted.map(|purpose| Caller { purpose, ..caller }))
 }
 
 /// Whether a request is meant for this server, and comes from no page of another.

@@ -6,6 +6,7 @@ use lxc_autoscale_core::ErrorChain;
 use lxc_autoscale_core::api::JobState;
 use serde::Serialize;
 
+use super::rows::Left;
 use super::trail::{Trail, code, log};
 use super::{Change, Changes};
 use crate::actions::ActionError;
@@ -41,6 +42,7 @@ impl Changes {
             change: open.number.unsigned_abs(),
             caller: open.asked.caller.clone(),
             action: audit::bounded(&open.asked.summary),
+            why: audit::bounded(&open.asked.order.why),
             containers: open.asked.containers.clone(),
         };
         let (event, result) = if end.code.is_none() {
@@ -51,10 +53,10 @@ impl Changes {
             (Event::NotDone { code, message: audit::bounded(&end.message), duration_ms: 0 }, code)
         };
         let trail = Trail { audit: self.audit_log(), subject, instruments: self.instruments.clone() };
-        trail.ended(event).await;
-        let is_changed = !end.changed.is_empty();
-        self.write_end(open.number, end).await;
-        self.announce(open.number, open.asked.is_job, is_changed).await;
+        self.close(trail, event, open.number, Left::Ended(end)).await;
+        if open.asked.is_job {
+            self.announce(open.number).await;
+        }
         result
     }
 

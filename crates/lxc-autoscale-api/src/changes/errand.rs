@@ -10,15 +10,15 @@ use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
 
 use super::ends::ended;
+use super::rows::Left;
 use super::sequence::Sequence;
-use super::trail::{Trail, outcome};
+use super::trail::outcome;
 use super::{Cancels, Change, Changes, Waits, locked};
 use crate::actions::ActionError;
 use crate::backend::watch::{Cancel, watched};
 use crate::gate::Ticket;
-use crate::jobs::Journal;
-use crate::jobs::begun::Begun;
 use crate::jobs::table::Asked;
+use crate::jobs::{Journal, Order};
 
 /// A change that has a place among those of this server.
 pub(super) struct Errand<S, F> {
@@ -67,7 +67,7 @@ impl Changes {
     {
         let Errand { change, asked, waits, place: _place, say, work } = errand;
         let Client { number: tell, answer, sequence } = client;
-        let (asked_at, task, is_job) = (Instant::now(), asked.order.task.clone(), asked.is_job);
+        let (asked_at, Order { task, why }, is_job) = (Instant::now(), asked.order.clone(), asked.is_job);
         let (wish, cancel) = Cancel::new();
         // A job has its number before it waits, so that it can be looked at and given up; all else gets one when it
         // is begun, which saves a write.
@@ -88,7 +88,7 @@ impl Changes {
         // Whoever prefers a number to an answer waits for the job as long as nobody has taken its number.
         let is_told = queued.is_none_or(|number| tell.send(number).is_ok());
         if let Some(number) = queued {
-            self.announce(number, is_job, false).await;
+            self.announce(number).await;
         }
         let may_begin = || match (waits, &sequence) {
             (Waits::ForAnswer, None) => !answer.is_closed(),
@@ -98,63 +98,57 @@ impl Changes {
         let entered = self.enter(&change.vmids, &cancel).await;
         let entered =
             entered.and_then(|tickets| if may_begin() { Ok(tickets) } else { Err(ActionError::Abandoned) });
-        let (number, entered) = match (self.number(queued, asked, entered.is_ok()).await, queued) {
-            (Ok(number), _) => (number, entered),
-            // Its row says that it waits, which ends here.
-            (Err(error), Some(number)) => (number, Err(error)),
-            (Err(error), None) => {
-                self.answered(&change, &task, asked_at, Some(&error));
-                let _ = answer.send(Err(error));
-                return;
-            }
-        };
 
-        let journal = Journal::new(number, self.store.clone(), cancel);
-        let trail = self.trail(number, &change);
+        let opening = self.open(self.trail(&change, &why), asked, queued, entered.is_ok());
+        let journal = Journal::new(opening.beginning().clone(), self.store.clone(), cancel);
         let (tickets, result) = match entered {
-            Ok(tickets) => (tickets, self.work(&journal, &trail, is_job, work).await),
+            Ok(tickets) => (tickets, self.work(&journal, queued, work).await),
             Err(refused) => (Vec::<Ticket>::new(), Err(refused)),
         };
-        trail.ended(outcome(asked_at.elapsed(), &result)).await;
+        let numbered = opening.beginning().numbered().await;
+        // What is not written down has made no call.
+        let result = opening.written().await.and(result);
+        // A queued job has its row, which says that it waits: that ends here.
+        let Some(number) = numbered.map(|numbered| numbered.number).or(queued) else {
+            self.answered(&change, &task, asked_at, result.as_ref().err());
+            let _ = answer.send(result);
+            return;
+        };
+        let event = outcome(asked_at.elapsed(), &result);
         let end = ended(&journal, &result, say);
         let failure = result.as_ref().err();
         let is_open = failure.is_some_and(ActionError::is_open);
-        let is_changed = !is_open && !end.changed.is_empty();
+        let left = if is_open { Left::Open(end) } else { Left::Ended(end) };
+        self.close(self.trail(&change, &why).of(number), event, number, left).await;
         if is_open {
-            self.leave_open(number, end).await;
             self.settle_later(number, &change, tickets, failure.and_then(ActionError::at_work));
         } else {
-            self.write_end(number, end).await;
             // Not before all is written down.
             drop(tickets);
         }
         drop(listed);
         self.answered(&change, &task, asked_at, failure);
         let _ = answer.send(result);
-        self.announce(number, is_job, is_changed).await;
+        if is_job {
+            self.announce(number).await;
+        }
         self.tidy().await;
     }
 
     /// The work itself, with its containers entered.
-    async fn work<T, W, F>(
-        &self,
-        journal: &Journal,
-        trail: &Trail,
-        is_job: bool,
-        work: F,
-    ) -> Result<T, ActionError>
+    async fn work<T, W, F>(&self, journal: &Journal, queued: Option<i64>, work: F) -> Result<T, ActionError>
     where
         T: Send + 'static,
         W: Future<Output = Result<T, ActionError>> + Send + 'static,
         F: FnOnce(Journal) -> W + Send + 'static,
     {
-        let begun = Begun::new(journal.clone(), trail.begins());
-        self.announce(journal.number(), is_job, false).await;
-        let (watcher, own) = (Arc::new(begun.clone()), journal.clone());
+        if let Some(number) = queued {
+            journal.begun().await?;
+            self.announce(number).await;
+        }
+        let (watcher, own) = (Arc::new(journal.clone()), journal.clone());
         // A task of its own: a panic in it must not end what writes down how it ended.
         let done = tokio::spawn(watched(watcher, async move { work(own).await })).await;
-        let done = done.unwrap_or(Err(ActionError::Crashed));
-        // What is not in the audit log has made no call.
-        begun.written().await.map_err(ActionError::from).and(done)
+        done.unwrap_or(Err(ActionError::Crashed))
     }
 }

@@ -194,7 +194,11 @@ impl Changes {
         T: Serialize + Send + 'static,
         W: Future<Output = Result<T, ActionError>> + Send + 'static,
     {
-        self.record(change, Order::requested(Task::Other), |_| work).await
+        let begin = async move |journal: Journal| {
+            journal.begun().await?;
+            work.await
+        };
+        self.record(change, Order::requested(Task::Other), begin).await
     }
 
     /// As [`Changes::run`], for what can be held against the node after a crash.
@@ -316,11 +320,13 @@ impl Changes {
         })
     }
 
-    fn trail(&self, number: i64, change: &Change) -> Trail {
+    /// The trail of a change that has no number yet.
+    fn trail(&self, change: &Change, why: &str) -> Trail {
         let subject = Subject {
-            change: number.unsigned_abs(),
+            change: 0,
             caller: change.caller.identity.to_string(),
             action: audit::bounded(&change.summary),
+            why: audit::bounded(why),
             containers: change.vmids.clone(),
         };
         Trail { audit: self.audit_log(), subject, instruments: Arc::clone(&self.instruments) }
@@ -345,8 +351,13 @@ fn open_audit(config: &AuditConfig) -> Option<Arc<AuditLog>> {
 }
 
 fn asked(change: &Change, order: Order, is_job: bool) -> Asked {
+    let Order { task, why } = order;
+    let why = match &change.caller.purpose {
+        Some(purpose) => format!("{why}: {purpose}"),
+        None => why,
+    };
     Asked {
-        order,
+        order: Order { task, why },
         summary: change.summary.clone(),
         containers: change.vmids.clone(),
         caller: change.caller.identity.to_string(),

@@ -1,6 +1,6 @@
 //! Configurations as a resource: shown, checked, and that of the ml daemon changed.
 //!
-//! What a file comes to, and what is wrong with it, its own daemon says ([`program`]); changes keep comments and order
+//! What a file comes to, and what is wrong with it, its own daemon says ([`crate::program`]); changes keep comments and order
 //! ([`edit`]) and replace the file in one step ([`file`](mod@file)). The ml daemon looks at its file before each cycle and needs not
 //! be told.
 //!
@@ -11,6 +11,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use lxc_autoscale_core::api::{
@@ -25,15 +26,14 @@ use crate::audit;
 use crate::auth::caller::Caller;
 use crate::changes::Change;
 use crate::config::{Config, ManagedFilesConfig, SHIPPED};
+use crate::program::{self, ProgramError};
 use crate::state::AppState;
 
 pub mod edit;
 pub mod file;
-pub mod program;
 
 use edit::EditError;
 use file::ReadFile;
-use program::ProgramError;
 
 /// Keys, and beginnings of keys, of the ml daemon that are changed on the node only.
 pub const PROTECTED: [&str; 8] = [
@@ -47,6 +47,8 @@ pub const PROTECTED: [&str; 8] = [
     "state.",
 ];
 
+/// Far more than a program takes to look at some KB, even on a node that is busy.
+const PATIENCE: Duration = Duration::from_secs(20);
 /// The setting that says where the ml daemon keeps its state.
 const STATE_DIRECTORY: &str = "state.directory";
 /// Changes that are told of one request; the audit log's lines are bounded.
@@ -340,7 +342,10 @@ async fn in_force(
 
 async fn report(config: &Config, owner: ConfigOwner, text: &str) -> Result<ConfigReport, ConfigurationError> {
     match config.configuration.of(owner) {
-        Some((_, program)) => Ok(program::report(program, text).await?),
+        Some((_, program)) => {
+            let said = program::ask(program, &["config", "--stdin", "--json"], text, PATIENCE).await?;
+            Ok(said.report()?)
+        }
         None => Ok(config::report::<Config>(SHIPPED, text)),
     }
 }

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use super::endpoint::{Schemas, Shape, error_envelope};
 use super::faults::{self, Faults};
 use crate::auth::caller::Role;
+use crate::auth::purpose::Purpose;
 
 /// A row of the table of routes.
 #[derive(Clone, Debug)]
@@ -96,9 +97,11 @@ fn operation(route: &Described) -> Value {
         "x-role": route.role.name(),
         "responses": responses(route),
     });
+    let purpose = is_change(route).then(Purpose::parameter);
     let parameters: Vec<Value> = shape
         .parameters
         .iter()
+        .chain(&purpose)
         .map(|parameter| {
             let mut schema = parameter.schema.clone();
             let description = schema.as_object_mut().and_then(|fields| fields.remove("description"));
@@ -126,6 +129,11 @@ fn operation(route: &Described) -> Value {
     operation
 }
 
+/// Whether it takes the header that says what for.
+fn is_change(route: &Described) -> bool {
+    !route.method.is_safe()
+}
+
 fn responses(route: &Described) -> Value {
     let mut responses = Map::new();
     for answer in &route.shape.answers {
@@ -136,7 +144,8 @@ fn responses(route: &Described) -> Value {
         response["content"][answer.media_type] = json!({"schema": answer.schema});
     }
     let mut codes: BTreeMap<u16, Vec<&str>> = BTreeMap::new();
-    let groups = [&[faults::ANY], route.faults.as_slice(), route.shape.faults.as_slice()];
+    let purpose: &[Faults] = if is_change(route) { &[faults::PARAMETERS] } else { &[] };
+    let groups = [&[faults::ANY], purpose, route.faults.as_slice(), route.shape.faults.as_slice()];
     for (status, code) in groups.into_iter().flatten().copied().flatten().copied() {
         let codes = codes.entry(status).or_default();
         if !codes.contains(&code) {

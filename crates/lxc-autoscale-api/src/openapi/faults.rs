@@ -121,6 +121,9 @@ pub const NODE: Faults = &[(404, "unknown_node")];
 /// The monitor's newest record is read.
 pub const METRICS: Faults = &[(404, "no_metrics")];
 
+/// The ml daemon's program is asked why.
+pub const WHY: Faults = &[(404, "no_decision"), (502, "why_failed"), (503, "why_busy")];
+
 /// Somebody wants to be told what happens.
 pub const LISTEN: Faults = &[(503, "too_many_listeners")];
 

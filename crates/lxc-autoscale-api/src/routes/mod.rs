@@ -16,7 +16,7 @@ use crate::exporter::requests;
 use crate::openapi::faults::{
     BACKEND, BOOST, CANCEL, CHANGE, CLONE, CONFIG, CONFIG_KEYS, CONFIG_WRITE, CONTAINER, CORES, EXPECTED,
     JOB, KEEP, LISTEN, MEMORY, METRICS, NODE, POWER, RECORDED, RESTART, SCOPE, SEQUENCE, SIZE, SNAPSHOT,
-    STORE,
+    STORE, WHY,
 };
 use crate::openapi::{self, Schemas};
 use crate::state::AppState;
@@ -145,6 +145,13 @@ fn resources() -> Vec<Route> {
             resource::settings,
         )
         .fails(&[CONTAINER, BACKEND]),
+        get(
+            "/resource/lxc/why",
+            Viewer,
+            "Why a container has the size it has: the decisions about it, from which numbers, and what would change them.",
+            resource::why,
+        )
+        .fails(&[SCOPE, WHY]),
         get(
             "/resource/cluster/status",
             Viewer,

@@ -4,7 +4,8 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use jiff::Timestamp;
 use lxc_autoscale_core::api::{
-    ClusterStatus, ContainerRequest, ContainerSettings, ContainerStatus, NodeRequest, NodeStatus,
+    ClusterStatus, ContainerRequest, ContainerSettings, ContainerStatus, NodeRequest, NodeStatus, Why,
+    WhyRequest,
 };
 use lxc_autoscale_core::snapshot::ContainerState;
 use lxc_autoscale_core::{ErrorChain, Vmid};
@@ -63,6 +64,20 @@ pub(super) async fn settings(
     let message =
         format!("Container {vm_id} has {} settings; {waiting} for its next start.", settings.settings.len());
     Ok(success(message, settings))
+}
+
+pub(super) async fn why(
+    State(state): State<AppState>,
+    caller: Caller,
+    ApiQuery(WhyRequest { vm_id, at }): ApiQuery<WhyRequest>,
+) -> Answer<Why> {
+    caller.may_touch(&[vm_id])?;
+    let explanation = state.questions().why(&state.config().configuration, vm_id, at).await?;
+    let message = match at {
+        None => format!("Why container {vm_id} has the size it has."),
+        Some(at) => format!("What was decided about container {vm_id} at {at}."),
+    };
+    Ok(success(message, Why { vm_id, explanation }))
 }
 
 pub(super) async fn cluster(State(state): State<AppState>) -> Answer<ClusterStatus> {

@@ -246,6 +246,7 @@ async fn routes_are_listed_as_documented() {
             "GET /resource/cluster/status",
             "GET /resource/lxc/config",
             "GET /resource/lxc/status",
+            "GET /resource/lxc/why",
             "GET /resource/node/status",
             "GET /resource/vm/status",
             "GET /routes",

@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use lxc_autoscale_api::auth::Peer;
 use lxc_autoscale_api::params::{Hostname, SnapshotName};
 use lxc_autoscale_api::routes;
+use lxc_autoscale_core::api::PURPOSE_HEADER;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
@@ -202,6 +203,11 @@ impl Field {
 
     /// Whether the document allows the value: what is right by chance is none of this test's business.
     fn is_allowed(&self, value: &str) -> bool {
+        if self.name == PURPOSE_HEADER {
+            let value = value.trim();
+            let is_visible = value.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic());
+            return is_visible && (1..=100).contains(&value.len());
+        }
         if self.place != "body" {
             return self.place == "query" && self.schema["type"] == "string" && value == "proxmox";
         }

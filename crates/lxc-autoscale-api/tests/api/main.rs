@@ -30,4 +30,5 @@ mod sequences;
 mod server;
 mod timeouts;
 mod trail;
+mod why;
 mod wire;

@@ -4,7 +4,8 @@ use axum::Router;
 use lxc_autoscale_api::routes;
 use serde_json::{Map, Value, json};
 
-use crate::node::{Node, Reply, request, send};
+use crate::node::{Reply, request, send};
+use crate::why::node_with;
 
 /// A good request to every route that names a container.
 fn requests() -> Vec<(&'static str, &'static str, Value)> {
@@ -27,6 +28,7 @@ fn requests() -> Vec<(&'static str, &'static str, Value)> {
         ("POST", "/power/stop", json!({"vm_id": 104})),
         ("GET", "/resource/lxc/status", json!({"vm_id": 104})),
         ("GET", "/resource/lxc/config", json!({"vm_id": 104})),
+        ("GET", "/resource/lxc/why", json!({"vm_id": 104})),
         ("GET", "/metrics/current", json!({"vm_id": 104})),
         ("GET", "/ledger", json!({"vm_id": 104})),
         ("POST", "/undo", json!({"vm_id": 104, "to": "original"})),
@@ -52,7 +54,7 @@ fn renamed(fields: &Value) -> Value {
 
 #[tokio::test]
 async fn one_of_two_names_is_given() {
-    let node = Node::new();
+    let node = node_with("echo '{}'");
     node.measured(104, 300.5, 5);
     let api = node.api();
     for (method, path, fields) in requests() {

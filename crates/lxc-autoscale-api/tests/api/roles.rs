@@ -37,6 +37,7 @@ const ROUTES: &str = r#"
     viewer   GET    /resource/vm/status?vm_id=104
     viewer   GET    /resource/lxc/status?lxc_id=104
     viewer   GET    /resource/lxc/config?lxc_id=104
+    viewer   GET    /resource/lxc/why?lxc_id=104
     viewer   GET    /resource/cluster/status
     viewer   GET    /resource/node/status?node_name=proxmox
     viewer   GET    /metrics/current?vm_id=104

@@ -94,6 +94,77 @@ async fn a_refused_change_is_written_down() {
     assert_chain_holds(&node);
 }
 
+/// What a request says that it is for stands in the audit log, in both records of the change, and in the ledger.
+#[tokio::test]
+async fn what_a_change_is_for_is_written_down() {
+    let node = Node::new();
+    let api = node.api();
+    let ask = async |(path, body): (&str, Value), purpose: Option<&str>| {
+        let mut request = request("POST", path, Some(body));
+        if let Some(purpose) = purpose {
+            request.headers_mut().insert("x-purpose", purpose.parse().unwrap());
+        }
+        send(&api, request).await
+    };
+    let cores = |cores: u32| ("/scale/cores", json!({"vm_id": 104, "cores": cores}));
+    let boost = ("/boost", json!({"vm_id": 104, "cores": 8, "minutes": 5}));
+    for (what, purpose, why) in [
+        (cores(3), None, "request"),
+        (cores(4), Some("decision 4711"), "request: decision 4711"),
+        (cores(5), Some("  plan 3f2a9c81d04b, decision 7 "), "request: plan 3f2a9c81d04b, decision 7"),
+        (boost, Some("boost"), "boost: boost"),
+    ] {
+        let before = lines(&node).len();
+        ask(what, purpose).await.data();
+        let more = lines(&node).split_off(before);
+        let found: Vec<_> = more
+            .iter()
+            .map(|line| (line["event"].as_str().unwrap(), line["why"].as_str().unwrap()))
+            .collect();
+        assert_eq!(found, [("begun", why), ("done", why)]);
+        let page = node.get("/ledger?vm_id=104").await;
+        assert_eq!(page.data()["entries"][0]["why"], why);
+    }
+    let (written, calls) = (lines(&node).len(), node.calls().len());
+    for bad in ["", "   ", "a\tb", &"x".repeat(101)] {
+        ask(cores(6), Some(bad)).await.assert_error(400, "invalid_parameter");
+    }
+    assert_eq!((lines(&node).len(), node.calls().len()), (written, calls));
+    // Who only looks says nothing.
+    let mut look = request("GET", "/routes", None);
+    look.headers_mut().insert("x-purpose", "".parse().unwrap());
+    send(&api, look).await.data();
+    assert_chain_holds(&node);
+}
+
+/// A change for which there is no place is refused, and that is written down, too.
+#[tokio::test]
+async fn one_change_too_many_is_written_down() {
+    let mut node = Node::new();
+    node.config.server.max_changes = 1;
+    node.hook("set", "until [ -e \"$root/go\" ]; do sleep 0.01; done");
+    let api = node.api();
+    let first = tokio::spawn({
+        let api = api.clone();
+        let body = json!({"vm_id": 104, "cores": 4});
+        async move { send(&api, request("POST", "/scale/cores", Some(body))).await }
+    });
+    while node.calls().is_empty() {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    let second = send(&api, request("POST", "/scale/cores", Some(json!({"vm_id": 102, "cores": 2})))).await;
+    second.assert_error(503, "too_many_changes");
+    fs::write(node.root().join("go"), "").unwrap();
+    first.await.unwrap().data();
+    let refused: Vec<_> = lines(&node).into_iter().filter(|line| line["event"] == "refused").collect();
+    let [line] = &refused[..] else { panic!("{refused:?}") };
+    assert_eq!(
+        (&line["code"], &line["caller"], &line["action"]),
+        (&json!("too_many_changes"), &json!("uid:0"), &json!("POST /scale/cores"))
+    );
+    assert_chain_holds(&node);
+}
+
 /// A stranger fills neither the disk nor the log, and how much is left out is told.
 #[tokio::test]
 async fn refusals_are_bounded_and_those_left_out_are_counted() {

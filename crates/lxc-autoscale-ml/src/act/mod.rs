@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use lxc_autoscale_core::Vmid;
 use lxc_autoscale_core::api::{
-    ContainerStatus, Envelope, ScaleCoresRequest, ScaleCpulimitRequest, ScaleRamRequest, ScaledCores,
-    ScaledCpulimit, ScaledRam,
+    ContainerStatus, Envelope, PURPOSE_HEADER, ScaleCoresRequest, ScaleCpulimitRequest, ScaleRamRequest,
+    ScaledCores, ScaledCpulimit, ScaledRam,
 };
 use reqwest::header::RETRY_AFTER;
 use reqwest::{RequestBuilder, Response, StatusCode};
@@ -107,33 +107,42 @@ impl ApiClient {
     ///
     /// # Errors
     /// [`CallError`]; see [`CallError::may_have_happened`].
-    pub async fn scale_cores(&self, request: &ScaleCoresRequest) -> Result<ScaledCores, CallError> {
-        self.post("/scale/cores", request).await
+    pub async fn scale_cores(
+        &self,
+        request: &ScaleCoresRequest,
+        purpose: &str,
+    ) -> Result<ScaledCores, CallError> {
+        self.post("/scale/cores", request, purpose).await
     }
 
     /// Sets the CPU limit, in cores.
     ///
     /// # Errors
     /// [`CallError`]; see [`CallError::may_have_happened`].
-    pub async fn scale_cpulimit(&self, request: &ScaleCpulimitRequest) -> Result<ScaledCpulimit, CallError> {
-        self.post("/scale/cpulimit", request).await
+    pub async fn scale_cpulimit(
+        &self,
+        request: &ScaleCpulimitRequest,
+        purpose: &str,
+    ) -> Result<ScaledCpulimit, CallError> {
+        self.post("/scale/cpulimit", request, purpose).await
     }
 
     /// Sets the memory.
     ///
     /// # Errors
     /// [`CallError`]; see [`CallError::may_have_happened`].
-    pub async fn scale_ram(&self, request: &ScaleRamRequest) -> Result<ScaledRam, CallError> {
-        self.post("/scale/ram", request).await
+    pub async fn scale_ram(&self, request: &ScaleRamRequest, purpose: &str) -> Result<ScaledRam, CallError> {
+        self.post("/scale/ram", request, purpose).await
     }
 
-    async fn post<Q, R>(&self, route: &'static str, request: &Q) -> Result<R, CallError>
+    /// Asks for a change; `purpose` goes to the API's audit log and ledger.
+    async fn post<Q, R>(&self, route: &'static str, request: &Q, purpose: &str) -> Result<R, CallError>
     where
         Q: Serialize + Sync,
         R: DeserializeOwned,
     {
         let url = format!("{}{route}", self.endpoint.base());
-        self.call(route, || self.http.post(&url).json(request)).await
+        self.call(route, || self.http.post(&url).header(PURPOSE_HEADER, purpose).json(request)).await
     }
 
     /// Sends a request until it is answered, or patience ends.
@@ -219,7 +228,7 @@ mod tests {
 
     use axum::Router;
     use axum::extract::State;
-    use axum::http::StatusCode as Status;
+    use axum::http::{HeaderMap, StatusCode as Status};
     use axum::routing::post;
     use lxc_autoscale_core::Mebibytes;
     use serde_json::{Value, json};
@@ -233,6 +242,8 @@ mod tests {
         retries: 2,
     };
 
+    const PURPOSE: &str = "decision 4711";
+
     /// What the API answers, call by call; `None` keeps the caller waiting for ever.
     type Script = Arc<Mutex<VecDeque<Option<(u16, String)>>>>;
 
@@ -241,7 +252,11 @@ mod tests {
         let texts = answers.into_iter().map(|answer| answer.map(|(status, body)| (status, body.to_string())));
         let script: Script = Arc::new(Mutex::new(texts.collect()));
         let asked = Arc::new(Mutex::new(Vec::new()));
-        let handler = |State((script, asked)): State<(Script, Arc<Mutex<Vec<Value>>>)>, body: String| async move {
+        let handler = |State((script, asked)): State<(Script, Arc<Mutex<Vec<Value>>>)>,
+                       headers: HeaderMap,
+                       body: String| async move {
+            // Each attempt says what for.
+            assert_eq!(headers[PURPOSE_HEADER], PURPOSE);
             asked.lock().unwrap().push(serde_json::from_str(&body).unwrap());
             let answer = script.lock().unwrap().pop_front().expect("one call more than scripted");
             match answer {
@@ -279,7 +294,7 @@ mod tests {
     ) -> (Result<ScaledCores, CallError>, usize) {
         let (url, asked) = serve(answers).await;
         let client = ApiClient::new(&url, patience).unwrap();
-        let result = client.scale_cores(&four_cores()).await;
+        let result = client.scale_cores(&four_cores(), PURPOSE).await;
         let asked = asked.lock().unwrap();
         assert!(
             asked.iter().all(|body| *body == json!({"vm_id": 104, "cores": 4, "expected": 2})),
@@ -305,7 +320,7 @@ mod tests {
         let client = ApiClient::new(&url, PATIENCE).unwrap();
         let memory = Mebibytes::new(8192);
         let request = ScaleRamRequest { vm_id: four_cores().vm_id, memory, expected: None };
-        let result = client.scale_ram(&request).await.unwrap();
+        let result = client.scale_ram(&request, PURPOSE).await.unwrap();
         assert_eq!(result.after, Some(Mebibytes::new(8192)));
         assert_eq!(*asked.lock().unwrap(), [json!({"vm_id": 104, "memory": 8192})]);
     }
@@ -367,7 +382,7 @@ mod tests {
         let url = format!("http://{}", listener.local_addr().unwrap());
         drop(listener);
         let client = ApiClient::new(&url, Patience { retries: 1, ..PATIENCE }).unwrap();
-        let error = client.scale_cores(&four_cores()).await.unwrap_err();
+        let error = client.scale_cores(&four_cores(), PURPOSE).await.unwrap_err();
         assert!(matches!(error, CallError::Unreachable { .. }), "{error:?}");
         assert!(error.is_api_down() && !error.may_have_happened());
     }
@@ -378,7 +393,7 @@ mod tests {
         let path = directory.path().join("api.sock");
         let url = format!("unix:{}", path.display());
         let client = ApiClient::new(&url, Patience { retries: 0, ..PATIENCE }).unwrap();
-        let error = client.scale_cores(&four_cores()).await.unwrap_err();
+        let error = client.scale_cores(&four_cores(), PURPOSE).await.unwrap_err();
         assert!(matches!(error, CallError::Unreachable { .. }), "{error:?}");
         assert!(error.to_string().contains(&url) && !error.may_have_happened(), "{error}");
 
@@ -386,7 +401,7 @@ mod tests {
         let router = Router::new().route("/scale/cores", post(handler));
         let listener = tokio::net::UnixListener::bind(&path).unwrap();
         tokio::spawn(async move { axum::serve(listener, router).await });
-        assert!(client.scale_cores(&four_cores()).await.unwrap().changed);
+        assert!(client.scale_cores(&four_cores(), PURPOSE).await.unwrap().changed);
     }
 
     #[tokio::test]

@@ -165,6 +165,13 @@ pub enum CommandError {
     Json(#[from] serde_json::Error),
 }
 
+impl CommandError {
+    /// Whether there is nothing that could be told.
+    pub fn is_nothing_known(&self) -> bool {
+        matches!(self, Self::UnknownContainer { .. } | Self::NothingThen { .. } | Self::NoLedger { .. })
+    }
+}
+
 /// Whether there is something to change; `plan` says so with its exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Finding {

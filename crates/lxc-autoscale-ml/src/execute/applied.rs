@@ -66,11 +66,13 @@ impl Executor {
         now: Timestamp,
     ) -> Outcome {
         self.keep_grounds(std::slice::from_ref(proposal), now);
+        let how = author.how;
         let author = (author.who, author.how);
         let begun =
             |ledger: &mut Ledger| ledger.begin_for(now, proposal.id, decision, &proposal.inputs, author);
         let Some(number) = self.begin(begun) else { return self.not_asked_for() };
-        let outcome = self.ask(now, proposal, decision).await;
+        let purpose = format!("{how}, decision {number}");
+        let outcome = self.ask(now, proposal, decision, &purpose).await;
         self.in_ledger(|ledger| ledger.settle_beside(number, &outcome, Timestamp::now()));
         outcome
     }

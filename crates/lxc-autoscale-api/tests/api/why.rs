@@ -1,0 +1,84 @@
+//! `GET /resource/lxc/why`: what the ml daemon's program says is handed on, and what it does not say is told.
+
+use std::os::unix::fs::PermissionsExt;
+
+use serde_json::{Value, json};
+
+use crate::node::Node;
+
+/// A node whose `lxc-autoscale-ml` is this script.
+pub(crate) fn node_with(script: &str) -> Node {
+    let mut node = Node::new();
+    let program = node.root().join("ml");
+    std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    node.config.configuration.ml_program = program;
+    node
+}
+
+#[tokio::test]
+async fn what_the_program_says_is_handed_on() {
+    let node = node_with("printf '{\"id\": 104, \"asked\": \"%s\"}' \"$*\"");
+    let config = node.root().join("lxc_autoscale_ml.toml").display().to_string();
+    for (query, at) in [
+        ("lxc_id=104", ""),
+        ("vm_id=104", ""),
+        ("vm_id=104&at=2026-11-25T13:05:00Z", " --at=2026-11-25T13:05:00Z"),
+        ("vm_id=104&at=2026-11-25T14:05:00%2B01:00", " --at=2026-11-25T13:05:00Z"),
+        // No time looks like an option.
+        ("vm_id=104&at=-000001-01-01T00:00:00Z", " --at=-000001-01-01T00:00:00Z"),
+    ] {
+        let reply = node.get(&format!("/resource/lxc/why?{query}")).await;
+        let asked = format!("why 104 --json --config {config}{at}");
+        assert_eq!(reply.data(), &json!({"vm_id": 104, "explanation": {"id": 104, "asked": asked}}));
+    }
+    for bad in ["", "vm_id=104&at=yesterday", "vm_id=104&limit=3", "vm_id=--help"] {
+        let reply = node.get(&format!("/resource/lxc/why?{bad}")).await;
+        reply.assert_error(400, "invalid_parameter");
+    }
+}
+
+#[tokio::test]
+async fn what_the_program_does_not_say_is_told() {
+    for (script, status, code, says) in [
+        (
+            "echo 'lxc-autoscale-ml: nothing is known of it' >&2; exit 5",
+            404,
+            "no_decision",
+            "nothing is known",
+        ),
+        ("echo 'cannot read the ledger' >&2; exit 1", 502, "why_failed", "cannot read the ledger"),
+        ("echo '{'", 502, "why_failed", "gave no report"),
+        ("rm \"$0\"; kill -9 $$", 502, "why_failed", "gave no report"),
+    ] {
+        let node = node_with(script);
+        let reply = node.get("/resource/lxc/why?vm_id=104").await;
+        reply.assert_error(status, code);
+        assert!(reply.message().contains(says), "{reply:?}");
+    }
+    let mut node = Node::new();
+    node.config.configuration.ml_program = "/nonexistent/lxc-autoscale-ml".into();
+    let reply = node.get("/resource/lxc/why?vm_id=104").await;
+    reply.assert_error(502, "why_failed");
+    assert!(reply.message().contains("/nonexistent/lxc-autoscale-ml"), "{reply:?}");
+}
+
+/// Making a decision anew takes a processor for a while: nobody has more than one at it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn one_question_is_answered_at_a_time() {
+    let script =
+        "root=$(dirname \"$0\"); mkdir \"$root/turn\" || exit 1; sleep 0.05; rmdir \"$root/turn\"; echo '{}'";
+    let api = node_with(script);
+    let (node, api) = (&api, api.api());
+    let all = (0..8).map(|_| {
+        let api = api.clone();
+        tokio::spawn(async move {
+            let request = crate::node::request("GET", "/resource/lxc/why?vm_id=104", None);
+            crate::node::send(&api, request).await
+        })
+    });
+    for reply in all.collect::<Vec<_>>() {
+        assert_eq!(reply.await.unwrap().data()["explanation"], Value::from(serde_json::Map::new()));
+    }
+    assert!(!node.root().join("turn").exists());
+}
