@@ -1,7 +1,7 @@
 //! Copying a container, and removing such a copy.
 //!
 //! A copy carries a tag with its own id. Copies that people make of it carry that tag too, with an id that is
-//! not theirs, and so are never taken for ours.
+//! not theirs, and so are never taken for ours. To be removed it must be known to `api.sqlite`, too.
 //!
 //! ## Nothing half-made
 //!
@@ -229,7 +229,7 @@ fn left_behind(failure: ActionError, more: String) -> ActionError {
 /// What `/clone/delete` may remove.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Removable {
-    /// What carries our mark.
+    /// What carries our mark, and is known to have been made here.
     Copies,
     /// Whatever is not protected: configuration and request both say so.
     Anything,
@@ -247,13 +247,20 @@ pub async fn delete(
     removable: Removable,
 ) -> Result<CloneDeleted, ActionError> {
     let stored = host.stored(vmid).await?;
-    let tag = tag_of(vmid);
-    if removable == Removable::Copies && !stored.config.tags.contains(&tag) {
-        return Err(ActionError::NotAClone { vmid, tag });
-    }
     if stored.config.protection {
         let detail = "it is protected from removal".to_owned();
         return Err(BackendError::WrongState { vmid, detail, state: Obstacle::Protected }.into());
+    }
+    if removable == Removable::Copies {
+        let tag = tag_of(vmid);
+        if !stored.config.tags.contains(&tag) {
+            return Err(ActionError::NotAClone { vmid, lacks: format!("it has no tag `{tag}`") });
+        }
+        // Whoever may change its options can give a container the tag.
+        if !journal.is_own_copy(vmid).await? {
+            let lacks = "this server's own records know of no such copy, whatever its tags say";
+            return Err(ActionError::NotAClone { vmid, lacks: lacks.to_owned() });
+        }
     }
     refuse_lock(vmid, &stored)?;
     let was_running = host.is_running(vmid).await?;

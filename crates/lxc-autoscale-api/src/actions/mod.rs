@@ -65,16 +65,16 @@ pub enum ActionError {
         /// What it is taken to be.
         expected: String,
     },
-    /// A container without our mark was to be removed.
+    /// A container was to be removed that is not known to be a copy of ours.
     #[error(
-        "container {vmid} was not made by /clone/create here (it has no tag `{tag}`) and is not removed; that takes \
+        "container {vmid} was not made by /clone/create here ({lacks}) and is not removed; that takes \
          `limits.destroy_any_container` in the configuration and `any_container` in the request, both"
     )]
     NotAClone {
         /// The container.
         vmid: Vmid,
-        /// The tag it would have.
-        tag: String,
+        /// What would show that it was.
+        lacks: String,
     },
     /// The back end reported success, and the node says otherwise.
     #[error("the change was reported as done, but {found}")]

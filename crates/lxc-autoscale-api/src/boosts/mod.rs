@@ -138,6 +138,8 @@ async fn raise(
         if base.is_none_or(|base| size <= base) {
             return Err(BoostRefused::NoMore { vmid, what: ledger::word(resource) }.into());
         }
+        // What cannot be written down is not begun, and leaves no boost.
+        journal.begun().await?;
         // Before the change, so that a restart in between leaves nothing raised for ever.
         let new = NewBoost { vmid, resource, size, base, began, ends, caller };
         let boost = rows::insert(&store, new).await?;
@@ -148,8 +150,12 @@ async fn raise(
             Ok(applied) => Ok(Raised { boost, applied: Some(applied) }),
             // It may be raised yet, and is to end then.
             Err(error) if error.at_work().is_some() => Err(error),
+            // What failed may have been done all the same: the node tells. It is to end now, because nobody is told of it.
             Err(error) => {
-                rows::remove(&store, boost).await?;
+                match look(&*host, &store, vmid, resource).await {
+                    Ok((_, now)) if !ledger::is_same(now, Some(size)) => rows::remove(&store, boost).await?,
+                    _ => rows::let_end(&store, vmid, Some(boost), Timestamp::now()).await?,
+                }
                 Err(error)
             }
         }

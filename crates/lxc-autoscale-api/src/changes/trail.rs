@@ -12,7 +12,6 @@ use crate::actions::ActionError;
 use crate::audit::{self, AuditError, AuditLog, Event, Subject};
 use crate::error::ApiError;
 use crate::exporter::{DONE, Instruments};
-use crate::jobs::begun::Writing;
 
 /// The trail of one change in the audit log.
 #[derive(Clone)]
@@ -23,15 +22,21 @@ pub(super) struct Trail {
 }
 
 impl Trail {
-    /// Begins to write down that the change is begun.
-    pub(super) fn begins(&self) -> Writing {
-        let trail = self.clone();
-        tokio::spawn(async move { trail.write(Event::Begun).await.map(drop) })
+    /// The trail of the change with that number.
+    #[must_use]
+    pub(super) fn of(mut self, number: i64) -> Self {
+        self.subject.change = number.unsigned_abs();
+        self
+    }
+
+    /// Writes down that the change is begun; waits for the disk, as does all here.
+    pub(super) fn begins(&self) -> Result<(), AuditError> {
+        self.write(&Event::Begun).map(drop)
     }
 
     /// Writes down what became of it; what is done is done, whether that can be written down or not.
-    pub(super) async fn ended(&self, outcome: Event) {
-        match self.write(outcome).await {
+    pub(super) fn ended(&self, outcome: &Event) {
+        match self.write(outcome) {
             Ok(Some(hash)) => tracing::info!(hash, change = self.subject.change, "written to the audit log"),
             Ok(None) => {}
             Err(error) => {
@@ -40,12 +45,9 @@ impl Trail {
         }
     }
 
-    async fn write(&self, event: Event) -> Result<Option<String>, AuditError> {
-        let Some(audit) = self.audit.clone() else { return Ok(None) };
-        let subject = self.subject.clone();
-        let path = audit.path().to_owned();
-        let written = tokio::task::spawn_blocking(move || audit.write(&subject, &event, Timestamp::now()));
-        let written = written.await.unwrap_or_else(|error| Err(AuditError { path, source: error.into() }));
+    fn write(&self, event: &Event) -> Result<Option<String>, AuditError> {
+        let Some(audit) = &self.audit else { return Ok(None) };
+        let written = audit.write(&self.subject, event, Timestamp::now());
         self.instruments.audited(written.is_ok());
         written.map(Some)
     }

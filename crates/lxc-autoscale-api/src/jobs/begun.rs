@@ -1,90 +1,111 @@
-//! Writing to the audit log that a change is begun, while the change is being prepared.
+//! How far the beginning of a change is written down, while the change is being prepared.
 //!
-//! What must be on the disk before the first call are two records in two files: the audit log's and the journal's. Each
-//! takes the disk some time, so both are written at once, and the call waits for both.
+//! What must be on the disk before the first call are two records in two files: the audit log's and the journal's. All of it
+//! takes the disk some time, in which the change looks at the node already; whatever would change anything waits.
 
-use std::path::PathBuf;
-use std::sync::Arc;
+use lxc_autoscale_core::Vmid;
+use tokio::sync::watch;
 
-use tokio::sync::Mutex;
-use tokio::task::JoinHandle;
+/// What is known of a change as soon as it has its row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Numbered {
+    /// Its number.
+    pub(crate) number: i64,
+    /// How many changes of their sizes its containers have had within the last hour. They are free for this change: there
+    /// are no more of them until it has ended.
+    pub(crate) recent: Vec<(Vmid, u32)>,
+}
 
-use super::Journal;
-use crate::audit::AuditError;
-use crate::backend::BackendError;
-use crate::backend::watch::{Call, Noted, Watcher};
-
-/// A record that is being written.
-pub(crate) type Writing = JoinHandle<Result<(), AuditError>>;
-
-/// Lets no call be made before it and the beginning of its change are written down.
 #[derive(Clone, Debug)]
-pub(crate) struct Begun {
-    journal: Journal,
-    record: Arc<Mutex<Record>>,
+enum Stage {
+    Writing,
+    /// The row survives the end of this process.
+    Numbered(Numbered),
+    /// The record of the audit log is on the disk.
+    Begun(Numbered),
 }
 
+/// Whoever waits for the beginning to be written down; copies wait for the same one.
+#[derive(Clone, Debug)]
+pub(crate) struct Beginning(watch::Receiver<Stage>);
+
+/// Whoever writes it down; without it nobody waits any more.
 #[derive(Debug)]
-enum Record {
-    Writing(Writing),
-    Written,
-    Failed(AuditError),
-    /// The failure was taken.
-    Reported,
-}
+pub(crate) struct Writing(watch::Sender<Stage>);
 
-impl Begun {
-    /// Watches the calls of a change whose beginning is being written to the audit log.
-    pub(crate) fn new(journal: Journal, writing: Writing) -> Self {
-        Self { journal, record: Arc::new(Mutex::new(Record::Writing(writing))) }
+impl Beginning {
+    /// One that is not written down yet.
+    pub(crate) fn new() -> (Writing, Self) {
+        let (writing, beginning) = watch::channel(Stage::Writing);
+        (Writing(writing), Self(beginning))
     }
 
-    /// Waits for the record.
-    ///
-    /// # Errors
-    /// [`AuditError`] when it could not be written; told once.
-    pub(crate) async fn written(&self) -> Result<(), AuditError> {
-        let mut record = self.record.lock().await;
-        record.settle().await;
-        match std::mem::replace(&mut *record, Record::Reported) {
-            Record::Failed(error) => Err(error),
-            other => {
-                *record = other;
-                Ok(())
-            }
-        }
+    /// What the change has when it has its row; nothing when it gets none.
+    pub(crate) async fn numbered(&self) -> Option<Numbered> {
+        self.reached(|stage| !matches!(stage, Stage::Writing)).await
     }
 
-    async fn is_written(&self) -> bool {
-        let mut record = self.record.lock().await;
-        record.settle().await;
-        matches!(*record, Record::Written)
+    /// The same when all of its beginning is written down; nothing when it cannot be.
+    pub(crate) async fn begun(&self) -> Option<Numbered> {
+        self.reached(|stage| matches!(stage, Stage::Begun(_))).await
     }
-}
 
-impl Record {
-    async fn settle(&mut self) {
-        if let Self::Writing(writing) = self {
-            *self = match writing.await {
-                Ok(Ok(())) => Self::Written,
-                Ok(Err(error)) => Self::Failed(error),
-                Err(error) => Self::Failed(AuditError { path: PathBuf::new(), source: error.into() }),
-            };
+    async fn reached(&self, is_far_enough: impl FnMut(&Stage) -> bool) -> Option<Numbered> {
+        let mut stages = self.0.clone();
+        match &*stages.wait_for(is_far_enough).await.ok()? {
+            Stage::Writing => None,
+            Stage::Numbered(numbered) | Stage::Begun(numbered) => Some(numbered.clone()),
         }
     }
 }
 
-impl Watcher for Begun {
-    fn note(&self, call: Call) -> Noted<'_> {
-        Box::pin(async move {
-            let command = call.command.clone();
-            let (noted, is_written) = tokio::join!(self.journal.note(call), self.is_written());
-            noted?;
-            if is_written {
-                return Ok(());
+impl Writing {
+    /// It has its row.
+    pub(crate) fn has_row(&self, numbered: Numbered) {
+        self.0.send_replace(Stage::Numbered(numbered));
+    }
+
+    /// The audit log has it, too.
+    pub(crate) fn audited(self) {
+        self.0.send_if_modified(|stage| match stage {
+            Stage::Numbered(numbered) => {
+                *stage = Stage::Begun(numbered.clone());
+                true
             }
-            let detail = "the audit log cannot be written".to_owned();
-            Err(BackendError::NotRecorded { command, detail })
-        })
+            Stage::Writing | Stage::Begun(_) => false,
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numbered() -> Numbered {
+        Numbered { number: 7, recent: vec![(Vmid::try_from(104).unwrap(), 2)] }
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_is_told_how_far_it_came() {
+        for (has_row, is_audited) in [(false, false), (true, false), (true, true)] {
+            let (writing, beginning) = Beginning::new();
+            let told = tokio::spawn({
+                let beginning = beginning.clone();
+                async move { (beginning.numbered().await, beginning.begun().await) }
+            });
+            tokio::task::yield_now().await;
+            if has_row {
+                writing.has_row(numbered());
+            }
+            if is_audited {
+                writing.audited();
+            } else {
+                drop(writing);
+            }
+            let want = (has_row.then(numbered), is_audited.then(numbered));
+            assert_eq!(told.await.unwrap(), want);
+            // Who asks later is told the same.
+            assert_eq!((beginning.numbered().await, beginning.begun().await), want);
+        }
     }
 }

@@ -2,11 +2,12 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use lxc_autoscale_core::container_config::ContainerConfig;
 use lxc_autoscale_core::{ErrorChain, Vmid};
 
-use super::{Before, table};
+use super::begun::Beginning;
+use super::{Before, copies, table};
 use crate::actions::ActionError;
 use crate::backend::watch::{Call, Cancel, Noted, Watcher};
 use crate::backend::{BackendError, Stored};
@@ -16,7 +17,7 @@ use crate::store::{Store, StoreError};
 /// The journal of one change; copies are the same journal.
 #[derive(Clone, Debug)]
 pub struct Journal {
-    number: i64,
+    beginning: Beginning,
     store: Store,
     cancel: Cancel,
     kept: Arc<Mutex<Kept>>,
@@ -31,14 +32,9 @@ struct Kept {
 }
 
 impl Journal {
-    /// The journal of that change.
-    pub(crate) fn new(number: i64, store: Store, cancel: Cancel) -> Self {
-        Self { number, store, cancel, kept: Arc::default() }
-    }
-
-    /// The change's number.
-    pub fn number(&self) -> i64 {
-        self.number
+    /// The journal of the change that begins so.
+    pub(crate) fn new(beginning: Beginning, store: Store, cancel: Cancel) -> Self {
+        Self { beginning, store, cancel, kept: Arc::default() }
     }
 
     /// The wish to give up, for [`crate::backend::watch::cancellable`].
@@ -54,13 +50,34 @@ impl Journal {
         if self.cancel.is_wanted() { Err(ActionError::Cancelled) } else { Ok(()) }
     }
 
-    /// How many changes of a container's sizes there were within the hour before `now`.
+    /// Waits until the beginning of the change is written down. Calls wait by themselves; what changes anything without
+    /// one waits here.
+    ///
+    /// # Errors
+    /// [`StoreError::NotBegun`]; whoever asked is told the cause.
+    pub async fn begun(&self) -> Result<(), StoreError> {
+        self.beginning.begun().await.map(drop).ok_or(StoreError::NotBegun)
+    }
+
+    /// How many changes of a container's sizes there were within the last hour.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn changes_last_hour(&self, vmid: Vmid, now: Timestamp) -> Result<u32, StoreError> {
-        let since = now - SignedDuration::from_hours(1);
-        self.store.with(move |connection| ledger::changes_since(connection, vmid, since)).await
+    pub async fn changes_last_hour(&self, vmid: Vmid) -> Result<u32, StoreError> {
+        let numbered = self.beginning.numbered().await.ok_or(StoreError::NotBegun)?;
+        if let Some((_, changes)) = numbered.recent.iter().find(|(container, _)| *container == vmid) {
+            return Ok(*changes);
+        }
+        let now = Timestamp::now();
+        self.store.with(move |connection| ledger::changes_last_hour(connection, vmid, now)).await
+    }
+
+    /// Whether a container is a copy that this server made.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn is_own_copy(&self, vmid: Vmid) -> Result<bool, StoreError> {
+        self.store.with(move |connection| copies::is_ours(connection, vmid)).await
     }
 
     /// Keeps what the node had before; it is written down before the first call is made.
@@ -85,6 +102,15 @@ impl Journal {
         (std::mem::take(&mut kept.changed), std::mem::take(&mut kept.forgotten))
     }
 
+    async fn write(&self, call: Call) -> Result<(), StoreError> {
+        let number = self.beginning.numbered().await.ok_or(StoreError::NotBegun)?.number;
+        let (before, at) = (self.kept().before.take(), Timestamp::now());
+        let written = move |connection: &mut rusqlite::Connection| {
+            table::note(connection, number, &call, before.as_ref(), at)
+        };
+        self.store.with(written).await
+    }
+
     fn kept(&self) -> MutexGuard<'_, Kept> {
         // Every critical section is one assignment: nothing is half done when one panics.
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
@@ -92,15 +118,13 @@ impl Journal {
 }
 
 impl Watcher for Journal {
+    /// Returns when both the call and the beginning of its change are on the disk, which are written at once.
     fn note(&self, call: Call) -> Noted<'_> {
         Box::pin(async move {
-            let before = self.kept().before.take();
-            let (number, written, at) = (self.number, call.clone(), Timestamp::now());
-            let noted = self
-                .store
-                .with(move |connection| table::note(connection, number, &written, before.as_ref(), at));
-            noted.await.map_err(|error| BackendError::NotRecorded {
-                command: call.command,
+            let command = call.command.clone();
+            let (written, begun) = tokio::join!(self.write(call), self.begun());
+            written.and(begun).map_err(|error| BackendError::NotRecorded {
+                command,
                 detail: ErrorChain(&error).to_string(),
             })
         })

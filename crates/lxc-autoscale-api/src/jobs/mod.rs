@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::auth::caller::Role;
 
 pub(crate) mod begun;
+pub(crate) mod copies;
 mod journal;
 pub mod reconcile;
 pub(crate) mod table;

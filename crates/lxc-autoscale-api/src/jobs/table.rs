@@ -4,17 +4,18 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use lxc_autoscale_core::Vmid;
-use lxc_autoscale_core::api::{JobInfo, JobState, JobStep};
+use lxc_autoscale_core::api::{JobInfo, JobState, JobStep, LedgerEntry};
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::{Before, Order};
+use super::{Before, Order, Task, copies};
 use crate::backend::watch::Call;
 use crate::config::StateConfig;
 use crate::ledger::{self, Changed};
+use crate::store::kept::{Table, first_kept};
 
 /// Most jobs in one answer.
 const PAGE: i64 = 200;
@@ -144,13 +145,13 @@ pub(crate) fn leave_open(
     connection.prepare(sql)?.execute(params![number, message, code]).map(drop)
 }
 
-/// Writes down how a change ended, and what it changed, in one step.
+/// Writes down how a change ended, and what it changed, in one step; returns the entries of the ledger.
 pub(crate) fn end(
     connection: &mut Connection,
     number: i64,
     end: &End,
     now: Timestamp,
-) -> rusqlite::Result<()> {
+) -> rusqlite::Result<Vec<LedgerEntry>> {
     let transaction = connection.transaction()?;
     let result = end.result.as_ref().map(json).transpose()?;
     transaction
@@ -160,26 +161,31 @@ pub(crate) fn end(
         .execute(params![number, word(end.state), now.as_microsecond(), result, end.message, end.code])?;
     for vmid in &end.forgotten {
         ledger::forget(&transaction, *vmid)?;
+        copies::forget(&transaction, *vmid)?;
     }
-    if !end.changed.is_empty() {
-        let (caller, task): (String, String) =
-            transaction.query_row("SELECT caller, task FROM changes WHERE number = ?1", [number], |row| {
-                Ok((row.get(0)?, row.get(1)?))
-            })?;
+    let mut entries = Vec::new();
+    if !end.changed.is_empty() || !end.forgotten.is_empty() {
+        let (caller, task): (String, String) = transaction
+            .prepare("SELECT caller, task FROM changes WHERE number = ?1")?
+            .query_row([number], |row| Ok((row.get(0)?, row.get(1)?)))?;
         let order: Order = parse(&task)?;
-        ledger::write(&transaction, &end.changed, &caller, &order.why, number, now)?;
+        entries = ledger::write(&transaction, &end.changed, &caller, &order.why, number, now)?;
+        if let (Task::CreateClone { target, .. }, JobState::Done) = (order.task, end.state) {
+            copies::note(&transaction, target, number, now)?;
+        }
     }
-    transaction.commit()
+    transaction.commit()?;
+    Ok(entries)
 }
 
 /// Removes what is older, or more, than is kept. Sizes from before a first change stay for ever.
 pub(crate) fn prune(connection: &Connection, config: &StateConfig, now: Timestamp) -> rusqlite::Result<()> {
     let since = now.as_microsecond() - days_us(config.jobs_keep_days);
-    connection.execute(
-        "DELETE FROM changes WHERE state NOT IN ('queued', 'running') AND (created_us < ?1 OR number <= coalesce(
-            (SELECT number FROM changes ORDER BY number DESC LIMIT 1 OFFSET ?2), 0))",
-        params![since, config.max_jobs],
-    )?;
+    let table = Table { name: "changes", time: "created_us" };
+    if let Some(first) = first_kept(connection, table, since, config.max_jobs)? {
+        let sql = "DELETE FROM changes WHERE number < ?1 AND state NOT IN ('queued', 'running')";
+        connection.execute(sql, [first])?;
+    }
     ledger::prune(connection, config, now)
 }
 

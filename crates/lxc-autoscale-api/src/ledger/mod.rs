@@ -4,7 +4,9 @@
 //! another size than the one before it left, somebody else changed it, and that is an entry, too. The size from before
 //! the first change is kept for ever.
 
-use jiff::Timestamp;
+use std::collections::BTreeSet;
+
+use jiff::{SignedDuration, Timestamp};
 use lxc_autoscale_core::Vmid;
 use lxc_autoscale_core::api::{LedgerEntry, LedgerPage, OriginalSize, SizeOf};
 use lxc_autoscale_core::container_config::ContainerConfig;
@@ -13,11 +15,16 @@ use rusqlite::{Connection, OptionalExtension, ToSql, params};
 
 use crate::config::StateConfig;
 use crate::jobs::table::days_us;
+use crate::store::kept::{Table, first_kept};
 
 /// Most entries in one answer.
 const PAGE: i64 = 500;
 /// Sizes that differ by less are the same: `cpulimit` has two digits.
 const SAME: f64 = 0.005;
+/// Who an entry names that somebody else's change was noticed by.
+const OUTSIDE: &str = "outside";
+/// All sizes that are kept.
+const RESOURCES: [SizeOf; 4] = [SizeOf::Cores, SizeOf::Cpulimit, SizeOf::Memory, SizeOf::Rootfs];
 /// Since when everything is there, in `facts`.
 const SINCE: &str = "ledger_since_us";
 
@@ -78,7 +85,7 @@ pub fn is_same(one: Option<f64>, other: Option<f64>) -> bool {
 
 /// The sizes in which two configurations of a container differ.
 pub fn differences(vmid: Vmid, before: &ContainerConfig, after: &ContainerConfig) -> Vec<Changed> {
-    [SizeOf::Cores, SizeOf::Cpulimit, SizeOf::Memory, SizeOf::Rootfs]
+    RESOURCES
         .into_iter()
         .map(|resource| Changed {
             vmid,
@@ -90,7 +97,7 @@ pub fn differences(vmid: Vmid, before: &ContainerConfig, after: &ContainerConfig
         .collect()
 }
 
-/// Writes entries.
+/// Writes entries, and returns them.
 pub(crate) fn write(
     connection: &Connection,
     changed: &[Changed],
@@ -98,7 +105,7 @@ pub(crate) fn write(
     why: &str,
     change: i64,
     now: Timestamp,
-) -> rusqlite::Result<()> {
+) -> rusqlite::Result<Vec<LedgerEntry>> {
     let at = now.as_microsecond();
     let mut insert = connection.prepare(
         "INSERT INTO ledger (at_us, vmid, resource, before, after, caller, why, change)
@@ -106,16 +113,38 @@ pub(crate) fn write(
     )?;
     let mut original = connection
         .prepare("INSERT OR IGNORE INTO originals (vmid, resource, size, at_us) VALUES (?1, ?2, ?3, ?4)")?;
+    let mut entries = Vec::with_capacity(changed.len());
     for Changed { vmid, resource, before, after } in changed {
         let (id, word) = (vmid.get(), word(*resource));
+        let mut enter = |before: Option<f64>, after: Option<f64>, caller: &str, why: &str| {
+            let number = insert.insert(params![at, id, word, before, after, caller, why, change])?;
+            entries.push(LedgerEntry {
+                number: number.unsigned_abs(),
+                at: time(at)?,
+                vm_id: *vmid,
+                resource: *resource,
+                before,
+                after,
+                caller: caller.to_owned(),
+                why: why.to_owned(),
+                change: change.unsigned_abs(),
+                undoable: is_undoable(*resource),
+            });
+            Ok::<_, rusqlite::Error>(())
+        };
         let last = last_after(connection, *vmid, *resource, i64::MAX)?;
         if let Some(last) = last.filter(|last| !is_same(*last, *before)) {
-            insert.execute(params![at, id, word, last, before, "outside", "noticed", change])?;
+            enter(last, *before, OUTSIDE, "noticed")?;
         }
         original.execute(params![id, word, before, at])?;
-        insert.execute(params![at, id, word, before, after, caller, why, change])?;
+        enter(*before, *after, caller, why)?;
     }
-    Ok(())
+    Ok(entries)
+}
+
+/// A root filesystem never shrinks.
+fn is_undoable(resource: SizeOf) -> bool {
+    resource != SizeOf::Rootfs
 }
 
 /// What the newest entry up to a time says.
@@ -190,24 +219,37 @@ pub(crate) fn known(
     }
 }
 
-/// How many changes of a container's sizes there were since a time; undoing one is one, too.
-pub(crate) fn changes_since(connection: &Connection, vmid: Vmid, since: Timestamp) -> rusqlite::Result<u32> {
-    connection
-        .prepare(
-            "SELECT count(DISTINCT change) FROM ledger WHERE vmid = ?1 AND ?2 < at_us AND caller <> 'outside'",
-        )?
-        .query_row(params![vmid.get(), since.as_microsecond()], |row| row.get(0))
+/// How many changes of a container's sizes there were in the hour before `now`; undoing one is one, too.
+///
+/// Read from the newest entry of each size backwards, so that it takes no longer the more there are.
+pub(crate) fn changes_last_hour(
+    connection: &Connection,
+    vmid: Vmid,
+    now: Timestamp,
+) -> rusqlite::Result<u32> {
+    let since = (now - SignedDuration::from_hours(1)).as_microsecond();
+    let mut changes = BTreeSet::new();
+    let mut newest = connection.prepare(
+        "SELECT at_us, caller, change FROM ledger WHERE vmid = ?1 AND resource = ?2 ORDER BY number DESC",
+    )?;
+    for resource in RESOURCES {
+        let mut rows = newest.query(params![vmid.get(), word(resource)])?;
+        while let Some(row) = rows.next()? {
+            if row.get::<_, i64>(0)? <= since {
+                break;
+            }
+            if row.get_ref(1)?.as_str()? != OUTSIDE {
+                changes.insert(row.get::<_, i64>(2)?);
+            }
+        }
+    }
+    Ok(u32::try_from(changes.len()).unwrap_or(u32::MAX))
 }
 
 /// The containers that were ever changed.
 pub(crate) fn containers(connection: &Connection) -> rusqlite::Result<Vec<Vmid>> {
     let mut statement = connection.prepare("SELECT DISTINCT vmid FROM originals ORDER BY vmid")?;
     statement.query_map([], |row| vmid(row.get(0)?))?.collect()
-}
-
-/// The entries of a change, as they were written.
-pub(crate) fn of_change(connection: &Connection, change: i64) -> rusqlite::Result<Vec<LedgerEntry>> {
-    entries(connection, "change = ?1 ORDER BY number", params![change])
 }
 
 /// The entries of which `condition` holds.
@@ -231,7 +273,7 @@ fn entries(
             caller: row.get(6)?,
             why: row.get(7)?,
             change: row.get::<_, i64>(8)?.unsigned_abs(),
-            undoable: resource != SizeOf::Rootfs,
+            undoable: is_undoable(resource),
         })
     })?;
     entries.collect()
@@ -259,14 +301,11 @@ pub(crate) fn page(connection: &Connection, of: Option<Vmid>) -> rusqlite::Resul
 /// Removes what is older, or more, than is kept, and notes since when everything is there.
 pub(crate) fn prune(connection: &Connection, config: &StateConfig, now: Timestamp) -> rusqlite::Result<()> {
     let since = now.as_microsecond() - days_us(config.ledger_keep_days);
-    let last: Option<i64> = connection.query_row(
-        "SELECT max(at_us) FROM ledger WHERE at_us < ?1 OR number <= coalesce(
-            (SELECT number FROM ledger ORDER BY number DESC LIMIT 1 OFFSET ?2), 0)",
-        params![since, config.max_ledger_entries],
-        |row| row.get(0),
-    )?;
-    let Some(last) = last else { return Ok(()) };
-    connection.execute("DELETE FROM ledger WHERE at_us <= ?1", [last])?;
+    let table = Table { name: "ledger", time: "at_us" };
+    let Some(first) = first_kept(connection, table, since, config.max_ledger_entries)? else { return Ok(()) };
+    let last: Option<i64> =
+        connection.query_row("SELECT max(at_us) FROM ledger WHERE number < ?1", [first], |row| row.get(0))?;
+    connection.execute("DELETE FROM ledger WHERE number < ?1", [first])?;
     connection.execute(
         "INSERT INTO facts (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
         params![SINCE, last],

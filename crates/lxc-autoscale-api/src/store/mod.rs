@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use lxc_autoscale_core::state_database::{self, StateDatabaseError, StateLock};
 use rusqlite::Connection;
 
+pub(crate) mod kept;
 mod schema;
 
 /// The file's name in the state directory.
@@ -41,6 +42,9 @@ pub enum StoreError {
         /// The file.
         path: PathBuf,
     },
+    /// The change that this is part of could not be written down.
+    #[error("the beginning of the change could not be written down")]
+    NotBegun,
 }
 
 /// A handle on the file.
@@ -77,39 +81,40 @@ impl Store {
     ) -> Result<T, StoreError> {
         let store = self.clone();
         let done = tokio::task::spawn_blocking(move || store.locked(work)).await;
-        done.unwrap_or_else(|_| Err(StoreError::Crashed { path: self.path.clone() }))
+        done.unwrap_or_else(|_| Err(self.crashed()))
     }
 
-    /// As [`Store::with`], but the commit need not be on the disk when this returns: it is with the next one of
-    /// [`Store::with`]. For what can be lost with the power and leaves nothing wrong.
+    /// As [`Store::with`], in the thread of whoever calls, which may wait for the disk; and the commit need not be on the
+    /// disk when this returns: it is with the next one of [`Store::with`]. For what can be lost with the power and leaves
+    /// nothing wrong.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn soon<T: Send + 'static>(
+    pub fn soon<T>(
         &self,
-        work: impl FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
+        work: impl FnOnce(&mut Connection) -> rusqlite::Result<T>,
     ) -> Result<T, StoreError> {
-        self.with(move |connection| {
+        self.locked(|connection| {
             connection.pragma_update(None, "synchronous", "NORMAL")?;
             let done = work(connection);
             connection.pragma_update(None, "synchronous", "FULL")?;
             done
         })
-        .await
+    }
+
+    /// What is told when what was at work here ended without a word.
+    pub(crate) fn crashed(&self) -> StoreError {
+        StoreError::Crashed { path: self.path.clone() }
     }
 
     /// Empties the log that commits go to, over a connection of its own, so that nobody waits for it.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn tidy(&self) -> Result<(), StoreError> {
-        let path = self.path.clone();
-        let done = tokio::task::spawn_blocking(move || {
-            let emptied = Connection::open(&path)
-                .and_then(|connection| connection.pragma_query(None, "wal_checkpoint", |_| Ok(())));
-            emptied.map_err(|source| StoreError::Statement { path, source })
-        });
-        done.await.unwrap_or_else(|_| Err(StoreError::Crashed { path: self.path.clone() }))
+    pub fn tidy(&self) -> Result<(), StoreError> {
+        let emptied = Connection::open(&self.path)
+            .and_then(|connection| connection.pragma_query(None, "wal_checkpoint", |_| Ok(())));
+        emptied.map_err(|source| StoreError::Statement { path: self.path.clone(), source })
     }
 
     fn locked<T>(&self, work: impl FnOnce(&mut Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {

@@ -1,7 +1,7 @@
 //! The tables of `api.sqlite`; each text takes them one version further.
 
 /// In the order of their versions.
-pub(super) const MIGRATIONS: &[&str] = &[FIRST];
+pub(super) const MIGRATIONS: &[&str] = &[FIRST, SECOND];
 
 const FIRST: &str = "
     -- Every change that was asked for; those that take long are jobs.
@@ -64,3 +64,51 @@ const FIRST: &str = "
     -- Since when the ledger has everything.
     CREATE TABLE facts (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
 ";
+
+const SECOND: &str = "
+    -- The copies that this server made, with the change that made each.
+    CREATE TABLE copies (vmid INTEGER PRIMARY KEY, change INTEGER NOT NULL, at_us INTEGER NOT NULL);
+    INSERT OR REPLACE INTO copies (vmid, change, at_us)
+        SELECT json_extract(task, '$.target'), number, coalesce(ended_us, created_us) FROM changes AS made
+        WHERE state = 'done' AND json_extract(task, '$.kind') = 'create_clone' AND NOT EXISTS (
+            SELECT 1 FROM changes WHERE number > made.number AND state = 'done'
+                AND json_extract(task, '$.kind') = 'delete_clone'
+                AND json_extract(task, '$.vmid') = json_extract(made.task, '$.target'))
+        ORDER BY number;
+";
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::Connection;
+
+    use super::*;
+
+    #[test]
+    fn copies_that_an_earlier_version_made_are_known() {
+        let connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch(FIRST).unwrap();
+        let create = |id: u32| format!(r#"{{"kind": "create_clone", "source": 104, "target": {id}}}"#);
+        let delete = |id: u32| format!(r#"{{"kind": "delete_clone", "vmid": {id}}}"#);
+        for (task, state) in [
+            (create(105), "done"),
+            (create(106), "failed"),
+            (create(107), "done"),
+            (delete(107), "done"),
+            (create(108), "done"),
+            (delete(108), "failed"),
+            (create(109), "done"),
+            (delete(109), "done"),
+            (create(109), "done"),
+            (r#"{"kind": "set_cores", "vmid": 110, "cores": 2}"#.to_owned(), "done"),
+        ] {
+            let sql = "INSERT INTO changes (is_job, task, summary, containers, caller, state, created_us)
+                       VALUES (1, ?1, '', '[]', 'uid:0', ?2, 1)";
+            connection.execute(sql, [task.as_str(), state]).unwrap();
+        }
+        connection.execute_batch(SECOND).unwrap();
+        let mut statement = connection.prepare("SELECT vmid, change FROM copies ORDER BY vmid").unwrap();
+        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+        let copies: Vec<(u32, i64)> = rows.collect::<Result<_, _>>().unwrap();
+        assert_eq!(copies, [(105, 1), (108, 5), (109, 9)]);
+    }
+}

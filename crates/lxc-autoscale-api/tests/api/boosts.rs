@@ -228,3 +228,43 @@ async fn who_ends_a_boost_is_written_down() {
         .collect();
     assert_eq!(ends, ["102 server", "104 uid:0"]);
 }
+
+/// `pct` fails after it has done what it was to do, or before: what the node says counts.
+#[tokio::test]
+async fn a_raise_that_failed_after_it_was_done_does_not_last() {
+    for (hook, has) in [("put cores \"$2\"; fail 'ipcc_send_rec failed'", "8"), ("fail 'no'", "2")] {
+        let node = Node::new();
+        node.hook("set", hook);
+        let reply = node.post("/boost", json!({"vm_id": 104, "cores": 8, "minutes": 30})).await;
+        assert_eq!(reply.status, 502, "{reply:?}");
+        assert_eq!(cores(&node), has);
+        let boosts = node.get("/boost").await.data().as_array().unwrap().len();
+        assert_eq!(boosts, usize::from(has == "8"), "{hook}");
+        std::fs::remove_file(node.root().join("hook/set")).unwrap();
+        // As the server does every two seconds.
+        after_minutes(&node, 0).await;
+        assert_eq!(cores(&node), "2");
+        assert_eq!(node.get("/boost").await.data(), &json!([]));
+        let whys: Vec<_> = node.get("/ledger?vm_id=104").await.data()["entries"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|entry| entry["why"].as_str().unwrap().to_owned())
+            .collect();
+        let expected: &[&str] = if has == "8" { &["end of boost", "boost"] } else { &[] };
+        assert_eq!(whys, expected, "{hook}");
+    }
+}
+
+/// A boost that cannot be written down is not begun, even where nothing has to be raised for it.
+#[tokio::test]
+async fn a_boost_that_cannot_be_audited_leaves_nothing() {
+    let mut node = Node::new();
+    node.post("/boost", json!({"vm_id": 104, "cores": 8, "minutes": 30})).await.data();
+    let calls = node.calls().len();
+    node.config.audit.file = "/proc/version/audit.jsonl".into();
+    let reply = node.post("/boost", json!({"vm_id": 104, "cores": 4, "minutes": 60})).await;
+    reply.assert_error(503, "not_audited");
+    assert_eq!(node.get("/boost").await.data().as_array().unwrap().len(), 1);
+    assert_eq!(node.calls().len(), calls);
+}

@@ -185,7 +185,7 @@ async fn a_copy_of_our_copy_carries_its_own_mark_only() {
 #[tokio::test]
 async fn a_running_clone_is_stopped_first_and_runs_again_if_it_stays() {
     let node = Node::new();
-    node.write_conf(105, "hostname: copy\nmemory: 512\ntags: lxc-autoscale-clone-105\n");
+    clone_104(&node).await.data();
     node.run(105);
     let body = || Some(json!({"vm_id": 105}));
     node.hook("destroy", "fail 'base volume is still in use by linked clones'");
@@ -195,6 +195,33 @@ async fn a_running_clone_is_stopped_first_and_runs_again_if_it_stays() {
     let reply = node.send("DELETE", "/clone/delete", body()).await;
     assert_eq!(reply.data(), &json!({"vm_id": 105, "was_running": true}));
     assert_eq!(node.conf(105), None);
+}
+
+/// What has the id of a copy that is gone is no copy of ours, whatever mark it carries; and a copy whose mark somebody took
+/// away is none, either.
+#[tokio::test]
+async fn the_mark_and_the_record_make_a_copy_ours() {
+    let node = Node::new();
+    let delete = async || node.send("DELETE", "/clone/delete", Some(json!({"vm_id": 105}))).await;
+    clone_104(&node).await.data();
+    let copy = node.conf(105).unwrap();
+    node.write_conf(105, &copy.replace("lxc-autoscale-clone-105", "other"));
+    let reply = delete().await;
+    reply.assert_error(403, "not_a_clone");
+    assert!(reply.message().contains("no tag `lxc-autoscale-clone-105`"), "{reply:?}");
+    node.write_conf(105, &copy);
+    delete().await.data();
+    node.write_conf(105, &copy);
+    let reply = delete().await;
+    reply.assert_error(403, "not_a_clone");
+    assert!(reply.message().contains("own records"), "{reply:?}");
+    assert!(node.conf(105).is_some());
+    // One whose making failed was never ours.
+    std::fs::remove_file(node.root().join("etc/pve/lxc/105.conf")).unwrap();
+    node.hook("clone", "fail 'no space left'");
+    clone_104(&node).await.assert_error(502, "pct_failed");
+    node.write_conf(105, &copy);
+    delete().await.assert_error(403, "not_a_clone");
 }
 
 fn with_snapshot(node: &Node) -> Value {
@@ -298,7 +325,8 @@ async fn changes_of_one_container_take_turns() {
 async fn a_node_without_its_cluster_file_system_has_not_lost_its_containers() {
     let node = Node::new();
     let unmount = "mv \"$root/etc/pve/lxc\" \"$root/away\"";
-    node.write_conf(105, "hostname: copy\nmemory: 512\ntags: lxc-autoscale-clone-105\n");
+    node.post("/clone/create", json!({"vm_id": 102, "new_vm_id": 105, "new_vm_name": "copy"})).await.data();
+    let before = node.calls().len();
     node.hook("destroy", &format!("{unmount}; fail 'ipcc_send_rec[1] failed: Connection refused'"));
     node.send("DELETE", "/clone/delete", Some(json!({"vm_id": 105})))
         .await
@@ -306,7 +334,7 @@ async fn a_node_without_its_cluster_file_system_has_not_lost_its_containers() {
     let reply = node.post("/scale/cores", json!({"vm_id": 104, "cores": 4})).await;
     reply.assert_error(502, "node_not_ready");
     assert!(reply.message().contains("pve-cluster"), "{}", reply.message());
-    assert_eq!(node.calls(), ["destroy 105 --purge 1"]);
+    assert_eq!(node.calls()[before..], ["destroy 105 --purge 1"]);
 
     // `pct` said that it is done; nobody can see whether it is.
     std::fs::rename(node.root().join("away"), node.root().join("etc/pve/lxc")).unwrap();
