@@ -106,23 +106,24 @@ impl Spares {
     ) -> io::Result<Spare> {
         self.resting.retain(|resting| resting.spare.is_as_we_left_it() || resting.spare.remove());
         let rested = self.resting.front().map(|oldest| now.saturating_duration_since(oldest.since));
+        let has_rested = |rest: Duration| rested.is_some_and(|rested| rest <= rested);
         let is_tight = self.full_at.is_some_and(|at| at.elapsed() < TIGHT);
-        if is_tight && rested.is_some_and(|rested| rested < SHORT_REST) {
-            return Err(io::Error::new(
-                io::ErrorKind::ResourceBusy,
-                "the disk was full, and the one copy left may still be read; the record comes with the next one",
-            ));
-        }
-        let has_rested = rested.is_some_and(|rested| REST <= rested);
         let is_full = if is_tight { 1 } else { MAX_SPARES } <= self.resting.len();
-        if !(has_rested || is_full) {
+        if !(has_rested(REST) || is_full) {
             match self.copy_of(published, stamp.bytes(), mode) {
                 // A short rest is better than a snapshot that is not published.
-                Err(_) if !self.resting.is_empty() => {}
+                Err(_) if has_rested(SHORT_REST) => {}
                 copied => return copied,
             }
         }
         match self.resting.pop_front() {
+            Some(oldest) if is_tight && !has_rested(SHORT_REST) => {
+                self.resting.push_front(oldest);
+                Err(io::Error::new(
+                    io::ErrorKind::ResourceBusy,
+                    "the disk was full, and the one copy left may still be read; the record comes with a later one",
+                ))
+            }
             Some(oldest) => self.brought_up_to_date(oldest, published, stamp.bytes()),
             None => self.copy_of(published, stamp.bytes(), mode),
         }
