@@ -1,6 +1,7 @@
 //! The floor of `cargo xtask bench monitor`: reads a list of files once a second and does nothing with them.
 //!
-//! `bench_read_floor pread|open LIST ROUNDS`; a byte is added to the file ROUNDS after each round, so that the
+//! `bench_read_floor pread|open LIST ROUNDS`; a line of the list is `EVERY TURN PATH`: the file is read in one round of EVERY, the one
+//! of number TURN among them. A byte is added to the file ROUNDS after each round, so that the
 //! benchmark can count them. `pread` keeps the files open, `open` opens and closes each every time. A file is
 //! read as often as it takes to have all of it, into one buffer that fits any of them; that nothing more comes is
 //! not asked every time.
@@ -32,26 +33,33 @@ fn main() -> io::Result<()> {
     let mut files = list
         .lines()
         .zip(0..)
-        .map(|(path, index)| Reads::learn(path, index < handles, &mut buffer))
+        .map(|(line, index)| Reads::learn(line, index < handles, &mut buffer))
         .collect::<io::Result<Vec<_>>>()?;
-    loop {
-        for file in &mut files {
+    for round in 0_u64.. {
+        for file in files.iter_mut().filter(|file| round % file.every == file.turn) {
             file.read(&mut buffer)?;
         }
         rounds.write_all(b".")?;
         std::thread::sleep(Duration::from_secs(1));
     }
+    Ok(())
 }
 
 /// One file, and how often it must be read to have all of it: most give all at once, tables a page at a time.
 struct Reads {
+    every: u64,
+    turn: u64,
     path: String,
     kept: Option<File>,
     pieces: usize,
 }
 
 impl Reads {
-    fn learn(path: &str, keeps_open: bool, buffer: &mut [u8]) -> io::Result<Self> {
+    fn learn(line: &str, keeps_open: bool, buffer: &mut [u8]) -> io::Result<Self> {
+        let wrong = || io::Error::other(format!("not EVERY TURN PATH: {line}"));
+        let (every, rest) = line.split_once(' ').ok_or_else(wrong)?;
+        let (turn, path) = rest.split_once(' ').ok_or_else(wrong)?;
+        let (every, turn) = (every.parse().map_err(|_| wrong())?, turn.parse().map_err(|_| wrong())?);
         let file = File::open(path)?;
         let (mut offset, mut pieces) = (0, 0);
         loop {
@@ -62,7 +70,7 @@ impl Reads {
             offset += bytes as u64;
             pieces += 1;
         }
-        Ok(Self { path: path.to_owned(), kept: keeps_open.then_some(file), pieces })
+        Ok(Self { every, turn, path: path.to_owned(), kept: keeps_open.then_some(file), pieces })
     }
 
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<()> {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::MonitorBenchError;
-use super::files::Files;
+use super::files::{Files, Reading};
 use super::measure::{Contestant, Used};
 use super::stage::Stage;
 use crate::bench::unit;
@@ -82,11 +82,13 @@ fn check_complete(stage: &Stage, log: &Path) -> Result<(), MonitorBenchError> {
 pub(super) fn floor(
     stage: &Stage,
     files: &Files,
+    reading: Reading,
     way: &'static str,
     time: Duration,
 ) -> Result<(Used, u64), MonitorBenchError> {
     let list = stage.directory().join("files");
-    std::fs::write(&list, files.expand(stage).join("\n")).map_err(MonitorBenchError::io("write", &list))?;
+    std::fs::write(&list, files.expand(stage, reading).join("\n"))
+        .map_err(MonitorBenchError::io("write", &list))?;
     let rounds = stage.directory().join("rounds");
     let _ = std::fs::remove_file(&rounds);
     let program = workspace_root().join("target/release/examples/bench_read_floor");

@@ -1,6 +1,7 @@
 //! Which files the monitor really reads in a cycle, found by watching it with strace.
 //!
-//! The floor reads these and no others, so that it does the same work for the kernel and none of its own.
+//! The floor reads these and no others, each as often, so that it does the same work for the kernel and none of its own. What of
+//! a container is read in each cycle, and what at full looks only, are floors of their own.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,16 +13,36 @@ use super::stage::Stage;
 
 /// Cycles that are left out: handles are opened and processes looked up in them.
 const WARM_UP_CYCLES: u64 = 3;
-/// Cycles that are watched.
-const CYCLES: u64 = 4;
+/// Cycles that are watched: each container is looked at in full twice.
+const CYCLES: u64 = 20;
 
 /// The files of one cycle.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Files {
     /// Of the node, or of all containers together.
     pub(super) of_node: Vec<String>,
-    /// Of each container; `{id}` and `{init}` stand for its own.
-    pub(super) of_container: Vec<String>,
+    /// Of each container.
+    pub(super) of_container: Vec<OfContainer>,
+}
+
+/// A file of each container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct OfContainer {
+    /// Its path; `{id}` and `{init}` stand for the container's own.
+    pub(super) template: String,
+    /// It is read in one cycle of so many.
+    pub(super) every: u64,
+}
+
+/// Which of the files a floor reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reading {
+    /// All that the monitor reads, as often as it does.
+    AsOften,
+    /// Those that it reads in each cycle.
+    OfEachCycle,
+    /// All of them, in each cycle.
+    AllEachCycle,
 }
 
 impl Files {
@@ -51,41 +72,53 @@ impl Files {
         Ok(Self::from_trace(&String::from_utf8_lossy(&text), &stage.containers().collect::<Vec<_>>()))
     }
 
-    /// Takes the files that are read in most of the watched cycles; the log line of each cycle separates them.
+    /// Takes the files of the node that are read in most of the watched cycles, and those of containers that are read in more than
+    /// one; the log line of each cycle separates them.
     fn from_trace(trace: &str, containers: &[(u32, u32)]) -> Self {
         let mut cycle = 0;
         let mut last_seen: BTreeMap<String, (u64, u64)> = BTreeMap::new();
         let mut calls = Calls::default();
         for line in trace.lines() {
-            if line.contains("write(") && line.contains("running container") && line.contains("measured ") {
+            // Once in each cycle; the line goes to standard output as well.
+            if line.contains("monitor.log>") && line.contains("running container") {
                 cycle += 1;
-            } else if let (Some(path), true) = (calls.path_read(line), WARM_UP_CYCLES <= cycle) {
+            } else if let (Some(path), true) =
+                (calls.path_read(line), (WARM_UP_CYCLES..WARM_UP_CYCLES + CYCLES).contains(&cycle))
+            {
                 let (cycles, last) = last_seen.entry(path).or_insert((0, u64::MAX));
                 *cycles += u64::from(*last != cycle);
                 *last = cycle;
             }
         }
-        let regular = last_seen.into_iter().filter(|(_, (cycles, _))| CYCLES / 2 < *cycles);
         let mut files = Self::default();
-        for (path, _) in regular {
+        for (path, (cycles, _)) in last_seen {
             match template(&path, containers) {
-                Some((0, template)) => files.of_container.push(template),
-                Some(_) => {}
-                None => files.of_node.push(own(&path)),
+                Some((0, template)) if 1 < cycles => {
+                    // Rounded.
+                    let every = (CYCLES + cycles / 2) / cycles;
+                    files.of_container.push(OfContainer { template, every });
+                }
+                None if CYCLES / 2 < cycles => files.of_node.push(own(&path)),
+                Some(_) | None => {}
             }
         }
         files
     }
 
-    /// All files of one cycle.
-    pub(super) fn expand(&self, stage: &Stage) -> Vec<String> {
-        let of_containers = stage.containers().flat_map(|(id, init)| {
-            let fill = move |template: &String| {
-                template.replace("{id}", &id.to_string()).replace("{init}", &init.to_string())
+    /// The files for the floor, one a line: read in one round of how many, in which of these, and the path. Containers take turns,
+    /// as they do in the monitor.
+    pub(super) fn expand(&self, stage: &Stage, reading: Reading) -> Vec<String> {
+        let of_containers = (0_u64..).zip(stage.containers()).flat_map(|(turn, (id, init))| {
+            let line = move |file: &OfContainer| {
+                let path =
+                    file.template.replace("{id}", &id.to_string()).replace("{init}", &init.to_string());
+                let every = if reading == Reading::AllEachCycle { 1 } else { file.every };
+                format!("{every} {} {path}", turn % every)
             };
-            self.of_container.iter().map(fill)
+            let is_read = move |file: &&OfContainer| reading != Reading::OfEachCycle || file.every == 1;
+            self.of_container.iter().filter(is_read).map(line)
         });
-        self.of_node.iter().cloned().chain(of_containers).collect()
+        self.of_node.iter().map(|path| format!("1 0 {path}")).chain(of_containers).collect()
     }
 }
 
@@ -143,16 +176,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_files_that_gave_bytes_in_most_cycles_count() {
+    fn files_that_gave_bytes_count_as_often_as_they_were_read() {
         let end = "9 write(3</tmp/monitor.log>, \"measured 2 running containers\", 29) = 29\n";
         let cycle = "9 read(5</proc/stat>, \"cpu\", 4096) = 3\n9 read(5</proc/stat>, \"\", 4096) = 0\n\
                      9 pread64(7</sys/fs/cgroup/lxc/900100/cpu.stat>, \"u\", 4096, 0) = 1\n\
                      9 pread64(7</sys/fs/cgroup/lxc/900101/cpu.stat>, \"u\", 4096, 0) = 1\n\
                      9 read(8</proc/71/stat>, \"71\", 4096) = 2\n9 read(9</usr/lib/libc.so>, \"E\", 1) = 1\n";
         let once = "9 read(5</sys/fs/cgroup/lxc/900100/rare>, \"1\", 4096) = 1\n";
-        let trace = format!("{once}{0}{once}{0}{0}{0}{0}{0}{0}", format!("{cycle}{end}"));
+        let seldom = "9 pread64(6</sys/fs/cgroup/lxc/900100/pids.max>, \"1\", 4096, 0) = 1\n\
+                      9 read(5</proc/cpuinfo>, \"c\", 4096) = 1\n";
+        let cycle = format!("{cycle}{end}");
+        let ten = format!("{seldom}{}", cycle.repeat(10));
+        let trace = format!("{once}{}{once}{ten}{ten}{}", cycle.repeat(3), once.repeat(9));
         let files = Files::from_trace(&trace, &[(900_100, 71), (900_101, 72)]);
         assert_eq!(files.of_node, ["/proc/stat"]);
-        assert_eq!(files.of_container, ["/proc/{init}/stat", "/sys/fs/cgroup/lxc/{id}/cpu.stat"]);
+        let of_container = |template: &str, every| OfContainer { template: template.to_owned(), every };
+        let want = [
+            of_container("/proc/{init}/stat", 1),
+            of_container("/sys/fs/cgroup/lxc/{id}/cpu.stat", 1),
+            of_container("/sys/fs/cgroup/lxc/{id}/pids.max", 10),
+        ];
+        assert_eq!(files.of_container, want);
     }
 }

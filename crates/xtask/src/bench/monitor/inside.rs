@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::contestants::{COMMANDS_PER_SAMPLE, PCT_SECONDS, floor, forked, ours};
-use super::files::Files;
+use super::files::{Files, Reading};
 use super::groups::MAX_CONTAINERS;
 use super::measure::Used;
 use super::stage::Stage;
@@ -43,8 +43,14 @@ pub(crate) fn run(directory: &Path, options: &Options) -> Result<(), MonitorBenc
             rows.push(row);
         };
         add(table::OURS, ours(&stage, &options.without, time)?);
-        add(table::PREAD_FLOOR, floor(&stage, files, "pread", time)?);
-        add("floor: open, read, close", floor(&stage, files, "open", time)?);
+        add(table::PREAD_FLOOR, floor(&stage, files, Reading::AsOften, "pread", time)?);
+        let only_quiet = "floor: pread, only the files of each cycle";
+        add(only_quiet, floor(&stage, files, Reading::OfEachCycle, "pread", time)?);
+        add(
+            "floor: pread, all files in each cycle",
+            floor(&stage, files, Reading::AllEachCycle, "pread", time)?,
+        );
+        add("floor: open, read, close", floor(&stage, files, Reading::AsOften, "open", time)?);
         if options.without_netdata {
             say("netdata is left out");
         } else {
@@ -65,12 +71,15 @@ pub(crate) fn run(directory: &Path, options: &Options) -> Result<(), MonitorBenc
 }
 
 fn list(files: &Files) {
+    let in_each = files.of_container.iter().filter(|file| file.every == 1).count();
     say(&format!(
-        "a cycle reads {} files of the node and {} of each container:",
+        "a cycle reads {} files of the node and {in_each} of each container; {} more of it are read at full looks:",
         files.of_node.len(),
-        files.of_container.len()
+        files.of_container.len() - in_each
     ));
-    for file in files.of_node.iter().chain(&files.of_container) {
-        say(&format!("  {file}"));
+    files.of_node.iter().for_each(|path| say(&format!("  {path}")));
+    for file in &files.of_container {
+        let every = if file.every == 1 { String::new() } else { format!(", in one cycle of {}", file.every) };
+        say(&format!("  {}{every}", file.template));
     }
 }
