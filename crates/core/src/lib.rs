@@ -1,6 +1,6 @@
 //! What two or more of the daemons must agree on.
 //!
-//! In reading order: ids and units, the record of one measurement ([`snapshot`], [`table`], [`run`]), the file that carries
+//! In reading order: ids and units, the record of one measurement ([`snapshot`], [`table`], [`missing`], [`run`]), the file that carries
 //! it from the monitor to the ml daemon ([`metrics_file`]), what Proxmox stores about a container
 //! ([`container_config`]), the node's own files ([`procfs`]), the bodies of the REST API ([`api`]), and the plumbing every daemon needs
 //! ([`config`], [`telemetry`], [`service`], [`users`], [`ownership`], [`regular_file`], [`durable`], [`exposition`], [`progress`],
@@ -15,6 +15,7 @@ pub mod exposition;
 #[cfg(feature = "history-store")]
 pub mod history_store;
 pub mod metrics_file;
+pub mod missing;
 pub mod notification;
 pub mod own_process;
 pub mod ownership;

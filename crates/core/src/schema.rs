@@ -7,6 +7,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Value, json};
 
 use crate::api::TWO_NAMES;
+use crate::missing::Missing;
 use crate::table::Table;
 use crate::{Cores, RecordTime, Vmid};
 
@@ -52,7 +53,21 @@ impl JsonSchema for RecordTime {
     }
 }
 
-impl<V: JsonSchema> JsonSchema for Table<V> {
+impl JsonSchema for Missing {
+    fn inline_schema() -> bool {
+        String::inline_schema()
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        String::schema_name()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        String::json_schema(generator)
+    }
+}
+
+impl<V: JsonSchema, K> JsonSchema for Table<V, K> {
     fn inline_schema() -> bool {
         BTreeMap::<String, V>::inline_schema()
     }

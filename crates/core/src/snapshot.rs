@@ -14,6 +14,7 @@ use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::container_config::ContainerConfig;
+use crate::missing::MissingFields;
 use crate::notification::Severity;
 use crate::table::Table;
 use crate::{RecordTime, Vmid};
@@ -27,8 +28,9 @@ const SUMMARY_KEY: &str = "summary";
 /// One collection cycle: `{"<vmid>": {…}, …, "summary": {…}}`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Snapshot {
-    /// What was measured of each running container.
-    pub containers: BTreeMap<Vmid, ContainerRecord>,
+    /// What was measured of each running container. A record is larger than a KiB and stays where it was made, from the look at
+    /// the container to the last scrape.
+    pub containers: BTreeMap<Vmid, Box<ContainerRecord>>,
     /// The cycle itself and the node.
     pub summary: Summary,
 }
@@ -138,8 +140,8 @@ pub struct ContainerRecord {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub anomalies: Vec<Anomaly>,
     /// Field name → why it is absent.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub missing: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "Table::is_empty")]
+    pub missing: MissingFields,
 }
 
 impl ContainerRecord {
@@ -178,7 +180,7 @@ impl ContainerRecord {
             pool: None,
             alerts: Vec::new(),
             anomalies: Vec::new(),
-            missing: BTreeMap::new(),
+            missing: MissingFields::default(),
         }
     }
 }
@@ -572,8 +574,8 @@ pub struct NodeRecord {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub alerts: Vec<ActiveAlert>,
     /// Field name → why it is absent.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub missing: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "Table::is_empty")]
+    pub missing: MissingFields,
 }
 
 /// How the node's CPUs are laid out, as lists in the kernel's form (`0-3,8`).

@@ -2,24 +2,30 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A few values by name, in the order of the names: a map in JSON, and a slice in memory, where a map would keep room
-/// for eleven of them in every record.
+/// for eleven of them in every record. One that stands from look to look is shared by the records. `K` is what holds a name.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Table<V>(Box<[(Box<str>, V)]>);
+pub struct Table<V, K = Box<str>>(Arc<[(K, V)]>);
 
-impl<V> Table<V> {
+impl<V, K: AsRef<str>> Table<V, K> {
     /// The value of that name.
     pub fn get(&self, name: &str) -> Option<&V> {
-        let place = self.0.binary_search_by(|(other, _)| (**other).cmp(name)).ok()?;
+        let place = self.0.binary_search_by(|(other, _)| other.as_ref().cmp(name)).ok()?;
         self.0.get(place).map(|(_, value)| value)
+    }
+
+    /// Whether there is a value of that name.
+    pub fn contains(&self, name: &str) -> bool {
+        self.get(name).is_some()
     }
 
     /// Name and value of each.
     pub fn entries(&self) -> impl Iterator<Item = (&str, &V)> {
-        self.0.iter().map(|(name, value)| (&**name, value))
+        self.0.iter().map(|(name, value)| (name.as_ref(), value))
     }
 
     /// The names.
@@ -36,30 +42,36 @@ impl<V> Table<V> {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+}
 
+impl<V: Clone, K: Ord + Clone> Table<V, K> {
     /// With some more; one of a name that is there takes its place.
     #[must_use]
-    pub fn with(self, more: impl IntoIterator<Item = (String, V)>) -> Self {
-        let more = more.into_iter().map(|(name, value)| (name.into_boxed_str(), value));
-        self.0.into_vec().into_iter().chain(more).collect()
+    pub fn with<N: Into<K>>(self, more: impl IntoIterator<Item = (N, V)>) -> Self {
+        let more = more.into_iter().map(|(name, value)| (name.into(), value));
+        self.0.iter().cloned().chain(more).collect()
+    }
+
+    /// Adds one; one of a name that is there takes its place.
+    pub fn insert(&mut self, name: impl Into<K>, value: V) {
+        *self = std::mem::take(self).with([(name, value)]);
     }
 }
 
-impl<V> Default for Table<V> {
+impl<V, K> Default for Table<V, K> {
     fn default() -> Self {
-        Self(Box::default())
+        Self(Arc::default())
     }
 }
 
-impl<V, K: Into<Box<str>>> FromIterator<(K, V)> for Table<V> {
-    fn from_iter<I: IntoIterator<Item = (K, V)>>(values: I) -> Self {
-        let mut values: Vec<(Box<str>, V)> =
-            values.into_iter().map(|(name, value)| (name.into(), value)).collect();
+impl<V, K: Ord, N: Into<K>> FromIterator<(N, V)> for Table<V, K> {
+    fn from_iter<I: IntoIterator<Item = (N, V)>>(values: I) -> Self {
+        let mut values: Vec<(K, V)> = values.into_iter().map(|(name, value)| (name.into(), value)).collect();
         // The last of a name counts; the sort keeps their order.
         values.reverse();
         values.sort_by(|(one, _), (other, _)| one.cmp(other));
         values.dedup_by(|(later, _), (first, _)| later == first);
-        Self(values.into_boxed_slice())
+        Self(values.into())
     }
 }
 
@@ -69,21 +81,21 @@ impl<V, const N: usize> From<[(String, V); N]> for Table<V> {
     }
 }
 
-impl<V: fmt::Debug> fmt::Debug for Table<V> {
+impl<V: fmt::Debug, K: AsRef<str>> fmt::Debug for Table<V, K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_map().entries(self.entries()).finish()
     }
 }
 
-impl<V: Serialize> Serialize for Table<V> {
+impl<V: Serialize, K: AsRef<str>> Serialize for Table<V, K> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_map(self.entries())
     }
 }
 
-impl<'de, V: Deserialize<'de>> Deserialize<'de> for Table<V> {
+impl<'de, V: Deserialize<'de>, K: Deserialize<'de> + Ord> Deserialize<'de> for Table<V, K> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        BTreeMap::<Box<str>, V>::deserialize(deserializer).map(|values| values.into_iter().collect())
+        BTreeMap::<K, V>::deserialize(deserializer).map(|values| values.into_iter().collect())
     }
 }
 

@@ -21,7 +21,7 @@ fn snapshot(second: i64) -> Snapshot {
     let mut record = ContainerRecord::empty(time);
     record.memory_usage_mb = Some(512.25);
     Snapshot {
-        containers: [(Vmid::try_from(104).unwrap(), record)].into(),
+        containers: [(Vmid::try_from(104).unwrap(), record.into())].into(),
         summary: Summary {
             collection_start_time: time,
             collection_end_time: time,
@@ -236,6 +236,14 @@ fn a_link_is_followed_and_stays_a_link() {
     assert_eq!(as_plain_json(&target.join("metrics.json")).len(), 1);
 }
 
+type Append = fn(&mut MetricsWriter, i64) -> Result<(), WriteError>;
+
+/// What was published is remembered as text, or as the snapshot it is made of.
+const WAYS_TO_APPEND: [Append; 2] = [
+    |writer, second| writer.append(&snapshot(second)),
+    |writer, second| writer.append_shared(&snapshot(second).into()),
+];
+
 #[test]
 fn a_published_file_that_others_spoilt_or_removed_is_whole_again_after_the_next_append() {
     type Spoil = fn(&Path);
@@ -276,16 +284,20 @@ fn a_published_file_that_others_spoilt_or_removed_is_whole_again_after_the_next_
         |path| fs::File::options().append(true).open(path).unwrap().write_all(b"garbage").unwrap(),
     ];
     for spoil in ways {
-        let file = fixture();
-        let (mut writer, _) = open(&file.path);
-        for second in 0..3 {
-            writer.append(&snapshot(second)).unwrap();
+        for append in WAYS_TO_APPEND {
+            for spoilt_after in [1, 3] {
+                let file = fixture();
+                let (mut writer, _) = open(&file.path);
+                for second in 0..5 {
+                    if second == spoilt_after {
+                        spoil(&file.path);
+                    }
+                    append(&mut writer, second).unwrap();
+                }
+                let found = MetricsReader::new(&file.path).read_new().unwrap();
+                assert_eq!(seconds(&found.snapshots), [0, 1, 2, 3, 4]);
+            }
         }
-        spoil(&file.path);
-        writer.append(&snapshot(3)).unwrap();
-        writer.append(&snapshot(4)).unwrap();
-        let found = MetricsReader::new(&file.path).read_new().unwrap();
-        assert_eq!(seconds(&found.snapshots), [0, 1, 2, 3, 4]);
     }
 }
 
@@ -346,21 +358,25 @@ fn a_spare_that_cannot_be_written_loses_nothing_and_heals() {
 /// The published copy is completed from the one before it, also after a snapshot that could not be written.
 #[test]
 fn a_file_that_is_spoilt_while_nothing_can_be_written_is_whole_again_afterwards() {
+    WAYS_TO_APPEND.into_iter().for_each(spoilt_while_nothing_can_be_written);
+}
+
+fn spoilt_while_nothing_can_be_written(append: Append) {
     let file = fixture();
     let (mut writer, _) = open(&file.path);
     for second in 0..4 {
-        writer.append(&snapshot(second)).unwrap();
+        append(&mut writer, second).unwrap();
     }
     // Without its lock nothing is written; a directory in its place is none.
     let lock = file.path.with_file_name(".lxc_metrics.json.lock");
     fs::remove_file(&lock).unwrap();
     fs::create_dir(&lock).unwrap();
-    assert!(matches!(writer.append(&snapshot(4)), Err(WriteError::Write { .. })));
+    assert!(matches!(append(&mut writer, 4), Err(WriteError::Write { .. })));
     // In place: the copy that the writer holds open is spoilt, too.
     fs::write(&file.path, "gone").unwrap();
-    assert!(matches!(writer.append(&snapshot(5)), Err(WriteError::Write { .. })));
+    assert!(matches!(append(&mut writer, 5), Err(WriteError::Write { .. })));
     fs::remove_dir(&lock).unwrap();
-    writer.append(&snapshot(6)).unwrap();
+    append(&mut writer, 6).unwrap();
     let found = MetricsReader::new(&file.path).read_new().unwrap();
     assert_eq!(seconds(&found.snapshots), [0, 1, 2, 3, 4, 5, 6]);
 }

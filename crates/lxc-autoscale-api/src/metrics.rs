@@ -91,7 +91,7 @@ pub fn record_of(
     let missing = || format!("the newest record of the monitor does not have container {vmid}");
     let record = snapshot.containers.remove(&vmid).ok_or_else(missing)?;
     is_present(record.timestamp, config, now)?;
-    Ok(record)
+    Ok(*record)
 }
 
 /// What a running container needs, by its newest record.
@@ -100,7 +100,7 @@ pub fn need_of(record: Result<ContainerRecord, String>) -> Need {
         Err(reason) => Need::Unknown { reason },
         Ok(ContainerRecord { memory_usage_mb: Some(held), .. }) => Need::WorkingSet(held),
         Ok(record) => {
-            let why = record.missing.get("memory_usage_mb").map_or("no reason was given", String::as_str);
+            let why = record.missing.reason("memory_usage_mb").unwrap_or("no reason was given");
             Need::Unknown { reason: format!("the monitor could not read its working set: {why}") }
         }
     }

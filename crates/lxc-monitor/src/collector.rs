@@ -15,7 +15,7 @@ use crate::block_devices::BlockDevices;
 use crate::cgroup::Hierarchy;
 use crate::clock::{self, record_time};
 use crate::config::{CollectionConfig, MonitorConfig, PathsConfig};
-use crate::container::{self, Known, Look, NodeTables, Task};
+use crate::container::{self, Known, Look, Measured, NodeTables, Task};
 use crate::discovery::{self, Inventory};
 use crate::filesystem;
 use crate::isolation::{Isolation, NoAnswer};
@@ -27,7 +27,7 @@ use crate::own_limit;
 use crate::own_usage::OwnUsage;
 use crate::pools::{self, Pools};
 use crate::procfs::{Init, Procfs};
-use crate::sample::{Missing, Moment, NodeSample, PressureReadings, Reading};
+use crate::sample::{Missing, Moment, NodeSample, Reading};
 use crate::topology;
 use crate::usage::{self, Baseline, NodeFacts, RunningTotals};
 use crate::zfs::Datasets;
@@ -58,7 +58,7 @@ pub struct Collector {
     /// The pool of each container that is in one.
     pools: Reading<Pools>,
     /// What the next rates need of the last samples.
-    baselines: BTreeMap<Vmid, Baseline>,
+    baselines: BTreeMap<Vmid, Arc<Baseline>>,
     /// What was found out about each running container, its open files among it.
     known: BTreeMap<Vmid, Known>,
     handle_budget: Arc<HandleBudget>,
@@ -84,7 +84,7 @@ enum NodeRead {
 struct Survey {
     node: NodeSample,
     tables: NodeTables,
-    hierarchy: Hierarchy,
+    hierarchy: Arc<Hierarchy>,
     /// Each container, with whether its command socket is open.
     containers: BTreeMap<Vmid, Option<bool>>,
 }
@@ -149,7 +149,7 @@ impl Collector {
             Err(missing) => {
                 self.notices.warn("node", Some(missing.to_string()));
                 let mut summary = self.summary(begun, 0);
-                let missing = BTreeMap::from([("containers".to_owned(), missing.to_string())]);
+                let missing = [("containers", missing)].into_iter().collect();
                 let node = NodeRecord { missing, ..NodeRecord::default() };
                 summary.node = Some(node);
                 Snapshot { containers: BTreeMap::new(), summary }
@@ -222,12 +222,16 @@ impl Collector {
                     datasets: Arc::new(Datasets::refreshed(&datasets, &paths.proc, since_boot)),
                     network_devices: procfs.network_devices().map_err(Missing::from),
                     uptime_seconds: node.uptime_seconds.clone(),
+                    facts: NodeFacts {
+                        cpus: node.cpu.as_ref().ok().map(|cpu| cpu.cpus),
+                        swap_total: node.memory.as_ref().ok().map(|memory| memory.swap_total),
+                    },
                     ticks_per_second: rustix::param::clock_ticks_per_second(),
                     full_look_every,
                 },
                 node,
                 containers: discovery::containers(&inventory, &hierarchy, sockets.as_ref()),
-                hierarchy,
+                hierarchy: Arc::new(hierarchy),
             };
             Ok((survey, trouble))
         };
@@ -240,17 +244,14 @@ impl Collector {
         self.notices.warn("node", None);
         self.block_devices = Arc::clone(&survey.tables.block_devices);
         self.datasets = Arc::clone(&survey.tables.datasets);
-        self.mention_pressure("the node", &survey.node.pressure);
+        self.mention_pressure("the node", !matches!(survey.node.pressure.cpu, Ok(None)));
         Ok(survey)
     }
 
     /// Looks at every container and puts the snapshot together.
     async fn measure(&mut self, survey: Survey, begun: Moment) -> Snapshot {
         let Survey { node, tables, hierarchy, containers } = survey;
-        let facts = NodeFacts {
-            cpus: node.cpu.as_ref().ok().map(|cpu| cpu.cpus),
-            swap_total: node.memory.as_ref().ok().map(|memory| memory.swap_total),
-        };
+        let facts = tables.facts;
         self.forget_notices_of_others(&containers);
         let version = hierarchy.cgroup_version();
         let looks = self.look_at_all(containers, hierarchy, tables).await;
@@ -260,12 +261,20 @@ impl Collector {
         for (vmid, look) in looks {
             let previous = self.baselines.remove(&vmid);
             let (trouble, is_known) = match look {
-                Ok(Look::Measured(sample, known)) => {
+                Ok(Look::Measured(measured, known)) => {
                     let was_read_in_full = known.was_read_in_full();
                     self.known.insert(vmid, known);
-                    self.mention_pressure("containers", &sample.cgroup.pressure);
-                    baselines.push((vmid, Baseline::of(&sample)));
-                    let mut record = usage::container_record(previous.as_ref(), *sample, facts);
+                    let (mut record, baseline) = match measured {
+                        Measured::Whole { record, baseline } => (record, baseline),
+                        Measured::ButFilesystem(sample) => {
+                            let baseline = Arc::new(Baseline::of(&sample));
+                            (usage::container_record(previous.as_deref(), *sample, facts).into(), baseline)
+                        }
+                    };
+                    baselines.push((vmid, baseline));
+                    let has_pressure =
+                        record.pressure.cpu.is_some() || record.missing.contains("pressure.cpu");
+                    self.mention_pressure("containers", has_pressure);
                     self.note_pool(vmid, &mut record);
                     if was_read_in_full {
                         self.mention(&kernel_gaps::of_container(version, &record));
@@ -292,10 +301,10 @@ impl Collector {
         }
         // Made of a list, a map takes half the room of one that grew.
         self.baselines = baselines.into_iter().collect();
-        let records: BTreeMap<Vmid, ContainerRecord> = records.into_iter().collect();
+        let records: BTreeMap<Vmid, Box<ContainerRecord>> = records.into_iter().collect();
 
         let measured: Vec<(Vmid, &ContainerRecord)> =
-            records.iter().map(|(vmid, record)| (*vmid, record)).collect();
+            records.iter().map(|(vmid, record)| (*vmid, &**record)).collect();
         let totals = RunningTotals { measured, unmeasured };
         let node_record = usage::node_record(self.node.as_ref(), &node, &totals);
         self.mention(&kernel_gaps::of_node(&node_record));
@@ -311,7 +320,7 @@ impl Collector {
         match &self.pools {
             Ok(pools) => record.pool = Some(pools.get(&vmid).cloned().unwrap_or_default()),
             Err(missing) => {
-                record.missing.insert("pool".to_owned(), missing.to_string());
+                record.missing.insert("pool", missing.clone());
             }
         }
     }
@@ -320,15 +329,17 @@ impl Collector {
     async fn look_at_all(
         &mut self,
         containers: BTreeMap<Vmid, Option<bool>>,
-        hierarchy: Hierarchy,
+        hierarchy: Arc<Hierarchy>,
         tables: NodeTables,
     ) -> Looks {
         let mut known = std::mem::take(&mut self.known);
+        self.handle_budget.keep_back_for(containers.len());
         let tasks: Vec<(Vmid, Task)> = containers
             .into_iter()
             .map(|(vmid, socket)| {
                 let configuration = self.inventory.configuration(vmid);
-                (vmid, Task { vmid, socket, configuration, known: known.remove(&vmid) })
+                let previous = self.baselines.get(&vmid).cloned();
+                (vmid, Task { vmid, socket, configuration, previous, known: known.remove(&vmid) })
             })
             .collect();
         // Containers that are no more: their handles go.
@@ -345,13 +356,10 @@ impl Collector {
     async fn read_filesystems(&mut self, looks: &mut Looks) {
         let (mut measured, mut jobs) = (BTreeMap::new(), Vec::new());
         for (vmid, look) in looks {
-            let Ok(Look::Measured(sample, known)) = look else { continue };
-            match (&sample.init, known.init()) {
-                // As it was at the last full look.
-                (Ok(_), _) if sample.filesystem.is_ok() => continue,
-                (Ok(_), Some(init)) => jobs.push((*vmid, init.clone())),
-                (Err(missing), _) => sample.filesystem = Err(missing.clone()),
-                (Ok(_), None) => {}
+            // Of the others it is as it was at the last full look.
+            let Ok(Look::Measured(Measured::ButFilesystem(sample), known)) = look else { continue };
+            if let Some(init) = known.init() {
+                jobs.push((*vmid, init.clone()));
             }
             measured.insert(*vmid, (sample, known));
         }
@@ -369,8 +377,8 @@ impl Collector {
     }
 
     /// Says once where there is no pressure information, which is a property of the kernel and not a trouble.
-    fn mention_pressure(&mut self, whose: &str, pressure: &PressureReadings) {
-        if matches!(pressure.cpu, Ok(None)) && self.mentioned.insert("pressure") {
+    fn mention_pressure(&mut self, whose: &str, has_pressure: bool) {
+        if !has_pressure && self.mentioned.insert("pressure") {
             tracing::info!(
                 "there are no pressure values of {whose}: the kernel gives none (boot with psi=1)"
             );

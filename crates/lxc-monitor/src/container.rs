@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use lxc_autoscale_core::Vmid;
 use lxc_autoscale_core::container_config::ContainerConfig;
-use lxc_autoscale_core::snapshot::InterfaceTraffic;
+use lxc_autoscale_core::snapshot::{ContainerRecord, InterfaceTraffic};
 use lxc_autoscale_core::table::Table;
 
 use crate::block_devices::BlockDevices;
@@ -15,9 +15,11 @@ use crate::clock;
 use crate::discovery::{self, Liveness};
 use crate::full_look::FullLook;
 use crate::kept_files::{HandleBudget, KeptFiles};
+use crate::kernel_gaps::CgroupVersion;
 use crate::network;
 use crate::procfs::{Init, Procfs};
 use crate::sample::{BlockIo, ContainerSample, FilesystemUse, Missing, Reading};
+use crate::usage::{self, Baseline, NodeFacts};
 use crate::zfs::Datasets;
 
 /// What is read once in a cycle and needed for every container.
@@ -31,6 +33,8 @@ pub struct NodeTables {
     pub network_devices: Reading<BTreeMap<String, InterfaceTraffic>>,
     /// Seconds since the node booted.
     pub uptime_seconds: Reading<f64>,
+    /// What the records need of the node.
+    pub facts: NodeFacts,
     /// Clock ticks in a second, the unit of process start times.
     pub ticks_per_second: u64,
     /// How long a full look may stand for a container that does not run; zero where every look is a full one.
@@ -72,13 +76,27 @@ impl Known {
 #[derive(Debug)]
 pub enum Look {
     /// It runs.
-    Measured(Box<ContainerSample>, Known),
+    Measured(Measured, Known),
     /// It does not.
     Stopped,
     /// It cannot be told running or stopped.
     Unclear(&'static str),
     /// It ended while it was looked at.
     Vanished,
+}
+
+/// What was measured of one container.
+#[derive(Debug)]
+pub enum Measured {
+    /// All of it.
+    Whole {
+        /// Its record.
+        record: Box<ContainerRecord>,
+        /// What its next rates need.
+        baseline: Arc<Baseline>,
+    },
+    /// All but its root filesystem, which may hang when the rest does not and is read apart.
+    ButFilesystem(Box<ContainerSample>),
 }
 
 /// What is needed to look at one container.
@@ -90,6 +108,8 @@ pub struct Task {
     pub socket: Option<bool>,
     /// What Proxmox stores about it.
     pub configuration: Reading<Option<Arc<ContainerConfig>>>,
+    /// What the rates need of the last sample.
+    pub previous: Option<Arc<Baseline>>,
     /// What the last look left behind.
     pub known: Option<Known>,
 }
@@ -97,25 +117,22 @@ pub struct Task {
 /// Finds out whether a container runs and reads everything but its filesystem.
 pub fn look(
     procfs: &Procfs,
-    hierarchy: &Hierarchy,
+    hierarchy: &Arc<Hierarchy>,
     tables: &NodeTables,
     budget: &Arc<HandleBudget>,
     mut task: Task,
 ) -> Look {
     if task.socket != Some(false)
         && let Some(known) = task.known.take()
+        && let Ok(look) = read(procfs, tables, &task, known, Proof::Init)
     {
-        let configuration = task.configuration.clone();
-        if let Ok(sample) = read(procfs, tables, task.vmid, known, configuration, Proof::Init) {
-            return sample;
-        }
+        return look;
     }
     match discovery::liveness(task.socket, hierarchy.container(task.vmid)) {
         Liveness::Running(groups) => {
             let files = KeptFiles::new(budget);
             let known = Known { groups, init: None, files, depth: Depth::Full, full_look: None };
-            read(procfs, tables, task.vmid, known, task.configuration, Proof::Processes)
-                .unwrap_or(Look::Vanished)
+            read(procfs, tables, &task, known, Proof::Processes).unwrap_or(Look::Vanished)
         }
         Liveness::Stopped => Look::Stopped,
         Liveness::Unclear(why) => Look::Unclear(why),
@@ -137,31 +154,32 @@ struct NotProved;
 fn read(
     procfs: &Procfs,
     tables: &NodeTables,
-    vmid: Vmid,
+    task: &Task,
     mut known: Known,
-    configuration: Reading<Option<Arc<ContainerConfig>>>,
     proof: Proof,
 ) -> Result<Look, NotProved> {
+    let (vmid, configuration) = (task.vmid, &task.configuration);
     let at = clock::now();
     let (groups, files) = (&known.groups, &known.files);
     let every = tables.full_look_every;
-    let last = known.full_look.take().filter(|last| last.holds(vmid, at.since_boot, every, &configuration));
+    let last = known.full_look.take().filter(|last| last.holds(vmid, at.since_boot, every, configuration));
     let last_groups = last.as_deref().map(FullLook::cgroup);
-    let (mut cgroup, depth) = groups.read(files, &tables.block_devices, last_groups, clock::now);
+    let (mut cgroup, depth) =
+        groups.read(files, &tables.block_devices, last_groups, clock::now).ok_or(NotProved)?;
     let processes = groups.process_group().ok_or(NotProved)?;
-    cgroup.io = match groups {
+    cgroup.io = match groups.version() {
         // With what was added to it then.
         _ if depth == Depth::Quiet => cgroup.io,
         // Here a group without I/O may be one that the kernel does not count (see `cgroup::v1`).
-        ContainerGroups::V1 { .. } => tables.datasets.add_to(cgroup.io, vmid, |_| {
-            procfs.io_of(files, processes).map(|total| BlockIo { total, devices: Table::default() })
+        CgroupVersion::V1 => tables.datasets.add_to(cgroup.io, vmid, |_| {
+            procfs.io_of(files, &processes.path()).map(|total| BlockIo { total, devices: Table::default() })
         }),
-        ContainerGroups::V2(_) => cgroup.io.and_then(|io| tables.datasets.add_to(Ok(io), vmid, Err)),
+        CgroupVersion::V2 => cgroup.io.and_then(|io| tables.datasets.add_to(Ok(io), vmid, Err)),
     };
     let init = match (proof, known.init.take()) {
         (Proof::Init, Some(init)) if procfs.is_still(&init) && cgroup.cpu.is_ok() => Ok(init),
         (Proof::Init, _) => return Err(NotProved),
-        (Proof::Processes, _) => procfs.init_of(files, processes),
+        (Proof::Processes, _) => procfs.init_of(files, &processes.path()),
     };
     let (init, init_files) = match init {
         Ok(init) => (Ok(init.process), Some(init)),
@@ -181,17 +199,31 @@ fn read(
         (Err(missing), _) | (_, Err(missing)) => Err(missing.clone()),
     };
     (known.init, known.depth) = (init_files, depth);
-    let mut filesystem = Err(Missing::because("not read yet"));
+    let seen = last.as_ref().filter(|_| depth == Depth::Quiet).and_then(|last| last.filesystem());
+    let filesystem = match (&init, seen) {
+        (Ok(_), Some(seen)) => Some(Ok(seen)),
+        (Ok(_), None) => None,
+        (Err(missing), _) => Some(Err(missing.clone())),
+    };
     if depth == Depth::Quiet {
-        if let Some(seen) = last.as_ref().and_then(|last| last.filesystem()) {
-            filesystem = Ok(seen);
-        }
         known.full_look = last;
     } else {
         known.full_look = (!every.is_zero())
             .then(|| Box::new(FullLook::new(at.since_boot, cgroup.clone(), configuration.clone())));
         known.files.end_of_look();
     }
-    let sample = ContainerSample { at, cgroup, init, uptime_seconds, network, filesystem, configuration };
-    Ok(Look::Measured(Box::new(sample), known))
+    let sample = |filesystem| {
+        let configuration = configuration.clone();
+        ContainerSample { at, cgroup, init, uptime_seconds, network, filesystem, configuration }
+    };
+    let measured = match filesystem {
+        Some(filesystem) => {
+            let sample = sample(filesystem);
+            let baseline = Arc::new(Baseline::of(&sample));
+            let record = usage::container_record(task.previous.as_deref(), sample, tables.facts).into();
+            Measured::Whole { record, baseline }
+        }
+        None => Measured::ButFilesystem(sample(Err(Missing::because("not read yet"))).into()),
+    };
+    Ok(Look::Measured(measured, known))
 }

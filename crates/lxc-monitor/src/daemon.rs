@@ -144,10 +144,11 @@ impl Sinks {
         self.anomalies.annotate(&mut snapshot);
         self.alerts.apply(&mut snapshot);
         let measured = describe(&snapshot);
+        let snapshot = Arc::new(snapshot);
         let written = self.output.append(&snapshot);
         self.history.record(&snapshot);
         let is_written = written.is_ok();
-        self.exporter.publish(Cycle { snapshot: Arc::new(snapshot), is_written, interval });
+        self.exporter.publish(Cycle { snapshot, is_written, interval });
         match written {
             Ok(()) => {
                 tracing::info!("{measured}");

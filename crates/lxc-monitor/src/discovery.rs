@@ -251,15 +251,16 @@ mod tests {
     #[test]
     fn liveness_needs_both_signs() {
         let directory = tempfile::tempdir().unwrap();
-        let group = |name: &str, procs: Option<&str>| {
-            let path = directory.path().join(name);
+        let hierarchy = Arc::new(Hierarchy::V2 { root: directory.path().to_owned() });
+        let group = |id: u32, procs: Option<&str>| {
+            let path = directory.path().join(format!("lxc/{id}"));
             std::fs::create_dir_all(&path).unwrap();
             if let Some(procs) = procs {
                 std::fs::write(path.join("cgroup.procs"), procs).unwrap();
             }
-            Some(ContainerGroups::V2(path))
+            hierarchy.container(id.try_into().unwrap())
         };
-        let (busy, empty, blind) = (group("1", Some("71\n")), group("2", Some("")), group("3", None));
+        let (busy, empty, blind) = (group(101, Some("71\n")), group(102, Some("")), group(103, None));
         let running = |groups: &Option<ContainerGroups>| Liveness::Running(groups.clone().unwrap());
 
         assert_eq!(liveness(Some(true), busy.clone()), running(&busy));

@@ -7,9 +7,10 @@
 //! A file on any other file system may be replaced behind an open handle, and is opened each time.
 //!
 //! Each handle costs the kernel memory (a buffer of a page among it) that is charged to the monitor's own control group
-//! and cannot be taken back under pressure. So their number has a bound, a [`HandleBudget`] shared by all, of which most is for
-//! the files of every look; beyond it files are opened each time, which is slower and gives the same.
+//! and cannot be taken back under pressure. So their number has a bound, a [`HandleBudget`] shared by all, in which the files of every
+//! look come first; beyond it files are opened each time, which is slower and gives the same.
 
+use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -32,8 +33,8 @@ const MAX_HANDLES: u64 = 16_384;
 const HANDLE_BYTES: u64 = 5 << 10;
 /// Part of the memory the monitor may have that handles may take; the rest is for its own, which grows with the containers, too.
 const MEMORY_PARTS: u64 = 3;
-/// Part of the handles that files of full looks may take.
-const SELDOM_PARTS: u64 = 4;
+/// Files of a container that are read at each look: those of its groups, and what shows that its init still runs.
+const FILES_OF_EVERY_LOOK: u64 = 8;
 /// More than any file holds that is read in every cycle, usually.
 const FIRST_BUFFER_BYTES: usize = 8 << 10;
 /// A list that comes in pieces fills a page (4096 bytes at least) with each but the last, less the one record for
@@ -50,6 +51,10 @@ thread_local! {
 pub struct HandleBudget {
     total: u64,
     left: AtomicU64,
+    /// Those that are taken for files of every look.
+    taken_often: AtomicU64,
+    /// Those that such files may want.
+    wanted_often: AtomicU64,
 }
 
 /// How often a file is read.
@@ -81,7 +86,14 @@ impl HandleBudget {
 
     /// A given number.
     pub fn of(handles: u64) -> Arc<Self> {
-        Arc::new(Self { total: handles, left: AtomicU64::new(handles) })
+        let [taken_often, wanted_often] = [AtomicU64::new(0), AtomicU64::new(handles)];
+        Arc::new(Self { total: handles, left: AtomicU64::new(handles), taken_often, wanted_often })
+    }
+
+    /// Keeps back what the files of every look at so many containers want; before this is known, everything.
+    pub fn keep_back_for(&self, containers: usize) {
+        let wanted = FILES_OF_EVERY_LOOK.saturating_mul(containers as u64);
+        self.wanted_often.store(wanted.min(self.total), Ordering::Relaxed);
     }
 
     /// How many there are, taken ones among them.
@@ -92,17 +104,27 @@ impl HandleBudget {
     fn take(self: &Arc<Self>, cadence: Cadence) -> Option<Share> {
         let kept_back = match cadence {
             Cadence::Often => 0,
-            Cadence::Seldom => self.total - self.total / SELDOM_PARTS,
+            Cadence::Seldom => {
+                let wanted = self.wanted_often.load(Ordering::Relaxed);
+                wanted.saturating_sub(self.taken_often.load(Ordering::Relaxed))
+            }
         };
         let take = |left: u64| left.checked_sub(1).filter(|left| kept_back <= *left);
         let taken = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
-        taken.ok().map(|_| Share(Arc::clone(self)))
+        taken.ok()?;
+        if cadence == Cadence::Often {
+            self.taken_often.fetch_add(1, Ordering::Relaxed);
+        }
+        Some(Share { budget: Arc::clone(self), cadence })
     }
 }
 
 /// The right to keep one handle, given back when dropped.
 #[derive(Debug)]
-struct Share(Arc<HandleBudget>);
+struct Share {
+    budget: Arc<HandleBudget>,
+    cadence: Cadence,
+}
 
 /// A file of the kernel that stays open by itself.
 #[derive(Debug)]
@@ -132,7 +154,10 @@ fn is_made_at_each_read(handle: &OwnedFd) -> bool {
 
 impl Drop for Share {
     fn drop(&mut self) {
-        self.0.left.fetch_add(1, Ordering::Relaxed);
+        self.budget.left.fetch_add(1, Ordering::Relaxed);
+        if self.cadence == Cadence::Often {
+            self.budget.taken_often.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }
 
@@ -145,31 +170,60 @@ enum Extent {
     UntilTheEnd,
 }
 
+/// A directory of which files are read.
+pub trait Place {
+    /// Its path.
+    fn directory(&self) -> Cow<'_, Path>;
+
+    /// Where it is the group of the container itself: the number of its tree, by which it is told from others without its path.
+    fn tree(&self) -> Option<u8> {
+        None
+    }
+}
+
+impl Place for Path {
+    fn directory(&self) -> Cow<'_, Path> {
+        self.into()
+    }
+}
+
 /// The files of one container.
 #[derive(Debug)]
 pub struct KeptFiles {
     budget: Arc<HandleBudget>,
-    directories: RefCell<Directories>,
+    kept: RefCell<Kept>,
 }
 
 #[derive(Debug, Default)]
-struct Directories {
-    all: Vec<Directory>,
-    /// Where the next one is looked for first: every cycle reads in the same order.
+struct Kept {
+    files: Vec<NamedFile>,
+    /// Where the next file is looked for first: every look reads in the same order.
     next: usize,
+    /// What is in some directories.
+    lists: Vec<Listed>,
 }
 
+/// A file that is kept open.
 #[derive(Debug)]
-struct Directory {
-    path: Box<Path>,
-    files: Vec<Kept>,
-    inner: Option<Inner>,
+struct NamedFile {
+    place: Key,
+    name: &'static str,
+    handle: OwnedFd,
     is_in_use: bool,
+    _share: Share,
+}
+
+/// What tells one directory from another.
+#[derive(Debug)]
+enum Key {
+    Tree(u8),
+    Path(Box<Path>),
 }
 
 /// The directories in a directory.
 #[derive(Debug)]
-struct Inner {
+struct Listed {
+    directory: Box<Path>,
     /// Itself, where it may be kept open.
     handle: Option<KeptFile>,
     /// The links it had when the list was made.
@@ -179,17 +233,25 @@ struct Inner {
     is_checked: bool,
 }
 
-#[derive(Debug)]
-struct Kept {
-    name: &'static str,
-    handle: OwnedFd,
-    _share: Share,
+impl Key {
+    fn of(place: &(impl Place + ?Sized)) -> Self {
+        place.tree().map_or_else(|| Self::Path(place.directory().into()), Self::Tree)
+    }
+
+    fn is(&self, place: &(impl Place + ?Sized)) -> bool {
+        match (self, place.tree()) {
+            (Self::Tree(own), Some(tree)) => *own == tree,
+            // Compared as bytes: both were made in the same way.
+            (Self::Path(own), None) => *own.as_os_str() == *place.directory().as_os_str(),
+            _ => false,
+        }
+    }
 }
 
 impl KeptFiles {
     /// None yet.
     pub fn new(budget: &Arc<HandleBudget>) -> Self {
-        Self { budget: Arc::clone(budget), directories: RefCell::default() }
+        Self { budget: Arc::clone(budget), kept: RefCell::default() }
     }
 
     /// For one look: nothing will be kept.
@@ -208,11 +270,11 @@ impl KeptFiles {
     /// [`ReadError`], which names the path.
     pub fn parsed<T>(
         &self,
-        directory: &Path,
+        place: &(impl Place + ?Sized),
         name: &'static str,
         parse: impl FnOnce(&str) -> Result<T, Unexpected>,
     ) -> Result<T, ReadError> {
-        self.read(Cadence::Seldom, Extent::OneRead, directory, name, parse)
+        self.read(Cadence::Seldom, Extent::OneRead, place, name, parse)
     }
 
     /// The same for a file that is read at each look.
@@ -221,11 +283,11 @@ impl KeptFiles {
     /// [`ReadError`], which names the path.
     pub fn parsed_at_each_look<T>(
         &self,
-        directory: &Path,
+        place: &(impl Place + ?Sized),
         name: &'static str,
         parse: impl FnOnce(&str) -> Result<T, Unexpected>,
     ) -> Result<T, ReadError> {
-        self.read(Cadence::Often, Extent::OneRead, directory, name, parse)
+        self.read(Cadence::Often, Extent::OneRead, place, name, parse)
     }
 
     /// Reads a list that may come in pieces, at full looks only.
@@ -234,28 +296,28 @@ impl KeptFiles {
     /// [`ReadError`], which names the path.
     pub fn parsed_list<T>(
         &self,
-        directory: &Path,
+        place: &(impl Place + ?Sized),
         name: &'static str,
         parse: impl FnOnce(&str) -> Result<T, Unexpected>,
     ) -> Result<T, ReadError> {
-        self.read(Cadence::Seldom, Extent::UntilTheEnd, directory, name, parse)
+        self.read(Cadence::Seldom, Extent::UntilTheEnd, place, name, parse)
     }
 
     fn read<T>(
         &self,
         cadence: Cadence,
         extent: Extent,
-        directory: &Path,
+        place: &(impl Place + ?Sized),
         name: &'static str,
         parse: impl FnOnce(&str) -> Result<T, Unexpected>,
     ) -> Result<T, ReadError> {
         let mut buffer = BUFFER.take();
-        let length = match self.fill(&mut buffer, extent, directory, name) {
+        let length = match self.fill(&mut buffer, extent, place, name) {
             Some(length) => Ok(length),
-            None => self.open_and_fill(&mut buffer, cadence, extent, directory, name),
+            None => self.open_and_fill(&mut buffer, cadence, extent, place, name),
         };
         let result = length.and_then(|length| {
-            let unexpected = |source| ReadError::Unexpected { path: directory.join(name), source };
+            let unexpected = |source| ReadError::Unexpected { path: place.directory().join(name), source };
             parse(&text_of(&buffer[..length])).map_err(unexpected)
         });
         BUFFER.set(buffer);
@@ -267,17 +329,17 @@ impl KeptFiles {
         &self,
         buffer: &mut Vec<u8>,
         extent: Extent,
-        directory: &Path,
+        place: &(impl Place + ?Sized),
         name: &'static str,
     ) -> Option<usize> {
-        let mut directories = self.directories.borrow_mut();
-        let directory = directories.find(directory)?;
-        let index = directory.files.iter().position(|file| file.name == name)?;
-        let read = read_at_once(&directory.files[index].handle, buffer, extent).ok();
+        let mut kept = self.kept.borrow_mut();
+        let index = kept.find(place, name)?;
+        let read = read_at_once(&kept.files[index].handle, buffer, extent).ok();
         if read.is_none() {
-            directory.files.swap_remove(index);
+            kept.files.swap_remove(index);
             // The directory may be another one of the same name by now.
-            directory.inner = None;
+            let directory = place.directory();
+            kept.lists.retain(|listed| *listed.directory != *directory);
         }
         read
     }
@@ -288,10 +350,10 @@ impl KeptFiles {
         buffer: &mut Vec<u8>,
         cadence: Cadence,
         extent: Extent,
-        directory: &Path,
+        place: &(impl Place + ?Sized),
         name: &'static str,
     ) -> Result<usize, ReadError> {
-        let path = directory.join(name);
+        let path = place.directory().join(name);
         let handle = open(&path)?;
         let length =
             read_at_once(&handle, buffer, extent).map_err(|error| ReadError::from_io(&path, error.into()))?;
@@ -301,8 +363,9 @@ impl KeptFiles {
         if let Some(share) = self.budget.take(cadence)
             && is_made_at_each_read(&handle)
         {
-            let mut directories = self.directories.borrow_mut();
-            directories.find_or_add(directory).files.push(Kept { name, handle, _share: share });
+            let place = Key::of(place);
+            let file = NamedFile { place, name, handle, is_in_use: true, _share: share };
+            self.kept.borrow_mut().files.push(file);
         }
         Ok(length)
     }
@@ -317,29 +380,35 @@ impl KeptFiles {
         directory: &Path,
         list: impl FnOnce(&Path) -> Vec<PathBuf>,
     ) -> Arc<[PathBuf]> {
-        let mut directories = self.directories.borrow_mut();
-        let known = directories.find_or_add(directory);
-        let links = match &known.inner {
-            Some(inner) if inner.is_checked => return Arc::clone(&inner.list),
-            Some(Inner { handle: Some(kept), .. }) => fstat(&kept.handle).ok(),
+        let mut kept = self.kept.borrow_mut();
+        let index =
+            kept.lists.iter().position(|listed| *listed.directory.as_os_str() == *directory.as_os_str());
+        let links = match index.map(|index| &kept.lists[index]) {
+            Some(listed) if listed.is_checked => return Arc::clone(&listed.list),
+            Some(Listed { handle: Some(file), .. }) => fstat(&file.handle).ok(),
             _ => stat(directory).ok(),
         };
         #[allow(clippy::useless_conversion, reason = "it is narrower on other machines")]
-        let Some(links) = links.map(|stat| u64::from(stat.st_nlink)) else {
-            known.inner = None;
-            return Arc::default();
+        let links = links.map(|stat| u64::from(stat.st_nlink));
+        let known = match index {
+            Some(index) if links == Some(kept.lists[index].links) => {
+                let listed = &mut kept.lists[index];
+                listed.is_checked = true;
+                return Arc::clone(&listed.list);
+            }
+            Some(index) => Some(kept.lists.swap_remove(index)),
+            None => None,
         };
-        if let Some(inner) = known.inner.as_mut().filter(|inner| inner.links == links) {
-            inner.is_checked = true;
-            return Arc::clone(&inner.list);
-        }
-        let (is_of_kernel, handle) = match known.inner.take() {
-            Some(inner) => (true, inner.handle),
+        let Some(links) = links else { return Arc::default() };
+        let (is_of_kernel, handle) = match known {
+            Some(listed) => (true, listed.handle),
             None => self.open_directory(directory),
         };
         let list: Arc<[PathBuf]> = list(directory).into();
-        known.inner =
-            is_of_kernel.then(|| Inner { handle, links, list: Arc::clone(&list), is_checked: true });
+        if is_of_kernel {
+            let (directory, list) = (directory.into(), Arc::clone(&list));
+            kept.lists.push(Listed { directory, handle, links, list, is_checked: true });
+        }
         list
     }
 
@@ -356,47 +425,38 @@ impl KeptFiles {
 
     /// Lists everything anew the next time.
     pub(crate) fn forget_inner(&self) {
-        for directory in &mut self.directories.borrow_mut().all {
-            directory.inner = None;
-        }
+        self.kept.borrow_mut().lists.clear();
     }
 
-    /// Closes the files of directories that were not read since this was last called.
+    /// Closes the files that were not read, and forgets the lists that were not looked at, since this was last called.
     pub fn end_of_look(&mut self) {
-        let directories = self.directories.get_mut();
-        directories.all.retain(|directory| directory.is_in_use);
-        // This stays for as long as the container runs.
-        directories.all.shrink_to_fit();
-        for directory in &mut directories.all {
-            directory.is_in_use = false;
-            directory.files.shrink_to_fit();
-            if let Some(inner) = &mut directory.inner {
-                inner.is_checked = false;
-            }
+        let Kept { files, next, lists } = self.kept.get_mut();
+        files.retain(|file| file.is_in_use);
+        lists.retain(|listed| listed.is_checked);
+        for file in files.iter_mut() {
+            file.is_in_use = false;
         }
-        directories.next = 0;
+        for listed in lists.iter_mut() {
+            listed.is_checked = false;
+        }
+        // These stay for as long as the container runs.
+        files.shrink_to_fit();
+        lists.shrink_to_fit();
+        *next = 0;
     }
 }
 
-impl Directories {
-    fn find(&mut self, path: &Path) -> Option<&mut Directory> {
-        let count = self.all.len();
-        // Compared as bytes: both were made in the same way.
-        let is_it = |index: &usize| *self.all[*index].path.as_os_str() == *path.as_os_str();
-        let index = (0..count).map(|step| (self.next + step) % count).find(is_it)?;
-        self.next = index;
-        let found = &mut self.all[index];
-        found.is_in_use = true;
-        Some(found)
-    }
-
-    fn find_or_add(&mut self, path: &Path) -> &mut Directory {
-        if self.find(path).is_none() {
-            self.next = self.all.len();
-            let path = path.into();
-            self.all.push(Directory { path, files: Vec::new(), inner: None, is_in_use: true });
-        }
-        &mut self.all[self.next]
+impl Kept {
+    fn find(&mut self, place: &(impl Place + ?Sized), name: &str) -> Option<usize> {
+        let count = self.files.len();
+        let is_it = |index: &usize| {
+            let file = &self.files[*index];
+            file.name == name && file.place.is(place)
+        };
+        let index = (self.next..count).chain(0..self.next.min(count)).find(is_it)?;
+        self.next = index + 1;
+        self.files[index].is_in_use = true;
+        Some(index)
     }
 }
 
@@ -431,7 +491,7 @@ mod tests {
     }
 
     fn handles(files: &KeptFiles) -> usize {
-        files.directories.borrow().all.iter().map(|directory| directory.files.len()).sum()
+        files.kept.borrow().files.len()
     }
 
     #[test]
@@ -485,19 +545,31 @@ mod tests {
 
     #[test]
     fn files_of_full_looks_leave_room_for_those_of_every_look() {
-        let budget = HandleBudget::of(8);
-        let files = KeptFiles::new(&budget);
+        let budget = HandleBudget::of(10);
         let proc = Path::new("/proc");
-        for name in ["loadavg", "uptime", "stat", "meminfo", "vmstat"] {
-            files.parsed(proc, name, |_| Ok(())).unwrap();
-        }
-        assert_eq!(handles(&files), 2);
-        for name in
-            ["loadavg", "uptime", "stat", "meminfo", "vmstat", "mounts", "version", "filesystems", "cmdline"]
-        {
-            files.parsed_at_each_look(proc, name, |_| Ok(())).unwrap();
-        }
-        assert_eq!((handles(&files), budget.left.load(Ordering::Relaxed)), (8, 0));
+        let seldom = |files: &KeptFiles| {
+            for name in ["loadavg", "uptime", "stat", "meminfo", "vmstat"] {
+                files.parsed(proc, name, |_| Ok(())).unwrap();
+            }
+            handles(files)
+        };
+        let files = KeptFiles::new(&budget);
+        assert_eq!(seldom(&files), 0, "how many containers there are is not known");
+        budget.keep_back_for(1);
+        assert_eq!(seldom(&files), 2);
+        let often =
+            ["mounts", "version", "filesystems", "cmdline", "devices", "swaps", "partitions", "interrupts"];
+        let read_often = |files: &KeptFiles, names: &[&'static str]| {
+            for name in names {
+                files.parsed_at_each_look(proc, name, |_| Ok(())).unwrap();
+            }
+        };
+        read_often(&files, &often);
+        assert_eq!((handles(&files), budget.left.load(Ordering::Relaxed)), (10, 0));
+        drop(files);
+        let files = KeptFiles::new(&budget);
+        read_often(&files, &often[..6]);
+        assert_eq!(seldom(&files), 8, "what is taken already needs not be kept back");
     }
 
     #[test]

@@ -8,8 +8,7 @@
 //! numbers in the texts are those of kernel.org; the Proxmox VE releases are the first that ship such a kernel
 //! without being asked.
 
-use std::collections::BTreeMap;
-
+use lxc_autoscale_core::missing::MissingFields;
 use lxc_autoscale_core::snapshot::{ContainerRecord, NodeRecord};
 use serde::Serialize;
 
@@ -40,13 +39,13 @@ impl KernelGap {
 
 /// The gaps that were found, without those that a failed read explains.
 struct Found<'a> {
-    missing: &'a BTreeMap<String, String>,
+    missing: &'a MissingFields,
     gaps: Vec<KernelGap>,
 }
 
 impl Found<'_> {
     fn say(&mut self, absent: bool, fields: &'static [&'static str], why: &'static str) {
-        let unreadable = fields.iter().any(|field| self.missing.contains_key(key_in_missing(field)));
+        let unreadable = fields.iter().any(|field| self.missing.contains(key_in_missing(field)));
         if absent && !unreadable {
             self.gaps.push(KernelGap { fields, why });
         }
@@ -214,7 +213,7 @@ mod tests {
         let mut unread = record();
         unread.pids_events = None;
         check(CgroupVersion::V2, &unread, &["pids_events"]);
-        unread.missing.insert("pids_events".to_owned(), "permission denied".to_owned());
+        unread.missing.insert("pids_events", "permission denied".into());
         check(CgroupVersion::V2, &unread, &[]);
     }
 

@@ -5,9 +5,11 @@
 //! own table is read through its first process.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 use lxc_autoscale_core::Vmid;
 use lxc_autoscale_core::snapshot::{InterfaceTraffic, NetworkUsage};
+use lxc_autoscale_core::table::Table;
 
 use crate::procfs::Procfs;
 use crate::sample::{InitProcess, Reading, Traffic};
@@ -36,17 +38,18 @@ pub fn read(
 }
 
 /// The node's ends of the container's devices, with the directions turned round.
-fn node_ends(devices: &BTreeMap<String, InterfaceTraffic>, vmid: Vmid) -> BTreeMap<String, InterfaceTraffic> {
+fn node_ends(devices: &BTreeMap<String, InterfaceTraffic>, vmid: Vmid) -> Table<InterfaceTraffic> {
     let prefix = format!("veth{vmid}i");
     let is_own = |name: &str| {
         name.strip_prefix(&prefix)
             .is_some_and(|index| !index.is_empty() && index.bytes().all(|byte| byte.is_ascii_digit()))
     };
     // The table may hold thousands of names; those of one container stand together.
-    let from_first = devices.range(prefix.clone()..).take_while(|(name, _)| name.starts_with(&prefix));
+    let from_first = devices.range::<str, _>((Bound::Included(prefix.as_str()), Bound::Unbounded));
     from_first
+        .take_while(|(name, _)| name.starts_with(&prefix))
         .filter(|(name, _)| is_own(name))
-        .map(|(name, end)| (name.clone(), turned_round(*end)))
+        .map(|(name, end)| (name.as_str(), turned_round(*end)))
         .collect()
 }
 
@@ -64,18 +67,18 @@ fn turned_round(end: InterfaceTraffic) -> InterfaceTraffic {
 }
 
 /// The devices the container itself sees and that lead out of it; none is no traffic.
-fn own_ends(devices: BTreeMap<String, InterfaceTraffic>) -> BTreeMap<String, InterfaceTraffic> {
+fn own_ends(devices: BTreeMap<String, InterfaceTraffic>) -> Table<InterfaceTraffic> {
     let is_outer = |name: &str| name != "lo" && !INNER_DEVICES.iter().any(|inner| name.starts_with(inner));
     devices.into_iter().filter(|(name, _)| is_outer(name)).collect()
 }
 
-fn traffic(interfaces: BTreeMap<String, InterfaceTraffic>) -> Traffic {
+fn traffic(interfaces: Table<InterfaceTraffic>) -> Traffic {
     let mut total = NetworkUsage { rx_bytes: 0, tx_bytes: 0 };
-    for interface in interfaces.values() {
+    for (_, interface) in interfaces.entries() {
         total.rx_bytes = total.rx_bytes.saturating_add(interface.rx_bytes);
         total.tx_bytes = total.tx_bytes.saturating_add(interface.tx_bytes);
     }
-    Traffic { total, interfaces: interfaces.into_iter().collect() }
+    Traffic { total, interfaces }
 }
 
 #[cfg(test)]
@@ -91,7 +94,7 @@ mod tests {
 
     /// Names of the devices that were taken, and their sum.
     #[track_caller]
-    fn check(ends: BTreeMap<String, InterfaceTraffic>, want: &[&str], rx_bytes: u64, tx_bytes: u64) {
+    fn check(ends: Table<InterfaceTraffic>, want: &[&str], rx_bytes: u64, tx_bytes: u64) {
         let found = traffic(ends);
         assert_eq!(found.interfaces.keys().collect::<Vec<_>>(), want);
         assert_eq!(found.total, NetworkUsage { rx_bytes, tx_bytes });

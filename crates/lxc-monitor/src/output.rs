@@ -1,6 +1,7 @@
 //! Keeps the exchange file open, and goes on when it cannot be written.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use lxc_autoscale_core::ErrorChain;
@@ -55,8 +56,8 @@ impl Output {
     ///
     /// # Errors
     /// [`WriteError`], which was logged if it is news; the next snapshot may succeed.
-    pub fn append(&mut self, snapshot: &Snapshot) -> Result<(), WriteError> {
-        let result = self.writer().and_then(|writer| writer.append(snapshot));
+    pub fn append(&mut self, snapshot: &Arc<Snapshot>) -> Result<(), WriteError> {
+        let result = self.writer().and_then(|writer| writer.append_shared(snapshot));
         self.report(result.as_ref().err());
         let left = self.writer.as_ref().and_then(MetricsWriter::left_by_trim);
         self.notices.warn("metrics file", left.filter(|left| *left < SHORT).map(|_| too_small(&self.config)));

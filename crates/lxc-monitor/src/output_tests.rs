@@ -42,11 +42,11 @@ fn a_file_that_cannot_be_written_is_taken_up_when_it_can() {
     std::fs::write(&parent, "").unwrap();
     let file = parent.join("metrics.json");
     let mut output = Output::open(&config(file.clone())).unwrap();
-    assert!(matches!(output.append(&snapshot()), Err(WriteError::Write { .. })));
+    assert!(matches!(output.append(&snapshot().into()), Err(WriteError::Write { .. })));
 
     std::fs::remove_file(&parent).unwrap();
     std::fs::create_dir(&parent).unwrap();
-    output.append(&snapshot()).unwrap();
+    output.append(&snapshot().into()).unwrap();
     assert_eq!(MetricsReader::new(file).read_new().unwrap().snapshots.len(), 1);
 }
 
@@ -55,9 +55,9 @@ fn another_file_is_used_from_the_next_snapshot_on() {
     let directory = tempfile::tempdir().unwrap();
     let (first, second) = (directory.path().join("a.json"), directory.path().join("b.json"));
     let mut output = Output::open(&config(first.clone())).unwrap();
-    output.append(&snapshot()).unwrap();
+    output.append(&snapshot().into()).unwrap();
     output.reconfigure(&config(second.clone()));
-    output.append(&snapshot()).unwrap();
+    output.append(&snapshot().into()).unwrap();
     for file in [first, second] {
         assert_eq!(MetricsReader::new(file).read_new().unwrap().snapshots.len(), 1);
     }
@@ -74,10 +74,10 @@ fn a_file_that_is_too_small_for_the_interval_is_said_to_be() {
         let at = clock::record_time(begun + jiff::SignedDuration::from_secs(second));
         let mut snapshot = snapshot();
         snapshot.summary.collection_start_time = at;
-        let record = lxc_autoscale_core::snapshot::ContainerRecord::empty(at);
+        let record = Box::new(lxc_autoscale_core::snapshot::ContainerRecord::empty(at));
         snapshot.containers =
             (100..1100).map(|id| (lxc_autoscale_core::Vmid::try_from(id).unwrap(), record.clone())).collect();
-        output.append(&snapshot).unwrap();
+        output.append(&snapshot.into()).unwrap();
     };
     for second in 0..12 {
         append(&mut output, second);
@@ -110,7 +110,7 @@ fn who_may_read_the_file_is_settled_at_once_and_after_a_reload() {
         output.reconfigure(&config);
         for _ in 0..3 {
             assert_eq!(mode(&config.file), wanted);
-            output.append(&snapshot()).unwrap();
+            output.append(&snapshot().into()).unwrap();
         }
     }
 }
@@ -125,13 +125,13 @@ fn a_place_where_anybody_could_replace_the_file_is_refused_until_it_is_safe() {
     set_mode(0o777);
     let file = directory.path().join("metrics.json");
     let mut output = Output::open(&config(file.clone())).unwrap();
-    let error = output.append(&snapshot()).unwrap_err();
+    let error = output.append(&snapshot().into()).unwrap_err();
     assert!(
         ErrorChain(&error).to_string().contains("everybody may replace files in its directory"),
         "{error}"
     );
     assert!(!file.exists());
     set_mode(0o755);
-    output.append(&snapshot()).unwrap();
+    output.append(&snapshot().into()).unwrap();
     assert_eq!(MetricsReader::new(file).read_new().unwrap().snapshots.len(), 1);
 }

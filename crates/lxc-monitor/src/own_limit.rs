@@ -11,8 +11,8 @@ pub fn memory_limit(proc: &Path, cgroup: &Path) -> Option<u64> {
     let groups = read_text(&proc.join("self/cgroup")).ok()?;
     let (root, own, file, limit): (_, _, _, fn(&str) -> _) = match Hierarchy::detect(cgroup).ok()? {
         Hierarchy::V2 { root } => (root, own_group(&groups, "")?, "memory.max", parse::limit),
-        Hierarchy::V1 { mut controllers, .. } => {
-            let root = controllers.remove("memory")?;
+        Hierarchy::V1 { controllers, .. } => {
+            let (_, root) = controllers.into_iter().find(|(controller, _)| controller == "memory")?;
             (root, own_group(&groups, "memory")?, "memory.limit_in_bytes", parse::limit_v1)
         }
     };

@@ -3,13 +3,13 @@
 //! Every value is a [`Reading`]: it is there, or the reason why it is not. Rates and records are made from
 //! two samples by [`crate::usage`].
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use lxc_autoscale_core::ErrorChain;
 use lxc_autoscale_core::container_config::ContainerConfig;
+pub use lxc_autoscale_core::missing::Missing;
 pub use lxc_autoscale_core::procfs::{NodeCpuTime, NodeMemory};
 use lxc_autoscale_core::snapshot::{
     CpuTopology, DeviceIo, InterfaceTraffic, IoStats, MemoryEvents, MemorySwapEvents, NetworkUsage, Paging,
@@ -18,58 +18,6 @@ use lxc_autoscale_core::snapshot::{
 use lxc_autoscale_core::table::Table;
 
 use crate::kernel_file::ReadError;
-
-/// Why a value is absent, as a sentence for the operator. One reason is often that of several values, and stands from look to
-/// look, so that taking it once more costs nothing.
-#[derive(Clone, Debug)]
-pub struct Missing(Reason);
-
-#[derive(Clone, Debug)]
-enum Reason {
-    Known(&'static str),
-    Found(Arc<str>),
-}
-
-impl Missing {
-    /// Takes the reason.
-    pub fn because(reason: impl Into<Self>) -> Self {
-        reason.into()
-    }
-
-    /// The reason.
-    pub fn as_str(&self) -> &str {
-        match &self.0 {
-            Reason::Known(reason) => reason,
-            Reason::Found(reason) => reason,
-        }
-    }
-}
-
-impl PartialEq for Missing {
-    fn eq(&self, other: &Self) -> bool {
-        self.as_str() == other.as_str()
-    }
-}
-
-impl Eq for Missing {}
-
-impl fmt::Display for Missing {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl From<&'static str> for Missing {
-    fn from(reason: &'static str) -> Self {
-        Self(Reason::Known(reason))
-    }
-}
-
-impl From<String> for Missing {
-    fn from(reason: String) -> Self {
-        Self(Reason::Found(reason.into()))
-    }
-}
 
 impl From<ReadError> for Missing {
     fn from(error: ReadError) -> Self {

@@ -23,7 +23,7 @@ pub struct CurrentMetrics {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node: Option<NodeRecord>,
     /// The containers that ran, by id.
-    pub containers: BTreeMap<Vmid, ContainerRecord>,
+    pub containers: BTreeMap<Vmid, Box<ContainerRecord>>,
 }
 
 /// Answer to `GET /events` for those who do not ask for a stream: the newest events.

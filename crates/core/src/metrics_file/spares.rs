@@ -162,11 +162,6 @@ impl Spares {
         None
     }
 
-    /// Size of the copy that was published last before the present one.
-    pub(super) fn newest_bytes(&self) -> Option<u64> {
-        self.resting.back().map(|newest| newest.spare.complete_bytes)
-    }
-
     /// Takes back a copy that could not be written to.
     pub(super) fn give_back(&mut self, spare: Spare) {
         // It has had its rest.

@@ -1,9 +1,11 @@
 //! Appends snapshots to the exchange file.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -15,7 +17,6 @@ use super::format::{self, ArrayWriter};
 use super::lock::{Lock, LockError};
 use super::recover::{Recovery, oldest_in, recover, time_of};
 use super::spares::{Spare, Spares};
-use super::tail;
 use super::trust::{self, Believed, Distrust};
 use crate::durable::sync_directory;
 use crate::snapshot::Snapshot;
@@ -52,8 +53,10 @@ pub struct MetricsWriter {
     lock: Lock,
     published: Published,
     spares: Spares,
-    /// What the published copy has and the one published before it lacks; empty while a record is made, which takes its place.
-    last_addition: Vec<u8>,
+    /// What the published copy has and the one published before it lacks.
+    last_addition: Addition,
+    /// Room to make the next record in.
+    record_bytes: usize,
     /// Records that are in no copy yet, because the last append failed, each behind a separator.
     backlog: Vec<Vec<u8>>,
     /// Whether the names changed without being durable yet.
@@ -61,6 +64,17 @@ pub struct MetricsWriter {
     clock: Clock,
     /// See [`MetricsWriter::left_by_trim`].
     left_by_trim: Option<Duration>,
+}
+
+/// What was put behind the records of a copy.
+#[derive(Debug)]
+enum Addition {
+    Bytes(Vec<u8>),
+    /// One snapshot that others keep as well; its text, which is as large, is made again when it is needed.
+    Shared {
+        snapshot: Arc<Snapshot>,
+        is_first: bool,
+    },
 }
 
 /// The published copy, open, so that it can be read even when somebody removes its name.
@@ -145,7 +159,8 @@ impl MetricsWriter {
             lock,
             published,
             spares,
-            last_addition: Vec::new(),
+            last_addition: Addition::Bytes(Vec::new()),
+            record_bytes: 0,
             backlog: Vec::new(),
             is_directory_dirty: false,
             clock: Clock::default(),
@@ -190,26 +205,13 @@ impl MetricsWriter {
     /// # Errors
     /// [`WriteError`]; what was published before still stands and the next append may succeed.
     pub fn append(&mut self, snapshot: &Snapshot) -> Result<(), WriteError> {
-        let is_as_we_left_it = stamp_at(&self.path) == Some(self.published.stamp);
-        let appended = self.append_to(snapshot, is_as_we_left_it);
-        if appended.is_err() && self.last_addition.is_empty() {
-            self.recall_last_addition();
-        }
-        appended
-    }
-
-    fn append_to(&mut self, snapshot: &Snapshot, is_as_we_left_it: bool) -> Result<(), WriteError> {
         let taken = snapshot.summary.collection_start_time.instant();
-        let mut record = if is_as_we_left_it {
-            // Nothing has to be completed with it, and it has the room: a new one of some MiB would be given back to the
-            // system each time.
-            std::mem::take(&mut self.last_addition)
-        } else {
-            Vec::with_capacity(self.last_addition.len())
-        };
-        record.clear();
+        let is_as_we_left_it = stamp_at(&self.path) == Some(self.published.stamp);
+        // Most records are about as long as the one before.
+        let mut record = Vec::with_capacity(self.record_bytes);
         record.extend_from_slice(format::SEPARATOR);
         serde_json::to_writer(&mut record, snapshot)?;
+        self.record_bytes = record.len() + record.len() / 16;
         self.backlog.push(record);
         trim_backlog(&mut self.backlog);
         self.clock.pass(taken);
@@ -226,16 +228,19 @@ impl MetricsWriter {
         published.map_err(|source| self.failed(source))
     }
 
-    /// Reads again what was given up for a record that is not published: somebody may spoil the published copy before
-    /// the next one is.
-    fn recall_last_addition(&mut self) {
-        let Some(shared_bytes) = self.spares.newest_bytes() else { return };
-        let begin = shared_bytes - format::FOOTER.len() as u64;
-        let end = self.published.stamp.bytes();
-        // What cannot be read cannot be completed with either; then the published copy is read as a damaged one is.
-        if tail::read_range(&self.published.file, begin, end, &mut self.last_addition).is_err() {
-            self.last_addition.clear();
+    /// Publishes one more snapshot, as [`Self::append`] does. What must be known of it until the next one is published is the
+    /// snapshot, which the caller keeps as well, and not its text, which is as large again.
+    ///
+    /// # Errors
+    /// As of [`Self::append`].
+    pub fn append_shared(&mut self, snapshot: &Arc<Snapshot>) -> Result<(), WriteError> {
+        let is_alone = self.backlog.is_empty();
+        self.append(snapshot)?;
+        if is_alone && let Addition::Bytes(bytes) = &self.last_addition {
+            let is_first = !bytes.starts_with(format::SEPARATOR);
+            self.last_addition = Addition::Shared { snapshot: Arc::clone(snapshot), is_first };
         }
+        Ok(())
     }
 
     fn failed(&self, source: io::Error) -> WriteError {
@@ -278,7 +283,7 @@ impl MetricsWriter {
             return Err(error);
         }
         self.backlog.clear();
-        self.last_addition = addition;
+        self.last_addition = Addition::Bytes(addition);
         self.published.oldest = oldest.or(Some(now));
         if is_trimmed && is_too_large {
             self.left_by_trim = oldest.map(|oldest| age(oldest, now));
@@ -375,8 +380,11 @@ impl MetricsWriter {
             let lacking = self.published.stamp.bytes().saturating_sub(shared);
             // One that was brought up to date, and could not be written to any further, lacks nothing.
             let is_complete = lacking == format::FOOTER.len() as u64;
-            let is_known = lacking == self.last_addition.len() as u64;
-            if is_complete || (is_known && spare.write_end(&self.last_addition, shared).is_ok()) {
+            let mut complete = || {
+                let addition = self.last_addition.bytes().ok().filter(|bytes| bytes.len() as u64 == lacking);
+                addition.is_some_and(|addition| spare.write_end(&addition, shared).is_ok())
+            };
+            if is_complete || complete() {
                 self.spares.remove_all();
                 return Ok(spare);
             }
@@ -431,6 +439,19 @@ impl MetricsWriter {
             kept.finish().map(|_| ())
         })?;
         Ok((spare, oldest))
+    }
+}
+
+impl Addition {
+    fn bytes(&self) -> Result<Cow<'_, [u8]>, serde_json::Error> {
+        let (snapshot, is_first) = match self {
+            Self::Bytes(bytes) => return Ok(bytes.into()),
+            Self::Shared { snapshot, is_first } => (snapshot, *is_first),
+        };
+        let mut bytes = if is_first { format::FIRST_SEPARATOR } else { format::SEPARATOR }.to_vec();
+        serde_json::to_writer(&mut bytes, &**snapshot)?;
+        bytes.extend_from_slice(format::FOOTER);
+        Ok(bytes.into())
     }
 }
 

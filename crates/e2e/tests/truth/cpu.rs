@@ -29,9 +29,9 @@ pub(crate) fn burning(proof: &mut Proof) {
     let rateless = first.cpu_cores_used.is_none()
         && first.cpu_usage_percent.is_none()
         && first.cpu_throttled_share.is_none()
-        && first.missing.contains_key("cpu_cores_used")
+        && first.missing.contains("cpu_cores_used")
         && snapshots[0].summary.node.as_ref().is_some_and(|node| node.cpu_cores_used.is_none());
-    let found = format!("{:?}", first.missing.get("cpu_cores_used"));
+    let found = format!("{:?}", first.missing.reason("cpu_cores_used"));
     proof.findings.holds("first sample: no rate", "absent, with its reason", rateless, found);
 
     let truth: Vec<f64> = pairs.iter().map(|pair| burned_cores(&mut container, *pair)).collect();

@@ -60,7 +60,7 @@ pub(crate) fn check(proof: &mut Proof) {
     let back = back.map(|snapshot| record(snapshot, dies.id));
     let rateless =
         back.is_some_and(|record| record.cpu_cores_used.is_none() && record.cpu_throttled_share.is_none());
-    let found = format!("{:?}", back.and_then(|record| record.missing.get("cpu_cores_used")));
+    let found = format!("{:?}", back.and_then(|record| record.missing.reason("cpu_cores_used")));
     proof.findings.holds("restarted: no rate", "the first sample after the start has none", rateless, found);
     let uptime = back.and_then(|record| record.uptime_seconds);
     proof.findings.within("restarted: uptime_seconds", uptime, 0.0..=seen_after.as_secs_f64() + 0.03);

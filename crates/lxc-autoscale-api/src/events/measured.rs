@@ -85,7 +85,7 @@ fn alerts(snapshot: &Snapshot) -> Vec<(Option<Vmid>, &ActiveAlert)> {
 
 fn summary(snapshot: &Snapshot) -> SnapshotEvent {
     let node = snapshot.summary.node.as_ref();
-    let usage = |(vmid, record): (&Vmid, &lxc_autoscale_core::snapshot::ContainerRecord)| {
+    let usage = |vmid: &Vmid, record: &lxc_autoscale_core::snapshot::ContainerRecord| {
         let usage = UsageEvent {
             cpu_cores_used: record.cpu_cores_used,
             cpu_usage_percent: record.cpu_usage_percent,
@@ -98,7 +98,7 @@ fn summary(snapshot: &Snapshot) -> SnapshotEvent {
         taken: snapshot.summary.collection_end_time,
         node_cpu_cores_used: node.and_then(|node| node.cpu_cores_used),
         node_memory_available_mb: node.and_then(|node| node.memory_available_mb),
-        containers: snapshot.containers.iter().map(usage).collect(),
+        containers: snapshot.containers.iter().map(|(vmid, record)| usage(vmid, record)).collect(),
     }
 }
 

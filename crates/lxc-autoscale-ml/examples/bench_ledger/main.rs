@@ -185,7 +185,7 @@ fn snapshot(
     for (trace, size) in traces.iter().zip(sizes) {
         let sample = trace.samples.get(minute / STEP_MINUTES).ok_or("the trace has ended")?;
         let id = Vmid::try_from(u32::try_from(trace.id)?)?;
-        containers.insert(id, record(sample, *size, minute, time));
+        containers.insert(id, Box::new(record(sample, *size, minute, time)));
     }
     let summary = Summary {
         collection_start_time: time,

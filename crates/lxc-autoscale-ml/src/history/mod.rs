@@ -399,7 +399,7 @@ mod tests {
         let time = RecordTime::utc(Timestamp::from_second(1_800_000_000 + seconds).unwrap());
         let record = ContainerRecord { memory_usage_mb: Some(100.0), ..ContainerRecord::empty(time) };
         Snapshot {
-            containers: running.iter().map(|id| (vmid(*id), record.clone())).collect(),
+            containers: running.iter().map(|id| (vmid(*id), record.clone().into())).collect(),
             summary: Summary {
                 collection_start_time: time,
                 collection_end_time: time,
@@ -528,7 +528,7 @@ mod tests {
         let mut previous = None;
         for minute in 0..900 {
             let snapshot = at_minute(minute, false);
-            let record = snapshot.containers[&vmid(100)].clone();
+            let record = (*snapshot.containers[&vmid(100)]).clone();
             if !left_out.contains(&minute) {
                 without.observe(&step(previous.as_ref(), &record).observation);
             }

@@ -150,7 +150,7 @@ impl Node {
         let time = RecordTime::utc(self.now);
         let running = self.containers.iter().filter(|(id, _)| !self.stopped.contains(id));
         let containers: BTreeMap<_, _> =
-            running.map(|(id, container)| (vmid(*id), self.container(container))).collect();
+            running.map(|(id, container)| (vmid(*id), self.container(container).into())).collect();
         let node = NodeRecord {
             name: "proxmox".to_owned(),
             cpus: Some(16),
@@ -216,11 +216,7 @@ impl Node {
             }),
             configuration: container.configured.then_some(configuration.into()),
             pool: container.pool_missing.is_none().then(|| container.pool.unwrap_or_default().to_owned()),
-            missing: container
-                .pool_missing
-                .map(|why| ("pool".to_owned(), why.to_owned()))
-                .into_iter()
-                .collect(),
+            missing: container.pool_missing.map(|why| ("pool", why.to_owned().into())).into_iter().collect(),
             ..ContainerRecord::empty(RecordTime::utc(self.now))
         };
         record.pressure.memory = Some(Pressure { some: line, full: Some(line) });

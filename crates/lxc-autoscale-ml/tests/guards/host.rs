@@ -147,7 +147,7 @@ impl Host {
             }
             let record = guest.record(RecordTime::utc(now), &load, seconds, length);
             used_mib += record.memory_usage_mb.unwrap();
-            containers.insert(Vmid::try_from(*id).unwrap(), record);
+            containers.insert(Vmid::try_from(*id).unwrap(), record.into());
         }
         let node = NodeRecord {
             name: "proxmox".to_owned(),

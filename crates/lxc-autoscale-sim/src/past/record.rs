@@ -72,7 +72,7 @@ impl Seen<'_> {
             .after
             .containers
             .iter()
-            .map(|(id, container)| (*id, self.container(*id, container, time)))
+            .map(|(id, container)| (*id, Box::new(self.container(*id, container, time))))
             .collect();
         let summary = Summary {
             collection_start_time: time,
@@ -180,14 +180,15 @@ impl Seen<'_> {
         record.filesystem_free_gb = Some(gib(self.filesystem.free_bytes));
     }
 
-    fn node(&self, containers: &BTreeMap<Vmid, ContainerRecord>) -> NodeRecord {
+    fn node(&self, containers: &BTreeMap<Vmid, Box<ContainerRecord>>) -> NodeRecord {
         let node = self.after;
         let capacity = node.capacity;
         let cache: f64 =
             node.containers.values().map(|ct| ct.memory.current() - ct.memory.working_set()).sum();
         let available = capacity.memory_bytes - HOST_MEMORY_BYTES - node.containers_memory() + cache;
-        let total =
-            |of: fn(&ContainerRecord) -> Option<f64>| containers.values().map(of).sum::<Option<f64>>();
+        let total = |of: fn(&ContainerRecord) -> Option<f64>| {
+            containers.values().map(|record| of(record)).sum::<Option<f64>>()
+        };
         NodeRecord {
             name: self.node_name.to_owned(),
             uptime_seconds: Some(node.uptime_seconds),

@@ -96,8 +96,7 @@ impl Cycle<'_> {
             self.running(*vmid, record, run, remembered.entry(*vmid).or_default());
         }
         // Where the containers could not be listed, none of them is gone.
-        let is_blind =
-            snapshot.summary.node.as_ref().is_some_and(|node| node.missing.contains_key("containers"));
+        let is_blind = snapshot.summary.node.as_ref().is_some_and(|node| node.missing.contains("containers"));
         let stopped: BTreeSet<Vmid> = snapshot.summary.stopped_containers.iter().copied().collect();
         remembered.retain(|vmid, was| {
             if snapshot.containers.contains_key(vmid) {
@@ -114,7 +113,7 @@ impl Cycle<'_> {
     fn running(&mut self, vmid: Vmid, record: &ContainerRecord, run: Run, was: &mut Remembered) {
         let counted = record.memory_events.and_then(|events| events.oom_kill);
         let has_restarted = was.run.and_then(|before| run.restarted_since(&before)) == Some(true);
-        let is_unread = record.configuration.is_none() && record.missing.contains_key("configuration");
+        let is_unread = record.configuration.is_none() && record.missing.contains("configuration");
         let tags = match &record.configuration {
             Some(stored) => Some(stored.tags.as_slice()),
             None if is_unread => was.tags.as_deref(),

@@ -56,7 +56,7 @@ fn record(second: i64) -> ContainerRecord {
 }
 
 fn with_record(second: i64, record: ContainerRecord) -> Snapshot {
-    Snapshot { containers: [(vmid(104), record)].into(), ..empty(second) }
+    Snapshot { containers: [(vmid(104), record.into())].into(), ..empty(second) }
 }
 
 /// Container 104 with this CPU use.
@@ -86,7 +86,7 @@ fn stopped(second: i64) -> Snapshot {
 
 fn blind(second: i64) -> Snapshot {
     let mut snapshot = empty(second);
-    let missing = [("containers".to_owned(), "no control groups".to_owned())].into();
+    let missing = [("containers", "no control groups".into())].into_iter().collect();
     snapshot.summary.node = Some(NodeRecord { missing, ..NodeRecord::default() });
     snapshot
 }
@@ -357,7 +357,7 @@ fn a_tag_that_cannot_be_read_is_the_one_that_was() {
         let mut snapshot = cpu(second, 95.0);
         let record = snapshot.containers.get_mut(&vmid(104)).unwrap();
         record.configuration = None;
-        record.missing.insert("configuration".to_owned(), "pmxcfs hangs".to_owned());
+        record.missing.insert("configuration", "pmxcfs hangs".into());
         snapshot
     };
     assert_eq!(run(&settings, &[cpu(0, 95.0), unread(60)]).0, [""; 0]);
@@ -390,7 +390,7 @@ fn quiet_containers_take_little_room() {
         let events = MemoryEvents { oom_kill: Some(0), ..MemoryEvents::default() };
         let record =
             ContainerRecord { memory_events: Some(events), cpu_usage_percent: Some(1.0), ..record(0) };
-        snapshot.containers.insert(vmid(id), record);
+        snapshot.containers.insert(vmid(id), record.into());
     }
     let state = evaluate(&settings, &snapshot, State::default()).state;
     assert!(state.alerts.is_empty());

@@ -9,6 +9,7 @@
 //! Limits stand on the outer group, whose counters include everything below it; the container itself can
 //! write limits only inside `ns`.
 
+mod groups;
 pub mod parse;
 mod pids;
 mod tree;
@@ -17,18 +18,19 @@ mod v2;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use lxc_autoscale_core::Vmid;
 
+pub use groups::{ContainerGroups, Group};
 pub use parse::{DeviceIo, IoByDevice, pressure};
 pub use tree::{find_process, group_names, is_populated};
 pub(crate) use v2::from_text;
 
-use crate::block_devices::BlockDevices;
-use crate::kept_files::KeptFiles;
+use crate::kept_files::{KeptFiles, Place};
 use crate::kernel_file::ReadError;
 use crate::kernel_gaps::CgroupVersion;
-use crate::sample::{CgroupSample, Moment, PressureReadings};
+use crate::sample::PressureReadings;
 
 /// Mounts of the hierarchy under the configured root.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,8 +43,8 @@ pub enum Hierarchy {
     /// A tree per controller (`cpu`, or `cpu,cpuacct` where two share one), and in hybrid setups a version 2
     /// tree beside them, which has the pressure files.
     V1 {
-        /// Root of each controller's tree.
-        controllers: BTreeMap<String, PathBuf>,
+        /// Root of each controller's tree, by the name of the controller in ascending order.
+        controllers: Vec<(String, PathBuf)>,
         /// Root of the version 2 tree beside them.
         unified: Option<PathBuf>,
     },
@@ -53,20 +55,6 @@ pub enum Hierarchy {
 #[error("no control groups at `{}`: neither `cgroup.controllers` (version 2) nor a `memory` or `cpuacct` folder (version 1) is there", root.display())]
 pub struct NoHierarchy {
     root: PathBuf,
-}
-
-/// The groups of one container.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ContainerGroups {
-    /// The one group of version 2.
-    V2(PathBuf),
-    /// A group per controller of version 1.
-    V1 {
-        /// By controller.
-        controllers: BTreeMap<String, PathBuf>,
-        /// In the version 2 tree beside them.
-        unified: Option<PathBuf>,
-    },
 }
 
 impl Hierarchy {
@@ -87,7 +75,7 @@ impl Hierarchy {
         }
         let unified = controllers.remove("unified");
         if controllers.contains_key("memory") || controllers.contains_key("cpuacct") {
-            Ok(Self::V1 { controllers, unified })
+            Ok(Self::V1 { controllers: controllers.into_iter().collect(), unified })
         } else {
             Err(NoHierarchy { root: root.to_owned() })
         }
@@ -111,18 +99,38 @@ impl Hierarchy {
     }
 
     /// The groups of a container; `None` when it has none.
-    pub fn container(&self, vmid: Vmid) -> Option<ContainerGroups> {
-        let below =
-            |root: &Path| layouts(vmid).into_iter().map(|name| root.join(name)).find(|dir| dir.is_dir());
+    pub fn container(self: &Arc<Self>, vmid: Vmid) -> Option<ContainerGroups> {
+        ContainerGroups::find(self, vmid)
+    }
+
+    /// The root of each tree, with the tree's number: from 0 on, the one of version 2 beside version 1 last.
+    fn roots(&self) -> impl Iterator<Item = (u8, &Path)> {
+        let (one, controllers, unified) = match self {
+            Self::V2 { root } => (Some(root), [].as_slice(), None),
+            Self::V1 { controllers, unified } => (None, controllers.as_slice(), unified.as_ref()),
+        };
+        let roots = one.into_iter().chain(controllers.iter().map(|(_, root)| root)).chain(unified);
+        (0..).zip(roots.map(PathBuf::as_path))
+    }
+
+    /// The number of a controller's tree; of version 1 only.
+    fn tree_of(&self, controller: &str) -> Option<u8> {
+        let Self::V1 { controllers, .. } = self else { return None };
+        u8::try_from(controllers.iter().position(|(name, _)| name == controller)?).ok()
+    }
+
+    /// The number of the tree of version 2 beside version 1.
+    fn unified_tree(&self) -> Option<u8> {
         match self {
-            Self::V2 { root } => below(root).map(ContainerGroups::V2),
-            Self::V1 { controllers, unified } => {
-                let found = |(name, root): (&String, &PathBuf)| Some((name.clone(), below(root)?));
-                let controllers: BTreeMap<_, _> = controllers.iter().filter_map(found).collect();
-                let unified = unified.as_deref().and_then(below);
-                (!controllers.is_empty()).then_some(ContainerGroups::V1 { controllers, unified })
-            }
+            Self::V1 { controllers, unified: Some(_) } => u8::try_from(controllers.len()).ok(),
+            Self::V1 { unified: None, .. } | Self::V2 { .. } => None,
         }
+    }
+
+    /// The numbers of the trees that know the processes, the one to ask first.
+    fn process_trees(&self) -> impl Iterator<Item = u8> {
+        let one = matches!(self, Self::V2 { .. }).then_some(0);
+        one.into_iter().chain(PROCESS_CONTROLLERS.iter().filter_map(|controller| self.tree_of(controller)))
     }
 
     /// Names of all groups that belong to containers, ids or not (plain LXC allows any name).
@@ -138,62 +146,13 @@ impl Hierarchy {
 
     /// The tree in which processes are looked for.
     fn process_root(&self) -> Option<&Path> {
-        match self {
-            Self::V2 { root } => Some(root),
-            Self::V1 { controllers, .. } => process_controller(controllers),
-        }
+        let tree = self.process_trees().next()?;
+        self.roots().nth(usize::from(tree)).map(|(_, root)| root)
     }
-}
-
-/// Where a container's group stands below the root of a tree: Proxmox's name, then plain LXC's.
-fn layouts(vmid: Vmid) -> [String; 2] {
-    [format!("lxc/{vmid}"), format!("lxc.payload.{vmid}")]
 }
 
 /// Every tree of version 1 knows the processes; the first of these that exists is asked.
-fn process_controller(controllers: &BTreeMap<String, PathBuf>) -> Option<&Path> {
-    ["memory", "cpuacct", "cpu", "pids", "freezer", "systemd"]
-        .iter()
-        .find_map(|name| controllers.get(*name))
-        .map(PathBuf::as_path)
-}
-
-impl ContainerGroups {
-    /// The group in which, and below which, the container's processes are.
-    pub fn process_group(&self) -> Option<&Path> {
-        match self {
-            Self::V2(group) => Some(group),
-            Self::V1 { controllers, .. } => process_controller(controllers),
-        }
-    }
-
-    /// Whether the container has processes; `None` where that cannot be read.
-    pub fn is_populated(&self) -> Option<bool> {
-        is_populated(&KeptFiles::for_one_look(), self.process_group()?)
-    }
-
-    /// Whether the groups are still there.
-    pub fn exist(&self) -> bool {
-        self.process_group().is_some_and(Path::is_dir)
-    }
-
-    /// Reads everything; each value is there or says why not. Where the container has not run since `last`, most of it is
-    /// taken from there (see [`crate::full_look`]).
-    pub fn read(
-        &self,
-        files: &KeptFiles,
-        devices: &BlockDevices,
-        last: Option<&CgroupSample>,
-        clock: impl Fn() -> Moment,
-    ) -> (CgroupSample, Depth) {
-        match self {
-            Self::V2(group) => v2::read(files, group, devices, last, clock),
-            Self::V1 { controllers, unified } => {
-                v1::read(files, controllers, unified.as_deref(), devices, last, clock)
-            }
-        }
-    }
-}
+const PROCESS_CONTROLLERS: [&str; 6] = ["memory", "cpuacct", "cpu", "pids", "freezer", "systemd"];
 
 /// How much of a container's control groups was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -210,8 +169,12 @@ pub const GROUP_PRESSURE: [&str; 3] = ["cpu.pressure", "memory.pressure", "io.pr
 pub const NODE_PRESSURE: [&str; 3] = ["cpu", "memory", "io"];
 
 /// Reads the three pressure files of a group, or those of the node.
-pub fn read_pressure(files: &KeptFiles, directory: &Path, names: [&'static str; 3]) -> PressureReadings {
-    let [cpu, memory, io] = names.map(|name| match files.parsed_at_each_look(directory, name, pressure) {
+pub fn read_pressure(
+    files: &KeptFiles,
+    place: &(impl Place + ?Sized),
+    names: [&'static str; 3],
+) -> PressureReadings {
+    let [cpu, memory, io] = names.map(|name| match files.parsed_at_each_look(place, name, pressure) {
         // The kernel was built or booted without.
         Err(ReadError::Gone { .. } | ReadError::Unsupported { .. }) => Ok(None),
         other => other.map(Some).map_err(Into::into),

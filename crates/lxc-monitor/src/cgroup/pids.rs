@@ -11,19 +11,19 @@ use std::path::Path;
 use lxc_autoscale_core::snapshot::PidsEvents;
 
 use super::{parse, tree};
-use crate::kept_files::KeptFiles;
+use crate::kept_files::{KeptFiles, Place};
 use crate::sample::Reading;
 
 /// Reads the events of version 2.
 pub(super) fn events_v2(
     files: &KeptFiles,
-    group: &Path,
+    place: &(impl Place + ?Sized),
     limit: &Reading<Option<u64>>,
 ) -> Reading<Option<PidsEvents>> {
-    if files.parsed(group, "pids.events.local", |_| Ok(())).is_ok() {
-        return Ok(Some(files.parsed(group, "pids.events", parse::pids_events)?));
+    if files.parsed(place, "pids.events.local", |_| Ok(())).is_ok() {
+        return Ok(Some(files.parsed(place, "pids.events", parse::pids_events)?));
     }
-    events_of_members(files, group, limit)
+    events_of_members(files, &place.directory(), limit)
 }
 
 /// Sums the events of the groups up, where the container has a limit; `None` where nothing is counted.

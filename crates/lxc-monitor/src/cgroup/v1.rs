@@ -1,13 +1,11 @@
 //! Reads the groups of one container in version 1, one per controller.
 
-use std::collections::BTreeMap;
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
 
 use lxc_autoscale_core::snapshot::{MemoryEvents, Paging, Throttling};
 
 use super::v2::{absent_means_none, memory, timed, understood};
-use super::{Depth, GROUP_PRESSURE, parse, pids, read_pressure, tree};
+use super::{ContainerGroups, Depth, GROUP_PRESSURE, Group, parse, pids, read_pressure, tree};
 use crate::block_devices::BlockDevices;
 use crate::full_look::Signs;
 use crate::kept_files::KeptFiles;
@@ -17,13 +15,13 @@ use crate::sample::{BlockIo, CgroupSample, CpuTime, MemoryUse, Missing, Moment, 
 /// The groups of one container, by controller.
 struct Groups<'a> {
     files: &'a KeptFiles,
-    controllers: &'a BTreeMap<String, PathBuf>,
+    all: &'a ContainerGroups,
 }
 
 impl Groups<'_> {
-    fn group(&self, controller: &str) -> Reading<&Path> {
+    fn group(&self, controller: &str) -> Reading<Group<'_>> {
         let missing = || Missing::because(format!("the container has no `{controller}` control group"));
-        self.controllers.get(controller).map(PathBuf::as_path).ok_or_else(missing)
+        self.all.of_controller(controller).ok_or_else(missing)
     }
 
     fn read<T>(
@@ -32,7 +30,7 @@ impl Groups<'_> {
         name: &'static str,
         parse: impl FnOnce(&str) -> Result<T, Unexpected>,
     ) -> Reading<T> {
-        Ok(self.files.parsed(self.group(controller)?, name, parse)?)
+        Ok(self.files.parsed(&self.group(controller)?, name, parse)?)
     }
 
     /// What is read at quiet looks, too.
@@ -42,7 +40,7 @@ impl Groups<'_> {
         name: &'static str,
         parse: impl FnOnce(&str) -> Result<T, Unexpected>,
     ) -> Reading<T> {
-        Ok(self.files.parsed_at_each_look(self.group(controller)?, name, parse)?)
+        Ok(self.files.parsed_at_each_look(&self.group(controller)?, name, parse)?)
     }
 
     /// Throttling, which goes on where a quota holds the container back.
@@ -54,18 +52,17 @@ impl Groups<'_> {
 /// Reads every file; what cannot be read costs only its own value.
 pub(super) fn read(
     files: &KeptFiles,
-    controllers: &BTreeMap<String, PathBuf>,
-    unified: Option<&Path>,
+    all: &ContainerGroups,
     devices: &BlockDevices,
     last: Option<&CgroupSample>,
     clock: impl Fn() -> Moment,
 ) -> (CgroupSample, Depth) {
-    let groups = Groups { files, controllers };
+    let groups = Groups { files, all };
     let (nanoseconds, at, read_took) =
         timed(clock, || groups.read_at_each_look("cpuacct", "cpuacct.usage", parse::number));
     let cpu = nanoseconds.map(|nanoseconds| CpuTime { usage_usec: nanoseconds / 1000, at, read_took });
-    let pressure = match unified {
-        Some(group) => read_pressure(files, group, GROUP_PRESSURE),
+    let pressure = match all.unified() {
+        Some(group) => read_pressure(files, &group, GROUP_PRESSURE),
         None => PressureReadings::NONE,
     };
     let limit_hits = groups.read_at_each_look("memory", "memory.failcnt", parse::number);
@@ -100,7 +97,7 @@ pub(super) fn read(
         pids: groups.read("pids", "pids.current", parse::number),
         pids_events: groups
             .group("pids")
-            .and_then(|group| pids::events_of_members(files, group, &pids_limit)),
+            .and_then(|group| pids::events_of_members(files, &group.path(), &pids_limit)),
         pids_limit,
         io: block_io(&groups, devices),
         pressure,
@@ -113,15 +110,15 @@ fn memory_stat(groups: &Groups<'_>) -> (Reading<(MemoryUse, Paging)>, Reading<u6
     let read = || -> Reading<_> {
         let group = groups.group("memory")?;
         let both = |text: &str| Ok(parse::memory_stat_v1(text));
-        let (stat, swap) = groups.files.parsed(group, "memory.stat", both)?;
-        Ok((understood(group, "memory.stat", stat), swap.ok_or_else(no_swap_accounting)))
+        let (stat, swap) = groups.files.parsed(&group, "memory.stat", both)?;
+        Ok((understood(&group, "memory.stat", stat), swap.ok_or_else(no_swap_accounting)))
     };
     read().unwrap_or_else(|missing| (Err(missing.clone()), Err(missing)))
 }
 
 fn quota_cores(groups: &Groups<'_>) -> Reading<Option<f64>> {
     let Ok(group) = groups.group("cpu") else { return Ok(None) };
-    let quota = groups.files.parsed(group, "cpu.cfs_quota_us", parse::cfs_quota);
+    let quota = groups.files.parsed(&group, "cpu.cfs_quota_us", parse::cfs_quota);
     let Some(quota) = absent_means_none(quota)? else { return Ok(None) };
     let period = groups.read("cpu", "cpu.cfs_period_us", parse::number)?;
     parse::cores(quota, period)
@@ -131,10 +128,10 @@ fn quota_cores(groups: &Groups<'_>) -> Reading<Option<f64>> {
 
 fn cpuset_cpus(groups: &Groups<'_>) -> Reading<Option<u32>> {
     let Ok(group) = groups.group("cpuset") else { return Ok(None) };
-    match groups.files.parsed(group, "cpuset.effective_cpus", parse::cpu_list) {
+    match groups.files.parsed(&group, "cpuset.effective_cpus", parse::cpu_list) {
         // Before Linux 3.17 there was only the configured set.
         Err(error) if error.is_gone() => {
-            absent_means_none(groups.files.parsed(group, "cpuset.cpus", parse::cpu_list).map(Some))
+            absent_means_none(groups.files.parsed(&group, "cpuset.cpus", parse::cpu_list).map(Some))
         }
         other => Ok(Some(other?)),
     }
@@ -143,7 +140,7 @@ fn cpuset_cpus(groups: &Groups<'_>) -> Reading<Option<u32>> {
 /// Version 1 limits memory and swap together; what is left for swap alone is the difference.
 fn swap_limit(groups: &Groups<'_>, memory_limit: &Reading<Option<u64>>) -> Reading<Option<u64>> {
     let group = groups.group("memory")?;
-    let both = match groups.files.parsed(group, "memory.memsw.limit_in_bytes", parse::limit_v1) {
+    let both = match groups.files.parsed(&group, "memory.memsw.limit_in_bytes", parse::limit_v1) {
         Err(ReadError::Gone { .. }) => return Err(no_swap_accounting()),
         other => other?,
     };
@@ -165,7 +162,7 @@ fn memory_events(groups: &Groups<'_>, limit_hits: Reading<u64>) -> Reading<Memor
     let max = limit_hits?;
     let mut oom_kill = None;
     let mut is_complete = true;
-    tree::walk(groups.files, groups.group("memory")?, |group| {
+    tree::walk(groups.files, &groups.group("memory")?.path(), |group| {
         match groups.files.parsed(group, "memory.oom_control", |text| Ok(parse::oom_kill_v1(text))) {
             Ok(Some(kills)) => oom_kill = Some(oom_kill.unwrap_or(0) + kills),
             Ok(None) => {}
@@ -183,10 +180,10 @@ fn memory_events(groups: &Groups<'_>, limit_hits: Reading<u64>) -> Reading<Memor
 /// files then hold `Total 0` whatever was read or written. No device at all is thus not "no I/O".
 fn block_io(groups: &Groups<'_>, devices: &BlockDevices) -> Reading<BlockIo> {
     let group = groups.group("blkio")?;
-    let text = |name| groups.files.parsed(group, name, |text| Ok(text.to_owned()));
+    let text = |name| groups.files.parsed(&group, name, |text| Ok(text.to_owned()));
     let bytes = text("blkio.throttle.io_service_bytes_recursive")?;
     let operations = text("blkio.throttle.io_serviced_recursive")?;
-    let by_device = understood(group, "blkio.throttle.*", parse::blkio(&bytes, &operations))?;
+    let by_device = understood(&group, "blkio.throttle.*", parse::blkio(&bytes, &operations))?;
     if by_device.is_empty() {
         return Err(Missing::because("the kernel counts no block I/O for this cgroup v1 group"));
     }

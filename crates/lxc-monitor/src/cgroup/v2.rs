@@ -3,21 +3,22 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::{Depth, GROUP_PRESSURE, parse, pids, read_pressure};
+use super::{Depth, GROUP_PRESSURE, Group, parse, pids, read_pressure};
 use crate::block_devices::BlockDevices;
 use crate::full_look::Signs;
-use crate::kept_files::KeptFiles;
+use crate::kept_files::{KeptFiles, Place};
 use crate::kernel_file::{ReadError, Unexpected};
 use crate::sample::{CgroupSample, CpuTime, MemoryUse, Missing, Moment, Reading};
 
 /// Reads every file; what cannot be read costs only its own value.
 pub(super) fn read(
     files: &KeptFiles,
-    group: &Path,
+    group: Group<'_>,
     devices: &BlockDevices,
     last: Option<&CgroupSample>,
     clock: impl Fn() -> Moment,
 ) -> (CgroupSample, Depth) {
+    let group = &group;
     let both = |text: &str| Ok(parse::cpu_stat_v2(text));
     let (cpu_stat, at, read_took) = timed(&clock, || files.parsed_at_each_look(group, "cpu.stat", both));
     let (usage, throttling) = match cpu_stat {
@@ -75,8 +76,8 @@ pub(super) fn read(
 }
 
 /// What a parser made of one part of a file.
-pub(super) fn understood<T>(group: &Path, name: &str, parsed: Result<T, Unexpected>) -> Reading<T> {
-    parsed.map_err(|source| ReadError::Unexpected { path: group.join(name), source }.into())
+pub(super) fn understood<T>(place: &impl Place, name: &str, parsed: Result<T, Unexpected>) -> Reading<T> {
+    parsed.map_err(|source| ReadError::Unexpected { path: place.directory().join(name), source }.into())
 }
 
 /// Runs `read` and tells the instant in its middle and how long it took.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use lxc_autoscale_core::ErrorChain;
 use lxc_autoscale_core::Vmid;
@@ -24,7 +25,7 @@ pub(super) fn all(
 ) -> Vec<Probe> {
     let paths = &config.paths;
     let mut probes = Vec::new();
-    let hierarchy = Hierarchy::detect(&paths.cgroup);
+    let hierarchy = Hierarchy::detect(&paths.cgroup).map(Arc::new);
     probes.push(match &hierarchy {
         Ok(hierarchy) => control_groups(hierarchy, &paths.cgroup),
         Err(error) => Probe::bad(
@@ -39,9 +40,9 @@ pub(super) fn all(
         let inventory = inventory.as_ref().unwrap_or(&Inventory::NotProxmox);
         probes.extend(containers(config, inventory, hierarchy, snapshot));
     }
-    probes.push(pressure(hierarchy.as_ref().ok(), snapshot));
+    probes.push(pressure(hierarchy.as_deref().ok(), snapshot));
     probes.push(block_devices(&paths.sys));
-    probes.push(privileges::probe(hierarchy.as_ref().ok()));
+    probes.push(privileges::probe(hierarchy.as_deref().ok()));
     probes.push(output(&config.output.file));
     probes
 }
@@ -72,7 +73,8 @@ fn node(record: Option<&NodeRecord>, proc: &Path) -> Probe {
         let what = format!("Linux {kernel}, {cpus} CPUs, {available:.0} of {total:.0} MiB memory available");
         return Probe::ok(NAME, what);
     }
-    let reasons: Vec<_> = record.missing.iter().map(|(field, reason)| format!("{field}: {reason}")).collect();
+    let reasons: Vec<_> =
+        record.missing.entries().map(|(field, reason)| format!("{field}: {reason}")).collect();
     let fix = format!("`paths.proc` must be where procfs is mounted, and is `{}`", proc.display());
     Probe::bad(NAME, reasons.join("; "), fix)
 }
@@ -122,7 +124,7 @@ fn proxmox(inventory: &Result<Inventory, String>, pve: &Path) -> Probe {
 fn containers(
     config: &MonitorConfig,
     inventory: &Inventory,
-    hierarchy: &Hierarchy,
+    hierarchy: &Arc<Hierarchy>,
     snapshot: &Snapshot,
 ) -> Vec<Probe> {
     const NAME: &str = "containers";

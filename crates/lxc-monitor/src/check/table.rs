@@ -106,7 +106,7 @@ fn of(used: Option<String>, limit: Option<String>, unit: &str) -> String {
 
 /// Fields that are absent, `pressure.cpu` and its like as one.
 fn absent_groups(record: &ContainerRecord) -> Vec<&str> {
-    let mut groups: Vec<_> = record.missing.keys().map(|field| group_of(field)).collect();
+    let mut groups: Vec<_> = record.missing.keys().map(group_of).collect();
     groups.dedup();
     groups
 }
@@ -120,7 +120,7 @@ fn group_of(field: &str) -> &str {
 fn write_reasons(text: &mut String, containers: &[MeasuredContainer]) -> std::fmt::Result {
     let mut by_reason: BTreeMap<(&str, &str), Vec<String>> = BTreeMap::new();
     for MeasuredContainer { id, record } in containers {
-        for (field, reason) in &record.missing {
+        for (field, reason) in record.missing.entries() {
             let ids = by_reason.entry((group_of(field), reason.as_str())).or_default();
             let id = id.to_string();
             if ids.last() != Some(&id) {
@@ -154,8 +154,8 @@ mod tests {
         record.cpu_cores_used = Some(0.5);
         record.memory_usage_mb = Some(200.4);
         record.limits = Some(Limits { cores: Some(2.0), memory_mb: Some(512.0), ..Limits::default() });
-        record.missing.insert("pressure.cpu".to_owned(), "no PSI".to_owned());
-        record.missing.insert("pressure.io".to_owned(), "no PSI".to_owned());
+        record.missing.insert("pressure.cpu", "no PSI".into());
+        record.missing.insert("pressure.io", "no PSI".into());
         let report = Report {
             node: Some("proxmox".to_owned()),
             probes: vec![Probe::ok("control groups", "version 2"), Probe::bad("node", "no stat", "mount it")],

@@ -16,8 +16,9 @@ fn page(n_containers: u32, interval: Duration) -> Page {
         record.memory_usage_mb = Some(512.5);
         record
     };
-    let containers: std::collections::BTreeMap<_, _> =
-        (0..n_containers).map(|index| (Vmid::try_from(100 + index).unwrap(), record(index))).collect();
+    let containers: std::collections::BTreeMap<_, _> = (0..n_containers)
+        .map(|index| (Vmid::try_from(100 + index).unwrap(), Box::new(record(index))))
+        .collect();
     let summary = Summary {
         collection_start_time: time,
         collection_end_time: time,

@@ -193,7 +193,7 @@ fn node(at_ms: i64, record: &NodeRecord, containers: usize) -> Readings {
         (Metric::ContainersMemory, record.containers_working_set_mb),
         (Metric::ContainersMemoryLimit, record.containers_memory_limit_mb),
         (Metric::ContainersCoresLimit, record.containers_cores_limit),
-        (Metric::Containers, (!record.missing.contains_key("containers")).then_some(containers as f64)),
+        (Metric::Containers, (!record.missing.contains("containers")).then_some(containers as f64)),
     ];
     for (metric, value) in levels {
         readings.levels.set(metric, value);

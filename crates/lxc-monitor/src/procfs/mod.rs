@@ -88,7 +88,7 @@ impl Procfs {
             },
             pressure: cgroup::read_pressure(
                 &KeptFiles::for_one_look(),
-                &self.root.join("pressure"),
+                self.root.join("pressure").as_path(),
                 cgroup::NODE_PRESSURE,
             ),
         }
@@ -141,7 +141,7 @@ impl Procfs {
         let (mut processes, mut problem) = (0, None);
         cgroup::find_process(files, group, |pid| {
             processes += 1;
-            match files.parsed(&self.process(pid), "io", parse::process_io) {
+            match files.parsed(self.process(pid).as_path(), "io", parse::process_io) {
                 Ok((read, written)) => {
                     read_bytes = read_bytes.saturating_add(read);
                     write_bytes = write_bytes.saturating_add(written);

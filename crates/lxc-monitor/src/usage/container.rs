@@ -85,7 +85,7 @@ pub fn container_record(
     record.uptime_seconds = gaps.take(&["uptime_seconds"], now.uptime_seconds);
     record.pressure = pressure(&mut gaps, &now.cgroup.pressure);
     record.configuration = gaps.take(&["configuration"], now.configuration).flatten();
-    record.missing = gaps.into_map();
+    record.missing = gaps.into_fields();
     record
 }
 

@@ -1,16 +1,16 @@
 //! Collects what is absent from a record, and why.
 
-use std::collections::BTreeMap;
+use lxc_autoscale_core::missing::MissingFields;
 
 use crate::sample::{Missing, Reading};
 
-/// Field name → why it is absent.
+/// Field name and why it is absent, in the order in which they were found.
 #[derive(Debug, Default)]
-pub(super) struct Gaps(BTreeMap<String, String>);
+pub(super) struct Gaps(Vec<(&'static str, Missing)>);
 
 impl Gaps {
     /// Takes the value of a reading, or notes for each field that depends on it why it is absent.
-    pub(super) fn take<T>(&mut self, fields: &[&str], reading: Reading<T>) -> Option<T> {
+    pub(super) fn take<T>(&mut self, fields: &[&'static str], reading: Reading<T>) -> Option<T> {
         match reading {
             Ok(value) => Some(value),
             Err(missing) => {
@@ -21,14 +21,12 @@ impl Gaps {
     }
 
     /// Notes why fields are absent.
-    pub(super) fn note(&mut self, fields: &[&str], reason: &Missing) {
-        for field in fields {
-            self.0.insert((*field).to_owned(), reason.to_string());
-        }
+    pub(super) fn note(&mut self, fields: &[&'static str], reason: &Missing) {
+        self.0.extend(fields.iter().map(|field| (*field, reason.clone())));
     }
 
-    /// The finished list.
-    pub(super) fn into_map(self) -> BTreeMap<String, String> {
-        self.0
+    /// The finished list; what was noted of a field last counts.
+    pub(super) fn into_fields(self) -> MissingFields {
+        self.0.into_iter().collect()
     }
 }

@@ -64,7 +64,7 @@ pub fn node_record(
         containers_working_set_mb: gaps.take(&["containers_working_set_mb"], working_set),
         containers_cores_limit: gaps.take(&["containers_cores_limit"], cores_limit),
         alerts: Vec::new(),
-        missing: gaps.into_map(),
+        missing: gaps.into_fields(),
     }
 }
 

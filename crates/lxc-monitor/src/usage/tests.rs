@@ -99,7 +99,7 @@ fn check_cpu(previous: Option<&ContainerSample>, now: &ContainerSample, want: Re
         Err(reason) => {
             assert_eq!(found, (None, None));
             for field in ["cpu_cores_used", "cpu_usage_percent"] {
-                assert!(record.missing[field].contains(reason), "{:?}", record.missing);
+                assert!(record.missing.reason(field).unwrap().contains(reason), "{:?}", record.missing);
             }
         }
     }
@@ -173,9 +173,9 @@ fn without_a_known_limit_the_cores_are_known_and_the_share_is_not() {
     let record = container_record(Some(&sample(0.0, 0.0)), &now, NODE);
     assert_eq!((record.cpu_cores_used, record.cpu_usage_percent), (Some(1.5), None));
     for field in ["cpu_usage_percent", "limits.cores", "limits.cpuset_cores"] {
-        assert_eq!(record.missing[field], "permission denied");
+        assert_eq!(record.missing.reason(field), Some("permission denied"));
     }
-    assert!(!record.missing.contains_key("cpu_cores_used"));
+    assert!(!record.missing.contains("cpu_cores_used"));
 }
 
 #[track_caller]
@@ -294,7 +294,7 @@ fn check_node_cpu(previous: Option<&NodeSample>, now: &NodeSample, want: Option<
     let none = RunningTotals { measured: Vec::new(), unmeasured: Vec::new() };
     let record = node_record(previous, now, &none);
     assert_eq!(record.cpu_cores_used, want);
-    assert_eq!(record.missing.contains_key("cpu_cores_used"), want.is_none());
+    assert_eq!(record.missing.contains("cpu_cores_used"), want.is_none());
 }
 
 #[test]
@@ -344,7 +344,7 @@ fn a_zfs_dataset_without_io_is_not_one_that_did_none() {
     on_zfs.cgroup.io = Ok(BlockIo { total, devices: Table::default() });
     let record = container_record(None, &on_zfs, NODE);
     assert_eq!(record.io_stats, None);
-    assert!(record.missing["io_stats"].starts_with("ZFS"), "{:?}", record.missing);
+    assert!(record.missing.reason("io_stats").unwrap().starts_with("ZFS"), "{:?}", record.missing);
 }
 
 #[test]
@@ -365,12 +365,15 @@ fn sums_over_the_containers_are_absent_while_one_is_unknown() {
 
     let one = sums(&[(vmid(100), &known), (vmid(101), &unlimited)], Vec::new());
     assert_eq!(one.containers_memory_limit_mb, None);
-    assert_eq!(one.missing["containers_memory_limit_mb"], "container 101 has no memory limit");
+    assert_eq!(one.missing.reason("containers_memory_limit_mb"), Some("container 101 has no memory limit"));
     assert_eq!(one.containers_working_set_mb, Some(400.0));
 
     let hanging = sums(&[(vmid(100), &known)], vec![vmid(102)]);
     assert_eq!(hanging.containers_working_set_mb, None);
-    assert_eq!(hanging.missing["containers_working_set_mb"], "container 102 could not be measured");
+    assert_eq!(
+        hanging.missing.reason("containers_working_set_mb"),
+        Some("container 102 could not be measured")
+    );
 }
 
 proptest! {
@@ -389,7 +392,7 @@ proptest! {
         }
         match record.cpu_cores_used {
             Some(cores) => prop_assert!((0.0..=4.0).contains(&cores)),
-            None => prop_assert!(record.missing.contains_key("cpu_cores_used")),
+            None => prop_assert!(record.missing.contains("cpu_cores_used")),
         }
     }
 }

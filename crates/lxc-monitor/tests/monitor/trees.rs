@@ -240,7 +240,7 @@ fn the_node_is_what_its_files_say() {
     assert_eq!((found.cpu_iowait_cores, found.cpu_steal_cores), (Some(0.0), Some(0.0)));
     assert_eq!(found.topology.unwrap().online, "0-3");
     assert_eq!(found.pressure.cpu.map(|cpu| cpu.some.avg10), Some(1.5));
-    assert_eq!((found.pressure.io, found.missing.contains_key("pressure.io")), (None, false));
+    assert_eq!((found.pressure.io, found.missing.contains("pressure.io")), (None, false));
     assert_eq!(found.containers_memory_limit_mb, Some(512.0));
     assert_eq!(found.containers_working_set_mb, Some(156.0));
     assert_eq!(found.containers_cores_limit, Some(1.5));
@@ -258,7 +258,7 @@ fn a_restarted_container_has_no_rate_until_it_was_seen_twice() {
             collector.cycle().await
         });
         let record = record(&snapshot, 104);
-        (record.cpu_cores_used, record.missing.get("cpu_cores_used").cloned())
+        (record.cpu_cores_used, record.missing.reason("cpu_cores_used").map(str::to_owned))
     };
     assert_eq!(rates(&mut collector), (None, Some("this is the first sample".to_owned())));
     assert_eq!(rates(&mut collector).0, Some(0.0));

@@ -43,7 +43,11 @@ fn a_fifo_in_place_of_a_file_costs_only_that_value() {
     for field in
         ["process_count", "memory_usage_mb", "configuration", "uptime_seconds", "filesystem_total_gb"]
     {
-        assert!(wedged.missing[field].ends_with("is not a regular file"), "{field}: {:?}", wedged.missing);
+        assert!(
+            wedged.missing.reason(field).unwrap().ends_with("is not a regular file"),
+            "{field}: {:?}",
+            wedged.missing
+        );
     }
     assert_eq!(record(&snapshot, 105).process_count, Some(3));
 }
@@ -56,8 +60,14 @@ fn files_full_of_nonsense_are_named_in_the_reasons() {
     let snapshot = cycle(&mut Collector::new(&node.config()));
     let confused = record(&snapshot, 104);
     assert_eq!((confused.cpu_usage_usec, confused.process_count), (None, None));
-    assert!(confused.missing["cpu_usage_usec"].contains("cpu.stat`: expected a `usage_usec` line"));
-    assert!(confused.missing["process_count"].contains("pids.current`: expected a number"));
+    assert!(
+        confused
+            .missing
+            .reason("cpu_usage_usec")
+            .unwrap()
+            .contains("cpu.stat`: expected a `usage_usec` line")
+    );
+    assert!(confused.missing.reason("process_count").unwrap().contains("pids.current`: expected a number"));
 }
 
 /// With a wrong `paths.lxc` no command socket is found, so that no container can be told running or stopped.
@@ -77,7 +87,7 @@ fn the_sums_are_unknown_while_it_is_unclear_which_containers_run() {
     ];
     for (field, sum) in sums {
         assert_eq!(sum, None, "{field}");
-        assert_eq!(found.missing[field], "container 104 could not be measured");
+        assert_eq!(found.missing.reason(field), Some("container 104 could not be measured"));
     }
     // One of two is as good as none.
     node.append("proc/net/unix", "0000: 00000002 00000000 00010000 0001 01 1 @/srv/lxc/104/command");
@@ -118,7 +128,8 @@ fn a_node_without_control_groups_says_so_and_recovers() {
     let mut collector = Collector::new(&node.config());
     let snapshot = cycle(&mut collector);
     assert!(snapshot.containers.is_empty());
-    let reason = &snapshot.summary.node.unwrap().missing["containers"];
+    let missing = snapshot.summary.node.unwrap().missing;
+    let reason = missing.reason("containers").unwrap();
     assert!(reason.starts_with("no control groups at "), "{reason}");
     std::fs::rename(node.path("elsewhere"), node.path("cgroup")).unwrap();
     let snapshot = block_on(collector.cycle());
@@ -134,7 +145,7 @@ fn a_cluster_file_system_that_is_not_mounted_is_missed() {
     let mut collector = Collector::new(&node.config());
     let snapshot = cycle(&mut collector);
     assert_eq!(snapshot.containers.len(), 2, "they are still measured");
-    let reason = &record(&snapshot, 104).missing["configuration"];
+    let reason = record(&snapshot, 104).missing.reason("configuration").unwrap();
     assert!(reason.ends_with("pve/lxc` does not exist"), "{reason}");
 
     std::fs::rename(node.path("elsewhere"), node.path("pve/lxc")).unwrap();
@@ -145,7 +156,7 @@ fn a_cluster_file_system_that_is_not_mounted_is_missed() {
 
     std::fs::remove_dir(node.path("pve")).unwrap();
     let snapshot = cycle(&mut Collector::new(&node.config()));
-    assert!(!record(&snapshot, 104).missing.contains_key("configuration"), "a node without Proxmox");
+    assert!(!record(&snapshot, 104).missing.contains("configuration"), "a node without Proxmox");
 }
 
 /// A file system whose server never answers, as storage that hangs; it fails at once when dropped.
@@ -210,7 +221,11 @@ fn storage_that_hangs_costs_the_container_only_its_filesystem() {
             let snapshot = cycle(collector);
             let hung = record(&snapshot, 104);
             assert_eq!((hung.process_count, hung.filesystem_total_gb), (Some(3), None));
-            assert!(hung.missing["filesystem_total_gb"].contains(reason), "{:?}", hung.missing);
+            assert!(
+                hung.missing.reason("filesystem_total_gb").unwrap().contains(reason),
+                "{:?}",
+                hung.missing
+            );
             assert!(record(&snapshot, 105).filesystem_total_gb.is_some());
         }
     };
@@ -231,7 +246,10 @@ fn a_container_whose_files_hang_costs_only_its_own_row() {
             );
             assert_eq!(record(&snapshot, 105).process_count, Some(3));
             let node = snapshot.summary.node.unwrap();
-            assert_eq!(node.missing["containers_working_set_mb"], "container 104 could not be measured");
+            assert_eq!(
+                node.missing.reason("containers_working_set_mb"),
+                Some("container 104 could not be measured")
+            );
         }
     };
     with_hanging("cgroup/lxc/104", check, |collector| cycle(collector).containers.contains_key(&vmid(104)));
