@@ -5,6 +5,15 @@
 #[error("{0}")]
 pub struct Damaged(pub &'static str);
 
+/// The forms of the state that are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// The first one, which knew nothing of the levels of the week.
+    First,
+    /// The present one.
+    WithWeek,
+}
+
 /// Appends numbers to a buffer.
 #[derive(Debug, Default)]
 pub(super) struct Writer(pub(super) Vec<u8>);

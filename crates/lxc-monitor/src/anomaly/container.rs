@@ -10,7 +10,7 @@
 
 use lxc_autoscale_core::snapshot::{Anomaly, ContainerRecord};
 
-use super::codec::{Damaged, Reader, Writer};
+use super::codec::{Damaged, Form, Reader, Writer};
 use super::detector::{Demands, Detector, Finding, Value};
 use super::metric::{METRICS, Metric};
 use super::observe::{Counters, observe};
@@ -219,7 +219,7 @@ impl ContainerState {
         }
     }
 
-    pub(super) fn decode(reader: &mut Reader<'_>) -> Result<Self, Damaged> {
+    pub(super) fn decode(reader: &mut Reader<'_>, form: Form) -> Result<Self, Damaged> {
         let mut state = Self {
             counters: reader.optional(Counters::decode)?,
             step_ended: reader.optional(Reader::f64)?,
@@ -235,7 +235,7 @@ impl ContainerState {
         }
         state.episodes.copy_from_slice(reader.bytes(METRICS)?);
         for detector in &mut state.detectors {
-            *detector = Detector::decode(reader)?;
+            *detector = Detector::decode(reader, form)?;
         }
         for _ in 0..reader.u8()? {
             state.flags.push((reader.u8()?, Flag::decode(reader)?));

@@ -8,25 +8,31 @@
 //! above or below it. The deviation is the clipped mean of the residuals over a day, or what this hour of the
 //! day strays if that is more.
 //!
-//! ## Two rules
+//! ## Three rules
 //!
 //! *One value* is far out, or *four values running* are out on the same side by less: a burst does not pass the
 //! second rule, a shift does. Each rule and each side has its own threshold: the score that this series
-//! exceeded in the wanted share of its past (see [`Tail`]), and never less than [`LEAST_SINGLE`] and
-//! [`LEAST_LASTING`].
+//! exceeded in the asked share of its past (see [`Tail`]), and never less than [`LEAST_SINGLE`] and
+//! [`LEAST_LASTING`]. Or four values running hold a *level that none of the last days held* (see [`Week`]).
+//!
+//! ## The asked share
+//!
+//! What is asked of the past is twice the wanted share at first, because values that pass both rules count once and those
+//! below the least deviations not at all. From then on it is moved by what is flagged, so that a series flags no
+//! more over time than it may and no less than it can (I. Gibbs, E. Candès, "Adaptive conformal inference under distribution
+//! shift", 2021, with the logarithm of the share as what is moved).
 //!
 //! ## What does not last
 //!
 //! While a value is flagged the level stands still. After half an hour (six steps at least) the new level is
 //! taken for usual, so that a changed workload is said once and not for ever.
 
-use super::codec::{Damaged, Reader, Writer};
+use super::codec::{Damaged, Form, Reader, Writer};
 use super::metric::Metric;
 use super::profile::{DayProfile, Lesson};
 use super::tail::Tail;
+use super::week::{Left, RUN, Week};
 
-/// Steps of the lasting rule.
-const RUN: usize = 4;
 const DAY_SECONDS: f32 = 86_400.0;
 /// Memory of the level.
 const LEVEL_SECONDS: f32 = 6.0 * 3600.0;
@@ -38,7 +44,15 @@ const HOUR_SPREAD_SHARE: f32 = 0.7;
 pub(super) const LEAST_SINGLE: f32 = 4.0;
 /// Fewest deviations of four values running that are flagged.
 pub(super) const LEAST_LASTING: f32 = 1.2;
-/// Part of the wanted share that the rule of one value may use; the other has the rest.
+/// Deviations at least of a level that is new, and the margin by which it must leave those that were held, in least spreads.
+const LEAST_NEW: (f32, f32) = (0.8, 1.0);
+/// What is asked of the past at first, as a multiple of the wanted share.
+const ASKED_AT_FIRST: f32 = 2.0;
+/// How much the logarithm of that moves in a second in which nothing is flagged; flagged seconds outweigh that by the wanted share.
+const ADAPTED_PER_SECOND: f32 = 0.001 / 300.0;
+/// How far it moves at most, downwards and upwards.
+const ADAPTED: (f32, f32) = (-1.0, 2.0);
+/// Part of the asked share that the rule of one value may use; the other has the rest.
 const SINGLE_PART: f32 = 0.2;
 /// How far the level moves at once, in deviations.
 const LEVEL_CLIP: f32 = 2.0;
@@ -55,7 +69,7 @@ const ACCEPT_STEPS: f32 = 6.0;
 /// Learned time that is told apart.
 const MOST_LEARNED_SECONDS: f32 = 400.0 * DAY_SECONDS;
 
-/// What is known of one series, in about 250 bytes.
+/// What is known of one series, in about 300 bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Detector {
     level: f32,
@@ -85,6 +99,9 @@ pub(super) struct Detector {
     single: [Tail; 2],
     /// Scores of a run, high and low.
     lasting: [Tail; 2],
+    week: Week,
+    /// How far the asked share has moved from what it was at first, as a logarithm.
+    adapted: f32,
 }
 
 /// What is asked of every series alike.
@@ -145,8 +162,15 @@ impl Detector {
         let residual = value.scaled - expected.center;
         let score = residual / expected.deviation;
         let run = self.run_with(score);
+        self.week.push(value.scaled);
+        let level = (RUN <= usize::from(self.n_recent)).then(|| self.week.level());
+        let left = level.and_then(|level| self.week.left_by(level, LEAST_NEW.1 * metric.least_spread()));
         let silent = value.quiet || 0 < self.hold || self.learned < demands.least_history;
-        let mut finding = if silent { None } else { self.judge(metric, demands, &expected, score, run) };
+        let mut finding =
+            if silent { None } else { self.judge(metric, demands, &expected, score, run, left) };
+        if !silent {
+            self.adapt(demands, value.seconds, finding.is_some());
+        }
         if !value.quiet && self.hold == 0 {
             self.count(score, run);
         }
@@ -168,6 +192,9 @@ impl Detector {
                 self.held = 0.0;
             }
             self.follow(value, &expected);
+        }
+        if let Some(level) = level.filter(|_| finding.is_none_or(|finding| finding.accepted)) {
+            self.week.remember(level, value.seconds);
         }
         self.widen(value, &expected, residual);
         let most = SPREAD_CLIP * expected.deviation;
@@ -227,16 +254,23 @@ impl Detector {
         expected: &Expected,
         score: f32,
         run: [f32; 2],
+        left: Option<Left>,
     ) -> Option<Finding> {
-        let single_share = demands.share * SINGLE_PART / 2.0;
-        let lasting_share = demands.share * (1.0 - SINGLE_PART) / 2.0;
+        let share = demands.share * ASKED_AT_FIRST * self.adapted.clamp(ADAPTED.0, ADAPTED.1).exp();
+        let single_share = share * SINGLE_PART / 2.0;
+        let lasting_share = share * (1.0 - SINGLE_PART) / 2.0;
         let single = self.single.map(|tail| tail.threshold(single_share).max(LEAST_SINGLE));
         let lasting = self.lasting.map(|tail| tail.threshold(lasting_share).max(LEAST_LASTING));
         let low_counts = !metric.only_high();
         let is_single = single[0] < score || (low_counts && single[1] < -score);
         let is_lasting = lasting[0] < run[0] || (low_counts && lasting[1] < run[1]);
         let goes_on = (0.0 < self.held && self.held < score) || (self.held < 0.0 && score < self.held);
-        if !is_single && !is_lasting && !goes_on {
+        let is_new = match left {
+            Some(Left::Above(_)) => LEAST_NEW.0 < score,
+            Some(Left::Below(_)) => low_counts && score < -LEAST_NEW.0,
+            None => false,
+        };
+        if !is_single && !is_lasting && !goes_on && !is_new {
             return None;
         }
         // The narrower bounds hold where only the run is unusual.
@@ -245,14 +279,28 @@ impl Detector {
             let side = usize::from(score < 0.0);
             bounds[side] = self.held.abs();
         }
+        let mut low = expected.center - bounds[1] * expected.deviation;
+        let mut high = expected.center + bounds[0] * expected.deviation;
+        // What the week has held is usual, and nothing beyond it.
+        match left {
+            Some(Left::Above(bound)) if is_new && !is_single => high = high.min(bound),
+            Some(Left::Below(bound)) if is_new && !is_single => low = low.max(bound),
+            _ => {}
+        }
         Some(Finding {
             score: score.abs(),
-            low: expected.center - bounds[1] * expected.deviation,
-            high: expected.center + bounds[0] * expected.deviation,
+            low: low.min(high),
+            high: high.max(low),
             lasting: !is_single,
             by_hour: expected.by_hour,
             accepted: false,
         })
+    }
+
+    /// Asks for more of the past after what was flagged, and for less after what was not.
+    fn adapt(&mut self, demands: Demands, seconds: f32, is_flagged: bool) {
+        let surplus = if is_flagged { 1.0 / demands.share - 1.0 } else { -1.0 };
+        self.adapted = (self.adapted - ADAPTED_PER_SECOND * seconds * surplus).clamp(ADAPTED.0, ADAPTED.1);
     }
 
     fn count(&mut self, score: f32, run: [f32; 2]) {
@@ -317,9 +365,11 @@ impl Detector {
         writer.u8(self.n_recent);
         self.profile.encode(writer);
         self.single.iter().chain(&self.lasting).for_each(|tail| tail.encode(writer));
+        self.week.encode(writer);
+        writer.f32(self.adapted);
     }
 
-    pub(super) fn decode(reader: &mut Reader<'_>) -> Result<Self, Damaged> {
+    pub(super) fn decode(reader: &mut Reader<'_>, form: Form) -> Result<Self, Damaged> {
         let mut detector = Self::default();
         for value in [
             &mut detector.level,
@@ -343,6 +393,9 @@ impl Detector {
         detector.profile = DayProfile::decode(reader)?;
         for tail in detector.single.iter_mut().chain(&mut detector.lasting) {
             *tail = Tail::decode(reader)?;
+        }
+        if form == Form::WithWeek {
+            (detector.week, detector.adapted) = (Week::decode(reader)?, reader.f32()?);
         }
         Ok(detector)
     }

@@ -6,7 +6,7 @@
 //! in `docs/anomaly-flags.md`.
 //!
 //! What holds: a value that is missing is skipped, nothing is flagged before there is enough history, the state
-//! of a container has a fixed size of about two KiB, and the same records give the same flags.
+//! of a container has a fixed size of about two and a half KiB, and the same records give the same flags.
 
 mod codec;
 mod config;
@@ -18,6 +18,7 @@ mod profile;
 mod store;
 mod tail;
 mod watch;
+mod week;
 
 pub use codec::Damaged;
 pub use config::AnomalyConfig;

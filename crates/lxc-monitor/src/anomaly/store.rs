@@ -6,12 +6,14 @@ use std::path::{Path, PathBuf};
 
 use lxc_autoscale_core::Vmid;
 
-use super::codec::{self, Damaged, Reader, Writer};
+use super::codec::{self, Damaged, Form, Reader, Writer};
 use super::container::ContainerState;
 use crate::state_file::{self, ReadError};
 
 /// What the file begins with; the digits are the version of all that follows.
-const MAGIC: &[u8; 12] = b"lxc-anomal01";
+const MAGIC: &[u8; 12] = b"lxc-anomal02";
+/// What it began with before the levels of the week were in it.
+const FIRST_MAGIC: &[u8; 12] = b"lxc-anomal01";
 
 /// Why the state could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -89,13 +91,15 @@ pub fn decode(bytes: &[u8]) -> Result<BTreeMap<Vmid, Box<ContainerState>>, Damag
         return Err(Damaged("its checksum is wrong"));
     }
     let mut reader = Reader(content);
-    if reader.bytes(MAGIC.len())? != MAGIC {
-        return Err(Damaged("it begins with something else"));
-    }
+    let form = match reader.bytes(MAGIC.len())? {
+        magic if magic == MAGIC => Form::WithWeek,
+        magic if magic == FIRST_MAGIC => Form::First,
+        _ => return Err(Damaged("it begins with something else")),
+    };
     let mut states = BTreeMap::new();
     for _ in 0..reader.u32()? {
         let vmid = Vmid::try_from(reader.u32()?).map_err(|_| Damaged("a container's id is none"))?;
-        states.insert(vmid, Box::new(ContainerState::decode(&mut reader)?));
+        states.insert(vmid, Box::new(ContainerState::decode(&mut reader, form)?));
     }
     if reader.0.is_empty() { Ok(states) } else { Err(Damaged("there is something after its end")) }
 }

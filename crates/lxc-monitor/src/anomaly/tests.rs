@@ -6,7 +6,7 @@ use lxc_autoscale_core::snapshot::{ContainerRecord, Pressure, PressureLine, Pres
 use proptest::prelude::*;
 use serde_json::json;
 
-use super::codec::{Reader, Writer};
+use super::codec::{Form, Reader, Writer};
 use super::*;
 
 const SETTINGS: Settings =
@@ -205,17 +205,17 @@ fn reread(state: &ContainerState) -> ContainerState {
     let mut writer = Writer::default();
     state.encode(&mut writer);
     let mut reader = Reader(&writer.0);
-    let read = ContainerState::decode(&mut reader).unwrap();
+    let read = ContainerState::decode(&mut reader, Form::WithWeek).unwrap();
     assert!(reader.0.is_empty());
     read
 }
 
 #[test]
 fn the_state_has_a_size_that_is_stated() {
-    assert!(size_of::<ContainerState>() <= 2432, "{}", size_of::<ContainerState>());
+    assert!(size_of::<ContainerState>() <= 2584, "{}", size_of::<ContainerState>());
     let mut writer = Writer::default();
     learnt().encode(&mut writer);
-    assert!(writer.0.len() <= 2432, "{}", writer.0.len());
+    assert!(writer.0.len() <= 2560, "{}", writer.0.len());
 }
 
 #[test]
@@ -235,6 +235,35 @@ fn the_file_is_read_as_written_and_damage_is_found() {
         assert!(matches!(load(&path), Err(StoreError::Damaged { .. })), "byte {at}");
         std::fs::write(&path, &whole[..at]).unwrap();
         assert!(matches!(load(&path), Err(StoreError::Damaged { .. })), "cut at {at}");
+    }
+}
+
+/// What was learnt before the levels of the week were in the file; the first byte says what the fuzzer makes of the rest.
+#[test]
+fn a_file_of_the_first_form_is_taken_over() {
+    let learnt = include_bytes!("../../../fuzz/corpus/anomaly_state/learnt");
+    let content = &learnt[1..];
+    assert!(content.starts_with(b"lxc-anomal01"));
+    let checksum = codec::checksum(content).to_le_bytes();
+    let states = decode(&[content, &checksum].concat()).unwrap();
+    assert_eq!(states.len(), 1);
+    let written = encode(&states);
+    assert!(written.starts_with(b"lxc-anomal02"));
+    assert_eq!(decode(&written).unwrap(), states);
+}
+
+/// A series that jumps between two levels each hour: no jump is news, a third level is, though it is no farther away.
+#[test]
+fn a_level_that_was_never_held_is_found_in_a_restless_series() {
+    let restless = |second: i64| if second / 1800 % 2 == 0 { 100.0 } else { 4000.0 };
+    let mut state = ContainerState::default();
+    feed(&mut state, (0, 4 * DAY, 60), restless);
+    let usual = feed(&mut state, (4 * DAY, 6 * DAY, 60), restless);
+    assert!(usual.len() < 29, "1 % of 2880: {usual:?}");
+    for level in [20.0, 9000.0] {
+        let mut state = state.clone();
+        let found = feed(&mut state, (6 * DAY, 6 * DAY + 300, 60), |_| level);
+        assert!(!found.is_empty(), "{level}");
     }
 }
 
@@ -317,6 +346,6 @@ proptest! {
     /// No bytes make the reader fail otherwise than with an error.
     #[test]
     fn any_bytes_are_refused_or_read(bytes in proptest::collection::vec(any::<u8>(), 0..4000)) {
-        let _ = ContainerState::decode(&mut Reader(&bytes));
+        let _ = ContainerState::decode(&mut Reader(&bytes), Form::WithWeek);
     }
 }
