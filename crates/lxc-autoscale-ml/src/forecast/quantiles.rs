@@ -33,6 +33,11 @@ impl Quantiles {
         (2 <= points.len()).then_some(Self { points })
     }
 
+    /// (level between 0 and 1, value), both rising.
+    pub fn points(&self) -> &[(f64, f64)] {
+        &self.points
+    }
+
     /// The logarithm of the highest quantile over the lowest: how far apart they are.
     pub fn log_width(&self) -> f64 {
         match (self.points.first(), self.points.last()) {

@@ -15,10 +15,10 @@ const STRIDE: usize = 3;
 const CPU_EPSILON: f32 = 0.02;
 const MEMORY_EPSILON_MIB: f32 = 8.0;
 /// CPU: the next step, for a limit that is too low shows at once and is mended by the next.
-pub(super) const CPU_AHEAD_STEPS: u16 = 1;
+pub const CPU_AHEAD_STEPS: u16 = 1;
 /// Memory: the next hour, for a limit that is too low kills, and a shrink that is undone within the hour was
 /// not worth it.
-pub(super) const MEMORY_AHEAD_STEPS: u16 = 12;
+pub const MEMORY_AHEAD_STEPS: u16 = 12;
 /// CPU is missed in proportion to what is missing: a share of the cost grows with 1 - level.
 const CPU_LEVELS: [f32; 4] = [0.8, 0.9, 0.95, 0.98];
 /// Memory that is missed kills: the tail matters.

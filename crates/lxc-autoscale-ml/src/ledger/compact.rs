@@ -7,11 +7,12 @@
 
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress};
 
-/// A text like those that are packed. It never changes: rows that were packed with it need it to be read. Another one
-/// gets another number.
-const DICTIONARY: &[u8] = include_bytes!("inputs.dictionary");
-/// Its number.
-const NUMBER: u8 = 1;
+/// Texts like those that are packed, by their numbers less one. They never change: rows that were packed with one need it
+/// to be read. What is packed now is packed with the last.
+const DICTIONARIES: [&[u8]; 2] =
+    [include_bytes!("inputs_1.dictionary"), include_bytes!("inputs_2.dictionary")];
+/// The number of the one in use, and itself.
+const IN_USE: (u8, &[u8]) = (2, DICTIONARIES[1]);
 /// Nothing that is packed here is longer.
 const MOST_BYTES: usize = 1 << 20;
 
@@ -28,11 +29,15 @@ pub(super) enum Unreadable {
 
 /// Packs a text.
 pub(super) fn pack(text: &str) -> Result<Vec<u8>, flate2::CompressError> {
+    pack_with(IN_USE, text)
+}
+
+fn pack_with((number, dictionary): (u8, &[u8]), text: &str) -> Result<Vec<u8>, flate2::CompressError> {
     let mut compress = Compress::new(Compression::default(), false);
-    let mut thrown_away = Vec::with_capacity(2 * DICTIONARY.len());
-    compress.compress_vec(DICTIONARY, &mut thrown_away, FlushCompress::Sync)?;
+    let mut thrown_away = Vec::with_capacity(2 * dictionary.len());
+    compress.compress_vec(dictionary, &mut thrown_away, FlushCompress::Sync)?;
     let mut packed = Vec::with_capacity(64 + text.len());
-    packed.push(NUMBER);
+    packed.push(number);
     compress.compress_vec(text.as_bytes(), &mut packed, FlushCompress::Finish)?;
     Ok(packed)
 }
@@ -40,13 +45,12 @@ pub(super) fn pack(text: &str) -> Result<Vec<u8>, flate2::CompressError> {
 /// Unpacks what [`pack`] made.
 pub(super) fn unpack(packed: &[u8]) -> Result<String, Unreadable> {
     let (number, packed) = packed.split_first().ok_or(Unreadable::Damaged)?;
-    if *number != NUMBER {
-        return Err(Unreadable::Dictionary(*number));
-    }
+    let dictionary = usize::from(*number).checked_sub(1).and_then(|place| DICTIONARIES.get(place));
+    let dictionary = dictionary.ok_or(Unreadable::Dictionary(*number))?;
     let damaged = |_| Unreadable::Damaged;
     let mut decompress = Decompress::new(false);
-    let mut text = Vec::with_capacity(DICTIONARY.len() + 16 * packed.len() + 64);
-    decompress.decompress_vec(&stored(DICTIONARY), &mut text, FlushDecompress::Sync).map_err(damaged)?;
+    let mut text = Vec::with_capacity(dictionary.len() + 16 * packed.len() + 64);
+    decompress.decompress_vec(&stored(dictionary), &mut text, FlushDecompress::Sync).map_err(damaged)?;
     let mut taken = 0;
     loop {
         let before = decompress.total_in();
@@ -62,7 +66,7 @@ pub(super) fn unpack(packed: &[u8]) -> Result<String, Unreadable> {
         }
         text.reserve(text.len());
     }
-    String::from_utf8(text.split_off(DICTIONARY.len())).map_err(|_| Unreadable::Damaged)
+    String::from_utf8(text.split_off(dictionary.len())).map_err(|_| Unreadable::Damaged)
 }
 
 /// A stored block that is not the last, of at most 65,535 bytes.
@@ -96,12 +100,22 @@ mod tests {
         }
     }
 
+    /// A row of the version before.
+    #[test]
+    fn what_was_packed_with_an_older_dictionary_is_read() {
+        let text = r#"{"allocation":{"cores":2.0,"cpulimit":null,"memory_mib":1024.0}}"#;
+        let packed = pack_with((1, DICTIONARIES[0]), text).unwrap();
+        assert_eq!((packed[0], unpack(&packed).unwrap().as_str()), (1, text));
+        assert_eq!(pack(text).unwrap()[0], 2);
+    }
+
     #[test]
     fn a_text_like_the_dictionary_takes_little_room() {
-        let text = std::str::from_utf8(DICTIONARY).unwrap();
+        let text = std::str::from_utf8(IN_USE.1).unwrap();
         let packed = pack(text).unwrap();
         assert!(packed.len() < text.len() / 20, "{} of {}", packed.len(), text.len());
-        assert!(matches!(unpack(&[2, 3]), Err(Unreadable::Dictionary(2))));
+        assert!(matches!(unpack(&[3, 3]), Err(Unreadable::Dictionary(3))));
+        assert!(matches!(unpack(&[0, 3]), Err(Unreadable::Dictionary(0))));
         assert!(matches!(unpack(&packed[..packed.len() - 2]), Err(Unreadable::Damaged)));
     }
 }

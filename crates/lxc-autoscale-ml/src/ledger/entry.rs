@@ -5,7 +5,8 @@ use lxc_autoscale_core::Vmid;
 use serde::{Deserialize, Serialize};
 
 use crate::decide::{
-    Action, Allocation, AnomalyScore, Decision, LastChanges, Mode, NodeSituation, Obstacles, Situation,
+    Action, Allocation, AnomalyScore, Decision, LastChanges, Mode, NodeSituation, Obstacles, Resource,
+    Situation,
 };
 use crate::features::Unusual;
 use crate::guard::Guard;
@@ -23,7 +24,8 @@ pub struct Inputs {
     pub observation: Option<Observation>,
     /// What it should have had.
     pub recommendation: Option<Recommendation>,
-    /// The experts behind it; told, and not decided upon.
+    /// The experts behind it, and the forecast that they look at; told, and not decided upon. In the ledger those of the
+    /// resource that the entry is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub opinions: Option<Opinions>,
     /// When it was changed last.
@@ -44,6 +46,11 @@ pub struct Inputs {
 }
 
 impl Inputs {
+    /// What is kept with a decision about one resource: what tells of the other and is not decided upon is left out.
+    pub(super) fn kept_about(&self, resource: Resource) -> Self {
+        Self { opinions: self.opinions.as_ref().map(|opinions| opinions.about(resource)), ..self.clone() }
+    }
+
     /// The inputs as the decision takes them.
     pub fn situation(&self) -> Situation<'_> {
         Situation {

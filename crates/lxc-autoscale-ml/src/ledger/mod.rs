@@ -347,7 +347,7 @@ impl Ledger {
         outcome: &Outcome,
     ) -> Result<i64, LedgerError> {
         let (decision_text, outcome_text) = (self.to_json(decision)?, self.to_json(outcome)?);
-        let packed = compact::pack(&self.to_json(inputs)?)
+        let packed = compact::pack(&self.to_json(&inputs.kept_about(decision.resource))?)
             .map_err(|error| self.failed(rusqlite::Error::ToSqlConversionFailure(error.into())))?;
         let sql = "INSERT INTO decisions
             (at_us, last_at_us, vmid, resource, action, outcome_kind, decision, inputs, outcome, policy)

@@ -266,9 +266,12 @@ impl ContainerModel {
         (self.cpu.series.window(last), self.memory.series.window(last))
     }
 
-    /// What its experts hold and have cost.
+    /// What its experts hold and have cost, and the forecast that they look at.
     pub fn opinions(&self) -> Opinions {
-        let of = |learnt: &Learnt| learnt.standing.is_some().then(|| Opinion::of(&learnt.experts));
+        let of = |learnt: &Learnt| {
+            let forecast = learnt.outlook.as_ref().and_then(|outlook| outlook.forecast.as_ref());
+            learnt.standing.is_some().then(|| Opinion::of(&learnt.experts, forecast))
+        };
         Opinions { cpu: of(&self.cpu), memory: of(&self.memory) }
     }
 

@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::experts::{self, Expert};
 use super::selector::Selector;
+use crate::decide::Resource;
+use crate::forecast::Quantiles;
 
 /// The experts of both resources.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -27,13 +29,30 @@ pub struct Opinion {
     pub held: Vec<Option<f64>>,
     /// What each has cost lately, in the currency of the prices; old costs fade.
     pub cost: Vec<f64>,
+    /// The forecast that they look at: levels between 0 and 1, each with what the peak of the coming step (CPU) or hour
+    /// (memory) stays below that likely. Empty where there is none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub forecast: Vec<(f64, f64)>,
+}
+
+impl Opinions {
+    /// Those of one resource alone.
+    #[must_use]
+    pub fn about(&self, resource: Resource) -> Self {
+        match resource {
+            Resource::Cpu => Self { cpu: self.cpu.clone(), memory: None },
+            Resource::Memory => Self { cpu: None, memory: self.memory.clone() },
+        }
+    }
 }
 
 impl Opinion {
-    /// What the experts hold and have cost now.
-    pub(super) fn of(selector: &Selector) -> Self {
+    /// What the experts hold and have cost now, and what they look at.
+    pub(super) fn of(selector: &Selector, forecast: Option<&Quantiles>) -> Self {
         let (held, cost) = selector.standings().map(|(held, cost)| (held.map(digits), digits(cost))).unzip();
-        Self { followed: selector.followed(), held, cost }
+        let points = forecast.map(Quantiles::points).unwrap_or_default();
+        let forecast = points.iter().map(|(level, value)| (digits(*level), digits(*value))).collect();
+        Self { followed: selector.followed(), held, cost, forecast }
     }
 
     /// What the expert at a place has cost more than the cheapest, in percent; `None` where nothing was charged yet.
@@ -89,11 +108,23 @@ mod tests {
 
     #[test]
     fn regret_is_told_against_the_cheapest() {
-        let opinion = Opinion { followed: 1, held: vec![Some(1.0), None], cost: vec![2.5, 2.0] };
+        let opinion = Opinion { held: vec![Some(1.0), None], cost: vec![2.5, 2.0], ..Opinion::default() };
         assert_eq!((opinion.regret_percent(0), opinion.regret_percent(1)), (Some(25.0), Some(0.0)));
         assert_eq!(opinion.regret_percent(7), None);
-        let nothing = Opinion { cost: vec![0.0, 0.0], ..opinion };
+        let nothing = Opinion { cost: vec![0.0, 0.0], ..opinion.clone() };
         assert_eq!(nothing.regret_percent(0), None, "nothing was charged yet");
+    }
+
+    #[test]
+    fn the_forecast_is_kept_in_few_digits_and_read_where_there_is_none() {
+        // The levels of a model are single precision: 0.98 is 0.980000019073486.
+        let points = [(0.8_f32, 1.234_567), (0.98, 4.0)].map(|(level, value)| (f64::from(level), value));
+        let forecast = Quantiles::new(points.to_vec(), 0.1);
+        let kept = Opinion::of(&Selector::new(1, 0), forecast.as_ref());
+        let text = serde_json::to_string(&kept).unwrap();
+        assert!(text.ends_with(r#""forecast":[[0.8,1.235],[0.98,4.0]]}"#), "{text}");
+        let older: Opinion = serde_json::from_str(r#"{"followed":0,"held":[1.0],"cost":[2.0]}"#).unwrap();
+        assert_eq!(older.forecast, []);
     }
 
     #[test]

@@ -7,9 +7,11 @@ use jiff::Timestamp;
 use super::super::decisions::local_time;
 use super::super::table::{Table, amount, resource};
 use crate::decide::{Amount, Resource};
+use crate::forecast::training::{CPU_AHEAD_STEPS, MEMORY_AHEAD_STEPS};
 use crate::guard::{Guard, Standing};
 use crate::ledger::Inputs;
 use crate::observation::Observation;
+use crate::recommend::series::STEP_SECONDS;
 use crate::recommend::{Estimate, Opinion, Opinions, Recommendation, cpu_experts, memory_experts};
 
 /// Columns of a label.
@@ -129,10 +131,29 @@ fn show_opinions(
     ];
     for (kind, opinion, names) in both {
         if let Some(opinion) = opinion.as_ref().filter(|_| shown(kind)) {
+            show_forecast(kind, opinion, out)?;
             show_opinion(kind, opinion, &names, out)?;
         }
     }
     Ok(())
+}
+
+/// What the peak of the coming time stays below, and how likely.
+fn show_forecast(kind: Resource, opinion: &Opinion, out: &mut impl Write) -> io::Result<()> {
+    if opinion.forecast.is_empty() {
+        return Ok(());
+    }
+    let ahead = match kind {
+        Resource::Cpu => CPU_AHEAD_STEPS,
+        Resource::Memory => MEMORY_AHEAD_STEPS,
+    };
+    let minutes = i64::from(ahead) * STEP_SECONDS / 60;
+    let below = opinion.forecast.iter().map(|(level, value)| {
+        let percent = (level * 1e4).round() / 1e2;
+        format!("{} ({percent} %)", Amount::of(kind, *value))
+    });
+    let below = below.collect::<Vec<_>>().join(", ");
+    line(&format!("{} forecast", resource(kind)), &format!("peak of the next {minutes} min below {below}"), out)
 }
 
 /// The experts, the cheapest first; the one that is followed has a star.
