@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 use toml::de::{DeTable, DeValue};
 
+use crate::nearest;
+
 mod report;
 
 pub use report::{ShowError, report, show};
@@ -160,7 +162,7 @@ fn explain(text: &str, error: &toml::de::Error) -> (usize, Problem) {
         let key = key_at(text, offset).map(|key| format!("`{key}`: ")).unwrap_or_default();
         return (line, Problem::Syntax(format!("{key}{message}")));
     };
-    let nearest = nearest(&unknown, &known);
+    let nearest = nearest(&unknown, known.iter().map(String::as_str));
     let key = key_at(text, offset).unwrap_or_else(|| unknown.clone());
     let table = key.strip_suffix(unknown.as_str()).unwrap_or_default();
     let nearest = nearest.map(|name| format!("{table}{name}"));
@@ -171,17 +173,6 @@ fn explain(text: &str, error: &toml::de::Error) -> (usize, Problem) {
 fn parse_unknown_field(message: &str) -> Option<(String, Vec<String>)> {
     let mut quoted = message.strip_prefix("unknown field ")?.split('`').skip(1).step_by(2).map(str::to_owned);
     Some((quoted.next()?, quoted.collect()))
-}
-
-/// The candidate that looks most like `unknown`, if any looks like it at all.
-fn nearest(unknown: &str, candidates: &[String]) -> Option<String> {
-    candidates
-        .iter()
-        .map(|candidate| (strsim::damerau_levenshtein(unknown, candidate), candidate))
-        // More than half of the letters wrong is another word, not a misspelling.
-        .filter(|(distance, candidate)| *distance * 2 <= candidate.len().max(unknown.len()))
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, candidate)| candidate.clone())
 }
 
 fn line_of_offset(text: &str, offset: usize) -> usize {

@@ -3,7 +3,7 @@
 //! In reading order: ids and units, the record of one measurement ([`snapshot`], [`table`], [`missing`], [`run`]), the file that carries
 //! it from the monitor to the ml daemon ([`metrics_file`]), what Proxmox stores about a container
 //! ([`container_config`]), the node's own files ([`procfs`]), the bodies of the REST API ([`api`]), and the plumbing every daemon needs
-//! ([`config`], [`telemetry`], [`service`], [`users`], [`ownership`], [`regular_file`], [`durable`], [`exposition`], [`progress`],
+//! ([`config`], [`nearest`], [`telemetry`], [`service`], [`users`], [`ownership`], [`regular_file`], [`durable`], [`exposition`], [`progress`],
 //! [`error_chain`]).
 
 pub mod api;
@@ -16,6 +16,7 @@ pub mod exposition;
 pub mod history_store;
 pub mod metrics_file;
 pub mod missing;
+pub mod nearest;
 pub mod notification;
 pub mod own_process;
 pub mod ownership;
@@ -38,6 +39,7 @@ pub mod vmid;
 mod whole_number;
 
 pub use error_chain::ErrorChain;
+pub use nearest::nearest;
 pub use record_time::RecordTime;
 pub use run::Run;
 pub use units::{Cores, Mebibytes};

@@ -32,6 +32,7 @@ pub mod forecast;
 pub mod guard;
 pub mod history;
 pub mod ledger;
+mod median;
 pub mod observation;
 pub mod pipeline;
 pub mod plan;

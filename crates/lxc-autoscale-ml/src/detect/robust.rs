@@ -3,6 +3,7 @@
 use ndarray::{Array1, Array2, ArrayView1, ArrayView2, Axis};
 
 use super::choice::Usual;
+use crate::median::median;
 
 /// The median deviation of a Gaussian, times this, is its standard deviation.
 const GAUSSIAN: f64 = 1.4826;
@@ -43,18 +44,14 @@ impl Usual for RobustScale {
 /// Where more than half of a column is the same, its median deviation is 0: then its standard deviation counts, and for a
 /// column that never changed a hundredth of its value.
 fn middle_and_spread(column: ArrayView1<'_, f32>) -> (f64, f64) {
-    let middle = median(column.iter().map(|value| f64::from(*value)).collect());
-    let deviation =
-        GAUSSIAN * median(column.iter().map(|value| (f64::from(*value) - middle).abs()).collect());
+    // There is at least one row.
+    let median = |values: &mut dyn Iterator<Item = f64>| median(values).unwrap_or_default();
+    let middle = median(&mut column.iter().map(|value| f64::from(*value)));
+    let deviation = GAUSSIAN * median(&mut column.iter().map(|value| (f64::from(*value) - middle).abs()));
     if 0.0 < deviation {
         return (middle, deviation);
     }
     let squares = column.iter().map(|value| (f64::from(*value) - middle).powi(2)).sum::<f64>();
     let standard = (squares / column.len() as f64).sqrt();
     if 0.0 < standard { (middle, standard) } else { (middle, (middle.abs() / 100.0).max(1e-3)) }
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    let middle = values.len() / 2;
-    *values.select_nth_unstable_by(middle, f64::total_cmp).1
 }

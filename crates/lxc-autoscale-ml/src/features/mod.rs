@@ -29,6 +29,7 @@ use self::row::Row;
 use crate::decide::AnomalyScore;
 use crate::detect::{Detector, DetectorParams, IsolationForestError, Learnt};
 use crate::history::Step;
+use crate::median::median;
 
 /// The names of the columns, in the order they are logged.
 pub const FEATURES: [&str; 26] = [
@@ -194,8 +195,9 @@ impl FeatureTable {
             return None;
         }
         let past = cells.select(Axis(0), &past);
-        let medians: Vec<(usize, f32)> =
-            (0..FEATURES.len()).filter_map(|column| Some((column, median(past.column(column))?))).collect();
+        let medians: Vec<(usize, f32)> = (0..FEATURES.len())
+            .filter_map(|column| Some((column, median_of(past.column(column))?)))
+            .collect();
         if medians.is_empty() {
             return None;
         }
@@ -244,14 +246,8 @@ fn narrow(value: f64) -> f32 {
 }
 
 /// The median of the measured cells of a column; `None` when there is none.
-fn median(column: ArrayView1<'_, f32>) -> Option<f32> {
-    let mut values: Vec<f32> = column.iter().copied().filter(|value| !value.is_nan()).collect();
-    let middle = values.len() / 2;
-    if values.is_empty() {
-        return None;
-    }
-    let (_, median, _) = values.select_nth_unstable_by(middle, f32::total_cmp);
-    Some(*median)
+fn median_of(column: ArrayView1<'_, f32>) -> Option<f32> {
+    median(column.iter().filter(|value| !value.is_nan()).map(|value| f64::from(*value))).map(narrow)
 }
 
 #[cfg(test)]

@@ -91,8 +91,7 @@ impl Presets {
 
     /// The name that looks most like `wanted`, if any looks like it at all.
     pub fn nearest(&self, wanted: &str) -> Option<&str> {
-        let contains = |name: &&String| name.contains(wanted) || wanted.contains(name.as_str());
-        self.0.keys().find(contains).map(String::as_str)
+        lxc_autoscale_core::nearest(wanted, self.0.keys().map(String::as_str))
     }
 }
 

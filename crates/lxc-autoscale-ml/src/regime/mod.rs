@@ -12,6 +12,8 @@ mod watch;
 
 use serde::Serialize;
 
+use crate::median::median;
+
 pub use watch::{RegimeWatch, Shifted, shifts};
 
 /// Steps of five minutes in an hour, and how many of them must be known.
@@ -47,33 +49,37 @@ pub struct Shift {
     pub after: f64,
 }
 
-/// The shift of level in these steps of five minutes, the newest last (NaN is unknown); a change of less than `least`
-/// is none.
-pub fn shift(steps: &[f32], least: f64) -> Option<Shift> {
-    let hours = hours(steps);
-    let longest = LONGEST_HOURS.min(hours.len().saturating_sub(BEFORE_HOURS));
-    // The longest stretch is the whole of the new level.
-    (LASTING_HOURS..=longest).rev().find_map(|length| shifted(&hours, length, least))
-}
-
-/// Whether CPU has stood at one level of whole cores since it shifted up to it: a loop that never ends looks so.
-pub fn hangs(steps: &[f32], shift: &Shift) -> bool {
-    let hours = hours(steps);
-    let known: Vec<f64> = hours[hours.len() - shift.hours..].iter().flatten().copied().collect();
-    let (low, high) =
-        known.iter().fold((f64::INFINITY, 0.0_f64), |(low, high), hour| (low.min(*hour), high.max(*hour)));
-    let is_whole = (shift.after - shift.after.round()).abs() <= (1.0 - BUSY_CORES) * shift.after.round();
-    shift.before < shift.after && BUSY_CORES <= shift.after && is_whole && high - low <= EVEN * high
-}
-
 /// Medians of whole hours, the newest last; `None` where too little is known.
-fn hours(steps: &[f32]) -> Vec<Option<f64>> {
-    let median_of = |steps: &[f32]| {
-        let known: Vec<f64> =
-            steps.iter().filter(|step| !step.is_nan()).map(|step| f64::from(*step)).collect();
-        if known.len() < KNOWN_STEPS { None } else { median(known) }
-    };
-    steps.rchunks_exact(HOUR_STEPS).rev().map(median_of).collect()
+#[derive(Clone, Debug)]
+pub struct Hours(Vec<Option<f64>>);
+
+impl Hours {
+    /// Of steps of five minutes, the newest last (NaN is unknown).
+    pub fn of(steps: &[f32]) -> Self {
+        let median_of = |steps: &[f32]| {
+            let known = || steps.iter().filter(|step| !step.is_nan());
+            if known().count() < KNOWN_STEPS { None } else { median(known().map(|step| f64::from(*step))) }
+        };
+        Self(steps.rchunks_exact(HOUR_STEPS).rev().map(median_of).collect())
+    }
+
+    /// The shift of level in them; a change of less than `least` is none.
+    pub fn shift(&self, least: f64) -> Option<Shift> {
+        let longest = LONGEST_HOURS.min(self.0.len().saturating_sub(BEFORE_HOURS));
+        // The longest stretch is the whole of the new level.
+        (LASTING_HOURS..=longest).rev().find_map(|length| shifted(&self.0, length, least))
+    }
+
+    /// Whether CPU has stood at one level of whole cores since its `shift` up to it: a loop that never ends looks so.
+    pub fn hangs_since(&self, shift: &Shift) -> bool {
+        let begin = self.0.len().saturating_sub(shift.hours);
+        let (low, high) = self.0[begin..]
+            .iter()
+            .flatten()
+            .fold((f64::INFINITY, 0.0_f64), |(low, high), hour| (low.min(*hour), high.max(*hour)));
+        let is_whole = (shift.after - shift.after.round()).abs() <= (1.0 - BUSY_CORES) * shift.after.round();
+        shift.before < shift.after && BUSY_CORES <= shift.after && is_whole && high - low <= EVEN * high
+    }
 }
 
 /// Whether the last `length` hours are all off what was expected, to the same side.
@@ -82,11 +88,10 @@ fn shifted(hours: &[Option<f64>], length: usize, least: f64) -> Option<Shift> {
     let (before, after) = hours.split_at(begin);
     // A level begins with an hour that is known, or nobody knows when it began.
     after.first()?.as_ref()?;
-    let known: Vec<f64> = before.iter().flatten().copied().collect();
-    if known.len() < BEFORE_HOURS {
+    if before.iter().flatten().count() < BEFORE_HOURS {
         return None;
     }
-    let level = median(known)?;
+    let level = median(before.iter().flatten().copied())?;
     let expected = |hour: usize| of_other_days(before, hour).unwrap_or(level);
     let mut pairs: Vec<(f64, f64)> = Vec::with_capacity(length);
     for (hour, value) in (begin..).zip(after) {
@@ -99,8 +104,7 @@ fn shifted(hours: &[Option<f64>], length: usize, least: f64) -> Option<Shift> {
         }
         pairs.push(pair);
     }
-    let distances: Vec<f64> =
-        (0..begin).filter_map(|hour| Some((before[hour]? - expected(hour)).abs())).collect();
+    let distances = (0..begin).filter_map(|hour| Some((before[hour]? - expected(hour)).abs()));
     let off = OFF * MAD_SCALE * median(distances)?;
     if pairs.len() < LASTING_HOURS || pairs.iter().any(|(value, expected)| (value - expected).abs() <= off) {
         return None;
@@ -116,14 +120,6 @@ fn of_other_days(before: &[Option<f64>], hour: usize) -> Option<f64> {
     let is_other_day = |other: &usize| *other != hour && (hour.abs_diff(*other)).is_multiple_of(DAY_HOURS);
     let others: Vec<f64> = (0..before.len()).filter(is_other_day).filter_map(|other| before[other]).collect();
     if others.len() < 2 { None } else { median(others) }
-}
-
-/// The middle of some values; `None` of none.
-fn median(mut values: Vec<f64>) -> Option<f64> {
-    values.sort_unstable_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    let upper = *values.get(middle)?;
-    Some(if values.len().is_multiple_of(2) { f64::midpoint(values[middle - 1], upper) } else { upper })
 }
 
 #[cfg(test)]

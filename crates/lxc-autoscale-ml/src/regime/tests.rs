@@ -6,6 +6,10 @@ use proptest::prelude::*;
 
 use super::*;
 
+fn shift(steps: &[f32], least: f64) -> Option<Shift> {
+    Hours::of(steps).shift(least)
+}
+
 /// Steps of five minutes, made of hours.
 fn steps(hours: impl IntoIterator<Item = f64>) -> Vec<f32> {
     let steps = hours.into_iter().enumerate().flat_map(|(hour, value)| {
@@ -68,7 +72,8 @@ fn a_loop_that_never_ends_is_told_from_work() {
     let then = |value: fn(usize) -> f64| {
         let steps: Vec<f32> =
             (0..120 * 12).map(|step| if step < 100 * 12 { 0.1 } else { value(step) as f32 }).collect();
-        shift(&steps, 0.05).map(|shift| hangs(&steps, &shift))
+        let hours = Hours::of(&steps);
+        hours.shift(0.05).map(|shift| hours.hangs_since(&shift))
     };
     assert_eq!(then(|_| 0.998), Some(true));
     assert_eq!(then(|step| 1.99 + (step % 3) as f64 / 200.0), Some(true));
@@ -99,7 +104,7 @@ proptest! {
     #[test]
     fn nothing_panics(values in prop::collection::vec(prop_oneof![Just(f32::NAN), 0f32..1e9], 0..900)) {
         if let Some(found) = shift(&values, 0.05) {
-            let _ = hangs(&values, &found);
+            let _ = Hours::of(&values).hangs_since(&found);
             prop_assert!(found.before.is_finite() && found.after.is_finite() && found.hours <= values.len() / 12);
         }
     }

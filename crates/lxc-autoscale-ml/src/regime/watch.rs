@@ -7,7 +7,7 @@ use lxc_autoscale_core::notification::{Kind, Notification, NotificationId, Sever
 use lxc_autoscale_core::{RecordTime, Vmid};
 use serde::Serialize;
 
-use super::{Shift, hangs, shift};
+use super::{Hours, Shift};
 use crate::decide::{Amount, Resource};
 use crate::history::{ContainerHistory, History};
 
@@ -36,12 +36,13 @@ pub struct Shifted {
 /// The levels of a container that have shifted, as they are known at `now`.
 pub fn shifts(container: &ContainerHistory, now: Timestamp) -> Vec<Shifted> {
     let (cpu, memory) = container.model.whole_steps(now);
-    let of_cpu = shift(&cpu, LEAST_CORES).map(|shift| Shifted {
+    let cpu = Hours::of(&cpu);
+    let of_cpu = cpu.shift(LEAST_CORES).map(|shift| Shifted {
         resource: Resource::Cpu,
-        hangs: hangs(&cpu, &shift),
+        hangs: cpu.hangs_since(&shift),
         shift,
     });
-    let of_memory = shift(&memory, LEAST_MIB);
+    let of_memory = Hours::of(&memory).shift(LEAST_MIB);
     let of_memory = of_memory.map(|shift| Shifted { resource: Resource::Memory, shift, hangs: false });
     of_cpu.into_iter().chain(of_memory).collect()
 }

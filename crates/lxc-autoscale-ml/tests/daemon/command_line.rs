@@ -253,7 +253,15 @@ fn recommend_answers_line_by_line_with_the_built_in_defaults() {
 fn why_tells_what_would_have_changed_a_decision_now_and_then() {
     let node = node();
     run(&node, &["once"]);
-    let want = ["What would change that", "memory  if ", "MEMORY EXPERT", "memory forecast ", "least", "node budget", "* "];
+    let want = [
+        "What would change that",
+        "memory  if ",
+        "MEMORY EXPERT",
+        "memory forecast ",
+        "least",
+        "node budget",
+        "* ",
+    ];
     check(&run(&node, &["why", "100"]), 0, &want, "");
     let output = run(&node, &["why", "101", "--at", "0m"]);
     let want = [
@@ -278,7 +286,9 @@ fn why_tells_what_would_have_changed_a_decision_now_and_then() {
         let other = if about == "cpu" { "memory" } else { "cpu" };
         let opinions = &entry["inputs"]["opinions"];
         let forecast = opinions[about]["forecast"].as_array().unwrap();
-        let rises = |pair: &[Value]| pair[0][0].as_f64() < pair[1][0].as_f64() && pair[0][1].as_f64() <= pair[1][1].as_f64();
+        let rises = |pair: &[Value]| {
+            pair[0][0].as_f64() < pair[1][0].as_f64() && pair[0][1].as_f64() <= pair[1][1].as_f64()
+        };
         assert!(2 <= forecast.len() && forecast.windows(2).all(rises), "{opinions:#}");
         assert!(opinions[other].is_null(), "{opinions:#}");
     }

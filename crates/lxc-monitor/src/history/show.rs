@@ -9,6 +9,7 @@ use clap::Args;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use lxc_autoscale_core::history_store::{HistoryError, HistoryReader, Metric, Series, SeriesInfo, Tier};
+use lxc_autoscale_core::nearest;
 
 use super::config::HistoryConfig;
 pub use when::InvalidMoment;
@@ -170,12 +171,6 @@ fn find_series(id: &str, known: &[SeriesInfo]) -> Result<SeriesInfo, ShowError> 
     let words: Vec<String> = known.iter().flat_map(|info| [shown(info), info.name.clone()]).collect();
     let nearest = nearest(id, words.iter().map(String::as_str).filter(|word| !word.is_empty()));
     Err(ShowError::UnknownSeries { id: id.to_owned(), nearest: nearest.map(str::to_owned) })
-}
-
-/// The word that differs in the fewest letters, if it is near enough to have been meant.
-fn nearest<'a>(wrong: &str, words: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let distance = |word: &str| strsim::damerau_levenshtein(wrong, word);
-    words.min_by_key(|word| distance(word)).filter(|word| distance(word) <= wrong.chars().count().max(3) / 2)
 }
 
 #[cfg(test)]

@@ -153,7 +153,11 @@ fn show_forecast(kind: Resource, opinion: &Opinion, out: &mut impl Write) -> io:
         format!("{} ({percent} %)", Amount::of(kind, *value))
     });
     let below = below.collect::<Vec<_>>().join(", ");
-    line(&format!("{} forecast", resource(kind)), &format!("peak of the next {minutes} min below {below}"), out)
+    line(
+        &format!("{} forecast", resource(kind)),
+        &format!("peak of the next {minutes} min below {below}"),
+        out,
+    )
 }
 
 /// The experts, the cheapest first; the one that is followed has a star.

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::calendar::Place;
 use super::profile::{Profile, Season};
+use crate::median::median;
 
 /// How fast the level of the last hours forgets, in steps.
 const LEVEL_HALF_LIFE_STEPS: f64 = 6.0;
@@ -53,7 +54,7 @@ impl Method {
         match self {
             Self::Last => flat(known(values).next()),
             Self::Level => flat(level(values)),
-            Self::DayMedian => flat(median(values)),
+            Self::DayMedian => flat(median(known(values))),
             Self::Trend => trend(values, coming.len()),
             Self::Yesterday => same_time(values, places, coming),
             Self::Day => usual(values, places, coming, Season::Day),
@@ -91,12 +92,6 @@ fn level(values: &[f32]) -> Option<f64> {
         }
     }
     (f64::MIN_POSITIVE < weight).then(|| weighted / weight)
-}
-
-fn median(values: &[f32]) -> Option<f64> {
-    let mut day: Vec<f64> = known(values).collect();
-    let middle = day.len() / 2;
-    (!day.is_empty()).then(|| *day.select_nth_unstable_by(middle, f64::total_cmp).1)
 }
 
 fn trend(values: &[f32], count: usize) -> Vec<Option<f64>> {
