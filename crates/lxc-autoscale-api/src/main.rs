@@ -16,8 +16,9 @@ use lxc_autoscale_core::api::HealthState;
 use lxc_autoscale_core::{ErrorChain, config, telemetry};
 use tokio::runtime::Runtime;
 
-/// Requests are few and wait for `pct` most of the time.
-const WORKER_THREADS: usize = 2;
+/// Requests are few and wait for `pct` most of the time; what waits for a disk or the node has threads of its own. With a
+/// second worker each end of such a wait would wake both, the other one for nothing.
+const WORKER_THREADS: usize = 1;
 
 fn main() -> ExitCode {
     match run(&Cli::parse()) {

@@ -48,14 +48,17 @@ impl Changes {
             let now = Timestamp::now();
             // On the disk at the latest with the first call, before it is made.
             let numbered = store.soon(|connection| {
+                let transaction = connection.transaction()?;
                 let number = match queued {
-                    None => table::insert(connection, &asked, true, now)?,
-                    Some(number) if begins => table::begin(connection, number, now).map(|()| number)?,
+                    None => table::insert(&transaction, &asked, true, now)?,
+                    Some(number) if begins => table::begin(&transaction, number, now).map(|()| number)?,
                     Some(number) => number,
                 };
-                let recent = |vmid: &Vmid| Ok((*vmid, ledger::changes_last_hour(connection, *vmid, now)?));
+                let recent = |vmid: &Vmid| Ok((*vmid, ledger::changes_last_hour(&transaction, *vmid, now)?));
                 let recent = asked.containers.iter().filter(|_| begins).map(recent);
-                Ok(Numbered { number, recent: recent.collect::<rusqlite::Result<_>>()? })
+                let recent = recent.collect::<rusqlite::Result<_>>()?;
+                transaction.commit()?;
+                Ok(Numbered { number, recent })
             })?;
             let number = numbered.number;
             writing.has_row(numbered);
