@@ -405,6 +405,7 @@ mod tests {
             "[scaling.guard]\nmax_throttled_rise_percent = 1",
             "[scaling.guard]\nmax_cpu_pressure_rise_percent = 1",
             "[scaling.guard]\nmax_backoff_seconds = 1",
+            "[scaling.guard]\nmax_cpu_backoff_seconds = 1",
             "[scaling.guard]\nremember_seconds = 1",
             "[scaling.guard]\nrespect_manual_seconds = 1",
             "[scaling.guard]\nboot_seconds = 1",

@@ -543,7 +543,7 @@ prop_compose! {
         let budget = budget.map(|(most_mib, committed_mib, budget_mib)| {
             MemoryBudget { most_mib, committed_mib, budget_mib, ahead: None }
         });
-        let oom_run = run.map(|(base_mib, times)| OomRun { since: ago(7200), last: ago(60), base_mib, times });
+        let oom_run = run.map(|(base_mib, times)| OomRun { since: ago(7200), last: ago(60), base_mib, times, given_mib: None });
         World { guard: Guard { disturbance, cpu, memory, leak: None, oom_run, budget }, ..world }
     }
 }

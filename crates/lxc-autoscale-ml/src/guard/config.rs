@@ -21,9 +21,11 @@ pub struct GuardPolicy {
     /// Tasks that wait for a CPU this much longer than before a shrink, in percent of the time, undo it while
     /// the container uses most of what it has.
     pub max_cpu_pressure_rise_percent: f64,
-    /// Longest wait for the next shrink after some that were undone, in seconds. The wait begins at twice the
-    /// cool-down and doubles each time.
+    /// Longest wait for the next shrink of memory after some that were undone, in seconds. The wait begins at twice the
+    /// cool-down, doubles each time, and begins anew after a shrink that did no harm.
     pub max_backoff_seconds: u64,
+    /// The same for CPU, of which too little costs waiting for minutes and no process its life.
+    pub max_cpu_backoff_seconds: u64,
     /// How long a size of memory that proved too small is not tried again, in seconds. A week, because what
     /// happens once a week shall happen once before it is tried again.
     pub remember_seconds: u64,
@@ -47,6 +49,7 @@ impl Default for GuardPolicy {
             max_throttled_rise_percent: 10.0,
             max_cpu_pressure_rise_percent: 20.0,
             max_backoff_seconds: 86_400,
+            max_cpu_backoff_seconds: 3600,
             remember_seconds: 7 * 86_400,
             respect_manual_seconds: 86_400,
             boot_seconds: 300,
@@ -67,6 +70,7 @@ impl Validate for GuardPolicy {
         for (seconds, key) in [
             (self.watch_seconds, "scaling.guard.watch_seconds"),
             (self.max_backoff_seconds, "scaling.guard.max_backoff_seconds"),
+            (self.max_cpu_backoff_seconds, "scaling.guard.max_cpu_backoff_seconds"),
             (self.remember_seconds, "scaling.guard.remember_seconds"),
             (self.respect_manual_seconds, "scaling.guard.respect_manual_seconds"),
             (self.boot_seconds, "scaling.guard.boot_seconds"),

@@ -17,8 +17,9 @@
 //! ## What follows
 //!
 //! The leak is reported with the time at which the container will be full, and growth ends at
-//! [`super::GuardPolicy::leak_growth_percent`] above the size it had when the leak was noticed, running out of
-//! memory included: feeding a leak ends with all memory of the node in it. This lasts until the container
+//! [`super::GuardPolicy::leak_growth_percent`] above the size it had when the leak was noticed, or at what somebody gave
+//! it where that is more, running out of memory included: feeding a leak ends with all memory of the node in it. Full
+//! means that all of what it was given is used, too: how small we made it says nothing. This lasts until the container
 //! restarts, somebody sets its size, or its working set was back to normal for a week.
 
 use std::collections::VecDeque;
@@ -84,6 +85,9 @@ pub struct Leak {
     pub noticed: Timestamp,
     /// The memory limit at that time, in MiB.
     pub size_mib: f64,
+    /// The memory that somebody gave it, in MiB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub given_mib: Option<f64>,
     /// The working set at that time, in MiB.
     pub level_mib: f64,
     /// How fast the working set grew when that was last seen, in MiB per hour.
@@ -225,19 +229,20 @@ fn median(mut values: Vec<f64>) -> Option<f64> {
 }
 
 impl Leak {
-    /// A leak noticed at `at` in a container with this memory limit.
-    pub fn new(at: Timestamp, size_mib: f64, growth: Growth) -> Self {
+    /// A leak noticed at `at` in a container with this memory limit, to which somebody gave `given_mib`.
+    pub fn new(at: Timestamp, size_mib: f64, given_mib: Option<f64>, growth: Growth) -> Self {
         Self {
             noticed: at,
             size_mib,
+            given_mib,
             level_mib: growth.level_mib,
             mib_per_hour: growth.mib_per_hour,
-            full_at: full_at(at, size_mib, growth),
+            full_at: full_at(at, size_mib.max(given_mib.unwrap_or_default()), growth),
             last_above: at,
         }
     }
 
-    /// Takes in that it goes on.
+    /// Takes in that it goes on; `limit_mib` is where the container is full.
     pub fn goes_on(&mut self, at: Timestamp, limit_mib: f64, growth: Growth) {
         self.mib_per_hour = growth.mib_per_hour;
         self.full_at = full_at(at, limit_mib, growth);
@@ -262,7 +267,7 @@ impl Leak {
 
     /// The most memory it is given, in MiB.
     pub fn most_mib(&self, growth_percent: f64) -> f64 {
-        self.size_mib * (1.0 + growth_percent / 100.0)
+        (self.size_mib * (1.0 + growth_percent / 100.0)).max(self.given_mib.unwrap_or_default())
     }
 }
 

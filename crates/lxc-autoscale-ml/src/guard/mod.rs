@@ -74,6 +74,9 @@ pub struct Kept {
     cpu: Remembered,
     #[serde(default)]
     memory: Remembered,
+    /// The memory that somebody gave it, in MiB: what it had when it was seen first, or what was set by hand since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    given_mib: Option<f64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     leak: Option<Leak>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -212,10 +215,11 @@ impl ContainerGuard {
             return;
         }
         let Some(limit) = seen.observation.memory_limit_mib.or(seen.memory_mib) else { return };
-        let Some(growth) = self.records.hours.growth(limit) else { return };
+        let full = limit.max(kept.given_mib.unwrap_or_default());
+        let Some(growth) = self.records.hours.growth(full) else { return };
         match &mut kept.leak {
-            Some(leak) => leak.goes_on(at, limit, growth),
-            None => kept.leak = Some(Leak::new(at, limit, growth)),
+            Some(leak) => leak.goes_on(at, full, growth),
+            None => kept.leak = Some(Leak::new(at, limit, kept.given_mib, growth)),
         }
     }
 
@@ -331,6 +335,9 @@ impl Kept {
         if let Some(mib) = seen.memory_mib {
             self.memory.sizes.observe(at, mib);
         }
+        let by_hand = self.memory.sizes.manual.filter(|manual| manual.at == at).map(|manual| manual.size);
+        let at_first = || seen.memory_mib.or(seen.observation.memory_limit_mib);
+        self.given_mib = by_hand.or(self.given_mib).or_else(at_first);
     }
 
     fn observe_oom(&mut self, seen: &Seen<'_>) {
@@ -338,7 +345,7 @@ impl Kept {
         if seen.observation.oom == Some(true)
             && let Some(limit) = limit
         {
-            self.oom_run = Some(OomRun::after(self.oom_run, seen.observation.at, limit));
+            self.oom_run = Some(OomRun::after(self.oom_run, seen.observation.at, limit, self.given_mib));
         }
     }
 }

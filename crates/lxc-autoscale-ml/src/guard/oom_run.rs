@@ -3,7 +3,8 @@
 //! A container that runs out of memory is given more within a cycle, and what it was given must not become the
 //! evidence for the next time without end: a process that takes whatever there is would be fed the node. So
 //! the answers to a run of them, none a day or more after the one before, end at a multiple of the size at the
-//! first ([`super::GuardPolicy::oom_growth_factor`]).
+//! first ([`super::GuardPolicy::oom_growth_factor`]), or at what somebody gave the container where that is more: it may
+//! have been small because we made it so.
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -24,14 +25,17 @@ pub struct OomRun {
     pub base_mib: f64,
     /// How often.
     pub times: u32,
+    /// The memory that somebody gave it, in MiB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub given_mib: Option<f64>,
 }
 
 impl OomRun {
-    /// The run after the container ran out of memory at `at`, under this limit.
-    pub fn after(run: Option<Self>, at: Timestamp, limit_mib: f64) -> Self {
+    /// The run after the container ran out of memory at `at`, under this limit; somebody gave it `given_mib`.
+    pub fn after(run: Option<Self>, at: Timestamp, limit_mib: f64, given_mib: Option<f64>) -> Self {
         match run.filter(|run| run.is_on(at)) {
-            Some(run) => Self { last: at, times: run.times.saturating_add(1), ..run },
-            None => Self { since: at, last: at, base_mib: limit_mib, times: 1 },
+            Some(run) => Self { last: at, times: run.times.saturating_add(1), given_mib, ..run },
+            None => Self { since: at, last: at, base_mib: limit_mib, times: 1, given_mib },
         }
     }
 
@@ -48,7 +52,7 @@ impl OomRun {
 
     /// The most memory the container is given, in MiB.
     pub fn most_mib(&self, factor: f64) -> f64 {
-        self.base_mib * factor
+        (self.base_mib * factor).max(self.given_mib.unwrap_or_default())
     }
 }
 
@@ -59,13 +63,16 @@ mod tests {
     #[test]
     fn a_run_keeps_its_base_until_a_day_without() {
         let at = |hours: i64| Timestamp::from_second(1_800_000_000 + 3600 * hours).unwrap();
-        let mut run = OomRun::after(None, at(0), 512.0);
+        let mut run = OomRun::after(None, at(0), 512.0, None);
         for (hours, limit) in [(1, 640.0), (20, 800.0), (43, 1000.0)] {
-            run = OomRun::after(Some(run), at(hours), limit);
+            run = OomRun::after(Some(run), at(hours), limit, None);
         }
         assert_eq!((run.base_mib, run.times, run.since), (512.0, 4, at(0)));
         assert!((run.most_mib(4.0) - 2048.0).abs() < 1e-9);
         assert!(run.is_on(at(66)) && !run.is_on(at(67)));
-        assert!((OomRun::after(Some(run), at(67), 1000.0).base_mib - 1000.0).abs() < 1e-9);
+        assert!((OomRun::after(Some(run), at(67), 1000.0, None).base_mib - 1000.0).abs() < 1e-9);
+        // What somebody gave it may be had again, however little we had left it with.
+        let most = |given| OomRun::after(Some(run), at(44), 1000.0, Some(given)).most_mib(4.0);
+        assert!((most(8192.0) - 8192.0).abs() < 1e-9 && (most(512.0) - 2048.0).abs() < 1e-9);
     }
 }

@@ -8,8 +8,8 @@
 //! the same way.
 //!
 //! After a probe that failed the next shrink waits for twice the cool-down, then four times, and so on up to
-//! [`GuardPolicy::max_backoff_seconds`]; and memory does not come down
-//! beyond halfway to the size that failed for [`GuardPolicy::remember_seconds`].
+//! [`GuardPolicy::max_backoff_seconds`] (CPU: [`GuardPolicy::max_cpu_backoff_seconds`]), until a probe does no harm; and
+//! memory does not come down beyond halfway to the size that failed for [`GuardPolicy::remember_seconds`].
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -52,7 +52,7 @@ pub struct Failure {
     pub least: f64,
     /// What got worse.
     pub symptom: Symptom,
-    /// How many shrinks did harm, one after the other.
+    /// How many shrinks did harm, one after the other; 0 after one that did none.
     pub count: u32,
     /// No shrink before.
     pub retry_at: Timestamp,
@@ -144,6 +144,9 @@ impl Shrinks {
         let watched = u64::try_from(at.duration_since(watch.changed_at).as_secs()).unwrap_or(0);
         let is_over = rules.guard.watch_samples <= samples && rules.guard.watch_seconds <= watched;
         self.watch = (!is_over).then_some(Watch { samples, ..watch });
+        if is_over && let Some(failure) = &mut self.failure {
+            failure.count = 0;
+        }
     }
 
     fn fail(&mut self, at: Timestamp, watch: Watch, symptom: Symptom, rules: Rules<'_>) {
@@ -151,7 +154,11 @@ impl Shrinks {
         let count = before.map_or(1, |before| before.count.saturating_add(1));
         let middle = f64::midpoint(watch.from, watch.to);
         let wait = rules.cooldown_seconds.saturating_mul(1 << count.min(MOST_DOUBLINGS));
-        let retry_at = later(at, wait.min(rules.guard.max_backoff_seconds));
+        let longest = match rules.resource {
+            Resource::Cpu => rules.guard.max_cpu_backoff_seconds,
+            Resource::Memory => rules.guard.max_backoff_seconds,
+        };
+        let retry_at = later(at, wait.min(longest));
         self.failure = Some(Failure {
             at,
             size: before.map_or(watch.to, |before| before.size.max(watch.to)),
@@ -263,11 +270,44 @@ mod tests {
             now += 90_000;
         }
         assert_eq!(waits, [3600, 7200, 14_400, 28_800, 57_600, 86_400, 86_400, 86_400]);
+        // The CPU is tried again sooner: what too little of it costs is waiting.
+        let cpu = Rules { resource: Resource::Cpu, cooldown_seconds: 600, ..rules(&guard) };
+        let throttled = Symptoms { throttled_percent: Some(50.0), ..Symptoms::default() };
+        let mut of_cpu = Shrinks::default();
+        let mut cpu_waits = Vec::new();
+        for time in (0..4).map(|number| 90_000 * number) {
+            of_cpu.note_change(at(time), 2.0, 1.0, Symptoms::default());
+            of_cpu.observe(at(time + 60), &throttled, cpu);
+            cpu_waits.push(of_cpu.backing_off(at(time + 60)).unwrap().1);
+        }
+        assert_eq!(cpu_waits, [1200, 2400, 3600, 3600]);
         // A failure of which nobody remembers the size any more begins a new series.
         now += 8 * 86_400;
         shrinks.note_change(at(now), 1000.0, 750.0, pressure(0.0));
         shrinks.observe(at(now + 60), &pressure(9.0), rules(&guard));
         assert_eq!(shrinks.failure.unwrap().count, 1);
+    }
+
+    #[test]
+    fn a_shrink_without_harm_ends_the_series() {
+        let (guard, mut shrinks) = (GuardPolicy::default(), Shrinks::default());
+        let mut now = 0;
+        let mut waits = Vec::new();
+        for does_harm in [true, true, false, true] {
+            shrinks.note_change(at(now), 1000.0, 750.0, pressure(0.0));
+            for minute in 1..=5 {
+                shrinks.observe(
+                    at(now + 60 * minute),
+                    &pressure(if does_harm { 9.0 } else { 0.0 }),
+                    rules(&guard),
+                );
+            }
+            waits.push(shrinks.backing_off(at(now + 60)).map(|(_, left)| left));
+            now += 90_000;
+        }
+        assert_eq!(waits, [Some(3600), Some(7200), None, Some(3600)]);
+        // The size that failed is remembered all the same.
+        assert_eq!(shrinks.remembered(at(now)).unwrap().size, 750.0);
     }
 
     #[test]

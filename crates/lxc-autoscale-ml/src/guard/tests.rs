@@ -198,3 +198,33 @@ fn what_is_kept_is_news_only_when_it_says_something_else() {
     assert!(one.kept().says_the_same(other.kept()));
     assert!(!one.kept().says_the_same(shrunk(&[0.0, 9.0]).kept()));
 }
+
+/// Records (size by configuration, whether it ran out), a minute apart; the most that running out raises it to.
+#[track_caller]
+fn check_most(records: &[(f64, bool)], ours: &[i64], want: f64) {
+    let mut guard = ContainerGuard::default();
+    for (minute, (size, ran_out)) in (0..).zip(records) {
+        for ours in ours.iter().filter(|ours| 60 * (minute - 1) < **ours && **ours < 60 * minute) {
+            guard.note_change(Resource::Memory, (at(*ours), at(*ours + 1)), records[0].0, *size);
+        }
+        let mut observation = observation(60 * minute, 50.0, 0.0);
+        (observation.memory_limit_mib, observation.oom) = (Some(*size), Some(*ran_out));
+        guard.observe(Seen { memory_mib: Some(*size), ..seen(&observation) });
+        // What is kept survives a restart.
+        let text = serde_json::to_string(guard.kept()).unwrap();
+        assert_eq!(serde_json::from_str::<Kept>(&text).unwrap(), *guard.kept());
+    }
+    let run = guard.guard(None, at(60 * i64::try_from(records.len()).unwrap())).oom_run.unwrap();
+    assert!((run.most_mib(4.0) - want).abs() < 1e-9, "{run:?}");
+}
+
+#[test]
+fn what_somebody_gave_it_may_be_had_again() {
+    // We made it small, and it ran out: four times what we left it with is less than it had.
+    check_most(&[(1024.0, false), (128.0, false), (128.0, true)], &[30], 1024.0);
+    // It was small when we met it.
+    check_most(&[(128.0, false), (128.0, true)], &[], 512.0);
+    // Somebody meant it to be small.
+    check_most(&[(1024.0, false), (128.0, false), (128.0, true)], &[], 512.0);
+    check_most(&[(1024.0, false), (256.0, false), (128.0, false), (128.0, true)], &[30], 512.0);
+}

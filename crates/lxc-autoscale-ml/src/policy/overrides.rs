@@ -141,6 +141,7 @@ overrides! {
         max_throttled_rise_percent: f64,
         max_cpu_pressure_rise_percent: f64,
         max_backoff_seconds: u64,
+        max_cpu_backoff_seconds: u64,
         remember_seconds: u64,
         respect_manual_seconds: u64,
         boot_seconds: u64,
@@ -248,6 +249,6 @@ mod tests {
                 assert!(0 < count, "`{field}` cannot be set by a policy");
             }
         }
-        assert_eq!(known.len(), 7 + 9 + 12 + 12 + 13 + 2);
+        assert_eq!(known.len(), 7 + 9 + 12 + 13 + 13 + 2);
     }
 }
