@@ -593,6 +593,19 @@ pub struct LedgerEntry {
     pub undoable: bool,
 }
 
+impl LedgerEntry {
+    /// The reason of the beginning of a boost.
+    pub const BOOST: &str = "boost";
+    /// The reason of its end.
+    pub const END_OF_BOOST: &str = "end of boost";
+
+    /// Whether a boost began or ended with it; what follows a colon is the purpose that whoever asked named.
+    pub fn is_by_boost(&self) -> bool {
+        let reason = self.why.split_once(": ").map_or(self.why.as_str(), |(reason, _)| reason);
+        [Self::BOOST, Self::END_OF_BOOST].contains(&reason)
+    }
+}
+
 /// The size before the first change ever.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]

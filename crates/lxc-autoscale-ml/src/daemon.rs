@@ -103,6 +103,7 @@ impl Daemon {
         self.take_in_applied(now);
         if self.load(now) {
             self.learn();
+            self.ask_of_boosts(now).await;
             self.pipeline.judge(now);
             self.tell(now);
             self.tell_shifts(now);
@@ -252,6 +253,17 @@ impl Daemon {
             // In this order: what is taken in once too often after a crash costs nothing.
             self.executor.keep_guards(self.pipeline.guards().kept());
             self.executor.note_taken_in(&taken);
+        }
+    }
+
+    /// Asks the API which boosts are on, and of each size that was changed by somebody else whether that was one. What
+    /// cannot be asked counts as set by hand, and the boosts that were on last are until they end.
+    async fn ask_of_boosts(&mut self, now: Timestamp) {
+        let Some(boosts) = self.executor.boosts().await else { return };
+        self.pipeline.take_boosts(&boosts);
+        for id in self.pipeline.guards().unexplained() {
+            let Some(page) = self.executor.api_ledger(id).await else { break };
+            self.pipeline.explain(id, &page, now);
         }
     }
 

@@ -4,6 +4,7 @@
 //! a change that nobody can explain afterwards, and that no cool-down knows of after a restart, is not made.
 
 mod applied;
+mod boosts;
 mod proposals;
 
 use std::collections::BTreeMap;
@@ -61,6 +62,7 @@ pub struct Executor {
     held: BTreeMap<i64, Discriminant<Reason>>,
     ledger_trouble: Trouble,
     api_trouble: Trouble,
+    boosts_trouble: Trouble,
     /// Whether the API is known to be out of reach in this cycle.
     api_is_down: bool,
     /// What came of entries that could not be written down.
@@ -136,6 +138,7 @@ impl Executor {
             trimmed: None,
             ledger_trouble: Trouble::none("the ledger"),
             api_trouble: Trouble::none("the API"),
+            boosts_trouble: Trouble::none("what the API tells of boosts"),
             api_is_down: false,
             unsettled: Vec::new(),
         })

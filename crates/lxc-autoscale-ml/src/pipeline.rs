@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use lxc_autoscale_core::Vmid;
+use lxc_autoscale_core::api::{BoostInfo, LedgerEntry};
 use lxc_autoscale_core::metrics_file::{MetricsReader, Position, ReadError};
 use lxc_autoscale_core::progress::Progress;
 use lxc_autoscale_core::snapshot::Snapshot;
@@ -308,6 +309,16 @@ impl Pipeline {
     /// What the guards remember.
     pub fn guards(&self) -> &Register {
         &self.guards
+    }
+
+    /// Takes in all boosts that are on, as the API tells them.
+    pub fn take_boosts(&mut self, boosts: &[BoostInfo]) {
+        self.guards.take_boosts(boosts);
+    }
+
+    /// Takes in what the API's ledger told of a container at `asked`, the newest first.
+    pub fn explain(&mut self, vmid: Vmid, page: &[LedgerEntry], asked: Timestamp) {
+        self.guards.explain(vmid, &self.history, page, asked);
     }
 
     /// The leaks that were noticed since the last call.

@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use lxc_autoscale_core::api::{BoostEvent, BoostInfo, BoostRequest, BoostState, EventKind, SizeOf};
+use lxc_autoscale_core::api::{BoostEvent, BoostInfo, BoostRequest, BoostState, EventKind, LedgerEntry, SizeOf};
 use lxc_autoscale_core::{ErrorChain, Mebibytes, Vmid};
 use serde::Serialize;
 
@@ -125,7 +125,7 @@ async fn raise(
     (began, ends): (Timestamp, Timestamp),
 ) -> Result<i64, ActionError> {
     let setting = Setting::new(vmid, resource, Some(size))?;
-    let (change, order) = setting.asked(caller, "boost");
+    let (change, order) = setting.asked(caller, LedgerEntry::BOOST);
     let (host, config, store) = (state.host(), state.config(), state.store().clone());
     let caller = caller.identity.to_string();
     let work = async move |journal: Journal| {
@@ -323,7 +323,7 @@ async fn end_in_turn(
     let (same, current) = look(&*host, &store, vmid, resource).await?;
     let planned = what_remains(boost, &same, current, now).or(current);
     let setting = Setting::new(vmid, resource, planned)?;
-    let (change, order) = setting.asked(caller, "end of boost");
+    let (change, order) = setting.asked(caller, LedgerEntry::END_OF_BOOST);
     let work = async move |journal: Journal| {
         let (same, current) = look(&*host, &store, vmid, resource).await?;
         let Some(boost) = same.iter().find(|boost| boost.id == id) else {

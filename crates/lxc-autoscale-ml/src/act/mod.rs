@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use lxc_autoscale_core::Vmid;
 use lxc_autoscale_core::api::{
-    ContainerStatus, Envelope, PURPOSE_HEADER, ScaleCoresRequest, ScaleCpulimitRequest, ScaleRamRequest,
-    ScaledCores, ScaledCpulimit, ScaledRam,
+    BoostInfo, ContainerStatus, Envelope, LedgerPage, PURPOSE_HEADER, ScaleCoresRequest, ScaleCpulimitRequest,
+    ScaleRamRequest, ScaledCores, ScaledCpulimit, ScaledRam,
 };
 use reqwest::header::RETRY_AFTER;
 use reqwest::{RequestBuilder, Response, StatusCode};
@@ -28,8 +28,12 @@ pub use error::CallError;
 /// Pause before the first repetition; it doubles with each one.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 
-/// Most bytes of an answer that are read; ours have a few hundred.
-const MAX_ANSWER_BYTES: usize = 64 << 10;
+/// Most bytes of an answer that are read. Most have a few hundred; a boost has as many, and there may be 16 of them for
+/// each container.
+const MAX_ANSWER_BYTES: usize = 4 << 20;
+
+/// How long a list may take that is asked for in every cycle, once: without it the cycle goes on.
+const LIST_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long to wait for what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,6 +107,22 @@ impl ApiClient {
         self.call(route, || self.http.get(&url)).await
     }
 
+    /// All boosts that are on.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn boosts(&self) -> Result<Vec<BoostInfo>, CallError> {
+        self.list("/boost", "").await
+    }
+
+    /// Which sizes of a container were changed through the API, or noticed by it; the newest entries.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn ledger(&self, vm_id: Vmid) -> Result<LedgerPage, CallError> {
+        self.list("/ledger", &format!("?vm_id={vm_id}")).await
+    }
+
     /// Sets the number of cores.
     ///
     /// # Errors
@@ -133,6 +153,12 @@ impl ApiClient {
     /// [`CallError`]; see [`CallError::may_have_happened`].
     pub async fn scale_ram(&self, request: &ScaleRamRequest, purpose: &str) -> Result<ScaledRam, CallError> {
         self.post("/scale/ram", request, purpose).await
+    }
+
+    /// Asks for a list, once and not for long.
+    async fn list<R: DeserializeOwned>(&self, route: &'static str, query: &str) -> Result<R, CallError> {
+        let url = format!("{}{route}{query}", self.endpoint.base());
+        self.attempt(route, self.http.get(url), LIST_PATIENCE.min(self.patience.answer)).await
     }
 
     /// Asks for a change; `purpose` goes to the API's audit log and ledger.

@@ -195,8 +195,8 @@ fn decide_cpu(policy: &Policy, situation: &Situation<'_>, node: &NodeSituation, 
         in_use: used,
         urgent: None,
         undo: undo(&guard.cpu),
-        // The CPU is tried again after the wait: a limit that is too low is noticed at once and costs little.
-        remembered: None,
+        // A size that failed is not remembered of the CPU: a limit that is too low is noticed at once and costs little.
+        held: boosted(&guard.cpu, Resource::Cpu, now).into_iter().collect(),
         min_confidence_percent: policy.min_confidence_percent,
         vetoes,
     }
@@ -273,7 +273,7 @@ fn decide_memory(
         in_use: used * (1.0 + rules.margin_percent / 100.0),
         urgent: ran_out.then_some(bump),
         undo: undo(&guard.memory),
-        remembered,
+        held: boosted(&guard.memory, Resource::Memory, now).into_iter().chain(remembered).collect(),
         min_confidence_percent: policy.min_confidence_percent,
         vetoes,
     }
@@ -310,6 +310,13 @@ fn shrink_holds(rules: &GuardPolicy, standing: &Standing, now: Timestamp) -> Vec
         Reason::BackingOff { symptom: failure.symptom, count: failure.count, remaining_seconds }
     });
     watched.into_iter().chain(backing_off).collect()
+}
+
+/// The size that a boost holds, with the reason.
+fn boosted(standing: &Standing, resource: Resource, now: Timestamp) -> Option<(f64, Reason)> {
+    let boost = standing.boost?;
+    let remaining_seconds = boost.left(now)?;
+    Some((boost.size, Reason::Boosted { size: Amount::of(resource, boost.size), remaining_seconds }))
 }
 
 /// The size that is to be given back, with the reason.

@@ -219,6 +219,13 @@ pub enum Reason {
         /// Time for which that is respected, in seconds.
         remaining_seconds: u64,
     },
+    /// It could give back, and a boost is on.
+    Boosted {
+        /// What it is raised to.
+        size: Amount,
+        /// Time until it ends, in seconds.
+        remaining_seconds: u64,
+    },
     /// The last shrink did harm and is undone.
     Undone {
         /// What got worse.
@@ -392,6 +399,11 @@ impl fmt::Display for Reason {
                 "somebody set it from {from} to {size}, which is respected for another {}",
                 Span(*remaining_seconds)
             ),
+            Self::Boosted { size, remaining_seconds } => write!(
+                f,
+                "it could give back and is boosted to {size} for another {}",
+                Span(*remaining_seconds)
+            ),
             Self::Undone { symptom } => write!(f, "the last shrink did harm: {symptom}"),
             Self::Watched { samples, needed_samples, remaining_seconds } => write!(
                 f,
@@ -498,6 +510,10 @@ impl Reason {
             Self::SetByHand { remaining_seconds, .. } => {
                 format!("it is decided again in {}, or when it runs out of memory", Span(*remaining_seconds))
             }
+            Self::Boosted { remaining_seconds, .. } => format!(
+                "it is decided again in {}, or when the boost is ended (`DELETE /boost`)",
+                Span(*remaining_seconds)
+            ),
             Self::Undone { .. } => "signs of shortage no worse than before the shrink".to_owned(),
             Self::Watched { .. } => "the remaining measurements without harm".to_owned(),
             Self::BackingOff { remaining_seconds, .. } => {

@@ -50,6 +50,13 @@ impl From<&ContainerConfig> for Allocation {
     }
 }
 
+impl Allocation {
+    /// The smaller of its two settings of the CPU, in cores; `None` where it has neither.
+    pub fn cores_by_configuration(&self) -> Option<f64> {
+        self.cpulimit.map_or(self.cores, |limit| Some(self.cores.map_or(limit, |cores| cores.min(limit))))
+    }
+}
+
 /// What forbids changing a container.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Obstacles {

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::confidence::Chances;
+use crate::guard::boost::Boost;
 use crate::guard::budget::MemoryBudget;
 use crate::guard::disturbance::Disturbance;
 use crate::guard::manual::Manual;
@@ -479,6 +480,39 @@ prop_compose! {
     }
 }
 
+#[test]
+fn a_boost_holds_shrinks_and_nothing_else() {
+    let boosted = |cores: f64, mib: f64, left: i64, want: (f64, f64)| {
+        move |world: &mut World| {
+            let ends = ago(-left);
+            world.guard.cpu.boost = Some(Boost { size: cores, ends });
+            world.guard.memory.boost = Some(Boost { size: mib, ends });
+            world.want(want.0, want.1);
+        }
+    };
+    check(
+        boosted(4.0, 2048.0, 600, (1.3, 1700.0)),
+        "keep 4 cores: it could give back and is boosted to 4 cores for another 10 min",
+        "keep 2048 MiB: it could give back and is boosted to 2048 MiB for another 10 min",
+    );
+    // It has grown beyond the boost, and comes back that far.
+    check(
+        boosted(3.0, 1800.0, 600, (1.3, 1700.0)),
+        "shrink from 4 cores to 3 cores: 1.3 cores are enough for it (recent peak)",
+        "shrink from 2048 MiB to 1808 MiB: 1700 MiB are enough for it (recent peak)",
+    );
+    check(
+        boosted(4.0, 2048.0, 600, (5.2, 3000.0)),
+        "grow from 4 cores to 6 cores: it should have 5.2 cores (recent peak)",
+        "grow from 2048 MiB to 3008 MiB: it should have 3000 MiB (recent peak)",
+    );
+    check(
+        boosted(4.0, 2048.0, 0, (1.3, 1700.0)),
+        "shrink from 4 cores to 2 cores: 1.3 cores are enough for it (recent peak)",
+        "shrink from 2048 MiB to 1712 MiB: 1700 MiB are enough for it (recent peak)",
+    );
+}
+
 prop_compose! {
     fn changes()(times in proptest::array::uniform4(maybe(-50i64..4000))) -> LastChanges {
         let [cpu_up, cpu_down, memory_up, memory_down] = times.map(|time| time.map(ago));
@@ -514,7 +548,7 @@ prop_compose! {
     fn standings()(
         watch in maybe((0i64..2000, 0u32..6)), failure in maybe((0i64..100_000, 1.0f64..12.0, 1u32..9, -4000i64..80_000)),
         undo in maybe(0.5f64..14.0), manual in maybe((0i64..100_000, 1.0f64..12.0)), unit in 1.0f64..1.1,
-        memory in any::<bool>(),
+        memory in any::<bool>(), boost in maybe((1.0f64..12.0, -100i64..4000)),
     ) -> Standing {
         let unit = if memory { 2000.0 * unit } else { unit };
         let symptom = Symptom::OutOfMemory;
@@ -530,6 +564,7 @@ prop_compose! {
                 undo: undo.map(|size| Undo { size: size * unit, symptom, since: ago(60) }),
             },
             manual: manual.map(|(age, size)| Manual { at: ago(age), from: size * unit, size: 2.0 * size * unit }),
+            boost: boost.map(|(size, left)| Boost { size: size * unit, ends: ago(-left) }),
         }
     }
 }
@@ -581,6 +616,8 @@ proptest! {
                 prop_assert!(i64::try_from(wait_down).unwrap() <= elapsed(up.max(down)));
                 prop_assert!(standing.shrinks.watch.is_none() && standing.shrinks.backing_off(now()).is_none());
                 prop_assert!(!(ran_out && decision.resource == Resource::Memory));
+                let boosted = standing.boost.filter(|boost| now() < boost.ends);
+                prop_assert!(boosted.is_none_or(|boost| boost.size <= to + 1e-6), "{decision:?}");
             } else if !urgent {
                 prop_assert!(i64::try_from(wait_up).unwrap() <= elapsed(up.max(down)), "{decision:?}");
             }

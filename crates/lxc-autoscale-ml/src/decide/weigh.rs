@@ -41,8 +41,8 @@ pub(super) struct Case<'a> {
     pub(super) urgent: Option<f64>,
     /// A shrink did harm: give back this size, now, with the reason.
     pub(super) undo: Option<(f64, Reason)>,
-    /// No shrink below this size for a while, with the reason.
-    pub(super) remembered: Option<(f64, Reason)>,
+    /// No shrink below these sizes for a while, with the reasons, the strongest first.
+    pub(super) held: Vec<(f64, Reason)>,
     /// No shrink with less confidence.
     pub(super) min_confidence_percent: f64,
     /// What speaks against a shrink, the strongest first.
@@ -135,7 +135,7 @@ impl Case<'_> {
         if self.current <= held + EPSILON {
             return Err(Reason::InUse { floor: self.amount(floor) });
         }
-        if let Some((least, reason)) = &self.remembered {
+        for (least, reason) in &self.held {
             held = held.max(self.round_up(*least));
             if self.current <= held + EPSILON {
                 return Err(reason.clone());

@@ -61,6 +61,11 @@ pub enum Change {
         /// Until when that is respected.
         until: Timestamp,
     },
+    /// No boost were on.
+    NotBoosted {
+        /// When it ends.
+        until: Timestamp,
+    },
     /// The last shrink were not being watched any more.
     NotWatched,
     /// Its last shrinks had done no harm.
@@ -117,6 +122,7 @@ pub(super) fn discrete(world: &World, resource: Resource) -> Vec<Change> {
         obstacles.tags.contains(&policy.off_tag).then_some(Change::NotTagged),
         guard.disturbance.is_some().then_some(Change::Undisturbed),
         until.map(|until| Change::NotByHand { until }),
+        standing.boost.map(|boost| Change::NotBoosted { until: boost.ends }),
         pinned.then_some(Change::NotPinned),
         is_stale.then_some(Change::Measured),
         ends.map(|ends| Change::NoCoolDown { ends }),
@@ -236,6 +242,7 @@ impl Change {
             Self::Usual => world.inputs.anomaly = None,
             Self::Undisturbed => world.inputs.guard.disturbance = None,
             Self::NotByHand { .. } => standing_mut(world, resource).manual = None,
+            Self::NotBoosted { .. } => standing_mut(world, resource).boost = None,
             Self::NotWatched => standing_mut(world, resource).shrinks.watch = None,
             Self::NoHarm => {
                 let shrinks = &mut standing_mut(world, resource).shrinks;
@@ -303,6 +310,7 @@ impl Change {
             Self::NotByHand { until } => {
                 format!("nobody had set it by hand (respected until {})", local(*until))
             }
+            Self::NotBoosted { until } => format!("it were not boosted (until {})", local(*until)),
             Self::NotWatched => "its last shrink were not watched any more".to_owned(),
             Self::NoHarm => "its last shrink had done no harm".to_owned(),
             Self::NoLeak => "it did not leak".to_owned(),

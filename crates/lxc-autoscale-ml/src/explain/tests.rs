@@ -5,6 +5,7 @@ use super::*;
 use crate::confidence::Chances;
 use crate::decide::{Allocation, Amount, AnomalyScore, LastChanges, NodeSituation, Obstacles, Reason};
 use crate::guard::Guard;
+use crate::guard::boost::Boost;
 use crate::guard::manual::Manual;
 use crate::observation::Observation;
 use crate::recommend::{Estimate, Fact, Recommendation};
@@ -110,6 +111,9 @@ fn what_holds_a_shrink_is_taken_away() {
         &by_hand,
         &["if nobody had set it by hand (respected until 07:00): shrink from 2048 MiB to 1536 MiB"],
     );
+    let mut boosted = world(800.0);
+    boosted.inputs.guard.memory.boost = Some(Boost { size: 2048.0, ends: ago(-3600) });
+    check(&boosted, &["if it were not boosted (until 09:00): shrink from 2048 MiB to 1536 MiB"]);
     let mut young = world(800.0);
     young.inputs.recommendation.as_mut().unwrap().memory.as_mut().unwrap().known_seconds = 3600;
     check(&young, &["if it were known for 6.0 h: shrink from 2048 MiB to 1536 MiB"]);
@@ -148,7 +152,7 @@ prop_compose! {
     fn worlds()(
         target in 0.0f64..6000.0, floor in 0.0f64..3000.0, pressure in 0.0f64..5.0, available in 0.0f64..65_536.0,
         up in proptest::option::of(0i64..4000), known in 0u64..40_000, oom in any::<bool>(), stopped in any::<bool>(),
-        by_hand in proptest::option::of(0i64..100_000),
+        by_hand in proptest::option::of(0i64..100_000), boost in proptest::option::of(100.0f64..4000.0),
     ) -> World {
         let mut world = world(target.max(floor));
         world.inputs.recommendation.as_mut().unwrap().memory = Some(estimate(target.max(floor), floor));
@@ -160,6 +164,7 @@ prop_compose! {
         world.inputs.obstacles.stopped = stopped;
         world.inputs.guard.memory.manual =
             by_hand.map(|seconds| Manual { at: ago(seconds), from: 1024.0, size: 2048.0 });
+        world.inputs.guard.memory.boost = boost.map(|size| Boost { size, ends: ago(-600) });
         world
     }
 }

@@ -2,13 +2,14 @@
 //!
 //! Everything here is a pure function of the records, the policy and the time. Per container is remembered:
 //! which shrink is being watched and what came of the last that did harm ([`revert`]), what somebody else set
-//! ([`manual`]), whether it leaks ([`leak`]) or runs out of memory again and again ([`oom_run`]). What must
+//! ([`manual`]), which boosts are on ([`boost`]), whether it leaks ([`leak`]) or runs out of memory again and again ([`oom_run`]). What must
 //! survive a restart of the daemon is [`Kept`]; the rest follows from the records.
 //!
 //! Two steps a cycle: [`ContainerGuard::observe`] takes in each record as it is read, and
 //! [`ContainerGuard::judge`] looks at what is new with the policy in force. A decision is then given a
 //! [`Guard`], and the ledger keeps that with it.
 
+pub mod boost;
 pub mod budget;
 mod config;
 pub mod disturbance;
@@ -28,6 +29,7 @@ use serde::{Deserialize, Serialize};
 pub use config::GuardPolicy;
 pub use register::{KeptGuards, NewLeak, Register};
 
+use self::boost::{ApiChange, Boost};
 use self::budget::MemoryBudget;
 use self::disturbance::Disturbance;
 use self::leak::{Hours, Leak};
@@ -84,12 +86,15 @@ pub struct Kept {
 }
 
 /// What is remembered of one resource.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Remembered {
     #[serde(default)]
     sizes: Sizes,
     #[serde(default)]
     shrinks: Shrinks,
+    /// The boosts that the API told of last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    boosts: Vec<Boost>,
 }
 
 /// What the guards have to say when the size of a container is decided.
@@ -124,6 +129,9 @@ pub struct Standing {
     /// What somebody else set it to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub manual: Option<Manual>,
+    /// The largest boost that is on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boost: Option<Boost>,
 }
 
 /// One record as the guards see it.
@@ -207,7 +215,7 @@ impl ContainerGuard {
         let (kept, at) = (&mut self.kept, seen.observation.at);
         let used = seen.observation.memory_used_mib;
         let is_over = |leak: &mut Leak| used.is_some_and(|used| leak.is_over(at, used));
-        let was_resized = kept.memory.sizes.manual.is_some_and(|manual| manual.at == at);
+        let was_resized = kept.memory.sizes.manual().is_some_and(|manual| manual.at == at);
         if seen.restarted || was_resized || kept.leak.as_mut().is_some_and(is_over) {
             kept.leak = None;
         }
@@ -246,6 +254,21 @@ impl ContainerGuard {
         }
     }
 
+    /// The boosts that are on, as the API tells them.
+    pub fn set_boosts(&mut self, resource: Resource, boosts: Vec<Boost>) {
+        self.kept.of_mut(resource).boosts = boosts;
+    }
+
+    /// Whether a size was changed, and the API has not told yet whether that was a boost.
+    pub fn is_open(&self) -> bool {
+        self.kept.cpu.sizes.is_open() || self.kept.memory.sizes.is_open()
+    }
+
+    /// Takes in the changes of a size, the oldest first, that the API told of at `asked`.
+    pub fn explain(&mut self, resource: Resource, changes: &[ApiChange], asked: Timestamp) {
+        self.kept.of_mut(resource).sizes.explain(changes, asked);
+    }
+
     /// The worst signs of the steps before a change that was begun at `at`.
     fn worst_until(&self, at: Timestamp) -> Symptoms {
         let before = self.records.recent.iter().rev().skip_while(|(seen, _)| at < *seen);
@@ -276,8 +299,8 @@ impl ContainerGuard {
         let kept = &self.kept;
         Guard {
             disturbance,
-            cpu: kept.cpu.standing(),
-            memory: kept.memory.standing(),
+            cpu: kept.cpu.standing(now),
+            memory: kept.memory.standing(now),
             leak: kept.leak,
             oom_run: kept.oom_run.filter(|run| run.is_on(now)),
             budget: None,
@@ -351,12 +374,14 @@ impl Kept {
 }
 
 impl Remembered {
-    fn standing(&self) -> Standing {
-        Standing { shrinks: self.shrinks, manual: self.sizes.manual }
+    fn standing(&self, now: Timestamp) -> Standing {
+        let on = self.boosts.iter().filter(|boost| boost.left(now).is_some());
+        let boost = on.max_by(|one, other| one.size.total_cmp(&other.size)).copied();
+        Standing { shrinks: self.shrinks, manual: self.sizes.manual(), boost }
     }
 
     fn timeless(&self) -> Self {
-        Self { sizes: self.sizes.timeless(), ..*self }
+        Self { sizes: self.sizes.timeless(), ..self.clone() }
     }
 }
 

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use lxc_autoscale_core::Vmid;
+use lxc_autoscale_core::api::{BoostInfo, LedgerEntry};
 
+use super::boost::{self, Boost};
 use super::{ContainerGuard, Guard, Kept, Records, Seen};
 use crate::decide::{Allocation, Decision, LastChanges, Resource};
 use crate::guard::leak::Leak;
@@ -111,6 +113,31 @@ impl Register {
         }
     }
 
+    /// Takes in all boosts that are on, as the API tells them.
+    pub fn take_boosts(&mut self, boosts: &[BoostInfo]) {
+        for (id, guard) in &mut self.containers {
+            for resource in [Resource::Cpu, Resource::Memory] {
+                let its = boosts.iter().filter(|it| it.vm_id == *id && boost::resource(it.resource) == Some(resource));
+                guard.set_boosts(resource, its.map(Boost::from).collect());
+            }
+        }
+    }
+
+    /// The containers of which a size was changed by somebody else, as long as the API has not told whether that was a
+    /// boost.
+    pub fn unexplained(&self) -> Vec<Vmid> {
+        self.containers.iter().filter(|(_, guard)| guard.is_open()).map(|(id, _)| *id).collect()
+    }
+
+    /// Takes in what the API's ledger told of a container at `asked`, the newest first.
+    pub fn explain(&mut self, id: Vmid, history: &History, page: &[LedgerEntry], asked: Timestamp) {
+        let Some(guard) = self.containers.get_mut(&id) else { return };
+        let has = history.container(id).and_then(ContainerHistory::configuration).map(Allocation::from);
+        for resource in [Resource::Cpu, Resource::Memory] {
+            guard.explain(resource, &boost::changes(page, resource, has), asked);
+        }
+    }
+
     /// What there is to say about one container.
     pub fn guard(&self, id: Vmid, container: &ContainerHistory, now: Timestamp) -> Guard {
         let guard = self.containers.get(&id);
@@ -144,13 +171,9 @@ impl Register {
 
 fn seen(container: &ContainerHistory) -> Seen<'_> {
     let allocation = container.configuration().map(Allocation::from);
-    let cores = allocation.and_then(|allocation| {
-        let cores = allocation.cores;
-        allocation.cpulimit.map_or(cores, |limit| Some(cores.map_or(limit, |cores| cores.min(limit))))
-    });
     Seen {
         observation: &container.observation,
-        cores,
+        cores: allocation.as_ref().and_then(Allocation::cores_by_configuration),
         memory_mib: allocation.map(|allocation| allocation.memory_mib),
         restarted: container.restarted,
         replaced: container.is_new_under_its_id(),

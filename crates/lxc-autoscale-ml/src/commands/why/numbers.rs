@@ -247,5 +247,9 @@ fn show_standing(kind: Resource, standing: &Standing, out: &mut impl Write) -> i
         let text = format!("{} → {} at {}", of(manual.from), of(manual.size), local_time(manual.at));
         line(&format!("{name} set by hand"), &text, out)?;
     }
+    if let Some(boost) = standing.boost {
+        let text = format!("to {} until {}", of(boost.size), local_time(boost.ends));
+        line(&format!("{name} boosted"), &text, out)?;
+    }
     Ok(())
 }

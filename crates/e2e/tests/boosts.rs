@@ -1,0 +1,90 @@
+//! A boost through the real API, and the real ml daemon beside it: respected while it lasts, nobody's will afterwards.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot set up its case must fail")]
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use lxc_autoscale_core::container_config::ContainerConfig;
+use lxc_autoscale_e2e::{Process, binary, eventually, output, request, short_directory};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+const LIMIT: Duration = Duration::from_mins(2);
+/// An idle mail server with far too much memory, which alone is scaled, and soon.
+const POLICIES: &str = "[policy.all]\nnames = [\"*\"]\nscaling.mode = \"off\"\n\
+     [policy.mail]\nids = [101]\nscaling.memory.mode = \"auto\"\nscaling.memory.cooldown_down_seconds = 1\n\
+     scaling.guard.watch_seconds = 1\nscaling.guard.watch_samples = 1\n";
+
+fn memory_mib(directory: &Path) -> f64 {
+    let text = fs::read_to_string(directory.join("node/etc/pve/lxc/101.conf")).unwrap();
+    ContainerConfig::parse(&text).0.memory_mb.as_f64()
+}
+
+/// What the daemon would decide about the memory now, and what its guards say.
+fn why(directory: &Path) -> Option<(Value, Value)> {
+    let config = directory.join("etc/lxc_autoscale_ml.toml");
+    let told = output(
+        Command::new(binary("lxc-autoscale-ml")).args(["why", "101", "--json", "--config"]).arg(config),
+    );
+    let now = serde_json::from_slice::<Value>(&told.stdout).ok()?.get("now")?.clone();
+    Some((now["memory"].clone(), now["inputs"]["guard"]["memory"].clone()))
+}
+
+#[test]
+fn a_boost_is_respected_while_it_lasts_and_an_undo_for_a_day() {
+    let directory = short_directory();
+    let path = directory.path();
+    let policies = path.join("policies.toml");
+    fs::write(&policies, POLICIES).unwrap();
+    let mut command = Command::new(binary("lxc-autoscale-sim"));
+    command.args(["demo", "--seconds", "3600", "--dir"]).arg(path).arg("--policies").arg(&policies);
+    let mut demo = Process::start(&mut command, &path.join("demo.out"));
+    let first = eventually("the daemon shrinks it", LIMIT, || {
+        let has = path.join("node/etc/pve/lxc/101.conf").exists().then(|| memory_mib(path))?;
+        let log = fs::read_to_string(path.join("log/lxc_autoscale_ml.log")).ok()?;
+        log.contains("Successfully scaled RAM for LXC ID 101").then_some(has)
+    });
+    let config = fs::read_to_string(path.join("etc/lxc_autoscale_ml.toml")).unwrap();
+    let address = config.split("url = \"http://").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
+    let ask = |method: &str, route: &str, body: Value| {
+        let answer = request(address, method, route, &[], &body).unwrap();
+        assert_eq!(answer.status, 200, "{method} {route}: {}", answer.body);
+        answer.body["data"].clone()
+    };
+
+    let boosts = ask("POST", "/boost", json!({"vm_id": 101, "memory": 3072, "minutes": 60}));
+    let base = boosts[0]["base"].as_f64().unwrap();
+    assert!(base <= first && memory_mib(path) > 3071.0);
+    eventually("the boost is seen, and holds the shrink", LIMIT, || {
+        let (decision, guard) = why(path)?;
+        let is_held = decision["reason"]["kind"] == "boosted" && guard["boost"]["size"] == 3072.0;
+        is_held.then(|| assert_eq!(guard.get("manual"), None, "nobody set that by hand: {guard:#}"))
+    });
+
+    ask("DELETE", "/boost", json!({"vm_id": 101}));
+    assert!((memory_mib(path) - base).abs() < 0.5, "what it had before");
+    eventually("scaling goes on at once", LIMIT, || (memory_mib(path) < base).then_some(()));
+    let decisions = ["decisions", "--config"];
+    let decisions = output(
+        Command::new(binary("lxc-autoscale-ml"))
+            .args(decisions)
+            .arg(path.join("etc/lxc_autoscale_ml.toml"))
+            .args(["--limit", "500"]),
+    );
+    let decisions = String::from_utf8(decisions.stdout).unwrap();
+    assert!(decisions.contains("is boosted to 3072 MiB"), "{decisions}");
+
+    // Whoever takes it back means it.
+    ask("POST", "/undo", json!({"vm_id": 101, "to": "original"}));
+    let original = memory_mib(path);
+    eventually("the undo is respected", LIMIT, || {
+        let (decision, guard) = why(path)?;
+        (guard["manual"]["size"] == original && decision["reason"]["kind"] == "set_by_hand").then_some(())
+    });
+
+    demo.signal(Signal::INT);
+    assert!(demo.wait(Duration::from_mins(1)).success(), "{}", demo.output());
+}

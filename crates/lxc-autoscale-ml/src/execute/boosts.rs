@@ -1,0 +1,36 @@
+//! What the API is asked about changes that are not ours.
+
+use lxc_autoscale_core::api::{BoostInfo, LedgerEntry};
+use lxc_autoscale_core::{ErrorChain, Vmid};
+
+use super::Executor;
+use crate::act::CallError;
+
+impl Executor {
+    /// All boosts that are on; `None` where the API does not tell.
+    pub async fn boosts(&mut self) -> Option<Vec<BoostInfo>> {
+        let told = self.client.boosts().await;
+        self.told(told)
+    }
+
+    /// What the API did to the sizes of a container, the newest first; `None` where it does not tell.
+    pub async fn api_ledger(&mut self, id: Vmid) -> Option<Vec<LedgerEntry>> {
+        let told = self.client.ledger(id).await;
+        self.told(told).map(|page| page.entries)
+    }
+
+    fn told<T>(&mut self, told: Result<T, CallError>) -> Option<T> {
+        match told {
+            Ok(told) => {
+                self.boosts_trouble.is_over();
+                Some(told)
+            }
+            Err(error) => {
+                let error = ErrorChain(&error);
+                self.boosts_trouble
+                    .is(format!("what somebody else changes counts as set by hand, boosts included: {error}"));
+                None
+            }
+        }
+    }
+}
