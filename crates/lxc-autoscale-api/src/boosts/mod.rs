@@ -8,7 +8,9 @@
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use lxc_autoscale_core::api::{BoostEvent, BoostInfo, BoostRequest, BoostState, EventKind, LedgerEntry, SizeOf};
+use lxc_autoscale_core::api::{
+    BoostEvent, BoostInfo, BoostRequest, BoostState, EventKind, LedgerEntry, SizeOf,
+};
 use lxc_autoscale_core::{ErrorChain, Mebibytes, Vmid};
 use serde::Serialize;
 

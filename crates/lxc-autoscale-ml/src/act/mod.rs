@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use lxc_autoscale_core::Vmid;
 use lxc_autoscale_core::api::{
-    BoostInfo, ContainerStatus, Envelope, LedgerPage, PURPOSE_HEADER, ScaleCoresRequest, ScaleCpulimitRequest,
-    ScaleRamRequest, ScaledCores, ScaledCpulimit, ScaledRam,
+    BoostInfo, ContainerStatus, Envelope, LedgerPage, PURPOSE_HEADER, ScaleCoresRequest,
+    ScaleCpulimitRequest, ScaleRamRequest, ScaledCores, ScaledCpulimit, ScaledRam,
 };
 use reqwest::header::RETRY_AFTER;
 use reqwest::{RequestBuilder, Response, StatusCode};

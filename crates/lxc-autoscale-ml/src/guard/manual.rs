@@ -228,20 +228,12 @@ mod tests {
         for (records, changes, want) in [
             // Begin, and begin and end.
             (vec![(0, 2.0), (60, 8.0)], vec![(30, 2.0, 8.0, 'b')], None),
-            (
-                vec![(0, 2.0), (60, 8.0), (120, 2.0)],
-                vec![(30, 2.0, 8.0, 'b'), (90, 8.0, 2.0, 'b')],
-                None,
-            ),
+            (vec![(0, 2.0), (60, 8.0), (120, 2.0)], vec![(30, 2.0, 8.0, 'b'), (90, 8.0, 2.0, 'b')], None),
             // Two boosts between two records, and one that was written down after the record.
             (vec![(0, 2.0), (60, 8.0)], vec![(20, 2.0, 4.0, 'b'), (62, 4.0, 8.0, 'b')], None),
             // An undo, a request and a change past the API are somebody's.
             (vec![(0, 8.0), (60, 2.0)], vec![(30, 8.0, 2.0, 'u')], Some((60, 8.0, 2.0))),
-            (
-                vec![(0, 2.0), (60, 8.0)],
-                vec![(20, 2.0, 4.0, 'o'), (30, 4.0, 8.0, 'b')],
-                Some((60, 2.0, 8.0)),
-            ),
+            (vec![(0, 2.0), (60, 8.0)], vec![(20, 2.0, 4.0, 'o'), (30, 4.0, 8.0, 'b')], Some((60, 2.0, 8.0))),
             (vec![(0, 2.0), (60, 3.0)], vec![], Some((60, 2.0, 3.0))),
             // A boost of another time, or to another size, explains nothing.
             (vec![(600, 2.0), (660, 8.0)], vec![(30, 2.0, 8.0, 'b')], Some((660, 2.0, 8.0))),

@@ -117,7 +117,9 @@ impl Register {
     pub fn take_boosts(&mut self, boosts: &[BoostInfo]) {
         for (id, guard) in &mut self.containers {
             for resource in [Resource::Cpu, Resource::Memory] {
-                let its = boosts.iter().filter(|it| it.vm_id == *id && boost::resource(it.resource) == Some(resource));
+                let its = boosts
+                    .iter()
+                    .filter(|it| it.vm_id == *id && boost::resource(it.resource) == Some(resource));
                 guard.set_boosts(resource, its.map(Boost::from).collect());
             }
         }
