@@ -23,6 +23,7 @@ pub use scaling::ScalingConfig;
 
 use crate::act::{Endpoint, Patience};
 use crate::decide::Policy;
+use crate::exporter::ExporterConfig;
 use crate::policy::{PolicyBook, PolicyConfig, PolicyError, PresetsConfig, ShadowConfig};
 use crate::recommend::RecommendConfig;
 
@@ -61,6 +62,8 @@ pub struct Config {
     pub containers: ContainersConfig,
     /// Where what is to be told people waits.
     pub notifications: QueueConfig,
+    /// Whether and where the daemon serves its own numbers to Prometheus.
+    pub exporter: ExporterConfig,
     /// Log lines.
     #[serde(deserialize_with = "logging_over_our_default")]
     pub logging: LoggingConfig,
@@ -155,6 +158,7 @@ impl Default for Config {
             proposals: ProposalsConfig::default(),
             containers: ContainersConfig::default(),
             notifications: QueueConfig::default(),
+            exporter: ExporterConfig::default(),
             logging: default_logging(),
         }
     }
@@ -287,6 +291,7 @@ impl Validate for Config {
         self.policy_book()?;
         self.proposals.validate()?;
         self.notifications.validate()?;
+        self.exporter.validate()?;
         self.logging.validate()
     }
 }

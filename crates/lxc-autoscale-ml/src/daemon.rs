@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::io;
 use std::path::Path;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use jiff::{SignedDuration, Timestamp};
@@ -17,7 +18,8 @@ use crate::checkpoint::{self, CheckpointError};
 use crate::config::Config;
 use crate::config_file::ConfigFile;
 use crate::detect::Detector;
-use crate::execute::{Carried, Executor, StartError};
+use crate::execute::{Carried, Executor, StartError, is_due};
+use crate::exporter::{Exporter, Instruments, Newest};
 use crate::guard::tell;
 use crate::ledger::{LedgerError, Outcome, StateLock};
 use crate::pipeline::{Learnt, Pipeline, Proposal};
@@ -56,8 +58,10 @@ pub struct Daemon {
     /// When the candidates were kept last.
     shadows_kept: Option<Timestamp>,
     checkpoint_trouble: Trouble,
-    /// When the last one was written, or the first cycle was.
+    /// When the last one was due, or the first cycle was.
     checkpointed: Option<Timestamp>,
+    instruments: Arc<Instruments>,
+    newest: Newest,
 }
 
 /// What happened in a cycle.
@@ -77,21 +81,31 @@ impl Daemon {
     /// # Errors
     /// [`StartError`] when the state directory cannot be written.
     pub fn start(config: Config) -> Result<Self, StartError> {
+        Self::start_counting(config, Arc::default())
+    }
+
+    /// As [`Daemon::start`], and goes on counting with what a daemon before it has counted with.
+    ///
+    /// # Errors
+    /// As [`Daemon::start`].
+    pub fn start_counting(config: Config, instruments: Arc<Instruments>) -> Result<Self, StartError> {
         let mut pipeline = Pipeline::new(&config)?;
-        let mut executor = Executor::start(&config)?;
+        let mut executor = Executor::start(&config)?.counting(Arc::clone(&instruments));
         pipeline.restore_guards(executor.guards()?, executor.changes());
         pipeline.shadows().restore(executor.shadows()?);
         restore(&mut pipeline, &config.state.checkpoint());
         executor.settle_interrupted(&mut pipeline)?;
         let metrics_trouble = Trouble::none("the metrics file");
         Ok(Self {
-            config,
             pipeline,
             executor,
             metrics_trouble,
             shadows_kept: None,
             checkpoint_trouble: Trouble::none("the checkpoint"),
             checkpointed: None,
+            newest: Newest { interval: config.interval(), ..Newest::default() },
+            instruments,
+            config,
         })
     }
 
@@ -102,7 +116,7 @@ impl Daemon {
         self.executor.begin_cycle(now);
         self.take_in_applied(now);
         if self.load(now) {
-            self.learn();
+            self.newest.judged = self.learn();
             self.ask_of_boosts(now).await;
             self.pipeline.judge(now);
             self.tell(now);
@@ -135,10 +149,37 @@ impl Daemon {
             self.keep_shadows();
         }
         self.checkpoint_if_due(now);
+        self.count(&report, begun.elapsed());
         let troubles =
             [self.metrics_trouble.current(), self.checkpoint_trouble.current(), self.executor.trouble()];
         report.troubles = troubles.into_iter().flatten().map(str::to_owned).collect();
         report
+    }
+
+    /// Counts a cycle that took so long, and what was decided in it.
+    fn count(&mut self, report: &CycleReport, took: Duration) {
+        for Carried { decision, outcome, .. } in &report.carried {
+            self.instruments.decided(decision, outcome);
+        }
+        for proposal in &report.proposals {
+            for decision in proposal.decisions.both().into_iter().filter(|decision| !is_due(decision)) {
+                let mode = proposal.in_force.policy.mode(decision.resource);
+                self.instruments.decided(decision, &Outcome::unasked(decision, mode));
+            }
+        }
+        let number = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+        let leaking = self.pipeline.guards().kept().filter(|(_, kept)| kept.leak().is_some()).count();
+        let own = [("metrics_file", &self.metrics_trouble), ("checkpoint", &self.checkpoint_trouble)];
+        let own = own.map(|(name, trouble)| (name, trouble.current().is_some()));
+        self.newest = Newest {
+            ended: Timestamp::now(),
+            containers: number(report.proposals.len()),
+            leaking: number(leaking),
+            measured: self.pipeline.history().newest(),
+            troubles: own.into_iter().chain(self.executor.troubles()).collect(),
+            ..self.newest
+        };
+        self.instruments.cycle_ended(took, self.newest.clone());
     }
 
     /// Writes down all that a restart would cost.
@@ -193,7 +234,9 @@ impl Daemon {
         self.pipeline.age(now).is_some()
     }
 
-    fn learn(&mut self) {
+    /// Returns of how many containers enough was learnt to judge them.
+    fn learn(&mut self) -> u64 {
+        let mut judged = 0;
         // As the first description writes it.
         let detector = match self.config.model.detector {
             Detector::IsolationForest => "IsolationForest".to_owned(),
@@ -206,6 +249,7 @@ impl Daemon {
                 );
             }
             Ok(learnt) => {
+                judged = u64::try_from(learnt.judged).unwrap_or(u64::MAX);
                 let names: Vec<String> = learnt.features.iter().map(|name| format!("'{name}'")).collect();
                 tracing::info!("Features used for training: [{}]", names.join(", "));
                 tracing::info!("{detector} model training completed.");
@@ -215,6 +259,7 @@ impl Daemon {
             }
         }
         notify_alive();
+        judged
     }
 
     /// Puts what the guards noticed into the queue; where that fails, the log has it.
@@ -297,7 +342,10 @@ impl Daemon {
             return;
         }
         match self.pipeline.write_checkpoint(&self.config.state.checkpoint()) {
-            Ok(()) => self.checkpoint_trouble.is_over(),
+            Ok(()) => {
+                self.newest.checkpointed = Some(Timestamp::now());
+                self.checkpoint_trouble.is_over();
+            }
             Err(error) => {
                 self.checkpoint_trouble.is(ErrorChain(&error).to_string());
             }
@@ -341,7 +389,9 @@ fn restore(pipeline: &mut Pipeline, path: &Path) {
 pub async fn run(mut file: ConfigFile, config: Config) -> Result<(), RunError> {
     let mut heartbeat = Heartbeat::start(config.interval()).map_err(RunError::Signals)?;
     let mut lock = StateLock::take(&config.state.directory)?;
-    let mut daemon = Daemon::start(config)?;
+    let instruments = Arc::default();
+    let exporter = Exporter::start(&config.exporter, Arc::clone(&instruments));
+    let mut daemon = Daemon::start_counting(config, instruments)?;
     file.begin();
     notify_ready();
     loop {
@@ -361,6 +411,7 @@ pub async fn run(mut file: ConfigFile, config: Config) -> Result<(), RunError> {
             },
             Wake::Stop => break,
         }
+        exporter.reconfigure(&daemon.config.exporter);
     }
     notify_stopping();
     file.forget();
@@ -456,7 +507,7 @@ fn reload(path: &Path, text: &str, running: &Daemon, lock: &mut StateLock) -> Re
     }
     let moves = config.state.directory != running.config.state.directory;
     let new_lock = if moves { Some(StateLock::take(&config.state.directory)?) } else { None };
-    let daemon = Daemon::start(config)?;
+    let daemon = Daemon::start_counting(config, Arc::clone(&running.instruments))?;
     if let Some(new_lock) = new_lock {
         *lock = new_lock;
     }

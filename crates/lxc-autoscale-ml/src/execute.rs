@@ -10,6 +10,7 @@ mod proposals;
 use std::collections::BTreeMap;
 use std::mem::Discriminant;
 use std::path::Path;
+use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use lxc_autoscale_core::api::{ScaleCoresRequest, ScaleCpulimitRequest, ScaleRamRequest};
@@ -20,6 +21,7 @@ pub use applied::Author;
 use crate::act::{ApiClient, CallError, ClientError};
 use crate::config::{Config, ProposalsConfig, StateConfig};
 use crate::decide::{Action, CpuControl, Decision, Reason, Resource};
+use crate::exporter::Instruments;
 use crate::guard::{Kept, KeptGuards};
 use crate::ledger::{Ledger, LedgerError, Outcome, Quiet};
 use crate::pipeline::{Changes, Pipeline, PipelineError, Proposal};
@@ -63,6 +65,7 @@ pub struct Executor {
     ledger_trouble: Trouble,
     api_trouble: Trouble,
     boosts_trouble: Trouble,
+    instruments: Arc<Instruments>,
     /// Whether the API is known to be out of reach in this cycle.
     api_is_down: bool,
     /// What came of entries that could not be written down.
@@ -140,8 +143,15 @@ impl Executor {
             api_trouble: Trouble::none("the API"),
             boosts_trouble: Trouble::none("what the API tells of boosts"),
             api_is_down: false,
+            instruments: Arc::default(),
             unsettled: Vec::new(),
         })
+    }
+
+    /// Counts with these from now on.
+    #[must_use]
+    pub fn counting(self, instruments: Arc<Instruments>) -> Self {
+        Self { instruments, ..self }
     }
 
     /// What was under way when the last daemon ended counts as made: cool-downs hold, and each shrink is watched, because
@@ -219,6 +229,12 @@ impl Executor {
     /// What is wrong with the API or the ledger now.
     pub fn trouble(&self) -> Option<&str> {
         self.ledger_trouble.current().or(self.api_trouble.current())
+    }
+
+    /// Whether the ledger and the API are in trouble.
+    pub fn troubles(&self) -> [(&'static str, bool); 2] {
+        [("ledger", &self.ledger_trouble), ("api", &self.api_trouble)]
+            .map(|(name, trouble)| (name, trouble.current().is_some()))
     }
 
     /// Begins a cycle: reaches for a ledger that was lost, notices a clock that was set back, removes what is old.
@@ -433,6 +449,7 @@ impl Executor {
     }
 
     fn call_failed(&mut self, now: Timestamp, vmid: Vmid, decision: &Decision, error: &CallError) -> Outcome {
+        self.instruments.call_failed(error);
         let text = ErrorChain(error).to_string();
         if error.is_api_down() {
             self.api_is_down = true;
@@ -475,7 +492,7 @@ fn open(path: &Path) -> Result<(Ledger, bool), LedgerError> {
 }
 
 /// Whether it is to be carried out.
-fn is_due(decision: &Decision) -> bool {
+pub(crate) fn is_due(decision: &Decision) -> bool {
     decision.apply && decision.action != Action::Keep
 }
 

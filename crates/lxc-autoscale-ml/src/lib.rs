@@ -8,7 +8,7 @@
 //! Around them: what is remembered of each container ([`history`], [`features`]), the way from the metrics
 //! file to a decision ([`pipeline`]), from there to the API and into the ledger ([`execute`], [`act`],
 //! [`ledger`]), and who goes these ways: the [`daemon`] and the [`commands`]. What is decided about a
-//! recorded past, and what that would have cost: [`backtest`].
+//! recorded past, and what that would have cost: [`backtest`]. What Prometheus reads: [`exporter`].
 
 pub mod act;
 pub mod backtest;
@@ -27,6 +27,7 @@ pub mod detect;
 pub mod detect_command;
 pub mod execute;
 pub mod explain;
+pub mod exporter;
 pub mod features;
 pub mod forecast;
 pub mod guard;

@@ -37,9 +37,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let begun = Instant::now();
     let (mut bytes, mut samples, mut slowest) = (0, 0, Duration::ZERO);
     for _ in 0..ROUNDS {
-        let mut exposition = Exposition::begin(&page, Format::OpenMetrics, interval, Duration::ZERO);
+        let exposition = Exposition::begin(&page, Format::OpenMetrics, interval, Duration::ZERO);
         let mut piece_begun = Instant::now();
-        while let Some(piece) = exposition.next_piece() {
+        for piece in exposition {
             slowest = slowest.max(piece_begun.elapsed());
             bytes += piece.len();
             samples += piece.lines().filter(|line| !line.starts_with('#')).count();

@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer};
 
 use crate::alerts::AlertsConfig;
 use crate::anomaly::AnomalyConfig;
-use crate::exporter::config::ExporterConfig;
+use crate::exporter::ExporterConfig;
 use crate::history::HistoryConfig;
 
 /// Where the configuration is when nothing else is said.

@@ -101,6 +101,7 @@ fn a_real_prometheus_reads_the_server_and_joins_it_with_the_monitor() {
     assert_eq!(allocated[0]["value"][1], "3");
 
     let (_, own) = DOCUMENT.split_once("\n## The API server\n").unwrap();
+    let (own, _) = own.split_once("\n## The ml daemon\n").unwrap();
     assert_eq!(queries(own).count(), 4);
     for query in queries(own) {
         prometheus.wait_for(query);

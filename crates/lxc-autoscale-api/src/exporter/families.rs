@@ -6,39 +6,29 @@ use std::collections::BTreeMap;
 
 use lxc_autoscale_core::Vmid;
 use lxc_autoscale_core::api::SizeOf;
-use lxc_autoscale_core::exposition::{Description, Histogram, Samples, Subject};
+use lxc_autoscale_core::exposition::{self, Description, Histogram, Samples, Subject};
 
 use super::DONE;
 use super::scrape::Scrape;
 use crate::{jobs, ledger};
 
-/// A metric and what gives its samples.
-#[derive(Debug)]
-pub struct Family {
-    /// Its name and meaning.
-    pub description: Description,
-    /// Writes its samples.
-    pub read: fn(&Scrape, &mut Samples<'_>),
-}
+/// A metric of this server.
+pub type Family = exposition::Family<Scrape>;
 
 /// All families, in the order in which they are written.
 pub fn all() -> impl Iterator<Item = &'static Family> {
     OWN.iter().chain(ALIASES)
 }
 
-const fn family(description: Description, read: fn(&Scrape, &mut Samples<'_>)) -> Family {
-    Family { description, read }
-}
-
 const OWN: &[Family] = &[
-    family(Description::info("lxc_api_build", "The version of the API server."), |_, to| {
+    Family::new(Description::info("lxc_api_build", "The version of the API server."), |_, to| {
         to.whole_labelled(&[("version", env!("CARGO_PKG_VERSION"))], Some(1));
     }),
-    family(
+    Family::new(
         Description::counter("lxc_api_requests", "Requests that were answered, refused ones included."),
         |scrape, to| requests(scrape, to, "route"),
     ),
-    family(
+    Family::new(
         Description::histogram(
             "lxc_api_request_duration_seconds",
             "Time from the head of a request to its answer.",
@@ -51,7 +41,7 @@ const OWN: &[Family] = &[
             }
         },
     ),
-    family(
+    Family::new(
         Description::counter("lxc_api_error_answers", "Answers with an error, by its code."),
         |scrape, to| {
             for (code, count) in scrape.instruments.errors() {
@@ -59,7 +49,7 @@ const OWN: &[Family] = &[
             }
         },
     ),
-    family(
+    Family::new(
         Description::counter(
             "lxc_api_changes",
             "Changes by kind and result: done, or the code of what was in the way.",
@@ -70,7 +60,7 @@ const OWN: &[Family] = &[
             }
         },
     ),
-    family(
+    Family::new(
         Description::histogram(
             "lxc_api_change_duration_seconds",
             "Time from when a change was asked for to its end, waiting included.",
@@ -81,7 +71,7 @@ const OWN: &[Family] = &[
             }
         },
     ),
-    family(
+    Family::new(
         Description::counter(
             "lxc_api_resizes",
             "Times a size of a container was set, by result: done, or the code of what was in the way.",
@@ -93,7 +83,7 @@ const OWN: &[Family] = &[
             }
         },
     ),
-    family(
+    Family::new(
         Description::gauge(
             "lxc_api_changes_in_progress",
             "Changes that run, and that wait for their containers.",
@@ -106,16 +96,16 @@ const OWN: &[Family] = &[
             }
         },
     ),
-    family(
+    Family::new(
         Description::gauge("lxc_api_changes_limit", "The most changes that may run and wait at once."),
         |scrape, to| to.whole(Some(scrape.changes_limit.into())),
     ),
-    family(Description::gauge("lxc_api_jobs", "Jobs that are kept, by state."), |scrape, to| {
+    Family::new(Description::gauge("lxc_api_jobs", "Jobs that are kept, by state."), |scrape, to| {
         for (state, count) in scrape.jobs.iter().flatten() {
             to.whole_labelled(&[("state", jobs::table::word(*state))], Some(*count));
         }
     }),
-    family(
+    Family::new(
         Description::gauge("lxc_api_boosts", "Boosts of a container that have not ended."),
         |scrape, to| {
             for ((vmid, size), count) in scrape.boosts.iter().flatten() {
@@ -126,7 +116,7 @@ const OWN: &[Family] = &[
             }
         },
     ),
-    family(
+    Family::new(
         Description::histogram(
             "lxc_api_backend_call_duration_seconds",
             "Time that pct, Proxmox or a file of the node took for a call, by result: done, or the code of its error.",
@@ -137,41 +127,47 @@ const OWN: &[Family] = &[
             }
         },
     ),
-    family(
+    Family::new(
         Description::counter("lxc_api_audit_records", "Records written to the audit log."),
         |scrape, to| to.whole(Some(scrape.instruments.audit().0)),
     ),
-    family(
+    Family::new(
         Description::counter("lxc_api_audit_failures", "Records that could not be written to the audit log."),
         |scrape, to| to.whole(Some(scrape.instruments.audit().1)),
     ),
-    family(
+    Family::new(
         Description::gauge(
             "lxc_api_last_snapshot_timestamp_seconds",
             "When the newest snapshot in the metrics file was taken; absent where there is none to be read.",
         ),
         |scrape, to| to.real(scrape.snapshot_taken.map(seconds)),
     ),
-    family(Description::counter("process_cpu_seconds", "CPU time the server has used."), |scrape, to| {
-        to.real(Some(scrape.cpu_time.as_secs_f64()));
-    }),
-    family(
+    Family::new(
+        Description::counter("process_cpu_seconds", "CPU time the server has used."),
+        |scrape, to| {
+            to.real(Some(scrape.cpu_time.as_secs_f64()));
+        },
+    ),
+    Family::new(
         Description::gauge("process_resident_memory_bytes", "Resident memory of the server."),
         |scrape, to| to.mib(scrape.resident_mib),
     ),
-    family(Description::gauge("process_start_time_seconds", "When the server started."), |scrape, to| {
-        to.real(Some(seconds(scrape.instruments.started())));
-    }),
+    Family::new(
+        Description::gauge("process_start_time_seconds", "When the server started."),
+        |scrape, to| {
+            to.real(Some(seconds(scrape.instruments.started())));
+        },
+    ),
 ];
 
 /// The names that the Python original has, for its dashboards and alerts. They are not to be built upon: two of them
 /// break the naming rules of Prometheus.
 const ALIASES: &[Family] = &[
-    family(
+    Family::new(
         Description::counter("lxc_autoscale_api_requests", "Alias of lxc_api_requests_total."),
         |scrape, to| requests(scrape, to, "endpoint"),
     ),
-    family(
+    Family::new(
         Description::histogram(
             "lxc_autoscale_api_request_duration_seconds",
             "Alias of lxc_api_request_duration_seconds, all statuses together.",
@@ -186,18 +182,18 @@ const ALIASES: &[Family] = &[
             }
         },
     ),
-    family(
+    Family::new(
         Description::counter(
             "lxc_autoscale_scaling_actions",
             "Alias of lxc_api_resizes_total: those that were done.",
         ),
         |scrape, to| scaling(scrape, to, true),
     ),
-    family(
+    Family::new(
         Description::counter("lxc_autoscale_scaling_failures", "Alias of lxc_api_resizes_total: all others."),
         |scrape, to| scaling(scrape, to, false),
     ),
-    family(
+    Family::new(
         Description::gauge(
             "lxc_autoscale_container_cpu_cores",
             "Alias of lxc_container_configured_cores, which the monitor serves.",
@@ -206,7 +202,7 @@ const ALIASES: &[Family] = &[
             configured(scrape, to, |config| config.cores.map(u64::from));
         },
     ),
-    family(
+    Family::new(
         Description::gauge(
             "lxc_autoscale_container_memory_mb",
             "Alias of lxc_container_configured_memory_bytes, which the monitor serves; in MiB.",

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use lxc_autoscale_core::api::{BoostInfo, JobState, SizeOf};
-use lxc_autoscale_core::exposition::{Format, Samples};
+use lxc_autoscale_core::exposition::{Format, write_all};
 use lxc_autoscale_core::snapshot::Snapshot;
 use lxc_autoscale_core::{ErrorChain, Vmid, own_process};
 
@@ -74,12 +74,7 @@ impl Scrape {
 
     /// All families, as text.
     pub fn write(&self, format: Format) -> String {
-        let mut out = String::new();
-        for family in families::all() {
-            (family.read)(self, &mut Samples::new(&mut out, format, &family.description, false));
-        }
-        out.push_str(format.end());
-        out
+        write_all(families::all(), self, format)
     }
 }
 

@@ -92,6 +92,16 @@ impl CallError {
         }
     }
 
+    /// What kind of failure it is, in a word.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Unreachable { .. } => "unreachable",
+            Self::Unanswered { .. } => "unanswered",
+            Self::Refused { .. } => "refused",
+            Self::NotUnderstood { .. } | Self::WithoutResult { .. } => "not_understood",
+        }
+    }
+
     /// How long the API asks us to wait.
     pub(super) fn retry_after(&self) -> Option<Duration> {
         match self {

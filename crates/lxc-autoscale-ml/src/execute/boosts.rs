@@ -26,9 +26,11 @@ impl Executor {
                 Some(told)
             }
             Err(error) => {
+                self.instruments.call_failed(&error);
                 let error = ErrorChain(&error);
-                self.boosts_trouble
-                    .is(format!("what somebody else changes counts as set by hand, boosts included: {error}"));
+                self.boosts_trouble.is(format!(
+                    "what somebody else changes counts as set by hand, boosts included: {error}"
+                ));
                 None
             }
         }

@@ -28,6 +28,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::clock;
+use crate::median::median;
 
 const HOUR_SECONDS: i64 = 3600;
 const DAY_HOURS: i64 = 24;
@@ -163,7 +164,7 @@ fn daily(hours: &[(i64, f64)]) -> Option<f64> {
         .sum();
     let tau = signs / differences.len() as f64;
     let rises: Vec<f64> = differences.into_iter().map(|(difference, _)| difference).collect();
-    let newest = median(rises.get(rises.len() - rises.len() / 3..)?.to_vec())?;
+    let newest = median(rises.get(rises.len() - rises.len() / 3..)?.iter().copied())?;
     let per_day = median(rises)?;
     let is_material = MATERIAL_MIB.min(MATERIAL * hours.last()?.1) <= per_day;
     let goes_on = NOT_SLOWING * per_day <= newest;
@@ -217,15 +218,6 @@ pub(crate) fn trend(points: &[(i64, f64)]) -> Option<(f64, f64)> {
     }
     let pairs = slopes.len() as f64;
     Some((signs / pairs, median(slopes)?))
-}
-
-fn median(mut values: Vec<f64>) -> Option<f64> {
-    let middle = values.len() / 2;
-    if values.is_empty() {
-        return None;
-    }
-    let (_, median, _) = values.select_nth_unstable_by(middle, f64::total_cmp);
-    Some(*median)
 }
 
 impl Leak {

@@ -132,8 +132,8 @@ impl Outcome {
         matches!(self, Self::Done { .. } | Self::Unknown { .. })
     }
 
-    /// The name it is stored and searched under.
-    pub(super) fn kind(&self) -> &'static str {
+    /// The name it is stored, searched and counted under.
+    pub fn kind(&self) -> &'static str {
         match self {
             Self::Nothing => "nothing",
             Self::Shown => "shown",

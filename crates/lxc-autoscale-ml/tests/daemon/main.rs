@@ -9,6 +9,7 @@ mod approval;
 mod command_line;
 mod containers;
 mod cycles;
+mod exporter;
 mod node;
 mod policies;
 mod restarts;

@@ -126,9 +126,11 @@ fn ml(paths: &DemoPaths, api: SocketAddr, policies: &str) -> String {
          [scaling.cpu]\ncooldown_up_seconds = 10\ncooldown_down_seconds = 20\n\n\
          [scaling.memory]\ncooldown_up_seconds = 10\ncooldown_down_seconds = 20\n\n\
          [scaling.guard]\nboot_seconds = 0\nwatch_seconds = 10\n\n\
+         [exporter]\nlisten = '127.0.0.1:0'\naddress_file = {}\n\n\
          [logging]\nfile = {}\n\n{policies}",
         quoted(&paths.metrics()),
         quoted(&paths.state()),
+        quoted(&paths.state().join("ml_exporter.address")),
         quoted(&paths.log().join("lxc_autoscale_ml.log")),
     )
 }

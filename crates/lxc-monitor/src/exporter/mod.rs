@@ -1,29 +1,32 @@
 //! Serves what was measured to Prometheus.
 //!
 //! After each cycle the snapshot is published; a scrape writes the newest one as text. In the order in which it
-//! passes: [`config`]; the [`families`] and where their samples come from; the [`page`] that a scrape sees and
-//! the pieces it is written in, in one of the formats of [`lxc_autoscale_core::exposition`]; the [`answer`] to a
-//! request; the [`server`].
+//! passes: the [`families`] and where their samples come from; the [`page`] that a scrape sees and the pieces it is
+//! written in, in one of the formats of [`lxc_autoscale_core::exposition`], which also serves it.
 //!
 //! An absent measurement is an absent series, never zero. When the newest cycle is older than
 //! [`page::STALE_AFTER_INTERVALS`] intervals, every series but those of the monitor itself is absent.
 
-pub mod answer;
-pub mod config;
 pub mod families;
 pub mod page;
-pub mod server;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use lxc_autoscale_core::exposition::endpoint::{self, EndpointConfig};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use self::config::ExporterConfig;
 use self::page::{Cycle, Page};
 use crate::clock;
+
+/// Where it is served.
+///
+/// Prometheus' list of exporter ports, 9100 to 9999, is full, and every number in it is another exporter's. This
+/// port lies outside of it, outside of what Proxmox, Ceph and Corosync listen on, and below the ports that Linux
+/// hands out to clients (32768 on).
+pub type ExporterConfig = EndpointConfig<15104>;
 
 /// The exporter as the daemon sees it; it ends when this is dropped.
 #[derive(Debug)]
@@ -41,7 +44,7 @@ impl Exporter {
         let page = Page::empty(Timestamp::now(), interval);
         let (page, newest_page) = watch::channel(Arc::new(page));
         let (settings, newest_settings) = watch::channel(config.clone());
-        let server = tokio::spawn(server::serve(newest_settings, newest_page));
+        let server = tokio::spawn(endpoint::serve(newest_settings, newest_page));
         Self { settings, page, server }
     }
 

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use lxc_autoscale_core::Vmid;
-use lxc_autoscale_core::exposition::{Format, Samples, Subject};
+use lxc_autoscale_core::exposition::{Format, Samples, Subject, endpoint};
 use lxc_autoscale_core::snapshot::{ContainerRecord, Snapshot};
+use lxc_autoscale_core::{Vmid, own_process};
 
 use super::families::{self, Family, MonitorState, NewestCycle, Source};
+use crate::clock;
 
 /// A snapshot is the present for this many intervals after its cycle ended.
 pub const STALE_AFTER_INTERVALS: u32 = 3;
@@ -73,6 +74,23 @@ impl Page {
     }
 }
 
+impl endpoint::Page for Page {
+    type Pieces = Exposition;
+
+    fn exposition(&self, format: Format) -> Exposition {
+        Exposition::begin(self, format, clock::now().since_boot, own_process::cpu_time())
+    }
+
+    fn health(&self) -> Result<(), String> {
+        let since_boot = clock::now().since_boot;
+        match self.snapshot {
+            _ if self.is_fresh(since_boot) => Ok(()),
+            None => Err("nothing was measured yet".to_owned()),
+            Some(_) => Err(format!("the newest cycle ended {} s ago", self.age(since_boot).as_secs())),
+        }
+    }
+}
+
 /// A cycle that has just ended.
 #[derive(Clone, Debug)]
 pub struct Cycle {
@@ -115,7 +133,7 @@ impl Exposition {
     }
 
     /// The next piece; `None` when all is written.
-    pub fn next_piece(&mut self) -> Option<String> {
+    fn next_piece(&mut self) -> Option<String> {
         if self.has_ended {
             return None;
         }
@@ -182,6 +200,14 @@ impl Exposition {
             self.after = Some(*vmid);
         }
         true
+    }
+}
+
+impl Iterator for Exposition {
+    type Item = String;
+
+    fn next(&mut self) -> Option<String> {
+        self.next_piece()
     }
 }
 

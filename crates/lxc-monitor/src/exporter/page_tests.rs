@@ -35,8 +35,7 @@ fn page(n_containers: u32, interval: Duration) -> Page {
 }
 
 fn pieces(page: &Page, since_boot: Duration) -> Vec<String> {
-    let mut exposition = Exposition::begin(page, Format::OpenMetrics, since_boot, Duration::ZERO);
-    std::iter::from_fn(|| exposition.next_piece()).collect()
+    Exposition::begin(page, Format::OpenMetrics, since_boot, Duration::ZERO).collect()
 }
 
 #[track_caller]

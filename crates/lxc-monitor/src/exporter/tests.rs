@@ -48,8 +48,7 @@ fn page(snapshot: Value) -> Page {
 }
 
 fn render(page: &Page, format: Format) -> String {
-    let mut exposition = Exposition::begin(page, format, SINCE_BOOT, Duration::from_millis(1250));
-    std::iter::from_fn(|| exposition.next_piece()).collect()
+    Exposition::begin(page, format, SINCE_BOOT, Duration::from_millis(1250)).collect()
 }
 
 fn full() -> Value {

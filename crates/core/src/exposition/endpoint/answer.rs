@@ -7,23 +7,21 @@ use std::task::{Context, Poll};
 use hyper::body::{Body, Bytes, Frame, SizeHint};
 use hyper::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
-use lxc_autoscale_core::exposition::negotiate;
-use lxc_autoscale_core::own_process;
 
-use super::page::{Exposition, Page};
-use crate::clock;
+use super::Page;
+use crate::exposition::negotiate;
 
 /// What is sent after the head.
 #[derive(Debug)]
-pub enum Content {
+pub(super) enum Content<P> {
     /// A line, or nothing any more.
     Line(Option<Bytes>),
     /// An exposition, written as fast as it is taken.
-    Exposition(Box<Exposition>),
+    Exposition(Box<P>),
 }
 
 /// Answers a request with what `page` holds.
-pub fn answer<B>(request: &Request<B>, page: &Page) -> Response<Content> {
+pub(super) fn answer<B, P: Page>(request: &Request<B>, page: &P) -> Response<Content<P::Pieces>> {
     let path = request.uri().path();
     if !["/metrics", "/health"].contains(&path) {
         return line(StatusCode::NOT_FOUND, "there are /metrics and /health\n".to_owned());
@@ -36,31 +34,24 @@ pub fn answer<B>(request: &Request<B>, page: &Page) -> Response<Content> {
     if path == "/health" { health(page) } else { metrics(request.headers(), page) }
 }
 
-fn metrics(headers: &HeaderMap, page: &Page) -> Response<Content> {
+fn metrics<P: Page>(headers: &HeaderMap, page: &P) -> Response<Content<P::Pieces>> {
     let accepted: Vec<_> = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
     let format = negotiate(&accepted.join(","));
-    let exposition = Exposition::begin(page, format, clock::now().since_boot, own_process::cpu_time());
-    response(StatusCode::OK, format.content_type(), Content::Exposition(Box::new(exposition)))
+    response(StatusCode::OK, format.content_type(), Content::Exposition(Box::new(page.exposition(format))))
 }
 
-/// Whether measurements are being made, for whoever watches the daemon from outside.
-fn health(page: &Page) -> Response<Content> {
-    let since_boot = clock::now().since_boot;
-    if page.is_fresh(since_boot) {
-        return line(StatusCode::OK, "ok\n".to_owned());
+fn health<P: Page>(page: &P) -> Response<Content<P::Pieces>> {
+    match page.health() {
+        Ok(()) => line(StatusCode::OK, "ok\n".to_owned()),
+        Err(reason) => line(StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
     }
-    let reason = match page.snapshot {
-        None => "nothing was measured yet\n".to_owned(),
-        Some(_) => format!("the newest cycle ended {} s ago\n", page.age(since_boot).as_secs()),
-    };
-    line(StatusCode::SERVICE_UNAVAILABLE, reason)
 }
 
-fn line(status: StatusCode, text: String) -> Response<Content> {
+fn line<P>(status: StatusCode, text: String) -> Response<Content<P>> {
     response(status, "text/plain; charset=utf-8", Content::Line(Some(Bytes::from(text))))
 }
 
-fn response(status: StatusCode, content_type: &'static str, content: Content) -> Response<Content> {
+fn response<P>(status: StatusCode, content_type: &'static str, content: Content<P>) -> Response<Content<P>> {
     let mut response = Response::new(content);
     *response.status_mut() = status;
     let headers = response.headers_mut();
@@ -69,7 +60,7 @@ fn response(status: StatusCode, content_type: &'static str, content: Content) ->
     response
 }
 
-impl Body for Content {
+impl<P: Iterator<Item = String> + Unpin> Body for Content<P> {
     type Data = Bytes;
     type Error = Infallible;
 
@@ -79,7 +70,7 @@ impl Body for Content {
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let piece = match self.get_mut() {
             Self::Line(text) => text.take(),
-            Self::Exposition(exposition) => exposition.next_piece().map(Bytes::from),
+            Self::Exposition(exposition) => exposition.next().map(Bytes::from),
         };
         Poll::Ready(piece.map(|piece| Ok(Frame::data(piece))))
     }

@@ -1,6 +1,6 @@
 //! Listens, and serves a bounded number of connections.
 //!
-//! The server shares its thread with the cycles, so nothing here may take long: an exposition is written in
+//! The server may share its thread with the daemon's work, so nothing here may take long: an exposition is written in
 //! pieces, and a connection that says nothing makes room for one that does. Each connection is answered once: a
 //! new one costs a scraper on the same node nothing, and one that is kept costs a place.
 
@@ -16,15 +16,13 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use lxc_autoscale_core::ErrorChain;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::answer::answer;
-use super::config::ExporterConfig;
-use super::page::Page;
-use crate::notices::{Change, Notices};
+use super::{EndpointConfig, Page};
+use crate::ErrorChain;
 
 /// Connections at once.
 const MAX_CONNECTIONS: usize = 32;
@@ -39,7 +37,7 @@ const REST: Duration = Duration::from_secs(1);
 
 /// Why the exporter cannot listen.
 #[derive(Debug, thiserror::Error)]
-pub enum ListenError {
+enum ListenError {
     /// The address is not ours to take.
     #[error("cannot listen on {address} (`exporter.listen`); does another program use it?")]
     Bind {
@@ -59,8 +57,11 @@ pub enum ListenError {
 }
 
 /// Listens as `settings` say, and anew whenever they change, until nobody can change them any more.
-pub(super) async fn serve(mut settings: watch::Receiver<ExporterConfig>, page: watch::Receiver<Arc<Page>>) {
-    let mut notices = Notices::default();
+pub async fn serve<P: Page, const PORT: u16>(
+    mut settings: watch::Receiver<EndpointConfig<PORT>>,
+    page: watch::Receiver<Arc<P>>,
+) {
+    let mut trouble = None;
     loop {
         let config = settings.borrow_and_update().clone();
         if !config.enabled {
@@ -72,11 +73,11 @@ pub(super) async fn serve(mut settings: watch::Receiver<ExporterConfig>, page: w
         let serving = async {
             match listen(&config).await {
                 Ok((listener, _address_file)) => {
-                    report(&mut notices, None);
+                    report(&mut trouble, None);
                     accept(&listener, &page).await;
                 }
                 Err(error) => {
-                    report(&mut notices, Some(&error));
+                    report(&mut trouble, Some(&error));
                     tokio::time::sleep(REST).await;
                 }
             }
@@ -88,15 +89,17 @@ pub(super) async fn serve(mut settings: watch::Receiver<ExporterConfig>, page: w
     }
 }
 
-fn report(notices: &mut Notices, error: Option<&ListenError>) {
-    match notices.update("exporter", error.map(|error| ErrorChain(error).to_string())) {
-        Change::Begun => {
-            let error = error.map(|error| ErrorChain(error).to_string()).unwrap_or_default();
-            tracing::error!("{error}; measuring goes on, and listening is tried again");
+/// Says once that it cannot listen, and once that it can again.
+fn report(trouble: &mut Option<String>, error: Option<&ListenError>) {
+    let now = error.map(|error| ErrorChain(error).to_string());
+    match &now {
+        Some(error) if trouble.as_ref() != Some(error) => {
+            tracing::error!("{error}; the daemon goes on, and listening is tried again");
         }
-        Change::Ended => tracing::info!("the exporter can listen again"),
-        Change::None => {}
+        None if trouble.is_some() => tracing::info!("the exporter can listen again"),
+        _ => {}
     }
+    *trouble = now;
 }
 
 /// The file with the bound address; removed when nobody listens there any more.
@@ -126,7 +129,9 @@ impl Drop for AddressFile<'_> {
     }
 }
 
-async fn listen(config: &ExporterConfig) -> Result<(TcpListener, AddressFile<'_>), ListenError> {
+async fn listen<const PORT: u16>(
+    config: &EndpointConfig<PORT>,
+) -> Result<(TcpListener, AddressFile<'_>), ListenError> {
     let address = config.listen;
     let bind_error = |source| ListenError::Bind { address, source };
     let listener = TcpListener::bind(address).await.map_err(bind_error)?;
@@ -138,7 +143,7 @@ async fn listen(config: &ExporterConfig) -> Result<(TcpListener, AddressFile<'_>
 }
 
 /// Accepts connections for ever.
-async fn accept(listener: &TcpListener, page: &watch::Receiver<Arc<Page>>) {
+async fn accept<P: Page>(listener: &TcpListener, page: &watch::Receiver<Arc<P>>) {
     let mut connections = Connections::default();
     loop {
         match listener.accept().await {
@@ -167,7 +172,7 @@ struct Open {
 impl Connections {
     /// Serves one more, in the place of the longest silent one when there is no other; else in the place of the
     /// one that takes its answer for the longest time.
-    fn admit(&mut self, stream: TcpStream, page: watch::Receiver<Arc<Page>>) {
+    fn admit<P: Page>(&mut self, stream: TcpStream, page: watch::Receiver<Arc<P>>) {
         while self.tasks.try_join_next().is_some() {}
         self.open.retain(|connection| !connection.task.is_finished());
         if MAX_CONNECTIONS <= self.open.len() {
@@ -184,11 +189,11 @@ impl Connections {
 }
 
 /// Answers one request.
-async fn talk(stream: TcpStream, page: watch::Receiver<Arc<Page>>, is_answered: Arc<AtomicBool>) {
+async fn talk<P: Page>(stream: TcpStream, page: watch::Receiver<Arc<P>>, is_answered: Arc<AtomicBool>) {
     let service = service_fn(|request| {
         is_answered.store(true, Ordering::Relaxed);
         let page = Arc::clone(&page.borrow());
-        let response = answer(&request, &page);
+        let response = answer(&request, &*page);
         async move { Ok::<_, Infallible>(response) }
     });
     let connection = http1::Builder::new()

@@ -1,22 +1,15 @@
-//! `[exporter]`: whether and where the measurements are served to Prometheus.
+//! `[exporter]`: whether and where a daemon serves its numbers to Prometheus.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
-use lxc_autoscale_core::config::{BrokenRule, Validate};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
-/// Port of the exporter.
-///
-/// Prometheus' list of exporter ports, 9100 to 9999, is full, and every number in it is another exporter's. This
-/// one lies outside of it, outside of what Proxmox, Ceph and Corosync listen on, and below the ports that Linux
-/// hands out to clients (32768 on).
-pub const DEFAULT_PORT: u16 = 15104;
+use crate::config::{BrokenRule, Validate};
 
-/// Whether and where the measurements are served.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct ExporterConfig {
+/// Whether and where it is served; at `PORT` of the loopback interface where the file does not say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointConfig<const PORT: u16> {
     /// Whether `/metrics` is served at all.
     pub enabled: bool,
     /// Address and port; port 0 takes any free one.
@@ -27,24 +20,46 @@ pub struct ExporterConfig {
     pub address_file: PathBuf,
 }
 
-impl Default for ExporterConfig {
+impl<const PORT: u16> Default for EndpointConfig<PORT> {
     fn default() -> Self {
         Self {
             enabled: true,
-            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, DEFAULT_PORT)),
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, PORT)),
             allow_network: false,
             address_file: PathBuf::new(),
         }
     }
 }
 
-impl Validate for ExporterConfig {
+/// The table as it stands in a file.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    enabled: Option<bool>,
+    listen: Option<SocketAddr>,
+    allow_network: Option<bool>,
+    address_file: Option<PathBuf>,
+}
+
+impl<'de, const PORT: u16> Deserialize<'de> for EndpointConfig<PORT> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (written, default) = (Written::deserialize(deserializer)?, Self::default());
+        Ok(Self {
+            enabled: written.enabled.unwrap_or(default.enabled),
+            listen: written.listen.unwrap_or(default.listen),
+            allow_network: written.allow_network.unwrap_or(default.allow_network),
+            address_file: written.address_file.unwrap_or(default.address_file),
+        })
+    }
+}
+
+impl<const PORT: u16> Validate for EndpointConfig<PORT> {
     fn validate(&self) -> Result<(), BrokenRule> {
         BrokenRule::unless(
             self.allow_network || self.listen.ip().to_canonical().is_loopback(),
             "exporter.listen",
-            "must be a loopback address: the exporter asks nobody for a key, so whoever reaches it reads the names \
-             and loads of all containers; set `exporter.allow_network = true` where that is meant",
+            "must be a loopback address: the exporter asks nobody for a key, so whoever reaches it reads what it \
+             tells of all containers; set `exporter.allow_network = true` where that is meant",
         )?;
         let holds = self.address_file.as_os_str().is_empty() || self.address_file.is_absolute();
         BrokenRule::unless(holds, "exporter.address_file", "must be an absolute path, or empty")
@@ -57,7 +72,7 @@ mod tests {
 
     #[track_caller]
     fn check(text: &str, want: Option<&str>) {
-        let config: ExporterConfig = toml::from_str(text).unwrap();
+        let config: EndpointConfig<15104> = toml::from_str(text).unwrap();
         let broken = config.validate().err().map(|broken| broken.key);
         assert_eq!(broken.as_deref(), want, "{text}");
     }

@@ -1,0 +1,82 @@
+//! What this daemon serves to Prometheus about itself: `/metrics`, and `/health`.
+//!
+//! [`Instruments`] count while cycles go on; the [`families`] say what is made of it. A thread of its own answers, because a
+//! cycle may take seconds, and one that hangs is what whoever asks wants to know. How many series there are is bounded by
+//! the words of the program: nothing has a label for each container.
+
+pub mod families;
+mod instruments;
+
+use std::iter::{self, Once};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use lxc_autoscale_core::exposition::endpoint::{EndpointConfig, Page, serve};
+use lxc_autoscale_core::exposition::{Format, write_all};
+use tokio::sync::watch;
+
+pub use instruments::{Instruments, Newest};
+
+/// Where it is served: beside the monitor's port, which says why there.
+pub type ExporterConfig = EndpointConfig<15105>;
+
+/// The exporter as the daemon sees it; it ends with this.
+#[derive(Debug)]
+pub struct Exporter {
+    /// The thread ends when nobody can change them any more.
+    settings: Option<watch::Sender<ExporterConfig>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Exporter {
+    /// Begins to listen, if that is configured.
+    ///
+    /// That it cannot is logged, and no reason not to scale.
+    pub fn start(config: &ExporterConfig, instruments: Arc<Instruments>) -> Self {
+        let (settings, newest_settings) = watch::channel(config.clone());
+        let serving = move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            match runtime {
+                Ok(runtime) => {
+                    let (_page, page) = watch::channel(instruments);
+                    runtime.block_on(serve(newest_settings, page));
+                }
+                Err(error) => tracing::error!(%error, "nothing is served to Prometheus"),
+            }
+        };
+        let thread = std::thread::Builder::new().name("exporter".to_owned()).spawn(serving);
+        let thread = thread.inspect_err(|error| tracing::error!(%error, "nothing is served to Prometheus"));
+        Self { settings: Some(settings), thread: thread.ok() }
+    }
+
+    /// Takes new settings; where it listens changes only if they say so.
+    pub fn reconfigure(&self, config: &ExporterConfig) {
+        if let Some(settings) = &self.settings {
+            settings.send_if_modified(|settings| {
+                let is_changed = settings != config;
+                config.clone_into(settings);
+                is_changed
+            });
+        }
+    }
+}
+
+impl Drop for Exporter {
+    fn drop(&mut self) {
+        self.settings = None;
+        // It removes the file with its address; what made it end otherwise was in the log.
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+impl Page for Instruments {
+    type Pieces = Once<String>;
+
+    fn exposition(&self, format: Format) -> Once<String> {
+        iter::once(write_all(families::ALL, self, format))
+    }
+
+    fn health(&self) -> Result<(), String> {
+        Self::health(self)
+    }
+}
