@@ -358,7 +358,7 @@ impl Kept {
         if let Some(mib) = seen.memory_mib {
             self.memory.sizes.observe(at, mib);
         }
-        let by_hand = self.memory.sizes.manual.filter(|manual| manual.at == at).map(|manual| manual.size);
+        let by_hand = self.memory.sizes.manual().filter(|manual| manual.at == at).map(|manual| manual.size);
         let at_first = || seen.memory_mib.or(seen.observation.memory_limit_mib);
         self.given_mib = by_hand.or(self.given_mib).or_else(at_first);
     }
