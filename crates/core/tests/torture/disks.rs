@@ -76,7 +76,7 @@ fn fill_and_free(disk: &Disk, fill: impl Fn(&Path), free: impl Fn(&Path)) {
                 Ok(()) => assert_eq!(numbers_in(&disk.file()).last(), Some(&(next - 1))),
                 Err(error) if is_to_wait(&error) => std::thread::sleep(POLL),
                 Err(WriteError::Write { source, .. }) if source.kind() == ErrorKind::StorageFull => {
-                    n_full += 1
+                    n_full += 1;
                 }
                 Err(other) => panic!("{other:?}"),
             }
