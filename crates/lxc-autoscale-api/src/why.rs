@@ -36,13 +36,19 @@ pub enum WhyError {
     Program(#[from] ProgramError),
 }
 
+/// Those who may ask at a time, all but one of them waiting: each holds a connection meanwhile.
+const MOST_ASKING: usize = 4;
+
 /// The turns of those who ask.
 #[derive(Debug)]
-pub struct Turns(Semaphore);
+pub struct Turns {
+    asking: Semaphore,
+    answered: Semaphore,
+}
 
 impl Default for Turns {
     fn default() -> Self {
-        Self(Semaphore::new(1))
+        Self { asking: Semaphore::new(MOST_ASKING), answered: Semaphore::new(1) }
     }
 }
 
@@ -57,7 +63,10 @@ impl Turns {
         vmid: Vmid,
         at: Option<Timestamp>,
     ) -> Result<Value, WhyError> {
-        let Ok(Ok(_turn)) = timeout(PATIENCE, self.0.acquire()).await else { return Err(WhyError::Busy) };
+        let Ok(_place) = self.asking.try_acquire() else { return Err(WhyError::Busy) };
+        let Ok(Ok(_turn)) = timeout(PATIENCE, self.answered.acquire()).await else {
+            return Err(WhyError::Busy);
+        };
         let mut words: Vec<OsString> = vec!["why".into(), vmid.to_string().into(), "--json".into()];
         words.extend(["--config".into(), files.ml_file.clone().into_os_string()]);
         if let Some(at) = at {

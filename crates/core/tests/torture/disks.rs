@@ -4,7 +4,7 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lxc_autoscale_core::metrics_file::{Bounds, MetricsReader, MetricsWriter, WriteError};
 
@@ -63,6 +63,7 @@ fn fill_and_free(disk: &Disk, fill: impl Fn(&Path), free: impl Fn(&Path)) {
     let mut reader = MetricsReader::new(disk.file());
     let python = PythonReader::start(&disk.file(), true);
     let mut next = 0;
+    let begun = Instant::now();
     for round in 0..3 {
         for _ in 0..3 {
             append_when_possible(&mut writer, &mut next);
@@ -74,7 +75,7 @@ fn fill_and_free(disk: &Disk, fill: impl Fn(&Path), free: impl Fn(&Path)) {
         while n_full < 20 {
             match append_bulky(&mut writer, &mut next, 4000) {
                 Ok(()) => assert_eq!(numbers_in(&disk.file()).last(), Some(&(next - 1))),
-                Err(error) if is_to_wait(&error) => std::thread::sleep(POLL),
+                Err(error) if is_to_wait(&error) => wait(begun),
                 Err(WriteError::Write { source, .. }) if source.kind() == ErrorKind::StorageFull => {
                     n_full += 1;
                 }
@@ -91,7 +92,12 @@ fn fill_and_free(disk: &Disk, fill: impl Fn(&Path), free: impl Fn(&Path)) {
     assert!(0 < python.finish());
 }
 
-const POLL: Duration = Duration::from_millis(20);
+/// Lets some time pass for what must come soon.
+#[track_caller]
+fn wait(begun: Instant) {
+    assert!(begun.elapsed() < Duration::from_mins(2), "it does not come");
+    std::thread::sleep(Duration::from_millis(20));
+}
 
 /// Whether the writer waits for those who may still read the only copy that there is room for.
 fn is_to_wait(error: &WriteError) -> bool {
@@ -101,12 +107,13 @@ fn is_to_wait(error: &WriteError) -> bool {
 /// Appends snapshots until one is published, and with it those before it.
 #[track_caller]
 fn append_when_possible(writer: &mut MetricsWriter, next: &mut u64) {
+    let begun = Instant::now();
     loop {
         let appended = writer.append(&snapshot(*next));
         *next += 1;
         match appended {
             Ok(()) => return,
-            Err(error) if is_to_wait(&error) => std::thread::sleep(POLL),
+            Err(error) if is_to_wait(&error) => wait(begun),
             Err(other) => panic!("{other:?}"),
         }
     }
@@ -213,7 +220,7 @@ fn a_file_at_its_bound_is_trimmed_on_a_full_disk() {
     let Some(disk) = is_root().then(|| Disk::tmpfs("size=320k")).flatten() else { return };
     let bounds = Bounds { max_bytes: 128 << 10, ..ROOMY };
     let (mut writer, _) = MetricsWriter::open(disk.file(), bounds).unwrap();
-    let (mut next, mut n_trimmed) = (0, 0);
+    let (mut next, mut n_trimmed, begun) = (0, 0, Instant::now());
     while n_trimmed < 3 {
         let before = numbers_in(&disk.file());
         match append_bulky(&mut writer, &mut next, 150) {
@@ -223,7 +230,7 @@ fn a_file_at_its_bound_is_trimmed_on_a_full_disk() {
                 assert_eq!(published.last(), Some(&(next - 1)));
                 n_trimmed += u32::from(published.first() != before.first());
             }
-            Err(error) if is_to_wait(&error) => std::thread::sleep(POLL),
+            Err(error) if is_to_wait(&error) => wait(begun),
             Err(other) => panic!("{other:?}"),
         }
     }

@@ -334,6 +334,8 @@ async fn end_in_turn(
         let applied = match what_remains(boost, &same, current, now) {
             None => {
                 tracing::info!(%vmid, resource = ledger::word(resource), "a boost is over; there is nothing to give back");
+                // No call waits for it, and the row must not go before the audit log has the end.
+                journal.begun().await?;
                 None
             }
             Some(to) if ledger::is_same(Some(to), planned) => {

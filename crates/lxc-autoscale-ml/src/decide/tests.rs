@@ -553,7 +553,7 @@ prop_compose! {
         let unit = if memory { 2000.0 * unit } else { unit };
         let symptom = Symptom::OutOfMemory;
         Standing {
-            shrinks: Shrinks {
+            shrinks: Shrinks { resting: None,
                 watch: watch.map(|(age, samples)| Watch {
                     changed_at: ago(age), from: 4.0 * unit, to: 3.0 * unit, before: Symptoms::default(), samples,
                 }),

@@ -86,7 +86,7 @@ pub struct Leak {
     pub noticed: Timestamp,
     /// The memory limit at that time, in MiB.
     pub size_mib: f64,
-    /// The memory that somebody gave it, in MiB.
+    /// The memory that somebody gave it, in MiB, by what is known when a size is decided.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub given_mib: Option<f64>,
     /// The working set at that time, in MiB.
@@ -221,15 +221,15 @@ pub(crate) fn trend(points: &[(i64, f64)]) -> Option<(f64, f64)> {
 }
 
 impl Leak {
-    /// A leak noticed at `at` in a container with this memory limit, to which somebody gave `given_mib`.
-    pub fn new(at: Timestamp, size_mib: f64, given_mib: Option<f64>, growth: Growth) -> Self {
+    /// A leak noticed at `at` in a container with this memory limit, which is full at `full_mib`.
+    pub fn new(at: Timestamp, size_mib: f64, full_mib: f64, growth: Growth) -> Self {
         Self {
             noticed: at,
             size_mib,
-            given_mib,
+            given_mib: None,
             level_mib: growth.level_mib,
             mib_per_hour: growth.mib_per_hour,
-            full_at: full_at(at, size_mib.max(given_mib.unwrap_or_default()), growth),
+            full_at: full_at(at, full_mib, growth),
             last_above: at,
         }
     }
@@ -255,6 +255,12 @@ impl Leak {
             self.last_above = now;
             self.full_at = self.full_at.checked_sub(ahead).unwrap_or(now);
         }
+    }
+
+    /// The same, in a container to which somebody gave so much memory, in MiB.
+    #[must_use]
+    pub fn given(self, given_mib: Option<f64>) -> Self {
+        Self { given_mib, ..self }
     }
 
     /// The most memory it is given, in MiB.

@@ -87,13 +87,13 @@ fn it_is_told_when_it_will_be_full() {
     }
     let growth = hours.growth(LIMIT).unwrap();
     assert!((growth.mib_per_hour - 10.0).abs() < 0.1, "{growth:?}");
-    let leak = Leak::new(at(40 * 3600), 1000.0, None, growth);
+    let leak = Leak::new(at(40 * 3600), 1000.0, 1000.0, growth);
     let hours_left = leak.full_at.duration_since(at(40 * 3600)).as_secs_f64() / 3600.0;
     // (1000 − 400) / 10 − 40 hours.
     assert!((19.0..23.0).contains(&hours_left), "{hours_left}");
     assert!((leak.most_mib(50.0) - 1500.0).abs() < 1e-9);
     // How small we made it says nothing: somebody gave it more.
-    let made_small = Leak::new(at(40 * 3600), 1000.0, Some(4000.0), growth);
+    let made_small = Leak::new(at(40 * 3600), 1000.0, 4000.0, growth).given(Some(4000.0));
     assert!(leak.full_at.duration_since(at(300 * 3600)).is_negative());
     assert!(made_small.full_at.duration_since(at(300 * 3600)).is_positive());
     assert!((made_small.most_mib(50.0) - 4000.0).abs() < 1e-9);
@@ -118,7 +118,7 @@ fn a_restart_begins_anew_and_a_gap_is_no_rise() {
 #[test]
 fn a_leak_is_over_when_it_was_normal_for_a_week() {
     let growth = Growth { mib_per_hour: 10.0, level_mib: 700.0 };
-    let mut leak = Leak::new(at(0), 1000.0, None, growth);
+    let mut leak = Leak::new(at(0), 1000.0, 1000.0, growth);
     // An OOM kill empties it; it fills again.
     for hour in 0..300 {
         let used = 300.0 + 10.0 * f64::from(hour % 60);

@@ -17,7 +17,7 @@ use crate::clock;
 /// the time of a record may or may not show in it.
 const SLACK: SignedDuration = SignedDuration::from_secs(5);
 /// Sizes that differ by less are the same: `cpulimit` has two digits.
-const SAME: f64 = 0.005;
+pub(super) const SAME: f64 = 0.005;
 /// The API has written down what it did at most this long after it shows in a record.
 const TOLD_AFTER: SignedDuration = SignedDuration::from_mins(5);
 /// Changes that are open at a time; more are made only while the API cannot be asked, and the oldest counts as set by hand.
@@ -101,18 +101,22 @@ impl Sizes {
         !self.open.is_empty()
     }
 
-    /// Takes in the changes of this size, the oldest first, that the API told of at `asked`.
-    pub fn explain(&mut self, changes: &[ApiChange], asked: Timestamp) {
+    /// Takes in the changes of this size, the oldest first, that the API told of at `asked`; returns the last one that is
+    /// known to have been made by hand now.
+    pub fn explain(&mut self, changes: &[ApiChange], asked: Timestamp) -> Option<Manual> {
+        let mut by_hand = None;
         for open in std::mem::take(&mut self.open) {
             if open.is_boost(changes) {
                 continue;
             }
             if open.manual.at + TOLD_AFTER <= asked {
-                self.manual = Some(open.manual);
+                by_hand = Some(open.manual);
             } else {
                 self.open.push(open);
             }
         }
+        self.manual = by_hand.or(self.manual);
+        by_hand
     }
 
     /// Notes that we changed it between the two times, or may have.
@@ -146,8 +150,9 @@ impl Sizes {
         }
     }
 
-    /// Takes in the size that a record taken at `at` shows.
-    pub fn observe(&mut self, at: Timestamp, size: f64) {
+    /// Takes in the size that a record taken at `at` shows; returns a change that counts as made by hand from now on.
+    pub fn observe(&mut self, at: Timestamp, size: f64) -> Option<Manual> {
+        let mut by_hand = None;
         if let Some((known_at, known)) = self.known
             && SAME <= (known - size).abs()
         {
@@ -155,12 +160,14 @@ impl Sizes {
                 self.ours.is_some_and(|(begun, done)| known_at - SLACK <= done && begun <= at + SLACK);
             if !is_ours {
                 if self.open.len() == MOST_OPEN {
-                    self.manual = Some(self.open.remove(0).manual);
+                    by_hand = Some(self.open.remove(0).manual);
                 }
                 self.open.push(Open { since: known_at, manual: Manual { at, from: known, size } });
             }
         }
         self.known = Some((at, size));
+        self.manual = by_hand.or(self.manual);
+        by_hand
     }
 
     /// The same without the time of the newest record, which moves with every one.

@@ -215,19 +215,18 @@ impl ContainerGuard {
         let (kept, at) = (&mut self.kept, seen.observation.at);
         let used = seen.observation.memory_used_mib;
         let is_over = |leak: &mut Leak| used.is_some_and(|used| leak.is_over(at, used));
-        let was_resized = kept.memory.sizes.manual().is_some_and(|manual| manual.at == at);
-        if seen.restarted || was_resized || kept.leak.as_mut().is_some_and(is_over) {
+        if seen.restarted || kept.leak.as_mut().is_some_and(is_over) {
             kept.leak = None;
         }
         if !hour_is_over {
             return;
         }
         let Some(limit) = seen.observation.memory_limit_mib.or(seen.memory_mib) else { return };
-        let full = limit.max(kept.given_mib.unwrap_or_default());
+        let full = limit.max(kept.given_now().unwrap_or_default());
         let Some(growth) = self.records.hours.growth(full) else { return };
         match &mut kept.leak {
             Some(leak) => leak.goes_on(at, full, growth),
-            None => kept.leak = Some(Leak::new(at, limit, kept.given_mib, growth)),
+            None => kept.leak = Some(Leak::new(at, limit, full, growth)),
         }
     }
 
@@ -266,7 +265,10 @@ impl ContainerGuard {
 
     /// Takes in the changes of a size, the oldest first, that the API told of at `asked`.
     pub fn explain(&mut self, resource: Resource, changes: &[ApiChange], asked: Timestamp) {
-        self.kept.of_mut(resource).sizes.explain(changes, asked);
+        let by_hand = self.kept.of_mut(resource).sizes.explain(changes, asked);
+        if let (Resource::Memory, Some(manual)) = (resource, by_hand) {
+            self.kept.note_given(manual);
+        }
     }
 
     /// The worst signs of the steps before a change that was begun at `at`.
@@ -301,8 +303,11 @@ impl ContainerGuard {
             disturbance,
             cpu: kept.cpu.standing(now),
             memory: kept.memory.standing(now),
-            leak: kept.leak,
-            oom_run: kept.oom_run.filter(|run| run.is_on(now)),
+            leak: kept.leak.map(|leak| leak.given(kept.given_now())),
+            oom_run: kept
+                .oom_run
+                .filter(|run| run.is_on(now))
+                .map(|run| OomRun { given_mib: kept.given_now(), ..run }),
             budget: None,
         }
     }
@@ -353,14 +358,29 @@ impl Kept {
     fn observe_sizes(&mut self, seen: &Seen<'_>) {
         let at = seen.observation.at;
         if let Some(cores) = seen.cores {
-            self.cpu.sizes.observe(at, cores);
+            self.cpu.observe_size(at, cores);
         }
-        if let Some(mib) = seen.memory_mib {
-            self.memory.sizes.observe(at, mib);
+        if self.given_mib.is_none() {
+            let set = self.memory.sizes.manual().map(|manual| manual.size);
+            self.given_mib = set.or(seen.memory_mib).or(seen.observation.memory_limit_mib);
         }
-        let by_hand = self.memory.sizes.manual().filter(|manual| manual.at == at).map(|manual| manual.size);
-        let at_first = || seen.memory_mib.or(seen.observation.memory_limit_mib);
-        self.given_mib = by_hand.or(self.given_mib).or_else(at_first);
+        if let Some(manual) = seen.memory_mib.and_then(|mib| self.memory.observe_size(at, mib)) {
+            self.note_given(manual);
+        }
+    }
+
+    /// Somebody set its memory, and no boost did.
+    fn note_given(&mut self, manual: Manual) {
+        self.given_mib = Some(manual.size);
+        self.leak = None;
+    }
+
+    /// The memory that somebody gave it as far as is known now, in MiB: what may have been a boost counts until the API has
+    /// told what it was.
+    fn given_now(&self) -> Option<f64> {
+        let sizes = &self.memory.sizes;
+        let open = sizes.manual().filter(|_| sizes.is_open()).map(|manual| manual.size);
+        open.or(self.given_mib)
     }
 
     fn observe_oom(&mut self, seen: &Seen<'_>) {
@@ -368,12 +388,21 @@ impl Kept {
         if seen.observation.oom == Some(true)
             && let Some(limit) = limit
         {
-            self.oom_run = Some(OomRun::after(self.oom_run, seen.observation.at, limit, self.given_mib));
+            self.oom_run = Some(OomRun::after(self.oom_run, seen.observation.at, limit));
         }
     }
 }
 
 impl Remembered {
+    /// Takes in the size that a record taken at `at` shows; returns what is now known to have been set by hand.
+    fn observe_size(&mut self, at: Timestamp, size: f64) -> Option<Manual> {
+        let by_hand = self.sizes.observe(at, size);
+        if self.sizes.manual().is_some_and(|manual| manual.at == at) {
+            self.shrinks.note_others(at, size);
+        }
+        by_hand
+    }
+
     fn standing(&self, now: Timestamp) -> Standing {
         let on = self.boosts.iter().filter(|boost| boost.left(now).is_some());
         let boost = on.max_by(|one, other| one.size.total_cmp(&other.size)).copied();

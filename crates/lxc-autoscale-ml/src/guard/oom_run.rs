@@ -25,17 +25,17 @@ pub struct OomRun {
     pub base_mib: f64,
     /// How often.
     pub times: u32,
-    /// The memory that somebody gave it, in MiB.
+    /// The memory that somebody gave it, in MiB, by what is known when a size is decided.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub given_mib: Option<f64>,
 }
 
 impl OomRun {
-    /// The run after the container ran out of memory at `at`, under this limit; somebody gave it `given_mib`.
-    pub fn after(run: Option<Self>, at: Timestamp, limit_mib: f64, given_mib: Option<f64>) -> Self {
+    /// The run after the container ran out of memory at `at`, under this limit.
+    pub fn after(run: Option<Self>, at: Timestamp, limit_mib: f64) -> Self {
         match run.filter(|run| run.is_on(at)) {
-            Some(run) => Self { last: at, times: run.times.saturating_add(1), given_mib, ..run },
-            None => Self { since: at, last: at, base_mib: limit_mib, times: 1, given_mib },
+            Some(run) => Self { last: at, times: run.times.saturating_add(1), ..run },
+            None => Self { since: at, last: at, base_mib: limit_mib, times: 1, given_mib: None },
         }
     }
 
@@ -63,16 +63,16 @@ mod tests {
     #[test]
     fn a_run_keeps_its_base_until_a_day_without() {
         let at = |hours: i64| Timestamp::from_second(1_800_000_000 + 3600 * hours).unwrap();
-        let mut run = OomRun::after(None, at(0), 512.0, None);
+        let mut run = OomRun::after(None, at(0), 512.0);
         for (hours, limit) in [(1, 640.0), (20, 800.0), (43, 1000.0)] {
-            run = OomRun::after(Some(run), at(hours), limit, None);
+            run = OomRun::after(Some(run), at(hours), limit);
         }
         assert_eq!((run.base_mib, run.times, run.since), (512.0, 4, at(0)));
         assert!((run.most_mib(4.0) - 2048.0).abs() < 1e-9);
         assert!(run.is_on(at(66)) && !run.is_on(at(67)));
-        assert!((OomRun::after(Some(run), at(67), 1000.0, None).base_mib - 1000.0).abs() < 1e-9);
+        assert!((OomRun::after(Some(run), at(67), 1000.0).base_mib - 1000.0).abs() < 1e-9);
         // What somebody gave it may be had again, however little we had left it with.
-        let most = |given| OomRun::after(Some(run), at(44), 1000.0, Some(given)).most_mib(4.0);
+        let most = |given| OomRun { given_mib: Some(given), ..run }.most_mib(4.0);
         assert!((most(8192.0) - 8192.0).abs() < 1e-9 && (most(512.0) - 2048.0).abs() < 1e-9);
     }
 }

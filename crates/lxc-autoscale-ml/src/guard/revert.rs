@@ -15,6 +15,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::config::GuardPolicy;
+use super::manual::SAME;
 use super::symptom::{Symptom, Symptoms};
 use crate::clock;
 use crate::decide::Resource;
@@ -77,6 +78,9 @@ pub struct Shrinks {
     /// The last one, while it is watched.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub watch: Option<Watch>,
+    /// The last one, while somebody else's size is in force in its place, as that of a boost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resting: Option<Watch>,
     /// The last one that did harm.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
@@ -101,14 +105,28 @@ impl Shrinks {
     pub fn note_change(&mut self, at: Timestamp, from: f64, to: f64, before: Symptoms) {
         // A growth ends the watch: what comes now is not the shrink's doing any more.
         self.watch = (to < from).then_some(Watch { changed_at: at, from, to, before, samples: 0 });
+        self.resting = None;
         if self.undo.is_some_and(|undo| undo.size <= to) {
             self.undo = None;
         }
     }
 
+    /// Somebody else's size is in force since the record taken at `at`: what a shrink did does not show under it. The watch
+    /// begins anew when the size that is watched is back.
+    pub(super) fn note_others(&mut self, at: Timestamp, size: f64) {
+        let is_back = |watch: &Watch| (watch.to - size).abs() < SAME;
+        match self.resting.filter(is_back) {
+            Some(watch) => {
+                self.watch = Some(Watch { changed_at: at, samples: 0, ..watch });
+                self.resting = None;
+            }
+            None => self.resting = self.watch.take().or(self.resting),
+        }
+    }
+
     /// The clock was set back: what lies ahead of `now` was now, and lasts as long from then on as it would have.
     pub(super) fn set_back(&mut self, now: Timestamp) {
-        if let Some(watch) = &mut self.watch {
+        for watch in self.watch.iter_mut().chain(&mut self.resting) {
             clock::set_back(&mut watch.changed_at, now);
         }
         if let Some(undo) = &mut self.undo {
@@ -286,6 +304,29 @@ mod tests {
         shrinks.note_change(at(now), 1000.0, 750.0, pressure(0.0));
         shrinks.observe(at(now + 60), &pressure(9.0), rules(&guard));
         assert_eq!(shrinks.failure.unwrap().count, 1);
+    }
+
+    #[test]
+    fn a_watch_rests_under_the_size_of_a_boost() {
+        let (guard, mut shrinks) = (GuardPolicy::default(), Shrinks::default());
+        shrinks.note_change(at(0), 1000.0, 750.0, pressure(0.3));
+        shrinks.observe(at(60), &pressure(0.0), rules(&guard));
+        shrinks.note_others(at(120), 4096.0);
+        // Neither calm nor pressure under the boost says anything about the shrink.
+        for (second, percent) in (120..).step_by(60).zip([0.0, 9.0, 0.0, 0.0, 0.0, 0.0, 0.0]) {
+            shrinks.observe(at(second), &pressure(percent), rules(&guard));
+        }
+        assert_eq!((shrinks.watch, shrinks.failure, shrinks.undo), (None, None, None));
+        shrinks.note_others(at(600), 750.0);
+        assert_eq!(shrinks.watch.map(|watch| (watch.changed_at, watch.samples)), Some((at(600), 0)));
+        shrinks.observe(at(660), &pressure(9.0), rules(&guard));
+        assert_eq!(shrinks.undo.map(|undo| undo.size), Some(1000.0));
+        // A change of ours ends it for good.
+        let mut changed = after(&[0.0]);
+        changed.note_others(at(120), 4096.0);
+        changed.note_change(at(180), 4096.0, 2048.0, pressure(0.0));
+        changed.note_others(at(240), 750.0);
+        assert_eq!(changed.watch, None);
     }
 
     #[test]

@@ -107,6 +107,40 @@ fn somebody_who_sets_the_size_of_a_leaking_container_lifts_its_cap() {
     let observation = observation(300 * 480, 780.0, 0.0);
     guard.observe(Seen { memory_mib: Some(4096.0), ..seen(&observation) });
     assert_eq!(guard.guard(None, at(300 * 480)).memory.manual.map(|manual| manual.size), Some(4096.0));
+    // At once, by what it was given; and it is no leak any more when the API says that no boost did it.
+    let leak = guard.guard(None, at(300 * 480)).leak.unwrap();
+    assert!((leak.most_mib(50.0) - 4096.0).abs() < 1e-9);
+    guard.explain(Resource::Memory, &[], at(300 * 482));
+    assert_eq!(guard.kept().leak(), None);
+}
+
+/// The beginning and the end of a boost, as the API tells them.
+fn boost(begin: i64, end: i64, base: f64, size: f64) -> [ApiChange; 2] {
+    let change = |seconds, before, after| ApiChange {
+        at: at(seconds),
+        before: Some(before),
+        after: Some(after),
+        by_boost: true,
+    };
+    [change(begin, base, size), change(end, size, base)]
+}
+
+#[test]
+fn a_boost_gives_nothing_for_good_and_ends_no_leak() {
+    let mut guard = ContainerGuard::default();
+    for step in 0..40 * 12 {
+        guard.observe(seen(&observation(300 * step, 300.0 + step as f64, 0.0)));
+    }
+    let before = *guard.kept().leak().unwrap();
+    for (step, size) in [(480, 4096.0), (481, 1024.0)] {
+        let observation = observation(300 * step, 780.0, 0.0);
+        guard.observe(Seen { memory_mib: Some(size), ..seen(&observation) });
+    }
+    guard.explain(Resource::Memory, &boost(300 * 480 - 10, 300 * 481 - 10, 1024.0, 4096.0), at(300 * 482));
+    let after = guard.guard(None, at(300 * 482));
+    assert_eq!(after.memory.manual, None);
+    let leak = after.leak.unwrap();
+    assert_eq!((leak.noticed, leak.given_mib), (before.noticed, Some(1024.0)));
 }
 
 #[test]

@@ -193,7 +193,8 @@ impl Detector {
             }
             self.follow(value, &expected);
         }
-        if let Some(level) = level.filter(|_| finding.is_none_or(|finding| finding.accepted)) {
+        // What is flagged, too: what comes every night is new in the first one only.
+        if let Some(level) = level {
             self.week.remember(level, value.seconds);
         }
         self.widen(value, &expected, residual);
@@ -281,10 +282,16 @@ impl Detector {
         }
         let mut low = expected.center - bounds[1] * expected.deviation;
         let mut high = expected.center + bounds[0] * expected.deviation;
-        // What the week has held is usual, and nothing beyond it.
+        // What the week has held is usual, and nothing beyond it; but a bound on the other side of what is expected, as the
+        // least of four values of a series with bursts may be, would make all that is usual go on as an episode.
+        let least_new = LEAST_NEW.0 * expected.deviation;
         match left {
-            Some(Left::Above(bound)) if is_new && !is_single => high = high.min(bound),
-            Some(Left::Below(bound)) if is_new && !is_single => low = low.max(bound),
+            Some(Left::Above(bound)) if is_new && !is_single => {
+                high = high.min(bound.max(expected.center + least_new));
+            }
+            Some(Left::Below(bound)) if is_new && !is_single => {
+                low = low.max(bound.min(expected.center - least_new));
+            }
             _ => {}
         }
         Some(Finding {

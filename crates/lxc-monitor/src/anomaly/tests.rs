@@ -267,6 +267,20 @@ fn a_level_that_was_never_held_is_found_in_a_restless_series() {
     }
 }
 
+/// Work that comes for a minute in every five, and once for six: the longer time is told, and nothing that was usual before.
+#[test]
+fn a_longer_burst_does_not_make_the_usual_unusual() {
+    let bursts = |second: i64| {
+        let is_long = (7 * DAY..7 * DAY + 360).contains(&second);
+        let level = if is_long || second / 60 % 5 == 0 { 4000.0 } else { 100.0 };
+        level * (1.0 + 0.1 * noise(second))
+    };
+    let mut state = ContainerState::default();
+    feed(&mut state, (0, 8 * DAY, 60), bursts);
+    let after = feed(&mut state, (8 * DAY, 12 * DAY, 60), bursts);
+    assert!(after.len() < 57, "1 % of 5760: {}", after.len());
+}
+
 fn any_number() -> impl Strategy<Value = Option<f64>> {
     prop_oneof![
         Just(None),
