@@ -3,7 +3,7 @@
 //! In reading order: ids and units, the record of one measurement ([`snapshot`], [`table`], [`missing`], [`run`]), the file that carries
 //! it from the monitor to the ml daemon ([`metrics_file`]), what Proxmox stores about a container
 //! ([`container_config`]), the node's own files ([`procfs`]), the bodies of the REST API ([`api`]), and the plumbing every daemon needs
-//! ([`config`], [`nearest`], [`telemetry`], [`service`], [`users`], [`ownership`], [`regular_file`], [`durable`], [`exposition`], [`progress`],
+//! ([`config`], [`mod@nearest`], [`telemetry`], [`service`], [`users`], [`ownership`], [`regular_file`], [`durable`], [`exposition`], [`progress`],
 //! [`error_chain`]).
 
 pub mod api;

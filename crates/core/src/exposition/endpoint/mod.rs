@@ -1,6 +1,6 @@
 //! Where Prometheus reads a daemon: `/metrics` and `/health` at an address of its own, for daemons that serve nothing else.
 //!
-//! [`config`] says whether and where, [`server`] listens, [`answer`] answers with what the daemon's [`Page`] holds.
+//! `config` says whether and where, `server` listens, `answer` answers with what the daemon's [`Page`] holds.
 
 mod answer;
 mod config;
