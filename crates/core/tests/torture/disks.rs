@@ -73,7 +73,7 @@ fn fill_and_free(disk: &Disk, fill: impl Fn(&Path), free: impl Fn(&Path)) {
         let mut n_full = 0;
         // The room in the last blocks of the copies may be enough for a few more.
         while n_full < 20 {
-            match append_bulky(&mut writer, &mut next, 4000) {
+            match append_bulky(&mut writer, &mut next, 1000) {
                 Ok(()) => assert_eq!(numbers_in(&disk.file()).last(), Some(&(next - 1))),
                 Err(error) if is_to_wait(&error) => wait(begun),
                 Err(WriteError::Write { source, .. }) if source.kind() == ErrorKind::StorageFull => {

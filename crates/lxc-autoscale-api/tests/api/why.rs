@@ -77,8 +77,17 @@ async fn one_question_is_answered_at_a_time() {
             crate::node::send(&api, request).await
         })
     });
+    let mut n_answered = 0;
     for reply in all.collect::<Vec<_>>() {
-        assert_eq!(reply.await.unwrap().data()["explanation"], Value::from(serde_json::Map::new()));
+        let reply = reply.await.unwrap();
+        if reply.status == 503 {
+            assert_eq!(reply.body["code"], "why_busy");
+            continue;
+        }
+        assert_eq!(reply.data()["explanation"], Value::from(serde_json::Map::new()));
+        n_answered += 1;
     }
+    // Each who waits holds a connection, so no more than four do; who comes when one has been answered may be a fifth.
+    assert!((4..=8).contains(&n_answered), "{n_answered}");
     assert!(!node.root().join("turn").exists());
 }
