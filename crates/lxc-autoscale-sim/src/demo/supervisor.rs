@@ -15,7 +15,7 @@ const LONGEST_BACK_OFF: Duration = Duration::from_secs(10);
 /// A daemon that ran this long is no longer taken for one that cannot start.
 const LASTING: Duration = Duration::from_secs(30);
 /// Time a daemon is given to end before it is killed.
-const STOP_TIMEOUT: Duration = Duration::from_secs(20);
+const STOP_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Why a daemon does not run.
 #[derive(Debug, thiserror::Error)]
