@@ -28,9 +28,7 @@ impl Crosswise {
         let learnt = |own: usize| -> Result<Arc<DemandModel>, Box<dyn Error>> {
             let series: Vec<_> =
                 recordings.iter().filter(|recording| half(recording.id) == own).map(series).collect();
-            // As it would be read from a file.
-            let bytes = train(&series, ROUNDS)?.to_bytes()?;
-            Ok(Arc::new(DemandModel::from_bytes(&bytes)?))
+            Ok(Arc::new(DemandModel::try_from(train(&series, ROUNDS)?)?))
         };
         Ok(Self([learnt(0)?, learnt(1)?]))
     }

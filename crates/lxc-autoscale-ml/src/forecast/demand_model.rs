@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::features::{self, Features};
 use super::quantiles::Quantiles;
+use super::scorer::Scorer;
 use super::training::{CPU_AHEAD_STEPS, MEMORY_AHEAD_STEPS};
 use super::trees::Ensemble;
 
@@ -14,12 +15,32 @@ const VERSION: u32 = 1;
 /// The model that comes with the program; `docs/demand-model.md` says what it was learnt from and how.
 static SHIPPED: &[u8] = include_bytes!("../../models/demand.bin");
 
-/// Forecasts the coming peak of CPU and memory demand from the last eight days.
+/// A demand model as it was learnt and is stored; [`DemandModel`] is what forecasts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct DemandModel {
+pub struct LearntModel {
     version: u32,
     /// Names of the features it was learnt with, in their order.
     features: Vec<String>,
+    /// CPU, in cores.
+    cpu: LearntResource,
+    /// Memory, in MiB.
+    memory: LearntResource,
+}
+
+/// What was learnt about one resource.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LearntResource {
+    /// The amount, in the resource's unit, below which differences do not matter.
+    pub epsilon: f32,
+    /// The peak of how many coming steps is forecast.
+    pub ahead_steps: u16,
+    /// One ensemble for each quantile level: the logarithm of the peak relative to the container's own scale.
+    pub quantiles: Vec<(f32, Ensemble)>,
+}
+
+/// Forecasts the coming peak of CPU and memory demand from the last eight days.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DemandModel {
     /// CPU, in cores.
     pub cpu: ResourceModel,
     /// Memory, in MiB.
@@ -27,14 +48,12 @@ pub struct DemandModel {
 }
 
 /// Forecasts the coming peak of one resource.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ResourceModel {
-    /// The amount, in the resource's unit, below which differences do not matter.
-    pub epsilon: f32,
-    /// The peak of how many coming steps is forecast.
-    pub ahead_steps: u16,
-    /// One ensemble for each quantile level: the logarithm of the peak relative to the container's own scale.
-    pub quantiles: Vec<(f32, Ensemble)>,
+    epsilon: f32,
+    levels: Vec<f64>,
+    /// The ensembles of the levels.
+    scorer: Scorer,
 }
 
 /// Why a stored model cannot be used.
@@ -62,12 +81,30 @@ pub enum ModelError {
     Unsound,
 }
 
-impl DemandModel {
+impl LearntModel {
     /// A model of the two resources.
-    pub fn new(cpu: ResourceModel, memory: ResourceModel) -> Self {
+    pub fn new(cpu: LearntResource, memory: LearntResource) -> Self {
         Self { version: VERSION, features: features::NAMES.clone(), cpu, memory }
     }
 
+    /// The model as it is stored.
+    ///
+    /// # Errors
+    /// [`ModelError::Format`].
+    pub fn to_bytes(&self) -> Result<Vec<u8>, ModelError> {
+        postcard::to_stdvec(self).map_err(ModelError::Format)
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Result<Self, ModelError> {
+        let (version, _) = postcard::take_from_bytes::<u32>(bytes).map_err(ModelError::Format)?;
+        if version != VERSION {
+            return Err(ModelError::Version { found: version });
+        }
+        postcard::from_bytes(bytes).map_err(ModelError::Format)
+    }
+}
+
+impl DemandModel {
     /// The model that comes with the program, if it is sound, which a test makes sure of.
     pub fn shipped() -> Option<Arc<Self>> {
         static MODEL: LazyLock<Option<Arc<DemandModel>>> =
@@ -80,46 +117,52 @@ impl DemandModel {
     /// # Errors
     /// [`ModelError`].
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, ModelError> {
-        let (version, _) = postcard::take_from_bytes::<u32>(bytes).map_err(ModelError::Format)?;
-        if version != VERSION {
-            return Err(ModelError::Version { found: version });
-        }
-        let model: Self = postcard::from_bytes(bytes).map_err(ModelError::Format)?;
-        if model.features != *features::NAMES {
+        Self::try_from(LearntModel::from_bytes(bytes)?)
+    }
+}
+
+impl TryFrom<LearntModel> for DemandModel {
+    type Error = ModelError;
+
+    fn try_from(learnt: LearntModel) -> Result<Self, ModelError> {
+        let LearntModel { features, cpu, memory, .. } = learnt;
+        if features != *features::NAMES {
             return Err(ModelError::Features);
         }
         // What a GiB costs is weighed for the time that a forecast speaks of.
-        if (model.cpu.ahead_steps, model.memory.ahead_steps) != (CPU_AHEAD_STEPS, MEMORY_AHEAD_STEPS) {
+        if (cpu.ahead_steps, memory.ahead_steps) != (CPU_AHEAD_STEPS, MEMORY_AHEAD_STEPS) {
             return Err(ModelError::Ahead);
         }
-        let sound = |resource: &ResourceModel| {
-            let trees = |(level, trees): &(f32, Ensemble)| {
-                0.0 < *level && *level < 1.0 && trees.is_sound(model.features.len())
-            };
-            let levels = 2 <= resource.quantiles.len() && resource.quantiles.iter().all(trees);
-            resource.epsilon.is_finite() && 0.0 < resource.epsilon && levels
-        };
-        if sound(&model.cpu) && sound(&model.memory) { Ok(model) } else { Err(ModelError::Unsound) }
-    }
-
-    /// The model as it is stored.
-    ///
-    /// # Errors
-    /// [`ModelError::Format`].
-    pub fn to_bytes(&self) -> Result<Vec<u8>, ModelError> {
-        postcard::to_stdvec(self).map_err(ModelError::Format)
+        match (ResourceModel::new(&cpu), ResourceModel::new(&memory)) {
+            (Some(cpu), Some(memory)) => Ok(Self { cpu, memory }),
+            _ => Err(ModelError::Unsound),
+        }
     }
 }
 
 impl ResourceModel {
-    /// Forecasts the peak of the coming [`ResourceModel::ahead_steps`]; `None` while nothing is known.
+    /// `None` of what is damaged.
+    fn new(learnt: &LearntResource) -> Option<Self> {
+        let features = features::NAMES.len();
+        let is_sound =
+            |(level, trees): &(f32, Ensemble)| 0.0 < *level && *level < 1.0 && trees.is_sound(features);
+        let has_levels = 2 <= learnt.quantiles.len() && learnt.quantiles.iter().all(is_sound);
+        if !(learnt.epsilon.is_finite() && 0.0 < learnt.epsilon && has_levels) {
+            return None;
+        }
+        let scorer = Scorer::new(learnt.quantiles.iter().map(|(_, trees)| trees), features)?;
+        let levels = learnt.quantiles.iter().map(|(level, _)| f64::from(*level)).collect();
+        Some(Self { epsilon: learnt.epsilon, levels, scorer })
+    }
+
+    /// Forecasts the peak of the coming time that it was learnt for; `None` while nothing is known.
     ///
     /// `window` is the past in steps of five minutes, the newest last, NaN for the unknown.
     pub fn forecast(&self, window: &[f32]) -> Option<Quantiles> {
         let Features { values, scale } = features::features(window, self.epsilon)?;
-        let value = |trees: &Ensemble| f64::from(trees.predict(&values).exp() * scale - self.epsilon);
-        let points = self.quantiles.iter().map(|(level, trees)| (f64::from(*level), value(trees))).collect();
-        Quantiles::new(points, f64::from(self.epsilon))
+        let peak = |relative: f32| f64::from(relative.exp() * scale - self.epsilon);
+        let peaks = self.scorer.predict(&values).into_iter().map(peak);
+        Quantiles::new(self.levels.iter().copied().zip(peaks).collect(), f64::from(self.epsilon))
     }
 }
 
@@ -129,9 +172,10 @@ mod tests {
 
     #[test]
     fn the_model_that_is_shipped_can_be_used_and_is_stored_as_it_is() {
-        let model = DemandModel::from_bytes(SHIPPED).unwrap();
-        assert_eq!(model.to_bytes().unwrap(), SHIPPED);
-        assert!(3 <= model.cpu.quantiles.len() && 3 <= model.memory.quantiles.len());
+        let learnt = LearntModel::from_bytes(SHIPPED).unwrap();
+        assert_eq!(learnt.to_bytes().unwrap(), SHIPPED);
+        let model = DemandModel::try_from(learnt).unwrap();
+        assert!(3 <= model.cpu.levels.len() && 3 <= model.memory.levels.len());
     }
 
     #[test]
@@ -155,8 +199,8 @@ mod tests {
     #[test]
     fn bytes_that_are_no_model_are_refused() {
         assert!(matches!(DemandModel::from_bytes(&[7]), Err(ModelError::Version { found: 7 })));
-        let refused = |change: fn(&mut DemandModel)| {
-            let mut model = DemandModel::from_bytes(SHIPPED).unwrap();
+        let refused = |change: fn(&mut LearntModel)| {
+            let mut model = LearntModel::from_bytes(SHIPPED).unwrap();
             change(&mut model);
             DemandModel::from_bytes(&model.to_bytes().unwrap()).unwrap_err()
         };
@@ -167,6 +211,10 @@ mod tests {
         assert!(matches!(refused(|model| model.cpu.quantiles[0].0 = 1.0), ModelError::Unsound));
         assert!(matches!(
             refused(|model| model.memory.quantiles[2].1.base = f32::INFINITY),
+            ModelError::Unsound
+        ));
+        assert!(matches!(
+            refused(|model| model.memory.quantiles[2].1.trees[5].nodes[1].threshold = f32::NAN),
             ModelError::Unsound
         ));
         let cut = &SHIPPED[..SHIPPED.len() / 2];

@@ -6,7 +6,7 @@
 
 use std::sync::LazyLock;
 
-use crate::recommend::series::{DAY_STEPS, peak_of};
+use crate::recommend::series::{DAY_STEPS, LANES, larger, peak_of};
 
 /// Past peaks over this many steps.
 const PEAKS: [usize; 8] = [2, 3, 6, 12, 36, 72, 288, 2016];
@@ -24,6 +24,8 @@ const SEASON_DAYS: [usize; 4] = [1, 2, 3, 7];
 const SEASON_LOOKS: [(usize, usize); 3] = [(1, 1), (0, 12), (6, 12)];
 /// Steps of the peak that everything is relative to: three days.
 const SCALE_STEPS: usize = 864;
+/// All of the above, rising: each is made from the one before it and what lies between them.
+const SPANS: [usize; 9] = [2, 3, 6, 12, 36, 72, 288, SCALE_STEPS, 2016];
 /// A value above this part of the scale is near the peak.
 const NEAR_PEAK: f32 = 0.8;
 /// A jump is a value above this multiple of the hour before.
@@ -66,23 +68,28 @@ pub struct Features {
 /// is known.
 pub fn features(window: &[f32], epsilon: f32) -> Option<Features> {
     let past = Past { window };
-    let scale = past.peak(0, SCALE_STEPS) + epsilon;
+    let spans = past.spans();
+    let scale = spans.iter().find(|(steps, _)| *steps == SCALE_STEPS)?.1.peak() + epsilon;
     if !scale.is_finite() {
         return None;
     }
     let relative = |value: f32| ((value + epsilon) / scale).ln();
     let mut values = Vec::with_capacity(NAMES.len());
     values.extend(LAGS.iter().map(|back| relative(past.at(*back))));
-    values.extend(PEAKS.iter().map(|steps| relative(past.peak(0, *steps))));
-    values.extend(MEANS.iter().map(|steps| relative(past.mean(*steps))));
-    let mut sorted = past.sorted(DAY);
-    values.extend(DAY_QUANTILES.iter().map(|quantile| relative(quantile_of(&sorted, *quantile))));
-    sorted = past.sorted(HOUR_STEPS);
-    values.extend(HOUR_QUANTILES.iter().map(|quantile| relative(quantile_of(&sorted, *quantile))));
+    let of = |wanted: &'static [usize]| {
+        spans.iter().filter(|(steps, _)| wanted.contains(steps)).map(|(_, known)| known)
+    };
+    values.extend(of(&PEAKS).map(|known| relative(known.peak())));
+    values.extend(of(&MEANS).map(|known| relative(known.mean())));
+    let mut kept = [0; DAY];
+    let sorted = past.sorted(&mut kept);
+    values.extend(DAY_QUANTILES.iter().map(|quantile| relative(quantile_of(sorted, *quantile))));
+    let sorted = past.sorted(&mut kept[..HOUR_STEPS]);
+    values.extend(HOUR_QUANTILES.iter().map(|quantile| relative(quantile_of(sorted, *quantile))));
     for days in SEASON_DAYS {
         for (slack, ahead) in SEASON_LOOKS {
             let (newest, count) = ((days * DAY).saturating_sub(ahead + slack), ahead + 2 * slack);
-            values.push(relative(past.peak(newest, count)));
+            values.push(relative(peak_of(past.slice(newest, count))));
         }
     }
     values.push(relative(past.at(HOUR_STEPS - 1)));
@@ -91,9 +98,67 @@ pub fn features(window: &[f32], epsilon: f32) -> Option<Features> {
     values.extend([relative(hours(3)), relative(hours(24))]);
     values.push(scale.ln());
     values.push(past.steps_since(NEAR_PEAK * scale - epsilon).ln_1p());
-    values.push(past.jumps(DAY, epsilon));
-    values.push((past.known() as f32).ln_1p());
+    values.push(past.jumps(epsilon));
+    values.push((known_of(window) as f32).ln_1p());
     Some(Features { values, scale })
+}
+
+/// What is known of some steps.
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    /// The largest value; negative infinity when none is known.
+    largest: f32,
+    sum: f32,
+    number: f32,
+}
+
+impl Known {
+    const NOTHING: Self = Self { largest: f32::NEG_INFINITY, sum: 0.0, number: 0.0 };
+
+    fn of(values: &[f32]) -> Self {
+        // Beside each other, so that none waits for the one before.
+        let mut lanes = [Self::NOTHING; LANES];
+        let (chunks, rest) = values.as_chunks::<LANES>();
+        let mut largest = [f32::NEG_INFINITY; LANES];
+        let (mut sums, mut numbers) = ([0.0_f32; LANES], [0.0_f32; LANES]);
+        for chunk in chunks {
+            largest = std::array::from_fn(|lane| larger(largest[lane], chunk[lane]));
+            sums =
+                std::array::from_fn(|lane| sums[lane] + if chunk[lane].is_nan() { 0.0 } else { chunk[lane] });
+            numbers =
+                std::array::from_fn(|lane| numbers[lane] + if chunk[lane].is_nan() { 0.0 } else { 1.0 });
+        }
+        for (lane, known) in lanes.iter_mut().enumerate() {
+            *known = Self { largest: largest[lane], sum: sums[lane], number: numbers[lane] };
+        }
+        let single = |value: &f32| match value.is_nan() {
+            true => Self::NOTHING,
+            false => Self { largest: *value, sum: *value, number: 1.0 },
+        };
+        lanes.into_iter().chain(rest.iter().map(single)).fold(Self::NOTHING, Self::and)
+    }
+
+    fn and(self, other: Self) -> Self {
+        Self {
+            largest: larger(self.largest, other.largest),
+            sum: self.sum + other.sum,
+            number: self.number + other.number,
+        }
+    }
+
+    /// NaN when nothing is known.
+    fn peak(&self) -> f32 {
+        if self.largest == f32::NEG_INFINITY { f32::NAN } else { self.largest }
+    }
+
+    /// NaN when nothing is known.
+    fn mean(&self) -> f32 {
+        self.sum / self.number
+    }
+}
+
+fn known_of(values: &[f32]) -> u32 {
+    values.iter().map(|value| u32::from(!value.is_nan())).sum()
 }
 
 /// A window read backwards.
@@ -113,32 +178,27 @@ impl Past<'_> {
         &self.window[end.saturating_sub(count)..end]
     }
 
-    /// The largest known value; NaN when none is known.
-    fn peak(&self, newest: usize, count: usize) -> f32 {
-        peak_of(self.slice(newest, count))
+    /// What is known of each of [`SPANS`].
+    fn spans(&self) -> [(usize, Known); SPANS.len()] {
+        let (mut known, mut begin) = (Known::NOTHING, 0);
+        SPANS.map(|steps| {
+            known = known.and(Known::of(self.slice(begin, steps - begin)));
+            begin = steps;
+            (steps, known)
+        })
     }
 
-    fn mean(&self, count: usize) -> f32 {
-        // Sums beside each other, so that none waits for the one before.
-        const LANES: usize = 8;
-        let (mut sums, mut numbers) = ([0.0_f32; LANES], [0.0_f32; LANES]);
-        for values in self.slice(0, count).chunks(LANES) {
-            for ((value, sum), number) in values.iter().zip(&mut sums).zip(&mut numbers) {
-                let is_known = !value.is_nan();
-                *sum += if is_known { *value } else { 0.0 };
-                *number += f32::from(u8::from(is_known));
-            }
+    /// The known ones of the last steps, as many as there is room for, in order.
+    fn sorted<'b>(&self, room: &'b mut [i32]) -> Sorted<'b> {
+        let mut known = 0;
+        for value in self.slice(0, room.len()).iter().filter(|value| !value.is_nan()) {
+            room[known] = order_key(*value);
+            known += 1;
         }
-        // None known is 0 / 0, which is the unknown it should be.
-        sums.iter().sum::<f32>() / numbers.iter().sum::<f32>()
-    }
-
-    fn sorted(&self, count: usize) -> Vec<f32> {
-        let known = self.slice(0, count).iter().copied().filter(|value| !value.is_nan());
+        let sorted = &mut room[..known];
         // Whole numbers in the order of `total_cmp` are sorted several times faster than through it.
-        let mut keys: Vec<i32> = known.map(order_key).collect();
-        keys.sort_unstable();
-        keys.into_iter().map(|key| f32::from_bits(order_key_bits(key).cast_unsigned())).collect()
+        sorted.sort_unstable();
+        Sorted(sorted)
     }
 
     /// Steps since the value was at least `level`; the whole window when it never was.
@@ -147,38 +207,43 @@ impl Past<'_> {
         since.unwrap_or(self.window.len()) as f32
     }
 
-    /// Share of the last `count` steps that stood out from the hour before them.
-    fn jumps(&self, count: usize, epsilon: f32) -> f32 {
-        let recent = self.slice(0, count + HOUR_STEPS);
-        let mut jumps = 0.0_f32;
-        let mut judged = 0.0_f32;
+    /// Share of the steps of the last day that stood out from the hour before them.
+    fn jumps(&self, epsilon: f32) -> f32 {
+        let recent = self.slice(0, DAY + HOUR_STEPS);
         let peaks = sliding_peaks(recent);
+        let (mut jumps, mut judged) = (0_u32, 0_u32);
         for (value, before) in recent.iter().skip(HOUR_STEPS).zip(&peaks) {
-            if !value.is_nan() && !before.is_nan() {
-                judged += 1.0;
-                if JUMP * before + epsilon < *value {
-                    jumps += 1.0;
-                }
-            }
+            // What is not known is above nothing, and negative infinity is below what is known only.
+            let is_judged = (f32::NEG_INFINITY < *value) & (f32::NEG_INFINITY < *before);
+            let is_jump = is_judged & (JUMP * before + epsilon < *value);
+            judged += u32::from(is_judged);
+            jumps += u32::from(is_jump);
         }
-        jumps / judged
-    }
-
-    fn known(&self) -> usize {
-        self.window.iter().filter(|value| !value.is_nan()).count()
+        jumps as f32 / judged as f32
     }
 }
 
-/// The largest known value of each hour that lies in `values`, the first being that of the first hour.
-fn sliding_peaks(values: &[f32]) -> Vec<f32> {
+/// The largest known value of each hour that begins in a day, the first being that of the first hour of `values`; negative
+/// infinity where nothing is known or the hour is not all there.
+fn sliding_peaks(values: &[f32]) -> [f32; DAY + HOUR_STEPS] {
+    let mut peaks = [f32::NEG_INFINITY; DAY + HOUR_STEPS];
+    for (peak, value) in peaks.iter_mut().zip(values) {
+        *peak = larger(f32::NEG_INFINITY, *value);
+    }
     // The largest of 2, 4 and 8 in a row from the larger of two that overlap, and of 12 from 8 and 4.
-    let either = |a: f32, b: f32| if a < b || a.is_nan() { b } else { a };
-    let pairs = |values: &[f32], apart: usize| -> Vec<f32> {
-        values.iter().zip(values.iter().skip(apart)).map(|(a, b)| either(*a, *b)).collect()
+    let widen = |peaks: &mut [f32], by: &[f32]| {
+        for (peak, other) in peaks.iter_mut().zip(by) {
+            *peak = larger(*peak, *other);
+        }
     };
-    let fours = pairs(&pairs(values, 1), 2);
-    let eights = pairs(&fours, 4);
-    eights.iter().zip(fours.iter().skip(8)).map(|(a, b)| either(*a, *b)).collect()
+    let mut other = peaks;
+    widen(&mut peaks, &other[1..]);
+    other = peaks;
+    widen(&mut peaks, &other[2..]);
+    let fours = peaks;
+    widen(&mut peaks, &fours[4..]);
+    widen(&mut peaks, &fours[8..]);
+    peaks
 }
 const _: () = assert!(HOUR_STEPS == 12, "an hour is made of eight and four");
 
@@ -192,14 +257,24 @@ fn order_key_bits(bits: i32) -> i32 {
     bits ^ ((bits >> 31) & i32::MAX)
 }
 
-/// A quantile of sorted values, interpolated; NaN of none.
-fn quantile_of(sorted: &[f32], quantile: f32) -> f32 {
-    let Some(last) = sorted.len().checked_sub(1) else { return f32::NAN };
+/// Keys of values, in order.
+#[derive(Clone, Copy)]
+struct Sorted<'a>(&'a [i32]);
+
+impl Sorted<'_> {
+    fn at(&self, place: usize) -> f32 {
+        self.0.get(place).map_or(f32::NAN, |key| f32::from_bits(order_key_bits(*key).cast_unsigned()))
+    }
+}
+
+/// A quantile, interpolated; NaN of none.
+fn quantile_of(sorted: Sorted<'_>, quantile: f32) -> f32 {
+    let Some(last) = sorted.0.len().checked_sub(1) else { return f32::NAN };
     let place = quantile * last as f32;
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and the length")]
     let below = place.floor() as usize;
     let above = (below + 1).min(last);
-    sorted[below] + (sorted[above] - sorted[below]) * (place - below as f32)
+    sorted.at(below) + (sorted.at(above) - sorted.at(below)) * (place - below as f32)
 }
 
 #[cfg(test)]
@@ -249,18 +324,31 @@ mod tests {
         fn shortcuts_say_what_the_long_way_says(
             values in proptest::collection::vec(prop_oneof![Just(f32::NAN), -5.0f32..5.0, Just(-0.0f32)], 0..60),
         ) {
-            let same = |a: f32, b: f32| a.is_nan() && b.is_nan() || (a - b).abs() < f32::EPSILON;
+            let same = |a: f32, b: f32| a.is_nan() && b.is_nan() || (a - b).abs() <= 1e-5;
+            let known = |values: &[f32]| -> Vec<f32> {
+                values.iter().copied().filter(|value| !value.is_nan()).collect()
+            };
             let peak = |values: &[f32]| values.iter().copied().fold(f32::NAN, f32::max);
             prop_assert!(same(peak_of(&values), peak(&values)));
-            let hours = sliding_peaks(&values);
-            prop_assert_eq!(hours.len(), (values.len() + 1).saturating_sub(HOUR_STEPS));
-            for (hour, got) in values.windows(HOUR_STEPS).zip(hours) {
-                prop_assert!(same(got, peak(hour)), "{hour:?}");
+            let past = Past { window: &values };
+            for (steps, got) in past.spans() {
+                let known = known(past.slice(0, steps));
+                prop_assert!(same(got.peak(), peak(&known)), "{steps}: {got:?}");
+                prop_assert!(same(got.mean(), known.iter().sum::<f32>() / known.len() as f32), "{steps}: {got:?}");
             }
-            let mut known: Vec<f32> = values.iter().copied().filter(|value| !value.is_nan()).collect();
-            known.sort_unstable_by(f32::total_cmp);
-            let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
-            prop_assert_eq!(bits(&Past { window: &values }.sorted(values.len())), bits(&known));
+            let hours = sliding_peaks(&values);
+            for (hour, got) in values.windows(HOUR_STEPS).zip(hours) {
+                let wanted = peak(hour);
+                prop_assert!(same(got, if wanted.is_nan() { f32::NEG_INFINITY } else { wanted }), "{hour:?}");
+            }
+            let mut wanted = known(&values);
+            wanted.sort_unstable_by(f32::total_cmp);
+            let mut room = [0; 60];
+            let sorted = past.sorted(&mut room);
+            prop_assert_eq!(sorted.0.len(), wanted.len());
+            for (place, wanted) in wanted.iter().enumerate() {
+                prop_assert_eq!(sorted.at(place).to_bits(), wanted.to_bits());
+            }
         }
 
         /// Known ones are finite, and the size of a container does not show but in `scale`.

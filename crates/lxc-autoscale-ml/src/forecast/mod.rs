@@ -11,9 +11,11 @@ mod demand_model;
 pub mod features;
 pub mod outlook;
 mod quantiles;
+mod scorer;
 pub mod training;
 mod trees;
 
-pub use demand_model::{DemandModel, ModelError, ResourceModel};
-pub use quantiles::Quantiles;
+pub use demand_model::{DemandModel, LearntModel, LearntResource, ModelError, ResourceModel};
+pub use quantiles::{Candidates, Quantiles};
+pub use scorer::MOST_LEAVES;
 pub use trees::{Ensemble, Node, Tree};

@@ -79,26 +79,14 @@ impl Quantiles {
         }
     }
 
-    /// The amount that is cheapest when each unit of it costs `unit_price` over the time that the forecast
-    /// speaks of, and running short in that time costs `shortage_price` once.
-    ///
-    /// This is the newsvendor's question with a price for the event instead of for the amount: a small
-    /// container can afford a head-room that a large one cannot.
-    pub fn cheapest(&self, unit_price: f64, shortage_price: f64) -> f64 {
-        let cost = |(value, tail): &(f64, f64)| unit_price * value + shortage_price * tail;
-        let cheapest = self.candidates().min_by(|a, b| cost(a).total_cmp(&cost(b)));
-        cheapest.map_or(0.0, |(value, _)| value)
-    }
-
-    /// (value, probability of more): the known quantiles, some between them, and the tail beyond.
-    fn candidates(&self) -> impl Iterator<Item = (f64, f64)> {
+    /// The amounts to choose from: the known quantiles, some between them, and the tail beyond.
+    pub fn candidates(&self) -> Candidates {
         let between = self.points.windows(2).flat_map(|pair| {
             let (low, high) = (pair[0], pair[1]);
-            (0..BETWEEN).map(move |step| {
-                let part = f64::from(step) / f64::from(BETWEEN);
-                let mix = |a: f64, b: f64| (a.ln() * (1.0 - part) + b.ln() * part).exp();
-                (mix(low.1, high.1), mix(1.0 - low.0, 1.0 - high.0))
-            })
+            // Amounts and probabilities rise by equal factors.
+            let factor = |from: f64, to: f64| ((to / from).ln() / f64::from(BETWEEN)).exp();
+            let (rise, fall) = (factor(low.1, high.1), factor(1.0 - low.0, 1.0 - high.0));
+            (0..BETWEEN).map(move |step| (low.1 * rise.powi(step), (1.0 - low.0) * fall.powi(step)))
         });
         let last = self.points.last().copied().unwrap_or_default();
         let reference = self.points.iter().rev().nth(2).or(self.points.first()).copied().unwrap_or_default();
@@ -108,7 +96,24 @@ impl Quantiles {
             let rarer = f64::from(step) * TAIL_STEP;
             (last.1 * (slope * rarer).exp(), (1.0 - last.0) * (-rarer).exp())
         });
-        between.chain(beyond)
+        Candidates(between.chain(beyond).collect())
+    }
+}
+
+/// Amounts to choose from, and how likely more will be needed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Candidates(Vec<(f64, f64)>);
+
+impl Candidates {
+    /// The amount that is cheapest when each unit of it costs `unit_price` over the time that the forecast
+    /// speaks of, and running short in that time costs `shortage_price` once.
+    ///
+    /// This is the newsvendor's question with a price for the event instead of for the amount: a small
+    /// container can afford a head-room that a large one cannot.
+    pub fn cheapest(&self, unit_price: f64, shortage_price: f64) -> f64 {
+        let cost = |(value, tail): &(f64, f64)| unit_price * value + shortage_price * tail;
+        let cheapest = self.0.iter().min_by(|a, b| cost(a).total_cmp(&cost(b)));
+        cheapest.map_or(0.0, |(value, _)| *value)
     }
 }
 
@@ -148,7 +153,7 @@ mod tests {
 
     #[test]
     fn what_costs_more_to_hold_is_held_less_and_what_costs_more_to_miss_more() {
-        let got = |unit, shortage| quantiles().cheapest(unit, shortage);
+        let got = |unit, shortage| quantiles().candidates().cheapest(unit, shortage);
         assert!((got(1.0, 1.0) - 100.0).abs() < 1e-9);
         assert!(got(0.01, 10.0) > 150.0 && got(0.01, 1e6) > 400.0);
         assert!(got(0.001, 10.0) >= got(0.01, 10.0) && got(0.01, 10.0) >= got(0.1, 10.0));
@@ -166,7 +171,7 @@ mod tests {
             let quantiles = Quantiles::new(points, 0.01).unwrap();
             let (low, high) = (levels.0.min(levels.1), levels.0.max(levels.1));
             prop_assert!(quantiles.at(low) <= quantiles.at(high) * (1.0 + 1e-9));
-            prop_assert!(quantiles.cheapest(prices.0, prices.1).is_finite());
+            prop_assert!(quantiles.candidates().cheapest(prices.0, prices.1).is_finite());
             let below = [values[0], 0.0, 1e7].map(|value| quantiles.probability_below(value));
             prop_assert!(below.iter().all(|probability| (0.0..=1.0).contains(probability)), "{below:?}");
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::boosting::{BinnedRows, BoostingParams, fit};
-use super::demand_model::{DemandModel, ResourceModel};
+use super::demand_model::{LearntModel, LearntResource};
 use super::features::{self, WINDOW_STEPS};
 use crate::recommend::series::STEP_SECONDS;
 
@@ -117,7 +117,7 @@ pub fn read_recordings(input: impl std::io::Read) -> Result<Vec<Recording>, Reco
 ///
 /// # Errors
 /// [`RecordingError::Empty`].
-pub fn train(recordings: &[Recording], rounds: usize) -> Result<DemandModel, RecordingError> {
+pub fn train(recordings: &[Recording], rounds: usize) -> Result<LearntModel, RecordingError> {
     let cpu: Vec<&[f32]> = recordings.iter().map(|recording| recording.cpu.as_slice()).collect();
     let memory: Vec<&[f32]> = recordings.iter().map(|recording| recording.memory.as_slice()).collect();
     let cpu = Lesson::new(&cpu, CPU_EPSILON, CPU_AHEAD_STEPS, CPU_WEIGHT_POWER);
@@ -132,7 +132,7 @@ pub fn train(recordings: &[Recording], rounds: usize) -> Result<DemandModel, Rec
         (cpu.join(), memory)
     });
     let cpu = cpu.map_err(|_| RecordingError::Empty)?;
-    Ok(DemandModel::new(cpu, memory))
+    Ok(LearntModel::new(cpu, memory))
 }
 
 /// What is known at many moments, and the peak that followed.
@@ -168,19 +168,24 @@ impl Lesson {
         Self { rows, targets, weights, epsilon, ahead_steps }
     }
 
-    fn learn(&self, levels: &[f32], rounds: usize) -> ResourceModel {
+    fn learn(&self, levels: &[f32], rounds: usize) -> LearntResource {
         let quantiles = levels.iter().zip(1..).map(|(level, seed)| {
             let params =
                 BoostingParams { quantile: f64::from(*level), rounds, seed, ..BoostingParams::default() };
             (*level, fit(&self.rows, &self.targets, &self.weights, &params))
         });
-        ResourceModel { epsilon: self.epsilon, ahead_steps: self.ahead_steps, quantiles: quantiles.collect() }
+        LearntResource {
+            epsilon: self.epsilon,
+            ahead_steps: self.ahead_steps,
+            quantiles: quantiles.collect(),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::forecast::DemandModel;
 
     #[test]
     fn recordings_are_read_with_their_gaps() {
@@ -213,7 +218,8 @@ mod tests {
             let series: Vec<f32> = (0..12 * 288).map(use_at).collect();
             Recording { memory: series.iter().map(|value| value * 100.0).collect(), cpu: series }
         };
-        let model = train(&[machine(0.2, 30), machine(3.0, 200)], 40).unwrap();
+        let learnt = train(&[machine(0.2, 30), machine(3.0, 200)], 40).unwrap();
+        let model = DemandModel::try_from(learnt).unwrap();
         let third = machine(1.0, 100);
         let forecast = |now: usize| model.memory.forecast(&third.memory[..=now]).unwrap();
         let (before, after) = (forecast(9 * 288 + 95).at(0.9), forecast(9 * 288 + 150).at(0.9));

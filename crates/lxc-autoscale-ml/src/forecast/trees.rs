@@ -41,7 +41,7 @@ impl Ensemble {
         self.base + self.trees.iter().map(|tree| tree.predict(row)).sum::<f32>()
     }
 
-    /// Whether every question is about one of `features` features and every way ends at a leaf, so that
+    /// Whether every question can be answered by one of `features` features and every way ends at a leaf, so that
     /// [`Ensemble::predict`] always comes to an end.
     pub fn is_sound(&self, features: usize) -> bool {
         self.base.is_finite() && self.trees.iter().all(|tree| tree.is_sound(features))
@@ -67,7 +67,8 @@ impl Tree {
             Err(_) => usize::try_from(-1 - i32::from(next)).is_ok_and(|leaf| leaf < self.leaves.len()),
         };
         let nodes = self.nodes.iter().enumerate().all(|(index, node)| {
-            usize::from(node.feature) < features && leads_on(index, node.left) && leads_on(index, node.right)
+            let asks = usize::from(node.feature) < features && !node.threshold.is_nan();
+            asks && leads_on(index, node.left) && leads_on(index, node.right)
         });
         nodes && !self.leaves.is_empty() && self.leaves.iter().all(|value| value.is_finite())
     }
@@ -103,6 +104,7 @@ mod tests {
         assert!(!sound(|tree| tree.nodes[0].left = 0));
         assert!(!sound(|tree| tree.nodes[0].right = -3));
         assert!(!sound(|tree| tree.nodes[0].feature = 1));
+        assert!(!sound(|tree| tree.nodes[0].threshold = f32::NAN));
         assert!(!sound(|tree| tree.leaves[0] = f32::NAN));
     }
 }

@@ -4,19 +4,19 @@
 //! did, and they need no model. Which one is followed is decided by cost, container by container
 //! ([`super::selector`]).
 
+use std::cell::OnceCell;
+
 use super::config::RecommendConfig;
 use super::recommendation::Fact;
 use super::selector::{Movement, Prices, Wish};
 use super::series::{DAY_STEPS, KEPT_STEPS, STEP_SECONDS, Series};
-use crate::forecast::Quantiles;
+use crate::forecast::{Candidates, Quantiles};
 
 /// Memory: the season is looked up for the coming hour, half an hour less punctual on both sides.
-const SEASON_AHEAD_STEPS: i64 = 12;
-const SEASON_SLACK_STEPS: i64 = 6;
+pub(super) const MEMORY_LOOK: SeasonLook = SeasonLook { ahead_steps: 12, slack_steps: 6 };
 /// CPU: what earlier days needed in the coming quarter of an hour, ten minutes less punctual on both sides, and the
 /// recent peak of a quarter of the window. A limit is raised in passing, so there is no need to be there earlier.
-const CPU_AHEAD_STEPS: i64 = 3;
-const CPU_SLACK_STEPS: i64 = 2;
+pub(super) const CPU_LOOK: SeasonLook = SeasonLook { ahead_steps: 3, slack_steps: 2 };
 const CPU_SEASON_WINDOW: f64 = 0.25;
 const MIB_PER_GIB: f64 = 1024.0;
 
@@ -93,15 +93,46 @@ pub(super) const MEMORY_MOVEMENT: Movement = Movement {
     half_life_seconds: 5.0 * 86_400.0,
 };
 
-/// What an expert looks at.
-pub(super) struct View<'a> {
-    pub(super) config: &'a RecommendConfig,
-    pub(super) series: &'a Series,
-    pub(super) step: i64,
-    pub(super) forecast: Option<&'a Quantiles>,
+/// Which part of earlier days is looked up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct SeasonLook {
+    /// What they needed in so many steps from this time of day on,
+    ahead_steps: i64,
+    /// and in so many more on both sides.
+    slack_steps: i64,
 }
 
-impl View<'_> {
+/// What the experts look at. What takes a while to find out is found out once for all of them.
+pub(super) struct View<'a> {
+    config: &'a RecommendConfig,
+    series: &'a Series,
+    step: i64,
+    forecast: Option<&'a Quantiles>,
+    look: SeasonLook,
+    season_peak: OnceCell<Option<f64>>,
+    candidates: OnceCell<Candidates>,
+}
+
+impl<'a> View<'a> {
+    /// A look at `series` when `step` is the newest, and at earlier days as `look` says.
+    pub(super) fn new(
+        config: &'a RecommendConfig,
+        series: &'a Series,
+        step: i64,
+        forecast: Option<&'a Quantiles>,
+        look: SeasonLook,
+    ) -> Self {
+        let (season_peak, candidates) = (OnceCell::new(), OnceCell::new());
+        Self { config, series, step, forecast, look, season_peak, candidates }
+    }
+
+    /// The most at the coming time of day on the last days.
+    pub(super) fn season_peak(&self) -> Option<f64> {
+        let SeasonLook { ahead_steps, slack_steps } = self.look;
+        let days = i64::from(self.config.season_days);
+        *self.season_peak.get_or_init(|| self.series.season_peak(self.step, days, ahead_steps, slack_steps))
+    }
+
     /// The peak of the last `count` steps, times `factor`.
     fn peak(&self, count: i64, factor: f64) -> Option<Wish> {
         let fact = if DAY_STEPS <= count { Fact::LastDaysPeak } else { Fact::RecentPeak };
@@ -127,7 +158,7 @@ impl Expert {
             }
             (Self::PeakAndSeason { headroom: times }, _) => {
                 let window = steps(config.cpu_window_minutes, CPU_SEASON_WINDOW);
-                peak_or_season(view, window, (CPU_AHEAD_STEPS, CPU_SLACK_STEPS), headroom(times))
+                peak_or_season(view, window, headroom(times))
             }
         }
     }
@@ -139,7 +170,8 @@ impl Expert {
         match (self, view.forecast) {
             (Self::Forecast { caution, margin }, Some(forecast)) => {
                 let unit = config.price_gib_hour / MIB_PER_GIB;
-                let size = forecast.cheapest(unit, caution * config.price_memory_shortage);
+                let candidates = view.candidates.get_or_init(|| forecast.candidates());
+                let size = candidates.cheapest(unit, caution * config.price_memory_shortage);
                 Some(wish(size, margin, Fact::Forecast))
             }
             (Self::Forecast { .. }, None) => Self::PeakAndSeason { headroom: 1.0 }.memory(view),
@@ -148,30 +180,20 @@ impl Expert {
             }
             (Self::PeakAndSeason { headroom: times }, _) => {
                 let window = steps(config.memory_window_minutes, 1.0);
-                peak_or_season(view, window, (SEASON_AHEAD_STEPS, SEASON_SLACK_STEPS), headroom(times))
+                peak_or_season(view, window, headroom(times))
             }
         }
     }
 }
 
 /// The recent peak, or what is coming by earlier days if that is more.
-fn peak_or_season(view: &View<'_>, window: i64, look: (i64, i64), factor: f64) -> Option<Wish> {
+fn peak_or_season(view: &View<'_>, window: i64, factor: f64) -> Option<Wish> {
     let peak = view.series.recent_peak(view.step, window);
-    match (peak, season_peak_of(view, look)) {
+    match (peak, view.season_peak()) {
         (Some(peak), Some(season)) if peak < season => Some(wish(season, factor, Fact::SeasonPeak)),
         (Some(peak), _) => Some(wish(peak, factor, Fact::RecentPeak)),
         (None, season) => Some(wish(season?, factor, Fact::SeasonPeak)),
     }
-}
-
-/// The most memory at the coming time of day on the last days.
-pub(super) fn season_peak(view: &View<'_>) -> Option<f64> {
-    season_peak_of(view, (SEASON_AHEAD_STEPS, SEASON_SLACK_STEPS))
-}
-
-/// The most at the coming time of day on the last days: so many steps ahead, with so many of slack on both sides.
-fn season_peak_of(view: &View<'_>, (ahead, slack): (i64, i64)) -> Option<f64> {
-    view.series.season_peak(view.step, i64::from(view.config.season_days), ahead, slack)
 }
 
 /// What CPU costs.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::config::RecommendConfig;
 use super::demand::{CpuRecovery, Demand, memory_demand};
-use super::experts::{self, Expert, View};
+use super::experts::{self, Expert, SeasonLook, View};
 use super::histogram::DecayingHistogram;
 use super::opinions::{Opinion, Opinions};
 use super::recommendation::{Estimate, Evidence, Fact, Recommendation};
@@ -104,6 +104,7 @@ struct Standing {
 struct Panel<'a> {
     experts: &'static [Expert],
     wish: fn(Expert, &View<'_>) -> Option<Wish>,
+    look: SeasonLook,
     config: &'a RecommendConfig,
     demand_model: Option<&'a ResourceModel>,
     prices: Prices,
@@ -172,14 +173,14 @@ impl Learnt {
             return;
         }
         let forecast = self.forecast(step, panel.demand_model);
-        let view = View { config: panel.config, series: &self.series, step, forecast: forecast.as_ref() };
+        let view = View::new(panel.config, &self.series, step, forecast.as_ref(), panel.look);
         let wishes = panel.experts.iter().map(|expert| (panel.wish)(*expert, &view)).collect::<Option<_>>();
         self.outlook = wishes.map(|wishes| Outlook { step, value, wishes, forecast });
     }
 
     fn forecast(&self, step: i64, model: Option<&ResourceModel>) -> Option<Quantiles> {
         let window = self.series.window(step);
-        let known = window.iter().filter(|value| !value.is_nan()).count();
+        let known = window.iter().filter(|value| !value.is_nan()).take(LEAST_FORECAST_STEPS).count();
         model.filter(|_| LEAST_FORECAST_STEPS <= known)?.forecast(&window)
     }
 
@@ -358,8 +359,8 @@ impl ContainerModel {
         let step = step_of(now.as_second());
         let window = experts::steps(config.memory_window_minutes, 1.0);
         let mut evidence = self.memory.evidence(step, window)?;
-        let view = View { config, series: &self.memory.series, step, forecast: None };
-        evidence.note(Fact::SeasonPeak, experts::season_peak(&view));
+        let view = View::new(config, &self.memory.series, step, None, experts::MEMORY_LOOK);
+        evidence.note(Fact::SeasonPeak, view.season_peak());
         let last = self.memory.last.map(|last| (last.value, last.fact));
         let mut standing = self.memory.standing?.at_least(last, 1.0 + LEAST_MEMORY_MARGIN);
         if !self.memory.knows_recent(step, window) {
@@ -427,6 +428,7 @@ fn cpu_panel(shared: &Shared) -> Panel<'_> {
     Panel {
         experts: &experts::CPU,
         wish: |expert, view| expert.cpu(view),
+        look: experts::CPU_LOOK,
         config: shared.config(),
         demand_model: shared.demand().map(|model| &model.cpu),
         prices: experts::cpu_prices(shared.config()),
@@ -439,6 +441,7 @@ fn memory_panel(shared: &Shared) -> Panel<'_> {
     Panel {
         experts: &experts::MEMORY,
         wish: |expert, view| expert.memory(view),
+        look: experts::MEMORY_LOOK,
         config: shared.config(),
         demand_model: shared.demand().map(|model| &model.memory),
         prices: experts::memory_prices(shared.config()),

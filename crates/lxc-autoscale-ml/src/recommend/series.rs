@@ -272,20 +272,21 @@ impl Series {
     }
 }
 
-/// Values that are compared at once.
-const LANES: usize = 8;
+/// Values that are looked at at once.
+pub(crate) const LANES: usize = 8;
+
+/// The larger one; what is not known is larger than nothing.
+pub(crate) fn larger(largest: f32, value: f32) -> f32 {
+    if largest < value { value } else { largest }
+}
 
 /// The largest known value; NaN when none is known.
 pub(crate) fn peak_of(values: &[f32]) -> f32 {
     // What is largest does not depend on the order, so it may be looked for in several places at once.
-    let larger = |largest: f32, value: f32| if largest < value { value } else { largest };
     let mut lanes = [f32::NEG_INFINITY; LANES];
-    let chunks = values.chunks_exact(LANES);
-    let rest = chunks.remainder();
+    let (chunks, rest) = values.as_chunks::<LANES>();
     for chunk in chunks {
-        for (lane, value) in lanes.iter_mut().zip(chunk) {
-            *lane = larger(*lane, *value);
-        }
+        lanes = std::array::from_fn(|lane| larger(lanes[lane], chunk[lane]));
     }
     let largest = rest.iter().chain(&lanes).copied().fold(f32::NEG_INFINITY, larger);
     if largest == f32::NEG_INFINITY { f32::NAN } else { largest }
