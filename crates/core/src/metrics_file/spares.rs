@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{self, Seek, SeekFrom};
+use std::io::{self, BufWriter, IntoInnerError, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -30,6 +30,9 @@ const TIGHT: Duration = Duration::from_mins(1);
 /// Time that a reader has from opening the file to its end while no more than one copy is kept. Records that come faster
 /// than this wait in memory for the next one.
 const SHORT_REST: Duration = Duration::from_millis(500);
+
+/// Files are written in pieces of this size.
+const PIECE_BYTES: usize = 64 << 10;
 
 /// The copies that are not published, the one that rested longest first.
 #[derive(Debug)]
@@ -200,17 +203,22 @@ impl Spare {
         (self.name, self.file)
     }
 
-    /// Writes the end of the file, from `at` on, durably.
-    pub(super) fn write_end(&mut self, end: &[u8], at: u64) -> io::Result<()> {
+    /// Writes the end of the file, from `at` on, durably; `write` makes it.
+    pub(super) fn write_end(
+        &mut self,
+        at: u64,
+        write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    ) -> io::Result<()> {
         self.stamp = None;
-        let bytes = at + end.len() as u64;
-        let written = self
-            .file
-            .write_all_at(end, at)
-            .and_then(|()| self.file.set_len(bytes))
-            .and_then(|()| self.file.sync_all());
+        let mut end = BufWriter::with_capacity(PIECE_BYTES, End { file: &self.file, at });
+        let written = write(&mut end).and_then(|()| {
+            let bytes = end.into_inner().map_err(IntoInnerError::into_error)?.at;
+            cut_off(&self.file, bytes)?;
+            self.file.sync_all()?;
+            Ok(bytes)
+        });
         match written {
-            Ok(()) => {
+            Ok(bytes) => {
                 self.complete_bytes = bytes;
                 Ok(())
             }
@@ -227,7 +235,7 @@ impl Spare {
         // Both hold the same up to the footer of the shorter one.
         let from = self.complete_bytes - FOOTER.len() as u64;
         self.stamp = None;
-        let copied = copy_range(published, from, bytes, &mut self.file);
+        let copied = copy_range(published, from, bytes, &self.file);
         if copied.is_ok() {
             self.complete_bytes = bytes;
         } else {
@@ -255,13 +263,43 @@ impl Spare {
     }
 }
 
+/// The end of a file, written where the last piece ended.
+struct End<'a> {
+    file: &'a File,
+    at: u64,
+}
+
+impl Write for End<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.file.write_at(bytes, self.at)?;
+        self.at += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Cuts off what a failed write left behind the end; cutting a file to the length that it has costs a transaction of the journal.
+fn cut_off(file: &File, bytes: u64) -> io::Result<()> {
+    if file.metadata()?.len() == bytes { Ok(()) } else { file.set_len(bytes) }
+}
+
 /// Copies the bytes from `from` to `to` to the same place of another file.
-fn copy_range(source: &File, from: u64, to: u64, target: &mut File) -> io::Result<()> {
-    let mut source = source;
-    source.seek(SeekFrom::Start(from))?;
-    target.seek(SeekFrom::Start(from))?;
-    let copied = io::copy(&mut io::Read::take(source, to - from), target)?;
-    if copied == to - from { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+///
+/// In large pieces: what `copy_file_range` and `sendfile` do within one file system goes through a pipe of sixteen pages, page by page.
+fn copy_range(source: &File, from: u64, to: u64, target: &File) -> io::Result<()> {
+    let mut buffer = vec![0; usize::try_from(to - from).map_or(PIECE_BYTES, |bytes| bytes.min(PIECE_BYTES))];
+    let mut at = from;
+    while at < to {
+        let wanted = usize::try_from(to - at).map_or(buffer.len(), |bytes| bytes.min(buffer.len()));
+        let piece = &mut buffer[..wanted];
+        source.read_exact_at(piece, at)?;
+        target.write_all_at(piece, at)?;
+        at += wanted as u64;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

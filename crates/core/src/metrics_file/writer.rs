@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::fs::File;
-use std::io::{self, BufReader, BufWriter};
+use std::io::{self, BufReader, BufWriter, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -55,8 +55,8 @@ pub struct MetricsWriter {
     spares: Spares,
     /// What the published copy has and the one published before it lacks.
     last_addition: Addition,
-    /// Room to make the next record in.
-    record_bytes: usize,
+    /// The snapshot that is being published and is in no copy yet, behind the backlog.
+    newest: Option<Arc<Snapshot>>,
     /// Records that are in no copy yet, because the last append failed, each behind a separator.
     backlog: Vec<Vec<u8>>,
     /// Whether the names changed without being durable yet.
@@ -160,7 +160,7 @@ impl MetricsWriter {
             published,
             spares,
             last_addition: Addition::Bytes(Vec::new()),
-            record_bytes: 0,
+            newest: None,
             backlog: Vec::new(),
             is_directory_dirty: false,
             clock: Clock::default(),
@@ -205,15 +205,40 @@ impl MetricsWriter {
     /// # Errors
     /// [`WriteError`]; what was published before still stands and the next append may succeed.
     pub fn append(&mut self, snapshot: &Snapshot) -> Result<(), WriteError> {
-        let taken = snapshot.summary.collection_start_time.instant();
-        let is_as_we_left_it = stamp_at(&self.path) == Some(self.published.stamp);
-        // Most records are about as long as the one before.
-        let mut record = Vec::with_capacity(self.record_bytes);
-        record.extend_from_slice(format::SEPARATOR);
+        self.put_by(snapshot)?;
+        self.publish_all(snapshot.summary.collection_start_time.instant())
+    }
+
+    /// Publishes one more snapshot, as [`Self::append`] does. Its text, which is as large again, is written as it is made and never
+    /// stands in memory as a whole; what must be known of it until the next one is published is the snapshot, which the caller
+    /// keeps as well.
+    ///
+    /// # Errors
+    /// As of [`Self::append`].
+    pub fn append_shared(&mut self, snapshot: &Arc<Snapshot>) -> Result<(), WriteError> {
+        if !self.backlog.is_empty() {
+            return self.append(snapshot);
+        }
+        self.newest = Some(Arc::clone(snapshot));
+        let published = self.publish_all(snapshot.summary.collection_start_time.instant());
+        match self.newest.take() {
+            Some(unpublished) => self.put_by(&unpublished).and(published),
+            None => published,
+        }
+    }
+
+    /// Puts a snapshot behind those that are in no copy yet.
+    fn put_by(&mut self, snapshot: &Snapshot) -> Result<(), WriteError> {
+        let mut record = format::SEPARATOR.to_vec();
         serde_json::to_writer(&mut record, snapshot)?;
-        self.record_bytes = record.len() + record.len() / 16;
         self.backlog.push(record);
         trim_backlog(&mut self.backlog);
+        Ok(())
+    }
+
+    /// Publishes what is in no copy yet, of which the newest was taken at that time.
+    fn publish_all(&mut self, taken: Timestamp) -> Result<(), WriteError> {
+        let is_as_we_left_it = stamp_at(&self.path) == Some(self.published.stamp);
         self.clock.pass(taken);
         match self.lock.keep() {
             Ok(()) => {}
@@ -226,21 +251,6 @@ impl MetricsWriter {
             result => result,
         };
         published.map_err(|source| self.failed(source))
-    }
-
-    /// Publishes one more snapshot, as [`Self::append`] does. What must be known of it until the next one is published is the
-    /// snapshot, which the caller keeps as well, and not its text, which is as large again.
-    ///
-    /// # Errors
-    /// As of [`Self::append`].
-    pub fn append_shared(&mut self, snapshot: &Arc<Snapshot>) -> Result<(), WriteError> {
-        let is_alone = self.backlog.is_empty();
-        self.append(snapshot)?;
-        if is_alone && let Addition::Bytes(bytes) = &self.last_addition {
-            let is_first = !bytes.starts_with(format::SEPARATOR);
-            self.last_addition = Addition::Shared { snapshot: Arc::clone(snapshot), is_first };
-        }
-        Ok(())
     }
 
     fn failed(&self, source: io::Error) -> WriteError {
@@ -265,25 +275,20 @@ impl MetricsWriter {
         };
 
         let published_bytes = spare.complete_bytes();
-        let is_empty = published_bytes == format::EMPTY.len() as u64;
-        let addition = self.take_addition(is_empty);
+        let is_first = published_bytes == format::EMPTY.len() as u64;
+        let at = published_bytes - format::FOOTER.len() as u64;
         // Until the exchange this copy is nobody's: a failure leaves bytes that the next append overwrites.
-        if let Err(error) = spare.write_end(&addition, published_bytes - format::FOOTER.len() as u64) {
+        if let Err(error) = spare.write_end(at, |end| self.write_addition(end, is_first)) {
             if is_trimmed {
                 // It does not begin as the published one does.
                 spare.remove();
             } else {
                 self.spares.give_back(spare);
             }
-            self.put_back(addition, is_empty);
             return Err(error);
         }
-        if let Err(error) = self.exchange(spare, is_as_we_left_it && !is_trimmed) {
-            self.put_back(addition, is_empty);
-            return Err(error);
-        }
-        self.backlog.clear();
-        self.last_addition = Addition::Bytes(addition);
+        self.exchange(spare, is_as_we_left_it && !is_trimmed)?;
+        self.last_addition = self.take_addition(is_first);
         self.published.oldest = oldest.or(Some(now));
         if is_trimmed && is_too_large {
             self.left_by_trim = oldest.map(|oldest| age(oldest, now));
@@ -293,28 +298,34 @@ impl MetricsWriter {
         Ok(())
     }
 
-    /// What is to stand behind the last record: the backlog and the end of the file. A single record, as large as it may
-    /// be, is moved and not copied.
-    fn take_addition(&mut self, is_first: bool) -> Vec<u8> {
-        let mut addition = match self.backlog.as_mut_slice() {
-            [record] => std::mem::take(record),
-            records => records.concat(),
-        };
-        if is_first {
-            addition.drain(..format::SEPARATOR.len() - format::FIRST_SEPARATOR.len());
+    /// Writes what is to stand behind the last record: the backlog, the newest snapshot and the end of the file.
+    fn write_addition(&self, end: &mut dyn Write, is_first: bool) -> io::Result<()> {
+        let mut separator = separator(is_first);
+        for record in &self.backlog {
+            end.write_all(separator)?;
+            end.write_all(&record[format::SEPARATOR.len()..])?;
+            separator = format::SEPARATOR;
         }
-        addition.extend_from_slice(format::FOOTER);
-        addition
+        if let Some(newest) = &self.newest {
+            end.write_all(separator)?;
+            serde_json::to_writer(&mut *end, &**newest)?;
+        }
+        end.write_all(format::FOOTER)
     }
 
-    /// Takes back what could not be published.
-    fn put_back(&mut self, mut addition: Vec<u8>, is_first: bool) {
-        if let [record] = self.backlog.as_mut_slice() {
-            addition.truncate(addition.len() - format::FOOTER.len());
-            if is_first {
-                addition.splice(..format::FIRST_SEPARATOR.len(), format::SEPARATOR.iter().copied());
+    /// What was published now, which is in no copy but this one.
+    fn take_addition(&mut self, is_first: bool) -> Addition {
+        let records = std::mem::take(&mut self.backlog);
+        match self.newest.take() {
+            Some(snapshot) if records.is_empty() => Addition::Shared { snapshot, is_first },
+            _ => {
+                let mut bytes = records.concat();
+                if is_first {
+                    bytes.drain(..format::SEPARATOR.len() - format::FIRST_SEPARATOR.len());
+                }
+                bytes.extend_from_slice(format::FOOTER);
+                Addition::Bytes(bytes)
             }
-            *record = addition;
         }
     }
 
@@ -382,7 +393,8 @@ impl MetricsWriter {
             let is_complete = lacking == format::FOOTER.len() as u64;
             let mut complete = || {
                 let addition = self.last_addition.bytes().ok().filter(|bytes| bytes.len() as u64 == lacking);
-                addition.is_some_and(|addition| spare.write_end(&addition, shared).is_ok())
+                addition
+                    .is_some_and(|addition| spare.write_end(shared, |end| end.write_all(&addition)).is_ok())
             };
             if is_complete || complete() {
                 self.spares.remove_all();
@@ -448,7 +460,7 @@ impl Addition {
             Self::Bytes(bytes) => return Ok(bytes.into()),
             Self::Shared { snapshot, is_first } => (snapshot, *is_first),
         };
-        let mut bytes = if is_first { format::FIRST_SEPARATOR } else { format::SEPARATOR }.to_vec();
+        let mut bytes = separator(is_first).to_vec();
         serde_json::to_writer(&mut bytes, &**snapshot)?;
         bytes.extend_from_slice(format::FOOTER);
         Ok(bytes.into())
@@ -474,6 +486,11 @@ impl Clock {
             _ => Duration::ZERO,
         };
     }
+}
+
+/// What stands before a record.
+fn separator(is_first: bool) -> &'static [u8] {
+    if is_first { format::FIRST_SEPARATOR } else { format::SEPARATOR }
 }
 
 /// Time from `earlier` to `later`; zero when the clock was set back.

@@ -22,22 +22,32 @@ fn a_clock_is_believed_for_as_long_as_its_records_came_evenly() {
     check_steady(&[0, 60, -1_000_000, -999_900], 100);
 }
 
+/// What stands behind the last record is the backlog and the newest snapshot; the same is known of it afterwards, and where it
+/// could not be published the backlog is as it was.
 #[test]
-fn what_could_not_be_published_is_taken_back_as_it_was() {
+fn an_addition_is_the_backlog_and_the_newest_each_behind_a_separator() {
     let directory = tempfile::tempdir().unwrap();
     let bounds = Bounds { max_bytes: 1 << 20, max_age: Duration::from_hours(1) };
     let (mut writer, _) = MetricsWriter::open(directory.path().join("metrics.json"), bounds).unwrap();
+    let text = r#"{"summary":{"collection_start_time":"2026-11-23T17:20:00+00:00","collection_end_time":"2026-11-23T17:20:01+00:00","total_containers":0,"total_duration_seconds":1.0}}"#;
+    let newest: Arc<Snapshot> = serde_json::from_str::<Snapshot>(text).unwrap().into();
     let records = [b",\n{\"a\":1}".to_vec(), b",\n{\"b\":2}".to_vec()];
-    for (count, is_first, want) in [
-        (1, true, "\n{\"a\":1}\n]\n"),
-        (1, false, ",\n{\"a\":1}\n]\n"),
-        (2, true, "\n{\"a\":1},\n{\"b\":2}\n]\n"),
-        (2, false, ",\n{\"a\":1},\n{\"b\":2}\n]\n"),
+    for (count, has_newest, is_first, want) in [
+        (1, false, true, "\n{\"a\":1}\n]\n".to_owned()),
+        (1, false, false, ",\n{\"a\":1}\n]\n".to_owned()),
+        (2, false, true, "\n{\"a\":1},\n{\"b\":2}\n]\n".to_owned()),
+        (2, false, false, ",\n{\"a\":1},\n{\"b\":2}\n]\n".to_owned()),
+        (0, true, true, format!("\n{text}\n]\n")),
+        (0, true, false, format!(",\n{text}\n]\n")),
     ] {
         writer.backlog = records[..count].to_vec();
-        let addition = writer.take_addition(is_first);
-        assert_eq!(String::from_utf8_lossy(&addition), want);
-        writer.put_back(addition, is_first);
+        writer.newest = has_newest.then(|| Arc::clone(&newest));
+        let mut written = Vec::new();
+        writer.write_addition(&mut written, is_first).unwrap();
+        assert_eq!(String::from_utf8_lossy(&written), want);
         assert_eq!(writer.backlog, records[..count], "{count} records, {is_first}");
+        let addition = writer.take_addition(is_first);
+        assert_eq!(String::from_utf8_lossy(&addition.bytes().unwrap()), want);
+        assert!(writer.backlog.is_empty() && writer.newest.is_none());
     }
 }

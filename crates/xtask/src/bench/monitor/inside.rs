@@ -9,7 +9,7 @@ use super::groups::MAX_CONTAINERS;
 use super::measure::Used;
 use super::stage::Stage;
 use super::table::{self, Row};
-use super::{MonitorBenchError, Options, netdata};
+use super::{MonitorBenchError, OPTIONAL_FEATURES, Options, netdata};
 use crate::say;
 
 /// Measures everything; `directory` is removed by the other half.
@@ -43,6 +43,7 @@ pub(crate) fn run(directory: &Path, options: &Options) -> Result<(), MonitorBenc
             rows.push(row);
         };
         add(table::OURS, ours(&stage, &options.without, time)?);
+        add(table::OURS_RATES_ONLY, ours(&stage, &OPTIONAL_FEATURES.map(str::to_owned), time)?);
         add(table::PREAD_FLOOR, floor(&stage, files, Reading::AsOften, "pread", time)?);
         let only_quiet = "floor: pread, only the files of each cycle";
         add(only_quiet, floor(&stage, files, Reading::OfEachCycle, "pread", time)?);

@@ -1,5 +1,5 @@
-//! What a look at a container costs: the monitor, the cheapest reader of the same files, forked commands and
-//! netdata, side by side in one run.
+//! What a look at a container costs: the monitor with all it ships with, the same with rates and the snapshot's line only, the
+//! cheapest reader of the same files, forked commands and netdata, side by side in one run.
 //!
 //! The containers are real control groups in Proxmox's layout, each with one sleeping process in a PID namespace
 //! of its own, a configuration file, a command socket and a network device. All of it stands in a network and a
@@ -27,6 +27,9 @@ pub(crate) use inside::run as run_inside;
 
 use crate::command::CommandError;
 
+/// Features of the monitor that can be switched off, by their tables in its configuration.
+const OPTIONAL_FEATURES: [&str; 3] = ["alerts", "anomaly", "history"];
+
 /// What is measured.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Options {
@@ -36,8 +39,8 @@ pub(crate) struct Options {
     /// How long each contestant is watched, in seconds; each looks at every container once a second.
     #[arg(long, default_value_t = 20)]
     seconds: u64,
-    /// Features of the monitor that are switched off, by their tables in its configuration, to see what they cost.
-    #[arg(long, value_delimiter = ',', value_parser = ["alerts", "anomaly", "history"])]
+    /// Features that are switched off in the first row of the monitor, to see what they cost.
+    #[arg(long, value_delimiter = ',', value_parser = OPTIONAL_FEATURES)]
     without: Vec<String>,
     /// Leave netdata out.
     #[arg(long)]
