@@ -135,17 +135,28 @@ pub fn pressure(text: &str) -> Result<Pressure, Unexpected> {
 
 fn pressure_line(line: &str) -> Result<PressureLine, Unexpected> {
     let unexpected = || Unexpected::new("`avg10=N avg60=N avg300=N total=N`", line);
-    let value =
-        |key: &str| line.split_ascii_whitespace().find_map(|word| word.strip_prefix(key)?.strip_prefix('='));
-    let percent = |key: &str| {
-        let number: Option<f64> = value(key).and_then(|text| text.parse().ok());
+    // Every look at a container parses six of these: the words are looked at once.
+    let [mut avg10, mut avg60, mut avg300, mut total] = [None; 4];
+    for word in line.split_ascii_whitespace() {
+        let Some((key, value)) = word.split_once('=') else { continue };
+        let place = match key {
+            "avg10" => &mut avg10,
+            "avg60" => &mut avg60,
+            "avg300" => &mut avg300,
+            "total" => &mut total,
+            _ => continue,
+        };
+        place.get_or_insert(value);
+    }
+    let percent = |value: Option<&str>| {
+        let number: Option<f64> = value.and_then(|text| text.parse().ok());
         number.filter(|percent| percent.is_finite() && 0.0 <= *percent).ok_or_else(unexpected)
     };
     Ok(PressureLine {
-        avg10: percent("avg10")?,
-        avg60: percent("avg60")?,
-        avg300: percent("avg300")?,
-        total_usec: value("total").and_then(|text| text.parse().ok()).ok_or_else(unexpected)?,
+        avg10: percent(avg10)?,
+        avg60: percent(avg60)?,
+        avg300: percent(avg300)?,
+        total_usec: total.and_then(|text| text.parse().ok()).ok_or_else(unexpected)?,
     })
 }
 

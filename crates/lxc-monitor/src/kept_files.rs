@@ -101,13 +101,21 @@ impl HandleBudget {
         self.total
     }
 
+    /// What the files of every look may still want.
+    fn kept_back(&self) -> u64 {
+        let wanted = self.wanted_often.load(Ordering::Relaxed);
+        wanted.saturating_sub(self.taken_often.load(Ordering::Relaxed))
+    }
+
+    /// Whether files of full looks have what those of every look may want, as when containers were added.
+    fn is_short(&self) -> bool {
+        self.left.load(Ordering::Relaxed) < self.kept_back()
+    }
+
     fn take(self: &Arc<Self>, cadence: Cadence) -> Option<Share> {
         let kept_back = match cadence {
             Cadence::Often => 0,
-            Cadence::Seldom => {
-                let wanted = self.wanted_often.load(Ordering::Relaxed);
-                wanted.saturating_sub(self.taken_often.load(Ordering::Relaxed))
-            }
+            Cadence::Seldom => self.kept_back(),
         };
         let take = |left: u64| left.checked_sub(1).filter(|left| kept_back <= *left);
         let taken = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
@@ -210,7 +218,7 @@ struct NamedFile {
     name: &'static str,
     handle: OwnedFd,
     is_in_use: bool,
-    _share: Share,
+    share: Share,
 }
 
 /// What tells one directory from another.
@@ -364,7 +372,7 @@ impl KeptFiles {
             && is_made_at_each_read(&handle)
         {
             let place = Key::of(place);
-            let file = NamedFile { place, name, handle, is_in_use: true, _share: share };
+            let file = NamedFile { place, name, handle, is_in_use: true, share };
             self.kept.borrow_mut().files.push(file);
         }
         Ok(length)
@@ -428,11 +436,17 @@ impl KeptFiles {
         self.kept.borrow_mut().lists.clear();
     }
 
-    /// Closes the files that were not read, and forgets the lists that were not looked at, since this was last called.
+    /// Closes the files that were not read, and forgets the lists that were not looked at, since this was last called. What is kept
+    /// for full looks is given back where the files of every look may want it.
     pub fn end_of_look(&mut self) {
         let Kept { files, next, lists } = self.kept.get_mut();
-        files.retain(|file| file.is_in_use);
+        let budget = &self.budget;
+        // Each that goes is given back at once, so that no more go than are wanted.
+        files.retain(|file| file.is_in_use && !(file.share.cadence == Cadence::Seldom && budget.is_short()));
         lists.retain(|listed| listed.is_checked);
+        for listed in lists.iter_mut().filter(|_| budget.is_short()) {
+            listed.handle = None;
+        }
         for file in files.iter_mut() {
             file.is_in_use = false;
         }
@@ -570,6 +584,34 @@ mod tests {
         let files = KeptFiles::new(&budget);
         read_often(&files, &often[..6]);
         assert_eq!(seldom(&files), 8, "what is taken already needs not be kept back");
+    }
+
+    #[test]
+    fn what_full_looks_have_is_given_back_when_containers_are_added() {
+        let budget = HandleBudget::of(20);
+        let proc = Path::new("/proc");
+        let often =
+            ["mounts", "version", "filesystems", "cmdline", "devices", "swaps", "partitions", "interrupts"];
+        let seldom = ["loadavg", "uptime", "stat", "meminfo", "vmstat"];
+        let full_look = |files: &mut KeptFiles| {
+            often.iter().for_each(|name| files.parsed_at_each_look(proc, name, |_| Ok(())).unwrap());
+            seldom.iter().for_each(|name| files.parsed(proc, name, |_| Ok(())).unwrap());
+            files.end_of_look();
+            handles(files)
+        };
+        budget.keep_back_for(1);
+        let mut first = KeptFiles::new(&budget);
+        assert_eq!(full_look(&mut first), 13);
+        budget.keep_back_for(2);
+        assert_eq!(full_look(&mut first), 12, "no more than the other may want");
+        let mut second = KeptFiles::new(&budget);
+        assert_eq!(full_look(&mut second), 8);
+        assert_eq!(full_look(&mut first), 12, "nobody wants it");
+        budget.keep_back_for(3);
+        assert_eq!(full_look(&mut first), 8);
+        let mut third = KeptFiles::new(&budget);
+        assert_eq!(full_look(&mut third), 4, "all that there is goes to the files of every look");
+        assert_eq!(budget.left.load(Ordering::Relaxed), 0);
     }
 
     #[test]

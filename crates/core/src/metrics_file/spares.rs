@@ -207,7 +207,7 @@ impl Spare {
     pub(super) fn write_end(
         &mut self,
         at: u64,
-        write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+        write: impl FnOnce(&mut BufWriter<End<'_>>) -> io::Result<()>,
     ) -> io::Result<()> {
         self.stamp = None;
         let mut end = BufWriter::with_capacity(PIECE_BYTES, End { file: &self.file, at });
@@ -264,7 +264,8 @@ impl Spare {
 }
 
 /// The end of a file, written where the last piece ended.
-struct End<'a> {
+#[derive(Debug)]
+pub(super) struct End<'a> {
     file: &'a File,
     at: u64,
 }

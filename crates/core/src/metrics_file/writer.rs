@@ -299,7 +299,7 @@ impl MetricsWriter {
     }
 
     /// Writes what is to stand behind the last record: the backlog, the newest snapshot and the end of the file.
-    fn write_addition(&self, end: &mut dyn Write, is_first: bool) -> io::Result<()> {
+    fn write_addition(&self, end: &mut impl Write, is_first: bool) -> io::Result<()> {
         let mut separator = separator(is_first);
         for record in &self.backlog {
             end.write_all(separator)?;
