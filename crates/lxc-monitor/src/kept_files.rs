@@ -594,8 +594,12 @@ mod tests {
             ["mounts", "version", "filesystems", "cmdline", "devices", "swaps", "partitions", "interrupts"];
         let seldom = ["loadavg", "uptime", "stat", "meminfo", "vmstat"];
         let full_look = |files: &mut KeptFiles| {
-            often.iter().for_each(|name| files.parsed_at_each_look(proc, name, |_| Ok(())).unwrap());
-            seldom.iter().for_each(|name| files.parsed(proc, name, |_| Ok(())).unwrap());
+            for name in often {
+                files.parsed_at_each_look(proc, name, |_| Ok(())).unwrap();
+            }
+            for name in seldom {
+                files.parsed(proc, name, |_| Ok(())).unwrap();
+            }
             files.end_of_look();
             handles(files)
         };
