@@ -57,7 +57,7 @@ pub enum NodeMemory {
 pub struct Circumstances {
     /// Whether the container runs: one that does not takes no memory.
     pub is_running: bool,
-    /// How many changes of its sizes there were in the last hour.
+    /// How many changes of its sizes there were in the last hour, as far as that matters.
     pub changes_last_hour: u32,
     /// The node's memory.
     pub node: NodeMemory,
@@ -90,7 +90,7 @@ pub enum Refused {
     },
     /// The container was changed too often.
     #[error(
-        "the sizes of this container were changed {changes} times within the last hour \
+        "the sizes of this container were changed {changes} times or more within the last hour \
          (`limits.max_changes_per_hour`); something works against something else"
     )]
     TooOften {

@@ -71,7 +71,7 @@ impl Shared {
             instruments,
             node_name,
         };
-        state.changes.protect(&state.config().limits.protected_containers);
+        state.changes.keep_to(&state.config().limits);
         state
     }
 
@@ -164,7 +164,7 @@ impl Shared {
         server.refusals_per_minute = new.server.refusals_per_minute;
         server.max_body_kib = new.server.max_body_kib;
         server.client_timeout_seconds = new.server.client_timeout_seconds;
-        self.changes.protect(&merged.limits.protected_containers);
+        self.changes.keep_to(&merged.limits);
         if merged.audit != old.audit {
             self.changes.audit(&merged.audit);
         }

@@ -245,7 +245,7 @@ async fn keeps_invariants(
     let takes_memory = step.what == What::Memory && step.from.is_some_and(|from| from < step.to);
     let circumstances = Circumstances {
         is_running: takes_memory && host.is_running(vmid).await?,
-        changes_last_hour: journal.changes_last_hour(vmid).await?,
+        changes_last_hour: journal.changes_last_hour(vmid, config.limits.max_changes_per_hour).await?,
         node: if takes_memory { node_memory(config, stored).await } else { NodeMemory::Elsewhere },
     };
     Ok(invariants::check(&config.limits, step, &circumstances)?)
@@ -253,7 +253,7 @@ async fn keeps_invariants(
 
 /// Refuses what has no step and is one change more of a container within the hour.
 async fn keeps_rate(journal: &Journal, limits: &LimitsConfig, vmid: Vmid) -> Result<(), ActionError> {
-    let changes = journal.changes_last_hour(vmid).await?;
+    let changes = journal.changes_last_hour(vmid, limits.max_changes_per_hour).await?;
     Ok(invariants::rate(limits, changes)?)
 }
 

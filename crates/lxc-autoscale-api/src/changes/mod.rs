@@ -6,7 +6,7 @@
 //! work then or a defect ended it in between, when a look at the node has told (`ends`).
 
 use std::collections::HashMap;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use crate::audit::{self, AuditLog, Subject};
 use crate::auth::caller::Caller;
 use crate::backend::ContainerHost;
 use crate::backend::watch::Cancel;
-use crate::config::{AuditConfig, Config, StateConfig};
+use crate::config::{AuditConfig, Config, LimitsConfig, StateConfig};
 use crate::events::Events;
 use crate::exporter::Instruments;
 use crate::gate::{Gate, Ticket};
@@ -67,6 +67,8 @@ pub struct Changes {
     overdue: Overdue,
     unwritten: Arc<Mutex<Vec<Unwritten>>>,
     protected: Arc<Mutex<Vec<Vmid>>>,
+    /// Changes of a container within an hour that matter.
+    counted_to: Arc<AtomicU32>,
     permits: Arc<Semaphore>,
     capacity: u32,
     /// Held by each sequence of changes.
@@ -136,6 +138,7 @@ impl Changes {
             overdue: Overdue::default(),
             unwritten: Arc::default(),
             protected: Arc::default(),
+            counted_to: Arc::new(AtomicU32::new(config.limits.max_changes_per_hour)),
             permits: Arc::new(Semaphore::new(permits)),
             capacity,
             sequences: Arc::default(),
@@ -164,9 +167,11 @@ impl Changes {
         usize::try_from(self.capacity).unwrap_or(usize::MAX).saturating_sub(self.permits.available_permits())
     }
 
-    /// Names the containers that nobody changes from now on.
-    pub fn protect(&self, containers: &[Vmid]) {
-        *locked(&self.protected) = containers.to_vec();
+    /// Keeps to these limits from now on: nobody changes the protected containers, and changes within an hour are counted
+    /// as far as matters.
+    pub fn keep_to(&self, limits: &LimitsConfig) {
+        locked(&self.protected).clone_from(&limits.protected_containers);
+        self.counted_to.store(limits.max_changes_per_hour, Ordering::Relaxed);
     }
 
     /// Keeps changes of the same container apart.

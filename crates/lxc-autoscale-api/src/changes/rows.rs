@@ -43,7 +43,7 @@ impl Changes {
     /// anything is called: the row first, so that one of which the audit log knows is known after a crash, too.
     pub(super) fn open(&self, trail: Trail, asked: Asked, queued: Option<i64>, begins: bool) -> Opening {
         let (writing, beginning) = Beginning::new();
-        let store = self.store.clone();
+        let (store, counted_to) = (self.store.clone(), self.counted_to.load(Ordering::Relaxed));
         let written = tokio::task::spawn_blocking(move || {
             let now = Timestamp::now();
             // On the disk at the latest with the first call, before it is made.
@@ -54,11 +54,13 @@ impl Changes {
                     Some(number) if begins => table::begin(&transaction, number, now).map(|()| number)?,
                     Some(number) => number,
                 };
-                let recent = |vmid: &Vmid| Ok((*vmid, ledger::changes_last_hour(&transaction, *vmid, now)?));
+                let recent = |vmid: &Vmid| {
+                    Ok((*vmid, ledger::changes_last_hour(&transaction, *vmid, counted_to, now)?))
+                };
                 let recent = asked.containers.iter().filter(|_| begins).map(recent);
                 let recent = recent.collect::<rusqlite::Result<_>>()?;
                 transaction.commit()?;
-                Ok(Numbered { number, recent })
+                Ok(Numbered { number, recent, counted_to })
             })?;
             let number = numbered.number;
             writing.has_row(numbered);

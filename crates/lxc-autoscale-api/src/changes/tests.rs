@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use jiff::Timestamp;
 use lxc_autoscale_core::api::{JobState, SizeOf};
+use lxc_autoscale_core::container_config::ContainerConfig;
 use tokio::sync::Notify;
 
 use super::*;
@@ -234,5 +235,36 @@ fn an_end_that_cannot_be_written_down_is_written_with_the_next() {
         changes.run(change(104), async { Ok(()) }).await.unwrap();
         changes.finish().await;
         assert_eq!(jobs(&changes).await, [(JobState::Done, None)]);
+    });
+}
+
+/// However often it was changed, a container's changes are looked at no further than the limit asks.
+#[test]
+fn changes_within_the_hour_are_counted_as_far_as_matters() {
+    runtime().block_on(async {
+        let (_directory, changes) = changes(4);
+        let [vmid] = change(104).vmids[..] else { panic!() };
+        changes.keep_to(&LimitsConfig { max_changes_per_hour: 2, ..LimitsConfig::default() });
+        let stored = changes.host.stored(vmid).await.unwrap().config;
+        for cores in 1..=5 {
+            let [before, after] =
+                [cores, cores + 1].map(|cores| ContainerConfig { cores: Some(cores), ..stored.clone() });
+            let work = async move |journal: Journal| {
+                journal.begun().await?;
+                journal.compare(vmid, &before, &after);
+                Ok(())
+            };
+            changes.record(change(104), Order::requested(Task::Other), work).await.unwrap();
+        }
+        let work = async move |journal: Journal| {
+            let mut counted = Vec::new();
+            for most in [0, 1, 2, 4, 120] {
+                counted.push(journal.changes_last_hour(vmid, most).await?);
+            }
+            Ok(counted)
+        };
+        let counted = changes.record(change(104), Order::requested(Task::Other), work).await.unwrap();
+        // The limit is 2 where the change began, and may be another one where it asks.
+        assert_eq!(counted, [0, 2, 2, 4, 5]);
     });
 }

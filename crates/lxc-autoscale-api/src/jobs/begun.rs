@@ -14,6 +14,8 @@ pub(crate) struct Numbered {
     /// How many changes of their sizes its containers have had within the last hour. They are free for this change: there
     /// are no more of them until it has ended.
     pub(crate) recent: Vec<(Vmid, u32)>,
+    /// They were counted no further than this.
+    pub(crate) counted_to: u32,
 }
 
 #[derive(Clone, Debug)]
@@ -82,7 +84,7 @@ mod tests {
     use super::*;
 
     fn numbered() -> Numbered {
-        Numbered { number: 7, recent: vec![(Vmid::try_from(104).unwrap(), 2)] }
+        Numbered { number: 7, recent: vec![(Vmid::try_from(104).unwrap(), 2)], counted_to: 120 }
     }
 
     #[tokio::test]

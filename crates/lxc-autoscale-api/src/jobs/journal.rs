@@ -59,17 +59,22 @@ impl Journal {
         self.beginning.begun().await.map(drop).ok_or(StoreError::NotBegun)
     }
 
-    /// How many changes of a container's sizes there were within the last hour.
+    /// How many changes of a container's sizes there were within the last hour, where up to `most` matter: none, when it is 0.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn changes_last_hour(&self, vmid: Vmid) -> Result<u32, StoreError> {
+    pub async fn changes_last_hour(&self, vmid: Vmid, most: u32) -> Result<u32, StoreError> {
+        if most == 0 {
+            return Ok(0);
+        }
         let numbered = self.beginning.numbered().await.ok_or(StoreError::NotBegun)?;
-        if let Some((_, changes)) = numbered.recent.iter().find(|(container, _)| *container == vmid) {
-            return Ok(*changes);
+        let is_enough = |changes: &u32| most <= numbered.counted_to || *changes < numbered.counted_to;
+        let known = numbered.recent.iter().find(|(container, _)| *container == vmid);
+        if let Some(changes) = known.map(|(_, changes)| *changes).filter(is_enough) {
+            return Ok(changes);
         }
         let now = Timestamp::now();
-        self.store.with(move |connection| ledger::changes_last_hour(connection, vmid, now)).await
+        self.store.with(move |connection| ledger::changes_last_hour(connection, vmid, most, now)).await
     }
 
     /// Whether a container is a copy that this server made.

@@ -77,7 +77,7 @@ pub(crate) fn insert(
     let state = if is_begun { JobState::Running } else { JobState::Queued };
     let begun = is_begun.then(|| now.as_microsecond());
     connection
-        .prepare(
+        .prepare_cached(
             "INSERT INTO changes (is_job, task, summary, containers, caller, state, created_us, begun_us)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
         )?
@@ -109,7 +109,7 @@ pub(crate) fn number_after(connection: &Connection, newest: u64) -> rusqlite::Re
 /// Writes down that a queued change is begun.
 pub(crate) fn begin(connection: &Connection, number: i64, now: Timestamp) -> rusqlite::Result<()> {
     let sql = "UPDATE changes SET state = 'running', begun_us = ?2 WHERE number = ?1";
-    connection.prepare(sql)?.execute(params![number, now.as_microsecond()]).map(drop)
+    connection.prepare_cached(sql)?.execute(params![number, now.as_microsecond()]).map(drop)
 }
 
 /// Writes down a call that is about to be made, with what the node had before; or the task that it has got.
@@ -126,7 +126,7 @@ pub(crate) fn note(
     };
     let before = before.map(json).transpose()?;
     connection
-        .prepare(
+        .prepare_cached(
             "UPDATE changes SET call = ?2, before = coalesce(?3, before),
              steps = json_insert(steps, '$[#]', json(?4)) WHERE number = ?1",
         )?
@@ -142,7 +142,7 @@ pub(crate) fn leave_open(
     code: Option<&str>,
 ) -> rusqlite::Result<()> {
     let sql = "UPDATE changes SET message = ?2, code = ?3 WHERE number = ?1";
-    connection.prepare(sql)?.execute(params![number, message, code]).map(drop)
+    connection.prepare_cached(sql)?.execute(params![number, message, code]).map(drop)
 }
 
 /// Writes down how a change ended, and what it changed, in one step; returns the entries of the ledger.
@@ -155,7 +155,7 @@ pub(crate) fn end(
     let transaction = connection.transaction()?;
     let result = end.result.as_ref().map(json).transpose()?;
     transaction
-        .prepare(
+        .prepare_cached(
             "UPDATE changes SET state = ?2, ended_us = ?3, result = ?4, message = ?5, code = ?6 WHERE number = ?1",
         )?
         .execute(params![number, word(end.state), now.as_microsecond(), result, end.message, end.code])?;
@@ -166,7 +166,7 @@ pub(crate) fn end(
     let mut entries = Vec::new();
     if !end.changed.is_empty() || !end.forgotten.is_empty() {
         let (caller, task): (String, String) = transaction
-            .prepare("SELECT caller, task FROM changes WHERE number = ?1")?
+            .prepare_cached("SELECT caller, task FROM changes WHERE number = ?1")?
             .query_row([number], |row| Ok((row.get(0)?, row.get(1)?)))?;
         let order: Order = parse(&task)?;
         entries = ledger::write(&transaction, &end.changed, &caller, &order.why, number, now)?;

@@ -107,12 +107,13 @@ pub(crate) fn write(
     now: Timestamp,
 ) -> rusqlite::Result<Vec<LedgerEntry>> {
     let at = now.as_microsecond();
-    let mut insert = connection.prepare(
+    let mut insert = connection.prepare_cached(
         "INSERT INTO ledger (at_us, vmid, resource, before, after, caller, why, change)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
     )?;
-    let mut original = connection
-        .prepare("INSERT OR IGNORE INTO originals (vmid, resource, size, at_us) VALUES (?1, ?2, ?3, ?4)")?;
+    let mut original = connection.prepare_cached(
+        "INSERT OR IGNORE INTO originals (vmid, resource, size, at_us) VALUES (?1, ?2, ?3, ?4)",
+    )?;
     let mut entries = Vec::with_capacity(changed.len());
     for Changed { vmid, resource, before, after } in changed {
         let (id, word) = (vmid.get(), word(*resource));
@@ -156,7 +157,7 @@ fn last_after(
     until_us: i64,
 ) -> rusqlite::Result<Option<Option<f64>>> {
     connection
-        .prepare(
+        .prepare_cached(
             "SELECT after FROM ledger WHERE vmid = ?1 AND resource = ?2 AND at_us <= ?3 ORDER BY number DESC LIMIT 1",
         )?
         .query_row(params![vmid.get(), word(resource), until_us], |row| row.get(0))
@@ -219,22 +220,27 @@ pub(crate) fn known(
     }
 }
 
-/// How many changes of a container's sizes there were in the hour before `now`; undoing one is one, too.
+/// How many changes of a container's sizes there were in the hour before `now`, counted no further than `most`; undoing one
+/// is one, too.
 ///
 /// Read from the newest entry of each size backwards, so that it takes no longer the more there are.
 pub(crate) fn changes_last_hour(
     connection: &Connection,
     vmid: Vmid,
+    most: u32,
     now: Timestamp,
 ) -> rusqlite::Result<u32> {
-    let since = (now - SignedDuration::from_hours(1)).as_microsecond();
+    let (since, enough) =
+        ((now - SignedDuration::from_hours(1)).as_microsecond(), usize::try_from(most).unwrap_or(usize::MAX));
     let mut changes = BTreeSet::new();
-    let mut newest = connection.prepare(
+    let mut newest = connection.prepare_cached(
         "SELECT at_us, caller, change FROM ledger WHERE vmid = ?1 AND resource = ?2 ORDER BY number DESC",
     )?;
     for resource in RESOURCES {
         let mut rows = newest.query(params![vmid.get(), word(resource)])?;
-        while let Some(row) = rows.next()? {
+        while changes.len() < enough
+            && let Some(row) = rows.next()?
+        {
             if row.get::<_, i64>(0)? <= since {
                 break;
             }

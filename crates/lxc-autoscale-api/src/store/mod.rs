@@ -51,13 +51,45 @@ pub enum StoreError {
 #[derive(Clone, Debug)]
 pub struct Store {
     path: PathBuf,
-    connection: Arc<Mutex<Option<Connection>>>,
+    opened: Arc<Mutex<Option<Opened>>>,
+}
+
+/// The file while it is open.
+#[derive(Debug)]
+struct Opened {
+    connection: Connection,
+    commits: Commits,
+}
+
+/// When a commit is on the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Commits {
+    /// When it returns.
+    AtOnce,
+    /// With the next one that is so at once.
+    Soon,
+}
+
+impl Opened {
+    /// Lets what is committed from now on be on the disk then. Said only where it is another way than before: that is a
+    /// statement of its own.
+    fn commit(&mut self, commits: Commits) -> rusqlite::Result<()> {
+        if self.commits != commits {
+            let synchronous = match commits {
+                Commits::AtOnce => "FULL",
+                Commits::Soon => "NORMAL",
+            };
+            self.connection.pragma_update(None, "synchronous", synchronous)?;
+            self.commits = commits;
+        }
+        Ok(())
+    }
 }
 
 impl Store {
     /// The file in that directory; opened with its first use.
     pub fn new(directory: &Path) -> Self {
-        Self { path: directory.join(FILE), connection: Arc::default() }
+        Self { path: directory.join(FILE), opened: Arc::default() }
     }
 
     /// Takes the state directory for this process, and opens the file.
@@ -67,7 +99,7 @@ impl Store {
     pub fn take(&self) -> Result<StateLock, StoreError> {
         let directory = self.path.parent().unwrap_or(Path::new("/"));
         let lock = StateLock::take(directory, LOCK_FILE)?;
-        self.locked(|_| Ok(()))?;
+        self.locked(Commits::AtOnce, |_| Ok(()))?;
         Ok(lock)
     }
 
@@ -80,7 +112,7 @@ impl Store {
         work: impl FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
         let store = self.clone();
-        let done = tokio::task::spawn_blocking(move || store.locked(work)).await;
+        let done = tokio::task::spawn_blocking(move || store.locked(Commits::AtOnce, work)).await;
         done.unwrap_or_else(|_| Err(self.crashed()))
     }
 
@@ -94,12 +126,7 @@ impl Store {
         &self,
         work: impl FnOnce(&mut Connection) -> rusqlite::Result<T>,
     ) -> Result<T, StoreError> {
-        self.locked(|connection| {
-            connection.pragma_update(None, "synchronous", "NORMAL")?;
-            let done = work(connection);
-            connection.pragma_update(None, "synchronous", "FULL")?;
-            done
-        })
+        self.locked(Commits::Soon, work)
     }
 
     /// What is told when what was at work here ended without a word.
@@ -117,22 +144,26 @@ impl Store {
         emptied.map_err(|source| StoreError::Statement { path: self.path.clone(), source })
     }
 
-    fn locked<T>(&self, work: impl FnOnce(&mut Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
+    fn locked<T>(
+        &self,
+        commits: Commits,
+        work: impl FnOnce(&mut Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
         // A transaction that a panic cut off was rolled back when it was dropped.
-        let mut slot = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut connection = match slot.take() {
-            Some(connection) => connection,
+        let mut slot = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut opened = match slot.take() {
+            Some(opened) => opened,
             None => self.open()?,
         };
-        let done = work(&mut connection);
+        let done = opened.commit(commits).and_then(|()| work(&mut opened.connection));
         // A broken file is opened again next time, which puts it aside.
         if !done.as_ref().is_err_and(state_database::is_corrupt) {
-            *slot = Some(connection);
+            *slot = Some(opened);
         }
         done.map_err(|source| StoreError::Statement { path: self.path.clone(), source })
     }
 
-    fn open(&self) -> Result<Connection, StoreError> {
+    fn open(&self) -> Result<Opened, StoreError> {
         let (connection, aside) = state_database::open(&self.path, schema::MIGRATIONS)?;
         // A commit that finds the log full has to empty it first; mostly it was done beside the work by then.
         connection
@@ -144,6 +175,6 @@ impl Store {
                 "the file of jobs, ledger and boosts was broken: it was put aside, and a new one is begun"
             );
         }
-        Ok(connection)
+        Ok(Opened { connection, commits: Commits::AtOnce })
     }
 }

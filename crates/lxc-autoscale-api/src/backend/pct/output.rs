@@ -11,7 +11,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use rustix::fs::{FallocateFlags, MemfdFlags, OFlags, fallocate, fcntl_setfl, memfd_create};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 /// How often what is more than is kept gives its memory back.
 const TRIM_EVERY: Duration = Duration::from_secs(1);
@@ -58,7 +58,8 @@ impl Output {
 /// Waits for `work`, the end of a program that prints to `outputs`, which stay small meanwhile.
 pub(super) async fn while_printing<F: Future>(work: F, outputs: &[Output; 2]) -> F::Output {
     let mut work = std::pin::pin!(work);
-    let mut interval = interval(TRIM_EVERY);
+    // Most calls end before the first one: nothing wakes up for them.
+    let mut interval = interval_at(Instant::now() + TRIM_EVERY, TRIM_EVERY);
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
