@@ -38,6 +38,16 @@ impl Call {
         let body = json!({"vm_id": vmid, "cores": cores}).to_string();
         Self { method: Method::POST, path: "/scale/cores".to_owned(), body }
     }
+
+    /// As it goes over a connection.
+    pub(crate) fn message(&self, host: SocketAddr) -> String {
+        let Self { method, path, body } = self;
+        let length = body.len();
+        format!(
+            "{method} {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n\
+             Content-Length: {length}\r\n\r\n{body}"
+        )
+    }
 }
 
 /// What came of one kind of request.

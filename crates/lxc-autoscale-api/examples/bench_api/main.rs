@@ -4,8 +4,10 @@
 
 #![allow(clippy::print_stdout, reason = "a benchmark prints its table")]
 
+mod disk;
 mod load;
 mod overhead;
+mod plain;
 mod stage;
 mod table;
 

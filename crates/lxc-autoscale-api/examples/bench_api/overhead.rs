@@ -2,14 +2,16 @@
 //!
 //! A change of cores is one call of `pct set`; all else that the server does is what it adds: the request, who asks, what
 //! the container has before and afterwards, the invariants, the audit log and `api.sqlite`. The same call is made bare and
-//! through the API by turns, so that both meet the same machine.
+//! through the API by turns, so that both meet the same machine; and so are the waits for the disk that are part of it.
 
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use lxc_autoscale_core::Vmid;
 
+use crate::disk::Disk;
 use crate::load::{Call, Connection, Failure, quantile};
+use crate::plain::Plain;
 use crate::stage::Stage;
 
 /// Latencies by turns, and what lies between them.
@@ -19,6 +21,8 @@ pub(crate) struct Overhead {
     pub(crate) bare: Vec<Duration>,
     /// Of the changes through the API, the shortest first.
     pub(crate) through_api: Vec<Duration>,
+    /// Of the disk alone, with the waits of a change; the shortest first.
+    pub(crate) disk: Vec<Duration>,
     /// Calls of `pct` that the changes through the API consisted of.
     pub(crate) calls: u64,
 }
@@ -35,19 +39,21 @@ impl Overhead {
 /// # Errors
 /// When one of them fails.
 pub(crate) async fn measure(stage: &Stage, vmid: Vmid, changes: usize) -> Result<Overhead, Failure> {
-    let mut connection = Connection::new(stage.address());
-    let (mut bare, mut through_api) = (Vec::with_capacity(changes), Vec::with_capacity(changes));
+    let (mut connection, mut plain) = (Connection::new(stage.address()), Plain::connect(stage.address())?);
+    let mut disk = Disk::new(stage.directory())?;
+    let [mut bare, mut through_api, mut waits] = [const { Vec::new() }; 3];
     let before = stage.pct_calls(&mut connection).await?;
     for _ in 0..changes {
         // Each way changes what the other one has left.
         bare.push(set_cores(stage, vmid, 1)?);
-        let call = Call::set_cores(vmid, 2);
-        through_api.push(connection.send(&call).await?);
+        through_api.push(plain.send(&Call::set_cores(vmid, 2))?);
+        waits.push(disk.wait()?);
     }
     let calls = stage.pct_calls(&mut connection).await? - before;
     bare.sort_unstable();
     through_api.sort_unstable();
-    Ok(Overhead { bare, through_api, calls })
+    waits.sort_unstable();
+    Ok(Overhead { bare, through_api, disk: waits, calls })
 }
 
 /// The call as the server makes it.

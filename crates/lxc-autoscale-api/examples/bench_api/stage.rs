@@ -81,6 +81,11 @@ impl Stage {
         self.address
     }
 
+    /// Where the node and the files of our server are.
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     /// Containers whose cores can be set.
     pub(crate) fn containers(&self) -> &[Vmid] {
         &self.containers
