@@ -39,17 +39,19 @@ impl Overhead {
 /// # Errors
 /// When one of them fails.
 pub(crate) async fn measure(stage: &Stage, vmid: Vmid, changes: usize) -> Result<Overhead, Failure> {
-    let (mut connection, mut plain) = (Connection::new(stage.address()), Plain::connect(stage.address())?);
+    // A connection that rests is closed: those who count have one of their own each time.
+    let count = async || stage.pct_calls(&mut Connection::new(stage.address())).await;
     let mut disk = Disk::new(stage.directory())?;
     let [mut bare, mut through_api, mut waits] = [const { Vec::new() }; 3];
-    let before = stage.pct_calls(&mut connection).await?;
+    let before = count().await?;
+    let mut plain = Plain::connect(stage.address())?;
     for _ in 0..changes {
         // Each way changes what the other one has left.
         bare.push(set_cores(stage, vmid, 1)?);
         through_api.push(plain.send(&Call::set_cores(vmid, 2))?);
         waits.push(disk.wait()?);
     }
-    let calls = stage.pct_calls(&mut connection).await? - before;
+    let calls = count().await? - before;
     bare.sort_unstable();
     through_api.sort_unstable();
     waits.sort_unstable();
