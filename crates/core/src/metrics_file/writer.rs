@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, Seek, SeekFrom, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -426,16 +426,18 @@ impl MetricsWriter {
             if self.bounds.max_bytes < bytes { bytes - self.bounds.max_bytes / 2 } else { 0 };
         // The room they take may be what the disk lacks.
         self.spares.remove_all();
-        let mut source = &self.published.file;
-        io::Seek::rewind(&mut source)?;
+        let mut source = BufReader::new(&self.published.file);
+        // A record that begins before the bound ends at the first line break from there on, or right before it; what is left
+        // out is not read.
+        source.seek(SeekFrom::Start(first_kept_by_size.saturating_sub(1)))?;
+        if 0 < first_kept_by_size {
+            source.skip_until(b'\n')?;
+        }
         let mut oldest = None;
         // Record by record, so that the file may be larger than memory.
         let spare = self.spares.filled(self.mode, |file| {
             let mut kept = ArrayWriter::begin(BufWriter::new(file))?;
-            format::for_each_record(BufReader::new(source), |offset, record| {
-                if offset < first_kept_by_size {
-                    return Ok(());
-                }
+            format::for_each_record(source, |_, record| {
                 let is_too_old = || {
                     let taken = time_of(record);
                     keep_age.zip(taken).is_some_and(|(keep_age, taken)| keep_age < age(taken, now))

@@ -36,12 +36,17 @@ use lxc_autoscale_ml::replay::CpuClass;
 use crate::crosswise::Crosswise;
 use crate::figures::Figures;
 use crate::parallel::in_parallel;
-use crate::part::{Left, PARTS};
+use crate::part::{Left, PARTS, Part, YOUNG};
 use crate::program::Args;
 use crate::steer::steer;
 
 /// The command whose tables stand in the page.
 const COMMAND: &str = "cargo xtask bench ablation";
+
+/// How old a young container gets, and how long it may take to know something of it.
+const YOUNG_DAYS: i64 = 3;
+const DAY_SECONDS: i64 = 86_400;
+const YOUNG_WARM_UP_SECONDS: f64 = 6.0 * 3600.0;
 
 /// The figures of one set of traces.
 #[derive(serde::Serialize)]
@@ -57,26 +62,50 @@ fn main() -> ExitCode {
 
 fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     let shipped = DemandModel::shipped();
-    let mut sets =
-        vec![set("24 made-up containers, 14 days", &generate::traces(24, 14), |_| shipped.clone())];
+    let rules = Rules::benchmark(CpuClass::Fractional);
+    let made_up = generate::traces(24, 14);
+    let mut sets = vec![set("24 made-up containers, 14 days", &PARTS, rules, &made_up, |_| shipped.clone())];
     if let Some(path) = &args.traces {
         let recordings = recorded::read_all(path)?;
         let learnt = Crosswise::learn(&recordings)?;
         let title = format!("{} recorded machines, each by what was learnt from others", recordings.len());
-        sets.push(set(&title, &recordings, |id| Some(learnt.stranger(id))));
+        sets.push(set(&title, &PARTS, rules, &recordings, |id| Some(learnt.stranger(id))));
+        let young = young(recordings);
+        let title = format!(
+            "the same machines, each new every {YOUNG_DAYS} days and judged from the seventh hour on"
+        );
+        let rules = Rules { warm_up_seconds: YOUNG_WARM_UP_SECONDS, ..rules };
+        sets.push(set(&title, &YOUNG, rules, &young, |id| Some(learnt.stranger(id))));
     }
     let tables = sets.iter().map(markdown).collect::<Vec<_>>().join("\n");
     args.publish("benchmark.md", COMMAND, &tables, &sets)
 }
 
+/// The recordings in pieces, each a machine of which nothing is known at its beginning.
+fn young(recordings: Vec<Recording>) -> Vec<Recording> {
+    let pieces = recordings.into_iter().flat_map(|mut recording| {
+        let samples = std::mem::take(&mut recording.samples);
+        let first = samples.first().map_or(0, |sample| sample.at);
+        let piece_of = move |at: i64| (at - first).div_euclid(YOUNG_DAYS * DAY_SECONDS);
+        let pieces: Vec<Recording> = samples
+            .chunk_by(|a, b| piece_of(a.at) == piece_of(b.at))
+            .map(|samples| Recording { samples: samples.to_vec(), ..recording.clone() })
+            .collect();
+        pieces
+    });
+    pieces.filter(|piece| piece.span().is_some_and(|(first, last)| DAY_SECONDS <= last - first)).collect()
+}
+
 fn set(
     title: &str,
+    parts: &[(&str, Part)],
+    rules: Rules,
     recordings: &[Recording],
     demand: impl Fn(u64) -> Option<Arc<DemandModel>> + Sync,
 ) -> Set {
     let whole = RecommendConfig::default();
-    let (rules, prices) = (Rules::benchmark(CpuClass::Fractional), Prices::from(&whole));
-    let rows = PARTS.iter().map(|(name, part)| {
+    let prices = Prices::from(&whole);
+    let rows = parts.iter().map(|(name, part)| {
         let sums = in_parallel(recordings, |recording| {
             let Left { policy, shared, mut shown } = part(&whole, demand(recording.id), recording.id);
             let mut judge = Judge::new(rules, recording.provisioned);

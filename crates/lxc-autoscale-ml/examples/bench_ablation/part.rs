@@ -30,14 +30,22 @@ const FLAGGED_FROM: f64 = 0.02;
 /// Noise of a share: a factor whose logarithm is normal with this deviation.
 const NOISE: f64 = 0.5;
 
+/// All of it for a young container, and what is left without what a young container lives by.
+pub(crate) const YOUNG: [(&str, Part); 4] = [
+    ("**all of it**", |config, demand, _| blind(config, demand, |seen| seen)),
+    ("without what was learnt from other machines", |config, _, _| blind(config, None, |seen| seen)),
+    ("the choice by cost from the start on", |config, demand, _| Left {
+        shared: Shared::with_demand(config, demand.clone()).choosing_at_once(),
+        ..blind(config, demand, |seen| seen)
+    }),
+    ("the first expert for ever", first_for_ever),
+];
+
 /// All of it, and what is left without each part.
 pub(crate) const PARTS: [(&str, Part); 13] = [
     ("**all of it**", |config, demand, _| blind(config, demand, |seen| seen)),
     ("without the demand model", |config, _, _| blind(config, None, |seen| seen)),
-    ("without the choice by cost: the first expert for ever", |config, demand, _| Left {
-        shared: Shared::with_demand(config, demand.clone()).without_choice(),
-        ..blind(config, demand, |seen| seen)
-    }),
+    ("without the choice by cost: the first expert for ever", first_for_ever),
     ("without the same time of earlier days in the experts", |config, demand, _| {
         blind(&RecommendConfig { season_days: 0, ..config.clone() }, demand, |seen| seen)
     }),
@@ -74,6 +82,11 @@ pub(crate) const PARTS: [(&str, Part); 13] = [
         })
     }),
 ];
+
+fn first_for_ever(config: &RecommendConfig, demand: Option<Arc<DemandModel>>, _id: u64) -> Left {
+    let shared = Shared::with_demand(config, demand.clone()).without_choice();
+    Left { shared, ..blind(config, demand, |seen| seen) }
+}
 
 fn blind(
     config: &RecommendConfig,

@@ -109,7 +109,7 @@ struct Panel<'a> {
     demand_model: Option<&'a ResourceModel>,
     prices: Prices,
     movement: Movement,
-    changes_experts: bool,
+    first_choice_seconds: f64,
 }
 
 /// What a resource is judged by when its size is.
@@ -158,7 +158,7 @@ impl Learnt {
         let lacked = self.last.map(|last| last.fact).filter(|fact| *fact != Fact::LastUse);
         let need = Wish { size: demand * headroom, fact: lacked.unwrap_or(Fact::RecentPeak), demand };
         self.experts.observe(seconds, &need, &outlook.wishes, &panel.prices, &panel.movement);
-        if panel.changes_experts {
+        if panel.first_choice_seconds <= self.known_seconds {
             self.experts.choose();
         }
         let followed = outlook.wishes.get(self.experts.followed()).copied();
@@ -433,7 +433,7 @@ fn cpu_panel(shared: &Shared) -> Panel<'_> {
         demand_model: shared.demand().map(|model| &model.cpu),
         prices: experts::cpu_prices(shared.config()),
         movement: experts::CPU_MOVEMENT,
-        changes_experts: shared.changes_experts(),
+        first_choice_seconds: shared.first_choice_seconds(),
     }
 }
 
@@ -446,7 +446,7 @@ fn memory_panel(shared: &Shared) -> Panel<'_> {
         demand_model: shared.demand().map(|model| &model.memory),
         prices: experts::memory_prices(shared.config()),
         movement: experts::MEMORY_MOVEMENT,
-        changes_experts: shared.changes_experts(),
+        first_choice_seconds: shared.first_choice_seconds(),
     }
 }
 
@@ -600,6 +600,24 @@ mod tests {
         }
         let memory = model.recommend(at(start + 720 * 60)).memory.unwrap();
         assert!(memory.target < 100.0, "{memory:?}");
+    }
+
+    #[test]
+    fn experts_are_told_apart_once_a_day_was_measured() {
+        let shared = Arc::new(Shared::with_shipped(&RecommendConfig::default()));
+        // Every quarter of an hour a burst that a forecast of the next five minutes does not foresee.
+        let bursts = |minute: i64| if minute % 15 == 14 { 6.0 } else { 0.2 };
+        let followed_after = |shared: &Arc<Shared>, hours: i64| {
+            let mut model = ContainerModel::new(Arc::clone(shared));
+            for minute in 0..60 * hours {
+                model.observe(&seen(60 * (minute + 1), bursts(minute), 300.0));
+            }
+            model.cpu.experts.followed()
+        };
+        assert_eq!(followed_after(&shared, 23), experts::FIRST_CPU);
+        assert_ne!(followed_after(&Arc::new(shared.choosing_at_once()), 23), experts::FIRST_CPU);
+        assert_ne!(followed_after(&shared, 25), experts::FIRST_CPU);
+        assert_eq!(followed_after(&Arc::new(shared.without_choice()), 25), experts::FIRST_CPU);
     }
 
     #[test]
