@@ -117,25 +117,19 @@ impl Known {
 
     fn of(values: &[f32]) -> Self {
         // Beside each other, so that none waits for the one before.
-        let mut lanes = [Self::NOTHING; LANES];
-        let (chunks, rest) = values.as_chunks::<LANES>();
         let mut largest = [f32::NEG_INFINITY; LANES];
         let (mut sums, mut numbers) = ([0.0_f32; LANES], [0.0_f32; LANES]);
+        let (chunks, rest) = values.as_chunks::<LANES>();
         for chunk in chunks {
+            let counted = |value: f32, counts: f32| if value.is_nan() { 0.0 } else { counts };
             largest = std::array::from_fn(|lane| larger(largest[lane], chunk[lane]));
-            sums =
-                std::array::from_fn(|lane| sums[lane] + if chunk[lane].is_nan() { 0.0 } else { chunk[lane] });
-            numbers =
-                std::array::from_fn(|lane| numbers[lane] + if chunk[lane].is_nan() { 0.0 } else { 1.0 });
+            sums = std::array::from_fn(|lane| sums[lane] + counted(chunk[lane], chunk[lane]));
+            numbers = std::array::from_fn(|lane| numbers[lane] + counted(chunk[lane], 1.0));
         }
-        for (lane, known) in lanes.iter_mut().enumerate() {
-            *known = Self { largest: largest[lane], sum: sums[lane], number: numbers[lane] };
-        }
-        let single = |value: &f32| match value.is_nan() {
-            true => Self::NOTHING,
-            false => Self { largest: *value, sum: *value, number: 1.0 },
-        };
-        lanes.into_iter().chain(rest.iter().map(single)).fold(Self::NOTHING, Self::and)
+        let lanes = largest.into_iter().zip(sums).zip(numbers);
+        let lanes = lanes.map(|((largest, sum), number)| Self { largest, sum, number });
+        let single = |value: &f32| Self { largest: *value, sum: *value, number: 1.0 };
+        lanes.chain(rest.iter().filter(|value| !value.is_nan()).map(single)).fold(Self::NOTHING, Self::and)
     }
 
     fn and(self, other: Self) -> Self {
@@ -214,10 +208,10 @@ impl Past<'_> {
         let (mut jumps, mut judged) = (0_u32, 0_u32);
         for (value, before) in recent.iter().skip(HOUR_STEPS).zip(&peaks) {
             // What is not known is above nothing, and negative infinity is below what is known only.
-            let is_judged = (f32::NEG_INFINITY < *value) & (f32::NEG_INFINITY < *before);
-            let is_jump = is_judged & (JUMP * before + epsilon < *value);
-            judged += u32::from(is_judged);
-            jumps += u32::from(is_jump);
+            // Numbers and not conditions, so that many are looked at at once.
+            let is_judged = u32::from(f32::NEG_INFINITY < *value) * u32::from(f32::NEG_INFINITY < *before);
+            judged += is_judged;
+            jumps += is_judged * u32::from(JUMP * before + epsilon < *value);
         }
         jumps as f32 / judged as f32
     }

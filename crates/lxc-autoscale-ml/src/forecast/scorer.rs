@@ -138,7 +138,7 @@ mod tests {
     use super::*;
     use crate::forecast::trees::Node;
 
-    const FEATURES: usize = 3;
+    const FEATURES: u8 = 3;
 
     fn value() -> impl Strategy<Value = f32> {
         // Few different ones, so that values meet thresholds.
@@ -147,7 +147,7 @@ mod tests {
 
     /// A tree that grows at random places, with children after their parents.
     fn tree() -> impl Strategy<Value = Tree> {
-        let splits = proptest::collection::vec((any::<u16>(), 0..FEATURES as u8, -4i8..5), 0..MOST_LEAVES);
+        let splits = proptest::collection::vec((any::<u16>(), 0..FEATURES, -4i8..5), 0..MOST_LEAVES);
         splits.prop_map(|splits| {
             let mut nodes: Vec<Node> = Vec::new();
             // Open ends: (node, whether the right one).
@@ -179,10 +179,10 @@ mod tests {
                 (-2.0f32..2.0, proptest::collection::vec(tree(), 0..5)).prop_map(|(base, trees)| Ensemble { base, trees }),
                 1..4,
             ),
-            rows in proptest::collection::vec(proptest::collection::vec(value(), FEATURES), 1..8),
+            rows in proptest::collection::vec(proptest::collection::vec(value(), usize::from(FEATURES)), 1..8),
         ) {
-            prop_assert!(ensembles.iter().all(|ensemble| ensemble.is_sound(FEATURES)));
-            let scorer = Scorer::new(&ensembles, FEATURES).unwrap();
+            prop_assert!(ensembles.iter().all(|ensemble| ensemble.is_sound(FEATURES.into())));
+            let scorer = Scorer::new(&ensembles, FEATURES.into()).unwrap();
             for row in rows {
                 let walked: Vec<u32> = ensembles.iter().map(|ensemble| ensemble.predict(&row).to_bits()).collect();
                 let asked: Vec<u32> = scorer.predict(&row).into_iter().map(f32::to_bits).collect();
