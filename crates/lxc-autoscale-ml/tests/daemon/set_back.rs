@@ -44,7 +44,7 @@ async fn running_out_of_memory_is_answered_after_the_clock_was_set_back() {
 #[tokio::test]
 async fn a_cool_down_ends_when_its_time_is_over_and_not_when_the_clock_is_there_again() {
     let api = RecordingApi::up().await;
-    let mut node = Node::with_past(12, &[(101, STARVED)]);
+    let mut node = Node::with_past(26, &[(101, STARVED)]);
     let mut daemon = node.daemon(&api.url(), "[scaling.cpu]\ncooldown_up_seconds = 600");
     node.cycle(&mut daemon).await;
     assert!(api.take().iter().any(|(route, _)| *route == "/scale/cores"));

@@ -30,7 +30,7 @@ async fn a_missing_file_is_waited_for() {
 #[tokio::test]
 async fn a_broken_file_costs_nothing_but_the_wait() {
     let api = RecordingApi::up().await;
-    let mut node = Node::with_past(12, &[(101, BUSY)]);
+    let mut node = Node::with_past(26, &[(101, BUSY)]);
     let mut daemon = node.daemon(&api.url(), "");
     let whole = std::fs::read(node.metrics_file()).unwrap();
     for broken in [&b"this is no JSON"[..], b"{\"a\": 1}", b""] {
@@ -123,7 +123,7 @@ async fn stale_data_steers_nothing() {
 #[tokio::test]
 async fn an_api_that_is_down_is_asked_again_and_nothing_is_claimed() {
     let mut api = RecordingApi::down();
-    let mut node = Node::with_past(12, &[(101, BUSY), (102, BUSY)]);
+    let mut node = Node::with_past(26, &[(101, BUSY), (102, BUSY)]);
     let mut daemon = node.daemon(&api.url(), "");
     for _ in 0..3 {
         node.record(MINUTE);
@@ -147,7 +147,7 @@ async fn an_api_that_is_down_is_asked_again_and_nothing_is_claimed() {
 async fn a_refusal_is_kept_and_does_not_stop_the_others() {
     let api = RecordingApi::up().await;
     api.refuse_with(Some(409));
-    let node = Node::with_past(12, &[(101, BUSY), (102, BUSY)]);
+    let node = Node::with_past(26, &[(101, BUSY), (102, BUSY)]);
     let report = node.cycle(&mut node.daemon(&api.url(), "")).await;
     assert_eq!(api.take().len(), 2);
     assert_eq!(report.troubles, Vec::<String>::new(), "a refusal is an answer");
@@ -160,7 +160,7 @@ async fn a_refusal_is_kept_and_does_not_stop_the_others() {
 async fn what_is_refused_is_asked_for_ever_more_rarely_and_counted_once() {
     let api = RecordingApi::up().await;
     api.refuse_with(Some(409));
-    let mut node = Node::with_past(12, &[(101, BUSY)]);
+    let mut node = Node::with_past(26, &[(101, BUSY)]);
     let mut daemon = node.daemon(&api.url(), "");
     for _ in 0..60 {
         node.record(MINUTE);
@@ -183,7 +183,7 @@ async fn what_is_refused_is_asked_for_ever_more_rarely_and_counted_once() {
 #[tokio::test]
 async fn without_a_ledger_nothing_is_resized_and_it_is_begun_again() {
     let api = RecordingApi::up().await;
-    let mut node = Node::with_past(12, &[(101, BUSY)]);
+    let mut node = Node::with_past(26, &[(101, BUSY)]);
     let mut daemon = node.daemon(&api.url(), "");
     // Somebody overwrites the database under the running daemon.
     let spoilt = rusqlite::Connection::open(node.ledger()).unwrap();
