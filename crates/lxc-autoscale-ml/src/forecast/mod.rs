@@ -17,5 +17,4 @@ mod trees;
 
 pub use demand_model::{DemandModel, LearntModel, LearntResource, ModelError, ResourceModel};
 pub use quantiles::{Candidates, Quantiles};
-pub use scorer::MOST_LEAVES;
 pub use trees::{Ensemble, Node, Tree};

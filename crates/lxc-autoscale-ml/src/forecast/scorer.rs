@@ -7,7 +7,7 @@
 use super::trees::{Ensemble, Tree};
 
 /// Leaves of a tree, at most: one bit each.
-pub const MOST_LEAVES: usize = 32;
+const MOST_LEAVES: usize = 32;
 
 /// Ensembles that are asked together, about the same row.
 #[derive(Clone, Debug, PartialEq)]

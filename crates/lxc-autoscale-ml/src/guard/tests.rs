@@ -84,12 +84,18 @@ fn a_disturbed_step_is_no_sign_of_harm_and_running_out_of_memory_always_is() {
     assert_eq!(shrinks.undo.map(|undo| undo.symptom), Some(symptom::Symptom::OutOfMemory));
 }
 
-#[test]
-fn a_leak_is_noticed_goes_on_and_ends_with_a_restart() {
+/// After forty hours of 12 MiB more in each.
+fn leaking() -> ContainerGuard {
     let mut guard = ContainerGuard::default();
     for step in 0..40 * 12 {
         guard.observe(seen(&observation(300 * step, 300.0 + step as f64, 0.0)));
     }
+    guard
+}
+
+#[test]
+fn a_leak_is_noticed_goes_on_and_ends_with_a_restart() {
+    let mut guard = leaking();
     let leak = *guard.kept().leak().unwrap();
     assert!((leak.mib_per_hour - 12.0).abs() < 0.2 && (leak.size_mib - 1024.0).abs() < 1e-9, "{leak:?}");
     let observation = observation(300 * 480, 300.0, 0.0);
@@ -99,10 +105,7 @@ fn a_leak_is_noticed_goes_on_and_ends_with_a_restart() {
 
 #[test]
 fn somebody_who_sets_the_size_of_a_leaking_container_lifts_its_cap() {
-    let mut guard = ContainerGuard::default();
-    for step in 0..40 * 12 {
-        guard.observe(seen(&observation(300 * step, 300.0 + step as f64, 0.0)));
-    }
+    let mut guard = leaking();
     assert!(guard.kept().leak().is_some());
     let observation = observation(300 * 480, 780.0, 0.0);
     guard.observe(Seen { memory_mib: Some(4096.0), ..seen(&observation) });
@@ -127,10 +130,7 @@ fn boost(begin: i64, end: i64, base: f64, size: f64) -> [ApiChange; 2] {
 
 #[test]
 fn a_boost_gives_nothing_for_good_and_ends_no_leak() {
-    let mut guard = ContainerGuard::default();
-    for step in 0..40 * 12 {
-        guard.observe(seen(&observation(300 * step, 300.0 + step as f64, 0.0)));
-    }
+    let mut guard = leaking();
     let before = *guard.kept().leak().unwrap();
     for (step, size) in [(480, 4096.0), (481, 1024.0)] {
         let observation = observation(300 * step, 780.0, 0.0);
