@@ -34,6 +34,7 @@ pub mod ledger;
 pub mod memory_guard;
 pub mod metrics;
 pub mod node;
+pub mod on_disk;
 pub mod openapi;
 pub mod params;
 pub mod program;

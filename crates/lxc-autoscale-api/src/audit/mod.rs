@@ -6,13 +6,14 @@
 //! requests to change something that were refused for who asked ([`refusals`]).
 //!
 //! Whoever alters, removes or inserts a line breaks the chain ([`verify()`]). Lines cut off at the end leave no trace in
-//! the file itself, nor does a file that is written anew as a whole; the newest hash is in the log of the service, too,
-//! with each change that has ended, where what `audit verify` says can be compared with it.
+//! the file itself, nor does a file that is written anew as a whole; the newest hash that is on the disk is in the log of
+//! the service, too, within a second after a change has ended, where what `audit verify` says can be compared with it.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use jiff::Timestamp;
@@ -21,6 +22,7 @@ use serde::Serialize;
 
 use crate::backups::{numbered, shift};
 use crate::config::AuditConfig;
+use crate::on_disk::OnDisk;
 use chain::{BEGINNING, first_link, last_link, tail};
 
 mod chain;
@@ -128,6 +130,8 @@ pub struct AuditLog {
     file: PathBuf,
     /// Its bounds, and the end of the chain where it is known.
     inner: Mutex<(AuditConfig, Option<End>)>,
+    /// Whether somebody has promised to call [`AuditLog::sync`].
+    is_sync_promised: AtomicBool,
 }
 
 /// The end of the chain.
@@ -137,12 +141,27 @@ struct End {
     size: u64,
     seq: u64,
     hash: String,
+    /// Whether all of it is known to be on the disk.
+    is_on_disk: bool,
+}
+
+/// The newest line that is on the disk, with all lines before it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Newest {
+    /// Its number.
+    pub seq: u64,
+    /// Its hash.
+    pub hash: String,
 }
 
 impl AuditLog {
     /// The log of that configuration; opened with the first event.
     pub fn new(config: AuditConfig) -> Self {
-        Self { file: config.file.clone(), inner: Mutex::new((config, None)) }
+        Self {
+            file: config.file.clone(),
+            inner: Mutex::new((config, None)),
+            is_sync_promised: AtomicBool::new(false),
+        }
     }
 
     /// The same; none where the configuration names no file.
@@ -173,14 +192,57 @@ impl AuditLog {
         event: &Event,
         now: Timestamp,
     ) -> Result<String, AuditError> {
+        self.append(subject, event, now, OnDisk::AtOnce)
+    }
+
+    /// As [`AuditLog::write`], on the disk when `on_disk` says: at once, or with the next line that is, or with
+    /// [`AuditLog::sync`].
+    ///
+    /// # Errors
+    /// [`AuditError`] when it cannot be written; the next event tries again.
+    pub fn append<S: Serialize>(
+        &self,
+        subject: &S,
+        event: &Event,
+        now: Timestamp,
+        on_disk: OnDisk,
+    ) -> Result<String, AuditError> {
         let (config, slot) = &mut *self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         // What was half written is not the end of the chain: it is looked for anew.
         let end = slot.take();
-        let written = append(config, end, subject, event, now);
+        let written = append(config, end, subject, event, now, on_disk);
         let end = written.map_err(|source| AuditError { path: self.file.clone(), source })?;
         let hash = end.hash.clone();
         *slot = Some(end);
         Ok(hash)
+    }
+
+    /// Promises to call [`AuditLog::sync`] soon; false when somebody else has.
+    pub fn promise_sync(&self) -> bool {
+        !self.is_sync_promised.swap(true, Ordering::AcqRel)
+    }
+
+    /// Waits until all that this process wrote is on the disk; returns the last line of it, where there is one.
+    ///
+    /// # Errors
+    /// [`AuditError`] when the disk does not take it; what is written next tries again.
+    pub fn sync(&self) -> Result<Option<Newest>, AuditError> {
+        // Whatever is written from here on needs another promise.
+        self.is_sync_promised.store(false, Ordering::Release);
+        let (_, slot) = &mut *self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(end) = slot else { return Ok(None) };
+        end.sync().map_err(|source| AuditError { path: self.file.clone(), source })?;
+        Ok(Some(Newest { seq: end.seq, hash: end.hash.clone() }))
+    }
+}
+
+impl End {
+    fn sync(&mut self) -> io::Result<()> {
+        if !self.is_on_disk {
+            self.file.sync_data()?;
+            self.is_on_disk = true;
+        }
+        Ok(())
     }
 }
 
@@ -190,6 +252,7 @@ fn append<S: Serialize>(
     subject: &S,
     event: &Event,
     now: Timestamp,
+    on_disk: OnDisk,
 ) -> io::Result<End> {
     let _turn = turn(&config.file)?;
     let (mut end, is_whole) = match end {
@@ -206,6 +269,7 @@ fn append<S: Serialize>(
     };
     let most = config.max_size_mib.saturating_mul(1 << 20);
     if most <= end.size {
+        end.sync()?;
         rotate(config)?;
         let fresh = open(&config.file)?;
         end = End { seq: end.seq, hash: end.hash, ..fresh };
@@ -216,9 +280,12 @@ fn append<S: Serialize>(
     let line = Line { seq, time: now, subject, event, oldest, previous: &end.hash };
     let (line, hash) = chain::complete(&serde_json::to_string(&line)?);
     end.file.write_all(line.as_bytes())?;
-    end.file.sync_data()?;
     let size = end.size + line.len() as u64;
-    Ok(End { file: end.file, size, seq, hash })
+    let mut end = End { file: end.file, size, seq, hash, is_on_disk: false };
+    if on_disk == OnDisk::AtOnce {
+        end.sync()?;
+    }
+    Ok(end)
 }
 
 /// One writer at a time, whatever its process. What is locked is a file beside the log, because the log has another name
@@ -278,7 +345,7 @@ fn open(path: &Path) -> io::Result<End> {
         file.write_all(b"\n")?;
     }
     let size = file.metadata()?.len();
-    Ok(End { file, size, seq, hash })
+    Ok(End { file, size, seq, hash, is_on_disk: false })
 }
 
 /// A new file belongs to whom its directory belongs to: root, who makes a key by hand, may be the first to write to the

@@ -17,6 +17,7 @@ use crate::exporter::DONE;
 use crate::gate::Ticket;
 use crate::jobs::table::{End, Open};
 use crate::jobs::{Journal, Task, reconcile};
+use crate::on_disk::OnDisk;
 
 impl Changes {
     /// Finds out in the background what became of a change, which keeps its containers until then. While a `command` is
@@ -53,7 +54,7 @@ impl Changes {
             (Event::NotDone { code, message: audit::bounded(&end.message), duration_ms: 0 }, code)
         };
         let trail = Trail { audit: self.audit_log(), subject, instruments: self.instruments.clone() };
-        self.close(trail, event, open.number, Left::Ended(end)).await;
+        self.close(trail, event, open.number, Left::Ended(end), OnDisk::AtOnce).await;
         if open.asked.is_job {
             self.announce(open.number).await;
         }

@@ -18,7 +18,8 @@ use crate::actions::ActionError;
 use crate::backend::watch::{Cancel, watched};
 use crate::gate::Ticket;
 use crate::jobs::table::Asked;
-use crate::jobs::{Journal, Order};
+use crate::jobs::{Journal, Order, Task};
+use crate::on_disk::OnDisk;
 
 /// A change that has a place among those of this server.
 pub(super) struct Errand<S, F> {
@@ -119,7 +120,9 @@ impl Changes {
         let failure = result.as_ref().err();
         let is_open = failure.is_some_and(ActionError::is_open);
         let left = if is_open { Left::Open(end) } else { Left::Ended(end) };
-        self.close(self.trail(&change, &why).of(number), event, number, left).await;
+        // What can be held against the node after a power cut need not wait for the disk.
+        let on_disk = if task == Task::Other { OnDisk::AtOnce } else { OnDisk::Soon };
+        self.close(self.trail(&change, &why).of(number), event, number, left, on_disk).await;
         if is_open {
             self.settle_later(number, &change, tickets, failure.and_then(ActionError::at_work));
         } else {

@@ -337,7 +337,7 @@ impl Changes {
         Trail { audit: self.audit_log(), subject, instruments: Arc::clone(&self.instruments) }
     }
 
-    /// Refuses new changes and waits until those under way have ended.
+    /// Refuses new changes and waits until those under way have ended, and all is on the disk in the audit log.
     pub async fn finish(&self) {
         if 0 < self.in_progress() {
             tracing::info!(changes = self.in_progress(), "waiting for changes to end");
@@ -347,6 +347,9 @@ impl Changes {
         // A change that asks while this waits finds no permit left; one that asks later finds them closed.
         let _all = self.permits.acquire_many(self.capacity).await;
         self.permits.close();
+        if let Some(audit) = self.audit_log() {
+            trail::sync(audit, Arc::clone(&self.instruments)).await;
+        }
     }
 }
 

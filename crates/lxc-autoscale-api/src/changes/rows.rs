@@ -1,5 +1,6 @@
 //! The rows of changes in the store, from the first to the last word, and those who are told of them.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use jiff::Timestamp;
@@ -7,13 +8,14 @@ use lxc_autoscale_core::api::{EventKind, JobInfo};
 use lxc_autoscale_core::{ErrorChain, Vmid};
 use tokio::task::JoinHandle;
 
-use super::trail::Trail;
+use super::trail::{self, Trail};
 use super::{Changes, locked};
 use crate::actions::ActionError;
 use crate::audit::Event;
 use crate::jobs::begun::{Beginning, Numbered};
 use crate::jobs::table::{self, Asked, End};
 use crate::ledger;
+use crate::on_disk::OnDisk;
 use crate::store::{Store, StoreError};
 
 /// Changes after which old rows are looked for.
@@ -82,12 +84,19 @@ impl Changes {
         self.store.with(move |connection| table::insert(connection, &asked, false, now)).await
     }
 
-    /// Writes down how a change is left, and tells those who listen which sizes it has left different: on the disk in the
-    /// audit log when this returns.
-    pub(super) async fn close(&self, trail: Trail, outcome: Event, number: i64, left: Left) {
-        let changes = self.clone();
+    /// Writes down how a change is left, and tells those who listen which sizes it has left different. In the audit log it
+    /// is on the disk when `on_disk` says.
+    pub(super) async fn close(
+        &self,
+        trail: Trail,
+        outcome: Event,
+        number: i64,
+        left: Left,
+        on_disk: OnDisk,
+    ) {
+        let (changes, audit) = (self.clone(), trail.audit.clone());
         let written = tokio::task::spawn_blocking(move || {
-            trail.ended(&outcome);
+            trail.ended(&outcome, on_disk);
             match left {
                 Left::Ended(end) => changes.write_end(number, end),
                 Left::Open(end) => changes.leave_open(number, &end),
@@ -95,6 +104,9 @@ impl Changes {
         });
         if let Err(error) = written.await {
             tracing::error!(number, %error, "writing down how a change ended was cut off");
+        }
+        if let Some(audit) = audit {
+            trail::sync_soon(audit, Arc::clone(&self.instruments));
         }
     }
 

@@ -1,4 +1,8 @@
 //! The trail of one change: in the audit log, and as a line of the log.
+//!
+//! That a change is begun is on the disk before it is. How it ended need not be before it is answered: an end that is lost
+//! with the power is found again by holding the change against the node, and written down then. A second later it is on the
+//! disk, or with the next change before that.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,9 +13,13 @@ use serde::Serialize;
 
 use super::Change;
 use crate::actions::ActionError;
-use crate::audit::{self, AuditError, AuditLog, Event, Subject};
+use crate::audit::{self, AuditError, AuditLog, Event, Newest, Subject};
 use crate::error::ApiError;
 use crate::exporter::{DONE, Instruments};
+use crate::on_disk::OnDisk;
+
+/// How long the end of a change may be in the audit log and not on the disk.
+const SYNC_AFTER: Duration = Duration::from_secs(1);
 
 /// The trail of one change in the audit log.
 #[derive(Clone)]
@@ -29,27 +37,49 @@ impl Trail {
         self
     }
 
-    /// Writes down that the change is begun; waits for the disk, as does all here.
+    /// Writes down that the change is begun; on the disk when this returns.
     pub(super) fn begins(&self) -> Result<(), AuditError> {
-        self.write(&Event::Begun).map(drop)
+        self.write(&Event::Begun, OnDisk::AtOnce)
     }
 
     /// Writes down what became of it; what is done is done, whether that can be written down or not.
-    pub(super) fn ended(&self, outcome: &Event) {
-        match self.write(outcome) {
-            Ok(Some(hash)) => tracing::info!(hash, change = self.subject.change, "written to the audit log"),
-            Ok(None) => {}
-            Err(error) => {
-                tracing::error!(error = %ErrorChain(&error), "the end of a change is not in the audit log");
-            }
+    pub(super) fn ended(&self, outcome: &Event, on_disk: OnDisk) {
+        if let Err(error) = self.write(outcome, on_disk) {
+            tracing::error!(error = %ErrorChain(&error), "the end of a change is not in the audit log");
         }
     }
 
-    fn write(&self, event: &Event) -> Result<Option<String>, AuditError> {
-        let Some(audit) = &self.audit else { return Ok(None) };
-        let written = audit.write(&self.subject, event, Timestamp::now());
+    fn write(&self, event: &Event, on_disk: OnDisk) -> Result<(), AuditError> {
+        let Some(audit) = &self.audit else { return Ok(()) };
+        let written = audit.append(&self.subject, event, Timestamp::now(), on_disk);
         self.instruments.audited(written.is_ok());
-        written.map(Some)
+        written.map(drop)
+    }
+}
+
+/// Has the ends of changes on the disk a little later, with those that come until then.
+pub(super) fn sync_soon(audit: Arc<AuditLog>, instruments: Arc<Instruments>) {
+    if !audit.promise_sync() {
+        return;
+    }
+    tokio::spawn(async move {
+        tokio::time::sleep(SYNC_AFTER).await;
+        sync(audit, instruments).await;
+    });
+}
+
+/// Has the ends of changes on the disk, and tells the log of the service the newest hash.
+pub(super) async fn sync(audit: Arc<AuditLog>, instruments: Arc<Instruments>) {
+    let synced = tokio::task::spawn_blocking(move || match audit.sync() {
+        Ok(None) => {}
+        Ok(Some(Newest { seq, hash })) => tracing::info!(seq, hash, "written to the audit log"),
+        Err(error) => {
+            instruments.audited(false);
+            tracing::error!(error = %ErrorChain(&error), "the ends of changes are not on the disk in the audit log");
+        }
+    });
+    if let Err(error) = synced.await {
+        tracing::error!(%error, "waiting for the audit log ended unexpectedly");
     }
 }
 

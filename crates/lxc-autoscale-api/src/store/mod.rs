@@ -11,6 +11,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use lxc_autoscale_core::state_database::{self, StateDatabaseError, StateLock};
 use rusqlite::Connection;
 
+use crate::on_disk::OnDisk;
+
 pub(crate) mod kept;
 mod schema;
 
@@ -58,26 +60,17 @@ pub struct Store {
 #[derive(Debug)]
 struct Opened {
     connection: Connection,
-    commits: Commits,
-}
-
-/// When a commit is on the disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Commits {
-    /// When it returns.
-    AtOnce,
-    /// With the next one that is so at once.
-    Soon,
+    commits: OnDisk,
 }
 
 impl Opened {
     /// Lets what is committed from now on be on the disk then. Said only where it is another way than before: that is a
     /// statement of its own.
-    fn commit(&mut self, commits: Commits) -> rusqlite::Result<()> {
+    fn commit(&mut self, commits: OnDisk) -> rusqlite::Result<()> {
         if self.commits != commits {
             let synchronous = match commits {
-                Commits::AtOnce => "FULL",
-                Commits::Soon => "NORMAL",
+                OnDisk::AtOnce => "FULL",
+                OnDisk::Soon => "NORMAL",
             };
             self.connection.pragma_update(None, "synchronous", synchronous)?;
             self.commits = commits;
@@ -99,7 +92,7 @@ impl Store {
     pub fn take(&self) -> Result<StateLock, StoreError> {
         let directory = self.path.parent().unwrap_or(Path::new("/"));
         let lock = StateLock::take(directory, LOCK_FILE)?;
-        self.locked(Commits::AtOnce, |_| Ok(()))?;
+        self.locked(OnDisk::AtOnce, |_| Ok(()))?;
         Ok(lock)
     }
 
@@ -112,7 +105,7 @@ impl Store {
         work: impl FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
         let store = self.clone();
-        let done = tokio::task::spawn_blocking(move || store.locked(Commits::AtOnce, work)).await;
+        let done = tokio::task::spawn_blocking(move || store.locked(OnDisk::AtOnce, work)).await;
         done.unwrap_or_else(|_| Err(self.crashed()))
     }
 
@@ -126,7 +119,7 @@ impl Store {
         &self,
         work: impl FnOnce(&mut Connection) -> rusqlite::Result<T>,
     ) -> Result<T, StoreError> {
-        self.locked(Commits::Soon, work)
+        self.locked(OnDisk::Soon, work)
     }
 
     /// What is told when what was at work here ended without a word.
@@ -146,7 +139,7 @@ impl Store {
 
     fn locked<T>(
         &self,
-        commits: Commits,
+        commits: OnDisk,
         work: impl FnOnce(&mut Connection) -> rusqlite::Result<T>,
     ) -> Result<T, StoreError> {
         // A transaction that a panic cut off was rolled back when it was dropped.
@@ -175,6 +168,6 @@ impl Store {
                 "the file of jobs, ledger and boosts was broken: it was put aside, and a new one is begun"
             );
         }
-        Ok(Opened { connection, commits: Commits::AtOnce })
+        Ok(Opened { connection, commits: OnDisk::AtOnce })
     }
 }

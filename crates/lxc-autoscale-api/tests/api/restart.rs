@@ -212,3 +212,42 @@ fn a_number_that_the_audit_log_has_is_not_given_again() {
     fs::remove_dir_all(node.root().join("state")).unwrap();
     assert_eq!(number_of_change_to(4), 2);
 }
+
+/// What is on the disk when the call is made is all that is left of a change when the power fails right after its answer.
+#[test]
+fn how_an_answered_change_ended_is_found_again_after_a_power_cut() {
+    let node = Node::new();
+    let kept = "mkdir \"$root/disk\" && cp \"$root/audit.jsonl\" \"$root/state\"/api.sqlite* \"$root/disk\"";
+    node.hook("set", &format!("{kept}\n"));
+    let server = Server::start(&node, "");
+    let mut answer = String::new();
+    server
+        .send("POST", "/scale/cores", &json!({"vm_id": 104, "cores": 4}))
+        .read_to_string(&mut answer)
+        .unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    server.signal(Signal::KILL);
+    server.wait();
+    assert_eq!(last_line(&node)["event"], "done", "the process alone takes nothing with it");
+
+    let (disk, state) = (node.root().join("disk"), node.root().join("state"));
+    fs::remove_dir_all(&state).unwrap();
+    fs::create_dir(&state).unwrap();
+    for file in fs::read_dir(disk).unwrap().map(Result::unwrap) {
+        let place = if file.file_name() == "audit.jsonl" { node.root() } else { &*state };
+        fs::copy(file.path(), place.join(file.file_name())).unwrap();
+    }
+    assert_eq!(last_line(&node)["event"], "begun", "its end was not waited for");
+    fs::remove_file(node.root().join("hook/set")).unwrap();
+    let mut server = Server::start(&node, "");
+    server.wait_for("settled");
+    server.wait_for("written to the audit log");
+    let line = last_line(&node);
+    assert_eq!((&line["event"], &line["change"], &line["seq"]), (&json!("done"), &json!(1), &json!(2)), "{line}");
+    let entry = server.data("/ledger?vm_id=104")["entries"][0].clone();
+    assert_eq!((&entry["before"], &entry["after"]), (&json!(2.0), &json!(4.0)), "{entry}");
+    assert_eq!(node.calls().iter().filter(|call| call.starts_with("set")).count(), 1, "it is not repeated");
+    let verified = program(&node, "audit").arg("verify").output().unwrap();
+    let said = String::from_utf8_lossy(&verified.stdout);
+    assert!(verified.status.success() && said.contains("records 1 to 2: the chain holds"), "{said}");
+}
