@@ -85,8 +85,9 @@ impl Selector {
         prices: &Prices,
         movement: &Movement,
     ) {
+        let fade = (-seconds / movement.half_life_seconds).exp2();
         for (expert, wish) in self.experts.iter_mut().zip(wishes) {
-            expert.charge(seconds, need.size, prices, movement.half_life_seconds);
+            expert.charge(seconds, need.size, prices, fade);
             expert.follow(*wish, need, prices, movement);
         }
     }
@@ -123,8 +124,9 @@ impl Selector {
 }
 
 impl Expert {
-    fn charge(&mut self, seconds: f64, need: f64, prices: &Prices, half_life_seconds: f64) {
-        self.cost *= (-seconds / half_life_seconds).exp2();
+    /// Charges what was held for `seconds`, in which the costs before it fade to `fade` of themselves.
+    fn charge(&mut self, seconds: f64, need: f64, prices: &Prices, fade: f64) {
+        self.cost *= fade;
         let Some(Wish { size, .. }) = self.held else { return };
         let hours = seconds / 3600.0;
         let missing = (need - size).max(0.0);
@@ -218,7 +220,7 @@ mod tests {
             let mut expert = Expert { held: Some(wish(1.0)), cost: 0.0, short_seconds: 0.0 };
             let mut elapsed = 0.0;
             while elapsed < 5400.0 {
-                expert.charge(seconds, 2.0, &prices, f64::INFINITY);
+                expert.charge(seconds, 2.0, &prices, 1.0);
                 elapsed += seconds;
             }
             assert!((expert.cost - 20.0).abs() < 1e-9, "{seconds}: {}", expert.cost);
