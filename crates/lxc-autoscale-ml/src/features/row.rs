@@ -17,6 +17,10 @@ use crate::history::Step;
 /// No code reaches it: [`code::encode`] cuts values off far below.
 const UNKNOWN: Code = Code::MAX;
 
+/// Set in the code of the seconds where the rolling columns begin anew with a row, after a gap or a restart. A step is
+/// known up to [`crate::history::LONGEST_STEP`] only, whose code is far smaller; that of an unknown one has it, too.
+const BEGINS: Code = 1 << 15;
+
 /// What is measured, in the order in which it is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Measure {
@@ -54,12 +58,11 @@ impl Measure {
     }
 }
 
-/// What was measured at one record.
+/// What was measured at one record. There is one for each minute of a day of each container: it has no room for a flag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Row {
+    /// By measure; that of the seconds with [`BEGINS`].
     codes: [Code; MEASURES],
-    /// Whether the rolling columns begin anew with it.
-    begins: bool,
 }
 
 impl Row {
@@ -85,12 +88,26 @@ impl Row {
             let code = value.and_then(|value| code::encode(value, measure.resolution()));
             codes[measure as usize] = code.unwrap_or(UNKNOWN);
         }
-        Self { codes, begins: step.seconds.is_none() || step.restarted }
+        Self::beginning(codes, step.seconds.is_none() || step.restarted)
+    }
+
+    /// The row of these codes.
+    fn beginning(mut codes: [Code; MEASURES], begins: bool) -> Self {
+        if begins {
+            codes[Measure::Seconds as usize] |= BEGINS;
+        }
+        Self { codes }
+    }
+
+    /// What was measured, without what is told beside it.
+    fn code(&self, measure: Measure) -> Code {
+        let code = self.codes[measure as usize];
+        if measure == Measure::Seconds && code != UNKNOWN { code & !BEGINS } else { code }
     }
 
     /// What was measured; `None` where it was not.
     pub(super) fn get(&self, measure: Measure) -> Option<f64> {
-        let code = self.codes[measure as usize];
+        let code = self.code(measure);
         (code != UNKNOWN).then(|| code::decode(code, measure.resolution()))
     }
 
@@ -101,7 +118,7 @@ impl Row {
 
     /// Whether the rolling columns begin anew with it.
     pub(super) fn begins(&self) -> bool {
-        self.begins
+        self.codes[Measure::Seconds as usize] & BEGINS != 0
     }
 }
 
@@ -109,8 +126,10 @@ impl Row {
 pub(super) fn pack<S: Serializer>(rows: &VecDeque<Row>, serializer: S) -> Result<S::Ok, S::Error> {
     let mut bytes = Vec::with_capacity(rows.len() * ROW_BYTES);
     for row in rows {
-        bytes.extend(row.codes.iter().flat_map(|code| code.to_le_bytes()));
-        bytes.push(u8::from(row.begins));
+        let mut codes = row.codes;
+        codes[Measure::Seconds as usize] = row.code(Measure::Seconds);
+        bytes.extend(codes.iter().flat_map(|code| code.to_le_bytes()));
+        bytes.push(u8::from(row.begins()));
     }
     serializer.serialize_bytes(&bytes)
 }
@@ -124,11 +143,11 @@ pub(super) fn unpack<'de, D: Deserializer<'de>>(deserializer: D) -> Result<VecDe
     }
     let row = |bytes: &[u8; ROW_BYTES]| {
         let (codes, _) = bytes.as_chunks::<2>();
-        let mut row = Row { codes: [UNKNOWN; MEASURES], begins: bytes[ROW_BYTES - 1] != 0 };
-        for (code, bytes) in row.codes.iter_mut().zip(codes) {
+        let mut row = [UNKNOWN; MEASURES];
+        for (code, bytes) in row.iter_mut().zip(codes) {
             *code = Code::from_le_bytes(*bytes);
         }
-        row
+        Row::beginning(row, bytes[ROW_BYTES - 1] != 0)
     };
     Ok(rows.iter().map(row).collect())
 }
@@ -153,5 +172,24 @@ impl Rates<'_> {
     fn rate(&self, of: impl Fn(&ContainerRecord) -> Option<u64>) -> Option<f64> {
         let gained = of(self.record)?.checked_sub(of(self.previous?)?)?;
         Some(gained as f64 / self.seconds?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::history::LONGEST_STEP;
+
+    #[test]
+    fn that_a_row_begins_anew_stands_beside_the_longest_step() {
+        let longest = code::encode(LONGEST_STEP.as_secs_f64(), Measure::Seconds.resolution()).unwrap();
+        for (seconds, begins) in [(0, false), (0, true), (longest, false), (longest, true)] {
+            let mut codes = [UNKNOWN; MEASURES];
+            codes[Measure::Seconds as usize] = seconds;
+            let row = Row::beginning(codes, begins);
+            assert_eq!((row.code(Measure::Seconds), row.begins()), (seconds, begins));
+        }
+        let unknown = Row::beginning([UNKNOWN; MEASURES], true);
+        assert!(unknown.begins() && unknown.seconds().is_none());
     }
 }

@@ -125,10 +125,8 @@ impl Hours {
             Some((newest, _)) if hour < *newest => false,
             newest => {
                 let is_over = newest.is_some();
+                while KEPT_HOURS <= self.minima.len() && self.minima.pop_front().is_some() {}
                 self.minima.push_back((hour, used_mib));
-                if KEPT_HOURS < self.minima.len() {
-                    self.minima.pop_front();
-                }
                 is_over
             }
         }

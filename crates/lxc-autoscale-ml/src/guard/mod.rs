@@ -194,10 +194,9 @@ impl ContainerGuard {
         };
         // During a disturbance only running out of memory counts.
         if !seen.disturbed || seen.observation.oom == Some(true) {
+            // Before the new one comes: it would double the room that all of them take.
+            while KEPT_STEPS <= self.records.recent.len() && self.records.recent.pop_front().is_some() {}
             self.records.recent.push_back((at, Symptoms::of(seen.observation)));
-            if KEPT_STEPS < self.records.recent.len() {
-                self.records.recent.pop_front();
-            }
         }
         if self.kept.seen.is_some_and(|newest| at <= newest) {
             return;
