@@ -11,6 +11,11 @@ pub trait Progress {
 
     /// The work goes on; how far it is has not changed.
     fn goes_on(&self) {}
+
+    /// Whether the work is to end where it is.
+    fn is_stopped(&self) -> bool {
+        false
+    }
 }
 
 /// Nobody waits.

@@ -4,9 +4,12 @@
 
 use std::cell::Cell;
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use sd_notify::NotifyState;
+use signal_hook::consts::{SIGINT, SIGTERM};
 use tokio::signal::unix::{Signal as UnixSignal, SignalKind, signal};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
@@ -57,6 +60,32 @@ impl Signals {
     }
 }
 
+/// Whether the daemon was told to stop, for work that goes on for so long without waiting that no signal is received
+/// meanwhile. Nothing stops by default.
+#[derive(Clone, Debug, Default)]
+pub struct StopAsked(Arc<AtomicBool>);
+
+impl StopAsked {
+    /// Hears of SIGTERM and SIGINT as they come, beside [`Signals`].
+    fn install() -> io::Result<Self> {
+        let asked = Self::default();
+        for signal in [SIGTERM, SIGINT] {
+            signal_hook::flag::register(signal, Arc::clone(&asked.0))?;
+        }
+        Ok(asked)
+    }
+
+    /// Asks for it.
+    pub fn ask(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it was.
+    pub fn is_asked(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// What wakes a daemon that works in cycles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wake {
@@ -74,6 +103,7 @@ pub enum Wake {
 #[derive(Debug)]
 pub struct Heartbeat {
     signals: Signals,
+    stop: StopAsked,
     cycles: Interval,
     watchdog: Option<Interval>,
 }
@@ -84,7 +114,17 @@ impl Heartbeat {
     /// # Errors
     /// When the signal handlers cannot be installed.
     pub fn start(period: Duration) -> io::Result<Self> {
-        Ok(Self { signals: Signals::install()?, cycles: every(period, Instant::now()), watchdog: watchdog() })
+        Ok(Self {
+            signals: Signals::install()?,
+            stop: StopAsked::install()?,
+            cycles: every(period, Instant::now()),
+            watchdog: watchdog(),
+        })
+    }
+
+    /// Whether a signal has asked the daemon to stop, which [`Heartbeat::next`] tells where it is waited for.
+    pub fn stop_asked(&self) -> &StopAsked {
+        &self.stop
     }
 
     /// Changes the period; the next cycle is due one new period from now.

@@ -1,6 +1,7 @@
 //! The daemon: a cycle every so often, whatever happens to its file, its disk and its peer.
 
-use std::cell::Cell;
+mod reading;
+
 use std::io;
 use std::path::Path;
 use std::pin::pin;
@@ -11,9 +12,10 @@ use jiff::{SignedDuration, Timestamp};
 use lxc_autoscale_core::ErrorChain;
 use lxc_autoscale_core::config::{self, ConfigError};
 use lxc_autoscale_core::service::{
-    Alive, Heartbeat, Wake, notify_alive, notify_ready, notify_reloading, notify_status, notify_stopping,
+    Heartbeat, StopAsked, Wake, notify_alive, notify_ready, notify_reloading, notify_status, notify_stopping,
 };
 
+use self::reading::Reading;
 use crate::checkpoint::{self, CheckpointError};
 use crate::config::Config;
 use crate::config_file::ConfigFile;
@@ -109,13 +111,22 @@ impl Daemon {
         })
     }
 
-    /// One cycle at `now`. When `stop` is set, it ends after the change that is under way.
-    pub async fn cycle(&mut self, now: Timestamp, stop: &Cell<bool>) -> CycleReport {
+    /// One cycle at `now`. When it is asked to stop, it ends after the change that is under way, or decides nothing where
+    /// not all was read yet.
+    pub async fn cycle(&mut self, now: Timestamp, stop: &StopAsked) -> CycleReport {
         let mut report = CycleReport::default();
         let begun = Instant::now();
         self.executor.begin_cycle(now);
         self.take_in_applied(now);
-        if self.load(now) {
+        let is_fresh = self.load(now, stop);
+        if stop.is_asked() {
+            if self.pipeline.is_whole() {
+                // What the guards saw stands with the checkpoint that is written now.
+                self.executor.keep_guards(self.pipeline.guards().kept());
+            }
+            return report;
+        }
+        if is_fresh {
             self.newest.judged = self.learn();
             self.ask_of_boosts(now).await;
             self.pipeline.judge(now);
@@ -129,7 +140,7 @@ impl Daemon {
             let started = Instant::now();
             for proposal in &report.proposals {
                 // Where the API takes minutes, what the last decisions were made from has grown too old.
-                if stop.get() || self.config.metrics.max_age() < started.elapsed() {
+                if stop.is_asked() || self.config.metrics.max_age() < started.elapsed() {
                     break;
                 }
                 let carried = self.executor.carry_out(proposal, now).await;
@@ -196,9 +207,9 @@ impl Daemon {
     }
 
     /// Reads what is new; `false` where there is nothing to decide upon.
-    fn load(&mut self, now: Timestamp) -> bool {
+    fn load(&mut self, now: Timestamp, stop: &StopAsked) -> bool {
         let file = self.config.metrics.file.display();
-        let loaded = match self.pipeline.load(&Alive::default()) {
+        let loaded = match self.pipeline.load(&Reading::new(&self.config.metrics.file, stop)) {
             Ok(loaded) => loaded,
             Err(error) => {
                 self.metrics_trouble.is(ErrorChain(&error).to_string());
@@ -206,6 +217,9 @@ impl Daemon {
             }
         };
         notify_alive();
+        if loaded.stopped {
+            return false;
+        }
         tracing::info!("Data loaded successfully from {file}.");
         tracing::debug!(snapshots = loaded.snapshots, unreadable = loaded.unreadable, "new records");
         let max_age_seconds = self.config.metrics.max_age_seconds;
@@ -336,9 +350,9 @@ impl Daemon {
         }
     }
 
-    /// Writes what was learnt into the checkpoint.
+    /// Writes what was learnt into the checkpoint; where that is nothing whole, the one before stays.
     pub fn checkpoint(&mut self) {
-        if self.pipeline.history().newest().is_none() {
+        if !self.pipeline.is_whole() {
             return;
         }
         match self.pipeline.write_checkpoint(&self.config.state.checkpoint()) {
@@ -423,7 +437,7 @@ pub async fn run(mut file: ConfigFile, config: Config) -> Result<(), RunError> {
 /// One cycle, with the watchdog and the signals served meanwhile; returns what was asked for during it.
 async fn cycle_alive(daemon: &mut Daemon, file: &ConfigFile, heartbeat: &mut Heartbeat) -> Wake {
     let seconds = daemon.config.interval_seconds;
-    let stop = Cell::new(false);
+    let stop = heartbeat.stop_asked().clone();
     let mut asked = Wake::Cycle;
     let mut cycle = pin!(daemon.cycle(Timestamp::now(), &stop));
     let report = loop {
@@ -434,7 +448,7 @@ async fn cycle_alive(daemon: &mut Daemon, file: &ConfigFile, heartbeat: &mut Hea
                 Wake::Cycle => {}
                 Wake::Reload => asked = Wake::Reload,
                 Wake::Stop => {
-                    stop.set(true);
+                    stop.ask();
                     asked = Wake::Stop;
                     // What is cut off here stands as pending in the ledger.
                     match tokio::time::timeout(STOP_GRACE, &mut cycle).await {
@@ -445,6 +459,9 @@ async fn cycle_alive(daemon: &mut Daemon, file: &ConfigFile, heartbeat: &mut Hea
             },
         }
     };
+    if stop.is_asked() {
+        return Wake::Stop;
+    }
     let mut status = Daemon::status(&report);
     if let Some(why) = file.refused() {
         status = format!("{status}; the configuration file is not used: {why}");

@@ -29,7 +29,7 @@ use crate::guard::{KeptGuards, NewLeak, Records, Register};
 use crate::history::{ContainerHistory, History, KnownNode, PastAt};
 use crate::ledger::Inputs;
 use crate::policy::learning::learnt_by;
-use crate::policy::{InForce, Learning, Policies, PolicyBook, PolicyError};
+use crate::policy::{Identity, InForce, Learning, Policies, PolicyBook, PolicyError};
 use crate::proposals::Approvals;
 use crate::recommend::{Estimate, Shared, SharedError};
 use crate::regime::{RegimeWatch, Shifted};
@@ -57,6 +57,8 @@ pub struct Pipeline {
     idle_tags: BTreeSet<(Vmid, String)>,
     /// The rules that were in force at the last judgement, and when that was.
     policies: Option<(Timestamp, Arc<Policies>)>,
+    /// A snapshot was taken in for some containers and not for others, because the daemon was told to stop.
+    is_torn: bool,
 }
 
 /// What reading the metrics file gave.
@@ -66,6 +68,8 @@ pub struct Loaded {
     pub snapshots: usize,
     /// Records that could not be read.
     pub unreadable: usize,
+    /// Whether there is more, which nobody waits for any more.
+    pub stopped: bool,
 }
 
 /// What the detectors learnt from.
@@ -152,6 +156,7 @@ impl Pipeline {
             learning: Learning::new(Arc::clone(&book), shared),
             book,
             policies: None,
+            is_torn: false,
             regimes: RegimeWatch::default(),
             idle_tags: BTreeSet::new(),
             guards: Register::default(),
@@ -213,37 +218,49 @@ impl Pipeline {
         &self.history
     }
 
-    /// Reads what is new in the metrics file; the first time, all of it, of which `progress` hears.
+    /// Reads what is new in the metrics file; the first time, all of it, of which `progress` hears. It may stop that, and
+    /// then nothing is to be decided: what is known is of some time ago.
     ///
     /// # Errors
     /// [`ReadError`] when it cannot be read; what is known stays.
     pub fn load(&mut self, progress: &dyn Progress) -> Result<Loaded, ReadError> {
-        let mut loaded = Loaded { snapshots: 0, unreadable: 0 };
+        let mut loaded = Loaded { snapshots: 0, unreadable: 0, stopped: false };
+        let Self { reader, history, learning, guards, shadows, is_torn, .. } = self;
         // One at a time: the file may hold weeks.
-        self.reader.each_new_watched(progress, |record| match record {
+        reader.each_new_watched(progress, |record| match record {
             Ok(snapshot) => {
                 loaded.snapshots += 1;
-                // What is remembered of a container is learnt with its first record, and takes long.
-                self.history.take_by(&snapshot, &mut |identity| {
+                let mut rules = |identity: &Identity| {
                     progress.goes_on();
-                    self.learning.rules(identity)
-                });
-                self.guards.take(&self.history);
-                self.shadows.take(&self.history);
+                    learning.rules(identity)
+                };
+                // What is remembered of a container is learnt with its first record, and takes long.
+                if history.take_by(snapshot, &mut rules, &|| progress.is_stopped()).is_break() {
+                    *is_torn = true;
+                    return;
+                }
+                guards.take(history);
+                shadows.take(history);
             }
             Err(unreadable) => {
                 loaded.unreadable += 1;
                 tracing::warn!(error = %unreadable.source, "{unreadable}; it is skipped");
             }
         })?;
-        Ok(loaded)
+        Ok(Loaded { stopped: *is_torn || progress.is_stopped(), ..loaded })
     }
 
     /// Takes in the next snapshot, where it comes from elsewhere than the metrics file.
-    pub fn take(&mut self, snapshot: &Snapshot) {
-        self.history.take_by(snapshot, &mut |identity| self.learning.rules(identity));
+    pub fn take(&mut self, snapshot: Snapshot) {
+        // Nobody stops it.
+        let _ = self.history.take_by(snapshot, &mut |identity| self.learning.rules(identity), &|| false);
         self.guards.take(&self.history);
         self.shadows.take(&self.history);
+    }
+
+    /// Whether what was learnt is good for a checkpoint: something, and of each container up to the same snapshot.
+    pub fn is_whole(&self) -> bool {
+        self.history.newest().is_some() && !self.is_torn
     }
 
     /// The candidates.

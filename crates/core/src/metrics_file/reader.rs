@@ -150,7 +150,8 @@ impl MetricsReader {
         self.each_new_watched(&Unwatched, each)
     }
 
-    /// As [`MetricsReader::each_new`]; `progress` hears after every record how many bytes of the new ones are read.
+    /// As [`MetricsReader::each_new`]; `progress` hears after every record how many bytes of the new ones are read, and
+    /// may stop there. The next call then goes on with the record after it.
     ///
     /// # Errors
     /// The same.
@@ -224,13 +225,15 @@ impl MetricsReader {
         let only_after = if known.is_none() { self.last_taken } else { None };
         file.seek(SeekFrom::Start(known.unwrap_or(0)))?;
         let new = size - known.unwrap_or(0);
-        let mut position = 0;
-        format::for_each_record(BufReader::new(file.take(new)), |offset, record| {
+        let (mut position, mut stopped) = (0, false);
+        let read = format::for_each_record(BufReader::new(file.take(new)), |offset, record| {
             position += 1;
             self.hand_out(record, position, only_after, &mut each);
             progress.at(offset + record.len() as u64, new);
-            Ok(())
-        })
+            stopped = progress.is_stopped();
+            if stopped { Err(io::ErrorKind::Interrupted.into()) } else { Ok(()) }
+        });
+        if stopped { Ok(()) } else { read }
     }
 
     /// Reads a file in another layout, such as the indented one of the Python original.
@@ -247,17 +250,20 @@ impl MetricsReader {
         // Shares its place with the one that is read from.
         let mut place = file.try_clone().map_err(failed)?;
         let only_after = self.last_taken;
-        let mut position = 0;
-        format::for_each_element(BufReader::new(file), |element| {
+        let (mut position, mut stopped) = (0, false);
+        let read = format::for_each_element(BufReader::new(file), |element| {
             position += 1;
             self.hand_out(element.get().as_bytes(), position, only_after, &mut each);
             progress.at(place.stream_position()?, size);
-            Ok(())
-        })
-        .map_err(|error| match error {
-            ElementError::Json(source) => ReadError::NotAMetricsFile { path: path.clone(), source },
-            ElementError::Each(source) => failed(source),
-        })
+            stopped = progress.is_stopped();
+            if stopped { Err(io::ErrorKind::Interrupted.into()) } else { Ok(()) }
+        });
+        match read {
+            Ok(()) => Ok(()),
+            Err(ElementError::Each(_)) if stopped => Ok(()),
+            Err(ElementError::Each(source)) => Err(failed(source)),
+            Err(ElementError::Json(source)) => Err(ReadError::NotAMetricsFile { path, source }),
+        }
     }
 
     fn hand_out(

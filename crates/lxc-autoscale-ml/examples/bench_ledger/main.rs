@@ -107,7 +107,7 @@ fn fill(path: &Path, traces: &[Recording], days: usize) -> Result<u64, Box<dyn E
     for minute in 0..days * 24 * 60 {
         let at = traces[0].samples[0].at + MINUTE * i64::try_from(minute)?;
         let now = Timestamp::from_second(at)?;
-        pipeline.take(&snapshot(traces, &sizes, minute, now)?);
+        pipeline.take(snapshot(traces, &sizes, minute, now)?);
         pipeline.judge(now);
         let proposals = pipeline.propose(&changes, &Approvals::default(), now);
         decisions += 2 * u64::try_from(proposals.len())? * u64::from(COPIES);

@@ -7,7 +7,7 @@ use lxc_autoscale_core::container_config::ContainerConfig;
 use lxc_autoscale_core::history_store::bucket::{Bucket, Stats, Tier};
 use lxc_autoscale_core::history_store::{Metric, chunk, code, schema};
 use lxc_autoscale_core::metrics_file::{Bounds, MetricsWriter};
-use lxc_autoscale_core::progress::Unwatched;
+use lxc_autoscale_core::progress::{Progress, Unwatched};
 use lxc_autoscale_core::snapshot::{ContainerRecord, IoStats, MemoryEvents, Snapshot, Summary, Throttling};
 use lxc_autoscale_core::{RecordTime, Vmid};
 
@@ -149,12 +149,64 @@ fn a_restart_changes_no_digit_of_any_decision() {
     assert_eq!(decisions(&[30, 110, 141, 155]), undisturbed);
 }
 
+/// Stops the reading when it was asked so often how it goes on.
+struct StopAfter(std::cell::Cell<u32>);
+
+impl Progress for StopAfter {
+    fn at(&self, _done: u64, _total: u64) {}
+
+    fn is_stopped(&self) -> bool {
+        let left = self.0.get();
+        self.0.set(left.saturating_sub(1));
+        left == 0
+    }
+}
+
+/// Three containers, the first of which has a past in the monitor's history, and two hours of records.
+#[test]
+fn a_start_that_was_stopped_leaves_what_the_next_one_goes_on_from_or_nothing() {
+    let start = |stops: &[u32]| {
+        let scratch = tempfile::tempdir().unwrap();
+        let config = config(scratch.path());
+        store(&config.metrics.history, 60, 2.5, 1500.0);
+        let bounds = Bounds { max_bytes: 8 << 20, max_age: std::time::Duration::from_hours(24) };
+        let (mut writer, _) = MetricsWriter::open(&config.metrics.file, bounds).unwrap();
+        (0..120).for_each(|minute| writer.append(&snapshot(minute)).unwrap());
+        let mut wholes = Vec::new();
+        for stop in stops {
+            let mut pipeline = begin(&config);
+            pipeline.restore(&config.state.checkpoint()).unwrap();
+            assert!(pipeline.load(&StopAfter((*stop).into())).unwrap().stopped);
+            if pipeline.is_whole() {
+                pipeline.write_checkpoint(&config.state.checkpoint()).unwrap();
+            }
+            wholes.push(pipeline.is_whole());
+        }
+        let mut pipeline = begin(&config);
+        assert_eq!(pipeline.restore(&config.state.checkpoint()).unwrap(), wholes.contains(&true));
+        (wholes, cycle(&mut pipeline, 120))
+    };
+    let (_, undisturbed) = start(&[]);
+    // Asked before each of the three containers that are new, and after each snapshot.
+    for (stops, whole) in [
+        (&[0_u32] as &[u32], &[false] as &[bool]),
+        (&[2], &[false]),
+        (&[3], &[true]),
+        (&[40, 0, 30], &[true; 3]),
+        (&[1, 5, 0], &[false, true, true]),
+    ] {
+        let (wholes, decided) = start(stops);
+        assert_eq!(wholes, whole, "{stops:?}");
+        assert!(decided == undisturbed, "{stops:?}");
+    }
+}
+
 #[test]
 fn a_checkpoint_of_another_configuration_is_refused_and_nothing_of_it_is_known() {
     let scratch = tempfile::tempdir().unwrap();
     let mut config = config(scratch.path());
     let mut pipeline = begin(&config);
-    (0..10).for_each(|minute| pipeline.take(&snapshot(minute)));
+    (0..10).for_each(|minute| pipeline.take(snapshot(minute)));
     pipeline.write_checkpoint(&config.state.checkpoint()).unwrap();
     config.recommend.price_core_hour *= 2.0;
     let mut other = begin(&config);
@@ -187,7 +239,7 @@ fn a_checkpoint_stays_good_when_only_rules_change() {
         let scratch = tempfile::tempdir().unwrap();
         let mut config = config(scratch.path());
         let mut pipeline = begin(&config);
-        (0..10).for_each(|minute| pipeline.take(&snapshot(minute)));
+        (0..10).for_each(|minute| pipeline.take(snapshot(minute)));
         pipeline.write_checkpoint(&config.state.checkpoint()).unwrap();
         (config.policy, config.scaling, config.containers) = policy(text);
         let mut other = begin(&config);
@@ -231,7 +283,7 @@ fn a_fresh_installation_knows_what_the_monitor_has_recorded() {
     let config = config(scratch.path());
     store(&config.metrics.history, 60, 2.5, 1500.0);
     let mut pipeline = begin(&config);
-    pipeline.take(&snapshot(1));
+    pipeline.take(snapshot(1));
     let model = |id| &pipeline.history().container(vmid(id)).unwrap().model;
     let (known, new) = (model(100).recommend(at(1)), model(101).recommend(at(1)));
     let (cpu, memory) = (known.cpu.unwrap(), known.memory.unwrap());
@@ -242,7 +294,7 @@ fn a_fresh_installation_knows_what_the_monitor_has_recorded() {
     let mut without = config.clone();
     without.metrics.history = std::path::PathBuf::new();
     let mut pipeline = begin(&without);
-    pipeline.take(&snapshot(1));
+    pipeline.take(snapshot(1));
     let known = pipeline.history().container(vmid(100)).unwrap().model.recommend(at(1));
     assert!(known.cpu.unwrap().known_seconds <= 60);
 }
@@ -256,7 +308,7 @@ fn the_past_of_another_container_with_the_same_id_is_not_taken_for_its_own() {
     let mut first = snapshot(1);
     let record = first.containers.get_mut(&vmid(100)).unwrap();
     record.configuration = Some(ContainerConfig::parse("hostname: other\n").0.into());
-    pipeline.take(&first);
+    pipeline.take(first);
     let known = pipeline.history().container(vmid(100)).unwrap().model.recommend(at(1));
     assert!(known.cpu.unwrap().known_seconds <= 60);
 }
@@ -279,7 +331,7 @@ fn a_history_that_comes_later_is_learnt_from_all_the_same() {
             let model = &pipeline.history().container(vmid(100)).unwrap().model;
             model.recommend(at(9)).cpu.unwrap().known_seconds
         };
-        (1..4).for_each(|minute| pipeline.take(&snapshot(minute)));
+        (1..4).for_each(|minute| pipeline.take(snapshot(minute)));
         assert!(known(&pipeline) <= 180);
         if broken {
             std::fs::remove_file(&config.metrics.history).unwrap();
@@ -290,7 +342,7 @@ fn a_history_that_comes_later_is_learnt_from_all_the_same() {
         let mut again = begin(&config);
         assert!(again.restore(&config.state.checkpoint()).unwrap());
         for mut pipeline in [pipeline, again] {
-            (4..6).for_each(|minute| pipeline.take(&snapshot(minute)));
+            (4..6).for_each(|minute| pipeline.take(snapshot(minute)));
             assert!(2 * 86_400 <= known(&pipeline), "{broken}: {}", known(&pipeline));
         }
     }

@@ -1,9 +1,9 @@
 //! `once`: one cycle, and what was done in it.
 
-use std::cell::Cell;
 use std::io::Write;
 
 use jiff::Timestamp;
+use lxc_autoscale_core::service::StopAsked;
 use serde::Serialize;
 
 use super::table::{Table, change, confidence, resource, sign};
@@ -37,7 +37,7 @@ pub async fn once(
 ) -> Result<(), CommandError> {
     let _lock = StateLock::take(&config.state.directory)?;
     let mut daemon = Daemon::start(config)?;
-    let report = daemon.cycle(now, &Cell::new(false)).await;
+    let report = daemon.cycle(now, &StopAsked::default()).await;
     daemon.checkpoint();
     let lines: Vec<Line<'_>> =
         report.proposals.iter().flat_map(|proposal| lines(proposal, &report)).collect();

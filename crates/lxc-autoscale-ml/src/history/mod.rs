@@ -9,6 +9,7 @@ pub mod hours;
 mod past;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -62,7 +63,7 @@ pub struct ContainerHistory {
     /// What its behaviour looked like.
     pub features: FeatureTable,
     /// The latest record; with the memory events of the one before where it has none.
-    record: ContainerRecord,
+    record: Box<ContainerRecord>,
     /// The facts of the latest step.
     pub observation: Observation,
     /// Whether it stands among the stopped ones of the newest snapshot.
@@ -130,14 +131,23 @@ impl History {
     ///
     /// A clock that was set back makes records older than what is known. Their order to the past is lost, so
     /// a container begins anew with them: growth works at once, shrinks wait for history as always.
-    pub fn take(&mut self, snapshot: &Snapshot) {
+    pub fn take(&mut self, snapshot: Snapshot) {
         let boot_seconds = GuardPolicy::default().boot_seconds;
         let rules = LearningRules { shared: Arc::clone(&self.shared), boot_seconds };
-        self.take_by(snapshot, &mut |_| rules.clone());
+        // Nobody stops it.
+        let _ = self.take_by(snapshot, &mut |_| rules.clone(), &|| false);
     }
 
     /// As [`History::take`], where what a container is decides how it is learnt from.
-    pub fn take_by(&mut self, snapshot: &Snapshot, rules: &mut dyn FnMut(&Identity) -> LearningRules) {
+    ///
+    /// The past of one that is new takes long to learn, so that is not begun once `is_stopped`. It breaks then, with a part
+    /// of the snapshot taken in: what is remembered is good for nothing more.
+    pub fn take_by(
+        &mut self,
+        snapshot: Snapshot,
+        rules: &mut dyn FnMut(&Identity) -> LearningRules,
+        is_stopped: &dyn Fn() -> bool,
+    ) -> ControlFlow<()> {
         let at = snapshot.summary.collection_start_time.instant();
         let mut absent = BTreeSet::new();
         for (vmid, container) in &mut self.containers {
@@ -148,8 +158,12 @@ impl History {
             // After a clock was set back it would not be forgotten before that has come so far again.
             container.last_named = container.last_named.min(at);
         }
-        for (vmid, record) in &snapshot.containers {
-            self.take_record(*vmid, record, at, absent.contains(vmid), rules);
+        for (vmid, record) in snapshot.containers {
+            let has_past = self.containers.get(&vmid).is_some_and(|known| known.lacks_past.is_none());
+            if !has_past && is_stopped() {
+                return ControlFlow::Break(());
+            }
+            self.take_record(vmid, record, at, absent.contains(&vmid), rules);
         }
         for vmid in &snapshot.summary.stopped_containers {
             if let Some(container) = self.containers.get_mut(vmid) {
@@ -168,6 +182,7 @@ impl History {
             self.node = KnownNode::default();
         }
         self.newest = Some(at);
+        ControlFlow::Continue(())
     }
 
     /// The containers, by id.
@@ -206,7 +221,7 @@ impl History {
     fn take_record(
         &mut self,
         vmid: Vmid,
-        record: &ContainerRecord,
+        record: Box<ContainerRecord>,
         at: Timestamp,
         was_absent: bool,
         rules: &mut dyn FnMut(&Identity) -> LearningRules,
@@ -219,9 +234,9 @@ impl History {
                 (known.present, known.stopped, known.last_named) = (true, false, at);
                 return;
             }
-            replaced = known.is_replaced_by(record, was_absent);
+            replaced = known.is_replaced_by(&record, was_absent);
             if known_instant < instant && !replaced {
-                known.identity = identity(vmid, record, Some(&known.identity));
+                known.identity = identity(vmid, &record, Some(&known.identity));
                 let rules = rules(&known.identity);
                 if let Some(past) = &mut self.past {
                     known.look_back_again(&mut **past, instant, &rules);
@@ -242,7 +257,7 @@ impl History {
                 );
             }
         }
-        let identity = identity(vmid, record, None);
+        let identity = identity(vmid, &record, None);
         let rules = rules(&identity);
         // What is recorded under this id is the past of the other one.
         let past = self.past.as_mut().filter(|_| !replaced);
@@ -267,14 +282,13 @@ impl ContainerHistory {
         rules: &LearningRules,
         max_rows: usize,
         before: &[Observation],
-        record: &ContainerRecord,
+        record: Box<ContainerRecord>,
         at: Timestamp,
     ) -> Self {
-        let first = step(None, record);
+        let first = step(None, &record);
         let mut container = Self {
             model: model_of(before, rules),
             features: FeatureTable::new(max_rows),
-            record: record.clone(),
             observation: first.observation.clone(),
             stopped: false,
             present: true,
@@ -282,15 +296,16 @@ impl ContainerHistory {
             last_oom: None,
             name: identity.name.clone(),
             identity,
-            disturbance: disturbance::between(None, record, rules.boot_seconds),
+            disturbance: disturbance::between(None, &record, rules.boot_seconds),
             restarted: false,
             replaced: None,
             lacks_past: None,
             last_named: at,
+            record,
         };
         if container.disturbance.is_none() {
             container.model.observe(&first.observation);
-            container.features.push(None, record, &first);
+            container.features.push(None, &container.record, &first);
         }
         container
     }
@@ -322,14 +337,14 @@ impl ContainerHistory {
         }
     }
 
-    fn take(&mut self, record: &ContainerRecord, at: Timestamp, rules: &LearningRules) {
-        let step = step(Some(&self.record), record);
+    fn take(&mut self, record: Box<ContainerRecord>, at: Timestamp, rules: &LearningRules) {
+        let step = step(Some(&self.record), &record);
         self.model.set_shared(&rules.shared);
-        self.disturbance = disturbance::between(Some(&self.record), record, rules.boot_seconds);
+        self.disturbance = disturbance::between(Some(&self.record), &record, rules.boot_seconds);
         self.restarted = step.restarted;
         if self.disturbance.is_none() {
             self.model.observe(&step.observation);
-            self.features.push(Some(&self.record), record, &step);
+            self.features.push(Some(&self.record), &record, &step);
         }
         self.gaps += u64::from(step.gap.is_some());
         if step.observation.oom == Some(true) {
@@ -339,8 +354,8 @@ impl ContainerHistory {
         // A reading that fails once must not swallow the OOM kills that happened meanwhile: the next one is
         // compared with the last that is known.
         let known_events = self.record.memory_events.filter(|_| !step.restarted);
-        self.record = record.clone();
-        self.record.memory_events = record.memory_events.or(known_events);
+        self.record = record;
+        self.record.memory_events = self.record.memory_events.or(known_events);
         self.name.clone_from(&self.identity.name);
         (self.stopped, self.present, self.last_named) = (false, true, at);
     }
@@ -417,7 +432,7 @@ mod tests {
     fn history(snapshots: &[Snapshot]) -> History {
         let mut history = History::new(Arc::new(Shared::with_shipped(&RecommendConfig::default())), 100);
         for snapshot in snapshots {
-            history.take(snapshot);
+            history.take(snapshot.clone());
         }
         history
     }

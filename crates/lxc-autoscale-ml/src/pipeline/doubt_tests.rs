@@ -22,7 +22,7 @@ fn season(memory_mib: impl Fn(i64) -> f64, asked: &Range<i64>) -> f64 {
     let mut pipeline = Pipeline::new(&config).unwrap();
     let end = 3 * DAY + 34;
     for step in 0..=end {
-        pipeline.take(&snapshot(step, memory_mib(step)));
+        pipeline.take(snapshot(step, memory_mib(step)));
         if asked.contains(&step) {
             pipeline.learn().unwrap();
         }
@@ -93,7 +93,7 @@ fn a_shift_that_lasts_is_followed_within_the_hour_and_remembered() {
     assert!(1190.0 < season(shifted, &(begin - HOUR..begin + 6 * HOUR)));
     let mut pipeline = Pipeline::new(&Config::default()).unwrap();
     for step in 0..=begin + HOUR {
-        pipeline.take(&snapshot(step, shifted(step)));
+        pipeline.take(snapshot(step, shifted(step)));
         if begin <= step {
             pipeline.learn().unwrap();
         }
@@ -108,7 +108,7 @@ fn a_policy_names_the_detector_that_judges_its_containers() {
         let config: Config = lxc_autoscale_core::config::parse(text).unwrap();
         let mut pipeline = Pipeline::new(&config).unwrap();
         for step in 0..100 {
-            pipeline.take(&snapshot(step, 300.0));
+            pipeline.take(snapshot(step, 300.0));
         }
         pipeline.learn().unwrap();
         let proposals = pipeline.propose(&Changes::new(), &Approvals::default(), at(99));

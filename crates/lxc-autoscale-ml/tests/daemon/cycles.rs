@@ -1,9 +1,9 @@
 //! What the daemon asks for, and what it leaves alone.
 
 use jiff::SignedDuration;
+use lxc_autoscale_core::service::StopAsked;
 use lxc_autoscale_ml::decide::Action;
 use lxc_autoscale_ml::ledger::{Ledger, Outcome};
-use serde_json::Value;
 
 use crate::api::{RecordingApi, Request};
 use crate::node::{Container, IDLE, Node, STARVED, vmid};
@@ -181,7 +181,7 @@ async fn an_oom_kill_during_a_shrink_is_answered() {
     let mut daemon = node.daemon(&api.url(), "");
     let cycle_at = node.now + SignedDuration::from_secs(20);
     node.containers.get_mut(&100).unwrap().oom_kills = 1;
-    daemon.cycle(cycle_at, &std::cell::Cell::new(false)).await;
+    daemon.cycle(cycle_at, &StopAsked::default()).await;
     let shrunk = asked(&api.take(), 100).1.unwrap();
     node.containers.get_mut(&100).unwrap().memory_mib = shrunk;
     // Recorded with the time at which it was read, and seen by the daemon only in its next cycle.
@@ -203,10 +203,19 @@ async fn a_pinned_container_keeps_its_cores() {
 #[tokio::test]
 async fn a_daemon_told_to_stop_begins_no_further_change() {
     let api = RecordingApi::up().await;
-    let node = Node::with_past(12, &[(101, STARVED)]);
+    let node = Node::with_past(12, &[(101, STARVED), (102, STARVED)]);
     let mut daemon = node.daemon(&api.url(), "");
-    daemon.cycle(node.now, &std::cell::Cell::new(true)).await;
-    assert_eq!(api.take(), Vec::<(&str, Value)>::new());
+    let stop = StopAsked::default();
+    let told_at_the_first_change = async {
+        while api.seen().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        stop.ask();
+    };
+    tokio::join!(told_at_the_first_change, daemon.cycle(node.now, &stop));
+    let calls = api.take();
+    assert!(!calls.is_empty() && calls.iter().all(|(_, body)| body["vm_id"] == 101), "{calls:?}");
     let ledger = Ledger::open_read_only(&node.ledger()).unwrap().unwrap();
-    assert!(ledger.of_container(vmid(101), 10).unwrap().is_empty());
+    assert!(ledger.of_container(vmid(102), 10).unwrap().is_empty());
+    assert!(daemon.cycle(node.now, &stop).await.proposals.is_empty(), "one that is to stop decides nothing");
 }

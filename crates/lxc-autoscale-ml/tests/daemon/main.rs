@@ -10,6 +10,7 @@ mod command_line;
 mod containers;
 mod cycles;
 mod exporter;
+mod first_start;
 mod node;
 mod policies;
 mod restarts;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use lxc_autoscale_core::container_config::ContainerConfig;
 use lxc_autoscale_core::metrics_file::{Bounds, MetricsWriter};
+use lxc_autoscale_core::service::StopAsked;
 use lxc_autoscale_core::snapshot::{
     ContainerRecord, IoStats, Limits, MemoryEvents, NodeRecord, Pressure, PressureLine, Snapshot, Summary,
     Throttling,
@@ -143,7 +144,7 @@ impl Node {
 
     /// One cycle, a moment after the last record.
     pub(crate) async fn cycle(&self, daemon: &mut Daemon) -> CycleReport {
-        daemon.cycle(self.now + SignedDuration::from_secs(1), &std::cell::Cell::new(false)).await
+        daemon.cycle(self.now + SignedDuration::from_secs(1), &StopAsked::default()).await
     }
 
     fn snapshot(&self) -> Snapshot {

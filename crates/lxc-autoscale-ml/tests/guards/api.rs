@@ -10,6 +10,7 @@ use axum::{Json, Router};
 use jiff::{SignedDuration, Timestamp};
 use lxc_autoscale_core::config;
 use lxc_autoscale_core::metrics_file::{Bounds, MetricsWriter};
+use lxc_autoscale_core::service::StopAsked;
 use lxc_autoscale_ml::config::Config;
 use lxc_autoscale_ml::daemon::{CycleReport, Daemon};
 use serde_json::{Value, json};
@@ -87,7 +88,7 @@ impl Stage {
     /// The daemon looks at what is recorded.
     pub(crate) async fn cycle(&self, daemon: &mut Daemon) -> CycleReport {
         let now = self.host().now + SignedDuration::from_secs(1);
-        daemon.cycle(now, &std::cell::Cell::new(false)).await
+        daemon.cycle(now, &StopAsked::default()).await
     }
 
     /// The calls since the last time: when, which container, what was set, to how much.

@@ -41,7 +41,7 @@ impl Loop {
     /// A step passes, is decided upon, and what is decided is done.
     pub(crate) fn step(&mut self) -> (Vec<Proposal>, Vec<Made>) {
         let snapshot = self.host.step(self.step);
-        self.pipeline.take(&snapshot);
+        self.pipeline.take(snapshot);
         let now = self.host.now;
         self.pipeline.judge(now);
         let proposals = self.pipeline.propose(&self.changes, &Approvals::default(), now);
