@@ -300,6 +300,7 @@ impl Pipeline {
 
     /// Lets the guards judge what came since the last call.
     pub fn judge(&mut self, now: Timestamp) {
+        self.history.look_at_kinds();
         for (at, _) in self.set.values_mut() {
             set_back(at, now);
         }

@@ -203,6 +203,11 @@ impl History {
         }
     }
 
+    /// Finds out what kind each container is, where that is due: people may ask for it.
+    pub fn look_at_kinds(&mut self) {
+        self.containers.values_mut().for_each(|container| container.model.look_at_kind());
+    }
+
     /// The node, as the newest snapshot that tells of it shows it; nothing is known of it when that is too old.
     pub fn node(&self) -> NodeSituation {
         self.node.figures

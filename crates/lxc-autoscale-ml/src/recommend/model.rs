@@ -55,7 +55,7 @@ pub struct ContainerModel {
     kind: Kind,
 }
 
-/// What kind of container it is, found anew every [`KIND_STEPS`].
+/// What kind of container it is, found anew every [`KIND_STEPS`] where somebody may ask.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 struct Kind {
     period: Option<i64>,
@@ -307,12 +307,22 @@ impl ContainerModel {
             self.memory.observe(at_seconds, seconds, demand, MEMORY);
             self.memory.consult(at_seconds, seconds, demand.value, 1.0, &memory_panel(&shared));
         }
-        let step = step_of(at_seconds);
-        let period = Some(step.div_euclid(KIND_STEPS));
-        if self.kind.period != period {
-            let class = Class::of(&self.cpu.series.window(step), &self.memory.series.window(step));
-            self.kind = Kind { period, class };
+    }
+
+    /// Finds out what kind of container it is, where that was not done since the quarter of a day began in which it was
+    /// observed last: by what it did before, so that it is the same whenever it is looked at.
+    pub fn look_at_kind(&mut self) {
+        let Some(last) = self.last else { return };
+        let period = step_of(last.as_second()).div_euclid(KIND_STEPS);
+        if self.kind.period == Some(period) {
+            return;
         }
+        let class = {
+            let until = period * KIND_STEPS - 1;
+            let past = |learnt: &Learnt| learnt.series.window_of(until, KEPT_STEPS - KIND_STEPS);
+            Class::of(&past(&self.cpu), &past(&self.memory))
+        };
+        self.kind = Kind { period: Some(period), class };
     }
 
     /// What was observed last was unusual: it counts for the present, and for the season once it comes again or lasts.

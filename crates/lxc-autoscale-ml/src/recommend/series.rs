@@ -209,6 +209,14 @@ impl Series {
         steps
     }
 
+    /// As [`Series::window`], the newest `count` steps of it at most.
+    pub fn window_of(&self, now: i64, count: i64) -> Vec<f32> {
+        let mut steps = self.window(now);
+        let count = usize::try_from(count).unwrap_or_default();
+        steps.drain(..steps.len().saturating_sub(count));
+        steps
+    }
+
     /// How many of the steps `first..=last` are known.
     pub fn known(&self, first: i64, last: i64) -> i64 {
         let Some(newest) = self.newest else { return 0 };
