@@ -19,12 +19,13 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Deserializer};
 use tracing::{Event, Subscriber};
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
-use tracing_subscriber::{EnvFilter, Layer};
 
 use crate::config::BrokenRule;
 
@@ -152,19 +153,27 @@ pub fn init(config: &LoggingConfig) -> Result<(), TelemetryError> {
         Format::Text => text_layer(io::stdout).and_then(file.map(text_layer)).boxed(),
         Format::Json => json_layer(io::stdout).and_then(file.map(json_layer)).boxed(),
     };
-    tracing_subscriber::registry().with(layers.with_filter(filter(config.level))).try_init()?;
+    let rust_log = std::env::var("RUST_LOG").ok();
+    tracing_subscriber::registry()
+        .with(layers.with_filter(filter(config.level, rust_log.as_deref())))
+        .try_init()?;
     Ok(())
 }
 
-fn filter(level: Level) -> EnvFilter {
+/// What `rust_log` asks for, or the level where that is nothing, or nothing that can be understood.
+fn filter(level: Level, rust_log: Option<&str>) -> Targets {
+    // An empty directive would stand for everything.
+    let directives = rust_log.unwrap_or_default().split(',').map(str::trim).filter(|one| !one.is_empty());
+    let asked: Vec<_> = directives.collect();
     let level = match level {
-        Level::Error => "error",
-        Level::Warn => "warn",
-        Level::Info => "info",
-        Level::Debug => "debug",
-        Level::Trace => "trace",
+        Level::Error => LevelFilter::ERROR,
+        Level::Warn => LevelFilter::WARN,
+        Level::Info => LevelFilter::INFO,
+        Level::Debug => LevelFilter::DEBUG,
+        Level::Trace => LevelFilter::TRACE,
     };
-    EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level))
+    let fallback = Targets::new().with_default(level);
+    if asked.is_empty() { fallback } else { asked.join(",").parse().unwrap_or(fallback) }
 }
 
 fn text_layer<S, W>(writer: W) -> impl Layer<S>
@@ -266,7 +275,7 @@ mod tests {
     fn log_lines(config: &LoggingConfig, lines: usize) -> String {
         let file = RotatingFile::open(config).unwrap();
         let subscriber =
-            tracing_subscriber::registry().with(text_layer(file).with_filter(filter(config.level)));
+            tracing_subscriber::registry().with(text_layer(file).with_filter(filter(config.level, None)));
         tracing::subscriber::with_default(subscriber, || {
             for n in 0..lines {
                 tracing::warn!(container = 104, "line {n}");
@@ -285,6 +294,23 @@ mod tests {
         assert_eq!(rest, " [WARNING] line 0 container=104\n");
         let shape: String = time.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
         assert_eq!(shape, "0000-00-00 00:00:00,000");
+    }
+
+    #[test]
+    fn rust_log_overrides_the_level_where_it_can_be_understood() {
+        let of_monitor = |level| Targets::new().with_target("lxc_monitor", level);
+        let everything = |level| Targets::new().with_default(level);
+        let rows = [
+            (None, everything(LevelFilter::WARN)),
+            (Some(""), everything(LevelFilter::WARN)),
+            (Some("debug"), everything(LevelFilter::DEBUG)),
+            (Some("lxc_monitor=trace"), of_monitor(LevelFilter::TRACE)),
+            (Some("info, lxc_monitor=off,"), of_monitor(LevelFilter::OFF).with_default(LevelFilter::INFO)),
+            (Some("lxc_monitor=loud"), everything(LevelFilter::WARN)),
+        ];
+        for (rust_log, want) in rows {
+            assert_eq!(filter(Level::Warn, rust_log), want, "{rust_log:?}");
+        }
     }
 
     #[test]
