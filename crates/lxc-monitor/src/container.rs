@@ -10,7 +10,7 @@ use lxc_autoscale_core::snapshot::{ContainerRecord, InterfaceTraffic};
 use lxc_autoscale_core::table::Table;
 
 use crate::block_devices::BlockDevices;
-use crate::cgroup::{ContainerGroups, Depth, Hierarchy};
+use crate::cgroup::{ContainerGroups, Depth, GroupLook, Hierarchy};
 use crate::clock;
 use crate::discovery::{self, Liveness};
 use crate::full_look::FullLook;
@@ -164,7 +164,7 @@ fn read(
     let every = tables.full_look_every;
     let last = known.full_look.take().filter(|last| last.holds(vmid, at.since_boot, every, configuration));
     let last_groups = last.as_deref().map(FullLook::cgroup);
-    let (mut cgroup, depth) =
+    let GroupLook { sample: mut cgroup, pressure, depth } =
         groups.read(files, &tables.block_devices, last_groups, clock::now).ok_or(NotProved)?;
     let processes = groups.process_group().ok_or(NotProved)?;
     cgroup.io = match groups.version() {
@@ -214,7 +214,7 @@ fn read(
     }
     let sample = |filesystem| {
         let configuration = configuration.clone();
-        ContainerSample { at, cgroup, init, uptime_seconds, network, filesystem, configuration }
+        ContainerSample { at, cgroup, pressure, init, uptime_seconds, network, filesystem, configuration }
     };
     let measured = match filesystem {
         Some(filesystem) => {

@@ -99,7 +99,7 @@ impl Signs<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sample::{MemoryUse, Missing, Moment, PressureReadings};
+    use crate::sample::{MemoryUse, Missing, Moment};
 
     fn sample(usage_usec: u64, current: u64, max: u64) -> CgroupSample {
         let none = || Missing::because("not read");
@@ -120,7 +120,6 @@ mod tests {
             pids_limit: Ok(None),
             pids_events: Ok(None),
             io: Err(none()),
-            pressure: PressureReadings::NONE,
         }
     }
 

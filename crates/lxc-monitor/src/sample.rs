@@ -126,7 +126,7 @@ pub struct Traffic {
     pub interfaces: Table<InterfaceTraffic>,
 }
 
-/// What the control groups of a container say.
+/// What the control groups of a container say, but for its pressure, which is read at each look and never kept for the next.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CgroupSample {
     /// CPU time used.
@@ -159,8 +159,6 @@ pub struct CgroupSample {
     pub pids_events: Reading<Option<PidsEvents>>,
     /// Cumulative block I/O.
     pub io: Reading<BlockIo>,
-    /// Pressure.
-    pub pressure: PressureReadings,
 }
 
 /// The first process of a container, as the node sees it.
@@ -203,6 +201,8 @@ pub struct ContainerSample {
     pub at: Moment,
     /// What its control groups say.
     pub cgroup: CgroupSample,
+    /// Its pressure.
+    pub pressure: PressureReadings,
     /// Its first process.
     pub init: Reading<InitProcess>,
     /// Seconds since its first process started.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use lxc_autoscale_core::Vmid;
 
-use super::{Depth, Hierarchy, is_populated, v1, v2};
+use super::{GroupLook, Hierarchy, is_populated, v1, v2};
 use crate::block_devices::BlockDevices;
 use crate::kept_files::{KeptFiles, Place};
 use crate::kernel_gaps::CgroupVersion;
@@ -114,7 +114,7 @@ impl ContainerGroups {
         devices: &BlockDevices,
         last: Option<&CgroupSample>,
         clock: impl Fn() -> Moment,
-    ) -> Option<(CgroupSample, Depth)> {
+    ) -> Option<GroupLook> {
         match self.version() {
             CgroupVersion::V2 => Some(v2::read(files, self.process_group()?, devices, last, clock)),
             CgroupVersion::V1 => Some(v1::read(files, self, devices, last, clock)),

@@ -30,7 +30,7 @@ pub(crate) use v2::from_text;
 use crate::kept_files::{KeptFiles, Place};
 use crate::kernel_file::ReadError;
 use crate::kernel_gaps::CgroupVersion;
-use crate::sample::PressureReadings;
+use crate::sample::{CgroupSample, PressureReadings};
 
 /// Mounts of the hierarchy under the configured root.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -161,6 +161,17 @@ pub enum Depth {
     Full,
     /// What shows that the container has not run, and its pressure; the rest is from the last full look.
     Quiet,
+}
+
+/// What came of reading a container's control groups.
+#[derive(Debug)]
+pub struct GroupLook {
+    /// What they say.
+    pub sample: CgroupSample,
+    /// The pressure on them, read in any case.
+    pub pressure: PressureReadings,
+    /// How much of the former was read.
+    pub depth: Depth,
 }
 
 /// The pressure files of a group: CPU, memory, I/O.

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use lxc_autoscale_core::snapshot::{MemoryEvents, Paging, Throttling};
 
 use super::v2::{absent_means_none, memory, timed, understood};
-use super::{ContainerGroups, Depth, GROUP_PRESSURE, Group, parse, pids, read_pressure, tree};
+use super::{ContainerGroups, Depth, GROUP_PRESSURE, Group, GroupLook, parse, pids, read_pressure, tree};
 use crate::block_devices::BlockDevices;
 use crate::full_look::Signs;
 use crate::kept_files::KeptFiles;
@@ -56,7 +56,7 @@ pub(super) fn read(
     devices: &BlockDevices,
     last: Option<&CgroupSample>,
     clock: impl Fn() -> Moment,
-) -> (CgroupSample, Depth) {
+) -> GroupLook {
     let groups = Groups { files, all };
     let (nanoseconds, at, read_took) =
         timed(clock, || groups.read_at_each_look("cpuacct", "cpuacct.usage", parse::number));
@@ -71,12 +71,12 @@ pub(super) fn read(
         let memory = usage.as_ref().ok().copied();
         let signs = Signs { cpu: &cpu, memory, limit_hits: limit_hits.as_ref().ok().copied() };
         if signs.show_quiet_since(last) {
-            let mut sample = CgroupSample { cpu, pressure, ..last.clone() };
+            let mut sample = CgroupSample { cpu, ..last.clone() };
             // Where there is a quota, periods may pass in which a container is held back and does not run.
             if !matches!(last.quota_cores, Ok(None)) {
                 sample.throttling = groups.throttling();
             }
-            return (sample, Depth::Quiet);
+            return GroupLook { sample, pressure, depth: Depth::Quiet };
         }
     }
     let (stat, swap) = memory_stat(&groups);
@@ -100,9 +100,8 @@ pub(super) fn read(
             .and_then(|group| pids::events_of_members(files, &group.path(), &pids_limit)),
         pids_limit,
         io: block_io(&groups, devices),
-        pressure,
     };
-    (sample, Depth::Full)
+    GroupLook { sample, pressure, depth: Depth::Full }
 }
 
 /// Memory with paging, and swap, which stand in one file; each may be understood without the other.

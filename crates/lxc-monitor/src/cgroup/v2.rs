@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::{Depth, GROUP_PRESSURE, Group, parse, pids, read_pressure};
+use super::{Depth, GROUP_PRESSURE, Group, GroupLook, parse, pids, read_pressure};
 use crate::block_devices::BlockDevices;
 use crate::full_look::Signs;
 use crate::kept_files::{KeptFiles, Place};
@@ -17,7 +17,7 @@ pub(super) fn read(
     devices: &BlockDevices,
     last: Option<&CgroupSample>,
     clock: impl Fn() -> Moment,
-) -> (CgroupSample, Depth) {
+) -> GroupLook {
     let group = &group;
     let both = |text: &str| Ok(parse::cpu_stat_v2(text));
     let (cpu_stat, at, read_took) = timed(&clock, || files.parsed_at_each_look(group, "cpu.stat", both));
@@ -42,7 +42,8 @@ pub(super) fn read(
         let limit_hits = memory_events.as_ref().ok().map(|events| events.max);
         let memory = current.as_ref().ok().copied();
         if (Signs { cpu: &cpu, memory, limit_hits }).show_quiet_since(last) {
-            return (CgroupSample { cpu, throttling, pressure, ..last.clone() }, Depth::Quiet);
+            let sample = CgroupSample { cpu, throttling, ..last.clone() };
+            return GroupLook { sample, pressure, depth: Depth::Quiet };
         }
     }
     let stat = files.parsed(group, "memory.stat", parse::memory_stat_v2).map_err(Missing::from);
@@ -70,9 +71,8 @@ pub(super) fn read(
             .parsed(group, "io.stat", parse::io_stat)
             .map(|by_device| devices.describe(&by_device))
             .map_err(Missing::from),
-        pressure,
     };
-    (sample, Depth::Full)
+    GroupLook { sample, pressure, depth: Depth::Full }
 }
 
 /// What a parser made of one part of a file.

@@ -134,7 +134,10 @@ struct Import {
 impl Import {
     fn take(&mut self, offset: u64, text: &[u8]) -> Result<(), StoreError> {
         let read = match original::parse(text, &mut self.times) {
-            Ok(None) => serde_json::from_slice::<Snapshot>(text).ok().map(|snapshot| Cycle::from(&snapshot)),
+            Ok(None) => {
+                let snapshot = std::str::from_utf8(text).ok().and_then(|text| text.parse::<Snapshot>().ok());
+                snapshot.map(|snapshot| Cycle::from(&snapshot))
+            }
             Ok(of_the_original) => {
                 self.report.of_the_original += 1;
                 of_the_original

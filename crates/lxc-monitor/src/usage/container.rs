@@ -83,7 +83,7 @@ pub fn container_record(
         record.filesystem_inodes_total = filesystem.inodes.map(|inodes| inodes.total);
     }
     record.uptime_seconds = gaps.take(&["uptime_seconds"], now.uptime_seconds);
-    record.pressure = pressure(&mut gaps, &now.cgroup.pressure);
+    record.pressure = pressure(&mut gaps, &now.pressure);
     record.configuration = gaps.take(&["configuration"], now.configuration).flatten();
     record.missing = gaps.into_fields();
     record

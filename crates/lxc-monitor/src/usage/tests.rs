@@ -56,8 +56,8 @@ fn sample(seconds: f64, cpu_seconds: f64) -> ContainerSample {
                 total: IoStats { reads: 1, writes: 2, read_ops: None, write_ops: None },
                 devices: [("sda".to_owned(), DeviceIo { rbytes: 512, ..DeviceIo::default() })].into(),
             }),
-            pressure: no_pressure(),
         },
+        pressure: no_pressure(),
         init: Ok(InitProcess { pid: 71, start_ticks: 5 }),
         uptime_seconds: Ok(seconds),
         network: Ok(Traffic {
