@@ -1,14 +1,8 @@
 //! Asks all trees of a resource at once: QuickScorer (Lucchese et al., SIGIR 2015).
 //!
 //! Walking down five hundred trees waits for memory at every node. Here nobody walks: the questions of all trees stand
-//! feature by feature in the order of their thresholds. An answer strikes out the leaves on the side of its node that the
-//! walk would not have taken, and what is left of a tree tells where it would have ended.
-//!
-//! Of the two answers to a question only one strikes out anything; the leaves that it strikes out stand before those of
-//! the other side, so that the first leaf that is left is the one. Which answer that is may be chosen node by node, and it
-//! is the rarer one: thresholds are quantiles of what the model was learnt from, so the middle one of a feature lies in
-//! the middle of its values. "Yes" strikes out where the threshold lies above, "no" where it lies below. Then the
-//! questions between the middle and the value are all that there is to do, a quarter of them instead of half.
+//! feature by feature in the order of their thresholds, and each that is answered with yes strikes out the leaves to
+//! its left from those its tree can still reach. The leftmost that is left is where the walk would have ended.
 
 use super::trees::{Ensemble, Tree};
 
@@ -18,15 +12,16 @@ const MOST_LEAVES: usize = 32;
 /// Ensembles that are asked together, about the same row.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Scorer {
-    /// The thresholds of all questions, by feature and within it rising. What an answer does stands apart from them: only
-    /// that of the questions between middle and value is looked at, and it is much to read.
+    /// The thresholds of all questions, by feature and within it rising. What a yes does stands apart from them: only that
+    /// of the questions up to the value is looked at, and it is much to read.
     thresholds: Vec<f32>,
-    /// The leaves that the answer which strikes out leaves, for each question,
+    /// The leaves that a yes to each question leaves,
     masks: Vec<u32>,
     /// and of which tree.
     trees: Vec<u16>,
-    features: Vec<Feature>,
-    /// The leaves of all trees, tree by tree.
+    /// Where the questions about each feature end.
+    ends: Vec<usize>,
+    /// The leaves of all trees, from left to right, tree by tree.
     leaves: Vec<f32>,
     /// Where the leaves of each tree begin.
     starts: Vec<u32>,
@@ -34,20 +29,11 @@ pub(super) struct Scorer {
     ensembles: Vec<(f32, usize)>,
 }
 
-/// Where the questions about a feature stand.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Feature {
-    begin: usize,
-    /// "No" strikes out up to here, "yes" from here on.
-    middle: usize,
-    end: usize,
-}
-
 /// Is the value above the threshold?
 #[derive(Clone, Copy, Debug)]
 struct Question {
     threshold: f32,
-    /// The leaves that the answer which strikes out leaves.
+    /// The leaves that a yes leaves.
     mask: u32,
     tree: u16,
 }
@@ -56,10 +42,9 @@ impl Scorer {
     /// `None` when a tree has more than [`MOST_LEAVES`], or there are more trees than can be numbered. The ensembles
     /// must be sound ([`Ensemble::is_sound`]) for rows of `features` values.
     pub(super) fn new<'a>(
-        ensembles: impl IntoIterator<Item = &'a Ensemble> + Clone,
+        ensembles: impl IntoIterator<Item = &'a Ensemble>,
         features: usize,
     ) -> Option<Self> {
-        let middles = middles(ensembles.clone(), features);
         let mut asked: Vec<Vec<Question>> = vec![Vec::new(); features];
         let (mut leaves, mut starts, mut bases) = (Vec::new(), Vec::new(), Vec::new());
         for ensemble in ensembles {
@@ -67,8 +52,7 @@ impl Scorer {
             for tree in &ensemble.trees {
                 let number = u16::try_from(starts.len()).ok()?;
                 starts.push(u32::try_from(leaves.len()).ok()?);
-                let mut planted =
-                    Planting { tree, number, middles: &middles, asked: &mut asked, leaves: Vec::new() };
+                let mut planted = Planting { tree, number, asked: &mut asked, leaves: Vec::new() };
                 planted.plant(if tree.nodes.is_empty() { -1 } else { 0 })?;
                 leaves.append(&mut planted.leaves);
             }
@@ -76,20 +60,17 @@ impl Scorer {
         for of_feature in &mut asked {
             of_feature.sort_by(|a, b| a.threshold.total_cmp(&b.threshold));
         }
-        let mut end = 0;
-        let place = |(of_feature, middle): (&Vec<Question>, &f32)| {
-            let begin = end;
-            end += of_feature.len();
-            let below = of_feature.partition_point(|question| question.threshold < *middle);
-            Feature { begin, middle: begin + below, end }
-        };
-        let features = asked.iter().zip(&middles).map(place).collect();
         let questions = || asked.iter().flatten();
+        let mut end = 0;
+        let mut ends_with = |of_feature: &Vec<Question>| {
+            end += of_feature.len();
+            end
+        };
         Some(Self {
             thresholds: questions().map(|question| question.threshold).collect(),
             masks: questions().map(|question| question.mask).collect(),
             trees: questions().map(|question| question.tree).collect(),
-            features,
+            ends: asked.iter().map(&mut ends_with).collect(),
             leaves,
             starts,
             ensembles: bases,
@@ -99,14 +80,14 @@ impl Scorer {
     /// The sum of each ensemble for one row. What is unknown is above nothing, and neither is what the row lacks.
     pub(super) fn predict(&self, row: &[f32]) -> Vec<f32> {
         let mut reachable = vec![u32::MAX; self.starts.len()];
-        let lacks = std::iter::repeat(&f32::NAN);
-        for (Feature { begin, middle, end }, value) in self.features.iter().zip(row.iter().chain(lacks)) {
-            let below = self.thresholds[*begin..*end].partition_point(|threshold| threshold < value);
-            let value = begin + below;
-            let strike = value.min(*middle)..value.max(*middle);
-            for (mask, tree) in self.masks[strike.clone()].iter().zip(&self.trees[strike]) {
+        let mut begin = 0;
+        for (value, end) in row.iter().zip(&self.ends) {
+            let below = self.thresholds[begin..*end].partition_point(|threshold| threshold < value);
+            let yes = begin..begin + below;
+            for (mask, tree) in self.masks[yes.clone()].iter().zip(&self.trees[yes]) {
                 reachable[usize::from(*tree)] &= mask;
             }
+            begin = *end;
         }
         let mut trees = self.starts.iter().zip(reachable);
         let leaf = |(start, reachable): (&u32, u32)| {
@@ -118,29 +99,12 @@ impl Scorer {
     }
 }
 
-/// The middle one of the different thresholds of each feature; NaN of one that is never asked about.
-fn middles<'a>(ensembles: impl IntoIterator<Item = &'a Ensemble>, features: usize) -> Vec<f32> {
-    let mut thresholds: Vec<Vec<f32>> = vec![Vec::new(); features];
-    for node in ensembles.into_iter().flat_map(|ensemble| &ensemble.trees).flat_map(|tree| &tree.nodes) {
-        if let Some(of_feature) = thresholds.get_mut(usize::from(node.feature)) {
-            of_feature.push(node.threshold);
-        }
-    }
-    let middle = |mut of_feature: Vec<f32>| {
-        of_feature.sort_unstable_by(f32::total_cmp);
-        of_feature.dedup();
-        of_feature.get(of_feature.len() / 2).copied().unwrap_or(f32::NAN)
-    };
-    thresholds.into_iter().map(middle).collect()
-}
-
 /// A tree on its way into the scorer.
 struct Planting<'a> {
     tree: &'a Tree,
     number: u16,
-    middles: &'a [f32],
     asked: &'a mut [Vec<Question>],
-    /// Its leaves: of each node first those that an answer strikes out.
+    /// Its leaves from left to right.
     leaves: Vec<f32>,
 }
 
@@ -153,16 +117,12 @@ impl Planting<'_> {
             return (self.leaves.len() <= MOST_LEAVES).then_some(());
         };
         let node = *self.tree.nodes.get(index)?;
-        let feature = usize::from(node.feature);
-        let no_strikes_out = node.threshold < *self.middles.get(feature)?;
-        let (struck_out, other) =
-            if no_strikes_out { (node.right, node.left) } else { (node.left, node.right) };
         let first = self.leaves.len();
-        self.plant(struck_out)?;
-        let before_the_other = bits_below(self.leaves.len()) & !bits_below(first);
-        let question = Question { threshold: node.threshold, mask: !before_the_other, tree: self.number };
-        self.asked.get_mut(feature)?.push(question);
-        self.plant(other)
+        self.plant(node.left)?;
+        let to_the_left = bits_below(self.leaves.len()) & !bits_below(first);
+        let question = Question { threshold: node.threshold, mask: !to_the_left, tree: self.number };
+        self.asked.get_mut(usize::from(node.feature))?.push(question);
+        self.plant(node.right)
     }
 }
 
