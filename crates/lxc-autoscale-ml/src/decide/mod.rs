@@ -35,7 +35,7 @@ use serde::{Deserialize, Serialize};
 use self::weigh::Case;
 use crate::guard::{Guard, GuardPolicy, Standing};
 use crate::observation::Observation;
-use crate::recommend::{Estimate, LEAST_OOM_GROWTH_MIB, LEAST_OOM_GROWTH_PERCENT};
+use crate::recommend::{Estimate, Fact, LEAST_OOM_GROWTH_MIB, LEAST_OOM_GROWTH_PERCENT};
 
 /// Steps of `cpulimit`, in cores: a hundredth is what Proxmox shows.
 const CPULIMIT_STEP: f64 = 0.01;
@@ -246,6 +246,9 @@ fn decide_memory(
     vetoes.extend(shrink_holds(&policy.guard, &guard.memory, now));
     let mut caps = memory_caps(policy, current, node);
     caps.extend(guard_caps(&policy.guard, guard, now));
+    let undo = undo(&guard.memory);
+    let unbounded = undo.as_ref().map_or(0.0, |(size, _)| *size).max(rules.min_mib as f64);
+    caps.extend(first_day_cap(estimate).map(|(most, reason)| (most.max(unbounded), reason)));
     let remembered = guard.memory.shrinks.remembered(now).map(|failure| {
         let size = Amount::Mib(failure.size);
         (failure.least, Reason::TooSmallBefore { size, symptom: failure.symptom })
@@ -272,7 +275,7 @@ fn decide_memory(
         last_change,
         in_use: used * (1.0 + rules.margin_percent / 100.0),
         urgent: ran_out.then_some(bump),
-        undo: undo(&guard.memory),
+        undo,
         held: boosted(&guard.memory, Resource::Memory, now).into_iter().chain(remembered).collect(),
         min_confidence_percent: policy.min_confidence_percent,
         vetoes,
@@ -342,6 +345,22 @@ fn guard_caps(rules: &GuardPolicy, guard: &Guard, now: Timestamp) -> Vec<(f64, R
         (budget.most_mib, Reason::NodeBudget { most, committed, budget: total, ahead: budget.ahead })
     });
     leak.into_iter().chain(run).chain(budget).collect()
+}
+
+/// What was seen is given as head-room so much on the first day, in percent: as plain peaks are
+/// (`recommend.memory_headroom_percent`).
+const FIRST_DAY_HEADROOM_PERCENT: f64 = 30.0;
+
+/// What memory may grow to while only a forecast asks for more and the container is known for less than a day: such a
+/// forecast is wide, and right about others.
+fn first_day_cap(estimate: &Estimate) -> Option<(f64, Reason)> {
+    if estimate.is_known_a_day() || estimate.basis != Fact::Forecast {
+        return None;
+    }
+    let seen = estimate.seen();
+    let most = seen * (1.0 + FIRST_DAY_HEADROOM_PERCENT / 100.0);
+    let known_seconds = estimate.known_seconds;
+    Some((most, Reason::NotSeenYet { known_seconds, seen: Amount::Mib(seen), most: Amount::Mib(most) }))
 }
 
 /// What forbids any change.

@@ -272,6 +272,15 @@ pub enum Reason {
         /// The most it is given.
         most: Amount,
     },
+    /// A forecast asks for more, which on the first day gives no memory.
+    NotSeenYet {
+        /// How long it was measured.
+        known_seconds: u64,
+        /// The most it was seen to use.
+        seen: Amount,
+        /// The most it is given for that.
+        most: Amount,
+    },
     /// It needs more, and the node has no more for what all containers are expected to use.
     NodeBudget {
         /// The most it can be given.
@@ -429,6 +438,12 @@ impl fmt::Display for Reason {
                 "it ran out of memory {times} times, each less than a day after the one before, and is not \
                  given more than {most}"
             ),
+            Self::NotSeenYet { known_seconds, seen, most } => write!(
+                f,
+                "it is known for {} only, and what is merely forecast gives no memory on the first day: \
+                 it used {seen} at most, for which it is given up to {most}",
+                Span(*known_seconds)
+            ),
             Self::NodeBudget { most, committed, budget, ahead } => {
                 write!(
                     f,
@@ -529,6 +544,7 @@ impl Reason {
                 "a day without running out of memory, or a larger `scaling.guard.oom_growth_factor`"
                     .to_owned()
             }
+            Self::NotSeenYet { .. } => "a day of measurements, or more use than was seen so far".to_owned(),
             Self::NodeBudget { .. } => {
                 "free memory on the node, lower the reserve, or give it a higher `priority`".to_owned()
             }

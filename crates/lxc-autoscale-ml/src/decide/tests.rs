@@ -12,7 +12,7 @@ use crate::guard::manual::Manual;
 use crate::guard::oom_run::OomRun;
 use crate::guard::revert::{Failure, Shrinks, Undo, Watch};
 use crate::guard::symptom::{Symptom, Symptoms};
-use crate::recommend::{Fact, Recommendation};
+use crate::recommend::{Evidence, Recommendation};
 
 const HOUR: i64 = 3600;
 
@@ -468,16 +468,61 @@ prop_compose! {
 prop_compose! {
     fn recommendations()(
         cpu in maybe((0.0f64..40.0, 0.0f64..40.0)), memory in maybe((0.0f64..60000.0, 0.0f64..60000.0)),
-        confidence_percent in 0.0f64..100.0, known_seconds in 0u64..200_000,
+        confidence_percent in 0.0f64..100.0, known_seconds in 0u64..200_000, is_forecast in any::<bool>(),
     ) -> Recommendation {
+        let basis = if is_forecast { Fact::Forecast } else { Fact::SeasonPeak };
         let estimate = |(target, floor)| Estimate {
-            target, floor, confidence_percent, known_seconds, basis: Fact::SeasonPeak, evidence: Vec::new(),
+            target, floor, confidence_percent, known_seconds, basis, evidence: Vec::new(),
             chances: Chances::default(),
         };
         Recommendation {
             cpu: cpu.map(estimate), memory: memory.map(estimate), history_seconds: known_seconds, class: None,
         }
     }
+}
+
+/// A container of 512 MiB that used 285 at most, and is forecast to use 1300: what became of others on their first day.
+#[test]
+fn a_forecast_alone_gives_no_memory_on_the_first_day() {
+    const TARGET: f64 = 1690.0;
+    let decide = |hours: u64, basis: Fact, seen: f64, change: &dyn Fn(&mut World)| {
+        let mut world = world();
+        world.allocation.as_mut().unwrap().memory_mib = 512.0;
+        world.seen().memory_used_mib = Some(seen);
+        let evidence = vec![
+            Evidence { fact: Fact::RecentPeak, value: seen },
+            Evidence { fact: Fact::Forecast, value: 1300.0 },
+        ];
+        world.recommendation.as_mut().unwrap().memory =
+            Some(Estimate { known_seconds: hours * 3600, basis, evidence, ..estimate(TARGET, seen) });
+        change(&mut world);
+        world.decide().memory
+    };
+    let unchanged = |_: &mut World| {};
+    assert_eq!(
+        decide(2, Fact::Forecast, 285.0, &unchanged).to_string(),
+        "keep 512 MiB: it is known for 2.0 h only, and what is merely forecast gives no memory on the first day: it used \
+         285 MiB at most, for which it is given up to 370 MiB"
+    );
+    for (hours, basis, seen, want) in [
+        (23, Fact::Forecast, 285.0, None),
+        (24, Fact::Forecast, 285.0, Some(1696.0)),
+        (2, Fact::Forecast, 480.0, Some(624.0)),
+        (2, Fact::RecentPeak, 285.0, Some(1696.0)),
+        (2, Fact::MemoryPressure, 500.0, Some(1696.0)),
+    ] {
+        assert_eq!(decide(hours, basis, seen, &unchanged).to, want, "{hours} h, {basis:?}, {seen} MiB");
+    }
+    // What it had before a shrink, and the least of its policy, are given all the same; so is a shrink held off.
+    let given_back = |world: &mut World| {
+        let undo = Undo { size: 900.0, symptom: Symptom::OutOfMemory, since: ago(60) };
+        world.guard.memory.shrinks.undo = Some(undo);
+    };
+    assert_eq!(decide(2, Fact::Forecast, 285.0, &given_back).to, Some(896.0));
+    let at_least = |world: &mut World| world.policy.memory.min_mib = 1024;
+    assert_eq!(decide(2, Fact::Forecast, 285.0, &at_least).to, Some(1024.0));
+    let large = |world: &mut World| world.allocation.as_mut().unwrap().memory_mib = 1690.0;
+    assert_eq!(decide(12, Fact::Forecast, 285.0, &large).action, Action::Keep);
 }
 
 #[test]

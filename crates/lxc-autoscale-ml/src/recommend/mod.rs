@@ -28,5 +28,5 @@ mod track_record;
 pub use config::{LEAST_OOM_GROWTH_MIB, LEAST_OOM_GROWTH_PERCENT, RecommendConfig};
 pub use model::ContainerModel;
 pub use opinions::{Opinion, Opinions, cpu_experts, memory_experts};
-pub use recommendation::{Estimate, Evidence, Fact, Recommendation};
+pub use recommendation::{Estimate, Evidence, FIRST_DAY_SECONDS, Fact, Recommendation};
 pub use shared::{Shared, SharedError};

@@ -4,11 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::config::RecommendConfig;
+use super::recommendation::FIRST_DAY_SECONDS;
 use crate::forecast::{DemandModel, ModelError};
-
-/// Experts are told apart by what they cost once a day was measured: what comes daily has not shown before. Choosing from
-/// the start on costs a young container 1.4 % more (`cargo xtask bench ablation`).
-const FIRST_CHOICE_SECONDS: f64 = 86_400.0;
 
 /// What the models of all containers share.
 #[derive(Clone, Debug)]
@@ -62,7 +59,7 @@ impl Shared {
 
     /// With this demand model; without one, sizes are made from peaks alone.
     pub fn with_demand(config: &RecommendConfig, demand: Option<Arc<DemandModel>>) -> Self {
-        Self { config: config.clone(), demand, first_choice_seconds: FIRST_CHOICE_SECONDS }
+        Self { config: config.clone(), demand, first_choice_seconds: FIRST_DAY_SECONDS as f64 }
     }
 
     /// The same demand model with other constants.
