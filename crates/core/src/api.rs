@@ -217,6 +217,10 @@ pub struct DeleteCloneRequest {
     /// Remove it though it carries no mark of ours; takes `limits.destroy_any_container` in the configuration, too.
     #[serde(default)]
     pub any_container: bool,
+    /// What the answer to the first request gave, where a removal takes two (`limits.confirm_destroy`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(length(max = 64)))]
+    pub confirmation: Option<String>,
 }
 
 /// The query of `GET /snapshot/list`, `GET /resource/vm/status` and others, and what names one container only.
@@ -342,6 +346,25 @@ pub struct CloneDeleted {
     pub vm_id: Vmid,
     /// Whether it ran and was stopped first.
     pub was_running: bool,
+}
+
+/// Answer to the first `DELETE /clone/delete` where a removal takes two: what would be lost.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct RemovalToConfirm {
+    /// The container that would be gone.
+    pub vm_id: Vmid,
+    /// Its host name.
+    pub name: Option<String>,
+    /// Whether it runs, and would be stopped.
+    pub is_running: bool,
+    /// Its snapshots, which would be gone, too.
+    pub snapshots: Vec<String>,
+    /// To be sent with the second request, by the same caller.
+    pub confirmation: String,
+    /// Until when that holds.
+    #[cfg_attr(feature = "schema", schemars(with = "RecordTime"))]
+    pub expires: Timestamp,
 }
 
 /// Answer to `GET /resource/vm/status` and `GET /resource/lxc/status`.

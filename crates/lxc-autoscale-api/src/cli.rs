@@ -56,10 +56,10 @@ pub struct ConfigArgs {
 
 /// What to take back, and how far.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
-#[group(id = "which", required = true, multiple = false, args = ["vmid", "all"])]
+#[group(skip)]
 pub struct UndoArgs {
     /// The container.
-    #[arg(value_name = "VMID")]
+    #[arg(value_name = "VMID", required_unless_present = "all", conflicts_with = "all")]
     pub vmid: Option<Vmid>,
     /// All containers that were ever changed.
     #[arg(long)]
@@ -85,6 +85,23 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn an_undo_is_of_one_container_or_of_all() {
+        let parsed = |line: &str| {
+            let words = ["lxc-autoscale-api", "undo"].into_iter().chain(line.split_whitespace());
+            Cli::try_parse_from(words).ok().and_then(|cli| cli.command)
+        };
+        let undo = |vmid: Option<u32>, to: &str| {
+            let vmid = vmid.map(|id| Vmid::try_from(id).unwrap());
+            Some(Command::Undo(UndoArgs { vmid, all: vmid.is_none(), to: to.to_owned() }))
+        };
+        assert_eq!(parsed("104 --to 2026-11-25T08:00:00Z"), undo(Some(104), "2026-11-25T08:00:00Z"));
+        assert_eq!(parsed("--all --to original"), undo(None, "original"));
+        for line in ["--to original", "104 --all --to original", "104", "--all"] {
+            assert_eq!(parsed(line), None, "{line}");
+        }
     }
 
     #[test]

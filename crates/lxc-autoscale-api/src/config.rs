@@ -133,6 +133,8 @@ pub struct LimitsConfig {
     pub min_cores: u32,
     /// Most cores a request may set.
     pub max_cores: u32,
+    /// Least CPU limit a request may set, in cores.
+    pub min_cpulimit: f64,
     /// Least memory a request may set.
     pub min_memory_mib: u64,
     /// Most memory a request may set.
@@ -145,6 +147,8 @@ pub struct LimitsConfig {
     pub allow_blind_memory_shrink: bool,
     /// Whether a container that is no copy of ours may be removed when a request says so.
     pub destroy_any_container: bool,
+    /// Which removals take a second request.
+    pub confirm_destroy: ConfirmDestroy,
     /// Most that one change may multiply or divide a size by.
     pub max_step_factor: f64,
     /// Changes of the sizes of one container within an hour; 0 for no bound.
@@ -153,6 +157,19 @@ pub struct LimitsConfig {
     pub node_memory_reserve_percent: f64,
     /// Containers that no request changes.
     pub protected_containers: Vec<Vmid>,
+}
+
+/// Which removals of containers take a second request, which confirms what the first was told would be lost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ConfirmDestroy {
+    /// Those of containers that are no copies of ours.
+    #[default]
+    Others,
+    /// All.
+    Always,
+    /// None.
+    Never,
 }
 
 /// `[audit]`
@@ -250,12 +267,14 @@ impl Default for LimitsConfig {
         Self {
             min_cores: 1,
             max_cores: MAX_CORES,
+            min_cpulimit: 0.05,
             min_memory_mib: MIN_MEMORY_MIB,
             max_memory_mib: 1 << 20,
             max_disk_increase_gib: 1024,
             memory_margin_percent: 10.0,
             allow_blind_memory_shrink: false,
             destroy_any_container: false,
+            confirm_destroy: ConfirmDestroy::default(),
             max_step_factor: 16.0,
             max_changes_per_hour: 120,
             node_memory_reserve_percent: 2.0,
@@ -328,6 +347,8 @@ impl LimitsConfig {
         unless(1 <= self.min_cores, "limits.min_cores", "must be at least 1")?;
         let cores = (self.min_cores..=MAX_CORES).contains(&self.max_cores);
         unless(cores, "limits.max_cores", "must be from `limits.min_cores` to 8192")?;
+        let cpulimit = (0.01..=f64::from(self.max_cores)).contains(&self.min_cpulimit);
+        unless(cpulimit, "limits.min_cpulimit", "must be from 0.01 to `limits.max_cores`")?;
         unless(MIN_MEMORY_MIB <= self.min_memory_mib, "limits.min_memory_mib", "must be at least 16")?;
         let memory = self.min_memory_mib <= self.max_memory_mib;
         unless(memory, "limits.max_memory_mib", "must not be less than `limits.min_memory_mib`")?;

@@ -6,6 +6,7 @@
 
 use lxc_autoscale_core::Vmid;
 
+use crate::actions::resize::hundredths;
 use crate::config::{LimitsConfig, MAX_CORES};
 
 /// A core in hundredths.
@@ -164,7 +165,12 @@ pub fn unprotected(protected: &[Vmid], vmids: &[Vmid]) -> Result<(), Refused> {
 pub fn bounds(limits: &LimitsConfig, what: What, to: u64) -> Result<(), Refused> {
     match what {
         What::Cores => within("`cores`", to, limits.min_cores.into(), limits.max_cores.into()),
-        What::Cpulimit => within("`cpulimit` (in hundredths)", to, 0, u64::from(limits.max_cores) * 100),
+        // No limit at all is bounded elsewhere: by what the container could use then.
+        What::Cpulimit if to == 0 => Ok(()),
+        What::Cpulimit => {
+            let least = hundredths(limits.min_cpulimit);
+            within("`cpulimit` (in hundredths)", to, least, u64::from(limits.max_cores) * ONE_CORE)
+        }
         What::Memory => within("`memory` (in MiB)", to, limits.min_memory_mib, limits.max_memory_mib),
     }
 }
@@ -276,6 +282,11 @@ mod tests {
         check_code(&limits, memory(1024, 1023), &blind, "");
         let often = Circumstances { changes_last_hour: limits.max_changes_per_hour, ..calm() };
         check_code(&limits, memory(1024, 1025), &often, "changed_too_often");
+        let cpulimit = |from, to| Step { what: What::Cpulimit, from: Some(from), to };
+        check_code(&limits, cpulimit(400, 4), &calm(), "out_of_bounds");
+        check_code(&limits, cpulimit(400, 5), &calm(), "");
+        check_code(&limits, cpulimit(400, 0), &calm(), "");
+        check_code(&limits, cpulimit(1601, 100), &calm(), "step_too_large");
         let no_bound = LimitsConfig { max_changes_per_hour: 0, ..limits };
         check_code(&no_bound, memory(1024, 1025), &often, "");
     }

@@ -103,7 +103,7 @@ impl Trail<'_> {
             Ok(_) => Event::Done { result: Value::Null, duration_ms: 0 },
             Err(error) => {
                 let message = audit::bounded(&ErrorChain(error).to_string());
-                Event::NotDone { code: error.code(), message, duration_ms: 0 }
+                Event::NotDone { code: error.code().into(), message, duration_ms: 0 }
             }
         })
     }

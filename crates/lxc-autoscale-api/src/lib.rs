@@ -21,6 +21,7 @@ pub mod check;
 pub mod cli;
 pub mod config;
 pub mod configuration;
+pub mod confirmation;
 mod entrance;
 pub mod error;
 pub mod events;

@@ -16,6 +16,7 @@ use crate::cli::DEFAULT_CONFIG;
 use crate::config::{Config, NetworkConfig, ServerConfig};
 use crate::configuration::Configuration;
 use crate::configuration::edit::differences;
+use crate::confirmation::Confirmations;
 use crate::events::Events;
 use crate::exporter::Instruments;
 use crate::node::CpuMeter;
@@ -38,6 +39,7 @@ pub struct Shared {
     rate_limits: RwLock<Arc<RateLimits>>,
     refusals: Refusals,
     questions: Turns,
+    confirmations: Confirmations,
     cpu: CpuMeter,
     instruments: Arc<Instruments>,
     node_name: Option<String>,
@@ -64,6 +66,7 @@ impl Shared {
             rate_limits: RwLock::new(Arc::new(rate_limits(&config.server))),
             refusals: Refusals::default(),
             questions: Turns::default(),
+            confirmations: Confirmations::default(),
             keys: KeyFile::new(config.server.keys_file.clone()),
             config: RwLock::new(Arc::new(config)),
             host,
@@ -124,6 +127,11 @@ impl Shared {
     /// Whose turn it is to ask why.
     pub fn questions(&self) -> &Turns {
         &self.questions
+    }
+
+    /// Knows what was confirmed.
+    pub fn confirmations(&self) -> &Confirmations {
+        &self.confirmations
     }
 
     /// The API keys.

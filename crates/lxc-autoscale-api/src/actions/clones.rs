@@ -17,9 +17,10 @@ use lxc_autoscale_core::api::{CloneCreated, CloneDeleted};
 use super::snapshots::ensure_running;
 use super::{ActionError, refuse_lock, unlocked};
 use crate::backend::watch::cancellable;
-use crate::backend::{BackendError, CloneOrder, ContainerHost, Existing, Obstacle};
-use crate::jobs::Journal;
+use crate::backend::{BackendError, CloneOrder, ContainerHost, Existing, Obstacle, Stored};
+use crate::jobs::{Journal, copies};
 use crate::params::{Hostname, InvalidName, SnapshotName};
+use crate::store::{Store, StoreError};
 
 /// Start of the tag that marks a copy; its id follows.
 const TAG_PREFIX: &str = "lxc-autoscale-clone-";
@@ -197,7 +198,7 @@ pub(crate) async fn drop_snapshot(
     source: Vmid,
     name: &SnapshotName,
 ) -> Result<(), String> {
-    let exists = |stored: &crate::backend::Stored| stored.has_snapshot(name);
+    let exists = |stored: &Stored| stored.has_snapshot(name);
     // A second try: a lock that was held for a moment is the usual reason for the first to fail.
     for attempt in 1..=2 {
         if host.stored(source).await.is_ok_and(|stored| !exists(&stored)) {
@@ -235,35 +236,65 @@ pub enum Removable {
     Anything,
 }
 
-/// Removes a copy of ours, or another container where that is `removable`, stopping it first if it runs.
+/// What lacks of a container to be a copy of ours; nothing where it is one.
 ///
 /// # Errors
-/// [`ActionError`] when the container is missing, not a copy of ours, protected or locked, or when the back
-/// end fails; then it runs again if it ran.
+/// [`StoreError`] when what was made here cannot be read.
+pub async fn lacks_of_a_copy(
+    store: &Store,
+    vmid: Vmid,
+    stored: &Stored,
+) -> Result<Option<String>, StoreError> {
+    let tag = tag_of(vmid);
+    if !stored.config.tags.contains(&tag) {
+        return Ok(Some(format!("it has no tag `{tag}`")));
+    }
+    // Whoever may change its options can give a container the tag.
+    let is_known = store.with(move |connection| copies::is_ours(connection, vmid)).await?;
+    let unknown = "this server's own records know of no such copy, whatever its tags say";
+    Ok((!is_known).then(|| unknown.to_owned()))
+}
+
+/// Nobody removes what is no copy of ours while it runs: it may be at work for somebody.
+///
+/// # Errors
+/// [`ActionError`] when it runs, or that cannot be told.
+pub async fn refuse_running(host: &dyn ContainerHost, vmid: Vmid) -> Result<(), ActionError> {
+    if host.is_running(vmid).await? {
+        let detail = "it runs, and is no copy made here: stop it first".to_owned();
+        return Err(BackendError::WrongState { vmid, detail, state: Obstacle::Running }.into());
+    }
+    Ok(())
+}
+
+/// Removes a copy of ours, stopping it first if it runs, or another container where that is `removable`, which must have
+/// been stopped. Where somebody has confirmed it, it must be as it was `shown` then.
+///
+/// # Errors
+/// [`ActionError`] when the container is missing, not a copy of ours or running, not as it was shown, protected or locked, or
+/// when the back end fails; then it runs again if it ran.
 pub async fn delete(
     host: &dyn ContainerHost,
     journal: &Journal,
     vmid: Vmid,
     removable: Removable,
+    shown: Option<&Stored>,
 ) -> Result<CloneDeleted, ActionError> {
     let stored = host.stored(vmid).await?;
+    if shown.is_some_and(|shown| *shown != stored) {
+        return Err(ActionError::NotAsShown { vmid });
+    }
     if stored.config.protection {
         let detail = "it is protected from removal".to_owned();
         return Err(BackendError::WrongState { vmid, detail, state: Obstacle::Protected }.into());
     }
-    if removable == Removable::Copies {
-        let tag = tag_of(vmid);
-        if !stored.config.tags.contains(&tag) {
-            return Err(ActionError::NotAClone { vmid, lacks: format!("it has no tag `{tag}`") });
-        }
-        // Whoever may change its options can give a container the tag.
-        if !journal.is_own_copy(vmid).await? {
-            let lacks = "this server's own records know of no such copy, whatever its tags say";
-            return Err(ActionError::NotAClone { vmid, lacks: lacks.to_owned() });
-        }
-    }
+    let lacks = lacks_of_a_copy(journal.store(), vmid, &stored).await?;
     refuse_lock(vmid, &stored)?;
-    let was_running = host.is_running(vmid).await?;
+    let was_running = match lacks {
+        Some(lacks) if removable == Removable::Copies => return Err(ActionError::NotAClone { vmid, lacks }),
+        Some(_) => refuse_running(host, vmid).await.map(|()| false)?,
+        None => host.is_running(vmid).await?,
+    };
     journal.found(vmid, &stored, Some(was_running));
     if was_running {
         host.stop(vmid).await?;

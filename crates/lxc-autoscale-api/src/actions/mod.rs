@@ -76,6 +76,12 @@ pub enum ActionError {
         /// What would show that it was.
         lacks: String,
     },
+    /// A container that was to be removed is not any more what whoever confirmed it was shown.
+    #[error("container {vmid} was changed since its removal was confirmed, and is not removed; ask again")]
+    NotAsShown {
+        /// The container.
+        vmid: Vmid,
+    },
     /// The back end reported success, and the node says otherwise.
     #[error("the change was reported as done, but {found}")]
     NotApplied {

@@ -92,7 +92,13 @@ pub async fn set_cpulimit(
         let shown = |cores: Option<f64>| cores.map_or("none".to_owned(), |cores| cores.to_string());
         return Err(other_size(vmid, "CPU limit", shown(before), shown(expected)));
     }
-    let step = Step { what: What::Cpulimit, from: before.map(hundredths), to: wanted.map_or(0, hundredths) };
+    // Without a limit it could use all of its cores.
+    let from = match (before, stored.config.cores) {
+        (Some(limit), _) => Some(hundredths(limit)),
+        (None, Some(cores)) => Some(hundredths(cores.into())),
+        (None, None) => node_cpus(config, &stored).await.map(|cpus| hundredths(cpus.into())),
+    };
+    let step = Step { what: What::Cpulimit, from, to: wanted.map_or(0, hundredths) };
     keeps_invariants(host, journal, config, vmid, &stored, step).await?;
     let call = host.set_cpulimit(vmid, wanted);
     let after = change_and_read(host, journal, vmid, &stored, call).await?;

@@ -3,6 +3,7 @@
 //! A line ends in `"hash"`, the SHA-256 of all that stands before it on the line, `"previous"` included, and in nothing
 //! else: what stood behind the hash would not be held by it.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
@@ -19,6 +20,9 @@ pub(super) const LINE_END: &str = "\"}";
 /// The end of a file in which its last line is looked for. No line is longer: the longest are changes of a
 /// configuration, 50 of them at most, each with three texts of 200 characters.
 const TAIL_BYTES: u64 = 1 << 20;
+
+/// The event of a change that is begun.
+const BEGUN: &str = "begun";
 
 /// What the chain needs of a line.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -68,20 +72,38 @@ pub(super) fn tail(file: &mut File, size: u64) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// The greatest number of a change in the newest records; 0 where there is none to be read.
-pub fn newest_change(file: &Path) -> u64 {
+/// The changes in the newest records of a file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NewestChanges {
+    /// The greatest number; 0 where there is none to be read.
+    pub newest: u64,
+    /// Those that were begun and have no end there.
+    pub unended: BTreeSet<u64>,
+}
+
+/// Looks at the newest records of a file; nothing where it cannot be read.
+pub fn newest_changes(file: &Path) -> NewestChanges {
     #[derive(Deserialize)]
     struct Numbered {
         change: u64,
+        event: String,
     }
     let newest = || {
         let mut file = File::open(file)?;
         let size = file.metadata()?.len();
         tail(&mut file, size)
     };
-    let text = newest().unwrap_or_default();
-    let numbers = text.lines().filter_map(|line| serde_json::from_str::<Numbered>(line).ok());
-    numbers.map(|line| line.change).max().unwrap_or(0)
+    let mut found = NewestChanges::default();
+    for line in newest().unwrap_or_default().lines() {
+        let Ok(Numbered { change, event }) = serde_json::from_str(line) else { continue };
+        found.newest = found.newest.max(change);
+        if event == BEGUN {
+            found.unended.insert(change);
+        } else {
+            found.unended.remove(&change);
+        }
+    }
+    found
 }
 
 fn hash(text: &str) -> String {

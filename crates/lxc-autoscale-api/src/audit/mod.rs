@@ -9,6 +9,7 @@
 //! the file itself, nor does a file that is written anew as a whole; the newest hash that is on the disk is in the log of
 //! the service, too, within a second after a change has ended, where what `audit verify` says can be compared with it.
 
+use std::borrow::Cow;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
@@ -29,7 +30,7 @@ mod chain;
 pub mod refusals;
 mod verify;
 
-pub use chain::newest_change;
+pub use chain::{NewestChanges, newest_changes};
 pub use verify::{Finding, Verdict, verify};
 
 /// Longest text of a line.
@@ -61,7 +62,7 @@ pub enum Event {
     /// It was refused, or failed.
     NotDone {
         /// Stable name of the kind of error.
-        code: &'static str,
+        code: Cow<'static, str>,
         /// Why.
         message: String,
         /// How long it took, in ms.

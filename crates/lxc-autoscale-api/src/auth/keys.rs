@@ -239,9 +239,7 @@ impl KeyFile {
         if MOST_KEYS <= keys.len() {
             return Err(KeysError::TooMany);
         }
-        let mut random = [0; 32];
-        let read = File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut random));
-        read.map_err(|source| KeysError::Read { path: PathBuf::from("/dev/urandom"), source })?;
+        let random = random().map_err(|source| KeysError::Read { path: PathBuf::from(RANDOM), source })?;
         let secret = format!("{PREFIX}{}", hex(&random));
         let NewKey { name, role, containers, expires } = new;
         keys.push(Key { name, role, containers, created: now, expires, sha256: hash(&secret) });
@@ -300,6 +298,16 @@ fn hash(secret: &str) -> String {
 }
 
 /// Bytes in hexadecimal digits.
+/// Where the kernel gives random bytes.
+const RANDOM: &str = "/dev/urandom";
+
+/// 256 random bits.
+pub(crate) fn random() -> io::Result<[u8; 32]> {
+    let mut random = [0; 32];
+    File::open(RANDOM)?.read_exact(&mut random)?;
+    Ok(random)
+}
+
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut text, byte| {
         // Writing to a string cannot fail.

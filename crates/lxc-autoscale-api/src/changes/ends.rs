@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use lxc_autoscale_core::ErrorChain;
-use lxc_autoscale_core::api::JobState;
+use lxc_autoscale_core::api::{JobInfo, JobState};
 use serde::Serialize;
 
 use super::rows::Left;
@@ -16,7 +16,7 @@ use crate::error::ApiError;
 use crate::exporter::DONE;
 use crate::gate::Ticket;
 use crate::jobs::table::{End, Open};
-use crate::jobs::{Journal, Task, reconcile};
+use crate::jobs::{Journal, Order, Task, reconcile};
 use crate::on_disk::OnDisk;
 
 impl Changes {
@@ -51,7 +51,10 @@ impl Changes {
             (event, DONE)
         } else {
             let code = if end.state == JobState::Unknown { "unknown" } else { "interrupted" };
-            (Event::NotDone { code, message: audit::bounded(&end.message), duration_ms: 0 }, code)
+            {
+                let message = audit::bounded(&end.message);
+                (Event::NotDone { code: code.into(), message, duration_ms: 0 }, code)
+            }
         };
         let trail = Trail { audit: self.audit_log(), subject, instruments: self.instruments.clone() };
         self.close(trail, event, open.number, Left::Ended(end), OnDisk::AtOnce).await;
@@ -59,6 +62,32 @@ impl Changes {
             self.announce(open.number).await;
         }
         result
+    }
+
+    /// Writes the end of a change to the audit log which has it in `api.sqlite` alone: the power failed when one of them was
+    /// on the disk.
+    pub(crate) async fn complete_trail(&self, info: JobInfo, order: Order) {
+        let duration = info.begun.zip(info.ended).map(|(begun, ended)| ended.duration_since(begun));
+        let duration_ms = duration.map_or(0, |duration| u64::try_from(duration.as_millis()).unwrap_or(0));
+        let event = match info.code {
+            None => Event::Done { result: info.result.unwrap_or_default(), duration_ms },
+            Some(code) => {
+                let message = audit::bounded(&info.message.unwrap_or_default());
+                Event::NotDone { code: code.into(), message, duration_ms }
+            }
+        };
+        let subject = Subject {
+            change: info.id,
+            caller: info.caller,
+            action: audit::bounded(&info.summary),
+            why: audit::bounded(&order.why),
+            containers: info.containers,
+        };
+        let trail = Trail { audit: self.audit_log(), subject, instruments: self.instruments.clone() };
+        let written = tokio::task::spawn_blocking(move || trail.ended(&event, OnDisk::AtOnce));
+        if let Err(error) = written.await {
+            tracing::error!(%error, "completing the audit log was cut off");
+        }
     }
 
     /// Counts a change that an earlier process had begun.

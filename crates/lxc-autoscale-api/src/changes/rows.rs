@@ -86,14 +86,7 @@ impl Changes {
 
     /// Writes down how a change is left, and tells those who listen which sizes it has left different. In the audit log it
     /// is on the disk when `on_disk` says.
-    pub(super) async fn close(
-        &self,
-        trail: Trail,
-        outcome: Event,
-        number: i64,
-        left: Left,
-        on_disk: OnDisk,
-    ) {
+    pub(super) async fn close(&self, trail: Trail, outcome: Event, number: i64, left: Left, on_disk: OnDisk) {
         let (changes, audit) = (self.clone(), trail.audit.clone());
         let written = tokio::task::spawn_blocking(move || {
             trail.ended(&outcome, on_disk);

@@ -91,7 +91,7 @@ pub(super) fn outcome<T: Serialize>(took: Duration, result: &Result<T, ActionErr
         Err(error) => {
             let (_, code) = ApiError::status_and_code(error);
             let message = audit::bounded(&ErrorChain(error).to_string());
-            Event::NotDone { code, message, duration_ms }
+            Event::NotDone { code: code.into(), message, duration_ms }
         }
     }
 }

@@ -99,7 +99,7 @@ pub enum ConfigurationError {
         key: String,
     },
     /// A key for some containers is not one for what concerns all.
-    #[error("a key for some containers only may not change what holds for all")]
+    #[error("a key for some containers only neither sees nor changes what holds for all")]
     Scoped,
     /// This server's user may not write it.
     #[error(
@@ -237,6 +237,14 @@ pub async fn put(
     carry_out(state, caller, summary, Wanted::Text(text), seen).await
 }
 
+/// Whether somebody may see and change configurations: they are about all containers.
+///
+/// # Errors
+/// [`ConfigurationError::Scoped`].
+pub fn is_for(caller: &Caller) -> Result<(), ActionError> {
+    if caller.containers.is_some() { Err(ConfigurationError::Scoped.into()) } else { Ok(()) }
+}
+
 async fn carry_out(
     state: &AppState,
     caller: Caller,
@@ -244,9 +252,7 @@ async fn carry_out(
     wanted: Wanted,
     seen: SeenBefore,
 ) -> Result<ConfigChanged, ActionError> {
-    if caller.containers.is_some() {
-        return Err(ConfigurationError::Scoped.into());
-    }
+    is_for(&caller)?;
     let (config, changing) = (state.config(), Arc::clone(&state.configuration().changing));
     let change = Change { summary, vmids: Vec::new(), caller };
     let work = async move {

@@ -7,7 +7,7 @@ use lxc_autoscale_core::container_config::ContainerConfig;
 use lxc_autoscale_core::{ErrorChain, Vmid};
 
 use super::begun::Beginning;
-use super::{Before, copies, table};
+use super::{Before, table};
 use crate::actions::ActionError;
 use crate::backend::watch::{Call, Cancel, Noted, Watcher};
 use crate::backend::{BackendError, Stored};
@@ -77,12 +77,9 @@ impl Journal {
         self.store.with(move |connection| ledger::changes_last_hour(connection, vmid, most, now)).await
     }
 
-    /// Whether a container is a copy that this server made.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn is_own_copy(&self, vmid: Vmid) -> Result<bool, StoreError> {
-        self.store.with(move |connection| copies::is_ours(connection, vmid)).await
+    /// What this server must still know after a restart.
+    pub fn store(&self) -> &Store {
+        &self.store
     }
 
     /// Keeps what the node had before; it is written down before the first call is made.

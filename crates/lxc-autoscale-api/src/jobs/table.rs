@@ -226,18 +226,26 @@ fn read_open(row: &Row<'_>) -> rusqlite::Result<Open> {
     })
 }
 
-const JOB: &str =
+const CHANGE: &str =
     "SELECT number, task, summary, containers, caller, state, created_us, begun_us, ended_us, steps, result,
-                   message, code FROM changes WHERE is_job = 1";
+                   message, code FROM changes";
 
 /// One job, with what it is about.
 pub(crate) fn job(connection: &Connection, number: i64) -> rusqlite::Result<Option<(JobInfo, Order)>> {
-    connection.query_row(&format!("{JOB} AND number = ?1"), [number], read_job).optional()
+    let sql = format!("{CHANGE} WHERE is_job = 1 AND number = ?1");
+    connection.query_row(&sql, [number], read_job).optional()
+}
+
+/// One change that has ended, job or not.
+pub(crate) fn ended(connection: &Connection, number: i64) -> rusqlite::Result<Option<(JobInfo, Order)>> {
+    let sql = format!("{CHANGE} WHERE ended_us IS NOT NULL AND number = ?1");
+    connection.query_row(&sql, [number], read_job).optional()
 }
 
 /// The newest jobs, the newest first.
 pub(crate) fn jobs(connection: &Connection) -> rusqlite::Result<Vec<JobInfo>> {
-    let mut statement = connection.prepare(&format!("{JOB} ORDER BY number DESC LIMIT ?1"))?;
+    let mut statement =
+        connection.prepare(&format!("{CHANGE} WHERE is_job = 1 ORDER BY number DESC LIMIT ?1"))?;
     statement.query_map([PAGE], read_job)?.map(|read| read.map(|(info, _)| info)).collect()
 }
 

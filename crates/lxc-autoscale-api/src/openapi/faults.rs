@@ -113,7 +113,7 @@ pub const SEQUENCE: Faults = &[(502, "left_behind")];
 pub const RESTART: Faults = &[(502, "not_restarted")];
 
 /// A copy is removed.
-pub const CLONE: Faults = &[(403, "not_a_clone")];
+pub const CLONE: Faults = &[(403, "not_a_clone"), (409, "not_as_shown")];
 
 /// The node is named.
 pub const NODE: Faults = &[(404, "unknown_node")];
@@ -137,7 +137,7 @@ pub const CANCEL: Faults = &[(409, "job_ended"), (409, "not_cancellable")];
 pub const BOOST: Faults = &[(409, "no_boost"), (409, "too_many_boosts")];
 
 /// A configuration is read, and its program asked.
-pub const CONFIG: Faults = &[(502, "config_check_failed"), (503, "config_unreadable")];
+pub const CONFIG: Faults = &[(403, "out_of_scope"), (502, "config_check_failed"), (503, "config_unreadable")];
 
 /// Changes of a configuration are weighed.
 pub const CONFIG_KEYS: Faults =
@@ -145,7 +145,6 @@ pub const CONFIG_KEYS: Faults =
 
 /// A configuration is written.
 pub const CONFIG_WRITE: Faults = &[
-    (403, "out_of_scope"),
     (409, "config_read_only"),
     (412, "config_changed"),
     (422, "invalid_config"),

@@ -99,8 +99,10 @@ impl Input for MustMatch {
 
 pub(super) async fn show(
     State(state): State<AppState>,
+    caller: Caller,
     ApiQuery(ConfigRequest { file }): ApiQuery<ConfigRequest>,
 ) -> Result<Tagged<ConfigInfo>, ApiError> {
+    configuration::is_for(&caller)?;
     let info = configuration::show(&state, file).await.map_err(ActionError::from)?;
     let mut message = match &info.problem {
         None => format!("`{}` is valid.", info.path),
@@ -114,8 +116,10 @@ pub(super) async fn show(
 
 pub(super) async fn validate(
     State(state): State<AppState>,
+    caller: Caller,
     ApiJson(candidate): ApiJson<ConfigCandidate>,
 ) -> Answer<ConfigVerdict> {
+    configuration::is_for(&caller)?;
     if candidate.text.is_some() && !(candidate.set.is_empty() && candidate.remove.is_empty()) {
         return Err(ApiError::invalid_parameter("either `text` or changes must be given"));
     }

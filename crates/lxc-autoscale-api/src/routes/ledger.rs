@@ -48,6 +48,10 @@ pub(super) async fn undo(
         _ => return Err(ApiError::invalid_parameter("either `vm_id` or `\"all\": true` must be given")),
     };
     caller.may_touch(&containers)?;
+    if let Some(vmid) = vm_id {
+        // A mistyped id is no success.
+        state.host().stored(vmid).await?;
+    }
     let own = AppState::clone(&state);
     let all = async move {
         let mut done = Vec::new();

@@ -207,7 +207,7 @@ fn records() -> Vec<Route> {
             "Take the sizes of a container, or of all, back to a time or to the original ones.",
             ledger::undo,
         )
-        .fails(&[SCOPE, STORE]),
+        .fails(&[CONTAINER, BACKEND, STORE]),
     ]
 }
 

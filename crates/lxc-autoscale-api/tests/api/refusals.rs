@@ -3,9 +3,10 @@
 use axum::body::Body;
 use axum::http::Request;
 use lxc_autoscale_api::auth::Peer;
+use lxc_autoscale_api::config::ConfirmDestroy;
 use serde_json::{Value, json};
 
-use crate::node::{Node, RUNNING_104, request, send};
+use crate::node::{Node, RUNNING_104, Reply, request, send};
 
 /// Sends a request and asserts that it is refused without a call of `pct`.
 async fn refused(node: &Node, method: &str, path: &str, body: Value, status: u16, code: &str) {
@@ -102,7 +103,7 @@ async fn a_container_in_no_state_for_it() {
 
 /// Configuration × request; a protected container stays whatever they say.
 #[tokio::test]
-async fn a_container_that_is_no_copy_goes_only_when_both_say_so() {
+async fn a_container_that_is_no_copy_goes_only_when_both_say_so_and_the_second_time() {
     for (configured, asked, goes) in
         [(false, false, false), (false, true, false), (true, false, false), (true, true, true)]
     {
@@ -112,7 +113,10 @@ async fn a_container_that_is_no_copy_goes_only_when_both_say_so() {
         let body = |id: u32| json!({"vm_id": id, "any_container": asked});
         let reply = node.send("DELETE", "/clone/delete", Some(body(102))).await;
         if goes {
-            reply.data();
+            reply.assert_error(428, "confirmation_needed");
+            assert_eq!(node.calls(), [""; 0]);
+            let again = json!({"vm_id": 102, "any_container": true, "confirmation": confirmation(&reply)});
+            node.send("DELETE", "/clone/delete", Some(again)).await.data();
             assert_eq!((node.calls(), node.conf(102)), (vec!["destroy 102 --purge 1".to_owned()], None));
         } else {
             reply.assert_error(403, "not_a_clone");
@@ -121,6 +125,67 @@ async fn a_container_that_is_no_copy_goes_only_when_both_say_so() {
         }
         node.send("DELETE", "/clone/delete", Some(body(113))).await.assert_error(409, "protected");
         assert!(node.conf(113).is_some());
+    }
+}
+
+#[tokio::test]
+async fn a_container_that_runs_and_is_no_copy_stays() {
+    let mut node = Node::new();
+    node.config.limits.destroy_any_container = true;
+    let body = json!({"vm_id": 104, "any_container": true});
+    refused(&node, "DELETE", "/clone/delete", body, 409, "running").await;
+    refused(&node, "POST", "/undo", json!({"vm_id": 999, "to": "original"}), 404, "no_such_container").await;
+}
+
+fn confirmation(reply: &Reply) -> Value {
+    reply.body["data"]["confirmation"].clone()
+}
+
+/// What is confirmed is what was shown, and nothing else.
+#[tokio::test]
+async fn a_container_that_was_changed_since_it_was_shown_stays() {
+    let mut node = Node::new();
+    node.config.limits.destroy_any_container = true;
+    let body =
+        |confirmation: Value| json!({"vm_id": 102, "any_container": true, "confirmation": confirmation});
+    let shown = node.send("DELETE", "/clone/delete", Some(body(Value::Null))).await;
+    shown.assert_error(428, "confirmation_needed");
+    let data = &shown.body["data"];
+    assert_eq!((&data["vm_id"], &data["snapshots"]), (&json!(102), &json!([])), "{data}");
+    node.write_conf(102, &format!("{}tags: important\n", node.conf(102).unwrap()));
+    let again = node.send("DELETE", "/clone/delete", Some(body(confirmation(&shown)))).await;
+    again.assert_error(428, "confirmation_needed");
+    assert_ne!(confirmation(&again), confirmation(&shown));
+    for nonsense in ["", "-", "1-2", "9999999999-00000000000000000000000000000000"] {
+        node.send("DELETE", "/clone/delete", Some(body(json!(nonsense))))
+            .await
+            .assert_error(428, "confirmation_needed");
+    }
+    assert_eq!(node.calls(), [""; 0]);
+    node.send("DELETE", "/clone/delete", Some(body(confirmation(&again)))).await.data();
+    assert_eq!(node.conf(102), None);
+}
+
+#[tokio::test]
+async fn which_removals_take_two_requests_is_configured() {
+    for (confirm, of_a_copy, of_another) in [
+        (ConfirmDestroy::Others, 200, 428),
+        (ConfirmDestroy::Always, 428, 428),
+        (ConfirmDestroy::Never, 200, 200),
+    ] {
+        let mut node = Node::new();
+        node.config.limits.destroy_any_container = true;
+        node.config.limits.confirm_destroy = confirm;
+        let order = json!({"vm_id": 104, "new_vm_id": 105, "new_vm_name": "copy"});
+        node.send("POST", "/clone/create", Some(order)).await.data();
+        let remove = |id: u32| json!({"vm_id": id, "any_container": id == 102});
+        let copy = node.send("DELETE", "/clone/delete", Some(remove(105))).await;
+        let other = node.send("DELETE", "/clone/delete", Some(remove(102))).await;
+        assert_eq!(
+            (copy.status.as_u16(), other.status.as_u16()),
+            (of_a_copy, of_another),
+            "{confirm:?}: {copy:?} {other:?}"
+        );
     }
 }
 

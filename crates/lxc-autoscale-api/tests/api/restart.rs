@@ -243,11 +243,47 @@ fn how_an_answered_change_ended_is_found_again_after_a_power_cut() {
     server.wait_for("settled");
     server.wait_for("written to the audit log");
     let line = last_line(&node);
-    assert_eq!((&line["event"], &line["change"], &line["seq"]), (&json!("done"), &json!(1), &json!(2)), "{line}");
+    assert_eq!(
+        (&line["event"], &line["change"], &line["seq"]),
+        (&json!("done"), &json!(1), &json!(2)),
+        "{line}"
+    );
     let entry = server.data("/ledger?vm_id=104")["entries"][0].clone();
     assert_eq!((&entry["before"], &entry["after"]), (&json!(2.0), &json!(4.0)), "{entry}");
     assert_eq!(node.calls().iter().filter(|call| call.starts_with("set")).count(), 1, "it is not repeated");
     let verified = program(&node, "audit").arg("verify").output().unwrap();
     let said = String::from_utf8_lossy(&verified.stdout);
     assert!(verified.status.success() && said.contains("records 1 to 2: the chain holds"), "{said}");
+}
+
+/// The next change may have had the store on the disk, and not yet the audit log, when the power failed.
+#[test]
+fn an_end_that_the_store_alone_has_is_added_to_the_audit_log() {
+    let node = Node::new();
+    let server = Server::start(&node, "");
+    let ask = |body: &Value| {
+        server.send("POST", "/scale/cores", body).read_to_string(&mut String::new()).unwrap();
+    };
+    ask(&json!({"vm_id": 104, "cores": 4}));
+    ask(&json!({"vm_id": 104, "cores": 9000}));
+    ask(&json!({"vm_id": 999, "cores": 4}));
+    server.signal(Signal::KILL);
+    server.wait();
+    let log = node.root().join("audit.jsonl");
+    let text = fs::read_to_string(&log).unwrap();
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let ends = lines.iter().filter(|line| line["event"] != "begun").count();
+    let Some((kept, cut)) = text.trim_end().rsplit_once('\n') else { panic!("{text}") };
+    let cut: Value = serde_json::from_str(cut).unwrap();
+    fs::write(&log, format!("{kept}\n")).unwrap();
+    // It listens when that is done.
+    let _server = Server::start(&node, "");
+    let line = last_line(&node);
+    for field in ["event", "change", "code", "message", "caller", "action", "containers", "why"] {
+        assert_eq!(line[field], cut[field], "{line} instead of {cut}");
+    }
+    let text = fs::read_to_string(&log).unwrap();
+    assert_eq!(text.lines().filter(|line| !line.contains("\"begun\"")).count(), ends, "{text}");
+    let verified = program(&node, "audit").arg("verify").output().unwrap();
+    assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stdout));
 }

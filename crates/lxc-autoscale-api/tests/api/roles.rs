@@ -193,7 +193,8 @@ fn operator(row: &Row) -> Verdict {
 }
 
 fn scoped(row: &Row) -> Verdict {
-    row.touches_a_container().then_some((403, "out_of_scope"))
+    let is_of_all = row.uri.starts_with("/config");
+    (is_of_all || row.touches_a_container()).then_some((403, "out_of_scope"))
 }
 
 fn origins(node: &Node) -> Vec<Origin> {

@@ -14,7 +14,7 @@ use lxc_autoscale_core::{ErrorChain, Vmid};
 use super::table::{self, End, Open};
 use super::{Before, Task};
 use crate::actions::ActionError;
-use crate::audit;
+use crate::audit::{self, NewestChanges};
 use crate::backend::watch::Standing;
 use crate::backend::{BackendError, ContainerHost, Stored};
 use crate::changes::Changes;
@@ -43,14 +43,23 @@ const PATIENCE_WITHOUT_WORD: u32 = 12;
 pub async fn begin(state: &AppState) -> Result<(), StoreError> {
     let config = state.config();
     let state_config = config.state.clone();
-    // When the power fails, a number may be in the audit log alone.
-    let newest = audit::newest_change(&config.audit.file);
-    let open = state.store().with(move |connection| {
+    // When the power fails, a number may be in the audit log alone, and an end in the store alone.
+    let NewestChanges { newest, unended } = audit::newest_changes(&config.audit.file);
+    let read = state.store().with(move |connection| {
         table::number_after(connection, newest)?;
+        let mut ended = Vec::new();
+        for number in unended.iter().filter_map(|number| i64::try_from(*number).ok()) {
+            ended.extend(table::ended(connection, number)?);
+        }
         table::prune(connection, &state_config, Timestamp::now())?;
-        table::open(connection)
+        Ok((ended, table::open(connection)?))
     });
-    for open in open.await? {
+    let (ended, open) = read.await?;
+    for (info, order) in ended {
+        tracing::warn!(number = info.id, summary = info.summary, "the audit log lacked the end of this");
+        state.changes().complete_trail(info, order).await;
+    }
+    for open in open {
         if !open.is_begun {
             let found = "it had not begun; nothing was done".to_owned();
             let result = state.changes().settle(&open, failed(&ActionError::Interrupted { found })).await;

@@ -1,0 +1,124 @@
+//! The second step of what cannot be taken back: whoever asks for it has seen what it is about.
+//!
+//! The first request is answered with what would be lost, and with a confirmation that the second one brings along. It
+//! holds for a minute, for whoever asked, and for the container as it was shown. It is made from a secret of this process:
+//! nobody else can make one, and none has to be kept.
+
+use std::io;
+use std::sync::OnceLock;
+
+use jiff::{SignedDuration, Timestamp};
+use lxc_autoscale_core::Vmid;
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+use crate::auth::caller::Identity;
+use crate::auth::keys::{hex, random};
+use crate::backend::Stored;
+
+/// How long it holds.
+pub const LIFETIME: SignedDuration = SignedDuration::from_secs(60);
+
+/// Makes confirmations, and knows them again.
+#[derive(Debug, Default)]
+pub struct Confirmations {
+    secret: OnceLock<[u8; 32]>,
+}
+
+/// What is to be confirmed.
+#[derive(Clone, Copy, Debug)]
+pub struct Subject<'a> {
+    /// Who asks.
+    pub caller: &'a Identity,
+    /// The container that would be gone.
+    pub vmid: Vmid,
+    /// What Proxmox has stored about it.
+    pub stored: &'a Stored,
+}
+
+impl Confirmations {
+    /// A confirmation that holds until `expires`.
+    ///
+    /// # Errors
+    /// When the kernel gives no random bytes.
+    pub fn issue(&self, subject: &Subject<'_>, expires: Timestamp) -> io::Result<String> {
+        Ok(format!("{}-{}", expires.as_second(), self.seal(subject, expires.as_second())?))
+    }
+
+    /// Whether that is a confirmation of this, and still holds.
+    ///
+    /// # Errors
+    /// When the kernel gives no random bytes.
+    pub fn holds(&self, confirmation: &str, subject: &Subject<'_>, now: Timestamp) -> io::Result<bool> {
+        let Some((expires, seal)) = confirmation.split_once('-') else { return Ok(false) };
+        let Ok(expires) = expires.parse::<i64>() else { return Ok(false) };
+        // The seal holds the time, too; a clock that was set back must not make it last.
+        let is_in_time =
+            (now.as_second()..=now.as_second().saturating_add(LIFETIME.as_secs())).contains(&expires);
+        let known = self.seal(subject, expires)?;
+        Ok(is_in_time && bool::from(known.as_bytes().ct_eq(seal.as_bytes())))
+    }
+
+    fn seal(&self, subject: &Subject<'_>, expires: i64) -> io::Result<String> {
+        let Subject { caller, vmid, stored } = *subject;
+        let Stored { config, parent, snapshots, home } = stored;
+        let secret = match self.secret.get() {
+            Some(secret) => secret,
+            None => {
+                let fresh = random()?;
+                self.secret.get_or_init(|| fresh)
+            }
+        };
+        let text =
+            serde_json::to_string(&(caller.to_string(), vmid, expires, config, parent, snapshots, home))?;
+        // Half of the hash: what is not told cannot be carried on from.
+        let hash = Sha256::new().chain_update(secret).chain_update(text).finalize();
+        Ok(hex(&hash[..16]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lxc_autoscale_core::container_config::ContainerConfig;
+
+    use super::*;
+
+    fn stored(text: &str) -> Stored {
+        let config = ContainerConfig::parse(text).0;
+        Stored { config, parent: None, snapshots: vec!["before".to_owned()], home: String::new() }
+    }
+
+    #[test]
+    fn a_confirmation_is_for_who_asked_what_was_shown_and_a_minute() {
+        let confirmations = Confirmations::default();
+        let (root, key) = (Identity::User(0), Identity::Key("backup".to_owned()));
+        let (vmid, other) = (Vmid::try_from(104).unwrap(), Vmid::try_from(105).unwrap());
+        let (shown, changed) = (stored("hostname: mail\n"), stored("hostname: web\n"));
+        let more = Stored { snapshots: vec![], ..shown.clone() };
+        let now = Timestamp::from_second(1_700_000_000).unwrap();
+        let subject = Subject { caller: &root, vmid, stored: &shown };
+        let given = confirmations.issue(&subject, now + LIFETIME).unwrap();
+        let holds = |confirmation: &str, subject: &Subject<'_>, seconds: i64| {
+            confirmations.holds(confirmation, subject, now + SignedDuration::from_secs(seconds)).unwrap()
+        };
+        for (seconds, want) in [(-1, false), (0, true), (60, true), (61, false)] {
+            assert_eq!(holds(&given, &subject, seconds), want, "{seconds} s later");
+        }
+        for subject in [
+            Subject { caller: &key, ..subject },
+            Subject { vmid: other, ..subject },
+            Subject { stored: &changed, ..subject },
+            Subject { stored: &more, ..subject },
+        ] {
+            assert!(!holds(&given, &subject, 0), "{subject:?}");
+        }
+        let (time, seal) = given.split_once('-').unwrap();
+        let later = time.parse::<i64>().unwrap() + 30;
+        for made_up in
+            [String::new(), "-".to_owned(), format!("{later}-{seal}"), format!("{time}-"), seal.to_owned()]
+        {
+            assert!(!holds(&made_up, &subject, 30), "{made_up}");
+        }
+        assert!(!Confirmations::default().holds(&given, &subject, now).unwrap(), "of another process");
+    }
+}
