@@ -84,8 +84,8 @@ fn monitor(paths: &DemoPaths, roots: &NodeRoots) -> String {
         quoted(&paths.metrics()),
         quoted(&paths.state().join("alerts.json")),
         quoted(&paths.state().join("anomaly.state")),
-        quoted(&paths.state().join("metrics.sqlite")),
-        quoted(&paths.state().join("notifications")),
+        quoted(&history(paths)),
+        quoted(&notifications(paths)),
         quoted(&paths.state().join("exporter.address")),
         quoted(&paths.log().join("lxc_monitor.log")),
     )
@@ -97,11 +97,12 @@ fn api(paths: &DemoPaths, roots: &NodeRoots, listen: SocketAddr, programs: &[Pat
     let own = rustix::process::getuid();
     let trusted = if own.is_root() { String::new() } else { format!("trusted_uids = [{}]\n", own.as_raw()) };
     format!(
-        "[server]\nlisten = \"{listen}\"\nsocket = \"\"\n{trusted}\n\
+        "[server]\nlisten = \"{listen}\"\nsocket = \"\"\nkeys_file = {}\n{trusted}\n\
          [pct]\npath = {}\n\n\
          [metrics]\nfile = {}\n\n\
          [configuration]\nml_file = {}\nml_program = {}\nmonitor_file = {}\nmonitor_program = {}\n\n\
          [paths]\npve = {}\nproc = {}\nlxc = {}\n\n[audit]\nfile = {}\n\n[state]\ndirectory = {}\n\n[logging]\nfile = {}\n",
+        quoted(&paths.etc().join("api_keys.json")),
         quoted(&paths.bin().join("pct")),
         quoted(&paths.metrics()),
         quoted(&paths.etc().join(ML_FILE)),
@@ -120,19 +121,32 @@ fn api(paths: &DemoPaths, roots: &NodeRoots, listen: SocketAddr, programs: &[Pat
 fn ml(paths: &DemoPaths, api: SocketAddr, policies: &str) -> String {
     format!(
         "interval_seconds = {DECISION_INTERVAL_SECONDS}\n\n\
-         [metrics]\nfile = {}\nmax_age_seconds = 60\n\n\
+         [metrics]\nfile = {}\nhistory = {}\nmax_age_seconds = 60\n\n\
          [api]\nurl = \"http://{api}\"\n\n\
          [state]\ndirectory = {}\n\n\
          [scaling.cpu]\ncooldown_up_seconds = 10\ncooldown_down_seconds = 20\n\n\
          [scaling.memory]\ncooldown_up_seconds = 10\ncooldown_down_seconds = 20\n\n\
          [scaling.guard]\nboot_seconds = 0\nwatch_seconds = 10\n\n\
+         [notifications]\ndirectory = {}\n\n\
          [exporter]\nlisten = '127.0.0.1:0'\naddress_file = {}\n\n\
          [logging]\nfile = {}\n\n{policies}",
         quoted(&paths.metrics()),
+        quoted(&history(paths)),
         quoted(&paths.state()),
+        quoted(&notifications(paths)),
         quoted(&paths.state().join("ml_exporter.address")),
         quoted(&paths.log().join("lxc_autoscale_ml.log")),
     )
+}
+
+/// The monitor's history, from which the ml daemon learns, too.
+fn history(paths: &DemoPaths) -> PathBuf {
+    paths.state().join("metrics.sqlite")
+}
+
+/// Where both daemons that notify keep what they have to tell.
+fn notifications(paths: &DemoPaths) -> PathBuf {
+    paths.state().join("notifications")
 }
 
 /// A path as a TOML string.
@@ -151,7 +165,83 @@ fn quoted(path: &Path) -> String {
 
 #[cfg(test)]
 mod tests {
+    use lxc_autoscale_core::config::{BrokenRule, Validate, report};
+    use serde::Deserialize;
+    use serde::de::IgnoredAny;
+    use serde_json::Value;
+
     use super::*;
+
+    /// Absolute paths of a demo that lie outside its directory, and why that is no harm.
+    const OUTSIDE: [(&str, &str); 7] = [
+        ("lxc_autoscale_api.toml", "configuration.ml_program"),
+        ("lxc_autoscale_api.toml", "configuration.monitor_program"),
+        // Only the names of sockets of the simulated node begin with it.
+        ("lxc_autoscale_api.toml", "paths.lxc"),
+        ("lxc_monitor.toml", "paths.lxc"),
+        // None is read: the door for other machines is closed, and the back end is `pct`.
+        ("lxc_autoscale_api.toml", "network.certificate_file"),
+        ("lxc_autoscale_api.toml", "network.key_file"),
+        ("lxc_autoscale_api.toml", "rest.ca_file"),
+    ];
+
+    /// Any configuration: the daemons check theirs, here only the values count.
+    #[derive(Deserialize)]
+    #[serde(transparent)]
+    struct Any(IgnoredAny);
+
+    impl Validate for Any {
+        fn validate(&self) -> Result<(), BrokenRule> {
+            Ok(())
+        }
+    }
+
+    /// The strings in a value that are absolute paths.
+    fn absolute_paths(value: &Value) -> Vec<&str> {
+        match value {
+            Value::String(text) if text.starts_with('/') => vec![text],
+            Value::Array(values) => values.iter().flat_map(absolute_paths).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    #[test]
+    fn no_path_of_a_demo_is_one_of_an_installation() {
+        let directory = tempfile::tempdir().unwrap();
+        let paths = DemoPaths::prepare(Some(directory.path())).unwrap();
+        let node = paths.node().root().to_owned();
+        let roots = NodeRoots {
+            cgroup: node.join("sys/fs/cgroup"),
+            proc: node.join("proc"),
+            sys: node.join("sys"),
+            pve: node.join("etc/pve"),
+            lxc: "/var/lib/lxc".into(),
+        };
+        let programs = ["/b/lxc-monitor", "/b/lxc-autoscale-api", "/b/lxc-autoscale-ml"].map(PathBuf::from);
+        let files = write(&paths, &roots, "127.0.0.1:5055".parse().unwrap(), &programs, "").unwrap();
+        let shipped = [
+            (&files.monitor, include_str!("../../../../config/lxc_monitor.toml")),
+            (&files.api, include_str!("../../../../config/lxc_autoscale_api.toml")),
+            (&files.ml, include_str!("../../../../config/lxc_autoscale_ml.toml")),
+        ];
+        let mut outside = Vec::new();
+        for (file, shipped) in shipped {
+            let name = file.file_name().unwrap().to_str().unwrap();
+            // Every key with its value, the defaults filled in.
+            let settings = report::<Any>(shipped, &fs::read_to_string(file).unwrap()).settings;
+            assert!(20 < settings.len(), "{name}: {settings:?}");
+            for setting in settings {
+                let is_outside = |path: &&str| !Path::new(path).starts_with(directory.path());
+                if absolute_paths(&setting.value).iter().any(is_outside) {
+                    outside.push((name.to_owned(), setting.key));
+                }
+            }
+        }
+        let mut want = OUTSIDE.map(|(file, key)| (file.to_owned(), key.to_owned()));
+        want.sort();
+        outside.sort();
+        assert_eq!(outside, want);
+    }
 
     #[test]
     fn the_files_name_the_demos_own_paths() {
