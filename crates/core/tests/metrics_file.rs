@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot set up its case must fail")]
 
 use std::fs;
-use std::io::Write;
+use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -459,4 +459,42 @@ proptest! {
         writer.append(&snapshot(1)).unwrap();
         prop_assert_eq!(as_plain_json(&file.path).len(), 1);
     }
+}
+
+/// A reader that is held up for longer than a copy rests finds the next record begin where the footer was when it began to read.
+#[test]
+fn a_record_that_is_being_written_under_a_slow_reader_is_read_next_time() {
+    let file = fixture();
+    let (mut writer, _) = open(&file.path);
+    // More than a reader takes from the file at once.
+    for second in 0..40 {
+        writer.append(&snapshot(second)).unwrap();
+    }
+    drop(writer);
+    let mut reader = MetricsReader::new(&file.path);
+    let (mut taken, mut broken) = (Vec::new(), 0);
+    let mut appended = false;
+    reader
+        .each_new(|record| {
+            if !appended {
+                append_in_place(&file.path, &snapshot(40));
+                appended = true;
+            }
+            match record {
+                Ok(snapshot) => taken.extend(seconds(&[snapshot])),
+                Err(_) => broken += 1,
+            }
+        })
+        .unwrap();
+    assert_eq!((taken, broken), ((0..40).collect(), 0));
+    // Nothing of it was taken for a record: it is found, and nothing is read twice.
+    let found = reader.read_new().unwrap();
+    assert_eq!((seconds(&found.snapshots), found.unreadable.len()), (vec![40], 0));
+}
+
+/// What the writer does to a copy that has rested: the record over the footer, in the file that the reader holds.
+fn append_in_place(path: &Path, snapshot: &Snapshot) {
+    let mut file = fs::File::options().write(true).open(path).unwrap();
+    file.seek(SeekFrom::End(-3)).unwrap();
+    write!(file, ",\n{}\n]\n", serde_json::to_string(snapshot).unwrap()).unwrap();
 }

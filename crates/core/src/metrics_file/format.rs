@@ -85,13 +85,35 @@ pub(super) fn is_intact(mut reader: impl BufRead) -> io::Result<bool> {
 /// # Errors
 /// When the file cannot be read, or that of `each`.
 pub(super) fn for_each_record(
+    reader: impl BufRead,
+    each: impl FnMut(u64, &[u8]) -> io::Result<()>,
+) -> io::Result<()> {
+    for_each_record_of_lines(reader, |_| true, each)
+}
+
+/// As [`for_each_record`], without a last line that has no line break: where a file goes on being written while it is read, that
+/// is the beginning of a record.
+///
+/// # Errors
+/// When the file cannot be read, or that of `each`.
+pub(super) fn for_each_whole_record(
+    reader: impl BufRead,
+    each: impl FnMut(u64, &[u8]) -> io::Result<()>,
+) -> io::Result<()> {
+    // A piece of what is longer than any record has none, either, and is to be told of.
+    let is_whole = |line: &[u8]| line.ends_with(b"\n") || line.len() as u64 == MAX_RECORD_BYTES;
+    for_each_record_of_lines(reader, is_whole, each)
+}
+
+fn for_each_record_of_lines(
     mut reader: impl BufRead,
+    counts: impl Fn(&[u8]) -> bool,
     mut each: impl FnMut(u64, &[u8]) -> io::Result<()>,
 ) -> io::Result<()> {
     let (mut line, mut offset) = (Vec::new(), 0);
     loop {
         let length = next_line(&mut reader, &mut line)?;
-        if length == 0 {
+        if length == 0 || !counts(&line) {
             return Ok(());
         }
         if let Some((_, record)) = records(&line).next() {

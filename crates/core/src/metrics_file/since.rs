@@ -88,7 +88,7 @@ fn records_between(
     each: impl FnMut(u64, &[u8]) -> io::Result<()>,
 ) -> io::Result<()> {
     file.seek(SeekFrom::Start(begin))?;
-    format::for_each_record(BufReader::new(file.take(end - begin)), each)
+    format::for_each_whole_record(BufReader::new(file.take(end - begin)), each)
 }
 
 #[cfg(test)]
