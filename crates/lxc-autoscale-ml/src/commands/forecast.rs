@@ -36,6 +36,8 @@ struct Forecast {
     memory: Option<Outlook>,
     #[serde(skip)]
     zone: TimeZone,
+    #[serde(skip)]
+    steps_asked: usize,
 }
 
 /// Shows what `id` is expected to use in the `hours` after `now`, of the steps that are whole.
@@ -75,6 +77,7 @@ pub fn forecast(
         cpu: expected(&cpu, |seen| seen.cpu_cores_used),
         memory: expected(&memory, |seen| seen.memory_used_mib),
         zone: zone.clone(),
+        steps_asked: ahead,
     };
     if json { write_json(out, &forecast) } else { forecast.show(out).map_err(CommandError::from) }
 }

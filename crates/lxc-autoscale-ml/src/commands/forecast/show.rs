@@ -11,7 +11,11 @@ impl Forecast {
     pub(super) fn show(&self, out: &mut impl Write) -> io::Result<()> {
         let name = self.name.as_ref().map(|name| format!(" ({name})")).unwrap_or_default();
         let zone = self.time_zone.as_deref().unwrap_or("the node's time zone");
-        writeln!(out, "Container {}{name}: the busiest five minutes of each coming hour, {zone}", self.id)?;
+        writeln!(
+            out,
+            "Container {}{name}: of each coming hour the five minutes in which most is expected, {zone}",
+            self.id
+        )?;
         for (kind, outlook) in [(Resource::Cpu, &self.cpu), (Resource::Memory, &self.memory)] {
             writeln!(out)?;
             if let Some(outlook) = outlook {
@@ -51,6 +55,10 @@ impl Forecast {
                 ]);
             }
         }
-        table.write(out)
+        table.write(out)?;
+        if outlook.steps.len() < self.steps_asked {
+            writeln!(out, "  no further: what lies beyond could not be tested on its past")?;
+        }
+        Ok(())
     }
 }

@@ -134,11 +134,13 @@ pub fn look_ahead(past: Past<'_>, zone: &TimeZone, ahead: usize) -> Option<Outlo
 pub fn follow(past: Past<'_>, zone: &TimeZone, ahead: usize, methods: &[Method]) -> Option<Outlook> {
     let values = past.values;
     let ahead = ahead.min(MOST_AHEAD);
+    // A group is judged as a whole, whatever of it is asked for.
+    let tried_ahead = GROUP_ENDS.into_iter().find(|end| ahead <= *end).unwrap_or(MOST_AHEAD);
     let all_places = places(past.first_step, values.len() + ahead, zone);
     let (here, coming) = all_places.split_at(values.len());
     let moments = moments(values.len());
     let tried: Vec<Trials> =
-        methods.iter().map(|method| Trials::new(*method, values, here, &moments, ahead)).collect();
+        methods.iter().map(|method| Trials::new(*method, values, here, &moments, tried_ahead)).collect();
     let groups = tried.iter().map(Trials::known_groups).max().unwrap_or_default();
     let near = best(&tried, 0, groups.min(NEAR_GROUPS))?;
     let far = best(&tried, NEAR_GROUPS, groups);

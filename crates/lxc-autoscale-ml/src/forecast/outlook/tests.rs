@@ -108,6 +108,20 @@ fn it_reaches_as_far_as_its_past_lets_it_be_tested() {
     assert_eq!(outlook.steps[0].at, 60 * STEP_SECONDS);
 }
 
+#[test]
+fn as_many_steps_are_forecast_as_are_asked_for_and_they_are_those_of_a_longer_forecast() {
+    let seen = values(0, 8 * DAY, office, 0.5, &TimeZone::UTC);
+    let past = Past { first_step: 0, values: &seen };
+    let day = look_ahead(past, &TimeZone::UTC, DAY).unwrap();
+    for hours in 1..=24 {
+        let outlook = look_ahead(past, &TimeZone::UTC, hours * 12).unwrap();
+        assert_eq!(outlook.steps.len(), hours * 12);
+        assert_eq!(outlook.steps[..12], day.steps[..12], "{hours} hours");
+    }
+    let some_minutes = look_ahead(past, &TimeZone::UTC, 2).unwrap();
+    assert_eq!(some_minutes.steps.len(), 2);
+}
+
 /// Of bands made at many moments, as many values lie within as was said.
 #[test]
 fn bands_hold_what_they_say() {
