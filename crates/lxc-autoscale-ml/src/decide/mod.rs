@@ -33,6 +33,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use self::weigh::Case;
+use crate::guard::manual::Manual;
 use crate::guard::{Guard, GuardPolicy, Standing};
 use crate::observation::Observation;
 use crate::recommend::{Estimate, Fact, LEAST_OOM_GROWTH_MIB, LEAST_OOM_GROWTH_PERCENT};
@@ -148,7 +149,7 @@ fn decide_cpu(policy: &Policy, situation: &Situation<'_>, node: &NodeSituation, 
         return keep(obstacle);
     }
     let guard = &situation.guard;
-    if let Some(reason) = left_alone(&policy.guard, guard, &guard.cpu, Resource::Cpu, now) {
+    if let Some(reason) = left_alone(&policy.guard, situation, Resource::Cpu, now) {
         return keep(reason);
     }
     if let (CpuControl::Cores, Some(cpus)) = (rules.control, &situation.obstacles.pinned_cpuset) {
@@ -217,7 +218,7 @@ fn decide_memory(
     }
     let guard = &situation.guard;
     let ran_out = situation.observation.is_some_and(|seen| seen.oom == Some(true));
-    if let Some(reason) = left_alone(&policy.guard, guard, &guard.memory, Resource::Memory, now)
+    if let Some(reason) = left_alone(&policy.guard, situation, Resource::Memory, now)
         && !ran_out
     {
         return keep(reason);
@@ -286,18 +287,40 @@ fn decide_memory(
 /// Why the guards leave a resource alone altogether.
 fn left_alone(
     rules: &GuardPolicy,
-    guard: &Guard,
-    standing: &Standing,
+    situation: &Situation<'_>,
     resource: Resource,
     now: Timestamp,
 ) -> Option<Reason> {
+    let guard = &situation.guard;
+    let standing = match resource {
+        Resource::Cpu => &guard.cpu,
+        Resource::Memory => &guard.memory,
+    };
     if let Some(disturbance) = &guard.disturbance {
         return Some(Reason::Disturbed { disturbance: disturbance.clone() });
     }
     let manual = standing.manual?;
     let remaining_seconds = manual.left(rules.respect_manual_seconds, now)?;
     let [from, size] = [manual.from, manual.size].map(|size| Amount::of(resource, size));
-    Some(Reason::SetByHand { from, size, remaining_seconds })
+    let setting = match resource {
+        Resource::Cpu => situation.allocation.and_then(|allocation| set_of_cpu(&allocation, &manual)),
+        Resource::Memory => None,
+    };
+    Some(Reason::SetByHand { from, size, setting, remaining_seconds })
+}
+
+/// Which setting of the CPU somebody changed, as far as the sizes before and after tell: they are the smaller of both settings.
+fn set_of_cpu(allocation: &Allocation, manual: &Manual) -> Option<CpuControl> {
+    if allocation.cores_by_configuration() != Some(manual.size) {
+        return None;
+    }
+    if manual.size < manual.from {
+        // The one that is the smaller now was larger before, for both were.
+        let is_limit = allocation.cpulimit == Some(manual.size);
+        return Some(if is_limit { CpuControl::Cpulimit } else { CpuControl::Cores });
+    }
+    // Only a limit can be a part of a core; of whole numbers either was raised, or the limit taken away.
+    (manual.from.fract() != 0.0).then_some(CpuControl::Cpulimit)
 }
 
 /// What the guards have against a shrink.

@@ -45,6 +45,14 @@ pub enum CpuControl {
 }
 
 impl CpuControl {
+    /// What people call the setting of a container.
+    pub fn setting(self) -> &'static str {
+        match self {
+            Self::Cores => "cores",
+            Self::Cpulimit => "CPU limit",
+        }
+    }
+
     /// The word for it in the configuration.
     pub fn word(self) -> &'static str {
         match self {

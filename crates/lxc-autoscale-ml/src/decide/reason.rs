@@ -5,7 +5,7 @@ use std::fmt;
 use lxc_autoscale_core::Vmid;
 use serde::{Deserialize, Serialize};
 
-use super::Resource;
+use super::{CpuControl, Resource};
 use crate::guard::disturbance::Disturbance;
 use crate::guard::symptom::Symptom;
 use crate::recommend::Fact;
@@ -216,6 +216,9 @@ pub enum Reason {
         from: Amount,
         /// What it was set to.
         size: Amount,
+        /// Which of the two settings of the CPU was changed; `None` of memory, and where the sizes do not tell.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        setting: Option<CpuControl>,
         /// Time for which that is respected, in seconds.
         remaining_seconds: u64,
     },
@@ -403,7 +406,13 @@ impl fmt::Display for Reason {
                 write!(f, "it could give back {saving}, and less than {least} is not worth a change")
             }
             Self::Disturbed { disturbance } => disturbance.fmt(f),
-            Self::SetByHand { from, size, remaining_seconds } => write!(
+            Self::SetByHand { from, size: size @ Amount::Cores(_), setting, remaining_seconds } => write!(
+                f,
+                "somebody set its {}, so that it may use {size} instead of {from}, which is respected for another {}",
+                setting.map_or("cores or its CPU limit", CpuControl::setting),
+                Span(*remaining_seconds)
+            ),
+            Self::SetByHand { from, size, remaining_seconds, .. } => write!(
                 f,
                 "somebody set it from {from} to {size}, which is respected for another {}",
                 Span(*remaining_seconds)

@@ -123,6 +123,54 @@ fn check(change: impl FnOnce(&mut World), want_cpu: &str, want_memory: &str) {
 const CPU_FITS: &str = "keep 4 cores: it has about what it should have, 4 cores";
 const MEMORY_FITS: &str = "keep 2048 MiB: it has about what it should have, 2048 MiB";
 
+/// Settings of the CPU now, the size before and the one that somebody set an hour ago, and what is said of it.
+#[track_caller]
+fn check_by_hand(cores: Option<f64>, cpulimit: Option<f64>, from: f64, size: f64, want: &str) {
+    let change = |world: &mut World| {
+        world.allocation = Some(Allocation { cores, cpulimit, memory_mib: 2048.0 });
+        world.guard.cpu.manual = Some(Manual { at: ago(HOUR), from, size });
+    };
+    let mut world = world();
+    change(&mut world);
+    let said = world.decide().cpu.reason.to_string();
+    assert!(said.starts_with(want) && said.contains("which is respected for another"), "{said}");
+}
+
+#[test]
+fn the_setting_of_the_cpu_that_somebody_changed_is_named() {
+    check_by_hand(
+        Some(4.0),
+        Some(1.5),
+        4.0,
+        1.5,
+        "somebody set its CPU limit, so that it may use 1.5 cores instead of 4 cores",
+    );
+    check_by_hand(
+        Some(2.0),
+        None,
+        4.0,
+        2.0,
+        "somebody set its cores, so that it may use 2 cores instead of 4 cores",
+    );
+    check_by_hand(
+        Some(4.0),
+        None,
+        1.5,
+        4.0,
+        "somebody set its CPU limit, so that it may use 4 cores instead of 1.5 cores",
+    );
+    // Two cores more, or a limit of two taken away.
+    check_by_hand(Some(4.0), None, 2.0, 4.0, "somebody set its cores or its CPU limit, so that it may use 4");
+    // The configuration has changed since.
+    check_by_hand(
+        Some(8.0),
+        None,
+        4.0,
+        1.5,
+        "somebody set its cores or its CPU limit, so that it may use 1.5",
+    );
+}
+
 #[test]
 fn it_follows_its_recommendation() {
     check(|_| {}, CPU_FITS, MEMORY_FITS);
