@@ -1,5 +1,7 @@
 //! What is kept of a container and of the node.
 
+use super::Series;
+
 /// How a metric comes about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -101,6 +103,35 @@ impl Metric {
     /// Its stored number.
     pub const fn id(self) -> u8 {
         self as u8
+    }
+
+    /// Whether it is measured of this series: of the node, or of a container.
+    pub fn is_of(self, series: Series) -> bool {
+        let is_only_of_node = matches!(
+            self,
+            Self::Cpus
+                | Self::Load1
+                | Self::MemoryTotal
+                | Self::MemoryAvailable
+                | Self::SwapTotal
+                | Self::ZfsArc
+                | Self::ContainersMemory
+                | Self::ContainersMemoryLimit
+                | Self::ContainersCoresLimit
+                | Self::Containers
+        );
+        let is_of_both = matches!(
+            self,
+            Self::Cpu
+                | Self::Swap
+                | Self::PressureCpuSome
+                | Self::PressureCpuFull
+                | Self::PressureMemorySome
+                | Self::PressureMemoryFull
+                | Self::PressureIoSome
+                | Self::PressureIoFull
+        );
+        if series == Series::NODE { is_only_of_node || is_of_both } else { !is_only_of_node }
     }
 
     /// The metric of this name.

@@ -19,7 +19,7 @@ pub use when::InvalidMoment;
 pub struct HistoryArgs {
     /// A container's id or name, or `node`; without it, all that were recorded are listed.
     pub id: Option<String>,
-    /// What to show; `list` lists all metrics.
+    /// What to show; `list` lists all metrics, or with an id those that are measured of it.
     #[arg(long, value_name = "METRIC", default_value = "cpu")]
     pub metric: String,
     /// Begin: a time ago (90m, 24h, 7d, 4w) or a moment (2026-11-20, 2026-11-20T08:00).
@@ -64,6 +64,20 @@ pub enum ShowError {
     UnknownMetric {
         /// What was asked for.
         name: String,
+        /// What may have been meant.
+        nearest: Option<String>,
+    },
+    /// It is measured of other series.
+    #[error(
+        "`{name}` is not measured of {}{}; `history {series} --metric list` lists what is",
+        if *series == Series::NODE { "the node" } else { "a container" },
+        did_you_mean(nearest.as_deref())
+    )]
+    NotOfSeries {
+        /// What was asked for.
+        name: String,
+        /// Of which.
+        series: Series,
         /// What may have been meant.
         nearest: Option<String>,
     },
@@ -113,7 +127,13 @@ pub fn run(
     zone: &TimeZone,
 ) -> Result<Shown, ShowError> {
     if matches!(args.metric.as_str(), "list" | "help") {
-        return Ok(Shown { text: render::metrics(), warning: None });
+        let is_listed = |metric: Metric| match args.id.as_deref() {
+            None => true,
+            Some(id) if id == Series::NODE.to_string() => metric.is_of(Series::NODE),
+            // Every container has the same.
+            Some(_) => metric.is_of(Series::from_raw(1)),
+        };
+        return Ok(Shown { text: render::metrics(is_listed), warning: None });
     }
     let metric = find_metric(&args.metric)?;
     let reader =
@@ -123,6 +143,14 @@ pub fn run(
         return Ok(Shown { text: render::series(&known), warning: None });
     };
     let series = find_series(id, &known)?;
+    if !metric.is_of(series.series) {
+        let others = Metric::ALL.iter().filter(|other| other.is_of(series.series));
+        return Err(ShowError::NotOfSeries {
+            name: args.metric.clone(),
+            series: series.series,
+            nearest: nearest(&args.metric, others.map(|metric| metric.name())).map(str::to_owned),
+        });
+    }
     let from_ms = when::moment(&args.since, now, zone)?;
     let to_ms = match &args.until {
         Some(until) => when::moment(until, now, zone)?,

@@ -16,10 +16,10 @@ const SPARKLINE: i64 = 72;
 const ROWS: i64 = 24;
 const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
-/// All metrics.
-pub(super) fn metrics() -> String {
+/// The metrics that are asked for.
+pub(super) fn metrics(is_listed: impl Fn(Metric) -> bool) -> String {
     let mut text = format!("{:<24}  {:<10}  ABOUT\n", "METRIC", "UNIT");
-    for metric in Metric::ALL {
+    for metric in Metric::ALL.iter().copied().filter(|metric| is_listed(*metric)) {
         let about = match metric.kind() {
             Kind::Events => format!("{} since the previous sample", metric.about()),
             _ => metric.about().to_owned(),

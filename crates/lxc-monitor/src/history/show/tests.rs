@@ -100,3 +100,31 @@ fn metrics_and_series_are_listed() {
         case.show(10, &["104", "--metric", "swap"]).unwrap().contains("nothing was measured in this time")
     );
 }
+
+#[test]
+fn only_what_is_measured_of_a_series_is_listed_and_shown_of_it() {
+    let case = case(10);
+    let listed = |args: &[&str]| -> Vec<String> {
+        let text = case.show(10, args).unwrap();
+        text.lines().skip(1).map(|line| line.split(' ').next().unwrap().to_owned()).collect()
+    };
+    let (all, of_node, of_container) = (
+        listed(&["--metric", "list"]),
+        listed(&["node", "--metric", "list"]),
+        listed(&["104", "--metric", "list"]),
+    );
+    assert_eq!(all.len(), Metric::ALL.len());
+    assert!(all.iter().all(|name| of_node.contains(name) || of_container.contains(name)));
+    // What is listed can be asked for, and nothing else.
+    for (id, listed) in [("node", &of_node), ("104", &of_container)] {
+        for name in &all {
+            let shown = case.show(10, &[id, "--metric", name]);
+            assert_eq!(shown.is_ok(), listed.contains(name), "{id} {name}: {shown:?}");
+        }
+    }
+    let error = |args: &[&str]| case.show(10, args).unwrap_err().to_string();
+    let memory = error(&["node", "--metric", "memory"]);
+    assert!(memory.starts_with("`memory` is not measured of the node"), "{memory}");
+    assert!(memory.ends_with("`history node --metric list` lists what is"), "{memory}");
+    assert!(error(&["web", "--metric", "zfs_arc"]).starts_with("`zfs_arc` is not measured of a container"));
+}
