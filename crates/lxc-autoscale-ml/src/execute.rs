@@ -457,7 +457,11 @@ impl Executor {
         } else {
             self.api_trouble.is_over();
             let (label, _) = words(decision.resource);
-            if self.refusals.note(vmid, decision, &text, now) {
+            let is_news = self.refusals.note(vmid, decision, &text, now);
+            if is_news && error.is_other_size() {
+                // What was asked for, not a failure: the next measurement shows the size that somebody else set.
+                tracing::info!("Left {label} of LXC ID {vmid} as somebody else has just set it: {text}");
+            } else if is_news {
                 tracing::error!("Failed to scale {label} for LXC ID {vmid}: {text}");
             } else {
                 tracing::debug!("Failed to scale {label} for LXC ID {vmid} again: {text}");

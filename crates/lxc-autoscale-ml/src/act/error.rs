@@ -72,6 +72,11 @@ impl CallError {
         }
     }
 
+    /// Whether somebody else set the size after it was measured, and the API left it as it is.
+    pub fn is_other_size(&self) -> bool {
+        matches!(self, Self::Refused { code, .. } if code == "size_changed")
+    }
+
     /// Whether the change may have been made although the call failed.
     pub fn may_have_happened(&self) -> bool {
         match self {
@@ -108,5 +113,24 @@ impl CallError {
             Self::Refused { retry_after, .. } => *retry_after,
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_size_that_somebody_else_set_is_no_failure_and_other_refusals_are() {
+        let refused = |code: &str| CallError::Refused {
+            route: "/scale/ram",
+            status: StatusCode::CONFLICT,
+            code: code.to_owned(),
+            message: "memory is 8192".to_owned(),
+            retry_after: None,
+        };
+        assert!(refused("size_changed").is_other_size());
+        assert!(!refused("locked").is_other_size());
+        assert!(!CallError::WithoutResult { route: "/scale/ram" }.is_other_size());
     }
 }

@@ -76,6 +76,12 @@ pub enum CommandError {
         /// The time, in local words.
         at: String,
     },
+    /// A time to come was asked about.
+    #[error("{at} is yet to come; `--at` tells what was decided, `forecast` what is expected")]
+    YetToCome {
+        /// The time, in local words.
+        at: String,
+    },
     /// Too little is known of a container to say what it needs.
     #[error("container {id} is not known well enough to say what it needs at its peak")]
     NotKnownEnough {
@@ -168,7 +174,13 @@ pub enum CommandError {
 impl CommandError {
     /// Whether there is nothing that could be told.
     pub fn is_nothing_known(&self) -> bool {
-        matches!(self, Self::UnknownContainer { .. } | Self::NothingThen { .. } | Self::NoLedger { .. })
+        matches!(
+            self,
+            Self::UnknownContainer { .. }
+                | Self::NothingThen { .. }
+                | Self::YetToCome { .. }
+                | Self::NoLedger { .. }
+        )
     }
 }
 

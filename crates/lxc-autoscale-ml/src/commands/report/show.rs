@@ -133,7 +133,23 @@ fn freed(held: &Held) -> String {
 /// `78 % → 41 %`: what was held and not used, with the first size and with those it had.
 fn slack(held: &Held) -> String {
     match (held.slack_before_percent(), held.slack_after_percent()) {
-        (Some(before), Some(after)) => format!("{before:.0} % → {after:.0} %"),
+        (Some(before), Some(after)) => format!("{} → {}", whole_percent(before), whole_percent(after)),
         _ => "?".to_owned(),
+    }
+}
+
+/// In whole percent; what is a little below nothing is nothing, not `-0 %`.
+fn whole_percent(percent: f64) -> String {
+    format!("{:.0} %", percent.round() + 0.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_little_below_nothing_is_nothing() {
+        let shown = [-0.4, -0.0, 0.4, 41.5, -0.6].map(whole_percent);
+        assert_eq!(shown, ["0 %", "0 %", "0 %", "42 %", "-1 %"]);
     }
 }

@@ -87,6 +87,11 @@ pub fn why(
     screen: Screen,
     out: &mut impl Write,
 ) -> Result<(), CommandError> {
+    if let Some(at) = options.at
+        && now < at
+    {
+        return Err(CommandError::YetToCome { at: local_time(at) });
+    }
     let path = config.state.ledger();
     let ledger = Ledger::open_read_only(&path)?;
     if let Some(at) = options.at {
