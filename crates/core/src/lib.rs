@@ -4,9 +4,10 @@
 //! it from the monitor to the ml daemon ([`metrics_file`]), what Proxmox stores about a container
 //! ([`container_config`]), the node's own files ([`procfs`]), the bodies of the REST API ([`api`]), and the plumbing every daemon needs
 //! ([`config`], [`mod@nearest`], [`telemetry`], [`service`], [`users`], [`ownership`], [`regular_file`], [`durable`], [`exposition`], [`progress`],
-//! [`error_chain`]).
+//! [`error_chain`], [`command_output`]).
 
 pub mod api;
+pub mod command_output;
 pub mod config;
 pub mod container_config;
 pub mod durable;
@@ -38,6 +39,7 @@ pub mod users;
 pub mod vmid;
 mod whole_number;
 
+pub use command_output::CommandOutput;
 pub use error_chain::ErrorChain;
 pub use nearest::nearest;
 pub use record_time::RecordTime;

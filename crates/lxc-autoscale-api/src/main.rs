@@ -13,7 +13,7 @@ use lxc_autoscale_api::config::{Config, SHIPPED};
 use lxc_autoscale_api::server::{self, ServerError};
 use lxc_autoscale_api::{audit, check, key_command, routes, undo_command};
 use lxc_autoscale_core::api::HealthState;
-use lxc_autoscale_core::{ErrorChain, config, telemetry};
+use lxc_autoscale_core::{CommandOutput, ErrorChain, config, telemetry};
 use tokio::runtime::Runtime;
 
 /// Requests are few and wait for `pct` most of the time; what waits for a disk or the node has threads of its own. With a
@@ -47,24 +47,24 @@ fn run(cli: &Cli) -> Result<ExitCode, ServerError> {
         .map_err(ServerError::Runtime)?;
     let outcome = match command {
         Command::Openapi => {
-            let written = io::stdout().write_all(routes::openapi_text().as_bytes());
+            let written = CommandOutput::stdout().write_all(routes::openapi_text().as_bytes());
             written.map(|()| ExitCode::SUCCESS).map_err(ServerError::Runtime)
         }
         Command::Audit(AuditCommand::Verify) => {
             let verdict =
                 audit::verify(&config.audit.file, config.audit.backup_count).map_err(ServerError::Audit)?;
-            write_verdict(&verdict, &mut io::stdout().lock()).map_err(ServerError::Runtime)?;
+            write_verdict(&verdict, &mut CommandOutput::stdout()).map_err(ServerError::Runtime)?;
             Ok(if verdict.holds() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
         Command::Key(command) => {
             let keys = KeyFile::new(config.server.keys_file.clone());
             let log = AuditLog::configured(&config.audit);
-            let mut out = io::stdout().lock();
+            let mut out = CommandOutput::stdout();
             let done = key_command::run(command, &keys, log.as_ref(), Timestamp::now(), &mut out);
             done.map(|()| ExitCode::SUCCESS).map_err(ServerError::Keys)
         }
         Command::Undo(args) => {
-            let mut out = io::stdout().lock();
+            let mut out = CommandOutput::stdout();
             let done = runtime.block_on(undo_command::run(args, &config.server, &mut out));
             let done = done.map_err(ServerError::Undo)?;
             Ok(if done { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -72,7 +72,7 @@ fn run(cli: &Cli) -> Result<ExitCode, ServerError> {
         Command::Config(args) => show_config(&cli.config, args),
         Command::Run => serve(&runtime, config, cli),
         Command::Check => {
-            let worst = runtime.block_on(check::run(&config, &mut io::stdout().lock()));
+            let worst = runtime.block_on(check::run(&config, &mut CommandOutput::stdout()));
             worst.map_err(ServerError::Runtime).map(|worst| match worst {
                 HealthState::Unhealthy => ExitCode::FAILURE,
                 HealthState::Healthy | HealthState::Degraded => ExitCode::SUCCESS,
@@ -98,7 +98,7 @@ fn write_verdict(verdict: &Verdict, out: &mut impl Write) -> io::Result<()> {
 }
 
 fn show_config(path: &Path, args: ConfigArgs) -> Result<ExitCode, ServerError> {
-    let valid = config::show::<Config>(SHIPPED, path, args.stdin, args.json, &mut io::stdout().lock())?;
+    let valid = config::show::<Config>(SHIPPED, path, args.stdin, args.json, &mut CommandOutput::stdout())?;
     Ok(if valid { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

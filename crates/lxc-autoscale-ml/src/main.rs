@@ -6,15 +6,13 @@ use std::process::ExitCode;
 use clap::Parser;
 use jiff::Timestamp;
 use lxc_autoscale_core::api::EXIT_NOTHING_KNOWN;
-use lxc_autoscale_core::config::ShowError;
-use lxc_autoscale_core::{ErrorChain, config, telemetry};
+use lxc_autoscale_core::{CommandOutput, ErrorChain, config, telemetry};
 use lxc_autoscale_ml::cli::{Cli, Command, ConfigArgs, PolicyCommand, ProposalsAction};
 use lxc_autoscale_ml::commands::{
-    self, ApplyOptions, Applying, CommandError, Finding, PlanOut, PlanView, Screen, WhyOptions,
+    self, ApplyOptions, Applying, Finding, PlanOut, PlanView, Screen, WhyOptions,
 };
 use lxc_autoscale_ml::config::{Config, SHIPPED};
 use lxc_autoscale_ml::config_file::ConfigFile;
-use lxc_autoscale_ml::detect_command::DetectError;
 use lxc_autoscale_ml::recommend::Shared;
 use lxc_autoscale_ml::{backtest, daemon, detect_command, stdio, train_command};
 
@@ -40,7 +38,6 @@ fn main() -> ExitCode {
     };
     match run(cli) {
         Ok(code) => code,
-        Err(error) if is_closed_pipe(error.as_ref()) => ExitCode::SUCCESS,
         Err(error) => {
             let _ = writeln!(io::stderr(), "lxc-autoscale-ml: {}", ErrorChain(error.as_ref()));
             ExitCode::FAILURE
@@ -54,7 +51,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
     let now = Timestamp::now();
     let screen = Screen::of_stdout(cli.color);
     // Not locked: the daemon's log lines go there too.
-    let out = &mut io::BufWriter::new(io::stdout());
+    let out = &mut io::BufWriter::new(CommandOutput::stdout());
     match cli.command.unwrap_or(Command::Run) {
         Command::Run => {
             let (file, config) = ConfigFile::read(&path)?;
@@ -141,9 +138,9 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
             )?;
         }
         Command::Backtest(args) => {
-            let policy = args.policy.as_ref().or(cli.config.as_ref());
-            let config = policy.map(|path| config::load::<Config>(path)).transpose()?;
-            backtest::command(&args, config, out)?;
+            let named = args.policy.as_deref().or(cli.config.as_deref());
+            let policy = named.map(|path| config::load::<Config>(path).map(|config| (path, config)));
+            backtest::command(&args, policy.transpose()?, out)?;
         }
         Command::Train(args) => train_command::run(&args.traces, &args.out, args.rounds, out)?,
         Command::Detect(args) => detect_command::run(&args.train, &args.score, args.params(), out)?,
@@ -154,20 +151,4 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
 
 fn runtime() -> io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()
-}
-
-/// Whether whoever read our output has seen enough.
-fn is_closed_pipe(error: &(dyn std::error::Error + 'static)) -> bool {
-    if let Some(DetectError::Write(error)) = error.downcast_ref() {
-        return error.kind() == io::ErrorKind::BrokenPipe;
-    }
-    if let Some(ShowError::Output(error)) = error.downcast_ref() {
-        return error.kind() == io::ErrorKind::BrokenPipe;
-    }
-    let kind = match error.downcast_ref::<CommandError>() {
-        Some(CommandError::Output(error)) => Some(error.kind()),
-        Some(CommandError::Json(error)) => error.io_error_kind(),
-        _ => error.downcast_ref::<io::Error>().map(io::Error::kind),
-    };
-    kind == Some(io::ErrorKind::BrokenPipe)
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use lxc_autoscale_core::CommandOutput;
 use lxc_autoscale_core::config::{self, ConfigError, ShowError};
 use lxc_autoscale_core::telemetry::{self, TelemetryError};
 
@@ -206,10 +207,6 @@ async fn once(config: &MonitorConfig, interval: Duration) -> Result<Outcome, Cli
 }
 
 fn print(text: &str) -> Result<(), CliError> {
-    let mut stdout = io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        // Whoever reads has seen enough (`lxc-monitor check | head`).
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        result => result.map_err(CliError::Stdout),
-    }
+    let mut out = CommandOutput::stdout();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(CliError::Stdout)
 }

@@ -17,6 +17,9 @@ use crate::api::{ConfigProblem, ConfigReport, ConfigSetting};
 /// Most of a configuration that is read from a pipe; ours have 13 KB.
 const MAX_BYTES: u64 = 1 << 20;
 
+/// What takes the place of a path where the text comes through a pipe.
+const STANDARD_INPUT: &str = "standard input";
+
 /// Why a configuration cannot be shown.
 #[derive(Debug, thiserror::Error)]
 pub enum ShowError {
@@ -58,6 +61,7 @@ pub fn show<T: DeserializeOwned + Validate>(
     json: bool,
     out: &mut impl Write,
 ) -> Result<bool, ShowError> {
+    let path = if from_stdin { Path::new(STANDARD_INPUT) } else { path };
     let text = if from_stdin {
         let mut text = String::new();
         let taken = io::stdin().lock().take(MAX_BYTES).read_to_string(&mut text);

@@ -64,16 +64,17 @@ fn parse_days(text: &str) -> Result<f64, String> {
     if (0.0..=3650.0).contains(&days) { Ok(days) } else { Err("must be 0 to 3650".to_owned()) }
 }
 
-/// Replays what was recorded and tells on `out` what came of it. `config` is the policy that was named, if one was.
+/// Replays what was recorded and tells on `out` what came of it. `policy` is the file that was named, if one was, and what it says.
 ///
 /// # Errors
 /// [`BacktestError`]; files that were written before stay.
 pub fn command(
     args: &BacktestArgs,
-    config: Option<Config>,
+    policy: Option<(&Path, Config)>,
     out: &mut impl Write,
 ) -> Result<(), BacktestError> {
-    let is_named = config.is_some();
+    let (policy_file, config) = policy.unzip();
+    let is_named = policy_file.is_some();
     let config = config.unwrap_or_default();
     let book = config.policy_book()?;
     let source = args.traces.as_ref().or(args.metrics.as_ref()).unwrap_or(&config.metrics.file).clone();
@@ -113,7 +114,7 @@ pub fn command(
     if let Some(path) = &args.allocations {
         allocations::write_file(path, &recordings, &outcomes)?;
     }
-    let report = Report::new(title(args, &source, &recordings, &outcomes), prices, &outcomes);
+    let report = Report::new(title(args, policy_file, &source, &recordings, &outcomes), prices, &outcomes);
     if let Some(path) = &args.html {
         let failed = |source| BacktestError::Write { path: path.clone(), source };
         std::fs::write(path, html::page(&report, &recordings, &outcomes)).map_err(failed)?;
@@ -180,7 +181,13 @@ fn rules(args: &BacktestArgs, config: &Config) -> Rules {
     }
 }
 
-fn title(args: &BacktestArgs, source: &Path, recordings: &[Recording], outcomes: &[Outcome]) -> Title {
+fn title(
+    args: &BacktestArgs,
+    policy_file: Option<&Path>,
+    source: &Path,
+    recordings: &[Recording],
+    outcomes: &[Outcome],
+) -> Title {
     let spans = || recordings.iter().filter_map(Recording::span);
     let date = |seconds: Option<i64>| {
         let time = seconds.and_then(|seconds| Timestamp::from_second(seconds).ok());
@@ -193,7 +200,7 @@ fn title(args: &BacktestArgs, source: &Path, recordings: &[Recording], outcomes:
         source: name(source),
         from: date(spans().map(|(first, _)| first).min()),
         to: date(spans().map(|(_, last)| last).max()),
-        policy: args.policy.as_deref().map_or_else(|| "built-in".to_owned(), name),
+        policy: policy_file.map_or_else(|| "built-in".to_owned(), name),
         cpu: match (recordings.iter().any(is_whole), recordings.iter().all(is_whole)) {
             (false, _) => "CPU in hundredths of a core",
             (true, true) => "CPU in whole cores",

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use clap::Args;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use lxc_autoscale_core::CommandOutput;
 use lxc_autoscale_core::progress::Bar;
 
 use super::HistoryConfig;
@@ -116,9 +117,6 @@ fn table(report: &Report) -> String {
 }
 
 fn print(text: &str) -> Result<(), HistoryCommandError> {
-    let mut stdout = io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        result => result.map_err(HistoryCommandError::Stdout),
-    }
+    let mut out = CommandOutput::stdout();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(HistoryCommandError::Stdout)
 }
