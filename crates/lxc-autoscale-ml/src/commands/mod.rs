@@ -6,6 +6,7 @@ mod decisions;
 mod diff;
 mod forecast;
 mod history;
+mod identities;
 mod once;
 mod plan;
 pub mod policy;

@@ -6,11 +6,13 @@ use jiff::Timestamp;
 use lxc_autoscale_core::{ErrorChain, Vmid};
 use serde::Serialize;
 
+use super::identities::identities;
 use super::table::Table;
 use super::{CommandError, write_json};
 use crate::config::Config;
+use crate::decide::Mode;
 use crate::execute::StartError;
-use crate::pipeline::{Pipeline, PipelineError};
+use crate::pipeline::PipelineError;
 use crate::policy::in_force::Effective;
 use crate::policy::presets::{Preset, Presets, Setting};
 use crate::policy::selector::Match;
@@ -37,7 +39,28 @@ struct Shown {
     unclear: Option<String>,
     /// What lies on top of the general tables, the lowest first.
     layers: Vec<String>,
+    /// How far decisions go in the end.
+    modes: Modes,
     values: Vec<Effective>,
+}
+
+/// The more careful of `scaling.mode` and the resource's own, for each.
+#[derive(Serialize)]
+struct Modes {
+    cpu: Mode,
+    memory: Mode,
+}
+
+/// Who the containers of the newest measurement are, or `wanted` alone, and why nobody can tell, if so.
+fn known(config: &Config, wanted: Option<Vmid>) -> (Vec<Identity>, Option<String>) {
+    match identities(config, wanted) {
+        Ok(identities) => (identities, None),
+        Err(error) => (Vec::new(), Some(ErrorChain(&error).to_string())),
+    }
+}
+
+fn book(config: &Config) -> Result<PolicyBook, CommandError> {
+    Ok(config.policy_book().map_err(PipelineError::from).map_err(StartError::from)?)
 }
 
 /// Shows what is in force for `id` at `now`, and where each value comes from.
@@ -52,12 +75,12 @@ pub fn show(
     json: bool,
     out: &mut impl Write,
 ) -> Result<(), CommandError> {
-    let mut pipeline = Pipeline::new(config).map_err(StartError::from)?;
-    let trouble = super::load(&mut pipeline, config).err().map(|error| ErrorChain(&error).to_string());
-    let known = pipeline.history().container(id).map(|container| container.identity.clone());
+    let book = book(config)?;
+    let (known, trouble) = known(config, Some(id));
+    let known = known.into_iter().next();
     let unnamed = known.is_none().then(|| "no measurement names it, so only its id is known".to_owned());
     let identity = known.unwrap_or_else(|| Identity::of(id));
-    let in_force = pipeline.book().in_force(&identity, now);
+    let in_force = book.in_force(&identity, now);
     let shown = Shown {
         id,
         name: identity.name.clone(),
@@ -68,9 +91,10 @@ pub fn show(
             Pool::Unknown => None,
         },
         trouble: trouble.or(unnamed),
-        idle_tags: pipeline.book().idle_tags(&identity),
+        idle_tags: book.idle_tags(&identity),
         unclear: in_force.policy.unclear.clone(),
         layers: in_force.layers.iter().map(ToString::to_string).collect(),
+        modes: Modes { cpu: in_force.policy.cpu.mode, memory: in_force.policy.memory.mode },
         values: in_force.effective(),
     };
     if json { write_json(out, &shown) } else { shown.write(out).map_err(CommandError::from) }
@@ -93,7 +117,14 @@ impl Shown {
             writeln!(out, "It is left alone: {unclear}")?;
         }
         let layers = if self.layers.is_empty() { "none".to_owned() } else { self.layers.join(" < ") };
-        writeln!(out, "On top of the general tables, the strongest last: {layers}\n")?;
+        writeln!(out, "On top of the general tables, the strongest last: {layers}")?;
+        let Modes { cpu, memory } = &self.modes;
+        writeln!(
+            out,
+            "Mode in the end: CPU {}, memory {} (the more careful of `scaling.mode` and the resource's own)\n",
+            cpu.word(),
+            memory.word()
+        )?;
         let mut table = Table::headed(&["KEY", "VALUE", "FROM"]);
         for Effective { key, value, source } in &self.values {
             table.row(vec![(*key).to_owned(), value.to_string(), source.to_string()]);
@@ -121,11 +152,9 @@ struct Listed {
 /// [`CommandError`] when a policy cannot be used or the result cannot be written; a metrics file that cannot be
 /// read only costs the containers.
 pub fn list(config: &Config, json: bool, out: &mut impl Write) -> Result<(), CommandError> {
-    let mut pipeline = Pipeline::new(config).map_err(StartError::from)?;
-    let trouble = super::load(&mut pipeline, config).err().map(|error| ErrorChain(&error).to_string());
-    let identities: Vec<Identity> =
-        pipeline.history().containers().map(|(_, known)| known.identity.clone()).collect();
-    let listed: Vec<Listed> = of_book(pipeline.book(), &identities);
+    let book = book(config)?;
+    let (identities, trouble) = known(config, None);
+    let listed: Vec<Listed> = of_book(&book, &identities);
     if json {
         return write_json(out, &listed);
     }

@@ -203,6 +203,39 @@ fn the_program_shows_each_value_and_where_it_comes_from() {
 }
 
 #[test]
+fn the_more_careful_mode_is_named_for_each_resource() {
+    let node = Node::with_past(1, &[(104, IDLE)]);
+    let text = "[scaling]\nmode = \"recommend\"\n[scaling.memory]\nmode = \"off\"";
+    let (_, shown, _) = run(&node, text, &["policy", "show", "104"]);
+    assert!(shown.contains("Mode in the end: CPU recommend, memory off"), "{shown}");
+    let (_, json, _) = run(&node, text, &["policy", "show", "104", "--json"]);
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["modes"], serde_json::json!({"cpu": "recommend", "memory": "off"}));
+}
+
+/// Older measurements are read only for what the newest leaves open.
+#[test]
+fn who_a_container_is_tells_the_newest_measurement_and_of_a_stopped_one_the_last_that_names_it() {
+    let mut node = Node::with_past(1, &[(100, IDLE), (104, Container { tags: &["db"], ..IDLE })]);
+    let text = "[policy.db]\ntags = [\"db\"]";
+    let listed = |node: &Node| run(node, text, &["policy", "list"]).1;
+    node.containers.remove(&104);
+    node.stopped.push(104);
+    node.record(SignedDuration::from_mins(5));
+    assert!(listed(&node).contains("104"), "{}", listed(&node));
+    let (_, shown, _) = run(&node, text, &["policy", "show", "104"]);
+    assert!(shown.contains("Container 104 (web), tags db"), "{shown}");
+    // A file of which nothing but the end can be read.
+    let kept = std::fs::read_to_string(node.metrics_file()).unwrap();
+    let last = kept.lines().rev().nth(1).unwrap();
+    std::fs::write(node.metrics_file(), format!("no array\n{last}\n]\n")).unwrap();
+    let (_, shown, _) = run(&node, text, &["policy", "show", "100"]);
+    assert!(shown.contains("Container 100 (web), tags none") && !shown.contains("Note:"), "{shown}");
+    let (_, shown, _) = run(&node, text, &["policy", "show", "104"]);
+    assert!(shown.contains("is not a metrics file"), "{shown}");
+}
+
+#[test]
 fn the_program_tells_why_a_preset_differs() {
     let node = Node::new(&[]);
     let (code, shown, _) = run(&node, "", &["policy", "presets", "postgresql"]);
