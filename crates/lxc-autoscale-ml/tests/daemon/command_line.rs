@@ -344,3 +344,12 @@ fn capacity_counts_by_the_rules_that_growth_goes_by() {
     check(&run(&node, &["capacity", "999"]), 1, &[], "nothing is known of container 999");
     check(&run(&node, &["capacity"]), 64, &[], "required");
 }
+
+#[test]
+fn a_back_test_by_the_daemons_configuration_names_it() {
+    let node = node();
+    check(&run(&node, &["backtest"]), 0, &["Policy: ml.toml; "], "container-days");
+    let json = run(&node, &["backtest", "--json"]);
+    let report: Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(report["title"]["policy"], "ml.toml");
+}
