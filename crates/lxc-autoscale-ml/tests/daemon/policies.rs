@@ -217,7 +217,7 @@ fn the_more_careful_mode_is_named_for_each_resource() {
 #[test]
 fn who_a_container_is_tells_the_newest_measurement_and_of_a_stopped_one_the_last_that_names_it() {
     let mut node = Node::with_past(1, &[(100, IDLE), (104, Container { tags: &["db"], ..IDLE })]);
-    let text = "[policy.db]\ntags = [\"db\"]";
+    let text = "[policy.db]\ntags = [\"db\"]\nscaling.priority = 1";
     let listed = |node: &Node| run(node, text, &["policy", "list"]).1;
     node.containers.remove(&104);
     node.stopped.push(104);
