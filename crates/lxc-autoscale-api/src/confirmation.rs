@@ -62,12 +62,11 @@ impl Confirmations {
     fn seal(&self, subject: &Subject<'_>, expires: i64) -> io::Result<String> {
         let Subject { caller, vmid, stored } = *subject;
         let Stored { config, parent, snapshots, home } = stored;
-        let secret = match self.secret.get() {
-            Some(secret) => secret,
-            None => {
-                let fresh = random()?;
-                self.secret.get_or_init(|| fresh)
-            }
+        let secret = if let Some(secret) = self.secret.get() {
+            secret
+        } else {
+            let fresh = random()?;
+            self.secret.get_or_init(|| fresh)
         };
         let text =
             serde_json::to_string(&(caller.to_string(), vmid, expires, config, parent, snapshots, home))?;

@@ -271,12 +271,14 @@ mod tests {
         [limits]
         min_cores = 2
         max_cores = 4
+        min_cpulimit = 0.5
         min_memory_mib = 17
         max_memory_mib = 18
         max_disk_increase_gib = 1
         memory_margin_percent = 1.0
         allow_blind_memory_shrink = true
         destroy_any_container = true
+        confirm_destroy = "always"
         max_step_factor = 2.0
         max_changes_per_hour = 1
         node_memory_reserve_percent = 1.0

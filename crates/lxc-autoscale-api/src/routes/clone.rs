@@ -129,7 +129,9 @@ pub(super) async fn remove(
             let confirmations = state.confirmations();
             let holds = match &confirmation {
                 None => false,
-                Some(confirmation) => confirmations.holds(confirmation, &subject, now).map_err(no_random)?,
+                Some(confirmation) => {
+                    confirmations.holds(confirmation, &subject, now).map_err(|error| no_random(&error))?
+                }
             };
             if !holds {
                 let expires = now + LIFETIME;
@@ -138,7 +140,9 @@ pub(super) async fn remove(
                     name: stored.config.name.clone(),
                     is_running: state.host().is_running(vm_id).await?,
                     snapshots: stored.snapshots.clone(),
-                    confirmation: confirmations.issue(&subject, expires).map_err(no_random)?,
+                    confirmation: confirmations
+                        .issue(&subject, expires)
+                        .map_err(|error| no_random(&error))?,
                     expires,
                 }));
             }
@@ -184,7 +188,7 @@ async fn to_be_confirmed(
     Ok(is_needed.then_some(stored))
 }
 
-fn no_random(error: io::Error) -> ApiError {
+fn no_random(error: &io::Error) -> ApiError {
     tracing::error!(%error, "the kernel gives no random bytes");
     ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "no confirmation can be made; see the log")
 }

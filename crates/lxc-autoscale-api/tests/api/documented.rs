@@ -276,7 +276,8 @@ async fn routes_are_listed_as_documented() {
 
 #[tokio::test]
 async fn scale_cpulimit() {
-    let node = Node::new();
+    let mut node = Node::new();
+    node.config.limits.min_cpulimit = 0.01;
     let post =
         async |cpulimit: f64| node.post("/scale/cpulimit", json!({"vm_id": 104, "cpulimit": cpulimit})).await;
     let reply = post(1.5).await;

@@ -113,9 +113,9 @@ async fn a_container_that_is_no_copy_goes_only_when_both_say_so_and_the_second_t
         let body = |id: u32| json!({"vm_id": id, "any_container": asked});
         let reply = node.send("DELETE", "/clone/delete", Some(body(102))).await;
         if goes {
-            reply.assert_error(428, "confirmation_needed");
+            let given = confirmation(&reply);
             assert_eq!(node.calls(), [""; 0]);
-            let again = json!({"vm_id": 102, "any_container": true, "confirmation": confirmation(&reply)});
+            let again = json!({"vm_id": 102, "any_container": true, "confirmation": given});
             node.send("DELETE", "/clone/delete", Some(again)).await.data();
             assert_eq!((node.calls(), node.conf(102)), (vec!["destroy 102 --purge 1".to_owned()], None));
         } else {
@@ -137,7 +137,11 @@ async fn a_container_that_runs_and_is_no_copy_stays() {
     refused(&node, "POST", "/undo", json!({"vm_id": 999, "to": "original"}), 404, "no_such_container").await;
 }
 
+/// The confirmation that an answer gives which refuses to remove anything without one.
+#[track_caller]
 fn confirmation(reply: &Reply) -> Value {
+    let (status, code) = (reply.status.as_u16(), &reply.body["code"]);
+    assert_eq!((status, code), (428, &json!("confirmation_needed")), "{reply:?}");
     reply.body["data"]["confirmation"].clone()
 }
 
@@ -149,17 +153,13 @@ async fn a_container_that_was_changed_since_it_was_shown_stays() {
     let body =
         |confirmation: Value| json!({"vm_id": 102, "any_container": true, "confirmation": confirmation});
     let shown = node.send("DELETE", "/clone/delete", Some(body(Value::Null))).await;
-    shown.assert_error(428, "confirmation_needed");
     let data = &shown.body["data"];
     assert_eq!((&data["vm_id"], &data["snapshots"]), (&json!(102), &json!([])), "{data}");
     node.write_conf(102, &format!("{}tags: important\n", node.conf(102).unwrap()));
     let again = node.send("DELETE", "/clone/delete", Some(body(confirmation(&shown)))).await;
-    again.assert_error(428, "confirmation_needed");
     assert_ne!(confirmation(&again), confirmation(&shown));
     for nonsense in ["", "-", "1-2", "9999999999-00000000000000000000000000000000"] {
-        node.send("DELETE", "/clone/delete", Some(body(json!(nonsense))))
-            .await
-            .assert_error(428, "confirmation_needed");
+        confirmation(&node.send("DELETE", "/clone/delete", Some(body(json!(nonsense)))).await);
     }
     assert_eq!(node.calls(), [""; 0]);
     node.send("DELETE", "/clone/delete", Some(body(confirmation(&again)))).await.data();

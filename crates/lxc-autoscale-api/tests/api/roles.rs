@@ -193,7 +193,8 @@ fn operator(row: &Row) -> Verdict {
 }
 
 fn scoped(row: &Row) -> Verdict {
-    let is_of_all = row.uri.starts_with("/config");
+    // A whole file is replaced with `If-Match` only, which is looked at first.
+    let is_of_all = row.uri.starts_with("/config") && row.method != "PUT";
     (is_of_all || row.touches_a_container()).then_some((403, "out_of_scope"))
 }
 

@@ -554,10 +554,11 @@ fn a_forecast_alone_gives_no_memory_on_the_first_day() {
     );
     for (hours, basis, seen, want) in [
         (23, Fact::Forecast, 285.0, None),
-        (24, Fact::Forecast, 285.0, Some(1696.0)),
+        // As far as one step goes.
+        (24, Fact::Forecast, 285.0, Some(1024.0)),
         (2, Fact::Forecast, 480.0, Some(624.0)),
-        (2, Fact::RecentPeak, 285.0, Some(1696.0)),
-        (2, Fact::MemoryPressure, 500.0, Some(1696.0)),
+        (2, Fact::RecentPeak, 285.0, Some(1024.0)),
+        (2, Fact::MemoryPressure, 500.0, Some(1024.0)),
     ] {
         assert_eq!(decide(hours, basis, seen, &unchanged).to, want, "{hours} h, {basis:?}, {seen} MiB");
     }

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use lxc_autoscale_e2e::Process;
+use lxc_autoscale_e2e::{Process, eventually};
 use rustix::process::Signal;
 
 use crate::node::{Container, IDLE, Node, STARVED};
@@ -45,6 +45,13 @@ impl Daemon {
         all
     }
 
+    /// The CPU time it has taken, in ticks.
+    fn cpu_ticks(&self) -> u64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.id())).unwrap();
+        let fields = stat.rsplit(") ").next().unwrap().split(' ');
+        fields.skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap()).sum()
+    }
+
     /// SIGTERM; returns what it still told until it had ended in order.
     fn stop(mut self) -> String {
         self.process.signal(Signal::TERM);
@@ -73,14 +80,16 @@ fn a_start_that_is_stopped_while_it_learns_is_gone_on_with_and_ends_as_an_undist
     let told = daemon.until("8 containers, 0 changes in the last cycle");
     let ready = told.find("READY=1").unwrap();
     assert!(told[ready..].contains("WATCHDOG=1"), "systemd hears of it while it learns: {told}");
+    let all_of_it = daemon.cpu_ticks();
     daemon.stop();
     let whole = checkpoint(&node, "undisturbed");
 
     let mut parts = Vec::new();
     for _ in 0..2 {
         let daemon = Daemon::start(&node, "disturbed");
-        // It learns from the file.
+        // It learns from the file, and has as much of it behind as takes a quarter of the work.
         daemon.until("WATCHDOG=1");
+        eventually("it learns", PATIENCE, || (all_of_it / 4 <= daemon.cpu_ticks()).then_some(()));
         let told = daemon.stop();
         assert!(
             !told.contains("in the last cycle"),

@@ -155,7 +155,7 @@ async fn what_somebody_has_just_set_is_not_overwritten() {
 #[tokio::test]
 async fn a_container_that_just_started_is_left_alone_until_it_runs_out_of_memory() {
     let mut stage = Stage::up([(100, Guest::new(2, 4096, |_| Load::steady(300.0, 0.2)))]).await;
-    stage.pass(24 * 12, FIVE);
+    stage.pass(26 * 12, FIVE);
     let seconds = stage.host().seconds();
     stage.host().guests.get_mut(&100).unwrap().restart(seconds);
     let mut daemon = stage.daemon("");
