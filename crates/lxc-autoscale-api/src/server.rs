@@ -105,6 +105,8 @@ pub enum ServerError {
 /// # Errors
 /// [`ServerError`] when it cannot begin.
 pub async fn run(config: Config, config_path: &Path) -> Result<(), ServerError> {
+    // Before anybody is told that the server listens, and may change the file.
+    let started = config::report::<Config>(SHIPPED, &config::read(config_path)?).settings;
     let node_name = node::name(&config.paths.proc)
         .inspect_err(|error| tracing::warn!(%error, "the node's name is not known"))
         .ok();
@@ -124,7 +126,6 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), ServerError> 
     tracing::info!("Listening on http://{address}.");
     let (socket, _socket_file) = open_socket(&config.server.socket)?.unzip();
     let network = open_network(&state, &config.network).await?;
-    let started = config::report::<Config>(SHIPPED, &config::read(config_path)?).settings;
     service::notify_ready();
 
     let boosts = tokio::spawn(boosts::watch(AppState::clone(&state)));

@@ -1,5 +1,6 @@
 //! What is refused, with which status and code, and that nothing was done.
 
+use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
 use lxc_autoscale_api::auth::Peer;
@@ -111,12 +112,13 @@ async fn a_container_that_is_no_copy_goes_only_when_both_say_so_and_the_second_t
         node.config.limits.destroy_any_container = configured;
         node.write_conf(113, &format!("{RUNNING_104}protection: 1\n"));
         let body = |id: u32| json!({"vm_id": id, "any_container": asked});
-        let reply = node.send("DELETE", "/clone/delete", Some(body(102))).await;
+        let api = node.api();
+        let reply = remove(&api, body(102)).await;
         if goes {
             let given = confirmation(&reply);
             assert_eq!(node.calls(), [""; 0]);
             let again = json!({"vm_id": 102, "any_container": true, "confirmation": given});
-            node.send("DELETE", "/clone/delete", Some(again)).await.data();
+            remove(&api, again).await.data();
             assert_eq!((node.calls(), node.conf(102)), (vec!["destroy 102 --purge 1".to_owned()], None));
         } else {
             reply.assert_error(403, "not_a_clone");
@@ -137,6 +139,10 @@ async fn a_container_that_runs_and_is_no_copy_stays() {
     refused(&node, "POST", "/undo", json!({"vm_id": 999, "to": "original"}), 404, "no_such_container").await;
 }
 
+async fn remove(api: &Router, body: Value) -> Reply {
+    send(api, request("DELETE", "/clone/delete", Some(body))).await
+}
+
 /// The confirmation that an answer gives which refuses to remove anything without one.
 #[track_caller]
 fn confirmation(reply: &Reply) -> Value {
@@ -152,17 +158,20 @@ async fn a_container_that_was_changed_since_it_was_shown_stays() {
     node.config.limits.destroy_any_container = true;
     let body =
         |confirmation: Value| json!({"vm_id": 102, "any_container": true, "confirmation": confirmation});
-    let shown = node.send("DELETE", "/clone/delete", Some(body(Value::Null))).await;
+    let api = node.api();
+    let shown = remove(&api, body(Value::Null)).await;
     let data = &shown.body["data"];
     assert_eq!((&data["vm_id"], &data["snapshots"]), (&json!(102), &json!([])), "{data}");
     node.write_conf(102, &format!("{}tags: important\n", node.conf(102).unwrap()));
-    let again = node.send("DELETE", "/clone/delete", Some(body(confirmation(&shown)))).await;
+    let again = remove(&api, body(confirmation(&shown))).await;
     assert_ne!(confirmation(&again), confirmation(&shown));
     for nonsense in ["", "-", "1-2", "9999999999-00000000000000000000000000000000"] {
-        confirmation(&node.send("DELETE", "/clone/delete", Some(body(json!(nonsense)))).await);
+        confirmation(&remove(&api, body(json!(nonsense))).await);
     }
     assert_eq!(node.calls(), [""; 0]);
-    node.send("DELETE", "/clone/delete", Some(body(confirmation(&again)))).await.data();
+    // Another server knows nothing of it.
+    confirmation(&remove(&node.api(), body(confirmation(&again))).await);
+    remove(&api, body(confirmation(&again))).await.data();
     assert_eq!(node.conf(102), None);
 }
 
