@@ -7,7 +7,7 @@ use lxc_autoscale_core::api::{JobInfo, JobState};
 use serde::Serialize;
 
 use super::rows::Left;
-use super::trail::{Trail, code, log};
+use super::trail::{code, log};
 use super::{Change, Changes};
 use crate::actions::ActionError;
 use crate::audit::{self, Event, Subject};
@@ -51,13 +51,10 @@ impl Changes {
             (event, DONE)
         } else {
             let code = if end.state == JobState::Unknown { "unknown" } else { "interrupted" };
-            {
-                let message = audit::bounded(&end.message);
-                (Event::NotDone { code: code.into(), message, duration_ms: 0 }, code)
-            }
+            let message = audit::bounded(&end.message);
+            (Event::NotDone { code: code.into(), message, duration_ms: 0 }, code)
         };
-        let trail = Trail { audit: self.audit_log(), subject, instruments: self.instruments.clone() };
-        self.close(trail, event, open.number, Left::Ended(end), OnDisk::AtOnce).await;
+        self.close(self.trail_about(subject), event, open.number, Left::Ended(end), OnDisk::AtOnce).await;
         if open.asked.is_job {
             self.announce(open.number).await;
         }
@@ -83,7 +80,7 @@ impl Changes {
             why: audit::bounded(&order.why),
             containers: info.containers,
         };
-        let trail = Trail { audit: self.audit_log(), subject, instruments: self.instruments.clone() };
+        let trail = self.trail_about(subject);
         let written = tokio::task::spawn_blocking(move || trail.ended(&event, OnDisk::AtOnce));
         if let Err(error) = written.await {
             tracing::error!(%error, "completing the audit log was cut off");

@@ -334,6 +334,11 @@ impl Changes {
             why: audit::bounded(why),
             containers: change.vmids.clone(),
         };
+        self.trail_about(subject)
+    }
+
+    /// The trail of a change that is known.
+    fn trail_about(&self, subject: Subject) -> Trail {
         Trail { audit: self.audit_log(), subject, instruments: Arc::clone(&self.instruments) }
     }
 
