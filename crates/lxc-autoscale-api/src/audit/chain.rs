@@ -8,8 +8,11 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
+use jiff::Timestamp;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
+
+use crate::backups::numbered;
 
 /// What the chain begins with.
 pub(super) const BEGINNING: &str = "0000000000000000000000000000000000000000000000000000000000000000";
@@ -77,30 +80,45 @@ pub(super) fn tail(file: &mut File, size: u64) -> io::Result<String> {
 pub struct NewestChanges {
     /// The greatest number; 0 where there is none to be read.
     pub newest: u64,
+    /// All of them.
+    pub named: BTreeSet<u64>,
     /// Those that were begun and have no end there.
     pub unended: BTreeSet<u64>,
+    /// When the first of these records was written: later ones are among them.
+    pub since: Option<Timestamp>,
 }
 
-/// Looks at the newest records of a file; nothing where it cannot be read.
+/// Looks at the newest records of a log: those at the end of its file, or of the file before it when there is none in that.
+/// Nothing where neither can be read.
 pub fn newest_changes(file: &Path) -> NewestChanges {
     #[derive(Deserialize)]
-    struct Numbered {
-        change: u64,
+    struct Record {
+        time: Timestamp,
+        change: Option<u64>,
         event: String,
     }
-    let newest = || {
+    let newest_of = |file: &Path| {
         let mut file = File::open(file)?;
         let size = file.metadata()?.len();
         tail(&mut file, size)
     };
     let mut found = NewestChanges::default();
-    for line in newest().unwrap_or_default().lines() {
-        let Ok(Numbered { change, event }) = serde_json::from_str(line) else { continue };
-        found.newest = found.newest.max(change);
-        if event == BEGUN {
-            found.unended.insert(change);
-        } else {
-            found.unended.remove(&change);
+    for number in [0, 1] {
+        let text = newest_of(&numbered(file, number)).unwrap_or_default();
+        for Record { time, change, event } in text.lines().filter_map(|line| serde_json::from_str(line).ok())
+        {
+            found.since.get_or_insert(time);
+            let Some(change) = change else { continue };
+            found.newest = found.newest.max(change);
+            found.named.insert(change);
+            if event == BEGUN {
+                found.unended.insert(change);
+            } else {
+                found.unended.remove(&change);
+            }
+        }
+        if found.since.is_some() {
+            break;
         }
     }
     found

@@ -2,7 +2,8 @@
 //! before it by its hash.
 //!
 //! A change is written down before it is begun and again when it has ended, so that one that was cut off is seen,
-//! too; a change that cannot be written down is not begun. Keys that are made and revoked stand here as well, and
+//! too; a change that cannot be written down is not begun. What the power takes of that is in `api.sqlite`, and added with
+//! the next start. Keys that are made and revoked stand here as well, and
 //! requests to change something that were refused for who asked ([`refusals`]).
 //!
 //! Whoever alters, removes or inserts a line breaks the chain ([`verify()`]). Lines cut off at the end leave no trace in
@@ -15,7 +16,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 use lxc_autoscale_core::Vmid;
@@ -177,7 +178,7 @@ impl AuditLog {
 
     /// Keeps to other bounds from now on; the file stays.
     pub fn bound(&self, max_size_mib: u64, backup_count: u32) {
-        let (config, _) = &mut *self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let (config, _) = &mut *self.locked();
         config.max_size_mib = max_size_mib;
         config.backup_count = backup_count;
     }
@@ -208,7 +209,7 @@ impl AuditLog {
         now: Timestamp,
         on_disk: OnDisk,
     ) -> Result<String, AuditError> {
-        let (config, slot) = &mut *self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let (config, slot) = &mut *self.locked();
         // What was half written is not the end of the chain: it is looked for anew.
         let end = slot.take();
         let written = append(config, end, subject, event, now, on_disk);
@@ -230,10 +231,26 @@ impl AuditLog {
     pub fn sync(&self) -> Result<Option<Newest>, AuditError> {
         // Whatever is written from here on needs another promise.
         self.is_sync_promised.store(false, Ordering::Release);
-        let (_, slot) = &mut *self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(end) = slot else { return Ok(None) };
-        end.sync().map_err(|source| AuditError { path: self.file.clone(), source })?;
-        Ok(Some(Newest { seq: end.seq, hash: end.hash.clone() }))
+        let failed = |source| AuditError { path: self.file.clone(), source };
+        let (newest, unsynced) = {
+            let (_, slot) = &*self.locked();
+            let Some(end) = slot else { return Ok(None) };
+            let unsynced = (!end.is_on_disk).then(|| end.file.try_clone()).transpose().map_err(failed)?;
+            (Newest { seq: end.seq, hash: end.hash.clone() }, unsynced)
+        };
+        if let Some(file) = unsynced {
+            // Nobody who wants to write waits for this.
+            file.sync_data().map_err(failed)?;
+            let (_, slot) = &mut *self.locked();
+            if let Some(end) = slot.as_mut().filter(|end| end.seq == newest.seq) {
+                end.is_on_disk = true;
+            }
+        }
+        Ok(Some(newest))
+    }
+
+    fn locked(&self) -> MutexGuard<'_, (AuditConfig, Option<End>)> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -282,8 +299,10 @@ fn append<S: Serialize>(
     let (line, hash) = chain::complete(&serde_json::to_string(&line)?);
     end.file.write_all(line.as_bytes())?;
     let size = end.size + line.len() as u64;
+    let is_first = end.size == 0;
     let mut end = End { file: end.file, size, seq, hash, is_on_disk: false };
-    if on_disk == OnDisk::AtOnce {
+    // A file that is on the disk has a line: what the power took of it later is told from that ([`newest_changes`]).
+    if on_disk == OnDisk::AtOnce || is_first {
         end.sync()?;
     }
     Ok(end)

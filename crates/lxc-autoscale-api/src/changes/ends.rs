@@ -1,5 +1,6 @@
 //! How changes end, and what becomes of those whose end is not known when they are answered.
 
+use std::fmt;
 use std::time::Instant;
 
 use lxc_autoscale_core::ErrorChain;
@@ -61,9 +62,10 @@ impl Changes {
         result
     }
 
-    /// Writes the end of a change to the audit log which has it in `api.sqlite` alone: the power failed when one of them was
-    /// on the disk.
-    pub(crate) async fn complete_trail(&self, info: JobInfo, order: Order) {
+    /// Writes to the audit log what `api.sqlite` alone has of a change: the power failed when one of them was on the disk.
+    /// What has not ended is left to [`Changes::settle`].
+    pub(crate) async fn complete_trail(&self, info: JobInfo, order: Order, lack: Lack) {
+        let has_ended = info.ended.is_some();
         let duration = info.begun.zip(info.ended).map(|(begun, ended)| ended.duration_since(begun));
         let duration_ms = duration.map_or(0, |duration| u64::try_from(duration.as_millis()).unwrap_or(0));
         let event = match info.code {
@@ -81,7 +83,15 @@ impl Changes {
             containers: info.containers,
         };
         let trail = self.trail_about(subject);
-        let written = tokio::task::spawn_blocking(move || trail.ended(&event, OnDisk::AtOnce));
+        let written = tokio::task::spawn_blocking(move || {
+            let begun = if lack == Lack::All { trail.begins(OnDisk::AtOnce) } else { Ok(()) };
+            if let Err(error) = begun {
+                tracing::error!(error = %ErrorChain(&error), "the beginning of a change is not in the audit log");
+            }
+            if has_ended {
+                trail.ended(&event, OnDisk::AtOnce);
+            }
+        });
         if let Err(error) = written.await {
             tracing::error!(%error, "completing the audit log was cut off");
         }
@@ -102,6 +112,24 @@ impl Changes {
     ) {
         self.instruments.change_ended(task, code(failure.map_or(Ok(()), Err)), asked_at.elapsed());
         log(change, asked_at.elapsed(), failure);
+    }
+}
+
+/// What the audit log lacks of a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lack {
+    /// That it was begun, and how it ended if it has.
+    All,
+    /// How it ended.
+    End,
+}
+
+impl fmt::Display for Lack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::All => "beginning and end",
+            Self::End => "end",
+        })
     }
 }
 

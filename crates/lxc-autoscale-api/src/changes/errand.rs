@@ -12,14 +12,13 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
 use super::ends::ended;
 use super::rows::Left;
 use super::sequence::Sequence;
-use super::trail::outcome;
+use super::trail::{on_disk, outcome};
 use super::{Cancels, Change, Changes, Waits, locked};
 use crate::actions::ActionError;
 use crate::backend::watch::{Cancel, watched};
 use crate::gate::Ticket;
 use crate::jobs::table::Asked;
-use crate::jobs::{Journal, Order, Task};
-use crate::on_disk::OnDisk;
+use crate::jobs::{Journal, Order};
 
 /// A change that has a place among those of this server.
 pub(super) struct Errand<S, F> {
@@ -100,7 +99,8 @@ impl Changes {
         let entered =
             entered.and_then(|tickets| if may_begin() { Ok(tickets) } else { Err(ActionError::Abandoned) });
 
-        let opening = self.open(self.trail(&change, &why), asked, queued, entered.is_ok());
+        let on_disk = on_disk(&task);
+        let opening = self.open(self.trail(&change, &why), asked, queued, entered.is_ok(), on_disk);
         let journal = Journal::new(opening.beginning().clone(), self.store.clone(), cancel);
         let (tickets, result) = match entered {
             Ok(tickets) => (tickets, self.work(&journal, queued, work).await),
@@ -120,8 +120,6 @@ impl Changes {
         let failure = result.as_ref().err();
         let is_open = failure.is_some_and(ActionError::is_open);
         let left = if is_open { Left::Open(end) } else { Left::Ended(end) };
-        // What can be held against the node after a power cut need not wait for the disk.
-        let on_disk = if task == Task::Other { OnDisk::AtOnce } else { OnDisk::Soon };
         self.close(self.trail(&change, &why).of(number), event, number, left, on_disk).await;
         if is_open {
             self.settle_later(number, &change, tickets, failure.and_then(ActionError::at_work));

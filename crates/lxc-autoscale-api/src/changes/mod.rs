@@ -37,6 +37,7 @@ mod sequence;
 mod tests;
 mod trail;
 
+pub(crate) use ends::Lack;
 use errand::{Client, Errand};
 use overdue::Overdue;
 use rows::Unwritten;

@@ -1,6 +1,5 @@
 //! The rows of changes in the store, from the first to the last word, and those who are told of them.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use jiff::Timestamp;
@@ -8,7 +7,7 @@ use lxc_autoscale_core::api::{EventKind, JobInfo};
 use lxc_autoscale_core::{ErrorChain, Vmid};
 use tokio::task::JoinHandle;
 
-use super::trail::{self, Trail};
+use super::trail::Trail;
 use super::{Changes, locked};
 use crate::actions::ActionError;
 use crate::audit::Event;
@@ -43,7 +42,15 @@ pub(super) enum Left {
 impl Changes {
     /// Begins to write down that a change is asked for, and begins unless it was refused. What is written is kept before
     /// anything is called: the row first, so that one of which the audit log knows is known after a crash, too.
-    pub(super) fn open(&self, trail: Trail, asked: Asked, queued: Option<i64>, begins: bool) -> Opening {
+    /// In the audit log it is on the disk when `on_disk` says.
+    pub(super) fn open(
+        &self,
+        trail: Trail,
+        asked: Asked,
+        queued: Option<i64>,
+        begins: bool,
+        on_disk: OnDisk,
+    ) -> Opening {
         let (writing, beginning) = Beginning::new();
         let (store, counted_to) = (self.store.clone(), self.counted_to.load(Ordering::Relaxed));
         let written = tokio::task::spawn_blocking(move || {
@@ -52,7 +59,7 @@ impl Changes {
             let numbered = store.soon(|connection| {
                 let transaction = connection.transaction()?;
                 let number = match queued {
-                    None => table::insert(&transaction, &asked, true, now)?,
+                    None => table::insert(&transaction, &asked, begins, now)?,
                     Some(number) if begins => table::begin(&transaction, number, now).map(|()| number)?,
                     Some(number) => number,
                 };
@@ -67,7 +74,7 @@ impl Changes {
             let number = numbered.number;
             writing.has_row(numbered);
             if begins {
-                trail.of(number).begins()?;
+                trail.of(number).begins(on_disk)?;
             }
             writing.audited();
             Ok(())
@@ -87,7 +94,7 @@ impl Changes {
     /// Writes down how a change is left, and tells those who listen which sizes it has left different. In the audit log it
     /// is on the disk when `on_disk` says.
     pub(super) async fn close(&self, trail: Trail, outcome: Event, number: i64, left: Left, on_disk: OnDisk) {
-        let (changes, audit) = (self.clone(), trail.audit.clone());
+        let changes = self.clone();
         let written = tokio::task::spawn_blocking(move || {
             trail.ended(&outcome, on_disk);
             match left {
@@ -97,9 +104,6 @@ impl Changes {
         });
         if let Err(error) = written.await {
             tracing::error!(number, %error, "writing down how a change ended was cut off");
-        }
-        if let Some(audit) = audit {
-            trail::sync_soon(audit, Arc::clone(&self.instruments));
         }
     }
 

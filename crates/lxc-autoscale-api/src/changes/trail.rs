@@ -1,8 +1,9 @@
 //! The trail of one change: in the audit log, and as a line of the log.
 //!
-//! That a change is begun is on the disk before it is. How it ended need not be before it is answered: an end that is lost
-//! with the power is found again by holding the change against the node, and written down then. A second later it is on the
-//! disk, or with the next change before that.
+//! Both its records are in the file before anybody waits for them, and on the disk a second later or before. That a change is begun is on
+//! the disk before its first call in `api.sqlite`; a record that the power took from the audit log is written there again with the next
+//! start, from what `api.sqlite` has. How the change ended is found again by holding it against the node, where
+//! that is lost, too. What the node could not tell is on the disk in the audit log at once ([`on_disk`]).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,9 +17,10 @@ use crate::actions::ActionError;
 use crate::audit::{self, AuditError, AuditLog, Event, Newest, Subject};
 use crate::error::ApiError;
 use crate::exporter::{DONE, Instruments};
+use crate::jobs::Task;
 use crate::on_disk::OnDisk;
 
-/// How long the end of a change may be in the audit log and not on the disk.
+/// How long a record may be in the audit log and not on the disk.
 const SYNC_AFTER: Duration = Duration::from_secs(1);
 
 /// The trail of one change in the audit log.
@@ -37,12 +39,13 @@ impl Trail {
         self
     }
 
-    /// Writes down that the change is begun; on the disk when this returns.
-    pub(super) fn begins(&self) -> Result<(), AuditError> {
-        self.write(&Event::Begun, OnDisk::AtOnce)
+    /// Writes down that the change is begun; on the disk when `on_disk` says.
+    pub(super) fn begins(&self, on_disk: OnDisk) -> Result<(), AuditError> {
+        self.write(&Event::Begun, on_disk)
     }
 
-    /// Writes down what became of it; what is done is done, whether that can be written down or not.
+    /// Writes down what became of it, on the disk when `on_disk` says; what is done is done, whether that can be written
+    /// down or not.
     pub(super) fn ended(&self, outcome: &Event, on_disk: OnDisk) {
         if let Err(error) = self.write(outcome, on_disk) {
             tracing::error!(error = %ErrorChain(&error), "the end of a change is not in the audit log");
@@ -53,12 +56,18 @@ impl Trail {
         let Some(audit) = &self.audit else { return Ok(()) };
         let written = audit.append(&self.subject, event, Timestamp::now(), on_disk);
         self.instruments.audited(written.is_ok());
+        sync_soon(Arc::clone(audit), Arc::clone(&self.instruments));
         written.map(drop)
     }
 }
 
-/// Has the ends of changes on the disk a little later, with those that come until then.
-pub(super) fn sync_soon(audit: Arc<AuditLog>, instruments: Arc<Instruments>) {
+/// When the records of a change must be on the disk. What can be held against the node after a power cut need not wait.
+pub(super) fn on_disk(task: &Task) -> OnDisk {
+    if *task == Task::Other { OnDisk::AtOnce } else { OnDisk::Soon }
+}
+
+/// Has records on the disk a little later, with those that come until then.
+fn sync_soon(audit: Arc<AuditLog>, instruments: Arc<Instruments>) {
     if !audit.promise_sync() {
         return;
     }
@@ -68,14 +77,14 @@ pub(super) fn sync_soon(audit: Arc<AuditLog>, instruments: Arc<Instruments>) {
     });
 }
 
-/// Has the ends of changes on the disk, and tells the log of the service the newest hash.
+/// Has all records on the disk, and tells the log of the service the newest hash.
 pub(super) async fn sync(audit: Arc<AuditLog>, instruments: Arc<Instruments>) {
     let synced = tokio::task::spawn_blocking(move || match audit.sync() {
         Ok(None) => {}
         Ok(Some(Newest { seq, hash })) => tracing::info!(seq, hash, "written to the audit log"),
         Err(error) => {
             instruments.audited(false);
-            tracing::error!(error = %ErrorChain(&error), "the ends of changes are not on the disk in the audit log");
+            tracing::error!(error = %ErrorChain(&error), "records of changes are not on the disk in the audit log");
         }
     });
     if let Err(error) = synced.await {

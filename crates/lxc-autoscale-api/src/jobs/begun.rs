@@ -1,7 +1,7 @@
 //! How far the beginning of a change is written down, while the change is being prepared.
 //!
-//! What must be on the disk before the first call are two records in two files: the audit log's and the journal's. All of it
-//! takes the disk some time, in which the change looks at the node already; whatever would change anything waits.
+//! Before the first call there are two records in two files: the audit log's and the journal's. They take some time, in which the
+//! change looks at the node already; whatever would change anything waits.
 
 use lxc_autoscale_core::Vmid;
 use tokio::sync::watch;
@@ -23,7 +23,7 @@ enum Stage {
     Writing,
     /// The row survives the end of this process.
     Numbered(Numbered),
-    /// The record of the audit log is on the disk.
+    /// The audit log has its record.
     Begun(Numbered),
 }
 

@@ -242,6 +242,18 @@ pub(crate) fn ended(connection: &Connection, number: i64) -> rusqlite::Result<Op
     connection.query_row(&sql, [number], read_job).optional()
 }
 
+/// The last changes that were begun, jobs or not, in the order in which they were asked for: those of the minute before the
+/// very last, begun at that time or later.
+pub(crate) fn last_begun(
+    connection: &Connection,
+    since: Timestamp,
+) -> rusqlite::Result<Vec<(JobInfo, Order)>> {
+    let mut statement = connection.prepare(&format!(
+        "{CHANGE} WHERE max(?1, (SELECT max(begun_us) FROM changes) - 60000000) <= begun_us ORDER BY number"
+    ))?;
+    statement.query_map([since.as_microsecond()], read_job)?.collect()
+}
+
 /// The newest jobs, the newest first.
 pub(crate) fn jobs(connection: &Connection) -> rusqlite::Result<Vec<JobInfo>> {
     let mut statement =

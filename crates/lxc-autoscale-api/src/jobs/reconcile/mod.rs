@@ -17,7 +17,7 @@ use crate::actions::ActionError;
 use crate::audit::{self, NewestChanges};
 use crate::backend::watch::Standing;
 use crate::backend::{BackendError, ContainerHost, Stored};
-use crate::changes::Changes;
+use crate::changes::{Changes, Lack};
 use crate::gate::Ticket;
 use crate::ledger;
 use crate::state::AppState;
@@ -43,21 +43,26 @@ const PATIENCE_WITHOUT_WORD: u32 = 12;
 pub async fn begin(state: &AppState) -> Result<(), StoreError> {
     let config = state.config();
     let state_config = config.state.clone();
-    // When the power fails, a number may be in the audit log alone, and an end in the store alone.
-    let NewestChanges { newest, unended } = audit::newest_changes(&config.audit.file);
+    // When the power fails, a number may be in the audit log alone, and a beginning or an end in the store alone.
+    let NewestChanges { newest, named, unended, since } = audit::newest_changes(&config.audit.file);
     let read = state.store().with(move |connection| {
         table::number_after(connection, newest)?;
-        let mut ended = Vec::new();
+        let mut lacking = Vec::new();
         for number in unended.iter().filter_map(|number| i64::try_from(*number).ok()) {
-            ended.extend(table::ended(connection, number)?);
+            lacking.extend(table::ended(connection, number)?.map(|ended| (ended, Lack::End)));
+        }
+        for begun in since.map_or(Ok(Vec::new()), |since| table::last_begun(connection, since))? {
+            if !named.contains(&begun.0.id) {
+                lacking.push((begun, Lack::All));
+            }
         }
         table::prune(connection, &state_config, Timestamp::now())?;
-        Ok((ended, table::open(connection)?))
+        Ok((lacking, table::open(connection)?))
     });
-    let (ended, open) = read.await?;
-    for (info, order) in ended {
-        tracing::warn!(number = info.id, summary = info.summary, "the audit log lacked the end of this");
-        state.changes().complete_trail(info, order).await;
+    let (lacking, open) = read.await?;
+    for ((info, order), lack) in lacking {
+        tracing::warn!(number = info.id, summary = info.summary, %lack, "the audit log lacked a part of this");
+        state.changes().complete_trail(info, order, lack).await;
     }
     for open in open {
         if !open.is_begun {
