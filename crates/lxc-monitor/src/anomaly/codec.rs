@@ -1,5 +1,7 @@
 //! Numbers as bytes, little-endian, for the state on disk.
 
+use std::convert::Infallible;
+
 /// The bytes do not hold what they should.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -12,6 +14,83 @@ pub(super) enum Form {
     First,
     /// The present one.
     WithWeek,
+}
+
+/// Whatever takes the numbers of a detector one after the other, or gives them: there is one list of them for the state on disk and
+/// for that in memory (see [`super::rest`]).
+pub(super) trait Numbers {
+    /// Why it does not go on.
+    type Error;
+
+    /// Takes bytes as they are, and returns them as they are to be.
+    fn bytes<const N: usize>(&mut self, now: [u8; N]) -> Result<[u8; N], Self::Error>;
+
+    /// Whether the levels of the week are among them.
+    fn have_week(&self) -> bool {
+        true
+    }
+
+    fn u8(&mut self, number: &mut u8) -> Result<(), Self::Error> {
+        [*number] = self.bytes([*number])?;
+        Ok(())
+    }
+
+    fn u16(&mut self, number: &mut u16) -> Result<(), Self::Error> {
+        *number = u16::from_le_bytes(self.bytes(number.to_le_bytes())?);
+        Ok(())
+    }
+
+    fn f32(&mut self, number: &mut f32) -> Result<(), Self::Error> {
+        *number = f32::from_le_bytes(self.bytes(number.to_le_bytes())?);
+        Ok(())
+    }
+
+    /// Numbers that are mostly like the one before.
+    fn alike(&mut self, numbers: &mut [i16]) -> Result<(), Self::Error> {
+        for number in numbers {
+            *number = i16::from_le_bytes(self.bytes(number.to_le_bytes())?);
+        }
+        Ok(())
+    }
+
+    /// The same of one byte each.
+    fn alike_u8(&mut self, numbers: &mut [u8]) -> Result<(), Self::Error> {
+        numbers.iter_mut().try_for_each(|number| self.u8(number))
+    }
+}
+
+/// Takes them from the state on disk.
+#[derive(Debug)]
+pub(super) struct Stored<'a, 'b> {
+    pub(super) reader: &'a mut Reader<'b>,
+    pub(super) form: Form,
+}
+
+impl Numbers for Writer {
+    type Error = Infallible;
+
+    fn bytes<const N: usize>(&mut self, now: [u8; N]) -> Result<[u8; N], Infallible> {
+        self.0.extend_from_slice(&now);
+        Ok(now)
+    }
+}
+
+impl Numbers for Stored<'_, '_> {
+    type Error = Damaged;
+
+    fn bytes<const N: usize>(&mut self, _: [u8; N]) -> Result<[u8; N], Damaged> {
+        self.reader.array()
+    }
+
+    fn have_week(&self) -> bool {
+        self.form == Form::WithWeek
+    }
+
+    /// A finite number; no state of ours holds another.
+    fn f32(&mut self, number: &mut f32) -> Result<(), Damaged> {
+        *number = self.reader.f32()?;
+        Ok(())
+    }
 }
 
 /// Appends numbers to a buffer.

@@ -10,10 +10,11 @@
 
 use lxc_autoscale_core::snapshot::{Anomaly, ContainerRecord};
 
-use super::codec::{Damaged, Form, Reader, Writer};
+use super::codec::{Damaged, Form, Reader, Stored, Writer};
 use super::detector::{Demands, Detector, Finding, Value};
 use super::metric::{METRICS, Metric};
 use super::observe::{Counters, observe};
+use super::rest::Rest;
 
 /// Part of a step after which it is complete; records come a little early at times.
 const COMPLETE: f64 = 0.9;
@@ -64,7 +65,7 @@ pub struct ContainerState {
     counts: [u16; METRICS],
     /// Steps to go until an episode is over; 0 is no episode.
     episodes: [u8; METRICS],
-    detectors: [Detector; METRICS],
+    detectors: Rest,
     /// Metric and flag of the last step.
     flags: Vec<(u8, Flag)>,
 }
@@ -132,13 +133,19 @@ impl ContainerState {
         self.counters.map_or(0.0, |counters| counters.at())
     }
 
+    /// What its detectors take between two steps.
+    #[cfg(test)]
+    pub(super) fn bytes_at_rest(&self) -> usize {
+        self.detectors.len()
+    }
+
     fn step(&mut self, settings: &Settings, second_of_day: f64, length: f64) -> Vec<Event> {
         let kind = self.kind(length);
         match kind {
             Kind::Usual | Kind::Odd => {}
-            Kind::Gap => self.detectors.iter_mut().for_each(|one| one.lose_level(HOLD_AFTER_GAP)),
+            Kind::Gap => self.detectors.change(|_| true, |_, one| one.lose_level(HOLD_AFTER_GAP)),
             Kind::NewCadence => {
-                self.detectors.iter_mut().for_each(|one| one.lose_spread(HOLD_AFTER_CADENCE));
+                self.detectors.change(|_| true, |_, one| one.lose_spread(HOLD_AFTER_CADENCE));
             }
         }
         let quiet = !matches!(kind, Kind::Usual);
@@ -153,24 +160,22 @@ impl ContainerState {
                 least_history: settings.least_history_seconds as f32,
             },
         );
+        let (sums, counts) = (std::mem::take(&mut self.sums), std::mem::take(&mut self.counts));
         let mut events = Vec::new();
         self.flags.clear();
-        for (index, metric) in Metric::ALL.into_iter().enumerate() {
-            let (sum, count) = (self.sums[index], self.counts[index]);
-            (self.sums[index], self.counts[index]) = (0.0, 0);
-            if count == 0 {
-                continue;
-            }
-            let observed = sum / f64::from(count);
-            let Some(scaled) = metric.scaled(observed) else { continue };
+        let is_known = |place: usize| counts[place] != 0;
+        self.detectors.change(is_known, |place, detector| {
+            let metric = Metric::ALL[place];
+            let observed = sums[place] / f64::from(counts[place]);
+            let Some(scaled) = metric.scaled(observed) else { return };
             let value = Value { second_of_day, seconds, scaled, quiet };
-            let finding = self.detectors[index].step(metric, demands, value);
+            let finding = detector.step(metric, demands, value);
             let flag = finding.map(|finding| Flag { observed, finding });
-            events.extend(tell(&mut self.episodes[index], metric, flag));
-            if let (Some(flag), Ok(index)) = (flag, u8::try_from(index)) {
+            events.extend(tell(&mut self.episodes[place], metric, flag));
+            if let (Some(flag), Ok(index)) = (flag, u8::try_from(place)) {
                 self.flags.push((index, flag));
             }
-        }
+        });
         events
     }
 
@@ -197,7 +202,7 @@ impl ContainerState {
 
     /// Drops the open step and tells every detector.
     fn begin_anew(&mut self, now: f64, tell: impl Fn(&mut Detector)) {
-        self.detectors.iter_mut().for_each(tell);
+        self.detectors.change(|_| true, |_, detector| tell(detector));
         self.step_ended = Some(now);
         (self.sums, self.counts) = ([0.0; METRICS], [0; METRICS]);
         self.flags.clear();
@@ -211,7 +216,9 @@ impl ContainerState {
         self.sums.iter().for_each(|&sum| writer.f64(sum));
         self.counts.iter().for_each(|&count| writer.u16(count));
         writer.bytes(&self.episodes);
-        self.detectors.iter().for_each(|detector| detector.encode(writer));
+        for mut detector in self.detectors.each() {
+            let Ok(()) = detector.each_number(writer);
+        }
         writer.u8(u8::try_from(self.flags.len()).unwrap_or_default());
         for (index, flag) in &self.flags {
             writer.u8(*index);
@@ -234,9 +241,11 @@ impl ContainerState {
             *count = reader.u16()?;
         }
         state.episodes.copy_from_slice(reader.bytes(METRICS)?);
-        for detector in &mut state.detectors {
-            *detector = Detector::decode(reader, form)?;
+        let mut detectors = [Detector::default(); METRICS];
+        for detector in &mut detectors {
+            detector.each_number(&mut Stored { reader, form })?;
         }
+        state.detectors = Rest::of(&detectors);
         for _ in 0..reader.u8()? {
             state.flags.push((reader.u8()?, Flag::decode(reader)?));
         }

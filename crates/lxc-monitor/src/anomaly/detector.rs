@@ -27,7 +27,7 @@
 //! While a value is flagged the level stands still. After half an hour (six steps at least) the new level is
 //! taken for usual, so that a changed workload is said once and not for ever.
 
-use super::codec::{Damaged, Form, Reader, Writer};
+use super::codec::Numbers;
 use super::metric::Metric;
 use super::profile::{DayProfile, Lesson};
 use super::tail::Tail;
@@ -358,53 +358,32 @@ impl Detector {
         }
     }
 
-    pub(super) fn encode(&self, writer: &mut Writer) {
-        for value in [self.level, self.above_profile, self.spread, self.error_plain, self.error_profile] {
-            writer.f32(value);
-        }
-        writer.f32(self.learned);
-        writer.f32(self.flagged);
-        writer.f32(self.held);
-        for value in [self.steps, self.level_steps, self.hold] {
-            writer.u16(value);
-        }
-        self.recent.iter().for_each(|&score| writer.f32(score));
-        writer.u8(self.n_recent);
-        self.profile.encode(writer);
-        self.single.iter().chain(&self.lasting).for_each(|tail| tail.encode(writer));
-        self.week.encode(writer);
-        writer.f32(self.adapted);
-    }
-
-    pub(super) fn decode(reader: &mut Reader<'_>, form: Form) -> Result<Self, Damaged> {
-        let mut detector = Self::default();
-        for value in [
-            &mut detector.level,
-            &mut detector.above_profile,
-            &mut detector.spread,
-            &mut detector.error_plain,
-            &mut detector.error_profile,
-            &mut detector.learned,
-            &mut detector.flagged,
-            &mut detector.held,
+    /// Gives each of its numbers, in the order of the state on disk.
+    pub(super) fn each_number<N: Numbers>(&mut self, numbers: &mut N) -> Result<(), N::Error> {
+        for number in [
+            &mut self.level,
+            &mut self.above_profile,
+            &mut self.spread,
+            &mut self.error_plain,
+            &mut self.error_profile,
+            &mut self.learned,
+            &mut self.flagged,
+            &mut self.held,
         ] {
-            *value = reader.f32()?;
+            numbers.f32(number)?;
         }
-        for value in [&mut detector.steps, &mut detector.level_steps, &mut detector.hold] {
-            *value = reader.u16()?;
+        for number in [&mut self.steps, &mut self.level_steps, &mut self.hold] {
+            numbers.u16(number)?;
         }
-        for score in &mut detector.recent {
-            *score = reader.f32()?;
+        self.recent.iter_mut().try_for_each(|score| numbers.f32(score))?;
+        numbers.u8(&mut self.n_recent)?;
+        self.profile.each_number(numbers)?;
+        self.single.iter_mut().chain(&mut self.lasting).try_for_each(|tail| tail.each_number(numbers))?;
+        if numbers.have_week() {
+            self.week.each_number(numbers)?;
+            numbers.f32(&mut self.adapted)?;
         }
-        detector.n_recent = reader.u8()?;
-        detector.profile = DayProfile::decode(reader)?;
-        for tail in detector.single.iter_mut().chain(&mut detector.lasting) {
-            *tail = Tail::decode(reader)?;
-        }
-        if form == Form::WithWeek {
-            (detector.week, detector.adapted) = (Week::decode(reader)?, reader.f32()?);
-        }
-        Ok(detector)
+        Ok(())
     }
 }
 

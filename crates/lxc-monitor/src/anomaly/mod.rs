@@ -1,12 +1,12 @@
 //! Flags what is unusual for this container, this metric and this time of day.
 //!
 //! A record goes through [`ContainerState::take`] (pure), which cuts time into steps and gives each
-//! [`Metric`] to its detector; [`AnomalyWatch`] is the edge: it fills in the snapshot, writes the log
+//! [`Metric`] to its detector, which rests in between; [`AnomalyWatch`] is the edge: it fills in the snapshot, writes the log
 //! and keeps what was learnt over a restart. The method, its sources and its measured worth stand
 //! in `docs/anomaly-flags.md`.
 //!
 //! What holds: a value that is missing is skipped, nothing is flagged before there is enough history, the state
-//! of a container has a fixed size of about two and a half KiB, and the same records give the same flags.
+//! of a container takes two KiB at most, less than one where it sleeps, and the same records give the same flags.
 
 mod codec;
 mod config;
@@ -15,6 +15,7 @@ mod detector;
 mod metric;
 mod observe;
 mod profile;
+mod rest;
 mod store;
 mod tail;
 mod watch;

@@ -12,8 +12,29 @@ pub(super) struct Counters {
     /// When, in seconds since the Unix epoch.
     at: f64,
     uptime: Option<f64>,
-    /// Sectors, bytes of network traffic, and microseconds of pressure on CPU, memory and I/O.
-    totals: [Option<u64>; 5],
+    totals: Totals,
+}
+
+/// Sectors, bytes of network traffic, and microseconds of pressure on CPU, memory and I/O, as far as they are known: five that say
+/// by themselves whether they are there would take twice the room in each container's state.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Totals {
+    /// A bit for each that is known.
+    known: u8,
+    values: [u64; 5],
+}
+
+impl Totals {
+    fn each(&self) -> [Option<u64>; 5] {
+        std::array::from_fn(|place| (self.known >> place & 1 == 1).then_some(self.values[place]))
+    }
+}
+
+impl From<[Option<u64>; 5]> for Totals {
+    fn from(totals: [Option<u64>; 5]) -> Self {
+        let bits = totals.iter().enumerate().map(|(place, total)| u8::from(total.is_some()) << place);
+        Self { known: bits.sum(), values: totals.map(Option::unwrap_or_default) }
+    }
 }
 
 /// The watched values of one record.
@@ -35,13 +56,13 @@ impl Counters {
         Self {
             at: record.timestamp.as_seconds(),
             uptime: record.uptime_seconds.filter(|uptime| uptime.is_finite()),
-            totals: [
+            totals: Totals::from([
                 io,
                 network,
                 stalled(pressure.cpu.as_ref()),
                 stalled(pressure.memory.as_ref()),
                 stalled(pressure.io.as_ref()),
-            ],
+            ]),
         }
     }
 
@@ -54,8 +75,10 @@ impl Counters {
         if elapsed <= 0.0 {
             return rates;
         }
-        for (rate, (now, before)) in rates.iter_mut().zip(self.totals.iter().zip(&previous.totals)) {
-            let increase = now.zip(*before).and_then(|(now, before)| now.checked_sub(before));
+        for (rate, (now, before)) in
+            rates.iter_mut().zip(self.totals.each().into_iter().zip(previous.totals.each()))
+        {
+            let increase = now.zip(before).and_then(|(now, before)| now.checked_sub(before));
             *rate = increase.map(|increase| increase as f64 / elapsed);
         }
         rates
@@ -78,16 +101,16 @@ impl Counters {
     pub(super) fn encode(&self, writer: &mut Writer) {
         writer.f64(self.at);
         writer.optional(self.uptime, Writer::f64);
-        self.totals.iter().for_each(|total| writer.optional(*total, Writer::u64));
+        self.totals.each().into_iter().for_each(|total| writer.optional(total, Writer::u64));
     }
 
     pub(super) fn decode(reader: &mut Reader<'_>) -> Result<Self, Damaged> {
-        let mut counters =
-            Self { at: reader.f64()?, uptime: reader.optional(Reader::f64)?, totals: [None; 5] };
-        for total in &mut counters.totals {
+        let (at, uptime) = (reader.f64()?, reader.optional(Reader::f64)?);
+        let mut totals = [None; 5];
+        for total in &mut totals {
             *total = reader.optional(Reader::u64)?;
         }
-        Ok(counters)
+        Ok(Self { at, uptime, totals: totals.into() })
     }
 }
 

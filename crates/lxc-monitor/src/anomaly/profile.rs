@@ -3,7 +3,7 @@
 //! An hour is taken over when it has ended, so the value in question never moves what it is compared with. The
 //! spread by the hour keeps a nightly backup from being news each night: it need not fill its hour.
 
-use super::codec::{Damaged, Reader, Writer};
+use super::codec::Numbers;
 
 /// Hours of a day.
 const HOURS: usize = 24;
@@ -111,28 +111,15 @@ impl DayProfile {
         (0 < self.days[hour]).then(|| f32::from(self.level[hour]) / LEVEL_STEPS)
     }
 
-    pub(super) fn encode(&self, writer: &mut Writer) {
-        self.level.iter().for_each(|level| writer.bytes(&level.to_le_bytes()));
-        writer.bytes(&self.spread);
-        writer.bytes(&self.days);
-        writer.u8(self.current);
-        for value in [self.mean, self.square, self.seconds] {
-            writer.f32(value);
+    pub(super) fn each_number<N: Numbers>(&mut self, numbers: &mut N) -> Result<(), N::Error> {
+        numbers.alike(&mut self.level)?;
+        self.spread = numbers.bytes(self.spread)?;
+        numbers.alike_u8(&mut self.days)?;
+        numbers.u8(&mut self.current)?;
+        for number in [&mut self.mean, &mut self.square, &mut self.seconds] {
+            numbers.f32(number)?;
         }
-    }
-
-    pub(super) fn decode(reader: &mut Reader<'_>) -> Result<Self, Damaged> {
-        let mut profile = Self::default();
-        for level in &mut profile.level {
-            *level = reader.u16()?.cast_signed();
-        }
-        profile.spread.copy_from_slice(reader.bytes(HOURS)?);
-        profile.days.copy_from_slice(reader.bytes(HOURS)?);
-        profile.current = reader.u8()?;
-        for value in [&mut profile.mean, &mut profile.square, &mut profile.seconds] {
-            *value = reader.f32()?;
-        }
-        Ok(profile)
+        Ok(())
     }
 }
 

@@ -6,7 +6,7 @@
 //! Falkman, "Conformal prediction for distribution-independent anomaly detection in streaming vehicle data",
 //! 2010). Where the past is too short to have seen such a share, its last decade is continued as a power law.
 
-use super::codec::{Damaged, Reader, Writer};
+use super::codec::Numbers;
 
 /// Counts of scores by size.
 const BINS: usize = 10;
@@ -66,17 +66,9 @@ impl Tail {
         FIRST * unseen.powf(TAIL_INDEX)
     }
 
-    pub(super) fn encode(&self, writer: &mut Writer) {
-        writer.u16(self.total);
-        self.bins.iter().for_each(|&bin| writer.u16(bin));
-    }
-
-    pub(super) fn decode(reader: &mut Reader<'_>) -> Result<Self, Damaged> {
-        let mut tail = Self { total: reader.u16()?, ..Self::default() };
-        for bin in &mut tail.bins {
-            *bin = reader.u16()?;
-        }
-        Ok(tail)
+    pub(super) fn each_number<N: Numbers>(&mut self, numbers: &mut N) -> Result<(), N::Error> {
+        numbers.u16(&mut self.total)?;
+        self.bins.iter_mut().try_for_each(|bin| numbers.u16(bin))
     }
 }
 

@@ -4,7 +4,7 @@
 //! beyond all that a new level gives, so that its own thresholds let that pass. Here the levels themselves are
 //! remembered: the highest and the lowest that some values running held, for each of the last pieces of two days.
 
-use super::codec::{Damaged, Reader, Writer};
+use super::codec::Numbers;
 
 /// Values that make a level.
 pub(super) const RUN: usize = 4;
@@ -93,20 +93,12 @@ impl Week {
         self.seconds += seconds;
     }
 
-    pub(super) fn encode(&self, writer: &mut Writer) {
-        let numbers = self.recent.iter().chain(&self.highest).chain(&self.lowest);
-        numbers.for_each(|number| writer.u16(number.cast_unsigned()));
-        writer.f32(self.seconds);
-        writer.u8(self.known);
-    }
-
-    pub(super) fn decode(reader: &mut Reader<'_>) -> Result<Self, Damaged> {
-        let mut week = Self::default();
-        for number in week.recent.iter_mut().chain(&mut week.highest).chain(&mut week.lowest) {
-            *number = reader.u16()?.cast_signed();
-        }
-        (week.seconds, week.known) = (reader.f32()?, reader.u8()?);
-        Ok(week)
+    pub(super) fn each_number<N: Numbers>(&mut self, numbers: &mut N) -> Result<(), N::Error> {
+        numbers.alike(&mut self.recent)?;
+        numbers.alike(&mut self.highest)?;
+        numbers.alike(&mut self.lowest)?;
+        numbers.f32(&mut self.seconds)?;
+        numbers.u8(&mut self.known)
     }
 }
 
