@@ -5,6 +5,7 @@
 use std::fs;
 use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use lxc_autoscale_core::metrics_file::{
@@ -238,11 +239,39 @@ fn a_link_is_followed_and_stays_a_link() {
 
 type Append = fn(&mut MetricsWriter, i64) -> Result<(), WriteError>;
 
-/// What was published is remembered as text, or as the snapshot it is made of.
-const WAYS_TO_APPEND: [Append; 2] = [
+/// What was published is remembered as text, as the snapshot it is made of, or, where that is large, in a file.
+const WAYS_TO_APPEND: [Append; 3] = [
     |writer, second| writer.append(&snapshot(second)),
-    |writer, second| writer.append_shared(&snapshot(second).into()),
+    |writer, second| writer.append_shared(&snapshot(second).into()).map(|kept| assert!(kept.is_none())),
+    |writer, second| {
+        let large = Arc::new(large_snapshot(second));
+        writer.append_shared(&large).map(|kept| assert_eq!(kept.unwrap().read().unwrap(), *large))
+    },
 ];
+
+/// A snapshot of so many containers that nobody wants to keep it in memory.
+fn large_snapshot(second: i64) -> Snapshot {
+    let mut large = snapshot(second);
+    let record = ContainerRecord::empty(large.summary.collection_start_time);
+    let ids = (0..6000).map(|n| Vmid::try_from(100 + n).unwrap());
+    large.containers = ids.map(|vmid| (vmid, Box::new(record.clone()))).collect();
+    large
+}
+
+/// What was kept stays what it was, whatever is published after it and whatever becomes of the file.
+#[test]
+fn a_kept_record_outlives_its_place_in_the_file() {
+    let file = fixture();
+    let (mut writer, _) = open(&file.path);
+    let large = Arc::new(large_snapshot(0));
+    let kept = writer.append_shared(&large).unwrap().unwrap();
+    for second in 1..4 {
+        writer.append_shared(&Arc::new(large_snapshot(second))).unwrap();
+    }
+    fs::write(&file.path, "").unwrap();
+    drop(writer);
+    assert_eq!(kept.read().unwrap(), *large);
+}
 
 #[test]
 fn a_published_file_that_others_spoilt_or_removed_is_whole_again_after_the_next_append() {

@@ -32,7 +32,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let held_kib = resident_kib()?;
 
     let interval = Duration::from_mins(1);
-    let cycle = Cycle { snapshot, is_written: true, interval };
+    let cycle = Cycle { snapshot, kept: None, is_written: true, interval };
     let page = Page::empty(Timestamp::now(), interval).after(cycle, interval);
     let begun = Instant::now();
     let (mut bytes, mut samples, mut slowest) = (0, 0, Duration::ZERO);

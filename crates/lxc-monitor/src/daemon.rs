@@ -148,9 +148,10 @@ impl Sinks {
         let written = self.output.append(&snapshot);
         self.history.record(&snapshot);
         let is_written = written.is_ok();
-        self.exporter.publish(Cycle { snapshot, is_written, interval });
+        let kept = written.as_ref().ok().and_then(Option::clone);
+        self.exporter.publish(Cycle { snapshot, kept, is_written, interval });
         match written {
-            Ok(()) => {
+            Ok(_) => {
                 tracing::info!("{measured}");
                 service::notify_status(&measured);
             }

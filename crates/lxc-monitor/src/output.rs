@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lxc_autoscale_core::ErrorChain;
-use lxc_autoscale_core::metrics_file::{MetricsWriter, Recovery, WriteError};
+use lxc_autoscale_core::metrics_file::{KeptRecord, MetricsWriter, Recovery, WriteError};
 use lxc_autoscale_core::snapshot::Snapshot;
 
 use crate::config::OutputConfig;
@@ -52,11 +52,11 @@ impl Output {
         self.config = config.clone();
     }
 
-    /// Publishes one more snapshot.
+    /// Publishes one more snapshot; where it is large, what is returned gives it back and nobody need keep it.
     ///
     /// # Errors
     /// [`WriteError`], which was logged if it is news; the next snapshot may succeed.
-    pub fn append(&mut self, snapshot: &Arc<Snapshot>) -> Result<(), WriteError> {
+    pub fn append(&mut self, snapshot: &Arc<Snapshot>) -> Result<Option<Arc<KeptRecord>>, WriteError> {
         let result = self.writer().and_then(|writer| writer.append_shared(snapshot));
         self.report(result.as_ref().err());
         let left = self.writer.as_ref().and_then(MetricsWriter::left_by_trim);

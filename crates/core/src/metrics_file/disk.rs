@@ -6,6 +6,8 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Mode, OFlags};
+
 use crate::{durable, regular_file};
 
 /// Files put aside, at most; the last place is used again, so that the first, which may be the whole past in
@@ -61,6 +63,12 @@ pub(super) fn open_no_link(path: &Path) -> io::Result<File> {
 /// Opens a regular file for writing, and for reading what was written; a symbolic link is an error.
 pub(super) fn open_own(path: &Path) -> io::Result<File> {
     regular_file::open_no_link(File::options().read(true).write(true), path)
+}
+
+/// Makes a file without a name, which nobody else can open and which is gone when it is closed.
+pub(super) fn open_nameless(directory: &Path) -> io::Result<File> {
+    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(directory, flags, Mode::RUSR | Mode::WUSR)?.into())
 }
 
 /// Opens the lock file, which is made where it is missing; a symbolic link is an error.

@@ -17,6 +17,7 @@
 
 mod disk;
 mod format;
+mod kept_record;
 mod lock;
 mod reader;
 mod recover;
@@ -27,6 +28,7 @@ pub mod trust;
 mod writer;
 
 pub use format::begins_element;
+pub use kept_record::{KeptRecord, ReadBackError};
 pub use reader::{MetricsReader, NewSnapshots, Position, ReadError, UnreadableRecord};
 pub use recover::Recovery;
 pub use since::each_since;

@@ -290,7 +290,7 @@ fn cut_off(file: &File, bytes: u64) -> io::Result<()> {
 /// Copies the bytes from `from` to `to` to the same place of another file.
 ///
 /// In large pieces: what `copy_file_range` and `sendfile` do within one file system goes through a pipe of sixteen pages, page by page.
-fn copy_range(source: &File, from: u64, to: u64, target: &File) -> io::Result<()> {
+pub(super) fn copy_range(source: &File, from: u64, to: u64, target: &File) -> io::Result<()> {
     let mut buffer = vec![0; usize::try_from(to - from).map_or(PIECE_BYTES, |bytes| bytes.min(PIECE_BYTES))];
     let mut at = from;
     while at < to {

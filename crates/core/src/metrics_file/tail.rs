@@ -60,7 +60,7 @@ fn is_at(file: &File, start: u64, end: u64, mark: Mark, record: &mut Vec<u8>) ->
 }
 
 /// Reads the bytes from `start` to `end`.
-fn read_range(file: &File, start: u64, end: u64, bytes: &mut Vec<u8>) -> io::Result<()> {
+pub(super) fn read_range(file: &File, start: u64, end: u64, bytes: &mut Vec<u8>) -> io::Result<()> {
     bytes.resize(usize::try_from(end - start).map_err(io::Error::other)?, 0);
     file.read_exact_at(bytes, start)
 }

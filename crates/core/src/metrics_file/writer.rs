@@ -14,6 +14,7 @@ use rustix::io::Errno;
 
 use super::disk::{self, Stamp, stamp_at};
 use super::format::{self, ArrayWriter};
+use super::kept_record::KeptRecord;
 use super::lock::{Lock, LockError};
 use super::recover::{Recovery, oldest_in, recover, time_of};
 use super::spares::{Spare, Spares};
@@ -27,8 +28,14 @@ pub const DEFAULT_MODE: u32 = 0o640;
 /// Snapshots kept in memory while the disk is full, in bytes; the oldest go first.
 const MAX_BACKLOG_BYTES: usize = 4 << 20;
 
+/// Up to this size the newest record stays in memory; a larger one, of more than a hundred containers, in a file of its own.
+const MAX_IN_MEMORY_BYTES: u64 = 256 << 10;
+
 /// Time for which records must have come evenly before any is dropped for its age.
 const STEADY: Duration = Duration::from_hours(24);
+
+/// What stands behind the last record, in bytes.
+const FOOTER_BYTES: u64 = format::FOOTER.len() as u64;
 
 /// Longest time between two records of an even sequence.
 const LONGEST_STEP: Duration = Duration::from_hours(2);
@@ -73,6 +80,11 @@ enum Addition {
     /// One snapshot that others keep as well; its text, which is as large, is made again when it is needed.
     Shared {
         snapshot: Arc<Snapshot>,
+        is_first: bool,
+    },
+    /// One record that is large.
+    Kept {
+        record: Arc<KeptRecord>,
         is_first: bool,
     },
 }
@@ -210,15 +222,23 @@ impl MetricsWriter {
     }
 
     /// Publishes one more snapshot, as [`Self::append`] does. Its text, which is as large again, is written as it is made and never
-    /// stands in memory as a whole; what must be known of it until the next one is published is the snapshot, which the caller
-    /// keeps as well.
+    /// stands in memory as a whole. What must be known of it until the next one is published is the snapshot, or, where
+    /// that is large, a [`KeptRecord`], which is returned: then nobody need keep the snapshot.
     ///
     /// # Errors
     /// As of [`Self::append`].
-    pub fn append_shared(&mut self, snapshot: &Arc<Snapshot>) -> Result<(), WriteError> {
+    pub fn append_shared(&mut self, snapshot: &Arc<Snapshot>) -> Result<Option<Arc<KeptRecord>>, WriteError> {
         if !self.backlog.is_empty() {
-            return self.append(snapshot);
+            return self.append(snapshot).map(|()| None);
         }
+        self.append_newest(snapshot)?;
+        Ok(match &self.last_addition {
+            Addition::Kept { record, .. } => Some(Arc::clone(record)),
+            Addition::Bytes(_) | Addition::Shared { .. } => None,
+        })
+    }
+
+    fn append_newest(&mut self, snapshot: &Arc<Snapshot>) -> Result<(), WriteError> {
         self.newest = Some(Arc::clone(snapshot));
         let published = self.publish_all(snapshot.summary.collection_start_time.instant());
         match self.newest.take() {
@@ -276,7 +296,7 @@ impl MetricsWriter {
 
         let published_bytes = spare.complete_bytes();
         let is_first = published_bytes == format::EMPTY.len() as u64;
-        let at = published_bytes - format::FOOTER.len() as u64;
+        let at = published_bytes - FOOTER_BYTES;
         // Until the exchange this copy is nobody's: a failure leaves bytes that the next append overwrites.
         if let Err(error) = spare.write_end(at, |end| self.write_addition(end, is_first)) {
             if is_trimmed {
@@ -288,7 +308,7 @@ impl MetricsWriter {
             return Err(error);
         }
         self.exchange(spare, is_as_we_left_it && !is_trimmed)?;
-        self.last_addition = self.take_addition(is_first);
+        self.last_addition = self.take_addition(is_first).out_of_memory(&self.path, &self.published, at);
         self.published.oldest = oldest.or(Some(now));
         if is_trimmed && is_too_large {
             self.left_by_trim = oldest.map(|oldest| age(oldest, now));
@@ -387,10 +407,10 @@ impl MetricsWriter {
         }
         // The last copy that was published before it lacks only the last addition.
         if let Some(mut spare) = self.spares.take_newest() {
-            let shared = spare.complete_bytes() - format::FOOTER.len() as u64;
+            let shared = spare.complete_bytes() - FOOTER_BYTES;
             let lacking = self.published.stamp.bytes().saturating_sub(shared);
             // One that was brought up to date, and could not be written to any further, lacks nothing.
-            let is_complete = lacking == format::FOOTER.len() as u64;
+            let is_complete = lacking == FOOTER_BYTES;
             let mut complete = || {
                 let addition = self.last_addition.bytes().ok().filter(|bytes| bytes.len() as u64 == lacking);
                 addition
@@ -457,15 +477,24 @@ impl MetricsWriter {
 }
 
 impl Addition {
-    fn bytes(&self) -> Result<Cow<'_, [u8]>, serde_json::Error> {
-        let (snapshot, is_first) = match self {
+    /// The same with a large snapshot kept in a file, where the file system can do that; it was published behind `at`.
+    fn out_of_memory(self, path: &Path, published: &Published, at: u64) -> Self {
+        let Self::Shared { is_first, .. } = self else { return self };
+        let (begin, end) = (at + separator(is_first).len() as u64, published.stamp.bytes() - FOOTER_BYTES);
+        if end - begin <= MAX_IN_MEMORY_BYTES {
+            return self;
+        }
+        KeptRecord::copy(path, &published.file, begin, end)
+            .map_or(self, |record| Self::Kept { record: record.into(), is_first })
+    }
+
+    fn bytes(&self) -> io::Result<Cow<'_, [u8]>> {
+        let (is_first, record) = match self {
             Self::Bytes(bytes) => return Ok(bytes.into()),
-            Self::Shared { snapshot, is_first } => (snapshot, *is_first),
+            Self::Shared { snapshot, is_first } => (*is_first, serde_json::to_vec(&**snapshot)?),
+            Self::Kept { record, is_first } => (*is_first, record.text()?),
         };
-        let mut bytes = separator(is_first).to_vec();
-        serde_json::to_writer(&mut bytes, &**snapshot)?;
-        bytes.extend_from_slice(format::FOOTER);
-        Ok(bytes.into())
+        Ok([separator(is_first), &record, format::FOOTER].concat().into())
     }
 }
 

@@ -1,13 +1,14 @@
 //! What a scrape sees, and writing it piece by piece.
 
 use std::ops::Bound;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use lxc_autoscale_core::exposition::{Format, Samples, Subject, endpoint};
+use lxc_autoscale_core::metrics_file::KeptRecord;
 use lxc_autoscale_core::snapshot::{ContainerRecord, Snapshot};
-use lxc_autoscale_core::{Vmid, own_process};
+use lxc_autoscale_core::{ErrorChain, Vmid, own_process};
 
 use super::families::{self, Family, MonitorState, NewestCycle, Source};
 use crate::clock;
@@ -23,7 +24,7 @@ const PIECE_BYTES: usize = 16 << 10;
 #[derive(Clone, Debug)]
 pub struct Page {
     /// The newest snapshot; absent before the first cycle.
-    pub snapshot: Option<Arc<Snapshot>>,
+    pub snapshot: Option<Served>,
     /// When its cycle ended, as time since boot: the wall clock may be set.
     pub ended_since_boot: Duration,
     /// The monitor itself, but for what is read at the scrape.
@@ -59,7 +60,11 @@ impl Page {
             }),
             ..self.monitor.clone()
         };
-        Self { snapshot: Some(cycle.snapshot), ended_since_boot, monitor }
+        let snapshot = match cycle.kept {
+            Some(record) => Served::Stored(Arc::new(Stored { record, read: Mutex::default() })),
+            None => Served::InMemory(cycle.snapshot),
+        };
+        Self { snapshot: Some(snapshot), ended_since_boot, monitor }
     }
 
     /// How old the newest snapshot is.
@@ -91,11 +96,55 @@ impl endpoint::Page for Page {
     }
 }
 
+/// Where a snapshot is that is served.
+#[derive(Clone, Debug)]
+pub enum Served {
+    /// In memory.
+    InMemory(Arc<Snapshot>),
+    /// In a file, because it is large and nobody may ever ask for it.
+    Stored(Arc<Stored>),
+}
+
+/// A snapshot in a file.
+#[derive(Debug)]
+pub struct Stored {
+    record: Arc<KeptRecord>,
+    /// It, while somebody is being served with it: it is read once for all who ask at the same time.
+    read: Mutex<Weak<Snapshot>>,
+}
+
+impl Served {
+    /// The snapshot; `None`, with a word in the log, when it cannot be read back.
+    fn snapshot(&self) -> Option<Arc<Snapshot>> {
+        let stored = match self {
+            Self::InMemory(snapshot) => return Some(Arc::clone(snapshot)),
+            Self::Stored(stored) => stored,
+        };
+        let mut read = stored.read.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(snapshot) = read.upgrade() {
+            return Some(snapshot);
+        }
+        match stored.record.read() {
+            Ok(snapshot) => {
+                let snapshot = Arc::new(snapshot);
+                *read = Arc::downgrade(&snapshot);
+                Some(snapshot)
+            }
+            Err(error) => {
+                tracing::error!("{}; nothing but the monitor itself is served", ErrorChain(&error));
+                None
+            }
+        }
+    }
+}
+
 /// A cycle that has just ended.
 #[derive(Clone, Debug)]
 pub struct Cycle {
     /// What was measured.
     pub snapshot: Arc<Snapshot>,
+    /// What gives it back when it is asked for, if it need not be kept.
+    pub kept: Option<Arc<KeptRecord>>,
     /// Whether it stands in the metrics file.
     pub is_written: bool,
     /// Time from cycle to cycle, as configured now.
@@ -124,7 +173,7 @@ impl Exposition {
         Self {
             format,
             monitor: MonitorState { cpu_time, ..page.monitor.clone() },
-            snapshot: page.snapshot.clone().filter(|_| page.is_fresh(since_boot)),
+            snapshot: page.snapshot.as_ref().filter(|_| page.is_fresh(since_boot)).and_then(Served::snapshot),
             family: 0,
             after: None,
             has_heading: false,

@@ -1,6 +1,7 @@
 //! Freshness, and writing in pieces.
 
 use lxc_autoscale_core::RecordTime;
+use lxc_autoscale_core::metrics_file::{Bounds, MetricsWriter};
 use lxc_autoscale_core::snapshot::{NodeRecord, Summary};
 
 use super::*;
@@ -8,7 +9,7 @@ use super::*;
 const INTERVAL: Duration = Duration::from_mins(1);
 const ENDED: Duration = Duration::from_secs(5000);
 
-fn page(n_containers: u32, interval: Duration) -> Page {
+fn snapshot(n_containers: u32) -> Arc<Snapshot> {
     let time = RecordTime::utc("2026-11-23T16:20:00Z".parse().unwrap());
     let record = |_| {
         let mut record = ContainerRecord::empty(time);
@@ -30,8 +31,14 @@ fn page(n_containers: u32, interval: Duration) -> Page {
         stopped_containers: Vec::new(),
         node: Some(NodeRecord { name: "pve1".to_owned(), cpus: Some(4), ..NodeRecord::default() }),
     };
-    let cycle = Cycle { snapshot: Arc::new(Snapshot { containers, summary }), is_written: true, interval };
-    Page::empty(time.instant(), interval).after(cycle, ENDED)
+    Arc::new(Snapshot { containers, summary })
+}
+
+fn page(n_containers: u32, interval: Duration) -> Page {
+    let snapshot = snapshot(n_containers);
+    let started = snapshot.summary.collection_start_time.instant();
+    let cycle = Cycle { snapshot, kept: None, is_written: true, interval };
+    Page::empty(started, interval).after(cycle, ENDED)
 }
 
 fn pieces(page: &Page, since_boot: Duration) -> Vec<String> {
@@ -72,11 +79,31 @@ fn before_the_first_cycle_there_is_only_the_monitor() {
 #[test]
 fn cycles_and_failures_add_up() {
     let first = page(1, INTERVAL);
-    let cycle = Cycle { snapshot: first.snapshot.clone().unwrap(), is_written: false, interval: INTERVAL };
+    let cycle = Cycle { snapshot: snapshot(1), kept: None, is_written: false, interval: INTERVAL };
     let second = first.after(cycle, ENDED);
     let text = pieces(&second, ENDED).concat();
     assert!(text.contains("\nlxc_monitor_cycles_total 2\n"), "{text}");
     assert!(text.contains("\nlxc_monitor_write_failures_total 1\n"), "{text}");
+}
+
+/// A large snapshot is served from where it was written, once read for all who ask at the same time.
+#[test]
+fn what_is_served_from_a_file_is_what_was_measured() {
+    let directory = tempfile::tempdir().unwrap();
+    let bounds = Bounds { max_bytes: 64 << 20, max_age: Duration::from_hours(1) };
+    let (mut writer, _) = MetricsWriter::open(directory.path().join("metrics.json"), bounds).unwrap();
+    let large = snapshot(5000);
+    let kept = writer.append_shared(&large).unwrap();
+    assert!(kept.is_some());
+    let cycle = Cycle { snapshot: Arc::clone(&large), kept, is_written: true, interval: INTERVAL };
+    let started = large.summary.collection_start_time.instant();
+    let page = Page::empty(started, INTERVAL).after(cycle, ENDED);
+    assert_eq!(Arc::strong_count(&large), 1, "nobody keeps it");
+    let [one, other] = [(); 2].map(|()| page.snapshot.as_ref().unwrap().snapshot().unwrap());
+    assert!(Arc::ptr_eq(&one, &other));
+    assert_eq!(one, large);
+    let in_memory = Page { snapshot: Some(Served::InMemory(large)), ..page.clone() };
+    assert_eq!(pieces(&page, ENDED).concat(), pieces(&in_memory, ENDED).concat());
 }
 
 /// Memory does not grow with the number of containers, and no series is lost or doubled where a piece ends.

@@ -43,7 +43,12 @@ const SINCE_BOOT: Duration = Duration::from_secs(1000);
 
 fn page(snapshot: Value) -> Page {
     let snapshot: Snapshot = serde_json::from_value(snapshot).unwrap();
-    let cycle = Cycle { snapshot: Arc::new(snapshot), is_written: false, interval: Duration::from_mins(1) };
+    let cycle = Cycle {
+        snapshot: Arc::new(snapshot),
+        kept: None,
+        is_written: false,
+        interval: Duration::from_mins(1),
+    };
     Page::empty("2026-11-23T16:00:00Z".parse().unwrap(), Duration::from_mins(1)).after(cycle, SINCE_BOOT)
 }
 

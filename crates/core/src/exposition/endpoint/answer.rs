@@ -2,11 +2,13 @@
 
 use std::convert::Infallible;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use hyper::body::{Body, Bytes, Frame, SizeHint};
 use hyper::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
+use tokio::sync::Semaphore;
 
 use super::Page;
 use crate::exposition::negotiate;
@@ -20,8 +22,11 @@ pub(super) enum Content<P> {
     Exposition(Box<P>),
 }
 
+/// Expositions that are begun at once; each may wait for a disk, and takes a thread meanwhile.
+static TURNS: Semaphore = Semaphore::const_new(2);
+
 /// Answers a request with what `page` holds.
-pub(super) fn answer<B, P: Page>(request: &Request<B>, page: &P) -> Response<Content<P::Pieces>> {
+pub(super) async fn answer<B, P: Page>(request: &Request<B>, page: Arc<P>) -> Response<Content<P::Pieces>> {
     let path = request.uri().path();
     if !["/metrics", "/health"].contains(&path) {
         return line(StatusCode::NOT_FOUND, "there are /metrics and /health\n".to_owned());
@@ -31,13 +36,22 @@ pub(super) fn answer<B, P: Page>(request: &Request<B>, page: &P) -> Response<Con
         refusal.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
         return refusal;
     }
-    if path == "/health" { health(page) } else { metrics(request.headers(), page) }
+    if path == "/health" { health(&*page) } else { metrics(request.headers(), page).await }
 }
 
-fn metrics<P: Page>(headers: &HeaderMap, page: &P) -> Response<Content<P::Pieces>> {
+async fn metrics<P: Page>(headers: &HeaderMap, page: Arc<P>) -> Response<Content<P::Pieces>> {
     let accepted: Vec<_> = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
     let format = negotiate(&accepted.join(","));
-    response(StatusCode::OK, format.content_type(), Content::Exposition(Box::new(page.exposition(format))))
+    // Held by the thread: when a disk hangs, a client that gives up makes no room for one more thread that hangs.
+    let turn = TURNS.acquire().await;
+    let begun = tokio::task::spawn_blocking(move || {
+        let _turn = turn;
+        page.exposition(format)
+    });
+    match begun.await {
+        Ok(pieces) => response(StatusCode::OK, format.content_type(), Content::Exposition(Box::new(pieces))),
+        Err(error) => line(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
+    }
 }
 
 fn health<P: Page>(page: &P) -> Response<Content<P::Pieces>> {

@@ -16,7 +16,7 @@ pub trait Page: Send + Sync + 'static {
     /// An exposition on its way, piece by piece.
     type Pieces: Iterator<Item = String> + Send + Unpin + 'static;
 
-    /// Begins to write what there is now.
+    /// Begins to write what there is now; may read a disk, as it is called on a thread for that.
     fn exposition(&self, format: Format) -> Self::Pieces;
 
     /// Whether the daemon does its work, for whoever watches it from outside.

@@ -193,8 +193,7 @@ async fn talk<P: Page>(stream: TcpStream, page: watch::Receiver<Arc<P>>, is_answ
     let service = service_fn(|request| {
         is_answered.store(true, Ordering::Relaxed);
         let page = Arc::clone(&page.borrow());
-        let response = answer(&request, &*page);
-        async move { Ok::<_, Infallible>(response) }
+        async move { Ok::<_, Infallible>(answer(&request, page).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
