@@ -3,7 +3,7 @@
 //! In reading order: ids and units, the record of one measurement ([`snapshot`], [`table`], [`missing`], [`run`]), the file that carries
 //! it from the monitor to the ml daemon ([`metrics_file`]), what Proxmox stores about a container
 //! ([`container_config`]), the node's own files ([`procfs`]), the bodies of the REST API ([`api`]), and the plumbing every daemon needs
-//! ([`config`], [`mod@nearest`], [`telemetry`], [`service`], [`users`], [`ownership`], [`regular_file`], [`durable`], [`exposition`], [`progress`],
+//! ([`config`], [`mod@nearest`], [`telemetry`], [`mod@local_zone`], [`service`], [`users`], [`ownership`], [`regular_file`], [`durable`], [`exposition`], [`progress`],
 //! [`error_chain`], [`command_output`]).
 
 pub mod api;
@@ -15,6 +15,7 @@ pub mod error_chain;
 pub mod exposition;
 #[cfg(feature = "history-store")]
 pub mod history_store;
+pub mod local_zone;
 pub mod metrics_file;
 pub mod missing;
 pub mod nearest;
@@ -41,6 +42,7 @@ mod whole_number;
 
 pub use command_output::CommandOutput;
 pub use error_chain::ErrorChain;
+pub use local_zone::local_zone;
 pub use nearest::nearest;
 pub use record_time::RecordTime;
 pub use run::Run;

@@ -76,7 +76,7 @@ impl FromStr for RecordTime {
             return Ok(Self { instant, offset: in_minutes(offset.unwrap_or(Offset::UTC)) });
         }
         let civil: DateTime = text.parse().map_err(invalid)?;
-        let zone = TimeZone::system();
+        let zone = crate::local_zone();
         let instant = zone.to_ambiguous_timestamp(civil).compatible().map_err(invalid)?;
         Ok(Self::new(instant, &zone))
     }

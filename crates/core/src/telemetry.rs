@@ -16,7 +16,6 @@ use file_rotate::compression::Compression;
 use file_rotate::suffix::AppendCount;
 use file_rotate::{ContentLimit, FileRotate};
 use jiff::Timestamp;
-use jiff::tz::TimeZone;
 use serde::{Deserialize, Deserializer};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::Layer;
@@ -206,7 +205,7 @@ where
         mut writer: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
-        let now = Timestamp::now().to_zoned_datetime(TimeZone::system());
+        let now = Timestamp::now().to_zoned_datetime(crate::local_zone());
         let level = match *event.metadata().level() {
             tracing::Level::WARN => "WARNING",
             ref other => other.as_str(),

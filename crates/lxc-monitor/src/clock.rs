@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use jiff::tz::TimeZone;
-use lxc_autoscale_core::RecordTime;
+use lxc_autoscale_core::{RecordTime, local_zone};
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
 use crate::sample::Moment;
@@ -19,7 +18,7 @@ pub fn now() -> Moment {
 /// The reader of the Python original refuses more than six digits.
 pub fn record_time(instant: Timestamp) -> RecordTime {
     let whole = Timestamp::from_microsecond(instant.as_microsecond()).unwrap_or(instant);
-    RecordTime::new(whole, &TimeZone::system())
+    RecordTime::new(whole, &local_zone())
 }
 
 fn duration(time: Timespec) -> Duration {

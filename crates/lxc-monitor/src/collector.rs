@@ -21,7 +21,7 @@ use crate::filesystem;
 use crate::isolation::{Isolation, NoAnswer};
 use crate::kept_files::HandleBudget;
 use crate::kernel_file::ReadError;
-use crate::kernel_gaps::{self, KernelGap};
+use crate::kernel_gaps::{self, CgroupVersion, KernelGap};
 use crate::notices::Notices;
 use crate::own_limit;
 use crate::own_usage::OwnUsage;
@@ -36,13 +36,15 @@ use crate::zfs::Datasets;
 const NOT_READ_YET: &str = "Proxmox's configuration was not read yet";
 /// Containers that are read at once; the work is CPU-bound unless something hangs.
 const TURNS: usize = 4;
+/// Containers that are looked at before their records are made: what a look gives is larger than a record.
+const BATCH: usize = 128;
 /// Hanging reads of each kind at most, each of which keeps a thread.
 const MAX_HANGING: usize = 24;
 /// At this interval and longer ones nothing is kept open: twenty files are opened in a fifth of a millisecond, and take
 /// 90 KiB of the kernel's memory for as long as they are.
 const KEEP_HANDLES_BELOW: Duration = Duration::from_secs(10);
-/// Threads that hanging and running reads can take together, and one for what is written.
-pub const MAX_THREADS: usize = 2 * (TURNS + MAX_HANGING) + 4 + 1;
+/// Threads that hanging and running reads can take together, one for what is written, and two for what is read back to be served.
+pub const MAX_THREADS: usize = 2 * (TURNS + MAX_HANGING) + 4 + 1 + 2;
 
 /// Makes the snapshots; keeps what the next one needs of the last.
 #[derive(Debug)]
@@ -89,7 +91,17 @@ struct Survey {
     containers: BTreeMap<Vmid, Option<bool>>,
 }
 
-/// What came of looking at each container.
+/// What came of the looks at the containers so far, in their order.
+#[derive(Debug, Default)]
+struct Gathered {
+    records: Vec<(Vmid, Box<ContainerRecord>)>,
+    baselines: Vec<(Vmid, Arc<Baseline>)>,
+    known: Vec<(Vmid, Known)>,
+    stopped: Vec<Vmid>,
+    unmeasured: Vec<Vmid>,
+}
+
+/// What came of looking at some containers.
 type Looks = BTreeMap<Vmid, Result<Look, NoAnswer>>;
 
 impl Collector {
@@ -250,69 +262,86 @@ impl Collector {
 
     /// Looks at every container and puts the snapshot together.
     async fn measure(&mut self, survey: Survey, begun: Moment) -> Snapshot {
-        let Survey { node, tables, hierarchy, containers } = survey;
-        let facts = tables.facts;
+        let Survey { node, tables, hierarchy, mut containers } = survey;
         self.forget_notices_of_others(&containers);
-        let version = hierarchy.cgroup_version();
-        let looks = self.look_at_all(containers, hierarchy, tables).await;
-        let mut stopped = Vec::new();
-        let (mut records, mut unmeasured) = (Vec::with_capacity(looks.len()), Vec::new());
-        let mut baselines = Vec::with_capacity(looks.len());
-        for (vmid, look) in looks {
-            let previous = self.baselines.remove(&vmid);
-            let (trouble, is_known) = match look {
-                Ok(Look::Measured(measured, known)) => {
-                    let was_read_in_full = known.was_read_in_full();
-                    self.known.insert(vmid, known);
-                    let (mut record, baseline) = match measured {
-                        Measured::Whole { record, baseline } => (record, baseline),
-                        Measured::ButFilesystem(sample) => {
-                            let baseline = Arc::new(Baseline::of(&sample));
-                            (usage::container_record(previous.as_deref(), *sample, facts).into(), baseline)
-                        }
-                    };
-                    baselines.push((vmid, baseline));
-                    let has_pressure =
-                        record.pressure.cpu.is_some() || record.missing.contains("pressure.cpu");
-                    self.mention_pressure("containers", has_pressure);
-                    self.note_pool(vmid, &mut record);
-                    if was_read_in_full {
-                        self.mention(&kernel_gaps::of_container(version, &record));
-                    }
-                    records.push((vmid, record));
-                    (None, true)
-                }
-                Ok(Look::Stopped) => {
-                    stopped.push(vmid);
-                    (None, true)
-                }
-                Ok(Look::Vanished) => (None, true),
-                Ok(Look::Unclear(why)) => (Some(why.to_owned()), false),
-                Err(no_answer) => (Some(format!("not measured: {no_answer}")), false),
-            };
-            if !is_known {
-                // It may run: the sums are unknown, and its next rate is one over the longer time.
-                unmeasured.push(vmid);
-                baselines.extend(previous.map(|baseline| (vmid, baseline)));
-            }
-            if trouble.is_some() || !self.notices.is_quiet() {
-                self.notices.warn(&container_subject(vmid), trouble);
+        self.handle_budget.keep_back_for(containers.len());
+        // Containers that are no more: their handles go.
+        self.known.retain(|vmid, _| containers.contains_key(vmid));
+        let tables = Arc::new(tables);
+        let mut gathered = Gathered::default();
+        while !containers.is_empty() {
+            let next = containers.keys().nth(BATCH).copied();
+            let rest = next.map(|next| containers.split_off(&next));
+            let batch = std::mem::replace(&mut containers, rest.unwrap_or_default());
+            let looks = self.look_at(batch, &hierarchy, &tables).await;
+            for (vmid, look) in looks {
+                self.gather(vmid, look, tables.facts, hierarchy.cgroup_version(), &mut gathered);
             }
         }
         // Made of a list, a map takes half the room of one that grew.
-        self.baselines = baselines.into_iter().collect();
-        let records: BTreeMap<Vmid, Box<ContainerRecord>> = records.into_iter().collect();
+        self.known = gathered.known.into_iter().collect();
+        self.baselines = gathered.baselines.into_iter().collect();
+        let records: BTreeMap<Vmid, Box<ContainerRecord>> = gathered.records.into_iter().collect();
 
         let measured: Vec<(Vmid, &ContainerRecord)> =
             records.iter().map(|(vmid, record)| (*vmid, &**record)).collect();
-        let totals = RunningTotals { measured, unmeasured };
+        let totals = RunningTotals { measured, unmeasured: gathered.unmeasured };
         let node_record = usage::node_record(self.node.as_ref(), &node, &totals);
         self.mention(&kernel_gaps::of_node(&node_record));
         self.node = Some(node);
         let mut summary = self.summary(begun, records.len());
-        summary.stopped_containers = stopped;
+        summary.stopped_containers = gathered.stopped;
         summary.node = Some(node_record);
         Snapshot { containers: records, summary }
+    }
+
+    /// Takes what came of looking at a container.
+    fn gather(
+        &mut self,
+        vmid: Vmid,
+        look: Result<Look, NoAnswer>,
+        facts: NodeFacts,
+        version: CgroupVersion,
+        gathered: &mut Gathered,
+    ) {
+        let previous = self.baselines.remove(&vmid);
+        let (trouble, is_known) = match look {
+            Ok(Look::Measured(measured, known)) => {
+                let was_read_in_full = known.was_read_in_full();
+                gathered.known.push((vmid, known));
+                let (mut record, baseline) = match measured {
+                    Measured::Whole { record, baseline } => (record, baseline),
+                    Measured::ButFilesystem(sample) => {
+                        let baseline = Arc::new(Baseline::of(&sample));
+                        (usage::container_record(previous.as_deref(), *sample, facts).into(), baseline)
+                    }
+                };
+                gathered.baselines.push((vmid, baseline));
+                let has_pressure = record.pressure.cpu.is_some() || record.missing.contains("pressure.cpu");
+                self.mention_pressure("containers", has_pressure);
+                self.note_pool(vmid, &mut record);
+                if was_read_in_full {
+                    self.mention(&kernel_gaps::of_container(version, &record));
+                }
+                gathered.records.push((vmid, record));
+                (None, true)
+            }
+            Ok(Look::Stopped) => {
+                gathered.stopped.push(vmid);
+                (None, true)
+            }
+            Ok(Look::Vanished) => (None, true),
+            Ok(Look::Unclear(why)) => (Some(why.to_owned()), false),
+            Err(no_answer) => (Some(format!("not measured: {no_answer}")), false),
+        };
+        if !is_known {
+            // It may run: the sums are unknown, and its next rate is one over the longer time.
+            gathered.unmeasured.push(vmid);
+            gathered.baselines.extend(previous.map(|baseline| (vmid, baseline)));
+        }
+        if trouble.is_some() || !self.notices.is_quiet() {
+            self.notices.warn(&container_subject(vmid), trouble);
+        }
     }
 
     /// Notes the pool of a container, or why it is not known.
@@ -325,26 +354,23 @@ impl Collector {
         }
     }
 
-    /// Looks at the containers; already whether one runs is read where it may hang.
-    async fn look_at_all(
+    /// Looks at some containers; already whether one runs is read where it may hang.
+    async fn look_at(
         &mut self,
         containers: BTreeMap<Vmid, Option<bool>>,
-        hierarchy: Arc<Hierarchy>,
-        tables: NodeTables,
+        hierarchy: &Arc<Hierarchy>,
+        tables: &Arc<NodeTables>,
     ) -> Looks {
-        let mut known = std::mem::take(&mut self.known);
-        self.handle_budget.keep_back_for(containers.len());
         let tasks: Vec<(Vmid, Task)> = containers
             .into_iter()
             .map(|(vmid, socket)| {
                 let configuration = self.inventory.configuration(vmid);
                 let previous = self.baselines.get(&vmid).cloned();
-                (vmid, Task { vmid, socket, configuration, previous, known: known.remove(&vmid) })
+                (vmid, Task { vmid, socket, configuration, previous, known: self.known.remove(&vmid) })
             })
             .collect();
-        // Containers that are no more: their handles go.
-        drop(known);
         let (procfs, budget) = (self.procfs.clone(), Arc::clone(&self.handle_budget));
+        let (hierarchy, tables) = (Arc::clone(hierarchy), Arc::clone(tables));
         let look = move |_, task| container::look(&procfs, &hierarchy, &tables, &budget, task);
         let mut looks: Looks =
             self.container_reads.run_all(tasks, self.limit(), look).await.into_iter().collect();
@@ -353,7 +379,7 @@ impl Collector {
     }
 
     /// Looks at the filesystems of the containers that were measured.
-    async fn read_filesystems(&mut self, looks: &mut Looks) {
+    async fn read_filesystems(&self, looks: &mut Looks) {
         let (mut measured, mut jobs) = (BTreeMap::new(), Vec::new());
         for (vmid, look) in looks {
             // Of the others it is as it was at the last full look.

@@ -48,7 +48,12 @@ pub fn evaluate(settings: &Settings, snapshot: &Snapshot, previous: State) -> Ou
     let was_away = last_cycle.is_some_and(|last| settings.no_data_after < elapsed(last, now));
     let mut cycle = Cycle { settings, alerts: &alerts, now, was_away, outcome: Outcome::default() };
     cycle.node(snapshot);
+    let n_before = containers.len();
     cycle.containers(snapshot, &mut containers);
+    if n_before < containers.len() {
+        // Made of a list, a map takes half the room of one that grew.
+        containers = containers.into_iter().collect();
+    }
     let mut outcome = cycle.outcome;
     outcome.is_changed |= outcome.state.alerts != alerts;
     outcome.state.last_cycle = Some(now);

@@ -12,28 +12,27 @@ use crate::sample::{ArcUse, NodePaging};
 
 /// `/proc/net/dev`: what each device received and sent.
 pub fn network_devices(text: &str) -> Result<BTreeMap<String, InterfaceTraffic>, Unexpected> {
-    let mut devices = BTreeMap::new();
-    // Two lines of headings.
-    for line in text.lines().skip(2) {
+    let device = |line| {
         let unexpected = || Unexpected::new("`device: received … sent …`", line);
         let (name, counters) = line.rsplit_once(':').ok_or_else(unexpected)?;
-        let counters: Vec<_> = counters.split_ascii_whitespace().collect();
-        let counter =
-            |index: usize| counters.get(index).and_then(|word| word.parse().ok()).ok_or_else(unexpected);
+        let mut words = counters.split_ascii_whitespace();
+        let mut skip_and_take =
+            |skipped| words.nth(skipped).and_then(|word| word.parse().ok()).ok_or_else(unexpected);
         // bytes packets errs drop fifo frame compressed multicast, then bytes packets errs drop …
         let traffic = InterfaceTraffic {
-            rx_bytes: counter(0)?,
-            rx_packets: counter(1)?,
-            rx_errors: counter(2)?,
-            rx_dropped: counter(3)?,
-            tx_bytes: counter(8)?,
-            tx_packets: counter(9)?,
-            tx_errors: counter(10)?,
-            tx_dropped: counter(11)?,
+            rx_bytes: skip_and_take(0)?,
+            rx_packets: skip_and_take(0)?,
+            rx_errors: skip_and_take(0)?,
+            rx_dropped: skip_and_take(0)?,
+            tx_bytes: skip_and_take(4)?,
+            tx_packets: skip_and_take(0)?,
+            tx_errors: skip_and_take(0)?,
+            tx_dropped: skip_and_take(0)?,
         };
-        devices.insert(name.trim().to_owned(), traffic);
-    }
-    Ok(devices)
+        Ok((name.trim().to_owned(), traffic))
+    };
+    // Two lines of headings.
+    text.lines().skip(2).map(device).collect()
 }
 
 /// `/proc/<pid>/stat`: clock ticks from boot to the start of the process (field 22).
