@@ -336,22 +336,26 @@ mod tests {
         assert_eq!(config::parse::<Config>(SHIPPED), Ok(Config::default()));
     }
 
-    /// Every field of the structure stands in the shipped file: a missing one would still parse.
+    /// Every field of the structure stands in the shipped file, in its table: a missing one would still parse.
     #[test]
     fn the_shipped_file_has_every_key() {
-        let shown = format!("{:#?}", Config::default());
-        let fields: Vec<_> =
-            shown.lines().filter_map(|line| line.trim().split_once(": ")).map(|(field, _)| field).collect();
-        assert!(45 <= fields.len(), "only {} keys were found in the structure", fields.len());
-        for field in fields {
-            let found = SHIPPED.lines().any(|line| {
-                let table = line.trim_matches(['[', ']']);
-                line.starts_with(&format!("{field} ="))
-                    || table == field
-                    || table.ends_with(&format!(".{field}"))
-            });
-            assert!(found, "`{field}` is not in the shipped file");
+        let headings = SHIPPED.lines().filter(|line| line.starts_with('[')).collect::<Vec<_>>();
+        let mut found = 0;
+        for table in std::iter::once("").chain(headings.iter().copied()) {
+            let (_, section) = SHIPPED.split_once(&format!("{table}\n")).unwrap();
+            let section = format!("\n{}", section.split("\n[").next().unwrap());
+            // An unknown key in a table makes the parser list all keys of that table.
+            let error = toml::from_str::<Config>(&format!("{table}\nno_such_key = 1\n")).unwrap_err();
+            let is_table = |key: &str| {
+                let path = format!("{}.{key}", table.trim_matches(['[', ']']));
+                headings.contains(&format!("[{}]", path.trim_start_matches('.')).as_str())
+            };
+            for key in error.message().split('`').skip(3).step_by(2).filter(|key| !is_table(key)) {
+                assert!(section.contains(&format!("\n{key} = ")), "`{key}` in {table:?}");
+                found += 1;
+            }
         }
+        assert!(80 <= found, "only {found} keys were found");
     }
 
     #[track_caller]
@@ -395,7 +399,7 @@ mod tests {
     #[test]
     fn every_scaling_key_reaches_the_policy() {
         let plain = Config::default().scaling.policy(300);
-        for text in [
+        let changed = [
             "[scaling]\nmode = \"off\"",
             "[scaling]\nmin_history_seconds = 1",
             "[scaling]\nmin_confidence_percent = 1",
@@ -411,6 +415,7 @@ mod tests {
             "[scaling.guard]\nmax_cpu_pressure_rise_percent = 1",
             "[scaling.guard]\nmax_backoff_seconds = 1",
             "[scaling.guard]\nmax_cpu_backoff_seconds = 1",
+            "[scaling.guard]\nmax_unpaid_seconds = 1",
             "[scaling.guard]\nremember_seconds = 1",
             "[scaling.guard]\nrespect_manual_seconds = 1",
             "[scaling.guard]\nboot_seconds = 1",
@@ -427,10 +432,32 @@ mod tests {
             "[scaling.cpu]\ncooldown_down_seconds = 1",
             "[scaling.memory]\nmode = \"off\"",
             "[scaling.memory]\nmin_mib = 17",
-        ] {
+            "[scaling.memory]\nmax_mib = 1024",
+            "[scaling.memory]\ngranularity_mib = 32",
+            "[scaling.memory]\nmax_step_up_percent = 1",
+            "[scaling.memory]\nmax_step_down_percent = 20",
+            "[scaling.memory]\nmargin_percent = 1",
+            "[scaling.memory]\nmax_pressure_percent = 2",
+            "[scaling.memory]\nhysteresis_percent = 1",
+            "[scaling.memory]\nmin_shrink_mib = 1",
+            "[scaling.memory]\ncooldown_up_seconds = 1",
+            "[scaling.memory]\ncooldown_down_seconds = 1",
+        ];
+        for text in changed {
             let config: Config = config::parse(text).unwrap();
             assert_ne!(config.scaling.policy(300), plain, "{text}");
         }
+        let shipped: toml::Table = SHIPPED.parse().unwrap();
+        let mut keys = 0;
+        for table in ["scaling", "scaling.cpu", "scaling.memory", "scaling.guard"] {
+            let found = table.split('.').try_fold(&shipped, |table, name| table[name].as_table()).unwrap();
+            for (key, _) in found.iter().filter(|(_, value)| !value.is_table()) {
+                let named = |text: &&str| text.starts_with(&format!("[{table}]\n{key} = "));
+                assert!(changed.iter().any(named), "`{table}.{key}` is not tried");
+                keys += 1;
+            }
+        }
+        assert_eq!(keys, changed.len());
     }
 
     #[test]

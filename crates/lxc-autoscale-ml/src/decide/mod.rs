@@ -173,7 +173,7 @@ fn decide_cpu(policy: &Policy, situation: &Situation<'_>, node: &NodeSituation, 
     if seen.cpu_throttled_share.is_some_and(|share| CUT_OFF_SHARE < share) {
         vetoes.push(Reason::JustCutOff);
     }
-    vetoes.extend(shrink_holds(&policy.guard, &guard.cpu, now));
+    vetoes.extend(shrink_holds(&policy.guard, &guard.cpu, rules.cooldown_down_seconds, now));
     let whole = rules.control == CpuControl::Cores;
     Case {
         resource: Resource::Cpu,
@@ -234,6 +234,7 @@ fn decide_memory(
         return keep(Reason::NoRecommendation);
     };
 
+    let granularity = rules.granularity_mib as f64;
     let last_change = situation.changes.memory_up.max(situation.changes.memory_down);
     let mut vetoes = shrink_vetoes(policy, situation, seen, estimate, last_change);
     match seen.memory_pressure_percent {
@@ -244,18 +245,19 @@ fn decide_memory(
         None if seen.oom.is_none() => vetoes.push(Reason::PressureUnknown),
         _ => {}
     }
-    vetoes.extend(shrink_holds(&policy.guard, &guard.memory, now));
+    vetoes.extend(shrink_holds(&policy.guard, &guard.memory, rules.cooldown_down_seconds, now));
     let mut caps = memory_caps(policy, current, node);
     caps.extend(guard_caps(&policy.guard, guard, now));
     let undo = undo(&guard.memory);
     let unbounded = undo.as_ref().map_or(0.0, |(size, _)| *size).max(rules.min_mib as f64);
+    // As much as that in steps of what memory is given in: the cap is rounded down.
+    let unbounded = (unbounded / granularity).ceil() * granularity;
     caps.extend(first_day_cap(estimate).map(|(most, reason)| (most.max(unbounded), reason)));
     let remembered = guard.memory.shrinks.remembered(now).map(|failure| {
         let size = Amount::Mib(failure.size);
         (failure.least, Reason::TooSmallBefore { size, symptom: failure.symptom })
     });
     let bump = (current * (1.0 + LEAST_OOM_GROWTH_PERCENT / 100.0)).max(current + LEAST_OOM_GROWTH_MIB);
-    let granularity = rules.granularity_mib as f64;
     Case {
         resource: Resource::Memory,
         mode: rules.mode,
@@ -277,7 +279,11 @@ fn decide_memory(
         in_use: used * (1.0 + rules.margin_percent / 100.0),
         urgent: ran_out.then_some(bump),
         undo,
-        held: boosted(&guard.memory, Resource::Memory, now).into_iter().chain(remembered).collect(),
+        held: boosted(&guard.memory, Resource::Memory, now)
+            .into_iter()
+            .chain(remembered)
+            .chain(first_day_floor(estimate))
+            .collect(),
         min_confidence_percent: policy.min_confidence_percent,
         vetoes,
     }
@@ -324,7 +330,12 @@ fn set_of_cpu(allocation: &Allocation, manual: &Manual) -> Option<CpuControl> {
 }
 
 /// What the guards have against a shrink.
-fn shrink_holds(rules: &GuardPolicy, standing: &Standing, now: Timestamp) -> Vec<Reason> {
+fn shrink_holds(
+    rules: &GuardPolicy,
+    standing: &Standing,
+    cooldown_seconds: u64,
+    now: Timestamp,
+) -> Vec<Reason> {
     let watched = standing.shrinks.watch.map(|watch| Reason::Watched {
         samples: watch.samples,
         needed_samples: rules.watch_samples,
@@ -335,7 +346,9 @@ fn shrink_holds(rules: &GuardPolicy, standing: &Standing, now: Timestamp) -> Vec
     let backing_off = standing.shrinks.backing_off(now).map(|(failure, remaining_seconds)| {
         Reason::BackingOff { symptom: failure.symptom, count: failure.count, remaining_seconds }
     });
-    watched.into_iter().chain(backing_off).collect()
+    let unpaid = standing.unpaid.waiting(cooldown_seconds, rules.max_unpaid_seconds, now);
+    let unpaid = unpaid.map(|(count, remaining_seconds)| Reason::Unpaid { count, remaining_seconds });
+    watched.into_iter().chain(backing_off).chain(unpaid).collect()
 }
 
 /// The size that a boost holds, with the reason.
@@ -384,6 +397,14 @@ fn first_day_cap(estimate: &Estimate) -> Option<(f64, Reason)> {
     let most = seen * (1.0 + FIRST_DAY_HEADROOM_PERCENT / 100.0);
     let known_seconds = estimate.known_seconds;
     Some((most, Reason::NotSeenYet { known_seconds, seen: Amount::Mib(seen), most: Amount::Mib(most) }))
+}
+
+/// What memory does not shrink below as long as the container is known for less than a day: what came once may come again
+/// before the first season tells.
+fn first_day_floor(estimate: &Estimate) -> Option<(f64, Reason)> {
+    let (known_seconds, seen) = (estimate.known_seconds, estimate.seen());
+    (!estimate.is_known_a_day())
+        .then_some((seen, Reason::UsedBefore { known_seconds, seen: Amount::Mib(seen) }))
 }
 
 /// What forbids any change.

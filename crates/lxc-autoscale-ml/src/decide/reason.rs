@@ -197,6 +197,13 @@ pub enum Reason {
         /// What it uses, margin included.
         floor: Amount,
     },
+    /// It could give back, and used more than that on its first day.
+    UsedBefore {
+        /// How long it is known, in seconds.
+        known_seconds: u64,
+        /// The most that was seen of it.
+        seen: Amount,
+    },
     /// It could give back too little to be worth a change.
     NotWorthIt {
         /// What it could give back.
@@ -248,6 +255,13 @@ pub enum Reason {
         /// What got worse.
         symptom: Symptom,
         /// How many of them in a row.
+        count: u32,
+        /// Time left, in seconds.
+        remaining_seconds: u64,
+    },
+    /// It could give back, and the last shrinks were taken back before they had paid.
+    Unpaid {
+        /// How many of them.
         count: u32,
         /// Time left, in seconds.
         remaining_seconds: u64,
@@ -402,6 +416,11 @@ impl fmt::Display for Reason {
             Self::InUse { floor } => {
                 write!(f, "it could give back and uses {floor} just now, margin included")
             }
+            Self::UsedBefore { known_seconds, seen } => write!(
+                f,
+                "it could give back, is known for {} only, and used up to {seen}",
+                Span(*known_seconds)
+            ),
             Self::NotWorthIt { saving, least } => {
                 write!(f, "it could give back {saving}, and less than {least} is not worth a change")
             }
@@ -434,6 +453,13 @@ impl fmt::Display for Reason {
                 if *count == 1 { "shrink did".to_owned() } else { format!("{count} shrinks did") },
                 Span(*remaining_seconds)
             ),
+            Self::Unpaid { count, remaining_seconds } => write!(
+                f,
+                "it could give back and its last {} taken back before that had paid; the next is made in {} at the \
+                 earliest",
+                if *count == 1 { "shrink was".to_owned() } else { format!("{count} shrinks were") },
+                Span(*remaining_seconds)
+            ),
             Self::TooSmallBefore { size, symptom } => {
                 write!(f, "it could give back and {size} proved too little: {symptom}")
             }
@@ -450,7 +476,7 @@ impl fmt::Display for Reason {
             Self::NotSeenYet { known_seconds, seen, most } => write!(
                 f,
                 "it is known for {} only, and what is merely forecast gives no memory on the first day: \
-                 it used {seen} at most, for which it is given up to {most}",
+                 it used or lacked {seen} at most, for which it is given up to {most}",
                 Span(*known_seconds)
             ),
             Self::NodeBudget { most, committed, budget, ahead } => {
@@ -540,7 +566,7 @@ impl Reason {
             ),
             Self::Undone { .. } => "signs of shortage no worse than before the shrink".to_owned(),
             Self::Watched { .. } => "the remaining measurements without harm".to_owned(),
-            Self::BackingOff { remaining_seconds, .. } => {
+            Self::BackingOff { remaining_seconds, .. } | Self::Unpaid { remaining_seconds, .. } => {
                 format!("it is decided again in {}", Span(*remaining_seconds))
             }
             Self::TooSmallBefore { .. } => {
@@ -554,6 +580,7 @@ impl Reason {
                     .to_owned()
             }
             Self::NotSeenYet { .. } => "a day of measurements, or more use than was seen so far".to_owned(),
+            Self::UsedBefore { .. } => "a day of measurements".to_owned(),
             Self::NodeBudget { .. } => {
                 "free memory on the node, lower the reserve, or give it a higher `priority`".to_owned()
             }

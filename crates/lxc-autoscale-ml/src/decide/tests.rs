@@ -12,6 +12,7 @@ use crate::guard::manual::Manual;
 use crate::guard::oom_run::OomRun;
 use crate::guard::revert::{Failure, Shrinks, Undo, Watch};
 use crate::guard::symptom::{Symptom, Symptoms};
+use crate::guard::unpaid::Unpaid;
 use crate::recommend::{Evidence, Recommendation};
 
 const HOUR: i64 = 3600;
@@ -549,8 +550,8 @@ fn a_forecast_alone_gives_no_memory_on_the_first_day() {
     let unchanged = |_: &mut World| {};
     assert_eq!(
         decide(2, Fact::Forecast, 285.0, &unchanged).to_string(),
-        "keep 512 MiB: it is known for 2.0 h only, and what is merely forecast gives no memory on the first day: it used \
-         285 MiB at most, for which it is given up to 370 MiB"
+        "keep 512 MiB: it is known for 2.0 h only, and what is merely forecast gives no memory on the first day: it used or \
+         lacked 285 MiB at most, for which it is given up to 370 MiB"
     );
     for (hours, basis, seen, want) in [
         (23, Fact::Forecast, 285.0, None),
@@ -567,11 +568,62 @@ fn a_forecast_alone_gives_no_memory_on_the_first_day() {
         let undo = Undo { size: 900.0, symptom: Symptom::OutOfMemory, since: ago(60) };
         world.guard.memory.shrinks.undo = Some(undo);
     };
-    assert_eq!(decide(2, Fact::Forecast, 285.0, &given_back).to, Some(896.0));
+    assert_eq!(decide(2, Fact::Forecast, 285.0, &given_back).to, Some(912.0));
     let at_least = |world: &mut World| world.policy.memory.min_mib = 1024;
     assert_eq!(decide(2, Fact::Forecast, 285.0, &at_least).to, Some(1024.0));
     let large = |world: &mut World| world.allocation.as_mut().unwrap().memory_mib = 1690.0;
     assert_eq!(decide(12, Fact::Forecast, 285.0, &large).action, Action::Keep);
+}
+
+/// A container of 2048 MiB that uses 285 now and used 1200 seven hours ago, and would get 512 by its forecast.
+#[test]
+fn on_the_first_day_no_memory_is_taken_that_was_used_once() {
+    let decide = |hours: u64| {
+        let mut world = world();
+        world.allocation.as_mut().unwrap().memory_mib = 2048.0;
+        world.seen().memory_used_mib = Some(285.0);
+        let evidence = vec![
+            Evidence { fact: Fact::RecentPeak, value: 285.0 },
+            Evidence { fact: Fact::LastDaysPeak, value: 1200.0 },
+        ];
+        let known_seconds = hours * 3600;
+        world.recommendation.as_mut().unwrap().memory =
+            Some(Estimate { known_seconds, evidence, ..estimate(512.0, 285.0) });
+        // Down to what was used, and no further.
+        let first = world.decide().memory;
+        world.allocation.as_mut().unwrap().memory_mib = 1200.0;
+        (first.to, world.decide().memory)
+    };
+    let (first, then) = decide(23);
+    assert_eq!(first, Some(1536.0), "a quarter at once");
+    assert_eq!(
+        then.to_string(),
+        "keep 1200 MiB: it could give back, is known for 23.0 h only, and used up to 1200 MiB"
+    );
+    let (first, then) = decide(24);
+    assert_eq!((first, then.to), (Some(1536.0), Some(912.0)));
+}
+
+#[test]
+fn shrinks_that_were_taken_back_make_the_next_wait() {
+    for (minutes, longest, want) in [(21, 21_600, true), (19, 21_600, false), (19, 0, true)] {
+        let mut world = world();
+        world.policy.guard.max_unpaid_seconds = longest;
+        let recommendation = world.recommendation.as_mut().unwrap();
+        recommendation.cpu = Some(estimate(1.0, 0.5));
+        recommendation.memory = Some(estimate(400.0, 300.0));
+        for standing in [&mut world.guard.cpu, &mut world.guard.memory] {
+            standing.unpaid.note_change(ago(60 * (minutes + 10)), 4.0, 2.0);
+            standing.unpaid.note_change(ago(60 * minutes), 2.0, 4.0);
+        }
+        let decided = world.decide();
+        assert_eq!(decided.cpu.action == Action::Shrink, want, "{minutes} min: {}", decided.cpu);
+        if !want {
+            let want = "it could give back and its last shrink was taken back before that had paid; the next is made in";
+            assert!(decided.cpu.reason.to_string().starts_with(want), "{}", decided.cpu);
+            assert!(matches!(decided.memory.reason, Reason::Unpaid { count: 1, .. }), "{}", decided.memory);
+        }
+    }
 }
 
 #[test]
@@ -642,11 +694,17 @@ prop_compose! {
     fn standings()(
         watch in maybe((0i64..2000, 0u32..6)), failure in maybe((0i64..100_000, 1.0f64..12.0, 1u32..9, -4000i64..80_000)),
         undo in maybe(0.5f64..14.0), manual in maybe((0i64..100_000, 1.0f64..12.0)), unit in 1.0f64..1.1,
-        memory in any::<bool>(), boost in maybe((1.0f64..12.0, -100i64..4000)),
+        memory in any::<bool>(), boost in maybe((1.0f64..12.0, -100i64..4000)), taken_back in maybe(0i64..30_000),
     ) -> Standing {
         let unit = if memory { 2000.0 * unit } else { unit };
         let symptom = Symptom::OutOfMemory;
+        let mut unpaid = Unpaid::default();
+        if let Some(age) = taken_back {
+            unpaid.note_change(ago(age + 300), 4.0 * unit, 3.0 * unit);
+            unpaid.note_change(ago(age), 3.0 * unit, 4.0 * unit);
+        }
         Standing {
+            unpaid,
             shrinks: Shrinks { resting: None,
                 watch: watch.map(|(age, samples)| Watch {
                     changed_at: ago(age), from: 4.0 * unit, to: 3.0 * unit, before: Symptoms::default(), samples,
@@ -709,6 +767,8 @@ proptest! {
             if decision.action == Action::Shrink {
                 prop_assert!(i64::try_from(wait_down).unwrap() <= elapsed(up.max(down)));
                 prop_assert!(standing.shrinks.watch.is_none() && standing.shrinks.backing_off(now()).is_none());
+                let longest = policy.guard.max_unpaid_seconds;
+                prop_assert!(standing.unpaid.waiting(wait_down, longest, now()).is_none(), "{decision:?}");
                 prop_assert!(!(ran_out && decision.resource == Resource::Memory));
                 let boosted = standing.boost.filter(|boost| now() < boost.ends);
                 prop_assert!(boosted.is_none_or(|boost| boost.size <= to + 1e-6), "{decision:?}");

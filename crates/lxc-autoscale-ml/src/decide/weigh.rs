@@ -102,7 +102,7 @@ impl Case<'_> {
         let undo = self.undo.as_ref().filter(|(size, _)| self.current + EPSILON < *size);
         if self.urgent.is_none() && undo.is_none() {
             let least = self.current * GROWTH_HYSTERESIS * self.hysteresis_percent / 100.0;
-            if capped - self.current < least && self.low <= self.current {
+            if capped.min(wanted) - self.current < least && self.low <= self.current {
                 // What is left to it may be as little as what it needs.
                 let cap = cap.filter(|_| capped + EPSILON < target);
                 return Err(

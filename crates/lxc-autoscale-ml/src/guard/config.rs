@@ -26,6 +26,8 @@ pub struct GuardPolicy {
     pub max_backoff_seconds: u64,
     /// The same for CPU, of which too little costs waiting for minutes and no process its life.
     pub max_cpu_backoff_seconds: u64,
+    /// Longest wait for the next shrink after some that were taken back before they had paid, in seconds.
+    pub max_unpaid_seconds: u64,
     /// How long a size of memory that proved too small is not tried again, in seconds. A week, because what
     /// happens once a week shall happen once before it is tried again.
     pub remember_seconds: u64,
@@ -50,6 +52,7 @@ impl Default for GuardPolicy {
             max_cpu_pressure_rise_percent: 20.0,
             max_backoff_seconds: 86_400,
             max_cpu_backoff_seconds: 3600,
+            max_unpaid_seconds: 6 * 3600,
             remember_seconds: 7 * 86_400,
             respect_manual_seconds: 86_400,
             boot_seconds: 300,
@@ -71,6 +74,7 @@ impl Validate for GuardPolicy {
             (self.watch_seconds, "scaling.guard.watch_seconds"),
             (self.max_backoff_seconds, "scaling.guard.max_backoff_seconds"),
             (self.max_cpu_backoff_seconds, "scaling.guard.max_cpu_backoff_seconds"),
+            (self.max_unpaid_seconds, "scaling.guard.max_unpaid_seconds"),
             (self.remember_seconds, "scaling.guard.remember_seconds"),
             (self.respect_manual_seconds, "scaling.guard.respect_manual_seconds"),
             (self.boot_seconds, "scaling.guard.boot_seconds"),

@@ -20,6 +20,7 @@ mod register;
 pub mod revert;
 pub mod symptom;
 pub mod tell;
+pub mod unpaid;
 
 use std::collections::VecDeque;
 
@@ -37,6 +38,7 @@ use self::manual::{Manual, Sizes};
 use self::oom_run::OomRun;
 use self::revert::{Rules, Shrinks};
 use self::symptom::Symptoms;
+use self::unpaid::Unpaid;
 use crate::clock;
 use crate::decide::{Policy, Resource};
 use crate::observation::Observation;
@@ -92,6 +94,8 @@ struct Remembered {
     sizes: Sizes,
     #[serde(default)]
     shrinks: Shrinks,
+    #[serde(default, skip_serializing_if = "Unpaid::is_empty")]
+    unpaid: Unpaid,
     /// The boosts that the API told of last.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     boosts: Vec<Boost>,
@@ -126,6 +130,9 @@ pub struct Standing {
     /// Its shrinks and what came of them.
     #[serde(flatten)]
     pub shrinks: Shrinks,
+    /// Those that did not pay.
+    #[serde(default, skip_serializing_if = "Unpaid::is_empty")]
+    pub unpaid: Unpaid,
     /// What somebody else set it to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub manual: Option<Manual>,
@@ -236,6 +243,7 @@ impl ContainerGuard {
         let remembered = self.kept.of_mut(resource);
         remembered.sizes.note_ours(begun, done);
         remembered.shrinks.note_change(done, from, to, before);
+        remembered.unpaid.note_change(done, from, to);
     }
 
     /// Notes that we began to change it at `at`, as far as the ledger knows; nothing is watched for it.
@@ -338,6 +346,7 @@ impl Kept {
         for remembered in [&mut self.cpu, &mut self.memory] {
             remembered.sizes.set_back(now);
             remembered.shrinks.set_back(now);
+            remembered.unpaid.set_back(now);
         }
         if let Some(leak) = &mut self.leak {
             leak.set_back(now);
@@ -398,6 +407,7 @@ impl Remembered {
         let by_hand = self.sizes.observe(at, size);
         if self.sizes.manual().is_some_and(|manual| manual.at == at) {
             self.shrinks.note_others(at, size);
+            self.unpaid.note_others();
         }
         by_hand
     }
@@ -405,7 +415,7 @@ impl Remembered {
     fn standing(&self, now: Timestamp) -> Standing {
         let on = self.boosts.iter().filter(|boost| boost.left(now).is_some());
         let boost = on.max_by(|one, other| one.size.total_cmp(&other.size)).copied();
-        Standing { shrinks: self.shrinks, manual: self.sizes.manual(), boost }
+        Standing { shrinks: self.shrinks, unpaid: self.unpaid, manual: self.sizes.manual(), boost }
     }
 
     fn timeless(&self) -> Self {

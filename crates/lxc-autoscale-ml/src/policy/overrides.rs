@@ -142,6 +142,7 @@ overrides! {
         max_cpu_pressure_rise_percent: f64,
         max_backoff_seconds: u64,
         max_cpu_backoff_seconds: u64,
+        max_unpaid_seconds: u64,
         remember_seconds: u64,
         respect_manual_seconds: u64,
         boot_seconds: u64,

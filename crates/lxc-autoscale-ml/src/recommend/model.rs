@@ -10,7 +10,7 @@ use super::demand::{CpuRecovery, Demand, memory_demand};
 use super::experts::{self, Expert, SeasonLook, View};
 use super::histogram::DecayingHistogram;
 use super::opinions::{Opinion, Opinions};
-use super::recommendation::{Estimate, Evidence, Fact, Recommendation};
+use super::recommendation::{Estimate, Evidence, FIRST_DAY_SECONDS, Fact, Recommendation};
 use super::selector::{Movement, Prices, Selector, Wish};
 use super::series::{DAY_STEPS, KEPT_STEPS, Series, Within, step_of};
 use super::shared::Shared;
@@ -371,6 +371,10 @@ impl ContainerModel {
         let mut evidence = self.memory.evidence(step, window)?;
         let view = View::new(config, &self.memory.series, step, None, experts::MEMORY_LOOK);
         evidence.note(Fact::SeasonPeak, view.season_peak());
+        if self.memory.known_seconds() < FIRST_DAY_SECONDS {
+            // All that is known of it: nothing tells yet that what came once does not come again.
+            evidence.note(Fact::LastDaysPeak, self.memory.series.recent_peak(step, KEPT_STEPS));
+        }
         let last = self.memory.last.map(|last| (last.value, last.fact));
         let mut standing = self.memory.standing?.at_least(last, 1.0 + LEAST_MEMORY_MARGIN);
         if !self.memory.knows_recent(step, window) {
@@ -610,6 +614,20 @@ mod tests {
         }
         let memory = model.recommend(at(start + 720 * 60)).memory.unwrap();
         assert!(memory.target < 100.0, "{memory:?}");
+    }
+
+    /// Nine hours ago it used 2500 MiB for two: longer than the window of recent peaks, and all that is known.
+    #[test]
+    fn on_the_first_day_all_that_was_seen_counts() {
+        let burst = |seconds: i64| if seconds < 2 * 3600 { 2500.0 } else { 300.0 };
+        for (hours, want) in [(11, 2500.0), (20, 2500.0), (30, 300.0)] {
+            let mut model = ContainerModel::new(Arc::new(Shared::with_shipped(&RecommendConfig::default())));
+            for seconds in (60..=hours * 3600).step_by(60) {
+                model.observe(&seen(seconds, 0.5, burst(seconds)));
+            }
+            let memory = model.recommend(at(hours * 3600)).memory.unwrap();
+            assert!((memory.seen() - want).abs() < 1.0, "{hours} h: {memory:?}");
+        }
     }
 
     #[test]

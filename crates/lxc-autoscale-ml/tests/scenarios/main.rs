@@ -46,6 +46,35 @@ fn a_steady_container_gets_no_call_in_a_day() {
     assert!(made.is_empty(), "{made:?}");
 }
 
+/// Changes of size, and how often one went the other way than the one before, on four days after three.
+fn restless_days(sigma: f64, wait: &str) -> (usize, usize) {
+    let config: Config = parse(&format!("[scaling.guard]\nmax_unpaid_seconds = {wait}")).unwrap();
+    let load = move |seconds: f64| {
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a time since the start")]
+        let step = (seconds / 300.0) as u64;
+        // The sum of twelve uniform numbers is nearly normal, of variance one.
+        let chance: f64 = (0..12).map(|part| hash(100 + part, step)).sum::<f64>() - 6.0;
+        Load::steady(330.0 * unrest(seconds), (1.4 * (sigma * chance).exp()).min(6.0))
+    };
+    let mut steered = Loop::new(&config, SignedDuration::from_mins(5), [(100, Guest::new(4, 512, load))]);
+    days(&mut steered, 3);
+    let made = days(&mut steered, 4);
+    let grows: Vec<bool> = made.iter().map(|made| made.from < made.to).collect();
+    (made.len(), grows.windows(2).filter(|pair| pair[0] != pair[1]).count())
+}
+
+/// What comes and goes by chance is not followed: nothing is learnt from it, and nothing saved.
+#[test]
+#[expect(clippy::print_stdout, reason = "the figures are for the reader of the test's output")]
+fn a_restless_container_is_not_resized_all_day() {
+    let (quiet, _) = restless_days(0.05, "21600");
+    println!("{quiet} changes in four days for a load that hardly moves");
+    assert!(quiet <= 4, "{quiet} changes in four days for a load that hardly moves");
+    let ((before, turns_before), (now, turns)) = (restless_days(0.6, "0"), restless_days(0.6, "21600"));
+    println!("{now} changes and {turns} turns instead of {before} and {turns_before}, in four days");
+    assert!(3 * now <= before && 3 * turns <= turns_before, "{now} of {before}, {turns} of {turns_before}");
+}
+
 #[test]
 fn a_level_shift_is_followed_within_an_hour() {
     // Just after the second day.
