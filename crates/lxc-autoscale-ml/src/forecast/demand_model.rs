@@ -4,9 +4,9 @@ use std::sync::{Arc, LazyLock};
 
 use serde::{Deserialize, Serialize};
 
-use super::features::{self, Features};
+use super::features::{self, Features, Looked};
 use super::quantiles::Quantiles;
-use super::scorer::Scorer;
+use super::scorer::{Answers, Scorer};
 use super::training::{CPU_AHEAD_STEPS, MEMORY_AHEAD_STEPS};
 use super::trees::Ensemble;
 
@@ -54,6 +54,14 @@ pub struct ResourceModel {
     levels: Vec<f64>,
     /// The ensembles of the levels.
     scorer: Scorer,
+}
+
+/// What was found on the way to a forecast. The past of a container has moved on by a step when the next is asked for, which
+/// from here is a short way. It belongs to one [`ResourceModel`]; any past may follow, and no forecast is another for it.
+#[derive(Clone, Debug, Default)]
+pub struct Recall {
+    looked: Looked,
+    answers: Answers,
 }
 
 /// Why a stored model cannot be used.
@@ -159,9 +167,14 @@ impl ResourceModel {
     ///
     /// `window` is the past in steps of five minutes, the newest last, NaN for the unknown.
     pub fn forecast(&self, window: &[f32]) -> Option<Quantiles> {
-        let Features { values, scale } = features::features(window, self.epsilon)?;
+        self.forecast_after(window, &mut Recall::default())
+    }
+
+    /// As [`ResourceModel::forecast`], and does not find out again what `recall` has of the forecast before.
+    pub fn forecast_after(&self, window: &[f32], recall: &mut Recall) -> Option<Quantiles> {
+        let Features { values, scale } = features::features_after(window, self.epsilon, &mut recall.looked)?;
         let peak = |relative: f32| f64::from(relative.exp() * scale - self.epsilon);
-        let peaks = self.scorer.predict(&values).into_iter().map(peak);
+        let peaks = self.scorer.predict(&values, &mut recall.answers).into_iter().map(peak);
         Quantiles::new(self.levels.iter().copied().zip(peaks).collect(), f64::from(self.epsilon))
     }
 }

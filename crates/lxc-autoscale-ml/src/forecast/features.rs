@@ -6,6 +6,7 @@
 
 use std::sync::LazyLock;
 
+use super::day::{Day, between, order_key, value_of};
 use crate::recommend::series::{DAY_STEPS, LANES, larger, peak_of};
 
 /// Past peaks over this many steps.
@@ -31,7 +32,7 @@ const NEAR_PEAK: f32 = 0.8;
 /// A jump is a value above this multiple of the hour before.
 const JUMP: f32 = 1.3;
 const HOUR_STEPS: usize = 12;
-const DAY: usize = 288;
+pub(super) const DAY: usize = 288;
 const _: () = assert!(DAY_STEPS == 288, "a day of the series");
 
 /// Steps that the features look back.
@@ -62,11 +63,22 @@ pub struct Features {
     pub scale: f32,
 }
 
+/// Where quantiles of the day were found, which is near where they are a step later.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Looked {
+    day_quantiles: [i32; DAY_QUANTILES.len()],
+}
+
 /// Looks at a resource whose newest step is the last of `window` (older ones may be missing, NaN is unknown).
 ///
 /// `epsilon`, in the resource's unit, is the amount below which differences do not matter. `None` while nothing
 /// is known.
 pub fn features(window: &[f32], epsilon: f32) -> Option<Features> {
+    features_after(window, epsilon, &mut Looked::default())
+}
+
+/// As [`features`], the sooner the less has changed since `looked`.
+pub(super) fn features_after(window: &[f32], epsilon: f32, looked: &mut Looked) -> Option<Features> {
     let past = Past { window };
     let spans = past.spans();
     let scale = spans.iter().find(|(steps, _)| *steps == SCALE_STEPS)?.1.peak() + epsilon;
@@ -81,11 +93,12 @@ pub fn features(window: &[f32], epsilon: f32) -> Option<Features> {
     };
     values.extend(of(&PEAKS).map(|known| relative(known.peak())));
     values.extend(of(&MEANS).map(|known| relative(known.mean())));
-    let mut kept = [0; DAY];
-    let sorted = past.sorted(&mut kept);
-    values.extend(DAY_QUANTILES.iter().map(|quantile| relative(quantile_of(sorted, *quantile))));
-    let sorted = past.sorted(&mut kept[..HOUR_STEPS]);
-    values.extend(HOUR_QUANTILES.iter().map(|quantile| relative(quantile_of(sorted, *quantile))));
+    let day = Day::new(past.slice(0, DAY));
+    let day_quantiles = DAY_QUANTILES.iter().zip(&mut looked.day_quantiles);
+    values.extend(day_quantiles.map(|(quantile, near)| relative(day.quantile(*quantile, near))));
+    let mut kept = [0; HOUR_STEPS];
+    let hour = past.sorted(&mut kept);
+    values.extend(HOUR_QUANTILES.iter().map(|quantile| relative(quantile_of(hour, *quantile))));
     for days in SEASON_DAYS {
         for (slack, ahead) in SEASON_LOOKS {
             let (newest, count) = ((days * DAY).saturating_sub(ahead + slack), ahead + 2 * slack);
@@ -97,9 +110,10 @@ pub fn features(window: &[f32], epsilon: f32) -> Option<Features> {
         |count: usize| (1..=count).map(|hour| past.at(HOUR_STEPS * hour - 1)).fold(f32::NAN, f32::max);
     values.extend([relative(hours(3)), relative(hours(24))]);
     values.push(scale.ln());
-    values.push(past.steps_since(NEAR_PEAK * scale - epsilon).ln_1p());
+    values.push(past.steps_since(NEAR_PEAK * scale - epsilon, &spans).ln_1p());
     values.push(past.jumps(epsilon));
-    values.push((known_of(window) as f32).ln_1p());
+    let (reach, Known { number, .. }) = spans[SPANS.len() - 1];
+    values.push((number + known_of(past.slice(reach, window.len())) as f32).ln_1p());
     Some(Features { values, scale })
 }
 
@@ -195,10 +209,13 @@ impl Past<'_> {
         Sorted(sorted)
     }
 
-    /// Steps since the value was at least `level`; the whole window when it never was.
-    fn steps_since(&self, level: f32) -> f32 {
-        let since = self.window.iter().rev().position(|value| level <= *value);
-        since.unwrap_or(self.window.len()) as f32
+    /// Steps since the value was at least `level`, by what is known of `spans`; the whole window when it never was.
+    fn steps_since(&self, level: f32, spans: &[(usize, Known)]) -> f32 {
+        // What is nearer than the first span that reaches the level need not be looked at.
+        let below = spans.iter().take_while(|(_, known)| known.largest < level);
+        let nearer = below.last().map_or(0, |(steps, _)| *steps);
+        let since = self.window.iter().rev().skip(nearer).position(|value| level <= *value);
+        since.map_or(self.window.len(), |since| nearer + since) as f32
     }
 
     /// Share of the steps of the last day that stood out from the hour before them.
@@ -241,34 +258,20 @@ fn sliding_peaks(values: &[f32]) -> [f32; DAY + HOUR_STEPS] {
 }
 const _: () = assert!(HOUR_STEPS == 12, "an hour is made of eight and four");
 
-/// A whole number that is ordered as [`f32::total_cmp`] orders the value.
-fn order_key(value: f32) -> i32 {
-    order_key_bits(value.to_bits().cast_signed())
-}
-
-/// Turns bits into a key and a key into bits: the order of negative values is the reverse of their bits'.
-fn order_key_bits(bits: i32) -> i32 {
-    bits ^ ((bits >> 31) & i32::MAX)
-}
-
 /// Keys of values, in order.
 #[derive(Clone, Copy)]
 struct Sorted<'a>(&'a [i32]);
 
 impl Sorted<'_> {
     fn at(&self, place: usize) -> f32 {
-        self.0.get(place).map_or(f32::NAN, |key| f32::from_bits(order_key_bits(*key).cast_unsigned()))
+        self.0.get(place).copied().map_or(f32::NAN, value_of)
     }
 }
 
 /// A quantile, interpolated; NaN of none.
 fn quantile_of(sorted: Sorted<'_>, quantile: f32) -> f32 {
-    let Some(last) = sorted.0.len().checked_sub(1) else { return f32::NAN };
-    let place = quantile * last as f32;
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and the length")]
-    let below = place.floor() as usize;
-    let above = (below + 1).min(last);
-    sorted.at(below) + (sorted.at(above) - sorted.at(below)) * (place - below as f32)
+    let Some((low, high, part)) = between(sorted.0.len(), quantile) else { return f32::NAN };
+    sorted.at(low) + (sorted.at(high) - sorted.at(low)) * part
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 //! followed in each container.
 
 pub mod boosting;
+mod day;
 mod demand_model;
 pub mod features;
 pub mod outlook;
@@ -15,6 +16,6 @@ mod scorer;
 pub mod training;
 mod trees;
 
-pub use demand_model::{DemandModel, LearntModel, LearntResource, ModelError, ResourceModel};
+pub use demand_model::{DemandModel, LearntModel, LearntResource, ModelError, Recall, ResourceModel};
 pub use quantiles::{Candidates, Quantiles};
 pub use trees::{Ensemble, Node, Tree};

@@ -1,10 +1,11 @@
-//! Asks all trees of a resource at once: QuickScorer (Lucchese et al., SIGIR 2015).
+//! Asks all trees of a resource: for the first row all of them, and after that those that may say something else.
 //!
-//! Walking down five hundred trees waits for memory at every node. Here nobody walks: the questions of all trees stand
-//! feature by feature in the order of their thresholds, and each that is answered with yes strikes out the leaves to
-//! its left from those its tree can still reach. The leftmost that is left is where the walk would have ended.
+//! Rows of one container follow each other step by step, and from one to the next a hundred of the eleven thousand
+//! questions of the trees are answered otherwise. So the questions of all trees stand feature by feature in the order of
+//! their thresholds: the ones between the value of before and the value of now are those that changed. Where one of them
+//! lies on the way to the leaf that its tree ended in, and only there, the tree is walked down again, from that question on.
 
-use super::trees::{Ensemble, Tree};
+use super::trees::{Ensemble, Node, end_of_way};
 
 /// Leaves of a tree, at most: one bit each.
 const MOST_LEAVES: usize = 32;
@@ -12,123 +13,163 @@ const MOST_LEAVES: usize = 32;
 /// Ensembles that are asked together, about the same row.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Scorer {
-    /// The thresholds of all questions, by feature and within it rising. What a yes does stands apart from them: only that
-    /// of the questions up to the value is looked at, and it is much to read.
+    /// The thresholds of all questions, by feature and within it rising,
     thresholds: Vec<f32>,
-    /// The leaves that a yes to each question leaves,
-    masks: Vec<u32>,
-    /// and of which tree.
-    trees: Vec<u16>,
+    /// and where each is asked.
+    places: Vec<Place>,
     /// Where the questions about each feature end.
     ends: Vec<usize>,
-    /// The leaves of all trees, from left to right, tree by tree.
+    /// The nodes of all trees, tree by tree.
+    nodes: Vec<Node>,
+    /// The leaves of all trees, tree by tree.
     leaves: Vec<f32>,
-    /// Where the leaves of each tree begin.
-    starts: Vec<u32>,
+    trees: Vec<Begin>,
     /// What each ensemble adds to, and how many trees it has.
     ensembles: Vec<(f32, usize)>,
 }
 
-/// Is the value above the threshold?
-#[derive(Clone, Copy, Debug)]
-struct Question {
-    threshold: f32,
-    /// The leaves that a yes leaves.
-    mask: u32,
+/// Where a question is asked.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Place {
+    /// The leaves that are reached through it: one bit each.
+    beneath: u32,
     tree: u16,
+    /// The node of the tree.
+    node: i16,
+}
+
+/// Where the nodes and the leaves of a tree begin.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Begin {
+    node: usize,
+    leaf: usize,
+}
+
+/// How the questions were answered for a row. It belongs to the [`Scorer`] that filled it in.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Answers {
+    /// How many of the thresholds of each feature its value is above.
+    above: Vec<u16>,
+    /// The leaf that each tree ended in.
+    leaves: Vec<u8>,
 }
 
 impl Scorer {
-    /// `None` when a tree has more than [`MOST_LEAVES`], or there are more trees than can be numbered. The ensembles
-    /// must be sound ([`Ensemble::is_sound`]) for rows of `features` values.
+    /// `None` when a tree has more than [`MOST_LEAVES`], or there are more trees or questions than can be numbered. The
+    /// ensembles must be sound ([`Ensemble::is_sound`]) for rows of `features` values.
     pub(super) fn new<'a>(
         ensembles: impl IntoIterator<Item = &'a Ensemble>,
         features: usize,
     ) -> Option<Self> {
-        let mut asked: Vec<Vec<Question>> = vec![Vec::new(); features];
-        let (mut leaves, mut starts, mut bases) = (Vec::new(), Vec::new(), Vec::new());
+        let mut asked: Vec<Vec<(f32, Place)>> = vec![Vec::new(); features];
+        let (mut nodes, mut leaves, mut trees, mut bases) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for ensemble in ensembles {
             bases.push((ensemble.base, ensemble.trees.len()));
             for tree in &ensemble.trees {
-                let number = u16::try_from(starts.len()).ok()?;
-                starts.push(u32::try_from(leaves.len()).ok()?);
-                let mut planted = Planting { tree, number, asked: &mut asked, leaves: Vec::new() };
-                planted.plant(if tree.nodes.is_empty() { -1 } else { 0 })?;
-                leaves.append(&mut planted.leaves);
+                if MOST_LEAVES < tree.leaves.len() {
+                    return None;
+                }
+                let number = u16::try_from(trees.len()).ok()?;
+                for (node, beneath) in (0..).zip(leaves_beneath(&tree.nodes)?) {
+                    let Node { feature, threshold, .. } = *tree.nodes.get(usize::try_from(node).ok()?)?;
+                    let place = Place { beneath, tree: number, node };
+                    asked.get_mut(usize::from(feature))?.push((threshold, place));
+                }
+                trees.push(Begin { node: nodes.len(), leaf: leaves.len() });
+                nodes.extend_from_slice(&tree.nodes);
+                leaves.extend_from_slice(&tree.leaves);
             }
         }
+        let mut ends = Vec::with_capacity(features);
         for of_feature in &mut asked {
-            of_feature.sort_by(|a, b| a.threshold.total_cmp(&b.threshold));
+            of_feature.sort_by(|a, b| a.0.total_cmp(&b.0));
+            let count = u16::try_from(of_feature.len()).ok()?;
+            ends.push(ends.last().copied().unwrap_or_default() + usize::from(count));
         }
-        let questions = || asked.iter().flatten();
-        let mut end = 0;
-        let mut ends_with = |of_feature: &Vec<Question>| {
-            end += of_feature.len();
-            end
-        };
-        Some(Self {
-            thresholds: questions().map(|question| question.threshold).collect(),
-            masks: questions().map(|question| question.mask).collect(),
-            trees: questions().map(|question| question.tree).collect(),
-            ends: asked.iter().map(&mut ends_with).collect(),
-            leaves,
-            starts,
-            ensembles: bases,
-        })
+        let (thresholds, places) = asked.into_iter().flatten().unzip();
+        Some(Self { thresholds, places, ends, nodes, leaves, trees, ensembles: bases })
     }
 
     /// The sum of each ensemble for one row. What is unknown is above nothing, and neither is what the row lacks.
-    pub(super) fn predict(&self, row: &[f32]) -> Vec<f32> {
-        let mut reachable = vec![u32::MAX; self.starts.len()];
-        let mut begin = 0;
-        for (value, end) in row.iter().zip(&self.ends) {
-            let below = self.thresholds[begin..*end].partition_point(|threshold| threshold < value);
-            let yes = begin..begin + below;
-            for (mask, tree) in self.masks[yes.clone()].iter().zip(&self.trees[yes]) {
-                reachable[usize::from(*tree)] &= mask;
-            }
-            begin = *end;
+    ///
+    /// `last` is how the row before was answered, or nothing, and becomes how this one is. It saves work and changes no sum.
+    pub(super) fn predict(&self, row: &[f32], last: &mut Answers) -> Vec<f32> {
+        if last.leaves.len() == self.trees.len() {
+            self.answer_changed(row, last);
+        } else {
+            *last = self.answer_all(row);
         }
-        let mut trees = self.starts.iter().zip(reachable);
-        let leaf = |(start, reachable): (&u32, u32)| {
-            let place = (start + reachable.trailing_zeros()) as usize;
-            self.leaves.get(place).copied().unwrap_or_default()
+        let mut trees = self.trees.iter().zip(&last.leaves);
+        let leaf = |(begin, leaf): (&Begin, &u8)| {
+            self.leaves.get(begin.leaf + usize::from(*leaf)).copied().unwrap_or_default()
         };
         let sum = |(base, count): &(f32, usize)| base + trees.by_ref().take(*count).map(leaf).sum::<f32>();
         self.ensembles.iter().map(sum).collect()
     }
-}
 
-/// A tree on its way into the scorer.
-struct Planting<'a> {
-    tree: &'a Tree,
-    number: u16,
-    asked: &'a mut [Vec<Question>],
-    /// Its leaves from left to right.
-    leaves: Vec<f32>,
-}
+    fn answer_all(&self, row: &[f32]) -> Answers {
+        let value = |feature: usize| row.get(feature).copied().unwrap_or(f32::NAN);
+        let above = (0..self.ends.len()).map(|feature| self.above(feature, value(feature)));
+        let root = |begin: &Begin, end: usize| if begin.node == end { -1 } else { 0 };
+        let ends = self.trees.iter().skip(1).map(|next| next.node).chain([self.nodes.len()]);
+        let leaves = (0..).zip(self.trees.iter().zip(ends));
+        let leaves = leaves.map(|(tree, (begin, end))| self.leaf(tree, root(begin, end), row));
+        Answers { above: above.collect(), leaves: leaves.collect() }
+    }
 
-impl Planting<'_> {
-    /// Takes in all that is below `next`, a node or a leaf.
-    fn plant(&mut self, next: i16) -> Option<()> {
-        let Ok(index) = usize::try_from(next) else {
-            let leaf = usize::try_from(-1 - i32::from(next)).ok()?;
-            self.leaves.push(*self.tree.leaves.get(leaf)?);
-            return (self.leaves.len() <= MOST_LEAVES).then_some(());
-        };
-        let node = *self.tree.nodes.get(index)?;
-        let first = self.leaves.len();
-        self.plant(node.left)?;
-        let to_the_left = bits_below(self.leaves.len()) & !bits_below(first);
-        let question = Question { threshold: node.threshold, mask: !to_the_left, tree: self.number };
-        self.asked.get_mut(usize::from(node.feature))?.push(question);
-        self.plant(node.right)
+    fn answer_changed(&self, row: &[f32], last: &mut Answers) {
+        let mut begin = 0;
+        for ((feature, end), above) in self.ends.iter().enumerate().zip(&mut last.above) {
+            let value = row.get(feature).copied().unwrap_or(f32::NAN);
+            let thresholds = &self.thresholds[begin..*end];
+            let is_above = |place: usize| thresholds.get(place).is_some_and(|threshold| *threshold < value);
+            let before = usize::from(*above);
+            // Most values have stayed between the same two.
+            if is_above(before) || (0 < before && !is_above(before - 1)) {
+                *above = self.above(feature, value);
+                let now = usize::from(*above);
+                for place in &self.places[begin + before.min(now)..begin + before.max(now)] {
+                    let Some(leaf) = last.leaves.get_mut(usize::from(place.tree)) else { continue };
+                    if (place.beneath >> *leaf) & 1 == 1 {
+                        // What lies above on the way is answered as before, or changes too and is seen to in its turn.
+                        *leaf = self.leaf(place.tree, place.node, row);
+                    }
+                }
+            }
+            begin = *end;
+        }
+    }
+
+    /// How many of the thresholds of the feature the value is above.
+    fn above(&self, feature: usize, value: f32) -> u16 {
+        let begin = feature.checked_sub(1).map_or(0, |before| self.ends[before]);
+        let above =
+            self.thresholds[begin..self.ends[feature]].partition_point(|threshold| *threshold < value);
+        // There are no more of them, which was looked at when they were taken in.
+        u16::try_from(above).unwrap_or(u16::MAX)
+    }
+
+    /// The leaf of the tree that the row comes to from this node on.
+    fn leaf(&self, tree: u16, node: i16, row: &[f32]) -> u8 {
+        let begin = self.trees.get(usize::from(tree)).map_or(self.nodes.len(), |begin| begin.node);
+        let leaf = end_of_way(&self.nodes[begin..], node, row);
+        // In a tree that is sound there is one, of 32 at most.
+        leaf.and_then(|leaf| u8::try_from(leaf).ok()).unwrap_or_default()
     }
 }
 
-/// The lowest `count` of 32 bits.
-fn bits_below(count: usize) -> u32 {
-    u32::try_from(count).ok().and_then(|count| 1_u32.checked_shl(count)).map_or(u32::MAX, |bit| bit - 1)
+/// The leaves that are reached through each node of a tree, one bit each.
+fn leaves_beneath(nodes: &[Node]) -> Option<Vec<u32>> {
+    let mut beneath = vec![0_u32; nodes.len()];
+    // Children come after their parent.
+    for (index, node) in nodes.iter().enumerate().rev() {
+        let of = |next: i16| match usize::try_from(next) {
+            Ok(child) => beneath.get(child).copied(),
+            Err(_) => 1_u32.checked_shl(u32::try_from(-1 - i32::from(next)).ok()?),
+        };
+        beneath[index] = of(node.left)? | of(node.right)?;
+    }
+    Some(beneath)
 }
 
 #[cfg(test)]
@@ -136,7 +177,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::forecast::trees::Node;
+    use crate::forecast::trees::Tree;
 
     const FEATURES: u8 = 3;
 
@@ -174,19 +215,23 @@ mod tests {
     proptest! {
         /// To the last bit: the trees' values are added in the same order.
         #[test]
-        fn asking_all_at_once_says_what_walking_down_each_says(
+        fn asking_those_that_may_have_changed_says_what_asking_all_says(
             ensembles in proptest::collection::vec(
                 (-2.0f32..2.0, proptest::collection::vec(tree(), 0..5)).prop_map(|(base, trees)| Ensemble { base, trees }),
                 1..4,
             ),
-            rows in proptest::collection::vec(proptest::collection::vec(value(), usize::from(FEATURES)), 1..8),
+            rows in proptest::collection::vec(proptest::collection::vec(value(), usize::from(FEATURES)), 1..20),
         ) {
             prop_assert!(ensembles.iter().all(|ensemble| ensemble.is_sound(FEATURES.into())));
             let scorer = Scorer::new(&ensembles, FEATURES.into()).unwrap();
+            let mut last = Answers::default();
             for row in rows {
                 let walked: Vec<u32> = ensembles.iter().map(|ensemble| ensemble.predict(&row).to_bits()).collect();
-                let asked: Vec<u32> = scorer.predict(&row).into_iter().map(f32::to_bits).collect();
-                prop_assert_eq!(asked, walked, "{:?}", row);
+                // From the row before, and from none.
+                for last in [&mut last, &mut Answers::default()] {
+                    let asked: Vec<u32> = scorer.predict(&row, last).into_iter().map(f32::to_bits).collect();
+                    prop_assert_eq!(&asked, &walked, "{:?}", row);
+                }
             }
         }
     }

@@ -50,14 +50,8 @@ impl Ensemble {
 
 impl Tree {
     fn predict(&self, row: &[f32]) -> f32 {
-        let mut next: i16 = if self.nodes.is_empty() { -1 } else { 0 };
-        while let Ok(index) = usize::try_from(next) {
-            let Some(node) = self.nodes.get(index) else { return 0.0 };
-            let value = row.get(usize::from(node.feature)).copied().unwrap_or(f32::NAN);
-            // Nobody can foretell the way, so a branch would be guessed wrong half of the time.
-            next = select_unpredictable(node.threshold < value, node.right, node.left);
-        }
-        usize::try_from(-1 - next).ok().and_then(|leaf| self.leaves.get(leaf)).copied().unwrap_or(0.0)
+        let root = if self.nodes.is_empty() { -1 } else { 0 };
+        end_of_way(&self.nodes, root, row).and_then(|leaf| self.leaves.get(leaf)).copied().unwrap_or(0.0)
     }
 
     fn is_sound(&self, features: usize) -> bool {
@@ -72,6 +66,18 @@ impl Tree {
         });
         nodes && !self.leaves.is_empty() && self.leaves.iter().all(|value| value.is_finite())
     }
+}
+
+/// The leaf that a row comes to from `next` (a node or, negative, a leaf) on; `None` where the way leads nowhere, which it
+/// does in no tree that is sound.
+pub(super) fn end_of_way(nodes: &[Node], mut next: i16, row: &[f32]) -> Option<usize> {
+    while let Ok(index) = usize::try_from(next) {
+        let node = nodes.get(index)?;
+        let value = row.get(usize::from(node.feature)).copied().unwrap_or(f32::NAN);
+        // Nobody can foretell the way, so a branch would be guessed wrong half of the time.
+        next = select_unpredictable(node.threshold < value, node.right, node.left);
+    }
+    usize::try_from(-1 - next).ok()
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use super::shared::Shared;
 use super::track_record::TrackRecord;
 use crate::classes::Class;
 use crate::confidence::{Chances, Known, Scale, ServedShare};
-use crate::forecast::{Quantiles, ResourceModel};
+use crate::forecast::{Quantiles, Recall, ResourceModel};
 use crate::observation::Observation;
 
 /// An observation speaks for at most this long before it: longer is a gap, and what happened there is
@@ -75,6 +75,9 @@ struct Learnt {
     outlook: Option<Outlook>,
     /// What was said after the last observation.
     standing: Option<Standing>,
+    /// Not kept over a restart: it makes the next forecast cheaper, and no other.
+    #[serde(skip)]
+    recall: Recall,
 }
 
 /// What a model from a checkpoint works with until it is given what it is to work with.
@@ -132,6 +135,7 @@ impl Learnt {
             record: TrackRecord::default(),
             known_seconds: 0.0,
             standing: None,
+            recall: Recall::default(),
         }
     }
 
@@ -172,16 +176,21 @@ impl Learnt {
         if self.outlook.as_ref().is_some_and(stands) {
             return;
         }
-        let forecast = self.forecast(step, panel.demand_model);
+        let window = self.window(step);
+        let forecast = panel.demand_model.zip(window).and_then(|(model, window)| {
+            // The days before have hardly changed since it was asked last.
+            model.forecast_after(&window, &mut self.recall)
+        });
         let view = View::new(panel.config, &self.series, step, forecast.as_ref(), panel.look);
         let wishes = panel.experts.iter().map(|expert| (panel.wish)(*expert, &view)).collect::<Option<_>>();
         self.outlook = wishes.map(|wishes| Outlook { step, value, wishes, forecast });
     }
 
-    fn forecast(&self, step: i64, model: Option<&ResourceModel>) -> Option<Quantiles> {
+    /// What a forecast at `step` is made from; `None` where too little is known.
+    fn window(&self, step: i64) -> Option<Vec<f32>> {
         let window = self.series.window(step);
         let known = window.iter().filter(|value| !value.is_nan()).take(LEAST_FORECAST_STEPS).count();
-        model.filter(|_| LEAST_FORECAST_STEPS <= known)?.forecast(&window)
+        (LEAST_FORECAST_STEPS <= known).then_some(window)
     }
 
     /// Whether at least half of the `window` steps that end with `step` were measured.
@@ -247,6 +256,8 @@ impl ContainerModel {
     pub fn set_shared(&mut self, shared: &Arc<Shared>) {
         if !Arc::ptr_eq(&self.shared, shared) {
             self.shared = Arc::clone(shared);
+            // Another model may forecast from here on.
+            (self.cpu.recall, self.memory.recall) = Default::default();
         }
     }
 
@@ -254,11 +265,9 @@ impl ContainerModel {
     /// the coming hour. `None` where too little is known.
     pub fn forecasts(&self, now: Timestamp) -> (Option<Quantiles>, Option<Quantiles>) {
         let step = step_of(now.as_second());
-        let demand = self.shared.demand();
-        (
-            self.cpu.forecast(step, demand.map(|model| &model.cpu)),
-            self.memory.forecast(step, demand.map(|model| &model.memory)),
-        )
+        let Some(demand) = self.shared.demand() else { return (None, None) };
+        let of = |learnt: &Learnt, model: &ResourceModel| model.forecast(&learnt.window(step)?);
+        (of(&self.cpu, &demand.cpu), of(&self.memory, &demand.memory))
     }
 
     /// The demand of the whole steps before `now`: of CPU (cores) and of memory (MiB), the oldest first, NaN is unknown.
