@@ -157,10 +157,10 @@ mod tests {
     fn a_quantile_lies_between_two() {
         let mut near = 0;
         let day = Day::new(&[4.0, 1.0, f32::NAN, 3.0]);
-        assert_eq!(
-            [0.0, 0.25, 0.5, 1.0].map(|quantile| day.quantile(quantile, &mut near)),
-            [1.0, 2.0, 3.0, 4.0]
-        );
+        for (quantile, wanted) in [(0.0, 1.0), (0.25, 2.0), (0.5, 3.0), (1.0, 4.0)] {
+            let got = day.quantile(quantile, &mut near);
+            assert!((got - wanted).abs() < 1e-6, "{quantile}: {got}");
+        }
         assert!(Day::new(&[]).quantile(0.5, &mut near).is_nan());
     }
 }
