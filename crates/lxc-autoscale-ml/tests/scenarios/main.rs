@@ -65,7 +65,6 @@ fn restless_days(sigma: f64, wait: &str) -> (usize, usize) {
 
 /// What comes and goes by chance is not followed: nothing is learnt from it, and nothing saved.
 #[test]
-#[expect(clippy::print_stdout, reason = "the figures are for the reader of the test's output")]
 fn a_restless_container_is_not_resized_all_day() {
     let (quiet, _) = restless_days(0.05, "21600");
     println!("{quiet} changes in four days for a load that hardly moves");
