@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "all of this is test code")]
 
 use std::fs::{self, Permissions};
-use std::os::unix::fs::{PermissionsExt, chown, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -232,6 +232,33 @@ fn every_copy_has_the_mode_that_was_asked_for() {
         for _ in 0..12 {
             assert_eq!(mode(), wanted);
             writer.append(&snapshot("")).unwrap();
+        }
+    }
+}
+
+/// A name shows one copy at a time: whoever changes its mode reaches one of them, and the others must not come back with it.
+#[test]
+fn a_copy_whose_access_somebody_changed_is_not_published_again() {
+    for spoil in [
+        (|path: &Path| set_mode(path, 0o666)) as fn(&Path),
+        |path| set_mode(path, 0o600),
+        |path| chown(path, None, Some(STRANGER)).unwrap(),
+    ] {
+        let place = place();
+        let (mut writer, _) = MetricsWriter::open(&place.path, BOUNDS).unwrap();
+        let access = || {
+            let metadata = fs::metadata(&place.path).unwrap();
+            (metadata.mode() & 0o7777, metadata.gid())
+        };
+        let wanted = access();
+        for _ in 0..12 {
+            writer.append(&snapshot("")).unwrap();
+        }
+        spoil(&place.path);
+        assert_ne!(access(), wanted);
+        for _ in 0..12 {
+            writer.append(&snapshot("")).unwrap();
+            assert_eq!(access(), wanted);
         }
     }
 }

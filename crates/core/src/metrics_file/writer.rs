@@ -1,7 +1,7 @@
 //! Appends snapshots to the exchange file.
 
 use std::borrow::Cow;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, BufRead, BufReader, BufWriter, Seek, SeekFrom, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -357,7 +357,8 @@ impl MetricsWriter {
     /// the copy is published all the same, and writing its record again would double it.
     fn exchange(&mut self, spare: Spare, goes_on: bool) -> io::Result<()> {
         let (name, file) = spare.into_parts();
-        let stamp = Stamp::of(&file.metadata()?);
+        let metadata = file.metadata()?;
+        let stamp = Stamp::of(&metadata);
         let is_exchanged = match renameat_with(CWD, &name, CWD, &self.path, RenameFlags::EXCHANGE) {
             Ok(()) => true,
             // This file system cannot exchange names, or somebody removed the published copy: publish by
@@ -371,7 +372,7 @@ impl MetricsWriter {
         self.is_directory_dirty = true;
         let published = Published { file, stamp, oldest: self.published.oldest };
         let retired = std::mem::replace(&mut self.published, published);
-        if is_exchanged && let Err(error) = self.tidy_up(&name, retired, goes_on) {
+        if is_exchanged && let Err(error) = self.tidy_up(&name, retired, &metadata, goes_on) {
             tracing::warn!(
                 "what stood in the place of the metrics file `{}` is `{}` now, and cannot be moved out of the way: {error}",
                 self.path.display(),
@@ -381,10 +382,18 @@ impl MetricsWriter {
         Ok(())
     }
 
-    /// Sees to what came to `name` when the published copy took its place.
-    fn tidy_up(&mut self, name: &Path, retired: Published, goes_on: bool) -> io::Result<()> {
+    /// Sees to what came to `name` when the copy with that metadata was published in its place.
+    fn tidy_up(
+        &mut self,
+        name: &Path,
+        retired: Published,
+        published: &Metadata,
+        goes_on: bool,
+    ) -> io::Result<()> {
         let metadata = retired.file.metadata()?;
-        let is_ours = metadata.nlink() == 1 && metadata.uid() == rustix::process::geteuid().as_raw();
+        // Whoever changed who may read and write the file reached one copy: the other is as configured, and stays.
+        let access = |metadata: &Metadata| (metadata.mode(), metadata.uid(), metadata.gid());
+        let is_ours = metadata.nlink() == 1 && access(&metadata) == access(published);
         match stamp_at(name) {
             // Nobody else can write to it or keeps it under another name.
             Some(found) if found == retired.stamp && is_ours && goes_on => {

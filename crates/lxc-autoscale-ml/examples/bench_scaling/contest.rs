@@ -20,8 +20,11 @@ use crate::peers::{AsProvisioned, Autopilot, MovingMax, Original, Peer, Shown, S
 /// A way to sizes.
 #[derive(Clone, Copy)]
 enum Policy {
-    /// Our own, by the very functions of the daemon, with its built-in configuration and the model that ships.
+    /// Our own, by the very functions of the daemon, with its built-in configuration and the model that ships. The
+    /// guards are no part of what is recommended, and the others have none.
     Product,
+    /// The same with the guards, as the daemon is.
+    Guarded,
     /// The same with a demand model that was learnt from other machines.
     Stranger,
     /// Another product.
@@ -31,9 +34,10 @@ enum Policy {
 }
 
 /// The policies in the order of the table, with the names that are shown.
-const POLICIES: [(&str, Policy); 10] = [
+const POLICIES: [(&str, Policy); 11] = [
     ("**lxc-autoscale-ml**, learnt from other machines", Policy::Stranger),
     ("**lxc-autoscale-ml**", Policy::Product),
+    ("**lxc-autoscale-ml** with its guards", Policy::Guarded),
     ("moving maximum of 24 h × 1.15", Policy::Peer(|| Box::new(MovingMax::new()))),
     ("Autopilot-style (CPU p95, memory 24 h peak)", Policy::Peer(|| Box::new(Autopilot::new()))),
     ("VPA-style, limit = target", Policy::Peer(|| Box::new(Vpa::new()))),
@@ -58,7 +62,6 @@ pub(crate) fn figures(recordings: &[Recording], class: CpuClass, learnt: Option<
         shared: Arc::new(Shared::with_shipped(&config.recommend)),
         rules,
         interval_seconds: 0,
-        // What the recommendation is worth; the guards are no part of it, and the others have none.
         with_guards: false,
         with_forecasts: false,
     };
@@ -68,6 +71,7 @@ pub(crate) fn figures(recordings: &[Recording], class: CpuClass, learnt: Option<
         .map(|(name, policy)| {
             let sums = in_parallel(recordings, |recording| match policy {
                 Policy::Product => product(&replay, recording),
+                Policy::Guarded => product(&Replay { with_guards: true, ..replay.clone() }, recording),
                 Policy::Stranger => {
                     let demand = learnt.map(|learnt| learnt.stranger(recording.id));
                     let shared = Arc::new(Shared::with_demand(&config.recommend, demand));
