@@ -80,6 +80,8 @@ pub struct NodeSettings {
     pub volume_work_milliseconds: u64,
     /// What becomes of answers to changes.
     pub answers_to_changes: Answers,
+    /// Whether a file system grows with its volume; where it does not, Proxmox warns of it.
+    pub filesystems_grow: bool,
 }
 
 impl Default for NodeSettings {
@@ -103,6 +105,7 @@ impl Default for NodeSettings {
             lock_timeout_seconds: 10,
             volume_work_milliseconds: 0,
             answers_to_changes: Answers::Whole,
+            filesystems_grow: true,
         }
     }
 }

@@ -54,6 +54,7 @@ pub struct VolumeStore {
     layout: NodeLayout,
     storages: Vec<Storage>,
     work: Duration,
+    filesystems_grow: bool,
     /// Ends work that takes long.
     pub interrupt: Interrupt,
 }
@@ -65,6 +66,7 @@ impl VolumeStore {
             layout: layout.clone(),
             storages: settings.storages.clone(),
             work: Duration::from_millis(settings.volume_work_milliseconds),
+            filesystems_grow: settings.filesystems_grow,
             interrupt: Interrupt::default(),
         }
     }
@@ -170,21 +172,26 @@ impl VolumeStore {
         let old = volume.clone();
         let allocated = if storage.kind == StorageKind::LvmThin { lvm::whole_extents(bytes) } else { bytes };
         volume.bytes = allocated;
-        volume.filesystem.grow(allocated);
+        if self.filesystems_grow {
+            volume.filesystem.grow(allocated);
+        }
         volume.save(&self.directory(id))?;
-        match storage.kind {
+        let device = match storage.kind {
             StorageKind::LvmThin => {
                 lvm::resized(out, id.short_name(), old.bytes, allocated, storage, self.promised(storage)?)?;
-                tools::resized_filesystem(out, &lvm::device(id.short_name()), &old, &volume, state)?;
+                lvm::device(id.short_name())
             }
-            StorageKind::Dir => {
-                let device = match state {
-                    FilesystemState::Mounted => "/dev/loop0".to_owned(),
-                    FilesystemState::Unmounted => format!("/var/lib/vz/images/{}", id.name),
-                };
-                tools::resized_filesystem(out, &device, &old, &volume, state)?;
-            }
-            StorageKind::Tree => {}
+            StorageKind::Dir => match state {
+                FilesystemState::Mounted => "/dev/loop0".to_owned(),
+                FilesystemState::Unmounted => format!("/var/lib/vz/images/{}", id.name),
+            },
+            StorageKind::Tree => return Ok(volume),
+        };
+        if self.filesystems_grow {
+            tools::resized_filesystem(out, &device, &old, &volume, state)?;
+        } else {
+            let failed = format!("command 'resize2fs {device}' failed: exit code 1");
+            writeln!(out, "Failed to update the container's filesystem: {failed}\n")?;
         }
         Ok(volume)
     }
