@@ -18,6 +18,7 @@ use crate::{Cores, Mebibytes, RecordTime, Vmid};
 mod configuration;
 mod events;
 mod power;
+mod removal;
 mod resource;
 mod snapshots;
 
@@ -31,6 +32,7 @@ pub use events::{
     UsageEvent,
 };
 pub use power::{Powered, ShutdownRequest};
+pub use removal::{RemovalToConfirm, VolumeInfo};
 pub use resource::{
     Cluster, ClusterNode, ClusterStatus, ContainerSettings, EXIT_NOTHING_KNOWN, PendingSetting, RawSetting,
     Why, WhyRequest,
@@ -263,8 +265,19 @@ pub type ScaledCores = Resized<Cores>;
 pub type ScaledCpulimit = Resized<f64>;
 /// Answer to `POST /scale/ram`, in MiB.
 pub type ScaledRam = Resized<Mebibytes>;
+
 /// Answer to `POST /scale/storage/increase`, in MiB.
-pub type IncreasedStorage = Resized<Mebibytes>;
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct IncreasedStorage {
+    /// The size of the volume.
+    #[serde(flatten)]
+    pub size: Resized<Mebibytes>,
+    /// Whether the file system on it has grown with it: `false` where the container still sees the size of before. Absent where
+    /// that is not known, because the server ended meanwhile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filesystem_grown: Option<bool>,
+}
 
 /// Answer to `POST /snapshot/create`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -346,25 +359,6 @@ pub struct CloneDeleted {
     pub vm_id: Vmid,
     /// Whether it ran and was stopped first.
     pub was_running: bool,
-}
-
-/// Answer to the first `DELETE /clone/delete` where a removal takes two: what would be lost.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-pub struct RemovalToConfirm {
-    /// The container that would be gone.
-    pub vm_id: Vmid,
-    /// Its host name.
-    pub name: Option<String>,
-    /// Whether it runs, and would be stopped.
-    pub is_running: bool,
-    /// Its snapshots, which would be gone, too.
-    pub snapshots: Vec<String>,
-    /// To be sent with the second request, by the same caller.
-    pub confirmation: String,
-    /// Until when that holds.
-    #[cfg_attr(feature = "schema", schemars(with = "RecordTime"))]
-    pub expires: Timestamp,
 }
 
 /// Answer to `GET /resource/vm/status` and `GET /resource/lxc/status`.

@@ -4,12 +4,13 @@
 //! it from the monitor to the ml daemon ([`metrics_file`]), what Proxmox stores about a container
 //! ([`container_config`]), the node's own files ([`procfs`]), the bodies of the REST API ([`api`]), and the plumbing every daemon needs
 //! ([`config`], [`mod@nearest`], [`telemetry`], [`mod@local_zone`], [`service`], [`users`], [`ownership`], [`regular_file`], [`durable`], [`exposition`], [`progress`],
-//! [`error_chain`], [`command_output`]).
+//! [`error_chain`], [`command_output`], [`mod@count`]).
 
 pub mod api;
 pub mod command_output;
 pub mod config;
 pub mod container_config;
+pub mod count;
 pub mod durable;
 pub mod error_chain;
 pub mod exposition;
@@ -41,6 +42,7 @@ pub mod vmid;
 mod whole_number;
 
 pub use command_output::CommandOutput;
+pub use count::count;
 pub use error_chain::ErrorChain;
 pub use local_zone::local_zone;
 pub use nearest::nearest;

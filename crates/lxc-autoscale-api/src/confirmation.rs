@@ -1,7 +1,8 @@
 //! The second step of what cannot be taken back: whoever asks for it has seen what it is about.
 //!
 //! The first request is answered with what would be lost, and with a confirmation that the second one brings along. It
-//! holds for a minute, for whoever asked, and for the container as it was shown. It is made from a secret of this process:
+//! holds for a minute, for whoever asked, and for the container as it was shown: with all of its configuration, what is not
+//! shown of it included. It is made from a secret of this process:
 //! nobody else can make one, and none has to be kept.
 
 use std::io;
@@ -61,15 +62,15 @@ impl Confirmations {
 
     fn seal(&self, subject: &Subject<'_>, expires: i64) -> io::Result<String> {
         let Subject { caller, vmid, stored } = *subject;
-        let Stored { config, parent, snapshots, home } = stored;
+        let Stored { config, parent, snapshots, volumes, digest, home } = stored;
         let secret = if let Some(secret) = self.secret.get() {
             secret
         } else {
             let fresh = random()?;
             self.secret.get_or_init(|| fresh)
         };
-        let text =
-            serde_json::to_string(&(caller.to_string(), vmid, expires, config, parent, snapshots, home))?;
+        let shown = (config, parent, snapshots, volumes, digest, home);
+        let text = serde_json::to_string(&(caller.to_string(), vmid, expires, shown))?;
         // Half of the hash: what is not told cannot be carried on from.
         let hash = Sha256::new().chain_update(secret).chain_update(text).finalize();
         Ok(hex(&hash[..16]))
@@ -83,8 +84,14 @@ mod tests {
     use super::*;
 
     fn stored(text: &str) -> Stored {
-        let config = ContainerConfig::parse(text).0;
-        Stored { config, parent: None, snapshots: vec!["before".to_owned()], home: String::new() }
+        Stored {
+            config: ContainerConfig::parse(text).0,
+            parent: None,
+            snapshots: vec!["before".to_owned()],
+            volumes: vec![],
+            digest: text.to_owned(),
+            home: String::new(),
+        }
     }
 
     #[test]
@@ -94,6 +101,7 @@ mod tests {
         let (vmid, other) = (Vmid::try_from(104).unwrap(), Vmid::try_from(105).unwrap());
         let (shown, changed) = (stored("hostname: mail\n"), stored("hostname: web\n"));
         let more = Stored { snapshots: vec![], ..shown.clone() };
+        let other_disk = Stored { digest: "another".to_owned(), ..shown.clone() };
         let now = Timestamp::from_second(1_700_000_000).unwrap();
         let subject = Subject { caller: &root, vmid, stored: &shown };
         let given = confirmations.issue(&subject, now + LIFETIME).unwrap();
@@ -108,6 +116,7 @@ mod tests {
             Subject { vmid: other, ..subject },
             Subject { stored: &changed, ..subject },
             Subject { stored: &more, ..subject },
+            Subject { stored: &other_disk, ..subject },
         ] {
             assert!(!holds(&given, &subject, 0), "{subject:?}");
         }

@@ -71,13 +71,23 @@ async fn read(request: Request, limit: usize) -> Result<Bytes, ApiError> {
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
-    serde_json::from_slice(bytes).map_err(|error| {
-        if error.is_data() {
-            ApiError::invalid_parameter(naming_both(error.to_string()))
-        } else {
-            ApiError::new(StatusCode::BAD_REQUEST, "invalid_json", format!("the body is not JSON: {error}"))
-        }
-    })
+    let not_json = |error: &serde_json::Error| {
+        ApiError::new(StatusCode::BAD_REQUEST, "invalid_json", format!("the body is not JSON: {error}"))
+    };
+    let mut body = serde_json::Deserializer::from_slice(bytes);
+    let value = serde_path_to_error::deserialize(&mut body).map_err(|error| {
+        let (field, error) = (error.path().to_string(), error.into_inner());
+        if error.is_data() { refused(&field, &error.to_string()) } else { not_json(&error) }
+    })?;
+    body.end().map_err(|error| not_json(&error))?;
+    Ok(value)
+}
+
+/// What is wrong with a field; with all of them, or with one that is named in the text, where `field` is no name.
+fn refused(field: &str, text: &str) -> ApiError {
+    let is_name = field.starts_with(|first: char| first.is_ascii_alphabetic());
+    let text = naming_both(text.to_owned());
+    ApiError::invalid_parameter(if is_name { format!("`{field}`: {text}") } else { text })
 }
 
 /// A field that has two names is given twice when both are used, of which serde tells the first only.
@@ -104,10 +114,21 @@ impl<T: DeserializeOwned> FromRequestParts<AppState> for ApiQuery<T> {
     async fn from_request_parts(parts: &mut Parts, _: &AppState) -> Result<Self, ApiError> {
         match Query::try_from_uri(&parts.uri) {
             Ok(Query(value)) => Ok(Self(value)),
-            Err(rejection) => Err(ApiError::invalid_parameter(naming_both(rejection.body_text()))),
+            Err(rejection) => {
+                // `Failed to deserialize query string: vm_id: invalid digit found in string`
+                let said = rejection.body_text();
+                let text = said.strip_prefix(QUERY_REFUSED).unwrap_or(&said);
+                let is_name = |word: &str| word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+                let named = text.split_once(": ").filter(|(field, _)| is_name(field));
+                let (field, text) = named.unwrap_or(("", text));
+                Err(refused(field, &format!("in the query: {text}")))
+            }
         }
     }
 }
+
+/// How axum begins to say what is wrong with a query.
+const QUERY_REFUSED: &str = "Failed to deserialize query string: ";
 
 impl<T: DeserializeOwned + Send> FromRequestParts<AppState> for ApiPath<T> {
     type Rejection = ApiError;

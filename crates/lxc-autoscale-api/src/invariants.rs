@@ -11,6 +11,8 @@ use crate::config::{LimitsConfig, MAX_CORES};
 
 /// A core in hundredths.
 const ONE_CORE: u64 = 100;
+/// A CPU limit, as errors call it.
+pub const CPULIMIT: &str = "`cpulimit` (in cores, 0 for none)";
 
 /// Which size is to be changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,19 +75,19 @@ pub enum Refused {
         /// What the number is.
         what: &'static str,
         /// The least allowed.
-        least: u64,
+        least: f64,
         /// The most allowed.
-        most: u64,
+        most: f64,
     },
     /// It is too much at once.
     #[error(
         "from {from} to {to} is more than {factor} times at once (`limits.max_step_factor`); go in smaller steps"
     )]
     StepTooLarge {
-        /// What it is.
-        from: u64,
+        /// What it is, in cores or MiB.
+        from: f64,
         /// What was asked for.
-        to: u64,
+        to: f64,
         /// The most allowed.
         factor: f64,
     },
@@ -126,6 +128,11 @@ pub enum Refused {
 }
 
 impl Refused {
+    /// A number is outside the bounds.
+    pub fn out_of_bounds(what: &'static str, least: f64, most: f64) -> Self {
+        Self::OutOfBounds { what, least, most }
+    }
+
     /// Stable name for programs.
     pub fn code(&self) -> &'static str {
         match self {
@@ -144,7 +151,10 @@ impl Refused {
 /// # Errors
 /// [`Refused::OutOfBounds`].
 pub fn within(what: &'static str, value: u64, least: u64, most: u64) -> Result<(), Refused> {
-    if (least..=most).contains(&value) { Ok(()) } else { Err(Refused::OutOfBounds { what, least, most }) }
+    if (least..=most).contains(&value) {
+        return Ok(());
+    }
+    Err(Refused::out_of_bounds(what, least as f64, most as f64))
 }
 
 /// Whether containers may be touched at all.
@@ -168,8 +178,10 @@ pub fn bounds(limits: &LimitsConfig, what: What, to: u64) -> Result<(), Refused>
         // No limit at all is bounded elsewhere: by what the container could use then.
         What::Cpulimit if to == 0 => Ok(()),
         What::Cpulimit => {
-            let least = hundredths(limits.min_cpulimit);
-            within("`cpulimit` (in hundredths)", to, least, u64::from(limits.max_cores) * ONE_CORE)
+            let most = u64::from(limits.max_cores) * ONE_CORE;
+            let is_within = (hundredths(limits.min_cpulimit)..=most).contains(&to);
+            let refused = Refused::out_of_bounds(CPULIMIT, limits.min_cpulimit, limits.max_cores.into());
+            if is_within { Ok(()) } else { Err(refused) }
         }
         What::Memory => within("`memory` (in MiB)", to, limits.min_memory_mib, limits.max_memory_mib),
     }
@@ -194,7 +206,7 @@ pub fn most_cores(
         return Ok(());
     }
     let what = "the number of cores that the container could use then";
-    Err(Refused::OutOfBounds { what, least: limits.min_cores.into(), most: limits.max_cores.into() })
+    Err(Refused::out_of_bounds(what, limits.min_cores.into(), limits.max_cores.into()))
 }
 
 /// Whether the sizes of a container that were changed that often within the last hour may be changed once more.
@@ -219,7 +231,9 @@ pub fn check(limits: &LimitsConfig, step: Step, circumstances: &Circumstances) -
     let least = if step.what == What::Cpulimit { ONE_CORE } else { 0 };
     let (less, more) = (from.min(step.to).max(least) as f64, from.max(step.to).max(least) as f64);
     if less * limits.max_step_factor < more {
-        return Err(Refused::StepTooLarge { from, to: step.to, factor: limits.max_step_factor });
+        let unit = if step.what == What::Cpulimit { ONE_CORE as f64 } else { 1.0 };
+        let (from, to) = (from as f64 / unit, step.to as f64 / unit);
+        return Err(Refused::StepTooLarge { from, to, factor: limits.max_step_factor });
     }
     if step.what == What::Memory && from < step.to && circumstances.is_running {
         return node_has(limits, &circumstances.node, step.to - from);

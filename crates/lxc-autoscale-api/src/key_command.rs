@@ -103,7 +103,7 @@ impl Trail<'_> {
             Ok(_) => Event::Done { result: Value::Null, duration_ms: 0 },
             Err(error) => {
                 let message = audit::bounded(&ErrorChain(error).to_string());
-                Event::NotDone { code: error.code().into(), message, duration_ms: 0 }
+                Event::NotDone { code: error.code().into(), message, is_open: false, duration_ms: 0 }
             }
         })
     }
@@ -151,7 +151,11 @@ pub fn run(
             writeln!(out)?;
         }
         KeyCommand::List { json: false } => {
-            for key in file.keys()?.iter() {
+            let keys = file.keys()?;
+            if keys.is_empty() {
+                writeln!(out, "There are no keys; `lxc-autoscale-api key create` makes one.")?;
+            }
+            for key in keys.iter() {
                 let scope = scope(key.containers.as_ref());
                 let end = match key.expires {
                     Some(expires) if key.is_expired(now) => format!("EXPIRED {expires:.0}"),

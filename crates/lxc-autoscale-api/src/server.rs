@@ -19,7 +19,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 
-use crate::audit::AuditError;
+use crate::audit::VerifyError;
 use crate::auth::keys::KeysError;
 use crate::backend::Opened;
 use crate::backend::rest::RestSetupError;
@@ -72,7 +72,7 @@ pub enum ServerError {
     Certificate(#[from] CertificateError),
     /// The audit log cannot be read.
     #[error(transparent)]
-    Audit(#[from] AuditError),
+    Audit(#[from] VerifyError),
     /// Nothing was taken back.
     #[error(transparent)]
     Undo(#[from] UndoCommandError),

@@ -7,6 +7,7 @@
 )]
 
 mod cluster;
+mod disks;
 mod documented;
 mod lost;
 mod node;

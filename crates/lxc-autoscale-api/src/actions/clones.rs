@@ -18,6 +18,7 @@ use super::snapshots::ensure_running;
 use super::{ActionError, refuse_lock, unlocked};
 use crate::backend::watch::cancellable;
 use crate::backend::{BackendError, CloneOrder, ContainerHost, Existing, Obstacle, Stored};
+use crate::config::ConfirmDestroy;
 use crate::jobs::{Journal, copies};
 use crate::params::{Hostname, InvalidName, SnapshotName};
 use crate::store::{Store, StoreError};
@@ -236,6 +237,28 @@ pub enum Removable {
     Anything,
 }
 
+/// A removal that somebody asks for.
+#[derive(Clone, Debug)]
+pub struct RemovalOrder {
+    /// The container.
+    pub vmid: Vmid,
+    /// What may be removed.
+    pub removable: Removable,
+    /// Which removals take a confirmation.
+    pub confirm: ConfirmDestroy,
+    /// What whoever asks has confirmed, as it was shown; nothing where no confirmation was asked for.
+    pub shown: Option<Stored>,
+}
+
+/// Whether a removal takes a confirmation.
+pub fn takes_confirmation(confirm: ConfirmDestroy, is_copy: bool) -> bool {
+    match confirm {
+        ConfirmDestroy::Always => true,
+        ConfirmDestroy::Others => !is_copy,
+        ConfirmDestroy::Never => false,
+    }
+}
+
 /// What lacks of a container to be a copy of ours; nothing where it is one.
 ///
 /// # Errors
@@ -268,7 +291,9 @@ pub async fn refuse_running(host: &dyn ContainerHost, vmid: Vmid) -> Result<(), 
 }
 
 /// Removes a copy of ours, stopping it first if it runs, or another container where that is `removable`, which must have
-/// been stopped. Where somebody has confirmed it, it must be as it was `shown` then.
+/// been stopped. Where somebody has confirmed it, it must be as it was shown then; where nobody has, it must be one that takes
+/// no confirmation. Both are looked at here, and not when it was asked for: the removal may have waited for another change, and
+/// the id may be another container's by now.
 ///
 /// # Errors
 /// [`ActionError`] when the container is missing, not a copy of ours or running, not as it was shown, protected or locked, or
@@ -276,12 +301,11 @@ pub async fn refuse_running(host: &dyn ContainerHost, vmid: Vmid) -> Result<(), 
 pub async fn delete(
     host: &dyn ContainerHost,
     journal: &Journal,
-    vmid: Vmid,
-    removable: Removable,
-    shown: Option<&Stored>,
+    order: &RemovalOrder,
 ) -> Result<CloneDeleted, ActionError> {
+    let RemovalOrder { vmid, removable, confirm, ref shown } = *order;
     let stored = host.stored(vmid).await?;
-    if shown.is_some_and(|shown| *shown != stored) {
+    if shown.as_ref().is_some_and(|shown| *shown != stored) {
         return Err(ActionError::NotAsShown { vmid });
     }
     if stored.config.protection {
@@ -289,12 +313,16 @@ pub async fn delete(
         return Err(BackendError::WrongState { vmid, detail, state: Obstacle::Protected }.into());
     }
     let lacks = lacks_of_a_copy(journal.store(), vmid, &stored).await?;
+    let is_copy = lacks.is_none();
     refuse_lock(vmid, &stored)?;
     let was_running = match lacks {
         Some(lacks) if removable == Removable::Copies => return Err(ActionError::NotAClone { vmid, lacks }),
         Some(_) => refuse_running(host, vmid).await.map(|()| false)?,
         None => host.is_running(vmid).await?,
     };
+    if shown.is_none() && takes_confirmation(confirm, is_copy) {
+        return Err(ActionError::NotAsShown { vmid });
+    }
     journal.found(vmid, &stored, Some(was_running));
     if was_running {
         host.stop(vmid).await?;

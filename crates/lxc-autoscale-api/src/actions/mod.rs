@@ -76,8 +76,11 @@ pub enum ActionError {
         /// What would show that it was.
         lacks: String,
     },
-    /// A container that was to be removed is not any more what whoever confirmed it was shown.
-    #[error("container {vmid} was changed since its removal was confirmed, and is not removed; ask again")]
+    /// A container that was to be removed is not any more what it was when whoever asks was told about it.
+    #[error(
+        "container {vmid} is not any more what it was when its removal was asked for or confirmed, and is not removed; ask \
+         again"
+    )]
     NotAsShown {
         /// The container.
         vmid: Vmid,

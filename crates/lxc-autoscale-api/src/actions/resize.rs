@@ -5,7 +5,7 @@ use lxc_autoscale_core::api::{IncreasedStorage, Resized, ScaledCores, ScaledCpul
 use lxc_autoscale_core::{Cores, Mebibytes, Vmid};
 
 use super::{ActionError, changeable};
-use crate::backend::{Answer, ContainerHost, Stored};
+use crate::backend::{Answer, ContainerHost, Grown, Stored};
 use crate::config::{Config, LimitsConfig, MAX_CORES, MetricsConfig};
 use crate::invariants::{self, Circumstances, NodeMemory, Refused, Step, What};
 use crate::jobs::Journal;
@@ -46,7 +46,7 @@ pub async fn set_cores(
     let step = Step { what: What::Cores, from: before.map(u64::from), to: cores.into() };
     keeps_invariants(host, journal, config, vmid, &stored, step).await?;
     let call = host.set_cores(vmid, cores);
-    let after = change_and_read(host, journal, vmid, &stored, call).await?.config.cores;
+    let after = change_and_read(host, journal, vmid, &stored, call).await?.1.config.cores;
     if after != Some(cores) {
         let found = after.map_or("none is set".to_owned(), |cores| format!("it is {cores}"));
         return Err(not_applied(vmid, "number of cores", &found));
@@ -70,12 +70,12 @@ pub async fn set_cpulimit(
 ) -> Result<ScaledCpulimit, ActionError> {
     let limits = &config.limits;
     if expected.is_some_and(|cores| !(0.0..=f64::from(MAX_CORES)).contains(&cores)) {
-        return Err(Refused::OutOfBounds { what: "`expected`", least: 0, most: MAX_CORES.into() }.into());
+        return Err(Refused::out_of_bounds("`expected`", 0.0, MAX_CORES.into()).into());
     }
     let most = limits.max_cores.into();
     let wanted = Hundredths::from_cores(cores).filter(|wanted| wanted.cores() <= f64::from(limits.max_cores));
     let Some(wanted) = wanted else {
-        return Err(Refused::OutOfBounds { what: "`cpulimit` (0 for none)", least: 0, most }.into());
+        return Err(Refused::out_of_bounds(invariants::CPULIMIT, limits.min_cpulimit, most).into());
     };
     let stored = changeable(host, vmid).await?;
     let before = stored.config.cpulimit.filter(|limit| 0.0 < *limit);
@@ -92,16 +92,11 @@ pub async fn set_cpulimit(
         let shown = |cores: Option<f64>| cores.map_or("none".to_owned(), |cores| cores.to_string());
         return Err(other_size(vmid, "CPU limit", shown(before), shown(expected)));
     }
-    // Without a limit it could use all of its cores.
-    let from = match (before, stored.config.cores) {
-        (Some(limit), _) => Some(hundredths(limit)),
-        (None, Some(cores)) => Some(hundredths(cores.into())),
-        (None, None) => node_cpus(config, &stored).await.map(|cpus| hundredths(cpus.into())),
-    };
-    let step = Step { what: What::Cpulimit, from, to: wanted.map_or(0, hundredths) };
+    // A limit where there was none gives nothing: it is no step, and what a removal took away can be set again.
+    let step = Step { what: What::Cpulimit, from: before.map(hundredths), to: wanted.map_or(0, hundredths) };
     keeps_invariants(host, journal, config, vmid, &stored, step).await?;
     let call = host.set_cpulimit(vmid, wanted);
-    let after = change_and_read(host, journal, vmid, &stored, call).await?;
+    let ((), after) = change_and_read(host, journal, vmid, &stored, call).await?;
     let after = after.config.cpulimit.filter(|limit| 0.0 < *limit);
     if !is_same_limit(after, wanted) {
         let found = after.map_or("none is set".to_owned(), |cores| format!("it is {cores}"));
@@ -165,7 +160,7 @@ pub async fn remove_cores(
     invariants::most_cores(&config.limits, None, cpulimit, node_cpus(config, &stored).await)?;
     keeps_rate(journal, &config.limits, vmid).await?;
     let call = host.remove_cores(vmid);
-    let after = change_and_read(host, journal, vmid, &stored, call).await?.config.cores;
+    let after = change_and_read(host, journal, vmid, &stored, call).await?.1.config.cores;
     match after {
         None => Ok(resized(vmid, before.map(Cores::from), None, true)),
         Some(cores) => Err(not_applied(vmid, "number of cores", &format!("it is {cores}"))),
@@ -202,7 +197,7 @@ pub async fn set_memory(
     let step = Step { what: What::Memory, from: Some(before.get()), to: memory.get() };
     keeps_invariants(host, journal, config, vmid, &stored, step).await?;
     let call = host.set_memory(vmid, memory);
-    let after = change_and_read(host, journal, vmid, &stored, call).await?.config.memory_mb;
+    let after = change_and_read(host, journal, vmid, &stored, call).await?.1.config.memory_mb;
     if after != memory {
         return Err(not_applied(vmid, "memory", &format!("it is {after}")));
     }
@@ -226,12 +221,20 @@ pub async fn grow_rootfs(
     keeps_rate(journal, limits, vmid).await?;
     let before = rootfs(&stored);
     let call = host.grow_rootfs(vmid, gib);
-    let after = rootfs(&change_and_read(host, journal, vmid, &stored, call).await?);
+    let (grown_by_call, after) = change_and_read(host, journal, vmid, &stored, call).await?;
+    let after = rootfs(&after);
     // Proxmox writes the size it finds after growing, which may have been rounded up. Where the configuration
     // had none before, that there is one now is all that can be seen.
     let wanted = grown(before.unwrap_or(Mebibytes::new(0)), gib);
     match after {
-        Some(size) if wanted <= size => Ok(resized(vmid, before, after, true)),
+        Some(size) if wanted <= size => {
+            let filesystem_grown = match grown_by_call {
+                Grown::Both => Some(true),
+                Grown::VolumeOnly => Some(false),
+                Grown::Unknown => None,
+            };
+            Ok(IncreasedStorage { size: resized(vmid, before, after, true), filesystem_grown })
+        }
         Some(size) => {
             Err(not_applied(vmid, "root filesystem", &format!("it has {size}, less than {wanted}")))
         }
@@ -282,21 +285,20 @@ async fn node_cpus(config: &Config, stored: &Stored) -> Option<u32> {
 }
 
 /// Makes a call and reads back what it left, which goes to the ledger whether the call succeeded or not.
-async fn change_and_read(
+async fn change_and_read<T>(
     host: &dyn ContainerHost,
     journal: &Journal,
     vmid: Vmid,
     before: &Stored,
-    call: Answer<'_, ()>,
-) -> Result<Stored, ActionError> {
+    call: Answer<'_, T>,
+) -> Result<(T, Stored), ActionError> {
     journal.found(vmid, before, None);
     let called = call.await;
     let after = host.stored(vmid).await;
     if let Ok(after) = &after {
         journal.compare(vmid, &before.config, &after.config);
     }
-    called?;
-    Ok(after?)
+    Ok((called?, after?))
 }
 
 async fn need(host: &dyn ContainerHost, metrics: &MetricsConfig, vmid: Vmid) -> Result<Need, ActionError> {

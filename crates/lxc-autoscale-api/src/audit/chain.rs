@@ -3,13 +3,14 @@
 //! A line ends in `"hash"`, the SHA-256 of all that stands before it on the line, `"previous"` included, and in nothing
 //! else: what stood behind the hash would not be held by it.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use jiff::Timestamp;
 use serde::Deserialize;
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::backups::numbered;
@@ -75,50 +76,76 @@ pub(super) fn tail(file: &mut File, size: u64) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// The changes in the newest records of a file.
+/// The changes in the newest records of a log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NewestChanges {
     /// The greatest number; 0 where there is none to be read.
     pub newest: u64,
-    /// All of them.
-    pub named: BTreeSet<u64>,
-    /// Those that were begun and have no end there.
-    pub unended: BTreeSet<u64>,
+    /// All of them, with the last end of each that has one there.
+    pub named: BTreeMap<u64, Option<ToldEnd>>,
     /// When the first of these records was written: later ones are among them.
     pub since: Option<Timestamp>,
 }
 
-/// Looks at the newest records of a log: those at the end of its file, or of the file before it when there is none in that.
-/// Nothing where neither can be read.
-pub fn newest_changes(file: &Path) -> NewestChanges {
-    #[derive(Deserialize)]
-    struct Record {
-        time: Timestamp,
-        change: Option<u64>,
-        event: String,
+/// How a change ended, as its record says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ToldEnd {
+    /// The kind of error; nothing where it was done.
+    pub code: Option<String>,
+    /// Why, where it was not done.
+    pub message: String,
+    /// What it gave.
+    pub result: Value,
+    /// Whether that is only what it was answered with.
+    pub is_open: bool,
+    /// Whether there was an end before it: what it was answered with.
+    pub is_second: bool,
+}
+
+impl ToldEnd {
+    /// Whether the change has ended so, if what is known elsewhere of one that `was_answered` is that it had not ended by then.
+    pub fn is_last(&self, was_answered: bool) -> bool {
+        // Earlier versions did not say of an answer that it is one.
+        !self.is_open && (self.is_second || !was_answered)
     }
-    let newest_of = |file: &Path| {
-        let mut file = File::open(file)?;
+}
+
+/// A record as it is read here.
+#[derive(Deserialize)]
+struct Record {
+    time: Timestamp,
+    change: Option<u64>,
+    event: String,
+    code: Option<String>,
+    #[serde(default)]
+    message: String,
+    #[serde(default)]
+    result: Value,
+    #[serde(default, rename = "open")]
+    is_open: bool,
+}
+
+/// Looks at the newest records of a log: those at the end of its file, and of the file before it where that is all there is
+/// in this one, because a change may have begun before a rotation. Nothing where neither can be read.
+pub fn newest_changes(file: &Path) -> NewestChanges {
+    let newest_of = |number| {
+        let mut file = File::open(numbered(file, number))?;
         let size = file.metadata()?.len();
-        tail(&mut file, size)
+        Ok::<_, io::Error>((tail(&mut file, size)?, TAIL_BYTES < size))
     };
+    let (text, is_cut) = newest_of(0).unwrap_or_default();
+    // Between records with a gap something might seem to lack that stands in the gap.
+    let before = if is_cut { String::new() } else { newest_of(1).unwrap_or_default().0 };
     let mut found = NewestChanges::default();
-    for number in [0, 1] {
-        let text = newest_of(&numbered(file, number)).unwrap_or_default();
-        for Record { time, change, event } in text.lines().filter_map(|line| serde_json::from_str(line).ok())
-        {
-            found.since.get_or_insert(time);
-            let Some(change) = change else { continue };
-            found.newest = found.newest.max(change);
-            found.named.insert(change);
-            if event == BEGUN {
-                found.unended.insert(change);
-            } else {
-                found.unended.remove(&change);
-            }
-        }
-        if found.since.is_some() {
-            break;
+    let records = before.lines().chain(text.lines()).filter_map(|line| serde_json::from_str(line).ok());
+    for Record { time, change, event, code, message, result, is_open } in records {
+        found.since.get_or_insert(time);
+        let Some(change) = change else { continue };
+        found.newest = found.newest.max(change);
+        let known = found.named.entry(change).or_default();
+        if event != BEGUN {
+            let is_second = known.is_some();
+            *known = Some(ToldEnd { code, message, result, is_open, is_second });
         }
     }
     found

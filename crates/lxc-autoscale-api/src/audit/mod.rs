@@ -13,7 +13,7 @@
 use std::borrow::Cow;
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -31,8 +31,8 @@ mod chain;
 pub mod refusals;
 mod verify;
 
-pub use chain::{NewestChanges, newest_changes};
-pub use verify::{Finding, Verdict, verify};
+pub use chain::{NewestChanges, ToldEnd, newest_changes};
+pub use verify::{Finding, Verdict, VerifyError, verify};
 
 /// Longest text of a line.
 const MAX_TEXT_CHARS: usize = 1000;
@@ -66,6 +66,9 @@ pub enum Event {
         code: Cow<'static, str>,
         /// Why.
         message: String,
+        /// Whether it is only answered so: a call of it may be at work still, and it gets a second end.
+        #[serde(rename = "open", skip_serializing_if = "is_false")]
+        is_open: bool,
         /// How long it took, in ms.
         duration_ms: u64,
     },
@@ -84,6 +87,11 @@ pub enum Event {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
 fn is_zero(number: &u64) -> bool {
     *number == 0
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 /// What an event is about that is no change of a container.
@@ -130,10 +138,19 @@ struct Line<'a, S> {
 #[derive(Debug)]
 pub struct AuditLog {
     file: PathBuf,
-    /// Its bounds, and the end of the chain where it is known.
-    inner: Mutex<(AuditConfig, Option<End>)>,
+    inner: Mutex<Inner>,
     /// Whether somebody has promised to call [`AuditLog::sync`].
     is_sync_promised: AtomicBool,
+}
+
+/// What is known of the file.
+#[derive(Debug)]
+struct Inner {
+    config: AuditConfig,
+    /// The end of the chain, where it is known.
+    end: Option<End>,
+    /// Bytes of the file from which on the disk has not taken it, or may not have.
+    refused_from: Option<u64>,
 }
 
 /// The end of the chain.
@@ -143,8 +160,8 @@ struct End {
     size: u64,
     seq: u64,
     hash: String,
-    /// Whether all of it is known to be on the disk.
-    is_on_disk: bool,
+    /// How much of it is known to be on the disk.
+    on_disk: u64,
 }
 
 /// The newest line that is on the disk, with all lines before it.
@@ -161,7 +178,7 @@ impl AuditLog {
     pub fn new(config: AuditConfig) -> Self {
         Self {
             file: config.file.clone(),
-            inner: Mutex::new((config, None)),
+            inner: Mutex::new(Inner { config, end: None, refused_from: None }),
             is_sync_promised: AtomicBool::new(false),
         }
     }
@@ -178,7 +195,7 @@ impl AuditLog {
 
     /// Keeps to other bounds from now on; the file stays.
     pub fn bound(&self, max_size_mib: u64, backup_count: u32) {
-        let (config, _) = &mut *self.locked();
+        let config = &mut self.locked().config;
         config.max_size_mib = max_size_mib;
         config.backup_count = backup_count;
     }
@@ -209,14 +226,21 @@ impl AuditLog {
         now: Timestamp,
         on_disk: OnDisk,
     ) -> Result<String, AuditError> {
-        let (config, slot) = &mut *self.locked();
+        let inner = &mut *self.locked();
         // What was half written is not the end of the chain: it is looked for anew.
-        let end = slot.take();
-        let written = append(config, end, subject, event, now, on_disk);
-        let end = written.map_err(|source| AuditError { path: self.file.clone(), source })?;
-        let hash = end.hash.clone();
-        *slot = Some(end);
-        Ok(hash)
+        let end = inner.end.take();
+        let held = end.as_ref().map_or(0, |end| end.on_disk);
+        match append(inner, end, subject, event, now, on_disk) {
+            Ok(end) => {
+                let hash = end.hash.clone();
+                inner.end = Some(end);
+                Ok(hash)
+            }
+            Err(source) => {
+                inner.refuse(held);
+                Err(AuditError { path: self.file.clone(), source })
+            }
+        }
     }
 
     /// Promises to call [`AuditLog::sync`] soon; false when somebody else has.
@@ -232,46 +256,104 @@ impl AuditLog {
         // Whatever is written from here on needs another promise.
         self.is_sync_promised.store(false, Ordering::Release);
         let failed = |source| AuditError { path: self.file.clone(), source };
-        let (newest, unsynced) = {
-            let (_, slot) = &*self.locked();
-            let Some(end) = slot else { return Ok(None) };
-            let unsynced = (!end.is_on_disk).then(|| end.file.try_clone()).transpose().map_err(failed)?;
-            (Newest { seq: end.seq, hash: end.hash.clone() }, unsynced)
+        let (newest, size, unsynced) = {
+            let inner = &mut *self.locked();
+            if inner.refused_from.is_some() {
+                inner.write_again().map_err(failed)?;
+            }
+            let Some(end) = &inner.end else { return Ok(None) };
+            let unsynced = (end.on_disk < end.size).then(|| end.file.try_clone()).transpose();
+            let newest = Newest { seq: end.seq, hash: end.hash.clone() };
+            (newest, end.size, unsynced.map_err(failed)?)
         };
         if let Some(file) = unsynced {
             // Nobody who wants to write waits for this.
-            file.sync_data().map_err(failed)?;
-            let (_, slot) = &mut *self.locked();
-            if let Some(end) = slot.as_mut().filter(|end| end.seq == newest.seq) {
-                end.is_on_disk = true;
+            let synced = file.sync_data();
+            let inner = &mut *self.locked();
+            if let Err(source) = synced {
+                let held = inner.end.take().map_or(0, |end| end.on_disk);
+                inner.refuse(held);
+                return Err(failed(source));
+            }
+            if let Some(end) = inner.end.as_mut().filter(|end| end.seq == newest.seq) {
+                end.on_disk = size;
             }
         }
         Ok(Some(newest))
     }
 
-    fn locked(&self) -> MutexGuard<'_, (AuditConfig, Option<End>)> {
+    fn locked(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    /// Remembers that the disk has not taken the file from there on. The kernel says so once, and takes what it could not
+    /// write for written from then on (`fsync(2)`): asking it again would be answered with a success that is none.
+    fn refuse(&mut self, from: u64) {
+        // What stood before the first refusal is on the disk, whatever is refused later.
+        self.refused_from.get_or_insert(from);
+    }
+
+    /// Has all of the file up to that end on the disk.
+    fn secured(&mut self, mut end: End) -> io::Result<End> {
+        if self.refused_from.is_none() {
+            end.sync()?;
+            return Ok(end);
+        }
+        self.end = Some(end);
+        self.write_again()?;
+        self.end.take().ok_or_else(|| io::Error::other("the end of the file is not known"))
+    }
+
+    /// Opens the file anew, writes once more what the disk has not taken, in its place, and waits for the disk.
+    fn write_again(&mut self) -> io::Result<()> {
+        let Some(from) = self.refused_from else { return Ok(()) };
+        let mut end = if let Some(end) = self.end.take() {
+            end
+        } else {
+            // Another process may be in the middle of a line.
+            let _turn = turn(&self.config.file)?;
+            open(&self.config.file)?
+        };
+        let file = File::options().read(true).write(true).open(&self.config.file)?;
+        // One that is smaller is another one: somebody has rotated it.
+        let from = if end.size < from { 0 } else { from };
+        let length = usize::try_from(end.size - from).map_err(io::Error::other)?;
+        let mut lines = vec![0; length];
+        file.read_exact_at(&mut lines, from)?;
+        file.write_all_at(&lines, from)?;
+        file.sync_data()?;
+        end.on_disk = end.size;
+        tracing::warn!(
+            path = %self.config.file.display(), bytes = length, newest = end.seq,
+            "the disk has taken what it had not taken of the audit log: it was written once more"
+        );
+        self.end = Some(end);
+        self.refused_from = None;
+        Ok(())
     }
 }
 
 impl End {
     fn sync(&mut self) -> io::Result<()> {
-        if !self.is_on_disk {
+        if self.on_disk < self.size {
             self.file.sync_data()?;
-            self.is_on_disk = true;
+            self.on_disk = self.size;
         }
         Ok(())
     }
 }
 
 fn append<S: Serialize>(
-    config: &AuditConfig,
+    inner: &mut Inner,
     end: Option<End>,
     subject: &S,
     event: &Event,
     now: Timestamp,
     on_disk: OnDisk,
 ) -> io::Result<End> {
+    let config = inner.config.clone();
     let _turn = turn(&config.file)?;
     let (mut end, is_whole) = match end {
         Some(end) if is_the_end(&end, &config.file)? => (end, true),
@@ -287,25 +369,22 @@ fn append<S: Serialize>(
     };
     let most = config.max_size_mib.saturating_mul(1 << 20);
     if most <= end.size {
-        end.sync()?;
-        rotate(config)?;
+        end = inner.secured(end)?;
+        rotate(&config)?;
         let fresh = open(&config.file)?;
         end = End { seq: end.seq, hash: end.hash, ..fresh };
     }
     let seq = end.seq + 1;
     let goes_on = end.size == 0 && end.seq != 0 && is_whole;
-    let oldest = goes_on.then(|| oldest(config).unwrap_or(seq));
+    let oldest = goes_on.then(|| oldest(&config).unwrap_or(seq));
     let line = Line { seq, time: now, subject, event, oldest, previous: &end.hash };
     let (line, hash) = chain::complete(&serde_json::to_string(&line)?);
     end.file.write_all(line.as_bytes())?;
     let size = end.size + line.len() as u64;
     let is_first = end.size == 0;
-    let mut end = End { file: end.file, size, seq, hash, is_on_disk: false };
+    let end = End { file: end.file, size, seq, hash, on_disk: end.on_disk };
     // A file that is on the disk has a line: what the power took of it later is told from that ([`newest_changes`]).
-    if on_disk == OnDisk::AtOnce || is_first {
-        end.sync()?;
-    }
-    Ok(end)
+    if on_disk == OnDisk::AtOnce || is_first { inner.secured(end) } else { Ok(end) }
 }
 
 /// One writer at a time, whatever its process. What is locked is a file beside the log, because the log has another name
@@ -365,7 +444,7 @@ fn open(path: &Path) -> io::Result<End> {
         file.write_all(b"\n")?;
     }
     let size = file.metadata()?.len();
-    Ok(End { file, size, seq, hash, is_on_disk: false })
+    Ok(End { file, size, seq, hash, on_disk: 0 })
 }
 
 /// A new file belongs to whom its directory belongs to: root, who makes a key by hand, may be the first to write to the

@@ -1,5 +1,5 @@
-//! Requests to change something that were refused for who asked, for what they touched, or for how many there were, before
-//! they were a change at all: they stand in the audit log, too, as far as there is room for them.
+//! Requests to change something that were refused for who asked, for what they touched, for how many there were, or because they
+//! take a confirmation, before they were a change at all: they stand in the audit log, too, as far as there is room for them.
 //!
 //! Whoever may ask at all could else fill the disk, or drive the changes out of the log by rotation. So each key and each
 //! user that is known has a number of them in an hour, and all others have one together; how many were left out the next
@@ -23,9 +23,10 @@ const AN_HOUR: NonZeroU32 = NonZeroU32::new(60).unwrap();
 /// Of them at once.
 const AT_ONCE: NonZeroU32 = NonZeroU32::new(20).unwrap();
 
-/// Errors of requests that never were a change: for who asks, from where, for which container, or because there are too many
-/// already. Others come of a change that is in the log.
-const NEVER_A_CHANGE: [&str; 10] = [
+/// Errors of requests that never were a change: for who asks, from where, for which container, because there are too many
+/// already, or because a removal takes a second request. Others come of a change that is in the log.
+const NEVER_A_CHANGE: [&str; 11] = [
+    "confirmation_needed",
     "forbidden",
     "foreign_origin",
     "invalid_key",

@@ -5,7 +5,7 @@ use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
 use super::chain::{BEGINNING, LINE_END, Link, link};
-use super::{AuditError, numbered};
+use super::numbered;
 
 /// Where the chain does not hold, or may not.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -57,6 +57,28 @@ impl Finding {
     }
 }
 
+/// Why nothing can be verified.
+#[derive(Debug, thiserror::Error)]
+pub enum VerifyError {
+    /// The configuration names no file.
+    #[error("no audit log is kept: `audit.file` is empty in the configuration")]
+    NotKept,
+    /// Neither the file nor an older one is there.
+    #[error("there is no audit log `{}`; is `audit.file` of the configuration the one that the server writes?", path.display())]
+    NoFile {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file cannot be read.
+    #[error("cannot read the audit log `{}`", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
 /// What became of a verification.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Verdict {
@@ -82,8 +104,11 @@ impl Verdict {
 /// Follows the chain through the older files to the newest.
 ///
 /// # Errors
-/// [`AuditError`] when a file cannot be read.
-pub fn verify(file: &Path, backup_count: u32) -> Result<Verdict, AuditError> {
+/// [`VerifyError`] when there is none, or a file cannot be read.
+pub fn verify(file: &Path, backup_count: u32) -> Result<Verdict, VerifyError> {
+    if file.as_os_str().is_empty() {
+        return Err(VerifyError::NotKept);
+    }
     let mut verdict = Verdict::default();
     let mut before: Option<Link> = None;
     // A log that was never rotated begins with its first record.
@@ -92,10 +117,10 @@ pub fn verify(file: &Path, backup_count: u32) -> Result<Verdict, AuditError> {
     for path in files {
         let opened = match File::open(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            opened => opened.map_err(|source| AuditError { path: path.clone(), source })?,
+            opened => opened.map_err(|source| VerifyError::Read { path: path.clone(), source })?,
         };
         for (index, line) in BufReader::new(opened).split(b'\n').enumerate() {
-            let line = line.map_err(|source| AuditError { path: path.clone(), source })?;
+            let line = line.map_err(|source| VerifyError::Read { path: path.clone(), source })?;
             take(&mut verdict, &mut before, &path, index + 1, &String::from_utf8_lossy(&line));
             if let Some(kept) = before.as_ref().and_then(|link| link.oldest) {
                 oldest = kept;
@@ -103,10 +128,11 @@ pub fn verify(file: &Path, backup_count: u32) -> Result<Verdict, AuditError> {
         }
         oldest_file.get_or_insert(path);
     }
-    if let (Some(first), Some(file)) = (verdict.first, oldest_file)
+    let Some(oldest_file) = oldest_file else { return Err(VerifyError::NoFile { path: file.to_owned() }) };
+    if let Some(first) = verdict.first
         && oldest < first
     {
-        verdict.findings.insert(0, Finding::Beginning { file, first, oldest });
+        verdict.findings.insert(0, Finding::Beginning { file: oldest_file, first, oldest });
     }
     verdict.last = before.as_ref().map(|link| link.seq);
     verdict.last_hash = before.map(|link| link.hash);

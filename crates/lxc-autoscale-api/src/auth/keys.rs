@@ -297,7 +297,6 @@ fn hash(secret: &str) -> String {
     hex(&Sha256::digest(secret.as_bytes()))
 }
 
-/// Bytes in hexadecimal digits.
 /// Where the kernel gives random bytes.
 const RANDOM: &str = "/dev/urandom";
 
@@ -308,6 +307,7 @@ pub(crate) fn random() -> io::Result<[u8; 32]> {
     Ok(random)
 }
 
+/// Bytes in hexadecimal digits.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut text, byte| {
         // Writing to a string cannot fail.

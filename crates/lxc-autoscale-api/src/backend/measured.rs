@@ -8,7 +8,7 @@ use lxc_autoscale_core::api::{ClusterStatus, ContainerSettings, HealthCheck, Sna
 use lxc_autoscale_core::{Mebibytes, Vmid};
 
 use super::watch::{Call, Standing};
-use super::{Answer, BackendError, CloneOrder, ContainerHost, Stored};
+use super::{Answer, BackendError, CloneOrder, ContainerHost, Grown, Stored};
 use crate::error::backend_status_and_code;
 use crate::exporter::{DONE, Instruments};
 use crate::params::SnapshotName;
@@ -98,7 +98,7 @@ impl ContainerHost for Measured {
         self.time("set_tags", self.host.set_tags(vmid, tags))
     }
 
-    fn grow_rootfs(&self, vmid: Vmid, gib: u32) -> Answer<'_, ()> {
+    fn grow_rootfs(&self, vmid: Vmid, gib: u32) -> Answer<'_, Grown> {
         self.time("grow_rootfs", self.host.grow_rootfs(vmid, gib))
     }
 

@@ -10,13 +10,15 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lxc_autoscale_core::api::{ClusterStatus, ContainerSettings, HealthCheck, SnapshotInfo};
+use lxc_autoscale_core::api::{ClusterStatus, ContainerSettings, HealthCheck, SnapshotInfo, VolumeInfo};
 use lxc_autoscale_core::container_config::ContainerConfig;
 use lxc_autoscale_core::{Mebibytes, Vmid};
+use sha1::{Digest, Sha1};
 
 use self::pct::PctHost;
 use self::rest::{RestHost, RestSetupError};
 use self::watch::{Call, Standing};
+use crate::auth::keys::hex;
 use crate::config::{BackendChoice, Config};
 use crate::params::{Hostname, SnapshotName};
 
@@ -25,6 +27,7 @@ pub mod measured;
 pub mod pct;
 pub mod rest;
 mod texts;
+mod volumes;
 pub mod watch;
 
 /// The back end that the configuration names.
@@ -85,6 +88,10 @@ pub struct Stored {
     pub parent: Option<String>,
     /// Names of its snapshots.
     pub snapshots: Vec<String>,
+    /// Its disks.
+    pub volumes: Vec<VolumeInfo>,
+    /// Proxmox's digest of all of its configuration: what is pending and what belongs to snapshots, too.
+    pub digest: String,
     /// The node it is on, by its name; empty for the one this runs on.
     pub home: String,
 }
@@ -93,6 +100,36 @@ impl Stored {
     /// Whether there is a snapshot of this name.
     pub fn has_snapshot(&self, name: &SnapshotName) -> bool {
         self.snapshots.iter().any(|snapshot| snapshot == name.as_str())
+    }
+}
+
+/// A digest as Proxmox makes it of a configuration: the SHA-1 of its file.
+fn digest(bytes: &[u8]) -> String {
+    hex(&Sha1::digest(bytes))
+}
+
+/// Whether a root filesystem has all of what was added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Grown {
+    /// The volume and the file system on it.
+    Both,
+    /// The volume alone: the container sees no more than before.
+    VolumeOnly,
+    /// The volume; what it printed about the file system cannot be read.
+    Unknown,
+}
+
+impl Grown {
+    /// By the lines that the call, or its task, has printed.
+    fn by<'a>(vmid: Vmid, mut printed: impl Iterator<Item = &'a str>) -> Self {
+        match printed.find(|line| line.contains(texts::FILE_SYSTEM_NOT_GROWN)) {
+            None => Self::Both,
+            // To Proxmox a mere warning: the volume and the configuration have the new size.
+            Some(line) => {
+                tracing::warn!(%vmid, remark = texts::shorten(line), "the volume grew, its file system did not");
+                Self::VolumeOnly
+            }
+        }
     }
 }
 
@@ -139,7 +176,7 @@ pub trait ContainerHost: fmt::Debug + Send + Sync {
     /// Replaces the tags.
     fn set_tags<'a>(&'a self, vmid: Vmid, tags: &'a [String]) -> Answer<'a, ()>;
     /// Adds to the root filesystem.
-    fn grow_rootfs(&self, vmid: Vmid, gib: u32) -> Answer<'_, ()>;
+    fn grow_rootfs(&self, vmid: Vmid, gib: u32) -> Answer<'_, Grown>;
 
     /// Takes a snapshot.
     fn create_snapshot<'a>(

@@ -9,6 +9,8 @@ use lxc_autoscale_core::Vmid;
 
 use crate::backend::{BackendError, Existing, Obstacle};
 
+/// What a resize says where the volume has grown and the file system on it has not; it is a success all the same.
+pub(in crate::backend) const FILE_SYSTEM_NOT_GROWN: &str = "Failed to update the container's filesystem";
 /// Longest text of `pct` that is handed on.
 const MAX_DETAIL_CHARS: usize = 400;
 

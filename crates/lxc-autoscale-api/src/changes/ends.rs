@@ -53,13 +53,26 @@ impl Changes {
         } else {
             let code = if end.state == JobState::Unknown { "unknown" } else { "interrupted" };
             let message = audit::bounded(&end.message);
-            (Event::NotDone { code: code.into(), message, duration_ms: 0 }, code)
+            (Event::NotDone { code: code.into(), message, is_open: false, duration_ms: 0 }, code)
         };
         self.close(self.trail_about(subject), event, open.number, Left::Ended(end), OnDisk::AtOnce).await;
         if open.asked.is_job {
             self.announce(open.number).await;
         }
         result
+    }
+
+    /// Writes to `api.sqlite` how a change ended that the audit log alone has the end of: the power failed when that was on the
+    /// disk.
+    pub(crate) async fn take_over(&self, open: &Open, end: End) {
+        let (changes, number) = (self.clone(), open.number);
+        let written = tokio::task::spawn_blocking(move || changes.write_end(number, end)).await;
+        if let Err(error) = written {
+            tracing::error!(number, %error, "writing down how a change ended was cut off");
+        }
+        if open.asked.is_job {
+            self.announce(number).await;
+        }
     }
 
     /// Writes to the audit log what `api.sqlite` alone has of a change: the power failed when one of them was on the disk.
@@ -72,7 +85,7 @@ impl Changes {
             None => Event::Done { result: info.result.unwrap_or_default(), duration_ms },
             Some(code) => {
                 let message = audit::bounded(&info.message.unwrap_or_default());
-                Event::NotDone { code: code.into(), message, duration_ms }
+                Event::NotDone { code: code.into(), message, is_open: false, duration_ms }
             }
         };
         let subject = Subject {

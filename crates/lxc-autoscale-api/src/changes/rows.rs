@@ -112,7 +112,7 @@ impl Changes {
     ///
     /// An end that is lost with the power is found again: the change then counts as cut off, and is held against the
     /// node with the next start.
-    fn write_end(&self, number: i64, end: End) {
+    pub(super) fn write_end(&self, number: i64, end: End) {
         let mut ends = std::mem::take(&mut *locked(&self.unwritten));
         ends.push(Unwritten { number, end, at: Timestamp::now() });
         let mut ends = ends.into_iter();

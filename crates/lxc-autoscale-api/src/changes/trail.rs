@@ -3,7 +3,7 @@
 //! Both its records are in the file before anybody waits for them, and on the disk a second later or before. That a change is begun is on
 //! the disk before its first call in `api.sqlite`; a record that the power took from the audit log is written there again with the next
 //! start, from what `api.sqlite` has. How the change ended is found again by holding it against the node, where
-//! that is lost, too. What the node could not tell is on the disk in the audit log at once ([`on_disk`]).
+//! that is lost, too. What no configuration could tell is on the disk in the audit log at once ([`on_disk`]).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -61,9 +61,27 @@ impl Trail {
     }
 }
 
-/// When the records of a change must be on the disk. What can be held against the node after a power cut need not wait.
+/// When the records of a change must be on the disk. What the configuration of its container tells after a power cut need not
+/// wait. What runs then does not tell: the power cut has stopped it, and the node has started what it starts by itself.
 pub(super) fn on_disk(task: &Task) -> OnDisk {
-    if *task == Task::Other { OnDisk::AtOnce } else { OnDisk::Soon }
+    match task {
+        Task::SetCores { .. }
+        | Task::SetCpulimit { .. }
+        | Task::SetMemory { .. }
+        | Task::GrowRootfs { .. }
+        | Task::CreateSnapshot { .. }
+        | Task::DeleteSnapshot { .. }
+        | Task::CreateClone { .. }
+        | Task::DeleteClone { .. } => OnDisk::Soon,
+        // Which snapshots were pruned, or whether it was taken back to the one that it descended from before, nothing tells.
+        Task::PruneSnapshots { .. }
+        | Task::Rollback { .. }
+        | Task::Start { .. }
+        | Task::Stop { .. }
+        | Task::Shutdown { .. }
+        | Task::Reboot { .. }
+        | Task::Other => OnDisk::AtOnce,
+    }
 }
 
 /// Has records on the disk a little later, with those that come until then.
@@ -100,7 +118,7 @@ pub(super) fn outcome<T: Serialize>(took: Duration, result: &Result<T, ActionErr
         Err(error) => {
             let (_, code) = ApiError::status_and_code(error);
             let message = audit::bounded(&ErrorChain(error).to_string());
-            Event::NotDone { code: code.into(), message, duration_ms }
+            Event::NotDone { code: code.into(), message, is_open: error.is_open(), duration_ms }
         }
     }
 }

@@ -48,6 +48,8 @@ pub(crate) struct Open {
     pub(crate) before: Option<Before>,
     /// Its last call.
     pub(crate) call: Option<Call>,
+    /// Whether it was answered all the same: a call of it may have been at work.
+    pub(crate) is_answered: bool,
 }
 
 /// How a change ended.
@@ -206,7 +208,7 @@ pub(crate) fn open_change(connection: &Connection, number: i64) -> rusqlite::Res
 }
 
 const OPEN: &str =
-    "SELECT number, is_job, task, summary, containers, caller, state, before, call FROM changes
+    "SELECT number, is_job, task, summary, containers, caller, state, before, call, code FROM changes
          WHERE state IN ('queued', 'running')";
 
 fn read_open(row: &Row<'_>) -> rusqlite::Result<Open> {
@@ -223,6 +225,7 @@ fn read_open(row: &Row<'_>) -> rusqlite::Result<Open> {
         is_begun: row.get::<_, String>(6)? == word(JobState::Running),
         before: optional(7)?.map(|text| parse(&text)).transpose()?,
         call: optional(8)?.map(|text| parse(&text)).transpose()?,
+        is_answered: optional(9)?.is_some(),
     })
 }
 
@@ -242,14 +245,15 @@ pub(crate) fn ended(connection: &Connection, number: i64) -> rusqlite::Result<Op
     connection.query_row(&sql, [number], read_job).optional()
 }
 
-/// The last changes that were begun, jobs or not, in the order in which they were asked for: those of the minute before the
-/// very last, begun at that time or later.
-pub(crate) fn last_begun(
+/// The last changes that began or ended, jobs or not, in the order in which they were asked for: those of the minute before the
+/// very last beginning or end, begun at that time or later, or ended clearly later.
+pub(crate) fn last_changes(
     connection: &Connection,
     since: Timestamp,
 ) -> rusqlite::Result<Vec<(JobInfo, Order)>> {
     let mut statement = connection.prepare(&format!(
-        "{CHANGE} WHERE max(?1, (SELECT max(begun_us) FROM changes) - 60000000) <= begun_us ORDER BY number"
+        "{CHANGE} WHERE max(?1, (SELECT max(begun_us) FROM changes) - 60000000) <= begun_us
+            OR max(?1 + 1000000, (SELECT max(ended_us) FROM changes) - 60000000) <= ended_us ORDER BY number"
     ))?;
     statement.query_map([since.as_microsecond()], read_job)?.collect()
 }

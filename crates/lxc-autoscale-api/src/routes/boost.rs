@@ -4,6 +4,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use jiff::Timestamp;
 use lxc_autoscale_core::api::{BoostInfo, BoostRequest, ContainerRequest, LedgerRequest};
+use lxc_autoscale_core::count;
 
 use super::{Answer, success};
 use crate::actions::ActionError;
@@ -26,7 +27,8 @@ pub(super) async fn start(
         let message = format!("`minutes` must be from 1 to {}", boosts::MAX_MINUTES);
         return Err(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "out_of_bounds", message));
     }
-    let message = format!("Container {} has a boost for {} minutes.", request.vm_id, request.minutes);
+    let message =
+        format!("Container {} has a boost for {}.", request.vm_id, count(request.minutes, "minute"));
     let begun = boosts::start(&state, &caller, request, Timestamp::now()).await?;
     Ok(success(message, begun))
 }
@@ -41,7 +43,7 @@ pub(super) async fn list(
     }
     let mut found = boosts::list(&state, vm_id).await.map_err(ActionError::from)?;
     found.retain(|boost| caller.may_touch(&[boost.vm_id]).is_ok());
-    Ok(success(format!("{} boosts.", found.len()), found))
+    Ok(success(format!("{}.", count(found.len(), "boost")), found))
 }
 
 pub(super) async fn end(
@@ -53,7 +55,7 @@ pub(super) async fn end(
     let waiting = boosts::end_now(&state, &caller, vm_id, Timestamp::now()).await?;
     let message = match waiting.len() {
         0 => format!("Container {vm_id} has no boost now."),
-        more => format!("{more} boosts of container {vm_id} end as soon as that does not hurt."),
+        more => format!("Boosts of container {vm_id} that end as soon as that does not hurt: {more}."),
     };
     Ok(success(message, waiting))
 }

@@ -7,20 +7,19 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
-use lxc_autoscale_core::Vmid;
 use lxc_autoscale_core::api::{
     CloneCreated, CloneDeleted, CreateCloneRequest, DeleteCloneRequest, Envelope, RemovalToConfirm, Status,
+    VolumeInfo,
 };
 
 use super::jobs::{self, LongAnswer, PrefersAsync};
-use crate::actions::ActionError;
-use crate::actions::clones::{self, CloneRequest, Removable};
+use crate::actions::clones::{self, CloneRequest, Removable, RemovalOrder};
 use crate::auth::caller::Caller;
 use crate::backend::Stored;
 use crate::changes::Change;
 use crate::config::ConfirmDestroy;
 use crate::confirmation::{LIFETIME, Subject};
-use crate::error::{ApiError, ErrorCode};
+use crate::error::{ApiError, ErrorCode, ErrorMessage};
 use crate::extract::ApiJson;
 use crate::invariants;
 use crate::jobs::Task;
@@ -83,21 +82,36 @@ impl IntoResponse for Removal {
             Self::Begun(answer) => return answer.into_response(),
             Self::ToConfirm(removal) => removal,
         };
-        let RemovalToConfirm { vm_id, is_running, .. } = removal;
-        let name = removal.name.as_deref().unwrap_or("without a name");
-        let state = if is_running { "which runs" } else { "stopped" };
-        let snapshots = removal.snapshots.len();
-        let message = format!(
-            "Nothing was done: container {vm_id} ({name}, {state}, snapshots: {snapshots}) would be gone for good. \
-             Send the request again with the `confirmation` of this answer within a minute."
-        );
+        let message = what_would_be_gone(&removal);
         let (status, code) = TO_CONFIRM;
+        let told = ErrorMessage(message.as_str().into());
         let envelope =
             Envelope { status: Status::Error, message, data: Some(removal), code: Some(code.to_owned()) };
         let mut response = (status, Json(envelope)).into_response();
         response.extensions_mut().insert(ErrorCode(code));
+        response.extensions_mut().insert(told);
         response
     }
+}
+
+fn what_would_be_gone(removal: &RemovalToConfirm) -> String {
+    let RemovalToConfirm { vm_id, name, is_running, volumes, snapshots, .. } = removal;
+    let name = name.as_deref().unwrap_or("without a name");
+    let state = if *is_running { "which runs" } else { "stopped" };
+    let disks: Vec<String> = volumes.iter().map(shown).collect();
+    let disks = if disks.is_empty() { "none".to_owned() } else { disks.join(", ") };
+    format!(
+        "Nothing was done: container {vm_id} ({name}, {state}, disks: {disks}, snapshots: {}) would be gone for good. \
+         Send the request again with the `confirmation` of this answer within a minute.",
+        snapshots.len()
+    )
+}
+
+/// `mp0 at /srv 2048 MiB`.
+fn shown(volume: &VolumeInfo) -> String {
+    let path = volume.path.as_ref().map(|path| format!(" at {path}"));
+    let size = volume.size_mb.map(|size| format!(" {size}"));
+    format!("{}{}{}", volume.name, path.unwrap_or_default(), size.unwrap_or_default())
 }
 
 impl Output for Removal {
@@ -115,77 +129,61 @@ pub(super) async fn remove(
     ApiJson(request): ApiJson<DeleteCloneRequest>,
 ) -> Result<Removal, ApiError> {
     let DeleteCloneRequest { vm_id, any_container, confirmation } = request;
-    let removable = if any_container && state.config().limits.destroy_any_container {
-        Removable::Anything
-    } else {
-        Removable::Copies
-    };
+    let limits = state.config().limits.clone();
+    let removable =
+        if any_container && limits.destroy_any_container { Removable::Anything } else { Removable::Copies };
     caller.may_touch(&[vm_id])?;
-    let shown = match to_be_confirmed(&state, vm_id, removable).await? {
-        None => None,
-        Some(stored) => {
-            let subject = Subject { caller: &caller.identity, vmid: vm_id, stored: &stored };
-            let now = Timestamp::now();
-            let confirmations = state.confirmations();
-            let holds = match &confirmation {
-                None => false,
-                Some(confirmation) => {
-                    confirmations.holds(confirmation, &subject, now).map_err(|error| no_random(&error))?
-                }
-            };
-            if !holds {
-                let expires = now + LIFETIME;
-                return Ok(Removal::ToConfirm(RemovalToConfirm {
-                    vm_id,
-                    name: stored.config.name.clone(),
-                    is_running: state.host().is_running(vm_id).await?,
-                    snapshots: stored.snapshots.clone(),
-                    confirmation: confirmations
-                        .issue(&subject, expires)
-                        .map_err(|error| no_random(&error))?,
-                    expires,
-                }));
-            }
-            Some(stored)
-        }
-    };
     let whatever = if removable == Removable::Anything { ", copy or not" } else { "" };
-    let change =
-        Change { summary: format!("remove container {vm_id}{whatever}"), vmids: vec![vm_id], caller };
+    let summary = format!("remove container {vm_id}{whatever}");
+    let task = Task::DeleteClone { vmid: vm_id };
+    let mut order = RemovalOrder { vmid: vm_id, removable, confirm: limits.confirm_destroy, shown: None };
+    if let Some((stored, is_running)) = to_be_confirmed(&state, &order).await {
+        let subject = Subject { caller: &caller.identity, vmid: vm_id, stored: &stored };
+        let now = Timestamp::now();
+        let confirmations = state.confirmations();
+        let holds = confirmation.map_or(Ok(false), |given| confirmations.holds(&given, &subject, now));
+        if !holds.map_err(|error| no_random(&error))? {
+            let expires = now + LIFETIME;
+            let confirmation = confirmations.issue(&subject, expires).map_err(|error| no_random(&error))?;
+            let (_, code) = TO_CONFIRM;
+            state.instruments().change_counted(&task, code);
+            tracing::info!(caller = %caller.identity, code, "{summary}: not without a confirmation");
+            let Stored { config, snapshots, volumes, .. } = stored;
+            let name = config.name;
+            let shown =
+                RemovalToConfirm { vm_id, name, is_running, volumes, snapshots, confirmation, expires };
+            return Ok(Removal::ToConfirm(shown));
+        }
+        order.shown = Some(stored);
+    }
+    let change = Change { summary, vmids: vec![vm_id], caller };
     let host = state.host();
     let say = |deleted: &CloneDeleted| format!("Container {} is removed.", deleted.vm_id);
-    jobs::answer(&state, prefer, change, Task::DeleteClone { vmid: vm_id }, say, async move |journal| {
-        clones::delete(&*host, &journal, vm_id, removable, shown.as_ref()).await
+    jobs::answer(&state, prefer, change, task, say, async move |journal| {
+        clones::delete(&*host, &journal, &order).await
     })
     .await
     .map(Removal::Begun)
 }
 
-/// A container whose removal takes a second request, as it is; nothing where it takes none, or will be refused anyway.
-async fn to_be_confirmed(
-    state: &AppState,
-    vmid: Vmid,
-    removable: Removable,
-) -> Result<Option<Stored>, ApiError> {
-    let limits = state.config().limits.clone();
-    invariants::unprotected(&limits.protected_containers, &[vmid]).map_err(ActionError::from)?;
-    if limits.confirm_destroy == ConfirmDestroy::Never {
-        return Ok(None);
+/// A container whose removal takes a second request, as it is, and whether it runs; nothing where it takes none, and where
+/// the removal will be refused anyway: it says so itself, and is written down as any other change.
+async fn to_be_confirmed(state: &AppState, order: &RemovalOrder) -> Option<(Stored, bool)> {
+    let RemovalOrder { vmid, removable, confirm, .. } = *order;
+    let config = state.config();
+    let is_kept = invariants::unprotected(&config.limits.protected_containers, &[vmid]).is_err();
+    if is_kept || confirm == ConfirmDestroy::Never {
+        return None;
     }
-    let stored = state.host().stored(vmid).await?;
-    if stored.config.protection {
-        return Ok(None);
+    let host = state.host();
+    let stored = host.stored(vmid).await.ok()?;
+    if stored.config.protection || stored.config.lock.is_some() {
+        return None;
     }
-    let lacks = clones::lacks_of_a_copy(state.store(), vmid, &stored).await.map_err(ActionError::from)?;
-    let is_needed = match (lacks, removable) {
-        (None, _) => limits.confirm_destroy == ConfirmDestroy::Always,
-        (Some(_), Removable::Anything) => {
-            clones::refuse_running(&*state.host(), vmid).await?;
-            true
-        }
-        (Some(_), Removable::Copies) => false,
-    };
-    Ok(is_needed.then_some(stored))
+    let is_copy = clones::lacks_of_a_copy(state.store(), vmid, &stored).await.ok()?.is_none();
+    let is_running = host.is_running(vmid).await.ok()?;
+    let is_refused = !is_copy && (removable == Removable::Copies || is_running);
+    (!is_refused && clones::takes_confirmation(confirm, is_copy)).then_some((stored, is_running))
 }
 
 fn no_random(error: &io::Error) -> ApiError {

@@ -14,6 +14,7 @@ use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use jiff::Timestamp;
 use lxc_autoscale_core::api::{CurrentMetrics, EventInfo, EventKind, EventPage, LedgerRequest};
+use lxc_autoscale_core::count;
 use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
@@ -84,7 +85,7 @@ pub(super) async fn events(
     if !accepts.any(|value| value.contains(EVENT_STREAM)) {
         let Since { events, missed } = state.events().since(last.as_deref());
         let events: Vec<_> = events.iter().filter_map(|event| seen_by(event, &caller)).collect();
-        let message = format!("{} events.", events.len());
+        let message = format!("{}.", count(events.len(), "event"));
         let page = EventPage { events, missed, last: state.events().last() };
         return Ok(EventAnswer(success(message, page).into_response()));
     }
@@ -192,7 +193,7 @@ pub(super) async fn current(
         node: snapshot.summary.node,
         containers: snapshot.containers,
     };
-    let message =
-        format!("{} containers, measured {:.0} s ago.", current.containers.len(), current.age_seconds);
+    let containers = count(current.containers.len(), "container");
+    let message = format!("{containers}, measured {:.0} s ago.", current.age_seconds);
     Ok(success(message, current))
 }

@@ -9,7 +9,9 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
 use lxc_autoscale_core::api::{Envelope, Health, HealthCheck, HealthState, Status};
+use lxc_autoscale_core::count;
 
+use crate::auth::caller::{Caller, Role};
 use crate::config::MetricsConfig;
 use crate::metrics;
 use crate::openapi::{Output, Schemas, Shape};
@@ -34,10 +36,15 @@ impl Output for HealthAnswer {
 /// The code of a failed check.
 const UNHEALTHY: &str = "unhealthy";
 
-pub(super) async fn check(State(state): State<AppState>) -> HealthAnswer {
+pub(super) async fn check(State(state): State<AppState>, caller: Caller) -> HealthAnswer {
     let mut checks = state.host().probe().await;
     let config = state.config();
     checks.push(metrics_check(config.metrics.clone()).await);
+    if caller.role < Role::Admin {
+        for check in &mut checks {
+            check.detail = without_directories(&check.detail);
+        }
+    }
     let worst = checks.iter().map(|check| check.state).max().unwrap_or(HealthState::Unhealthy);
     let health = Health {
         state: worst,
@@ -46,6 +53,16 @@ pub(super) async fn check(State(state): State<AppState>) -> HealthAnswer {
         checks,
     };
     HealthAnswer(answer(health))
+}
+
+/// A text with the names of its files alone: where they lie on the node is the business of whoever keeps it.
+fn without_directories(text: &str) -> String {
+    let file_name = |path: &str| path.rsplit('/').find(|part| !part.is_empty()).unwrap_or("/").to_owned();
+    let quoted = text.split('`').enumerate().map(|(index, part)| {
+        let is_path = index % 2 == 1 && part.starts_with('/');
+        if is_path { file_name(part) } else { part.to_owned() }
+    });
+    quoted.collect::<Vec<_>>().join("`")
 }
 
 fn answer(health: Health) -> Response {
@@ -75,7 +92,7 @@ pub(crate) async fn metrics_check(config: MetricsConfig) -> HealthCheck {
             let time = snapshot.summary.collection_end_time;
             (
                 HealthState::Healthy,
-                format!("newest record of {} containers at {time}", snapshot.containers.len()),
+                format!("newest record of {} at {time}", count(snapshot.containers.len(), "container")),
             )
         }
         Ok(Err(reason)) => (HealthState::Degraded, reason),

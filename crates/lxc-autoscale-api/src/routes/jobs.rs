@@ -9,6 +9,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use lxc_autoscale_core::api::{Envelope, JobInfo};
+use lxc_autoscale_core::count;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -123,7 +124,7 @@ pub(super) async fn list(State(state): State<AppState>, caller: Caller) -> Answe
     let mut jobs =
         state.store().with(|connection| table::jobs(connection)).await.map_err(ActionError::from)?;
     jobs.retain(|job| caller.may_touch(&job.containers).is_ok());
-    Ok(success(format!("{} jobs.", jobs.len()), jobs))
+    Ok(success(format!("{}.", count(jobs.len(), "job")), jobs))
 }
 
 pub(super) async fn show(

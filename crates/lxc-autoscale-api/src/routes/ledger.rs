@@ -2,6 +2,7 @@
 
 use axum::extract::State;
 use lxc_autoscale_core::api::{LedgerPage, LedgerRequest, UndoRequest, Undone};
+use lxc_autoscale_core::count;
 
 use super::{Answer, success};
 use crate::actions::ActionError;
@@ -25,7 +26,7 @@ pub(super) async fn show(
     let mut page = page.map_err(ActionError::from)?;
     page.entries.retain(|entry| caller.may_touch(&[entry.vm_id]).is_ok());
     page.originals.retain(|original| caller.may_touch(&[original.vm_id]).is_ok());
-    Ok(success(format!("{} changes of sizes.", page.entries.len()), page))
+    Ok(success(format!("{} of sizes.", count(page.entries.len(), "change")), page))
 }
 
 pub(super) async fn undo(
@@ -64,5 +65,6 @@ pub(super) async fn undo(
         state.changes().together(all).await?.map_err(|error: StoreError| ActionError::from(error))?;
     let changed = done.iter().filter(|undone| undone.changed).count();
     let refused = done.iter().filter(|undone| undone.code.is_some()).count();
-    Ok(success(format!("{changed} sizes are taken back; {refused} could not be."), done))
+    let message = format!("Taken back: {}; could not be: {refused}.", count(changed, "size"));
+    Ok(success(message, done))
 }

@@ -9,6 +9,7 @@ use axum::extract::State;
 use axum::http::{Method, StatusCode, Uri};
 use axum::middleware::from_fn_with_state;
 use lxc_autoscale_core::api::{Envelope, RouteInfo};
+use lxc_autoscale_core::count;
 
 use crate::auth::{self, caller::Role};
 use crate::error::ApiError;
@@ -282,7 +283,7 @@ pub fn router(state: AppState) -> Router {
 
 async fn list(State(_): State<AppState>) -> Answer<Vec<RouteInfo>> {
     let routes: Vec<RouteInfo> = table().iter().map(Route::info).collect();
-    Ok(success(format!("{} routes.", routes.len()), routes))
+    Ok(success(format!("{}.", count(routes.len(), "route")), routes))
 }
 
 async fn no_such_route(uri: Uri) -> ApiError {

@@ -8,7 +8,8 @@ use lxc_autoscale_core::api::{
     WhyRequest,
 };
 use lxc_autoscale_core::snapshot::ContainerState;
-use lxc_autoscale_core::{ErrorChain, Vmid};
+use lxc_autoscale_core::{ErrorChain, Vmid, count};
+use serde_json::Value;
 
 use super::{Answer, in_thread, success};
 use crate::auth::caller::Caller;
@@ -16,6 +17,7 @@ use crate::backend::{BackendError, ContainerHost};
 use crate::error::ApiError;
 use crate::extract::ApiQuery;
 use crate::state::AppState;
+use crate::why::WhyError;
 use crate::{metrics, node};
 
 pub(super) async fn container(
@@ -61,8 +63,8 @@ pub(super) async fn settings(
         1 => "1 change waits".to_owned(),
         more => format!("{more} changes wait"),
     };
-    let message =
-        format!("Container {vm_id} has {} settings; {waiting} for its next start.", settings.settings.len());
+    let set = count(settings.settings.len(), "setting");
+    let message = format!("Container {vm_id} has {set}; {waiting} for its next start.");
     Ok(success(message, settings))
 }
 
@@ -73,11 +75,32 @@ pub(super) async fn why(
 ) -> Answer<Why> {
     caller.may_touch(&[vm_id])?;
     let explanation = state.questions().why(&state.config().configuration, vm_id, at).await?;
+    // The program goes by what is measured and decided; where it can read neither it knows as little of a container that is not
+    // there as of one that is.
+    if at.is_none() && tells_nothing(&explanation) {
+        match state.host().stored(vm_id).await {
+            Err(BackendError::NoSuchContainer { .. }) => {
+                let said =
+                    format!("nothing is known of container {vm_id}, and there is none of that id here");
+                return Err(WhyError::NothingKnown { said }.into());
+            }
+            Err(error) => {
+                tracing::warn!(%vm_id, error = %ErrorChain(&error), "cannot look whether it exists");
+            }
+            Ok(_) => {}
+        }
+    }
     let message = match at {
         None => format!("Why container {vm_id} has the size it has."),
         Some(at) => format!("What was decided about container {vm_id} at {at}."),
     };
     Ok(success(message, Why { vm_id, explanation }))
+}
+
+/// Whether the ml daemon's program has neither a decision that it would make now nor one of before.
+fn tells_nothing(explanation: &Value) -> bool {
+    let decisions = explanation.get("decisions").and_then(Value::as_array);
+    explanation.get("now").is_none() && decisions.is_some_and(Vec::is_empty)
 }
 
 pub(super) async fn cluster(State(state): State<AppState>) -> Answer<ClusterStatus> {
@@ -87,7 +110,8 @@ pub(super) async fn cluster(State(state): State<AppState>) -> Answer<ClusterStat
         None => "This node is in no cluster.".to_owned(),
         Some(cluster) => {
             let quorum = if cluster.quorate { "has a quorum" } else { "has NO quorum" };
-            format!("Cluster {} {quorum}; {online} of {} nodes are online.", cluster.name, status.nodes.len())
+            let nodes = count(status.nodes.len(), "node");
+            format!("Cluster {} {quorum}; online: {online} of {nodes}.", cluster.name)
         }
     };
     Ok(success(message, status))
@@ -113,17 +137,17 @@ pub(super) async fn node(
 }
 
 async fn count_containers(host: &dyn ContainerHost, status: &mut NodeStatus) {
-    let count = |found: Result<Vec<Vmid>, BackendError>| match found {
+    let number = |found: Result<Vec<Vmid>, BackendError>| match found {
         Ok(found) => Ok(u32::try_from(found.len()).unwrap_or(u32::MAX)),
         Err(error) => Err(ErrorChain(&error).to_string()),
     };
-    match count(host.containers().await) {
+    match number(host.containers().await) {
         Ok(containers) => status.containers = Some(containers),
         Err(reason) => {
             status.missing.insert("containers".to_owned(), reason);
         }
     }
-    match count(host.running().await) {
+    match number(host.running().await) {
         Ok(running) => status.containers_running = Some(running),
         Err(reason) => {
             status.missing.insert("containers_running".to_owned(), reason);

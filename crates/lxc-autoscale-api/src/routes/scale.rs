@@ -5,6 +5,7 @@ use lxc_autoscale_core::api::{
     IncreaseStorageRequest, IncreasedStorage, Resized, ScaleCoresRequest, ScaleCpulimitRequest,
     ScaleRamRequest, ScaledCores, ScaledCpulimit, ScaledRam,
 };
+use lxc_autoscale_core::count;
 
 use super::jobs::{self, LongAnswer, PrefersAsync};
 use super::{Answer, success};
@@ -35,7 +36,7 @@ pub(super) async fn cores(
             resize::set_cores(&*host, &journal, &config, vm_id, cores, expected).await
         })
         .await?;
-    Ok(success(sentence(&scaled, &format!("{cores} cores")), scaled))
+    Ok(success(sentence(&scaled, &count(cores, "core")), scaled))
 }
 
 pub(super) async fn cpulimit(
@@ -58,8 +59,9 @@ pub(super) async fn cpulimit(
             resize::set_cpulimit(&*host, &journal, &config, vm_id, cpulimit, expected).await
         })
         .await?;
-    let what =
-        scaled.after.map_or("no CPU limit".to_owned(), |cores| format!("a CPU limit of {cores} cores"));
+    let what = scaled
+        .after
+        .map_or("no CPU limit".to_owned(), |cores| format!("a CPU limit of {}", count(cores, "core")));
     Ok(success(sentence(&scaled, &what), scaled))
 }
 
@@ -106,8 +108,19 @@ pub(super) async fn storage(
 }
 
 fn say_grown(grown: &IncreasedStorage) -> String {
-    let size = grown.after.map_or("more".to_owned(), |size| size.to_string());
-    sentence(grown, &format!("{size} of root filesystem"))
+    let IncreasedStorage { size, filesystem_grown } = grown;
+    let shown = size.after.map_or("more".to_owned(), |size| size.to_string());
+    let vm_id = size.vm_id;
+    match filesystem_grown {
+        Some(true) => sentence(size, &format!("{shown} of root filesystem")),
+        Some(false) => format!(
+            "The volume of container {vm_id} has {shown} now, but the file system on it has NOT grown: the container sees \
+             no more than before. The log has Proxmox's words; see `resize2fs`."
+        ),
+        None => format!(
+            "The volume of container {vm_id} has {shown} now; whether the file system on it has grown, too, cannot be told."
+        ),
+    }
 }
 
 fn sentence<T>(resized: &Resized<T>, what: &str) -> String {

@@ -6,6 +6,7 @@ use lxc_autoscale_core::api::{
     ContainerRequest, PruneRequest, Pruned, RolledBack, SnapshotCreated, SnapshotDeleted, SnapshotList,
     SnapshotRequest,
 };
+use lxc_autoscale_core::count;
 
 use super::jobs::{self, LongAnswer, PrefersAsync};
 use super::{Answer, success};
@@ -50,12 +51,11 @@ pub(super) async fn list(
     let host = state.host();
     host.stored(vm_id).await?;
     let snapshots = host.snapshots(vm_id).await?;
-    let count = match snapshots.len() {
+    let found = match snapshots.len() {
         0 => "no snapshots".to_owned(),
-        1 => "1 snapshot".to_owned(),
-        more => format!("{more} snapshots"),
+        some => count(some, "snapshot"),
     };
-    let message = format!("Container {vm_id} has {count}.");
+    let message = format!("Container {vm_id} has {found}.");
     Ok(success(message, SnapshotList { vm_id, snapshots }))
 }
 
@@ -125,10 +125,11 @@ pub(super) async fn prune(
 
 fn say_pruned(pruned: &Pruned) -> String {
     let Pruned { vm_id, removed, kept, left } = pruned;
-    let counts = (removed.len(), kept.len(), left.len());
     format!(
-        "{} snapshots of container {vm_id} are removed; {} stay, and {} are not ours to remove.",
-        counts.0, counts.1, counts.2
+        "Removed of container {vm_id}: {}; kept: {}, and not ours to remove: {}.",
+        count(removed.len(), "snapshot"),
+        kept.len(),
+        left.len()
     )
 }
 

@@ -1,8 +1,11 @@
 //! The requests of the first description, with the bodies it shows, and what they do to the node.
 
+use lxc_autoscale_api::auth::caller::Role;
 use serde_json::json;
 
 use crate::node::Node;
+use crate::server::{Server, read_answer};
+use crate::trail::key;
 
 #[tokio::test]
 async fn scale_cores() {
@@ -27,9 +30,31 @@ async fn scale_ram() {
 async fn scale_storage_increase() {
     let node = Node::new();
     let reply = node.post("/scale/storage/increase", json!({"vm_id": 104, "disk_size": 2})).await;
-    assert_eq!(reply.data(), &json!({"vm_id": 104, "before": 8192, "after": 10240, "changed": true}));
+    assert_eq!(
+        reply.data(),
+        &json!({"vm_id": 104, "before": 8192, "after": 10240, "changed": true, "filesystem_grown": true})
+    );
     assert!(node.conf(104).unwrap().contains("size=10G\n"));
     assert_eq!(node.calls(), ["resize 104 rootfs +2G"]);
+}
+
+/// To pct a success all the same.
+#[test]
+fn a_volume_that_has_grown_without_its_file_system_is_told() {
+    let node = Node::new();
+    node.hook(
+        "resize",
+        "echo \"Failed to update the container's filesystem: command 'resize2fs' failed: exit code 1\"",
+    );
+    let server = Server::start(&node, "");
+    let (status, answer) =
+        server.ask("POST", "/scale/storage/increase", &json!({"vm_id": 104, "disk_size": 2}));
+    let want =
+        json!({"vm_id": 104, "before": 8192, "after": 10240, "changed": true, "filesystem_grown": false});
+    assert_eq!((status, &answer["data"]), (200, &want), "{answer}");
+    let message = answer["message"].as_str().unwrap();
+    assert!(message.contains("has 10240 MiB now, but the file system on it has NOT grown"), "{message}");
+    assert_eq!(server.data("/jobs")[0]["result"]["filesystem_grown"], false);
 }
 
 #[tokio::test]
@@ -166,7 +191,7 @@ async fn resource_cluster_status() {
     let reply = node.get("/resource/cluster/status").await;
     assert_eq!(reply.data()["cluster"], json!({"name": "home", "quorate": false}));
     assert_eq!(reply.data()["nodes"][0], json!({"name": "other", "online": false, "local": false}));
-    assert_eq!(reply.message(), "Cluster home has NO quorum; 1 of 2 nodes are online.");
+    assert_eq!(reply.message(), "Cluster home has NO quorum; online: 1 of 2 nodes.");
     std::fs::write(&members, "{").unwrap();
     node.get("/resource/cluster/status").await.assert_error(502, "pct_unreadable");
 }
@@ -212,6 +237,30 @@ async fn health_check() {
     assert_eq!(reply.body["status"], "error");
     assert_eq!(reply.body["data"]["checks"][0]["name"], "pct");
     assert!(reply.message().contains("/nonexistent/pct"), "{}", reply.message());
+}
+
+/// Where files lie on the node is told to who keeps it, not to who only looks.
+#[test]
+fn health_names_files_and_to_an_admin_their_places() {
+    let node = Node::new();
+    let server = Server::start(&node, "");
+    let place = node.root().display().to_string();
+    for (role, tells) in [(Role::Viewer, false), (Role::Operator, false), (Role::Admin, true)] {
+        let key = key(&node, role.name(), role, &[]);
+        let health = |server: &Server| {
+            read_answer(server.send_as(Some(&key), "GET", "/health/check", &json!(null))).1.to_string()
+        };
+        let text = health(&server);
+        assert!(text.contains("`pct` is executable") != tells && text.contains("lxc_metrics.json"), "{text}");
+        assert_eq!(text.contains(&place), tells, "{text}");
+    }
+    // The message of a failed one, too.
+    std::fs::remove_file(node.root().join("pct")).unwrap();
+    let key = key(&node, "other", Role::Viewer, &[]);
+    let (status, answer) = read_answer(server.send_as(Some(&key), "GET", "/health/check", &json!(null)));
+    assert_eq!(status, 503);
+    let message = answer["message"].as_str().unwrap();
+    assert!(message.contains("`pct`: No such file") && !message.contains(&place), "{message}");
 }
 
 #[tokio::test]

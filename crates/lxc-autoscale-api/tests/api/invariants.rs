@@ -2,7 +2,8 @@
 
 use serde_json::json;
 
-use crate::node::{Node, request, send};
+use crate::node::{Node, RUNNING_104, STOPPED_102, request, send};
+use crate::server::{Server, program, write_config};
 
 #[tokio::test]
 async fn a_step_is_bounded() {
@@ -12,6 +13,32 @@ async fn a_step_is_bounded() {
     node.post("/scale/cores", json!({"vm_id": 104, "cores": 4})).await.data();
     node.post("/scale/ram", json!({"vm_id": 102, "memory": 500})).await.assert_error(409, "step_too_large");
     assert_eq!(node.calls(), ["set 104 -cores 4"]);
+}
+
+/// A limit where there was none gives a container nothing, however low it is.
+#[test]
+fn a_cpu_limit_that_was_removed_can_be_given_back() {
+    let node = Node::new();
+    node.write_conf(104, &format!("{RUNNING_104}cpulimit: 1\n").replace("cores: 2", "cores: 4"));
+    write_config(&node, "", "[limits]\nmax_step_factor = 1.5");
+    let server = Server::spawn(&node, &mut program(&node, "run"));
+    let limit = |cores: f64| server.ask("POST", "/scale/cpulimit", &json!({"vm_id": 104, "cpulimit": cores}));
+    assert_eq!(limit(0.0).0, 200);
+    let (status, undone) = server.ask("POST", "/undo", &json!({"vm_id": 104, "to": "original"}));
+    assert_eq!((status, &undone["data"][0]["changed"]), (200, &json!(true)), "{undone}");
+    assert!(node.conf(104).unwrap().contains("cpulimit: 1\n"));
+    // From one limit to another is a step, and errors speak of cores as the request does.
+    for (cores, status, code, says) in [
+        (1.6, 409, "step_too_large", "from 1 to 1.6 is more than 1.5 times at once"),
+        (0.02, 422, "out_of_bounds", "`cpulimit` (in cores, 0 for none) must be from 0.05 to 8192 "),
+        (8193.0, 422, "out_of_bounds", "`cpulimit` (in cores, 0 for none) must be from 0.05 to 8192 "),
+    ] {
+        let (answered, answer) = limit(cores);
+        assert_eq!((answered, &answer["code"]), (status, &json!(code)), "{answer}");
+        assert!(answer["message"].as_str().unwrap().contains(says), "{answer}");
+    }
+    node.write_conf(102, &format!("{STOPPED_102}cores: 64\n"));
+    assert_eq!(server.ask("POST", "/scale/cpulimit", &json!({"vm_id": 102, "cpulimit": 2})).0, 200);
 }
 
 #[tokio::test]

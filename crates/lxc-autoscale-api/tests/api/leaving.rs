@@ -12,7 +12,7 @@ use crate::node::Node;
 use crate::server::Server;
 
 /// Waits for something that the server does; bounded by the test runner's own timeout.
-fn until<T>(mut look: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn until<T>(mut look: impl FnMut() -> Option<T>) -> T {
     loop {
         if let Some(found) = look() {
             return found;
@@ -38,15 +38,15 @@ fn leave(server: &Server, client: TcpStream) {
 }
 
 /// Lets a call of `command` wait until `release` is there; `held` tells that it runs.
-fn hold(node: &Node, command: &str) {
+pub(crate) fn hold(node: &Node, command: &str) {
     node.hook(command, "touch \"$root/held\"; until [ -e \"$root/release\" ]; do sleep 0.02; done");
 }
 
-fn until_held(node: &Node) {
+pub(crate) fn until_held(node: &Node) {
     until(|| node.root().join("held").exists().then_some(()));
 }
 
-fn release(node: &Node) {
+pub(crate) fn release(node: &Node) {
     fs::write(node.root().join("release"), "").unwrap();
 }
 

@@ -7,6 +7,7 @@
 )]
 
 mod boosts;
+mod disk;
 mod documented;
 mod events;
 mod exporter;
@@ -23,6 +24,7 @@ mod peers;
 mod places;
 mod power;
 mod refusals;
+mod removals;
 mod restart;
 mod retention;
 mod roles;

@@ -8,6 +8,7 @@ use lxc_autoscale_api::config::ConfirmDestroy;
 use serde_json::{Value, json};
 
 use crate::node::{Node, RUNNING_104, Reply, request, send};
+use crate::server::Server;
 
 /// Sends a request and asserts that it is refused without a call of `pct`.
 async fn refused(node: &Node, method: &str, path: &str, body: Value, status: u16, code: &str) {
@@ -321,6 +322,59 @@ async fn malformed_parameters() {
         for path in ["/snapshot/list", "/resource/vm/status"] {
             refused(&node, "GET", &format!("{path}{query}"), Value::Null, 400, "invalid_parameter").await;
         }
+    }
+}
+
+/// What is wrong with a request names the field, in a body and in a query.
+#[test]
+fn what_is_malformed_is_named() {
+    let node = Node::new();
+    let server = Server::start(&node, "");
+    let [post, get] = ["POST", "GET"];
+    for (method, path, body, says) in [
+        (
+            post,
+            "/scale/cores",
+            json!({"vm_id": 104, "cores": "2"}),
+            "`cores`: invalid type: string \"2\", expected a whole number",
+        ),
+        (
+            post,
+            "/scale/cores",
+            json!({"vm_id": 104, "cores": 1.5}),
+            "`cores`: invalid value: floating point `1.5`",
+        ),
+        (post, "/scale/cores", json!({"vm_id": 104}), "missing field `cores`"),
+        (
+            post,
+            "/scale/cores",
+            json!({"vm_id": 104, "lxc_id": 104, "cores": 2}),
+            "(`lxc_id` is the same field)",
+        ),
+        (get, "/snapshot/list?vm_id=abc", Value::Null, "`vm_id`: in the query: "),
+        (get, "/resource/node/status", Value::Null, "in the query: missing field `node_name`"),
+        (get, "/snapshot/list?vm_id=104&x=1", Value::Null, "unknown field `x`"),
+    ] {
+        let (status, answer) = server.ask(method, path, &body);
+        assert_eq!((status, &answer["code"]), (400, &json!("invalid_parameter")), "{answer}");
+        let message = answer["message"].as_str().unwrap();
+        assert!(message.contains(says) && !message.contains("deserialize"), "{path}: {message}");
+    }
+}
+
+#[tokio::test]
+async fn one_is_told_from_many() {
+    let node = Node::new();
+    node.measured(104, 300.0, 1);
+    node.post("/scale/cores", json!({"vm_id": 104, "cores": 4})).await.data();
+    for (path, says) in [
+        ("/metrics/current", "1 container, measured "),
+        ("/ledger", "1 change of sizes."),
+        ("/jobs", "0 jobs."),
+        ("/snapshot/list?vm_id=104", "Container 104 has no snapshots."),
+    ] {
+        let reply = node.get(path).await;
+        assert!(reply.message().starts_with(says), "{reply:?}");
     }
 }
 

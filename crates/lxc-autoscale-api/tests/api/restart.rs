@@ -6,8 +6,9 @@ use std::io::Read;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
+use crate::leaving::{hold, release, until, until_held};
 use crate::node::Node;
-use crate::server::{Server, program, write_config};
+use crate::server::{Server, program, read_answer, write_config};
 
 /// Kills the server while `command` of `pct` is at work, starts it anew, lets that call end as `rest` of its script has
 /// it, and returns how the change ended by the audit log, with the new server.
@@ -213,6 +214,28 @@ fn a_number_that_the_audit_log_has_is_not_given_again() {
     assert_eq!(number_of_change_to(4), 2);
 }
 
+/// The store, and what it has not taken in yet.
+const STORE: &str = "api.sqlite";
+/// Keeps what is on the disk when a call is made, once.
+const KEEP: &str = "mkdir \"$root/disk\" 2>/dev/null && cp \"$root/audit.jsonl\" \"$root/state\"/api.sqlite* \"$root/disk\"\n";
+
+/// Puts these files back to what they were when [`KEEP`] kept them.
+fn put_back(node: &Node, names: &[&str]) {
+    let (disk, state) = (node.root().join("disk"), node.root().join("state"));
+    for file in fs::read_dir(&state).unwrap().map(Result::unwrap) {
+        if names.contains(&STORE) && file.file_name().to_str().unwrap().starts_with(STORE) {
+            fs::remove_file(file.path()).unwrap();
+        }
+    }
+    for file in fs::read_dir(disk).unwrap().map(Result::unwrap) {
+        let name = file.file_name().into_string().unwrap();
+        if names.iter().any(|wanted| name.starts_with(wanted)) {
+            let place = if name == "audit.jsonl" { node.root() } else { &*state };
+            fs::copy(file.path(), place.join(name)).unwrap();
+        }
+    }
+}
+
 /// What is on the disk when the call is made is all that is left of a change when the power fails right after its answer. The
 /// audit log may not even say that it was begun.
 #[test]
@@ -227,21 +250,13 @@ fn how_an_answered_change_ended_is_found_again_after_a_power_cut() {
             assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
         };
         ask(3);
-        let kept =
-            "mkdir \"$root/disk\" && cp \"$root/audit.jsonl\" \"$root/state\"/api.sqlite* \"$root/disk\"";
-        node.hook("set", &format!("{kept}\n"));
+        node.hook("set", KEEP);
         ask(4);
         server.signal(Signal::KILL);
         server.wait();
         assert_eq!(last_line(&node)["event"], "done", "the process alone takes nothing with it");
 
-        let (disk, state) = (node.root().join("disk"), node.root().join("state"));
-        fs::remove_dir_all(&state).unwrap();
-        fs::create_dir(&state).unwrap();
-        for file in fs::read_dir(disk).unwrap().map(Result::unwrap) {
-            let place = if file.file_name() == "audit.jsonl" { node.root() } else { &*state };
-            fs::copy(file.path(), place.join(file.file_name())).unwrap();
-        }
+        put_back(&node, &["audit.jsonl", STORE]);
         lose_records(&node, lost);
         let newest = last_line(&node);
         let want = if lost == 0 { (&json!("begun"), &json!(2)) } else { (&json!("done"), &json!(1)) };
@@ -260,6 +275,111 @@ fn how_an_answered_change_ended_is_found_again_after_a_power_cut() {
         assert_eq!(sets, 2, "it is not repeated");
         assert_chain(&node, "records 1 to 4: the chain holds");
     }
+}
+
+/// The end of a change is in the audit log, which had it on the disk, and the store has lost it: there is one end, and it is the
+/// one that was answered, whatever runs when the node is back.
+#[test]
+fn an_end_that_the_audit_log_alone_has_is_taken_over() {
+    for (command, path, body, event) in [
+        ("shutdown", "/power/shutdown", json!({"vm_id": 104}), "done"),
+        ("set", "/scale/cores", json!({"vm_id": 104, "cores": 4}), "done"),
+        ("snapshot", "/snapshot/create", json!({"vm_id": 104, "snapshot_name": "mine"}), "not_done"),
+    ] {
+        let node = Node::new();
+        let server = Server::start(&node, "");
+        let fails = if event == "done" { "" } else { "fail 'snapshot feature is not available'\n" };
+        node.hook(command, &format!("{KEEP}{fails}"));
+        let (status, answer) = server.ask("POST", path, &body);
+        assert_eq!(status == 200, event == "done", "{path}: {answer}");
+        server.signal(Signal::KILL);
+        server.wait();
+        put_back(&node, &[STORE]);
+        fs::remove_file(node.root().join("hook").join(command)).unwrap();
+        // The node starts it with itself.
+        if !node.is_running(104) {
+            node.run(104);
+        }
+        let told = records(&node);
+        // It listens when it has looked what was left.
+        let server = Server::start(&node, "");
+        let said = fs::read_to_string(node.root().join("api.log")).unwrap();
+        assert!(said.contains("only the audit log has how this ended"), "{said}");
+        let job = until(|| {
+            let jobs = server.data("/jobs");
+            (path == "/scale/cores" || jobs[0]["ended"].is_string()).then_some(jobs[0].clone())
+        });
+        assert_eq!(records(&node), told, "{path}: nothing is added to {told:?}");
+        let last = told.last().unwrap();
+        assert_eq!(last["event"], event, "{last}");
+        if path == "/scale/cores" {
+            let entry = until(|| server.data("/ledger?vm_id=104")["entries"].get(0).cloned());
+            assert_eq!((&entry["before"], &entry["after"]), (&json!(2.0), &json!(4.0)), "{entry}");
+        } else if event == "done" {
+            assert_eq!((&job["state"], &job["result"]), (&json!("done"), &last["result"]), "{job}");
+        } else {
+            assert_eq!((&job["state"], &job["message"]), (&json!("failed"), &last["message"]), "{job}");
+        }
+        assert_chain(&node, &format!("records 1 to {}: the chain holds", told.len()));
+    }
+}
+
+/// What a change was answered with while its call went on is no end of it.
+#[test]
+fn an_answer_that_the_audit_log_alone_has_is_not_taken_for_the_end() {
+    let node = Node::new();
+    write_config(&node, "", "");
+    let config = node.root().join("api.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    let short = "[pct]\nchange_timeout_seconds = 1\nterminate_grace_seconds = 1\n";
+    fs::write(&config, text.replace("[pct]\n", short)).unwrap();
+    let server = Server::spawn(&node, &mut program(&node, "run"));
+    node.hook("set", &format!("{KEEP}trap '' TERM; until [ -e \"$root/release\" ]; do sleep 0.02; done\n"));
+    let (status, answer) = server.ask("POST", "/scale/cores", &json!({"vm_id": 104, "cores": 4}));
+    assert_eq!((status, &answer["code"]), (504, &json!("pct_timed_out")), "{answer}");
+    assert_eq!(last_line(&node)["open"], true);
+    server.signal(Signal::KILL);
+    server.wait();
+    put_back(&node, &[STORE]);
+    let mut server = Server::start(&node, "");
+    let said = fs::read_to_string(node.root().join("api.log")).unwrap();
+    assert!(said.contains("the server ended in the middle of this"), "{said}");
+    fs::write(node.root().join("release"), "").unwrap();
+    server.wait_for("settled");
+    let ends = until(|| {
+        let ends: Vec<Value> = records(&node).iter().skip(1).map(|line| line["event"].clone()).collect();
+        (1 < ends.len()).then_some(ends)
+    });
+    assert_eq!(ends, [json!("not_done"), json!("done")]);
+}
+
+/// A change may have begun in the file before the rotation, and its end, which is lost, stood in the file after it.
+#[test]
+fn an_end_that_was_lost_after_a_rotation_is_added() {
+    let node = Node::new();
+    let mut server = Server::start(&node, "");
+    hold(&node, "set");
+    let change = server.send("POST", "/scale/cores", &json!({"vm_id": 104, "cores": 4}));
+    until_held(&node);
+    let log = node.root().join("audit.jsonl");
+    fs::rename(&log, node.root().join("audit.jsonl.1")).unwrap();
+    let snapshot = json!({"vm_id": 102, "snapshot_name": "mine"});
+    assert_eq!(server.ask("POST", "/snapshot/create", &snapshot).0, 200);
+    release(&node);
+    assert_eq!(read_answer(change).0, 200);
+    server.wait_for("written to the audit log");
+    server.signal(Signal::TERM);
+    server.wait();
+    let whole = records(&node);
+    assert_eq!(whole.last().unwrap()["containers"], json!([104]));
+    lose_records(&node, 1);
+    let _server = Server::start(&node, "");
+    let completed = records(&node);
+    let told = |lines: &[Value]| {
+        lines.iter().map(|line| (line["event"].clone(), line["change"].clone())).collect::<Vec<_>>()
+    };
+    assert_eq!(told(&completed), told(&whole));
+    assert_chain(&node, "records 1 to 4: the chain holds");
 }
 
 /// The last changes may have had the store on the disk, and not yet the audit log, when the power failed.

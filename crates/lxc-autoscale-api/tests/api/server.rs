@@ -88,10 +88,16 @@ impl Server {
 
     /// Sends a request; the connection is open when this returns.
     pub(crate) fn send(&self, method: &str, path: &str, body: &Value) -> TcpStream {
+        self.send_as(None, method, path, body)
+    }
+
+    /// The same of whoever holds that key.
+    pub(crate) fn send_as(&self, key: Option<&str>, method: &str, path: &str, body: &Value) -> TcpStream {
+        let key = key.map_or(String::new(), |key| format!("Authorization: Bearer {key}\r\n"));
         let mut stream = TcpStream::connect(self.address).unwrap();
         let body = if body.is_null() { String::new() } else { body.to_string() };
         let head = format!(
-            "{method} {path} HTTP/1.1\r\nHost: proxmox:5000\r\nConnection: close\r\n\
+            "{method} {path} HTTP/1.1\r\nHost: proxmox:5000\r\nConnection: close\r\n{key}\
              Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()
         );
@@ -99,11 +105,14 @@ impl Server {
         stream
     }
 
+    /// What is answered to a request: status and body.
+    pub(crate) fn ask(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
+        read_answer(self.send(method, path, body))
+    }
+
     /// What is answered to a look.
     pub(crate) fn data(&self, path: &str) -> Value {
-        let answer = read_all(self.send("GET", path, &Value::Null));
-        let (_, body) = answer.split_once("\r\n\r\n").unwrap();
-        serde_json::from_str::<Value>(body).unwrap()["data"].clone()
+        self.ask("GET", path, &Value::Null).1["data"].clone()
     }
 
     /// Sends `cores` for container 104; the connection is open when this returns.
@@ -129,6 +138,14 @@ pub(crate) fn cores_request(cores: u32) -> String {
         "POST /scale/cores HTTP/1.1\r\nHost: proxmox:5000\r\nConnection: close\r\n\
          Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
     )
+}
+
+/// Status and body of an answer.
+pub(crate) fn read_answer(stream: TcpStream) -> (u16, Value) {
+    let answer = read_all(stream);
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, serde_json::from_str(body).unwrap())
 }
 
 fn read_all(mut stream: TcpStream) -> String {
@@ -363,7 +380,7 @@ fn check_says_what_works() {
     for line in [
         "node           this is node proxmox",
         "configuration  2 containers in",
-        "running_state  1 containers run",
+        "running_state  running now: 1 container",
     ] {
         assert!(stdout.contains(&format!("ok       {line}")), "{stdout}");
     }

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::node::{Node, request, send};
 use crate::server::{NOBODY, Server, program, write_config};
 
-fn lines(node: &Node) -> Vec<Value> {
+pub(crate) fn lines(node: &Node) -> Vec<Value> {
     let text = fs::read_to_string(node.root().join("audit.jsonl")).unwrap_or_default();
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
@@ -25,7 +25,7 @@ fn assert_chain_holds(node: &Node) {
     assert_eq!(verdict.findings, []);
 }
 
-fn key(node: &Node, name: &str, role: Role, containers: &[u32]) -> String {
+pub(crate) fn key(node: &Node, name: &str, role: Role, containers: &[u32]) -> String {
     let ids: std::collections::BTreeSet<_> = containers.iter().map(|id| (*id).try_into().unwrap()).collect();
     let containers = (!ids.is_empty()).then_some(ids);
     let new = NewKey { name: name.to_owned(), role, containers, expires: None };
@@ -256,7 +256,36 @@ fn without_a_log_no_key_is_made_and_any_is_revoked() {
     assert!(!done && secret.is_empty() && said.contains("no key was made"), "{said}");
     let (done, _, said) = key(&["revoke", "first"]);
     assert!(!done && said.contains("the key `first` is revoked, and that is not in the audit log"), "{said}");
-    assert_eq!(key(&["list"]).1, "");
+    let listed = key(&["list"]).1;
+    assert!(listed.starts_with("There are no keys;") && listed.lines().count() == 1, "{listed}");
+    assert_eq!(key(&["list", "--json"]).1, "[]\n");
+}
+
+/// A mistyped path must not pass for a log without records.
+#[test]
+fn a_log_that_is_not_there_is_not_verified() {
+    let node = Node::new();
+    let verify = |rest: &str| {
+        write_config(&node, "", "");
+        let config = node.root().join("api.toml");
+        let text = fs::read_to_string(&config).unwrap();
+        let own = format!("file = \"{}\"", node.root().join("audit.jsonl").display());
+        fs::write(&config, text.replace(&own, rest)).unwrap();
+        let done = program(&node, "audit").arg("verify").output().unwrap();
+        let said = [done.stdout, done.stderr].concat();
+        (done.status.code(), String::from_utf8(said).unwrap())
+    };
+    let there = node.root().join("audit.jsonl");
+    let own = format!("file = \"{}\"", there.display());
+    let (code, said) = verify(&own);
+    assert!(
+        code == Some(1) && said.contains(&format!("there is no audit log `{}`", there.display())),
+        "{said}"
+    );
+    let (code, said) = verify("file = \"\"");
+    assert!(code == Some(1) && said.contains("no audit log is kept"), "{said}");
+    fs::write(&there, "").unwrap();
+    assert_eq!(verify(&own), (Some(0), "there are no records\n".to_owned()));
 }
 
 /// A key that is revoked is so when the power fails the next moment: file and directory are on the disk by then.

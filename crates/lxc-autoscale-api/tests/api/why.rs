@@ -1,17 +1,19 @@
 //! `GET /resource/lxc/why`: what the ml daemon's program says is handed on, and what it does not say is told.
 
+use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use serde_json::{Value, json};
 
 use crate::node::Node;
+use crate::server::{Server, program, write_config};
 
 /// A node whose `lxc-autoscale-ml` is this script.
 pub(crate) fn node_with(script: &str) -> Node {
     let mut node = Node::new();
     let program = node.root().join("ml");
-    std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
-    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
     node.config.configuration.ml_program = program;
     node
 }
@@ -61,6 +63,29 @@ async fn what_the_program_does_not_say_is_told() {
     let reply = node.get("/resource/lxc/why?vm_id=104").await;
     reply.assert_error(502, "why_failed");
     assert!(reply.message().contains("/nonexistent/lxc-autoscale-ml"), "{reply:?}");
+}
+
+/// The program cannot read what is measured, and has decided nothing: that there is no such container the node says.
+#[test]
+fn a_container_that_is_not_there_is_told_from_one_of_which_nothing_is_known() {
+    let blind = r#"printf '{"id": %s, "trouble": "cannot read the metrics file", "decisions": []}' "$2""#;
+    let node = node_with(blind);
+    write_config(
+        &node,
+        "",
+        &format!("[configuration]\nml_program = \"{}\"", node.root().join("ml").display()),
+    );
+    let server = Server::spawn(&node, &mut program(&node, "run"));
+    let ask = |query: &str| server.ask("GET", &format!("/resource/lxc/why?{query}"), &Value::Null);
+    let (status, answer) = ask("lxc_id=104");
+    assert_eq!((status, &answer["data"]["explanation"]["id"]), (200, &json!(104)), "{answer}");
+    let (status, answer) = ask("lxc_id=999");
+    assert_eq!((status, &answer["code"]), (404, &json!("no_decision")), "{answer}");
+    assert!(answer["message"].as_str().unwrap().contains("there is none of that id here"), "{answer}");
+    // Of one that is gone the decisions are told.
+    let known = r#"printf '{"id": %s, "decisions": [{}]}' "$2""#;
+    fs::write(node.root().join("ml"), format!("#!/bin/sh\n{known}\n")).unwrap();
+    assert_eq!(ask("lxc_id=999").0, 200);
 }
 
 /// Making a decision anew takes a processor for a while: nobody has more than one at it.

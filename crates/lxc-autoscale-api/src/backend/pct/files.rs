@@ -8,7 +8,8 @@ use lxc_autoscale_core::api::{
 };
 use lxc_autoscale_core::container_config::ContainerConfig;
 use serde::Deserialize;
-use sha1::{Digest, Sha1};
+
+use crate::backend::digest;
 
 /// The section of changes that wait.
 const PENDING: &str = "[pve:pending]";
@@ -24,7 +25,7 @@ pub(super) fn settings(vmid: Vmid, bytes: &[u8]) -> ContainerSettings {
         settings: BTreeMap::new(),
         raw: Vec::new(),
         pending: BTreeMap::new(),
-        digest: Sha1::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat(),
+        digest: digest(bytes),
     };
     let mut section = "";
     for line in text.lines().map(str::trim) {

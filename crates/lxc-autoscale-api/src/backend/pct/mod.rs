@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use lxc_autoscale_core::api::{ClusterStatus, ContainerSettings, HealthCheck, HealthState, SnapshotInfo};
-use lxc_autoscale_core::{ErrorChain, Mebibytes, Vmid, procfs};
+use lxc_autoscale_core::{ErrorChain, Mebibytes, Vmid, count, procfs};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::watch::{self, Standing};
-use super::{Answer, BackendError, CloneOrder, ContainerHost, Stored, ha, texts};
+use super::{Answer, BackendError, CloneOrder, ContainerHost, Grown, Stored, ha, texts};
 use crate::config::{PathsConfig, PctConfig};
 use crate::params::SnapshotName;
 
@@ -149,7 +149,7 @@ impl PctHost {
                 format!("`{shown}` cannot be written, is the cluster without quorum? {}", ErrorChain(&error)),
             ),
             (Ok(containers), Ok(())) => {
-                (HealthState::Healthy, format!("{} containers in `{shown}`", containers.len()))
+                (HealthState::Healthy, format!("{} in `{shown}`", count(containers.len(), "container")))
             }
         };
         HealthCheck { name: "configuration".to_owned(), state, detail }
@@ -157,7 +157,9 @@ impl PctHost {
 
     async fn check_running_state(&self) -> HealthCheck {
         let (state, detail) = match self.read_running().await {
-            Ok(running) => (HealthState::Healthy, format!("{} containers run", running.len())),
+            Ok(running) => {
+                (HealthState::Healthy, format!("running now: {}", count(running.len(), "container")))
+            }
             Err(error) => (HealthState::Degraded, format!("asking pct instead: {}", ErrorChain(&error))),
         };
         HealthCheck { name: "running_state".to_owned(), state, detail }
@@ -166,8 +168,6 @@ impl PctHost {
 
 /// What pct says where it only asks the high availability manager.
 const REQUEST_TO_HA: &str = "Requesting HA";
-/// What pct says where the volume has grown and the file system on it has not.
-const FILE_SYSTEM_NOT_GROWN: &str = "Failed to update the container's filesystem";
 
 /// Logs what pct said on stderr though it succeeded.
 fn log_remark(call: &Call, printed: &Printed) {
@@ -211,7 +211,7 @@ impl ContainerHost for PctHost {
     fn stored(&self, vmid: Vmid) -> Answer<'_, Stored> {
         Box::pin(async move {
             let bytes = self.read_config(vmid).await?;
-            let (stored, unreadable) = parse::stored(&String::from_utf8_lossy(&bytes));
+            let (stored, unreadable) = parse::stored(&bytes);
             for line in unreadable {
                 tracing::warn!(%vmid, line, "a line of the container's configuration cannot be read");
             }
@@ -290,7 +290,7 @@ impl ContainerHost for PctHost {
         Box::pin(self.change(Call::new(Kind::Change, "set", vmid).arg("-tags").arg(tags.join(";"))))
     }
 
-    fn grow_rootfs(&self, vmid: Vmid, gib: u32) -> Answer<'_, ()> {
+    fn grow_rootfs(&self, vmid: Vmid, gib: u32) -> Answer<'_, Grown> {
         Box::pin(async move {
             let call = Call::new(Kind::Long, "resize", vmid).arg("rootfs").arg(format_args!("+{gib}G"));
             let printed = self.runner.run(&call).await?;
@@ -299,11 +299,7 @@ impl ContainerHost for PctHost {
                 return Err(error);
             }
             log_remark(&call, &printed);
-            if let Some(line) = printed.stdout.lines().find(|line| line.contains(FILE_SYSTEM_NOT_GROWN)) {
-                // To pct a mere warning: the volume and the configuration have the new size.
-                tracing::warn!(%vmid, remark = texts::shorten(line), "the volume grew, its file system did not");
-            }
-            Ok(())
+            Ok(Grown::by(vmid, printed.stdout.lines().chain(printed.stderr.lines())))
         })
     }
 

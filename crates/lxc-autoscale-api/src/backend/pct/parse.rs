@@ -6,7 +6,8 @@ use lxc_autoscale_core::RecordTime;
 use lxc_autoscale_core::api::SnapshotInfo;
 use lxc_autoscale_core::container_config::ContainerConfig;
 
-use crate::backend::Stored;
+use crate::backend::volumes::volumes;
+use crate::backend::{Stored, digest};
 
 /// What stands in front of each name in `pct listsnapshot`.
 const BRANCH: &str = "`-> ";
@@ -73,7 +74,8 @@ pub(super) fn status(text: &str) -> Option<bool> {
 }
 
 /// Reads `/etc/pve/lxc/<id>.conf`; lines that cannot be read are returned as texts beside it.
-pub(super) fn stored(text: &str) -> (Stored, Vec<String>) {
+pub(super) fn stored(bytes: &[u8]) -> (Stored, Vec<String>) {
+    let text = &*String::from_utf8_lossy(bytes);
     let (config, unreadable) = ContainerConfig::parse(text);
     let current_section = text.lines().take_while(|line| !line.starts_with('['));
     let parent = current_section.filter_map(|line| line.strip_prefix("parent:")).last();
@@ -82,6 +84,8 @@ pub(super) fn stored(text: &str) -> (Stored, Vec<String>) {
         config,
         parent: parent.map(|name| name.trim().to_owned()),
         snapshots: snapshots.map(str::to_owned).collect(),
+        volumes: volumes(text),
+        digest: digest(bytes),
         home: String::new(),
     };
     (stored, unreadable.iter().map(ToString::to_string).collect())
@@ -179,7 +183,7 @@ mod tests {
     #[test]
     fn parent_and_snapshots_come_from_their_places() {
         let text = "cores: 1\nparent: two\n\n[pve:pending]\nmemory: 9\n\n[one]\nparent: zero\n\n[two]\nparent: one\n";
-        let (stored, unreadable) = stored(text);
+        let (stored, unreadable) = stored(text.as_bytes());
         assert_eq!(unreadable, [""; 0]);
         assert_eq!(stored.parent.as_deref(), Some("two"));
         assert_eq!(stored.snapshots, ["one", "two"]);
@@ -189,7 +193,7 @@ mod tests {
         #[test]
         fn any_text_is_survived(text in "(\\PC{0,80}\n){0,8}") {
             let _ = snapshot_list(&text, &TimeZone::UTC);
-            let _ = (status(&text), stored(&text));
+            let _ = (status(&text), stored(text.as_bytes()));
         }
     }
 }

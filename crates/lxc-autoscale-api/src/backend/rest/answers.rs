@@ -13,6 +13,8 @@ use lxc_autoscale_core::{RecordTime, Vmid};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
+use crate::backend;
+
 /// An entry of `/nodes/{node}/lxc`, or `/status/current`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub(super) struct Listed {
@@ -54,9 +56,8 @@ fn vmid<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vmid, D::Error> {
 /// `/config?current=1`.
 pub(super) type ConfigAnswer = BTreeMap<String, Value>;
 
-/// Reads a configuration as the file of the same content is read; lines that cannot be read are returned beside
-/// it, with the snapshot the present state descends from.
-pub(super) fn config(answer: &ConfigAnswer) -> (ContainerConfig, Option<String>, Vec<String>) {
+/// A configuration as the file of the same content has it.
+pub(super) fn text(answer: &ConfigAnswer) -> String {
     let mut text = String::new();
     for (key, value) in settings_of(answer) {
         line(&mut text, key, &value);
@@ -64,9 +65,18 @@ pub(super) fn config(answer: &ConfigAnswer) -> (ContainerConfig, Option<String>,
     for raw in raw_of(answer) {
         line(&mut text, &raw.name, &raw.value);
     }
-    let (config, unreadable) = ContainerConfig::parse(&text);
-    let parent = answer.get("parent").and_then(Value::as_str).map(str::to_owned);
-    (config, parent, unreadable.iter().map(ToString::to_string).collect())
+    text
+}
+
+/// The snapshot that the present state descends from.
+pub(super) fn parent(answer: &ConfigAnswer) -> Option<String> {
+    answer.get("parent").and_then(Value::as_str).map(str::to_owned)
+}
+
+/// Proxmox's digest of the whole file; where an answer has none, one of the answer.
+pub(super) fn digest(answer: &ConfigAnswer) -> String {
+    let told = answer.get("digest").and_then(Value::as_str).map(str::to_owned);
+    told.unwrap_or_else(|| backend::digest(Value::from_iter(answer.clone()).to_string().as_bytes()))
 }
 
 /// The settings, as the file has them.
@@ -110,11 +120,11 @@ pub(super) fn settings(vmid: Vmid, answer: &ConfigAnswer, pending: Vec<PendingAn
     };
     ContainerSettings {
         vm_id: vmid,
-        allocation: config(answer).0,
+        allocation: ContainerConfig::parse(&self::text(answer)).0,
         settings: settings_of(answer).map(|(key, value)| (key.clone(), value)).collect(),
         raw: raw_of(answer).collect(),
         pending: pending.into_iter().filter_map(waits).collect(),
-        digest: answer.get("digest").map(text).unwrap_or_default(),
+        digest: digest(answer),
     }
 }
 
@@ -216,9 +226,10 @@ mod tests {
             "lxc": [["lxc.cgroup2.cpuset.cpus", "0-1"]]
         }))
         .unwrap();
-        let (config, parent, unreadable) = config(&answer);
-        assert_eq!(unreadable, [""; 0]);
-        assert_eq!(parent.as_deref(), Some("before_scale"));
+        let (config, unreadable) = ContainerConfig::parse(&text(&answer));
+        assert_eq!(unreadable, []);
+        assert_eq!(parent(&answer).as_deref(), Some("before_scale"));
+        assert_eq!(digest(&answer), "8e49da008bde4e18cd99d5e2df9decaa0823e3fc");
         assert_eq!((config.cores, config.cpulimit), (Some(1), Some(1.5)));
         assert_eq!((config.memory_mb, config.rootfs_mb), (Mebibytes::new(128), Some(Mebibytes::new(616))));
         assert_eq!((config.lock.as_deref(), config.pinned_cpuset.as_deref()), (Some("backup"), Some("0-1")));
@@ -302,7 +313,7 @@ mod tests {
         #[test]
         fn no_value_can_pretend_to_be_another_key(value in "\\PC{0,20}\ncores: 99\n\\PC{0,20}") {
             let answer = ConfigAnswer::from([("hostname".to_owned(), json!(value)), ("memory".to_owned(), json!(64))]);
-            let (config, _, _) = config(&answer);
+            let (config, _) = ContainerConfig::parse(&text(&answer));
             prop_assert_eq!(config.cores, None);
             prop_assert_eq!(config.memory_mb, Mebibytes::new(64));
         }

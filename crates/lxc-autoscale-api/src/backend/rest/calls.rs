@@ -11,13 +11,15 @@ use tokio::time::Instant;
 
 use super::RestHost;
 use super::client::{About, Ask};
-use super::task::{ListedTask, Progress, TaskStatus, Upid};
+use super::task::{ListedTask, PrintedLine, Progress, TaskStatus, Upid};
 use crate::backend::watch::{self, Call, Standing};
 use crate::backend::{BackendError, texts};
 
 /// A task is asked after at first, and later at most this often.
 const FIRST_POLL: Duration = Duration::from_millis(100);
 const LAST_POLL: Duration = Duration::from_secs(2);
+/// Lines that are read of what a task has printed; growing a disk prints a dozen.
+const MOST_LINES: u32 = 500;
 
 /// A call that took too long, or whose answer was lost.
 #[derive(Clone, Debug)]
@@ -130,6 +132,19 @@ impl RestHost {
         let path = format!("/nodes/{}/tasks/{upid}/status", upid.node());
         let status: TaskStatus = self.look(path).await?;
         Ok(status.progress())
+    }
+
+    /// The lines that a task has printed.
+    pub(super) async fn printed(&self, upid: &Upid) -> Result<Vec<String>, BackendError> {
+        let ask = Ask {
+            method: Method::GET,
+            path: format!("/nodes/{}/tasks/{upid}/log", upid.node()),
+            parameters: vec![("limit", MOST_LINES.to_string())],
+            about: About::Node,
+            limit: self.config.query_timeout(),
+        };
+        let lines: Vec<PrintedLine> = self.client.ask(&ask).await?;
+        Ok(lines.into_iter().map(|line| line.t).collect())
     }
 
     /// The task of a call that failed, if only its answer was lost and it is at work: then nothing is lost.

@@ -13,13 +13,15 @@ use std::time::Duration;
 use hyper::Method;
 use jiff::tz::TimeZone;
 use lxc_autoscale_core::api::{ClusterStatus, ContainerSettings, HealthCheck, HealthState, SnapshotInfo};
-use lxc_autoscale_core::{ErrorChain, Mebibytes, Vmid};
+use lxc_autoscale_core::container_config::ContainerConfig;
+use lxc_autoscale_core::{ErrorChain, Mebibytes, Vmid, count};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::volumes::volumes;
 use super::watch::{Call, Standing};
-use super::{Answer, BackendError, CloneOrder, ContainerHost, Stored, ha};
+use super::{Answer, BackendError, CloneOrder, ContainerHost, Grown, Stored, ha};
 use crate::config::RestConfig;
 use crate::params::SnapshotName;
 
@@ -189,7 +191,7 @@ impl RestHost {
                 format!("no containers on node {}, or none that the token may see", self.node),
             ),
             Ok(listed) => {
-                (HealthState::Healthy, format!("{} containers on node {}", listed.len(), self.node))
+                (HealthState::Healthy, format!("{} on node {}", count(listed.len(), "container"), self.node))
             }
             Err(error) => (HealthState::Unhealthy, ErrorChain(&error).to_string()),
         };
@@ -235,13 +237,15 @@ impl ContainerHost for RestHost {
     fn stored(&self, vmid: Vmid) -> Answer<'_, Stored> {
         Box::pin(async move {
             let answer = self.current(vmid).await?;
-            let (config, parent, unreadable) = answers::config(&answer);
+            let text = answers::text(&answer);
+            let (config, unreadable) = ContainerConfig::parse(&text);
             for line in unreadable {
-                tracing::warn!(%vmid, line, "a line of the container's configuration cannot be read");
+                tracing::warn!(%vmid, %line, "a line of the container's configuration cannot be read");
             }
             let snapshots = self.snapshots(vmid).await?;
             let snapshots = snapshots.into_iter().map(|found| found.name).collect();
-            Ok(Stored { config, parent, snapshots, home: self.home(vmid) })
+            let (parent, digest) = (answers::parent(&answer), answers::digest(&answer));
+            Ok(Stored { config, parent, snapshots, volumes: volumes(&text), digest, home: self.home(vmid) })
         })
     }
 
@@ -308,9 +312,19 @@ impl ContainerHost for RestHost {
         Box::pin(self.set(vmid, "tags", tags.join(";")))
     }
 
-    fn grow_rootfs(&self, vmid: Vmid, gib: u32) -> Answer<'_, ()> {
+    fn grow_rootfs(&self, vmid: Vmid, gib: u32) -> Answer<'_, Grown> {
         let parameters = vec![("disk", "rootfs".to_owned()), ("size", format!("+{gib}G"))];
-        Box::pin(self.long(vmid, Method::PUT, self.of(vmid, "/resize"), parameters))
+        Box::pin(async move {
+            let limit = self.config.long_timeout();
+            let upid = self.run(vmid, Method::PUT, self.of(vmid, "/resize"), parameters, limit).await?;
+            Ok(match self.printed(&upid).await {
+                Ok(lines) => Grown::by(vmid, lines.iter().map(String::as_str)),
+                Err(error) => {
+                    tracing::warn!(%upid, error = %ErrorChain(&error), "cannot read what the task has printed");
+                    Grown::Unknown
+                }
+            })
+        })
     }
 
     fn create_snapshot<'a>(

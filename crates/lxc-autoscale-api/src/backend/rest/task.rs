@@ -106,6 +106,12 @@ impl ListedTask {
     }
 }
 
+/// A line of what a task has printed.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub(super) struct PrintedLine {
+    pub(super) t: String,
+}
+
 /// What Proxmox says of a task.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub(super) struct TaskStatus {

@@ -5,6 +5,7 @@
 //! has tells whether the change was done. What was half made is finished where that is certain (the mark of a whole
 //! copy), removed (half a copy, a temporary snapshot), or named.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -14,10 +15,11 @@ use lxc_autoscale_core::{ErrorChain, Vmid};
 use super::table::{self, End, Open};
 use super::{Before, Task};
 use crate::actions::ActionError;
-use crate::audit::{self, NewestChanges};
+use crate::audit::{self, NewestChanges, ToldEnd};
 use crate::backend::watch::Standing;
 use crate::backend::{BackendError, ContainerHost, Stored};
 use crate::changes::{Changes, Lack};
+use crate::exporter::DONE;
 use crate::gate::Ticket;
 use crate::ledger;
 use crate::state::AppState;
@@ -28,7 +30,8 @@ mod verdicts;
 
 use finishing::{is_whole, settle_clone, settle_power, started_again};
 use verdicts::{
-    NOTHING_TELLS, done_as, failed, settle_by_configuration, settle_removal, settle_rollback, unknown,
+    NOTHING_TELLS, as_told, done_as, failed, settle_by_configuration, settle_removal, settle_rollback,
+    unknown,
 };
 
 /// How long nobody asks again whether a call has ended, or a node answers, at first and at most.
@@ -43,18 +46,23 @@ const PATIENCE_WITHOUT_WORD: u32 = 12;
 pub async fn begin(state: &AppState) -> Result<(), StoreError> {
     let config = state.config();
     let state_config = config.state.clone();
-    // When the power fails, a number may be in the audit log alone, and a beginning or an end in the store alone.
-    let NewestChanges { newest, named, unended, since } = audit::newest_changes(&config.audit.file);
+    // When the power fails, a number or an end may be in the audit log alone, and a beginning or an end in the store alone.
+    let NewestChanges { newest, mut named, since } = audit::newest_changes(&config.audit.file);
+    let unended = named.iter().filter(|(_, end)| end.is_none()).map(|(number, _)| *number);
+    let (unended, known): (Vec<u64>, BTreeSet<u64>) = (unended.collect(), named.keys().copied().collect());
     let read = state.store().with(move |connection| {
         table::number_after(connection, newest)?;
         let mut lacking = Vec::new();
         for number in unended.iter().filter_map(|number| i64::try_from(*number).ok()) {
             lacking.extend(table::ended(connection, number)?.map(|ended| (ended, Lack::End)));
         }
-        for begun in since.map_or(Ok(Vec::new()), |since| table::last_begun(connection, since))? {
-            if !named.contains(&begun.0.id) {
-                lacking.push((begun, Lack::All));
-            }
+        if let Some(since) = since {
+            let unnamed = table::last_changes(connection, since)?.into_iter();
+            lacking.extend(unnamed.filter(|(info, _)| !known.contains(&info.id)).map(|change| {
+                // One that has not begun has no such record, and that of an earlier one stands before.
+                let lacks_all = change.0.begun.is_some_and(|begun| since <= begun);
+                (change, if lacks_all { Lack::All } else { Lack::End })
+            }));
         }
         table::prune(connection, &state_config, Timestamp::now())?;
         Ok((lacking, table::open(connection)?))
@@ -65,27 +73,55 @@ pub async fn begin(state: &AppState) -> Result<(), StoreError> {
         state.changes().complete_trail(info, order, lack).await;
     }
     for open in open {
-        if !open.is_begun {
+        let told = named.remove(&open.number.unsigned_abs()).flatten();
+        let told = told.filter(|end| end.is_last(open.is_answered));
+        if !open.is_begun && told.is_none() {
             let found = "it had not begun; nothing was done".to_owned();
             let result = state.changes().settle(&open, failed(&ActionError::Interrupted { found })).await;
             state.changes().count_settled(&open, result);
             continue;
         }
-        tracing::warn!(
-            number = open.number,
-            summary = open.asked.summary,
-            "the server ended in the middle of this"
-        );
+        let (number, summary) = (open.number, &open.asked.summary);
+        if told.is_some() {
+            tracing::warn!(number, summary, "only the audit log has how this ended");
+        } else {
+            tracing::warn!(number, summary, "the server ended in the middle of this");
+        }
         // Nobody else is here yet. Two that were cut off cannot have had the same container.
         let tickets = state.changes().gate().enter(&open.asked.containers, Duration::ZERO).await;
         let changes = state.changes().clone();
         tokio::spawn(async move {
-            let result = settle(&changes, &open).await;
+            let result = match told {
+                None => settle(&changes, &open).await,
+                Some(told) => take_over(&changes, &open, told).await,
+            };
             changes.count_settled(&open, result);
             drop(tickets);
         });
     }
     Ok(())
+}
+
+/// Takes over how a change ended from the audit log; returns how it is counted. Which sizes it left different the node tells.
+async fn take_over(changes: &Changes, open: &Open, told: ToldEnd) -> &'static str {
+    let mut end = as_told(&open.asked.order.task, told);
+    if let Some(before) = &open.before {
+        let mut pause = PAUSES.0;
+        let now = loop {
+            match stored_if_any(changes.host(), before.vmid).await {
+                Ok(now) => break now,
+                Err(error) => {
+                    tracing::warn!(number = open.number, error = %ErrorChain(&error), "cannot look which sizes a change has left");
+                }
+            }
+            pause = paused(pause).await;
+        };
+        let differences = |now: Stored| ledger::differences(before.vmid, &before.config, &now.config);
+        end.changed = now.map(differences).unwrap_or_default();
+    }
+    let result = if end.code.is_none() { DONE } else { "interrupted" };
+    changes.take_over(open, end).await;
+    result
 }
 
 /// Settles a change of this process that was cut off; its containers are free then.

@@ -1,13 +1,16 @@
 //! What the configuration of a container alone tells of a change that was cut off. Pure.
 
-use lxc_autoscale_core::api::{JobState, Resized, RolledBack, SnapshotCreated, SnapshotDeleted};
-use lxc_autoscale_core::{Cores, ErrorChain, Mebibytes, Vmid};
+use lxc_autoscale_core::api::{
+    IncreasedStorage, JobState, Resized, RolledBack, SnapshotCreated, SnapshotDeleted,
+};
+use lxc_autoscale_core::{Cores, ErrorChain, Mebibytes, Vmid, count};
 use serde::Serialize;
 use serde_json::Value;
 
 use super::super::table::End;
 use super::super::{Before, Task};
 use crate::actions::{ActionError, resize};
+use crate::audit::ToldEnd;
 use crate::backend::Stored;
 use crate::error::ApiError;
 
@@ -25,10 +28,8 @@ pub(super) fn settle_by_configuration(task: &Task, before: &Before, now: &Stored
         }
         Task::SetCpulimit { vmid, hundredths } => {
             let limit = |limit: Option<f64>| limit.map_or(0, resize::hundredths);
-            let found = format!(
-                "the CPU limit of container {vmid} is {} hundredths of a core",
-                limit(config.cpulimit)
-            );
+            let shown = config.cpulimit.map_or("none".to_owned(), |cores| count(cores, "core"));
+            let found = format!("the CPU limit of container {vmid} is {shown}");
             let result = resized(*vmid, then.cpulimit, config.cpulimit);
             let is_reached = limit(config.cpulimit) == *hundredths;
             reached(is_reached, limit(config.cpulimit) == limit(then.cpulimit), &result, found)
@@ -42,7 +43,8 @@ pub(super) fn settle_by_configuration(task: &Task, before: &Before, now: &Stored
         Task::GrowRootfs { vmid, gib } => {
             let shown = config.rootfs_mb.map_or("not known".to_owned(), |size| size.to_string());
             let found = format!("the root filesystem of container {vmid} has {shown}");
-            let result = resized(*vmid, then.rootfs_mb, config.rootfs_mb);
+            let size = resized(*vmid, then.rootfs_mb, config.rootfs_mb);
+            let result = IncreasedStorage { size, filesystem_grown: None };
             let is_reached = match (then.rootfs_mb, config.rootfs_mb) {
                 (Some(then), Some(size)) => resize::grown(then, *gib) <= size,
                 // Without a size before, one that is there now tells nothing.
@@ -138,6 +140,27 @@ pub(super) fn reached(is_reached: bool, is_as_before: bool, result: &impl Serial
 pub(super) fn done_as(result: &impl Serialize, message: String) -> End {
     let result: Option<Value> = serde_json::to_value(result).ok();
     End { state: JobState::Done, result, message, code: None, changed: Vec::new(), forgotten: Vec::new() }
+}
+
+/// It ended as the audit log says.
+pub(super) fn as_told(task: &Task, told: ToldEnd) -> End {
+    let ToldEnd { code, message, result, .. } = told;
+    let state = match code.as_deref() {
+        None => JobState::Done,
+        Some("cancelled" | "abandoned") => JobState::Cancelled,
+        Some("unknown") => JobState::Unknown,
+        Some(_) => JobState::Failed,
+    };
+    let is_done = state == JobState::Done;
+    let forgotten = match task {
+        Task::CreateClone { target, .. } if is_done => vec![*target],
+        Task::DeleteClone { vmid } if is_done => vec![*vmid],
+        _ => Vec::new(),
+    };
+    let message = if is_done { "It is done, as the audit log says.".to_owned() } else { message };
+    let result = Some(result).filter(|result| is_done && !result.is_null());
+    let code = code.map(|code| if code == "unknown" { "interrupted".to_owned() } else { code });
+    End { state, result, message, code, changed: Vec::new(), forgotten }
 }
 
 /// It is not done, and nothing of it.

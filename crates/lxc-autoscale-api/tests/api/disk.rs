@@ -1,0 +1,145 @@
+//! What is on the disk when: seen from outside, by the calls that the server makes.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+
+use crate::leaving::until;
+use crate::node::Node;
+use crate::server::{Server, program};
+
+/// strace, which looks at a server until this is dropped.
+struct Trace(Child);
+
+impl Trace {
+    /// `None` where it is not installed.
+    fn of(server: &Server, arguments: &[&str], to: &Path) -> Option<Self> {
+        let mut strace = Command::new("strace");
+        strace.args(["-f", "-y", "-p", &server.pid().to_string()]).args(arguments).arg("-o").arg(to);
+        let mut child = strace.stderr(Stdio::piped()).spawn().ok()?;
+        let mut said = BufReader::new(child.stderr.take().unwrap()).lines();
+        assert!(said.any(|line| line.unwrap().contains("attached")));
+        // It says so of each thread; what is not read would hold it up.
+        std::thread::spawn(move || said.for_each(drop));
+        Some(Self(child))
+    }
+}
+
+impl Drop for Trace {
+    fn drop(&mut self) {
+        // It lets the server go on by itself then.
+        let _ = kill_process(Pid::from_raw(self.0.id().try_into().unwrap()).unwrap(), Signal::INT);
+        let _ = self.0.wait();
+    }
+}
+
+fn set_cores(server: &Server, cores: u32) -> u16 {
+    server.ask("POST", "/scale/cores", &json!({"vm_id": 104, "cores": cores})).0
+}
+
+/// What a look at the configuration tells after a power cut need not wait for the disk. What runs tells nothing: the power cut
+/// has stopped it.
+#[test]
+fn what_no_look_could_tell_is_on_the_disk_before_it_is_answered() {
+    let node = Node::new();
+    node.write_conf(
+        103,
+        "hostname: two\nmemory: 64\n\n[one]\n#made by lxc-autoscale-api\nsnaptime: 1\n\n[two]\n\
+                          #made by lxc-autoscale-api\nsnaptime: 2\n",
+    );
+    let mut server = Server::start(&node, "");
+    // The first record of a file is on the disk at once, whatever it is.
+    assert_eq!(set_cores(&server, 3), 200);
+    server.wait_for("written to the audit log");
+    let calls = node.root().join("calls");
+    let traced = ["-e", "trace=fdatasync,write,writev,sendto"];
+    let Some(_trace) = Trace::of(&server, &traced, &calls) else {
+        println!("skipped: strace is not installed");
+        return;
+    };
+    let back = json!({"vm_id": 103, "snapshot_name": "one"});
+    let mut answered = 0;
+    for (path, body, synced) in [
+        ("/scale/cores", json!({"vm_id": 104, "cores": 4}), 0),
+        ("/power/shutdown", json!({"vm_id": 104}), 2),
+        ("/power/start", json!({"vm_id": 104}), 2),
+        ("/power/stop", json!({"vm_id": 104}), 2),
+        ("/snapshot/rollback", back, 2),
+        ("/snapshot/prune", json!({"vm_id": 103, "keep": 1}), 2),
+    ] {
+        let before = answered;
+        let (status, answer) = server.ask("POST", path, &body);
+        assert_eq!(status, 200, "{path}: {answer}");
+        answered += 1;
+        let lines = until(|| {
+            let text = fs::read_to_string(&calls).unwrap();
+            let lines: Vec<String> = text.lines().map(str::to_owned).collect();
+            let is_answer = |line: &&String| line.contains("\"HTTP/1.1 200");
+            (answered <= lines.iter().filter(is_answer).count()).then_some(lines)
+        });
+        let mut since = lines.split(|line| line.contains("\"HTTP/1.1 200")).skip(before);
+        let is_sync = |line: &&String| line.contains("fdatasync(") && line.contains("audit.jsonl>");
+        let found = since.next().unwrap().iter().filter(is_sync).count();
+        assert_eq!(found, synced, "{path}: {lines:#?}");
+        if synced == 0 {
+            server.wait_for("written to the audit log");
+            // What is on the disk by then is counted to this one.
+            answered += 1;
+            assert_eq!(server.ask("GET", "/routes", &Value::Null).0, 200);
+        }
+    }
+}
+
+/// The kernel says once that it could not write, and takes the pages for written from then on: to ask again is not enough.
+#[test]
+fn what_the_disk_has_not_taken_is_written_once_more() {
+    let node = Node::new();
+    let mut server = Server::start(&node, "");
+    assert_eq!(set_cores(&server, 3), 200);
+    server.wait_for("written to the audit log");
+    let log = node.root().join("audit.jsonl");
+    let path = log.display().to_string();
+    let refusing = ["-P", &path, "-e", "trace=fdatasync", "-e", "inject=fdatasync:error=EIO"];
+    let Some(trace) = Trace::of(&server, &refusing, &node.root().join("refused")) else {
+        println!("skipped: strace is not installed");
+        return;
+    };
+    let held = fs::metadata(&log).unwrap().len();
+    assert_eq!(set_cores(&server, 4), 200);
+    let line = server.wait_for("records of changes are not on the disk in the audit log");
+    assert!(line.contains("Input/output error"), "{line}");
+    // What must be on the disk at once is not begun while the disk takes nothing.
+    let (status, answer) = server.ask("POST", "/power/shutdown", &json!({"vm_id": 104}));
+    assert_eq!((status, &answer["code"]), (503, &json!("not_audited")), "{answer}");
+    assert!(node.is_running(104));
+    // All that was promised has been tried.
+    server.wait_for("records of changes are not on the disk in the audit log");
+    drop(trace);
+    let Some(trace) =
+        Trace::of(&server, &["-P", &path, "-e", "trace=fdatasync,pwrite64"], &node.root().join("calls"))
+    else {
+        return;
+    };
+    assert_eq!(set_cores(&server, 5), 200);
+    let line = server.wait_for("written once more");
+    let size = fs::metadata(&log).unwrap().len();
+    assert!(line.contains(&format!("bytes={}", size - held)), "{line}, {held} of {size}");
+    server.wait_for("written to the audit log");
+    drop(trace);
+    let calls = fs::read_to_string(node.root().join("calls")).unwrap();
+    let order: Vec<&str> = calls
+        .lines()
+        .filter_map(|line| {
+            line.split(['(', ' ']).find(|word| word.contains("sync") || word.contains("pwrite"))
+        })
+        .collect();
+    assert_eq!(order, ["pwrite64", "fdatasync"], "{calls}");
+    let verified = program(&node, "audit").arg("verify").output().unwrap();
+    let said = String::from_utf8_lossy(&verified.stdout);
+    assert!(verified.status.success() && said.contains("the chain holds"), "{said}");
+    assert_eq!(said.lines().count(), 1, "nothing stands there twice: {said}");
+}
