@@ -57,6 +57,8 @@ pub struct Daemon {
     pipeline: Pipeline,
     executor: Executor,
     metrics_trouble: Trouble,
+    /// What is learnt from, as it was logged last.
+    features_told: String,
     /// When the candidates were kept last.
     shadows_kept: Option<Timestamp>,
     checkpoint_trouble: Trouble,
@@ -102,6 +104,7 @@ impl Daemon {
             pipeline,
             executor,
             metrics_trouble,
+            features_told: String::new(),
             shadows_kept: None,
             checkpoint_trouble: Trouble::none("the checkpoint"),
             checkpointed: None,
@@ -243,8 +246,6 @@ impl Daemon {
             }
             Some(_) => self.metrics_trouble.is_over(),
         }
-        tracing::info!("Data preprocessed successfully.");
-        tracing::info!("Feature engineering, spike detection, and trend detection completed.");
         self.pipeline.age(now).is_some()
     }
 
@@ -264,8 +265,15 @@ impl Daemon {
             }
             Ok(learnt) => {
                 judged = u64::try_from(learnt.judged).unwrap_or(u64::MAX);
+                tracing::info!("Data preprocessed successfully.");
+                tracing::info!("Feature engineering, spike detection, and trend detection completed.");
                 let names: Vec<String> = learnt.features.iter().map(|name| format!("'{name}'")).collect();
-                tracing::info!("Features used for training: [{}]", names.join(", "));
+                let features = names.join(", ");
+                // The same for months: it is news once.
+                if self.features_told != features {
+                    tracing::info!("Features used for training: [{features}]");
+                    self.features_told = features;
+                }
                 tracing::info!("{detector} model training completed.");
             }
             Err(error) => {

@@ -91,18 +91,22 @@ enum Wanted {
     Memory(ScaleRamRequest),
 }
 
+/// As many cores or more, as whole ones; `None` for what is no number of cores.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "within the bounds of the type")]
+fn whole_cores(cores: f64) -> Option<u32> {
+    let cores = cores.ceil();
+    (0.0..=f64::from(u32::MAX)).contains(&cores).then_some(cores as u32)
+}
+
 impl Wanted {
     /// What a decision wants, by the setting that is controlled, of a container that has what it was decided from;
     /// `None` for what is no size.
     fn of(proposal: &Proposal, decision: &Decision) -> Option<Self> {
         let (vm_id, to, has) = (proposal.id, decision.to?, proposal.inputs.allocation);
-        let whole = |cores: f64| {
-            Mebibytes::from_f64_ceil(cores).map(|cores| u32::try_from(cores.get()).unwrap_or(u32::MAX))
-        };
         match (decision.resource, proposal.in_force.policy.cpu.control) {
             (Resource::Cpu, CpuControl::Cores) => {
-                let expected = has.and_then(|has| whole(has.cores.unwrap_or(0.0)));
-                Some(Self::Cores(ScaleCoresRequest { vm_id, cores: whole(to)?, expected }))
+                let expected = has.and_then(|has| whole_cores(has.cores.unwrap_or(0.0)));
+                Some(Self::Cores(ScaleCoresRequest { vm_id, cores: whole_cores(to)?, expected }))
             }
             // 0 would remove the limit.
             (Resource::Cpu, CpuControl::Cpulimit) => (0.0 < to && to.is_finite()).then(|| {

@@ -36,15 +36,13 @@ use self::weigh::Case;
 use crate::guard::manual::Manual;
 use crate::guard::{Guard, GuardPolicy, Standing};
 use crate::observation::Observation;
-use crate::recommend::{Estimate, Fact, LEAST_OOM_GROWTH_MIB, LEAST_OOM_GROWTH_PERCENT};
+use crate::recommend::{CUT_OFF_SHARE, Estimate, Fact, LEAST_OOM_GROWTH_MIB, LEAST_OOM_GROWTH_PERCENT};
 
 /// Steps of `cpulimit`, in cores: a hundredth is what Proxmox shows.
 const CPULIMIT_STEP: f64 = 0.01;
 /// A smaller shrink of the CPU is not worth a change: two hundredths of a core for an hour, 72 core-seconds,
 /// are about what the change itself costs the node.
 const MIN_SHRINK_CORES: f64 = 0.02;
-/// Throttling below this share is the price of any limit.
-const CUT_OFF_SHARE: f64 = 0.01;
 
 /// What a decision is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -170,7 +168,7 @@ fn decide_cpu(policy: &Policy, situation: &Situation<'_>, node: &NodeSituation, 
 
     let last_change = situation.changes.cpu_up.max(situation.changes.cpu_down);
     let mut vetoes = shrink_vetoes(policy, situation, seen, estimate, last_change);
-    if seen.cpu_throttled_share.is_some_and(|share| CUT_OFF_SHARE < share) {
+    if seen.cpu_throttled_share.is_some_and(|share| CUT_OFF_SHARE <= share) {
         vetoes.push(Reason::JustCutOff);
     }
     vetoes.extend(shrink_holds(&policy.guard, &guard.cpu, rules.cooldown_down_seconds, now));

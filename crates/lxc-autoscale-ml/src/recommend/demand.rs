@@ -26,7 +26,7 @@ use crate::observation::Observation;
 /// Shares beyond this say "far too little" and no more: a quarter served means demand of four times the use.
 const MOST_TRUSTED_SHARE: f64 = 0.75;
 /// Throttling in fewer periods than this is the price of any limit and no sign of too little.
-const LEAST_SHARE: f64 = 0.01;
+pub const CUT_OFF_SHARE: f64 = 0.01;
 /// Use above this part of the limit stands at the limit.
 const AT_LIMIT: f64 = 0.97;
 /// Growth when nothing tells how much was cut off: doubling finds any demand in few steps.
@@ -66,7 +66,7 @@ impl CpuRecovery {
     /// The demand of the step; `None` when the use is not known.
     pub fn demand(&mut self, seen: &Observation) -> Option<Demand> {
         let used = seen.cpu_cores_used.filter(|used| (0.0..=MOST).contains(used))?;
-        let share = seen.cpu_throttled_share.filter(|share| LEAST_SHARE <= *share);
+        let share = seen.cpu_throttled_share.filter(|share| CUT_OFF_SHARE <= *share);
         let limit = seen.cores_limit.filter(|limit| 0.0 < *limit);
         let at_limit = limit.is_some_and(|limit| limit * AT_LIMIT <= used);
         let growth = match share {

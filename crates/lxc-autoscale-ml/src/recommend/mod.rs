@@ -26,6 +26,7 @@ mod shared;
 mod track_record;
 
 pub use config::{LEAST_OOM_GROWTH_MIB, LEAST_OOM_GROWTH_PERCENT, RecommendConfig};
+pub use demand::CUT_OFF_SHARE;
 pub use model::ContainerModel;
 pub use opinions::{Opinion, Opinions, cpu_experts, memory_experts};
 pub use recommendation::{Estimate, Evidence, FIRST_DAY_SECONDS, Fact, Recommendation};
