@@ -11,10 +11,10 @@ pub fn cpu_time() -> Duration {
     Duration::new(u64::try_from(used.tv_sec).unwrap_or(0), nanoseconds)
 }
 
-/// Its resident memory, in MiB: always from the real `/proc`, whatever node is being looked at.
+/// Its resident memory, in MiB: always from the real `/proc`, whatever node is being looked at. Not from `status`, which takes the
+/// kernel twice as long.
 pub fn resident_mib() -> Option<f64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kib: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kib / 1024.0)
+    let pages = std::fs::read_to_string("/proc/self/statm").ok()?;
+    let resident: f64 = pages.split_ascii_whitespace().nth(1)?.parse().ok()?;
+    Some(resident * rustix::param::page_size() as f64 / f64::from(1 << 20))
 }

@@ -35,8 +35,8 @@ pub enum Inventory {
     NotProxmox,
     /// It could not be read yet. Containers are found by their control groups, and what is configured is missing.
     Unknown(Missing),
-    /// The containers of this node.
-    Proxmox(BTreeMap<Vmid, StoredContainer>),
+    /// The containers of this node, in the order of their ids: a list, because it is made anew in each cycle while the last one stands.
+    Proxmox(Box<[(Vmid, StoredContainer)]>),
 }
 
 /// The configuration of one container.
@@ -172,13 +172,17 @@ impl Inventory {
                 }
             }
         }
-        Ok(Self::Proxmox(containers.into_iter().collect()))
+        containers.sort_unstable_by_key(|(vmid, _)| *vmid);
+        Ok(Self::Proxmox(containers.into()))
     }
 
     fn stored(&self, vmid: Vmid) -> Option<&StoredContainer> {
         match self {
             Self::NotProxmox | Self::Unknown(_) => None,
-            Self::Proxmox(containers) => containers.get(&vmid),
+            Self::Proxmox(containers) => {
+                let place = containers.binary_search_by_key(&vmid, |(vmid, _)| *vmid).ok()?;
+                containers.get(place).map(|(_, stored)| stored)
+            }
         }
     }
 
@@ -186,7 +190,7 @@ impl Inventory {
     pub fn ids(&self) -> impl Iterator<Item = Vmid> + '_ {
         let stored = match self {
             Self::NotProxmox | Self::Unknown(_) => None,
-            Self::Proxmox(containers) => Some(containers.keys().copied()),
+            Self::Proxmox(containers) => Some(containers.iter().map(|(vmid, _)| *vmid)),
         };
         stored.into_iter().flatten()
     }
@@ -199,7 +203,7 @@ impl Inventory {
         match self {
             Self::NotProxmox => Ok(None),
             Self::Unknown(missing) => Err(missing.clone()),
-            Self::Proxmox(containers) => match containers.get(&vmid) {
+            Self::Proxmox(_) => match self.stored(vmid) {
                 Some(stored) => stored.configuration.clone().map(Some),
                 None => Err(Missing::because(format!("there is no configuration file `{vmid}.conf`"))),
             },
@@ -301,7 +305,7 @@ mod tests {
                 .contains("105.conf` is not a regular file")
         );
         let Inventory::Proxmox(containers) = inventory else { panic!("it is a Proxmox node") };
-        assert_eq!(containers[&vmid(104)].unreadable[0].line, 3);
+        assert_eq!(containers[0].1.unreadable[0].line, 3);
     }
 
     /// A directory with the configuration of container 104, last changed `age` before `now`.
@@ -362,7 +366,7 @@ mod tests {
         assert_eq!(memory(&inventory), 2048);
         std::fs::remove_file(pve.path().join("lxc/104.conf")).unwrap();
         inventory = inventory.refreshed(pve.path(), later(14)).unwrap();
-        assert_eq!(inventory, Inventory::Proxmox(BTreeMap::new()));
+        assert_eq!(inventory, Inventory::Proxmox(Box::default()));
     }
 
     #[test]
@@ -371,6 +375,6 @@ mod tests {
         let pve = proxmox(512, Duration::ZERO, now);
         let inventory = Inventory::NotProxmox.refreshed(pve.path(), now).unwrap();
         let Inventory::Proxmox(containers) = &inventory else { panic!("it is a Proxmox node") };
-        assert!(containers.values().all(|stored| stored.as_of.is_none()), "{inventory:?}");
+        assert!(containers.iter().all(|(_, stored)| stored.as_of.is_none()), "{inventory:?}");
     }
 }

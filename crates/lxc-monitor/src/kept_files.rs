@@ -112,18 +112,29 @@ impl HandleBudget {
         self.left.load(Ordering::Relaxed) < self.kept_back()
     }
 
-    fn take(self: &Arc<Self>, cadence: Cadence) -> Option<Share> {
+    /// Takes one, if there is one for files that are read so often.
+    fn take(&self, cadence: Cadence) -> bool {
         let kept_back = match cadence {
             Cadence::Often => 0,
             Cadence::Seldom => self.kept_back(),
         };
         let take = |left: u64| left.checked_sub(1).filter(|left| kept_back <= *left);
-        let taken = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
-        taken.ok()?;
-        if cadence == Cadence::Often {
+        let is_taken = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok();
+        if is_taken && cadence == Cadence::Often {
             self.taken_often.fetch_add(1, Ordering::Relaxed);
         }
-        Some(Share { budget: Arc::clone(self), cadence })
+        is_taken
+    }
+
+    fn give_back(&self, cadence: Cadence) {
+        self.left.fetch_add(1, Ordering::Relaxed);
+        if cadence == Cadence::Often {
+            self.taken_often.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    fn share(self: &Arc<Self>, cadence: Cadence) -> Option<Share> {
+        self.take(cadence).then(|| Share { budget: Arc::clone(self), cadence })
     }
 }
 
@@ -144,7 +155,7 @@ pub(crate) struct KeptFile {
 impl KeptFile {
     /// Opens a file to keep it; `None` where that is not safe, not allowed, or not possible.
     pub(crate) fn open(budget: &Arc<HandleBudget>, path: &Path) -> Option<Self> {
-        let share = budget.take(Cadence::Often)?;
+        let share = budget.share(Cadence::Often)?;
         let handle = open(path).ok()?;
         is_made_at_each_read(&handle).then_some(Self { handle, _share: share })
     }
@@ -162,10 +173,7 @@ fn is_made_at_each_read(handle: &OwnedFd) -> bool {
 
 impl Drop for Share {
     fn drop(&mut self) {
-        self.budget.left.fetch_add(1, Ordering::Relaxed);
-        if self.cadence == Cadence::Often {
-            self.budget.taken_often.fetch_sub(1, Ordering::Relaxed);
-        }
+        self.budget.give_back(self.cadence);
     }
 }
 
@@ -211,14 +219,15 @@ struct Kept {
     lists: Vec<Listed>,
 }
 
-/// A file that is kept open.
+/// A file that is kept open. What it has of the budget is given back by [`KeptFiles`]: each container has many, and a pointer in
+/// each would be a fifth of it.
 #[derive(Debug)]
 struct NamedFile {
     place: Key,
     name: &'static str,
     handle: OwnedFd,
+    cadence: Cadence,
     is_in_use: bool,
-    share: Share,
 }
 
 /// What tells one directory from another.
@@ -344,7 +353,7 @@ impl KeptFiles {
         let index = kept.find(place, name)?;
         let read = read_at_once(&kept.files[index].handle, buffer, extent).ok();
         if read.is_none() {
-            kept.files.swap_remove(index);
+            self.budget.give_back(kept.files.swap_remove(index).cadence);
             // The directory may be another one of the same name by now.
             let directory = place.directory();
             kept.lists.retain(|listed| *listed.directory != *directory);
@@ -368,12 +377,14 @@ impl KeptFiles {
         if MAX_BYTES < length as u64 {
             return Err(ReadError::TooLarge { path });
         }
-        if let Some(share) = self.budget.take(cadence)
-            && is_made_at_each_read(&handle)
-        {
-            let place = Key::of(place);
-            let file = NamedFile { place, name, handle, is_in_use: true, share };
-            self.kept.borrow_mut().files.push(file);
+        if self.budget.take(cadence) {
+            if is_made_at_each_read(&handle) {
+                let place = Key::of(place);
+                let file = NamedFile { place, name, handle, cadence, is_in_use: true };
+                self.kept.borrow_mut().files.push(file);
+            } else {
+                self.budget.give_back(cadence);
+            }
         }
         Ok(length)
     }
@@ -425,7 +436,7 @@ impl KeptFiles {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         match rustix::fs::open(directory, flags, Mode::empty()) {
             Ok(handle) if is_made_at_each_read(&handle) => {
-                (true, self.budget.take(Cadence::Seldom).map(|share| KeptFile { handle, _share: share }))
+                (true, self.budget.share(Cadence::Seldom).map(|share| KeptFile { handle, _share: share }))
             }
             _ => (false, None),
         }
@@ -442,7 +453,13 @@ impl KeptFiles {
         let Kept { files, next, lists } = self.kept.get_mut();
         let budget = &self.budget;
         // Each that goes is given back at once, so that no more go than are wanted.
-        files.retain(|file| file.is_in_use && !(file.share.cadence == Cadence::Seldom && budget.is_short()));
+        files.retain(|file| {
+            let stays = file.is_in_use && !(file.cadence == Cadence::Seldom && budget.is_short());
+            if !stays {
+                budget.give_back(file.cadence);
+            }
+            stays
+        });
         lists.retain(|listed| listed.is_checked);
         for listed in lists.iter_mut().filter(|_| budget.is_short()) {
             listed.handle = None;
@@ -457,6 +474,12 @@ impl KeptFiles {
         files.shrink_to_fit();
         lists.shrink_to_fit();
         *next = 0;
+    }
+}
+
+impl Drop for KeptFiles {
+    fn drop(&mut self) {
+        self.kept.get_mut().files.iter().for_each(|file| self.budget.give_back(file.cadence));
     }
 }
 
