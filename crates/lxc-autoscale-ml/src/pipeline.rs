@@ -395,7 +395,8 @@ impl Pipeline {
         let mut node = self.history.node();
         let in_force = self.policies(now);
         let present = self.history.containers().filter(|(_, container)| container.present);
-        let mut proposals = Vec::new();
+        // All at once: a row of them that grows stands there twice for a while.
+        let mut proposals = Vec::with_capacity(in_force.len());
         for (vmid, container) in present {
             let Some(in_force) = in_force.get(&vmid).map(Arc::clone) else { continue };
             let mut inputs = self.inputs(vmid, container, changes, node, now);

@@ -22,7 +22,7 @@ mod row;
 use std::collections::{BTreeSet, VecDeque};
 
 use lxc_autoscale_core::snapshot::ContainerRecord;
-use ndarray::{Array2, ArrayView1, Axis};
+use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 
 use self::row::Row;
@@ -194,16 +194,16 @@ impl FeatureTable {
         if past.len() < min_rows {
             return None;
         }
-        let past = cells.select(Axis(0), &past);
-        let medians: Vec<(usize, f32)> = (0..FEATURES.len())
-            .filter_map(|column| Some((column, median_of(past.column(column))?)))
-            .collect();
+        // Not copied first: with the table and what is made of it here, that would be the most memory the daemon ever takes.
+        let column = |column: usize| past.iter().map(move |row| cells[[*row, column]]);
+        let medians: Vec<(usize, f32)> =
+            (0..FEATURES.len()).filter_map(|place| Some((place, median_of(column(place))?))).collect();
         if medians.is_empty() {
             return None;
         }
-        let rows = Array2::from_shape_fn((past.nrows(), medians.len()), |(row, index)| {
+        let rows = Array2::from_shape_fn((past.len(), medians.len()), |(row, index)| {
             let (column, median) = medians[index];
-            or_median(past[[row, column]], median)
+            or_median(cells[[past[row], column]], median)
         });
         Some(Past { medians, rows })
     }
@@ -246,8 +246,8 @@ fn narrow(value: f64) -> f32 {
 }
 
 /// The median of the measured cells of a column; `None` when there is none.
-fn median_of(column: ArrayView1<'_, f32>) -> Option<f32> {
-    median(column.iter().filter(|value| !value.is_nan()).map(|value| f64::from(*value))).map(narrow)
+fn median_of(column: impl Iterator<Item = f32>) -> Option<f32> {
+    median(column.filter(|value| !value.is_nan()).map(f64::from)).map(narrow)
 }
 
 #[cfg(test)]

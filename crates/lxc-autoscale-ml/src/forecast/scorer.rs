@@ -86,7 +86,9 @@ impl Scorer {
             let count = u16::try_from(of_feature.len()).ok()?;
             ends.push(ends.last().copied().unwrap_or_default() + usize::from(count));
         }
-        let (thresholds, places) = asked.into_iter().flatten().unzip();
+        let (thresholds, places) = (column(&asked, |asked| asked.0), column(&asked, |asked| asked.1));
+        nodes.shrink_to_fit();
+        leaves.shrink_to_fit();
         Some(Self { thresholds, places, ends, nodes, leaves, trees, ensembles: bases })
     }
 
@@ -156,6 +158,13 @@ impl Scorer {
         // In a tree that is sound there is one, of 32 at most.
         leaf.and_then(|leaf| u8::try_from(leaf).ok()).unwrap_or_default()
     }
+}
+
+/// One of the two of each question, in order and without room to spare.
+fn column<T>(asked: &[Vec<(f32, Place)>], one: impl Fn(&(f32, Place)) -> T) -> Vec<T> {
+    let mut column = Vec::with_capacity(asked.iter().map(Vec::len).sum());
+    column.extend(asked.iter().flatten().map(one));
+    column
 }
 
 /// The leaves that are reached through each node of a tree, one bit each.

@@ -165,6 +165,9 @@ impl History {
             }
             self.take_record(vmid, record, at, absent.contains(&vmid), rules);
         }
+        if let Some(past) = &mut self.past {
+            past.rest();
+        }
         for vmid in &snapshot.summary.stopped_containers {
             if let Some(container) = self.containers.get_mut(vmid) {
                 (container.stopped, container.present, container.last_named) = (true, true, at);

@@ -42,6 +42,9 @@ pub trait Past: fmt::Debug {
         before: Timestamp,
         now: Timestamp,
     ) -> Option<Vec<Observation>>;
+
+    /// Nothing more is asked for now: what is only kept to answer sooner can go.
+    fn rest(&mut self);
 }
 
 /// The monitor's history in a file, which is reached for as long as it is not there or cannot be read.
@@ -160,6 +163,11 @@ impl Past for PastAt {
         let observations = self.read(id, name, before);
         self.tried = observations.is_none().then_some(now);
         observations
+    }
+
+    fn rest(&mut self) {
+        // A MiB of pages, for containers that are new once in a while.
+        self.open = None;
     }
 }
 

@@ -11,6 +11,9 @@ use super::LedgerError;
 const SCHEMA_VERSION: i64 = 3;
 /// The oldest that can be read.
 const OLDEST_READABLE: i64 = 1;
+/// Pages that SQLite keeps in memory, in KiB (negative, as the pragma has it). By itself it keeps 2 MB of a ledger of some weeks; a
+/// cycle writes to few of them, and the kernel has the others.
+const CACHE_KIB: i64 = -256;
 
 pub(super) const FIRST_SCHEMA: &str = "
     CREATE TABLE decisions (
@@ -114,6 +117,7 @@ const ADDITIONS: &str = "
 pub(super) fn open(path: &Path) -> Result<(Connection, Option<PathBuf>), LedgerError> {
     let (connection, aside) = state_database::open(path, &[FIRST_SCHEMA, PACKED, OUTLIVING])?;
     let failed = |source| LedgerError::Database { path: path.to_owned(), source };
+    connection.pragma_update(None, "cache_size", CACHE_KIB).map_err(failed)?;
     connection.execute_batch(ADDITIONS).map_err(failed)?;
     Ok((connection, aside))
 }
