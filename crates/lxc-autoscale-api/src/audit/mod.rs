@@ -13,6 +13,7 @@
 use std::borrow::Cow;
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -34,6 +35,8 @@ mod verify;
 pub use chain::{NewestChanges, ToldEnd, newest_changes};
 pub use verify::{Finding, Verdict, VerifyError, verify};
 
+/// How much is written once more at a time.
+const PIECE_BYTES: usize = 1 << 16;
 /// Longest text of a line.
 const MAX_TEXT_CHARS: usize = 1000;
 
@@ -116,6 +119,9 @@ pub struct Subject {
     pub why: String,
     /// The containers.
     pub containers: Vec<Vmid>,
+    /// When it happened, where the record is of a later time: the power took the first one, and it was completed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub happened: Option<Timestamp>,
 }
 
 /// A line, but for its hash.
@@ -262,7 +268,7 @@ impl AuditLog {
                 inner.write_again().map_err(failed)?;
             }
             let Some(end) = &inner.end else { return Ok(None) };
-            let unsynced = (end.on_disk < end.size).then(|| end.file.try_clone()).transpose();
+            let unsynced = (end.on_disk < end.size).then(|| opened_again(&end.file)).transpose();
             let newest = Newest { seq: end.seq, hash: end.hash.clone() };
             (newest, end.size, unsynced.map_err(failed)?)
         };
@@ -319,14 +325,19 @@ impl Inner {
         let file = File::options().read(true).write(true).open(&self.config.file)?;
         // One that is smaller is another one: somebody has rotated it.
         let from = if end.size < from { 0 } else { from };
-        let length = usize::try_from(end.size - from).map_err(io::Error::other)?;
-        let mut lines = vec![0; length];
-        file.read_exact_at(&mut lines, from)?;
-        file.write_all_at(&lines, from)?;
+        let mut piece = vec![0; PIECE_BYTES];
+        let mut at = from;
+        while at < end.size {
+            let length = usize::try_from(end.size - at).map_or(PIECE_BYTES, |left| left.min(PIECE_BYTES));
+            let piece = &mut piece[..length];
+            file.read_exact_at(piece, at)?;
+            file.write_all_at(piece, at)?;
+            at += length as u64;
+        }
         file.sync_data()?;
         end.on_disk = end.size;
         tracing::warn!(
-            path = %self.config.file.display(), bytes = length, newest = end.seq,
+            path = %self.config.file.display(), bytes = end.size - from, newest = end.seq,
             "the disk has taken what it had not taken of the audit log: it was written once more"
         );
         self.end = Some(end);
@@ -385,6 +396,12 @@ fn append<S: Serialize>(
     let end = End { file: end.file, size, seq, hash, on_disk: end.on_disk };
     // A file that is on the disk has a line: what the power took of it later is told from that ([`newest_changes`]).
     if on_disk == OnDisk::AtOnce || is_first { inner.secured(end) } else { Ok(end) }
+}
+
+/// The same file, opened once more: the kernel tells each opening of a file once that the disk has not taken something, so
+/// that whoever waits for the disk beside the writer takes no error from it.
+fn opened_again(file: &File) -> io::Result<File> {
+    File::options().append(true).open(format!("/proc/self/fd/{}", file.as_raw_fd()))
 }
 
 /// One writer at a time, whatever its process. What is locked is a file beside the log, because the log has another name

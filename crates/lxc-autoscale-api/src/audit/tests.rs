@@ -15,6 +15,7 @@ fn subject(change: u64) -> Subject {
         action: format!("set the cores of container 104 to {change}"),
         why: "request".to_owned(),
         containers: vec![Vmid::try_from(104).unwrap()],
+        happened: None,
     }
 }
 

@@ -46,6 +46,7 @@ impl Changes {
             action: audit::bounded(&open.asked.summary),
             why: audit::bounded(&open.asked.order.why),
             containers: open.asked.containers.clone(),
+            happened: None,
         };
         let (event, result) = if end.code.is_none() {
             let event = Event::Done { result: end.result.clone().unwrap_or_default(), duration_ms: 0 };
@@ -78,7 +79,7 @@ impl Changes {
     /// Writes to the audit log what `api.sqlite` alone has of a change: the power failed when one of them was on the disk.
     /// What has not ended is left to [`Changes::settle`].
     pub(crate) async fn complete_trail(&self, info: JobInfo, order: Order, lack: Lack) {
-        let has_ended = info.ended.is_some();
+        let (begun, ended) = (info.begun, info.ended);
         let duration = info.begun.zip(info.ended).map(|(begun, ended)| ended.duration_since(begun));
         let duration_ms = duration.map_or(0, |duration| u64::try_from(duration.as_millis()).unwrap_or(0));
         let event = match info.code {
@@ -94,15 +95,17 @@ impl Changes {
             action: audit::bounded(&info.summary),
             why: audit::bounded(&order.why),
             containers: info.containers,
+            happened: None,
         };
         let trail = self.trail_about(subject);
         let written = tokio::task::spawn_blocking(move || {
-            let begun = if lack == Lack::All { trail.begins(OnDisk::AtOnce) } else { Ok(()) };
-            if let Err(error) = begun {
+            let begins =
+                if lack == Lack::All { trail.completed(begun).begins(OnDisk::AtOnce) } else { Ok(()) };
+            if let Err(error) = begins {
                 tracing::error!(error = %ErrorChain(&error), "the beginning of a change is not in the audit log");
             }
-            if has_ended {
-                trail.ended(&event, OnDisk::AtOnce);
+            if ended.is_some() {
+                trail.completed(ended).ended(&event, OnDisk::AtOnce);
             }
         });
         if let Err(error) = written.await {

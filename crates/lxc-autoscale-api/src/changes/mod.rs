@@ -334,6 +334,7 @@ impl Changes {
             action: audit::bounded(&change.summary),
             why: audit::bounded(why),
             containers: change.vmids.clone(),
+            happened: None,
         };
         self.trail_about(subject)
     }

@@ -39,6 +39,14 @@ impl Trail {
         self
     }
 
+    /// The same for a record that is written later than what it tells happened.
+    #[must_use]
+    pub(super) fn completed(&self, happened: Option<Timestamp>) -> Self {
+        let mut completed = self.clone();
+        completed.subject.happened = happened;
+        completed
+    }
+
     /// Writes down that the change is begun; on the disk when `on_disk` says.
     pub(super) fn begins(&self, on_disk: OnDisk) -> Result<(), AuditError> {
         self.write(&Event::Begun, on_disk)

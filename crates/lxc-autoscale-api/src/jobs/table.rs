@@ -245,17 +245,22 @@ pub(crate) fn ended(connection: &Connection, number: i64) -> rusqlite::Result<Op
     connection.query_row(&sql, [number], read_job).optional()
 }
 
-/// The last changes that began or ended, jobs or not, in the order in which they were asked for: those of the minute before the
-/// very last beginning or end, begun at that time or later, or ended clearly later.
+/// The last changes, jobs or not, in the order in which they were asked for: those that were begun within the minute before the
+/// last one was, and `since` then; and those that ended within the minute before the last end, a second after `since` or later (the
+/// record that one was begun may stand before). What is dated later than `now`, by a clock that was set back, makes
+/// none of those minutes.
 pub(crate) fn last_changes(
     connection: &Connection,
     since: Timestamp,
+    now: Timestamp,
 ) -> rusqlite::Result<Vec<(JobInfo, Order)>> {
+    let last = |time| format!("(SELECT coalesce(max({time}), 0) FROM changes WHERE {time} <= ?2) - 60000000");
     let mut statement = connection.prepare(&format!(
-        "{CHANGE} WHERE max(?1, (SELECT max(begun_us) FROM changes) - 60000000) <= begun_us
-            OR max(?1 + 1000000, (SELECT max(ended_us) FROM changes) - 60000000) <= ended_us ORDER BY number"
+        "{CHANGE} WHERE max(?1, {}) <= begun_us OR max(?1 + 1000000, {}) <= ended_us ORDER BY number",
+        last("begun_us"),
+        last("ended_us")
     ))?;
-    statement.query_map([since.as_microsecond()], read_job)?.collect()
+    statement.query_map([since.as_microsecond(), now.as_microsecond()], read_job)?.collect()
 }
 
 /// The newest jobs, the newest first.

@@ -98,7 +98,8 @@ fn what_would_be_gone(removal: &RemovalToConfirm) -> String {
     let RemovalToConfirm { vm_id, name, is_running, volumes, snapshots, .. } = removal;
     let name = name.as_deref().unwrap_or("without a name");
     let state = if *is_running { "which runs" } else { "stopped" };
-    let disks: Vec<String> = volumes.iter().map(shown).collect();
+    // A directory or device of the node outlives the container.
+    let disks: Vec<String> = volumes.iter().filter(|disk| !disk.volume.starts_with('/')).map(shown).collect();
     let disks = if disks.is_empty() { "none".to_owned() } else { disks.join(", ") };
     format!(
         "Nothing was done: container {vm_id} ({name}, {state}, disks: {disks}, snapshots: {}) would be gone for good. \

@@ -414,6 +414,8 @@ fn what_the_store_alone_has_of_changes_is_added_to_the_audit_log() {
             };
             assert_eq!(completed.iter().filter(told).count(), 1, "{lost} lost, {line} in {completed:?}");
         }
+        let later = &completed[whole.len() - lost..];
+        assert!(later.iter().all(|line| line["happened"].is_string()), "{later:?}");
         assert_chain(&node, &format!("records 1 to {}: the chain holds", whole.len()));
     }
 }

@@ -280,7 +280,7 @@ fn decide_memory(
         held: boosted(&guard.memory, Resource::Memory, now)
             .into_iter()
             .chain(remembered)
-            .chain(first_day_floor(estimate))
+            .chain(first_day_floor(estimate, rules.margin_percent))
             .collect(),
         min_confidence_percent: policy.min_confidence_percent,
         vetoes,
@@ -397,12 +397,13 @@ fn first_day_cap(estimate: &Estimate) -> Option<(f64, Reason)> {
     Some((most, Reason::NotSeenYet { known_seconds, seen: Amount::Mib(seen), most: Amount::Mib(most) }))
 }
 
-/// What memory does not shrink below as long as the container is known for less than a day: what came once may come again
+/// What memory, margin included, does not shrink below as long as the container is known for less than a day: what came once may come again
 /// before the first season tells.
-fn first_day_floor(estimate: &Estimate) -> Option<(f64, Reason)> {
+fn first_day_floor(estimate: &Estimate, margin_percent: f64) -> Option<(f64, Reason)> {
     let (known_seconds, seen) = (estimate.known_seconds, estimate.seen());
+    let least = seen * (1.0 + margin_percent / 100.0);
     (!estimate.is_known_a_day())
-        .then_some((seen, Reason::UsedBefore { known_seconds, seen: Amount::Mib(seen) }))
+        .then_some((least, Reason::UsedBefore { known_seconds, seen: Amount::Mib(seen) }))
 }
 
 /// What forbids any change.

@@ -261,7 +261,7 @@ pub enum Reason {
     },
     /// It could give back, and the last shrinks were taken back before they had paid.
     Unpaid {
-        /// How many of them.
+        /// How often that happened of late; each time that it did not halves it.
         count: u32,
         /// Time left, in seconds.
         remaining_seconds: u64,
@@ -418,7 +418,7 @@ impl fmt::Display for Reason {
             }
             Self::UsedBefore { known_seconds, seen } => write!(
                 f,
-                "it could give back, is known for {} only, and used up to {seen}",
+                "it could give back, is known for {} only, and used or lacked {seen} at most",
                 Span(*known_seconds)
             ),
             Self::NotWorthIt { saving, least } => {
@@ -455,9 +455,8 @@ impl fmt::Display for Reason {
             ),
             Self::Unpaid { count, remaining_seconds } => write!(
                 f,
-                "it could give back and its last {} taken back before that had paid; the next is made in {} at the \
-                 earliest",
-                if *count == 1 { "shrink was".to_owned() } else { format!("{count} shrinks were") },
+                "it could give back and {} taken back before that had paid; the next is made in {} at the earliest",
+                if *count == 1 { "its last shrink was" } else { "its shrinks of late were" },
                 Span(*remaining_seconds)
             ),
             Self::TooSmallBefore { size, symptom } => {

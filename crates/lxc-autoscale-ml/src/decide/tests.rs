@@ -591,17 +591,17 @@ fn on_the_first_day_no_memory_is_taken_that_was_used_once() {
             Some(Estimate { known_seconds, evidence, ..estimate(512.0, 285.0) });
         // Down to what was used, and no further.
         let first = world.decide().memory;
-        world.allocation.as_mut().unwrap().memory_mib = 1200.0;
+        world.allocation.as_mut().unwrap().memory_mib = 1392.0;
         (first.to, world.decide().memory)
     };
     let (first, then) = decide(23);
     assert_eq!(first, Some(1536.0), "a quarter at once");
     assert_eq!(
         then.to_string(),
-        "keep 1200 MiB: it could give back, is known for 23.0 h only, and used up to 1200 MiB"
+        "keep 1392 MiB: it could give back, is known for 23.0 h only, and used or lacked 1200 MiB at most"
     );
     let (first, then) = decide(24);
-    assert_eq!((first, then.to), (Some(1536.0), Some(912.0)));
+    assert_eq!((first, then.to), (Some(1536.0), Some(1056.0)));
 }
 
 #[test]

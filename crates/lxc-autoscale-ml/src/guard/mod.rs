@@ -242,8 +242,13 @@ impl ContainerGuard {
         let before = self.worst_until(begun);
         let remembered = self.kept.of_mut(resource);
         remembered.sizes.note_ours(begun, done);
+        let undone = remembered.shrinks.undo.is_some_and(|undo| undo.size <= to);
         remembered.shrinks.note_change(done, from, to, before);
-        remembered.unpaid.note_change(done, from, to);
+        if undone {
+            remembered.unpaid.note_undone();
+        } else {
+            remembered.unpaid.note_change(done, from, to);
+        }
     }
 
     /// Notes that we began to change it at `at`, as far as the ledger knows; nothing is watched for it.

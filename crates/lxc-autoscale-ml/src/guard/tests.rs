@@ -151,6 +151,18 @@ fn a_clock_that_was_set_back_shuts_nothing_out() {
     assert_eq!(guard.kept().seen, Some(at(-90_000)));
 }
 
+/// An undone shrink makes the next wait by itself, as long as its own keys say.
+#[test]
+fn an_undone_shrink_is_none_that_did_not_pay() {
+    for (seen_after, want) in [(&[0.0, 9.0][..], None), (&[0.0, 0.0], Some((1, 3600 - 60)))] {
+        let mut guard = shrunk(seen_after);
+        assert_eq!(guard.kept().memory.shrinks.undo.is_some(), want.is_none());
+        guard.note_change(Resource::Memory, (at(700), at(700)), 768.0, 1024.0);
+        let unpaid = guard.guard(None, at(760)).memory.unpaid;
+        assert_eq!(unpaid.waiting(1800, 86_400, at(760)), want);
+    }
+}
+
 /// What was to last for hours lasts for hours, and not until the clock is there again.
 #[test]
 fn what_was_remembered_before_a_clock_was_set_back_lasts_no_longer_for_it() {

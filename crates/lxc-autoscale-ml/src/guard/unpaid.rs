@@ -14,8 +14,9 @@ use crate::clock;
 /// What shrinks must have saved, in hours of the whole size: one by a half must last for an hour, one by a tenth for five.
 /// A quarter leaves 8 % more changes on ten recorded machines, at half of the price (0.5 instead of 1 % of the cost).
 const LEAST_SAVED_HOURS: f64 = 0.5;
-/// Doubling more often than this is beyond any longest wait.
-const MOST_DOUBLINGS: u32 = 20;
+/// More is not counted: of the shortest usual cool-down, ten minutes, eight doublings are nearly two days, and each time that
+/// shrinks paid must show.
+const MOST_COUNTED: u32 = 8;
 
 /// Shrinks without a growth in between.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -57,20 +58,23 @@ impl Unpaid {
 
     /// Notes a change of ours at `at`.
     pub(crate) fn note_change(&mut self, at: Timestamp, from: f64, to: f64) {
-        let run = self.run.take();
+        let run = self.run.take().filter(|run| (run.to - from).abs() < SAME);
         if to < from {
-            // Where somebody else's change lies between, the size is another.
-            let run = run.filter(|run| (run.to - from).abs() < SAME);
             let saved_hours = run.map_or(0.0, |run| run.saved_until(at));
             self.run = Some(Run { from: run.map_or(from, |run| run.from), to, since: at, saved_hours });
         } else if let Some(run) = run {
             if run.saved_until(at) < LEAST_SAVED_HOURS {
-                self.count = self.count.saturating_add(1);
+                self.count = (self.count + 1).min(MOST_COUNTED);
                 self.at = Some(at);
             } else {
                 self.count /= 2;
             }
         }
+    }
+
+    /// The shrinks did harm and were undone, for which the next waits already ([`super::revert`]).
+    pub(super) fn note_undone(&mut self) {
+        self.run = None;
     }
 
     /// Somebody else's size is in force: what the shrinks would have saved is not known.
@@ -85,10 +89,10 @@ impl Unpaid {
         }
     }
 
-    /// How many times shrinks did not pay, with the time that the next waits because of that, in seconds.
+    /// How often shrinks did not pay of late, with the time that the next waits because of that, in seconds.
     pub fn waiting(&self, cooldown_seconds: u64, longest_seconds: u64, now: Timestamp) -> Option<(u32, u64)> {
         let at = self.at.filter(|_| 0 < self.count)?;
-        let wait = cooldown_seconds.saturating_mul(1 << self.count.min(MOST_DOUBLINGS)).min(longest_seconds);
+        let wait = cooldown_seconds.saturating_mul(1 << self.count.min(MOST_COUNTED)).min(longest_seconds);
         let elapsed = u64::try_from(now.duration_since(at).as_secs()).unwrap_or(0);
         Some((self.count, wait.saturating_sub(elapsed))).filter(|(_, left)| 0 < *left)
     }
@@ -158,8 +162,8 @@ mod tests {
             unpaid.note_change(at(100 * round + 10), 2.0, 4.0);
         }
         let waiting = |now| unpaid.waiting(COOLDOWN_SECONDS, LONGEST_SECONDS, now);
-        assert_eq!(waiting(at(3910)), Some((40, LONGEST_SECONDS)));
-        assert_eq!(waiting(at(3910 + 359)), Some((40, 60)));
+        assert_eq!(waiting(at(3910)), Some((8, LONGEST_SECONDS)));
+        assert_eq!(waiting(at(3910 + 359)), Some((8, 60)));
         assert_eq!(waiting(at(3910 + 360)), None);
         assert_eq!(unpaid.waiting(COOLDOWN_SECONDS, 0, at(3910)), None, "nobody wants that");
     }

@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use lxc_autoscale_core::api::{CloneDeleted, JobState};
 use lxc_autoscale_core::{ErrorChain, Vmid};
 
@@ -57,7 +57,10 @@ pub async fn begin(state: &AppState) -> Result<(), StoreError> {
             lacking.extend(table::ended(connection, number)?.map(|ended| (ended, Lack::End)));
         }
         if let Some(since) = since {
-            let unnamed = table::last_changes(connection, since)?.into_iter();
+            let now = Timestamp::now();
+            // One that lies ahead is of a clock that was set back since.
+            let since = since.min(now.saturating_sub(SignedDuration::from_mins(1)).unwrap_or(since));
+            let unnamed = table::last_changes(connection, since, now)?.into_iter();
             lacking.extend(unnamed.filter(|(info, _)| !known.contains(&info.id)).map(|change| {
                 // One that has not begun has no such record, and that of an earlier one stands before.
                 let lacks_all = change.0.begun.is_some_and(|begun| since <= begun);
