@@ -18,6 +18,7 @@ pub mod manual;
 pub mod oom_run;
 mod register;
 pub mod revert;
+mod signs;
 pub mod symptom;
 pub mod tell;
 pub mod unpaid;
@@ -37,6 +38,7 @@ use self::leak::{Hours, Leak};
 use self::manual::{Manual, Sizes};
 use self::oom_run::OomRun;
 use self::revert::{Rules, Shrinks};
+use self::signs::Signs;
 use self::symptom::Symptoms;
 use self::unpaid::Unpaid;
 use crate::clock;
@@ -61,7 +63,7 @@ pub struct ContainerGuard {
 /// What follows from the records: it need not be kept where they are all read again.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Records {
-    recent: VecDeque<(Timestamp, Symptoms)>,
+    recent: VecDeque<Signs>,
     hours: Hours,
 }
 
@@ -203,7 +205,7 @@ impl ContainerGuard {
         if !seen.disturbed || seen.observation.oom == Some(true) {
             // Before the new one comes: it would double the room that all of them take.
             while KEPT_STEPS <= self.records.recent.len() && self.records.recent.pop_front().is_some() {}
-            self.records.recent.push_back((at, Symptoms::of(seen.observation)));
+            self.records.recent.push_back((at, Symptoms::of(seen.observation)).into());
         }
         if self.kept.seen.is_some_and(|newest| at <= newest) {
             return;
@@ -285,25 +287,26 @@ impl ContainerGuard {
 
     /// The worst signs of the steps before a change that was begun at `at`.
     fn worst_until(&self, at: Timestamp) -> Symptoms {
-        let before = self.records.recent.iter().rev().skip_while(|(seen, _)| at < *seen);
-        before.take(BASELINE_STEPS).map(|(_, signs)| *signs).reduce(Symptoms::worst).unwrap_or_default()
+        let before = self.records.recent.iter().rev().skip_while(|signs| at < signs.at);
+        before.take(BASELINE_STEPS).map(Signs::symptoms).reduce(Symptoms::worst).unwrap_or_default()
     }
 
     /// Judges the steps that are new by the policy in force.
     pub fn judge(&mut self, policy: &Policy, now: Timestamp) {
         self.kept.set_back(now);
         self.records.hours.set_back(now);
-        self.records.recent.retain(|(at, _)| clock::ahead(*at, now).is_none());
+        self.records.recent.retain(|signs| clock::ahead(signs.at, now).is_none());
         let kept = &mut self.kept;
-        let newest = self.records.recent.back().map(|(at, _)| *at);
-        for (at, signs) in self.records.recent.iter().filter(|(at, _)| kept.judged < Some(*at)) {
+        let newest = self.records.recent.back().map(|signs| signs.at);
+        for signs in self.records.recent.iter().filter(|signs| kept.judged < Some(signs.at)) {
+            let (at, symptoms) = (signs.at, signs.symptoms());
             let guard = &policy.guard;
             let cooldown_seconds = policy.cpu.cooldown_down_seconds;
             let rules = Rules { guard, resource: Resource::Cpu, cooldown_seconds };
-            kept.cpu.shrinks.observe(*at, signs, rules);
+            kept.cpu.shrinks.observe(at, &symptoms, rules);
             let cooldown_seconds = policy.memory.cooldown_down_seconds;
             let rules = Rules { guard, resource: Resource::Memory, cooldown_seconds };
-            kept.memory.shrinks.observe(*at, signs, rules);
+            kept.memory.shrinks.observe(at, &symptoms, rules);
         }
         kept.judged = kept.judged.max(newest);
     }
