@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::MonitorBenchError;
 use super::files::{Files, Reading};
 use super::measure::{Contestant, Used};
-use super::stage::Stage;
+use super::stage::{Looks, Stage};
 use crate::bench::unit;
 use crate::command::workspace_root;
 
@@ -36,9 +36,10 @@ pub(super) fn cycles_in(log: &Path) -> u64 {
 pub(super) fn ours(
     stage: &Stage,
     without: &[String],
+    looks: Looks,
     time: Duration,
 ) -> Result<(Used, u64), MonitorBenchError> {
-    let configuration = stage.monitor_configuration(without)?.display().to_string();
+    let configuration = stage.monitor_configuration(without, looks)?.display().to_string();
     let log = stage.directory().join("monitor.log");
     let mut arguments = unit::environment(UNIT).map_err(MonitorBenchError::io("read", unit::path(UNIT)))?;
     let command = [monitor().display().to_string(), "run".to_owned(), "--config".to_owned(), configuration];

@@ -9,7 +9,7 @@ use std::path::Path;
 use super::MonitorBenchError;
 use super::contestants::{clear_output, cycles_in, monitor};
 use super::measure::Contestant;
-use super::stage::Stage;
+use super::stage::{Looks, Stage};
 
 /// Cycles that are left out: handles are opened and processes looked up in them.
 const WARM_UP_CYCLES: u64 = 3;
@@ -49,7 +49,7 @@ impl Files {
     /// Watches the monitor for a few cycles.
     pub(super) fn trace(stage: &Stage) -> Result<Self, MonitorBenchError> {
         let (trace, log) = (stage.directory().join("trace"), stage.directory().join("monitor.log"));
-        let configuration = stage.monitor_configuration(&[])?;
+        let configuration = stage.monitor_configuration(&[], Looks::AsShipped)?;
         let mut arguments: Vec<String> = [
             "--quiet=all",
             "--follow-forks",

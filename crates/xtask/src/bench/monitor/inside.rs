@@ -7,7 +7,7 @@ use super::contestants::{COMMANDS_PER_SAMPLE, PCT_SECONDS, floor, forked, ours};
 use super::files::{Files, Reading};
 use super::groups::MAX_CONTAINERS;
 use super::measure::Used;
-use super::stage::Stage;
+use super::stage::{Looks, Stage};
 use super::table::{self, Row};
 use super::{MonitorBenchError, OPTIONAL_FEATURES, Options, netdata};
 use crate::say;
@@ -42,15 +42,14 @@ pub(crate) fn run(directory: &Path, options: &Options) -> Result<(), MonitorBenc
             say(&format!("  {row}"));
             rows.push(row);
         };
-        add(table::OURS, ours(&stage, &options.without, time)?);
-        add(table::OURS_RATES_ONLY, ours(&stage, &OPTIONAL_FEATURES.map(str::to_owned), time)?);
+        add(table::OURS, ours(&stage, &options.without, Looks::AsShipped, time)?);
+        let optional = OPTIONAL_FEATURES.map(str::to_owned);
+        add(table::OURS_RATES_ONLY, ours(&stage, &optional, Looks::AsShipped, time)?);
+        add(table::OURS_ALL_FILES, ours(&stage, &optional, Looks::AllFull, time)?);
         add(table::PREAD_FLOOR, floor(&stage, files, Reading::AsOften, "pread", time)?);
         let only_quiet = "floor: pread, only the files of each cycle";
         add(only_quiet, floor(&stage, files, Reading::OfEachCycle, "pread", time)?);
-        add(
-            "floor: pread, all files in each cycle",
-            floor(&stage, files, Reading::AllEachCycle, "pread", time)?,
-        );
+        add(table::ALL_FILES_FLOOR, floor(&stage, files, Reading::AllEachCycle, "pread", time)?);
         add("floor: open, read, close", floor(&stage, files, Reading::AsOften, "open", time)?);
         if options.without_netdata {
             say("netdata is left out");

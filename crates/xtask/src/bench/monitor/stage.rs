@@ -16,6 +16,15 @@ const LXC: &str = "/var/lib/lxc-bench";
 /// A process shows in /proc this long after it was started, at the latest.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How much the monitor reads of a container that has not run.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Looks {
+    /// What it is shipped to.
+    AsShipped,
+    /// All files in each cycle.
+    AllFull,
+}
+
 /// The containers that stand so far.
 #[derive(Debug)]
 pub(super) struct Stage {
@@ -104,7 +113,11 @@ impl Stage {
 
     /// Writes a configuration of the monitor that changes nothing but the paths, the cadence, and the features that
     /// are to be left out.
-    pub(super) fn monitor_configuration(&self, without: &[String]) -> Result<PathBuf, MonitorBenchError> {
+    pub(super) fn monitor_configuration(
+        &self,
+        without: &[String],
+        looks: Looks,
+    ) -> Result<PathBuf, MonitorBenchError> {
         let state = self.directory.join("state");
         std::fs::create_dir_all(&state).map_err(MonitorBenchError::io("make", &state))?;
         let (directory, state) = (self.directory.display(), state.display());
@@ -119,6 +132,10 @@ impl Stage {
             let table = format!("[{feature}]\n");
             text.replace(&table, &format!("{table}enabled = false\n"))
         });
+        let text = match looks {
+            Looks::AsShipped => text,
+            Looks::AllFull => text + "[collection]\nfull_look_seconds = 0\n",
+        };
         let path = self.directory.join("lxc_monitor.toml");
         std::fs::write(&path, text).map_err(MonitorBenchError::io("write", &path))?;
         Ok(path)
