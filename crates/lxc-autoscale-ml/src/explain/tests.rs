@@ -90,8 +90,8 @@ fn a_container_that_fits_would_grow_with_more_and_shrink_with_less() {
         &world(2048.0),
         &[
             "if the recommendation were 1840 MiB: shrink from 2048 MiB to 1840 MiB",
-            "if the recommendation were 2097 MiB: grow from 2048 MiB to 2112 MiB",
-            "if it had 1497 MiB more working set (2097 MiB): grow",
+            "if the recommendation were 2100 MiB: grow from 2048 MiB to 2112 MiB",
+            "if it had 1500 MiB more working set (2100 MiB): grow",
         ],
     );
 }

@@ -250,6 +250,6 @@ mod tests {
                 assert!(0 < count, "`{field}` cannot be set by a policy");
             }
         }
-        assert_eq!(known.len(), 7 + 9 + 12 + 13 + 13 + 2);
+        assert_eq!(known.len(), 7 + 9 + 12 + 14 + 13 + 2);
     }
 }

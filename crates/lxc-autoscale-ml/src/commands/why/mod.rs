@@ -120,11 +120,9 @@ pub fn why(
             explanation.gaps = container.map(|container| container.gaps);
             explanation.shifts = container.map(|container| shifts(container, now)).unwrap_or_default();
         }
-        // Without any record it is not even known whether there is such a container.
-        Err(error) if explanation.decisions.is_empty() => return Err(error),
         Err(error) => explanation.trouble = Some(ErrorChain(&error).to_string()),
     }
-    if explanation.now.is_none() && explanation.decisions.is_empty() {
+    if explanation.now.is_none() && explanation.decisions.is_empty() && explanation.trouble.is_none() {
         return Err(CommandError::UnknownContainer { id, file: config.metrics.file.clone() });
     }
     let world = explanation.now.as_ref().map(|proposal| World {
