@@ -2,7 +2,7 @@
 //!
 //! A load that comes and goes by chance makes a container smaller and larger all day: each shrink looks right, and is taken
 //! back within minutes by the next growth. What shrinks saved until then is the share of the size that was given back
-//! times the hours that it was. Where that is less than [`LEAST_SAVED_HOURS`], the next shrink waits for twice the
+//! times the hours that it was. Where that is less than half an hour, the next shrink waits for twice the
 //! cool-down, then four times, and so on up to `scaling.guard.max_unpaid_seconds`; shrinks that paid halve the count.
 
 use jiff::{SignedDuration, Timestamp};
