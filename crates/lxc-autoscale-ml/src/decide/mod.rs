@@ -397,8 +397,8 @@ fn first_day_cap(estimate: &Estimate) -> Option<(f64, Reason)> {
     Some((most, Reason::NotSeenYet { known_seconds, seen: Amount::Mib(seen), most: Amount::Mib(most) }))
 }
 
-/// What memory, margin included, does not shrink below as long as the container is known for less than a day: what came once may come again
-/// before the first season tells.
+/// What memory does not shrink below, margin included, as long as the container is known for less than a day: what came once may
+/// come again before the first season tells.
 fn first_day_floor(estimate: &Estimate, margin_percent: f64) -> Option<(f64, Reason)> {
     let (known_seconds, seen) = (estimate.known_seconds, estimate.seen());
     let least = seen * (1.0 + margin_percent / 100.0);

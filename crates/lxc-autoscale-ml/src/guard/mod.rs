@@ -247,7 +247,7 @@ impl ContainerGuard {
         let undone = remembered.shrinks.undo.is_some_and(|undo| undo.size <= to);
         remembered.shrinks.note_change(done, from, to, before);
         if undone {
-            remembered.unpaid.note_undone();
+            remembered.unpaid.disregard();
         } else {
             remembered.unpaid.note_change(done, from, to);
         }
@@ -415,7 +415,7 @@ impl Remembered {
         let by_hand = self.sizes.observe(at, size);
         if self.sizes.manual().is_some_and(|manual| manual.at == at) {
             self.shrinks.note_others(at, size);
-            self.unpaid.note_others();
+            self.unpaid.disregard();
         }
         by_hand
     }

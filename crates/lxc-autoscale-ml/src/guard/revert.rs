@@ -171,12 +171,11 @@ impl Shrinks {
         let before = self.failure.filter(|before| at < before.forget_at.max(before.retry_at));
         let count = before.map_or(1, |before| before.count.saturating_add(1));
         let middle = f64::midpoint(watch.from, watch.to);
-        let wait = rules.cooldown_seconds.saturating_mul(1 << count.min(MOST_DOUBLINGS));
         let longest = match rules.resource {
             Resource::Cpu => rules.guard.max_cpu_backoff_seconds,
             Resource::Memory => rules.guard.max_backoff_seconds,
         };
-        let retry_at = later(at, wait.min(longest));
+        let retry_at = later(at, doubled(rules.cooldown_seconds, count, longest));
         self.failure = Some(Failure {
             at,
             size: before.map_or(watch.to, |before| before.size.max(watch.to)),
@@ -199,6 +198,11 @@ impl Shrinks {
     pub fn remembered(&self, now: Timestamp) -> Option<Failure> {
         self.failure.filter(|failure| now < failure.forget_at)
     }
+}
+
+/// A cool-down that was doubled so many times, and is not longer than the longest.
+pub(super) fn doubled(cooldown_seconds: u64, times: u32, longest_seconds: u64) -> u64 {
+    cooldown_seconds.saturating_mul(1 << times.min(MOST_DOUBLINGS)).min(longest_seconds)
 }
 
 /// `seconds` after `at`; the end of time where that is beyond it.

@@ -9,6 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::manual::SAME;
+use super::revert::doubled;
 use crate::clock;
 
 /// What shrinks must have saved, in hours of the whole size: one by a half must last for an hour, one by a tenth for five.
@@ -72,13 +73,9 @@ impl Unpaid {
         }
     }
 
-    /// The shrinks did harm and were undone, for which the next waits already ([`super::revert`]).
-    pub(super) fn note_undone(&mut self) {
-        self.run = None;
-    }
-
-    /// Somebody else's size is in force: what the shrinks would have saved is not known.
-    pub(super) fn note_others(&mut self) {
+    /// Lets the shrinks count for nothing: somebody else's size is in force, and what they would have saved is not known; or
+    /// they did harm and are undone, for which the next waits already ([`super::revert`]).
+    pub(super) fn disregard(&mut self) {
         self.run = None;
     }
 
@@ -92,7 +89,7 @@ impl Unpaid {
     /// How often shrinks did not pay of late, with the time that the next waits because of that, in seconds.
     pub fn waiting(&self, cooldown_seconds: u64, longest_seconds: u64, now: Timestamp) -> Option<(u32, u64)> {
         let at = self.at.filter(|_| 0 < self.count)?;
-        let wait = cooldown_seconds.saturating_mul(1 << self.count.min(MOST_COUNTED)).min(longest_seconds);
+        let wait = doubled(cooldown_seconds, self.count, longest_seconds);
         let elapsed = u64::try_from(now.duration_since(at).as_secs()).unwrap_or(0);
         Some((self.count, wait.saturating_sub(elapsed))).filter(|(_, left)| 0 < *left)
     }
@@ -172,7 +169,7 @@ mod tests {
     fn what_somebody_else_sets_ends_the_reckoning() {
         let mut unpaid = Unpaid::default();
         unpaid.note_change(at(0), 4.0, 2.0);
-        unpaid.note_others();
+        unpaid.disregard();
         unpaid.note_change(at(5), 3.0, 4.0);
         assert_eq!(unpaid.waiting(COOLDOWN_SECONDS, LONGEST_SECONDS, at(5)), None);
     }
