@@ -13,7 +13,7 @@ use crate::auth::caller::Role;
 
 pub(crate) mod begun;
 pub(crate) mod copies;
-mod journal;
+pub(crate) mod journal;
 pub mod reconcile;
 pub(crate) mod table;
 

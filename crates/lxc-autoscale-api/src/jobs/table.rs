@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::begun::Step;
 use super::{Before, Order, Task, copies};
 use crate::backend::watch::Call;
 use crate::config::StateConfig;
@@ -118,15 +119,14 @@ pub(crate) fn begin(connection: &Connection, number: i64, now: Timestamp) -> rus
 pub(crate) fn note(
     connection: &Connection,
     number: i64,
-    call: &Call,
-    before: Option<&Before>,
+    Step { call, before }: &Step,
     now: Timestamp,
 ) -> rusqlite::Result<()> {
     let step = match &call.upid {
         None => call.command.clone(),
         Some(upid) => upid.clone(),
     };
-    let before = before.map(json).transpose()?;
+    let before = before.as_ref().map(json).transpose()?;
     connection
         .prepare_cached(
             "UPDATE changes SET call = ?2, before = coalesce(?3, before),
