@@ -17,7 +17,6 @@ use super::{Cancels, Change, Changes, Waits, locked};
 use crate::actions::ActionError;
 use crate::backend::watch::{Cancel, watched};
 use crate::gate::Ticket;
-use crate::jobs::begun::Written;
 use crate::jobs::table::Asked;
 use crate::jobs::{Journal, Order};
 
@@ -101,17 +100,17 @@ impl Changes {
             entered.and_then(|tickets| if may_begin() { Ok(tickets) } else { Err(ActionError::Abandoned) });
 
         let on_disk = on_disk(&task);
-        let beginning = self.beginning(self.trail(&change, &why), asked, queued, entered.is_ok(), on_disk);
-        let counted = self.count(change.vmids.clone());
-        let journal = Journal::new(beginning.clone(), counted, self.store.clone(), cancel);
+        let opening = self.open(self.trail(&change, &why), asked, queued, entered.is_ok(), on_disk);
+        let journal = Journal::new(opening.beginning().clone(), self.store.clone(), cancel);
         let (tickets, result) = match entered {
             Ok(tickets) => (tickets, self.work(&journal, queued, work).await),
             Err(refused) => (Vec::<Ticket>::new(), Err(refused)),
         };
-        let Written { number, refused } = beginning.end().await;
+        let numbered = opening.beginning().numbered().await;
         // What is not written down has made no call.
-        let result = refused.map_or(result, Err);
-        let Some(number) = number else {
+        let result = opening.written().await.and(result);
+        // A queued job has its row, which says that it waits: that ends here.
+        let Some(number) = numbered.map(|numbered| numbered.number).or(queued) else {
             self.answered(&change, &task, asked_at, result.as_ref().err());
             let _ = answer.send(result);
             return;

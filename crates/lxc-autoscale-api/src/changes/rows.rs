@@ -5,19 +5,17 @@ use std::sync::atomic::Ordering;
 use jiff::Timestamp;
 use lxc_autoscale_core::api::{EventKind, JobInfo};
 use lxc_autoscale_core::{ErrorChain, Vmid};
-use rusqlite::Connection;
-use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use super::trail::Trail;
 use super::{Changes, locked};
 use crate::actions::ActionError;
 use crate::audit::Event;
-use crate::jobs::begun::{Beginning, Written};
-use crate::jobs::journal::Counted;
+use crate::jobs::begun::{Beginning, Numbered};
 use crate::jobs::table::{self, Asked, End};
 use crate::ledger;
 use crate::on_disk::OnDisk;
-use crate::store::StoreError;
+use crate::store::{Store, StoreError};
 
 /// Changes after which old rows are looked for.
 const PRUNE_EVERY: u64 = 64;
@@ -42,63 +40,46 @@ pub(super) enum Left {
 }
 
 impl Changes {
-    /// The beginning of a change, which `begins` unless it was refused: to be written down when it is needed, with its first
-    /// call. The row comes first, so that one of which the audit log knows is known after a crash, too. In the audit log it is
-    /// on the disk when `on_disk` says.
-    pub(super) fn beginning(
+    /// Begins to write down that a change is asked for, and begins unless it was refused. What is written is kept before
+    /// anything is called: the row first, so that one of which the audit log knows is known after a crash, too.
+    /// In the audit log it is on the disk when `on_disk` says.
+    pub(super) fn open(
         &self,
         trail: Trail,
         asked: Asked,
         queued: Option<i64>,
         begins: bool,
         on_disk: OnDisk,
-    ) -> Beginning {
-        let store = self.store.clone();
-        Beginning::new(self.store.clone(), move |step| {
+    ) -> Opening {
+        let (writing, beginning) = Beginning::new();
+        let (store, counted_to) = (self.store.clone(), self.counted_to.load(Ordering::Relaxed));
+        let written = tokio::task::spawn_blocking(move || {
             let now = Timestamp::now();
-            let row = |connection: &mut Connection| {
+            // On the disk at the latest with the first call, before it is made.
+            let numbered = store.soon(|connection| {
                 let transaction = connection.transaction()?;
                 let number = match queued {
                     None => table::insert(&transaction, &asked, begins, now)?,
                     Some(number) if begins => table::begin(&transaction, number, now).map(|()| number)?,
                     Some(number) => number,
                 };
-                if let Some(step) = step {
-                    table::note(&transaction, number, step, now)?;
-                }
+                let recent = |vmid: &Vmid| {
+                    Ok((*vmid, ledger::changes_last_hour(&transaction, *vmid, counted_to, now)?))
+                };
+                let recent = asked.containers.iter().filter(|_| begins).map(recent);
+                let recent = recent.collect::<rusqlite::Result<_>>()?;
                 transaction.commit()?;
-                Ok(number)
-            };
-            // Without a call it is on the disk at the latest with the first one, before that is made.
-            let number = if step.is_some() { store.at_once(row) } else { store.soon(row) };
-            match number {
-                Ok(number) => {
-                    let audited = if begins { trail.of(number).begins(on_disk) } else { Ok(()) };
-                    Written { number: Some(number), refused: audited.err().map(ActionError::from) }
-                }
-                // A queued job has its row, which says that it waits: that ends as well.
-                Err(error) => Written { number: queued, refused: Some(error.into()) },
+                Ok(Numbered { number, recent, counted_to })
+            })?;
+            let number = numbered.number;
+            writing.has_row(numbered);
+            if begins {
+                trail.of(number).begins(on_disk)?;
             }
-        })
-    }
-
-    /// Counts the changes that containers have had within the last hour, while a change looks at the node.
-    pub(super) fn count(&self, vmids: Vec<Vmid>) -> watch::Receiver<Option<Counted>> {
-        let (tell, counted) = watch::channel(None);
-        let (store, to) = (self.store.clone(), self.counted_to.load(Ordering::Relaxed));
-        tokio::task::spawn_blocking(move || {
-            let now = Timestamp::now();
-            let read = store.soon(|connection| {
-                let count = |vmid: &Vmid| Ok((*vmid, ledger::changes_last_hour(connection, *vmid, to, now)?));
-                vmids.iter().map(count).collect::<rusqlite::Result<_>>()
-            });
-            match read {
-                Ok(changes) => drop(tell.send_replace(Some(Counted { changes, to }))),
-                // Whoever needs the count asks again, and is told why there is none.
-                Err(error) => tracing::debug!(error = %ErrorChain(&error), "recent changes are not counted"),
-            }
+            writing.audited();
+            Ok(())
         });
-        counted
+        Opening { beginning, written, store: self.store.clone() }
     }
 
     /// Gives a job its number, which its client is told.
@@ -196,5 +177,27 @@ impl Changes {
                 tracing::warn!(number, error = %ErrorChain(&error), "nobody is told of a job");
             }
         }
+    }
+}
+
+/// A change whose beginning is being written down.
+pub(super) struct Opening {
+    beginning: Beginning,
+    written: JoinHandle<Result<(), ActionError>>,
+    store: Store,
+}
+
+impl Opening {
+    /// For those who wait for it.
+    pub(super) fn beginning(&self) -> &Beginning {
+        &self.beginning
+    }
+
+    /// Waits until all of it is written down.
+    ///
+    /// # Errors
+    /// [`ActionError::NotRecorded`] and [`ActionError::NotAudited`].
+    pub(super) async fn written(self) -> Result<(), ActionError> {
+        self.written.await.unwrap_or_else(|_| Err(self.store.crashed().into()))
     }
 }

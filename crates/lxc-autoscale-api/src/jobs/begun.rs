@@ -1,171 +1,113 @@
-//! The beginning of a change: its row in `api.sqlite` and its first record in the audit log, written down when they are first needed.
+//! How far the beginning of a change is written down, while the change is being prepared.
 //!
-//! That is with its first call, so that row and call are one commit and one wait for the disk; earlier for what changes
-//! something without a call; and at its end when there was neither. Until then a change only looks, and leaves nothing that
-//! would have to be settled after a crash.
+//! Before the first call there are two records in two files: the audit log's and the journal's. They take some time, in which the
+//! change looks at the node already; whatever would change anything waits.
 
-use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use lxc_autoscale_core::Vmid;
+use tokio::sync::watch;
 
-use super::Before;
-use crate::actions::ActionError;
-use crate::backend::watch::Call;
-use crate::store::{Store, StoreError};
-
-/// A call that is about to be made, or that has got its task.
-#[derive(Clone, Debug)]
-pub(crate) struct Step {
-    /// The call.
-    pub(crate) call: Call,
-    /// What the node had before, where it is not written down yet.
-    pub(crate) before: Option<Before>,
-}
-
-/// What came of writing a beginning down.
-#[derive(Debug)]
-pub(crate) struct Written {
-    /// The number of the change; nothing where it has no row.
-    pub(crate) number: Option<i64>,
-    /// Why the change must not be begun.
-    pub(crate) refused: Option<ActionError>,
-}
-
-/// A change whose beginning is written down.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Begun {
+/// What is known of a change as soon as it has its row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Numbered {
     /// Its number.
     pub(crate) number: i64,
-    /// Whether the step that came along was written with it.
-    pub(crate) has_step: bool,
+    /// How many changes of their sizes its containers have had within the last hour. They are free for this change: there
+    /// are no more of them until it has ended.
+    pub(crate) recent: Vec<(Vmid, u32)>,
+    /// They were counted no further than this.
+    pub(crate) counted_to: u32,
 }
 
-type Write = Box<dyn FnOnce(Option<&Step>) -> Written + Send>;
-
-/// The beginning of one change; copies are the same one.
-#[derive(Clone)]
-pub(crate) struct Beginning {
-    store: Store,
-    state: Arc<Mutex<State>>,
+#[derive(Clone, Debug)]
+enum Stage {
+    Writing,
+    /// The row survives the end of this process.
+    Numbered(Numbered),
+    /// The audit log has its record.
+    Begun(Numbered),
 }
 
-struct State {
-    write: Option<Write>,
-    written: Option<Written>,
-}
+/// Whoever waits for the beginning to be written down; copies wait for the same one.
+#[derive(Clone, Debug)]
+pub(crate) struct Beginning(watch::Receiver<Stage>);
+
+/// Whoever writes it down; without it nobody waits any more.
+#[derive(Debug)]
+pub(crate) struct Writing(watch::Sender<Stage>);
 
 impl Beginning {
-    /// One that `write` writes down in `store`, with the first step if that has come.
-    pub(crate) fn new(store: Store, write: impl FnOnce(Option<&Step>) -> Written + Send + 'static) -> Self {
-        let state = State { write: Some(Box::new(write)), written: None };
-        Self { store, state: Arc::new(Mutex::new(state)) }
+    /// One that is not written down yet.
+    pub(crate) fn new() -> (Writing, Self) {
+        let (writing, beginning) = watch::channel(Stage::Writing);
+        (Writing(writing), Self(beginning))
     }
 
-    /// Returns when the beginning is written down, and with it `step`, where nothing was before.
-    ///
-    /// # Errors
-    /// [`StoreError::NotBegun`] when the change must not be begun; [`Beginning::end`] has the cause.
-    pub(crate) async fn begun(&self, step: Option<Step>) -> Result<Begun, StoreError> {
-        let beginning = self.clone();
-        // It goes on when nobody waits for it any more.
-        let begun = tokio::task::spawn_blocking(move || {
-            let mut state = beginning.locked();
-            let write = state.write.take();
-            let has_step = write.is_some() && step.is_some();
-            if let Some(write) = write {
-                // What a defect cuts off must not be begun.
-                state.written = Some(Written { number: None, refused: Some(ActionError::Crashed) });
-                state.written = Some(write(step.as_ref()));
-            }
-            match &state.written {
-                Some(Written { number: Some(number), refused: None }) => {
-                    Ok(Begun { number: *number, has_step })
-                }
-                _ => Err(StoreError::NotBegun),
-            }
-        });
-        begun.await.unwrap_or_else(|_| Err(self.store.crashed()))
+    /// What the change has when it has its row; nothing when it gets none.
+    pub(crate) async fn numbered(&self) -> Option<Numbered> {
+        self.reached(|stage| !matches!(stage, Stage::Writing)).await
     }
 
-    /// What came of it; it is written down now if nothing else has asked for it.
-    pub(crate) async fn end(&self) -> Written {
-        let is_written = self.locked().written.is_some();
-        let begun = if is_written { Ok(()) } else { self.begun(None).await.map(drop) };
-        let mut state = self.locked();
-        state.written.take().unwrap_or_else(|| Written { number: None, refused: begun.err().map(Into::into) })
+    /// The same when all of its beginning is written down; nothing when it cannot be.
+    pub(crate) async fn begun(&self) -> Option<Numbered> {
+        self.reached(|stage| matches!(stage, Stage::Begun(_))).await
     }
 
-    fn locked(&self) -> MutexGuard<'_, State> {
-        // What a panic leaves half done refuses the change.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    async fn reached(&self, is_far_enough: impl FnMut(&Stage) -> bool) -> Option<Numbered> {
+        let mut stages = self.0.clone();
+        match &*stages.wait_for(is_far_enough).await.ok()? {
+            Stage::Writing => None,
+            Stage::Numbered(numbered) | Stage::Begun(numbered) => Some(numbered.clone()),
+        }
     }
 }
 
-impl fmt::Debug for Beginning {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Beginning").field("store", &self.store).finish_non_exhaustive()
+impl Writing {
+    /// It has its row.
+    pub(crate) fn has_row(&self, numbered: Numbered) {
+        self.0.send_replace(Stage::Numbered(numbered));
+    }
+
+    /// The audit log has it, too.
+    pub(crate) fn audited(self) {
+        self.0.send_if_modified(|stage| match stage {
+            Stage::Numbered(numbered) => {
+                *stage = Stage::Begun(numbered.clone());
+                true
+            }
+            Stage::Writing | Stage::Begun(_) => false,
+        });
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicU32, Ordering};
-
     use super::*;
 
-    fn beginning(written: fn() -> Written) -> (Beginning, Arc<AtomicU32>) {
-        let (store, times) = (Store::new(std::path::Path::new("/nonexistent")), Arc::new(AtomicU32::new(0)));
-        let counted = Arc::clone(&times);
-        let write = move |_: Option<&Step>| {
-            counted.fetch_add(1, Ordering::SeqCst);
-            written()
-        };
-        (Beginning::new(store, write), times)
-    }
-
-    fn step() -> Step {
-        Step { call: Call { command: "pct set 104 -cores 4".to_owned(), upid: None }, before: None }
+    fn numbered() -> Numbered {
+        Numbered { number: 7, recent: vec![(Vmid::try_from(104).unwrap(), 2)], counted_to: 120 }
     }
 
     #[tokio::test]
-    async fn it_is_written_once_with_the_first_step() {
-        let (beginning, times) = beginning(|| Written { number: Some(7), refused: None });
-        let same = beginning.clone();
-        assert_eq!(beginning.begun(Some(step())).await.unwrap(), Begun { number: 7, has_step: true });
-        assert_eq!(same.begun(Some(step())).await.unwrap(), Begun { number: 7, has_step: false });
-        assert_eq!(same.begun(None).await.unwrap(), Begun { number: 7, has_step: false });
-        let written = beginning.end().await;
-        assert!(matches!(written, Written { number: Some(7), refused: None }), "{written:?}");
-        assert_eq!(times.load(Ordering::SeqCst), 1);
-    }
-
-    #[tokio::test]
-    async fn it_is_written_at_the_end_when_nothing_has_asked_for_it() {
-        let (beginning, times) = beginning(|| Written { number: Some(7), refused: None });
-        let written = beginning.end().await;
-        assert!(matches!(written, Written { number: Some(7), refused: None }), "{written:?}");
-        assert_eq!(times.load(Ordering::SeqCst), 1);
-    }
-
-    #[tokio::test]
-    async fn what_cannot_be_written_down_is_not_begun() {
-        let (refused, times) =
-            beginning(|| Written { number: Some(7), refused: Some(ActionError::ShuttingDown) });
-        for _ in 0..2 {
-            assert!(matches!(refused.begun(None).await, Err(StoreError::NotBegun)));
+    async fn whoever_waits_is_told_how_far_it_came() {
+        for (has_row, is_audited) in [(false, false), (true, false), (true, true)] {
+            let (writing, beginning) = Beginning::new();
+            let told = tokio::spawn({
+                let beginning = beginning.clone();
+                async move { (beginning.numbered().await, beginning.begun().await) }
+            });
+            tokio::task::yield_now().await;
+            if has_row {
+                writing.has_row(numbered());
+            }
+            if is_audited {
+                writing.audited();
+            } else {
+                drop(writing);
+            }
+            let want = (has_row.then(numbered), is_audited.then(numbered));
+            assert_eq!(told.await.unwrap(), want);
+            // Who asks later is told the same.
+            assert_eq!((beginning.numbered().await, beginning.begun().await), want);
         }
-        assert_eq!(times.load(Ordering::SeqCst), 1);
-        let written = refused.end().await;
-        assert!(
-            matches!(written, Written { number: Some(7), refused: Some(ActionError::ShuttingDown) }),
-            "{written:?}"
-        );
-        let (broken, _) = beginning(|| panic!("a defect"));
-        assert!(matches!(broken.begun(None).await, Err(StoreError::Crashed { .. })));
-        assert!(matches!(broken.begun(None).await, Err(StoreError::NotBegun)));
-        let written = broken.end().await;
-        assert!(
-            matches!(written, Written { number: None, refused: Some(ActionError::Crashed) }),
-            "{written:?}"
-        );
     }
 }

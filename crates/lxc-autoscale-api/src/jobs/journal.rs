@@ -6,9 +6,7 @@ use jiff::Timestamp;
 use lxc_autoscale_core::container_config::ContainerConfig;
 use lxc_autoscale_core::{ErrorChain, Vmid};
 
-use tokio::sync::watch;
-
-use super::begun::{Beginning, Step};
+use super::begun::Beginning;
 use super::{Before, table};
 use crate::actions::ActionError;
 use crate::backend::watch::{Call, Cancel, Noted, Watcher};
@@ -20,20 +18,9 @@ use crate::store::{Store, StoreError};
 #[derive(Clone, Debug)]
 pub struct Journal {
     beginning: Beginning,
-    counted: watch::Receiver<Option<Counted>>,
     store: Store,
     cancel: Cancel,
     kept: Arc<Mutex<Kept>>,
-}
-
-/// How many changes of their sizes containers have had within the last hour. They are free for one change: there are no more
-/// of them until it has ended.
-#[derive(Clone, Debug)]
-pub(crate) struct Counted {
-    /// By container.
-    pub(crate) changes: Vec<(Vmid, u32)>,
-    /// They were counted no further than this.
-    pub(crate) to: u32,
 }
 
 #[derive(Debug, Default)]
@@ -45,14 +32,9 @@ struct Kept {
 }
 
 impl Journal {
-    /// The journal of the change that begins so, before which the changes of its containers are `counted`.
-    pub(crate) fn new(
-        beginning: Beginning,
-        counted: watch::Receiver<Option<Counted>>,
-        store: Store,
-        cancel: Cancel,
-    ) -> Self {
-        Self { beginning, counted, store, cancel, kept: Arc::default() }
+    /// The journal of the change that begins so.
+    pub(crate) fn new(beginning: Beginning, store: Store, cancel: Cancel) -> Self {
+        Self { beginning, store, cancel, kept: Arc::default() }
     }
 
     /// The wish to give up, for [`crate::backend::watch::cancellable`].
@@ -74,7 +56,7 @@ impl Journal {
     /// # Errors
     /// [`StoreError::NotBegun`]; whoever asked is told the cause.
     pub async fn begun(&self) -> Result<(), StoreError> {
-        self.beginning.begun(None).await.map(drop)
+        self.beginning.begun().await.map(drop).ok_or(StoreError::NotBegun)
     }
 
     /// How many changes of a container's sizes there were within the last hour, where up to `most` matter: none, when it is 0.
@@ -85,14 +67,11 @@ impl Journal {
         if most == 0 {
             return Ok(0);
         }
-        // Without a count, why is found out below.
-        let counted =
-            self.counted.clone().wait_for(Option::is_some).await.map_or(None, |counted| counted.clone());
-        if let Some(Counted { changes, to }) = counted {
-            let known = changes.iter().find(|(container, _)| *container == vmid).map(|(_, changes)| *changes);
-            if let Some(changes) = known.filter(|changes| most <= to || *changes < to) {
-                return Ok(changes);
-            }
+        let numbered = self.beginning.numbered().await.ok_or(StoreError::NotBegun)?;
+        let is_enough = |changes: &u32| most <= numbered.counted_to || *changes < numbered.counted_to;
+        let known = numbered.recent.iter().find(|(container, _)| *container == vmid);
+        if let Some(changes) = known.map(|(_, changes)| *changes).filter(is_enough) {
+            return Ok(changes);
         }
         let now = Timestamp::now();
         self.store.with(move |connection| ledger::changes_last_hour(connection, vmid, most, now)).await
@@ -126,13 +105,12 @@ impl Journal {
     }
 
     async fn write(&self, call: Call) -> Result<(), StoreError> {
-        let step = Step { call, before: self.kept().before.take() };
-        let begun = self.beginning.begun(Some(step.clone())).await?;
-        if begun.has_step {
-            return Ok(());
-        }
-        let at = Timestamp::now();
-        self.store.with(move |connection| table::note(connection, begun.number, &step, at)).await
+        let number = self.beginning.numbered().await.ok_or(StoreError::NotBegun)?.number;
+        let (before, at) = (self.kept().before.take(), Timestamp::now());
+        let written = move |connection: &mut rusqlite::Connection| {
+            table::note(connection, number, &call, before.as_ref(), at)
+        };
+        self.store.with(written).await
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
@@ -142,13 +120,15 @@ impl Journal {
 }
 
 impl Watcher for Journal {
-    /// Returns when the call and the beginning of its change are on the disk.
+    /// Returns when both the call and the beginning of its change are on the disk, which are written at once.
     fn note(&self, call: Call) -> Noted<'_> {
         Box::pin(async move {
             let command = call.command.clone();
-            let not_recorded =
-                |error| BackendError::NotRecorded { command, detail: ErrorChain(&error).to_string() };
-            self.write(call).await.map_err(not_recorded)
+            let (written, begun) = tokio::join!(self.write(call), self.begun());
+            written.and(begun).map_err(|error| BackendError::NotRecorded {
+                command,
+                detail: ErrorChain(&error).to_string(),
+            })
         })
     }
 }

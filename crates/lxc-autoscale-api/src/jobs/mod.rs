@@ -13,7 +13,7 @@ use crate::auth::caller::Role;
 
 pub(crate) mod begun;
 pub(crate) mod copies;
-pub(crate) mod journal;
+mod journal;
 pub mod reconcile;
 pub(crate) mod table;
 

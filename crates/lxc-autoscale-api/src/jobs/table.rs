@@ -11,7 +11,6 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::begun::Step;
 use super::{Before, Order, Task, copies};
 use crate::backend::watch::Call;
 use crate::config::StateConfig;
@@ -119,14 +118,15 @@ pub(crate) fn begin(connection: &Connection, number: i64, now: Timestamp) -> rus
 pub(crate) fn note(
     connection: &Connection,
     number: i64,
-    Step { call, before }: &Step,
+    call: &Call,
+    before: Option<&Before>,
     now: Timestamp,
 ) -> rusqlite::Result<()> {
     let step = match &call.upid {
         None => call.command.clone(),
         Some(upid) => upid.clone(),
     };
-    let before = before.as_ref().map(json).transpose()?;
+    let before = before.map(json).transpose()?;
     connection
         .prepare_cached(
             "UPDATE changes SET call = ?2, before = coalesce(?3, before),

@@ -105,22 +105,11 @@ impl Store {
         work: impl FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
         let store = self.clone();
-        let done = tokio::task::spawn_blocking(move || store.at_once(work)).await;
+        let done = tokio::task::spawn_blocking(move || store.locked(OnDisk::AtOnce, work)).await;
         done.unwrap_or_else(|_| Err(self.crashed()))
     }
 
-    /// As [`Store::with`], in the thread of whoever calls, which may wait for the disk.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn at_once<T>(
-        &self,
-        work: impl FnOnce(&mut Connection) -> rusqlite::Result<T>,
-    ) -> Result<T, StoreError> {
-        self.locked(OnDisk::AtOnce, work)
-    }
-
-    /// As [`Store::at_once`]; and the commit need not be on the
+    /// As [`Store::with`], in the thread of whoever calls, which may wait for the disk; and the commit need not be on the
     /// disk when this returns: it is with the next one of [`Store::with`]. For what can be lost with the power and leaves
     /// nothing wrong.
     ///
