@@ -88,8 +88,10 @@ fn markdown(set: &Set) -> String {
             };
             let _ = write!(text, "| {areas} | {} % | {:.0} % |", 100.0 * at.share, 100.0 * at.recall);
             for kind in KINDS {
-                let recall = at.recall_by_kind.get(kind.name()).copied().unwrap_or(f64::NAN);
-                let _ = write!(text, " {:.0} % |", 100.0 * recall);
+                // No event of that kind was put into these series.
+                let recall = at.recall_by_kind.get(kind.name()).filter(|recall| recall.is_finite());
+                let shown = recall.map_or("–".to_owned(), |recall| format!("{:.0} %", 100.0 * recall));
+                let _ = write!(text, " {shown} |");
             }
             let _ = writeln!(text, " {:.2} | {:.2} |", at.false_alarms, at.clean_alarms);
         }
