@@ -25,7 +25,7 @@ use crate::act::{Endpoint, Patience};
 use crate::decide::Policy;
 use crate::exporter::ExporterConfig;
 use crate::policy::{PolicyBook, PolicyConfig, PolicyError, PresetsConfig, ShadowConfig};
-use crate::recommend::RecommendConfig;
+use crate::recommend::{RecommendConfig, Shared, SharedError};
 
 /// The file that is shipped: every key at its default, with its reason.
 pub const SHIPPED: &str = include_str!("../../../config/lxc_autoscale_ml.toml");
@@ -215,6 +215,14 @@ impl Config {
     /// [`PolicyError`] when one of them cannot be used, which [`Validate`] rules out.
     pub fn policy_book(&self) -> Result<PolicyBook, PolicyError> {
         PolicyBook::new(self, &TimeZone::system())
+    }
+
+    /// What the models of all containers share.
+    ///
+    /// # Errors
+    /// [`SharedError`] when the demand model that is named cannot be used, or the time zone, which [`Validate`] rules out.
+    pub fn shared(&self) -> Result<Shared, SharedError> {
+        Ok(Shared::load(&self.recommend)?.in_zone(self.forecast.zone()?))
     }
 }
 

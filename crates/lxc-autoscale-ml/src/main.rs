@@ -13,7 +13,6 @@ use lxc_autoscale_ml::commands::{
 };
 use lxc_autoscale_ml::config::{Config, SHIPPED};
 use lxc_autoscale_ml::config_file::ConfigFile;
-use lxc_autoscale_ml::recommend::Shared;
 use lxc_autoscale_ml::{backtest, daemon, detect_command, stdio, train_command};
 
 /// `plan` has found something to change.
@@ -131,7 +130,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
             let config = if cli.config.is_some() { load()? } else { Config::default() };
             stdio::run(
                 &config.policy(),
-                Shared::load(&config.recommend)?,
+                config.shared()?,
                 args.cpu_class,
                 io::stdin().lock(),
                 io::stdout().lock(),

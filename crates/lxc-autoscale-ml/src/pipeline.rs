@@ -31,7 +31,7 @@ use crate::ledger::Inputs;
 use crate::policy::learning::learnt_by;
 use crate::policy::{Identity, InForce, Learning, Policies, PolicyBook, PolicyError};
 use crate::proposals::Approvals;
-use crate::recommend::{Estimate, Shared, SharedError};
+use crate::recommend::{Estimate, SharedError};
 use crate::regime::{RegimeWatch, Shifted};
 use crate::shadow::Shadows;
 
@@ -127,9 +127,9 @@ pub struct Proposal {
 /// Why the pipeline cannot begin.
 #[derive(Debug, thiserror::Error)]
 pub enum PipelineError {
-    /// The demand model that the configuration names cannot be used.
+    /// The demand model or the time zone that the configuration names cannot be used.
     #[error(transparent)]
-    DemandModel(#[from] SharedError),
+    Shared(#[from] SharedError),
     /// A policy cannot be used, which a checked configuration rules out.
     #[error(transparent)]
     Policy(#[from] PolicyError),
@@ -141,7 +141,7 @@ impl Pipeline {
     /// # Errors
     /// [`PipelineError`] when the demand model that the configuration names, or a policy, cannot be used.
     pub fn new(config: &Config) -> Result<Self, PipelineError> {
-        let shared = Arc::new(Shared::load(&config.recommend)?);
+        let shared = Arc::new(config.shared()?);
         let book = Arc::new(config.policy_book()?);
         let max_age = SignedDuration::try_from(config.metrics.max_age()).unwrap_or(SignedDuration::MAX);
         let history = History::new(Arc::clone(&shared), config.model.history_rows);

@@ -12,6 +12,7 @@ use crate::decide::{
     Allocation, CpuControl, Decision, Decisions, LastChanges, Mode, NodeSituation, Obstacles, Policy,
     Situation, decide,
 };
+use crate::guard::oom_run::Lasts;
 use crate::guard::{ContainerGuard, Seen};
 use crate::observation::Observation;
 use crate::recommend::{ContainerModel, Shared};
@@ -174,8 +175,15 @@ impl Replayed {
 
     /// Nobody sets sizes by hand in a replay, so the guards need not be told of them.
     fn guard(&mut self, observation: &Observation, disturbed: bool) {
-        let seen =
-            Seen { observation, cores: None, memory_mib: None, restarted: false, replaced: false, disturbed };
+        let seen = Seen {
+            observation,
+            cores: None,
+            memory_mib: None,
+            restarted: false,
+            replaced: false,
+            disturbed,
+            oom_run_lasts: Lasts::of(&self.model),
+        };
         if let Some(guard) = &mut self.guard {
             guard.observe(seen);
         }

@@ -19,7 +19,6 @@ use super::score::{Prices, Rules};
 use super::{allocations, html, metrics, report, traces};
 use crate::config::Config;
 use crate::policy::Identity;
-use crate::recommend::Shared;
 use crate::replay::CpuClass;
 
 /// Ids of this many containers are named when one is asked for that is not there.
@@ -92,7 +91,7 @@ pub fn command(
 
     let prices = Prices::from(&config.recommend);
     let replay = Replay {
-        shared: Arc::new(Shared::load(&config.recommend)?),
+        shared: Arc::new(config.shared()?),
         rules: rules(args, &config),
         // A trace has a line for each decision; the daemon decides at its own pace.
         interval_seconds: if args.traces.is_some() { 0 } else { seconds(config.interval_seconds) },

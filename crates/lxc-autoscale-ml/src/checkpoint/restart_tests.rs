@@ -16,6 +16,8 @@ use crate::config::Config;
 use crate::guard::KeptGuards;
 use crate::pipeline::{Changes, Pipeline};
 
+mod weeks;
+
 const BEGIN: i64 = 1_800_000_000;
 
 fn at(minute: i64) -> Timestamp {

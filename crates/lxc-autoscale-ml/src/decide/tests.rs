@@ -47,6 +47,7 @@ fn estimate(target: f64, floor: f64) -> Estimate {
         known_seconds: 48 * 3600,
         basis: Fact::RecentPeak,
         evidence: Vec::new(),
+        weekly: None,
         chances: Chances::default(),
     }
 }
@@ -522,6 +523,7 @@ prop_compose! {
         let basis = if is_forecast { Fact::Forecast } else { Fact::SeasonPeak };
         let estimate = |(target, floor)| Estimate {
             target, floor, confidence_percent, known_seconds, basis, evidence: Vec::new(),
+            weekly: None,
             chances: Chances::default(),
         };
         Recommendation {

@@ -26,6 +26,7 @@ fn estimate(target: f64, floor: f64) -> Estimate {
         known_seconds: 48 * 3600,
         basis: Fact::RecentPeak,
         evidence: Vec::new(),
+        weekly: None,
         chances: Chances::default(),
     }
 }

@@ -36,7 +36,7 @@ use self::budget::MemoryBudget;
 use self::disturbance::Disturbance;
 use self::leak::{Hours, Leak};
 use self::manual::{Manual, Sizes};
-use self::oom_run::OomRun;
+use self::oom_run::{Lasts, OomRun};
 use self::revert::{Rules, Shrinks};
 use self::signs::Signs;
 use self::symptom::Symptoms;
@@ -87,6 +87,9 @@ pub struct Kept {
     leak: Option<Leak>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     oom_run: Option<OomRun>,
+    /// As the newest record has it.
+    #[serde(default, skip_serializing_if = "Lasts::is_a_day")]
+    oom_run_lasts: Lasts,
 }
 
 /// What is remembered of one resource.
@@ -158,6 +161,8 @@ pub struct Seen<'a> {
     pub replaced: bool,
     /// Whether the step says nothing about it.
     pub disturbed: bool,
+    /// How long its times of running out of memory count.
+    pub oom_run_lasts: Lasts,
 }
 
 impl Guard {
@@ -214,6 +219,7 @@ impl ContainerGuard {
             self.kept = Kept::default();
         }
         self.kept.seen = Some(at);
+        self.kept.oom_run_lasts = seen.oom_run_lasts;
         self.kept.observe_sizes(&seen);
         self.kept.observe_oom(&seen);
         self.observe_leak(&seen, hour_is_over);
@@ -321,7 +327,7 @@ impl ContainerGuard {
             leak: kept.leak.map(|leak| leak.given(kept.given_now())),
             oom_run: kept
                 .oom_run
-                .filter(|run| run.is_on(now))
+                .filter(|run| run.counts(now, kept.oom_run_lasts))
                 .map(|run| OomRun { given_mib: kept.given_now(), ..run }),
             budget: None,
         }
@@ -404,7 +410,8 @@ impl Kept {
         if seen.observation.oom == Some(true)
             && let Some(limit) = limit
         {
-            self.oom_run = Some(OomRun::after(self.oom_run, seen.observation.at, limit));
+            let run = self.oom_run.filter(|run| run.counts(seen.observation.at, seen.oom_run_lasts));
+            self.oom_run = Some(OomRun::after(run, seen.observation.at, limit));
         }
     }
 }

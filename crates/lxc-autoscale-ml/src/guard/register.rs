@@ -7,6 +7,7 @@ use lxc_autoscale_core::Vmid;
 use lxc_autoscale_core::api::{BoostInfo, LedgerEntry};
 
 use super::boost::{self, Boost};
+use super::oom_run::Lasts;
 use super::{ContainerGuard, Guard, Kept, Records, Seen};
 use crate::decide::{Allocation, Decision, LastChanges, Resource};
 use crate::guard::leak::Leak;
@@ -180,5 +181,6 @@ fn seen(container: &ContainerHistory) -> Seen<'_> {
         restarted: container.restarted,
         replaced: container.is_new_under_its_id(),
         disturbed: container.disturbance.is_some(),
+        oom_run_lasts: Lasts::of(&container.model),
     }
 }

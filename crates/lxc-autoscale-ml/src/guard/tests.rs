@@ -24,6 +24,7 @@ fn seen(observation: &Observation) -> Seen<'_> {
         restarted: false,
         replaced: false,
         disturbed: false,
+        oom_run_lasts: Lasts::ADay,
     }
 }
 

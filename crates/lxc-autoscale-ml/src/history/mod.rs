@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 pub use differences::{LONGEST_STEP, Step, step};
 pub use hours::Hours;
-pub use past::{Past, PastAt, StoredPast};
+pub use past::{HourPeak, Past, PastAt, StoredPast};
 
 use crate::decide::NodeSituation;
 use crate::features::FeatureTable;
@@ -88,6 +88,9 @@ pub struct ContainerHistory {
     /// Its first record here, where what was before that could not be read yet.
     #[serde(default)]
     lacks_past: Option<Timestamp>,
+    /// When it was told what its last weeks were like; a checkpoint of before that was kept does not say.
+    #[serde(default)]
+    weeks_told: Option<Timestamp>,
     last_named: Timestamp,
 }
 
@@ -235,7 +238,7 @@ impl History {
         rules: &mut dyn FnMut(&Identity) -> LearningRules,
     ) {
         let instant = record.timestamp.instant();
-        let mut replaced = false;
+        let (mut replaced, mut was_replaced) = (false, false);
         if let Some(known) = self.containers.get_mut(&vmid) {
             let known_instant = known.record.timestamp.instant();
             if known_instant == instant {
@@ -243,11 +246,13 @@ impl History {
                 return;
             }
             replaced = known.is_replaced_by(&record, was_absent);
+            was_replaced = known.replaced.is_some();
             if known_instant < instant && !replaced {
                 known.identity = identity(vmid, &record, Some(&known.identity));
                 let rules = rules(&known.identity);
                 if let Some(past) = &mut self.past {
                     known.look_back_again(&mut **past, instant, &rules);
+                    known.look_at_weeks(&mut **past, instant);
                 }
                 known.take(record, at, &rules);
                 return;
@@ -268,8 +273,8 @@ impl History {
         let identity = identity(vmid, &record, None);
         let rules = rules(&identity);
         // What is recorded under this id is the past of the other one.
-        let past = self.past.as_mut().filter(|_| !replaced);
-        let before = past.map(|past| past.of(vmid, identity.name.as_deref(), instant, instant));
+        let mut past = self.past.as_mut().filter(|_| !replaced);
+        let before = past.as_mut().map(|past| past.of(vmid, identity.name.as_deref(), instant, instant));
         let mut container = ContainerHistory::new(
             identity,
             &rules,
@@ -280,6 +285,11 @@ impl History {
         );
         container.replaced = replaced.then_some(instant);
         container.lacks_past = before.filter(Option::is_none).map(|_| instant);
+        // With a clock that was set back nobody knows which of these weeks are its own.
+        container.weeks_told = (replaced || was_replaced).then_some(instant);
+        if let Some(past) = past {
+            container.look_at_weeks(&mut **past, instant);
+        }
         self.containers.insert(vmid, container);
     }
 }
@@ -308,6 +318,7 @@ impl ContainerHistory {
             restarted: false,
             replaced: None,
             lacks_past: None,
+            weeks_told: None,
             last_named: at,
             record,
         };
@@ -342,7 +353,24 @@ impl ContainerHistory {
             && let Some(until_now) = past.of(id, name, now, now)
         {
             self.model = model_of(&until_now, rules);
+            self.weeks_told = None;
         }
+    }
+
+    /// Learns what its last weeks were like, where nobody has told yet.
+    fn look_at_weeks(&mut self, past: &mut dyn Past, now: Timestamp) {
+        if self.weeks_told.is_some() {
+            return;
+        }
+        let Some(hours) = past.hours_of(self.identity.id, self.identity.name.as_deref(), now, now) else {
+            return;
+        };
+        // What was before it had this id is the past of another one.
+        let is_its_own = |hour: &HourPeak| self.replaced.is_none_or(|replaced| replaced <= hour.begins);
+        for HourPeak { begins, cpu, memory } in hours.into_iter().filter(is_its_own) {
+            self.model.learn_hour(begins, cpu, memory);
+        }
+        self.weeks_told = Some(now);
     }
 
     fn take(&mut self, record: Box<ContainerRecord>, at: Timestamp, rules: &LearningRules) {
@@ -371,6 +399,9 @@ impl ContainerHistory {
     /// Goes on by these rules from the next record on; `false` for what is none of this program.
     pub fn restored(&mut self, rules: &LearningRules) -> bool {
         self.model.set_shared(&rules.shared);
+        if self.model.lacks_weeks() {
+            self.model.recall_weeks();
+        }
         self.model.is_sound()
     }
 

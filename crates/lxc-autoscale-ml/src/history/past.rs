@@ -2,7 +2,7 @@
 //!
 //! The metrics file holds hours, the monitor's history weeks. A container that is new to us, because this daemon was
 //! installed or its state was lost, is learnt from both: first the steps of five minutes of the last eight days, as far
-//! as they were measured, then the records.
+//! as they were measured, then the records. Of four weeks it has the peaks of the hours.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,6 +13,7 @@ use lxc_autoscale_core::history_store::{HistoryError, HistoryReader, Metric, Poi
 use lxc_autoscale_core::{ErrorChain, Vmid};
 
 use crate::observation::Observation;
+use crate::recommend::KEPT_HOURS;
 use crate::recommend::series::{KEPT_STEPS, STEP_SECONDS};
 use crate::trouble::Trouble;
 
@@ -29,6 +30,8 @@ const METRICS: [Metric; 6] = [
 const RETRY_AFTER: SignedDuration = SignedDuration::from_mins(1);
 /// In a step of so few samples, each of them is a minute.
 const MINUTES_OF_A_STEP: u32 = 5;
+/// Steps of five minutes in as many hours as are remembered.
+const KEPT_HOURS_STEPS: i64 = KEPT_HOURS * 3600 / STEP_SECONDS;
 
 /// Where more of a container's past may be found.
 pub trait Past: fmt::Debug {
@@ -43,8 +46,28 @@ pub trait Past: fmt::Debug {
         now: Timestamp,
     ) -> Option<Vec<Observation>>;
 
+    /// The peaks of the hours of the last weeks before `before`, as [`Past::of`].
+    fn hours_of(
+        &mut self,
+        id: Vmid,
+        name: Option<&str>,
+        before: Timestamp,
+        now: Timestamp,
+    ) -> Option<Vec<HourPeak>>;
+
     /// Nothing more is asked for now: what is only kept to answer sooner can go.
     fn rest(&mut self);
+}
+
+/// The most that a container used in an hour.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct HourPeak {
+    /// When it began.
+    pub begins: Timestamp,
+    /// CPU, in cores.
+    pub cpu: Option<f64>,
+    /// Memory, in MiB.
+    pub memory: Option<f64>,
 }
 
 /// The monitor's history in a file, which is reached for as long as it is not there or cannot be read.
@@ -86,33 +109,74 @@ impl StoredPast {
         before: Timestamp,
         steps: i64,
     ) -> Result<Vec<Observation>, HistoryError> {
-        let Some(known) = self.names.get(&Series::from(id)) else { return Ok(Vec::new()) };
-        if name.is_some_and(|name| !known.is_empty() && name != known) {
+        if !self.knows(id, name) {
             return Ok(Vec::new());
         }
-        self.read(id, before, steps)
+        let found = self.read(id, &METRICS, Tier::FiveMinutes, before, steps)?;
+        let seen = |(start_ms, step): (i64, BTreeMap<Metric, Point>)| {
+            let end_ms = start_ms + Tier::FiveMinutes.bucket_ms();
+            Some(observation(Timestamp::from_millisecond(end_ms).ok()?, &step))
+        };
+        Ok(found.into_iter().filter_map(seen).collect())
     }
 
-    fn read(&self, id: Vmid, before: Timestamp, steps: i64) -> Result<Vec<Observation>, HistoryError> {
-        let step_ms = STEP_SECONDS * 1000;
-        // The step that is under way is measured by the records.
-        let to_ms = before.as_millisecond().div_euclid(step_ms) * step_ms;
-        let from_ms = to_ms - steps * step_ms;
-        let (points, damaged) =
-            self.reader.read_many(Series::from(id), &METRICS, Tier::FiveMinutes, from_ms, to_ms)?;
+    /// The peaks of the hours of the last weeks before `before`, as [`Past::hours_of`].
+    ///
+    /// # Errors
+    /// [`HistoryError`] when the history cannot be read.
+    pub fn hours_of(
+        &self,
+        id: Vmid,
+        name: Option<&str>,
+        before: Timestamp,
+    ) -> Result<Vec<HourPeak>, HistoryError> {
+        if !self.knows(id, name) {
+            return Ok(Vec::new());
+        }
+        // Of a whole hour the store does not know the busiest minute.
+        let found =
+            self.read(id, &[Metric::Cpu, Metric::Memory], Tier::FiveMinutes, before, KEPT_HOURS_STEPS)?;
+        let mut hours: BTreeMap<i64, HourPeak> = BTreeMap::new();
+        for (start_ms, step) in found {
+            let begins_ms = start_ms.div_euclid(Tier::Hour.bucket_ms()) * Tier::Hour.bucket_ms();
+            let Ok(begins) = Timestamp::from_millisecond(begins_ms) else { continue };
+            let peak = hours.entry(begins_ms).or_insert(HourPeak { begins, cpu: None, memory: None });
+            peak.cpu = highest(peak.cpu, step.get(&Metric::Cpu).map(busiest));
+            peak.memory = highest(peak.memory, step.get(&Metric::Memory).map(|point| point.max));
+        }
+        Ok(hours.into_values().collect())
+    }
+
+    /// Whether something is stored of the container, and not of another one.
+    fn knows(&self, id: Vmid, name: Option<&str>) -> bool {
+        let known = self.names.get(&Series::from(id));
+        known.is_some_and(|known| known.is_empty() || name.is_none_or(|name| name == known))
+    }
+
+    /// The last `count` whole roll-ups before `before`, by their beginning in milliseconds since the Unix epoch.
+    fn read(
+        &self,
+        id: Vmid,
+        metrics: &[Metric],
+        tier: Tier,
+        before: Timestamp,
+        count: i64,
+    ) -> Result<BTreeMap<i64, BTreeMap<Metric, Point>>, HistoryError> {
+        let length_ms = tier.bucket_ms();
+        // What is under way is measured by the records.
+        let to_ms = before.as_millisecond().div_euclid(length_ms) * length_ms;
+        let from_ms = to_ms - count * length_ms;
+        let (points, damaged) = self.reader.read_many(Series::from(id), metrics, tier, from_ms, to_ms)?;
         if 0 < damaged {
             tracing::warn!(container = %id, "{damaged} blocks of the monitor's history are damaged and left out");
         }
-        let mut steps: BTreeMap<i64, BTreeMap<Metric, Point>> = BTreeMap::new();
+        let mut found: BTreeMap<i64, BTreeMap<Metric, Point>> = BTreeMap::new();
         for (metric, points) in points {
             for point in points {
-                steps.entry(point.start_ms).or_default().insert(metric, point);
+                found.entry(point.start_ms).or_default().insert(metric, point);
             }
         }
-        let seen = |(start_ms, step): (i64, BTreeMap<Metric, Point>)| {
-            Some(observation(Timestamp::from_millisecond(start_ms + step_ms).ok()?, &step))
-        };
-        Ok(steps.into_iter().filter_map(seen).collect())
+        Ok(found)
     }
 }
 
@@ -127,25 +191,35 @@ impl PastAt {
         }
     }
 
-    fn read(&mut self, id: Vmid, name: Option<&str>, before: Timestamp) -> Option<Vec<Observation>> {
+    /// What is asked of the history at `now`; `None` while it cannot be read.
+    fn ask<T>(
+        &mut self,
+        now: Timestamp,
+        question: impl Fn(&StoredPast) -> Result<T, HistoryError>,
+    ) -> Option<T> {
+        if self.tried.is_some_and(|tried| now.duration_since(tried).abs() < RETRY_AFTER) {
+            return None;
+        }
         let read = match &self.open {
-            Some(open) => open.steps_of(id, name, before, KEPT_STEPS).map(Some),
+            Some(open) => question(open).map(Some),
             None => StoredPast::open(&self.path).and_then(|opened| {
                 self.open = opened;
-                self.open.as_ref().map(|open| open.steps_of(id, name, before, KEPT_STEPS)).transpose()
+                self.open.as_ref().map(question).transpose()
             }),
         };
-        match read {
-            Ok(observations) => {
+        let answer = match read {
+            Ok(answer) => {
                 self.trouble.is_over();
-                observations
+                answer
             }
             Err(error) => {
                 self.trouble.is(format!("what was before is not known: {}", ErrorChain(&error)));
                 self.open = None;
                 None
             }
-        }
+        };
+        self.tried = answer.is_none().then_some(now);
+        answer
     }
 }
 
@@ -157,12 +231,17 @@ impl Past for PastAt {
         before: Timestamp,
         now: Timestamp,
     ) -> Option<Vec<Observation>> {
-        if self.tried.is_some_and(|tried| now.duration_since(tried).abs() < RETRY_AFTER) {
-            return None;
-        }
-        let observations = self.read(id, name, before);
-        self.tried = observations.is_none().then_some(now);
-        observations
+        self.ask(now, |stored| stored.steps_of(id, name, before, KEPT_STEPS))
+    }
+
+    fn hours_of(
+        &mut self,
+        id: Vmid,
+        name: Option<&str>,
+        before: Timestamp,
+        now: Timestamp,
+    ) -> Option<Vec<HourPeak>> {
+        self.ask(now, |stored| stored.hours_of(id, name, before))
     }
 
     fn rest(&mut self) {
@@ -171,12 +250,19 @@ impl Past for PastAt {
     }
 }
 
+/// The higher of what is known.
+fn highest(one: Option<f64>, other: Option<f64>) -> Option<f64> {
+    one.into_iter().chain(other).reduce(f64::max)
+}
+
+/// The busiest minute of a step: where there are many samples, it lies below the largest of them.
+fn busiest(point: &Point) -> f64 {
+    if MINUTES_OF_A_STEP < point.samples { point.p95.max(point.mean) } else { point.max }
+}
+
 /// A step as one observation: the busiest minute of CPU, the most of memory.
 fn observation(at: Timestamp, step: &BTreeMap<Metric, Point>) -> Observation {
     let of = |metric: Metric| step.get(&metric);
-    // Where there are many samples, the busiest minute lies below the largest of them.
-    let busiest =
-        |point: &Point| if MINUTES_OF_A_STEP < point.samples { point.p95.max(point.mean) } else { point.max };
     Observation {
         cpu_cores_used: of(Metric::Cpu).map(busiest),
         cpu_throttled_share: of(Metric::Throttled).map(|point| (point.mean / 100.0).min(1.0)),

@@ -102,6 +102,7 @@ fn decided(policy: &Policy) -> Vec<Decisions> {
                         known_seconds: 43_200,
                         basis: Fact::RecentPeak,
                         evidence: Vec::new(),
+                        weekly: None,
                         chances: Chances::default(),
                     };
                     let seen = Observation {

@@ -53,6 +53,16 @@ pub struct Demand {
     pub fact: Fact,
 }
 
+/// Demand of CPU, and how much of it is sure.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CpuDemand {
+    /// What was found.
+    pub demand: Demand,
+    /// The part of it that was used or measured to be lacked, in cores: without what is added because nobody knows how much
+    /// was cut off.
+    pub sure: f64,
+}
+
 /// Finds out the CPU demand behind what was seen, one observation after the other.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct CpuRecovery {
@@ -64,18 +74,21 @@ pub struct CpuRecovery {
 
 impl CpuRecovery {
     /// The demand of the step; `None` when the use is not known.
-    pub fn demand(&mut self, seen: &Observation) -> Option<Demand> {
+    pub fn demand(&mut self, seen: &Observation) -> Option<CpuDemand> {
         let used = seen.cpu_cores_used.filter(|used| (0.0..=MOST).contains(used))?;
         let share = seen.cpu_throttled_share.filter(|share| CUT_OFF_SHARE <= *share);
         let limit = seen.cores_limit.filter(|limit| 0.0 < *limit);
         let at_limit = limit.is_some_and(|limit| limit * AT_LIMIT <= used);
-        let growth = match share {
-            Some(share) if self.is_measured(share) => 1.0 / (1.0 - share.min(MOST_TRUSTED_SHARE)),
-            Some(_) => BLIND_GROWTH,
-            None if at_limit => BLIND_GROWTH,
+        let (growth, sure) = match share {
+            Some(share) if self.is_measured(share) => {
+                let growth = 1.0 / (1.0 - share.min(MOST_TRUSTED_SHARE));
+                (growth, used * growth)
+            }
+            Some(_) => (BLIND_GROWTH, used),
+            None if at_limit => (BLIND_GROWTH, used),
             None => {
                 self.cut = None;
-                return Some(Demand { value: used, fact: Fact::LastUse });
+                return Some(CpuDemand { demand: Demand { value: used, fact: Fact::LastUse }, sure: used });
             }
         };
         let limit = limit.unwrap_or(used);
@@ -86,7 +99,7 @@ impl CpuRecovery {
         };
         self.cut = Some((limit, repeats));
         let growth = growth * REPEATED_GROWTH.powi(repeats);
-        Some(Demand { value: used * growth, fact: Fact::ThrottledDemand })
+        Some(CpuDemand { demand: Demand { value: used * growth, fact: Fact::ThrottledDemand }, sure })
     }
 
     /// Whether the share is a measurement, and not a yes in the guise of a number.
@@ -139,7 +152,7 @@ mod tests {
         let mut recovery = CpuRecovery::default();
         let got = steps
             .iter()
-            .map(|(used, share, limit)| recovery.demand(&seen(*used, *share, *limit)).unwrap().value);
+            .map(|(used, share, limit)| recovery.demand(&seen(*used, *share, *limit)).unwrap().demand.value);
         for (got, want) in got.zip(want) {
             assert!((got - want).abs() < 1e-9, "{steps:?}: {got} instead of {want}");
         }

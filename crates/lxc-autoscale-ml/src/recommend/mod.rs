@@ -7,7 +7,8 @@
 //! ([`series`]). Several experts make a size of it: the forecast of the demand model at several degrees of
 //! prudence, and peaks of several windows (`experts`). Each is charged with the prices that the operator
 //! states for what it would have held, missed and moved, and the container follows the one that was cheapest
-//! lately ([`selector`]). What was just lacked is answered at once, whatever the experts say.
+//! lately ([`selector`]). What was just lacked is answered at once, whatever the experts say, and what comes once a
+//! week (`weeks`), which no expert sees, is there before it.
 //!
 //! CPU forecasts look five minutes ahead: a CPU limit that turns out too low shows at once, costs little and is
 //! mended within a step. Memory forecasts look an hour ahead and weigh the price of the limit against the
@@ -24,10 +25,12 @@ pub mod selector;
 pub mod series;
 mod shared;
 mod track_record;
+mod weeks;
 
 pub use config::{LEAST_OOM_GROWTH_MIB, LEAST_OOM_GROWTH_PERCENT, RecommendConfig};
 pub use demand::CUT_OFF_SHARE;
 pub use model::ContainerModel;
 pub use opinions::{Opinion, Opinions, cpu_experts, memory_experts};
-pub use recommendation::{Estimate, Evidence, FIRST_DAY_SECONDS, Fact, Recommendation};
+pub use recommendation::{Estimate, Evidence, FIRST_DAY_SECONDS, Fact, Recommendation, WeeklyPeak};
 pub use shared::{Shared, SharedError};
+pub(crate) use weeks::{KEPT_HOURS, WEEKS};

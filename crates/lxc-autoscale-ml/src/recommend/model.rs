@@ -3,18 +3,20 @@
 use std::sync::{Arc, LazyLock};
 
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
 use super::config::RecommendConfig;
-use super::demand::{CpuRecovery, Demand, memory_demand};
+use super::demand::{CpuDemand, CpuRecovery, Demand, memory_demand};
 use super::experts::{self, Expert, SeasonLook, View};
 use super::histogram::DecayingHistogram;
 use super::opinions::{Opinion, Opinions};
-use super::recommendation::{Estimate, Evidence, FIRST_DAY_SECONDS, Fact, Recommendation};
+use super::recommendation::{Estimate, Evidence, FIRST_DAY_SECONDS, Fact, Recommendation, WeeklyPeak};
 use super::selector::{Movement, Prices, Selector, Wish};
-use super::series::{DAY_STEPS, KEPT_STEPS, Series, Within, step_of};
+use super::series::{DAY_STEPS, KEPT_STEPS, STEP_SECONDS, Series, Within, step_of};
 use super::shared::Shared;
 use super::track_record::TrackRecord;
+use super::weeks::{Weeks, hour_of};
 use crate::classes::Class;
 use crate::confidence::{Chances, Known, Scale, ServedShare};
 use crate::forecast::{Quantiles, Recall, ResourceModel};
@@ -39,8 +41,12 @@ const HOUR_STEPS: i64 = 12;
 /// The kind of a container does not change from hour to hour, and it takes a look at all of its eight days.
 const KIND_STEPS: i64 = 6 * HOUR_STEPS;
 const SEASON_DAYS: [i64; 4] = [1, 2, 3, 7];
+/// A weekly peak of CPU is there half an hour before the hour in which it came: it is given in one step.
+const CPU_WEEKLY_STEPS: i64 = 6;
+/// One of memory an hour before: at most twice as much is given at once.
+const MEMORY_WEEKLY_STEPS: i64 = 12;
 
-/// What has been learnt about one container; of bounded size (about 20 kB).
+/// What has been learnt about one container; of bounded size (about 22 kB).
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ContainerModel {
     /// Not kept over a restart: it follows from the configuration and is given with the next record.
@@ -66,6 +72,8 @@ struct Kind {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Learnt {
     series: Series,
+    #[serde(default)]
+    weeks: Weeks,
     last: Option<Demand>,
     record: TrackRecord,
     /// How long it has been measured, gaps not counted. Each resource has its own: a container whose memory
@@ -94,6 +102,8 @@ struct Outlook {
     value: f64,
     wishes: Vec<Wish>,
     forecast: Option<Quantiles>,
+    #[serde(default)]
+    weekly: Option<WeeklyPeak>,
 }
 
 /// What the followed expert holds, and what it would take now were moving free.
@@ -113,6 +123,17 @@ struct Panel<'a> {
     prices: Prices,
     movement: Movement,
     first_choice_seconds: f64,
+    weekly: Weekly<'a>,
+}
+
+/// How a weekly peak is prepared for.
+#[derive(Clone, Copy)]
+struct Weekly<'a> {
+    zone: &'a TimeZone,
+    /// So many steps before the hour in which it came,
+    ahead_steps: i64,
+    /// with this factor of head-room.
+    headroom: f64,
 }
 
 /// What a resource is judged by when its size is.
@@ -131,6 +152,7 @@ impl Learnt {
             experts: Selector::new(experts.len(), first),
             outlook: None,
             series: Series::new(within),
+            weeks: Weeks::default(),
             last: None,
             record: TrackRecord::default(),
             known_seconds: 0.0,
@@ -166,7 +188,10 @@ impl Learnt {
             self.experts.choose();
         }
         let followed = outlook.wishes.get(self.experts.followed()).copied();
-        self.standing = self.experts.held().zip(followed).map(|(held, wish)| Standing { held, wish });
+        let weekly = outlook.weekly.map(|weekly| (weekly.value, Fact::WeeklyPeak));
+        let standing = self.experts.held().zip(followed).map(|(held, wish)| Standing { held, wish });
+        // No expert sees further than eight days.
+        self.standing = standing.map(|standing| standing.at_least(weekly, panel.weekly.headroom));
     }
 
     /// Asks the experts anew when a step began or its value rose; in between they would say the same.
@@ -183,7 +208,10 @@ impl Learnt {
         });
         let view = View::new(panel.config, &self.series, step, forecast.as_ref(), panel.look);
         let wishes = panel.experts.iter().map(|expert| (panel.wish)(*expert, &view)).collect::<Option<_>>();
-        self.outlook = wishes.map(|wishes| Outlook { step, value, wishes, forecast });
+        // To the end of its hour: what comes in the last minutes of it is not over before they are.
+        let end = (step + 1 + panel.weekly.ahead_steps) * STEP_SECONDS;
+        let weekly = self.weeks.foreseen(step * STEP_SECONDS, end, panel.weekly.zone);
+        self.outlook = wishes.map(|wishes| Outlook { step, value, wishes, forecast, weekly });
     }
 
     /// What a forecast at `step` is made from; `None` where too little is known.
@@ -304,18 +332,58 @@ impl ContainerModel {
         let at_seconds = at.as_second();
         let shared = Arc::clone(&self.shared);
         let config = shared.config();
-        if let Some(demand) = self.cpu_recovery.demand(observation) {
+        if let Some(CpuDemand { demand, sure }) = self.cpu_recovery.demand(observation) {
             let counts = self.cpu.observe(at_seconds, seconds, demand, CPU);
+            // What is merely tried is found out again within minutes, and no habit.
+            let used = if demand.fact == Fact::LastUse { counts } else { sure };
+            self.cpu.weeks.note(hour_of(at_seconds), used);
             self.cpu_history.add(at_seconds as f64, seconds, demand.value);
             // A burst of two seconds may wait; what a limit cuts off has waited already.
             let counts = if demand.fact == Fact::LastUse { counts } else { demand.value };
             let headroom = 1.0 + config.cpu_headroom_percent / 100.0;
             self.cpu.consult(at_seconds, seconds, counts, headroom, &cpu_panel(&shared));
         }
-        if let Some(demand) = memory_demand(config, observation) {
+        if let Some((demand, used)) = memory_demand(config, observation).zip(observation.memory_used_mib) {
             self.memory.observe(at_seconds, seconds, demand, MEMORY);
+            // What is tried after it ran out of memory was not used.
+            let held = observation.memory_limit_mib.map_or(f64::INFINITY, |limit| limit.max(used));
+            self.memory.weeks.note(hour_of(at_seconds), demand.value.min(held));
             self.memory.consult(at_seconds, seconds, demand.value, 1.0, &memory_panel(&shared));
         }
+    }
+
+    /// Whether nothing is remembered of its weeks: it is new, or comes from a checkpoint that knew of none.
+    pub fn lacks_weeks(&self) -> bool {
+        self.cpu.weeks.is_empty() && self.memory.weeks.is_empty()
+    }
+
+    /// Takes the days that it remembers for the newest of its weeks.
+    pub fn recall_weeks(&mut self) {
+        for learnt in [&mut self.cpu, &mut self.memory] {
+            let Some(newest) = learnt.series.newest() else { continue };
+            for step in newest - KEPT_STEPS + 1..=newest {
+                if let Some(value) = learnt.series.at(step) {
+                    learnt.weeks.note(hour_of((step + 1) * STEP_SECONDS), value);
+                }
+            }
+        }
+    }
+
+    /// Takes in the peaks of the hour of weeks ago that began then: of CPU (cores) and of memory (MiB).
+    pub fn learn_hour(&mut self, begins: Timestamp, cpu: Option<f64>, memory: Option<f64>) {
+        let hour = hour_of(begins.as_second() + 1);
+        for (learnt, value) in [(&mut self.cpu, cpu), (&mut self.memory, memory)] {
+            if let Some(value) = value {
+                learnt.weeks.note(hour, value);
+                // The experts may have been asked already.
+                learnt.outlook = None;
+            }
+        }
+    }
+
+    /// Whether memory is sized for what comes at this time of the week.
+    pub fn memory_comes_weekly(&self) -> bool {
+        self.memory.weekly().is_some()
     }
 
     /// Finds out what kind of container it is, where that was not done since the quarter of a day began in which it was
@@ -405,7 +473,13 @@ impl Learnt {
         evidence.note(Fact::RecentPeak, self.series.recent_peak(step, window));
         let wish = self.standing?.wish;
         evidence.note(wish.fact, (wish.fact == Fact::Forecast).then_some(wish.demand));
+        evidence.note(Fact::WeeklyPeak, self.weekly().map(|weekly| weekly.value));
         Some(evidence)
+    }
+
+    /// What comes at this time of the week.
+    fn weekly(&self) -> Option<WeeklyPeak> {
+        self.outlook.as_ref()?.weekly
     }
 
     fn estimate(
@@ -430,6 +504,7 @@ impl Learnt {
             known_seconds: self.known_seconds(),
             basis: lacked.map_or(held.fact, |last| last.fact),
             evidence: evidence.all,
+            weekly: self.weekly(),
             chances,
         }
     }
@@ -457,6 +532,11 @@ fn cpu_panel(shared: &Shared) -> Panel<'_> {
         prices: experts::cpu_prices(shared.config()),
         movement: experts::CPU_MOVEMENT,
         first_choice_seconds: shared.first_choice_seconds(),
+        weekly: Weekly {
+            zone: shared.zone(),
+            ahead_steps: CPU_WEEKLY_STEPS,
+            headroom: 1.0 + shared.config().cpu_headroom_percent / 100.0,
+        },
     }
 }
 
@@ -470,6 +550,11 @@ fn memory_panel(shared: &Shared) -> Panel<'_> {
         prices: experts::memory_prices(shared.config()),
         movement: experts::MEMORY_MOVEMENT,
         first_choice_seconds: shared.first_choice_seconds(),
+        weekly: Weekly {
+            zone: shared.zone(),
+            ahead_steps: MEMORY_WEEKLY_STEPS,
+            headroom: 1.0 + shared.config().memory_headroom_percent / 100.0,
+        },
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::classes::Class;
@@ -36,6 +37,9 @@ pub struct Estimate {
     pub basis: Fact,
     /// All evidence, in the resource's unit and without head-room.
     pub evidence: Vec<Evidence>,
+    /// What comes at this time of the week, where something does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weekly: Option<WeeklyPeak>,
     /// What the confidence in any size follows from; not part of what is stored.
     #[serde(skip)]
     pub chances: Chances,
@@ -69,6 +73,19 @@ impl Estimate {
     }
 }
 
+/// A peak that is foreseen because earlier weeks had it.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WeeklyPeak {
+    /// When the hour begins for which it is foreseen.
+    pub at: Timestamp,
+    /// How much was used, in cores or MiB.
+    pub value: f64,
+    /// In how many weeks that was so,
+    pub weeks: u32,
+    /// of so many that are known, four at most.
+    pub of: u32,
+}
+
 /// What comes daily has not shown before a day was measured: until then experts are not told apart by what they cost
 /// (choosing from the start on costs a young container 1.4 % more, `cargo xtask bench ablation`), and a forecast alone is no
 /// reason to get more memory.
@@ -97,6 +114,8 @@ pub enum Fact {
     DecayedQuantile,
     /// The most at this time of day on the last days.
     SeasonPeak,
+    /// The most at this time of the week in the last weeks.
+    WeeklyPeak,
     /// What the demand model expects.
     Forecast,
     /// What it would have used without its CPU limit.
@@ -115,6 +134,7 @@ impl fmt::Display for Fact {
             Self::LastDaysPeak => "peak of the last days",
             Self::DecayedQuantile => "high quantile of its history",
             Self::SeasonPeak => "peak at this time on the last days",
+            Self::WeeklyPeak => "peak at this time of the week",
             Self::Forecast => "forecast from its past",
             Self::ThrottledDemand => "demand cut off by the CPU limit",
             Self::MemoryPressure => "tasks waiting for memory",

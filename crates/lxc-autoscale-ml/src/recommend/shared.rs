@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use jiff::tz::TimeZone;
+
 use super::config::RecommendConfig;
 use super::recommendation::FIRST_DAY_SECONDS;
 use crate::forecast::{DemandModel, ModelError};
@@ -13,12 +15,13 @@ pub struct Shared {
     config: RecommendConfig,
     demand: Option<Arc<DemandModel>>,
     first_choice_seconds: f64,
+    zone: TimeZone,
 }
 
-/// Why the demand model that the configuration names cannot be used.
+/// Why what the configuration names cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum SharedError {
-    /// It cannot be read.
+    /// The demand model cannot be read.
     #[error("cannot read the demand model `{}` (`recommend.demand_model`)", path.display())]
     Read {
         /// The file.
@@ -26,6 +29,9 @@ pub enum SharedError {
         /// Why.
         source: std::io::Error,
     },
+    /// There is no such time zone.
+    #[error("cannot use the time zone (`forecast.time_zone`)")]
+    TimeZone(#[from] jiff::Error),
     /// It is of no use.
     #[error("cannot use the demand model `{}` (`recommend.demand_model`)", path.display())]
     Model {
@@ -59,7 +65,14 @@ impl Shared {
 
     /// With this demand model; without one, sizes are made from peaks alone.
     pub fn with_demand(config: &RecommendConfig, demand: Option<Arc<DemandModel>>) -> Self {
-        Self { config: config.clone(), demand, first_choice_seconds: FIRST_DAY_SECONDS as f64 }
+        let (first_choice_seconds, zone) = (FIRST_DAY_SECONDS as f64, TimeZone::UTC);
+        Self { config: config.clone(), demand, first_choice_seconds, zone }
+    }
+
+    /// The same where people and timers follow the clock of this zone; without it, that of UTC.
+    #[must_use]
+    pub fn in_zone(self, zone: TimeZone) -> Self {
+        Self { zone, ..self }
     }
 
     /// The same demand model with other constants.
@@ -90,6 +103,11 @@ impl Shared {
     /// The demand model.
     pub(super) fn demand(&self) -> Option<&DemandModel> {
         self.demand.as_deref()
+    }
+
+    /// The zone whose clock weekly habits follow.
+    pub(super) fn zone(&self) -> &TimeZone {
+        &self.zone
     }
 
     /// How long a resource must have been measured before it may follow another expert.

@@ -11,6 +11,7 @@ use lxc_autoscale_ml::config::Config;
 use lxc_autoscale_ml::decide::{
     Allocation, LastChanges, NodeSituation, Obstacles, Policy, Reason, Resource, Situation, decide,
 };
+use lxc_autoscale_ml::guard::oom_run::Lasts;
 use lxc_autoscale_ml::guard::{ContainerGuard, Seen};
 use lxc_autoscale_ml::history::step;
 use lxc_autoscale_ml::recommend::{Estimate, Fact, Recommendation};
@@ -126,6 +127,7 @@ fn steer_plainly(seed: u64, tally: &mut Tally) {
             restarted: false,
             replaced: false,
             disturbed: false,
+            oom_run_lasts: Lasts::ADay,
         };
         guard.observe(facts);
         guard.judge(&policy, host.now);
@@ -146,6 +148,7 @@ fn steer_plainly(seed: u64, tally: &mut Tally) {
             known_seconds: 300 * index,
             basis: Fact::RecentPeak,
             evidence: Vec::new(),
+            weekly: None,
             chances: Chances::default(),
         };
         let recommendation =

@@ -9,6 +9,7 @@
 mod host;
 #[path = "../guards/steered.rs"]
 mod steered;
+mod weekly;
 
 use jiff::SignedDuration;
 use lxc_autoscale_core::config::parse;

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 
 use super::super::decisions::local_time;
 use super::super::table::{Table, amount, resource};
@@ -12,7 +13,9 @@ use crate::guard::{Guard, Standing};
 use crate::ledger::Inputs;
 use crate::observation::Observation;
 use crate::recommend::series::STEP_SECONDS;
-use crate::recommend::{Estimate, Opinion, Opinions, Recommendation, cpu_experts, memory_experts};
+use crate::recommend::{
+    Estimate, Fact, Opinion, Opinions, Recommendation, WEEKS, WeeklyPeak, cpu_experts, memory_experts,
+};
 
 /// Columns of a label.
 const LABEL: usize = 22;
@@ -115,9 +118,27 @@ fn show_estimate(kind: Resource, estimate: &Estimate, out: &mut impl Write) -> i
         format!("{}, not less than {} ({confidence_percent:.0} % sure; {basis})", of(*target), of(*floor));
     line(&format!("{} it should have", resource(kind)), &text, out)?;
     for evidence in &estimate.evidence {
-        writeln!(out, "      {}: {}", evidence.fact, of(evidence.value))?;
+        let weekly = estimate.weekly.filter(|_| evidence.fact == Fact::WeeklyPeak);
+        let text = match weekly {
+            Some(weekly) => weekly_text(&weekly, of(weekly.value), &TimeZone::system()),
+            None => format!("{}: {}", evidence.fact, of(evidence.value)),
+        };
+        writeln!(out, "      {text}")?;
     }
     Ok(())
+}
+
+/// `on Sundays at 03:00 it needed 3.2 cores in 3 of the last 4 weeks`, by the clock of `zone`; weeks that were not measured
+/// are left out.
+fn weekly_text(weekly: &WeeklyPeak, needed: Amount, zone: &TimeZone) -> String {
+    let WeeklyPeak { at, weeks, of, .. } = weekly;
+    let hour = at.to_zoned_datetime(zone.clone()).strftime("%As at %H:%M").to_string();
+    let known = if i64::from(*of) == WEEKS {
+        format!("the last {of} weeks")
+    } else {
+        format!("{of} weeks that are known")
+    };
+    format!("on {hour} it needed {needed} in {weeks} of {known}")
 }
 
 fn show_opinions(
@@ -252,4 +273,21 @@ fn show_standing(kind: Resource, standing: &Standing, out: &mut impl Write) -> i
         line(&format!("{name} boosted"), &text, out)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_weekly_peak_is_told_by_the_clock_on_the_wall() {
+        let at: Timestamp = "2027-01-17T02:00:00Z".parse().unwrap();
+        let weekly = WeeklyPeak { at, value: 3.2, weeks: 3, of: 4 };
+        let rome = TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap();
+        let text = weekly_text(&weekly, Amount::Cores(weekly.value), &rome);
+        assert_eq!(text, "on Sundays at 03:00 it needed 3.2 cores in 3 of the last 4 weeks");
+        let weekly = WeeklyPeak { weeks: 2, of: 2, ..weekly };
+        let text = weekly_text(&weekly, Amount::Cores(weekly.value), &rome);
+        assert_eq!(text, "on Sundays at 03:00 it needed 3.2 cores in 2 of 2 weeks that are known");
+    }
 }
