@@ -1,20 +1,20 @@
-//! What no change of a size may break, whoever asks for it, our own ml daemon included. Pure.
+//! What no change of a size may violate, whoever asks for it, including our own ml daemon. Pure.
 //!
-//! Bounds, the size of a step, how often a container is changed, the node's memory, and the containers that are not to
-//! be touched at all. Whether less memory would hurt stands in [`crate::memory_guard`]; locks and templates are refused
-//! where the container's configuration is read ([`crate::actions`]).
+//! These are the bounds of sizes, the size of a step, how often a container is changed, the node's memory, and the
+//! containers that must not be changed at all. [`crate::memory_guard`] decides whether less memory would hurt. Locked
+//! containers and templates are refused where the configuration is read ([`crate::actions`]).
 
 use lxc_autoscale_core::Vmid;
 
 use crate::actions::resize::hundredths;
 use crate::config::{LimitsConfig, MAX_CORES};
 
-/// A core in hundredths.
+/// One core, in hundredths.
 const ONE_CORE: u64 = 100;
-/// A CPU limit, as errors call it.
+/// How errors name a CPU limit.
 pub const CPULIMIT: &str = "`cpulimit` (in cores, 0 for none)";
 
-/// Which size is to be changed.
+/// The kind of size to be changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum What {
     /// Number of cores.
@@ -28,11 +28,11 @@ pub enum What {
 /// A change of a size.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Step {
-    /// Which.
+    /// The kind of size.
     pub what: What,
-    /// What it is; `None` where the configuration names none.
+    /// The current value; `None` if the configuration has none.
     pub from: Option<u64>,
-    /// What it is to be.
+    /// The new value.
     pub to: u64,
 }
 
@@ -41,12 +41,12 @@ pub struct Step {
 pub enum NodeMemory {
     /// In MiB.
     Known {
-        /// What can be given out without swapping.
+        /// The memory that can be given out without swapping.
         available_mib: f64,
-        /// All of it.
+        /// The total memory.
         total_mib: f64,
     },
-    /// It is another node, whose memory this server does not see.
+    /// The container is on another node, whose memory this server cannot read.
     Elsewhere,
     /// It cannot be read.
     Unknown {
@@ -55,46 +55,46 @@ pub enum NodeMemory {
     },
 }
 
-/// What a step is held against.
+/// The state that a step is checked against.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Circumstances {
-    /// Whether the container runs: one that does not takes no memory.
+    /// Whether the container is running; a stopped one takes no memory.
     pub is_running: bool,
-    /// How many changes of its sizes there were in the last hour, as far as that matters.
+    /// How many changes of its sizes there were within the last hour, counted up to the limit.
     pub changes_last_hour: u32,
     /// The node's memory.
     pub node: NodeMemory,
 }
 
-/// Which invariant a change would break.
+/// The invariant that a change would violate.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum Refused {
-    /// A number is outside the bounds.
+    /// A number is out of bounds.
     #[error("{what} must be from {least} to {most} (see `[limits]` in the configuration)")]
     OutOfBounds {
-        /// What the number is.
+        /// The name of the number.
         what: &'static str,
-        /// The least allowed.
+        /// The smallest allowed value.
         least: f64,
-        /// The most allowed.
+        /// The largest allowed value.
         most: f64,
     },
-    /// It is too much at once.
+    /// The step is too large.
     #[error(
         "from {from} to {to} is more than {factor} times at once (`limits.max_step_factor`); go in smaller steps"
     )]
     StepTooLarge {
-        /// What it is, in cores or MiB.
+        /// The current value, in cores or MiB.
         from: f64,
-        /// What was asked for.
+        /// The requested value.
         to: f64,
-        /// The most allowed.
+        /// The largest allowed factor.
         factor: f64,
     },
     /// The container was changed too often.
     #[error(
         "the sizes of this container were changed {changes} times or more within the last hour \
-         (`limits.max_changes_per_hour`); something works against something else"
+         (`limits.max_changes_per_hour`); two programs may be working against each other"
     )]
     TooOften {
         /// How often.
@@ -102,25 +102,25 @@ pub enum Refused {
     },
     /// The node has too little memory.
     #[error(
-        "the node has {available_mib:.0} MiB of memory available, and {reserve_mib:.0} MiB are kept back \
+        "the node has {available_mib:.0} MiB of memory available, and {reserve_mib:.0} MiB must be kept back \
          (`limits.node_memory_reserve_percent`); {more} MiB more are too much"
     )]
     NodeShort {
-        /// What is available.
+        /// The available memory.
         available_mib: f64,
-        /// What is kept back.
+        /// The reserve.
         reserve_mib: f64,
         /// What was asked for beyond what the container has.
         more: u64,
     },
-    /// Nobody knows how much the node has.
+    /// The node's memory is not known.
     #[error("the node's available memory is not known ({reason}), so no container gets more of it")]
     NodeUnknown {
         /// Why.
         reason: String,
     },
-    /// The container is not to be touched.
-    #[error("container {vmid} is not to be changed by anybody (`limits.protected_containers`)")]
+    /// The container must not be changed.
+    #[error("container {vmid} must not be changed by anyone (`limits.protected_containers`)")]
     Protected {
         /// The container.
         vmid: Vmid,
@@ -128,12 +128,12 @@ pub enum Refused {
 }
 
 impl Refused {
-    /// A number is outside the bounds.
+    /// The error for a number that is out of bounds.
     pub fn out_of_bounds(what: &'static str, least: f64, most: f64) -> Self {
         Self::OutOfBounds { what, least, most }
     }
 
-    /// Stable name for programs.
+    /// The stable error code.
     pub fn code(&self) -> &'static str {
         match self {
             Self::OutOfBounds { .. } => "out_of_bounds",
@@ -146,7 +146,7 @@ impl Refused {
     }
 }
 
-/// Whether a number lies within bounds.
+/// Checks that a number is within bounds.
 ///
 /// # Errors
 /// [`Refused::OutOfBounds`].
@@ -157,7 +157,7 @@ pub fn within(what: &'static str, value: u64, least: u64, most: u64) -> Result<(
     Err(Refused::out_of_bounds(what, least as f64, most as f64))
 }
 
-/// Whether containers may be touched at all.
+/// Checks that none of the containers is protected.
 ///
 /// # Errors
 /// [`Refused::Protected`].
@@ -168,14 +168,14 @@ pub fn unprotected(protected: &[Vmid], vmids: &[Vmid]) -> Result<(), Refused> {
     }
 }
 
-/// Whether a size lies within the bounds; needs no look at the container.
+/// Checks that a size is within the bounds; needs nothing but the configuration of this server.
 ///
 /// # Errors
 /// [`Refused::OutOfBounds`].
 pub fn bounds(limits: &LimitsConfig, what: What, to: u64) -> Result<(), Refused> {
     match what {
         What::Cores => within("`cores`", to, limits.min_cores.into(), limits.max_cores.into()),
-        // No limit at all is bounded elsewhere: by what the container could use then.
+        // Having no limit is bounded elsewhere, by what the container could use then.
         What::Cpulimit if to == 0 => Ok(()),
         What::Cpulimit => {
             let most = u64::from(limits.max_cores) * ONE_CORE;
@@ -187,8 +187,8 @@ pub fn bounds(limits: &LimitsConfig, what: What, to: u64) -> Result<(), Refused>
     }
 }
 
-/// Whether what a container can use lies within the bounds when it is left without a number of cores or without a CPU limit:
-/// the limit, else its cores, else all of its node's, which may not be known.
+/// Checks that a container left without a number of cores, or without a CPU limit, could use no more than the bounds
+/// allow. What it could use is its limit, otherwise its cores, otherwise all cores of its node, which may be unknown.
 ///
 /// # Errors
 /// [`Refused::OutOfBounds`].
@@ -198,7 +198,7 @@ pub fn most_cores(
     cpulimit: Option<f64>,
     node_cpus: Option<u32>,
 ) -> Result<(), Refused> {
-    // No node has as many as Proxmox can count.
+    // No node has as many cores as Proxmox can count.
     let is_unbounded = limits.max_cores == MAX_CORES;
     let is_limited = cpulimit.is_some_and(|limit| limit <= f64::from(limits.max_cores));
     let has_few = cores.or(node_cpus).is_some_and(|cores| cores <= limits.max_cores);
@@ -209,7 +209,7 @@ pub fn most_cores(
     Err(Refused::out_of_bounds(what, limits.min_cores.into(), limits.max_cores.into()))
 }
 
-/// Whether the sizes of a container that were changed that often within the last hour may be changed once more.
+/// Checks that a container whose sizes changed this often within the last hour may be changed once more.
 ///
 /// # Errors
 /// [`Refused::TooOften`].
@@ -218,16 +218,16 @@ pub fn rate(limits: &LimitsConfig, changes: u32) -> Result<(), Refused> {
     if 0 < allowed && allowed <= changes { Err(Refused::TooOften { changes }) } else { Ok(()) }
 }
 
-/// Whether a step keeps all invariants.
+/// Checks that a step keeps all invariants.
 ///
 /// # Errors
-/// [`Refused`] with the first that it breaks.
+/// [`Refused`] with the first invariant that it violates.
 pub fn check(limits: &LimitsConfig, step: Step, circumstances: &Circumstances) -> Result<(), Refused> {
     bounds(limits, step.what, step.to)?;
     rate(limits, circumstances.changes_last_hour)?;
     // Without a limit before, or without one afterwards, there is no step to measure.
     let Some(from) = step.from.filter(|_| 0 < step.to) else { return Ok(()) };
-    // Below one core a factor says little: from 0.05 to 1 is no leap.
+    // Below one core a factor says little: from 0.05 to 1 is not a leap.
     let least = if step.what == What::Cpulimit { ONE_CORE } else { 0 };
     let (less, more) = (from.min(step.to).max(least) as f64, from.max(step.to).max(least) as f64);
     if less * limits.max_step_factor < more {
@@ -241,8 +241,8 @@ pub fn check(limits: &LimitsConfig, step: Step, circumstances: &Circumstances) -
     Ok(())
 }
 
-/// Whether the node has that much more to give: limits may add up to more than it has, but what is promised now must
-/// be there now, and the reserve with it.
+/// Checks that the node has this much more memory. The limits of all containers may add up to more than it has, but
+/// what is given now must be available now, with the reserve on top.
 fn node_has(limits: &LimitsConfig, node: &NodeMemory, more: u64) -> Result<(), Refused> {
     match node {
         NodeMemory::Elsewhere => Ok(()),
@@ -306,7 +306,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is asked for in whatever order: what was granted never breaks an invariant.
+        /// Whatever is requested in whatever order, what was granted never violates an invariant.
         #[test]
         fn no_sequence_of_requests_breaks_an_invariant(
             requests in prop::collection::vec((0u64..20_000, any::<bool>(), 0u64..900), 1..80),

@@ -1,24 +1,24 @@
-//! Whether a container's memory may become less.
+//! Decides whether a container's memory may shrink.
 //!
-//! Proxmox writes a new limit without looking at use, and the kernel answers a limit below it with the OOM
-//! killer. So the actuator itself refuses, whoever asks: **a shrink that might hurt is not done**. It is done
-//! when the container does not run, or when what it holds now is known and fits with the margin of the
-//! configuration. Growth is never in question.
+//! Proxmox sets a new limit without looking at the use, and the kernel answers a limit below the use with the OOM
+//! killer. So this server refuses, whoever asks: **a shrink that might hurt is not made**. It is made if the
+//! container is not running, or if what it holds is known and fits with the configured margin. Growth is always
+//! allowed.
 
 use lxc_autoscale_core::Mebibytes;
 
 use crate::config::LimitsConfig;
 
-/// What is known about the memory a container needs now.
+/// What is known about the memory that a container needs now.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Need {
-    /// It does not run.
+    /// The container is not running.
     Nothing,
     /// The working set of its newest record, in MiB.
     WorkingSet(f64),
-    /// It runs, and its need is not known.
+    /// It is running, and its need is not known.
     Unknown {
-        /// Why not.
+        /// Why it is not known.
         reason: String,
     },
 }
@@ -26,22 +26,22 @@ pub enum Need {
 /// Why memory may not shrink.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum ShrinkRefused {
-    /// It holds more, or almost.
+    /// The container holds more than requested, or nearly as much.
     #[error(
         "the container holds {working_set_mib:.0} MiB now; with the margin of {margin_percent} % it needs at \
          least {floor}, and {requested} were asked for"
     )]
     BelowWorkingSet {
-        /// What it holds.
+        /// The working set.
         working_set_mib: f64,
-        /// The margin in force.
+        /// The configured margin.
         margin_percent: f64,
-        /// The least it may be given.
+        /// The least memory it may get.
         floor: Mebibytes,
-        /// What was asked for.
+        /// The requested memory.
         requested: Mebibytes,
     },
-    /// Nobody knows what it holds.
+    /// It is not known what the container holds.
     #[error(
         "the container runs and what it holds is not known ({reason}), so its memory cannot shrink safely; see \
          `limits.allow_blind_memory_shrink`"
@@ -52,10 +52,10 @@ pub enum ShrinkRefused {
     },
 }
 
-/// Whether a change from `current` to `requested` leaves the container what it needs.
+/// Checks that a change from `current` to `requested` leaves the container what it needs.
 ///
 /// # Errors
-/// [`ShrinkRefused`] when it does not, or when that is not known.
+/// [`ShrinkRefused`] if it does not, or if the need is not known.
 pub fn check(
     limits: &LimitsConfig,
     current: Mebibytes,
@@ -72,14 +72,14 @@ pub fn check(
         Need::WorkingSet(working_set_mib) => {
             let margin_percent = limits.memory_margin_percent;
             let floor = Mebibytes::from_f64_ceil(working_set_mib * (1.0 + margin_percent / 100.0));
-            // A running container holds something; nothing, or less, is a reading gone wrong.
+            // A running container holds something; a working set of 0 or less is a wrong reading.
             match floor.filter(|_| 0.0 < working_set_mib) {
                 Some(floor) if floor <= requested => Ok(()),
                 Some(floor) => {
                     Err(ShrinkRefused::BelowWorkingSet { working_set_mib, margin_percent, floor, requested })
                 }
                 None => Err(ShrinkRefused::Blind {
-                    reason: format!("a working set of {working_set_mib} MiB is no plausible one"),
+                    reason: format!("a working set of {working_set_mib} MiB is not plausible"),
                 }),
             }
         }

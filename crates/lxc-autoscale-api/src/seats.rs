@@ -1,8 +1,8 @@
-//! Room for connections: bounded, and not to be taken up by those who send nothing.
+//! Seats for connections: limited in number, and not to be blocked by clients that send nothing.
 //!
-//! When all seats are taken, the connection that has kept us waiting longest for its request leaves, so that slow
-//! clients cost others nothing, however many they are. One whose request is being worked on never has to. Whoever
-//! is trusted does not give way to a stranger.
+//! If all seats are taken, the connection that has kept the server waiting longest for its request is closed, so that
+//! slow clients do not affect others, however many they are. A connection whose request is being worked on is never
+//! closed, and a trusted caller does not give way to a stranger.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-/// The seats at one door.
+/// The seats of one listener.
 #[derive(Clone, Debug)]
 pub struct Seats {
     most: usize,
@@ -21,7 +21,7 @@ pub struct Seats {
 #[derive(Debug, Default)]
 struct Room {
     table: Mutex<Table>,
-    /// Somebody left, or may be asked to.
+    /// A connection was closed, or can be closed now.
     changed: Notify,
 }
 
@@ -40,25 +40,25 @@ struct Taken {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// The client is to send something, or to take its answer, since then.
+    /// The client has been expected to send something, or to read its answer, since then.
     Waiting(Instant),
     /// Its request is being worked on.
     Busy,
-    /// It was asked to leave.
+    /// It was asked to close.
     Leaving,
 }
 
-/// What came of looking for a seat.
+/// The result of looking for a seat.
 #[derive(Debug)]
 enum Attempt {
     Taken(Seat),
-    /// One is about to be free, or will be.
+    /// A seat is about to become free, or will be.
     TooEarly,
-    /// Those who have them do not give way to whoever asks.
+    /// The connections that have the seats do not give way to this caller.
     Hopeless,
 }
 
-/// One seat; free again when dropped.
+/// One seat; released when dropped.
 #[derive(Debug)]
 pub struct Seat {
     number: u64,
@@ -67,14 +67,14 @@ pub struct Seat {
 }
 
 impl Seats {
-    /// So many seats.
+    /// This many seats.
     pub fn new(most: usize) -> Self {
         Self { most, room: Arc::default(), turn: Arc::default() }
     }
 
-    /// Takes a seat, waiting until there is one; `None` for a stranger where only those who are trusted could leave.
+    /// Takes a seat, waiting for one if necessary; `None` for a stranger if only trusted callers could give way.
     ///
-    /// One at a time, in the order in which they came.
+    /// Callers are served one at a time, in the order of their arrival.
     pub async fn take(&self, is_trusted: bool) -> Option<Seat> {
         let _turn = self.turn.lock().await;
         loop {
@@ -114,19 +114,19 @@ impl Seats {
 }
 
 impl Seat {
-    /// The request is complete and is being worked on; `false` when the connection was asked to leave before.
+    /// Marks the request as complete and being worked on; `false` if the connection was asked to close before that.
     pub fn busy(&self) -> bool {
         self.set(State::Busy)
     }
 
-    /// It is the client's turn.
+    /// Marks the client as the one to act next.
     pub fn waiting(&self) {
         if self.set(State::Waiting(Instant::now())) {
             self.room.changed.notify_one();
         }
     }
 
-    /// Ends when the connection is to leave.
+    /// Returns when the connection must close.
     pub async fn asked_to_leave(&self) {
         self.leave.notified().await;
     }
@@ -152,7 +152,7 @@ impl Drop for Seat {
 
 impl Room {
     fn table(&self) -> MutexGuard<'_, Table> {
-        // Every critical section leaves the table whole.
+        // Every critical section leaves the table consistent.
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

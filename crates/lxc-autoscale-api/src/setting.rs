@@ -1,4 +1,4 @@
-//! One size of a container that is set for a reason of our own: by an undo, by a boost, by the end of one.
+//! A size of a container that is set by an undo, a boost, or the end of a boost.
 
 use lxc_autoscale_core::api::{ScaledCores, ScaledCpulimit, ScaledRam, SizeOf};
 use lxc_autoscale_core::{Mebibytes, Vmid};
@@ -21,14 +21,14 @@ pub(crate) struct Setting {
 
 #[derive(Clone, Copy, Debug)]
 enum Size {
-    /// `None` for all that the node has.
+    /// `None` for all cores of the node.
     Cores(Option<u32>),
     /// 0 for none.
     Cpulimit(f64),
     Memory(Mebibytes),
 }
 
-/// What came of it.
+/// The result of setting a size.
 #[derive(Clone, Debug, Serialize)]
 #[serde(untagged)]
 pub(crate) enum Applied {
@@ -41,7 +41,7 @@ pub(crate) enum Applied {
 }
 
 impl Applied {
-    /// Whether that changed anything.
+    /// Whether anything was changed.
     pub(crate) fn is_change(&self) -> bool {
         match self {
             Self::Cores(scaled) => scaled.changed,
@@ -52,10 +52,10 @@ impl Applied {
 }
 
 impl Setting {
-    /// A size in cores or MiB, as the ledger has it; `None` where the configuration is to name none.
+    /// A size in cores or MiB, as in the ledger; `None` if the configuration is to have none.
     ///
     /// # Errors
-    /// [`ActionError::NotApplied`] for what cannot be set: a root filesystem, or no memory.
+    /// [`ActionError::NotApplied`] for a size that cannot be set: a root filesystem, or no memory.
     pub(crate) fn new(vmid: Vmid, resource: SizeOf, to: Option<f64>) -> Result<Self, ActionError> {
         let size = match (resource, to) {
             (SizeOf::Cores, None) => Some(Size::Cores(None)),
@@ -73,7 +73,7 @@ impl Setting {
         Ok(Self { vmid, size })
     }
 
-    /// The change that it is when `caller` asks for it, and what is done and `why`.
+    /// The change and its order, if `caller` asks for it and `why` is the reason.
     pub(crate) fn asked(&self, caller: &Caller, why: &str) -> (Change, Order) {
         let vmid = self.vmid;
         let (what, shown, task) = match self.size {
@@ -96,7 +96,7 @@ impl Setting {
         (change, Order { task, why: why.to_owned() })
     }
 
-    /// Sets it, through the same guards as any other change.
+    /// Sets the size, through the same guards as any other change.
     ///
     /// # Errors
     /// [`ActionError`].
@@ -122,7 +122,7 @@ impl Setting {
     }
 }
 
-/// A size as a whole number; `None` when it is none.
+/// A size as a whole number; `None` if it cannot be one.
 fn whole(size: f64) -> Option<Mebibytes> {
     Mebibytes::from_f64_ceil(size)
 }

@@ -1,4 +1,4 @@
-//! Takes sizes back to what they were at a time, through the same guards as any other change: what would hurt is
+//! Returns sizes to what they were at a given time, through the same guards as any other change: what would hurt is
 //! refused, not forced.
 
 use lxc_autoscale_core::api::{SizeOf, Undone};
@@ -13,10 +13,10 @@ use crate::setting::Setting;
 use crate::state::Shared;
 use crate::store::StoreError;
 
-/// Takes all sizes of a container back; those that cannot be name why.
+/// Undoes all size changes of a container; sizes that cannot be undone carry the reason.
 ///
 /// # Errors
-/// [`StoreError`] when the ledger cannot be read.
+/// [`StoreError`] if the ledger cannot be read.
 pub async fn undo(
     state: &Shared,
     caller: &Caller,

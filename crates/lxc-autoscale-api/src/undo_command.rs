@@ -1,4 +1,4 @@
-//! `lxc-autoscale-api undo`: asks the running server of this machine.
+//! `lxc-autoscale-api undo`: sends the request to the running server of this machine.
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -16,13 +16,13 @@ use crate::cli::UndoArgs;
 use crate::config::ServerConfig;
 use crate::ledger;
 
-/// Why nothing was taken back.
+/// Why nothing was undone.
 #[derive(Debug, thiserror::Error)]
 pub enum UndoCommandError {
     /// The server cannot be reached.
-    #[error("cannot reach the server at {address}; does `lxc-autoscale-api run` run?")]
+    #[error("cannot reach the server at {address}; is `lxc-autoscale-api run` running?")]
     Connect {
-        /// Where it should be.
+        /// The address of the server.
         address: SocketAddr,
         /// Why.
         source: io::Error,
@@ -30,27 +30,27 @@ pub enum UndoCommandError {
     /// The connection broke.
     #[error("the server gave no answer")]
     Http(#[from] hyper::Error),
-    /// The request cannot be written, or the answer not understood.
+    /// The request cannot be written, or the answer cannot be parsed.
     #[error("the server's answer cannot be understood")]
     Json(#[from] serde_json::Error),
-    /// A request cannot be made.
-    #[error("the request cannot be made")]
+    /// The request cannot be built.
+    #[error("the request cannot be built")]
     Request(#[from] hyper::http::Error),
-    /// The server refuses.
-    #[error("the server refuses: {message}")]
+    /// The server refused.
+    #[error("the server refused: {message}")]
     Refused {
-        /// Its words.
+        /// Its message.
         message: String,
     },
-    /// The outcome cannot be shown.
-    #[error("the outcome cannot be shown")]
+    /// The outcome cannot be printed.
+    #[error("the outcome cannot be printed")]
     Show(#[source] io::Error),
 }
 
-/// Asks the server and shows a line for each size; returns whether all was done.
+/// Sends the request and prints a line for each size; returns whether everything was undone.
 ///
 /// # Errors
-/// [`UndoCommandError`] when nothing was taken back.
+/// [`UndoCommandError`] if nothing was undone.
 pub async fn run(
     args: UndoArgs,
     server: &ServerConfig,
@@ -61,7 +61,7 @@ pub async fn run(
     let stream = TcpStream::connect(address).await;
     let stream = stream.map_err(|source| UndoCommandError::Connect { address, source })?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    // It ends with the sender.
+    // It ends when the sender is dropped.
     tokio::spawn(connection);
     let request = Request::post("/undo").header(HOST, address.to_string());
     let request = request.header(CONTENT_TYPE, "application/json").body(Full::<Bytes>::from(body))?;
@@ -74,7 +74,7 @@ pub async fn run(
     Ok(undone.iter().all(|undone| undone.code.is_none()))
 }
 
-/// Where the server is: with port 0 its file tells.
+/// The address of the server; with port 0, it is in the server's address file.
 fn address(server: &ServerConfig) -> SocketAddr {
     let told = std::fs::read_to_string(&server.address_file).ok();
     told.and_then(|text| text.trim().parse().ok()).unwrap_or(server.listen)
@@ -87,9 +87,9 @@ fn show(undone: &[Undone], out: &mut impl Write) -> io::Result<()> {
     for Undone { vm_id, resource, to, changed, reason, .. } in undone {
         let to = to.map_or("as configured without one".to_owned(), |to| to.to_string());
         let outcome = match (reason, changed) {
-            (Some(reason), _) => format!("not taken back: {reason}"),
+            (Some(reason), _) => format!("not undone: {reason}"),
             (None, true) => "taken back".to_owned(),
-            (None, false) => "it has that".to_owned(),
+            (None, false) => "unchanged: it already has that".to_owned(),
         };
         writeln!(out, "{vm_id} {} {to}: {outcome}", ledger::word(*resource))?;
     }

@@ -1,7 +1,8 @@
-//! Why a container has the size it has: `lxc-autoscale-ml why` tells, from its ledger and the newest measurements.
+//! Why a container has its size: runs `lxc-autoscale-ml why`, which answers from its ledger and the newest
+//! measurements.
 //!
-//! It makes the decision anew, from all that the monitor has measured lately, which takes a processor for a while: one such
-//! question at a time.
+//! That program repeats the decision from everything that the monitor has measured lately, which keeps a CPU busy for
+//! a while. So only one question is answered at a time.
 
 use std::ffi::OsString;
 use std::time::Duration;
@@ -16,30 +17,30 @@ use tokio::time::timeout;
 use crate::config::ManagedFilesConfig;
 use crate::program::{self, ProgramError};
 
-/// How long the answer takes at most, and how long one waits for the question before it.
+/// How long an answer may take, and how long a question may wait for the previous one.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// Why nobody tells.
+/// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum WhyError {
-    /// Nothing is known of the container, or was decided by then.
+    /// Nothing is known of the container, or nothing had been decided by then.
     #[error("{said}")]
     NothingKnown {
-        /// In the program's words.
+        /// The message of the program.
         said: String,
     },
-    /// Others ask, too.
-    #[error("others ask why, too, and one question is answered at a time; try again later")]
+    /// Others are asking already.
+    #[error("others are asking why, too, and only one question is answered at a time; try again later")]
     Busy,
-    /// The program does not say.
+    /// The program failed.
     #[error(transparent)]
     Program(#[from] ProgramError),
 }
 
-/// Those who may ask at a time, all but one of them waiting: each holds a connection meanwhile.
+/// How many may ask at a time, all but one of them waiting: each occupies a connection meanwhile.
 const MOST_ASKING: usize = 4;
 
-/// The turns of those who ask.
+/// The queue of those who ask.
 #[derive(Debug)]
 pub struct Turns {
     asking: Semaphore,
@@ -53,7 +54,7 @@ impl Default for Turns {
 }
 
 impl Turns {
-    /// What `lxc-autoscale-ml why` says of a container: now, or of what was decided at a time.
+    /// The answer of `lxc-autoscale-ml why` for a container, now or about a decision at a given time.
     ///
     /// # Errors
     /// [`WhyError`].

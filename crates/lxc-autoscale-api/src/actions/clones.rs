@@ -1,15 +1,16 @@
-//! Copying a container, and removing such a copy.
+//! Copies a container, and removes such copies.
 //!
-//! A copy carries a tag with its own id. Copies that people make of it carry that tag too, with an id that is
-//! not theirs, and so are never taken for ours. To be removed it must be known to `api.sqlite`, too.
+//! A copy carries a tag with its own id. If somebody copies it by hand, the new container carries that tag too, but
+//! the id in it is not its own, so it is never taken for one of ours. To be removed, a copy must also be recorded in
+//! `api.sqlite`.
 //!
 //! ## Nothing half-made
 //!
-//! A running container can be copied from a snapshot only, so one is taken, and dropped again whatever comes
-//! of the copy. If the copy fails when it may have been begun, what exists of it is removed; if it was refused, what has
-//! its id then was made by somebody else, and is left alone. What cannot be removed is named in the answer. A copy that is
-//! still being made, and its snapshot, are seen to when that has ended, and so is what a server left that was killed in
-//! between ([`crate::jobs::reconcile`]).
+//! A running container can be copied from a snapshot only, so a snapshot is taken first and dropped afterwards,
+//! whether the copy succeeds or fails. If the copy fails and may have begun, what exists of it is removed. If it was
+//! refused, the container with that id belongs to somebody else and is left alone. What cannot be removed is named in
+//! the answer. If a copy is still being made when it is answered, or the server was killed in between, copy and
+//! snapshot are dealt with once the call has ended ([`crate::jobs::reconcile`]).
 
 use lxc_autoscale_core::Vmid;
 use lxc_autoscale_core::api::{CloneCreated, CloneDeleted};
@@ -23,13 +24,13 @@ use crate::jobs::{Journal, copies};
 use crate::params::{Hostname, InvalidName, SnapshotName};
 use crate::store::{Store, StoreError};
 
-/// Start of the tag that marks a copy; its id follows.
+/// Prefix of the tag that marks a copy; its id follows.
 const TAG_PREFIX: &str = "lxc-autoscale-clone-";
-/// Start of the name of the snapshot a running container is copied from; the id of the copy follows.
+/// Prefix of the name of the snapshot that a running container is copied from; the id of the copy follows.
 const SNAPSHOT_PREFIX: &str = "lxc-autoscale-clone-";
-/// Its description.
+/// Description of that snapshot.
 const TEMPORARY: &str = "temporary: lxc-autoscale-api copies the container from it";
-/// Locks that Proxmox leaves on a copy it did not finish.
+/// Locks that Proxmox leaves on an unfinished copy.
 const UNFINISHED: [&str; 2] = ["create", "disk"];
 
 /// The tag that marks container `vmid` as a copy of ours.
@@ -37,7 +38,7 @@ pub fn tag_of(vmid: Vmid) -> String {
     format!("{TAG_PREFIX}{vmid}")
 }
 
-/// Whether a snapshot has the name of one that a copy is made of.
+/// Whether this is the name of a snapshot made for copying.
 pub(super) fn is_temporary_snapshot(name: &str) -> bool {
     name.starts_with(SNAPSHOT_PREFIX)
 }
@@ -46,24 +47,24 @@ pub(crate) fn temporary_snapshot(target: Vmid) -> Result<SnapshotName, InvalidNa
     SnapshotName::new(&format!("{SNAPSHOT_PREFIX}{target}"))
 }
 
-/// What `/clone/create` asks for.
+/// The parameters of `/clone/create`.
 #[derive(Clone, Debug)]
 pub struct CloneRequest {
     /// The container to copy.
     pub source: Vmid,
     /// The id of the copy.
     pub target: Vmid,
-    /// The name that was asked for.
+    /// The requested name.
     pub requested_name: String,
-    /// The host name that is made of it.
+    /// The host name made from it.
     pub hostname: Hostname,
 }
 
-/// Copies a container in full; the copy is left stopped, because it has the addresses of its source.
+/// Makes a full copy of a container. The copy is left stopped, because it has the same addresses as its source.
 ///
 /// # Errors
-/// [`ActionError`] when the id is taken, the source is locked or missing, or the back end fails; then there is
-/// neither copy nor snapshot, or the error names what remains.
+/// [`ActionError`] if the id is taken, the source is locked or missing, or the back end fails. Then neither copy nor
+/// snapshot is left, or the error names what remains.
 pub async fn create(
     host: &dyn ContainerHost,
     journal: &Journal,
@@ -78,7 +79,7 @@ pub async fn create(
     }
     let snapshot = temporary_snapshot(target).map_err(|_| ActionError::Crashed)?;
     if stored.has_snapshot(&snapshot) {
-        tracing::warn!(%source, %snapshot, "dropping the snapshot of a copy that was interrupted");
+        tracing::warn!(%source, %snapshot, "dropping the snapshot of an interrupted copy");
         host.delete_snapshot(source, &snapshot).await?;
     }
     let from_snapshot = host.is_running(source).await?;
@@ -86,7 +87,7 @@ pub async fn create(
     let copied = copy(host, journal, request, from_snapshot.then_some(&snapshot)).await;
     let dropped = match &copied {
         _ if !from_snapshot => Ok(()),
-        // The copy is being made of it.
+        // It is in use: the copy is still being made from it.
         Err(failure) if failure.at_work().is_some() => Err(shown(source, &snapshot)),
         _ => drop_snapshot(host, source, &snapshot).await,
     };
@@ -104,7 +105,7 @@ pub async fn create(
     }
 }
 
-/// Takes the snapshot, makes the copy and marks it; removes the copy again if any of it fails.
+/// Takes the snapshot, makes the copy and marks it; removes the copy if any of that fails.
 async fn copy(
     host: &dyn ContainerHost,
     journal: &Journal,
@@ -122,7 +123,7 @@ async fn copy(
         Err(failure) if failure.at_work().is_some() => {
             return Err(left_behind(failure.into(), format!("container {target}, still being copied")));
         }
-        // It was not begun: what has the id now is somebody else's.
+        // The copy did not begin, so a container with that id belongs to somebody else.
         Err(refused) if !refused.may_have_begun() => return Err(refused.into()),
         Err(failure) => return Err(undone(host, request, failure.into()).await),
     }
@@ -135,7 +136,7 @@ async fn copy(
     }
 }
 
-/// Tags the copy as ours, keeping the tags it took over, but for the mark of another copy.
+/// Tags the copy as ours. It keeps the tags of its source, except the mark of another copy.
 pub(crate) async fn mark(host: &dyn ContainerHost, target: Vmid) -> Result<(), ActionError> {
     let tag = tag_of(target);
     let mut tags = host.stored(target).await?.config.tags;
@@ -148,7 +149,7 @@ pub(crate) async fn mark(host: &dyn ContainerHost, target: Vmid) -> Result<(), A
     Err(ActionError::NotApplied { found: format!("container {target} has no tag `{tag}`") })
 }
 
-/// Removes what exists of a failed copy and returns the failure, with what could not be removed.
+/// Removes what exists of a failed copy, and returns the failure with what could not be removed.
 async fn undone(host: &dyn ContainerHost, request: &CloneRequest, failure: ActionError) -> ActionError {
     match remove_unfinished(host, request).await {
         Ok(()) => failure,
@@ -160,11 +161,11 @@ async fn remove_unfinished(host: &dyn ContainerHost, request: &CloneRequest) -> 
     remove_copy(host, request.target, request.hostname.as_str()).await
 }
 
-/// Removes a copy that was not finished, or not marked; nothing else that has its id. To be asked for only where the copy may
-/// have been begun: what somebody else is just making may look the same.
+/// Removes a copy that is unfinished or not marked, and nothing else with that id. Call this only if the copy may
+/// have begun: a container that somebody else is just making may look the same.
 ///
 /// # Errors
-/// [`ActionError`] when what has the id does not look like the copy, or the back end fails.
+/// [`ActionError`] if the container with that id does not look like the copy, or the back end fails.
 pub(crate) async fn remove_copy(
     host: &dyn ContainerHost,
     target: Vmid,
@@ -176,7 +177,7 @@ pub(crate) async fn remove_copy(
         Err(other) => return Err(other.into()),
     };
     let unfinished = config.lock.as_deref().is_some_and(|lock| UNFINISHED.contains(&lock));
-    // The id alone does not make it ours to destroy: it must look like our copy, too. Only what is not finished
+    // The id alone is no proof that it is ours to destroy; it must look like our copy, too. Only an unfinished copy
     // may have no name yet.
     let looks_like_ours = match config.name.as_deref() {
         Some(name) => name == hostname,
@@ -193,14 +194,14 @@ pub(crate) async fn remove_copy(
     destroy_and_verify(host, target).await
 }
 
-/// Drops the temporary snapshot if it is there; `Err` names it when it stays.
+/// Drops the temporary snapshot if it exists; `Err` names it if it remains.
 pub(crate) async fn drop_snapshot(
     host: &dyn ContainerHost,
     source: Vmid,
     name: &SnapshotName,
 ) -> Result<(), String> {
     let exists = |stored: &Stored| stored.has_snapshot(name);
-    // A second try: a lock that was held for a moment is the usual reason for the first to fail.
+    // A second attempt, because a first one usually fails only on a lock that is held for a moment.
     for attempt in 1..=2 {
         if host.stored(source).await.is_ok_and(|stored| !exists(&stored)) {
             return Ok(());
@@ -231,26 +232,26 @@ fn left_behind(failure: ActionError, more: String) -> ActionError {
 /// What `/clone/delete` may remove.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Removable {
-    /// What carries our mark, and is known to have been made here.
+    /// Containers that carry our mark and are recorded as made here.
     Copies,
-    /// Whatever is not protected: configuration and request both say so.
+    /// Any container that is not protected; both the configuration and the request allow it.
     Anything,
 }
 
-/// A removal that somebody asks for.
+/// A requested removal.
 #[derive(Clone, Debug)]
 pub struct RemovalOrder {
     /// The container.
     pub vmid: Vmid,
     /// What may be removed.
     pub removable: Removable,
-    /// Which removals take a confirmation.
+    /// Which removals need a confirmation.
     pub confirm: ConfirmDestroy,
-    /// What whoever asks has confirmed, as it was shown; nothing where no confirmation was asked for.
+    /// The container as it was when its removal was confirmed; `None` if no confirmation was asked for.
     pub shown: Option<Stored>,
 }
 
-/// Whether a removal takes a confirmation.
+/// Whether a removal needs a confirmation.
 pub fn takes_confirmation(confirm: ConfirmDestroy, is_copy: bool) -> bool {
     match confirm {
         ConfirmDestroy::Always => true,
@@ -259,10 +260,10 @@ pub fn takes_confirmation(confirm: ConfirmDestroy, is_copy: bool) -> bool {
     }
 }
 
-/// What lacks of a container to be a copy of ours; nothing where it is one.
+/// What a container lacks to be a copy of ours; `None` if it is one.
 ///
 /// # Errors
-/// [`StoreError`] when what was made here cannot be read.
+/// [`StoreError`] if the records of copies cannot be read.
 pub async fn lacks_of_a_copy(
     store: &Store,
     vmid: Vmid,
@@ -272,16 +273,16 @@ pub async fn lacks_of_a_copy(
     if !stored.config.tags.contains(&tag) {
         return Ok(Some(format!("it has no tag `{tag}`")));
     }
-    // Whoever may change its options can give a container the tag.
+    // Anyone who may change its options can give a container the tag.
     let is_known = store.with(move |connection| copies::is_ours(connection, vmid)).await?;
     let unknown = "this server's own records know of no such copy, whatever its tags say";
     Ok((!is_known).then(|| unknown.to_owned()))
 }
 
-/// Nobody removes what is no copy of ours while it runs: it may be at work for somebody.
+/// Refuses to remove a running container that is no copy of ours: somebody may be using it.
 ///
 /// # Errors
-/// [`ActionError`] when it runs, or that cannot be told.
+/// [`ActionError`] if it runs, or that cannot be determined.
 pub async fn refuse_running(host: &dyn ContainerHost, vmid: Vmid) -> Result<(), ActionError> {
     if host.is_running(vmid).await? {
         let detail = "it runs, and is no copy made here: stop it first".to_owned();
@@ -290,14 +291,16 @@ pub async fn refuse_running(host: &dyn ContainerHost, vmid: Vmid) -> Result<(), 
     Ok(())
 }
 
-/// Removes a copy of ours, stopping it first if it runs, or another container where that is `removable`, which must have
-/// been stopped. Where somebody has confirmed it, it must be as it was shown then; where nobody has, it must be one that takes
-/// no confirmation. Both are looked at here, and not when it was asked for: the removal may have waited for another change, and
-/// the id may be another container's by now.
+/// Removes a copy of ours, stopping it first if it runs; or, if `removable` allows it, another container, which must
+/// be stopped already.
+///
+/// If the removal was confirmed, the container must still be as it was shown then; if not, it must be one that needs
+/// no confirmation. Both are checked here and not when the removal was asked for, because the removal may have waited
+/// for another change, and by now the id may belong to another container.
 ///
 /// # Errors
-/// [`ActionError`] when the container is missing, not a copy of ours or running, not as it was shown, protected or locked, or
-/// when the back end fails; then it runs again if it ran.
+/// [`ActionError`] if the container is missing, not a copy of ours, running, not as it was shown, protected or
+/// locked, or if the back end fails. Then it runs again if it ran before.
 pub async fn delete(
     host: &dyn ContainerHost,
     journal: &Journal,
@@ -332,7 +335,7 @@ pub async fn delete(
             journal.forget(vmid);
             Ok(CloneDeleted { vm_id: vmid, was_running })
         }
-        // Until it has ended, nothing is done to the container.
+        // The call may still be running; until it has ended, nothing is done to the container.
         Err(failure) if failure.at_work().is_some() => Err(failure),
         Err(failure) if was_running && host.stored(vmid).await.is_ok() => {
             match ensure_running(host, vmid).await {

@@ -1,8 +1,8 @@
-//! What the mutating routes do: each action is the whole sequence from looking first to reading back.
+//! The actions behind the mutating routes. Each is a whole sequence, from looking first to reading back.
 //!
-//! Actions run with their containers to themselves ([`crate::changes`]) and know nothing of HTTP. What can be
-//! refused by looking at the container's configuration is refused before `pct` is started. Success is what was
-//! read back from the node, not what `pct` said.
+//! An action has its containers to itself while it runs ([`crate::changes`]), and knows nothing of HTTP. What the
+//! container's configuration rules out is refused before `pct` is started. An action has succeeded only if the node
+//! shows the change, whatever `pct` reported.
 
 use lxc_autoscale_core::Vmid;
 
@@ -22,7 +22,7 @@ pub mod resize;
 pub mod retention;
 pub mod snapshots;
 
-/// Why an action was not done, or not to its end.
+/// Why an action was not done, or not completely.
 #[derive(Debug, thiserror::Error)]
 pub enum ActionError {
     /// The back end refused or failed.
@@ -31,13 +31,13 @@ pub enum ActionError {
     /// Another change of the container takes too long.
     #[error(transparent)]
     Occupied(#[from] Occupied),
-    /// Less memory would hurt, or might.
+    /// Less memory would hurt the container, or might.
     #[error(transparent)]
     Shrink(#[from] ShrinkRefused),
-    /// It would break what no change may break.
+    /// It would break an invariant that holds for every change.
     #[error(transparent)]
     Invariant(#[from] Refused),
-    /// A configuration is not changed.
+    /// The configuration is not changed.
     #[error(transparent)]
     Configuration(#[from] ConfigurationError),
     /// There is nothing to boost.
@@ -51,7 +51,7 @@ pub enum ActionError {
         /// Its CPUs.
         cpuset: String,
     },
-    /// The container has another size than whoever asks takes it to have.
+    /// The container has a different size than the client expects.
     #[error(
         "the {what} of container {vmid} is {found}, and the request expects {expected}; nothing was changed"
     )]
@@ -60,12 +60,12 @@ pub enum ActionError {
         vmid: Vmid,
         /// Which size.
         what: &'static str,
-        /// What it is.
+        /// The actual size.
         found: String,
-        /// What it is taken to be.
+        /// The expected size.
         expected: String,
     },
-    /// A container was to be removed that is not known to be a copy of ours.
+    /// The container to be removed is not known to be a copy of ours.
     #[error(
         "container {vmid} was not made by /clone/create here ({lacks}) and is not removed; that takes \
          `limits.destroy_any_container` in the configuration and `any_container` in the request, both"
@@ -73,25 +73,24 @@ pub enum ActionError {
     NotAClone {
         /// The container.
         vmid: Vmid,
-        /// What would show that it was.
+        /// What it lacks to be one.
         lacks: String,
     },
-    /// A container that was to be removed is not any more what it was when whoever asks was told about it.
+    /// The container has changed since its removal was asked for or confirmed.
     #[error(
-        "container {vmid} is not any more what it was when its removal was asked for or confirmed, and is not removed; ask \
-         again"
+        "container {vmid} has changed since its removal was asked for or confirmed, and is not removed; ask again"
     )]
     NotAsShown {
         /// The container.
         vmid: Vmid,
     },
-    /// The back end reported success, and the node says otherwise.
+    /// The back end reported success, but the node shows otherwise.
     #[error("the change was reported as done, but {found}")]
     NotApplied {
-        /// What the node says.
+        /// What the node shows.
         found: String,
     },
-    /// A rollback or a stop is done, but the container that ran does not run again.
+    /// A rollback or a stop is done, but the container that ran before does not run again.
     #[error("container {vmid} {done}, but it ran before and does not run now: {cause}")]
     NotRestarted {
         /// The container.
@@ -109,51 +108,51 @@ pub enum ActionError {
         /// What remains.
         left: String,
     },
-    /// It failed, or was given up, when some of it was done, which stays so.
+    /// It failed or was cancelled half way; what was done stays done.
     #[error("{cause}; before that {done}")]
     HalfWay {
         /// The failure.
         cause: Box<ActionError>,
-        /// What was done.
+        /// What was done before.
         done: String,
     },
-    /// Whoever asks may not touch all of the containers.
+    /// The scope of the caller does not include all of the containers.
     #[error("the scope of {caller} does not include all containers of this change")]
     OutOfScope {
-        /// Who asks.
+        /// The caller.
         caller: Identity,
     },
-    /// It cannot be written down, so it was not begun.
+    /// It was not begun, because it could not be written to the audit log.
     #[error("nothing was done, because it could not be written to the audit log")]
     NotAudited(#[from] AuditError),
-    /// It cannot be kept, so it was not begun.
-    #[error("nothing was done, because it could not be written down first")]
+    /// It was not begun, because it could not be written to the store.
+    #[error("nothing was done, because it could not be recorded first")]
     NotRecorded(#[from] StoreError),
-    /// Somebody wanted it to be given up.
+    /// Somebody cancelled it.
     #[error("it was cancelled")]
     Cancelled,
     /// The server ended in the middle of it, its call took too long, or a defect ended it.
-    #[error("it was cut off; {found}")]
+    #[error("it was interrupted; {found}")]
     Interrupted {
         /// What was found on the node afterwards.
         found: String,
     },
-    /// More changes are waiting than are allowed to.
+    /// Too many changes are waiting already.
     #[error("too many changes are waiting; try again later")]
     TooManyChanges,
-    /// The server ends.
+    /// The server is shutting down.
     #[error("the server is shutting down")]
     ShuttingDown,
-    /// The client left before its change had begun, so it was not begun.
+    /// The client left before the change began, so it was not begun.
     #[error("the client left before the change began; nothing was done")]
     Abandoned,
-    /// A defect of this program.
+    /// A defect in this program.
     #[error("the change ended unexpectedly; its outcome is not known")]
     Crashed,
 }
 
 impl ActionError {
-    /// Whether what became of the change is not known yet.
+    /// Whether the outcome of the change is not known yet.
     pub fn is_open(&self) -> bool {
         match self {
             Self::Crashed => true,
@@ -161,7 +160,7 @@ impl ActionError {
         }
     }
 
-    /// The call of it that may be at work still.
+    /// The call of the change that may still be running.
     pub fn at_work(&self) -> Option<&str> {
         match self {
             Self::Backend(error) => error.at_work(),
@@ -173,7 +172,7 @@ impl ActionError {
     }
 }
 
-/// What is stored about a container that is free for a change.
+/// The stored state of a container that can be changed: it is neither locked nor a template.
 async fn changeable(host: &dyn ContainerHost, vmid: Vmid) -> Result<Stored, ActionError> {
     let stored = unlocked(host, vmid).await?;
     refuse_template(vmid, &stored)?;
@@ -188,7 +187,7 @@ fn refuse_template(vmid: Vmid, stored: &Stored) -> Result<(), ActionError> {
     Ok(())
 }
 
-/// What is stored about a container that Proxmox has not locked.
+/// The stored state of a container that Proxmox has not locked.
 async fn unlocked(host: &dyn ContainerHost, vmid: Vmid) -> Result<Stored, ActionError> {
     let stored = host.stored(vmid).await?;
     refuse_lock(vmid, &stored)?;

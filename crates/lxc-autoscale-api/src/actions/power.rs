@@ -1,7 +1,8 @@
-//! Starting, stopping and restarting a container.
+//! Starts, stops and restarts a container.
 //!
-//! What a container is already is not done again. Only what was asked to kill kills: a restart without `force` is an
-//! orderly stop and a start, because Proxmox's own restart kills whatever has not stopped in time.
+//! A container that already is in the requested state is left alone. Only requests that ask for a kill kill: a
+//! restart without `force` is an orderly shutdown and a start, because Proxmox's own restart kills a container that
+//! has not stopped in time.
 
 use std::time::Duration;
 
@@ -13,13 +14,13 @@ use super::{ActionError, refuse_lock, refuse_template};
 use crate::backend::{Answer, BackendError, ContainerHost, Obstacle, Stored};
 use crate::jobs::Journal;
 
-/// The lock of a container whose root filesystem somebody mounted on the node; Proxmox starts and stops it all the same.
+/// The lock of a container whose root filesystem is mounted on the node; Proxmox starts and stops it all the same.
 const MOUNTED: &str = "mounted";
 
 /// Starts a container.
 ///
 /// # Errors
-/// [`ActionError`] when it is missing, locked or a template, does not start, or the back end fails.
+/// [`ActionError`] if it is missing, locked or a template, does not start, or the back end fails.
 pub async fn start(host: &dyn ContainerHost, journal: &Journal, vmid: Vmid) -> Result<Powered, ActionError> {
     let (stored, was_running) = found(host, vmid).await?;
     if !was_running {
@@ -37,10 +38,10 @@ pub async fn stop(host: &dyn ContainerHost, journal: &Journal, vmid: Vmid) -> Re
     brought_down(host, journal, vmid, host.stop(vmid)).await
 }
 
-/// Asks a container to stop by itself within `patience`, and kills it then if that is to be.
+/// Asks a container to shut down within `patience`; then kills it, if that was asked for.
 ///
 /// # Errors
-/// As [`start`], and [`Obstacle::DidNotStop`] when it still runs.
+/// As [`start`], and [`Obstacle::DidNotStop`] if it still runs.
 pub async fn shutdown(
     host: &dyn ContainerHost,
     journal: &Journal,
@@ -51,10 +52,10 @@ pub async fn shutdown(
     brought_down(host, journal, vmid, host.shutdown(vmid, patience, force)).await
 }
 
-/// Restarts a container that runs; what is pending in its configuration comes into force.
+/// Restarts a running container; pending changes of its configuration take effect.
 ///
 /// # Errors
-/// As [`shutdown`]; [`ActionError::NotRestarted`] when it stopped and does not start.
+/// As [`shutdown`]; [`ActionError::NotRestarted`] if it stopped and does not start.
 pub async fn reboot(
     host: &dyn ContainerHost,
     journal: &Journal,
@@ -74,7 +75,7 @@ pub async fn reboot(
         host.shutdown(vmid, patience, false).await?;
         verify_stopped(host, vmid).await?;
     }
-    // After Proxmox's own restart this only looks.
+    // After Proxmox's own restart, this only checks.
     ensure_running(host, vmid).await.map_err(|cause| ActionError::NotRestarted {
         vmid,
         done: "was shut down".to_owned(),
@@ -83,7 +84,7 @@ pub async fn reboot(
     Ok(Powered { vm_id: vmid, was_running, running: true, changed: true })
 }
 
-/// Has a container stopped by `call`, which is not made where it does not run.
+/// Stops a container by `call`, which is not made if the container does not run.
 async fn brought_down(
     host: &dyn ContainerHost,
     journal: &Journal,
@@ -99,7 +100,7 @@ async fn brought_down(
     Ok(Powered { vm_id: vmid, was_running, running: false, changed: was_running })
 }
 
-/// What is stored about a container that may be started and stopped, and whether it runs.
+/// The stored state of a container that may be started and stopped, and whether it runs.
 async fn found(host: &dyn ContainerHost, vmid: Vmid) -> Result<(Stored, bool), ActionError> {
     let stored = host.stored(vmid).await?;
     if stored.config.lock.as_deref() != Some(MOUNTED) {

@@ -1,4 +1,4 @@
-//! Cores, memory and root filesystem.
+//! Sets cores, CPU limit and memory, and enlarges the root filesystem.
 
 use jiff::Timestamp;
 use lxc_autoscale_core::api::{IncreasedStorage, Resized, ScaledCores, ScaledCpulimit, ScaledRam};
@@ -12,17 +12,17 @@ use crate::jobs::Journal;
 use crate::memory_guard::{self, Need};
 use crate::{metrics, node};
 
-/// The most memory that a request may expect: no container has a pebibyte.
+/// The most memory that a request may expect, 1 PiB in MiB: no container has that much.
 const MOST_EXPECTED_MIB: u64 = 1 << 30;
 
 /// MiB in a GiB.
 const MIB_PER_GIB: u64 = 1024;
 
-/// Sets the number of cores, of a container that has `expected` (0 for none) where that is given.
+/// Sets the number of cores. If `expected` is given, the container must have that number (0 for none).
 ///
 /// # Errors
-/// [`ActionError`] when it is out of bounds, the container has another size, is pinned, locked, missing or a
-/// template, or the back end fails.
+/// [`ActionError`] if it is out of bounds, if the container has another size, is pinned, locked, missing or a
+/// template, or if the back end fails.
 pub async fn set_cores(
     host: &dyn ContainerHost,
     journal: &Journal,
@@ -54,12 +54,12 @@ pub async fn set_cores(
     Ok(resized(vmid, before.map(Cores::from), after.map(Cores::from), true))
 }
 
-/// Sets the CPU limit, in hundredths of a core; 0 removes it. A pinned container may have one. Where `expected` is given
-/// (0 for none), of a container that has that limit.
+/// Sets the CPU limit, in hundredths of a core; 0 removes it. Pinned containers are allowed. If `expected` is given,
+/// the container must have that limit (0 for none).
 ///
 /// # Errors
-/// [`ActionError`] when it is out of bounds, or without it the container had more cores than may be set, when
-/// the container has another limit, is locked, missing or a template, or when the back end fails.
+/// [`ActionError`] if it is out of bounds, if removing it would leave the container more cores than may be set, if
+/// the container has another limit, is locked, missing or a template, or if the back end fails.
 pub async fn set_cpulimit(
     host: &dyn ContainerHost,
     journal: &Journal,
@@ -92,7 +92,8 @@ pub async fn set_cpulimit(
         let shown = |cores: Option<f64>| cores.map_or("none".to_owned(), |cores| cores.to_string());
         return Err(other_size(vmid, "CPU limit", shown(before), shown(expected)));
     }
-    // A limit where there was none gives nothing: it is no step, and what a removal took away can be set again.
+    // Setting a limit where there was none gives nothing, so it is no step, and a limit that was removed can be set
+    // again.
     let step = Step { what: What::Cpulimit, from: before.map(hundredths), to: wanted.map_or(0, hundredths) };
     keeps_invariants(host, journal, config, vmid, &stored, step).await?;
     let call = host.set_cpulimit(vmid, wanted);
@@ -105,11 +106,11 @@ pub async fn set_cpulimit(
     Ok(resized(vmid, before, after, true))
 }
 
-/// A CPU limit as it is written: no finer than a hundredth of a core, the least that the kernel's quota can be.
+/// A CPU limit in hundredths of a core, the smallest step that the kernel's quota can express.
 struct Hundredths(u32);
 
 impl Hundredths {
-    /// Rounded up, so that nothing becomes no limit; `None` for what is no number of cores.
+    /// Rounded up, so that a tiny limit does not become "no limit"; `None` for an invalid number of cores.
     fn from_cores(cores: f64) -> Option<Self> {
         let hundredths = (cores * 100.0 - 1e-6).ceil();
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to be in range")]
@@ -126,7 +127,7 @@ impl Hundredths {
     }
 }
 
-/// A limit in hundredths of a core.
+/// A CPU limit in hundredths of a core.
 pub(crate) fn hundredths(cores: f64) -> u64 {
     Hundredths::from_cores(cores).map_or(0, |hundredths| hundredths.0.into())
 }
@@ -139,11 +140,11 @@ fn is_same_limit(one: Option<f64>, other: Option<f64>) -> bool {
     }
 }
 
-/// Removes the number of cores, so that the container may use all of the node's, or what its CPU limit allows.
+/// Removes the number of cores, so that the container may use all cores of the node, or what its CPU limit allows.
 ///
 /// # Errors
-/// [`ActionError`] when that is more than may be set, the container is pinned, locked, missing or a template, or the
-/// back end fails.
+/// [`ActionError`] if that is more than may be set, if the container is pinned, locked, missing or a template, or if
+/// the back end fails.
 pub async fn remove_cores(
     host: &dyn ContainerHost,
     journal: &Journal,
@@ -167,11 +168,11 @@ pub async fn remove_cores(
     }
 }
 
-/// Sets the memory, of a container that has `expected` where that is given.
+/// Sets the memory. If `expected` is given, the container must have that size.
 ///
 /// # Errors
-/// [`ActionError`] when it is out of bounds or would leave the container less than it needs, when the
-/// container has another size, is locked, missing or a template, or when the back end fails.
+/// [`ActionError`] if it is out of bounds, if it would leave the container less than it needs, if the container has
+/// another size, is locked, missing or a template, or if the back end fails.
 pub async fn set_memory(
     host: &dyn ContainerHost,
     journal: &Journal,
@@ -204,10 +205,10 @@ pub async fn set_memory(
     Ok(resized(vmid, Some(before), Some(after), true))
 }
 
-/// Adds `gib` GiB to the root filesystem, for ever.
+/// Adds `gib` GiB to the root filesystem. This cannot be undone.
 ///
 /// # Errors
-/// [`ActionError`] when it is out of bounds, the container is locked, missing or a template, or the back end
+/// [`ActionError`] if it is out of bounds, if the container is locked, missing or a template, or if the back end
 /// fails.
 pub async fn grow_rootfs(
     host: &dyn ContainerHost,
@@ -223,8 +224,8 @@ pub async fn grow_rootfs(
     let call = host.grow_rootfs(vmid, gib);
     let (grown_by_call, after) = change_and_read(host, journal, vmid, &stored, call).await?;
     let after = rootfs(&after);
-    // Proxmox writes the size it finds after growing, which may have been rounded up. Where the configuration
-    // had none before, that there is one now is all that can be seen.
+    // Proxmox writes the size it finds after growing, which may have been rounded up. If the configuration had no
+    // size before, all that can be checked is that it has one now.
     let wanted = grown(before.unwrap_or(Mebibytes::new(0)), gib);
     match after {
         Some(size) if wanted <= size => {
@@ -242,7 +243,7 @@ pub async fn grow_rootfs(
     }
 }
 
-/// Holds a step against what must not be broken, whoever asks.
+/// Checks a step against the invariants, whoever asks for it.
 async fn keeps_invariants(
     host: &dyn ContainerHost,
     journal: &Journal,
@@ -260,7 +261,7 @@ async fn keeps_invariants(
     Ok(invariants::check(&config.limits, step, &circumstances)?)
 }
 
-/// Refuses what has no step and is one change more of a container within the hour.
+/// Refuses a change without a step if the container had too many changes within the hour.
 async fn keeps_rate(journal: &Journal, limits: &LimitsConfig, vmid: Vmid) -> Result<(), ActionError> {
     let changes = journal.changes_last_hour(vmid, limits.max_changes_per_hour).await?;
     Ok(invariants::rate(limits, changes)?)
@@ -284,7 +285,7 @@ async fn node_cpus(config: &Config, stored: &Stored) -> Option<u32> {
     tokio::task::spawn_blocking(move || node::cpus(&proc, &home)).await.ok().flatten()
 }
 
-/// Makes a call and reads back what it left, which goes to the ledger whether the call succeeded or not.
+/// Makes a call and reads back the new state, which goes to the ledger whether the call succeeded or not.
 async fn change_and_read<T>(
     host: &dyn ContainerHost,
     journal: &Journal,
@@ -311,7 +312,7 @@ async fn need(host: &dyn ContainerHost, metrics: &MetricsConfig, vmid: Vmid) -> 
     Ok(metrics::need_of(metrics::record_of(newest, vmid, metrics, Timestamp::now())))
 }
 
-/// What a root filesystem of that size has at least when `gib` GiB were added.
+/// The least size of a root filesystem after `gib` GiB were added.
 pub(crate) fn grown(before: Mebibytes, gib: u32) -> Mebibytes {
     Mebibytes::new(before.get() + u64::from(gib) * MIB_PER_GIB)
 }
@@ -320,7 +321,7 @@ fn rootfs(stored: &Stored) -> Option<Mebibytes> {
     stored.config.rootfs_mb
 }
 
-/// Somebody else set it since whoever asks has looked.
+/// Somebody changed it since the client looked.
 fn other_size(vmid: Vmid, what: &'static str, found: String, expected: String) -> ActionError {
     ActionError::OtherSize { vmid, what, found, expected }
 }

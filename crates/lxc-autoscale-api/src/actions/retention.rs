@@ -1,7 +1,7 @@
-//! Removing snapshots: one by its name, or all but the newest.
+//! Removes snapshots: one by its name, or all except the newest.
 //!
-//! Snapshots of this server carry its mark as their description. Only those are pruned unless the request says
-//! otherwise, and never those that belong to a copy or a backup under way.
+//! Snapshots of this server carry its mark as their description. Pruning removes only those, unless the request says
+//! otherwise, and never one that belongs to a copy or a backup under way.
 
 use std::cmp::Reverse;
 
@@ -14,13 +14,13 @@ use crate::backend::{BackendError, ContainerHost};
 use crate::jobs::Journal;
 use crate::params::SnapshotName;
 
-/// The description of a snapshot that was asked of this server.
+/// The description of snapshots made by this server.
 pub const MARK: &str = "made by lxc-autoscale-api";
 
 /// Removes a snapshot.
 ///
 /// # Errors
-/// [`ActionError`] when there is no such snapshot, the container is missing or locked, or the back end fails.
+/// [`ActionError`] if there is no such snapshot, the container is missing or locked, or the back end fails.
 pub async fn delete(
     host: &dyn ContainerHost,
     journal: &Journal,
@@ -49,11 +49,11 @@ async fn delete_and_verify(
     Ok(())
 }
 
-/// Removes all snapshots but the newest, the oldest first; it can be given up between two of them.
+/// Removes all snapshots except the newest, oldest first; can be cancelled between two of them.
 ///
 /// # Errors
-/// [`ActionError`] when the container is missing or locked, or the back end fails; [`ActionError::HalfWay`] when some
-/// were removed by then.
+/// [`ActionError`] if the container is missing or locked, or the back end fails; [`ActionError::HalfWay`] if some
+/// snapshots had been removed by then.
 pub async fn prune(
     host: &dyn ContainerHost,
     journal: &Journal,
@@ -81,17 +81,17 @@ pub async fn prune(
     Ok(Pruned { vm_id: vmid, removed, kept, left })
 }
 
-/// What becomes of the snapshots of a container.
+/// What happens to each snapshot of a container.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Plan {
-    /// What goes, the oldest first.
+    /// To be removed, oldest first.
     surplus: Vec<SnapshotName>,
-    /// What is new enough, the newest first.
+    /// New enough to be kept, newest first.
     kept: Vec<String>,
     left: Vec<LeftSnapshot>,
 }
 
-/// Decides. Pure.
+/// Decides which snapshots are removed. Pure.
 fn plan(snapshots: &[SnapshotInfo], request: &PruneRequest) -> Plan {
     let mut plan = Plan::default();
     let mut counted = Vec::new();
@@ -103,7 +103,7 @@ fn plan(snapshots: &[SnapshotInfo], request: &PruneRequest) -> Plan {
             }
         }
     }
-    // Two of the same second: the one that descends from the other is the newer one.
+    // Of two snapshots of the same second, the one that descends from the other is newer.
     counted.sort_by_key(|(at, depth, _)| Reverse((*at, *depth)));
     let keep = usize::try_from(request.keep).unwrap_or(usize::MAX);
     let surplus = counted.split_off(keep.min(counted.len()));
@@ -112,7 +112,7 @@ fn plan(snapshots: &[SnapshotInfo], request: &PruneRequest) -> Plan {
     plan
 }
 
-/// When a snapshot that may be removed was taken, and its name; or why it may not be.
+/// When a removable snapshot was taken, with its name; or why it may not be removed.
 fn judged(
     snapshot: &SnapshotInfo,
     request: &PruneRequest,
@@ -127,7 +127,7 @@ fn judged(
     if !request.any_snapshot && snapshot.description.as_deref() != Some(MARK) {
         return Err("it was not made by this server");
     }
-    let at = snapshot.created.ok_or("nobody knows when it was taken")?;
+    let at = snapshot.created.ok_or("it is not known when it was taken")?;
     Ok((at.instant(), name))
 }
 
@@ -137,7 +137,7 @@ fn depth(snapshots: &[SnapshotInfo], snapshot: &SnapshotInfo) -> usize {
         let name = of.parent.as_deref()?;
         snapshots.iter().find(|snapshot| snapshot.name == name)
     };
-    // No longer than the list, whatever circles it may hold.
+    // At most the length of the list, in case it contains cycles.
     std::iter::successors(parent(snapshot), |of| parent(of)).take(snapshots.len()).count()
 }
 
@@ -147,7 +147,7 @@ mod tests {
 
     use super::*;
 
-    /// `name second mark? parent`, one a line; `-` for none.
+    /// One snapshot a line: `name second mark? parent`, with `-` for none.
     fn snapshots(text: &str) -> Vec<SnapshotInfo> {
         let row = |line: &str| {
             let words: Vec<&str> = line.split_whitespace().collect();

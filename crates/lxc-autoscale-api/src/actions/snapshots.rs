@@ -1,4 +1,4 @@
-//! Taking a snapshot, and going back to one.
+//! Takes a snapshot, and rolls back to one.
 
 use lxc_autoscale_core::Vmid;
 use lxc_autoscale_core::api::{RolledBack, SnapshotCreated};
@@ -13,7 +13,7 @@ use crate::params::SnapshotName;
 /// Takes a snapshot.
 ///
 /// # Errors
-/// [`ActionError`] when there is one of that name, the storage has no snapshots, the container is locked,
+/// [`ActionError`] if a snapshot of that name exists, the storage cannot make snapshots, the container is locked,
 /// missing or a template, or the back end fails.
 pub async fn create(
     host: &dyn ContainerHost,
@@ -40,7 +40,7 @@ pub async fn create(
     Ok(SnapshotCreated { vm_id: vmid, snapshot_name: name.to_string() })
 }
 
-/// Removes what a snapshot that was given up has left, and returns why it was.
+/// Removes what a cancelled snapshot has left, and returns why it was cancelled.
 async fn dropped(
     host: &dyn ContainerHost,
     vmid: Vmid,
@@ -61,14 +61,14 @@ async fn dropped(
     }
 }
 
-/// Goes back to a snapshot; a container that ran runs again afterwards.
+/// Rolls back to a snapshot; a container that ran before runs again afterwards.
 ///
-/// Proxmox stops a running container for it and leaves it stopped (`--start` came with 7.3 only), and may have
-/// stopped it even where the rollback then fails; it is started again in both cases.
+/// Proxmox stops a running container for a rollback and leaves it stopped (`--start` exists only since 7.3). It may
+/// have stopped the container even if the rollback then fails, so it is started again in both cases.
 ///
 /// # Errors
-/// [`ActionError`] when there is no such snapshot, the container is locked, missing or a template, the back
-/// end fails, or the container does not start again.
+/// [`ActionError`] if there is no such snapshot, the container is locked, missing or a template, the back end fails,
+/// or the container does not start again.
 pub async fn rollback(
     host: &dyn ContainerHost,
     journal: &Journal,
@@ -86,7 +86,7 @@ pub async fn rollback(
         journal.compare(vmid, &stored.config, &after.config);
     }
     let rolled_back = match rolled_back {
-        // Until it has ended, nothing is done to the container.
+        // The call may still be running; until it has ended, nothing is done to the container.
         Err(failure) if failure.at_work().is_some() => return Err(failure),
         ended => ended,
     };
@@ -127,7 +127,7 @@ async fn roll_back_and_verify(
     })
 }
 
-/// Starts a container unless it runs.
+/// Starts a container that does not run.
 pub(crate) async fn ensure_running(host: &dyn ContainerHost, vmid: Vmid) -> Result<(), ActionError> {
     if host.is_running(vmid).await? {
         return Ok(());

@@ -1,4 +1,4 @@
-//! How changes end, and what becomes of those whose end is not known when they are answered.
+//! Ends of changes, including those whose outcome is unknown when the client is answered.
 
 use std::fmt;
 use std::time::Instant;
@@ -21,8 +21,8 @@ use crate::jobs::{Journal, Order, Task, reconcile};
 use crate::on_disk::OnDisk;
 
 impl Changes {
-    /// Finds out in the background what became of a change, which keeps its containers until then. While a `command` is
-    /// known to be at work, others who want them are refused at once.
+    /// Finds out in the background how a change ended. The change keeps its containers until then. While a `command`
+    /// is known to be running, other changes of these containers are refused at once.
     pub(super) fn settle_later(
         &self,
         number: i64,
@@ -38,7 +38,8 @@ impl Changes {
         });
     }
 
-    /// Writes down what a look at the node told of a change that was cut off; returns how that is counted.
+    /// Records the outcome found on the node of a change that was interrupted. Returns the result it is counted
+    /// under.
     pub(crate) async fn settle(&self, open: &Open, end: End) -> &'static str {
         let subject = Subject {
             change: open.number.unsigned_abs(),
@@ -63,21 +64,21 @@ impl Changes {
         result
     }
 
-    /// Writes to `api.sqlite` how a change ended that the audit log alone has the end of: the power failed when that was on the
-    /// disk.
+    /// Copies the end of a change from the audit log to `api.sqlite`, which lost it: the power failed when only the
+    /// audit log was on the disk.
     pub(crate) async fn take_over(&self, open: &Open, end: End) {
         let (changes, number) = (self.clone(), open.number);
         let written = tokio::task::spawn_blocking(move || changes.write_end(number, end)).await;
         if let Err(error) = written {
-            tracing::error!(number, %error, "writing down how a change ended was cut off");
+            tracing::error!(number, %error, "recording the end of a change was interrupted");
         }
         if open.asked.is_job {
             self.announce(number).await;
         }
     }
 
-    /// Writes to the audit log what `api.sqlite` alone has of a change: the power failed when one of them was on the disk.
-    /// What has not ended is left to [`Changes::settle`].
+    /// Adds to the audit log what only `api.sqlite` has of a change: the power failed when only one of the two was on
+    /// the disk. A change that has not ended is left to [`Changes::settle`].
     pub(crate) async fn complete_trail(&self, info: JobInfo, order: Order, lack: Lack) {
         let (begun, ended) = (info.begun, info.ended);
         let duration = info.begun.zip(info.ended).map(|(begun, ended)| ended.duration_since(begun));
@@ -102,18 +103,18 @@ impl Changes {
             let begins =
                 if lack == Lack::All { trail.completed(begun).begins(OnDisk::AtOnce) } else { Ok(()) };
             if let Err(error) = begins {
-                tracing::error!(error = %ErrorChain(&error), "the beginning of a change is not in the audit log");
+                tracing::error!(error = %ErrorChain(&error), "cannot write the start of a change to the audit log");
             }
             if ended.is_some() {
                 trail.completed(ended).ended(&event, OnDisk::AtOnce);
             }
         });
         if let Err(error) = written.await {
-            tracing::error!(%error, "completing the audit log was cut off");
+            tracing::error!(%error, "completing the audit log was interrupted");
         }
     }
 
-    /// Counts a change that an earlier process had begun.
+    /// Counts a change that an earlier process began.
     pub(crate) fn count_settled(&self, open: &Open, result: &'static str) {
         self.instruments.change_counted(&open.asked.order.task, result);
     }
@@ -131,12 +132,12 @@ impl Changes {
     }
 }
 
-/// What the audit log lacks of a change.
+/// What the audit log lacks about a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Lack {
-    /// That it was begun, and how it ended if it has.
+    /// The record of its start, and of its end if it has ended.
     All,
-    /// How it ended.
+    /// The record of its end.
     End,
 }
 
@@ -149,7 +150,7 @@ impl fmt::Display for Lack {
     }
 }
 
-/// How a change ended, with what it left.
+/// How a change ended, for its row.
 pub(super) fn ended<T: Serialize>(
     journal: &Journal,
     result: &Result<T, ActionError>,
@@ -176,7 +177,7 @@ pub(super) fn ended<T: Serialize>(
     }
 }
 
-/// How a change stands that ended with an error.
+/// The state of a change that ended with this error.
 fn ended_as(error: &ActionError) -> JobState {
     match error {
         ActionError::Cancelled

@@ -1,7 +1,7 @@
-//! One change on its way from being asked for to its end.
+//! One change, from the request to its end.
 //!
-//! All of it is done by a task that belongs to nobody else: the row of a job is written there, too, so that a client that
-//! leaves at any moment leaves no row behind that nobody will end.
+//! A task of its own does all of it, including the row of a job. So a client that leaves at any moment never leaves a
+//! row behind that nobody will end.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -20,7 +20,7 @@ use crate::gate::Ticket;
 use crate::jobs::table::Asked;
 use crate::jobs::{Journal, Order};
 
-/// A change that has a place among those of this server.
+/// A change that has been admitted.
 pub(super) struct Errand<S, F> {
     pub(super) change: Change,
     pub(super) asked: Asked,
@@ -30,14 +30,14 @@ pub(super) struct Errand<S, F> {
     pub(super) work: F,
 }
 
-/// Who asked, and is told.
+/// The client that asked for the change, and how to answer it.
 pub(super) struct Client<T> {
     pub(super) number: oneshot::Sender<i64>,
     pub(super) answer: oneshot::Sender<Result<T, ActionError>>,
     pub(super) sequence: Option<Sequence>,
 }
 
-/// A job that can be given up as long as this lives.
+/// A job that can be cancelled for as long as this value lives.
 struct Listed {
     number: i64,
     cancels: Arc<Cancels>,
@@ -57,7 +57,7 @@ impl Drop for Listed {
 }
 
 impl Changes {
-    /// Does a change from its first row to its last.
+    /// Carries out a change, from its first row to its last.
     pub(super) async fn carry_out<T, W, S, F>(self, errand: Errand<S, F>, client: Client<T>)
     where
         T: Serialize + Send + 'static,
@@ -69,8 +69,8 @@ impl Changes {
         let Client { number: tell, answer, sequence } = client;
         let (asked_at, Order { task, why }, is_job) = (Instant::now(), asked.order.clone(), asked.is_job);
         let (wish, cancel) = Cancel::new();
-        // A job has its number before it waits, so that it can be looked at and given up; all else gets one when it
-        // is begun, which saves a write.
+        // A job gets its number before it waits, so that clients can look it up and cancel it. Any other change gets
+        // one when it begins, which saves a write.
         let mut listed = None;
         if is_job {
             match self.queue(asked.clone()).await {
@@ -78,14 +78,14 @@ impl Changes {
                 Err(error) => {
                     let error = ActionError::from(error);
                     self.answered(&change, &task, asked_at, Some(&error));
-                    // The client may have left meanwhile, here and below; the log has the outcome.
+                    // The client may have left, here and below; the outcome is in the log anyway.
                     let _ = answer.send(Err(error));
                     return;
                 }
             }
         }
         let queued = listed.as_ref().map(|listed| listed.number);
-        // Whoever prefers a number to an answer waits for the job as long as nobody has taken its number.
+        // A client that wanted only the number of the job counts as gone if nobody received that number.
         let is_told = queued.is_none_or(|number| tell.send(number).is_ok());
         if let Some(number) = queued {
             self.announce(number).await;
@@ -107,9 +107,9 @@ impl Changes {
             Err(refused) => (Vec::<Ticket>::new(), Err(refused)),
         };
         let numbered = opening.beginning().numbered().await;
-        // What is not written down has made no call.
+        // If the start could not be recorded, no call was made.
         let result = opening.written().await.and(result);
-        // A queued job has its row, which says that it waits: that ends here.
+        // A queued job already has a row that says it waits; that row must be ended, too.
         let Some(number) = numbered.map(|numbered| numbered.number).or(queued) else {
             self.answered(&change, &task, asked_at, result.as_ref().err());
             let _ = answer.send(result);
@@ -124,7 +124,7 @@ impl Changes {
         if is_open {
             self.settle_later(number, &change, tickets, failure.and_then(ActionError::at_work));
         } else {
-            // Not before all is written down.
+            // Released only when everything is recorded.
             drop(tickets);
         }
         drop(listed);
@@ -136,7 +136,7 @@ impl Changes {
         self.tidy().await;
     }
 
-    /// The work itself, with its containers entered.
+    /// Runs the work itself, with exclusive use of its containers.
     async fn work<T, W, F>(&self, journal: &Journal, queued: Option<i64>, work: F) -> Result<T, ActionError>
     where
         T: Send + 'static,
@@ -148,7 +148,7 @@ impl Changes {
             self.announce(number).await;
         }
         let (watcher, own) = (Arc::new(journal.clone()), journal.clone());
-        // A task of its own: a panic in it must not end what writes down how it ended.
+        // In a task of its own, so that a panic does not end the code that records the outcome.
         let done = tokio::spawn(watched(watcher, async move { work(own).await })).await;
         done.unwrap_or(Err(ActionError::Crashed))
     }

@@ -1,9 +1,11 @@
-//! Runs changes: bounded in number, one at a time per container, to their end whatever becomes of the client.
+//! Runs changes: limited in number, one at a time per container, and to their end even if the client leaves.
 //!
-//! A change runs in a task of its own, so that a client that disconnects, or a request that times out, cannot
-//! stop a sequence half way (`errand`). A client that left while its change was still waiting gets it no more. The
-//! server ends when all changes have. What became of a change is written down at its end, or, where a call is still at
-//! work then or a defect ended it in between, when a look at the node has told (`ends`).
+//! Each change runs in a task of its own, so that neither a client that disconnects nor a request that times out can
+//! stop a sequence half way (`errand`). If the client leaves while its change still waits for its containers, the
+//! change is dropped. The server exits only when all changes have ended.
+//!
+//! The outcome of a change is recorded when it ends. If a call is still running at that time, or a defect ended the
+//! change, the outcome is read from the node later (`ends`).
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -44,14 +46,14 @@ use rows::Unwritten;
 use sequence::Sequence;
 use trail::Trail;
 
-/// A change that somebody asks for.
+/// A change that was asked for.
 #[derive(Clone, Debug)]
 pub struct Change {
-    /// What is to be done, for the log: `set cores of container 104 to 4`.
+    /// What is to be done, for the log, such as `set cores of container 104 to 4`.
     pub summary: String,
-    /// The containers it touches.
+    /// The containers it changes.
     pub vmids: Vec<Vmid>,
-    /// Who asks.
+    /// Who asked for it.
     pub caller: Caller,
 }
 
@@ -68,33 +70,33 @@ pub struct Changes {
     overdue: Overdue,
     unwritten: Arc<Mutex<Vec<Unwritten>>>,
     protected: Arc<Mutex<Vec<Vmid>>>,
-    /// Changes of a container within an hour that matter.
+    /// The hourly limit of changes per container; nothing beyond it is counted.
     counted_to: Arc<AtomicU32>,
     permits: Arc<Semaphore>,
     capacity: u32,
-    /// Held by each sequence of changes.
+    /// Held for reading by each sequence of changes.
     sequences: Arc<RwLock<()>>,
     patience: Duration,
     instruments: Arc<Instruments>,
-    /// Changes that have ended since the start.
+    /// Changes that have ended since the server started.
     ended: Arc<AtomicU64>,
 }
 
-/// The jobs that can be given up, and how each is told.
+/// The jobs that can be cancelled, each with the sender of its cancel signal.
 type Cancels = Mutex<HashMap<i64, watch::Sender<bool>>>;
 
-/// Why a job cannot be given up.
+/// Why a job cannot be cancelled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CancelRefused {
-    /// There is none of that number, or it has ended.
+    /// There is no job with that number, or it has ended.
     #[error("the job has ended already")]
     Ended,
-    /// Half of it would be worse than all of it.
+    /// Stopping half way would do more harm than finishing.
     #[error("the job is under way and cannot be stopped half way without harm")]
     NotCancellable,
 }
 
-/// What whoever asks waits for; a change is not begun if they leave before that.
+/// What the client waits for. A change does not begin if the client leaves before receiving it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Waits {
     /// The answer.
@@ -103,9 +105,9 @@ enum Waits {
     ForNumber,
 }
 
-/// A change that is on its way.
+/// A change that is under way.
 struct Begun<T> {
-    /// The number of a job; nothing when it could not even be queued.
+    /// The number of the job; the sender is dropped if the job could not be queued.
     number: oneshot::Receiver<i64>,
     outcome: oneshot::Receiver<Result<T, ActionError>>,
 }
@@ -117,8 +119,8 @@ impl<T> Begun<T> {
 }
 
 impl Changes {
-    /// As many changes at once, waiting as long, written down where and kept as long as `config` says. They are done to
-    /// `host`, kept in `store`, told to `events` and counted by `instruments`.
+    /// Changes with the limits, waiting times, audit log and retention of `config`. They are made on `host`, stored
+    /// in `store`, published to `events` and counted by `instruments`.
     pub fn new(
         config: &Config,
         host: Arc<dyn ContainerHost>,
@@ -149,7 +151,7 @@ impl Changes {
         }
     }
 
-    /// Writes down as `config` says from now on; a change that is under way ends in the file it was begun in.
+    /// Uses this audit configuration from now on; a change that is under way finishes in the file it began in.
     pub fn audit(&self, config: &AuditConfig) {
         let mut slot = locked(&self.audit);
         match &*slot {
@@ -158,43 +160,42 @@ impl Changes {
         }
     }
 
-    /// The log that a change which begins now is written to.
+    /// The audit log for a change that begins now.
     pub(crate) fn audit_log(&self) -> Option<Arc<AuditLog>> {
         locked(&self.audit).clone()
     }
 
-    /// How many are under way or waiting.
+    /// The number of changes that are running or waiting.
     pub fn in_progress(&self) -> usize {
         usize::try_from(self.capacity).unwrap_or(usize::MAX).saturating_sub(self.permits.available_permits())
     }
 
-    /// Keeps to these limits from now on: nobody changes the protected containers, and changes within an hour are counted
-    /// as far as matters.
+    /// Uses these limits from now on: the protected containers, and the hourly limit that changes are counted up to.
     pub fn keep_to(&self, limits: &LimitsConfig) {
         locked(&self.protected).clone_from(&limits.protected_containers);
         self.counted_to.store(limits.max_changes_per_hour, Ordering::Relaxed);
     }
 
-    /// Keeps changes of the same container apart.
+    /// The gate that lets only one change of a container run at a time.
     pub(crate) fn gate(&self) -> &Gate {
         &self.gate
     }
 
-    /// The containers.
+    /// The back end that holds the containers.
     pub(crate) fn host(&self) -> &dyn ContainerHost {
         &*self.host
     }
 
-    /// Where changes are kept.
+    /// Where changes are stored.
     pub(crate) fn store(&self) -> &Store {
         &self.store
     }
 
-    /// Does `work` when its containers are free, logs it, and returns what became of it. What became of it after a
-    /// crash cannot be told; see [`Changes::record`].
+    /// Runs `work` when its containers are free, logs it, and returns its result. After a crash the outcome cannot be
+    /// determined; see [`Changes::record`].
     ///
     /// # Errors
-    /// That of `work`, or why it was not begun.
+    /// The error of `work`, or why it did not begin.
     pub async fn run<T, W>(&self, change: Change, work: W) -> Result<T, ActionError>
     where
         T: Serialize + Send + 'static,
@@ -207,10 +208,10 @@ impl Changes {
         self.record(change, Order::requested(Task::Other), begin).await
     }
 
-    /// As [`Changes::run`], for what can be held against the node after a crash.
+    /// As [`Changes::run`], for a change whose outcome can be read from the node after a crash.
     ///
     /// # Errors
-    /// That of `work`, or why it was not begun.
+    /// The error of `work`, or why it did not begin.
     pub async fn record<T, W, F>(&self, change: Change, order: Order, work: F) -> Result<T, ActionError>
     where
         T: Serialize + Send + 'static,
@@ -221,10 +222,10 @@ impl Changes {
         self.begin(change, asked, Waits::ForAnswer, |_| String::new(), work)?.ended().await
     }
 
-    /// As [`Changes::record`], for what may take an hour; `say` words the outcome.
+    /// As [`Changes::record`], for a change that may take an hour; `say` words the outcome.
     ///
     /// # Errors
-    /// That of `work`, or why it was not begun.
+    /// The error of `work`, or why it did not begin.
     pub async fn wait_for_job<T, W, F>(
         &self,
         change: Change,
@@ -241,10 +242,10 @@ impl Changes {
         self.begin(change, asked, Waits::ForAnswer, say, work)?.ended().await
     }
 
-    /// Begins what may take an hour and returns its number at once.
+    /// Starts a change that may take an hour, and returns the number of its job at once.
     ///
     /// # Errors
-    /// Why it is not even queued.
+    /// Why it could not be queued.
     pub async fn start_job<T, W, F>(
         &self,
         change: Change,
@@ -265,10 +266,10 @@ impl Changes {
         }
     }
 
-    /// Asks a job to give up; it ends by itself then.
+    /// Asks a job to cancel; the job then ends by itself.
     ///
     /// # Errors
-    /// [`CancelRefused`] when it has ended, or cannot be stopped where it is.
+    /// [`CancelRefused`] if it has ended, or cannot be stopped at this point.
     pub fn cancel(&self, number: i64, is_cancellable: bool) -> Result<(), CancelRefused> {
         if !is_cancellable {
             return Err(CancelRefused::NotCancellable);
@@ -277,7 +278,7 @@ impl Changes {
         sender.send(true).map_err(|_| CancelRefused::Ended)
     }
 
-    /// Begins a change in a task of its own, which a client that leaves does not end.
+    /// Starts a change in a task of its own, which outlives the client.
     fn begin<T, W, F>(
         &self,
         change: Change,
@@ -302,7 +303,7 @@ impl Changes {
         Ok(Begun { number, outcome })
     }
 
-    /// Waits until containers are free, and takes them.
+    /// Waits until the containers are free, and takes them.
     async fn enter(&self, vmids: &[Vmid], cancel: &Cancel) -> Result<Vec<Ticket>, ActionError> {
         self.overdue.refuse(vmids)?;
         let mut given_up = cancel.clone();
@@ -313,7 +314,7 @@ impl Changes {
         }
     }
 
-    /// A place among the changes, for what may be done at all.
+    /// Admits a change: checks what it may touch, and takes one of the limited places.
     fn admit(&self, change: &Change) -> Result<OwnedSemaphorePermit, ActionError> {
         change
             .caller
@@ -339,19 +340,19 @@ impl Changes {
         self.trail_about(subject)
     }
 
-    /// The trail of a change that is known.
+    /// The trail of a change whose subject is known.
     fn trail_about(&self, subject: Subject) -> Trail {
         Trail { audit: self.audit_log(), subject, instruments: Arc::clone(&self.instruments) }
     }
 
-    /// Refuses new changes and waits until those under way have ended, and all is on the disk in the audit log.
+    /// Refuses new changes, then waits until those under way have ended and the audit log is on the disk.
     pub async fn finish(&self) {
         if 0 < self.in_progress() {
             tracing::info!(changes = self.in_progress(), "waiting for changes to end");
         }
-        // No sequence ends half way; one that begins while this waits finds the permits closed.
+        // No sequence is cut in half; one that begins during this wait finds the permits closed.
         let _none = self.sequences.write().await;
-        // A change that asks while this waits finds no permit left; one that asks later finds them closed.
+        // A change that asks during this wait finds no permit left; one that asks later finds them closed.
         let _all = self.permits.acquire_many(self.capacity).await;
         self.permits.close();
         if let Some(audit) = self.audit_log() {
@@ -360,7 +361,7 @@ impl Changes {
     }
 }
 
-/// The log that is written to; none where the configuration names no file.
+/// Opens the audit log; `None` if the configuration names no file.
 fn open_audit(config: &AuditConfig) -> Option<Arc<AuditLog>> {
     AuditLog::configured(config).map(Arc::new)
 }
@@ -381,6 +382,6 @@ fn asked(change: &Change, order: Order, is_job: bool) -> Asked {
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Every critical section is one map operation: nothing is half done when one panics.
+    // Every critical section is a single map operation, so a panic leaves nothing half done.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,5 +1,6 @@
-//! Containers on which a call is still at work though its change was answered already: it took too long, or its answer was
-//! lost. Nothing is begun on them until that call has ended and is settled; whoever asks is told at once.
+//! Containers with a call that is still running although its change was already answered, because the call took too
+//! long or its answer was lost. No other change begins on them until that call has ended and is settled; requests are
+//! refused at once.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -9,14 +10,14 @@ use lxc_autoscale_core::Vmid;
 use super::locked;
 use crate::backend::BackendError;
 
-/// By container, the number of the change and the call that is at work.
+/// For each container, the number of the change and the running call.
 type Calls = Mutex<HashMap<Vmid, (i64, String)>>;
 
 /// The containers that wait for such a call.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Overdue(Arc<Calls>);
 
-/// As long as this lives, its containers wait.
+/// Its containers wait for as long as this value lives.
 #[derive(Debug)]
 pub(super) struct Mark {
     number: i64,
@@ -24,14 +25,14 @@ pub(super) struct Mark {
 }
 
 impl Overdue {
-    /// Lets containers wait for a call of that change.
+    /// Makes containers wait for a call of this change.
     pub(super) fn mark(&self, vmids: &[Vmid], number: i64, command: &str) -> Mark {
         let marked = vmids.iter().map(|vmid| (*vmid, (number, command.to_owned())));
         locked(&self.0).extend(marked);
         Mark { number, calls: Arc::clone(&self.0) }
     }
 
-    /// Refuses a change of a container that waits.
+    /// Refuses a change of a container that waits for such a call.
     ///
     /// # Errors
     /// [`BackendError::StillRunning`].

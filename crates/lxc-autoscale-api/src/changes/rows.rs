@@ -1,4 +1,4 @@
-//! The rows of changes in the store, from the first to the last word, and those who are told of them.
+//! The rows of changes in the store, and the events published when they change.
 
 use std::sync::atomic::Ordering;
 
@@ -17,12 +17,13 @@ use crate::ledger;
 use crate::on_disk::OnDisk;
 use crate::store::{Store, StoreError};
 
-/// Changes after which old rows are looked for.
+/// Number of changes after which old rows are pruned.
 const PRUNE_EVERY: u64 = 64;
-/// Changes after which the store's log is emptied: the disk is busy with that for a while. It has room for more of them.
+/// Number of changes after which the store's write-ahead log is emptied. That keeps the disk busy for a while; the
+/// log has room for more changes than these.
 const EMPTY_EVERY: u64 = 256;
 
-/// An end that could not be written down when it came.
+/// An end that could not be stored when it happened.
 #[derive(Clone, Debug)]
 pub(super) struct Unwritten {
     number: i64,
@@ -30,19 +31,19 @@ pub(super) struct Unwritten {
     at: Timestamp,
 }
 
-/// How a change is left when it is answered.
+/// The state of a change when it is answered.
 #[derive(Clone, Debug)]
 pub(super) enum Left {
-    /// It has ended so.
+    /// It has ended like this.
     Ended(End),
-    /// It is answered so, and a call of it may be at work.
+    /// It was answered like this, but a call of it may still be running.
     Open(End),
 }
 
 impl Changes {
-    /// Begins to write down that a change is asked for, and begins unless it was refused. What is written is kept before
-    /// anything is called: the row first, so that one of which the audit log knows is known after a crash, too.
-    /// In the audit log it is on the disk when `on_disk` says.
+    /// Starts to record a requested change; `begins` is false if it was refused. The row is written before the audit
+    /// record, so that after a crash no change is known to the audit log alone, and both before any call. `on_disk`
+    /// says when the audit record must be on the disk.
     pub(super) fn open(
         &self,
         trail: Trail,
@@ -55,7 +56,7 @@ impl Changes {
         let (store, counted_to) = (self.store.clone(), self.counted_to.load(Ordering::Relaxed));
         let written = tokio::task::spawn_blocking(move || {
             let now = Timestamp::now();
-            // On the disk at the latest with the first call, before it is made.
+            // It is on the disk at the latest with the first call, before that is made.
             let numbered = store.soon(|connection| {
                 let transaction = connection.transaction()?;
                 let number = match queued {
@@ -82,7 +83,7 @@ impl Changes {
         Opening { beginning, written, store: self.store.clone() }
     }
 
-    /// Gives a job its number, which its client is told.
+    /// Gives a job its number, which the client receives.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -91,8 +92,8 @@ impl Changes {
         self.store.with(move |connection| table::insert(connection, &asked, false, now)).await
     }
 
-    /// Writes down how a change is left, and tells those who listen which sizes it has left different. In the audit log it
-    /// is on the disk when `on_disk` says.
+    /// Records how a change was left, and publishes the sizes it changed. `on_disk` says when the audit record must
+    /// be on the disk.
     pub(super) async fn close(&self, trail: Trail, outcome: Event, number: i64, left: Left, on_disk: OnDisk) {
         let changes = self.clone();
         let written = tokio::task::spawn_blocking(move || {
@@ -103,15 +104,15 @@ impl Changes {
             }
         });
         if let Err(error) = written.await {
-            tracing::error!(number, %error, "writing down how a change ended was cut off");
+            tracing::error!(number, %error, "recording the end of a change was interrupted");
         }
     }
 
-    /// Writes down how a change ended, and before that what could not be written down earlier; what is done is done,
-    /// whether that can be written down or not.
+    /// Stores how a change ended, after any ends that could not be stored earlier. A failure here is only logged: the
+    /// change itself has already happened.
     ///
-    /// An end that is lost with the power is found again: the change then counts as cut off, and is held against the
-    /// node with the next start.
+    /// An end that is lost in a power cut is found again: the change then counts as interrupted, and is compared with
+    /// the node at the next start.
     pub(super) fn write_end(&self, number: i64, end: End) {
         let mut ends = std::mem::take(&mut *locked(&self.unwritten));
         ends.push(Unwritten { number, end, at: Timestamp::now() });
@@ -126,8 +127,8 @@ impl Changes {
                     }
                 }
                 Err(error) => {
-                    tracing::error!(number, error = %ErrorChain(&error), "the end of a change is not written down yet");
-                    // No more than there are places for changes: nothing begins while nothing can be written.
+                    tracing::error!(number, error = %ErrorChain(&error), "cannot store the end of a change yet");
+                    // At most as many as there are places for changes: nothing begins while nothing can be stored.
                     locked(&self.unwritten).extend(std::iter::once(next).chain(ends));
                     return;
                 }
@@ -135,17 +136,17 @@ impl Changes {
         }
     }
 
-    /// Writes down what a change was answered with whose end is not known yet.
+    /// Stores the answer to a change whose end is not known yet.
     fn leave_open(&self, number: i64, answered: &End) {
         let End { message, code, .. } = answered;
         let noted =
             self.store.soon(|connection| table::leave_open(connection, number, message, code.as_deref()));
         if let Err(error) = noted {
-            tracing::warn!(number, error = %ErrorChain(&error), "why a change is not ended yet is not written down");
+            tracing::warn!(number, error = %ErrorChain(&error), "cannot store why a change is still open");
         }
     }
 
-    /// Now and then, removes what is kept no longer and empties the store's log.
+    /// Every `PRUNE_EVERY` changes, removes rows past their retention; less often, also empties the store's log.
     pub(super) async fn tidy(&self) {
         let ended = self.ended.fetch_add(1, Ordering::Relaxed) + 1;
         if !ended.is_multiple_of(PRUNE_EVERY) {
@@ -157,15 +158,15 @@ impl Changes {
             let pruned = store.soon(|connection| table::prune(connection, state, Timestamp::now()));
             let emptied = if ended.is_multiple_of(EMPTY_EVERY) { store.tidy() } else { Ok(()) };
             for error in [pruned, emptied].into_iter().filter_map(Result::err) {
-                tracing::warn!(error = %ErrorChain(&error), "what is kept of changes cannot be tidied up");
+                tracing::warn!(error = %ErrorChain(&error), "cannot prune the stored changes");
             }
         });
         if let Err(error) = tidied.await {
-            tracing::error!(%error, "tidying up what is kept of changes was cut off");
+            tracing::error!(%error, "pruning the stored changes was interrupted");
         }
     }
 
-    /// Tells those who listen how a job stands.
+    /// Publishes the state of a job.
     pub(super) async fn announce(&self, number: i64) {
         match self.store.with(move |connection| table::job(connection, number)).await {
             Ok(None) => {}
@@ -174,13 +175,13 @@ impl Changes {
                 self.events.publish(EventKind::Job(info), Timestamp::now());
             }
             Err(error) => {
-                tracing::warn!(number, error = %ErrorChain(&error), "nobody is told of a job");
+                tracing::warn!(number, error = %ErrorChain(&error), "cannot publish the state of a job");
             }
         }
     }
 }
 
-/// A change whose beginning is being written down.
+/// A change whose start is being recorded.
 pub(super) struct Opening {
     beginning: Beginning,
     written: JoinHandle<Result<(), ActionError>>,
@@ -188,12 +189,12 @@ pub(super) struct Opening {
 }
 
 impl Opening {
-    /// For those who wait for it.
+    /// The start, for those who wait for it.
     pub(super) fn beginning(&self) -> &Beginning {
         &self.beginning
     }
 
-    /// Waits until all of it is written down.
+    /// Waits until the start is recorded completely.
     ///
     /// # Errors
     /// [`ActionError::NotRecorded`] and [`ActionError::NotAudited`].

@@ -1,7 +1,7 @@
-//! Several changes that belong together: a boost of cores and memory, an undo of all sizes.
+//! Several changes that belong together, such as a boost of cores and memory, or an undo of all sizes.
 //!
-//! A client that leaves before the first of them has begun gets none, as with a single change; once it has, all are done,
-//! whatever becomes of the client, and the server does not end in between.
+//! If the client leaves before the first change has begun, none is made, as with a single change. Once the first has
+//! begun, all are made even if the client leaves, and the server does not exit in between.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,14 +15,14 @@ tokio::task_local! {
     static SEQUENCE: Sequence;
 }
 
-/// A sequence that is under way; copies are the same one.
+/// A sequence that is under way; clones refer to the same one.
 #[derive(Clone, Debug)]
 pub(super) struct Sequence(Arc<Course>);
 
 #[derive(Debug)]
 struct Course {
     is_begun: AtomicBool,
-    /// Nobody listens at its other end when the client has left.
+    /// Closed once the client has left.
     client: oneshot::Sender<()>,
 }
 
@@ -32,7 +32,7 @@ impl Sequence {
         SEQUENCE.try_with(Self::clone).ok()
     }
 
-    /// Begins one of its changes; false when nothing has begun yet and the client has left.
+    /// Begins one of its changes; false if none has begun yet and the client has left.
     pub(super) fn begins(&self) -> bool {
         let goes_on = self.0.is_begun.load(Ordering::Relaxed) || !self.0.client.is_closed();
         if goes_on {
@@ -43,15 +43,15 @@ impl Sequence {
 }
 
 impl Changes {
-    /// Does several changes as one: `work` goes on when its client leaves after the first of them has begun.
+    /// Runs several changes as one: `work` continues if its client leaves after the first of them has begun.
     ///
     /// # Errors
-    /// [`ActionError::Crashed`] when `work` panics.
+    /// [`ActionError::Crashed`] if `work` panics.
     pub async fn together<T: Send + 'static>(
         &self,
         work: impl Future<Output = T> + Send + 'static,
     ) -> Result<T, ActionError> {
-        // Held until the client has its answer or is gone.
+        // Held until the client has its answer or has left.
         let (client, _here) = oneshot::channel();
         let sequence = Sequence(Arc::new(Course { is_begun: AtomicBool::new(false), client }));
         let course = Arc::clone(&self.sequences);

@@ -1,4 +1,4 @@
-//! A change goes on whatever becomes of its client, and ends in any case.
+//! A change continues after its client has left, and always ends.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -109,7 +109,7 @@ fn changes_are_bounded() {
     });
 }
 
-/// What stands in the audit log: each event with its code.
+/// The events in the audit log, each with its code.
 fn trail(directory: &tempfile::TempDir) -> Vec<String> {
     let text = std::fs::read_to_string(directory.path().join("audit.jsonl")).unwrap();
     let lines = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
@@ -118,7 +118,7 @@ fn trail(directory: &tempfile::TempDir) -> Vec<String> {
         .collect()
 }
 
-/// It may have left anything: the node tells, and nobody else has the container before.
+/// The change may have left anything behind, so the node is asked, and no other change gets the container before.
 #[test]
 fn a_panic_in_a_change_is_told_at_once_and_settled_against_the_node() {
     runtime().block_on(async {
@@ -155,7 +155,7 @@ fn snapshot() -> Order {
     Order::requested(Task::CreateSnapshot { vmid, name: "mine".to_owned() })
 }
 
-/// Whoever leaves while the row of their job is being written leaves none that nobody will end.
+/// A client that leaves while the row of its job is being written must not leave a row that nobody ends.
 #[test]
 fn a_client_that_leaves_while_its_job_is_queued_leaves_no_job_behind() {
     for is_told_a_number in [false, true] {
@@ -200,7 +200,7 @@ fn a_client_that_leaves_while_its_job_is_queued_leaves_no_job_behind() {
     }
 }
 
-/// What the disk refuses, as it does when it is full, until it does no more.
+/// Makes the database refuse writes, as a full disk does.
 async fn refuse(changes: &Changes, column: &'static str) {
     let trigger = format!(
         "CREATE TRIGGER full BEFORE UPDATE OF {column} ON changes BEGIN SELECT RAISE(ABORT, 'disk full'); END"
@@ -238,7 +238,7 @@ fn an_end_that_cannot_be_written_down_is_written_with_the_next() {
     });
 }
 
-/// However often it was changed, a container's changes are looked at no further than the limit asks.
+/// A container's changes are counted only up to the limit, however many there were.
 #[test]
 fn changes_within_the_hour_are_counted_as_far_as_matters() {
     runtime().block_on(async {
@@ -264,7 +264,7 @@ fn changes_within_the_hour_are_counted_as_far_as_matters() {
             Ok(counted)
         };
         let counted = changes.record(change(104), Order::requested(Task::Other), work).await.unwrap();
-        // The limit is 2 where the change began, and may be another one where it asks.
+        // The limit is 2 when the change begins, and may be different when it asks.
         assert_eq!(counted, [0, 2, 2, 4, 5]);
     });
 }

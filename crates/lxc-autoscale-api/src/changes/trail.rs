@@ -1,9 +1,10 @@
-//! The trail of one change: in the audit log, and as a line of the log.
+//! The trail of one change: its records in the audit log, and its line in the service log.
 //!
-//! Both its records are in the file before anybody waits for them, and on the disk a second later or before. That a change is begun is on
-//! the disk before its first call in `api.sqlite`; a record that the power took from the audit log is written there again with the next
-//! start, from what `api.sqlite` has. How the change ended is found again by holding it against the node, where
-//! that is lost, too. What no configuration could tell is on the disk in the audit log at once ([`on_disk`]).
+//! Each change has two audit records. Both are in the file before anybody waits for them, and on the disk at most a
+//! second later. The start of a change is on the disk in `api.sqlite` before its first call. If a power cut takes a
+//! record from the audit log, the next start writes it again from `api.sqlite`. If the end is lost there, too, it is
+//! determined by comparing the change with the node. Changes whose outcome no configuration shows are on the disk in
+//! the audit log at once ([`on_disk`]).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +21,7 @@ use crate::exporter::{DONE, Instruments};
 use crate::jobs::Task;
 use crate::on_disk::OnDisk;
 
-/// How long a record may be in the audit log and not on the disk.
+/// How long a record may be in the audit log before it is on the disk.
 const SYNC_AFTER: Duration = Duration::from_secs(1);
 
 /// The trail of one change in the audit log.
@@ -32,14 +33,14 @@ pub(super) struct Trail {
 }
 
 impl Trail {
-    /// The trail of the change with that number.
+    /// The same trail with the number of the change.
     #[must_use]
     pub(super) fn of(mut self, number: i64) -> Self {
         self.subject.change = number.unsigned_abs();
         self
     }
 
-    /// The same for a record that is written later than what it tells happened.
+    /// The same trail, for a record that is written later than the event it describes.
     #[must_use]
     pub(super) fn completed(&self, happened: Option<Timestamp>) -> Self {
         let mut completed = self.clone();
@@ -47,16 +48,16 @@ impl Trail {
         completed
     }
 
-    /// Writes down that the change is begun; on the disk when `on_disk` says.
+    /// Records that the change has begun; `on_disk` says when that must be on the disk.
     pub(super) fn begins(&self, on_disk: OnDisk) -> Result<(), AuditError> {
         self.write(&Event::Begun, on_disk)
     }
 
-    /// Writes down what became of it, on the disk when `on_disk` says; what is done is done, whether that can be written
-    /// down or not.
+    /// Records how the change ended; `on_disk` says when that must be on the disk. A failure is only logged: the
+    /// change itself has already happened.
     pub(super) fn ended(&self, outcome: &Event, on_disk: OnDisk) {
         if let Err(error) = self.write(outcome, on_disk) {
-            tracing::error!(error = %ErrorChain(&error), "the end of a change is not in the audit log");
+            tracing::error!(error = %ErrorChain(&error), "cannot write the end of a change to the audit log");
         }
     }
 
@@ -69,8 +70,10 @@ impl Trail {
     }
 }
 
-/// When the records of a change must be on the disk. What the configuration of its container tells after a power cut need not
-/// wait. What runs then does not tell: the power cut has stopped it, and the node has started what it starts by itself.
+/// When the records of a change must be on the disk.
+///
+/// Records of a change that the container's configuration still shows after a power cut may wait. Whether a container
+/// runs shows nothing then: the power cut has stopped it, and the node has started what it starts at boot.
 pub(super) fn on_disk(task: &Task) -> OnDisk {
     match task {
         Task::SetCores { .. }
@@ -81,7 +84,8 @@ pub(super) fn on_disk(task: &Task) -> OnDisk {
         | Task::DeleteSnapshot { .. }
         | Task::CreateClone { .. }
         | Task::DeleteClone { .. } => OnDisk::Soon,
-        // Which snapshots were pruned, or whether it was taken back to the one that it descended from before, nothing tells.
+        // Nothing shows which snapshots were pruned, or whether the container was rolled back to the snapshot it
+        // already descended from.
         Task::PruneSnapshots { .. }
         | Task::Rollback { .. }
         | Task::Start { .. }
@@ -92,7 +96,7 @@ pub(super) fn on_disk(task: &Task) -> OnDisk {
     }
 }
 
-/// Has records on the disk a little later, with those that come until then.
+/// Syncs the audit log a little later, together with the records written until then.
 fn sync_soon(audit: Arc<AuditLog>, instruments: Arc<Instruments>) {
     if !audit.promise_sync() {
         return;
@@ -103,14 +107,14 @@ fn sync_soon(audit: Arc<AuditLog>, instruments: Arc<Instruments>) {
     });
 }
 
-/// Has all records on the disk, and tells the log of the service the newest hash.
+/// Syncs the audit log, and writes its newest hash to the service log.
 pub(super) async fn sync(audit: Arc<AuditLog>, instruments: Arc<Instruments>) {
     let synced = tokio::task::spawn_blocking(move || match audit.sync() {
         Ok(None) => {}
         Ok(Some(Newest { seq, hash })) => tracing::info!(seq, hash, "written to the audit log"),
         Err(error) => {
             instruments.audited(false);
-            tracing::error!(error = %ErrorChain(&error), "records of changes are not on the disk in the audit log");
+            tracing::error!(error = %ErrorChain(&error), "cannot sync the audit log to the disk");
         }
     });
     if let Err(error) = synced.await {
@@ -118,7 +122,7 @@ pub(super) async fn sync(audit: Arc<AuditLog>, instruments: Arc<Instruments>) {
     }
 }
 
-/// What became of a change, for the audit log.
+/// The outcome of a change, for the audit log.
 pub(super) fn outcome<T: Serialize>(took: Duration, result: &Result<T, ActionError>) -> Event {
     let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
     match result {
@@ -131,12 +135,12 @@ pub(super) fn outcome<T: Serialize>(took: Duration, result: &Result<T, ActionErr
     }
 }
 
-/// What the result of a change is counted as.
+/// The result that a change is counted under.
 pub(super) fn code(result: Result<(), &ActionError>) -> &'static str {
     result.map_or_else(|error| ApiError::status_and_code(error).1, |()| DONE)
 }
 
-/// One line for each change: what, its outcome, who asked, how long it took.
+/// Logs one line per change: what, the outcome, who asked, and how long it took.
 pub(super) fn log(change: &Change, took: Duration, failure: Option<&ActionError>) {
     let (summary, caller) = (&change.summary, &change.caller.identity);
     let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);

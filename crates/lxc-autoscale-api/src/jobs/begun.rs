@@ -1,7 +1,7 @@
-//! How far the beginning of a change is written down, while the change is being prepared.
+//! How much of the start of a change is recorded, while the change is being prepared.
 //!
-//! Before the first call there are two records in two files: the audit log's and the journal's. They take some time, in which the
-//! change looks at the node already; whatever would change anything waits.
+//! The start has two records in two files, `api.sqlite` and the audit log. Writing them takes some time, in which the
+//! change already reads the node. Anything that changes something waits for them.
 
 use lxc_autoscale_core::Vmid;
 use tokio::sync::watch;
@@ -11,10 +11,10 @@ use tokio::sync::watch;
 pub(crate) struct Numbered {
     /// Its number.
     pub(crate) number: i64,
-    /// How many changes of their sizes its containers have had within the last hour. They are free for this change: there
-    /// are no more of them until it has ended.
+    /// How many size changes each of its containers had within the last hour. This change has the containers to
+    /// itself, so the counts hold until it has ended.
     pub(crate) recent: Vec<(Vmid, u32)>,
-    /// They were counted no further than this.
+    /// Counting stopped at this number.
     pub(crate) counted_to: u32,
 }
 
@@ -27,27 +27,27 @@ enum Stage {
     Begun(Numbered),
 }
 
-/// Whoever waits for the beginning to be written down; copies wait for the same one.
+/// Waits for the start to be recorded; clones wait for the same one.
 #[derive(Clone, Debug)]
 pub(crate) struct Beginning(watch::Receiver<Stage>);
 
-/// Whoever writes it down; without it nobody waits any more.
+/// Reports the progress of recording; once it is dropped, nobody waits any longer.
 #[derive(Debug)]
 pub(crate) struct Writing(watch::Sender<Stage>);
 
 impl Beginning {
-    /// One that is not written down yet.
+    /// A start that is not recorded yet.
     pub(crate) fn new() -> (Writing, Self) {
         let (writing, beginning) = watch::channel(Stage::Writing);
         (Writing(writing), Self(beginning))
     }
 
-    /// What the change has when it has its row; nothing when it gets none.
+    /// What the change has once it has its row; `None` if it gets none.
     pub(crate) async fn numbered(&self) -> Option<Numbered> {
         self.reached(|stage| !matches!(stage, Stage::Writing)).await
     }
 
-    /// The same when all of its beginning is written down; nothing when it cannot be.
+    /// As [`Beginning::numbered`], once the whole start is recorded; `None` if it cannot be.
     pub(crate) async fn begun(&self) -> Option<Numbered> {
         self.reached(|stage| matches!(stage, Stage::Begun(_))).await
     }
@@ -62,12 +62,12 @@ impl Beginning {
 }
 
 impl Writing {
-    /// It has its row.
+    /// Reports that the row is written.
     pub(crate) fn has_row(&self, numbered: Numbered) {
         self.0.send_replace(Stage::Numbered(numbered));
     }
 
-    /// The audit log has it, too.
+    /// Reports that the audit log has its record, too.
     pub(crate) fn audited(self) {
         self.0.send_if_modified(|stage| match stage {
             Stage::Numbered(numbered) => {
@@ -106,7 +106,7 @@ mod tests {
             }
             let want = (has_row.then(numbered), is_audited.then(numbered));
             assert_eq!(told.await.unwrap(), want);
-            // Who asks later is told the same.
+            // Later callers get the same results.
             assert_eq!((beginning.numbered().await, beginning.begun().await), want);
         }
     }

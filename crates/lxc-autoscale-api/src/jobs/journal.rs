@@ -1,4 +1,4 @@
-//! What one change writes down on its way.
+//! What one change records while it runs.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -14,7 +14,7 @@ use crate::backend::{BackendError, Stored};
 use crate::ledger::{self, Changed};
 use crate::store::{Store, StoreError};
 
-/// The journal of one change; copies are the same journal.
+/// The journal of one change; clones are the same journal.
 #[derive(Clone, Debug)]
 pub struct Journal {
     beginning: Beginning,
@@ -25,41 +25,41 @@ pub struct Journal {
 
 #[derive(Debug, Default)]
 struct Kept {
-    /// Written down with the next call.
+    /// Recorded with the next call.
     before: Option<Before>,
     changed: Vec<Changed>,
     forgotten: Vec<Vmid>,
 }
 
 impl Journal {
-    /// The journal of the change that begins so.
+    /// The journal of the change with this start.
     pub(crate) fn new(beginning: Beginning, store: Store, cancel: Cancel) -> Self {
         Self { beginning, store, cancel, kept: Arc::default() }
     }
 
-    /// The wish to give up, for [`crate::backend::watch::cancellable`].
+    /// The signal to cancel, for [`crate::backend::watch::cancellable`].
     pub fn cancel(&self) -> Cancel {
         self.cancel.clone()
     }
 
-    /// Ends a change that is to be given up, between two calls.
+    /// Checks between two calls whether the change is to be cancelled.
     ///
     /// # Errors
-    /// [`ActionError::Cancelled`].
+    /// [`ActionError::Cancelled`] if it is.
     pub fn go_on(&self) -> Result<(), ActionError> {
         if self.cancel.is_wanted() { Err(ActionError::Cancelled) } else { Ok(()) }
     }
 
-    /// Waits until the beginning of the change is written down. Calls wait by themselves; what changes anything without
-    /// one waits here.
+    /// Waits until the start of the change is recorded. Calls wait for that by themselves; anything that has an
+    /// effect without a call waits here.
     ///
     /// # Errors
-    /// [`StoreError::NotBegun`]; whoever asked is told the cause.
+    /// [`StoreError::NotBegun`]; the client receives the cause.
     pub async fn begun(&self) -> Result<(), StoreError> {
         self.beginning.begun().await.map(drop).ok_or(StoreError::NotBegun)
     }
 
-    /// How many changes of a container's sizes there were within the last hour, where up to `most` matter: none, when it is 0.
+    /// How many size changes a container had within the last hour, counted up to `most`; always 0 if `most` is 0.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -77,28 +77,28 @@ impl Journal {
         self.store.with(move |connection| ledger::changes_last_hour(connection, vmid, most, now)).await
     }
 
-    /// What this server must still know after a restart.
+    /// The store, for what must be known after a restart.
     pub fn store(&self) -> &Store {
         &self.store
     }
 
-    /// Keeps what the node had before; it is written down before the first call is made.
+    /// Keeps the state that the node had before; it is recorded before the first call is made.
     pub fn found(&self, vmid: Vmid, stored: &Stored, running: Option<bool>) {
         let (config, parent) = (stored.config.clone(), stored.parent.clone());
         self.kept().before = Some(Before { vmid, config, parent, running });
     }
 
-    /// Keeps which sizes a change, done or not, has left different.
+    /// Keeps which sizes differ after the change, whether it succeeded or not.
     pub fn compare(&self, vmid: Vmid, before: &ContainerConfig, after: &ContainerConfig) {
         self.kept().changed.extend(ledger::differences(vmid, before, after));
     }
 
-    /// A container is gone, or new: what was known of that id was another one's.
+    /// Forgets what is known of an id: its container is gone, or a new one has it.
     pub fn forget(&self, vmid: Vmid) {
         self.kept().forgotten.push(vmid);
     }
 
-    /// What goes to the ledger.
+    /// Takes what goes to the ledger.
     pub(crate) fn take_changes(&self) -> (Vec<Changed>, Vec<Vmid>) {
         let mut kept = self.kept();
         (std::mem::take(&mut kept.changed), std::mem::take(&mut kept.forgotten))
@@ -114,13 +114,13 @@ impl Journal {
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
-        // Every critical section is one assignment: nothing is half done when one panics.
+        // Every critical section is a single assignment, so a panic leaves nothing half done.
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Watcher for Journal {
-    /// Returns when both the call and the beginning of its change are on the disk, which are written at once.
+    /// Returns when both the call and the start of its change are on the disk; both are written at the same time.
     fn note(&self, call: Call) -> Noted<'_> {
         Box::pin(async move {
             let command = call.command.clone();

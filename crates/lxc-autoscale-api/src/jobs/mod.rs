@@ -1,8 +1,8 @@
-//! Every change is written down before its first call, so that a server that was killed knows what it had begun.
+//! Every change is recorded before its first call, so that a server that was killed knows what it had begun.
 //!
-//! A change is a row of the table `changes` (`table`); those that copy or drop data, and may take an hour, are jobs
-//! that `GET /jobs` shows. What is done on the way is written down by the change's [`Journal`]. After a restart what
-//! was running is held against the node ([`reconcile`]), never repeated.
+//! A change is a row of the table `changes` (`table`). Changes that copy or drop data, and may take an hour, are
+//! jobs, which `GET /jobs` lists. While a change runs, its [`Journal`] records the steps. After a restart, changes
+//! that were running are compared with the node ([`reconcile`]), never repeated.
 
 use lxc_autoscale_core::Vmid;
 use lxc_autoscale_core::api::SizeOf;
@@ -19,18 +19,18 @@ pub(crate) mod table;
 
 pub use journal::Journal;
 
-/// What a change does, with all that it takes to find out afterwards whether it was done.
+/// What a change does, with everything needed to find out afterwards whether it was done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Task {
-    /// Sets the number of cores, or removes it.
+    /// Sets or removes the number of cores.
     SetCores {
         /// The container.
         vmid: Vmid,
-        /// How many; `None` for as many as the node has.
+        /// The new number; `None` for as many as the node has.
         cores: Option<u32>,
     },
-    /// Sets the limit of CPU time, or removes it.
+    /// Sets or removes the limit of CPU time.
     SetCpulimit {
         /// The container.
         vmid: Vmid,
@@ -44,11 +44,11 @@ pub enum Task {
         /// In MiB.
         memory_mib: u64,
     },
-    /// Adds to the root filesystem.
+    /// Enlarges the root filesystem.
     GrowRootfs {
         /// The container.
         vmid: Vmid,
-        /// What is added.
+        /// What is added, in GiB.
         gib: u32,
     },
     /// Takes a snapshot.
@@ -62,32 +62,32 @@ pub enum Task {
     DeleteSnapshot {
         /// The container.
         vmid: Vmid,
-        /// Its name.
+        /// The name of the snapshot.
         name: String,
     },
-    /// Removes all snapshots but the newest.
+    /// Removes all snapshots except the newest.
     PruneSnapshots {
         /// The container.
         vmid: Vmid,
-        /// How many stay.
+        /// How many are kept.
         keep: u32,
     },
-    /// Goes back to a snapshot.
+    /// Rolls back to a snapshot.
     Rollback {
         /// The container.
         vmid: Vmid,
-        /// Its name.
+        /// The name of the snapshot.
         name: String,
     },
     /// Copies a container.
     CreateClone {
-        /// The container.
+        /// The source container.
         source: Vmid,
-        /// The copy.
+        /// The id of the copy.
         target: Vmid,
-        /// The name that was asked for.
+        /// The requested name.
         requested_name: String,
-        /// The host name it gets.
+        /// The host name of the copy.
         hostname: String,
     },
     /// Removes a copy.
@@ -100,31 +100,31 @@ pub enum Task {
         /// The container.
         vmid: Vmid,
     },
-    /// Kills a container.
+    /// Stops a container at once, killing its processes.
     Stop {
         /// The container.
         vmid: Vmid,
     },
-    /// Asks a container to stop.
+    /// Asks a container to shut down.
     Shutdown {
         /// The container.
         vmid: Vmid,
-        /// Whether it is killed when it does not.
+        /// Whether it is killed if it does not.
         force: bool,
     },
     /// Restarts a container.
     Reboot {
         /// The container.
         vmid: Vmid,
-        /// Whether it is killed when it does not stop.
+        /// Whether it is killed if it does not shut down.
         force: bool,
     },
-    /// Something whose outcome the node does not show afterwards.
+    /// A change whose outcome the node does not show afterwards.
     Other,
 }
 
 impl Task {
-    /// Whether it can be given up half way, and leaves nothing half-made then.
+    /// Whether it can be cancelled half way without leaving anything half-made.
     pub fn is_cancellable(&self) -> bool {
         matches!(self, Self::CreateSnapshot { .. } | Self::PruneSnapshots { .. } | Self::CreateClone { .. })
     }
@@ -150,7 +150,7 @@ impl Task {
         }
     }
 
-    /// The size that it sets, and of which container.
+    /// The container and the size that it sets.
     pub fn size(&self) -> Option<(Vmid, SizeOf)> {
         match *self {
             Self::SetCores { vmid, .. } => Some((vmid, SizeOf::Cores)),
@@ -161,7 +161,7 @@ impl Task {
         }
     }
 
-    /// The least role that may ask for it, and so may give it up.
+    /// The lowest role that may ask for it, and so may cancel it.
     pub fn role(&self) -> Role {
         match self {
             Self::Rollback { .. }
@@ -178,32 +178,32 @@ impl Task {
     }
 }
 
-/// A task, and why it is done.
+/// A task with the reason for it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Order {
-    /// What.
+    /// What is done.
     #[serde(flatten)]
     pub task: Task,
-    /// Why: `request`, `boost`, `undo` …
+    /// The reason: `request`, `boost`, `undo` …
     pub why: String,
 }
 
 impl Order {
-    /// Somebody asked for it.
+    /// An order for a task that a client asked for.
     pub fn requested(task: Task) -> Self {
         Self { task, why: "request".to_owned() }
     }
 }
 
-/// What was found on the node before the first call.
+/// The state of the node before the first call.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Before {
-    /// The container it is about.
+    /// The container.
     pub vmid: Vmid,
-    /// What was stored about it.
+    /// Its stored configuration.
     pub config: ContainerConfig,
     /// The snapshot it descended from.
     pub parent: Option<String>,
-    /// Whether it ran, where that matters.
+    /// Whether it was running, where that matters.
     pub running: Option<bool>,
 }

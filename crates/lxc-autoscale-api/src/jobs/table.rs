@@ -1,4 +1,4 @@
-//! The table of changes.
+//! The table `changes`.
 
 use std::collections::BTreeMap;
 
@@ -17,15 +17,15 @@ use crate::config::StateConfig;
 use crate::ledger::{self, Changed};
 use crate::store::kept::{Table, first_kept};
 
-/// Most jobs in one answer.
+/// The most jobs in one response.
 const PAGE: i64 = 200;
 
-/// What is written down of a change when it is asked for.
+/// What is recorded of a change when it is asked for.
 #[derive(Clone, Debug)]
 pub(crate) struct Asked {
     /// What and why.
     pub(crate) order: Order,
-    /// In words.
+    /// The change in words.
     pub(crate) summary: String,
     /// The containers.
     pub(crate) containers: Vec<Vmid>,
@@ -35,41 +35,41 @@ pub(crate) struct Asked {
     pub(crate) is_job: bool,
 }
 
-/// A change that has not ended, as it was written down.
+/// A change that has not ended, as recorded.
 #[derive(Clone, Debug)]
 pub(crate) struct Open {
     /// Its number.
     pub(crate) number: i64,
     /// What was asked for.
     pub(crate) asked: Asked,
-    /// Whether it had been begun.
+    /// Whether it has begun.
     pub(crate) is_begun: bool,
-    /// What the node had before.
+    /// The state of the node before.
     pub(crate) before: Option<Before>,
     /// Its last call.
     pub(crate) call: Option<Call>,
-    /// Whether it was answered all the same: a call of it may have been at work.
+    /// Whether it was answered already, because a call of it may still be running.
     pub(crate) is_answered: bool,
 }
 
 /// How a change ended.
 #[derive(Clone, Debug)]
 pub(crate) struct End {
-    /// How.
+    /// The final state.
     pub(crate) state: JobState,
-    /// What it gave.
+    /// The result.
     pub(crate) result: Option<Value>,
-    /// A sentence.
+    /// The outcome as a sentence.
     pub(crate) message: String,
-    /// The kind of error.
+    /// The error code.
     pub(crate) code: Option<String>,
-    /// Sizes it left different.
+    /// The sizes that differ afterwards.
     pub(crate) changed: Vec<Changed>,
     /// Ids whose containers are gone or new.
     pub(crate) forgotten: Vec<Vmid>,
 }
 
-/// Writes down a new change and returns its number.
+/// Inserts a new change and returns its number.
 pub(crate) fn insert(
     connection: &Connection,
     asked: &Asked,
@@ -96,7 +96,7 @@ pub(crate) fn insert(
     Ok(connection.last_insert_rowid())
 }
 
-/// Lets the next number be greater than this one, which another record has already.
+/// Makes the next number greater than this one, which another record already uses.
 pub(crate) fn number_after(connection: &Connection, newest: u64) -> rusqlite::Result<()> {
     let newest = i64::try_from(newest).unwrap_or(0);
     connection.execute(
@@ -108,13 +108,13 @@ pub(crate) fn number_after(connection: &Connection, newest: u64) -> rusqlite::Re
     connection.execute(sql, [newest]).map(drop)
 }
 
-/// Writes down that a queued change is begun.
+/// Records that a queued change has begun.
 pub(crate) fn begin(connection: &Connection, number: i64, now: Timestamp) -> rusqlite::Result<()> {
     let sql = "UPDATE changes SET state = 'running', begun_us = ?2 WHERE number = ?1";
     connection.prepare_cached(sql)?.execute(params![number, now.as_microsecond()]).map(drop)
 }
 
-/// Writes down a call that is about to be made, with what the node had before; or the task that it has got.
+/// Records a call that is about to be made, with the state of the node before; or the task that the call has started.
 pub(crate) fn note(
     connection: &Connection,
     number: i64,
@@ -136,7 +136,7 @@ pub(crate) fn note(
         .map(drop)
 }
 
-/// Writes down what a change was answered with that has not ended: a call of it may be at work.
+/// Records the answer to a change that has not ended, because a call of it may still be running.
 pub(crate) fn leave_open(
     connection: &Connection,
     number: i64,
@@ -147,7 +147,7 @@ pub(crate) fn leave_open(
     connection.prepare_cached(sql)?.execute(params![number, message, code]).map(drop)
 }
 
-/// Writes down how a change ended, and what it changed, in one step; returns the entries of the ledger.
+/// Records how a change ended and what it changed, in one transaction; returns the new ledger entries.
 pub(crate) fn end(
     connection: &mut Connection,
     number: i64,
@@ -180,7 +180,7 @@ pub(crate) fn end(
     Ok(entries)
 }
 
-/// Removes what is older, or more, than is kept. Sizes from before a first change stay for ever.
+/// Removes what exceeds the configured age or number. Sizes from before a first change are kept for ever.
 pub(crate) fn prune(connection: &Connection, config: &StateConfig, now: Timestamp) -> rusqlite::Result<()> {
     let since = now.as_microsecond() - days_us(config.jobs_keep_days);
     let table = Table { name: "changes", time: "created_us" };
@@ -191,7 +191,7 @@ pub(crate) fn prune(connection: &Connection, config: &StateConfig, now: Timestam
     ledger::prune(connection, config, now)
 }
 
-/// Days in µs.
+/// Converts days to µs.
 pub(crate) fn days_us(days: u32) -> i64 {
     i64::from(days) * 86_400_000_000
 }
@@ -233,22 +233,23 @@ const CHANGE: &str =
     "SELECT number, task, summary, containers, caller, state, created_us, begun_us, ended_us, steps, result,
                    message, code FROM changes";
 
-/// One job, with what it is about.
+/// One job, with its order.
 pub(crate) fn job(connection: &Connection, number: i64) -> rusqlite::Result<Option<(JobInfo, Order)>> {
     let sql = format!("{CHANGE} WHERE is_job = 1 AND number = ?1");
     connection.query_row(&sql, [number], read_job).optional()
 }
 
-/// One change that has ended, job or not.
+/// One change that has ended, whether a job or not.
 pub(crate) fn ended(connection: &Connection, number: i64) -> rusqlite::Result<Option<(JobInfo, Order)>> {
     let sql = format!("{CHANGE} WHERE ended_us IS NOT NULL AND number = ?1");
     connection.query_row(&sql, [number], read_job).optional()
 }
 
-/// The last changes, jobs or not, in the order in which they were asked for: those that were begun within the minute before the
-/// last one was, and `since` then; and those that ended within the minute before the last end, a second after `since` or later (the
-/// record that one was begun may stand before). What is dated later than `now`, by a clock that was set back, makes
-/// none of those minutes.
+/// The last changes, jobs or not, in the order of their requests.
+///
+/// These are the changes that began at `since` or later and within a minute of the last start, and those that ended
+/// at least a second after `since` and within a minute of the last end (the record of the start may precede `since`).
+/// Times later than `now` come from a clock that was set back since, and are not used as the last start or end.
 pub(crate) fn last_changes(
     connection: &Connection,
     since: Timestamp,
@@ -263,14 +264,14 @@ pub(crate) fn last_changes(
     statement.query_map([since.as_microsecond(), now.as_microsecond()], read_job)?.collect()
 }
 
-/// The newest jobs, the newest first.
+/// The newest jobs, newest first.
 pub(crate) fn jobs(connection: &Connection) -> rusqlite::Result<Vec<JobInfo>> {
     let mut statement =
         connection.prepare(&format!("{CHANGE} WHERE is_job = 1 ORDER BY number DESC LIMIT ?1"))?;
     statement.query_map([PAGE], read_job)?.map(|read| read.map(|(info, _)| info)).collect()
 }
 
-/// How many jobs are kept, by state; 0 where there are none.
+/// How many jobs are kept in each state, with 0 for states without jobs.
 pub(crate) fn count_by_state(connection: &Connection) -> rusqlite::Result<BTreeMap<JobState, u64>> {
     let all = [
         JobState::Queued,
@@ -303,7 +304,7 @@ fn read_job(row: &Row<'_>) -> rusqlite::Result<(JobInfo, Order)> {
     };
     let result = row.get::<_, Option<String>>(10)?.map(|text| parse(&text)).transpose()?;
     let code: Option<String> = row.get(12)?;
-    // One that was answered already waits for a call that nobody can stop any more.
+    // A job that was answered already waits for a call that nobody can stop any more.
     let is_at_work = state == JobState::Running && code.is_none();
     let info = JobInfo {
         id: row.get::<_, i64>(0)?.unsigned_abs(),
@@ -324,7 +325,7 @@ fn read_job(row: &Row<'_>) -> rusqlite::Result<(JobInfo, Order)> {
     Ok((info, order))
 }
 
-/// Its word in the tables.
+/// The word for a state in the tables.
 pub(crate) fn word(state: JobState) -> &'static str {
     match state {
         JobState::Queued => "queued",

@@ -2,20 +2,20 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-/// A table whose rows are numbered as they come.
+/// A table whose rows are numbered in the order they are inserted.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Table {
     /// Its name.
     pub(crate) name: &'static str,
-    /// The column that says when a row came, in µs.
+    /// The column with the time of insertion, in µs.
     pub(crate) time: &'static str,
 }
 
-/// The number of the first row to be kept: it is not older than `since_us`, and no more than `most` come from it on. Nothing
-/// where all are kept.
+/// The number of the first row to keep: one that is not older than `since_us`, with at most `most` rows from it on.
+/// `None` if all rows are kept.
 ///
-/// Looks at what is to be removed and, when there might be too many, at what is kept; otherwise at few rows, however many
-/// there are.
+/// This reads the rows that are to be removed and, if there might be too many, those that are kept; otherwise only a
+/// few rows, whatever the size of the table.
 pub(crate) fn first_kept(
     connection: &Connection,
     Table { name, time }: Table,
@@ -48,8 +48,8 @@ mod tests {
         connection.execute_batch("CREATE TABLE rows (number INTEGER PRIMARY KEY, at_us INTEGER)").unwrap();
         let table = Table { name: "rows", time: "at_us" };
         let first = |since_us, most| first_kept(&connection, table, since_us, most).unwrap();
-        assert_eq!(first(0, 1), None, "there is nothing");
-        // Number 4 is gone already.
+        assert_eq!(first(0, 1), None, "the table is empty");
+        // Number 4 has been removed already.
         for (number, at_us) in [(1, 10), (2, 20), (3, 30), (5, 50), (6, 60)] {
             connection.execute("INSERT INTO rows VALUES (?1, ?2)", [number, at_us]).unwrap();
         }

@@ -1,9 +1,9 @@
-//! What this server must still know after a restart: one SQLite file in its state directory, which nobody else
+//! What this server must still know after a restart: one SQLite file in its state directory, which no other program
 //! writes. [`crate::jobs`], [`crate::ledger`] and [`crate::boosts`] keep their tables in it.
 //!
-//! A commit is on the disk when it returns, unless it is made [`Store::soon`]: that one survives the end of this process,
-//! and when the power fails before the next commit it is as if it had not been made. The log that commits go to is
-//! emptied beside the work ([`Store::tidy`]). A broken file is put aside under another name, and a new one begun.
+//! A commit is on the disk when it returns, unless it is made with [`Store::soon`]. Such a commit survives the end of
+//! this process, but a power cut before the next full commit undoes it. The write-ahead log is checkpointed outside
+//! of requests ([`Store::tidy`]). A corrupt file is renamed, and a new one is created.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,19 +18,19 @@ mod schema;
 
 /// The file's name in the state directory.
 const FILE: &str = "api.sqlite";
-/// Another server must not take what this one does for something that was cut off.
+/// Locked, so that a second server does not take the running changes of this one for interrupted ones.
 const LOCK_FILE: &str = "api.lock";
 
-/// Pages of 4 KiB in the log of commits, at the most.
+/// Size limit of the write-ahead log, in pages of 4 KiB.
 const MOST_LOG_PAGES: u32 = 4096;
 
-/// Why something cannot be kept or looked up.
+/// Why something cannot be stored or looked up.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The file cannot be opened.
     #[error(transparent)]
     Open(#[from] StateDatabaseError),
-    /// SQLite refuses.
+    /// SQLite reports an error.
     #[error("cannot use `{}`", path.display())]
     Statement {
         /// The file.
@@ -38,18 +38,18 @@ pub enum StoreError {
         /// Why.
         source: rusqlite::Error,
     },
-    /// A defect of this program.
-    #[error("a look into `{}` ended unexpectedly", path.display())]
+    /// A defect in this program.
+    #[error("an access to `{}` ended unexpectedly", path.display())]
     Crashed {
         /// The file.
         path: PathBuf,
     },
-    /// The change that this is part of could not be written down.
-    #[error("the beginning of the change could not be written down")]
+    /// The change that this belongs to could not be recorded.
+    #[error("the start of the change could not be recorded")]
     NotBegun,
 }
 
-/// A handle on the file.
+/// A handle to the file.
 #[derive(Clone, Debug)]
 pub struct Store {
     path: PathBuf,
@@ -64,8 +64,8 @@ struct Opened {
 }
 
 impl Opened {
-    /// Lets what is committed from now on be on the disk then. Said only where it is another way than before: that is a
-    /// statement of its own.
+    /// Sets when commits are on the disk from now on. This is a statement of its own, so it runs only when the
+    /// setting changes.
     fn commit(&mut self, commits: OnDisk) -> rusqlite::Result<()> {
         if self.commits != commits {
             let synchronous = match commits {
@@ -80,15 +80,15 @@ impl Opened {
 }
 
 impl Store {
-    /// The file in that directory; opened with its first use.
+    /// The file in this directory; it is opened when first used.
     pub fn new(directory: &Path) -> Self {
         Self { path: directory.join(FILE), opened: Arc::default() }
     }
 
-    /// Takes the state directory for this process, and opens the file.
+    /// Locks the state directory for this process, and opens the file.
     ///
     /// # Errors
-    /// [`StoreError`] when another server has it, or it cannot be written.
+    /// [`StoreError`] if another server has locked it, or it cannot be written.
     pub fn take(&self) -> Result<StateLock, StoreError> {
         let directory = self.path.parent().unwrap_or(Path::new("/"));
         let lock = StateLock::take(directory, LOCK_FILE)?;
@@ -96,7 +96,7 @@ impl Store {
         Ok(lock)
     }
 
-    /// Does something with the file in a thread of its own.
+    /// Works with the file in a thread of its own.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -109,9 +109,9 @@ impl Store {
         done.unwrap_or_else(|_| Err(self.crashed()))
     }
 
-    /// As [`Store::with`], in the thread of whoever calls, which may wait for the disk; and the commit need not be on the
-    /// disk when this returns: it is with the next one of [`Store::with`]. For what can be lost with the power and leaves
-    /// nothing wrong.
+    /// As [`Store::with`], but in the calling thread, which may wait for the disk. The commit need not be on the disk
+    /// when this returns; it is there with the next commit of [`Store::with`]. For rows that a power cut may take
+    /// without leaving anything wrong.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -122,12 +122,12 @@ impl Store {
         self.locked(OnDisk::Soon, work)
     }
 
-    /// What is told when what was at work here ended without a word.
+    /// The error for work that ended without a result.
     pub(crate) fn crashed(&self) -> StoreError {
         StoreError::Crashed { path: self.path.clone() }
     }
 
-    /// Empties the log that commits go to, over a connection of its own, so that nobody waits for it.
+    /// Checkpoints the write-ahead log over a connection of its own, so that nobody waits for it.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -142,14 +142,14 @@ impl Store {
         commits: OnDisk,
         work: impl FnOnce(&mut Connection) -> rusqlite::Result<T>,
     ) -> Result<T, StoreError> {
-        // A transaction that a panic cut off was rolled back when it was dropped.
+        // A transaction interrupted by a panic was rolled back when it was dropped.
         let mut slot = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
         let mut opened = match slot.take() {
             Some(opened) => opened,
             None => self.open()?,
         };
         let done = opened.commit(commits).and_then(|()| work(&mut opened.connection));
-        // A broken file is opened again next time, which puts it aside.
+        // A corrupt file is opened again next time, which renames it.
         if !done.as_ref().is_err_and(state_database::is_corrupt) {
             *slot = Some(opened);
         }
@@ -158,14 +158,14 @@ impl Store {
 
     fn open(&self) -> Result<Opened, StoreError> {
         let (connection, aside) = state_database::open(&self.path, schema::MIGRATIONS)?;
-        // A commit that finds the log full has to empty it first; mostly it was done beside the work by then.
+        // A commit that finds the log full must checkpoint it first; usually [`Store::tidy`] has done so before.
         connection
             .pragma_update(None, "wal_autocheckpoint", MOST_LOG_PAGES)
             .map_err(|source| StoreError::Statement { path: self.path.clone(), source })?;
         if let Some(aside) = aside {
             tracing::error!(
                 path = %self.path.display(), aside = %aside.display(),
-                "the file of jobs, ledger and boosts was broken: it was put aside, and a new one is begun"
+                "the file of jobs, ledger and boosts was corrupt: it was renamed, and a new one was created"
             );
         }
         Ok(Opened { connection, commits: OnDisk::AtOnce })

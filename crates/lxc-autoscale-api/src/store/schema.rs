@@ -1,4 +1,4 @@
-//! The tables of `api.sqlite`; each text takes them one version further.
+//! The tables of `api.sqlite`; each migration upgrades them by one version.
 
 /// In the order of their versions.
 pub(super) const MIGRATIONS: &[&str] = &[FIRST, SECOND];

@@ -1,4 +1,4 @@
-//! What a change that was cut off left half-made is finished or removed.
+//! Finishes or removes what an interrupted change left half-made.
 
 use lxc_autoscale_core::ErrorChain;
 use lxc_autoscale_core::Vmid;
@@ -19,7 +19,7 @@ pub(super) fn is_whole(copy: &ContainerConfig, hostname: &str) -> bool {
     copy.lock.is_none() && copy.name.as_deref() == Some(hostname)
 }
 
-/// A container runs or it does not; one that was to run again, and was stopped for it, is started.
+/// Settles a power change: a container runs or it does not. One that was stopped only to be restarted is started.
 pub(super) async fn settle_power(
     host: &dyn ContainerHost,
     task: &Task,
@@ -45,26 +45,26 @@ pub(super) async fn settle_power(
         Task::Start { .. } => reached(running, !running, &result(true), found),
         Task::Reboot { .. } if !running => {
             let message =
-                format!("Container {vmid} had been shut down when this was cut off, and runs again.");
+                format!("Container {vmid} had been shut down when this was interrupted, and runs again.");
             started_again(host, vmid, true, done_as(&result(true), message)).await
         }
-        // Its last call tells whether it had stopped; that of Proxmox's own restart does not.
+        // If the last call is the start, the container had stopped. Proxmox's own restart call does not show that.
         Task::Reboot { .. } if is_power_call(last_call, "start") => {
             reached(true, false, &result(true), found)
         }
         Task::Reboot { .. } if is_power_call(last_call, "shutdown") => not_done(&found),
-        Task::Reboot { .. } => unknown(format!("{found}; whether it was restarted cannot be told")),
+        Task::Reboot { .. } => unknown(format!("{found}; it is not known whether it was restarted")),
         _ => reached(!running, running, &result(false), found),
     })
 }
 
-/// `pct start 104`, or `POST /nodes/…/lxc/104/status/start`.
+/// Whether a call is `pct start 104`, or `POST /nodes/…/lxc/104/status/start`, for this verb.
 fn is_power_call(command: &str, verb: &str) -> bool {
     command.starts_with(&format!("pct {verb} "))
         || command.split(' ').any(|word| word.ends_with(&format!("/status/{verb}")))
 }
 
-/// A container that ran before runs again, whatever came of the rest.
+/// Starts a container that ran before, whatever the outcome of the rest.
 pub(super) async fn started_again(host: &dyn ContainerHost, vmid: Vmid, restart: bool, end: End) -> End {
     if !restart {
         return end;
@@ -81,7 +81,7 @@ pub(super) async fn started_again(host: &dyn ContainerHost, vmid: Vmid, restart:
     }
 }
 
-/// A copy that is whole gets its mark, half of one is removed; the temporary snapshot goes in any case.
+/// Marks a complete copy, removes an incomplete one, and drops the temporary snapshot in any case.
 pub(super) async fn settle_clone(
     host: &dyn ContainerHost,
     (source, target): (Vmid, Vmid),
@@ -90,7 +90,7 @@ pub(super) async fn settle_clone(
     from_snapshot: bool,
 ) -> Result<End, ActionError> {
     let snapshot = clones::temporary_snapshot(target).map_err(|_| ActionError::Crashed)?;
-    // Before the copy itself was ordered, what has that id is somebody else's.
+    // Until the copy itself was ordered, a container with that id belongs to somebody else.
     let is_ordered = !is_taking_a_snapshot(last_call);
     let found = if is_ordered { stored_if_any(host, target).await? } else { None };
     let found = found.map(|stored| stored.config);
@@ -134,7 +134,7 @@ pub(super) async fn settle_clone(
     }))
 }
 
-/// `pct snapshot 104 …`, or `POST /nodes/…/lxc/104/snapshot`.
+/// Whether a call is `pct snapshot 104 …`, or `POST /nodes/…/lxc/104/snapshot`.
 fn is_taking_a_snapshot(command: &str) -> bool {
     command.starts_with("pct snapshot ") || command.split(' ').any(|word| word.ends_with("/snapshot"))
 }

@@ -1,9 +1,9 @@
-//! What becomes of changes that were cut off: because an earlier process of this server ended, because a call took too
-//! long or its answer was lost, because of a defect. Each is held against the node.
+//! Settles interrupted changes by comparing each of them with the node. A change is interrupted if an earlier process
+//! of this server ended, if a call took too long or its answer was lost, or if a defect ended the change.
 //!
-//! Nothing is done again. While its last call is still at work, its containers wait; once that has ended, what the node
-//! has tells whether the change was done. What was half made is finished where that is certain (the mark of a whole
-//! copy), removed (half a copy, a temporary snapshot), or named.
+//! Nothing is repeated. While the last call is still running, the containers of the change wait; once it has ended,
+//! the state of the node shows whether the change was done. What was left half-made is finished where that is certain
+//! (the mark of a complete copy), removed (half a copy, a temporary snapshot), or named in the outcome.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -34,19 +34,19 @@ use verdicts::{
     unknown,
 };
 
-/// How long nobody asks again whether a call has ended, or a node answers, at first and at most.
+/// The pauses between two looks at a call or a node that does not answer: the first, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(20));
-/// How often a container is looked at again whose call cannot be asked after: two minutes.
+/// How often a container is looked at again if its call cannot be queried: for two minutes.
 const PATIENCE_WITHOUT_WORD: u32 = 12;
 
-/// Takes up what an earlier process left; the containers concerned take no other change until that is settled.
+/// Takes up what an earlier process left. The containers concerned take no other change until that is settled.
 ///
 /// # Errors
-/// [`StoreError`] when what was left cannot be read.
+/// [`StoreError`] if what was left cannot be read.
 pub async fn begin(state: &AppState) -> Result<(), StoreError> {
     let config = state.config();
     let state_config = config.state.clone();
-    // When the power fails, a number or an end may be in the audit log alone, and a beginning or an end in the store alone.
+    // After a power cut, the audit log alone may have a number or an end, or the store alone a start or an end.
     let NewestChanges { newest, mut named, since } = audit::newest_changes(&config.audit.file);
     let unended = named.iter().filter(|(_, end)| end.is_none()).map(|(number, _)| *number);
     let (unended, known): (Vec<u64>, BTreeSet<u64>) = (unended.collect(), named.keys().copied().collect());
@@ -58,11 +58,12 @@ pub async fn begin(state: &AppState) -> Result<(), StoreError> {
         }
         if let Some(since) = since {
             let now = Timestamp::now();
-            // One that lies ahead is of a clock that was set back since.
+            // A time in the future comes from a clock that was set back since.
             let since = since.min(now.saturating_sub(SignedDuration::from_mins(1)).unwrap_or(since));
             let unnamed = table::last_changes(connection, since, now)?.into_iter();
             lacking.extend(unnamed.filter(|(info, _)| !known.contains(&info.id)).map(|change| {
-                // One that has not begun has no such record, and that of an earlier one stands before.
+                // A change that has not begun has no such record; the record of an earlier start is before
+                // `since`.
                 let lacks_all = change.0.begun.is_some_and(|begun| since <= begun);
                 (change, if lacks_all { Lack::All } else { Lack::End })
             }));
@@ -90,7 +91,7 @@ pub async fn begin(state: &AppState) -> Result<(), StoreError> {
         } else {
             tracing::warn!(number, summary, "the server ended in the middle of this");
         }
-        // Nobody else is here yet. Two that were cut off cannot have had the same container.
+        // No other change runs yet, and two interrupted changes cannot have had the same container.
         let tickets = state.changes().gate().enter(&open.asked.containers, Duration::ZERO).await;
         let changes = state.changes().clone();
         tokio::spawn(async move {
@@ -105,7 +106,8 @@ pub async fn begin(state: &AppState) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Takes over how a change ended from the audit log; returns how it is counted. Which sizes it left different the node tells.
+/// Copies the end of a change from the audit log, and returns the result it is counted under. The sizes it changed
+/// are read from the node.
 async fn take_over(changes: &Changes, open: &Open, told: ToldEnd) -> &'static str {
     let mut end = as_told(&open.asked.order.task, told);
     if let Some(before) = &open.before {
@@ -114,7 +116,7 @@ async fn take_over(changes: &Changes, open: &Open, told: ToldEnd) -> &'static st
             match stored_if_any(changes.host(), before.vmid).await {
                 Ok(now) => break now,
                 Err(error) => {
-                    tracing::warn!(number = open.number, error = %ErrorChain(&error), "cannot look which sizes a change has left");
+                    tracing::warn!(number = open.number, error = %ErrorChain(&error), "cannot read the sizes that a change left");
                 }
             }
             pause = paused(pause).await;
@@ -127,7 +129,7 @@ async fn take_over(changes: &Changes, open: &Open, told: ToldEnd) -> &'static st
     result
 }
 
-/// Settles a change of this process that was cut off; its containers are free then.
+/// Settles an interrupted change of this process, then frees its containers.
 pub(crate) async fn follow(changes: &Changes, number: i64, tickets: Vec<Ticket>) {
     let mut pause = PAUSES.0;
     let open = loop {
@@ -144,7 +146,7 @@ pub(crate) async fn follow(changes: &Changes, number: i64, tickets: Vec<Ticket>)
     drop(tickets);
 }
 
-/// Looks until it is known what became of a change, and writes that down; returns how it is counted.
+/// Looks until the outcome of a change is known, and records it; returns the result it is counted under.
 async fn settle(changes: &Changes, open: &Open) -> &'static str {
     let mut pause = PAUSES.0;
     let mut attempt = 0;
@@ -153,7 +155,7 @@ async fn settle(changes: &Changes, open: &Open) -> &'static str {
             Ok(Some(end)) => break end,
             Ok(None) => {}
             Err(error) => {
-                tracing::warn!(number = open.number, error = %ErrorChain(&error), "cannot find out what became of a change");
+                tracing::warn!(number = open.number, error = %ErrorChain(&error), "cannot determine the outcome of a change");
             }
         }
         attempt += 1;
@@ -163,13 +165,13 @@ async fn settle(changes: &Changes, open: &Open) -> &'static str {
     changes.settle(open, end).await
 }
 
-/// Waits, and returns how long to wait the next time.
+/// Waits, and returns the next waiting time.
 async fn paused(pause: Duration) -> Duration {
     tokio::time::sleep(pause).await;
     (pause * 2).min(PAUSES.1)
 }
 
-/// What became of it; `None` while that cannot be told yet.
+/// The outcome of a change; `None` while it cannot be determined yet.
 async fn look(host: &dyn ContainerHost, open: &Open, attempt: u32) -> Result<Option<End>, ActionError> {
     let (Some(call), Some(before)) = (&open.call, &open.before) else {
         return Ok(Some(match &open.call {
@@ -178,9 +180,9 @@ async fn look(host: &dyn ContainerHost, open: &Open, attempt: u32) -> Result<Opt
                 let found = "no call had been made; nothing was done".to_owned();
                 failed(&ActionError::Interrupted { found })
             }
-            // A sequence whose calls leave nothing that would tell.
+            // A sequence whose calls leave no trace on the node.
             Some(call) => {
-                unknown(format!("its last call was `{}`, and what became of it is not known", call.command))
+                unknown(format!("its last call was `{}`, whose outcome is not known", call.command))
             }
         }));
     };
@@ -226,7 +228,7 @@ async fn look(host: &dyn ContainerHost, open: &Open, attempt: u32) -> Result<Opt
         end.changed = ledger::differences(before.vmid, &before.config, &now.config);
     }
     if standing == Standing::Unknown && end.state == JobState::Failed {
-        // Nobody can tell that the call will not do it yet.
+        // The call may still do it.
         end.state = JobState::Unknown;
     }
     Ok(Some(end))
@@ -240,7 +242,7 @@ async fn stored_if_any(host: &dyn ContainerHost, vmid: Vmid) -> Result<Option<St
     }
 }
 
-/// Whether what a task was to do is done; only looks.
+/// Whether the task is done already; only looks.
 async fn is_done(
     host: &dyn ContainerHost,
     task: &Task,

@@ -1,4 +1,4 @@
-//! What the configuration of a container alone tells of a change that was cut off. Pure.
+//! What the configuration of a container shows about an interrupted change. Pure.
 
 use lxc_autoscale_core::api::{
     IncreasedStorage, JobState, Resized, RolledBack, SnapshotCreated, SnapshotDeleted,
@@ -14,9 +14,9 @@ use crate::audit::ToldEnd;
 use crate::backend::Stored;
 use crate::error::ApiError;
 
-pub(super) const NOTHING_TELLS: &str = "it leaves nothing by which it could be told";
+pub(super) const NOTHING_TELLS: &str = "nothing on the node shows its outcome";
 
-/// What it tells of sizes and snapshots.
+/// The outcome of a change of sizes or snapshots.
 pub(super) fn settle_by_configuration(task: &Task, before: &Before, now: &Stored) -> End {
     let (then, config) = (&before.config, &now.config);
     match task {
@@ -47,7 +47,7 @@ pub(super) fn settle_by_configuration(task: &Task, before: &Before, now: &Stored
             let result = IncreasedStorage { size, filesystem_grown: None };
             let is_reached = match (then.rootfs_mb, config.rootfs_mb) {
                 (Some(then), Some(size)) => resize::grown(then, *gib) <= size,
-                // Without a size before, one that is there now tells nothing.
+                // If no size was set before, a size that is set now shows nothing.
                 _ => false,
             };
             reached(
@@ -79,7 +79,7 @@ pub(super) fn settle_by_configuration(task: &Task, before: &Before, now: &Stored
     }
 }
 
-/// A snapshot is there or it is not.
+/// The outcome of creating or deleting a snapshot: it is there or it is not.
 fn settle_snapshot(
     (vmid, name): (Vmid, &str),
     is_there: bool,
@@ -96,7 +96,7 @@ fn settle_snapshot(
     reached(is_reached, !is_reached, result, format!("snapshot `{name}` of container {vmid} is {not}there"))
 }
 
-/// Which snapshot it descends from tells whether it was taken back.
+/// The outcome of a rollback, shown by the snapshot that the container descends from.
 pub(super) fn settle_rollback(vmid: Vmid, name: &str, before: &Before, now: &Stored) -> End {
     if let Some(lock) = &now.config.lock {
         return unknown(format!("container {vmid} is locked ({lock}); see `pct unlock`"));
@@ -104,7 +104,7 @@ pub(super) fn settle_rollback(vmid: Vmid, name: &str, before: &Before, now: &Sto
     let parent = now.parent.as_deref().unwrap_or("no snapshot");
     let found = format!("container {vmid} descends from {parent}");
     if now.parent == before.parent {
-        // It descended from that snapshot before, too; or from another, and still does.
+        // It descended from that snapshot before, too; or from another one, and still does.
         return if now.parent.as_deref() == Some(name) { unknown(found) } else { not_done(&found) };
     }
     let was_running = before.running == Some(true);
@@ -113,7 +113,7 @@ pub(super) fn settle_rollback(vmid: Vmid, name: &str, before: &Before, now: &Sto
     reached(now.parent.as_deref() == Some(name), false, &result, found)
 }
 
-/// It is still there.
+/// The outcome of a removal whose container is still there.
 pub(super) fn settle_removal(vmid: Vmid, now: &Stored) -> End {
     match &now.config.lock {
         Some(lock) => {
@@ -127,22 +127,22 @@ fn resized<T>(vm_id: Vmid, before: Option<T>, after: Option<T>) -> Resized<T> {
     Resized { vm_id, before, after, changed: true }
 }
 
-/// Done, or as before, or neither.
+/// The outcome: done, as before, or neither.
 pub(super) fn reached(is_reached: bool, is_as_before: bool, result: &impl Serialize, found: String) -> End {
     match (is_reached, is_as_before) {
-        (true, _) => done_as(result, format!("It was cut off, and is done all the same: {found}.")),
+        (true, _) => done_as(result, format!("It was interrupted, but it is done: {found}.")),
         (false, true) => not_done(&found),
         (false, false) => unknown(found),
     }
 }
 
-/// It is done.
+/// A change that is done.
 pub(super) fn done_as(result: &impl Serialize, message: String) -> End {
     let result: Option<Value> = serde_json::to_value(result).ok();
     End { state: JobState::Done, result, message, code: None, changed: Vec::new(), forgotten: Vec::new() }
 }
 
-/// It ended as the audit log says.
+/// The end of a change according to the audit log.
 pub(super) fn as_told(task: &Task, told: ToldEnd) -> End {
     let ToldEnd { code, message, result, .. } = told;
     let state = match code.as_deref() {
@@ -163,17 +163,17 @@ pub(super) fn as_told(task: &Task, told: ToldEnd) -> End {
     End { state, result, message, code, changed: Vec::new(), forgotten }
 }
 
-/// It is not done, and nothing of it.
+/// Nothing of the change is done.
 pub(super) fn not_done(found: &str) -> End {
     failed(&ActionError::Interrupted { found: format!("{found}, as before") })
 }
 
-/// Nobody can tell.
+/// Nobody can tell whether it is done.
 pub(super) fn unknown(found: String) -> End {
     End { state: JobState::Unknown, ..failed(&ActionError::Interrupted { found }) }
 }
 
-/// It failed so.
+/// A change that failed with this error.
 pub(super) fn failed(error: &ActionError) -> End {
     End {
         state: JobState::Failed,
