@@ -1,4 +1,4 @@
-//! The node's own status, read from procfs. What cannot be read is absent and named, never zero.
+//! The node's own status, read from procfs. A value that cannot be read is absent and listed as missing, never zero.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -13,9 +13,9 @@ use lxc_autoscale_core::units::bytes_to_mib;
 
 use crate::invariants::NodeMemory;
 
-/// How often the CPU counters are read for the base of a measurement.
+/// How often the CPU counters are read as the base of a measurement.
 pub const CPU_INTERVAL: Duration = Duration::from_secs(5);
-/// Shorter windows tell little: the counters advance by hundredths of a second.
+/// Shorter windows are too coarse: the counters advance by hundredths of a second.
 const MIN_CPU_WINDOW: Duration = Duration::from_secs(1);
 
 /// CPU use between two moments.
@@ -26,7 +26,7 @@ struct CpuUse {
     window: Duration,
 }
 
-/// Remembers CPU counters, so that use can be told over the last seconds.
+/// Remembers CPU counters, so that the use over the last seconds can be computed.
 #[derive(Debug, Default)]
 pub struct CpuMeter {
     /// The two newest readings, older first.
@@ -34,7 +34,7 @@ pub struct CpuMeter {
 }
 
 impl CpuMeter {
-    /// Takes a reading; to be called every [`CPU_INTERVAL`]. A file that cannot be read is no reading.
+    /// Takes a reading; must be called every [`CPU_INTERVAL`]. Nothing happens if the file cannot be read.
     pub fn read(&self, proc: &Path) {
         if let Ok(times) = read(proc, "stat", procfs::cpu_time) {
             let mut readings = self.readings.lock().unwrap_or_else(PoisonError::into_inner);
@@ -42,7 +42,7 @@ impl CpuMeter {
         }
     }
 
-    /// CPU use from a remembered reading to this one; a reason where there is none yet.
+    /// CPU use between a remembered reading and this one; the error is the reason why there is none yet.
     fn usage(&self, now: Instant, times: NodeCpuTime) -> Result<CpuUse, String> {
         let readings = *self.readings.lock().unwrap_or_else(PoisonError::into_inner);
         let usable = readings.into_iter().flatten().find_map(|(then, before)| {
@@ -66,7 +66,7 @@ fn cpu_use(before: NodeCpuTime, after: NodeCpuTime, window: Duration) -> Option<
 /// The node's host name.
 ///
 /// # Errors
-/// When procfs does not tell it.
+/// If it cannot be read from procfs.
 pub fn name(proc: &Path) -> Result<String, String> {
     read(proc, "sys/kernel/hostname", |text| match text.trim() {
         "" => Err(Unexpected::new("a host name", text)),
@@ -74,7 +74,7 @@ pub fn name(proc: &Path) -> Result<String, String> {
     })
 }
 
-/// Reads the status; the counts of containers are not procfs's to tell and stay absent.
+/// Reads the status; the counts of containers are not in procfs and stay absent.
 pub fn status(proc: &Path, node_name: &str, cpu: &CpuMeter) -> NodeStatus {
     let mut status = NodeStatus { node_name: node_name.to_owned(), ..NodeStatus::default() };
     let mut missing = BTreeMap::new();
@@ -129,12 +129,12 @@ pub fn status(proc: &Path, node_name: &str, cpu: &CpuMeter) -> NodeStatus {
     status
 }
 
-/// Whether a container is on the node of this procfs; `home` is the name of its node, empty for this one.
+/// Whether a container is on this node; `home` is the name of its node, empty for this one.
 fn is_here(proc: &Path, home: &str) -> bool {
     home.is_empty() || !name(proc).is_ok_and(|own| !own.eq_ignore_ascii_case(home))
 }
 
-/// The CPUs of the node that a container is on, where they are known: by its procfs, if it is `home`.
+/// The number of CPUs of the container's node, if that is this node; `home` is the name of its node.
 pub fn cpus(proc: &Path, home: &str) -> Option<u32> {
     if !is_here(proc, home) {
         return None;
@@ -142,7 +142,7 @@ pub fn cpus(proc: &Path, home: &str) -> Option<u32> {
     read(proc, "stat", procfs::cpu_time).ok().map(|times| times.cpus)
 }
 
-/// The memory of the node that a container is on, by its procfs, if it is `home`.
+/// The memory of the container's node, as far as known; `home` is the name of its node.
 pub fn memory(proc: &Path, home: &str) -> NodeMemory {
     if !is_here(proc, home) {
         return NodeMemory::Elsewhere;
@@ -156,7 +156,7 @@ pub fn memory(proc: &Path, home: &str) -> NodeMemory {
     }
 }
 
-/// Reads and parses a file; the error is a reason for people.
+/// Reads and parses a file; the error is a reason in words.
 fn read<T>(proc: &Path, file: &str, parse: impl FnOnce(&str) -> Result<T, Unexpected>) -> Result<T, String> {
     let path = proc.join(file);
     let text = std::fs::read_to_string(&path);

@@ -1,10 +1,10 @@
-//! When what is written survives a power cut. The end of this process it survives at once.
+//! When a write survives a power cut. It always survives the end of this process.
 
-/// When what is written is on the disk.
+/// When a write is on the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnDisk {
     /// When the write returns.
     AtOnce,
-    /// With the next one that is so at once, or soon after.
+    /// With the next write that uses [`OnDisk::AtOnce`], or soon after.
     Soon,
 }

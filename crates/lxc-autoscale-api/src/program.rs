@@ -1,8 +1,9 @@
-//! The one door to the other daemons' programs, which say themselves what only they know: what a configuration comes to, why a
-//! container has its size. So there is one truth about it, and nothing of theirs is built into this server.
+//! The only place that runs the other daemons' programs. They report what only they know: their effective
+//! configuration, and why a container has its size. That way there is only one implementation of each, and this
+//! server contains none of their code.
 //!
-//! The arguments are fixed words and checked values, a text goes in through a pipe. The programs only look, so one that
-//! hangs is killed, and so is one whose client has left.
+//! The arguments are fixed words and checked values; text is passed through a pipe. The programs only read, so one
+//! that hangs is killed, as is one whose client has left.
 
 use std::ffi::OsStr;
 use std::io;
@@ -15,18 +16,18 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 use tokio::time::timeout;
 
-/// Most that is read of what one says.
+/// Largest output that is read.
 const MAX_OUTPUT_BYTES: u64 = 8 << 20;
-/// Most of its complaint that is handed on.
+/// Longest part of its stderr that is passed on, in characters.
 const MAX_COMPLAINT_CHARS: usize = 300;
 
 /// Why a program gave no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum ProgramError {
-    /// It cannot be started, or talked to.
+    /// It cannot be started, or the pipes to it failed.
     #[error("cannot run `{command}`")]
     Run {
-        /// As one would type it.
+        /// The command as one would type it.
         command: String,
         /// Why.
         source: io::Error,
@@ -34,35 +35,35 @@ pub enum ProgramError {
     /// It took too long.
     #[error("`{command}` did not end within {patience:?}")]
     TimedOut {
-        /// As one would type it.
+        /// The command as one would type it.
         command: String,
-        /// How long it had.
+        /// The time limit.
         patience: Duration,
     },
-    /// It said something else; another version, perhaps.
+    /// Its output is not a report; it may be another version.
     #[error("`{command}` gave no report: {said}")]
     Said {
-        /// As one would type it.
+        /// The command as one would type it.
         command: String,
-        /// What it said.
+        /// What it printed.
         said: String,
     },
 }
 
-/// What a program said when it had ended.
+/// The output of a program that has ended.
 #[derive(Debug)]
 pub struct Said {
     command: String,
-    /// How it ended.
+    /// Its exit status.
     pub status: ExitStatus,
     stdout: Vec<u8>,
     stderr: Vec<u8>,
 }
 
-/// Runs a program with these words, which are all of its environment, too, and `input` for it to read.
+/// Runs a program with these arguments and no environment variable except `LC_ALL=C`, and passes `input` to it.
 ///
 /// # Errors
-/// [`ProgramError`] when it cannot be run, or does not end in time.
+/// [`ProgramError`] if it cannot be run, or does not end in time.
 pub async fn ask<W: AsRef<OsStr>>(
     program: &Path,
     words: &[W],
@@ -82,16 +83,16 @@ pub async fn ask<W: AsRef<OsStr>>(
 }
 
 impl Said {
-    /// Its complaint: what stands on its stderr, as far as it fits a message.
+    /// The content of stderr, as far as it fits a message.
     pub fn complaint(&self) -> String {
         let said = String::from_utf8_lossy(&self.stderr);
         said.trim().chars().filter(|c| !c.is_control()).take(MAX_COMPLAINT_CHARS).collect()
     }
 
-    /// Its report, which is JSON.
+    /// The report, parsed from JSON.
     ///
     /// # Errors
-    /// [`ProgramError::Said`] when it is none, with its complaint.
+    /// [`ProgramError::Said`] with the content of stderr if it is not a report.
     pub fn report<T: DeserializeOwned>(&self) -> Result<T, ProgramError> {
         serde_json::from_slice(&self.stdout).map_err(|error| {
             let complaint = self.complaint();
@@ -107,7 +108,7 @@ async fn talk(mut command: Command, input: &str) -> io::Result<(ExitStatus, Vec<
     let write = async {
         let Some(mut stdin) = stdin else { return Ok(()) };
         match stdin.write_all(input.as_bytes()).await {
-            // It has seen enough; what it says counts.
+            // It did not read all of the input; its output counts.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
             written => written,
         }
@@ -133,7 +134,7 @@ mod tests {
 
     use super::*;
 
-    /// A program that says something else than ours do.
+    /// A program whose output is no report.
     async fn ask_script(script: &str, patience: Duration) -> Result<Value, ProgramError> {
         let directory = tempfile::tempdir().unwrap();
         let program = directory.path().join("program");

@@ -1,5 +1,5 @@
-//! The cluster's high availability manager: where a container is in its care, starting and stopping it only asks the
-//! manager, and the call ends before anything has happened.
+//! The cluster's high availability manager. Starting or stopping a container that it manages only sends it a request,
+//! and the call ends before anything has happened.
 
 use std::time::Duration;
 
@@ -9,13 +9,13 @@ use tokio::time::{Instant, sleep};
 use super::watch::{self, Call};
 use super::{BackendError, ContainerHost};
 
-/// How often the container is looked at.
+/// Pause between two looks at the container.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Waits until the manager has done what it was asked for.
+/// Waits until the manager has acted on the request.
 ///
 /// # Errors
-/// [`BackendError::TimedOut`] when it has not within `limit`; it may still do so.
+/// [`BackendError::TimedOut`] if it has not acted within `limit`; it may still do so.
 pub(super) async fn acted(
     host: &dyn ContainerHost,
     vmid: Vmid,
@@ -27,7 +27,7 @@ pub(super) async fn acted(
         if deadline <= Instant::now() + PAUSE {
             let verb = if runs_afterwards { "start" } else { "stop" };
             let command = format!("{verb} of container {vmid} by the high availability manager");
-            // The call itself has ended; what is waited for is this.
+            // The call itself has ended; from here on we wait for the manager.
             watch::note(Call { command: command.clone(), upid: None }).await?;
             return Err(BackendError::TimedOut { command, limit, running: true });
         }

@@ -1,4 +1,4 @@
-//! Measures the calls of whichever back end there is, and notices which containers it has.
+//! Measures the calls of any back end, and notices which containers it has.
 
 use std::pin::Pin;
 use std::sync::Arc;

@@ -1,8 +1,8 @@
-//! The containers of the node, as the actions see them.
+//! The containers of the node, as the actions use them.
 //!
-//! [`ContainerHost`] is the door: plain typed methods, each one thing Proxmox can do, with typed errors that
-//! know nothing of HTTP. [`pct`] goes through the `pct` program, [`rest`] through Proxmox's REST API; what a whole
-//! change consists of stands in [`crate::actions`]. [`Opened`] chooses between them.
+//! [`ContainerHost`] is the interface: plain typed methods, each for one operation of Proxmox, with typed errors that
+//! know nothing of HTTP. [`pct`] implements it with the `pct` program, [`rest`] with Proxmox's REST API, and
+//! [`Opened`] chooses between them. [`crate::actions`] combines these operations into whole changes.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -30,21 +30,21 @@ mod texts;
 mod volumes;
 pub mod watch;
 
-/// The back end that the configuration names.
+/// The back end chosen by the configuration.
 #[derive(Debug)]
 pub enum Opened {
-    /// Through `pct`.
+    /// The `pct` program.
     Pct(PctHost),
-    /// Through the REST API.
+    /// Proxmox's REST API.
     Rest(Box<RestHost>),
 }
 
 impl Opened {
-    /// Opens it; with `auto` it is the REST API where there is a token for it.
+    /// Opens the back end. `auto` chooses the REST API if there is a token for it.
     ///
     /// # Errors
-    /// [`RestSetupError`] when the REST API is to be used and cannot be. Nothing else takes its place: whoever gave
-    /// it a token does not expect us to act as root.
+    /// [`RestSetupError`] if the REST API is to be used and cannot be. There is no fallback to `pct`: whoever
+    /// configured a token does not expect this server to act as root.
     pub fn new(config: &Config, node_name: Option<&str>) -> Result<Self, RestSetupError> {
         match (config.backend, config.rest.token_path()) {
             (BackendChoice::Pct, _) | (BackendChoice::Auto, None) => {
@@ -58,7 +58,7 @@ impl Opened {
         }
     }
 
-    /// As the actions see it.
+    /// The back end as the actions use it.
     pub fn into_host(self) -> Arc<dyn ContainerHost> {
         match self {
             Self::Pct(host) => Arc::new(host),
@@ -76,23 +76,23 @@ impl fmt::Display for Opened {
     }
 }
 
-/// What a method of [`ContainerHost`] returns: a trait object cannot have `async fn`s yet.
+/// The return type of [`ContainerHost`]'s methods: trait objects do not support `async fn` yet.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, BackendError>> + Send + 'a>>;
 
-/// What Proxmox has stored about a container now.
+/// The current state that Proxmox has stored about a container.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Stored {
     /// Its current settings.
     pub config: ContainerConfig,
-    /// The snapshot its present state descends from.
+    /// The snapshot that its present state descends from.
     pub parent: Option<String>,
     /// Names of its snapshots.
     pub snapshots: Vec<String>,
     /// Its disks.
     pub volumes: Vec<VolumeInfo>,
-    /// Proxmox's digest of all of its configuration: what is pending and what belongs to snapshots, too.
+    /// Proxmox's digest of the whole configuration, including pending changes and snapshots.
     pub digest: String,
-    /// The node it is on, by its name; empty for the one this runs on.
+    /// The name of the node it is on; empty for the node this server runs on.
     pub home: String,
 }
 
@@ -103,28 +103,28 @@ impl Stored {
     }
 }
 
-/// A digest as Proxmox makes it of a configuration: the SHA-1 of its file.
+/// The digest that Proxmox makes of a configuration: the SHA-1 of its file.
 fn digest(bytes: &[u8]) -> String {
     hex(&Sha1::digest(bytes))
 }
 
-/// Whether a root filesystem has all of what was added.
+/// How much of a root filesystem was enlarged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Grown {
     /// The volume and the file system on it.
     Both,
-    /// The volume alone: the container sees no more than before.
+    /// Only the volume: the container sees no more space than before.
     VolumeOnly,
-    /// The volume; what it printed about the file system cannot be read.
+    /// The volume; the output about the file system cannot be read.
     Unknown,
 }
 
 impl Grown {
-    /// By the lines that the call, or its task, has printed.
+    /// Derives the result from the output of the call or its task.
     fn by<'a>(vmid: Vmid, mut printed: impl Iterator<Item = &'a str>) -> Self {
         match printed.find(|line| line.contains(texts::FILE_SYSTEM_NOT_GROWN)) {
             None => Self::Both,
-            // To Proxmox a mere warning: the volume and the configuration have the new size.
+            // Proxmox treats this as a mere warning: the volume and the configuration have the new size.
             Some(line) => {
                 tracing::warn!(%vmid, remark = texts::shorten(line), "the volume grew, its file system did not");
                 Self::VolumeOnly
@@ -133,14 +133,14 @@ impl Grown {
     }
 }
 
-/// What to copy, and how to call the copy.
+/// What to copy, and what to name the copy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CloneOrder {
     /// The container to copy.
     pub source: Vmid,
     /// The id of the copy.
     pub target: Vmid,
-    /// Its host name.
+    /// The host name of the copy.
     pub hostname: Hostname,
     /// The snapshot to copy from; a running container can be copied from a snapshot only.
     pub snapshot: Option<SnapshotName>,
@@ -150,15 +150,15 @@ pub struct CloneOrder {
 pub trait ContainerHost: fmt::Debug + Send + Sync {
     /// The containers configured on this node.
     fn containers(&self) -> Answer<'_, Vec<Vmid>>;
-    /// Those of them that run.
+    /// Those of them that are running.
     fn running(&self) -> Answer<'_, Vec<Vmid>>;
-    /// Whether a container runs.
+    /// Whether a container is running.
     fn is_running(&self, vmid: Vmid) -> Answer<'_, bool>;
     /// What is stored about a container.
     fn stored(&self, vmid: Vmid) -> Answer<'_, Stored>;
-    /// All settings of a container, in force and pending.
+    /// All settings of a container, both in force and pending.
     fn settings(&self, vmid: Vmid) -> Answer<'_, ContainerSettings>;
-    /// The nodes of the cluster, and whether it can decide.
+    /// The nodes of the cluster, and whether it has quorum.
     fn cluster(&self) -> Answer<'_, ClusterStatus>;
     /// Whether any guest, of any kind and on any node, has this id.
     fn is_taken(&self, vmid: Vmid) -> Answer<'_, bool>;
@@ -167,15 +167,16 @@ pub trait ContainerHost: fmt::Debug + Send + Sync {
 
     /// Sets the number of cores.
     fn set_cores(&self, vmid: Vmid, cores: u32) -> Answer<'_, ()>;
-    /// Sets the CPU limit, in cores; `None` removes it. Proxmox takes 0 for none, but fails on it while the container runs.
+    /// Sets the CPU limit, in cores; `None` removes it. Proxmox accepts 0 for no limit, but fails on it while the
+    /// container runs.
     fn set_cpulimit(&self, vmid: Vmid, cores: Option<f64>) -> Answer<'_, ()>;
-    /// Removes the number of cores: the container may use all of the node's.
+    /// Removes the number of cores: the container may use all cores of the node.
     fn remove_cores(&self, vmid: Vmid) -> Answer<'_, ()>;
     /// Sets the memory.
     fn set_memory(&self, vmid: Vmid, memory: Mebibytes) -> Answer<'_, ()>;
     /// Replaces the tags.
     fn set_tags<'a>(&'a self, vmid: Vmid, tags: &'a [String]) -> Answer<'a, ()>;
-    /// Adds to the root filesystem.
+    /// Enlarges the root filesystem by `gib` GiB.
     fn grow_rootfs(&self, vmid: Vmid, gib: u32) -> Answer<'_, Grown>;
 
     /// Takes a snapshot.
@@ -187,41 +188,41 @@ pub trait ContainerHost: fmt::Debug + Send + Sync {
     ) -> Answer<'a, ()>;
     /// Drops a snapshot.
     fn delete_snapshot<'a>(&'a self, vmid: Vmid, name: &'a SnapshotName) -> Answer<'a, ()>;
-    /// Goes back to a snapshot; leaves the container stopped.
+    /// Rolls back to a snapshot, and leaves the container stopped.
     fn rollback<'a>(&'a self, vmid: Vmid, name: &'a SnapshotName) -> Answer<'a, ()>;
 
-    /// Copies a container in full.
+    /// Makes a full copy of a container.
     fn clone_container<'a>(&'a self, order: &'a CloneOrder) -> Answer<'a, ()>;
-    /// Removes a stopped container and its volumes for ever.
+    /// Removes a stopped container and its volumes permanently.
     fn destroy(&self, vmid: Vmid) -> Answer<'_, ()>;
-    /// Removes the lock an interrupted call left.
+    /// Removes the lock that an interrupted call left.
     fn unlock(&self, vmid: Vmid) -> Answer<'_, ()>;
     /// Starts a container.
     fn start(&self, vmid: Vmid) -> Answer<'_, ()>;
     /// Stops a container at once.
     fn stop(&self, vmid: Vmid) -> Answer<'_, ()>;
-    /// Asks a container to stop by itself within `patience`; with `force` it is killed then.
+    /// Asks a container to shut down within `patience`; with `force` it is killed after that.
     fn shutdown(&self, vmid: Vmid, patience: Duration, force: bool) -> Answer<'_, ()>;
-    /// Restarts a container; it is killed if it has not stopped by itself within `patience`.
+    /// Restarts a container; it is killed if it has not shut down within `patience`.
     fn reboot(&self, vmid: Vmid, patience: Duration) -> Answer<'_, ()>;
 
-    /// How a call on a container stands that nobody waits for any more.
+    /// The state of a call on a container that nobody waits for any more.
     fn standing<'a>(&'a self, vmid: Vmid, call: &'a Call) -> Answer<'a, Standing>;
 
-    /// Looks whether containers could be changed now; changes nothing.
+    /// Checks whether containers could be changed now; changes nothing.
     fn probe(&self) -> Pin<Box<dyn Future<Output = Vec<HealthCheck>> + Send + '_>>;
 }
 
-/// Why the back end did not do what it was asked.
+/// Why the back end did not do what it was asked to.
 #[derive(Debug, thiserror::Error)]
 pub enum BackendError {
-    /// There is no such container: on this node, or for the REST API in the cluster.
+    /// The container does not exist on this node, or for the REST API in the cluster.
     #[error("container {vmid} does not exist here")]
     NoSuchContainer {
         /// The container.
         vmid: Vmid,
     },
-    /// Proxmox holds a lock on it: a backup, migration or snapshot is under way, or was interrupted.
+    /// Proxmox holds a lock on the container: a backup, migration or snapshot is under way or was interrupted.
     #[error("container {vmid} is locked ({lock}); wait for what holds the lock, or see `pct unlock`")]
     Locked {
         /// The container.
@@ -229,23 +230,23 @@ pub enum BackendError {
         /// Proxmox's name of the lock.
         lock: String,
     },
-    /// Another program changes it right now.
+    /// Another program is changing the container.
     #[error("the configuration of container {vmid} is being changed by another program; try again")]
     Busy {
         /// The container.
         vmid: Vmid,
     },
-    /// An earlier call that took too long is still at work on it.
+    /// An earlier call on the container took too long and is still running.
     #[error(
-        "an earlier `{command}` on container {vmid} took too long and still runs; nothing is done until it ends"
+        "an earlier `{command}` on container {vmid} took too long and is still running; nothing is done until it ends"
     )]
     StillRunning {
         /// The container.
         vmid: Vmid,
-        /// That call.
+        /// The earlier call.
         command: String,
     },
-    /// It has no such snapshot.
+    /// The container has no such snapshot.
     #[error("container {vmid} has no snapshot `{name}`")]
     NoSuchSnapshot {
         /// The container.
@@ -253,60 +254,60 @@ pub enum BackendError {
         /// The snapshot.
         name: String,
     },
-    /// What was to be made exists; `what` is a subject such as `container 105`.
+    /// What was to be created exists already; `what` names it, such as `container 105`.
     #[error("{what} exists already")]
     Exists {
-        /// What.
+        /// What exists.
         what: String,
         /// Whether it is a snapshot.
         kind: Existing,
     },
-    /// A storage or mount point of the container cannot do it.
+    /// A storage or mount point of the container does not support this.
     #[error("the storage of container {vmid} cannot do this: {detail}")]
     Unsupported {
         /// The container.
         vmid: Vmid,
-        /// Proxmox's words.
+        /// Proxmox's message.
         detail: String,
     },
-    /// The container is in the wrong state: running, stopped, a template, protected.
-    #[error("container {vmid} is in no state for this: {detail}")]
+    /// The container is in the wrong state, such as running, stopped, a template or protected.
+    #[error("container {vmid} is in the wrong state for this: {detail}")]
     WrongState {
         /// The container.
         vmid: Vmid,
-        /// Proxmox's words.
+        /// Proxmox's message.
         detail: String,
         /// Which state is in the way.
         state: Obstacle,
     },
-    /// The kernel refused the new value of a running container.
+    /// The kernel refused the new value for a running container.
     #[error("the value could not be applied to the running container {vmid}: {detail}")]
     NotApplicable {
         /// The container.
         vmid: Vmid,
-        /// Proxmox's words.
+        /// Proxmox's message.
         detail: String,
     },
     /// The node is not ready for changes: no quorum, `/etc/pve` not mounted, not root.
     #[error("the node is not ready for changes: {detail}")]
     NodeNotReady {
-        /// Proxmox's words.
+        /// Proxmox's message.
         detail: String,
     },
-    /// Proxmox does not know us.
+    /// Proxmox does not accept the token.
     #[error(
         "Proxmox does not accept the API token `{token}`; is it deleted, expired, or its secret mistyped?"
     )]
     Unauthorized {
-        /// Its name.
+        /// The name of the token.
         token: String,
     },
-    /// Proxmox knows us and does not let us.
+    /// Proxmox accepts the token but denies the call.
     #[error("`{command}` is not permitted: {detail}; see `lxc-autoscale-api check`")]
     NotPermitted {
         /// The call.
         command: String,
-        /// Proxmox's words.
+        /// Proxmox's message.
         detail: String,
     },
     /// Proxmox's REST API does not answer.
@@ -325,12 +326,12 @@ pub enum BackendError {
         /// Why.
         source: std::io::Error,
     },
-    /// A file of the node did not answer.
+    /// Reading a file of the node did not finish in time.
     #[error("reading `{}` took longer than {limit:?}", path.display())]
     ReadTimedOut {
         /// The file.
         path: PathBuf,
-        /// The time it was given.
+        /// The time limit.
         limit: Duration,
     },
     /// The program cannot be started.
@@ -342,49 +343,49 @@ pub enum BackendError {
         source: std::io::Error,
     },
     /// The call took too long.
-    #[error("`{command}` took longer than {limit:?} and {}", if *.running { "may still be at work" } else { "was given up" })]
+    #[error("`{command}` took longer than {limit:?} and {}", if *.running { "may still be running" } else { "was ended" })]
     TimedOut {
         /// The call.
         command: String,
-        /// The time it was given.
+        /// The time limit.
         limit: Duration,
-        /// Whether it goes on: in spite of SIGTERM, or as a task of Proxmox.
+        /// Whether it continues, in spite of SIGTERM or as a task of Proxmox.
         running: bool,
     },
-    /// It was sent, and the answer did not come.
-    #[error("`{command}` was sent, and its answer was lost ({detail}); it may be at work")]
+    /// The request was sent, but no answer came.
+    #[error("`{command}` was sent, and its answer was lost ({detail}); it may still be running")]
     AnswerLost {
         /// The call.
         command: String,
         /// Why.
         detail: String,
     },
-    /// It was given up because somebody wanted that.
+    /// The call was cancelled on request.
     #[error("`{command}` was cancelled")]
     Cancelled {
         /// The call.
         command: String,
     },
-    /// The call cannot be written down, so it was not made.
-    #[error("`{command}` was not begun, because it could not be written down: {detail}")]
+    /// The call could not be recorded, so it was not made.
+    #[error("`{command}` was not made, because it could not be recorded first: {detail}")]
     NotRecorded {
         /// The call.
         command: String,
         /// Why.
         detail: String,
     },
-    /// The call failed in a way that has no name here.
+    /// The call failed in a way that has no variant of its own.
     #[error("`{command}` failed ({status}): {detail}")]
     Failed {
         /// The call.
         command: String,
         /// Its exit status or HTTP status.
         status: String,
-        /// What it said.
+        /// What it printed.
         detail: String,
     },
-    /// The answer cannot be understood.
-    #[error("`{command}` gave output that cannot be understood: {detail}")]
+    /// The output of the call cannot be parsed.
+    #[error("`{command}` printed something that cannot be understood: {detail}")]
     Unreadable {
         /// The call.
         command: String,
@@ -394,7 +395,7 @@ pub enum BackendError {
 }
 
 impl BackendError {
-    /// The call, where it may be at work still.
+    /// The call that may still be running.
     pub fn at_work(&self) -> Option<&str> {
         match self {
             Self::TimedOut { command, running: true, .. } | Self::AnswerLost { command, .. } => Some(command),
@@ -402,8 +403,8 @@ impl BackendError {
         }
     }
 
-    /// Whether the call may have left some of its work when it failed. What Proxmox names a reason for it has refused before
-    /// it began, or taken back itself.
+    /// Whether the failed call may have done part of its work. If Proxmox gave a reason that we know, it refused the
+    /// call before it began, or cleaned up itself.
     pub fn may_have_begun(&self) -> bool {
         matches!(
             self,
@@ -419,29 +420,29 @@ impl BackendError {
 /// What exists already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Existing {
-    /// A guest of that id.
+    /// A guest with that id.
     Guest,
-    /// A snapshot of that name.
+    /// A snapshot with that name.
     Snapshot,
 }
 
-/// Which state of a container is in the way.
+/// The state of a container that prevents a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Obstacle {
-    /// It runs.
+    /// It is running.
     Running,
-    /// It does not run.
+    /// It is stopped.
     Stopped,
     /// It is a template.
     Template,
     /// It is protected from removal.
     Protected,
-    /// Only its newest snapshot can be rolled back to on this storage.
+    /// The snapshot is not its newest, and this storage can roll back only to that.
     NewerSnapshot,
     /// Its configuration was changed meanwhile.
     Modified,
-    /// Its disk has that size, or more, already.
+    /// Its disk already has that size or more.
     DiskSize,
-    /// It was asked to stop, and did not in time.
+    /// It was asked to shut down, and did not in time.
     DidNotStop,
 }

@@ -1,20 +1,20 @@
-//! What Proxmox says when it refuses something, turned into typed errors: `pct` says it on stderr, the REST API
-//! in its message.
+//! Turns the messages with which Proxmox refuses something into typed errors. `pct` prints them on stderr, the REST
+//! API sends them in its message.
 //!
-//! Exit codes and HTTP statuses only tell success from failure (early errors of `pct` exit with a left-over
-//! errno, and a locked container is a 500), so the texts decide. They are those of Proxmox VE 6 to 9. What is not
-//! known here stays [`BackendError::Failed`] with the text.
+//! Exit codes and HTTP statuses only tell success from failure (early errors of `pct` exit with a left-over errno,
+//! and a locked container is a 500), so the messages decide. They are those of Proxmox VE 6 to 9. An unknown message
+//! becomes [`BackendError::Failed`] with its text.
 
 use lxc_autoscale_core::Vmid;
 
 use crate::backend::{BackendError, Existing, Obstacle};
 
-/// What a resize says where the volume has grown and the file system on it has not; it is a success all the same.
+/// Printed by a resize that grew the volume but not the file system on it; the resize still succeeds.
 pub(in crate::backend) const FILE_SYSTEM_NOT_GROWN: &str = "Failed to update the container's filesystem";
-/// Longest text of `pct` that is handed on.
+/// Longest message of `pct` that is passed on, in characters.
 const MAX_DETAIL_CHARS: usize = 400;
 
-/// Names the failure of `command` on `vmid` by what it wrote to stderr.
+/// The typed error for a failure of `command` on `vmid`, by what it printed on stderr.
 pub(in crate::backend) fn classify(vmid: Vmid, command: &str, status: &str, stderr: &str) -> BackendError {
     known(vmid, stderr).unwrap_or_else(|| BackendError::Failed {
         command: command.to_owned(),
@@ -23,7 +23,7 @@ pub(in crate::backend) fn classify(vmid: Vmid, command: &str, status: &str, stde
     })
 }
 
-/// Names a failure that has a name here.
+/// The typed error for a known message.
 pub(in crate::backend) fn known(vmid: Vmid, stderr: &str) -> Option<BackendError> {
     let says = |text: &str| stderr.contains(text);
     let line_with = |text: &str| shorten(stderr.lines().find(|line| line.contains(text)).unwrap_or(stderr));
@@ -37,7 +37,7 @@ pub(in crate::backend) fn known(vmid: Vmid, stderr: &str) -> Option<BackendError
         return Some(BackendError::Busy { vmid });
     }
     if let Some(path) = between(stderr, "Configuration file '", "' does not exist") {
-        // A clone names its source here, whoever was asked about.
+        // A clone names its source here, whichever container it was asked about.
         let vmid = path.rsplit('/').next().and_then(Vmid::from_config_file_name).unwrap_or(vmid);
         return Some(BackendError::NoSuchContainer { vmid });
     }
@@ -94,12 +94,12 @@ fn between<'a>(text: &'a str, before: &str, after: &str) -> Option<&'a str> {
     rest.split_once(after).map(|(found, _)| found)
 }
 
-/// One line without control characters, bounded.
+/// One line of bounded length without control characters.
 pub(in crate::backend) fn shorten(text: &str) -> String {
     let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
     let clean = words.chars().filter(|c| !c.is_control());
     let short: String = clean.take(MAX_DETAIL_CHARS).collect();
-    if short.is_empty() { "it said nothing".to_owned() } else { short }
+    if short.is_empty() { "it printed nothing".to_owned() } else { short }
 }
 
 #[cfg(test)]
@@ -118,7 +118,7 @@ mod tests {
         assert!(got.starts_with(want), "{stderr:?}: {got}");
     }
 
-    /// The texts are recordings of the real program, Proxmox VE 8.4, unless a version is named.
+    /// Recorded from the real program, Proxmox VE 8.4 unless another version is named.
     #[test]
     fn recorded_texts_are_understood() {
         check("CT is locked (backup)\n", "Locked { vmid: Vmid(100), lock: \"backup\"");
@@ -173,7 +173,7 @@ mod tests {
         );
         check(
             "",
-            "Failed { command: \"pct set 100\", status: \"exit status: 255\", detail: \"it said nothing\"",
+            "Failed { command: \"pct set 100\", status: \"exit status: 255\", detail: \"it printed nothing\"",
         );
     }
 

@@ -1,9 +1,9 @@
-//! The disks of a container, as its configuration names them.
+//! The disks of a container, as listed in its configuration.
 
 use lxc_autoscale_core::api::VolumeInfo;
 use lxc_autoscale_core::container_config::parse_size;
 
-/// The disks in the current section of a configuration, in its order.
+/// The disks in the current section of a configuration, in the same order.
 pub(super) fn volumes(text: &str) -> Vec<VolumeInfo> {
     let current = text.lines().map(str::trim).take_while(|line| !line.starts_with('['));
     let settings = current.filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once(':'));
@@ -11,7 +11,7 @@ pub(super) fn volumes(text: &str) -> Vec<VolumeInfo> {
     disks.map(|(name, value)| volume(name.trim(), value.trim())).collect()
 }
 
-/// `rootfs`, `mp0`, `unused12`.
+/// Whether a key names a disk, such as `rootfs`, `mp0` or `unused12`.
 fn is_disk(name: &str) -> bool {
     let number = name.strip_prefix("mp").or_else(|| name.strip_prefix("unused"));
     let is_numbered =
@@ -19,7 +19,7 @@ fn is_disk(name: &str) -> bool {
     name == "rootfs" || is_numbered
 }
 
-/// Reads `local-lvm:vm-104-disk-1,mp=/srv,size=8G`.
+/// Parses `local-lvm:vm-104-disk-1,mp=/srv,size=8G`.
 fn volume(name: &str, value: &str) -> VolumeInfo {
     let part = |key: &str| {
         value.split(',').find_map(|part| part.trim().strip_prefix(key)?.strip_prefix('=')).map(str::to_owned)

@@ -1,7 +1,7 @@
-//! Who watches the calls of a change: each is written down before it is waited for, and some can be cancelled.
+//! Watches the calls of a change: each is recorded before it is awaited, and some can be cancelled.
 //!
-//! What watches belongs to the task that carries the change out, not to a method of the back end, so that an action
-//! cannot forget to hand it on.
+//! The watcher belongs to the task that carries out the change, not to a method of the back end, so that an action
+//! cannot forget to pass it on.
 
 use std::fmt;
 use std::pin::Pin;
@@ -15,50 +15,50 @@ use super::BackendError;
 /// A call that changes something.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Call {
-    /// As one would type it: `pct clone 104 105 …`, or method and path.
+    /// The call as one would type it: `pct clone 104 105 …`, or method and path.
     pub command: String,
-    /// The task of Proxmox that does it, once there is one.
+    /// The task of Proxmox that carries it out, once it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upid: Option<String>,
 }
 
-/// How a call stands that nobody waits for any more.
+/// The state of a call that nobody waits for any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
-    /// It is at work.
+    /// It is still running.
     Running,
-    /// It is not.
+    /// It is not running any more.
     Ended,
-    /// Nobody can tell.
+    /// It cannot be determined.
     Unknown,
 }
 
 /// What a watcher returns.
 pub type Noted<'a> = Pin<Box<dyn Future<Output = Result<(), BackendError>> + Send + 'a>>;
 
-/// Whoever writes calls down.
+/// Records calls.
 pub trait Watcher: fmt::Debug + Send + Sync {
-    /// A call is about to be made, or has got its task.
+    /// Records a call that is about to be made, or whose task is now known.
     fn note(&self, call: Call) -> Noted<'_>;
 }
 
-/// A wish that may come: to give up.
+/// A signal to cancel, which may come.
 #[derive(Clone, Debug)]
 pub struct Cancel(watch::Receiver<bool>);
 
 impl Cancel {
-    /// A wish and the means to make it.
+    /// A new signal, with the sender that gives it.
     pub fn new() -> (watch::Sender<bool>, Self) {
         let (sender, receiver) = watch::channel(false);
         (sender, Self(receiver))
     }
 
-    /// Whether it was made.
+    /// Whether the signal was given.
     pub fn is_wanted(&self) -> bool {
         *self.0.borrow()
     }
 
-    /// Waits until it is made; for ever, when it cannot be any more.
+    /// Waits for the signal; for ever, if it can no longer come.
     pub async fn wanted(&mut self) {
         if self.0.wait_for(|wanted| *wanted).await.is_err() {
             std::future::pending::<()>().await;
@@ -71,17 +71,17 @@ tokio::task_local! {
     static CANCEL: Cancel;
 }
 
-/// Runs a change, its calls watched.
+/// Runs a change whose calls `watcher` records.
 pub async fn watched<F: Future>(watcher: Arc<dyn Watcher>, change: F) -> F::Output {
     WATCHER.scope(watcher, change).await
 }
 
-/// Runs a call that may be given up half way.
+/// Runs a call that may be cancelled half way.
 pub async fn cancellable<F: Future>(cancel: Cancel, call: F) -> F::Output {
     CANCEL.scope(cancel, call).await
 }
 
-/// Writes a call down, if anybody watches.
+/// Records a call, if there is a watcher.
 pub(super) async fn note(call: Call) -> Result<(), BackendError> {
     match WATCHER.try_with(Arc::clone) {
         Ok(watcher) => watcher.note(call).await,
@@ -89,7 +89,7 @@ pub(super) async fn note(call: Call) -> Result<(), BackendError> {
     }
 }
 
-/// Waits until the call that is being made is to be given up; for ever, when it cannot be.
+/// Waits until the current call is to be cancelled; for ever, if it cannot be.
 pub(super) async fn cancelled() {
     match CANCEL.try_with(Cancel::clone) {
         Ok(mut cancel) => cancel.wanted().await,

@@ -1,4 +1,4 @@
-//! What the node's own files say: a container's configuration in full, and the members of the cluster.
+//! Parses the node's own files: the full configuration of a container, and the members of the cluster.
 
 use std::collections::BTreeMap;
 
@@ -11,12 +11,12 @@ use serde::Deserialize;
 
 use crate::backend::digest;
 
-/// The section of changes that wait.
+/// The section of pending changes.
 const PENDING: &str = "[pve:pending]";
-/// Where it lists what is removed.
+/// Its key that lists the settings to be removed.
 const DELETE: &str = "delete";
 
-/// Reads `/etc/pve/lxc/<id>.conf`: what is in force and what is pending, snapshots left out.
+/// Parses `/etc/pve/lxc/<id>.conf`: settings in force and pending, without snapshots.
 pub(super) fn settings(vmid: Vmid, bytes: &[u8]) -> ContainerSettings {
     let text = String::from_utf8_lossy(bytes);
     let mut found = ContainerSettings {
@@ -33,7 +33,7 @@ pub(super) fn settings(vmid: Vmid, bytes: &[u8]) -> ContainerSettings {
             section = if line.eq_ignore_ascii_case(PENDING) { PENDING } else { line };
             continue;
         }
-        // Notes, and lines that are none.
+        // Skips notes, and lines that are no setting.
         let Some((name, value)) = line.split_once(':').filter(|_| !line.starts_with('#')) else { continue };
         let (name, value) = (name.trim().to_owned(), value.trim().to_owned());
         match section {
@@ -51,7 +51,7 @@ pub(super) fn settings(vmid: Vmid, bytes: &[u8]) -> ContainerSettings {
     found
 }
 
-/// `/etc/pve/.members`: of a node in no cluster it holds the name alone.
+/// The content of `/etc/pve/.members`; outside a cluster it holds only the node's name.
 #[derive(Debug, Deserialize)]
 struct Members {
     nodename: String,
@@ -75,10 +75,10 @@ struct Member {
     ip: Option<String>,
 }
 
-/// Reads `/etc/pve/.members`.
+/// Parses `/etc/pve/.members`.
 ///
 /// # Errors
-/// Why it cannot be understood.
+/// Why it cannot be parsed.
 pub(super) fn cluster(text: &str) -> Result<ClusterStatus, serde_json::Error> {
     let Members { nodename, cluster, nodelist } = serde_json::from_str(text)?;
     let mut nodes: Vec<ClusterNode> = nodelist

@@ -1,5 +1,5 @@
-//! Containers through the `pct` program, and what is cheaper to read directly: configurations from `/etc/pve`,
-//! running containers from `/proc/net/unix`. Looking starts no process where a file tells the same.
+//! Containers through the `pct` program. What is cheaper to read directly is read directly: configurations from
+//! `/etc/pve`, running containers from `/proc/net/unix`. No process is started to read something that a file shows.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -25,8 +25,8 @@ mod run;
 
 use run::{Call, Kind, Printed, Runner};
 
-/// Files of the node that are read at once, those that hang included: each keeps a thread until the kernel
-/// lets it go, and the threads are needed elsewhere.
+/// How many files of the node may be read at once, including reads that hang: each keeps a thread until the kernel
+/// releases it, and the threads are needed elsewhere.
 const MAX_FILES: usize = 32;
 
 /// The containers of the node this process runs on.
@@ -38,7 +38,7 @@ pub struct PctHost {
 }
 
 impl PctHost {
-    /// Prepares; starts and opens nothing.
+    /// Creates the back end; starts and opens nothing.
     pub fn new(pct: PctConfig, paths: PathsConfig) -> Self {
         Self { runner: Runner::new(pct), paths, files: Arc::new(Semaphore::new(MAX_FILES)) }
     }
@@ -47,8 +47,8 @@ impl PctHost {
         self.paths.pve.join("lxc").join(format!("{vmid}.conf"))
     }
 
-    /// Does something with a file of the node in a thread of its own, for as long as a query may take:
-    /// `/etc/pve` is a FUSE file system, which can hang.
+    /// Works with a file of the node in a thread of its own, for at most the time of a query: `/etc/pve` is a FUSE
+    /// file system, which can hang.
     async fn with_file<T: Send + 'static>(
         &self,
         path: PathBuf,
@@ -101,7 +101,7 @@ impl PctHost {
         let shown = directory.display().to_string();
         match self.with_file(directory, Path::try_exists).await {
             Ok(true) => BackendError::NoSuchContainer { vmid },
-            // Without its cluster file system the node seems to have no containers at all.
+            // Without its cluster file system, the node seems to have no containers at all.
             Ok(false) => BackendError::NodeNotReady {
                 detail: format!("`{shown}` does not exist; see `systemctl status pve-cluster`"),
             },
@@ -109,7 +109,7 @@ impl PctHost {
         }
     }
 
-    /// Starts or stops.
+    /// Starts or stops a container.
     async fn power(&self, vmid: Vmid, call: Call, runs_afterwards: bool) -> Result<(), BackendError> {
         let printed = self.runner.run(&call).await?;
         log_remark(&call, &printed);
@@ -129,7 +129,7 @@ impl PctHost {
                 (HealthState::Unhealthy, format!("`{shown}` is not an executable file"))
             }
             Ok(_) if !overdue.is_empty() => {
-                (HealthState::Degraded, format!("took too long and still runs: {}", overdue.join(", ")))
+                (HealthState::Degraded, format!("took too long and still running: {}", overdue.join(", ")))
             }
             Ok(_) => (HealthState::Healthy, format!("`{shown}` is executable")),
         };
@@ -160,20 +160,20 @@ impl PctHost {
             Ok(running) => {
                 (HealthState::Healthy, format!("running now: {}", count(running.len(), "container")))
             }
-            Err(error) => (HealthState::Degraded, format!("asking pct instead: {}", ErrorChain(&error))),
+            Err(error) => (HealthState::Degraded, format!("falling back to pct: {}", ErrorChain(&error))),
         };
         HealthCheck { name: "running_state".to_owned(), state, detail }
     }
 }
 
-/// What pct says where it only asks the high availability manager.
+/// What pct prints when it only sends a request to the high availability manager.
 const REQUEST_TO_HA: &str = "Requesting HA";
 
-/// Logs what pct said on stderr though it succeeded.
+/// Logs what pct printed on stderr although it succeeded.
 fn log_remark(call: &Call, printed: &Printed) {
     if !printed.stderr.trim().is_empty() {
         let remark = texts::shorten(&printed.stderr);
-        tracing::warn!(command = call.shown(), remark, "pct succeeded with a remark");
+        tracing::warn!(command = call.shown(), remark, "pct succeeded with a message on stderr");
     }
 }
 
@@ -294,7 +294,7 @@ impl ContainerHost for PctHost {
         Box::pin(async move {
             let call = Call::new(Kind::Long, "resize", vmid).arg("rootfs").arg(format_args!("+{gib}G"));
             let printed = self.runner.run(&call).await?;
-            // `pct resize` exits with 0 even where its task failed; what it says on stderr tells.
+            // `pct resize` exits with 0 even if its task failed; only stderr shows it.
             if let Some(error) = texts::known(vmid, &printed.stderr) {
                 return Err(error);
             }
@@ -326,7 +326,7 @@ impl ContainerHost for PctHost {
         if let Some(snapshot) = &order.snapshot {
             call = call.arg("--snapname").arg(snapshot);
         }
-        // Booleans are written with a value: a bare flag would swallow what follows it.
+        // Booleans are passed with a value: a bare flag would swallow the argument after it.
         Box::pin(self.change(call.arg("--hostname").arg(&order.hostname).arg("--full").arg(1)))
     }
 
@@ -364,7 +364,7 @@ impl ContainerHost for PctHost {
         Box::pin(async move {
             let command = call.command.clone();
             if !command.starts_with("pct ") {
-                // Somebody else was asked to do it.
+                // The call was a request to the high availability manager.
                 return Ok(Standing::Unknown);
             }
             let found = self

@@ -1,15 +1,15 @@
-//! Finds calls of `pct` that nobody waits for any more: they took too long, or outlived the process of this server that
-//! began them.
+//! Finds calls of `pct` that nobody waits for any more, because they took too long or outlived the server process
+//! that made them.
 
 use std::io;
 use std::path::Path;
 
-/// The procfs of this machine: processes are real even where the node is a simulated one.
+/// The procfs of this machine: the processes are real even if the node is simulated.
 pub(super) const PROCFS: &str = "/proc";
 
-/// Whether a process runs whose command line ends in the words of `command` behind its first, which is `pct`.
+/// Whether a process is running whose command line ends with the words of `command` after the first one, `pct`.
 ///
-/// `pct` is a script, so its interpreter stands before it; what the script was called by is left open.
+/// `pct` is a script, so its interpreter comes first; the path it was called by does not matter.
 pub(super) fn is_running(proc: &Path, command: &str) -> io::Result<bool> {
     let wanted: Vec<&str> = command.split(' ').skip(1).collect();
     for entry in std::fs::read_dir(proc)? {
@@ -17,7 +17,7 @@ pub(super) fn is_running(proc: &Path, command: &str) -> io::Result<bool> {
         if !entry.file_name().as_encoded_bytes().iter().all(u8::is_ascii_digit) {
             continue;
         }
-        // A process that ended meanwhile does not run.
+        // A process that has ended meanwhile is not running.
         let Ok(line) = std::fs::read(entry.path().join("cmdline")) else { continue };
         if ends_in(&line, &wanted) {
             return Ok(true);
@@ -26,13 +26,13 @@ pub(super) fn is_running(proc: &Path, command: &str) -> io::Result<bool> {
     Ok(false)
 }
 
-/// Whether a command line as procfs shows it, each argument ended by a zero byte, ends in those words. A description is
-/// one argument of several words.
+/// Whether a command line from procfs, whose arguments each end with a zero byte, ends with these words. (A
+/// description is one argument of several words.)
 fn ends_in(line: &[u8], wanted: &[&str]) -> bool {
     let words: Vec<&[u8]> =
         line.strip_suffix(&[0]).unwrap_or(line).split(|byte| [0, b' '].contains(byte)).collect();
     let wanted: Vec<&[u8]> = wanted.iter().map(|word| word.as_bytes()).collect();
-    // Something must stand before: the program.
+    // The program itself must come before them.
     wanted.len() < words.len() && !wanted.is_empty() && words.ends_with(&wanted)
 }
 

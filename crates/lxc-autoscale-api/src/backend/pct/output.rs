@@ -1,8 +1,8 @@
-//! What a call of `pct` prints, of which the beginning is kept.
+//! The output of a `pct` call, of which only the beginning is kept.
 //!
-//! It prints into an anonymous file in memory (memfd_create(2)), not into a pipe: a pipe breaks when this server dies, and
-//! then the next line of progress that `pct` has to tell would end it half way. A file is there as long as somebody has
-//! it open.
+//! The call prints into an anonymous file in memory (memfd_create(2)) instead of a pipe. A pipe would break when this
+//! server dies, and the next progress message would then end `pct` half way. The file exists for as long as anyone
+//! has it open.
 
 use std::fs::File;
 use std::io;
@@ -13,10 +13,10 @@ use std::time::Duration;
 use rustix::fs::{FallocateFlags, MemfdFlags, OFlags, fallocate, fcntl_setfl, memfd_create};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
-/// How often what is more than is kept gives its memory back.
+/// How often the memory of output that is not kept is freed.
 const TRIM_EVERY: Duration = Duration::from_secs(1);
 
-/// One stream of output.
+/// One output stream.
 #[derive(Debug)]
 pub(super) struct Output {
     file: File,
@@ -24,19 +24,19 @@ pub(super) struct Output {
 }
 
 impl Output {
-    /// Output of which `limit` bytes are kept.
+    /// An output of which `limit` bytes are kept.
     pub(super) fn new(limit: usize) -> io::Result<Self> {
         let file = File::from(memfd_create("pct-output", MemfdFlags::CLOEXEC)?);
         fcntl_setfl(&file, OFlags::APPEND)?;
         Ok(Self { file, limit })
     }
 
-    /// What a program may print to.
+    /// The handle that a program prints to.
     pub(super) fn writer(&self) -> io::Result<Stdio> {
         self.file.try_clone().map(Stdio::from)
     }
 
-    /// What was printed so far, as far as it is kept.
+    /// The kept part of what was printed so far.
     pub(super) fn text(&self) -> io::Result<String> {
         let printed = usize::try_from(self.file.metadata()?.len()).unwrap_or(usize::MAX);
         let mut bytes = vec![0; printed.min(self.limit)];
@@ -44,7 +44,7 @@ impl Output {
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
-    /// Gives back the memory of what is not kept; what is printed later comes behind it.
+    /// Frees the memory of output that is not kept; later output is appended after it.
     fn trim(&self) -> io::Result<()> {
         let (printed, limit) = (self.file.metadata()?.len(), self.limit as u64);
         if limit < printed {
@@ -55,10 +55,10 @@ impl Output {
     }
 }
 
-/// Waits for `work`, the end of a program that prints to `outputs`, which stay small meanwhile.
+/// Waits for `work`, the end of a program that prints to `outputs`, and keeps those small meanwhile.
 pub(super) async fn while_printing<F: Future>(work: F, outputs: &[Output; 2]) -> F::Output {
     let mut work = std::pin::pin!(work);
-    // Most calls end before the first one: nothing wakes up for them.
+    // Most calls end before the first tick, so that nothing wakes up for them.
     let mut interval = interval_at(Instant::now() + TRIM_EVERY, TRIM_EVERY);
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -67,7 +67,7 @@ pub(super) async fn while_printing<F: Future>(work: F, outputs: &[Output; 2]) ->
             done = &mut work => return done,
             _ = interval.tick() => for output in outputs {
                 if let Err(error) = output.trim() {
-                    tracing::warn!(%error, "what pct prints beyond what is kept takes memory");
+                    tracing::warn!(%error, "cannot free the memory of surplus output of pct");
                 }
             },
         }
@@ -93,7 +93,7 @@ mod tests {
         let found = output.file.metadata().unwrap();
         assert_eq!(found.len(), 3_000_013);
         assert!(found.blocks() * 512 <= 8192, "{} blocks", found.blocks());
-        // Later ones come behind, and take nothing from the beginning.
+        // Later output is appended, and takes nothing from the beginning.
         output.file.try_clone().unwrap().write_all(b"more").unwrap();
         assert_eq!(output.text().unwrap(), "0123456789");
     }

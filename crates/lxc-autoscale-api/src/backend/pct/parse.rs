@@ -1,4 +1,4 @@
-//! What `pct` prints, and what the node's files say, turned into types.
+//! Parses the output of `pct` and the node's files.
 
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
@@ -9,20 +9,20 @@ use lxc_autoscale_core::container_config::ContainerConfig;
 use crate::backend::volumes::volumes;
 use crate::backend::{Stored, digest};
 
-/// What stands in front of each name in `pct listsnapshot`.
+/// What precedes each name in `pct listsnapshot`.
 const BRANCH: &str = "`-> ";
-/// The text of a snapshot without description.
+/// Shown for a snapshot without a description.
 const NO_DESCRIPTION: &str = "no-description";
-/// Name of the entry that stands for the present state.
+/// Name of the entry for the present state.
 const CURRENT: &str = "current";
 
-/// Reads the tree that `pct listsnapshot` prints; `Err` is the line that is none of it.
+/// Parses the tree that `pct listsnapshot` prints; `Err` is the line that cannot be parsed.
 ///
-/// Each level is indented further than the one above (by one, two or four blanks, depending on the version),
-/// so that parents follow from the indentation alone. Times are local to `zone`.
+/// Each level is indented further than the one above (by one, two or four blanks, depending on the version), so the
+/// parents follow from the indentation alone. Times are local to `zone`.
 pub(super) fn snapshot_list(text: &str, zone: &TimeZone) -> Result<Vec<SnapshotInfo>, String> {
     let mut snapshots: Vec<SnapshotInfo> = Vec::new();
-    // The ancestors of the next line: indentation and name.
+    // The ancestors of the next line, with their indentation.
     let mut ancestors: Vec<(usize, String)> = Vec::new();
     let mut current_parent = None;
     for line in text.lines().filter(|line| !line.trim().is_empty()) {
@@ -64,7 +64,7 @@ fn time_and_description(rest: &str, zone: &TimeZone) -> (Option<RecordTime>, Opt
     (created, described.then(|| text.to_owned()))
 }
 
-/// Reads `pct status`: whether the container runs. Noise on other lines is common while one stops.
+/// Parses the output of `pct status`: whether the container is running. Unrelated lines are common while one stops.
 pub(super) fn status(text: &str) -> Option<bool> {
     text.lines().find_map(|line| match line.trim() {
         "status: running" => Some(true),
@@ -73,7 +73,7 @@ pub(super) fn status(text: &str) -> Option<bool> {
     })
 }
 
-/// Reads `/etc/pve/lxc/<id>.conf`; lines that cannot be read are returned as texts beside it.
+/// Parses `/etc/pve/lxc/<id>.conf`; also returns the lines that cannot be parsed.
 pub(super) fn stored(bytes: &[u8]) -> (Stored, Vec<String>) {
     let text = &*String::from_utf8_lossy(bytes);
     let (config, unreadable) = ContainerConfig::parse(text);
@@ -101,7 +101,7 @@ mod tests {
 
     use super::*;
 
-    /// As recorded: two snapshots branch off the same one, and the present state does too.
+    /// Recorded: two snapshots and the present state descend from the same snapshot.
     const TREE: &str = "\
 `-> forclone                    2026-11-23 18:40:23     no-description
  `-> before_scale               2026-11-23 18:42:35     two words, and more

@@ -1,9 +1,9 @@
-//! The one door to the `pct` program.
+//! The only place that starts the `pct` program.
 //!
-//! Arguments are separate strings, made from numbers and checked names; no shell is involved. A call that
-//! takes too long gets SIGTERM, which `pct` hands on to its worker; it is never killed, because that would
-//! leave the worker at its work and the container locked. If it goes on all the same, it is left to itself,
-//! remembered, and its container takes no further change until it ends.
+//! Arguments are separate strings, made from numbers and checked names; no shell is involved. A call that takes too
+//! long gets SIGTERM, which `pct` passes on to its worker. It is never killed, because that would leave the worker
+//! running and the container locked. If it continues all the same, it is left alone and remembered, and its container
+//! accepts no further change until it ends.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -22,13 +22,13 @@ use super::output::{Output, while_printing};
 use crate::backend::{BackendError, texts, watch};
 use crate::config::PctConfig;
 
-/// Where the program and what it starts look for others.
+/// The PATH for the program and everything it starts.
 const SEARCH_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// How long a call may take, and whether it changes anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// It only looks.
+    /// It only reads.
     Query,
     /// It sets a value, starts or stops.
     Change,
@@ -43,7 +43,7 @@ pub(super) struct Call {
     vmid: Vmid,
     arguments: Vec<String>,
     kind: Kind,
-    /// How long the program itself may wait for something, beside the time of its kind.
+    /// How long the program itself may wait, in addition to the time limit of its kind.
     waits: Duration,
 }
 
@@ -52,13 +52,13 @@ impl Call {
         Self { command, vmid, arguments: Vec::new(), kind, waits: Duration::ZERO }
     }
 
-    /// Adds a positional argument or the value of an option.
+    /// Adds a positional argument, or the value of an option.
     pub(super) fn arg(mut self, argument: impl Display) -> Self {
         self.arguments.push(argument.to_string());
         self
     }
 
-    /// Gives it as much time more, because it waits that long itself.
+    /// Extends its time limit, because the program itself waits that long.
     pub(super) fn waiting(mut self, waits: Duration) -> Self {
         self.waits = waits;
         self
@@ -80,12 +80,12 @@ pub(super) struct Printed {
     pub(super) stderr: String,
 }
 
-/// Runs calls.
+/// Runs calls of `pct`.
 #[derive(Debug)]
 pub(super) struct Runner {
     config: PctConfig,
     environment: Vec<(String, OsString)>,
-    /// Calls that outlived their time, by container.
+    /// Calls that exceeded their time limit and are still running, by container.
     lingering: Arc<Mutex<HashMap<Vmid, String>>>,
 }
 
@@ -100,7 +100,7 @@ impl Runner {
         &self.config
     }
 
-    /// Runs a call and returns what it printed when it succeeded by its exit code.
+    /// Runs a call; returns what it printed if its exit code says success.
     pub(super) async fn run(&self, call: &Call) -> Result<Printed, BackendError> {
         if call.kind != Kind::Query
             && let Some(command) = self.lingering().get(&call.vmid).cloned()
@@ -146,7 +146,7 @@ impl Runner {
         Err(texts::classify(call.vmid, &call.shown(), &status.to_string(), &stderr))
     }
 
-    /// Starts a call, with what it prints to: stdout and stderr.
+    /// Starts a call, with the files that it prints stdout and stderr to.
     fn spawn(&self, call: &Call) -> io::Result<(Child, [Output; 2])> {
         let limit = self.config.max_output_kib << 10;
         let outputs = [Output::new(limit)?, Output::new(limit)?];
@@ -160,13 +160,14 @@ impl Runner {
         command.arg(call.command).arg(call.vmid.to_string()).args(&call.arguments);
         command.env_clear().env("PATH", SEARCH_PATH).env("LC_ALL", "C");
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
-        // A group of its own: Ctrl-C on a terminal must not interrupt what the daemon will wait for.
+        // In a process group of its own: Ctrl-C on a terminal must not interrupt a call that the daemon will wait
+        // for.
         command.stdin(Stdio::null()).process_group(0);
         command.kill_on_drop(false);
         command
     }
 
-    /// How long a call may take.
+    /// The time limit of a call.
     pub(super) fn limit(&self, call: &Call) -> Duration {
         let seconds = match call.kind {
             Kind::Query => self.config.query_timeout_seconds,
@@ -176,7 +177,7 @@ impl Runner {
         Duration::from_secs(seconds) + call.waits
     }
 
-    /// Sends SIGTERM and waits; `None` when the program goes on.
+    /// Sends SIGTERM and waits; `None` if the program continues.
     async fn ask_to_end(&self, child: &mut Child) -> Option<io::Result<std::process::ExitStatus>> {
         let pid = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
         if let Some(pid) = pid
@@ -187,10 +188,10 @@ impl Runner {
         timeout(Duration::from_secs(self.config.terminate_grace_seconds), child.wait()).await.ok()
     }
 
-    /// Waits for the program in the background, so that its end is seen and its container is free again.
+    /// Waits for the program in the background, so that its end is noticed and its container is free again.
     fn leave_to_itself(&self, call: &Call, mut child: Child, outputs: [Output; 2]) {
         let (vmid, command) = (call.vmid, call.shown());
-        tracing::error!(%vmid, command, "pct goes on after SIGTERM; the container takes no change until it ends");
+        tracing::error!(%vmid, command, "pct continues after SIGTERM; the container accepts no change until it ends");
         self.lingering().insert(vmid, command.clone());
         let lingering = Arc::clone(&self.lingering);
         tokio::spawn(async move {
@@ -198,7 +199,9 @@ impl Runner {
             lock(&lingering).remove(&vmid);
             match ended {
                 Ok(status) => tracing::warn!(%vmid, command, %status, "the overdue pct call has ended"),
-                Err(error) => tracing::error!(%vmid, command, %error, "lost sight of an overdue pct call"),
+                Err(error) => {
+                    tracing::error!(%vmid, command, %error, "cannot wait for an overdue pct call any more")
+                }
             }
         });
     }
@@ -207,13 +210,13 @@ impl Runner {
         lock(&self.lingering)
     }
 
-    /// The calls that outlived their time and still run.
+    /// The calls that exceeded their time limit and are still running.
     pub(super) fn overdue(&self) -> Vec<String> {
         self.lingering().values().cloned().collect()
     }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Every critical section is one map or buffer operation: nothing is half done when one panics.
+    // Every critical section is a single map or buffer operation, so a panic leaves nothing half done.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,4 +1,4 @@
-//! What Proxmox answers, turned into what the actions know.
+//! Converts the answers of Proxmox to the types of the actions.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -15,17 +15,17 @@ use serde_json::Value;
 
 use crate::backend;
 
-/// An entry of `/nodes/{node}/lxc`, or `/status/current`.
+/// An entry of `/nodes/{node}/lxc`, or the answer of `/status/current`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub(super) struct Listed {
-    /// Its id: a number, and on Proxmox VE 6 a text.
+    /// Its id: a number, but a string on Proxmox VE 6.
     #[serde(deserialize_with = "vmid")]
     pub(super) vmid: Vmid,
     status: String,
 }
 
 impl Listed {
-    /// Whether it runs.
+    /// Whether it is running.
     pub(super) fn is_running(&self) -> bool {
         self.status == "running"
     }
@@ -36,12 +36,12 @@ impl Listed {
 pub(super) struct Guest {
     /// `lxc/104`, or `qemu/104`.
     id: String,
-    /// The node that it is on.
+    /// The node it is on.
     pub(super) node: String,
 }
 
 impl Guest {
-    /// Whether it is that container.
+    /// Whether it is this container.
     pub(super) fn is_container(&self, vmid: Vmid) -> bool {
         self.id == format!("lxc/{vmid}")
     }
@@ -53,10 +53,10 @@ fn vmid<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vmid, D::Error> {
     text.parse().map_err(serde::de::Error::custom)
 }
 
-/// `/config?current=1`.
+/// The answer of `/config?current=1`.
 pub(super) type ConfigAnswer = BTreeMap<String, Value>;
 
-/// A configuration as the file of the same content has it.
+/// The configuration in the form that its file has.
 pub(super) fn text(answer: &ConfigAnswer) -> String {
     let mut text = String::new();
     for (key, value) in settings_of(answer) {
@@ -73,13 +73,13 @@ pub(super) fn parent(answer: &ConfigAnswer) -> Option<String> {
     answer.get("parent").and_then(Value::as_str).map(str::to_owned)
 }
 
-/// Proxmox's digest of the whole file; where an answer has none, one of the answer.
+/// Proxmox's digest of the whole file; without one, a digest of the answer.
 pub(super) fn digest(answer: &ConfigAnswer) -> String {
     let told = answer.get("digest").and_then(Value::as_str).map(str::to_owned);
     told.unwrap_or_else(|| backend::digest(Value::from_iter(answer.clone()).to_string().as_bytes()))
 }
 
-/// The settings, as the file has them.
+/// The settings in the form that the file has.
 fn settings_of(answer: &ConfigAnswer) -> impl Iterator<Item = (&String, String)> {
     let is_setting = |key: &str| !["digest", "description", "lxc"].contains(&key);
     answer
@@ -88,7 +88,7 @@ fn settings_of(answer: &ConfigAnswer) -> impl Iterator<Item = (&String, String)>
         .map(|(key, value)| (key, value.as_str().map_or_else(|| value.to_string(), str::to_owned)))
 }
 
-/// Raw LXC settings, which are pairs.
+/// The raw LXC settings, which are key-value pairs.
 fn raw_of(answer: &ConfigAnswer) -> impl Iterator<Item = RawSetting> {
     let pairs = answer.get("lxc").and_then(Value::as_array).into_iter().flatten();
     pairs.filter_map(Value::as_array).filter_map(|pair| match pair.as_slice() {
@@ -143,9 +143,9 @@ pub(super) struct MemberAnswer {
     ip: Option<String>,
 }
 
-/// The cluster and its nodes, by name.
+/// The cluster and its nodes, sorted by name.
 pub(super) fn cluster(members: Vec<MemberAnswer>) -> ClusterStatus {
-    // Booleans are numbers, and on old versions texts.
+    // Booleans are numbers, and strings on old versions.
     let is_set =
         |value: Option<Value>| value.is_some_and(|value| value == 1 || value == "1" || value == true);
     let mut found = ClusterStatus { cluster: None, nodes: Vec::new() };
@@ -161,7 +161,7 @@ pub(super) fn cluster(members: Vec<MemberAnswer>) -> ClusterStatus {
     found
 }
 
-/// One line of the file; what would be two lines is cut.
+/// Adds one line to the file; a value of several lines is cut after the first.
 fn line(text: &mut String, key: &str, value: &str) {
     let value = value.lines().next().unwrap_or_default();
     // Writing to a string cannot fail.
@@ -180,7 +180,7 @@ pub(super) struct SnapshotAnswer {
     parent: Option<String>,
 }
 
-/// Name of the entry that stands for the present state.
+/// Name of the entry for the present state.
 const CURRENT: &str = "current";
 
 /// The snapshots in the order of their times.

@@ -1,4 +1,4 @@
-//! Calls that change something: made, followed to their end, and found again where their answer was lost.
+//! Calls that change something: makes them, follows them to their end, and finds them again if the answer was lost.
 
 use std::collections::HashMap;
 use std::sync::{MutexGuard, PoisonError};
@@ -15,22 +15,22 @@ use super::task::{ListedTask, PrintedLine, Progress, TaskStatus, Upid};
 use crate::backend::watch::{self, Call, Standing};
 use crate::backend::{BackendError, texts};
 
-/// A task is asked after at first, and later at most this often.
+/// Pause before the first query of a task's state; it grows up to `LAST_POLL`.
 const FIRST_POLL: Duration = Duration::from_millis(100);
 const LAST_POLL: Duration = Duration::from_secs(2);
-/// Lines that are read of what a task has printed; growing a disk prints a dozen.
+/// How many lines of a task's output are read; growing a disk prints a dozen.
 const MOST_LINES: u32 = 500;
 
 /// A call that took too long, or whose answer was lost.
 #[derive(Clone, Debug)]
 pub(super) struct Overdue {
     command: String,
-    /// Its task, where that is known.
+    /// Its task, if known.
     upid: Option<Upid>,
 }
 
 impl RestHost {
-    /// A change that is done when it is answered.
+    /// Makes a change that is complete when it is answered.
     pub(super) async fn set(&self, vmid: Vmid, key: &'static str, value: String) -> Result<(), BackendError> {
         self.refuse_while_overdue(vmid).await?;
         let ask = Ask {
@@ -44,7 +44,7 @@ impl RestHost {
         self.client.ask::<Value>(&ask).await.map(drop).inspect_err(|error| self.left_alone(vmid, error, None))
     }
 
-    /// A change that is a task, followed to its end.
+    /// Makes a change that runs as a task, and follows it to its end.
     pub(super) async fn run(
         &self,
         vmid: Vmid,
@@ -55,7 +55,7 @@ impl RestHost {
     ) -> Result<Upid, BackendError> {
         self.refuse_while_overdue(vmid).await?;
         let deadline = Instant::now() + limit;
-        // The task itself is begun within the time of a change.
+        // The task itself must begin within the time limit of a change.
         let begin = self.config.change_timeout();
         let ask = Ask { method, path, parameters, about: About::Container(vmid), limit: begin };
         watch::note(Call { command: ask.shown(), upid: None }).await?;
@@ -64,8 +64,8 @@ impl RestHost {
             Err(error) => self.found_again(vmid, error).await?,
         };
         if let Err(error) = watch::note(Call { command: ask.shown(), upid: Some(upid.to_string()) }).await {
-            // It is begun: what remains is to follow it.
-            tracing::error!(%upid, error = %ErrorChain(&error), "the name of the task is not written down");
+            // The task has begun already, so all that is left is to follow it.
+            tracing::error!(%upid, error = %ErrorChain(&error), "cannot record the name of the task");
         }
         let (progress, is_cancelled) = self.follow(&upid, deadline).await;
         match progress {
@@ -87,8 +87,8 @@ impl RestHost {
         }
     }
 
-    /// Asks after a task until it has ended; `None` when the time is over first. Also returns whether it was asked
-    /// to give up.
+    /// Queries a task until it has ended; `None` if the deadline passes first. Also returns whether the task was
+    /// cancelled.
     async fn follow(&self, upid: &Upid, deadline: Instant) -> (Option<Progress>, bool) {
         let mut pause = FIRST_POLL;
         let mut is_cancelled = false;
@@ -96,8 +96,8 @@ impl RestHost {
             match self.progress(upid).await {
                 Ok(Progress::Running) => {}
                 Ok(ended) => return (Some(ended), is_cancelled),
-                // Proxmox's own proxy is restarted now and then; the task goes on.
-                Err(error) => tracing::warn!(%upid, error = %ErrorChain(&error), "cannot ask after the task"),
+                // Proxmox's own proxy restarts now and then; the task continues.
+                Err(error) => tracing::warn!(%upid, error = %ErrorChain(&error), "cannot query the task"),
             }
             if deadline <= Instant::now() + pause {
                 return (None, is_cancelled);
@@ -113,7 +113,7 @@ impl RestHost {
         }
     }
 
-    /// Asks Proxmox to stop a task, which cleans up as far as it can; its end is then seen as that of any other.
+    /// Asks Proxmox to stop a task, which cleans up as far as it can; its end is noticed like any other.
     async fn stop_task(&self, upid: &Upid) {
         let ask = Ask {
             method: Method::DELETE,
@@ -123,11 +123,11 @@ impl RestHost {
             limit: self.config.query_timeout(),
         };
         if let Err(error) = self.client.ask::<Value>(&ask).await {
-            tracing::warn!(%upid, error = %ErrorChain(&error), "the task cannot be stopped");
+            tracing::warn!(%upid, error = %ErrorChain(&error), "cannot stop the task");
         }
     }
 
-    /// How a task stands, asked of the node it runs on.
+    /// The state of a task, from the node it runs on.
     async fn progress(&self, upid: &Upid) -> Result<Progress, BackendError> {
         let path = format!("/nodes/{}/tasks/{upid}/status", upid.node());
         let status: TaskStatus = self.look(path).await?;
@@ -147,12 +147,12 @@ impl RestHost {
         Ok(lines.into_iter().map(|line| line.t).collect())
     }
 
-    /// The task of a call that failed, if only its answer was lost and it is at work: then nothing is lost.
+    /// The task of a failed call, if only its answer was lost and the task is running: then nothing is lost.
     async fn found_again(&self, vmid: Vmid, error: BackendError) -> Result<Upid, BackendError> {
         let Some(command) = error.at_work() else { return Err(error) };
         match self.task_of(vmid, command).await {
             Ok(Some(upid)) => {
-                tracing::warn!(%upid, error = %ErrorChain(&error), "the task was found among those at work");
+                tracing::warn!(%upid, error = %ErrorChain(&error), "found the task among those running");
                 return Ok(upid);
             }
             Ok(None) => {}
@@ -164,7 +164,7 @@ impl RestHost {
         Err(error)
     }
 
-    /// The newest task at work that this token has begun on a container with such a call.
+    /// The newest running task that this token has started on a container with this call.
     async fn task_of(&self, vmid: Vmid, command: &str) -> Result<Option<Upid>, BackendError> {
         let ask = Ask {
             method: Method::GET,
@@ -183,19 +183,19 @@ impl RestHost {
         self.overdue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Remembers a call that may be at work.
+    /// Remembers a call that may still be running.
     fn left_alone(&self, vmid: Vmid, error: &BackendError, upid: Option<Upid>) {
         if let Some(command) = error.at_work() {
             self.overdue().insert(vmid, Overdue { command: command.to_owned(), upid });
         }
     }
 
-    /// Nothing is begun on a container on which a call may be at work.
+    /// Refuses to begin anything on a container that a call may still be running on.
     async fn refuse_while_overdue(&self, vmid: Vmid) -> Result<(), BackendError> {
         let Some(Overdue { command, upid }) = self.overdue().get(&vmid).cloned() else { return Ok(()) };
         let is_at_work = match upid {
             Some(upid) => self.progress(&upid).await? == Progress::Running,
-            // Until somebody has asked how it stands.
+            // Assumed to be running until its state has been queried.
             None => true,
         };
         if is_at_work {
@@ -205,13 +205,13 @@ impl RestHost {
         Ok(())
     }
 
-    /// How a call stands that nobody waits for any more.
+    /// The state of a call that nobody waits for any more.
     pub(super) async fn standing_of(&self, vmid: Vmid, call: &Call) -> Result<Standing, BackendError> {
         let told = call.upid.as_deref().and_then(Upid::parse);
         let upid = told.or_else(|| self.overdue().get(&vmid).and_then(|overdue| overdue.upid.clone()));
         let standing = match upid {
             Some(upid) if self.progress(&upid).await? == Progress::Running => Standing::Running,
-            // The manager acts later.
+            // The high availability manager acts later.
             Some(upid) if upid.is_request_to_ha() => Standing::Unknown,
             Some(_) => Standing::Ended,
             None => match self.task_of(vmid, &call.command).await? {

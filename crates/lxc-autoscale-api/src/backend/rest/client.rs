@@ -1,9 +1,9 @@
-//! One request to Proxmox's REST API, and what its answer means.
+//! Sends requests to Proxmox's REST API and interprets the answers.
 //!
-//! Requests go to `/api2/extjs`, where the text of an error is in the body on every version; under `/api2/json`
-//! it is in the reason phrase alone before Proxmox VE 8.4. Bodies have a length (Proxmox answers chunked ones
-//! with 501), and requests that change something get a connection of their own: Proxmox closes idle ones after
-//! five seconds, and such a request must not be sent twice.
+//! Requests go to `/api2/extjs`, where every version puts the text of an error into the body; under `/api2/json` it
+//! is only in the reason phrase before Proxmox VE 8.4. Bodies are sent with a length, because Proxmox answers chunked
+//! ones with 501. Each request that changes something gets a connection of its own: Proxmox closes idle connections
+//! after five seconds, and such a request must not be sent twice.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -24,11 +24,11 @@ use serde_json::Value;
 use super::token::Token;
 use crate::backend::{BackendError, texts};
 
-/// Largest answer that is read: that of a node with thousands of guests is below one.
+/// Largest answer that is read; that of a node with thousands of guests is smaller than one MiB.
 const MAX_ANSWER_BYTES: usize = 8 << 20;
-/// Proxmox closes idle connections after five seconds.
+/// How long idle connections are kept; Proxmox closes them after five seconds.
 const IDLE: Duration = Duration::from_secs(3);
-/// Idle connections that are kept.
+/// How many idle connections are kept.
 const MOST_IDLE: usize = 4;
 const CONNECT: Duration = Duration::from_secs(10);
 
@@ -52,13 +52,13 @@ pub(super) struct Ask {
 }
 
 impl Ask {
-    /// As it is named in logs and errors; without values, which may be long.
+    /// The request as it is named in logs and errors, without the parameters, which may be long.
     pub(super) fn shown(&self) -> String {
         format!("{} {}", self.method, self.path)
     }
 }
 
-/// Speaks with one Proxmox node.
+/// A client of one Proxmox node.
 #[derive(Debug)]
 pub(super) struct Client {
     base: String,
@@ -84,7 +84,7 @@ struct Envelope {
 }
 
 impl Client {
-    /// Prepares; connects to nothing.
+    /// Creates the client; connects to nothing.
     pub(super) fn new(base: String, token: Token, tls: &rustls::ClientConfig) -> Self {
         let client = |keeps_connections: bool| {
             let mut tcp = HttpConnector::new();
@@ -111,10 +111,10 @@ impl Client {
         &self.token
     }
 
-    /// Sends a request and reads the `data` of its answer.
+    /// Sends a request and returns the `data` of its answer.
     ///
     /// # Errors
-    /// [`BackendError`] for what Proxmox refuses, by name where it has one, and for an answer that is none.
+    /// [`BackendError`] if Proxmox refuses, typed if the reason is known, or if the answer cannot be understood.
     pub(super) async fn ask<T: DeserializeOwned>(&self, ask: &Ask) -> Result<T, BackendError> {
         let data = self.ask_value(ask).await?;
         serde_json::from_value(data).map_err(|error| unreadable(ask, &error.to_string()))
@@ -124,7 +124,7 @@ impl Client {
         let looks = ask.method == Method::GET;
         let (status, body) = match tokio::time::timeout(ask.limit, self.send(ask, looks)).await {
             Ok(answer) => answer?,
-            // What was asked for may be done all the same.
+            // The request may have been carried out all the same.
             Err(_) => return Err(timed_out(ask, !looks)),
         };
         match status {
@@ -133,14 +133,14 @@ impl Client {
             595 => Err(BackendError::NodeNotReady {
                 detail: format!("{} got 595: the node behind it cannot be reached", ask.shown()),
             }),
-            // Proxmox's proxy lost its connection to the daemon behind it, which may well go on.
+            // Proxmox's proxy lost its connection to the daemon behind it, which may well continue.
             596..=599 if looks => Err(timed_out(ask, false)),
             596..=599 => Err(lost(ask, format!("its proxy answered {status}"))),
             _ => Err(refusal(ask, status, &String::from_utf8_lossy(&body))),
         }
     }
 
-    /// Sends the request; status and body of the answer.
+    /// Sends the request; returns status and body of the answer.
     async fn send(&self, ask: &Ask, looks: bool) -> Result<(u16, Bytes), BackendError> {
         let client = if looks { &self.looking } else { &self.changing };
         let answer = match client.request(self.request(ask)?).await {
@@ -167,7 +167,7 @@ impl Client {
         let mut body = Bytes::new();
         let mut request =
             Request::builder().method(ask.method.clone()).header(AUTHORIZATION, &self.authorization);
-        // A body on DELETE is refused.
+        // Proxmox refuses a body on DELETE.
         if matches!(ask.method, Method::GET | Method::DELETE) {
             if !parameters.is_empty() {
                 url.extend(["?", &parameters]);
@@ -183,7 +183,7 @@ impl Client {
 fn opened(ask: &Ask, body: &[u8]) -> Result<Value, BackendError> {
     let envelope: Envelope =
         serde_json::from_slice(body).map_err(|error| unreadable(ask, &error.to_string()))?;
-    // 1 on every version, and true where somebody else's proxy writes JSON.
+    // It is 1 on every version, and `true` if another proxy writes the JSON.
     if envelope.success == 1 || envelope.success == true {
         return Ok(envelope.data);
     }
@@ -195,7 +195,7 @@ fn opened(ask: &Ask, body: &[u8]) -> Result<Value, BackendError> {
     Err(refusal(ask, envelope.status.unwrap_or(500), &text))
 }
 
-/// Names what Proxmox said.
+/// The typed error for a refusal.
 fn refusal(ask: &Ask, status: u16, text: &str) -> BackendError {
     if status == 401 || status == 403 || text.contains("Permission check failed") {
         return BackendError::NotPermitted { command: ask.shown(), detail: texts::shorten(text) };
@@ -215,12 +215,12 @@ fn timed_out(ask: &Ask, running: bool) -> BackendError {
     BackendError::TimedOut { command: ask.shown(), limit: ask.limit, running }
 }
 
-/// It was not sent.
+/// The request was not sent.
 fn unreachable(ask: &Ask, detail: String) -> BackendError {
     BackendError::Unreachable { command: ask.shown(), detail }
 }
 
-/// It was sent, or part of it.
+/// The request was sent, or part of it.
 fn unanswered(ask: &Ask, detail: String) -> BackendError {
     if ask.method == Method::GET { unreachable(ask, detail) } else { lost(ask, detail) }
 }
@@ -229,7 +229,7 @@ fn lost(ask: &Ask, detail: String) -> BackendError {
     BackendError::AnswerLost { command: ask.shown(), detail }
 }
 
-/// It was answered with something that is no answer; a change may be done.
+/// The answer cannot be understood; a change may have been carried out.
 fn unreadable(ask: &Ask, why: &str) -> BackendError {
     let detail = texts::shorten(why);
     if ask.method == Method::GET {

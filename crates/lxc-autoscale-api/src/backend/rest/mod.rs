@@ -1,7 +1,7 @@
-//! Containers through Proxmox's REST API, of any node of the cluster, with the rights of an API token.
+//! Containers on any node of the cluster, through Proxmox's REST API, with the privileges of an API token.
 //!
-//! A container is looked for on the node of the configuration; where it is not there, the cluster is asked which node it is
-//! on, and what is asked about it goes there from then on.
+//! A container is first looked for on the configured node. If it is not there, the cluster is asked for its node, and
+//! later requests go to that one.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -56,23 +56,23 @@ pub enum RestSetupError {
     /// No server can be trusted.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// The fingerprint is none.
-    #[error("`rest.fingerprint` is no SHA-256 fingerprint")]
+    /// The fingerprint is malformed.
+    #[error("`rest.fingerprint` is not a SHA-256 fingerprint")]
     Fingerprint,
-    /// Nobody knows which node.
+    /// The name of the node is not known.
     #[error("the name of this node is not known: set `rest.node`")]
     NoNode,
 }
 
-/// The containers of a cluster, through Proxmox's REST API of one node.
+/// The containers of a cluster, through the REST API of one node.
 #[derive(Debug)]
 pub struct RestHost {
     client: Client,
     config: RestConfig,
     node: String,
-    /// Containers that were found on another node than `node`, and on which.
+    /// The nodes of containers that are not on `node`.
     away: Mutex<HashMap<Vmid, String>>,
-    /// Calls that may still be at work though nobody waits for them.
+    /// Calls that may still be running although nobody waits for them.
     overdue: Mutex<HashMap<Vmid, Overdue>>,
 }
 
@@ -87,7 +87,7 @@ impl RestHost {
     /// Reads token and certificate; connects to nothing.
     ///
     /// # Errors
-    /// [`RestSetupError`] when one of them cannot be used.
+    /// [`RestSetupError`] if one of them cannot be used.
     pub fn open(config: &RestConfig, token: &Path, own_node: Option<&str>) -> Result<Self, RestSetupError> {
         let token = Token::read(token)?;
         let tls = if config.fingerprint.is_empty() {
@@ -103,10 +103,10 @@ impl RestHost {
         Ok(Self { client, config, node, away: Mutex::default(), overdue: Mutex::default() })
     }
 
-    /// What the token may do.
+    /// The privileges of the token.
     ///
     /// # Errors
-    /// [`BackendError`] when Proxmox does not say.
+    /// [`BackendError`] if Proxmox does not tell.
     pub async fn privileges(&self) -> Result<Privileges, BackendError> {
         let version = self.version().await?;
         let found = self.look("/access/permissions".to_owned()).await?;
@@ -123,7 +123,7 @@ impl RestHost {
         Ok(found.version)
     }
 
-    /// The token it uses.
+    /// The token in use.
     pub fn token(&self) -> &Token {
         self.client.token()
     }
@@ -147,7 +147,7 @@ impl RestHost {
         Ok(listed.is_running())
     }
 
-    /// Starts or stops; `waits` is how long Proxmox itself waits for something.
+    /// Starts or stops a container; `waits` is how long Proxmox itself waits for something.
     async fn power(
         &self,
         vmid: Vmid,
@@ -185,7 +185,7 @@ impl RestHost {
 
     async fn check_containers(&self) -> HealthCheck {
         let (state, detail) = match self.listed().await {
-            // Without VM.Audit Proxmox answers with an empty list, not with an error.
+            // Without VM.Audit, Proxmox answers with an empty list instead of an error.
             Ok(listed) if listed.is_empty() => (
                 HealthState::Degraded,
                 format!("no containers on node {}, or none that the token may see", self.node),
@@ -203,7 +203,10 @@ impl RestHost {
             Ok(missing) if missing.is_empty() => (HealthState::Healthy, "nothing is missing".to_owned()),
             Ok(missing) => {
                 let names = missing.iter().map(|missing| missing.feature).collect::<Vec<_>>().join(", ");
-                (HealthState::Degraded, format!("the token may not do everywhere: {names}"))
+                (
+                    HealthState::Degraded,
+                    format!("the token lacks privileges, at least on some paths, for: {names}"),
+                )
             }
             Err(error) => (HealthState::Degraded, ErrorChain(&error).to_string()),
         };
@@ -266,7 +269,7 @@ impl ContainerHost for RestHost {
 
     fn is_taken(&self, vmid: Vmid) -> Answer<'_, bool> {
         Box::pin(async move {
-            // The list of guests holds only those that the token may see; this answers for all.
+            // The list of guests holds only those that the token may see; this call considers all of them.
             let ask = Ask {
                 method: Method::GET,
                 path: "/cluster/nextid".to_owned(),

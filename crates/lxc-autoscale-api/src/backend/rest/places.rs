@@ -1,4 +1,4 @@
-//! Which node of the cluster a container is on.
+//! Finds the cluster node that a container is on.
 
 use std::collections::HashMap;
 use std::sync::{MutexGuard, PoisonError};
@@ -13,12 +13,12 @@ use super::client::{About, Ask};
 use crate::backend::BackendError;
 
 impl RestHost {
-    /// Where something of a container is.
+    /// The path of a container's resource.
     pub(super) fn of(&self, vmid: Vmid, rest: &str) -> String {
         format!("/nodes/{}/lxc/{vmid}{rest}", self.home(vmid))
     }
 
-    /// The node that a container is on, as far as is known.
+    /// The node of a container, as far as known.
     pub(super) fn home(&self, vmid: Vmid) -> String {
         self.away().get(&vmid).unwrap_or(&self.node).clone()
     }
@@ -27,7 +27,7 @@ impl RestHost {
         self.away.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether a container that is not where it was looked for is on another node; it is looked for there then.
+    /// Whether a container that was not found is on another node; if so, later requests go to that node.
     async fn is_elsewhere(&self, vmid: Vmid) -> bool {
         let ask = Ask {
             method: Method::GET,
@@ -63,7 +63,7 @@ impl RestHost {
         }
     }
 
-    /// Looks at a container, wherever in the cluster it is.
+    /// Reads something of a container, wherever in the cluster it is.
     pub(super) async fn look_at<T: DeserializeOwned>(
         &self,
         vmid: Vmid,

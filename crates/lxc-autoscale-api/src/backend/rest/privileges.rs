@@ -1,15 +1,15 @@
-//! What the token may do, and what it would need.
+//! The privileges that the token has, and those it needs.
 //!
-//! The privileges of each call are those of Proxmox's published API schema.
+//! The privileges of each call are those in Proxmox's published API schema.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::token::Token;
 
-/// `/access/permissions`: by path, the privileges and whether they are passed on.
+/// The answer of `/access/permissions`: for each path, the privileges and whether they propagate.
 pub(super) type Permissions = BTreeMap<String, BTreeMap<String, serde_json::Value>>;
 
-/// Something we do, and the privileges it takes, by where.
+/// A feature, with the privileges it needs on each path.
 struct Feature {
     name: &'static str,
     needs: &'static [(&'static str, &'static str)],
@@ -18,9 +18,9 @@ struct Feature {
 const ALL: &str = "/";
 const VMS: &str = "/vms";
 const STORAGE: &str = "/storage";
-/// Where the bridges are that belong to no software-defined zone.
+/// The path of bridges that belong to no software-defined zone.
 const BRIDGES: &str = "/sdn/zones/localnetwork";
-/// Without it nothing is connected to a bridge; older versions of Proxmox than this one do not know it.
+/// The privilege to connect something to a bridge, and the version of Proxmox that introduced it.
 const SDN_USE: (&str, u32) = ("SDN.Use", 8);
 
 const FEATURES: &[Feature] = &[
@@ -47,39 +47,39 @@ const FEATURES: &[Feature] = &[
     Feature { name: "see the cluster's nodes", needs: &[(ALL, "Sys.Audit")] },
 ];
 
-/// A feature the token cannot do everywhere.
+/// A feature for which the token lacks privileges.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Missing {
-    /// What.
+    /// The feature.
     pub feature: &'static str,
     /// The privileges that are missing, with the path they are missing on.
     pub privileges: Vec<(&'static str, &'static str)>,
-    /// Whether some containers or storages have them all the same.
+    /// Whether some containers or storages grant them all the same.
     pub partly: bool,
 }
 
-/// What the token may do now.
+/// The current privileges of the token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Privileges {
     found: Permissions,
-    /// The first number of Proxmox's version; absent where it is none that is known.
+    /// The major version of Proxmox; `None` if unknown.
     major: Option<u32>,
 }
 
 impl Privileges {
-    /// Of the Proxmox of that version: `8.4.21`.
+    /// The privileges on this version of Proxmox, such as `8.4.21`.
     pub(super) fn new(found: Permissions, version: &str) -> Self {
         let major = version.split(['.', '-']).next().and_then(|number| number.parse().ok());
         Self { found, major }
     }
 
-    /// Whether this Proxmox knows a privilege.
+    /// Whether this version of Proxmox knows a privilege.
     fn knows(&self, privilege: &str) -> bool {
         let (name, since) = SDN_USE;
         privilege != name || self.major.is_none_or(|major| since <= major)
     }
 
-    /// What is missing, feature by feature.
+    /// The features that lack privileges.
     pub fn missing(&self) -> Vec<Missing> {
         let below = |path: &str, privilege: &str| {
             let inside = format!("{path}/");
@@ -98,10 +98,11 @@ impl Privileges {
         FEATURES.iter().filter_map(look).collect()
     }
 
-    /// The commands that grant what is missing, to the token and to its user: it can do what both may.
+    /// The commands that grant what is missing, both to the token and to its user, because a token can do only what
+    /// both may.
     ///
-    /// They take nothing away from the token, and can be run again: an entry on a path replaces what is inherited there, so
-    /// a role holds all that is needed on its path, and what the token has there already.
+    /// They take nothing from the token and can be repeated. An entry on a path replaces what is inherited there, so
+    /// each role holds everything that is needed on its path and what the token already has there.
     pub fn granting_commands(&self, token: &Token) -> Vec<String> {
         let missing = self.missing();
         let paths: BTreeSet<&str> =
@@ -116,7 +117,7 @@ impl Privileges {
             };
             let needs = FEATURES.iter().flat_map(|feature| feature.needs).filter(|(at, _)| *at == path);
             let mut all: BTreeSet<&str> = needs.map(|(_, name)| *name).collect();
-            // Nothing is inherited on the topmost path, and what is granted there is passed on.
+            // Nothing is inherited on the topmost path, and what is granted there propagates.
             if path != ALL {
                 all.extend(self.held(path));
             }
@@ -130,8 +131,8 @@ impl Privileges {
         commands
     }
 
-    /// What it has on a path, inherited or not. Proxmox tells of the topmost paths, and of those that have entries: on
-    /// another one it is what is passed on to it.
+    /// The privileges on a path, inherited or not. Proxmox reports the topmost paths and those with entries of their
+    /// own; any other path has what propagates to it.
     fn held(&self, path: &str) -> BTreeSet<&str> {
         let above = |path: &str| path.rfind('/').filter(|at| 0 < *at).map(|at| path[..at].to_owned());
         let mut at = path.to_owned();
@@ -147,7 +148,7 @@ impl Privileges {
     }
 }
 
-/// Whether a privilege holds below its path, too.
+/// Whether a privilege propagates to the paths below.
 fn is_passed_on(value: &serde_json::Value) -> bool {
     !matches!(value, serde_json::Value::Bool(false) | serde_json::Value::Null)
         && value.as_u64() != Some(0)
@@ -221,7 +222,7 @@ mod tests {
         std::fs::write(&path, "scale@pve!one=ab").unwrap();
         std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
         let token = Token::read(&path).unwrap();
-        // What it has of the features of a path stays, whether it is inherited or not, and so does anything else.
+        // All that the token already has on the path is kept, inherited or not.
         let found = privileges(json!({
             "/": {"Sys.Audit": 1, "VM.Audit": 1},
             "/sdn": {"SDN.Audit": 1},

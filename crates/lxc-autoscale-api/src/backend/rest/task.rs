@@ -1,4 +1,4 @@
-//! Tasks of Proxmox: work that goes on after the call was answered.
+//! Tasks of Proxmox: work that continues after the call was answered.
 
 use std::fmt;
 
@@ -12,12 +12,12 @@ pub(super) struct Upid {
     node: String,
     kind: String,
     user: String,
-    /// When it began, in seconds by the clock of its node.
+    /// When it started, in seconds by the clock of its node.
     start: u64,
 }
 
 impl Upid {
-    /// Reads one; `None` when it is none, or holds what does not belong into a path.
+    /// Parses one; `None` if it is malformed, or contains something that must not be in a path.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let parts: Vec<&str> = text.split(':').collect();
         let [prefix, node, pid, pstart, start, kind, id, user, rest] = parts.as_slice() else { return None };
@@ -38,12 +38,12 @@ impl Upid {
         Some(Self { text: text.to_owned(), node, kind, user, start })
     }
 
-    /// When it began, in seconds by the clock of its node.
+    /// When it started, in seconds by the clock of its node.
     pub(super) fn start(&self) -> u64 {
         self.start
     }
 
-    /// Whether it is what `user` has begun with a call such as `POST /nodes/pve/lxc/104/snapshot`.
+    /// Whether `user` started this task with a call such as `POST /nodes/pve/lxc/104/snapshot`.
     pub(super) fn is_of(&self, user: &str, command: &str) -> bool {
         self.user == user && kinds(command).contains(&self.kind.as_str())
     }
@@ -53,7 +53,7 @@ impl Upid {
         &self.node
     }
 
-    /// Whether it only asks the cluster's high availability manager, which acts later.
+    /// Whether it only sends a request to the cluster's high availability manager, which acts later.
     pub(super) fn is_request_to_ha(&self) -> bool {
         matches!(self.kind.as_str(), "hastart" | "hastop")
     }
@@ -62,7 +62,7 @@ impl Upid {
 impl<'de> Deserialize<'de> for Upid {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        Self::parse(&text).ok_or_else(|| D::Error::custom(format!("`{text}` is no name of a task")))
+        Self::parse(&text).ok_or_else(|| D::Error::custom(format!("`{text}` is not the name of a task")))
     }
 }
 
@@ -72,7 +72,7 @@ impl fmt::Display for Upid {
     }
 }
 
-/// The kinds of task that a call becomes.
+/// The types of task that a call may start.
 fn kinds(command: &str) -> &'static [&'static str] {
     let Some((method, path)) = command.split_once(' ') else { return &[] };
     let parts: Vec<&str> = path.split('/').collect();
@@ -95,51 +95,51 @@ fn kinds(command: &str) -> &'static [&'static str] {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub(super) struct ListedTask {
     upid: String,
-    /// Proxmox leaves one among the active ones for a while when it has ended.
+    /// Set once it has ended; Proxmox lists ended tasks among the active ones for a while.
     endtime: Option<serde_json::Value>,
 }
 
 impl ListedTask {
-    /// Its name, if it is at work.
+    /// Its name, if it is running.
     pub(super) fn at_work(&self) -> Option<Upid> {
         if self.endtime.is_some() { None } else { Upid::parse(&self.upid) }
     }
 }
 
-/// A line of what a task has printed.
+/// A line of a task's output.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub(super) struct PrintedLine {
     pub(super) t: String,
 }
 
-/// What Proxmox says of a task.
+/// The status of a task, as Proxmox reports it.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub(super) struct TaskStatus {
     status: String,
     exitstatus: Option<String>,
 }
 
-/// How a task stands.
+/// The progress of a task.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Progress {
-    /// It runs.
+    /// It is running.
     Running,
-    /// It is done; with warnings if there is a text.
+    /// It is done, with warnings if there is a text.
     Done(Option<String>),
-    /// It failed, and said this.
+    /// It failed with this message.
     Failed(String),
 }
 
 impl TaskStatus {
-    /// How it stands.
+    /// The progress that the status stands for.
     pub(super) fn progress(self) -> Progress {
         match (self.status.as_str(), self.exitstatus) {
             ("running", _) => Progress::Running,
             (_, Some(text)) if text == "OK" => Progress::Done(None),
-            // To Proxmox a success, and it is one: the work was done.
+            // Proxmox counts this as a success, and it is one: the work was done.
             (_, Some(text)) if text.starts_with("WARNINGS: ") => Progress::Done(Some(text)),
             (_, Some(text)) => Progress::Failed(text),
-            (_, None) => Progress::Failed("it ended without saying how".to_owned()),
+            (_, None) => Progress::Failed("it ended without a status".to_owned()),
         }
     }
 }

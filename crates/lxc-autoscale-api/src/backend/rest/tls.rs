@@ -1,4 +1,5 @@
-//! Which server is believed to be Proxmox: one with a certificate of a stated authority, or exactly one.
+//! Which server is accepted as Proxmox: one with a certificate of the given authority, or one with exactly the given
+//! certificate.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use sha2::{Digest, Sha256};
 /// Why no server can be trusted.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// The file of the authority cannot be read.
+    /// The file with the authority's certificate cannot be read.
     #[error("cannot read a certificate from `{}` (`rest.ca_file`)", path.display())]
     Authority {
         /// The file.
@@ -21,13 +22,13 @@ pub enum TlsError {
         /// Why.
         source: rustls::pki_types::pem::Error,
     },
-    /// It holds no certificate.
+    /// The file holds no certificate.
     #[error("`{}` (`rest.ca_file`) holds no certificate", path.display())]
     NoAuthority {
         /// The file.
         path: PathBuf,
     },
-    /// A certificate of the authority, or the setting as a whole, cannot be used.
+    /// A certificate of the authority, or the TLS setup as a whole, cannot be used.
     #[error("TLS cannot be set up")]
     Setup(#[from] rustls::Error),
 }
@@ -37,7 +38,7 @@ pub enum TlsError {
 pub struct Fingerprint([u8; 32]);
 
 impl Fingerprint {
-    /// Reads `AA:BB:…`.
+    /// Parses `AA:BB:…`.
     pub fn parse(text: &str) -> Option<Self> {
         let mut bytes = [0; 32];
         let mut pairs = text.split(':');
@@ -52,7 +53,7 @@ impl Fingerprint {
 /// Trusts the authority whose certificates are in a file.
 ///
 /// # Errors
-/// [`TlsError`] when there is none that can be used.
+/// [`TlsError`] if there is none that can be used.
 pub(super) fn trusting_authority(path: &Path) -> Result<ClientConfig, TlsError> {
     let authority = |source| TlsError::Authority { path: path.to_owned(), source };
     let mut roots = RootCertStore::empty();
@@ -65,10 +66,10 @@ pub(super) fn trusting_authority(path: &Path) -> Result<ClientConfig, TlsError> 
     Ok(builder()?.with_root_certificates(roots).with_no_client_auth())
 }
 
-/// Trusts exactly one certificate, whoever signed it and whatever name it carries.
+/// Trusts exactly one certificate, regardless of its issuer and names.
 ///
 /// # Errors
-/// [`TlsError::Setup`] when TLS cannot be set up at all.
+/// [`TlsError::Setup`] if TLS cannot be set up at all.
 pub(super) fn trusting_fingerprint(fingerprint: Fingerprint) -> Result<ClientConfig, TlsError> {
     let verifier = Arc::new(Pinned { fingerprint, provider: provider() });
     Ok(builder()?.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())

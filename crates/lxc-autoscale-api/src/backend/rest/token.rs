@@ -1,4 +1,4 @@
-//! The API token: who we are to Proxmox.
+//! The API token, which identifies this server to Proxmox.
 
 use std::fmt;
 use std::io;
@@ -9,10 +9,10 @@ use hyper::header::HeaderValue;
 
 use crate::config::CREDENTIALS_DIRECTORY;
 
-/// Longest file that can hold a token.
+/// Largest file that can hold a token.
 const MAX_TOKEN_BYTES: u64 = 4096;
 
-/// An API token of Proxmox, `user@realm!name=secret`; never shown.
+/// An API token of Proxmox, `user@realm!name=secret`; never shown in full.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token {
     id: String,
@@ -25,7 +25,7 @@ impl fmt::Debug for Token {
     }
 }
 
-/// Why there is no token.
+/// Why there is no usable token.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
     /// The file cannot be read.
@@ -36,7 +36,7 @@ pub enum TokenError {
         /// Why.
         source: io::Error,
     },
-    /// Others can read it.
+    /// Others can read the file.
     #[error("`{}` holds the API token and can be read by others (mode {mode:04o}): `chmod 600` it, and replace the token", path.display())]
     Open {
         /// The file.
@@ -44,7 +44,7 @@ pub enum TokenError {
         /// Its mode.
         mode: u32,
     },
-    /// It holds something else.
+    /// The file holds something else.
     #[error("`{}` must hold one line `user@realm!name=secret`, as `pveum user token add` shows it", path.display())]
     Form {
         /// The file.
@@ -53,17 +53,17 @@ pub enum TokenError {
 }
 
 impl Token {
-    /// Reads it from a file that only its owner can read, or that systemd has handed over.
+    /// Reads the token from a file that only its owner can read, or that systemd passed as a credential.
     ///
     /// # Errors
-    /// [`TokenError`] when there is none, or when it is no secret any more.
+    /// [`TokenError`] if there is none, or others can read it.
     pub fn read(path: &Path) -> Result<Self, TokenError> {
         Self::read_with(path, std::env::var_os(CREDENTIALS_DIRECTORY).as_deref().map(Path::new))
     }
 
     fn read_with(path: &Path, credentials: Option<&Path>) -> Result<Self, TokenError> {
-        // To a user that is not root systemd gives a credential by an access control list, whose mask stands where the
-        // group's rights do; nobody else comes into their directory.
+        // For a service that does not run as root, systemd grants access to a credential by an access control list,
+        // whose mask appears in place of the group's permissions. Nobody else can enter the directory of credentials.
         let is_credential = credentials.is_some_and(|directory| path.parent() == Some(directory));
         let forbidden = if is_credential { 0o037 } else { 0o077 };
         let path = || path.to_owned();
@@ -92,7 +92,7 @@ impl Token {
         valid.then(|| Self { id: id.to_owned(), secret: secret.to_owned() })
     }
 
-    /// Its name, `user@realm!name`, which is no secret.
+    /// Its name, `user@realm!name`, which is not secret.
     pub fn id(&self) -> &str {
         &self.id
     }
@@ -102,10 +102,10 @@ impl Token {
         self.id.split_once('!').map_or(&self.id, |(user, _)| user)
     }
 
-    /// The value of the `Authorization` header; it is never shown.
+    /// The value of the `Authorization` header, marked as sensitive so that it is never shown.
     pub(super) fn header(&self) -> HeaderValue {
         let text = format!("PVEAPIToken={}={}", self.id, self.secret);
-        // A token that was read holds no byte that a header could not.
+        // A token that was read holds only bytes that are allowed in a header.
         let mut value = HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static(""));
         value.set_sensitive(true);
         value
