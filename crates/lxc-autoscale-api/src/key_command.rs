@@ -1,4 +1,4 @@
-//! `lxc-autoscale-api key`: makes, lists and revokes keys.
+//! `lxc-autoscale-api key`: creates, lists and revokes keys.
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};
@@ -15,39 +15,39 @@ use crate::auth::keys::{KeyFile, KeysError, NewKey, scope};
 /// What to do with keys.
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 pub enum KeyCommand {
-    /// Make a key and show its secret, once.
+    /// Create a key and show its secret, once.
     Create(CreateArgs),
-    /// List the keys; their secrets are not kept.
+    /// List the keys, without their secrets, which are not stored.
     List {
-        /// Write JSON.
+        /// Print JSON instead of a table.
         #[arg(long)]
         json: bool,
     },
-    /// Remove a key; whoever holds it is refused from the next request on.
+    /// Revoke a key; its holder is refused from the next request on.
     Revoke {
-        /// Its name.
+        /// The name of the key.
         name: String,
     },
 }
 
-/// What the key is to be.
+/// The parameters of the new key.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
 pub struct CreateArgs {
-    /// Its name: letters, digits, `-`, `_` and `.`
+    /// The name of the key: letters, digits, `-`, `_` and `.`
     #[arg(value_parser = parse_name)]
     pub name: String,
-    /// viewer: look; operator: resize and take snapshots, too; admin: roll back, clone and remove, too.
+    /// viewer: read; operator: also resize and take snapshots; admin: also roll back, clone and remove.
     #[arg(long, value_enum)]
     pub role: Role,
-    /// The only containers it is for, such as 104,105; all if not given.
+    /// The only containers that the key may be used for, such as 104,105; all if not given.
     #[arg(long, value_name = "IDS", value_delimiter = ',')]
     pub containers: Vec<Vmid>,
-    /// Days until it is refused; never if not given.
+    /// Days until the key expires; never if not given.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub expires_days: Option<u16>,
 }
 
-/// Longest name of a key.
+/// Longest name of a key, in characters.
 const MAX_NAME_CHARS: usize = 64;
 
 fn parse_name(text: &str) -> Result<String, String> {
@@ -63,21 +63,21 @@ fn parse_name(text: &str) -> Result<String, String> {
 /// Why a key command failed.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyCommandError {
-    /// It cannot be written down, so no key was made.
-    #[error("no key was made, because that could not be written to the audit log")]
+    /// No key was created, because the audit log cannot be written.
+    #[error("no key was created, because that could not be written to the audit log")]
     NotAudited(#[source] AuditError),
-    /// It is done, and cannot be written down.
-    #[error("{done}, and that is not in the audit log")]
+    /// The key was created or revoked, but that cannot be written to the audit log.
+    #[error("{done}, but that could not be written to the audit log")]
     DoneUnaudited {
-        /// What is done.
+        /// What was done.
         done: String,
-        /// Why it is not there.
+        /// Why it could not be written.
         source: AuditError,
     },
     /// The keys cannot be read or changed.
     #[error(transparent)]
     Keys(#[from] KeysError),
-    /// Nobody reads what we print.
+    /// The output cannot be written.
     #[error("cannot write the output")]
     Output(#[from] io::Error),
     /// The keys cannot be written as JSON.
@@ -85,7 +85,7 @@ pub enum KeyCommandError {
     Json(#[from] serde_json::Error),
 }
 
-/// Writes down who makes and revokes keys.
+/// Records who creates and revokes keys.
 struct Trail<'a> {
     audit: Option<&'a AuditLog>,
     subject: Attempt,
@@ -97,7 +97,7 @@ impl Trail<'_> {
         self.audit.map_or(Ok(()), |audit| audit.write(&self.subject, event, self.now).map(drop))
     }
 
-    /// Writes down what came of it.
+    /// Records the outcome.
     fn ended<T>(&self, result: &Result<T, KeysError>) -> Result<(), AuditError> {
         self.write(&match result {
             Ok(_) => Event::Done { result: Value::Null, duration_ms: 0 },
@@ -109,11 +109,11 @@ impl Trail<'_> {
     }
 }
 
-/// Runs the command at `now`. What is made or revoked stands in the audit log, if there is one.
+/// Runs the command at `now`. Keys that are created or revoked are recorded in the audit log, if there is one.
 ///
 /// # Errors
-/// [`KeyCommandError`] when the file of keys cannot be read or written, or the audit log cannot be written: then no key is
-/// made. One is revoked all the same.
+/// [`KeyCommandError`] if the file of keys cannot be read or written, or if the audit log cannot be written. If the
+/// start cannot be recorded, no key is created; a key is revoked even then.
 pub fn run(
     command: KeyCommand,
     file: &KeyFile,
@@ -129,7 +129,7 @@ pub fn run(
             let containers = (!containers.is_empty()).then_some(containers);
             let expires = expires_days.map(|days| now + SignedDuration::from_hours(24 * i64::from(days)));
             let new = NewKey { name, role, containers, expires };
-            let (done, trail) = (format!("the key `{}` is made", new.name), trail(new.to_string()));
+            let (done, trail) = (format!("the key `{}` was created", new.name), trail(new.to_string()));
             trail.write(&Event::Begun).map_err(KeyCommandError::NotAudited)?;
             let made = file.create(new, now);
             let ended = trail.ended(&made);
@@ -153,7 +153,7 @@ pub fn run(
         KeyCommand::List { json: false } => {
             let keys = file.keys()?;
             if keys.is_empty() {
-                writeln!(out, "There are no keys; `lxc-autoscale-api key create` makes one.")?;
+                writeln!(out, "There are no keys; `lxc-autoscale-api key create` creates one.")?;
             }
             for key in keys.iter() {
                 let scope = scope(key.containers.as_ref());
@@ -167,8 +167,8 @@ pub fn run(
         }
         KeyCommand::Revoke { name } => {
             let (done, trail) =
-                (format!("the key `{name}` is revoked"), trail(format!("revoke the key `{name}`")));
-            // Whatever becomes of the log, a key that is to be dead must be.
+                (format!("the key `{name}` was revoked"), trail(format!("revoke the key `{name}`")));
+            // Even if the log cannot be written, a key that is to be revoked must stop working.
             let begun = trail.write(&Event::Begun);
             let revoked = file.revoke(&name);
             let ended = trail.ended(&revoked);

@@ -1,7 +1,7 @@
-//! The lines of the log, each with the hash of the one before it.
+//! The lines of the log, each with the hash of the line before it.
 //!
-//! A line ends in `"hash"`, the SHA-256 of all that stands before it on the line, `"previous"` included, and in nothing
-//! else: what stood behind the hash would not be held by it.
+//! A line ends with `"hash"`, the SHA-256 of everything before it on the line, including `"previous"`. Nothing may
+//! follow the hash, because it would not cover that.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -15,41 +15,41 @@ use sha2::{Digest, Sha256};
 
 use crate::backups::numbered;
 
-/// What the chain begins with.
+/// The hash that the first line of the chain refers to.
 pub(super) const BEGINNING: &str = "0000000000000000000000000000000000000000000000000000000000000000";
-/// What stands before the hash of a line.
+/// What precedes the hash of a line.
 const HASH_FIELD: &str = ",\"hash\":\"";
-/// What stands behind it.
+/// What follows it.
 pub(super) const LINE_END: &str = "\"}";
-/// The end of a file in which its last line is looked for. No line is longer: the longest are changes of a
-/// configuration, 50 of them at most, each with three texts of 200 characters.
+/// The part at the end of a file in which its last line is looked for. No line is longer: the longest are
+/// configuration changes, at most 50 of them, each with three texts of 200 characters.
 const TAIL_BYTES: u64 = 1 << 20;
 
-/// The event of a change that is begun.
+/// The event of a change that has begun.
 const BEGUN: &str = "begun";
 
-/// What the chain needs of a line.
+/// The parts of a line that make up the chain.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub(super) struct Link {
-    /// Its number.
+    /// The number of the record.
     pub(super) seq: u64,
     /// The hash of the line before it.
     pub(super) previous: String,
-    /// Its own.
+    /// Its own hash.
     pub(super) hash: String,
-    /// The oldest record that was kept when the file of this line was begun, where it says so.
+    /// If given, the oldest record that was kept when the file of this line was created.
     #[serde(default)]
     pub(super) oldest: Option<u64>,
 }
 
-/// A JSON object as a line with its hash, and the hash.
+/// Completes a JSON object to a line with its hash; also returns the hash.
 pub(super) fn complete(object: &str) -> (String, String) {
     let hashed = object.strip_suffix('}').unwrap_or(object);
     let hash = hash(hashed);
     (format!("{hashed}{HASH_FIELD}{hash}{LINE_END}\n"), hash)
 }
 
-/// The link that a line is; `None` for a line that is none, or that does not end in its own hash.
+/// Parses the link of a line; `None` if it is malformed or does not end with its own hash.
 pub(super) fn link(line: &str) -> Option<Link> {
     let (hashed, end) = line.rsplit_once(HASH_FIELD)?;
     if end.strip_suffix(LINE_END)? != hash(hashed) {
@@ -76,41 +76,42 @@ pub(super) fn tail(file: &mut File, size: u64) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// The changes in the newest records of a log.
+/// The changes named in the newest records of a log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NewestChanges {
-    /// The greatest number; 0 where there is none to be read.
+    /// The greatest number of a change; 0 if none can be read.
     pub newest: u64,
-    /// All of them, with the last end of each that has one there.
+    /// All of these changes, with the last end that is recorded for each, if any.
     pub named: BTreeMap<u64, Option<ToldEnd>>,
-    /// When the first of these records was written: later ones are among them.
+    /// When the first of these records was written; all later records are included.
     pub since: Option<Timestamp>,
 }
 
-/// How a change ended, as its record says.
+/// How a change ended according to its record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ToldEnd {
-    /// The kind of error; nothing where it was done.
+    /// The error code; `None` if it was done.
     pub code: Option<String>,
-    /// Why, where it was not done.
+    /// Why it was not done.
     pub message: String,
-    /// What it gave.
+    /// The result.
     pub result: Value,
-    /// Whether that is only what it was answered with.
+    /// Whether this is only what it was answered with.
     pub is_open: bool,
-    /// Whether there was an end before it: what it was answered with.
+    /// Whether an earlier record has an end, which is what it was answered with.
     pub is_second: bool,
 }
 
 impl ToldEnd {
-    /// Whether the change has ended so, if what is known elsewhere of one that `was_answered` is that it had not ended by then.
+    /// Whether this is the final end of the change. `was_answered` says that it was answered while it was, as far as
+    /// known elsewhere, still open.
     pub fn is_last(&self, was_answered: bool) -> bool {
-        // Earlier versions did not say of an answer that it is one.
+        // Earlier versions did not mark such an answer as one.
         !self.is_open && (self.is_second || !was_answered)
     }
 }
 
-/// A record as it is read here.
+/// The fields of a record that are read here.
 #[derive(Deserialize)]
 struct Record {
     time: Timestamp,
@@ -125,8 +126,8 @@ struct Record {
     is_open: bool,
 }
 
-/// Looks at the newest records of a log: those at the end of its file, and of the file before it where that is all there is
-/// in this one, because a change may have begun before a rotation. Nothing where neither can be read.
+/// Reads the newest records of a log: the end of its file and, if that is the whole file, the end of the one before
+/// it, because a change may have begun before a rotation. Empty if neither can be read.
 pub fn newest_changes(file: &Path) -> NewestChanges {
     let newest_of = |number| {
         let mut file = File::open(numbered(file, number))?;
@@ -134,7 +135,7 @@ pub fn newest_changes(file: &Path) -> NewestChanges {
         Ok::<_, io::Error>((tail(&mut file, size)?, TAIL_BYTES < size))
     };
     let (text, is_cut) = newest_of(0).unwrap_or_default();
-    // Between records with a gap something might seem to lack that stands in the gap.
+    // With a gap between the records, something in the gap would seem to be missing.
     let before = if is_cut { String::new() } else { newest_of(1).unwrap_or_default().0 };
     let mut found = NewestChanges::default();
     let records = before.lines().chain(text.lines()).filter_map(|line| serde_json::from_str(line).ok());

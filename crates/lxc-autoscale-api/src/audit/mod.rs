@@ -1,14 +1,15 @@
-//! The audit log: who changed what, when, and what came of it; one JSON object a line, each chained to the one
-//! before it by its hash.
+//! The audit log: who changed what, when, and with what outcome. It has one JSON object per line, and each contains
+//! the hash of the line before it.
 //!
-//! A change is written down before it is begun and again when it has ended, so that one that was cut off is seen,
-//! too; a change that cannot be written down is not begun. What the power takes of that is in `api.sqlite`, and added with
-//! the next start. Keys that are made and revoked stand here as well, and
-//! requests to change something that were refused for who asked ([`refusals`]).
+//! A change is recorded before it begins and again when it has ended, so that interrupted changes show, too. A change
+//! that cannot be recorded is not begun. Records lost in a power cut are restored from `api.sqlite` at the next
+//! start. The log also records keys that are created or revoked, and requests for changes that were refused because
+//! of who sent them ([`refusals`]).
 //!
-//! Whoever alters, removes or inserts a line breaks the chain ([`verify()`]). Lines cut off at the end leave no trace in
-//! the file itself, nor does a file that is written anew as a whole; the newest hash that is on the disk is in the log of
-//! the service, too, within a second after a change has ended, where what `audit verify` says can be compared with it.
+//! Altering, removing or inserting a line breaks the chain ([`verify()`]). The file alone does not show if lines were
+//! cut off at its end, or if it was rewritten as a whole. Therefore the newest hash that is on the disk is also
+//! written to the service log, within a second after a change has ended, and can be compared with the output of
+//! `audit verify`.
 
 use std::borrow::Cow;
 use std::fs::{self, File};
@@ -35,12 +36,12 @@ mod verify;
 pub use chain::{NewestChanges, ToldEnd, newest_changes};
 pub use verify::{Finding, Verdict, VerifyError, verify};
 
-/// How much is written once more at a time.
+/// Size of the pieces in which a part of the file is rewritten.
 const PIECE_BYTES: usize = 1 << 16;
-/// Longest text of a line.
+/// Longest text in a record, in characters.
 const MAX_TEXT_CHARS: usize = 1000;
 
-/// Why nothing can be written down.
+/// The audit log cannot be written.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot write the audit log `{}`", path.display())]
 pub struct AuditError {
@@ -50,38 +51,38 @@ pub struct AuditError {
     pub source: io::Error,
 }
 
-/// What is written down.
+/// What is recorded.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case", tag = "event")]
 pub enum Event {
-    /// A change is begun.
+    /// A change has begun.
     Begun,
     /// It is done.
     Done {
-        /// What it gave, with sizes before and after.
+        /// The result, with sizes before and after.
         result: serde_json::Value,
         /// How long it took, in ms.
         duration_ms: u64,
     },
-    /// It was refused, or failed.
+    /// A change was refused or failed.
     NotDone {
-        /// Stable name of the kind of error.
+        /// The stable error code.
         code: Cow<'static, str>,
         /// Why.
         message: String,
-        /// Whether it is only answered so: a call of it may be at work still, and it gets a second end.
+        /// Whether this is only the answer: a call of the change may still be running, and a second end will follow.
         #[serde(rename = "open", skip_serializing_if = "is_false")]
         is_open: bool,
         /// How long it took, in ms.
         duration_ms: u64,
     },
-    /// It was refused for who asked, before it was a change at all.
+    /// A request was refused because of who sent it, before it became a change.
     Refused {
-        /// Stable name of the kind of error.
+        /// The stable error code.
         code: &'static str,
         /// Why.
         message: String,
-        /// Refusals since the last one here that are not, because there were too many.
+        /// How many refusals since the last recorded one were not recorded, because there were too many.
         #[serde(skip_serializing_if = "is_zero")]
         left_out: u64,
     },
@@ -97,34 +98,35 @@ fn is_false(value: &bool) -> bool {
     !*value
 }
 
-/// What an event is about that is no change of a container.
+/// The subject of an event that is not a change of a container.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Attempt {
     /// Who asked.
     pub caller: String,
-    /// What for, in words.
+    /// What they asked for, in words.
     pub action: String,
 }
 
-/// What an event is about.
+/// The subject of an event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Subject {
-    /// Which change: the number it has in `api.sqlite`, and as a job.
+    /// The number of the change, in `api.sqlite` and as a job.
     pub change: u64,
     /// Who asked.
     pub caller: String,
-    /// What for, in words.
+    /// What they asked for, in words.
     pub action: String,
-    /// Why, as the ledger has it: `request`, `boost`, `request: decision 4711` …
+    /// The reason, as in the ledger: `request`, `boost`, `request: decision 4711` …
     pub why: String,
     /// The containers.
     pub containers: Vec<Vmid>,
-    /// When it happened, where the record is of a later time: the power took the first one, and it was completed.
+    /// When it happened, if that is not the time of the record: the first record was lost in a power cut, and this
+    /// one replaces it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub happened: Option<Timestamp>,
 }
 
-/// A line, but for its hash.
+/// A line without its hash.
 #[derive(Serialize)]
 struct Line<'a, S> {
     seq: u64,
@@ -133,14 +135,14 @@ struct Line<'a, S> {
     subject: &'a S,
     #[serde(flatten)]
     event: &'a Event,
-    /// The number of the oldest record that is kept, in the first line of a file that is not the first one: what was
-    /// removed by rotation is told so from what somebody removed.
+    /// The number of the oldest record that is kept, in the first line of every file except the first. It
+    /// distinguishes records removed by rotation from records that somebody removed.
     #[serde(skip_serializing_if = "Option::is_none")]
     oldest: Option<u64>,
     previous: &'a str,
 }
 
-/// An audit log that is written to.
+/// An audit log that is being written.
 #[derive(Debug)]
 pub struct AuditLog {
     file: PathBuf,
@@ -149,13 +151,13 @@ pub struct AuditLog {
     is_sync_promised: AtomicBool,
 }
 
-/// What is known of the file.
+/// What is known about the file.
 #[derive(Debug)]
 struct Inner {
     config: AuditConfig,
-    /// The end of the chain, where it is known.
+    /// The end of the chain, if known.
     end: Option<End>,
-    /// Bytes of the file from which on the disk has not taken it, or may not have.
+    /// The offset from which on the disk has refused the file, or may have.
     refused_from: Option<u64>,
 }
 
@@ -166,11 +168,11 @@ struct End {
     size: u64,
     seq: u64,
     hash: String,
-    /// How much of it is known to be on the disk.
+    /// The offset up to which it is known to be on the disk.
     on_disk: u64,
 }
 
-/// The newest line that is on the disk, with all lines before it.
+/// The newest line that is on the disk together with all lines before it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Newest {
     /// Its number.
@@ -180,7 +182,7 @@ pub struct Newest {
 }
 
 impl AuditLog {
-    /// The log of that configuration; opened with the first event.
+    /// The log of this configuration; it is opened with the first event.
     pub fn new(config: AuditConfig) -> Self {
         Self {
             file: config.file.clone(),
@@ -189,7 +191,7 @@ impl AuditLog {
         }
     }
 
-    /// The same; none where the configuration names no file.
+    /// As [`AuditLog::new`]; `None` if the configuration names no file.
     pub fn configured(config: &AuditConfig) -> Option<Self> {
         (!config.file.as_os_str().is_empty()).then(|| Self::new(config.clone()))
     }
@@ -199,18 +201,18 @@ impl AuditLog {
         &self.file
     }
 
-    /// Keeps to other bounds from now on; the file stays.
+    /// Sets other limits from now on; the file stays the same.
     pub fn bound(&self, max_size_mib: u64, backup_count: u32) {
         let config = &mut self.locked().config;
         config.max_size_mib = max_size_mib;
         config.backup_count = backup_count;
     }
 
-    /// Writes an event down; when this returns it is on the disk. Returns the hash of its line. Other processes may
+    /// Writes an event, which is on the disk when this returns, and returns the hash of its line. Other processes may
     /// write to the same file.
     ///
     /// # Errors
-    /// [`AuditError`] when it cannot be written; the next event tries again.
+    /// [`AuditError`] if it cannot be written; the next event tries again.
     pub fn write<S: Serialize>(
         &self,
         subject: &S,
@@ -220,11 +222,11 @@ impl AuditLog {
         self.append(subject, event, now, OnDisk::AtOnce)
     }
 
-    /// As [`AuditLog::write`], on the disk when `on_disk` says: at once, or with the next line that is, or with
-    /// [`AuditLog::sync`].
+    /// As [`AuditLog::write`], but `on_disk` says when the event is on the disk: at once, or with the next line
+    /// written at once or the next [`AuditLog::sync`].
     ///
     /// # Errors
-    /// [`AuditError`] when it cannot be written; the next event tries again.
+    /// [`AuditError`] if it cannot be written; the next event tries again.
     pub fn append<S: Serialize>(
         &self,
         subject: &S,
@@ -233,7 +235,7 @@ impl AuditLog {
         on_disk: OnDisk,
     ) -> Result<String, AuditError> {
         let inner = &mut *self.locked();
-        // What was half written is not the end of the chain: it is looked for anew.
+        // The end of the chain may be half written, so it is looked for again.
         let end = inner.end.take();
         let held = end.as_ref().map_or(0, |end| end.on_disk);
         match append(inner, end, subject, event, now, on_disk) {
@@ -249,15 +251,15 @@ impl AuditLog {
         }
     }
 
-    /// Promises to call [`AuditLog::sync`] soon; false when somebody else has.
+    /// Promises to call [`AuditLog::sync`] soon; false if somebody else has promised that already.
     pub fn promise_sync(&self) -> bool {
         !self.is_sync_promised.swap(true, Ordering::AcqRel)
     }
 
-    /// Waits until all that this process wrote is on the disk; returns the last line of it, where there is one.
+    /// Waits until everything this process wrote is on the disk; returns the last of these lines, if there is one.
     ///
     /// # Errors
-    /// [`AuditError`] when the disk does not take it; what is written next tries again.
+    /// [`AuditError`] if the disk refuses it; the next write tries again.
     pub fn sync(&self) -> Result<Option<Newest>, AuditError> {
         // Whatever is written from here on needs another promise.
         self.is_sync_promised.store(false, Ordering::Release);
@@ -273,7 +275,7 @@ impl AuditLog {
             (newest, end.size, unsynced.map_err(failed)?)
         };
         if let Some(file) = unsynced {
-            // Nobody who wants to write waits for this.
+            // Without the lock, so that no writer waits for this.
             let synced = file.sync_data();
             let inner = &mut *self.locked();
             if let Err(source) = synced {
@@ -294,14 +296,14 @@ impl AuditLog {
 }
 
 impl Inner {
-    /// Remembers that the disk has not taken the file from there on. The kernel says so once, and takes what it could not
-    /// write for written from then on (`fsync(2)`): asking it again would be answered with a success that is none.
+    /// Remembers that the disk has refused the file from this offset on. The kernel reports that once and then treats
+    /// the data as written (`fsync(2)`), so calling it again would return success without any effect.
     fn refuse(&mut self, from: u64) {
-        // What stood before the first refusal is on the disk, whatever is refused later.
+        // Everything before the first refused offset is on the disk, whatever is refused later.
         self.refused_from.get_or_insert(from);
     }
 
-    /// Has all of the file up to that end on the disk.
+    /// Makes sure that the file is on the disk up to this end.
     fn secured(&mut self, mut end: End) -> io::Result<End> {
         if self.refused_from.is_none() {
             end.sync()?;
@@ -312,7 +314,7 @@ impl Inner {
         self.end.take().ok_or_else(|| io::Error::other("the end of the file is not known"))
     }
 
-    /// Opens the file anew, writes once more what the disk has not taken, in its place, and waits for the disk.
+    /// Writes again, in the same place, what the disk has refused, and waits for the disk.
     fn write_again(&mut self) -> io::Result<()> {
         let Some(from) = self.refused_from else { return Ok(()) };
         let mut end = if let Some(end) = self.end.take() {
@@ -323,7 +325,7 @@ impl Inner {
             open(&self.config.file)?
         };
         let file = File::options().read(true).write(true).open(&self.config.file)?;
-        // One that is smaller is another one: somebody has rotated it.
+        // If the file is smaller, it is a different one: it was rotated.
         let from = if end.size < from { 0 } else { from };
         let mut piece = vec![0; PIECE_BYTES];
         let mut at = from;
@@ -338,7 +340,7 @@ impl Inner {
         end.on_disk = end.size;
         tracing::warn!(
             path = %self.config.file.display(), bytes = end.size - from, newest = end.seq,
-            "the disk has taken what it had not taken of the audit log: it was written once more"
+            "the disk has accepted a part of the audit log that it had refused before: it was written again"
         );
         self.end = Some(end);
         self.refused_from = None;
@@ -371,9 +373,9 @@ fn append<S: Serialize>(
         known => {
             let found = open(&config.file)?;
             match known.filter(|known| found.seq < known.seq) {
-                // Another process has written behind it.
+                // Another process has written after it.
                 None => (found, true),
-                // Somebody has removed what was there: the chain goes on all the same, so that it shows.
+                // Somebody has removed lines. The chain continues with the old number, so that this shows.
                 Some(End { seq, hash, .. }) => (End { seq, hash, ..found }, false),
             }
         }
@@ -394,18 +396,19 @@ fn append<S: Serialize>(
     let size = end.size + line.len() as u64;
     let is_first = end.size == 0;
     let end = End { file: end.file, size, seq, hash, on_disk: end.on_disk };
-    // A file that is on the disk has a line: what the power took of it later is told from that ([`newest_changes`]).
+    // A file gets on the disk with its first line, because lines that a power cut takes later are determined from it
+    // ([`newest_changes`]).
     if on_disk == OnDisk::AtOnce || is_first { inner.secured(end) } else { Ok(end) }
 }
 
-/// The same file, opened once more: the kernel tells each opening of a file once that the disk has not taken something, so
-/// that whoever waits for the disk beside the writer takes no error from it.
+/// Opens the same file once more. The kernel reports a write error once to each open file description, so a sync over
+/// one of its own takes no error from the writer.
 fn opened_again(file: &File) -> io::Result<File> {
     File::options().append(true).open(format!("/proc/self/fd/{}", file.as_raw_fd()))
 }
 
-/// One writer at a time, whatever its process. What is locked is a file beside the log, because the log has another name
-/// after a rotation; and one that nobody else can open, because whoever can lock it can hold up every change.
+/// Locks the log for one writer at a time, in any process. The lock is on a separate file, because a rotation renames
+/// the log. Nobody else can open that file, because whoever can lock it can hold up every change.
 fn turn(path: &Path) -> io::Result<File> {
     let mut name = numbered(path, 0).into_os_string();
     name.push(".lock");
@@ -416,7 +419,7 @@ fn turn(path: &Path) -> io::Result<File> {
     Ok(lock)
 }
 
-/// Whether what is known of the end of the chain is still so.
+/// Whether the known end of the chain is still the end.
 fn is_the_end(end: &End, path: &Path) -> io::Result<bool> {
     let held = end.file.metadata()?;
     match fs::metadata(path) {
@@ -432,7 +435,7 @@ fn oldest(config: &AuditConfig) -> Option<u64> {
     older.filter_map(|path| File::open(path).ok()).find_map(|file| first_link(file).map(|link| link.seq))
 }
 
-/// Makes room: the oldest file goes, the others move on by one.
+/// Rotates the files: the oldest is removed, the others move on by one.
 fn rotate(config: &AuditConfig) -> io::Result<()> {
     shift(&config.file, 0, config.backup_count)?;
     if config.backup_count == 0 {
@@ -441,7 +444,7 @@ fn rotate(config: &AuditConfig) -> io::Result<()> {
     Ok(())
 }
 
-/// Opens a file and finds the end of its chain; where it is empty, that of the file before it.
+/// Opens a file and finds the end of its chain; if it is empty, the end of the file before it.
 fn open(path: &Path) -> io::Result<End> {
     let mut file = File::options().create(true).read(true).append(true).mode(0o600).open(path)?;
     let size = file.metadata()?.len();
@@ -449,7 +452,7 @@ fn open(path: &Path) -> io::Result<End> {
         hand_over(&file, path)?;
     }
     let text = tail(&mut file, size)?;
-    // A file that was just begun goes on with the chain of the one before it.
+    // A new file continues the chain of the one before it.
     let newest = last_link(&text).or_else(|| {
         let mut older = File::open(numbered(path, 1)).ok()?;
         let size = older.metadata().ok()?.len();
@@ -457,15 +460,15 @@ fn open(path: &Path) -> io::Result<End> {
     });
     let (seq, hash) = newest.map_or((0, BEGINNING.to_owned()), |newest| (newest.seq, newest.hash));
     if !text.is_empty() && !text.ends_with('\n') {
-        // What a crash left half written stays, as a line of its own that is no link of the chain.
+        // A line half written in a crash stays as a line of its own, which is not part of the chain.
         file.write_all(b"\n")?;
     }
     let size = file.metadata()?.len();
     Ok(End { file, size, seq, hash, on_disk: 0 })
 }
 
-/// A new file belongs to whom its directory belongs to: root, who makes a key by hand, may be the first to write to the
-/// log of a server that is not root.
+/// Gives a new file to the owner of its directory: root, creating a key by hand, may be the first to write to the log
+/// of a server that does not run as root.
 fn hand_over(file: &File, path: &Path) -> io::Result<()> {
     let place = numbered(path, 0);
     let Some(directory) = place.parent().filter(|_| rustix::process::geteuid().is_root()) else {
@@ -478,7 +481,7 @@ fn hand_over(file: &File, path: &Path) -> io::Result<()> {
     fchown(file, Some(owner.uid()), Some(owner.gid()))
 }
 
-/// A text of bounded length without control characters.
+/// The text, cut to a maximum length and without control characters.
 pub fn bounded(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(MAX_TEXT_CHARS).collect()
 }

@@ -1,9 +1,10 @@
-//! Requests to change something that were refused for who asked, for what they touched, for how many there were, or because they
-//! take a confirmation, before they were a change at all: they stand in the audit log, too, as far as there is room for them.
+//! Records refused requests for changes in the audit log, within limits: requests that were refused before they
+//! became a change, because of who sent them, what they touched, how many there were, or because they need a
+//! confirmation.
 //!
-//! Whoever may ask at all could else fill the disk, or drive the changes out of the log by rotation. So each key and each
-//! user that is known has a number of them in an hour, and all others have one together; how many were left out the next
-//! record says.
+//! Without limits, anyone who can send requests could fill the disk, or push the changes out of the log by rotation.
+//! So each key and each known user has a number of records per hour, and all others share one such number. The next
+//! record says how many were left out.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -18,13 +19,14 @@ use lxc_autoscale_core::ErrorChain;
 use super::{Attempt, AuditLog, Event, bounded};
 use crate::exporter::Instruments;
 
-/// Records an hour.
+/// Records per hour.
 const AN_HOUR: NonZeroU32 = NonZeroU32::new(60).unwrap();
-/// Of them at once.
+/// Records in a burst.
 const AT_ONCE: NonZeroU32 = NonZeroU32::new(20).unwrap();
 
-/// Errors of requests that never were a change: for who asks, from where, for which container, because there are too many
-/// already, or because a removal takes a second request. Others come of a change that is in the log.
+/// Errors of requests that never became a change: because of who asks, from where, for which container, because there
+/// are too many already, or because a removal needs a second request. Any other error belongs to a change that is in
+/// the log.
 const NEVER_A_CHANGE: [&str; 11] = [
     "confirmation_needed",
     "forbidden",
@@ -39,16 +41,16 @@ const NEVER_A_CHANGE: [&str; 11] = [
     "wrong_role",
 ];
 
-/// Somebody who was refused.
+/// Who was refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refused {
-    /// The holder of a key, or a user that is trusted.
+    /// The holder of a key, or a trusted user.
     Known(String),
-    /// Anybody else.
+    /// Anyone else.
     Stranger(String),
 }
 
-/// How many more refusals may be written down, of whom.
+/// How many more refusals may be recorded, for whom.
 #[derive(Debug)]
 pub struct Refusals {
     allowance: RateLimiter<Option<String>, HashMapStateStore<Option<String>>, DefaultClock>,
@@ -63,12 +65,12 @@ impl Default for Refusals {
 }
 
 impl Refusals {
-    /// Whether an error is one that is written down.
+    /// Whether an error is one that is recorded.
     pub fn concern(code: &str) -> bool {
         NEVER_A_CHANGE.contains(&code)
     }
 
-    /// Writes down that somebody was refused, if there is room for it. The request is refused in any case.
+    /// Records a refusal, if the limit allows it. The request is refused in any case.
     pub async fn record(
         &self,
         audit: Arc<AuditLog>,
@@ -92,7 +94,7 @@ impl Refusals {
         let is_written = match written.await {
             Ok(Ok(_)) => true,
             Ok(Err(error)) => {
-                tracing::error!(error = %ErrorChain(&error), "a refusal is not in the audit log");
+                tracing::error!(error = %ErrorChain(&error), "cannot write a refusal to the audit log");
                 false
             }
             Err(error) => {

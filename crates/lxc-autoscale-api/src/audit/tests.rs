@@ -1,4 +1,4 @@
-//! The chain holds through restarts, rotation and crashes, and breaks when somebody has a hand in it.
+//! The chain holds through restarts, rotation and crashes, and breaks if somebody tampers with it.
 
 use proptest::prelude::*;
 
@@ -23,7 +23,7 @@ fn write(log: &AuditLog, change: u64) -> String {
     log.write(&subject(change), &Event::Begun, Timestamp::UNIX_EPOCH).unwrap()
 }
 
-/// A log with that many records.
+/// A log with this many records.
 fn written(records: u64) -> (tempfile::TempDir, AuditConfig) {
     let directory = tempfile::tempdir().unwrap();
     let config = config(directory.path());
@@ -73,11 +73,11 @@ fn the_chain_goes_on_over_a_rotation_and_the_files_are_bounded() {
     for change in 1..=9 {
         write(&log, change);
     }
-    // Each record has filled a file; the last two and the newest are kept.
+    // Each record filled a file; the last two and the newest are kept.
     let verdict = verdict(&config);
     assert_eq!((verdict.first, verdict.last, verdict.holds()), (Some(7), Some(9), true));
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 4, "three files and a lock");
-    // After a restart, too, though the newest file may be empty.
+    // The same after a restart, though the newest file may be empty.
     fs::write(&config.file, "").unwrap();
     write(&AuditLog::new(config.clone()), 10);
     assert!(!verify(&config.file, 2).unwrap().findings.iter().any(Finding::is_tampering));
@@ -100,7 +100,7 @@ fn older_files_lie_where_a_link_leads() {
     assert_eq!(fs::read_dir(&own).unwrap().count(), 4, "three files and a lock");
 }
 
-/// Root makes a key before a server that is not root has written anything.
+/// Root creates a key before a server that does not run as root has written anything.
 #[test]
 fn what_root_begins_is_the_servers() {
     if !rustix::process::geteuid().is_root() {
@@ -141,7 +141,7 @@ fn an_altered_a_removed_an_inserted_and_a_moved_line_are_found() {
     check(&[lines[0], lines[1], lines[3], lines[4]], "removed");
     check(&[lines[0], lines[0], lines[1], lines[2], lines[3], lines[4]], "inserted");
     check(&[lines[0], lines[2], lines[1], lines[3], lines[4]], "moved");
-    // What stands behind the hash is not held by it, and the last of two fields of one name counts for many readers.
+    // The hash does not cover what follows it, and many readers use the last of two fields with the same name.
     for behind in [",\"caller\":\"uid:1000\"", ",\"seq\":3", " ", ",\"hash\":\"0\""] {
         let longer = lines[2].replace("\"}", &format!("\"{behind}}}"));
         check(&[lines[0], lines[1], &longer, lines[3], lines[4]], &longer);
@@ -163,7 +163,7 @@ fn lines_that_are_removed_at_the_beginning_are_missed() {
     assert_eq!((without(0), without(1), without(4)), (vec![], gone(2), gone(5)));
 }
 
-/// Rotation says what it has left.
+/// Rotation records what it kept.
 #[test]
 fn a_file_that_is_removed_from_a_rotated_log_is_missed() {
     let directory = tempfile::tempdir().unwrap();
@@ -179,7 +179,7 @@ fn a_file_that_is_removed_from_a_rotated_log_is_missed() {
     assert_eq!(verdict(&config).findings, [Finding::Beginning { file, first: 8, oldest: 7 }]);
 }
 
-/// A server that writes on when somebody has emptied or removed its file.
+/// A server continues to write after somebody has emptied or removed its file.
 #[test]
 fn what_is_removed_while_the_log_is_written_shows() {
     for remove in [|path: &Path| fs::write(path, "").unwrap(), |path: &Path| fs::remove_file(path).unwrap()] {
@@ -195,7 +195,7 @@ fn what_is_removed_while_the_log_is_written_shows() {
     }
 }
 
-/// As the server does, and `key create` beside it.
+/// As the server and a concurrent `key create` do.
 #[test]
 fn two_writers_make_one_chain() {
     for max_size_mib in [0, 1] {
@@ -212,7 +212,7 @@ fn two_writers_make_one_chain() {
     }
 }
 
-/// The longest record is found again after a restart: a configuration of which all that is told is long.
+/// The longest record is found again after a restart: a configuration change in which every text is long.
 #[test]
 fn the_longest_record_is_one_of_the_chain() {
     let (_directory, config) = written(1);
@@ -237,7 +237,7 @@ fn what_cannot_be_written_is_an_error_and_is_tried_again() {
 }
 
 proptest! {
-    /// Whatever byte is changed, it is found, or it was none of the record's (a line's end).
+    /// Whatever byte is changed, it is noticed, unless it is not part of a record (a line end).
     #[test]
     fn no_byte_can_be_changed_unseen(at in 0usize..2000, byte in 0x20u8..0x7f) {
         let (_directory, config) = written(5);
@@ -250,8 +250,8 @@ proptest! {
         prop_assert!(!verdict.findings.is_empty(), "{}", String::from_utf8_lossy(&bytes));
     }
 
-    /// Whatever is put in, wherever, is found: it may pass for half a line of a crash, never for nothing. The end of a line
-    /// is where something could stand that its hash does not hold.
+    /// Whatever is inserted, wherever, is noticed; at most it passes for a line half written in a crash. The end of a
+    /// line is where something could stand that its hash does not cover.
     #[test]
     fn nothing_can_be_put_in_unseen(
         line in 0usize..5,

@@ -1,4 +1,4 @@
-//! Whether the chain holds.
+//! Verifies the chain.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use super::chain::{BEGINNING, LINE_END, Link, link};
 use super::numbered;
 
-/// Where the chain does not hold, or may not.
+/// A place where the chain is broken, or may be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Finding {
-    /// A line is no record, and the chain goes on after it: a crash cut it off.
-    #[error("{}:{line}: half a line, which a crash left; the chain goes on after it", file.display())]
+    /// A line that is no record, after which the chain continues: a crash interrupted it.
+    #[error("{}:{line}: an incomplete line, left by a crash; the chain continues after it", file.display())]
     CutOff {
         /// The file.
         file: PathBuf,
@@ -19,27 +19,27 @@ pub enum Finding {
         line: usize,
     },
     /// A line was altered.
-    #[error("{}:{line}: this line was altered: its hash is not its own", file.display())]
+    #[error("{}:{line}: this line was altered: its hash does not match its content", file.display())]
     Altered {
         /// The file.
         file: PathBuf,
         /// The line.
         line: usize,
     },
-    /// A line does not follow the one before it.
+    /// A line does not continue the one before it.
     #[error("{}:{line}: record {seq} does not follow record {after}: lines were removed, inserted or moved before it", file.display())]
     Broken {
         /// The file.
         file: PathBuf,
         /// The line.
         line: usize,
-        /// Its number.
+        /// The number of its record.
         seq: u64,
-        /// The number before it.
+        /// The number of the record before it.
         after: u64,
     },
-    /// The oldest records are gone, and no rotation has removed them.
-    #[error("{}: the oldest record is {first}, and those from {oldest} on should be there: lines or older files were removed", file.display())]
+    /// The oldest records are gone, but not by rotation.
+    #[error("{}: the oldest record is {first}, but it should be {oldest}: lines or older files were removed", file.display())]
     Beginning {
         /// The oldest file.
         file: PathBuf,
@@ -51,7 +51,7 @@ pub enum Finding {
 }
 
 impl Finding {
-    /// Whether somebody must have had a hand in it.
+    /// Whether this can only be the result of tampering.
     pub fn is_tampering(&self) -> bool {
         !matches!(self, Self::CutOff { .. })
     }
@@ -63,7 +63,7 @@ pub enum VerifyError {
     /// The configuration names no file.
     #[error("no audit log is kept: `audit.file` is empty in the configuration")]
     NotKept,
-    /// Neither the file nor an older one is there.
+    /// Neither the file nor an older one exists.
     #[error("there is no audit log `{}`; is `audit.file` of the configuration the one that the server writes?", path.display())]
     NoFile {
         /// The file.
@@ -79,12 +79,12 @@ pub enum VerifyError {
     },
 }
 
-/// What became of a verification.
+/// The result of a verification.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Verdict {
-    /// Records whose hash is their own.
+    /// Number of records whose hash matches their content.
     pub records: u64,
-    /// Number of the first record; more than 1 when rotation has removed older files.
+    /// Number of the first record; greater than 1 if rotation has removed older files.
     pub first: Option<u64>,
     /// Number of the last.
     pub last: Option<u64>,
@@ -95,16 +95,16 @@ pub struct Verdict {
 }
 
 impl Verdict {
-    /// Whether nothing but a crash has left traces.
+    /// Whether the chain is free of tampering; traces of a crash are allowed.
     pub fn holds(&self) -> bool {
         !self.findings.iter().any(Finding::is_tampering)
     }
 }
 
-/// Follows the chain through the older files to the newest.
+/// Follows the chain from the oldest file to the newest.
 ///
 /// # Errors
-/// [`VerifyError`] when there is none, or a file cannot be read.
+/// [`VerifyError`] if there is no file, or one cannot be read.
 pub fn verify(file: &Path, backup_count: u32) -> Result<Verdict, VerifyError> {
     if file.as_os_str().is_empty() {
         return Err(VerifyError::NotKept);
@@ -145,7 +145,7 @@ fn take(verdict: &mut Verdict, before: &mut Option<Link>, path: &Path, line: usi
         return;
     }
     let Some(next) = link(text) else {
-        // A whole record has its end; a half line has not.
+        // A complete record has its end, an incomplete line has not.
         let finding = if text.ends_with(LINE_END) {
             Finding::Altered { file, line }
         } else {
@@ -156,7 +156,7 @@ fn take(verdict: &mut Verdict, before: &mut Option<Link>, path: &Path, line: usi
     };
     let (expected, after) = match before.as_ref() {
         Some(last) => (last.hash.as_str(), last.seq),
-        // Whatever was before the oldest file that is kept.
+        // Whatever came before the oldest file that is kept.
         None if next.seq == 1 => (BEGINNING, 0),
         None => (next.previous.as_str(), next.seq - 1),
     };

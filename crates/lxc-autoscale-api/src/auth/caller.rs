@@ -1,4 +1,4 @@
-//! Who asks, and what they may.
+//! Who sends a request, and what they are allowed to do.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -17,17 +17,17 @@ use crate::config::ServerConfig;
 use crate::error::ApiError;
 use crate::state::AppState;
 
-/// What somebody may; each role may what the ones before it may.
+/// What a caller is allowed to do; each role includes the ones before it.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, clap::ValueEnum,
 )]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
-    /// Look.
+    /// Read.
     Viewer,
-    /// Resize, and take snapshots.
+    /// Also resize, and take snapshots.
     Operator,
-    /// Roll back, clone and remove, too.
+    /// Also roll back, clone and remove.
     Admin,
 }
 
@@ -48,14 +48,14 @@ impl fmt::Display for Role {
     }
 }
 
-/// Who asks.
+/// Who sent a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Identity {
     /// A user of this machine.
     User(u32),
     /// The holder of a key.
     Key(String),
-    /// This server, which ends boosts.
+    /// This server itself, for example when it ends a boost.
     Server,
 }
 
@@ -69,21 +69,21 @@ impl fmt::Display for Identity {
     }
 }
 
-/// Somebody whose requests are answered.
+/// The sender of an accepted request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {
-    /// Who.
+    /// Who it is.
     pub identity: Identity,
-    /// What they may.
+    /// Their role.
     pub role: Role,
-    /// The containers they may touch; `None` means all.
+    /// The containers in their scope; `None` means all.
     pub containers: Option<BTreeSet<Vmid>>,
-    /// What they say that this request is for: their word, which proves nothing.
+    /// What they say the request is for; it is not verified.
     pub purpose: Option<Purpose>,
 }
 
 impl Caller {
-    /// Root, or a user that the configuration trusts: may everything.
+    /// Root, or a user trusted by the configuration: may do everything.
     pub fn user(uid: u32) -> Self {
         Self { identity: Identity::User(uid), role: Role::Admin, containers: None, purpose: None }
     }
@@ -93,13 +93,13 @@ impl Caller {
         Self { role: Role::Operator, ..Self::user(uid) }
     }
 
-    /// This server itself, for what ends by itself.
+    /// This server itself, for changes it makes on its own.
     pub fn server() -> Self {
         Self { identity: Identity::Server, role: Role::Admin, containers: None, purpose: None }
     }
 
-    /// Whether they would be let in now as they were then: a key may be revoked or expired meanwhile, or a user no longer
-    /// be trusted.
+    /// Whether they would still be let in, with the same rights: meanwhile a key may have been revoked or expired, or
+    /// a user may no longer be trusted.
     pub fn is_still_known(&self, config: &ServerConfig, keys: &KeyFile, now: Timestamp) -> bool {
         match &self.identity {
             Identity::User(uid) => Peer { uid: Some(*uid) }.trusted(config).is_some(),
@@ -114,22 +114,22 @@ impl Caller {
         }
     }
 
-    /// Whether the role is enough.
+    /// Checks that the role suffices.
     ///
     /// # Errors
-    /// 403 when it is not.
+    /// 403 if it does not.
     pub fn may(&self, needed: Role) -> Result<(), ApiError> {
         if needed <= self.role {
             return Ok(());
         }
-        let message = format!("this takes the role {needed}, and {} has {}", self.identity, self.role);
+        let message = format!("this needs the role {needed}, and {} has {}", self.identity, self.role);
         Err(ApiError::new(StatusCode::FORBIDDEN, "wrong_role", message))
     }
 
-    /// Whether all of the containers are within the scope.
+    /// Checks that all of the containers are in scope.
     ///
     /// # Errors
-    /// 403 when one is not.
+    /// 403 if one is not.
     pub fn may_touch(&self, vmids: &[Vmid]) -> Result<(), ApiError> {
         let allowed = |vmid: &&Vmid| self.containers.as_ref().is_none_or(|scope| scope.contains(vmid));
         match vmids.iter().find(|vmid| !allowed(vmid)) {
@@ -142,7 +142,7 @@ impl Caller {
     }
 }
 
-/// The caller of a request that the guard has let in.
+/// The caller of a request that passed the guard.
 impl FromRequestParts<AppState> for Caller {
     type Rejection = ApiError;
 

@@ -1,8 +1,8 @@
-//! API keys: named, with a role, a scope and an end; stored as hashes.
+//! API keys, each with a name, a role, a scope and an expiry; stored as hashes.
 //!
-//! A key is 256 random bits, so that one round of SHA-256 hides it as well as a slow hash would: there is nothing
-//! to guess. The file is looked at whenever somebody presents a key, and read again when it is another one: a
-//! revoked key is dead at once.
+//! A key is 256 random bits, which cannot be guessed, so one round of SHA-256 hides it as well as a slow hash would.
+//! The file is checked whenever a key is presented, and read again if it has changed, so a revoked key stops working
+//! at once.
 
 use std::collections::BTreeSet;
 use std::fmt::{self, Write as _};
@@ -20,14 +20,14 @@ use subtle::ConstantTimeEq;
 
 use super::caller::{Caller, Identity, Role};
 
-/// What a key begins with, so that it is recognised where it should not be.
+/// Prefix of every key, so that a leaked one can be recognised.
 const PREFIX: &str = "lxak_";
-/// Keys that a file may hold.
+/// The most keys that a file may hold.
 const MOST_KEYS: usize = 1000;
 /// Largest file that is read.
 const MAX_FILE_BYTES: u64 = 4 << 20;
 
-/// Why keys cannot be read or written.
+/// Why the keys cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum KeysError {
     /// The file cannot be read.
@@ -38,14 +38,14 @@ pub enum KeysError {
         /// Why.
         source: io::Error,
     },
-    /// Others than its owner can read or write it, or another user owns it.
+    /// Others than its owner can read or write the file, or another user owns it.
     #[error("`{}` holds keys and must belong to the user of this server, with mode 0600: `chmod 600` and `chown` it", path.display())]
     Open {
         /// The file.
         path: PathBuf,
     },
-    /// It holds something else.
-    #[error("`{}` holds no keys", path.display())]
+    /// The file holds something else.
+    #[error("`{}` is not a file of keys", path.display())]
     Form {
         /// The file.
         path: PathBuf,
@@ -60,13 +60,13 @@ pub enum KeysError {
         /// Why.
         source: io::Error,
     },
-    /// There is a key of that name.
-    #[error("there is a key `{name}` already")]
+    /// A key with that name exists.
+    #[error("there already is a key `{name}`")]
     Exists {
         /// The name.
         name: String,
     },
-    /// There is no key of that name.
+    /// There is no key with that name.
     #[error("there is no key `{name}`")]
     Unknown {
         /// The name.
@@ -78,7 +78,7 @@ pub enum KeysError {
 }
 
 impl KeysError {
-    /// Stable name of the kind of error.
+    /// The stable error code.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Exists { .. } => "key_exists",
@@ -95,14 +95,14 @@ impl KeysError {
 pub struct Key {
     /// Its name.
     pub name: String,
-    /// What its holder may.
+    /// The role of its holder.
     pub role: Role,
-    /// The containers its holder may touch; absent means all.
+    /// The containers in its scope; absent means all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub containers: Option<BTreeSet<Vmid>>,
-    /// When it was made.
+    /// When it was created.
     pub created: Timestamp,
-    /// From when on it is refused; absent means never.
+    /// When it expires; absent means never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<Timestamp>,
     /// SHA-256 of the secret, in hexadecimal digits.
@@ -110,22 +110,22 @@ pub struct Key {
 }
 
 impl Key {
-    /// Whether it is refused because of its age.
+    /// Whether it has expired.
     pub fn is_expired(&self, now: Timestamp) -> bool {
         self.expires.is_some_and(|expires| expires <= now)
     }
 }
 
-/// What a new key is to be.
+/// The parameters of a new key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewKey {
     /// Its name.
     pub name: String,
-    /// What its holder may.
+    /// The role of its holder.
     pub role: Role,
-    /// The containers its holder may touch.
+    /// The containers in its scope; `None` means all.
     pub containers: Option<BTreeSet<Vmid>>,
-    /// From when on it is refused.
+    /// When it expires.
     pub expires: Option<Timestamp>,
 }
 
@@ -137,20 +137,20 @@ impl fmt::Display for NewKey {
     }
 }
 
-/// The containers that a key is for, in words.
+/// The scope of a key, in words.
 pub fn scope(containers: Option<&BTreeSet<Vmid>>) -> String {
     let Some(ids) = containers else { return "all containers".to_owned() };
     ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
 }
 
-/// The keys in a file; there need not be one.
+/// The keys in a file, which need not exist.
 #[derive(Debug)]
 pub struct KeyFile {
     path: PathBuf,
     read: Mutex<Option<(Version, Arc<Vec<Key>>)>>,
 }
 
-/// Tells one state of a file from another.
+/// Tells two states of a file apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Version {
     inode: u64,
@@ -165,15 +165,15 @@ impl Version {
 }
 
 impl KeyFile {
-    /// The keys of a file.
+    /// The keys in this file.
     pub fn new(path: PathBuf) -> Self {
         Self { path, read: Mutex::new(None) }
     }
 
-    /// The keys as they are now.
+    /// The current keys.
     ///
     /// # Errors
-    /// [`KeysError`] when the file is there and cannot be trusted or read.
+    /// [`KeysError`] if the file exists but cannot be trusted or read.
     pub fn keys(&self) -> Result<Arc<Vec<Key>>, KeysError> {
         let mut file = match File::options().read(true).custom_flags(NO_FOLLOW).open(&self.path) {
             Ok(file) => file,
@@ -204,7 +204,7 @@ impl KeyFile {
         Ok(keys)
     }
 
-    /// Who presents `secret`; `None` for a key that is unknown, revoked or expired.
+    /// The caller who presents `secret`; `None` if the key is unknown, revoked or expired.
     ///
     /// # Errors
     /// As [`KeyFile::keys`].
@@ -226,10 +226,10 @@ impl KeyFile {
         }))
     }
 
-    /// Makes a key and returns its secret, which is shown this once.
+    /// Creates a key and returns its secret, which is not shown again.
     ///
     /// # Errors
-    /// [`KeysError`] when the name is taken or the file cannot be written.
+    /// [`KeysError`] if the name is taken or the file cannot be written.
     pub fn create(&self, new: NewKey, now: Timestamp) -> Result<String, KeysError> {
         let _lock = self.lock()?;
         let mut keys = self.keys()?.as_ref().clone();
@@ -250,7 +250,7 @@ impl KeyFile {
     /// Removes a key.
     ///
     /// # Errors
-    /// [`KeysError`] when there is none of that name or the file cannot be written.
+    /// [`KeysError`] if there is no such key or the file cannot be written.
     pub fn revoke(&self, name: &str) -> Result<(), KeysError> {
         let _lock = self.lock()?;
         let mut keys = self.keys()?.as_ref().clone();
@@ -262,7 +262,7 @@ impl KeyFile {
         self.write(&keys)
     }
 
-    /// One change of the file at a time.
+    /// Locks the file for one change at a time.
     fn lock(&self) -> Result<File, KeysError> {
         let directory = self.path.parent().unwrap_or(Path::new("/"));
         let lock = self.path.with_extension("lock");
@@ -272,8 +272,8 @@ impl KeyFile {
         locked.map_err(|source| KeysError::Write { path: lock, source })
     }
 
-    /// Writes the file in one step, durably: a reader sees the old keys or the new, and a key that is revoked is so when the
-    /// power fails, too.
+    /// Replaces the file in one step, durably: a reader sees either the old keys or the new ones, and a revoked key
+    /// stays revoked after a power cut.
     fn write(&self, keys: &[Key]) -> Result<(), KeysError> {
         let write = |file: &mut File| {
             serde_json::to_writer_pretty(&mut *file, keys)?;
@@ -289,7 +289,7 @@ impl KeyFile {
     }
 }
 
-/// A link in the place of the file is not followed (`O_NOFOLLOW`), and a FIFO does not hold us up (`O_NONBLOCK`).
+/// A symbolic link in place of the file is not followed (`O_NOFOLLOW`), and a FIFO does not block us (`O_NONBLOCK`).
 const NO_FOLLOW: i32 =
     (rustix::fs::OFlags::NOFOLLOW.bits() | rustix::fs::OFlags::NONBLOCK.bits()).cast_signed();
 
@@ -297,7 +297,7 @@ fn hash(secret: &str) -> String {
     hex(&Sha256::digest(secret.as_bytes()))
 }
 
-/// Where the kernel gives random bytes.
+/// The kernel's source of random bytes.
 const RANDOM: &str = "/dev/urandom";
 
 /// 256 random bits.
@@ -307,7 +307,7 @@ pub(crate) fn random() -> io::Result<[u8; 32]> {
     Ok(random)
 }
 
-/// Bytes in hexadecimal digits.
+/// Bytes as hexadecimal digits.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut text, byte| {
         // Writing to a string cannot fail.

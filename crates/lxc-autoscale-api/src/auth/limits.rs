@@ -1,7 +1,7 @@
-//! How often somebody may ask: each key by itself, and whoever is refused by address.
+//! Rate limits: for each key its requests, for each address its refused requests.
 //!
-//! Root and the users that the configuration trusts are not limited: our own daemons are among them. A flood of wrong
-//! keys from an address does not shut out a good key behind it.
+//! Root and the users trusted by the configuration are not limited, because our own daemons are among them. A flood
+//! of wrong keys from an address does not lock out a good key from the same address.
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;
@@ -16,7 +16,7 @@ use governor::{Quota, RateLimiter};
 use super::caller::{Caller, Identity};
 use crate::error::ApiError;
 
-/// Entries of a table from which those that have paid off are removed.
+/// Number of entries from which on a table is purged of entries that no longer limit anything.
 const MOST_ENTRIES: usize = 10_000;
 
 type Keyed<K> = RateLimiter<K, HashMapStateStore<K>, DefaultClock, StateInformationMiddleware>;
@@ -25,7 +25,7 @@ type Keyed<K> = RateLimiter<K, HashMapStateStore<K>, DefaultClock, StateInformat
 const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
-/// What is left to somebody whose requests are counted.
+/// What is left of a caller's requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Allowance {
     most: NonZeroU32,
@@ -33,15 +33,15 @@ pub struct Allowance {
 }
 
 impl Allowance {
-    /// Tells it, in the form of draft-ietf-httpapi-ratelimit-headers: so many in a minute, so many left, and the
-    /// seconds until all of them are there again.
+    /// Writes the headers of draft-ietf-httpapi-ratelimit-headers: the requests per minute, those left, and the
+    /// seconds until all are available again.
     pub fn write(self, headers: &mut HeaderMap) {
         let most = self.most.get();
         let seconds = u64::from(most.saturating_sub(self.left)) * 60;
         let policy = format!("\"requests\";q={most};w=60");
         let limit = format!("\"requests\";r={};t={}", self.left, seconds.div_ceil(u64::from(most)));
         for (name, text) in [(RATE_LIMIT_POLICY, policy), (RATE_LIMIT, limit)] {
-            // Digits and ASCII signs are always a header.
+            // Digits and ASCII signs are always a valid header value.
             if let Ok(value) = HeaderValue::try_from(text) {
                 headers.insert(name, value);
             }
@@ -49,7 +49,7 @@ impl Allowance {
     }
 }
 
-/// The tables of who asked how often.
+/// The rate limits of all callers.
 #[derive(Debug)]
 pub struct RateLimits {
     most: NonZeroU32,
@@ -59,7 +59,8 @@ pub struct RateLimits {
 }
 
 impl RateLimits {
-    /// So many requests a minute of each key, and so many refusals a minute of each address; all at once, too.
+    /// Limits for requests per minute of each key, and for refusals per minute of each address; each may also come in
+    /// one burst.
     pub fn new(requests_per_minute: NonZeroU32, refusals_per_minute: NonZeroU32) -> Self {
         Self {
             most: requests_per_minute,
@@ -69,8 +70,8 @@ impl RateLimits {
         }
     }
 
-    /// Counts a request of somebody who is let in: what is left to it, where requests are counted, and 429 when it
-    /// is one too many.
+    /// Counts a request of a caller who was let in. Returns what is left, if requests are counted, and 429 if it is
+    /// one too many.
     pub fn admit(&self, caller: &Caller) -> (Option<Allowance>, Result<(), ApiError>) {
         match &caller.identity {
             Identity::User(_) | Identity::Server => (None, Ok(())),
@@ -82,7 +83,7 @@ impl RateLimits {
         }
     }
 
-    /// Counts a refusal; returns what is to be answered: the refusal, or 429 when there were too many.
+    /// Counts a refusal. Returns the error to answer with: the refusal itself, or 429 if there were too many.
     pub fn refuse(&self, address: Option<IpAddr>, refused: ApiError) -> ApiError {
         address.and_then(|address| self.count(&self.refusals, &address).err()).unwrap_or(refused)
     }
@@ -145,7 +146,7 @@ mod tests {
         for number in 0..30_000_u32 {
             limits.refuse(Some(IpAddr::from(number.to_be_bytes())), ApiError::forbidden("no"));
         }
-        // At a thousand a second an entry has paid off long before ten thousand others have come.
+        // At a thousand a second, an entry stops limiting anything long before ten thousand others have come.
         assert!(limits.refusals.len() <= 2 * MOST_ENTRIES, "{}", limits.refusals.len());
     }
 }

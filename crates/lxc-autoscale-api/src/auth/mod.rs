@@ -1,10 +1,10 @@
-//! Who may talk to the server: root on this machine, the users the configuration names, and holders of keys.
+//! Who may use the server: root on this machine, the users named in the configuration, and holders of keys.
 //!
-//! The kernel knows which user owns the other end of a connection from this machine ([`peer`]); root and the users
-//! that the configuration names need no key. Everybody else needs one ([`keys`]), and may what its role and scope
-//! allow ([`caller`]). Because a web browser on the node would be such a user too,
-//! the `Host` header must name this server (no DNS rebinding) and an `Origin` must be its own (no request
-//! forged by a web page).
+//! For a connection from this machine, the kernel knows the user at the other end ([`peer`]); root and the users
+//! named in the configuration need no key. Everyone else needs one ([`keys`]), and may do what its role and scope
+//! allow ([`caller`]). A web browser on the node would be such a local user, too; so the `Host` header must name this
+//! server, which prevents DNS rebinding, and an `Origin` must be the server's own, which prevents requests forged by
+//! a web page.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -34,32 +34,32 @@ pub mod peer;
 pub mod purpose;
 pub mod socket_diag;
 
-/// What a browser says about where a request comes from.
+/// How a browser describes the origin of a request.
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
-/// The door a request came through.
+/// The connection that a request came through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Door {
-    /// The address of whoever asks.
+    /// The address of the client.
     pub client: IpAddr,
-    /// The address it was reached at.
+    /// The address at which the client reached the server.
     pub address: IpAddr,
-    /// Whether it speaks TLS.
+    /// Whether it uses TLS.
     pub is_tls: bool,
 }
 
 impl Door {
-    /// The door between these two ends. At an IPv6 socket that takes IPv4 connections as well (`[::]`), the addresses of
-    /// such a connection are IPv4 ones in disguise; here they are what the client calls them.
+    /// The connection between these two ends. If an IPv6 socket also accepts IPv4 connections (`[::]`), their
+    /// addresses are IPv4-mapped; here they become the IPv4 addresses that the client uses.
     pub fn new(client: SocketAddr, server: SocketAddr, is_tls: bool) -> Self {
         Self { client: client.ip().to_canonical(), address: server.ip().to_canonical(), is_tls }
     }
 }
 
-/// The user at the other end of the connection; `None` when nobody could tell.
+/// The user at the other end of the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer {
-    /// The user's id.
+    /// The user's id; `None` if it could not be determined.
     pub uid: Option<u32>,
 }
 
@@ -70,9 +70,9 @@ impl Peer {
         if uid == 0 || config.trusted_uids.contains(&uid) {
             return Some(Caller::user(uid));
         }
-        // Looked up each time: a user may be made, or go, while the server runs.
+        // Looked up each time, because users may be created or removed while the server runs.
         let name = users::name_of(uid).unwrap_or_else(|error| {
-            tracing::warn!(%error, "the users of this machine cannot be read, so no operator is known");
+            tracing::warn!(%error, "cannot read the users of this machine, so no operator is recognised");
             None
         })?;
         config.operators.contains(&name).then(|| Caller::operator(uid))
@@ -86,7 +86,7 @@ fn untrusted() -> ApiError {
     )
 }
 
-/// Who asks: the holder of the key that is presented, or else the user at the other end of the connection.
+/// The caller: the holder of the presented key, or else the user at the other end of the connection.
 fn identify(state: &AppState, request: &Request) -> Result<Caller, ApiError> {
     let Some(header) = request.headers().get(AUTHORIZATION) else {
         let peer = request.extensions().get::<Peer>().copied();
@@ -100,13 +100,17 @@ fn identify(state: &AppState, request: &Request) -> Result<Caller, ApiError> {
     match state.keys().holder(secret.trim(), Timestamp::now()) {
         Ok(holder) => holder.ok_or_else(refused),
         Err(error) => {
-            tracing::error!(error = %ErrorChain(&error), "no key can be checked");
-            Err(ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "no key can be checked now"))
+            tracing::error!(error = %ErrorChain(&error), "cannot check keys");
+            Err(ApiError::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "internal",
+                "keys cannot be checked at the moment",
+            ))
         }
     }
 }
 
-/// Lets only those through whose role is enough; runs after [`guard`].
+/// Lets only callers through whose role suffices; runs after [`guard`].
 pub async fn require(
     State(needed): State<Role>,
     caller: Option<Extension<Caller>>,
@@ -120,7 +124,7 @@ pub async fn require(
     }
 }
 
-/// Checks every request before anything else sees it, unknown paths and wrong methods included.
+/// Checks every request before anything else handles it, including unknown paths and wrong methods.
 pub async fn guard(State(state): State<AppState>, mut request: Request, next: Next) -> Response {
     let (allowance, checked) = check(&state, &request);
     let tried = Tried::of(&request, checked.as_ref().ok());
@@ -131,7 +135,7 @@ pub async fn guard(State(state): State<AppState>, mut request: Request, next: Ne
         }
         Err(refused) => {
             let uid = request.extensions().get::<Peer>().and_then(|peer| peer.uid);
-            // Anybody may come this far: no more of what they sent than a line can hold.
+            // Anyone can get this far, so no more of their input is logged than fits on a line.
             let path: String = request.uri().path().chars().take(100).collect();
             tracing::warn!(uid, code = refused.code, path, "request refused");
             refused.into_response()
@@ -149,14 +153,14 @@ pub async fn guard(State(state): State<AppState>, mut request: Request, next: Ne
     response
 }
 
-/// A request to change something: who sent it, and what for.
+/// A request for a change: who sent it, and what for.
 struct Tried {
     who: Refused,
     action: String,
 }
 
 impl Tried {
-    /// `None` for one that only looks, and for one that no route answers.
+    /// `None` for a request that only reads, or that no route handles.
     fn of(request: &Request, caller: Option<&Caller>) -> Option<Self> {
         let route = request.extensions().get::<MatchedPath>().filter(|_| !request.method().is_safe())?;
         let who = match caller {
@@ -166,7 +170,7 @@ impl Tried {
         Some(Self { who, action: format!("{} {}", request.method(), route.as_str()) })
     }
 
-    /// Writes down that it was refused.
+    /// Records that it was refused.
     async fn record(self, state: &AppState, (code, message): (&'static str, Arc<str>)) {
         if let Some(audit) = state.changes().audit_log() {
             let refused = (code, &*message);
@@ -175,14 +179,14 @@ impl Tried {
     }
 }
 
-/// Code and sentence of an answer that is about who asks.
+/// Code and message of a refusal that is about the caller.
 fn refusal(response: &Response) -> Option<(&'static str, Arc<str>)> {
     let ErrorCode(code) = *response.extensions().get::<ErrorCode>()?;
     let ErrorMessage(message) = response.extensions().get::<ErrorMessage>()?.clone();
     Refusals::concern(code).then_some((code, message))
 }
 
-/// What is known of somebody who was not let in.
+/// What is known of a caller who was not let in.
 fn stranger(request: &Request) -> String {
     let extensions = request.extensions();
     match (extensions.get::<Peer>().and_then(|peer| peer.uid), extensions.get::<Door>()) {
@@ -192,7 +196,7 @@ fn stranger(request: &Request) -> String {
     }
 }
 
-/// Who asks, or why it is not answered; and what is left to a key.
+/// The caller, or why the request is refused; and what is left of a key's requests.
 fn check(state: &AppState, request: &Request) -> (Option<Allowance>, Result<Caller, ApiError>) {
     let client = request.extensions().get::<Door>().map(|door| door.client);
     let caller = match identify(state, request) {
@@ -206,7 +210,7 @@ fn check(state: &AppState, request: &Request) -> (Option<Allowance>, Result<Call
     (allowance, admitted.map(|purpose| Caller { purpose, ..caller }))
 }
 
-/// Whether a request is meant for this server, and comes from no page of another.
+/// Checks that a request is addressed to this server, and does not come from a page of another one.
 fn check_target(state: &AppState, request: &Request) -> Result<(), ApiError> {
     let config = state.config();
     let host = addressed_host(request.uri(), request.headers());
@@ -221,13 +225,13 @@ fn check_target(state: &AppState, request: &Request) -> Result<(), ApiError> {
     }
     let scheme = if door.is_some_and(|door| door.is_tls) { "https" } else { "http" };
     if !is_own_origin(request.headers(), scheme, host.unwrap_or_default()) {
-        let message = "requests of web pages from elsewhere are not answered";
+        let message = "requests from web pages of other origins are refused";
         return Err(ApiError::new(StatusCode::FORBIDDEN, "foreign_origin", message));
     }
     Ok(())
 }
 
-/// The host and port a request is addressed to; `None` when it says nothing, or several things.
+/// The host and port that a request is addressed to; `None` if it names none, or contradictory ones.
 fn addressed_host<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a str> {
     let mut values = headers.get_all(HOST).iter();
     let header = values.next()?.to_str().ok()?;
@@ -244,7 +248,7 @@ fn is_our_name(host: &str, node_name: Option<&str>, allowed: &[String]) -> bool 
         || allowed.iter().any(|ours| equals(ours))
 }
 
-/// The address that a host is, if it is one and no name. A page that controls a name cannot control this.
+/// The host as an address, if it is not a name. A malicious page can control a name, but not an address.
 fn named_address(host: &str) -> Option<IpAddr> {
     let address: IpAddr = without_port(host).trim_start_matches('[').trim_end_matches(']').parse().ok()?;
     Some(address.to_canonical())
@@ -252,13 +256,13 @@ fn named_address(host: &str) -> Option<IpAddr> {
 
 fn without_port(host: &str) -> &str {
     match host.rsplit_once(':') {
-        // In `[::1]` the last colon belongs to the address.
+        // In `[::1]`, the last colon is part of the address.
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
         _ => host,
     }
 }
 
-/// Whether a request comes from no web page, or from a page of this very server.
+/// Whether a request does not come from a web page, or comes from a page of this server.
 fn is_own_origin(headers: &HeaderMap, scheme: &str, host: &str) -> bool {
     let same_site = headers.get(SEC_FETCH_SITE).is_none_or(|site| site == "same-origin" || site == "none");
     let own = format!("{scheme}://{host}");
@@ -322,7 +326,7 @@ mod tests {
 
     #[test]
     fn root_and_named_users_are_trusted() {
-        // `daemon` is user 1 and `bin` user 2 on every Debian.
+        // On every Debian, `daemon` is user 1 and `bin` user 2.
         let operators = vec!["daemon".to_owned(), "nosuchuser".to_owned()];
         let config = ServerConfig { trusted_uids: vec![990], operators, ..ServerConfig::default() };
         let check = |uid| Peer { uid }.trusted(&config).map(|caller| caller.role);

@@ -1,12 +1,12 @@
-//! Which user owns the other end of a loopback connection.
+//! Finds the user that owns the other end of a loopback connection.
 //!
-//! `/proc/net/tcp` and `tcp6` list every socket of this network namespace with its owner. The client's socket
-//! is the one whose local address is the address we see, and whose remote address is ours.
+//! `/proc/net/tcp` and `tcp6` list every socket of this network namespace with its owner. The client's socket is the
+//! one whose local address is the client address that we see, and whose remote address is ours.
 //!
 //! ## What does not count
 //!
-//! A socket that its process has closed is listed with user 0 and inode 0 while the kernel still delivers what
-//! it sent. Without care, an ordinary user could send a request, close at once, and pass for root. Only an
+//! A socket that its process has closed is listed with user 0 and inode 0 while the kernel still delivers what was
+//! sent. Without care, an ordinary user could send a request, close the socket at once, and pass for root. So only an
 //! established connection whose socket still belongs to a file counts.
 
 use std::io;
@@ -16,7 +16,8 @@ use std::path::Path;
 /// The kernel's number for an established connection (`TCP_ESTABLISHED`).
 const ESTABLISHED: &str = "01";
 
-/// Looks up the owner of the socket that `client` is the address of, connected to `server`.
+/// The owner of the socket with the address `client` that is connected to `server`; `None` if there is no such socket
+/// any more.
 ///
 /// `procfs` is the real one, since the connection is. `None` when there is no such socket any more.
 ///
@@ -52,12 +53,12 @@ fn owner(table: &str, client: SocketAddr, server: SocketAddr) -> Option<u32> {
     })
 }
 
-/// An IPv4 client may use an IPv6 socket, whose addresses then are IPv4 ones in disguise.
+/// An IPv4 client may use an IPv6 socket, whose addresses are IPv4-mapped then.
 fn canonical(address: SocketAddr) -> (IpAddr, u16) {
     (address.ip().to_canonical(), address.port())
 }
 
-/// Reads `0100007F:1388`: the words of the address in the machine's byte order, and the port.
+/// Parses `0100007F:1388`: the words of the address in the machine's byte order, and the port.
 fn parse_address(text: &str) -> Option<(IpAddr, u16)> {
     let (address, port) = text.split_once(':')?;
     let word = |at: usize| u32::from_str_radix(address.get(at..at + 8)?, 16).ok().map(u32::to_ne_bytes);

@@ -1,4 +1,4 @@
-//! What a request that changes something is for, in the words of whoever sends it.
+//! The stated purpose of a request for a change.
 
 use std::fmt;
 
@@ -8,21 +8,21 @@ use lxc_autoscale_core::api::PURPOSE_HEADER;
 use crate::error::ApiError;
 use crate::openapi::Parameter;
 
-/// Longest purpose; it stands in the audit log and in the ledger.
+/// Longest purpose, in characters; it is stored in the audit log and in the ledger.
 const MAX_CHARS: usize = 100;
 
-/// Such as `decision 4711`: one to 100 visible ASCII characters, blanks between them.
+/// A purpose, such as `decision 4711`: 1 to 100 visible ASCII characters and blanks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Purpose(String);
 
 impl Purpose {
-    /// What the header says; nothing without one.
+    /// The value of the header; `None` if there is none.
     ///
     /// # Errors
-    /// 400 for what has another form.
+    /// 400 if it has another form.
     pub(crate) fn of(headers: &HeaderMap) -> Result<Option<Self>, ApiError> {
         let Some(value) = headers.get(PURPOSE_HEADER) else { return Ok(None) };
-        // Visible ASCII alone: nothing that breaks a line, or looks like something else.
+        // Only visible ASCII: nothing that breaks a line, or resembles something else.
         match value.to_str().map(str::trim) {
             Ok(text) if !text.is_empty() && text.len() <= MAX_CHARS && !text.contains('\t') => {
                 Ok(Some(Self(text.to_owned())))
@@ -35,14 +35,14 @@ impl Purpose {
         }
     }
 
-    /// What the OpenAPI document says of the header.
+    /// The OpenAPI description of the header.
     pub(crate) fn parameter() -> Parameter {
         let schema = serde_json::json!({
             "type": "string",
             "minLength": 1,
             "maxLength": MAX_CHARS,
             "pattern": "^[!-~]([ -~]*[!-~])?$",
-            "description": "What the change is for; kept in the audit log and in the ledger.",
+            "description": "What the change is for; stored in the audit log and in the ledger.",
         });
         let name = PURPOSE_HEADER.to_owned();
         Parameter { place: "header", name, required: false, schema, is_group: false }

@@ -1,8 +1,8 @@
 //! Asks the kernel for the owner of one connection (`NETLINK_SOCK_DIAG`, as `ss` does).
 //!
-//! The kernel looks the socket up by its addresses and ports, whatever else is open. Its tables
-//! ([`super::peer`]) list everything: reading them takes 10 to 20 ms on a machine with much memory.
-//! Layouts: `linux/netlink.h`, `linux/sock_diag.h` and `linux/inet_diag.h`.
+//! The kernel looks the socket up by its addresses and ports, however many others are open. Its tables
+//! ([`super::peer`]) list all of them; reading them takes 10 to 20 ms on a machine with much memory. The layouts are
+//! those of `linux/netlink.h`, `linux/sock_diag.h` and `linux/inet_diag.h`.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -21,22 +21,23 @@ const IPPROTO_TCP: u8 = 6;
 const ESTABLISHED: u8 = 1;
 /// Length of a header and an `inet_diag_req_v2`.
 const REQUEST_BYTES: usize = 72;
-/// Where ports and addresses begin, in the request and in the answer.
+/// Offset of ports and addresses, in the request and in the answer.
 const REQUEST_ID: usize = 24;
 const ANSWER_ID: usize = 20;
 
-/// The owner of the socket that `client` is the address of, connected to `server`; `None` when there is no such socket,
-/// or its process has closed it (see [`super::peer`] for why that matters).
+/// The owner of the socket with the address `client` that is connected to `server`; `None` if there is no such
+/// socket, or its process has closed it (see [`super::peer`] for why that matters).
 ///
 /// # Errors
-/// When the kernel knows no such question.
+/// If the kernel does not support this query.
 pub fn uid(client: SocketAddr, server: SocketAddr) -> io::Result<Option<u32>> {
     let answer = ask(client, server)?;
     if kind(&answer) != Some(NLMSG_ERROR) {
         return Ok(owner(client, server, &answer));
     }
-    // A kernel without that question (no `tcp_diag`) and one without that socket say the same (ENOENT). The other end is
-    // ours: it is there, or if it was reset the socket it came in by is, and only a kernel that cannot tell finds neither.
+    // A kernel without this query (no `tcp_diag`) and one without that socket answer the same (ENOENT). The server's
+    // end of the connection exists, or after a reset at least the listening socket does, so only a kernel that does
+    // not support the query finds neither.
     let ours = ask(server, client)?;
     match error(&ours) {
         None => Ok(None),
@@ -44,7 +45,7 @@ pub fn uid(client: SocketAddr, server: SocketAddr) -> io::Result<Option<u32>> {
     }
 }
 
-/// Asks for the socket at `of`, connected to `peer`; returns the answer as it comes.
+/// Asks for the socket at `of`, connected to `peer`; returns the raw answer.
 fn ask(of: SocketAddr, peer: SocketAddr) -> io::Result<Vec<u8>> {
     // Only the kernel can send to a socket of this protocol, and its answer is there when `send` returns.
     let socket = socket_with(
@@ -85,14 +86,14 @@ fn kind(answer: &[u8]) -> Option<u16> {
     array(answer, 4).map(u16::from_ne_bytes)
 }
 
-/// What the kernel has against a question; `None` for an answer.
+/// The error that the kernel reports for a query; `None` if there is none.
 fn error(answer: &[u8]) -> Option<io::Error> {
     let code = array(answer, 16).map_or(0, |bytes| u32::from_ne_bytes(bytes).cast_signed());
     (kind(answer) == Some(NLMSG_ERROR)).then(|| io::Error::from_raw_os_error(code.saturating_neg()))
 }
 
-/// The owner that an answer tells; `None` where it is about another socket (where no connection matches, the kernel takes
-/// one that listens), or about one that is closed.
+/// The owner that an answer names; `None` if it is about another socket (if no connection matches, the kernel returns
+/// a listening one), or about one that is closed.
 fn owner(client: SocketAddr, server: SocketAddr, answer: &[u8]) -> Option<u32> {
     let word = |at| array(answer, at).map(u32::from_ne_bytes);
     let canonical = |end: SocketAddr| (end.ip().to_canonical(), end.port());
@@ -102,7 +103,7 @@ fn owner(client: SocketAddr, server: SocketAddr, answer: &[u8]) -> Option<u32> {
     if is_it && is_open { word(80) } else { None }
 }
 
-/// Both ends of the socket that an answer is about, its own first.
+/// Both ends of the socket that an answer is about, its own end first.
 fn ends(answer: &[u8]) -> Option<[(IpAddr, u16); 2]> {
     let address = |at| match answer.get(16) {
         Some(&AF_INET) => array::<4>(answer, at).map(IpAddr::from),
@@ -138,7 +139,7 @@ mod tests {
         let open = TcpStream::connect(server).unwrap();
         let client = open.local_addr().unwrap();
         assert_eq!(uid(client, server).unwrap(), Some(own()));
-        // With nothing accepted and another port there is no such socket.
+        // On another port, where nothing was accepted, there is no such socket.
         let other = SocketAddr::new(client.ip(), if client.port() == 1 { 2 } else { 1 });
         assert_eq!(uid(other, server).unwrap(), None);
 
@@ -149,7 +150,7 @@ mod tests {
         assert_eq!(uid(client, server).unwrap(), None, "it is closed, and the kernel says user 0");
     }
 
-    /// Neither when nothing of a connection is left, nor when another program listens where it came from.
+    /// Neither if nothing of a connection is left, nor if another program listens where it came from.
     #[test]
     fn a_connection_that_was_reset_belongs_to_nobody() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -163,7 +164,7 @@ mod tests {
         assert_eq!(uid(client, server).unwrap(), None);
     }
 
-    /// What a kernel without `tcp_diag` says of either end.
+    /// What a kernel without `tcp_diag` answers for either end.
     #[test]
     fn a_kernel_that_cannot_tell_is_an_error_and_nobody() {
         let mut refusal = [0; 36];
