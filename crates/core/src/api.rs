@@ -1,8 +1,8 @@
 //! Request and response bodies of the REST API.
 //!
-//! The envelope `{"status", "message", "data"}` and the field names of the requests are those of the product's
-//! first description; `code` is added to errors, stable, for programs. Requests refuse unknown fields: a
-//! misspelt field that is silently ignored is a change nobody asked for.
+//! The envelope `{"status", "message", "data"}` and the field names of the requests are those of the product's first
+//! description. Errors additionally have a `code`, which is stable and meant for programs. Requests with unknown
+//! fields are refused: ignoring a misspelt field would make a change that nobody asked for.
 
 use std::collections::BTreeMap;
 
@@ -39,50 +39,49 @@ pub use resource::{
 };
 pub use snapshots::{LeftSnapshot, PruneRequest, Pruned, SnapshotDeleted};
 
-/// The header of a request that changes something which says what for, such as `decision 4711`; it is kept in the audit log
-/// and in the ledger.
+/// The header with which a request for a change states its purpose, such as `decision 4711`. The purpose is stored in
+/// the audit log and in the ledger.
 pub const PURPOSE_HEADER: &str = "x-purpose";
 
-/// Fields of requests that go by a second name, too, with that name; a request uses one of the two. Answers have the
-/// first.
+/// Fields of requests that have a second name, with that name. A request uses one of the two; answers use the first.
 pub const TWO_NAMES: [(&str, &str); 3] =
     [("vm_id", "lxc_id"), ("new_vm_id", "new_lxc_id"), ("new_vm_name", "new_lxc_name")];
 
-/// Whether a call did what was asked.
+/// Whether a call succeeded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
-    /// It did.
+    /// It did what was asked.
     Success,
-    /// It did not, and nothing was changed unless the message says so.
+    /// It failed, and nothing was changed unless the message says otherwise.
     Error,
 }
 
-/// The shape of every answer.
+/// The shape of every response.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Envelope<T> {
     /// `success` or `error`.
     pub status: Status,
-    /// One sentence for people.
+    /// One sentence for humans.
     pub message: String,
-    /// What was asked for; `null` in errors, but for a failed health check, which says what failed.
+    /// The result; `null` in errors, except for a failed health check, which reports what failed.
     pub data: Option<T>,
-    /// Names the kind of error; only in errors.
+    /// The error code; only in errors.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
 }
 
 impl<T> Envelope<T> {
-    /// An answer to a call that did what was asked.
+    /// The response to a call that succeeded.
     pub fn success(message: impl Into<String>, data: T) -> Self {
         Self { status: Status::Success, message: message.into(), data: Some(data), code: None }
     }
 }
 
 impl Envelope<()> {
-    /// An answer to a call that failed.
+    /// The response to a call that failed.
     pub fn error(code: impl Into<String>, message: impl Into<String>) -> Self {
         Self { status: Status::Error, message: message.into(), data: None, code: Some(code.into()) }
     }
@@ -97,11 +96,11 @@ pub struct ScaleCoresRequest {
     /// The container.
     #[serde(alias = "lxc_id")]
     pub vm_id: Vmid,
-    /// Whole cores, at least 1.
+    /// Number of whole cores, at least 1.
     #[serde(deserialize_with = "whole_number::deserialize")]
     #[cfg_attr(feature = "schema", schemars(with = "u32", range(min = 1, max = 8192)))]
     pub cores: u32,
-    /// The number it is taken to have, 0 for none; a container that has another is left as it is.
+    /// The number it is expected to have, 0 for none; if it has another, it is left as it is.
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
@@ -111,7 +110,7 @@ pub struct ScaleCoresRequest {
     pub expected: Option<u32>,
 }
 
-/// `POST /scale/cpulimit`: set the CPU quota.
+/// `POST /scale/cpulimit`: set the limit of CPU time.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[cfg_attr(feature = "schema", schemars(transform = crate::schema::two_names))]
@@ -120,10 +119,10 @@ pub struct ScaleCpulimitRequest {
     /// The container.
     #[serde(alias = "lxc_id")]
     pub vm_id: Vmid,
-    /// Cores, in hundredths; 0 for no limit.
+    /// Limit in cores, with two decimals; 0 for no limit.
     #[cfg_attr(feature = "schema", schemars(range(min = 0, max = 8192)))]
     pub cpulimit: f64,
-    /// The limit it is taken to have, 0 for none; a container that has another is left as it is.
+    /// The limit it is expected to have, 0 for none; if it has another, it is left as it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(range(min = 0, max = 8192)))]
     pub expected: Option<f64>,
@@ -138,10 +137,10 @@ pub struct ScaleRamRequest {
     /// The container.
     #[serde(alias = "lxc_id")]
     pub vm_id: Vmid,
-    /// MiB, at least 16.
+    /// Memory in MiB, at least 16.
     #[cfg_attr(feature = "schema", schemars(range(min = 16, max = 1_073_741_824)))]
     pub memory: Mebibytes,
-    /// The MiB it is taken to have; a container that has another size is left as it is.
+    /// The memory in MiB it is expected to have; if it has another size, it is left as it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(range(min = 0, max = 1_073_741_824)))]
     pub expected: Option<Mebibytes>,
@@ -171,7 +170,7 @@ pub struct SnapshotRequest {
     /// The container.
     #[serde(alias = "lxc_id")]
     pub vm_id: Vmid,
-    /// The snapshot.
+    /// The name of the snapshot.
     #[cfg_attr(
         feature = "schema",
         schemars(regex(
@@ -216,16 +215,17 @@ pub struct DeleteCloneRequest {
     /// The container.
     #[serde(alias = "lxc_id")]
     pub vm_id: Vmid,
-    /// Remove it though it carries no mark of ours; takes `limits.destroy_any_container` in the configuration, too.
+    /// Also remove a container that this server did not make; the configuration must allow that
+    /// (`limits.destroy_any_container`).
     #[serde(default)]
     pub any_container: bool,
-    /// What the answer to the first request gave, where a removal takes two (`limits.confirm_destroy`).
+    /// The confirmation from the answer to the first request, if a removal needs two (`limits.confirm_destroy`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(length(max = 64)))]
     pub confirmation: Option<String>,
 }
 
-/// The query of `GET /snapshot/list`, `GET /resource/vm/status` and others, and what names one container only.
+/// The query of `GET /snapshot/list`, `GET /resource/vm/status` and others that only name a container.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[cfg_attr(feature = "schema", schemars(transform = crate::schema::two_names))]
@@ -241,61 +241,61 @@ pub struct ContainerRequest {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct NodeRequest {
-    /// The node; must be the one the server runs on.
+    /// The name of the node; must be the one the server runs on.
     pub node_name: String,
 }
 
-/// What a resize did, as read back from the node afterwards.
+/// The result of a resize, as read back from the node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Resized<T> {
     /// The container.
     pub vm_id: Vmid,
-    /// What it had; absent where the node's configuration named none.
+    /// The value before; absent if the configuration had none.
     pub before: Option<T>,
-    /// What it has now.
+    /// The value now.
     pub after: Option<T>,
-    /// `false` when it already had what was asked for and nothing was written.
+    /// `false` if it already had the requested value and nothing was written.
     pub changed: bool,
 }
 
-/// Answer to `POST /scale/cores`.
+/// Response of `POST /scale/cores`.
 pub type ScaledCores = Resized<Cores>;
-/// Answer to `POST /scale/cpulimit`, in cores; no limit is absent.
+/// Response of `POST /scale/cpulimit`, in cores; absent means no limit.
 pub type ScaledCpulimit = Resized<f64>;
-/// Answer to `POST /scale/ram`, in MiB.
+/// Response of `POST /scale/ram`, in MiB.
 pub type ScaledRam = Resized<Mebibytes>;
 
-/// Answer to `POST /scale/storage/increase`, in MiB.
+/// Response of `POST /scale/storage/increase`, in MiB.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct IncreasedStorage {
     /// The size of the volume.
     #[serde(flatten)]
     pub size: Resized<Mebibytes>,
-    /// Whether the file system on it has grown with it: `false` where the container still sees the size of before. Absent where
-    /// that is not known, because the server ended meanwhile.
+    /// Whether the file system on the volume has grown with it. `false` means that the container still sees the old
+    /// size. Absent if that is not known, because the server ended meanwhile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub filesystem_grown: Option<bool>,
 }
 
-/// Answer to `POST /snapshot/create`.
+/// Response of `POST /snapshot/create`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SnapshotCreated {
     /// The container.
     pub vm_id: Vmid,
-    /// Its new snapshot.
+    /// The new snapshot.
     pub snapshot_name: String,
 }
 
-/// Answer to `GET /snapshot/list`.
+/// Response of `GET /snapshot/list`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SnapshotList {
     /// The container.
     pub vm_id: Vmid,
-    /// Its snapshots, in Proxmox's order: a snapshot before those that descend from it.
+    /// Its snapshots in Proxmox's order, each before those that descend from it.
     pub snapshots: Vec<SnapshotInfo>,
 }
 
@@ -305,34 +305,34 @@ pub struct SnapshotList {
 pub struct SnapshotInfo {
     /// Its name.
     pub name: String,
-    /// When it was taken; absent where Proxmox does not know.
+    /// When it was taken; absent if Proxmox does not know.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created: Option<RecordTime>,
     /// The first line of its description.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    /// The snapshot it descends from; absent for a first one.
+    /// The snapshot it descends from; absent if it descends from none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<String>,
     /// Whether the container's present state descends from this snapshot directly.
     pub current: bool,
 }
 
-/// Answer to `POST /snapshot/rollback`.
+/// Response of `POST /snapshot/rollback`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RolledBack {
     /// The container.
     pub vm_id: Vmid,
-    /// The snapshot it is back at; its cores and memory are those of the snapshot too.
+    /// The snapshot it was rolled back to, which also restores its cores and memory.
     pub snapshot_name: String,
-    /// Whether it ran before; Proxmox stops a container to roll it back.
+    /// Whether it was running before; Proxmox stops a container to roll it back.
     pub was_running: bool,
-    /// Whether it runs now.
+    /// Whether it is running now.
     pub running: bool,
 }
 
-/// Answer to `POST /clone/create`.
+/// Response of `POST /clone/create`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct CloneCreated {
@@ -340,38 +340,38 @@ pub struct CloneCreated {
     pub vm_id: Vmid,
     /// The copy; it is stopped.
     pub new_vm_id: Vmid,
-    /// The name that was asked for.
+    /// The requested name.
     pub requested_name: String,
-    /// The host name it got: underscores, which Proxmox refuses, are hyphens.
+    /// The host name of the copy: underscores, which Proxmox refuses, are replaced by hyphens.
     pub hostname: String,
-    /// The tag that marks the copy as ours; `/clone/delete` removes only what carries it.
+    /// The tag that marks the copy as made here; `/clone/delete` normally removes only containers that carry it.
     pub tag: String,
     /// A temporary snapshot of the source that could not be removed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub left_behind: Option<String>,
 }
 
-/// Answer to `DELETE /clone/delete`.
+/// Response of `DELETE /clone/delete`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct CloneDeleted {
-    /// The container that is gone.
+    /// The removed container.
     pub vm_id: Vmid,
-    /// Whether it ran and was stopped first.
+    /// Whether it was running and had to be stopped first.
     pub was_running: bool,
 }
 
-/// Answer to `GET /resource/vm/status` and `GET /resource/lxc/status`.
+/// Response of `GET /resource/vm/status` and `GET /resource/lxc/status`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ContainerStatus {
     /// The container.
     pub vm_id: Vmid,
-    /// What it is doing now.
+    /// Its current state.
     pub state: ContainerState,
     /// What Proxmox's configuration grants it.
     pub allocation: ContainerConfig,
-    /// What it uses, by the monitor's newest record; absent when there is none that is fresh.
+    /// Its usage according to the monitor's newest record; absent if there is no current record.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<ContainerRecord>,
     /// Why `usage` is absent.
@@ -379,7 +379,7 @@ pub struct ContainerStatus {
     pub usage_missing: Option<String>,
 }
 
-/// Answer to `GET /resource/node/status`; what could not be read is absent and named in `missing`.
+/// Response of `GET /resource/node/status`. Values that could not be read are absent and named in `missing`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct NodeStatus {
@@ -388,48 +388,48 @@ pub struct NodeStatus {
     /// Seconds since it booted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uptime_seconds: Option<f64>,
-    /// CPUs online.
+    /// Number of online CPUs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpus: Option<u32>,
     /// CPU use over `cpu_window_seconds`, in cores.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu_cores_used: Option<f64>,
-    /// The same in percent of all CPUs.
+    /// CPU use in percent of all CPUs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu_usage_percent: Option<f64>,
-    /// The time the CPU use was measured over.
+    /// The period over which CPU use was measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu_window_seconds: Option<f64>,
-    /// The 1, 5 and 15 minute load averages.
+    /// The load averages over 1, 5 and 15 minutes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub load: Option<[f64; 3]>,
-    /// Memory, in MiB.
+    /// Total memory, in MiB.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_total_mb: Option<f64>,
     /// Memory that can be given out without swapping, in MiB.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_available_mb: Option<f64>,
-    /// Swap, in MiB.
+    /// Total swap, in MiB.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub swap_total_mb: Option<f64>,
     /// Swap in use, in MiB.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub swap_used_mb: Option<f64>,
-    /// Pressure of the whole node; absent where the kernel has none.
+    /// Pressure (PSI) of the whole node; absent if the kernel does not provide it.
     #[serde(default, skip_serializing_if = "PressureSet::is_empty")]
     pub pressure: PressureSet,
-    /// Containers configured on the node.
+    /// Number of containers configured on the node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub containers: Option<u32>,
-    /// How many of them run.
+    /// Number of them that are running.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub containers_running: Option<u32>,
-    /// Field name → why it is absent.
+    /// Reason why a field is absent, by field name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub missing: BTreeMap<String, String>,
 }
 
-/// How a part of the server, or all of it, is.
+/// The health of the server, or of a part of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
@@ -442,7 +442,7 @@ pub enum HealthState {
     Unhealthy,
 }
 
-/// Answer to `GET /health/check`.
+/// Response of `GET /health/check`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Health {
@@ -450,21 +450,21 @@ pub struct Health {
     pub state: HealthState,
     /// Version of the server.
     pub version: String,
-    /// Changes of containers that are under way or waiting.
+    /// Changes of containers that are running or waiting.
     pub changes_in_progress: usize,
-    /// What was looked at.
+    /// The individual checks.
     pub checks: Vec<HealthCheck>,
 }
 
-/// One thing that was looked at.
+/// One check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct HealthCheck {
-    /// What: `pct`, `configuration`, `running_state`, `metrics`.
+    /// What was checked: `pct`, `configuration`, `running_state`, `metrics`.
     pub name: String,
-    /// How it is.
+    /// The result.
     pub state: HealthState,
-    /// What was found, for people.
+    /// Details for humans.
     pub detail: String,
 }
 
@@ -474,64 +474,65 @@ pub struct HealthCheck {
 pub struct RouteInfo {
     /// HTTP method.
     pub method: String,
-    /// Path, without query.
+    /// Path without the query.
     pub path: String,
-    /// The role it takes: `viewer`, `operator` or `admin`.
+    /// The lowest role that may use it: `viewer`, `operator` or `admin`.
     pub role: String,
     /// What it does.
     pub description: String,
 }
 
-/// How a job stands.
+/// The state of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum JobState {
     /// It waits for its containers.
     Queued,
-    /// It is at work.
+    /// It is running.
     Running,
     /// It did what was asked.
     Done,
-    /// It did not; the message says whether anything remains.
+    /// It failed; the message says whether anything is left behind.
     Failed,
-    /// It was given up because somebody wanted that.
+    /// It was cancelled on request.
     Cancelled,
-    /// What became of it cannot be told; the message says what was found.
+    /// Its outcome cannot be determined; the message says what was found.
     Unknown,
 }
 
-/// Something a job did on its way.
+/// A step of a job.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct JobStep {
-    /// When.
+    /// When it was taken.
     #[cfg_attr(feature = "schema", schemars(with = "RecordTime"))]
     pub at: Timestamp,
-    /// What, for people.
+    /// What was done, for humans.
     pub text: String,
 }
 
-/// Answer to `GET /jobs/{id}`, an entry of `GET /jobs`, and the answer to a long call with `Prefer: respond-async`.
+/// Response of `GET /jobs/{id}`, an entry of `GET /jobs`, and the response to a long call with `Prefer:
+/// respond-async`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct JobInfo {
-    /// Its number; the audit log calls it `change`.
+    /// Its number, which the audit log calls `change`.
     pub id: u64,
-    /// How it stands.
+    /// Its state.
     pub state: JobState,
-    /// What is done, as a word: `create_clone`.
+    /// What it does, as a word such as `create_clone`.
     pub kind: String,
-    /// The same in words.
+    /// What it does, in words.
     pub summary: String,
-    /// The containers.
+    /// The containers it changes.
     pub containers: Vec<Vmid>,
-    /// Who asked: `uid:0`, `key:backup-job`.
+    /// Who asked for it, such as `uid:0` or `key:backup-job`.
     pub caller: String,
     /// When it was asked for.
     #[cfg_attr(feature = "schema", schemars(with = "RecordTime"))]
     pub created: Timestamp,
-    /// When its containers were free for it.
+    /// When its containers were free and it began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(with = "Option<RecordTime>"))]
     pub begun: Option<Timestamp>,
@@ -549,7 +550,7 @@ pub struct JobInfo {
     /// What the call would have answered as `message`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
-    /// Names the kind of error, as in every answer.
+    /// The error code, as in every response.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
 }
@@ -560,12 +561,12 @@ pub struct JobInfo {
 #[cfg_attr(feature = "schema", schemars(transform = crate::schema::two_names))]
 #[serde(deny_unknown_fields)]
 pub struct LedgerRequest {
-    /// Only this container; all when it is left out.
+    /// Only this container; all if omitted.
     #[serde(alias = "lxc_id", default, skip_serializing_if = "Option::is_none")]
     pub vm_id: Option<Vmid>,
 }
 
-/// Which size of a container.
+/// A size of a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
@@ -593,37 +594,38 @@ pub struct LedgerEntry {
     pub vm_id: Vmid,
     /// Which size.
     pub resource: SizeOf,
-    /// What it was, in cores or MiB; absent where the configuration named none.
+    /// The value before, in cores or MiB; absent if the configuration had none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<f64>,
-    /// What it is since.
+    /// The value afterwards.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<f64>,
-    /// Who: `uid:0`, `key:backup-job`, `outside` for a change that was not made through this server.
+    /// Who made the change, such as `uid:0` or `key:backup-job`; `outside` if it was not made through this server.
     pub caller: String,
-    /// Why: `request`, `boost`, `end of boost`, `undo`, `rollback`, `noticed`; with what the request said that it was for:
-    /// `request: decision 4711`.
+    /// The reason: `request`, `boost`, `end of boost`, `undo`, `rollback` or `noticed`, followed by the purpose that
+    /// the request stated, as in `request: decision 4711`.
     pub why: String,
-    /// The change of the audit log.
+    /// The number of the change in the audit log.
     pub change: u64,
     /// Whether it can be undone.
     pub undoable: bool,
 }
 
 impl LedgerEntry {
-    /// The reason of the beginning of a boost.
+    /// The reason of an entry for the start of a boost.
     pub const BOOST: &str = "boost";
-    /// The reason of its end.
+    /// The reason of an entry for the end of a boost.
     pub const END_OF_BOOST: &str = "end of boost";
 
-    /// Whether a boost began or ended with it; what follows a colon is the purpose that whoever asked named.
+    /// Whether the entry is the start or the end of a boost; anything after a colon is the purpose that the caller
+    /// stated.
     pub fn is_by_boost(&self) -> bool {
         let reason = self.why.split_once(": ").map_or(self.why.as_str(), |(reason, _)| reason);
         [Self::BOOST, Self::END_OF_BOOST].contains(&reason)
     }
 }
 
-/// The size before the first change ever.
+/// The size before the first change.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct OriginalSize {
@@ -631,43 +633,43 @@ pub struct OriginalSize {
     pub vm_id: Vmid,
     /// Which size.
     pub resource: SizeOf,
-    /// In cores or MiB; absent where the configuration named none.
+    /// The size in cores or MiB; absent if the configuration had none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<f64>,
-    /// When it was changed for the first time.
+    /// When it was first changed.
     #[cfg_attr(feature = "schema", schemars(with = "RecordTime"))]
     pub until: Timestamp,
 }
 
-/// Answer to `GET /ledger`.
+/// Response of `GET /ledger`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct LedgerPage {
-    /// The newest entries, the newest first.
+    /// The newest entries, newest first.
     pub entries: Vec<LedgerEntry>,
-    /// The sizes before the first change ever.
+    /// The sizes before the first change.
     pub originals: Vec<OriginalSize>,
 }
 
-/// `POST /undo`: take sizes back.
+/// `POST /undo`: return sizes to earlier ones.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[cfg_attr(feature = "schema", schemars(transform = crate::schema::one_or_all))]
 #[cfg_attr(feature = "schema", schemars(transform = crate::schema::two_names))]
 #[serde(deny_unknown_fields)]
 pub struct UndoRequest {
-    /// The container; or else `all`.
+    /// The container; without it, `all` must be true.
     #[serde(alias = "lxc_id", default, skip_serializing_if = "Option::is_none")]
     pub vm_id: Option<Vmid>,
-    /// All containers that were ever changed.
+    /// Whether to undo the changes of all containers that were ever changed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub all: bool,
-    /// A time (RFC 3339), or `original`: the sizes before the first change ever.
+    /// A time (RFC 3339), or `original` for the sizes before the first change.
     #[cfg_attr(feature = "schema", schemars(with = "crate::schema::MomentText"))]
     pub to: String,
 }
 
-/// What became of one size in `POST /undo`.
+/// The result of `POST /undo` for one size.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Undone {
@@ -675,20 +677,20 @@ pub struct Undone {
     pub vm_id: Vmid,
     /// Which size.
     pub resource: SizeOf,
-    /// What it was to become; absent where the configuration named none.
+    /// The size to return to; absent if the configuration had none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<f64>,
-    /// Whether it was changed; `false` also when it had that size.
+    /// Whether it was changed; `false` also if it already had that size.
     pub changed: bool,
-    /// Names why it was not done.
+    /// The error code, if it was not undone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
-    /// The same in a sentence.
+    /// Why it was not undone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
 
-/// `POST /boost`: more for a while.
+/// `POST /boost`: raise sizes for a limited time.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[cfg_attr(feature = "schema", schemars(transform = crate::schema::needs_a_size))]
@@ -698,7 +700,7 @@ pub struct BoostRequest {
     /// The container.
     #[serde(alias = "lxc_id")]
     pub vm_id: Vmid,
-    /// As many cores at least.
+    /// Minimum number of cores.
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
@@ -706,11 +708,11 @@ pub struct BoostRequest {
     )]
     #[cfg_attr(feature = "schema", schemars(with = "Option<u32>", range(min = 1, max = 8192)))]
     pub cores: Option<u32>,
-    /// As many MiB of memory at least.
+    /// Minimum memory in MiB.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(range(min = 16, max = 1_073_741_824)))]
     pub memory: Option<Mebibytes>,
-    /// For as long.
+    /// Duration in minutes.
     #[serde(deserialize_with = "whole_number::deserialize")]
     #[cfg_attr(feature = "schema", schemars(with = "u32", range(min = 1, max = 10_080)))]
     pub minutes: u32,
@@ -726,9 +728,9 @@ pub struct BoostInfo {
     pub vm_id: Vmid,
     /// Which size.
     pub resource: SizeOf,
-    /// What it is raised to, in cores or MiB.
+    /// The size it is raised to, in cores or MiB.
     pub size: f64,
-    /// What it goes back to when no other boost of it is left; absent where the configuration named none.
+    /// The size to return to when no other boost of this size is left; absent if the configuration had none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base: Option<f64>,
     /// When it began.
@@ -737,9 +739,9 @@ pub struct BoostInfo {
     /// When it ends.
     #[cfg_attr(feature = "schema", schemars(with = "RecordTime"))]
     pub ends: Timestamp,
-    /// Who asked.
+    /// Who asked for it.
     pub caller: String,
-    /// Why it has not ended though its time is over.
+    /// Why it has not ended although its time is over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waiting: Option<String>,
 }

@@ -1,4 +1,4 @@
-//! `/config`: what the configurations of the daemons are, and changes of them.
+//! `/config`: the configurations of the daemons, and changes of them.
 
 use std::collections::BTreeMap;
 
@@ -6,27 +6,27 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// Longest dotted key that `/config` takes.
+/// Longest dotted key that `/config` accepts, in characters.
 pub const MAX_KEY_CHARS: usize = 200;
-/// Most keys that one request sets, and that it removes.
+/// The most keys that one request may set, and may remove.
 pub const MAX_CHANGES: usize = 100;
 
-/// Whose configuration.
+/// The daemon that a configuration belongs to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum ConfigOwner {
-    /// lxc-autoscale-ml: how containers are scaled.
+    /// lxc-autoscale-ml, which decides how containers are scaled.
     #[default]
     Ml,
-    /// lxc-monitor: what is measured.
+    /// lxc-monitor, which measures.
     Monitor,
-    /// lxc-autoscale-api: this server.
+    /// lxc-autoscale-api, which is this server.
     Api,
 }
 
 impl ConfigOwner {
-    /// Its word in requests.
+    /// The word for it in requests.
     pub fn word(self) -> &'static str {
         match self {
             Self::Ml => "ml",
@@ -36,29 +36,29 @@ impl ConfigOwner {
     }
 }
 
-/// `GET /config`: whose.
+/// Query of `GET /config`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ConfigRequest {
-    /// Whose configuration; that of the ml daemon when left out.
+    /// The daemon whose configuration is meant; the ml daemon if omitted.
     #[serde(default)]
     pub file: ConfigOwner,
 }
 
-/// What is wrong with a configuration, as its daemon says it.
+/// What is wrong with a configuration, as reported by its daemon.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ConfigProblem {
-    /// Line, from 1.
+    /// Line number, from 1.
     pub line: usize,
-    /// The key, dotted, where it is about one.
+    /// The dotted key, if the problem is about one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
-    /// The valid key that looks most like it, where there is none of that name.
+    /// The most similar valid key, if the key does not exist.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nearest: Option<String>,
-    /// One sentence for people.
+    /// One sentence for humans.
     pub message: String,
 }
 
@@ -66,52 +66,52 @@ pub struct ConfigProblem {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ConfigSetting {
-    /// The key, dotted; the tables of an array are numbered from 1.
+    /// The dotted key; the tables of an array are numbered from 1.
     pub key: String,
-    /// The value that the file comes to.
+    /// The effective value.
     pub value: Value,
-    /// The line of the file that says so, from 1; absent where it is the default.
+    /// The line of the file that sets it, from 1; absent if it is the default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub line: Option<usize>,
-    /// The default; absent for what has none, such as the keys of a policy.
+    /// The default; absent if there is none, as for the keys of a policy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default: Option<Value>,
 }
 
-/// What a configuration comes to, or what is wrong with it; the daemons' command `config --json` prints it.
+/// The effective configuration, or what is wrong with it; printed by the daemons' command `config --json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ConfigReport {
-    /// What is wrong; absent when nothing is.
+    /// What is wrong; absent if it is valid.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<ConfigProblem>,
-    /// Every key, in the order of the shipped file; none where the file is not TOML at all.
+    /// Every key, in the order of the shipped file; empty if the file is not TOML at all.
     pub settings: Vec<ConfigSetting>,
 }
 
-/// A key whose value is another now.
+/// A key whose value changes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ConfigChange {
-    /// The key, dotted.
+    /// The dotted key.
     pub key: String,
-    /// What it was; absent where it was not.
+    /// The value before; absent if there was none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<Value>,
-    /// What it is; absent where it is not.
+    /// The value afterwards; absent if there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<Value>,
 }
 
-/// The configuration that the ml daemon works by.
+/// The configuration that the ml daemon is running with.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ConfigInForce {
-    /// When it last said so, which it does in every cycle.
+    /// When it last reported that, which it does in every cycle.
     #[cfg_attr(feature = "schema", schemars(with = "crate::RecordTime"))]
     pub confirmed_at: Timestamp,
-    /// Whether it is the file as it stands.
+    /// Whether it equals the current file.
     pub is_file: bool,
-    /// What differs: `before` is in force, `after` stands in the file.
+    /// The differences: `before` is the value in force, `after` the one in the file.
     pub differences: Vec<ConfigChange>,
 }
 
@@ -119,21 +119,21 @@ pub struct ConfigInForce {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ConfigInfo {
-    /// Whose.
+    /// The daemon it belongs to.
     pub file: ConfigOwner,
-    /// Where it is.
+    /// The path of the file.
     pub path: String,
     /// SHA-256 of the file, for `If-Match`.
     pub digest: String,
-    /// What is wrong with the file; absent when nothing is.
+    /// What is wrong with the file; absent if it is valid.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<ConfigProblem>,
-    /// What the ml daemon works by; absent where it is not running, and for the other files.
+    /// What the ml daemon is running with; absent if it is not running, and for the other files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub in_force: Option<ConfigInForce>,
     /// Every key with its value.
     pub settings: Vec<ConfigSetting>,
-    /// The file, with its comments.
+    /// The content of the file, with comments.
     pub text: String,
 }
 
@@ -147,28 +147,28 @@ pub struct ConfigPatch {
     #[serde(default)]
     #[cfg_attr(feature = "schema", schemars(with = "crate::schema::ValuesByKey"))]
     pub set: BTreeMap<String, Value>,
-    /// Dotted keys that are taken out of the file, so that their defaults apply.
+    /// Dotted keys to be removed from the file, so that their defaults apply.
     #[serde(default)]
     #[cfg_attr(feature = "schema", schemars(with = "crate::schema::DottedKeys"))]
     pub remove: Vec<String>,
 }
 
-/// `PUT /config`: the whole file of the ml daemon.
+/// `PUT /config`: the whole configuration file of the ml daemon.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ConfigText {
-    /// The file, with its comments.
+    /// The content of the file, with comments.
     pub text: String,
 }
 
-/// `POST /config/validate`: changes of the ml daemon's configuration, or the whole of it.
+/// `POST /config/validate`: changes of the ml daemon's configuration, or a whole new file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[cfg_attr(feature = "schema", schemars(transform = crate::schema::text_or_changes))]
 #[serde(deny_unknown_fields)]
 pub struct ConfigCandidate {
-    /// The whole file; without `set` and `remove`.
+    /// The whole file; excludes `set` and `remove`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub text: Option<String>,
@@ -176,7 +176,7 @@ pub struct ConfigCandidate {
     #[serde(default)]
     #[cfg_attr(feature = "schema", schemars(with = "crate::schema::ValuesByKey"))]
     pub set: BTreeMap<String, Value>,
-    /// Dotted keys that are taken out of the file.
+    /// Dotted keys to be removed from the file.
     #[serde(default)]
     #[cfg_attr(feature = "schema", schemars(with = "crate::schema::DottedKeys"))]
     pub remove: Vec<String>,
@@ -186,27 +186,27 @@ pub struct ConfigCandidate {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ConfigVerdict {
-    /// Whether it would.
+    /// Whether it would be accepted.
     pub valid: bool,
-    /// Why not.
+    /// Why it would not be accepted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<ConfigProblem>,
-    /// What would change.
+    /// The values that would change.
     pub changes: Vec<ConfigChange>,
 }
 
-/// What became of a configuration.
+/// The result of changing a configuration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ConfigChanged {
     /// Whether the file was written.
     pub changed: bool,
-    /// SHA-256 of the file now.
+    /// SHA-256 of the file after the request.
     pub digest: String,
-    /// SHA-256 of the file before.
+    /// SHA-256 of the file before the request.
     pub digest_before: String,
-    /// The keys whose values are others now; long values are cut.
+    /// The keys whose values have changed; long values are cut.
     pub changes: Vec<ConfigChange>,
-    /// How many more there are.
+    /// How many more keys have changed.
     pub more_changes: usize,
 }

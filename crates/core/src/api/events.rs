@@ -9,46 +9,47 @@ use super::{BoostInfo, JobInfo, LedgerEntry};
 use crate::snapshot::{ActiveAlert, ContainerRecord, NodeRecord};
 use crate::{RecordTime, Vmid};
 
-/// Answer to `GET /metrics/current`: the newest record of the monitor. What could not be measured is absent.
+/// Response of `GET /metrics/current`: the newest record of the monitor. Values that could not be measured are
+/// absent.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct CurrentMetrics {
     /// When it was measured.
     pub taken: RecordTime,
-    /// How long ago that was, in seconds; below 0 when the clock was put back since.
+    /// Its age in seconds; negative if the clock was set back since.
     pub age_seconds: f64,
-    /// Whether it is so new that it tells the present (`metrics.max_age_seconds`).
+    /// Whether it counts as current (`metrics.max_age_seconds`).
     pub fresh: bool,
     /// The node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node: Option<NodeRecord>,
-    /// The containers that ran, by id.
+    /// The containers that were running, by id.
     pub containers: BTreeMap<Vmid, Box<ContainerRecord>>,
 }
 
-/// Answer to `GET /events` for those who do not ask for a stream: the newest events.
+/// Response of `GET /events` for clients that do not ask for a stream: the newest events.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct EventPage {
-    /// The oldest first.
+    /// The events, oldest first.
     pub events: Vec<EventInfo>,
-    /// Whether there were others before them that are not kept any more.
+    /// Whether there were earlier events that are no longer kept.
     pub missed: bool,
-    /// The newest event there is; `Last-Event-ID` for the next call.
+    /// The id of the newest event, to be sent as `Last-Event-ID` in the next request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last: Option<String>,
 }
 
-/// Something that happened.
+/// An event.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct EventInfo {
-    /// Its name, for `Last-Event-ID`.
+    /// Its id, for `Last-Event-ID`.
     pub id: String,
     /// When it was noticed.
     #[cfg_attr(feature = "schema", schemars(with = "RecordTime"))]
     pub at: Timestamp,
-    /// What.
+    /// What happened.
     #[serde(flatten)]
     pub what: EventKind,
 }
@@ -58,19 +59,19 @@ pub struct EventInfo {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "kind", content = "data", rename_all = "lowercase")]
 pub enum EventKind {
-    /// The monitor measured.
+    /// The monitor has taken a snapshot.
     Snapshot(SnapshotEvent),
     /// A size was changed.
     Change(LedgerEntry),
-    /// A job was asked for, is begun, or has ended; without its steps and its result.
+    /// A job was asked for, has begun, or has ended; without its steps and result.
     Job(JobInfo),
     /// A boost began, waits for its end, or has ended.
     Boost(BoostEvent),
-    /// An alert of the monitor fires, or does not any more.
+    /// An alert of the monitor started or stopped firing.
     Alert(AlertEvent),
 }
 
-/// A record of the monitor in short.
+/// The summary of a snapshot.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SnapshotEvent {
@@ -82,18 +83,18 @@ pub struct SnapshotEvent {
     /// Memory that the node can give out without swapping, in MiB.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node_memory_available_mb: Option<f64>,
-    /// The containers that ran, by id.
+    /// The containers that were running, by id.
     pub containers: BTreeMap<Vmid, UsageEvent>,
 }
 
-/// What a container used.
+/// The usage of a container.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct UsageEvent {
     /// CPU use in cores.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu_cores_used: Option<f64>,
-    /// The same in percent of what the container may use.
+    /// CPU use in percent of what the container may use.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu_usage_percent: Option<f64>,
     /// Working set in MiB.
@@ -104,36 +105,36 @@ pub struct UsageEvent {
     pub swap_usage_mb: Option<f64>,
 }
 
-/// How a boost stands.
+/// The state of a boost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum BoostState {
-    /// It began.
+    /// It has begun.
     Began,
-    /// Its time is over, but its end would hurt.
+    /// Its time is over, but ending it now would do harm.
     Waiting,
     /// It has ended.
     Ended,
 }
 
-/// A boost that began or ended.
+/// A boost that changed its state.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct BoostEvent {
-    /// How it stands.
+    /// Its new state.
     pub state: BoostState,
     /// The boost.
     pub boost: BoostInfo,
 }
 
-/// An alert that fires, or does not any more.
+/// An alert that started or stopped firing.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct AlertEvent {
-    /// Whether it fires.
+    /// Whether it is firing.
     pub firing: bool,
-    /// The container; absent for the node's own.
+    /// The container; absent for an alert of the node itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vm_id: Option<Vmid>,
     /// The alert.

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Vmid, whole_number};
 
-/// How long an orderly stop may take, in seconds, where the request does not say: as Proxmox has it.
+/// Default time for an orderly shutdown, in seconds; the same as Proxmox's.
 const PATIENCE_SECONDS: u32 = 60;
 
 /// `POST /power/shutdown` and `POST /power/reboot`.
@@ -16,11 +16,11 @@ pub struct ShutdownRequest {
     /// The container.
     #[serde(alias = "lxc_id")]
     pub vm_id: Vmid,
-    /// Seconds that it is given to stop by itself.
+    /// Seconds that it may take to shut down.
     #[serde(default = "patience", deserialize_with = "whole_number::deserialize")]
     #[cfg_attr(feature = "schema", schemars(with = "u32", range(min = 1, max = 3600)))]
     pub timeout: u32,
-    /// Whether it is killed when that time is over; takes the role `admin`.
+    /// Whether it is killed after that time; needs the role `admin`.
     #[serde(default)]
     pub force: bool,
 }
@@ -29,16 +29,16 @@ fn patience() -> u32 {
     PATIENCE_SECONDS
 }
 
-/// Answer to `POST /power/start`, `/power/stop`, `/power/shutdown` and `/power/reboot`.
+/// Response of `POST /power/start`, `/power/stop`, `/power/shutdown` and `/power/reboot`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Powered {
     /// The container.
     pub vm_id: Vmid,
-    /// Whether it ran before.
+    /// Whether it was running before.
     pub was_running: bool,
-    /// Whether it runs now.
+    /// Whether it is running now.
     pub running: bool,
-    /// `false` when it was so already and nothing was done.
+    /// `false` if it already was in the requested state and nothing was done.
     pub changed: bool,
 }

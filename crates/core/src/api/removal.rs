@@ -1,4 +1,4 @@
-//! What a removal that takes two requests shows before.
+//! What a removal that needs two requests shows before it removes anything.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -7,23 +7,23 @@ use serde::{Deserialize, Serialize};
 use crate::RecordTime;
 use crate::{Mebibytes, Vmid};
 
-/// Answer to the first `DELETE /clone/delete` where a removal takes two: what would be lost.
+/// Response of the first `DELETE /clone/delete`, if a removal needs two: what would be lost.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RemovalToConfirm {
-    /// The container that would be gone.
+    /// The container that would be removed.
     pub vm_id: Vmid,
     /// Its host name.
     pub name: Option<String>,
-    /// Whether it runs, and would be stopped.
+    /// Whether it is running, and would be stopped.
     pub is_running: bool,
-    /// Its disks: those on a storage would be gone with all that is on them.
+    /// Its disks; those on a storage would be removed with all their data.
     pub volumes: Vec<VolumeInfo>,
-    /// Its snapshots, which would be gone, too.
+    /// Its snapshots, which would be removed, too.
     pub snapshots: Vec<String>,
     /// To be sent with the second request, by the same caller.
     pub confirmation: String,
-    /// Until when that holds.
+    /// When the confirmation expires.
     #[cfg_attr(feature = "schema", schemars(with = "RecordTime"))]
     pub expires: Timestamp,
 }
@@ -32,15 +32,15 @@ pub struct RemovalToConfirm {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct VolumeInfo {
-    /// Its name in the configuration: `rootfs`, `mp0`, `unused0`.
+    /// Its name in the configuration, such as `rootfs`, `mp0` or `unused0`.
     pub name: String,
-    /// What it is: a volume on a storage, such as `local-lvm:vm-104-disk-0`, or a directory or device of the node, which begins
-    /// with `/` and outlives the container.
+    /// A volume on a storage, such as `local-lvm:vm-104-disk-0`, or a directory or device of the node. The latter
+    /// begins with `/` and is not removed with the container.
     pub volume: String,
-    /// Where the container sees it; absent for `rootfs`, and for what it does not use.
+    /// Its mount point in the container; absent for `rootfs` and for unused disks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
-    /// Its size in MiB; absent where the configuration names none.
+    /// Its size in MiB; absent if the configuration has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size_mb: Option<Mebibytes>,
 }

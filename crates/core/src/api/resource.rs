@@ -11,40 +11,40 @@ use crate::RecordTime;
 use crate::Vmid;
 use crate::container_config::ContainerConfig;
 
-/// Answer to `GET /resource/lxc/config`.
+/// Response of `GET /resource/lxc/config`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ContainerSettings {
     /// The container.
     pub vm_id: Vmid,
-    /// Its sizes, and what else matters for scaling it, typed.
+    /// The sizes and other settings that matter for scaling, typed.
     pub allocation: ContainerConfig,
-    /// All settings in force, as Proxmox has them; the notes are not among them.
+    /// All settings in force, as Proxmox stores them, without the notes.
     pub settings: BTreeMap<String, String>,
     /// Raw LXC settings (`lxc.…`), in their order.
     pub raw: Vec<RawSetting>,
-    /// Changes that come into force when the container is started next, by name.
+    /// Changes that take effect at the container's next start, by name.
     pub pending: BTreeMap<String, PendingSetting>,
-    /// The SHA-1 of the configuration; Proxmox refuses a change that comes with another one.
+    /// The SHA-1 of the configuration; Proxmox refuses a change that states a different one.
     pub digest: String,
 }
 
-/// A setting that is handed to LXC as it stands.
+/// A setting that is passed to LXC unchanged.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RawSetting {
-    /// Its name: `lxc.cgroup2.cpuset.cpus`.
+    /// Its name, such as `lxc.cgroup2.cpuset.cpus`.
     pub name: String,
     /// Its value.
     pub value: String,
 }
 
-/// A change that waits for the next start.
+/// A change that takes effect at the next start.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum PendingSetting {
-    /// It gets this value.
+    /// It is set to this value.
     Set(String),
     /// It is removed.
     Removed,
@@ -59,35 +59,35 @@ pub struct WhyRequest {
     /// The container.
     #[serde(alias = "lxc_id")]
     pub vm_id: Vmid,
-    /// What was decided at this time (RFC 3339), instead of what would be decided now.
+    /// If given, what was decided at this time (RFC 3339), instead of what would be decided now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(with = "Option<RecordTime>"))]
     pub at: Option<Timestamp>,
 }
 
-/// Answer to `GET /resource/lxc/why`.
+/// Response of `GET /resource/lxc/why`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Why {
     /// The container.
     pub vm_id: Vmid,
-    /// What `lxc-autoscale-ml why ID --json` tells of it: what would be decided now, with the numbers it is made from, what
-    /// would change that, and the last decisions; with `at`, what was decided then.
+    /// The output of `lxc-autoscale-ml why ID --json`: what would be decided now, the numbers behind it, what would
+    /// change it, and the last decisions; with `at`, what was decided then.
     pub explanation: Value,
 }
 
-/// Exit code of `lxc-autoscale-ml why` where nothing is known of the container, or was decided by the time that is asked
-/// about.
+/// Exit code of `lxc-autoscale-ml why` if nothing is known of the container, or nothing had been decided by the given
+/// time.
 pub const EXIT_NOTHING_KNOWN: u8 = 5;
 
-/// Answer to `GET /resource/cluster/status`.
+/// Response of `GET /resource/cluster/status`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ClusterStatus {
-    /// The cluster; absent where this node is in none.
+    /// The cluster; absent if this node is not in one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster: Option<Cluster>,
-    /// Its nodes, by name; this one alone where there is no cluster.
+    /// Its nodes, by name; only this node if there is no cluster.
     pub nodes: Vec<ClusterNode>,
 }
 
@@ -97,11 +97,11 @@ pub struct ClusterStatus {
 pub struct Cluster {
     /// Its name.
     pub name: String,
-    /// Whether so many of its nodes are online that it can decide; without that, `/etc/pve` cannot be written.
+    /// Whether it has quorum; without quorum, `/etc/pve` cannot be written.
     pub quorate: bool,
 }
 
-/// A node of a cluster, or the only one there is.
+/// A node of a cluster, or the only node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ClusterNode {
@@ -111,7 +111,7 @@ pub struct ClusterNode {
     pub online: bool,
     /// Whether it is the node that answered.
     pub local: bool,
-    /// Its address, where it is known.
+    /// Its address, if known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<String>,
 }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Vmid, whole_number};
 
-/// `POST /snapshot/prune`: remove all but the newest snapshots of a container.
+/// `POST /snapshot/prune`: remove all snapshots of a container except the newest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[cfg_attr(feature = "schema", schemars(transform = crate::schema::two_names))]
@@ -13,39 +13,39 @@ pub struct PruneRequest {
     /// The container.
     #[serde(alias = "lxc_id")]
     pub vm_id: Vmid,
-    /// How many stay: the newest.
+    /// How many of the newest are kept.
     #[serde(deserialize_with = "whole_number::deserialize")]
     #[cfg_attr(feature = "schema", schemars(with = "u32", range(min = 1, max = 1000)))]
     pub keep: u32,
-    /// Only snapshots whose names begin like this are counted and removed; all when it is left out.
+    /// Only snapshots whose names start with this are counted and removed; all if omitted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name_prefix: Option<String>,
-    /// Those that this server did not make are counted and removed, too.
+    /// Whether snapshots that this server did not make are counted and removed, too.
     #[serde(default)]
     pub any_snapshot: bool,
 }
 
-/// Answer to `DELETE /snapshot/delete`.
+/// Response of `DELETE /snapshot/delete`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SnapshotDeleted {
     /// The container.
     pub vm_id: Vmid,
-    /// The snapshot that is gone.
+    /// The removed snapshot.
     pub snapshot_name: String,
 }
 
-/// Answer to `POST /snapshot/prune`.
+/// Response of `POST /snapshot/prune`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Pruned {
     /// The container.
     pub vm_id: Vmid,
-    /// What is gone, the oldest first.
+    /// The removed snapshots, oldest first.
     pub removed: Vec<String>,
-    /// What stays because it is new enough, the newest first.
+    /// Those kept because they are new enough, newest first.
     pub kept: Vec<String>,
-    /// What stays because it is not for this call to remove.
+    /// Those kept because this call may not remove them.
     pub left: Vec<LeftSnapshot>,
 }
 
@@ -55,6 +55,6 @@ pub struct Pruned {
 pub struct LeftSnapshot {
     /// Its name.
     pub name: String,
-    /// Why.
+    /// Why it was left.
     pub reason: String,
 }

@@ -1,4 +1,4 @@
-//! Puts the document together.
+//! Assembles the OpenAPI document.
 
 use std::collections::BTreeMap;
 
@@ -17,26 +17,26 @@ pub struct Described {
     pub method: Method,
     /// Its path.
     pub path: &'static str,
-    /// One sentence.
+    /// One sentence about it.
     pub description: &'static str,
-    /// The least role that may.
+    /// The lowest role that may use it.
     pub role: Role,
-    /// What its handler takes and gives.
+    /// The input and output of its handler.
     pub shape: Shape,
-    /// How it can fail, beside what its parameters tell.
+    /// The errors it can answer with, in addition to those of its parameters.
     pub faults: Vec<Faults>,
 }
 
-/// What stands at the head of the document.
-const INTRODUCTION: &str = "Resizes, snapshots and copies the LXC containers of a Proxmox VE node, and tells how they \
-    are. Root on the node needs no key; everybody else sends one as `Authorization: Bearer KEY` (see \
+/// The introduction of the document.
+const INTRODUCTION: &str = "Resizes, snapshots and copies the LXC containers of a Proxmox VE node, and shows their \
+    state. Root on the node needs no key; everyone else sends a key as `Authorization: Bearer KEY` (see \
     `lxc-autoscale-api key create`). Every JSON answer is an object of `status`, `message` and `data`; an error has a \
     stable `code`, too.";
 
 /// The name of the schema of an error.
 const ERROR: &str = "Error";
 
-/// The document of these routes, as OpenAPI 3.1 has it.
+/// The OpenAPI 3.1 document of these routes.
 pub fn document(routes: &[Described], schemas: Schemas) -> Value {
     let mut paths: BTreeMap<&str, Map<String, Value>> = BTreeMap::new();
     let mut tags: Vec<&str> = Vec::new();
@@ -65,7 +65,7 @@ pub fn document(routes: &[Described], schemas: Schemas) -> Value {
             "securitySchemes": {"key": {
                 "type": "http",
                 "scheme": "bearer",
-                "description": "A key made by `lxc-autoscale-api key create`.",
+                "description": "A key created by `lxc-autoscale-api key create`.",
             }},
         },
     });
@@ -73,7 +73,7 @@ pub fn document(routes: &[Described], schemas: Schemas) -> Value {
     document
 }
 
-/// The schemas that others refer to, and that of an error.
+/// The schemas that others refer to, and the one of an error.
 fn components(schemas: Schemas) -> Map<String, Value> {
     let mut components = schemas.into_components();
     let mut error = error_envelope(&json!({"type": "null"}), &[]);
@@ -82,7 +82,7 @@ fn components(schemas: Schemas) -> Map<String, Value> {
     components
 }
 
-/// The first word of a path, under which routes are grouped.
+/// The first word of a path, by which routes are grouped.
 fn tag(path: &str) -> &str {
     path.trim_start_matches('/').split('/').next().unwrap_or_default()
 }
@@ -129,7 +129,7 @@ fn operation(route: &Described) -> Value {
     operation
 }
 
-/// Whether it takes the header that says what for.
+/// Whether it accepts the header with the purpose.
 fn is_change(route: &Described) -> bool {
     !route.method.is_safe()
 }
@@ -153,7 +153,7 @@ fn responses(route: &Described) -> Value {
         }
     }
     for (status, mut codes) in codes {
-        // What a failed health check answers stands among the answers.
+        // The answer of a failed health check is listed among the successful ones.
         if !responses.contains_key(&status.to_string()) {
             codes.sort_unstable();
             responses.insert(status.to_string(), failure(status, &codes));
@@ -162,7 +162,7 @@ fn responses(route: &Described) -> Value {
     responses.into()
 }
 
-/// An answer that says what went wrong.
+/// An error response.
 fn failure(status: u16, codes: &[&str]) -> Value {
     let codes = json!({"properties": {"code": {"enum": codes}}});
     let schema = json!({"allOf": [{"$ref": format!("#/components/schemas/{ERROR}")}, codes]});
@@ -171,7 +171,7 @@ fn failure(status: u16, codes: &[&str]) -> Value {
     if status == 429 {
         let seconds = json!({"type": "integer", "minimum": 1});
         response["headers"] = json!({"Retry-After": {
-            "description": "Seconds until it is worth asking again.", "required": true, "schema": seconds,
+            "description": "Seconds to wait before trying again.", "required": true, "schema": seconds,
         }});
     }
     response
@@ -181,7 +181,7 @@ fn reason(status: u16) -> &'static str {
     StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason()).unwrap_or("Answer")
 }
 
-/// Takes from the descriptions what only rustdoc understands.
+/// Removes markup from the descriptions that only rustdoc understands.
 fn in_plain_words(value: &mut Value) {
     match value {
         Value::Object(fields) => {

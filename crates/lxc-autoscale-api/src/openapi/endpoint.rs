@@ -1,4 +1,4 @@
-//! What a handler's signature tells about its route.
+//! Derives the description of a route from the signature of its handler.
 
 use axum::Json;
 use axum::extract::State;
@@ -14,7 +14,7 @@ use crate::error::ApiError;
 use crate::extract::{ApiJson, ApiPath, ApiQuery};
 use crate::state::AppState;
 
-/// Makes the schemas of a document: those of requests stand where they are used, those of answers among the
+/// Generates the schemas of a document: those of requests are inlined where they are used, those of responses are
 /// components.
 #[derive(Debug)]
 pub struct Schemas {
@@ -28,7 +28,7 @@ impl Schemas {
         self.requests.subschema_for::<T>()
     }
 
-    /// The schema of something that is written to an answer.
+    /// The schema of something that is written to a response.
     pub fn answer<T: JsonSchema>(&mut self) -> Schema {
         self.answers.subschema_for::<T>()
     }
@@ -56,14 +56,14 @@ impl Default for Schemas {
     }
 }
 
-/// A parameter that stands in the query, the path or a header.
+/// A parameter in the query, the path or a header.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Parameter {
     /// `query`, `path` or `header`.
     pub place: &'static str,
     /// Its name.
     pub name: String,
-    /// Whether it must be there.
+    /// Whether it is required.
     pub required: bool,
     /// Its schema, with a description.
     pub schema: Value,
@@ -78,11 +78,11 @@ pub struct Content {
     pub status: StatusCode,
     /// `application/json` or another media type.
     pub media_type: &'static str,
-    /// The schema of the whole answer.
+    /// The schema of the whole response.
     pub schema: Value,
 }
 
-/// What a handler takes and gives.
+/// The input and output of a handler.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Shape {
     /// Its parameters outside the body.
@@ -91,25 +91,25 @@ pub struct Shape {
     pub body: Option<Value>,
     /// Its successful answers.
     pub answers: Vec<Content>,
-    /// How what it takes can be wrong.
+    /// The errors that its input can cause.
     pub faults: Vec<Faults>,
 }
 
 /// An argument of a handler.
 pub trait Input {
-    /// Adds what it takes of a request.
+    /// Adds what it reads from a request.
     fn describe(shape: &mut Shape, schemas: &mut Schemas);
 }
 
 /// What a handler returns.
 pub trait Output {
-    /// Adds what it answers.
+    /// Adds what it writes to the response.
     fn describe(shape: &mut Shape, schemas: &mut Schemas);
 }
 
 /// A handler: a function whose arguments and result describe themselves; `A` is the tuple of its arguments.
 pub trait Endpoint<A> {
-    /// What it takes and gives.
+    /// Its input and output.
     fn shape(schemas: &mut Schemas) -> Shape;
 }
 
@@ -172,7 +172,8 @@ impl<T: JsonSchema> Input for ApiPath<T> {
     }
 }
 
-/// The fields of an object as parameters; as one, where one field rules out another, which no list can say.
+/// The fields of an object as separate parameters; or as one, if a field excludes another, which a list cannot
+/// express.
 fn fields(place: &'static str, object: &Value) -> Vec<Parameter> {
     let required = object.get("required").and_then(Value::as_array);
     if let Some(rules) = object.get("allOf").and_then(Value::as_array) {
@@ -201,7 +202,7 @@ fn fields(place: &'static str, object: &Value) -> Vec<Parameter> {
         .collect()
 }
 
-/// Outside a body there is no null: what may be null may be left out.
+/// There is no null outside a body: what may be null may be omitted.
 fn never_null(schema: &mut Value) {
     let kinds = schema.get("type").and_then(Value::as_array).cloned().unwrap_or_default();
     if let [kind, null] = kinds.as_slice()
@@ -211,13 +212,13 @@ fn never_null(schema: &mut Value) {
     }
 }
 
-/// The envelope around data of this schema.
+/// The envelope around data with this schema.
 fn envelope(status: Status, data: &Value) -> Value {
     json!({
         "type": "object",
         "properties": {
             "status": {"const": status},
-            "message": {"type": "string", "description": "One sentence for people."},
+            "message": {"type": "string", "description": "One sentence for humans."},
             "data": data,
         },
         "required": ["status", "message", "data"],
@@ -233,14 +234,14 @@ pub(super) fn error_envelope(data: &Value, codes: &[&str]) -> Value {
 }
 
 impl Shape {
-    /// Adds an answer in our envelope.
+    /// Adds a response in our envelope.
     pub fn answer<T: JsonSchema>(&mut self, status: StatusCode, schemas: &mut Schemas) {
         let data = schemas.answer::<T>().to_value();
         let schema = envelope(Status::Success, &data);
         self.answers.push(Content { status, media_type: "application/json", schema });
     }
 
-    /// Adds an error that carries data.
+    /// Adds an error response that carries data.
     pub fn answer_with_failure<T: JsonSchema>(
         &mut self,
         status: StatusCode,

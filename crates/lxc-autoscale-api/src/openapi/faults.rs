@@ -1,10 +1,10 @@
-//! Errors by what causes them: status and code. A row of the table names the groups that its route can answer with,
-//! and the tests hold every error they meet to them.
+//! Errors with status and code, grouped by cause. A row of the table of routes names the groups that its route can
+//! answer with, and the tests check every error they encounter against them.
 
-/// Statuses with the codes that an answer can carry.
+/// Statuses with the codes that a response can carry.
 pub type Faults = &'static [(u16, &'static str)];
 
-/// Any request: who asks, from where, and how often.
+/// Any request: who sends it, from where, and how often.
 pub const ANY: Faults = &[
     (401, "invalid_key"),
     (403, "forbidden"),
@@ -15,7 +15,7 @@ pub const ANY: Faults = &[
     (500, "internal"),
 ];
 
-/// A query or a path whose parameters have not the right form.
+/// A query or path with malformed parameters.
 pub const PARAMETERS: Faults = &[(400, "invalid_parameter")];
 
 /// A request with a body.
@@ -28,7 +28,7 @@ pub const BODY: Faults = &[
     (415, "unsupported_media_type"),
 ];
 
-/// Something was asked of Proxmox.
+/// Proxmox is called.
 pub const BACKEND: Faults = &[
     (502, "node_not_ready"),
     (502, "node_unreachable"),
@@ -43,10 +43,10 @@ pub const BACKEND: Faults = &[
     (504, "pct_timed_out"),
 ];
 
-/// A key may be for other containers.
+/// A key may be limited to other containers.
 pub const SCOPE: Faults = &[(403, "out_of_scope")];
 
-/// One container is looked at.
+/// One container is read.
 pub const CONTAINER: Faults = &[(403, "out_of_scope"), (404, "no_such_container")];
 
 /// The server's own database is read or written.
@@ -80,7 +80,7 @@ pub const CHANGE: Faults = &[
     (503, "too_many_changes"),
 ];
 
-/// A size is held to `[limits]` of the configuration and to what the node has.
+/// A size is checked against `[limits]` of the configuration and against the node's resources.
 pub const SIZE: Faults = &[
     (409, "node_memory_short"),
     (409, "node_memory_unknown"),
@@ -88,7 +88,7 @@ pub const SIZE: Faults = &[
     (422, "out_of_bounds"),
 ];
 
-/// A size is set for a container that is taken to have a certain one.
+/// A size is set, and the request states the expected current one.
 pub const EXPECTED: Faults = &[(409, "size_changed")];
 
 /// The number of cores is set.
@@ -124,22 +124,22 @@ pub const METRICS: Faults = &[(404, "no_metrics")];
 /// The ml daemon's program is asked why.
 pub const WHY: Faults = &[(404, "no_decision"), (502, "why_failed"), (503, "why_busy")];
 
-/// Somebody wants to be told what happens.
+/// A client listens for events.
 pub const LISTEN: Faults = &[(503, "too_many_listeners")];
 
 /// A job is named.
 pub const JOB: Faults = &[(403, "out_of_scope"), (404, "no_such_job")];
 
-/// A job is to give up.
+/// A job is to be cancelled.
 pub const CANCEL: Faults = &[(409, "job_ended"), (409, "not_cancellable")];
 
-/// A size is raised for a while.
+/// A size is raised for a limited time.
 pub const BOOST: Faults = &[(409, "no_boost"), (409, "too_many_boosts")];
 
 /// A configuration is read, and its program asked.
 pub const CONFIG: Faults = &[(403, "out_of_scope"), (502, "config_check_failed"), (503, "config_unreadable")];
 
-/// Changes of a configuration are weighed.
+/// Changes of a configuration are checked.
 pub const CONFIG_KEYS: Faults =
     &[(403, "protected_key"), (404, "no_such_key"), (409, "config_broken"), (422, "invalid_config")];
 
@@ -151,7 +151,7 @@ pub const CONFIG_WRITE: Faults = &[
     (503, "config_unwritable"),
 ];
 
-/// What is done is written down, whatever it is.
+/// A change of any kind is recorded.
 pub const RECORDED: Faults = &[
     (408, "abandoned"),
     (503, "not_audited"),

@@ -1,8 +1,9 @@
-//! The OpenAPI document, made from the table of routes and from the types that the handlers take and give.
+//! The OpenAPI document, generated from the table of routes and from the input and output types of the handlers.
 //!
-//! A handler's signature tells its parameters and its answer ([`Endpoint`]), the schemas come from the same serde
-//! attributes that read and write the bodies, and a row of the table adds what a signature cannot tell: path, role,
-//! a sentence, and how it can fail ([`faults`]). So document and server cannot say different things of a type.
+//! The signature of a handler gives its parameters and its response ([`Endpoint`]). The schemas come from the same
+//! serde attributes that read and write the bodies. A row of the table adds what a signature cannot express: path,
+//! role, a sentence, and the possible errors ([`faults`]). So the document and the server cannot disagree about a
+//! type.
 
 mod document;
 mod endpoint;

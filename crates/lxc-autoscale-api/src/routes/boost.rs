@@ -54,8 +54,8 @@ pub(super) async fn end(
     caller.may_touch(&[vm_id])?;
     let waiting = boosts::end_now(&state, &caller, vm_id, Timestamp::now()).await?;
     let message = match waiting.len() {
-        0 => format!("Container {vm_id} has no boost now."),
-        more => format!("Boosts of container {vm_id} that end as soon as that does not hurt: {more}."),
+        0 => format!("Container {vm_id} has no boosts now."),
+        more => format!("Boosts of container {vm_id} that will end as soon as that does no harm: {more}."),
     };
     Ok(success(message, waiting))
 }

@@ -58,7 +58,7 @@ fn sentence(created: &CloneCreated) -> String {
     let CloneCreated { vm_id, new_vm_id, requested_name, hostname, left_behind, .. } = created;
     let mut sentences = vec![format!("Container {new_vm_id} is a copy of container {vm_id} and is stopped.")];
     if requested_name != hostname {
-        let why = "Proxmox takes no underscore in a host name";
+        let why = "Proxmox allows no underscore in a host name";
         sentences.push(format!("It is called `{hostname}`, not `{requested_name}`: {why}."));
     }
     if let Some(left) = left_behind {
@@ -67,13 +67,13 @@ fn sentence(created: &CloneCreated) -> String {
     sentences.join(" ")
 }
 
-/// What a removal came to, or what must be confirmed before.
+/// The result of a removal, or what must be confirmed first.
 pub(super) enum Removal {
     Begun(LongAnswer<CloneDeleted>),
     ToConfirm(RemovalToConfirm),
 }
 
-/// The code of a removal that takes a second request.
+/// Status and code of a removal that needs a second request.
 const TO_CONFIRM: (StatusCode, &str) = (StatusCode::PRECONDITION_REQUIRED, "confirmation_needed");
 
 impl IntoResponse for Removal {
@@ -98,17 +98,17 @@ fn what_would_be_gone(removal: &RemovalToConfirm) -> String {
     let RemovalToConfirm { vm_id, name, is_running, volumes, snapshots, .. } = removal;
     let name = name.as_deref().unwrap_or("without a name");
     let state = if *is_running { "which runs" } else { "stopped" };
-    // A directory or device of the node outlives the container.
+    // A directory or device of the node is not removed with the container.
     let disks: Vec<String> = volumes.iter().filter(|disk| !disk.volume.starts_with('/')).map(shown).collect();
     let disks = if disks.is_empty() { "none".to_owned() } else { disks.join(", ") };
     format!(
-        "Nothing was done: container {vm_id} ({name}, {state}, disks: {disks}, snapshots: {}) would be gone for good. \
+        "Nothing was done: container {vm_id} ({name}, {state}, disks: {disks}, snapshots: {}) would be removed for good. \
          Send the request again with the `confirmation` of this answer within a minute.",
         snapshots.len()
     )
 }
 
-/// `mp0 at /srv 2048 MiB`.
+/// Such as `mp0 at /srv 2048 MiB`.
 fn shown(volume: &VolumeInfo) -> String {
     let path = volume.path.as_ref().map(|path| format!(" at {path}"));
     let size = volume.size_mb.map(|size| format!(" {size}"));
@@ -148,7 +148,7 @@ pub(super) async fn remove(
             let confirmation = confirmations.issue(&subject, expires).map_err(|error| no_random(&error))?;
             let (_, code) = TO_CONFIRM;
             state.instruments().change_counted(&task, code);
-            tracing::info!(caller = %caller.identity, code, "{summary}: not without a confirmation");
+            tracing::info!(caller = %caller.identity, code, "{summary}: needs a confirmation");
             let Stored { config, snapshots, volumes, .. } = stored;
             let name = config.name;
             let shown =
@@ -167,8 +167,8 @@ pub(super) async fn remove(
     .map(Removal::Begun)
 }
 
-/// A container whose removal takes a second request, as it is, and whether it runs; nothing where it takes none, and where
-/// the removal will be refused anyway: it says so itself, and is written down as any other change.
+/// The container and whether it runs, if its removal needs a second request. `None` if it needs none, and also if the
+/// removal will be refused anyway: that is then answered and recorded like any other change.
 async fn to_be_confirmed(state: &AppState, order: &RemovalOrder) -> Option<(Stored, bool)> {
     let RemovalOrder { vmid, removable, confirm, .. } = *order;
     let config = state.config();
@@ -188,6 +188,6 @@ async fn to_be_confirmed(state: &AppState, order: &RemovalOrder) -> Option<(Stor
 }
 
 fn no_random(error: &io::Error) -> ApiError {
-    tracing::error!(%error, "the kernel gives no random bytes");
-    ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "no confirmation can be made; see the log")
+    tracing::error!(%error, "the kernel provides no random bytes");
+    ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "cannot issue a confirmation; see the log")
 }

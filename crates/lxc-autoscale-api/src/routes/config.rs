@@ -23,7 +23,7 @@ use crate::extract::{ApiJson, ApiQuery};
 use crate::openapi::{Input, Output, Parameter, Schemas, Shape};
 use crate::state::AppState;
 
-/// An answer about a file, with its digest as `ETag`.
+/// A response about a file, with its digest as `ETag`.
 pub(super) struct Tagged<T> {
     digest: String,
     body: Json<Envelope<T>>,
@@ -41,14 +41,14 @@ impl<T: JsonSchema> Output for Tagged<T> {
     }
 }
 
-/// The header `If-Match`, if there is one.
+/// The header `If-Match`, if present.
 pub(super) struct IfMatch(Option<String>);
 
-/// The header `If-Match`, without which nothing is replaced.
+/// The header `If-Match`, which is required to replace a file.
 pub(super) struct MustMatch(String);
 
 const DESCRIPTION: &str =
-    "The `ETag` of the file that the change is meant for; if it is another by now, it stays.";
+    "The `ETag` of the file that the change is meant for; if the file has changed since, it is left alone.";
 
 fn describe_header(shape: &mut Shape, required: bool) {
     let schema = json!({"type": "string", "description": DESCRIPTION});
@@ -77,8 +77,7 @@ impl FromRequestParts<AppState> for MustMatch {
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
         let IfMatch(seen) = IfMatch::from_request_parts(parts, state).await?;
         seen.map(Self).ok_or_else(|| {
-            let message =
-                "a whole file is replaced only with `If-Match` and the `ETag` that GET /config gave";
+            let message = "replacing the whole file needs `If-Match` with the `ETag` from GET /config";
             ApiError::new(StatusCode::PRECONDITION_REQUIRED, "if_match_required", message)
         })
     }
@@ -109,7 +108,7 @@ pub(super) async fn show(
         Some(problem) => format!("`{}` is wrong, line {}: {}", info.path, problem.line, problem.message),
     };
     if info.in_force.as_ref().is_some_and(|in_force| !in_force.is_file) {
-        message += " The daemon still works by another.";
+        message += " The daemon is still running with another configuration.";
     }
     Ok(Tagged { digest: info.digest.clone(), body: success(message, info) })
 }
@@ -153,10 +152,10 @@ fn changed(changed: ConfigChanged) -> Tagged<ConfigChanged> {
     let message = if changed.changed {
         let values = changed.changes.len() + changed.more_changes;
         format!(
-            "The configuration is written (values changed: {values}); lxc-autoscale-ml goes by it from its next cycle on."
+            "The configuration was written (values changed: {values}); lxc-autoscale-ml uses it from its next cycle on."
         )
     } else {
-        "The configuration says so already; nothing was written.".to_owned()
+        "The configuration already is like that; nothing was written.".to_owned()
     };
     Tagged { digest: changed.digest.clone(), body: success(message, changed) }
 }

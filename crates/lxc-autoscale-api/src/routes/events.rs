@@ -1,4 +1,4 @@
-//! `/events` and `/metrics/current`: what happens, and what is measured now.
+//! `/events` and `/metrics/current`: events, and the current measurements.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -30,10 +30,10 @@ use crate::state::AppState;
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 const EVENT_STREAM: &str = "text/event-stream";
-/// How often somebody who listens hears that the connection is alive, and is looked up again.
+/// How often a listener is sent a sign of life, and checked for still being allowed.
 const ALIVE_EVERY: Duration = Duration::from_secs(15);
 
-/// The last event that a client knows.
+/// The last event that a client has received.
 #[derive(Clone, Debug)]
 pub(super) struct LastEventId(Option<String>);
 
@@ -52,7 +52,7 @@ impl Input for LastEventId {
             place: "header",
             name: "Last-Event-ID".to_owned(),
             required: false,
-            schema: json!({"type": "string", "description": "The last event that is known: tell what came after it."}),
+            schema: json!({"type": "string", "description": "The last event received; the answer starts after it."}),
             is_group: false,
         });
     }
@@ -70,7 +70,8 @@ impl IntoResponse for EventAnswer {
 impl Output for EventAnswer {
     fn describe(shape: &mut Shape, schemas: &mut Schemas) {
         shape.answer::<EventPage>(StatusCode::OK, schemas);
-        let schema = json!({"type": "string", "description": "Server-sent events, to who accepts them."});
+        let schema =
+            json!({"type": "string", "description": "Server-sent events, for clients that accept them."});
         shape.answers.push(Content { status: StatusCode::OK, media_type: EVENT_STREAM, schema });
     }
 }
@@ -104,23 +105,23 @@ fn refused(error: TooManyListeners) -> ApiError {
     ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_listeners", error.to_string())
 }
 
-/// Somebody who listens.
+/// The client of a stream.
 struct Listener {
     state: AppState,
     caller: Caller,
-    /// Whether anything was sent.
+    /// Whether anything was sent yet.
     greeted: bool,
     missed: bool,
-    /// What happened before they came.
+    /// The events from before it connected.
     before: VecDeque<Arc<EventInfo>>,
     queue: mpsc::Receiver<Arc<EventInfo>>,
     alive: Interval,
 }
 
 impl Listener {
-    /// What is sent next; `None` at the end.
+    /// What to send next; `None` at the end.
     async fn next(&mut self) -> Option<Event> {
-        // The head of the answer is sent with the first of its body, so there is something at once.
+        // The head of the response is sent together with the first part of the body, so something is sent at once.
         if !std::mem::replace(&mut self.greeted, true) {
             return Some(Event::default().comment("events follow"));
         }
@@ -147,7 +148,7 @@ impl Listener {
         }
     }
 
-    /// A key that was revoked meanwhile ends its stream.
+    /// A stream ends when its key is revoked.
     fn is_still_allowed(&self) -> bool {
         let Self { state, caller, .. } = self;
         caller.is_still_known(&state.config().server, state.keys(), Timestamp::now())

@@ -1,7 +1,7 @@
-//! `/health/check`: what works, looked at now.
+//! `/health/check`: what works at the moment.
 //!
-//! 200 while containers can be changed, even where something is missing (`degraded`); 503 when they cannot be,
-//! so that a probe that looks only at the status is not deceived.
+//! The status is 200 while containers can be changed, even if something is missing (`degraded`), and 503 if they
+//! cannot be changed, so that a probe that looks only at the status is not misled.
 
 use axum::Json;
 use axum::extract::State;
@@ -17,7 +17,7 @@ use crate::metrics;
 use crate::openapi::{Output, Schemas, Shape};
 use crate::state::AppState;
 
-/// 200, or 503 with the same data.
+/// Status 200, or 503 with the same data.
 pub(super) struct HealthAnswer(Response);
 
 impl IntoResponse for HealthAnswer {
@@ -55,7 +55,7 @@ pub(super) async fn check(State(state): State<AppState>, caller: Caller) -> Heal
     HealthAnswer(answer(health))
 }
 
-/// A text with the names of its files alone: where they lie on the node is the business of whoever keeps it.
+/// The text with only the names of its files; their directories concern only those who run the node.
 fn without_directories(text: &str) -> String {
     let file_name = |path: &str| path.rsplit('/').find(|part| !part.is_empty()).unwrap_or("/").to_owned();
     let quoted = text.split('`').enumerate().map(|(index, part)| {
@@ -84,7 +84,7 @@ fn details(health: &Health) -> String {
     worse.map(|check| check.detail.as_str()).collect::<Vec<_>>().join("; ")
 }
 
-/// Without fresh metrics containers can be grown but not safely shrunk.
+/// Without current metrics, containers can grow but not safely shrink.
 pub(crate) async fn metrics_check(config: MetricsConfig) -> HealthCheck {
     let newest = tokio::task::spawn_blocking(move || metrics::newest(&config, Timestamp::now())).await;
     let (state, detail) = match newest {

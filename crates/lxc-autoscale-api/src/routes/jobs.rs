@@ -1,4 +1,4 @@
-//! `/jobs/*`, and the answers to calls that may take an hour.
+//! `/jobs/*`, and the responses to calls that may take an hour.
 
 use std::marker::PhantomData;
 
@@ -28,7 +28,7 @@ const PREFER: HeaderName = HeaderName::from_static("prefer");
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 const RESPOND_ASYNC: &str = "respond-async";
 
-/// Whether a client prefers to be told the number of a job to being kept waiting (RFC 7240).
+/// Whether a client prefers to get the number of a job over waiting for the result (RFC 7240).
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PrefersAsync(bool);
 
@@ -46,8 +46,8 @@ impl<S: Sync> FromRequestParts<S> for PrefersAsync {
 
 impl Input for PrefersAsync {
     fn describe(shape: &mut Shape, _: &mut Schemas) {
-        let schema =
-            json!({"type": "string", "description": "`respond-async`: do not wait, answer with a job."});
+        let description = "`respond-async`: answer with a job instead of waiting for its result.";
+        let schema = json!({"type": "string", "description": description});
         shape.parameters.push(Parameter {
             place: "header",
             name: "Prefer".to_owned(),
@@ -58,7 +58,7 @@ impl Input for PrefersAsync {
     }
 }
 
-/// The answer to a call that may take an hour: its result `T`, or the job that works at it.
+/// The response to a call that may take an hour: its result `T`, or the job that runs it.
 pub(super) struct LongAnswer<T> {
     response: Response,
     result: PhantomData<fn() -> T>,
@@ -91,7 +91,7 @@ pub(super) struct JobPath {
     id: i64,
 }
 
-/// Does what may take an hour, and answers at its end or, if that is preferred, at once.
+/// Runs a call that may take an hour; answers when it ends or, if the client prefers, at once.
 pub(super) async fn answer<T, W, F>(
     state: &Shared,
     PrefersAsync(at_once): PrefersAsync,
@@ -113,7 +113,7 @@ where
     let number = state.changes().start_job(change, order, say, work).await?;
     let (info, _) = find(state, number).await?;
     let location = HeaderValue::from_str(&format!("/jobs/{number}")).map_err(|_| no_such_job())?;
-    let body = Json(Envelope::success(format!("Job {number} is accepted; see GET /jobs/{number}."), info));
+    let body = Json(Envelope::success(format!("Job {number} was accepted; see GET /jobs/{number}."), info));
     let mut response = (StatusCode::ACCEPTED, body).into_response();
     response.headers_mut().insert(LOCATION, location);
     response.headers_mut().insert(PREFERENCE_APPLIED, HeaderValue::from_static(RESPOND_ASYNC));
@@ -150,7 +150,7 @@ pub(super) async fn cancel(
     }
     state.changes().cancel(number, info.cancellable).map_err(refused)?;
     let (info, _) = find(&state, number).await?;
-    Ok(success(format!("Job {number} is asked to give up; it is {} now.", word(&info)), info))
+    Ok(success(format!("Job {number} was asked to cancel; it is {} now.", word(&info)), info))
 }
 
 fn refused(error: CancelRefused) -> ApiError {
@@ -171,5 +171,5 @@ async fn find(state: &Shared, number: i64) -> Result<(JobInfo, Order), ApiError>
 }
 
 fn no_such_job() -> ApiError {
-    ApiError::new(StatusCode::NOT_FOUND, "no_such_job", "there is no job of that number; see GET /jobs")
+    ApiError::new(StatusCode::NOT_FOUND, "no_such_job", "there is no job with that number; see GET /jobs")
 }

@@ -50,7 +50,7 @@ pub(super) async fn undo(
     };
     caller.may_touch(&containers)?;
     if let Some(vmid) = vm_id {
-        // A mistyped id is no success.
+        // A mistyped id must not look like a success.
         state.host().stored(vmid).await?;
     }
     let own = AppState::clone(&state);
@@ -65,6 +65,6 @@ pub(super) async fn undo(
         state.changes().together(all).await?.map_err(|error: StoreError| ActionError::from(error))?;
     let changed = done.iter().filter(|undone| undone.changed).count();
     let refused = done.iter().filter(|undone| undone.code.is_some()).count();
-    let message = format!("Taken back: {}; could not be: {refused}.", count(changed, "size"));
+    let message = format!("Undone: {}; could not be undone: {refused}.", count(changed, "size"));
     Ok(success(message, done))
 }

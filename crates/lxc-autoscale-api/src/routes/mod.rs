@@ -1,7 +1,7 @@
-//! The REST API: one table of routes, from which the router, `GET /routes` and the OpenAPI
-//! document are made.
+//! The REST API: a single table of routes, from which the router, `GET /routes` and the OpenAPI document are
+//! generated.
 //!
-//! A handler parses, hands over to an action, and words the answer; it decides nothing.
+//! A handler parses the request, calls an action, and words the answer; it decides nothing.
 
 use axum::Json;
 use axum::Router;
@@ -54,12 +54,12 @@ async fn in_thread<T: Send + 'static>(read: impl FnOnce() -> T + Send + 'static)
     })
 }
 
-/// All routes. Nothing that is reached by GET changes anything.
+/// All routes. A GET request never changes anything.
 fn table() -> Vec<Route> {
     [containers(), resources(), records(), configuration(), own_description()].into_iter().flatten().collect()
 }
 
-/// What changes containers, and what belongs to it.
+/// Routes that change containers, and those that belong to them.
 fn containers() -> Vec<Route> {
     use Role::{Admin, Operator, Viewer};
     vec![
@@ -77,7 +77,7 @@ fn containers() -> Vec<Route> {
         post(
             "/scale/storage/increase",
             Operator,
-            "Add GiB to the root filesystem of a container.",
+            "Enlarge the root filesystem of a container by a number of GiB.",
             scale::storage,
         )
         .fails(&[CONTAINER, CHANGE, BACKEND, SIZE]),
@@ -88,7 +88,7 @@ fn containers() -> Vec<Route> {
         post(
             "/snapshot/rollback",
             Admin,
-            "Take a container back to a snapshot; if it runs, it runs again afterwards.",
+            "Roll a container back to a snapshot; if it was running, it is started again.",
             snapshot::rollback,
         )
         .fails(&[CONTAINER, CHANGE, BACKEND, SNAPSHOT, RESTART, SEQUENCE]),
@@ -97,11 +97,11 @@ fn containers() -> Vec<Route> {
         post(
             "/snapshot/prune",
             Admin,
-            "Remove all snapshots of a container that this server made, but the newest.",
+            "Remove all but the newest of the snapshots that this server made of a container.",
             snapshot::prune,
         )
         .fails(&[CONTAINER, CHANGE, BACKEND, SNAPSHOT, KEEP]),
-        post("/clone/create", Admin, "Copy a container in full; the copy is stopped.", clone::create)
+        post("/clone/create", Admin, "Make a full copy of a container; the copy is stopped.", clone::create)
             .fails(&[CONTAINER, CHANGE, BACKEND, SNAPSHOT, SEQUENCE]),
         delete("/clone/delete", Admin, "Remove a copy made by /clone/create.", clone::remove)
             .fails(&[CONTAINER, CHANGE, BACKEND, CLONE, RESTART, SEQUENCE]),
@@ -112,21 +112,21 @@ fn containers() -> Vec<Route> {
         post(
             "/power/shutdown",
             Operator,
-            "Ask a container to stop; killing it when it does not takes an admin.",
+            "Ask a container to shut down; killing it if it does not takes the role admin.",
             power::shutdown,
         )
         .fails(&[CONTAINER, CHANGE, BACKEND, POWER]),
         post(
             "/power/reboot",
             Operator,
-            "Stop a container in order and start it again; killing it when it does not stop takes an admin.",
+            "Shut a container down and start it again; killing it if it does not shut down takes the role admin.",
             power::reboot,
         )
         .fails(&[CONTAINER, CHANGE, BACKEND, POWER, RESTART]),
     ]
 }
 
-/// What there is, what is used, and what happens.
+/// State, usage and events.
 fn resources() -> Vec<Route> {
     use Role::Viewer;
     vec![
@@ -137,26 +137,31 @@ fn resources() -> Vec<Route> {
             resource::container,
         )
         .fails(&[CONTAINER, BACKEND]),
-        get("/resource/lxc/status", Viewer, "The same under its later name.", resource::container)
+        get(
+            "/resource/lxc/status",
+            Viewer,
+            "The same as /resource/vm/status, under its newer name.",
+            resource::container,
+        )
             .fails(&[CONTAINER, BACKEND]),
         get(
             "/resource/lxc/config",
             Viewer,
-            "All settings of a container: in force, and waiting for its next start.",
+            "All settings of a container: those in force, and those pending until its next start.",
             resource::settings,
         )
         .fails(&[CONTAINER, BACKEND]),
         get(
             "/resource/lxc/why",
             Viewer,
-            "Why a container has the size it has: the decisions about it, from which numbers, and what would change them.",
+            "Why a container has its size: the decisions, the numbers behind them, and what would change them.",
             resource::why,
         )
         .fails(&[SCOPE, WHY]),
         get(
             "/resource/cluster/status",
             Viewer,
-            "The nodes of the cluster, and whether it has a quorum.",
+            "The nodes of the cluster, and whether it has quorum.",
             resource::cluster,
         )
         .fails(&[BACKEND]),
@@ -164,48 +169,53 @@ fn resources() -> Vec<Route> {
         get(
             "/metrics/current",
             Viewer,
-            "What the monitor measured last: the node and its containers, and how long ago.",
+            "The monitor's newest measurements of the node and its containers, with their age.",
             events::current,
         )
         .fails(&[SCOPE, METRICS]),
         get(
             "/events",
             Viewer,
-            "What happens: measurements, changes, jobs, boosts and alerts, as a page or as a stream.",
+            "Events about measurements, changes, jobs, boosts and alerts, as a page or as a stream.",
             events::events,
         )
         .fails(&[LISTEN]),
         get("/health/check", Viewer, "Whether containers can be changed now.", health::check),
-        get("/metrics", Viewer, "What this server counts, for Prometheus.", prometheus::metrics),
+        get("/metrics", Viewer, "The metrics of this server, for Prometheus.", prometheus::metrics),
     ]
 }
 
-/// What is kept: jobs, boosts and the ledger.
+/// Stored records: jobs, boosts and the ledger.
 fn records() -> Vec<Route> {
     use Role::{Operator, Viewer};
     vec![
-        get("/jobs", Viewer, "List the newest jobs: calls that take long.", jobs::list).fails(&[STORE]),
-        get("/jobs/{id}", Viewer, "How a job stands, what it did, what it gave.", jobs::show)
+        get("/jobs", Viewer, "List the newest jobs, which are calls that take long.", jobs::list).fails(&[STORE]),
+        get("/jobs/{id}", Viewer, "Show a job: its state, what it does, and its result.", jobs::show)
             .fails(&[JOB, STORE]),
         delete(
             "/jobs/{id}",
             Operator,
-            "Ask a job to give up, where that leaves nothing half-made.",
+            "Cancel a job, if that leaves nothing half-made.",
             jobs::cancel,
         )
         .fails(&[JOB, CANCEL, STORE]),
-        post("/jobs/{id}/cancel", Operator, "The same, for clients that cannot send DELETE.", jobs::cancel)
+        post("/jobs/{id}/cancel", Operator, "Cancel a job, for clients that cannot send DELETE.", jobs::cancel)
             .fails(&[JOB, CANCEL, STORE]),
-        post("/boost", Operator, "Give a container more for some minutes; it ends by itself.", boost::start)
+        post(
+            "/boost",
+            Operator,
+            "Give a container more cores or memory for some minutes; it ends automatically.",
+            boost::start,
+        )
             .fails(&[CONTAINER, CHANGE, BACKEND, SIZE, CORES, BOOST]),
         get("/boost", Viewer, "List the boosts.", boost::list).fails(&[SCOPE, STORE]),
         delete("/boost", Operator, "End the boosts of a container now.", boost::end).fails(&[SCOPE, STORE]),
-        get("/ledger", Viewer, "Which sizes were changed, by whom and why.", ledger::show)
+        get("/ledger", Viewer, "List the changes of sizes, with author and reason.", ledger::show)
             .fails(&[SCOPE, STORE]),
         post(
             "/undo",
             Operator,
-            "Take the sizes of a container, or of all, back to a time or to the original ones.",
+            "Return the sizes of one container, or of all, to those of an earlier time or to the original ones.",
             ledger::undo,
         )
         .fails(&[CONTAINER, BACKEND, STORE]),
@@ -219,21 +229,21 @@ fn configuration() -> Vec<Route> {
         get(
             "/config",
             Viewer,
-            "Show a configuration: every key, its value and where it comes from, and whether the ml daemon goes by it.",
+            "Show a configuration: every key, its value and where it comes from, and whether the ml daemon uses it.",
             config::show,
         )
         .fails(&[CONFIG]),
         post(
             "/config/validate",
             Operator,
-            "Check changes of the scaling configuration, or the whole of it, and change nothing.",
+            "Validate changes of the scaling configuration, or a whole new one, without changing anything.",
             config::validate,
         )
         .fails(&[CONFIG, CONFIG_KEYS]),
         patch(
             "/config",
             Admin,
-            "Change the scaling configuration by key; comments stay, and the ml daemon takes it over without a restart.",
+            "Change the scaling configuration by key; comments are kept, and no restart is needed.",
             config::change,
         )
         .fails(&[CONFIG, CONFIG_KEYS, CONFIG_WRITE, RECORDED]),
@@ -242,15 +252,15 @@ fn configuration() -> Vec<Route> {
     ]
 }
 
-/// What the API says of itself.
+/// The API's description of itself.
 fn own_description() -> Vec<Route> {
     use Role::Viewer;
     vec![
         get("/routes", Viewer, "List the routes.", list),
         get("/openapi.json", Viewer, "The OpenAPI document of this server.", reference::document),
-        get("/docs", Viewer, "The same as a page.", reference::page),
-        get("/docs/page.css", Viewer, "How the page looks.", reference::style),
-        get("/docs/page.js", Viewer, "What the page does.", reference::script),
+        get("/docs", Viewer, "The OpenAPI document as a page.", reference::page),
+        get("/docs/page.css", Viewer, "The style sheet of that page.", reference::style),
+        get("/docs/page.js", Viewer, "The script of that page.", reference::script),
     ]
 }
 
@@ -261,12 +271,12 @@ pub fn openapi() -> serde_json::Value {
     openapi::document(&described, schemas)
 }
 
-/// The same as the file that is kept in the documentation.
+/// The document in the same form as the file in the documentation.
 pub fn openapi_text() -> String {
     format!("{:#}\n", openapi())
 }
 
-/// The whole API, guarded.
+/// The whole API with its guards.
 pub fn router(state: AppState) -> Router {
     let mut router = Router::new();
     for route in table() {
@@ -287,7 +297,7 @@ async fn list(State(_): State<AppState>) -> Answer<Vec<RouteInfo>> {
 }
 
 async fn no_such_route(uri: Uri) -> ApiError {
-    // Only as much of what was asked as is sure to be harmless wherever the message is shown.
+    // Only as much of the path as is certainly harmless wherever the message is shown.
     let path: String = uri.path().chars().take(100).collect();
     ApiError::new(
         StatusCode::NOT_FOUND,
@@ -297,6 +307,6 @@ async fn no_such_route(uri: Uri) -> ApiError {
 }
 
 async fn wrong_method(method: Method, uri: Uri) -> ApiError {
-    let message = format!("`{}` is not reached by {method}; see GET /routes", uri.path());
+    let message = format!("`{}` does not support {method}; see GET /routes", uri.path());
     ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
 }

@@ -16,7 +16,7 @@ use crate::extract::ApiJson;
 use crate::jobs::Task;
 use crate::state::AppState;
 
-/// The longest time that a container is given to stop by itself, in seconds.
+/// The longest time that a container may take to shut down, in seconds.
 const MAX_PATIENCE_SECONDS: u32 = 3600;
 
 pub(super) async fn start(
@@ -76,7 +76,7 @@ pub(super) async fn reboot(
     .await
 }
 
-/// A stop that begins in order.
+/// A stop that begins with an orderly shutdown.
 struct Orderly {
     vmid: Vmid,
     patience: Duration,
@@ -85,7 +85,7 @@ struct Orderly {
 }
 
 impl Orderly {
-    /// Checks who asks for what; to kill takes the role that `/power/stop` takes.
+    /// Checks the role of the caller; a kill needs the same role as `/power/stop`.
     fn new(request: &ShutdownRequest, caller: Caller, verb: &str) -> Result<Self, ApiError> {
         let ShutdownRequest { vm_id: vmid, timeout, force } = *request;
         if force {

@@ -1,4 +1,4 @@
-//! `/metrics`: what this server counts, for Prometheus.
+//! `/metrics`: the metrics of this server, for Prometheus.
 
 use axum::extract::State;
 use axum::http::header::{ACCEPT, CONTENT_TYPE};
@@ -12,7 +12,7 @@ use crate::exporter::scrape::Scrape;
 use crate::openapi::{Content, Output, Schemas, Shape};
 use crate::state::AppState;
 
-/// An exposition in the format the client wants.
+/// An exposition in the format that the client asked for.
 pub(super) struct Exposition {
     format: Format,
     text: String,

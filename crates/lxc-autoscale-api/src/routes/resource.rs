@@ -1,4 +1,4 @@
-//! `/resource/*`: what there is and what is used.
+//! `/resource/*`: state and usage.
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -38,7 +38,7 @@ pub(super) async fn container(
         Err("the container does not run".to_owned())
     };
     let (usage, usage_missing) = match usage {
-        // What the record knows of the configuration is older than `allocation`.
+        // The configuration in the record is older than `allocation`.
         Ok(mut record) => {
             record.configuration = None;
             (Some(record), None)
@@ -59,7 +59,7 @@ pub(super) async fn settings(
     caller.may_touch(&[vm_id])?;
     let settings = state.host().settings(vm_id).await?;
     let waiting = match settings.pending.len() {
-        0 => "none of them waits".to_owned(),
+        0 => "no change waits".to_owned(),
         1 => "1 change waits".to_owned(),
         more => format!("{more} changes wait"),
     };
@@ -75,29 +75,29 @@ pub(super) async fn why(
 ) -> Answer<Why> {
     caller.may_touch(&[vm_id])?;
     let explanation = state.questions().why(&state.config().configuration, vm_id, at).await?;
-    // The program goes by what is measured and decided; where it can read neither it knows as little of a container that is not
-    // there as of one that is.
+    // The program relies on measurements and decisions. If it can read neither, it knows as little about a container
+    // that exists as about one that does not.
     if at.is_none() && tells_nothing(&explanation) {
         match state.host().stored(vm_id).await {
             Err(BackendError::NoSuchContainer { .. }) => {
                 let said =
-                    format!("nothing is known of container {vm_id}, and there is none of that id here");
+                    format!("nothing is known of container {vm_id}, and no container has that id here");
                 return Err(WhyError::NothingKnown { said }.into());
             }
             Err(error) => {
-                tracing::warn!(%vm_id, error = %ErrorChain(&error), "cannot look whether it exists");
+                tracing::warn!(%vm_id, error = %ErrorChain(&error), "cannot check whether it exists");
             }
             Ok(_) => {}
         }
     }
     let message = match at {
-        None => format!("Why container {vm_id} has the size it has."),
-        Some(at) => format!("What was decided about container {vm_id} at {at}."),
+        None => format!("Why container {vm_id} has its size."),
+        Some(at) => format!("The decisions about container {vm_id} at {at}."),
     };
     Ok(success(message, Why { vm_id, explanation }))
 }
 
-/// Whether the ml daemon's program has neither a decision that it would make now nor one of before.
+/// Whether the ml daemon's program has neither a current nor an earlier decision.
 fn tells_nothing(explanation: &Value) -> bool {
     let decisions = explanation.get("decisions").and_then(Value::as_array);
     explanation.get("now").is_none() && decisions.is_some_and(Vec::is_empty)
@@ -107,9 +107,9 @@ pub(super) async fn cluster(State(state): State<AppState>) -> Answer<ClusterStat
     let status = state.host().cluster().await?;
     let online = status.nodes.iter().filter(|node| node.online).count();
     let message = match &status.cluster {
-        None => "This node is in no cluster.".to_owned(),
+        None => "This node is not in a cluster.".to_owned(),
         Some(cluster) => {
-            let quorum = if cluster.quorate { "has a quorum" } else { "has NO quorum" };
+            let quorum = if cluster.quorate { "has quorum" } else { "has NO quorum" };
             let nodes = count(status.nodes.len(), "node");
             format!("Cluster {} {quorum}; online: {online} of {nodes}.", cluster.name)
         }

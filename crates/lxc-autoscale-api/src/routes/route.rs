@@ -12,7 +12,7 @@ use crate::openapi::faults::Faults;
 use crate::openapi::{Described, Endpoint, Schemas, Shape};
 use crate::state::AppState;
 
-/// One route: what router, `GET /routes` and the OpenAPI document know of it.
+/// One route, for the router, `GET /routes` and the OpenAPI document.
 pub(super) struct Route {
     pub(super) method: Method,
     pub(super) path: &'static str,
@@ -39,7 +39,7 @@ impl Route {
         Self { method, path, role, handler, description, shape, faults: Vec::new() }
     }
 
-    /// Names errors that it can answer with.
+    /// Adds errors that it can answer with.
     pub(super) fn fails(mut self, faults: &[Faults]) -> Self {
         self.faults.extend_from_slice(faults);
         self
@@ -55,7 +55,7 @@ impl Route {
         }
     }
 
-    /// What the OpenAPI document says of it.
+    /// Its part of the OpenAPI document.
     pub(super) fn describe(&self, schemas: &mut Schemas) -> Described {
         Described {
             method: self.method.clone(),
@@ -88,10 +88,10 @@ macro_rules! constructor {
 }
 
 constructor!(
-    /// Looks only.
+    /// Reads something.
     get, GET);
 constructor!(
-    /// Does something.
+    /// Performs an action.
     post, POST);
 constructor!(
     /// Replaces something.

@@ -114,11 +114,12 @@ fn say_grown(grown: &IncreasedStorage) -> String {
     match filesystem_grown {
         Some(true) => sentence(size, &format!("{shown} of root filesystem")),
         Some(false) => format!(
-            "The volume of container {vm_id} has {shown} now, but the file system on it has NOT grown: the container sees \
-             no more than before. The log has Proxmox's words; see `resize2fs`."
+            "The volume of container {vm_id} has {shown} now, but the file system on it has NOT grown: the \
+             container sees no more than before. See the log for Proxmox's message, and `resize2fs`."
         ),
         None => format!(
-            "The volume of container {vm_id} has {shown} now; whether the file system on it has grown, too, cannot be told."
+            "The volume of container {vm_id} has {shown} now; it is not known whether the file system on it has \
+             grown, too."
         ),
     }
 }

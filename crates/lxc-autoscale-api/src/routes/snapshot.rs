@@ -19,7 +19,7 @@ use crate::jobs::Task;
 use crate::params::SnapshotName;
 use crate::state::AppState;
 
-/// Most snapshots that a call can be told to keep.
+/// The most snapshots that a request can keep.
 const MOST_KEPT: u32 = 1000;
 
 pub(super) async fn create(
@@ -94,7 +94,7 @@ pub(super) async fn remove(
     let host = state.host();
     let task = Task::DeleteSnapshot { vmid: vm_id, name: name.to_string() };
     let say = |gone: &SnapshotDeleted| {
-        format!("Container {} has no snapshot `{}` any more.", gone.vm_id, gone.snapshot_name)
+        format!("Container {} no longer has snapshot `{}`.", gone.vm_id, gone.snapshot_name)
     };
     jobs::answer(&state, prefer, change, task, say, async move |journal| {
         retention::delete(&*host, &journal, vm_id, &name).await
@@ -126,7 +126,7 @@ pub(super) async fn prune(
 fn say_pruned(pruned: &Pruned) -> String {
     let Pruned { vm_id, removed, kept, left } = pruned;
     format!(
-        "Removed of container {vm_id}: {}; kept: {}, and not ours to remove: {}.",
+        "Removed from container {vm_id}: {}; kept: {}; left alone: {}.",
         count(removed.len(), "snapshot"),
         kept.len(),
         left.len()

@@ -1,7 +1,7 @@
-//! The document that describes this API, and a page that shows it to people.
+//! The document that describes this API, and a page that shows it.
 //!
-//! The page is three files inside the program. It needs nothing from anywhere else, and its policy lets it load
-//! nothing else: it is opened by whoever may change containers.
+//! The page consists of three files inside the program. It needs nothing else, and its policy lets it load nothing
+//! else, because people who may change containers open it.
 
 use std::sync::LazyLock;
 
@@ -12,10 +12,10 @@ use serde_json::json;
 
 use crate::openapi::{Content, Output, Schemas, Shape};
 
-/// It says the same as long as the program runs.
+/// Generated once, because it never changes while the program runs.
 static DOCUMENT: LazyLock<String> = LazyLock::new(super::openapi_text);
 
-/// What the page may load: the files beside it and the document.
+/// What the page may load: its own files and the document.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none'; \
     form-action 'none'; frame-ancestors 'none'";
 
@@ -78,8 +78,8 @@ asset!(
     /// The page.
     Page, page, "page.html", HTML);
 asset!(
-    /// How it looks.
+    /// The style sheet of the page.
     Style, style, "page.css", CSS);
 asset!(
-    /// What it does.
+    /// The script of the page.
     Script, script, "page.js", JAVASCRIPT);
