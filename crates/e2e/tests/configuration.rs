@@ -1,5 +1,5 @@
-//! The configuration through the API: the real server, the real programs that say what their files come to, and the real
-//! ml daemon that takes a change over while it runs.
+//! Configuration through the API: with the real server, the real programs that report their effective configuration,
+//! and the real ml daemon, which applies a change while it is running.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "all of this is test code")]
 
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 const PATIENCE: Duration = Duration::from_mins(2);
 
-/// The server with the shipped files of the three daemons beside it.
+/// The server with copies of the shipped files of the three daemons.
 struct Server {
     directory: tempfile::TempDir,
     process: Process,
@@ -27,7 +27,7 @@ impl Server {
         Self::start_through(|program, _| Command::new(program))
     }
 
-    /// Starts it by another program; that is given the directory of the file that can be changed.
+    /// Starts it through another program, which receives the directory of the file that can be changed.
     fn start_through(command: fn(&Path, &Path) -> Command) -> Self {
         let directory = short_directory();
         let at = |name: &str| directory.path().join(name).display().to_string();
@@ -35,7 +35,7 @@ impl Server {
         for name in ["lxc_autoscale_ml.toml", "lxc_monitor.toml"] {
             fs::copy(shipped.join(name), directory.path().join(name)).unwrap();
         }
-        // As an administrator does who keeps /etc in another place.
+        // Like an administrator who keeps the content of /etc elsewhere.
         fs::create_dir(directory.path().join("kept")).unwrap();
         fs::rename(at("lxc_autoscale_ml.toml"), at("kept/ml.toml")).unwrap();
         fs::set_permissions(at("kept/ml.toml"), fs::Permissions::from_mode(0o640)).unwrap();
@@ -76,7 +76,7 @@ impl Server {
         request(&self.address, method, path, headers, &body).unwrap()
     }
 
-    /// The file of the ml daemon, where it really is.
+    /// The content of the ml daemon's file, at its real path.
     fn file(&self) -> String {
         fs::read_to_string(self.at("kept/ml.toml")).unwrap()
     }
@@ -86,7 +86,7 @@ impl Server {
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
-    /// Asserts that a request was refused, and that the file is what it was.
+    /// Asserts that a request was refused and the file is unchanged.
     #[track_caller]
     fn refuses(&self, answer: &Answer, before: &str, status: u16, code: &str, says: &str) {
         assert_eq!((answer.status, answer.body["code"].as_str()), (status, Some(code)), "{}", answer.body);
@@ -152,7 +152,7 @@ fn it_is_shown_changed_by_key_and_its_comments_stay() {
 
     let again = server.ask("PATCH", "/config", json!({"set": {"scaling.cpu.min_cores": 1}}));
     assert_eq!(again.body["data"]["changed"], false, "{}", again.body);
-    // Mode and link are as they were, and the two last versions are kept.
+    // Mode and link are unchanged, and the last two versions are kept.
     let metadata = fs::metadata(server.at("kept/ml.toml")).unwrap();
     assert_eq!(metadata.permissions().mode() & 0o777, 0o640);
     assert!(fs::symlink_metadata(server.at("lxc_autoscale_ml.toml")).unwrap().is_symlink());
@@ -178,7 +178,7 @@ fn what_is_wrong_is_refused_with_the_daemons_own_words_and_nothing_is_written() 
         "invalid_config",
         "unknown key `scaling.cpu.max_core`; did you mean `scaling.cpu.max_cores`?",
     );
-    // The daemon says the very same of such a file.
+    // The daemon reports exactly the same about such a file.
     let candidate = before.replace("[scaling.memory]", "max_core = 4\n[scaling.memory]");
     fs::write(server.at("candidate.toml"), &candidate).unwrap();
     let mut daemon = Command::new(binary("lxc-autoscale-ml"));
@@ -204,12 +204,7 @@ fn what_is_wrong_is_refused_with_the_daemons_own_words_and_nothing_is_written() 
     refuses(&patch(json!({"set": {"scaling.cpu.max_cores": "four"}})), 422, "invalid_config", "expected f64");
     refuses(&patch(json!({"set": {"scaling.mode.x": 1}})), 422, "invalid_config", "`mode` in it");
     refuses(&patch(json!({"set": {"scaling.cpu.max_cores": null}})), 422, "invalid_config", "a null");
-    refuses(
-        &patch(json!({"remove": ["scaling.cpu.cores"]})),
-        404,
-        "no_such_key",
-        "does not stand in the file",
-    );
+    refuses(&patch(json!({"remove": ["scaling.cpu.cores"]})), 404, "no_such_key", "is not in the file");
     for key in ["../../etc/passwd", "scaling..cpu", "", "scaling.cpu.max cores", "a\nb"] {
         refuses(&patch(json!({"set": {key: 1}})), 400, "invalid_parameter", "is not a dotted key");
     }
@@ -239,7 +234,7 @@ fn what_is_wrong_is_refused_with_the_daemons_own_words_and_nothing_is_written() 
     );
     refuses(&put("interval_seconds = \n", "*"), 422, "invalid_config", ":1: ");
 
-    // Each attempt is in the audit log, with why it was refused.
+    // Each attempt is in the audit log, with the reason for its refusal.
     let audit = server.audit();
     let not_done: Vec<_> = audit.iter().filter(|line| line["event"] == "not_done").collect();
     assert!(
@@ -271,7 +266,7 @@ fn a_change_is_made_to_the_file_that_its_author_saw() {
     let patch = server.ask_with("PATCH", "/config", &[("if-match", &tag)], set);
     server.refuses(&patch, &late, 412, "config_changed", "was changed meanwhile");
 
-    // The trail has what was before and what is after.
+    // The record has the values before and after.
     let line = server.audit().into_iter().find(|line| line["event"] == "done").unwrap();
     assert_eq!(line["result"]["changes"], json!([{"key": "scaling.cpu.max_cores", "before": 8, "after": 5}]));
     let verified = output(
@@ -281,19 +276,20 @@ fn a_change_is_made_to_the_file_that_its_author_saw() {
     );
     assert!(verified.status.success());
 
-    // A file that somebody broke is not made worse, and what is wrong with it is told.
+    // A broken file is not changed any further, and the problem is reported.
     fs::write(server.at("kept/ml.toml"), "interval_seconds = \n").unwrap();
     let shown = server.ask("GET", "/config", Value::Null);
     assert_eq!((shown.status, &shown.body["data"]["problem"]["line"]), (200, &json!(1)), "{}", shown.body);
     let patch = server.ask("PATCH", "/config", json!({"set": {"interval_seconds": 5}}));
     server.refuses(&patch, "interval_seconds = \n", 409, "config_broken", "repair it on the node");
-    // A wrong key in it can be taken out.
+    // An invalid key in it can be removed.
     fs::write(server.at("kept/ml.toml"), "interval_second = 5\n").unwrap();
     let mended = server.ask("PATCH", "/config", json!({"remove": ["interval_second"]}));
     assert_eq!((mended.status, server.file().as_str()), (200, ""), "{}", mended.body);
 }
 
-/// A program that finds a directory read-only, as the unit for Proxmox's REST API has `/etc` (`ProtectSystem=strict`).
+/// A program for which a directory is read-only, as `/etc` is in the unit for Proxmox's REST API
+/// (`ProtectSystem=strict`).
 fn confined(program: &Path, read_only: &Path) -> Command {
     let mount = "mount --bind \"$0\" \"$0\" && mount -o remount,ro,bind \"$0\" && exec \"$@\"";
     let mut command = Command::new("unshare");
@@ -312,7 +308,7 @@ fn a_server_that_may_not_write_the_file_shows_it_and_says_so() {
     assert_eq!((weighed.status, &weighed.body["data"]["valid"]), (200, &json!(true)), "{}", weighed.body);
     for _ in 0..2 {
         let patch = server.ask("PATCH", "/config", set.clone());
-        server.refuses(&patch, &before, 409, "config_read_only", "is changed on the node only");
+        server.refuses(&patch, &before, 409, "config_read_only", "can be changed on the node only");
     }
     let last = server.audit().pop().unwrap();
     assert_eq!((&last["event"], &last["code"]), (&json!("not_done"), &json!("config_read_only")), "{last}");
@@ -354,7 +350,7 @@ fn roles_scopes_and_the_other_files() {
         &before,
         403,
         "out_of_scope",
-        "what holds for all",
+        "settings for all containers",
     );
 
     let monitor = server.ask("GET", "/config?file=monitor", Value::Null).body["data"].clone();
@@ -368,7 +364,7 @@ fn roles_scopes_and_the_other_files() {
     let other = server.ask("GET", "/config?file=../../etc/shadow", Value::Null);
     assert_eq!((other.status, other.body["code"].as_str()), (400, Some("invalid_parameter")));
 
-    // Without the program nobody knows, so nothing is written.
+    // Without the program nobody can validate the file, so nothing is written.
     fs::write(
         server.at("api.toml"),
         fs::read_to_string(server.at("api.toml"))
@@ -384,7 +380,7 @@ fn roles_scopes_and_the_other_files() {
     server.refuses(&gone, &before, 502, "config_check_failed", "/nonexistent");
 }
 
-/// From an HTTP request to the next decision of a daemon that goes on running.
+/// From an HTTP request to the next decision of a daemon that keeps running.
 #[test]
 fn the_next_decisions_go_by_a_changed_policy_without_a_restart() {
     let directory = short_directory();
@@ -429,7 +425,8 @@ fn the_next_decisions_go_by_a_changed_policy_without_a_restart() {
     let text = fs::read_to_string(&file).unwrap();
     assert!(text.contains(comment) && text.contains("# One for now.\nscaling.cpu.max_cores = 4\n"), "{text}");
 
-    // Somebody breaks the file by hand: the daemon goes on as before, says so, and so does the API.
+    // Somebody breaks the file by hand: the daemon continues with the old configuration and says so, and so does the
+    // API.
     fs::write(&file, text.replace("max_cores = 4", "max_core = 4")).unwrap();
     eventually("the daemon says what is wrong", PATIENCE, || {
         log().contains("did you mean `policy.busy.scaling.cpu.max_cores`?").then_some(())

@@ -1,11 +1,11 @@
-//! Numbered older generations of a file: `FILE.1` is the youngest of them.
+//! Numbered backups of a file; `FILE.1` is the newest.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// The file itself, or one of the older ones. Where its name is a link they lie where that leads, because beside the
-/// link a server that is not root may write nothing.
+/// The path of the file itself (0) or of a backup. If the file is a symbolic link, backups are kept next to its
+/// target, because a server that is not root may not be able to write next to the link.
 pub(crate) fn numbered(file: &Path, number: u32) -> PathBuf {
     let place = match (file.parent(), fs::read_link(file)) {
         (Some(directory), Ok(target)) => directory.join(target),
@@ -19,11 +19,11 @@ pub(crate) fn numbered(file: &Path, number: u32) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// Makes room at `first`: each generation from there on moves on by one, and the one that would be more than `count`
-/// goes.
+/// Makes room at `first`: each backup from there on is renamed to the next number, and the one beyond `count` is
+/// removed.
 ///
 /// # Errors
-/// What the system says; generations that are missing are none.
+/// Any I/O error; a missing backup is not one.
 pub(crate) fn shift(file: &Path, first: u32, count: u32) -> io::Result<()> {
     for number in (first..count).rev() {
         match fs::rename(numbered(file, number), numbered(file, number + 1)) {

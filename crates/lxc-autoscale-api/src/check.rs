@@ -1,4 +1,4 @@
-//! `lxc-autoscale-api check`: what works on this machine, without serving or changing anything.
+//! `lxc-autoscale-api check`: reports what works on this machine, without serving or changing anything.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -13,10 +13,10 @@ use crate::configuration::file;
 use crate::node;
 use crate::routes::health::metrics_check;
 
-/// Looks at everything and writes a line for each; returns the worst of it.
+/// Runs all checks and writes a line for each; returns the worst state.
 ///
 /// # Errors
-/// When `out` cannot be written.
+/// If `out` cannot be written.
 pub async fn run(config: &Config, out: &mut impl Write) -> io::Result<HealthState> {
     let node_name = node::name(&config.paths.proc);
     let mut checks = vec![check_node_name(&node_name)];
@@ -56,19 +56,22 @@ pub async fn run(config: &Config, out: &mut impl Write) -> io::Result<HealthStat
 fn check_user() -> HealthCheck {
     let uid = rustix::process::geteuid().as_raw();
     let (state, detail) = match uid {
-        0 => (HealthState::Healthy, "this is root".to_owned()),
-        _ => (HealthState::Unhealthy, format!("this is user {uid}, and pct needs root")),
+        0 => (HealthState::Healthy, "running as root".to_owned()),
+        _ => (HealthState::Unhealthy, format!("running as user {uid}, but pct needs root")),
     };
     HealthCheck { name: "user".to_owned(), state, detail }
 }
 
-/// Whether PATCH and PUT of `/config` can do anything.
+/// Whether PATCH and PUT of `/config` are possible.
 fn check_changes_of_configuration(path: &Path, is_rest: bool) -> HealthCheck {
     let (state, said) = match file::read(path) {
         Err(error) => (HealthState::Degraded, format!("cannot be read: {error}")),
         Ok(file) if is_rest && file.is_roots() => {
             let unit = "the unit for Proxmox's REST API does not run as root";
-            (HealthState::Healthy, format!("is shown at /config and changed on the node only: {unit}"))
+            (
+                HealthState::Healthy,
+                format!("is shown at /config, but can only be changed on the node: {unit}"),
+            )
         }
         Ok(file) if file.is_replaceable() => (HealthState::Healthy, "can be changed at /config".to_owned()),
         Ok(_) => {
@@ -79,24 +82,24 @@ fn check_changes_of_configuration(path: &Path, is_rest: bool) -> HealthCheck {
     HealthCheck { name: "ml_config".to_owned(), state, detail }
 }
 
-/// Which privileges are missing for what, and the commands that grant them.
+/// The missing privileges of each feature, with the commands that grant them.
 async fn privilege_advice(host: &RestHost) -> Vec<String> {
-    // Where Proxmox does not say, the check itself has told why.
+    // If Proxmox does not tell, the check itself has reported why.
     let Ok(found) = host.privileges().await else { return Vec::new() };
     let missing = found.missing();
     let mut lines = Vec::new();
     for Missing { feature, privileges, partly } in &missing {
         let names: Vec<String> = privileges.iter().map(|(path, name)| format!("{name} on {path}")).collect();
-        let partly = if *partly { " (some have it on a path of their own)" } else { "" };
+        let partly = if *partly { " (granted only on some paths)" } else { "" };
         lines.push(format!("missing to {feature}: {}{partly}", names.join(", ")));
     }
     if !missing.is_empty() {
-        lines.push("to grant all of it, on any node of the cluster:".to_owned());
+        lines.push("to grant all of them, run on any node of the cluster:".to_owned());
         let commands = found.granting_commands(host.token());
         lines.extend(commands.into_iter().map(|line| format!("    {line}")));
         let user = host.token().user();
         lines.push(format!(
-            "(on these paths the roles take the place of those that `{user}` inherits from above)"
+            "(on these paths, the roles replace those that `{user}` inherits from the paths above)"
         ));
     }
     lines

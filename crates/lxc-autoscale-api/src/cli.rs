@@ -7,7 +7,7 @@ use lxc_autoscale_core::Vmid;
 
 use crate::key_command::KeyCommand;
 
-/// Where the configuration is unless told otherwise.
+/// Default path of the configuration file.
 pub const DEFAULT_CONFIG: &str = "/etc/lxc_autoscale_ml/lxc_autoscale_api.toml";
 
 /// REST server that resizes, snapshots and clones LXC containers.
@@ -17,7 +17,7 @@ pub struct Cli {
     /// Configuration file.
     #[arg(long, global = true, value_name = "FILE", default_value = DEFAULT_CONFIG)]
     pub config: PathBuf,
-    /// What to do; serve when nothing is said.
+    /// What to do; without a command it serves.
     #[command(subcommand)]
     pub command: Option<Command>,
 }
@@ -27,18 +27,20 @@ pub struct Cli {
 pub enum Command {
     /// Serve until told to stop (SIGTERM); SIGHUP reads the configuration again.
     Run,
-    /// Say what works on this machine and what does not; exit code 1 if containers could not be changed.
+    /// Report what works on this machine and what does not; exit code 1 if containers could not be changed.
     Check,
-    /// Take sizes back through the running server, as far as that does not hurt; exit code 1 if one could not be.
+    /// Undo changes of sizes through the running server, as far as that does no harm; exit code 1 if one could not be
+    /// undone.
     Undo(UndoArgs),
     /// The audit log of changes.
     #[command(subcommand)]
     Audit(AuditCommand),
     /// Print the OpenAPI document of the REST API.
     Openapi,
-    /// Show every key of the configuration, its value and where it comes from, or what is wrong; exit code 1 then.
+    /// Show every key of the configuration, its value and where it comes from, or what is wrong with it; exit code 1
+    /// if it is wrong.
     Config(ConfigArgs),
-    /// API keys for those who are not root on this machine.
+    /// Manage API keys, for callers who are not root on this machine.
     #[command(subcommand)]
     Key(KeyCommand),
 }
@@ -46,7 +48,7 @@ pub enum Command {
 /// Arguments of `config`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Args)]
 pub struct ConfigArgs {
-    /// Read the configuration from the standard input instead of its file.
+    /// Read the configuration from standard input instead of its file.
     #[arg(long)]
     pub stdin: bool,
     /// Print JSON instead of a table.
@@ -54,7 +56,7 @@ pub struct ConfigArgs {
     pub json: bool,
 }
 
-/// What to take back, and how far.
+/// What to undo, and how far back.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
 #[group(skip)]
 pub struct UndoArgs {
@@ -64,7 +66,7 @@ pub struct UndoArgs {
     /// All containers that were ever changed.
     #[arg(long)]
     pub all: bool,
-    /// A time such as 2026-11-25T08:00:00Z, or `original`: before the first change ever.
+    /// A time such as 2026-11-25T08:00:00Z, or `original` for the size before the first recorded change.
     #[arg(long, value_name = "TIME")]
     pub to: String,
 }
@@ -72,7 +74,7 @@ pub struct UndoArgs {
 /// What to do with the audit log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
 pub enum AuditCommand {
-    /// Follow its chain; exit code 1 when lines were altered, removed or inserted.
+    /// Verify its hash chain; exit code 1 if lines were altered, removed or inserted.
     Verify,
 }
 

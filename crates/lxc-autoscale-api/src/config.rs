@@ -25,30 +25,30 @@ pub use state::StateConfig;
 
 /// The user that the shipped unit runs the ml daemon as.
 const ML_USER: &str = "lxc-autoscale-ml";
-/// Most cores Proxmox accepts for a container.
+/// The most cores that Proxmox accepts for a container.
 pub(crate) const MAX_CORES: u32 = 8192;
-/// Least memory Proxmox accepts for a container, in MiB.
+/// The least memory that Proxmox accepts for a container, in MiB.
 const MIN_MEMORY_MIB: u64 = 16;
-/// Upper end of every time in seconds: a day.
+/// Upper bound of every time in seconds: a day.
 const DAY_SECONDS: u64 = 86_400;
 
-/// Ten a second: a dashboard that looks at everything, and no more.
+/// Ten per second: enough for a dashboard that reads everything, and little more.
 const REQUESTS_PER_MINUTE: NonZeroU32 = NonZeroU32::new(600).unwrap();
-/// Enough for somebody who mistypes a key, and nothing for somebody who guesses one.
+/// Enough for somebody who mistypes a key, far too few for guessing one.
 const REFUSALS_PER_MINUTE: NonZeroU32 = NonZeroU32::new(30).unwrap();
 
-/// The file that is shipped: every key at its default, with its reason.
+/// The shipped file: every key with its default and the reason for it.
 pub const SHIPPED: &str = include_str!("../../../config/lxc_autoscale_api.toml");
 
-/// All of it.
+/// The whole configuration.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// How containers are changed.
     pub backend: BackendChoice,
-    /// Where it listens and to whom.
+    /// Where the server listens, and who may use it.
     pub server: ServerConfig,
-    /// The door for other machines.
+    /// The listener for other machines.
     pub network: NetworkConfig,
     /// The `pct` back end.
     pub pct: PctConfig,
@@ -56,13 +56,13 @@ pub struct Config {
     pub rest: RestConfig,
     /// What no request may exceed.
     pub limits: LimitsConfig,
-    /// What is written down of changes.
+    /// The audit log of changes.
     pub audit: AuditConfig,
-    /// What is kept over a restart.
+    /// What is stored across restarts.
     pub state: StateConfig,
     /// The monitor's file.
     pub metrics: MetricsConfig,
-    /// The configurations that are shown and changed.
+    /// The configuration files that can be shown and changed.
     pub configuration: ManagedFilesConfig,
     /// Where the node's files are.
     pub paths: PathsConfig,
@@ -79,29 +79,30 @@ pub struct ServerConfig {
     pub listen: SocketAddr,
     /// Unix socket; empty means none.
     pub socket: PathBuf,
-    /// File that is given the bound address; empty means none.
+    /// File to which the bound address is written; empty means none.
     pub address_file: PathBuf,
-    /// Users beside root whose requests are answered.
+    /// Users other than root whose requests are accepted.
     pub trusted_uids: Vec<u32>,
-    /// Users by name who may what an operator may, without a key.
+    /// Users, by name, who have the role operator without a key.
     pub operators: Vec<String>,
-    /// File that holds the API keys, hashed; there need not be one.
+    /// File with the hashed API keys; it need not exist.
     pub keys_file: PathBuf,
-    /// Names beside `localhost`, the loopback addresses and the node's own that the `Host` header may carry.
+    /// Names that the `Host` header may carry, in addition to `localhost`, the loopback addresses and the node's own
+    /// names.
     pub allowed_hosts: Vec<String>,
-    /// Requests a minute of each key.
+    /// Requests per minute for each key.
     pub requests_per_minute: NonZeroU32,
-    /// Refusals a minute of each address.
+    /// Refusals per minute for each address.
     pub refusals_per_minute: NonZeroU32,
-    /// Connections served at once.
+    /// Connections served at the same time, at each listener.
     pub max_connections: usize,
-    /// Largest request body.
+    /// Largest request body, in KiB.
     pub max_body_kib: usize,
-    /// How long a client may take for its request head, and again for the body.
+    /// How long a client may take to send the head of a request, and again for the body.
     pub client_timeout_seconds: u64,
-    /// Changes that may be under way or waiting.
+    /// How many changes may be running or waiting.
     pub max_changes: u32,
-    /// How long a change may wait for the one before it on the same container.
+    /// How long a change may wait for the previous one of the same container.
     pub queue_timeout_seconds: u64,
 }
 
@@ -111,17 +112,17 @@ pub struct ServerConfig {
 pub struct PctConfig {
     /// The program.
     pub path: PathBuf,
-    /// Time for calls that only look.
+    /// Time limit of calls that only read.
     pub query_timeout_seconds: u64,
-    /// Time for `pct set`, `start` and `stop`.
+    /// Time limit of `pct set`, `start` and `stop`.
     pub change_timeout_seconds: u64,
-    /// Time for calls that copy or drop data: resize, snapshot, rollback, clone, destroy.
+    /// Time limit of calls that copy or drop data: resize, snapshot, rollback, clone, destroy.
     pub long_timeout_seconds: u64,
-    /// Time given to end after SIGTERM before a call is left to itself.
+    /// Time a call has to end after SIGTERM before it is left running on its own.
     pub terminate_grace_seconds: u64,
-    /// Output kept of a call, stdout and stderr each.
+    /// How much output of a call is kept, for stdout and stderr each, in KiB.
     pub max_output_kib: usize,
-    /// Environment variables handed on to it.
+    /// Environment variables passed on to it.
     pub keep_environment: Vec<String>,
 }
 
@@ -141,34 +142,34 @@ pub struct LimitsConfig {
     pub max_memory_mib: u64,
     /// Most GiB a request may add to a root filesystem.
     pub max_disk_increase_gib: u32,
-    /// What a shrink of memory must leave above the working set, in percent of it.
+    /// How much memory above the working set a shrink must leave, in percent of the working set.
     pub memory_margin_percent: f64,
-    /// Whether memory of a running container may shrink while its working set is not known.
+    /// Whether the memory of a running container may shrink if its working set is not known.
     pub allow_blind_memory_shrink: bool,
-    /// Whether a container that is no copy of ours may be removed when a request says so.
+    /// Whether a request may remove a container that is not a copy of ours, if it says so explicitly.
     pub destroy_any_container: bool,
-    /// Which removals take a second request.
+    /// Which removals need a second request.
     pub confirm_destroy: ConfirmDestroy,
-    /// Most that one change may multiply or divide a size by.
+    /// The largest factor by which one change may multiply or divide a size.
     pub max_step_factor: f64,
-    /// Changes of the sizes of one container within an hour; 0 for no bound.
+    /// How often the sizes of one container may change within an hour; 0 for no limit.
     pub max_changes_per_hour: u32,
-    /// What the node keeps back of its memory when a running container gets more, in percent of all of it.
+    /// The share of the node's memory that must stay available when a running container gets more, in percent.
     pub node_memory_reserve_percent: f64,
-    /// Containers that no request changes.
+    /// Containers that no request may change.
     pub protected_containers: Vec<Vmid>,
 }
 
-/// Which removals of containers take a second request, which confirms what the first was told would be lost.
+/// Which removals of containers need a second request, which confirms what the first one reported would be lost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ConfirmDestroy {
-    /// Those of containers that are no copies of ours.
+    /// Removals of containers that are not copies of ours.
     #[default]
     Others,
-    /// All.
+    /// All removals.
     Always,
-    /// None.
+    /// No removals.
     Never,
 }
 
@@ -176,11 +177,11 @@ pub enum ConfirmDestroy {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AuditConfig {
-    /// The file; empty means that nothing is written down.
+    /// The file; an empty path turns the audit log off.
     pub file: PathBuf,
-    /// Size at which a new file is begun.
+    /// Size at which a new file is started, in MiB.
     pub max_size_mib: u64,
-    /// Older files that are kept.
+    /// How many older files are kept.
     pub backup_count: u32,
 }
 
@@ -190,9 +191,9 @@ pub struct AuditConfig {
 pub struct MetricsConfig {
     /// The file.
     pub file: PathBuf,
-    /// The user beside root and our own whose file is believed: the one that the monitor runs as.
+    /// The user, other than root and our own, whose file is trusted: the one the monitor runs as.
     pub owner: String,
-    /// Age up to which a record tells what is.
+    /// The age up to which a record counts as current.
     pub max_age_seconds: u64,
 }
 
@@ -204,7 +205,7 @@ pub struct PathsConfig {
     pub pve: PathBuf,
     /// procfs.
     pub proc: PathBuf,
-    /// LXC's directory, which names the command sockets of running containers.
+    /// LXC's directory, which appears in the names of the command sockets of running containers.
     pub lxc: PathBuf,
 }
 
@@ -323,7 +324,7 @@ impl Default for PathsConfig {
 }
 
 impl PctConfig {
-    /// Time for calls that only look.
+    /// Time limit of calls that only read.
     pub fn query_timeout(&self) -> Duration {
         Duration::from_secs(self.query_timeout_seconds)
     }
@@ -368,8 +369,8 @@ impl ServerConfig {
         unless(
             self.listen.ip().is_loopback(),
             "server.listen",
-            "must be a loopback address such as 127.0.0.1:5000: here the user who sends a request is trusted, and only a \
-             connection from this machine shows its user; other machines get a door of their own, `network.listen`",
+            "must be a loopback address such as 127.0.0.1:5000: here the user who sends a request is trusted, and only \
+             a connection from this machine shows its user; other machines use the listener `network.listen`",
         )?;
         let fits = self.socket.as_os_str().len() <= MAX_PATH_BYTES;
         unless(
@@ -435,7 +436,7 @@ fn default_logging() -> LoggingConfig {
     LoggingConfig::for_file("/var/log/lxc_autoscale_api.log")
 }
 
-/// A key of `[logging]` that is left out keeps this daemon's default, its log file too.
+/// A key that is left out of `[logging]` keeps this daemon's default, including the log file.
 fn logging_over_our_default<'de, D: Deserializer<'de>>(deserializer: D) -> Result<LoggingConfig, D::Error> {
     LoggingConfig::deserialize_over(deserializer, default_logging())
 }
@@ -453,14 +454,14 @@ mod tests {
         assert_eq!(config::parse::<Config>(SHIPPED), Ok(Config::default()));
     }
 
-    /// The keys of a table, which the parser lists where it meets one that it does not know.
+    /// The keys of a table, taken from the parser's error about an unknown key.
     fn keys_of(table: &str) -> Vec<String> {
         let heading = if table.is_empty() { String::new() } else { format!("[{table}]\n") };
         let error = toml::from_str::<Config>(&format!("{heading}no_such_key = 1\n")).unwrap_err();
         error.message().split('`').skip(3).step_by(2).map(str::to_owned).collect()
     }
 
-    /// The keys of a table that stand in no line of it.
+    /// The keys of a table that no line of it sets.
     fn missing_in(text: &str, table: &str) -> Vec<String> {
         let text = format!("[]\n{text}");
         let section = text.split("\n[").map(|section| section.trim_start_matches('['));
@@ -471,16 +472,16 @@ mod tests {
         keys_of(table).into_iter().filter(is_missing).collect()
     }
 
-    /// Every key stands in its table of the shipped file: the tables without one of its lines would still parse.
+    /// Every key must be in its table of the shipped file, which would parse without it, too.
     #[test]
     fn the_shipped_file_has_every_key() {
-        // All but `backend` are tables.
+        // All except `backend` are tables.
         let tables: Vec<String> = missing_in(SHIPPED, "");
         assert_eq!((tables.len(), keys_of("").len()), (11, 12), "{tables:?}");
         for table in tables {
             assert_eq!(missing_in(SHIPPED, &table), [""; 0], "[{table}]");
         }
-        // Tables have keys in common.
+        // Some tables share names of keys.
         for (table, key) in [("pct", "query_timeout_seconds"), ("rest", "query_timeout_seconds")] {
             let (before, rest) = SHIPPED.split_once(&format!("\n[{table}]\n")).unwrap();
             let without = format!("{before}\n[{table}]\n{}", rest.replacen(&format!("\n{key} ="), "\n# ", 1));

@@ -1,9 +1,9 @@
-//! The second step of what cannot be taken back: whoever asks for it has seen what it is about.
+//! Confirmations of changes that cannot be undone, which prove that the caller has seen what will be lost.
 //!
-//! The first request is answered with what would be lost, and with a confirmation that the second one brings along. It
-//! holds for a minute, for whoever asked, and for the container as it was shown: with all of its configuration, what is not
-//! shown of it included. It is made from a secret of this process:
-//! nobody else can make one, and none has to be kept.
+//! The first request is answered with what would be lost and with a confirmation, which the second request must
+//! contain. A confirmation is valid for a minute, for the same caller, and for the container as it was: its whole
+//! configuration, including the parts that were not shown. It is computed from a secret of this process, so nobody
+//! else can make one, and the server stores none.
 
 use std::io;
 use std::sync::OnceLock;
@@ -17,10 +17,10 @@ use crate::auth::caller::Identity;
 use crate::auth::keys::{hex, random};
 use crate::backend::Stored;
 
-/// How long it holds.
+/// How long a confirmation is valid.
 pub const LIFETIME: SignedDuration = SignedDuration::from_secs(60);
 
-/// Makes confirmations, and knows them again.
+/// Issues and checks confirmations.
 #[derive(Debug, Default)]
 pub struct Confirmations {
     secret: OnceLock<[u8; 32]>,
@@ -31,29 +31,29 @@ pub struct Confirmations {
 pub struct Subject<'a> {
     /// Who asks.
     pub caller: &'a Identity,
-    /// The container that would be gone.
+    /// The container to be removed.
     pub vmid: Vmid,
-    /// What Proxmox has stored about it.
+    /// The state of the container as stored by Proxmox.
     pub stored: &'a Stored,
 }
 
 impl Confirmations {
-    /// A confirmation that holds until `expires`.
+    /// A confirmation that is valid until `expires`.
     ///
     /// # Errors
-    /// When the kernel gives no random bytes.
+    /// If the kernel provides no random bytes.
     pub fn issue(&self, subject: &Subject<'_>, expires: Timestamp) -> io::Result<String> {
         Ok(format!("{}-{}", expires.as_second(), self.seal(subject, expires.as_second())?))
     }
 
-    /// Whether that is a confirmation of this, and still holds.
+    /// Whether this is a valid confirmation of `subject`.
     ///
     /// # Errors
-    /// When the kernel gives no random bytes.
+    /// If the kernel provides no random bytes.
     pub fn holds(&self, confirmation: &str, subject: &Subject<'_>, now: Timestamp) -> io::Result<bool> {
         let Some((expires, seal)) = confirmation.split_once('-') else { return Ok(false) };
         let Ok(expires) = expires.parse::<i64>() else { return Ok(false) };
-        // The seal holds the time, too; a clock that was set back must not make it last.
+        // The seal also covers the time; if the clock was set back, the confirmation must not last longer.
         let is_in_time =
             (now.as_second()..=now.as_second().saturating_add(LIFETIME.as_secs())).contains(&expires);
         let known = self.seal(subject, expires)?;
@@ -71,7 +71,7 @@ impl Confirmations {
         };
         let shown = (config, parent, snapshots, volumes, digest, home);
         let text = serde_json::to_string(&(caller.to_string(), vmid, expires, shown))?;
-        // Half of the hash: what is not told cannot be carried on from.
+        // Only half of the hash: with the other half unknown, nobody can extend the hashed text.
         let hash = Sha256::new().chain_update(secret).chain_update(text).finalize();
         Ok(hex(&hash[..16]))
     }

@@ -1,5 +1,5 @@
-//! The doors: loopback and the unix socket for this machine, a third for others. Each has seats of its own, so that
-//! none can be shut by what happens at another.
+//! The listeners: loopback and the unix socket for this machine, and a third one for other machines. Each has seats
+//! of its own, so that no listener can be blocked by what happens at another.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -26,32 +26,32 @@ use crate::auth::{Door, Peer, peer, socket_diag};
 use crate::seats::{Seat, Seats};
 use crate::state::AppState;
 
-/// The process's own procfs: connections are real even where the node is a simulated one.
+/// The procfs of this machine: connections are real even if the node is simulated.
 const PROCFS: &str = "/proc";
-/// Room for the head of a request.
+/// Largest head of a request.
 const MAX_HEAD_BYTES: usize = 16 << 10;
-/// Readings of the kernel's tables at once, where they are what tells who is connected.
+/// How many tables of the kernel are read at the same time, if callers have to be looked up there.
 const LOOK_UPS: usize = 8;
-/// How long accepting rests when it fails, for instance because there are no file descriptors left.
+/// Pause after accepting a connection has failed, for instance because no file descriptors are left.
 const ACCEPT_REST: Duration = Duration::from_millis(200);
-/// What a connection over the unix socket counts as.
+/// The address that a connection over the unix socket counts as.
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
-/// A place where connections come in.
+/// A listener.
 pub(crate) enum Entrance {
     /// Loopback: the user at the other end is looked up, and may be trusted without a key.
     Loopback(TcpListener),
-    /// The unix socket: the kernel says which user it is.
+    /// The unix socket: the kernel tells which user is at the other end.
     Socket(UnixListener),
     /// For other machines: only keys count.
     Network(TcpListener, Option<TlsAcceptor>),
 }
 
-/// What connections of all doors are served with.
+/// What connections of all listeners are served with.
 pub(crate) struct Service {
     router: Router,
     state: AppState,
-    /// Ends connections in order.
+    /// Shuts connections down gracefully.
     connections: Arc<GracefulShutdown>,
     look_ups: Arc<Semaphore>,
 }
@@ -63,7 +63,7 @@ struct Connection {
     watcher: Watcher,
 }
 
-/// Who is connected, and through which door.
+/// Who is connected, and through which listener.
 #[derive(Clone, Copy)]
 struct Arrival {
     peer: Peer,
@@ -71,7 +71,7 @@ struct Arrival {
 }
 
 impl Entrance {
-    /// Accepts connections and serves them, until the task ends.
+    /// Accepts connections and serves them until the task ends.
     pub(crate) async fn serve(self, service: Service) {
         let seats = Seats::new(service.state.config().server.max_connections);
         loop {
@@ -96,7 +96,7 @@ impl Entrance {
                             .await;
                     }
                     Err(error) => {
-                        tracing::debug!(%error, "the kernel does not tell whose a connection is: asking its tables");
+                        tracing::debug!(%error, "cannot look up the owner of a connection: reading the tables");
                         service.take_in_later(seats, stream, (client, server), door).await;
                     }
                 }
@@ -126,18 +126,18 @@ impl Entrance {
 }
 
 impl Service {
-    /// Serves the API; `connections` ends connections in order.
+    /// Serves the API; `connections` shuts connections down gracefully.
     pub(crate) fn new(router: Router, state: AppState, connections: Arc<GracefulShutdown>) -> Self {
         Self { router, state, connections, look_ups: Arc::new(Semaphore::new(LOOK_UPS)) }
     }
 
-    /// A seat for who arrived; none for a stranger when all are taken by those who are trusted.
+    /// A seat for a new connection; `None` for a stranger if trusted callers have taken all seats.
     async fn seat(&self, seats: &Seats, arrival: Arrival) -> Option<Seat> {
         seats.take(arrival.peer.trusted(&self.state.config().server).is_some()).await
     }
 
-    /// Takes in a connection over loopback where the kernel has to be asked by its tables: reading them takes so long that
-    /// others are let in meanwhile.
+    /// Accepts a loopback connection whose owner must be looked up in the kernel's tables. That takes so long that
+    /// other connections are accepted meanwhile.
     async fn take_in_later(
         &self,
         seats: &Seats,
@@ -161,17 +161,17 @@ impl Service {
 }
 
 impl Connection {
-    /// Serves a connection over loopback whose owner was looked up, when there is a seat for it.
+    /// Serves a loopback connection whose owner was looked up, if there is a seat for it.
     async fn take_in(self, seats: &Seats, stream: TcpStream, arrival: Arrival) {
-        // After the look-up, and not before: a client that resets its connection gives its port free, and what it sent
-        // is still here. Whoever has the port by then would be taken for the sender. As long as our end stands, no other
-        // connection has the same two addresses.
+        // This must be checked after the look-up. A client that resets its connection frees its port, while what it
+        // sent is still here; whoever has the port by then would be taken for the sender. As long as our end exists,
+        // no other connection has the same two addresses.
         if stream.peer_addr().is_err() {
             tracing::debug!(client = %arrival.door.client, "a connection was reset before it was let in");
             return;
         }
         let is_trusted = arrival.peer.trusted(&self.state.config().server).is_some();
-        // None for a stranger when all are taken by those who are trusted.
+        // There is none for a stranger if trusted callers have taken all seats.
         if let Some(seat) = seats.take(is_trusted).await {
             tokio::spawn(self.serve(stream, arrival, seat));
         }
@@ -179,7 +179,7 @@ impl Connection {
 
     async fn serve_tls(self, stream: TcpStream, tls: TlsAcceptor, arrival: Arrival, seat: Seat) {
         let patience = Duration::from_secs(self.state.config().server.client_timeout_seconds);
-        // Who speaks no TLS, or too slowly, gets no answer.
+        // A client that does not speak TLS, or is too slow, gets no answer.
         let shaken = tokio::select! {
             () = seat.asked_to_leave() => return,
             shaken = tokio::time::timeout(patience, tls.accept(stream)) => shaken,
@@ -208,7 +208,7 @@ impl Connection {
             .timer(TokioTimer::new())
             .header_read_timeout(Duration::from_secs(config.server.client_timeout_seconds))
             .max_buf_size(MAX_HEAD_BYTES)
-            // Nobody unknown keeps a connection that others could use.
+            // A stranger does not keep a connection that others could use.
             .keep_alive(arrival.peer.trusted(&config.server).is_some())
             .serve_connection(TokioIo::new(stream), handler);
         let client = arrival.door.client;
@@ -221,7 +221,7 @@ impl Connection {
     }
 }
 
-/// Answers one request; the seat is busy from its last byte to the answer.
+/// Answers one request; the seat is busy from the request's last byte until the answer.
 async fn answer(
     router: Router,
     request: hyper::Request<Incoming>,
@@ -232,7 +232,7 @@ async fn answer(
     request.extensions_mut().insert(arrival.peer);
     request.extensions_mut().insert(arrival.door);
     if request.body().is_end_stream() && !seat.busy() {
-        // The connection is about to be closed: the request must not be begun.
+        // The connection is about to be closed, so the request must not begin.
         return std::future::pending().await;
     }
     let response = router.oneshot(request).await;
@@ -240,7 +240,7 @@ async fn answer(
     response
 }
 
-/// A body on its way; when it is complete, the seat is busy.
+/// A body that is being received; once it is complete, the seat is busy.
 struct Arriving {
     body: Incoming,
     seat: Arc<Seat>,
@@ -270,7 +270,7 @@ impl HttpBody for Arriving {
     }
 }
 
-/// Finds out who is at the other end from the kernel's tables; nobody, when that cannot be told.
+/// Looks up in the kernel's tables who is at the other end; nobody if that fails.
 async fn look_up(client: SocketAddr, server: SocketAddr) -> Peer {
     let found = tokio::task::spawn_blocking(move || peer::uid(Path::new(PROCFS), client, server)).await;
     let uid = found.map_err(io::Error::other).flatten().unwrap_or_else(|error| {

@@ -1,5 +1,5 @@
-//! Errors as a client sees them: a status, a stable code, and a sentence. This is the one place where errors
-//! of the actions become HTTP.
+//! Errors as clients see them: a status, a stable code, and a sentence. Only this module turns errors of the actions
+//! into HTTP.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,50 +21,50 @@ use crate::memory_guard::ShrinkRefused;
 use crate::params::InvalidName;
 use crate::why::WhyError;
 
-/// The code of the error that an answer holds, for whoever counts answers.
+/// The error code of an answer, for counting answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ErrorCode(pub &'static str);
 
-/// The sentence of the error that an answer holds, for whoever writes it down.
+/// The error message of an answer, for recording it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ErrorMessage(pub Arc<str>);
 
-/// An answer to a request that was not done.
+/// The answer to a request that failed or was refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApiError {
     /// HTTP status.
     pub status: StatusCode,
-    /// Stable name of the kind of error.
+    /// Stable code for programs.
     pub code: &'static str,
-    /// One sentence for people.
+    /// One sentence for humans.
     pub message: String,
-    /// When it is worth asking again.
+    /// When to try again.
     pub retry_after: Option<Duration>,
 }
 
 impl ApiError {
-    /// An error with its parts.
+    /// An error with these parts.
     pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
         Self { status, code, message: message.into(), retry_after: None }
     }
 
-    /// Says when it is worth asking again.
+    /// Sets when to try again.
     #[must_use]
     pub fn retry_after(self, wait: Duration) -> Self {
         Self { retry_after: Some(wait), ..self }
     }
 
-    /// 400: a field or query parameter is missing, unknown or of the wrong form.
+    /// 400: a field or query parameter is missing, unknown or malformed.
     pub fn invalid_parameter(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "invalid_parameter", message)
     }
 
-    /// 403: the user who asks is not trusted.
+    /// 403: the caller is not allowed to do this.
     pub fn forbidden(message: impl Into<String>) -> Self {
         Self::new(StatusCode::FORBIDDEN, "forbidden", message)
     }
 
-    /// Status and code of an action that was not done.
+    /// Status and code for a failed action.
     pub fn status_and_code(error: &ActionError) -> (StatusCode, &'static str) {
         match error {
             ActionError::Backend(error) => backend_status_and_code(error),
@@ -134,7 +134,7 @@ fn configuration(error: &ConfigurationError) -> (StatusCode, &'static str) {
     }
 }
 
-/// Status and code of what a back end did not do.
+/// Status and code for an error of a back end.
 pub fn backend_status_and_code(error: &BackendError) -> (StatusCode, &'static str) {
     match error {
         BackendError::NoSuchContainer { .. } => (StatusCode::NOT_FOUND, "no_such_container"),

@@ -1,4 +1,4 @@
-//! Bodies and queries of requests, with our errors: strict, bounded in size and time.
+//! Extracts bodies and queries of requests: strict, limited in size and time, and with our own errors.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ pub struct ApiJson<T>(pub T);
 #[derive(Clone, Copy, Debug)]
 pub struct ApiQuery<T>(pub T);
 
-/// The parameters in the path of a request, as an object of their names.
+/// The parameters in the path of a request, as an object with their names.
 #[derive(Clone, Copy, Debug)]
 pub struct ApiPath<T>(pub T);
 
@@ -62,9 +62,9 @@ async fn read(request: Request, limit: usize) -> Result<Bytes, ApiError> {
     match Limited::new(request.into_body(), limit).collect().await {
         Ok(body) => Ok(body.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => Err(too_large()),
-        // Chunks that are none; or the connection broke, and nobody sees this.
+        // The chunks are malformed, or the connection broke and nobody will see this error.
         Err(error) => {
-            let message = format!("the body did not arrive as it was announced: {error}");
+            let message = format!("the body did not arrive as announced: {error}");
             Err(ApiError::new(StatusCode::BAD_REQUEST, "invalid_body", message))
         }
     }
@@ -83,14 +83,14 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     Ok(value)
 }
 
-/// What is wrong with a field; with all of them, or with one that is named in the text, where `field` is no name.
+/// The error about one field; if `field` is no name, about all of them or one that the text names.
 fn refused(field: &str, text: &str) -> ApiError {
     let is_name = field.starts_with(|first: char| first.is_ascii_alphabetic());
     let text = naming_both(text.to_owned());
     ApiError::invalid_parameter(if is_name { format!("`{field}`: {text}") } else { text })
 }
 
-/// A field that has two names is given twice when both are used, of which serde tells the first only.
+/// If a field is given under both of its names, serde mentions only the first one.
 fn naming_both(mut text: String) -> String {
     for (name, later) in TWO_NAMES {
         if text.contains(&format!("duplicate field `{name}`")) {
@@ -100,7 +100,7 @@ fn naming_both(mut text: String) -> String {
     text
 }
 
-/// `application/json`, with or without parameters such as the charset.
+/// Whether the content type is `application/json`, with or without parameters such as the charset.
 fn is_json(headers: &HeaderMap) -> bool {
     let mut values = headers.get_all(CONTENT_TYPE).iter();
     let (Some(value), None) = (values.next(), values.next()) else { return false };
@@ -127,7 +127,7 @@ impl<T: DeserializeOwned> FromRequestParts<AppState> for ApiQuery<T> {
     }
 }
 
-/// How axum begins to say what is wrong with a query.
+/// How axum begins its error message about a query.
 const QUERY_REFUSED: &str = "Failed to deserialize query string: ";
 
 impl<T: DeserializeOwned + Send> FromRequestParts<AppState> for ApiPath<T> {

@@ -1,8 +1,8 @@
 //! One change per container at a time.
 //!
-//! A change waits here until it has all its containers to itself. Several containers are entered in the order
-//! of their ids, so that two clones in opposite directions cannot wait for each other. The gate holds an entry
-//! only for containers that somebody changes or waits for.
+//! A change waits here until it has all its containers to itself. Several containers are entered in the order of
+//! their ids, so that two clones in opposite directions cannot deadlock. The gate has an entry only for containers
+//! that a change has or waits for.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,26 +14,26 @@ use tokio::time::{Instant, timeout_at};
 
 type Entries = Mutex<HashMap<Vmid, Arc<AsyncMutex<()>>>>;
 
-/// Keeps changes of the same container apart.
+/// Lets only one change of a container run at a time.
 #[derive(Clone, Debug, Default)]
 pub struct Gate {
     entries: Arc<Entries>,
 }
 
-/// The change before this one on the same container took longer than this one could wait.
+/// The previous change of the same container took longer than this one could wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("another change of container {vmid} has been under way for longer than {waited:?}")]
 pub struct Occupied {
     /// The container.
     pub vmid: Vmid,
-    /// How long this one waited.
+    /// How long this change waited.
     pub waited: Duration,
 }
 
-/// The right to change a container; given back when dropped.
+/// The right to change a container; released when dropped.
 #[derive(Debug)]
 pub struct Ticket {
-    // Dropped before `place`, which then sees whether anybody else wants the container.
+    // Dropped before `place`, which then sees whether anyone else wants the container.
     _guard: OwnedMutexGuard<()>,
     _place: Place,
 }
@@ -50,7 +50,7 @@ impl Gate {
     /// Waits until all of `vmids` are free, and takes them.
     ///
     /// # Errors
-    /// [`Occupied`] when that takes longer than `patience`; then none is taken.
+    /// [`Occupied`] if that takes longer than `patience`; then no container is taken.
     pub async fn enter(&self, vmids: &[Vmid], patience: Duration) -> Result<Vec<Ticket>, Occupied> {
         let deadline = Instant::now() + patience;
         let mut ordered = vmids.to_vec();
@@ -77,7 +77,7 @@ impl Drop for Place {
     fn drop(&mut self) {
         let mut entries = locked(&self.entries);
         self.lock = None;
-        // Only the table itself still knows the lock: nobody holds it or waits for it.
+        // Only the table itself still refers to the lock: nobody holds it or waits for it.
         if entries.get(&self.vmid).is_some_and(|lock| Arc::strong_count(lock) == 1) {
             entries.remove(&self.vmid);
         }
@@ -85,7 +85,7 @@ impl Drop for Place {
 }
 
 fn locked(entries: &Entries) -> MutexGuard<'_, HashMap<Vmid, Arc<AsyncMutex<()>>>> {
-    // Every critical section is one map operation: nothing is half done when one panics.
+    // Every critical section is a single map operation, so a panic leaves nothing half done.
     entries.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

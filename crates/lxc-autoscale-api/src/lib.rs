@@ -1,14 +1,16 @@
 //! REST server that resizes, snapshots and clones the LXC containers of the Proxmox node it runs on.
 //!
-//! In reading order: how it is started ([`cli`], [`config`], [`server`]), who may talk to it ([`auth`]), the
-//! routes ([`routes`]) with their parameters ([`params`], [`extract`]) and errors ([`error`]), what the
-//! mutating routes do ([`actions`], run one at a time per container by [`changes`]), what they may not do
-//! ([`memory_guard`]), and the two things outside that they touch: the containers ([`backend`]) and what is
-//! measured ([`metrics`], [`node`]). What it counts on the way is for Prometheus ([`exporter`]).
+//! In reading order: how the server starts ([`cli`], [`config`], [`server`]); who may use it ([`auth`]); the routes
+//! ([`routes`]) with their parameters ([`params`], [`extract`]) and errors ([`error`]); what the mutating routes do
+//! ([`actions`], which [`changes`] runs one at a time per container) and what they must not do ([`memory_guard`]);
+//! and the two outside parts: the containers ([`backend`]) and the measurements ([`metrics`], [`node`]). [`exporter`]
+//! counts all of it for Prometheus.
 //!
-//! Invariants: nothing a client sends reaches a program but as a number or a checked name; what is not known
-//! to be safe is not done; what is begun is finished or undone, whatever becomes of the client; a change
-//! counts as done when it was read back from the node.
+//! Invariants:
+//! - nothing a client sends reaches a program except as a number or a checked name;
+//! - what is not known to be safe is not done;
+//! - a change that has begun is finished or undone, even if the client leaves;
+//! - a change counts as done only when it was read back from the node.
 
 pub mod actions;
 pub mod audit;

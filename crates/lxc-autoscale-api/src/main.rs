@@ -16,15 +16,17 @@ use lxc_autoscale_core::api::HealthState;
 use lxc_autoscale_core::{CommandOutput, ErrorChain, config, telemetry};
 use tokio::runtime::Runtime;
 
-/// Requests are few and wait for `pct` most of the time; what waits for a disk or the node has threads of its own. With a
-/// second worker each end of such a wait would wake both, the other one for nothing.
+/// Worker threads of the runtime.
+///
+/// There are few requests, and they mostly wait for `pct`; work that waits for a disk or the node has threads of its
+/// own. With a second worker, the end of each such wait would wake both, one of them for nothing.
 const WORKER_THREADS: usize = 1;
 
 fn main() -> ExitCode {
     match run(&Cli::parse()) {
         Ok(code) => code,
         Err(error) => {
-            // Logging may not be set up yet; without stderr nobody can be told.
+            // Logging may not be set up yet; if stderr is gone too, there is nobody left to tell.
             let _ = writeln!(io::stderr(), "lxc-autoscale-api: {}", ErrorChain(&error));
             ExitCode::FAILURE
         }
@@ -33,10 +35,10 @@ fn main() -> ExitCode {
 
 fn run(cli: &Cli) -> Result<ExitCode, ServerError> {
     let command = cli.command.clone().unwrap_or(Command::Run);
-    // What the program can do does not depend on how it is configured.
+    // The OpenAPI document does not depend on the configuration.
     let config: Config = match command {
         Command::Openapi => Config::default(),
-        // What is wrong with it is what is asked for.
+        // This command reports what is wrong with the configuration, so an error must not end it here.
         Command::Config(args) => return show_config(&cli.config, args),
         _ => config::load(&cli.config)?,
     };

@@ -1,4 +1,4 @@
-//! What the monitor measured last, if that is the present.
+//! The newest measurements of the monitor, if they are current.
 
 use jiff::{SignedDuration, Timestamp};
 use lxc_autoscale_core::metrics_file::MetricsReader;
@@ -9,24 +9,24 @@ use lxc_autoscale_core::{ErrorChain, RecordTime, Vmid};
 use crate::config::MetricsConfig;
 use crate::memory_guard::Need;
 
-/// How far a record may lie ahead of the clock: one machine's clock writes and reads it, so only a clock that
-/// is being put right stands in between.
+/// How far a record may lie in the future. The same machine's clock writes and reads it, so this only allows for a
+/// clock that is being corrected.
 const CLOCK_SLACK: SignedDuration = SignedDuration::from_secs(5);
 
-/// The newest snapshot, or the reason why there is none that tells the present.
+/// The newest snapshot, or the reason why there is no current one.
 pub type Newest = Result<Snapshot, String>;
 
-/// Reads the newest snapshot of the metrics file and holds it to its age; reads files, so not for async code.
+/// Reads the newest snapshot of the metrics file and checks its age. Blocks on files, so not for async code.
 ///
 /// # Errors
-/// The reason why what is measured is not known.
+/// The reason why the current measurements are not known.
 pub fn newest(config: &MetricsConfig, now: Timestamp) -> Newest {
     let snapshot = latest(config)?;
     is_present(snapshot.summary.collection_end_time, config, now)?;
     Ok(snapshot)
 }
 
-/// Reads the newest snapshot of the metrics file, however old it is; not for async code.
+/// Reads the newest snapshot of the metrics file, whatever its age. Blocks on files, so not for async code.
 ///
 /// # Errors
 /// The reason why there is none.
@@ -37,8 +37,8 @@ pub fn latest(config: &MetricsConfig) -> Newest {
     read.ok_or_else(|| format!("the metrics file `{}` holds no record yet", config.file.display()))
 }
 
-/// When the newest snapshot was taken, however long ago, and the snapshot while it tells the present; reads files, so
-/// not for async code.
+/// When the newest snapshot was taken, whatever its age, and the snapshot itself if it is current. Blocks on files,
+/// so not for async code.
 pub fn taken(config: &MetricsConfig, now: Timestamp) -> (Option<Timestamp>, Option<Snapshot>) {
     match latest(config) {
         Ok(snapshot) => {
@@ -47,16 +47,16 @@ pub fn taken(config: &MetricsConfig, now: Timestamp) -> (Option<Timestamp>, Opti
             (Some(taken.instant()), present.then_some(snapshot))
         }
         Err(reason) => {
-            tracing::debug!(reason, "a scrape goes without the newest snapshot");
+            tracing::debug!(reason, "a scrape lacks the newest snapshot");
             (None, None)
         }
     }
 }
 
-/// Whether what was measured at `taken` tells the present; what the file's own time is does not matter.
+/// Checks that a measurement taken at `taken` is current; the modification time of the file does not matter.
 ///
 /// # Errors
-/// The reason why it does not.
+/// The reason why it is not.
 pub fn is_present(taken: RecordTime, config: &MetricsConfig, now: Timestamp) -> Result<(), String> {
     let age = now.duration_since(taken.instant());
     let allowed = SignedDuration::from_secs(i64::try_from(config.max_age_seconds).unwrap_or(i64::MAX));
@@ -67,7 +67,7 @@ pub fn is_present(taken: RecordTime, config: &MetricsConfig, now: Timestamp) -> 
             age.as_secs()
         ));
     }
-    // A clock that was put back makes the past look like the future, and neither is the present.
+    // If the clock was set back, past records seem to be in the future; they are not current.
     if age < -CLOCK_SLACK {
         return Err(format!(
             "the newest record of `{shown}` lies {} s in the future; was the clock set?",
@@ -77,7 +77,7 @@ pub fn is_present(taken: RecordTime, config: &MetricsConfig, now: Timestamp) -> 
     Ok(())
 }
 
-/// The record of one container in the newest snapshot, if it tells the present.
+/// The record of one container in the newest snapshot, if that is current.
 ///
 /// # Errors
 /// The reason why there is none.
@@ -94,7 +94,7 @@ pub fn record_of(
     Ok(*record)
 }
 
-/// What a running container needs, by its newest record.
+/// What a running container needs according to its newest record.
 pub fn need_of(record: Result<ContainerRecord, String>) -> Need {
     match record {
         Err(reason) => Need::Unknown { reason },
@@ -135,7 +135,7 @@ mod tests {
         }
     }
 
-    /// The summary and the file may be new: what counts is when the container was looked at.
+    /// The summary and the file may be newer; what counts is when the container was measured.
     #[test]
     fn a_record_tells_the_present_for_its_own_time() {
         check_age(180, None);
@@ -152,7 +152,8 @@ mod tests {
         assert!(matches!(need(106), Need::Unknown { reason } if reason.contains("container 106")));
     }
 
-    /// What the file must be before it lets memory shrink: whose, writable by whom, of which layout, how old.
+    /// The conditions for trusting the file before memory may shrink: its owner, who can write it, its layout, and
+    /// its age.
     #[test]
     fn a_file_that_others_could_have_written_or_that_is_old_is_a_reason() {
         use std::fs::{Permissions, set_permissions};
@@ -167,7 +168,7 @@ mod tests {
             );
             std::fs::write(&file, format!("[\n{record}\n]\n")).unwrap();
         };
-        // On every Debian user 1 is `daemon`, and user 2 `bin`.
+        // On every Debian, user 1 is `daemon` and user 2 is `bin`.
         let config =
             MetricsConfig { file: file.clone(), owner: "daemon".to_owned(), ..MetricsConfig::default() };
         let refused = |seconds: i64| newest(&config, at(seconds)).err().unwrap_or_default();

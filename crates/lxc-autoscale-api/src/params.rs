@@ -1,5 +1,5 @@
-//! Names that are handed to `pct`: checked by the rules of Proxmox's own schema, so that none can be read as an
-//! option, a path or anything but a name.
+//! Names that are passed to `pct`. They are checked against the rules of Proxmox's own schema, so that none of them
+//! can be taken for an option, a path or anything else.
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ pub struct SnapshotName(String);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hostname(String);
 
-/// Why a text is no such name.
+/// Why a text is not such a name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidName {
     /// Not a snapshot name.
@@ -23,7 +23,7 @@ pub enum InvalidName {
     /// Not a host name.
     #[error(
         "`new_vm_name` must be a host name: letters, digits and inner hyphens in labels of at most 63, joined \
-         by dots, at most 255 in all (an underscore is taken for a hyphen)"
+         by dots, at most 255 in all (an underscore is replaced by a hyphen)"
     )]
     Host,
 }
@@ -48,8 +48,8 @@ impl SnapshotName {
 }
 
 impl Hostname {
-    /// Checks a name, taking underscores for hyphens: the documented call asks for `cloned_container`, which
-    /// Proxmox refuses as it stands.
+    /// Checks a name after replacing underscores by hyphens: the documented request contains the name
+    /// `cloned_container`, which Proxmox would refuse.
     ///
     /// # Errors
     /// [`InvalidName::Host`].
@@ -118,7 +118,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever passes holds no character that a program could take for anything but a name.
+        /// A name that passes contains no character that a program could take for anything but a name.
         #[test]
         fn what_passes_is_harmless(text in "\\PC{0,60}") {
             let names = [

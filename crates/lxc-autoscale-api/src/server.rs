@@ -1,7 +1,7 @@
-//! Listens, reloads, and ends in order.
+//! Listens, reloads the configuration, and shuts down gracefully.
 //!
-//! axum's own serve loop bounds neither the number of connections nor the time a client may take for its
-//! request head, so the loop is ours (`crate::entrance`). The user at the other end is looked up once for each
+//! axum's own serve loop limits neither the number of connections nor the time a client may take for its request
+//! head, so this server has its own loop (`crate::entrance`). The user at the other end is looked up once per
 //! connection.
 
 use std::io;
@@ -37,13 +37,13 @@ use crate::store::StoreError;
 use crate::tls::{self, CertificateError, Renewal};
 use crate::undo_command::UndoCommandError;
 
-/// Why the server ended, or did not begin.
+/// Why the server did not start, or stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
     /// The configuration is wrong.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// What the configuration comes to cannot be shown.
+    /// The effective configuration cannot be shown.
     #[error(transparent)]
     ShowConfig(#[from] config::ShowError),
     /// Logging cannot be set up.
@@ -55,42 +55,44 @@ pub enum ServerError {
     /// Proxmox's REST API cannot be used.
     #[error("the REST API cannot be used")]
     Rest(#[from] RestSetupError),
-    /// Keys cannot be made, listed or revoked.
+    /// Keys cannot be created, listed or revoked.
     #[error(transparent)]
     Keys(#[from] KeyCommandError),
     /// The keys cannot be read.
     #[error(transparent)]
     KeyFile(#[from] KeysError),
-    /// Nobody could use the entrance for other machines.
-    #[error("`network.listen` is {address}, and there are no keys: `lxc-autoscale-api key create` makes one")]
+    /// The listener for other machines would be useless without keys.
+    #[error(
+        "`network.listen` is {address}, but there are no keys: `lxc-autoscale-api key create` creates one"
+    )]
     NoKeys {
         /// The address.
         address: SocketAddr,
     },
     /// The certificate cannot be used.
-    #[error("other machines cannot be served (`[network]`)")]
+    #[error("cannot serve other machines (`[network]`)")]
     Certificate(#[from] CertificateError),
     /// The audit log cannot be read.
     #[error(transparent)]
     Audit(#[from] VerifyError),
-    /// Nothing was taken back.
+    /// Nothing was undone.
     #[error(transparent)]
     Undo(#[from] UndoCommandError),
-    /// What is kept over a restart cannot be read.
+    /// The stored state cannot be read.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The address cannot be listened on.
-    #[error("cannot listen on {address} (`server.listen`); does another server use it?")]
+    /// The server cannot listen on the address.
+    #[error("cannot listen on {address} (`server.listen` or `network.listen`); is another server using it?")]
     Listen {
         /// The address.
         address: SocketAddr,
         /// Why.
         source: io::Error,
     },
-    /// The unix socket cannot be listened at.
+    /// The server cannot listen on the unix socket.
     #[error(transparent)]
     Socket(#[from] SocketError),
-    /// The bound address cannot be written down.
+    /// The bound address cannot be written.
     #[error("cannot write the bound address to `{}` (`server.address_file`)", path.display())]
     AddressFile {
         /// The file.
@@ -100,12 +102,12 @@ pub enum ServerError {
     },
 }
 
-/// Serves until told to stop, then finishes what is begun.
+/// Serves until told to stop, then finishes the changes that have begun.
 ///
 /// # Errors
-/// [`ServerError`] when it cannot begin.
+/// [`ServerError`] if it cannot start.
 pub async fn run(config: Config, config_path: &Path) -> Result<(), ServerError> {
-    // Before anybody is told that the server listens, and may change the file.
+    // Read now, before the address is announced and anybody can change the file.
     let started = config::report::<Config>(SHIPPED, &config::read(config_path)?).settings;
     let node_name = node::name(&config.paths.proc)
         .inspect_err(|error| tracing::warn!(%error, "the node's name is not known"))
@@ -151,21 +153,21 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), ServerError> 
     }
 
     service::notify_stopping();
-    tracing::info!("Stopping: no new requests; what is begun is finished.");
+    tracing::info!("Stopping: no new requests; changes under way are finished.");
     meter.abort();
     measured.abort();
     boosts.abort();
-    // Afterwards this is the only handle on the connections.
+    // After this, no other handle on the connections is left.
     acceptors.shutdown().await;
     door.close().await;
-    // A clone may take an hour to its end.
+    // A clone may take an hour to end.
     service::ending_with(state.changes().finish()).await;
-    // Those who listen have heard how the last changes ended.
+    // By now the listeners of events know how the last changes ended.
     state.events().close();
     if let Some(connections) = Arc::into_inner(connections) {
         let grace = Duration::from_secs(config.server.client_timeout_seconds);
         if tokio::time::timeout(grace, connections.shutdown()).await.is_err() {
-            tracing::warn!("some clients did not take their answers");
+            tracing::warn!("some clients did not read their answers");
         }
     }
     remove_address(&config.server.address_file);
@@ -173,7 +175,7 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), ServerError> 
     Ok(())
 }
 
-/// Serves the watchdog until something is asked for.
+/// Serves the watchdog until a signal arrives.
 async fn wait_for_signal(signals: &mut Signals) -> Request {
     let mut watchdog = service::watchdog();
     loop {
@@ -191,8 +193,8 @@ async fn wait_for_signal(signals: &mut Signals) -> Request {
     }
 }
 
-/// Applies what the file says now, and tells what of it takes a restart; returns the door for other machines, where that
-/// is to be another.
+/// Applies the new configuration file, and logs which changed keys need a restart. Returns the new settings of the
+/// listener for other machines if they have changed.
 fn reload(state: &Shared, config_path: &Path, started: &[ConfigSetting]) -> Option<NetworkConfig> {
     let loaded = config::read(config_path).and_then(|text| {
         let new: Config = config::check(config_path, &text)?;
@@ -210,21 +212,22 @@ fn reload(state: &Shared, config_path: &Path, started: &[ConfigSetting]) -> Opti
         [] => tracing::info!("Configuration read again."),
         keys => tracing::warn!(
             keys = keys.join(","),
-            "Configuration read again; changes of these keys take a restart."
+            "Configuration read again; changes of these keys need a restart."
         ),
     }
     (state.config().network != new.network).then_some(new.network)
 }
 
-/// The door for other machines, if it is open.
+/// The listener for other machines, if it is open.
 struct NetworkDoor {
     acceptor: Option<JoinHandle<()>>,
 }
 
 impl NetworkDoor {
-    /// Closes this one and opens another as `network` says; where that cannot be, this one stays as it is.
+    /// Closes this listener and opens another one as `network` says; if that fails, this one stays as it is.
     async fn move_to(&mut self, state: &Shared, network: &NetworkConfig, service: Service) {
-        // Two sockets cannot have one address at a time. What else could stand in the way is looked at first.
+        // Two sockets cannot have the same address at the same time, so everything else that could fail is checked
+        // first.
         let frees_address = network.listen == state.config().network.listen;
         let checked = if frees_address { check_network(state, network).await.map(drop) } else { Ok(()) };
         let opened = match checked {
@@ -240,23 +243,23 @@ impl NetworkDoor {
             Ok(entrance) => {
                 self.close().await;
                 if entrance.is_none() {
-                    tracing::info!("The door for other machines is closed.");
+                    tracing::info!("The listener for other machines is closed.");
                 }
                 self.acceptor = entrance.map(|entrance| tokio::spawn(entrance.serve(service)));
                 state.moved_to(network);
             }
             Err(error) => {
                 let door = if self.acceptor.is_some() { "stays as it was" } else { "is closed" };
-                tracing::error!(error = %ErrorChain(&error), "the door for other machines {door}");
+                tracing::error!(error = %ErrorChain(&error), "the listener for other machines {door}");
             }
         }
     }
 
-    /// Lets nobody in any more; when this returns its address is free.
+    /// Accepts no more connections; when this returns, the address is free.
     async fn close(&mut self) {
         if let Some(acceptor) = self.acceptor.take() {
             acceptor.abort();
-            // That it was cancelled is what was asked for.
+            // The error says that the task was cancelled, which is intended.
             let _ = acceptor.await;
         }
     }
@@ -274,17 +277,17 @@ async fn watch_cpus(state: AppState) {
     }
 }
 
-/// Opens the unix socket, if there is to be one.
+/// Opens the unix socket, if one is configured.
 fn open_socket(path: &Path) -> Result<Option<(UnixListener, SocketFile)>, ServerError> {
     if path.as_os_str().is_empty() {
         return Ok(None);
     }
     let opened = socket::open(path)?;
-    tracing::info!("Listening at the unix socket {}.", path.display());
+    tracing::info!("Listening on the unix socket {}.", path.display());
     Ok(Some(opened))
 }
 
-/// Opens the entrance for other machines, if there is to be one.
+/// Opens the listener for other machines, if one is configured.
 async fn open_network(state: &Shared, network: &NetworkConfig) -> Result<Option<Entrance>, ServerError> {
     let Some((address, tls)) = check_network(state, network).await? else { return Ok(None) };
     let listener =
@@ -293,7 +296,7 @@ async fn open_network(state: &Shared, network: &NetworkConfig) -> Result<Option<
     let Some((tls, renewal)) = tls else {
         tracing::warn!(
             "Listening on http://{address} for holders of keys, without TLS (`network.plain_http`): keys can be \
-             read on the way."
+             read in transit."
         );
         return Ok(Some(Entrance::Network(listener, None)));
     };
@@ -302,10 +305,10 @@ async fn open_network(state: &Shared, network: &NetworkConfig) -> Result<Option<
     Ok(Some(Entrance::Network(listener, Some(TlsAcceptor::from(tls)))))
 }
 
-/// What the entrance for other machines takes: its address, and TLS where it is not left out.
+/// The settings of the listener for other machines: its address, and TLS unless it is turned off.
 type NetworkParts = (SocketAddr, Option<(Arc<rustls::ServerConfig>, Renewal)>);
 
-/// What the entrance for other machines takes; `None` where there is to be none.
+/// Checks the settings of the listener for other machines; `None` if there is to be none.
 async fn check_network(state: &Shared, network: &NetworkConfig) -> Result<Option<NetworkParts>, ServerError> {
     let Some(address) = network.listen else { return Ok(None) };
     if state.keys().keys()?.is_empty() {
@@ -318,7 +321,7 @@ async fn check_network(state: &Shared, network: &NetworkConfig) -> Result<Option
     Ok(Some((address, Some(tls))))
 }
 
-/// Tells whoever started us the port, in one step: a reader sees all of it or nothing.
+/// Writes the port for whoever started us, in one step: a reader sees either nothing or the whole address.
 fn write_address(path: &Path, address: SocketAddr) -> Result<(), ServerError> {
     if path.as_os_str().is_empty() {
         return Ok(());

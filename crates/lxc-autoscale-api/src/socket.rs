@@ -1,6 +1,6 @@
-//! The unix socket: the kernel says which user is at its other end.
+//! The unix socket, where the kernel tells which user is at the other end.
 //!
-//! Everybody on the machine may connect; whose requests are answered is decided as for a connection over loopback.
+//! Every user of the machine may connect; which requests are accepted is decided as for a loopback connection.
 
 use std::fs::{self, Metadata, Permissions};
 use std::io;
@@ -10,25 +10,25 @@ use std::path::{Path, PathBuf};
 
 use tokio::net::UnixListener;
 
-/// Longest path of a socket: the kernel's room of 108 bytes, with the zero at its end.
+/// Longest path of a socket, in bytes: the kernel has room for 108 including the terminating zero.
 pub const MAX_PATH_BYTES: usize = 107;
 
-/// Why the socket is not there.
+/// Why the socket cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum SocketError {
-    /// Another server answers there.
+    /// Another server is listening there.
     #[error("another server listens at `{}` (`server.socket`)", path.display())]
     InUse {
         /// The socket.
         path: PathBuf,
     },
-    /// What has the name is no socket.
-    #[error("`{}` (`server.socket`) is no socket and is not replaced", path.display())]
+    /// The file there is not a socket.
+    #[error("`{}` (`server.socket`) is not a socket and is not replaced", path.display())]
     Foreign {
         /// What is there.
         path: PathBuf,
     },
-    /// It cannot be made.
+    /// It cannot be created.
     #[error("cannot listen at `{}` (`server.socket`)", path.display())]
     Listen {
         /// The socket.
@@ -38,17 +38,17 @@ pub enum SocketError {
     },
 }
 
-/// The name of a socket that was opened; it goes when this is dropped, unless somebody else's stands there by then.
+/// The file name of an open socket; removed when this is dropped, unless it belongs to another socket by then.
 #[derive(Debug)]
 pub struct SocketFile {
     path: PathBuf,
     made: (u64, u64),
 }
 
-/// Listens at `path`, in the place of a socket that a server left which is no more. Its directory is made if need be.
+/// Listens at `path`, replacing the socket of a server that no longer exists. Creates the directory if necessary.
 ///
 /// # Errors
-/// [`SocketError`] when another server listens there, or something else has the name.
+/// [`SocketError`] if another server is listening there, or the file is something else.
 pub fn open(path: &Path) -> Result<(UnixListener, SocketFile), SocketError> {
     let failed = |source| SocketError::Listen { path: path.to_owned(), source };
     if let Some(directory) = path.parent() {

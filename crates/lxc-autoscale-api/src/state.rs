@@ -1,4 +1,4 @@
-//! What all requests share.
+//! The state that all requests share.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -26,7 +26,7 @@ use crate::why::Turns;
 /// A handle on [`Shared`].
 pub type AppState = Arc<Shared>;
 
-/// What all requests share.
+/// The state that all requests share.
 #[derive(Debug)]
 pub struct Shared {
     config: RwLock<Arc<Config>>,
@@ -46,7 +46,7 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// Puts the parts together; `node_name` is the name of the node this runs on, where it is known.
+    /// Creates the state; `node_name` is the name of this node, if known.
     pub fn new(config: Config, host: Arc<dyn ContainerHost>, node_name: Option<String>) -> Self {
         let store = Store::new(&config.state.directory);
         let instruments = Arc::<Instruments>::default();
@@ -78,7 +78,7 @@ impl Shared {
         state
     }
 
-    /// Says that the server was started with another configuration file than the default one.
+    /// Sets the configuration file that the server was started with, if it is not the default one.
     #[must_use]
     pub fn started_with(self, own_file: &Path) -> Self {
         Self { configuration: Configuration::new(own_file.to_owned()), ..self }
@@ -89,47 +89,47 @@ impl Shared {
         Arc::clone(&self.config.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The containers.
+    /// The back end that holds the containers.
     pub fn host(&self) -> Arc<dyn ContainerHost> {
         Arc::clone(&self.host)
     }
 
-    /// The changes under way.
+    /// All changes of this server.
     pub fn changes(&self) -> &Changes {
         &self.changes
     }
 
-    /// What is kept over a restart.
+    /// The store, for what must survive a restart.
     pub fn store(&self) -> &Store {
         &self.store
     }
 
-    /// What happens.
+    /// The events that clients can follow.
     pub fn events(&self) -> &Events {
         &self.events
     }
 
-    /// The configurations as a resource.
+    /// The configurations of the daemons as resources.
     pub fn configuration(&self) -> &Configuration {
         &self.configuration
     }
 
-    /// How often somebody may ask.
+    /// The rate limits of callers.
     pub fn rate_limits(&self) -> Arc<RateLimits> {
         Arc::clone(&self.rate_limits.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Which refusals are written down.
+    /// Which refusals are recorded.
     pub fn refusals(&self) -> &Refusals {
         &self.refusals
     }
 
-    /// Whose turn it is to ask why.
+    /// The queue of `why` questions.
     pub fn questions(&self) -> &Turns {
         &self.questions
     }
 
-    /// Knows what was confirmed.
+    /// Issues and checks confirmations.
     pub fn confirmations(&self) -> &Confirmations {
         &self.confirmations
     }
@@ -144,18 +144,18 @@ impl Shared {
         &self.cpu
     }
 
-    /// What is counted for Prometheus.
+    /// The counters for Prometheus.
     pub fn instruments(&self) -> Arc<Instruments> {
         Arc::clone(&self.instruments)
     }
 
-    /// The name of this node, where it can be read.
+    /// The name of this node, if it can be read.
     pub fn node_name(&self) -> Option<&str> {
         self.node_name.as_deref()
     }
 
-    /// Applies what can be changed while serving, but for the door for other machines, whose socket is not here; what of
-    /// `new` is not [`RELOADED`] stays as it was.
+    /// Applies the keys of `new` that can change while serving ([`RELOADED`]), except the listener for other
+    /// machines, whose socket is not held here. All other keys keep their values.
     pub fn reload(&self, new: &Config) {
         let mut slot = self.config.write().unwrap_or_else(PoisonError::into_inner);
         let old = Arc::clone(&slot);
@@ -178,14 +178,14 @@ impl Shared {
         }
         let numbers = |server: &ServerConfig| (server.requests_per_minute, server.refusals_per_minute);
         if numbers(&merged.server) != numbers(&old.server) {
-            // What was counted so far is forgotten with the old allowance.
+            // This resets the counts along with the limits.
             *self.rate_limits.write().unwrap_or_else(PoisonError::into_inner) =
                 Arc::new(rate_limits(&merged.server));
         }
         *slot = Arc::new(merged);
     }
 
-    /// Notes that the door for other machines is another now.
+    /// Records the new settings of the listener for other machines.
     pub fn moved_to(&self, network: &NetworkConfig) {
         let mut slot = self.config.write().unwrap_or_else(PoisonError::into_inner);
         let merged = Config { network: network.clone(), ..(**slot).clone() };
@@ -193,7 +193,7 @@ impl Shared {
     }
 }
 
-/// Keys, and beginnings of keys, that a reload applies; every other key takes a restart.
+/// Keys, and prefixes of keys, that a reload applies; every other key needs a restart.
 pub const RELOADED: [&str; 12] = [
     "audit.",
     "configuration.",
@@ -209,7 +209,7 @@ pub const RELOADED: [&str; 12] = [
     "server.trusted_uids",
 ];
 
-/// The keys of `new` that are others than in `started`, and that only a restart applies.
+/// The keys that differ between `started` and `new` and that only a restart applies.
 pub fn restart_keys(started: &[ConfigSetting], new: &[ConfigSetting]) -> Vec<String> {
     let changed = differences(started, new).into_iter().map(|change| change.key);
     changed.filter(|key| !RELOADED.iter().any(|reloaded| key.starts_with(reloaded))).collect()
@@ -227,7 +227,7 @@ mod tests {
     use crate::backend::pct::PctHost;
     use crate::config::SHIPPED;
 
-    /// Every key of the configuration with another value than it has by default.
+    /// Every key of the configuration, with a value that is not its default.
     const ALL_CHANGED: &str = r#"
         backend = "pct"
         [server]
@@ -352,7 +352,7 @@ mod tests {
             (&now.backend, &now.pct, &now.rest, &now.state, &now.paths, &now.logging),
             (&old.backend, &old.pct, &old.rest, &old.state, &old.paths, &old.logging)
         );
-        // What stayed is named, key by key, and nothing else is.
+        // The keys that kept their values are reported one by one, and no others.
         let restart = restart_keys(&started, &new);
         let of = |table: &str| restart.iter().filter(|key| key.starts_with(table)).count();
         assert_eq!((of("pct."), of("rest."), of("state."), of("paths."), of("logging.")), (7, 9, 5, 3, 5));

@@ -1,7 +1,7 @@
-//! The server's certificate: read again when its files change, so that a renewed one needs no restart.
+//! The server's certificate, which is read again when its files change, so that a renewed one needs no restart.
 //!
-//! The files lie in `/etc/pve`, a file system whose reads may hang for minutes. So they are read in threads of their own,
-//! and a handshake takes what was read last.
+//! The files are in `/etc/pve`, a file system whose reads may hang for minutes. So they are read in threads of their
+//! own, and handshakes use the certificate that was read last.
 
 use std::fs;
 use std::io;
@@ -20,15 +20,15 @@ use rustls::sign::CertifiedKey;
 use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-/// How often it is looked whether the files are others.
+/// How often the files are checked for changes.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
-/// How long reading them may take where a door is opened.
+/// How long reading them may take when a listener is opened.
 const READ_LIMIT: Duration = Duration::from_secs(5);
 
 /// Why there is no certificate.
 #[derive(Debug, thiserror::Error)]
 pub enum CertificateError {
-    /// A file cannot be looked at.
+    /// A file cannot be read.
     #[error("cannot read `{}`", path.display())]
     Read {
         /// The file.
@@ -36,7 +36,7 @@ pub enum CertificateError {
         /// Why.
         source: io::Error,
     },
-    /// A file does not hold what it should.
+    /// A file does not hold a certificate or key.
     #[error("cannot read a certificate or key from `{}`", path.display())]
     Form {
         /// The file.
@@ -44,16 +44,16 @@ pub enum CertificateError {
         /// Why.
         source: rustls::pki_types::pem::Error,
     },
-    /// Certificate and key do not belong together, or are of a kind that cannot be used.
+    /// Certificate and key do not match, or are of an unsupported kind.
     #[error("the certificate or its key cannot be used")]
     Use(#[from] rustls::Error),
     /// A file system does not answer.
-    #[error("reading `{}` takes longer than {} s", path.display(), READ_LIMIT.as_secs())]
+    #[error("reading `{}` took longer than {} s", path.display(), READ_LIMIT.as_secs())]
     TimedOut {
         /// The file of the certificate.
         path: PathBuf,
     },
-    /// A defect of this program.
+    /// A defect in this program.
     #[error("reading `{}` ended unexpectedly", path.display())]
     Ended {
         /// The file of the certificate.
@@ -61,10 +61,10 @@ pub enum CertificateError {
     },
 }
 
-/// TLS with the certificate in these files as they are now; [`Renewal::follow`] keeps it to them.
+/// TLS with the current certificate in these files; [`Renewal::follow`] keeps it up to date.
 ///
 /// # Errors
-/// [`CertificateError`] when there is none that can be used now.
+/// [`CertificateError`] if it cannot be used.
 pub async fn open(certificate: &Path, key: &Path) -> Result<(Arc<ServerConfig>, Renewal), CertificateError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let files = Files { certificate: certificate.to_owned(), key: key.to_owned(), provider };
@@ -94,7 +94,7 @@ struct Files {
     provider: Arc<CryptoProvider>,
 }
 
-/// Tells one state of both files from another.
+/// Tells two states of both files apart.
 type Version = [(u64, i64, i64); 2];
 
 impl Files {
@@ -116,7 +116,7 @@ impl Files {
     }
 }
 
-/// The certificate that handshakes take.
+/// The certificate that handshakes use.
 #[derive(Debug)]
 struct Served(RwLock<Arc<CertifiedKey>>);
 
@@ -126,7 +126,7 @@ impl ResolvesServerCert for Served {
     }
 }
 
-/// Keeps what is served to the files.
+/// Keeps the served certificate up to date with the files.
 #[derive(Debug)]
 pub struct Renewal {
     files: Files,
@@ -135,14 +135,14 @@ pub struct Renewal {
 }
 
 impl Renewal {
-    /// Looks at the files every two seconds, until nobody serves their certificate any more.
+    /// Checks the files every two seconds, until nobody serves their certificate any more.
     pub async fn follow(self) {
         let mut interval = interval(LOOK_EVERY);
         interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut renewal = self;
         while renewal.served.strong_count() != 0 {
             interval.tick().await;
-            // While the file system hangs, this waits, and nobody else does.
+            // If the file system hangs, only this task waits.
             let looked = spawn_blocking(move || {
                 renewal.look();
                 renewal
@@ -150,14 +150,15 @@ impl Renewal {
             renewal = match looked.await {
                 Ok(renewal) => renewal,
                 Err(error) => {
-                    tracing::error!(%error, "renewed certificates are not noticed any more");
+                    tracing::error!(%error, "renewed certificates are no longer noticed");
                     return;
                 }
             };
         }
     }
 
-    /// Reads the files again when they are others. What cannot be used is said once, and the old certificate goes on.
+    /// Reads the files again if they have changed. If the new certificate cannot be used, that is logged once and the
+    /// old one stays.
     fn look(&mut self) {
         let Ok(version) = self.files.version() else { return };
         if version == self.version {

@@ -1,7 +1,7 @@
-//! What the disk alone takes of a change: the same wait for it, with nothing around it.
+//! The time that the disk alone takes for a change: the same wait, with nothing around it.
 //!
-//! A change waits before its call, while two pages are written over old ones in the log of `api.sqlite`. No server that keeps
-//! to this is quicker than the disk is with it.
+//! A change waits before its call until two pages are written over old ones in the write-ahead log of `api.sqlite`.
+//! No server that does this can be faster than the disk.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -9,22 +9,22 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// Two pages of SQLite with their heads.
+/// Two pages of SQLite with their headers.
 const PAGES_BYTES: usize = 2 * (4096 + 24);
-/// The log is written over from its beginning again when it is so long.
+/// At this length, the log is overwritten from its beginning.
 const LOG_BYTES: u64 = 4 << 20;
 
-/// The log.
+/// The log file.
 pub(crate) struct Disk {
     log: File,
     at: u64,
 }
 
 impl Disk {
-    /// Makes the file in that directory.
+    /// Creates the file in this directory.
     ///
     /// # Errors
-    /// When it cannot be made.
+    /// If it cannot be created.
     pub(crate) fn new(directory: &Path) -> io::Result<Self> {
         let mut log =
             File::options().create(true).truncate(true).write(true).open(directory.join("disk.log"))?;
@@ -38,7 +38,7 @@ impl Disk {
     /// Waits as a change does, and returns how long that took.
     ///
     /// # Errors
-    /// When the file cannot be written.
+    /// If the file cannot be written.
     pub(crate) fn wait(&mut self) -> io::Result<Duration> {
         let begun = Instant::now();
         self.log.write_all_at(&[2; PAGES_BYTES], self.at)?;

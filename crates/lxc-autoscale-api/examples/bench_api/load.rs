@@ -1,4 +1,4 @@
-//! Sends requests over kept connections, and keeps how long each answer took.
+//! Sends requests over kept connections, and records the latency of each response.
 
 use std::error::Error;
 use std::net::SocketAddr;
@@ -15,10 +15,10 @@ use serde_json::json;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-/// Requests that are sent before any is counted.
+/// Number of requests that are sent before any is counted.
 const WARM_UP: usize = 20;
 
-/// Why there was no good answer.
+/// Why there was no successful response.
 pub(crate) type Failure = Box<dyn Error + Send + Sync>;
 
 /// A request.
@@ -39,7 +39,7 @@ impl Call {
         Self { method: Method::POST, path: "/scale/cores".to_owned(), body }
     }
 
-    /// As it goes over a connection.
+    /// The request in the form in which it is sent.
     pub(crate) fn message(&self, host: SocketAddr) -> String {
         let Self { method, path, body } = self;
         let length = body.len();
@@ -50,23 +50,23 @@ impl Call {
     }
 }
 
-/// What came of one kind of request.
+/// The result for one kind of request.
 #[derive(Debug)]
 pub(crate) struct Measured {
-    /// Answers a second.
+    /// Responses per second.
     pub(crate) per_second: f64,
-    /// Their latencies, the shortest first.
+    /// Their latencies in ascending order.
     pub(crate) latencies: Vec<Duration>,
 }
 
-/// The latency that a share of all do not exceed; they are sorted.
+/// The latency that this share of sorted latencies does not exceed.
 pub(crate) fn quantile(sorted: &[Duration], share: f64) -> Duration {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a place among them")]
     let place = (sorted.len() as f64 * share).ceil() as usize;
     sorted.get(place.saturating_sub(1)).copied().unwrap_or_default()
 }
 
-/// A connection that is made anew where the server closes it.
+/// A connection that is reopened if the server closes it.
 pub(crate) struct Connection {
     address: SocketAddr,
     sender: Option<SendRequest<Full<Bytes>>>,
@@ -77,18 +77,18 @@ impl Connection {
         Self { address, sender: None }
     }
 
-    /// Sends a request and returns how long its answer took.
+    /// Sends a request; returns the latency of its response.
     ///
     /// # Errors
-    /// When the answer is no success.
+    /// If the response is not a success.
     pub(crate) async fn send(&mut self, call: &Call) -> Result<Duration, Failure> {
         self.exchange(call).await.map(|(took, _)| took)
     }
 
-    /// As [`Connection::send`], with the answer.
+    /// As [`Connection::send`], also returning the body.
     ///
     /// # Errors
-    /// When the answer is no success.
+    /// If the response is not a success.
     pub(crate) async fn exchange(&mut self, call: &Call) -> Result<(Duration, Bytes), Failure> {
         let request = Request::builder()
             .method(call.method.clone())
@@ -119,15 +119,15 @@ async fn connect(address: SocketAddr) -> Result<SendRequest<Full<Bytes>>, Failur
     let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
     let (sender, connection) = handshake(TokioIo::new(stream)).await?;
-    // It ends with the sender, or by the server; either is seen at the next request.
+    // It ends with the sender, or when the server closes it; the next request notices either.
     tokio::spawn(connection);
     Ok(sender)
 }
 
-/// Sends the calls of each connection in turn, over and over, for some time.
+/// Sends the calls of each connection in turn, repeatedly, for some time.
 ///
 /// # Errors
-/// When one is not answered with a success.
+/// If one of them is not successful.
 pub(crate) async fn run(
     address: SocketAddr,
     calls: Vec<Vec<Call>>,

@@ -1,4 +1,4 @@
-//! Requests a second and latencies of the API on a simulated node, and what it adds to a bare `pct`.
+//! Requests per second and latencies of the API on a simulated node, and its overhead compared with a bare `pct`.
 //!
 //! Run it with `cargo xtask bench api`. Server, simulated node and load generator share the machine.
 
@@ -22,25 +22,26 @@ use load::{Call, Failure, Measured};
 use stage::Stage;
 use table::Row;
 
-/// What is measured.
+/// The options of the benchmark.
 #[derive(Debug, Parser)]
 struct Options {
     /// How long each kind of request is sent, in seconds
     #[arg(long, default_value_t = 10)]
     seconds: u64,
-    /// Connections at once, each with one request at a time
+    /// Number of connections, each with one request at a time
     #[arg(long, default_value_t = 4)]
     connections: usize,
-    /// Changes whose latency is held against a bare `pct`
+    /// Number of changes whose latency is compared with a bare `pct`
     #[arg(long, default_value_t = 1000)]
     changes: usize,
-    /// Where the Python original's server will listen; it is waited for, and sent the same requests
+    /// Address at which the Python original's server will listen; the benchmark waits for it, and sends it the same
+    /// requests
     #[arg(long, value_name = "HOST:PORT", requires = "directory")]
     original: Option<SocketAddr>,
-    /// Make the node in this directory, where the original finds its `pct`; it is left there
+    /// Create the node in this directory, where the original finds its `pct`; it is not removed
     #[arg(long, value_name = "DIR")]
     directory: Option<PathBuf>,
-    /// Write the figures to this file, too
+    /// Also write the figures to this file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 }
@@ -51,7 +52,7 @@ fn main() -> Result<(), Failure> {
     if let Some(address) = options.original {
         stage.wait_for(address)?;
     }
-    // One thread: what sends the requests is to take as little from the server as it can.
+    // A single thread, so that the load generator takes as little as possible from the server.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (rows, overhead) = runtime.block_on(measure(&stage, &options))?;
     print!("{}", table::markdown(&rows, &overhead, &options));
@@ -84,7 +85,7 @@ async fn run(
 ) -> Result<Measured, Failure> {
     let calls: Vec<Vec<Call>> = (0..options.connections)
         .map(|number| {
-            // Changes of one container wait for each other: each connection has its own.
+            // Changes of the same container wait for each other, so each connection uses its own.
             let vmid = containers[number % containers.len()];
             match what {
                 "GET /health/check" => vec![Call::get("/health/check".to_owned())],

@@ -1,8 +1,9 @@
-//! What a change through the API takes beyond the `pct` call it consists of.
+//! The time that a change through the API takes in addition to its `pct` call.
 //!
-//! A change of cores is one call of `pct set`; all else that the server does is what it adds: the request, who asks, what
-//! the container has before and afterwards, the invariants, the audit log and `api.sqlite`. The same call is made bare and
-//! through the API by turns, so that both meet the same machine; and so are the waits for the disk that are part of it.
+//! A change of cores is one call of `pct set`. Everything else that the server does is overhead: the request,
+//! identifying the caller, reading the container before and afterwards, the invariants, the audit log and
+//! `api.sqlite`. Bare calls, changes through the API, and the disk waits that are part of a change alternate, so that
+//! all of them run under the same conditions.
 
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -14,32 +15,32 @@ use crate::load::{Call, Connection, Failure, quantile};
 use crate::plain::Plain;
 use crate::stage::Stage;
 
-/// Latencies by turns, and what lies between them.
+/// The latencies, measured alternately.
 #[derive(Debug)]
 pub(crate) struct Overhead {
-    /// Of the bare calls, the shortest first.
+    /// Bare calls, in ascending order.
     pub(crate) bare: Vec<Duration>,
-    /// Of the changes through the API, the shortest first.
+    /// Changes through the API, in ascending order.
     pub(crate) through_api: Vec<Duration>,
-    /// Of the disk alone, with the waits of a change; the shortest first.
+    /// The disk alone, with the waits of a change, in ascending order.
     pub(crate) disk: Vec<Duration>,
-    /// Calls of `pct` that the changes through the API consisted of.
+    /// Number of `pct` calls made by the changes through the API.
     pub(crate) calls: u64,
 }
 
 impl Overhead {
-    /// What a share of the changes through the API take at most, beyond the same share of the bare calls.
+    /// The difference between the latencies that this share of API changes and of bare calls do not exceed.
     pub(crate) fn at(&self, share: f64) -> Duration {
         quantile(&self.through_api, share).saturating_sub(quantile(&self.bare, share))
     }
 }
 
-/// Makes so many changes each way.
+/// Makes this many changes in each way.
 ///
 /// # Errors
-/// When one of them fails.
+/// If one of them fails.
 pub(crate) async fn measure(stage: &Stage, vmid: Vmid, changes: usize) -> Result<Overhead, Failure> {
-    // A connection that rests is closed: those who count have one of their own each time.
+    // An idle connection is closed, so each count uses a new one.
     let count = async || stage.pct_calls(&mut Connection::new(stage.address())).await;
     let mut disk = Disk::new(stage.directory())?;
     let [mut bare, mut through_api, mut waits] = [const { Vec::new() }; 3];
@@ -58,7 +59,7 @@ pub(crate) async fn measure(stage: &Stage, vmid: Vmid, changes: usize) -> Result
     Ok(Overhead { bare, through_api, disk: waits, calls })
 }
 
-/// The call as the server makes it.
+/// The same call as the server makes.
 fn set_cores(stage: &Stage, vmid: Vmid, cores: u32) -> Result<Duration, Failure> {
     let mut command = Command::new(stage.pct());
     command.arg("set").arg(vmid.to_string()).arg("-cores").arg(cores.to_string());

@@ -1,7 +1,7 @@
 //! One request after another over a kept connection, with nothing between the clock and the socket.
 //!
-//! What the server adds to a call is to be measured, not what a client library adds to the server: a request is one write, and
-//! its answer is read as it comes.
+//! The benchmark must measure what the server adds to a call, not what a client library adds to the server. So a
+//! request is a single write, and its response is read as it arrives.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -19,17 +19,17 @@ impl Plain {
     /// Connects.
     ///
     /// # Errors
-    /// When nobody listens there.
+    /// If nobody is listening there.
     pub(crate) fn connect(address: SocketAddr) -> Result<Self, Failure> {
         let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
         Ok(Self { address, stream: BufReader::new(stream) })
     }
 
-    /// Sends a request and returns how long it took until the last byte of its answer.
+    /// Sends a request; returns the time until the last byte of its response.
     ///
     /// # Errors
-    /// When the answer is no success.
+    /// If the response is not a success.
     pub(crate) fn send(&mut self, call: &Call) -> Result<Duration, Failure> {
         let request = call.message(self.address);
         let begun = Instant::now();

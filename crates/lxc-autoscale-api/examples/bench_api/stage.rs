@@ -1,4 +1,4 @@
-//! A simulated node with our server on it, both as they are shipped.
+//! A simulated node with our server, both as shipped.
 
 use std::fs::{self, File};
 use std::net::{SocketAddr, TcpStream};
@@ -10,13 +10,13 @@ use lxc_autoscale_core::Vmid;
 
 use crate::load::{Call, Connection, Failure};
 
-/// Longest wait for something that a program does.
+/// Longest time to wait for something that a program does.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// What stands; it ends with this.
+/// The running node and server; they end with this.
 #[derive(Debug)]
 pub(crate) struct Stage {
-    /// Ended before the directory is removed.
+    /// Stopped before the directory is removed.
     processes: Vec<Running>,
     directory: PathBuf,
     _own: Option<tempfile::TempDir>,
@@ -29,19 +29,19 @@ struct Running(Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // It is ours, and has nothing to finish.
+        // It is our own process, and has nothing to finish.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
 impl Stage {
-    /// Starts the node and the server, and lets the monitor measure once.
+    /// Starts the node and the server, and runs the monitor once.
     ///
     /// # Errors
-    /// When one of the programs does not come up.
+    /// If one of the programs does not start.
     pub(crate) fn set_up(directory: Option<&Path>) -> Result<Self, Failure> {
-        // Where a node has its state: a disk, and not memory as /tmp may be.
+        // On the same kind of storage as a node's state: a disk, not memory as /tmp may be.
         let own = if directory.is_none() { Some(tempfile::tempdir_in("/var/tmp")?) } else { None };
         let directory = match (directory, &own) {
             (Some(directory), _) => directory.to_owned(),
@@ -68,7 +68,7 @@ impl Stage {
         let mut serve = Command::new(binary("lxc-autoscale-api")?);
         serve.arg("run").arg("--config").arg(stage.configure()?);
         let address = stage.at("address");
-        // One of an earlier run.
+        // A file of an earlier run.
         let _ = fs::remove_file(&address);
         stage.start(serve, "api.log")?;
         stage.wait("the server tells its address", || address.exists())?;
@@ -76,12 +76,12 @@ impl Stage {
         Ok(stage)
     }
 
-    /// Where our server listens.
+    /// The address that our server listens on.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Where the node and the files of our server are.
+    /// The directory of the node and of our server's files.
     pub(crate) fn directory(&self) -> &Path {
         &self.directory
     }
@@ -96,10 +96,10 @@ impl Stage {
         self.at("bin/pct")
     }
 
-    /// How often our server had `pct` set cores.
+    /// How often our server has called `pct` to set cores.
     ///
     /// # Errors
-    /// When it does not answer.
+    /// If it does not respond.
     pub(crate) async fn pct_calls(&self, connection: &mut Connection) -> Result<u64, Failure> {
         let (_, body) = connection.exchange(&Call::get("/metrics".to_owned())).await?;
         let text = String::from_utf8_lossy(&body).into_owned();
@@ -108,10 +108,10 @@ impl Stage {
         Ok(count.map_or(Ok(0), str::parse)?)
     }
 
-    /// Waits for another server.
+    /// Waits for the other server.
     ///
     /// # Errors
-    /// When there is none after a minute.
+    /// If there is none after a minute.
     pub(crate) fn wait_for(&self, other: SocketAddr) -> Result<(), Failure> {
         println!("waiting for a server at {other}; its `pct` is in {}", self.at("bin").display());
         self.wait("the other server listens", || TcpStream::connect(other).is_ok())
@@ -141,7 +141,7 @@ impl Stage {
         Ok(())
     }
 
-    /// Those that run and are not pinned to CPUs.
+    /// Finds the containers that are running and not pinned to CPUs.
     fn find_containers(&mut self) -> Result<(), Failure> {
         let sockets = fs::read_to_string(self.at("node/proc/net/unix"))?;
         for entry in fs::read_dir(self.at("node/etc/pve/lxc"))? {
@@ -155,7 +155,7 @@ impl Stage {
         if self.containers.is_empty() { Err("the node has no containers".into()) } else { Ok(()) }
     }
 
-    /// What the monitor measures once is what `/resource/vm/status` tells of usage.
+    /// Runs the monitor once, so that `/resource/vm/status` has usage to show.
     fn measure_once(&self) -> Result<(), Failure> {
         let node = self.at("node").display().to_string();
         let config = self.at("monitor.toml");
@@ -174,7 +174,7 @@ impl Stage {
         Ok(())
     }
 
-    /// As shipped, but for the paths, and with bounds that a benchmark does not meet.
+    /// Configures the server as shipped, except for the paths and for limits that a benchmark would reach.
     fn configure(&self) -> Result<PathBuf, Failure> {
         let directory = self.directory.display();
         let text = format!(

@@ -9,7 +9,7 @@ use crate::Options;
 use crate::load::{Measured, quantile};
 use crate::overhead::Overhead;
 
-/// The most that is to be added to a bare call, at the 99th percentile.
+/// The most that may be added to a bare call, at the 99th percentile.
 const TARGET: Duration = Duration::from_millis(2);
 
 /// One kind of request.
@@ -20,7 +20,7 @@ pub(crate) struct Row {
     pub(crate) original: Option<Measured>,
 }
 
-/// As Markdown.
+/// The figures as Markdown.
 pub(crate) fn markdown(rows: &[Row], overhead: &Overhead, options: &Options) -> String {
     let mut text = format!(
         "{} connections at once, kept, each with one request at a time; {} s for each kind.\n\n\
@@ -74,7 +74,7 @@ fn millis(time: Duration) -> String {
     format!("{:.2} ms", time.as_secs_f64() * 1e3)
 }
 
-/// As JSON.
+/// The figures as JSON.
 pub(crate) fn json(rows: &[Row], overhead: &Overhead, options: &Options) -> Value {
     let seconds = |latencies: &[Duration], share: f64| quantile(latencies, share).as_secs_f64();
     let figures = |measured: &Measured| {

@@ -1,9 +1,10 @@
-//! More for a while: a boost raises a size now and ends by itself, over a restart too.
+//! Boosts: a size is raised now and returned automatically later, even after a restart.
 //!
-//! Each boost is a row (`rows`); what a container has is the largest of its boosts, and the size before the first of them
-//! when none is left. Who sets the size meanwhile, by hand or through the API, wins: then there is nothing to give back.
-//! Beginning and end are decided when their turn has come, so that what was set while they waited counts. The end goes
-//! through the same guards as any other change; while a shrink would hurt, it waits and is tried again.
+//! Each boost is a row (`rows`). While a container has boosts, its size is the largest of them; when none is left, it
+//! is the size from before the first one. If somebody else changes the size meanwhile, by hand or through the API,
+//! their size stays and nothing is returned. Start and end of a boost are decided only when they have the container
+//! to themselves, so that a size set while they waited counts. The end goes through the same guards as any other
+//! change. As long as a shrink would hurt, it waits and is tried again.
 
 use std::time::Duration;
 
@@ -28,27 +29,27 @@ mod rows;
 
 use rows::NewBoost;
 
-/// A week; what is wanted for longer is no boost.
+/// A week. A size that is wanted for longer is not a boost.
 pub const MAX_MINUTES: u32 = 7 * 24 * 60;
-/// How often it is looked whether one is over.
+/// How often boosts are checked for their end.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
-/// Most boosts of one container at a time.
+/// The most boosts of one container at a time.
 const MAX_OF_A_CONTAINER: usize = 16;
-/// How often an end is decided anew because its container was changed while it waited.
+/// How often an end is decided again because its container was changed while it waited.
 const MOST_TRIES: usize = 5;
 
 /// Why there is no boost.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BoostRefused {
-    /// It would raise nothing.
-    #[error("container {vmid} has as much {what} as that already, and without any boost")]
+    /// It would not raise anything.
+    #[error("container {vmid} already has that much {what} without any boost")]
     NoMore {
         /// The container.
         vmid: Vmid,
-        /// Of what.
+        /// The kind of size.
         what: &'static str,
     },
-    /// There are too many.
+    /// There are too many boosts.
     #[error("container {vmid} has {MAX_OF_A_CONTAINER} boosts already")]
     TooMany {
         /// The container.
@@ -56,17 +57,17 @@ pub enum BoostRefused {
     },
 }
 
-/// Raises what was asked for: all of it, though the client leaves in between.
+/// Raises the requested sizes: all of them, even if the client leaves in between.
 ///
 /// # Errors
-/// [`ActionError`] when one of the sizes cannot be raised; then none is.
+/// [`ActionError`] if one of the sizes cannot be raised; then none is.
 pub async fn start(
     state: &AppState,
     caller: &Caller,
     request: BoostRequest,
     now: Timestamp,
 ) -> Result<Vec<BoostInfo>, ActionError> {
-    // Before anything is raised: what can be seen to be refused is not to leave a container raised meanwhile.
+    // Checked before anything is raised, so that a request that will be refused leaves no size raised.
     let limits = &state.config().limits;
     let numbers =
         [(What::Cores, request.cores.map(u64::from)), (What::Memory, request.memory.map(Mebibytes::get))];
@@ -110,16 +111,16 @@ async fn raise_all(
     Ok(boosts)
 }
 
-/// What came of the beginning of a boost, for the audit log.
+/// The result of starting a boost, for the audit log.
 #[derive(Clone, Debug, Serialize)]
 struct Raised {
     boost: i64,
-    /// Nothing where a larger boost holds.
+    /// `None` if a larger boost holds.
     #[serde(flatten)]
     applied: Option<Applied>,
 }
 
-/// Raises one size; returns the boost's number.
+/// Raises one size; returns the number of the boost.
 async fn raise(
     state: &Shared,
     caller: &Caller,
@@ -136,13 +137,13 @@ async fn raise(
             return Err(BoostRefused::TooMany { vmid }.into());
         }
         let base = base(&others, current);
-        // Without a number of cores a container has all that there are.
+        // A container without a number of cores already has all cores.
         if base.is_none_or(|base| size <= base) {
             return Err(BoostRefused::NoMore { vmid, what: ledger::word(resource) }.into());
         }
-        // What cannot be written down is not begun, and leaves no boost.
+        // A boost that cannot be recorded is not begun, and leaves no row.
         journal.begun().await?;
-        // Before the change, so that a restart in between leaves nothing raised for ever.
+        // Inserted before the change, so that a restart in between leaves nothing raised for ever.
         let new = NewBoost { vmid, resource, size, base, began, ends, caller };
         let boost = rows::insert(&store, new).await?;
         if current.is_some_and(|current| size <= current) {
@@ -150,9 +151,10 @@ async fn raise(
         }
         match setting.apply(&*host, &journal, &config).await {
             Ok(applied) => Ok(Raised { boost, applied: Some(applied) }),
-            // It may be raised yet, and is to end then.
+            // The call may still raise the size, which must end then.
             Err(error) if error.at_work().is_some() => Err(error),
-            // What failed may have been done all the same: the node tells. It is to end now, because nobody is told of it.
+            // The failed change may have been made all the same, so the node is asked. If so, the boost must end at
+            // once, because the client does not know of it.
             Err(error) => {
                 match look(&*host, &store, vmid, resource).await {
                     Ok((_, now)) if !ledger::is_same(now, Some(size)) => rows::remove(&store, boost).await?,
@@ -165,8 +167,8 @@ async fn raise(
     state.changes().record(change, order, work).await.map(|raised| raised.boost)
 }
 
-/// What a container has without any of its boosts of a size: what it had before the first of them, unless somebody set
-/// another size meanwhile. Pure.
+/// The size a container would have without its boosts: the size before the first one, unless somebody set another
+/// size meanwhile. Pure.
 fn base(others: &[BoostInfo], current: Option<f64>) -> Option<f64> {
     match others.first() {
         Some(first) if ledger::is_same(current, Some(largest(first.base?, others))) => first.base,
@@ -174,7 +176,7 @@ fn base(others: &[BoostInfo], current: Option<f64>) -> Option<f64> {
     }
 }
 
-/// Takes back the half of a boost whose other half could not be raised.
+/// Takes back one size of a boost whose other size could not be raised.
 async fn take_back(
     state: &Shared,
     caller: &Caller,
@@ -187,15 +189,15 @@ async fn take_back(
     if let Some(half) = boosts.iter().find(|boost| number_of(boost) == number)
         && let Outcome::Waits(why) = try_to_end(state, caller, half, now).await?
     {
-        tracing::warn!(%vmid, why, "half a boost is not taken back yet");
+        tracing::warn!(%vmid, why, "cannot take back one half of a failed boost yet");
     }
     Ok(())
 }
 
-/// Ends all boosts of a container now, as far as that does not hurt; returns those that wait.
+/// Ends all boosts of a container now, as far as that does no harm; returns those that wait.
 ///
 /// # Errors
-/// [`ActionError`] when the boosts cannot be read or written down.
+/// [`ActionError`] if the boosts cannot be read or recorded.
 pub async fn end_now(
     state: &AppState,
     caller: &Caller,
@@ -211,7 +213,7 @@ pub async fn end_now(
     Ok(ended.await??)
 }
 
-/// The boosts of a container, or all.
+/// The boosts of one container, or of all.
 ///
 /// # Errors
 /// [`StoreError`].
@@ -219,7 +221,7 @@ pub async fn list(state: &Shared, of: Option<Vmid>) -> Result<Vec<BoostInfo>, St
     Ok(rows::read(state.store(), of).await?.into_iter().map(|(boost, _)| boost).collect())
 }
 
-/// Ends those whose time is over at `now`.
+/// Ends the boosts whose time is over at `now`.
 ///
 /// # Errors
 /// [`StoreError`].
@@ -239,7 +241,7 @@ async fn end_all(
         }
         match try_to_end(state, caller, &boost, now).await? {
             Outcome::Ended => tell(state, BoostState::Ended, &boost),
-            // One that waits is tried again each minute, and told once.
+            // A waiting boost is tried again every minute, but published once.
             Outcome::Waits(why) if boost.waiting.is_none() => {
                 tell(state, BoostState::Waiting, &BoostInfo { waiting: Some(why), ..boost });
             }
@@ -249,22 +251,22 @@ async fn end_all(
     Ok(())
 }
 
-/// Tells those who listen.
+/// Publishes an event about a boost.
 fn tell(state: &Shared, how: BoostState, boost: &BoostInfo) {
     let event = BoostEvent { state: how, boost: boost.clone() };
     state.events().publish(EventKind::Boost(event), Timestamp::now());
 }
 
-/// What came of the end of a boost.
+/// The result of ending a boost.
 enum Outcome {
     Ended,
-    /// Somebody else had ended it.
+    /// Somebody else had ended it already.
     Gone,
-    /// It is tried again; why.
+    /// It waits and is tried again, for this reason.
     Waits(String),
 }
 
-/// Ends one boost, if that does not hurt.
+/// Ends one boost, if that does no harm.
 async fn try_to_end(
     state: &Shared,
     caller: &Caller,
@@ -272,7 +274,7 @@ async fn try_to_end(
     now: Timestamp,
 ) -> Result<Outcome, StoreError> {
     let number = number_of(boost);
-    let mut why = "its container is changed again and again".to_owned();
+    let mut why = "its container keeps being changed".to_owned();
     for _ in 0..MOST_TRIES {
         match end_in_turn(state, caller, boost, now).await {
             Ok(Turn::Ended) => return Ok(Outcome::Ended),
@@ -293,26 +295,26 @@ async fn try_to_end(
     Ok(Outcome::Waits(why))
 }
 
-/// What was found when the turn of an end had come.
+/// What was found once the end had the container to itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Turn {
     Ended,
     Gone,
-    /// Something else is to be given back than was seen before it waited.
+    /// The size to return differs from the one decided before waiting.
     Otherwise,
 }
 
-/// What came of the end of a boost, for the audit log.
+/// The result of ending a boost, for the audit log.
 #[derive(Clone, Debug, Serialize)]
 struct Given {
     #[serde(skip)]
     turn: Turn,
-    /// Nothing where another boost holds the size, or somebody set it meanwhile.
+    /// `None` if another boost holds the size, or somebody has set it meanwhile.
     #[serde(flatten)]
     applied: Option<Applied>,
 }
 
-/// Decides what is given back, waits for the turn, and gives it back if that is still right.
+/// Decides what to return, waits for the container, and returns it if that is still right.
 async fn end_in_turn(
     state: &Shared,
     caller: &Caller,
@@ -333,8 +335,8 @@ async fn end_in_turn(
         };
         let applied = match what_remains(boost, &same, current, now) {
             None => {
-                tracing::info!(%vmid, resource = ledger::word(resource), "a boost is over; there is nothing to give back");
-                // No call waits for it, and the row must not go before the audit log has the end.
+                tracing::info!(%vmid, resource = ledger::word(resource), "a boost is over; nothing to return");
+                // No call records it, and the audit log must have the end before the row is removed.
                 journal.begun().await?;
                 None
             }
@@ -349,8 +351,8 @@ async fn end_in_turn(
     state.changes().record(change, order, work).await.map(|given| given.turn)
 }
 
-/// What the size becomes when a boost ends; `None` when it stays as it is: because another boost holds it, or because
-/// somebody set it meanwhile. Pure.
+/// The size after a boost ends; `None` if it stays as it is, because another boost holds it or somebody has set it
+/// meanwhile. Pure.
 fn what_remains(boost: &BoostInfo, same: &[BoostInfo], current: Option<f64>, now: Timestamp) -> Option<f64> {
     let base = boost.base?;
     let left = same.iter().filter(|other| other.id != boost.id && now < other.ends);
@@ -363,7 +365,7 @@ fn largest<'a>(base: f64, boosts: impl IntoIterator<Item = &'a BoostInfo>) -> f6
     boosts.into_iter().fold(base, |size, boost| size.max(boost.size))
 }
 
-/// The boosts of a size of a container, and what it has now.
+/// The boosts of one size of a container, with its current value.
 async fn look(
     host: &dyn ContainerHost,
     store: &Store,
@@ -379,13 +381,13 @@ fn number_of(boost: &BoostInfo) -> i64 {
     i64::try_from(boost.id).unwrap_or(i64::MAX)
 }
 
-/// Ends boosts when their time is over, as long as the server runs.
+/// Ends boosts when their time is over, for as long as the server runs.
 pub async fn watch(state: AppState) {
     let mut interval = tokio::time::interval(LOOK_EVERY);
     loop {
         interval.tick().await;
         if let Err(error) = end_due(&state, Timestamp::now()).await {
-            tracing::error!(error = %ErrorChain(&error), "boosts cannot be looked after");
+            tracing::error!(error = %ErrorChain(&error), "cannot check boosts for their end");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The table of boosts.
+//! The table `boosts`.
 
 use jiff::{SignedDuration, Timestamp};
 use lxc_autoscale_core::Vmid;
@@ -8,23 +8,23 @@ use rusqlite::{Connection, params};
 use crate::ledger;
 use crate::store::{Store, StoreError};
 
-/// How long a refused end waits.
+/// How long an end that was refused waits for the next attempt.
 const TRY_AGAIN_AFTER: SignedDuration = SignedDuration::from_secs(60);
 
-/// A boost that is to be written down.
+/// A boost to be inserted.
 #[derive(Clone, Debug)]
 pub(super) struct NewBoost {
     pub(super) vmid: Vmid,
     pub(super) resource: SizeOf,
     pub(super) size: f64,
-    /// What the container has without any boost.
+    /// The size of the container without any boost.
     pub(super) base: Option<f64>,
     pub(super) began: Timestamp,
     pub(super) ends: Timestamp,
     pub(super) caller: String,
 }
 
-/// Writes down a boost and returns its number.
+/// Inserts a boost and returns its number.
 ///
 /// # Errors
 /// [`StoreError`], here and below.
@@ -49,7 +49,7 @@ pub(super) async fn insert(store: &Store, boost: NewBoost) -> Result<i64, StoreE
     inserted.await
 }
 
-/// Lets boosts of a container be over: all, or one.
+/// Marks boosts of a container as over: all of them, or one.
 pub(super) async fn let_end(
     store: &Store,
     vmid: Vmid,
@@ -66,7 +66,7 @@ pub(super) async fn let_end(
     marked.await.map(drop)
 }
 
-/// Notes why the end of one waits, and when it is tried again.
+/// Records why the end of a boost waits, and when it is tried again.
 pub(super) async fn wait(store: &Store, number: i64, why: &str, now: Timestamp) -> Result<(), StoreError> {
     let (next, noted) = (now + TRY_AGAIN_AFTER, why.to_owned());
     let written = store.with(move |connection| {
@@ -76,14 +76,14 @@ pub(super) async fn wait(store: &Store, number: i64, why: &str, now: Timestamp) 
     written.await.map(drop)
 }
 
-/// Removes one.
+/// Removes one boost.
 pub(super) async fn remove(store: &Store, number: i64) -> Result<(), StoreError> {
     let removed =
         store.with(move |connection| connection.execute("DELETE FROM boosts WHERE number = ?1", [number]));
     removed.await.map(drop)
 }
 
-/// The boosts of a container, or all, each with the time it is looked at next.
+/// The boosts of one container, or of all, each with the time at which it is due for a check.
 pub(super) async fn read(store: &Store, of: Option<Vmid>) -> Result<Vec<(BoostInfo, Timestamp)>, StoreError> {
     let mut boosts = store.with(|connection| all(connection)).await?;
     boosts.retain(|(boost, _)| of.is_none_or(|vmid| vmid == boost.vm_id));

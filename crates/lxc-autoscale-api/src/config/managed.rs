@@ -6,20 +6,20 @@ use lxc_autoscale_core::api::ConfigOwner;
 use lxc_autoscale_core::config::BrokenRule;
 use serde::Deserialize;
 
-/// `[configuration]`: where the other daemons' files and programs are. This server's own file is the one it was started
-/// with.
+/// `[configuration]`: the paths of the other daemons' files and programs. This server's own file is the one it was
+/// started with.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ManagedFilesConfig {
-    /// File of lxc-autoscale-ml.
+    /// The configuration file of lxc-autoscale-ml.
     pub ml_file: PathBuf,
-    /// The program that says what that file comes to.
+    /// The program that reports its effective configuration.
     pub ml_program: PathBuf,
-    /// File of lxc-monitor.
+    /// The configuration file of lxc-monitor.
     pub monitor_file: PathBuf,
-    /// The program that says what that file comes to.
+    /// The program that reports its effective configuration.
     pub monitor_program: PathBuf,
-    /// Former versions of a changed file that are kept beside it.
+    /// How many former versions of a changed file are kept next to it.
     pub backup_count: u32,
 }
 
@@ -36,7 +36,7 @@ impl Default for ManagedFilesConfig {
 }
 
 impl ManagedFilesConfig {
-    /// File and program of a daemon; `None` for this server, which needs no other to understand its own.
+    /// File and program of a daemon; `None` for this server, which can read its own configuration without a program.
     pub fn of(&self, owner: ConfigOwner) -> Option<(&PathBuf, &PathBuf)> {
         match owner {
             ConfigOwner::Ml => Some((&self.ml_file, &self.ml_program)),

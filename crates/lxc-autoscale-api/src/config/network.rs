@@ -1,4 +1,4 @@
-//! `[network]`: the door for other machines.
+//! `[network]`: the listener for other machines.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -10,14 +10,14 @@ use serde::{Deserialize, Deserializer};
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct NetworkConfig {
-    /// Address and port for other machines; empty means none.
+    /// Address and port for other machines; `None` if there is no such listener.
     #[serde(deserialize_with = "address_or_nothing")]
     pub listen: Option<SocketAddr>,
-    /// The server's certificate, with those of the authorities between.
+    /// The server's certificate, including intermediate certificates.
     pub certificate_file: PathBuf,
-    /// Its key.
+    /// The key of the certificate.
     pub key_file: PathBuf,
-    /// Serve without TLS: keys and answers can then be read on the way.
+    /// Serve without TLS: keys and answers can then be read in transit.
     pub plain_http: bool,
 }
 
@@ -48,7 +48,8 @@ fn address_or_nothing<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Opti
     if text.is_empty() {
         return Ok(None);
     }
-    let wrong =
-        |_| serde::de::Error::custom(format!("`{text}` is no address and port such as 192.168.1.10:5443"));
+    let wrong = |_| {
+        serde::de::Error::custom(format!("`{text}` is not an address with a port, such as 192.168.1.10:5443"))
+    };
     text.parse().map(Some).map_err(wrong)
 }

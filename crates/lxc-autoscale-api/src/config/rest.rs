@@ -9,19 +9,20 @@ use serde::Deserialize;
 use super::seconds;
 use crate::backend::rest::Fingerprint;
 
-/// Where systemd puts the credentials of a unit (systemd.exec(5), `LoadCredential=`).
+/// The environment variable with which systemd names the directory of a unit's credentials (systemd.exec(5),
+/// `LoadCredential=`).
 pub const CREDENTIALS_DIRECTORY: &str = "CREDENTIALS_DIRECTORY";
 
 /// How containers are changed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum BackendChoice {
-    /// Through the REST API where there is a token for it, through `pct` otherwise.
+    /// The REST API if there is a token for it, otherwise `pct`.
     #[default]
     Auto,
-    /// Through `pct`, which takes root.
+    /// The `pct` program, which needs root.
     Pct,
-    /// Through Proxmox's REST API.
+    /// Proxmox's REST API.
     Rest,
 }
 
@@ -29,23 +30,23 @@ pub enum BackendChoice {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RestConfig {
-    /// Where Proxmox's API is.
+    /// The base URL of Proxmox's API.
     pub url: String,
-    /// The node on which containers are looked for first; empty means the one this runs on.
+    /// The node on which containers are looked for first; empty means the node this server runs on.
     pub node: String,
-    /// File that holds the token; empty means none.
+    /// File with the token; empty means none.
     pub token_file: PathBuf,
-    /// Name of the systemd credential that holds the token, where there is one of that name.
+    /// Name of the systemd credential with the token, if there is a credential of that name.
     pub token_credential: String,
-    /// Certificates of the authority that has signed the node's.
+    /// Certificates of the authority that signed the node's certificate.
     pub ca_file: PathBuf,
-    /// SHA-256 of the only certificate that is accepted, instead of `ca_file`; empty means none.
+    /// SHA-256 fingerprint of the only accepted certificate, instead of `ca_file`; empty means none.
     pub fingerprint: String,
-    /// Time for calls that only look.
+    /// Time limit of calls that only read.
     pub query_timeout_seconds: u64,
-    /// Time for changes of a configuration, starts and stops.
+    /// Time limit of configuration changes, starts and stops.
     pub change_timeout_seconds: u64,
-    /// Time for tasks that copy or drop data: resize, snapshot, rollback, clone, destroy.
+    /// Time limit of tasks that copy or drop data: resize, snapshot, rollback, clone, destroy.
     pub long_timeout_seconds: u64,
 }
 
@@ -66,8 +67,7 @@ impl Default for RestConfig {
 }
 
 impl RestConfig {
-    /// The file with the token, if one is configured: `token_file`, or else the credential if systemd has passed
-    /// it.
+    /// The file with the token: `token_file` if set, otherwise the credential if systemd has passed it.
     pub fn token_path(&self) -> Option<PathBuf> {
         if !self.token_file.as_os_str().is_empty() {
             return Some(self.token_file.clone());
@@ -79,17 +79,17 @@ impl RestConfig {
         Some(directory.join(&self.token_credential)).filter(|path| path.exists())
     }
 
-    /// Time for calls that only look.
+    /// Time limit of calls that only read.
     pub fn query_timeout(&self) -> Duration {
         Duration::from_secs(self.query_timeout_seconds)
     }
 
-    /// Time for changes of a configuration, starts and stops.
+    /// Time limit of configuration changes, starts and stops.
     pub fn change_timeout(&self) -> Duration {
         Duration::from_secs(self.change_timeout_seconds)
     }
 
-    /// Time for tasks that copy or drop data.
+    /// Time limit of tasks that copy or drop data.
     pub fn long_timeout(&self) -> Duration {
         Duration::from_secs(self.long_timeout_seconds)
     }

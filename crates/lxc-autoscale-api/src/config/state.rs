@@ -1,4 +1,4 @@
-//! `[state]`: what is kept over a restart, and for how long.
+//! `[state]`: what is stored across restarts, and for how long.
 
 use std::path::PathBuf;
 
@@ -9,15 +9,15 @@ use serde::Deserialize;
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct StateConfig {
-    /// Where `api.sqlite` is.
+    /// The directory of `api.sqlite`.
     pub directory: PathBuf,
-    /// How long a change that has ended is kept as a job, in days.
+    /// How long a change is kept as a job after it has ended, in days.
     pub jobs_keep_days: u32,
     /// How many changes are kept at most.
     pub max_jobs: u32,
     /// How long entries of the ledger are kept, in days.
     pub ledger_keep_days: u32,
-    /// How many entries are kept at most.
+    /// How many ledger entries are kept at most.
     pub max_ledger_entries: u32,
 }
 

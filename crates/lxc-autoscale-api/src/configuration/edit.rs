@@ -1,4 +1,4 @@
-//! Changes of a TOML text that keep its comments and its order. Nothing here touches the world.
+//! Edits a TOML text so that comments and order are kept. Pure.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -9,72 +9,70 @@ use toml_edit::{
     Array, ArrayOfTables, Document, DocumentMut, InlineTable, Item, Table, TableLike, TomlError, Value,
 };
 
-/// Why a text cannot be changed so.
+/// Why a text cannot be changed as requested.
 #[derive(Debug, thiserror::Error)]
 pub enum EditError {
-    /// It is not TOML now.
+    /// The current text is not TOML.
     #[error("the file is not TOML, so none of its keys can be changed; repair it on the node")]
     Broken(#[source] Box<TomlError>),
-    /// A key that is none.
+    /// A key is malformed.
     #[error(
         "`{key}` is not a dotted key such as `scaling.cpu.max_cores`: words of letters, digits, `_` and `-`, joined by \
          dots, at most {MAX_KEY_CHARS} characters"
     )]
     Key {
-        /// The beginning of it.
+        /// The beginning of the key.
         key: String,
     },
-    /// Nothing is asked for, or too much.
+    /// The request names no key, or too many.
     #[error("`set` and `remove` must name at least one key together, and at most {MAX_CHANGES} each")]
     Count,
-    /// A key that is set and removed.
-    #[error("`{key}` is to be set and to be removed")]
+    /// A key is both set and removed.
+    #[error("`{key}` is in both `set` and `remove`")]
     Both {
         /// The key.
         key: String,
     },
-    /// There is nothing to remove.
-    #[error("`{key}` does not stand in the file")]
+    /// The key to be removed is not in the file.
+    #[error("`{key}` is not in the file")]
     NoSuchKey {
         /// The key.
         key: String,
     },
-    /// A key below something that holds no keys.
-    #[error("`{key}` cannot be set: `{part}` in it is neither a table nor the number of one")]
+    /// The key has a parent that holds no keys.
+    #[error("`{key}` cannot be set: `{part}` in it is neither a table nor the number of a table")]
     NotATable {
         /// The key.
         key: String,
-        /// The part of it.
+        /// The part of the key that names the parent.
         part: String,
     },
-    /// A value that TOML cannot hold.
-    #[error(
-        "the value of `{key}` holds a null, or a whole number beyond 64 bits, which a configuration cannot"
-    )]
+    /// TOML cannot represent the value.
+    #[error("the value of `{key}` contains a null or an integer beyond 64 bits, which TOML cannot represent")]
     Value {
         /// The key.
         key: String,
     },
 }
 
-/// A key, in its parts; never empty.
+/// A dotted key in its parts; there is at least one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct DottedKey<'a> {
     text: &'a str,
     parts: Vec<&'a str>,
 }
 
-/// Something that has keys, or numbers from 1.
+/// Something with keys, or with numbers from 1.
 enum Place<'a> {
     Table(&'a mut dyn TableLike),
     Tables(&'a mut ArrayOfTables),
     Inline(&'a mut Array),
 }
 
-/// The text with these keys set and those removed.
+/// The text after setting and removing these keys.
 ///
 /// # Errors
-/// [`EditError`]; all of it is done, or nothing.
+/// [`EditError`]; then nothing is changed.
 pub fn apply(text: &str, set: &BTreeMap<String, Json>, remove: &[String]) -> Result<String, EditError> {
     check(set, remove)?;
     let mut text = text.to_owned();
@@ -88,7 +86,7 @@ pub fn apply(text: &str, set: &BTreeMap<String, Json>, remove: &[String]) -> Res
     Ok(document.to_string())
 }
 
-/// Whether changes can be asked for at all, of whatever file.
+/// Checks a request by itself, independent of the file.
 ///
 /// # Errors
 /// [`EditError::Count`], [`EditError::Key`], [`EditError::Both`].
@@ -106,7 +104,7 @@ pub fn check(set: &BTreeMap<String, Json>, remove: &[String]) -> Result<(), Edit
     }
 }
 
-/// What differs between two configurations, by key.
+/// The values that differ between two configurations, by key.
 pub fn differences(before: &[ConfigSetting], after: &[ConfigSetting]) -> Vec<ConfigChange> {
     let by_key = |settings: &[ConfigSetting]| -> BTreeMap<String, Json> {
         settings.iter().map(|setting| (setting.key.clone(), setting.value.clone())).collect()
@@ -137,7 +135,7 @@ impl<'a> DottedKey<'a> {
 
     /// The last part, and those before it.
     fn split(&self) -> (&'a str, &[&'a str]) {
-        // `split` gives one part at least.
+        // `split` returns at least one part.
         self.parts.split_last().map_or(("", &[]), |(last, path)| (*last, path))
     }
 
@@ -154,7 +152,7 @@ fn bounded(key: &str) -> String {
     key.chars().take(60).collect()
 }
 
-/// Sees that a text is TOML.
+/// Checks that a text is TOML.
 ///
 /// # Errors
 /// [`EditError::Broken`].
@@ -166,12 +164,12 @@ fn parse(text: String) -> Result<Document<String>, EditError> {
     Document::parse(text).map_err(|error| EditError::Broken(Box::new(error)))
 }
 
-/// The index that the number of a table stands for.
+/// The index for the number of a table.
 fn index(part: &str) -> Option<usize> {
     part.parse::<usize>().ok()?.checked_sub(1)
 }
 
-/// Takes a key out of the text. The comment above it stays, because it tells of the key whatever its value is.
+/// Removes a key from the text. The comment above it stays, because it describes the key whatever its value is.
 fn removed(text: String, key: &DottedKey<'_>) -> Result<String, EditError> {
     let document = parse(text)?;
     if let Some(lines) = lines_of(&document, key) {
@@ -201,7 +199,7 @@ fn removed(text: String, key: &DottedKey<'_>) -> Result<String, EditError> {
     if is_there { Ok(document.to_string()) } else { Err(key.no_such()) }
 }
 
-/// The lines that a key and its value take up, where they have lines of their own.
+/// The lines of a key and its value, if these lines contain nothing else.
 fn lines_of(document: &Document<String>, key: &DottedKey<'_>) -> Option<Range<usize>> {
     let (last, path) = key.split();
     let mut table = document.as_table();
@@ -221,7 +219,7 @@ fn lines_of(document: &Document<String>, key: &DottedKey<'_>) -> Option<Range<us
     Some(begins..ends)
 }
 
-/// Follows `path`, making the tables that are missing where `make` says so.
+/// Follows `path`, and creates missing tables if `make` is set.
 fn place<'a>(
     from: Place<'a>,
     path: &[&str],
@@ -229,7 +227,7 @@ fn place<'a>(
     make: bool,
 ) -> Result<Place<'a>, EditError> {
     let Some((first, rest)) = path.split_first() else { return Ok(from) };
-    // The last part is not in the path.
+    // The last part is not in `path`.
     let depth = (key.parts.len() - 1).saturating_sub(path.len());
     let next = match from {
         Place::Table(table) => {
@@ -257,8 +255,8 @@ fn place<'a>(
     place(next.ok_or_else(|| key.not_a_table(first))?, rest, key, make)
 }
 
-/// A table for what is new. `[scaling.cpu]` and `[policy.web]` have headers, what is below them has dotted keys, as in
-/// the shipped file.
+/// An empty table for new keys. `[scaling.cpu]` and `[policy.web]` get headers, deeper tables dotted keys, as in the
+/// shipped file.
 fn new_table(depth: usize, parent_is_dotted: bool) -> Table {
     let mut table = Table::new();
     table.set_implicit(true);
@@ -273,7 +271,7 @@ fn put(document: &mut DocumentMut, key: &DottedKey<'_>, json: &Json) -> Result<(
         Place::Table(table) => {
             let mut new = value(json).ok_or_else(no_value)?;
             match table.get_mut(last) {
-                // What stands on the line behind a value is about its key.
+                // A comment after a value belongs to its key.
                 Some(Item::Value(old)) => {
                     new.decor_mut().clone_from(old.decor());
                     *old = new;
@@ -308,7 +306,8 @@ fn put(document: &mut DocumentMut, key: &DottedKey<'_>, json: &Json) -> Result<(
     Ok(())
 }
 
-/// An object as a table, a list of objects as tables, all else as a value; `depth` tables are above it.
+/// An object becomes a table, a list of objects an array of tables, and everything else a value; `depth` tables are
+/// above it.
 fn item(json: &Json, depth: usize) -> Option<Item> {
     match json {
         // An empty one would leave no trace among dotted keys.
@@ -325,7 +324,7 @@ fn item(json: &Json, depth: usize) -> Option<Item> {
     }
 }
 
-/// One table of an array: what is below it has dotted keys.
+/// One table of an array; everything below it has dotted keys.
 fn entry(json: &Json) -> Option<Table> {
     table(json.as_object()?, 2)
 }

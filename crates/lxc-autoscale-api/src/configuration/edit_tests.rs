@@ -20,7 +20,7 @@ fn check_set(text: &str, changes: Json, want: &str) {
     assert_eq!(set(text, &changes).unwrap(), want);
 }
 
-/// The lines that are in `after` and not in `before`, and the other way round.
+/// The lines that are only in `after`, and those that are only in `before`.
 fn changed_lines<'a>(before: &'a str, after: &'a str) -> (Vec<&'a str>, Vec<&'a str>) {
     let missing =
         |from: &'a str, of: &'a str| from.lines().filter(|line| !of.lines().any(|l| l == *line)).collect();
@@ -41,7 +41,7 @@ fn a_policy_for_the_shipped_file_is_as_somebody_would_write_it() {
     let (gone, new) = changed_lines(SHIPPED, &after);
     assert_eq!(gone, [""; 0], "not one comment is lost");
     assert_eq!(new, ["[policy.web]", "scaling.memory.min_mib = 512", "tags = [\"web\"]"]);
-    // Taken out again, all that is left is a header without anything.
+    // Removing the keys again leaves only an empty table header.
     let keys = ["policy.web.tags", "policy.web.scaling.memory.min_mib"].map(str::to_owned);
     let back = apply(&after, &BTreeMap::new(), &keys).unwrap();
     assert_eq!(changed_lines(SHIPPED, &back), (vec![], vec!["[policy.web]"]));
@@ -108,7 +108,7 @@ fn differences_are_told_by_key() {
     assert_eq!(found, want.map(|(key, before, after)| (key.to_owned(), before, after)));
 }
 
-/// Every value that JSON and TOML both have.
+/// Any value that both JSON and TOML can represent.
 fn any_value() -> impl Strategy<Value = Json> {
     let leaf = prop_oneof![
         any::<bool>().prop_map(Json::from),
@@ -142,7 +142,7 @@ fn at<'a>(value: &'a toml::Value, key: &str) -> Option<&'a toml::Value> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
-    /// Whatever is set into the shipped file is there afterwards, with every comment and every other value.
+    /// Whatever is set in the shipped file is there afterwards, with every comment and every other value.
     #[test]
     fn what_is_set_is_there_and_nothing_else_is_touched(
         key in prop_oneof![
@@ -164,13 +164,13 @@ proptest! {
                 prop_assert_eq!(at(&parsed, other), at(&before, other));
             }
         }
-        // Again, it is the same text; taken out, it is gone.
+        // Setting it again changes nothing; after removing it, it is gone.
         prop_assert_eq!(&set(&after, &json!({&key: &value})).unwrap(), &after);
         let gone: toml::Value = toml::from_str(&remove(&after, &key).unwrap()).unwrap();
         prop_assert_eq!(at(&gone, &key), None);
     }
 
-    /// No text and no key, however strange, does more than fail.
+    /// However strange text and key are, the worst outcome is an error.
     #[test]
     fn strange_texts_and_keys_are_refused_or_stay_toml(
         text in prop_oneof!["\\PC{0,80}", "([a-c]( = |\\.|\\]|\\[|\\n|\\{ |1|\"|\\[\\[)){0,20}"],

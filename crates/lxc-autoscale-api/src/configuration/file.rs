@@ -1,4 +1,4 @@
-//! A configuration file as it lies on the disk: read with its digest, replaced whole with a copy of what it was.
+//! A configuration file on the disk: read together with its digest, and replaced as a whole, keeping a backup.
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read, Write};
@@ -19,20 +19,20 @@ pub const MAX_BYTES: u64 = 256 << 10;
 /// A file that was read.
 #[derive(Clone, Debug)]
 pub struct ReadFile {
-    /// What it holds.
+    /// Its content.
     pub text: String,
-    /// SHA-256 of that.
+    /// SHA-256 of the content.
     pub digest: String,
-    /// When it was written.
+    /// Its modification time.
     pub modified: SystemTime,
-    /// Where it really is, beyond all links.
+    /// Its real path, after following all symbolic links.
     path: PathBuf,
     metadata: Metadata,
 }
 
-/// The file is not what it was when it was read.
+/// The file has changed since it was read.
 #[derive(Debug, thiserror::Error)]
-#[error("somebody else changed the file in this moment")]
+#[error("somebody else has just changed the file")]
 pub struct Changed;
 
 /// Whether an error is [`Changed`].
@@ -40,15 +40,15 @@ pub fn is_changed(error: &(dyn std::error::Error + Send + Sync + 'static)) -> bo
     error.is::<Changed>()
 }
 
-/// SHA-256 of a text, in hexadecimal digits.
+/// SHA-256 of a text, as hexadecimal digits.
 pub fn digest(text: &str) -> String {
     hex(&Sha256::digest(text.as_bytes()))
 }
 
-/// Reads a file; a link is followed, a FIFO in its place holds nobody up.
+/// Reads a file. A symbolic link is followed, and a FIFO in its place does not block.
 ///
 /// # Errors
-/// What the system says; that it is no regular file of at most [`MAX_BYTES`]; that it is no text.
+/// An I/O error; also if it is not a regular file of at most [`MAX_BYTES`], or not text.
 pub fn read(path: &Path) -> io::Result<ReadFile> {
     let path = fs::canonicalize(path)?;
     let file = File::options().read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(&path)?;
@@ -63,7 +63,7 @@ pub fn read(path: &Path) -> io::Result<ReadFile> {
 }
 
 impl ReadFile {
-    /// Whether this process may put another file in its place, with the owner it has.
+    /// Whether this process may replace the file without changing its owner.
     pub fn is_replaceable(&self) -> bool {
         let user = rustix::process::geteuid();
         let keeps_owner = user.is_root() || user.as_raw() == self.metadata.uid();
@@ -71,17 +71,17 @@ impl ReadFile {
         keeps_owner && access(directory, Access::WRITE_OK | Access::EXEC_OK).is_ok()
     }
 
-    /// Whether only root may do so.
+    /// Whether only root may replace the file.
     pub fn is_roots(&self) -> bool {
         let directory = self.path.parent().unwrap_or(Path::new("/"));
         self.metadata.uid() == 0 && fs::metadata(directory).is_ok_and(|found| found.uid() == 0)
     }
 
-    /// Puts `text` in the place of what was read, in one step, with the mode and the owner it had; what it was is kept
-    /// as `FILE.1`, and up to `backups` older ones behind it.
+    /// Replaces the file with `text` in one step, keeping its mode and owner. The old content is kept as `FILE.1`,
+    /// and earlier backups, up to `backups` in all, under higher numbers.
     ///
     /// # Errors
-    /// What the system says, or [`Changed`]; then the file is as it was.
+    /// An I/O error, or [`Changed`]; then the file is unchanged.
     pub fn replace(&self, text: &str, backups: u32) -> io::Result<()> {
         let write = |file: &mut File| {
             fchown(&*file, Some(self.metadata.uid()), Some(self.metadata.gid()))?;
@@ -93,7 +93,7 @@ impl ReadFile {
             }
             if 0 < backups {
                 shift(&self.path, 1, backups)?;
-                // Where `shift` was cut off there may be one already, of the same content or older.
+                // If `shift` was interrupted, there may already be one, with the same content or an older one.
                 let youngest = numbered(&self.path, 1);
                 match fs::remove_file(&youngest) {
                     Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

@@ -1,12 +1,13 @@
-//! Configurations as a resource: shown, checked, and that of the ml daemon changed.
+//! Configurations as a resource: they are shown and validated, and that of the ml daemon can be changed.
 //!
-//! What a file comes to, and what is wrong with it, its own daemon says ([`crate::program`]); changes keep comments and order
-//! ([`edit`]) and replace the file in one step ([`file`](mod@file)). The ml daemon looks at its file before each cycle and needs not
-//! be told.
+//! Each daemon reports its own effective configuration and what is wrong with it ([`crate::program`]). Changes keep
+//! comments and order ([`edit`]) and replace the file in one step ([`file`](mod@file)). The ml daemon checks its file
+//! before each cycle, so it need not be notified.
 //!
-//! How containers are scaled can be changed, and nothing else: neither which files are read and written, nor who is
-//! spoken with ([`PROTECTED`]). Whoever holds a key could else make a daemon that runs as root write where they like. The
-//! other two files are only shown, because they say who may use this server and what it may never do.
+//! Only the keys that say how containers are scaled can be changed, but not those that name files to be read or
+//! written, or peers to connect to ([`PROTECTED`]). Otherwise the holder of a key could make a daemon that runs as
+//! root write anywhere. The other two files are only shown, because they say who may use this server and what it must
+//! never do.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -35,7 +36,7 @@ pub mod file;
 use edit::EditError;
 use file::ReadFile;
 
-/// Keys, and beginnings of keys, of the ml daemon that are changed on the node only.
+/// Keys, and prefixes of keys, of the ml daemon that can only be changed on the node.
 pub const PROTECTED: [&str; 8] = [
     "api.",
     "logging.",
@@ -47,13 +48,13 @@ pub const PROTECTED: [&str; 8] = [
     "state.",
 ];
 
-/// Far more than a program takes to look at some KB, even on a node that is busy.
+/// Far more than a program needs to read a few KB, even on a busy node.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// The setting that says where the ml daemon keeps its state.
+/// The setting with the directory of the ml daemon's state.
 const STATE_DIRECTORY: &str = "state.directory";
-/// Changes that are told of one request; the audit log's lines are bounded.
+/// How many changed values of one request are reported; lines of the audit log are limited in length.
 const MAX_TOLD: usize = 50;
-/// Longest value that is told of them, as JSON.
+/// Longest reported value, in characters of JSON.
 const MAX_VALUE_CHARS: usize = 200;
 
 /// Why a configuration cannot be shown, or is not changed.
@@ -67,21 +68,21 @@ pub enum ConfigurationError {
         /// Why.
         source: io::Error,
     },
-    /// Its program does not say what is in it.
+    /// The daemon's program does not report on it.
     #[error(transparent)]
     Program(#[from] ProgramError),
-    /// The changes are none that can be made.
+    /// The requested edits cannot be made.
     #[error(transparent)]
     Edit(#[from] EditError),
-    /// Whoever asks saw another file.
-    #[error("`{}` was changed meanwhile: it is `{digest}` now", path.display())]
+    /// The client has seen another version of the file.
+    #[error("`{}` was changed meanwhile: its digest is now `{digest}`", path.display())]
     ChangedMeanwhile {
         /// The file.
         path: PathBuf,
-        /// What it is.
+        /// Its current digest.
         digest: String,
     },
-    /// The file would be wrong.
+    /// The resulting configuration would be invalid.
     #[error("{}:{}: {}", path.display(), problem.line, problem.message)]
     Invalid {
         /// The file.
@@ -89,21 +90,25 @@ pub enum ConfigurationError {
         /// What would be wrong.
         problem: ConfigProblem,
     },
-    /// It would be too large.
+    /// The file would be too large.
     #[error("the file would be larger than {} KiB", file::MAX_BYTES >> 10)]
     TooLarge,
-    /// The key is not for the API to change.
-    #[error("`{key}` says which files a daemon uses or whom it speaks with; it is changed on the node only")]
+    /// The key cannot be changed through the API.
+    #[error(
+        "`{key}` says which files a daemon uses or what it connects to; it can be changed on the node only"
+    )]
     Protected {
         /// The key.
         key: String,
     },
-    /// A key for some containers is not one for what concerns all.
-    #[error("a key for some containers only neither sees nor changes what holds for all")]
-    Scoped,
-    /// This server's user may not write it.
+    /// The caller's key is limited to some containers, and the configuration concerns all of them.
     #[error(
-        "`{}` is changed on the node only: this server runs as user {user}, which may not write there (with Proxmox's \
+        "a key that is limited to some containers can neither see nor change settings for all containers"
+    )]
+    Scoped,
+    /// The user that this server runs as may not write the file.
+    #[error(
+        "`{}` can be changed on the node only: this server runs as user {user}, which may not write there (with Proxmox's \
          REST API it has no right to)",
         path.display()
     )]
@@ -121,31 +126,31 @@ pub enum ConfigurationError {
         /// Why.
         source: io::Error,
     },
-    /// A defect of this program.
+    /// A defect in this program.
     #[error("reading or writing the configuration ended unexpectedly")]
     Ended,
 }
 
-/// What all requests about configurations share.
+/// The state that all requests about configurations share.
 #[derive(Debug)]
 pub struct Configuration {
     own_file: PathBuf,
-    /// One change at a time: each is made to what the one before it left.
+    /// Allows one change at a time, so that each one is applied to the result of the previous one.
     changing: Arc<tokio::sync::Mutex<()>>,
 }
 
-/// What somebody wants the file to be.
+/// The requested content of the file.
 #[derive(Clone, Debug)]
 enum Wanted {
     Changes(ConfigPatch),
     Text(String),
 }
 
-/// The tags that a client has seen the file with, as `If-Match` holds them.
+/// The `If-Match` header of a client: the tags of the file that it has seen.
 pub type SeenBefore = Option<String>;
 
 impl Configuration {
-    /// This server was started with `own_file`.
+    /// Configurations of a server that was started with `own_file`.
     pub fn new(own_file: PathBuf) -> Self {
         Self { own_file, changing: Arc::default() }
     }
@@ -158,7 +163,7 @@ impl Configuration {
 /// Shows a configuration.
 ///
 /// # Errors
-/// [`ConfigurationError`] when it cannot be read, or its program does not understand it.
+/// [`ConfigurationError`] if it cannot be read, or its program cannot parse it.
 pub async fn show(state: &AppState, owner: ConfigOwner) -> Result<ConfigInfo, ConfigurationError> {
     let config = state.config();
     let path = state.configuration().path(&config.configuration, owner);
@@ -179,10 +184,10 @@ pub async fn show(state: &AppState, owner: ConfigOwner) -> Result<ConfigInfo, Co
     })
 }
 
-/// Says what would become of a candidate, and changes nothing.
+/// Reports the effect of a candidate, and changes nothing.
 ///
 /// # Errors
-/// [`ConfigurationError`] for what cannot be asked for; what is wrong with the configuration that it would give stands
+/// [`ConfigurationError`] for a request that is invalid in itself; what is wrong with the resulting configuration is
 /// in the verdict.
 pub async fn validate(
     state: &AppState,
@@ -204,10 +209,10 @@ pub async fn validate(
     }
 }
 
-/// Changes the ml daemon's configuration by key.
+/// Changes individual keys of the ml daemon's configuration.
 ///
 /// # Errors
-/// [`ActionError`]; then the file is as it was.
+/// [`ActionError`]; then the file is unchanged.
 pub async fn change(
     state: &AppState,
     caller: Caller,
@@ -226,7 +231,7 @@ pub async fn change(
 /// Replaces the ml daemon's configuration.
 ///
 /// # Errors
-/// [`ActionError`]; then the file is as it was.
+/// [`ActionError`]; then the file is unchanged.
 pub async fn put(
     state: &AppState,
     caller: Caller,
@@ -237,7 +242,7 @@ pub async fn put(
     carry_out(state, caller, summary, Wanted::Text(text), seen).await
 }
 
-/// Whether somebody may see and change configurations: they are about all containers.
+/// Checks that a caller may see and change configurations, which concern all containers.
 ///
 /// # Errors
 /// [`ConfigurationError::Scoped`].
@@ -297,7 +302,7 @@ async fn replace(
     Ok(ConfigChanged { changed: is_new, digest, digest_before, changes, more_changes })
 }
 
-/// The text that is wanted, and what it changes; the last word has the program that goes by it.
+/// The resulting text, and what it changes; the daemon's program has the last word.
 async fn weigh(
     config: &Config,
     before: &ReadFile,
@@ -312,7 +317,7 @@ async fn weigh(
     }
     let old = report(config, ConfigOwner::Ml, &before.text).await?;
     if old.settings.is_empty() {
-        // Nobody can tell which of the keys that the API must not change would be others now.
+        // Without it, nobody can tell which protected keys would change.
         edit::parsed(&before.text)?;
     }
     let new = report(config, ConfigOwner::Ml, &text).await?;
@@ -326,7 +331,7 @@ async fn weigh(
     }
 }
 
-/// What the ml daemon says that it works by.
+/// The settings that the ml daemon reports it is running with.
 async fn in_force(
     config: &Config,
     file: &ReadFile,
@@ -371,7 +376,7 @@ fn changed_meanwhile(path: &Path, digest: &str) -> ConfigurationError {
     ConfigurationError::ChangedMeanwhile { path: path.to_owned(), digest: digest.to_owned() }
 }
 
-/// Whether an `If-Match` header names this digest (RFC 9110, 13.1.1); weak tags never match.
+/// Whether an `If-Match` header contains this digest (RFC 9110, 13.1.1); weak tags never match.
 fn names(header: &str, digest: &str) -> bool {
     header
         .split(',')
@@ -386,7 +391,7 @@ fn is_protected(key: &str) -> bool {
     })
 }
 
-/// A change of which no part is longer than what a line of the audit log has room for.
+/// Shortens the values of a change to what fits a line of the audit log.
 fn cut(change: ConfigChange) -> ConfigChange {
     let cut = |value: Value| {
         let text = value.to_string();

@@ -1,4 +1,4 @@
-//! Events that the metrics file tells: a new record, and alerts that fire or do not any more.
+//! Events from the metrics file: a new record, and alerts that start or stop firing.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -12,13 +12,13 @@ use lxc_autoscale_core::snapshot::{ActiveAlert, Snapshot};
 use crate::metrics;
 use crate::state::AppState;
 
-/// How often it is looked whether the file has changed.
+/// How often the file is checked for changes.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Tells one state of the file from another; none where there is no file.
+/// Tells two states of the file apart; `None` if there is no file.
 type Version = Option<(u64, i64, i64, u64)>;
 
-/// Publishes what the monitor writes, as long as the server runs.
+/// Publishes events for what the monitor writes, for as long as the server runs.
 pub async fn watch(state: AppState) {
     let mut interval = tokio::time::interval(LOOK_EVERY);
     let mut seen: (Version, Option<Snapshot>) = (None, None);
@@ -31,7 +31,7 @@ pub async fn watch(state: AppState) {
             let is_new = version.is_some() && version != known;
             (version, if is_new { metrics::latest(&config).ok() } else { None })
         });
-        // A file that cannot be read now is told by `/health/check`, and looked at again.
+        // `/health/check` reports a file that cannot be read; it is tried again.
         let Ok((version, newest)) = read.await else { continue };
         seen.0 = version;
         let Some(newest) = newest else { continue };
@@ -48,7 +48,8 @@ fn version(path: &Path) -> Version {
     Some((found.ino(), found.mtime(), found.mtime_nsec(), found.len()))
 }
 
-/// What a record tells after the one before it. Alerts that fire in the first one were firing before. Pure.
+/// The events of a record, compared with the one before it. Alerts that fire in the first record count as firing
+/// before. Pure.
 fn news(before: Option<&Snapshot>, newest: &Snapshot) -> Vec<EventKind> {
     if before.is_some_and(|before| before.summary.collection_end_time == newest.summary.collection_end_time) {
         return Vec::new();
@@ -69,7 +70,7 @@ fn news(before: Option<&Snapshot>, newest: &Snapshot) -> Vec<EventKind> {
     news
 }
 
-/// The same alert, whatever its value is meanwhile.
+/// Whether this is the same alert, even if its value has changed.
 fn is_same(one: &ActiveAlert, other: &ActiveAlert) -> bool {
     (&one.rule, &one.metric, one.since) == (&other.rule, &other.metric, other.since)
 }

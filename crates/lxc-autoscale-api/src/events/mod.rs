@@ -1,7 +1,7 @@
-//! What happens, told to those who listen: `GET /events`.
+//! Events, and their delivery to listeners: `GET /events`.
 //!
-//! Events are kept for a while, so that a client that was cut off can go on where it was (`Last-Event-ID`). Each listener
-//! has a queue of its own; one that does not keep up loses its place and is told so by the end of its stream.
+//! Events are kept for a while, so that a client that was disconnected can continue where it was (`Last-Event-ID`).
+//! Each listener has a queue of its own; if it does not keep up, its stream ends, which tells it so.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,20 +15,20 @@ use crate::auth::caller::Caller;
 
 pub mod measured;
 
-/// Events that are kept for those who come back.
+/// How many events are kept for clients that come back.
 const KEPT: usize = 512;
-/// Events that wait for one listener.
+/// How many events may wait for one listener.
 const QUEUE: usize = 64;
-/// Most listeners at a time.
+/// The most listeners at a time.
 const MOST_LISTENERS: usize = 64;
 
-/// All events of this server; copies are the same.
+/// All events of this server; clones refer to the same ones.
 #[derive(Clone, Debug)]
 pub struct Events(Arc<Mutex<Board>>);
 
 #[derive(Debug)]
 struct Board {
-    /// Tells the events of this server's run from those of another.
+    /// Distinguishes events of this run of the server from those of other runs.
     run: String,
     next: u64,
     kept: VecDeque<(u64, Arc<EventInfo>)>,
@@ -36,12 +36,12 @@ struct Board {
     is_open: bool,
 }
 
-/// The events since one that is known.
+/// The events after a known one.
 #[derive(Debug)]
 pub struct Since {
-    /// The oldest first.
+    /// The events, oldest first.
     pub events: Vec<Arc<EventInfo>>,
-    /// Whether others came before them that are not kept.
+    /// Whether there were earlier events that are no longer kept.
     pub missed: bool,
 }
 
@@ -51,7 +51,7 @@ pub struct Since {
 pub struct TooManyListeners;
 
 impl Events {
-    /// No events yet; `now` tells this run of the server from others.
+    /// A board without events; `now` distinguishes this run of the server from others.
     pub fn new(now: Timestamp) -> Self {
         Self(Arc::new(Mutex::new(Board {
             run: format!("{:x}", now.as_microsecond()),
@@ -62,7 +62,7 @@ impl Events {
         })))
     }
 
-    /// Tells everybody. Who does not keep up is left behind.
+    /// Sends an event to all listeners. A listener that does not keep up is dropped.
     pub fn publish(&self, what: EventKind, at: Timestamp) {
         let mut board = self.board();
         let number = board.next;
@@ -75,7 +75,7 @@ impl Events {
         }
     }
 
-    /// The events after one of that id; all that are kept when there is none.
+    /// The events after the one with this id, or all that are kept.
     pub fn since(&self, last: Option<&str>) -> Since {
         self.board().since(last)
     }
@@ -85,7 +85,7 @@ impl Events {
         self.board().kept.back().map(|(_, event)| event.id.clone())
     }
 
-    /// What happens from now on, after what happened since an event that is known.
+    /// A queue of future events, and the events since the last known one.
     ///
     /// # Errors
     /// [`TooManyListeners`].
@@ -103,7 +103,7 @@ impl Events {
             None => Since { events: Vec::new(), missed: false },
         };
         let (sender, receiver) = mpsc::channel(QUEUE);
-        // With the server at its end the stream ends at once.
+        // If the server is shutting down, the stream ends at once.
         if board.is_open {
             board.listeners.push(sender);
         }
@@ -118,7 +118,7 @@ impl Events {
     }
 
     fn board(&self) -> MutexGuard<'_, Board> {
-        // Every critical section leaves the board whole.
+        // Every critical section leaves the board consistent.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -135,13 +135,13 @@ impl Board {
         let events = self.kept.iter().filter(|(number, _)| after < *number);
         Since {
             events: events.map(|(_, event)| Arc::clone(event)).collect(),
-            // An id of another run says nothing about what was before this one.
+            // An id from another run says nothing about what was before this run.
             missed: after + 1 < first_kept || (last.is_some() && known.is_none()),
         }
     }
 }
 
-/// An event as somebody may see it; `None` for what is about containers outside their scope.
+/// An event as the caller may see it; `None` if it is about containers outside their scope.
 pub fn seen_by(event: &EventInfo, caller: &Caller) -> Option<EventInfo> {
     let may_see = |vmids: &[Vmid]| caller.may_touch(vmids).is_ok();
     let is_seen = match &event.what {

@@ -1,6 +1,7 @@
-//! Every metric that is served: its name, what it means, and where it comes from.
+//! Every metric that is served, with its name, its meaning and its source.
 //!
-//! The tables are the exposition: families are written in their order, and a test holds the documentation to them.
+//! These tables define the exposition: families are written in this order, and a test compares the documentation with
+//! them.
 
 use std::collections::BTreeMap;
 
@@ -52,7 +53,7 @@ const OWN: &[Family] = &[
     Family::new(
         Description::counter(
             "lxc_api_changes",
-            "Changes by kind and result: done, or the code of what was in the way.",
+            "Changes by kind and result: done, or the code of the error.",
         ),
         |scrape, to| {
             for ((kind, result), count) in scrape.instruments.changes() {
@@ -74,7 +75,7 @@ const OWN: &[Family] = &[
     Family::new(
         Description::counter(
             "lxc_api_resizes",
-            "Times a size of a container was set, by result: done, or the code of what was in the way.",
+            "Times a size of a container was set, by result: done, or the code of the error.",
         ),
         |scrape, to| {
             for ((vmid, size, result), count) in resizes(scrape) {
@@ -160,8 +161,8 @@ const OWN: &[Family] = &[
     ),
 ];
 
-/// The names that the Python original has, for its dashboards and alerts. They are not to be built upon: two of them
-/// break the naming rules of Prometheus.
+/// Names used by the Python original, for its dashboards and alerts. Do not build anything new on them: two of them
+/// violate the naming rules of Prometheus.
 const ALIASES: &[Family] = &[
     Family::new(
         Description::counter("lxc_autoscale_api_requests", "Alias of lxc_api_requests_total."),
@@ -221,14 +222,14 @@ fn requests(scrape: &Scrape, to: &mut Samples<'_>, route_label: &'static str) {
     }
 }
 
-/// Sizes that were set, of the containers whoever asks may know of.
+/// The resizes of those containers that the caller may see.
 fn resizes(scrape: &Scrape) -> super::Resizes {
     let mut resizes = scrape.instruments.resizes();
     resizes.retain(|(vmid, _, _), _| scrape.shows(*vmid));
     resizes
 }
 
-/// In the words of the Python original, which has one for cores and CPU limit.
+/// In the terms of the Python original, which has a single one for cores and CPU limit.
 fn scaling(scrape: &Scrape, to: &mut Samples<'_>, is_done: bool) {
     let mut merged: BTreeMap<(Vmid, &str, &str), u64> = BTreeMap::new();
     for ((vmid, size, result), count) in resizes(scrape) {

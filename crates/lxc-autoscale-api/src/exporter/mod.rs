@@ -1,7 +1,7 @@
-//! What this server serves to Prometheus about itself: `GET /metrics`.
+//! The metrics that this server exposes to Prometheus about itself: `GET /metrics`.
 //!
-//! [`Instruments`] count while things happen; a [`scrape`] adds what is true now and writes the [`families`]. How many
-//! series there are is bounded: by the routes, error codes and kinds of change there are, and by the containers that
+//! [`Instruments`] count events as they happen; a [`scrape`] adds the current state and writes the [`families`]. The
+//! number of series is limited by the number of routes, error codes and kinds of change, and by the containers that
 //! this server has seen on its node. Nothing that a client sends becomes a label.
 
 pub mod families;
@@ -20,10 +20,10 @@ use lxc_autoscale_core::exposition::{Counts, Durations, Histogram};
 
 use crate::jobs::Task;
 
-/// The result of what was done, where others have the code of their error.
+/// The result of a success; a failure has the code of its error instead.
 pub const DONE: &str = "done";
 
-/// What an answer is counted by.
+/// The labels that answers are counted under.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Answered {
     /// The method, if it is one of HTTP's own.
@@ -34,10 +34,10 @@ pub struct Answered {
     pub status: u16,
 }
 
-/// How often a size of a container was set, by what came of it.
+/// How often each size of a container was set, by result.
 pub type Resizes = BTreeMap<(Vmid, SizeOf, &'static str), u64>;
 
-/// What is counted while the server runs.
+/// The counters of the running server.
 #[derive(Debug)]
 pub struct Instruments {
     started: Timestamp,
@@ -50,7 +50,7 @@ pub struct Instruments {
     audit_records: AtomicU64,
     audit_failures: AtomicU64,
     waiting: AtomicU64,
-    /// Containers that were seen on the node: only they have series of their own.
+    /// Containers that were seen on the node; only these have series of their own.
     containers: Mutex<BTreeSet<Vmid>>,
 }
 
@@ -72,12 +72,12 @@ impl Default for Instruments {
     }
 }
 
-/// A change that waits for its containers, counted as long as this lives.
+/// A change that waits for its containers; it is counted for as long as this value lives.
 #[derive(Debug)]
 pub struct Waiting<'a>(&'a Instruments);
 
 impl Instruments {
-    /// A request was answered; `error` is the code of its error.
+    /// Counts an answered request; `error` is the code of its error.
     pub fn answered(&self, answer: Answered, error: Option<&'static str>, took: Duration) {
         self.answers.observe(answer, took);
         if let Some(code) = error {
@@ -85,7 +85,7 @@ impl Instruments {
         }
     }
 
-    /// A change was refused before it had its turn, or settled after a restart.
+    /// Counts a change that was refused before its turn, or settled after a restart.
     pub fn change_counted(&self, task: &Task, result: &'static str) {
         self.changes.add((task.kind(), result));
         let Some((vmid, size)) = task.size() else { return };
@@ -95,29 +95,29 @@ impl Instruments {
         }
     }
 
-    /// A change that had its turn has ended.
+    /// Counts a change that had its turn and has ended.
     pub fn change_ended(&self, task: &Task, result: &'static str, took: Duration) {
         self.change_counted(task, result);
         self.change_durations.observe(task.kind(), took);
     }
 
-    /// A change begins to wait for its containers.
+    /// Counts a change that begins to wait for its containers.
     pub fn waits(&self) -> Waiting<'_> {
         self.waiting.fetch_add(1, Ordering::Relaxed);
         Waiting(self)
     }
 
-    /// A call of the back end has ended.
+    /// Counts a call of the back end.
     pub fn called(&self, call: &'static str, result: &'static str, took: Duration) {
         self.backend_calls.observe((call, result), took);
     }
 
-    /// A container is on the node.
+    /// Notes that a container is on the node.
     pub fn saw(&self, vmid: Vmid) {
         self.seen().insert(vmid);
     }
 
-    /// A container is not, or no longer, on the node.
+    /// Notes that a container is not, or no longer, on the node.
     pub fn lost(&self, vmid: Vmid) {
         let mut seen = self.seen();
         if seen.remove(&vmid) {
@@ -125,7 +125,7 @@ impl Instruments {
         }
     }
 
-    /// A record was written to the audit log, or could not be.
+    /// Counts a record that was, or could not be, written to the audit log.
     pub fn audited(&self, is_written: bool) {
         let counter = if is_written { &self.audit_records } else { &self.audit_failures };
         counter.fetch_add(1, Ordering::Relaxed);
@@ -166,18 +166,18 @@ impl Instruments {
         self.backend_calls.read()
     }
 
-    /// Records of the audit log that were written, and that could not be.
+    /// Number of audit records that were written, and that could not be written.
     pub fn audit(&self) -> (u64, u64) {
         (self.audit_records.load(Ordering::Relaxed), self.audit_failures.load(Ordering::Relaxed))
     }
 
-    /// Changes that wait for their containers.
+    /// Number of changes that wait for their containers.
     pub fn waiting(&self) -> u64 {
         self.waiting.load(Ordering::Relaxed)
     }
 
     fn seen(&self) -> MutexGuard<'_, BTreeSet<Vmid>> {
-        // Every critical section is one operation on the set: nothing is half done when one panics.
+        // Every critical section is a single operation on the set, so a panic leaves nothing half done.
         self.containers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -192,7 +192,7 @@ impl Drop for Waiting<'_> {
 mod tests {
     use super::*;
 
-    /// Whoever asks for what is not there makes no series.
+    /// A request for a container that does not exist creates no series.
     #[test]
     fn only_containers_of_the_node_have_series() {
         let instruments = Instruments::default();

@@ -1,4 +1,4 @@
-//! Counts every answer, refusals included.
+//! Counts every answer, including refusals.
 
 use std::time::Instant;
 
@@ -11,10 +11,10 @@ use super::Answered;
 use crate::error::ErrorCode;
 use crate::state::AppState;
 
-/// What stands for every path without a route, and for every method that is none of HTTP's own.
+/// Stands for every path without a route, and for every method that HTTP itself does not define.
 const OTHER: &str = "other";
 
-/// Counts a request and how long its answer took; before everything else.
+/// Counts a request and measures the time to its answer; must be the outermost layer.
 pub async fn observe(State(state): State<AppState>, request: Request, next: Next) -> Response {
     let begun = Instant::now();
     let method = word(request.method());

@@ -1,4 +1,4 @@
-//! What is true at the moment of a scrape, and writing it down with what was counted.
+//! The state at the moment of a scrape, and its exposition together with the counters.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,24 +17,24 @@ use crate::jobs::table;
 use crate::metrics;
 use crate::state::AppState;
 
-/// The state of the server at a scrape. What cannot be read is absent, and said in the log.
+/// The state of the server at a scrape. What cannot be read is absent, and logged.
 #[derive(Debug)]
 pub struct Scrape {
-    /// Who asks: a key for some containers sees no other.
+    /// The caller; one with a key for some containers sees no others.
     pub caller: Caller,
-    /// What was counted.
+    /// The counters.
     pub instruments: Arc<Instruments>,
-    /// Changes under way or waiting.
+    /// Changes that are running or waiting.
     pub changes_in_progress: u64,
-    /// The most there may be.
+    /// The limit of these.
     pub changes_limit: u32,
-    /// Jobs that are kept, by state; states without any included.
+    /// Stored jobs by state, including states without any.
     pub jobs: Option<BTreeMap<JobState, u64>>,
     /// Boosts that have not ended, by container and size.
     pub boosts: Option<BTreeMap<(Vmid, SizeOf), u64>>,
-    /// The newest snapshot of the monitor, while it tells the present.
+    /// The newest snapshot of the monitor, if it is current.
     pub snapshot: Option<Snapshot>,
-    /// When the newest snapshot was taken, however long ago.
+    /// When the newest snapshot was taken, whatever its age.
     pub snapshot_taken: Option<Timestamp>,
     /// CPU time this process has used.
     pub cpu_time: Duration,
@@ -43,7 +43,7 @@ pub struct Scrape {
 }
 
 impl Scrape {
-    /// Looks.
+    /// Reads the current state.
     pub async fn take(state: &AppState, caller: Caller) -> Self {
         let jobs = state.store().with(|connection| table::count_by_state(connection)).await;
         let jobs = jobs.inspect_err(|error| unread("jobs", error)).ok();
@@ -67,12 +67,12 @@ impl Scrape {
         }
     }
 
-    /// Whether whoever asks may know of a container.
+    /// Whether the caller may see a container.
     pub fn shows(&self, vmid: Vmid) -> bool {
         self.caller.may_touch(&[vmid]).is_ok()
     }
 
-    /// All families, as text.
+    /// All families in text form.
     pub fn write(&self, format: Format) -> String {
         write_all(families::all(), self, format)
     }
@@ -87,5 +87,5 @@ fn by_size(boosts: &[BoostInfo]) -> BTreeMap<(Vmid, SizeOf), u64> {
 }
 
 fn unread(what: &str, error: &crate::store::StoreError) {
-    tracing::warn!(error = %ErrorChain(error), "a scrape goes without {what}");
+    tracing::warn!(error = %ErrorChain(error), "a scrape lacks {what}");
 }

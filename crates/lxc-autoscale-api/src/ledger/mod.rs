@@ -1,8 +1,8 @@
-//! Which sizes were changed, from what to what, by whom and why; and what they were at any time.
+//! The ledger: which sizes were changed, from what to what, by whom and why; and what they were at any time.
 //!
-//! An entry is written in the same step as the end of its change (`crate::jobs::table::end`). Where a change finds
-//! another size than the one before it left, somebody else changed it, and that is an entry, too. The size from before
-//! the first change is kept for ever.
+//! An entry is written in the same transaction as the end of its change (`crate::jobs::table::end`). If a change
+//! finds a size other than the one the previous change left, somebody else changed it, and that becomes an entry,
+//! too. The sizes from before the first change are kept for ever.
 
 use std::collections::BTreeSet;
 
@@ -17,54 +17,54 @@ use crate::config::StateConfig;
 use crate::jobs::table::days_us;
 use crate::store::kept::{Table, first_kept};
 
-/// Most entries in one answer.
+/// The most entries in one response.
 const PAGE: i64 = 500;
-/// Sizes that differ by less are the same: `cpulimit` has two digits.
+/// Sizes that differ by less are equal: `cpulimit` has two decimals.
 const SAME: f64 = 0.005;
-/// Who an entry names that somebody else's change was noticed by.
+/// The author of entries for changes that somebody else made.
 const OUTSIDE: &str = "outside";
-/// All sizes that are kept.
+/// All sizes in the ledger.
 const RESOURCES: [SizeOf; 4] = [SizeOf::Cores, SizeOf::Cpulimit, SizeOf::Memory, SizeOf::Rootfs];
-/// Since when everything is there, in `facts`.
+/// The row of `facts` with the time from which on the ledger is complete.
 const SINCE: &str = "ledger_since_us";
 
-/// A size that is not what it was.
+/// A size that has changed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Changed {
     /// The container.
     pub vmid: Vmid,
-    /// Which.
+    /// The kind of size.
     pub resource: SizeOf,
-    /// In cores or MiB; `None` where the configuration named none.
+    /// In cores or MiB; `None` if the configuration has no value.
     pub before: Option<f64>,
-    /// As before.
+    /// The new value, likewise.
     pub after: Option<f64>,
 }
 
-/// Where sizes are to be taken back to.
+/// The time to which sizes are to be returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Moment {
-    /// Before the first change ever.
+    /// Before the first change.
     Original,
-    /// That time.
+    /// The given time.
     At(Timestamp),
 }
 
-/// What is known of a size at a moment.
+/// What is known about a size at a given time.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Known {
-    /// It was this; `None` where the configuration named none.
+    /// It had this value; `None` if the configuration had none.
     Size(Option<f64>),
-    /// It was not changed since, as far as is known.
+    /// As far as known, it has not changed since.
     Unchanged,
     /// The ledger does not go back that far.
     Forgotten {
-        /// It goes back to here.
+        /// The time it goes back to.
         since: Timestamp,
     },
 }
 
-/// A size as the configuration has it, in cores or MiB.
+/// A size in the configuration, in cores or MiB.
 pub fn size(config: &ContainerConfig, resource: SizeOf) -> Option<f64> {
     match resource {
         SizeOf::Cores => config.cores.map(f64::from),
@@ -74,7 +74,7 @@ pub fn size(config: &ContainerConfig, resource: SizeOf) -> Option<f64> {
     }
 }
 
-/// Whether two sizes are the same.
+/// Whether two sizes are equal.
 pub fn is_same(one: Option<f64>, other: Option<f64>) -> bool {
     match (one, other) {
         (Some(one), Some(other)) => (one - other).abs() < SAME,
@@ -143,12 +143,12 @@ pub(crate) fn write(
     Ok(entries)
 }
 
-/// A root filesystem never shrinks.
+/// A root filesystem cannot shrink.
 fn is_undoable(resource: SizeOf) -> bool {
     resource != SizeOf::Rootfs
 }
 
-/// What the newest entry up to a time says.
+/// The size after the newest entry up to a given time.
 #[expect(clippy::option_option, reason = "no entry is something else than an entry that names no size")]
 fn last_after(
     connection: &Connection,
@@ -164,7 +164,7 @@ fn last_after(
         .optional()
 }
 
-/// Drops what was known of an id whose container is gone.
+/// Forgets everything about an id whose container is gone.
 pub(crate) fn forget(connection: &Connection, vmid: Vmid) -> rusqlite::Result<()> {
     for sql in ["DELETE FROM originals WHERE vmid = ?1", "DELETE FROM ledger WHERE vmid = ?1"] {
         connection.execute(sql, [vmid.get()])?;
@@ -172,7 +172,7 @@ pub(crate) fn forget(connection: &Connection, vmid: Vmid) -> rusqlite::Result<()
     connection.execute("DELETE FROM boosts WHERE vmid = ?1", [vmid.get()]).map(drop)
 }
 
-/// What a size was at a moment.
+/// What is known about a size at a given time.
 pub(crate) fn known(
     connection: &Connection,
     vmid: Vmid,
@@ -201,7 +201,7 @@ pub(crate) fn known(
         params![vmid.get(), word(resource)],
         |row| row.get(0),
     )?;
-    // Nothing that was removed lies between the first change and that time: it was the original.
+    // No pruned entry lies between the first change and that time, so the size was still the original one.
     if first.is_some_and(|first| at_us < first) {
         return Ok(Known::Size(original));
     }
@@ -220,10 +220,10 @@ pub(crate) fn known(
     }
 }
 
-/// How many changes of a container's sizes there were in the hour before `now`, counted no further than `most`; undoing one
-/// is one, too.
+/// How many changes of a container's sizes there were in the hour before `now`, counted up to `most`. Undoing a
+/// change counts as one, too.
 ///
-/// Read from the newest entry of each size backwards, so that it takes no longer the more there are.
+/// It reads backwards from the newest entry of each size, so the time does not grow with the number of entries.
 pub(crate) fn changes_last_hour(
     connection: &Connection,
     vmid: Vmid,
@@ -258,7 +258,7 @@ pub(crate) fn containers(connection: &Connection) -> rusqlite::Result<Vec<Vmid>>
     statement.query_map([], |row| vmid(row.get(0)?))?.collect()
 }
 
-/// The entries of which `condition` holds.
+/// The entries that match a condition.
 fn entries(
     connection: &Connection,
     condition: &'static str,
@@ -304,7 +304,7 @@ pub(crate) fn page(connection: &Connection, of: Option<Vmid>) -> rusqlite::Resul
     Ok(LedgerPage { entries, originals: originals.collect::<Result<_, _>>()? })
 }
 
-/// Removes what is older, or more, than is kept, and notes since when everything is there.
+/// Removes what exceeds the configured age or number, and stores the time from which on the ledger is complete.
 pub(crate) fn prune(connection: &Connection, config: &StateConfig, now: Timestamp) -> rusqlite::Result<()> {
     let since = now.as_microsecond() - days_us(config.ledger_keep_days);
     let table = Table { name: "ledger", time: "at_us" };
@@ -319,7 +319,7 @@ pub(crate) fn prune(connection: &Connection, config: &StateConfig, now: Timestam
     Ok(())
 }
 
-/// Its word in the tables.
+/// The word for a size in the tables.
 pub fn word(resource: SizeOf) -> &'static str {
     match resource {
         SizeOf::Cores => "cores",
@@ -329,17 +329,17 @@ pub fn word(resource: SizeOf) -> &'static str {
     }
 }
 
-/// Reads a word of the tables.
+/// Parses a word from the tables.
 pub(crate) fn resource(word: &str) -> rusqlite::Result<SizeOf> {
     serde_json::from_value(word.into()).map_err(|error| unreadable(Type::Text, error))
 }
 
-/// Reads a time of the tables.
+/// Parses a time from the tables.
 pub(crate) fn time(us: i64) -> rusqlite::Result<Timestamp> {
     Timestamp::from_microsecond(us).map_err(|error| unreadable(Type::Integer, error))
 }
 
-/// Reads an id of the tables.
+/// Parses an id from the tables.
 pub(crate) fn vmid(id: u32) -> rusqlite::Result<Vmid> {
     Vmid::try_from(id).map_err(|error| unreadable(Type::Integer, error))
 }

@@ -1,4 +1,4 @@
-//! More for a while: how boosts end, over restarts, over each other, and against a guard.
+//! Boosts: how they end, after restarts, with overlapping boosts, and if a guard objects.
 
 use std::sync::Arc;
 
@@ -10,13 +10,13 @@ use serde_json::json;
 
 use crate::node::{Node, Reply, request, send};
 
-/// The server of a node, started anew.
+/// The server of a node, newly started.
 fn start(node: &Node) -> AppState {
     let host = Arc::new(PctHost::new(node.config.pct.clone(), node.config.paths.clone()));
     Arc::new(Shared::new(node.config.clone(), host, Some("proxmox".to_owned())))
 }
 
-/// Lets the time of boosts pass on a server that has just been started.
+/// Ends the boosts that are over after some minutes, on a newly started server.
 async fn after_minutes(node: &Node, minutes: i64) {
     boosts::end_due(&start(node), Timestamp::now() + SignedDuration::from_mins(minutes)).await.unwrap();
 }
@@ -95,7 +95,7 @@ async fn a_boost_is_ended_by_hand_and_half_of_one_is_not_begun() {
     node.post("/boost", json!({"vm_id": 104, "cores": 4, "minutes": 10})).await.data();
     assert_eq!(node.send("DELETE", "/boost", Some(json!({"vm_id": 104}))).await.data(), &json!([]));
     assert_eq!(cores(&node), "2");
-    // More memory than the node has, beside what it keeps back.
+    // More memory than the node can give with its reserve.
     let mut node = node;
     node.config.limits.node_memory_reserve_percent = 50.0;
     let body = json!({"vm_id": 104, "cores": 4, "memory": 4096, "minutes": 10});
@@ -113,7 +113,7 @@ async fn a_boost_is_ended_by_hand_and_half_of_one_is_not_begun() {
     }
 }
 
-/// Not even for a moment: the half that could be raised waits for the half that cannot.
+/// Not even for a moment: the size that could be raised waits for the check of the other one.
 #[tokio::test]
 async fn half_of_a_boost_out_of_bounds_raises_nothing() {
     let node = Node::new();
@@ -126,12 +126,12 @@ async fn half_of_a_boost_out_of_bounds_raises_nothing() {
     assert_eq!(node.calls(), [""; 0]);
 }
 
-/// Lets the next snapshot of container 104 wait until `release` is there.
+/// Makes the next snapshot of container 104 wait until `release` exists.
 fn hold_snapshots(node: &Node) {
     node.hook("snapshot", "touch \"$root/held\"; until [ -e \"$root/release\" ]; do sleep 0.02; done");
 }
 
-/// Has container 104 taken by a snapshot, `first` and then `second` wait for it in this order, and lets it go.
+/// Lets a snapshot hold container 104, makes `first` and then `second` wait for it, and releases it.
 async fn in_turn<A, B>(
     node: &Node,
     state: &AppState,
@@ -198,7 +198,7 @@ async fn a_boost_gives_back_what_was_set_while_it_waited_to_begin() {
     assert_eq!(cores(&node), "3");
 }
 
-/// What a boost finds that somebody has set over another boost is what that somebody wants.
+/// A size that somebody sets during another boost is the one to return to.
 #[tokio::test]
 async fn a_boost_over_a_size_set_by_hand_goes_back_to_that_size() {
     let node = Node::new();
@@ -229,7 +229,7 @@ async fn who_ends_a_boost_is_written_down() {
     assert_eq!(ends, ["102 server", "104 uid:0"]);
 }
 
-/// `pct` fails after it has done what it was to do, or before: what the node says counts.
+/// `pct` fails either after it has made the change or before; what the node shows counts.
 #[tokio::test]
 async fn a_raise_that_failed_after_it_was_done_does_not_last() {
     for (hook, has) in [("put cores \"$2\"; fail 'ipcc_send_rec failed'", "8"), ("fail 'no'", "2")] {
@@ -256,7 +256,7 @@ async fn a_raise_that_failed_after_it_was_done_does_not_last() {
     }
 }
 
-/// A boost that cannot be written down is not begun, even where nothing has to be raised for it.
+/// A boost that cannot be recorded is not begun, even if it need not raise anything.
 #[tokio::test]
 async fn a_boost_that_cannot_be_audited_leaves_nothing() {
     let mut node = Node::new();

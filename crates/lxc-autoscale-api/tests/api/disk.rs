@@ -1,4 +1,4 @@
-//! What is on the disk when: seen from outside, by the calls that the server makes.
+//! When data is on the disk, observed from outside by the system calls of the server.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -12,18 +12,18 @@ use crate::leaving::until;
 use crate::node::Node;
 use crate::server::{Server, program};
 
-/// strace, which looks at a server until this is dropped.
+/// A strace that traces a server until it is dropped.
 struct Trace(Child);
 
 impl Trace {
-    /// `None` where it is not installed.
+    /// `None` if strace is not installed.
     fn of(server: &Server, arguments: &[&str], to: &Path) -> Option<Self> {
         let mut strace = Command::new("strace");
         strace.args(["-f", "-y", "-p", &server.pid().to_string()]).args(arguments).arg("-o").arg(to);
         let mut child = strace.stderr(Stdio::piped()).spawn().ok()?;
         let mut said = BufReader::new(child.stderr.take().unwrap()).lines();
         assert!(said.any(|line| line.unwrap().contains("attached")));
-        // It says so of each thread; what is not read would hold it up.
+        // It prints a line for each thread; if nobody read them, it would block.
         std::thread::spawn(move || said.for_each(drop));
         Some(Self(child))
     }
@@ -31,7 +31,7 @@ impl Trace {
 
 impl Drop for Trace {
     fn drop(&mut self) {
-        // It lets the server go on by itself then.
+        // It then lets the server continue.
         let _ = kill_process(Pid::from_raw(self.0.id().try_into().unwrap()).unwrap(), Signal::INT);
         let _ = self.0.wait();
     }
@@ -41,8 +41,8 @@ fn set_cores(server: &Server, cores: u32) -> u16 {
     server.ask("POST", "/scale/cores", &json!({"vm_id": 104, "cores": cores})).0
 }
 
-/// What a look at the configuration tells after a power cut need not wait for the disk. What runs tells nothing: the power cut
-/// has stopped it.
+/// Records of a change that the configuration still shows after a power cut need not be synced at once. Whether a
+/// container runs shows nothing, because the power cut has stopped it.
 #[test]
 fn what_no_look_could_tell_is_on_the_disk_before_it_is_answered() {
     let node = Node::new();
@@ -52,7 +52,7 @@ fn what_no_look_could_tell_is_on_the_disk_before_it_is_answered() {
                           #made by lxc-autoscale-api\nsnaptime: 2\n",
     );
     let mut server = Server::start(&node, "");
-    // The first record of a file is on the disk at once, whatever it is.
+    // The first record of a file is always synced at once.
     assert_eq!(set_cores(&server, 3), 200);
     server.wait_for("written to the audit log");
     let calls = node.root().join("calls");
@@ -87,14 +87,14 @@ fn what_no_look_could_tell_is_on_the_disk_before_it_is_answered() {
         assert_eq!(found, synced, "{path}: {lines:#?}");
         if synced == 0 {
             server.wait_for("written to the audit log");
-            // What is on the disk by then is counted to this one.
+            // Everything on the disk by now is counted for this change.
             answered += 1;
             assert_eq!(server.ask("GET", "/routes", &Value::Null).0, 200);
         }
     }
 }
 
-/// The kernel says once that it could not write, and takes the pages for written from then on: to ask again is not enough.
+/// The kernel reports a failed write once, and then treats the pages as written, so syncing again is not enough.
 #[test]
 fn what_the_disk_has_not_taken_is_written_once_more() {
     let node = Node::new();
@@ -110,14 +110,14 @@ fn what_the_disk_has_not_taken_is_written_once_more() {
     };
     let held = fs::metadata(&log).unwrap().len();
     assert_eq!(set_cores(&server, 4), 200);
-    let line = server.wait_for("records of changes are not on the disk in the audit log");
+    let line = server.wait_for("cannot sync the audit log to the disk");
     assert!(line.contains("Input/output error"), "{line}");
-    // What must be on the disk at once is not begun while the disk takes nothing.
+    // A change whose records must be synced at once is not begun while the disk refuses writes.
     let (status, answer) = server.ask("POST", "/power/shutdown", &json!({"vm_id": 104}));
     assert_eq!((status, &answer["code"]), (503, &json!("not_audited")), "{answer}");
     assert!(node.is_running(104));
-    // All that was promised has been tried.
-    server.wait_for("records of changes are not on the disk in the audit log");
+    // Everything that was promised has been tried.
+    server.wait_for("cannot sync the audit log to the disk");
     drop(trace);
     let Some(trace) =
         Trace::of(&server, &["-P", &path, "-e", "trace=fdatasync,pwrite64"], &node.root().join("calls"))
@@ -125,7 +125,7 @@ fn what_the_disk_has_not_taken_is_written_once_more() {
         return;
     };
     assert_eq!(set_cores(&server, 5), 200);
-    let line = server.wait_for("written once more");
+    let line = server.wait_for("it was written again");
     let size = fs::metadata(&log).unwrap().len();
     assert!(line.contains(&format!("bytes={}", size - held)), "{line}, {held} of {size}");
     server.wait_for("written to the audit log");

@@ -1,4 +1,4 @@
-//! The requests of the first description, with the bodies it shows, and what they do to the node.
+//! The requests of the product's first description, with the bodies shown there, and their effect on the node.
 
 use lxc_autoscale_api::auth::caller::Role;
 use serde_json::json;
@@ -38,7 +38,7 @@ async fn scale_storage_increase() {
     assert_eq!(node.calls(), ["resize 104 rootfs +2G"]);
 }
 
-/// To pct a success all the same.
+/// To pct this is a success.
 #[test]
 fn a_volume_that_has_grown_without_its_file_system_is_told() {
     let node = Node::new();
@@ -184,7 +184,7 @@ async fn resource_cluster_status() {
     std::fs::write(&members, "{\n\"nodename\": \"proxmox\",\n\"version\": 0\n}\n").unwrap();
     let reply = node.get("/resource/cluster/status").await;
     assert_eq!(reply.data(), &json!({"nodes": [{"name": "proxmox", "online": true, "local": true}]}));
-    assert_eq!(reply.message(), "This node is in no cluster.");
+    assert_eq!(reply.message(), "This node is not in a cluster.");
     let two = r#"{"nodename": "proxmox", "cluster": {"name": "home", "version": 2, "nodes": 2, "quorate": 0},
         "nodelist": {"proxmox": {"id": 1, "online": 1, "ip": "10.0.0.1"}, "other": {"id": 2, "online": 0}}}"#;
     std::fs::write(&members, two).unwrap();
@@ -239,7 +239,7 @@ async fn health_check() {
     assert!(reply.message().contains("/nonexistent/pct"), "{}", reply.message());
 }
 
-/// Where files lie on the node is told to who keeps it, not to who only looks.
+/// Admins see the paths of files on the node; callers who may only read see just their names.
 #[test]
 fn health_names_files_and_to_an_admin_their_places() {
     let node = Node::new();
@@ -254,7 +254,7 @@ fn health_names_files_and_to_an_admin_their_places() {
         assert!(text.contains("`pct` is executable") != tells && text.contains("lxc_metrics.json"), "{text}");
         assert_eq!(text.contains(&place), tells, "{text}");
     }
-    // The message of a failed one, too.
+    // The same holds for the message of a failed check.
     std::fs::remove_file(node.root().join("pct")).unwrap();
     let key = key(&node, "other", Role::Viewer, &[]);
     let (status, answer) = read_answer(server.send_as(Some(&key), "GET", "/health/check", &json!(null)));
@@ -334,7 +334,7 @@ async fn scale_cpulimit() {
     assert_eq!(reply.message(), "Container 104 has a CPU limit of 1.5 cores now.");
     assert!(node.conf(104).unwrap().contains("cpulimit: 1.5\n"));
     assert_eq!(post(1.5).await.data()["changed"], false);
-    // No finer than a hundredth, and never so little that it would mean no limit.
+    // It is no finer than a hundredth, and never so small that it would mean no limit.
     assert_eq!(post(0.333).await.data()["after"], 0.34);
     assert_eq!(post(0.0001).await.data()["after"], 0.01);
     let reply = post(0.0).await;
@@ -346,7 +346,7 @@ async fn scale_cpulimit() {
             "set 104 -cpulimit 1.5",
             "set 104 -cpulimit 0.34",
             "set 104 -cpulimit 0.01",
-            // `-cpulimit 0` fails on a container that runs.
+            // `-cpulimit 0` fails on a running container.
             "set 104 -delete cpulimit",
         ]
     );

@@ -14,10 +14,10 @@ use serde_json::{Value, json};
 use crate::node::Node;
 use crate::server::Server;
 
-/// A client that listens.
+/// A client that listens for events.
 struct Stream(BufReader<TcpStream>);
 
-/// An event as it came.
+/// An event as received.
 #[derive(Debug)]
 struct Told {
     name: String,
@@ -26,10 +26,10 @@ struct Told {
 }
 
 impl Stream {
-    /// Connects; returns when the head of the answer and the first comment are there.
+    /// Connects; returns after the head of the response and the first comment.
     fn open(server: &Server, headers: &str) -> Self {
         let mut stream = TcpStream::connect(server.address()).unwrap();
-        // Nothing here waits that long unless it fails.
+        // Nothing here takes that long unless it fails.
         stream.set_read_timeout(Some(Duration::from_mins(1))).unwrap();
         let head = format!(
             "GET /events HTTP/1.1\r\nHost: proxmox:5000\r\nAccept: text/event-stream\r\nConnection: close\r\n{headers}\r\n"
@@ -42,7 +42,7 @@ impl Stream {
         opened
     }
 
-    /// Reads up to a line, and returns all of it.
+    /// Reads up to a matching line, and returns everything read.
     fn until(&mut self, is_last: impl Fn(&str) -> bool) -> String {
         let mut text = String::new();
         loop {
@@ -55,10 +55,10 @@ impl Stream {
         }
     }
 
-    /// The next event of this name.
+    /// The next event with this name.
     fn next(&mut self, name: &str) -> Told {
         loop {
-            // A chunk has its length before it; the fields of an event stand in lines of their own.
+            // A chunk is preceded by its length; each field of an event is on a line of its own.
             let text = self.until(|line| line.starts_with("data:"));
             let rest = self.until(|line| line.trim().is_empty());
             let text = text + &rest;
@@ -204,7 +204,7 @@ fn streams_end_with_the_server_after_the_last_change() {
     assert!(server.wait().success());
 }
 
-/// Who asks for no stream gets a page, and goes on from there.
+/// A client that does not ask for a stream gets a page, and continues from there.
 #[tokio::test]
 async fn a_page_of_events() {
     let node = Node::new();
@@ -221,7 +221,7 @@ async fn a_page_of_events() {
     crate::node::send(&api, crate::node::request("POST", "/snapshot/create", Some(body))).await.data();
     let page = loop {
         let page = ask(None).await;
-        // The end of a job is told after its answer.
+        // The end of a job is published after its response.
         if page["events"].as_array().unwrap().len() == 3 {
             break page;
         }

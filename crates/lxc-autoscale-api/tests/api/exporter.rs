@@ -1,4 +1,4 @@
-//! What Prometheus is told: every request, change and call, under labels whose number is bounded.
+//! The metrics for Prometheus: every request, change and call is counted, under a limited number of labels.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -16,7 +16,7 @@ use tower::ServiceExt;
 
 use crate::node::{Node, request, send};
 
-/// What a request for the metrics gets: its media type and its text.
+/// The response to a request for the metrics: its media type and its text.
 async fn ask(api: &Router, request: Request<Body>) -> (String, String) {
     let response = api.clone().oneshot(request).await.unwrap();
     assert_eq!(response.status().as_u16(), 200);
@@ -95,7 +95,7 @@ async fn what_happened_is_counted() {
             "lxc_api_error_answers_total{code=\"forbidden\"} 1",
             "lxc_api_error_answers_total{code=\"too_many_requests\"} 1",
             "lxc_api_error_answers_total{code=\"no_such_container\"} 1",
-            // The boost is one, too.
+            // The boost is one of them.
             "lxc_api_changes_total{kind=\"set_cores\",result=\"done\"} 3",
             "lxc_api_changes_total{kind=\"set_cores\",result=\"no_such_container\"} 1",
             "lxc_api_changes_total{kind=\"set_memory\",result=\"shrink_below_working_set\"} 1",
@@ -112,7 +112,7 @@ async fn what_happened_is_counted() {
             "lxc_api_boosts{id=\"lxc/104\",resource=\"cores\"} 1",
             "lxc_api_backend_call_duration_seconds_count{call=\"set_cores\",result=\"done\"} 3",
             "lxc_api_backend_call_duration_seconds_count{call=\"set_memory\",result=\"node_not_ready\"} 1",
-            // Nine changes that had their turn, each begun and ended.
+            // Nine changes that had their turn, each with a start and an end.
             "lxc_api_audit_records_total 18",
             "lxc_api_audit_failures_total 0",
         ],
@@ -129,7 +129,7 @@ async fn what_happened_is_counted() {
     assert!(0.0 < number("process_cpu_seconds_total"));
 }
 
-/// Dashboards and alerts of the Python original go on.
+/// Dashboards and alerts for the Python original keep working.
 #[tokio::test]
 async fn the_names_of_the_original_are_served_too() {
     let mut node = Node::new();
@@ -173,7 +173,7 @@ async fn the_allocations_of_the_original_come_from_what_was_measured_just_now() 
     assert!(!scrape(&api).await.contains("lxc_api_last_snapshot_timestamp_seconds"));
 }
 
-/// Whatever clients think of, there is one series for it.
+/// Whatever clients send, there is only one series for it.
 #[tokio::test]
 async fn nothing_that_a_client_sends_becomes_a_label() {
     let node = Node::new();
@@ -196,7 +196,7 @@ async fn nothing_that_a_client_sends_becomes_a_label() {
         }
         names(&scrape(&api).await)
     };
-    // The first scrape counts itself in the second.
+    // The first scrape counts itself in the second one.
     send_all(0).await;
     let first = send_all(1).await;
     assert_eq!(send_all(2).await, first);
@@ -208,7 +208,7 @@ async fn nothing_that_a_client_sends_becomes_a_label() {
     }
 }
 
-/// A key for one container learns of no other.
+/// A key that is limited to one container sees no other.
 #[tokio::test]
 async fn a_key_for_some_containers_sees_no_others() {
     let mut node = Node::new();

@@ -1,8 +1,8 @@
-//! Ten thousand hostile values in every field of every route: `pct` is not called once.
+//! Ten thousand hostile values in every field of every route must not cause a single call of `pct`.
 //!
-//! The fields are those of the OpenAPI document, and the rest of each request is the good one of [`crate::roles`], so a
-//! new route or field is tried without a word here. `HOSTILE_VALUES` says how many values each field is given; the
-//! whole ten thousand take minutes, so that by itself it is a twentieth, and the same every time.
+//! The fields are taken from the OpenAPI document, and the rest of each request is the valid one of [`crate::roles`],
+//! so a new route or field is tested automatically. `HOSTILE_VALUES` sets the number of values per field. All ten
+//! thousand take minutes, so the default is a twentieth of them, always the same ones.
 
 use axum::Router;
 use axum::body::Body;
@@ -20,10 +20,10 @@ use serde_json::{Value, json};
 use crate::node::{Node, Reply, request, send};
 use crate::roles::Row;
 
-/// A container that there is not: for what cannot make a request bad by itself.
+/// A container that does not exist, for fields that cannot make a request invalid by themselves.
 const MISSING: &str = "999";
 
-/// What has been tried against programs like this one, and whatever else comes to mind.
+/// Known attacks on similar programs, and random texts.
 fn texts() -> impl Strategy<Value = String> {
     let tricks = prop::sample::select(vec![
         "4 -mp0 /root,mp=/mnt/host",
@@ -74,7 +74,7 @@ fn texts() -> impl Strategy<Value = String> {
     ]
 }
 
-/// A hostile value as it stands in a body: a text, or what is no text at all.
+/// A hostile value in JSON: a string, or something that is not a string.
 fn values() -> impl Strategy<Value = String> {
     let quoted = texts().prop_map(|text| Value::String(text).to_string());
     let bare = prop::sample::select(vec![
@@ -109,7 +109,7 @@ fn values() -> impl Strategy<Value = String> {
     prop_oneof![6 => quoted, 2 => bare, 1 => number]
 }
 
-/// One value that a request can carry.
+/// A value that a request can contain.
 #[derive(Debug)]
 struct Field {
     row: Row,
@@ -151,7 +151,7 @@ impl Field {
         fields
     }
 
-    /// The good request with this value in its place; none where no client could send it.
+    /// The valid request with this value in its place; `None` if no client could send it.
     fn request(&self, value: &str) -> Option<Request<Body>> {
         let escaped = || escaped(value.as_bytes());
         match self.place.as_str() {
@@ -160,7 +160,7 @@ impl Field {
                 let path = self.row.path();
                 Some(self.build(&format!("{path}?{}={}", self.name, escaped()), self.row.body))
             }
-            // Without a value it is the path of another route.
+            // With an empty value, it is the path of another route.
             "path" if value.is_empty() => None,
             "path" => {
                 let (before, after) = self.row.uri.split_once('7').unwrap();
@@ -177,10 +177,10 @@ impl Field {
         }
     }
 
-    /// The good body, but for this value.
+    /// The valid body with this value.
     fn body(&self, value: &str) -> String {
         let mut body: Value = serde_json::from_str(self.row.body).unwrap();
-        // One of the two names is used.
+        // Only one of the two names may be used.
         if let (Some(fields), "lxc_id" | "vm_id") = (body.as_object_mut(), self.name.as_str()) {
             fields.retain(|name, _| name != "lxc_id" && name != "vm_id");
         }
@@ -191,7 +191,7 @@ impl Field {
     fn build(&self, uri: &str, body: &str) -> Request<Body> {
         let mut request = request(self.row.method, uri, None);
         if self.row.method == "PUT" {
-            // Without it a file is not replaced, whatever else is said.
+            // Without it, a file is not replaced, whatever else is in the request.
             request.headers_mut().insert("if-match", HeaderValue::from_static("\"another\""));
         }
         if !body.is_empty() {
@@ -201,7 +201,7 @@ impl Field {
         request
     }
 
-    /// Whether the document allows the value: what is right by chance is none of this test's business.
+    /// Whether the document allows the value; valid values are not part of this test.
     fn is_allowed(&self, value: &str) -> bool {
         if self.name == PURPOSE_HEADER {
             let value = value.trim();
@@ -227,8 +227,8 @@ impl Field {
                 "snapshot_name" => SnapshotName::new(text).is_ok(),
                 "new_vm_name" => Hostname::from_requested(text).is_ok(),
                 "to" => text == "original" || text.parse::<Timestamp>().is_ok(),
-                // Any text may stand in a file (whether it is a configuration the daemon's program tells), and a
-                // beginning is compared and goes nowhere.
+                // A file may contain any text (whether it is a valid configuration, the daemon's program decides),
+                // and a prefix is only compared.
                 "text" | "name_prefix" => true,
                 _ => false,
             },
@@ -249,7 +249,7 @@ impl Field {
     }
 }
 
-/// As it stands in a URL, whatever it is.
+/// Percent-encoded, whatever it is.
 fn escaped(bytes: &[u8]) -> String {
     bytes.iter().flat_map(|byte| format!("%{byte:02x}").into_bytes()).map(char::from).collect()
 }
@@ -258,7 +258,7 @@ fn how_many() -> usize {
     std::env::var("HOSTILE_VALUES").ok().map_or(500, |text| text.parse().unwrap())
 }
 
-/// The same values every time.
+/// Generates the same values every time.
 fn runner() -> TestRunner {
     TestRunner::new_with_rng(Config::default(), TestRng::deterministic_rng(RngAlgorithm::ChaCha))
 }
@@ -267,7 +267,7 @@ fn draw<T>(strategy: &impl Strategy<Value = T>, runner: &mut TestRunner) -> T {
     strategy.new_tree(runner).unwrap().current()
 }
 
-/// The log of calls does tell: the good request of every route that sets a size is in it.
+/// The log of calls works: it has the valid request of every route that sets a size.
 async fn assert_good_requests_are_logged(node: &Node, api: &Router) {
     assert_eq!(node.calls(), [""; 0]);
     for (row, call) in [
@@ -282,14 +282,14 @@ async fn assert_good_requests_are_logged(node: &Node, api: &Router) {
     }
 }
 
-/// Every `n`th field, so that the fields are shared out among tests that run at once.
+/// Tests every `n`th field, so that parallel tests share the fields.
 async fn hostile_values_in(share: usize, of: usize) {
     let node = Node::new();
     let api = node.api();
     let mut runner = runner();
     let mut tried = 0;
     for field in Field::all().into_iter().skip(share).step_by(of) {
-        // What a header says makes no request bad: each of these is looked into as far as the container.
+        // A header never makes a request invalid, so each of these requests gets as far as reading the container.
         let times = if field.place == "header" { how_many() / 20 } else { how_many() };
         for _ in 0..times {
             let value = if field.place == "body" {
@@ -329,7 +329,7 @@ async fn hostile_values_cause_no_call_in_the_last_third() {
     hostile_values_in(2, 3).await;
 }
 
-/// A field that nobody knows is refused, whatever its name, though all else is right.
+/// An unknown field is refused, whatever its name, even if everything else is valid.
 #[tokio::test]
 async fn hostile_names_cause_no_call() {
     let node = Node::new();

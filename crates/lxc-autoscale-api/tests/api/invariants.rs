@@ -1,4 +1,4 @@
-//! What no request breaks, whoever asks: each key of `[limits]` that is about it has an effect.
+//! The invariants that no request may violate: each key of `[limits]` about them has an effect.
 
 use serde_json::json;
 
@@ -15,7 +15,7 @@ async fn a_step_is_bounded() {
     assert_eq!(node.calls(), ["set 104 -cores 4"]);
 }
 
-/// A limit where there was none gives a container nothing, however low it is.
+/// Setting a limit where there was none gives a container nothing, however low the limit is.
 #[test]
 fn a_cpu_limit_that_was_removed_can_be_given_back() {
     let node = Node::new();
@@ -27,7 +27,7 @@ fn a_cpu_limit_that_was_removed_can_be_given_back() {
     let (status, undone) = server.ask("POST", "/undo", &json!({"vm_id": 104, "to": "original"}));
     assert_eq!((status, &undone["data"][0]["changed"]), (200, &json!(true)), "{undone}");
     assert!(node.conf(104).unwrap().contains("cpulimit: 1\n"));
-    // From one limit to another is a step, and errors speak of cores as the request does.
+    // Changing a limit is a step, and errors state it in cores, like the request.
     for (cores, status, code, says) in [
         (1.6, 409, "step_too_large", "from 1 to 1.6 is more than 1.5 times at once"),
         (0.02, 422, "out_of_bounds", "`cpulimit` (in cores, 0 for none) must be from 0.05 to 8192 "),
@@ -48,7 +48,7 @@ async fn changes_of_a_container_are_bounded_over_a_restart_too() {
     for cores in [3, 4] {
         node.post("/scale/cores", json!({"vm_id": 104, "cores": cores})).await.data();
     }
-    // Each call of `post` is a server of its own.
+    // Each call of `post` uses a new server.
     node.post("/scale/ram", json!({"vm_id": 104, "memory": 4096}))
         .await
         .assert_error(409, "changed_too_often");
@@ -85,7 +85,7 @@ async fn more_memory_must_be_there() {
     node.post("/scale/ram", more.clone()).await.assert_error(409, "node_memory_unknown");
 }
 
-/// Without a number of cores a container has its node's, which is a number, too.
+/// Without a number of cores, a container has all cores of the node, which is a number, too.
 #[tokio::test]
 async fn no_undo_gives_more_cores_than_may_be_set() {
     let mut node = Node::new();
@@ -106,7 +106,7 @@ async fn no_undo_gives_more_cores_than_may_be_set() {
     let undone = node.post("/undo", undo.clone()).await;
     assert_eq!(undone.data()[0]["code"], "pinned_cpuset", "{undone:?}");
     for (conf, count, max_cores) in [
-        // A CPU limit within the bounds holds as well.
+        // A CPU limit within the bounds suffices.
         (format!("{conf}cpulimit: 3.5\n"), 8, 4),
         (conf.clone(), 4, 4),
         (conf.clone(), 8, 8),
@@ -118,7 +118,7 @@ async fn no_undo_gives_more_cores_than_may_be_set() {
         assert_eq!(undone.data()[0]["changed"], true, "{count} {max_cores}: {undone:?}");
         assert!(!node.conf(102).unwrap().contains("cores:"));
     }
-    // The CPU limit of a container that has no number of cores is what bounds it.
+    // A container without a number of cores is bounded by its CPU limit.
     node.config.limits.max_cores = 4;
     node.write_conf(102, "hostname: db\nmemory: 1024\ncpulimit: 2\n");
     node.post("/scale/cpulimit", json!({"vm_id": 102, "cpulimit": 0}))

@@ -1,4 +1,4 @@
-//! Calls that take long: jobs, giving them up, and what a restart makes of those that were under way.
+//! Calls that take long: jobs, cancelling them, and what a restart does with those that were running.
 
 use axum::Router;
 use serde_json::{Value, json};
@@ -47,13 +47,13 @@ async fn a_long_call_is_a_job_when_that_is_preferred() {
     assert_eq!(steps.len(), 4, "{steps:?}");
     assert_eq!(get(&api, "/jobs").await[0]["id"], job["id"]);
 
-    // Without the preference the answer is what it was, and the job is there all the same.
+    // Without the preference, the response is the usual one, and the job exists all the same.
     let body = json!({"vm_id": 104, "snapshot_name": "mine"});
     let reply = send(&api, request("POST", "/snapshot/create", Some(body))).await;
     assert_eq!(reply.data()["snapshot_name"], "mine");
     assert_eq!(get(&api, "/jobs").await[0]["kind"], "create_snapshot");
 
-    // One that fails says the same as the call would.
+    // A job that fails reports the same error as the call.
     let reply = post_async(&api, "/snapshot/create", r#"{"vm_id": 104, "snapshot_name": "mine"}"#).await;
     let job = ended(&api, reply.headers["location"].to_str().unwrap()).await;
     assert_eq!((&job["state"], &job["code"]), (&json!("failed"), &json!("snapshot_exists")));

@@ -1,4 +1,4 @@
-//! Clients of the real server that leave before they have their answer.
+//! Clients of the real server that disconnect before they have their response.
 
 use std::fs;
 use std::io::Read;
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::node::Node;
 use crate::server::Server;
 
-/// Waits for something that the server does; bounded by the test runner's own timeout.
+/// Waits for something that the server does; limited by the test runner's own timeout.
 pub(crate) fn until<T>(mut look: impl FnMut() -> Option<T>) -> T {
     loop {
         if let Some(found) = look() {
@@ -21,7 +21,7 @@ pub(crate) fn until<T>(mut look: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// Closes a connection, and waits until the server has noticed: its end is gone then.
+/// Closes a connection, and waits until the server has noticed, which closes its end.
 fn leave(server: &Server, client: TcpStream) {
     let port = |address: SocketAddr| format!(":{:04X}", address.port());
     let (own, its) = (port(client.local_addr().unwrap()), port(server.address()));
@@ -37,7 +37,7 @@ fn leave(server: &Server, client: TcpStream) {
     });
 }
 
-/// Lets a call of `command` wait until `release` is there; `held` tells that it runs.
+/// Makes a call of `command` wait until `release` exists; `held` shows that it is running.
 pub(crate) fn hold(node: &Node, command: &str) {
     node.hook(command, "touch \"$root/held\"; until [ -e \"$root/release\" ]; do sleep 0.02; done");
 }
@@ -50,14 +50,14 @@ pub(crate) fn release(node: &Node) {
     fs::write(node.root().join("release"), "").unwrap();
 }
 
-/// The database is being looked at by somebody else when the job comes, and the client does not wait.
+/// Another process has locked the database when the job is recorded, and the client does not wait.
 #[test]
 fn a_job_whose_client_left_while_it_was_written_down_ends() {
     let node = Node::new();
     let server = Server::start(&node, "");
     let other = Connection::open(node.root().join("state/api.sqlite")).unwrap();
     let body = json!({"vm_id": 104, "snapshot_name": "first"});
-    // Who leaves before the server has even read the request leaves no job: another one comes then.
+    // A client that leaves before the server has even read the request leaves no job; then another one is sent.
     while server.data("/jobs") == json!([]) {
         other.execute_batch("BEGIN IMMEDIATE").unwrap();
         let client = server.send("POST", "/snapshot/create", &body);
@@ -118,7 +118,7 @@ fn an_undo_whose_client_leaves_between_two_sizes_takes_all_of_them_back() {
     });
 }
 
-/// As with any change: who leaves before it has its turn gets none of it.
+/// As with any change, a client that leaves before its turn gets none of it.
 #[test]
 fn a_boost_whose_client_left_before_its_turn_is_not_begun() {
     let node = Node::new();

@@ -1,4 +1,4 @@
-//! What is kept of sizes, and taking them back.
+//! The ledger of sizes, and undoing changes.
 
 use axum::Router;
 use jiff::Timestamp;
@@ -74,7 +74,7 @@ async fn sizes_go_back_to_any_time_through_the_guards() {
     assert_eq!(undone[0]["changed"], true, "{undone}");
     assert!(node.conf(104).unwrap().contains("cores: 4\n"));
 
-    // Less memory than it holds is refused, not forced; the rest is done.
+    // Less memory than it holds is refused, not forced; everything else is undone.
     node.measured(104, 3000.0, 10);
     let undone = post(&api, "/undo", json!({"all": true, "to": "original"})).await;
     let rows: Vec<String> = undone

@@ -1,4 +1,4 @@
-//! The API as its users see it, on a node in a temporary directory with a stand-in for `pct`.
+//! The API as its users see it, on a node in a temporary directory with a substitute for `pct`.
 
 #![allow(
     clippy::unwrap_used,

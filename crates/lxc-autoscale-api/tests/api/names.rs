@@ -1,4 +1,4 @@
-//! `lxc_id` beside `vm_id`: one of the two names a container, in every request.
+//! `lxc_id` as an alternative to `vm_id`: every request that names a container accepts one of the two.
 
 use axum::Router;
 use lxc_autoscale_api::routes;
@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use crate::node::{Reply, request, send};
 use crate::why::node_with;
 
-/// A good request to every route that names a container.
+/// A valid request for every route that names a container.
 fn requests() -> Vec<(&'static str, &'static str, Value)> {
     vec![
         ("POST", "/scale/cores", json!({"vm_id": 104, "cores": 3})),
@@ -46,7 +46,7 @@ async fn ask(api: &Router, method: &str, path: &str, fields: &Value) -> Reply {
     send(api, request("GET", &format!("{path}?{}", pairs.collect::<Vec<_>>().join("&")), None)).await
 }
 
-/// The same request with the later names of all fields that have one.
+/// The same request with the second names of all fields that have one.
 fn renamed(fields: &Value) -> Value {
     let later = |(name, value): (&String, &Value)| (name.replace("vm_", "lxc_"), value.clone());
     Value::Object(fields.as_object().unwrap().iter().map(later).collect::<Map<_, _>>())
@@ -73,7 +73,7 @@ async fn one_of_two_names_is_given() {
         let mut nobody = fields.clone();
         nobody.as_object_mut().unwrap().remove("vm_id");
         let reply = ask(&api, method, path, &nobody).await;
-        // Both tell of all containers where none is named.
+        // Both return all containers if none is named.
         if ["GET /ledger", "GET /boost", "GET /metrics/current"]
             .contains(&format!("{method} {path}").as_str())
         {
@@ -84,7 +84,7 @@ async fn one_of_two_names_is_given() {
     }
 }
 
-/// What the document says has a `vm_id` stands in the table above, and has an `lxc_id`, too.
+/// Every route with a `vm_id` in the document must be in the table above, and must also have an `lxc_id`.
 #[test]
 fn no_route_is_forgotten() {
     let document = routes::openapi();

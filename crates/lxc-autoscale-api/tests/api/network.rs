@@ -1,4 +1,4 @@
-//! The door for other machines: TLS, keys alone, and a certificate that is renewed.
+//! The listener for other machines: TLS, access by key only, and a renewed certificate.
 
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -12,7 +12,7 @@ use rustix::process::Signal;
 use crate::node::Node;
 use crate::server::{Server, program, run_to_end, write_config};
 
-/// Makes a certificate for localhost that is its own authority.
+/// Creates a self-signed certificate for localhost.
 fn make_certificate(directory: &Path) {
     let mut command = Command::new("openssl");
     command.args([
@@ -45,7 +45,7 @@ fn configure(node: &Node, more: &str) {
     write_config(node, "", &network);
 }
 
-/// Starts the server; returns it with the port of the door.
+/// Starts the server; returns it with the port of this listener.
 fn start(node: &Node) -> (Server, String) {
     let mut server = Server::spawn(node, &mut program(node, "run"));
     let line = server.wait_for("for holders of keys");
@@ -73,7 +73,7 @@ fn other_machines_need_a_key_and_a_certificate_is_served() {
     let (_server, url) = start(&node);
     let (_, answer) = curl(&node, Some(&viewer), &format!("{url}/routes"));
     assert!(answer.contains("\"status\":\"success\""), "{answer}");
-    // Whoever this test runs as is trusted on the other door, and a stranger here.
+    // The user who runs this test is trusted on the other listener, but a stranger here.
     let (_, answer) = curl(&node, None, &format!("{url}/routes"));
     assert!(answer.contains("\"code\":\"forbidden\""), "{answer}");
     let (_, answer) = curl(&node, Some("lxak_0"), &format!("{url}/routes"));
@@ -93,7 +93,7 @@ fn a_renewed_certificate_is_served_without_a_restart_and_a_broken_one_is_not() {
     std::fs::rename(node.root().join("tls.pem"), node.root().join("old.pem")).unwrap();
     make_certificate(node.root());
     server.wait_for("The certificate was read again.");
-    // curl believes the new one alone.
+    // curl trusts only the new one.
     let (done, _) = curl(&node, Some(&viewer), &url);
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     let good = std::fs::read(node.root().join("tls.pem")).unwrap();
@@ -107,7 +107,8 @@ fn a_renewed_certificate_is_served_without_a_restart_and_a_broken_one_is_not() {
     assert!(done.status.success(), "the last good one goes on");
 }
 
-/// The cluster file system may not answer for minutes: those who connect meanwhile are served with what was read before.
+/// The cluster file system may hang for minutes; clients that connect meanwhile get the certificate that was read
+/// before.
 #[test]
 fn a_certificate_that_cannot_be_read_again_holds_nobody_up() {
     let node = Node::new();
@@ -116,10 +117,10 @@ fn a_certificate_that_cannot_be_read_again_holds_nobody_up() {
     configure(&node, "");
     let (mut server, url) = start(&node);
     std::fs::rename(node.root().join("tls.pem"), node.root().join("good.pem")).unwrap();
-    // Whoever opens this waits for somebody to write.
+    // Opening this blocks until somebody writes to it.
     let hung = node.root().join("tls.pem");
     rustix::fs::mknodat(rustix::fs::CWD, &hung, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
-    // It can be opened once somebody reads it, who then waits for what is never written.
+    // It can be opened once somebody reads from it, who then waits for data that never comes.
     let write = || {
         let not_waiting = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
         std::fs::File::options().write(true).custom_flags(not_waiting).open(&hung)
@@ -139,19 +140,19 @@ fn a_certificate_that_cannot_be_read_again_holds_nobody_up() {
         let done = command.output().unwrap();
         assert!(done.status.success(), "{done:?}");
     }
-    // A door that would need it is not opened, and the one there is stays.
+    // A listener that needs the certificate is not opened, and the existing one stays.
     let text = std::fs::read_to_string(node.root().join("api.toml")).unwrap();
     std::fs::copy(node.root().join("tls.key"), node.root().join("copy.key")).unwrap();
     let moved = text.replace("/tls.key\"", "/copy.key\"");
     std::fs::write(node.root().join("api.toml"), moved).unwrap();
     server.signal(Signal::HUP);
-    let line = server.wait_for("the door for other machines stays as it was");
-    assert!(line.contains("takes longer than 5 s"), "{line}");
+    let line = server.wait_for("the listener for other machines stays as it was");
+    assert!(line.contains("took longer than 5 s"), "{line}");
     server.signal(Signal::TERM);
     assert!(server.wait().success());
 }
 
-/// What the door does after a reload, for each thing that can be changed about it.
+/// What the listener does after a reload, for each setting that can change.
 #[test]
 fn a_reload_opens_moves_and_closes_the_door() {
     let node = Node::new();
@@ -164,7 +165,7 @@ fn a_reload_opens_moves_and_closes_the_door() {
         let line = server.wait_for(until);
         line.split_whitespace().find(|word| word.starts_with("http")).unwrap_or_default().to_owned()
     };
-    // A port of our own choice, because the same one is asked for again.
+    // We choose the port, because the same one is needed again.
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let write = |certificate: &str| {
         configure(&node, "");
@@ -177,16 +178,16 @@ fn a_reload_opens_moves_and_closes_the_door() {
     let opened = reload(&mut server, "for holders of keys");
     let answers = |url: &str| curl(&node, Some(&viewer), &format!("{url}/routes")).0.status.success();
     assert!(answers(&opened));
-    // The same address with another certificate file, and one that is none: the door stays as it was.
+    // The same address with a certificate file that does not exist: the listener stays as it was.
     write("/missing.pem");
-    reload(&mut server, "the door for other machines stays as it was");
+    reload(&mut server, "the listener for other machines stays as it was");
     assert!(answers(&opened));
     std::fs::copy(node.root().join("tls.pem"), node.root().join("copy.pem")).unwrap();
     write("/copy.pem");
     assert_eq!(reload(&mut server, "for holders of keys"), opened);
     assert!(answers(&opened));
     write_config(&node, "", "");
-    reload(&mut server, "The door for other machines is closed.");
+    reload(&mut server, "The listener for other machines is closed.");
     assert!(!answers(&opened));
 }
 

@@ -1,4 +1,4 @@
-//! A node for the tests: configurations, a procfs and a stand-in for `pct` in a temporary directory.
+//! A node for the tests: configurations, a procfs and a substitute for `pct` in a temporary directory.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -20,13 +20,13 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tower::ServiceExt;
 
-/// A node called `proxmox` with a running container 104 and a stopped one, 102.
+/// A node called `proxmox` with a running container 104 and a stopped container 102.
 pub(crate) struct Node {
     directory: TempDir,
     pub(crate) config: Config,
 }
 
-/// An answer.
+/// A response.
 #[derive(Debug)]
 pub(crate) struct Reply {
     pub(crate) status: StatusCode,
@@ -109,12 +109,12 @@ impl Node {
         fs::write(self.conf_path(id), text).unwrap();
     }
 
-    /// The configuration of a container, or `None` when there is no such container.
+    /// The configuration of a container, or `None` if it does not exist.
     pub(crate) fn conf(&self, id: u32) -> Option<String> {
         fs::read_to_string(self.conf_path(id)).ok()
     }
 
-    /// Makes a container run.
+    /// Makes a container appear to be running.
     pub(crate) fn run(&self, id: u32) {
         let path = self.root().join("proc/net/unix");
         let mut text = fs::read_to_string(&path).unwrap();
@@ -129,7 +129,7 @@ impl Node {
         text.contains(&command_socket(id))
     }
 
-    /// Lets the stand-in do something before a command.
+    /// Makes the substitute for `pct` run a script before a command.
     pub(crate) fn hook(&self, command: &str, script: &str) {
         fs::write(self.root().join("hook").join(command), script).unwrap();
     }
@@ -175,7 +175,7 @@ impl Node {
 }
 
 impl Reply {
-    /// Asserts an error of this kind in the one shape of errors.
+    /// Asserts that this is an error with this status and code, in the common form.
     #[track_caller]
     pub(crate) fn assert_error(&self, status: u16, code: &str) {
         assert_eq!((self.status.as_u16(), &self.body["code"]), (status, &json!(code)), "{self:?}");
@@ -197,12 +197,12 @@ impl Reply {
     }
 }
 
-/// The socket that tells that a container runs.
+/// The socket that shows that a container is running.
 fn command_socket(id: u32) -> String {
     format!("@/var/lib/lxc/{id}/command")
 }
 
-/// A request of root, addressed as the first description has it.
+/// A request by root, addressed as in the product's first description.
 pub(crate) fn request(method: &str, path: &str, body: Option<Value>) -> Request<Body> {
     let request = Request::builder().method(method).uri(path).header("host", "proxmox:5000");
     let request = request.extension(Peer { uid: Some(0) });

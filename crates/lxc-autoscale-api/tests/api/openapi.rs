@@ -1,4 +1,5 @@
-//! The OpenAPI document: kept in the documentation, true of every answer that a test meets, shown as a page.
+//! The OpenAPI document: it equals the copy in the documentation, describes every response that a test gets, and is
+//! shown as a page.
 
 use std::fs;
 use std::path::Path;
@@ -14,7 +15,7 @@ use crate::node::{Node, request};
 
 static DOCUMENT: LazyLock<Value> = LazyLock::new(routes::openapi);
 
-/// The operation that a request reaches; none where there is no such route.
+/// The operation that handles a request; `None` if there is no such route.
 fn operation(method: &Method, path: &str) -> Option<&'static Value> {
     let segments: Vec<&str> = path.split('/').collect();
     let fits = |template: &str| {
@@ -27,7 +28,7 @@ fn operation(method: &Method, path: &str) -> Option<&'static Value> {
     operations.get(method.as_str().to_ascii_lowercase())
 }
 
-/// Asserts that the document tells of this answer.
+/// Asserts that the document describes this response.
 #[track_caller]
 pub(crate) fn assert_documented(method: &Method, path: &str, status: StatusCode, code: Option<&str>) {
     let Some(operation) = operation(method, path) else { return };
@@ -37,7 +38,7 @@ pub(crate) fn assert_documented(method: &Method, path: &str, status: StatusCode,
         "{method} {path} answers {status} ({code:?}), which the document does not know"
     );
     let schema = &response["content"]["application/json"]["schema"];
-    // An answer with data names its code itself; the others share a schema and add their codes.
+    // A response with data states its code itself; the others share a schema and add their codes.
     let ways = [&schema["properties"], &schema["allOf"][1]["properties"]];
     let codes = ways.map(|fields| &fields["code"]["enum"]).into_iter().find(|codes| codes.is_array());
     let codes = codes.unwrap_or(&Value::Null);
@@ -50,7 +51,7 @@ pub(crate) fn assert_documented(method: &Method, path: &str, status: StatusCode,
     }
 }
 
-/// `lxc-autoscale-api openapi > docs/openapi.json` writes it anew.
+/// Update the copy with `lxc-autoscale-api openapi > docs/openapi.json`.
 #[test]
 fn the_document_in_the_documentation_is_the_one_that_is_served() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/openapi.json");
@@ -71,7 +72,7 @@ async fn it_is_served() {
     assert_eq!(bytes, routes::openapi_text().as_bytes());
 }
 
-/// All that a request can name is described: a field without words would be a riddle to a client.
+/// Every field of a request has a description, because clients could not use it otherwise.
 #[test]
 fn every_field_of_a_request_is_described() {
     for (path, operations) in DOCUMENT["paths"].as_object().unwrap() {
@@ -94,7 +95,7 @@ fn every_field_of_a_request_is_described() {
     }
 }
 
-/// Whoever opens the page may change containers, so it loads nothing from elsewhere and nobody may frame it.
+/// People who may change containers open the page, so it loads nothing from elsewhere and cannot be framed.
 #[tokio::test]
 async fn the_page_needs_nothing_from_elsewhere() {
     let node = Node::new();

@@ -1,4 +1,5 @@
-//! Whose a connection over loopback is, with real connections of real users, some of which are reset before they are let in.
+//! The owner of a loopback connection, with real connections of real users, some of which are reset before they are
+//! accepted.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -12,9 +13,9 @@ use rustix::thread::{set_thread_res_gid, set_thread_res_uid};
 use crate::node::Node;
 use crate::server::{NOBODY, Server, cores_request, program, write_config};
 
-/// A connection of that user from an address of our choice; port 0 takes any.
+/// A connection by this user from a chosen address; port 0 stands for any port.
 fn connected(uid: u32, from: SocketAddr, to: SocketAddr) -> TcpStream {
-    // A thread has a user of its own.
+    // Each thread has its own user id.
     let as_user = std::thread::spawn(move || {
         if uid != 0 {
             let (user, group) = (Uid::from_raw(uid), Gid::from_raw(uid));
@@ -35,7 +36,7 @@ fn reset(connection: TcpStream) {
     drop(connection);
 }
 
-/// Stops the server, so that whoever connects waits to be let in.
+/// Stops the server, so that connections wait to be accepted.
 fn hold(server: &Server) {
     server.signal(Signal::STOP);
     let is_held = || {
@@ -58,8 +59,8 @@ fn anywhere() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 0))
 }
 
-/// Somebody sends a request, resets the connection before it is let in, and root connects from the port that this gives
-/// free: what was sent is not root's.
+/// A user sends a request and resets the connection before it is accepted, and root then connects from the freed
+/// port. The request must not be attributed to root.
 #[test]
 fn what_a_reset_connection_sent_is_not_done_for_whoever_has_its_port_next() {
     assert!(geteuid().is_root(), "only root can act as another user: run this test as root");
@@ -68,7 +69,7 @@ fn what_a_reset_connection_sent_is_not_done_for_whoever_has_its_port_next() {
     hold(&server);
     let mut strangers = connected(NOBODY, anywhere(), server.address());
     let port = strangers.local_addr().unwrap();
-    // More than the request, so that there is something to read when it is complete.
+    // More than the request, so that something is left to read after it.
     strangers.write_all(format!("{}GET ", cores_request(7)).as_bytes()).unwrap();
     reset(strangers);
     let roots = connected(0, port, server.address());
@@ -81,7 +82,8 @@ fn what_a_reset_connection_sent_is_not_done_for_whoever_has_its_port_next() {
     assert!(!trail.contains("to 7"), "{trail}");
 }
 
-/// Connections that are reset at once cost no look into the kernel's tables, which takes as long as a hundred answers.
+/// Connections that are reset at once must not cause a search of the kernel's tables, which takes as long as a
+/// hundred responses.
 #[test]
 fn connections_that_are_reset_at_once_are_nobodys() {
     let node = Node::new();

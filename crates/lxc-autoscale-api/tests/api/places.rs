@@ -1,4 +1,4 @@
-//! Who may come in, with real parts: another user of this machine, another machine, a unix socket.
+//! Who has access, tested with real parts: another user of this machine, another machine, a unix socket.
 
 use std::process::Command;
 
@@ -10,7 +10,7 @@ use rustix::process::{Signal, geteuid};
 use crate::node::Node;
 use crate::server::{NOBODY, Server, program, write_config};
 
-/// Makes a key in another process than the server's.
+/// Creates a key in a process other than the server's.
 fn key(node: &Node, name: &str, role: Role) -> String {
     let new = NewKey { name: name.to_owned(), role, containers: None, expires: None };
     KeyFile::new(node.root().join("keys.json")).create(new, Timestamp::now()).unwrap()
@@ -20,7 +20,7 @@ fn revoke(node: &Node, name: &str) {
     KeyFile::new(node.root().join("keys.json")).revoke(name).unwrap();
 }
 
-/// What a client is told: `success`, or the code of the error; `unreachable` when there is no connection.
+/// The outcome for a client: `success`, the error code, or `unreachable` if there is no connection.
 fn told(mut command: Command) -> String {
     let done = command.output().unwrap();
     let text = String::from_utf8_lossy(&done.stdout).into_owned();
@@ -33,7 +33,7 @@ fn told(mut command: Command) -> String {
     word.as_str().unwrap().to_owned()
 }
 
-/// `curl` as a user of this machine; a write when `cores` is given.
+/// `curl` as a user of this machine; with `writes`, it sends a change.
 fn curl(uid: u32, door: &[&str], key: Option<&str>, headers: &[&str], writes: bool) -> Command {
     let id = uid.to_string();
     let mut command = Command::new("setpriv");
@@ -61,13 +61,13 @@ fn curl(uid: u32, door: &[&str], key: Option<&str>, headers: &[&str], writes: bo
     command
 }
 
-/// The same rules over loopback and at the unix socket, with two real users.
+/// The same rules over loopback and the unix socket, with two real users.
 #[test]
 fn root_comes_in_and_another_user_needs_a_key() {
     assert!(geteuid().is_root(), "only root can act as another user: run this test as root");
     let node = Node::new();
     let server = Server::start(&node, "");
-    // Where another user can reach it, as /run is.
+    // At a path that another user can reach, like /run.
     let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     std::fs::set_permissions(node.root(), open).unwrap();
     let tcp = format!("http://{}", server.address());
@@ -106,17 +106,17 @@ fn root_comes_in_and_another_user_needs_a_key() {
     assert!(!std::path::Path::new(&socket).exists(), "the socket goes with its server");
 }
 
-/// A network namespace: a machine of its own as far as addresses go.
+/// A network namespace, which is a separate machine as far as addresses are concerned.
 struct OtherMachine {
     name: String,
     ours: String,
 }
 
 impl OtherMachine {
-    /// Connects it to this one by a pair of virtual network cards.
+    /// Connects it to this machine by a pair of virtual network cards.
     fn connect() -> Self {
         let id = std::process::id();
-        // Documentation addresses (RFC 5737): nothing else on this machine can have them.
+        // Documentation addresses (RFC 5737), which nothing else on this machine can have.
         let (block, base) = (id / 64 % 2, id % 64 * 4);
         let network = ["198.51.100", "203.0.113"][usize::try_from(block).unwrap()];
         let machine = Self { name: format!("lxcas{id}"), ours: format!("{network}.{}", base + 1) };
@@ -130,7 +130,7 @@ impl OtherMachine {
         machine
     }
 
-    /// Root of that machine asks.
+    /// Root of that machine sends a request.
     fn asks(&self, url: &str, key: Option<&str>, headers: &[&str], writes: bool) -> String {
         let asked = curl(0, &["--max-time", "20", url], key, headers, writes);
         let mut command = Command::new("ip");
@@ -141,7 +141,7 @@ impl OtherMachine {
 
 impl Drop for OtherMachine {
     fn drop(&mut self) {
-        // Takes its network card with it, and that one its twin.
+        // This removes its network card, and thereby the other one of the pair.
         let _ = Command::new("ip").args(["netns", "delete", &self.name]).status();
     }
 }
@@ -156,7 +156,7 @@ fn ip(arguments: &[&str]) {
 fn another_machine_needs_a_key_and_reaches_no_other_door() {
     assert!(geteuid().is_root(), "only root can make a network namespace: run this test as root");
     let other = OtherMachine::connect();
-    // At an address of ours, and at all of them, IPv4 and IPv6 by one socket.
+    // At one of our addresses, and at all of them, with IPv4 and IPv6 on a single socket.
     for address in [other.ours.as_str(), "[::]"] {
         asked_from_another_machine(&other, address);
     }
@@ -187,10 +187,10 @@ fn asked_from_another_machine(other: &OtherMachine, address: &str) {
     }
     revoke(&node, "guest");
     assert_eq!(other.asks(&url, Some(&guest), &[], false), "invalid_key");
-    // The door that trusts root is not to be found from there, whatever key is presented.
+    // The listener that trusts root cannot be reached from there, whatever key is presented.
     let own_door = format!("http://{}:{}", other.ours, server.address().port());
     assert_eq!(other.asks(&own_door, Some(&operator), &[], false), "unreachable");
-    // Root of this machine comes in by its own door, and at the other one is a stranger without a key.
+    // Root of this machine uses its own listener; at the other one, root is a stranger without a key.
     assert_eq!(told(curl(0, &[&format!("http://{}", server.address())], None, &[], true)), "success");
     assert_eq!(told(curl(0, &[&url], None, &[], false)), "forbidden");
     assert_eq!(node.calls(), [""; 0], "two cores it has already");

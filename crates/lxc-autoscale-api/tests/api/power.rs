@@ -1,4 +1,4 @@
-//! Starting, stopping and restarting: what is called, what is refused, and who may kill.
+//! Starting, stopping and restarting: which calls are made, what is refused, and who may kill.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::node::{Node, RUNNING_104, STOPPED_102, send};
 
-/// What is asked of which container, what it answers, and what is called for it.
+/// The request, its response, and the calls made for it.
 const CASES: &[(&str, &str, &str, &[&str])] = &[
     (
         "start",
@@ -57,7 +57,7 @@ const CASES: &[(&str, &str, &str, &[&str])] = &[
         &[],
     ),
     (
-        // Proxmox's own restart kills what does not stop in time.
+        // Proxmox's own restart kills a container that does not stop in time.
         "reboot",
         r#"{"vm_id": 104, "timeout": 7}"#,
         r#"{"vm_id": 104, "was_running": true, "running": true, "changed": true}"#,
@@ -110,7 +110,7 @@ async fn what_cannot_be_started_or_stopped_is_not_tried() {
         node.post("/power/shutdown", body).await.assert_error(422, "out_of_bounds");
     }
     assert_eq!(node.calls(), [""; 0]);
-    // Protection is from removal, and a root filesystem that is mounted on the node is in nobody's way.
+    // Protection only prevents removal, and a root filesystem mounted on the node is no obstacle.
     node.write_conf(104, &format!("protection: 1\nlock: mounted\n{RUNNING_104}"));
     node.hook("shutdown", "stop_now; exit 0");
     assert_eq!(node.post("/power/shutdown", json!({"vm_id": 104})).await.data()["changed"], true);
@@ -139,7 +139,7 @@ async fn a_restart_that_stops_half_way_says_so() {
     assert!(reply.message().contains("was shut down") && reply.message().contains("startup"), "{reply:?}");
 }
 
-/// Proxmox says that it has only asked, and the manager acts later.
+/// Proxmox reports only that it has sent the request; the manager acts later.
 #[tokio::test]
 async fn what_the_high_availability_manager_is_asked_for_is_waited_for() {
     let node = Node::new();

@@ -1,4 +1,4 @@
-//! What is refused, with which status and code, and that nothing was done.
+//! Refusals with their status and code; nothing is changed by any of them.
 
 use axum::Router;
 use axum::body::Body;
@@ -94,16 +94,16 @@ async fn a_container_in_no_state_for_it() {
         ("DELETE", "/clone/delete", json!({"vm_id": 999}), 404, "no_such_container"),
         ("DELETE", "/clone/delete", json!({"vm_id": 104}), 403, "not_a_clone"),
         ("DELETE", "/clone/delete", json!({"vm_id": 113}), 409, "protected"),
-        // A copy that somebody made of our copy carries the mark of another id.
+        // A copy that somebody made of our copy has a mark with another id.
         ("DELETE", "/clone/delete", json!({"vm_id": 114}), 403, "not_a_clone"),
-        // Anybody who may set tags can set ours.
+        // Anyone who may set tags can set ours.
         ("DELETE", "/clone/delete", json!({"vm_id": 116}), 403, "not_a_clone"),
     ] {
         refused(&node, method, path, body, status, code).await;
     }
 }
 
-/// Configuration × request; a protected container stays whatever they say.
+/// All combinations of configuration and request; a protected container is never removed.
 #[tokio::test]
 async fn a_container_that_is_no_copy_goes_only_when_both_say_so_and_the_second_time() {
     for (configured, asked, goes) in
@@ -144,7 +144,7 @@ async fn remove(api: &Router, body: Value) -> Reply {
     send(api, request("DELETE", "/clone/delete", Some(body))).await
 }
 
-/// The confirmation that an answer gives which refuses to remove anything without one.
+/// The confirmation in a response that refuses a removal without one.
 #[track_caller]
 fn confirmation(reply: &Reply) -> Value {
     let (status, code) = (reply.status.as_u16(), &reply.body["code"]);
@@ -152,7 +152,7 @@ fn confirmation(reply: &Reply) -> Value {
     reply.body["data"]["confirmation"].clone()
 }
 
-/// What is confirmed is what was shown, and nothing else.
+/// A confirmation is valid only for what was shown.
 #[tokio::test]
 async fn a_container_that_was_changed_since_it_was_shown_stays() {
     let mut node = Node::new();
@@ -170,7 +170,7 @@ async fn a_container_that_was_changed_since_it_was_shown_stays() {
         confirmation(&remove(&api, body(json!(nonsense))).await);
     }
     assert_eq!(node.calls(), [""; 0]);
-    // Another server knows nothing of it.
+    // Another server does not accept it.
     confirmation(&remove(&node.api(), body(confirmation(&again))).await);
     remove(&api, body(confirmation(&again))).await.data();
     assert_eq!(node.conf(102), None);
@@ -219,7 +219,7 @@ async fn numbers_out_of_bounds() {
     }
 }
 
-/// Somebody else set the size since whoever asks has looked.
+/// Somebody else has set the size since the client looked.
 #[tokio::test]
 async fn a_size_that_is_another_than_expected() {
     let node = Node::new();
@@ -272,7 +272,7 @@ async fn a_size_that_is_another_than_expected() {
     ] {
         refused(&node, "POST", path, body, 422, "out_of_bounds").await;
     }
-    // What it has already is nobody's loss, and what is as expected is changed.
+    // If the size already is the requested one, that is no loss; if it is the expected one, it is changed.
     for (path, body, changed) in [
         ("/scale/cores", json!({"vm_id": 104, "cores": 2, "expected": 7}), false),
         ("/scale/ram", json!({"vm_id": 104, "memory": 2048, "expected": 7}), false),
@@ -325,7 +325,7 @@ async fn malformed_parameters() {
     }
 }
 
-/// What is wrong with a request names the field, in a body and in a query.
+/// An error about a request names the field, in a body and in a query.
 #[test]
 fn what_is_malformed_is_named() {
     let node = Node::new();
@@ -446,7 +446,7 @@ async fn strangers_get_no_answer() {
     {
         ask(Some(0), "proxmox:5000", Some((name, value))).await.assert_error(403, "foreign_origin");
     }
-    // A request that never came over a connection has no peer at all.
+    // A request that did not come over a connection has no peer.
     let mut anonymous = request("GET", "/routes", None);
     anonymous.extensions_mut().clear();
     send(&api, anonymous).await.assert_error(403, "forbidden");
@@ -472,7 +472,7 @@ async fn a_shrink_that_might_hurt() {
     assert_eq!(node.calls(), ["set 104 -memory 1024"]);
 }
 
-/// What stands in the place of the metrics file may be anything; none of it allows a shrink or stops the server.
+/// Whatever is in place of the metrics file, it must not allow a shrink or stop the server.
 #[tokio::test]
 async fn a_shrink_by_a_file_that_is_no_metrics_file() {
     use rustix::fs::{CWD, FileType, Mode, mknodat};
@@ -494,7 +494,7 @@ async fn a_shrink_by_a_file_that_is_no_metrics_file() {
         std::fs::write(file, &broken).unwrap();
         refused(&node, "POST", "/scale/ram", shrink.clone(), 409, "shrink_without_metrics").await;
     }
-    // A terabyte without an end.
+    // A terabyte without a line break.
     std::fs::File::create(file).unwrap().set_len(1 << 40).unwrap();
     refused(&node, "POST", "/scale/ram", shrink.clone(), 409, "shrink_without_metrics").await;
     std::fs::remove_file(file).unwrap();

@@ -1,5 +1,5 @@
-//! Removals of containers, through the real server: what is looked at when their turn has come, what a confirmation holds for,
-//! and what is written down of those that are refused.
+//! Removals of containers through the real server: what is checked when it is their turn, what a confirmation is
+//! valid for, and what is recorded of refused ones.
 
 use std::fs;
 
@@ -25,15 +25,15 @@ fn remove(server: &Server, vm_id: u32, confirmation: &Value) -> (u16, Value) {
     server.ask("DELETE", "/clone/delete", &removal(vm_id, confirmation))
 }
 
-/// The data of an answer that nothing was removed without a confirmation.
+/// The data of a response that asks for a confirmation.
 #[track_caller]
 fn shown((status, answer): (u16, Value)) -> Value {
     assert_eq!((status, &answer["code"]), (428, &json!("confirmation_needed")), "{answer}");
     answer["data"].clone()
 }
 
-/// Lets a snapshot of a container be under way, asks for the removal of the container, does something when that waits, and
-/// lets the snapshot end; returns what is answered to the removal.
+/// While a snapshot of a container is under way, sends a request to remove the container, runs an action once that
+/// waits, and lets the snapshot end. Returns the response to the removal.
 fn remove_behind_a_snapshot(
     (node, server): (&Node, &Server),
     vm_id: u32,
@@ -55,7 +55,7 @@ fn remove_behind_a_snapshot(
     read_answer(removal)
 }
 
-/// A copy takes no confirmation. What has its id when the removal has its turn may be another container.
+/// A copy needs no confirmation. When it is the removal's turn, its id may belong to another container.
 #[test]
 fn a_copy_that_is_another_container_when_its_turn_has_come_stays() {
     let other = "hostname: production\nmemory: 4096\ntags: important-production\n";
@@ -73,7 +73,7 @@ fn a_copy_that_is_another_container_when_its_turn_has_come_stays() {
         assert_eq!((status, &answer["code"]), (409, &json!("not_as_shown")), "{answer}");
         assert!(node.conf(105).unwrap().starts_with(text));
         assert!(!node.calls().iter().any(|call| call.starts_with("destroy")), "{:?}", node.calls());
-        // Whoever asks again is shown what it is now.
+        // A new request shows the present state.
         let now = shown(remove(&server, 105, &Value::Null));
         assert_eq!((&now["name"], &now["snapshots"]), (&json!("production"), &json!(["first"])));
     }
@@ -96,7 +96,7 @@ fn a_container_that_is_not_any_more_as_it_was_confirmed_when_its_turn_has_come_s
     assert_eq!(node.conf(102), None);
 }
 
-/// Lines that a configuration has more when the second request comes.
+/// Additional lines in the configuration when the second request comes.
 #[test]
 fn a_confirmation_holds_for_all_of_the_configuration() {
     for more in [
@@ -138,7 +138,7 @@ fn the_disks_that_would_be_lost_are_shown() {
     );
 }
 
-/// Root's confirmation is nobody else's, of whatever role.
+/// A confirmation for root is not valid for anyone else, in whatever role.
 #[test]
 fn a_confirmation_of_another_caller_removes_nothing() {
     let node = Node::new();
@@ -154,7 +154,7 @@ fn a_confirmation_of_another_caller_removes_nothing() {
     assert_eq!(node.conf(102), None);
 }
 
-/// What is asked for, what it is answered with, and the events that the audit log has of it.
+/// The request, its response, and the events of it in the audit log.
 #[test]
 fn a_removal_that_is_refused_or_waits_for_a_confirmation_is_written_down() {
     let mut node = Node::new();
@@ -179,13 +179,7 @@ fn a_removal_that_is_refused_or_waits_for_a_confirmation_is_written_down() {
             vec!["begun", "not_done"],
             "remove container 102: refused",
         ),
-        (
-            anything(102),
-            428,
-            "confirmation_needed",
-            vec!["refused"],
-            "container 102, copy or not: not without",
-        ),
+        (anything(102), 428, "confirmation_needed", vec!["refused"], "container 102, copy or not: needs a"),
     ] {
         let before = lines(&node).len();
         let (answered, answer) = server.ask("DELETE", "/clone/delete", &body);

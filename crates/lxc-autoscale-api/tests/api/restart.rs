@@ -1,4 +1,4 @@
-//! A server that is killed in the middle of a call, and what the next one makes of it.
+//! A server that is killed in the middle of a call, and how the next one settles it.
 
 use std::fs;
 use std::io::Read;
@@ -10,8 +10,8 @@ use crate::leaving::{hold, release, until, until_held};
 use crate::node::Node;
 use crate::server::{Server, program, read_answer, write_config};
 
-/// Kills the server while `command` of `pct` is at work, starts it anew, lets that call end as `rest` of its script has
-/// it, and returns how the change ended by the audit log, with the new server.
+/// Kills the server while a `pct` call of `command` is running, starts a new one, and lets the call end with `rest`
+/// of its script. Returns how the change ended according to the audit log, and the new server.
 fn killed_while(
     node: &Node,
     command: &str,
@@ -31,15 +31,15 @@ fn killed_while(
     server.wait();
 
     let mut server = Server::spawn(node, &mut program(node, "run"));
-    // The call of then is still at work: nothing is said about it, and nothing done.
+    // The old call is still running: nothing is recorded about it yet, and nothing is done.
     let calls = node.calls();
     assert!(last_line(node)["event"] == "begun", "{}", last_line(node));
     assert_eq!(node.calls(), calls);
-    // The call itself goes by the script it has begun; those that clean up do not.
+    // The running call continues with the script it began with; later calls that clean up do not use it.
     fs::remove_file(node.root().join("hook").join(command)).unwrap();
     fs::write(node.root().join("release"), "").unwrap();
     server.wait_for("settled");
-    // A line of the audit log is written after that of the log.
+    // The record in the audit log is written after the line in the service log.
     loop {
         let line = last_line(node);
         if line["event"] != "begun" {
@@ -94,7 +94,7 @@ fn what_has_the_id_before_the_copy_was_ordered_is_somebody_elses() {
     assert_eq!(node.conf(105).unwrap(), "hostname: copy\n");
 }
 
-/// It prints to nobody then, which must not end it.
+/// Nobody reads its output then, which must not end it.
 #[test]
 fn a_call_that_tells_its_progress_goes_on_when_the_server_is_gone() {
     let node = Node::new();
@@ -124,7 +124,7 @@ fn a_size_was_reached_or_it_was_not_and_the_ledger_knows() {
             killed_while(&node, "set", rest, ("POST", "/scale/cores"), &json!({"vm_id": 104, "cores": 4}));
         assert_eq!(line["event"], event, "{line}");
         assert!(node.conf(104).unwrap().contains(cores));
-        // The next change of the container has its turn when all of that is written down.
+        // The next change of the container gets its turn only when all of that is recorded.
         let mut answer = String::new();
         let next = json!({"vm_id": 104, "cores": 3});
         server.send("POST", "/scale/cores", &next).read_to_string(&mut answer).unwrap();
@@ -163,8 +163,8 @@ fn a_snapshot_was_removed_or_it_was_not() {
     assert!(line["message"].as_str().unwrap().contains("are now: two"), "{line}");
 }
 
-/// Calls and jobs that start and stop: what is said of them when the server was killed in between, and whether container
-/// 104 runs then.
+/// Calls and jobs that start and stop: the outcome if the server was killed meanwhile, and whether container 104 is
+/// running then.
 #[test]
 fn a_container_was_stopped_or_it_was_not_and_one_that_was_to_run_again_does() {
     for (command, rest, path, body, event, runs) in [
@@ -197,7 +197,7 @@ fn a_container_that_ran_before_a_rollback_runs_again() {
     assert!(node.is_running(104));
 }
 
-/// What the power took from one file may still stand in the other.
+/// What a power cut took from one file may still be in the other one.
 #[test]
 fn a_number_that_the_audit_log_has_is_not_given_again() {
     let node = Node::new();
@@ -214,12 +214,12 @@ fn a_number_that_the_audit_log_has_is_not_given_again() {
     assert_eq!(number_of_change_to(4), 2);
 }
 
-/// The store, and what it has not taken in yet.
+/// The database file, and its write-ahead log.
 const STORE: &str = "api.sqlite";
-/// Keeps what is on the disk when a call is made, once.
+/// Saves, once, what is on the disk when a call is made.
 const KEEP: &str = "mkdir \"$root/disk\" 2>/dev/null && cp \"$root/audit.jsonl\" \"$root/state\"/api.sqlite* \"$root/disk\"\n";
 
-/// Puts these files back to what they were when [`KEEP`] kept them.
+/// Restores these files to what [`KEEP`] saved.
 fn put_back(node: &Node, names: &[&str]) {
     let (disk, state) = (node.root().join("disk"), node.root().join("state"));
     for file in fs::read_dir(&state).unwrap().map(Result::unwrap) {
@@ -236,8 +236,8 @@ fn put_back(node: &Node, names: &[&str]) {
     }
 }
 
-/// What is on the disk when the call is made is all that is left of a change when the power fails right after its answer. The
-/// audit log may not even say that it was begun.
+/// If the power fails right after the response, only what was on the disk when the call was made is left of a change.
+/// Even its start may be missing from the audit log.
 #[test]
 fn how_an_answered_change_ended_is_found_again_after_a_power_cut() {
     for lost in [0, 1] {
@@ -277,8 +277,8 @@ fn how_an_answered_change_ended_is_found_again_after_a_power_cut() {
     }
 }
 
-/// The end of a change is in the audit log, which had it on the disk, and the store has lost it: there is one end, and it is the
-/// one that was answered, whatever runs when the node is back.
+/// The end of a change was synced in the audit log but lost from the store. There must be one end only, and it is the
+/// one that was answered, whatever is running when the node is back.
 #[test]
 fn an_end_that_the_audit_log_alone_has_is_taken_over() {
     for (command, path, body, event) in [
@@ -296,12 +296,12 @@ fn an_end_that_the_audit_log_alone_has_is_taken_over() {
         server.wait();
         put_back(&node, &[STORE]);
         fs::remove_file(node.root().join("hook").join(command)).unwrap();
-        // The node starts it with itself.
+        // The node starts it at boot.
         if !node.is_running(104) {
             node.run(104);
         }
         let told = records(&node);
-        // It listens when it has looked what was left.
+        // The server listens only after it has checked what was left.
         let server = Server::start(&node, "");
         let said = fs::read_to_string(node.root().join("api.log")).unwrap();
         assert!(said.contains("only the audit log has how this ended"), "{said}");
@@ -324,7 +324,7 @@ fn an_end_that_the_audit_log_alone_has_is_taken_over() {
     }
 }
 
-/// What a change was answered with while its call went on is no end of it.
+/// The answer to a change whose call was still running is not its end.
 #[test]
 fn an_answer_that_the_audit_log_alone_has_is_not_taken_for_the_end() {
     let node = Node::new();
@@ -353,7 +353,7 @@ fn an_answer_that_the_audit_log_alone_has_is_not_taken_for_the_end() {
     assert_eq!(ends, [json!("not_done"), json!("done")]);
 }
 
-/// A change may have begun in the file before the rotation, and its end, which is lost, stood in the file after it.
+/// A change may have begun in the file before the rotation, and its lost end was in the file after it.
 #[test]
 fn an_end_that_was_lost_after_a_rotation_is_added() {
     let node = Node::new();
@@ -382,7 +382,7 @@ fn an_end_that_was_lost_after_a_rotation_is_added() {
     assert_chain(&node, "records 1 to 4: the chain holds");
 }
 
-/// The last changes may have had the store on the disk, and not yet the audit log, when the power failed.
+/// When the power failed, the store may have been synced with the last changes, but not the audit log.
 #[test]
 fn what_the_store_alone_has_of_changes_is_added_to_the_audit_log() {
     for lost in 1.. {
@@ -397,12 +397,12 @@ fn what_the_store_alone_has_of_changes_is_added_to_the_audit_log() {
         server.signal(Signal::KILL);
         server.wait();
         let whole = records(&node);
-        // The first record of a file is on the disk before anything is called.
+        // The first record of a file is synced before any call is made.
         if lost == whole.len() {
             return;
         }
         lose_records(&node, lost);
-        // It listens when that is done.
+        // The server listens only when that is done.
         let _server = Server::start(&node, "");
         let completed = records(&node);
         assert_eq!(completed.len(), whole.len(), "{lost} lost: {completed:?}");
@@ -420,13 +420,13 @@ fn what_the_store_alone_has_of_changes_is_added_to_the_audit_log() {
     }
 }
 
-/// What the audit log of a node has.
+/// The records in the audit log of a node.
 fn records(node: &Node) -> Vec<Value> {
     let text = fs::read_to_string(node.root().join("audit.jsonl")).unwrap();
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// Cuts off the last records.
+/// Removes the last records.
 fn lose_records(node: &Node, lost: usize) {
     let log = node.root().join("audit.jsonl");
     let text = fs::read_to_string(&log).unwrap();

@@ -1,4 +1,4 @@
-//! Removing snapshots by name, and all but the newest.
+//! Removing snapshots by name, and all except the newest.
 
 use serde_json::json;
 
@@ -43,7 +43,7 @@ async fn the_newest_of_ours_stay() {
     assert_eq!(reply.data(), &data);
     let conf = node.conf(104).unwrap();
     assert!(conf.contains("[three]") && conf.contains("[theirs]") && !conf.contains("[two]"), "{conf}");
-    // Nothing is left to do; and what others made goes when that is asked for.
+    // There is nothing left to do; snapshots of others are removed only on request.
     let calls = node.calls().len();
     let reply = node.post("/snapshot/prune", json!({"vm_id": 104, "keep": 1})).await;
     assert_eq!((&reply.data()["removed"], node.calls().len() - calls), (&json!([]), 1), "it looked only");
@@ -55,7 +55,7 @@ async fn the_newest_of_ours_stay() {
     }
 }
 
-/// A copy that was cut off left the first; a backup is at work on the second.
+/// The first was left by an interrupted copy; a backup is using the second.
 #[tokio::test]
 async fn what_belongs_to_a_copy_or_a_backup_is_never_pruned() {
     let node = node_with(&[("lxc-autoscale-clone-105", OURS), ("vzdump", ""), ("one", OURS), ("two", OURS)]);

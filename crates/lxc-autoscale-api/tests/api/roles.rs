@@ -1,6 +1,6 @@
-//! Who may what: route × role × method × origin × expected code, as one table.
+//! Permissions as one table: route × role × method × origin × expected code.
 //!
-//! A new route takes one line in [`ROUTES`]; a route of the server without one fails the test.
+//! A new route needs one line in [`ROUTES`]; a route of the server without one fails the test.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
@@ -16,8 +16,8 @@ use tower::ServiceExt;
 
 use crate::node::{Node, send};
 
-/// One route a line: the least role, the method, a path with its query, a good body. A route that names container
-/// 104 or 105 is out of the scope of a key for another container.
+/// One route per line: the lowest role, the method, a path with its query, and a valid body. A route that names
+/// container 104 or 105 is outside the scope of a key for another container.
 const ROUTES: &str = r#"
     operator POST   /scale/cores                                 {"vm_id": 104, "cores": 2}
     operator POST   /scale/cpulimit                              {"vm_id": 104, "cpulimit": 1.5}
@@ -95,7 +95,7 @@ impl Row {
         self.uri.split('?').next().unwrap_or_default()
     }
 
-    /// Whether it is a request for this route of the server, whose path may have `{parameters}`.
+    /// Whether it is a request for this route of the server, whose path may contain `{parameters}`.
     pub(crate) fn is_for(&self, route: &Value) -> bool {
         let template = route["path"].as_str().unwrap();
         let same = |(ours, theirs): (&str, &str)| ours == theirs || theirs.starts_with('{');
@@ -127,17 +127,17 @@ impl Row {
     }
 }
 
-/// What somebody is told; `None` means that nothing is said against it.
+/// The refusal; `None` if the request is not refused.
 type Verdict = Option<(u16, &'static str)>;
 
-/// Where a request comes from.
+/// The origin of a request.
 struct Origin {
     name: &'static str,
     uid: Option<u32>,
     door: Option<Door>,
     host: Option<&'static str>,
     headers: Vec<(&'static str, String)>,
-    /// What is expected.
+    /// The expected outcome.
     verdict: fn(&Row) -> Verdict,
 }
 
@@ -152,7 +152,7 @@ impl Origin {
         Self::user(name, Some(1000), verdict).with("authorization", &format!("Bearer {key}"))
     }
 
-    /// Root, but a header says something else.
+    /// Root, but with a contradictory header.
     fn root_with(
         name: &'static str,
         header: &'static str,
@@ -167,7 +167,7 @@ impl Origin {
         self
     }
 
-    /// The same through the door for other machines, where no user is known.
+    /// The same through the listener for other machines, where no user is known.
     fn through_the_network(self, name: &'static str) -> Self {
         let door = Some(Door { client: ADMINS_NETWORK, address: OUR_ADDRESS, is_tls: true });
         Self { name, uid: None, door, host: Some("192.168.1.10:5443"), ..self }
@@ -193,7 +193,7 @@ fn operator(row: &Row) -> Verdict {
 }
 
 fn scoped(row: &Row) -> Verdict {
-    // A whole file is replaced with `If-Match` only, which is looked at first.
+    // Replacing a whole file requires `If-Match`, which is checked first.
     let is_of_all = row.uri.starts_with("/config") && row.method != "PUT";
     (is_of_all || row.touches_a_container()).then_some((403, "out_of_scope"))
 }
@@ -247,7 +247,7 @@ fn origins(node: &Node) -> Vec<Origin> {
     ]
 }
 
-/// Asks, and returns what was said: a refusal that is about who asks, or nothing.
+/// Sends a request; returns the refusal if it is about the caller, otherwise nothing.
 async fn verdict(api: &axum::Router, request: Request<Body>) -> Verdict {
     const ABOUT_WHO_ASKS: [&str; 7] = [
         "forbidden",
@@ -268,7 +268,7 @@ async fn verdict(api: &axum::Router, request: Request<Body>) -> Verdict {
     let body: Value = serde_json::from_slice(&body).unwrap_or_else(|error| panic!("{error}: {body:?}"));
     assert_ne!(status, 500, "{body}");
     let code = body["code"].as_str().unwrap();
-    // Whether what is allowed can be done depends on what was done before.
+    // Whether an allowed change is possible depends on earlier ones.
     ABOUT_WHO_ASKS.into_iter().find(|known| *known == code).map(|code| (status, code))
 }
 
@@ -286,7 +286,7 @@ fn create(node: &Node, name: &str, role: Role, containers: Option<&[u32]>) -> St
     KeyFile::new(node.config.server.keys_file.clone()).create(new, Timestamp::now()).unwrap()
 }
 
-/// The table of the server, as it says itself.
+/// The table of routes, as reported by the server.
 async fn served(node: &Node) -> Vec<Value> {
     node.get("/routes").await.data().as_array().unwrap().clone()
 }
@@ -294,7 +294,7 @@ async fn served(node: &Node) -> Vec<Value> {
 #[tokio::test]
 async fn route_by_role_by_origin() {
     for index in 0..origins(&node()).len() {
-        // A node of its own, so that what one may do leaves no traces for the next.
+        // Each origin has a node of its own, so that one leaves no traces for the next.
         let node = node();
         let origin = &origins(&node)[index];
         let api = node.api();
@@ -324,7 +324,7 @@ async fn every_route_has_a_row_and_every_row_a_route() {
     }
 }
 
-/// Methods that a path does not have are no way in either, nor are paths that do not exist.
+/// Methods that a path does not support must not give access either, nor must paths that do not exist.
 #[tokio::test]
 async fn other_methods_and_paths_tell_strangers_nothing() {
     let node = node();
@@ -356,7 +356,7 @@ async fn look(api: &axum::Router, key: &str) -> crate::node::Reply {
     send(api, request.header("authorization", format!("Bearer {key}")).body(Body::empty()).unwrap()).await
 }
 
-/// The same server goes on; the key works, is revoked by another process, and is dead.
+/// The same server keeps running; the key works, is revoked by another process, and no longer works.
 #[tokio::test]
 async fn a_revoked_key_is_dead_at_once() {
     let node = node();

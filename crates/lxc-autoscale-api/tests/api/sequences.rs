@@ -1,10 +1,10 @@
-//! Sequences that go wrong half way, and what the node looks like afterwards.
+//! Sequences that fail half way, and the state of the node afterwards.
 
 use serde_json::{Value, json};
 
 use crate::node::{Node, Reply, request, send};
 
-/// How the snapshot is taken that a running container is copied from.
+/// The call that takes the snapshot from which a running container is copied.
 const TEMPORARY_SNAPSHOT: &str = "snapshot 104 lxc-autoscale-clone-105 --description temporary: lxc-autoscale-api copies \
                                   the container from it";
 
@@ -12,7 +12,7 @@ async fn clone_104(node: &Node) -> Reply {
     node.post("/clone/create", json!({"vm_id": 104, "new_vm_id": 105, "new_vm_name": "copy"})).await
 }
 
-/// Neither copy nor snapshot is there.
+/// Asserts that neither copy nor snapshot exists.
 #[track_caller]
 fn assert_untouched(node: &Node) {
     assert_eq!(node.conf(105), None);
@@ -93,13 +93,13 @@ async fn a_container_that_somebody_else_made_meanwhile_is_not_destroyed() {
     node.hook("clone", "echo 'hostname: theirs' >\"$configs/105.conf\"");
     clone_104(&node).await.assert_error(409, "container_exists");
     assert_eq!(node.conf(105).unwrap(), "hostname: theirs\n");
-    // Nor when the copy fails for another reason and what has the id is not what we ordered.
+    // Nor if the copy fails for another reason, and the container with that id is not the one we ordered.
     std::fs::remove_file(node.root().join("etc/pve/lxc/105.conf")).unwrap();
     node.hook("clone", "echo 'hostname: theirs' >\"$configs/105.conf\"; fail 'clone failed: oops'");
     let reply = clone_104(&node).await;
     reply.assert_error(502, "left_behind");
     assert!(!node.calls().iter().any(|call| call.starts_with("destroy")));
-    // Nor when they are in the middle of making it.
+    // Nor if somebody is just creating it.
     for theirs in ["lock: create\\nhostname: theirs", "lock: create"] {
         std::fs::remove_file(node.root().join("etc/pve/lxc/105.conf")).unwrap();
         let busy = "can't lock file '/run/lock/lxc/pve-config-105.lock' - got timeout";
@@ -119,8 +119,8 @@ async fn a_container_that_somebody_else_made_meanwhile_is_not_destroyed() {
     assert!(!node.calls().iter().any(|call| call.starts_with("destroy")));
 }
 
-/// While the snapshot was taken, something else took the source or stood in the way of the copy: none was begun, so what
-/// has its id by then, whatever it looks like, is not ours to destroy.
+/// While the snapshot was taken, something locked the source or prevented the copy. No copy was begun, so a container
+/// with that id, whatever it looks like, is not ours to destroy.
 #[tokio::test]
 async fn what_has_the_id_of_a_copy_that_was_refused_is_not_destroyed() {
     for (says, status, code) in [
@@ -154,7 +154,7 @@ async fn a_snapshot_that_cannot_be_dropped_is_named() {
     assert!(reply.message().contains(left), "{}", reply.message());
     node.hook("clone", "fail 'clone failed: oops'");
     std::fs::remove_file(node.root().join("etc/pve/lxc/105.conf")).unwrap();
-    // The leftover is in the way of the next attempt, which says so instead of piling up snapshots.
+    // The leftover blocks the next attempt, which reports it instead of creating more snapshots.
     clone_104(&node).await.assert_error(409, "locked");
     std::fs::remove_file(node.root().join("hook/delsnapshot")).unwrap();
     std::fs::remove_file(node.root().join("hook/clone")).unwrap();
@@ -197,8 +197,8 @@ async fn a_running_clone_is_stopped_first_and_runs_again_if_it_stays() {
     assert_eq!(node.conf(105), None);
 }
 
-/// What has the id of a copy that is gone is no copy of ours, whatever mark it carries; and a copy whose mark somebody took
-/// away is none, either.
+/// A container with the id of a removed copy is not our copy, whatever mark it carries; nor is a copy whose mark
+/// somebody has removed.
 #[tokio::test]
 async fn the_mark_and_the_record_make_a_copy_ours() {
     let node = Node::new();
@@ -216,7 +216,7 @@ async fn the_mark_and_the_record_make_a_copy_ours() {
     reply.assert_error(403, "not_a_clone");
     assert!(reply.message().contains("own records"), "{reply:?}");
     assert!(node.conf(105).is_some());
-    // One whose making failed was never ours.
+    // A copy that failed was never ours.
     std::fs::remove_file(node.root().join("etc/pve/lxc/105.conf")).unwrap();
     node.hook("clone", "fail 'no space left'");
     clone_104(&node).await.assert_error(502, "pct_failed");
@@ -258,7 +258,7 @@ async fn a_stopped_container_stays_stopped_after_a_rollback() {
     assert_eq!(node.calls(), ["rollback 102 good"]);
 }
 
-/// `pct resize` exits with 0 though its task failed, and any call may: what the node says counts.
+/// `pct resize` exits with 0 even if its task failed, and any call may do so; what the node shows counts.
 #[tokio::test]
 async fn what_is_not_read_back_is_no_success() {
     let node = Node::new();
@@ -300,7 +300,7 @@ async fn a_back_end_that_cannot_act_is_told_from_a_bad_request() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn changes_of_one_container_take_turns() {
     let node = Node::new();
-    // Without turns two calls would meet here, and one of them fail.
+    // Without turns, two calls would meet here and one of them would fail.
     node.hook("resize", "mkdir \"$root/turn\" || fail 'two at once'; trap 'rmdir \"$root/turn\"' EXIT");
     let api = node.api();
     let body = json!({"vm_id": 104, "disk_size": 1});
@@ -320,7 +320,8 @@ async fn changes_of_one_container_take_turns() {
     assert_eq!(sizes, (9..=28).map(|gib| gib * 1024).collect::<Vec<u64>>());
 }
 
-/// Without its cluster file system a node seems to have no containers; that is neither "there is none" nor "gone".
+/// Without its cluster file system, a node seems to have no containers; that must be reported neither as "no such
+/// container" nor as "removed".
 #[tokio::test]
 async fn a_node_without_its_cluster_file_system_has_not_lost_its_containers() {
     let node = Node::new();
@@ -336,7 +337,7 @@ async fn a_node_without_its_cluster_file_system_has_not_lost_its_containers() {
     assert!(reply.message().contains("pve-cluster"), "{}", reply.message());
     assert_eq!(node.calls()[before..], ["destroy 105 --purge 1"]);
 
-    // `pct` said that it is done; nobody can see whether it is.
+    // `pct` reported success, but nobody can check it.
     std::fs::rename(node.root().join("away"), node.root().join("etc/pve/lxc")).unwrap();
     node.hook("destroy", &format!("{unmount}; exit 0"));
     node.send("DELETE", "/clone/delete", Some(json!({"vm_id": 105})))

@@ -1,4 +1,4 @@
-//! The program itself: started on a free port, spoken to over real connections, stopped by signals.
+//! The program itself: started on a free port, used over real connections, stopped by signals.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::node::Node;
 
-/// A user that is nobody special on any system.
+/// A user without any privileges on any system.
 pub(crate) const NOBODY: u32 = 65_534;
 
 /// The running program.
@@ -22,7 +22,7 @@ pub(crate) struct Server {
 
 pub(crate) fn write_config(node: &Node, server: &str, rest: &str) {
     let root = node.root().display();
-    // Where the tests do not run as root, their own user stands in for it.
+    // If the tests do not run as root, their own user is trusted instead.
     let uid = geteuid().as_raw();
     let text = format!(
         "[server]\nlisten = \"127.0.0.1:0\"\nsocket = \"{root}/api.sock\"\naddress_file = \"{root}/address\"\ntrusted_uids = [{uid}]\nkeys_file = \"{root}/keys.json\"\n{server}\n\
@@ -56,7 +56,7 @@ impl Server {
         started
     }
 
-    /// Reads the log up to a line with this text, and returns the line.
+    /// Reads the log up to a line with this text, and returns that line.
     pub(crate) fn wait_for(&mut self, text: &str) -> String {
         let mut line = String::new();
         while self.log.read_line(&mut line).unwrap() != 0 {
@@ -68,7 +68,7 @@ impl Server {
         panic!("the program ended without saying {text:?}");
     }
 
-    /// Where it listens.
+    /// The address that it listens on.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
@@ -86,12 +86,12 @@ impl Server {
         self.child.wait().unwrap()
     }
 
-    /// Sends a request; the connection is open when this returns.
+    /// Sends a request; the connection is still open when this returns.
     pub(crate) fn send(&self, method: &str, path: &str, body: &Value) -> TcpStream {
         self.send_as(None, method, path, body)
     }
 
-    /// The same of whoever holds that key.
+    /// As [`Server::send`], by the holder of a key.
     pub(crate) fn send_as(&self, key: Option<&str>, method: &str, path: &str, body: &Value) -> TcpStream {
         let key = key.map_or(String::new(), |key| format!("Authorization: Bearer {key}\r\n"));
         let mut stream = TcpStream::connect(self.address).unwrap();
@@ -105,17 +105,17 @@ impl Server {
         stream
     }
 
-    /// What is answered to a request: status and body.
+    /// The response to a request: status and body.
     pub(crate) fn ask(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
         read_answer(self.send(method, path, body))
     }
 
-    /// What is answered to a look.
+    /// The data of a GET request.
     pub(crate) fn data(&self, path: &str) -> Value {
         self.ask("GET", path, &Value::Null).1["data"].clone()
     }
 
-    /// Sends `cores` for container 104; the connection is open when this returns.
+    /// Sends `cores` for container 104; the connection is still open when this returns.
     fn ask_for_cores(&self, cores: u32) -> TcpStream {
         let mut stream = TcpStream::connect(self.address).unwrap();
         stream.write_all(cores_request(cores).as_bytes()).unwrap();
@@ -125,7 +125,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // A test that failed half way leaves no server behind; one that ended is no error.
+        // A test that failed must leave no server behind; that it has ended already is no error.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -140,7 +140,7 @@ pub(crate) fn cores_request(cores: u32) -> String {
     )
 }
 
-/// Status and body of an answer.
+/// Status and body of a response.
 pub(crate) fn read_answer(stream: TcpStream) -> (u16, Value) {
     let answer = read_all(stream);
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
@@ -154,7 +154,7 @@ fn read_all(mut stream: TcpStream) -> String {
     answer
 }
 
-/// Lets the next `pct set` wait until `release` is there; `started` tells that it runs.
+/// Makes the next `pct set` wait until `release` exists; `started` shows that it is running.
 fn hold_set(node: &Node) {
     node.hook("set", "touch \"$root/started\"; until [ -e \"$root/release\" ]; do sleep 0.05; done");
 }
@@ -198,7 +198,7 @@ fn root_is_answered_and_the_change_is_logged() {
 #[test]
 fn another_user_is_refused() {
     if !geteuid().is_root() {
-        // Who cannot act as another user is that other user: nobody trusts this one.
+        // If we cannot act as another user, we are that user: this server trusts nobody.
         let node = Node::new();
         let mut server = Server::start(&node, "");
         let text = fs::read_to_string(node.root().join("api.toml")).unwrap();
@@ -250,7 +250,7 @@ fn a_reload_moves_the_audit_log_and_names_the_keys_that_take_a_restart() {
         text.replace("audit.jsonl", "elsewhere.jsonl").replace("[server]", "[server]\nmax_changes = 5");
     fs::write(&path, &moved).unwrap();
     server.signal(Signal::HUP);
-    let line = server.wait_for("changes of these keys take a restart");
+    let line = server.wait_for("changes of these keys need a restart");
     assert!(
         line.contains("keys=\"server.max_changes\"") || line.contains("keys=server.max_changes"),
         "{line}"
@@ -322,7 +322,7 @@ fn a_body_that_is_broken_is_told_from_one_that_is_too_large() {
         let mut stream = TcpStream::connect(server.address).unwrap();
         let head = "POST /scale/cores HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
                     Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n";
-        // The server may have seen enough before all of it is sent.
+        // The server may respond before everything is sent.
         let _ = stream.write_all(format!("{head}{body}").as_bytes());
         let mut answer = Vec::new();
         let _ = stream.read_to_end(&mut answer);
@@ -342,7 +342,7 @@ fn a_connection_that_sends_nothing_gives_way_to_the_next() {
     assert_eq!(read_all(first), "");
 }
 
-/// Runs the program to its end and returns code, stdout and stderr.
+/// Runs the program to its end; returns exit code, stdout and stderr.
 pub(crate) fn run_to_end(node: &Node, command: &str) -> (Option<i32>, String, String) {
     let output = program(node, command).output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
@@ -366,7 +366,7 @@ fn what_cannot_be_served_is_an_error_that_says_why() {
     fs::write(node.root().join("api.toml"), text).unwrap();
     let (code, _, stderr) = run_to_end(&node, "run");
     assert_eq!(code, Some(1));
-    assert!(stderr.contains("does another server use it?"), "{stderr}");
+    assert!(stderr.contains("is another server using it?"), "{stderr}");
 }
 
 #[test]
@@ -390,7 +390,7 @@ fn check_says_what_works() {
     assert!(stdout.contains("FAILED   pct"), "{stdout}");
 }
 
-/// A configuration that never answers, as `/etc/pve` may: it holds up who asks for it, and nothing else.
+/// A configuration whose read hangs, as can happen in `/etc/pve`, must block only the request that reads it.
 #[test]
 fn files_that_hang_hold_up_neither_others_nor_the_end() {
     use rustix::fs::{CWD, FileType, Mode, mknodat};
@@ -419,7 +419,7 @@ fn files_that_hang_hold_up_neither_others_nor_the_end() {
     assert!(server.wait().success());
 }
 
-/// systemd's watchdog would else kill a server that waits for a long clone to end, and the clone with it.
+/// Otherwise systemd's watchdog would kill a server that waits for a long clone, and the clone with it.
 #[test]
 fn the_watchdog_is_told_while_the_last_changes_end() {
     let node = Node::new();
@@ -444,7 +444,7 @@ fn the_watchdog_is_told_while_the_last_changes_end() {
     told("STOPPING=1");
     told("WATCHDOG=1");
     told("WATCHDOG=1");
-    // And that it takes as long as it takes, whatever the unit says of how long a stop may.
+    // The server also extends the stop timeout of the unit.
     told("EXTEND_TIMEOUT_USEC=60000000");
     release(&node);
     assert!(read_all(client).starts_with("HTTP/1.1 200 "));

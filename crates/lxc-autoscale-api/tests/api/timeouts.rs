@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::node::{Node, request, send};
 
-/// Waits for something that another process does; bounded by the test runner's own timeout.
+/// Waits for something that another process does; limited by the test runner's own timeout.
 async fn until(mut holds: impl FnMut() -> bool) {
     while !holds() {
         tokio::task::yield_now().await;
@@ -17,7 +17,7 @@ async fn until(mut holds: impl FnMut() -> bool) {
 async fn an_overdue_call_is_asked_to_end() {
     let mut node = Node::new();
     node.config.pct.change_timeout_seconds = 1;
-    // What pct does on SIGTERM: it hands it on to its worker, cleans up and fails.
+    // What pct does on SIGTERM: it passes it on to its worker, cleans up and fails.
     node.hook("set", "trap 'touch \"$root/asked\"; exit 255' TERM; while :; do sleep 0.1; done");
     node.post("/scale/cores", json!({"vm_id": 104, "cores": 4})).await.assert_error(504, "pct_timed_out");
     assert!(node.root().join("asked").exists());
@@ -41,11 +41,11 @@ async fn a_call_that_goes_on_is_not_killed_and_blocks_its_container() {
     send(&api, post(104)).await.assert_error(409, "change_in_progress");
     send(&api, post(102)).await.data();
     let health = send(&api, request("GET", "/health/check", None)).await;
-    assert!(health.message().contains("took too long and still runs: pct set 104 -cores 4"), "{health:?}");
+    assert!(health.message().contains("took too long and still running: pct set 104 -cores 4"), "{health:?}");
 
     fs::write(node.root().join("release"), "").unwrap();
     until(|| node.root().join("ended").exists()).await;
-    // The overdue call did its work in the end; the container is free again as soon as its end is seen.
+    // The overdue call completed in the end; the container is free as soon as its end is noticed.
     loop {
         let reply = send(&api, post(104)).await;
         if reply.status.is_success() {
@@ -55,7 +55,7 @@ async fn a_call_that_goes_on_is_not_killed_and_blocks_its_container() {
         tokio::task::yield_now().await;
     }
     assert!(node.conf(104).unwrap().contains("cores: 4\n"));
-    // What it did in the end is its own, as if it had done it in time.
+    // The change counts as the server's own, as if it had been in time.
     let page = send(&api, request("GET", "/ledger?vm_id=104", None)).await;
     let rows: Vec<String> = page.data()["entries"]
         .as_array()
@@ -74,7 +74,7 @@ async fn a_call_that_goes_on_is_not_killed_and_blocks_its_container() {
     assert_eq!(told, [("begun", ""), ("not_done", "pct_timed_out"), ("done", "")]);
 }
 
-/// Its answer said that it may be at work. It was, and what came of it stands in the job.
+/// Its response said that it may still be running. It was, and its outcome is in the job.
 #[tokio::test]
 async fn a_job_that_outlives_its_time_ends_when_its_call_does() {
     for (rest, state, code) in [("", "done", Value::Null), ("exit 255", "failed", json!("interrupted"))] {
@@ -101,7 +101,7 @@ async fn a_job_that_outlives_its_time_ends_when_its_call_does() {
     }
 }
 
-/// A copy that is made after its time is whole: it gets its mark, and the snapshot that it was made of goes.
+/// A copy that is completed after the time limit still gets its mark, and the snapshot it was made from is removed.
 #[tokio::test]
 async fn a_copy_that_outlives_its_time_is_marked_in_the_end() {
     let mut node = Node::new();

@@ -1,4 +1,4 @@
-//! What stands in the audit log beside the changes: who was refused one, and who made and revoked keys.
+//! What the audit log contains in addition to changes: refused requests, and keys that were created or revoked.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -32,7 +32,7 @@ pub(crate) fn key(node: &Node, name: &str, role: Role, containers: &[u32]) -> St
     KeyFile::new(node.config.server.keys_file.clone()).create(new, Timestamp::now()).unwrap()
 }
 
-/// Each change that somebody was refused, with who it was, what for, and why.
+/// Each refused change is recorded, with the caller, the purpose and the reason.
 #[tokio::test]
 async fn a_refused_change_is_written_down() {
     let mut node = Node::new();
@@ -61,7 +61,7 @@ async fn a_refused_change_is_written_down() {
         ),
         (Some(&elsewhere), nobody, ("PATCH", "/config"), patch, Some(("key:elsewhere", "out_of_scope"))),
         (None, root, ("POST", "/scale/cores"), cores(102), Some(("uid:0", "protected_container"))),
-        // Who only looks changes nothing, and what is no request for anything is none.
+        // A request that only reads changes nothing, and an unknown route is no request for anything.
         (None, nobody, ("GET", "/ledger"), Value::Null, None),
         (None, nobody, ("POST", "/nowhere"), cores(104), None),
         (None, root, ("POST", "/scale/cores"), json!({"vm_id": 1}), None),
@@ -94,7 +94,7 @@ async fn a_refused_change_is_written_down() {
     assert_chain_holds(&node);
 }
 
-/// What a request says that it is for stands in the audit log, in both records of the change, and in the ledger.
+/// The stated purpose of a request is in both audit records of the change, and in the ledger.
 #[tokio::test]
 async fn what_a_change_is_for_is_written_down() {
     let node = Node::new();
@@ -130,14 +130,14 @@ async fn what_a_change_is_for_is_written_down() {
         ask(cores(6), Some(bad)).await.assert_error(400, "invalid_parameter");
     }
     assert_eq!((lines(&node).len(), node.calls().len()), (written, calls));
-    // Who only looks says nothing.
+    // A request that only reads needs no purpose.
     let mut look = request("GET", "/routes", None);
     look.headers_mut().insert("x-purpose", "".parse().unwrap());
     send(&api, look).await.data();
     assert_chain_holds(&node);
 }
 
-/// A change for which there is no place is refused, and that is written down, too.
+/// A change that exceeds the limit is refused, and that is recorded, too.
 #[tokio::test]
 async fn one_change_too_many_is_written_down() {
     let mut node = Node::new();
@@ -165,7 +165,7 @@ async fn one_change_too_many_is_written_down() {
     assert_chain_holds(&node);
 }
 
-/// A stranger fills neither the disk nor the log, and how much is left out is told.
+/// A stranger can fill neither the disk nor the log, and the number of omitted refusals is reported.
 #[tokio::test]
 async fn refusals_are_bounded_and_those_left_out_are_counted() {
     let mut node = Node::new();
@@ -185,14 +185,14 @@ async fn refusals_are_bounded_and_those_left_out_are_counted() {
     }
     let written = lines(&node).len();
     assert!((20..=30).contains(&written), "{written} of 200");
-    // One who is known has room of its own, whatever strangers do.
+    // A known caller has an allowance of their own, whatever strangers do.
     ask(NOBODY, Some(&viewer)).await;
     let last = lines(&node).pop().unwrap();
     assert_eq!((&last["caller"], &last["left_out"]), (&json!("key:looks"), &json!(200 - written)));
     assert_chain_holds(&node);
 }
 
-/// The program makes and revokes keys while the server writes to the same log.
+/// The program creates and revokes keys while the server writes to the same log.
 #[test]
 fn keys_that_are_made_and_revoked_are_written_down() {
     let node = Node::new();
@@ -235,7 +235,7 @@ fn keys_that_are_made_and_revoked_are_written_down() {
     assert_chain_holds(&node);
 }
 
-/// No key is made in secret; one that is to be dead is dead all the same.
+/// A key cannot be created without a record, but it can be revoked without one.
 #[test]
 fn without_a_log_no_key_is_made_and_any_is_revoked() {
     let node = Node::new();
@@ -253,15 +253,18 @@ fn without_a_log_no_key_is_made_and_any_is_revoked() {
     fs::remove_file(node.root().join("audit.jsonl")).unwrap();
     fs::create_dir(node.root().join("audit.jsonl")).unwrap();
     let (done, secret, said) = key(&["create", "second", "--role", "viewer"]);
-    assert!(!done && secret.is_empty() && said.contains("no key was made"), "{said}");
+    assert!(!done && secret.is_empty() && said.contains("no key was created"), "{said}");
     let (done, _, said) = key(&["revoke", "first"]);
-    assert!(!done && said.contains("the key `first` is revoked, and that is not in the audit log"), "{said}");
+    assert!(
+        !done && said.contains("the key `first` was revoked, but that could not be written to the audit log"),
+        "{said}"
+    );
     let listed = key(&["list"]).1;
     assert!(listed.starts_with("There are no keys;") && listed.lines().count() == 1, "{listed}");
     assert_eq!(key(&["list", "--json"]).1, "[]\n");
 }
 
-/// A mistyped path must not pass for a log without records.
+/// A mistyped path must not look like a log without records.
 #[test]
 fn a_log_that_is_not_there_is_not_verified() {
     let node = Node::new();
@@ -288,7 +291,7 @@ fn a_log_that_is_not_there_is_not_verified() {
     assert_eq!(verify(&own), (Some(0), "there are no records\n".to_owned()));
 }
 
-/// A key that is revoked is so when the power fails the next moment: file and directory are on the disk by then.
+/// A revoked key stays revoked if the power fails at the next moment: file and directory are synced by then.
 #[test]
 fn what_is_done_to_keys_is_on_the_disk_when_it_is_said() {
     let node = Node::new();

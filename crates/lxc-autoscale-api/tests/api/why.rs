@@ -1,4 +1,4 @@
-//! `GET /resource/lxc/why`: what the ml daemon's program says is handed on, and what it does not say is told.
+//! `GET /resource/lxc/why`: passes on the output of the ml daemon's program, and reports its failures.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -27,7 +27,7 @@ async fn what_the_program_says_is_handed_on() {
         ("vm_id=104", ""),
         ("vm_id=104&at=2026-11-25T13:05:00Z", " --at=2026-11-25T13:05:00Z"),
         ("vm_id=104&at=2026-11-25T14:05:00%2B01:00", " --at=2026-11-25T13:05:00Z"),
-        // No time looks like an option.
+        // A time must not be taken for an option.
         ("vm_id=104&at=-000001-01-01T00:00:00Z", " --at=-000001-01-01T00:00:00Z"),
     ] {
         let reply = node.get(&format!("/resource/lxc/why?{query}")).await;
@@ -65,7 +65,7 @@ async fn what_the_program_does_not_say_is_told() {
     assert!(reply.message().contains("/nonexistent/lxc-autoscale-ml"), "{reply:?}");
 }
 
-/// The program cannot read what is measured, and has decided nothing: that there is no such container the node says.
+/// The program can read no measurements and has decided nothing; the node knows whether the container exists.
 #[test]
 fn a_container_that_is_not_there_is_told_from_one_of_which_nothing_is_known() {
     let blind = r#"printf '{"id": %s, "trouble": "cannot read the metrics file", "decisions": []}' "$2""#;
@@ -81,14 +81,14 @@ fn a_container_that_is_not_there_is_told_from_one_of_which_nothing_is_known() {
     assert_eq!((status, &answer["data"]["explanation"]["id"]), (200, &json!(104)), "{answer}");
     let (status, answer) = ask("lxc_id=999");
     assert_eq!((status, &answer["code"]), (404, &json!("no_decision")), "{answer}");
-    assert!(answer["message"].as_str().unwrap().contains("there is none of that id here"), "{answer}");
-    // Of one that is gone the decisions are told.
+    assert!(answer["message"].as_str().unwrap().contains("no container has that id here"), "{answer}");
+    // The decisions about a container that no longer exists are shown.
     let known = r#"printf '{"id": %s, "decisions": [{}]}' "$2""#;
     fs::write(node.root().join("ml"), format!("#!/bin/sh\n{known}\n")).unwrap();
     assert_eq!(ask("lxc_id=999").0, 200);
 }
 
-/// Making a decision anew takes a processor for a while: nobody has more than one at it.
+/// Repeating a decision keeps a CPU busy for a while, so only one runs at a time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn one_question_is_answered_at_a_time() {
     let script =
@@ -112,7 +112,8 @@ async fn one_question_is_answered_at_a_time() {
         assert_eq!(reply.data()["explanation"], Value::from(serde_json::Map::new()));
         n_answered += 1;
     }
-    // Each who waits holds a connection, so no more than four do; who comes when one has been answered may be a fifth.
+    // Each waiting request occupies a connection, so at most four wait; one that comes when another has been answered
+    // may be a fifth.
     assert!((4..=8).contains(&n_answered), "{n_answered}");
     assert!(!node.root().join("turn").exists());
 }

@@ -1,4 +1,5 @@
-//! What is no request, and who sends none: garbled bytes and slow clients, at every door. Others are answered.
+//! Malformed requests, and clients that send none: garbled bytes and slow clients, at every listener. Other clients
+//! are served meanwhile.
 
 use std::cell::Cell;
 use std::io::{ErrorKind, Read, Write};
@@ -16,17 +17,17 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use crate::node::Node;
 use crate::server::{Server, cores_request, program, write_config};
 
-/// Far more than an answer takes, and far less than a slow client may.
+/// Far longer than a response takes, and far shorter than the time limit for slow clients.
 const PATIENCE: Duration = Duration::from_secs(20);
 const PROMPT: Duration = Duration::from_secs(1);
 const CONNECTIONS: usize = 64;
 const SLOW_CLIENTS: usize = 200;
-/// Places of the doors in [`Place::doors`].
+/// Indexes of the listeners in [`Place::doors`].
 const LOOPBACK: usize = 0;
 const SOCKET: usize = 1;
 const NETWORK: usize = 2;
 
-/// Something that can be written to and read from.
+/// A connection that can be written to and read from.
 trait Stream: Read + Write {
     fn end_of_request(&self);
 }
@@ -66,7 +67,7 @@ impl Door {
         }
     }
 
-    /// The answer to a good request that asks for the connection to be closed.
+    /// The response to a valid request that asks for the connection to be closed.
     fn ask(&self, request: &str) -> String {
         let mut stream = self.connect();
         stream.write_all(request.as_bytes()).unwrap();
@@ -75,8 +76,8 @@ impl Door {
         answer
     }
 
-    /// What is answered to `bytes`, with nothing after them, once a good request was answered where a connection is
-    /// kept: whoever is trusted there stays known when it closes. Empty when the connection is closed.
+    /// The response to `bytes`, with nothing after them, following a valid request if the connection is kept; a
+    /// trusted caller is still known when it closes. Empty if the connection is closed.
     fn garble(&self, first: Option<&str>, bytes: &[u8]) -> Vec<u8> {
         let mut stream = self.connect();
         if let Some(first) = first {
@@ -84,7 +85,7 @@ impl Door {
             let answer = one_answer(&mut *stream);
             assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
         }
-        // The server may close before everything is written.
+        // The server may close it before everything is written.
         let _ = stream.write_all(bytes);
         stream.end_of_request();
         let mut answer = Vec::new();
@@ -96,7 +97,7 @@ impl Door {
     }
 }
 
-/// Reads one answer from a connection that stays.
+/// Reads one response from a connection that is kept.
 fn one_answer(stream: &mut dyn Stream) -> String {
     let (mut text, mut byte) = (Vec::new(), [0]);
     while !text.ends_with(b"\r\n\r\n") {
@@ -110,7 +111,7 @@ fn one_answer(stream: &mut dyn Stream) -> String {
     head
 }
 
-/// A server with three doors and a key.
+/// A server with three listeners and a key.
 struct Place {
     node: Node,
     server: Server,
@@ -123,7 +124,7 @@ impl Place {
         let node = Node::new();
         let new = NewKey { name: "ci".to_owned(), role: Role::Operator, containers: None, expires: None };
         let key = KeyFile::new(node.root().join("keys.json")).create(new, Timestamp::now()).unwrap();
-        // The slow ones are not to be saved by the clock.
+        // Slow clients must not be dropped by a timeout in this test.
         let own = format!(
             "max_connections = {CONNECTIONS}\nclient_timeout_seconds = 600\nrefusals_per_minute = 1000000\n\
              requests_per_minute = 1000000"
@@ -138,7 +139,7 @@ impl Place {
         Self { node, server, key, doors }
     }
 
-    /// A good request for every door.
+    /// A valid request for every listener.
     fn good(&self) -> String {
         let key = &self.key;
         format!(
@@ -146,7 +147,7 @@ impl Place {
         )
     }
 
-    /// Every door answers, each time, and promptly at least once in ten times: the machine may be busy.
+    /// Every listener responds each time, and promptly at least once in ten times, because the machine may be busy.
     fn assert_alive(&self) {
         for door in &self.doors {
             let is_prompt = (0..10).any(|_| {
@@ -178,7 +179,7 @@ impl Place {
     }
 }
 
-/// A request that is cut, changed, stretched, or none from the beginning.
+/// A request that is cut, changed, extended, or invalid from the beginning.
 fn garbled(good: Vec<Vec<u8>>) -> impl Strategy<Value = Vec<u8>> {
     let request = prop::sample::select(good);
     let bytes = || prop::collection::vec(any::<u8>(), 0..40);
@@ -220,11 +221,11 @@ fn garbled(good: Vec<Vec<u8>>) -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![4 => edited, 2 => cut, 1 => prop::collection::vec(any::<u8>(), 0..3000)]
 }
 
-/// A thousand at one door, the same every time.
+/// A thousand requests at one listener, always the same ones.
 fn garbled_at(number: usize) {
     let place = Place::new();
     let door = &place.doors[number];
-    // The third door keeps no connection of those it does not know.
+    // The third listener does not keep connections of unknown callers.
     let kept = place.good().replace("Connection: close\r\n", "");
     let first = (number != NETWORK).then_some(kept.as_str());
     let with_key =
@@ -236,7 +237,7 @@ fn garbled_at(number: usize) {
     let sent = Cell::new(0);
     let result = runner.run(&garbled(good), |request| {
         sent.set(sent.get() + 1);
-        // Others are answered meanwhile, not only afterwards.
+        // Other clients are served meanwhile, not only afterwards.
         if sent.get() % 100 == 0 {
             place.assert_alive();
         }
@@ -249,7 +250,7 @@ fn garbled_at(number: usize) {
     });
     result.unwrap();
     place.assert_alive();
-    // What a change left whole may be done; nothing else may.
+    // A valid change that survived the garbling may be made, but nothing else.
     for call in place.node.calls() {
         let cores = call.strip_prefix("set 104 -cores ").unwrap_or_else(|| panic!("{call}"));
         assert!(cores.parse::<u32>().is_ok(), "{call}");
@@ -273,8 +274,8 @@ fn what_is_no_request_harms_nobody_from_the_network() {
     garbled_at(NETWORK);
 }
 
-/// Two hundred at each door, more than there are seats, of three kinds: half a head, half a body, and a client that
-/// sends requests and reads no answer.
+/// Two hundred clients at each listener, more than there are seats, of three kinds: they send half a head, or half a
+/// body, or send requests without reading a response.
 #[test]
 fn slow_clients_hold_up_nobody() {
     let place = Place::new();
@@ -290,14 +291,14 @@ fn slow_clients_hold_up_nobody() {
                 }
                 _ => place.good().replace("Connection: close\r\n", "").repeat(20),
             };
-            // A connection that had to give way is closed; that is what this is about.
+            // A connection that gives way is closed, which is what this test is about.
             let _ = stream.write_all(request.as_bytes());
             held.push(stream);
         }
     }
     place.assert_alive();
     let sockets = place.open_sockets();
-    // The listeners, what the runtime needs, and one that is on its way to a seat at each door.
+    // The listeners, the runtime's own, and one connection at each listener that is waiting for a seat.
     assert!(sockets <= place.doors.len() * CONNECTIONS + 24, "{sockets} sockets");
     let memory = place.memory_kib();
     assert!(memory < 256 << 10, "{memory} KiB");
