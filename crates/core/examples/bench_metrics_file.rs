@@ -1,4 +1,4 @@
-//! Cost of one append to the exchange file, by the length of the file, against rewriting the whole array.
+//! Cost of one append to the exchange file by the length of the file, compared with rewriting the whole array.
 //!
 //! Run it with `cargo xtask bench metrics-file [--json FILE]`.
 
@@ -77,7 +77,7 @@ fn measure(directory: &Path, records: u32) -> Result<Row, Box<dyn Error>> {
     Ok(Row { records, append, rewrite: rewrite(directory, &snapshots)? })
 }
 
-/// What the Python original does at every cycle: the whole array to a new file, then a rename.
+/// Does what the Python original does in every cycle: writes the whole array to a new file, then renames it.
 fn rewrite(directory: &Path, snapshots: &[Snapshot]) -> Result<Duration, Box<dyn Error>> {
     let (new, path) = (directory.join("rewritten.new"), directory.join("rewritten.json"));
     let rounds = 5;

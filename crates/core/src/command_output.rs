@@ -1,10 +1,11 @@
-//! Where the commands of a program write what was asked for.
+//! The standard output of commands.
 
 use std::io::{self, Stdout, Write};
 
-/// A standard output whose reader may have seen enough (`… config | head -1`): what comes after that is dropped, and is no error.
+/// A standard output whose reader may stop early (`… config | head -1`): output after that is dropped, which is not
+/// an error.
 ///
-/// Other troubles, such as a full disk, stay errors.
+/// Other errors, such as a full disk, are reported.
 #[derive(Debug)]
 pub struct CommandOutput<W> {
     inner: W,
@@ -19,12 +20,12 @@ impl CommandOutput<Stdout> {
 }
 
 impl<W: Write> CommandOutput<W> {
-    /// Writes to `inner` for as long as somebody reads it.
+    /// Writes to `inner` for as long as somebody reads from it.
     pub fn over(inner: W) -> Self {
         Self { inner, is_closed: false }
     }
 
-    /// What `done` gives; `dropped` once nobody reads any more.
+    /// The result of `done`; `dropped` once the reader has gone.
     fn unless_closed<T>(&mut self, dropped: T, done: impl FnOnce(&mut W) -> io::Result<T>) -> io::Result<T> {
         if self.is_closed {
             return Ok(dropped);
@@ -53,7 +54,7 @@ impl<W: Write> Write for CommandOutput<W> {
 mod tests {
     use super::*;
 
-    /// Takes one write, then fails with this.
+    /// Accepts one write, then fails with this error.
     struct Failing(Option<Vec<u8>>, io::ErrorKind);
 
     impl Write for Failing {

@@ -1,8 +1,8 @@
-//! Loads a TOML file into a typed configuration, or says exactly what is wrong with it.
+//! Loads a TOML file into a typed configuration, or reports exactly what is wrong with it.
 //!
-//! Unknown keys, wrong types and bad ranges are refused with file, line, key and, for a misspelt key, the
-//! nearest valid one. Nothing is guessed and nothing is silently ignored: a limit that is misspelt and
-//! dropped is worse than a daemon that does not start.
+//! Unknown keys, wrong types and invalid ranges are errors, reported with file, line, key and, for a misspelt key,
+//! the nearest valid one. Nothing is guessed and nothing is silently ignored: a limit that is dropped because it is
+//! misspelt is worse than a daemon that does not start.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -17,21 +17,21 @@ mod report;
 
 pub use report::{ShowError, report, show};
 
-/// Name of the file in the state directory of the ml daemon that holds the configuration it works by, word for word.
+/// File in the state directory of the ml daemon with a verbatim copy of the configuration it is running with.
 ///
-/// Its time is that of the last cycle; it is removed when the daemon ends in order.
+/// Its modification time is that of the last cycle. It is removed when the daemon ends in an orderly way.
 pub const IN_FORCE_FILE: &str = "configuration_in_force.toml";
 
 /// A configuration whose fields can contradict each other.
 pub trait Validate {
-    /// Checks what the types cannot say: ranges and relations between fields.
+    /// Checks what types cannot express: ranges, and relations between fields.
     ///
     /// # Errors
-    /// The first rule that is broken, with the dotted key it is about.
+    /// The first broken rule, with the dotted key it is about.
     fn validate(&self) -> Result<(), BrokenRule>;
 }
 
-/// A rule of the configuration that a file breaks.
+/// A rule that a configuration breaks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BrokenRule {
     /// Dotted key, such as `scaling.cpu.max_cores`; tables of an array are numbered from 1.
@@ -41,15 +41,15 @@ pub struct BrokenRule {
 }
 
 impl BrokenRule {
-    /// Names the key and what must hold for it.
+    /// A rule about this key.
     pub fn new(key: impl Into<Cow<'static, str>>, rule: impl Into<String>) -> Self {
         Self { key: key.into(), rule: rule.into() }
     }
 
-    /// `Ok` when `holds`, else this rule.
+    /// `Ok` if `holds`, otherwise this rule.
     ///
     /// # Errors
-    /// The rule, when it does not hold.
+    /// The rule, if it does not hold.
     pub fn unless(
         holds: bool,
         key: impl Into<Cow<'static, str>>,
@@ -70,7 +70,7 @@ pub enum ConfigError {
         /// Why.
         source: std::io::Error,
     },
-    /// The file can be read and is wrong.
+    /// The file is invalid.
     #[error("{}:{line}: {problem}", path.display())]
     Invalid {
         /// The file.
@@ -89,10 +89,10 @@ pub enum Problem {
     UnknownKey {
         /// The key as written, dotted.
         key: String,
-        /// The valid key that looks most like it, if one does.
+        /// The most similar valid key, if there is one.
         nearest: Option<String>,
     },
-    /// A value of the wrong type, or not TOML at all; the parser's own words.
+    /// A value of the wrong type, or text that is not TOML; the parser's own message.
     Syntax(String),
     /// A value out of its range.
     Rule {
@@ -119,7 +119,7 @@ impl fmt::Display for Problem {
 /// Reads and checks a configuration file.
 ///
 /// # Errors
-/// [`ConfigError`] when the file cannot be read, or holds anything but a valid configuration.
+/// [`ConfigError`] if the file cannot be read, or is not a valid configuration.
 pub fn load<T: DeserializeOwned + Validate>(path: &Path) -> Result<T, ConfigError> {
     check(path, &read(path)?)
 }
@@ -153,7 +153,7 @@ pub fn parse<T: DeserializeOwned + Validate>(text: &str) -> Result<T, (usize, Pr
     Ok(config)
 }
 
-/// Turns the parser's error into line and problem.
+/// Converts the parser's error to a line and a problem.
 fn explain(text: &str, error: &toml::de::Error) -> (usize, Problem) {
     let offset = error.span().map_or(0, |span| span.start);
     let line = line_of_offset(text, offset);
@@ -169,7 +169,7 @@ fn explain(text: &str, error: &toml::de::Error) -> (usize, Problem) {
     (line, Problem::UnknownKey { key, nearest })
 }
 
-/// Reads serde's message: "unknown field `a`, expected one of `b`, `c`" (or "expected `b`").
+/// Parses serde's message: "unknown field `a`, expected one of `b`, `c`" (or "expected `b`").
 fn parse_unknown_field(message: &str) -> Option<(String, Vec<String>)> {
     let mut quoted = message.strip_prefix("unknown field ")?.split('`').skip(1).step_by(2).map(str::to_owned);
     Some((quoted.next()?, quoted.collect()))
@@ -179,7 +179,7 @@ fn line_of_offset(text: &str, offset: usize) -> usize {
     text.bytes().take(offset).filter(|byte| *byte == b'\n').count() + 1
 }
 
-/// The line of a dotted key, or of the innermost table of it that stands in the file; else line 1.
+/// The line of a dotted key or, if it is not in the file, of its innermost table that is; otherwise line 1.
 fn line_of_key(text: &str, dotted: &str) -> usize {
     let Ok(root) = DeTable::parse(text) else { return 1 };
     let mut table = root.get_ref();
@@ -203,7 +203,7 @@ fn line_of_key(text: &str, dotted: &str) -> usize {
     line_of_offset(text, offset)
 }
 
-/// The dotted key whose own text or value stands at `offset`; tables of an array are numbered from 1.
+/// The dotted key whose name or value is at `offset`; tables of an array are numbered from 1.
 fn key_at(text: &str, offset: usize) -> Option<String> {
     let root = DeTable::parse(text).ok()?;
     find_key(root.get_ref(), offset)
@@ -314,7 +314,7 @@ mod tests {
             4,
             "`scaling.max_cores` must not be less than `scaling.min_cores`",
         );
-        // The key itself is not in the file: its table is the nearest place.
+        // The key itself is not in the file, so the line is that of its table.
         check(
             "[scaling]\nmin_cores = 9\n",
             1,

@@ -1,27 +1,27 @@
-//! What Proxmox stores about a container: the current section of `/etc/pve/lxc/<id>.conf`.
+//! Proxmox's configuration of a container: the current section of `/etc/pve/lxc/<id>.conf`.
 //!
-//! The format is Proxmox's own (pve-container `src/PVE/LXC/Config.pm`): `key: value` lines, `#` lines are
-//! the description, and everything from the first `[section]` on is pending changes or snapshots and none of
-//! our business. Proxmox drops lines it cannot parse with a warning; we keep the rest too, and report them.
+//! The format is Proxmox's own (pve-container `src/PVE/LXC/Config.pm`): `key: value` lines; `#` lines are the
+//! description; everything from the first `[section]` on is pending changes or snapshots, which are ignored here.
+//! Proxmox drops lines it cannot parse with a warning; this parser also keeps the rest, and reports them.
 
 use serde::{Deserialize, Serialize};
 
 use crate::Mebibytes;
 
-/// Memory of a container whose configuration names none, in MiB (Proxmox's default).
+/// Memory of a container without a configured size, in MiB (Proxmox's default).
 const DEFAULT_MEMORY: Mebibytes = Mebibytes::new(512);
 
-/// The settings of one container that matter for its size and for whether it may be touched.
+/// The settings of a container that matter for its size and for whether it may be changed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ContainerConfig {
-    /// Host name; Proxmox shows `CT<id>` when there is none.
+    /// Host name; without one, Proxmox shows `CT<id>`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// Whole cores (a cpuset of that size); absent means all of the node's CPUs.
+    /// Number of whole cores (a cpuset of that size); absent means all CPUs of the node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cores: Option<u32>,
-    /// CPU quota in cores; absent means none.
+    /// CPU quota in cores; absent means no quota.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpulimit: Option<f64>,
     /// CPU weight.
@@ -37,24 +37,24 @@ pub struct ContainerConfig {
     /// Tags, as Proxmox sorts them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<String>,
-    /// The lock Proxmox holds on it (`backup`, `migrate` …).
+    /// The lock that Proxmox holds on it (`backup`, `migrate` …).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lock: Option<String>,
-    /// Protected from removal.
+    /// Whether it is protected from removal.
     #[serde(default, skip_serializing_if = "is_false")]
     pub protection: bool,
-    /// A template; cannot run.
+    /// Whether it is a template, which cannot be started.
     #[serde(default, skip_serializing_if = "is_false")]
     pub template: bool,
-    /// Started with the node.
+    /// Whether it is started when the node boots.
     #[serde(default, skip_serializing_if = "is_false")]
     pub onboot: bool,
-    /// CPUs it is pinned to (`lxc.cgroup2.cpuset.cpus`); Proxmox then ignores `cores`.
+    /// CPUs that it is pinned to (`lxc.cgroup2.cpuset.cpus`); Proxmox then ignores `cores`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pinned_cpuset: Option<String>,
 }
 
-/// A line that says nothing we can read; the rest of the file stands.
+/// A line that cannot be parsed; the rest of the file is still used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: {reason}: `{text}`")]
 pub struct UnreadableLine {
@@ -67,7 +67,7 @@ pub struct UnreadableLine {
 }
 
 impl ContainerConfig {
-    /// Reads the current section; lines that cannot be read are returned beside it.
+    /// Parses the current section; also returns the lines that cannot be parsed.
     pub fn parse(text: &str) -> (Self, Vec<UnreadableLine>) {
         let mut config = Self::unset();
         let mut unreadable = Vec::new();
@@ -90,7 +90,7 @@ impl ContainerConfig {
         (config, unreadable)
     }
 
-    /// What an empty file means.
+    /// The settings of an empty file.
     fn unset() -> Self {
         Self {
             name: None,
@@ -110,7 +110,7 @@ impl ContainerConfig {
     }
 
     fn apply(&mut self, line: &str) -> Result<(), &'static str> {
-        // Raw LXC keys may use either separator; every other line uses the colon.
+        // Raw LXC keys may use either separator; all other lines use the colon.
         let separator = if line.starts_with("lxc.") { [':', '='].as_slice() } else { [':'].as_slice() };
         let (key, value) = line.split_once(separator).ok_or("not a `key: value` line")?;
         let (key, value) = (key.trim(), value.trim());
@@ -148,7 +148,7 @@ fn is_false(value: &bool) -> bool {
 }
 
 fn parse_mebibytes(value: &str) -> Result<Mebibytes, &'static str> {
-    // Proxmox's own pattern is `^\d+$`; Rust's parser would also take a sign.
+    // Proxmox's own pattern is `^\d+$`; Rust's parser would also accept a sign.
     if value.starts_with('+') {
         return Err("not a whole number of MiB");
     }
@@ -168,7 +168,7 @@ fn split_tags(value: &str) -> Vec<String> {
     value.split([';', ',', ' ']).filter(|tag| !tag.is_empty()).map(str::to_owned).collect()
 }
 
-/// Reads `size=` of a volume, rounding up to whole MiB; a volume may have none.
+/// Parses the `size=` of a volume, rounded up to whole MiB; a volume may have none.
 fn parse_volume_size(value: &str) -> Result<Option<Mebibytes>, &'static str> {
     let Some(size) = value.split(',').find_map(|part| part.trim().strip_prefix("size=")) else {
         return Ok(None);
@@ -176,7 +176,7 @@ fn parse_volume_size(value: &str) -> Result<Option<Mebibytes>, &'static str> {
     parse_size(size).map(Some).ok_or("not a volume size")
 }
 
-/// Reads a size as Proxmox writes it (`8G`, `10752M`, `1T`, `256K`, bytes without a unit), rounded up to MiB.
+/// Parses a size as Proxmox writes it (`8G`, `10752M`, `1T`, `256K`, or bytes without a unit), rounded up to MiB.
 pub fn parse_size(text: &str) -> Option<Mebibytes> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let bytes_per_unit: f64 = match &text[digits.len()..] {

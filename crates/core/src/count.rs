@@ -1,8 +1,8 @@
-//! Counts of things, as people say them.
+//! Numbers with nouns.
 
 use std::fmt::Display;
 
-/// `1 container`, `2 containers`, `0.5 cores`: for nouns that take an `s`.
+/// Such as `1 container`, `2 containers` or `0.5 cores`; for nouns with a plural in `s`.
 pub fn count<N: Copy + Display + PartialEq + From<u8>>(number: N, noun: &str) -> String {
     let plural = if number == N::from(1) { "" } else { "s" };
     format!("{number} {noun}{plural}")

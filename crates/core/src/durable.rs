@@ -1,20 +1,20 @@
-//! Files that are replaced whole: a reader sees the old one or the new one, and so does whoever comes after a crash.
+//! Replaces files as a whole: a reader sees either the old file or the new one, even after a crash.
 
 use std::fs::{File, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-/// Ending of the name that a file has while it is written, beside `path` and with a dot before that.
+/// Suffix of the name of a file while it is being written, next to `path` and preceded by a dot.
 pub(crate) const TEMPORARY: &str = "new";
 
-/// Writes a new file of exactly this mode and puts it in the place of `path` in one step, durably.
+/// Writes a new file with exactly this mode and replaces `path` with it in one step, durably.
 ///
-/// `before` runs when the new file is complete and the old one still stands, the last moment to keep something of it or
-/// to think better of it.
+/// `before` runs when the new file is complete and the old one still exists: the last chance to keep something of it
+/// or to abort.
 ///
 /// # Errors
-/// What the system, `write` or `before` says; what was there before then still is.
+/// An I/O error, or the error of `write` or `before`; then the old file is unchanged.
 pub fn replace<T, A>(
     path: &Path,
     mode: u32,
@@ -32,22 +32,22 @@ pub fn replace<T, A>(
         Ok((written, kept))
     })();
     if result.is_err() {
-        // Best effort: a full disk needs the room back, and the error that counts is the first one.
+        // Best effort: a full disk needs the space back, and the first error is the one that counts.
         let _ = std::fs::remove_file(&temporary);
     }
     result
 }
 
-/// The same with these bytes.
+/// As [`replace`], with these bytes.
 ///
 /// # Errors
-/// What the system says; what was there before then still is.
+/// An I/O error; then the old file is unchanged.
 pub fn write(path: &Path, mode: u32, bytes: &[u8]) -> io::Result<()> {
     replace(path, mode, |file| file.write_all(bytes), || Ok(())).map(|_| ())
 }
 
-/// Makes a new file of exactly this mode; what a crash or somebody else left under the name is removed first
-/// (a directory only when it is empty), and what comes there in between is an error.
+/// Creates a new file with exactly this mode. Anything that a crash or somebody else left under that name is removed
+/// first (a directory only if it is empty); if something appears there meanwhile, that is an error.
 pub(crate) fn create_new(path: &Path, mode: u32) -> io::Result<File> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() == io::ErrorKind::IsADirectory => std::fs::remove_dir(path)?,
@@ -55,17 +55,17 @@ pub(crate) fn create_new(path: &Path, mode: u32) -> io::Result<File> {
         _ => {}
     }
     let file = File::options().read(true).write(true).create_new(true).mode(mode).open(path)?;
-    // The umask may have taken bits away.
+    // The umask may have removed bits.
     file.set_permissions(Permissions::from_mode(mode))?;
     Ok(file)
 }
 
-/// Makes what happened to the names beside `path` durable.
+/// Makes changes of names in the directory of `path` durable.
 pub(crate) fn sync_directory(path: &Path) -> io::Result<()> {
     File::open(directory_of(path))?.sync_all()
 }
 
-/// The directory of a path; that of a bare name is where we are.
+/// The directory of a path; for a bare name, the current directory.
 pub(crate) fn directory_of(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }

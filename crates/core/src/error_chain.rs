@@ -1,11 +1,11 @@
-//! Shows an error with its causes in one line.
+//! Formats an error with its causes in one line.
 
 use std::error::Error;
 use std::fmt;
 
-/// Displays an error and every `source()` behind it, joined by `: `.
+/// Displays an error and its chain of sources, joined by `: `.
 ///
-/// Our error types name only their own layer in `Display`, so the chain repeats nothing.
+/// Our error types describe only their own layer in `Display`, so nothing is repeated.
 #[derive(Debug)]
 pub struct ErrorChain<'a>(pub &'a (dyn Error + 'static));
 

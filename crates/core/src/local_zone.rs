@@ -1,7 +1,7 @@
 //! The time zone of this machine.
 //!
-//! The library's own look-up reads the names of all six hundred zones to find the one, and keeps them: a sixth of a MiB in each daemon for
-//! one offset.
+//! The library's own look-up reads and keeps the names of all six hundred zones to find this one, which takes a sixth
+//! of a MiB in each daemon for a single offset.
 
 use std::fs;
 use std::sync::{Mutex, PoisonError};
@@ -9,14 +9,14 @@ use std::time::{Duration, Instant};
 
 use jiff::tz::TimeZone;
 
-/// The zone that the administrator has set, in the form of tzfile(5); a link to one of the system's.
+/// The time zone set by the administrator, in the format of tzfile(5); usually a link to one of the system's files.
 const LOCAL_TIME: &str = "/etc/localtime";
-/// A change shows after this long, without a restart.
+/// A change takes effect after this time, without a restart.
 const READ_AGAIN: Duration = Duration::from_mins(5);
 
 static KNOWN: Mutex<Option<(Instant, TimeZone)>> = Mutex::new(None);
 
-/// The time zone of this machine, or the one that `TZ` names, as the C library has it; UTC where there is none.
+/// The time zone of this machine, or the one named by `TZ`, as in the C library; UTC if there is none.
 pub fn local_zone() -> TimeZone {
     let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
     let now = Instant::now();

@@ -1,7 +1,7 @@
 //! What is absent from a record, and why.
 //!
-//! The names of fields and most reasons are known when the monitor is built, and a reason that was found stands from look to look:
-//! a record that lacks something costs no copies of either.
+//! The names of fields and most reasons are constants, and a reason that was found stays the same from cycle to
+//! cycle, so a record with missing values needs no copies of either.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -11,11 +11,11 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::table::Table;
 
-/// Field name → why it is absent.
+/// The reason why each absent field is absent, by field name.
 pub type MissingFields = Table<Missing, Cow<'static, str>>;
 
-/// Why a value is absent, as a sentence for the operator. One reason is often that of several values, and stands from look to
-/// look, so that taking it once more costs nothing.
+/// Why a value is absent, as a sentence for the operator. One reason often applies to several values and persists
+/// from cycle to cycle, so cloning it is cheap.
 #[derive(Clone, Debug)]
 pub struct Missing(Reason);
 
@@ -26,12 +26,12 @@ enum Reason {
 }
 
 impl Missing {
-    /// Takes the reason.
+    /// A reason with this text.
     pub fn because(reason: impl Into<Self>) -> Self {
         reason.into()
     }
 
-    /// The reason.
+    /// The text of the reason.
     pub fn as_str(&self) -> &str {
         match &self.0 {
             Reason::Known(reason) => reason,
@@ -79,7 +79,7 @@ impl<'de> Deserialize<'de> for Missing {
 }
 
 impl MissingFields {
-    /// Why a field is absent; `None` where it is not.
+    /// Why a field is absent; `None` if it is not.
     pub fn reason(&self, field: &str) -> Option<&str> {
         self.get(field).map(Missing::as_str)
     }

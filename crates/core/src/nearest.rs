@@ -1,11 +1,11 @@
-//! The word that was probably meant.
+//! Finds the word that was probably meant.
 
-/// A shorter word is part of too many others.
+/// Shorter words are part of too many others.
 const LEAST_PART_CHARS: usize = 3;
 
-/// The candidate that looks most like `wanted`, if any looks like it at all: the one with the fewest letters wrong, if
-/// they are no more than half (more is another word, not a misspelling); else the first that contains it, or that it
-/// contains.
+/// The candidate most similar to `wanted`, if there is one: the one with the fewest wrong letters, if those are at
+/// most half of them (more would be a different word, not a misspelling); otherwise the first one that contains it,
+/// or is contained in it.
 pub fn nearest<'a>(wanted: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let candidates: Vec<&str> = candidates.into_iter().collect();
     let misspelt = candidates

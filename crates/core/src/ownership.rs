@@ -1,7 +1,7 @@
-//! Files that root makes for a daemon that is not root.
+//! Ownership of files that root creates for a daemon that does not run as root.
 //!
-//! Commands that write to a daemon's directory (`lxc-monitor import`, `lxc-autoscale-ml once`) are run by root. What they
-//! make there belongs to the owner of the directory, or the daemon could not write to it later.
+//! Commands that write to a daemon's directory (`lxc-monitor import`, `lxc-autoscale-ml once`) are run by root. Files
+//! that they create must belong to the owner of the directory, otherwise the daemon could not write to them later.
 
 use std::fs::{self, File};
 use std::io;
@@ -10,10 +10,10 @@ use std::path::Path;
 
 use crate::durable::directory_of;
 
-/// Gives a file that was just made to the owner and group of the directory it is in; only root can, and only root has to.
+/// Gives a new file to the owner and group of its directory. Only root can do that, and only root needs to.
 ///
 /// # Errors
-/// What the system says. A file with a second name is left alone: whoever owns the directory could have chosen it.
+/// An I/O error. A file with a second name is left alone, because the owner of the directory could have chosen it.
 pub fn give_to_owner_of_directory(file: &File, path: &Path) -> io::Result<()> {
     if !rustix::process::geteuid().is_root() {
         return Ok(());
@@ -25,10 +25,10 @@ pub fn give_to_owner_of_directory(file: &File, path: &Path) -> io::Result<()> {
     fchown(file, Some(directory.uid()), Some(directory.gid()))
 }
 
-/// Makes an empty file for that owner where there is none.
+/// Creates an empty file for that owner, if there is none.
 ///
 /// # Errors
-/// What the system says.
+/// An I/O error.
 pub fn make_for_owner_of_directory(path: &Path) -> io::Result<()> {
     match File::options().write(true).create_new(true).open(path) {
         Ok(file) => give_to_owner_of_directory(&file, path),

@@ -1,6 +1,6 @@
-//! The formats of the node's `/proc` files that more than one daemon reads (proc(5)).
+//! Parsers for the node's `/proc` files that more than one daemon reads (proc(5)).
 //!
-//! Pure: text in, numbers out. A line that is not as expected is an error that names both.
+//! Pure: text in, numbers out. Malformed text is an error that names what was expected and what was found.
 
 #![expect(clippy::missing_errors_doc, reason = "every parser fails with what it expected and what it found")]
 
@@ -9,18 +9,18 @@ use std::collections::BTreeSet;
 use crate::Vmid;
 use crate::snapshot::{Pressure, PressureLine};
 
-/// A text that is not what its format says.
+/// Text that does not have the expected format.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("expected {expected}, found `{found}`")]
 pub struct Unexpected {
-    /// What should stand there.
+    /// What was expected.
     pub expected: &'static str,
-    /// What stands there, cut at 60 characters.
+    /// What was found, cut at 60 characters.
     pub found: String,
 }
 
 impl Unexpected {
-    /// Names what should stand there and what does.
+    /// The error for this expectation and this text.
     pub fn new(expected: &'static str, found: &str) -> Self {
         Self { expected, found: found.trim().chars().take(60).collect() }
     }
@@ -29,15 +29,15 @@ impl Unexpected {
 /// Cumulative CPU time of the node, in clock ticks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NodeCpuTime {
-    /// Spent working.
+    /// Time spent working.
     pub busy_ticks: u64,
-    /// Spent idle while a task of that CPU waited for a disk.
+    /// Time spent idle while a task of that CPU waited for a disk.
     pub iowait_ticks: u64,
-    /// Given to others by a hypervisor.
+    /// Time that a hypervisor gave to others.
     pub steal_ticks: u64,
-    /// All that has passed, over all CPUs.
+    /// All time that has passed, over all CPUs.
     pub total_ticks: u64,
-    /// CPUs online.
+    /// Number of online CPUs.
     pub cpus: u32,
 }
 
@@ -58,7 +58,7 @@ pub struct NodeMemory {
 pub fn command_sockets(text: &str, lxc: &str) -> BTreeSet<Vmid> {
     let prefix = format!("@{}/", lxc.trim_end_matches('/'));
     let vmid = |line: &str| {
-        // The path is the last column and may hold blanks.
+        // The path is the last column and may contain blanks.
         let (_, path) = line.split_once(prefix.as_str())?;
         path.strip_suffix("/command")?.parse().ok()
     };
@@ -70,12 +70,12 @@ pub fn cpu_time(text: &str) -> Result<NodeCpuTime, Unexpected> {
     let unexpected = || Unexpected::new("a `cpu` line with its times and a line per CPU", text);
     let all = text.lines().find_map(|line| line.strip_prefix("cpu ")).ok_or_else(unexpected)?;
     let times: Vec<u64> = all.split_ascii_whitespace().map_while(|word| word.parse().ok()).collect();
-    // user nice system idle iowait irq softirq steal; guest time is part of user and nice.
+    // The columns are user nice system idle iowait irq softirq steal; guest time is part of user and nice.
     let &[user, nice, system, idle, iowait, irq, softirq, steal, ..] = times.as_slice() else {
         return Err(unexpected());
     };
     let sum = |times: &[u64]| times.iter().try_fold(0_u64, |sum, time| sum.checked_add(*time));
-    // Stolen time passed, and this node did not use it.
+    // Stolen time has passed, but this node did not use it.
     let busy_ticks = sum(&[user, nice, system, irq, softirq]).ok_or_else(unexpected)?;
     let total_ticks = sum(&[busy_ticks, idle, iowait, steal]).ok_or_else(unexpected)?;
     let is_cpu = |line: &&str| {
@@ -135,7 +135,7 @@ pub fn pressure(text: &str) -> Result<Pressure, Unexpected> {
 
 fn pressure_line(line: &str) -> Result<PressureLine, Unexpected> {
     let unexpected = || Unexpected::new("`avg10=N avg60=N avg300=N total=N`", line);
-    // Every look at a container parses six of these: the words are looked at once.
+    // Each measurement of a container parses six of these, so the words are read in a single pass.
     let [mut avg10, mut avg60, mut avg300, mut total] = [None; 4];
     for word in line.split_ascii_whitespace() {
         let Some((key, value)) = word.split_once('=') else { continue };

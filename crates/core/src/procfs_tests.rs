@@ -1,4 +1,4 @@
-//! Per file: what is read from it, and that anything else is refused and survived.
+//! For each file: what is parsed from it, and that anything else is rejected without a panic.
 
 use std::fmt::Debug;
 

@@ -1,24 +1,24 @@
-//! How far long work is, for whoever waits for it: a bar on a terminal, a word to systemd, or nobody.
+//! Progress of long work: shown as a bar on a terminal, as a sign of life to systemd, or not at all.
 
 use std::borrow::Cow;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// Hears how much of the work is done.
+/// Is told how much of the work is done.
 pub trait Progress {
-    /// So much of so much is done; the unit is that of the work.
+    /// `done` of `total` is done, in the unit of the work.
     fn at(&self, done: u64, total: u64);
 
-    /// The work goes on; how far it is has not changed.
+    /// The work is continuing; its progress has not changed.
     fn goes_on(&self) {}
 
-    /// Whether the work is to end where it is.
+    /// Whether the work must stop now.
     fn is_stopped(&self) -> bool {
         false
     }
 }
 
-/// Nobody waits.
+/// For work that nobody watches.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Unwatched;
 
@@ -26,24 +26,24 @@ impl Progress for Unwatched {
     fn at(&self, _done: u64, _total: u64) {}
 }
 
-/// A bar on the standard error while that is a terminal, and nothing elsewhere; gone when it is dropped.
+/// A progress bar on standard error if that is a terminal; removed when dropped.
 #[derive(Debug)]
 pub struct Bar(ProgressBar);
 
 impl Bar {
-    /// For work measured in bytes.
+    /// A bar for work measured in bytes.
     pub fn of_bytes(what: impl Into<Cow<'static, str>>) -> Self {
         Self::new(what, "{msg} {bar:30} {percent:>3} % of {total_bytes}, {eta} left")
     }
 
-    /// For work measured in pieces that are called `unit`.
+    /// A bar for work measured in pieces called `unit`.
     pub fn of_pieces(what: impl Into<Cow<'static, str>>, unit: &str) -> Self {
         Self::new(what, &format!("{{msg}} {{bar:30}} {{pos}} of {{len}} {unit}, {{eta}} left"))
     }
 
     fn new(what: impl Into<Cow<'static, str>>, template: &str) -> Self {
         let bar = ProgressBar::no_length();
-        // A template that cannot be read leaves the default one, which tells the same less nicely.
+        // If the template cannot be parsed, the default one is used, which looks less nice.
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style.progress_chars("█▌░"));
         }

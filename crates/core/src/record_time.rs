@@ -1,4 +1,4 @@
-//! The moment of a record, as written in the metrics file.
+//! The time of a record in the metrics file.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,17 +9,17 @@ use jiff::fmt::temporal::Pieces;
 use jiff::tz::{Offset, TimeZone};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// An instant together with the UTC offset it is shown in: `2026-11-23T17:20:00.123456+01:00`.
+/// An instant with the UTC offset it is shown in: `2026-11-23T17:20:00.123456+01:00`.
 ///
-/// Records of the Python original carry local time without an offset (`datetime.now().isoformat()`); they
-/// are read in the time zone of this machine, which is where they were written.
+/// Records of the Python original have local time without an offset (`datetime.now().isoformat()`); they are read in
+/// the time zone of this machine, on which they were written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RecordTime {
     instant: Timestamp,
     offset: Offset,
 }
 
-/// Why a text is no record time.
+/// Why a text is not a record time.
 #[derive(Debug, thiserror::Error)]
 #[error("`{text}` is not an ISO 8601 time such as 2026-11-23T17:20:00.123456+01:00")]
 pub struct InvalidRecordTime {
@@ -28,12 +28,12 @@ pub struct InvalidRecordTime {
 }
 
 impl RecordTime {
-    /// Takes an instant, to be shown in the offset that `zone` has at that instant.
+    /// An instant, shown in the offset that `zone` has at that instant.
     pub fn new(instant: Timestamp, zone: &TimeZone) -> Self {
         Self { instant, offset: in_minutes(zone.to_offset(instant)) }
     }
 
-    /// Takes an instant, to be shown in UTC.
+    /// An instant, shown in UTC.
     pub fn utc(instant: Timestamp) -> Self {
         Self { instant, offset: Offset::UTC }
     }
@@ -43,19 +43,19 @@ impl RecordTime {
         self.instant
     }
 
-    /// Returns seconds since the Unix epoch, with the fraction.
+    /// Returns the seconds since the Unix epoch, including the fraction.
     pub fn as_seconds(self) -> f64 {
         self.instant.as_microsecond() as f64 / 1e6
     }
 
-    /// Returns seconds since midnight where it is shown.
+    /// Returns the seconds since midnight in the offset it is shown in.
     pub fn second_of_day(self) -> f64 {
         (self.as_seconds() + f64::from(self.offset.seconds())).rem_euclid(86_400.0)
     }
 }
 
-/// The offset as it can be written: an hour and minutes. One with seconds would be rounded when it is shown, and
-/// what is shown would be another instant.
+/// The offset in whole minutes, because only those can be written: an offset with seconds would be rounded when
+/// shown, and the text would name another instant.
 fn in_minutes(offset: Offset) -> Offset {
     Offset::from_seconds(offset.seconds() / 60 * 60).unwrap_or(Offset::UTC)
 }

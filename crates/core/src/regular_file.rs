@@ -1,5 +1,5 @@
-//! Opens regular files in places where others may have put anything: a FIFO or a device is an error instead of a wait
-//! without end, and so is a symbolic link to whoever asks for that.
+//! Opens regular files in places where others may have put anything. A FIFO or a device is an error instead of an
+//! endless wait, and so is a symbolic link, if the caller asks for that.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -9,18 +9,18 @@ use std::path::Path;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-/// Opens what the path leads to, through links.
+/// Opens the file that the path leads to, following links.
 ///
 /// # Errors
-/// What the system says, and that it is not a regular file.
+/// An I/O error; also if it is not a regular file.
 pub fn open(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
     open_with(options, OFlags::empty(), path)
 }
 
-/// Opens the file of that name itself; its directory may be reached through links.
+/// Opens the file with that very name; links in the path of its directory are followed.
 ///
 /// # Errors
-/// The same, and that it is a link.
+/// As [`open`]; also if it is a link.
 pub fn open_no_link(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
     open_with(options, OFlags::NOFOLLOW, path)
 }
@@ -35,7 +35,7 @@ fn open_with(options: &mut OpenOptions, flags: OFlags, path: &Path) -> io::Resul
     }
 }
 
-/// Whether it was refused for what it is: a link, a FIFO, a device, a socket, a directory.
+/// Whether opening failed because of the file's type: a link, a FIFO, a device, a socket, or a directory.
 pub fn is_foreign(error: &io::Error) -> bool {
     match Errno::from_io_error(error) {
         Some(errno) => matches!(errno, Errno::LOOP | Errno::NXIO | Errno::ISDIR),

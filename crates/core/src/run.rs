@@ -1,24 +1,24 @@
-//! Tells one run of a container from the next.
+//! Distinguishes the runs of a container.
 //!
-//! Counters begin at zero with each run, so whoever compares two of them must know whether both are of one run. A
-//! counter that went back does not tell: one that was at 1 may be at 1 again, and on cgroup version 1 the sum over the
-//! groups of a container falls when a group is removed.
+//! Counters begin at zero with each run, so anyone who compares two of them must know whether both belong to the same
+//! run. Whether a counter has decreased is not enough: one that was at 1 may be at 1 again, and on cgroup version 1
+//! the sum over the groups of a container decreases when a group is removed.
 
 use serde::{Deserialize, Serialize};
 
 use crate::snapshot::{ContainerRecord, NodeRecord};
 
-/// How much two exact uptimes may differ from what they should be, in seconds: each is rounded to a hundredth.
+/// How much two exact uptimes may deviate, in seconds: each is rounded to a hundredth.
 const ROUNDED_SECONDS: f64 = 0.1;
-/// The same where the time between them is that of the wall clock, which is not read in the same instant.
+/// The same if the time between them is that of the wall clock, which is not read at the same instant.
 const APART_SECONDS: f64 = 1.0;
 
-/// When a container was looked at, and how long it had run then.
+/// When a container was measured, and how long it had been running then.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Run {
     /// Seconds since the Unix epoch, by a clock that may be set.
     pub at_seconds: f64,
-    /// Seconds since the node booted, read in the same instant as the container's.
+    /// Seconds since the node booted, read at the same instant as the container's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node_uptime_seconds: Option<f64>,
     /// Seconds since the container's init started.
@@ -27,7 +27,7 @@ pub struct Run {
 }
 
 impl Run {
-    /// What a record says, beside that of the node of the same snapshot.
+    /// The run according to a record and to the node's record in the same snapshot.
     pub fn of(record: &ContainerRecord, node: Option<&NodeRecord>) -> Self {
         let finite = |seconds: Option<f64>| seconds.filter(|seconds| seconds.is_finite());
         Self {
@@ -37,19 +37,19 @@ impl Run {
         }
     }
 
-    /// Whether the container was started anew since `earlier`; `None` where that is not known.
+    /// Whether the container was restarted since `earlier`; `None` if that is not known.
     ///
-    /// The time between the two is that of the node's uptime where both know it, which no set clock changes, and
-    /// that of the wall clock otherwise.
+    /// The time between the two comes from the node's uptime if both have it, because setting the clock does not
+    /// change that, and otherwise from the wall clock.
     pub fn restarted_since(&self, earlier: &Self) -> Option<bool> {
         let (elapsed, slack) = match (earlier.node_uptime_seconds, self.node_uptime_seconds) {
-            // The node itself was.
+            // The node itself was restarted.
             (Some(before), Some(now)) if now < before => return Some(true),
             (Some(before), Some(now)) => (now - before, ROUNDED_SECONDS),
             _ => (self.at_seconds - earlier.at_seconds, APART_SECONDS),
         };
         let now = self.uptime_seconds?;
-        // It ran then, whatever is known of it.
+        // It was running at that time, whatever else is known.
         if now + slack < elapsed {
             return Some(true);
         }
@@ -61,7 +61,7 @@ impl Run {
 mod tests {
     use super::*;
 
-    /// At a second of the wall clock, with the uptimes of the node and of the container.
+    /// A run measured at a second of the wall clock, with the uptimes of the node and of the container.
     fn run(at_seconds: f64, node: impl Into<Option<f64>>, container: impl Into<Option<f64>>) -> Run {
         Run { at_seconds, node_uptime_seconds: node.into(), uptime_seconds: container.into() }
     }

@@ -81,7 +81,7 @@ impl<V: JsonSchema, K> JsonSchema for Table<V, K> {
     }
 }
 
-/// A time, or `original`, as `POST /undo` takes it.
+/// A time, or `original`, as in `POST /undo`.
 #[derive(Debug)]
 pub(crate) struct MomentText;
 
@@ -99,13 +99,13 @@ impl JsonSchema for MomentText {
     }
 }
 
-/// A boost raises one size at least.
+/// A boost must raise at least one size.
 pub(crate) fn needs_a_size(schema: &mut Schema) {
     let given = |name: &str| json!({"required": [name], "properties": {name: {"type": "integer"}}});
     schema.insert("anyOf".to_owned(), json!([given("cores"), given("memory")]));
 }
 
-/// An undo names one container, or says that it means all.
+/// An undo must name one container, or ask for all explicitly.
 pub(crate) fn one_or_all(schema: &mut Schema) {
     let one = |name: &str| json!({"required": [name], "properties": {name: {"type": "integer"}, "all": {"const": false}}});
     let [vm_id, lxc_id] = ["vm_id", "lxc_id"].map(one);
@@ -115,13 +115,13 @@ pub(crate) fn one_or_all(schema: &mut Schema) {
     schema.insert("oneOf".to_owned(), json!([vm_id, lxc_id, all]));
 }
 
-/// Adds the second names of fields, which serde knows as their aliases; schemars does not see those.
+/// Adds the second names of fields. They are serde aliases, which schemars does not see.
 pub(crate) fn two_names(schema: &mut Schema) {
     let mut rules = Vec::new();
     for (name, later) in TWO_NAMES {
         let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) else { return };
         let Some(mut field) = properties.get(name).cloned() else { continue };
-        field["description"] = format!("The same as `{name}`; one of the two names is used.").into();
+        field["description"] = format!("Another name of `{name}`; use one of the two.").into();
         properties.insert(later.to_owned(), field);
         let required = schema.get_mut("required").and_then(Value::as_array_mut);
         let is_required = required.is_some_and(|required| {
@@ -138,7 +138,7 @@ pub(crate) fn two_names(schema: &mut Schema) {
     schema.insert("allOf".to_owned(), rules.into());
 }
 
-/// A dotted key of bare words; what `/config` takes.
+/// A dotted key of bare words, as `/config` accepts it.
 fn dotted_key() -> Value {
     json!({"type": "string", "pattern": "^[A-Za-z0-9_-]+(\\.[A-Za-z0-9_-]+)*$", "maxLength": crate::api::MAX_KEY_CHARS})
 }
@@ -192,12 +192,12 @@ fn removes() -> Value {
     json!({"required": ["remove"], "properties": {"remove": {"minItems": 1}}})
 }
 
-/// A change of a configuration sets or removes something.
+/// A change of a configuration must set or remove something.
 pub(crate) fn changes_something(schema: &mut Schema) {
     schema.insert("anyOf".to_owned(), json!([sets(), removes()]));
 }
 
-/// A candidate is a text or changes, and not both.
+/// A candidate must be either a text or changes, not both.
 pub(crate) fn text_or_changes(schema: &mut Schema) {
     let text = json!({
         "required": ["text"],

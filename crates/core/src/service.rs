@@ -1,6 +1,6 @@
-//! How a daemon lives under systemd: ready, alive, reloading, stopping (sd_notify(3), systemd.service(5)).
+//! The life of a daemon under systemd: ready, alive, reloading, stopping (sd_notify(3), systemd.service(5)).
 //!
-//! Without systemd (no `NOTIFY_SOCKET`) the notifications go nowhere and everything else works the same.
+//! Without systemd (no `NOTIFY_SOCKET`), the notifications have no effect and everything else works the same.
 
 use std::cell::Cell;
 use std::io;
@@ -15,17 +15,17 @@ use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use crate::progress::Progress;
 
-/// How often a daemon that is ending says that it still is.
+/// How often a daemon that is shutting down tells systemd so.
 const ENDING_EVERY: Duration = Duration::from_secs(10);
-/// For how long systemd believes that, in µs.
+/// By how much each such message extends the time limit, in µs.
 const ENDING_USEC: u32 = 60_000_000;
 
-/// What a signal asks of the daemon.
+/// What a signal asks the daemon to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Request {
     /// SIGHUP: read the configuration again.
     Reload,
-    /// SIGTERM or SIGINT: finish what is begun, then end.
+    /// SIGTERM or SIGINT: finish what has begun, then exit.
     Stop,
 }
 
@@ -38,10 +38,10 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Takes over SIGHUP, SIGTERM and SIGINT; must be called inside a tokio runtime.
+    /// Installs handlers for SIGHUP, SIGTERM and SIGINT; must be called inside a tokio runtime.
     ///
     /// # Errors
-    /// When the handlers cannot be installed.
+    /// If the handlers cannot be installed.
     pub fn install() -> io::Result<Self> {
         Ok(Self {
             hangup: signal(SignalKind::hangup())?,
@@ -50,7 +50,7 @@ impl Signals {
         })
     }
 
-    /// Waits for the next one.
+    /// Waits for the next signal.
     pub async fn next(&mut self) -> Request {
         tokio::select! {
             _ = self.hangup.recv() => Request::Reload,
@@ -60,13 +60,13 @@ impl Signals {
     }
 }
 
-/// Whether the daemon was told to stop, for work that goes on for so long without waiting that no signal is received
-/// meanwhile. Nothing stops by default.
+/// Whether the daemon was told to stop, for work that runs so long without waiting that signals would not be received
+/// meanwhile. The default never asks to stop.
 #[derive(Clone, Debug, Default)]
 pub struct StopAsked(Arc<AtomicBool>);
 
 impl StopAsked {
-    /// Hears of SIGTERM and SIGINT as they come, beside [`Signals`].
+    /// Also receives SIGTERM and SIGINT directly, in addition to [`Signals`].
     fn install() -> io::Result<Self> {
         let asked = Self::default();
         for signal in [SIGTERM, SIGINT] {
@@ -75,31 +75,31 @@ impl StopAsked {
         Ok(asked)
     }
 
-    /// Asks for it.
+    /// Asks to stop.
     pub fn ask(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
 
-    /// Whether it was.
+    /// Whether stopping was asked for.
     pub fn is_asked(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// What wakes a daemon that works in cycles.
+/// Why a daemon that works in cycles wakes up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wake {
     /// The next cycle is due.
     Cycle,
     /// Read the configuration again.
     Reload,
-    /// Finish and end.
+    /// Finish and exit.
     Stop,
 }
 
 /// The heartbeat of a daemon that works in cycles: due cycles, signals, and the watchdog while it waits.
 ///
-/// A cycle that overruns delays the next one instead of being followed by a burst.
+/// A cycle that overruns delays the next one; missed cycles are not made up for.
 #[derive(Debug)]
 pub struct Heartbeat {
     signals: Signals,
@@ -112,7 +112,7 @@ impl Heartbeat {
     /// Starts with a first cycle that is due at once.
     ///
     /// # Errors
-    /// When the signal handlers cannot be installed.
+    /// If the signal handlers cannot be installed.
     pub fn start(period: Duration) -> io::Result<Self> {
         Ok(Self {
             signals: Signals::install()?,
@@ -122,7 +122,7 @@ impl Heartbeat {
         })
     }
 
-    /// Whether a signal has asked the daemon to stop, which [`Heartbeat::next`] tells where it is waited for.
+    /// Whether a signal has asked the daemon to stop; [`Heartbeat::next`] reports that only while it is awaited.
     pub fn stop_asked(&self) -> &StopAsked {
         &self.stop
     }
@@ -132,7 +132,7 @@ impl Heartbeat {
         self.cycles = every(period, Instant::now() + period);
     }
 
-    /// Waits for what comes next, telling the watchdog meanwhile that the daemon is alive.
+    /// Waits for the next reason to wake up, and meanwhile tells the watchdog that the daemon is alive.
     pub async fn next(&mut self) -> Wake {
         loop {
             let watchdog_due = async {
@@ -156,9 +156,9 @@ impl Heartbeat {
     }
 }
 
-/// Drives `work` to its end, telling the watchdog meanwhile that the daemon lives.
+/// Runs `work` to its end, and meanwhile tells the watchdog that the daemon is alive.
 ///
-/// For work that is bounded by its own time limits and may yet take longer than the watchdog waits.
+/// For work that has time limits of its own but may still take longer than the watchdog waits.
 pub async fn alive_during<F: Future>(work: F) -> F::Output {
     match watchdog() {
         Some(watchdog) => driven(work, watchdog, notify_alive).await,
@@ -166,15 +166,15 @@ pub async fn alive_during<F: Future>(work: F) -> F::Output {
     }
 }
 
-/// Drives the last work of a daemon that was told to end to its end, however long that takes: systemd waits while it hears
-/// that the daemon lives, and `TimeoutStopSec=` of the unit holds for one that does not say so any more.
+/// Runs the last work of a daemon that was told to stop to its end, however long that takes: systemd waits for as
+/// long as it hears from the daemon. `TimeoutStopSec=` of the unit applies once it no longer does.
 pub async fn ending_with<F: Future>(work: F) -> F::Output {
     let period = watchdog_period().map_or(ENDING_EVERY, |period| period.min(ENDING_EVERY));
     let still_ending = || notify(&[NotifyState::Watchdog, NotifyState::ExtendTimeoutUsec(ENDING_USEC)]);
     driven(work, every(period, Instant::now()), still_ending).await
 }
 
-/// Drives `work` to its end, and tells that meanwhile.
+/// Runs `work` to its end, and meanwhile calls `tell` at each interval.
 async fn driven<F: Future>(work: F, mut interval: Interval, tell: impl Fn()) -> F::Output {
     let mut work = std::pin::pin!(work);
     loop {
@@ -192,9 +192,9 @@ fn every(period: Duration, first: Instant) -> Interval {
     interval
 }
 
-/// The interval at which to tell systemd's watchdog that we live; `None` where it does not ask.
+/// The interval at which the watchdog must be told that the daemon is alive; `None` if it is not enabled.
 ///
-/// Half of the time allowed, as sd_watchdog_enabled(3) advises.
+/// It is half of the allowed time, as sd_watchdog_enabled(3) advises.
 pub fn watchdog() -> Option<Interval> {
     watchdog_period().map(|period| every(period, Instant::now()))
 }
@@ -204,12 +204,12 @@ fn watchdog_period() -> Option<Duration> {
     (!half.is_zero()).then_some(half)
 }
 
-/// Tells systemd's watchdog that the daemon lives.
+/// Tells systemd's watchdog that the daemon is alive.
 pub fn notify_alive() {
     notify(&[NotifyState::Watchdog]);
 }
 
-/// Tells systemd's watchdog while work goes on that the daemon lives, once a second at most.
+/// Tells systemd's watchdog during work that the daemon is alive, at most once a second.
 #[derive(Debug, Default)]
 pub struct Alive {
     told: Cell<Option<Instant>>,
@@ -241,7 +241,7 @@ pub fn notify_reloading() {
     }
 }
 
-/// Tells systemd that the service is ending.
+/// Tells systemd that the service is stopping.
 pub fn notify_stopping() {
     notify(&[NotifyState::Stopping]);
 }

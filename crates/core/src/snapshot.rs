@@ -1,9 +1,9 @@
-//! One record of the metrics file: what was measured of every running container and of the node in one cycle.
+//! One record of the metrics file: the measurements of every running container and of the node in one cycle.
 //!
-//! The fields that the Python original wrote keep their names, places and units; where it got a meaning
-//! wrong, the field says what its name promises. Everything else only adds. **A field that could not be read
-//! is absent**, never zero, and [`ContainerRecord::missing`] says why. Counters are the kernel's own,
-//! cumulative; whoever wants a rate takes the difference of two records and treats a decrease as a restart.
+//! The fields that the Python original wrote keep their names, places and units; if the original got a meaning wrong,
+//! the field has the value that its name promises. All other fields are additions. **A field that could not be read
+//! is absent**, never zero, and [`ContainerRecord::missing`] says why. Counters are the kernel's own, cumulative
+//! ones; to get a rate, take the difference of two records and treat a decrease as a restart.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,23 +20,23 @@ use crate::notification::Severity;
 use crate::table::Table;
 use crate::{RecordTime, Vmid};
 
-/// The version of the fields below, in [`Summary::schema_version`]; files of the original carry none.
+/// The version of the fields below, in [`Summary::schema_version`]; files of the original have none.
 pub const SCHEMA_VERSION: u32 = 1;
 
-/// Key of the one member of a snapshot that is not a container.
+/// Key of the only member of a snapshot that is not a container.
 const SUMMARY_KEY: &str = "summary";
 
 /// One collection cycle: `{"<vmid>": {…}, …, "summary": {…}}`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Snapshot {
-    /// What was measured of each running container. A record is larger than a KiB and stays where it was made, from the look at
-    /// the container to the last scrape.
+    /// The measurements of each running container. A record is larger than a KiB and is never moved, from the
+    /// measurement to the last scrape.
     pub containers: BTreeMap<Vmid, Box<ContainerRecord>>,
-    /// The cycle itself and the node.
+    /// The cycle itself, and the node.
     pub summary: Summary,
 }
 
-/// What was measured of one container in one cycle.
+/// The measurements of one container in one cycle.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ContainerRecord {
@@ -47,7 +47,7 @@ pub struct ContainerRecord {
     /// CPU use since the previous sample, in percent of what the container may use (0–100).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu_usage_percent: Option<f64>,
-    /// Working set in MiB: memory in use less the page cache that can be dropped; shared memory and tmpfs count.
+    /// Working set in MiB: memory in use minus the page cache that can be dropped; shared memory and tmpfs count.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_usage_mb: Option<f64>,
     /// Swap in use, in MiB.
@@ -71,12 +71,12 @@ pub struct ContainerRecord {
     /// Size of the root filesystem, in GiB.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub filesystem_total_gb: Option<f64>,
-    /// What an ordinary process may still write to the root filesystem, in GiB.
+    /// Space that an ordinary process may still use on the root filesystem, in GiB.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub filesystem_free_gb: Option<f64>,
 
     // --- added by us ---
-    /// `running`; other states are counted in the summary and have no record.
+    /// `running`; containers in other states are counted in the summary and have no record.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<ContainerState>,
     /// Seconds since the container's init started.
@@ -94,10 +94,10 @@ pub struct ContainerRecord {
     /// Cumulative throttling counters of the CPU limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub throttling: Option<Throttling>,
-    /// What the kernel enforces now.
+    /// The limits that the kernel enforces.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<Limits>,
-    /// What the working set is made of.
+    /// The parts of the working set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<MemoryBreakdown>,
     /// Cumulative memory events.
@@ -109,17 +109,17 @@ pub struct ContainerRecord {
     /// Cumulative events of the process limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pids_events: Option<PidsEvents>,
-    /// Block I/O by the name of the device, layers of the same storage beside each other; devices without any
-    /// and excluded ones are left out. [`Self::io_stats`] counts each byte once.
+    /// Block I/O by device name, with all layers of the same storage; devices without I/O and excluded ones are left
+    /// out. [`Self::io_stats`] counts each byte once.
     #[serde(default, skip_serializing_if = "Table::is_empty")]
     pub io_devices: Table<DeviceIo>,
-    /// Network traffic by the name of the device, the node's end (`veth<id>i<n>`) where there is one.
+    /// Network traffic by device name, which is that of the node's end (`veth<id>i<n>`) if there is one.
     #[serde(default, skip_serializing_if = "Table::is_empty")]
     pub network_interfaces: Table<InterfaceTraffic>,
-    /// Inodes of the root filesystem in use; absent where the filesystem has no fixed number of them.
+    /// Inodes in use on the root filesystem; absent if the filesystem has no fixed number of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub filesystem_inodes_used: Option<u64>,
-    /// Inodes the root filesystem can hold; absent where it has no fixed number of them.
+    /// Inodes that the root filesystem can hold; absent if it has no fixed number of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub filesystem_inodes_total: Option<u64>,
     /// Cumulative paging counters.
@@ -128,10 +128,10 @@ pub struct ContainerRecord {
     /// Pressure stall information.
     #[serde(default, skip_serializing_if = "PressureSet::is_empty")]
     pub pressure: PressureSet,
-    /// What Proxmox's configuration says now (the allocation, tags, locks …).
+    /// Proxmox's current configuration (the allocation, tags, locks …).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub configuration: Option<Arc<ContainerConfig>>,
-    /// The pool of Proxmox that it is in; empty where it is in none.
+    /// The Proxmox pool that it is in; empty if it is in none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pool: Option<String>,
     /// Alerts that are firing.
@@ -140,13 +140,13 @@ pub struct ContainerRecord {
     /// Values that are unusual for this container.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub anomalies: Vec<Anomaly>,
-    /// Field name → why it is absent.
+    /// Why each absent field is absent, by field name.
     #[serde(default, skip_serializing_if = "Table::is_empty")]
     pub missing: MissingFields,
 }
 
 impl ContainerRecord {
-    /// A record that says nothing but when it was taken.
+    /// A record with nothing but its time.
     pub fn empty(timestamp: RecordTime) -> Self {
         Self {
             timestamp,
@@ -190,28 +190,28 @@ impl ContainerRecord {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Anomaly {
-    /// Which one; `docs/metrics-file.md` lists them with their units.
+    /// The metric; `docs/metrics-file.md` lists them with their units.
     pub metric: String,
-    /// What was measured.
+    /// The measured value.
     pub observed: f64,
-    /// The least value that would have been usual.
+    /// The lowest value that would have been usual.
     pub expected_low: f64,
     /// The highest value that would have been usual.
     pub expected_high: f64,
-    /// Distance from what was expected, in robust standard deviations of this series.
+    /// Distance from the expected value, in robust standard deviations of this series.
     pub score: f64,
-    /// The same in words.
+    /// The same information in words.
     pub reason: String,
 }
 
-/// What a container is doing.
+/// The state of a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum ContainerState {
-    /// Its init runs.
+    /// Its init is running.
     Running,
-    /// It does not run.
+    /// It is not running.
     Stopped,
 }
 
@@ -263,7 +263,7 @@ pub struct InterfaceTraffic {
     pub rx_bytes: u64,
     /// Packets the container received.
     pub rx_packets: u64,
-    /// Packets to the container that were broken.
+    /// Packets to the container with errors.
     pub rx_errors: u64,
     /// Packets to the container that were dropped.
     pub rx_dropped: u64,
@@ -271,7 +271,7 @@ pub struct InterfaceTraffic {
     pub tx_bytes: u64,
     /// Packets the container sent.
     pub tx_packets: u64,
-    /// Packets from the container that were broken.
+    /// Packets from the container with errors.
     pub tx_errors: u64,
     /// Packets from the container that were dropped.
     pub tx_dropped: u64,
@@ -285,18 +285,18 @@ pub struct Throttling {
     pub nr_periods: u64,
     /// Periods in which the limit was hit.
     pub nr_throttled: u64,
-    /// Time tasks were held back, in microseconds.
+    /// Time for which tasks were held back, in microseconds.
     pub throttled_usec: u64,
 }
 
-/// Limits in force in the kernel; an absent one is unlimited or unknown (then `missing` says so).
+/// Limits in force in the kernel; an absent one is unlimited or unknown (which `missing` tells).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Limits {
-    /// Cores the container may use at most: the smaller of quota, cpuset and the node's CPUs.
+    /// The most cores that the container may use: the smaller of quota, cpuset and the node's CPUs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cores: Option<f64>,
-    /// The quota alone (`cpu.max`), in cores; absent when there is none.
+    /// The quota alone (`cpu.max`), in cores; absent if there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quota_cores: Option<f64>,
     /// CPUs in the effective cpuset.
@@ -317,27 +317,27 @@ pub struct Limits {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct MemoryBreakdown {
-    /// All that is charged to the container (`memory.current`).
+    /// All memory charged to the container (`memory.current`).
     pub current_mb: f64,
     /// Anonymous memory.
     pub anon_mb: f64,
-    /// Page cache, shared memory and tmpfs included (`memory.stat: file`).
+    /// Page cache, including shared memory and tmpfs (`memory.stat: file`).
     pub file_mb: f64,
     /// Shared memory and tmpfs.
     pub shmem_mb: f64,
-    /// Page cache the kernel has not seen used lately (`inactive_file`).
+    /// Page cache that the kernel has not seen used recently (`inactive_file`).
     pub inactive_file_mb: f64,
     /// Page cache in active use (`active_file`).
     pub active_file_mb: f64,
-    /// File pages not yet on disk.
+    /// File pages that are not on disk yet.
     pub dirty_mb: f64,
 }
 
-/// Cumulative memory events of a container, its subtree included (`memory.events`).
+/// Cumulative memory events of a container and its subtree (`memory.events`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct MemoryEvents {
-    /// Times memory below its `memory.low` was reclaimed all the same; absent on cgroup v1.
+    /// Times memory below `memory.low` was reclaimed all the same; absent on cgroup v1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub low: Option<u64>,
     /// Times `memory.high` throttled and reclaimed; absent on cgroup v1.
@@ -348,7 +348,7 @@ pub struct MemoryEvents {
     /// Times reclaim at the limit failed; absent on cgroup v1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oom: Option<u64>,
-    /// Processes killed by the OOM killer; absent where the kernel does not count them.
+    /// Processes killed by the OOM killer; absent if the kernel does not count them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oom_kill: Option<u64>,
     /// Times a whole group was killed (`memory.oom.group`); absent on cgroup v1 and before Linux 5.17.
@@ -356,7 +356,7 @@ pub struct MemoryEvents {
     pub oom_group_kill: Option<u64>,
 }
 
-/// Cumulative swap events of a container, its subtree included (`memory.swap.events`).
+/// Cumulative swap events of a container and its subtree (`memory.swap.events`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct MemorySwapEvents {
@@ -365,7 +365,7 @@ pub struct MemorySwapEvents {
     pub high: Option<u64>,
     /// Times the swap limit was hit.
     pub max: u64,
-    /// Times swap was wanted and there was none, for the limit or because the node's was full.
+    /// Times swap was wanted but not available, because of the limit or because the node's swap was full.
     pub fail: u64,
 }
 
@@ -387,7 +387,7 @@ pub struct Paging {
     /// Anonymous pages read back from swap.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refault_anon: Option<u64>,
-    /// Pages swapped in; absent for containers before Linux 6.13, where `refault_anon` stands for them.
+    /// Pages swapped in; absent for containers before Linux 6.13, where `refault_anon` replaces it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub swap_in: Option<u64>,
     /// Pages swapped out.
@@ -398,7 +398,7 @@ pub struct Paging {
     pub major_faults: Option<u64>,
 }
 
-/// Pressure stall information of the three resources; absent where the kernel has none.
+/// Pressure stall information of the three resources; absent if the kernel does not provide it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PressureSet {
@@ -460,12 +460,12 @@ pub struct ActiveAlert {
     pub value: Option<f64>,
     /// The level at which the rule fires.
     pub level: f64,
-    /// Since when the value has been reason to fire.
+    /// Since when the value has been a reason to fire.
     pub since: RecordTime,
-    /// The value has been unknown for so long that the alert says what was, not what is.
+    /// The value has been unknown for so long that the alert describes the past, not the present.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub no_data: bool,
-    /// The container, among the node's alerts.
+    /// The container, for alerts listed with the node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub container: Option<Vmid>,
 }
@@ -491,7 +491,7 @@ pub struct Summary {
     /// Version of these fields; absent in files of the original.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schema_version: Option<u32>,
-    /// Containers that exist on the node and do not run.
+    /// Containers that exist on the node but are not running.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stopped_containers: Vec<Vmid>,
     /// The node.
@@ -499,7 +499,7 @@ pub struct Summary {
     pub node: Option<NodeRecord>,
 }
 
-/// What was measured of the node.
+/// The measurements of the node.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct NodeRecord {
@@ -508,7 +508,7 @@ pub struct NodeRecord {
     /// Release of its kernel.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kernel: Option<String>,
-    /// Seconds since it booted; the uptimes of the containers in the same snapshot were told by the same reading.
+    /// Seconds since it booted, from the same reading as the uptimes of the containers in the same snapshot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uptime_seconds: Option<f64>,
     /// CPUs online.
@@ -517,16 +517,16 @@ pub struct NodeRecord {
     /// CPU use since the previous sample, in cores.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu_cores_used: Option<f64>,
-    /// CPUs that were idle while a task of theirs waited for a disk, since the previous sample, in cores.
+    /// CPUs that were idle while one of their tasks waited for a disk, since the previous sample, in cores.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu_iowait_cores: Option<f64>,
-    /// CPU time a hypervisor gave to others since the previous sample, in cores.
+    /// CPU time that a hypervisor gave to others since the previous sample, in cores.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu_steal_cores: Option<f64>,
-    /// Which CPUs share a core or a memory node, and which are efficient ones.
+    /// Which CPUs share a core or a memory node, and which are efficiency cores.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub topology: Option<CpuTopology>,
-    /// The 1, 5 and 15 minute load averages.
+    /// The load averages over 1, 5 and 15 minutes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub load: Option<[f64; 3]>,
     /// Processes and threads of the whole node.
@@ -574,12 +574,12 @@ pub struct NodeRecord {
     /// Alerts of the node that are firing, and those of containers that have no record.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub alerts: Vec<ActiveAlert>,
-    /// Field name → why it is absent.
+    /// Why each absent field is absent, by field name.
     #[serde(default, skip_serializing_if = "Table::is_empty")]
     pub missing: MissingFields,
 }
 
-/// How the node's CPUs are laid out, as lists in the kernel's form (`0-3,8`).
+/// The layout of the node's CPUs, as lists in the kernel's form (`0-3,8`).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct CpuTopology {
@@ -588,16 +588,16 @@ pub struct CpuTopology {
     /// Physical cores with a CPU online.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cores: Option<u32>,
-    /// CPUs that share a core with each other (SMT), core by core; cores with one CPU are left out.
+    /// CPUs that share a core (SMT), core by core; cores with a single CPU are left out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub smt_siblings: Vec<String>,
-    /// Fast CPUs of a node that has two kinds; absent where all are alike.
+    /// Fast CPUs of a node with two kinds; absent if all are alike.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub performance_cpus: Option<String>,
-    /// Efficient (slow) CPUs of a node that has two kinds; absent where all are alike.
+    /// Efficient (slow) CPUs of a node with two kinds; absent if all are alike.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub efficient_cpus: Option<String>,
-    /// Memory node → its CPUs, an empty list where it has none; absent on kernels without NUMA.
+    /// The CPUs of each memory node, an empty list if it has none; absent on kernels without NUMA.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub numa_nodes: BTreeMap<u32, String>,
 }
@@ -622,7 +622,8 @@ impl<'de> Deserialize<'de> for Snapshot {
 impl FromStr for Snapshot {
     type Err = serde_json::Error;
 
-    /// Reads it from JSON, in the one place for which the parser is built: it takes a hundred kilobytes of each program.
+    /// Parses it from JSON. This is the only place for which the parser is compiled, because it takes a hundred
+    /// kilobytes in each program.
     fn from_str(text: &str) -> serde_json::Result<Self> {
         serde_json::from_str(text)
     }

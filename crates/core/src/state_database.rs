@@ -1,5 +1,5 @@
-//! The SQLite file a daemon keeps its own state in: opened with its schema brought up to date, and begun anew where
-//! the old one is broken, which is then put aside under another name.
+//! The SQLite file with a daemon's own state. Opening it brings its schema up to date; a corrupt file is renamed and
+//! a new one is created.
 
 use std::fs::{File, TryLockError};
 use std::io;
@@ -14,7 +14,7 @@ use crate::ownership::make_for_owner_of_directory;
 /// How long a statement waits for a reader or writer in another process.
 pub const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Why such a file cannot be used.
+/// Why the file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum StateDatabaseError {
     /// The state directory cannot be used.
@@ -25,7 +25,7 @@ pub enum StateDatabaseError {
         /// Why.
         source: io::Error,
     },
-    /// Another process uses it.
+    /// Another process is using it.
     #[error("another process works with `{}`; stop it first", path.display())]
     InUse {
         /// The directory.
@@ -41,15 +41,15 @@ pub enum StateDatabaseError {
         /// Ours.
         known: i64,
     },
-    /// A broken one cannot be put aside.
-    #[error("`{}` is broken and cannot be put aside", path.display())]
+    /// A corrupt file cannot be renamed.
+    #[error("`{}` is corrupt and cannot be put aside", path.display())]
     PutAside {
         /// The database.
         path: PathBuf,
         /// Why.
         source: io::Error,
     },
-    /// SQLite says no.
+    /// SQLite reports an error.
     #[error("cannot use `{}`", path.display())]
     Database {
         /// The database.
@@ -59,13 +59,13 @@ pub enum StateDatabaseError {
     },
 }
 
-/// Opens the database for writing, with all that is needed to begin it, in WAL mode with every commit on the disk.
+/// Opens the database for writing, creating it if necessary, in WAL mode with every commit synced to the disk.
 ///
-/// `migrations[n]` takes its tables from version `n` (`PRAGMA user_version`, 0 for a new file) to `n + 1`. Returns
-/// beside it the path under which a broken one was put aside, if that was necessary.
+/// `migrations[n]` upgrades its tables from version `n` (`PRAGMA user_version`, 0 for a new file) to `n + 1`. Also
+/// returns the new path of a corrupt file, if there was one.
 ///
 /// # Errors
-/// [`StateDatabaseError`] when the directory or the file cannot be used, or is of a newer version.
+/// [`StateDatabaseError`] if the directory or the file cannot be used, or is of a newer version.
 pub fn open(path: &Path, migrations: &[&str]) -> Result<(Connection, Option<PathBuf>), StateDatabaseError> {
     if let Some(directory) = path.parent() {
         std::fs::create_dir_all(directory)
@@ -83,7 +83,8 @@ pub fn open(path: &Path, migrations: &[&str]) -> Result<(Connection, Option<Path
     }
 }
 
-/// An empty file is an empty database, and this one is the daemon's even when root runs one of its commands.
+/// Creates an empty file, which is an empty database, and belongs to the daemon even if root runs one of its
+/// commands.
 fn make(path: &Path) -> Result<(), StateDatabaseError> {
     make_for_owner_of_directory(path).map_err(|source| {
         let directory = path.parent().unwrap_or(Path::new("/"));
@@ -91,15 +92,15 @@ fn make(path: &Path) -> Result<(), StateDatabaseError> {
     })
 }
 
-/// Whether the database itself is broken, as opposed to full, locked or forbidden.
+/// Whether the database itself is corrupt, as opposed to full, locked or forbidden.
 pub fn is_corrupt(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
 }
 
-/// The version of its tables; 0 before there are any.
+/// The version of its tables; 0 if there are none yet.
 ///
 /// # Errors
-/// What SQLite says.
+/// The error of SQLite.
 pub fn version(connection: &Connection) -> rusqlite::Result<i64> {
     connection.query_row("PRAGMA user_version", [], |row| row.get(0))
 }
@@ -108,7 +109,7 @@ fn open_and_check(path: &Path, migrations: &[&str]) -> Result<Connection, StateD
     let failed = |source| StateDatabaseError::Database { path: path.to_owned(), source };
     let mut connection = Connection::open(path).map_err(failed)?;
     connection.busy_timeout(BUSY_TIMEOUT).map_err(failed)?;
-    // What is about to be done must be on disk before it is begun.
+    // What is about to be done must be on the disk before it begins.
     connection.pragma_update(None, "journal_mode", "WAL").map_err(failed)?;
     connection.pragma_update(None, "synchronous", "FULL").map_err(failed)?;
     let verdict: String =
@@ -133,17 +134,17 @@ fn open_and_check(path: &Path, migrations: &[&str]) -> Result<Connection, StateD
     Ok(connection)
 }
 
-/// Keeps a second daemon out of a state directory as long as it lives.
+/// Keeps other daemons out of a state directory for as long as this value lives.
 #[derive(Debug)]
 pub struct StateLock {
     _file: File,
 }
 
 impl StateLock {
-    /// Takes the directory for this process by its file `name`, and creates both where they are missing.
+    /// Locks the directory for this process with the file `name`; creates both if necessary.
     ///
     /// # Errors
-    /// [`StateDatabaseError::InUse`] while another process has it; [`StateDatabaseError::Directory`] when it cannot
+    /// [`StateDatabaseError::InUse`] if another process has locked it; [`StateDatabaseError::Directory`] if it cannot
     /// be written.
     pub fn take(directory: &Path, name: &str) -> Result<Self, StateDatabaseError> {
         let failed = |source| StateDatabaseError::Directory { path: directory.to_owned(), source };
@@ -160,7 +161,7 @@ impl StateLock {
     }
 }
 
-/// Renames the database and what belongs to it to `…corrupt-<time>`.
+/// Renames the database and the files that belong to it to `…corrupt-<time>`.
 fn put_aside(path: &Path) -> Result<PathBuf, StateDatabaseError> {
     let stamp = Timestamp::now().strftime("%Y%m%dT%H%M%S%3f").to_string();
     let aside = with_suffix(path, &format!(".corrupt-{stamp}"));

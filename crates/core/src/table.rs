@@ -6,24 +6,25 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// A few values by name, in the order of the names: a map in JSON, and a slice in memory, where a map would keep room
-/// for eleven of them in every record. One that stands from look to look is shared by the records. `K` is what holds a name.
+/// A few values by name, in the order of the names. It is a map in JSON but a slice in memory, because a map would
+/// reserve space for eleven entries in every record. A table that stays the same from cycle to cycle is shared by the
+/// records. `K` is the type of the names.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Table<V, K = Box<str>>(Arc<[(K, V)]>);
 
 impl<V, K: AsRef<str>> Table<V, K> {
-    /// The value of that name.
+    /// The value with this name.
     pub fn get(&self, name: &str) -> Option<&V> {
         let place = self.0.binary_search_by(|(other, _)| other.as_ref().cmp(name)).ok()?;
         self.0.get(place).map(|(_, value)| value)
     }
 
-    /// Whether there is a value of that name.
+    /// Whether there is a value with this name.
     pub fn contains(&self, name: &str) -> bool {
         self.get(name).is_some()
     }
 
-    /// Name and value of each.
+    /// Each name with its value.
     pub fn entries(&self) -> impl Iterator<Item = (&str, &V)> {
         self.0.iter().map(|(name, value)| (name.as_ref(), value))
     }
@@ -33,26 +34,26 @@ impl<V, K: AsRef<str>> Table<V, K> {
         self.entries().map(|(name, _)| name)
     }
 
-    /// How many there are.
+    /// The number of values.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there are none.
+    /// Whether it is empty.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 }
 
 impl<V: Clone, K: Ord + Clone> Table<V, K> {
-    /// With some more; one of a name that is there takes its place.
+    /// The table with more values; a value with the same name is replaced.
     #[must_use]
     pub fn with<N: Into<K>>(self, more: impl IntoIterator<Item = (N, V)>) -> Self {
         let more = more.into_iter().map(|(name, value)| (name.into(), value));
         self.0.iter().cloned().chain(more).collect()
     }
 
-    /// Adds one; one of a name that is there takes its place.
+    /// Adds a value; one with the same name is replaced.
     pub fn insert(&mut self, name: impl Into<K>, value: V) {
         *self = std::mem::take(self).with([(name, value)]);
     }
@@ -67,7 +68,7 @@ impl<V, K> Default for Table<V, K> {
 impl<V, K: Ord, N: Into<K>> FromIterator<(N, V)> for Table<V, K> {
     fn from_iter<I: IntoIterator<Item = (N, V)>>(values: I) -> Self {
         let mut values: Vec<(K, V)> = values.into_iter().map(|(name, value)| (name.into(), value)).collect();
-        // The last of a name counts; the sort keeps their order.
+        // The last value of a name counts; the sort is stable.
         values.reverse();
         values.sort_by(|(one, _), (other, _)| one.cmp(other));
         values.dedup_by(|(later, _), (first, _)| later == first);

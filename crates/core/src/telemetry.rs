@@ -1,11 +1,11 @@
-//! Log lines in the product's own format, to stdout and to a file of bounded size.
+//! Log lines in the product's own format, to stdout and to a file of limited size.
 //!
 //! ```text
 //! 2024-08-20 13:07:56,393 [INFO] Data loaded successfully from /var/log/lxc_metrics.json.
 //! ```
 //!
-//! Local time with milliseconds after a comma, the level in brackets, then the message and any fields as
-//! `key=value`. `format = "json"` writes one JSON object a line instead.
+//! A line consists of the local time with milliseconds after a comma, the level in brackets, the message, and any
+//! fields as `key=value`. `format = "json"` writes one JSON object per line instead.
 
 use std::fmt;
 use std::io;
@@ -28,31 +28,31 @@ use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
 use crate::config::BrokenRule;
 
-/// The `[logging]` table, the same in all three daemons but for the log file.
+/// The `[logging]` table, which is the same in all three daemons except for the log file.
 ///
-/// It has no `Deserialize` of its own, because a table that names only the level must keep the log file of
-/// the daemon it belongs to: see [`LoggingConfig::deserialize_over`].
+/// It has no `Deserialize` of its own, because a table that sets only the level must keep the log file of its daemon:
+/// see [`LoggingConfig::deserialize_over`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoggingConfig {
-    /// Least severe level that is written.
+    /// The least severe level that is logged.
     pub level: Level,
     /// `text` or `json`.
     pub format: Format,
-    /// Log file beside stdout; an empty path means none.
+    /// Log file in addition to stdout; an empty path means none.
     pub file: PathBuf,
     /// Size at which the file is rotated, in MiB.
     pub max_size_mib: u64,
-    /// Rotated files that are kept.
+    /// How many rotated files are kept.
     pub backup_count: usize,
 }
 
-/// Severity of a line.
+/// Severity of a log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
     /// Somebody must act.
     Error,
-    /// Something is not as it should be, and the daemon copes.
+    /// Something is wrong, but the daemon copes.
     Warn,
     /// What the daemon does.
     Info,
@@ -62,11 +62,11 @@ pub enum Level {
     Trace,
 }
 
-/// Shape of a line.
+/// Format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
-    /// For people.
+    /// For humans.
     Text,
     /// For programs.
     Json,
@@ -83,7 +83,7 @@ pub enum TelemetryError {
         /// Why.
         source: io::Error,
     },
-    /// Logging was set up before.
+    /// Logging is already set up.
     #[error("logging is already set up")]
     AlreadySetUp(#[from] TryInitError),
 }
@@ -100,10 +100,10 @@ impl LoggingConfig {
         }
     }
 
-    /// Reads a table; a key that is left out keeps what `default` says.
+    /// Deserialises a table; a key that is left out keeps its value in `default`.
     ///
     /// # Errors
-    /// Those of the deserializer: unknown keys, wrong types.
+    /// Those of the deserialiser: unknown keys, wrong types.
     pub fn deserialize_over<'de, D: Deserializer<'de>>(
         deserializer: D,
         default: Self,
@@ -121,7 +121,7 @@ impl LoggingConfig {
     /// Checks the ranges.
     ///
     /// # Errors
-    /// The first rule that is broken.
+    /// The first broken rule.
     pub fn validate(&self) -> Result<(), BrokenRule> {
         let in_range = (1..=10_240).contains(&self.max_size_mib);
         BrokenRule::unless(in_range, "logging.max_size_mib", "must be from 1 to 10240")?;
@@ -129,7 +129,7 @@ impl LoggingConfig {
     }
 }
 
-/// The `[logging]` table as it stands in a file.
+/// The `[logging]` table as written in a file.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct WrittenLogging {
@@ -142,10 +142,10 @@ struct WrittenLogging {
 
 /// Sets up logging for the whole process.
 ///
-/// `RUST_LOG`, where set, overrides the level (for instance `RUST_LOG=lxc_monitor=trace`).
+/// `RUST_LOG`, if set, overrides the level (for instance `RUST_LOG=lxc_monitor=trace`).
 ///
 /// # Errors
-/// [`TelemetryError`] when the log file cannot be written, or logging is set up already.
+/// [`TelemetryError`] if the log file cannot be written, or logging is already set up.
 pub fn init(config: &LoggingConfig) -> Result<(), TelemetryError> {
     let file = if config.file.as_os_str().is_empty() { None } else { Some(RotatingFile::open(config)?) };
     let layers = match config.format {
@@ -159,9 +159,9 @@ pub fn init(config: &LoggingConfig) -> Result<(), TelemetryError> {
     Ok(())
 }
 
-/// What `rust_log` asks for, or the level where that is nothing, or nothing that can be understood.
+/// The filter that `rust_log` asks for; the level, if it is empty or cannot be parsed.
 fn filter(level: Level, rust_log: Option<&str>) -> Targets {
-    // An empty directive would stand for everything.
+    // An empty directive would enable everything.
     let directives = rust_log.unwrap_or_default().split(',').map(str::trim).filter(|one| !one.is_empty());
     let asked: Vec<_> = directives.collect();
     let level = match level {
@@ -217,14 +217,15 @@ where
     }
 }
 
-/// A log file that starts anew when it reaches its size and keeps a bounded number of old ones.
+/// A log file that starts again when it reaches its size limit, and keeps a limited number of old files.
 struct RotatingFile(Mutex<FileRotate<AppendCount>>);
 
 impl RotatingFile {
     fn open(config: &LoggingConfig) -> Result<Self, TelemetryError> {
         let failed = |source| TelemetryError::OpenFile { path: config.file.clone(), source };
         check_writable(&config.file).map_err(failed)?;
-        // Where a link leads, old files are kept, too: beside the link the daemon may write nothing.
+        // Old files are kept at the target of a symbolic link, because the daemon may not be able to write next to
+        // the link.
         let path = config.file.canonicalize().map_err(failed)?;
         let limit = usize::try_from(config.max_size_mib << 20).unwrap_or(usize::MAX);
         let rotate = FileRotate::new(
@@ -238,7 +239,7 @@ impl RotatingFile {
     }
 }
 
-/// `FileRotate` panics where it cannot write, so that is found out first.
+/// `FileRotate` panics if it cannot write, so this is checked first.
 fn check_writable(path: &Path) -> io::Result<()> {
     if let Some(directory) = path.parent() {
         std::fs::create_dir_all(directory)?;
@@ -250,7 +251,7 @@ impl<'a> MakeWriter<'a> for RotatingFile {
     type Writer = RotatingFileGuard<'a>;
 
     fn make_writer(&'a self) -> RotatingFileGuard<'a> {
-        // A panic while a line was written leaves the file usable.
+        // After a panic while a line was written, the file is still usable.
         RotatingFileGuard(self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

@@ -1,7 +1,7 @@
-//! Quantities that are decided about, each with its unit in the type.
+//! Quantities that are decided about, each with its unit in its type.
 //!
-//! What is *measured* stays a plain number whose field name carries the unit (`memory_usage_mb`); what is
-//! *set* is one of these types, so that cores can never be passed for mebibytes.
+//! A *measured* value is a plain number whose field name carries the unit (`memory_usage_mb`). A value that is *set*
+//! has one of these types, so that cores can never be confused with mebibytes.
 
 use std::fmt;
 
@@ -14,7 +14,7 @@ use crate::whole_number;
 #[serde(try_from = "f64", into = "f64")]
 pub struct Cores(f64);
 
-/// Why a number is no quantity of cores.
+/// Why a number is not a number of cores.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[error("{value} is not a number of cores: it must be finite and not negative")]
 pub struct InvalidCores {
@@ -60,7 +60,7 @@ impl From<Cores> for f64 {
 }
 
 impl fmt::Display for Cores {
-    /// Whole numbers without a fraction, all others with at most two decimals: `4`, `1.5`, `0.25`.
+    /// Formats whole numbers without a fraction, all others with at most two decimals: `4`, `1.5`, `0.25`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = format!("{:.2}", self.0);
         let text = text.trim_end_matches('0').trim_end_matches('.');

@@ -1,29 +1,29 @@
-//! Users of this machine by name and by number, as `/etc/passwd` has them.
+//! Users of this machine by name and number, from `/etc/passwd`.
 //!
-//! System users stand there. Those of a directory service do not, and none of ours is one.
+//! System users are listed there. Users of a directory service are not, but none of ours is one.
 
 use std::fs;
 use std::io;
 
 const PASSWD: &str = "/etc/passwd";
 
-/// The number of the user with this name; `None` where there is none.
+/// The number of the user with this name; `None` if there is none.
 ///
 /// # Errors
-/// When the list of users cannot be read.
+/// If the list of users cannot be read.
 pub fn uid_of(name: &str) -> io::Result<Option<u32>> {
     Ok(uid_in(&fs::read_to_string(PASSWD)?, name))
 }
 
-/// The name of the user with this number; `None` where there is none.
+/// The name of the user with this number; `None` if there is none.
 ///
 /// # Errors
-/// When the list of users cannot be read.
+/// If the list of users cannot be read.
 pub fn name_of(uid: u32) -> io::Result<Option<String>> {
     Ok(name_in(&fs::read_to_string(PASSWD)?, uid))
 }
 
-/// Whether a text can be the name of a user: no line and no field of the list can be forged with it.
+/// Whether a text can be the name of a user, so that it cannot forge a line or a field of the list.
 pub fn is_name(text: &str) -> bool {
     let is_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '$');
     (1..=32).contains(&text.len()) && text.chars().all(is_part) && !text.starts_with(['-', '.'])
@@ -37,7 +37,7 @@ fn name_in(passwd: &str, uid: u32) -> Option<String> {
     entries(passwd).find(|(_, found)| *found == uid).map(|(name, _)| name.to_owned())
 }
 
-/// Names and numbers; lines that have none are left out.
+/// Names and numbers of the valid lines.
 fn entries(passwd: &str) -> impl Iterator<Item = (&str, u32)> {
     passwd.lines().filter_map(|line| {
         let mut fields = line.split(':');

@@ -1,4 +1,4 @@
-//! The number that names a container on a Proxmox node.
+//! The id of a container on a Proxmox node.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,12 +7,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::whole_number::WholeNumber;
 
-/// A container id: 100 to 999 999 999, as Proxmox's own schema has it.
+/// A container id, from 100 to 999 999 999, as in Proxmox's own schema.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "WholeNumber", into = "u32")]
 pub struct Vmid(u32);
 
-/// Why a value is no container id.
+/// Why a value is not a container id.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{value}` is not a container id: ids are whole numbers from 100 to 999999999")]
 pub struct InvalidVmid {
@@ -20,7 +20,7 @@ pub struct InvalidVmid {
 }
 
 impl Vmid {
-    /// The lowest id Proxmox gives out.
+    /// The lowest id that Proxmox assigns.
     pub const MIN: u32 = 100;
     /// The highest id Proxmox accepts.
     pub const MAX: u32 = 999_999_999;
@@ -30,10 +30,10 @@ impl Vmid {
         self.0
     }
 
-    /// Reads `<id>.conf`, the name of a container's configuration file.
+    /// Parses `<id>.conf`, the name of a container's configuration file.
     ///
-    /// Anything else that stands in the same directory (Proxmox writes `<id>.conf.tmp.<pid>` there) gives
-    /// `None`, and so does an id with a sign or with leading zeros.
+    /// Any other name gives `None`, including others in the same directory (Proxmox writes `<id>.conf.tmp.<pid>`
+    /// there) and ids with a sign or leading zeros.
     pub fn from_config_file_name(name: &str) -> Option<Self> {
         name.strip_suffix(".conf")?.parse().ok()
     }

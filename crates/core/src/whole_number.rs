@@ -1,14 +1,14 @@
-//! Whole numbers as JSON has them: `4` and `4.0` are the same number, and some clients write the second.
+//! Whole numbers in JSON: `4` and `4.0` are the same number, and some clients write the second.
 
 use std::fmt;
 
 use serde::de::{Error, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer};
 
-/// The first whole number from which on not every one has a floating-point form (2^53).
+/// The first whole number from which on not all have a floating-point form (2^53).
 const EXACT_BELOW: f64 = 9_007_199_254_740_992.0;
 
-/// A whole number, not negative.
+/// A whole number that is not negative.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct WholeNumber(u64);
 
@@ -57,7 +57,7 @@ impl Visitor<'_> for WholeNumberVisitor {
     }
 }
 
-/// Reads a field that is a whole number of a smaller type.
+/// Deserialises a field with a whole number of a smaller type.
 pub(crate) fn deserialize<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,
@@ -68,7 +68,7 @@ where
         .map_err(|_| D::Error::invalid_value(Unexpected::Unsigned(number), &"a smaller number"))
 }
 
-/// As [`deserialize`], for a field that may be left out or be null.
+/// As [`deserialize`], for a field that may be omitted or null.
 pub(crate) fn deserialize_optional<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
 where
     D: Deserializer<'de>,

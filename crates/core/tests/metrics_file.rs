@@ -1,4 +1,4 @@
-//! The exchange file through its public doors: what a reader sees, whatever happened to the writer.
+//! The exchange file through its public interface: what a reader sees, whatever happened to the writer.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot set up its case must fail")]
 
@@ -42,7 +42,7 @@ fn seconds(snapshots: &[Snapshot]) -> Vec<i64> {
     snapshots.iter().map(second).collect()
 }
 
-/// What a reader that knows nothing of us sees: the whole file as one JSON value.
+/// The file as seen by an independent reader: the whole file as one JSON value.
 fn as_plain_json(path: &Path) -> Vec<serde_json::Value> {
     serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
 }
@@ -88,7 +88,7 @@ fn an_open_reader_never_sees_the_file_change_under_it() {
     writer.append(&snapshot(0)).unwrap();
     let opened_before = fs::File::open(&file.path).unwrap();
     let before = fs::read(&file.path).unwrap();
-    // A reader may take its time; it has as long as the copies take to come round again.
+    // A slow reader: it has as long as it takes until its copy is written to again.
     for second in 1..8 {
         writer.append(&snapshot(second)).unwrap();
     }
@@ -164,7 +164,7 @@ fn a_file_of_the_original_is_taken_over_with_every_record() {
     assert_eq!(as_plain_json(&file.path).len(), 4);
 }
 
-/// It may be gigabytes, and nothing is measured before it is taken over.
+/// The file may be gigabytes, and nothing is measured before it is taken over.
 #[test]
 fn of_a_large_file_of_the_original_the_newest_records_are_taken_over() {
     let file = fixture();
@@ -176,7 +176,7 @@ fn of_a_large_file_of_the_original_the_newest_records_are_taken_over() {
     let Recovery::Rewritten { kept_records, damage: None, left_bytes, put_aside } = recovery else {
         panic!("{recovery:?}");
     };
-    // A tenth but for a part of one.
+    // A tenth, minus a part of a record.
     assert!((198..=200).contains(&kept_records), "{kept_records}");
     assert!(9 * bounds.max_bytes <= left_bytes && left_bytes < indented.len() as u64);
     assert_eq!(as_plain_json(&put_aside), records);
@@ -186,7 +186,7 @@ fn of_a_large_file_of_the_original_the_newest_records_are_taken_over() {
     assert_eq!(found, (first..=2000).collect::<Vec<_>>());
 }
 
-/// In the layout of `json.dump(records, file, indent=4)`.
+/// The layout of `json.dump(records, file, indent=4)`.
 fn indented_by_four(records: &[serde_json::Value]) -> Vec<u8> {
     use serde::Serialize;
     let formatter = serde_json::ser::PrettyFormatter::with_indent(b"    ");
@@ -239,20 +239,20 @@ fn a_link_is_followed_and_stays_a_link() {
 
 type Append = fn(&mut MetricsWriter, i64) -> Result<(), WriteError>;
 
-/// What was published is remembered as text, as the snapshot it is made of, or, where that is large, in a file.
+/// What was published last is kept as text, as its snapshot or, if large, in a file.
 const WAYS_TO_APPEND: [Append; 3] = [
     |writer, second| writer.append(&snapshot(second)),
     |writer, second| writer.append_shared(&snapshot(second).into()).map(|kept| assert!(kept.is_none())),
     |writer, second| {
         let large = Arc::new(large_snapshot(second));
-        // What is written with what could not be written before is not kept by itself.
+        // A record written together with earlier failed ones is not kept by itself.
         writer
             .append_shared(&large)
             .map(|kept| assert!(kept.is_none_or(|kept| kept.read().unwrap() == *large)))
     },
 ];
 
-/// A snapshot of so many containers that nobody wants to keep it in memory.
+/// A snapshot with so many containers that it is not kept in memory.
 fn large_snapshot(second: i64) -> Snapshot {
     let mut large = snapshot(second);
     let record = ContainerRecord::empty(large.summary.collection_start_time);
@@ -261,7 +261,7 @@ fn large_snapshot(second: i64) -> Snapshot {
     large
 }
 
-/// What was kept stays what it was, whatever is published after it and whatever becomes of the file.
+/// A kept record does not change, whatever is published after it and whatever happens to the file.
 #[test]
 fn a_kept_record_outlives_its_place_in_the_file() {
     let file = fixture();
@@ -284,13 +284,13 @@ fn a_published_file_that_others_spoilt_or_removed_is_whole_again_after_the_next_
         |path| fs::write(path, "").unwrap(),
         |path| fs::write(path, "[\n]\n").unwrap(),
         |path| {
-            // Somebody copies, edits and renames, as editors do.
+            // Somebody copies, edits and renames it, as editors do.
             let edited = path.with_file_name("edited");
             fs::write(&edited, "[1, 2, 3]").unwrap();
             fs::rename(edited, path).unwrap();
         },
         |path| {
-            // The same size, other bytes.
+            // The same size, but different bytes.
             let mut bytes = fs::read(path).unwrap();
             bytes[20..40].fill(0);
             let file = fs::File::options().write(true).open(path).unwrap();
@@ -357,7 +357,7 @@ fn a_spare_that_others_removed_or_cut_is_made_anew() {
     }
 }
 
-/// A file of a terabyte without a line break takes neither memory nor time.
+/// A file of a terabyte without a line break must use up neither memory nor time.
 #[test]
 fn the_newest_record_of_a_file_that_is_no_metrics_file_is_refused_in_bounded_memory() {
     let file = fixture();
@@ -372,7 +372,7 @@ fn a_spare_that_cannot_be_written_loses_nothing_and_heals() {
     let file = fixture();
     let (mut writer, _) = open(&file.path);
     writer.append(&snapshot(0)).unwrap();
-    // A directory in the spare's place fails every write to it, for root too.
+    // A directory in place of the spare makes every write to it fail, even for root.
     let spare = file.path.with_file_name(".lxc_metrics.json.spare");
     let aside = file.path.with_file_name("aside");
     fs::rename(&spare, &aside).unwrap();
@@ -399,12 +399,12 @@ fn spoilt_while_nothing_can_be_written(append: Append) {
     for second in 0..4 {
         append(&mut writer, second).unwrap();
     }
-    // Without its lock nothing is written; a directory in its place is none.
+    // Without its lock nothing is written, and a directory in place of the lock is not a lock.
     let lock = file.path.with_file_name(".lxc_metrics.json.lock");
     fs::remove_file(&lock).unwrap();
     fs::create_dir(&lock).unwrap();
     assert!(matches!(append(&mut writer, 4), Err(WriteError::Write { .. })));
-    // In place: the copy that the writer holds open is spoilt, too.
+    // In place, so that the copy that the writer holds open is damaged, too.
     fs::write(&file.path, "gone").unwrap();
     assert!(matches!(append(&mut writer, 5), Err(WriteError::Write { .. })));
     fs::remove_dir(&lock).unwrap();
@@ -413,7 +413,7 @@ fn spoilt_while_nothing_can_be_written(append: Append) {
     assert_eq!(seconds(&found.snapshots), [0, 1, 2, 3, 4, 5, 6]);
 }
 
-/// What somebody put in the place of the file cannot be moved out of the way, because all places for that are taken.
+/// Something that somebody put in place of the file cannot be moved away, because all places for that are taken.
 #[test]
 fn a_snapshot_that_was_published_is_not_written_again_when_tidying_up_fails() {
     let file = fixture();
@@ -438,7 +438,7 @@ fn a_snapshot_that_was_published_is_not_written_again_when_tidying_up_fails() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// A crash can leave the spare in any state; the published copy is what counts.
+    /// A crash can leave the spare in any state; only the published copy counts.
     #[test]
     fn after_a_crash_with_any_spare_nothing_published_is_lost(
         appended in 1_i64..6, spare in proptest::option::of(proptest::collection::vec(any::<u8>(), 0..400)),
@@ -460,7 +460,7 @@ proptest! {
         prop_assert_eq!(seconds(&found.snapshots), (0..=appended).collect::<Vec<_>>());
     }
 
-    /// Truncated anywhere: every record that was whole is kept, and the file is valid JSON again.
+    /// Wherever it is truncated, every complete record is kept, and the file is valid JSON again.
     #[test]
     fn a_truncated_file_keeps_its_whole_records(appended in 1_i64..6, cut in any::<prop::sample::Index>()) {
         let file = fixture();
@@ -481,7 +481,7 @@ proptest! {
         prop_assert_eq!(as_plain_json(&file.path).len(), whole);
     }
 
-    /// Any bytes in the file's place: opening copes, reading copes, appending works.
+    /// Any bytes in place of the file: opening and reading do not panic, and appending works.
     #[test]
     fn any_bytes_are_survived(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
         let file = fixture();
@@ -493,12 +493,13 @@ proptest! {
     }
 }
 
-/// A reader that is held up for longer than a copy rests finds the next record begin where the footer was when it began to read.
+/// A reader that is delayed for longer than a copy rests finds the next record beginning where the footer was when it
+/// began to read.
 #[test]
 fn a_record_that_is_being_written_under_a_slow_reader_is_read_next_time() {
     let file = fixture();
     let (mut writer, _) = open(&file.path);
-    // More than a reader takes from the file at once.
+    // More than a reader reads from the file at once.
     for second in 0..40 {
         writer.append(&snapshot(second)).unwrap();
     }
@@ -519,12 +520,13 @@ fn a_record_that_is_being_written_under_a_slow_reader_is_read_next_time() {
         })
         .unwrap();
     assert_eq!((taken, broken), ((0..40).collect(), 0));
-    // Nothing of it was taken for a record: it is found, and nothing is read twice.
+    // No part of it was taken for a record: it is found later, and nothing is read twice.
     let found = reader.read_new().unwrap();
     assert_eq!((seconds(&found.snapshots), found.unreadable.len()), (vec![40], 0));
 }
 
-/// What the writer does to a copy that has rested: the record over the footer, in the file that the reader holds.
+/// Does what the writer does to a copy that has rested: writes a record over the footer, in the file that the reader
+/// holds.
 fn append_in_place(path: &Path, snapshot: &Snapshot) {
     let mut file = fs::File::options().write(true).open(path).unwrap();
     file.seek(SeekFrom::End(-3)).unwrap();

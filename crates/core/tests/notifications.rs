@@ -1,4 +1,4 @@
-//! The notification queue through its public doors: many producers, one consumer, and whatever happens to them.
+//! The notification queue through its public interface: many producers, one consumer, and whatever happens to them.
 
 #![allow(
     clippy::unwrap_used,
@@ -44,7 +44,7 @@ fn titles(pending: &Pending) -> Vec<&str> {
     pending.notifications.iter().map(|notification| notification.title.as_str()).collect()
 }
 
-/// The single place that looks at what waits.
+/// Checks which notifications are waiting.
 #[track_caller]
 fn check(directory: &Path, want: &[&str]) {
     let pending = Consumer::open(directory).unwrap().pending(usize::MAX).unwrap();
@@ -62,7 +62,7 @@ fn what_is_put_waits_in_order_until_it_is_acknowledged() {
     }
     assert_eq!(fs::metadata(&directory).unwrap().permissions().mode() & 0o7777, 0o750);
     check(&directory, &["title 1", "title 2", "title 3"]);
-    // Taken, and then the consumer was killed.
+    // They were taken, and then the consumer was killed.
     check(&directory, &["title 1", "title 2", "title 3"]);
 
     let consumer = Consumer::open(&directory).unwrap();
@@ -142,7 +142,7 @@ fn what_is_not_ours_is_left_alone() {
         consumer.acknowledge(id).unwrap();
     }
     assert_eq!(titles(&consumer.pending(usize::MAX).unwrap()), ["title 1"]);
-    // Ours and the consumer's lock came, the two unreadable ones went.
+    // Our notification and the consumer's lock were added, the two unreadable files were removed.
     assert_eq!(fs::read_dir(directory).unwrap().count(), foreign);
 }
 
@@ -195,7 +195,7 @@ fn threads_put_at_once_and_nothing_is_lost_or_torn() {
 
 const CHILD_DIRECTORY: &str = "NOTIFICATIONS_TEST_DIRECTORY";
 
-/// Not a test of its own: what the processes of the next one run.
+/// Not a test by itself: the processes of the next test run it.
 #[test]
 fn a_producing_process() {
     let Some(directory) = std::env::var_os(CHILD_DIRECTORY) else { return };
@@ -223,14 +223,14 @@ fn processes_put_at_once_and_the_limit_holds() {
     }
     let pending = Consumer::open(scratch.path()).unwrap().pending(usize::MAX).unwrap();
     assert!(pending.unreadable.is_empty(), "{:?}", pending.unreadable);
-    // Each of the three may look away while another puts; the next one puts that right.
+    // Each of the three may miss what another puts at the same time; the next one corrects that.
     let waiting = pending.notifications.len();
     assert!((50..=60).contains(&waiting), "{waiting}");
     let newest: BTreeSet<_> = pending.notifications.iter().map(|one| one.title.clone()).collect();
     assert!(newest.contains("title 39"), "{newest:?}");
 }
 
-/// A file system of 64 KiB; unmounted when dropped.
+/// A file system of 64 KiB, unmounted when dropped.
 struct SmallDisk(tempfile::TempDir);
 
 impl SmallDisk {

@@ -1,4 +1,4 @@
-//! What a file must be before its records steer anything.
+//! What a file must be like before its records are trusted.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "all of this is test code")]
 
@@ -14,7 +14,7 @@ use lxc_autoscale_core::snapshot::Snapshot;
 
 const BOUNDS: Bounds = Bounds { max_bytes: 1 << 20, max_age: Duration::from_hours(24) };
 
-/// Some user that neither root nor the one who runs the tests is.
+/// A user that is neither root nor the one who runs the tests.
 const STRANGER: u32 = 54_321;
 
 struct Place {
@@ -22,7 +22,7 @@ struct Place {
     path: PathBuf,
 }
 
-/// A file with one snapshot in a directory of its own.
+/// A file with one snapshot, in a directory of its own.
 fn place() -> Place {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("lxc_metrics.json");
@@ -38,7 +38,7 @@ fn snapshot(more: &str) -> Snapshot {
     .unwrap()
 }
 
-/// The file is refused, whichever way it is read, with this reason; `None` when it is to be read.
+/// The file is refused for this reason, whichever way it is read; `None` if it must be read.
 #[track_caller]
 fn check(path: &Path, reason: Option<&str>) {
     check_by(path, &Believed::default(), reason);
@@ -65,7 +65,7 @@ fn set_mode(path: &Path, mode: u32) {
     fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
 }
 
-/// Gives it to somebody else; `false` where only root could.
+/// Gives it to another user; `false` if only root could do that.
 fn give_away(path: &Path) -> bool {
     let given = chown(path, Some(STRANGER), None).is_ok();
     if !given {
@@ -108,7 +108,7 @@ fn a_file_of_somebody_else_is_refused() {
 #[test]
 fn the_user_that_the_monitor_runs_as_is_believed_by_name_and_no_other() {
     let place = place();
-    // On every Debian user 1 is `daemon`, and user 2 `bin`.
+    // On every Debian, user 1 is `daemon` and user 2 is `bin`.
     if chown(&place.path, Some(1), None).is_err() {
         println!("skipped: only root can give files away");
         return;
@@ -118,11 +118,11 @@ fn the_user_that_the_monitor_runs_as_is_believed_by_name_and_no_other() {
     check_by(&place.path, &Believed::own(), Some("it belongs to user 1, and must belong to root"));
     check_by(&place.path, &believed("bin"), Some("or to the monitor's user `bin` (2)"));
     check_by(&place.path, &believed("no-such-user"), Some("`no-such-user` (there is none of that name)"));
-    // Believed as an owner, and no more: neither others may write to it, nor is a link of others followed.
+    // Trusted only as an owner: others must not be able to write to it, and links made by others are not followed.
     set_mode(&place.path, 0o646);
     check_by(&place.path, &believed("daemon"), Some("others may write to it"));
     set_mode(&place.path, 0o640);
-    // The writer is one user, who is not changed by whom readers believe.
+    // The writer is one user, regardless of whom readers trust.
     let error = MetricsWriter::open(&place.path, BOUNDS).unwrap_err();
     assert!(matches!(error, WriteError::Unsafe { .. }), "{error}");
 }
@@ -147,7 +147,7 @@ fn a_directory_in_which_all_may_replace_files_is_refused() {
     check(&place.path, Some("everybody may replace files in its directory"));
     let error = MetricsWriter::open(&place.path, BOUNDS).unwrap_err();
     assert!(matches!(error, WriteError::Unsafe { .. }), "{error}");
-    // As /tmp is.
+    // Like /tmp.
     set_mode(place.directory.path(), 0o1777);
     check(&place.path, None);
     assert!(MetricsWriter::open(&place.path, BOUNDS).is_ok());
@@ -236,7 +236,8 @@ fn every_copy_has_the_mode_that_was_asked_for() {
     }
 }
 
-/// A name shows one copy at a time: whoever changes its mode reaches one of them, and the others must not come back with it.
+/// The name refers to one copy at a time. Changing its mode affects only that copy, which must not be published
+/// again.
 #[test]
 fn a_copy_whose_access_somebody_changed_is_not_published_again() {
     for spoil in [

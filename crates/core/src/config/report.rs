@@ -1,7 +1,7 @@
-//! What a configuration file comes to: every key, its value, and where that comes from.
+//! The effective configuration of a file: every key with its value and its origin.
 //!
-//! The shipped file of a program holds every key at its default, which a test of each program sees to; so what a file
-//! leaves out is what the shipped one says.
+//! The shipped file of each program contains every key with its default, which a test ensures. So a key that a file
+//! leaves out has the value of the shipped file.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
@@ -14,27 +14,27 @@ use toml::de::{DeTable, DeValue};
 use super::{ConfigError, Problem, Validate, check, line_of_offset, parse, read};
 use crate::api::{ConfigProblem, ConfigReport, ConfigSetting};
 
-/// Most of a configuration that is read from a pipe; ours have 13 KB.
+/// Largest configuration that is read from a pipe; ours have 13 KB.
 const MAX_BYTES: u64 = 1 << 20;
 
-/// What takes the place of a path where the text comes through a pipe.
+/// Shown in place of a path if the text comes through a pipe.
 const STANDARD_INPUT: &str = "standard input";
 
 /// Why a configuration cannot be shown.
 #[derive(Debug, thiserror::Error)]
 pub enum ShowError {
-    /// It cannot be read, or is wrong.
+    /// It cannot be read, or is invalid.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// Nobody takes the output.
+    /// The output cannot be written.
     #[error("cannot write the configuration")]
     Output(#[source] io::Error),
 }
 
-/// A key, its value, its line from 1.
+/// A key, its value, and its line from 1.
 type Leaf = (String, Value, usize);
 
-/// Tells what `text` comes to in a program whose shipped file is `shipped`.
+/// Reports the effective configuration of `text` for a program whose shipped file is `shipped`.
 pub fn report<T: DeserializeOwned + Validate>(shipped: &str, text: &str) -> ConfigReport {
     let problem = parse::<T>(text).err().map(|(line, problem)| {
         let message = problem.to_string();
@@ -48,12 +48,12 @@ pub fn report<T: DeserializeOwned + Validate>(shipped: &str, text: &str) -> Conf
     ConfigReport { problem, settings: settings(shipped, text) }
 }
 
-/// The program's command `config`: shows what the file, or the standard input, comes to.
+/// The command `config`: prints the effective configuration of the file or of standard input.
 ///
-/// Returns whether it is valid; without `json` what is not valid is an error.
+/// Returns whether it is valid; without `json`, an invalid configuration is an error.
 ///
 /// # Errors
-/// [`ShowError`] when it cannot be read, is wrong, or nobody takes the output.
+/// [`ShowError`] if it cannot be read, is invalid, or the output cannot be written.
 pub fn show<T: DeserializeOwned + Validate>(
     shipped: &str,
     path: &Path,
@@ -96,7 +96,7 @@ fn table(settings: &[ConfigSetting], out: &mut impl Write) -> io::Result<()> {
     Ok(())
 }
 
-/// Every key with its value: those of the shipped file in its order, then those that only `text` has.
+/// Every key with its value: those of the shipped file in its order, then those that are only in `text`.
 fn settings(shipped: &str, text: &str) -> Vec<ConfigSetting> {
     let Some(found) = leaves(text) else { return Vec::new() };
     let mut by_key: BTreeMap<&str, (&Value, usize)> =
@@ -121,7 +121,7 @@ fn settings(shipped: &str, text: &str) -> Vec<ConfigSetting> {
     settings
 }
 
-/// The keys of a text that hold something else than a table, by line; `None` where it is not TOML.
+/// The keys whose values are not tables, with their lines; `None` if the text is not TOML.
 fn leaves(text: &str) -> Option<Vec<Leaf>> {
     let (places, values) = (DeTable::parse(text).ok()?, text.parse::<toml::Table>().ok()?);
     let mut leaves = Vec::new();
@@ -152,14 +152,14 @@ fn collect(text: &str, prefix: &str, places: &DeTable<'_>, values: &toml::Table,
     }
 }
 
-/// A part of a dotted key as TOML has it: in quotes where it needs them.
+/// A part of a dotted key in TOML notation, quoted if necessary.
 fn shown(name: &str) -> String {
     let is_bare = !name.is_empty()
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
     if is_bare { name.to_owned() } else { format!("{name:?}") }
 }
 
-/// The value as JSON has it; what JSON has no number for is a text.
+/// The value as JSON; a number that JSON cannot represent becomes a string.
 fn json(value: &toml::Value) -> Value {
     match value {
         toml::Value::String(text) => Value::from(text.as_str()),

@@ -1,8 +1,8 @@
-//! Which format a client wants, by its `Accept` header (RFC 9110, section 12.5.1).
+//! Chooses the format by the client's `Accept` header (RFC 9110, section 12.5.1).
 
 use super::text::Format;
 
-/// OpenMetrics where the client names it and wants plain text no more; plain text for everybody else.
+/// OpenMetrics if the client names it and does not prefer plain text; otherwise plain text.
 pub fn negotiate(accept: &str) -> Format {
     let (mut plain, mut open) = (0.0_f64, 0.0_f64);
     for range in accept.split(',') {

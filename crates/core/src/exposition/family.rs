@@ -1,8 +1,8 @@
-//! A metric and where its samples come from.
+//! A metric with the function that writes its samples.
 
 use super::text::{Description, Format, Samples};
 
-/// A metric of what is known in `S`. The table of them is the exposition: families are written in their order.
+/// A metric read from an `S`. A table of these is the exposition: families are written in this order.
 #[derive(Debug)]
 pub struct Family<S> {
     /// Its name and meaning.
@@ -12,13 +12,13 @@ pub struct Family<S> {
 }
 
 impl<S> Family<S> {
-    /// A metric.
+    /// Combines a description with its samples.
     pub const fn new(description: Description, read: fn(&S, &mut Samples<'_>)) -> Self {
         Self { description, read }
     }
 }
 
-/// All families of what `source` knows, as one text.
+/// Writes all families, read from `source`, as one text.
 pub fn write_all<'a, S: 'a>(
     families: impl IntoIterator<Item = &'a Family<S>>,
     source: &S,

@@ -1,28 +1,28 @@
-//! Counters and histograms by the values of their labels.
+//! Counters and histograms by label values.
 //!
-//! Each is a table behind a lock that is held for one entry. Whoever counts bounds how many entries there can be:
-//! a key is made of words of the program, never of what a client sent.
+//! Each is a table behind a lock that is held for one entry at a time. The caller limits the number of entries: keys
+//! consist of words of the program, never of input from clients.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Upper bounds of the buckets of a [`Histogram`], in seconds: from what a file takes to what a copy takes.
+/// Upper bounds of the buckets of a [`Histogram`], in seconds: from the time a file takes to the time a copy takes.
 pub const BOUNDS_SECONDS: [f64; 17] = [
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0, 600.0, 3600.0,
 ];
 
-/// How long something took, each time.
+/// A histogram of durations.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Histogram {
-    /// How many fell between the bound before and this one, by the place of the bound.
+    /// How many durations lie between the previous bound and this one, by the index of the bound.
     buckets: [u64; BOUNDS_SECONDS.len()],
     count: u64,
     sum: Duration,
 }
 
 impl Histogram {
-    /// Adds one.
+    /// Adds one duration.
     pub fn observe(&mut self, took: Duration) {
         let seconds = took.as_secs_f64();
         if let Some(place) = BOUNDS_SECONDS.iter().position(|bound| seconds <= *bound) {
@@ -32,7 +32,7 @@ impl Histogram {
         self.sum = self.sum.saturating_add(took);
     }
 
-    /// Adds all of another.
+    /// Adds all durations of another histogram.
     pub fn merge(&mut self, other: &Self) {
         for (ours, theirs) in self.buckets.iter_mut().zip(other.buckets) {
             *ours += theirs;
@@ -41,17 +41,17 @@ impl Histogram {
         self.sum = self.sum.saturating_add(other.sum);
     }
 
-    /// How many there are.
+    /// The number of durations.
     pub fn count(&self) -> u64 {
         self.count
     }
 
-    /// How long all of them took.
+    /// The sum of the durations.
     pub fn sum(&self) -> Duration {
         self.sum
     }
 
-    /// Each bound in seconds with how many took no longer.
+    /// Each bound in seconds, with the number of durations that do not exceed it.
     pub fn cumulative(&self) -> impl Iterator<Item = (f64, u64)> {
         let sums = self.buckets.iter().scan(0, |sum, count| {
             *sum += count;
@@ -82,36 +82,36 @@ impl<K> Default for Durations<K> {
 }
 
 impl<K: Clone + Ord> Counts<K> {
-    /// Counts one.
+    /// Increments the counter of a key.
     pub fn add(&self, key: K) {
         *locked(&self.0).entry(key).or_default() += 1;
     }
 
-    /// Forgets the keys that are not to be kept.
+    /// Removes the keys for which `keep` is false.
     pub fn retain(&self, keep: impl Fn(&K) -> bool) {
         locked(&self.0).retain(|key, _| keep(key));
     }
 
-    /// All counters as they are now.
+    /// The current counters.
     pub fn read(&self) -> BTreeMap<K, u64> {
         locked(&self.0).clone()
     }
 }
 
 impl<K: Clone + Ord> Durations<K> {
-    /// Adds one.
+    /// Adds a duration to the histogram of a key.
     pub fn observe(&self, key: K, took: Duration) {
         locked(&self.0).entry(key).or_default().observe(took);
     }
 
-    /// All histograms as they are now.
+    /// The current histograms.
     pub fn read(&self) -> BTreeMap<K, Histogram> {
         locked(&self.0).clone()
     }
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Every critical section is one map operation: nothing is half done when one panics.
+    // Every critical section is a single map operation, so a panic leaves nothing half done.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -1,8 +1,8 @@
-//! What a daemon serves to Prometheus, as text.
+//! The text that a daemon serves to Prometheus.
 //!
-//! [`text`] writes the samples of a [`family`] in either format and [`accept`] chooses the format; [`meter`] counts what
-//! happens between two scrapes, for daemons whose numbers are not measured elsewhere. `endpoint`, behind the feature
-//! `exporter`, is where it is served by daemons that serve nothing else.
+//! [`text`] writes the samples of a [`family`] in either format, and [`accept`] chooses the format. [`meter`] counts
+//! events between two scrapes, for daemons whose numbers are not measured elsewhere. `endpoint`, behind the feature
+//! `exporter`, is the listener of daemons that serve nothing else.
 
 pub mod accept;
 #[cfg(feature = "exporter")]

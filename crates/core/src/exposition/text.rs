@@ -1,8 +1,8 @@
-//! The two text formats of an exposition: Prometheus' 0.0.4 and OpenMetrics 1.0.
+//! The two text formats of an exposition: Prometheus 0.0.4 and OpenMetrics 1.0.
 //!
-//! Written by hand, because `prometheus-client` writes only OpenMetrics, and `promtool check metrics` reads only
-//! 0.0.4; and because an exposition is written piece by piece here, so that a thousand containers take no more
-//! memory than one. References: <https://prometheus.io/docs/instrumenting/exposition_formats/> and
+//! Written by hand, because `prometheus-client` writes only OpenMetrics while `promtool check metrics` reads only
+//! 0.0.4, and because an exposition is written piece by piece here, so that a thousand containers take no more memory
+//! than one. References: <https://prometheus.io/docs/instrumenting/exposition_formats/> and
 //! <https://github.com/OpenObservability/OpenMetrics/blob/main/specification/OpenMetrics.md>.
 
 use std::fmt::Write;
@@ -10,10 +10,10 @@ use std::fmt::Write;
 use super::meter::Histogram;
 use crate::{Mebibytes, Vmid};
 
-/// Longest value of a label, in bytes; what is longer (it can only be the list of tags) is cut.
+/// Longest value of a label, in bytes; a longer one (only the list of tags can be) is cut.
 pub const MAX_LABEL_BYTES: usize = 512;
 
-/// Units that a metric's name may end in; OpenMetrics names them in a line of their own.
+/// Units that the name of a metric may end with; OpenMetrics states them in a line of their own.
 pub const UNITS: [&str; 4] = ["seconds", "bytes", "ratio", "cores"];
 
 /// One of the text formats.
@@ -25,34 +25,34 @@ pub enum Format {
     OpenMetrics,
 }
 
-/// What kind of metric a family is.
+/// The kind of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Only grows; starts anew with the container or the daemon. Its samples end in `_total`.
+    /// Only grows; starts again from zero with the container or the daemon. Its samples end with `_total`.
     Counter,
     /// Goes up and down.
     Gauge,
-    /// Always 1; its labels are what it says. Its samples end in `_info`.
+    /// Always 1, with the information in its labels. Its samples end with `_info`.
     Info,
-    /// How long something took, each time: buckets, `_sum` and `_count`.
+    /// A distribution of durations: buckets, `_sum` and `_count`.
     Histogram,
 }
 
-/// What a family of samples is called and what it means.
+/// The name and meaning of a family.
 #[derive(Clone, Copy, Debug)]
 pub struct Description {
     /// Name without `_total` and `_info`.
     pub name: &'static str,
-    /// Kind of metric.
+    /// The kind of metric.
     pub kind: Kind,
-    /// What it means, in one line without quotes and backslashes.
+    /// Its meaning, in one line without quotes and backslashes.
     pub help: &'static str,
 }
 
-/// Whom a sample is about; the label `id` as in the series of prometheus-pve-exporter.
+/// The subject of a sample; the label `id` is the same as in the series of prometheus-pve-exporter.
 #[derive(Clone, Copy, Debug)]
 pub enum Subject<'a> {
-    /// The daemon itself: no `id`.
+    /// The daemon itself, without `id`.
     Daemon,
     /// `id="lxc/<vmid>"`.
     Container(Vmid),
@@ -60,7 +60,7 @@ pub enum Subject<'a> {
     Node(&'a str),
 }
 
-/// Takes the samples of one family.
+/// Writes the samples of one family.
 #[derive(Debug)]
 pub struct Samples<'a> {
     out: &'a mut String,
@@ -79,7 +79,7 @@ impl Format {
         }
     }
 
-    /// What an exposition ends with.
+    /// The end of an exposition.
     pub fn end(self) -> &'static str {
         match self {
             Self::Plain => "",
@@ -99,7 +99,7 @@ impl Description {
         Self { name, kind: Kind::Gauge, help }
     }
 
-    /// A row of facts.
+    /// Information in labels.
     pub const fn info(name: &'static str, help: &'static str) -> Self {
         Self { name, kind: Kind::Info, help }
     }
@@ -109,13 +109,13 @@ impl Description {
         Self { name, kind: Kind::Histogram, help }
     }
 
-    /// The unit that the name ends in.
+    /// The unit that the name ends with.
     pub fn unit(&self) -> Option<&'static str> {
         let ends_in = |unit: &&str| self.name.rsplit('_').next() == Some(*unit);
         UNITS.into_iter().find(ends_in)
     }
 
-    /// What the names of the samples end in.
+    /// The suffix of the names of the samples.
     pub fn suffix(&self) -> &'static str {
         match self.kind {
             Kind::Counter => "_total",
@@ -127,7 +127,7 @@ impl Description {
     fn write_heading(&self, out: &mut String, format: Format) {
         let Self { name, help, .. } = *self;
         let (suffix, kind) = match (format, self.kind) {
-            // 0.0.4 knows no info, and its families are called as their samples.
+            // Format 0.0.4 has no kind `info`, and its families have the names of their samples.
             (Format::Plain, Kind::Counter) => ("_total", "counter"),
             (Format::Plain, Kind::Info) => ("_info", "gauge"),
             (Format::OpenMetrics, Kind::Info) => ("", "info"),
@@ -144,7 +144,8 @@ impl Description {
 }
 
 impl<'a> Samples<'a> {
-    /// Takes samples about `subject`; the heading is written before the first one unless it was written already.
+    /// Writes samples about `subject`; the heading comes before the first one, unless `has_heading` says it was
+    /// written.
     pub fn new(out: &'a mut String, format: Format, description: &'a Description, has_heading: bool) -> Self {
         Self { out, format, description, subject: Subject::Daemon, has_heading }
     }
@@ -154,43 +155,43 @@ impl<'a> Samples<'a> {
         self.has_heading
     }
 
-    /// What follows is about `subject`.
+    /// Sets the subject of the samples that follow.
     pub fn about(&mut self, subject: Subject<'a>) -> &mut Self {
         self.subject = subject;
         self
     }
 
-    /// A number, if there is one.
+    /// Writes a number, if there is one.
     pub fn real(&mut self, value: Option<f64>) {
         self.labelled(&[], value);
     }
 
-    /// A count, if there is one.
+    /// Writes a count, if there is one.
     pub fn whole(&mut self, value: Option<u64>) {
         self.whole_labelled(&[], value);
     }
 
-    /// Yes (1) or no (0).
+    /// Writes yes (1) or no (0).
     pub fn yes(&mut self, value: bool) {
         self.whole(Some(u64::from(value)));
     }
 
-    /// Mebibytes, as bytes.
+    /// Writes a number of mebibytes as bytes.
     pub fn mib(&mut self, value: Option<f64>) {
         self.real(value.map(|mib| mib * Mebibytes::BYTES as f64));
     }
 
-    /// Microseconds, as seconds.
+    /// Writes a number of microseconds as seconds.
     pub fn usec(&mut self, value: Option<u64>) {
         self.real(value.map(|usec| usec as f64 / 1e6));
     }
 
-    /// Percent, as a ratio.
+    /// Writes a percentage as a ratio.
     pub fn percent(&mut self, value: Option<f64>) {
         self.real(value.map(|percent| percent / 100.0));
     }
 
-    /// A count with further labels.
+    /// Writes a count with further labels.
     pub fn whole_labelled(&mut self, labels: &[(&str, &str)], value: Option<u64>) {
         if let Some(value) = value {
             self.write_name(self.description.suffix(), labels);
@@ -198,14 +199,14 @@ impl<'a> Samples<'a> {
         }
     }
 
-    /// A number with further labels. One that is not finite says nothing and is left out.
+    /// Writes a number with further labels; one that is not finite is left out.
     pub fn labelled(&mut self, labels: &[(&str, &str)], value: Option<f64>) {
         if let Some(value) = value.filter(|value| value.is_finite()) {
             self.write_real(self.description.suffix(), labels, value);
         }
     }
 
-    /// A histogram with further labels.
+    /// Writes a histogram with further labels.
     pub fn histogram(&mut self, labels: &[(&str, &str)], histogram: &Histogram) {
         let bounds = histogram.cumulative().map(|(bound, count)| (format!("{bound:?}"), count));
         for (bound, count) in bounds.chain([("+Inf".to_owned(), histogram.count())]) {
@@ -245,7 +246,7 @@ impl<'a> Samples<'a> {
                 separator = ',';
             }
         }
-        // A label without a value is the same as none.
+        // A label with an empty value is equivalent to no label.
         for (label, value) in labels.iter().filter(|(_, value)| !value.is_empty()) {
             let _ = write!(self.out, "{separator}{label}=\"");
             push_escaped(self.out, value);
@@ -258,7 +259,7 @@ impl<'a> Samples<'a> {
     }
 }
 
-/// Shortest digits that give the number back; an exponent where it would be a long row of zeros.
+/// Writes the shortest digits that restore the number, with an exponent if there would be a long row of zeros.
 fn push_number(out: &mut String, value: f64) {
     let magnitude = value.abs();
     let _ = if value == 0.0 || (1e-6..1e16).contains(&magnitude) {
@@ -270,8 +271,8 @@ fn push_number(out: &mut String, value: f64) {
 
 /// Writes the value of a label.
 ///
-/// Backslash, quote and line feed are escaped, which is all that both formats know. Other control characters
-/// have no escape, and readers differ in what they make of them: each is shown as U+FFFD.
+/// Backslash, quote and line feed are escaped, which is all that both formats support. Other control characters have
+/// no escape, and readers treat them differently, so each is replaced by U+FFFD.
 pub(crate) fn push_escaped(out: &mut String, value: &str) {
     let mut room = MAX_LABEL_BYTES;
     for character in value.chars() {

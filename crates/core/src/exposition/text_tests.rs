@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// What a reader of either format makes of an escaped value; `None` where it would stop reading.
+/// An escaped value as a reader of either format decodes it; `None` if it would stop reading.
 fn unescape(escaped: &str) -> Option<String> {
     let mut out = String::new();
     let mut characters = escaped.chars();

@@ -1,20 +1,20 @@
-//! Roll-ups: what a stretch of time comes down to.
+//! Roll-ups: the statistics of a period of time.
 //!
 //! ## Definitions
 //!
 //! A bucket covers `start ≤ t < start + length`, aligned to the Unix epoch. Its 95th percentile is the **nearest
-//! rank**: the smallest sample that at least 95 % of the bucket's samples do not exceed. With one sample in a
-//! bucket all four values are that sample. The mean is that of the samples, not weighted by time.
+//! rank**: the smallest sample that at least 95 % of the bucket's samples do not exceed. In a bucket with one sample,
+//! all four values are that sample. The mean is over the samples, not weighted by time.
 
 use super::code::{Code, decode, encode};
 use super::metric::Metric;
 
 /// Milliseconds in a minute.
 const MINUTE_MS: i64 = 60_000;
-/// The samples of so much time are rolled up together.
+/// The period whose samples are rolled up together.
 pub const WINDOW_MS: i64 = 4 * 60 * MINUTE_MS;
 
-/// How fine a roll-up is.
+/// The resolution of a roll-up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Tier {
@@ -39,7 +39,7 @@ impl Tier {
         }
     }
 
-    /// Length of the time one stored chunk covers, in milliseconds; a multiple of [`WINDOW_MS`].
+    /// Length of the period covered by one stored chunk, in milliseconds; a multiple of [`WINDOW_MS`].
     pub const fn chunk_ms(self) -> i64 {
         match self {
             Self::Minute => WINDOW_MS,
@@ -57,28 +57,28 @@ impl Tier {
         }
     }
 
-    /// The stored number.
+    /// The number it is stored under.
     pub const fn id(self) -> u8 {
         self as u8
     }
 
-    /// Start of the chunk that covers a moment, in milliseconds since the epoch.
+    /// Start of the chunk that covers a point in time, in milliseconds since the epoch.
     pub const fn chunk_start(self, at_ms: i64) -> i64 {
         at_ms - at_ms.rem_euclid(self.chunk_ms())
     }
 
-    /// Start of the bucket that covers a moment, in milliseconds since the epoch.
+    /// Start of the bucket that covers a point in time, in milliseconds since the epoch.
     pub const fn bucket_start(self, at_ms: i64) -> i64 {
         at_ms - at_ms.rem_euclid(self.bucket_ms())
     }
 }
 
-/// One sample of one series: when, and each metric's code that was known.
+/// One sample of a series: its time, and the codes of the known metrics.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sample {
     /// Milliseconds since the epoch.
     pub at_ms: i64,
-    /// By metric.
+    /// The codes by metric.
     pub codes: Codes,
 }
 
@@ -90,28 +90,28 @@ pub struct Codes {
 }
 
 impl Codes {
-    /// Nothing known.
+    /// No metric is known.
     pub const NONE: Self = Self { mask: 0, codes: [0; super::metric::COUNT] };
 
-    /// Takes a measured value; what is no measurement stays absent.
+    /// Stores a measured value; a value that cannot be a measurement stays absent.
     pub fn set(&mut self, metric: Metric, value: Option<f64>) {
         if let Some(code) = value.and_then(|value| encode(value, metric.resolution())) {
             self.set_code(metric, code);
         }
     }
 
-    /// Takes a code.
+    /// Stores a code.
     pub fn set_code(&mut self, metric: Metric, code: Code) {
         self.mask |= 1 << metric.id();
         self.codes[usize::from(metric.id())] = code;
     }
 
-    /// The code of a metric, if it is known.
+    /// The code of a metric, if known.
     pub fn get(&self, metric: Metric) -> Option<Code> {
         (self.mask >> metric.id() & 1 == 1).then(|| self.codes[usize::from(metric.id())])
     }
 
-    /// Which metrics are known, a bit each.
+    /// The known metrics, one bit each.
     pub fn mask(&self) -> u64 {
         self.mask
     }
@@ -124,14 +124,14 @@ impl std::fmt::Debug for Codes {
     }
 }
 
-/// What a metric's samples in a bucket come down to, as codes.
+/// The statistics of a metric's samples in a bucket, as codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stats {
     /// Samples that had the metric; at least one.
     pub count: u32,
-    /// The least.
+    /// The smallest.
     pub min: Code,
-    /// Their mean.
+    /// The mean.
     pub mean: Code,
     /// The largest.
     pub max: Code,
@@ -140,7 +140,7 @@ pub struct Stats {
 }
 
 impl Stats {
-    /// Rolls up a metric's samples, in any order, and sorts them; `None` when there are none.
+    /// The statistics of a metric's samples, which may be in any order and are sorted; `None` if there are none.
     pub fn of(codes: &mut [Code], resolution: f64) -> Option<Self> {
         codes.sort_unstable();
         let (min, max) = (*codes.first()?, *codes.last()?);
@@ -156,16 +156,16 @@ impl Stats {
     }
 }
 
-/// One bucket of one series.
+/// One bucket of a series.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Bucket {
-    /// Samples of the series in it.
+    /// Number of samples in it.
     pub samples: u32,
-    /// Each metric that had any, by number.
+    /// The metrics that have samples, by number.
     pub metrics: Vec<(Metric, Stats)>,
 }
 
-/// Rolls samples up into buckets of `tier`, keyed by their start; samples of one moment count once.
+/// Rolls samples up into buckets of `tier`, keyed by their start; samples with the same time count once.
 ///
 /// `wanted` names the metrics; samples may come in any order and are sorted.
 pub fn roll_up(samples: &mut Vec<Sample>, tier: Tier, wanted: &[Metric]) -> Vec<(i64, Bucket)> {

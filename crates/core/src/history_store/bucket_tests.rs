@@ -1,4 +1,4 @@
-//! Roll-ups against what plain arithmetic on the raw samples says.
+//! Compares roll-ups with plain arithmetic on the raw samples.
 
 use proptest::prelude::*;
 
@@ -10,7 +10,7 @@ fn sample(at_ms: i64, cpu: Option<f64>) -> Sample {
     Sample { at_ms, codes }
 }
 
-/// Min, mean, max and 95th percentile as one would write them down, without codes.
+/// Min, mean, max and 95th percentile computed directly, without codes.
 fn by_hand(values: &[f64]) -> [f64; 4] {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -51,7 +51,7 @@ fn a_gap_is_no_bucket_and_an_absent_metric_no_zero() {
 }
 
 proptest! {
-    /// A10: what is stored equals what the raw samples say, within the precision that is stated.
+    /// A10: the stored values equal those of the raw samples, within the documented precision.
     #[test]
     fn roll_ups_equal_those_of_the_raw_samples(
         values in prop::collection::btree_map(0..7_200_000_i64, 0.0..70.0_f64, 1..200),

@@ -1,4 +1,4 @@
-//! Roll-ups of one series over one chunk of time, by columns.
+//! Roll-ups of one series over one chunk of time, stored by column.
 //!
 //! ```text
 //! version, buckets, place of each bucket in the chunk (differences), samples of each (differences),
@@ -7,7 +7,7 @@
 //! checksum
 //! ```
 //!
-//! One metric can be read without unpacking the others.
+//! A single metric can be read without unpacking the others.
 
 use std::collections::BTreeMap;
 
@@ -17,10 +17,10 @@ use super::varint::{push, take, take_bytes, unzigzag, zigzag};
 use super::{Damaged, column, crc};
 
 const VERSION: u64 = 1;
-/// More buckets than any chunk has; a wrong number must not take all memory.
+/// More buckets than any chunk has, so that a wrong number cannot use up all memory.
 const MOST_BUCKETS: u64 = 4096;
 
-/// The buckets of a chunk by their place in it.
+/// The buckets of a chunk by their position in it.
 pub type Chunk = BTreeMap<u32, Bucket>;
 
 /// Packs the buckets.
@@ -40,7 +40,7 @@ pub fn encode(chunk: &Chunk) -> Vec<u8> {
         .flat_map(|bucket| &bucket.metrics)
         .fold(0_u64, |mask, (metric, _)| mask | 1 << metric.id());
     let (mut body, mut values) = (Vec::new(), Vec::new());
-    // Where each bucket's list of metrics was left off; they are sorted by number.
+    // The position reached in each bucket's list of metrics, which is sorted by number.
     let mut next = vec![0; chunk.len()];
     for metric in Metric::ALL.iter().filter(|metric| mask >> metric.id() & 1 == 1) {
         let mut lacking = Vec::with_capacity(chunk.len());
@@ -71,7 +71,7 @@ pub fn encode(chunk: &Chunk) -> Vec<u8> {
     out
 }
 
-/// Unpacks the metrics for which `wanted` holds.
+/// Unpacks the metrics for which `wanted` is true.
 ///
 /// # Errors
 /// [`Damaged`].
@@ -102,14 +102,14 @@ pub fn decode(blob: &[u8], wanted: impl Fn(Metric) -> bool) -> Result<Chunk, Dam
     let mut next_id = 0;
     while !bytes.is_empty() {
         let id = u8::try_from(take(&mut bytes)?).map_err(|_| Damaged)?;
-        // Each once and in order, which packing and merging rely on.
+        // Each once and in order, because packing and merging rely on that.
         if id < next_id {
             return Err(Damaged);
         }
         next_id = id.checked_add(1).ok_or(Damaged)?;
         let length = take(&mut bytes)?;
         let body = take_bytes(&mut bytes, length)?;
-        // A metric of a later version is left out.
+        // A metric of a later version is skipped.
         let Some(metric) = Metric::from_id(id).filter(|metric| wanted(*metric)) else { continue };
         take_metric(body, metric, &mut buckets)?;
     }
@@ -164,7 +164,7 @@ impl Stats {
     }
 }
 
-/// Each number less the one before it.
+/// Each number minus the one before it.
 fn differences(values: impl Iterator<Item = i32>) -> Vec<u32> {
     let mut previous = 0;
     values
@@ -176,10 +176,10 @@ fn differences(values: impl Iterator<Item = i32>) -> Vec<u32> {
         .collect()
 }
 
-/// Puts newly made buckets into a chunk; returns how many were not there before.
+/// Inserts new buckets into a chunk.
 ///
-/// Of two buckets at the same place the one that was made from more samples stands, so the same samples again
-/// change nothing, in whatever order they come.
+/// Of two buckets at the same position, the one made from more samples is kept. So inserting the same samples again,
+/// in any order, changes nothing.
 pub fn merge(chunk: &mut Chunk, new: impl IntoIterator<Item = (u32, Bucket)>) -> Merged {
     let mut merged = Merged::default();
     for (place, bucket) in new {
@@ -198,12 +198,12 @@ pub fn merge(chunk: &mut Chunk, new: impl IntoIterator<Item = (u32, Bucket)>) ->
     merged
 }
 
-/// What a [`merge`] changed.
+/// The result of a [`merge`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Merged {
-    /// Buckets that were not there.
+    /// Buckets that did not exist before.
     pub added: u64,
-    /// Buckets that took the place of one made from fewer samples.
+    /// Buckets that replaced one made from fewer samples.
     pub replaced: u64,
 }
 

@@ -1,21 +1,22 @@
-//! Measured values as numbers of 16 bits.
+//! Measured values as 16-bit codes.
 //!
-//! A value is rounded to a multiple `n` of its metric's resolution. Up to 2,047 the code is `n` itself; above,
-//! eleven significant bits are kept, as in a floating-point number: the error is at most half the resolution or
-//! 2⁻¹¹ (0.05 %) of the value, whichever is larger. Codes are in the order of the values, so the minimum, the maximum and
-//! every percentile of codes are those of the values, and a small change of a value is a small change of its code.
+//! A value is rounded to a multiple `n` of its metric's resolution. Up to 2,047 the code is `n` itself; above that,
+//! eleven significant bits are kept, as in a floating-point number. The error is at most half the resolution or 2⁻¹¹
+//! (0.05 %) of the value, whichever is larger. Codes have the same order as values, so the minimum, the maximum and
+//! every percentile of codes correspond to those of the values, and a small change of a value is a small change of
+//! its code.
 
-/// A value's code.
+/// The code of a value.
 pub type Code = u16;
 
-/// Significant bits that are kept.
+/// Number of significant bits that are kept.
 const SIGNIFICANT_BITS: u32 = 11;
 const EXACT: u64 = 1 << SIGNIFICANT_BITS;
 const HALF: u64 = EXACT >> 1;
-/// Where a value is cut off; far beyond anything measured.
+/// Larger values are clipped to this, which is far beyond anything measured.
 const LARGEST: f64 = 9.0e15;
 
-/// The code of a value; `None` for what is no measurement (negative, infinite, not a number).
+/// The code of a value; `None` if it cannot be a measurement (negative, infinite, not a number).
 pub fn encode(value: f64, resolution: f64) -> Option<Code> {
     if !value.is_finite() || value < 0.0 {
         return None;
@@ -23,11 +24,11 @@ pub fn encode(value: f64, resolution: f64) -> Option<Code> {
     let multiple = (value / resolution).min(LARGEST);
     let n = whole(multiple);
     if n < EXACT {
-        // 2,047.5 and more rounds to 2,048, whose code is 2,048, too.
+        // 2,047.5 and more rounds to 2,048, whose code is also 2,048.
         return Code::try_from(whole(multiple.round())).ok();
     }
     let shift = u64::BITS - n.leading_zeros() - SIGNIFICANT_BITS;
-    // Rounding up may carry into one more bit; the code that results is the right one all the same.
+    // Rounding up may carry into one more bit, but the resulting code is still right.
     let mantissa = whole((multiple / (1_u64 << shift) as f64).round());
     Code::try_from(u64::from(shift) * HALF + mantissa).ok()
 }
@@ -45,7 +46,7 @@ pub fn decode(code: Code, resolution: f64) -> f64 {
     }
     let shift = code / HALF - 1;
     let mantissa = code - shift * HALF;
-    // No code that was made is that large; a wrong one must not overflow.
+    // No encoder produces a code that large, but a wrong one must not overflow.
     (mantissa as f64) * 2_f64.powi(i32::try_from(shift).unwrap_or(i32::MAX)) * resolution
 }
 

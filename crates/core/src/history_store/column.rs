@@ -1,13 +1,13 @@
-//! A column of small numbers, packed bit by bit.
+//! A column of small numbers, packed by bits.
 //!
-//! Three forms, and the encoder takes the shortest: nothing but zeros (no bytes at all), Rice codes of all numbers
-//! (a quotient in ones, then `k` bits), or pairs of "so many zeros, then this number" for columns that are mostly
-//! zero. Measurements differ from their neighbours by roughly geometric amounts, for which Rice codes are within a
-//! fraction of a bit of the best possible (Golomb, Run-length encodings, 1966).
+//! There are three forms, of which the encoder takes the shortest: only zeros (no bytes at all); Rice codes of all
+//! numbers (a quotient in unary ones, then `k` bits); or pairs of "this many zeros, then this number" for columns
+//! that are mostly zero. Differences between neighbouring measurements are roughly geometrically distributed, for
+//! which Rice codes are within a fraction of a bit of the optimum (Golomb, Run-length encodings, 1966).
 
 use super::{Damaged, varint};
 
-/// A longer quotient is replaced by the number itself.
+/// If the quotient would be longer, the number itself is stored instead.
 const LONGEST_QUOTIENT: u32 = 20;
 const ALL_ZERO: u8 = 0xff;
 const SPARSE: u8 = 0x80;
@@ -27,7 +27,7 @@ pub(super) fn push(out: &mut Vec<u8>, values: &[u32]) {
     let sparse_bits: u64 =
         pairs.iter().map(|(gap, value)| cost(*gap, gap_k) + cost(value - 1, value_k)).sum();
     let mut bits = BitWriter { out, pending: 0, filled: 0 };
-    // The sparse form needs a byte and the number of its pairs on top.
+    // The sparse form additionally needs a byte and the number of its pairs.
     if sparse_bits + 24 < dense_bits {
         bits.out.push(SPARSE | value_k);
         bits.out.push(gap_k);
@@ -45,7 +45,7 @@ pub(super) fn push(out: &mut Vec<u8>, values: &[u32]) {
     bits.finish();
 }
 
-/// Takes a column of `length` numbers that fills `bytes` into `values`; returns what is left of `bytes`.
+/// Unpacks a column of `length` numbers from `bytes` into `values`; returns the rest of `bytes`.
 pub(super) fn take<'a>(bytes: &'a [u8], length: usize, values: &mut Vec<u32>) -> Result<&'a [u8], Damaged> {
     values.clear();
     let (head, rest) = bytes.split_first().ok_or(Damaged)?;
@@ -80,7 +80,7 @@ pub(super) fn take<'a>(bytes: &'a [u8], length: usize, values: &mut Vec<u32>) ->
     }
 }
 
-/// Each number that is not zero with how many zeros stand before it.
+/// Each number that is not zero, with the number of zeros before it.
 fn gaps(values: &[u32]) -> Vec<(u32, u32)> {
     let mut gap = 0;
     let mut pairs = Vec::new();
@@ -137,7 +137,7 @@ impl BitWriter<'_> {
             self.push((1 << LONGEST_QUOTIENT) - 1, LONGEST_QUOTIENT);
             self.push(u64::from(value), 32);
         } else {
-            // Ones, and the zero that ends them.
+            // The ones, and the zero that ends them.
             self.push((1 << quotient) - 1, quotient + 1);
             self.push(u64::from(value) & ((1 << k) - 1), u32::from(k));
         }
@@ -157,7 +157,7 @@ struct BitReader<'a> {
 }
 
 impl BitReader<'_> {
-    /// Makes sure that `length` bits (at most 32) are at hand.
+    /// Makes sure that `length` bits (at most 32) are available.
     fn fill(&mut self, length: u32) -> Result<(), Damaged> {
         while self.filled < length {
             let (first, rest) = self.bytes.split_first().ok_or(Damaged)?;

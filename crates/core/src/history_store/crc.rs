@@ -1,5 +1,5 @@
-//! CRC-32 (ISO-HDLC, the one of zlib) over each blob: SQLite's own pages carry no checksum, and a flipped bit in a
-//! packed column would read as another measurement.
+//! CRC-32 (ISO-HDLC, as in zlib) of each blob. SQLite's own pages have no checksum, and a flipped bit in a packed
+//! column would be read as a different measurement.
 
 use super::Damaged;
 
@@ -26,13 +26,13 @@ fn checksum(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(u32::MAX, |crc, byte| TABLE[usize::from(crc.to_le_bytes()[0] ^ byte)] ^ (crc >> 8))
 }
 
-/// Appends the checksum of all that is there.
+/// Appends the checksum of the bytes.
 pub(super) fn seal(bytes: &mut Vec<u8>) {
     let sum = checksum(bytes);
     bytes.extend_from_slice(&sum.to_le_bytes());
 }
 
-/// The bytes without their checksum, if it is right.
+/// The bytes without their checksum, if that is correct.
 pub(super) fn unseal(bytes: &[u8]) -> Result<&[u8], Damaged> {
     let (body, sum) = bytes.split_last_chunk::<4>().ok_or(Damaged)?;
     if checksum(body) == u32::from_le_bytes(*sum) { Ok(body) } else { Err(Damaged) }

@@ -1,4 +1,4 @@
-//! Samples as they come: a frame holds the cycles of some seconds, of up to 32 neighbouring series.
+//! Frames of raw samples: a frame has the cycles of some seconds, for up to 32 neighbouring series.
 //!
 //! ```text
 //! version, cycles, offset of each cycle in ms (differences),
@@ -7,7 +7,7 @@
 //! checksum
 //! ```
 //!
-//! Every number is a varint; what stayed as it was in the cycle before costs nothing.
+//! Every number is a varint; a value that did not change since the previous cycle takes no space.
 
 use super::bucket::{Codes, Sample};
 use super::metric::Metric;
@@ -16,16 +16,16 @@ use super::{Damaged, Series, crc};
 
 const VERSION: u64 = 1;
 
-/// The samples of some series at common moments.
+/// The samples of some series at common times.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Frame {
-    /// The moments, in milliseconds since the epoch, in the order measured.
+    /// The times, in milliseconds since the epoch, in the order measured.
     pub at_ms: Vec<i64>,
-    /// Each series with its sample at each moment; `None` where it was not measured.
+    /// Each series with its sample at each time; `None` if it was not measured.
     pub series: Vec<(Series, Vec<Option<Codes>>)>,
 }
 
-/// Packs a frame; `series` in ascending order. The first moment is stored beside the blob.
+/// Packs a frame; `series` must be in ascending order. The first time is stored next to the blob.
 pub fn encode(frame: &Frame) -> Vec<u8> {
     let mut out = Vec::with_capacity(64 + 64 * frame.series.len());
     push(&mut out, VERSION);
@@ -52,10 +52,10 @@ pub fn encode(frame: &Frame) -> Vec<u8> {
     out
 }
 
-/// Calls `each` with every sample of the series for which `wanted` holds.
+/// Calls `each` with every sample of the series for which `wanted` is true.
 ///
 /// # Errors
-/// [`Damaged`]; nothing was handed over unless the checksum was right.
+/// [`Damaged`]; no sample is delivered unless the checksum is correct.
 pub fn decode(
     blob: &[u8],
     first_ms: i64,

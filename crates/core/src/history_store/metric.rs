@@ -1,15 +1,15 @@
-//! What is kept of a container and of the node.
+//! The metrics that are stored of a container and of the node.
 
 use super::Series;
 
-/// How a metric comes about.
+/// How the values of a metric arise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// A level, as it was at the sample.
+    /// A level at the time of the sample.
     Level,
     /// A mean over the time since the previous sample.
     Rate,
-    /// How often something happened since the previous sample.
+    /// The number of events since the previous sample.
     Events,
 }
 
@@ -21,19 +21,19 @@ macro_rules! metrics {
         pub enum Metric { $(#[doc = $about] $variant = $id,)* }
 
         impl Metric {
-            /// All of them, by number.
+            /// All metrics, by number.
             pub const ALL: &[Self] = &[$(Self::$variant,)*];
 
-            /// What the user calls it.
+            /// The name that users see.
             pub const fn name(self) -> &'static str { match self { $(Self::$variant => $name,)* } }
 
             /// The unit of its values.
             pub const fn unit(self) -> &'static str { match self { $(Self::$variant => $unit,)* } }
 
-            /// The step its values are kept in, in its unit; see [`code`](super::code).
+            /// The step in which its values are stored, in its unit; see [`code`](super::code).
             pub const fn resolution(self) -> f64 { match self { $(Self::$variant => $resolution,)* } }
 
-            /// How it comes about.
+            /// How its values arise.
             pub const fn kind(self) -> Kind { match self { $(Self::$variant => Kind::$kind,)* } }
 
             /// One line about it.
@@ -88,10 +88,10 @@ metrics! {
     Containers = 42, "containers", "containers", 1.0, Level, "containers that were measured";
 }
 
-/// How many there are.
+/// The number of metrics.
 pub const COUNT: usize = Metric::ALL.len();
 
-// A sample's presence is a mask of 64 bits.
+// The known metrics of a sample are a mask of 64 bits.
 const _: () = assert!(COUNT <= 64);
 
 impl Metric {
@@ -105,7 +105,7 @@ impl Metric {
         self as u8
     }
 
-    /// Whether it is measured of this series: of the node, or of a container.
+    /// Whether it is measured for this series, which is the node or a container.
     pub fn is_of(self, series: Series) -> bool {
         let is_only_of_node = matches!(
             self,
@@ -134,7 +134,7 @@ impl Metric {
         if series == Series::NODE { is_only_of_node || is_of_both } else { !is_only_of_node }
     }
 
-    /// The metric of this name.
+    /// The metric with this name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|metric| metric.name() == name)
     }

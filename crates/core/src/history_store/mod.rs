@@ -1,17 +1,17 @@
-//! The history of every container and of the node: roll-ups of one minute, five minutes and an hour in SQLite.
+//! The history of every container and of the node: roll-ups over one minute, five minutes and one hour, in SQLite.
 //!
-//! The monitor writes it, everybody else reads it with [`HistoryReader`]. What is here is what both must agree
-//! on; opening it for writing, compaction and retention are the monitor's.
+//! The monitor writes it, and everyone else reads it with [`HistoryReader`]. This module has what both must agree on;
+//! opening it for writing, compaction and retention belong to the monitor.
 //!
 //! ## What is stored
 //!
-//! * `recent` holds **frames**: the samples themselves, in order of time, for the hours that are not yet over.
-//! * `chunks` holds **roll-ups**: one blob per series, tier and window of time, columns packed bit by bit. They
-//!   are made from the samples when a window of four hours is complete; what is not is rolled up when it is read.
-//! * `series` gives a name to each number; container 104 is series 104, the node is series 0.
+//! * `recent` has **frames**: the raw samples in order of time, for the hours that are not complete yet.
+//! * `chunks` has **roll-ups**: one blob per series, tier and period of time, with columns packed by bits. They are
+//!   made from the samples when a window of four hours is complete; an incomplete one is rolled up when it is read.
+//! * `series` gives a name to each number; container 104 is series 104, and the node is series 0.
 //!
-//! A value is kept as a [`code`] of 16 bits: exact up to 2,047 times the metric's resolution, within 0.05 % above.
-//! A bucket without samples does not exist, and a metric without samples in a bucket is absent from it.
+//! A value is stored as a [`code`] of 16 bits: exact up to 2,047 times the metric's resolution, and within 0.05 %
+//! above that. A bucket without samples does not exist, and a metric without samples is absent from its bucket.
 
 pub mod bucket;
 pub mod chunk;
@@ -48,7 +48,7 @@ impl Series {
         self.0
     }
 
-    /// The rows of `recent` that hold this series: 32 neighbours share one.
+    /// The key of the rows of `recent` that contain this series: 32 neighbours share one.
     pub const fn shard(self) -> u32 {
         self.0 >> 5
     }
@@ -66,7 +66,7 @@ impl std::fmt::Display for Series {
     }
 }
 
-/// A stored blob that does not say what it should.
+/// A stored blob with damaged content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a stored block is damaged")]
 pub struct Damaged;

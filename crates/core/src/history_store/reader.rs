@@ -1,4 +1,4 @@
-//! Reads the history while the monitor writes it, or when nobody does.
+//! Reads the history, whether or not the monitor is writing it.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -13,7 +13,7 @@ use super::{Damaged, Metric, Series, chunk, code, frame, schema};
 
 /// How long a statement waits for the writer.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-/// Buckets that are few enough to look at; decides which tier is chosen.
+/// The most buckets that are shown when the tier is chosen automatically.
 const MOST_AUTOMATIC_BUCKETS: i64 = 2100;
 
 /// Why the history cannot be used.
@@ -24,9 +24,9 @@ pub enum HistoryError {
     Version {
         /// The database.
         path: PathBuf,
-        /// Its version.
+        /// The version of the database.
         found: i64,
-        /// Ours.
+        /// The version that this program knows.
         known: i64,
     },
     /// SQLite failed.
@@ -39,7 +39,7 @@ pub enum HistoryError {
     },
 }
 
-/// An open history.
+/// An open history database.
 #[derive(Debug)]
 pub struct HistoryReader {
     connection: Connection,
@@ -49,7 +49,7 @@ pub struct HistoryReader {
 /// A series that was ever recorded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SeriesInfo {
-    /// Which.
+    /// Its number.
     pub series: Series,
     /// The container's or the node's name when it was last seen; empty if it had none.
     pub name: String,
@@ -62,9 +62,9 @@ pub struct Point {
     pub start_ms: i64,
     /// Samples it was made from.
     pub samples: u32,
-    /// The least, in the metric's unit.
+    /// The smallest, in the metric's unit.
     pub min: f64,
-    /// Their mean.
+    /// The mean.
     pub mean: f64,
     /// The largest.
     pub max: f64,
@@ -72,20 +72,20 @@ pub struct Point {
     pub p95: f64,
 }
 
-/// What was found of a metric.
+/// The values of a metric.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Points {
-    /// Its buckets in order of time; a bucket without samples is not there.
+    /// Its buckets in order of time; buckets without samples are absent.
     pub points: Vec<Point>,
-    /// Stored blocks that were damaged and left out.
+    /// Number of damaged blocks that were left out.
     pub damaged_blocks: u64,
 }
 
 impl HistoryReader {
-    /// Opens a history for reading; `None` when there is none (yet).
+    /// Opens a history for reading; `None` if there is none (yet).
     ///
     /// # Errors
-    /// [`HistoryError`] when it exists and cannot be read.
+    /// [`HistoryError`] if it exists but cannot be read.
     pub fn open(path: &Path) -> Result<Option<Self>, HistoryError> {
         let failed = |source| HistoryError::Database { path: path.to_owned(), source };
         let connection = match open_read_only(path) {
@@ -108,7 +108,7 @@ impl HistoryReader {
     /// [`HistoryError::Database`].
     pub fn series(&self) -> Result<Vec<SeriesInfo>, HistoryError> {
         let read = || -> rusqlite::Result<Vec<SeriesInfo>> {
-            // An id beyond 32 bits is none of ours.
+            // A number beyond 32 bits is not one of ours.
             let sql = "SELECT id, name FROM series WHERE id BETWEEN 0 AND 4294967295 ORDER BY id";
             let mut statement = self.connection.prepare(sql)?;
             let rows = statement.query_map([], |row| {
@@ -120,7 +120,7 @@ impl HistoryReader {
         read().map_err(|source| self.failed(source))
     }
 
-    /// The tier to show a stretch of time in: the finest that has few enough buckets, unless only a coarser one
+    /// The tier for showing a period of time: the finest one with few enough buckets, unless only a coarser one
     /// reaches back that far.
     ///
     /// # Errors
@@ -132,7 +132,7 @@ impl HistoryReader {
         let mut reaches = self.oldest(finest)?.unwrap_or(i64::MAX);
         for tier in Tier::ALL.into_iter().filter(|tier| finest < *tier) {
             let oldest = self.oldest(tier)?.unwrap_or(i64::MAX).max(from_ms);
-            // A chunk begins before its first bucket; only a real difference is worth the coarser view.
+            // A chunk begins before its first bucket; only a real difference justifies the coarser tier.
             if oldest.saturating_add(tier.chunk_ms()) < reaches.max(from_ms) {
                 (chosen, reaches) = (tier, oldest);
             }
@@ -164,7 +164,7 @@ impl HistoryReader {
         Ok(Points { points, damaged_blocks: all.1 })
     }
 
-    /// As [`HistoryReader::read`], for several metrics at once; also how many stored blocks were damaged.
+    /// As [`HistoryReader::read`] for several metrics at once; also returns the number of damaged blocks.
     ///
     /// # Errors
     /// [`HistoryError::Database`].
@@ -205,7 +205,7 @@ impl HistoryReader {
         from_ms: i64,
         to_ms: i64,
     ) -> rusqlite::Result<(BTreeMap<i64, Bucket>, u64)> {
-        // Both tables as of one moment: a compaction moves data from one to the other.
+        // Reads both tables in one transaction, because compaction moves data from one to the other.
         let view = self.connection.unchecked_transaction()?;
         let (mut buckets, mut damaged) = (BTreeMap::new(), 0);
         let mut put = |start_ms: i64, bucket: Bucket| {
@@ -214,7 +214,7 @@ impl HistoryReader {
                 buckets.insert(start_ms, bucket);
             }
         };
-        // The starts that exist, then one look-up each: a range over all series would read the others, too.
+        // First the existing starts, then one look-up each: a range over all series would read the others, too.
         let mut starts = view.prepare(
             "SELECT min(start_ms) FROM chunks WHERE tier = ?1 AND ?2 <= start_ms AND start_ms < ?3",
         )?;
@@ -241,7 +241,7 @@ impl HistoryReader {
         let mut samples = Vec::new();
         let mut recent =
             view.prepare("SELECT at_ms, frame FROM recent WHERE ?1 <= at_ms AND at_ms < ?2 AND shard = ?3")?;
-        // A frame reaches over less than a minute; an incomplete first bucket is not handed out.
+        // A frame covers less than a minute; an incomplete first bucket is not returned.
         let mut rows = recent.query(params![from_ms - 60_000, to_ms, series.shard()])?;
         while let Some(row) = rows.next()? {
             let each = |_, sample| samples.push(sample);
@@ -272,13 +272,14 @@ fn open_read_only(path: &Path) -> rusqlite::Result<Connection> {
     let begin = |connection: Connection| -> rusqlite::Result<Connection> {
         connection.busy_timeout(BUSY_TIMEOUT)?;
         connection.pragma_update(None, "cache_size", -1024)?;
-        // Reads the header, and with it what a write-ahead log needs.
+        // Reads the header and, with it, what a write-ahead log needs.
         connection.query_row("SELECT count(*) FROM sqlite_master", [], |_| Ok(()))?;
         Ok(connection)
     };
     let opened = Connection::open_with_flags(path, flags).and_then(begin);
     match opened {
-        // Whoever may not write beside the file cannot take part in its log; without a writer there is none.
+        // A process that may not write next to the file cannot use its write-ahead log; without a writer there is
+        // none.
         Err(error)
             if matches!(error.sqlite_error_code(), Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly))
                 && !with_suffix(path, "-wal").exists()
@@ -291,13 +292,13 @@ fn open_read_only(path: &Path) -> rusqlite::Result<Connection> {
     }
 }
 
-/// The bytes of a column of blobs or text; none where a number or nothing stands in it.
+/// The bytes of a column with a blob or text; empty for a number or NULL.
 ///
-/// One bit of a row's head makes text of a blob, and a number of either: that is damage of the one value, which its
-/// checksum tells, and no reason to read nothing.
+/// A single flipped bit in the header of a row turns a blob into text, or either into a number. That damages only
+/// this one value, which its checksum shows, and is no reason to return nothing.
 ///
 /// # Errors
-/// When there is no such column.
+/// If there is no such column.
 pub fn stored_bytes<'a>(row: &'a Row<'_>, column: usize) -> rusqlite::Result<&'a [u8]> {
     Ok(match row.get_ref(column)? {
         ValueRef::Blob(bytes) | ValueRef::Text(bytes) => bytes,
@@ -305,7 +306,7 @@ pub fn stored_bytes<'a>(row: &'a Row<'_>, column: usize) -> rusqlite::Result<&'a
     })
 }
 
-/// A path as a URI has it.
+/// A path in the form of a URI.
 fn escaped(path: &Path) -> String {
     let mut text = String::new();
     for byte in path.as_os_str().as_encoded_bytes() {

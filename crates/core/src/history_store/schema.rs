@@ -1,9 +1,9 @@
-//! The tables, for the one that writes them and those that read them.
+//! The tables, for their writer and their readers.
 
 /// Version of the tables, in `PRAGMA user_version`.
 pub const VERSION: i64 = 1;
 
-/// Makes the tables.
+/// Creates the tables.
 pub const SQL: &str = "
     CREATE TABLE series (id INTEGER PRIMARY KEY, name TEXT NOT NULL);
     CREATE TABLE recent (

@@ -1,4 +1,4 @@
-//! Numbers of seven bits a byte, least significant first; a set top bit says that more follow (LEB128).
+//! Numbers with seven bits per byte, least significant first; a set top bit means that more bytes follow (LEB128).
 
 use super::Damaged;
 
@@ -29,7 +29,7 @@ pub(super) fn take_u32(bytes: &mut &[u8]) -> Result<u32, Damaged> {
     u32::try_from(take(bytes)?).map_err(|_| Damaged)
 }
 
-/// Takes so many bytes from the front.
+/// Takes `length` bytes from the front.
 pub(super) fn take_bytes<'a>(bytes: &mut &'a [u8], length: u64) -> Result<&'a [u8], Damaged> {
     let length = usize::try_from(length).map_err(|_| Damaged)?;
     let (front, rest) = bytes.split_at_checked(length).ok_or(Damaged)?;
@@ -37,12 +37,12 @@ pub(super) fn take_bytes<'a>(bytes: &mut &'a [u8], length: u64) -> Result<&'a [u
     Ok(front)
 }
 
-/// Small numbers of either sign as small numbers: 0, -1, 1, -2 … → 0, 1, 2, 3 ….
+/// Maps small numbers of either sign to small numbers: 0, -1, 1, -2 … → 0, 1, 2, 3 ….
 pub(super) fn zigzag(value: i32) -> u32 {
     ((value << 1) ^ (value >> 31)).cast_unsigned()
 }
 
-/// Undoes [`zigzag`].
+/// Inverts [`zigzag`].
 pub(super) fn unzigzag(value: u32) -> i32 {
     (value >> 1).cast_signed() ^ -(value & 1).cast_signed()
 }

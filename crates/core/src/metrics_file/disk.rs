@@ -1,5 +1,5 @@
-//! The file operations of the writer: never through a planted link, never on anything but a regular file,
-//! with a mode of our own, and durable.
+//! The file operations of the writer: they follow no planted link, open nothing but regular files, set their own
+//! mode, and are durable.
 
 use std::fs::{File, Metadata};
 use std::io;
@@ -10,11 +10,11 @@ use rustix::fs::{Mode, OFlags};
 
 use crate::{durable, regular_file};
 
-/// Files put aside, at most; the last place is used again, so that the first, which may be the whole past in
-/// the layout of the Python original, is never lost.
+/// The most files that are put aside. If all places are taken, the last one is reused, so that the first is never
+/// lost: it may hold the whole past in the layout of the Python original.
 const MAX_PUT_ASIDE: u32 = 9;
 
-/// Recognises a file and the state we left it in.
+/// Identifies a file and the state we left it in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Stamp {
     device: u64,
@@ -24,7 +24,7 @@ pub(super) struct Stamp {
 }
 
 impl Stamp {
-    /// The stamp of a file that is looked at.
+    /// The stamp of a file with this metadata.
     pub(super) fn of(metadata: &Metadata) -> Self {
         Self {
             device: metadata.dev(),
@@ -39,18 +39,18 @@ impl Stamp {
         self.bytes
     }
 
-    /// Whether both are the same file, whatever its state.
+    /// Whether both are the same file, in whatever state.
     pub(super) fn is_same_file(self, other: Self) -> bool {
         (self.device, self.inode) == (other.device, other.inode)
     }
 }
 
-/// What lies at `path` now, without following a link; `None` when nothing can be seen there.
+/// The stamp of what is at `path` now, without following a link; `None` if nothing can be seen there.
 pub(super) fn stamp_at(path: &Path) -> Option<Stamp> {
     std::fs::symlink_metadata(path).ok().map(|metadata| Stamp::of(&metadata))
 }
 
-/// Opens a regular file; a FIFO or device in its place is an error instead of a wait without end.
+/// Opens a regular file; a FIFO or device in its place is an error instead of an endless wait.
 pub(super) fn open_regular(path: &Path) -> io::Result<File> {
     regular_file::open(File::options().read(true), path)
 }
@@ -65,21 +65,21 @@ pub(super) fn open_own(path: &Path) -> io::Result<File> {
     regular_file::open_no_link(File::options().read(true).write(true), path)
 }
 
-/// Makes a file without a name, which nobody else can open and which is gone when it is closed.
+/// Creates a file without a name, which nobody else can open and which vanishes when it is closed.
 pub(super) fn open_nameless(directory: &Path) -> io::Result<File> {
     let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
     Ok(rustix::fs::open(directory, flags, Mode::RUSR | Mode::WUSR)?.into())
 }
 
-/// Opens the lock file, which is made where it is missing; a symbolic link is an error.
+/// Opens the lock file, creating it if necessary; a symbolic link is an error.
 pub(super) fn open_lock(path: &Path) -> io::Result<File> {
-    // Not truncated: whatever it is, it is not ours to empty.
+    // Not truncated: the file may be something that is not ours to empty.
     regular_file::open_no_link(File::options().write(true).create(true).mode(0o600).truncate(false), path)
 }
 
-/// Writes a new file and puts it in the place of `path` in one step, durably.
+/// Writes a new file and replaces `path` with it in one step, durably.
 ///
-/// With `keep_old`, the file that was there gets a second name first, so that nothing of it is lost.
+/// With `keep_old`, the old file first gets a second name, so that nothing of it is lost.
 pub(super) fn replace_file<T>(
     path: &Path,
     mode: u32,
@@ -90,7 +90,7 @@ pub(super) fn replace_file<T>(
     durable::replace(path, mode, write, put_old_aside)
 }
 
-/// Gives the file as it is a second name, so that nothing of it is lost when it is replaced.
+/// Gives the current file a second name, so that nothing of it is lost when it is replaced.
 fn put_aside(path: &Path) -> io::Result<PathBuf> {
     let own = stamp_at(path);
     for number in 1..=MAX_PUT_ASIDE {
@@ -98,7 +98,7 @@ fn put_aside(path: &Path) -> io::Result<PathBuf> {
         match std::fs::hard_link(path, &aside) {
             Ok(()) => return Ok(aside),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                // A crash may have come between this link and the replacement.
+                // There may have been a crash between this link and the replacement.
                 if stamp_at(&aside) == own {
                     return Ok(aside);
                 }
@@ -112,8 +112,8 @@ fn put_aside(path: &Path) -> io::Result<PathBuf> {
     Ok(last)
 }
 
-/// Moves what somebody put in the place of `path`, and lies at `intruder` now, out of the way; an empty file,
-/// as `logrotate` leaves one, is not worth keeping.
+/// Moves a file that somebody put in the place of `path`, now at `intruder`, out of the way. An empty file, as
+/// `logrotate` leaves one, is not worth keeping.
 pub(super) fn put_intruder_aside(intruder: &Path, path: &Path) -> io::Result<()> {
     let metadata = std::fs::symlink_metadata(intruder)?;
     if metadata.is_file() && metadata.len() == 0 {
@@ -122,7 +122,7 @@ pub(super) fn put_intruder_aside(intruder: &Path, path: &Path) -> io::Result<()>
     move_aside(intruder, path)
 }
 
-/// Moves `what` to where files put aside for `path` are, even a directory.
+/// Moves `what`, which may be a directory, to a free place among the files put aside for `path`.
 fn move_aside(what: &Path, path: &Path) -> io::Result<()> {
     let is_free = |aside: &PathBuf| stamp_at(aside).is_none();
     let free = (1..=MAX_PUT_ASIDE).map(|number| aside_name(path, number)).find(is_free);

@@ -1,4 +1,4 @@
-//! The bytes of the file: `[`, then one record a line separated by commas, then `]`.
+//! The format of the file: `[`, then one record per line, separated by commas, then `]`.
 //!
 //! ```text
 //! [
@@ -7,7 +7,7 @@
 //! ]
 //! ```
 //!
-//! Compact JSON holds no line break, so a line is a record and the file can be read from its end.
+//! Compact JSON contains no line break, so each line is a record, and the file can be read from its end.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
@@ -17,17 +17,17 @@ use serde_json::value::RawValue;
 
 /// A file without records.
 pub(super) const EMPTY: &[u8] = b"[\n]\n";
-/// No record is longer; ten thousand containers have room in it.
+/// Upper bound for the length of a record; there is room for ten thousand containers.
 pub(super) const MAX_RECORD_BYTES: u64 = 16 << 20;
-/// What stands after the last record; an append begins by overwriting it.
+/// What follows the last record; an append begins by overwriting it.
 pub(super) const FOOTER: &[u8] = b"\n]\n";
 
-/// What stands between two records.
+/// What separates two records.
 pub(super) const SEPARATOR: &[u8] = b",\n";
-/// What stands before the first record.
+/// What precedes the first record.
 pub(super) const FIRST_SEPARATOR: &[u8] = b"\n";
 
-/// The records among the lines of `bytes`, each with its offset: brackets, separators and empty lines are left out.
+/// The records among the lines of `bytes`, each with its offset; without brackets, separators and empty lines.
 pub(super) fn records(bytes: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
     let mut offset = 0;
     bytes.split(|byte| *byte == b'\n').filter_map(move |line| {
@@ -38,29 +38,29 @@ pub(super) fn records(bytes: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
     })
 }
 
-/// Whether a file that begins like this holds one record a line, as we write it.
+/// Whether a file with this beginning is in our layout, with one record per line.
 pub(super) fn is_line_layout(beginning: &[u8]) -> bool {
     beginning.starts_with(b"[\n{") || beginning.starts_with(EMPTY)
 }
 
-/// Whether `record` is an object in valid JSON, for every reader.
+/// Whether `record` is a valid JSON object for every reader.
 ///
-/// What is inside of strings is asked for apart: skipping a value does not look whether they are UTF-8.
+/// The UTF-8 check is separate, because skipping a value does not check the strings in it.
 pub(super) fn is_record(record: &[u8]) -> bool {
     record.starts_with(b"{")
         && std::str::from_utf8(record).is_ok_and(|text| serde_json::from_str::<IgnoredAny>(text).is_ok())
 }
 
-/// Whether the whole file is a complete array in our layout; holds one line at a time.
+/// Whether the whole file is a complete array in our layout; keeps only one line in memory.
 ///
 /// # Errors
-/// When it cannot be read.
+/// If it cannot be read.
 pub(super) fn is_intact(mut reader: impl BufRead) -> io::Result<bool> {
     let mut line = Vec::new();
     if next_line(&mut reader, &mut line)? == 0 || line != b"[\n" {
         return Ok(false);
     }
-    // All lines but the last end in the comma that separates them.
+    // All lines except the last end with the comma that separates them.
     let (mut is_first, mut is_separated) = (true, false);
     while next_line(&mut reader, &mut line)? != 0 {
         if line == b"]\n" {
@@ -80,10 +80,10 @@ pub(super) fn is_intact(mut reader: impl BufRead) -> io::Result<bool> {
     Ok(false)
 }
 
-/// Calls `each` with every record of a file in our layout and its offset, without holding more than one.
+/// Calls `each` with every record of a file in our layout and its offset, keeping only one in memory.
 ///
 /// # Errors
-/// When the file cannot be read, or that of `each`.
+/// If the file cannot be read, or `each` returns an error.
 pub(super) fn for_each_record(
     reader: impl BufRead,
     each: impl FnMut(u64, &[u8]) -> io::Result<()>,
@@ -91,16 +91,16 @@ pub(super) fn for_each_record(
     for_each_record_of_lines(reader, |_| true, each)
 }
 
-/// As [`for_each_record`], without a last line that has no line break: where a file goes on being written while it is read, that
-/// is the beginning of a record.
+/// As [`for_each_record`], but ignores a last line without a line break: in a file that is being written meanwhile,
+/// that is an incomplete record.
 ///
 /// # Errors
-/// When the file cannot be read, or that of `each`.
+/// If the file cannot be read, or `each` returns an error.
 pub(super) fn for_each_whole_record(
     reader: impl BufRead,
     each: impl FnMut(u64, &[u8]) -> io::Result<()>,
 ) -> io::Result<()> {
-    // A piece of what is longer than any record has none, either, and is to be told of.
+    // A piece of a line that is longer than any record has no line break, either, but must be reported.
     let is_whole = |line: &[u8]| line.ends_with(b"\n") || line.len() as u64 == MAX_RECORD_BYTES;
     for_each_record_of_lines(reader, is_whole, each)
 }
@@ -123,27 +123,28 @@ fn for_each_record_of_lines(
     }
 }
 
-/// Reads one line into `line`, with its line break; 0 at the end. What is longer than any record comes in pieces.
+/// Reads one line, including its line break, into `line`; returns 0 at the end. A line longer than any record comes
+/// in pieces.
 fn next_line(reader: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<u64> {
     line.clear();
     Read::take(reader, MAX_RECORD_BYTES).read_until(b'\n', line).map(|length| length as u64)
 }
 
-/// Whether a line can only be the beginning of an element of the array: of ours, or of one that is indented by four as the Python
-/// original does it. No JSON string reaches over a line break.
+/// Whether a line can only be the beginning of an element of the array: one of ours, or one indented by four blanks
+/// as the Python original writes it. No JSON string spans a line break.
 pub fn begins_element(line: &[u8]) -> bool {
     line.starts_with(b"{\"") || matches!(line, b"    {\n" | b"    {\r\n")
 }
 
-/// Where the first line from `begin` on stands that can only be the beginning of an element; `None` for the beginning of the
-/// file, and where there is none.
+/// The offset of the first line from `begin` on that can only be the beginning of an element; `None` at the beginning
+/// of the file, and if there is no such line.
 pub(super) fn first_element_from(mut file: &File, begin: u64) -> io::Result<Option<u64>> {
     if begin == 0 {
         return Ok(None);
     }
     file.seek(SeekFrom::Start(begin))?;
     let (mut reader, mut line, mut offset) = (BufReader::new(file), Vec::new(), begin);
-    // The rest of a line says nothing.
+    // The first line may be only the rest of one.
     let mut is_rest = true;
     loop {
         let length = next_line(&mut reader, &mut line)?;
@@ -190,7 +191,7 @@ impl<W: Write> ArrayWriter<W> {
         self.n_records == 0
     }
 
-    /// Ends the array and returns how many records it has.
+    /// Ends the array and returns the number of its records.
     ///
     /// # Errors
     /// Those of the output.
@@ -204,17 +205,17 @@ impl<W: Write> ArrayWriter<W> {
 /// Why a walk over the elements of an array ended early.
 #[derive(Debug)]
 pub(super) enum ElementError {
-    /// The text stops being a JSON array there.
+    /// The text is not a JSON array from there on.
     Json(serde_json::Error),
-    /// What was done with an element failed.
+    /// The callback failed for an element.
     Each(io::Error),
 }
 
-/// Calls `each` with every element of a JSON array in whatever layout, without holding more than one.
+/// Calls `each` with every element of a JSON array in any layout, keeping only one in memory.
 ///
 /// The Python original writes the array indented over many lines; its files may be gigabytes.
 ///
-/// # Errors
+/// [`ElementError`]; the elements before it have been passed on.
 /// [`ElementError`]; the elements before it were handed over.
 pub(super) fn for_each_element(
     reader: impl Read,

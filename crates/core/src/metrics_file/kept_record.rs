@@ -1,9 +1,10 @@
-//! The newest record once more, in a file without a name.
+//! A second copy of the newest record, in a file without a name.
 //!
-//! Until the next record is published, the text of the newest one must be known: others may spoil the published copy, and who
-//! serves the newest measurements needs all of them at once. In memory it is as large as all else that a container costs. In a file without a
-//! name it costs pages that the kernel can take back; nobody else can open it; and when it is closed before the kernel gets to
-//! writing it, as at one record a second, it never reaches the disk.
+//! Until the next record is published, the text of the newest one must remain available: others may damage the
+//! published copy, and serving the newest measurements needs all of them at once. In memory it would be as large as
+//! everything else that a container costs. A file without a name costs only pages that the kernel can take back, and
+//! nobody else can open it. If it is closed before the kernel writes it, as at one record a second, it never reaches
+//! the disk.
 
 use std::fs::File;
 use std::io;
@@ -12,25 +13,25 @@ use std::path::Path;
 use super::{disk, spares, tail};
 use crate::snapshot::Snapshot;
 
-/// Why a record cannot be read back.
+/// The record cannot be read back.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot read the newest record back")]
 pub struct ReadBackError(#[from] io::Error);
 
-/// A record that was published, as it was then.
+/// A published record, as it was published.
 #[derive(Debug)]
 pub struct KeptRecord {
     file: File,
-    /// Where it begins and ends, which is where it stands in the published file; there is nothing before it.
+    /// Its beginning and end, at the same offsets as in the published file; there is nothing before it.
     begin: u64,
     end: u64,
 }
 
 impl KeptRecord {
-    /// Copies a record of the file that is published at `path`.
+    /// Copies a record from the file that is published at `path`.
     ///
     /// # Errors
-    /// What the system says, as on file systems that have no files without a name.
+    /// Any I/O error; some file systems do not support files without a name.
     pub(super) fn copy(path: &Path, published: &File, begin: u64, end: u64) -> io::Result<Self> {
         let file = disk::open_nameless(path.parent().unwrap_or(Path::new("/")))?;
         spares::copy_range(published, begin, end, &file)?;
@@ -44,7 +45,7 @@ impl KeptRecord {
         Ok(text)
     }
 
-    /// What it says; waits for the disk where the kernel took its pages back.
+    /// Parses it; waits for the disk if the kernel has taken its pages back.
     ///
     /// # Errors
     /// [`ReadBackError`].

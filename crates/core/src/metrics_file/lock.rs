@@ -1,4 +1,4 @@
-//! Sees to it that a file has one writer.
+//! Makes sure that a file has only one writer.
 
 use std::fs::{File, TryLockError};
 use std::io;
@@ -7,14 +7,14 @@ use std::path::{Path, PathBuf};
 use super::disk::{Stamp, open_lock, stamp_at};
 use crate::durable::sibling;
 
-/// The lock beside the file, held until dropped.
+/// The lock file next to the metrics file; locked until dropped.
 #[derive(Debug)]
 pub(super) struct Lock {
     path: PathBuf,
     file: File,
 }
 
-/// Why it is not held.
+/// Why the lock cannot be taken.
 #[derive(Debug)]
 pub(super) enum LockError {
     /// Another writer has it.
@@ -31,7 +31,8 @@ impl Lock {
         Ok(Self { path, file })
     }
 
-    /// Makes sure that nobody else can have it: it may have been removed, which lets another writer lock anew.
+    /// Makes sure that nobody else can take it: the lock file may have been removed, so that another writer could
+    /// lock a new one.
     pub(super) fn keep(&mut self) -> Result<(), LockError> {
         let own = Stamp::of(&self.file.metadata().map_err(LockError::Io)?);
         if !stamp_at(&self.path).is_some_and(|found| found.is_same_file(own)) {

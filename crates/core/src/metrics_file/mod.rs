@@ -1,19 +1,19 @@
-//! The exchange file `/var/log/lxc_metrics.json`: written by the monitor, read by everybody.
+//! The exchange file `/var/log/lxc_metrics.json`, which the monitor writes and everyone else reads.
 //!
-//! A JSON array with one [`Snapshot`](crate::snapshot::Snapshot) a line, oldest first. It is valid JSON at
-//! every moment, appending costs the same whatever it holds, and its size and age are bounded.
+//! It is a JSON array with one [`Snapshot`](crate::snapshot::Snapshot) per line, oldest first. It is valid JSON at
+//! any time, the cost of appending does not depend on its size, and its size and age are limited.
 //!
 //! ## How
 //!
-//! Copies lie side by side: the published one and a hidden spare. An append brings the spare up to date, writes
-//! the new record over its closing bracket, makes that durable, and exchanges the two names in one step
-//! (`renameat2(2)` with `RENAME_EXCHANGE`). The published copy is never written to, and neither is one that was
-//! published a moment ago and may still be read: it rests first, which takes more than one spare where records
-//! come faster than that. So a reader sees a complete array, and a crash at any byte leaves
-//! the published copy intact. Where the file system cannot exchange names, the spare is renamed over the
-//! published file and a new spare is copied at the next append.
+//! There are several copies: the published one and a hidden spare. An append brings the spare up to date, writes the
+//! new record over its closing bracket, makes that durable, and exchanges the two names in one step (`renameat2(2)`
+//! with `RENAME_EXCHANGE`). The published copy is never written to. Neither is a copy that was published until a
+//! moment ago and may still be read: it rests first, so if records come faster than that, more than one spare is
+//! needed. So a reader always sees a complete array, and a crash at any byte leaves the published copy intact. If the
+//! file system cannot exchange names, the spare is renamed over the published file, and the next append makes a new
+//! one.
 //!
-//! What others do to the files is noticed by inode, size and time, and mended from the copy that is left.
+//! Changes by others are detected by inode, size and time, and repaired from the remaining copy.
 
 mod disk;
 mod format;

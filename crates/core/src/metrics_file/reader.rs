@@ -1,8 +1,8 @@
-//! Reads what is new in the exchange file.
+//! Reads the new records of the exchange file.
 //!
-//! Neither inode nor offset mean anything in a file whose copies change places, so the reader remembers the last
-//! record it handed out, looks for it from the end, and hands out what follows, one record at a time. The cost
-//! of a read is that of the new records, whatever the file holds, and memory that of the largest one.
+//! In a file whose copies change places, neither inode nor offset means anything. So the reader remembers the last
+//! record it has delivered, searches for it from the end, and delivers the records after it, one at a time. The cost
+//! of a read is that of the new records, whatever the size of the file; the memory is that of the largest record.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
@@ -19,7 +19,7 @@ use super::trust::{self, Believed, Distrust};
 use crate::progress::{Progress, Unwatched};
 use crate::snapshot::Snapshot;
 
-/// How much of the end is read at first for the newest record; doubled until it is in it.
+/// How much of the end is read first to find the newest record; doubled until it is found.
 const FIRST_TAIL_BYTES: u64 = 64 << 10;
 
 /// Reads only what was appended since the last call, whatever happened to the file in between.
@@ -27,27 +27,28 @@ const FIRST_TAIL_BYTES: u64 = 64 << 10;
 pub struct MetricsReader {
     path: PathBuf,
     believed: Believed,
-    /// The last record that was handed out, readable or not.
+    /// The last record that was delivered, parsable or not.
     last: Option<Mark>,
-    /// When the last snapshot that was handed out was taken.
+    /// When the last delivered snapshot was taken.
     last_taken: Option<Timestamp>,
 }
 
-/// How far a reader has come, to be kept over a restart.
+/// How far a reader has come, to be stored across restarts.
 ///
-/// It serves the program that made it; another one may not find its place by it, and then goes by the time alone.
+/// It is meant for the program that created it. Another program may not find the record by it, and then falls back to
+/// the time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Position {
     last: Option<Mark>,
     last_taken: Option<Timestamp>,
 }
 
-/// What a read found.
+/// The result of a read.
 #[derive(Debug, Default)]
 pub struct NewSnapshots {
-    /// Snapshots not returned before, oldest first.
+    /// Snapshots that were not returned before, oldest first.
     pub snapshots: Vec<Snapshot>,
-    /// Records that could not be read; each costs only itself.
+    /// Records that could not be parsed; each affects only itself.
     pub unreadable: Vec<UnreadableRecord>,
 }
 
@@ -55,16 +56,16 @@ pub struct NewSnapshots {
 #[derive(Debug, thiserror::Error)]
 #[error("record {position} of what was new in the metrics file is not a snapshot")]
 pub struct UnreadableRecord {
-    /// Its place among the new records, from 1.
+    /// Its position among the new records, from 1.
     pub position: usize,
     /// What is wrong with it.
     pub source: serde_json::Error,
 }
 
-/// Why the file could not be read at all.
+/// Why nothing could be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// It cannot be opened or read; it may not exist yet.
+    /// The file cannot be opened or read; it may not exist yet.
     #[error("cannot read the metrics file `{}`", path.display())]
     Read {
         /// The file.
@@ -72,7 +73,7 @@ pub enum ReadError {
         /// Why.
         source: io::Error,
     },
-    /// Somebody who has no say on this node could have written it.
+    /// Somebody who is not authorised on this node could have written it.
     #[error("the metrics file `{}` is not trusted and steers nothing", path.display())]
     Distrusted {
         /// The file.
@@ -80,7 +81,7 @@ pub enum ReadError {
         /// Why.
         source: Distrust,
     },
-    /// It is no JSON array.
+    /// It is not a JSON array.
     #[error("`{}` is not a metrics file", path.display())]
     NotAMetricsFile {
         /// The file.
@@ -91,18 +92,18 @@ pub enum ReadError {
 }
 
 impl MetricsReader {
-    /// Prepares to read `path` from its oldest record on; opens nothing yet.
+    /// Prepares to read `path` from its oldest record; opens nothing yet.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into(), believed: Believed::default(), last: None, last_taken: None }
     }
 
-    /// Believes what these users have written, and nobody else.
+    /// Trusts files of these users, and of nobody else.
     #[must_use]
     pub fn believing(self, believed: Believed) -> Self {
         Self { believed, ..self }
     }
 
-    /// Goes on where another reader of the same file had come to.
+    /// Continues from the position of another reader of the same file.
     #[must_use]
     pub fn from_position(self, position: Position) -> Self {
         Self { last: position.last, last_taken: position.last_taken, ..self }
@@ -118,9 +119,9 @@ impl MetricsReader {
         &self.path
     }
 
-    /// Returns the snapshots that are newer than the newest one returned before, all at once.
+    /// Returns all snapshots that are newer than the newest one returned before.
     ///
-    /// The first time that is all the file holds; [`MetricsReader::each_new`] takes less memory.
+    /// The first call returns the whole file; [`MetricsReader::each_new`] needs less memory.
     ///
     /// # Errors
     /// As [`MetricsReader::each_new`].
@@ -133,16 +134,15 @@ impl MetricsReader {
         Ok(found)
     }
 
-    /// Hands out the snapshots that are newer than the newest one handed out before, oldest first, and the
-    /// records among them that could not be read.
+    /// Delivers the snapshots that are newer than the newest one delivered before, oldest first, and the records
+    /// among them that could not be parsed.
     ///
-    /// When the record handed out last is not in the file any more (it was trimmed away, or the file was
-    /// replaced), all snapshots taken after it are new. What was handed out before an error is not handed out
-    /// again.
+    /// If the record delivered last is no longer in the file (it was trimmed, or the file was replaced), all
+    /// snapshots taken after it are new. What was delivered before an error is not delivered again.
     ///
     /// # Errors
-    /// [`ReadError`] when the file is missing, unreadable, not to be trusted or no metrics file; the next call
-    /// may succeed.
+    /// [`ReadError`] if the file is missing, unreadable, not trusted or not a metrics file; the next call may
+    /// succeed.
     pub fn each_new(
         &mut self,
         each: impl FnMut(Result<Snapshot, UnreadableRecord>),
@@ -150,8 +150,8 @@ impl MetricsReader {
         self.each_new_watched(&Unwatched, each)
     }
 
-    /// As [`MetricsReader::each_new`]; `progress` hears after every record how many bytes of the new ones are read, and
-    /// may stop there. The next call then goes on with the record after it.
+    /// As [`MetricsReader::each_new`], but after every record tells `progress` how many of the new bytes are read. If
+    /// `progress` stops the read, the next call continues with the record after that.
     ///
     /// # Errors
     /// The same.
@@ -172,16 +172,16 @@ impl MetricsReader {
         }
     }
 
-    /// Reads the newest record only; `None` while the file holds none. The shipped unit's user is believed.
+    /// Reads only the newest record; `None` if the file has none. Trusts the user of the shipped unit.
     ///
     /// # Errors
-    /// As [`MetricsReader::each_new`]; an unreadable newest record is [`ReadError::NotAMetricsFile`], and one that
-    /// is longer than any record can be is not read at all, so that no file can take all memory.
+    /// As [`MetricsReader::each_new`]. An unparsable newest record is [`ReadError::NotAMetricsFile`]; one longer than
+    /// any record can be is not read at all, so that no file can use up all memory.
     pub fn read_newest(path: &Path) -> Result<Option<Snapshot>, ReadError> {
         Self::read_newest_by(path, &Believed::default())
     }
 
-    /// As [`MetricsReader::read_newest`], believing these users and nobody else.
+    /// As [`MetricsReader::read_newest`], but trusts these users and nobody else.
     ///
     /// # Errors
     /// The same.
@@ -226,7 +226,8 @@ impl MetricsReader {
         file.seek(SeekFrom::Start(known.unwrap_or(0)))?;
         let new = size - known.unwrap_or(0);
         let (mut position, mut stopped) = (0, false);
-        // Whoever is held up for longer than the copy rests reads what comes to stand in place of its footer.
+        // A reader that is delayed for longer than a copy rests may read what is being written in place of the
+        // footer.
         let read = format::for_each_whole_record(BufReader::new(file.take(new)), |offset, record| {
             position += 1;
             self.hand_out(record, position, only_after, &mut each);
@@ -248,7 +249,7 @@ impl MetricsReader {
         let failed = |source| ReadError::Read { path: path.clone(), source };
         file.rewind().map_err(failed)?;
         let size = file.metadata().map_err(failed)?.len();
-        // Shares its place with the one that is read from.
+        // Shares its offset with the handle that is read from.
         let mut place = file.try_clone().map_err(failed)?;
         let only_after = self.last_taken;
         let (mut position, mut stopped) = (0, false);
@@ -288,16 +289,16 @@ impl MetricsReader {
     }
 }
 
-/// A record of a layout that this program knows.
+/// Parses a record in a layout that this program knows.
 pub(super) fn parse(record: &[u8]) -> serde_json::Result<Snapshot> {
-    // As a whole: the parser does not look at strings that it skips, and other readers do.
+    // The whole text is checked: the parser does not check strings that it skips, but other readers do.
     let text = std::str::from_utf8(record).map_err(serde_json::Error::custom)?;
     let snapshot = text.parse()?;
     trust::check_schema(&snapshot).map_err(serde_json::Error::custom)?;
     Ok(snapshot)
 }
 
-/// Opens a file that nobody else could have written, and checks what was opened, not what has its name later.
+/// Opens a file that nobody else could have written; checks the opened file, not what has its name later.
 pub(super) fn open_trusted(path: &Path, believed: &Believed) -> Result<File, ReadError> {
     let failed = |source| ReadError::Read { path: path.to_owned(), source };
     let distrusted = |source| ReadError::Distrusted { path: path.to_owned(), source };

@@ -1,8 +1,8 @@
 //! Makes sure that a complete file is published, keeping every whole record of a damaged one.
 //!
-//! Of a file in another layout the newest records are kept, as many bytes of it as the file may have: one of the Python
-//! original may have grown for years, and has to be read through before the first measurement. All of it stays in the file put
-//! aside.
+//! From a file in another layout, the newest records are kept, up to the size limit of the file: a file of the Python
+//! original may have grown for years and must be read before the first measurement. The old file is put aside,
+//! complete.
 
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Seek, Write};
@@ -17,24 +17,25 @@ use super::format::{self, ArrayWriter, ElementError};
 /// What was found when the file was opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Recovery {
-    /// There was none; it was created.
+    /// There was no file; it was created.
     Created,
-    /// It was complete.
+    /// The file was complete.
     Intact,
-    /// It was in another layout, or damaged: its complete records were kept, the old file was put aside.
+    /// It was in another layout or damaged: its complete records were kept, and the old file was put aside.
     Rewritten {
         /// Records kept.
         kept_records: u64,
-        /// What was wrong with the rest, if anything was; `None` for a complete file in another layout.
+        /// What was wrong with the rest; `None` for a complete file in another layout.
         damage: Option<String>,
-        /// Bytes of older records that were left where they are, in the old file.
+        /// Bytes of older records that are only in the old file.
         left_bytes: u64,
-        /// Where the file as it was lies now.
+        /// The path of the old file.
         put_aside: PathBuf,
     },
 }
 
-/// Makes sure that a complete file is published, with this mode; of one in another layout the newest `max_bytes` count.
+/// Makes sure that a complete file with this mode is published; from a file in another layout, at most the newest
+/// `max_bytes` are kept.
 pub(super) fn recover(path: &Path, mode: u32, max_bytes: u64) -> io::Result<Recovery> {
     let mut file = match open_regular(path) {
         Ok(file) => file,
@@ -51,7 +52,7 @@ pub(super) fn recover(path: &Path, mode: u32, max_bytes: u64) -> io::Result<Reco
         return salvage_array(path, mode, file, max_bytes);
     }
     if format::is_intact(BufReader::new(&file))? {
-        // Best effort: a file of somebody else is replaced by one of ours at the first append anyway.
+        // Best effort: a file of another user is replaced by one of ours at the first append anyway.
         let _ = file.set_permissions(std::fs::Permissions::from_mode(mode));
         return Ok(Recovery::Intact);
     }
@@ -59,7 +60,7 @@ pub(super) fn recover(path: &Path, mode: u32, max_bytes: u64) -> io::Result<Reco
     salvage_lines(path, mode, &file)
 }
 
-/// Reads only what tells when a record was taken.
+/// Parses only the time at which a record was taken.
 pub(super) fn time_of(record: &[u8]) -> Option<Timestamp> {
     #[derive(serde::Deserialize)]
     struct Record {
@@ -73,7 +74,7 @@ pub(super) fn time_of(record: &[u8]) -> Option<Timestamp> {
     Some(record.summary.collection_start_time.instant())
 }
 
-/// Time of the oldest record of a file in our layout.
+/// The time of the oldest record of a file in our layout.
 pub(super) fn oldest_in(file: &File) -> io::Result<Option<Timestamp>> {
     let mut file = file;
     file.rewind()?;
@@ -87,7 +88,7 @@ pub(super) fn oldest_in(file: &File) -> io::Result<Option<Timestamp>> {
     Ok(format::records(&line).next().and_then(|(_, record)| time_of(record)))
 }
 
-/// Keeps the lines that are whole records, and whole records in lines that are not.
+/// Keeps the lines that are complete records, and complete records within damaged lines.
 fn salvage_lines(path: &Path, mode: u32, file: &File) -> io::Result<Recovery> {
     let (mut broken_records, mut broken_bytes) = (0_u64, 0);
     let (kept_records, aside) = replace_file(path, mode, true, |output| {
@@ -107,7 +108,7 @@ fn salvage_lines(path: &Path, mode: u32, file: &File) -> io::Result<Recovery> {
     Ok(Recovery::Rewritten { kept_records, damage: Some(damage), left_bytes: 0, put_aside })
 }
 
-/// Finds whole records in a damaged line: where only a separator was hit, two records share a line.
+/// Finds complete records in a damaged line: if only a separator was damaged, two records share a line.
 fn for_each_embedded_record(line: &[u8], mut each: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
     let mut rest = line;
     while let Some(start) = rest.iter().position(|byte| *byte == b'{') {
@@ -118,7 +119,7 @@ fn for_each_embedded_record(line: &[u8], mut each: impl FnMut(&[u8]) -> io::Resu
             _ => 1,
         };
         let (value, after) = rest.split_at(length);
-        // A part of a broken record is an object, too, and no snapshot.
+        // A part of a damaged record may be an object, too, but is not a snapshot.
         if format::is_record(value) && time_of(value).is_some() {
             each(value)?;
             rest = after;
@@ -129,7 +130,8 @@ fn for_each_embedded_record(line: &[u8], mut each: impl FnMut(&[u8]) -> io::Resu
     Ok(())
 }
 
-/// Keeps the elements of an array in another layout, up to where it breaks; of a large one those in its last `max_bytes`.
+/// Keeps the elements of an array in another layout, up to where it is damaged; of a large file, those in its last
+/// `max_bytes`.
 fn salvage_array(path: &Path, mode: u32, mut file: File, max_bytes: u64) -> io::Result<Recovery> {
     let (mut n_unusable, mut broken) = (0_u64, None);
     let size = file.metadata()?.len();
@@ -137,10 +139,10 @@ fn salvage_array(path: &Path, mode: u32, mut file: File, max_bytes: u64) -> io::
     let (kept_records, aside) = replace_file(path, mode, true, |output| {
         let mut kept = ArrayWriter::begin(BufWriter::new(output))?;
         file.seek(io::SeekFrom::Start(begin))?;
-        // The bracket before the elements that are left out.
+        // The bracket that precedes the omitted elements.
         let bracket: &[u8] = if begin == 0 { b"" } else { b"[" };
         let result = format::for_each_element(bracket.chain(BufReader::new(&file)), |element| {
-            // Elements may be indented; in our layout a record is a line.
+            // Elements may be indented; in our layout, each record is one line.
             match serde_json::from_str::<serde_json::Value>(element.get()) {
                 Ok(compact) if compact.is_object() => kept.push(&serde_json::to_vec(&compact)?),
                 _ => {
@@ -155,7 +157,7 @@ fn salvage_array(path: &Path, mode: u32, mut file: File, max_bytes: u64) -> io::
             Err(ElementError::Json(error)) if error.is_io() => return Err(error.into()),
             Err(ElementError::Json(error)) => {
                 broken = Some(error.to_string());
-                // Our own layout with its first bytes hit has all its records further down.
+                // A file in our own layout with damaged first bytes has all its records further down.
                 if kept.is_empty() {
                     file.rewind()?;
                     format::for_each_record(BufReader::new(&file), |_, line| {

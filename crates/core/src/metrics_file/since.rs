@@ -1,4 +1,4 @@
-//! Reads the file from a moment on, for those who keep what they read and so know how far they have come.
+//! Reads the file from a given time on, for programs that store what they read and so know how far they have come.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
@@ -10,17 +10,17 @@ use super::recover::time_of;
 use super::trust::Believed;
 use crate::snapshot::Snapshot;
 
-/// How much of the end is looked at first; doubled until the moment is in it.
+/// How much of the end is searched first; doubled until it contains the given time.
 const FIRST_TAIL_BYTES: u64 = 256 << 10;
-/// A clock that was set back by more than this costs what was measured meanwhile.
+/// If the clock was set back by more than this, the records of that period are lost.
 const BEFORE_MS: i64 = 2 * 60 * 60 * 1000;
 
-/// Calls `each` with the snapshot taken at `after_ms` (milliseconds since the Unix epoch), if it is there, and all that
-/// follow it in the file; with all that are newer if it is not, and with every one when it is `None`. Holds one record at
-/// a time; one that is no snapshot is left out.
+/// Calls `each` with the snapshot taken at `after_ms` (milliseconds since the Unix epoch), if it is in the file, and
+/// with all that follow it. If it is not, calls `each` with all newer ones; if `after_ms` is `None`, with all. Keeps
+/// one record in memory at a time; records that are not snapshots are skipped.
 ///
 /// # Errors
-/// When the file cannot be read or is not trusted, or that of `each`.
+/// If the file cannot be read or is not trusted, or `each` returns an error.
 pub fn each_since<E: From<ReadError>>(
     path: &Path,
     believed: &Believed,
@@ -39,7 +39,7 @@ pub fn each_since<E: From<ReadError>>(
     };
     let mut failure = None;
     let walked = records_between(&file, begin, size, |_, record| {
-        // What is unreadable is reported by those who own the file.
+        // The owner of the file reports what cannot be parsed.
         let snapshot = parse(record).ok().filter(is_newer);
         match snapshot.map_or(Ok(()), |snapshot| each(&snapshot)) {
             Ok(()) => Ok(()),
@@ -55,14 +55,14 @@ pub fn each_since<E: From<ReadError>>(
     }
 }
 
-/// Where to read from, and whether the record of that moment stands there.
+/// The offset to read from, and whether the record of that time is there.
 fn find(file: &File, size: u64, after_ms: i64) -> io::Result<(u64, bool)> {
     let mut tail = FIRST_TAIL_BYTES.min(size);
     loop {
         let begin = size - tail;
         let (mut first_ms, mut found) = (None, None);
         records_between(file, begin, size, |offset, record| {
-            // The first line of a tail is the rest of one.
+            // The first line of a tail is the rest of a record.
             let Some(taken) = time_of(record) else { return Ok(()) };
             first_ms.get_or_insert(taken.as_millisecond());
             if taken.as_millisecond() == after_ms {
@@ -80,7 +80,7 @@ fn find(file: &File, size: u64, after_ms: i64) -> io::Result<(u64, bool)> {
     }
 }
 
-/// Calls `each` with the records in a part of a file, each with its offset in that.
+/// Calls `each` with the records in a part of a file, each with its offset within that part.
 fn records_between(
     mut file: &File,
     begin: u64,

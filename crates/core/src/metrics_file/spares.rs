@@ -1,8 +1,8 @@
 //! The copies that are not published.
 //!
-//! A copy that was published may still be read by those who opened it then, and writing to it would show them
-//! half of the old end and half of the new one. So it rests before it is written to again; a writer that appends
-//! faster than that keeps more copies, up to a bound.
+//! A copy that was published may still be read by processes that opened it then, and writing to it would show them a
+//! mixture of the old end and the new one. So it rests before it is written to again. A writer that appends faster
+//! than that keeps more copies, up to a limit.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -15,31 +15,31 @@ use super::disk::{Stamp, stamp_at};
 use super::format::FOOTER;
 use crate::durable::{create_new, sibling};
 
-/// Time that a reader has from opening the file to its end, unless records come faster than the spares last.
+/// Time that a reader has to read the file after opening it, unless records come too fast for the number of spares.
 ///
-/// Each further copy is written to as often as the others, so this is what the disk is written with: at one record a second
-/// two spares take turns, and being a little early or late makes no third one necessary.
+/// Each further copy is written to as often as the others, so this time determines how much is written to the disk.
+/// At one record a second, two spares alternate, and being a little early or late does not require a third.
 const REST: Duration = Duration::from_millis(1500);
 
-/// Copies beside the published one, at most; at ten snapshots a second each rests for most of a second.
+/// The most copies besides the published one; at ten snapshots a second, each rests for most of a second.
 const MAX_SPARES: usize = 8;
 
-/// Time for which no more than one copy is kept after the disk was full.
+/// How long only one copy is kept after the disk was full.
 const TIGHT: Duration = Duration::from_mins(1);
 
-/// Time that a reader has from opening the file to its end while no more than one copy is kept. Records that come faster
-/// than this wait in memory for the next one.
+/// Time that a reader has to read the file after opening it while only one copy is kept. Records that come faster
+/// than this wait in memory for the next append.
 const SHORT_REST: Duration = Duration::from_millis(500);
 
-/// Files are written in pieces of this size.
+/// Size of the pieces in which files are written.
 const PIECE_BYTES: usize = 64 << 10;
 
-/// The copies that are not published, the one that rested longest first.
+/// The copies that are not published; the one that has rested longest is first.
 #[derive(Debug)]
 pub(super) struct Spares {
     names: Vec<PathBuf>,
     resting: VecDeque<Resting>,
-    /// When the disk was full last.
+    /// When the disk was last full.
     full_at: Option<Instant>,
 }
 
@@ -50,19 +50,19 @@ struct Resting {
     since: Instant,
 }
 
-/// A copy that nobody can open by the published name, and nobody who did so should still be reading.
+/// A copy that nobody can open under the published name, and that nobody should still be reading.
 #[derive(Debug)]
 pub(super) struct Spare {
     name: PathBuf,
     file: File,
-    /// It is complete up to there: an array with the oldest records of the published one.
+    /// Up to here it is a complete array with the oldest records of the published one.
     complete_bytes: u64,
-    /// Its state as we left it; `None` after a failed write, which leaves anything behind `complete_bytes`.
+    /// Its state as we left it; `None` after a failed write, which may leave anything after `complete_bytes`.
     stamp: Option<Stamp>,
 }
 
 impl Spares {
-    /// The places for spares of the file at `path`.
+    /// The names of spares for the file at `path`.
     pub(super) fn new(path: &Path) -> Self {
         let name = |number: usize| match number {
             1 => sibling(path, "spare"),
@@ -74,19 +74,19 @@ impl Spares {
     /// Removes what an earlier writer left.
     pub(super) fn remove_leftovers(&self) {
         for name in &self.names {
-            // What cannot be removed fails again, with a reason, where its place is needed.
+            // If one cannot be removed, that fails again, with a reason, when its place is needed.
             let _ = std::fs::remove_file(name);
         }
     }
 
-    /// Removes all copies; those who read them go on undisturbed.
+    /// Removes all copies; processes that are reading them are not affected.
     pub(super) fn remove_all(&mut self) {
         for resting in self.resting.drain(..) {
             let _ = std::fs::remove_file(&resting.spare.name);
         }
     }
 
-    /// Removes all copies but the one that rested longest; returns whether that made room.
+    /// Removes all copies except the one that has rested longest; returns whether that freed space.
     pub(super) fn keep_one(&mut self) -> bool {
         self.full_at = Some(Instant::now());
         let has_more = 1 < self.resting.len();
@@ -96,10 +96,10 @@ impl Spares {
         has_more
     }
 
-    /// A copy of all that is published, to be written to: one that rested, brought up to date, or a new one.
+    /// A copy of everything published, to be written to: one that has rested, brought up to date, or a new one.
     ///
     /// # Errors
-    /// Those of the disk; [`io::ErrorKind::ResourceBusy`] while there is room for one copy only and it has not rested.
+    /// I/O errors; [`io::ErrorKind::ResourceBusy`] while there is room for only one copy and it has not rested.
     pub(super) fn rested(
         &mut self,
         published: &File,
@@ -137,7 +137,7 @@ impl Spares {
         self.filled(mode, |file| copy_range(source, 0, bytes, file))
     }
 
-    /// A new copy, into which `write` puts a complete array.
+    /// A new copy, to which `write` writes a complete array.
     pub(super) fn filled(
         &self,
         mode: u32,
@@ -148,14 +148,14 @@ impl Spares {
         let mut file = create_new(name, mode)?;
         let filled = write(&mut file).and_then(|()| file.metadata());
         if filled.is_err() {
-            // A full disk needs the room back; the error that counts is the first one.
+            // A full disk needs the space back; the first error is the one that counts.
             let _ = std::fs::remove_file(name);
         }
         let complete_bytes = filled?.len();
         Ok(Spare { name: name.clone(), file, complete_bytes, stamp: None })
     }
 
-    /// The copy that was published last before the present one.
+    /// The copy that was published immediately before the present one.
     pub(super) fn take_newest(&mut self) -> Option<Spare> {
         let newest = self.resting.pop_back()?;
         if newest.spare.is_as_we_left_it() {
@@ -167,7 +167,7 @@ impl Spares {
 
     /// Takes back a copy that could not be written to.
     pub(super) fn give_back(&mut self, spare: Spare) {
-        // It has had its rest.
+        // It has rested already.
         let now = Instant::now();
         let long_ago = now.checked_sub(REST).unwrap_or(now);
         let since = self.resting.front().map_or(long_ago, |oldest| oldest.since);
@@ -193,17 +193,17 @@ impl Spares {
 }
 
 impl Spare {
-    /// Size of the array it holds.
+    /// Size of the array it contains.
     pub(super) fn complete_bytes(&self) -> u64 {
         self.complete_bytes
     }
 
-    /// Its name and itself.
+    /// Its name and its file.
     pub(super) fn into_parts(self) -> (PathBuf, File) {
         (self.name, self.file)
     }
 
-    /// Writes the end of the file, from `at` on, durably; `write` makes it.
+    /// Replaces the end of the file, from `at` on, durably; `write` produces it.
     pub(super) fn write_end(
         &mut self,
         at: u64,
@@ -223,7 +223,7 @@ impl Spare {
                 Ok(())
             }
             Err(error) => {
-                // A full disk needs the room back; the error that counts is the first one.
+                // A full disk needs the space back; the first error is the one that counts.
                 let _ = self.file.set_len(self.complete_bytes);
                 Err(error)
             }
@@ -232,7 +232,7 @@ impl Spare {
 
     /// Copies what the published file has and this copy lacks.
     fn catch_up(&mut self, published: &File, bytes: u64) -> io::Result<()> {
-        // Both hold the same up to the footer of the shorter one.
+        // Both are identical up to the footer of the shorter one.
         let from = self.complete_bytes - FOOTER.len() as u64;
         self.stamp = None;
         let copied = copy_range(published, from, bytes, &self.file);
@@ -244,7 +244,7 @@ impl Spare {
         copied
     }
 
-    /// Whether nobody removed, replaced or changed it.
+    /// Whether nobody has removed, replaced or changed it.
     fn is_as_we_left_it(&self) -> bool {
         let Some(found) = stamp_at(&self.name) else { return false };
         match self.stamp {
@@ -256,14 +256,14 @@ impl Spare {
         }
     }
 
-    /// Removes it by name; returns `false`, for `retain`.
+    /// Removes the file; returns `false`, for `retain`.
     pub(super) fn remove(&self) -> bool {
         let _ = std::fs::remove_file(&self.name);
         false
     }
 }
 
-/// The end of a file, written where the last piece ended.
+/// The end of a file; each piece is written where the previous one ended.
 #[derive(Debug)]
 pub(super) struct End<'a> {
     file: &'a File,
@@ -282,14 +282,16 @@ impl Write for End<'_> {
     }
 }
 
-/// Cuts off what a failed write left behind the end; cutting a file to the length that it has costs a transaction of the journal.
+/// Removes what a failed write left after the end. The check avoids a journal transaction if the file already has
+/// that length.
 fn cut_off(file: &File, bytes: u64) -> io::Result<()> {
     if file.metadata()?.len() == bytes { Ok(()) } else { file.set_len(bytes) }
 }
 
-/// Copies the bytes from `from` to `to` to the same place of another file.
+/// Copies the bytes between `from` and `to` to the same offset of another file.
 ///
-/// In large pieces: what `copy_file_range` and `sendfile` do within one file system goes through a pipe of sixteen pages, page by page.
+/// In large pieces: within one file system, `copy_file_range` and `sendfile` would use a pipe of sixteen pages, page
+/// by page.
 pub(super) fn copy_range(source: &File, from: u64, to: u64, target: &File) -> io::Result<()> {
     let mut buffer = vec![0; usize::try_from(to - from).map_or(PIECE_BYTES, |bytes| bytes.min(PIECE_BYTES))];
     let mut at = from;
@@ -312,7 +314,8 @@ mod tests {
     use super::*;
     use crate::metrics_file::format::EMPTY;
 
-    /// Copies, the published one among them, after twenty appends at this interval, each a little late or not.
+    /// The number of copies, including the published one, after twenty appends at this interval, each a little late
+    /// or not.
     fn copies_at(interval: Duration) -> usize {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("lxc_metrics.json");

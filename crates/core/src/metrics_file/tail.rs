@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 /// How much is read at once.
 const CHUNK_BYTES: u64 = 64 << 10;
 
-/// Recognises a record.
+/// Identifies a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Mark {
     length: u64,
@@ -18,7 +18,7 @@ pub(super) struct Mark {
 }
 
 impl Mark {
-    /// Of the bytes of a record.
+    /// The mark of a record with these bytes.
     pub(super) fn of(record: &[u8]) -> Self {
         let mut hasher = DefaultHasher::new();
         record.hash(&mut hasher);
@@ -26,13 +26,13 @@ impl Mark {
     }
 }
 
-/// Where the last record that is `mark` ends among the first `size` bytes; `None` when it is not there.
+/// Where the last record that matches `mark` ends among the first `size` bytes; `None` if there is none.
 ///
-/// Reads backwards, so that the cost is that of what came after it, and holds one chunk and one record.
+/// Reads backwards, so that the cost is that of the records after it; keeps one chunk and one record in memory.
 pub(super) fn end_of_last(file: &File, size: u64, mark: Mark) -> io::Result<Option<u64>> {
     let mut chunk = Vec::new();
     let mut record = Vec::new();
-    // The line that is being looked for begins somewhere before `line_end`.
+    // The line to be checked begins somewhere before `line_end`.
     let (mut chunk_end, mut line_end) = (size, size);
     while 0 < chunk_end {
         let chunk_start = chunk_end.saturating_sub(CHUNK_BYTES);
@@ -49,7 +49,7 @@ pub(super) fn end_of_last(file: &File, size: u64, mark: Mark) -> io::Result<Opti
     Ok(None)
 }
 
-/// Whether the line is that record, alone or before the comma that separates it from the next one.
+/// Whether the line is that record, alone or followed by the comma that separates it from the next one.
 fn is_at(file: &File, start: u64, end: u64, mark: Mark, record: &mut Vec<u8>) -> io::Result<bool> {
     let length = end - start;
     if length != mark.length && length != mark.length + 1 {

@@ -1,21 +1,21 @@
-//! Whether a file may steer this node: who could have written what is in it.
+//! Decides whether a file may control this node, by who could have written its content.
 //!
-//! The records of the exchange file end in changes made by root, so it counts only when nobody but root, the user
-//! that reads it, or the one that the monitor runs as can have put them there. A file that fails is not read at all;
-//! the reason is returned.
+//! The records of the exchange file lead to changes made by root. So it is trusted only if nobody but root, the user
+//! that reads it, and the user that the monitor runs as could have written them. A file that fails the checks is not
+//! read at all, and the reason is returned.
 //!
-//! ## What is asked
+//! ## The checks
 //!
-//! 1. A regular file, owned by one of those ([`Believed`]), writable by nobody else. Group-writable is
-//!    accepted where the group has the number of the owner, which is how distributions with a private group for
-//!    each user create files.
-//! 2. A directory in which nobody else can replace it: not writable by all unless sticky, as `/tmp` is.
-//! 3. Where the name is a symbolic link, the same for the link and its directory. One link is followed and no more:
-//!    the directory it leads to is the monitor's, and a program that runs as root opens nothing that somebody else
+//! 1. The file is regular, owned by one of these users ([`Believed`]), and writable by nobody else. It may be
+//!    group-writable if the group has the same number as the owner, which is how distributions with a private group
+//!    for each user create files.
+//! 2. Nobody else can replace it in its directory, which is not writable by all unless it is sticky, as `/tmp` is.
+//! 3. If the name is a symbolic link, the same holds for the link and its directory. Only one link is followed: the
+//!    directory it leads to belongs to the monitor, and a program that runs as root must not open what somebody else
 //!    points it at.
-//! 4. A schema version that this program knows; a newer one may mean something else by the same names.
+//! 4. The schema version is known to this program; in a newer one, the same names may mean something else.
 //!
-//! The age of a record is for its reader to judge, who knows what for and has the clock.
+//! The age of a record is judged by its reader, which knows its purpose and has a clock.
 
 use std::fmt;
 use std::fs::Metadata;
@@ -34,18 +34,18 @@ const STICKY: u32 = 0o1000;
 const GROUP_WRITABLE: u32 = 0o020;
 const ALL_WRITABLE: u32 = 0o002;
 
-/// Why a file steers nothing.
+/// Why a file is not trusted.
 #[derive(Debug, thiserror::Error)]
 pub enum Distrust {
-    /// A directory, FIFO, device or socket stands in its place.
+    /// It is a directory, FIFO, device or socket.
     #[error("it is not a regular file")]
     NotRegular,
-    /// Somebody else owns it.
+    /// Another user owns it.
     #[error("it belongs to user {uid}, and must belong to {believed}")]
     Owner {
-        /// Whom it belongs to.
+        /// Its owner.
         uid: u32,
-        /// Whom it may belong to.
+        /// The permitted owners.
         believed: Believed,
     },
     /// Others may write to it.
@@ -65,21 +65,21 @@ pub enum Distrust {
         /// Its mode.
         mode: u32,
     },
-    /// It is a symbolic link that somebody else made.
+    /// It is a symbolic link that another user made.
     #[error("it is a symbolic link made by user {uid}")]
     Link {
         /// Who made it.
         uid: u32,
     },
-    /// It is a symbolic link, and what that leads to is one, too.
+    /// It is a symbolic link to another symbolic link.
     #[error("it is a symbolic link that leads to another one")]
     LinkToLink,
-    /// It could not be looked at.
+    /// Its owner and mode could not be read.
     #[error("its owner and mode cannot be read")]
     Unknown(#[from] io::Error),
 }
 
-/// Users whose files are believed: root, the one that the program runs as, and the one that the monitor runs as.
+/// Users whose files are trusted: root, the user this program runs as, and the user the monitor runs as.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Believed {
     own_uid: u32,
@@ -87,21 +87,21 @@ pub struct Believed {
 }
 
 impl Believed {
-    /// Root and the user that this program runs as, and no other.
+    /// Only root and the user that this program runs as.
     pub fn own() -> Self {
         Self { own_uid: rustix::process::geteuid().as_raw(), monitor: None }
     }
 
-    /// Those and the user with this name, whose number is looked up whenever it matters.
+    /// These and the user with this name, whose number is looked up each time it is needed.
     #[must_use]
     pub fn and_monitor(self, name: impl Into<String>) -> Self {
         Self { monitor: Some(name.into()), ..self }
     }
 
-    /// Whether a file is one of theirs.
+    /// Checks that a file belongs to one of them.
     ///
     /// # Errors
-    /// [`Distrust::Owner`] when it is not; [`Distrust::Unknown`] when the users of this machine cannot be read.
+    /// [`Distrust::Owner`] if it does not; [`Distrust::Unknown`] if the users of this machine cannot be read.
     pub fn check_owner(&self, metadata: &Metadata) -> Result<(), Distrust> {
         let uid = metadata.uid();
         if self.holds(uid)? { Ok(()) } else { Err(Distrust::Owner { uid, believed: self.clone() }) }
@@ -117,7 +117,7 @@ impl Believed {
 }
 
 impl Default for Believed {
-    /// With the monitor's user of the shipped unit.
+    /// Includes the monitor's user of the shipped unit.
     fn default() -> Self {
         Self::own().and_monitor(MONITOR_USER)
     }
@@ -141,7 +141,7 @@ impl fmt::Display for Believed {
 /// Checks an open file.
 ///
 /// # Errors
-/// The first [`Distrust`] there is.
+/// The first [`Distrust`] found.
 pub fn check_file(metadata: &Metadata, believed: &Believed) -> Result<(), Distrust> {
     if !metadata.is_file() {
         return Err(Distrust::NotRegular);
@@ -155,11 +155,11 @@ pub fn check_file(metadata: &Metadata, believed: &Believed) -> Result<(), Distru
     Ok(())
 }
 
-/// Checks the place of a file, which need not exist: the directory it is in and, where its name is a symbolic
-/// link, the link and the directory it leads to. Returns where the file itself is.
+/// Checks the location of a file, which need not exist: its directory and, if its name is a symbolic link, the link
+/// and the directory it leads to. Returns the path of the file itself.
 ///
 /// # Errors
-/// The first [`Distrust`] there is.
+/// The first [`Distrust`] found.
 pub fn check_place(path: &Path, believed: &Believed) -> Result<PathBuf, Distrust> {
     check_directory(directory_of(path))?;
     match std::fs::symlink_metadata(path) {
@@ -179,10 +179,10 @@ pub fn check_place(path: &Path, believed: &Believed) -> Result<PathBuf, Distrust
     }
 }
 
-/// Whether a record has a layout that this program knows; says why not.
+/// Checks that the layout of a record is known to this program.
 ///
 /// # Errors
-/// What the record says its version is.
+/// The version stated in the record.
 pub fn check_schema(snapshot: &Snapshot) -> Result<(), UnknownSchema> {
     match snapshot.summary.schema_version {
         Some(found) if SCHEMA_VERSION < found => Err(UnknownSchema { found }),
@@ -190,7 +190,7 @@ pub fn check_schema(snapshot: &Snapshot) -> Result<(), UnknownSchema> {
     }
 }
 
-/// A record of a later program.
+/// A record of a newer program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("its schema version is {found}, and this program knows versions up to {SCHEMA_VERSION}; update it")]
 pub struct UnknownSchema {
@@ -201,7 +201,7 @@ pub struct UnknownSchema {
 fn check_directory(directory: &Path) -> Result<(), Distrust> {
     let mode = match std::fs::metadata(directory) {
         Ok(metadata) => metadata.mode(),
-        // The file is not there either, and whoever opens it says so better.
+        // Then the file does not exist either, and whoever opens it reports that better.
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error.into()),
     };

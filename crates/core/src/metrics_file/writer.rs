@@ -22,83 +22,84 @@ use super::trust::{self, Believed, Distrust};
 use crate::durable::sync_directory;
 use crate::snapshot::Snapshot;
 
-/// Mode of the files unless another is set: what containers use is nobody's business but root's and a group's.
+/// Mode of the files unless another is set: the usage of containers concerns only root and a group.
 pub const DEFAULT_MODE: u32 = 0o640;
 
-/// Snapshots kept in memory while the disk is full, in bytes; the oldest go first.
+/// How many bytes of snapshots are kept in memory while the disk is full; the oldest are dropped first.
 const MAX_BACKLOG_BYTES: usize = 4 << 20;
 
-/// Up to this size the newest record stays in memory; a larger one, of more than a hundred containers, in a file of its own.
+/// Up to this size the newest record stays in memory; a larger one, of more than a hundred containers, is kept in a
+/// file of its own.
 const MAX_IN_MEMORY_BYTES: u64 = 256 << 10;
 
-/// Time for which records must have come evenly before any is dropped for its age.
+/// How long records must have come evenly before any is dropped because of its age.
 const STEADY: Duration = Duration::from_hours(24);
 
-/// What stands behind the last record, in bytes.
+/// Length of what follows the last record, in bytes.
 const FOOTER_BYTES: u64 = format::FOOTER.len() as u64;
 
 /// Longest time between two records of an even sequence.
 const LONGEST_STEP: Duration = Duration::from_hours(2);
 
-/// How large and how old the file may get.
+/// Limits for the size and age of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
-    /// Size of one copy, in bytes; the newest half is kept when it is reached.
+    /// Size of one copy, in bytes; when it is reached, the newest half is kept.
     pub max_bytes: u64,
     /// Age of the oldest record.
     pub max_age: Duration,
 }
 
-/// The one writer of the exchange file.
+/// The only writer of the exchange file.
 #[derive(Debug)]
 pub struct MetricsWriter {
     /// The published copy's name.
     path: PathBuf,
     bounds: Bounds,
     mode: u32,
-    /// Held as long as the writer lives, so that there is only one.
+    /// Held for as long as the writer lives, so that there is only one.
     lock: Lock,
     published: Published,
     spares: Spares,
-    /// What the published copy has and the one published before it lacks.
+    /// What the published copy contains beyond the one published before it.
     last_addition: Addition,
-    /// The snapshot that is being published and is in no copy yet, behind the backlog.
+    /// The snapshot that is being published and is in no copy yet; it comes after the backlog.
     newest: Option<Arc<Snapshot>>,
-    /// Records that are in no copy yet, because the last append failed, each behind a separator.
+    /// Records that are in no copy yet because the last append failed, each preceded by a separator.
     backlog: Vec<Vec<u8>>,
-    /// Whether the names changed without being durable yet.
+    /// Whether a change of the names is not durable yet.
     is_directory_dirty: bool,
     clock: Clock,
     /// See [`MetricsWriter::left_by_trim`].
     left_by_trim: Option<Duration>,
 }
 
-/// What was put behind the records of a copy.
+/// What was written after the existing records of a copy.
 #[derive(Debug)]
 enum Addition {
     Bytes(Vec<u8>),
-    /// One snapshot that others keep as well; its text, which is as large, is made again when it is needed.
+    /// One snapshot that others keep as well; its text, which is as large, is generated again when needed.
     Shared {
         snapshot: Arc<Snapshot>,
         is_first: bool,
     },
-    /// One record that is large.
+    /// One large record.
     Kept {
         record: Arc<KeptRecord>,
         is_first: bool,
     },
 }
 
-/// The published copy, open, so that it can be read even when somebody removes its name.
+/// The published copy, kept open so that it can be read even if somebody removes its name.
 #[derive(Debug)]
 struct Published {
     file: File,
     stamp: Stamp,
-    /// Time of its oldest record.
+    /// The time of its oldest record.
     oldest: Option<Timestamp>,
 }
 
-/// How evenly the times of the records came, which tells whether the clock can be believed.
+/// How evenly the times of the records came, which shows whether the clock can be trusted.
 #[derive(Clone, Copy, Debug, Default)]
 struct Clock {
     newest: Option<Timestamp>,
@@ -114,7 +115,7 @@ pub enum WriteError {
         /// The file.
         path: PathBuf,
     },
-    /// It cannot be written; what was published before still stands.
+    /// The file cannot be written; what was published before remains.
     #[error("cannot write the metrics file `{}`", path.display())]
     Write {
         /// The file.
@@ -130,20 +131,21 @@ pub enum WriteError {
         /// What is wrong.
         source: Distrust,
     },
-    /// The snapshot cannot be expressed. Its numbers can: those that are not finite are refused where they are read.
+    /// The snapshot cannot be serialised. Its numbers always can: those that are not finite are rejected where they
+    /// are read.
     #[error("a snapshot cannot be written as JSON")]
     Encode(#[from] serde_json::Error),
 }
 
 impl MetricsWriter {
-    /// Takes over the file: locks it, creates or repairs it.
+    /// Takes over the file: locks it, and creates or repairs it.
     ///
-    /// A symbolic link made by root or by the user that this program runs as is followed, so that the copies may
-    /// live where the monitor may write.
+    /// A symbolic link made by root or by the user that this program runs as is followed, so that the copies can be
+    /// in a directory to which the monitor may write.
     ///
     /// # Errors
-    /// [`WriteError::InUse`] while another writer has it; [`WriteError::Unsafe`] where others could change or
-    /// replace it; [`WriteError::Write`] when it cannot be written.
+    /// [`WriteError::InUse`] if another writer has it; [`WriteError::Unsafe`] if others could change or replace it;
+    /// [`WriteError::Write`] if it cannot be written.
     pub fn open(path: impl Into<PathBuf>, bounds: Bounds) -> Result<(Self, Recovery), WriteError> {
         let given = path.into();
         let failed = |source| WriteError::Write { path: given.clone(), source };
@@ -157,7 +159,7 @@ impl MetricsWriter {
         if let Ok(metadata) = std::fs::symlink_metadata(&path)
             && metadata.is_file()
         {
-            // Its mode is put right with the first snapshot.
+            // Its mode is corrected with the first snapshot.
             believed.check_owner(&metadata).map_err(distrusted)?;
         }
         let spares = Spares::new(&path);
@@ -194,13 +196,13 @@ impl MetricsWriter {
         self.bounds = bounds;
     }
 
-    /// Time over which the records reached that were left when the older half was dropped for the size of the file last;
-    /// `None` while it was not.
+    /// The time span of the records that were kept when the older half was last dropped because of the file's size;
+    /// `None` if that has not happened.
     pub fn left_by_trim(&self) -> Option<Duration> {
         self.left_by_trim
     }
 
-    /// Changes the mode of the file, at once for the published copy and from then on for others.
+    /// Changes the mode of the file: for the published copy at once, for others from now on.
     pub fn set_mode(&mut self, mode: u32) {
         if mode != self.mode {
             self.mode = mode;
@@ -210,20 +212,21 @@ impl MetricsWriter {
         let _ = self.published.file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(mode));
     }
 
-    /// Publishes one more snapshot; when this returns `Ok` it survives a crash.
+    /// Publishes one more snapshot; when this returns `Ok`, it survives a crash.
     ///
     /// A snapshot that could not be written is kept in memory and written with a later one.
     ///
     /// # Errors
-    /// [`WriteError`]; what was published before still stands and the next append may succeed.
+    /// [`WriteError`]; what was published before remains, and the next append may succeed.
     pub fn append(&mut self, snapshot: &Snapshot) -> Result<(), WriteError> {
         self.put_by(snapshot)?;
         self.publish_all(snapshot.summary.collection_start_time.instant())
     }
 
-    /// Publishes one more snapshot, as [`Self::append`] does. Its text, which is as large again, is written as it is made and never
-    /// stands in memory as a whole. What must be known of it until the next one is published is the snapshot, or, where
-    /// that is large, a [`KeptRecord`], which is returned: then nobody need keep the snapshot.
+    /// Publishes one more snapshot, like [`Self::append`]. Its text, which is as large, is written while it is
+    /// generated and is never in memory as a whole. Until the next snapshot is published, this one must remain
+    /// available: either the snapshot itself is kept or, if it is large, a [`KeptRecord`], which is returned; then
+    /// nobody needs to keep the snapshot.
     ///
     /// # Errors
     /// As of [`Self::append`].
@@ -247,7 +250,7 @@ impl MetricsWriter {
         }
     }
 
-    /// Puts a snapshot behind those that are in no copy yet.
+    /// Adds a snapshot to those that are in no copy yet.
     fn put_by(&mut self, snapshot: &Snapshot) -> Result<(), WriteError> {
         let mut record = format::SEPARATOR.to_vec();
         serde_json::to_writer(&mut record, snapshot)?;
@@ -256,7 +259,7 @@ impl MetricsWriter {
         Ok(())
     }
 
-    /// Publishes what is in no copy yet, of which the newest was taken at that time.
+    /// Publishes everything that is in no copy yet; the newest of it was taken at `taken`.
     fn publish_all(&mut self, taken: Timestamp) -> Result<(), WriteError> {
         let is_as_we_left_it = stamp_at(&self.path) == Some(self.published.stamp);
         self.clock.pass(taken);
@@ -266,7 +269,7 @@ impl MetricsWriter {
             Err(LockError::Io(source)) => return Err(self.failed(source)),
         }
         let published = match self.publish(taken, is_as_we_left_it) {
-            // Spares that are there to rest are worth less than the snapshot.
+            // A snapshot is worth more than spares that only rest.
             Err(error) if is_full(&error) && self.spares.keep_one() => self.publish(taken, is_as_we_left_it),
             result => result,
         };
@@ -279,7 +282,7 @@ impl MetricsWriter {
 
     fn publish(&mut self, now: Timestamp, is_as_we_left_it: bool) -> io::Result<()> {
         if self.is_directory_dirty {
-            // An exchange that is not durable could be undone by a crash after its other copy was written to.
+            // If the exchange were not durable, a crash could undo it after the other copy was written to.
             sync_directory(&self.path)?;
             self.is_directory_dirty = false;
         }
@@ -297,10 +300,10 @@ impl MetricsWriter {
         let published_bytes = spare.complete_bytes();
         let is_first = published_bytes == format::EMPTY.len() as u64;
         let at = published_bytes - FOOTER_BYTES;
-        // Until the exchange this copy is nobody's: a failure leaves bytes that the next append overwrites.
+        // Before the exchange nobody uses this copy; a failure leaves bytes that the next append overwrites.
         if let Err(error) = spare.write_end(at, |end| self.write_addition(end, is_first)) {
             if is_trimmed {
-                // It does not begin as the published one does.
+                // It does not begin like the published one.
                 spare.remove();
             } else {
                 self.spares.give_back(spare);
@@ -318,7 +321,7 @@ impl MetricsWriter {
         Ok(())
     }
 
-    /// Writes what is to stand behind the last record: the backlog, the newest snapshot and the end of the file.
+    /// Writes what follows the last record: the backlog, the newest snapshot and the end of the file.
     fn write_addition(&self, end: &mut impl Write, is_first: bool) -> io::Result<()> {
         let mut separator = separator(is_first);
         for record in &self.backlog {
@@ -333,7 +336,7 @@ impl MetricsWriter {
         end.write_all(format::FOOTER)
     }
 
-    /// What was published now, which is in no copy but this one.
+    /// What was just published, and is in no other copy.
     fn take_addition(&mut self, is_first: bool) -> Addition {
         let records = std::mem::take(&mut self.backlog);
         match self.newest.take() {
@@ -349,20 +352,20 @@ impl MetricsWriter {
         }
     }
 
-    /// Publishes a copy, in one step; the one that was published before becomes a spare if it is ours alone and the copy
-    /// goes on where it ends.
+    /// Publishes a copy in one step. The previously published one becomes a spare if nobody else has changed it and
+    /// the new copy continues it.
     ///
     /// # Errors
-    /// When the names could not be exchanged. What comes after that is housekeeping: its failure is logged, because
-    /// the copy is published all the same, and writing its record again would double it.
+    /// If the names could not be exchanged. Everything after that is housekeeping: a failure is only logged, because
+    /// the copy is published, and writing its record again would duplicate it.
     fn exchange(&mut self, spare: Spare, goes_on: bool) -> io::Result<()> {
         let (name, file) = spare.into_parts();
         let metadata = file.metadata()?;
         let stamp = Stamp::of(&metadata);
         let is_exchanged = match renameat_with(CWD, &name, CWD, &self.path, RenameFlags::EXCHANGE) {
             Ok(()) => true,
-            // This file system cannot exchange names, or somebody removed the published copy: publish by
-            // renaming, and copy a new spare next time.
+            // This file system cannot exchange names, or somebody removed the published copy: publish by renaming,
+            // and make a new spare next time.
             Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::NOENT) => {
                 std::fs::rename(&name, &self.path)?;
                 false
@@ -382,7 +385,7 @@ impl MetricsWriter {
         Ok(())
     }
 
-    /// Sees to what came to `name` when the copy with that metadata was published in its place.
+    /// Handles what is at `name` after the copy with this metadata was published in its place.
     fn tidy_up(
         &mut self,
         name: &Path,
@@ -391,17 +394,18 @@ impl MetricsWriter {
         goes_on: bool,
     ) -> io::Result<()> {
         let metadata = retired.file.metadata()?;
-        // Whoever changed who may read and write the file reached one copy: the other is as configured, and stays.
+        // Somebody who changed the permissions of the file reached only one copy; the other one is as configured, and
+        // stays.
         let access = |metadata: &Metadata| (metadata.mode(), metadata.uid(), metadata.gid());
         let is_ours = metadata.nlink() == 1 && access(&metadata) == access(published);
         match stamp_at(name) {
-            // Nobody else can write to it or keeps it under another name.
+            // Nobody else can write to it, or keeps it under another name.
             Some(found) if found == retired.stamp && is_ours && goes_on => {
                 self.spares.retire(name.to_owned(), retired.file, retired.stamp, Instant::now());
                 Ok(())
             }
             Some(found) if found.is_same_file(retired.stamp) => std::fs::remove_file(name),
-            // Somebody put something else in the place of the file; it is not ours to remove.
+            // Somebody put something else in the place of the file, which is not ours to remove.
             Some(_) => disk::put_intruder_aside(name, &self.path),
             None => Ok(()),
         }
@@ -414,11 +418,11 @@ impl MetricsWriter {
             self.spares.remove_all();
             return self.spares.copy_of(&published.file, published.stamp.bytes(), self.mode);
         }
-        // The last copy that was published before it lacks only the last addition.
+        // The copy published immediately before it lacks only the last addition.
         if let Some(mut spare) = self.spares.take_newest() {
             let shared = spare.complete_bytes() - FOOTER_BYTES;
             let lacking = self.published.stamp.bytes().saturating_sub(shared);
-            // One that was brought up to date, and could not be written to any further, lacks nothing.
+            // A copy that was brought up to date but could not be written to any further lacks nothing.
             let is_complete = lacking == FOOTER_BYTES;
             let mut complete = || {
                 let addition = self.last_addition.bytes().ok().filter(|bytes| bytes.len() as u64 == lacking);
@@ -436,28 +440,28 @@ impl MetricsWriter {
         self.spares.copy_of(&self.published.file, self.published.stamp.bytes(), self.mode)
     }
 
-    /// Whether records are beyond the age limit, by a clock that has run evenly for long enough: one that jumps
-    /// ahead and is put right again must not cost the past.
+    /// Whether there are records beyond the age limit, according to a clock that has run evenly for long enough: a
+    /// clock that jumps ahead and is corrected must not cost the past.
     fn is_too_old(&self, now: Timestamp) -> bool {
         STEADY.min(self.bounds.max_age / 8) <= self.clock.steady
             && self.published.oldest.is_some_and(|oldest| self.bounds.max_age < age(oldest, now))
     }
 
-    /// A copy without the oldest records: the newest half by size, and what is not near the age limit; with the time of its
-    /// oldest. No spare is left, because none goes on to the same end.
+    /// A copy without the oldest records: it has the newest half by size, and nothing near the age limit. Also
+    /// returns the time of its oldest record. No spare is left, because none continues to the same end.
     ///
-    /// Records within the newest seven eighths of the age limit are kept, so that this happens once in
-    /// an eighth of it and not at every append.
+    /// Records within the newest seven eighths of the age limit are kept, so that trimming happens once in an eighth
+    /// of it and not at every append.
     fn trimmed(&mut self, now: Timestamp) -> io::Result<(Spare, Option<Timestamp>)> {
         let keep_age = self.is_too_old(now).then(|| self.bounds.max_age / 8 * 7);
         let bytes = self.published.stamp.bytes();
         let first_kept_by_size =
             if self.bounds.max_bytes < bytes { bytes - self.bounds.max_bytes / 2 } else { 0 };
-        // The room they take may be what the disk lacks.
+        // Their space may be what the disk lacks.
         self.spares.remove_all();
         let mut source = BufReader::new(&self.published.file);
-        // A record that begins before the bound ends at the first line break from there on, or right before it; what is left
-        // out is not read.
+        // A record that begins before the offset ends at the first line break from there on, or directly before it;
+        // the omitted part is not read.
         source.seek(SeekFrom::Start(first_kept_by_size.saturating_sub(1)))?;
         if 0 < first_kept_by_size {
             source.skip_until(b'\n')?;
@@ -486,7 +490,7 @@ impl MetricsWriter {
 }
 
 impl Addition {
-    /// The same with a large snapshot kept in a file, where the file system can do that; it was published behind `at`.
+    /// Moves a large record to a file, if the file system supports that; it was published at `at`.
     fn out_of_memory(self, path: &Path, published: &Published, at: u64) -> Self {
         let Self::Shared { is_first, .. } = self else { return self };
         let (begin, end) = (at + separator(is_first).len() as u64, published.stamp.bytes() - FOOTER_BYTES);
@@ -528,17 +532,17 @@ impl Clock {
     }
 }
 
-/// What stands before a record.
+/// What precedes a record.
 fn separator(is_first: bool) -> &'static [u8] {
     if is_first { format::FIRST_SEPARATOR } else { format::SEPARATOR }
 }
 
-/// Time from `earlier` to `later`; zero when the clock was set back.
+/// Time from `earlier` to `later`; zero if the clock was set back.
 fn age(earlier: Timestamp, later: Timestamp) -> Duration {
     Duration::try_from(later.duration_since(earlier)).unwrap_or(Duration::ZERO)
 }
 
-/// Whether there is no room on the disk, or none that is ours.
+/// Whether the disk, or our quota on it, is full.
 fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }

@@ -17,13 +17,13 @@ fn check_steady(seconds: &[i64], want_seconds: u64) {
 fn a_clock_is_believed_for_as_long_as_its_records_came_evenly() {
     check_steady(&[0], 0);
     check_steady(&[0, 60, 120], 120);
-    // A step in either direction begins anew.
+    // A step in either direction starts again from zero.
     check_steady(&[0, 60, 1_000_000, 1_000_060], 60);
     check_steady(&[0, 60, -1_000_000, -999_900], 100);
 }
 
-/// What stands behind the last record is the backlog and the newest snapshot; the same is known of it afterwards, and where it
-/// could not be published the backlog is as it was.
+/// What follows the last record is the backlog and the newest snapshot. Afterwards the same is known of it, and if it
+/// could not be published, the backlog is unchanged.
 #[test]
 fn an_addition_is_the_backlog_and_the_newest_each_behind_a_separator() {
     let directory = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! Where the queue is and how much may wait in it.
+//! Where the queue is, and how much it may hold.
 
 use std::path::PathBuf;
 
@@ -11,16 +11,16 @@ use crate::config::{BrokenRule, Validate};
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct QueueConfig {
-    /// The directory; empty for none, and then nothing is queued.
+    /// The directory; empty for none, in which case nothing is queued.
     pub directory: PathBuf,
-    /// Notifications that wait at most; the oldest are dropped.
+    /// The most notifications that may wait; the oldest are dropped.
     pub max_count: usize,
-    /// Their size together at most, in MiB.
+    /// Their largest total size, in MiB.
     pub max_size_mib: u64,
 }
 
 impl QueueConfig {
-    /// The producers' side of the queue; `None` where there is to be none.
+    /// The producers' side of the queue; `None` if none is configured.
     pub fn queue(&self) -> Option<Queue> {
         let limits = Limits { max_count: self.max_count, max_bytes: self.max_size_mib << 20 };
         (!self.directory.as_os_str().is_empty()).then(|| Queue::new(&self.directory, limits))

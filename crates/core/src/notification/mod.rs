@@ -1,16 +1,17 @@
-//! What the daemons have to tell people, and the queue it waits in until it is sent.
+//! Notifications for people, and the queue in which they wait to be sent.
 //!
-//! The daemon that notices something never sends it: a mail server that does not answer must not delay a cycle.
-//! It puts a [`Notification`] into the [`Queue`], a directory with one file each, and goes on; whoever sends takes
-//! them from there in order. Every daemon may put, at the same time; one consumer takes.
+//! The daemon that notices something never sends it itself, because a mail server that does not respond must not
+//! delay a cycle. It puts a [`Notification`] into the [`Queue`], a directory with one file per notification, and
+//! continues; the sender takes them from there in order. All daemons may put notifications at the same time; only one
+//! consumer takes them.
 //!
-//! ## What holds
+//! ## Guarantees
 //!
-//! A notification is either wholly in the queue, durably, or not at all: it is written under a hidden name, made
-//! durable, and given its name in one step. Putting the same one twice is the same as putting it once, so a
-//! producer that was killed in between simply repeats what it had begun. One that was taken stays until it is
-//! acknowledged, so a consumer that was killed takes it again: each is delivered **at least once**, unless the
-//! queue is full, when the oldest are dropped and counted.
+//! A notification is either complete and durable in the queue or not there at all: it is written under a hidden name,
+//! made durable, and renamed in one step. Putting the same one twice has the same effect as putting it once, so a
+//! producer that was killed in between simply repeats. A notification that was taken stays until it is acknowledged,
+//! so a consumer that was killed takes it again. Each is therefore delivered **at least once**, unless the queue is
+//! full; then the oldest are dropped and counted.
 
 mod config;
 mod queue;
@@ -28,32 +29,32 @@ pub use queue::{Consumer, Limits, Pending, Put, Queue, QueueError, Unreadable};
 
 use crate::{RecordTime, Vmid};
 
-/// One thing to tell.
+/// One notification.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Notification {
-    /// Its name in the queue; later ones sort after earlier ones.
+    /// Its name in the queue, which sorts by time.
     pub id: NotificationId,
     /// When it happened.
     pub time: RecordTime,
-    /// The daemon that noticed.
+    /// The daemon that noticed it.
     pub source: Source,
     /// How urgent it is.
     pub severity: Severity,
     /// What it is about.
     pub kind: Kind,
-    /// The container; absent for the node or the product itself.
+    /// The container; absent if it is about the node or the product itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub container: Option<Vmid>,
     /// One line, for a subject or a push message.
     pub title: String,
-    /// All of it, for people.
+    /// The whole text, for humans.
     pub text: String,
-    /// The same for programs, such as `rule`, `metric`, `value`; which names there are is up to the kind.
+    /// The same information for programs, such as `rule`, `metric` and `value`; the names depend on the kind.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub details: BTreeMap<String, serde_json::Value>,
 }
 
-/// Who noticed.
+/// The daemon that noticed something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Source {
     /// The monitor.
@@ -67,46 +68,46 @@ pub enum Source {
     Api,
 }
 
-/// How urgent something is; the later, the more.
+/// The urgency, in ascending order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
-    /// Worth knowing.
+    /// For information.
     Info,
-    /// To be looked at.
+    /// Needs attention.
     Warning,
-    /// To be looked at now.
+    /// Needs attention at once.
     Critical,
 }
 
-/// What a notification is about.
+/// The kind of a notification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
-    /// An alert began.
+    /// An alert has started.
     Fired,
-    /// An alert is over.
+    /// An alert has ended.
     Cleared,
-    /// Something happened that has no end of its own, such as a change of a container.
+    /// An event without an end of its own, such as a change of a container.
     Event,
 }
 
-/// Names one notification for ever: time in microseconds since 1970, process, and a number of that process.
+/// Unique name of a notification: the time in microseconds since 1970, the process, and a number within the process.
 ///
 /// All three have a fixed width, so ids sort by time as text.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct NotificationId(String);
 
-/// A text that is no id of a notification.
+/// A text that is not the id of a notification.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` does not name a notification")]
 pub struct InvalidNotificationId {
     text: String,
 }
 
-/// Digits of the time, of the process and of the number.
+/// Number of digits of the time, of the process and of the number.
 const ID_WIDTHS: [usize; 3] = [17, 10, 10];
 
 impl Source {

@@ -1,4 +1,4 @@
-//! The directory the notifications wait in.
+//! The directory of waiting notifications.
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read};
@@ -9,59 +9,59 @@ use std::time::{Duration, SystemTime};
 use super::{Notification, NotificationId};
 use crate::{durable, regular_file};
 
-/// Ending of the files' names.
+/// Suffix of the file names.
 const SUFFIX: &str = ".json";
-/// Name of the lock that makes a consumer the only one.
+/// Name of the lock that ensures there is only one consumer.
 const CONSUMER_LOCK: &str = ".consumer.lock";
-/// Size of one file at most, in bytes; a larger one is none of ours.
+/// Largest size of a file, in bytes; a larger one is not ours.
 const MAX_FILE_BYTES: u64 = 64 << 10;
-/// Age at which a file that was being written is one of a producer that was killed.
+/// Age at which a file that was being written counts as left by a producer that was killed.
 const ABANDONED_AFTER: Duration = Duration::from_hours(1);
 
-/// How much may wait.
+/// Limits of the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Notifications.
+    /// Number of notifications.
     pub max_count: usize,
-    /// All of them together, in bytes.
+    /// Their total size, in bytes.
     pub max_bytes: u64,
 }
 
 /// The producers' side of the queue.
 ///
-/// Any number of processes and threads may put at the same time. Each checks the limits after it has put, so
-/// the queue may be over them by what is being put at this moment, and no longer.
+/// Any number of processes and threads may put notifications at the same time. Each checks the limits after putting,
+/// so the queue exceeds them at most by what is being put at that moment.
 #[derive(Clone, Debug)]
 pub struct Queue {
     directory: PathBuf,
     limits: Limits,
 }
 
-/// What came of putting a notification.
+/// The result of putting a notification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Put {
-    /// The oldest notifications that were dropped, unsent, to stay within the limits.
+    /// How many of the oldest notifications were dropped, unsent, to stay within the limits.
     pub dropped: usize,
 }
 
-/// The consumer's side; there is one at a time.
+/// The consumer's side; there is only one at a time.
 #[derive(Debug)]
 pub struct Consumer {
     directory: PathBuf,
-    /// Held as long as the consumer lives.
+    /// Held for as long as the consumer lives.
     _lock: File,
 }
 
-/// What waits to be sent.
+/// Notifications that wait to be sent.
 #[derive(Debug, Default)]
 pub struct Pending {
     /// The notifications, oldest first.
     pub notifications: Vec<Notification>,
-    /// Files with the name of a notification that hold none.
+    /// Files that are named like a notification but do not contain one.
     pub unreadable: Vec<Unreadable>,
 }
 
-/// A file that is named like a notification and is none.
+/// A file that is named like a notification but does not contain one.
 #[derive(Debug)]
 pub struct Unreadable {
     /// Its name.
@@ -73,7 +73,7 @@ pub struct Unreadable {
 /// Why the queue could not be used.
 #[derive(Debug, thiserror::Error)]
 pub enum QueueError {
-    /// The directory cannot be made or read.
+    /// The directory cannot be created or read.
     #[error("cannot use the notification queue `{}`", directory.display())]
     Directory {
         /// The directory.
@@ -97,7 +97,7 @@ pub enum QueueError {
         /// Why.
         source: io::Error,
     },
-    /// A notification cannot be expressed in JSON, or is too large to be one.
+    /// A notification cannot be serialised, or is too large.
     #[error("the notification {id} cannot be queued: {reason}")]
     Encode {
         /// Its id.
@@ -105,7 +105,7 @@ pub enum QueueError {
         /// What is wrong with it.
         reason: String,
     },
-    /// Another process takes notifications from this queue.
+    /// Another process consumes this queue.
     #[error("another process takes notifications from `{}`", directory.display())]
     InUse {
         /// The directory.
@@ -114,7 +114,7 @@ pub enum QueueError {
 }
 
 impl Queue {
-    /// Names the directory; it is made when the first notification is put.
+    /// The queue in this directory, which is created with the first notification.
     pub fn new(directory: impl Into<PathBuf>, limits: Limits) -> Self {
         Self { directory: directory.into(), limits }
     }
@@ -126,10 +126,11 @@ impl Queue {
 
     /// Puts a notification into the queue; when this returns `Ok` it survives a crash.
     ///
-    /// One that is in the queue already is left as it is.
+    /// One that is already in the queue is left as it is.
     ///
     /// # Errors
-    /// [`QueueError`], and then it is not in the queue: the disk is full, the directory cannot be made.
+    /// [`QueueError`], and then it is not in the queue: for example, the disk is full or the directory cannot be
+    /// created.
     pub fn put(&self, notification: &Notification) -> Result<Put, QueueError> {
         let invalid = |reason| QueueError::Encode { id: notification.id.clone(), reason };
         let bytes = serde_json::to_vec(notification).map_err(|error| invalid(error.to_string()))?;
@@ -142,7 +143,7 @@ impl Queue {
         Ok(Put { dropped: self.prune()? })
     }
 
-    /// Drops the oldest until the rest is within the limits, and files of producers that were killed.
+    /// Drops the oldest notifications until the rest is within the limits, and files of producers that were killed.
     fn prune(&self) -> Result<usize, QueueError> {
         let failed = |source| QueueError::Directory { directory: self.directory.clone(), source };
         let mut files = list(&self.directory).map_err(failed)?;
@@ -156,7 +157,7 @@ impl Queue {
         }
         let mut dropped = 0;
         for file in files.drain(..surplus) {
-            // Another producer may have dropped it, or the consumer sent it, a moment ago.
+            // Another producer may just have dropped it, or the consumer sent it.
             dropped += usize::from(remove(&path_of(&self.directory, &file.id))?);
         }
         Ok(dropped)
@@ -167,7 +168,7 @@ impl Consumer {
     /// Becomes the consumer of a queue.
     ///
     /// # Errors
-    /// [`QueueError::InUse`] while there is another; [`QueueError::Directory`] when the directory cannot be used.
+    /// [`QueueError::InUse`] if there is another one; [`QueueError::Directory`] if the directory cannot be used.
     pub fn open(directory: impl Into<PathBuf>) -> Result<Self, QueueError> {
         let directory = directory.into();
         make_directory(&directory)?;
@@ -183,10 +184,10 @@ impl Consumer {
         }
     }
 
-    /// The oldest notifications, `limit` at most; they stay until they are acknowledged.
+    /// The oldest notifications, at most `limit`; they stay until they are acknowledged.
     ///
     /// # Errors
-    /// [`QueueError::Directory`] when the directory cannot be read; the next call may succeed.
+    /// [`QueueError::Directory`] if the directory cannot be read; the next call may succeed.
     pub fn pending(&self, limit: usize) -> Result<Pending, QueueError> {
         let failed = |source| QueueError::Directory { directory: self.directory.clone(), source };
         let mut pending = Pending::default();
@@ -196,7 +197,7 @@ impl Consumer {
             }
             match read(&path_of(&self.directory, &file.id), &file.id) {
                 Ok(notification) => pending.notifications.push(notification),
-                // A producer dropped it meanwhile.
+                // A producer has dropped it meanwhile.
                 Err(ReadError::Io(error)) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => {
                     pending.unreadable.push(Unreadable { id: file.id, reason: error.to_string() });
@@ -209,7 +210,7 @@ impl Consumer {
     /// Removes a notification that was delivered, or that cannot be read and was reported.
     ///
     /// # Errors
-    /// [`QueueError::Remove`]; it will be taken again.
+    /// [`QueueError::Remove`]; then it will be taken again.
     pub fn acknowledge(&self, id: &NotificationId) -> Result<(), QueueError> {
         remove(&path_of(&self.directory, id)).map(|_| ())
     }
@@ -246,23 +247,23 @@ fn make_directory(directory: &Path) -> Result<(), QueueError> {
         .map_err(|source| QueueError::Directory { directory: directory.to_owned(), source })
 }
 
-/// Puts the file in its place, in one step and durably.
+/// Creates the file in one step, durably.
 fn publish(path: &Path, bytes: &[u8]) -> io::Result<()> {
     if fs::symlink_metadata(path).is_ok() {
         return Ok(());
     }
-    // Ids are unique and this producer's own, so nothing is replaced.
+    // Ids are unique to their producer, so nothing is replaced.
     durable::write(path, 0o640, bytes)
 }
 
-/// The files of the queue, oldest first; whatever else is in the directory is not ours.
+/// The files of the queue, oldest first; other files in the directory are not ours.
 fn list(directory: &Path) -> io::Result<Vec<QueueFile>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
         let name = entry.file_name();
         let Some(name) = name.to_str() else { continue };
-        // It may go away at any moment.
+        // It may disappear at any moment.
         let Ok(metadata) = entry.metadata() else { continue };
         if is_being_written(name) {
             if metadata.is_file() && metadata.modified().is_ok_and(is_abandoned) {
@@ -278,7 +279,7 @@ fn list(directory: &Path) -> io::Result<Vec<QueueFile>> {
     Ok(files)
 }
 
-/// Whether it is the name that the file of a notification has while it is written.
+/// Whether this is the name of a notification's file while it is being written.
 fn is_being_written(name: &str) -> bool {
     let file =
         name.strip_prefix('.').and_then(|name| name.strip_suffix(durable::TEMPORARY)?.strip_suffix('.'));
@@ -303,7 +304,7 @@ fn read(path: &Path, id: &NotificationId) -> Result<Notification, ReadError> {
     if notification.id == *id { Ok(notification) } else { Err(ReadError::Misnamed(notification.id)) }
 }
 
-/// Removes a file; `false` when it was gone already.
+/// Removes a file; `false` if it was gone already.
 fn remove(path: &Path) -> Result<bool, QueueError> {
     match fs::remove_file(path) {
         Ok(()) => Ok(true),

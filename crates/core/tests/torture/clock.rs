@@ -1,4 +1,4 @@
-//! Clocks that are set, forward and back.
+//! Clocks that are set forward and back.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::{ROOMY, new_numbers, numbers_in, snapshot_at};
 
 const MONTH: i64 = 30 * 24 * 3600;
 
-/// Steps of the clock in seconds, one before each snapshot; nothing may be lost on the way.
+/// Steps of the clock in seconds, one before each snapshot; no snapshot may be lost.
 #[track_caller]
 fn check(steps: &[i64]) {
     let directory = tempfile::tempdir().unwrap();
@@ -32,7 +32,7 @@ fn steps_of_the_clock_lose_nothing() {
     check(&[0, 60, -40 * MONTH, 60, 40 * MONTH, 60]);
     check(&[0, -1, -1, -1, -1]);
     check(&[0, 0, 0, 0]);
-    // A year ahead for an hour, beyond the age limit of a month, and back.
+    // A year ahead for an hour, which is beyond the age limit of a month, and back again.
     let hour_ahead: Vec<i64> =
         [0, 60, 12 * MONTH].into_iter().chain([60; 60]).chain([-12 * MONTH, 60]).collect();
     check(&hour_ahead);

@@ -1,4 +1,4 @@
-//! Files that are cut or have bits flipped.
+//! Files that are truncated or have flipped bits.
 
 use std::path::Path;
 
@@ -7,11 +7,11 @@ use lxc_autoscale_core::snapshot::Snapshot;
 
 use crate::{ROOMY, number_of, numbers_in, snapshot};
 
-/// What a damaged file may be found as, and what must be left of it after it was opened and appended to.
+/// Opens a damaged file and appends to it; checks that every record that can be kept is kept.
 #[track_caller]
 fn check(path: &Path, damaged: &[u8], context: &str) {
     std::fs::write(path, damaged).unwrap();
-    // Records that still stand on a line of their own are whole.
+    // Records that are still on a line of their own are complete.
     let whole: Vec<u64> = damaged
         .split(|byte| *byte == b'\n')
         .filter(|line| std::str::from_utf8(line).is_ok())
@@ -45,7 +45,7 @@ fn file_of(path: &Path, snapshots: u64) -> Vec<u8> {
     std::fs::read(path).unwrap()
 }
 
-/// Memory, where it can be had: thousands of files are synced here, and none has to outlive the test.
+/// In memory if possible: thousands of files are synced here, and none must outlive the test.
 fn directory() -> tempfile::TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
@@ -84,7 +84,7 @@ fn a_large_file_with_many_flipped_bits_keeps_all_other_records() {
     let mut flipped = bytes.clone();
     let n_flips = 100;
     for flip in 0..n_flips {
-        // Spread by a prime, over the whole file.
+        // Spread over the whole file by a prime number.
         let position = (flip * 7_919_003) % bytes.len();
         flipped[position] ^= 1 << (flip % 8);
     }
@@ -93,7 +93,7 @@ fn a_large_file_with_many_flipped_bits_keeps_all_other_records() {
     assert!(2001 - n_flips <= kept, "{kept}");
 }
 
-/// Snapshots in the file that can be read.
+/// The number of readable snapshots in the file.
 fn numbers_in_readable(path: &Path) -> usize {
     let found = MetricsReader::new(path).read_new().unwrap();
     found.snapshots.len() + found.unreadable.len()

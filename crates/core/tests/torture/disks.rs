@@ -1,4 +1,4 @@
-//! Disks that are full, out of inodes, or turn read-only.
+//! Disks that are full, have no inodes left, or become read-only.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -11,13 +11,13 @@ use lxc_autoscale_core::metrics_file::{Bounds, MetricsReader, MetricsWriter, Wri
 use crate::python::PythonReader;
 use crate::{ROOMY, is_root, new_numbers, numbers_in, snapshot};
 
-/// A file system of our own, unmounted when dropped.
+/// A file system for the test, unmounted when dropped.
 struct Disk {
     directory: tempfile::TempDir,
 }
 
 impl Disk {
-    /// Mounts with these arguments of mount(8); `None` where that is not possible here.
+    /// Mounts with these arguments of mount(8); `None` if that is not possible here.
     fn mount(arguments: &[&str]) -> Option<Self> {
         let disk = Self { directory: tempfile::tempdir().unwrap() };
         fs::create_dir(disk.root()).unwrap();
@@ -57,7 +57,7 @@ impl Drop for Disk {
     }
 }
 
-/// Appends until the disk refuses, then some more; every snapshot comes back when there is room again.
+/// Appends until the disk is full, and some more; when there is space again, every snapshot must be there.
 fn fill_and_free(disk: &Disk, fill: impl Fn(&Path), free: impl Fn(&Path)) {
     let (mut writer, _) = MetricsWriter::open(disk.file(), ROOMY).unwrap();
     let mut reader = MetricsReader::new(disk.file());
@@ -71,7 +71,7 @@ fn fill_and_free(disk: &Disk, fill: impl Fn(&Path), free: impl Fn(&Path)) {
         assert!(numbers_in(&disk.file()).into_iter().eq(0..next));
         fill(&disk.root());
         let mut n_full = 0;
-        // The room in the last blocks of the copies may be enough for a few more.
+        // The space in the last blocks of the copies may suffice for a few more.
         while n_full < 20 {
             match append_bulky(&mut writer, &mut next, 1000) {
                 Ok(()) => assert_eq!(numbers_in(&disk.file()).last(), Some(&(next - 1))),
@@ -92,19 +92,19 @@ fn fill_and_free(disk: &Disk, fill: impl Fn(&Path), free: impl Fn(&Path)) {
     assert!(0 < python.finish());
 }
 
-/// Lets some time pass for what must come soon.
+/// Lets some time pass until something that must happen soon.
 #[track_caller]
 fn wait(begun: Instant) {
     assert!(begun.elapsed() < Duration::from_mins(2), "it does not come");
     std::thread::sleep(Duration::from_millis(20));
 }
 
-/// Whether the writer waits for those who may still read the only copy that there is room for.
+/// Whether the writer waits for readers of the only copy that there is space for.
 fn is_to_wait(error: &WriteError) -> bool {
     matches!(error, WriteError::Write { source, .. } if source.kind() == ErrorKind::ResourceBusy)
 }
 
-/// Appends snapshots until one is published, and with it those before it.
+/// Appends snapshots until one is published, together with those before it.
 #[track_caller]
 fn append_when_possible(writer: &mut MetricsWriter, next: &mut u64) {
     let begun = Instant::now();
@@ -119,7 +119,7 @@ fn append_when_possible(writer: &mut MetricsWriter, next: &mut u64) {
     }
 }
 
-/// Appends a snapshot that names `n_stopped` containers in five bytes each.
+/// Appends a snapshot that lists `n_stopped` containers with five bytes each.
 fn append_bulky(writer: &mut MetricsWriter, next: &mut u64, n_stopped: u32) -> Result<(), WriteError> {
     let mut snapshot = snapshot(*next);
     snapshot.summary.stopped_containers =
@@ -132,7 +132,7 @@ fn fill_with_ballast(root: &Path) {
     use std::io::Write;
     let mut ballast = fs::File::create(root.join("ballast")).unwrap();
     while ballast.write_all(&[0; 512]).is_ok() {}
-    // The last part of a block, too.
+    // Fills the last part of a block, too.
     while ballast.write_all(&[0]).is_ok() {}
 }
 
@@ -153,7 +153,7 @@ fn a_full_ext4_loses_nothing() {
     if !is_root() {
         return;
     }
-    // In memory where that can be had: it is the file system that is to be full, not the machine's disk.
+    // In memory if possible: the file system must get full, not the machine's disk.
     let images = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
     let image = images.path().join("disk.img");
     fs::File::create(&image).unwrap().set_len(8 << 20).unwrap();
@@ -184,7 +184,7 @@ fn a_disk_without_free_inodes_loses_nothing() {
     fs::remove_dir_all(&inodes).unwrap();
     writer.append(&snapshot(5)).unwrap();
     assert!(numbers_in(&disk.file()).into_iter().eq(0..6));
-    // From now on there is, and no inode is needed.
+    // From now on there is a spare, and no inode is needed.
     fs::create_dir(&inodes).unwrap();
     assert!(0 < fill());
     let mut next = 6;
@@ -203,8 +203,8 @@ fn a_disk_that_turns_read_only_loses_nothing() {
         writer.append(&snapshot(next)).unwrap();
         next += 1;
     }
-    // A writer that is open for writing keeps a file system from turning read-only by command, as an error of the
-    // disk does not; so this one begins on a read-only disk, as the daemon may.
+    // A file that is open for writing keeps a file system from being remounted read-only, unlike an error of the
+    // disk. So this writer starts on a read-only disk, as the daemon may.
     disk.remount("ro");
     assert!(matches!(MetricsWriter::open(disk.file(), ROOMY), Err(WriteError::Write { .. })));
     assert_eq!(numbers_in(&disk.file()), [0]);
@@ -214,7 +214,7 @@ fn a_disk_that_turns_read_only_loses_nothing() {
     assert_eq!(numbers_in(&disk.file()), [0, 1]);
 }
 
-/// The file reaches its bound on a disk that has no room for another copy of it.
+/// The file reaches its size limit on a disk that has no space for another copy.
 #[test]
 fn a_file_at_its_bound_is_trimmed_on_a_full_disk() {
     let Some(disk) = is_root().then(|| Disk::tmpfs("size=320k")).flatten() else { return };

@@ -12,7 +12,7 @@ use crate::python::PythonReader;
 use crate::writer_process::{WriterProcess, WriterUser};
 use crate::{ROOMY, is_root, new_numbers, numbers_in};
 
-/// Writers that are killed unless `LXC_TORTURE_KILLS` says otherwise.
+/// Number of writers to kill, unless `LXC_TORTURE_KILLS` is set.
 const DEFAULT_KILLS: u64 = 40;
 
 /// Pseudorandom numbers (SplitMix64), the same for the same seed.
@@ -33,11 +33,11 @@ fn setting(name: &str, default: u64) -> u64 {
 }
 
 struct Fixture {
-    /// Removed in the end.
+    /// Removed at the end.
     _directory: tempfile::TempDir,
-    /// The name that readers know.
+    /// The name that readers use.
     path: PathBuf,
-    /// Where the copies lie.
+    /// The directory of the copies.
     copies: PathBuf,
     writer: Option<WriterUser>,
 }
@@ -49,8 +49,8 @@ fn fixture() -> Fixture {
     Fixture { _directory: directory, path, copies, writer: None }
 }
 
-/// As `install.sh` leaves it: the name is a link made by root, into a directory of the user that the writer runs as, who
-/// may write nowhere else. On every Debian user 1 is `daemon`.
+/// As installed by `install.sh`: the name is a link made by root, into a directory of the user that the writer runs
+/// as, who may write nowhere else. On every Debian, user 1 is `daemon`.
 fn installed_fixture() -> Fixture {
     let directory = tempfile::tempdir().unwrap();
     fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
@@ -58,13 +58,13 @@ fn installed_fixture() -> Fixture {
     fs::create_dir(&copies).unwrap();
     chown(&copies, Some(1), Some(1)).unwrap();
     symlink("own/lxc_metrics.json", &path).unwrap();
-    // A checkout may lie where that user comes to no program.
+    // That user may not be able to reach a program in the checkout.
     let program = directory.path().join("writer");
     fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
     Fixture { _directory: directory, path, copies, writer: Some(WriterUser { uid: 1, program }) }
 }
 
-/// Kills writers one after the other; checks after each what is in the file.
+/// Kills writers one after the other, and checks the content of the file after each.
 fn kill_writers(file: &Fixture, kills: u64, pause_ms: u64, max_bytes: u64) -> u64 {
     let seed = setting("LXC_TORTURE_SEED", 20_261_123);
     let mut random = Random(seed ^ pause_ms);
@@ -72,7 +72,7 @@ fn kill_writers(file: &Fixture, kills: u64, pause_ms: u64, max_bytes: u64) -> u6
     let (mut next, mut handed_out, mut acknowledged, mut n_damaged) = (0, 0, 0, 0);
     for kill in 0..kills {
         let writer = WriterProcess::start(&file.path, file.writer.as_ref(), next, pause_ms, max_bytes);
-        // Not a wait for anything: the moment is what is random here. Some are killed while they start.
+        // This does not wait for anything: the random moment is the point. Some are killed while they start.
         std::thread::sleep(Duration::from_micros(random.below(200_000 + 10_000 * pause_ms)));
         let said = writer.kill();
         let context = format!("kill {kill}, seed {seed}");
@@ -88,7 +88,7 @@ fn kill_writers(file: &Fixture, kills: u64, pause_ms: u64, max_bytes: u64) -> u6
         }
         if let Some(last) = said.acknowledged {
             assert!(last < next, "{context}: {last} was acknowledged and is not in {numbers:?}");
-            // One more may have been published and not acknowledged any more.
+            // One more may have been published but no longer acknowledged.
             assert!(next <= last + 2, "{context}: {last} was acknowledged, {numbers:?}");
             acknowledged = last + 1;
         }
@@ -104,7 +104,7 @@ fn kill_writers(file: &Fixture, kills: u64, pause_ms: u64, max_bytes: u64) -> u6
     acknowledged
 }
 
-/// As the daemon appends, with a reader that polls all the while.
+/// Appends like the daemon, with a reader that polls all the time.
 #[test]
 fn killed_writers_lose_nothing_and_readers_see_whole_files() {
     let file = fixture();
@@ -129,7 +129,7 @@ fn writers_killed_within_appends_lose_nothing() {
     assert!(kills <= acknowledged);
 }
 
-/// As the unit runs it: another user than root, behind a link.
+/// As the unit runs it: as a user other than root, and behind a link.
 #[test]
 fn killed_writers_of_a_user_of_their_own_lose_nothing() {
     if !is_root() {
@@ -158,7 +158,7 @@ fn a_second_writer_is_refused_and_the_first_goes_on() {
     }
     assert!(numbers_in(&file.path).into_iter().eq(0..20));
 
-    // Whoever removes the lock lets nobody in for longer than until the next append.
+    // Removing the lock lets another writer in only until the next append.
     fs::remove_file(file.path.with_file_name(".lxc_metrics.json.lock")).unwrap();
     first.append(&crate::snapshot(20)).unwrap();
     assert!(matches!(MetricsWriter::open(&file.path, ROOMY), Err(WriteError::InUse { .. })));

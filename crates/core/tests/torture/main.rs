@@ -1,10 +1,10 @@
-//! The exchange file under torture: killed writers, full and read-only disks, flipped bits, steps of the clock.
+//! Torture tests of the exchange file: killed writers, full and read-only disks, flipped bits, steps of the clock.
 //!
-//! What is promised: a snapshot whose `append` returned `Ok` is in the file from then on, the file is valid JSON for
-//! a reader that polls it with Python all the while, and our reader hands out each snapshot once.
+//! The guarantees: a snapshot whose `append` returned `Ok` is in the file from then on; the file is always valid JSON
+//! for a reader that polls it with Python; and our own reader delivers each snapshot once.
 //!
-//! `LXC_TORTURE_KILLS` sets how many writers are killed (`cargo xtask torture` sets 1,000), `LXC_TORTURE_SEED` the
-//! moments at which they are.
+//! `LXC_TORTURE_KILLS` sets how many writers are killed (`cargo xtask torture` sets 1,000), and `LXC_TORTURE_SEED`
+//! determines the moments at which they are killed.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "all of this is test code")]
 
@@ -22,10 +22,10 @@ use lxc_autoscale_core::RecordTime;
 use lxc_autoscale_core::metrics_file::{Bounds, MetricsReader};
 use lxc_autoscale_core::snapshot::{ContainerRecord, Snapshot, Summary};
 
-/// Bounds that nothing here reaches.
+/// Limits that no test here reaches.
 const ROOMY: Bounds = Bounds { max_bytes: 64 << 20, max_age: Duration::from_hours(24 * 365) };
 
-/// The snapshot of that number, taken at that second.
+/// The snapshot with this number, taken at this second.
 fn snapshot_at(number: u64, second: i64) -> Snapshot {
     let time = RecordTime::utc(jiff::Timestamp::from_second(second).unwrap());
     let mut record = ContainerRecord::empty(time);
@@ -46,7 +46,7 @@ fn snapshot_at(number: u64, second: i64) -> Snapshot {
     }
 }
 
-/// The snapshot of that number; a minute later than the one before.
+/// The snapshot with this number, one minute after the one before.
 fn snapshot(number: u64) -> Snapshot {
     snapshot_at(number, 1_700_000_000 + 60 * i64::try_from(number).unwrap())
 }
@@ -64,7 +64,7 @@ fn numbers_in(path: &Path) -> Vec<u64> {
     records.iter().map(|record| record["summary"]["total_containers"].as_u64().unwrap()).collect()
 }
 
-/// The numbers that a reader hands out next.
+/// The numbers of the snapshots that a reader delivers next.
 #[track_caller]
 fn new_numbers(reader: &mut MetricsReader) -> Vec<u64> {
     let mut numbers = Vec::new();
@@ -72,7 +72,7 @@ fn new_numbers(reader: &mut MetricsReader) -> Vec<u64> {
     numbers
 }
 
-/// Whether this test may mount file systems; says so when not.
+/// Whether this test may mount file systems; prints a message if not.
 fn is_root() -> bool {
     let is_root = rustix::process::geteuid().is_root();
     if !is_root {

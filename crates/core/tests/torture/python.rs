@@ -1,4 +1,4 @@
-//! A reader that knows nothing of us and reads without pause: Python's `json.load`.
+//! An independent reader that reads all the time: Python's `json.load`.
 
 use std::io::{Read, Write};
 use std::path::Path;
@@ -29,11 +29,12 @@ while not stopped:
 print(json.dumps({"reads": reads, "bad": bad, "gaps": gaps, "absent": absent, "first_bad": first_bad}))
 "#;
 
-/// Such a reader at work.
+/// A running reader.
 pub(crate) struct PythonReader(Child);
 
 impl PythonReader {
-    /// Starts reading; the file may come later. With `is_numbered`, each snapshot must follow the one before it.
+    /// Starts reading; the file may be created later. With `is_numbered`, each snapshot must follow the one before
+    /// it.
     pub(crate) fn start(path: &Path, is_numbered: bool) -> Self {
         let mut child = Command::new("python3")
             .args(["-c", PROGRAM])
@@ -48,7 +49,8 @@ impl PythonReader {
         Self(child)
     }
 
-    /// Stops reading; returns how often it read, and fails if it ever read anything but complete, gapless JSON.
+    /// Stops reading; returns how often it has read, and fails if it ever read anything but complete JSON without
+    /// gaps.
     #[track_caller]
     pub(crate) fn finish(mut self) -> u64 {
         self.0.stdin.take().unwrap().write_all(b"stop\n").unwrap();

@@ -1,4 +1,4 @@
-//! A writer in a process of its own, to be killed.
+//! A writer in a process of its own, which is going to be killed.
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
@@ -10,13 +10,13 @@ use lxc_autoscale_core::metrics_file::{Bounds, MetricsWriter};
 
 use crate::{ROOMY, snapshot};
 
-/// Its settings come in these variables; the test below is the process.
+/// The variables with its settings; the test below is the process.
 const FILE: &str = "LXC_TORTURE_WRITER_FILE";
 const FIRST: &str = "LXC_TORTURE_WRITER_FIRST";
 const PAUSE_MS: &str = "LXC_TORTURE_WRITER_PAUSE_MS";
 const MAX_BYTES: &str = "LXC_TORTURE_WRITER_MAX_BYTES";
 
-/// Appends snapshots until it is killed, and says after each that it is written: `acknowledged 17`.
+/// Appends snapshots until it is killed, and acknowledges each one that is written: `acknowledged 17`.
 #[test]
 fn writer_process() {
     let Ok(path) = std::env::var(FILE) else { return };
@@ -37,28 +37,28 @@ fn pause_ms() -> u64 {
     std::env::var(PAUSE_MS).unwrap().parse().unwrap()
 }
 
-/// Another user to write as.
+/// Another user to run the writer as.
 pub(crate) struct WriterUser {
     pub(crate) uid: u32,
-    /// This program, where that user can run it.
+    /// A copy of this program that this user can run.
     pub(crate) program: PathBuf,
 }
 
-/// Such a process.
+/// A writer process.
 pub(crate) struct WriterProcess(Child);
 
-/// What it said before it ended.
+/// The output of a process before it ended.
 pub(crate) struct Said {
-    /// The last snapshot it said was written.
+    /// The last snapshot that it acknowledged.
     pub(crate) acknowledged: Option<u64>,
-    /// How it found the file, if it came to that.
+    /// How it found the file, if it got that far.
     pub(crate) opened: Option<String>,
     /// Whether it failed before it was killed.
     pub(crate) panicked: bool,
 }
 
 impl WriterProcess {
-    /// Starts one that appends from snapshot `first` on, with a pause between two.
+    /// Starts one that appends from snapshot `first` on, with a pause after each.
     pub(crate) fn start(
         path: &Path,
         user: Option<&WriterUser>,
@@ -85,13 +85,13 @@ impl WriterProcess {
         Self(child)
     }
 
-    /// Ends it with SIGKILL and returns what it had said.
+    /// Kills it with SIGKILL, and returns its output.
     pub(crate) fn kill(mut self) -> Said {
         self.0.kill().unwrap();
         let mut said = Said { acknowledged: None, opened: None, panicked: false };
         for line in BufReader::new(self.0.stdout.take().unwrap()).lines().map_while(Result::ok) {
             if let Some(number) = line.strip_prefix("acknowledged ") {
-                // A line that was cut by the end of the process does not occur: it is one write to a pipe.
+                // A line cannot be cut by the end of the process, because it is a single write to a pipe.
                 said.acknowledged = Some(number.parse().unwrap());
             } else if let Some((_, recovery)) = line.split_once("opened ") {
                 said.opened = Some(recovery.to_owned());

@@ -1,4 +1,4 @@
-//! Requests and their answers.
+//! Answers requests.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -13,19 +13,19 @@ use tokio::sync::Semaphore;
 use super::Page;
 use crate::exposition::negotiate;
 
-/// What is sent after the head.
+/// The body of a response.
 #[derive(Debug)]
 pub(super) enum Content<P> {
-    /// A line, or nothing any more.
+    /// One line; `None` once it was sent.
     Line(Option<Bytes>),
-    /// An exposition, written as fast as it is taken.
+    /// An exposition, written as fast as the client reads it.
     Exposition(Box<P>),
 }
 
-/// Expositions that are begun at once; each may wait for a disk, and takes a thread meanwhile.
+/// How many expositions may start at the same time; each may wait for a disk and occupies a thread meanwhile.
 static TURNS: Semaphore = Semaphore::const_new(2);
 
-/// Answers a request with what `page` holds.
+/// Answers a request with the content of `page`.
 pub(super) async fn answer<B, P: Page>(request: &Request<B>, page: Arc<P>) -> Response<Content<P::Pieces>> {
     let path = request.uri().path();
     if !["/metrics", "/health"].contains(&path) {
@@ -42,7 +42,7 @@ pub(super) async fn answer<B, P: Page>(request: &Request<B>, page: Arc<P>) -> Re
 async fn metrics<P: Page>(headers: &HeaderMap, page: Arc<P>) -> Response<Content<P::Pieces>> {
     let accepted: Vec<_> = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
     let format = negotiate(&accepted.join(","));
-    // Held by the thread: when a disk hangs, a client that gives up makes no room for one more thread that hangs.
+    // Held by the thread: if a disk hangs, a client that gives up must not make room for another thread that hangs.
     let turn = TURNS.acquire().await;
     let begun = tokio::task::spawn_blocking(move || {
         let _turn = turn;

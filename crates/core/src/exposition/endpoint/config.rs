@@ -1,4 +1,4 @@
-//! `[exporter]`: whether and where a daemon serves its numbers to Prometheus.
+//! `[exporter]`: whether and where a daemon serves its metrics to Prometheus.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -7,16 +7,16 @@ use serde::{Deserialize, Deserializer};
 
 use crate::config::{BrokenRule, Validate};
 
-/// Whether and where it is served; at `PORT` of the loopback interface where the file does not say.
+/// Whether and where metrics are served; by default at `PORT` of the loopback interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndpointConfig<const PORT: u16> {
     /// Whether `/metrics` is served at all.
     pub enabled: bool,
-    /// Address and port; port 0 takes any free one.
+    /// Address and port; port 0 stands for any free port.
     pub listen: SocketAddr,
-    /// Lets `listen` be an address that others on the network can reach.
+    /// Allows `listen` to be an address that other machines can reach.
     pub allow_network: bool,
-    /// File that the bound address is written to; empty for none.
+    /// File to which the bound address is written; empty for none.
     pub address_file: PathBuf,
 }
 
@@ -31,7 +31,7 @@ impl<const PORT: u16> Default for EndpointConfig<PORT> {
     }
 }
 
-/// The table as it stands in a file.
+/// The table as written in a file.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Written {

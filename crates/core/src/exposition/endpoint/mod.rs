@@ -1,6 +1,7 @@
-//! Where Prometheus reads a daemon: `/metrics` and `/health` at an address of its own, for daemons that serve nothing else.
+//! The listener that Prometheus scrapes, with `/metrics` and `/health`, for daemons that serve nothing else.
 //!
-//! `config` says whether and where, `server` listens, `answer` answers with what the daemon's [`Page`] holds.
+//! `config` says whether and where it listens, `server` accepts connections, and `answer` answers requests from the
+//! daemon's [`Page`].
 
 mod answer;
 mod config;
@@ -11,17 +12,17 @@ pub use server::serve;
 
 use super::Format;
 
-/// What is served: what a daemon counts and has measured.
+/// What a daemon serves: its counters and its measurements.
 pub trait Page: Send + Sync + 'static {
-    /// An exposition on its way, piece by piece.
+    /// The pieces of an exposition.
     type Pieces: Iterator<Item = String> + Send + Unpin + 'static;
 
-    /// Begins to write what there is now; may read a disk, as it is called on a thread for that.
+    /// Starts an exposition of the current state. It is called on a thread of its own, because it may read a disk.
     fn exposition(&self, format: Format) -> Self::Pieces;
 
-    /// Whether the daemon does its work, for whoever watches it from outside.
+    /// Whether the daemon is working, for monitoring from outside.
     ///
     /// # Errors
-    /// What is wrong, in a sentence.
+    /// What is wrong, as a sentence.
     fn health(&self) -> Result<(), String>;
 }

@@ -1,8 +1,8 @@
-//! Listens, and serves a bounded number of connections.
+//! Listens, and serves a limited number of connections.
 //!
 //! The server may share its thread with the daemon's work, so nothing here may take long: an exposition is written in
-//! pieces, and a connection that says nothing makes room for one that does. Each connection is answered once: a
-//! new one costs a scraper on the same node nothing, and one that is kept costs a place.
+//! pieces, and a silent connection gives way to a new one. Each connection is answered once: a new connection costs a
+//! scraper on the same node nothing, while a kept one would occupy a place.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -24,21 +24,21 @@ use super::answer::answer;
 use super::{EndpointConfig, Page};
 use crate::ErrorChain;
 
-/// Connections at once.
+/// The most connections at the same time.
 const MAX_CONNECTIONS: usize = 32;
-/// Room for the head of a request, and for what a client has not taken yet of its answer.
+/// Buffer size for the head of a request, and for the part of an answer that the client has not read yet.
 const MAX_BUFFER_BYTES: usize = 16 << 10;
-/// Time for a client to say what it wants.
+/// How long a client may take to send its request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
-/// Time for a connection from beginning to end; Prometheus gives up after 10 s unless told otherwise.
+/// How long a connection may last in all; Prometheus times out after 10 s by default.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long listening or accepting rests when it fails.
+/// Pause after listening or accepting has failed.
 const REST: Duration = Duration::from_secs(1);
 
 /// Why the exporter cannot listen.
 #[derive(Debug, thiserror::Error)]
 enum ListenError {
-    /// The address is not ours to take.
+    /// The address cannot be bound.
     #[error("cannot listen on {address} (`exporter.listen`); does another program use it?")]
     Bind {
         /// The address.
@@ -46,7 +46,7 @@ enum ListenError {
         /// Why.
         source: io::Error,
     },
-    /// The bound address cannot be written down.
+    /// The bound address cannot be written.
     #[error("cannot write the bound address to `{}` (`exporter.address_file`)", path.display())]
     AddressFile {
         /// The file.
@@ -56,7 +56,7 @@ enum ListenError {
     },
 }
 
-/// Listens as `settings` say, and anew whenever they change, until nobody can change them any more.
+/// Listens as `settings` say, and again whenever they change, until their sender is dropped.
 pub async fn serve<P: Page, const PORT: u16>(
     mut settings: watch::Receiver<EndpointConfig<PORT>>,
     page: watch::Receiver<Arc<P>>,
@@ -89,12 +89,12 @@ pub async fn serve<P: Page, const PORT: u16>(
     }
 }
 
-/// Says once that it cannot listen, and once that it can again.
+/// Logs once that it cannot listen, and once that it can again.
 fn report(trouble: &mut Option<String>, error: Option<&ListenError>) {
     let now = error.map(|error| ErrorChain(error).to_string());
     match &now {
         Some(error) if trouble.as_ref() != Some(error) => {
-            tracing::error!("{error}; the daemon goes on, and listening is tried again");
+            tracing::error!("{error}; the daemon continues and will try again");
         }
         None if trouble.is_some() => tracing::info!("the exporter can listen again"),
         _ => {}
@@ -107,7 +107,7 @@ fn report(trouble: &mut Option<String>, error: Option<&ListenError>) {
 struct AddressFile<'a>(&'a Path);
 
 impl<'a> AddressFile<'a> {
-    /// Written in one step: a reader sees all of it or nothing.
+    /// Writes it in one step: a reader sees either nothing or the whole address.
     fn write(path: &'a Path, address: SocketAddr) -> io::Result<Self> {
         if !path.as_os_str().is_empty() {
             let mut draft = path.as_os_str().to_owned();
@@ -156,7 +156,7 @@ async fn accept<P: Page>(listener: &TcpListener, page: &watch::Receiver<Arc<P>>)
     }
 }
 
-/// The connections that are open, longest first; all end with this.
+/// The open connections, oldest first; dropping this closes all of them.
 #[derive(Debug, Default)]
 struct Connections {
     tasks: JoinSet<()>,
@@ -170,8 +170,8 @@ struct Open {
 }
 
 impl Connections {
-    /// Serves one more, in the place of the longest silent one when there is no other; else in the place of the
-    /// one that takes its answer for the longest time.
+    /// Serves another connection. If there is no place left, the oldest silent connection gives way, or else the one
+    /// that has been reading its answer for the longest time.
     fn admit<P: Page>(&mut self, stream: TcpStream, page: watch::Receiver<Arc<P>>) {
         while self.tasks.try_join_next().is_some() {}
         self.open.retain(|connection| !connection.task.is_finished());
@@ -201,6 +201,6 @@ async fn talk<P: Page>(stream: TcpStream, page: watch::Receiver<Arc<P>>, is_answ
         .max_buf_size(MAX_BUFFER_BYTES)
         .keep_alive(false)
         .serve_connection(TokioIo::new(stream), service);
-    // How a client ends is its own affair.
+    // It does not matter how a client ends.
     let _ = tokio::time::timeout(CONNECTION_TIMEOUT, connection).await;
 }
