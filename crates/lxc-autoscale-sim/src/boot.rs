@@ -1,4 +1,4 @@
-//! Makes a node with its containers and boots it, for `run` and for `demo`.
+//! Creates a node with its containers and boots it, for `run` and for `demo`.
 
 use std::fs;
 use std::path::Path;
@@ -25,12 +25,12 @@ pub enum BootError {
     /// The tree cannot be read or written.
     #[error(transparent)]
     Node(#[from] NodeError),
-    /// A container could not be made or started.
+    /// A container could not be created or started.
     #[error("container {id} cannot be {action}")]
     Container {
         /// The container.
         id: Vmid,
-        /// What was tried.
+        /// The action that failed.
         action: &'static str,
         /// Why not.
         source: PctError,
@@ -40,10 +40,10 @@ pub enum BootError {
     Open(#[source] PctError),
 }
 
-/// Makes the node, its containers and the commands in `bin`. Nothing runs yet.
+/// Creates the node, its containers, and the commands in `bin`. Nothing runs yet.
 ///
 /// # Errors
-/// [`BootError`] when a file cannot be written or a container cannot be made.
+/// [`BootError`] if a file cannot be written or a container cannot be created.
 pub fn make(
     layout: &NodeLayout,
     settings: &NodeSettings,
@@ -51,7 +51,7 @@ pub fn make(
     bin: &Path,
 ) -> Result<(), BootError> {
     create_node(layout, settings)?;
-    // The node's one block device stands on no other, so there is nothing in it.
+    // The node's only block device is not built on others, so this is empty.
     let devices = layout.root().join("sys/dev/block");
     fs::create_dir_all(&devices).map_err(NodeError::file("create", &devices))?;
     write_wrappers(layout, bin)?;
@@ -72,10 +72,10 @@ pub fn make(
     Ok(())
 }
 
-/// Boots the node: whatever seems to run from an earlier boot is ended, and the containers with `onboot` are started.
+/// Boots the node: removes what seems to run since an earlier boot, and starts the containers with `onboot`.
 ///
 /// # Errors
-/// [`BootError`] when a container does not come up.
+/// [`BootError`] if a container does not start.
 pub fn boot(layout: &NodeLayout, simulated: bool) -> Result<(), BootError> {
     let machine = Machine::open(layout).map_err(BootError::Open)?;
     let running = machine.engine.running().map_err(|error| BootError::Open(error.into()))?;
@@ -109,19 +109,19 @@ fn guest(machine: &Machine, id: Vmid) -> Result<crate::engine::Guest, PctError> 
     machine.guest(id, &loaded.config.current)
 }
 
-/// The simulated kernel at work in a thread of its own.
+/// The simulated kernel, running in a thread of its own.
 #[derive(Debug)]
 pub struct RunningKernel {
     stop: Arc<AtomicBool>,
-    /// Taken when it is waited for.
+    /// Taken when the thread is joined.
     thread: Option<JoinHandle<Result<(), KernelError>>>,
 }
 
 impl RunningKernel {
-    /// Starts it; `machine` is what has happened on the node so far, and is shown in the tree when this returns.
+    /// Starts it. `machine` is the state of the node so far, which is visible in the tree when this returns.
     ///
     /// # Errors
-    /// [`KernelError`] when the tree cannot be taken over.
+    /// [`KernelError`] if the tree cannot be taken over.
     pub fn start(
         layout: NodeLayout,
         machine: KernelMachine,
@@ -133,29 +133,29 @@ impl RunningKernel {
         let (shown, is_shown) = mpsc::channel();
         let thread = std::thread::spawn(move || {
             let mut clockwork = Clockwork::new(layout, machine, boot_time_seconds, rebalance)?;
-            // Whoever started us may have given up waiting; then `stop` is set as well.
+            // The caller may have stopped waiting; then `stop` is set as well.
             let _ = shown.send(());
             drop(shown);
             clockwork.run(&seen)
         });
         match is_shown.recv() {
             Ok(()) => Ok(Self { stop, thread: Some(thread) }),
-            // It ended before it had shown anything.
+            // The thread ended before it had written anything.
             Err(_) => Err(thread
                 .join()
                 .map_or(KernelError::Crashed, |ended| ended.err().unwrap_or(KernelError::Crashed))),
         }
     }
 
-    /// Whether it has ended by itself, which it does on errors only.
+    /// Whether it has ended by itself, which happens only on errors.
     pub fn has_ended(&self) -> bool {
         self.thread.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
-    /// Stops it and waits.
+    /// Stops it and waits for its end.
     ///
     /// # Errors
-    /// The error that ended it before.
+    /// The error that had ended it.
     pub fn stop(mut self) -> Result<(), KernelError> {
         self.end()
     }
@@ -167,9 +167,9 @@ impl RunningKernel {
 }
 
 impl Drop for RunningKernel {
-    /// No way out leaves it writing into a tree that is about to be removed.
+    /// Makes sure that it never continues writing into a tree that is about to be removed.
     fn drop(&mut self) {
-        // Whoever drops it has an error of its own to tell.
+        // The caller that drops it reports an error of its own.
         let _ = self.end();
     }
 }

@@ -31,12 +31,12 @@ pub enum Command {
     Demo(DemoArgs),
     /// Run a simulated node with ten containers until it is told to stop
     Run(RunArgs),
-    /// Make a node without containers, and the commands `pct` and `pvesh` that act on it
+    /// Create a node without containers, and the commands `pct` and `pvesh` that act on it
     CreateNode {
-        /// What runs its containers
+        /// What runs the containers of the node
         #[arg(long, value_enum, default_value_t = EngineChoice::Simulated)]
         engine: EngineChoice,
-        /// Its name
+        /// Name of the node
         #[arg(long, default_value = "proxmox")]
         name: String,
         /// CPUs of a simulated node
@@ -45,10 +45,10 @@ pub enum Command {
         /// Memory of a simulated node, in MiB
         #[arg(long, default_value_t = 16384)]
         memory: u64,
-        /// Give a simulated node the older cgroup file system
+        /// Use cgroup v1 on a simulated node
         #[arg(long)]
         cgroup_v1: bool,
-        /// Where to put `pct` and `pvesh`
+        /// Directory for `pct` and `pvesh`
         #[arg(long, value_name = "DIR")]
         bin: Option<PathBuf>,
     },
@@ -57,14 +57,14 @@ pub enum Command {
     /// Proxmox's `pct`, acting on the node
     #[command(disable_help_flag = true)]
     Pct {
-        /// What `pct` is given
+        /// Arguments of `pct`
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS")]
         args: Vec<String>,
     },
-    /// Proxmox's `pveum`, as far as an API token takes
+    /// Proxmox's `pveum`, as far as API tokens need it
     #[command(disable_help_flag = true)]
     Pveum {
-        /// What `pveum` is given
+        /// Arguments of `pveum`
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS")]
         args: Vec<String>,
     },
@@ -73,7 +73,7 @@ pub enum Command {
     /// Proxmox's `pvesh`, for the calls the daemons make
     #[command(disable_help_flag = true)]
     Pvesh {
-        /// What `pvesh` is given
+        /// Arguments of `pvesh`
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS")]
         args: Vec<String>,
     },
@@ -111,7 +111,7 @@ fn run_on_node(node: Option<PathBuf>, command: Command) -> ExitCode {
     let layout = NodeLayout::new(node);
     let mut terminal = Terminal { out: &mut out, err: &mut err };
     let status = match command {
-        // They were run before.
+        // These were handled before.
         Command::Demo(_) | Command::Run(_) | Command::ServeRest(_) => 2,
         Command::Pct { args } => pct::run(&layout, &args, &mut terminal),
         Command::Pveum { args } => pveum::run(&layout, &args, &mut terminal),

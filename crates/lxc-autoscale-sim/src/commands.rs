@@ -1,4 +1,4 @@
-//! The long-running commands, `run` and `demo`: their options, and how their errors are told.
+//! The long-running commands `run` and `demo`: their options, and the output of their errors.
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -17,10 +17,10 @@ use crate::workload::{FASTEST, is_speed};
 /// Options of `run`.
 #[derive(Debug, Args)]
 pub struct RunArgs {
-    /// Holds the node (`node`) and its commands (`bin`); made if it is not there
+    /// Directory of the node (`node`) and its commands (`bin`); created if it does not exist
     #[arg(long, value_name = "DIR")]
     pub dir: PathBuf,
-    /// Generation of a new node's cgroups; an existing node keeps its own
+    /// Cgroup version of a new node; an existing node keeps its own
     #[arg(long, value_enum)]
     pub cgroup: Option<CgroupChoice>,
     /// End after this time instead of waiting for SIGTERM or Ctrl-C
@@ -28,7 +28,7 @@ pub struct RunArgs {
     pub seconds: Option<u64>,
 }
 
-/// A generation of cgroups.
+/// A version of cgroups.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum CgroupChoice {
     /// One hierarchy per controller
@@ -43,34 +43,34 @@ pub struct DemoArgs {
     /// Simulated containers, or real ones on this machine (needs root and Debian's `lxc`)
     #[arg(long, value_enum, default_value_t = DemoEngine::Sim)]
     pub engine: DemoEngine,
-    /// How many containers: of the ten simulated ones the first N (all if not given); real ones with the ids 100 and
-    /// following (3 if not given)
+    /// Number of containers: the first N of the ten simulated ones (all if not given); real ones have the ids from
+    /// 100 on (3 if not given)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=50))]
     pub ct: Option<u32>,
     /// End after this time instead of waiting for Ctrl-C
     #[arg(long, value_name = "N")]
     pub seconds: Option<u64>,
-    /// Write what happened as JSON
+    /// Write a report as JSON to this file
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
     /// Port of the API; a free one if not given
     #[arg(long, value_name = "P", value_parser = clap::value_parser!(u16).range(1..))]
     pub api_port: Option<u16>,
-    /// Keep everything here instead of in a temporary directory
+    /// Keep all files in this directory instead of a temporary one
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
     /// Policies for the ml daemon: TOML with `[policy.NAME]` and `[shadow.NAME]` tables
     #[arg(long, value_name = "FILE")]
     pub policies: Option<PathBuf>,
-    /// Decides all that is left to chance in simulated workloads
+    /// Seed of the random parts of simulated workloads
     #[arg(long, value_name = "S", default_value_t = 1)]
     pub seed: u64,
-    /// How much faster than the clock the simulated workloads run
+    /// How much faster than real time the simulated workloads run
     #[arg(long, value_name = "F", default_value_t = 10.0, value_parser = speed)]
     pub speed: f64,
 }
 
-/// A factor that a workload plan takes, refused before anything is made.
+/// Parses the speed-up of the workloads, so that a wrong one is refused before anything is created.
 fn speed(text: &str) -> Result<f64, String> {
     let speed = text.parse().map_err(|_| "not a number".to_owned())?;
     if is_speed(speed) { Ok(speed) } else { Err(format!("must be above 0 and at most {FASTEST}")) }
@@ -88,19 +88,19 @@ pub enum DemoEngine {
 /// Options of `serve-rest`.
 #[derive(Debug, Args)]
 pub struct ServeRestArgs {
-    /// Address to listen on; port 0 takes a free one
+    /// Address to listen on; port 0 stands for any free port
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8006")]
     pub listen: SocketAddr,
-    /// Append each call with its answer to this file, a JSON object a line
+    /// Append each call with its answer to this file, one JSON object per line
     #[arg(long, value_name = "FILE")]
     pub log: Option<PathBuf>,
-    /// Root directory of another node of the same cluster; more than one may be given
+    /// Root directory of another node of the same cluster; may be given more than once
     #[arg(long, value_name = "DIR")]
     pub other: Vec<PathBuf>,
 }
 
 impl ServeRestArgs {
-    /// Serves until SIGTERM or Ctrl-C; the first line of standard output says where.
+    /// Serves until SIGTERM or Ctrl-C; the first line of standard output is the address.
     pub fn run(self, node: Option<PathBuf>) -> ExitCode {
         let Some(node) = node else {
             let _ =
@@ -153,7 +153,7 @@ fn exit_code<E: std::error::Error + 'static>(result: Result<bool, E>) -> ExitCod
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            // Where standard error is gone too, the exit code still tells.
+            // If standard error is gone, too, the exit code still shows the failure.
             let _ = writeln!(io::stderr().lock(), "lxc-autoscale-sim: {}", ErrorChain(&error));
             ExitCode::FAILURE
         }

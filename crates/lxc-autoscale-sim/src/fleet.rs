@@ -1,8 +1,8 @@
-//! The ten containers of the node that `run` and `demo` make.
+//! The ten containers of the node that `run` and `demo` create.
 //!
-//! They are what a node collects over the years: services that were given too little, services that were given
-//! far too much, one that leaks, a batch job that gets in the way of the others, and two replays of real machines.
-//! 104 is the busiest and has the least for it; 105 is left free for whoever wants to clone.
+//! They are typical of a node that has grown over years: services that were given too little, services that were
+//! given far too much, one with a leak, a batch job that disturbs the others, and two replays of real machines. 104
+//! is the busiest and has the least for it; 105 is left free for cloning.
 
 use std::collections::BTreeMap;
 
@@ -13,24 +13,24 @@ use crate::kernel::limits::Limits;
 use crate::node::NodeSettings;
 use crate::workload::{Plan, Scenario, Workload};
 
-/// One container: what it has, and what it does.
+/// One container: its size and its workload.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Member {
     /// Its id.
     pub id: Vmid,
     /// Its host name.
     pub name: &'static str,
-    /// Cores it has at first.
+    /// Its number of cores at first.
     pub cores: u32,
-    /// Memory it has at first.
+    /// Its memory at first.
     pub memory: Mebibytes,
-    /// Swap it has.
+    /// Its swap.
     pub swap: Mebibytes,
-    /// What it does.
+    /// Its workload.
     pub workload: Workload,
 }
 
-/// The node they are on: large enough that growth is a question of need, not of room.
+/// The settings of their node, which is large enough that growth depends on need, not on space.
 pub fn node_settings() -> NodeSettings {
     NodeSettings {
         cpus: 12,
@@ -48,7 +48,7 @@ pub fn members() -> Vec<Member> {
     let rows = [
         (100, "web", 2, 1024, scenario(Scenario::DailyPeak, 1.5, 700.0)),
         (101, "mail", 4, 2048, scenario(Scenario::Idle, 0.05, 180.0)),
-        // Its cache does not fit: it reads from disk again and again.
+        // Its cache does not fit, so it reads from disk again and again.
         (102, "database", 2, 1024, scenario(Scenario::Steady, 0.8, 1100.0)),
         (103, "queue", 1, 1024, scenario(Scenario::Leak, 0.3, 900.0)),
         (104, "busy", 1, 768, scenario(Scenario::Steady, 2.6, 400.0)),
@@ -67,23 +67,23 @@ pub fn members() -> Vec<Member> {
         .collect()
 }
 
-/// The pool, and who is in it.
+/// The pool, and its members.
 const POOL: (&str, [u32; 4]) = ("office", [100, 101, 110, 113]);
 
-/// The pool that a container of the node is in; empty for none.
+/// The pool of a container; empty for none.
 pub fn pool(id: Vmid) -> &'static str {
     let (name, ids) = POOL;
     if ids.contains(&id.get()) { name } else { "" }
 }
 
-/// The `user.cfg` of the node: its pool.
+/// The `user.cfg` of the node, with its pool.
 pub fn user_cfg() -> String {
     let (name, ids) = POOL;
     let ids = ids.map(|id| id.to_string()).join(",");
     format!("user:root@pam:1:0::::::\npool:{name}:what people work with:{ids}::\n")
 }
 
-/// What they do, for a seed, on a clock that is so many times faster than the node's.
+/// The workload plan, for a seed and a speed-up relative to the node's clock.
 pub fn plan(members: &[Member], seed: u64, times_faster: f64) -> Plan {
     let containers: BTreeMap<_, _> =
         members.iter().map(|member| (member.id, member.workload.clone())).collect();
@@ -91,7 +91,7 @@ pub fn plan(members: &[Member], seed: u64, times_faster: f64) -> Plan {
 }
 
 impl Member {
-    /// What the kernel of a v2 node enforces for it at first.
+    /// The limits that the kernel of a v2 node enforces at first.
     pub fn limits(&self) -> Limits {
         let bytes = |amount: Mebibytes| amount.as_f64() * Mebibytes::BYTES as f64;
         Limits {

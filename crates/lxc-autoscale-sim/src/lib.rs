@@ -1,18 +1,18 @@
-//! A Proxmox node that is not there: a directory tree the daemons read as if it were one, and the `pct`
-//! that changes it.
+//! A simulated Proxmox node: a directory tree that the daemons read as if it were a real node, and the `pct` that
+//! changes it.
 //!
 //! In reading order:
 //!
-//! - [`node`]: where things lie in the tree, and what the node is;
-//! - [`engine`]: what a machine does for `pct`, once on simulated cgroup files and once on real LXC containers;
-//! - [`kernel`]: the simulated kernel, which makes limits bite and advances the counters;
-//! - [`workload`]: what the containers do, by name or replayed from real machines;
-//! - [`fleet`]: the ten containers of the node that is made when none is given;
+//! - [`node`]: the paths in the tree, and the settings of the node;
+//! - [`engine`]: what a machine does for `pct`, implemented for simulated cgroup files and for real LXC containers;
+//! - [`kernel`]: the simulated kernel, which enforces limits and advances the counters;
+//! - [`workload`]: what the containers do, either by scenario or replayed from real machines;
+//! - [`fleet`]: the ten containers of the default node;
 //! - [`past`]: days of history for the daemons to learn from;
-//! - [`pve`]: Proxmox's side of it, which is configuration, locks, pending changes, snapshots, `pct` and `pvesh`;
+//! - [`pve`]: Proxmox's part: configuration, locks, pending changes, snapshots, `pct` and `pvesh`;
 //! - [`rest`]: the same through Proxmox's REST API;
-//! - [`boot`] and [`run`]: a node of its own, made, booted and kept going;
-//! - [`demo`]: the node with the three daemons on it;
+//! - [`boot`] and [`run`]: creates, boots and runs a node;
+//! - [`demo`]: a node with the three daemons on it;
 //! - [`commands`] and [`cli`]: the command line.
 
 #![cfg_attr(test, allow(clippy::float_cmp, reason = "tests compare with numbers that are exact in binary"))]

@@ -1,7 +1,6 @@
-//! `lxc-autoscale-sim run`: a simulated node, until it is told to stop.
+//! `lxc-autoscale-sim run`: runs a simulated node until it is told to stop.
 //!
-//! The node is made when the directory holds none; one that is there is booted again, with the containers and the
-//! workloads it has.
+//! If the directory has no node, one is created; an existing one is booted again, with its containers and workloads.
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -19,27 +18,27 @@ use crate::node::{CgroupVersion, NodeError, NodeLayout, NodeSettings, write_wrap
 use crate::rest::{RestError, RestServer};
 use crate::workload::PlanError;
 
-/// What was asked for.
+/// The options of `run`.
 #[derive(Clone, Debug)]
 pub struct RunOptions {
-    /// Holds `node/`, the tree, and `bin/`, the commands.
+    /// The directory of `node/`, the tree, and `bin/`, the commands.
     pub directory: PathBuf,
-    /// Generation of a new node's cgroups.
+    /// The cgroup version of a new node.
     pub cgroup: Option<CgroupVersion>,
-    /// How long; for ever when absent.
+    /// The duration; `None` to run for ever.
     pub duration: Option<Duration>,
 }
 
-/// Why the node does not run.
+/// Why the node cannot run.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// It did not come up.
+    /// It could not be booted.
     #[error("the node cannot be booted")]
     Boot(#[from] BootError),
     /// The tree cannot be read or written.
     #[error(transparent)]
     Node(#[from] NodeError),
-    /// There is no workload plan.
+    /// The workload plan is invalid.
     #[error(transparent)]
     Plan(#[from] PlanError),
     /// The kernel failed.
@@ -48,12 +47,12 @@ pub enum RunError {
     /// Its REST API cannot be served.
     #[error("the REST API cannot be served")]
     Rest(#[from] RestError),
-    /// The node that is there is another one.
+    /// The existing node has another cgroup version.
     #[error("`{}` holds a node with cgroup {found:?}; leave --cgroup out or choose another directory", directory.display())]
     OtherGeneration {
         /// The directory.
         directory: PathBuf,
-        /// What its node has.
+        /// The version of its node.
         found: CgroupVersion,
     },
     /// The runtime, the signals or standard output do not work.
@@ -64,7 +63,7 @@ pub enum RunError {
 /// Runs the node until SIGTERM, SIGINT or the end of the time.
 ///
 /// # Errors
-/// [`RunError`] when it does not come up, or fails later.
+/// [`RunError`] if it cannot be booted, or fails later.
 pub fn run(options: &RunOptions) -> Result<(), RunError> {
     let layout = NodeLayout::new(options.directory.join("node"));
     let settings = prepare(options, &layout)?;
@@ -85,11 +84,11 @@ pub fn run(options: &RunOptions) -> Result<(), RunError> {
     Ok(kernel.stop()?)
 }
 
-/// Serves the node's REST API, and through it that of `others`, until SIGTERM or SIGINT; each call is appended to `log` if
-/// there is one.
+/// Serves the node's REST API, and through it the nodes `others`, until SIGTERM or SIGINT; each call is appended to
+/// `log`, if given.
 ///
 /// # Errors
-/// [`RunError`] when it cannot be served.
+/// [`RunError`] if it cannot be served.
 pub fn serve_rest(
     layout: &NodeLayout,
     others: &[NodeLayout],
@@ -109,7 +108,7 @@ pub fn serve_rest(
     })
 }
 
-/// Makes the node, or opens the one that is there.
+/// Creates the node, or opens the existing one.
 fn prepare(options: &RunOptions, layout: &NodeLayout) -> Result<NodeSettings, RunError> {
     let bin = options.directory.join("bin");
     if layout.settings_file().is_file() {
@@ -140,7 +139,8 @@ async fn wait(kernel: &RunningKernel, duration: Option<Duration>) -> io::Result<
     tokio::pin!(end);
     loop {
         tokio::select! {
-            // There is no configuration to reload, so a SIGHUP ends it as it ends any program that has none.
+            // There is no configuration to reload, so SIGHUP ends it like any program that does not handle that
+            // signal.
             _ = signals.next() => return Ok(()),
             () = &mut end => return Ok(()),
             _ = checks.tick() => if kernel.has_ended() { return Ok(()) },

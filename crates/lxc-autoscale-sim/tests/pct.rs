@@ -1,4 +1,4 @@
-//! What `pct` does beyond the recorded calls: several at once, cgroup v1, failures in part, further volumes.
+//! Behaviour of `pct` beyond the recorded calls: concurrent calls, cgroup v1, partial failures, additional volumes.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot set up its case must fail")]
 
@@ -37,7 +37,7 @@ impl Node {
         Self { directory, layout }
     }
 
-    /// A call in a process of its own.
+    /// Runs a call in a process of its own.
     fn spawn(&self, line: &str) -> std::process::Child {
         Command::new(env!("CARGO_BIN_EXE_lxc-autoscale-sim"))
             .arg("--node")
@@ -108,7 +108,7 @@ fn a_held_lock_is_waited_for() {
     let held = File::create(&path).unwrap();
     held.lock().unwrap();
     let mut child = node.spawn("set 100 -cores 2");
-    // The call says that it waits, and only then is the lock given back.
+    // The call prints that it waits; only then is the lock released.
     let mut said = [0; 25];
     std::io::Read::read_exact(child.stderr.as_mut().unwrap(), &mut said).unwrap();
     assert_eq!(&said[..], b"trying to acquire lock...");
@@ -199,7 +199,7 @@ fn a_mount_point_is_made_grown_detached_and_removed() {
         "{created}"
     );
 
-    // The root volume's name is taken although nobody has used it yet.
+    // The name of the root volume is taken, although nobody has used it yet.
     assert_eq!(node.call("set 100 -mp0 local-lvm:1,mp=/data").0, 0);
     assert_eq!(node.call("start 100").0, 0);
     assert!(

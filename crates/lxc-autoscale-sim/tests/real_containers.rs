@@ -1,6 +1,6 @@
-//! `pct` on a real container: limits set through it are read back from this machine's own cgroup files.
+//! `pct` with a real container: limits that it sets are read back from this machine's own cgroup files.
 //!
-//! Needs root, Debian's `lxc` tools and busybox; where they are missing the test says so and does nothing.
+//! Needs root, Debian's `lxc` tools and busybox; if they are missing, the test prints that and does nothing.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot set up its case must fail")]
 
@@ -10,13 +10,13 @@ use std::process::{Command, Output};
 
 use lxc_autoscale_sim::node::{NodeLayout, NodeSettings, create_node, write_wrappers_for};
 
-/// The ids of this test's containers; the process id keeps two runs apart.
+/// The ids of this test's containers; the process id makes them differ between concurrent runs.
 fn ids() -> (u32, u32) {
     let first = 91_000 + std::process::id() % 400 * 2;
     (first, first + 1)
 }
 
-/// What this machine lacks.
+/// What this machine lacks, if anything.
 fn missing() -> Option<&'static str> {
     let is_root = fs::metadata("/proc/self").is_ok_and(|metadata| {
         use std::os::unix::fs::MetadataExt;
@@ -39,7 +39,7 @@ fn missing() -> Option<&'static str> {
     }
 }
 
-/// A node with its `pct`; its containers are gone when it is dropped, whatever happened to the test.
+/// A node with its `pct`; its containers are removed when it is dropped, whatever happened in the test.
 struct Node {
     directory: tempfile::TempDir,
     ids: Vec<u32>,
@@ -47,7 +47,7 @@ struct Node {
 
 impl Node {
     fn new(ids: &[u32]) -> Self {
-        // A short path: the command socket's name holds it.
+        // A short path, because it is part of the command socket's name.
         let directory = tempfile::Builder::new().prefix("sim").tempdir_in("/tmp").unwrap();
         let layout = NodeLayout::new(directory.path());
         create_node(&layout, &NodeSettings::for_lxc()).unwrap();
@@ -60,7 +60,7 @@ impl Node {
         Command::new(self.directory.path().join("bin/pct")).args(args).output().unwrap()
     }
 
-    /// A call that must succeed; returns what it printed.
+    /// A call that must succeed; returns its output.
     #[track_caller]
     fn pct(&self, args: &[&str]) -> String {
         let output = self.run(args);
@@ -85,13 +85,13 @@ impl Node {
 impl Drop for Node {
     fn drop(&mut self) {
         for id in &self.ids {
-            // Not there any more if the test got as far as destroying it.
+            // It is gone already if the test got as far as destroying it.
             let _ = self.run(&["stop", &id.to_string()]);
         }
     }
 }
 
-/// The files a limit is in, on this machine.
+/// The files of a container's limits on this machine.
 struct Limits {
     version2: bool,
 }
@@ -121,7 +121,7 @@ impl Limits {
         self.read(id, "memory.limit_in_bytes", "memory.max").parse().unwrap()
     }
 
-    /// Hundredths of a core; `None` without a limit.
+    /// Hundredths of a core; `None` if there is no limit.
     #[track_caller]
     fn cpu(&self, id: u32) -> Option<u64> {
         let quota = self.read(id, "cpu.cfs_quota_us", "cpu.max");
@@ -176,7 +176,7 @@ fn limits_reach_the_kernel_and_copies_run() {
     let text = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(!refused.status.success() && text.contains("failed - Invalid argument"), "{text}");
 
-    // `cores` waits for the next balancing.
+    // `cores` takes effect with the next rebalancing.
     let before = limits.cpuset(first);
     node.pct(&["set", &id, "-delete", "cores"]);
     assert_eq!(limits.cpuset(first), before);
@@ -190,7 +190,7 @@ fn limits_reach_the_kernel_and_copies_run() {
         assert!(status.contains(expected), "{expected:?} in {status}");
     }
 
-    // A snapshot keeps files and limits; a copy of it runs.
+    // A snapshot keeps files and limits; a copy of it can run.
     node.pct(&["exec", &id, "--", "sh", "-c", "echo one > /root/mark"]);
     node.pct(&["snapshot", &id, "before"]);
     node.pct(&["exec", &id, "--", "sh", "-c", "echo two > /root/mark"]);

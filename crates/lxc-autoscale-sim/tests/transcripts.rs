@@ -1,7 +1,7 @@
-//! Holds `pct` to what a real Proxmox VE 8.4 said and did.
+//! Compares `pct` with the recorded output and behaviour of a real Proxmox VE 8.4.
 //!
-//! `tests/transcripts/*.txt` are sequences of calls recorded on a real node, one file for each subject. Each file
-//! is replayed from its beginning on a fresh simulated node called `pve1` with four CPUs. Lines of a file:
+//! `tests/transcripts/*.txt` are sequences of calls recorded on a real node, one file per subject. Each file is
+//! replayed from its beginning on a new simulated node called `pve1` with four CPUs. Lines of a file:
 //!
 //! | line | meaning |
 //! | --- | --- |
@@ -62,7 +62,7 @@ struct Replay {
     differences: Vec<String>,
 }
 
-/// What a call printed and how it ended.
+/// The output of a call, and how it ended.
 #[derive(Debug, Default)]
 struct Outcome {
     status: u8,
@@ -256,7 +256,7 @@ impl Replay {
     }
 }
 
-/// Text of whole lines.
+/// A text that consists of whole lines.
 fn lines(lines: impl IntoIterator<Item = impl AsRef<str>>) -> String {
     lines.into_iter().flat_map(|line| [line.as_ref().to_owned(), "\n".to_owned()]).collect()
 }
@@ -285,7 +285,7 @@ fn split(line: &str) -> Vec<String> {
     words
 }
 
-/// Compares line by line; `{*}` in a recorded line stands for anything.
+/// Compares line by line; `{*}` in a recorded line matches anything.
 fn matches(want: &str, found: &str) -> bool {
     let (want, found): (Vec<&str>, Vec<&str>) = (want.lines().collect(), found.lines().collect());
     want.len() == found.len() && want.iter().zip(found).all(|(want, found)| line_matches(want, found))

@@ -1,4 +1,4 @@
-//! The daemons' programs: found beside this one, and built first when it is run from its source by `cargo run`.
+//! Finds the daemons' programs next to this one; if this one is run by `cargo run`, builds them first.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -7,11 +7,11 @@ use std::process::{Command, ExitStatus};
 /// The daemons, in the order in which they are started.
 pub const DAEMONS: [&str; 3] = ["lxc-monitor", "lxc-autoscale-api", "lxc-autoscale-ml"];
 
-/// Why a daemon's program is not there.
+/// Why a daemon's program cannot be found.
 #[derive(Debug, thiserror::Error)]
 pub enum BinaryError {
-    /// This program does not know where it lies.
-    #[error("cannot tell where this program lies")]
+    /// The path of this program is not known.
+    #[error("cannot determine the path of this program")]
     OwnPath(#[source] io::Error),
     /// Cargo cannot be started.
     #[error("cannot run `{}` to build the daemons", cargo.display())]
@@ -24,39 +24,40 @@ pub enum BinaryError {
     /// The daemons do not compile.
     #[error("building the daemons failed ({0})")]
     Build(ExitStatus),
-    /// A program is not where it should be.
+    /// A program does not exist.
     #[error("`{}` does not exist; install the daemons beside this program, or build them with `cargo build --bins`", .0.display())]
     Missing(PathBuf),
 }
 
-/// How this program was started, as far as it matters here.
+/// How this program was started.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
-    /// Where this program lies.
+    /// The path of this program.
     pub program: PathBuf,
-    /// The cargo that runs it.
+    /// The cargo that runs it, if any.
     pub cargo: Option<PathBuf>,
 }
 
 impl Origin {
-    /// Looks at this process.
+    /// Determines it for this process.
     ///
     /// # Errors
-    /// [`BinaryError::OwnPath`] when the system does not tell.
+    /// [`BinaryError::OwnPath`] if the system does not tell.
     pub fn of_this_process() -> Result<Self, BinaryError> {
         let program = std::env::current_exe().map_err(BinaryError::OwnPath)?;
-        // `cargo run` names the package it runs; a test runner hands `CARGO` on with another name or none.
+        // `cargo run` sets the name of the package that it runs; a test runner passes `CARGO` on with another name or
+        // none.
         let runs_us = std::env::var_os("CARGO_PKG_NAME").is_some_and(|name| name == env!("CARGO_PKG_NAME"));
         let cargo = std::env::var_os("CARGO").filter(|_| runs_us).map(PathBuf::from);
         Ok(Self { program, cargo })
     }
 
-    /// The directory the daemons should lie in.
+    /// The directory in which the daemons are expected.
     fn directory(&self) -> &Path {
         self.program.parent().unwrap_or(Path::new("/"))
     }
 
-    /// The call that builds the daemons, when cargo runs us from one of its target directories.
+    /// The command that builds the daemons, if cargo runs this program from one of its target directories.
     fn build_command(&self) -> Option<Command> {
         let cargo = self.cargo.as_ref()?;
         let profile = self.directory().file_name()?.to_str()?;
@@ -74,16 +75,16 @@ impl Origin {
         for daemon in DAEMONS {
             command.args(["-p", daemon]);
         }
-        // Where the workspace is: a demo may be started from any directory.
+        // In the workspace, because a demo may be started from any directory.
         command.current_dir(env!("CARGO_MANIFEST_DIR"));
         Some(command)
     }
 }
 
-/// Makes sure that the daemons' programs are there, and returns their paths in the order of [`DAEMONS`].
+/// Makes sure that the daemons' programs exist, and returns their paths in the order of [`DAEMONS`].
 ///
 /// # Errors
-/// [`BinaryError`] when they cannot be built, or one is missing.
+/// [`BinaryError`] if they cannot be built, or one is missing.
 pub fn find_or_build(origin: &Origin) -> Result<[PathBuf; 3], BinaryError> {
     if let Some(mut command) = origin.build_command() {
         let cargo = origin.cargo.clone().unwrap_or_default();

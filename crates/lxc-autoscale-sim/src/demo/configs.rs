@@ -1,8 +1,8 @@
 //! The daemons' configuration files for a demo.
 //!
-//! What is not written here keeps its default. What differs from it is where things lie, and how patient the
-//! daemons are: a demo is watched for minutes, so they measure every other second and wait seconds between two
-//! changes of a container where a production system waits minutes.
+//! Keys that are not written here keep their defaults. The rest are paths and times: a demo is watched for minutes,
+//! so the daemons measure every other second, and wait seconds between two changes of a container where a production
+//! system waits minutes.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -20,7 +20,7 @@ pub const DECISION_INTERVAL_SECONDS: u32 = 3;
 const MONITOR_FILE: &str = "lxc_monitor.toml";
 const ML_FILE: &str = "lxc_autoscale_ml.toml";
 
-/// Where the node's files are, as the daemons are told.
+/// The paths of the node's files for the daemons.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeRoots {
     /// Mount point of the control groups.
@@ -31,11 +31,11 @@ pub struct NodeRoots {
     pub sys: PathBuf,
     /// Proxmox's cluster file system.
     pub pve: PathBuf,
-    /// LXC's directory, as the names of the command sockets have it.
+    /// LXC's directory, as it appears in the names of the command sockets.
     pub lxc: PathBuf,
 }
 
-/// The three files.
+/// The three configuration files.
 #[derive(Clone, Debug)]
 pub struct ConfigFiles {
     /// lxc-monitor's.
@@ -46,10 +46,11 @@ pub struct ConfigFiles {
     pub ml: PathBuf,
 }
 
-/// Writes the three files; `programs` are those of the monitor, the API and the ml daemon, `policies` are tables that the ml daemon's ends with.
+/// Writes the three files. `programs` are those of the monitor, the API and the ml daemon; `policies` are tables that
+/// are appended to the ml daemon's file.
 ///
 /// # Errors
-/// [`NodeError::File`] when one cannot be written.
+/// [`NodeError::File`] if one cannot be written.
 pub fn write(
     paths: &DemoPaths,
     roots: &NodeRoots,
@@ -93,7 +94,7 @@ fn monitor(paths: &DemoPaths, roots: &NodeRoots) -> String {
 
 fn api(paths: &DemoPaths, roots: &NodeRoots, listen: SocketAddr, programs: &[PathBuf; 3]) -> String {
     let [monitor, _, ml] = programs;
-    // Root is trusted anyway; who runs the demo without being root is trusted for this demo.
+    // Root is trusted anyway; another user who runs the demo is trusted for this demo.
     let own = rustix::process::getuid();
     let trusted = if own.is_root() { String::new() } else { format!("trusted_uids = [{}]\n", own.as_raw()) };
     format!(
@@ -139,12 +140,12 @@ fn ml(paths: &DemoPaths, api: SocketAddr, policies: &str) -> String {
     )
 }
 
-/// The monitor's history, from which the ml daemon learns, too.
+/// The monitor's history, which the ml daemon also learns from.
 fn history(paths: &DemoPaths) -> PathBuf {
     paths.state().join("metrics.sqlite")
 }
 
-/// Where both daemons that notify keep what they have to tell.
+/// The queue of both daemons that send notifications.
 fn notifications(paths: &DemoPaths) -> PathBuf {
     paths.state().join("notifications")
 }
@@ -172,20 +173,20 @@ mod tests {
 
     use super::*;
 
-    /// Absolute paths of a demo that lie outside its directory, and why that is no harm.
+    /// Absolute paths of a demo outside its directory, and why they do no harm.
     const OUTSIDE: [(&str, &str); 7] = [
         ("lxc_autoscale_api.toml", "configuration.ml_program"),
         ("lxc_autoscale_api.toml", "configuration.monitor_program"),
         // Only the names of sockets of the simulated node begin with it.
         ("lxc_autoscale_api.toml", "paths.lxc"),
         ("lxc_monitor.toml", "paths.lxc"),
-        // None is read: the door for other machines is closed, and the back end is `pct`.
+        // They are never read: there is no listener for other machines, and the back end is `pct`.
         ("lxc_autoscale_api.toml", "network.certificate_file"),
         ("lxc_autoscale_api.toml", "network.key_file"),
         ("lxc_autoscale_api.toml", "rest.ca_file"),
     ];
 
-    /// Any configuration: the daemons check theirs, here only the values count.
+    /// Any configuration: the daemons validate their own; here only the values matter.
     #[derive(Deserialize)]
     #[serde(transparent)]
     struct Any(IgnoredAny);
@@ -227,7 +228,7 @@ mod tests {
         let mut outside = Vec::new();
         for (file, shipped) in shipped {
             let name = file.file_name().unwrap().to_str().unwrap();
-            // Every key with its value, the defaults filled in.
+            // Every key with its value, including defaults.
             let settings = report::<Any>(shipped, &fs::read_to_string(file).unwrap()).settings;
             assert!(20 < settings.len(), "{name}: {settings:?}");
             for setting in settings {

@@ -1,7 +1,7 @@
-//! What `lxc-autoscale-ml` decided, asked of its own command `decisions --json`.
+//! The decisions of `lxc-autoscale-ml`, read with its own command `decisions --json`.
 //!
-//! The one place that knows how the demo learns of decisions. The command tells the newest decision about each resource of
-//! each container, so it is asked more often than decisions are made, and what it told is remembered here.
+//! Only this module knows how the demo gets decisions. The command prints the newest decision about each resource of
+//! each container, so it is run more often than decisions are made, and its output is remembered here.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use lxc_autoscale_core::Vmid;
 use serde::Deserialize;
 
-/// The newest decisions about one container, as the command tells them.
+/// The newest decisions about one container, as the command prints them.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 struct Newest {
     id: Vmid,
@@ -22,21 +22,21 @@ struct Newest {
 /// One decision.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct Decision {
-    /// When it was made; RFC 3339 in UTC, so later ones sort higher.
+    /// When it was made, in RFC 3339 and UTC, so that later ones sort higher.
     pub at: String,
     /// `grow`, `shrink` or `keep`.
     pub action: String,
     /// What the container had, in cores or MiB.
     pub from: Option<f64>,
-    /// What it is to have.
+    /// What it is to have, in cores or MiB.
     pub to: Option<f64>,
-    /// Why, in words and numbers.
+    /// The reason, in words and numbers.
     pub reason: String,
-    /// What came of it.
+    /// The outcome.
     pub outcome: Outcome,
 }
 
-/// What came of a decision.
+/// The outcome of a decision.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct Outcome {
     /// `done`, `failed`, `nothing` …
@@ -44,7 +44,7 @@ pub struct Outcome {
 }
 
 impl Decision {
-    /// Whether it is to change something.
+    /// Whether it changes something.
     pub fn is_change(&self) -> bool {
         self.action != "keep"
     }
@@ -66,14 +66,14 @@ fn number(value: Option<f64>) -> String {
     if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
 }
 
-/// What is known of the decisions about one container.
+/// What is known about the decisions for one container.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Known {
-    /// Decisions that were to change something.
+    /// Number of decisions to change something.
     pub changes: u64,
-    /// The latest of those, else the latest of all, each with its resource.
+    /// The latest of those, otherwise the latest of all, with its resource.
     latest: Option<(&'static str, Decision)>,
-    /// The newest one seen, by resource.
+    /// The newest decision seen, by resource.
     newest: BTreeMap<&'static str, Decision>,
 }
 
@@ -96,7 +96,7 @@ impl Known {
     }
 }
 
-/// Remembers what the command told.
+/// Remembers what the command has printed.
 #[derive(Clone, Debug)]
 pub struct DecisionLog {
     program: PathBuf,
@@ -106,18 +106,18 @@ pub struct DecisionLog {
 }
 
 impl DecisionLog {
-    /// `program` is run in `directory` and told `config`, relative to it.
+    /// A log that runs `program` in `directory`, with `config` relative to it.
     ///
-    /// Relative, so that nobody takes it for the daemon, whose command line names the whole path.
+    /// It is relative so that the command is not taken for the daemon, whose command line has the whole path.
     pub fn new(program: &Path, directory: &Path, config: &Path) -> Self {
         let config = config.strip_prefix(directory).unwrap_or(config).to_owned();
         Self { program: program.to_owned(), directory: directory.to_owned(), config, known: BTreeMap::new() }
     }
 
-    /// Asks for the newest decisions. Until the daemon has begun its ledger there are none.
+    /// Runs the command. As long as the daemon has no ledger, there are no decisions.
     ///
     /// # Errors
-    /// When the command cannot be run or says something that is no list of decisions.
+    /// If the command cannot be run, or its output is not a list of decisions.
     pub fn ask(&mut self) -> io::Result<()> {
         let done = Command::new(&self.program)
             .args(["decisions", "--json", "--config"])
@@ -129,7 +129,7 @@ impl DecisionLog {
         if done.status.success() { self.learn(&done.stdout) } else { Ok(()) }
     }
 
-    /// By container.
+    /// What is known, by container.
     pub fn known(&self) -> &BTreeMap<Vmid, Known> {
         &self.known
     }
@@ -152,7 +152,7 @@ impl DecisionLog {
 mod tests {
     use super::*;
 
-    /// The log after these answers of the command about one container: `(resource, second, action)` each.
+    /// The log after these answers about one container, each `(resource, second, action)`.
     fn after(answers: &[(&str, u32, &str)]) -> Known {
         let mut log = DecisionLog::new(Path::new("/bin/false"), Path::new("/"), Path::new("/x.toml"));
         for (resource, second, action) in answers {

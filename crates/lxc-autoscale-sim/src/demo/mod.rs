@@ -1,16 +1,16 @@
-//! `lxc-autoscale-sim demo`: the node and the three real daemons, for watching and for proving.
+//! `lxc-autoscale-sim demo`: the node with the three real daemons, to watch them and to test them.
 //!
-//! In reading order: where everything lies ([`paths`]) and how the daemons are configured ([`configs`]); the daemons'
-//! programs ([`binaries`]) and their lives ([`supervisor`]); the node they act on, simulated or real ([`stage`],
-//! [`real`]); what is watched of it ([`watch`], [`decisions`]), shown ([`table`]) and written down ([`report`]); and the
-//! order of it all ([`show`]).
+//! In reading order: the directories ([`paths`]) and the daemons' configurations ([`configs`]); the daemons' programs
+//! ([`binaries`]) and their supervision ([`supervisor`]); the node, simulated or real ([`stage`], [`real`]); what is
+//! observed ([`watch`], [`decisions`]), shown ([`table`]) and reported ([`report`]); and the whole sequence
+//! ([`show`]).
 //!
 //! ## What "healthy" means
 //!
-//! The demo treats the daemons as systemd does: one that ends is started again after a short wait. A daemon is
-//! healthy when it does its work at the end and never failed of its own accord, neither with an exit status nor by
-//! a signal it brought upon itself (SIGSEGV, SIGABRT and the like). Being killed from outside (SIGKILL, SIGTERM,
-//! SIGINT, SIGHUP) says nothing about its health, so that it can be tried.
+//! The demo treats the daemons as systemd does: one that ends is restarted after a short wait. A daemon is healthy if
+//! it is working at the end and has never failed by itself, neither with an exit status nor by a signal it caused
+//! (SIGSEGV, SIGABRT and the like). Being killed from outside (SIGKILL, SIGTERM, SIGINT, SIGHUP) does not count
+//! against it, so that you can try that.
 
 pub mod binaries;
 pub mod configs;

@@ -1,4 +1,4 @@
-//! Where everything of a demo lies.
+//! The directories of a demo.
 
 use std::fs::{self, DirBuilder};
 use std::io;
@@ -15,12 +15,12 @@ pub struct DemoPaths {
 }
 
 impl DemoPaths {
-    /// Takes the directory the user named, or makes a temporary one.
+    /// Uses the directory that the user named, or creates a temporary one.
     ///
     /// The name of a temporary one is short, because the names of sockets are limited to 107 bytes.
     ///
     /// # Errors
-    /// [`NodeError::File`] when it cannot be made, or holds a node already.
+    /// [`NodeError::File`] if it cannot be created, or contains a node already.
     pub fn prepare(directory: Option<&Path>) -> Result<Self, NodeError> {
         let paths = match directory {
             Some(directory) => {
@@ -63,7 +63,7 @@ impl DemoPaths {
         self.root.join("bin")
     }
 
-    /// What the daemons keep.
+    /// The state directory of the daemons.
     pub fn state(&self) -> PathBuf {
         self.root.join("state")
     }
@@ -78,16 +78,17 @@ impl DemoPaths {
         NodeLayout::new(self.root.join("node"))
     }
 
-    /// Removes a temporary directory; one that the user named stays.
+    /// Removes a temporary directory; one that the user named is kept.
     ///
     /// # Errors
-    /// [`NodeError::File`] when something in it cannot be removed.
+    /// [`NodeError::File`] if something in it cannot be removed.
     pub fn clean_up(&self) -> Result<(), NodeError> {
         if self.is_temporary { crate::node::remove_tree(&self.root) } else { Ok(()) }
     }
 }
 
-/// A directory only we may enter; whoever guessed its name and made it first is passed by.
+/// Creates a directory that only we can enter. If somebody guessed its name and created it first, another name is
+/// used.
 fn make_temporary() -> Result<PathBuf, NodeError> {
     let parent = std::env::temp_dir();
     let process = std::process::id();

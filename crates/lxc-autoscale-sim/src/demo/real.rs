@@ -1,7 +1,8 @@
-//! A demo on real LXC containers: this machine's kernel, its cgroups, and processes that really burn, fill and idle.
+//! A demo on real LXC containers, with this machine's kernel and cgroups, and processes that really use CPU and
+//! memory.
 //!
-//! Containers come in threes: one burns more CPU than it has, one holds tmpfs and reads a file through the page
-//! cache, one idles with far too much. Everything that is made here is removed when the stage is taken down.
+//! There are three kinds of containers: one uses more CPU than it has, one fills a tmpfs and reads a file through the
+//! page cache, and one is idle but much too large. Everything created here is removed when the stage is taken down.
 
 use std::fs;
 use std::io;
@@ -22,12 +23,12 @@ use crate::node::{CgroupVersion, NodeError, NodeLayout, NodeSettings, remove_tre
 use crate::pve::Machine;
 use crate::workload::{Scenario, Workload};
 
-/// Where this machine's control groups are.
+/// Where this machine's control groups are mounted.
 const CGROUP: &str = "/sys/fs/cgroup";
-/// Time that leftover control groups are given to become empty.
+/// How long leftover control groups may take to become empty.
 const CGROUP_REMOVAL: Duration = Duration::from_secs(5);
 
-/// What a real container does.
+/// The job of a real container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Job {
     Burn,
@@ -44,7 +45,7 @@ impl Job {
         }
     }
 
-    /// The shell script that does it, in a busybox container; never ends.
+    /// The shell script of the job, for a busybox container; it never ends.
     fn script(self) -> &'static str {
         match self {
             Self::Burn => "while :; do :; done & while :; do :; done",
@@ -58,7 +59,7 @@ impl Job {
         }
     }
 
-    /// The same as a scenario, as far as one can say it in those words.
+    /// The most similar scenario.
     fn workload(self) -> Workload {
         let (scenario, cores, memory_mib) = match self {
             Self::Burn => (Scenario::Steady, 2.0, 20.0),
@@ -98,10 +99,10 @@ pub struct RealStage {
 }
 
 impl RealStage {
-    /// Makes and starts the containers, and puts their jobs into them.
+    /// Creates and starts the containers, and starts their jobs in them.
     ///
     /// # Errors
-    /// [`StageError`] when this machine cannot run them; what was begun is taken down again.
+    /// [`StageError`] if this machine cannot run them; then everything is removed again.
     pub fn start(paths: &DemoPaths, n_containers: u32) -> Result<Self, StageError> {
         if !rustix::process::geteuid().is_root() {
             return Err(StageError::Requirement("root"));
@@ -139,7 +140,7 @@ impl RealStage {
         Ok(stage)
     }
 
-    /// Generation of this machine's control groups.
+    /// The cgroup version of this machine.
     pub fn cgroup_version(&self) -> CgroupVersion {
         if Path::new(CGROUP).join("cgroup.controllers").exists() {
             CgroupVersion::V2
@@ -153,15 +154,15 @@ impl RealStage {
         self.settings.cpus
     }
 
-    /// Whether the balancing has ended by itself.
+    /// Whether the rebalancing thread has ended by itself.
     pub fn has_ended(&self) -> bool {
         self.balancing.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
-    /// Ends and removes everything.
+    /// Stops and removes everything.
     ///
     /// # Errors
-    /// [`StageError`] when something remains; all the rest is removed nevertheless.
+    /// [`StageError`] if something remains; everything else is removed all the same.
     pub fn take_down(mut self) -> Result<(), StageError> {
         self.remove()
     }
@@ -172,7 +173,7 @@ impl RealStage {
         }
         self.stop.store(true, Ordering::Relaxed);
         if let Some(balancing) = self.balancing.take() {
-            // It only ends early by panicking, and then there is nothing left to wait for.
+            // It ends early only by a panic, and then there is nothing left to wait for.
             let _ = balancing.join();
         }
         let mut outcome = Ok(());
@@ -192,7 +193,7 @@ impl RealStage {
             remove_groups(&groups(id));
         }
         for job in &mut self.jobs {
-            // Its container is gone, and so is what it ran there; the helper outside follows.
+            // Its container and the processes in it are gone; this ends the helper outside.
             let _ = job.kill();
             let _ = job.wait();
         }
@@ -202,7 +203,7 @@ impl RealStage {
 }
 
 impl Drop for RealStage {
-    /// Whatever goes wrong, no container is left running.
+    /// No container is left running, whatever goes wrong.
     fn drop(&mut self) {
         let _ = self.remove();
     }
@@ -221,14 +222,14 @@ fn begin(pct: &Path, id: Vmid, job: Job) -> Result<Child, NodeError> {
         .map_err(NodeError::file("run", pct))
 }
 
-/// pvestatd's part on a real node: makes cpusets of `cores`.
+/// Does on a real node what pvestatd does: turns `cores` into cpusets.
 fn balance(layout: NodeLayout, stop: Arc<AtomicBool>) -> JoinHandle<()> {
     std::thread::spawn(move || {
         let mut due = Instant::now();
         while !stop.load(Ordering::Relaxed) {
             if due <= Instant::now() {
                 due = Instant::now() + REBALANCE;
-                // A cycle that fails, because a container ends under it, is made up for by the next.
+                // A cycle that fails because a container ends meanwhile is made up for by the next one.
                 let _ = Machine::open(&layout).and_then(|machine| machine.rebalance());
             }
             std::thread::sleep(Duration::from_millis(100));
@@ -236,7 +237,7 @@ fn balance(layout: NodeLayout, stop: Arc<AtomicBool>) -> JoinHandle<()> {
     })
 }
 
-/// The control groups that belong to a container, inner ones first, in every hierarchy of this machine.
+/// The control groups of a container in every hierarchy of this machine, inner ones first.
 fn groups(id: Vmid) -> Vec<PathBuf> {
     let hierarchies = fs::read_dir(CGROUP).into_iter().flatten().flatten().map(|entry| entry.path());
     let mut hierarchies: Vec<PathBuf> = hierarchies.filter(|path| path.is_dir()).collect();
@@ -245,11 +246,11 @@ fn groups(id: Vmid) -> Vec<PathBuf> {
     hierarchies.iter().flat_map(|hierarchy| inside.iter().map(|group| hierarchy.join(group))).collect()
 }
 
-/// Removes control groups; they may be busy for a moment after the last process.
+/// Removes control groups, which may be busy for a moment after the last process has ended.
 fn remove_groups(groups: &[PathBuf]) {
     let deadline = Instant::now() + CGROUP_REMOVAL;
     loop {
-        // Named controllers are links to joint ones, so the same group may be seen twice.
+        // Some controller names are links to joint hierarchies, so the same group may be listed twice.
         let left = groups
             .iter()
             .filter(|group| group.exists() && fs::remove_dir(group).is_err() && group.exists())

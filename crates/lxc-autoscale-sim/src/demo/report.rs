@@ -12,7 +12,7 @@ use super::decisions::Known;
 use super::watch::{Allocation, Watch};
 use crate::node::NodeError;
 
-/// What `--report` writes; an interface, see `docs/demo.md`.
+/// The content of `--report`; its format is an interface, see `docs/demo.md`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Report {
     /// Processes killed by the OOM killer in all containers.
@@ -21,7 +21,7 @@ pub struct Report {
     pub resizes_up: u64,
     /// Changes that gave it less.
     pub resizes_down: u64,
-    /// Whether all three daemons were, in the sense of [`crate::demo`].
+    /// Whether all three daemons were healthy, in the sense of [`crate::demo`].
     pub daemons_healthy: bool,
     /// The containers, lowest id first.
     pub containers: Vec<ContainerReport>,
@@ -32,15 +32,15 @@ pub struct Report {
 pub struct ContainerReport {
     /// Its id.
     pub id: Vmid,
-    /// What it had at first.
+    /// Its size at the beginning.
     pub first: Size,
-    /// What it had at the end.
+    /// Its size at the end.
     pub last: Size,
-    /// Share of the time in which its work was held back for want of CPU; `null` when that was never read.
+    /// Share of the time in which its work was delayed by a lack of CPU; `null` if that was never read.
     pub throttled_share: Option<f64>,
     /// Processes killed by the OOM killer.
     pub oom_kills: u64,
-    /// Decisions to change its size.
+    /// Number of decisions to change its size.
     pub decisions: u64,
 }
 
@@ -60,7 +60,7 @@ impl From<Allocation> for Size {
 }
 
 impl Report {
-    /// Sums up a demo that ran for `seconds`.
+    /// The report of a demo that ran for `seconds`.
     pub fn new(
         watch: &Watch,
         decisions: &BTreeMap<Vmid, Known>,
@@ -84,10 +84,10 @@ impl Report {
         }
     }
 
-    /// Makes sure that a report can be written there, and leaves everything as it was.
+    /// Checks that a report can be written to this path, without leaving a trace.
     ///
     /// # Errors
-    /// [`NodeError::File`] when it cannot.
+    /// [`NodeError::File`] if it cannot.
     pub fn prepare(path: &Path) -> Result<(), NodeError> {
         let tried = match fs::File::create_new(path) {
             Ok(_) => fs::remove_file(path),
@@ -99,10 +99,10 @@ impl Report {
         tried.map_err(NodeError::file("write the report", path))
     }
 
-    /// Writes it as JSON.
+    /// Writes the report as JSON.
     ///
     /// # Errors
-    /// [`NodeError::File`] when the file cannot be written.
+    /// [`NodeError::File`] if the file cannot be written.
     pub fn write(&self, path: &Path) -> Result<(), NodeError> {
         let json = serde_json::to_string_pretty(self).map_err(std::io::Error::from);
         json.and_then(|text| fs::write(path, text + "\n")).map_err(NodeError::file("write the report", path))

@@ -1,4 +1,4 @@
-//! The demo from its first line to its last.
+//! Runs the demo from beginning to end.
 
 use std::io::{self, IsTerminal, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -23,48 +23,48 @@ use super::table::{View, draw};
 use super::watch::{Allocation, Watch};
 use crate::node::{EngineKind, NodeError, NodeLayout};
 
-/// How often daemons and containers are looked at.
+/// How often daemons and containers are checked.
 const LOOK: Duration = Duration::from_millis(500);
-/// How often the table is drawn on a terminal.
+/// How often the table is redrawn on a terminal.
 const REDRAW: Duration = Duration::from_secs(1);
-/// How often it is printed elsewhere.
+/// How often it is printed to anything else.
 const REPRINT: Duration = Duration::from_secs(10);
-/// How often the ledger is asked.
+/// How often decisions are read.
 ///
-/// It tells the newest decisions only, so more often than they are made.
+/// Only the newest decisions are available, so this is more often than they are made.
 const ASK: Duration = Duration::from_millis(1500);
-/// How many real containers there are when nobody says.
+/// The default number of real containers.
 const REAL_CONTAINERS: u32 = 3;
-/// A daemon that was just restarted is given this long to prove at the end that it works.
+/// How long a daemon that was just restarted has at the end to prove that it works.
 const PROOF: Duration = Duration::from_secs(10);
 
-/// What was asked for.
+/// The options of a demo.
 #[derive(Clone, Debug)]
 pub struct DemoOptions {
     /// Simulated or real containers.
     pub engine: EngineKind,
-    /// How many; the engine's own number when absent.
+    /// Number of containers; `None` for the engine's default.
     pub n_containers: Option<u32>,
-    /// How long, counted from when the daemons run; until it is interrupted when absent.
+    /// Duration, counted from the start of the daemons; `None` to run until interrupted.
     pub duration: Option<Duration>,
-    /// Where to write the report.
+    /// Where to write the report, if anywhere.
     pub report: Option<PathBuf>,
-    /// The API's port; a free one when absent.
+    /// The API's port; `None` for any free one.
     pub api_port: Option<u16>,
-    /// Where to keep everything; a temporary directory when absent.
+    /// Directory for all files; `None` for a temporary one.
     pub directory: Option<PathBuf>,
     /// Policies for the ml daemon.
     pub policies: Option<PathBuf>,
-    /// Decides all that is left to chance.
+    /// Seed of everything random.
     pub seed: u64,
-    /// How much faster than the clock the simulated workloads run.
+    /// How much faster than real time the simulated workloads run.
     pub speed: f64,
 }
 
-/// Why there is no demo.
+/// Why the demo cannot run.
 #[derive(Debug, thiserror::Error)]
 pub enum DemoError {
-    /// The daemons' programs are not there.
+    /// The daemons' programs are missing.
     #[error("the daemons' programs are missing")]
     Binaries(#[from] BinaryError),
     /// A file cannot be written.
@@ -78,16 +78,16 @@ pub enum DemoError {
         /// Why not.
         source: io::Error,
     },
-    /// There is no node.
+    /// The node could not be created.
     #[error("the demo has no node to run on")]
     Stage(#[from] StageError),
     /// A daemon cannot be started.
     #[error(transparent)]
     Supervise(#[from] SuperviseError),
-    /// No port for the API.
+    /// There is no port for the API.
     #[error("no port for the API: cannot listen on {address}")]
     Port {
-        /// What was tried.
+        /// The address that was tried.
         address: SocketAddr,
         /// Why not.
         source: io::Error,
@@ -100,7 +100,7 @@ pub enum DemoError {
 /// Runs the demo; returns whether all three daemons were healthy.
 ///
 /// # Errors
-/// [`DemoError`] when it cannot begin, or its node fails; everything it started has ended then.
+/// [`DemoError`] if it cannot start, or its node fails; then everything it started has ended.
 pub fn run(options: &DemoOptions) -> Result<bool, DemoError> {
     let programs = find_or_build(&Origin::of_this_process()?)?;
     let paths = DemoPaths::prepare(options.directory.as_deref())?;
@@ -113,11 +113,11 @@ pub fn run(options: &DemoOptions) -> Result<bool, DemoError> {
 
 fn play(options: &DemoOptions, programs: &[PathBuf; 3], paths: &DemoPaths) -> Result<bool, DemoError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    // From here on Ctrl-C ends the demo in order, whatever it is doing.
+    // From here on, Ctrl-C ends the demo in an orderly way, whatever it is doing.
     let mut signals = runtime.block_on(async { Signals::install() })?;
     let api = api_address(options.api_port)?;
     if let Some(path) = &options.report {
-        // Better refused now than when there is something to report.
+        // It is better to fail now than when there is something to report.
         Report::prepare(path)?;
     }
     let policies = match &options.policies {
@@ -148,7 +148,7 @@ fn play(options: &DemoOptions, programs: &[PathBuf; 3], paths: &DemoPaths) -> Re
     Ok(healthy)
 }
 
-/// Takes the asked port, or lets the kernel choose a free one.
+/// The requested port, or any free one.
 fn api_address(port: Option<u16>) -> Result<SocketAddr, DemoError> {
     let wanted = SocketAddr::from((Ipv4Addr::LOCALHOST, port.unwrap_or(0)));
     let listener = TcpListener::bind(wanted).and_then(|listener| listener.local_addr());
@@ -177,7 +177,7 @@ fn say(line: &str) -> io::Result<()> {
     writeln!(io::stdout().lock(), "{line}")
 }
 
-/// The demo while it runs.
+/// The running demo.
 struct Demo {
     layout: NodeLayout,
     metrics: PathBuf,
@@ -211,7 +211,7 @@ impl Demo {
         }
     }
 
-    /// Looks, asks and shows until the time is over, a signal comes, or the node fails.
+    /// Watches and shows the node until the time is over, a signal arrives, or the node fails.
     async fn watch(
         &mut self,
         duration: Option<Duration>,
@@ -248,7 +248,7 @@ impl Demo {
         for daemon in &mut self.daemons {
             if let Some(event) = daemon.poll(Instant::now())? {
                 self.events.push(format!("{} s: {event}", self.begun.elapsed().as_secs()));
-                // Only the newest are shown; a daemon that keeps ending must not fill the memory.
+                // Only the newest ones are shown; a daemon that keeps ending must not fill the memory.
                 self.events.drain(..self.events.len().saturating_sub(5));
             }
         }
@@ -260,16 +260,16 @@ impl Demo {
         let configs = std::fs::read_dir(self.layout.configs()).into_iter().flatten().flatten();
         for entry in configs {
             let Some(id) = entry.file_name().to_str().and_then(Vmid::from_config_file_name) else { continue };
-            // Proxmox replaces the file as a whole, so it is complete or, when the container is destroyed, gone.
+            // Proxmox replaces the file as a whole, so it is complete or, if the container was destroyed, gone.
             let Ok(text) = std::fs::read_to_string(entry.path()) else { continue };
             let (config, _) = ContainerConfig::parse(&text);
             self.watch.look(id, Allocation::of(&config, self.cpus), stage.counters.read(id));
         }
     }
 
-    /// Asks for the decisions; while there is no answer what is known stands.
+    /// Reads the decisions; without an answer, the old ones stay.
     fn ask(&mut self) {
-        // The table is the only one to miss it, and the next answer makes up for it.
+        // Only the table needs it, and the next answer makes up for a failure.
         let _ = self.decisions.ask();
     }
 
@@ -293,20 +293,20 @@ impl Demo {
         let table = draw(&view, width.filter(|columns| is_terminal && 0 < *columns));
         let mut out = io::stdout().lock();
         if is_terminal {
-            // Home and clear: the table stands still and is drawn over.
+            // Cursor home and clear screen, so that the table is redrawn in place.
             write!(out, "\x1b[H\x1b[2J")?;
         }
         writeln!(out, "{table}{}", self.events.join("\n"))?;
         out.flush()
     }
 
-    /// Sums up, ends the daemons in order, and writes the report.
+    /// Makes the report, stops the daemons in order, and writes the report.
     fn end(&mut self, options: &DemoOptions, stage: &Stage) -> Result<bool, DemoError> {
         let works = self.prove_work();
         self.look(stage);
         self.ask();
         let seconds = self.begun.elapsed().as_secs_f64();
-        // The reverse of the order they were started in: nobody loses whom it depends on.
+        // In the reverse of the starting order, so that no daemon loses another that it depends on.
         for daemon in self.daemons.iter_mut().rev() {
             daemon.ask_to_stop();
             daemon.wait_stopped();
@@ -343,14 +343,14 @@ impl Demo {
                 say(&format!("  {}: {line}", daemon.name()))?;
             }
         }
-        // After the summary, which is then seen even if the disk is full by now.
+        // After the summary, so that this is shown even if the disk is full.
         if let Some(path) = &options.report {
             report.write(path)?;
         }
         Ok(healthy)
     }
 
-    /// Whether every daemon works now: all run, the API listens, and measurements are fresh.
+    /// Whether every daemon works now: all are running, the API is listening, and measurements are current.
     fn prove_work(&mut self) -> bool {
         let deadline = Instant::now() + PROOF;
         loop {

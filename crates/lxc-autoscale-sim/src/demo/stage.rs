@@ -1,4 +1,4 @@
-//! The node a demo plays on.
+//! The node of a demo.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -18,19 +18,19 @@ use crate::node::NodeError;
 use crate::past::{Filesystem, Past, PastError, repeat, write_file};
 use crate::workload::PlanError;
 
-/// How long the recorded past is.
+/// Length of the recorded past.
 pub const PAST: SignedDuration = SignedDuration::from_hours(72);
-/// How often the present of real containers is measured before it is repeated …
+/// How many times the present of real containers is measured before it is repeated …
 const PRESENT_SAMPLES: u32 = 5;
-/// … and for how long each time.
+/// … and how long each measurement lasts.
 const PRESENT_INTERVAL: Duration = Duration::from_millis(1500);
-/// A demo is short, so cpusets follow `cores` sooner than the ten seconds of a real node.
+/// A demo is short, so cpusets follow `cores` sooner than after the ten seconds of a real node.
 pub const REBALANCE: Duration = Duration::from_secs(4);
 
-/// Why there is no node to play on.
+/// Why there is no node.
 #[derive(Debug, thiserror::Error)]
 pub enum StageError {
-    /// It did not come up.
+    /// It could not be booted.
     #[error("the node cannot be booted")]
     Boot(#[from] BootError),
     /// Its tree cannot be written.
@@ -45,7 +45,7 @@ pub enum StageError {
     /// The simulated kernel failed.
     #[error("the simulated kernel failed")]
     Kernel(#[from] KernelError),
-    /// The monitor did not say what the containers do.
+    /// The monitor did not measure the containers.
     #[error("`{}` did not measure the containers", monitor.display())]
     Measure {
         /// The program.
@@ -56,26 +56,26 @@ pub enum StageError {
     /// More containers were asked for than the simulated node has.
     #[error("the simulated node has {has} containers; --ct {asked} asks for more")]
     TooMany {
-        /// What was asked for.
+        /// The number asked for.
         asked: u32,
-        /// What there is.
+        /// The number available.
         has: usize,
     },
-    /// Real containers need what this machine or user does not have.
+    /// This machine or user lacks something that real containers need.
     #[error("real containers need {0}")]
     Requirement(&'static str),
 }
 
-/// The node, up and running.
+/// A running node.
 #[derive(Debug)]
 pub struct Stage {
-    /// Where the daemons find it.
+    /// Its paths, for the daemons.
     pub roots: NodeRoots,
-    /// Where its counters are.
+    /// The paths of its counters.
     pub counters: CounterFiles,
-    /// CPUs it has.
+    /// Its number of CPUs.
     pub cpus: u32,
-    /// What keeps it going.
+    /// The part that keeps it running.
     motor: Motor,
 }
 
@@ -86,10 +86,10 @@ enum Motor {
 }
 
 impl Stage {
-    /// A simulated node with days behind it, with all of its containers or the first `n_containers`.
+    /// A simulated node with a recorded past, with all of its containers or the first `n_containers`.
     ///
     /// # Errors
-    /// [`StageError`] when a part of it cannot be made.
+    /// [`StageError`] if a part of it cannot be created.
     pub fn simulated(
         paths: &DemoPaths,
         n_containers: Option<u32>,
@@ -135,10 +135,10 @@ impl Stage {
         })
     }
 
-    /// Real containers on this machine's own kernel. They have no past yet.
+    /// Real containers on this machine's own kernel. They have no recorded past yet.
     ///
     /// # Errors
-    /// [`StageError`] when this machine cannot run them; what was begun is taken down again.
+    /// [`StageError`] if this machine cannot run them; then everything is removed again.
     pub fn real(paths: &DemoPaths, n_containers: u32) -> Result<Self, StageError> {
         let layout = paths.node();
         let stage = RealStage::start(paths, n_containers)?;
@@ -156,10 +156,10 @@ impl Stage {
         })
     }
 
-    /// Gives real containers a past: their present, measured by the monitor itself, and repeated.
+    /// Gives real containers a past: their present, measured by the monitor itself and repeated.
     ///
     /// # Errors
-    /// [`StageError`] when the monitor does not measure, or the file cannot be written.
+    /// [`StageError`] if the monitor does not measure, or the file cannot be written.
     pub fn repeat_present(&self, paths: &DemoPaths, monitor: &Path, config: &Path) -> Result<(), StageError> {
         if matches!(self.motor, Motor::Simulated(_)) {
             return Ok(());
@@ -169,7 +169,7 @@ impl Stage {
         Ok(write_file(&paths.metrics(), |each| repeat(&measured, Timestamp::now(), PAST, each))?)
     }
 
-    /// Whether what keeps it going has ended by itself.
+    /// Whether the part that keeps it running has ended by itself.
     pub fn has_ended(&self) -> bool {
         match &self.motor {
             Motor::Simulated(kernel) => kernel.has_ended(),
@@ -180,7 +180,7 @@ impl Stage {
     /// Takes it down.
     ///
     /// # Errors
-    /// [`StageError`] when it failed before, or something of it remains.
+    /// [`StageError`] if it had failed before, or a part of it remains.
     pub fn take_down(self) -> Result<(), StageError> {
         match self.motor {
             Motor::Simulated(kernel) => Ok(kernel.stop()?),
@@ -189,7 +189,7 @@ impl Stage {
     }
 }
 
-/// One snapshot, as `lxc-monitor once` prints it.
+/// One snapshot, as printed by `lxc-monitor once`.
 fn measure(monitor: &Path, config: &Path) -> Result<Snapshot, StageError> {
     let failed = |source| StageError::Measure { monitor: monitor.to_owned(), source };
     let interval = PRESENT_INTERVAL.as_millis().to_string();

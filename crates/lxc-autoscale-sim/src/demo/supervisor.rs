@@ -1,4 +1,4 @@
-//! Keeps the daemons running, as systemd does, and remembers how they ended.
+//! Keeps the daemons running, as systemd would, and remembers how they ended.
 
 use std::fs::File;
 use std::io;
@@ -9,15 +9,15 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-/// Wait before a daemon that ended is started again; longer each time it does not last.
+/// Wait before a daemon that ended is restarted; it grows each time the daemon does not last.
 const BACK_OFF: Duration = Duration::from_secs(1);
 const LONGEST_BACK_OFF: Duration = Duration::from_secs(10);
-/// A daemon that ran this long is no longer taken for one that cannot start.
+/// After this time a daemon no longer counts as unable to start.
 const LASTING: Duration = Duration::from_secs(30);
-/// Time a daemon is given to end before it is killed.
+/// How long a daemon may take to stop before it is killed.
 const STOP_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// Why a daemon does not run.
+/// Why a daemon cannot run.
 #[derive(Debug, thiserror::Error)]
 pub enum SuperviseError {
     /// Its program cannot be started.
@@ -50,10 +50,10 @@ enum State {
 }
 
 impl Daemon {
-    /// Starts a daemon; what it says on standard error goes to `<log>/<name>.stderr`.
+    /// Starts a daemon; its standard error goes to `<log>/<name>.stderr`.
     ///
     /// # Errors
-    /// [`SuperviseError`] when its program cannot be started.
+    /// [`SuperviseError`] if its program cannot be started.
     pub fn start(
         name: &'static str,
         program: &Path,
@@ -81,10 +81,10 @@ impl Daemon {
                 .arg("--config")
                 .arg(&self.config)
                 .stdin(Stdio::null())
-                // Everything said there is in the daemon's own, rotated log file as well.
+                // All of its output is also in the daemon's own, rotated log file.
                 .stdout(Stdio::null())
                 .stderr(errors)
-                // Ctrl-C on the terminal is for the demo, which then ends the daemons in order.
+                // Ctrl-C on the terminal is meant for the demo, which then stops the daemons in order.
                 .process_group(0)
                 .spawn()
         });
@@ -94,15 +94,15 @@ impl Daemon {
         Ok(())
     }
 
-    /// Notices that it ended, and starts it again when its wait is over. Returns what happened, for the log.
+    /// Notices if it has ended, and restarts it when its wait is over. Returns what happened, for the log.
     ///
     /// # Errors
-    /// [`SuperviseError`] when its program cannot be started any more.
+    /// [`SuperviseError`] if its program cannot be started any more.
     pub fn poll(&mut self, now: Instant) -> Result<Option<String>, SuperviseError> {
         match &mut self.state {
             State::Running { child, since } => {
                 let since = *since;
-                // Our own child can be waited for unless it has been already, and then it has ended.
+                // Waiting for our own child fails only if that was done already, and then it has ended.
                 let ended = child.try_wait().unwrap_or(None);
                 let Some(status) = ended else { return Ok(None) };
                 Ok(Some(self.ended(status, now, now.duration_since(since))))
@@ -132,35 +132,35 @@ impl Daemon {
         self.name
     }
 
-    /// Where it says why it cannot go on.
+    /// The file with its standard error.
     pub fn errors(&self) -> &Path {
         &self.errors
     }
 
-    /// Whether it runs now.
+    /// Whether it is running.
     pub fn is_running(&self) -> bool {
         matches!(self.state, State::Running { .. })
     }
 
-    /// How it failed, each time it did.
+    /// How it failed, for each failure.
     pub fn failures(&self) -> &[String] {
         &self.failures
     }
 
-    /// How often it was started again.
+    /// How often it was restarted.
     pub fn restarts(&self) -> u32 {
         self.restarts
     }
 
-    /// Asks it to end.
+    /// Asks it to stop.
     pub fn ask_to_stop(&self) {
         if let State::Running { child, .. } = &self.state {
-            // It may have ended this very moment, which is what is wanted.
+            // It may have ended at this very moment, which is fine.
             let _ = kill_process(Pid::from_child(child), Signal::TERM);
         }
     }
 
-    /// Waits until it has ended; kills it when it takes too long. An orderly end is expected now.
+    /// Waits until it has ended, and kills it if that takes too long. It is expected to end in an orderly way.
     pub fn wait_stopped(&mut self) {
         let State::Running { child, .. } = &mut self.state else { return };
         let deadline = Instant::now() + STOP_TIMEOUT;
@@ -187,14 +187,14 @@ impl Daemon {
 }
 
 impl Drop for Daemon {
-    /// No way out of the demo leaves a daemon behind.
+    /// Makes sure that the demo never leaves a daemon behind.
     fn drop(&mut self) {
         self.ask_to_stop();
         self.wait_stopped();
     }
 }
 
-/// Whether it ended badly and of its own accord. A daemon that is sent SIGTERM ends in order, with status 0.
+/// Whether it failed by itself. A daemon that gets SIGTERM ends in an orderly way, with status 0.
 fn is_failure(status: ExitStatus) -> bool {
     let outside = [Signal::KILL, Signal::TERM, Signal::INT, Signal::HUP].map(Signal::as_raw);
     !status.success() && !status.signal().is_some_and(|signal| outside.contains(&signal))
@@ -206,7 +206,7 @@ mod tests {
 
     use super::*;
 
-    /// A daemon that is the given shell script.
+    /// A daemon that runs the given shell script.
     fn daemon(directory: &Path, script: &str) -> Daemon {
         let program = directory.join("daemon");
         std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
@@ -221,7 +221,7 @@ mod tests {
         }
     }
 
-    /// Polls, as if time went by, until something happens.
+    /// Polls, as if time passed, until something happens.
     fn next_event(daemon: &mut Daemon) -> String {
         loop {
             if let Some(event) = daemon.poll(Instant::now() + LONGEST_BACK_OFF).unwrap() {

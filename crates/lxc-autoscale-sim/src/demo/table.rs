@@ -7,23 +7,23 @@ use lxc_autoscale_core::snapshot::{ContainerRecord, Snapshot};
 
 use super::decisions::Known;
 
-/// Widest line of the plain form, which goes to files.
+/// Maximum line width of the plain form, which goes to files.
 const PLAIN_WIDTH: usize = 160;
 
-/// What the table shows.
+/// The content of the table.
 #[derive(Clone, Debug)]
 pub struct View<'a> {
-    /// The newest snapshot; `None` before there is one.
+    /// The newest snapshot; `None` if there is none yet.
     pub snapshot: Option<&'a Snapshot>,
-    /// What was decided.
+    /// The decisions.
     pub decisions: &'a BTreeMap<Vmid, Known>,
     /// How long the demo has run, in seconds.
     pub seconds: u64,
-    /// Each daemon, and whether it runs.
+    /// Each daemon, and whether it is running.
     pub daemons: &'a [(&'static str, bool)],
-    /// Resizes so far, up and down.
+    /// Number of resizes so far, up and down.
     pub resizes: (u64, u64),
-    /// OOM kills so far.
+    /// Number of OOM kills so far.
     pub oom_kills: u64,
 }
 
@@ -59,7 +59,7 @@ pub fn draw(view: &View<'_>, width: Option<usize>) -> String {
     lines.into_iter().map(cut).collect()
 }
 
-/// Usage of allocation, share of the last ten seconds in which tasks waited, and the decision.
+/// Usage and allocation, the share of the last ten seconds in which tasks waited, and the decision.
 fn row(id: Vmid, record: &ContainerRecord, known: Option<&Known>) -> String {
     let config = record.configuration.as_deref();
     let limits = record.limits.as_ref();

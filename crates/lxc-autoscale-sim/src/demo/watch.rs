@@ -1,4 +1,4 @@
-//! What becomes of the containers: their allocations and the counters of the kernel, from the first look to the last.
+//! Observes the containers: their allocations and the kernel's counters, from the first reading to the last.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,10 +9,10 @@ use lxc_autoscale_core::container_config::ContainerConfig;
 
 use crate::node::CgroupVersion;
 
-/// What a container has.
+/// The allocation of a container.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Allocation {
-    /// Cores: the smaller of `cores` and `cpulimit`, and all of the node's where there is neither.
+    /// Cores: the smaller of `cores` and `cpulimit`; all cores of the node if neither is set.
     pub cores: f64,
     /// Memory, in MiB.
     pub memory_mib: u64,
@@ -27,30 +27,31 @@ impl Allocation {
     }
 }
 
-/// Cumulative counters of a container that the report speaks about.
+/// The cumulative counters of a container that the report uses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
     /// Processes killed by the OOM killer.
     pub oom_kills: u64,
     /// Periods of the CPU quota.
     pub periods: u64,
-    /// Those in which it was used up.
+    /// Number of periods in which it was used up.
     pub throttled_periods: u64,
     /// Time in which some task waited for a CPU, in microseconds.
     pub waited_usec: u64,
 }
 
-/// Where the counters are.
+/// The location of the counters.
 #[derive(Clone, Debug)]
 pub struct CounterFiles {
     /// Mount point of the control groups.
     pub cgroup: PathBuf,
-    /// Their generation.
+    /// The cgroup version.
     pub version: CgroupVersion,
 }
 
 impl CounterFiles {
-    /// Reads a container's counters; one that a kernel does not count stands at zero. `None` while it does not run.
+    /// Reads a container's counters; one that the kernel does not count is zero. `None` if the container is not
+    /// running.
     pub fn read(&self, id: Vmid) -> Option<Counters> {
         let group = |controller: &str| match self.version {
             CgroupVersion::V1 => self.cgroup.join(controller).join(format!("lxc/{id}")),
@@ -75,7 +76,7 @@ fn read(path: &Path) -> Option<String> {
     fs::read_to_string(path).ok()
 }
 
-/// The number behind a key of a file of `key number` lines.
+/// The number after a key in a file of `key number` lines.
 fn keyed(text: &str, key: &str) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' ')?.trim().parse().ok())
 }
@@ -86,23 +87,23 @@ fn pressure_total(text: &str) -> Option<u64> {
     some.split_ascii_whitespace().find_map(|field| field.strip_prefix("total=")?.parse().ok())
 }
 
-/// One container, watched.
+/// The observations of one container.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Watched {
-    /// What it had at first.
+    /// Its allocation at the beginning.
     pub first: Allocation,
-    /// What it has now.
+    /// Its allocation now.
     pub last: Allocation,
-    /// What its counters have moved by.
+    /// How far its counters have moved.
     pub moved: Counters,
-    /// Where they stand.
+    /// The current counters.
     counters: Option<Counters>,
 }
 
-/// All containers, watched.
+/// The observations of all containers.
 #[derive(Clone, Debug, Default)]
 pub struct Watch {
-    /// By container; one that is destroyed stays.
+    /// By container, including those that were destroyed.
     pub containers: BTreeMap<Vmid, Watched>,
     /// Changes that gave a container more of something.
     pub resizes_up: u64,
@@ -111,7 +112,7 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Takes one look at a container.
+    /// Records one observation of a container.
     pub fn look(&mut self, id: Vmid, allocation: Allocation, counters: Option<Counters>) {
         let watched = self.containers.entry(id).or_insert(Watched {
             first: allocation,
@@ -144,8 +145,8 @@ impl Watch {
 }
 
 impl Watched {
-    /// Share of the time in which its work was held back for want of CPU: periods with an exhausted quota where it has
-    /// one, else the time in which some task waited for a CPU. `None` when neither was ever read.
+    /// Share of the time in which its work was delayed by a lack of CPU: with a quota, the share of periods in which
+    /// it was used up; otherwise, the time in which some task waited for a CPU. `None` if neither was ever read.
     pub fn throttled_share(&self, seconds: f64) -> Option<f64> {
         self.counters?;
         let share = if 0 < self.moved.periods {
@@ -157,7 +158,7 @@ impl Watched {
     }
 }
 
-/// How far a counter has moved; one that stands lower than before has begun again with its container.
+/// How far a counter has moved; one that has decreased was reset by a restart of its container.
 fn moved(before: u64, now: u64) -> u64 {
     if before <= now { now - before } else { now }
 }

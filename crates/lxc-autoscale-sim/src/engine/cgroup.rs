@@ -1,4 +1,4 @@
-//! The cgroup files of containers: Proxmox's writes, in Proxmox's order, for both generations.
+//! The cgroup files of containers: the same writes as Proxmox makes, in the same order, for both cgroup versions.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -15,10 +15,10 @@ use crate::node::{CgroupVersion, read_text, write_atomically};
 
 /// Length of a bandwidth period, in microseconds.
 const PERIOD_USEC: u32 = 100_000;
-/// The highest weight cgroup v2 knows; Proxmox cuts higher ones.
+/// The highest weight of cgroup v2; Proxmox clips higher ones.
 const MAX_WEIGHT: u32 = 10_000;
 
-/// Who answers a write to a cgroup file.
+/// What answers a write to a cgroup file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kernel {
     /// The kernel of this machine.
@@ -45,12 +45,12 @@ impl CgroupFiles {
         &self.mount
     }
 
-    /// Its generation.
+    /// Its cgroup version.
     pub fn version(&self) -> CgroupVersion {
         self.version
     }
 
-    /// The container's own group, which has the limits; `controller` matters to v1 only.
+    /// The container's own group, which has the limits; `controller` matters only for v1.
     pub fn group(&self, controller: &str, id: Vmid) -> PathBuf {
         match self.version {
             CgroupVersion::V1 => self.mount.join(controller).join(format!("lxc/{id}")),
@@ -58,9 +58,9 @@ impl CgroupFiles {
         }
     }
 
-    /// Sets the quota in cores; `None` lifts it.
+    /// Sets the quota in cores; `None` removes it.
     pub(super) fn set_cpu_limit(&self, id: Vmid, cores: Option<f64>) -> Result<(), EngineError> {
-        // Cut, not rounded, as Proxmox's `int(100000 * $value)` does.
+        // Truncated, not rounded, as in Proxmox's `int(100000 * $value)`.
         let quota = cores.map(|cores| (f64::from(PERIOD_USEC) * cores).trunc());
         let group = self.group("cpu", id);
         match (self.version, quota) {
@@ -113,13 +113,14 @@ impl CgroupFiles {
         Ok(())
     }
 
-    /// v1 limits memory, and memory and swap together; the one must never exceed the other on the way.
+    /// v1 limits memory, and the sum of memory and swap; the former must never exceed the latter, not even in
+    /// between.
     fn set_memory_v1(&self, group: &Path, memory: Option<u64>, swap: Option<u64>) -> Result<(), EngineError> {
         let memory_file = group.join("memory.limit_in_bytes");
         let sum_file = group.join("memory.memsw.limit_in_bytes");
         let old_memory = number(&memory_file)?;
         if !sum_file.exists() {
-            // A kernel booted without swap accounting has one limit only.
+            // A kernel booted without swap accounting has only one limit.
             return memory.map_or(Ok(()), |memory| self.write(&memory_file, &memory.to_string()));
         }
         let old_sum = number(&sum_file)?;
@@ -143,7 +144,8 @@ impl CgroupFiles {
         read_cpuset(&file)
     }
 
-    /// Gives a container these CPUs: first all to the outer group, so that the inner one can take any of them.
+    /// Gives a container these CPUs; first, all CPUs go to the outer group, so that the inner one can take any of
+    /// them.
     pub(super) fn set_cpuset(&self, id: Vmid, cpus: &CpuSet, all: &CpuSet) -> Result<(), EngineError> {
         let group = self.group("cpuset", id);
         let (outer, inner) = (group.join("cpuset.cpus"), group.join("ns/cpuset.cpus"));
@@ -162,7 +164,7 @@ impl CgroupFiles {
         Ok(())
     }
 
-    /// Writes one value and reports a refusal as Proxmox would, by the path a real node has.
+    /// Writes one value, and reports a refusal as Proxmox does, with the path of a real node.
     fn write(&self, path: &Path, value: &str) -> Result<(), EngineError> {
         let written = match self.kernel {
             Kernel::Real => {

@@ -1,4 +1,4 @@
-//! Sets of CPUs, as the kernel writes them: `0-2,5`.
+//! Sets of CPUs in the kernel's notation: `0-2,5`.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -10,13 +10,13 @@ pub struct CpuSet {
     cpus: BTreeSet<u32>,
 }
 
-/// Why a text is no list of CPUs.
+/// Why a text is not a list of CPUs.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a CPU number or a range of them below 8192")]
 pub struct InvalidCpuSet(String);
 
 impl CpuSet {
-    /// The highest number the kernel is ever built for, plus one.
+    /// The highest CPU number of any kernel build, plus one.
     const LIMIT: u32 = 8192;
 
     /// The CPUs `0` to `count - 1`.
@@ -24,22 +24,22 @@ impl CpuSet {
         (0..count).collect()
     }
 
-    /// How many there are.
+    /// The number of CPUs.
     pub fn len(&self) -> usize {
         self.cpus.len()
     }
 
-    /// Whether there is none.
+    /// Whether it is empty.
     pub fn is_empty(&self) -> bool {
         self.cpus.is_empty()
     }
 
-    /// Whether the CPU is in it.
+    /// Whether it contains the CPU.
     pub fn contains(&self, cpu: u32) -> bool {
         self.cpus.contains(&cpu)
     }
 
-    /// The CPUs, lowest first.
+    /// The CPUs, in ascending order.
     pub fn iter(&self) -> impl Iterator<Item = u32> + '_ {
         self.cpus.iter().copied()
     }

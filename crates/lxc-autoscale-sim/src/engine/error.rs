@@ -1,4 +1,4 @@
-//! Why the machine did not do what `pct` asked for.
+//! Errors of the machine when it does something for `pct`.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,10 +9,11 @@ use crate::node::NodeError;
 
 use super::cpuset::InvalidCpuSet;
 
-/// Why the machine did not do what `pct` asked for. Texts that Proxmox has a wording for are Proxmox's.
+/// Why the machine could not do what `pct` asked for. Where Proxmox has a message of its own, the texts are
+/// Proxmox's.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
-    /// The kernel did not take a value. Perl notices when it closes the file, hence the wording.
+    /// The kernel refused a value. Perl notices that when it closes the file, hence the wording.
     #[error("closing file '{}' failed - {}", path.display(), error_text(*errno))]
     Refused {
         /// The cgroup file, by the path it has on a real node.
@@ -20,7 +21,7 @@ pub enum EngineError {
         /// The kernel's reason.
         errno: i32,
     },
-    /// A cgroup file is not there, most often because the container just died.
+    /// A cgroup file does not exist, most often because the container has just ended.
     #[error("unable to open file '{}' - {}", path.display(), error_text(*errno))]
     Missing {
         /// The cgroup file, by the path it has on a real node.
@@ -28,18 +29,18 @@ pub enum EngineError {
         /// The kernel's reason.
         errno: i32,
     },
-    /// A CPU weight no cgroup v2 kernel would take.
+    /// A CPU weight that no cgroup v2 kernel would accept.
     #[error("cpu weight (shares) must be in range [1, 10000]")]
     CpuWeight,
-    /// A number in a cgroup or proc file is not what the kernel writes.
+    /// A cgroup or proc file does not contain a number as the kernel writes it.
     #[error("`{}` does not hold what it should: `{}`", path.display(), text.trim_end())]
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// What it holds.
+        /// The content of the file.
         text: String,
     },
-    /// A cpuset list makes no sense.
+    /// A cpuset list is malformed.
     #[error("`{}` does not hold a list of CPUs", path.display())]
     CpuSet {
         /// The file.
@@ -47,10 +48,10 @@ pub enum EngineError {
         /// Why not.
         source: InvalidCpuSet,
     },
-    /// A file of the tree or of this machine could not be worked with.
+    /// A file of the tree or of this machine cannot be read or written.
     #[error(transparent)]
     Node(#[from] NodeError),
-    /// The container did not come up.
+    /// The container did not start.
     #[error("startup for container '{id}' failed")]
     Startup {
         /// The container.
@@ -58,7 +59,7 @@ pub enum EngineError {
         /// Why not.
         source: Option<Box<EngineError>>,
     },
-    /// The container did not go down.
+    /// The container did not stop.
     #[error("container did not stop")]
     StillRunning,
     /// A tool of this machine could not be started.
@@ -76,17 +77,17 @@ pub enum EngineError {
         command: String,
         /// Its exit code, unless a signal ended it.
         code: Option<i32>,
-        /// What it said.
+        /// What it printed on stderr.
         stderr: String,
     },
-    /// Nothing runs in a simulated container.
+    /// No command can be run in a simulated container.
     #[error("container '{0}' is simulated: no command can be run in it")]
     NothingRuns(Vmid),
 }
 
 impl EngineError {
     pub(super) fn refused(path: &Path, error: &io::Error) -> Self {
-        // An error without a number did not come from the kernel; a failing device is the nearest there is.
+        // An error without a number did not come from the kernel; a failing device is the closest match.
         let errno = error.raw_os_error().unwrap_or(rustix::io::Errno::IO.raw_os_error());
         if error.kind() == io::ErrorKind::NotFound {
             return Self::Missing { path: path.to_owned(), errno };
@@ -94,7 +95,7 @@ impl EngineError {
         Self::Refused { path: path.to_owned(), errno }
     }
 
-    /// The `errno` a Perl program would leave behind.
+    /// The `errno` that a Perl program would have left.
     pub fn errno(&self) -> Option<i32> {
         match self {
             Self::Refused { errno, .. } | Self::Missing { errno, .. } => Some(*errno),

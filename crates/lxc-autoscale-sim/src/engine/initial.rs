@@ -1,4 +1,4 @@
-//! The files of a container's cgroup in the moment it is made: its limits, and counters that stand at nothing.
+//! The files of a new container's cgroup: its limits, and counters at zero.
 
 use lxc_autoscale_core::Mebibytes;
 
@@ -6,25 +6,25 @@ use super::memory_limits::memory_high_bytes;
 use super::{CpuSet, GuestLimits};
 use crate::node::CgroupVersion;
 
-/// What cgroup v1 shows where there is no limit.
+/// What cgroup v1 shows if there is no limit.
 pub(super) const UNLIMITED_V1: u64 = 9_223_372_036_854_771_712;
 
 /// One file of a new container's cgroup.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InitialFile {
-    /// The controller, which names the hierarchy on v1.
+    /// The controller, which is the name of the hierarchy on v1.
     pub controller: &'static str,
-    /// The file.
+    /// The name of the file.
     pub name: &'static str,
-    /// What it holds in `lxc/<id>`.
+    /// Its content in `lxc/<id>`.
     pub outer: String,
-    /// What it holds in `lxc/<id>/ns`, where no limit is set.
+    /// Its content in `lxc/<id>/ns`, where no limit is set.
     pub inner: String,
 }
 
-/// The files a container starts with, for a node of that generation.
+/// The files that a container starts with, for this cgroup version.
 ///
-/// `cpus` are those the container may use, `all` those of the node.
+/// `cpus` are those that the container may use, `all` those of the node.
 pub fn initial_files(
     version: CgroupVersion,
     limits: &GuestLimits,
@@ -60,7 +60,7 @@ fn v2(limits: &GuestLimits, cpus: &CpuSet, all: &CpuSet) -> Vec<InitialFile> {
     const MEMORY_EVENTS: &str = "low 0\nhigh 0\nmax 0\noom 0\noom_kill 0\noom_group_kill 0\n";
     const CPU_STAT: &str = "usage_usec 0\nuser_usec 0\nsystem_usec 0\nnr_periods 0\nnr_throttled 0\n\
                             throttled_usec 0\nnr_bursts 0\nburst_usec 0\n";
-    // A set of all CPUs is written as none, which means the parent's.
+    // A set of all CPUs is written as an empty one, which means the parent's.
     let own = if cpus == all { String::new() } else { cpus.to_string() };
     let quota = quota(limits).unwrap_or("max".to_owned());
     vec![

@@ -1,8 +1,8 @@
-//! What a kernel answers when a limit is written, for the files a simulated node has.
+//! The kernel's answer to a write of a limit, for the files of a simulated node.
 //!
-//! Kernel sources: `tg_set_cfs_bandwidth` (a quota is at least one millisecond), `mem_cgroup_resize_max` (v1
-//! refuses a limit it cannot reclaim down to, and keeps memory below memory-and-swap). cgroup v2 takes any
-//! memory limit and reclaims, swaps or kills afterwards; that is the simulated kernel's part.
+//! Kernel sources: `tg_set_cfs_bandwidth` (a quota is at least one millisecond) and `mem_cgroup_resize_max` (v1
+//! refuses a limit that it cannot reclaim down to, and keeps the memory limit below memory-and-swap). cgroup v2
+//! accepts any memory limit and reclaims, swaps or kills afterwards, which the simulated kernel does.
 
 use std::path::Path;
 
@@ -15,7 +15,7 @@ const MIN_QUOTA_USEC: u64 = 1000;
 /// Limits are whole pages.
 const PAGE: u64 = 4096;
 
-/// Checks a write and returns what the file holds afterwards.
+/// Checks a write, and returns the content of the file afterwards.
 pub(super) fn accept(path: &Path, value: &str) -> Result<String, Errno> {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     match name {
@@ -38,7 +38,7 @@ pub(super) fn accept(path: &Path, value: &str) -> Result<String, Errno> {
     }
 }
 
-/// `max`, or a quota with or without a period; what is not given stays.
+/// `max` or a quota, with or without a period; an omitted part stays the same.
 fn accept_cpu_max(path: &Path, value: &str) -> Result<String, Errno> {
     let old = std::fs::read_to_string(path).unwrap_or_default();
     let old_period = old.split_ascii_whitespace().nth(1).unwrap_or("100000").to_owned();
@@ -71,7 +71,7 @@ fn accept_memory_and_swap_v1(path: &Path, value: &str) -> Result<String, Errno> 
     Ok(as_text(sum))
 }
 
-/// How far reclaim can push memory: clean cache goes, and what fits into the rest of the swap.
+/// How far reclaim can reduce memory: clean cache is dropped, and the free swap is filled.
 fn smallest_reachable(group: &Path) -> Result<u64, Errno> {
     let read = |name: &str| number(&group.join(name)).map_err(|_| Errno::NOENT);
     let stat = |key: &str| keyed(&group.join("memory.stat"), key).unwrap_or(0);

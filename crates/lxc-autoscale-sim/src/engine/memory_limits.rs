@@ -2,10 +2,10 @@
 
 use lxc_autoscale_core::Mebibytes;
 
-/// Below this limit `memory.high` is a share of it, from here on it is a fixed distance below it.
+/// Below this limit, in MiB, `memory.high` is a share of the limit; from here on it is a fixed distance below it.
 const FIXED_DISTANCE_FROM: u64 = 16 * 1024;
 
-/// Where Proxmox sets `memory.high` for a limit: 1016/1024 of it below 16 GiB, 128 MiB less from there on.
+/// The `memory.high` that Proxmox sets for a limit: 1016/1024 of it below 16 GiB, 128 MiB less from there on.
 pub fn memory_high_bytes(limit: Mebibytes) -> u64 {
     let limit_bytes = limit.get().saturating_mul(Mebibytes::BYTES);
     if limit.get() < FIXED_DISTANCE_FROM {

@@ -1,8 +1,8 @@
-//! What a machine does for `pct`: start and end containers, and limit them.
+//! What a machine does for `pct`: starting, stopping and limiting containers.
 //!
-//! [`Engine`] is the boundary. [`SimulatedEngine`] acts on the tree's cgroup files, which the simulated kernel
-//! reads and advances; [`LxcEngine`] acts on real containers and on this machine's own cgroups. Both keep
-//! Proxmox's layout: limits on `lxc/<id>`, processes in `lxc/<id>/ns`.
+//! [`Engine`] is the interface. [`SimulatedEngine`] acts on the cgroup files of the tree, which the simulated kernel
+//! reads and advances; [`LxcEngine`] acts on real containers and on this machine's own cgroups. Both keep Proxmox's
+//! layout: limits on `lxc/<id>`, processes in `lxc/<id>/ns`.
 
 mod cgroup;
 mod cpuset;
@@ -32,12 +32,12 @@ pub use rebalance::{CpusetChange, Placement, plan_cpusets};
 pub use simulated::SimulatedEngine;
 pub use usage::Usage;
 
-/// What the configuration allows a container.
+/// The limits in a container's configuration.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GuestLimits {
     /// Memory.
     pub memory: Mebibytes,
-    /// Swap beside it.
+    /// Swap in addition to memory.
     pub swap: Mebibytes,
     /// CPU quota in cores.
     pub cpulimit: Option<f64>,
@@ -45,11 +45,11 @@ pub struct GuestLimits {
     pub cpuunits: Option<u32>,
     /// Size of the cpuset; `None` for all CPUs.
     pub cores: Option<u32>,
-    /// CPUs it is pinned to by a raw `lxc.cgroup2.cpuset.cpus` line.
+    /// CPUs that it is pinned to by a raw `lxc.cgroup2.cpuset.cpus` line.
     pub pinned_cpuset: Option<String>,
 }
 
-/// A container as the machine needs to know it.
+/// A container, as far as the machine needs to know it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Guest {
     /// Its id.
@@ -58,75 +58,75 @@ pub struct Guest {
     pub hostname: String,
     /// What it may use.
     pub limits: GuestLimits,
-    /// The directory that is its root file system.
+    /// The directory of its root file system.
     pub rootfs: PathBuf,
 }
 
 /// What a machine does for `pct`.
 ///
-/// Limits are changed on containers that run; on others the call fails as the missing cgroup file would.
+/// Limits can be changed on running containers only; on others the call fails as it does for a missing cgroup file.
 pub trait Engine {
-    /// The generation of the cgroup file system that limits them.
+    /// The cgroup version that limits them.
     fn cgroup_version(&self) -> CgroupVersion;
 
-    /// The containers that run.
+    /// The running containers.
     ///
     /// # Errors
-    /// [`EngineError`] when the table of sockets cannot be read.
+    /// [`EngineError`] if the table of sockets cannot be read.
     fn running(&self) -> Result<RunningTable, EngineError>;
 
     /// Fills a new, empty root file system.
     ///
     /// # Errors
-    /// [`EngineError`] when it cannot be filled.
+    /// [`EngineError`] if it cannot be filled.
     fn create(&self, guest: &Guest) -> Result<(), EngineError>;
 
-    /// Takes over the root file system of another container, which has been copied already.
+    /// Takes over the root file system of another container, after it was copied.
     ///
     /// # Errors
-    /// [`EngineError`] when the machine's own notes about the container cannot be written.
+    /// [`EngineError`] if the machine's own files of the container cannot be written.
     fn adopt(&self, source: Vmid, guest: &Guest) -> Result<(), EngineError>;
 
     /// Starts a container with its limits.
     ///
     /// # Errors
-    /// [`EngineError`] when it does not come up.
+    /// [`EngineError`] if it does not start.
     fn start(&self, guest: &Guest) -> Result<(), EngineError>;
 
-    /// Ends a container at once. One that does not run is left alone.
+    /// Stops a container at once. A container that is not running is left alone.
     ///
     /// # Errors
-    /// [`EngineError`] when it goes on running.
+    /// [`EngineError`] if it continues to run.
     fn kill(&self, id: Vmid) -> Result<(), EngineError>;
 
     /// Asks a container's init to stop and waits.
     ///
     /// # Errors
-    /// [`EngineError`] when it did not stop in time.
+    /// [`EngineError`] if it did not stop in time.
     fn shutdown(&self, id: Vmid, timeout: Duration) -> Result<(), EngineError>;
 
-    /// Forgets a container that does not run; its volumes are not the engine's business.
+    /// Removes a container that is not running; its volumes are not the engine's concern.
     ///
     /// # Errors
-    /// [`EngineError`] when something of it remains.
+    /// [`EngineError`] if something of it remains.
     fn destroy(&self, id: Vmid) -> Result<(), EngineError>;
 
-    /// Sets the CPU quota in cores; `None` lifts it.
+    /// Sets the CPU quota in cores; `None` removes it.
     ///
     /// # Errors
-    /// [`EngineError::Refused`] when the kernel does not take the value.
+    /// [`EngineError::Refused`] if the kernel refuses the value.
     fn set_cpu_limit(&self, id: Vmid, cores: Option<f64>) -> Result<(), EngineError>;
 
     /// Sets the CPU weight; `None` restores the default.
     ///
     /// # Errors
-    /// [`EngineError`] when the weight is out of range or the kernel refuses.
+    /// [`EngineError`] if the weight is out of range or the kernel refuses it.
     fn set_cpu_units(&self, id: Vmid, units: Option<u32>) -> Result<(), EngineError>;
 
-    /// Sets memory, swap, or both in one step; what is `None` stays.
+    /// Sets memory, swap, or both in one step; `None` leaves a value as it is.
     ///
     /// # Errors
-    /// [`EngineError::Refused`] when the kernel does not take the values.
+    /// [`EngineError::Refused`] if the kernel refuses the values.
     fn set_memory(
         &self,
         id: Vmid,
@@ -134,41 +134,41 @@ pub trait Engine {
         swap: Option<Mebibytes>,
     ) -> Result<(), EngineError>;
 
-    /// The CPUs containers may be spread over.
+    /// The CPUs that containers may be spread over.
     ///
     /// # Errors
-    /// [`EngineError`] when they cannot be read.
+    /// [`EngineError`] if they cannot be read.
     fn cpus(&self) -> Result<CpuSet, EngineError>;
 
-    /// The CPUs a running container may use.
+    /// The CPUs that a running container may use.
     ///
     /// # Errors
-    /// [`EngineError`] when they cannot be read.
+    /// [`EngineError`] if they cannot be read.
     fn cpuset(&self, id: Vmid) -> Result<CpuSet, EngineError>;
 
     /// Gives a running container these CPUs.
     ///
     /// # Errors
-    /// [`EngineError::Refused`] when the kernel does not take them.
+    /// [`EngineError::Refused`] if the kernel refuses them.
     fn set_cpuset(&self, id: Vmid, cpus: &CpuSet) -> Result<(), EngineError>;
 
-    /// What a running container uses.
+    /// The resource usage of a running container.
     ///
     /// # Errors
-    /// [`EngineError`] when its files cannot be read.
+    /// [`EngineError`] if its files cannot be read.
     fn usage(&self, id: Vmid) -> Result<Usage, EngineError>;
 
     /// Runs a command in a running container, with this process's standard streams; returns its exit status.
     ///
     /// # Errors
-    /// [`EngineError`] when nothing can be run there.
+    /// [`EngineError`] if nothing can be run there.
     fn exec(&self, id: Vmid, command: &[String], keep_environment: bool) -> Result<u8, EngineError>;
 }
 
-/// Opens the engine the node's settings name.
+/// Opens the engine named in the node's settings.
 ///
 /// # Errors
-/// [`EngineError`] when this machine cannot be what the settings ask for.
+/// [`EngineError`] if this machine does not support it.
 pub fn open(layout: &NodeLayout, settings: &NodeSettings) -> Result<Box<dyn Engine>, EngineError> {
     Ok(match settings.engine {
         EngineKind::Simulated => Box::new(SimulatedEngine::new(layout, settings)),

@@ -1,22 +1,22 @@
-//! How `cores` becomes a cpuset: pvestatd's balancing, which it repeats about every ten seconds.
+//! Turns `cores` into cpusets, like pvestatd does about every ten seconds.
 //!
-//! `pct set -cores` changes the configuration only. In each cycle, every container whose set does not have as
-//! many CPUs as its configuration says first loses its highest ones or gains the lowest free ones. Then each
-//! container with fewer cores than the node moves, CPU by CPU, to one that carries at least two containers less,
-//! so that sets do not wander between equals. A pinned container is counted but never moved.
+//! `pct set -cores` changes only the configuration. In each cycle, a container whose set does not have as many CPUs
+//! as its configuration says first loses its highest ones or gains the lowest free ones. Then each container with
+//! fewer cores than the node is moved, CPU by CPU, to CPUs that carry at least two containers less; the margin keeps
+//! sets from moving back and forth between equal CPUs. A pinned container is counted but never moved.
 
 use lxc_autoscale_core::Vmid;
 
 use super::CpuSet;
 
-/// A running container as the balancing sees it.
+/// A running container for the purpose of rebalancing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Placement {
     /// The container.
     pub id: Vmid,
-    /// `cores` of its configuration.
+    /// The configured `cores`.
     pub cores: Option<u32>,
-    /// Whether its configuration pins it.
+    /// Whether its configuration pins it to CPUs.
     pub pinned: bool,
     /// The CPUs it may use now.
     pub cpus: CpuSet,
@@ -31,7 +31,7 @@ pub struct CpusetChange {
     pub cpus: CpuSet,
 }
 
-/// Plans one cycle: the writes, in their order.
+/// Plans one cycle; returns the writes in their order.
 pub fn plan_cpusets(containers: &[Placement], node: &CpuSet) -> Vec<CpusetChange> {
     let mut changes = Vec::new();
     let mut load = Load::default();
@@ -60,13 +60,13 @@ pub fn plan_cpusets(containers: &[Placement], node: &CpuSet) -> Vec<CpusetChange
     changes
 }
 
-/// Keeps the lowest CPUs, or adds the lowest ones that are missing.
+/// Keeps the lowest CPUs, or adds the lowest free ones.
 fn resize(cpus: &CpuSet, wanted: usize, node: &CpuSet) -> CpuSet {
     let free = node.iter().filter(|&cpu| !cpus.contains(cpu));
     cpus.iter().filter(|&cpu| node.contains(cpu)).chain(free).take(wanted).collect()
 }
 
-/// Moves each CPU of a container to the least loaded one, where that is worth it.
+/// Moves each CPU of a container to the least loaded one, if that is worthwhile.
 fn spread(cpus: &CpuSet, node: &CpuSet, load: &mut Load) -> CpuSet {
     let mut moved = CpuSet::default();
     for cpu in cpus.iter() {
@@ -126,7 +126,7 @@ mod tests {
         Vmid::try_from(number).unwrap()
     }
 
-    /// Container 100 with these cores and CPUs beside 101, which has CPUs 0 and 1 of four.
+    /// Container 100 with these cores and CPUs, next to 101, which has CPUs 0 and 1 of four.
     #[track_caller]
     fn check(cores: Option<u32>, now: &str, want: &[&str]) {
         let placements = [
@@ -159,7 +159,8 @@ mod tests {
     }
 
     proptest! {
-        /// After one cycle every set has its size, lies on the node, and a second cycle resizes nothing.
+        /// After one cycle every set has its size and consists of CPUs of the node, and a second cycle resizes
+        /// nothing.
         #[test]
         fn sizes_are_enacted_at_once(cores in proptest::collection::vec(proptest::option::of(1u32..12), 1..8)) {
             let node = CpuSet::first(6);

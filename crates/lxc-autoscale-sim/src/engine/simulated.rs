@@ -1,4 +1,4 @@
-//! Containers that are files: what starting, ending and limiting one leaves in the tree.
+//! Containers that consist of files: the effect on the tree of starting, stopping and limiting one.
 
 use std::fs;
 use std::io;
@@ -36,7 +36,7 @@ impl SimulatedEngine {
         }
     }
 
-    /// The CPUs a starting container gets: those with the fewest containers on them.
+    /// The CPUs for a starting container: those with the fewest containers.
     fn first_cpuset(&self, guest: &Guest) -> Result<CpuSet, EngineError> {
         if let Some(pinned) = &guest.limits.pinned_cpuset {
             let path = self.layout.config(guest.id);
@@ -57,7 +57,7 @@ impl SimulatedEngine {
         Ok(last.map_or_else(|| self.cpus.clone(), |change| change.cpus))
     }
 
-    /// Makes the cgroups of a starting container.
+    /// Creates the cgroups of a starting container.
     fn create_cgroups(&self, guest: &Guest, pid: u32) -> Result<(), EngineError> {
         let cpus = self.first_cpuset(guest)?;
         for file in initial_files(self.cgroup.version(), &guest.limits, &cpus, &self.cpus) {
@@ -84,7 +84,7 @@ impl SimulatedEngine {
         }
     }
 
-    /// What `/proc` shows of the container's init.
+    /// Creates the files of the container's init in `/proc`.
     fn create_process(&self, guest: &Guest, pid: u32) -> Result<(), EngineError> {
         let directory = self.layout.proc().join(pid.to_string());
         let uptime = read_text(&self.layout.proc().join("uptime"))?;
@@ -112,7 +112,7 @@ impl SimulatedEngine {
         }
     }
 
-    /// A process id no container had before; init's parent has the one below it.
+    /// A process id that no container has had before; init's parent has the one below it.
     fn next_pid(&self) -> Result<u32, EngineError> {
         let path = self.layout.root().join("var/lib/sim/last-pid");
         let last = match fs::read_to_string(&path) {
@@ -129,7 +129,7 @@ impl SimulatedEngine {
         Ok(read_text(&group.join("ns/cgroup.procs"))?.lines().find_map(|line| line.trim().parse().ok()))
     }
 
-    /// Takes everything of a running container out of the tree; the caller holds the node's lock.
+    /// Removes everything of a running container from the tree; the caller holds the node's lock.
     fn remove(&self, lock: &NodeLock, id: Vmid) -> Result<(), EngineError> {
         remove_running(lock, &self.layout, id)?;
         let pid = self.init_pid(id).ok().flatten();
@@ -180,13 +180,13 @@ impl Engine for SimulatedEngine {
 
     fn start(&self, guest: &Guest) -> Result<(), EngineError> {
         let lock = NodeLock::acquire(&self.layout)?;
-        // Directories of an earlier run may have stayed behind.
+        // Directories of an earlier run may have been left behind.
         self.remove(&lock, guest.id)?;
         self.create(guest)?;
         let pid = self.next_pid()?;
         self.create_cgroups(guest, pid)?;
         self.create_process(guest, pid)?;
-        // Last, because from here on every reader believes that it runs.
+        // Last, because from here on every reader believes that it is running.
         Ok(add_running(&lock, &self.layout, guest.id)?)
     }
 

@@ -1,4 +1,4 @@
-//! What a container uses, by the formulas of Proxmox's `vmstatus`.
+//! The resource usage of a container, by the formulas of Proxmox's `vmstatus`.
 
 use std::path::Path;
 
@@ -7,32 +7,32 @@ use lxc_autoscale_core::Vmid;
 use super::EngineError;
 use crate::node::{CgroupVersion, read_text};
 
-/// What a running container uses; bytes throughout.
+/// The usage of a running container, in bytes unless stated otherwise.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// Memory in use without page cache (and without tmpfs, which the kernel counts as page cache).
+    /// Memory in use without page cache (and so without tmpfs, which the kernel counts as page cache).
     pub memory: u64,
     /// Swap.
     pub swap: u64,
-    /// Read from disk since it started.
+    /// Read from disk since the container started.
     pub disk_read: u64,
-    /// Written to disk since it started.
+    /// Written to disk since the container started.
     pub disk_written: u64,
-    /// Received since it started.
+    /// Received since the container started.
     pub network_in: u64,
-    /// Sent since it started.
+    /// Sent since the container started.
     pub network_out: u64,
     /// Host pid of its init.
     pub pid: Option<u32>,
-    /// Seconds since its init was started.
+    /// Seconds since its init started.
     pub uptime_seconds: u64,
 }
 
-/// Where a container's counters are.
+/// The location of a container's counters.
 pub(super) struct Sources<'a> {
     /// Cgroup mount point.
     pub(super) cgroup: &'a Path,
-    /// Generation of it.
+    /// The cgroup version.
     pub(super) version: CgroupVersion,
     /// `/proc`.
     pub(super) proc: &'a Path,
@@ -60,7 +60,7 @@ impl Sources<'_> {
                 let memory = self.cgroup.join(format!("memory/lxc/{id}"));
                 let used = number(&memory.join("memory.usage_in_bytes"))?;
                 usage.memory = used.saturating_sub(keyed(&memory.join("memory.stat"), "total_cache")?);
-                // A kernel without swap accounting has no such file, and then none is in use as far as it knows.
+                // A kernel without swap accounting has no such file, and then counts no swap as used.
                 let with_swap = memory.join("memory.memsw.usage_in_bytes");
                 usage.swap = if with_swap.exists() { number(&with_swap)?.saturating_sub(used) } else { 0 };
                 let blkio =
@@ -75,7 +75,7 @@ impl Sources<'_> {
         Ok(usage)
     }
 
-    /// What its network devices carried: the host's transmit side is what the container received.
+    /// The traffic of its network devices: what the host's end has sent, the container has received.
     fn network(&self, id: Vmid) -> Result<(u64, u64), EngineError> {
         let path = self.proc.join("net/dev");
         if !path.exists() {
@@ -106,7 +106,7 @@ impl Sources<'_> {
             .next()
             .and_then(|seconds| seconds.parse().ok())
             .ok_or(EngineError::Unreadable { path: uptime_path, text: uptime })?;
-        // The name in brackets may hold anything; the start time is the twentieth field after it.
+        // The name in brackets may contain anything; the start time is the twentieth field after it.
         let started: Option<f64> = stat
             .rsplit_once(')')
             .and_then(|(_, fields)| fields.split_ascii_whitespace().nth(19))

@@ -1,9 +1,9 @@
-//! The loop that turns the kernel: read what `pct` wrote, advance the machine, show the result.
+//! The loop that drives the kernel: it reads what `pct` wrote, advances the machine, and writes the result.
 //!
-//! Every tick takes the running containers from `/proc/net/unix` and their limits from the files `pct` writes;
-//! this loop writes no limit, with one exception that is pvestatd's part on a real node: about every ten seconds the
-//! number of `cores` in the configurations becomes cpusets. When the OOM killer takes an init, the container is
-//! ended through the engine, as its monitor process would.
+//! Every tick reads the running containers from `/proc/net/unix` and their limits from the files that `pct` writes.
+//! The loop itself writes no limits, except for the part of pvestatd on a real node: about every ten seconds, the
+//! configured `cores` become cpusets. If the OOM killer kills an init, the container is stopped through the engine,
+//! as its monitor process would do.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -28,14 +28,14 @@ use crate::workload::{Plan, PlanError};
 
 /// How often the machine is advanced and its files are written.
 ///
-/// A reader may come just before a tick or just after it, so a rate over two seconds is right to a twentieth.
+/// A reader may come just before a tick or just after it, so a rate over two seconds is accurate to a twentieth.
 pub const TICK: Duration = Duration::from_millis(100);
-/// pvestatd's cycle on a real node.
+/// The cycle of pvestatd on a real node.
 pub const REBALANCE: Duration = Duration::from_secs(10);
-/// A tick that comes later than this (this machine was busy) is not made up for at once, which would show as more CPU
-/// than there is, but …
+/// If a tick comes later than this because this machine was busy, the delay is not made up for at once, which would
+/// look like more CPU than there is, but …
 const LONGEST_TICK_SECONDS: f64 = 0.2;
-/// … by running so much faster than the clock until it is.
+/// … by running faster than the clock by this share until it is made up for.
 const CATCH_UP: f64 = 0.03;
 
 /// Why the kernel had to stop.
@@ -47,13 +47,13 @@ pub enum KernelError {
     /// The engine failed.
     #[error("the simulated kernel cannot act on a container")]
     Engine(#[from] EngineError),
-    /// The node cannot be opened, or its containers cannot be told.
+    /// The node cannot be opened, or its containers cannot be listed.
     #[error("the simulated kernel cannot look at the node")]
     Guests(#[from] PctError),
-    /// The workload plan is none.
+    /// The workload plan is invalid.
     #[error(transparent)]
     Plan(#[from] PlanError),
-    /// A container's limits cannot be read, although it runs.
+    /// A running container's limits cannot be read.
     #[error("the limits of container {id} are not known")]
     Limits {
         /// The container.
@@ -61,7 +61,7 @@ pub enum KernelError {
         /// Why not.
         source: LimitError,
     },
-    /// Its thread panicked, which is a mistake in this program.
+    /// Its thread panicked, which is a defect in this program.
     #[error("the simulated kernel's thread crashed")]
     Crashed,
 }
@@ -76,7 +76,7 @@ pub struct Clockwork {
     tree: TreeWriter,
     plan: Plan,
     plan_changed: Option<SystemTime>,
-    /// The containers that ran in the last tick: their init and their limits.
+    /// The containers that were running in the last tick, with their init and limits.
     known: BTreeMap<Vmid, Known>,
     boot_time_seconds: u64,
     rebalance_every: Duration,
@@ -85,12 +85,12 @@ pub struct Clockwork {
 
 #[derive(Debug)]
 struct Known {
-    /// Host pid of init; another one means that the container was started anew.
+    /// Host pid of init; a different one means that the container was restarted.
     init: Option<u32>,
     limits: Limits,
 }
 
-/// How far to advance when so many seconds have passed; what is put off for later is added to `owed`.
+/// How far to advance after this many seconds; the rest is added to `owed`.
 fn step(elapsed: f64, owed: &mut f64) -> f64 {
     let now = elapsed.min(LONGEST_TICK_SECONDS);
     let made_up = owed.min(now * CATCH_UP);
@@ -98,7 +98,7 @@ fn step(elapsed: f64, owed: &mut f64) -> f64 {
     now + made_up
 }
 
-/// What a node of these settings has.
+/// The capacity of a node with these settings.
 pub fn capacity(settings: &NodeSettings) -> Capacity {
     let bytes = |mebibytes: lxc_autoscale_core::Mebibytes| mebibytes.as_f64() * 1024.0 * 1024.0;
     Capacity {
@@ -109,10 +109,11 @@ pub fn capacity(settings: &NodeSettings) -> Capacity {
 }
 
 impl Clockwork {
-    /// Takes over a node's tree and shows there how things stand; `machine` is what has happened there so far, `boot_time_seconds` when that began.
+    /// Takes over a node's tree, and writes the current state to it. `machine` is the state so far, and
+    /// `boot_time_seconds` the time it began at.
     ///
     /// # Errors
-    /// [`KernelError`] when the tree is no simulated node or cannot be written.
+    /// [`KernelError`] if the tree is not that of a simulated node, or cannot be written.
     pub fn new(
         layout: NodeLayout,
         machine: Machine,
@@ -148,7 +149,7 @@ impl Clockwork {
     /// Advances the node until `stop` is set.
     ///
     /// # Errors
-    /// [`KernelError`] when the tree or the engine fails; the files then stand still.
+    /// [`KernelError`] if the tree or the engine fails; then the files no longer change.
     pub fn run(&mut self, stop: &AtomicBool) -> Result<(), KernelError> {
         let mut last = Instant::now();
         let mut owed = 0.0;
@@ -165,7 +166,7 @@ impl Clockwork {
     /// One tick.
     ///
     /// # Errors
-    /// [`KernelError`] when the tree or the engine fails.
+    /// [`KernelError`] if the tree or the engine fails.
     pub fn tick(&mut self, seconds: f64) -> Result<(), KernelError> {
         self.reload_plan()?;
         self.since_rebalance += seconds;
@@ -185,12 +186,12 @@ impl Clockwork {
         Ok(())
     }
 
-    /// What the node's counters say.
+    /// The state of the node.
     pub fn machine(&self) -> &Machine {
         &self.machine
     }
 
-    /// Takes over a plan that was written since the last tick.
+    /// Reads a plan that was written since the last tick.
     fn reload_plan(&mut self) -> Result<(), KernelError> {
         let changed = fs::metadata(Plan::path(&self.layout)).and_then(|metadata| metadata.modified()).ok();
         if changed != self.plan_changed {
@@ -200,7 +201,7 @@ impl Clockwork {
         Ok(())
     }
 
-    /// The running containers and their limits; notices those that ended or were started anew.
+    /// The running containers and their limits; notices containers that were stopped or restarted.
     fn read_running(&mut self) -> Result<BTreeMap<Vmid, Limits>, KernelError> {
         let running = self.guests.engine.running()?;
         let gone: Vec<Vmid> = self.known.keys().copied().filter(|id| !running.contains(*id)).collect();
@@ -215,10 +216,10 @@ impl Clockwork {
             }
             let read = match read_limits(&self.layout, self.version, id) {
                 Ok(read) => read,
-                // It is ending at this moment.
+                // It is stopping at this moment.
                 Err(error) if error.is_missing() => continue,
                 Err(source) => match self.known.get(&id) {
-                    // A kernel would have refused to take such a value and kept the one it had.
+                    // A kernel would have refused such a value and kept the old one.
                     Some(known) => known.limits,
                     None => return Err(KernelError::Limits { id, source }),
                 },
@@ -236,12 +237,12 @@ impl Clockwork {
             self.tree.forget(&directory);
         }
         if self.version == CgroupVersion::V1 {
-            // Pressure of v1 is this kernel's own; whether anything is left of it matters to nobody.
+            // The pressure files of v1 belong to this kernel only, so it does not matter if some of them remain.
             let _ = fs::remove_dir_all(self.unified(id));
         }
     }
 
-    /// Writes what has changed.
+    /// Writes the files that have changed.
     fn show(&mut self, limits: &BTreeMap<Vmid, Limits>) -> Result<(), KernelError> {
         let proc = self.layout.proc();
         for (name, text) in proc::node_files(&self.machine.node, self.boot_time_seconds) {

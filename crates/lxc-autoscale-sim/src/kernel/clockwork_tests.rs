@@ -8,7 +8,7 @@ use crate::workload::{Scenario, Workload};
 
 const MIB: u64 = 1 << 20;
 
-/// A node with two containers: 100 wants three cores and has one, 101 idles.
+/// A node with two containers: 100 wants three cores and has one; 101 is idle.
 struct Node {
     directory: tempfile::TempDir,
     version: CgroupVersion,

@@ -1,4 +1,4 @@
-//! One container: the three resources together.
+//! One container, with its resources together.
 
 use super::cpu::{Cpu, Want};
 use super::demand::Demand;
@@ -6,7 +6,7 @@ use super::io::{BlockIo, Network};
 use super::limits::Limits;
 use super::memory::{Bounds, Holding, Killed, Memory};
 
-/// All that the kernel counts for one container.
+/// All kernel counters of one container.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Container {
     /// CPU.
@@ -23,7 +23,7 @@ pub struct Container {
     pub forks_refused: u64,
     /// Seconds since init started.
     pub age_seconds: f64,
-    /// What it wanted of the CPUs in this tick, kept between the two halves of it.
+    /// The CPU it wants in this tick, kept between the two halves of the tick.
     want: Want,
     demand_cores: f64,
 }
@@ -45,9 +45,9 @@ impl Default for Container {
 }
 
 impl Container {
-    /// First half of a tick: memory, disk and network; returns what is wanted of the CPUs and who was killed.
+    /// First half of a tick: memory, disk and network. Returns the CPU that is wanted, and who was killed.
     ///
-    /// Tasks that wait for memory ask for no CPU meanwhile.
+    /// Tasks that wait for memory want no CPU meanwhile.
     pub fn begin_tick(
         &mut self,
         demand: &Demand,
@@ -80,7 +80,7 @@ impl Container {
             self.processes = 1;
         }
         if self.processes == 1 {
-            // Work does not outlive the processes that were to do it.
+            // Work is dropped together with the processes that were to do it.
             self.cpu.drop_backlog();
         }
         self.demand_cores = match outcome.killed {
@@ -91,7 +91,7 @@ impl Container {
         (self.want, outcome.killed)
     }
 
-    /// Second half of a tick: counts the CPU that was served.
+    /// Second half of a tick: counts the CPU time that was served.
     pub fn end_tick(&mut self, served: f64, limits: &Limits, node_cpus: f64, seconds: f64) {
         self.cpu.account(self.demand_cores, self.want, served, limits, node_cpus, seconds);
     }

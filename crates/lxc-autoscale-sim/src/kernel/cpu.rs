@@ -1,21 +1,21 @@
 //! CPU: quota, cpuset and contention, with their counters.
 //!
-//! Work that is not served waits and is wanted again in the next tick, on top of what is new; what has waited
-//! for [`PATIENCE_SECONDS`] is given up, as a client gives up on a request. A quota that binds shows in
-//! `nr_throttled` and `throttled_usec` and, all tasks of the container being held at once, in the `full` line of
-//! `cpu.pressure` (the kernel counts that line for cgroups since 5.13 for this very case). A cpuset or a full node
-//! that binds leaves tasks waiting in a run queue, which only `cpu.pressure` shows.
+//! Work that is not served waits, and is wanted again in the next tick in addition to new work. Work that has waited
+//! for [`PATIENCE_SECONDS`] is dropped, as a client gives up on a request. A quota that is exhausted shows in
+//! `nr_throttled` and `throttled_usec`, and also in the `full` line of `cpu.pressure`, because it stops all tasks of
+//! the container at once (the kernel has counted that line for cgroups since 5.13 for this very case). A cpuset or a
+//! full node leaves tasks waiting in a run queue, which shows only in `cpu.pressure`.
 
 use super::limits::Limits;
 use super::psi::{Pressure, Stall};
 
 /// Length of one period of CPU bandwidth control, in seconds; Proxmox always sets 100 ms.
 pub const PERIOD_SECONDS: f64 = 0.1;
-/// Unserved work is given up after about this long.
+/// Unserved work is dropped after about this time.
 pub const PATIENCE_SECONDS: f64 = 10.0;
 /// Share of CPU time spent in the kernel.
 const SYSTEM_SHARE: f64 = 0.2;
-/// Work below this is nothing, in core-seconds.
+/// Work below this counts as none, in core-seconds.
 const EPSILON: f64 = 1e-9;
 
 /// The CPU counters of one container; times in microseconds.
@@ -23,13 +23,13 @@ const EPSILON: f64 = 1e-9;
 pub struct Cpu {
     /// CPU time used.
     pub usage_usec: f64,
-    /// The part of it in user mode.
+    /// The part of it spent in user mode.
     pub user_usec: f64,
     /// Periods of a quota that began while there was something to run.
     pub nr_periods: f64,
     /// Periods in which the quota was used up.
     pub nr_throttled: f64,
-    /// Time for which CPUs were held back.
+    /// Time for which CPUs were throttled.
     pub throttled_usec: f64,
     /// `cpu.pressure`.
     pub pressure: Pressure,
@@ -37,19 +37,19 @@ pub struct Cpu {
     backlog: f64,
 }
 
-/// What a container wants of the CPUs in one tick, in cores.
+/// What a container wants from the CPUs in one tick, in cores.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Want {
-    /// All that could run, waiting work included.
+    /// Everything that could run, including waiting work.
     pub total: f64,
-    /// What its own limits let through.
+    /// The part that its own limits allow.
     pub allowed: f64,
-    /// Its weight against the others.
+    /// Its weight relative to the others.
     pub weight: f64,
 }
 
 impl Cpu {
-    /// Adds the demand of a tick to what waits.
+    /// Adds the demand of a tick to the waiting work.
     pub fn want(&self, demand_cores: f64, limits: &Limits, node_cpus: f64, seconds: f64) -> Want {
         let total = demand_cores.max(0.0) + self.backlog / seconds;
         Want { total, allowed: total.min(limits.cores(node_cpus)), weight: limits.cpu_weight.max(1.0) }
@@ -72,7 +72,7 @@ impl Cpu {
             .max(self.backlog * (-seconds / PATIENCE_SECONDS).exp());
         self.backlog = if EPSILON < unserved { unserved.min(patience) } else { 0.0 };
 
-        // As many CPUs as could run at once if there were no quota.
+        // As many CPUs as could run at the same time without a quota.
         let runnable = want.total.min(limits.cpuset_cpus.map_or(node_cpus, f64::from)).min(node_cpus);
         let mut stall = Stall::default();
         if let Some(quota) = limits.quota_cores
@@ -88,7 +88,8 @@ impl Cpu {
         }
         if EPSILON < unserved && stall == Stall::default() {
             let waiting = Stall::of_tasks(1.0 - served / want.total, want.total.ceil());
-            // On its own CPUs some task of the container always runs; only others can take all of them away.
+            // On its own CPUs, some task of the container is always running; only other containers can take all CPUs
+            // from it.
             let full = if served + EPSILON < want.allowed { waiting.full } else { 0.0 };
             stall = Stall { some: waiting.some, full };
         }
@@ -106,7 +107,7 @@ impl Cpu {
     }
 }
 
-/// Shares `capacity` cores among the wants by weight; nobody gets more than its own limits allow.
+/// Distributes `capacity` cores by weight; no container gets more than its own limits allow.
 ///
 /// What one does not need goes to the others, until nothing is left or nobody wants more.
 pub fn share(wants: &[Want], capacity: f64) -> Vec<f64> {
@@ -218,7 +219,8 @@ mod tests {
     }
 
     proptest! {
-        /// Nobody gets more than allowed, nor all together more than there is; nothing wanted is left unused.
+        /// No container gets more than it is allowed, together they get no more than there is, and no wanted capacity
+        /// is left unused.
         #[test]
         fn sharing_conserves(wants in proptest::collection::vec((0.0f64..16.0, 1.0f64..10_000.0), 0..12), capacity in 0.0f64..32.0) {
             let wants: Vec<_> = wants.into_iter().map(|(allowed, weight)| Want { total: allowed, allowed, weight }).collect();
@@ -231,7 +233,7 @@ mod tests {
             prop_assert!((given - wanted.min(capacity)).abs() < 1e-6, "{} of {}", given, wanted.min(capacity));
         }
 
-        /// Limits hold at any length of tick and counters only rise.
+        /// Limits hold for any length of tick, and counters only rise.
         #[test]
         fn limits_hold_and_counters_rise(
             demands in proptest::collection::vec(0.0f64..20.0, 1..40),

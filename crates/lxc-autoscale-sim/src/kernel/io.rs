@@ -3,11 +3,11 @@
 use super::memory::DEVICE_BYTES_PER_SECOND;
 use super::psi::{Pressure, Stall};
 
-/// Bytes of one read or write request as the block layer merges them.
+/// Size of one read or write request after merging in the block layer.
 const REQUEST_BYTES: f64 = 64.0 * 1024.0;
 /// Bytes of one network packet.
 const PACKET_BYTES: f64 = 1000.0;
-/// Share of the time of a write that somebody waits for; the rest is done behind the processes' backs.
+/// Share of the time of a write that a process waits for; the rest is written back asynchronously.
 const SYNC_WRITE_SHARE: f64 = 0.2;
 
 /// Cumulative block I/O of one container.
@@ -26,7 +26,7 @@ pub struct BlockIo {
 }
 
 impl BlockIo {
-    /// Counts what a tick moved.
+    /// Counts the traffic of a tick.
     pub fn account(&mut self, read_bytes: f64, written_bytes: f64, tasks: f64, seconds: f64) {
         self.read_bytes += read_bytes;
         self.written_bytes += written_bytes;
@@ -37,7 +37,7 @@ impl BlockIo {
     }
 }
 
-/// Cumulative network traffic, as the container sees the directions.
+/// Cumulative network traffic, with the directions as the container sees them.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Network {
     /// Bytes received.
@@ -47,7 +47,7 @@ pub struct Network {
 }
 
 impl Network {
-    /// Counts a tick.
+    /// Counts the traffic of a tick.
     pub fn account(&mut self, rx_bytes: f64, tx_bytes: f64) {
         self.rx_bytes += rx_bytes.max(0.0);
         self.tx_bytes += tx_bytes.max(0.0);

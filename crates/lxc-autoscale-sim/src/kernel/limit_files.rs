@@ -11,15 +11,15 @@ use super::limits::Limits;
 use crate::engine::CpuSet;
 use crate::node::{CgroupVersion, NodeLayout};
 
-/// `cpu.shares` of v1 that weighs as much as `cpu.weight` 100 of v2.
+/// The `cpu.shares` of v1 per unit of `cpu.weight` of v2.
 const V1_SHARES_PER_WEIGHT: f64 = 10.24;
-/// From here on a v1 memory limit means "none": the kernel's largest count of pages.
+/// From here on, a v1 memory limit means "none"; the kernel uses its largest count of pages.
 const V1_UNLIMITED_BYTES: f64 = 9.0e18;
 
-/// Why a container's limits are not known.
+/// Why a container's limits cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum LimitError {
-    /// A file cannot be read; the container may just have ended.
+    /// A file cannot be read; the container may have just stopped.
     #[error("cannot read `{}`", path.display())]
     Read {
         /// The file.
@@ -27,12 +27,12 @@ pub enum LimitError {
         /// Why.
         source: io::Error,
     },
-    /// A file holds no limit.
+    /// A file does not contain a limit.
     #[error("`{}` holds no limit: `{text}`", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// What it holds.
+        /// The content of the file.
         text: String,
     },
 }
@@ -44,7 +44,7 @@ impl LimitError {
     }
 }
 
-/// What a limit file holds.
+/// The value of a limit file.
 enum Limit<T> {
     Of(T),
     None,
@@ -59,11 +59,11 @@ impl<T> Limit<T> {
     }
 }
 
-/// Reads what is in force for a container now. A limit without a file is no limit, as on a kernel without
-/// that controller; a container without a cgroup is an error.
+/// Reads the limits in force for a container. A limit without a file is no limit, as on a kernel without that
+/// controller; a container without a cgroup is an error.
 ///
 /// # Errors
-/// [`LimitError`] when the cgroup is gone, or a file holds something else than a limit.
+/// [`LimitError`] if the cgroup is gone, or a file does not contain a limit.
 pub fn read_limits(layout: &NodeLayout, version: CgroupVersion, id: Vmid) -> Result<Limits, LimitError> {
     match version {
         CgroupVersion::V1 => read_v1(|controller| layout.container_cgroup(version, controller, id)),
@@ -109,7 +109,7 @@ fn read_v1(cgroup: impl Fn(&str) -> PathBuf) -> Result<Limits, LimitError> {
     })
 }
 
-/// An empty cpuset takes over its parent's, which is the whole node.
+/// An empty cpuset inherits its parent's, which is the whole node.
 fn read_cpuset(path: &Path) -> Result<Option<u32>, LimitError> {
     let count = |text: &str| u32::try_from(text.parse::<CpuSet>().ok()?.len()).ok();
     Ok(read(path, count)?.filter(|&cpus| 0 < cpus))
@@ -136,7 +136,7 @@ fn require(cgroup: &Path) -> Result<(), LimitError> {
     found.map(drop).map_err(|source| LimitError::Read { path: cgroup.to_owned(), source })
 }
 
-/// Reads and parses one file; `None` when there is no such file.
+/// Reads and parses one file; `None` if it does not exist.
 fn read<T>(path: &Path, parse: impl FnOnce(&str) -> Option<T>) -> Result<Option<T>, LimitError> {
     let text = match fs::read_to_string(path) {
         Ok(text) => text,

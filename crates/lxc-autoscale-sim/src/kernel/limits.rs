@@ -1,4 +1,4 @@
-//! What a container is allowed, as the kernel enforces it.
+//! The limits of a container, as the kernel enforces them.
 
 /// The limits of one container. `None` is "no limit" throughout.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -7,13 +7,13 @@ pub struct Limits {
     pub quota_cores: Option<f64>,
     /// CPUs in the cpuset.
     pub cpuset_cpus: Option<u32>,
-    /// CPU weight (`cpu.weight`; on v1 `cpu.shares` in the same proportion).
+    /// CPU weight (`cpu.weight`; on v1, `cpu.shares` scaled accordingly).
     pub cpu_weight: f64,
     /// `memory.high`, in bytes.
     pub memory_high_bytes: Option<f64>,
     /// `memory.max`, in bytes.
     pub memory_max_bytes: Option<f64>,
-    /// `memory.swap.max`, in bytes; on v1 what memory-plus-swap leaves beside the memory limit.
+    /// `memory.swap.max`, in bytes; on v1, the memory-plus-swap limit minus the memory limit.
     pub swap_max_bytes: Option<f64>,
     /// `pids.max`.
     pub pids_max: Option<u32>,
@@ -34,7 +34,7 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// The most cores this container can use at once on a node of `node_cpus`.
+    /// The most cores that this container can use at once on a node with `node_cpus`.
     pub fn cores(&self, node_cpus: f64) -> f64 {
         let cpuset = self.cpuset_cpus.map_or(node_cpus, f64::from).min(node_cpus);
         self.quota_cores.map_or(cpuset, |quota| quota.min(cpuset))

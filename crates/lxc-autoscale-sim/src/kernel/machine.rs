@@ -1,4 +1,4 @@
-//! The node together with the services in its containers, on a clock of their own.
+//! The node with the services in its containers, which have a clock of their own.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use super::memory::Killed;
 use super::node::{Capacity, Node, Tenant};
 use crate::workload::{Plan, Runner};
 
-/// A node whose containers do what a plan says.
+/// A node whose containers follow a workload plan.
 #[derive(Clone, Debug)]
 pub struct Machine {
     /// The node.
@@ -21,14 +21,15 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// A node that has just been booted, at a moment of the workloads' clock.
+    /// A node that has just booted, at this time of the workloads' clock.
     pub fn new(capacity: Capacity, workload_seconds: f64) -> Self {
         Self { node: Node::new(capacity), runners: BTreeMap::new(), workload_seconds }
     }
 
-    /// One tick of the node's clock, and `plan.speed` times as much of the workloads'. Returns who was killed.
+    /// Advances by one tick of the node's clock, and by `plan.speed` times as much of the workloads' clock. Returns
+    /// who was killed.
     ///
-    /// The containers that have limits are those that run.
+    /// The containers with limits are those that are running.
     pub fn tick(
         &mut self,
         plan: &Plan,
@@ -44,7 +45,7 @@ impl Machine {
                 let runner = self.runners.entry(*id).or_insert_with(|| Runner::started_at(now));
                 let seed = plan.seed.wrapping_add(u64::from(id.get()) << 32);
                 let demand = plan.containers.get(id).map(|workload| runner.demand(workload, seed, now));
-                // Traffic is counted on the node's clock, so a faster workload does not move more of it.
+                // Traffic is counted on the node's clock, so a faster workload does not cause more of it.
                 (*id, Tenant { demand: demand.unwrap_or_default(), limits: *limits })
             })
             .collect();
@@ -57,7 +58,7 @@ impl Machine {
         killed
     }
 
-    /// A container was started anew: its counters and its service begin again.
+    /// A container was restarted: its counters and its service start again.
     pub fn restart(&mut self, id: Vmid) {
         self.node.containers.remove(&id);
         self.runners.remove(&id);

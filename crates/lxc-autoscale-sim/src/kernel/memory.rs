@@ -1,40 +1,41 @@
-//! Memory: what is held, what is reclaimed when a limit is reached, and who dies when nothing is left to reclaim.
+//! Memory: what is held, what is reclaimed when a limit is reached, and who is killed when nothing is left to
+//! reclaim.
 //!
-//! Reclaim takes clean cache that was read once, then cache in use (which the workload reads back later: a
-//! refault), then pushes anonymous and shared memory to swap. `memory.high` stops there: beyond it a container
-//! may still grow, but each task is put to sleep after every batch of pages, so it grows very slowly.
-//! `memory.max` does not give way: the OOM killer ends the workload, and when what is left (tmpfs, init) is still
-//! too large, init, and with it the container. That is the order recorded on a real node.
+//! Reclaim takes clean cache that was read once, then cache in use (which the workload reads back later, as a
+//! refault), and then moves anonymous and shared memory to swap. `memory.high` stops there: above it a container may
+//! still grow, but each task sleeps after every batch of pages, so it grows very slowly. `memory.max` is a hard
+//! limit: the OOM killer kills the workload and, if the rest (tmpfs, init) is still too large, init and with it the
+//! container. This is the order recorded on a real node.
 
 use super::psi::{Pressure, Stall};
 
 /// Size of a page.
 pub const PAGE_BYTES: f64 = 4096.0;
-/// Pages charged at once; every batch that meets a limit is one `high` or `max` event (MEMCG_CHARGE_BATCH).
+/// Pages charged at once; every batch that reaches a limit is one `high` or `max` event (MEMCG_CHARGE_BATCH).
 const BATCH_BYTES: f64 = 64.0 * PAGE_BYTES;
-/// Sleep that a task is given for a batch beyond `memory.high`, in seconds; the kernel's longest.
+/// How long a task sleeps for a batch above `memory.high`, in seconds; the longest time of the kernel.
 const HIGH_SLEEP_SECONDS: f64 = 2.0;
-/// What init and its few helpers hold.
+/// Memory of init and its few helpers.
 pub const INIT_BYTES: f64 = 2.0 * 1024.0 * 1024.0;
-/// Kernel memory of a container with nothing but init: slab, per-CPU counters.
+/// Kernel memory of a container with only init: slab, per-CPU counters.
 const KERNEL_BASE_BYTES: f64 = 1.5 * 1024.0 * 1024.0;
-/// Kernel stack and the like of one more process.
+/// Kernel memory of one more process: the stack and the like.
 const KERNEL_PER_PROCESS_BYTES: f64 = 24.0 * 1024.0;
-/// Page tables, as a share of the mapped memory: 8 bytes a page.
+/// Page tables, as a share of the mapped memory: 8 bytes per page.
 const PAGE_TABLE_SHARE: f64 = 8.0 / PAGE_BYTES;
-/// Share of its memory that a workload does not touch for hours; it can lie in swap without harm.
+/// Share of its memory that a workload does not touch for hours, and that can be in swap without harm.
 const COLD_SHARE: f64 = 0.3;
 /// The rest is touched about once in this time.
 const TOUCH_SECONDS: f64 = 5.0;
-/// What the swap device and the disk read in a second.
+/// Read throughput of the swap device and of the disk, in bytes per second.
 pub const DEVICE_BYTES_PER_SECOND: f64 = 250.0 * 1024.0 * 1024.0;
-/// Written pages are on disk after about this time (the kernel's flusher wakes every 5 s).
+/// Written pages are on the disk after about this time (the kernel's flusher wakes every 5 s).
 const WRITEBACK_SECONDS: f64 = 5.0;
 
 /// The memory of one container: amounts in bytes, then cumulative counters.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Memory {
-    /// Anonymous memory, init's included.
+    /// Anonymous memory, including init's.
     pub anon: f64,
     /// Shared memory and tmpfs.
     pub shmem: f64,
@@ -52,7 +53,7 @@ pub struct Memory {
     pub swapped_shmem: f64,
     /// The most that was ever charged (`memory.peak`).
     pub peak: f64,
-    /// Cache in use that was dropped and will be missed.
+    /// Cache that was in use when it was dropped, and that will be read back.
     evicted: f64,
     /// Cumulative counters.
     pub events: Events,
@@ -67,9 +68,9 @@ pub struct Events {
     pub high: f64,
     /// Batches that met `memory.max`.
     pub max: f64,
-    /// Times reclaim at `memory.max` was not enough.
+    /// Times reclaim at `memory.max` was insufficient.
     pub oom: f64,
-    /// Processes killed for it.
+    /// Processes killed because of it.
     pub oom_kill: f64,
     /// Batches that met `memory.swap.max`.
     pub swap_max: f64,
@@ -85,13 +86,13 @@ pub struct Events {
     pub faults: f64,
     /// The part of them that waited for a device.
     pub major_faults: f64,
-    /// Pages looked at by reclaim.
+    /// Pages scanned by reclaim.
     pub scanned: f64,
-    /// Pages it took.
+    /// Pages taken by reclaim.
     pub stolen: f64,
 }
 
-/// What stands against a container's memory, in bytes.
+/// The limits on a container's memory, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Bounds {
     /// `memory.high`.
@@ -100,14 +101,14 @@ pub struct Bounds {
     pub max: Option<f64>,
     /// `memory.swap.max`.
     pub swap: Option<f64>,
-    /// Swap that is left on the node.
+    /// Free swap of the node.
     pub node_swap_free: f64,
 }
 
 /// What the workload holds and reads in a tick.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Holding {
-    /// Anonymous memory, in bytes, init's not included.
+    /// Anonymous memory, in bytes, without init's.
     pub anon: f64,
     /// Shared memory and tmpfs, in bytes.
     pub shmem: f64,
@@ -117,9 +118,9 @@ pub struct Holding {
     pub read_once: f64,
     /// Files written, in bytes.
     pub written: f64,
-    /// Processes besides init.
+    /// Number of processes in addition to init.
     pub processes: f64,
-    /// Tasks that run at the same time.
+    /// Number of tasks that run at the same time.
     pub tasks: f64,
 }
 
@@ -129,22 +130,22 @@ pub enum Killed {
     /// Nobody.
     #[default]
     Nobody,
-    /// The workload; init lives.
+    /// The workload; init survives.
     Workload,
     /// Init, and the container with it.
     Init,
 }
 
-/// What a tick of the memory did.
+/// The result of a tick.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Outcome {
-    /// Share of the tick that each task waited for memory.
+    /// Share of the tick for which each task waited for memory.
     pub stalled_share: f64,
-    /// Bytes read from the disk, refaults included.
+    /// Bytes read from the disk, including refaults.
     pub disk_read: f64,
     /// Bytes written to the disk.
     pub disk_written: f64,
-    /// Whom the OOM killer ended.
+    /// Who was killed by the OOM killer.
     pub killed: Killed,
 }
 
@@ -164,7 +165,7 @@ impl Memory {
         self.swapped_anon + self.swapped_shmem
     }
 
-    /// All of it but the clean page cache, which can be dropped at once.
+    /// All memory except clean page cache, which can be dropped at once.
     pub fn working_set(&self) -> f64 {
         self.current() - (self.active_file + self.inactive_file - self.dirty).max(0.0)
     }
@@ -192,7 +193,7 @@ impl Memory {
         outcome
     }
 
-    /// Frees what the workload gave back and takes what it wants more, no faster than `memory.high` lets it.
+    /// Frees what the workload gave back, and allocates what else it wants, no faster than `memory.high` allows.
     fn hold(&mut self, holding: &Holding, bounds: &Bounds, seconds: f64) {
         let room = match bounds.high {
             None => f64::INFINITY,
@@ -207,7 +208,7 @@ impl Memory {
         self.events.faults += (anon_taken + shmem_taken) / PAGE_BYTES;
     }
 
-    /// Reads back swapped pages that are in use; returns the bytes.
+    /// Reads back swapped pages that are used; returns the bytes.
     fn touch_swapped(&mut self, seconds: f64) -> f64 {
         let cold = COLD_SHARE * (self.anon + self.shmem + self.swapped());
         let hot_swapped = (self.swapped() - cold).max(0.0);
@@ -247,7 +248,7 @@ impl Memory {
         refaulted
     }
 
-    /// Writes go to the cache first and to the disk soon after.
+    /// Writes to the cache first, and to the disk soon after.
     fn write_back(&mut self, holding: &Holding, seconds: f64, outcome: &mut Outcome) {
         self.inactive_file += holding.written;
         self.dirty += holding.written;
@@ -256,7 +257,8 @@ impl Memory {
         outcome.disk_written += flushed;
     }
 
-    /// Reclaims down to `memory.high`; returns the share of the tick that tasks slept because it was not enough.
+    /// Reclaims down to `memory.high`; returns the share of the tick for which tasks slept because that was not
+    /// enough.
     fn obey_high(&mut self, bounds: &Bounds, grown_from: f64, holding: &Holding, seconds: f64) -> f64 {
         let Some(high) = bounds.high else { return 0.0 };
         let excess = self.current() - high;
@@ -275,7 +277,7 @@ impl Memory {
         }
     }
 
-    /// Reclaims down to `memory.max`, by killing where nothing else helps.
+    /// Reclaims down to `memory.max`, and kills if nothing else helps.
     fn obey_max(&mut self, bounds: &Bounds, holding: &Holding) -> Killed {
         let Some(max) = bounds.max else { return Killed::Nobody };
         let excess = self.current() - max;
@@ -308,19 +310,19 @@ impl Memory {
         Killed::Init
     }
 
-    /// Whether a limit holds, but for the rounding of sums.
+    /// Whether a limit is kept, apart from rounding errors.
     fn fits(&self, limit: f64) -> bool {
         self.current() < limit + 1.0
     }
 
-    /// Ends the workload: its anonymous memory is free, what it left in tmpfs stays.
+    /// Kills the workload: its anonymous memory is freed, but what it left in tmpfs stays.
     pub fn kill_workload(&mut self) {
         self.anon = self.anon.min(INIT_BYTES);
         self.swapped_anon = 0.0;
         self.kernel = KERNEL_BASE_BYTES;
     }
 
-    /// Brings `current` down to `target` as far as that is possible without killing; returns the bytes freed.
+    /// Reduces `current` to `target` as far as possible without killing; returns the bytes freed.
     pub fn reclaim(&mut self, target: f64, bounds: &Bounds) -> f64 {
         let before = self.current();
         let once = take(&mut self.inactive_file, before - target);
@@ -358,7 +360,7 @@ impl Memory {
     }
 }
 
-/// Brings what is held, resident and swapped together, to `wanted`; grows by at most `room`. Returns the growth.
+/// Changes what is held, resident and swapped together, to `wanted`; grows by at most `room`. Returns the growth.
 fn resize(resident: &mut f64, swapped: &mut f64, wanted: f64, room: f64) -> f64 {
     let held = *resident + *swapped;
     if held <= wanted {

@@ -55,7 +55,7 @@ fn cache_in_use_that_does_not_fit_is_refaulted_and_stalls() {
 
 #[test]
 fn a_limit_below_the_use_swaps_where_swap_is_allowed() {
-    // The squeeze of the recording: 100 MiB of tmpfs, the limit lowered to 64 MiB with 256 MiB of swap.
+    // As in the recording: 100 MiB of tmpfs, and the limit lowered to 64 MiB with 256 MiB of swap.
     let mut memory = Memory::of_init();
     let tmpfs = Holding { shmem: 100.0 * MIB, processes: 2.0, tasks: 1.0, ..Holding::default() };
     minute(&mut memory, &tmpfs, &limits(256.0, 256.0));
@@ -67,7 +67,8 @@ fn a_limit_below_the_use_swaps_where_swap_is_allowed() {
 
 #[test]
 fn a_limit_below_the_use_kills_where_there_is_no_swap() {
-    // The recording again: a process with 300 MiB, the limit lowered to 128 MiB: it dies, the container lives.
+    // As in the recording: a process with 300 MiB, and the limit lowered to 128 MiB. The process is killed, the
+    // container survives.
     let mut memory = Memory::of_init();
     minute(&mut memory, &anon(300.0), &limits(512.0, 0.0));
     assert_eq!(memory.tick(&anon(300.0), &limits(128.0, 0.0), 0.2).killed, Killed::Workload);
@@ -113,7 +114,7 @@ fn what_the_workload_gives_back_is_free() {
 }
 
 proptest! {
-    /// Whatever is wanted and allowed: use is within the limit, swap within its own, and counters only rise.
+    /// Whatever is wanted and allowed, usage stays within the limit, swap within its own, and counters only rise.
     #[test]
     fn limits_hold_and_counters_rise(
         steps in proptest::collection::vec(
@@ -131,7 +132,7 @@ proptest! {
             let before = memory;
             let outcome = memory.tick(&holding, &bounds, seconds);
             prop_assert!(memory.current() <= max * MIB + 1.0, "{} over {}", memory.current() / MIB, max);
-            // Lowering the limit takes nothing back from swap, but nothing may be added beyond it.
+            // Lowering the limit takes nothing back from swap, but nothing may be added above it.
             prop_assert!(memory.swapped() <= (swap * MIB).max(before.swapped()) + 1.0);
             for amount in [memory.anon, memory.shmem, memory.active_file, memory.inactive_file, memory.dirty,
                            memory.kernel, memory.swapped_anon, memory.swapped_shmem] {

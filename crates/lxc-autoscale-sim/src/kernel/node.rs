@@ -1,4 +1,4 @@
-//! The node: all containers, and what they share.
+//! The node: all containers, and the resources they share.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use super::limits::Limits;
 use super::memory::{Bounds, Killed};
 use super::psi::{Pressure, Stall, decay};
 
-/// What the node has.
+/// The resources of the node.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Capacity {
     /// CPUs.
@@ -22,30 +22,30 @@ pub struct Capacity {
     pub swap_bytes: f64,
 }
 
-/// What the host itself holds: kernel, Proxmox's services.
+/// Memory of the host itself: the kernel and Proxmox's services.
 pub const HOST_MEMORY_BYTES: f64 = 1200.0 * 1024.0 * 1024.0;
-/// What the host itself uses of the CPUs, in cores.
+/// CPU usage of the host itself, in cores.
 const HOST_CORES: f64 = 0.05;
-/// Memory the node keeps free; below it containers are reclaimed from.
+/// Share of memory that the node keeps free; below it, containers are reclaimed from.
 const FREE_SHARE: f64 = 0.02;
-/// Time between two steps of the load average, in seconds.
+/// Time between two updates of the load average, in seconds.
 const LOAD_SECONDS: f64 = 5.0;
-/// What is kept of the 1, 5 and 15 minute load averages in a step, of 2048 (include/linux/sched/loadavg.h).
+/// Decay factors of the 1, 5 and 15 minute load averages per update, out of 2048 (include/linux/sched/loadavg.h).
 const LOAD_KEEP: [u64; 3] = [1884, 2014, 2037];
 
-/// One container's share in a tick.
+/// One container in a tick.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Tenant {
     /// What its processes want.
     pub demand: Demand,
-    /// What it is allowed.
+    /// Its limits.
     pub limits: Limits,
 }
 
 /// The node and its running containers.
 #[derive(Clone, Debug)]
 pub struct Node {
-    /// What it has.
+    /// Its resources.
     pub capacity: Capacity,
     /// The running containers.
     pub containers: BTreeMap<Vmid, Container>,
@@ -66,7 +66,7 @@ pub struct Node {
 }
 
 impl Node {
-    /// A node that has just been booted.
+    /// A node that has just booted.
     pub fn new(capacity: Capacity) -> Self {
         Self {
             capacity,
@@ -82,8 +82,8 @@ impl Node {
         }
     }
 
-    /// One tick. Containers that are not among the tenants have stopped and are forgotten; new ones start from
-    /// nothing. Returns who was killed; a container whose init was killed is gone.
+    /// Advances by one tick. Containers that are not among the tenants have stopped and are forgotten; new ones start
+    /// from zero. Returns who was killed; a container whose init was killed is gone.
     pub fn tick(&mut self, tenants: &BTreeMap<Vmid, Tenant>, seconds: f64) -> BTreeMap<Vmid, Killed> {
         self.containers.retain(|id, _| tenants.contains_key(id));
         let before: Vec<_> = tenants.keys().map(|id| self.stalls(*id)).collect();
@@ -119,7 +119,7 @@ impl Node {
         self.containers.values().map(|container| container.memory.current()).sum()
     }
 
-    /// Swap that is not in use, in bytes.
+    /// Swap that is not used, in bytes.
     pub fn swap_free(&self) -> f64 {
         let used: f64 = self.containers.values().map(|container| container.memory.swapped()).sum();
         (self.capacity.swap_bytes - used).max(0.0)
@@ -130,7 +130,7 @@ impl Node {
         self.load.map(|load| load * 100 / 2048)
     }
 
-    /// Takes cache, then swaps, from all in proportion when the node's memory runs out.
+    /// Takes cache, then swaps, from all containers in proportion, if the node runs out of memory.
     fn reclaim_globally(&mut self, tenants: &BTreeMap<Vmid, Tenant>) {
         let usable = (self.capacity.memory_bytes * (1.0 - FREE_SHARE) - HOST_MEMORY_BYTES).max(0.0);
         let held = self.containers_memory();
@@ -161,8 +161,8 @@ impl Node {
 
     /// Counts the node's own time, load and pressure.
     ///
-    /// Somebody is stalled somewhere about as often as the stalls of independent containers overlap; all are
-    /// stalled only while every container with work is.
+    /// Something is stalled as often as the stalls of independent containers overlap; everything is stalled only
+    /// while every container with work is.
     fn count_own(
         &mut self,
         served: &[f64],
@@ -189,7 +189,7 @@ impl Node {
         let stall = |resource: usize, full: f64| Stall { some: 1.0 - free[resource], full };
         let nobody = tenants.is_empty();
         let full = |resource: usize| if nobody { 0.0 } else { all[resource] };
-        // System-wide there is always some task on a CPU; the kernel prints zeros there.
+        // System-wide, some task is always on a CPU; the kernel prints zeros there.
         self.cpu_pressure.advance(seconds, stall(0, 0.0));
         self.memory_pressure.advance(seconds, stall(1, full(1)));
         self.io_pressure.advance(seconds, stall(2, full(2)));

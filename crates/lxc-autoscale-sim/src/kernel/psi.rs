@@ -1,16 +1,17 @@
 //! Pressure stall information: how a share of stalled time becomes `some avg10=… avg60=… avg300=… total=…`.
 //!
-//! The kernel (kernel/sched/psi.c, include/linux/sched/loadavg.h; format in Documentation/accounting/psi.rst)
-//! closes a window about every two seconds, takes the stalled share of it in percent, and folds it into three
-//! exponential averages kept in fixed point with 11 fraction bits. The decay factors of one window are 1677, 1981
-//! and 2034 of 2048, which are exp(-2/10), exp(-2/60) and exp(-2/300). A rising average is rounded up, so that
+//! The kernel (kernel/sched/psi.c, include/linux/sched/loadavg.h; format in Documentation/accounting/psi.rst) closes
+//! a window about every two seconds, takes the stalled share of it in percent, and updates three exponential averages
+//! in fixed point with 11 fraction bits. The decay factors of one window are 1677, 1981 and 2034 out of 2048, which
+//! are exp(-2/10), exp(-2/60) and exp(-2/300). A rising average is rounded up, so that constant pressure reaches its
+//! true value. `total` advances at once, without waiting for the window.
 //! constant pressure reaches its true value. `total` advances at once and does not wait for the window.
 
 /// Length of one averaging window, in seconds.
 const WINDOW_SECONDS: f64 = 2.0;
 /// One, in the kernel's fixed point.
 const FIXED_1: u64 = 1 << 11;
-/// What is kept of the 10, 60 and 300 second averages over one window.
+/// Decay factors of the 10, 60 and 300 second averages over one window.
 const KEEP: [u64; 3] = [1677, 1981, 2034];
 
 /// One line of a pressure file.
@@ -23,12 +24,12 @@ pub struct PressureLine {
 }
 
 impl PressureLine {
-    /// Advances by `seconds` of which a share between 0 and 1 was stalled.
+    /// Advances by `seconds`, of which the share `stalled_share`, between 0 and 1, was stalled.
     pub fn advance(&mut self, seconds: f64, stalled_share: f64) {
         let share = stalled_share.clamp(0.0, 1.0);
         self.total_usec += seconds * share * 1e6;
         let mut left = seconds;
-        // Ten ticks of 0.2 s are a window, whatever binary fractions add up to.
+        // Ten ticks of 0.2 s are a window, in spite of binary fractions.
         while WINDOW_SECONDS - 1e-9 <= self.window_seconds + left {
             let part = (WINDOW_SECONDS - self.window_seconds).min(left);
             let stalled = self.window_stalled_seconds + part * share;
@@ -53,13 +54,13 @@ impl PressureLine {
         self.total_usec
     }
 
-    /// The three averages in hundredths of a percent, cut as the kernel cuts them when it prints.
+    /// The three averages in hundredths of a percent, truncated as the kernel does when it prints them.
     pub fn averages_centipercent(&self) -> [u64; 3] {
         self.averages.map(|average| (average / FIXED_1) * 100 + (average % FIXED_1) * 100 / FIXED_1)
     }
 }
 
-/// One step of an exponential average in fixed point, rounded up while it rises; the load average uses it too.
+/// One update of an exponential average in fixed point, rounded up while it rises; the load average uses it, too.
 pub(super) fn decay(average: u64, keep: u64, active: u64) -> u64 {
     let sum = average * keep + active * (FIXED_1 - keep);
     if average <= active { sum.div_ceil(FIXED_1) } else { sum / FIXED_1 }
@@ -84,7 +85,7 @@ pub struct Stall {
 }
 
 impl Stall {
-    /// What it means for `tasks` independent tasks when each is stalled for `share` of the time.
+    /// The stall of `tasks` independent tasks, each of which is stalled for `share` of the time.
     pub fn of_tasks(share: f64, tasks: f64) -> Self {
         let share = share.clamp(0.0, 1.0);
         let tasks = tasks.max(1.0);
@@ -119,7 +120,8 @@ mod tests {
             let want =
                 [10.0, 60.0, 300.0].map(|tau| share * 100.0 * (1.0 - (-f64::from(seconds) / tau).exp()));
             for (got, want) in averages_after(seconds, share).into_iter().zip(want) {
-                // The kernel's factors are rounded to 1/2048, which and the rounding up are worth about a percent here.
+                // The kernel's factors are rounded to 1/2048; together with the rounding up, that makes about a
+                // percent here.
                 assert!((got - want).abs() < 1.5, "{seconds} s at {share}: {got} is not {want}");
             }
         }

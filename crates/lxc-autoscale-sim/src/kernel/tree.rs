@@ -1,4 +1,4 @@
-//! Brings rendered files into the node's tree.
+//! Writes rendered files into the node's tree.
 
 use std::collections::HashMap;
 use std::fs;
@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 
 use crate::node::NodeError;
 
-/// Writes files so that a reader sees the old text or the new one, never a part, and only when they changed.
+/// Writes files so that a reader sees either the old text or the new one, and only if they have changed.
 ///
-/// New text is written to a staging directory and renamed into place: nothing strange is ever listed beside the
-/// kernel's files. A file whose directory is gone is not brought back: its container has just ended.
+/// New text is written to a staging directory and renamed into place, so that no other files ever appear next to the
+/// kernel's. A file whose directory is gone is not recreated: its container has just stopped.
 #[derive(Debug)]
 pub struct TreeWriter {
     staging: PathBuf,
@@ -18,19 +18,19 @@ pub struct TreeWriter {
 }
 
 impl TreeWriter {
-    /// Prepares to write, by way of `staging`, which must be on the same file system as the tree.
+    /// Creates a writer that uses `staging`, which must be on the same file system as the tree.
     ///
     /// # Errors
-    /// [`NodeError::File`] when the staging directory cannot be made.
+    /// [`NodeError::File`] if the staging directory cannot be created.
     pub fn new(staging: PathBuf) -> Result<Self, NodeError> {
         fs::create_dir_all(&staging).map_err(NodeError::file("create", &staging))?;
         Ok(Self { staging, written: HashMap::new() })
     }
 
-    /// Puts `text` at `path` unless it is there already.
+    /// Writes `text` to `path`, unless it is there already.
     ///
     /// # Errors
-    /// [`NodeError::File`] when it cannot be written for another reason than a missing directory.
+    /// [`NodeError::File`] if it cannot be written for any reason except a missing directory.
     pub fn put(&mut self, path: PathBuf, text: String) -> Result<(), NodeError> {
         if self.written.get(&path) == Some(&text) {
             return Ok(());
@@ -47,7 +47,7 @@ impl TreeWriter {
         }
     }
 
-    /// Forgets what lies below `directory`, which has been removed.
+    /// Forgets everything below `directory`, which has been removed.
     pub fn forget(&mut self, directory: &Path) {
         self.written.retain(|path, _| !path.starts_with(directory));
     }

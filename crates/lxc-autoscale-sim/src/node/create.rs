@@ -1,4 +1,4 @@
-//! Making a node.
+//! Creates a node.
 
 use std::fs;
 use std::io;
@@ -11,12 +11,12 @@ use super::files::{write_atomically, write_new};
 use super::running::HEADER;
 use super::{CgroupVersion, EngineKind, NodeError, NodeLayout, NodeSettings};
 
-/// Makes the directories and files of a node without containers, and records what it is.
+/// Creates the directories and files of a node without containers, and stores its settings.
 ///
-/// What is there already is left alone, so that a node can be opened again with other settings.
+/// Files that exist are left alone, so that a node can be opened again with other settings.
 ///
 /// # Errors
-/// [`NodeError`] when the settings contradict themselves or the tree cannot be written.
+/// [`NodeError`] if the settings contradict each other, or the tree cannot be written.
 pub fn create_node(layout: &NodeLayout, settings: &NodeSettings) -> Result<(), NodeError> {
     settings.check(layout)?;
     let node = layout.etc_pve_node(&settings.name);
@@ -32,7 +32,7 @@ pub fn create_node(layout: &NodeLayout, settings: &NodeSettings) -> Result<(), N
     }
     link(&format!("nodes/{}/lxc", settings.name), &layout.configs())?;
     link(&format!("nodes/{}", settings.name), &layout.etc_pve().join("local"))?;
-    // As the cluster file system tells it of a node in no cluster.
+    // The content that the cluster file system shows on a node without a cluster.
     write_new(&layout.members(), &format!("{{\n\"nodename\": \"{}\",\n\"version\": 0\n}}\n", settings.name))?;
     write_new(&layout.root().join("etc/hostname"), &format!("{}\n", settings.name))?;
     if settings.engine == EngineKind::Simulated {
@@ -42,15 +42,15 @@ pub fn create_node(layout: &NodeLayout, settings: &NodeSettings) -> Result<(), N
     settings.save(layout)
 }
 
-/// Stores a container's configuration; the container is not started and has no volume yet.
+/// Stores a container's configuration; the container is not started, and has no volume yet.
 ///
 /// # Errors
-/// [`NodeError::File`] when the file cannot be written.
+/// [`NodeError::File`] if the file cannot be written.
 pub fn add_container(layout: &NodeLayout, id: Vmid, config: &str) -> Result<(), NodeError> {
     write_atomically(&layout.config(id), config)
 }
 
-/// The parts of `/proc` that do not move; the simulated kernel adds and advances the rest.
+/// Creates the constant parts of `/proc`; the simulated kernel adds and advances the rest.
 fn create_proc(layout: &NodeLayout, settings: &NodeSettings) -> Result<(), NodeError> {
     let proc = layout.proc();
     write_new(&layout.net_unix(), HEADER)?;

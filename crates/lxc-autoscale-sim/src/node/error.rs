@@ -1,4 +1,4 @@
-//! Why the tree could not be read or changed.
+//! Errors of reading or changing the tree.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -6,17 +6,17 @@ use std::path::{Path, PathBuf};
 /// Why the tree could not be read or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum NodeError {
-    /// A file of the tree could not be worked with.
+    /// A file of the tree cannot be read or written.
     #[error("cannot {action} `{}`", path.display())]
     File {
-        /// What was tried: `read`, `write`, `create` …
+        /// The action that failed: `read`, `write`, `create` …
         action: &'static str,
         /// The file.
         path: PathBuf,
         /// Why not.
         source: io::Error,
     },
-    /// The settings of the node are not what this version writes.
+    /// The settings file of the node is not in the format of this version.
     #[error("`{}` does not describe a node", path.display())]
     Settings {
         /// The file.
@@ -24,7 +24,7 @@ pub enum NodeError {
         /// Why not.
         source: serde_json::Error,
     },
-    /// A node's name becomes a directory and a host name.
+    /// The name of a node is used as a directory and as a host name, and must be valid as both.
     #[error("`{0}` is no node name: letters, digits and hyphens, a letter or digit at both ends")]
     NodeName(String),
     /// A node needs processors and memory.
@@ -42,7 +42,7 @@ pub enum NodeError {
 }
 
 impl NodeError {
-    /// Turns an I/O error into one that names the file.
+    /// Converts an I/O error to one with the path of the file.
     pub(crate) fn file(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::File { action, path, source }

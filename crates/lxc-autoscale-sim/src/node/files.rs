@@ -1,4 +1,4 @@
-//! Reading and writing the tree's files so that a reader never sees half of one.
+//! Reads and writes the tree's files so that a reader never sees an incomplete one.
 
 use std::fs;
 use std::io::{self, Write};
@@ -6,34 +6,34 @@ use std::path::{Path, PathBuf};
 
 use super::NodeError;
 
-/// Reads a file as text; bytes that are no UTF-8 are replaced.
+/// Reads a file as text; invalid UTF-8 is replaced.
 ///
 /// # Errors
-/// [`NodeError::File`] when it cannot be read.
+/// [`NodeError::File`] if it cannot be read.
 pub fn read_text(path: &Path) -> Result<String, NodeError> {
     let bytes = fs::read(path).map_err(NodeError::file("read", path))?;
     Ok(String::from_utf8(bytes)
         .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
 }
 
-/// Writes a file in one step, through `<name>.tmp.<pid>` beside it as Proxmox does.
+/// Writes a file in one step, through `<name>.tmp.<pid>` next to it, as Proxmox does.
 ///
 /// # Errors
-/// [`NodeError::File`] when it cannot be written; the old content then stands.
+/// [`NodeError::File`] if it cannot be written; then the old content remains.
 pub fn write_atomically(path: &Path, content: &str) -> Result<(), NodeError> {
     let temporary = temporary_name(path);
     let written = fs::write(&temporary, content).and_then(|()| fs::rename(&temporary, path));
     written.map_err(|error| {
-        // The old file stands; a leftover would only be noise beside it.
+        // The old file remains; a leftover next to it would only be confusing.
         let _ = fs::remove_file(&temporary);
         NodeError::file("write", path)(error)
     })
 }
 
-/// Creates a file with its parent directories; one that is there already is left alone.
+/// Creates a file with its parent directories; an existing file is left alone.
 ///
 /// # Errors
-/// [`NodeError::File`] when it cannot be created.
+/// [`NodeError::File`] if it cannot be created.
 pub fn write_new(path: &Path, content: &str) -> Result<(), NodeError> {
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent).map_err(NodeError::file("create", parent))?;
@@ -45,12 +45,12 @@ pub fn write_new(path: &Path, content: &str) -> Result<(), NodeError> {
     }
 }
 
-/// Removes a directory with all that is in it; one that is gone already is fine.
+/// Removes a directory with everything in it; it need not exist.
 ///
 /// # Errors
-/// [`NodeError::File`] when something in it cannot be removed.
+/// [`NodeError::File`] if something in it cannot be removed.
 pub fn remove_tree(path: &Path) -> Result<(), NodeError> {
-    // Another process may still be adding to a container's directory while it is taken down.
+    // Another process may still add files to a container's directory while it is being removed.
     for _ in 0..8 {
         match fs::remove_dir_all(path) {
             Ok(()) => return Ok(()),

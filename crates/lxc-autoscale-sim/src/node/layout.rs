@@ -1,11 +1,11 @@
-//! Where things lie in the tree.
+//! The paths in the tree.
 
 use std::path::{Path, PathBuf};
 
 use lxc_autoscale_core::Vmid;
 use serde::{Deserialize, Serialize};
 
-/// The generation of the cgroup file system a node has.
+/// The cgroup version of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CgroupVersion {
     /// One hierarchy per controller: `sys/fs/cgroup/<controller>/lxc/<id>`.
@@ -18,15 +18,15 @@ pub enum CgroupVersion {
 
 /// The paths of a node below its root directory.
 ///
-/// They are a real node's paths, so that a daemon is pointed at the tree by its root paths alone. What no real
-/// node has lies under `etc/sim` and `var/lib/sim`.
+/// They are the paths of a real node, so that daemons need only different root paths. Files that no real node has are
+/// below `etc/sim` and `var/lib/sim`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeLayout {
     root: PathBuf,
 }
 
 impl NodeLayout {
-    /// The controllers a simulated v1 node mounts, each under its own name.
+    /// The controllers that a simulated v1 node mounts, each under its own name.
     pub const V1_CONTROLLERS: [&'static str; 6] = ["blkio", "cpu", "cpuacct", "cpuset", "memory", "pids"];
 
     /// The layout below `root`; nothing is created.
@@ -34,17 +34,17 @@ impl NodeLayout {
         Self { root: root.into() }
     }
 
-    /// The directory that stands for `/`.
+    /// The directory that represents `/`.
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// What the node is: name, CPUs, memory, engine (see `NodeSettings`).
+    /// The settings of the node: name, CPUs, memory, engine (see `NodeSettings`).
     pub fn settings_file(&self) -> PathBuf {
         self.root.join("etc/sim/node.json")
     }
 
-    /// The lock that keeps every change of the running set apart (start, stop, kill).
+    /// The lock for changes of the set of running containers (start, stop, kill).
     pub fn node_lock(&self) -> PathBuf {
         self.root.join("run/lock/sim-node.lock")
     }
@@ -59,7 +59,7 @@ impl NodeLayout {
         self.etc_pve().join(".members")
     }
 
-    /// `/etc/pve/nodes/<node>`, which `/etc/pve/local` and `/etc/pve/lxc` lead to.
+    /// `/etc/pve/nodes/<node>`, which `/etc/pve/local` and `/etc/pve/lxc` point to.
     pub fn etc_pve_node(&self, node: &str) -> PathBuf {
         self.etc_pve().join("nodes").join(node)
     }
@@ -84,9 +84,9 @@ impl NodeLayout {
         self.root.join("sys/fs/cgroup")
     }
 
-    /// The container's own cgroup, which carries its limits; its processes are in `ns` below it.
+    /// The container's own cgroup, which has its limits; its processes are in `ns` below it.
     ///
-    /// `controller` matters to v1 only.
+    /// `controller` matters only for v1.
     pub fn container_cgroup(&self, version: CgroupVersion, controller: &str, id: Vmid) -> PathBuf {
         let hierarchy = match version {
             CgroupVersion::V1 => self.cgroup().join(controller),
@@ -100,7 +100,7 @@ impl NodeLayout {
         self.root.join("proc")
     }
 
-    /// `/proc/net/unix`: a container runs exactly as long as its command socket is listed here.
+    /// `/proc/net/unix`: a container is running for exactly as long as its command socket is listed here.
     pub fn net_unix(&self) -> PathBuf {
         self.proc().join("net/unix")
     }
@@ -120,12 +120,12 @@ impl NodeLayout {
         self.containers().join(id.to_string())
     }
 
-    /// What a volume of a storage holds; a directory per volume.
+    /// The directory of a volume of a storage.
     pub fn volume(&self, storage: &str, volume: &str) -> PathBuf {
         self.root.join("var/lib/sim/volumes").join(storage).join(volume)
     }
 
-    /// `/var/log/pve/tasks`, one log per worker.
+    /// `/var/log/pve/tasks`, with one log per worker.
     pub fn tasks(&self) -> PathBuf {
         self.root.join("var/log/pve/tasks")
     }

@@ -1,4 +1,4 @@
-//! The node as a directory tree: its paths, its settings, how one is made, and which containers run on it.
+//! The node as a directory tree: its paths, its settings, its creation, and its running containers.
 
 mod create;
 mod error;

@@ -1,4 +1,4 @@
-//! Which containers run, as every reader of the node finds out: by `/proc/net/unix`.
+//! The running containers, as listed in `/proc/net/unix`, where every reader of the node finds them.
 
 use std::fs::File;
 use std::path::Path;
@@ -11,10 +11,10 @@ use super::{NodeError, NodeLayout};
 /// The kernel's header of `/proc/net/unix`.
 pub(super) const HEADER: &str = "Num       RefCount Protocol Flags    Type St Inode Path\n";
 
-/// The exclusive right to change which containers run; given back when dropped.
+/// The exclusive right to change which containers are running; released when dropped.
 ///
-/// Whoever starts or ends a simulated container holds it, so that two `pct` processes and the simulated kernel
-/// never rewrite the table of running containers at once.
+/// Every process that starts or stops a simulated container holds it, so that two `pct` processes and the simulated
+/// kernel never rewrite the table of running containers at the same time.
 #[derive(Debug)]
 pub struct NodeLock {
     _file: File,
@@ -24,7 +24,7 @@ impl NodeLock {
     /// Waits for the lock.
     ///
     /// # Errors
-    /// [`NodeError::File`] when the lock file cannot be opened or locked.
+    /// [`NodeError::File`] if the lock file cannot be opened or locked.
     pub fn acquire(layout: &NodeLayout) -> Result<Self, NodeError> {
         let path = layout.node_lock();
         let file = File::options()
@@ -38,7 +38,7 @@ impl NodeLock {
     }
 }
 
-/// The containers whose command socket a `/proc/net/unix` lists, in order of their ids.
+/// The containers whose command socket is listed in a `/proc/net/unix`, in the order of their ids.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RunningTable {
     ids: Vec<Vmid>,
@@ -59,7 +59,7 @@ impl RunningTable {
         Self { ids }
     }
 
-    /// Whether the container runs.
+    /// Whether the container is running.
     pub fn contains(&self, id: Vmid) -> bool {
         self.ids.binary_search(&id).is_ok()
     }
@@ -70,15 +70,15 @@ impl RunningTable {
     }
 }
 
-/// The containers that run on a simulated node, lowest id first.
+/// The running containers of a simulated node, lowest id first.
 ///
 /// # Errors
-/// [`NodeError::File`] when the tree has no `/proc/net/unix`.
+/// [`NodeError::File`] if the tree has no `/proc/net/unix`.
 pub fn running(layout: &NodeLayout) -> Result<RunningTable, NodeError> {
     Ok(RunningTable::parse(&read_text(&layout.net_unix())?, Path::new("/var/lib/lxc")))
 }
 
-/// Adds a container to the table; `NodeLock` proves that nobody else is changing it.
+/// Adds a container to the table; the `NodeLock` proves that nobody else is changing it.
 pub(crate) fn add_running(_lock: &NodeLock, layout: &NodeLayout, id: Vmid) -> Result<(), NodeError> {
     let path = layout.net_unix();
     let mut text = read_text(&path)?;
@@ -89,7 +89,7 @@ pub(crate) fn add_running(_lock: &NodeLock, layout: &NodeLayout, id: Vmid) -> Re
     write_atomically(&path, &text)
 }
 
-/// Takes a container from the table.
+/// Removes a container from the table.
 pub(crate) fn remove_running(_lock: &NodeLock, layout: &NodeLayout, id: Vmid) -> Result<(), NodeError> {
     let path = layout.net_unix();
     let ending = format!(" {}", NodeLayout::command_socket(id));

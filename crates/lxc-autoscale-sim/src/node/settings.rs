@@ -1,4 +1,4 @@
-//! What the node is: the facts a `pct` process needs to know about the tree it was pointed at.
+//! The settings of the node, which a `pct` process reads from the tree.
 
 use lxc_autoscale_core::Mebibytes;
 use serde::{Deserialize, Serialize};
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::files::{read_text, write_atomically};
 use super::{CgroupVersion, NodeError, NodeLayout};
 
-/// What does the work of starting containers and limiting them.
+/// What starts and limits the containers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum EngineKind {
@@ -16,7 +16,7 @@ pub enum EngineKind {
     Lxc,
 }
 
-/// What a storage can do and what its tools print.
+/// The capabilities of a storage, and the output of its tools.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum StorageKind {
@@ -24,36 +24,36 @@ pub enum StorageKind {
     LvmThin,
     /// A directory with raw images: no snapshots.
     Dir,
-    /// A directory with one directory per volume: snapshots are copies, sizes are noted and not enforced. Real
+    /// A directory with one directory per volume: snapshots are copies, and sizes are recorded but not enforced. Real
     /// containers are on such a storage.
     Tree,
 }
 
-/// A storage that volumes are on.
+/// A storage for volumes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Storage {
-    /// Its id, the part of a volume's name before the colon.
+    /// Its id, which is the part of a volume's name before the colon.
     pub id: String,
-    /// What it is.
+    /// Its kind.
     pub kind: StorageKind,
-    /// Its size; a thin pool may be promised away beyond it.
+    /// Its size; a thin pool may be overcommitted.
     pub size: Mebibytes,
 }
 
-/// What becomes of the answers of the REST API to calls that change something. What was asked for is done all the same.
+/// What happens to the REST API's answers to calls that change something. The change itself is made in any case.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Answers {
-    /// They arrive.
+    /// They are delivered.
     #[default]
     Whole,
-    /// Proxmox's proxy waits no longer for the daemon behind it: status 596.
+    /// Proxmox's proxy stops waiting for the daemon behind it: status 596.
     GivenUp,
     /// The connection breaks.
     Lost,
 }
 
-/// What the node is.
+/// The settings of a node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct NodeSettings {
@@ -65,22 +65,22 @@ pub struct NodeSettings {
     pub memory: Mebibytes,
     /// Swap of the machine.
     pub swap: Mebibytes,
-    /// Generation of its cgroup file system. Real containers use what this machine mounts.
+    /// Its cgroup version. Real containers use whatever this machine mounts.
     pub cgroup: CgroupVersion,
-    /// What runs its containers.
+    /// The engine of its containers.
     pub engine: EngineKind,
-    /// Where its volumes are.
+    /// The storages of its volumes.
     pub storages: Vec<Storage>,
-    /// The release it says it is.
+    /// The version of Proxmox that it claims to be.
     pub pve_version: String,
-    /// How long `pct` waits for a container's lock; ten seconds on a real node.
+    /// How long `pct` waits for a container's lock, in seconds; ten on a real node.
     pub lock_timeout_seconds: u64,
-    /// How long it takes to copy a volume, or to take a snapshot of one, beside the work itself; on a real node the
-    /// first takes minutes.
+    /// The additional time that copying a volume, or taking a snapshot of one, takes, in milliseconds; on a real
+    /// node, copying takes minutes.
     pub volume_work_milliseconds: u64,
-    /// What becomes of answers to changes.
+    /// What happens to answers to changes.
     pub answers_to_changes: Answers,
-    /// Whether a file system grows with its volume; where it does not, Proxmox warns of it.
+    /// Whether a file system grows with its volume; if not, Proxmox prints a warning.
     pub filesystems_grow: bool,
 }
 
@@ -111,7 +111,7 @@ impl Default for NodeSettings {
 }
 
 impl NodeSettings {
-    /// The first number of the release it says it is; 0 where that is no number.
+    /// The major version that it claims to be; 0 if that is not a number.
     pub fn major_version(&self) -> u32 {
         self.pve_version.split('.').next().and_then(|number| number.parse().ok()).unwrap_or(0)
     }
@@ -123,20 +123,20 @@ impl NodeSettings {
         Self { engine: EngineKind::Lxc, storages: vec![local], ..Self::default() }
     }
 
-    /// Reads what [`NodeSettings::save`] wrote.
+    /// Reads the settings that [`NodeSettings::save`] wrote.
     ///
     /// # Errors
-    /// [`NodeError`] when the directory holds no node.
+    /// [`NodeError`] if the directory does not contain a node.
     pub fn load(layout: &NodeLayout) -> Result<Self, NodeError> {
         let path = layout.settings_file();
         let text = read_text(&path)?;
         serde_json::from_str(&text).map_err(|source| NodeError::Settings { path, source })
     }
 
-    /// Writes the settings where a `pct` process looks for them.
+    /// Writes the settings to where `pct` processes read them.
     ///
     /// # Errors
-    /// [`NodeError`] when the file cannot be written.
+    /// [`NodeError`] if the file cannot be written.
     pub fn save(&self, layout: &NodeLayout) -> Result<(), NodeError> {
         let path = layout.settings_file();
         let text = serde_json::to_string_pretty(self)
@@ -144,12 +144,12 @@ impl NodeSettings {
         write_atomically(&path, &(text + "\n"))
     }
 
-    /// The storage of that id.
+    /// The storage with this id.
     pub fn storage(&self, id: &str) -> Option<&Storage> {
         self.storages.iter().find(|storage| storage.id == id)
     }
 
-    /// Checks what the types cannot say.
+    /// Checks what types cannot express.
     pub(super) fn check(&self, layout: &NodeLayout) -> Result<(), NodeError> {
         let is_end = |c: Option<u8>| c.is_some_and(|c| c.is_ascii_alphanumeric());
         let name = self.name.as_bytes();
@@ -162,7 +162,7 @@ impl NodeSettings {
         if self.cpus == 0 || self.memory < Mebibytes::new(64) {
             return Err(NodeError::TooSmall);
         }
-        // 107 bytes fit into the name of an abstract socket beside its leading NUL.
+        // The name of an abstract socket has room for 107 bytes after its leading NUL.
         let longest_socket = layout.containers().join("999999999/command");
         if self.engine == EngineKind::Lxc && 107 < longest_socket.as_os_str().len() {
             return Err(NodeError::PathTooLong { path: layout.root().to_owned() });

@@ -1,4 +1,4 @@
-//! The commands a daemon finds on its `PATH`.
+//! The commands that daemons find on their `PATH`.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -10,16 +10,16 @@ use super::{NodeError, NodeLayout};
 /// Writes `pct`, `pvesh` and `pveum` into `bin`: scripts that run this program on the node.
 ///
 /// # Errors
-/// [`NodeError::File`] when a script cannot be written or this program's own path cannot be told.
+/// [`NodeError::File`] if a script cannot be written, or the path of this program is not known.
 pub fn write_wrappers(layout: &NodeLayout, bin: &Path) -> Result<(), NodeError> {
     let program = std::env::current_exe().map_err(NodeError::file("find", Path::new("lxc-autoscale-sim")))?;
     write_wrappers_for(&program, layout, bin)
 }
 
-/// [`write_wrappers`] for another program than the running one.
+/// [`write_wrappers`] for a program other than the running one.
 ///
 /// # Errors
-/// [`NodeError::File`] when a script cannot be written.
+/// [`NodeError::File`] if a script cannot be written.
 pub fn write_wrappers_for(program: &Path, layout: &NodeLayout, bin: &Path) -> Result<(), NodeError> {
     fs::create_dir_all(bin).map_err(NodeError::file("create", bin))?;
     let root = std::path::absolute(layout.root()).map_err(NodeError::file("resolve", layout.root()))?;

@@ -1,8 +1,9 @@
-//! A recorded past: what `lxc-monitor` would have written had it watched the node for days.
+//! A recorded past: what `lxc-monitor` would have written if it had watched the node for days.
 //!
-//! Learning needs history, and a demonstration cannot wait for it. So the machine that the live kernel runs is
-//! first run through some days in coarse steps, and what a monitor would have measured of it is written into the
-//! metrics file. The same machine then goes on live: counters, uptimes and workloads continue where the record ends.
+//! Learning needs history, and a demonstration cannot wait for it. So the machine that the live kernel will run is
+//! first run through some days in coarse steps, and what a monitor would have measured of it is written to the
+//! metrics file. The same machine then continues live, so counters, uptimes and workloads continue where the record
+//! ends.
 
 mod record;
 mod repeat;
@@ -28,22 +29,22 @@ pub use repeat::repeat;
 
 /// Time between two records of the past.
 pub const STEP: SignedDuration = SignedDuration::from_mins(5);
-/// The machine advances in steps of this many seconds meanwhile.
+/// Length of the steps in which the machine is advanced, in seconds.
 const TICK_SECONDS: f64 = 30.0;
 const TICKS_PER_STEP: u32 = 10;
 
-/// A past to make up.
+/// The description of a recorded past.
 #[derive(Clone, Debug)]
 pub struct Past<'a> {
-    /// What the node has.
+    /// The resources of the node.
     pub capacity: Capacity,
     /// Its name.
     pub node_name: &'a str,
     /// Its containers.
     pub members: &'a [Member],
-    /// What they do. Its speed does not matter: the past runs as fast as its clock.
+    /// Their workloads. The speed of the plan does not matter: the past is as fast as its clock.
     pub plan: &'a Plan,
-    /// The file system they are on.
+    /// The file system that they are on.
     pub filesystem: Filesystem,
     /// When it ends.
     pub end: Timestamp,
@@ -51,7 +52,7 @@ pub struct Past<'a> {
     pub duration: SignedDuration,
 }
 
-/// Why the past could not be written.
+/// Why the past cannot be written.
 #[derive(Debug, thiserror::Error)]
 pub enum PastError {
     /// The file cannot be written.
@@ -62,16 +63,16 @@ pub enum PastError {
         /// Why.
         source: io::Error,
     },
-    /// The clock is near the end of time.
+    /// The clock is near the end of representable time.
     #[error("the recorded past does not fit before the present time")]
     Clock(#[from] jiff::Error),
 }
 
 impl Past<'_> {
-    /// Lives through the past; `each` is given every snapshot, oldest first. Returns the machine as it is at the end.
+    /// Simulates the past; `each` receives every snapshot, oldest first. Returns the machine in its final state.
     ///
     /// # Errors
-    /// What `each` returns, or [`PastError::Clock`].
+    /// The error of `each`, or [`PastError::Clock`].
     pub fn live_through(
         &self,
         mut each: impl FnMut(&Snapshot) -> Result<(), PastError>,
@@ -111,21 +112,20 @@ impl Past<'_> {
         Ok(machine)
     }
 
-    /// Lives through the past and writes it to the metrics file, in the layout of
-    /// [`lxc_autoscale_core::metrics_file`].
+    /// Simulates the past and writes it to the metrics file, in the layout of [`lxc_autoscale_core::metrics_file`].
     ///
     /// # Errors
-    /// [`PastError`] when the file cannot be written; a file that is there then stands.
+    /// [`PastError`] if the file cannot be written; then an existing file remains.
     pub fn write(&self, path: &Path) -> Result<Machine, PastError> {
         write_file(path, |each| self.live_through(each))
     }
 }
 
-/// Writes what `produce` gives away to the metrics file, one snapshot a line; a file that is there stands until all is
-/// written.
+/// Writes what `produce` delivers to the metrics file, one snapshot per line; an existing file remains until
+/// everything is written.
 ///
 /// # Errors
-/// [`PastError`] when the file cannot be written, or what `produce` returns.
+/// [`PastError`] if the file cannot be written, or the error of `produce`.
 pub fn write_file<T>(
     path: &Path,
     produce: impl FnOnce(&mut dyn FnMut(&Snapshot) -> Result<(), PastError>) -> Result<T, PastError>,

@@ -32,15 +32,15 @@ pub struct Filesystem {
     pub total_bytes: u64,
     /// In use.
     pub used_bytes: u64,
-    /// What an ordinary process may still write.
+    /// Space that an ordinary process may still use.
     pub free_bytes: u64,
 }
 
 impl Filesystem {
-    /// The one a path is on.
+    /// The file system of a path.
     ///
     /// # Errors
-    /// [`NodeError::File`] when the system does not tell.
+    /// [`NodeError::File`] if the system does not tell.
     pub fn of(path: &Path) -> Result<Self, NodeError> {
         let stat =
             rustix::fs::statvfs(path).map_err(|error| NodeError::file("look at", path)(error.into()))?;
@@ -53,7 +53,7 @@ impl Filesystem {
     }
 }
 
-/// Two states of the node, and what was known about it.
+/// Two states of the node, with what is known about it.
 pub(super) struct Seen<'a> {
     pub(super) at: Timestamp,
     pub(super) node_name: &'a str,
@@ -65,7 +65,7 @@ pub(super) struct Seen<'a> {
 }
 
 impl Seen<'_> {
-    /// The snapshot taken at the later of the two.
+    /// The snapshot that was taken at the later of the two states.
     pub(super) fn snapshot(&self) -> Snapshot {
         let time = RecordTime::new(self.at, &TimeZone::system());
         let containers: BTreeMap<_, _> = self

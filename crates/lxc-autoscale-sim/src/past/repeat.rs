@@ -1,8 +1,8 @@
-//! A past for real containers: their present, measured some times and repeated.
+//! A past for real containers: their present, measured several times and repeated.
 //!
-//! Whatever was made up would differ from what the containers really do, and a daemon that looks for unusual behaviour
-//! would rightly say so. Rates and sizes are those that were measured, in turn; cumulative counters stand still
-//! where they are, so that they can go on from there.
+//! An invented past would differ from what the containers really do, and a daemon that looks for unusual behaviour
+//! would rightly report that. Rates and sizes are the measured ones, in turn. Cumulative counters stay at their
+//! present values, so that they can continue from there.
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
@@ -11,10 +11,10 @@ use lxc_autoscale_core::snapshot::{ContainerRecord, Pressure, PressureSet, Snaps
 
 use super::{PastError, STEP};
 
-/// Repeats `measured` every [`STEP`] for `duration` up to `end`; `each` is given every snapshot, oldest first.
+/// Repeats `measured` every [`STEP`] for `duration` up to `end`; `each` receives every snapshot, oldest first.
 ///
 /// # Errors
-/// What `each` returns, or [`PastError::Clock`].
+/// The error of `each`, or [`PastError::Clock`].
 pub fn repeat(
     measured: &[Snapshot],
     end: Timestamp,
@@ -31,7 +31,7 @@ pub fn repeat(
         snapshot.summary.collection_end_time = time;
         for (id, record) in &mut snapshot.containers {
             record.timestamp = time;
-            // It would have to end where it is now, which is later than the container began.
+            // It would have to end at the present uptime, but the container began later than the past.
             record.uptime_seconds = None;
             if let Some(first) = first.containers.get(id) {
                 hold_counters(record, first);

@@ -1,4 +1,4 @@
-//! Why a call failed, and how Proxmox says so.
+//! Errors of a call, in the wording of Proxmox.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -8,70 +8,70 @@ use lxc_autoscale_core::ErrorChain;
 use crate::engine::EngineError;
 use crate::node::NodeError;
 
-/// Exit status of a Perl program that dies with no error number left over.
+/// Exit status of a Perl program that dies without an error number.
 const DIED: u8 = 255;
 
-/// Why a call failed. Texts are Proxmox's where it has one.
+/// Why a call failed. The texts are Proxmox's wherever it has one.
 #[derive(Debug, thiserror::Error)]
 pub enum PctError {
-    /// The words make no sense to the argument grammar.
+    /// The arguments do not match the grammar.
     #[error("{warnings}400 {message}")]
     Usage {
-        /// What the option parser said first, each line ended.
+        /// What the option parser printed first; each line is terminated.
         warnings: String,
         /// What is wrong.
         message: &'static str,
     },
-    /// Parameters have impossible values, or could not be applied to a running container.
+    /// Parameters have invalid values, or could not be applied to a running container.
     #[error("400 Parameter verification failed.")]
     Parameters {
-        /// What is wrong with each; a text may end in a newline, and then an empty line follows it.
+        /// The error of each; a text may end with a line break, in which case an empty line follows.
         errors: BTreeMap<String, String>,
-        /// The error number left over, 255 for none.
+        /// The error number, or 255 for none.
         exit: u8,
     },
-    /// A stored configuration breaks the schema.
+    /// A stored configuration violates the schema.
     #[error("400 Result verification failed")]
     Result {
-        /// What is wrong with each.
+        /// The error of each option.
         errors: BTreeMap<String, String>,
     },
-    /// The call was refused with one text.
+    /// The call was refused with a single text.
     #[error("{text}")]
     Died {
         /// The text.
         text: String,
-        /// The error number left over, 255 for none.
+        /// The error number, or 255 for none.
         exit: u8,
     },
-    /// The machine did not do it.
+    /// The machine failed.
     #[error(transparent)]
     Engine(#[from] EngineError),
     /// The tree could not be read or changed.
     #[error(transparent)]
     Node(#[from] NodeError),
-    /// Nobody reads what we print.
+    /// The output cannot be written.
     #[error("cannot write the output")]
     Output(#[from] io::Error),
 }
 
 impl PctError {
-    /// A refusal with one text.
+    /// A refusal with a single text.
     pub fn died(text: impl Into<String>) -> Self {
         Self::Died { text: text.into(), exit: DIED }
     }
 
-    /// A refusal after a file was not found, which leaves `ENOENT` over.
+    /// A refusal after a file was not found, which sets `ENOENT`.
     pub fn died_without_file(text: impl Into<String>) -> Self {
         Self::Died { text: text.into(), exit: 2 }
     }
 
-    /// One impossible parameter.
+    /// One invalid parameter.
     pub fn parameter(name: &str, text: impl Into<String>) -> Self {
         Self::Parameters { errors: BTreeMap::from([(name.to_owned(), text.into())]), exit: DIED }
     }
 
-    /// What goes to standard error, with the short usage line where Proxmox adds it.
+    /// The output on standard error, with the short usage line if Proxmox adds it.
     pub fn report(&self, usage: &str) -> String {
         match self {
             Self::Usage { .. } => format!("{self}\n{usage}\n"),
@@ -84,7 +84,7 @@ impl PctError {
         }
     }
 
-    /// The text in one string with its causes, which Proxmox has none of.
+    /// The text in one line with its causes, which Proxmox does not print.
     pub fn text(&self) -> String {
         match self {
             Self::Parameters { errors, .. } | Self::Result { errors } => {

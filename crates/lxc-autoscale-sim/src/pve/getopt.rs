@@ -1,26 +1,26 @@
-//! The argument grammar: that of Perl's `Getopt::Long` as Proxmox configures it.
+//! The argument grammar of Perl's `Getopt::Long`, as Proxmox configures it.
 //!
-//! Options take one dash or two, in any case, cut to any unique beginning, with `=value` or the value as the next
-//! word, and stand anywhere before `--`. A boolean's value is optional, so that a bare one swallows a following
-//! word that is no option. What remains are the positional arguments.
+//! Options have one dash or two, may be in any case and abbreviated to any unique prefix, take `=value` or the next
+//! word as their value, and may be anywhere before `--`. The value of a boolean is optional, so a bare boolean
+//! swallows the next word if that is not an option. The remaining words are the positional arguments.
 
 use std::collections::BTreeMap;
 
 use super::error::PctError;
 use super::schema::{Kind, Property};
 
-/// What a command takes.
+/// The arguments of a command.
 #[derive(Clone, Debug)]
 pub struct Grammar {
     /// Names of the positional arguments, in order.
     pub positional: &'static [&'static str],
     /// Whether words may follow the positional arguments.
     pub takes_more: bool,
-    /// All parameters by name, the positional ones included.
+    /// All parameters by name, including the positional ones.
     pub properties: Vec<Property>,
 }
 
-/// The words of a call, sorted out; not yet checked against the schema.
+/// The parsed arguments of a call, not yet checked against the schema.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Words {
     /// Values by parameter.
@@ -30,7 +30,7 @@ pub struct Words {
 }
 
 impl Grammar {
-    /// Sorts out the words of a call.
+    /// Parses the arguments of a call.
     ///
     /// # Errors
     /// [`PctError::Usage`] with Perl's and Proxmox's texts.
@@ -127,7 +127,7 @@ impl Grammar {
 }
 
 impl Words {
-    /// A list grows with every mention; of anything else the last mention counts.
+    /// A list grows with each occurrence; for other parameters, the last occurrence counts.
     fn store(&mut self, property: &Property, value: String) {
         match self.values.get_mut(property.name.as_ref()) {
             Some(list) if property.kind == Kind::ConfigIdList => {
@@ -150,7 +150,7 @@ pub fn parse_boolean(value: &str) -> Option<bool> {
     }
 }
 
-/// The word without its dashes, if it is an option; a lone dash is a plain word.
+/// The word without its dashes, if it is an option; a single dash is a plain word.
 fn option_of(word: &str) -> Option<&str> {
     let option = word.strip_prefix("--").or_else(|| word.strip_prefix('-'))?;
     (!option.is_empty()).then_some(option)

@@ -11,22 +11,22 @@ use super::error::PctError;
 use super::terminal::Terminal;
 use crate::node::{NodeError, NodeLayout};
 
-/// How often a held lock is tried again.
+/// How often a held lock is retried.
 const RETRY: Duration = Duration::from_millis(20);
-/// The error number a Perl program has left over when its alarm interrupts the wait.
+/// The error number of a Perl program whose wait is interrupted by its alarm.
 const INTERRUPTED: u8 = 4;
 
-/// The exclusive right to change one container; given back when dropped.
+/// The exclusive right to change one container; released when dropped.
 #[derive(Debug)]
 pub struct ConfigLock {
     _file: File,
 }
 
 impl ConfigLock {
-    /// Takes the lock, waiting at most `timeout` and saying so.
+    /// Takes the lock, waiting at most `timeout`, and prints that it is waiting.
     ///
     /// # Errors
-    /// Proxmox's text when the time is over.
+    /// Proxmox's text if the time is over.
     pub fn acquire(
         layout: &NodeLayout,
         id: Vmid,

@@ -1,4 +1,4 @@
-//! Everything a call works with.
+//! Everything that a call works with.
 
 use std::io::Write;
 use std::time::Duration;
@@ -14,11 +14,11 @@ use super::terminal::Terminal;
 use crate::engine::{self, Engine, Guest, GuestLimits, Placement, plan_cpusets};
 use crate::node::{NodeLayout, NodeSettings};
 
-/// A node as `pct` sees it: its tree, its engine, its configurations, its volumes.
+/// A node for `pct`: its tree, its engine, its configurations, its volumes.
 pub struct Machine {
     /// The tree.
     pub layout: NodeLayout,
-    /// What it is.
+    /// Its settings.
     pub settings: NodeSettings,
     /// What runs its containers.
     pub engine: Box<dyn Engine>,
@@ -26,13 +26,13 @@ pub struct Machine {
     pub store: ConfigStore,
     /// Their volumes.
     pub volumes: VolumeStore,
-    /// Who asks, as tasks are named.
+    /// The caller, as named in tasks.
     pub user: String,
-    /// Told the name of each task when it begins.
+    /// Called with the name of each task when it begins.
     pub on_task: Option<TaskListener>,
 }
 
-/// Is told the name of a task when it begins.
+/// Receives the name of a task when it begins.
 pub type TaskListener = Box<dyn Fn(&str) + Send>;
 
 impl std::fmt::Debug for Machine {
@@ -48,7 +48,7 @@ impl Machine {
     /// Opens the node of a tree.
     ///
     /// # Errors
-    /// [`PctError`] when the tree holds no node or this machine cannot run it.
+    /// [`PctError`] if the tree does not contain a node, or this machine cannot run it.
     pub fn open(layout: &NodeLayout) -> Result<Self, PctError> {
         let settings = NodeSettings::load(layout)?;
         Ok(Self {
@@ -65,7 +65,7 @@ impl Machine {
     /// Reads a container's configuration; warnings go to standard error.
     ///
     /// # Errors
-    /// Proxmox's text when there is none.
+    /// Proxmox's text if there is none.
     pub fn load(&self, id: Vmid, terminal: &mut Terminal<'_>) -> Result<Loaded, PctError> {
         self.store.load(id, terminal.err)
     }
@@ -73,24 +73,24 @@ impl Machine {
     /// Takes the lock of a container's configuration.
     ///
     /// # Errors
-    /// Proxmox's text when another call holds it too long.
+    /// Proxmox's text if another call holds it for too long.
     pub fn lock(&self, id: Vmid, terminal: &mut Terminal<'_>) -> Result<ConfigLock, PctError> {
         let timeout = Duration::from_secs(self.settings.lock_timeout_seconds);
         ConfigLock::acquire(&self.layout, id, timeout, terminal)
     }
 
-    /// Whether the container runs.
+    /// Whether the container is running.
     ///
     /// # Errors
-    /// [`PctError::Engine`] when that cannot be told.
+    /// [`PctError::Engine`] if that cannot be determined.
     pub fn is_running(&self, id: Vmid) -> Result<bool, PctError> {
         Ok(self.engine.running()?.contains(id))
     }
 
-    /// The container as the engine needs to know it; its root volume is made if nobody has used it yet.
+    /// The container in the form that the engine needs; its root volume is created if it was never used.
     ///
     /// # Errors
-    /// [`PctError`] when the configuration has no root volume.
+    /// [`PctError`] if the configuration has no root volume.
     pub fn guest(&self, id: Vmid, section: &Section) -> Result<Guest, PctError> {
         let value = section.get("rootfs").unwrap_or_default();
         let volume = VolumeId::of_property(value)
@@ -112,11 +112,11 @@ impl Machine {
         })
     }
 
-    /// One cycle of pvestatd's balancing: enacts `cores` as cpusets and spreads them; returns what it changed, as
-    /// Proxmox logs it.
+    /// Runs one cycle of pvestatd's rebalancing, which turns `cores` into cpusets and spreads them. Returns the
+    /// changes as Proxmox logs them.
     ///
     /// # Errors
-    /// [`PctError`] when the running containers cannot be told. A container that ends meanwhile is passed over.
+    /// [`PctError`] if the running containers cannot be listed. A container that stops meanwhile is skipped.
     pub fn rebalance(&self) -> Result<Vec<String>, PctError> {
         let cpus = self.engine.cpus()?;
         let mut placements = Vec::new();
@@ -147,7 +147,7 @@ pub fn configured_bytes(value: &str) -> Option<u64> {
         .and_then(|(_, size)| parse_size_bytes(size))
 }
 
-/// Refuses when somebody works on the container.
+/// Refuses the call if the container is locked.
 ///
 /// # Errors
 /// Proxmox's text.

@@ -1,10 +1,10 @@
-//! Proxmox's side of a node: configurations, locks, pending changes, snapshots, volumes, tasks, and the two
-//! commands that act on them.
+//! Proxmox's part of a node: configurations, locks, pending changes, snapshots, volumes, tasks, and the two commands
+//! that act on them.
 //!
-//! [`pct::run`] and [`pvesh::run`] are the doors. Behind them, in the order a call passes through: the argument
-//! grammar ([`getopt`]) and the parameter checks ([`schema`]), the commands ([`command`]), the stored
-//! configuration ([`config`], [`store`], [`lock`]), and the volumes ([`storage`]). Texts, their order and exit
-//! codes are those of Proxmox VE 8.4 as recorded.
+//! [`pct::run`] and [`pvesh::run`] are the entry points. A call then passes through the argument grammar ([`getopt`])
+//! and the parameter checks ([`schema`]), the commands ([`command`]), the stored configuration ([`config`],
+//! [`store`], [`lock`]), and the volumes ([`storage`]). Texts, their order and exit codes are those of Proxmox VE 8.4
+//! as recorded.
 
 pub mod command;
 pub mod config;

@@ -26,9 +26,9 @@ const ABSENT: &[&str] = &[
     "template",
     "unmount",
 ];
-/// Exit status of a Perl program that dies with no error number left over.
+/// Exit status of a Perl program that dies without an error number.
 const DIED: u8 = 255;
-/// What an unknown command is answered with, behind the line that names it.
+/// The answer to an unknown command, after the line that names it.
 const USAGE: &str = include_str!("pct_usage.txt");
 
 /// Runs one call and returns its exit status.
@@ -38,7 +38,7 @@ pub fn run(layout: &NodeLayout, args: &[String], terminal: &mut Terminal<'_>) ->
         Ok(Found::Help) => writeln!(terminal.out, "{}", USAGE.trim_end()).map(|()| 0),
         Err(text) => terminal.err.write_all(text.as_bytes()).map(|()| DIED),
     };
-    // A reader that has gone away cannot be told anything.
+    // A reader that has gone cannot be told anything.
     status.unwrap_or(DIED)
 }
 
@@ -47,7 +47,7 @@ enum Found<'a> {
     Help,
 }
 
-/// Finds the command by its name or any beginning only it has.
+/// Finds the command by its name or a unique prefix.
 fn find(args: &[String]) -> Result<Found<'_>, String> {
     let Some((word, rest)) = args.split_first() else {
         return Err(format!("ERROR: no command specified\n{USAGE}"));

@@ -1,4 +1,4 @@
-//! `pvesh get`, for the paths the daemons ask.
+//! `pvesh get`, for the paths that the daemons use.
 
 use lxc_autoscale_core::Vmid;
 use serde_json::{Value, json};
@@ -9,7 +9,7 @@ use super::terminal::Terminal;
 use super::vmstatus::vmstatus;
 use crate::node::{NodeLayout, read_text};
 
-/// Exit status of a Perl program that dies with no error number left over.
+/// Exit status of a Perl program that dies without an error number.
 const DIED: u8 = 255;
 
 /// Runs one call and returns its exit status.
@@ -18,7 +18,7 @@ pub fn run(layout: &NodeLayout, args: &[String], terminal: &mut Terminal<'_>) ->
         Ok(value) => writeln!(terminal.out, "{value}").map(|()| 0),
         Err(error) => terminal.err.write_all(error.report("").as_bytes()).map(|()| error.exit()),
     };
-    // A reader that has gone away cannot be told anything.
+    // A reader that has gone cannot be told anything.
     status.unwrap_or(DIED)
 }
 
@@ -29,10 +29,10 @@ fn try_run(layout: &NodeLayout, args: &[String]) -> Result<Value, PctError> {
     answer(&machine, &path, call.kind.as_deref())
 }
 
-/// Answers a path that only looks; `kind` is the kind of resources asked for.
+/// Answers a path that is only read; `kind` is the requested kind of resources.
 ///
 /// # Errors
-/// Proxmox's texts, also for a path that is not known here.
+/// Proxmox's texts, also for a path that is not supported here.
 pub(crate) fn answer(machine: &Machine, path: &[&str], kind: Option<&str>) -> Result<Value, PctError> {
     let node = machine.settings.name.clone();
     match path {
@@ -98,7 +98,7 @@ fn version(machine: &Machine) -> Value {
     json!({"release": release, "repoid": "51304a7ed0", "version": version})
 }
 
-/// Reads an id.
+/// Parses an id.
 ///
 /// # Errors
 /// Proxmox's text.
@@ -110,13 +110,13 @@ pub(crate) fn vmid(id: &str) -> Result<Vmid, PctError> {
 /// Reads the configuration of a container.
 ///
 /// # Errors
-/// Proxmox's text when there is none.
+/// Proxmox's text if there is none.
 pub(crate) fn load(machine: &Machine, id: &str) -> Result<(Vmid, super::store::Loaded), PctError> {
     let id = vmid(id)?;
     Ok((id, machine.store.load(id, &mut std::io::sink())?))
 }
 
-/// The configuration of a container: what is in force, or with what is pending.
+/// The configuration of a container, either in force or with pending changes.
 ///
 /// # Errors
 /// As [`load`].
@@ -126,7 +126,7 @@ pub(crate) fn config(machine: &Machine, id: &str, is_current: bool) -> Result<Va
     let mut answer = serde_json::Map::new();
     for name in section.names() {
         let text = section.get(&name).unwrap_or_default();
-        // `cpulimit` stays text in Proxmox's answers; whole numbers and booleans do not.
+        // In Proxmox's answers, `cpulimit` stays a string; whole numbers and booleans do not.
         let is_number = name != "cpulimit" && text.bytes().all(|byte| byte.is_ascii_digit());
         let value = text
             .parse::<u64>()
@@ -146,7 +146,7 @@ fn containers(machine: &Machine) -> Result<Value, PctError> {
     let running = machine.engine.running()?;
     let mut list = Vec::new();
     for id in machine.store.list()? {
-        // One that was destroyed since the directory was read.
+        // It was destroyed since the directory was read.
         let Ok(loaded) = machine.store.load(id, &mut std::io::sink()) else { continue };
         let mut status = vmstatus(machine, id, &loaded.config.current, running.contains(id))?;
         status.insert("cpu".to_owned(), json!(0));
@@ -175,7 +175,7 @@ fn resources(machine: &Machine, kind: Option<&str>) -> Result<Value, PctError> {
     Ok(Value::Array(list))
 }
 
-/// The node's own figures, from the tree's `/proc`, or this machine's if the containers are real.
+/// The node's own figures, from the tree's `/proc`, or from this machine's if the containers are real.
 fn node_status(machine: &Machine) -> Result<Value, PctError> {
     let own = machine.layout.proc();
     let proc = if own.join("meminfo").exists() { own } else { std::path::PathBuf::from("/proc") };

@@ -9,10 +9,10 @@ use super::config::{GuestConfig, digest};
 use super::error::PctError;
 use crate::node::{NodeError, NodeLayout, write_atomically};
 
-/// A configuration as it was read.
+/// A configuration that was read.
 #[derive(Clone, Debug)]
 pub struct Loaded {
-    /// What it says.
+    /// Its content.
     pub config: GuestConfig,
     /// The digest of the file.
     pub digest: String,
@@ -26,7 +26,7 @@ pub struct ConfigStore {
 }
 
 impl ConfigStore {
-    /// The store of the node of that name.
+    /// The store of the node with this name.
     pub fn new(layout: &NodeLayout, node: &str) -> Self {
         Self { layout: layout.clone(), node: node.to_owned() }
     }
@@ -34,7 +34,7 @@ impl ConfigStore {
     /// The containers that have a configuration, lowest id first.
     ///
     /// # Errors
-    /// [`NodeError::File`] when the directory cannot be read.
+    /// [`NodeError::File`] if the directory cannot be read.
     pub fn list(&self) -> Result<Vec<Vmid>, NodeError> {
         let path = self.layout.configs();
         let entries = fs::read_dir(&path).map_err(NodeError::file("read", &path))?;
@@ -52,10 +52,10 @@ impl ConfigStore {
         self.layout.config(id).is_file()
     }
 
-    /// Reads a configuration and warns about lines that cannot be read.
+    /// Reads a configuration, and warns about lines that cannot be parsed.
     ///
     /// # Errors
-    /// Proxmox's text when there is none.
+    /// Proxmox's text if there is none.
     pub fn load(&self, id: Vmid, warnings: &mut dyn Write) -> Result<Loaded, PctError> {
         let path = self.layout.config(id);
         let bytes = match fs::read(&path) {
@@ -73,7 +73,7 @@ impl ConfigStore {
     /// Writes a configuration.
     ///
     /// # Errors
-    /// [`NodeError::File`] when the file cannot be written.
+    /// [`NodeError::File`] if the file cannot be written.
     pub fn save(&self, id: Vmid, config: &GuestConfig) -> Result<(), NodeError> {
         write_atomically(&self.layout.config(id), &config.write())
     }
@@ -81,7 +81,7 @@ impl ConfigStore {
     /// Removes a configuration.
     ///
     /// # Errors
-    /// [`NodeError::File`] when the file cannot be removed.
+    /// [`NodeError::File`] if the file cannot be removed.
     pub fn remove(&self, id: Vmid) -> Result<(), NodeError> {
         let path = self.layout.config(id);
         fs::remove_file(&path).map_err(NodeError::file("remove", &path))

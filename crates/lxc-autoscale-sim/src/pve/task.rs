@@ -1,4 +1,4 @@
-//! Workers: the part of a call that Proxmox runs as a task, with a log under `/var/log/pve/tasks`.
+//! Workers: the part of a call that Proxmox runs as a task, with a log below `/var/log/pve/tasks`.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -11,7 +11,7 @@ use super::error::PctError;
 use super::machine::Machine;
 use crate::node::{NodeError, NodeLayout};
 
-/// Logs kept in each of the sixteen directories.
+/// Number of logs kept in each of the sixteen directories.
 const LOGS_KEPT: usize = 64;
 
 /// The output of a worker: the terminal and the task's log.
@@ -33,11 +33,11 @@ impl Write for Tee<'_> {
     }
 }
 
-/// Runs a worker in the foreground. What it writes goes to standard output and to its log; how it ended is the
-/// log's last line. A failure becomes one line with exit status 255, as a task's status is.
+/// Runs a worker in the foreground. Its output goes to standard output and to its log, whose last line is the result.
+/// A failure becomes one line with exit status 255, like the status of a task.
 ///
 /// # Errors
-/// What the worker failed with.
+/// The error of the worker.
 pub fn run_worker(
     machine: &Machine,
     kind: &str,
@@ -63,7 +63,7 @@ pub fn run_worker(
     }
 }
 
-/// Opens the log of a new task, named by its UPID in the directory of its start time's last digit.
+/// Creates the log of a new task, named by its UPID, in the directory of the last digit of its start time.
 fn open_log(machine: &Machine, kind: &str, id: Vmid) -> Result<(String, File), NodeError> {
     let (layout, node, user) = (&machine.layout, &machine.settings.name, &machine.user);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -71,8 +71,8 @@ fn open_log(machine: &Machine, kind: &str, id: Vmid) -> Result<(String, File), N
     let directory = layout.tasks().join(&start[start.len() - 1..]);
     fs::create_dir_all(&directory).map_err(NodeError::file("create", &directory))?;
     remove_old_logs(&directory)?;
-    // Where Proxmox has the process's start time we put the fraction of the second: two tasks of one process
-    // must not share a log.
+    // In place of the process's start time, which Proxmox uses, this is the fraction of the second, because two tasks
+    // of one process must not share a log.
     let upid = format!(
         "UPID:{node}:{:08X}:{:08X}:{start}:{kind}:{id}:{user}:",
         std::process::id(),
@@ -83,14 +83,14 @@ fn open_log(machine: &Machine, kind: &str, id: Vmid) -> Result<(String, File), N
     Ok((upid, log.map_err(NodeError::file("create", &path))?))
 }
 
-/// Where the log of a task is; `None` for what is no name of a task.
+/// The path of a task's log; `None` if the text is not the name of a task.
 pub fn log_file(layout: &NodeLayout, upid: &str) -> Option<PathBuf> {
     let is_name = upid.starts_with("UPID:") && !upid.contains('/');
     let start = upid.split(':').nth(4).filter(|start| is_name && start.is_ascii())?;
     Some(layout.tasks().join(&start[start.len().checked_sub(1)?..]).join(upid))
 }
 
-/// Keeps the directory bounded: the oldest logs go, as with Proxmox's rotation.
+/// Limits the number of logs: the oldest are removed, as with Proxmox's rotation.
 fn remove_old_logs(directory: &Path) -> Result<(), NodeError> {
     let entries = fs::read_dir(directory).map_err(NodeError::file("read", directory))?;
     let mut logs: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
@@ -102,7 +102,7 @@ fn remove_old_logs(directory: &Path) -> Result<(), NodeError> {
     };
     logs.sort_by_key(start);
     for log in &logs[..=logs.len() - LOGS_KEPT] {
-        // Another worker may have removed it just now.
+        // Another worker may just have removed it.
         let _ = fs::remove_file(log);
     }
     Ok(())

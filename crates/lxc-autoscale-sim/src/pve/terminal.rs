@@ -1,4 +1,4 @@
-//! Where a command's output goes.
+//! The output streams of a command.
 
 use std::io::Write;
 

@@ -8,13 +8,13 @@ use super::error::PctError;
 use super::machine::{Machine, configured_bytes};
 use crate::engine::Usage;
 
-/// Size of a root volume nothing is known about, in bytes.
+/// Size of a root volume of unknown size, in bytes.
 const UNKNOWN_DISK_BYTES: u64 = 4 << 30;
 
-/// The status of a container by field; `cpu` is not among them, because it takes two looks.
+/// The status of a container by field, except `cpu`, which needs two measurements.
 ///
 /// # Errors
-/// [`PctError`] when the volume cannot be read.
+/// [`PctError`] if the volume cannot be read.
 pub fn vmstatus(
     machine: &Machine,
     id: Vmid,
@@ -47,7 +47,7 @@ pub fn vmstatus(
     if summary.template {
         set("template", json!(1));
     }
-    // A container that ends between the two looks has nothing left to read.
+    // A container that stops between the two measurements has nothing left to read.
     let usage = if is_running { machine.engine.usage(id).unwrap_or_default() } else { Usage::default() };
     for (key, value) in [
         ("mem", usage.memory),

@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 
 use crate::node::{NodeError, NodeLayout, write_atomically};
 
-/// Who may everything.
+/// The user who may do everything.
 pub const ROOT: &str = "root@pam";
-/// The role that holds every privilege.
+/// The role with all privileges.
 const ADMINISTRATOR: &str = "Administrator";
-/// To connect a container to a bridge; Proxmox has it since version 8.
+/// The privilege to connect a container to a bridge, which Proxmox has since version 8.
 pub const SDN_USE: &str = "SDN.Use";
-/// The privileges that calls of this node ask for.
+/// The privileges that calls of this node need.
 pub const PRIVILEGES: &[&str] = &[
     SDN_USE,
     "Datastore.AllocateSpace",
@@ -32,14 +32,14 @@ pub const PRIVILEGES: &[&str] = &[
     "VM.Snapshot",
     "VM.Snapshot.Rollback",
 ];
-/// Paths that `/access/permissions` always tells about.
+/// Paths that `/access/permissions` always lists.
 const SHOWN_PATHS: [&str; 6] = ["/", "/access", "/nodes", "/sdn", "/storage", "/vms"];
 
 /// A token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Token {
     secret: String,
-    /// It may only what both it and its user may.
+    /// Whether it may only do what both it and its user may do.
     is_separated: bool,
 }
 
@@ -52,22 +52,22 @@ struct Grant {
     role: String,
 }
 
-/// Who there is, and who may what.
+/// The users, and what they may do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Access {
     users: BTreeSet<String>,
     tokens: BTreeMap<String, Token>,
     roles: BTreeMap<String, BTreeSet<String>>,
     grants: Vec<Grant>,
-    /// Groups and pools, which nothing here asks for.
+    /// Lines for groups and pools, which are not used here.
     others: Vec<String>,
 }
 
 impl Access {
-    /// Reads the files; without them there is only root.
+    /// Reads the files; without them, there is only root.
     ///
     /// # Errors
-    /// [`NodeError`] when one of them cannot be read.
+    /// [`NodeError`] if one of them cannot be read.
     pub fn load(layout: &NodeLayout) -> Result<Self, NodeError> {
         let mut access = Self::default();
         access.users.insert(ROOT.to_owned());
@@ -84,10 +84,10 @@ impl Access {
         Ok(access)
     }
 
-    /// Writes the files; the secrets where only root can read them.
+    /// Writes the files; the secrets are readable by root only.
     ///
     /// # Errors
-    /// [`NodeError`] when one of them cannot be written.
+    /// [`NodeError`] if one of them cannot be written.
     pub fn save(&self, layout: &NodeLayout) -> Result<(), NodeError> {
         let mut lines: Vec<String> =
             self.users.iter().map(|user| format!("user:{user}:1:0::::::\n")).collect();
@@ -140,24 +140,24 @@ impl Access {
         self.users.contains(user)
     }
 
-    /// Adds a user; false if there is one of that name.
+    /// Adds a user; false if the user exists.
     pub fn add_user(&mut self, user: &str) -> bool {
         self.users.insert(user.to_owned())
     }
 
-    /// Adds a token; false if there is one of that name.
+    /// Adds a token; false if the token exists.
     pub fn add_token(&mut self, id: &str, secret: &str, is_separated: bool) -> bool {
         let token = Token { secret: secret.to_owned(), is_separated };
         !self.tokens.contains_key(id) && self.tokens.insert(id.to_owned(), token).is_none()
     }
 
-    /// Adds a role; false if there is one of that name.
+    /// Adds a role; false if the role exists.
     pub fn add_role<'a>(&mut self, role: &str, privileges: impl Iterator<Item = &'a str>) -> bool {
         !self.roles.contains_key(role)
             && self.roles.insert(role.to_owned(), privileges.map(str::to_owned).collect()).is_none()
     }
 
-    /// Gives a role more privileges, or others; false if there is none of that name.
+    /// Adds or replaces privileges of a role; false if there is no such role.
     pub fn modify_role<'a>(
         &mut self,
         role: &str,
@@ -177,7 +177,7 @@ impl Access {
         role == ADMINISTRATOR || self.roles.contains_key(role)
     }
 
-    /// Gives a role to a user or a token on a path and below.
+    /// Gives a role to a user or a token, for a path and everything below it.
     pub fn grant(&mut self, path: &str, who: &str, role: &str) {
         let grant =
             Grant { is_passed_on: true, path: path.to_owned(), who: who.to_owned(), role: role.to_owned() };
@@ -186,7 +186,7 @@ impl Access {
         }
     }
 
-    /// Finds out who presents `credential`, `user@realm!name=secret`.
+    /// Identifies the owner of `credential`, which is `user@realm!name=secret`.
     ///
     /// # Errors
     /// Proxmox's text.
@@ -199,7 +199,7 @@ impl Access {
         Ok(id.to_owned())
     }
 
-    /// What somebody may on a path.
+    /// The privileges of a user or token on a path.
     pub fn privileges(&self, who: &str, path: &str) -> BTreeSet<&str> {
         let Some((user, _)) = who.split_once('!') else { return self.of_principal(who, path) };
         let users = self.of_principal(user, path);
@@ -212,7 +212,7 @@ impl Access {
         }
     }
 
-    /// The roles on the deepest path that has an entry replace those from above.
+    /// The roles on the deepest path with an entry replace those from above.
     fn of_principal(&self, who: &str, path: &str) -> BTreeSet<&str> {
         if who == ROOT {
             return PRIVILEGES.iter().copied().collect();
@@ -239,7 +239,7 @@ impl Access {
         self.roles.get(role).into_iter().flatten().map(String::as_str).collect()
     }
 
-    /// What somebody may, by path: `/access/permissions`.
+    /// The privileges of a user or token by path, for `/access/permissions`.
     pub fn permissions(&self, who: &str) -> BTreeMap<&str, BTreeSet<&str>> {
         let paths = SHOWN_PATHS.into_iter().chain(self.grants.iter().map(|grant| grant.path.as_str()));
         paths.map(|path| (path, self.privileges(who, path))).filter(|(_, found)| !found.is_empty()).collect()

@@ -1,4 +1,4 @@
-//! Calls that change something: which command of `pct` each is, and which privileges it takes.
+//! Calls that change something: the `pct` command of each, and the privileges it needs.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,18 +15,18 @@ use crate::pve::schema::{Kind, check_all};
 use crate::pve::storage::Interrupt;
 use crate::pve::terminal::Terminal;
 
-/// A call that changes something, found by method and path.
+/// A call that changes something, identified by method and path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Change {
     /// The command of `pct`.
     command: &'static str,
-    /// Whether it answers with the name of a task.
+    /// Whether its answer is the name of a task.
     pub(super) is_task: bool,
     /// Parameters in the path.
     from_path: Vec<(&'static str, String)>,
 }
 
-/// Finds the call; `path` is without the node.
+/// Finds the call; `path` does not include the node.
 pub(super) fn find(method: &str, path: &[&str]) -> Option<Change> {
     let call = |command, is_task, from_path: &[(&'static str, &str)]| {
         let from_path = from_path.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
@@ -52,7 +52,7 @@ pub(super) fn find(method: &str, path: &[&str]) -> Option<Change> {
     }
 }
 
-/// Checks and does a call; `begun` is told the name of its task, and `interrupt` stops it.
+/// Checks and runs a call; `begun` receives the name of its task, and `interrupt` stops it.
 ///
 /// # Errors
 /// [`Failure`] with Proxmox's texts.
@@ -84,7 +84,7 @@ pub(super) fn run(
     Ok(Value::Null)
 }
 
-/// Checks names and values as Proxmox's schema does, and spells booleans as 1 and 0.
+/// Checks names and values against Proxmox's schema, and writes booleans as 1 and 0.
 fn check_parameters(command: &Command, values: &mut BTreeMap<String, String>) -> Result<(), Failure> {
     let grammar = command.grammar();
     let mut errors = check_all(&grammar.properties, values);
@@ -113,7 +113,7 @@ fn check_parameters(command: &Command, values: &mut BTreeMap<String, String>) ->
     Ok(())
 }
 
-/// The privilege that an option of a container takes.
+/// The privilege that an option of a container needs.
 fn option_privilege(option: &str) -> &'static str {
     match option {
         "cores" | "cpulimit" | "cpuunits" => "VM.Config.CPU",
@@ -164,7 +164,7 @@ fn check_privileges(
         }
         "resize" => {
             need(&container, "VM.Config.Disk")?;
-            // The disk's own name counts as one more option.
+            // The name of the disk counts as one more option.
             need(&container, "VM.Config.Options")?;
             storages_of(machine, id)?
                 .iter()
@@ -198,7 +198,7 @@ fn storages_of(machine: &Machine, id: &str) -> Result<BTreeSet<String>, Failure>
     Ok(volumes.iter().filter_map(|(_, volume)| storage_of(volume)).collect())
 }
 
-/// The bridges that a container is connected to, with the VLAN where it is in one: `vmbr0/5`.
+/// The bridges that a container is connected to, with the VLAN if it has one: `vmbr0/5`.
 fn bridges_of(machine: &Machine, id: &str) -> Result<BTreeSet<String>, Failure> {
     let (_, loaded) = crate::pve::pvesh::load(machine, id)?;
     let section = &loaded.config.current;

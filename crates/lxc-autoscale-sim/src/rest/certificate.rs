@@ -1,4 +1,4 @@
-//! The certificate of the node and the authority of its cluster, where Proxmox keeps them.
+//! The certificate of the node and the certificate authority of its cluster, at the same paths as in Proxmox.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -9,10 +9,10 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use super::server::RestError;
 use crate::node::{NodeLayout, write_atomically};
 
-/// Reads the node's certificate and key, or makes them with an authority of their own.
+/// Reads the node's certificate and key, or creates them with an authority of their own.
 ///
 /// # Errors
-/// [`RestError`] when they can neither be read nor made.
+/// [`RestError`] if they can be neither read nor created.
 pub(super) fn open(
     layout: &NodeLayout,
     node: &str,

@@ -1,4 +1,4 @@
-//! Calls that only look.
+//! Calls that only read.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -12,7 +12,8 @@ use super::wrap::Failure;
 use crate::pve::Machine;
 use crate::pve::pvesh;
 
-/// Answers a call; `path` is all of it, `machine` the node that it names or the one that was asked, `cluster` all nodes.
+/// Answers a call. `path` is the whole path, `machine` the node that it names or the one that was asked, `cluster`
+/// all nodes.
 ///
 /// # Errors
 /// [`Failure`] with Proxmox's texts.
@@ -66,7 +67,7 @@ pub(super) fn look(
         ["nodes", _, "lxc"] | ["cluster", "resources"] => {
             let asked = if path[0] == "cluster" { cluster } else { std::slice::from_ref(machine) };
             let mut list = all(asked, path, given.get("type").map(String::as_str))?;
-            // What may not be seen is left out without a word.
+            // Entries that the caller may not see are silently omitted.
             list.retain(|entry| audit(&entry["vmid"].to_string()).is_ok());
             Ok(Value::Array(list))
         }
@@ -86,7 +87,7 @@ pub(super) fn look(
     }
 }
 
-/// `pvesh` has a text of its own for a path that is none.
+/// `pvesh` has a text of its own for an unknown path.
 fn unknown(path: &[&str], error: crate::pve::error::PctError) -> Failure {
     if error.text().starts_with("no 'get' handler") {
         return Failure::new(501, format!("Method 'GET /{}' not implemented", path.join("/")));
@@ -94,7 +95,7 @@ fn unknown(path: &[&str], error: crate::pve::error::PctError) -> Failure {
     error.into()
 }
 
-/// What several nodes answer, as one list.
+/// The answers of several nodes as one list.
 fn all(machines: &[Machine], path: &[&str], kind: Option<&str>) -> Result<Vec<Value>, Failure> {
     let mut entries = Vec::new();
     for machine in machines {
@@ -123,7 +124,7 @@ fn next_id(cluster: &[Machine], wanted: Option<&String>) -> Result<Value, Failur
     Ok(json!(id.to_string()))
 }
 
-/// The settings of a container, each with what waits for the next start.
+/// The settings of a container, each with its pending change.
 fn pending(machine: &Machine, id: &str) -> Result<Value, Failure> {
     let (_, loaded) = pvesh::load(machine, id)?;
     let config = &loaded.config;
@@ -149,7 +150,7 @@ fn pending(machine: &Machine, id: &str) -> Result<Value, Failure> {
     Ok(names.iter().map(entry).collect())
 }
 
-/// What `.members` says, in the words of the API.
+/// The content of `.members`, in the format of the API.
 fn cluster_status(machine: &Machine) -> Result<Value, Failure> {
     let text = fs::read_to_string(machine.layout.members())?;
     let members: Value = serde_json::from_str(&text).map_err(|error| Failure::new(500, error.to_string()))?;

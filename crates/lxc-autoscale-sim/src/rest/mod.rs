@@ -1,8 +1,8 @@
 //! Proxmox's REST API of the simulated node: HTTPS, API tokens with privileges, tasks.
 //!
-//! What a request does is what `pct` does ([`crate::pve`]); here is what stands around it: who asks and may
-//! ([`access`]), which call is meant (`calls`, `looks`), and how Proxmox wraps answers and errors (`wrap`).
-//! Held to recordings of a real node (Proxmox VE 8.4) and to Proxmox's published schema.
+//! A request does what `pct` does ([`crate::pve`]). This module has the rest: who is calling and what they may do
+//! ([`access`]), which call is meant (`calls`, `looks`), and how Proxmox wraps answers and errors (`wrap`). It is
+//! tested against recordings of a real node (Proxmox VE 8.4) and Proxmox's published schema.
 
 pub mod access;
 mod calls;

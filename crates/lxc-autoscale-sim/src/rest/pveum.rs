@@ -1,4 +1,4 @@
-//! `pveum`: users, tokens, roles and access lists, as far as a token for the API takes.
+//! `pveum`: users, tokens, roles and access lists, as far as API tokens need them.
 
 use crate::node::{NodeLayout, NodeSettings};
 use crate::pve::Terminal;
@@ -6,7 +6,7 @@ use crate::pve::error::PctError;
 
 use super::access::{Access, PRIVILEGES, SDN_USE};
 
-/// Exit status of a Perl program that dies with no error number left over.
+/// Exit status of a Perl program that dies without an error number.
 const DIED: u8 = 255;
 
 /// Runs one call and returns its exit status.
@@ -16,11 +16,11 @@ pub fn run(layout: &NodeLayout, args: &[String], terminal: &mut Terminal<'_>) ->
         Ok(said) => write!(terminal.out, "{said}").map(|()| 0),
         Err(error) => terminal.err.write_all(error.report("").as_bytes()).map(|()| error.exit()),
     };
-    // A reader that has gone away cannot be told anything.
+    // A reader that has gone cannot be told anything.
     status.unwrap_or(DIED)
 }
 
-/// Does it; returns what is printed.
+/// Runs the command; returns its output.
 fn act(layout: &NodeLayout, words: &[&str]) -> Result<String, PctError> {
     let mut access = Access::load(layout)?;
     let mut said = String::new();

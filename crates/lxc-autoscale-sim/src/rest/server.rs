@@ -1,4 +1,5 @@
-//! The HTTPS server: who asks, which call is meant, and the rules of Proxmox's own server that clients trip over.
+//! The HTTPS server: who is calling, which call is meant, and those rules of Proxmox's own server that trip up
+//! clients.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -30,17 +31,17 @@ use crate::pve::Machine;
 use crate::pve::error::PctError;
 use crate::pve::storage::Interrupt;
 
-/// Largest body that Proxmox takes.
+/// Largest body that Proxmox accepts.
 const MAX_BODY_BYTES: usize = 512 << 10;
 /// How long Proxmox keeps an idle connection.
 const IDLE: Duration = Duration::from_secs(5);
-/// Proxmox lets those wait whom it does not know.
+/// How long Proxmox delays its answer to unknown callers.
 const UNAUTHORIZED_DELAY: Duration = Duration::from_secs(3);
 
-/// Why the API is not served.
+/// Why the API cannot be served.
 #[derive(Debug, thiserror::Error)]
 pub enum RestError {
-    /// The tree holds no node, or cannot be read or written.
+    /// The tree does not contain a node, or cannot be read or written.
     #[error(transparent)]
     Node(#[from] NodeError),
     /// The certificate or its key cannot be read.
@@ -51,13 +52,13 @@ pub enum RestError {
         /// Why.
         source: rustls::pki_types::pem::Error,
     },
-    /// The certificate cannot be made.
-    #[error("cannot make a certificate")]
+    /// The certificate cannot be created.
+    #[error("cannot create a certificate")]
     Make(#[from] rcgen::Error),
     /// The certificate cannot be used.
     #[error("cannot serve TLS")]
     Tls(#[from] rustls::Error),
-    /// The address cannot be listened on.
+    /// The server cannot listen on the address.
     #[error("cannot listen on {address}")]
     Listen {
         /// The address.
@@ -67,7 +68,7 @@ pub enum RestError {
     },
 }
 
-/// A node's API, listening.
+/// A node's REST API, listening.
 #[derive(Debug)]
 pub struct RestServer {
     listener: TcpListener,
@@ -90,16 +91,16 @@ impl Member {
     }
 }
 
-/// An answer that is not given: the connection ends instead.
+/// An answer that is withheld: the connection breaks instead.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("the answer is lost")]
 struct Lost;
 
 #[derive(Debug)]
 struct Served {
-    /// The node that serves.
+    /// The node that runs the server.
     own: Member,
-    /// It, and those whose calls it passes on.
+    /// All nodes: this one, and those it forwards calls to.
     cluster: Vec<Member>,
     pve_version: String,
     log: Option<std::fs::File>,
@@ -107,11 +108,11 @@ struct Served {
 }
 
 impl RestServer {
-    /// Listens; the certificate is made if there is none. Calls that name one of `others` are passed on to it. Each call
-    /// and its answer go to `log`.
+    /// Listens; creates the certificate if there is none. Calls that name one of `others` are forwarded to it. Each
+    /// call and its answer are written to `log`.
     ///
     /// # Errors
-    /// [`RestError`] when it cannot be served.
+    /// [`RestError`] if it cannot be served.
     pub async fn bind(
         layout: &NodeLayout,
         others: &[NodeLayout],
@@ -147,7 +148,7 @@ impl RestServer {
         Ok(Self { listener, address, node, tls: Arc::new(tls) })
     }
 
-    /// Where it listens.
+    /// The address that it listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -160,14 +161,14 @@ impl RestServer {
                 Ok((stream, _)) => {
                     tokio::spawn(connection(stream, acceptor.clone(), Arc::clone(&self.node)));
                 }
-                // No file descriptors are left, or the client is gone already.
+                // No file descriptors are left, or the client has gone already.
                 Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
             }
         }
     }
 }
 
-/// Serves one connection; what ends it concerns the client alone.
+/// Serves one connection; whatever ends it concerns only the client.
 async fn connection(stream: TcpStream, acceptor: TlsAcceptor, node: Arc<Served>) {
     let Ok(stream) = acceptor.accept(stream).await else { return };
     let service = service_fn(move |request| {
@@ -238,7 +239,7 @@ impl Served {
         let body = Limited::new(request.into_body(), MAX_BODY_BYTES).collect().await;
         let body = body.map_err(|_| Failure::new(413, "request body too large"))?.to_bytes();
         let mut given = if is_json { from_json(&body)? } else { from_form(&String::from_utf8_lossy(&body)) };
-        // What is in the query wins.
+        // Parameters in the query take precedence.
         given.extend(from_form(&query));
 
         let parts: Vec<String> = path.split('/').filter(|part| !part.is_empty()).map(decoded).collect();
@@ -248,14 +249,14 @@ impl Served {
         result
     }
 
-    /// Writes a call and its answer down.
+    /// Logs a call and its answer.
     fn note(&self, mut told: Value, result: &Result<Value, Failure>) {
         let Some(mut log) = self.log.as_ref() else { return };
         match result {
             Ok(data) => told["data"] = data.clone(),
             Err(failure) => told["error"] = json!({"status": failure.status, "text": failure.text}),
         }
-        // In one write, so that lines of calls at the same time do not mix; a full disk costs the log only.
+        // In a single write, so that lines of concurrent calls do not mix; a full disk affects only the log.
         let _ = log.write_all(format!("{told}\n").as_bytes());
     }
 
@@ -302,7 +303,7 @@ impl Served {
             let begun = move |upid: &str| {
                 task.begin(upid, stops.clone());
                 let teller = tell.lock().ok().and_then(|mut tell| tell.take());
-                // Whoever asked may have left.
+                // The caller may have left.
                 let _ = teller.map(|tell| tell.send(upid.to_owned()));
             };
             let done = calls::run(&layout, &access, &who, &change, given, Box::new(begun), interrupt.clone());
@@ -312,7 +313,7 @@ impl Served {
         if !is_task {
             return work.await;
         }
-        // The answer is the name of the task; the work goes on.
+        // The answer is the name of the task; the work continues.
         let work = tokio::spawn(work);
         match told.await {
             Ok(upid) => Ok(json!(upid)),
@@ -338,7 +339,7 @@ impl Served {
     }
 }
 
-/// Runs what waits for files and locks beside the connections.
+/// Runs work that waits for files and locks outside the threads of connections.
 async fn blocking(work: impl FnOnce() -> Result<Value, Failure> + Send + 'static) -> Result<Value, Failure> {
     let done = tokio::task::spawn_blocking(work).await;
     done.unwrap_or_else(|error| Err(Failure::new(500, error.to_string())))
@@ -356,7 +357,7 @@ fn split_format(path: &str) -> Option<(Format, &str)> {
     json.or_else(|| rest.strip_prefix("extjs").map(|rest| (Format::Extjs, rest)))
 }
 
-/// The release of libpve-http-server-perl that puts the text into the body came with 8.4.
+/// Putting the text into the body came with the release of libpve-http-server-perl in 8.4.
 fn says_message(version: &str) -> bool {
     let mut numbers = version.split('.').map(|number| number.parse::<u32>().unwrap_or(0));
     (8, 4) <= (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
@@ -383,7 +384,7 @@ fn from_json(body: &[u8]) -> Result<BTreeMap<String, String>, Failure> {
     Ok(given.into_iter().map(|(name, value)| (name, text(value))).collect())
 }
 
-/// Percent-decoded; what is no code stays as it is.
+/// Percent-decodes a text; invalid escapes are kept.
 fn decoded(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
@@ -400,7 +401,7 @@ fn decoded(text: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// An answer without a body, as Proxmox's server itself gives them.
+/// An answer without a body, as Proxmox's server itself sends it.
 fn plain(status: u16, reason: &str) -> Response<Full<Bytes>> {
     finish(Wrapped { status, reason: Some(reason.to_owned()), body: Value::Null })
 }

@@ -1,4 +1,4 @@
-//! Looks at tasks: the list of a node, the status of one, its log.
+//! Calls that read tasks: the list of a node, the status of a task, its log.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -11,9 +11,9 @@ use super::wrap::Failure;
 use crate::pve::Machine;
 use crate::pve::task::log_file;
 
-/// Tasks that have ended and that a real node still counts among the active ones.
+/// Number of ended tasks that a real node still counts as active ones.
 const RECENT: usize = 25;
-/// Entries of an answer where nothing else is asked for.
+/// Default number of entries in an answer.
 const PAGE: usize = 50;
 
 /// A task by its name.
@@ -35,7 +35,7 @@ impl<'a> Task<'a> {
         u64::from_str_radix(self.part(index), 16).unwrap_or(0)
     }
 
-    /// What Proxmox tells of any task: the token apart from its user.
+    /// What Proxmox shows of any task, with the token separate from its user.
     fn told(&self) -> Value {
         let (user, token) = match self.part(7).split_once('!') {
             Some((user, token)) => (user, Some(token)),
@@ -51,13 +51,13 @@ impl<'a> Task<'a> {
         told
     }
 
-    /// How it ended, by the last line of its log; nothing while it is at work.
+    /// How it ended, according to the last line of its log; `None` while it is running.
     fn ended(&self, log: &str) -> Option<String> {
         let last = log.lines().last().unwrap_or_default();
         match last.strip_prefix("TASK ") {
             Some("OK") => Some("OK".to_owned()),
             Some(rest) => rest.strip_prefix("ERROR: ").map(str::to_owned),
-            // Its process is gone, and it left no verdict.
+            // Its process is gone, and left no result.
             None if self.number(2) != u64::from(std::process::id()) => Some("unexpected status".to_owned()),
             None => None,
         }
@@ -69,10 +69,10 @@ fn read_log(machine: &Machine, upid: &str) -> Result<String, Failure> {
     text.ok_or_else(|| Failure::parameters(BTreeMap::from([("upid".to_owned(), "no such task".to_owned())])))
 }
 
-/// `GET /nodes/{node}/tasks`: the newest first; those of `only` alone, if that is given.
+/// `GET /nodes/{node}/tasks`: the newest first; only those of `only`, if given.
 ///
 /// # Errors
-/// [`Failure`] for a parameter that Proxmox does not have, or that this node does not know.
+/// [`Failure`] for a parameter that Proxmox or this node does not support.
 pub(super) fn list(
     machine: &Machine,
     given: &BTreeMap<String, String>,
@@ -123,7 +123,7 @@ pub(super) fn list(
 /// `GET /nodes/{node}/tasks/{upid}/status`.
 ///
 /// # Errors
-/// [`Failure`] when there is no such task.
+/// [`Failure`] if there is no such task.
 pub(super) fn status(machine: &Machine, upid: &str) -> Result<Value, Failure> {
     let log = read_log(machine, upid)?;
     let task = Task::new(upid);
@@ -139,7 +139,7 @@ pub(super) fn status(machine: &Machine, upid: &str) -> Result<Value, Failure> {
 /// `GET /nodes/{node}/tasks/{upid}/log`.
 ///
 /// # Errors
-/// [`Failure`] when there is no such task.
+/// [`Failure`] if there is no such task.
 pub(super) fn log(machine: &Machine, upid: &str) -> Result<Value, Failure> {
     let log = read_log(machine, upid)?;
     let lines: Vec<&str> = if log.is_empty() { vec!["no content"] } else { log.lines().collect() };

@@ -1,4 +1,4 @@
-//! Tasks that are at work, and stopping them.
+//! Running tasks, and stopping them.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,25 +9,25 @@ use super::access::Access;
 use super::wrap::Failure;
 use crate::pve::storage::Interrupt;
 
-/// The tasks that are at work; copies are the same ones.
+/// The running tasks; clones share them.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Tasks(Arc<Mutex<HashMap<String, Interrupt>>>);
 
 impl Tasks {
-    /// A task has begun, and this stops it.
+    /// Records that a task has begun, which `interrupt` stops.
     pub(super) fn begin(&self, upid: &str, interrupt: Interrupt) {
         self.table().insert(upid.to_owned(), interrupt);
     }
 
-    /// The task that this stops has ended.
+    /// Records that the task with this interrupt has ended.
     pub(super) fn end(&self, interrupt: &Interrupt) {
         self.table().retain(|_, task| !task.is(interrupt));
     }
 
-    /// Stops a task: whoever began it may, and who may change the node. One that has ended is no error.
+    /// Stops a task; its owner may do that, and anyone who may change the node. It is no error if it has ended.
     ///
     /// # Errors
-    /// [`Failure`] for others.
+    /// [`Failure`] for other callers.
     pub(super) fn stop(&self, upid: &str, node: &str, access: &Access, who: &str) -> Result<Value, Failure> {
         let place = format!("/nodes/{node}");
         if upid.split(':').nth(7) != Some(who) && !access.privileges(who, &place).contains("Sys.Modify") {

@@ -1,4 +1,4 @@
-//! How Proxmox wraps what it answers: `/api2/json` says errors in the reason phrase, `/api2/extjs` in the body.
+//! Wraps answers as Proxmox does: `/api2/json` has errors in the reason phrase, `/api2/extjs` in the body.
 
 use std::collections::BTreeMap;
 
@@ -6,29 +6,29 @@ use serde_json::{Map, Value, json};
 
 use crate::pve::error::PctError;
 
-/// Why a call was not done, as HTTP.
+/// Why a call failed, as HTTP.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Failure {
     /// The status.
     pub(super) status: u16,
-    /// The text; its first line becomes the reason phrase.
+    /// The text, whose first line becomes the reason phrase.
     pub(super) text: String,
-    /// What is wrong with each parameter.
+    /// The error of each parameter.
     pub(super) errors: BTreeMap<String, String>,
 }
 
 impl Failure {
-    /// A failure with one text.
+    /// A failure with a single text.
     pub(super) fn new(status: u16, text: impl Into<String>) -> Self {
         Self { status, text: text.into(), errors: BTreeMap::new() }
     }
 
-    /// Wrong parameters.
+    /// Invalid parameters.
     pub(super) fn parameters(errors: BTreeMap<String, String>) -> Self {
         Self { status: 400, text: "Parameter verification failed.".to_owned(), errors }
     }
 
-    /// A privilege that is missing.
+    /// A missing privilege.
     pub(super) fn permission(path: &str, privileges: &str) -> Self {
         Self::new(403, format!("Permission check failed ({path}, {privileges})"))
     }
@@ -43,7 +43,7 @@ impl From<PctError> for Failure {
     fn from(error: PctError) -> Self {
         match error {
             PctError::Parameters { errors, .. } => Self::parameters(errors),
-            // Locked, missing, modified: whatever dies is a 500.
+            // Locked, missing, modified: every error of this kind is a 500.
             other => Self::new(500, other.text()),
         }
     }
@@ -72,7 +72,7 @@ pub(super) struct Wrapped {
     pub(super) body: Value,
 }
 
-/// Wraps what a call gave. `says_message`: the release puts the text into the body of `/api2/json`, too (8.4 on).
+/// Wraps the result of a call. With `says_message` (from 8.4 on), the text is also in the body of `/api2/json`.
 pub(super) fn wrap(result: Result<Value, Failure>, format: Format, says_message: bool) -> Wrapped {
     let failure = match result {
         Ok(data) => {

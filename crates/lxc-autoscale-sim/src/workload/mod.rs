@@ -1,8 +1,8 @@
-//! What the containers of a simulated node do all day.
+//! The workloads of the containers of a simulated node.
 //!
-//! A [`Workload`] is a pure function of time: how much a container wants at a moment of its own clock. It is either
-//! a named [`Scenario`] or the replay of a real machine ([`trace`]). A [`Plan`] is the file in the tree that says
-//! which container does what; a [`Runner`] adds the one thing that has a memory, being killed and coming back.
+//! A [`Workload`] is a pure function of time: what a container wants at a time of its own clock. It is either a named
+//! [`Scenario`] or the replay of a real machine ([`trace`]). A [`Plan`] is the file in the tree that assigns
+//! workloads to containers. A [`Runner`] adds the only part with state: being killed and restarted.
 
 mod noise;
 mod plan;

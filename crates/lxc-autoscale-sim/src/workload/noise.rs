@@ -1,6 +1,6 @@
-//! Randomness that is a function of time, so that a workload can be asked about any moment in any order.
+//! Randomness as a function of time, so that a workload can be evaluated at any time in any order.
 
-/// A number from 0 up to 1 that depends on nothing but `seed` and `step` (the finaliser of SplitMix64).
+/// A number from 0 to below 1 that depends only on `seed` and `step` (the finaliser of SplitMix64).
 pub(super) fn uniform(seed: u64, step: i64) -> f64 {
     let mut z = seed ^ step.cast_unsigned().wrapping_mul(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -9,14 +9,14 @@ pub(super) fn uniform(seed: u64, step: i64) -> f64 {
     (z >> 11) as f64 / (1u64 << 53) as f64
 }
 
-/// Which step of `length` seconds a moment falls into.
+/// The step of `length` seconds that a time falls into.
 pub(super) fn step(seconds: f64, length: f64) -> i64 {
     #[expect(clippy::cast_possible_truncation, reason = "seconds since 1970 over a step of a second or more")]
     let whole = |value: f64| value as i64;
     whole((seconds / length).floor())
 }
 
-/// A factor near 1: at most `spread` above or below, and steady between two steps of `length` seconds.
+/// A factor near 1, at most `spread` above or below it, and continuous between steps of `length` seconds.
 pub(super) fn wobble(seed: u64, seconds: f64, length: f64, spread: f64) -> f64 {
     let at = step(seconds, length);
     let from = uniform(seed, at);

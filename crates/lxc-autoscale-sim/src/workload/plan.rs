@@ -1,4 +1,4 @@
-//! Which container does what: a file in the node's tree.
+//! The workload plan: a file in the node's tree.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,15 +12,15 @@ use super::{Scenario, trace};
 use crate::kernel::demand::Demand;
 use crate::node::NodeLayout;
 
-/// The largest factor between the clock of the workloads and the node's.
+/// The largest speed-up of the workloads' clock relative to the node's.
 pub const FASTEST: f64 = 10_000.0;
 
-/// Whether workloads can run at so many times the speed of the clock.
+/// Whether workloads can run at this speed-up.
 pub fn is_speed(factor: f64) -> bool {
     0.0 < factor && factor <= FASTEST
 }
 
-/// What one container does.
+/// The workload of a container.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged, deny_unknown_fields)]
 pub enum Workload {
@@ -37,10 +37,10 @@ pub enum Workload {
     Trace {
         /// Its name.
         trace: String,
-        /// Where in the trace the Unix epoch falls, in hours; moves the whole replay.
+        /// The position in the trace of the Unix epoch, in hours; shifts the whole replay.
         #[serde(default)]
         offset_hours: f64,
-        /// Factor on its memory.
+        /// Factor for its memory.
         #[serde(default = "one")]
         memory_factor: f64,
     },
@@ -51,14 +51,14 @@ fn one() -> f64 {
 }
 
 impl Workload {
-    /// What is wanted at a moment, in seconds since the Unix epoch, by a service that came up `age` seconds ago.
+    /// The demand at a time, in seconds since the Unix epoch, of a service that started `age` seconds ago.
     pub fn demand(&self, seed: u64, seconds: f64, age: f64) -> Demand {
         match self {
             Self::Scenario { scenario, cores, memory_mib } => {
                 scenario.demand(*cores, *memory_mib, seed, seconds, age)
             }
             Self::Trace { trace, offset_hours, memory_factor } => {
-                // A plan with a name that is no trace is refused when it is read.
+                // A plan with an unknown trace is refused when it is read.
                 let demand = trace::by_name(trace).map(|trace| trace.demand(seconds + offset_hours * 3600.0));
                 let demand = demand.unwrap_or_default();
                 Demand {
@@ -71,15 +71,15 @@ impl Workload {
     }
 }
 
-/// The workloads of a node, as `etc/sim/workloads.json` holds them.
+/// The workloads of a node, as stored in `etc/sim/workloads.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Plan {
-    /// Decides all that is left to chance.
+    /// Seed of everything random.
     pub seed: u64,
-    /// How much faster than the clock the workloads run; counters and time stamps stay on the clock.
+    /// How much faster than the clock the workloads run; counters and time stamps follow the clock.
     pub speed: f64,
-    /// What each container does; one that is not named runs nothing but its init.
+    /// The workload of each container; containers that are not listed run only their init.
     pub containers: BTreeMap<Vmid, Workload>,
 }
 
@@ -89,47 +89,47 @@ impl Default for Plan {
     }
 }
 
-/// Why there is no plan.
+/// Why the plan cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
     /// The file cannot be read or written.
     #[error("cannot {action} the workload plan `{}`", path.display())]
     Io {
-        /// What was tried.
+        /// The action that failed.
         action: &'static str,
         /// The file.
         path: PathBuf,
         /// Why not.
         source: io::Error,
     },
-    /// It is not the JSON it should be.
-    #[error("`{}` is no workload plan", path.display())]
+    /// The file is not valid JSON for a plan.
+    #[error("`{}` is not a workload plan", path.display())]
     Json {
         /// The file.
         path: PathBuf,
         /// What is wrong.
         source: serde_json::Error,
     },
-    /// It asks for something that does not exist.
+    /// It refers to something that does not exist.
     #[error("`{}`: {rule}", path.display())]
     Rule {
         /// The file.
         path: PathBuf,
-        /// What must hold.
+        /// The rule that is broken.
         rule: String,
     },
 }
 
 impl Plan {
-    /// Where a node keeps its plan.
+    /// The path of a node's plan.
     pub fn path(layout: &NodeLayout) -> PathBuf {
         layout.root().join("etc/sim/workloads.json")
     }
 
-    /// Reads the plan of a node; a node without one is idle.
+    /// Reads the plan of a node; without a plan, the node is idle.
     ///
     /// # Errors
-    /// [`PlanError`] when the file is there and holds no plan.
+    /// [`PlanError`] if the file exists but is not a valid plan.
     pub fn load(layout: &NodeLayout) -> Result<Self, PlanError> {
         let path = Self::path(layout);
         let text = match fs::read_to_string(&path) {
@@ -143,10 +143,10 @@ impl Plan {
         Ok(plan)
     }
 
-    /// Writes the plan of a node; a kernel that runs there takes it over at its next tick.
+    /// Writes the plan of a node; a running kernel applies it at its next tick.
     ///
     /// # Errors
-    /// [`PlanError`] when it is no valid plan or cannot be written.
+    /// [`PlanError`] if the plan is invalid or cannot be written.
     pub fn save(&self, layout: &NodeLayout) -> Result<(), PlanError> {
         let path = Self::path(layout);
         self.check(&path)?;
@@ -248,10 +248,10 @@ mod tests {
             ),
             (
                 r#"{"containers": {"100": {"scenario": "party", "cores": 1, "memory_mib": 1}}}"#,
-                "no workload plan",
+                "not a workload plan",
             ),
-            (r#"{"containers": {"99": {"trace": "337"}}}"#, "no workload plan"),
-            (r#"{"sped": 1}"#, "no workload plan"),
+            (r#"{"containers": {"99": {"trace": "337"}}}"#, "not a workload plan"),
+            (r#"{"sped": 1}"#, "not a workload plan"),
         ] {
             let error = load(bad).unwrap_err();
             assert!(error.to_string().contains(why), "{bad}: {error}");

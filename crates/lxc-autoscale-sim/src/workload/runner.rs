@@ -1,19 +1,19 @@
-//! A service that is killed and comes back.
+//! A service that can be killed and is restarted.
 
 use super::Workload;
 use crate::kernel::demand::Demand;
 
-/// How long a service that was killed stays down before its supervisor starts it again, on its own clock.
+/// How long a service that was killed is down before its supervisor restarts it, on its own clock.
 const RESTART_SECONDS: f64 = 30.0;
 
-/// The life of one container's service.
+/// The state of one container's service.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Runner {
     started_at: f64,
 }
 
 impl Runner {
-    /// A service that came up at a moment of its own clock.
+    /// A service that started at this time of its own clock.
     pub fn started_at(seconds: f64) -> Self {
         Self { started_at: seconds }
     }
@@ -26,7 +26,7 @@ impl Runner {
         workload.demand(seed, seconds, seconds - self.started_at)
     }
 
-    /// It was killed: it is down for a while and then begins anew, with what it had leaked given back.
+    /// Marks it as killed: it is down for a while and then starts again, without the memory it had leaked.
     pub fn killed_at(&mut self, seconds: f64) {
         self.started_at = seconds + RESTART_SECONDS;
     }

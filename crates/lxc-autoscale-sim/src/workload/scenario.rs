@@ -1,7 +1,7 @@
 //! The named workloads.
 //!
-//! Each is scaled by two numbers, its busiest CPU use and its largest memory, so that the same shape can be put
-//! into a container that is too small for it or far too large.
+//! Each is scaled by two numbers, its highest CPU usage and its largest memory, so that the same shape can be used in
+//! a container that is too small for it or far too large.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,37 +12,37 @@ const MIB: f64 = 1024.0 * 1024.0;
 const MINUTE: f64 = 60.0;
 const HOUR: f64 = 3600.0;
 const DAY: f64 = 24.0 * HOUR;
-/// Time between two restarts of the leaking service, which happen whatever it has leaked: a weekly deployment.
+/// Time between two restarts of the leaking service, which happen regardless of the leak: a weekly deployment.
 const LEAK_SECONDS: f64 = 7.0 * DAY;
-/// Share of its largest memory that the leaking service begins with.
+/// Share of its largest memory that the leaking service starts with.
 const LEAK_FROM: f64 = 0.6;
 
 /// A kind of workload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Scenario {
-    /// Hardly anything: a service nobody calls.
+    /// Hardly anything: an unused service.
     Idle,
-    /// The same at every hour, within a few percent.
+    /// Constant within a few percent.
     Steady,
     /// Quiet, with bursts of half a minute up to two minutes.
     Bursty,
     /// Follows the working day: lowest at four in the morning, highest at four in the afternoon (UTC).
     DailyPeak,
-    /// Little CPU, and memory that grows from 60 % to its largest over a week, when the service is restarted.
+    /// Little CPU, and memory that grows from 60 % to its maximum over a week, after which the service is restarted.
     Leak,
-    /// A batch job: ten minutes of every half hour at full CPU with much disk traffic, then nothing.
+    /// A batch job: for ten minutes of every half hour, full CPU and much disk traffic; then nothing.
     NoisyNeighbour,
 }
 
 impl Scenario {
-    /// All of them.
+    /// All scenarios.
     pub const ALL: [Self; 6] =
         [Self::Idle, Self::Steady, Self::Bursty, Self::DailyPeak, Self::Leak, Self::NoisyNeighbour];
 
-    /// What is wanted at a moment (in seconds since the Unix epoch) by a service that came up `age` seconds ago.
+    /// The demand at a time (in seconds since the Unix epoch) of a service that started `age` seconds ago.
     ///
-    /// `cores` and `memory_mib` are the busiest CPU use and the largest memory.
+    /// `cores` and `memory_mib` are the highest CPU usage and the largest memory.
     pub fn demand(self, cores: f64, memory_mib: f64, seed: u64, seconds: f64, age: f64) -> Demand {
         let level = self.level(seed, seconds);
         let memory = memory_mib * MIB * self.memory_share(level, age);
@@ -61,7 +61,7 @@ impl Scenario {
         }
     }
 
-    /// CPU use as a share of the busiest, 0 to 1.
+    /// CPU usage as a share of the highest, from 0 to 1.
     fn level(self, seed: u64, seconds: f64) -> f64 {
         match self {
             Self::Idle => 0.5 + 0.5 * uniform(seed, step(seconds, MINUTE)),

@@ -1,6 +1,6 @@
-//! Replays what real machines did (see `traces/README.md`).
+//! Replays the usage of real machines (see `traces/README.md`).
 //!
-//! The traces are part of the program, so that it needs no files beside it.
+//! The traces are part of the program, so it needs no additional files.
 
 use std::sync::OnceLock;
 
@@ -21,14 +21,14 @@ const FILES: [(&str, &str); 6] = [
     ("520", include_str!("../../traces/520.csv")),
 ];
 
-/// One machine over some days, in even steps.
+/// The usage of one machine over some days, in even steps.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Trace {
     step_seconds: f64,
     samples: Vec<Sample>,
 }
 
-/// What a machine used in one step.
+/// The usage of a machine in one step.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
 struct Sample {
     timestamp: f64,
@@ -40,22 +40,22 @@ struct Sample {
     net_tx_kb_s: f64,
 }
 
-/// Why a text is no trace.
+/// Why a text is not a trace.
 #[derive(Debug, thiserror::Error)]
 pub enum TraceError {
-    /// It is not the CSV it should be.
+    /// It is not CSV with the expected columns.
     #[error("a trace must be CSV with the columns of traces/README.md")]
     Csv(#[from] csv::Error),
-    /// Its samples do not follow each other.
+    /// Its samples are not evenly spaced.
     #[error("a trace needs two samples or more, in even steps of time")]
     Uneven,
 }
 
 impl Trace {
-    /// Reads the CSV columns that traces/README.md describes.
+    /// Parses the CSV columns described in traces/README.md.
     ///
     /// # Errors
-    /// [`TraceError`] when a column is missing, a number is none, or the steps are not even.
+    /// [`TraceError`] if a column is missing, a number is invalid, or the steps are not even.
     pub fn parse(text: &str) -> Result<Self, TraceError> {
         let mut reader = csv::Reader::from_reader(text.as_bytes());
         let samples: Vec<Sample> = reader.deserialize().collect::<Result<_, _>>()?;
@@ -70,11 +70,11 @@ impl Trace {
         }
     }
 
-    /// What the machine used at a moment after the trace's beginning; it starts anew when it ends.
+    /// The usage of the machine at a time after the trace's beginning; after its end, the trace repeats.
     ///
-    /// A sample is the mean of its step, so CPU and traffic hold for the whole step, and memory, which moves slowly,
-    /// goes evenly from one sample to the next. The trace does not say what the memory was used for: seven parts of
-    /// ten are taken for anonymous memory and the rest for cache in use.
+    /// A sample is the mean of its step. CPU and traffic are constant within a step, and memory, which changes
+    /// slowly, is interpolated between samples. The trace does not say what the memory was used for, so seven tenths
+    /// are assumed to be anonymous memory and the rest cache in use.
     pub fn demand(&self, seconds: f64) -> Demand {
         let length = self.samples.len();
         let position = (seconds / self.step_seconds).rem_euclid(length as f64);
@@ -96,7 +96,7 @@ impl Trace {
         }
     }
 
-    /// How long it lasts before it starts anew, in seconds.
+    /// Its duration before it repeats, in seconds.
     pub fn duration_seconds(&self) -> f64 {
         self.step_seconds * self.samples.len() as f64
     }
@@ -107,7 +107,7 @@ pub fn names() -> impl Iterator<Item = &'static str> {
     FILES.iter().map(|(name, _)| *name)
 }
 
-/// A trace that comes with the program; `None` when none has that name.
+/// A trace included in the program; `None` if there is none with that name.
 pub fn by_name(name: &str) -> Option<&'static Trace> {
     static PARSED: OnceLock<Vec<(&'static str, Trace)>> = OnceLock::new();
     let parsed = PARSED.get_or_init(|| {

@@ -8,14 +8,14 @@ use super::super::memory_limits::memory_high_bytes;
 use super::super::{CpuSet, Guest};
 use crate::node::CgroupVersion;
 
-/// Which limit keys this machine's kernel takes.
+/// Which limit keys this machine's kernel supports.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct LimitNames {
     pub(super) version: CgroupVersion,
     pub(super) has_swap_limit: bool,
 }
 
-/// Keys of the template (or of an earlier start) that are ours to set.
+/// Keys of the template (or of an earlier start) that this program sets itself.
 const OWN: [&str; 7] = [
     "lxc.net.",
     "lxc.apparmor.",
@@ -26,7 +26,7 @@ const OWN: [&str; 7] = [
     "lxc.monitor.",
 ];
 
-/// Keeps what the template needs to run and sets the rest: Proxmox's cgroup layout, limits, no network.
+/// Keeps what the template needs to run, and sets the rest: Proxmox's cgroup layout, limits, no network.
 pub(super) fn container_config(template: &str, guest: &Guest, names: LimitNames, cpus: &CpuSet) -> String {
     let id = guest.id;
     let kept = template.lines().map(str::trim).filter(|line| {

@@ -1,7 +1,7 @@
 //! Real containers, through Debian's `lxc` tools and this machine's own cgroups.
 //!
-//! No Proxmox is needed: the containers are busybox ones, made and kept below the node's `var/lib/lxc`, in
-//! Proxmox's cgroup layout. Whatever this machine mounts at `/sys/fs/cgroup` is what limits them.
+//! No Proxmox is needed: these are busybox containers, created below the node's `var/lib/lxc`, with Proxmox's cgroup
+//! layout. They are limited by whatever this machine mounts at `/sys/fs/cgroup`.
 
 mod config;
 mod tool;
@@ -34,7 +34,7 @@ impl LxcEngine {
     /// The engine for the containers below the node's `var/lib/lxc`.
     ///
     /// # Errors
-    /// [`EngineError`] when this machine's cgroups cannot be read.
+    /// [`EngineError`] if this machine's cgroups cannot be read.
     pub fn new(layout: &NodeLayout) -> Result<Self, EngineError> {
         let mount = PathBuf::from("/sys/fs/cgroup");
         let version = match mount.join("cgroup.controllers").try_exists() {
@@ -59,11 +59,11 @@ impl LxcEngine {
         Tool::new(program).arg("-n").arg(id.to_string()).arg("-P").arg(&self.containers)
     }
 
-    /// Writes the configuration the container is started with.
+    /// Writes the configuration that the container is started with.
     fn write_config(&self, guest: &Guest, template: &str) -> Result<(), EngineError> {
         let names = LimitNames {
             version: self.cgroup.version(),
-            // A kernel booted without swap accounting has no such file, and would refuse the whole start.
+            // A kernel booted without swap accounting has no such file, and would refuse to start the container.
             has_swap_limit: self.cgroup.mount().join("memory/memory.memsw.limit_in_bytes").exists(),
         };
         let text = container_config(template, guest, names, &self.cpus()?);
@@ -74,18 +74,18 @@ impl LxcEngine {
         Ok(self.running()?.contains(id))
     }
 
-    /// The process that is number 1 inside.
+    /// The host pid of the container's init.
     fn init_pid(&self, id: Vmid) -> Result<Option<u32>, EngineError> {
         let processes = read_text(&self.cgroup.group("memory", id).join("ns/cgroup.procs"))?;
         let pids = processes.lines().filter_map(|line| line.trim().parse::<u32>().ok());
-        // A process may end while the list is read; it was not init then.
+        // A process that ends while the list is read was not init.
         Ok(pids.into_iter().find(|pid| {
             read_text(&self.proc.join(format!("{pid}/status"))).is_ok_and(|status| is_init(&status))
         }))
     }
 }
 
-/// Whether `/proc/<pid>/status` is that of a container's init: number 1 in a PID namespace one level down.
+/// Whether `/proc/<pid>/status` is that of a container's init, which is process 1 in a PID namespace one level down.
 fn is_init(status: &str) -> bool {
     let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
     numbers.is_some_and(|numbers| {
@@ -122,7 +122,7 @@ impl Engine for LxcEngine {
         let template = read_text(&self.config_file(guest.id))?;
         self.write_config(guest, &template).map_err(failed)?;
         let log = self.containers.join(format!("{}/start.log", guest.id));
-        // The log of an earlier start would be taken for this one's.
+        // The log of an earlier start would be taken for the log of this one.
         let _ = fs::remove_file(&log);
         let started = tool::run_daemon(&self.tool("lxc-start", guest.id).arg("-o").arg(&log), &log);
         started.map_err(failed)?;
@@ -138,7 +138,7 @@ impl Engine for LxcEngine {
             return Ok(());
         }
         let stopped = capture(&self.tool("lxc-stop", id).arg("-k"));
-        // It may have ended by itself in between, which the tool calls a failure.
+        // The container may have ended by itself in between, which the tool reports as a failure.
         if self.is_running(id)? { stopped.and(Err(EngineError::StillRunning)) } else { Ok(()) }
     }
 
@@ -175,7 +175,7 @@ impl Engine for LxcEngine {
             CgroupVersion::V1 => ["cpuset/lxc/cpuset.cpus", "cpuset/cpuset.cpus"],
             CgroupVersion::V2 => ["lxc/cpuset.cpus.effective", "cpuset.cpus.effective"],
         };
-        // The first is there only once a container has run since boot, and may have been left empty.
+        // The first file exists only once a container has run since boot, and may be empty.
         match read_cpuset(&root.join(candidates[0])) {
             Ok(cpus) if !cpus.is_empty() => Ok(cpus),
             _ => read_cpuset(&root.join(candidates[1])),

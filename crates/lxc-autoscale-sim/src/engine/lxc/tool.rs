@@ -1,4 +1,4 @@
-//! Running the `lxc` tools.
+//! Runs the `lxc` tools.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::process::ExitStatusExt;
@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use super::super::EngineError;
 
-/// A command line in the making.
+/// A command line under construction.
 #[derive(Debug)]
 pub(super) struct Tool {
     program: &'static str,
@@ -28,7 +28,7 @@ impl Tool {
         arguments.into_iter().fold(self, Self::arg)
     }
 
-    /// Runs it on this process's own standard streams and returns its exit status, 128 and more for a signal.
+    /// Runs it with this process's own standard streams; returns its exit status, which is 128 and more for a signal.
     pub(super) fn pass_through(self) -> Result<u8, EngineError> {
         let status = self.command().status().map_err(|source| self.spawn_error(source))?;
         let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
@@ -51,7 +51,7 @@ impl Tool {
     }
 }
 
-/// Runs a tool to its end; what it prints matters only if it fails.
+/// Runs a tool to its end; its output matters only if it fails.
 pub(super) fn capture(tool: &Tool) -> Result<(), EngineError> {
     let output = tool
         .command()
@@ -66,7 +66,7 @@ pub(super) fn capture(tool: &Tool) -> Result<(), EngineError> {
     Err(EngineError::Command { command: tool.line(), code: output.status.code(), stderr })
 }
 
-/// Runs a tool that leaves a daemon behind, which must not inherit a pipe we would wait on; it writes to `log`.
+/// Runs a tool that leaves a daemon behind, which must not inherit a pipe that we wait on; its output goes to `log`.
 pub(super) fn run_daemon(tool: &Tool, log: &Path) -> Result<(), EngineError> {
     let status = tool
         .command()

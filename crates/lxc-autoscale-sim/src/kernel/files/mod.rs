@@ -1,7 +1,7 @@
-//! How the counters look in the kernel's files: pure rendering, one module per file system.
+//! Formats counters as the kernel's files: pure rendering, with one module per file system.
 //!
-//! Formats are those of Documentation/admin-guide/cgroup-v2.rst, cgroup-v1/ and proc(5), as recorded on a real
-//! node; a file is a name and a text, and which fields a kernel has follows Linux 6.14, the kernel of Proxmox VE 9.
+//! The formats are those of Documentation/admin-guide/cgroup-v2.rst, cgroup-v1/ and proc(5), as recorded on a real
+//! node. A file is a name and a text. The fields are those of Linux 6.14, the kernel of Proxmox VE 9.
 
 pub mod proc;
 pub mod v1;
@@ -9,12 +9,12 @@ pub mod v2;
 
 use super::psi::{Pressure, PressureLine};
 
-/// A file: its path below the directory it belongs to, and its text.
+/// A file: its path below its directory, and its text.
 pub type File = (String, String);
 
-/// A counter or an amount as the kernel shows it: whole, cut, never negative.
+/// A counter or an amount as the kernel shows it: a whole number, truncated, never negative.
 ///
-/// Sums of fractions fall short of the whole number they stand for by a rounding error; that much is added.
+/// Sums of fractions fall short of their whole number by a rounding error, which is added first.
 pub fn whole(value: f64) -> u64 {
     #[expect(
         clippy::cast_possible_truncation,
@@ -25,7 +25,7 @@ pub fn whole(value: f64) -> u64 {
     cut(value + 1e-6)
 }
 
-/// An amount in bytes, in whole pages, as the kernel charges memory.
+/// An amount in bytes, rounded to whole pages, as the kernel charges memory.
 fn pages_in_bytes(bytes: f64) -> u64 {
     whole(bytes / super::memory::PAGE_BYTES) * 4096
 }
@@ -54,7 +54,7 @@ pub(super) mod tests {
 
     const MIB: f64 = 1024.0 * 1024.0;
 
-    /// A container that has met every limit: the same in all golden files.
+    /// A container that has reached every limit; the same in all golden files.
     pub(crate) fn squeezed() -> Container {
         let demand = Demand {
             cores: 2.0,

@@ -1,4 +1,4 @@
-//! `/proc`: what the node as a whole says. The init processes are put there by the engine that starts them.
+//! `/proc`: the files of the node as a whole. The init processes are created by the engine that starts them.
 
 use lxc_autoscale_core::Vmid;
 
@@ -9,7 +9,7 @@ use crate::kernel::node::{HOST_MEMORY_BYTES, Node};
 /// Clock ticks in a second, as user space sees them.
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// The files of the node, below `/proc`.
+/// The files of the node below `/proc`.
 pub fn node_files(node: &Node, boot_time_seconds: u64) -> Vec<File> {
     [
         ("stat", stat(node, boot_time_seconds)),
@@ -25,7 +25,8 @@ pub fn node_files(node: &Node, boot_time_seconds: u64) -> Vec<File> {
     .into()
 }
 
-/// User, nice, system, idle, iowait, irq, softirq, steal, guest, guest_nice: in ticks, all CPUs and each.
+/// User, nice, system, idle, iowait, irq, softirq, steal, guest and guest_nice time in ticks, for all CPUs and each
+/// of them.
 fn stat(node: &Node, boot_time_seconds: u64) -> String {
     let cpus = node.capacity.cpus;
     let total = node.uptime_seconds * cpus;
@@ -94,7 +95,7 @@ fn loadavg(node: &Node) -> String {
     format!("{one} {five} {fifteen} 1/{} 4242\n", processes + 100)
 }
 
-/// Uptime, and the idle time of all CPUs together.
+/// Uptime, and idle time summed over all CPUs.
 fn uptime(node: &Node) -> String {
     let idle = (node.uptime_seconds * node.capacity.cpus - node.busy_seconds).max(0.0);
     format!("{:.2} {idle:.2}\n", node.uptime_seconds)

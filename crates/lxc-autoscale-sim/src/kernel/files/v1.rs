@@ -1,5 +1,5 @@
-//! cgroup v1: one hierarchy per controller, and beside them a cgroup2 hierarchy without controllers, which has
-//! the pressure files (systemd's hybrid layout, as on Proxmox VE 6).
+//! cgroup v1: one hierarchy per controller, and in addition a cgroup2 hierarchy without controllers, which has the
+//! pressure files (systemd's hybrid layout, as on Proxmox VE 6).
 
 use super::{File, lines, pages_in_bytes, pressure, whole};
 use crate::kernel::container::Container;
@@ -7,16 +7,16 @@ use crate::kernel::io::BlockIo;
 use crate::kernel::limits::Limits;
 use crate::kernel::memory::Memory;
 
-/// The device all containers are on.
+/// The device of all containers.
 const DEVICE: &str = "253:0";
 /// Clock ticks in a second, as user space sees them.
 const TICKS_PER_SECOND: f64 = 100.0;
-/// What an unlimited v1 memory limit reads as: the largest count of pages.
+/// The value of an unlimited v1 memory limit: the largest count of pages.
 const UNLIMITED: u64 = 9_223_372_036_854_771_712;
 
-/// The files of a container's cgroups that its use changes, each below `<controller>/lxc/<id>/`.
+/// The files of a container's cgroups that its usage changes, each below `<controller>/lxc/<id>/`.
 ///
-/// The limits are only repeated where the kernel repeats them, in `memory.stat`.
+/// Limits are included only where the kernel repeats them, in `memory.stat`.
 pub fn container_files(container: &Container, limits: &Limits) -> Vec<(&'static str, File)> {
     let memory = &container.memory;
     let swapped = pages_in_bytes(memory.swapped());
@@ -64,7 +64,7 @@ fn oom_control(memory: &Memory) -> String {
     lines([("oom_kill_disable", 0), ("under_oom", 0), ("oom_kill", whole(memory.events.oom_kill))])
 }
 
-/// Reads and writes of the one device, in bytes or in requests, as blk-throttle lists them.
+/// Reads and writes of the only device, in bytes or in requests, as blk-throttle lists them.
 fn service(io: &BlockIo, in_bytes: bool) -> String {
     let (read, write) = if in_bytes {
         (whole(io.read_bytes / 512.0) * 512, whole(io.written_bytes / 512.0) * 512)
@@ -81,9 +81,9 @@ fn service(io: &BlockIo, in_bytes: bool) -> String {
     )
 }
 
-/// Own counters, the limits, then the same counters once more for the whole subtree (`total_`).
+/// Its own counters, the limits, then the same counters for the whole subtree (`total_`).
 ///
-/// The processes are in `ns` below the container's cgroup, so its own counters stay at zero.
+/// The processes are in `ns` below the container's cgroup, so its own counters stay zero.
 fn memory_stat(memory: &Memory, limits: &Limits) -> String {
     let bytes = |limit: Option<f64>| limit.map_or(UNLIMITED, pages_in_bytes);
     let memsw = limits.memory_max_bytes.and_then(|max| Some(max + limits.swap_max_bytes?));

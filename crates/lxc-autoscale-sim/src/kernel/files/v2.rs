@@ -5,10 +5,10 @@ use crate::kernel::container::Container;
 use crate::kernel::io::BlockIo;
 use crate::kernel::memory::Memory;
 
-/// The device all containers are on: `dm-0`, the first volume of LVM.
+/// The device of all containers: `dm-0`, the first LVM volume.
 const DEVICE: &str = "252:0";
 
-/// The files of a container's cgroup that its use changes. Limits are not among them: `pct` writes those.
+/// The files of a container's cgroup that its usage changes. Limits are not included, because `pct` writes them.
 pub fn container_files(container: &Container) -> Vec<File> {
     let memory = &container.memory;
     [
@@ -88,7 +88,7 @@ fn memory_stat(memory: &Memory) -> String {
         ("anon_thp", 0),
         ("file_thp", 0),
         ("shmem_thp", 0),
-        // Shared memory stands on the anonymous lists: only swap could take it.
+        // Shared memory is on the anonymous lists, because only swap could take it.
         ("inactive_anon", anon / 2 + shmem),
         ("active_anon", anon - anon / 2),
         ("inactive_file", inactive_file),

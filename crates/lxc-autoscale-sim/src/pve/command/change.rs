@@ -1,9 +1,9 @@
 //! A change of a container's configuration: what is applied at once, and what waits for the next start.
 //!
-//! Everything given is first queued as pending; values equal to the present ones are dropped. On a running
-//! container some options are applied live and some only need to be stored; the others stay pending. If a live
+//! All given options are first queued as pending; values equal to the present ones are dropped. On a running
+//! container, some options are applied live and some only need to be stored; the others stay pending. If a live
 //! change fails, nothing is stored, although what was applied before it stays in force (Proxmox since 8.3). On a
-//! stopped container everything is stored.
+//! stopped container, everything is stored.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -17,10 +17,10 @@ use crate::pve::error::PctError;
 use crate::pve::machine::{Machine, configured_bytes};
 use crate::pve::terminal::Terminal;
 
-/// Applies everything that waits, as a start does.
+/// Applies everything that is pending, as a start does.
 ///
 /// # Errors
-/// [`PctError`] when an unused volume that is to go cannot be removed.
+/// [`PctError`] if an unused volume cannot be removed.
 pub(super) fn apply_pending(
     machine: &Machine,
     id: Vmid,
@@ -30,7 +30,7 @@ pub(super) fn apply_pending(
     Change::new(machine, id, config).apply_stopped(out)
 }
 
-/// What went wrong with single options.
+/// The errors of individual options.
 #[derive(Debug, Default)]
 struct Failures {
     texts: BTreeMap<String, String>,
@@ -39,7 +39,7 @@ struct Failures {
 
 impl Failures {
     fn add(&mut self, name: &str, error: &PctError) {
-        // The text ends a line, hence the empty line Proxmox prints after it.
+        // The text ends with a line break, hence the empty line that Proxmox prints after it.
         self.texts.insert(name.to_owned(), format!("unable to hotplug {name}: {}\n", error.text()));
         self.exit = Some(error.exit());
     }
@@ -52,12 +52,12 @@ impl Failures {
     }
 }
 
-/// A change of one container in the making: first everything is queued as pending, then what can be is applied.
+/// A change of one container in progress: first everything is queued as pending, then what can be is applied.
 pub(super) struct Change<'a> {
     machine: &'a Machine,
     id: Vmid,
     config: &'a mut GuestConfig,
-    /// The options this call is about; others that wait go on waiting.
+    /// The options of this call; other pending ones stay pending.
     touched: BTreeSet<String>,
 }
 
@@ -120,7 +120,7 @@ impl<'a> Change<'a> {
         Ok(())
     }
 
-    /// Refuses options that cannot be set on this container, and prepares for those that make volumes.
+    /// Refuses options that cannot be set on this container, and prepares for those that create volumes.
     fn check_option(&self, name: &str) -> Result<(), PctError> {
         if name == "unprivileged" {
             return Err(PctError::died(format!("unable to modify read-only option: '{name}'")));
@@ -131,7 +131,7 @@ impl<'a> Change<'a> {
             return Err(PctError::died(text));
         }
         if is_drive {
-            // Volumes that so far exist in the configuration only must not lend their name to a new one.
+            // The name of a volume that so far exists only in the configuration must not be used for a new one.
             for (used, volume) in self.config.current.volumes() {
                 let size = self.config.current.get(&used).and_then(configured_bytes);
                 self.machine.volumes.open(&volume, size)?;
@@ -140,7 +140,7 @@ impl<'a> Change<'a> {
         Ok(())
     }
 
-    /// Setting what is set already changes nothing, and does not repair a cgroup that was changed by hand.
+    /// Setting what is already set changes nothing, and does not repair a cgroup that was changed by hand.
     pub(super) fn drop_equal(&mut self) {
         for name in self.config.pending.names() {
             if self.config.pending.get(&name) == self.config.current.get(&name) {
@@ -152,7 +152,7 @@ impl<'a> Change<'a> {
         self.config.set_pending_deletions(deletions);
     }
 
-    /// Applies what a running container takes at once.
+    /// Applies what can be changed on a running container.
     pub(super) fn apply_live(&mut self, out: &mut dyn Write) -> Result<(), PctError> {
         let mut failures = Failures::default();
         for name in self.touched.clone() {
@@ -176,7 +176,7 @@ impl<'a> Change<'a> {
                 continue;
             }
             let is_memory = name == "memory" || name == "swap";
-            // Memory and swap of one call are one write; only after a failure it is tried for each.
+            // Memory and swap of one call are written together; only after a failure each is tried alone.
             let plugged = if is_memory && is_memory_done {
                 Ok(Plugged::Now)
             } else {
@@ -185,7 +185,7 @@ impl<'a> Change<'a> {
             match plugged {
                 Ok(Plugged::Now) => {
                     is_memory_done |= is_memory;
-                    // Both stay queued until the loop has passed them, so that the pair is known to either.
+                    // Both stay queued until the loop has passed them, so that each can see the other.
                     self.copy(&name);
                 }
                 Ok(Plugged::AtNextStart) => {}
@@ -230,7 +230,7 @@ impl<'a> Change<'a> {
         Ok(())
     }
 
-    /// Takes an option out. The volume of a mount point stays as an unused one; an unused one is removed.
+    /// Removes an option. The volume of a mount point is kept as an unused one; an unused one is removed.
     fn forget(&mut self, name: &str, out: &mut dyn Write) -> Result<(), PctError> {
         let volume = self.config.current.volume(name);
         self.config.current.remove(name);
@@ -251,7 +251,7 @@ impl<'a> Change<'a> {
     }
 }
 
-/// Whether an option is one of the numbered ones of that name.
+/// Whether an option is one of the numbered options with this name.
 fn numbered(name: &str, base: &str) -> bool {
     name.strip_prefix(base).is_some_and(|number| number.parse::<u32>().is_ok())
 }

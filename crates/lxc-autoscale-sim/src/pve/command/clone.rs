@@ -13,11 +13,11 @@ use crate::pve::machine::{Machine, check_lock, configured_bytes};
 use crate::pve::storage::CopyKind;
 use crate::pve::task::run_worker;
 
-/// Options a copy does not inherit.
+/// Options that a copy does not inherit.
 const NOT_COPIED: [&str; 5] = ["lock", "parent", "snaptime", "snapstate", "template"];
 
-/// Copies a container with its volumes. The copy has a new hardware address and everything else of its source,
-/// the address, the tags and, unless one is given, the host name among it.
+/// Copies a container with its volumes. The copy has a new hardware address and everything else from its source,
+/// including the address, the tags and, unless one is given, the host name.
 pub(super) fn clone(call: &mut Call<'_, '_>) -> Result<u8, PctError> {
     let (id, new) = (call.id()?, call.vmid("newid")?);
     let machine = call.machine;
@@ -94,7 +94,7 @@ struct Request {
 impl Request {
     fn run(&self, machine: &Machine, out: &mut dyn Write) -> Result<(), PctError> {
         let mut copy = GuestConfig { current: without(&self.section, &NOT_COPIED), ..GuestConfig::default() };
-        // Half a copy must not be started, and its id must not be taken.
+        // An incomplete copy must not be started, and its id must not be taken.
         copy.current.set("lock", "create");
         machine.store.save(self.new, &copy)?;
         for (name, volume) in self.section.volumes() {
@@ -135,7 +135,7 @@ impl Request {
         };
         writeln!(out, "{action} {name} ({volume})")?;
         let value = self.section.get(name).unwrap_or_default();
-        // A volume nobody has used yet exists by its configuration only.
+        // A volume that nobody has used yet exists only in its configuration.
         machine.volumes.open(volume, configured_bytes(value))?;
         let storage = self.storage.as_deref().unwrap_or(&volume.storage);
         let target = machine.volumes.free_name(storage, self.new)?;
@@ -143,7 +143,7 @@ impl Request {
         Ok(volume_with_size(value, &target, made.bytes))
     }
 
-    /// Leaves nothing half-made; what cannot be removed is said and left.
+    /// Removes everything half-made; what cannot be removed is reported and left.
     fn clean_up(&self, machine: &Machine, out: &mut dyn Write) {
         let half = machine.store.load(self.new, &mut std::io::sink());
         let own = format!("{}", self.new);
@@ -156,7 +156,7 @@ impl Request {
             .and_then(|()| Ok(machine.engine.destroy(self.new)?))
             .and_then(|()| Ok(machine.store.remove(self.new)?));
         if let Err(error) = removed {
-            // The clone's own failure is what is reported; this is only noise beside it.
+            // The failure of the clone itself is what matters; this is only additional output.
             let _ = writeln!(out, "{}", error.text());
         }
     }

@@ -1,7 +1,7 @@
 //! `pct create`.
 //!
-//! A simulated container needs no template, and a real one is always made from Debian's busybox template, so the
-//! name of the template is noted nowhere; Proxmox's grammar wants it all the same.
+//! A simulated container needs no template, and a real one is always created from Debian's busybox template. So the
+//! name of the template is not stored; Proxmox's grammar requires it all the same.
 
 use super::Call;
 use super::power::start_locked;
@@ -10,10 +10,10 @@ use crate::pve::config::GuestConfig;
 use crate::pve::error::PctError;
 use crate::pve::task::run_worker;
 
-/// Size of a root volume that is not given, in GiB.
+/// Size of a root volume for which none is given, in GiB.
 const ROOT_GIBIBYTES: &str = "4";
 
-/// Makes a container.
+/// Creates a container.
 pub(super) fn create(call: &mut Call<'_, '_>) -> Result<u8, PctError> {
     let id = call.id()?;
     let machine = call.machine;

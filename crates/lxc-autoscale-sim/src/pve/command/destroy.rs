@@ -5,7 +5,7 @@ use crate::pve::error::PctError;
 use crate::pve::machine::check_lock;
 use crate::pve::task::run_worker;
 
-/// Removes a container that does not run, with its volumes and snapshots.
+/// Removes a container that is not running, with its volumes and snapshots.
 pub(super) fn destroy(call: &mut Call<'_, '_>) -> Result<u8, PctError> {
     let id = call.id()?;
     let machine = call.machine;
@@ -29,7 +29,7 @@ pub(super) fn destroy(call: &mut Call<'_, '_>) -> Result<u8, PctError> {
         if force {
             machine.engine.kill(id)?;
         }
-        // Whoever looks meanwhile must not start it.
+        // Nobody must start it meanwhile.
         config.current.set("lock", "destroyed");
         machine.store.save(id, &config)?;
         for (_, volume) in config.current.volumes().into_iter().chain(config.pending.volumes()) {

@@ -3,7 +3,7 @@
 use super::Call;
 use crate::pve::error::PctError;
 
-/// Runs a command in a container; its exit status becomes ours.
+/// Runs a command in a container, and exits with its exit status.
 pub(super) fn exec(call: &mut Call<'_, '_>) -> Result<u8, PctError> {
     let id = call.id()?;
     if call.words.more.is_empty() {
@@ -15,7 +15,7 @@ pub(super) fn exec(call: &mut Call<'_, '_>) -> Result<u8, PctError> {
     if !call.machine.is_running(id)? {
         return Err(PctError::died(format!("container '{id}' not running!")));
     }
-    // The environment of the host leaks into the container unless it is told not to.
+    // The environment of the host is passed to the container unless told otherwise.
     let keep_environment = call.text("keep-env") != Some("0");
     Ok(call.machine.engine.exec(id, &call.words.more, keep_environment)?)
 }

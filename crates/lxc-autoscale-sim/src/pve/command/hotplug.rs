@@ -1,4 +1,4 @@
-//! What of a running container's configuration can be changed at once.
+//! The settings of a running container that can be changed at once.
 
 use lxc_autoscale_core::{Mebibytes, Vmid};
 
@@ -11,18 +11,18 @@ use crate::pve::machine::Machine;
 pub(super) enum Plugged {
     /// It is in force.
     Now,
-    /// It waits.
+    /// It waits for the next start.
     AtNextStart,
 }
 
-/// Options that only have to be stored; `cores` among them, because pvestatd enacts it later.
+/// Options that only have to be stored; these include `cores`, because pvestatd applies it later.
 pub(super) fn is_stored_only(name: &str) -> bool {
     const STORED: [&str; 9] =
         ["cores", "description", "hookscript", "hostname", "lock", "onboot", "protection", "startup", "tags"];
     STORED.contains(&name)
 }
 
-/// Takes a limit back.
+/// Removes a limit.
 pub(super) fn unplug(machine: &Machine, id: Vmid, name: &str) -> Result<Plugged, PctError> {
     match name {
         "swap" => machine.engine.set_memory(id, None, Some(Mebibytes::new(0)))?,
@@ -34,7 +34,7 @@ pub(super) fn unplug(machine: &Machine, id: Vmid, name: &str) -> Result<Plugged,
     Ok(Plugged::Now)
 }
 
-/// Puts a queued value into force.
+/// Applies a queued value.
 pub(super) fn plug(
     machine: &Machine,
     id: Vmid,
@@ -42,7 +42,7 @@ pub(super) fn plug(
     config: &GuestConfig,
 ) -> Result<Plugged, PctError> {
     let value = config.pending.get(name).unwrap_or_default();
-    // The schema has let only numbers through.
+    // The schema has accepted only numbers.
     let mebibytes =
         |name: &str| config.pending.get(name).and_then(|text| text.parse().ok()).map(Mebibytes::new);
     match name {
@@ -50,14 +50,15 @@ pub(super) fn plug(
         "cpuunits" => machine.engine.set_cpu_units(id, Some(value.parse().unwrap_or(0)))?,
         "memory" | "swap" => machine.engine.set_memory(id, mebibytes("memory"), mebibytes("swap"))?,
         _ if is_network(name) => {}
-        // A further mount point appears in the running container; an existing one cannot be changed there.
+        // An additional mount point appears in the running container; an existing one cannot be changed while it
+        // runs.
         _ if name.starts_with("mp") && config.current.get(name).is_none() => {}
         _ => return Ok(Plugged::AtNextStart),
     }
     Ok(Plugged::Now)
 }
 
-/// Neither engine connects a network device to anything, so there is nothing to change but the note of it.
+/// Neither engine connects a network device to anything, so only the configuration changes.
 fn is_network(name: &str) -> bool {
     name.strip_prefix("net").is_some_and(|number| number.parse::<u32>().is_ok())
 }

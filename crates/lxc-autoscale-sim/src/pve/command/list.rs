@@ -9,12 +9,12 @@ use super::Call;
 use crate::pve::config::GuestConfig;
 use crate::pve::error::PctError;
 
-/// Prints all containers; nothing, not even the heading, where there is none.
+/// Prints all containers; if there are none, prints nothing, not even the heading.
 pub(super) fn list(call: &mut Call<'_, '_>) -> Result<u8, PctError> {
     let running = call.machine.engine.running()?;
     let mut lines = Vec::new();
     for id in call.machine.store.list()? {
-        // One that was destroyed since the directory was read.
+        // It was destroyed since the directory was read.
         let Ok(loaded) = call.machine.load(id, call.terminal) else { continue };
         let current = loaded.config.current;
         let name = current.get("hostname").map_or_else(|| format!("CT{id}"), str::to_owned);
@@ -69,7 +69,7 @@ fn snapshot_tree(config: &GuestConfig, zone: &TimeZone) -> String {
         time: None,
         description: "You are here!",
     });
-    // The present state has no time and comes last.
+    // The present state has no time, and comes last.
     entries.sort_by_key(|entry| (entry.time.is_none(), entry.time));
     let is_known = |name: &str| config.snapshots.contains_key(name);
     let mut children: BTreeMap<Option<&str>, Vec<&Entry<'_>>> = BTreeMap::new();
@@ -87,7 +87,7 @@ fn snapshot_tree(config: &GuestConfig, zone: &TimeZone) -> String {
         let time = time.map(|time| zone.to_datetime(time).strftime("%F %H:%M:%S").to_string());
         let (name, time, description) = (entry.name, time.unwrap_or_default(), entry.description);
         lines.push(format!("{prefix} {name:<width$} {time:<23} {description}\n"));
-        // Taken out, so that a circle of parents in a broken file ends.
+        // Removed, so that a cycle of parents in a damaged file ends.
         let below = children.remove(&Some(entry.name)).unwrap_or_default();
         open.extend(below.into_iter().rev().map(|entry| (depth + 1, entry)));
     }

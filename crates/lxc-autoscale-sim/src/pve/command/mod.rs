@@ -1,4 +1,4 @@
-//! The commands of `pct`, one module for each or for those that share their work.
+//! The commands of `pct`, with a module for each, or for those that share their implementation.
 
 mod change;
 mod clone;
@@ -23,14 +23,14 @@ use super::machine::Machine;
 use super::schema::{Kind, Property, guest_options};
 use super::terminal::Terminal;
 
-/// A call of one command, its words checked against the schema.
+/// A call of one command, with arguments checked against the schema.
 #[derive(Debug)]
 pub struct Call<'a, 't> {
     /// The node.
     pub machine: &'a Machine,
-    /// What was given.
+    /// The arguments.
     pub words: Words,
-    /// Where the output goes.
+    /// The output streams.
     pub terminal: &'a mut Terminal<'t>,
 }
 
@@ -40,7 +40,7 @@ impl Call<'_, '_> {
         self.words.values.get(name).map(String::as_str)
     }
 
-    /// A boolean parameter; absent means no.
+    /// A boolean parameter; `false` if absent.
     pub fn flag(&self, name: &str) -> bool {
         self.text(name) == Some("1")
     }
@@ -48,13 +48,13 @@ impl Call<'_, '_> {
     /// A parameter that is a container id.
     ///
     /// # Errors
-    /// Proxmox's text; the schema has let only ids through.
+    /// Proxmox's text; the schema has accepted only ids.
     pub fn vmid(&self, name: &str) -> Result<Vmid, PctError> {
         let missing = || PctError::parameter(name, "property is missing and it is not optional");
         self.text(name).and_then(|text| text.parse().ok()).ok_or_else(missing)
     }
 
-    /// The container the call is about.
+    /// The container that the call is about.
     ///
     /// # Errors
     /// As [`Call::vmid`].
@@ -68,12 +68,12 @@ impl Call<'_, '_> {
 pub struct Command {
     /// Its name.
     pub name: &'static str,
-    /// The line it is explained with.
+    /// Its usage line.
     pub usage: &'static str,
     positional: &'static [&'static str],
     takes_more: bool,
     options: fn() -> Vec<Property>,
-    /// Does it; returns the exit status.
+    /// Runs it; returns the exit status.
     pub run: fn(&mut Call<'_, '_>) -> Result<u8, PctError>,
 }
 
@@ -84,7 +84,7 @@ impl std::fmt::Debug for Command {
 }
 
 impl Command {
-    /// What it takes.
+    /// Its arguments.
     pub fn grammar(&self) -> Grammar {
         Grammar { positional: self.positional, takes_more: self.takes_more, properties: (self.options)() }
     }
@@ -144,7 +144,7 @@ macro_rules! command {
     };
 }
 
-/// The commands this node has.
+/// The commands that this node has.
 pub const COMMANDS: &[Command] = &[
     command!("list", "pct list ", &[], Vec::new, list::list),
     command!(

@@ -12,7 +12,7 @@ use crate::pve::error::PctError;
 use crate::pve::machine::{Machine, check_lock};
 use crate::pve::task::run_worker;
 
-/// How long an orderly stop may take, in seconds.
+/// How long an orderly shutdown may take, in seconds.
 const PATIENCE_SECONDS: u64 = 60;
 
 pub(super) fn start(call: &mut Call<'_, '_>) -> Result<u8, PctError> {
@@ -30,7 +30,7 @@ pub(super) fn start(call: &mut Call<'_, '_>) -> Result<u8, PctError> {
     Ok(0)
 }
 
-/// Starts a container whose lock the caller holds; what was pending comes into force.
+/// Starts a container whose lock the caller holds; pending changes take effect.
 ///
 /// # Errors
 /// Proxmox's texts.
@@ -53,7 +53,7 @@ pub(super) fn start_locked(
     Ok(machine.engine.start(&guest)?)
 }
 
-/// A container somebody mounted can be started and stopped all the same.
+/// A container that somebody has mounted can be started and stopped all the same.
 fn check_tolerant(config: &GuestConfig, skip_lock: bool) -> Result<(), PctError> {
     if skip_lock || config.current.get("lock") == Some("mounted") { Ok(()) } else { check_lock(config) }
 }
@@ -116,7 +116,7 @@ fn shut_down(
     }
 }
 
-/// The container, which must run; a missing one is no different from a stopped one here.
+/// The container, which must be running; a missing one is treated like a stopped one here.
 fn running_id(call: &Call<'_, '_>, kind: &str) -> Result<Vmid, PctError> {
     let id = call.id()?;
     if call.machine.is_running(id)? {

@@ -1,4 +1,4 @@
-//! `pct resize`: volumes grow, and only that.
+//! `pct resize`, which can only enlarge volumes.
 
 use super::Call;
 use super::set::check_digest;
@@ -8,7 +8,7 @@ use crate::pve::machine::{Machine, check_lock, configured_bytes};
 use crate::pve::storage::{FilesystemState, Volume};
 use crate::pve::task::run_worker;
 
-/// Grows a volume. What can be checked is checked first; a worker that fails afterwards is reported on standard
+/// Grows a volume. Everything possible is checked first; if the worker fails after that, this is printed on standard
 /// error, but the exit status is 0, as with Proxmox.
 pub(super) fn resize(call: &mut Call<'_, '_>) -> Result<u8, PctError> {
     let id = call.id()?;

@@ -1,4 +1,4 @@
-//! `pct set`: what is checked before anything changes.
+//! `pct set`, with the checks before anything changes.
 
 use std::collections::BTreeMap;
 
@@ -41,7 +41,7 @@ pub(super) fn set(call: &mut Call<'_, '_>) -> Result<u8, PctError> {
     Ok(0)
 }
 
-/// Refuses when the file is not the one the caller has seen.
+/// Refuses the change if the file is not the one that the caller has seen.
 ///
 /// # Errors
 /// Proxmox's text.

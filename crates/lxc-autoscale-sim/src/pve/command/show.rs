@@ -1,4 +1,4 @@
-//! What only looks: `status`, `config`, `pending`, `df`, `cpusets`.
+//! Commands that only read: `status`, `config`, `pending`, `df`, `cpusets`.
 
 use std::collections::BTreeMap;
 
@@ -58,7 +58,7 @@ pub(super) fn config(call: &mut Call<'_, '_>) -> Result<u8, PctError> {
     Ok(0)
 }
 
-/// `pct` checks what it shows against the schema, too.
+/// `pct` checks its output against the schema, too.
 fn verify(section: &Section) -> Result<(), PctError> {
     let mut errors = BTreeMap::new();
     for (name, value) in &section.options {
@@ -130,7 +130,7 @@ pub(super) fn df(call: &mut Call<'_, '_>) -> Result<u8, PctError> {
     Ok(0)
 }
 
-/// A size in the largest unit that leaves a number of at least one.
+/// A size in the largest unit in which it is at least one.
 fn human(bytes: u64) -> String {
     let mut value = bytes as f64;
     let mut unit = 0;

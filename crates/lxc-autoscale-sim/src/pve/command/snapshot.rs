@@ -9,9 +9,9 @@ use crate::pve::error::PctError;
 use crate::pve::machine::{Machine, check_lock};
 use crate::pve::task::run_worker;
 
-/// Names that mean something else.
+/// Names with a special meaning.
 const RESERVED: [&str; 2] = ["current", "vzdump"];
-/// Options of a container that a snapshot does not keep.
+/// Options that a snapshot does not keep.
 const NOT_KEPT: [&str; 2] = ["lock", "snapstate"];
 
 /// Takes a snapshot of configuration and volumes.
@@ -43,7 +43,7 @@ pub(super) fn snapshot(call: &mut Call<'_, '_>) -> Result<u8, PctError> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         taken.set("snaptime", now.as_secs().to_string());
 
-        // As long as this state stands in the file, everybody else keeps away.
+        // For as long as the file has this state, all other calls keep away.
         let mut preparing = config.clone();
         preparing.current.set("lock", "snapshot");
         let mut prepared = taken.clone();
@@ -71,7 +71,7 @@ pub(super) fn snapshot(call: &mut Call<'_, '_>) -> Result<u8, PctError> {
     Ok(0)
 }
 
-/// Forgets a snapshot; what descends from it then descends from its parent.
+/// Removes a snapshot; its descendants then descend from its parent.
 pub(super) fn delsnapshot(call: &mut Call<'_, '_>) -> Result<u8, PctError> {
     let id = call.id()?;
     let name = call.text("snapname").unwrap_or_default().to_owned();
@@ -103,7 +103,7 @@ pub(super) fn delsnapshot(call: &mut Call<'_, '_>) -> Result<u8, PctError> {
     Ok(0)
 }
 
-/// Restores configuration and volumes. A running container is killed and left stopped unless it is asked for.
+/// Restores configuration and volumes. A running container is killed, and left stopped unless asked otherwise.
 pub(super) fn rollback(call: &mut Call<'_, '_>) -> Result<u8, PctError> {
     let id = call.id()?;
     let name = call.text("snapname").unwrap_or_default().to_owned();
@@ -137,7 +137,7 @@ pub(super) fn rollback(call: &mut Call<'_, '_>) -> Result<u8, PctError> {
     Ok(0)
 }
 
-/// Puts the options of a snapshot in the place of the current ones; the description and unused volumes stay.
+/// Replaces the current options by those of a snapshot; the description and unused volumes stay.
 fn restore(config: &mut GuestConfig, snapshot: &Section, name: &str) {
     let mut restored = without(snapshot, &["snaptime", "snapstate"]);
     restored.description = config.current.description.take();
@@ -170,7 +170,7 @@ fn volumes_of(section: &Section) -> Vec<VolumeId> {
     mounted.map(|(_, volume)| volume).collect()
 }
 
-/// Every mount point must be able to; a bind mount or a device never is.
+/// Every mount point must support it; a bind mount or a device never does.
 fn has_feature(machine: &Machine, section: &Section) -> bool {
     let is_mount = |name: &&String| {
         *name == "rootfs" || name.strip_prefix("mp").is_some_and(|n| n.parse::<u32>().is_ok())

@@ -3,7 +3,7 @@
 use super::Call;
 use crate::pve::error::PctError;
 
-/// Takes the lock out of a configuration, whoever set it.
+/// Removes the lock from a configuration, whoever set it.
 pub(super) fn unlock(call: &mut Call<'_, '_>) -> Result<u8, PctError> {
     let id = call.id()?;
     let _lock = call.machine.lock(id, call.terminal)?;

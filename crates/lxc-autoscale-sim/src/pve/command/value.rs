@@ -1,4 +1,4 @@
-//! What becomes of an option's value before it is stored.
+//! Converts the value of an option before it is stored.
 
 use std::collections::BTreeSet;
 use std::hash::{BuildHasher, RandomState};
@@ -14,10 +14,11 @@ use crate::pve::error::PctError;
 use crate::pve::machine::Machine;
 use crate::pve::schema::split_list;
 
-/// A value as it is stored: tags sorted, networks with an address, volumes made, weights within the kernel's range.
+/// The value as it is stored: tags sorted, networks with an address, volumes created, weights within the kernel's
+/// range.
 ///
 /// # Errors
-/// [`PctError`] when a new volume cannot be made.
+/// [`PctError`] if a new volume cannot be created.
 pub(super) fn stored_value(
     machine: &Machine,
     id: Vmid,
@@ -38,7 +39,7 @@ pub(super) fn stored_value(
     }
 }
 
-/// Cuts weights as Proxmox does: v2 has a highest one (and 0 is left for the kernel to refuse), v1 both bounds.
+/// Clips weights as Proxmox does: v2 has a maximum (and leaves it to the kernel to refuse 0), v1 has both bounds.
 fn within_kernel_range(version: CgroupVersion, value: String) -> String {
     let Ok(units) = value.parse::<u64>() else { return value };
     let cut = match version {
@@ -48,7 +49,7 @@ fn within_kernel_range(version: CgroupVersion, value: String) -> String {
     if cut == units { value } else { cut.to_string() }
 }
 
-/// Turns `STORAGE:GIBIBYTES` into a new volume; a value that names one is left alone.
+/// Turns `STORAGE:GIBIBYTES` into a new volume; a value that names a volume is left alone.
 fn allocate(machine: &Machine, id: Vmid, value: &str, out: &mut dyn Write) -> Result<String, PctError> {
     let pairs = parse_property_string(value, "volume");
     let volume = pairs.iter().find(|(key, _)| key == "volume").map_or("", |(_, volume)| volume.as_str());
@@ -62,9 +63,9 @@ fn allocate(machine: &Machine, id: Vmid, value: &str, out: &mut dyn Write) -> Re
     Ok(volume_with_size(value, &new, created.bytes))
 }
 
-/// Three random bytes for a hardware address.
+/// Three random bytes of a hardware address.
 pub(super) fn fresh_address() -> [u8; 3] {
-    // Every `RandomState` is seeded anew, which is random enough to keep two addresses apart.
+    // Every `RandomState` has a new seed, which is random enough to tell two addresses apart.
     let [a, b, c, ..] = RandomState::new().hash_one(std::process::id()).to_ne_bytes();
     [a, b, c]
 }

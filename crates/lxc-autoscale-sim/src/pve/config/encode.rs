@@ -1,6 +1,6 @@
 //! Proxmox's percent encoding of descriptions.
 
-/// Encodes everything but printable ASCII, and the colon and the percent sign too.
+/// Encodes everything except printable ASCII, and also the colon and the percent sign.
 pub fn encode_text(text: &str) -> String {
     let is_plain = |byte: u8| (b' '..=b'~').contains(&byte) && byte != b':' && byte != b'%';
     let digit = |value: u8| char::from(b"0123456789ABCDEF"[usize::from(value & 15)]);
@@ -15,7 +15,7 @@ pub fn encode_text(text: &str) -> String {
     encoded
 }
 
-/// Undoes [`encode_text`]; what is no valid escape stays.
+/// Decodes [`encode_text`]; invalid escapes are kept.
 pub fn decode_text(text: &str) -> String {
     let bytes = text.as_bytes();
     let mut decoded = Vec::with_capacity(bytes.len());

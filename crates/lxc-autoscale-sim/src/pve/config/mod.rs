@@ -1,8 +1,8 @@
 //! A container's configuration file: current options, pending changes, snapshots.
 //!
-//! Proxmox rewrites the whole file on each change: options sorted, the description as comment lines on top, raw
-//! `lxc.` lines last, then `[pve:pending]`, then the snapshots by name. Lines it cannot read are dropped with a
-//! warning, and comment lines anywhere become part of the description.
+//! Proxmox rewrites the whole file on each change: options are sorted, the description comes first as comment lines,
+//! raw `lxc.` lines come last, then `[pve:pending]`, then the snapshots by name. Lines it cannot read are dropped
+//! with a warning, and comment lines anywhere become part of the description.
 
 mod encode;
 mod parse;
@@ -23,9 +23,9 @@ pub use property_string::{
 /// The options of one section.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Section {
-    /// Options by name, the description apart.
+    /// Options by name, except the description.
     pub options: BTreeMap<String, String>,
-    /// The description; lines end in a newline, as Proxmox keeps them.
+    /// The description; its lines end with a line break, as Proxmox stores them.
     pub description: Option<String>,
     /// Raw LXC lines, in order.
     pub raw: Vec<(String, String)>,
@@ -34,9 +34,9 @@ pub struct Section {
 /// A container's configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GuestConfig {
-    /// What is in force.
+    /// The options in force.
     pub current: Section,
-    /// What comes into force when the container is started next; `delete` lists options that go.
+    /// Changes that take effect at the next start; `delete` lists options to be removed.
     pub pending: Section,
     /// Snapshots by name.
     pub snapshots: BTreeMap<String, Section>,
@@ -66,7 +66,7 @@ impl Section {
         if name == "description" { self.description.take() } else { self.options.remove(name) }
     }
 
-    /// Names of all options, sorted, the description among them.
+    /// The names of all options, sorted, including the description.
     pub fn names(&self) -> Vec<String> {
         let mut names: Vec<String> = self.options.keys().cloned().collect();
         if self.description.is_some() {
@@ -81,7 +81,7 @@ impl Section {
         self.options.is_empty() && self.description.is_none() && self.raw.is_empty()
     }
 
-    /// What matters for the container's size, typed.
+    /// The settings that matter for the container's size, typed.
     pub fn summary(&self) -> ContainerConfig {
         ContainerConfig::parse(&write::section(self)).0
     }
@@ -91,7 +91,7 @@ impl Section {
         VolumeId::of_property(self.get(name)?)
     }
 
-    /// Options that name a volume: `rootfs`, `mpN` and `unusedN`, bind mounts and devices left out.
+    /// Options that name a volume: `rootfs`, `mpN` and `unusedN`, except bind mounts and devices.
     pub fn volumes(&self) -> Vec<(String, VolumeId)> {
         let is_volume = |name: &str| {
             let base = name.trim_end_matches(|c: char| c.is_ascii_digit());
@@ -103,12 +103,12 @@ impl Section {
 }
 
 impl GuestConfig {
-    /// Reads a file; the texts are Proxmox's warnings about lines it dropped, without the leading `vm <id> - `.
+    /// Parses a file. The texts are Proxmox's warnings about lines it dropped, without the leading `vm <id> - `.
     pub fn parse(text: &str) -> (Self, Vec<String>) {
         parse::parse(text)
     }
 
-    /// The file Proxmox would write.
+    /// The file as Proxmox would write it.
     pub fn write(&self) -> String {
         write::config(self)
     }
@@ -129,13 +129,13 @@ impl GuestConfig {
         merged
     }
 
-    /// Options that go when the container is started next.
+    /// Options that are removed at the next start.
     pub fn pending_deletions(&self) -> Vec<String> {
         let list = self.pending.options.get("delete").map(String::as_str).unwrap_or_default();
         super::schema::split_list(list).map(|name| name.trim_start_matches('!').to_owned()).collect()
     }
 
-    /// Replaces the list of options that go.
+    /// Replaces the list of options to be removed.
     pub fn set_pending_deletions(&mut self, mut names: Vec<String>) {
         names.sort_unstable();
         names.dedup();
@@ -147,7 +147,7 @@ impl GuestConfig {
     }
 }
 
-/// The digest `--digest` is compared with: SHA-1 of the file's bytes.
+/// The digest that `--digest` is compared with: SHA-1 of the file's bytes.
 pub fn digest(bytes: &[u8]) -> String {
     Sha1::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat()
 }

@@ -1,9 +1,9 @@
-//! Reading a configuration file.
+//! Parses a configuration file.
 
 use super::{GuestConfig, Section, decode_text};
 use crate::pve::schema::{Kind, guest_option};
 
-/// Reads a file and collects the warnings.
+/// Parses a file and collects the warnings.
 pub(super) fn parse(text: &str) -> (GuestConfig, Vec<String>) {
     let mut config = GuestConfig::default();
     let mut warnings = Vec::new();
@@ -19,7 +19,7 @@ pub(super) fn parse(text: &str) -> (GuestConfig, Vec<String>) {
     (config, warnings)
 }
 
-/// The section lines belong to.
+/// The section that lines belong to.
 #[derive(Debug)]
 enum Place {
     Current,
@@ -37,7 +37,7 @@ impl Place {
     }
 }
 
-/// Reads `[pve:pending]` or `[<snapshot>]`.
+/// Parses `[pve:pending]` or `[<snapshot>]`.
 fn section_of(line: &str) -> Option<Place> {
     let name = line.trim_end().strip_prefix('[')?.strip_suffix(']')?;
     if name.eq_ignore_ascii_case("pve:pending") {
@@ -86,7 +86,7 @@ fn is_key(key: &str) -> bool {
         && word.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
 }
 
-/// Checks the type of a stored value (not its range) and spells booleans Proxmox's way.
+/// Checks the type of a stored value (not its range), and writes booleans in Proxmox's way.
 fn typed(key: &str, value: &str) -> Result<String, String> {
     match guest_option(key).ok_or_else(|| format!("unknown setting '{key}'"))? {
         Kind::Boolean => match crate::pve::getopt::parse_boolean(value) {

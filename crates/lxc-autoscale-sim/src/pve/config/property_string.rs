@@ -1,4 +1,4 @@
-//! Values that hold several: volumes, network devices, sizes.
+//! Values that consist of several parts: volumes, network devices, sizes.
 
 use std::fmt;
 
@@ -23,7 +23,7 @@ pub struct VolumeId {
 }
 
 impl VolumeId {
-    /// Reads `<storage>:<name>`; bind mounts and devices are none.
+    /// Parses `<storage>:<name>`; a bind mount or device gives `None`.
     pub fn parse(text: &str) -> Option<Self> {
         let (storage, name) = text.split_once(':')?;
         let is_word = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_graphic());
@@ -40,12 +40,12 @@ impl VolumeId {
         Self::parse(&pairs.iter().find(|(key, _)| key == "volume")?.1)
     }
 
-    /// The name without the directory a storage may put it in.
+    /// The name without the directory in which a storage may put it.
     pub fn short_name(&self) -> &str {
         self.name.rsplit('/').next().unwrap_or(&self.name)
     }
 
-    /// The container it belongs to, by its name.
+    /// The container that it belongs to, according to its name.
     pub fn owner(&self) -> Option<&str> {
         self.short_name().split('-').nth(1)
     }
@@ -75,7 +75,7 @@ pub fn volume_with_size(value: &str, volume: &VolumeId, bytes: u64) -> String {
     text
 }
 
-/// Reads a size in bytes: `8G`, `10752M`, `0.5T`; without a unit it is bytes.
+/// Parses a size in bytes: `8G`, `10752M`, `0.5T`; without a unit it is in bytes.
 pub fn parse_size_bytes(text: &str) -> Option<u64> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let factor: u64 = match &text[digits.len()..] {
@@ -96,7 +96,7 @@ pub fn parse_size_bytes(text: &str) -> Option<u64> {
     (0.0..9.0e18).contains(&bytes).then_some(bytes as u64)
 }
 
-/// Writes a size with the largest unit that holds it exactly.
+/// Formats a size with the largest unit that represents it exactly.
 pub fn format_size(bytes: u64) -> String {
     let mut value = bytes;
     let mut unit = "";
@@ -113,13 +113,13 @@ pub fn format_size(bytes: u64) -> String {
 /// The hardware address of a network device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NetworkAddress {
-    /// The one it has; a fresh one only where there is none.
+    /// Keep the existing one; a new one only if there is none.
     Keep,
-    /// A fresh one.
+    /// Assign a new one.
     Renew,
 }
 
-/// Writes a `netN` value as Proxmox does: the name first, the rest sorted, an address and a type always.
+/// Formats a `netN` value as Proxmox does: the name first, the rest sorted, always with an address and a type.
 pub fn network_with(value: &str, address: NetworkAddress, fresh: impl FnOnce() -> [u8; 3]) -> String {
     let mut pairs = parse_property_string(value, "model");
     if address == NetworkAddress::Renew {

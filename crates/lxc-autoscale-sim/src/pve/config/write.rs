@@ -1,4 +1,4 @@
-//! Writing a configuration file.
+//! Writes a configuration file.
 
 use super::{GuestConfig, Section, encode_text};
 

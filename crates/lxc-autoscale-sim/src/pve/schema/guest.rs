@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::{Kind, Property};
 
-/// Options that exist once.
+/// Options without a number.
 const SINGLE: [&str; 29] = [
     "arch",
     "cmode",
@@ -36,12 +36,12 @@ const SINGLE: [&str; 29] = [
     "tty",
     "unprivileged",
 ];
-/// Options Proxmox writes itself; no parameter sets them.
+/// Options that only Proxmox itself writes; no parameter sets them.
 const INTERNAL: [&str; 3] = ["parent", "snapstate", "snaptime"];
-/// Options with a number behind them, and how many there are.
+/// Options with a number, and how many of each there are.
 const NUMBERED: [(&str, u32); 4] = [("dev", 256), ("mp", 256), ("net", 32), ("unused", 256)];
 
-/// What an option of a container's configuration may be; `None` for an unknown one.
+/// The kind of an option of a container's configuration; `None` for an unknown one.
 pub fn guest_option(name: &str) -> Option<Kind> {
     let base = name.trim_end_matches(|c: char| c.is_ascii_digit());
     if base.len() < name.len() {
@@ -102,7 +102,7 @@ pub fn guest_option(name: &str) -> Option<Kind> {
     })
 }
 
-/// All options a call can set.
+/// All options that a call can set.
 pub fn guest_options() -> Vec<Property> {
     let numbered =
         NUMBERED.iter().flat_map(|(base, count)| (0..*count).map(move |n| format!("{base}{n}").into()));

@@ -1,6 +1,6 @@
 //! Parameter checks, with the texts and the order of Proxmox's JSON schema.
 //!
-//! For one value: type, then format, then length, then range, then choice; the first that fails is reported.
+//! A value is checked for type, format, length, range and choice, in this order; the first failure is reported.
 
 mod guest;
 
@@ -16,39 +16,39 @@ pub use guest::{guest_option, guest_options};
 pub struct Property {
     /// Its name.
     pub name: Cow<'static, str>,
-    /// What it may be.
+    /// What values it accepts.
     pub kind: Kind,
 }
 
 impl Property {
-    /// A parameter of that name.
+    /// A parameter with this name.
     pub fn new(name: impl Into<Cow<'static, str>>, kind: Kind) -> Self {
         Self { name: name.into(), kind }
     }
 }
 
-/// What a parameter may be.
+/// What values a parameter accepts.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Kind {
-    /// `1`, `0` and their spellings.
+    /// `1`, `0` and their other spellings.
     Boolean,
     /// A whole number.
     Integer {
-        /// The least.
+        /// The smallest value.
         min: Option<i64>,
-        /// The most.
+        /// The largest value.
         max: Option<i64>,
     },
     /// A number.
     Number {
-        /// The least.
+        /// The smallest value.
         min: i32,
-        /// The most.
+        /// The largest value.
         max: Option<i32>,
     },
     /// Any text up to a length.
     Text {
-        /// The most characters.
+        /// The largest number of characters.
         max_length: Option<usize>,
     },
     /// One of these.
@@ -80,7 +80,7 @@ impl Kind {
     /// Checks one value.
     ///
     /// # Errors
-    /// Proxmox's text; texts of format checks end in a newline, as there.
+    /// Proxmox's text; texts of format checks end with a line break, as in Proxmox.
     pub fn check(&self, value: &str) -> Result<(), String> {
         match self {
             Self::Boolean => {
@@ -121,7 +121,7 @@ impl Kind {
     }
 }
 
-/// Checks all values of a call and returns what is wrong with each.
+/// Checks all values of a call, and returns the error of each.
 pub fn check_all(properties: &[Property], values: &BTreeMap<String, String>) -> BTreeMap<String, String> {
     let mut errors = BTreeMap::new();
     for (name, value) in values {
@@ -133,7 +133,7 @@ pub fn check_all(properties: &[Property], values: &BTreeMap<String, String>) -> 
     errors
 }
 
-/// Splits one of Proxmox's lists: commas, semicolons, blanks.
+/// Splits a list as Proxmox does, at commas, semicolons and blanks.
 pub fn split_list(text: &str) -> impl Iterator<Item = &str> {
     text.split([',', ';', ' ', '\t', '\n', '\0']).filter(|item| !item.is_empty())
 }
@@ -147,7 +147,7 @@ fn check_integer(value: &str, min: Option<i64>, max: Option<i64>) -> Result<(), 
     if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(type_error("integer", value));
     }
-    // More digits than an i64 holds are beyond every maximum and below every minimum just as well.
+    // A number with more digits than an i64 is beyond every maximum, or below every minimum, anyway.
     let beyond = if value.starts_with('-') { i64::MIN } else { i64::MAX };
     let number = value.parse().unwrap_or(beyond);
     check_range(number, min, max)

@@ -1,16 +1,17 @@
-//! How much of a volume an ext4 file system leaves, as `mke2fs`, the kernel's online resize and `statfs` have it.
+//! The space that an ext4 file system leaves of a volume, according to `mke2fs`, the kernel's online resize and
+//! `statfs`.
 //!
-//! Sizes seen by a user differ from the volume's by the inode tables, the journal, the copies of the superblock
-//! and the blocks kept for root; tests on the real thing compare to the byte, so the geometry is modelled: the
-//! defaults of mke2fs 1.47 (`sparse_super`, `64bit`, 256-byte inodes, blocks reserved for growth).
+//! The sizes that a user sees differ from the volume's by the inode tables, the journal, the copies of the superblock
+//! and the blocks reserved for root. Tests against a real node compare them to the byte, so the geometry is modelled,
+//! with the defaults of mke2fs 1.47 (`sparse_super`, `64bit`, 256-byte inodes, blocks reserved for growth).
 
 use serde::{Deserialize, Serialize};
 
-/// Below this size mke2fs takes small blocks and more inodes.
+/// Below this size, mke2fs uses small blocks and more inodes.
 const SMALL_BELOW: u64 = 512 << 20;
-/// Bytes of a group descriptor.
+/// Size of a group descriptor, in bytes.
 const DESCRIPTOR: u64 = 64;
-/// Bytes of an inode.
+/// Size of an inode, in bytes.
 const INODE: u64 = 256;
 
 /// The geometry of a file system; sizes in blocks.
@@ -21,14 +22,14 @@ pub struct Ext4 {
     /// Number of blocks.
     pub blocks: u64,
     inodes_per_group: u64,
-    /// Descriptors and the blocks kept for more of them, behind each copy of the superblock.
+    /// Descriptors and the blocks reserved for more of them, after each copy of the superblock.
     table_blocks: u64,
     journal_blocks: u64,
     root_blocks: u64,
 }
 
 impl Ext4 {
-    /// What mke2fs makes of a volume.
+    /// The file system that mke2fs creates on a volume of this size.
     pub fn make(bytes: u64) -> Self {
         let (block_bytes, bytes_per_inode) = if bytes < SMALL_BELOW { (1024, 4096) } else { (4096, 16384) };
         let blocks = bytes / block_bytes;
@@ -43,7 +44,7 @@ impl Ext4 {
         let groups = made.groups().max(1);
         let per_block = block_bytes / INODE;
         made.inodes_per_group = (bytes / bytes_per_inode).div_ceil(groups).next_multiple_of(per_block);
-        // Room for growing to 1024 times the size, as far as one indirect block can point.
+        // Room for growing to 1024 times the size, as far as one indirect block can reach.
         let first_block = u64::from(block_bytes == 1024);
         let grown_groups =
             (blocks * 1024).min(1 << 32).saturating_sub(first_block).div_ceil(made.group_blocks());
@@ -52,7 +53,7 @@ impl Ext4 {
         made
     }
 
-    /// What `resize2fs` makes of it on a larger volume.
+    /// The file system after `resize2fs` on a larger volume.
     pub fn grow(&mut self, bytes: u64) {
         let blocks = bytes / self.block_bytes;
         let added = blocks.saturating_sub(self.blocks);
@@ -76,7 +77,7 @@ impl Ext4 {
         self.blocks.saturating_sub(self.first_block()).div_ceil(self.group_blocks())
     }
 
-    /// Blocks the group descriptors take.
+    /// The number of blocks of the group descriptors.
     pub fn descriptor_blocks(&self) -> u64 {
         self.groups().div_ceil(self.block_bytes / DESCRIPTOR)
     }
@@ -100,18 +101,18 @@ impl Ext4 {
         self.first_block() + bitmaps + inode_tables + copies * (1 + self.table_blocks) + self.journal_blocks
     }
 
-    /// What `statfs` calls the size.
+    /// The size according to `statfs`.
     pub fn total_bytes(&self) -> u64 {
         self.blocks.saturating_sub(self.overhead_blocks()) * self.block_bytes
     }
 
-    /// What only root may fill, and what the kernel keeps for delayed writes.
+    /// The space reserved for root, and for the kernel's delayed writes.
     pub fn reserved_bytes(&self) -> u64 {
         (self.root_blocks + (self.blocks / 50).min(4096)) * self.block_bytes
     }
 }
 
-/// Whether a group keeps a copy of the superblock: 0, 1 and the powers of 3, 5 and 7.
+/// Whether a group has a copy of the superblock: 0, 1 and the powers of 3, 5 and 7.
 fn has_superblock(group: u64) -> bool {
     let is_power = |base: u64| {
         let mut power = base;

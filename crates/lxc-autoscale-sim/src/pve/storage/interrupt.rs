@@ -1,4 +1,4 @@
-//! Work that takes long, and that somebody may stop.
+//! Long work that can be stopped.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,15 +6,15 @@ use std::time::{Duration, Instant};
 
 use crate::pve::error::PctError;
 
-/// How often a worker looks whether it is to stop.
+/// How often a worker checks whether it must stop.
 const LOOK: Duration = Duration::from_millis(10);
 
-/// What stops a worker, as a signal does with Proxmox's; copies are the same one.
+/// Stops a worker, as a signal does with Proxmox's workers; clones are the same one.
 #[derive(Clone, Debug, Default)]
 pub struct Interrupt(Arc<AtomicBool>);
 
 impl Interrupt {
-    /// Stops the worker at the next point where it can be.
+    /// Stops the worker at the next point where that is possible.
     pub fn send(&self) {
         self.0.store(true, Ordering::SeqCst);
     }
@@ -24,10 +24,10 @@ impl Interrupt {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    /// Takes as long.
+    /// Takes this long.
     ///
     /// # Errors
-    /// Proxmox's text when the worker is stopped meanwhile.
+    /// Proxmox's text if the worker is stopped meanwhile.
     pub(super) fn work_for(&self, time: Duration) -> Result<(), PctError> {
         let end = Instant::now() + time;
         while Instant::now() < end {

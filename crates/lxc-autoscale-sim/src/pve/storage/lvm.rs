@@ -1,4 +1,4 @@
-//! What the LVM tools do to sizes and say.
+//! What the LVM tools do to sizes, and what they print.
 
 use std::io::{self, Write};
 
@@ -6,7 +6,7 @@ use lxc_autoscale_core::Mebibytes;
 
 use crate::node::Storage;
 
-/// Volumes are whole extents.
+/// Volumes consist of whole extents.
 const EXTENT: u64 = 4 << 20;
 /// The volume group of a Proxmox installation.
 const GROUP: &str = "pve";
@@ -29,7 +29,7 @@ pub(super) fn removed(out: &mut dyn Write, name: &str) -> io::Result<()> {
     writeln!(out, "  Logical volume \"{name}\" successfully removed.")
 }
 
-/// `lvextend`, with its warnings when more is promised than the pool has.
+/// The output of `lvextend`, with its warnings if the pool is overcommitted.
 pub(super) fn resized(
     out: &mut dyn Write,
     name: &str,
@@ -51,7 +51,7 @@ pub(super) fn resized(
     }
     writeln!(out, "  Logical volume {GROUP}/{name} successfully resized.")?;
     if is_overpromised {
-        // An installation leaves 2 GiB of the group, less the labels, beside the pool.
+        // An installation leaves 2 GiB of the group, minus the labels, outside the pool.
         let group = (pool.size.get() + 2048) * Mebibytes::BYTES - EXTENT;
         let promised = shown(promised.get() * Mebibytes::BYTES);
         writeln!(
@@ -64,7 +64,7 @@ pub(super) fn resized(
     Ok(())
 }
 
-/// A size as LVM shows it; `<` where rounding made it larger.
+/// A size as LVM prints it, with `<` if rounding made it larger.
 fn shown(bytes: u64) -> String {
     let (unit, name) = match bytes {
         0..0x4000_0000 => (1u64 << 20, "MiB"),

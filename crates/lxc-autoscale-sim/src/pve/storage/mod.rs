@@ -1,7 +1,7 @@
-//! Volumes: what `rootfs` and `mpN` of a configuration name.
+//! Volumes, which `rootfs` and `mpN` of a configuration refer to.
 //!
-//! A volume is a directory with its size, the file system it would have, the files of a real container, and its
-//! snapshots. A simulated container's volume holds no files; what it uses is a number.
+//! A volume is a directory with its size, the file system that it would have, the files of a real container, and its
+//! snapshots. The volume of a simulated container contains no files; its usage is a number.
 
 mod ext4;
 mod interrupt;
@@ -25,26 +25,26 @@ pub use interrupt::Interrupt;
 pub use tools::FilesystemState;
 pub use volume::Volume;
 
-/// What a fresh busybox root file system takes, in bytes; the use of a simulated volume nobody has written to.
+/// The space of a fresh busybox root file system, in bytes, which is the usage of an unused simulated volume.
 const FRESH_BYTES: u64 = 2_028_544;
 
-/// How a volume is copied.
+/// How to copy a volume.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CopyKind {
     /// With a file system of its own.
     Full,
-    /// On top of a template's volume.
+    /// Based on a template's volume.
     Linked,
 }
 
 /// Space of a volume's file system, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Space {
-    /// All of it.
+    /// The total size.
     pub total: u64,
     /// In use.
     pub used: u64,
-    /// What a user may still write.
+    /// Space that a user may still use.
     pub available: u64,
 }
 
@@ -55,7 +55,7 @@ pub struct VolumeStore {
     storages: Vec<Storage>,
     work: Duration,
     filesystems_grow: bool,
-    /// Ends work that takes long.
+    /// Stops long work.
     pub interrupt: Interrupt,
 }
 
@@ -71,10 +71,10 @@ impl VolumeStore {
         }
     }
 
-    /// The storage of that id.
+    /// The storage with this id.
     ///
     /// # Errors
-    /// Proxmox's text when there is none.
+    /// Proxmox's text if there is none.
     pub fn storage(&self, id: &str) -> Result<&Storage, PctError> {
         let found = self.storages.iter().find(|storage| storage.id == id);
         found.ok_or_else(|| PctError::died(format!("storage '{id}' does not exist")))
@@ -93,10 +93,10 @@ impl VolumeStore {
         self.directory(id).join("content")
     }
 
-    /// The volume, made from the size its configuration names if nobody has used it yet.
+    /// The volume; if it was never used, it is created with the configured size.
     ///
     /// # Errors
-    /// Proxmox's text when the volume is not there and its size is not known.
+    /// Proxmox's text if the volume does not exist and its size is not known.
     pub fn open(&self, id: &VolumeId, configured_bytes: Option<u64>) -> Result<Volume, PctError> {
         if let Some(volume) = Volume::load(&self.directory(id))? {
             return Ok(volume);
@@ -105,10 +105,10 @@ impl VolumeStore {
         self.make(id, configured_bytes.ok_or_else(unknown)?)
     }
 
-    /// Makes a new volume and says what the storage's tools say.
+    /// Creates a new volume, and prints the output of the storage's tools.
     ///
     /// # Errors
-    /// [`PctError`] when the storage does not exist or the volume cannot be written.
+    /// [`PctError`] if the storage does not exist or the volume cannot be written.
     pub fn create(&self, id: &VolumeId, bytes: u64, out: &mut dyn Write) -> Result<Volume, PctError> {
         let volume = self.make(id, bytes)?;
         self.say_made(id, &volume, out)?;
@@ -142,7 +142,7 @@ impl VolumeStore {
     /// A name for the next volume of a container.
     ///
     /// # Errors
-    /// [`PctError`] when the storage does not exist.
+    /// [`PctError`] if the storage does not exist.
     pub fn free_name(&self, storage: &str, container: Vmid) -> Result<VolumeId, PctError> {
         let kind = self.storage(storage)?.kind;
         let candidates = (0u32..).map(|number| VolumeId {
@@ -156,10 +156,10 @@ impl VolumeStore {
         free.next().ok_or_else(|| PctError::died(format!("no free volume name on storage '{storage}'")))
     }
 
-    /// Grows a volume and its file system, and says what the tools say.
+    /// Grows a volume and its file system, and prints the output of the tools.
     ///
     /// # Errors
-    /// [`PctError`] when the volume cannot be written.
+    /// [`PctError`] if the volume cannot be written.
     pub fn resize(
         &self,
         id: &VolumeId,
@@ -196,7 +196,7 @@ impl VolumeStore {
         Ok(volume)
     }
 
-    /// What all volumes of a storage and their snapshots may grow to.
+    /// The size that all volumes of a storage and their snapshots may grow to.
     fn promised(&self, storage: &Storage) -> Result<Mebibytes, NodeError> {
         let root = self.layout.volume(&storage.id, "");
         let mut bytes = 0u64;
@@ -218,7 +218,7 @@ impl VolumeStore {
     /// Takes a snapshot.
     ///
     /// # Errors
-    /// [`PctError`] when the copy cannot be made.
+    /// [`PctError`] if the copy cannot be made.
     pub fn snapshot(&self, id: &VolumeId, snapshot: &str, out: &mut dyn Write) -> Result<(), PctError> {
         let target = self.snapshot_directory(id, snapshot);
         self.interrupt.work_for(self.work)?;
@@ -226,10 +226,10 @@ impl VolumeStore {
         self.lvm_only(id, || lvm::created(out, &format!("snap_{}_{snapshot}", id.short_name())))
     }
 
-    /// Forgets a snapshot.
+    /// Removes a snapshot.
     ///
     /// # Errors
-    /// [`PctError`] when its copy cannot be removed.
+    /// [`PctError`] if its copy cannot be removed.
     pub fn remove_snapshot(
         &self,
         id: &VolumeId,
@@ -240,10 +240,10 @@ impl VolumeStore {
         self.lvm_only(id, || lvm::removed(out, &format!("snap_{}_{snapshot}", id.short_name())))
     }
 
-    /// Makes a volume what it was when the snapshot was taken.
+    /// Restores a volume to its state when the snapshot was taken.
     ///
     /// # Errors
-    /// [`PctError`] when the copy cannot be made.
+    /// [`PctError`] if the copy cannot be made.
     pub fn rollback(&self, id: &VolumeId, snapshot: &str, out: &mut dyn Write) -> Result<(), PctError> {
         remove_tree(&self.rootfs(id))?;
         volume::copy_volume(&self.snapshot_directory(id, snapshot), &self.directory(id))?;
@@ -253,11 +253,11 @@ impl VolumeStore {
         })
     }
 
-    /// Makes a new volume with the files of another, or of a snapshot of it. A linked copy shares the file system
-    /// of its source, a full one gets its own; here they differ in what is said.
+    /// Creates a new volume with the files of another one, or of a snapshot of it. A linked copy shares the file
+    /// system of its source, a full one gets its own; here they differ only in the output.
     ///
     /// # Errors
-    /// [`PctError`] when the copy cannot be made.
+    /// [`PctError`] if the copy cannot be made.
     pub fn copy(
         &self,
         source: &VolumeId,
@@ -283,10 +283,10 @@ impl VolumeStore {
         Ok(copy)
     }
 
-    /// Removes a volume with its snapshots.
+    /// Removes a volume and its snapshots.
     ///
     /// # Errors
-    /// [`PctError`] when it cannot be removed.
+    /// [`PctError`] if it cannot be removed.
     pub fn remove(&self, id: &VolumeId, out: &mut dyn Write) -> Result<(), PctError> {
         remove_tree(&self.directory(id))?;
         self.lvm_only(id, || lvm::removed(out, id.short_name()))
@@ -295,7 +295,7 @@ impl VolumeStore {
     /// The space of a volume's file system.
     ///
     /// # Errors
-    /// [`PctError`] when the volume cannot be read.
+    /// [`PctError`] if the volume cannot be read.
     pub fn space(&self, id: &VolumeId, volume: &Volume) -> Result<Space, PctError> {
         let total = volume.filesystem.total_bytes();
         let used = self.used_bytes(id)?.min(total);
@@ -303,7 +303,7 @@ impl VolumeStore {
         Ok(Space { total, used, available })
     }
 
-    /// What the volume's files take: real files are counted, a simulated volume says it in `used_bytes`.
+    /// The space used by the volume's files: real files are counted, a simulated volume has it in `used_bytes`.
     fn used_bytes(&self, id: &VolumeId) -> Result<u64, PctError> {
         let noted = self.directory(id).join("used_bytes");
         if noted.exists() {

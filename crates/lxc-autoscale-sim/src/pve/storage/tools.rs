@@ -1,4 +1,4 @@
-//! What `qemu-img`, `mke2fs` and `resize2fs` say.
+//! The output of `qemu-img`, `mke2fs` and `resize2fs`.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -8,12 +8,12 @@ use sha1::{Digest, Sha1};
 use super::super::config::VolumeId;
 use super::{Ext4, Volume};
 
-/// Whether a file system is grown while it is in use.
+/// Whether a file system is grown while it is mounted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FilesystemState {
-    /// The container runs.
+    /// The container is running.
     Mounted,
-    /// It does not.
+    /// The container is stopped.
     Unmounted,
 }
 
@@ -32,7 +32,7 @@ pub(super) fn made_filesystem(out: &mut dyn Write, made: &Ext4, directory: &Path
     writeln!(out, "Superblock backups stored on blocks: \n\t{}", backups.join(", "))
 }
 
-/// `resize2fs`, after `e2fsck` if the file system is not in use.
+/// `resize2fs`, preceded by `e2fsck` if the file system is not mounted.
 pub(super) fn resized_filesystem(
     out: &mut dyn Write,
     device: &str,
@@ -67,7 +67,7 @@ pub(super) fn resized_filesystem(
     writeln!(out, "The filesystem on {device} is now {} ({unit}k) blocks long.\n", after.blocks)
 }
 
-/// A UUID for the file system of a volume; the same volume has the same one, so that runs can be repeated.
+/// A UUID for the file system of a volume; it is always the same for the same volume, so that runs can be repeated.
 fn uuid(directory: &Path) -> String {
     let hash = Sha1::digest(directory.as_os_str().as_encoded_bytes());
     let hex = hash.iter().take(16).map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat();

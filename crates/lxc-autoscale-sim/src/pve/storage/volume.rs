@@ -1,4 +1,4 @@
-//! One volume on disk.
+//! A volume on the disk.
 
 use std::fs;
 use std::io;
@@ -23,7 +23,7 @@ pub struct Volume {
 }
 
 impl Volume {
-    /// Reads the volume kept in a directory; `None` where there is none.
+    /// Loads the volume in a directory; `None` if there is none.
     pub(super) fn load(directory: &Path) -> Result<Option<Self>, NodeError> {
         let path = directory.join("volume.json");
         if !path.exists() {
@@ -66,7 +66,7 @@ fn copy_tree(from: &Path, to: &Path) -> Result<(), PctError> {
     Err(EngineError::Command { command, code: output.status.code(), stderr }.into())
 }
 
-/// The space the files of a directory take.
+/// The space used by the files of a directory.
 pub(super) fn bytes_of_files(directory: &Path) -> Result<u64, NodeError> {
     let mut bytes = 0;
     let mut open = vec![directory.to_owned()];
@@ -97,7 +97,7 @@ pub(super) fn copy_volume(from: &Path, to: &Path) -> Result<(), PctError> {
     copy_files(from, to)
 }
 
-/// Copies the files of a volume, and what is noted of their size.
+/// Copies the files of a volume, and the recorded size of them.
 pub(super) fn copy_files(from: &Path, to: &Path) -> Result<(), PctError> {
     copy_tree(&from.join("content"), &to.join("content"))?;
     let (noted, target) = (from.join("used_bytes"), to.join("used_bytes"));
@@ -107,7 +107,7 @@ pub(super) fn copy_files(from: &Path, to: &Path) -> Result<(), PctError> {
     Ok(())
 }
 
-/// The directories in a directory; none where there is no such directory.
+/// The directories in a directory; empty if that does not exist.
 pub(super) fn directories(path: &Path) -> Result<Vec<PathBuf>, NodeError> {
     if !path.is_dir() {
         return Ok(Vec::new());
