@@ -63,7 +63,7 @@ pub(crate) fn run(mut command: impl BorrowMut<Command>) -> Result<(), CommandErr
     }
 }
 
-/// Whether a program stands on `PATH`.
+/// Whether a program is on the `PATH`.
 pub(crate) fn is_installed(name: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|directory| directory.join(name).is_file())

@@ -1,5 +1,5 @@
-//! Runs the fuzz targets of `crates/fuzz`, without cargo-fuzz: nightly Rust, its coverage pass, and libFuzzer's
-//! runtime from `libfuzzer-sys`.
+//! Runs the fuzz targets of `crates/fuzz` without cargo-fuzz: it uses nightly Rust, its coverage pass, and
+//! libFuzzer's runtime from `libfuzzer-sys`.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,7 +9,7 @@ use clap::Args;
 use crate::command::{self, CommandError, workspace_root};
 use crate::say;
 
-/// What `crates/fuzz/fuzz_targets` holds, from `crates/fuzz/Cargo.toml`.
+/// The targets in `crates/fuzz/fuzz_targets`, as listed in `crates/fuzz/Cargo.toml`.
 const TARGETS: &[&str] = &[
     "alert_state",
     "anomaly_state",
@@ -25,10 +25,11 @@ const TARGETS: &[&str] = &[
     "snapshot_json",
 ];
 
-/// The only platform libFuzzer's runtime is used on here.
+/// The only platform on which libFuzzer's runtime is used here.
 const PLATFORM: &str = "x86_64-unknown-linux-gnu";
 
-/// What cargo-fuzz passes, too, but for the address sanitizer: the project has no `unsafe` to find faults in.
+/// The same flags as cargo-fuzz's, without the address sanitizer: the project has no `unsafe` code in which it could
+/// find defects.
 const RUSTFLAGS: &str = "--cfg fuzzing -Cpasses=sancov-module -Ccodegen-units=1 \
     -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
     -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares";
@@ -36,15 +37,15 @@ const RUSTFLAGS: &str = "--cfg fuzzing -Cpasses=sancov-module -Ccodegen-units=1 
 /// Options of `cargo xtask fuzz`.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// Which one; all of them one after the other when left out.
+    /// Which target; if omitted, all of them one after the other.
     #[arg(value_parser = clap::builder::PossibleValuesParser::new(TARGETS))]
     target: Option<String>,
-    /// How long to search with each, in seconds.
+    /// How long to search with each target, in seconds.
     #[arg(long, value_name = "N", default_value_t = 60)]
     seconds: u32,
 }
 
-/// Builds the targets and searches with them; ends with the first finding, whose file is named in the output.
+/// Builds the targets and runs them; stops at the first finding, whose file is named in the output.
 pub(crate) fn run(options: &Options) -> Result<(), CommandError> {
     let directory = workspace_root().join("target/fuzz");
     let mut build =
@@ -60,7 +61,7 @@ pub(crate) fn run(options: &Options) -> Result<(), CommandError> {
 }
 
 fn search(target: &str, directory: &Path, seconds: u32) -> Result<(), CommandError> {
-    // What it learns is kept for the next run; the corpus of the project only grows by hand.
+    // What it learns is kept for the next run; the project's corpus grows only by hand.
     let learnt = made(directory.join("learnt").join(target))?;
     let findings = made(directory.join("findings"))?;
     say(&format!("{target}: {seconds} s; a finding goes to {}", findings.display()));

@@ -23,13 +23,13 @@ struct Args {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Install the Debian packages the tests need (as root, when they are missing), then run every test.
+    /// Install the Debian packages that the tests need (as root, if they are missing), then run every test.
     Test {
-        /// Run the truth test, and the monitor under systemd, in a virtual machine with control groups version 2,
-        /// and nothing else. Its image is built once, as root.
+        /// Only run the truth test, and the monitor under systemd, in a virtual machine with cgroup version 2. Its
+        /// image is built once, as root.
         #[arg(long, conflicts_with = "rest")]
         vm: bool,
-        /// Passed on to the test runner, for instance a filter.
+        /// Arguments for the test runner, for instance a filter.
         #[arg(trailing_var_arg = true)]
         rest: Vec<String>,
     },
@@ -37,7 +37,7 @@ enum Task {
     Lint,
     /// Build the API documentation; a broken link is an error.
     Docs,
-    /// What the gate runs: lint, test, docs; not the virtual machine.
+    /// What the gate runs: lint, test, docs; without the virtual machine.
     Ci,
     /// Run a benchmark.
     Bench {
@@ -45,14 +45,14 @@ enum Task {
         #[command(subcommand)]
         bench: bench::Bench,
     },
-    /// Search for input that the parsers of foreign bytes cannot stand; needs nightly Rust and g++.
+    /// Search for input that breaks the parsers of foreign bytes; needs nightly Rust and g++.
     Fuzz(fuzz::Options),
     /// Run the torture tests at full length.
     Torture(torture::Options),
-    /// The half of `bench monitor` that it starts in namespaces of its own.
+    /// The half of `bench monitor` that runs in namespaces of its own.
     #[command(hide = true)]
     BenchMonitorInside {
-        /// Where everything it writes goes.
+        /// Directory for everything that it writes.
         directory: PathBuf,
         #[command(flatten)]
         options: bench::monitor::Options,
@@ -75,13 +75,13 @@ enum TaskError {
     /// A command failed.
     #[error(transparent)]
     Command(#[from] CommandError),
-    /// A benchmark gave no figures.
+    /// A benchmark produced no figures.
     #[error(transparent)]
     Bench(#[from] bench::BenchError),
     /// The monitor could not be measured.
     #[error(transparent)]
     Monitor(#[from] bench::monitor::MonitorBenchError),
-    /// The tests in the virtual machine gave no verdict, or not the right one.
+    /// The tests in the virtual machine gave no result, or failed.
     #[error(transparent)]
     Vm(#[from] vm::VmError),
 }
@@ -105,7 +105,7 @@ fn dispatch(task: Task) -> Result<(), TaskError> {
     Ok(())
 }
 
-/// Every test of every crate, on real parts where they can be had.
+/// Runs every test of every crate, on real parts if they are available.
 fn test(rest: &[String]) -> Result<(), CommandError> {
     packages::ensure(packages::FOR_TESTS)?;
     let schemathesis = packages::schemathesis()?;
@@ -121,7 +121,7 @@ fn test(rest: &[String]) -> Result<(), CommandError> {
     }
 }
 
-/// What shellcheck looks at.
+/// The scripts that shellcheck checks.
 const SHELL_SCRIPTS: [&str; 6] = [
     "install.sh",
     "uninstall.sh",

@@ -22,19 +22,19 @@ pub(crate) const FOR_TESTS: &[&str] = &[
     "uidmap",
 ];
 
-/// What builds and boots the virtual machine of the truth test.
+/// Needed to build and boot the virtual machine of the truth test.
 pub(crate) const FOR_VM: &[&str] = &["busybox-static", "debootstrap", "e2fsprogs", "qemu-system-x86"];
 
-/// What makes environments of Python.
+/// Needed to create Python environments.
 pub(crate) const FOR_PYTHON: &[&str] = &["python3-venv"];
 
-/// What checks the shell scripts.
+/// Needed to check the shell scripts.
 pub(crate) const FOR_LINTS: &[&str] = &["shellcheck"];
 
-/// The release of cargo-deny the rules are written for.
+/// The version of cargo-deny that the rules are written for.
 const CARGO_DENY_VERSION: &str = "0.20.2";
 
-/// Makes sure that the packages are there: installs what is missing when run as root on Debian.
+/// Makes sure that the packages are installed; installs missing ones when run as root on Debian.
 pub(crate) fn ensure(packages: &[&str]) -> Result<(), CommandError> {
     let missing: Vec<&str> = packages.iter().copied().filter(|package| !is_present(package)).collect();
     if missing.is_empty() {
@@ -49,16 +49,16 @@ pub(crate) fn ensure(packages: &[&str]) -> Result<(), CommandError> {
     run(install.args(missing).env("DEBIAN_FRONTEND", "noninteractive"))
 }
 
-/// The client that is made from the OpenAPI document, and what it draws its requests with: pinned, so that the same
-/// requests are sent until somebody decides otherwise.
+/// The client generated from the OpenAPI document, and the library that draws its requests. Both are pinned, so that
+/// the same requests are sent until somebody decides otherwise.
 const SCHEMATHESIS: [&str; 2] = ["schemathesis==4.32.5", "hypothesis==6.170.17"];
 
-/// Installs schemathesis below `target` once, and returns where its program is.
+/// Installs schemathesis below `target` once, and returns the path of its program.
 pub(crate) fn schemathesis() -> Result<PathBuf, CommandError> {
     Ok(python("schemathesis", &SCHEMATHESIS, "which tests the REST API by its document")?.join("bin/st"))
 }
 
-/// What our isolation forest is measured against.
+/// The library that our isolation forest is compared with.
 const SCIKIT_LEARN: [&str; 1] = ["scikit-learn==1.9.1"];
 
 /// Installs scikit-learn below `target` once, and returns the Python that has it.
@@ -67,7 +67,7 @@ pub(crate) fn scikit_learn() -> Result<PathBuf, CommandError> {
         .join("bin/python3"))
 }
 
-/// An environment of Python below `target` with these packages, made once.
+/// A Python environment below `target` with these packages, created once.
 fn python(name: &str, packages: &[&str], purpose: &str) -> Result<PathBuf, CommandError> {
     let directory = workspace_root().join("target/tools").join(name);
     let (installed, wanted) = (directory.join("installed"), packages.join("\n"));
@@ -75,11 +75,11 @@ fn python(name: &str, packages: &[&str], purpose: &str) -> Result<PathBuf, Comma
         return Ok(directory);
     }
     say(&format!("installing {name}, {purpose}; this is done once"));
-    // Debian's own, whatever else is first on the path: it has the package that makes environments.
+    // Debian's own Python, whatever else is first on the path: it has the package that creates environments.
     run(program("/usr/bin/python3", ["-m", "venv", "--clear"]).arg(&directory))?;
     run(program(directory.join("bin/pip"), ["install", "--quiet", "--disable-pip-version-check"])
         .args(packages))?;
-    // Whether the mark can be written decides only whether it is installed again.
+    // If the mark cannot be written, the packages are only installed again.
     let _ = std::fs::write(installed, wanted);
     Ok(directory)
 }
@@ -95,7 +95,7 @@ pub(crate) fn cargo_deny() -> Result<Command, CommandError> {
         say("building cargo-deny, which checks the rules for dependencies; this is done once");
         let mut install =
             cargo(["install", "--quiet", "--locked", "--version", CARGO_DENY_VERSION, "cargo-deny"]);
-        // It runs for seconds: to optimise it would take longer than it ever saves.
+        // It runs for seconds, so optimising it would take longer than it ever saves.
         install.args(["--debug", "--config", "profile.dev.debug=false"]);
         run(install.arg("--root").arg(root))?;
     }

@@ -8,15 +8,15 @@ use crate::packages;
 /// Options of `cargo xtask torture`.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// How many writers, and monitors, are killed; the tests of every day kill fewer.
+    /// How many writers and monitors are killed; ordinary test runs kill fewer.
     #[arg(long, value_name = "N", default_value_t = 1000)]
     kills: u64,
-    /// At other moments than those of every day.
+    /// Use moments other than those of ordinary test runs.
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
 }
 
-/// Runs everything named torture, of the exchange file and of the monitor.
+/// Runs all tests named torture, of the exchange file and of the monitor.
 pub(crate) fn torture(options: &Options) -> Result<(), CommandError> {
     packages::ensure(packages::FOR_TESTS)?;
     for package in ["lxc-autoscale-core", "lxc-monitor"] {

@@ -7,21 +7,21 @@ use clap::Args;
 use super::example::Example;
 use crate::command::CommandError;
 
-/// What is measured.
+/// Options of this benchmark.
 #[derive(Args, Debug)]
 pub(crate) struct Options {
-    /// Other traces than the project's own, in one CSV file of the same columns.
+    /// Other traces instead of the project's own, in one CSV file with the same columns.
     #[arg(long, value_name = "CSV")]
     traces: Option<PathBuf>,
-    /// Wanted share of flagged values.
+    /// Target share of flagged values.
     #[arg(long)]
     share: Option<f64>,
-    /// Write the figures to this file, too.
+    /// Also write the figures to this file.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 }
 
-/// Runs it.
+/// Runs the benchmark.
 pub(crate) fn run(options: &Options) -> Result<(), CommandError> {
     Example::new("bench_anomaly")
         .file("--traces", options.traces.as_deref())?

@@ -1,4 +1,5 @@
-//! Requests a second of the API, and what it adds to a bare `pct`: a program of its crate, on a simulated node.
+//! Requests per second of the API, and the overhead compared with a bare `pct`: a program of its crate, on a
+//! simulated node.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -8,30 +9,31 @@ use clap::Args;
 use super::example::Example;
 use crate::command::{self, CommandError, cargo};
 
-/// What is measured.
+/// Options of this benchmark.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Options {
     /// How long each kind of request is sent, in seconds.
     #[arg(long, default_value_t = 10)]
     seconds: u64,
-    /// Connections at once, each with one request at a time.
+    /// Number of connections, each with one request at a time.
     #[arg(long, default_value_t = 4)]
     connections: usize,
-    /// Changes whose latency is held against a bare `pct`.
+    /// Number of changes whose latency is compared with a bare `pct`.
     #[arg(long, default_value_t = 1000)]
     changes: usize,
-    /// Where the Python original's server will listen; it is waited for, and sent the same requests.
+    /// Address at which the Python original's server will listen; the benchmark waits for it, and sends it the same
+    /// requests.
     #[arg(long, value_name = "HOST:PORT", requires = "directory")]
     original: Option<SocketAddr>,
-    /// Make the node in this directory, where the original finds its `pct`; it is left there.
+    /// Create the node in this directory, where the original finds its `pct`; it is not removed.
     #[arg(long, value_name = "DIR")]
     directory: Option<PathBuf>,
-    /// Write the figures to this file, too.
+    /// Also write the figures to this file.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 }
 
-/// Builds what takes part, and measures.
+/// Builds the programs involved, and measures.
 pub(crate) fn run(options: &Options) -> Result<(), CommandError> {
     let mut build = cargo(["build", "--release", "--locked"]);
     for program in ["lxc-autoscale-api", "lxc-autoscale-sim", "lxc-monitor"] {

@@ -1,4 +1,4 @@
-//! Benchmarks that are programs of the crate they measure: examples, which print their tables themselves.
+//! Benchmarks that are examples of the crate they measure, and print their tables themselves.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -6,19 +6,20 @@ use std::process::Command;
 
 use crate::command::{self, CommandError, cargo};
 
-/// Such a program, and what it is told.
+/// Such a program with its arguments.
 #[derive(Debug)]
 pub(crate) struct Example(Command);
 
 impl Example {
     /// The example `name`, in the release profile.
     ///
-    /// No package is named: what all of them need of their dependencies is built once, instead of anew for each.
+    /// It does not name a package, so that the dependencies are built once with the features that all packages need,
+    /// instead of again for each.
     pub(crate) fn new(name: &str) -> Self {
         Self(cargo(["run", "--release", "--locked", "--quiet", "--example", name, "--"]))
     }
 
-    /// With an option, where it has a value.
+    /// Adds an option, if it has a value.
     pub(crate) fn value(mut self, option: &str, value: Option<impl AsRef<OsStr>>) -> Self {
         if let Some(value) = value {
             self.0.arg(option).arg(value);
@@ -26,7 +27,8 @@ impl Example {
         self
     }
 
-    /// With an option that names a file of whoever runs the benchmark, where there is one: the program runs elsewhere.
+    /// Adds an option with a file of the user who runs the benchmark, if there is one. The path is made absolute,
+    /// because the program runs in another directory.
     pub(crate) fn file(self, option: &str, path: Option<&Path>) -> Result<Self, CommandError> {
         let absolute = path.map(|path| {
             std::path::absolute(path)

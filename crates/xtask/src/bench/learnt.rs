@@ -1,4 +1,4 @@
-//! Benchmarks of what is learnt from traces and comes with the program; they can learn it anew, too.
+//! Benchmarks of models that are learnt from traces and shipped with the program; they can also learn them again.
 
 use std::path::PathBuf;
 
@@ -7,18 +7,18 @@ use clap::Args;
 use super::on_traces;
 use crate::command::CommandError;
 
-/// What is measured.
+/// Options of these benchmarks.
 #[derive(Args, Debug)]
 #[group(id = "learnt")]
 pub(crate) struct Options {
     #[command(flatten)]
     on_traces: on_traces::Options,
-    /// Write what comes with the program, learnt from all of the traces, to this file.
+    /// Write the shipped model, learnt from all of the traces, to this file.
     #[arg(long, value_name = "FILE", requires = "traces")]
     model: Option<PathBuf>,
 }
 
-/// Runs the one of that name.
+/// Runs the benchmark of this name.
 pub(crate) fn run(name: &str, options: &Options) -> Result<(), CommandError> {
     options.on_traces.example(name)?.file("--model", options.model.as_deref())?.run()
 }

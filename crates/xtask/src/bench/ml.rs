@@ -1,4 +1,5 @@
-//! What the ml daemon costs. A cycle is measured on the program itself, with the history that the monitor's own writer made.
+//! The cost of the ml daemon. A cycle is measured with the program itself, on a history written by the monitor's own
+//! writer.
 
 use std::path::PathBuf;
 
@@ -12,24 +13,24 @@ use crate::packages;
 /// The daemon's unit.
 const UNIT: &str = "lxc_autoscale_ml.service";
 
-/// What is measured.
+/// Options of this benchmark.
 #[derive(Args, Debug)]
 pub(crate) struct Options {
-    /// Only these: cycle, forest, backtest.
+    /// Run only these parts: cycle, forest, backtest.
     #[arg(long, value_delimiter = ',', value_parser = ["cycle", "forest", "backtest"])]
     only: Vec<String>,
-    /// A Python that has scikit-learn, instead of one with the pinned version that is installed below `target`.
+    /// A Python that has scikit-learn, instead of one with the pinned version, which is installed below `target`.
     #[arg(long, value_name = "PROGRAM")]
     python: Option<PathBuf>,
-    /// Renew its tables in the documentation.
+    /// Update its tables in the documentation.
     #[arg(long)]
     write: bool,
-    /// Write the figures to this file, too.
+    /// Also write the figures to this file.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 }
 
-/// Runs it.
+/// Runs the benchmark.
 pub(crate) fn run(options: &Options) -> Result<(), CommandError> {
     let wanted = |part: &str| options.only.is_empty() || options.only.iter().any(|only| only == part);
     let python = match &options.python {

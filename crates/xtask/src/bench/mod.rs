@@ -1,4 +1,4 @@
-//! The benchmarks: one file each; what is measured runs in the release profile.
+//! The benchmarks, one file each. What they measure is built in the release profile.
 
 mod anomaly;
 mod api;
@@ -16,48 +16,49 @@ use clap::Subcommand;
 use self::example::Example;
 use crate::command::CommandError;
 
-/// A benchmark; it prints its table, and writes its figures as JSON where asked.
+/// A benchmark, which prints its table and, if asked, writes its figures as JSON.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Bench {
-    /// What each part of the recommendation brings: the cost of sizes without it.
+    /// The benefit of each part of the recommendation: the cost of sizes without it.
     Ablation(on_traces::Options),
     /// How many values of real workloads are flagged as unusual, and how many injected shifts are found.
     Anomaly(anomaly::Options),
-    /// Requests a second and latencies of the API on a simulated node, and what it adds to a bare `pct`.
+    /// Requests per second and latencies of the API on a simulated node, and its overhead compared with a bare `pct`.
     Api(api::Options),
-    /// How well each detector of unusual behaviour tells events of known place from the rest.
+    /// How well each detector of unusual behaviour distinguishes known events from the rest.
     Detect(on_traces::Options),
-    /// Groups of machines that are alike, and how well they tell kinds of containers apart; with `--model` the groups that
-    /// ship are learnt.
+    /// Groups of similar machines, and how well they distinguish kinds of containers; with `--model`, learns the
+    /// groups that are shipped.
     Classes(learnt::Options),
-    /// How often decisions stay right, by their confidence; with `--model` the confidence that ships is learnt.
+    /// How often decisions stay right, by their confidence; with `--model`, learns the confidence that is shipped.
     Confidence(learnt::Options),
-    /// Pinball loss and coverage of forecasts against last value, seasonal naive, ETS and MSTL.
+    /// Pinball loss and coverage of forecasts, compared with last value, seasonal naive, ETS and MSTL.
     Forecast(on_traces::Options),
-    /// Size of 30 days of 200 containers in the history, time to load a week, and what writing costs.
+    /// Size of 30 days of 200 containers in the history, time to load a week, and the cost of writing.
     History {
-        /// Write the figures to this file, too.
+        /// Also write the figures to this file.
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
     },
-    /// Entries and bytes that 90 days of 200 containers take in the ledger of decisions.
+    /// Entries and bytes of 90 days of 200 containers in the ledger of decisions.
     Ledger {
-        /// Write the figures to this file, too.
+        /// Also write the figures to this file.
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
     },
-    /// Cost of an append to the exchange file, by the length of the file, against rewriting it.
+    /// Cost of an append to the exchange file by the length of the file, compared with rewriting it.
     MetricsFile {
-        /// Write the figures to this file, too.
+        /// Also write the figures to this file.
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
     },
-    /// CPU time and memory of a cycle of the ml daemon, its isolation forest against scikit-learn's, speed of a back-test.
+    /// CPU time and memory of a cycle of the ml daemon, its isolation forest compared with scikit-learn's, speed of a
+    /// back-test.
     Ml(ml::Options),
-    /// CPU time and memory of the monitor per container, against the cheapest possible reader, forked commands
+    /// CPU time and memory of the monitor per container, compared with the cheapest possible reader, forked commands
     /// and netdata.
     Monitor(monitor::Options),
-    /// What this product's sizes cost against those of other autoscalers, and against who knows the future.
+    /// Cost of this product's sizes, compared with other autoscalers and with perfect knowledge of the future.
     Scaling(on_traces::Options),
 }
 
@@ -89,7 +90,7 @@ pub(crate) fn run(bench: &Bench) -> Result<(), BenchError> {
     }
 }
 
-/// Why a benchmark gave no figures.
+/// Why a benchmark produced no figures.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BenchError {
     /// A command failed.

@@ -1,4 +1,4 @@
-//! Benchmarks of the ml daemon on recorded and made-up traces.
+//! Benchmarks of the ml daemon on recorded and synthetic traces.
 
 use std::path::PathBuf;
 
@@ -7,22 +7,22 @@ use clap::Args;
 use super::example::Example;
 use crate::command::CommandError;
 
-/// What is measured.
+/// Options of these benchmarks.
 #[derive(Args, Debug)]
 pub(crate) struct Options {
-    /// More traces than the project's own: a CSV file (also with gzip), or a directory of such files.
+    /// More traces in addition to the project's own: a CSV file (optionally with gzip), or a directory of such files.
     #[arg(long, value_name = "PATH")]
     traces: Option<PathBuf>,
-    /// Renew its tables, and its picture where it has one, in the documentation.
+    /// Update its tables, and its picture if it has one, in the documentation.
     #[arg(long)]
     write: bool,
-    /// Write the figures to this file, too.
+    /// Also write the figures to this file.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 }
 
 impl Options {
-    /// The example of that name, told of them.
+    /// The example of this name with these options.
     pub(super) fn example(&self, name: &str) -> Result<Example, CommandError> {
         Example::new(name)
             .file("--traces", self.traces.as_deref())?
@@ -31,7 +31,7 @@ impl Options {
     }
 }
 
-/// Runs the one of that name.
+/// Runs the benchmark of this name.
 pub(crate) fn run(name: &str, options: &Options) -> Result<(), CommandError> {
     options.example(name)?.run()
 }

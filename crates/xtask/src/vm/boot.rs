@@ -1,4 +1,4 @@
-//! Boots the machine, passes on what it says, and waits for its verdict.
+//! Boots the machine, prints its output, and waits for its result.
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -9,14 +9,14 @@ use std::time::{Duration, Instant};
 use super::image::Image;
 use super::{VmError, file};
 
-/// The kernel is told to do without version 1, to keep pressure information, to confine nothing (the profiles for
-/// containers come with a package that is not there), and to end rather than hang.
+/// The kernel must leave out cgroup version 1, provide pressure information, confine nothing (the profiles for
+/// containers are in a package that is not installed), and stop instead of hanging.
 const KERNEL: &str =
     "root=/dev/vda rw console=ttyS0 quiet cgroup_no_v1=all psi=1 apparmor=0 panic=-1 systemd.log_color=0";
-/// How systemd's last word about the payload begins.
+/// The beginning of systemd's last message about the payload.
 const VERDICT: &str = "payload: ";
 
-/// Runs the machine to its end; returns systemd's word for how the payload ended, `success` when all is well.
+/// Runs the machine to its end; returns systemd's result for the payload, which is `success` if all is well.
 pub(super) fn run(image: &Image, payload: &Path, scratch: &Path, limit: Duration) -> Result<String, VmError> {
     let (console, results) = (scratch.join("console"), scratch.join("results"));
     let sparse = |name: &str, bytes: u64| -> Result<_, VmError> {
@@ -35,7 +35,7 @@ pub(super) fn run(image: &Image, payload: &Path, scratch: &Path, limit: Duration
         command.arg("-serial").arg(format!("file:{}", escaped(log)));
     }
     command.arg("-kernel").arg(image.kernel()).arg("-initrd").arg(image.initrd()).args(["-append", KERNEL]);
-    // The root disk is as it was built at every boot: what is written goes elsewhere and is forgotten.
+    // The root disk is the same at every boot: writes go elsewhere and are discarded.
     for (disk, options) in [
         (image.root().as_path(), "snapshot=on"),
         (payload, "readonly=on"),
@@ -68,7 +68,7 @@ pub(super) fn run(image: &Image, payload: &Path, scratch: &Path, limit: Duration
     verdict(&output).map_or_else(|| Err(VmError::NoVerdict(tail(&console))), |verdict| Ok(verdict.to_owned()))
 }
 
-/// The emulator, which ends with us.
+/// The emulator, which ends with this process.
 struct Machine(Child);
 
 impl Drop for Machine {
@@ -81,7 +81,7 @@ impl Drop for Machine {
 /// `payload: <result> <exit status>`, which systemd writes when the payload has ended.
 fn verdict(output: &str) -> Option<&str> {
     let line = output.lines().rev().find_map(|line| line.strip_prefix(VERDICT))?;
-    // A result without `0` behind it is not success, whatever it is called.
+    // A result without `0` after it is not a success, whatever its name.
     Some(line.strip_suffix(" 0").unwrap_or(line).trim())
 }
 
@@ -91,7 +91,7 @@ fn tail(path: &Path) -> String {
     lines[lines.len().saturating_sub(40)..].join("\n")
 }
 
-/// A path inside one of the emulator's options, where a comma ends a value unless it is doubled.
+/// A path in an option of the emulator, in which a comma ends a value unless it is doubled.
 fn escaped(path: &Path) -> String {
     path.to_string_lossy().replace(',', ",,")
 }

@@ -11,11 +11,11 @@ use crate::packages::is_root;
 use crate::say;
 
 const SCRIPT: &str = include_str!("build-image.sh");
-/// The release of Debian; the project's binaries are linked against this machine's C library, which must not be
-/// newer than that of this release.
+/// The release of Debian. The project's binaries are linked against this machine's C library, which must not be newer
+/// than that of the release.
 const SUITE: &str = "bookworm";
 
-/// What the machine boots.
+/// The files that the machine boots.
 #[derive(Debug)]
 pub(super) struct Image {
     directory: PathBuf,
@@ -35,7 +35,7 @@ impl Image {
     }
 }
 
-/// The image that belongs to the script as it is now, built where it is missing.
+/// The image for the current version of the script; built if it does not exist.
 pub(super) fn ensure() -> Result<Image, VmError> {
     let image = Image { directory: cache_directory().join(format!("{SUITE}-{:016x}", fingerprint(SCRIPT))) };
     if image.root().is_file() {
@@ -46,7 +46,7 @@ pub(super) fn ensure() -> Result<Image, VmError> {
     }
     let parent = cache_directory();
     fs::create_dir_all(&parent).map_err(file("create", &parent))?;
-    // Moved into place when it is whole; a build that was interrupted leaves nothing that could be taken for it.
+    // Renamed only when it is complete, so that an interrupted build leaves nothing that could be taken for an image.
     let building =
         tempfile::Builder::new().prefix("building").tempdir_in(&parent).map_err(file("write to", &parent))?;
     let script = building.path().join("build-image.sh");
@@ -54,13 +54,13 @@ pub(super) fn ensure() -> Result<Image, VmError> {
     say("building the virtual machine's image from Debian's packages; this is done once");
     run(program("bash", []).arg(&script).arg(building.path()).arg(SUITE))?;
     fs::rename(building.path(), &image.directory).map_err(file("create", &image.directory))?;
-    // Its name is no longer its own to remove.
+    // The directory has been renamed, so it must not be removed under its old name.
     drop(building.keep());
     say(&format!("the image lies in {}", image.directory.display()));
     Ok(image)
 }
 
-/// A directory for what one run needs, removed after it; sparse disks of some GiB must fit.
+/// A directory for a single run, removed afterwards; it must have room for sparse disks of some GiB.
 pub(super) fn scratch() -> Result<TempDir, VmError> {
     let parent = cache_directory();
     fs::create_dir_all(&parent).map_err(file("create", &parent))?;
@@ -74,7 +74,7 @@ fn cache_directory() -> PathBuf {
     cache.unwrap_or_else(std::env::temp_dir).join("lxc-autoscale/vm")
 }
 
-/// FNV-1a, which any compiler release computes alike.
+/// FNV-1a, which gives the same result with any compiler version.
 fn fingerprint(text: &str) -> u64 {
     text.bytes()
         .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))

@@ -1,9 +1,9 @@
-//! The truth test on a machine of its own: Debian's kernel with control groups of version 2 alone, systemd as the
-//! first process, swap and a disk for data, in an emulator that needs no right of its own.
+//! The truth test on a separate machine: Debian's kernel with only cgroup version 2, systemd as the first process,
+//! swap and a data disk, in an emulator that needs no privileges.
 //!
-//! The machine is the same whatever is tested and is built once; what is tested comes on a second disk. How it went
-//! comes back over the second serial line, whose last line is systemd's verdict. Software emulation is 10 to 20
-//! times slower than the machine it runs on, so results are judged there, never speed.
+//! The machine does not depend on what is tested and is built once; the programs to be tested are on a second disk.
+//! The results come back over the second serial line, whose last line is systemd's verdict. Software emulation is 10
+//! to 20 times slower than the host, so the test checks results there, never speed.
 
 mod boot;
 mod image;
@@ -20,43 +20,43 @@ use crate::say;
 /// Longest time from power on to power off.
 const TIME_LIMIT: Duration = Duration::from_mins(30);
 
-/// Why there is no verdict, or not the right one.
+/// Why there is no result, or a failure.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum VmError {
     /// A command failed.
     #[error(transparent)]
     Command(#[from] CommandError),
-    /// A file or directory.
+    /// A file or directory cannot be used.
     #[error("cannot {what} `{}`: {source}", path.display())]
     File {
-        /// What was to be done.
+        /// The action that failed.
         what: &'static str,
-        /// With what.
+        /// The path.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
-    /// The image is not there, and only root can build it.
+    /// The image does not exist, and only root can build it.
     #[error("the virtual machine's image is not built yet, and building it needs root (debootstrap)")]
     NotRoot,
-    /// The emulator.
+    /// The emulator cannot be run.
     #[error("cannot run qemu-system-x86_64: {0}")]
     Emulator(io::Error),
-    /// Cargo did not say where the test's program lies.
+    /// Cargo did not report the path of the test's program.
     #[error("cargo did not name the program of the test `{0}`")]
     NoTestProgram(&'static str),
     /// It ran for too long.
     #[error("the virtual machine did not end within {0:?}; the last lines of its console:\n{1}")]
     TimedOut(Duration, String),
-    /// It ended without a verdict.
+    /// It ended without a result.
     #[error("the virtual machine ended without a verdict; the last lines of its console:\n{0}")]
     NoVerdict(String),
-    /// What was tested failed.
-    #[error("the tests in the virtual machine failed ({0}); their output stands above")]
+    /// The tests failed.
+    #[error("the tests in the virtual machine failed ({0}); see their output above")]
     Failed(String),
 }
 
-/// Builds what is missing, boots, and shows what the tests say.
+/// Builds what is missing, boots the machine, and prints the output of the tests.
 pub(crate) fn test() -> Result<(), VmError> {
     packages::ensure(packages::FOR_VM)?;
     let image = image::ensure()?;
@@ -70,7 +70,7 @@ pub(crate) fn test() -> Result<(), VmError> {
     Err(VmError::Failed(verdict))
 }
 
-/// Names the step and the file of an error.
+/// An error with the action and the path.
 fn file(what: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> VmError {
     let path = path.into();
     move |source| VmError::File { what, path, source }

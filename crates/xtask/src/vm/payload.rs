@@ -8,11 +8,11 @@ use std::process::Stdio;
 use super::{VmError, file};
 use crate::command::{CommandError, cargo, program, run, workspace_root};
 
-/// What the machine runs, by name.
+/// The scripts that the machine runs, by name.
 const SCRIPTS: [(&str, &str); 2] =
     [("run", include_str!("run.sh")), ("services", include_str!("services.sh"))];
 const TEST: &str = "truth";
-/// What the installer installs, the stand-in for Proxmox, and the load of the truth test.
+/// The binaries that the installer installs, the stand-in for Proxmox, and the load of the truth test.
 const BINARIES: [&str; 5] =
     ["lxc-monitor", "lxc-autoscale-api", "lxc-autoscale-ml", "lxc-autoscale-sim", "truth-load"];
 
@@ -21,7 +21,7 @@ pub(super) fn pack(scratch: &Path) -> Result<PathBuf, VmError> {
     run(cargo(["build", "--workspace", "--bins", "--locked"]))?;
     let test = test_program()?;
     let directory = scratch.join("payload");
-    // As in cargo's own directory: tests find the binaries one level up.
+    // As in cargo's own directory, because tests look for the binaries one level up.
     let (profile, built) = (directory.join("build"), test.ancestors().nth(2).unwrap_or(&test).to_owned());
     let project = directory.join("project");
     for made in [profile.join("deps"), project.clone()] {
@@ -45,7 +45,7 @@ pub(super) fn pack(scratch: &Path) -> Result<PathBuf, VmError> {
     Ok(disk)
 }
 
-/// The test's program, where cargo put it.
+/// The path of the test's program, as built by cargo.
 fn test_program() -> Result<PathBuf, VmError> {
     let mut command = cargo(["test", "--no-run", "--locked", "--message-format=json-render-diagnostics"]);
     command.args(["--package", "lxc-autoscale-e2e", "--test", TEST]).stderr(Stdio::inherit());
@@ -64,14 +64,14 @@ fn test_program() -> Result<PathBuf, VmError> {
     found.ok_or(VmError::NoTestProgram(TEST))
 }
 
-/// The program that one message of cargo is about, where it is that of the test.
+/// The program that a message of cargo is about, if it is that of the test.
 fn executable_of(message: &[u8]) -> Option<PathBuf> {
     let message: serde_json::Value = serde_json::from_slice(message).ok()?;
     let is_test = message["target"]["name"] == TEST && message["target"]["kind"][0] == "test";
     is_test.then(|| message["executable"].as_str().map(PathBuf::from)).flatten()
 }
 
-/// Copies a program; symbols stay behind where `strip` is installed, since the emulated machine reads slowly.
+/// Copies a program, stripped if `strip` is installed, because the emulated machine reads slowly.
 fn copy(from: &Path, to: &Path) -> Result<(), VmError> {
     fs::copy(from, to).map_err(file("copy", from))?;
     let _ = program("strip", ["--strip-debug"]).arg(to).stderr(Stdio::null()).status();

@@ -10,11 +10,11 @@ use super::stage::{Looks, Stage};
 use crate::bench::unit;
 use crate::command::workspace_root;
 
-/// What one real `pct` command costs: 0.7 s of CPU for Perl and Proxmox's modules, whatever it is asked.
+/// Cost of one real `pct` command: 0.7 s of CPU for Perl and Proxmox's modules, whatever it does.
 pub(super) const PCT_SECONDS: f64 = 0.7;
-/// Commands the Python original runs for one look at one container.
+/// Number of commands with which the Python original measures one container once.
 pub(super) const COMMANDS_PER_SAMPLE: u32 = 9;
-/// Forked commands that are timed.
+/// Number of forked commands that are timed.
 const FORKS: u32 = 500;
 
 /// The monitor's unit.
@@ -25,14 +25,14 @@ pub(super) fn monitor() -> PathBuf {
     workspace_root().join("target/release/lxc-monitor")
 }
 
-/// Cycles that the monitor's log tells of.
+/// The number of cycles in the monitor's log.
 pub(super) fn cycles_in(log: &Path) -> u64 {
     let text = std::fs::read_to_string(log).unwrap_or_default();
     text.lines().filter(|line| line.contains("measured ") && line.contains("running container")).count()
         as u64
 }
 
-/// Our own monitor with everything it ships with but what is left out, writing its snapshots.
+/// Our own monitor with everything it ships with, minus the omitted features, writing its snapshots.
 pub(super) fn ours(
     stage: &Stage,
     without: &[String],
@@ -55,7 +55,7 @@ pub(super) fn ours(
     Ok(outcome)
 }
 
-/// Removes what the monitor wrote, so that the next one begins like the first.
+/// Removes what the monitor wrote, so that the next one starts like the first.
 pub(super) fn clear_output(stage: &Stage) {
     for entry in std::fs::read_dir(stage.directory()).into_iter().flatten().flatten() {
         let name = entry.file_name();
@@ -67,7 +67,7 @@ pub(super) fn clear_output(stage: &Stage) {
     let _ = std::fs::remove_dir_all(stage.directory().join("state"));
 }
 
-/// A monitor that measures nothing is cheap: every container must be in its last cycle.
+/// A monitor that measures nothing is cheap, so every container must be in its last cycle.
 fn check_complete(stage: &Stage, log: &Path) -> Result<(), MonitorBenchError> {
     let text = std::fs::read_to_string(log).unwrap_or_default();
     let line = text.lines().rfind(|line| line.contains("running container")).unwrap_or_default();

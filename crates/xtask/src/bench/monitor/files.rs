@@ -1,7 +1,8 @@
-//! Which files the monitor really reads in a cycle, found by watching it with strace.
+//! Determines which files the monitor reads in a cycle, by tracing it with strace.
 //!
-//! The floor reads these and no others, each as often, so that it does the same work for the kernel and none of its own. What of
-//! a container is read in each cycle, and what at full looks only, are floors of their own.
+//! The floor reads exactly these files, equally often, so that it causes the same work in the kernel and none of its
+//! own. There are separate floors for what is read of a container in each cycle, and what is read only in full
+//! measurements.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,42 +12,42 @@ use super::contestants::{clear_output, cycles_in, monitor};
 use super::measure::Contestant;
 use super::stage::{Looks, Stage};
 
-/// Cycles that are left out: handles are opened and processes looked up in them.
+/// Number of cycles that are skipped, in which handles are opened and processes looked up.
 const WARM_UP_CYCLES: u64 = 3;
-/// Cycles that are watched: each container is looked at in full twice.
+/// Number of traced cycles, in which each container is measured in full twice.
 const CYCLES: u64 = 20;
 
 /// The files of one cycle.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Files {
-    /// Of the node, or of all containers together.
+    /// Files of the node, or of all containers together.
     pub(super) of_node: Vec<String>,
-    /// Of each container.
+    /// Files of each container.
     pub(super) of_container: Vec<OfContainer>,
 }
 
 /// A file of each container.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct OfContainer {
-    /// Its path; `{id}` and `{init}` stand for the container's own.
+    /// Its path, with `{id}` and `{init}` in place of the container's own.
     pub(super) template: String,
-    /// It is read in one cycle of so many.
+    /// It is read in one of this many cycles.
     pub(super) every: u64,
 }
 
-/// Which of the files a floor reads.
+/// The selection of files that a floor reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reading {
-    /// All that the monitor reads, as often as it does.
+    /// All files that the monitor reads, equally often.
     AsOften,
-    /// Those that it reads in each cycle.
+    /// The files that it reads in each cycle.
     OfEachCycle,
-    /// All of them, in each cycle.
+    /// All of its files, in each cycle.
     AllEachCycle,
 }
 
 impl Files {
-    /// Watches the monitor for a few cycles.
+    /// Traces the monitor for a few cycles.
     pub(super) fn trace(stage: &Stage) -> Result<Self, MonitorBenchError> {
         let (trace, log) = (stage.directory().join("trace"), stage.directory().join("monitor.log"));
         let configuration = stage.monitor_configuration(&[], Looks::AsShipped)?;
@@ -72,14 +73,14 @@ impl Files {
         Ok(Self::from_trace(&String::from_utf8_lossy(&text), &stage.containers().collect::<Vec<_>>()))
     }
 
-    /// Takes the files of the node that are read in most of the watched cycles, and those of containers that are read in more than
-    /// one; the log line of each cycle separates them.
+    /// Takes the node's files that are read in most of the traced cycles, and those of containers that are read in
+    /// more than one. The log line of each cycle separates the cycles.
     fn from_trace(trace: &str, containers: &[(u32, u32)]) -> Self {
         let mut cycle = 0;
         let mut last_seen: BTreeMap<String, (u64, u64)> = BTreeMap::new();
         let mut calls = Calls::default();
         for line in trace.lines() {
-            // Once in each cycle; the line goes to standard output as well.
+            // Counted once per cycle; the line goes to standard output as well.
             if line.contains("monitor.log>") && line.contains("running container") {
                 cycle += 1;
             } else if let (Some(path), true) =
@@ -94,7 +95,7 @@ impl Files {
         for (path, (cycles, _)) in last_seen {
             match template(&path, containers) {
                 Some((0, template)) if 1 < cycles => {
-                    // Rounded.
+                    // Rounded to the nearest number.
                     let every = (CYCLES + cycles / 2) / cycles;
                     files.of_container.push(OfContainer { template, every });
                 }
@@ -105,8 +106,8 @@ impl Files {
         files
     }
 
-    /// The files for the floor, one a line: read in one round of how many, in which of these, and the path. Containers take turns,
-    /// as they do in the monitor.
+    /// The files for the floor, one per line: the number of rounds, in which of them the file is read, and the path.
+    /// Containers take turns, as in the monitor.
     pub(super) fn expand(&self, stage: &Stage, reading: Reading) -> Vec<String> {
         let of_containers = (0_u64..).zip(stage.containers()).flat_map(|(turn, (id, init))| {
             let line = move |file: &OfContainer| {
@@ -122,12 +123,12 @@ impl Files {
     }
 }
 
-/// The calls that were begun and have not ended, by thread: a trace of several threads breaks them in two lines.
+/// The calls that have begun but not ended, by thread; a trace of several threads splits them into two lines.
 #[derive(Debug, Default)]
 struct Calls<'a>(BTreeMap<&'a str, &'a str>);
 
 impl<'a> Calls<'a> {
-    /// The kernel file that the call which ends in this line got bytes from.
+    /// The kernel file that the call which ends in this line has read bytes from.
     fn path_read(&mut self, line: &'a str) -> Option<String> {
         let (thread, call) = line.split_once(' ')?;
         if let Some(begun) = call.strip_suffix("<unfinished ...>") {
@@ -146,7 +147,7 @@ impl<'a> Calls<'a> {
     }
 }
 
-/// What the monitor reads of itself, the floor reads of itself.
+/// What the monitor reads about itself, the floor reads about itself.
 fn own(path: &str) -> String {
     let mut parts = path.splitn(4, '/');
     match (parts.next(), parts.next(), parts.next(), parts.next()) {
@@ -157,7 +158,7 @@ fn own(path: &str) -> String {
     }
 }
 
-/// Replaces id and init of the container a path belongs to, and tells which one that is.
+/// Replaces id and init of the container that a path belongs to, and returns which one it is.
 fn template(path: &str, containers: &[(u32, u32)]) -> Option<(usize, String)> {
     containers.iter().enumerate().find_map(|(index, (id, init))| {
         let (by_id, by_init) = (format!("/{id}"), format!("/proc/{init}/"));

@@ -1,4 +1,4 @@
-//! Real control groups in Proxmox's layout, in every hierarchy the machine has.
+//! Real control groups in Proxmox's layout, in every hierarchy of the machine.
 
 use std::path::{Path, PathBuf};
 
@@ -6,11 +6,11 @@ use super::MonitorBenchError;
 
 /// Where control groups are mounted.
 const ROOT: &str = "/sys/fs/cgroup";
-/// Container ids from here on are the benchmark's; no node numbers its containers like this.
+/// Container ids from here on are the benchmark's; no node uses ids like these.
 const FIRST_ID: u32 = 900_100;
-/// No more containers than ids that the names of network devices have room for.
+/// The names of network devices have no room for ids of more containers.
 pub(super) const MAX_CONTAINERS: usize = 9_000;
-/// The group of the contestant, in the version 2 hierarchy.
+/// The group of the contestant in the version 2 hierarchy.
 const CONTESTANT: &str = "lxc-bench-contestant";
 
 /// The id of a container of the benchmark.
@@ -18,7 +18,7 @@ pub(super) fn id_of(index: usize) -> u32 {
     FIRST_ID + u32::try_from(index).unwrap_or(u32::MAX - FIRST_ID)
 }
 
-/// The groups of the contestant; one in version 2.
+/// The groups of the contestant; a single one in version 2.
 #[derive(Clone, Debug)]
 pub(super) struct Contestants {
     /// Counts its CPU time.
@@ -29,13 +29,13 @@ pub(super) struct Contestants {
 }
 
 impl Contestants {
-    /// Where a process writes its number to be in them.
+    /// The files to which a process writes its pid to join them.
     pub(super) fn doors(&self) -> [PathBuf; 2] {
         [&self.cpu, &self.memory].map(|group| group.join("cgroup.procs"))
     }
 
-    /// Memory charged to it less the page cache, in bytes: its own and what the kernel keeps for it, open files among that.
-    /// `None` where it is not counted.
+    /// Memory charged to it minus page cache, in bytes: its own, and what the kernel holds for it, such as open
+    /// files. `None` if it is not counted.
     pub(super) fn charged_bytes(&self) -> Option<u64> {
         let (all, cache) =
             if self.is_v2 { ("memory.current", "file ") } else { ("memory.usage_in_bytes", "total_cache ") };
@@ -46,9 +46,9 @@ impl Contestants {
         Some(all.saturating_sub(cache))
     }
 
-    /// Removes what counts memory, so that the next contestant begins at nothing.
+    /// Removes the group that counts memory, so that the next contestant starts at zero.
     pub(super) fn forget_memory(&self) {
-        // Of version 2 it is the one group, which holds nothing when nobody is in it.
+        // In version 2 that is the only group, which has no charges once it is empty.
         let _ = std::fs::remove_dir(&self.memory);
     }
 }
@@ -57,12 +57,12 @@ impl Contestants {
 #[derive(Clone, Debug)]
 pub(super) struct Hierarchies {
     trees: Vec<PathBuf>,
-    /// The version 2 tree, alone or beside version 1.
+    /// The version 2 tree, alone or next to version 1.
     unified: PathBuf,
 }
 
 impl Hierarchies {
-    /// Looks what is mounted.
+    /// Finds the mounted hierarchies.
     pub(super) fn find() -> Result<Self, MonitorBenchError> {
         let root = Path::new(ROOT);
         if root.join("cgroup.controllers").is_file() {
@@ -82,12 +82,12 @@ impl Hierarchies {
         }
     }
 
-    /// Whether there is one tree for everything.
+    /// Whether there is a single tree for everything.
     pub(super) fn is_v2(&self) -> bool {
         self.trees.len() == 1
     }
 
-    /// The version, as a person says it.
+    /// The version in words.
     pub(super) fn describe(&self) -> String {
         match self.trees.as_slice() {
             [_] => "cgroup version 2".to_owned(),
@@ -95,7 +95,7 @@ impl Hierarchies {
         }
     }
 
-    /// Makes the groups of one container and puts `pid` into the inner ones.
+    /// Creates the groups of one container, and puts `pid` into the inner ones.
     pub(super) fn add(&self, id: u32, pid: u32) -> Result<(), MonitorBenchError> {
         for tree in &self.trees {
             let parent = tree.join("lxc");
@@ -108,7 +108,7 @@ impl Hierarchies {
                 if !group.is_dir() {
                     std::fs::create_dir(group).map_err(MonitorBenchError::io("make", group))?;
                 }
-                // Version 1 gives a new cpuset nothing, and takes no process into such a group.
+                // Version 1 gives a new cpuset nothing, and accepts no process into such a group.
                 for file in ["cpuset.cpus", "cpuset.mems"] {
                     inherit(group, file)?;
                 }
@@ -122,7 +122,7 @@ impl Hierarchies {
         Ok(())
     }
 
-    /// Makes the groups in which the contestant runs, which may have so many bytes of memory.
+    /// Creates the groups of the contestant, with a memory limit if one is given.
     pub(super) fn add_contestant(&self, memory_max: Option<u64>) -> Result<Contestants, MonitorBenchError> {
         let all = Contestants {
             cpu: self.unified.join(CONTESTANT),
@@ -146,9 +146,9 @@ impl Hierarchies {
         if self.is_v2() { self.unified.clone() } else { Path::new(ROOT).join("memory") }
     }
 
-    /// Removes every group the benchmark may have made, also those of a run that was killed.
+    /// Removes every group that the benchmark may have created, including those of a run that was killed.
     ///
-    /// A group that still has processes is refused by the kernel, which is what we want.
+    /// The kernel refuses to remove a group that still has processes, which is intended.
     pub(super) fn remove_all(&self) -> usize {
         let own = [self.unified.join(CONTESTANT), self.memory_tree().join(CONTESTANT)];
         let mut left = own.iter().filter(|group| !is_removed(group)).count();
@@ -168,20 +168,20 @@ fn is_removed(group: &Path) -> bool {
     !group.is_dir() || std::fs::remove_dir(group).is_ok()
 }
 
-/// Version 2 gives a group only the controllers that its parent passes on.
+/// Version 2 gives a group only the controllers that its parent delegates.
 fn delegate(group: &Path) -> Result<(), MonitorBenchError> {
     let path = group.join("cgroup.subtree_control");
     let controllers = group.join("cgroup.controllers");
     let offered =
         std::fs::read_to_string(&controllers).map_err(MonitorBenchError::io("read", controllers))?;
     for controller in offered.split_ascii_whitespace() {
-        // One that cannot be passed on is one that nobody measures.
+        // A controller that cannot be delegated is not measured.
         let _ = std::fs::write(&path, format!("+{controller}"));
     }
     Ok(())
 }
 
-/// Copies a setting of the parent where the group has none yet.
+/// Copies a setting from the parent, if the group has none yet.
 fn inherit(group: &Path, file: &str) -> Result<(), MonitorBenchError> {
     let path = group.join(file);
     let is_unset = std::fs::read_to_string(&path).is_ok_and(|text| text.trim().is_empty());

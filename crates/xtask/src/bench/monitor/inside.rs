@@ -1,4 +1,4 @@
-//! The half of the benchmark that runs in the namespaces: sets the stage, lets each contestant run, prints.
+//! The half of the benchmark that runs inside the namespaces: sets up the stage, runs each contestant, and prints.
 
 use std::path::Path;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use super::table::{self, Row};
 use super::{MonitorBenchError, OPTIONAL_FEATURES, Options, netdata};
 use crate::say;
 
-/// Measures everything; `directory` is removed by the other half.
+/// Measures everything; the other half removes `directory`.
 pub(crate) fn run(directory: &Path, options: &Options) -> Result<(), MonitorBenchError> {
     let mut sizes = options.containers.clone();
     sizes.sort_unstable();
@@ -31,7 +31,7 @@ pub(crate) fn run(directory: &Path, options: &Options) -> Result<(), MonitorBenc
         stage.grow_to(containers)?;
         let files = match &mut files {
             Some(files) => files,
-            // The smallest stage, because strace makes everything slow.
+            // On the smallest stage, because strace makes everything slow.
             none => none.insert(Files::trace(&stage)?),
         };
         if rows.is_empty() {

@@ -1,4 +1,4 @@
-//! Watches a running contestant.
+//! Measures a running contestant.
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::MonitorBenchError;
 use super::groups::{Contestants, Hierarchies};
 
-/// A contestant, alone in its control group; ended when dropped.
+/// A contestant, alone in its control group; killed when dropped.
 #[derive(Debug)]
 pub(super) struct Contestant {
     name: &'static str,
@@ -15,23 +15,24 @@ pub(super) struct Contestant {
     groups: Contestants,
 }
 
-/// What was used between two looks.
+/// The resources used between two readings.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Used {
     /// CPU time, user and system.
     pub(super) cpu: Duration,
     /// The part of it spent in the kernel.
     pub(super) system: Duration,
-    /// Memory resident at the end, of the process itself, in MiB.
+    /// Resident memory of the process itself at the end, in MiB.
     pub(super) resident_mib: f64,
-    /// Memory charged to its control group at the end but for page cache, in MiB: with what the kernel keeps for it.
+    /// Memory charged to its control group at the end minus page cache, in MiB, including what the kernel holds for
+    /// it.
     pub(super) charged_mib: Option<f64>,
-    /// Files open at the end.
+    /// Number of open files at the end.
     pub(super) open_files: usize,
 }
 
 impl Contestant {
-    /// Starts a program in the contestants' groups, where it may have so many bytes of memory.
+    /// Starts a program in the contestants' groups, where its memory may be limited.
     pub(super) fn start(
         name: &'static str,
         hierarchies: &Hierarchies,
@@ -41,7 +42,7 @@ impl Contestant {
     ) -> Result<Self, MonitorBenchError> {
         let groups = hierarchies.add_contestant(memory_max)?;
         let [door, other_door] = groups.doors();
-        // The shell moves itself into the groups and becomes the program.
+        // The shell moves itself into the groups, then executes the program.
         let mut command = Command::new("sh");
         command.args(["-c", "echo $$ > \"$0\" && echo $$ > \"$1\" && shift && exec \"$@\""]);
         command.arg(door).arg(other_door).arg(program).args(arguments);
@@ -50,7 +51,7 @@ impl Contestant {
         Ok(Self { name, child, groups })
     }
 
-    /// Waits until `is_ready`, at most a minute.
+    /// Waits until `is_ready`, for at most a minute.
     pub(super) fn wait_until(&mut self, is_ready: impl Fn() -> bool) -> Result<(), MonitorBenchError> {
         for _ in 0..1200 {
             if is_ready() {
@@ -62,14 +63,14 @@ impl Contestant {
         Err(MonitorBenchError::Contestant(format!("{} was not ready within a minute", self.name)))
     }
 
-    /// CPU time it uses from now until `is_done`, which may take a minute.
+    /// The CPU time it uses from now until `is_done`, for at most a minute.
     pub(super) fn until(&mut self, is_done: impl Fn() -> bool) -> Result<Duration, MonitorBenchError> {
         let before = self.cpu()?.0;
         self.wait_until(is_done)?;
         Ok(self.cpu()?.0.saturating_sub(before))
     }
 
-    /// Watches it for a time; `progress` is read at both ends.
+    /// Measures it for a time; `progress` is read at both ends.
     pub(super) fn watch(
         &mut self,
         time: Duration,
@@ -90,7 +91,7 @@ impl Contestant {
         Ok((used, progress_after.saturating_sub(progress_before)))
     }
 
-    /// CPU time of everything in the group so far: all of it, and that in the kernel.
+    /// The CPU time of the whole group so far: in total, and in the kernel.
     fn cpu(&self) -> Result<(Duration, Duration), MonitorBenchError> {
         let path = self.groups.cpu.join("cpu.stat");
         let text = std::fs::read_to_string(&path).map_err(MonitorBenchError::io("read", path))?;
@@ -129,7 +130,7 @@ impl Contestant {
 
 impl Drop for Contestant {
     fn drop(&mut self) {
-        // The whole group, which is the benchmark's own: a contestant may have started others.
+        // Kills the whole group, which belongs to the benchmark: a contestant may have started other processes.
         let _ = std::fs::write(self.groups.cpu.join("cgroup.kill"), "1");
         let _ = self.child.kill();
         let _ = self.child.wait();

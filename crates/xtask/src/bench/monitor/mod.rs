@@ -1,12 +1,12 @@
-//! What a look at a container costs: the monitor with all it ships with, the same with rates and the snapshot's line only, the
-//! cheapest reader of the same files, forked commands and netdata, side by side in one run.
+//! The cost of measuring a container: the monitor with everything it ships with, the same with only rates and the
+//! snapshot's line, the cheapest reader of the same files, forked commands and netdata, compared in one run.
 //!
-//! The containers are real control groups in Proxmox's layout, each with one sleeping process in a PID namespace
-//! of its own, a configuration file, a command socket and a network device. All of it stands in a network and a
-//! PID namespace made for the run ([`outside`]), which end with it; the groups are removed afterwards.
+//! The containers are real control groups in Proxmox's layout, each with one sleeping process in a PID namespace of
+//! its own, a configuration file, a command socket and a network device. All of this is in a network namespace and a
+//! PID namespace created for the run ([`outside`]), which end with it; the groups are removed afterwards.
 //!
-//! CPU time is what the kernel charges to a control group in which the contestant runs alone, so that its
-//! children and ended threads count.
+//! CPU time is what the kernel charges to a control group that contains only the contestant, so its children and
+//! ended threads count.
 
 mod contestants;
 mod files;
@@ -30,22 +30,22 @@ use crate::command::CommandError;
 /// Features of the monitor that can be switched off, by their tables in its configuration.
 const OPTIONAL_FEATURES: [&str; 3] = ["alerts", "anomaly", "history"];
 
-/// What is measured.
+/// Options of this benchmark.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Options {
-    /// How many containers, smallest first.
+    /// Numbers of containers, in ascending order.
     #[arg(long, value_delimiter = ',', default_values_t = [10, 100, 1000])]
     containers: Vec<usize>,
-    /// How long each contestant is watched, in seconds; each looks at every container once a second.
+    /// How long each contestant is measured, in seconds; each reads every container once a second.
     #[arg(long, default_value_t = 20)]
     seconds: u64,
-    /// Features that are switched off in the first row of the monitor, to see what they cost.
+    /// Features that are turned off in the first row of the monitor, to see their cost.
     #[arg(long, value_delimiter = ',', value_parser = OPTIONAL_FEATURES)]
     without: Vec<String>,
-    /// Leave netdata out.
+    /// Omit netdata.
     #[arg(long)]
     without_netdata: bool,
-    /// Write the figures to this file, too.
+    /// Also write the figures to this file.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 }
@@ -56,20 +56,20 @@ pub(crate) enum MonitorBenchError {
     /// A command failed.
     #[error(transparent)]
     Command(#[from] CommandError),
-    /// Groups and namespaces are root's to make.
-    #[error("this benchmark makes control groups and namespaces: run it as root")]
+    /// Only root can create groups and namespaces.
+    #[error("this benchmark creates control groups and namespaces: run it as root")]
     NotRoot,
-    /// Something the benchmark makes or reads gave an error.
+    /// An I/O error of something that the benchmark creates or reads.
     #[error("cannot {what} `{path}`: {source}")]
     Io {
-        /// What was tried.
+        /// The action that failed.
         what: &'static str,
-        /// With what.
+        /// The path.
         path: String,
-        /// Why it failed.
+        /// The cause.
         source: io::Error,
     },
-    /// A contestant did not do what it was started for.
+    /// A contestant failed.
     #[error("{0}")]
     Contestant(String),
 }
@@ -82,7 +82,7 @@ impl MonitorBenchError {
     }
 }
 
-/// Measures, and prints the table; whatever happens, nothing stays behind.
+/// Measures and prints the table; leaves nothing behind in any case.
 pub(crate) fn run(options: &Options) -> Result<(), MonitorBenchError> {
     outside::run(options)
 }

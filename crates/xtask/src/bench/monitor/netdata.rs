@@ -1,4 +1,4 @@
-//! netdata as Debian ships it, with nothing but its collection of control groups.
+//! netdata as shipped by Debian, with only its collection of control groups.
 
 use std::path::Path;
 use std::time::Duration;
@@ -7,10 +7,10 @@ use super::MonitorBenchError;
 use super::measure::{Contestant, Used};
 use super::stage::Stage;
 
-/// Its loopback port; the network namespace is the run's own.
+/// Its loopback port; the network namespace belongs to the run.
 const PORT: u16 = 19_999;
 
-/// Watches it at its own cadence of one second.
+/// Measures it at its own interval of one second.
 pub(super) fn run(stage: &Stage, time: Duration) -> Result<(Used, u64), MonitorBenchError> {
     let home = stage.directory().join("netdata");
     for directory in ["config", "cache", "lib", "log", "web"] {
@@ -30,7 +30,7 @@ pub(super) fn run(stage: &Stage, time: Duration) -> Result<(Used, u64), MonitorB
 }
 
 fn text(home: &Path, stage: &Stage) -> String {
-    // It takes any version 2 tree for the whole truth, also one without controllers beside version 1.
+    // It takes any version 2 tree for the only one, even one without controllers next to version 1.
     let unified = if stage.hierarchies().is_v2() { "yes" } else { "no" };
     let home = home.display();
     format!(
@@ -54,13 +54,14 @@ fn text(home: &Path, stage: &Stage) -> String {
     )
 }
 
-/// Containers whose memory it has a chart of; what is zero (the CPU time of a sleeping process) it reads and hides.
+/// The number of containers for which it has a chart of memory; values of zero, such as the CPU time of a sleeping
+/// process, it reads but hides.
 fn charted() -> usize {
     let Ok(body) = get("/api/v1/charts") else { return 0 };
     body.matches("\"context\": \"cgroup.mem_usage\"").count()
 }
 
-/// A plain request; curl is not needed for one.
+/// Sends a simple request, for which curl is not needed.
 fn get(path: &str) -> std::io::Result<String> {
     use std::io::{Read, Write};
     let mut stream = std::net::TcpStream::connect(("127.0.0.1", PORT))?;

@@ -1,5 +1,5 @@
 //! The half of the benchmark that stays outside: it installs and builds what is needed, starts the other half in
-//! namespaces of its own, and clears up however that one ends.
+//! namespaces of its own, and cleans up however that half ends.
 
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use super::{MonitorBenchError, Options};
 use crate::command::{self, cargo};
 use crate::{packages, say};
 
-/// Processes that were killed may take this long to leave their groups.
+/// How long processes that were killed may take to leave their groups.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Prepares, measures and clears up.
@@ -34,7 +34,7 @@ pub(super) fn run(options: &Options) -> Result<(), MonitorBenchError> {
         .map_err(MonitorBenchError::io("make a directory below", std::env::temp_dir()))?;
     let program = std::env::current_exe().map_err(MonitorBenchError::io("find", "this program"))?;
 
-    // The namespaces and all that runs in them end with the first process in them, which ends with `unshare`.
+    // The namespaces and everything that runs in them end with their first process, which ends with `unshare`.
     let mut inside = Command::new("unshare");
     inside.args(["--net", "--mount", "--pid", "--mount-proc", "--fork", "--kill-child"]).arg(program);
     inside.arg("bench-monitor-inside").arg(directory.path());
@@ -57,7 +57,7 @@ pub(super) fn run(options: &Options) -> Result<(), MonitorBenchError> {
     result
 }
 
-/// Waits for the other half; Ctrl-C and SIGTERM end it first.
+/// Waits for the other half; on Ctrl-C or SIGTERM, kills it first.
 fn wait(inside: &mut Command) -> Result<(), MonitorBenchError> {
     use tokio::signal::unix::{SignalKind, signal};
     let failed = |source| MonitorBenchError::Io { what: "run", path: "unshare".to_owned(), source };
@@ -100,7 +100,7 @@ fn clear_up(hierarchies: &Hierarchies) {
     }
 }
 
-/// Whether netdata is there; installs it where that is possible.
+/// Whether netdata is installed; installs it if possible.
 fn has_netdata() -> bool {
     if command::is_installed("netdata") {
         return true;

@@ -1,4 +1,4 @@
-//! Everything that makes the monitor find containers, in the namespaces of the run.
+//! Everything that makes the monitor find containers, inside the namespaces of the run.
 
 use std::fmt::Write as _;
 use std::io::Write;
@@ -11,31 +11,31 @@ use std::time::{Duration, Instant};
 use super::MonitorBenchError;
 use super::groups::{Hierarchies, id_of};
 
-/// LXC's directory in the names of the command sockets; nothing is ever made there.
+/// LXC's directory in the names of the command sockets; nothing is ever created there.
 const LXC: &str = "/var/lib/lxc-bench";
-/// A process shows in /proc this long after it was started, at the latest.
+/// How long it may take until a started process appears in /proc.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How much the monitor reads of a container that has not run.
+/// How much the monitor reads of a container that is idle.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Looks {
-    /// What it is shipped to.
+    /// The shipped behaviour.
     AsShipped,
     /// All files in each cycle.
     AllFull,
 }
 
-/// The containers that stand so far.
+/// The containers started so far.
 #[derive(Debug)]
 pub(super) struct Stage {
     directory: PathBuf,
     hierarchies: Hierarchies,
     containers: Vec<Container>,
-    /// Its network namespace holds the containers' ends of their network devices.
+    /// The process whose network namespace has the containers' ends of their network devices.
     far_side: Child,
 }
 
-/// What keeps one container running.
+/// The process that represents a running container.
 #[derive(Debug)]
 struct Container {
     init: u32,
@@ -91,17 +91,17 @@ impl Stage {
         Ok(())
     }
 
-    /// The hierarchies the groups are in.
+    /// The hierarchies of the groups.
     pub(super) fn hierarchies(&self) -> &Hierarchies {
         &self.hierarchies
     }
 
-    /// Where contestants may keep what they write.
+    /// The directory to which contestants may write.
     pub(super) fn directory(&self) -> &Path {
         &self.directory
     }
 
-    /// How many containers stand.
+    /// The number of containers.
     pub(super) fn len(&self) -> usize {
         self.containers.len()
     }
@@ -111,8 +111,8 @@ impl Stage {
         self.containers.iter().enumerate().map(|(index, container)| (id_of(index), container.init))
     }
 
-    /// Writes a configuration of the monitor that changes nothing but the paths, the cadence, and the features that
-    /// are to be left out.
+    /// Writes a configuration of the monitor that changes only the paths, the interval, and the features that are
+    /// turned off.
     pub(super) fn monitor_configuration(
         &self,
         without: &[String],
@@ -127,7 +127,7 @@ impl Stage {
              [alerts]\nstate_file = '{state}/alerts.json'\n[anomaly]\nstate_file = '{state}/anomaly.state'\n\
              [notifications]\ndirectory = '{state}/notifications'\n[history]\nfile = '{state}/metrics.sqlite'\n"
         );
-        // Each table comes once: a feature is switched off in its own.
+        // Each table may appear only once, so a feature is turned off in its own.
         let text = without.iter().fold(text, |text, feature| {
             let table = format!("[{feature}]\n");
             text.replace(&table, &format!("{table}enabled = false\n"))
@@ -156,7 +156,7 @@ fn spawn(command: &mut Command) -> Result<Child, MonitorBenchError> {
     silent.spawn().map_err(MonitorBenchError::io("run", name))
 }
 
-/// The one child of a process, as soon as it is there.
+/// The only child of a process, as soon as it exists.
 fn child_of(pid: u32) -> Result<u32, MonitorBenchError> {
     let path = format!("/proc/{pid}/task/{pid}/children");
     let begun = Instant::now();

@@ -7,16 +7,16 @@ use std::time::Duration;
 use super::MonitorBenchError;
 use super::measure::Used;
 
-/// One contestant with one number of containers.
+/// A contestant with one number of containers.
 #[derive(Clone, Debug)]
 pub(super) struct Row {
     contestant: &'static str,
     containers: usize,
-    /// CPU time for one look at one container.
+    /// CPU time for one measurement of one container, in seconds.
     cpu_seconds: f64,
-    /// The part of it in the kernel.
+    /// The part of it spent in the kernel.
     system_share: Option<f64>,
-    /// CPU time at one look a second, in percent of one core.
+    /// CPU time with one measurement per second, in percent of one core.
     core_percent: f64,
     resident_mib: Option<f64>,
     charged_mib: Option<f64>,
@@ -24,7 +24,7 @@ pub(super) struct Row {
 }
 
 impl Row {
-    /// From what was used in a number of cycles.
+    /// A row from what was used in a number of cycles.
     pub(super) fn measured(contestant: &'static str, containers: usize, used: Used, cycles: u64) -> Self {
         let samples = (containers as f64) * (cycles.max(1) as f64);
         let cpu_seconds = used.cpu.as_secs_f64() / samples;
@@ -40,7 +40,7 @@ impl Row {
         }
     }
 
-    /// From a stated cost.
+    /// A row from a known cost.
     pub(super) fn computed(contestant: &'static str, containers: usize, cpu_seconds: f64) -> Self {
         Self {
             contestant,
@@ -62,29 +62,29 @@ impl std::fmt::Display for Row {
     }
 }
 
-/// Names of the contestants that there are targets for.
+/// Names of the contestants that have targets.
 pub(super) const OURS: &str = "lxc-monitor";
 /// The same without history, alerts and flags.
 pub(super) const OURS_RATES_ONLY: &str = "lxc-monitor, rates and the snapshot's line only";
-/// The same when it reads all files of all containers in each cycle.
+/// The same, reading all files of all containers in each cycle.
 pub(super) const OURS_ALL_FILES: &str = "lxc-monitor, rates and line only, all files in each cycle";
-/// The cheapest way to read these.
+/// The cheapest way to read these files.
 pub(super) const ALL_FILES_FLOOR: &str = "floor: pread, all files in each cycle";
-/// The cheapest way to read the same files as often.
+/// The cheapest way to read the same files equally often.
 pub(super) const PREAD_FLOOR: &str = "floor: pread, the same files as often";
 /// netdata.
 pub(super) const NETDATA: &str = "netdata, cgroups plugin only";
 
-/// CPU time at most for rates and the snapshot's line, as a multiple of the floor's.
+/// Maximum CPU time for rates and the snapshot's line, as a multiple of the floor's.
 const MAX_TIMES_FLOOR: f64 = 1.5;
-/// CPU time at most with everything, as a multiple of netdata's.
+/// Maximum CPU time with everything, as a multiple of netdata's.
 const MAX_TIMES_NETDATA: f64 = 0.75;
-/// Resident memory at most at a thousand containers, in MB of 1,000,000 bytes.
+/// Maximum resident memory with a thousand containers, in MB of 1,000,000 bytes.
 const MAX_RESIDENT_MB: f64 = 12.0;
 /// The number of containers for which memory has a target.
 const CONTAINERS_OF_RESIDENT: usize = 1000;
 
-/// Prints the table as Markdown, each contestant against ours, and what came of the targets.
+/// Prints the table as Markdown, each contestant compared with ours, and whether the targets were met.
 pub(super) fn print(rows: &[Row], hierarchies: &str, fork: Duration) -> Result<(), MonitorBenchError> {
     let failed = |source| MonitorBenchError::Io { what: "write to", path: "stdout".to_owned(), source };
     let mut output = std::io::stdout().lock();
@@ -124,7 +124,7 @@ fn mebibytes(value: Option<f64>) -> String {
     value.map_or("–".to_owned(), |mib| format!("{mib:.1} MiB"))
 }
 
-/// What was reached of the targets, number of containers by number of containers.
+/// The results for the targets, for each number of containers.
 fn targets(rows: &[Row]) -> String {
     let mut text = String::from(
         "\n| containers | target | reached | |\n\
