@@ -1,10 +1,10 @@
-//! A client that sends what it is told to, right or wrong.
+//! A client that sends exactly what it is told to, whether valid or not.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-/// What came back; status 0 when the connection was closed without an answer.
+/// A response; the status is 0 if the connection was closed without one.
 #[derive(Debug)]
 pub struct Answer {
     /// Its status.
@@ -22,12 +22,12 @@ impl Answer {
     }
 }
 
-/// Asks for a path; version 1.0, so that the answer ends with the connection and is not cut in chunks.
+/// Requests a path with HTTP 1.0, so that the response ends with the connection and is not chunked.
 pub fn get(address: SocketAddr, path: &str, headers: &str) -> Answer {
     request(address, &format!("GET {path} HTTP/1.0\r\n{headers}\r\n"))
 }
 
-/// Sends a text and reads to the end.
+/// Sends a text and reads the response to its end.
 pub fn request(address: SocketAddr, text: &str) -> Answer {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(Duration::from_mins(1))).unwrap();

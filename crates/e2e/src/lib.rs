@@ -1,6 +1,6 @@
-//! What the whole-system tests share: the project's own binaries, started as a user starts them.
+//! Shared parts of the whole-system tests: the project's own binaries, started as a user starts them.
 //!
-//! `cargo xtask test` builds the binaries first; a test that runs without them says so.
+//! `cargo xtask test` builds the binaries first; a test that runs without them fails with a message that says so.
 
 #![allow(
     clippy::expect_used,
@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-/// A binary of this workspace, from the profile the test itself was built in.
+/// A binary of this workspace, built in the same profile as the test.
 pub fn binary(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("the test knows its own path");
     let profile = test.ancestors().nth(2).expect("tests lie in <target>/<profile>/deps");
@@ -37,13 +37,14 @@ pub fn can_run_containers() -> bool {
     rustix::process::geteuid().is_root() && Command::new("lxc-create").arg("--version").output().is_ok()
 }
 
-/// How long an answer may take.
+/// Longest time to wait for an answer.
 const PATIENCE: Duration = Duration::from_mins(2);
 
-/// What a process is given to end in order when its test is over: three daemons, each with its time, and containers.
+/// How long a process may take to end in an orderly way after its test: three daemons, each with its own time limit,
+/// and containers.
 const ORDERLY_END: Duration = Duration::from_mins(2);
 
-/// A process of ours that ends with the test, whatever the test does.
+/// A process that ends with the test, whatever the test does.
 #[derive(Debug)]
 pub struct Process {
     child: Child,
@@ -51,7 +52,7 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts a program, both outputs into `log`.
+    /// Starts a program that writes both outputs to `log`.
     pub fn start(command: &mut Command, log: &Path) -> Self {
         let output = File::options().create(true).append(true).open(log).expect("the log can be written");
         let errors = output.try_clone().expect("a file handle can be copied");
@@ -65,7 +66,7 @@ impl Process {
         self.child.id()
     }
 
-    /// What it printed so far.
+    /// Its output so far.
     pub fn output(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
@@ -81,7 +82,7 @@ impl Process {
         eventually(&what, limit, || self.child.try_wait().expect("our own child can be waited for"))
     }
 
-    /// Asks it to end and waits until it did.
+    /// Asks it to end, and waits until it has.
     pub fn stop(&mut self) -> ExitStatus {
         if let Ok(Some(status)) = self.child.try_wait() {
             return status;
@@ -94,7 +95,7 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         if matches!(self.child.try_wait(), Ok(None)) {
-            // A demo that is killed outright leaves its daemons and its real containers behind.
+            // A demo that is killed at once leaves its daemons and its real containers behind.
             let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
             let deadline = Instant::now() + ORDERLY_END;
             while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < deadline {
@@ -116,10 +117,10 @@ fn eprintln_tail(log: &Path, output: &str) {
     eprintln!("--- {} ---\n{tail}", log.display());
 }
 
-/// Waits for what another process will bring about: asks again and again until it is there.
+/// Waits for something that another process does: probes repeatedly until there is a result.
 ///
 /// # Panics
-/// When it is not there after `limit`.
+/// If there is none within `limit`.
 pub fn eventually<T>(what: &str, limit: Duration, mut probe: impl FnMut() -> Option<T>) -> T {
     let begun = Instant::now();
     loop {
@@ -131,12 +132,12 @@ pub fn eventually<T>(what: &str, limit: Duration, mut probe: impl FnMut() -> Opt
     }
 }
 
-/// Runs a program to its end and returns what it printed.
+/// Runs a program to its end and returns its output.
 pub fn output(command: &mut Command) -> Output {
     command.output().unwrap_or_else(|error| panic!("cannot run {command:?}: {error}"))
 }
 
-/// An answer of our server.
+/// A response of our server.
 #[derive(Clone, Debug)]
 pub struct Answer {
     /// Its status.
@@ -147,10 +148,10 @@ pub struct Answer {
     pub body: Value,
 }
 
-/// Sends one request to our server, whose answers are JSON; a `body` that is `null` is none.
+/// Sends one request to our server, whose responses are JSON. A `body` that is `null` is not sent.
 ///
 /// # Errors
-/// When nobody answers, or with something else.
+/// If there is no response, or it is not one of our server.
 pub fn request(
     address: &str,
     method: &str,
@@ -183,12 +184,12 @@ pub fn kernel_number(path: &Path) -> Option<u64> {
     fs::read_to_string(path).ok()?.split_whitespace().next()?.parse().ok()
 }
 
-/// A short directory of its own: names of LXC's sockets hold 107 bytes.
+/// A directory with a short path, because the names of LXC's sockets are limited to 107 bytes.
 pub fn short_directory() -> tempfile::TempDir {
     tempfile::Builder::new().prefix("e2e").tempdir_in("/tmp").expect("/tmp can be written")
 }
 
-/// Turns a documented command line into its words, as a shell does for quotes.
+/// Splits a documented command line into words, with quotes as in a shell.
 pub fn words(line: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;

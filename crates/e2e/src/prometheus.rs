@@ -1,4 +1,4 @@
-//! A real Prometheus, and its checker.
+//! A real Prometheus, and `promtool`.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -14,14 +14,14 @@ use serde_json::Value;
 use crate::eventually;
 use crate::http::get;
 
-/// Longest wait for something that Prometheus does.
+/// Longest wait for anything that Prometheus does.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// Prometheus with a database of its own; ended when dropped.
+/// Prometheus with a database of its own; stopped when dropped.
 #[derive(Debug)]
 pub struct Prometheus {
     process: Child,
-    /// Where it answers queries.
+    /// The address for queries.
     pub address: SocketAddr,
 }
 
@@ -33,7 +33,7 @@ impl Prometheus {
         })
     }
 
-    /// Starts it on what `scrape_configs` says, in YAML; as another user where one is given.
+    /// Starts it with `scrape_configs`, in YAML, as another user if one is given.
     pub fn start(directory: &Path, scrape_configs: &str, uid: Option<u32>) -> Self {
         let config = directory.join("prometheus.yml");
         let text = format!(
@@ -57,7 +57,7 @@ impl Prometheus {
         let mut process = command.spawn().expect("prometheus can be started");
         let log = BufReader::new(process.stderr.take().expect("its output is a pipe"));
         let (listening, address) = mpsc::channel();
-        // The log is read to its end, or Prometheus would be held up by it.
+        // The log is read to its end, because a full pipe would block Prometheus.
         std::thread::spawn(move || {
             for line in log.lines().map_while(Result::ok) {
                 let bound = line.split_once("msg=\"Listening on\" address=");
@@ -81,7 +81,7 @@ impl Prometheus {
         format!("  - {{job_name: {name}, static_configs: [{{targets: [{}]}}]}}\n", targets.join(", "))
     }
 
-    /// The result of a query; empty while there is none.
+    /// The result of a query; empty if there is none yet.
     pub fn query(&self, query: &str) -> Vec<Value> {
         let encoded = query.bytes().map(|byte| format!("%{byte:02X}")).collect::<Vec<_>>().concat();
         let answer = get(self.address, &format!("/api/v1/query?query={encoded}"), "Host: localhost\r\n");
@@ -103,7 +103,7 @@ impl Drop for Prometheus {
     }
 }
 
-/// What `promtool check metrics` says against an exposition; empty when it finds nothing.
+/// The complaints of `promtool check metrics` about an exposition; empty if there are none.
 pub fn complaints(exposition: &str) -> Vec<String> {
     let mut check = Command::new("promtool")
         .args(["check", "metrics"])
@@ -121,7 +121,7 @@ pub fn complaints(exposition: &str) -> Vec<String> {
     said.lines().map(str::to_owned).collect()
 }
 
-/// The queries of a document.
+/// The queries in a document.
 pub fn queries(document: &str) -> impl Iterator<Item = &str> {
     document.split("```promql\n").skip(1).filter_map(|rest| rest.split("\n```").next())
 }

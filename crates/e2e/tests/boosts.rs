@@ -1,4 +1,5 @@
-//! A boost through the real API, and the real ml daemon beside it: respected while it lasts, nobody's will afterwards.
+//! A boost through the real API, together with the real ml daemon: the boost is respected while it lasts, and
+//! afterwards does not count as a manual change.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot set up its case must fail")]
 
@@ -13,7 +14,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 const LIMIT: Duration = Duration::from_mins(2);
-/// An idle mail server with far too much memory, which alone is scaled, and soon.
+/// An idle mail server with far too much memory; only this container is scaled, and soon.
 const POLICIES: &str = "[policy.all]\nnames = [\"*\"]\nscaling.mode = \"off\"\n\
      [policy.mail]\nids = [101]\nscaling.mode = \"auto\"\nscaling.cpu.mode = \"off\"\nscaling.memory.cooldown_down_seconds = 14\n\
      scaling.guard.watch_seconds = 1\nscaling.guard.watch_samples = 1\n";
@@ -23,7 +24,7 @@ fn memory_mib(directory: &Path) -> f64 {
     ContainerConfig::parse(&text).0.memory_mb.as_f64()
 }
 
-/// What a command tells of it, as JSON and as it is.
+/// The output of a command, parsed as JSON and raw.
 fn told(directory: &Path, command: &str) -> (Option<Value>, String) {
     let config = directory.join("etc/lxc_autoscale_ml.toml");
     let mut program = Command::new(binary("lxc-autoscale-ml"));
@@ -31,7 +32,7 @@ fn told(directory: &Path, command: &str) -> (Option<Value>, String) {
     (serde_json::from_slice(&told.stdout).ok(), String::from_utf8(told.stdout).unwrap())
 }
 
-/// What the daemon would decide about the memory now, and what its guards say.
+/// What the daemon would decide about memory now, and the state of its guards.
 fn why(directory: &Path) -> Option<(Value, Value)> {
     let now = told(directory, "why").0?.get("now")?.clone();
     Some((now["memory"].clone(), now["inputs"]["guard"]["memory"].clone()))
@@ -74,7 +75,7 @@ fn a_boost_is_respected_while_it_lasts_and_an_undo_for_a_day() {
     let (_, kept) = told(path, "why");
     assert!(kept.contains("is boosted to 3072 MiB") && !kept.contains("set_by_hand"), "{kept}");
 
-    // Whoever takes it back means it. What is changed within seconds of a change of the daemon's own counts as that one.
+    // Undoing it is intended. A change within seconds of a change by the daemon would count as the daemon's own.
     eventually("the daemon's own change is a while ago", LIMIT, || {
         let reason = why(path)?.0["reason"].clone();
         let left = reason["remaining_seconds"].as_u64()?;

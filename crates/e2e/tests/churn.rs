@@ -1,7 +1,8 @@
-//! Real LXC containers whose memory rises and falls all the time, under the three daemons: no shrink may kill anything.
+//! Real LXC containers whose memory constantly rises and falls, managed by the three daemons: no shrink may kill
+//! anything.
 //!
-//! It takes as long as `CHURN_MINUTES` says (an hour for `docs/guards.md`), and is skipped without it: it needs the
-//! control groups `lxc/100` and following for itself, as the shorter test of real containers does.
+//! It runs for `CHURN_MINUTES` (an hour for `docs/guards.md`), and is skipped if that is not set. It needs the
+//! control groups `lxc/100` and following for itself, like the shorter test on real containers.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot set up its case must fail")]
 
@@ -13,7 +14,7 @@ use std::time::Duration;
 use lxc_autoscale_e2e::{Process, binary, can_run_containers, eventually, short_directory};
 
 const CONTAINERS: u32 = 6;
-/// Files of 5 to 60 MiB in a tmpfs, each held for some seconds: memory that cannot be taken away.
+/// Files of 5 to 60 MiB in a tmpfs, each kept for some seconds: memory that cannot be reclaimed.
 const CHURN: &str = "mkdir -p /tmp/churn && mount -t tmpfs -o size=80m churn /tmp/churn; n=0; \
     while :; do n=$((n+1)); s=$(awk -v n=$n 'BEGIN{srand(n*7);print int(rand()*55)+5}'); \
     dd if=/dev/zero of=/tmp/churn/x bs=1M count=$s 2>/dev/null; sleep $((n % 7 + 1)); \

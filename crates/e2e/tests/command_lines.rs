@@ -1,4 +1,4 @@
-//! What the command lines of the three programs have in common.
+//! Common behaviour of the command lines of the three programs.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "all of this is test code")]
 

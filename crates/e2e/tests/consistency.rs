@@ -1,7 +1,7 @@
-//! Many clients change the same containers, `pct` fails at random, locks come and go, and the server is killed again and
-//! again: in the end the node, the ledger, the jobs and the audit log tell the same, and nothing is half made.
+//! Many clients change the same containers, `pct` fails at random, locks come and go, and the server is killed
+//! repeatedly. In the end the node, the ledger, the jobs and the audit log agree, and nothing is left half-made.
 //!
-//! `CONSISTENCY_SECONDS=60` runs it for a minute; a plain run takes a few seconds.
+//! `CONSISTENCY_SECONDS=60` runs it for a minute; by default it takes a few seconds.
 
 #![allow(
     clippy::unwrap_used,
@@ -29,7 +29,7 @@ const COPIES: u32 = 300;
 const CLIENTS: u32 = 200;
 const PATIENCE: Duration = Duration::from_mins(2);
 
-/// What the containers are on, and where the server keeps what it knows.
+/// The node of the containers, and the state directory of the server.
 struct Node {
     directory: tempfile::TempDir,
 }
@@ -47,7 +47,7 @@ impl Node {
         for id in CONTAINERS {
             let start = if id % 2 == 0 { "1" } else { "0" };
             let id = id.to_string();
-            // On a storage that has snapshots.
+            // On a storage that supports snapshots.
             let sizes = ["--cores", "2", "--memory", "512", "--rootfs", "local-lvm:1", "--start", start];
             sim(&[&["pct", "create", &id, "local:none"][..], &sizes].concat());
         }
@@ -77,7 +77,7 @@ impl Node {
         node
     }
 
-    /// Lets the server go by another configuration, which allows more cores or fewer.
+    /// Makes the server load another configuration, which allows more or fewer cores.
     fn reload(&self, server: &Process, max_cores: u32) {
         let (path, draft) = (self.at("api.toml"), self.at("api.toml.draft"));
         let text = fs::read_to_string(&path).unwrap();
@@ -132,7 +132,7 @@ impl Node {
     }
 }
 
-/// Asks the server; `None` when it does not answer.
+/// Sends a request; `None` if the server does not answer.
 fn ask(address: &Path, method: &str, path: &str, at_once: bool, body: &Value) -> Option<Value> {
     let address = fs::read_to_string(address).ok()?;
     let prefer = [("prefer", "respond-async")];
@@ -180,7 +180,7 @@ fn client(address: &Path, seed: u64, is_over: &AtomicBool, answered: &AtomicU64)
         if ask(address, method, path, random(8) == 0, &body).is_some() {
             answered.fetch_add(1, Ordering::Relaxed);
         } else {
-            // The server is down: it is up again in a moment.
+            // The server is down, and will be up again in a moment.
             thread::sleep(Duration::from_millis(20));
         }
     }
@@ -225,7 +225,7 @@ fn nothing_contradicts_anything_after_many_kills() {
     });
     assert!(0 < kills && 100 < answered.load(Ordering::Relaxed), "{kills} kills, {answered:?} answers");
 
-    // A change of a container that was cut off is settled before the next one has its turn.
+    // An interrupted change of a container is settled before the next change gets its turn.
     let address = node.at("address");
     for id in CONTAINERS {
         eventually("a container can be changed", PATIENCE, || {
@@ -264,8 +264,8 @@ fn nothing_contradicts_anything_after_many_kills() {
     nothing_is_half_made(&node, &trail);
 }
 
-/// What may have had no chance while many waited and the server was killed; in sequences that are tried until `pct` fails in
-/// none of their calls.
+/// Makes those kinds of changes that may have had no chance while many were waiting and the server was killed. Each
+/// sequence is retried until `pct` fails in none of its calls.
 fn every_kind_of_change_is_made(address: &Path) {
     let id = CONTAINERS.start;
     let sequences: [&dyn Fn(u32) -> Vec<(&'static str, Value)>; 5] = [
@@ -303,17 +303,17 @@ fn every_kind_of_change_is_made(address: &Path) {
     }
     let mut more = 0;
     eventually("a container is boosted", PATIENCE, || {
-        // A raise that was done and reported as failed is no boost, and what the container has then is no more.
+        // A raise that was made but reported as failed is not a boost, and must not leave the container raised.
         more += 1;
         let raised = json!({"vm_id": id, "cores": 16 + more, "memory": 2048 + 64 * more, "minutes": 1});
         (ask(address, "POST", "/boost", false, &raised)?["status"] == "success").then_some(())
     });
 }
 
-/// The last line of each change in the audit log.
+/// The last record of each change in the audit log.
 fn trail(node: &Node) -> BTreeMap<u64, Value> {
     let text = fs::read_to_string(node.at("audit.jsonl")).unwrap();
-    // A kill may have left half a line.
+    // A kill may have left an incomplete line.
     let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let trail: BTreeMap<u64, Value> =
         lines.filter_map(|line| Some((line["change"].as_u64()?, line))).collect();
@@ -322,7 +322,7 @@ fn trail(node: &Node) -> BTreeMap<u64, Value> {
     trail
 }
 
-/// Entry follows entry without a gap, up to what the node has.
+/// The entries follow each other without a gap, up to the current value on the node.
 fn ledger_agrees(node: &Node, id: u32, entries: &Value) {
     let (config, _) = ContainerConfig::parse(&fs::read_to_string(node.conf(id)).unwrap());
     let entries: Vec<&Value> = entries.as_array().unwrap().iter().rev().collect();
@@ -344,7 +344,8 @@ fn ledger_agrees(node: &Node, id: u32, entries: &Value) {
     }
 }
 
-/// Every copy is whole and marked, no temporary snapshot is left; what could not be removed is named.
+/// Every copy is complete and marked, and no temporary snapshot is left, except those that could not be removed and
+/// were named.
 fn nothing_is_half_made(node: &Node, trail: &BTreeMap<u64, Value>) {
     let named = |what: &str| {
         trail.values().any(|line| line.to_string().contains(what) && line.to_string().contains("left"))

@@ -1,4 +1,4 @@
-//! The demo, run unattended: the whole data path on the simulated node, and what a `kill -9` does to it.
+//! The unattended demo: the whole data path on the simulated node, and the effect of a `kill -9`.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot set up its case must fail")]
 
@@ -77,7 +77,7 @@ fn a_killed_daemon_loses_nothing_and_work_resumes() {
     for name in DAEMONS {
         let killed = eventually(name, Duration::from_mins(1), || daemon(name, directory.path()));
         kill_process(killed, Signal::KILL).unwrap();
-        // At this very moment the published file must be whole for anybody.
+        // At this very moment, anyone must be able to read a complete published file.
         let file = fs::read(directory.path().join("log/lxc_metrics.json")).unwrap();
         serde_json::from_slice::<Vec<Value>>(&file).unwrap();
         eventually(&format!("{name} runs again"), Duration::from_mins(1), || {
@@ -104,7 +104,7 @@ fn a_killed_daemon_loses_nothing_and_work_resumes() {
     }
 }
 
-/// From Proxmox's list of pools through monitor, file, ml daemon and API into the container's quota.
+/// From Proxmox's list of pools, through monitor, file, ml daemon and API, to the container's quota.
 #[test]
 fn a_policy_for_a_pool_steers_its_containers_by_cpulimit() {
     let directory = short_directory();
@@ -124,7 +124,7 @@ fn a_policy_for_a_pool_steers_its_containers_by_cpulimit() {
         Some(lxc_autoscale_core::container_config::ContainerConfig::parse(&text).0)
     };
     let limit = Duration::from_mins(2);
-    // 101 idles with four cores: it ends at a part of one, in the configuration and in the kernel.
+    // 101 is idle with four cores: it ends with a fraction of one, both in the configuration and in the kernel.
     let cores = eventually("the idle container of the pool gets a limit below one core", limit, || {
         config(101)?.cpulimit.filter(|cores| *cores < 1.0)
     });
@@ -136,7 +136,7 @@ fn a_policy_for_a_pool_steers_its_containers_by_cpulimit() {
         ((quota / 100_000.0 - cpulimit).abs() < 0.001).then_some(())
     });
     assert_eq!(config(101).unwrap().cores, Some(4), "its cores are left as they are");
-    // 104 is in no pool: it is given cores, as everybody was before.
+    // 104 is not in a pool: it is scaled by cores, as usual.
     eventually("the busy container gets cores", limit, || config(104)?.cores.filter(|cores| 1 < *cores));
     assert_eq!(config(104).unwrap().cpulimit, None);
     let shown = output(
@@ -151,7 +151,7 @@ fn a_policy_for_a_pool_steers_its_containers_by_cpulimit() {
     assert!(demo.wait(Duration::from_mins(1)).success(), "{}", demo.output());
 }
 
-/// The original's reader: the whole file with Python's `json.load`, then the keys it insists on.
+/// The original's reader: it loads the whole file with Python's `json.load`, then accesses the keys it requires.
 #[test]
 fn the_originals_reader_takes_the_file() {
     const READER: &str = r#"

@@ -1,5 +1,4 @@
-//! `docs/commands.md` names every command of the monitor and of the ml daemon with every option, and none that does
-//! not exist.
+//! `docs/commands.md` names every command of the three programs with every option, and none that does not exist.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "all of this is test code")]
 
@@ -9,17 +8,17 @@ use std::process::Command;
 
 use lxc_autoscale_e2e::binary;
 
-/// What holds for every command, and is not repeated in each row.
+/// Options of every command, which are not repeated in each row.
 const COMMON: [&str; 4] = ["--help", "--config", "--version", "--color"];
 
-/// What a program says about itself or one of its commands.
+/// The help text of a program or one of its commands.
 fn help(program: &str, command: &[&str]) -> String {
     let output = Command::new(binary(program)).args(command).arg("--help").output().unwrap();
     assert!(output.status.success(), "{program} {command:?}");
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// The commands a program offers.
+/// The commands of a program.
 fn commands(program: &str) -> Vec<String> {
     let text = help(program, &[]);
     let listed =
@@ -39,7 +38,7 @@ fn options(text: &str) -> Vec<&str> {
     words.filter(|word| !COMMON.contains(word)).collect()
 }
 
-/// The first columns of the tables below a heading, each with the command it is about: its words before any
+/// The first columns of the tables below a heading, each with its command, which is the words before the first
 /// argument.
 fn documented<'a>(page: &'a str, program: &str) -> BTreeMap<Vec<&'a str>, &'a str> {
     let section = page.split_once(&format!("## {program}\n")).unwrap().1.split("\n## ").next().unwrap();

@@ -1,5 +1,5 @@
-//! A plan on the simulated node: written by the program, carried out through the real API by `pct`, beside the real
-//! daemon, which only recommends.
+//! A plan on the simulated node: it is written by the program and carried out by `pct` through the real API, next to
+//! the real daemon, which only recommends.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot set up its case must fail")]
 
@@ -14,7 +14,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 const LIMIT: Duration = Duration::from_mins(2);
-/// Nobody is changed by the daemon.
+/// The daemon changes no container.
 const RECOMMEND: &str = "[policy.all]\nnames = [\"*\"]\nscaling.mode = \"recommend\"\n";
 
 fn ml(directory: &Path, arguments: &[&str]) -> Output {
@@ -22,7 +22,7 @@ fn ml(directory: &Path, arguments: &[&str]) -> Output {
     output(Command::new(binary("lxc-autoscale-ml")).args(arguments).arg("--config").arg(config))
 }
 
-/// Cores and memory by Proxmox's configuration.
+/// Cores and memory in Proxmox's configuration.
 fn sizes(directory: &Path, id: u64) -> (f64, f64) {
     let text = fs::read_to_string(directory.join(format!("node/etc/pve/lxc/{id}.conf"))).unwrap();
     let config = ContainerConfig::parse(&text).0;
@@ -43,7 +43,8 @@ fn a_plan_is_carried_out_exactly_beside_a_daemon_and_kept() {
         ml(path, &["decisions"]).status.success().then_some(ledger.exists())
     });
 
-    // A container that changes its mind between plan and apply makes it refuse, so a plan may take some tries.
+    // If a container's recommendation changes between plan and apply, apply refuses, so a plan may need several
+    // attempts.
     let file = path.join("plan.json");
     let file_name = file.to_str().unwrap();
     let (plan, before, report) = eventually("a plan is applied", LIMIT, || {
@@ -75,8 +76,8 @@ fn a_plan_is_carried_out_exactly_beside_a_daemon_and_kept() {
     let wanted = format!("plan {}", plan["id"].as_str().unwrap());
     let by_plan = |it: &Value| it["wanted_by"].as_str().is_some_and(|by| by.ends_with(&wanted));
     assert!(history["decisions"].as_array().unwrap().iter().any(by_plan), "{history:#}");
-    // The daemon, which only recommends, takes it in as its own: it is watched or cooled down, not respected as a size
-    // that somebody set by hand.
+    // The daemon, which only recommends, treats the change as its own: it is watched or cooled down, not respected as
+    // a size set by hand.
     let log = path.join("log/lxc_autoscale_ml.log");
     eventually("the daemon takes it in", LIMIT, || {
         fs::read_to_string(&log).unwrap().contains("applied by somebody, and taken in").then_some(())

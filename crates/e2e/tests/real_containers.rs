@@ -1,5 +1,5 @@
-//! The three daemons on real LXC containers: one burns CPU, one fills tmpfs and page cache, one idles. What
-//! counts is what the kernel's own files say.
+//! The three daemons on real LXC containers: one uses CPU, one fills tmpfs and page cache, one is idle. The results
+//! are read from the kernel's own files.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot set up its case must fail")]
 
@@ -18,7 +18,7 @@ const BURN: u32 = 100;
 const FILL: u32 = 101;
 const IDLE: u32 = 102;
 
-/// A control file of a container, in whichever generation of cgroups this machine mounts.
+/// A control file of a container, for the cgroup version that this machine mounts.
 fn control(id: u32, controller: &str, v1: &str, v2: &str) -> PathBuf {
     let root = Path::new("/sys/fs/cgroup");
     if root.join("cgroup.controllers").exists() {
@@ -42,7 +42,7 @@ fn cpus(id: u32) -> Option<u32> {
     })
 }
 
-/// Memory that the kernel cannot drop from a container's tmpfs, in bytes.
+/// Memory in a container's tmpfs, which the kernel cannot drop, in bytes.
 fn shmem_bytes(id: u32) -> Option<u64> {
     let text = fs::read_to_string(control(id, "memory", "memory.stat", "memory.stat")).ok()?;
     let value = |key: &str| {
@@ -76,13 +76,13 @@ fn real_containers_are_measured_and_resized() {
     };
     let [_, _, idle] = [BURN, FILL, IDLE].map(started);
 
-    // What the monitor says is what the kernel says.
+    // The monitor must report what the kernel reports.
     eventually("tmpfs counts as used memory and clean page cache does not", limit, || {
         let record = newest(directory.path(), FILL)?;
         let shmem_mib = shmem_bytes(FILL)? as f64 / f64::from(1 << 20);
         let memory = record.memory?;
         let working_set = record.memory_usage_mb?;
-        // The workload writes 100 MiB and more into tmpfs and reads files beside it.
+        // The workload writes 100 MiB and more to a tmpfs, and also reads files.
         let holds = 100.0 < shmem_mib
             && memory.shmem_mb <= working_set
             && working_set <= memory.anon_mb + memory.shmem_mb + memory.dirty_mb + 32.0;
@@ -93,9 +93,9 @@ fn real_containers_are_measured_and_resized() {
         (0.9..=1.05).contains(&(record.cpu_cores_used? / record.limits?.cores?)).then_some(())
     });
 
-    // And what the daemons decide is what the kernel enforces in the end.
+    // In the end, the kernel must enforce what the daemons decided.
     if 1 < std::thread::available_parallelism().unwrap().get() {
-        // It began with one, which it may have left before the first look.
+        // It began with one, which it may have left before the first check.
         eventually("the busy container may use more CPUs", limit, || (1 < cpus(BURN)?).then_some(()));
     }
     eventually("the idle container's CPUs fall", limit, || {

@@ -1,8 +1,8 @@
-//! A load of known size, run inside a container of the truth test and led line by line.
+//! A load of known size, which runs inside a container of the truth test and is controlled line by line.
 //!
-//! Each line on standard input is one order; its answer is one line on standard output, given when the load is
-//! there. So the test knows what the container does without waiting for a while, and the figures it compares with
-//! are the load's own, not the monitor's.
+//! Each line on standard input is one order. The answer is one line on standard output, sent when the load is
+//! established. So the test knows what the container is doing without waiting, and the figures it compares with come
+//! from the load itself, not from the monitor.
 
 #![allow(
     clippy::expect_used,
@@ -28,9 +28,9 @@ use rustix::fs::{Advice, fadvise};
 use rustix::time::{ClockId, clock_gettime};
 
 const MIB: usize = 1 << 20;
-/// How often a burner looks whether it is ahead, and how often its use is noted.
+/// How often a burner checks whether it is ahead, and records its usage.
 const STEP: Duration = Duration::from_millis(10);
-/// The delay a burner does not make up for.
+/// A delay beyond this is not made up for.
 const GIVEN_UP_USEC: f64 = 50_000.0;
 
 fn main() {
@@ -38,7 +38,7 @@ fn main() {
     if let [_, option, mebibytes] = arguments.as_slice()
         && option == "--eat"
     {
-        // Runs into the container's limit; nobody expects an answer.
+        // This exceeds the container's limit; nobody expects an answer.
         std::hint::black_box(filled(mebibytes.parse().expect("a number")));
         return;
     }
@@ -52,7 +52,7 @@ fn main() {
     }
 }
 
-/// What the container is made to do at the moment.
+/// What the container is currently made to do.
 #[derive(Default)]
 struct Loads {
     burner: Option<Burner>,
@@ -82,7 +82,7 @@ impl Loads {
                 self.memory.push(filled(mebibytes.parse().expect("a number")));
                 "ok".to_owned()
             }
-            // Every page is read, from swap where it has to be.
+            // Reads every page, from swap if necessary.
             ["touch"] => {
                 let pages = self.memory.iter().flat_map(|memory| memory.iter().step_by(4096));
                 format!("{}", pages.map(|byte| u64::from(*byte)).sum::<u64>())
@@ -104,7 +104,7 @@ impl Loads {
                 let mut file = File::open(path).expect("the file is there");
                 format!("{}", io::copy(&mut file, &mut io::sink()).expect("the file can be read"))
             }
-            // Its clean pages leave the page cache, so that the next read is one of the disk.
+            // Drops its clean pages from the page cache, so that the next read comes from the disk.
             ["uncache", path] => {
                 let file = File::open(path).expect("the file is there");
                 file.sync_all().expect("the file can be written out");
@@ -115,7 +115,7 @@ impl Loads {
                 std::fs::remove_file(path).expect("the file is there");
                 "ok".to_owned()
             }
-            // Answers how many could be started.
+            // Answers how many were started.
             ["processes", n] => {
                 let n: usize = n.parse().expect("a number");
                 let sleeper = || Command::new("/bin/busybox").args(["sleep", "100000"]).spawn();
@@ -159,7 +159,7 @@ impl Loads {
     }
 }
 
-/// Memory whose every page was written, none of them with zeros.
+/// Memory in which every page was written, and not with zeros.
 fn filled(mebibytes: usize) -> Vec<u8> {
     vec![7; mebibytes * MIB]
 }
@@ -175,13 +175,13 @@ fn write(path: &str, mebibytes: usize, sync: bool) {
     }
 }
 
-/// Threads that together use a number of cores, and a note of what they used when.
+/// Threads that together use a given number of cores, and a record of their usage over time.
 ///
-/// Each compares the CPU time it has had with the time that has passed, and sleeps while it is ahead. It makes up
-/// for short delays; what it lost because the machine was busy with other things it gives up.
+/// Each thread compares the CPU time it has used with the time that has passed, and sleeps while it is ahead. It
+/// makes up for short delays; longer ones, when the machine was busy otherwise, are given up.
 struct Burner {
     stop: Arc<AtomicBool>,
-    /// Wall clock and CPU time of this process, both in microseconds.
+    /// Wall clock time and CPU time of this process, both in microseconds.
     notes: Arc<Mutex<Vec<(f64, f64)>>>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -206,9 +206,9 @@ impl Burner {
         Self { stop, notes, threads }
     }
 
-    /// The CPU time used up to an instant of the wall clock, between two notes by proportion.
+    /// The CPU time used up to a point in wall clock time, interpolated between two records.
     fn used_usec_at(&self, at_usec: f64) -> f64 {
-        // The next note may be yet to come.
+        // The next record may not exist yet.
         while self.notes.lock().unwrap().last().is_none_or(|(noted, _)| *noted < at_usec) {
             std::thread::sleep(STEP);
         }

@@ -1,4 +1,4 @@
-//! A cluster of two nodes: containers are served wherever in it they are.
+//! A cluster of two nodes: containers are served on whichever node they are.
 
 use std::fs;
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use crate::schema;
 
 const OTHER: &str = "second";
 
-/// Two nodes, and our server, which is told of the first.
+/// Two nodes, and our server, which is configured with the first one.
 fn start(limits: &str) -> Node {
     let proxmox = Proxmox::start_cluster(BackEnd::Rest, &[OTHER]);
     proxmox.make_token();
@@ -44,13 +44,13 @@ fn a_container_that_moved_to_another_node_is_served_there() {
     assert!(text().contains("[there]"), "{}", text());
     let steps = node.look("/jobs")[0]["steps"].to_string();
     assert!(steps.contains(&format!("POST /nodes/{OTHER}/lxc/104/snapshot")), "{steps}");
-    // A copy is made where its source is, and its id is free in the whole cluster.
+    // A copy is created on the node of its source, and its id must be free in the whole cluster.
     let taken = node.post("/clone/create", r#"{"vm_id": 100, "new_vm_id": 104, "new_vm_name": "x"}"#);
     assert_eq!(taken["code"], "container_exists", "{taken}");
     succeed(&node, "/clone/create", r#"{"vm_id": 104, "new_vm_id": 150, "new_vm_name": "copy"}"#);
     assert!(fs::read_to_string(config_on_other(&node, 150)).unwrap().contains("lxc-autoscale-clone-150"));
 
-    // It comes back, and what was known of it is still known.
+    // The container comes back, and everything known about it is still known.
     fs::rename(config_on_other(&node, 104), node.config_path(104)).unwrap();
     succeed(&node, "/undo", r#"{"vm_id": 104, "to": "original"}"#);
     assert_eq!(node.config(104).cores, Some(1));
@@ -61,7 +61,7 @@ fn a_container_that_moved_to_another_node_is_served_there() {
     assert!(seen.contains("GET /cluster/resources"), "{seen:?}");
 }
 
-/// The memory of this node is none of its business.
+/// A container on another node must not be checked against this node's memory.
 #[test]
 fn a_container_on_another_node_is_not_held_to_the_memory_of_this_one() {
     let node = start("node_memory_reserve_percent = 90");

@@ -1,4 +1,4 @@
-//! Disks: whether one has grown as a whole, and what a removal shows of them before.
+//! Disks: whether one has grown completely, and what a removal shows of them first.
 
 use std::fs;
 
@@ -8,7 +8,7 @@ use crate::node::{BackEnd, Node};
 
 const BACK_ENDS: [BackEnd; 2] = [BackEnd::Pct, BackEnd::Rest];
 
-/// Proxmox takes it for a success, and its task ends well.
+/// Proxmox treats this as a success, and its task ends well.
 #[test]
 fn a_volume_that_grows_without_its_file_system_is_told() {
     for back_end in BACK_ENDS {
@@ -27,7 +27,7 @@ fn a_volume_that_grows_without_its_file_system_is_told() {
     }
 }
 
-/// Whatever of its configuration has changed since, a container is shown again, and its disks with it.
+/// If any part of its configuration has changed since, a container is shown again, with its disks.
 #[test]
 fn a_removal_is_confirmed_for_the_disks_that_were_shown() {
     for back_end in BACK_ENDS {
@@ -51,7 +51,7 @@ fn a_removal_is_confirmed_for_the_disks_that_were_shown() {
         let added = volumes.iter().find(|volume| volume["name"] == "mp0").unwrap();
         assert_eq!((&added["path"], &added["size_mb"]), (&json!("/srv/customers"), &json!(2 << 20)));
         assert!(again["message"].as_str().unwrap().contains("mp0 at /srv/customers 2097152 MiB"), "{again}");
-        // What is not shown of it counts as well.
+        // The parts that are not shown count as well.
         fs::write(node.config_path(104), text.replace("hostname:", "nameserver: 10.0.0.1\nhostname:"))
             .unwrap();
         let third = remove(&again["data"]["confirmation"]);

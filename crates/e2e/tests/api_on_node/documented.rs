@@ -1,4 +1,4 @@
-//! Every `curl` line of the product's first description, verbatim; what counts is what changed in the node.
+//! Every `curl` line of the product's first description, verbatim; what counts is the change on the node.
 
 use std::fs;
 use std::process::Command;
@@ -118,8 +118,8 @@ fn every_documented_call_does_what_it_says(back_end: BackEnd) {
     if back_end == BackEnd::Rest {
         let calls = fs::read_to_string(node.proxmox.at("calls.jsonl")).unwrap();
         let seen = schema::check_calls(&calls);
-        // All that the client can do, but for the privileges, which `check` alone asks for, giving up, and looking for what
-        // was lost or has moved.
+        // All calls of the client, except for reading privileges, which only `check` does, cancelling, and looking
+        // for calls that were lost or containers that have moved.
         let elsewhere = [
             "GET /access/permissions",
             "DELETE /nodes/{node}/tasks/{upid}",
@@ -180,7 +180,7 @@ fn starts_and_stops(node: &Node, json: &str) {
     }
 }
 
-/// What the ml daemon's own program says, from what the monitor has just measured.
+/// The answer of the ml daemon's own program, based on a measurement that the monitor has just made.
 fn tells_why(node: &Node) {
     let at = |path: &str| node.proxmox.at(path).display().to_string();
     let monitor = format!(
@@ -209,7 +209,7 @@ fn tells_why(node: &Node) {
     assert!(why["data"]["explanation"]["otherwise"]["memory"].is_object(), "{why}");
     for (query, code) in [
         ("lxc_id=999", "no_decision"),
-        // Nothing was ever decided here.
+        // No decision was ever made here.
         ("lxc_id=104&at=2026-11-25T13:05:00Z", "no_decision"),
     ] {
         let answer = node.ask(&format!(r#"curl -X GET "http://proxmox:5000/resource/lxc/why?{query}""#));

@@ -1,4 +1,4 @@
-//! Answers of Proxmox that do not arrive, or not in time: what was asked for may be done all the same.
+//! Answers of Proxmox that do not arrive, or not in time: the change may have been made all the same.
 
 use std::fs::File;
 
@@ -11,7 +11,7 @@ use crate::schema;
 /// How an answer is lost: Proxmox's own proxy gives up, or the connection breaks.
 const LOST: [&str; 2] = ["given-up", "lost"];
 
-/// What the ledger says of container 104, the oldest entry first.
+/// The ledger entries of container 104, oldest first.
 fn ledger(node: &Node) -> Vec<String> {
     let page = node.look("/ledger?vm_id=104");
     let entries = page["entries"].as_array().unwrap().iter().rev();
@@ -44,7 +44,7 @@ fn a_task_whose_name_is_lost_is_found_and_followed_to_its_end() {
     assert!(seen.contains("GET /nodes/{node}/tasks"), "{seen:?}");
 }
 
-/// A size is set without a task. It is our own change though nobody was told, and not one from outside.
+/// A size is set without a task. It counts as our own change although nobody was told, and not as one from outside.
 #[test]
 fn a_size_that_was_set_without_an_answer_is_found_on_the_node() {
     let node = Node::start(BackEnd::Rest);
@@ -65,8 +65,8 @@ fn a_size_that_was_set_without_an_answer_is_found_on_the_node() {
     assert_eq!(ledger(&node), expected);
 }
 
-/// What is not idempotent: whoever asks again is refused while the first is still under way, though Proxmox has not even
-/// begun its task when the time of the call is over.
+/// A call that is not idempotent. A second request is refused while the first call is still under way, even if
+/// Proxmox has not begun its task by the time limit of the call.
 #[test]
 fn a_disk_that_is_to_grow_grows_once() {
     let node = Node::start_with(BackEnd::Rest, "change_timeout_seconds = 1");

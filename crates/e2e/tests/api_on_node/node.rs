@@ -12,7 +12,7 @@ use serde_json::Value;
 
 /// A token as `pveum` names it.
 pub(crate) const TOKEN: &str = "autoscale@pve!scaler";
-/// Everything the server's features take.
+/// All privileges that the server's features need.
 const ROLE: &str = "VM.Audit VM.Config.CPU VM.Config.Memory VM.Config.Disk VM.Config.Options VM.Snapshot VM.PowerMgmt \
                     VM.Clone VM.Allocate";
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
@@ -24,7 +24,7 @@ pub(crate) enum BackEnd {
     Rest,
 }
 
-/// A simulated node that runs, with the REST API of Proxmox if asked for.
+/// A running simulated node, with Proxmox's REST API if asked for.
 pub(crate) struct Proxmox {
     directory: tempfile::TempDir,
     pub(crate) url: String,
@@ -44,7 +44,8 @@ impl Proxmox {
         Self::start_cluster(back_end, &[])
     }
 
-    /// With other nodes of its cluster, which have no containers; each is a directory beside that of this one.
+    /// Also starts other nodes of its cluster, which have no containers; each has a directory next to that of this
+    /// node.
     pub(crate) fn start_cluster(back_end: BackEnd, others: &[&str]) -> Self {
         let directory = short_directory();
         let at = |path: &str| directory.path().join(path);
@@ -84,7 +85,7 @@ impl Proxmox {
         let path = self.at("node/etc/sim/node.json");
         let mut settings: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
         settings[key] = value.into();
-        // In one step: the node reads it at any time.
+        // In a single step, because the node may read it at any time.
         let draft = path.with_extension("new");
         fs::write(&draft, settings.to_string()).unwrap();
         fs::rename(draft, path).unwrap();
@@ -103,7 +104,7 @@ impl Proxmox {
         String::from_utf8(done.stdout).unwrap()
     }
 
-    /// Makes a token without any rights, and the file that holds it.
+    /// Creates a token without privileges, and the file with it.
     pub(crate) fn make_token(&self) {
         self.succeed("pveum user add autoscale@pve");
         let made = self.succeed("pveum user token add autoscale@pve scaler --privsep 1");
@@ -113,7 +114,7 @@ impl Proxmox {
         fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
     }
 
-    /// Gives it all the rights that are of use.
+    /// Grants it all privileges that are of use.
     pub(crate) fn grant_all(&self) {
         self.succeed(&format!("pveum role add Scale --privs '{ROLE}'"));
         self.succeed("pveum role add Space --privs Datastore.AllocateSpace");
@@ -133,7 +134,7 @@ impl Proxmox {
         copy
     }
 
-    /// Writes a configuration of our server and returns where it is.
+    /// Writes a configuration of our server and returns its path.
     pub(crate) fn configure(&self, back_end: BackEnd, more: &str) -> PathBuf {
         let node = self.at("node").display().to_string();
         let rest = match back_end {
@@ -166,7 +167,7 @@ impl Proxmox {
     }
 }
 
-/// `lxc-autoscale-api check` with a configuration: whether it succeeded, and what it said.
+/// Runs `lxc-autoscale-api check` with a configuration; returns whether it succeeded, and its output.
 pub(crate) fn check(config: &Path) -> (bool, String) {
     let done = output(Command::new(binary("lxc-autoscale-api")).arg("check").arg("--config").arg(config));
     let text = [done.stdout, done.stderr].concat();
@@ -178,7 +179,7 @@ impl Node {
         Self::start_with(back_end, "")
     }
 
-    /// With more tables in the configuration of our server.
+    /// Starts it with additional tables in the configuration of our server.
     pub(crate) fn start_with(back_end: BackEnd, more: &str) -> Self {
         let proxmox = Proxmox::start(back_end);
         if back_end == BackEnd::Rest {
@@ -189,7 +190,7 @@ impl Node {
         Self::serve(proxmox, &config)
     }
 
-    /// With more keys for its entrance, the table `server`.
+    /// Starts it with additional keys in the table `server`.
     pub(crate) fn start_with_server(back_end: BackEnd, keys: &str) -> Self {
         let proxmox = Proxmox::start(back_end);
         let config = proxmox.configure(back_end, "");
@@ -208,14 +209,14 @@ impl Node {
         Self { address: address.trim().to_owned(), proxmox, _api: api }
     }
 
-    /// Posts a body and returns the answer, whatever it is.
+    /// Posts a body and returns the response, whatever it is.
     #[track_caller]
     pub(crate) fn post(&self, path: &str, body: &str) -> Value {
         let json = r#"-H "Content-Type: application/json""#;
         self.ask(&format!("curl -X POST http://proxmox:5000{path} {json} -d '{body}'"))
     }
 
-    /// The data of a look.
+    /// The data of a GET request.
     #[track_caller]
     pub(crate) fn look(&self, path: &str) -> Value {
         self.run(&format!(r#"curl "http://proxmox:5000{path}""#))["data"].clone()
@@ -226,7 +227,7 @@ impl Node {
         fs::read_to_string(self.proxmox.at("calls.jsonl")).unwrap()
     }
 
-    /// Runs a documented line as it stands; only the way to the node is told beside it.
+    /// Runs a documented line unchanged, except for the address of the node.
     #[track_caller]
     pub(crate) fn run(&self, line: &str) -> Value {
         let answer = self.ask(line);
@@ -234,7 +235,7 @@ impl Node {
         answer
     }
 
-    /// As [`Node::run`], whatever the answer.
+    /// As [`Node::run`], with any response.
     #[track_caller]
     pub(crate) fn ask(&self, line: &str) -> Value {
         let mut words = words(line).into_iter();

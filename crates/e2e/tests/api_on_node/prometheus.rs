@@ -1,4 +1,4 @@
-//! A real Prometheus, as an ordinary user with a key, scrapes the server and the monitor of one node.
+//! A real Prometheus, running as an ordinary user with a key, scrapes the server and the monitor of one node.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -14,11 +14,11 @@ use lxc_autoscale_e2e::{Process, binary, eventually, output};
 use crate::node::{BackEnd, Node};
 
 const DOCUMENT: &str = include_str!("../../../../docs/prometheus.md");
-/// A user that is nobody special on any system.
+/// A user without any privileges on any system.
 const NOBODY: u32 = 65_534;
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// Starts the monitor on the node; its newest snapshot is where the server looks for it.
+/// Starts the monitor on the node, with its metrics file where the server expects it.
 fn monitor(node: &Node) -> (Process, SocketAddr) {
     let at = |path: &str| node.proxmox.at(path).display().to_string();
     let config = format!(
@@ -41,7 +41,7 @@ fn monitor(node: &Node) -> (Process, SocketAddr) {
     (monitor, address)
 }
 
-/// A viewer's key in a file that only nobody may read.
+/// A viewer's key in a file that only that user can read.
 fn key(node: &Node, directory: &Path) -> String {
     let mut create = Command::new(binary("lxc-autoscale-api"));
     create.args(["key", "create", "prometheus", "--role", "viewer", "--config"]);

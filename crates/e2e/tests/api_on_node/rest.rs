@@ -1,5 +1,5 @@
-//! What is particular about the REST API: tokens, privileges, certificates, tasks; and that what Proxmox refuses has the
-//! same name through both back ends.
+//! The peculiarities of the REST API: tokens, privileges, certificates, tasks; and that refusals by Proxmox have the
+//! same error codes with both back ends.
 
 use std::fs;
 
@@ -40,11 +40,11 @@ fn what_proxmox_refuses_has_the_same_name_through_both() {
     }
 }
 
-/// A node whose volumes take a minute: nothing here waits so long, because it is given up.
+/// A node whose volumes take a minute; nothing here waits for that, because the work is cancelled.
 #[test]
 fn a_copy_and_a_snapshot_that_are_given_up_leave_nothing() {
     let node = Node::start(BackEnd::Rest);
-    // A running container would be copied from a snapshot, which takes its time, too.
+    // A running container would be copied from a snapshot, which takes time, too.
     node.run(&format!(r#"curl -X POST http://proxmox:5000/power/stop {JSON} -d '{{"vm_id": 104}}'"#));
     node.proxmox.set("volume_work_milliseconds", 60_000);
     let config = |id| fs::read_to_string(node.config_path(id)).unwrap_or_default();
@@ -72,14 +72,15 @@ fn a_copy_and_a_snapshot_that_are_given_up_leave_nothing() {
     assert!(seen.contains("DELETE /nodes/{node}/tasks/{upid}"), "{seen:?}");
 }
 
-/// Whatever the token has before, and whichever roles there are: afterwards it has all, and the commands may be run again.
+/// Whatever privileges the token had before, and whichever roles exist: afterwards it has all, and the commands can
+/// be repeated.
 #[test]
 fn check_names_missing_privileges_and_its_commands_grant_them() {
     for (before, place) in [
         (None, ""),
-        // Inherited: an entry on a deeper path takes its place.
+        // Inherited: an entry on a deeper path replaces it.
         (Some("role add Some --privs 'VM.Audit VM.Config.CPU Sys.Audit'"), "/ Some"),
-        // By an earlier version of the commands, which granted less.
+        // Made by an earlier version of the commands, which granted less.
         (Some("role add LxcAutoscale --privs 'VM.Audit VM.Config.CPU'"), "/vms LxcAutoscale"),
     ] {
         let proxmox = Proxmox::start(BackEnd::Rest);
@@ -106,7 +107,8 @@ fn check_names_missing_privileges_and_its_commands_grant_them() {
     }
 }
 
-/// A privilege that an older Proxmox does not know is neither missed nor granted there: `pveum` would refuse the role.
+/// A privilege that an older Proxmox does not know must be neither reported nor granted, because `pveum` would refuse
+/// the role.
 #[test]
 fn a_bridge_takes_a_privilege_since_version_8() {
     for (version, asks) in [("7.4-17", false), ("9.1.4", true)] {
@@ -120,7 +122,7 @@ fn a_bridge_takes_a_privilege_since_version_8() {
             proxmox.succeed(&format!("pveum {command}"));
         }
         assert!(check(&config).1.contains("nothing is missing"), "{version}");
-        // What it is for: the container that is copied has a network.
+        // What the privilege is for: the copied container has a network.
         let node = Node::serve(proxmox, &config);
         let body = r#"{"vm_id": 104, "new_vm_id": 105, "new_vm_name": "copy"}"#;
         let answer = node.post("/clone/create", body);
@@ -178,7 +180,7 @@ fn only_the_certificate_that_is_expected_is_sent_a_token() {
         let (succeeds, said) = check(&config);
         assert_eq!(succeeds, trusted, "{fingerprint}: {said}");
     }
-    // An authority that has signed nothing here.
+    // An authority that has not signed anything here.
     let mut command = std::process::Command::new("openssl");
     command.args([
         "req",

@@ -1,19 +1,19 @@
-//! Proxmox's published API schema, cut down to the calls that our client makes (`schema.json`: of each parameter and each
-//! field its type, bounds and words), and a check of recorded calls and answers against it.
+//! Proxmox's published API schema, reduced to the calls that our client makes (`schema.json` has the type, bounds and
+//! values of each parameter and field), and a check of recorded calls and answers against it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 use serde_json::Value;
 
-/// What a call takes and gives.
+/// The parameters and the result of a call.
 #[derive(Debug, Deserialize)]
 struct Method {
     parameters: Shape,
     returns: Option<Shape>,
 }
 
-/// What a value must be, in Proxmox's dialect of JSON schema.
+/// The constraints on a value, in Proxmox's dialect of JSON schema.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Shape {
@@ -45,14 +45,14 @@ fn schema() -> BTreeMap<String, Method> {
     serde_json::from_str(include_str!("schema.json")).unwrap()
 }
 
-/// The calls the schema knows.
+/// The calls in the schema.
 pub(crate) fn methods() -> Vec<&'static str> {
     let names =
         include_str!("schema.json").lines().filter_map(|line| line.strip_prefix('"')?.split_once('"'));
     names.map(|(name, _)| name).collect()
 }
 
-/// Checks each call and its answer; returns the methods that were called with success.
+/// Checks each call and its answer; returns the methods that were called successfully.
 pub(crate) fn check_calls(log: &str) -> BTreeSet<String> {
     let schema = schema();
     let mut seen = BTreeSet::new();
@@ -113,7 +113,7 @@ fn check_parameters(shape: &Shape, given: &BTreeMap<String, String>, line: &str)
 /// Checks a value; `place` says where it is.
 fn check(shape: &Shape, value: &Value, place: &str, line: &str) {
     let fits = match shape.r#type.as_str() {
-        // Proxmox itself writes numbers of some fields as texts (`cpulimit`, `/cluster/nextid`).
+        // Proxmox itself writes the numbers of some fields as strings (`cpulimit`, `/cluster/nextid`).
         "integer" => value.is_i64() || value.as_str().is_some_and(|text| text.parse::<i64>().is_ok()),
         "number" => value.is_number() || value.as_str().is_some_and(|text| text.parse::<f64>().is_ok()),
         "boolean" => value == 0 || value == 1,

@@ -12,13 +12,13 @@ use lxc_autoscale_e2e::{binary, output};
 use crate::machine::Machine;
 use crate::monitor::Monitor;
 
-/// Longest time an order may take, on an emulated machine too.
+/// Longest time for an order, also on an emulated machine.
 const PATIENCE: Duration = Duration::from_mins(4);
 
-/// Name of the container that is made first and copied for all others; it never runs.
+/// Name of the container that is created first and copied for all others; it is never started.
 const TEMPLATE: &str = "made-once";
 
-/// What the kernel is to enforce.
+/// The limits that the kernel must enforce.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     pub(crate) quota_cores: Option<f64>,
@@ -33,12 +33,12 @@ pub(crate) struct Container {
     pub(crate) id: u32,
     directory: PathBuf,
     load: Option<Load>,
-    /// When `lxc-start` was called, and when it had returned.
+    /// The times before and after the call of `lxc-start`.
     pub(crate) started: (Instant, Instant),
 }
 
 impl Container {
-    /// Makes and starts a container; `data` is a directory of the node that it sees as `/data`.
+    /// Creates and starts a container; `data` is a directory of the node that it sees as `/data`.
     pub(crate) fn start(machine: Machine, monitor: &Monitor, id: u32, limits: Limits, data: &Path) -> Self {
         let directory = monitor.containers();
         fs::create_dir_all(&directory).unwrap();
@@ -50,12 +50,12 @@ impl Container {
             );
         }
         let own = directory.join(id.to_string());
-        // The template's script takes seconds on an emulated machine, a copy does not.
+        // The template's script takes seconds on an emulated machine; copying does not.
         succeed(Command::new("cp").arg("-a").arg(&template).arg(&own));
         let config = own.join("config");
         let text = fs::read_to_string(&config).unwrap().replace(TEMPLATE, &id.to_string());
         fs::write(&config, config_text(&text, machine, id, limits, data)).unwrap();
-        // An init that starts nothing: the template's would take the network's address away (udhcpc).
+        // An init that starts nothing; the template's would remove the network's address (udhcpc).
         fs::write(own.join("rootfs/etc/inittab"), "::ctrlaltdel:/bin/true\n").unwrap();
         monitor.configure(id, &proxmox_text(id, limits));
         let mut container = Self { id, directory, load: None, started: (Instant::now(), Instant::now()) };
@@ -63,7 +63,7 @@ impl Container {
         container
     }
 
-    /// Starts it, again where it was stopped.
+    /// Starts it, or starts it again after it was stopped.
     pub(crate) fn boot(&mut self) {
         let before = Instant::now();
         let log = self.directory.join(format!("{}.log", self.id));
@@ -115,7 +115,7 @@ impl Drop for Container {
     }
 }
 
-/// Empty groups stay behind where the kernel was still busy with them.
+/// Empty groups may be left if the kernel was still busy with them.
 fn remove_groups(id: u32) {
     let roots = fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten().map(|entry| entry.path());
     for root in roots.chain([PathBuf::from("/sys/fs/cgroup")]) {
@@ -126,14 +126,14 @@ fn remove_groups(id: u32) {
     }
 }
 
-/// What the template made, less its network and confinement, with Proxmox's layout and our limits.
+/// The template's configuration without its network and confinement, with Proxmox's layout and our limits.
 fn config_text(template: &str, machine: Machine, id: u32, limits: Limits, data: &Path) -> String {
     let ours = ["lxc.net.", "lxc.apparmor.", "lxc.cgroup"];
     let kept = template.lines().filter(|line| !ours.iter().any(|prefix| line.starts_with(prefix)));
     let mut lines: Vec<String> = kept.map(str::to_owned).collect();
     let address = container_address(id);
     lines.extend([
-        // Debian's profile may not be loaded, and what it forbids is not what is tested.
+        // Debian's profile may not be loaded, and what it forbids is not part of the test.
         "lxc.apparmor.profile = unconfined".to_owned(),
         "lxc.net.0.type = veth".to_owned(),
         format!("lxc.net.0.veth.pair = {}", node_device(id)),
@@ -161,7 +161,8 @@ fn config_text(template: &str, machine: Machine, id: u32, limits: Limits, data: 
     lines.join("\n") + "\n"
 }
 
-/// What Proxmox would have stored, with all that must not be taken for the current state.
+/// The configuration that Proxmox would have stored, including everything that must not be taken for the current
+/// state.
 fn proxmox_text(id: u32, limits: Limits) -> String {
     let cpulimit = limits.quota_cores.map(|cores| format!("cpulimit: {cores}\n")).unwrap_or_default();
     format!(
@@ -176,7 +177,7 @@ pub(crate) fn node_device(id: u32) -> String {
     format!("veth{id}i0")
 }
 
-/// A link-local network of four addresses for each container, from 169.254.16.0 to 169.254.156.160.
+/// A link-local network of four addresses per container, from 169.254.16.0 to 169.254.156.160.
 fn address(id: u32, host: u32) -> String {
     let n = 4 * (id % 9000) + host;
     format!("169.254.{}.{}", 16 + n / 256, n % 256)
@@ -198,7 +199,7 @@ fn tool(program: &str, id: u32, directory: &Path) -> Command {
 
 /// Runs a command that must succeed.
 pub(crate) fn succeed(command: &mut Command) {
-    // LXC's monitor keeps the outputs it is given, so they are none of ours.
+    // LXC's monitor keeps the streams it inherits, so it gets none of ours.
     let status = command.stdout(Stdio::null()).stderr(Stdio::null()).status();
     assert!(status.as_ref().is_ok_and(std::process::ExitStatus::success), "{command:?}: {status:?}");
 }

@@ -1,4 +1,4 @@
-//! CPU use and throttling (A3, A5): what a burner says it used, and the kernel's own counters.
+//! CPU usage and throttling (A3, A5), compared with the burner's own figures and the kernel's counters.
 
 use lxc_autoscale_core::snapshot::{ContainerRecord, Snapshot, Throttling};
 
@@ -8,7 +8,7 @@ use crate::monitor::{record, usec};
 use crate::node::NodeCpu;
 use crate::{Proof, around};
 
-/// How far a burner may be from what it was told, for its nominal figure to be asked for.
+/// How far a burner may deviate from its order for its nominal figure to be checked.
 const AS_TOLD: f64 = 0.02;
 /// Long enough that the scheduler's ticks do not matter.
 const INTERVAL_SECONDS: f64 = 5.0;
@@ -44,7 +44,7 @@ pub(crate) fn burning(proof: &mut Proof) {
     });
     proof.findings.within("cpu_usage_percent, of the limit", off.reduce(f64::max), 0.0..=0.0001);
 
-    // The machine may have had other things to do; what the burner itself says decides.
+    // The machine may have been busy otherwise; the burner's own figures decide.
     let quiet = pairs.iter().zip(&truth).find(|(_, truth)| is_as_told(**truth, nominal));
     match quiet {
         Some(((_, now), _)) => {
@@ -71,10 +71,10 @@ pub(crate) fn burning(proof: &mut Proof) {
     proof.findings.within("node.cpu_cores_used, most", ratios.iter().copied().reduce(f64::max), 0.97..=1.03);
 }
 
-/// Quota of the throttled container, in cores: so little that its two threads hit it on a busy machine, too.
+/// Quota of the throttled container, in cores: so little that its two threads reach it even on a busy machine.
 const QUOTA: f64 = 0.2;
 
-/// Two threads that want a core each under a small limit.
+/// Two threads that want a core each, under a small limit.
 pub(crate) fn throttled(proof: &mut Proof) {
     let mut container = proof.container(limits(QUOTA));
     let id = container.id;
@@ -91,7 +91,8 @@ pub(crate) fn throttled(proof: &mut Proof) {
     match quiet {
         Some((pair, _)) => {
             proof.findings.within(nominal, pair.1.cpu_cores_used, 0.97 * QUOTA..=1.03 * QUOTA);
-            // Ten periods a second, in nearly each of which burners that want ten times their quota hit it.
+            // There are ten periods a second, and burners that want ten times their quota reach it in nearly all of
+            // them.
             let possible = 10.0 * INTERVAL_SECONDS;
             proof.findings.within(
                 rises,
@@ -129,7 +130,7 @@ pub(crate) fn throttled(proof: &mut Proof) {
     let share = hits.zip(periods).map_or(f64::NAN, |(hits, periods)| hits / periods);
     proof.findings.within("cpu_throttled_share", newest.1.cpu_throttled_share, share - 1e-9..=share + 1e-9);
 
-    // Threads that are held back wait for a CPU most of the time.
+    // Threads that are throttled wait for a CPU most of the time.
     let pressure = machine.pressure(Some(id), "cpu");
     let (snapshot, kernel) = around(|| stall_usec(&pressure, "some"), || proof.monitor.once());
     let measured = record(&snapshot, id).pressure.cpu.map(|cpu| cpu.some.total_usec);
@@ -141,7 +142,7 @@ pub(crate) fn throttled(proof: &mut Proof) {
     };
     let (snapshot, (before, after)) = around(average, || proof.monitor.once());
     let measured = record(&snapshot, id).pressure.cpu.map(|cpu| cpu.some.avg10);
-    // A new average is made every two seconds and moves by a fifth at most.
+    // The average is updated every two seconds, and changes by a fifth at most.
     let (low, high) = (before.min(after) - 20.0, before.max(after) + 20.0);
     proof.findings.within("pressure.cpu.some.avg10", measured, low.max(0.01)..=high.min(100.0));
 }
@@ -150,8 +151,8 @@ fn limits(quota_cores: f64) -> Limits {
     Limits { quota_cores: Some(quota_cores), memory_mib: 128, swap_mib: 0, pids: None }
 }
 
-/// Measures `least` times; on the machine made for the test until there is what is wanted, or so often that it will
-/// not come.
+/// Measures `least` times. On the machine made for the test, measures until the wanted result occurs, or so often
+/// that it never will.
 fn series(
     proof: &Proof,
     name: &str,
@@ -172,7 +173,7 @@ fn pairs(snapshots: &[Snapshot], id: u32) -> Vec<(&ContainerRecord, &ContainerRe
     snapshots.windows(2).map(|pair| (record(&pair[0], id), record(&pair[1], id))).collect()
 }
 
-/// A burner that used what it was told, by its own word: the machine left it that.
+/// Whether a burner used what it was told, by its own figures: then the machine had time for it.
 fn is_as_told(burned: f64, nominal: f64) -> bool {
     (burned / nominal - 1.0).abs() < AS_TOLD
 }
@@ -181,7 +182,7 @@ fn burned_as_told(container: &mut Container, snapshots: &[Snapshot], nominal: f6
     pairs(snapshots, container.id).iter().any(|pair| is_as_told(burned_cores(container, *pair), nominal))
 }
 
-/// How far a counter of throttling rose between two records.
+/// How much a throttling counter increased between two records.
 fn rise(
     (earlier, later): (&ContainerRecord, &ContainerRecord),
     counter: fn(&Throttling) -> u64,
@@ -189,13 +190,13 @@ fn rise(
     Some((counter(&later.throttling?) - counter(&earlier.throttling?)) as f64)
 }
 
-/// What the burner itself says it used between two records, in cores.
+/// The burner's own usage between two records, in cores.
 fn burned_cores(container: &mut Container, (earlier, later): (&ContainerRecord, &ContainerRecord)) -> f64 {
     let (from, to) = (usec(earlier.timestamp), usec(later.timestamp));
     container.ask(&format!("burned {from} {to}")) / (to - from)
 }
 
-/// The smallest and the largest ratio of what was measured to what is true.
+/// The smallest and the largest ratio of measured to true values.
 fn ratios(pairs: &[(&ContainerRecord, &ContainerRecord)], truth: &[f64]) -> (Option<f64>, Option<f64>) {
     let ratio =
         |((_, now), truth): (&(&ContainerRecord, &ContainerRecord), &f64)| Some(now.cpu_cores_used? / truth);

@@ -1,10 +1,10 @@
-//! The table of what was compared with what, and its verdicts.
+//! The table of comparisons and their results.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::ops::RangeInclusive;
 
-/// What became of one row.
+/// The result of one row.
 #[derive(Debug)]
 enum Verdict {
     Agrees,
@@ -20,14 +20,14 @@ struct Row {
     verdict: Verdict,
 }
 
-/// Collects rows; nothing fails before the last one is in, so that one run shows all that is wrong.
+/// Collects rows. The test fails only after the last one, so that one run shows everything that is wrong.
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
     rows: Vec<Row>,
 }
 
 impl Findings {
-    /// A measured value and the bounds the truth sets it; an absent value differs.
+    /// Compares a measured value with bounds around the truth; an absent value is a difference.
     pub(crate) fn within(
         &mut self,
         name: &'static str,
@@ -41,7 +41,7 @@ impl Findings {
         self.push(name, measured, truth, agrees);
     }
 
-    /// A cumulative counter, between what the kernel said before and after.
+    /// Compares a cumulative counter with the kernel's values before and after.
     pub(crate) fn counter(
         &mut self,
         name: &'static str,
@@ -55,7 +55,7 @@ impl Findings {
         self.within(name, measured.into().map(|value| value as f64), before as f64..=after as f64);
     }
 
-    /// A gauge in MiB, near what the kernel said in bytes before and after.
+    /// Compares a gauge in MiB with the kernel's values in bytes before and after.
     pub(crate) fn gauge_mib(
         &mut self,
         name: &'static str,
@@ -72,12 +72,12 @@ impl Findings {
         self.within(name, measured, low - slack_mib..=high + slack_mib);
     }
 
-    /// A sentence that is true or not; `found` says what was seen.
+    /// A statement that is true or not; `found` says what was seen.
     pub(crate) fn holds(&mut self, name: &'static str, truth: &str, holds: bool, found: impl Into<String>) {
         self.push(name, found.into(), truth.to_owned(), holds);
     }
 
-    /// A row that this machine cannot show, and why.
+    /// Rows that this machine cannot show, and why.
     pub(crate) fn skip(&mut self, names: &[&'static str], why: &str) {
         for name in names {
             let (measured, truth) = ("-".to_owned(), why.to_owned());
@@ -104,9 +104,9 @@ impl Findings {
         text
     }
 
-    /// Names of the rows with a verdict other than `ok`, and of those that are missing or not known.
+    /// The names of the rows with a result other than `ok`, and of those that are missing or unknown.
     ///
-    /// `expected` are all rows; `may_be_skipped` those that this kind of machine cannot show.
+    /// `expected` has all rows, and `may_be_skipped` those that this kind of machine cannot show.
     pub(crate) fn complaints(&self, expected: &[&str], may_be_skipped: &[&str]) -> Vec<String> {
         let mut seen = BTreeSet::new();
         let mut complaints = Vec::new();

@@ -1,4 +1,4 @@
-//! The machine the test runs on, and the kernel's own figures, read without any code of the monitor.
+//! The machine that the test runs on, and the kernel's own figures, read without any code of the monitor.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,20 +6,20 @@ use std::time::Duration;
 
 use lxc_autoscale_e2e::eventually;
 
-/// Longest time for figures of `memory.stat` to be added up, on a busy or emulated machine too.
+/// Longest time for the kernel to sum up the figures of `memory.stat`, also on a busy or emulated machine.
 const FLUSH_PATIENCE: Duration = Duration::from_mins(1);
 const CGROUP: &str = "/sys/fs/cgroup";
 
-/// Which control groups there are, and what else decides which rows can be shown.
+/// The cgroup version, and everything else that decides which rows can be shown.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Machine {
-    /// Version 2 alone; otherwise version 1, perhaps with an empty version 2 tree beside it.
+    /// Only version 2; otherwise version 1, perhaps with an empty version 2 tree.
     pub(crate) is_v2: bool,
     /// The node has swap space.
     pub(crate) has_swap: bool,
     /// CPUs online.
     pub(crate) cpus: u32,
-    /// Nothing may be skipped: this is the machine that was made for the test.
+    /// No row may be skipped: this is the machine made for the test.
     pub(crate) is_complete: bool,
 }
 
@@ -37,7 +37,7 @@ impl Machine {
         }
     }
 
-    /// A file of a container's outer group; the controller names the tree of version 1.
+    /// A file of a container's outer group; on version 1, the controller is the name of the tree.
     pub(crate) fn file(self, id: u32, controller: &str, name: &str) -> PathBuf {
         let root = Path::new(CGROUP);
         if self.is_v2 {
@@ -47,7 +47,7 @@ impl Machine {
         }
     }
 
-    /// A file of `memory.stat`, by its name in version 2, in bytes or events.
+    /// A value of `memory.stat`, by its name in version 2, in bytes or events.
     pub(crate) fn memory_stat(self, id: u32, key: &str) -> Option<u64> {
         let v1 = match key {
             "anon" => "total_rss",
@@ -64,10 +64,10 @@ impl Machine {
         keyed(self.file(id, "memory", "memory.stat"), if self.is_v2 { key } else { v1 })
     }
 
-    /// Waits until the kernel itself shows at least so much of what was just brought about.
+    /// Waits until the kernel itself shows at least this much of what was just done.
     ///
-    /// It adds up the figures of `memory.stat` when many have changed, and otherwise every two seconds
-    /// (`FLUSH_TIME` in `mm/memcontrol.c`), so that they may lag behind by as much.
+    /// It sums up the figures of `memory.stat` when many have changed, and otherwise every two seconds (`FLUSH_TIME`
+    /// in `mm/memcontrol.c`), so they may lag behind by that time.
     pub(crate) fn shows(self, id: u32, key: &str, least: f64) {
         eventually(&format!("{key} of {id} is {least}"), FLUSH_PATIENCE, || {
             self.memory_stat(id, key).filter(|shown| least <= *shown as f64)
@@ -86,7 +86,7 @@ impl Machine {
         }
     }
 
-    /// Processes killed by the OOM killer. Version 1 counts them at the group they were in.
+    /// Processes killed by the OOM killer. Version 1 counts them at the group that they were in.
     pub(crate) fn oom_kills(self, id: u32) -> Option<u64> {
         if self.is_v2 {
             return keyed(self.file(id, "memory", "memory.events"), "oom_kill");
@@ -95,7 +95,7 @@ impl Machine {
         Some(at("")? + at("ns")?)
     }
 
-    /// Times the memory limit was hit.
+    /// Number of times the memory limit was hit.
     pub(crate) fn limit_hits(self, id: u32) -> Option<u64> {
         if self.is_v2 {
             keyed(self.file(id, "memory", "memory.events"), "max")
@@ -104,7 +104,7 @@ impl Machine {
         }
     }
 
-    /// A pressure file; of a container, or of the node.
+    /// A pressure file of a container, or of the node.
     pub(crate) fn pressure(self, id: Option<u32>, resource: &str) -> PathBuf {
         match id {
             None => PathBuf::from(format!("/proc/pressure/{resource}")),
@@ -114,7 +114,7 @@ impl Machine {
     }
 }
 
-/// A file as text; empty where it is not there.
+/// The text of a file; empty if it does not exist.
 pub(crate) fn text(path: impl AsRef<Path>) -> String {
     fs::read_to_string(path).unwrap_or_default()
 }
@@ -124,21 +124,22 @@ pub(crate) fn first(path: impl AsRef<Path>) -> Option<u64> {
     text(path).split_whitespace().next()?.parse().ok()
 }
 
-/// The number behind a key at the beginning of a line.
+/// The number after a key at the beginning of a line.
 pub(crate) fn keyed(path: impl AsRef<Path>, key: &str) -> Option<u64> {
     let text = text(path);
     let mut lines = text.lines().map(str::split_whitespace);
     lines.find_map(|mut words| (words.next()? == key).then(|| words.next()?.parse().ok()).flatten())
 }
 
-/// `total=` of one line (`some` or `full`) of a pressure file, in microseconds.
+/// The `total=` of one line (`some` or `full`) of a pressure file, in microseconds.
 pub(crate) fn stall_usec(path: &Path, line: &str) -> Option<u64> {
     let text = text(path);
     let line = text.lines().find(|candidate| candidate.starts_with(line))?;
     line.split_whitespace().find_map(|word| word.strip_prefix("total="))?.parse().ok()
 }
 
-/// Busy and all ticks of all CPUs (`/proc/stat`): everything but idle and waiting for disks; stolen time is not ours.
+/// Busy ticks and all ticks of all CPUs (`/proc/stat`). Busy is everything except idle time, waiting for disks and
+/// stolen time.
 pub(crate) fn cpu_ticks() -> (f64, f64) {
     let text = text("/proc/stat");
     let line = text.lines().next().unwrap_or_default();

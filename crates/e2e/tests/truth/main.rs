@@ -1,10 +1,10 @@
-//! The truth test: every metric of `lxc-monitor` against what is known to be true, on real LXC containers.
+//! The truth test: compares every metric of `lxc-monitor` with what is known to be true, on real LXC containers.
 //!
-//! A load of known size runs in each container; the monitor's own binary measures it, reading the machine's own
-//! `/proc`, `/sys` and control groups. What is compared with: the load's own figures, the sizes it was told, and
-//! the kernel's files, read before and after without any code of the monitor. The same program runs on a
-//! developer's machine and in the virtual machine of `cargo xtask test --vm` (Debian's kernel, cgroup version 2,
-//! systemd, swap, a disk of its own), where no row may be skipped.
+//! A load of known size runs in each container, and the monitor's own binary measures it, reading the machine's own
+//! `/proc`, `/sys` and control groups. The measurements are compared with the load's own figures, the sizes it was
+//! told, and the kernel's files, which are read before and after without any code of the monitor. The same test runs
+//! on a developer's machine and in the virtual machine of `cargo xtask test --vm` (Debian's kernel, cgroup version 2,
+//! systemd, swap, a separate disk), where no row may be skipped.
 
 #![allow(
     clippy::expect_used,
@@ -36,18 +36,18 @@ use crate::findings::Findings;
 use crate::machine::Machine;
 use crate::monitor::Monitor;
 
-/// What every part of the test works with.
+/// The state shared by every part of the test.
 pub(crate) struct Proof {
     pub(crate) machine: Machine,
     pub(crate) monitor: Monitor,
     pub(crate) findings: Findings,
-    /// A directory of the node that containers see as `/data`; on a disk of its own where there is one.
+    /// A directory of the node that containers see as `/data`; on a disk of its own if there is one.
     pub(crate) data: PathBuf,
     next_id: u32,
 }
 
 impl Proof {
-    /// Starts a container with an id no other test of this machine uses at the same time.
+    /// Starts a container with an id that no other test on this machine uses at the same time.
     pub(crate) fn container(&mut self, limits: Limits) -> Container {
         let id = self.next_id;
         self.next_id += 1;
@@ -103,17 +103,17 @@ const PARTS: [(&str, Part); 9] = [
     ("lifecycle", lifecycle::check),
 ];
 
-/// What a row needs of the machine.
+/// What a row needs from the machine.
 #[derive(Clone, Copy)]
 enum Needs {
     Nothing,
-    /// CPUs that nobody else keeps busy.
+    /// CPUs that nothing else keeps busy.
     Idle,
     /// Control groups of version 2.
     V2,
-    /// Control groups that count block I/O; those of version 1 do it only where a throttle was ever set.
+    /// Control groups that count block I/O; those of version 1 do so only after a throttle was set once.
     BlockIo,
-    /// Swap space, and version 2 to account it.
+    /// Swap space, and version 2 to account for it.
     Swap,
 }
 
@@ -129,7 +129,7 @@ impl Needs {
     }
 }
 
-/// Every row, so that none can be lost in silence.
+/// Every row, so that none can get lost unnoticed.
 const ROWS: &[(&str, Needs)] = &[
     ("first sample: no rate", Needs::Nothing),
     ("cpu_cores_used, least", Needs::Nothing),
@@ -231,14 +231,14 @@ const ROWS: &[(&str, Needs)] = &[
     ("restarted: uptime_seconds", Needs::Nothing),
 ];
 
-/// The kernel's figure before and after something was done.
+/// The kernel's figures before and after an action.
 pub(crate) fn around<T, R>(mut kernel: impl FnMut() -> T, doing: impl FnOnce() -> R) -> (R, (T, T)) {
     let before = kernel();
     let done = doing();
     (done, (before, kernel()))
 }
 
-/// The name of the block device a directory lies on, such as `vdc`.
+/// The name of the block device of a directory, such as `vdc`.
 pub(crate) fn device_of(directory: &Path) -> Option<String> {
     use std::os::unix::fs::MetadataExt;
     let number = std::fs::metadata(directory).ok()?.dev();

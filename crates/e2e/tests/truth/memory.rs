@@ -1,10 +1,10 @@
-//! Memory (A4): what can be dropped is not in use, all else is.
+//! Memory (A4): what can be dropped does not count as used, everything else does.
 
 use crate::container::Limits;
 use crate::monitor::record;
 use crate::{Proof, around};
 
-/// Memory that comes and goes with any activity: slab, page tables, the kernel's per-CPU stocks of charges.
+/// Memory that varies with any activity: slab, page tables, the kernel's per-CPU stocks of charges.
 const SLACK_MIB: f64 = 8.0;
 const MIB: f64 = 1_048_576.0;
 
@@ -32,7 +32,7 @@ pub(crate) fn check(proof: &mut Proof) {
     proof.findings.within("tmpfs: memory.shmem_mb", seen.memory.map(|memory| memory.shmem_mb), 200.0..=201.0);
     container.order("remove /ram/fill");
 
-    // 300 MiB of page cache, all of it on disk.
+    // 300 MiB of page cache, all of it on the disk.
     let at_rest = usage(proof);
     container.order(&format!("write {file} 300 sync"));
     machine.shows(id, "file", 290.0 * MIB);
@@ -41,17 +41,17 @@ pub(crate) fn check(proof: &mut Proof) {
     let memory = seen.memory.unwrap();
     proof.findings.within("clean cache: memory.current_mb", memory.current_mb, 300.0..=512.0);
     proof.findings.within("clean cache: memory.file_mb", memory.file_mb, 290.0..=320.0);
-    // The kernel's own bookkeeping of the cache (buffer heads, the index of the pages) is slab, of which nobody
-    // knows whether it can be freed; it is about three percent.
+    // The kernel's own bookkeeping of the cache (buffer heads, the index of the pages) is slab, and nobody knows
+    // whether it can be freed; it is about three percent.
     let not_raised = at_rest - SLACK_MIB..=at_rest + SLACK_MIB + 0.03 * 300.0;
     proof.findings.within("clean cache: memory_usage_mb", seen.memory_usage_mb, not_raised.clone());
-    // Pages that are read a second time move to the active list, and are no less droppable there.
+    // Pages that are read a second time move to the active list, but can still be dropped there.
     container.order(&format!("read {file}"));
     container.order(&format!("read {file}"));
     proof.findings.within("read again: memory_usage_mb", usage(proof), not_raised);
     container.order(&format!("remove {file}"));
 
-    // 24 MiB that are not yet on disk: less than what makes the kernel begin to write by itself.
+    // 24 MiB that are not on the disk yet: too little for the kernel to start writing by itself.
     let at_rest = usage(proof);
     container.order(&format!("write {file} 24 dirty"));
     let (snapshot, kernel) = around(|| machine.memory_stat(id, "file_dirty"), || proof.monitor.once());
@@ -63,7 +63,7 @@ pub(crate) fn check(proof: &mut Proof) {
     container.order(&format!("uncache {file}"));
     container.order(&format!("remove {file}"));
 
-    // 150 MiB of a process's own.
+    // 150 MiB of a process's own memory.
     let at_rest = usage(proof);
     let anon_at_rest = record(&proof.monitor.once(), id).memory.unwrap().anon_mb;
     container.order("fill 150");

@@ -1,4 +1,4 @@
-//! The real `lxc-monitor`, on this machine's own files, with a configuration directory of the test's.
+//! The real `lxc-monitor`, reading this machine's own files, with a configuration directory of the test.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use lxc_autoscale_core::snapshot::{ContainerRecord, Snapshot};
 use lxc_autoscale_core::{RecordTime, Vmid};
 use lxc_autoscale_e2e::{Process, binary, eventually, output};
 
-/// Where the test's containers are and how the monitor is told.
+/// The locations of the test's containers, and the configuration of the monitor.
 #[derive(Debug)]
 pub(crate) struct Monitor {
     directory: PathBuf,
@@ -21,12 +21,12 @@ impl Monitor {
         Self { directory: directory.to_owned() }
     }
 
-    /// LXC's directory, in which the containers are made.
+    /// LXC's directory, in which the containers are created.
     pub(crate) fn containers(&self) -> PathBuf {
         self.directory.join("lxc")
     }
 
-    /// Says to the monitor what Proxmox would say of a container.
+    /// Writes the configuration that Proxmox would have for a container.
     pub(crate) fn configure(&self, id: u32, text: &str) {
         fs::write(self.directory.join(format!("pve/lxc/{id}.conf")), text).unwrap();
     }
@@ -55,7 +55,7 @@ impl Monitor {
         serde_json::from_slice(&done.stdout).unwrap()
     }
 
-    /// The daemon, measuring at an interval.
+    /// The daemon, measuring at this interval.
     pub(crate) fn run(&self, name: &str, interval_seconds: f64) -> Daemon {
         let mut command = Command::new(binary("lxc-monitor"));
         command.arg("--config").arg(self.config(name, interval_seconds)).arg("run");
@@ -73,7 +73,7 @@ pub(crate) struct Daemon {
 }
 
 impl Daemon {
-    /// The metrics file as it is now: every snapshot, oldest first.
+    /// All snapshots in the current metrics file, oldest first.
     pub(crate) fn snapshots(&self) -> Vec<Snapshot> {
         match fs::read(&self.file) {
             Ok(bytes) => serde_json::from_slice(&bytes).unwrap(),

@@ -1,4 +1,4 @@
-//! The node's CPU time, noted all along so that it is known for whatever interval the monitor chose.
+//! The node's CPU time, recorded continuously so that it is known for any interval that the monitor chooses.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -7,10 +7,10 @@ use std::time::{Duration, SystemTime};
 
 use crate::machine::{Machine, cpu_ticks};
 
-/// One note: microseconds since 1970, busy ticks, all ticks.
+/// One record: microseconds since 1970, busy ticks, all ticks.
 type Note = (f64, f64, f64);
 
-/// Watches `/proc/stat`.
+/// Records `/proc/stat`.
 pub(crate) struct NodeCpu {
     stop: Arc<AtomicBool>,
     notes: Arc<Mutex<Vec<Note>>>,
@@ -32,7 +32,7 @@ impl NodeCpu {
         Self { stop, notes, thread: Some(thread) }
     }
 
-    /// Cores used between two instants, in microseconds since 1970.
+    /// Cores used between two points in time, in microseconds since 1970.
     pub(crate) fn cores_used(&self, from_usec: f64, to_usec: f64) -> f64 {
         let ((busy0, all0), (busy1, all1)) = (self.ticks_at(from_usec), self.ticks_at(to_usec));
         f64::from(Machine::look().cpus) * (busy1 - busy0) / (all1 - all0)

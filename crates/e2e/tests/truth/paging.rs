@@ -1,4 +1,4 @@
-//! What happens at the memory limit (A5): page cache read again and again, swap, and the OOM killer.
+//! Behaviour at the memory limit (A5): page cache that is read again and again, swap, and the OOM killer.
 
 use lxc_autoscale_core::snapshot::ContainerRecord;
 
@@ -17,7 +17,7 @@ pub(crate) fn refaults_and_oom_kill(proof: &mut Proof) {
     let file = format!("/data/cycle-{id}");
     let before = proof.monitor.once();
     let earlier = record(&before, id);
-    // Of each pass at least what cannot stay, and at most everything, is read from disk again.
+    // Each pass reads at least what cannot stay cached, and at most everything, from the disk again.
     let least = 2.0 * (96.0 - 64.0) * PAGES_PER_MIB;
     let refaulted = earlier.paging.unwrap_or_default().refault_file;
     container.order(&format!("write {file} 96 sync"));
@@ -97,7 +97,7 @@ pub(crate) fn swap(proof: &mut Proof) {
     let (snapshot, kernel) = around(current, || proof.monitor.once());
     let seen = record(&snapshot, id);
     proof.findings.gauge_mib("swap_usage_mb", seen.swap_usage_mb, kernel, 1.0);
-    // 150 MiB in 96 MiB: at least the difference is in swap, and no more than everything there is.
+    // 150 MiB in 96 MiB: at least the difference is in swap, and at most everything.
     proof.findings.within("swap_usage_mb, known", seen.swap_usage_mb, 150.0 - 96.0..=160.0);
     proof.findings.within("swap_total_mb", seen.swap_total_mb, 160.0..=160.0);
     proof.findings.within("limits.swap_mb", seen.limits.and_then(|limits| limits.swap_mb), 160.0..=160.0);
@@ -116,7 +116,7 @@ pub(crate) fn swap(proof: &mut Proof) {
     let faults = |record: &ContainerRecord| Some(record.paging?.major_faults? as f64);
     let rise =
         faults(record(&snapshot, id)).zip(faults(record(&before, id))).map(|(now, before)| now - before);
-    // The kernel reads ahead from swap, eight pages at a time, and only the first of them is a fault.
+    // The kernel reads ahead from swap, eight pages at a time, and only the first of them causes a fault.
     proof.findings.within("paging.major_faults rises", rise, least / 8.0..=4.0 * 150.0 * PAGES_PER_MIB);
     let events = machine.file(id, "memory", "memory.swap.events");
     let counters = || (keyed(&events, "max"), keyed(&events, "fail"));

@@ -1,4 +1,4 @@
-//! Everything else of a container, and the node (A1, A5, A7, A11).
+//! The remaining metrics of a container and of the node (A1, A5, A7, A11).
 
 use std::process::Command;
 use std::time::Instant;
@@ -14,7 +14,7 @@ use crate::{Proof, around};
 pub(crate) fn check(proof: &mut Proof) {
     let limits = Limits { quota_cores: Some(1.0), memory_mib: 256, swap_mib: 64, pids: Some(60) };
     let mut container = proof.container(limits);
-    // A second one, so that sums are of more than one.
+    // A second container, so that sums have more than one term.
     let other = proof.container(Limits { quota_cores: Some(0.5), memory_mib: 128, swap_mib: 0, pids: None });
     processes(proof, &mut container);
     uptime(proof, &container);
@@ -60,7 +60,8 @@ fn uptime(proof: &mut Proof, container: &Container) {
     proof.findings.within("uptime_seconds", record(&snapshot, container.id).uptime_seconds, truth);
 }
 
-/// Blocks, free blocks, those for ordinary processes (bytes); inodes, free inodes: as `stat` says.
+/// From `stat`: all blocks, free blocks and those available to ordinary processes, in bytes; all inodes and free
+/// inodes.
 fn statfs(container: &Container) -> [u64; 5] {
     let mut command = Command::new("stat");
     let done = output(command.args(["-f", "-c", "%S %b %f %a %c %d"]).arg(container.rootfs()));
@@ -71,7 +72,7 @@ fn statfs(container: &Container) -> [u64; 5] {
 }
 
 fn filesystem(proof: &mut Proof, container: &Container) {
-    // Others write to this filesystem, too.
+    // Other processes write to this filesystem, too.
     const SLACK_MIB: f64 = 64.0;
     let (snapshot, (low, high)) = around(|| statfs(container), || proof.monitor.once());
     let seen = record(&snapshot, container.id);
@@ -89,7 +90,7 @@ fn filesystem(proof: &mut Proof, container: &Container) {
     proof.findings.within("filesystem_inodes_used", number(seen.filesystem_inodes_used), truth);
 }
 
-/// Stall times: of a container that has just fought for memory, and of the node.
+/// Stall times: of a container under memory pressure before, and of the node.
 pub(crate) fn pressure(proof: &mut Proof, container: &Container) {
     let total = |line: Option<PressureLine>| line.map(|line| line.total_usec);
     let (machine, id) = (proof.machine, Some(container.id));
@@ -146,7 +147,7 @@ fn node(proof: &mut Proof, running: &[&Container]) {
     let cpus = f64::from(proof.machine.cpus);
     proof.findings.within("node.cpus", node.cpus.map(f64::from), cpus..=cpus);
     proof.findings.gauge_mib("node.memory_total_mb", node.memory_total_mb, (low.0, high.0), 0.001);
-    // Others on the machine come and go between the looks.
+    // Other processes on the machine come and go between the two readings.
     let slack = 0.02 * node.memory_total_mb.unwrap_or(f64::NAN);
     proof.findings.gauge_mib("node.memory_available_mb", node.memory_available_mb, (low.1, high.1), slack);
     proof.findings.gauge_mib("node.swap_total_mb", node.swap_total_mb, (low.2, high.2), 0.001);

@@ -45,7 +45,7 @@ pub(crate) fn network(proof: &mut Proof) {
     container.order(&format!("send {}:{port} 6", node_address(id)));
     assert_eq!(receiver.join().unwrap(), 6 << 20);
 
-    // What the container itself sees at its own end is what counts.
+    // What counts is what the container itself sees at its own end.
     let own_end = || {
         let text = container.run(&["cat", "/proc/net/dev"]);
         let line = text.lines().find_map(|line| line.trim().strip_prefix("eth0:")).unwrap().to_owned();
@@ -58,7 +58,7 @@ pub(crate) fn network(proof: &mut Proof) {
     proof.findings.counter("network_usage.rx_bytes, kernel", usage.rx_bytes, (low.0, high.0));
     proof.findings.counter("network_usage.tx_bytes, kernel", usage.tx_bytes, (low.1, high.1));
     let earlier = record(&before, id).network_usage.unwrap();
-    // Headers and acknowledgements come on top; a frame of 1,514 bytes carries 1,448 of data.
+    // Headers and acknowledgements are added; a frame of 1,514 bytes carries 1,448 bytes of data.
     let with_headers =
         |mebibytes: f64, back: f64| mebibytes * MIB..=mebibytes * MIB * 1.06 + back * MIB * 0.06;
     let rise = (usage.rx_bytes - earlier.rx_bytes) as f64;
@@ -72,7 +72,7 @@ pub(crate) fn network(proof: &mut Proof) {
     proof.findings.holds("network_interfaces", "the one device, with the same bytes", agrees, found);
 }
 
-/// 32 MiB written out and 24 MiB read back from the disk.
+/// 32 MiB written and 24 MiB read back from the disk.
 pub(crate) fn disk(proof: &mut Proof) {
     let mut container = proof.container(LIMITS);
     let id = container.id;
@@ -126,7 +126,7 @@ fn by_device(
     let rbytes = (at(after).rbytes - at(between).rbytes) as f64;
     proof.findings.within("io_devices.rbytes", rbytes, transfer(24.0));
     let operations = (at(after).rios - at(between).rios) as f64;
-    // The kernel reads ahead; an operation is of a page at least.
+    // The kernel reads ahead; an operation has at least one page.
     proof.findings.within("io_devices.rios", operations, 1.0..=24.0 * 256.0);
 
     let number = text(format!("/sys/class/block/{device}/dev"));
@@ -135,7 +135,7 @@ fn by_device(
     let measured = record(&snapshot, id).io_devices.get(&device).map(|io| io.wbytes);
     proof.findings.counter("io_devices.wbytes, kernel", measured, kernel);
 
-    // A disk of its own carries everything; where there is none, there is only the one.
+    // If there is a separate disk, it carries all the traffic; otherwise there is only one disk.
     let others = |record: &ContainerRecord| -> f64 {
         let others = record.io_devices.entries().filter(|(name, _)| **name != device);
         others.map(|(_, io)| (io.rbytes + io.wbytes) as f64).sum()
@@ -143,7 +143,7 @@ fn by_device(
     proof.findings.within("io_devices, other devices", others(after) - others(before), 0.0..=2.0 * MIB);
 }
 
-/// Bytes written, by device, as the kernel says; of one device where its number is given.
+/// Bytes written by each device, according to the kernel; only of one device if its number is given.
 fn counters(machine: Machine, id: u32, number: Option<&str>) -> Vec<u64> {
     let text = if machine.is_v2 {
         text(machine.file(id, "io", "io.stat"))

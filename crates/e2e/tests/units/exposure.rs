@@ -1,4 +1,5 @@
-//! How much of the system each unit could touch, as `systemd-analyze security` counts it (0 is nothing, 10 everything).
+//! How much of the system each unit could affect, according to `systemd-analyze security` (0 is nothing, 10
+//! everything).
 
 use std::fs;
 use std::process::Command;
@@ -7,7 +8,7 @@ use lxc_autoscale_e2e::output;
 
 use crate::project;
 
-/// A unit with or without an addition, as the rows of the table in `docs/privileges.md` name them.
+/// A unit, with or without a drop-in, as named in the table of `docs/privileges.md`.
 const ROWS: [(&str, &str, Option<&str>); 5] = [
     ("`lxc_monitor`", "lxc_monitor", None),
     ("`lxc_monitor`, cgroup v1", "lxc_monitor", Some("cgroup-v1.conf")),
@@ -16,10 +17,10 @@ const ROWS: [(&str, &str, Option<&str>); 5] = [
     ("`lxc_autoscale_api`, `pct`", "lxc_autoscale_api", None),
 ];
 
-/// The release of systemd that the documented levels are those of; others count other things, too.
+/// The version of systemd for which the levels are documented; other versions count other things, too.
 const SYSTEMD: &str = "systemd 252 ";
 
-/// The level of a shipped unit, judged without a running systemd.
+/// The level of a shipped unit, determined without a running systemd.
 fn measured(unit: &str, addition: Option<&str>) -> f64 {
     let directory = tempfile::tempdir().unwrap();
     let file = format!("{unit}.service");
@@ -60,8 +61,8 @@ fn the_documented_exposure_is_the_measured_one() {
     }
 }
 
-/// `pct` and the storage tools run inside this unit. What is not listed here breaks one of them, which only a real node
-/// would show: each line is one that was weighed (the reasons stand in the unit).
+/// `pct` and the storage tools run inside this unit. Restricting anything that is not listed here breaks one of them,
+/// which only a real node would show. Each line was weighed (the reasons are in the unit).
 #[test]
 fn the_api_unit_takes_nothing_from_pct() {
     const WEIGHED: [&str; 9] = [
@@ -84,8 +85,8 @@ fn the_api_unit_takes_nothing_from_pct() {
     assert_eq!(settings, WEIGHED);
 }
 
-/// systemd kills the server alone, so that a `pct` under way ends by itself; with Proxmox's REST API there is none. That it
-/// does so is tried in the virtual machine.
+/// systemd kills only the server, so that a running `pct` ends by itself; with Proxmox's REST API there is none. That
+/// this works is tested in the virtual machine.
 #[test]
 fn a_pct_under_way_outlives_the_server() {
     let setting = |file: &str, name: &str| {

@@ -1,5 +1,5 @@
-//! `install.sh` and `uninstall.sh` below a directory of their own; with users and services they are tried in the virtual
-//! machine (`cargo xtask test --vm`).
+//! `install.sh` and `uninstall.sh` below a directory of their own; with users and services they are tested in the
+//! virtual machine (`cargo xtask test --vm`).
 
 use std::fs;
 
@@ -32,7 +32,7 @@ fn an_upgrade_keeps_the_configuration_and_shows_the_new_one() {
     assert!(!installation.at(&format!("{CONFIG}.new")).exists(), "nor have those that no longer differ");
 }
 
-/// Where files lay when all daemons were root, and where the users of their own may write.
+/// The paths of files from when all daemons ran as root, and the paths that the daemons' own users may write to.
 const MOVED: [(&str, &str); 11] = [
     ("var/log/lxc_metrics.json", "var/log/lxc_autoscale_ml/monitor/lxc_metrics.json"),
     ("var/log/lxc_metrics.json.before-1", "var/log/lxc_autoscale_ml/monitor/lxc_metrics.json.before-1"),
@@ -96,7 +96,7 @@ fn uninstalling_puts_files_back_and_keeps_them_until_purged() {
     }
     installation.install(&[]);
     installation.write("var/log/lxc_autoscale_ml/api/lxc_autoscale_audit.jsonl.lock", "");
-    // As systemd-tmpfiles makes it.
+    // As systemd-tmpfiles creates it.
     let link = installation.at("var/log/lxc_metrics.json");
     std::os::unix::fs::symlink("lxc_autoscale_ml/monitor/lxc_metrics.json", &link).unwrap();
     installation.uninstall(&[]);

@@ -19,7 +19,7 @@ fn project() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap().to_owned()
 }
 
-/// What `install.sh` puts below a directory of its own.
+/// The files that `install.sh` installs below a directory of its own.
 struct Installation {
     directory: tempfile::TempDir,
 }
@@ -29,7 +29,7 @@ impl Installation {
         let directory = tempfile::tempdir().unwrap();
         let binaries = directory.path().join("release");
         fs::create_dir(&binaries).unwrap();
-        // What they do does not matter to the installer.
+        // Their content does not matter to the installer.
         for name in BINARIES {
             fs::write(binaries.join(name), "#!/bin/sh\n").unwrap();
             fs::set_permissions(binaries.join(name), fs::Permissions::from_mode(0o755)).unwrap();
@@ -37,7 +37,7 @@ impl Installation {
         Self { directory }
     }
 
-    /// The directory that stands for `/`.
+    /// The directory that represents `/`.
     fn root(&self) -> PathBuf {
         self.directory.path().join("root")
     }
@@ -57,7 +57,7 @@ impl Installation {
         fs::read_to_string(self.at(path)).unwrap_or_else(|error| format!("{path}: {error}"))
     }
 
-    /// Whether a script succeeds, and what it says.
+    /// Whether a script succeeds, with its output.
     fn run(&self, script: &str, arguments: &[&str]) -> (bool, String) {
         let done = output(Command::new(project().join(script)).args(arguments).env("DESTDIR", self.root()));
         (
@@ -81,7 +81,7 @@ impl Installation {
     }
 }
 
-/// As `install.sh` calls them on a node.
+/// As called by `install.sh` on a node.
 #[test]
 fn systemd_makes_the_users_the_directories_and_the_links() {
     let installation = Installation::new();
@@ -126,7 +126,7 @@ fn systemd_accepts_the_installed_units() {
         installation.write("etc/lxc_autoscale_ml/proxmox_token", "a@pve!b=c\n");
         installation.install(&["--backend", backend]);
         let units = installation.at("etc/systemd/system");
-        // The units name binaries and services of a Proxmox node; here the binaries lie below the directory.
+        // The units name binaries and services of a Proxmox node; here, the binaries are below the directory.
         let local = installation.at("usr/local/bin").display().to_string();
         for unit in UNITS {
             let path = units.join(format!("{unit}.service"));
