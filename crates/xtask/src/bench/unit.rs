@@ -1,4 +1,5 @@
-//! What systemd gives a daemon, so that it is measured as it runs on a node.
+//! The environment and the memory limit that a systemd unit gives a daemon: benchmarks use them to measure it as it
+//! runs on a node.
 
 use std::io;
 use std::path::PathBuf;
@@ -10,14 +11,14 @@ pub(super) fn path(name: &str) -> PathBuf {
     workspace_root().join("systemd").join(name)
 }
 
-/// What the unit sets in the environment, as arguments of `env`.
+/// The environment variables the unit sets, as arguments of `env`.
 pub(super) fn environment(name: &str) -> io::Result<Vec<String>> {
     let text = std::fs::read_to_string(path(name))?;
     let set = text.lines().filter_map(|line| line.strip_prefix("Environment="));
     Ok(set.flat_map(str::split_ascii_whitespace).map(str::to_owned).collect())
 }
 
-/// The memory the unit allows, in bytes; `None` where it says nothing of that.
+/// The memory limit the unit sets, in bytes; `None` without one.
 pub(super) fn memory_max(name: &str) -> io::Result<Option<u64>> {
     let text = std::fs::read_to_string(path(name))?;
     let Some(said) = text.lines().find_map(|line| line.strip_prefix("MemoryMax=")) else { return Ok(None) };
