@@ -199,9 +199,7 @@ impl Runner {
             lock(&lingering).remove(&vmid);
             match ended {
                 Ok(status) => tracing::warn!(%vmid, command, %status, "the overdue pct call has ended"),
-                Err(error) => {
-                    tracing::error!(%vmid, command, %error, "cannot wait for an overdue pct call any more")
-                }
+                Err(error) => tracing::error!(%vmid, command, %error, "lost track of an overdue pct call"),
             }
         });
     }
