@@ -17,6 +17,8 @@ pub(crate) const NOBODY: u32 = 65_534;
 pub(crate) struct Server {
     child: Child,
     log: BufReader<ChildStdout>,
+    /// Lines from before it listened.
+    early: Vec<String>,
     address: SocketAddr,
 }
 
@@ -50,20 +52,31 @@ impl Server {
     pub(crate) fn spawn(node: &Node, program: &mut Command) -> Self {
         let mut child = program.stdout(Stdio::piped()).spawn().unwrap();
         let log = BufReader::new(child.stdout.take().unwrap());
-        let mut started = Self { child, log, address: SocketAddr::from(([127, 0, 0, 1], 0)) };
-        started.wait_for("Listening on http://");
+        let (address, early) = (SocketAddr::from(([127, 0, 0, 1], 0)), Vec::new());
+        let mut started = Self { child, log, early, address };
+        let mut early = Vec::new();
+        started.read_to("Listening on http://", |line| early.push(line));
+        started.early = early;
         started.address = fs::read_to_string(node.root().join("address")).unwrap().trim().parse().unwrap();
         started
     }
 
-    /// Reads the log up to a line with this text, and returns that line.
+    /// Reads the log up to a line with this text, and returns that line. What a task of the server wrote while it started
+    /// counts, too.
     pub(crate) fn wait_for(&mut self, text: &str) -> String {
+        if let Some(place) = self.early.iter().position(|line| line.contains(text)) {
+            return self.early.remove(place);
+        }
+        self.read_to(text, drop)
+    }
+
+    fn read_to(&mut self, text: &str, mut skip: impl FnMut(String)) -> String {
         let mut line = String::new();
         while self.log.read_line(&mut line).unwrap() != 0 {
             if line.contains(text) {
                 return line;
             }
-            line.clear();
+            skip(std::mem::take(&mut line));
         }
         panic!("the program ended without saying {text:?}");
     }
