@@ -19,6 +19,7 @@ use std::time::Duration;
 use lxc_autoscale_core::snapshot::IoStats;
 
 use crate::cgroup::{DeviceIo, IoByDevice};
+use crate::kept_files::KeptFiles;
 use crate::kernel_file::read_text;
 use crate::sample::BlockIo;
 
@@ -61,13 +62,14 @@ impl BlockDevices {
     /// The devices as they were looked up before, while they are the same and for a minute; looked up anew otherwise. `now`
     /// is the time since boot.
     pub fn refreshed(
+        files: &KeptFiles,
         known: &Arc<Self>,
         proc: &Path,
         sys: &Path,
         excluded: &[String],
         now: Duration,
     ) -> Arc<Self> {
-        let text = read_text(&proc.join("diskstats")).unwrap_or_default();
+        let text = files.parsed_list(proc, "diskstats", |text| Ok(text.to_owned())).unwrap_or_default();
         let is_recent = now.saturating_sub(known.looked_up) < LOOK_AGAIN && known.excluded == excluded;
         if is_recent && known.are_listed_in(&text) {
             return Arc::clone(known);
@@ -196,7 +198,7 @@ mod tests {
         std::fs::create_dir_all(&proc).unwrap();
         let list = |text: &str| std::fs::write(proc.join("diskstats"), text).unwrap();
         let at = |known: &Arc<BlockDevices>, second: u64| {
-            BlockDevices::refreshed(known, &proc, &sys, &[], Duration::from_secs(second))
+            BlockDevices::refreshed(&KeptFiles::for_one_look(), known, &proc, &sys, &[], Duration::from_secs(second))
         };
         let role = |devices: &Arc<BlockDevices>| devices.role((253, 1));
         list(" 8 0 sda 9\n 253 1 dm-1 0\n");

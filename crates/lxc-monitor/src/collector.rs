@@ -19,7 +19,7 @@ use crate::container::{self, Known, Look, Measured, NodeTables, Task};
 use crate::discovery::{self, Inventory};
 use crate::filesystem;
 use crate::isolation::{Isolation, NoAnswer};
-use crate::kept_files::HandleBudget;
+use crate::kept_files::{HandleBudget, KeptFiles};
 use crate::kernel_file::ReadError;
 use crate::kernel_gaps::{self, CgroupVersion, KernelGap};
 use crate::notices::Notices;
@@ -43,6 +43,8 @@ const MAX_HANGING: usize = 24;
 /// At this interval and longer ones nothing is kept open: twenty files are opened in a fifth of a millisecond, and take
 /// 90 KiB of the kernel's memory for as long as they are.
 const KEEP_HANDLES_BELOW: Duration = Duration::from_secs(10);
+/// Files of the node that are kept open at most; there are sixteen.
+const NODE_FILES: u64 = 32;
 /// Threads that hanging and running reads can take together, one for what is written, and two for what is read back to be served.
 pub const MAX_THREADS: usize = 2 * (TURNS + MAX_HANGING) + 4 + 1 + 2;
 
@@ -64,6 +66,8 @@ pub struct Collector {
     /// What was found out about each running container, its open files among it.
     known: BTreeMap<Vmid, Known>,
     handle_budget: Arc<HandleBudget>,
+    /// Files of the node; none while they are read, and where reading them hangs.
+    node_files: Option<KeptFiles>,
     node: Option<NodeSample>,
     /// What was found out about the node's block devices and datasets.
     block_devices: Arc<BlockDevices>,
@@ -120,6 +124,7 @@ impl Collector {
             baselines: BTreeMap::new(),
             known: BTreeMap::new(),
             handle_budget: handle_budget(config),
+            node_files: None,
             node: None,
             block_devices: Arc::default(),
             datasets: Arc::default(),
@@ -138,13 +143,15 @@ impl Collector {
             self.pools = Err(Missing::because(NOT_READ_YET));
             self.baselines.clear();
             self.known.clear();
+            self.node_files = None;
             self.node = None;
             (self.block_devices, self.datasets) = (Arc::default(), Arc::default());
         }
         let budget = handle_budget(config);
-        if budget.total() != self.handle_budget.total() {
+        if budget.bounds() != self.handle_budget.bounds() {
             // With the handles that were taken from the one before.
             self.known.clear();
+            self.node_files = None;
             self.handle_budget = budget;
         }
         self.collection = config.collection.clone();
@@ -212,19 +219,21 @@ impl Collector {
         let full_look_every = self.full_look_every;
         let (block_devices, datasets) = (Arc::clone(&self.block_devices), Arc::clone(&self.datasets));
         let known_topology = self.node.as_ref().and_then(|node| node.topology.clone().ok()).flatten();
-        let read = move || -> Reading<(Survey, Option<String>)> {
+        let files = self.node_files.take().unwrap_or_else(|| node_files(&self.handle_budget));
+        let read = move |files: &KeptFiles| -> Reading<(Survey, Option<String>)> {
             let hierarchy =
                 Hierarchy::detect(&paths.cgroup).map_err(|error| Missing::because(error.to_string()))?;
-            let (sockets, trouble) = match procfs.command_sockets(&paths.lxc) {
+            let (sockets, trouble) = match procfs.command_sockets(files, &paths.lxc) {
                 Ok(sockets) => (Some(sockets), None),
                 Err(error) => (None, Some(ErrorChain(&error).to_string())),
             };
-            let mut node = procfs.node();
-            node.topology = topology::read(&paths.sys, known_topology.as_ref());
+            let mut node = procfs.node(files);
+            node.topology = topology::read(files, &paths.sys, known_topology.as_ref());
             let since_boot = clock::now().since_boot;
             let survey = Survey {
                 tables: NodeTables {
                     block_devices: BlockDevices::refreshed(
+                        files,
                         &block_devices,
                         &paths.proc,
                         &paths.sys,
@@ -232,7 +241,7 @@ impl Collector {
                         since_boot,
                     ),
                     datasets: Arc::new(Datasets::refreshed(&datasets, &paths.proc, since_boot)),
-                    network_devices: procfs.network_devices().map_err(Missing::from),
+                    network_devices: procfs.network_devices(files).map_err(Missing::from),
                     uptime_seconds: node.uptime_seconds.clone(),
                     facts: NodeFacts {
                         cpus: node.cpu.as_ref().ok().map(|cpu| cpu.cpus),
@@ -247,11 +256,14 @@ impl Collector {
             };
             Ok((survey, trouble))
         };
-        let (survey, trouble) = self
+        let read_and_keep = move || (read(&files), files);
+        let (read, files) = self
             .node_reads
-            .run(NodeRead::Node, self.limit(), read)
+            .run(NodeRead::Node, self.limit(), read_and_keep)
             .await
-            .map_err(|no_answer| Missing::because(no_answer.to_string()))??;
+            .map_err(|no_answer| Missing::because(no_answer.to_string()))?;
+        self.node_files = Some(files);
+        let (survey, trouble) = read?;
         self.notices.warn("command sockets of the containers", trouble);
         self.notices.warn("node", None);
         self.block_devices = Arc::clone(&survey.tables.block_devices);
@@ -459,6 +471,16 @@ fn handle_budget(config: &MonitorConfig) -> Arc<HandleBudget> {
         return HandleBudget::of(0);
     }
     HandleBudget::of_process(own_limit::memory_limit(&config.paths.proc, &config.paths.cgroup))
+}
+
+/// The files of the node, which are few: they are kept open where those of containers are.
+fn node_files(of_containers: &HandleBudget) -> KeptFiles {
+    if of_containers.total() == 0 {
+        return KeptFiles::for_one_look();
+    }
+    let budget = HandleBudget::of(NODE_FILES);
+    budget.keep_back_for(0);
+    KeptFiles::new(&budget)
 }
 
 fn configuration_subject(vmid: Vmid) -> String {

@@ -27,12 +27,17 @@ use crate::kernel_file::{MAX_BYTES, ReadError, Unexpected, open, text_of};
 const MADE_AT_EACH_READ: [u64; 4] = [0x0027_e0eb, 0x6367_7270, 0x9fa0, 0x6265_6572];
 /// Handles that are left for everything else: the log, the exchange file, sockets.
 const OTHER_HANDLES: u64 = 256;
-/// Handles kept at most, whatever the system allows; enough for the files of quiet looks at 2,000 containers.
-const MAX_HANDLES: u64 = 16_384;
+/// Handles kept at most, whatever the system allows; enough for all files of 1,000 containers.
+const MAX_HANDLES: u64 = 20_480;
 /// What one costs the kernel: a page for what is read (`seq_read_iter`), the open file, and what cgroup and PSI keep of it.
 const HANDLE_BYTES: u64 = 5 << 10;
-/// Part of the memory the monitor may have that handles may take; the rest is for its own, which grows with the containers, too.
+/// Part of the memory the monitor may have that handles may take in any case.
 const MEMORY_PARTS: u64 = 3;
+/// What is left of a larger memory for all else: the monitor's own and the page cache, in which its program runs and its files
+/// are written.
+const OTHER_BYTES: u64 = 24 << 20;
+/// The same for each container: its part of the heap is 5 KiB, and a snapshot is written in pieces.
+const OTHER_BYTES_PER_CONTAINER: u64 = 8 << 10;
 /// Files of a container that are read at each look: those of its groups, and what shows that its init still runs.
 const FILES_OF_EVERY_LOOK: u64 = 8;
 /// More than any file holds that is read in every cycle, usually.
@@ -49,12 +54,37 @@ thread_local! {
 /// How many handles may be kept, all containers together.
 #[derive(Debug)]
 pub struct HandleBudget {
-    total: u64,
-    left: AtomicU64,
-    /// Those that are taken for files of every look.
+    bounds: HandleBounds,
+    /// How many there are for the containers that there are.
+    total: AtomicU64,
+    taken: AtomicU64,
+    /// Those of them that are for files of every look.
     taken_often: AtomicU64,
     /// Those that such files may want.
     wanted_often: AtomicU64,
+    /// Those of them that nobody wants: of containers that were looked at and have fewer such files.
+    unwanted_often: AtomicU64,
+}
+
+/// What bounds the number of handles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HandleBounds {
+    /// How many the system allows.
+    most: u64,
+    /// The memory this process may have, in bytes.
+    memory_bytes: Option<u64>,
+}
+
+impl HandleBounds {
+    /// How many there may be: a part of the memory, or, of a larger one, all but what the rest of so many containers needs.
+    fn total(self, containers: Option<u64>) -> u64 {
+        let Some(bytes) = self.memory_bytes else { return self.most };
+        let rest = containers.map_or(u64::MAX, |containers| {
+            containers.saturating_mul(OTHER_BYTES_PER_CONTAINER).saturating_add(OTHER_BYTES)
+        });
+        let affordable = (bytes / MEMORY_PARTS).max(bytes.saturating_sub(rest)) / HANDLE_BYTES;
+        affordable.min(self.most)
+    }
 }
 
 /// How often a file is read.
@@ -70,7 +100,7 @@ impl HandleBudget {
     /// As many as the system allows this process, which may have `memory_bytes`, up to a bound; raises the process's own limit
     /// first.
     pub fn of_process(memory_bytes: Option<u64>) -> Arc<Self> {
-        let affordable = memory_bytes.map_or(MAX_HANDLES, |bytes| bytes / MEMORY_PARTS / HANDLE_BYTES);
+        let affordable = memory_bytes.map_or(MAX_HANDLES, |bytes| bytes / HANDLE_BYTES);
         let most = affordable.min(MAX_HANDLES);
         let limit = getrlimit(Resource::Nofile);
         let wanted = limit.maximum.map_or(most, |maximum| maximum.min(most + OTHER_HANDLES));
@@ -81,35 +111,62 @@ impl HandleBudget {
             // Then the limit is what it was.
             Err(_) => limit.current.unwrap_or(u64::MAX),
         };
-        Self::of(current.saturating_sub(OTHER_HANDLES).min(most))
+        Self::within(HandleBounds { most: current.saturating_sub(OTHER_HANDLES).min(most), memory_bytes })
     }
 
     /// A given number.
     pub fn of(handles: u64) -> Arc<Self> {
-        let [taken_often, wanted_often] = [AtomicU64::new(0), AtomicU64::new(handles)];
-        Arc::new(Self { total: handles, left: AtomicU64::new(handles), taken_often, wanted_often })
+        Self::within(HandleBounds { most: handles, memory_bytes: None })
     }
 
-    /// Keeps back what the files of every look at so many containers want; before this is known, everything.
+    fn within(bounds: HandleBounds) -> Arc<Self> {
+        let handles = bounds.total(None);
+        Arc::new(Self {
+            bounds,
+            total: handles.into(),
+            taken: 0.into(),
+            taken_often: 0.into(),
+            wanted_often: handles.into(),
+            unwanted_often: 0.into(),
+        })
+    }
+
+    /// Takes note of how many containers there are: the more, the more memory all else takes, and the more is kept back for the
+    /// files of every look. Before this is known, everything is.
     pub fn keep_back_for(&self, containers: usize) {
-        let wanted = FILES_OF_EVERY_LOOK.saturating_mul(containers as u64);
-        self.wanted_often.store(wanted.min(self.total), Ordering::Relaxed);
+        let containers = containers as u64;
+        let total = self.bounds.total(Some(containers));
+        self.total.store(total, Ordering::Relaxed);
+        let wanted = FILES_OF_EVERY_LOOK.saturating_mul(containers);
+        self.wanted_often.store(wanted.min(total), Ordering::Relaxed);
+    }
+
+    /// What bounds it.
+    pub fn bounds(&self) -> HandleBounds {
+        self.bounds
     }
 
     /// How many there are, taken ones among them.
     pub fn total(&self) -> u64 {
-        self.total
+        self.total.load(Ordering::Relaxed)
+    }
+
+    /// How many may still be taken.
+    fn left(&self) -> u64 {
+        self.total().saturating_sub(self.taken.load(Ordering::Relaxed))
     }
 
     /// What the files of every look may still want.
     fn kept_back(&self) -> u64 {
         let wanted = self.wanted_often.load(Ordering::Relaxed);
-        wanted.saturating_sub(self.taken_often.load(Ordering::Relaxed))
+        let [taken, unwanted] =
+            [&self.taken_often, &self.unwanted_often].map(|handles| handles.load(Ordering::Relaxed));
+        wanted.saturating_sub(taken).saturating_sub(unwanted)
     }
 
-    /// Whether files of full looks have what those of every look may want, as when containers were added.
+    /// Whether files of full looks have what there is no more, or what those of every look may want, as when containers were added.
     fn is_short(&self) -> bool {
-        self.left.load(Ordering::Relaxed) < self.kept_back()
+        self.total() < self.taken.load(Ordering::Relaxed) || self.left() < self.kept_back()
     }
 
     /// Takes one, if there is one for files that are read so often.
@@ -118,8 +175,9 @@ impl HandleBudget {
             Cadence::Often => 0,
             Cadence::Seldom => self.kept_back(),
         };
-        let take = |left: u64| left.checked_sub(1).filter(|left| kept_back <= *left);
-        let is_taken = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok();
+        let free = self.total().saturating_sub(kept_back);
+        let take = |taken: u64| (taken < free).then_some(taken + 1);
+        let is_taken = self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok();
         if is_taken && cadence == Cadence::Often {
             self.taken_often.fetch_add(1, Ordering::Relaxed);
         }
@@ -127,10 +185,16 @@ impl HandleBudget {
     }
 
     fn give_back(&self, cadence: Cadence) {
-        self.left.fetch_add(1, Ordering::Relaxed);
+        self.taken.fetch_sub(1, Ordering::Relaxed);
         if cadence == Cadence::Often {
             self.taken_often.fetch_sub(1, Ordering::Relaxed);
         }
+    }
+
+    /// Replaces how many of the files of every look one container does not have.
+    fn replace_unwanted(&self, before: u64, now: u64) {
+        self.unwanted_often.fetch_add(now, Ordering::Relaxed);
+        self.unwanted_often.fetch_sub(before, Ordering::Relaxed);
     }
 
     fn share(self: &Arc<Self>, cadence: Cadence) -> Option<Share> {
@@ -208,6 +272,8 @@ impl Place for Path {
 pub struct KeptFiles {
     budget: Arc<HandleBudget>,
     kept: RefCell<Kept>,
+    /// How many files of every look less there were at the last full look than such a container may have.
+    unwanted: u64,
 }
 
 #[derive(Debug, Default)]
@@ -268,7 +334,7 @@ impl Key {
 impl KeptFiles {
     /// None yet.
     pub fn new(budget: &Arc<HandleBudget>) -> Self {
-        Self { budget: Arc::clone(budget), kept: RefCell::default() }
+        Self { budget: Arc::clone(budget), kept: RefCell::default(), unwanted: 0 }
     }
 
     /// For one look: nothing will be kept.
@@ -470,6 +536,10 @@ impl KeptFiles {
         for listed in lists.iter_mut() {
             listed.is_checked = false;
         }
+        // One more is what shows that its init still runs, which is not among these.
+        let often = files.iter().filter(|file| file.cadence == Cadence::Often).count() as u64 + 1;
+        let unwanted = FILES_OF_EVERY_LOOK.saturating_sub(often);
+        budget.replace_unwanted(std::mem::replace(&mut self.unwanted, unwanted), unwanted);
         // These stay for as long as the container runs.
         files.shrink_to_fit();
         lists.shrink_to_fit();
@@ -480,6 +550,7 @@ impl KeptFiles {
 impl Drop for KeptFiles {
     fn drop(&mut self) {
         self.kept.get_mut().files.iter().for_each(|file| self.budget.give_back(file.cadence));
+        self.budget.replace_unwanted(self.unwanted, 0);
     }
 }
 
@@ -540,9 +611,9 @@ mod tests {
         // The clock advances by a hundredth; the handle must show it.
         while text(&files, Path::new("/proc"), "uptime").unwrap() == first {}
         assert_eq!(handles(&files), 1);
-        assert_eq!(budget.left.load(Ordering::Relaxed), 9);
+        assert_eq!(budget.left(), 9);
         drop(files);
-        assert_eq!(budget.left.load(Ordering::Relaxed), 10);
+        assert_eq!(budget.left(), 10);
     }
 
     #[test]
@@ -567,7 +638,7 @@ mod tests {
         child.kill().unwrap();
         child.wait().unwrap();
         assert!(text(&files, &directory, "stat").unwrap_err().is_gone());
-        assert_eq!(budget.left.load(Ordering::Relaxed), 10);
+        assert_eq!(budget.left(), 10);
     }
 
     #[test]
@@ -602,7 +673,7 @@ mod tests {
             }
         };
         read_often(&files, &often);
-        assert_eq!((handles(&files), budget.left.load(Ordering::Relaxed)), (10, 0));
+        assert_eq!((handles(&files), budget.left()), (10, 0));
         drop(files);
         let files = KeptFiles::new(&budget);
         read_often(&files, &often[..6]);
@@ -638,7 +709,7 @@ mod tests {
         assert_eq!(full_look(&mut first), 8);
         let mut third = KeptFiles::new(&budget);
         assert_eq!(full_look(&mut third), 4, "all that there is goes to the files of every look");
-        assert_eq!(budget.left.load(Ordering::Relaxed), 0);
+        assert_eq!(budget.left(), 0);
     }
 
     #[test]
@@ -648,6 +719,61 @@ mod tests {
         // What the shipped unit allows.
         assert!(handles(128) * HANDLE_BYTES <= (128 << 20) / 3);
         assert!(HandleBudget::of_process(None).total() <= MAX_HANDLES);
+    }
+
+    #[test]
+    fn what_is_left_beside_the_handles_grows_with_the_containers() {
+        let handles = |mebibytes: u64, containers| {
+            let bounds = HandleBounds { most: MAX_HANDLES, memory_bytes: Some(mebibytes << 20) };
+            let budget = HandleBudget::within(bounds);
+            budget.keep_back_for(containers);
+            budget.total()
+        };
+        // A third at least; nearly all twenty files of 1,000 containers in what the shipped unit allows.
+        assert_eq!([handles(16, 150), handles(32, 150), handles(128, 100_000)], [1092, 2184, 8738]);
+        assert_eq!([handles(128, 100), handles(128, 900)], [20_480, 19_859]);
+        for containers in [0, 10, 100, 500, 1000, 2000, 4000] {
+            let bytes = handles(128, containers) * HANDLE_BYTES;
+            let rest = (24 << 20) + (8 << 10) * containers as u64;
+            assert!(bytes + rest <= 128 << 20, "{containers}");
+        }
+    }
+
+    #[test]
+    fn handles_are_given_back_when_the_rest_needs_their_memory() {
+        let budget = HandleBudget::of(3);
+        budget.keep_back_for(0);
+        let mut files = KeptFiles::new(&budget);
+        let full_look = |files: &mut KeptFiles| {
+            for name in ["loadavg", "uptime", "stat"] {
+                files.parsed(Path::new("/proc"), name, |_| Ok(())).unwrap();
+            }
+            files.end_of_look();
+            handles(files)
+        };
+        assert_eq!(full_look(&mut files), 3);
+        budget.total.store(1, Ordering::Relaxed);
+        assert_eq!((full_look(&mut files), full_look(&mut files)), (1, 1));
+    }
+
+    #[test]
+    fn what_a_container_does_not_want_is_not_kept_back_for_it() {
+        let budget = HandleBudget::of(10);
+        budget.keep_back_for(1);
+        let mut files = KeptFiles::new(&budget);
+        let proc = Path::new("/proc");
+        let mut full_look = || {
+            files.parsed_at_each_look(proc, "version", |_| Ok(())).unwrap();
+            for name in ["loadavg", "uptime", "stat", "meminfo", "vmstat"] {
+                files.parsed(proc, name, |_| Ok(())).unwrap();
+            }
+            files.end_of_look();
+            handles(&files)
+        };
+        assert_eq!(full_look(), 3, "seven more may come");
+        assert_eq!(full_look(), 6, "none did");
+        drop(files);
+        assert_eq!((budget.left(), budget.kept_back()), (10, 8));
     }
 
     #[test]
@@ -683,7 +809,7 @@ mod tests {
         child.wait().unwrap();
         assert!(!witness.is_readable());
         drop(witness);
-        assert_eq!(budget.left.load(Ordering::Relaxed), 1);
+        assert_eq!(budget.left(), 1);
     }
 
     #[test]

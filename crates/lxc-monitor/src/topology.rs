@@ -16,6 +16,7 @@ use lxc_autoscale_core::snapshot::CpuTopology;
 
 use crate::cgroup::group_names;
 use crate::cgroup::parse::{cpu_ids, number};
+use crate::kept_files::KeptFiles;
 use crate::kernel_file::{read_parsed, read_text};
 use crate::sample::{Missing, Reading};
 
@@ -26,8 +27,12 @@ const EFFICIENT_BELOW_PERCENT: u64 = 80;
 ///
 /// # Errors
 /// Why it is not known.
-pub fn read(sys: &Path, previous: Option<&Arc<CpuTopology>>) -> Reading<Option<Arc<CpuTopology>>> {
-    let online = match read_text(&sys.join("devices/system/cpu/online")) {
+pub fn read(
+    files: &KeptFiles,
+    sys: &Path,
+    previous: Option<&Arc<CpuTopology>>,
+) -> Reading<Option<Arc<CpuTopology>>> {
+    let online = match files.parsed(sys, "devices/system/cpu/online", |text| Ok(text.to_owned())) {
         Err(error) if error.is_gone() => return Ok(None),
         other => other?,
     };
@@ -128,7 +133,7 @@ mod tests {
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, format!("{text}\n")).unwrap();
         }
-        assert_eq!(read(sys.path(), None).unwrap().as_deref(), Some(want));
+        assert_eq!(read(&KeptFiles::for_one_look(), sys.path(), None).unwrap().as_deref(), Some(want));
     }
 
     #[test]
@@ -207,14 +212,14 @@ mod tests {
     #[test]
     fn it_is_read_again_only_when_a_cpu_went_on_or_off_line() {
         let sys = tempfile::tempdir().unwrap();
-        assert_eq!(read(sys.path(), None), Ok(None), "a kernel that does not tell");
+        assert_eq!(read(&KeptFiles::for_one_look(), sys.path(), None), Ok(None), "a kernel that does not tell");
         let online = sys.path().join("devices/system/cpu/online");
         std::fs::create_dir_all(online.parent().unwrap()).unwrap();
         std::fs::write(&online, "0-1\n").unwrap();
-        let first = read(sys.path(), None).unwrap().unwrap();
-        let again = read(sys.path(), Some(&first)).unwrap().unwrap();
+        let first = read(&KeptFiles::for_one_look(), sys.path(), None).unwrap().unwrap();
+        let again = read(&KeptFiles::for_one_look(), sys.path(), Some(&first)).unwrap().unwrap();
         assert!(Arc::ptr_eq(&first, &again));
         std::fs::write(&online, "0\n").unwrap();
-        assert_eq!(read(sys.path(), Some(&first)).unwrap().unwrap().online, "0");
+        assert_eq!(read(&KeptFiles::for_one_look(), sys.path(), Some(&first)).unwrap().unwrap().online, "0");
     }
 }

@@ -43,17 +43,20 @@ impl Procfs {
     ///
     /// # Errors
     /// When the table of sockets cannot be read.
-    pub fn command_sockets(&self, lxc: &Path) -> Result<BTreeSet<Vmid>, ReadError> {
+    pub fn command_sockets(&self, files: &KeptFiles, lxc: &Path) -> Result<BTreeSet<Vmid>, ReadError> {
         let lxc = lxc.to_string_lossy();
-        read_parsed(&self.root.join("net/unix"), |text| Ok(parse::command_sockets(text, &lxc)))
+        files.parsed_list(&*self.root, "net/unix", |text| Ok(parse::command_sockets(text, &lxc)))
     }
 
     /// Traffic of the node's network devices.
     ///
     /// # Errors
     /// When the table cannot be read.
-    pub fn network_devices(&self) -> Result<BTreeMap<String, InterfaceTraffic>, ReadError> {
-        read_parsed(&self.root.join("net/dev"), parse::network_devices)
+    pub fn network_devices(
+        &self,
+        files: &KeptFiles,
+    ) -> Result<BTreeMap<String, InterfaceTraffic>, ReadError> {
+        files.parsed_list(&*self.root, "net/dev", parse::network_devices)
     }
 
     /// Traffic of the network devices that a process sees.
@@ -65,29 +68,29 @@ impl Procfs {
     }
 
     /// One look at the node, as far as `/proc` tells of it; how its CPUs are laid out stands in sysfs.
-    pub fn node(&self) -> NodeSample {
+    pub fn node(&self, files: &KeptFiles) -> NodeSample {
+        let root = &*self.root;
         let arc = read_parsed(&self.root.join("spl/kstat/zfs/arcstats"), parse::arc);
-        let load = self.root.join("loadavg");
-        let load_text = read_text(&load).map_err(Missing::from);
+        let load = files.parsed(root, "loadavg", |text| Ok(text.to_owned())).map_err(Missing::from);
+        let load_path = self.root.join("loadavg");
         NodeSample {
-            kernel: read_text(&self.root.join("sys/kernel/osrelease"))
-                .map(|release| release.trim().to_owned())
+            kernel: files
+                .parsed(root, "sys/kernel/osrelease", |release| Ok(release.trim().to_owned()))
                 .map_err(Missing::from),
-            uptime_seconds: read_parsed(&self.root.join("uptime"), parse::uptime_seconds)
-                .map_err(Missing::from),
+            uptime_seconds: files.parsed(root, "uptime", parse::uptime_seconds).map_err(Missing::from),
             topology: Ok(None),
-            threads: cgroup::from_text(&load, &load_text, parse::threads),
-            paging: read_parsed(&self.root.join("vmstat"), parse::vmstat).map_err(Missing::from),
-            name: self.host_name().map_err(Missing::from),
-            cpu: read_parsed(&self.root.join("stat"), parse::cpu_time).map_err(Missing::from),
-            load: cgroup::from_text(&load, &load_text, parse::load_averages),
-            memory: read_parsed(&self.root.join("meminfo"), parse::meminfo).map_err(Missing::from),
+            threads: cgroup::from_text(&load_path, &load, parse::threads),
+            paging: files.parsed_list(root, "vmstat", parse::vmstat).map_err(Missing::from),
+            name: self.host_name(files).map_err(Missing::from),
+            cpu: files.parsed_list(root, "stat", parse::cpu_time).map_err(Missing::from),
+            load: cgroup::from_text(&load_path, &load, parse::load_averages),
+            memory: files.parsed_list(root, "meminfo", parse::meminfo).map_err(Missing::from),
             zfs_arc: match arc {
                 Err(error) if error.is_gone() => Ok(None),
                 other => other.map(Some).map_err(Missing::from),
             },
             pressure: cgroup::read_pressure(
-                &KeptFiles::for_one_look(),
+                files,
                 self.root.join("pressure").as_path(),
                 cgroup::NODE_PRESSURE,
             ),
@@ -95,10 +98,11 @@ impl Procfs {
     }
 
     /// The node's name as Proxmox uses it: the host name without the domain.
-    fn host_name(&self) -> Result<String, ReadError> {
-        let name = read_text(&self.root.join("sys/kernel/hostname"))?;
-        let name = name.trim();
-        Ok(name.split_once('.').map_or(name, |(first, _)| first).to_owned())
+    fn host_name(&self, files: &KeptFiles) -> Result<String, ReadError> {
+        files.parsed(&*self.root, "sys/kernel/hostname", |name| {
+            let name = name.trim();
+            Ok(name.split_once('.').map_or(name, |(first, _)| first).to_owned())
+        })
     }
 
     /// Finds the first process of a container among those of its group.
