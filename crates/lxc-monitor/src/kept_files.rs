@@ -14,7 +14,7 @@ use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::{Mode, OFlags, fstat, fstatfs, stat};
@@ -278,30 +278,48 @@ pub struct KeptFiles {
 
 #[derive(Debug, Default)]
 struct Kept {
-    files: Vec<NamedFile>,
+    files: Vec<KeptHandle>,
+    /// Directories of such files that are not told from others by their tree.
+    places: Vec<Box<Path>>,
     /// Where the next file is looked for first: every look reads in the same order.
     next: usize,
     /// What is in some directories.
     lists: Vec<Listed>,
 }
 
-/// A file that is kept open. What it has of the budget is given back by [`KeptFiles`]: each container has many, and a pointer in
-/// each would be a fifth of it.
+/// A file that is kept open, in twelve bytes, because each container has twenty. What it has of the budget is given back by
+/// [`KeptFiles`].
 #[derive(Debug)]
-struct NamedFile {
-    place: Key,
-    name: &'static str,
+struct KeptHandle {
     handle: OwnedFd,
+    /// See [`Kept::number_of`].
+    place: u16,
+    name: Name,
     cadence: Cadence,
     is_in_use: bool,
 }
 
-/// What tells one directory from another.
-#[derive(Debug)]
-enum Key {
-    Tree(u8),
-    Path(Box<Path>),
+/// The names of all files that are ever kept, in the order in which they came; there are some forty.
+static NAMES: [OnceLock<&'static str>; 256] = [const { OnceLock::new() }; 256];
+
+/// The name of a file by its place in [`NAMES`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Name(u8);
+
+impl Name {
+    /// Notes a name; `None` where there are too many.
+    fn of(name: &'static str) -> Option<Self> {
+        let mut known = (0..=u8::MAX).zip(&NAMES);
+        known.find_map(|(place, known)| (*known.get_or_init(|| name) == name).then_some(Self(place)))
+    }
+
+    fn is(self, name: &str) -> bool {
+        NAMES[usize::from(self.0)].get().is_some_and(|known| *known == name)
+    }
 }
+
+/// Numbers of places below this are those of trees.
+const TREES: u16 = 1 << 8;
 
 /// The directories in a directory.
 #[derive(Debug)]
@@ -314,21 +332,6 @@ struct Listed {
     list: Arc<[PathBuf]>,
     /// Whether it was compared since the last look.
     is_checked: bool,
-}
-
-impl Key {
-    fn of(place: &(impl Place + ?Sized)) -> Self {
-        place.tree().map_or_else(|| Self::Path(place.directory().into()), Self::Tree)
-    }
-
-    fn is(&self, place: &(impl Place + ?Sized)) -> bool {
-        match (self, place.tree()) {
-            (Self::Tree(own), Some(tree)) => *own == tree,
-            // Compared as bytes: both were made in the same way.
-            (Self::Path(own), None) => *own.as_os_str() == *place.directory().as_os_str(),
-            _ => false,
-        }
-    }
 }
 
 impl KeptFiles {
@@ -444,11 +447,9 @@ impl KeptFiles {
             return Err(ReadError::TooLarge { path });
         }
         if self.budget.take(cadence) {
-            if is_made_at_each_read(&handle) {
-                let place = Key::of(place);
-                let file = NamedFile { place, name, handle, cadence, is_in_use: true };
-                self.kept.borrow_mut().files.push(file);
-            } else {
+            let is_kept = is_made_at_each_read(&handle)
+                && self.kept.borrow_mut().keep(place, name, handle, cadence).is_some();
+            if !is_kept {
                 self.budget.give_back(cadence);
             }
         }
@@ -516,7 +517,8 @@ impl KeptFiles {
     /// Closes the files that were not read, and forgets the lists that were not looked at, since this was last called. What is kept
     /// for full looks is given back where the files of every look may want it.
     pub fn end_of_look(&mut self) {
-        let Kept { files, next, lists } = self.kept.get_mut();
+        let kept = self.kept.get_mut();
+        let Kept { files, next, lists, .. } = kept;
         let budget = &self.budget;
         // Each that goes is given back at once, so that no more go than are wanted.
         files.retain(|file| {
@@ -544,6 +546,7 @@ impl KeptFiles {
         files.shrink_to_fit();
         lists.shrink_to_fit();
         *next = 0;
+        kept.forget_places();
     }
 }
 
@@ -557,14 +560,63 @@ impl Drop for KeptFiles {
 impl Kept {
     fn find(&mut self, place: &(impl Place + ?Sized), name: &str) -> Option<usize> {
         let count = self.files.len();
+        let place = self.number_of(place)?;
         let is_it = |index: &usize| {
             let file = &self.files[*index];
-            file.name == name && file.place.is(place)
+            file.place == place && file.name.is(name)
         };
         let index = (self.next..count).chain(0..self.next.min(count)).find(is_it)?;
         self.next = index + 1;
         self.files[index].is_in_use = true;
         Some(index)
+    }
+
+    /// Keeps a file that was opened; `None` where its place or its name gets no number.
+    fn keep(
+        &mut self,
+        place: &(impl Place + ?Sized),
+        name: &'static str,
+        handle: OwnedFd,
+        cadence: Cadence,
+    ) -> Option<()> {
+        let name = Name::of(name)?;
+        let number = if let Some(number) = self.number_of(place) {
+            number
+        } else {
+            let number = TREES.checked_add(u16::try_from(self.places.len()).ok()?)?;
+            self.places.push(place.directory().into());
+            number
+        };
+        self.files.push(KeptHandle { handle, place: number, name, cadence, is_in_use: true });
+        Some(())
+    }
+
+    /// The number of a place: that of its tree, or from [`TREES`] on its place in the list; `None` where it has none yet.
+    fn number_of(&self, place: &(impl Place + ?Sized)) -> Option<u16> {
+        if let Some(tree) = place.tree() {
+            return Some(tree.into());
+        }
+        let directory = place.directory();
+        // Compared as bytes: all were made in the same way.
+        let is_it = |known: &Box<Path>| *known.as_os_str() == *directory.as_os_str();
+        u16::try_from(self.places.iter().position(is_it)?).ok()?.checked_add(TREES)
+    }
+
+    /// Forgets the places of which no file is kept.
+    fn forget_places(&mut self) {
+        let Self { files, places, .. } = self;
+        let mut number = TREES;
+        places.retain(|_| {
+            let stays = files.iter().any(|file| file.place == number);
+            if stays {
+                number += 1;
+            } else {
+                // Those behind it move up.
+                files.iter_mut().filter(|file| number < file.place).for_each(|file| file.place -= 1);
+            }
+            stays
+        });
+        places.shrink_to_fit();
     }
 }
 
@@ -774,6 +826,34 @@ mod tests {
         assert_eq!(full_look(), 6, "none did");
         drop(files);
         assert_eq!((budget.left(), budget.kept_back()), (10, 8));
+    }
+
+    #[test]
+    fn a_kept_file_takes_twelve_bytes() {
+        assert_eq!(size_of::<KeptHandle>(), 12);
+    }
+
+    #[test]
+    fn files_are_told_apart_by_name_and_place_also_when_places_are_forgotten() {
+        let mut files = KeptFiles::new(&HandleBudget::of(10));
+        let init = std::fs::read_to_string("/proc/1/comm").unwrap();
+        let own = std::fs::read_to_string("/proc/self/comm").unwrap();
+        let read = |files: &KeptFiles, place: &str| text(files, Path::new(place), "comm").unwrap();
+        for _ in 0..3 {
+            assert_eq!((read(&files, "/proc/self"), read(&files, "/proc/1")), (own.clone(), init.clone()));
+            assert_eq!(text(&files, Path::new("/proc/sys/kernel"), "ostype").unwrap(), "Linux\n");
+        }
+        let kept = |files: &KeptFiles| (handles(files), files.kept.borrow().places.len());
+        assert_eq!(kept(&files), (3, 3));
+        files.end_of_look();
+        for _ in 0..2 {
+            assert_eq!(read(&files, "/proc/1"), init);
+            assert_eq!(text(&files, Path::new("/proc/sys/kernel"), "ostype").unwrap(), "Linux\n");
+            files.end_of_look();
+            assert_eq!(kept(&files), (2, 2));
+        }
+        assert_eq!(read(&files, "/proc/self"), own);
+        assert_eq!(kept(&files), (3, 3));
     }
 
     #[test]
