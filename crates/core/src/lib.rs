@@ -27,6 +27,7 @@ pub mod ownership;
 pub mod procfs;
 pub mod progress;
 pub mod record_time;
+pub mod records;
 pub mod regular_file;
 pub mod run;
 #[cfg(feature = "schema")]

@@ -149,7 +149,7 @@ fn pressure_line(line: &str) -> Result<PressureLine, Unexpected> {
         place.get_or_insert(value);
     }
     let percent = |value: Option<&str>| {
-        let number: Option<f64> = value.and_then(|text| text.parse().ok());
+        let number: Option<f64> = value.and_then(|text| hundredths(text).or_else(|| text.parse().ok()));
         number.filter(|percent| percent.is_finite() && 0.0 <= *percent).ok_or_else(unexpected)
     };
     Ok(PressureLine {
@@ -158,6 +158,25 @@ fn pressure_line(line: &str) -> Result<PressureLine, Unexpected> {
         avg300: percent(avg300)?,
         total_usec: total.and_then(|text| text.parse().ok()).ok_or_else(unexpected)?,
     })
+}
+
+/// A number of hundredths, `N.NN`, as the kernel writes averages: division rounds correctly, so it is what any parser makes of it.
+fn hundredths(text: &str) -> Option<f64> {
+    let (whole, [b'.', tens @ b'0'..=b'9', ones @ b'0'..=b'9']) = text.as_bytes().split_last_chunk()? else {
+        return None;
+    };
+    // No more digits than hundredths of a double have.
+    if !(1..=9).contains(&whole.len()) {
+        return None;
+    }
+    let mut number = 0_u64;
+    for digit in whole.iter().chain([tens, ones]) {
+        if !digit.is_ascii_digit() {
+            return None;
+        }
+        number = 10 * number + u64::from(digit - b'0');
+    }
+    Some(number as f64 / 100.0)
 }
 
 #[cfg(test)]

@@ -124,3 +124,15 @@ proptest! {
         let _ = (pressure(&text), command_sockets(&text, "/var/lib/lxc"));
     }
 }
+
+#[test]
+fn hundredths_are_what_a_parser_makes_of_them() {
+    for number in (0..30_000).chain((0..u64::from(u32::MAX)).step_by(7_777_777)).chain([99_999_999_999]) {
+        let text = format!("{}.{:02}", number / 100, number % 100);
+        let parsed: f64 = text.parse().unwrap();
+        assert_eq!(hundredths(&text).map(f64::to_bits), Some(parsed.to_bits()), "{text}");
+    }
+    for other in ["", "1", "1.", ".12", "1.2", "1.234", "-1.00", "1e3.00", "+1.00", "1 2.00", "nan", "1.a0", "9999999999.00"] {
+        assert_eq!(hundredths(other), None, "{other}");
+    }
+}

@@ -17,6 +17,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::container_config::ContainerConfig;
 use crate::missing::MissingFields;
 use crate::notification::Severity;
+pub use crate::records::ContainerRecords;
 use crate::table::Table;
 use crate::{RecordTime, Vmid};
 
@@ -29,10 +30,9 @@ const SUMMARY_KEY: &str = "summary";
 /// One collection cycle: `{"<vmid>": {…}, …, "summary": {…}}`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Snapshot {
-    /// The measurements of each running container. A record is larger than a KiB and is never moved, from the
-    /// measurement to the last scrape.
-    pub containers: BTreeMap<Vmid, Box<ContainerRecord>>,
-    /// The cycle itself, and the node.
+    /// The measurements of each running container.
+    pub containers: ContainerRecords,
+    /// The cycle itself and the node.
     pub summary: Summary,
 }
 
@@ -639,18 +639,18 @@ impl<'de> Visitor<'de> for SnapshotVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Snapshot, A::Error> {
-        let mut containers = BTreeMap::new();
+        let mut containers = Vec::new();
         let mut summary = None;
         while let Some(key) = map.next_key::<String>()? {
             if key == SUMMARY_KEY {
                 summary = Some(map.next_value()?);
             } else {
                 let vmid: Vmid = key.parse().map_err(de::Error::custom)?;
-                containers.insert(vmid, map.next_value()?);
+                containers.push((vmid, map.next_value()?));
             }
         }
         let summary = summary.ok_or_else(|| de::Error::missing_field(SUMMARY_KEY))?;
-        Ok(Snapshot { containers, summary })
+        Ok(Snapshot { containers: containers.into(), summary })
     }
 }
 

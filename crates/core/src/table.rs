@@ -68,10 +68,12 @@ impl<V, K> Default for Table<V, K> {
 impl<V, K: Ord, N: Into<K>> FromIterator<(N, V)> for Table<V, K> {
     fn from_iter<I: IntoIterator<Item = (N, V)>>(values: I) -> Self {
         let mut values: Vec<(K, V)> = values.into_iter().map(|(name, value)| (name.into(), value)).collect();
-        // The last value of a name counts; the sort is stable.
-        values.reverse();
-        values.sort_by(|(one, _), (other, _)| one.cmp(other));
-        values.dedup_by(|(later, _), (first, _)| later == first);
+        if !values.is_sorted_by(|(one, _), (other, _)| one < other) {
+            // The last value of a name counts; the sort is stable.
+            values.reverse();
+            values.sort_by(|(one, _), (other, _)| one.cmp(other));
+            values.dedup_by(|(later, _), (first, _)| later == first);
+        }
         Self(values.into())
     }
 }

@@ -91,7 +91,7 @@ pub fn record_of(
     let missing = || format!("the newest record of the monitor does not have container {vmid}");
     let record = snapshot.containers.remove(&vmid).ok_or_else(missing)?;
     is_present(record.timestamp, config, now)?;
-    Ok(*record)
+    Ok(record)
 }
 
 /// What a running container needs according to its newest record.

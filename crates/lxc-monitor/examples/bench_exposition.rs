@@ -4,7 +4,6 @@
 
 #![allow(clippy::expect_used, reason = "a benchmark that cannot set up its case must fail")]
 
-use std::collections::BTreeMap;
 use std::error::Error;
 use std::io::Write;
 use std::sync::Arc;
@@ -13,7 +12,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use lxc_autoscale_core::Vmid;
 use lxc_autoscale_core::exposition::Format;
-use lxc_autoscale_core::snapshot::Snapshot;
+use lxc_autoscale_core::snapshot::{ContainerRecords, Snapshot};
 use lxc_monitor::exporter::page::{Cycle, Exposition, Page};
 
 const FULL: &str = include_str!("../src/exporter/testdata/full.json");
@@ -25,7 +24,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let full: Snapshot = serde_json::from_str(FULL)?;
     let record = full.containers.values().next().expect("the file has containers").clone();
     let empty_kib = resident_kib()?;
-    let containers: BTreeMap<_, _> = (100..100 + n_containers)
+    let containers: ContainerRecords = (100..100 + n_containers)
         .map(|id| Vmid::try_from(id).map(|vmid| (vmid, record.clone())))
         .collect::<Result<_, _>>()?;
     let snapshot = Arc::new(Snapshot { containers, summary: full.summary });

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use lxc_autoscale_core::snapshot::{ContainerRecord, NodeRecord, SCHEMA_VERSION, Snapshot, Summary};
+use lxc_autoscale_core::snapshot::{ContainerRecord, ContainerRecords, NodeRecord, SCHEMA_VERSION, Snapshot, Summary};
 use lxc_autoscale_core::{ErrorChain, Vmid};
 
 use crate::block_devices::BlockDevices;
@@ -62,9 +62,9 @@ pub struct Collector {
     /// The pool of each container that is in one.
     pools: Reading<Pools>,
     /// What the next rates need of the last samples.
-    baselines: BTreeMap<Vmid, Arc<Baseline>>,
+    baselines: ById<Arc<Baseline>>,
     /// What was found out about each running container, its open files among it.
-    known: BTreeMap<Vmid, Known>,
+    known: ById<Known>,
     handle_budget: Arc<HandleBudget>,
     /// Files of the node; none while they are read, and where reading them hangs.
     node_files: Option<KeptFiles>,
@@ -98,15 +98,68 @@ struct Survey {
 /// What came of the looks at the containers so far, in their order.
 #[derive(Debug, Default)]
 struct Gathered {
-    records: Vec<(Vmid, Box<ContainerRecord>)>,
-    baselines: Vec<(Vmid, Arc<Baseline>)>,
-    known: Vec<(Vmid, Known)>,
+    records: Vec<(Vmid, ContainerRecord)>,
+    baselines: Vec<(Vmid, Option<Arc<Baseline>>)>,
+    known: Vec<(Vmid, Option<Known>)>,
     stopped: Vec<Vmid>,
     unmeasured: Vec<Vmid>,
 }
 
-/// What came of looking at some containers.
-type Looks = BTreeMap<Vmid, Result<Look, NoAnswer>>;
+/// What came of looking at some containers, in their order.
+type Looks = Vec<(Vmid, Result<Look, NoAnswer>)>;
+
+impl Gathered {
+    /// With room for so many containers.
+    fn of(containers: usize) -> Self {
+        Self {
+            records: Vec::with_capacity(containers),
+            baselines: Vec::with_capacity(containers),
+            known: Vec::with_capacity(containers),
+            ..Self::default()
+        }
+    }
+}
+
+/// What is kept of containers from one cycle to the next, in the order of their ids: nothing comes to it, and what is taken
+/// leaves its place behind.
+#[derive(Debug)]
+struct ById<T>(Vec<(Vmid, Option<T>)>);
+
+impl<T> ById<T> {
+    fn place(&self, vmid: Vmid) -> Option<usize> {
+        self.0.binary_search_by_key(&vmid, |(vmid, _)| *vmid).ok()
+    }
+
+    fn get(&self, vmid: Vmid) -> Option<&T> {
+        self.0.get(self.place(vmid)?)?.1.as_ref()
+    }
+
+    fn take(&mut self, vmid: Vmid) -> Option<T> {
+        let place = self.place(vmid)?;
+        self.0.get_mut(place)?.1.take()
+    }
+
+    fn retain(&mut self, stays: impl Fn(Vmid) -> bool) {
+        self.0.retain(|(vmid, _)| stays(*vmid));
+    }
+
+    fn clear(&mut self) {
+        self.0.clear();
+    }
+}
+
+impl<T> Default for ById<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<T> From<Vec<(Vmid, Option<T>)>> for ById<T> {
+    fn from(mut list: Vec<(Vmid, Option<T>)>) -> Self {
+        list.shrink_to_fit();
+        Self(list)
+    }
+}
 
 impl Collector {
     /// Prepares to measure with the given settings; reads nothing yet.
@@ -121,8 +174,8 @@ impl Collector {
             filesystem_reads: Isolation::new(TURNS, MAX_HANGING),
             inventory: Arc::new(Inventory::Unknown(Missing::because(NOT_READ_YET))),
             pools: Err(Missing::because(NOT_READ_YET)),
-            baselines: BTreeMap::new(),
-            known: BTreeMap::new(),
+            baselines: ById::default(),
+            known: ById::default(),
             handle_budget: handle_budget(config),
             node_files: None,
             node: None,
@@ -171,7 +224,7 @@ impl Collector {
                 let missing = [("containers", missing)].into_iter().collect();
                 let node = NodeRecord { missing, ..NodeRecord::default() };
                 summary.node = Some(node);
-                Snapshot { containers: BTreeMap::new(), summary }
+                Snapshot { containers: ContainerRecords::new(), summary }
             }
         }
     }
@@ -278,9 +331,9 @@ impl Collector {
         self.forget_notices_of_others(&containers);
         self.handle_budget.keep_back_for(containers.len());
         // Containers that are no more: their handles go.
-        self.known.retain(|vmid, _| containers.contains_key(vmid));
+        self.known.retain(|vmid| containers.contains_key(&vmid));
         let tables = Arc::new(tables);
-        let mut gathered = Gathered::default();
+        let mut gathered = Gathered::of(containers.len());
         while !containers.is_empty() {
             let next = containers.keys().nth(BATCH).copied();
             let rest = next.map(|next| containers.split_off(&next));
@@ -290,13 +343,12 @@ impl Collector {
                 self.gather(vmid, look, tables.facts, hierarchy.cgroup_version(), &mut gathered);
             }
         }
-        // Made of a list, a map takes half the room of one that grew.
-        self.known = gathered.known.into_iter().collect();
-        self.baselines = gathered.baselines.into_iter().collect();
-        let records: BTreeMap<Vmid, Box<ContainerRecord>> = gathered.records.into_iter().collect();
+        self.known = gathered.known.into();
+        self.baselines = gathered.baselines.into();
+        let records = ContainerRecords::from(gathered.records);
 
         let measured: Vec<(Vmid, &ContainerRecord)> =
-            records.iter().map(|(vmid, record)| (*vmid, &**record)).collect();
+            records.iter().map(|(vmid, record)| (*vmid, record)).collect();
         let totals = RunningTotals { measured, unmeasured: gathered.unmeasured };
         let node_record = usage::node_record(self.node.as_ref(), &node, &totals);
         self.mention(&kernel_gaps::of_node(&node_record));
@@ -316,11 +368,11 @@ impl Collector {
         version: CgroupVersion,
         gathered: &mut Gathered,
     ) {
-        let previous = self.baselines.remove(&vmid);
+        let previous = self.baselines.take(vmid);
         let (trouble, is_known) = match look {
             Ok(Look::Measured(measured, known)) => {
                 let was_read_in_full = known.was_read_in_full();
-                gathered.known.push((vmid, known));
+                gathered.known.push((vmid, Some(known)));
                 let (mut record, baseline) = match measured {
                     Measured::Whole { record, baseline } => (record, baseline),
                     Measured::ButFilesystem(sample) => {
@@ -328,14 +380,14 @@ impl Collector {
                         (usage::container_record(previous.as_deref(), *sample, facts).into(), baseline)
                     }
                 };
-                gathered.baselines.push((vmid, baseline));
+                gathered.baselines.push((vmid, Some(baseline)));
                 let has_pressure = record.pressure.cpu.is_some() || record.missing.contains("pressure.cpu");
                 self.mention_pressure("containers", has_pressure);
                 self.note_pool(vmid, &mut record);
                 if was_read_in_full {
                     self.mention(&kernel_gaps::of_container(version, &record));
                 }
-                gathered.records.push((vmid, record));
+                gathered.records.push((vmid, *record));
                 (None, true)
             }
             Ok(Look::Stopped) => {
@@ -349,7 +401,7 @@ impl Collector {
         if !is_known {
             // It may run: the sums are unknown, and its next rate is one over the longer time.
             gathered.unmeasured.push(vmid);
-            gathered.baselines.extend(previous.map(|baseline| (vmid, baseline)));
+            gathered.baselines.extend(previous.map(|baseline| (vmid, Some(baseline))));
         }
         if trouble.is_some() || !self.notices.is_quiet() {
             self.notices.warn(&container_subject(vmid), trouble);
@@ -377,15 +429,16 @@ impl Collector {
             .into_iter()
             .map(|(vmid, socket)| {
                 let configuration = self.inventory.configuration(vmid);
-                let previous = self.baselines.get(&vmid).cloned();
-                (vmid, Task { vmid, socket, configuration, previous, known: self.known.remove(&vmid) })
+                let previous = self.baselines.get(vmid).cloned();
+                (vmid, Task { vmid, socket, configuration, previous, known: self.known.take(vmid) })
             })
             .collect();
         let (procfs, budget) = (self.procfs.clone(), Arc::clone(&self.handle_budget));
         let (hierarchy, tables) = (Arc::clone(hierarchy), Arc::clone(tables));
         let look = move |_, task| container::look(&procfs, &hierarchy, &tables, &budget, task);
-        let mut looks: Looks =
-            self.container_reads.run_all(tasks, self.limit(), look).await.into_iter().collect();
+        let mut looks: Looks = self.container_reads.run_all(tasks, self.limit(), look).await;
+        // Those of a thread that was left alone come later.
+        looks.sort_by_key(|(vmid, _)| *vmid);
         self.read_filesystems(&mut looks).await;
         looks
     }

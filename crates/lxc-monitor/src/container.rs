@@ -1,12 +1,11 @@
 //! One look at one running container.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use lxc_autoscale_core::Vmid;
 use lxc_autoscale_core::container_config::ContainerConfig;
-use lxc_autoscale_core::snapshot::{ContainerRecord, InterfaceTraffic};
+use lxc_autoscale_core::snapshot::ContainerRecord;
 use lxc_autoscale_core::table::Table;
 
 use crate::block_devices::BlockDevices;
@@ -17,6 +16,7 @@ use crate::full_look::FullLook;
 use crate::kept_files::{HandleBudget, KeptFiles};
 use crate::kernel_gaps::CgroupVersion;
 use crate::network;
+use crate::procfs::parse::NetworkDevices;
 use crate::procfs::{Init, Procfs};
 use crate::sample::{BlockIo, ContainerSample, FilesystemUse, Missing, Reading};
 use crate::usage::{self, Baseline, NodeFacts};
@@ -30,7 +30,7 @@ pub struct NodeTables {
     /// What ZFS counts for the datasets of containers.
     pub datasets: Arc<Datasets>,
     /// Traffic of the node's network devices.
-    pub network_devices: Reading<BTreeMap<String, InterfaceTraffic>>,
+    pub network_devices: Reading<NetworkDevices>,
     /// Seconds since the node booted.
     pub uptime_seconds: Reading<f64>,
     /// What the records need of the node.

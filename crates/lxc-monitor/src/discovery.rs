@@ -6,14 +6,16 @@
 //! that is starting or stopping.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{CStr, OsStr};
 use std::fs::File;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use lxc_autoscale_core::Vmid;
 use lxc_autoscale_core::container_config::{ContainerConfig, UnreadableLine};
-use rustix::fs::{AtFlags, statat};
+use rustix::fs::{AtFlags, RawDir, statat};
 
 use crate::cgroup::{ContainerGroups, Hierarchy};
 use crate::clock;
@@ -27,6 +29,9 @@ const SPREAD_SECONDS: u32 = 30;
 /// Proxmox's cluster file system keeps times in whole seconds, so a file that was changed this lately may be changed
 /// again without looking different.
 const SETTLED_SECONDS: i64 = 2;
+
+/// The directory is listed in pieces of this size.
+const LISTING_BYTES: usize = 8 << 10;
 
 /// What `/etc/pve/lxc` says.
 #[derive(Clone, Debug, PartialEq)]
@@ -80,7 +85,7 @@ struct Stamp {
 }
 
 impl Stamp {
-    fn of(directory: &File, name: &std::ffi::OsStr) -> Option<Self> {
+    fn of(directory: &File, name: &CStr) -> Option<Self> {
         let stat = statat(directory, name, AtFlags::empty()).ok()?;
         #[allow(clippy::useless_conversion, reason = "they are narrower on other machines")]
         Some(Self {
@@ -133,8 +138,8 @@ impl Inventory {
     pub fn refreshed(&self, pve: &Path, now: Moment) -> Result<Self, ReadError> {
         let directory = pve.join("lxc");
         let failed = |source| ReadError::Io { path: directory.clone(), source };
-        let entries = match std::fs::read_dir(&directory) {
-            Ok(entries) => entries,
+        let handle = match File::open(&directory) {
+            Ok(handle) => handle,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 return if pve.is_dir() {
                     Err(ReadError::Gone { path: directory })
@@ -144,13 +149,16 @@ impl Inventory {
             }
             Err(source) => return Err(failed(source)),
         };
-        let handle = File::open(&directory).map_err(failed)?;
         let mut containers = Vec::new();
-        for entry in entries {
-            let name = entry.map_err(failed)?.file_name();
+        let mut buffer = Vec::with_capacity(LISTING_BYTES);
+        // Without a copy of each name.
+        let mut entries = RawDir::new(&handle, buffer.spare_capacity_mut());
+        while let Some(entry) = entries.next() {
+            let entry = entry.map_err(|error| failed(error.into()))?;
+            let name = OsStr::from_bytes(entry.file_name().to_bytes());
             let Some(vmid) = name.to_str().and_then(Vmid::from_config_file_name) else { continue };
             // Before it is read: what changes in between shows the next time.
-            let stamp = Stamp::of(&handle, &name);
+            let stamp = Stamp::of(&handle, entry.file_name());
             if let Some(known) = self.stored(vmid)
                 && known.as_of.zip(stamp).is_some_and(|(as_of, stamp)| as_of.holds(vmid, stamp, now))
             {

@@ -9,7 +9,6 @@
 
 mod batch;
 
-use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -40,7 +39,8 @@ pub struct Isolation<K> {
 
 #[derive(Debug)]
 struct Shared<K> {
-    in_flight: Mutex<BTreeSet<K>>,
+    /// A list, because there are few, and it is changed for each read.
+    in_flight: Mutex<Vec<K>>,
     turns: Semaphore,
     n_turns: usize,
     max_in_flight: usize,
@@ -56,7 +56,7 @@ impl<K: Ord + Copy + Send + 'static> Isolation<K> {
     /// Lets `turns` reads run at once while `max_hanging` more may hang; takes that many threads at most.
     pub fn new(turns: usize, max_hanging: usize) -> Self {
         let shared = Shared {
-            in_flight: Mutex::new(BTreeSet::new()),
+            in_flight: Mutex::new(Vec::new()),
             turns: Semaphore::new(turns),
             n_turns: turns,
             max_in_flight: turns + max_hanging,
@@ -104,14 +104,17 @@ impl<K: Ord + Copy> InFlight<K> {
         if shared.max_in_flight <= in_flight.len() {
             return Err(NoAnswer::TooManyHanging(in_flight.len()));
         }
-        in_flight.insert(key);
+        in_flight.push(key);
         Ok(Self { shared: Arc::clone(shared), key })
     }
 }
 
 impl<K: Ord> Drop for InFlight<K> {
     fn drop(&mut self) {
-        self.shared.in_flight.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
+        let mut in_flight = self.shared.in_flight.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(place) = in_flight.iter().position(|key| *key == self.key) {
+            in_flight.swap_remove(place);
+        }
     }
 }
 

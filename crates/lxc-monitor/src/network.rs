@@ -4,14 +4,12 @@
 //! there the container receives. Where no device has such a name (plain LXC chooses random ones) the container's
 //! own table is read through its first process.
 
-use std::collections::BTreeMap;
-use std::ops::Bound;
-
 use lxc_autoscale_core::Vmid;
 use lxc_autoscale_core::snapshot::{InterfaceTraffic, NetworkUsage};
 use lxc_autoscale_core::table::Table;
 
 use crate::procfs::Procfs;
+use crate::procfs::parse::NetworkDevices;
 use crate::sample::{InitProcess, Reading, Traffic};
 
 /// Devices inside a container over which traffic passes a second time.
@@ -23,7 +21,7 @@ const INNER_DEVICES: [&str; 6] = ["veth", "docker", "br-", "virbr", "lxcbr", "lx
 /// Why it is not known.
 pub fn read(
     procfs: &Procfs,
-    node_devices: &Reading<BTreeMap<String, InterfaceTraffic>>,
+    node_devices: &Reading<NetworkDevices>,
     vmid: Vmid,
     init: &Reading<InitProcess>,
 ) -> Reading<Traffic> {
@@ -34,23 +32,19 @@ pub fn read(
         }
     }
     let init = init.as_ref().map_err(Clone::clone)?;
-    Ok(traffic(own_ends(procfs.network_devices_of(init.pid)?)))
+    Ok(traffic(own_ends(&procfs.network_devices_of(init.pid)?)))
 }
 
 /// The node's ends of the container's devices, with the directions turned round.
-fn node_ends(devices: &BTreeMap<String, InterfaceTraffic>, vmid: Vmid) -> Table<InterfaceTraffic> {
+fn node_ends(devices: &NetworkDevices, vmid: Vmid) -> Table<InterfaceTraffic> {
     let prefix = format!("veth{vmid}i");
     let is_own = |name: &str| {
         name.strip_prefix(&prefix)
             .is_some_and(|index| !index.is_empty() && index.bytes().all(|byte| byte.is_ascii_digit()))
     };
     // The table may hold thousands of names; those of one container stand together.
-    let from_first = devices.range::<str, _>((Bound::Included(prefix.as_str()), Bound::Unbounded));
-    from_first
-        .take_while(|(name, _)| name.starts_with(&prefix))
-        .filter(|(name, _)| is_own(name))
-        .map(|(name, end)| (name.as_str(), turned_round(*end)))
-        .collect()
+    let own = devices.beginning_with(&prefix).filter(|(name, _)| is_own(name));
+    own.map(|(name, end)| (name, turned_round(end))).collect()
 }
 
 fn turned_round(end: InterfaceTraffic) -> InterfaceTraffic {
@@ -67,9 +61,9 @@ fn turned_round(end: InterfaceTraffic) -> InterfaceTraffic {
 }
 
 /// The devices the container itself sees and that lead out of it; none is no traffic.
-fn own_ends(devices: BTreeMap<String, InterfaceTraffic>) -> Table<InterfaceTraffic> {
+fn own_ends(devices: &NetworkDevices) -> Table<InterfaceTraffic> {
     let is_outer = |name: &str| name != "lo" && !INNER_DEVICES.iter().any(|inner| name.starts_with(inner));
-    devices.into_iter().filter(|(name, _)| is_outer(name)).collect()
+    devices.iter().filter(|(name, _)| is_outer(name)).collect()
 }
 
 fn traffic(interfaces: Table<InterfaceTraffic>) -> Traffic {
@@ -85,11 +79,10 @@ fn traffic(interfaces: Table<InterfaceTraffic>) -> Traffic {
 mod tests {
     use super::*;
 
-    fn devices(table: &[(&str, u64, u64)]) -> BTreeMap<String, InterfaceTraffic> {
-        let entry = |&(name, rx_bytes, tx_bytes): &(&str, _, _)| {
-            (name.to_owned(), InterfaceTraffic { rx_bytes, tx_bytes, ..InterfaceTraffic::default() })
-        };
-        table.iter().map(entry).collect()
+    fn devices(table: &[(&str, u64, u64)]) -> NetworkDevices {
+        let traffic =
+            |rx_bytes, tx_bytes| InterfaceTraffic { rx_bytes, tx_bytes, ..InterfaceTraffic::default() };
+        table.iter().map(|(name, received, sent)| (*name, traffic(*received, *sent))).collect()
     }
 
     /// Names of the devices that were taken, and their sum.
@@ -135,7 +128,7 @@ mod tests {
     #[test]
     fn inside_a_container_only_its_outer_devices_count() {
         let table = devices(&[("lo", 9, 9), ("eth0", 5, 6), ("docker0", 5, 6), ("veth12ab", 5, 6)]);
-        check(own_ends(table), &["eth0"], 5, 6);
-        check(own_ends(devices(&[("lo", 9, 9)])), &[], 0, 0);
+        check(own_ends(&table), &["eth0"], 5, 6);
+        check(own_ends(&devices(&[("lo", 9, 9)])), &[], 0, 0);
     }
 }

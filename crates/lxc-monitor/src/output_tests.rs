@@ -1,5 +1,5 @@
 use lxc_autoscale_core::metrics_file::MetricsReader;
-use lxc_autoscale_core::snapshot::Summary;
+use lxc_autoscale_core::snapshot::{ContainerRecords, Summary};
 
 use super::*;
 use crate::clock;
@@ -18,7 +18,7 @@ fn snapshot() -> Snapshot {
         stopped_containers: Vec::new(),
         node: None,
     };
-    Snapshot { containers: std::collections::BTreeMap::new(), summary }
+    Snapshot { containers: ContainerRecords::new(), summary }
 }
 
 fn config(file: std::path::PathBuf) -> OutputConfig {

@@ -192,7 +192,7 @@ pub(super) async fn current(
         age_seconds: now.duration_since(taken.instant()).as_secs_f64(),
         fresh: metrics::is_present(taken, &config, now).is_ok(),
         node: snapshot.summary.node,
-        containers: snapshot.containers,
+        containers: snapshot.containers.into_iter().map(|(vmid, record)| (vmid, record.into())).collect(),
     };
     let containers = count(current.containers.len(), "container");
     let message = format!("{containers}, measured {:.0} s ago.", current.age_seconds);

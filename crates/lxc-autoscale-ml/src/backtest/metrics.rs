@@ -69,7 +69,7 @@ pub fn read(
             for (vmid, record) in snapshot.containers {
                 let growing = containers.entry(vmid.get().into()).or_default();
                 let identity = identity(vmid, &record, growing.identity.as_ref());
-                growing.take(*record, identity, &rules_of, node.cpus);
+                growing.take(record, identity, &rules_of, node.cpus);
             }
         }
         Err(_) => unreadable += 1,

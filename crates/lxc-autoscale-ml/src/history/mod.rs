@@ -166,7 +166,7 @@ impl History {
             if !has_past && is_stopped() {
                 return ControlFlow::Break(());
             }
-            self.take_record(vmid, record, at, absent.contains(&vmid), rules);
+            self.take_record(vmid, record.into(), at, absent.contains(&vmid), rules);
         }
         if let Some(past) = &mut self.past {
             past.rest();

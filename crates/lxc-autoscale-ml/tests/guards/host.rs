@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use lxc_autoscale_core::container_config::ContainerConfig;
 use lxc_autoscale_core::snapshot::{
-    ContainerRecord, Limits, MemoryEvents, NodeRecord, Paging, Pressure, PressureLine, Snapshot, Summary,
+    ContainerRecord, ContainerRecords, Limits, MemoryEvents, NodeRecord, Paging, Pressure, PressureLine, Snapshot, Summary,
 };
 use lxc_autoscale_core::{Mebibytes, RecordTime, Vmid};
 
@@ -130,7 +130,7 @@ impl Host {
     pub(crate) fn step(&mut self, step: SignedDuration) -> Snapshot {
         self.now += step;
         let (now, seconds, length) = (self.now, self.seconds(), step.as_secs_f64());
-        let mut containers = BTreeMap::new();
+        let mut containers = ContainerRecords::new();
         let mut used_mib = 0.0;
         for (id, guest) in &mut self.guests {
             let load = (guest.load)(seconds);
@@ -147,7 +147,7 @@ impl Host {
             }
             let record = guest.record(RecordTime::utc(now), &load, seconds, length);
             used_mib += record.memory_usage_mb.unwrap();
-            containers.insert(Vmid::try_from(*id).unwrap(), record.into());
+            containers.insert(Vmid::try_from(*id).unwrap(), record);
         }
         let node = NodeRecord {
             name: "proxmox".to_owned(),

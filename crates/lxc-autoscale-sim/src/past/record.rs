@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use lxc_autoscale_core::container_config::ContainerConfig;
 use lxc_autoscale_core::snapshot::{
-    ContainerRecord, ContainerState, IoStats, Limits as RecordedLimits, MemoryBreakdown, MemoryEvents,
+    ContainerRecord, ContainerRecords, ContainerState, IoStats, Limits as RecordedLimits, MemoryBreakdown, MemoryEvents,
     NetworkUsage, NodeRecord, Paging, Pressure, PressureLine, PressureSet, SCHEMA_VERSION, Snapshot, Summary,
     Throttling,
 };
@@ -68,11 +68,11 @@ impl Seen<'_> {
     /// The snapshot that was taken at the later of the two states.
     pub(super) fn snapshot(&self) -> Snapshot {
         let time = RecordTime::new(self.at, &TimeZone::system());
-        let containers: BTreeMap<_, _> = self
+        let containers: ContainerRecords = self
             .after
             .containers
             .iter()
-            .map(|(id, container)| (*id, Box::new(self.container(*id, container, time))))
+            .map(|(id, container)| (*id, self.container(*id, container, time)))
             .collect();
         let summary = Summary {
             collection_start_time: time,
@@ -180,7 +180,7 @@ impl Seen<'_> {
         record.filesystem_free_gb = Some(gib(self.filesystem.free_bytes));
     }
 
-    fn node(&self, containers: &BTreeMap<Vmid, Box<ContainerRecord>>) -> NodeRecord {
+    fn node(&self, containers: &ContainerRecords) -> NodeRecord {
         let node = self.after;
         let capacity = node.capacity;
         let cache: f64 =

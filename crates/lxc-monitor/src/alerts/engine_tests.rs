@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use lxc_autoscale_core::container_config::ContainerConfig;
 use lxc_autoscale_core::notification::Severity;
-use lxc_autoscale_core::snapshot::{MemoryEvents, NodeRecord, Summary};
+use lxc_autoscale_core::snapshot::{ContainerRecords, MemoryEvents, NodeRecord, Summary};
 use proptest::prelude::*;
 
 use super::*;
@@ -47,7 +47,7 @@ fn empty(second: i64) -> Snapshot {
         stopped_containers: Vec::new(),
         node: Some(NodeRecord::default()),
     };
-    Snapshot { containers: BTreeMap::new(), summary }
+    Snapshot { containers: ContainerRecords::new(), summary }
 }
 
 fn record(second: i64) -> ContainerRecord {

@@ -132,7 +132,7 @@ pub async fn run(config: &MonitorConfig) -> Report {
     let containers = snapshot
         .containers
         .into_iter()
-        .map(|(id, record)| MeasuredContainer { id, record: *record })
+        .map(|(id, record)| MeasuredContainer { id, record })
         .collect();
     Report { node, probes, kernel, lacks, containers, stopped: snapshot.summary.stopped_containers }
 }

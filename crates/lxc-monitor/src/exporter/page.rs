@@ -1,6 +1,5 @@
 //! What a scrape sees, and writing it piece by piece.
 
-use std::ops::Bound;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -238,8 +237,7 @@ impl Exposition {
         out: &mut String,
         read: &dyn Fn(&ContainerRecord, &mut Samples<'_>),
     ) -> bool {
-        let rest = (self.after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded);
-        for (vmid, record) in snapshot.containers.range::<Vmid, _>(rest) {
+        for (vmid, record) in snapshot.containers.after(self.after) {
             if PIECE_BYTES <= out.len() {
                 return false;
             }

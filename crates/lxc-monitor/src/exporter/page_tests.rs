@@ -2,7 +2,7 @@
 
 use lxc_autoscale_core::RecordTime;
 use lxc_autoscale_core::metrics_file::{Bounds, MetricsWriter};
-use lxc_autoscale_core::snapshot::{NodeRecord, Summary};
+use lxc_autoscale_core::snapshot::{ContainerRecords, NodeRecord, Summary};
 
 use super::*;
 
@@ -17,8 +17,8 @@ fn snapshot(n_containers: u32) -> Arc<Snapshot> {
         record.memory_usage_mb = Some(512.5);
         record
     };
-    let containers: std::collections::BTreeMap<_, _> = (0..n_containers)
-        .map(|index| (Vmid::try_from(100 + index).unwrap(), Box::new(record(index))))
+    let containers: ContainerRecords = (0..n_containers)
+        .map(|index| (Vmid::try_from(100 + index).unwrap(), record(index)))
         .collect();
     let summary = Summary {
         collection_start_time: time,

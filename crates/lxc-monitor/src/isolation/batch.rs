@@ -1,6 +1,6 @@
 //! Many reads on as few threads as will do.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -22,7 +22,7 @@ struct Batch<K, J, T> {
 struct State<K, J, T> {
     waiting: VecDeque<(K, J)>,
     /// When each read that runs was begun; one that is given up stands here no longer.
-    running: BTreeMap<K, Instant>,
+    running: Vec<(K, Instant)>,
     results: Vec<(K, Result<T, NoAnswer>)>,
 }
 
@@ -45,7 +45,7 @@ impl<K: Ord + Copy + Send + 'static> Isolation<K> {
     ) -> Vec<(K, Result<T, NoAnswer>)> {
         let waiting: VecDeque<(K, J)> = jobs.into_iter().collect();
         let results = Vec::with_capacity(waiting.len());
-        let state = State { waiting, running: BTreeMap::new(), results };
+        let state = State { waiting, running: Vec::new(), results };
         let batch = Arc::new(Batch { state: Mutex::new(state), worker_ended: Notify::new() });
         let read = Arc::new(read);
         let patience = limit / PATIENCE_SHARE;
@@ -56,7 +56,7 @@ impl<K: Ord + Copy + Send + 'static> Isolation<K> {
                 if state.waiting.is_empty() && state.running.is_empty() {
                     return std::mem::take(&mut state.results);
                 }
-                let ages = || state.running.values().map(Instant::elapsed);
+                let ages = || state.running.iter().map(|(_, begun)| begun.elapsed());
                 let is_stuck = ages().all(|age| patience <= age);
                 let needs_worker =
                     !state.waiting.is_empty() && is_stuck && state.running.len() < self.shared.n_turns;
@@ -84,7 +84,7 @@ impl<K: Ord + Copy + Send + 'static> Isolation<K> {
                 let Some((key, job)) = state.waiting.pop_front() else { break };
                 match InFlight::enter(&self.shared, key) {
                     Ok(in_flight) => {
-                        state.running.insert(key, Instant::now());
+                        state.running.push((key, Instant::now()));
                         (key, job, in_flight)
                     }
                     Err(no_answer) => {
@@ -96,9 +96,8 @@ impl<K: Ord + Copy + Send + 'static> Isolation<K> {
             let result = catch_unwind(AssertUnwindSafe(|| read(key, job))).map_err(|_| NoAnswer::Failed);
             drop(in_flight);
             let mut state = batch.state();
-            if state.running.remove(&key).is_none() {
-                return;
-            }
+            let Some(place) = state.running.iter().position(|(running, _)| *running == key) else { return };
+            state.running.swap_remove(place);
             state.results.push((key, result));
         }
         batch.worker_ended.notify_one();
@@ -108,7 +107,7 @@ impl<K: Ord + Copy + Send + 'static> Isolation<K> {
 impl<K: Ord + Copy, J, T> State<K, J, T> {
     fn give_up(&mut self, limit: Duration) {
         let results = &mut self.results;
-        self.running.retain(|key, begun| {
+        self.running.retain(|(key, begun)| {
             let is_in_time = begun.elapsed() < limit;
             if !is_in_time {
                 results.push((*key, Err(NoAnswer::TimedOut(limit))));
@@ -120,6 +119,7 @@ impl<K: Ord + Copy, J, T> State<K, J, T> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
     use std::sync::mpsc;
 
     use super::*;

@@ -2,18 +2,19 @@
 
 pub mod parse;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use lxc_autoscale_core::Vmid;
-use lxc_autoscale_core::snapshot::{InterfaceTraffic, IoStats};
+use lxc_autoscale_core::snapshot::IoStats;
 
 use crate::block_devices::io_from_bytes;
 use crate::cgroup;
 use crate::kept_files::{KeptFile, KeptFiles};
 use crate::kernel_file::{ReadError, read_parsed, read_text};
 use crate::sample::{InitProcess, Missing, NodeSample, Reading};
+use parse::NetworkDevices;
 
 /// Processes of one container that are asked for their I/O at most.
 const MAX_PROCESSES: usize = 4096;
@@ -52,10 +53,7 @@ impl Procfs {
     ///
     /// # Errors
     /// When the table cannot be read.
-    pub fn network_devices(
-        &self,
-        files: &KeptFiles,
-    ) -> Result<BTreeMap<String, InterfaceTraffic>, ReadError> {
+    pub fn network_devices(&self, files: &KeptFiles) -> Result<NetworkDevices, ReadError> {
         files.parsed_list(&*self.root, "net/dev", parse::network_devices)
     }
 
@@ -63,7 +61,7 @@ impl Procfs {
     ///
     /// # Errors
     /// When the table cannot be read.
-    pub fn network_devices_of(&self, pid: u32) -> Result<BTreeMap<String, InterfaceTraffic>, ReadError> {
+    pub fn network_devices_of(&self, pid: u32) -> Result<NetworkDevices, ReadError> {
         read_parsed(&self.process(pid).join("net/dev"), parse::network_devices)
     }
 

@@ -2,7 +2,7 @@
 
 #![expect(clippy::missing_errors_doc, reason = "every parser fails with what it expected and what it found")]
 
-use std::collections::BTreeMap;
+use std::ops::Range;
 
 pub use lxc_autoscale_core::procfs::{command_sockets, cpu_time, load_averages, meminfo, uptime_seconds};
 use lxc_autoscale_core::snapshot::{DeviceIo, InterfaceTraffic, Paging};
@@ -11,10 +11,10 @@ use crate::kernel_file::Unexpected;
 use crate::sample::{ArcUse, NodePaging};
 
 /// `/proc/net/dev`: what each device received and sent.
-pub fn network_devices(text: &str) -> Result<BTreeMap<String, InterfaceTraffic>, Unexpected> {
+pub fn network_devices(text: &str) -> Result<NetworkDevices, Unexpected> {
     let device = |line| {
         let unexpected = || Unexpected::new("`device: received … sent …`", line);
-        let (name, counters) = line.rsplit_once(':').ok_or_else(unexpected)?;
+        let (name, counters): (&str, &str) = str::rsplit_once(line, ':').ok_or_else(unexpected)?;
         let mut words = counters.split_ascii_whitespace();
         let mut skip_and_take =
             |skipped| words.nth(skipped).and_then(|word| word.parse().ok()).ok_or_else(unexpected);
@@ -29,10 +29,56 @@ pub fn network_devices(text: &str) -> Result<BTreeMap<String, InterfaceTraffic>,
             tx_errors: skip_and_take(0)?,
             tx_dropped: skip_and_take(0)?,
         };
-        Ok((name.trim().to_owned(), traffic))
+        Ok((name.trim(), traffic))
     };
     // Two lines of headings.
     text.lines().skip(2).map(device).collect()
+}
+
+/// Network devices with their traffic, in the order of their names, which stand in one text: a node has one for each container.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NetworkDevices {
+    names: String,
+    /// Where each name stands.
+    devices: Vec<(Range<usize>, InterfaceTraffic)>,
+}
+
+impl NetworkDevices {
+    /// Each device.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, InterfaceTraffic)> {
+        self.after(0)
+    }
+
+    /// The devices whose names begin with `prefix`.
+    pub fn beginning_with(&self, prefix: &str) -> impl Iterator<Item = (&str, InterfaceTraffic)> {
+        let first = self.devices.partition_point(|(name, _)| self.name(name) < prefix);
+        self.after(first).take_while(move |(name, _)| name.starts_with(prefix))
+    }
+
+    fn after(&self, first: usize) -> impl Iterator<Item = (&str, InterfaceTraffic)> {
+        self.devices.iter().skip(first).map(|(name, traffic)| (self.name(name), *traffic))
+    }
+
+    fn name(&self, place: &Range<usize>) -> &str {
+        self.names.get(place.clone()).unwrap_or_default()
+    }
+}
+
+impl<'a> FromIterator<(&'a str, InterfaceTraffic)> for NetworkDevices {
+    fn from_iter<I: IntoIterator<Item = (&'a str, InterfaceTraffic)>>(all: I) -> Self {
+        let (mut names, mut devices) = (String::new(), Vec::new());
+        for (name, traffic) in all {
+            let begin = names.len();
+            names.push_str(name);
+            devices.push((begin..names.len(), traffic));
+        }
+        let name = |place: &Range<usize>| names.get(place.clone()).unwrap_or_default();
+        // No two have the same name; if they had, the last one would count.
+        devices.reverse();
+        devices.sort_by(|(one, _), (other, _)| name(one).cmp(name(other)));
+        devices.dedup_by(|(one, _), (other, _)| name(one) == name(other));
+        Self { names, devices }
+    }
 }
 
 /// `/proc/<pid>/stat`: clock ticks from boot to the start of the process (field 22).

@@ -1,5 +1,6 @@
 //! Per file of `/proc`: what is read from it, and that anything else is refused and survived.
 
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 
 use proptest::prelude::*;
@@ -28,6 +29,7 @@ veth100i0:     602       7    1    2    0     0          0         0     1152   
 #[test]
 fn network_devices_success() {
     let devices = network_devices(NET_DEV).unwrap();
+    let devices: BTreeMap<_, _> = devices.iter().collect();
     let want = InterfaceTraffic {
         rx_bytes: 602,
         rx_packets: 7,
