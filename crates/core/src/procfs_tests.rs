@@ -132,7 +132,21 @@ fn hundredths_are_what_a_parser_makes_of_them() {
         let parsed: f64 = text.parse().unwrap();
         assert_eq!(hundredths(&text).map(f64::to_bits), Some(parsed.to_bits()), "{text}");
     }
-    for other in ["", "1", "1.", ".12", "1.2", "1.234", "-1.00", "1e3.00", "+1.00", "1 2.00", "nan", "1.a0", "9999999999.00"] {
+    for other in [
+        "",
+        "1",
+        "1.",
+        ".12",
+        "1.2",
+        "1.234",
+        "-1.00",
+        "1e3.00",
+        "+1.00",
+        "1 2.00",
+        "nan",
+        "1.a0",
+        "9999999999.00",
+    ] {
         assert_eq!(hundredths(other), None, "{other}");
     }
 }

@@ -198,7 +198,14 @@ mod tests {
         std::fs::create_dir_all(&proc).unwrap();
         let list = |text: &str| std::fs::write(proc.join("diskstats"), text).unwrap();
         let at = |known: &Arc<BlockDevices>, second: u64| {
-            BlockDevices::refreshed(&KeptFiles::for_one_look(), known, &proc, &sys, &[], Duration::from_secs(second))
+            BlockDevices::refreshed(
+                &KeptFiles::for_one_look(),
+                known,
+                &proc,
+                &sys,
+                &[],
+                Duration::from_secs(second),
+            )
         };
         let role = |devices: &Arc<BlockDevices>| devices.role((253, 1));
         list(" 8 0 sda 9\n 253 1 dm-1 0\n");

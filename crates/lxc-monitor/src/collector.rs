@@ -8,7 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use lxc_autoscale_core::snapshot::{ContainerRecord, ContainerRecords, NodeRecord, SCHEMA_VERSION, Snapshot, Summary};
+use lxc_autoscale_core::snapshot::{
+    ContainerRecord, ContainerRecords, NodeRecord, SCHEMA_VERSION, Snapshot, Summary,
+};
 use lxc_autoscale_core::{ErrorChain, Vmid};
 
 use crate::block_devices::BlockDevices;

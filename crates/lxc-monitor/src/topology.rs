@@ -212,7 +212,11 @@ mod tests {
     #[test]
     fn it_is_read_again_only_when_a_cpu_went_on_or_off_line() {
         let sys = tempfile::tempdir().unwrap();
-        assert_eq!(read(&KeptFiles::for_one_look(), sys.path(), None), Ok(None), "a kernel that does not tell");
+        assert_eq!(
+            read(&KeptFiles::for_one_look(), sys.path(), None),
+            Ok(None),
+            "a kernel that does not tell"
+        );
         let online = sys.path().join("devices/system/cpu/online");
         std::fs::create_dir_all(online.parent().unwrap()).unwrap();
         std::fs::write(&online, "0-1\n").unwrap();

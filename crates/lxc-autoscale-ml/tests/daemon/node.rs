@@ -9,8 +9,8 @@ use lxc_autoscale_core::container_config::ContainerConfig;
 use lxc_autoscale_core::metrics_file::{Bounds, MetricsWriter};
 use lxc_autoscale_core::service::StopAsked;
 use lxc_autoscale_core::snapshot::{
-    ContainerRecord, IoStats, Limits, MemoryEvents, NodeRecord, Pressure, PressureLine, Snapshot, Summary,
-    Throttling,
+    ContainerRecord, ContainerRecords, IoStats, Limits, MemoryEvents, NodeRecord, Pressure, PressureLine,
+    Snapshot, Summary, Throttling,
 };
 use lxc_autoscale_core::{Mebibytes, RecordTime, Vmid, config};
 use lxc_autoscale_ml::config::Config;
@@ -150,8 +150,8 @@ impl Node {
     fn snapshot(&self) -> Snapshot {
         let time = RecordTime::utc(self.now);
         let running = self.containers.iter().filter(|(id, _)| !self.stopped.contains(id));
-        let containers: BTreeMap<_, _> =
-            running.map(|(id, container)| (vmid(*id), self.container(container).into())).collect();
+        let containers: ContainerRecords =
+            running.map(|(id, container)| (vmid(*id), self.container(container))).collect();
         let node = NodeRecord {
             name: "proxmox".to_owned(),
             cpus: Some(16),

@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use lxc_autoscale_core::container_config::ContainerConfig;
 use lxc_autoscale_core::snapshot::{
-    ContainerRecord, ContainerRecords, Limits, MemoryEvents, NodeRecord, Paging, Pressure, PressureLine, Snapshot, Summary,
+    ContainerRecord, ContainerRecords, Limits, MemoryEvents, NodeRecord, Paging, Pressure, PressureLine,
+    Snapshot, Summary,
 };
 use lxc_autoscale_core::{Mebibytes, RecordTime, Vmid};
 

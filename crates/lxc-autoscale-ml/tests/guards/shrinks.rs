@@ -117,7 +117,7 @@ fn steer_plainly(seed: u64, tally: &mut Tally) {
     for index in 0..3 * 288 {
         let record = host.step(SignedDuration::from_mins(5)).containers.remove(&id).unwrap();
         let observation = step(previous.as_ref(), &record).observation;
-        previous = Some(*record);
+        previous = Some(record);
         let used = observation.memory_used_mib.unwrap();
         let size = host.guests[&100].memory_mib as f64;
         let facts = Seen {

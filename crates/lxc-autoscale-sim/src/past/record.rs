@@ -7,9 +7,9 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use lxc_autoscale_core::container_config::ContainerConfig;
 use lxc_autoscale_core::snapshot::{
-    ContainerRecord, ContainerRecords, ContainerState, IoStats, Limits as RecordedLimits, MemoryBreakdown, MemoryEvents,
-    NetworkUsage, NodeRecord, Paging, Pressure, PressureLine, PressureSet, SCHEMA_VERSION, Snapshot, Summary,
-    Throttling,
+    ContainerRecord, ContainerRecords, ContainerState, IoStats, Limits as RecordedLimits, MemoryBreakdown,
+    MemoryEvents, NetworkUsage, NodeRecord, Paging, Pressure, PressureLine, PressureSet, SCHEMA_VERSION,
+    Snapshot, Summary, Throttling,
 };
 use lxc_autoscale_core::{RecordTime, Vmid};
 

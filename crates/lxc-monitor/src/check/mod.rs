@@ -129,11 +129,8 @@ pub async fn run(config: &MonitorConfig) -> Report {
     let lacks = version.map(|version| lacks(version, &snapshot)).unwrap_or_default();
     let (node, kernel) = snapshot.summary.node.map(|node| (node.name, node.kernel)).unwrap_or_default();
     let node = Some(node).filter(|name| !name.is_empty());
-    let containers = snapshot
-        .containers
-        .into_iter()
-        .map(|(id, record)| MeasuredContainer { id, record })
-        .collect();
+    let containers =
+        snapshot.containers.into_iter().map(|(id, record)| MeasuredContainer { id, record }).collect();
     Report { node, probes, kernel, lacks, containers, stopped: snapshot.summary.stopped_containers }
 }
 

@@ -14,8 +14,8 @@ use super::{Probe, privileges};
 use crate::cgroup::Hierarchy;
 use crate::config::MonitorConfig;
 use crate::discovery::{self, Inventory, Liveness};
-use crate::kernel_gaps::CgroupVersion;
 use crate::kept_files::KeptFiles;
+use crate::kernel_gaps::CgroupVersion;
 use crate::procfs::Procfs;
 
 /// Looks at everything; what concerns single containers stands in their records.
@@ -130,7 +130,9 @@ fn containers(
 ) -> Vec<Probe> {
     const NAME: &str = "containers";
     let mut probes = Vec::new();
-    let sockets = match Procfs::new(&config.paths.proc).command_sockets(&KeptFiles::for_one_look(), &config.paths.lxc) {
+    let sockets = match Procfs::new(&config.paths.proc)
+        .command_sockets(&KeptFiles::for_one_look(), &config.paths.lxc)
+    {
         Ok(sockets) => Some(sockets),
         Err(error) => {
             probes.push(Probe::note(

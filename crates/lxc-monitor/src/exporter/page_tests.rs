@@ -17,9 +17,8 @@ fn snapshot(n_containers: u32) -> Arc<Snapshot> {
         record.memory_usage_mb = Some(512.5);
         record
     };
-    let containers: ContainerRecords = (0..n_containers)
-        .map(|index| (Vmid::try_from(100 + index).unwrap(), record(index)))
-        .collect();
+    let containers: ContainerRecords =
+        (0..n_containers).map(|index| (Vmid::try_from(100 + index).unwrap(), record(index))).collect();
     let summary = Summary {
         collection_start_time: time,
         collection_end_time: time,
