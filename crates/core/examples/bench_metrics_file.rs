@@ -98,7 +98,7 @@ fn snapshot(minute: i64) -> Result<Snapshot, Box<dyn Error>> {
     record.memory_usage_mb = Some(512.25);
     record.cpu_usage_usec = Some(987_654_321);
     let containers = (0..CONTAINERS)
-        .map(|n| Ok((Vmid::try_from(Vmid::MIN + n)?, Box::new(record.clone()))))
+        .map(|n| Ok((Vmid::try_from(Vmid::MIN + n)?, record.clone())))
         .collect::<Result<_, Box<dyn Error>>>()?;
     let summary = Summary {
         collection_start_time: time,

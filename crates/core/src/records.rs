@@ -135,12 +135,6 @@ impl FromIterator<(Vmid, ContainerRecord)> for ContainerRecords {
     }
 }
 
-impl FromIterator<(Vmid, Box<ContainerRecord>)> for ContainerRecords {
-    fn from_iter<I: IntoIterator<Item = (Vmid, Box<ContainerRecord>)>>(records: I) -> Self {
-        records.into_iter().map(|(vmid, record)| (vmid, *record)).collect()
-    }
-}
-
 impl<const N: usize> From<[(Vmid, ContainerRecord); N]> for ContainerRecords {
     fn from(records: [(Vmid, ContainerRecord); N]) -> Self {
         Vec::from(records).into()

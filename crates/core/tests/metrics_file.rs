@@ -257,7 +257,7 @@ fn large_snapshot(second: i64) -> Snapshot {
     let mut large = snapshot(second);
     let record = ContainerRecord::empty(large.summary.collection_start_time);
     let ids = (0..6000).map(|n| Vmid::try_from(100 + n).unwrap());
-    large.containers = ids.map(|vmid| (vmid, Box::new(record.clone()))).collect();
+    large.containers = ids.map(|vmid| (vmid, record.clone())).collect();
     large
 }
 

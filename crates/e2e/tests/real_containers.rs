@@ -53,7 +53,7 @@ fn shmem_bytes(id: u32) -> Option<u64> {
 
 fn newest(directory: &Path, id: u32) -> Option<ContainerRecord> {
     let snapshot = MetricsReader::read_newest(&directory.join("log/lxc_metrics.json")).ok()??;
-    snapshot.containers.get(&Vmid::try_from(id).unwrap()).map(|record| (**record).clone())
+    snapshot.containers.get(&Vmid::try_from(id).unwrap()).cloned()
 }
 
 #[test]

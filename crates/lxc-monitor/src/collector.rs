@@ -101,8 +101,6 @@ struct Survey {
 #[derive(Debug, Default)]
 struct Gathered {
     records: Vec<(Vmid, ContainerRecord)>,
-    baselines: Vec<(Vmid, Option<Arc<Baseline>>)>,
-    known: Vec<(Vmid, Option<Known>)>,
     stopped: Vec<Vmid>,
     unmeasured: Vec<Vmid>,
 }
@@ -110,56 +108,63 @@ struct Gathered {
 /// What came of looking at some containers, in their order.
 type Looks = Vec<(Vmid, Result<Look, NoAnswer>)>;
 
-impl Gathered {
-    /// With room for so many containers.
-    fn of(containers: usize) -> Self {
-        Self {
-            records: Vec::with_capacity(containers),
-            baselines: Vec::with_capacity(containers),
-            known: Vec::with_capacity(containers),
-            ..Self::default()
-        }
-    }
+/// What is kept of containers from one cycle to the next, in the order of their ids. What is taken leaves its place behind, and
+/// comes back to it: in most cycles there are the same containers.
+#[derive(Debug)]
+struct ById<T> {
+    list: Vec<(Vmid, Option<T>)>,
+    /// What has no place in the list.
+    added: Vec<(Vmid, Option<T>)>,
 }
 
-/// What is kept of containers from one cycle to the next, in the order of their ids: nothing comes to it, and what is taken
-/// leaves its place behind.
-#[derive(Debug)]
-struct ById<T>(Vec<(Vmid, Option<T>)>);
-
 impl<T> ById<T> {
-    fn place(&self, vmid: Vmid) -> Option<usize> {
-        self.0.binary_search_by_key(&vmid, |(vmid, _)| *vmid).ok()
-    }
-
-    fn get(&self, vmid: Vmid) -> Option<&T> {
-        self.0.get(self.place(vmid)?)?.1.as_ref()
+    fn place(&mut self, vmid: Vmid) -> Option<&mut Option<T>> {
+        let place = self.list.binary_search_by_key(&vmid, |(vmid, _)| *vmid).ok()?;
+        self.list.get_mut(place).map(|(_, value)| value)
     }
 
     fn take(&mut self, vmid: Vmid) -> Option<T> {
-        let place = self.place(vmid)?;
-        self.0.get_mut(place)?.1.take()
+        self.place(vmid)?.take()
+    }
+
+    fn put(&mut self, vmid: Vmid, value: T) {
+        match self.place(vmid) {
+            Some(place) => *place = Some(value),
+            None => self.added.push((vmid, Some(value))),
+        }
+    }
+
+    /// Forgets the places of what was taken and did not come back, and makes places for what was added.
+    fn settle(&mut self) {
+        let before = self.list.len();
+        self.list.retain(|(_, value)| value.is_some());
+        if self.list.len() == before && self.added.is_empty() {
+            return;
+        }
+        self.list.append(&mut self.added);
+        self.list.sort_by_key(|(vmid, _)| *vmid);
+        self.list.shrink_to_fit();
+        self.added = Vec::new();
     }
 
     fn retain(&mut self, stays: impl Fn(Vmid) -> bool) {
-        self.0.retain(|(vmid, _)| stays(*vmid));
+        self.list.retain(|(vmid, _)| stays(*vmid));
     }
 
     fn clear(&mut self) {
-        self.0.clear();
+        *self = Self::default();
+    }
+}
+
+impl<T: Clone> ById<T> {
+    fn get(&mut self, vmid: Vmid) -> Option<T> {
+        self.place(vmid)?.clone()
     }
 }
 
 impl<T> Default for ById<T> {
     fn default() -> Self {
-        Self(Vec::new())
-    }
-}
-
-impl<T> From<Vec<(Vmid, Option<T>)>> for ById<T> {
-    fn from(mut list: Vec<(Vmid, Option<T>)>) -> Self {
-        list.shrink_to_fit();
-        Self(list)
+        Self { list: Vec::new(), added: Vec::new() }
     }
 }
 
@@ -334,8 +339,9 @@ impl Collector {
         self.handle_budget.keep_back_for(containers.len());
         // Containers that are no more: their handles go.
         self.known.retain(|vmid| containers.contains_key(&vmid));
+        self.baselines.retain(|vmid| containers.contains_key(&vmid));
         let tables = Arc::new(tables);
-        let mut gathered = Gathered::of(containers.len());
+        let mut gathered = Gathered { records: Vec::with_capacity(containers.len()), ..Gathered::default() };
         while !containers.is_empty() {
             let next = containers.keys().nth(BATCH).copied();
             let rest = next.map(|next| containers.split_off(&next));
@@ -345,8 +351,8 @@ impl Collector {
                 self.gather(vmid, look, tables.facts, hierarchy.cgroup_version(), &mut gathered);
             }
         }
-        self.known = gathered.known.into();
-        self.baselines = gathered.baselines.into();
+        self.known.settle();
+        self.baselines.settle();
         let records = ContainerRecords::from(gathered.records);
 
         let measured: Vec<(Vmid, &ContainerRecord)> =
@@ -374,7 +380,7 @@ impl Collector {
         let (trouble, is_known) = match look {
             Ok(Look::Measured(measured, known)) => {
                 let was_read_in_full = known.was_read_in_full();
-                gathered.known.push((vmid, Some(known)));
+                self.known.put(vmid, known);
                 let (mut record, baseline) = match measured {
                     Measured::Whole { record, baseline } => (record, baseline),
                     Measured::ButFilesystem(sample) => {
@@ -382,7 +388,7 @@ impl Collector {
                         (usage::container_record(previous.as_deref(), *sample, facts).into(), baseline)
                     }
                 };
-                gathered.baselines.push((vmid, Some(baseline)));
+                self.baselines.put(vmid, baseline);
                 let has_pressure = record.pressure.cpu.is_some() || record.missing.contains("pressure.cpu");
                 self.mention_pressure("containers", has_pressure);
                 self.note_pool(vmid, &mut record);
@@ -403,7 +409,9 @@ impl Collector {
         if !is_known {
             // It may run: the sums are unknown, and its next rate is one over the longer time.
             gathered.unmeasured.push(vmid);
-            gathered.baselines.extend(previous.map(|baseline| (vmid, Some(baseline))));
+            if let Some(baseline) = previous {
+                self.baselines.put(vmid, baseline);
+            }
         }
         if trouble.is_some() || !self.notices.is_quiet() {
             self.notices.warn(&container_subject(vmid), trouble);
@@ -431,7 +439,7 @@ impl Collector {
             .into_iter()
             .map(|(vmid, socket)| {
                 let configuration = self.inventory.configuration(vmid);
-                let previous = self.baselines.get(vmid).cloned();
+                let previous = self.baselines.get(vmid);
                 (vmid, Task { vmid, socket, configuration, previous, known: self.known.take(vmid) })
             })
             .collect();
@@ -544,4 +552,39 @@ fn configuration_subject(vmid: Vmid) -> String {
 
 fn container_subject(vmid: Vmid) -> String {
     format!("container {vmid}")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// From cycle to cycle it holds what was put last, and nothing of containers that were taken out or left out.
+        #[test]
+        fn what_is_kept_by_id_is_what_was_put_last(
+            cycles in proptest::collection::vec(proptest::collection::btree_map(0_u32..30, any::<(u8, bool)>(), 0..20), 1..8)
+        ) {
+            let (mut kept, mut want) = (ById::default(), BTreeMap::new());
+            for cycle in cycles {
+                kept.retain(|vmid| cycle.contains_key(&(vmid.get() - 100)));
+                let mut next = BTreeMap::new();
+                for (number, (value, comes_back)) in cycle {
+                    let vmid = Vmid::try_from(100 + number).unwrap();
+                    prop_assert_eq!(kept.get(vmid), want.get(&vmid).copied());
+                    prop_assert_eq!(kept.take(vmid), want.remove(&vmid));
+                    if comes_back {
+                        kept.put(vmid, value);
+                        next.insert(vmid, value);
+                    }
+                }
+                kept.settle();
+                want = next;
+                prop_assert!(kept.list.iter().map(|(vmid, value)| (*vmid, value.unwrap())).eq(want.clone()));
+            }
+        }
+    }
 }

@@ -74,7 +74,7 @@ fn a_file_that_is_too_small_for_the_interval_is_said_to_be() {
         let at = clock::record_time(begun + jiff::SignedDuration::from_secs(second));
         let mut snapshot = snapshot();
         snapshot.summary.collection_start_time = at;
-        let record = Box::new(lxc_autoscale_core::snapshot::ContainerRecord::empty(at));
+        let record = lxc_autoscale_core::snapshot::ContainerRecord::empty(at);
         snapshot.containers =
             (100..1100).map(|id| (lxc_autoscale_core::Vmid::try_from(id).unwrap(), record.clone())).collect();
         output.append(&snapshot.into()).unwrap();

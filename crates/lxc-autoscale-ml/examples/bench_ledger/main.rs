@@ -17,7 +17,8 @@ use clap::Parser;
 use jiff::{SignedDuration, Timestamp};
 use lxc_autoscale_core::container_config::ContainerConfig;
 use lxc_autoscale_core::snapshot::{
-    ContainerRecord, Limits, MemoryEvents, NodeRecord, Pressure, PressureLine, Snapshot, Summary,
+    ContainerRecord, ContainerRecords, Limits, MemoryEvents, NodeRecord, Pressure, PressureLine, Snapshot,
+    Summary,
 };
 use lxc_autoscale_core::{ErrorChain, Mebibytes, RecordTime, Vmid};
 use lxc_autoscale_ml::backtest::recording::{Recording, Sample};
@@ -181,11 +182,11 @@ fn snapshot(
     now: Timestamp,
 ) -> Result<Snapshot, Box<dyn Error>> {
     let time = RecordTime::utc(now);
-    let mut containers = std::collections::BTreeMap::new();
+    let mut containers = ContainerRecords::new();
     for (trace, size) in traces.iter().zip(sizes) {
         let sample = trace.samples.get(minute / STEP_MINUTES).ok_or("the trace has ended")?;
         let id = Vmid::try_from(u32::try_from(trace.id)?)?;
-        containers.insert(id, Box::new(record(sample, *size, minute, time)));
+        containers.insert(id, record(sample, *size, minute, time));
     }
     let summary = Summary {
         collection_start_time: time,

@@ -33,8 +33,8 @@ impl Node {
         self.now = self.now.checked_add(SignedDuration::try_from(STEP)?)?;
         self.minute += 1;
         let time = RecordTime::utc(self.now);
-        let containers = (0..CONTAINERS)
-            .map(|index| Ok((Vmid::try_from(100 + index)?, self.container(index, time)?.into())));
+        let containers =
+            (0..CONTAINERS).map(|index| Ok((Vmid::try_from(100 + index)?, self.container(index, time)?)));
         let containers = containers.collect::<Result<_, Box<dyn std::error::Error>>>()?;
         Ok(Snapshot {
             containers,

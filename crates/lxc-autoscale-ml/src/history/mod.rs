@@ -582,7 +582,7 @@ mod tests {
         let mut previous = None;
         for minute in 0..900 {
             let snapshot = at_minute(minute, false);
-            let record = (*snapshot.containers[&vmid(100)]).clone();
+            let record = snapshot.containers[&vmid(100)].clone();
             if !left_out.contains(&minute) {
                 without.observe(&step(previous.as_ref(), &record).observation);
             }
