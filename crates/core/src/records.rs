@@ -231,11 +231,10 @@ mod tests {
                 let vmid = vmid(number);
                 prop_assert_eq!(records.get(&vmid), map.get(&vmid));
                 prop_assert_eq!(records.contains_key(&vmid), map.contains_key(&vmid));
-                match count {
-                    Some(count) => {
-                        prop_assert_eq!(records.insert(vmid, record(count)), map.insert(vmid, record(count)));
-                    }
-                    None => prop_assert_eq!(records.remove(&vmid), map.remove(&vmid)),
+                if let Some(count) = count {
+                    prop_assert_eq!(records.insert(vmid, record(count)), map.insert(vmid, record(count)));
+                } else {
+                    prop_assert_eq!(records.remove(&vmid), map.remove(&vmid));
                 }
                 prop_assert_eq!(records.len(), map.len());
             }

@@ -285,6 +285,8 @@ struct Kept {
     next: usize,
     /// What is in some directories.
     lists: Vec<Listed>,
+    /// Whether there was no handle for a file of every look since the last full look.
+    lacks_often: bool,
 }
 
 /// A file that is kept open, in twelve bytes, because each container has twenty. What it has of the budget is given back by
@@ -452,6 +454,8 @@ impl KeptFiles {
             if !is_kept {
                 self.budget.give_back(cadence);
             }
+        } else if cadence == Cadence::Often {
+            self.kept.borrow_mut().lacks_often = true;
         }
         Ok(length)
     }
@@ -518,6 +522,7 @@ impl KeptFiles {
     /// for full looks is given back where the files of every look may want it.
     pub fn end_of_look(&mut self) {
         let kept = self.kept.get_mut();
+        let lacks_often = std::mem::take(&mut kept.lacks_often);
         let Kept { files, next, lists, .. } = kept;
         let budget = &self.budget;
         // Each that goes is given back at once, so that no more go than are wanted.
@@ -540,7 +545,7 @@ impl KeptFiles {
         }
         // One more is what shows that its init still runs, which is not among these.
         let often = files.iter().filter(|file| file.cadence == Cadence::Often).count() as u64 + 1;
-        let unwanted = FILES_OF_EVERY_LOOK.saturating_sub(often);
+        let unwanted = if lacks_often { 0 } else { FILES_OF_EVERY_LOOK.saturating_sub(often) };
         budget.replace_unwanted(std::mem::replace(&mut self.unwanted, unwanted), unwanted);
         // These stay for as long as the container runs.
         files.shrink_to_fit();
@@ -598,8 +603,8 @@ impl Kept {
         }
         let directory = place.directory();
         // Compared as bytes: all were made in the same way.
-        let is_it = |known: &Box<Path>| *known.as_os_str() == *directory.as_os_str();
-        u16::try_from(self.places.iter().position(is_it)?).ok()?.checked_add(TREES)
+        let mut known = self.places.iter().map(|known| known.as_os_str());
+        u16::try_from(known.position(|known| *known == *directory.as_os_str())?).ok()?.checked_add(TREES)
     }
 
     /// Forgets the places of which no file is kept.
@@ -826,6 +831,22 @@ mod tests {
         assert_eq!(full_look(), 6, "none did");
         drop(files);
         assert_eq!((budget.left(), budget.kept_back()), (10, 8));
+    }
+
+    #[test]
+    fn what_a_container_could_not_have_is_kept_back_for_it() {
+        let budget = HandleBudget::of(3);
+        budget.keep_back_for(2);
+        let [mut first, mut second] = [KeptFiles::new(&budget), KeptFiles::new(&budget)];
+        for name in ["version", "mounts", "cmdline"] {
+            first.parsed_at_each_look(Path::new("/proc"), name, |_| Ok(())).unwrap();
+        }
+        text(&second, Path::new("/proc"), "uptime").unwrap();
+        first.end_of_look();
+        second.end_of_look();
+        assert_eq!((handles(&first), handles(&second)), (3, 0));
+        drop(first);
+        assert_eq!((budget.left(), budget.kept_back()), (3, 3));
     }
 
     #[test]
