@@ -22,7 +22,7 @@ fn snapshot(second: i64) -> Snapshot {
     let mut record = ContainerRecord::empty(time);
     record.memory_usage_mb = Some(512.25);
     Snapshot {
-        containers: [(Vmid::try_from(104).unwrap(), record.into())].into(),
+        containers: [(Vmid::try_from(104).unwrap(), record)].into(),
         summary: Summary {
             collection_start_time: time,
             collection_end_time: time,

@@ -31,7 +31,7 @@ fn snapshot_at(number: u64, second: i64) -> Snapshot {
     let mut record = ContainerRecord::empty(time);
     record.memory_usage_mb = Some(512.25);
     Snapshot {
-        containers: [(104.try_into().unwrap(), record.into())].into(),
+        containers: [(104.try_into().unwrap(), record)].into(),
         summary: Summary {
             collection_start_time: time,
             collection_end_time: time,

@@ -63,7 +63,7 @@ fn snapshot(minute: i64) -> Snapshot {
     let time = RecordTime::utc(at(minute));
     let ids = [100, 101, 102];
     Snapshot {
-        containers: ids.iter().map(|id| (vmid(*id), record(minute, i64::from(*id)).into())).collect(),
+        containers: ids.iter().map(|id| (vmid(*id), record(minute, i64::from(*id)))).collect(),
         summary: Summary {
             collection_start_time: time,
             collection_end_time: time,

@@ -453,7 +453,7 @@ mod tests {
         let time = RecordTime::utc(Timestamp::from_second(1_800_000_000 + seconds).unwrap());
         let record = ContainerRecord { memory_usage_mb: Some(100.0), ..ContainerRecord::empty(time) };
         Snapshot {
-            containers: running.iter().map(|id| (vmid(*id), record.clone().into())).collect(),
+            containers: running.iter().map(|id| (vmid(*id), record.clone())).collect(),
             summary: Summary {
                 collection_start_time: time,
                 collection_end_time: time,

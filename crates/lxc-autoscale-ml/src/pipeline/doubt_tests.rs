@@ -54,7 +54,7 @@ fn snapshot(step: i64, memory_mib: f64) -> Snapshot {
         ..ContainerRecord::empty(time)
     };
     Snapshot {
-        containers: [(Vmid::try_from(100).unwrap(), record.into())].into(),
+        containers: [(Vmid::try_from(100).unwrap(), record)].into(),
         summary: Summary {
             collection_start_time: time,
             collection_end_time: time,

@@ -31,7 +31,7 @@ fn write(directory: &tempfile::TempDir, past: &Past) -> String {
             ..ContainerRecord::empty(time)
         };
         Snapshot {
-            containers: [(Vmid::try_from(104).unwrap(), record.into())].into(),
+            containers: [(Vmid::try_from(104).unwrap(), record)].into(),
             summary: Summary {
                 collection_start_time: time,
                 collection_end_time: time,

@@ -32,7 +32,7 @@ fn cpu(second: i64, percent: f64) -> Snapshot {
         stopped_containers: Vec::new(),
         node: None,
     };
-    Snapshot { containers: [(vmid(), record.into())].into(), summary }
+    Snapshot { containers: [(vmid(), record)].into(), summary }
 }
 
 /// Judges a value and returns the rules that are shown as firing.

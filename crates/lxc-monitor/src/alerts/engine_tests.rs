@@ -56,7 +56,7 @@ fn record(second: i64) -> ContainerRecord {
 }
 
 fn with_record(second: i64, record: ContainerRecord) -> Snapshot {
-    Snapshot { containers: [(vmid(104), record.into())].into(), ..empty(second) }
+    Snapshot { containers: [(vmid(104), record)].into(), ..empty(second) }
 }
 
 /// Container 104 with this CPU use.
@@ -390,7 +390,7 @@ fn quiet_containers_take_little_room() {
         let events = MemoryEvents { oom_kill: Some(0), ..MemoryEvents::default() };
         let record =
             ContainerRecord { memory_events: Some(events), cpu_usage_percent: Some(1.0), ..record(0) };
-        snapshot.containers.insert(vmid(id), record.into());
+        snapshot.containers.insert(vmid(id), record);
     }
     let state = evaluate(&settings, &snapshot, State::default()).state;
     assert!(state.alerts.is_empty());
