@@ -186,9 +186,8 @@ impl Seen<'_> {
         let cache: f64 =
             node.containers.values().map(|ct| ct.memory.current() - ct.memory.working_set()).sum();
         let available = capacity.memory_bytes - HOST_MEMORY_BYTES - node.containers_memory() + cache;
-        let total = |of: fn(&ContainerRecord) -> Option<f64>| {
-            containers.values().map(|record| of(record)).sum::<Option<f64>>()
-        };
+        let total =
+            |of: fn(&ContainerRecord) -> Option<f64>| containers.values().map(of).sum::<Option<f64>>();
         NodeRecord {
             name: self.node_name.to_owned(),
             uptime_seconds: Some(node.uptime_seconds),
