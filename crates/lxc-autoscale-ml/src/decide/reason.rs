@@ -211,6 +211,13 @@ pub enum Reason {
         /// The least that is worth a change.
         least: Amount,
     },
+    /// It could give back, and such a size was soon outgrown, again and again, on the last day.
+    Restless {
+        /// The size.
+        size: Amount,
+        /// For how long it was enough on average.
+        minutes: f64,
+    },
 
     /// The newest measurement says nothing about it.
     Disturbed {
@@ -424,6 +431,10 @@ impl fmt::Display for Reason {
             Self::NotWorthIt { saving, least } => {
                 write!(f, "it could give back {saving}, and less than {least} is not worth a change")
             }
+            Self::Restless { size, minutes } => write!(
+                f,
+                "it could give back and is restless: on the last day {size} were enough for {minutes:.0} min on average"
+            ),
             Self::Disturbed { disturbance } => disturbance.fmt(f),
             Self::SetByHand { from, size: size @ Amount::Cores(_), setting, remaining_seconds } => write!(
                 f,
@@ -550,6 +561,7 @@ impl Reason {
             Self::UnderPressure { max_percent, .. } => format!("a pressure of at most {max_percent} %"),
             Self::InUse { floor } => format!("it gives back when it uses less than {floor}"),
             Self::NotWorthIt { least, .. } => format!("a saving of at least {least}"),
+            Self::Restless { .. } => "a calmer day, or a level that lasts".to_owned(),
             Self::Disturbed { disturbance: Disturbance::Lock { .. } } => {
                 "the next measurement after Proxmox has released the lock".to_owned()
             }

@@ -48,6 +48,7 @@ fn estimate(target: f64, floor: f64) -> Estimate {
         basis: Fact::RecentPeak,
         evidence: Vec::new(),
         weekly: None,
+        restlessness: None,
         chances: Chances::default(),
     }
 }
@@ -524,6 +525,7 @@ prop_compose! {
         let estimate = |(target, floor)| Estimate {
             target, floor, confidence_percent, known_seconds, basis, evidence: Vec::new(),
             weekly: None,
+ restlessness: None,
             chances: Chances::default(),
         };
         Recommendation {

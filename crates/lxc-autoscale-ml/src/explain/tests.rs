@@ -27,6 +27,7 @@ fn estimate(target: f64, floor: f64) -> Estimate {
         basis: Fact::RecentPeak,
         evidence: Vec::new(),
         weekly: None,
+        restlessness: None,
         chances: Chances::default(),
     }
 }

@@ -103,6 +103,7 @@ fn decided(policy: &Policy) -> Vec<Decisions> {
                         basis: Fact::RecentPeak,
                         evidence: Vec::new(),
                         weekly: None,
+                        restlessness: None,
                         chances: Chances::default(),
                     };
                     let seen = Observation {

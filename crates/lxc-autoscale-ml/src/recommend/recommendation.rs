@@ -5,6 +5,7 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::restlessness::Restlessness;
 use crate::classes::Class;
 use crate::confidence::Chances;
 
@@ -40,6 +41,9 @@ pub struct Estimate {
     /// What comes at this time of the week, where something does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weekly: Option<WeeklyPeak>,
+    /// How restless its last day was; known of CPU.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restlessness: Option<Restlessness>,
     /// What the confidence in any size follows from; not part of what is stored.
     #[serde(skip)]
     pub chances: Chances,

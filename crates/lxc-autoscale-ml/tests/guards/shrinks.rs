@@ -149,6 +149,7 @@ fn steer_plainly(seed: u64, tally: &mut Tally) {
             basis: Fact::RecentPeak,
             evidence: Vec::new(),
             weekly: None,
+            restlessness: None,
             chances: Chances::default(),
         };
         let recommendation =
