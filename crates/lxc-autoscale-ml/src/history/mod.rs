@@ -275,7 +275,7 @@ impl History {
         // What is recorded under this id is the past of the other one.
         let mut past = self.past.as_mut().filter(|_| !replaced);
         let before = past.as_mut().map(|past| past.of(vmid, identity.name.as_deref(), instant, instant));
-        let mut container = ContainerHistory::new(
+        let mut container = ContainerHistory::unseen(
             identity,
             &rules,
             self.max_rows,
@@ -290,12 +290,14 @@ impl History {
         if let Some(past) = past {
             container.look_at_weeks(&mut **past, instant);
         }
+        container.see_first();
         self.containers.insert(vmid, container);
     }
 }
 
 impl ContainerHistory {
-    fn new(
+    /// One of which the first record is still to be seen ([`Self::see_first`]).
+    fn unseen(
         identity: Identity,
         rules: &LearningRules,
         max_rows: usize,
@@ -303,11 +305,10 @@ impl ContainerHistory {
         record: Box<ContainerRecord>,
         at: Timestamp,
     ) -> Self {
-        let first = step(None, &record);
-        let mut container = Self {
+        Self {
             model: model_of(before, rules),
             features: FeatureTable::new(max_rows),
-            observation: first.observation.clone(),
+            observation: step(None, &record).observation,
             stopped: false,
             present: true,
             gaps: 0,
@@ -321,12 +322,16 @@ impl ContainerHistory {
             weeks_told: None,
             last_named: at,
             record,
-        };
-        if container.disturbance.is_none() {
-            container.model.observe(&first.observation);
-            container.features.push(None, &container.record, &first);
         }
-        container
+    }
+
+    /// Learns from its first record.
+    fn see_first(&mut self) {
+        let first = step(None, &self.record);
+        if self.disturbance.is_none() {
+            self.model.observe(&first.observation);
+            self.features.push(None, &self.record, &first);
+        }
     }
 
     /// Whether the latest record is its first, and another container had its id before.
