@@ -69,6 +69,10 @@ fn a_boost_is_respected_while_it_lasts_and_an_undo_for_a_day() {
         is_held.then(|| assert_eq!(guard.get("manual"), None, "nobody set that by hand: {guard:#}"))
     });
 
+    eventually("the daemon has decided so itself", LIMIT, || {
+        told(path, "why").1.contains("is boosted to 3072 MiB").then_some(())
+    });
+
     ask("DELETE", "/boost", json!({"vm_id": 101}));
     assert!((memory_mib(path) - base).abs() < 0.5, "what it had before");
     eventually("scaling goes on at once", LIMIT, || (memory_mib(path) < base).then_some(()));

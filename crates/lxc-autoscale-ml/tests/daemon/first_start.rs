@@ -65,14 +65,17 @@ fn checkpoint(node: &Node, state: &str) -> Vec<u8> {
     std::fs::read(node.path(state).join("learnt.checkpoint")).unwrap()
 }
 
+/// Hours that take long enough to learn to be stopped in the middle.
+const HOURS: i64 = 60;
+
 #[test]
 fn a_start_that_is_stopped_while_it_learns_is_gone_on_with_and_ends_as_an_undisturbed_one() {
     let busy = Container { cores_used: 1.2, memory_used_mib: 700.0, ..STARVED };
     let containers: Vec<(u32, Container)> =
         (100..108).map(|id| (id, if id % 2 == 0 { IDLE } else { busy.clone() })).collect();
     let mut node = Node::new(&containers);
-    node.now = Timestamp::now() - SignedDuration::from_hours(12);
-    for _ in 0..12 * 12 {
+    node.now = Timestamp::now() - SignedDuration::from_hours(HOURS);
+    for _ in 0..12 * HOURS {
         node.record(SignedDuration::from_mins(5));
     }
 
