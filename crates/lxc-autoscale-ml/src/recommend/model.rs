@@ -218,7 +218,7 @@ impl Learnt {
         let wishes = panel.experts.iter().map(|expert| (panel.wish)(*expert, &view)).collect::<Option<_>>();
         // To the end of its hour: what comes in the last minutes of it is not over before they are.
         let end = (step + 1 + panel.weekly.ahead_steps) * STEP_SECONDS;
-        let weekly = self.weeks.foreseen(step * STEP_SECONDS, end, panel.weekly.zone);
+        let weekly = self.weeks.foreseen_by_hour(step * STEP_SECONDS, end, panel.weekly.zone);
         let restlessness = panel
             .restless_headroom
             .and_then(|headroom| Restlessness::of(&self.series.window_of(step, DAY_STEPS), headroom));
@@ -297,6 +297,8 @@ impl ContainerModel {
             self.shared = Arc::clone(shared);
             // Another model may forecast from here on.
             (self.cpu.recall, self.memory.recall) = Default::default();
+            self.cpu.weeks.set_clock();
+            self.memory.weeks.set_clock();
         }
     }
 

@@ -37,24 +37,19 @@ impl Restlessness {
         if hours(known.len()) < LEAST_HOURS {
             return None;
         }
-        let lasts = |demand: f32| {
-            let (mut enough, mut outgrown, mut was_enough) = (0, 0, false);
-            for value in &known {
-                let is_enough = *value <= demand;
-                enough += usize::from(is_enough);
-                outgrown += usize::from(was_enough && !is_enough);
-                was_enough = is_enough;
-            }
+        let mut sorted = known.clone();
+        sorted.sort_unstable_by(f32::total_cmp);
+        let from_above = |above: &usize| sorted.len().checked_sub(above + 1).map(|place| sorted[place]);
+        let mut demands: Vec<f32> = ABOVE.iter().rev().filter_map(from_above).collect();
+        demands.dedup();
+        let peak = f64::from(*demands.last()?);
+        let times = Time::of_all(&known, &demands);
+        let size = |demand: f32| digits(f64::from(demand) * headroom);
+        let lasts = |Time { enough, outgrown }: Time| {
             if outgrown < LEAST_TIMES { DAY_HOURS } else { hours(enough) / outgrown as f64 }
         };
-        let mut sorted = known.clone();
-        sorted.sort_unstable_by(|a, b| b.total_cmp(a));
-        let mut demands: Vec<f32> = ABOVE.iter().filter_map(|above| sorted.get(*above).copied()).collect();
-        demands.dedup();
-        let peak = f64::from(*demands.first()?);
-        let size = |demand: f32| digits(f64::from(demand) * headroom);
         let mut lasted: Vec<(f64, f64)> =
-            demands.into_iter().rev().map(|demand| (size(demand), digits(lasts(demand)))).collect();
+            demands.iter().zip(times).map(|(demand, times)| (size(*demand), digits(lasts(times)))).collect();
         // Of sizes that lasted as long the smallest says it for all.
         lasted.dedup_by(|larger, smaller| (larger.1 - smaller.1).abs() < f64::EPSILON);
         Some(Self { peak: digits(peak), lasted })
@@ -68,17 +63,59 @@ impl Restlessness {
     }
 }
 
+/// How often a demand was enough, in steps, and how often it was outgrown then.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Time {
+    enough: usize,
+    outgrown: usize,
+}
+
+impl Time {
+    /// Of each of the `demands`, the smallest first, in one pass over the `values`.
+    fn of_all(values: &[f32], demands: &[f32]) -> Vec<Self> {
+        // A value is enough for the demands from a place on; only these places change from one value to the next.
+        let (mut begin, mut rise) = (vec![0_usize; demands.len() + 1], vec![0_isize; demands.len() + 1]);
+        let mut last = None;
+        for value in values {
+            let place = demands.partition_point(|demand| demand < value);
+            begin[place] += 1;
+            if let Some(last) = last.filter(|last| *last < place) {
+                rise[last] += 1;
+                rise[place] -= 1;
+            }
+            last = Some(place);
+        }
+        let (mut enough, mut outgrown) = (0, 0);
+        let sums = begin.iter().zip(&rise).map(|(begin, rise)| {
+            enough += begin;
+            outgrown += rise;
+            Self { enough, outgrown: usize::try_from(outgrown).unwrap_or_default() }
+        });
+        sums.take(demands.len()).collect()
+    }
+}
+
 fn hours(steps: usize) -> f64 {
     steps as f64 * STEP_SECONDS as f64 / 3600.0
 }
 
 /// Four digits are enough, and what is decided from them can be decided again from what is kept.
 fn digits(value: f64) -> f64 {
-    format!("{value:.3e}").parse().unwrap_or(value)
+    /// Powers of ten up to this one are exact.
+    const EXACT: f64 = 22.0;
+    let places = 3.0 - value.abs().log10().floor();
+    if !(-EXACT..=EXACT).contains(&places) {
+        return value;
+    }
+    #[expect(clippy::cast_possible_truncation, reason = "a whole number within the bounds")]
+    let power = 10_f64.powi(places.abs() as i32);
+    if 0.0 <= places { (value * power).round() / power } else { (value / power).round() * power }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::strategy::Strategy;
+
     use super::*;
 
     /// A day in steps of five minutes, as `at` says of each.
@@ -104,5 +141,41 @@ mod tests {
     fn too_little_is_no_day() {
         let steps: Vec<f32> = (0..288).map(|step| if step < 150 { f32::NAN } else { 1.0 }).collect();
         assert_eq!(Restlessness::of(&steps, 1.0), None);
+    }
+
+    #[test]
+    fn four_digits_are_kept() {
+        for (value, want) in [
+            (0.0, 0.0),
+            (1.0, 1.0),
+            (0.123_456, 0.1235),
+            (1999.6, 2000.0),
+            (12_345.6, 12_350.0),
+            (0.000_999_96, 0.001),
+            (24.0, 24.0),
+        ] {
+            assert!((digits(value) - want).abs() < 1e-12, "{value}: {}", digits(value));
+            assert!(digits(value).to_string().len() <= 8, "{}", digits(value));
+        }
+    }
+
+    proptest::proptest! {
+        /// One pass says the same as a look at each size.
+        #[test]
+        fn all_sizes_are_looked_at_at_once(
+            values in proptest::collection::vec((0..20_u8).prop_map(f32::from), 0..80),
+            mut demands in proptest::collection::vec((0..20_u8).prop_map(f32::from), 1..8),
+        ) {
+            demands.sort_unstable_by(f32::total_cmp);
+            demands.dedup();
+            for (demand, got) in demands.iter().zip(Time::of_all(&values, &demands)) {
+                let enough: Vec<bool> = values.iter().map(|value| value <= demand).collect();
+                let want = Time {
+                    enough: enough.iter().filter(|is_enough| **is_enough).count(),
+                    outgrown: enough.windows(2).filter(|pair| pair[0] && !pair[1]).count(),
+                };
+                proptest::prop_assert_eq!(got, want);
+            }
+        }
     }
 }

@@ -38,6 +38,8 @@ const LEAST_CHANCE: f64 = 0.0005;
 /// One week alone is no habit. Nor are two of four: what bursts at random now and then has such a pair in every third week,
 /// for it may be at any of 168 hours.
 const LEAST_WEEKS: usize = 2;
+/// For an hour, those are looked at that lie so many hours before it or more: a day, and an hour later.
+const YOUNGEST_ASKED: i64 = DAY_HOURS - 1;
 /// No hour lies further from the epoch than this: two million years.
 const LAST_HOUR: i64 = 1 << 34;
 
@@ -50,6 +52,9 @@ pub(super) struct Weeks {
     codes: Vec<u8>,
     /// The newest hour that is known, in hours since the Unix epoch.
     newest: Option<i64>,
+    /// What was foreseen last, for the hours from the first to the last of these.
+    #[serde(skip)]
+    asked: Option<((i64, i64), Option<WeeklyPeak>)>,
 }
 
 /// The same as it stands in a checkpoint.
@@ -70,7 +75,7 @@ impl TryFrom<Kept> for Weeks {
                 i64::try_from(codes.len()) == Ok(KEPT_HOURS) && (-LAST_HOUR..=LAST_HOUR).contains(&newest)
             }
         };
-        if is_ring { Ok(Self { codes, newest }) } else { Err("weeks of another length or time") }
+        if is_ring { Ok(Self { codes, newest, asked: None }) } else { Err("weeks of another length or time") }
     }
 }
 
@@ -93,6 +98,9 @@ impl Weeks {
             self.codes[place(unknown)] = UNKNOWN;
         }
         self.newest = Some(newest.max(hour));
+        if self.asked.is_some_and(|((_, last), _)| hour <= last - YOUNGEST_ASKED) {
+            self.asked = None;
+        }
         let kept = &mut self.codes[place(hour)];
         *kept = (*kept).max(code(value));
     }
@@ -100,6 +108,24 @@ impl Weeks {
     /// Whether nothing is known.
     pub(super) fn is_empty(&self) -> bool {
         self.newest.is_none()
+    }
+
+    /// As [`Self::foreseen`], and found out anew only for other hours: what it looks at is nearly a day old.
+    pub(super) fn foreseen_by_hour(&mut self, begin: i64, end: i64, zone: &TimeZone) -> Option<WeeklyPeak> {
+        let hours = (begin.div_euclid(HOUR_SECONDS), (end - 1).div_euclid(HOUR_SECONDS));
+        if let Some((asked, peak)) = self.asked
+            && asked == hours
+        {
+            return peak;
+        }
+        let peak = self.foreseen(begin, end, zone);
+        self.asked = Some((hours, peak));
+        peak
+    }
+
+    /// Another clock counts from now on.
+    pub(super) fn set_clock(&mut self) {
+        self.asked = None;
     }
 
     /// The highest peak that is foreseen for the time from `begin` to before `end`, in seconds since the Unix epoch; habits

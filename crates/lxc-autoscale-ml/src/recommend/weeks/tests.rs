@@ -178,6 +178,27 @@ fn chance_peaks_are_seldom_prepared_for() {
     }
 }
 
+/// Whatever is noted in between, what is remembered of an answer is what would be found again.
+#[test]
+fn an_answer_that_is_remembered_is_the_answer() {
+    let mut weeks = Weeks::default();
+    let mut peaks = 0;
+    for step in 0..6 * 7 * 288 {
+        let at = MONDAY * HOUR_SECONDS + step * 300;
+        let hour = hour_of(at + 300);
+        let busy = (hour - MONDAY).rem_euclid(WEEK_HOURS) == SUNDAY;
+        weeks.note(hour, if busy { 3.0 + (step % 12) as f64 } else { 1.0 });
+        if step % 5000 == 0 {
+            // What the monitor recorded comes late.
+            weeks.note(hour - 7 * DAY_HOURS, 2.0);
+        }
+        let want = weeks.foreseen(at, at + 2700, &TimeZone::UTC);
+        assert_eq!(weeks.foreseen_by_hour(at, at + 2700, &TimeZone::UTC), want);
+        peaks += i32::from(want.is_some());
+    }
+    assert!(peaks > 20, "{peaks}");
+}
+
 #[test]
 fn the_binomial_distribution_adds_up() {
     for (times, of, likely, want) in
@@ -198,10 +219,10 @@ fn what_is_kept_is_read_again_and_nothing_else() {
     assert_eq!((again.codes, again.newest), (weeks.codes, weeks.newest));
     let ring = vec![1; usize::try_from(KEPT_HOURS).unwrap()];
     for damaged in [
-        Weeks { codes: vec![1; 7], newest: Some(3) },
-        Weeks { codes: Vec::new(), newest: Some(3) },
-        Weeks { codes: ring.clone(), newest: None },
-        Weeks { codes: ring, newest: Some(i64::MIN) },
+        Weeks { codes: vec![1; 7], newest: Some(3), asked: None },
+        Weeks { codes: Vec::new(), newest: Some(3), asked: None },
+        Weeks { codes: ring.clone(), newest: None, asked: None },
+        Weeks { codes: ring, newest: Some(i64::MIN), asked: None },
     ] {
         let mut bytes = Vec::new();
         ciborium::into_writer(&damaged, &mut bytes).unwrap();
