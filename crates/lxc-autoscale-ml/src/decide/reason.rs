@@ -211,6 +211,14 @@ pub enum Reason {
         /// The least that is worth a change.
         least: Amount,
     },
+    /// All that was measured on the last day fits with its head-room.
+    EnoughAllDay {
+        /// What was enough all day, head-room included.
+        size: Amount,
+        /// What is foreseen, without head-room, which fits as well.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        foreseen: Option<Amount>,
+    },
     /// It could give back, and such a size was soon outgrown, again and again, on the last day.
     Restless {
         /// The size.
@@ -431,6 +439,10 @@ impl fmt::Display for Reason {
             Self::NotWorthIt { saving, least } => {
                 write!(f, "it could give back {saving}, and less than {least} is not worth a change")
             }
+            Self::EnoughAllDay { size, foreseen } => {
+                write!(f, "{size} were enough all of the last day, head-room included")?;
+                foreseen.map_or(Ok(()), |foreseen| write!(f, ", and a forecast of {foreseen} fits"))
+            }
             Self::Restless { size, minutes } => write!(
                 f,
                 "it could give back and is restless: on the last day {size} were enough for {minutes:.0} min on average"
@@ -561,6 +573,7 @@ impl Reason {
             Self::UnderPressure { max_percent, .. } => format!("a pressure of at most {max_percent} %"),
             Self::InUse { floor } => format!("it gives back when it uses less than {floor}"),
             Self::NotWorthIt { least, .. } => format!("a saving of at least {least}"),
+            Self::EnoughAllDay { .. } => "more use, throttling, or a forecast above what it has".to_owned(),
             Self::Restless { .. } => "a calmer day, or a level that lasts".to_owned(),
             Self::Disturbed { disturbance: Disturbance::Lock { .. } } => {
                 "the next measurement after Proxmox has released the lock".to_owned()

@@ -13,7 +13,9 @@ use crate::guard::oom_run::OomRun;
 use crate::guard::revert::{Failure, Shrinks, Undo, Watch};
 use crate::guard::symptom::{Symptom, Symptoms};
 use crate::guard::unpaid::Unpaid;
-use crate::recommend::{Evidence, Recommendation};
+use crate::recommend::{Evidence, Recommendation, Restlessness};
+
+mod restless;
 
 const HOUR: i64 = 3600;
 
@@ -520,16 +522,16 @@ prop_compose! {
     fn recommendations()(
         cpu in maybe((0.0f64..40.0, 0.0f64..40.0)), memory in maybe((0.0f64..60000.0, 0.0f64..60000.0)),
         confidence_percent in 0.0f64..100.0, known_seconds in 0u64..200_000, is_forecast in any::<bool>(),
+        day in maybe(proptest::collection::vec(0.0f32..20.0, 150..288)),
     ) -> Recommendation {
         let basis = if is_forecast { Fact::Forecast } else { Fact::SeasonPeak };
         let estimate = |(target, floor)| Estimate {
             target, floor, confidence_percent, known_seconds, basis, evidence: Vec::new(),
-            weekly: None,
- restlessness: None,
-            chances: Chances::default(),
+            weekly: None, restlessness: None, chances: Chances::default(),
         };
+        let restlessness = day.and_then(|day| Restlessness::of(&day, 1.15));
         Recommendation {
-            cpu: cpu.map(estimate), memory: memory.map(estimate), history_seconds: known_seconds, class: None,
+            cpu: cpu.map(|of| Estimate { restlessness, ..estimate(of) }), memory: memory.map(estimate), history_seconds: known_seconds, class: None,
         }
     }
 }

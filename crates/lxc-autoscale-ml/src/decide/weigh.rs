@@ -4,15 +4,16 @@ use jiff::Timestamp;
 
 use super::reason::{Amount, Reason};
 use super::{Action, Decision, Mode, Resource};
-use crate::recommend::Estimate;
+use crate::guard::unpaid::LEAST_PAID_HOURS;
+use crate::recommend::{Estimate, Fact, Restlessness};
 
 /// A growth smaller than this part of the hysteresis is noise of the estimate, not a need.
 const GROWTH_HYSTERESIS: f64 = 0.25;
-/// What a size that the last day stayed below is too little by, where only a forecast says so: less is the forecast's wavering.
-const CALM_GROWTH: f64 = 0.15;
-/// What a shrink must save before it is outgrown as often as on the last day, in hours of the whole size: one by a half must
-/// last half an hour, one by a tenth for two and a half. Twice as much costs 1 % more on 20 recorded machines.
-const LEAST_SAVED_HOURS: f64 = 0.25;
+/// What a shrink must be expected to save before it is outgrown, in hours of the whole size: a shrink by half must last
+/// half an hour on average, one by a tenth two and a half hours. Half as much as a shrink must have saved not to count as
+/// unpaid afterwards, because this is an average, and half of the shrinks do better. Twice as much costs 1 % more on 20
+/// recorded machines.
+const LEAST_SAVED_HOURS: f64 = LEAST_PAID_HOURS / 2.0;
 /// Sizes are compared with this tolerance: a millionth of a core or a MiB is rounding.
 const EPSILON: f64 = 1e-6;
 
@@ -106,10 +107,10 @@ impl Case<'_> {
         }
         let undo = self.undo.as_ref().filter(|(size, _)| self.current + EPSILON < *size);
         if self.urgent.is_none() && undo.is_none() {
-            let restlessness = self.estimate.restlessness.as_ref();
-            let is_calm = restlessness.is_some_and(|day| day.peak <= self.current);
             let least = self.current * GROWTH_HYSTERESIS * self.hysteresis_percent / 100.0;
-            let least = if is_calm { least.max(self.current * CALM_GROWTH) } else { least };
+            if let Some(reason) = self.enough_all_day(least) {
+                return Err(reason);
+            }
             if capped.min(wanted) - self.current < least && self.low <= self.current {
                 // What is left to it may be as little as what it needs.
                 let cap = cap.filter(|_| capped + EPSILON < target);
@@ -134,6 +135,21 @@ impl Case<'_> {
         Ok((stepped, reason))
     }
 
+    /// Why a growth is not made that nothing measured asks for: all that was needed on the last day fits with its head-room,
+    /// or lacks less of it than `least`, and what is foreseen fits without. The rest is the forecast's wavering, or what an
+    /// expert adds after a shortage of its own size.
+    fn enough_all_day(&self, least: f64) -> Option<Reason> {
+        let enough = self.estimate.restlessness.as_ref()?.enough;
+        let foreseen = self.estimate.value_of(Fact::Forecast);
+        let is_calm = matches!(self.estimate.basis, Fact::Forecast | Fact::RecentPeak)
+            && self.estimate.value_of(Fact::ThrottledDemand).is_none()
+            && foreseen.is_none_or(|foreseen| foreseen <= self.current + EPSILON)
+            && enough < self.current + least
+            && self.low <= self.current;
+        let foreseen = foreseen.map(|foreseen| self.amount(foreseen));
+        is_calm.then(|| Reason::EnoughAllDay { size: self.amount(enough), foreseen })
+    }
+
     fn shrink(&self, target: f64, now: Timestamp) -> Result<(f64, Reason), Reason> {
         if let Some(veto) = self.vetoes.first() {
             return Err(veto.clone());
@@ -156,12 +172,10 @@ impl Case<'_> {
         if saving + EPSILON < least {
             return Err(Reason::NotWorthIt { saving: self.amount(saving), least: self.amount(least) });
         }
-        let restlessness = self.estimate.restlessness.as_ref();
-        if let Some(hours) = restlessness.and_then(|day| day.lasted(stepped))
-            && hours * saving / self.current < LEAST_SAVED_HOURS
-        {
-            return Err(Reason::Restless { size: self.amount(stepped), minutes: hours * 60.0 });
-        }
+        let stepped = match &self.estimate.restlessness {
+            Some(day) => self.lasting(stepped, least, day)?,
+            None => stepped,
+        };
         let percent = self.estimate.confidence_at(self.current, stepped);
         if percent < self.min_confidence_percent {
             return Err(Reason::LowConfidence { percent, needed_percent: self.min_confidence_percent });
@@ -171,6 +185,28 @@ impl Case<'_> {
         }
         let target = self.amount(self.estimate.target);
         Ok((stepped, Reason::CanGiveBack { basis: self.estimate.basis, target }))
+    }
+
+    /// The size itself if it would not soon be outgrown, or else the smallest larger one that would not and still saves
+    /// at least `least`. A container above its maximum comes back to it in any case.
+    fn lasting(&self, size: f64, least: f64, day: &Restlessness) -> Result<f64, Reason> {
+        let pays = |size: f64| {
+            day.lasted(size)
+                .is_none_or(|hours| LEAST_SAVED_HOURS <= hours * (self.current - size) / self.current)
+        };
+        if pays(size) {
+            return Ok(size);
+        }
+        let larger = day.sizes().map(|larger| self.round_up(larger));
+        let larger = larger.filter(|larger| size < *larger && least <= self.current - larger + EPSILON);
+        if let Some(larger) = larger.filter(|larger| pays(*larger)).min_by(f64::total_cmp) {
+            return Ok(larger);
+        }
+        if self.high < self.current {
+            return Ok(size.max(self.high));
+        }
+        let minutes = day.lasted(size).unwrap_or_default() * 60.0;
+        Err(Reason::Restless { size: self.amount(size), minutes })
     }
 
     /// Why it stays where it is although nothing forbade a change.

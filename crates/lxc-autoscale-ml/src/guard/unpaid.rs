@@ -14,7 +14,7 @@ use crate::clock;
 
 /// What shrinks must have saved, in hours of the whole size: one by a half must last for an hour, one by a tenth for five.
 /// A quarter leaves 8 % more changes on ten recorded machines, at half of the price (0.5 instead of 1 % of the cost).
-const LEAST_SAVED_HOURS: f64 = 0.5;
+pub(crate) const LEAST_PAID_HOURS: f64 = 0.5;
 /// More is not counted: of the shortest usual cool-down, ten minutes, eight doublings are nearly two days, and each time that
 /// shrinks paid must show.
 const MOST_COUNTED: u32 = 8;
@@ -64,7 +64,7 @@ impl Unpaid {
             let saved_hours = run.map_or(0.0, |run| run.saved_until(at));
             self.run = Some(Run { from: run.map_or(from, |run| run.from), to, since: at, saved_hours });
         } else if let Some(run) = run {
-            if run.saved_until(at) < LEAST_SAVED_HOURS {
+            if run.saved_until(at) < LEAST_PAID_HOURS {
                 self.count = (self.count + 1).min(MOST_COUNTED);
                 self.at = Some(at);
             } else {

@@ -22,17 +22,18 @@ const DAY_HOURS: f64 = 24.0;
 /// The last day of one resource, as far as a change of its size is judged by it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Restlessness {
-    /// The most that was needed.
-    pub peak: f64,
-    /// Sizes, head-room included, with the hours for which each was enough on average until it was outgrown; the smallest
-    /// first.
-    pub lasted: Vec<(f64, f64)>,
+    /// The size that was enough all day, head-room included.
+    #[serde(alias = "peak")]
+    pub enough: f64,
+    /// Smaller and equal sizes, head-room included, with the hours for which each was enough on average until it was
+    /// outgrown; the smallest first.
+    lasted: Vec<(f64, f64)>,
 }
 
 impl Restlessness {
     /// Of the steps of a day, the oldest first, NaN is unknown; sizes are demands with this factor of head-room. `None` where
     /// too little is known.
-    pub(super) fn of(day: &[f32], headroom: f64) -> Option<Self> {
+    pub(crate) fn of(day: &[f32], headroom: f64) -> Option<Self> {
         let known: Vec<f32> = day.iter().copied().filter(|value| !value.is_nan()).collect();
         if hours(known.len()) < LEAST_HOURS {
             return None;
@@ -42,7 +43,7 @@ impl Restlessness {
         let from_above = |above: &usize| sorted.len().checked_sub(above + 1).map(|place| sorted[place]);
         let mut demands: Vec<f32> = ABOVE.iter().rev().filter_map(from_above).collect();
         demands.dedup();
-        let peak = f64::from(*demands.last()?);
+        let enough = digits(f64::from(*demands.last()?) * headroom);
         let times = Time::of_all(&known, &demands);
         let size = |demand: f32| digits(f64::from(demand) * headroom);
         let lasts = |Time { enough, outgrown }: Time| {
@@ -52,7 +53,7 @@ impl Restlessness {
             demands.iter().zip(times).map(|(demand, times)| (size(*demand), digits(lasts(times)))).collect();
         // Of sizes that lasted as long the smallest says it for all.
         lasted.dedup_by(|larger, smaller| (larger.1 - smaller.1).abs() < f64::EPSILON);
-        Some(Self { peak: digits(peak), lasted })
+        Some(Self { enough, lasted })
     }
 
     /// For how many hours a size was enough on average until it was outgrown; `None` where it hardly ever was enough, which
@@ -60,6 +61,11 @@ impl Restlessness {
     pub fn lasted(&self, size: f64) -> Option<f64> {
         let smaller = self.lasted.iter().rev().find(|(known, _)| *known <= size * (1.0 + SAME))?;
         Some(smaller.1)
+    }
+
+    /// The sizes at which it changes for how long one is enough, the smallest first.
+    pub fn sizes(&self) -> impl Iterator<Item = f64> {
+        self.lasted.iter().map(|(size, _)| *size)
     }
 }
 
@@ -128,7 +134,7 @@ mod tests {
     fn what_alternates_is_outgrown_soon_and_what_comes_once_a_day_is_not() {
         // Ten minutes high, fifty low: outgrown 23 times, after the first.
         let hourly = day(|step| if step % 12 < 2 { 3.0 } else { 1.0 });
-        assert_eq!((hourly.peak, hourly.lasted(3.0)), (3.0, Some(24.0)));
+        assert_eq!((hourly.enough, hourly.lasted(3.0)), (3.0, Some(24.0)));
         assert_eq!(hourly.lasted(1.5), Some(digits(20.0 / 23.0)));
         assert_eq!(hourly.lasted(0.5), None, "never enough");
         // People by day, noise on top of them; the night is a level of its own.

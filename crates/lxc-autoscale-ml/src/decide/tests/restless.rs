@@ -1,0 +1,104 @@
+//! What the last day says about a change of CPU.
+
+use super::*;
+
+/// A day whose use alternates every five minutes between one core and `high`; the default head-room of 15 % applies.
+fn alternating(high: f32) -> Restlessness {
+    let steps: Vec<f32> = (0..288).map(|step| if step % 2 == 0 { 1.0 } else { high }).collect();
+    Restlessness::of(&steps, 1.15).unwrap()
+}
+
+/// What is decided about 4 cores when `target` is wanted after a day that alternated between 1 and `high`.
+fn decide(high: f32, target: f64, change: impl FnOnce(&mut World)) -> Decision {
+    let mut world = world();
+    let restlessness = Some(alternating(high));
+    world.recommendation.as_mut().unwrap().cpu = Some(Estimate { restlessness, ..estimate(target, 1.0) });
+    change(&mut world);
+    world.decide().cpu
+}
+
+fn estimate_of(world: &mut World) -> &mut Estimate {
+    world.recommendation.as_mut().unwrap().cpu.as_mut().unwrap()
+}
+
+/// With a CPU limit instead of whole cores.
+fn in_hundredths(world: &mut World) {
+    world.policy.cpu.control = CpuControl::Cpulimit;
+    world.allocation = Some(Allocation { cores: Some(8.0), cpulimit: Some(4.0), memory_mib: 2048.0 });
+}
+
+#[test]
+fn a_shrink_goes_to_a_size_that_lasts() {
+    assert_eq!(
+        decide(3.0, 1.3, |_| ()).to_string(),
+        "keep 4 cores: it could give back and is restless: on the last day 2 cores were enough for 5 min on average"
+    );
+    assert_eq!(decide(3.0, 1.3, in_hundredths).to, Some(3.45));
+    // The step stays limited.
+    let from_eight = |world: &mut World| world.allocation.as_mut().unwrap().cores = Some(8.0);
+    assert_eq!(decide(3.0, 1.3, from_eight).to, Some(4.0));
+    // Without the noise it is made.
+    assert_eq!(decide(1.1, 1.3, |_| ()).to, Some(2.0));
+}
+
+#[test]
+fn a_restless_container_comes_back_to_its_maximum() {
+    let at_most = |cores: f64| move |world: &mut World| world.policy.cpu.max_cores = cores;
+    assert_eq!(decide(3.0, 1.3, at_most(2.0)).to, Some(2.0));
+    assert_eq!(decide(3.0, 1.3, at_most(3.0)).to, Some(3.0), "and no further");
+}
+
+/// A forecast of so many cores stands behind a target with its head-room.
+fn foreseen(cores: f64) -> impl Fn(&mut World) {
+    move |world| {
+        let estimate = estimate_of(world);
+        (estimate.basis, estimate.target) = (Fact::Forecast, cores * 1.15);
+        estimate.evidence = vec![
+            Evidence { fact: Fact::LastUse, value: 1.0 },
+            Evidence { fact: Fact::RecentPeak, value: 3.0 },
+            Evidence { fact: Fact::Forecast, value: cores },
+        ];
+    }
+}
+
+#[test]
+fn what_was_enough_all_day_is_not_raised_for_a_forecast_that_fits() {
+    assert_eq!(
+        decide(3.0, 4.0, foreseen(3.9)).to_string(),
+        "keep 4 cores: 3.45 cores were enough all of the last day, head-room included, and a forecast of 3.9 cores fits"
+    );
+    let with = |change: fn(&mut World)| {
+        move |world: &mut World| {
+            foreseen(3.9)(world);
+            change(world);
+        }
+    };
+    let grown = [
+        ("what is foreseen is more than it has", decide(3.0, 4.0, foreseen(4.1))),
+        ("the last day took its head-room", decide(3.6, 4.0, foreseen(3.9))),
+        (
+            "it was so on earlier days",
+            decide(3.0, 4.0, with(|world| estimate_of(world).basis = Fact::SeasonPeak)),
+        ),
+        (
+            "so it was in earlier weeks",
+            decide(3.0, 4.0, with(|world| estimate_of(world).basis = Fact::WeeklyPeak)),
+        ),
+        (
+            "it runs into its limit",
+            decide(
+                3.0,
+                4.0,
+                with(|world| {
+                    let cut = Evidence { fact: Fact::ThrottledDemand, value: 1.1 };
+                    estimate_of(world).evidence.push(cut);
+                }),
+            ),
+        ),
+        ("the policy asks for more", decide(3.0, 4.0, with(|world| world.policy.cpu.min_cores = 5.0))),
+        ("the last day is not known", decide(3.0, 4.0, with(|world| estimate_of(world).restlessness = None))),
+    ];
+    for (why, decision) in grown {
+        assert_eq!(decision.action, Action::Grow, "{why}: {decision}");
+    }
+}
