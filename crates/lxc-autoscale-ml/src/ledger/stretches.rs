@@ -156,8 +156,8 @@ impl Ledger {
         Ok(())
     }
 
-    /// The decisions about each resource of a container at a time: the newest stretch at that time, and the others
-    /// around it.
+    /// The decisions about each resource of a container at a time: the newest stretch at that time, and all others
+    /// that span it.
     ///
     /// # Errors
     /// [`LedgerError::Database`].
