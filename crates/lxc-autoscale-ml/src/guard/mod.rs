@@ -165,7 +165,7 @@ pub struct Seen<'a> {
 }
 
 impl Guard {
-    /// Whether the guards have no objection to anything.
+    /// Whether there is nothing to report.
     pub fn is_silent(&self) -> bool {
         *self == Self::default()
     }

@@ -115,7 +115,7 @@ mod tests {
         Timestamp::from_second(1_800_000_000 + 60 * minutes).unwrap()
     }
 
-    /// Changes at these minutes, starting from a size of 4; the wait for the next shrink after the last one, in minutes.
+    /// Changes at these minutes, starting from size 4; the wait for the next shrink after the last one, in minutes.
     fn after(changes: &[(i64, f64)]) -> Option<(u32, u64)> {
         let (mut unpaid, mut size) = (Unpaid::default(), 4.0);
         for (minute, to) in changes {
