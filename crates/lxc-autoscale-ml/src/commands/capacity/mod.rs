@@ -58,7 +58,8 @@ struct Capacity {
 /// Shows how many more containers of a kind fit.
 ///
 /// # Errors
-/// [`CommandError`] when the container or policy to compare with is unknown, or the metrics file or the ledger cannot be read.
+/// [`CommandError`] when the container or policy to compare with is unknown, or the metrics file or the ledger cannot
+/// be read.
 pub fn capacity(
     config: &Config,
     like: &Like,
