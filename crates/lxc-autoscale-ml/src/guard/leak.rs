@@ -8,8 +8,8 @@
 //!   them must be rises: Kendall's τ ≥ 0.8 of the seasonal test of Hirsch, Slack & Smith, "Techniques of trend analysis
 //!   for monthly water quality data", Water Resources Research 18 (1982), with the day as the year; the slope is their
 //!   seasonal estimator, the median of the differences. It must not be slowing down.
-//! - **Has it risen steadily for hours, to a new maximum?** Over the last 6, 12 or 24 hours τ of Mann (Econometrica 13,
-//!   1945) must be at least 0.9, the slope of Sen (JASA 63, 1968) a tenth of the working set over the window, not
+//! - **Has it risen steadily for hours, to a new maximum?** Over the last 6, 12 or 24 hours τ of Mann (Econometrica
+//!   13, 1945) must be at least 0.9, the slope of Sen (JASA 63, 1968) a tenth of the working set over the window, not
 //!   slowing down (a filling cache does) nor in one step, a tenth above the highest hour of a day or more before, and
 //!   full within two days. A container without such a past needs 30 hours, which is longer than any daily pattern.
 //!

@@ -1,8 +1,8 @@
 //! The watched metrics, and their scale.
 //!
-//! Usage changes by factors, not by sums: 50 MiB more matter at 60 MiB and not at 6 GiB. So the detector works on `ln(1
-//! + x / small)`, where `small` is the size below which a difference means nothing for that metric, and a doubling is
-//! the same step everywhere.
+//! Usage changes by factors, not by sums: 50 MiB more matter at 60 MiB and not at 6 GiB. So the detector uses
+//! `ln(1 + x / small)`, where `small` is the size below which a difference means nothing for that metric, and a
+//! doubling is the same step everywhere.
 
 use std::fmt::Write;
 
