@@ -1,9 +1,9 @@
 //! How many more containers fit on the node, what runs out first, and when. Pure.
 //!
-//! Memory goes by the rules that growth is granted by ([`crate::guard::budget`]): what all containers are expected to
-//! use must fit into what the node has, less its reserve and less what itself and its virtual machines use. A newcomer
-//! is granted its share again and again until it is refused. The CPU has no reserve, as growth has none: the peaks are
-//! added up as if all came at once, which is careful.
+//! Memory follows the rules by which growth is granted ([`crate::guard::budget`]): the expected usage of all containers
+//! must fit into the node's memory, less its reserve and less the usage of the node itself and its virtual machines. A
+//! newcomer is granted its share repeatedly until it is refused. The CPU has no reserve, as for growth: the peaks are
+//! added up as if they coincided, which is cautious.
 
 use jiff::{SignedDuration, Timestamp};
 use lxc_autoscale_core::Vmid;
@@ -13,68 +13,68 @@ use crate::decide::Resource;
 use crate::guard::budget::{Claim, Need, Shares};
 use crate::guard::leak::trend;
 
-/// More than this are not counted.
+/// Most that are counted.
 const MOST: u32 = 9_999;
-/// Days with a peak that a trend is told from: a week, so that each day of it is in it once.
+/// Days with a peak needed for a trend: a week, so that each weekday occurs once.
 pub const LEAST_DAYS: usize = 7;
-/// Kendall's τ from which a rise is one; as for leaks, less steady ones are weather.
+/// Least Kendall's τ of a rise; as for leaks, less steady ones are noise.
 const LEAST_TAU: f64 = 0.5;
-/// What is further away than this is not foreseen by anybody.
+/// Nothing further away than this is predicted.
 const FARTHEST_DAYS: f64 = 3650.0;
 
-/// What is to be put on the node.
+/// The container to be added.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Newcomer {
-    /// Cores at its peak.
+    /// CPU at its peak, in cores.
     pub cores: f64,
     /// Memory at its peak, in MiB.
     pub memory_mib: f64,
 }
 
-/// The node and what is on it.
+/// The node and its containers.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Room {
     /// CPUs online.
     pub cpus: Option<u32>,
     /// Memory, in MiB.
     pub memory_total_mib: Option<f64>,
-    /// Memory that is available, in MiB.
+    /// Available memory, in MiB.
     pub memory_available_mib: Option<f64>,
-    /// Memory that is kept back, in percent.
+    /// Memory held in reserve, in percent.
     pub reserve_percent: f64,
-    /// The containers' parts of the memory.
+    /// The containers' claims on memory.
     pub claims: Vec<Claim>,
     /// The containers' peaks of CPU, in cores.
     pub peak_cores: Vec<f64>,
 }
 
-/// What there is of a resource, in cores or MiB.
+/// A resource of the node, in cores or MiB.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Supply {
     /// What the node has.
     pub total: f64,
-    /// What is kept back.
+    /// The reserve.
     pub reserve: f64,
-    /// What the node itself and its virtual machines use.
+    /// Usage by the node itself and its virtual machines.
     pub others: f64,
-    /// What the containers are expected to use.
+    /// Expected usage by the containers.
     pub expected: f64,
-    /// What is left.
+    /// The rest.
     pub free: f64,
-    /// How many of the newcomers that is enough for.
+    /// The number of newcomers that fit into it.
     pub fits: u32,
 }
 
-/// How many fit.
+/// How many newcomers fit.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Fit {
-    /// By CPU; absent where the node's CPUs are not known.
+    /// By CPU; absent if the node's CPUs are unknown.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cpu: Option<Supply>,
-    /// By memory; absent where the node's memory is not known.
+    /// By memory; absent if the node's memory is unknown.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory: Option<Supply>,
-    /// By both; absent where neither is known.
+    /// By both; absent if neither is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub count: Option<u32>,
     /// What runs out first.
@@ -82,15 +82,15 @@ pub struct Fit {
     pub first: Option<Resource>,
 }
 
-/// How a resource is used from day to day.
+/// The trend of a resource over the days.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "outlook", rename_all = "snake_case")]
 pub enum Outlook {
-    /// Too little is known.
+    /// There is too little data.
     Unknown {
         /// Days with a peak.
         days: usize,
-        /// Days that it takes.
+        /// Days needed.
         needed_days: usize,
     },
     /// The peaks do not rise.
@@ -102,9 +102,9 @@ pub enum Outlook {
     Rising {
         /// Days with a peak.
         days: usize,
-        /// By so much a day, in cores or MiB.
+        /// Rise per day, in cores or MiB.
         per_day: f64,
-        /// When nothing is left, if it goes on like that; absent where that is years away.
+        /// When nothing is left at this rate; absent if that is years away.
         #[serde(skip_serializing_if = "Option::is_none")]
         full_at: Option<Timestamp>,
     },
@@ -141,7 +141,7 @@ fn memory(room: &Room, newcomer: &Newcomer) -> Option<Supply> {
     let mut fits = 0;
     for id in 1..=MOST {
         let claim = Claim {
-            // None of the node's: only its size counts.
+            // Not one of the node's containers: only its size counts.
             id: Vmid::try_from(100 + id).ok()?,
             priority: 0,
             need: Need::More,
@@ -161,7 +161,7 @@ fn memory(room: &Room, newcomer: &Newcomer) -> Option<Supply> {
     Some(Supply { total, reserve, others: total - reserve - budget, expected, free, fits })
 }
 
-/// When the peaks of the days, which rise to what is `expected` now, leave nothing of what is `free`.
+/// When the rising daily peaks, now at what is `expected`, will have used up what is `free`.
 ///
 /// `peaks` are (day, amount); the trend is the median slope of all pairs (Sen, JASA 63, 1968).
 pub fn outlook(peaks: &[(i64, f64)], free: f64, now: Timestamp) -> Outlook {
@@ -197,7 +197,7 @@ mod tests {
         }
     }
 
-    /// 16 CPUs and 10,000 MiB, of which a tenth is kept back and 1,000 are the node's own.
+    /// 16 CPUs and 10,000 MiB, with a tenth in reserve and 1,000 used by the node itself.
     fn room() -> Room {
         Room {
             cpus: Some(16),

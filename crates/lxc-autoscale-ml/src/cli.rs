@@ -170,7 +170,7 @@ pub enum Instant {
 }
 
 impl Instant {
-    /// The time that is meant at `now`.
+    /// The time it denotes at `now`.
     pub fn seen_from(self, now: Timestamp) -> Timestamp {
         match self {
             Self::At(at) => at,
@@ -353,7 +353,7 @@ pub struct DetectArgs {
 }
 
 impl DetectArgs {
-    /// How the forest is grown.
+    /// The parameters of the forest.
     pub fn params(&self) -> IsolationForestParams {
         IsolationForestParams::default()
             .n_trees(self.trees)

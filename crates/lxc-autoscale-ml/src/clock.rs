@@ -1,19 +1,19 @@
-//! Times that are remembered and lie ahead: the clock was set back since. Pure.
+//! Detects remembered times in the future: the clock was set back since. Pure.
 //!
-//! What lies ahead would shut out, hold or count for more than it should until the clock has come so far again, which may
-//! be years. So it counts as of the moment in which that is noticed.
+//! A time in the future would block, hold or count for more than it should until the clock has caught up, which may
+//! take years. So it counts as of the moment when that is noticed.
 
 use jiff::{SignedDuration, Timestamp};
 
-/// A clock that differs by less was not set back.
+/// A smaller difference does not mean that the clock was set back.
 const SLACK: SignedDuration = SignedDuration::from_mins(1);
 
-/// How far `at` lies ahead of `now`, where a clock was set back; `None` where none was.
+/// How far `at` is ahead of `now` if the clock was set back; `None` otherwise.
 pub fn ahead(at: Timestamp, now: Timestamp) -> Option<SignedDuration> {
     Some(at.duration_since(now)).filter(|ahead| SLACK < *ahead)
 }
 
-/// Makes `at` to `now` where a clock was set back; returns whether one was.
+/// Sets `at` to `now` if the clock was set back; returns whether it was.
 pub fn set_back(at: &mut Timestamp, now: Timestamp) -> bool {
     let is_ahead = ahead(*at, now).is_some();
     if is_ahead {

@@ -1,4 +1,4 @@
-//! The configuration file, and what its tables mean to the parts.
+//! The configuration file, and its translation for the modules.
 
 mod approval;
 mod model;
@@ -30,21 +30,21 @@ use crate::recommend::{RecommendConfig, Shared, SharedError};
 /// The file that is shipped: every key at its default, with its reason.
 pub const SHIPPED: &str = include_str!("../../../config/lxc_autoscale_ml.toml");
 
-/// Everything `lxc_autoscale_ml.toml` can say. Each key has a default, so an empty file is a valid one.
+/// The content of `lxc_autoscale_ml.toml`. Each key has a default, so an empty file is valid.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Seconds from one cycle to the next.
+    /// Seconds between cycles.
     pub interval_seconds: u64,
-    /// Where measurements come from.
+    /// The source of the measurements.
     pub metrics: MetricsConfig,
-    /// Who carries decisions out.
+    /// The API that carries decisions out.
     pub api: ApiConfig,
     /// What survives a restart.
     pub state: StateConfig,
     /// The detector of unusual behaviour.
     pub model: ModelConfig,
-    /// What things cost, from which the head-room follows.
+    /// The prices, which determine the headroom.
     pub recommend: RecommendConfig,
     /// What `forecast` shows.
     pub forecast: ForecastConfig,
@@ -54,17 +54,17 @@ pub struct Config {
     pub presets: PresetsConfig,
     /// Rules for some of the containers.
     pub policy: BTreeMap<String, PolicyConfig>,
-    /// Candidates that are watched and never act.
+    /// Candidates that are evaluated and never act.
     pub shadow: BTreeMap<String, ShadowConfig>,
-    /// Changes that wait to be accepted.
+    /// Changes that wait for approval.
     pub proposals: ProposalsConfig,
     /// Exceptions.
     pub containers: ContainersConfig,
-    /// Where what is to be told people waits.
+    /// The queue of notifications to people.
     pub notifications: QueueConfig,
-    /// Whether and where the daemon serves its own numbers to Prometheus.
+    /// The daemon's Prometheus exporter.
     pub exporter: ExporterConfig,
-    /// Log lines.
+    /// Logging.
     #[serde(deserialize_with = "logging_over_our_default")]
     pub logging: LoggingConfig,
 }
@@ -75,11 +75,11 @@ pub struct Config {
 pub struct MetricsConfig {
     /// The exchange file.
     pub file: PathBuf,
-    /// The user beside root and our own whose file is believed: the one that the monitor runs as.
+    /// The user whose file is trusted besides root and our own: the one that the monitor runs as.
     pub owner: String,
-    /// The monitor's history, for what was before the exchange file; empty for none.
+    /// The monitor's history, for the time before the exchange file; empty for none.
     pub history: PathBuf,
-    /// A measurement older than this steers nothing.
+    /// An older measurement is not used for decisions.
     pub max_age_seconds: u64,
 }
 
@@ -87,25 +87,25 @@ pub struct MetricsConfig {
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ApiConfig {
-    /// Where it listens: a unix socket (`unix:/path`) or a base address (`http://` only).
+    /// The address: a unix socket (`unix:/path`) or a base address (`http://` only).
     pub url: String,
-    /// Wait for a connection.
+    /// Time limit for a connection.
     pub connect_timeout_seconds: f64,
-    /// Wait for one answer.
+    /// Time limit for one answer.
     pub timeout_seconds: f64,
-    /// Repetitions of a call that failed in passing.
+    /// Retries of a call after a temporary failure.
     pub retries: u32,
-    /// Wait for one call with all its repetitions.
+    /// Time limit for one call with all its retries.
     pub deadline_seconds: f64,
 }
 
 impl MetricsConfig {
-    /// Whose exchange file is believed.
+    /// Whose exchange file is trusted.
     pub fn believed(&self) -> Believed {
         Believed::own().and_monitor(&self.owner)
     }
 
-    /// How old a measurement may be.
+    /// The oldest measurement that is used.
     pub fn max_age(&self) -> Duration {
         Duration::from_secs(self.max_age_seconds)
     }
@@ -117,11 +117,11 @@ impl MetricsConfig {
 pub struct StateConfig {
     /// Directory of the ledger.
     pub directory: PathBuf,
-    /// Days that decisions are kept.
+    /// Days for which decisions are kept.
     pub retention_days: u32,
     /// Most decisions that are kept, whatever their age.
     pub max_decisions: u64,
-    /// Seconds from one checkpoint of what was learnt to the next.
+    /// Seconds between checkpoints of the learnt state.
     pub checkpoint_seconds: u64,
 }
 
@@ -129,7 +129,7 @@ pub struct StateConfig {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ForecastConfig {
-    /// The zone whose clock habits follow; empty for the node's.
+    /// The time zone of daily and weekly habits; empty for the node's.
     pub time_zone: String,
 }
 
@@ -199,12 +199,12 @@ impl Default for StateConfig {
 }
 
 impl Config {
-    /// Time from one cycle to the next.
+    /// Time between cycles.
     pub fn interval(&self) -> Duration {
         Duration::from_secs(self.interval_seconds)
     }
 
-    /// What decisions are bound by where no policy says otherwise.
+    /// The rules that apply unless a policy says otherwise.
     pub fn policy(&self) -> Policy {
         self.scaling.policy(self.metrics.max_age_seconds)
     }
@@ -220,14 +220,14 @@ impl Config {
     /// What the models of all containers share.
     ///
     /// # Errors
-    /// [`SharedError`] when the demand model that is named cannot be used, or the time zone, which [`Validate`] rules out.
+    /// [`SharedError`] when the configured demand model or time zone cannot be used, which [`Validate`] rules out.
     pub fn shared(&self) -> Result<Shared, SharedError> {
         Ok(Shared::load(&self.recommend)?.in_zone(self.forecast.zone()?))
     }
 }
 
 impl ForecastConfig {
-    /// The zone whose clock habits follow.
+    /// The time zone of daily and weekly habits.
     ///
     /// # Errors
     /// [`jiff::Error`] when there is no such zone, which [`Validate`] rules out.
@@ -237,7 +237,7 @@ impl ForecastConfig {
 }
 
 impl ApiConfig {
-    /// How long to wait for what.
+    /// Time limits and retries of API calls.
     pub fn patience(&self) -> Patience {
         Patience {
             connect: Duration::from_secs_f64(self.connect_timeout_seconds),
@@ -254,7 +254,7 @@ impl StateConfig {
         self.directory.join("decisions.sqlite")
     }
 
-    /// The file of what was learnt.
+    /// The checkpoint file.
     pub fn checkpoint(&self) -> PathBuf {
         self.directory.join("learnt.checkpoint")
     }
@@ -325,7 +325,7 @@ fn default_logging() -> LoggingConfig {
     LoggingConfig::for_file("/var/log/lxc_autoscale_ml.log")
 }
 
-/// A key of `[logging]` that is left out keeps this daemon's default, its log file too.
+/// A key missing from `[logging]` keeps this daemon's default, its log file too.
 fn logging_over_our_default<'de, D: Deserializer<'de>>(deserializer: D) -> Result<LoggingConfig, D::Error> {
     LoggingConfig::deserialize_over(deserializer, default_logging())
 }
@@ -344,7 +344,7 @@ mod tests {
         assert_eq!(config::parse::<Config>(SHIPPED), Ok(Config::default()));
     }
 
-    /// Every field of the structure stands in the shipped file, in its table: a missing one would still parse.
+    /// Every field of the structure is in its table of the shipped file: a missing one would still parse.
     #[test]
     fn the_shipped_file_has_every_key() {
         let headings = SHIPPED.lines().filter(|line| line.starts_with('[')).collect::<Vec<_>>();
@@ -352,7 +352,7 @@ mod tests {
         for table in std::iter::once("").chain(headings.iter().copied()) {
             let (_, section) = SHIPPED.split_once(&format!("{table}\n")).unwrap();
             let section = format!("\n{}", section.split("\n[").next().unwrap());
-            // An unknown key in a table makes the parser list all keys of that table.
+            // An unknown key in a table makes the parser list all keys of the table.
             let error = toml::from_str::<Config>(&format!("{table}\nno_such_key = 1\n")).unwrap_err();
             let is_table = |key: &str| {
                 let path = format!("{}.{key}", table.trim_matches(['[', ']']));

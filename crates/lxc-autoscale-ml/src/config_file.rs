@@ -1,8 +1,8 @@
-//! The configuration file of a running daemon: what it says now, what is in force, and what was wrong with it.
+//! The configuration file of a running daemon: its content, the configuration in force, and its errors.
 //!
-//! Whoever changes the file, by hand or through the API, sees it in force from the next cycle on. A file that cannot be
-//! used changes nothing but the log and the status line. What is in force stands in the state directory, word for word,
-//! for everybody who would else have to guess.
+//! A change of the file, by hand or through the API, takes effect in the next cycle. A file that cannot be used only
+//! changes the log and the status line. The text in force is recorded verbatim in the state directory, so that nobody
+//! has to guess it.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -15,14 +15,13 @@ use lxc_autoscale_core::{ErrorChain, durable};
 use crate::config::Config;
 use crate::trouble::Trouble;
 
-/// A file that was written less than this long ago may be half of what is to come, and half a configuration is a valid
-/// one with other limits.
+/// A file written less than this long ago may be incomplete, and half a configuration can be valid with other limits.
 const REST: Duration = Duration::from_secs(2);
 
-/// Mode of the record of what is in force.
+/// Mode of the record of the configuration in force.
 const MODE: u32 = 0o640;
 
-/// The file, and the text of it that is in force.
+/// The file, and its text in force.
 #[derive(Debug)]
 pub struct ConfigFile {
     path: PathBuf,
@@ -32,16 +31,16 @@ pub struct ConfigFile {
     record_trouble: Trouble,
 }
 
-/// What the file says now and is not used.
+/// The present content of the file, which is not used.
 #[derive(Debug)]
 struct Refused {
-    /// Absent where it cannot be read.
+    /// Absent if it cannot be read.
     text: Option<String>,
     why: String,
 }
 
 impl ConfigFile {
-    /// Reads the file at the start, when there is nothing yet to fall back on.
+    /// Reads the file at the start, when there is no earlier configuration to fall back on.
     ///
     /// # Errors
     /// [`ConfigError`] when it cannot be read, or is wrong.
@@ -63,13 +62,13 @@ impl ConfigFile {
         &self.path
     }
 
-    /// What is wrong with the file as it stands, if anything.
+    /// The error in the present file, if any.
     pub fn refused(&self) -> Option<&str> {
         self.refused.as_ref().map(|refused| refused.why.as_str())
     }
 
-    /// The text of the file, where it is another than the one in force and than the one refused last, and has come to
-    /// rest at `now`.
+    /// The text of the file if it differs from the one in force and the last refused one, and was not modified recently
+    /// at `now`.
     pub fn news(&mut self, now: SystemTime) -> Option<String> {
         let text = match config::read(&self.path) {
             Ok(text) => text,
@@ -88,13 +87,13 @@ impl ConfigFile {
         (!is_known && self.is_at_rest(now)).then_some(text)
     }
 
-    /// A time that lies ahead says nothing, so it is not waited for.
+    /// A modification time in the future says nothing, so it is not waited for.
     fn is_at_rest(&self, now: SystemTime) -> bool {
         let modified = std::fs::metadata(&self.path).and_then(|metadata| metadata.modified());
         modified.is_ok_and(|modified| now.duration_since(modified).map_or(true, |age| REST <= age))
     }
 
-    /// Notes that the text is of no use, and says so once.
+    /// Notes that the text cannot be used, and logs it once.
     pub fn refuse(&mut self, text: Option<String>, why: String) {
         if self.refused() != Some(&why) {
             tracing::error!("the running configuration stays: {why}");
@@ -102,12 +101,12 @@ impl ConfigFile {
         self.refused = Some(Refused { text, why });
     }
 
-    /// Records what is in force from the start on.
+    /// Records the configuration in force from the start.
     pub fn begin(&mut self) {
         self.write();
     }
 
-    /// Notes that the daemon works by this text now, which `config` was made from.
+    /// Notes that the daemon now uses this text, from which `config` was made.
     pub fn take(&mut self, text: String, config: &Config) {
         let record = config.state.directory.join(IN_FORCE_FILE);
         if record != self.record {
@@ -119,7 +118,7 @@ impl ConfigFile {
         self.write();
     }
 
-    /// Tells those who look that this is still in force at `now`.
+    /// Confirms in the record that this is still in force at `now`.
     pub fn confirm(&mut self, now: SystemTime) {
         let confirmed =
             File::options().write(true).open(&self.record).and_then(|file| file.set_modified(now));
@@ -128,7 +127,7 @@ impl ConfigFile {
         }
     }
 
-    /// Nothing is in force any more.
+    /// Removes the record: nothing is in force any more.
     pub fn forget(&self) {
         if let Err(error) = std::fs::remove_file(&self.record)
             && error.kind() != io::ErrorKind::NotFound
@@ -177,7 +176,7 @@ mod tests {
             self.directory.path().join(IN_FORCE_FILE)
         }
 
-        /// What a look some seconds from now finds.
+        /// The news some seconds from now.
         fn news(&mut self, seconds: u64) -> Option<String> {
             self.file.news(SystemTime::now() + Duration::from_secs(seconds))
         }
@@ -220,7 +219,7 @@ mod tests {
         let at = SystemTime::UNIX_EPOCH + Duration::from_hours(500_000);
         fixture.file.confirm(at);
         assert_eq!(fs::metadata(fixture.record()).unwrap().modified().unwrap(), at);
-        // Somebody tidied up; it is written anew.
+        // Somebody removed it; it is written again.
         fs::remove_file(fixture.record()).unwrap();
         fixture.file.confirm(at);
         assert_eq!(fs::read_to_string(fixture.record()).unwrap(), text(fixture.directory.path(), 60));

@@ -1,4 +1,4 @@
-//! The daemon: a cycle every so often, whatever happens to its file, its disk and its peer.
+//! The daemon: one cycle per interval, whatever happens to its file, its disk and the API.
 
 mod reading;
 
@@ -27,16 +27,16 @@ use crate::ledger::{LedgerError, Outcome, StateLock};
 use crate::pipeline::{Learnt, Pipeline, Proposal};
 use crate::trouble::Trouble;
 
-/// How long a call that is under way may go on after the daemon was told to stop.
+/// How long a running call may continue after the daemon was told to stop.
 const STOP_GRACE: Duration = Duration::from_secs(15);
 
-/// How often the candidates are kept: they are many rows, and ten minutes of a score are soon made up for.
+/// How often the candidates are saved: they have many rows, and ten minutes of scores are soon made up for.
 const KEEP_SHADOWS_EVERY: SignedDuration = SignedDuration::from_mins(10);
 
 /// Why the daemon cannot run.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// Its state cannot be used.
+    /// The state directory cannot be used.
     #[error(transparent)]
     Start(#[from] StartError),
     /// Signals cannot be received.
@@ -50,19 +50,19 @@ impl From<LedgerError> for RunError {
     }
 }
 
-/// Everything that happens in a cycle.
+/// The state of the daemon across cycles.
 #[derive(Debug)]
 pub struct Daemon {
     config: Config,
     pipeline: Pipeline,
     executor: Executor,
     metrics_trouble: Trouble,
-    /// What is learnt from, as it was logged last.
+    /// The columns learnt from, as last logged.
     features_told: String,
-    /// When the candidates were kept last.
+    /// When the candidates were last saved.
     shadows_kept: Option<Timestamp>,
     checkpoint_trouble: Trouble,
-    /// When the last one was due, or the first cycle was.
+    /// When the last checkpoint was due; before that, when the first cycle was.
     checkpointed: Option<Timestamp>,
     instruments: Arc<Instruments>,
     newest: Newest,
@@ -73,25 +73,22 @@ pub struct Daemon {
 pub struct CycleReport {
     /// The decisions, by container.
     pub proposals: Vec<Proposal>,
-    /// What came of those that were to be carried out.
+    /// The outcome of those that were to be carried out.
     pub carried: Vec<Carried>,
     /// What is wrong with the metrics file, the ledger or the API.
     pub troubles: Vec<String>,
 }
 
 impl Daemon {
-    /// Opens the ledger; reads nothing yet.
-    ///
-    /// # Errors
-    /// [`StartError`] when the state directory cannot be written.
+    /// Opens the ledger; does not read any metrics yet.
     pub fn start(config: Config) -> Result<Self, StartError> {
         Self::start_counting(config, Arc::default())
     }
 
-    /// As [`Daemon::start`], and goes on counting with what a daemon before it has counted with.
+    /// Like [`Daemon::start`], but continues the counters of the previous daemon.
     ///
     /// # Errors
-    /// As [`Daemon::start`].
+    /// Like [`Daemon::start`].
     pub fn start_counting(config: Config, instruments: Arc<Instruments>) -> Result<Self, StartError> {
         let mut pipeline = Pipeline::new(&config)?;
         let mut executor = Executor::start(&config)?.counting(Arc::clone(&instruments));
@@ -114,8 +111,8 @@ impl Daemon {
         })
     }
 
-    /// One cycle at `now`. When it is asked to stop, it ends after the change that is under way, or decides nothing where
-    /// not all was read yet.
+    /// Runs one cycle at `now`. When asked to stop, it ends after the running change; it decides nothing if not
+    /// everything was read by then.
     pub async fn cycle(&mut self, now: Timestamp, stop: &StopAsked) -> CycleReport {
         let mut report = CycleReport::default();
         let begun = Instant::now();
@@ -124,7 +121,7 @@ impl Daemon {
         let is_fresh = self.load(now, stop);
         if stop.is_asked() {
             if self.pipeline.is_whole() {
-                // What the guards saw stands with the checkpoint that is written now.
+                // The guards' observations belong to the checkpoint that is written now.
                 self.executor.keep_guards(self.pipeline.guards().kept());
             }
             return report;
@@ -142,14 +139,14 @@ impl Daemon {
             self.executor.ask_people(&report.proposals, now);
             let started = Instant::now();
             for proposal in &report.proposals {
-                // Where the API takes minutes, what the last decisions were made from has grown too old.
+                // If the API takes minutes, the input of the last decisions has become too old.
                 if stop.is_asked() || self.config.metrics.max_age() < started.elapsed() {
                     break;
                 }
                 let carried = self.executor.carry_out(proposal, now).await;
                 self.note_set(&carried, now, begun.elapsed());
                 if !carried.is_empty() {
-                    // A shrink that nobody watches after a crash would be one without a guard.
+                    // After a crash, a shrink that was not saved would be one without a guard.
                     self.executor.keep_guards(self.pipeline.guards().kept());
                 }
                 report.carried.extend(carried);
@@ -170,7 +167,7 @@ impl Daemon {
         report
     }
 
-    /// Counts a cycle that took so long, and what was decided in it.
+    /// Counts a cycle, its duration and its decisions.
     fn count(&mut self, report: &CycleReport, took: Duration) {
         for Carried { decision, outcome, .. } in &report.carried {
             self.instruments.decided(decision, outcome);
@@ -196,20 +193,20 @@ impl Daemon {
         self.instruments.cycle_ended(took, self.newest.clone());
     }
 
-    /// Writes down all that a restart would cost.
+    /// Saves everything that a restart would lose.
     pub fn keep_all(&mut self) {
         self.keep_shadows();
         self.checkpoint();
         self.executor.write_counts(Timestamp::now());
     }
 
-    /// Keeps what the candidates have come to, so that a restart does not cost it.
+    /// Saves the scores of the candidates, so that they survive a restart.
     pub fn keep_shadows(&mut self) {
         let kept = self.pipeline.shadows().kept();
         self.executor.keep_shadows(&kept);
     }
 
-    /// Reads what is new; `false` where there is nothing to decide upon.
+    /// Reads new records; `false` if there is no basis for a decision.
     fn load(&mut self, now: Timestamp, stop: &StopAsked) -> bool {
         let file = self.config.metrics.file.display();
         let loaded = match self.pipeline.load(&Reading::new(&self.config.metrics.file, stop)) {
@@ -239,7 +236,7 @@ impl Daemon {
                 ));
             }
             Some(seconds) if !is_fresh(seconds) => {
-                // The age itself would make it news in every cycle.
+                // Giving the age would make it a new message in every cycle.
                 self.metrics_trouble.is(format!(
                     "the newest measurement in `{file}` is more than {max_age_seconds} s old; is lxc_monitor running?"
                 ));
@@ -249,10 +246,10 @@ impl Daemon {
         self.pipeline.age(now).is_some()
     }
 
-    /// Returns of how many containers enough was learnt to judge them.
+    /// Trains the detectors; returns how many containers have enough data to be judged.
     fn learn(&mut self) -> u64 {
         let mut judged = 0;
-        // As the first description writes it.
+        // Spelled as in the product's first description.
         let detector = match self.config.model.detector {
             Detector::IsolationForest => "IsolationForest".to_owned(),
             other => format!("{other:?}"),
@@ -269,7 +266,7 @@ impl Daemon {
                 tracing::info!("Feature engineering, spike detection, and trend detection completed.");
                 let names: Vec<String> = learnt.features.iter().map(|name| format!("'{name}'")).collect();
                 let features = names.join(", ");
-                // The same for months: it is news once.
+                // The columns stay the same for months, so they are logged only when they change.
                 if self.features_told != features {
                     tracing::info!("Features used for training: [{features}]");
                     self.features_told = features;
@@ -284,7 +281,7 @@ impl Daemon {
         judged
     }
 
-    /// Puts what the guards noticed into the queue; where that fails, the log has it.
+    /// Queues the guards' findings for notification; if that fails, they are still in the log.
     fn tell(&mut self, now: Timestamp) {
         for new in self.pipeline.new_leaks() {
             let notification = tell::of_leak(&new, now);
@@ -296,7 +293,7 @@ impl Daemon {
         }
     }
 
-    /// Tells of levels that have shifted; of what looks stuck people are notified.
+    /// Reports level shifts; people are notified of those that look stuck.
     fn tell_shifts(&mut self, now: Timestamp) {
         for (id, shifted) in self.pipeline.new_shifts(now) {
             tracing::info!(container = %id, "{}", shifted.text());
@@ -309,7 +306,7 @@ impl Daemon {
         }
     }
 
-    /// Takes in what somebody applied since the last cycle, before the records that show it are read.
+    /// Takes over what somebody applied since the last cycle, before the records that show it are read.
     fn take_in_applied(&mut self, now: Timestamp) {
         let taken = self.executor.applied(now);
         for applied in &taken {
@@ -317,14 +314,14 @@ impl Daemon {
             self.pipeline.note_change(applied.id, &applied.decision, times, applied.after);
         }
         if !taken.is_empty() {
-            // In this order: what is taken in once too often after a crash costs nothing.
+            // In this order: taking something over twice after a crash does no harm.
             self.executor.keep_guards(self.pipeline.guards().kept());
             self.executor.note_taken_in(&taken);
         }
     }
 
-    /// Asks the API which boosts are on, and of each size that was changed by somebody else whether that was one. What
-    /// cannot be asked counts as set by hand, and the boosts that were on last are until they end.
+    /// Asks the API which boosts are active, and whether a size that somebody else changed was a boost. If it cannot be
+    /// asked, the change counts as manual, and the boosts known last stay active until they end.
     async fn ask_of_boosts(&mut self, now: Timestamp) {
         let Some(boosts) = self.executor.boosts().await else { return };
         self.pipeline.take_boosts(&boosts);
@@ -334,7 +331,7 @@ impl Daemon {
         }
     }
 
-    /// Notes what was done in a cycle that began at `now` and has taken so long.
+    /// Tells the pipeline what was changed in a cycle that began at `now` and took `elapsed`.
     fn note_set(&mut self, carried: &[Carried], now: Timestamp, elapsed: Duration) {
         let done = SignedDuration::try_from(elapsed).ok().and_then(|elapsed| now.checked_add(elapsed).ok());
         let times = (now, done.unwrap_or(now));
@@ -348,7 +345,7 @@ impl Daemon {
         }
     }
 
-    /// Writes what was learnt into the checkpoint, where that is due at `now`.
+    /// Writes the checkpoint if it is due at `now`.
     fn checkpoint_if_due(&mut self, now: Timestamp) {
         let every = SignedDuration::from_secs(self.config.state.checkpoint_seconds.cast_signed());
         let is_due = self.checkpointed.is_none_or(|last| every <= now.duration_since(last).abs());
@@ -358,7 +355,7 @@ impl Daemon {
         }
     }
 
-    /// Writes what was learnt into the checkpoint; where that is nothing whole, the one before stays.
+    /// Writes the checkpoint; if the state is not consistent, the previous one stays.
     pub fn checkpoint(&mut self) {
         if !self.pipeline.is_whole() {
             return;
@@ -384,7 +381,7 @@ impl Daemon {
     }
 }
 
-/// Goes on from the checkpoint. One that is of no use is put aside, and what it held is learnt anew.
+/// Restores the checkpoint. An unusable one is put aside, and its content is learnt anew.
 fn restore(pipeline: &mut Pipeline, path: &Path) {
     match pipeline.restore(path) {
         Ok(true) => tracing::info!("going on from the checkpoint `{}`", path.display()),
@@ -406,8 +403,7 @@ fn restore(pipeline: &mut Pipeline, path: &Path) {
 /// Runs until told to stop.
 ///
 /// # Errors
-/// [`RunError`] when the state directory cannot be used, or another daemon uses it. Nothing that happens
-/// later ends it.
+/// [`RunError`] when the state directory cannot be used, or another daemon uses it. Nothing that happens later ends it.
 pub async fn run(mut file: ConfigFile, config: Config) -> Result<(), RunError> {
     let mut heartbeat = Heartbeat::start(config.interval()).map_err(RunError::Signals)?;
     let mut lock = StateLock::take(&config.state.directory)?;
@@ -442,7 +438,7 @@ pub async fn run(mut file: ConfigFile, config: Config) -> Result<(), RunError> {
     Ok(())
 }
 
-/// One cycle, with the watchdog and the signals served meanwhile; returns what was asked for during it.
+/// Runs one cycle while serving the watchdog and the signals; returns what the signals asked for.
 async fn cycle_alive(daemon: &mut Daemon, file: &ConfigFile, heartbeat: &mut Heartbeat) -> Wake {
     let seconds = daemon.config.interval_seconds;
     let stop = heartbeat.stop_asked().clone();
@@ -458,7 +454,7 @@ async fn cycle_alive(daemon: &mut Daemon, file: &ConfigFile, heartbeat: &mut Hea
                 Wake::Stop => {
                     stop.ask();
                     asked = Wake::Stop;
-                    // What is cut off here stands as pending in the ledger.
+                    // A call cut off here is pending in the ledger.
                     match tokio::time::timeout(STOP_GRACE, &mut cycle).await {
                         Ok(report) => break report,
                         Err(_) => return Wake::Stop,
@@ -481,7 +477,7 @@ async fn cycle_alive(daemon: &mut Daemon, file: &ConfigFile, heartbeat: &mut Hea
     asked
 }
 
-/// Goes on by what the configuration file says now, or stays with what is in force and says why.
+/// Applies the present configuration file, or keeps the configuration in force and says why.
 fn take_over(
     text: String,
     file: &mut ConfigFile,
@@ -494,28 +490,28 @@ fn take_over(
     match reload(file.path(), &text, daemon, lock) {
         Ok(reloaded) => {
             file.take(text, &reloaded.config);
-            // Cycles keep their beat unless the interval itself is another.
+            // Cycles stay on schedule unless the interval itself changed.
             if reloaded.config.interval() != daemon.config.interval() {
                 heartbeat.set_period(reloaded.config.interval());
             }
             *daemon = reloaded;
             tracing::info!("configuration reloaded from `{}`", file.path().display());
         }
-        // What the file says is wrong, which stays so until it says something else.
+        // The file is wrong and stays so until its content changes.
         Err(ReloadError::Configuration(error)) => file.refuse(Some(text), ErrorChain(&error).to_string()),
-        // What it says is right, and cannot be done now; that may pass.
+        // The file is right but cannot be applied now; that may pass.
         Err(error) => file.refuse(None, ErrorChain(&error).to_string()),
     }
     notify_ready();
 }
 
-/// Why the daemon does not go on by what the file says.
+/// Why the daemon does not apply the file.
 #[derive(Debug, thiserror::Error)]
 enum ReloadError {
     /// The file is wrong.
     #[error(transparent)]
     Configuration(#[from] ConfigError),
-    /// The state directory that it names is not to be had.
+    /// The state directory that it names cannot be used.
     #[error(transparent)]
     State(#[from] LedgerError),
     /// A daemon cannot be started with it.
@@ -523,8 +519,8 @@ enum ReloadError {
     Start(#[from] StartError),
 }
 
-/// A daemon with the configuration that the file holds now. Where it changes what is learnt, the daemon learns from
-/// the whole file and the history again, which takes seconds and lets every key take effect.
+/// A daemon with the present content of the file. If learning is affected, it learns from the whole file and the
+/// history again, which takes seconds and lets every key take effect.
 fn reload(path: &Path, text: &str, running: &Daemon, lock: &mut StateLock) -> Result<Daemon, ReloadError> {
     let config: Config = config::check(path, text)?;
     if config.logging != running.config.logging {

@@ -1,7 +1,7 @@
-//! `detect`: learns one table of numbers and scores another.
+//! `detect`: trains on one table of numbers and scores another.
 //!
-//! Both are CSV, with or without a header line. For each row of the second, one line `score,decision` comes
-//! out: scikit-learn's `score_samples` and `decision_function`, so that the two can be compared.
+//! Both are CSV, with or without a header line. For each row of the second, it prints one line `score,decision`:
+//! scikit-learn's `score_samples` and `decision_function`, so that the two can be compared.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use ndarray::Array2;
 
 use crate::detect::{IsolationForestError, IsolationForestParams};
 
-/// Why a table could not be learnt or scored.
+/// Why a table could not be used.
 #[derive(Debug, thiserror::Error)]
 pub enum DetectError {
     /// A file cannot be opened.
@@ -22,7 +22,7 @@ pub enum DetectError {
         /// Why.
         source: std::io::Error,
     },
-    /// A file is no table of numbers.
+    /// A file is not a table of numbers.
     #[error("`{}` is not a table of numbers", path.display())]
     Table {
         /// The file.
@@ -30,10 +30,10 @@ pub enum DetectError {
         /// What is wrong with it.
         source: TableError,
     },
-    /// The forest refused.
+    /// The forest reported an error.
     #[error("cannot learn `{}` or score by it", path.display())]
     Forest {
-        /// The file that was learnt or scored.
+        /// The file used for training or scoring.
         path: PathBuf,
         /// Why.
         source: IsolationForestError,
@@ -72,7 +72,7 @@ pub enum TableError {
         /// Fields of the first line.
         expected: usize,
     },
-    /// A field that is no finite number.
+    /// A field that is not a finite number.
     #[error("line {line}, field {field}: `{text}` is not a finite number")]
     NotANumber {
         /// Line number, from 1.
@@ -87,11 +87,11 @@ pub enum TableError {
     Empty,
 }
 
-/// Learns `train` and writes one `score,decision` line for each row of `score`.
+/// Trains on `train` and writes one `score,decision` line for each row of `score`.
 ///
 /// # Errors
-/// [`DetectError`] when a file is no table of numbers, when the two tables do not fit together, or when the
-/// parameters are out of range.
+/// [`DetectError`] when a file is not a table of numbers, when the two tables do not match, or when the parameters are
+/// out of range.
 pub fn run(
     train: &Path,
     score: &Path,
@@ -136,7 +136,7 @@ fn parse(input: impl BufRead) -> Result<Array2<f64>, TableError> {
         if record.len() != expected {
             return Err(TableError::Ragged { line: number, fields: record.len(), expected });
         }
-        // `nan` parses as a number, and so is no header but an error.
+        // `nan` parses as a number, so such a line is an error and not a header.
         if is_first && record.iter().all(|field| field.parse::<f64>().is_err()) {
             continue;
         }
@@ -152,7 +152,7 @@ fn parse(input: impl BufRead) -> Result<Array2<f64>, TableError> {
     Array2::from_shape_vec((rows, columns), values).map_err(|_| TableError::Empty)
 }
 
-/// The fields of one line. A line at a time, so that the number of a bad one is known for certain.
+/// The fields of one line. One line at a time, so that the number of a bad one is certain.
 fn split(line: &str) -> Result<csv::StringRecord, csv::Error> {
     let mut builder = csv::ReaderBuilder::new();
     let mut reader = builder.has_headers(false).trim(csv::Trim::All).from_reader(line.as_bytes());

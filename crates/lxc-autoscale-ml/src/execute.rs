@@ -1,7 +1,7 @@
-//! Carries decisions out through the API and keeps the ledger of them.
+//! Carries out decisions through the API and records them in the ledger.
 //!
-//! A decision is in the ledger before the API is asked. Where the ledger cannot be written, nothing is asked:
-//! a change that nobody can explain afterwards, and that no cool-down knows of after a restart, is not made.
+//! A decision is in the ledger before the API is called. If the ledger cannot be written, no call is made: such a
+//! change could not be explained afterwards, and no cool-down would know of it after a restart.
 
 mod applied;
 mod boosts;
@@ -58,32 +58,32 @@ pub struct Executor {
     changes: Changes,
     refusals: Refusals,
     trimmed: Option<Timestamp>,
-    /// What was accepted and is not carried out yet, as of the beginning of the cycle.
+    /// Accepted decisions that are not carried out yet, as of the beginning of the cycle.
     accepted: BTreeMap<(Vmid, Resource), Record>,
-    /// Why an accepted proposal waits, as it was last written down.
+    /// Why an accepted proposal waits, as last recorded.
     held: BTreeMap<i64, Discriminant<Reason>>,
     ledger_trouble: Trouble,
     api_trouble: Trouble,
     boosts_trouble: Trouble,
     instruments: Arc<Instruments>,
-    /// Whether the API is known to be out of reach in this cycle.
+    /// Whether the API was found to be unreachable in this cycle.
     api_is_down: bool,
-    /// What came of entries that could not be written down.
+    /// Outcomes of entries that could not be recorded.
     unsettled: Vec<(i64, Outcome)>,
 }
 
-/// What came of a decision that was to be carried out.
+/// The outcome of a decision that was to be carried out.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Carried {
     /// The container.
     pub id: Vmid,
     /// The decision.
     pub decision: Decision,
-    /// What came of it.
+    /// Its outcome.
     pub outcome: Outcome,
 }
 
-/// What the API is asked to set.
+/// The size that the API is asked to set.
 #[derive(Clone, Debug)]
 enum Wanted {
     Cores(ScaleCoresRequest),
@@ -91,7 +91,7 @@ enum Wanted {
     Memory(ScaleRamRequest),
 }
 
-/// As many cores or more, as whole ones; `None` for what is no number of cores.
+/// The number of cores rounded up; `None` if it is not a valid one.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "within the bounds of the type")]
 fn whole_cores(cores: f64) -> Option<u32> {
     let cores = cores.ceil();
@@ -99,8 +99,7 @@ fn whole_cores(cores: f64) -> Option<u32> {
 }
 
 impl Wanted {
-    /// What a decision wants, by the setting that is controlled, of a container that has what it was decided from;
-    /// `None` for what is no size.
+    /// The size that a decision asks for, by the controlled setting; `None` if it is not a valid one.
     fn of(proposal: &Proposal, decision: &Decision) -> Option<Self> {
         let (vm_id, to, has) = (proposal.id, decision.to?, proposal.inputs.allocation);
         match (decision.resource, proposal.in_force.policy.cpu.control) {
@@ -123,7 +122,7 @@ impl Wanted {
 }
 
 impl Executor {
-    /// Opens the ledger and takes the last changes from it; [`Executor::settle_interrupted`] is to follow.
+    /// Opens the ledger and reads the last changes; to be followed by [`Executor::settle_interrupted`].
     ///
     /// # Errors
     /// [`StartError`] when the state directory cannot be written.
@@ -152,14 +151,14 @@ impl Executor {
         })
     }
 
-    /// Counts with these from now on.
+    /// Uses these counters from now on.
     #[must_use]
     pub fn counting(self, instruments: Arc<Instruments>) -> Self {
         Self { instruments, ..self }
     }
 
-    /// What was under way when the last daemon ended counts as made: cool-downs hold, and each shrink is watched, because
-    /// it may have happened.
+    /// Changes that were under way when the last daemon ended count as made: cool-downs apply, and each shrink is
+    /// watched, because it may have happened.
     ///
     /// # Errors
     /// [`LedgerError`] when the ledger cannot be used.
@@ -176,18 +175,18 @@ impl Executor {
         for change in &interrupted {
             pipeline.note_interrupted(change.id, &change.decision, change.at);
         }
-        // In this order: what is watched once too often costs nothing.
+        // In this order: watching a shrink twice does no harm.
         ledger.keep_guards(pipeline.guards().kept())?;
         ledger.settle_interrupted()?;
         Ok(())
     }
 
-    /// When containers were changed last.
+    /// When containers were last changed.
     pub fn changes(&self) -> &Changes {
         &self.changes
     }
 
-    /// What the guards kept before a restart.
+    /// The guards' state saved before a restart.
     ///
     /// # Errors
     /// [`LedgerError`] when the ledger cannot be read.
@@ -195,7 +194,7 @@ impl Executor {
         self.ledger.as_ref().map_or_else(|| Ok(KeptGuards::new()), Ledger::guards)
     }
 
-    /// Keeps what the guards remember now.
+    /// Saves the present state of the guards.
     pub fn keep_guards<'a>(&mut self, guards: impl IntoIterator<Item = (Vmid, &'a Kept)>) {
         if let Some(ledger) = &mut self.ledger
             && let Err(error) = ledger.keep_guards(guards)
@@ -204,7 +203,7 @@ impl Executor {
         }
     }
 
-    /// What the candidates kept before a restart.
+    /// The candidates' state saved before a restart.
     ///
     /// # Errors
     /// [`LedgerError`] when the ledger cannot be read.
@@ -212,7 +211,7 @@ impl Executor {
         self.ledger.as_ref().map_or_else(|| Ok(KeptShadows::new()), Ledger::shadows)
     }
 
-    /// Keeps the candidates as they are now.
+    /// Saves the present state of the candidates.
     pub fn keep_shadows(&mut self, shadows: &KeptShadows) {
         if let Some(ledger) = &mut self.ledger
             && let Err(error) = ledger.keep_shadows(shadows)
@@ -221,7 +220,7 @@ impl Executor {
         }
     }
 
-    /// Writes what is counted and not written yet, so that the end of the daemon does not cost it.
+    /// Writes pending counts, so that they survive the end of the daemon.
     pub fn write_counts(&mut self, now: Timestamp) {
         if let Some(ledger) = &mut self.ledger
             && let Err(error) = ledger.write_stretches(now)
@@ -230,18 +229,18 @@ impl Executor {
         }
     }
 
-    /// What is wrong with the API or the ledger now.
+    /// The present problem of the API or the ledger.
     pub fn trouble(&self) -> Option<&str> {
         self.ledger_trouble.current().or(self.api_trouble.current())
     }
 
-    /// Whether the ledger and the API are in trouble.
+    /// Whether the ledger and the API have a problem.
     pub fn troubles(&self) -> [(&'static str, bool); 2] {
         [("ledger", &self.ledger_trouble), ("api", &self.api_trouble)]
             .map(|(name, trouble)| (name, trouble.current().is_some()))
     }
 
-    /// Begins a cycle: reaches for a ledger that was lost, notices a clock that was set back, removes what is old.
+    /// Begins a cycle: reopens a lost ledger, detects a clock that was set back, removes old entries.
     pub fn begin_cycle(&mut self, now: Timestamp) {
         self.api_is_down = false;
         self.reopen();
@@ -264,7 +263,7 @@ impl Executor {
             Ok((ledger, is_new)) => {
                 self.ledger = Some(ledger);
                 if is_new {
-                    // It knows nothing of these entries.
+                    // The new ledger does not contain these entries.
                     self.unsettled.clear();
                 }
             }
@@ -275,8 +274,8 @@ impl Executor {
         }
     }
 
-    /// Changes that lie ahead were made before the clock was set back; else none would be made, and no want of memory
-    /// answered, until it has come so far again.
+    /// Changes in the future were made before the clock was set back. Otherwise nothing would be changed, and no
+    /// shortage of memory answered, until the clock reaches them.
     fn notice_set_back(&mut self, now: Timestamp) {
         let mut is_set_back = false;
         for changes in self.changes.values_mut() {
@@ -288,7 +287,7 @@ impl Executor {
         }
     }
 
-    /// Writes down what came of an entry; what cannot be written now is written when the ledger can be opened again.
+    /// Records the outcome of an entry; one that cannot be written now is written when the ledger can be opened again.
     fn settle(&mut self, number: i64, outcome: Outcome) {
         let Some(ledger) = &mut self.ledger else {
             self.unsettled.push((number, outcome));
@@ -300,7 +299,7 @@ impl Executor {
         }
     }
 
-    /// Writes down the decisions that are not to be carried out, all at once: one write to the disk a cycle.
+    /// Records the decisions that are not carried out, all at once: one write to the disk per cycle.
     pub fn note_quiet(&mut self, proposals: &[Proposal], now: Timestamp) {
         if !self.keep_grounds(proposals, now) {
             return;
@@ -321,8 +320,8 @@ impl Executor {
         }
     }
 
-    /// Keeps the rules that the decisions were made by, and the sizes that they are the first to find; `false` where the
-    /// ledger cannot be written.
+    /// Stores the rules of the decisions, and the sizes they are the first to find; `false` if the ledger cannot be
+    /// written.
     fn keep_grounds(&mut self, proposals: &[Proposal], now: Timestamp) -> bool {
         let Some(ledger) = &mut self.ledger else { return false };
         let rules = proposals
@@ -341,7 +340,7 @@ impl Executor {
         }
     }
 
-    /// Carries out the decisions about one container that are to be.
+    /// Carries out the due decisions about one container.
     pub async fn carry_out(&mut self, proposal: &Proposal, now: Timestamp) -> Vec<Carried> {
         let id = proposal.id;
         self.keep_grounds(std::slice::from_ref(proposal), now);
@@ -384,13 +383,13 @@ impl Executor {
         outcome
     }
 
-    /// What comes of a decision that cannot be written down.
+    /// The outcome of a decision that cannot be recorded.
     fn not_asked_for(&self) -> Outcome {
         let trouble = self.ledger_trouble.current().unwrap_or("the ledger cannot be written");
         Outcome::Failed { error: format!("not asked for: {trouble}") }
     }
 
-    /// Writes down what is about to be asked for; `None` where that cannot be done.
+    /// Records a call before it is made; `None` if that is impossible.
     fn begin(&mut self, begin: impl FnOnce(&mut Ledger) -> Result<i64, LedgerError>) -> Option<i64> {
         match begin(self.ledger.as_mut()?) {
             Ok(number) => {
@@ -434,7 +433,7 @@ impl Executor {
         }
     }
 
-    /// Sets what is wanted; returns what was there before and what was read back.
+    /// Sets the size; returns the value before and the value read back.
     async fn call(&self, wanted: &Wanted, purpose: &str) -> Result<(Option<f64>, Option<f64>), CallError> {
         match wanted {
             Wanted::Cores(request) => {
@@ -463,7 +462,7 @@ impl Executor {
             let (label, _) = words(decision.resource);
             let is_news = self.refusals.note(vmid, decision, &text, now);
             if is_news && error.is_other_size() {
-                // What was asked for, not a failure: the next measurement shows the size that somebody else set.
+                // Intended, not a failure: the next measurement shows the size that somebody else set.
                 tracing::info!("Left {label} of LXC ID {vmid} as somebody else has just set it: {text}");
             } else if is_news {
                 tracing::error!("Failed to scale {label} for LXC ID {vmid}: {text}");
@@ -480,12 +479,12 @@ impl Executor {
 
     fn lost_ledger(&mut self, error: &LedgerError) {
         self.ledger_trouble.is(format!("{}; nothing is resized meanwhile", ErrorChain(error)));
-        // It is opened again in the next cycle, which also begins a new one where this one is broken.
+        // It is reopened in the next cycle, or replaced by a new one if it is broken.
         self.ledger = None;
     }
 }
 
-/// Opens the ledger for writing; says so where a broken one was put aside, and returns whether a new one is begun for that.
+/// Opens the ledger for writing; logs that a broken one was put aside, and returns whether a new one replaces it.
 fn open(path: &Path) -> Result<(Ledger, bool), LedgerError> {
     let (ledger, aside) = Ledger::open(path)?;
     if let Some(aside) = &aside {
@@ -504,7 +503,7 @@ pub(crate) fn is_due(decision: &Decision) -> bool {
     decision.apply && decision.action != Action::Keep
 }
 
-/// A resource and its unit in the words of the first description.
+/// The names of a resource and its unit in the product's first description.
 fn words(resource: Resource) -> (&'static str, &'static str) {
     match resource {
         Resource::Cpu => ("CPU", "CPU"),
@@ -512,7 +511,7 @@ fn words(resource: Resource) -> (&'static str, &'static str) {
     }
 }
 
-/// The line of the first description, with the lower of the confidences.
+/// The log line of the product's first description, with the lower of the confidences.
 fn announce(id: Vmid, due: &[&Decision]) {
     let of = |resource| due.iter().find(|decision| decision.resource == resource);
     let [cpu, memory] = [Resource::Cpu, Resource::Memory].map(|resource| {

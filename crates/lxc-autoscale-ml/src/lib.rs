@@ -1,14 +1,13 @@
 //! Learns how each container behaves, decides its size, explains why, and asks the API to act.
 //!
-//! In the order of the data: what was seen ([`observation`]), whether it is unusual ([`detect`]), what the
-//! container should have ([`recommend`]) and how sure that is ([`confidence`]), what kind
-//! of container it is ([`classes`]), which rules are in force for it ([`policy`]), what is done about it and why
-//! ([`decide`]). All of these are pure.
+//! The modules in the order of the data: observations ([`observation`]), anomaly detection ([`detect`]), the
+//! recommended size ([`recommend`]) and its confidence ([`confidence`]), the kind of container ([`classes`]), the rules
+//! in force for it ([`policy`]), and the decision with its reasons ([`decide`]). All of these are pure.
 //!
-//! Around them: what is remembered of each container ([`history`], [`features`]), the way from the metrics
-//! file to a decision ([`pipeline`]), from there to the API and into the ledger ([`execute`], [`act`],
-//! [`ledger`]), and who goes these ways: the [`daemon`] and the [`commands`]. What is decided about a
-//! recorded past, and what that would have cost: [`backtest`]. What Prometheus reads: [`exporter`].
+//! Around them: the state kept per container ([`history`], [`features`]), the path from the metrics file to a decision
+//! ([`pipeline`]) and from there to the API and the ledger ([`execute`], [`act`], [`ledger`]), and their users: the
+//! [`daemon`] and the [`commands`]. [`backtest`] replays a recorded past and tells what the decisions would have cost.
+//! [`exporter`] serves Prometheus.
 
 pub mod act;
 pub mod backtest;

@@ -15,11 +15,11 @@ use lxc_autoscale_ml::config::{Config, SHIPPED};
 use lxc_autoscale_ml::config_file::ConfigFile;
 use lxc_autoscale_ml::{backtest, daemon, detect_command, stdio, train_command};
 
-/// `plan` has found something to change.
+/// `plan` found something to change.
 const EXIT_CHANGES: u8 = 2;
-/// `apply` has refused a plan, and done nothing.
+/// `apply` refused a plan and did nothing.
 const EXIT_REFUSED: u8 = 3;
-/// `apply` has done a part of a plan.
+/// `apply` carried out a part of a plan.
 const EXIT_PARTLY: u8 = 4;
 /// Wrong usage (EX_USAGE of sysexits.h), so that it cannot be taken for [`EXIT_CHANGES`].
 const EXIT_USAGE: u8 = 64;

@@ -1,7 +1,7 @@
-//! The middle of some values.
+//! The median of some values.
 
-/// The median; `None` of no values. Of an even number it is the upper of the two in the middle, so that what comes out is
-/// always a value that was measured.
+/// The median; `None` if there are no values. Of an even number it is the upper of the two in the middle, so that the
+/// result is always a measured value.
 pub(crate) fn median(values: impl IntoIterator<Item = f64>) -> Option<f64> {
     let mut values: Vec<f64> = values.into_iter().collect();
     let middle = values.len() / 2;

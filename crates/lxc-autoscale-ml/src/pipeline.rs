@@ -1,7 +1,6 @@
-//! One cycle up to the decision: read what is new, learn from it, judge how unusual it is, decide.
+//! One cycle up to the decision: read new records, learn from them, detect anomalies, decide.
 //!
-//! The daemon, `once`, `plan` and `why` all go this way; what they do with a proposal differs. Time is given
-//! from outside.
+//! Shared by the daemon, `once`, `plan` and `why`; they differ in what they do with a proposal. Time is an argument.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -35,53 +34,53 @@ use crate::recommend::{Estimate, SharedError};
 use crate::regime::{RegimeWatch, Shifted};
 use crate::shadow::Shadows;
 
-/// When containers were changed last.
+/// When each container was last changed.
 pub type Changes = BTreeMap<Vmid, LastChanges>;
 
-/// Everything up to the decision, with what was learnt so far.
+/// Everything up to the decision, with the state learnt so far.
 #[derive(Debug)]
 pub struct Pipeline {
     config: Config,
     reader: MetricsReader,
     history: History,
-    /// The verdict on the record of that time; `None` where there was too little to learn from.
+    /// The verdict on the record of that time; `None` if there was too little data.
     verdicts: BTreeMap<Vmid, (Timestamp, Option<Verdict>)>,
-    /// What a resource was set to, and when: true until a record is newer.
+    /// What a resource was set to, and when: valid until a newer record arrives.
     set: BTreeMap<(Vmid, Resource), (Timestamp, f64)>,
     guards: Register,
     book: Arc<PolicyBook>,
     learning: Learning,
     shadows: Shadows,
     regimes: RegimeWatch,
-    /// What the log was told of tags that do nothing.
+    /// Tags without effect that were logged already.
     idle_tags: BTreeSet<(Vmid, String)>,
-    /// The rules that were in force at the last judgement, and when that was.
+    /// The rules in force at the last judgement, and its time.
     policies: Option<(Timestamp, Arc<Policies>)>,
-    /// A snapshot was taken in for some containers and not for others, because the daemon was told to stop.
+    /// A snapshot was taken in for some containers only, because the daemon was told to stop.
     is_torn: bool,
 }
 
-/// What reading the metrics file gave.
+/// The result of reading the metrics file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Loaded {
     /// Snapshots that were new.
     pub snapshots: usize,
     /// Records that could not be read.
     pub unreadable: usize,
-    /// Whether there is more, which nobody waits for any more.
+    /// Whether reading was stopped before the end.
     pub stopped: bool,
 }
 
 /// What the detectors learnt from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Learnt {
-    /// Columns that at least one container was learnt from.
+    /// Columns that were used for at least one container.
     pub features: BTreeSet<&'static str>,
-    /// Containers with enough past to be judged.
+    /// Containers with enough data to be judged.
     pub judged: usize,
 }
 
-/// What a checkpoint keeps beside the containers.
+/// The part of a checkpoint that is not per container.
 #[derive(Debug, Serialize, Deserialize)]
 struct General {
     position: Position,
@@ -90,7 +89,7 @@ struct General {
     set: Vec<(Vmid, Resource, Timestamp, f64)>,
 }
 
-/// What a checkpoint keeps of a container, as it is written.
+/// The part of a checkpoint for one container, as it is written.
 #[derive(Debug, Serialize)]
 struct Written<'a> {
     id: Vmid,
@@ -106,7 +105,7 @@ struct Read {
     guard: Option<Records>,
 }
 
-/// The decisions about one container and what they were made from.
+/// The decisions about one container and their inputs.
 #[derive(Clone, Debug, Serialize)]
 pub struct Proposal {
     /// The container.
@@ -117,14 +116,14 @@ pub struct Proposal {
     /// The decisions.
     #[serde(flatten)]
     pub decisions: Decisions,
-    /// What they were made from.
+    /// Their inputs.
     pub inputs: Inputs,
     /// The rules that were in force.
     #[serde(skip)]
     pub in_force: Arc<InForce>,
 }
 
-/// Why the pipeline cannot begin.
+/// Why the pipeline cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum PipelineError {
     /// The demand model or the time zone that the configuration names cannot be used.
@@ -136,7 +135,7 @@ pub enum PipelineError {
 }
 
 impl Pipeline {
-    /// Knows nothing yet.
+    /// A pipeline that has learnt nothing yet.
     ///
     /// # Errors
     /// [`PipelineError`] when the demand model that the configuration names, or a policy, cannot be used.
@@ -166,11 +165,11 @@ impl Pipeline {
         })
     }
 
-    /// Goes on from a checkpoint; to be done after [`Pipeline::restore_guards`] and before the first
-    /// [`Pipeline::load`]. `false` when there is none.
+    /// Restores a checkpoint; call it after [`Pipeline::restore_guards`] and before the first [`Pipeline::load`].
+    /// `false` if there is none.
     ///
     /// # Errors
-    /// [`CheckpointError`] when it is of no use; then nothing is known, as before.
+    /// [`CheckpointError`] when it cannot be used; the pipeline is then unchanged.
     pub fn restore(&mut self, path: &Path) -> Result<bool, CheckpointError> {
         let Self { learning, config, .. } = self;
         let (mut histories, mut records, mut sound) = (BTreeMap::new(), Vec::new(), true);
@@ -193,7 +192,7 @@ impl Pipeline {
         Ok(true)
     }
 
-    /// Writes what was learnt into a checkpoint.
+    /// Writes the learnt state into a checkpoint.
     ///
     /// # Errors
     /// [`CheckpointError::Write`].
@@ -213,20 +212,20 @@ impl Pipeline {
         checkpoint::write(path, &header, items)
     }
 
-    /// What is remembered of the containers.
+    /// The state kept per container.
     pub fn history(&self) -> &History {
         &self.history
     }
 
-    /// Reads what is new in the metrics file; the first time, all of it, of which `progress` hears. It may stop that, and
-    /// then nothing is to be decided: what is known is of some time ago.
+    /// Reads new records of the metrics file; all of it the first time. `progress` is told and may stop it; then no
+    /// decision may follow, because what is known is out of date.
     ///
     /// # Errors
-    /// [`ReadError`] when it cannot be read; what is known stays.
+    /// [`ReadError`] when it cannot be read; the state stays as it is.
     pub fn load(&mut self, progress: &dyn Progress) -> Result<Loaded, ReadError> {
         let mut loaded = Loaded { snapshots: 0, unreadable: 0, stopped: false };
         let Self { reader, history, learning, guards, shadows, is_torn, .. } = self;
-        // One at a time: the file may hold weeks.
+        // One record at a time: the file may hold weeks.
         reader.each_new_watched(progress, |record| match record {
             Ok(snapshot) => {
                 loaded.snapshots += 1;
@@ -234,7 +233,7 @@ impl Pipeline {
                     progress.goes_on();
                     learning.rules(identity)
                 };
-                // What is remembered of a container is learnt with its first record, and takes long.
+                // The first record of a container also loads its long-term history, which takes long.
                 if history.take_by(snapshot, &mut rules, &|| progress.is_stopped()).is_break() {
                     *is_torn = true;
                     return;
@@ -250,15 +249,15 @@ impl Pipeline {
         Ok(Loaded { stopped: *is_torn || progress.is_stopped(), ..loaded })
     }
 
-    /// Takes in the next snapshot, where it comes from elsewhere than the metrics file.
+    /// Takes in the next snapshot when it does not come from the metrics file.
     pub fn take(&mut self, snapshot: Snapshot) {
-        // Nobody stops it.
+        // Nothing stops it.
         let _ = self.history.take_by(snapshot, &mut |identity| self.learning.rules(identity), &|| false);
         self.guards.take(&self.history);
         self.shadows.take(&self.history);
     }
 
-    /// Whether what was learnt is good for a checkpoint: something, and of each container up to the same snapshot.
+    /// Whether the state can be written as a checkpoint: it is not empty, and all containers are at the same snapshot.
     pub fn is_whole(&self) -> bool {
         self.history.newest().is_some() && !self.is_torn
     }
@@ -281,7 +280,7 @@ impl Pipeline {
         &self.book
     }
 
-    /// The rules in force at `now` for every container that is known; worked out once for each time.
+    /// The rules in force at `now` for every known container; computed once for each time.
     pub fn policies(&self, now: Timestamp) -> Arc<Policies> {
         if let Some((at, policies)) = &self.policies
             && *at == now
@@ -293,12 +292,12 @@ impl Pipeline {
         Arc::new(containers.map(|(vmid, container)| (vmid, in_force(&container.identity))).collect())
     }
 
-    /// Gives the guards what was kept of them before a restart; to be done before the first [`Pipeline::load`].
+    /// Gives the guards their saved state; call it before the first [`Pipeline::load`].
     pub fn restore_guards(&mut self, kept: KeptGuards, changes: &Changes) {
         self.guards = Register::restored(kept, changes);
     }
 
-    /// Lets the guards judge what came since the last call.
+    /// Lets the guards judge the records since the last call.
     pub fn judge(&mut self, now: Timestamp) {
         self.history.look_at_kinds();
         for (at, _) in self.set.values_mut() {
@@ -312,7 +311,7 @@ impl Pipeline {
         self.policies = Some((now, policies));
     }
 
-    /// Warns once of each tag that names no preset: whoever set it believes that it has an effect.
+    /// Warns once of each tag that names no preset: whoever set it expects an effect.
     fn tell_of_idle_tags(&mut self) {
         self.idle_tags.retain(|(vmid, _)| self.history.container(*vmid).is_some());
         for (vmid, container) in self.history.containers() {
@@ -324,38 +323,38 @@ impl Pipeline {
         }
     }
 
-    /// What the guards remember.
+    /// The state of the guards.
     pub fn guards(&self) -> &Register {
         &self.guards
     }
 
-    /// Takes in all boosts that are on, as the API tells them.
+    /// Takes over all active boosts, as the API reports them.
     pub fn take_boosts(&mut self, boosts: &[BoostInfo]) {
         self.guards.take_boosts(boosts);
     }
 
-    /// Takes in what the API's ledger told of a container at `asked`, the newest first.
+    /// Takes over what the API's ledger said about a container at `asked`, newest first.
     pub fn explain(&mut self, vmid: Vmid, page: &[LedgerEntry], asked: Timestamp) {
         self.guards.explain(vmid, &self.history, page, asked);
     }
 
-    /// The leaks that were noticed since the last call.
+    /// The leaks found since the last call.
     pub fn new_leaks(&mut self) -> Vec<NewLeak> {
         self.guards.new_leaks(&self.history)
     }
 
-    /// The levels that were found to have shifted since the last call.
+    /// The level shifts found since the last call.
     pub fn new_shifts(&mut self, now: Timestamp) -> Vec<(Vmid, Shifted)> {
         self.regimes.look(&self.history, now)
     }
 
-    /// How old the newest snapshot is; `None` while there is none.
+    /// The age of the newest snapshot; `None` if there is none.
     pub fn age(&self, now: Timestamp) -> Option<SignedDuration> {
         self.history.newest().map(|newest| now.duration_since(newest))
     }
 
-    /// Trains the detector on the past of each container and scores its newest record. An anomaly is kept out of what
-    /// comes at this time of day, unless it comes again or lasts.
+    /// Trains the detector on the past of each container and scores its newest record. An anomaly is excluded from the
+    /// profile of this time of day, unless it recurs or lasts.
     ///
     /// # Errors
     /// When the parameters of the detector are out of range, which a checked configuration rules out.
@@ -387,15 +386,16 @@ impl Pipeline {
         Ok(learnt)
     }
 
-    /// Decides about every container that the newest snapshot names, by id.
+    /// Decides about every container in the newest snapshot, by id.
     ///
-    /// What was approved is decided as it is carried out. First each for itself; then those that are to have more
-    /// memory once more, in the order in which they are served, with what the node has left for them.
+    /// Approved changes are decided as they are carried out. First each container is decided for itself; then those
+    /// that should get more memory are decided again, in the order in which they are served, with the memory the node
+    /// has left.
     pub fn propose(&self, changes: &Changes, approvals: &Approvals, now: Timestamp) -> Vec<Proposal> {
         let mut node = self.history.node();
         let in_force = self.policies(now);
         let present = self.history.containers().filter(|(_, container)| container.present);
-        // All at once: a row of them that grows stands there twice for a while.
+        // Allocated at once: a growing vector would hold its large rows twice for a while.
         let mut proposals = Vec::with_capacity(in_force.len());
         for (vmid, container) in present {
             let Some(in_force) = in_force.get(&vmid).map(Arc::clone) else { continue };
@@ -429,7 +429,7 @@ impl Pipeline {
         proposals
     }
 
-    /// Notes a change that was made between the two times (then with what was read back), or may have been.
+    /// Notes a change made between the two times (then with the value read back), or possibly made.
     pub fn note_change(
         &mut self,
         vmid: Vmid,
@@ -445,7 +445,8 @@ impl Pipeline {
         }
     }
 
-    /// Notes a change that was asked for at `at` and may have been made, as far as the ledger knows: a shrink is watched.
+    /// Notes a change that was requested at `at` and, as far as the ledger knows, may have been made: a shrink is
+    /// watched.
     pub fn note_interrupted(&mut self, vmid: Vmid, decision: &Decision, at: Timestamp) {
         self.guards.note_interrupted(vmid, decision, at);
     }
@@ -482,20 +483,19 @@ impl Pipeline {
         }
     }
 
-    /// `Some(true)` when it ran out of memory and nothing was done about it yet.
+    /// `Some(true)` if it ran out of memory and nothing has answered that yet.
     ///
-    /// It may have happened in any of the records that came since the last cycle, and it must not be answered
-    /// twice when no new record has come since.
+    /// Any record since the last cycle may show it, and it must not be answered twice if no new record has come since.
     fn ran_out(&self, container: &ContainerHistory, changes: LastChanges, now: Timestamp) -> Option<bool> {
         let at = container.last_oom?;
         let max_age = i64::try_from(self.config.metrics.max_age_seconds).unwrap_or(i64::MAX);
         let is_recent = now.duration_since(at) <= SignedDuration::from_secs(max_age);
-        // Only a growth answers it: a shrink that was under way when it happened does the opposite.
+        // Only a growth answers it: a shrink that was under way at the time does the opposite.
         let is_unanswered = changes.memory_up < Some(at);
         (is_recent && is_unanswered).then_some(true)
     }
 
-    /// What it has, with what it was set to since the record was taken.
+    /// The allocation, including what was set since the record was taken.
     fn allocation(
         &self,
         vmid: Vmid,
@@ -526,7 +526,7 @@ fn reader(config: &Config) -> MetricsReader {
 }
 
 impl Proposal {
-    /// The part of the node's memory that a container has, is expected to use, and is to have.
+    /// The container's part of the node's memory: allocated, expected and intended.
     pub fn claim(&self) -> Claim {
         let policy = &self.in_force.policy;
         let (memory, inputs) = (&self.decisions.memory, &self.inputs);

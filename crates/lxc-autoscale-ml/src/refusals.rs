@@ -1,9 +1,9 @@
-//! What the API refused, and when it is asked for again. Pure.
+//! Changes that the API refused, and when they are requested again. Pure.
 //!
-//! A refusal has a reason that a minute seldom changes: a backup holds the container, the working set has
-//! grown, the storage is away. Asking in every cycle would help nobody and fill two logs, so the pause
-//! doubles with every refusal in a row. Another direction is another question and is asked at once, and so
-//! is more memory for a container that ran out of it.
+//! The reason of a refusal seldom disappears within a minute: a backup holds the container, the working set has grown,
+//! the storage is away. Repeating the request in every cycle would only fill two logs, so the back-off doubles with
+//! every refusal in a row. A change in the other direction is requested at once, and so is more memory for a container
+//! that ran out of it.
 
 use std::collections::BTreeMap;
 
@@ -12,11 +12,11 @@ use lxc_autoscale_core::Vmid;
 
 use crate::decide::{Action, Decision, Reason, Resource};
 
-/// Pause after the first refusal, and the longest.
+/// Back-off after the first refusal, and the longest.
 const FIRST_PAUSE: SignedDuration = SignedDuration::from_mins(1);
 const LONGEST_PAUSE: SignedDuration = SignedDuration::from_hours(1);
 
-/// What the API refused lately.
+/// Recent refusals by the API.
 #[derive(Debug, Default)]
 pub struct Refusals(BTreeMap<(Vmid, Resource), Refusal>);
 
@@ -29,19 +29,19 @@ struct Refusal {
 }
 
 impl Refusals {
-    /// Why `decision` is not asked for at `now`; `None` when it is.
+    /// Why `decision` is not requested at `now`; `None` when it is.
     pub fn hold(&self, vmid: Vmid, decision: &Decision, now: Timestamp) -> Option<String> {
         if matches!(decision.reason, Reason::RanOutOfMemory { .. }) {
             return None;
         }
         let refusal = self.0.get(&(vmid, decision.resource)).filter(|it| it.action == decision.action)?;
-        // The absolute value, so that a clock that was set back does not hold it for ever.
+        // The absolute value, so that it does not hold for ever after the clock was set back.
         let left = refusal.pause - now.duration_since(refusal.at).abs();
         let error = &refusal.error;
         left.is_positive().then(|| format!("not asked again for another {} s: {error}", left.as_secs()))
     }
 
-    /// Notes that `decision` was refused at `now`; returns whether that is news.
+    /// Notes that `decision` was refused at `now`; returns whether that is new.
     pub fn note(&mut self, vmid: Vmid, decision: &Decision, error: &str, now: Timestamp) -> bool {
         let key = (vmid, decision.resource);
         let before = self.0.get(&key).filter(|before| before.action == decision.action);

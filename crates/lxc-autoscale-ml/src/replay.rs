@@ -1,7 +1,7 @@
-//! One container outside the daemon: the daemon's own functions, with sizes and time given from outside.
+//! One container outside the daemon: the daemon's own functions, with sizes and time as arguments.
 //!
-//! `recommend --stdio`, the candidates and the back-test go this way. The guards, which look at what came of a change,
-//! are in the back-test only: what is recommended is one thing, what protects from it another.
+//! Used by `recommend --stdio`, the candidates and the back-test. The guards, which react to the effects of changes,
+//! are active in the back-test only: a recommendation and the protection from it are separate.
 
 use std::sync::Arc;
 
@@ -17,11 +17,11 @@ use crate::guard::{ContainerGuard, Seen};
 use crate::observation::Observation;
 use crate::recommend::{ContainerModel, Shared};
 
-/// Least CPU and memory a container without a policy of its own is left with.
+/// Least CPU and memory of a container without a policy of its own.
 const MIN_FRACTIONAL_CORES: f64 = 0.1;
 const MIN_MEMORY_MIB: u64 = 64;
 const PROVISIONED_MEMORY_FACTOR: f64 = 2.0;
-/// More than any container asks for: CPUs and MiB of a node that is not there.
+/// More than any container needs: CPUs and MiB of a node that does not exist.
 const BOUNDLESS_CPUS: u32 = 1 << 20;
 const BOUNDLESS_MIB: f64 = 1e15;
 
@@ -36,7 +36,7 @@ pub enum CpuClass {
 }
 
 impl CpuClass {
-    /// The class in which that setting gives out CPU.
+    /// The class of that setting.
     pub fn of(control: CpuControl) -> Self {
         match control {
             CpuControl::Cpulimit => Self::Fractional,
@@ -53,7 +53,7 @@ impl CpuClass {
     }
 }
 
-/// What a container has, or is to have.
+/// The size of a container.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Size {
     /// CPU, in cores.
@@ -62,11 +62,11 @@ pub struct Size {
     pub memory_mib: f64,
 }
 
-/// The policy with bounds made from what a container was built with: from a tenth of a core (one core in the
-/// class `Integer`) up to its cores, and from 64 MiB up to twice its memory.
+/// The policy with bounds from the provisioned size: from a tenth of a core (one core in the class `Integer`) up to its
+/// cores, and from 64 MiB up to twice its memory.
 ///
-/// More cores than a container was built for would only chase work that queued up behind a limit for a moment;
-/// memory that ran out, in contrast, must be found.
+/// More cores than provisioned would only chase work that queued up behind a limit for a moment; memory that ran out,
+/// in contrast, must be found.
 pub fn within_provisioned(policy: &Policy, class: CpuClass, provisioned: Size) -> Policy {
     let mut policy = policy.clone();
     policy.cpu.control = class.control();
@@ -84,7 +84,7 @@ pub fn within_provisioned(policy: &Policy, class: CpuClass, provisioned: Size) -
     policy
 }
 
-/// The policy as if what it only recommends or proposes were carried out; what is off stays off.
+/// The policy with recommendations and proposals carried out; `off` stays off.
 pub fn carried_out(mut policy: Policy) -> Policy {
     for mode in [&mut policy.cpu.mode, &mut policy.memory.mode] {
         if matches!(*mode, Mode::Recommend | Mode::Approve) {
@@ -103,7 +103,7 @@ pub fn boundless_node() -> NodeSituation {
     }
 }
 
-/// What the daemon would know of one container, and how it would decide.
+/// The daemon's state of one container, and its way to decide.
 #[derive(Debug)]
 pub struct Replayed {
     policy: Policy,
@@ -115,13 +115,13 @@ pub struct Replayed {
 }
 
 impl Replayed {
-    /// A container nothing is known about yet.
+    /// A container without any observations.
     pub fn new(policy: Policy, obstacles: Obstacles, node: NodeSituation, shared: Arc<Shared>) -> Self {
         let (model, changes) = (ContainerModel::new(shared), LastChanges::default());
         Self { policy, obstacles, node, model, guard: None, changes }
     }
 
-    /// A container of which so much is known already; nothing is decided before [`Replayed::set_rules`].
+    /// A container with existing state; no decisions before [`Replayed::set_rules`].
     pub fn going_on(model: ContainerModel, changes: LastChanges) -> Self {
         let mut policy = Policy::default();
         (policy.cpu.mode, policy.memory.mode) = (Mode::Off, Mode::Off);
@@ -129,13 +129,13 @@ impl Replayed {
         Self { policy, obstacles, node, model, guard: None, changes }
     }
 
-    /// Is protected by the guards, too.
+    /// Activates the guards.
     #[must_use]
     pub fn guarded(self) -> Self {
         Self { guard: Some(ContainerGuard::default()), ..self }
     }
 
-    /// Goes by all of this from the next decision on.
+    /// Applies all of this from the next decision on.
     pub fn set_rules(
         &mut self,
         policy: Policy,
@@ -147,33 +147,33 @@ impl Replayed {
         self.model.set_shared(shared);
     }
 
-    /// When it was changed last.
+    /// When it was last changed.
     pub fn changes(&self) -> LastChanges {
         self.changes
     }
 
-    /// Goes by this policy from the next decision on.
+    /// Applies this policy from the next decision on.
     pub fn set_policy(&mut self, policy: Policy) {
         self.policy = policy;
     }
 
-    /// What was learnt about it.
+    /// Its learnt model.
     pub fn model(&self) -> &ContainerModel {
         &self.model
     }
 
-    /// Learns from what was seen.
+    /// Learns from an observation.
     pub fn observe(&mut self, seen: &Observation) {
         self.model.observe(seen);
         self.guard(seen, false);
     }
 
-    /// Was disturbed in the step: there is nothing to learn from it.
+    /// Takes in a disturbed step: it is not learnt from.
     pub fn observe_disturbed(&mut self, seen: &Observation) {
         self.guard(seen, true);
     }
 
-    /// Nobody sets sizes by hand in a replay, so the guards need not be told of them.
+    /// In a replay nobody sets sizes by hand, so the guards need not know them.
     fn guard(&mut self, observation: &Observation, disturbed: bool) {
         let seen = Seen {
             observation,
@@ -189,7 +189,7 @@ impl Replayed {
         }
     }
 
-    /// Decides at `now` about a container of this size; what is to be applied is taken as done.
+    /// Decides at `now` about a container of this size; decisions to be applied count as done.
     pub fn decide(&mut self, seen: &Observation, size: Size, now: Timestamp) -> Decisions {
         if let Some(guard) = &mut self.guard {
             guard.judge(&self.policy, now);
@@ -221,7 +221,7 @@ impl Replayed {
     }
 }
 
-/// The size after what is applied of two decisions; `None` when nothing is.
+/// The size after the applied decisions; `None` if none is applied.
 pub fn changed(size: Size, decisions: &Decisions) -> Option<Size> {
     let new = |decision: &Decision| decision.to.filter(|_| decision.apply);
     let (cores, memory) = (new(&decisions.cpu), new(&decisions.memory));

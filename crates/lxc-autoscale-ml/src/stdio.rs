@@ -1,8 +1,8 @@
-//! `recommend --stdio`: the daemon's own path, driven line by line.
+//! `recommend --stdio`: the daemon's own functions, driven line by line.
 //!
-//! One JSON line per step comes in and names containers with what was seen of them; one line goes out with
-//! the new size, `[cores, MiB]`, of those that are to change. What is not named keeps what it has. Time,
-//! cool-downs included, is the line's:
+//! Each input line is one step in JSON, with the observations of containers; each output line has the new sizes,
+//! `[cores, MiB]`, of those that should change. The others keep their sizes. Time, including cool-downs, is that of the
+//! lines:
 //!
 //! ```text
 //! > {"timestamp": 1372636800, "containers": [{"id": 101, "cores": 2.0, "memory_mb": 4096,
@@ -12,10 +12,10 @@
 //! ```
 //!
 //! The policy is the daemon's, with the bounds of the protocol: from a tenth of a core (one core in the class
-//! `integer`) up to the cores that were provisioned, and from 64 MiB up to twice the memory. More cores than a
-//! container was built for would only chase work that queued up behind a limit for a moment; memory that ran
-//! out, in contrast, must be found. There is no node here, so none bounds the growth.
-//! Fields that are not known are ignored; a field that is `null` or absent is unknown.
+//! `integer`) up to the provisioned cores, and from 64 MiB up to twice the memory. More cores than provisioned would
+//! only chase work that queued up behind a limit for a moment; memory that ran out, in contrast, must be found. There
+//! is no node here, so none bounds the growth. Unknown fields are ignored; a field that is `null` or absent has an
+//! unknown value.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, Write};
@@ -40,7 +40,7 @@ pub enum StdioError {
         /// Why.
         source: std::io::Error,
     },
-    /// A line is not what the protocol says.
+    /// A line does not follow the protocol.
     #[error("line {line} of the standard input is not a step of the protocol")]
     Parse {
         /// Line number, from 1.
@@ -48,7 +48,7 @@ pub enum StdioError {
         /// Why.
         source: serde_json::Error,
     },
-    /// A number in a line makes no sense.
+    /// A number in a line is invalid.
     #[error("line {line} of the standard input, container {id}: `{field}` is {value}, which is no amount")]
     Amount {
         /// Line number, from 1.
@@ -60,7 +60,7 @@ pub enum StdioError {
         /// Its value.
         value: f64,
     },
-    /// The time of a line makes no sense.
+    /// The time of a line is invalid.
     #[error(
         "line {line} of the standard input: the time {timestamp} is out of range or before the last line's"
     )]
@@ -100,7 +100,7 @@ struct Seen {
 }
 
 impl Seen {
-    /// The first field whose value is no amount.
+    /// The first field with an invalid value.
     fn nonsense(&self) -> Option<(&'static str, f64)> {
         let positive = [
             ("cores", Some(self.cores)),
@@ -123,7 +123,7 @@ impl Seen {
         Size { cores: self.cores, memory_mib: self.memory_mb }
     }
 
-    /// What it was built with; what it has, where that is not said.
+    /// Its provisioned size; the present size if that is not given.
     fn provisioned(&self) -> Size {
         Size {
             cores: self.provisioned_cores.unwrap_or(self.cores),
@@ -144,7 +144,7 @@ impl Seen {
     }
 }
 
-/// Answers lines until the input ends.
+/// Answers lines until the end of the input.
 ///
 /// # Errors
 /// [`StdioError`] at the first line that cannot be read, understood or answered.

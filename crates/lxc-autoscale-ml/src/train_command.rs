@@ -1,4 +1,4 @@
-//! `train`: learns a demand model from recorded machines.
+//! `train`: trains a demand model on recorded machines.
 
 use std::fs::File;
 use std::io::{BufReader, Write};
@@ -18,7 +18,7 @@ pub enum TrainError {
         /// Why.
         source: std::io::Error,
     },
-    /// The recordings are of no use.
+    /// The recordings cannot be used.
     #[error("cannot learn from `{}`", path.display())]
     Recordings {
         /// The file.
@@ -39,17 +39,17 @@ pub enum TrainError {
     },
 }
 
-/// Learns from `traces` and writes the model to `out`; says on `report` what it learnt from.
+/// Trains on `traces` and writes the model to `out`; describes the training data on `report`.
 ///
 /// # Errors
-/// [`TrainError`]; the file of an earlier model is then as it was.
+/// [`TrainError`]; the file of an earlier model is then unchanged.
 pub fn run(traces: &Path, out: &Path, rounds: usize, report: &mut impl Write) -> Result<(), TrainError> {
     let open = |source| TrainError::Open { path: traces.to_owned(), source };
     let unusable = |source| TrainError::Recordings { path: traces.to_owned(), source };
     let write = |source| TrainError::Write { path: out.to_owned(), source };
     let recordings = read_recordings(BufReader::new(File::open(traces).map_err(open)?)).map_err(unusable)?;
     let bytes = train(&recordings, rounds).map_err(unusable)?.to_bytes()?;
-    // Beside it first, so that a full disk leaves the model in use alone.
+    // To a temporary file first, so that a full disk does not harm the model in use.
     let mut beside = out.to_owned().into_os_string();
     beside.push(".new");
     std::fs::write(&beside, &bytes).and_then(|()| std::fs::rename(&beside, out)).map_err(write)?;

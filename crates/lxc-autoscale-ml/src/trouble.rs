@@ -1,4 +1,4 @@
-//! Says a trouble once when it begins, once when it changes, and once when it is over.
+//! Logs a trouble once when it begins, once when it changes, and once when it is over.
 
 /// One thing that can be in trouble, such as the metrics file or the API.
 #[derive(Debug)]
@@ -8,12 +8,12 @@ pub struct Trouble {
 }
 
 impl Trouble {
-    /// Nothing is wrong with `name` yet.
+    /// No trouble with `name` yet.
     pub fn none(name: &'static str) -> Self {
         Self { name, current: None }
     }
 
-    /// Something is wrong; logged unless it is what was wrong before. Returns whether it is news.
+    /// Sets the trouble; logged unless it is the same as before. Returns whether it is new.
     pub fn is(&mut self, message: String) -> bool {
         if self.current.as_deref() == Some(&message) {
             return false;
@@ -23,14 +23,14 @@ impl Trouble {
         true
     }
 
-    /// All is well; logged where it was not before.
+    /// Clears the trouble; logged if there was one.
     pub fn is_over(&mut self) {
         if self.current.take().is_some() {
             tracing::info!("{} is back", self.name);
         }
     }
 
-    /// What is wrong now.
+    /// The present trouble.
     pub fn current(&self) -> Option<&str> {
         self.current.as_deref()
     }

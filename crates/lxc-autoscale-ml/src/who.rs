@@ -1,4 +1,4 @@
-//! Who runs this program, as the ledger keeps it.
+//! The user of this program, as stored in the ledger.
 
 use std::env;
 
@@ -6,7 +6,7 @@ use lxc_autoscale_core::users;
 
 /// `alice (uid 1000)`, or `root (uid 0, sudo by alice)`.
 ///
-/// The user id is the kernel's word; what `sudo` says in the environment is a hint, and marked as one.
+/// The user id comes from the kernel; what `sudo` puts into the environment is a hint, and marked as one.
 pub fn caller() -> String {
     let uid = rustix::process::getuid().as_raw();
     let name = users::name_of(uid).ok().flatten();

@@ -1,9 +1,10 @@
-//! How many values of real workloads are flagged, and how many injected shifts are found within five samples:
-//! ours, and two detectors of the textbook (one of them with two thresholds), over the same series. `cargo xtask bench anomaly` runs it.
+//! How many values of real workloads are flagged, and how many injected shifts are found within five samples: by ours
+//! and by two textbook detectors (one of them with two thresholds), on the same series. `cargo xtask bench anomaly`
+//! runs it.
 //!
-//! The series are taken as they are, with whatever really happened in them, so every flag counts as a false one. A
-//! shift is injected by continuing a copy of the detectors with changed values for five samples from a random
-//! moment (fixed seeds) after the third day.
+//! The series are used as recorded, so every flag counts as a false one, whatever really happened. A shift is injected
+//! by continuing a copy of the detectors with changed values for five samples from a random moment (fixed seeds) after
+//! the third day.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -16,13 +17,13 @@ use lxc_autoscale_core::snapshot::ContainerRecord;
 use lxc_monitor::anomaly::{AnomalyConfig, ContainerState, Metric, Settings};
 use serde_json::json;
 
-/// The metrics the traces have.
+/// The metrics in the traces.
 const METRICS: [Metric; 4] = [Metric::CpuCores, Metric::MemoryMib, Metric::IoBytes, Metric::NetworkBytes];
-/// The samples in which a shift must be found.
+/// The number of samples in which a shift must be found.
 const WITHIN: usize = 5;
 const POINTS_PER_SERIES: usize = 20;
 const DAY: f64 = 86_400.0;
-/// A container whose number is even was looked at while the method was made; the others were not.
+/// Containers with even numbers were used while the method was developed; the others were not.
 const TUNED_ON: [&str; 2] = ["numbers the method was tuned on (even)", "held out (odd)"];
 const SHIFTS: [&str; 6] = ["x2", "x3", "/3", "+6 sigma", "+1 range", "+2 ranges"];
 const DETECTORS: [&str; N_DETECTORS] = ["ours", "EWMA, 3 sigma", "EWMA, 5 sigma", "median/MAD of a day, 3.5"];
@@ -48,12 +49,12 @@ struct Sample {
     values: [f64; 4],
 }
 
-/// Our whole engine on one container, fed with records as the monitor makes them.
+/// Our complete engine on one container, with records as the monitor makes them.
 #[derive(Clone)]
 struct Ours {
     state: ContainerState,
     settings: Settings,
-    /// Sectors and bytes so far.
+    /// Cumulative sectors and bytes.
     totals: [f64; 2],
     before: Option<f64>,
 }
@@ -105,8 +106,8 @@ impl Ewma {
     }
 }
 
-/// Median and median absolute deviation of the last day, renewed each hour; flags beyond 3.5 of them
-/// (Iglewicz and Hoaglin, "How to detect and handle outliers", 1993).
+/// Median and median absolute deviation of the last day, updated each hour; flags beyond 3.5 of them (Iglewicz and
+/// Hoaglin, "How to detect and handle outliers", 1993).
 #[derive(Clone, Default)]
 struct RobustZ {
     window: Vec<f64>,
@@ -166,7 +167,7 @@ impl Contest {
     }
 }
 
-/// What was counted for one detector and metric.
+/// The counts of one detector and metric.
 #[derive(Clone, Default)]
 struct Tally {
     values: u64,
@@ -252,7 +253,7 @@ fn inject(contest: &Contest, samples: &[Sample], at: usize, tallies: &mut Tallie
             samples[at.saturating_sub(288 * days)..at].iter().map(|sample| sample.values[metric]).collect()
         };
         let (median, deviation) = median_and_deviation(&values(1));
-        // Where nothing ever moved, a twentieth of the value is taken for its deviation.
+        // For a constant series, a twentieth of the value serves as its deviation.
         let sigma = deviation.max(0.05 * median).max(least(METRICS[metric]));
         let mut week = values(7);
         week.sort_by(f64::total_cmp);
@@ -290,7 +291,7 @@ fn inject(contest: &Contest, samples: &[Sample], at: usize, tallies: &mut Tallie
     }
 }
 
-/// A difference that means nothing, in the unit of the metric.
+/// An irrelevant difference, in the unit of the metric.
 fn least(metric: Metric) -> f64 {
     match metric {
         Metric::CpuCores => 0.01,
@@ -378,7 +379,7 @@ fn median_and_deviation(values: &[f64]) -> (f64, f64) {
     (median, 1.4826 * sorted.get(sorted.len() / 2).copied().unwrap_or_default())
 }
 
-/// The traces that the simulated node comes with.
+/// The traces that come with the simulated node.
 fn own_traces() -> io::Result<BTreeMap<u64, Vec<Sample>>> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../lxc-autoscale-sim/traces");
     let mut traces = BTreeMap::new();

@@ -1,4 +1,4 @@
-//! What a scrape of a node costs: time and memory of writing the exposition of N containers with every field.
+//! The cost of a scrape: time and memory of writing the exposition of N containers with every field.
 //!
 //! `cargo run --release -p lxc-monitor --example bench_exposition [N]`
 
@@ -16,7 +16,7 @@ use lxc_autoscale_core::snapshot::{ContainerRecords, Snapshot};
 use lxc_monitor::exporter::page::{Cycle, Exposition, Page};
 
 const FULL: &str = include_str!("../src/exporter/testdata/full.json");
-/// Scrapes that are averaged.
+/// Scrapes to average.
 const ROUNDS: u32 = 20;
 
 fn main() -> Result<(), Box<dyn Error>> {

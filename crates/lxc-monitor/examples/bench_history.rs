@@ -1,8 +1,8 @@
 //! Size, speed and cost of the history: 30 days of 200 containers at one sample a minute.
 //!
-//! Run it with `cargo xtask bench history [--json FILE]`. The workload is made: day and night, noise of a fifth, bursts of
-//! traffic, now and then an event; limits and sizes stand still. With `--make FILE` such a history, up to now, is left
-//! there for another benchmark, and nothing is measured.
+//! Run it with `cargo xtask bench history [--json FILE]`. The workload is synthetic: day and night, noise of a fifth,
+//! bursts of traffic, occasional events; limits and sizes are constant. With `--make FILE` such a history, up to now,
+//! is created there for another benchmark, and nothing is measured.
 
 #![allow(clippy::print_stdout, reason = "a benchmark prints its table")]
 
@@ -74,7 +74,7 @@ struct Figures {
     peak_mib: f64,
 }
 
-/// Fills a new history from `start_ms` on; returns the CPU time of it and the longest single step.
+/// Fills a new history from `start_ms` on; returns the CPU time and the longest single step.
 fn fill(path: &Path, start_ms: i64) -> Result<(Duration, Duration), Box<dyn Error>> {
     let config = HistoryConfig { file: path.to_owned(), ..HistoryConfig::default() };
     let (mut store, _) = Store::open(&config)?;
@@ -153,7 +153,7 @@ fn series(n: u32) -> Series {
     if n == 0 { Series::NODE } else { Series::from_raw(99 + n) }
 }
 
-/// A container with a day and a night; one in five is idle, one in ten writes a lot.
+/// A container with a daily pattern; one in five is idle, one in ten writes a lot.
 fn sample(n: u32, minute: i64, noise: &mut Noise) -> Codes {
     let day = (minute % 1440) as f64 / 1440.0;
     let wave = 0.6 + 0.4 * (std::f64::consts::TAU * (day - 0.3)).sin();
@@ -209,7 +209,7 @@ impl Noise {
         (self.0 >> 11) as f64 / (1_u64 << 53) as f64
     }
 
-    /// About one, give or take `spread`.
+    /// A factor around one, within `spread`.
     fn around(&mut self, spread: f64) -> f64 {
         1.0 + spread * (self.unit() + self.unit() + self.unit() - 1.5)
     }
@@ -234,7 +234,7 @@ fn milliseconds(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1000.0
 }
 
-/// What is asked for.
+/// The requested operation.
 enum Wanted {
     Figures { json: Option<PathBuf> },
     History(PathBuf),

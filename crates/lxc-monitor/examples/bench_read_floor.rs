@@ -1,17 +1,16 @@
 //! The floor of `cargo xtask bench monitor`: reads a list of files once a second and does nothing with them.
 //!
-//! `bench_read_floor pread|open LIST ROUNDS`; a line of the list is `EVERY TURN PATH`: the file is read in one round of EVERY, the one
-//! of number TURN among them. A byte is added to the file ROUNDS after each round, so that the
-//! benchmark can count them. `pread` keeps the files open, `open` opens and closes each every time. A file is
-//! read as often as it takes to have all of it, into one buffer that fits any of them; that nothing more comes is
-//! not asked every time.
+//! `bench_read_floor pread|open LIST ROUNDS`; a line of the list is `EVERY TURN PATH`: the file is read in one of EVERY
+//! rounds, the one with number TURN. A byte is appended to the file ROUNDS after each round, so that the benchmark can
+//! count them. `pread` keeps the files open, `open` opens and closes each every time. A file is read as often as needed
+//! to get all of it, into one buffer that fits any of them; the end of file is not checked every time.
 
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
-/// Handles that are not for the files of the list.
+/// Handles for other files.
 const OTHER_HANDLES: u64 = 64;
 /// Larger than any file that is read.
 const BUFFER_BYTES: usize = 1 << 20;
@@ -23,7 +22,7 @@ fn main() -> io::Result<()> {
     let list = std::fs::read_to_string(list)?;
     let mut rounds = File::options().create(true).append(true).open(rounds)?;
     let mut buffer = vec![0; BUFFER_BYTES];
-    // As many handles as the system allows, as the monitor does; what is beyond is opened each time.
+    // As many handles as the system allows, as in the monitor; further files are opened each time.
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
     let raised = rustix::process::Rlimit { current: limit.maximum, ..limit };
     rustix::process::setrlimit(rustix::process::Resource::Nofile, raised)?;
@@ -45,7 +44,7 @@ fn main() -> io::Result<()> {
     Ok(())
 }
 
-/// One file, and how often it must be read to have all of it: most give all at once, tables a page at a time.
+/// One file, and the number of reads to get all of it: most need one, tables one per page.
 struct Reads {
     every: u64,
     turn: u64,

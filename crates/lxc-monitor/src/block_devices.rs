@@ -1,15 +1,15 @@
 //! Counts each byte of block I/O once.
 //!
-//! The kernel counts a byte at every block device it passes: at the LVM volume, at the thin pool below it, and
-//! at the disk. Summing all lines of `io.stat` would count it three times; leaving out `dm-*` by name would
-//! count nothing where the disk's own line is missing. A device that stands on others says so in sysfs
-//! (`/sys/dev/block/MAJ:MIN/slaves/`), so exactly the devices at the bottom are counted.
+//! The kernel counts a byte at every block device it passes: at the LVM volume, at the thin pool below it, and at the
+//! disk. Summing all lines of `io.stat` would count it three times; excluding `dm-*` by name would count nothing if the
+//! disk's own line is missing. A device that is based on others says so in sysfs (`/sys/dev/block/MAJ:MIN/slaves/`), so
+//! exactly the devices at the bottom are counted.
 //!
-//! A loop device stands on a *file* and has no such entry. Kernels since 5.14 charge what it does to the
-//! container at the disk as well, older ones do not, so the larger of the two sums is what the container did.
+//! A loop device is based on a *file* and has no such entry. Kernels since 5.14 charge its I/O to the container at the
+//! disk as well, older ones do not, so the larger of the two sums is the container's I/O.
 //!
-//! On a node with LVM each container has a device of its own, so that looking each up in every cycle would cost as much as a
-//! quiet look at its container. What was found stands while there are the same devices, and for a minute at most.
+//! On a node with LVM each container has a device of its own, so that looking up each in every cycle would cost as much
+//! as a quiet look at its container. The result is reused while the devices are the same, for at most a minute.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -23,7 +23,7 @@ use crate::kept_files::KeptFiles;
 use crate::kernel_file::read_text;
 use crate::sample::BlockIo;
 
-/// The unit of `/proc/diskstats` and of the original, in bytes.
+/// The unit of `/proc/diskstats` and of the Python original, in bytes.
 const SECTOR_BYTES: u64 = 512;
 
 /// How one device is counted.
@@ -31,11 +31,11 @@ const SECTOR_BYTES: u64 = 512;
 enum Role {
     /// At the bottom: counted.
     Bottom,
-    /// Over a file.
+    /// Based on a file.
     Loop,
-    /// Over other block devices, which are counted in its place.
+    /// Based on other block devices, which are counted instead.
     Layer,
-    /// Left out by configuration.
+    /// Excluded by configuration.
     Excluded,
 }
 
@@ -46,7 +46,7 @@ struct Device {
     role: Role,
 }
 
-/// What was found stands for so long, whatever the list says.
+/// Longest time for which a lookup is reused.
 const LOOK_AGAIN: Duration = Duration::from_mins(1);
 
 /// The block devices of the node.
@@ -59,8 +59,8 @@ pub struct BlockDevices {
 }
 
 impl BlockDevices {
-    /// The devices as they were looked up before, while they are the same and for a minute; looked up anew otherwise. `now`
-    /// is the time since boot.
+    /// The devices of the last lookup, if they are the same and it is less than a minute old; otherwise looks them up
+    /// again. `now` is the time since boot.
     pub fn refreshed(
         files: &KeptFiles,
         known: &Arc<Self>,
@@ -83,9 +83,9 @@ impl BlockDevices {
         listed.clone().count() == self.devices.len() && listed.all(is_known)
     }
 
-    /// Looks at all devices listed in `/proc/diskstats`; `excluded` are names, a trailing `*` stands for any rest.
+    /// Looks up all devices listed in `/proc/diskstats`; `excluded` are names, a trailing `*` stands for any rest.
     ///
-    /// A device that cannot be looked up is counted, since leaving out real I/O is the worse mistake.
+    /// A device that cannot be looked up is counted, because missing real I/O is the worse mistake.
     pub fn read(proc: &Path, sys: &Path, excluded: &[String]) -> Self {
         Self::look_up(&read_text(&proc.join("diskstats")).unwrap_or_default(), sys, excluded)
     }
@@ -107,14 +107,14 @@ impl BlockDevices {
         Self { devices, excluded: excluded.to_vec(), looked_up: Duration::ZERO }
     }
 
-    /// Sums what each device says, each byte once, and names the devices that did anything.
+    /// Sums the devices' I/O, each byte once, and names the devices with any.
     pub fn describe(&self, by_device: &IoByDevice) -> BlockIo {
         let named = by_device
             .iter()
             .filter(|(number, io)| **io != DeviceIo::default() && self.role(**number) != Role::Excluded);
         let name = |(major, minor): (u32, u32)| match self.devices.get(&(major, minor)) {
             Some(device) => device.name.clone(),
-            // Taken away since: its numbers are the name the kernel gives it here.
+            // Removed since: its numbers are the name the kernel uses here.
             None => format!("{major}:{minor}"),
         };
         BlockIo {
@@ -150,7 +150,7 @@ impl BlockDevices {
     }
 }
 
-/// Bytes as the I/O counters of a record, where the number of operations is not known.
+/// Bytes as the I/O counters of a record, if the number of operations is unknown.
 pub fn io_from_bytes(read_bytes: u64, write_bytes: u64) -> IoStats {
     IoStats {
         reads: read_bytes / SECTOR_BYTES,

@@ -79,13 +79,13 @@ struct AlertsArgs {
     json: bool,
 }
 
-/// What ended the program before its time.
+/// Why the program failed.
 #[derive(Debug, thiserror::Error)]
 pub enum CliError {
     /// The configuration.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// What the configuration comes to.
+    /// Showing the configuration.
     #[error(transparent)]
     Show(#[from] ShowError),
     /// The log.
@@ -108,22 +108,22 @@ pub enum CliError {
     Stdout(#[source] io::Error),
 }
 
-/// How the program ends when nothing failed.
+/// The outcome if nothing failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// All is well.
     Success,
-    /// `check` found that something essential cannot be read, `config` that the configuration is wrong.
+    /// `check` found that something essential cannot be read, or `config` that the configuration is wrong.
     NotHealthy,
 }
 
 impl Cli {
-    /// Does what was asked.
+    /// Runs the command.
     ///
     /// # Errors
     /// [`CliError`], to be printed with its causes.
     pub fn run(self) -> Result<Outcome, CliError> {
-        // What is wrong with it is what is asked for.
+        // The command shows what is wrong with it.
         if let Command::Config(args) = &self.command {
             return self.show_config(args);
         }
@@ -154,7 +154,7 @@ impl Cli {
                 Command::Alerts(args) => {
                     let (listing, now) = (list::active(&config)?, clock::now().wall);
                     if let Some(warning) = listing.warning(&config, now) {
-                        // There is nobody left to tell when standard error is closed.
+                        // When standard error is closed, nothing can be reported.
                         let _ = writeln!(io::stderr(), "lxc-monitor: {warning}");
                     }
                     let alerts = &listing.alerts;
@@ -169,7 +169,7 @@ impl Cli {
                 }
             }
         });
-        // A read that hangs in the kernel must not keep the program from ending.
+        // A read that hangs in the kernel must not keep the program from exiting.
         runtime.shutdown_background();
         outcome
     }
@@ -181,7 +181,7 @@ impl Cli {
         Ok(if valid { Outcome::Success } else { Outcome::NotHealthy })
     }
 
-    /// `once` and `check` are for looking around before anything is set up, so they do without the default file.
+    /// `once` and `check` must work before anything is set up, so they do without the default file.
     fn load_config(&self) -> Result<MonitorConfig, ConfigError> {
         match config::load(&self.config) {
             Err(ConfigError::Read { source, .. })

@@ -8,12 +8,12 @@ use rustix::time::{ClockId, Timespec, clock_gettime};
 
 use crate::sample::Moment;
 
-/// Now, on the wall and since boot.
+/// The present time, on the wall clock and since boot.
 pub fn now() -> Moment {
     Moment { wall: Timestamp::now(), since_boot: duration(clock_gettime(ClockId::Boottime)) }
 }
 
-/// An instant as the metrics file shows it: local time with its offset, to the microsecond.
+/// A time as in the metrics file: local time with its offset, to the microsecond.
 ///
 /// The reader of the Python original refuses more than six digits.
 pub fn record_time(instant: Timestamp) -> RecordTime {

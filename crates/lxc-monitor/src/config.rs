@@ -14,7 +14,7 @@ use crate::anomaly::AnomalyConfig;
 use crate::exporter::ExporterConfig;
 use crate::history::HistoryConfig;
 
-/// Where the configuration is when nothing else is said.
+/// The default path of the configuration.
 pub const DEFAULT_PATH: &str = "/etc/lxc_autoscale_ml/lxc_monitor.toml";
 
 /// The file that is shipped: every key at its default, with its reason.
@@ -26,21 +26,21 @@ pub const SHIPPED: &str = include_str!("../../../config/lxc_monitor.toml");
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct MonitorConfig {
-    /// Time from the start of one cycle to the start of the next, in seconds; fractions are allowed.
+    /// Time from the start of one cycle to the start of the next, in seconds; may have fractions.
     pub interval_seconds: f64,
     /// Where the kernel's and Proxmox's files are.
     pub paths: PathsConfig,
     /// Where the measurements go.
     pub output: OutputConfig,
-    /// How they are made.
+    /// The settings of measuring.
     pub collection: CollectionConfig,
-    /// When to alert.
+    /// Alerts.
     pub alerts: AlertsConfig,
-    /// What is flagged as unusual.
+    /// Flags of unusual values.
     pub anomaly: AnomalyConfig,
-    /// Where alerts wait to be sent.
+    /// The queue of alerts to be sent.
     pub notifications: QueueConfig,
-    /// Serving the measurements to Prometheus.
+    /// The Prometheus exporter.
     pub exporter: ExporterConfig,
     /// The history of roll-ups.
     pub history: HistoryConfig,
@@ -57,10 +57,9 @@ pub struct PathsConfig {
     pub cgroup: PathBuf,
     /// Where procfs is mounted.
     pub proc: PathBuf,
-    /// Where sysfs is mounted; asked which block devices stand on which.
+    /// Where sysfs is mounted; it has the hierarchy of the block devices.
     pub sys: PathBuf,
-    /// Proxmox's cluster file system; where `lxc` below it does not exist, containers are found by their
-    /// control groups.
+    /// Proxmox's cluster file system; if it has no `lxc`, containers are found by their control groups.
     pub pve: PathBuf,
     /// LXC's directory, as it appears in the names of the command sockets.
     pub lxc: PathBuf,
@@ -72,7 +71,7 @@ pub struct PathsConfig {
 pub struct OutputConfig {
     /// The file.
     pub file: PathBuf,
-    /// Its size at which the older half is dropped, in MiB.
+    /// Size at which the older half is dropped, in MiB.
     pub max_size_mib: u64,
     /// Age at which records are dropped, in days.
     pub max_age_days: u64,
@@ -86,7 +85,7 @@ pub struct OutputConfig {
 pub enum ReadableBy {
     /// The monitor's user (mode 0600).
     Owner,
-    /// And the file's group (mode 0640).
+    /// Also the file's group (mode 0640).
     Group,
     /// Everybody on the node (mode 0644).
     All,
@@ -103,21 +102,21 @@ impl ReadableBy {
     }
 }
 
-/// How measurements are made.
+/// The settings of measuring.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CollectionConfig {
-    /// Time after which the files of one container are given up for this cycle, in milliseconds.
+    /// Time limit for the files of one container in one cycle, in milliseconds.
     pub read_timeout_ms: u64,
     /// Block devices whose I/O is not counted, by kernel name; a trailing `*` stands for any rest.
     pub excluded_devices: Vec<String>,
-    /// How long what others may change about a container that does not run stays as it was read, in seconds; 0 reads
+    /// How long values of a container that is not running, which others could change, are reused, in seconds; 0 reads
     /// everything at each look.
     pub full_look_seconds: u64,
 }
 
 impl MonitorConfig {
-    /// How long a full look may stand for a container that does not run; zero where every look is a full one.
+    /// How long a full look at a container that does not run may be reused; zero if every look is a full one.
     pub fn full_look_every(&self) -> Duration {
         let every = Duration::from_secs(self.collection.full_look_seconds);
         if self.interval() < every { every } else { Duration::ZERO }
@@ -130,7 +129,7 @@ impl MonitorConfig {
         self
     }
 
-    /// Time from cycle to cycle.
+    /// Time between cycles.
     pub fn interval(&self) -> Duration {
         Duration::from_secs_f64(self.interval_seconds)
     }
@@ -147,7 +146,7 @@ impl OutputConfig {
 }
 
 impl CollectionConfig {
-    /// Time after which a read is given up.
+    /// Time limit of a read.
     pub fn read_timeout(&self) -> Duration {
         Duration::from_millis(self.read_timeout_ms)
     }
@@ -233,12 +232,12 @@ impl Validate for MonitorConfig {
     }
 }
 
-/// The log of this daemon.
+/// The log settings of this daemon.
 fn default_logging() -> LoggingConfig {
     LoggingConfig::for_file("/var/log/lxc_monitor.log")
 }
 
-/// A key of `[logging]` that is left out keeps this daemon's default, its log file too.
+/// A key missing from `[logging]` keeps this daemon's default, its log file too.
 fn logging_over_our_default<'de, D: Deserializer<'de>>(deserializer: D) -> Result<LoggingConfig, D::Error> {
     LoggingConfig::deserialize_over(deserializer, default_logging())
 }
@@ -254,7 +253,7 @@ mod tests {
         assert_eq!(parse::<MonitorConfig>(SHIPPED), Ok(MonitorConfig::default()));
     }
 
-    /// Keys that are tables of their own; rules have a test of theirs.
+    /// Keys that are tables; rules have a test of their own.
     const TABLES: [&str; 12] = [
         "paths",
         "output",
@@ -272,7 +271,7 @@ mod tests {
 
     #[test]
     fn every_key_stands_in_the_shipped_file() {
-        // An unknown key in a table makes the parser list all keys of that table.
+        // An unknown key in a table makes the parser list all keys of the table.
         let tables = [
             "",
             "[paths]",

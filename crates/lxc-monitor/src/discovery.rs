@@ -1,9 +1,9 @@
-//! Which containers there are, and which of them run, found without starting a process.
+//! Which containers exist, and which of them are running, without starting a process.
 //!
-//! On a Proxmox node the containers are the files `<id>.conf` in `/etc/pve/lxc`. A container runs when its
-//! command socket is listed in `/proc/net/unix`, which is Proxmox's own test, and its control group has
-//! processes: a group alone may be left over from a container that was stopped, and a socket alone belongs to one
-//! that is starting or stopping.
+//! On a Proxmox node the containers are the files `<id>.conf` in `/etc/pve/lxc`. A container is running when its
+//! command socket is listed in `/proc/net/unix`, which is Proxmox's own test, and its control group has processes: a
+//! group alone may be left over from a container that was stopped, and a socket alone belongs to one that is starting
+//! or stopping.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{CStr, OsStr};
@@ -22,36 +22,37 @@ use crate::clock;
 use crate::kernel_file::{ReadError, read_text};
 use crate::sample::{Missing, Moment, Reading};
 
-/// A file is read again after this long however it looks.
+/// A file is read again after this long even if it looks unchanged,
 const READ_AGAIN: Duration = Duration::from_mins(1);
-/// And over this many seconds more, so that not all of them are read in one cycle.
+/// plus up to so many seconds, so that not all of them are read in one cycle.
 const SPREAD_SECONDS: u32 = 30;
-/// Proxmox's cluster file system keeps times in whole seconds, so a file that was changed this lately may be changed
-/// again without looking different.
+/// Proxmox's cluster file system has times in whole seconds, so a file changed this recently may change again without
+/// looking different.
 const SETTLED_SECONDS: i64 = 2;
 
-/// The directory is listed in pieces of this size.
+/// The directory is listed in chunks of this size.
 const LISTING_BYTES: usize = 8 << 10;
 
-/// What `/etc/pve/lxc` says.
+/// The content of `/etc/pve/lxc`.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Inventory {
     /// There is no `/etc/pve`: a node without Proxmox.
     NotProxmox,
-    /// It could not be read yet. Containers are found by their control groups, and what is configured is missing.
+    /// It could not be read yet. Containers are found by their control groups, and configurations are missing.
     Unknown(Missing),
-    /// The containers of this node, in the order of their ids: a list, because it is made anew in each cycle while the last one stands.
+    /// The containers of this node, by id: a list, because it is built anew in each cycle while the last one still
+    /// exists.
     Proxmox(Box<[(Vmid, StoredContainer)]>),
 }
 
 /// The configuration of one container.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StoredContainer {
-    /// What it says, or why it cannot be read.
+    /// Its content, or why it cannot be read.
     pub configuration: Reading<Arc<ContainerConfig>>,
-    /// Lines that say nothing we can read.
+    /// Lines that cannot be parsed.
     pub unreadable: Vec<UnreadableLine>,
-    /// What its file looked like when it was read; `None` where it must be read again in any case.
+    /// The state of its file when it was read; `None` if it must be read again in any case.
     as_of: Option<AsOf>,
 }
 
@@ -61,21 +62,21 @@ impl StoredContainer {
         Ok(Self { configuration: Ok(Arc::new(configuration)), unreadable, as_of: None })
     }
 
-    /// The lines that cannot be read, as one text.
+    /// The lines that cannot be parsed, as one text.
     pub fn trouble(&self) -> Option<String> {
         let lines: Vec<_> = self.unreadable.iter().map(ToString::to_string).collect();
         (!lines.is_empty()).then(|| lines.join("; "))
     }
 }
 
-/// When a file was read, and what tells whether it is another one by now.
+/// When a file was read, and what shows whether it has changed since.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct AsOf {
     since_boot: Duration,
     stamp: Stamp,
 }
 
-/// What a file looks like from outside.
+/// The metadata of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stamp {
     inode: u64,
@@ -103,21 +104,21 @@ impl Stamp {
 }
 
 impl AsOf {
-    /// Whether the file still looks as it did then, and that was not too long ago.
+    /// Whether the file still looks the same and was read recently enough.
     fn holds(self, vmid: Vmid, stamp: Stamp, now: Moment) -> bool {
         let spread = Duration::from_secs((vmid.get() % SPREAD_SECONDS).into());
         self.stamp == stamp && now.since_boot.saturating_sub(self.since_boot) < READ_AGAIN + spread
     }
 }
 
-/// Whether a container runs.
+/// Whether a container is running.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Liveness {
-    /// It does, in these groups.
+    /// It is, in these groups.
     Running(ContainerGroups),
-    /// It does not.
+    /// It is not.
     Stopped,
-    /// The signs contradict each other; it is neither measured nor called stopped.
+    /// The signs contradict each other; it counts neither as running nor as stopped.
     Unclear(&'static str),
 }
 
@@ -125,7 +126,7 @@ impl Inventory {
     /// Reads the configuration of every container.
     ///
     /// # Errors
-    /// As of [`Self::refreshed`].
+    /// Like [`Self::refreshed`].
     pub fn read(pve: &Path) -> Result<Self, ReadError> {
         Self::NotProxmox.refreshed(pve, clock::now())
     }
@@ -133,8 +134,8 @@ impl Inventory {
     /// Reads the configurations that may have changed since these were read.
     ///
     /// # Errors
-    /// When the directory cannot be listed; also when it is missing below `/etc/pve`, which stays behind empty
-    /// where Proxmox's cluster file system is not mounted.
+    /// When the directory cannot be listed; also when it is missing below `/etc/pve`, which is an empty directory while
+    /// Proxmox's cluster file system is not mounted.
     pub fn refreshed(&self, pve: &Path, now: Moment) -> Result<Self, ReadError> {
         let directory = pve.join("lxc");
         let failed = |source| ReadError::Io { path: directory.clone(), source };
@@ -151,13 +152,13 @@ impl Inventory {
         };
         let mut containers = Vec::new();
         let mut buffer = Vec::with_capacity(LISTING_BYTES);
-        // Without a copy of each name.
+        // Without copying each name.
         let mut entries = RawDir::new(&handle, buffer.spare_capacity_mut());
         while let Some(entry) = entries.next() {
             let entry = entry.map_err(|error| failed(error.into()))?;
             let name = OsStr::from_bytes(entry.file_name().to_bytes());
             let Some(vmid) = name.to_str().and_then(Vmid::from_config_file_name) else { continue };
-            // Before it is read: what changes in between shows the next time.
+            // Before it is read: a change in between shows the next time.
             let stamp = Stamp::of(&handle, entry.file_name());
             if let Some(known) = self.stored(vmid)
                 && known.as_of.zip(stamp).is_some_and(|(as_of, stamp)| as_of.holds(vmid, stamp, now))
@@ -194,7 +195,7 @@ impl Inventory {
         }
     }
 
-    /// Ids of the containers, as far as they are known without looking at the control groups.
+    /// Ids of the containers, as far as known without the control groups.
     pub fn ids(&self) -> impl Iterator<Item = Vmid> + '_ {
         let stored = match self {
             Self::NotProxmox | Self::Unknown(_) => None,
@@ -206,7 +207,7 @@ impl Inventory {
     /// The configuration of one container; `None` inside on a node without Proxmox.
     ///
     /// # Errors
-    /// Why it is not known.
+    /// Why it is unknown.
     pub fn configuration(&self, vmid: Vmid) -> Reading<Option<Arc<ContainerConfig>>> {
         match self {
             Self::NotProxmox => Ok(None),
@@ -219,10 +220,10 @@ impl Inventory {
     }
 }
 
-/// The containers there are, each with whether its command socket is open.
+/// The existing containers, each with whether its command socket is open.
 ///
-/// `sockets` are the containers whose command socket is open, or `None` where the table cannot be read. Without
-/// Proxmox, or while it does not answer, the containers are those that have a control group or a socket.
+/// `sockets` are the containers whose command socket is open, or `None` if the table cannot be read. Without Proxmox,
+/// or while it does not respond, the containers are those with a control group or a socket.
 pub fn containers(
     inventory: &Inventory,
     hierarchy: &Hierarchy,
@@ -236,9 +237,9 @@ pub fn containers(
     ids.into_iter().map(|vmid| (vmid, sockets.map(|sockets| sockets.contains(&vmid)))).collect()
 }
 
-/// Decides whether a container runs.
+/// Decides whether a container is running.
 ///
-/// `socket` is whether its command socket is open; where that is not known, its control groups alone decide.
+/// `socket` is whether its command socket is open; if that is unknown, its control groups alone decide.
 pub fn liveness(socket: Option<bool>, groups: Option<ContainerGroups>) -> Liveness {
     const EMPTY: Liveness =
         Liveness::Unclear("its command socket is open, and its control group has no processes");
@@ -336,7 +337,7 @@ mod tests {
         inventory.configuration(104.try_into().unwrap()).unwrap().unwrap().memory_mb.get()
     }
 
-    /// Now, or so much later: the time at which a file was changed for the last time cannot be set.
+    /// Now, or so much later: the time of a file's last status change cannot be set.
     fn later(seconds: u64) -> Moment {
         let now = clock::now();
         let time = Duration::from_secs(seconds);

@@ -1,27 +1,27 @@
-//! The root filesystem of one container, seen through its first process: `statfs("/proc/<pid>/root")`.
+//! The root filesystem of one container, through its first process: `statfs("/proc/<pid>/root")`.
 //!
-//! This is the one read that can hang for good (a container on network storage that does not answer), so the
-//! collector runs it apart from all others.
+//! This is the one read that can hang for good (a container on network storage that does not respond), so the collector
+//! runs it separately.
 
 use lxc_autoscale_core::ErrorChain;
 
 use crate::procfs::{Init, Procfs};
 use crate::sample::{FilesystemUse, InodeUse, Missing, Reading};
 
-/// What `statfs` calls ZFS (`ZFS_SUPER_MAGIC` of OpenZFS).
+/// The type that `statfs` returns for ZFS (`ZFS_SUPER_MAGIC` of OpenZFS).
 const ZFS_MAGIC: u64 = 0x2fc1_2fc1;
 
-/// Asks the filesystem for its size.
+/// Reads the size of the filesystem.
 ///
 /// # Errors
-/// Why it gave none.
+/// Why it is unknown.
 pub fn read(procfs: &Procfs, init: &Init) -> Reading<FilesystemUse> {
     let root = procfs.root_of(init.process.pid);
     let stat = rustix::fs::statfs(&root).map_err(|error| {
         let error = std::io::Error::from(error);
         Missing::because(format!("cannot look at `{}`: {}", root.display(), ErrorChain(&error)))
     })?;
-    // The number may meanwhile be that of another process, with another root.
+    // The pid may belong to another process by now, with another root.
     if !procfs.is_still(init) {
         return Err(Missing::because("the container's init ended while its filesystem was read"));
     }
@@ -31,7 +31,7 @@ pub fn read(procfs: &Procfs, init: &Init) -> Reading<FilesystemUse> {
         total: bytes(stat.f_blocks),
         used: bytes(stat.f_blocks.saturating_sub(stat.f_bfree)),
         available: bytes(stat.f_bavail),
-        // A filesystem that makes inodes as it goes (btrfs) says 0.
+        // A filesystem that allocates inodes on demand (btrfs) says 0.
         inodes: (0 < stat.f_files)
             .then(|| InodeUse { total: stat.f_files, used: stat.f_files.saturating_sub(stat.f_ffree) }),
         is_zfs: u64::try_from(stat.f_type).is_ok_and(|kind| kind == ZFS_MAGIC),

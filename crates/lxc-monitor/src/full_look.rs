@@ -1,12 +1,12 @@
-//! What the last full look at a container saw, kept for the looks at which it has not run since.
+//! The last full look at a container, reused while it has not run.
 //!
-//! At a cadence of a second most containers have done nothing since the last look. One whose CPU time, charged memory
-//! and memory events are exactly as they were has run no instruction: whatever changes by what its own processes do is as it was. Such a
-//! container is looked at quietly: these three, its pressure (a stalled process waits without running), its network
-//! traffic and whether it runs are read; the rest is what the last full look saw.
+//! At a cadence of a second most containers have done nothing since the last look. One with exactly the same CPU time,
+//! charged memory and memory events has run no instruction: anything that only its own processes change is unchanged.
+//! Such a container gets a quiet look: these three, its pressure (a stalled process waits without running), its network
+//! traffic and whether it is running are read; the rest is from the last full look.
 //!
-//! What somebody *else* may change meanwhile is as old as that look: limits, the root filesystem, I/O that the kernel does
-//! later (writing back), the parts of memory where the sum stays the same, processes put in from outside that have not run
+//! Values that *others* may change meanwhile are as old as that look: limits, the root filesystem, delayed I/O of the
+//! kernel (writeback), the parts of memory if the sum stays the same, processes moved in from outside that have not run
 //! yet. So there is a bound, `collection.full_look_seconds`, and a change of Proxmox's configuration ends it at once.
 
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use lxc_autoscale_core::snapshot::MemoryEvents;
 
 use crate::sample::{CgroupSample, CpuTime, FilesystemUse, Reading};
 
-/// What a container has stored about it.
+/// A container's stored configuration.
 type Configuration = Reading<Option<Arc<ContainerConfig>>>;
 
 /// A full look.
@@ -30,25 +30,25 @@ pub struct FullLook {
     filesystem: Option<FilesystemUse>,
 }
 
-/// What shows whether a container has run: the counters that no process of it can leave as they are.
+/// What shows whether a container has run: counters that change whenever a process of it runs.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Signs<'a> {
     /// CPU time used so far.
     pub(crate) cpu: &'a Reading<CpuTime>,
-    /// Bytes charged to it.
+    /// Charged memory, in bytes.
     pub(crate) memory: Option<u64>,
     /// How often its memory limit was hit.
     pub(crate) limit_hits: Option<u64>,
 }
 
 impl FullLook {
-    /// Keeps a full look, made at `since_boot`.
+    /// Stores a full look made at `since_boot`.
     pub fn new(since_boot: Duration, cgroup: CgroupSample, configuration: Configuration) -> Self {
         Self { since_boot, cgroup, configuration, filesystem: None }
     }
 
-    /// Whether it may still stand for what it saw: a full look is made once in every stretch of the length `every`, which
-    /// begins for each container at another second, and at once when its configuration has changed.
+    /// Whether it can still be reused: there is one full look in every period of length `every`, which begins at a
+    /// different second for each container, and one at once when its configuration has changed.
     pub fn holds(
         &self,
         vmid: Vmid,
@@ -66,7 +66,7 @@ impl FullLook {
         stretch(self.since_boot).is_some_and(|own| stretch(since_boot) == Some(own)) && is_same_configuration
     }
 
-    /// What the control groups said.
+    /// The values of the control groups.
     pub(crate) fn cgroup(&self) -> &CgroupSample {
         &self.cgroup
     }
@@ -76,14 +76,14 @@ impl FullLook {
         self.filesystem
     }
 
-    /// Keeps the root filesystem, which is read later than the rest.
+    /// Stores the root filesystem, which is read later than the rest.
     pub fn set_filesystem(&mut self, filesystem: FilesystemUse) {
         self.filesystem = Some(filesystem);
     }
 }
 
 impl Signs<'_> {
-    /// Whether nothing ran since `last`; what is unknown counts as changed.
+    /// Whether nothing has run since `last`; unknown counts as changed.
     pub(crate) fn show_quiet_since(&self, last: &CgroupSample) -> bool {
         let (Ok(cpu), Ok(last_cpu), Ok(last_memory)) = (self.cpu, &last.cpu, &last.memory) else {
             return false;

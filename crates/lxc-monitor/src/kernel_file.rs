@@ -1,8 +1,7 @@
-//! Reads small text files of the kernel and of Proxmox without ever waiting for them.
+//! Reads small text files of the kernel and of Proxmox without ever blocking.
 //!
-//! What stands where a kernel file is expected may be a FIFO, a device or nothing at all. Files are opened
-//! without blocking, anything but a regular file is refused, and the size is bounded, so that a strange file
-//! costs one error and nothing else.
+//! The path of a kernel file may lead to a FIFO, a device or nothing at all. Files are opened without blocking,
+//! anything but a regular file is refused, and the size is bounded, so that an unexpected file only causes one error.
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -14,19 +13,19 @@ pub use lxc_autoscale_core::procfs::Unexpected;
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-/// More than any file we read can hold; `/proc/net/unix` of a busy node has some hundred KiB.
+/// More than any file we read can contain; `/proc/net/unix` of a busy node has some hundred KiB.
 pub(crate) const MAX_BYTES: u64 = 16 << 20;
 
 /// Why a file gave no value.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// It is not there, or what it described has ended while it was read.
+    /// It does not exist, or what it describes ended while it was read.
     #[error("`{}` does not exist", path.display())]
     Gone {
         /// The file.
         path: PathBuf,
     },
-    /// The kernel has the file and does not support what it is for.
+    /// The kernel has the file but does not support its feature.
     #[error("the kernel does not support `{}`", path.display())]
     Unsupported {
         /// The file.
@@ -35,10 +34,10 @@ pub enum ReadError {
     /// A FIFO, a device, a directory.
     #[error("`{}` is not a regular file", path.display())]
     NotAFile {
-        /// What stands there.
+        /// The path.
         path: PathBuf,
     },
-    /// It grew beyond all measure.
+    /// It exceeds the maximum size.
     #[error("`{}` holds more than {MAX_BYTES} bytes", path.display())]
     TooLarge {
         /// The file.
@@ -52,7 +51,7 @@ pub enum ReadError {
         /// Why.
         source: io::Error,
     },
-    /// It holds something else than its format says.
+    /// Its content does not have the expected format.
     #[error("cannot understand `{}`", path.display())]
     Unexpected {
         /// The file.
@@ -79,7 +78,7 @@ impl ReadError {
     }
 }
 
-/// Opens a regular file for reading, without ever waiting.
+/// Opens a regular file for reading, without ever blocking.
 pub(crate) fn open(path: &Path) -> Result<OwnedFd, ReadError> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
     let failed = |error: Errno| ReadError::from_io(path, error.into());
@@ -91,12 +90,12 @@ pub(crate) fn open(path: &Path) -> Result<OwnedFd, ReadError> {
     Ok(descriptor)
 }
 
-/// The text that bytes hold; what is no UTF-8 is replaced.
+/// The text of bytes; invalid UTF-8 is replaced.
 pub(crate) fn text_of(bytes: &[u8]) -> Cow<'_, str> {
     String::from_utf8_lossy(bytes)
 }
 
-/// Reads a whole file; bytes that are no UTF-8 are replaced.
+/// Reads a whole file; invalid UTF-8 is replaced.
 ///
 /// # Errors
 /// [`ReadError`], which names the path.

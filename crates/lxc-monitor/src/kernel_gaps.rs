@@ -1,12 +1,12 @@
-//! What the kernel of this node does not count at all, in words.
+//! What this node's kernel does not count at all, in words.
 //!
-//! A value the kernel does not have is absent from the records without a reason in `missing`, which is kept for
-//! what could be read and was not. What is absent in this way follows from the control group version and from the
-//! kernel's, and is said once: in the log when it is first noticed, and by `lxc-monitor check`.
+//! A value the kernel does not have is absent from the records without a reason in `missing`, which is reserved for
+//! values that could not be read. Such gaps follow from the control group version and the kernel version, and are
+//! reported once: in the log when first noticed, and by `lxc-monitor check`.
 //!
-//! Judged is by what is there, not by the kernel's number, since distributions take over later changes. The
-//! numbers in the texts are those of kernel.org; the Proxmox VE releases are the first that ship such a kernel
-//! without being asked.
+//! They are detected by what is present, not by the kernel's version number, because distributions backport changes.
+//! The versions in the texts are those of kernel.org; the Proxmox VE releases are the first with such a kernel by
+//! default.
 
 use lxc_autoscale_core::missing::MissingFields;
 use lxc_autoscale_core::snapshot::{ContainerRecord, NodeRecord};
@@ -26,7 +26,7 @@ pub enum CgroupVersion {
 pub struct KernelGap {
     /// The fields of the record that are absent for the same reason; those of the node begin with `node.`.
     pub fields: &'static [&'static str],
-    /// Why, and what stands in their place.
+    /// The reason, and what replaces them.
     pub why: &'static str,
 }
 
@@ -37,7 +37,7 @@ impl KernelGap {
     }
 }
 
-/// The gaps that were found, without those that a failed read explains.
+/// The gaps found, without those that a failed read explains.
 struct Found<'a> {
     missing: &'a MissingFields,
     gaps: Vec<KernelGap>,
@@ -52,15 +52,15 @@ impl Found<'_> {
     }
 }
 
-/// The key under which `missing` would name a field or the object it stands in.
+/// The key under which `missing` would list a field or its object.
 fn key_in_missing(field: &str) -> &str {
     let of_record = field.strip_prefix("node.").unwrap_or(field);
     of_record.split('.').next().unwrap_or(of_record)
 }
 
-/// What is absent from the record of a container because the kernel does not have it.
+/// What is absent from a container's record because the kernel does not have it.
 ///
-/// That there is no pressure at all is not among it: whether it can be had depends on the node's own, too.
+/// A complete lack of pressure is not included: whether it is available depends on the node's own, too.
 pub fn of_container(version: CgroupVersion, record: &ContainerRecord) -> Vec<KernelGap> {
     let mut found = Found { missing: &record.missing, gaps: Vec::new() };
     let of_version = |v1: &'static str, v2: &'static str| match version {
@@ -145,7 +145,7 @@ fn events(found: &mut Found<'_>, version: CgroupVersion, record: &ContainerRecor
     found.say(record.pids_events.is_none(), &["pids_events"], pids_why);
 }
 
-/// What is absent from the record of the node because the kernel does not have it.
+/// What is absent from the node's record because the kernel does not have it.
 pub fn of_node(record: &NodeRecord) -> Vec<KernelGap> {
     let mut found = Found { missing: &record.missing, gaps: Vec::new() };
     found.say(

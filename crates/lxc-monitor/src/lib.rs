@@ -1,12 +1,12 @@
-//! Measures the LXC containers of a node and the node itself, from the kernel's and Proxmox's files, without
-//! starting a process.
+//! Measures the LXC containers of a node and the node itself, from the kernel's and Proxmox's files, without starting a
+//! process.
 //!
-//! In the order in which a measurement passes through: what to read ([`config`]) and which containers there are
-//! ([`discovery`]); the readers ([`kernel_file`] below them all, [`cgroup`], [`procfs`], [`block_devices`],
-//! [`network`], [`filesystem`], [`zfs`], [`topology`], put together in [`container`]); what they give
-//! ([`sample`]); the record made from two of those ([`usage`], pure) and what no kernel of this kind gives
-//! ([`kernel_gaps`]); the cycle that holds it together ([`collector`], with [`isolation`] for reads that hang, [`kept_files`] within
-//! [`own_limit`], and [`notices`] for saying a trouble once); the metrics file ([`output`]); what outlives a restart ([`state_file`]); and the commands ([`cli`], [`daemon`], [`check`]).
+//! In the order of a measurement: what to read ([`config`]) and which containers exist ([`discovery`]); the readers
+//! ([`kernel_file`] below them all, [`cgroup`], [`procfs`], [`block_devices`], [`network`], [`filesystem`], [`zfs`],
+//! [`topology`], combined in [`container`]); their results ([`sample`]); the record made from two of those ([`usage`],
+//! pure) and what the kernel does not provide ([`kernel_gaps`]); the cycle around it ([`collector`], with [`isolation`]
+//! for reads that hang, [`kept_files`] within [`own_limit`], and [`notices`] for logging a trouble once); the metrics
+//! file ([`output`]); what survives a restart ([`state_file`]); and the commands ([`cli`], [`daemon`], [`check`]).
 
 pub mod alerts;
 pub mod anomaly;

@@ -12,7 +12,7 @@ fn main() -> ExitCode {
         Ok(Outcome::Success) => ExitCode::SUCCESS,
         Ok(Outcome::NotHealthy) => ExitCode::FAILURE,
         Err(error) => {
-            // There is nobody left to tell when standard error is closed.
+            // When standard error is closed, nothing can be reported.
             let _ = writeln!(std::io::stderr(), "lxc-monitor: {}", ErrorChain(&error));
             ExitCode::from(2)
         }

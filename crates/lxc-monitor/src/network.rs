@@ -1,8 +1,8 @@
 //! The traffic of one container.
 //!
-//! Proxmox names the node's end of each of a container's network devices `veth<id>i<n>`; what the node sends
-//! there the container receives. Where no device has such a name (plain LXC chooses random ones) the container's
-//! own table is read through its first process.
+//! Proxmox names the node's end of each of a container's network devices `veth<id>i<n>`; what the node sends there the
+//! container receives. If no device has such a name (plain LXC chooses random ones), the container's own table is read
+//! through its first process.
 
 use lxc_autoscale_core::Vmid;
 use lxc_autoscale_core::snapshot::{InterfaceTraffic, NetworkUsage};
@@ -18,7 +18,7 @@ const INNER_DEVICES: [&str; 6] = ["veth", "docker", "br-", "virbr", "lxcbr", "lx
 /// Reads the traffic of a container in its own directions.
 ///
 /// # Errors
-/// Why it is not known.
+/// Why it is unknown.
 pub fn read(
     procfs: &Procfs,
     node_devices: &Reading<NetworkDevices>,
@@ -35,14 +35,14 @@ pub fn read(
     Ok(traffic(own_ends(&procfs.network_devices_of(init.pid)?)))
 }
 
-/// The node's ends of the container's devices, with the directions turned round.
+/// The node's ends of the container's devices, with the directions swapped.
 fn node_ends(devices: &NetworkDevices, vmid: Vmid) -> Table<InterfaceTraffic> {
     let prefix = format!("veth{vmid}i");
     let is_own = |name: &str| {
         name.strip_prefix(&prefix)
             .is_some_and(|index| !index.is_empty() && index.bytes().all(|byte| byte.is_ascii_digit()))
     };
-    // The table may hold thousands of names; those of one container stand together.
+    // The table may have thousands of names; those of one container are adjacent.
     let own = devices.beginning_with(&prefix).filter(|(name, _)| is_own(name));
     own.map(|(name, end)| (name, turned_round(end))).collect()
 }
@@ -60,7 +60,7 @@ fn turned_round(end: InterfaceTraffic) -> InterfaceTraffic {
     }
 }
 
-/// The devices the container itself sees and that lead out of it; none is no traffic.
+/// The devices inside the container that lead out of it; without any there is no traffic.
 fn own_ends(devices: &NetworkDevices) -> Table<InterfaceTraffic> {
     let is_outer = |name: &str| name != "lo" && !INNER_DEVICES.iter().any(|inner| name.starts_with(inner));
     devices.iter().filter(|(name, _)| is_outer(name)).collect()
@@ -85,7 +85,7 @@ mod tests {
         table.iter().map(|(name, received, sent)| (*name, traffic(*received, *sent))).collect()
     }
 
-    /// Names of the devices that were taken, and their sum.
+    /// Names of the devices that count, and their sum.
     #[track_caller]
     fn check(ends: Table<InterfaceTraffic>, want: &[&str], rx_bytes: u64, tx_bytes: u64) {
         let found = traffic(ends);

@@ -1,26 +1,26 @@
-//! Says each trouble once when it begins and once when it ends, however many cycles it lasts.
+//! Logs each trouble once when it begins and once when it ends, however many cycles it lasts.
 
 use std::collections::BTreeMap;
 
-/// What is currently wrong, by subject.
+/// The present troubles, by subject.
 #[derive(Debug, Default)]
 pub struct Notices {
     troubles: BTreeMap<String, String>,
 }
 
-/// What became of a subject.
+/// The change of a subject.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
     /// As before.
     None,
-    /// There is a trouble that was not there before.
+    /// A new trouble.
     Begun,
     /// The trouble is over.
     Ended,
 }
 
 impl Notices {
-    /// Takes the state of a subject and tells whether it is news.
+    /// Sets the state of a subject; returns the change.
     pub fn update(&mut self, subject: &str, trouble: Option<String>) -> Change {
         match trouble {
             Some(trouble) if self.troubles.get(subject) == Some(&trouble) => Change::None,
@@ -33,12 +33,12 @@ impl Notices {
         }
     }
 
-    /// Whether nothing is wrong, so that a subject without trouble is no news.
+    /// Whether there is no trouble, so that a subject without trouble is no change.
     pub fn is_quiet(&self) -> bool {
         self.troubles.is_empty()
     }
 
-    /// Takes the state of a subject and logs it when it is news.
+    /// Sets the state of a subject and logs a change.
     pub fn warn(&mut self, subject: &str, trouble: Option<String>) {
         match self.update(subject, trouble.clone()) {
             Change::Begun => tracing::warn!("{subject}: {}", trouble.unwrap_or_default()),

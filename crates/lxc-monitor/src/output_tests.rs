@@ -38,7 +38,7 @@ fn a_second_monitor_is_refused_by_name() {
 fn a_file_that_cannot_be_written_is_taken_up_when_it_can() {
     let directory = tempfile::tempdir().unwrap();
     let parent = directory.path().join("logs");
-    // A file stands where the directory should be.
+    // A file is in the place of the directory.
     std::fs::write(&parent, "").unwrap();
     let file = parent.join("metrics.json");
     let mut output = Output::open(&config(file.clone())).unwrap();

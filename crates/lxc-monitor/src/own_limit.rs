@@ -1,12 +1,12 @@
-//! How much memory the monitor itself may have.
+//! The monitor's own memory limit.
 
 use std::path::Path;
 
 use crate::cgroup::{Hierarchy, parse};
 use crate::kernel_file::{read_parsed, read_text};
 
-/// The least memory limit of the control groups that this process is in, in bytes (`MemoryMax=` of its unit, or one
-/// above that); `None` where there is none, or none that can be read.
+/// The smallest memory limit of the control groups of this process, in bytes (`MemoryMax=` of its unit, or one above
+/// that); `None` if there is none, or none can be read.
 pub fn memory_limit(proc: &Path, cgroup: &Path) -> Option<u64> {
     let groups = read_text(&proc.join("self/cgroup")).ok()?;
     let (root, own, file, limit): (_, _, _, fn(&str) -> _) = match Hierarchy::detect(cgroup).ok()? {
@@ -18,7 +18,7 @@ pub fn memory_limit(proc: &Path, cgroup: &Path) -> Option<u64> {
     };
     let own = root.join(own.trim_start_matches('/'));
     let chain = own.ancestors().take_while(|group| group.starts_with(&root));
-    // The root of version 2 has no such file, and a limit that cannot be read limits all the same, as one that is not known.
+    // The root of version 2 has no such file; an unreadable limit applies all the same, but is unknown here.
     chain.filter_map(|group| read_parsed(&group.join(file), limit).ok().flatten()).min()
 }
 

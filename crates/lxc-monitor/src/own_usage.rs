@@ -1,4 +1,4 @@
-//! What the monitor itself costs.
+//! The monitor's own usage.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ pub struct OwnUsage {
     at: Duration,
 }
 
-/// What the monitor used since the last look.
+/// The monitor's usage since the last look.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Used {
     /// In percent of one core.
@@ -23,12 +23,12 @@ pub struct Used {
 }
 
 impl OwnUsage {
-    /// Begins to count.
+    /// Starts counting.
     pub fn begin() -> Self {
         Self { cpu_time: own_process::cpu_time(), at: clock::now().since_boot }
     }
 
-    /// What was used since the last call.
+    /// The usage since the last call.
     pub fn since_last(&mut self) -> Used {
         let now = Self::begin();
         let elapsed = now.at.saturating_sub(self.at).as_secs_f64();

@@ -1,7 +1,7 @@
-//! Which pool of Proxmox each container is in: the `pool:` lines of `/etc/pve/user.cfg`.
+//! The Proxmox pool of each container: the `pool:` lines of `/etc/pve/user.cfg`.
 //!
-//! A line is `pool:<name>:<comment>:<id>,<id>…:<storages>:` (pve-access-control `src/PVE/AccessControl.pm`); a guest
-//! is in one pool at most. Without the file there is only root, and no pool.
+//! A line is `pool:<name>:<comment>:<id>,<id>…:<storages>:` (pve-access-control `src/PVE/AccessControl.pm`); a guest is
+//! in at most one pool. Without the file there is only root, and no pool.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -18,7 +18,7 @@ pub type Pools = Arc<BTreeMap<Vmid, String>>;
 /// Reads the pools.
 ///
 /// # Errors
-/// Why they are not known.
+/// Why they are unknown.
 pub fn read(pve: &Path) -> Reading<Pools> {
     let path = pve.join("user.cfg");
     match read_text(&path) {
@@ -32,7 +32,7 @@ fn is_missing(error: &ReadError) -> bool {
     error.is_gone()
 }
 
-/// The pools in the text of `user.cfg`; lines of other kinds and what is no container id are passed over.
+/// The pools in the text of `user.cfg`; other lines and anything that is not a container id are skipped.
 pub fn parse(text: &str) -> BTreeMap<Vmid, String> {
     let mut pools = BTreeMap::new();
     for line in text.lines() {

@@ -1,7 +1,7 @@
-//! What one look at a container or at the node gives: raw counters and gauges, nothing derived.
+//! The result of one look at a container or at the node: raw counters and gauges, nothing derived.
 //!
-//! Every value is a [`Reading`]: it is there, or the reason why it is not. Rates and records are made from
-//! two samples by [`crate::usage`].
+//! Every value is a [`Reading`]: the value, or the reason why it is missing. [`crate::usage`] computes rates and
+//! records from two samples.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,7 +33,7 @@ pub type Reading<T> = Result<T, Missing>;
 pub struct Moment {
     /// The wall clock, which may be set.
     pub wall: Timestamp,
-    /// Time since boot, suspended time included (`CLOCK_BOOTTIME`), which may not.
+    /// Time since boot, suspended time included (`CLOCK_BOOTTIME`), which cannot be set.
     pub since_boot: Duration,
 }
 
@@ -44,55 +44,54 @@ pub struct CpuTime {
     pub usage_usec: u64,
     /// The middle of the time the read took.
     pub at: Moment,
-    /// How long the read took; the counter's instant is uncertain by this much.
+    /// How long the read took; the time of the counter is uncertain by this much.
     pub read_took: Duration,
 }
 
-/// The memory charged to a container, in bytes, its subtree included.
+/// The memory charged to a container, in bytes, including its subtree.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MemoryUse {
-    /// Everything.
+    /// The total.
     pub current: u64,
     /// Anonymous memory.
     pub anon: u64,
-    /// Page cache, shared memory and tmpfs included.
+    /// Page cache, including shared memory and tmpfs.
     pub file: u64,
     /// Shared memory and tmpfs.
     pub shmem: u64,
-    /// File pages the kernel has not seen used lately.
+    /// File pages that were not used recently.
     pub inactive_file: u64,
     /// File pages in active use.
     pub active_file: u64,
-    /// File pages that were changed and are not yet on disk.
+    /// Modified file pages that are not on disk yet.
     pub dirty: u64,
-    /// File pages that are being written to disk.
+    /// File pages being written to disk.
     pub writeback: u64,
 }
 
 impl MemoryUse {
-    /// The memory the container needs: everything charged to it, less the page cache that can be dropped.
+    /// The memory the container needs: everything charged to it, less the page cache that can be reclaimed.
     ///
-    /// What the kernel can drop at once is what stands on the two file LRU lists and is clean:
-    /// `inactive_file + active_file - file_dirty - file_writeback` (Documentation/admin-guide/cgroup-v2.rst,
-    /// `memory.stat`; on v1 the `total_` fields of the same names). Shared memory and tmpfs stand on the
-    /// *anon* lists because only swap could take them (mm/shmem.c, `folio_is_file_lru`), locked pages
-    /// stand on the unevictable list, so neither is mistaken for cache.
+    /// The kernel can reclaim at once what is on the two file LRU lists and clean: `inactive_file + active_file -
+    /// file_dirty - file_writeback` (Documentation/admin-guide/cgroup-v2.rst, `memory.stat`; on v1 the `total_` fields
+    /// of the same names). Shared memory and tmpfs are on the *anon* lists because only swap could take them
+    /// (mm/shmem.c, `folio_is_file_lru`), locked pages are on the unevictable list, so neither is mistaken for cache.
     ///
-    /// The active list counts as cache: a page is put there when it is read a second time, and stays until
-    /// there is pressure, so that a nightly backup alone would otherwise look like a need for memory. What
-    /// dropping it would cost shows in `paging.refault_file` and in the pressure, which are recorded beside.
-    /// Reclaimable slab is kept, because whether it can be freed is known only by trying.
+    /// The active list counts as cache: a page is put there when it is read a second time, and stays until there is
+    /// pressure, so that a nightly backup alone would otherwise look like a need for memory. The cost of evicting it
+    /// shows in `paging.refault_file` and in the pressure, which are recorded separately. Reclaimable slab counts as
+    /// needed, because whether it can be freed is known only by trying.
     pub fn working_set(&self) -> u64 {
         let cache = self.inactive_file.saturating_add(self.active_file);
         let droppable = cache.saturating_sub(self.dirty).saturating_sub(self.writeback);
-        // The kernel may bring `memory.stat` up to date up to two seconds after `memory.current`: cache that was
-        // just dropped must not be taken off memory that is not cache.
+        // `memory.stat` may be up to two seconds behind `memory.current`: cache that was just evicted must not be
+        // subtracted from memory that is not cache.
         let not_cache = self.anon.saturating_add(self.shmem).min(self.current);
         self.current.saturating_sub(droppable).max(not_cache)
     }
 }
 
-/// Pressure of the three resources; `None` where the kernel has none.
+/// Pressure of the three resources; `None` if the kernel has none.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PressureReadings {
     /// Tasks waiting for a CPU.
@@ -104,7 +103,7 @@ pub struct PressureReadings {
 }
 
 impl PressureReadings {
-    /// What is read where the kernel has no pressure stall information.
+    /// The readings if the kernel has no pressure stall information.
     pub const NONE: Self = Self { cpu: Ok(None), memory: Ok(None), io: Ok(None) };
 }
 
@@ -113,7 +112,7 @@ impl PressureReadings {
 pub struct BlockIo {
     /// Each byte once.
     pub total: IoStats,
-    /// By the name of the device, those that did none and those that are excluded left out.
+    /// By the name of the device, without idle and excluded ones.
     pub devices: Table<DeviceIo>,
 }
 
@@ -126,7 +125,7 @@ pub struct Traffic {
     pub interfaces: Table<InterfaceTraffic>,
 }
 
-/// What the control groups of a container say, but for its pressure, which is read at each look and never kept for the next.
+/// The values of a container's control groups except its pressure, which is read at each look and never reused.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CgroupSample {
     /// CPU time used.
@@ -135,7 +134,7 @@ pub struct CgroupSample {
     pub throttling: Reading<Throttling>,
     /// CPU quota in cores; `None` without one.
     pub quota_cores: Reading<Option<f64>>,
-    /// CPUs in the effective cpuset; `None` where no cpuset confines the container.
+    /// CPUs in the effective cpuset; `None` if no cpuset restricts the container.
     pub cpuset_cpus: Reading<Option<u32>>,
     /// Memory in use.
     pub memory: Reading<MemoryUse>,
@@ -147,7 +146,7 @@ pub struct CgroupSample {
     pub swap_limit: Reading<Option<u64>>,
     /// Cumulative memory events.
     pub memory_events: Reading<MemoryEvents>,
-    /// Cumulative swap events; `None` where the kernel counts none.
+    /// Cumulative swap events; `None` if the kernel counts none.
     pub memory_swap_events: Reading<Option<MemorySwapEvents>>,
     /// Cumulative paging counters.
     pub paging: Reading<Paging>,
@@ -155,7 +154,7 @@ pub struct CgroupSample {
     pub pids: Reading<u64>,
     /// Limit of the same; `None` without one.
     pub pids_limit: Reading<Option<u64>>,
-    /// Cumulative events of that limit; `None` where the kernel counts none for the container as a whole.
+    /// Cumulative events of that limit; `None` if the kernel counts none for the container as a whole.
     pub pids_events: Reading<Option<PidsEvents>>,
     /// Cumulative block I/O.
     pub io: Reading<BlockIo>,
@@ -166,7 +165,7 @@ pub struct CgroupSample {
 pub struct InitProcess {
     /// Process id on the node.
     pub pid: u32,
-    /// Clock ticks from the node's boot to its start; with the pid it names one process for ever.
+    /// Clock ticks from the node's boot to its start; together with the pid it identifies one process for ever.
     pub start_ticks: u64,
 }
 
@@ -186,11 +185,11 @@ pub struct FilesystemUse {
     pub total: u64,
     /// In use.
     pub used: u64,
-    /// What an ordinary process may still write.
+    /// Space still available to ordinary processes.
     pub available: u64,
-    /// Inodes; `None` where their number is not fixed.
+    /// Inodes; `None` if their number is not fixed.
     pub inodes: Option<InodeUse>,
-    /// Whether it is a dataset of ZFS, whose I/O no control group is charged for (see [`crate::zfs`]).
+    /// Whether it is a ZFS dataset, whose I/O is charged to no control group (see [`crate::zfs`]).
     pub is_zfs: bool,
 }
 
@@ -199,7 +198,7 @@ pub struct FilesystemUse {
 pub struct ContainerSample {
     /// When.
     pub at: Moment,
-    /// What its control groups say.
+    /// The values of its control groups.
     pub cgroup: CgroupSample,
     /// Its pressure.
     pub pressure: PressureReadings,
@@ -211,7 +210,7 @@ pub struct ContainerSample {
     pub network: Reading<Traffic>,
     /// Its root filesystem.
     pub filesystem: Reading<FilesystemUse>,
-    /// What Proxmox stores about it; `None` on a node without Proxmox.
+    /// Its configuration in Proxmox; `None` on a node without Proxmox.
     pub configuration: Reading<Option<Arc<ContainerConfig>>>,
 }
 
@@ -246,7 +245,7 @@ pub struct NodeSample {
     pub uptime_seconds: Reading<f64>,
     /// CPU time.
     pub cpu: Reading<NodeCpuTime>,
-    /// How its CPUs are laid out; `None` where the kernel does not tell.
+    /// The layout of its CPUs; `None` if the kernel does not provide it.
     pub topology: Reading<Option<Arc<CpuTopology>>>,
     /// The 1, 5 and 15 minute load averages.
     pub load: Reading<[f64; 3]>,
@@ -281,7 +280,7 @@ mod tests {
         check(MemoryUse { file: 300 * MIB, active_file: 300 * MIB, ..busy }, 200);
         check(MemoryUse { file: 300 * MIB, inactive_file: 300 * MIB, dirty: 100 * MIB, ..busy }, 300);
         check(MemoryUse { file: 300 * MIB, inactive_file: 300 * MIB, writeback: 50 * MIB, ..busy }, 250);
-        // tmpfs is `file` and `shmem`, and stands on no file list.
+        // tmpfs counts as `file` and `shmem`, and is on no file list.
         check(MemoryUse { file: 300 * MIB, shmem: 300 * MIB, ..busy }, 500);
     }
 

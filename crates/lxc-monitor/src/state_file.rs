@@ -1,4 +1,4 @@
-//! A file that keeps what a daemon knows over a restart: read whole, replaced whole.
+//! A file that keeps a daemon's state across a restart: read as a whole, replaced as a whole.
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read};
@@ -7,21 +7,21 @@ use std::path::{Path, PathBuf};
 
 use lxc_autoscale_core::{durable, regular_file};
 
-/// Size of such a file at most, in bytes; a larger one is none of ours. A thousand containers need 2 MiB.
+/// Maximum size of such a file, in bytes; a larger one is not ours. A thousand containers need 2 MiB.
 pub const MAX_BYTES: u64 = 64 << 20;
 
 /// Why a file could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// The system says no.
+    /// The system reported an error.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// A directory, a FIFO, a device, or more than any state of ours.
+    /// A directory, a FIFO, a device, or larger than any state of ours.
     #[error("it is not a regular file of at most {MAX_BYTES} bytes")]
     Foreign,
 }
 
-/// Reads the whole file; `None` when there is none.
+/// Reads the whole file; `None` if there is none.
 ///
 /// # Errors
 /// [`ReadError`].
@@ -39,27 +39,27 @@ pub fn read(path: &Path) -> Result<Option<Vec<u8>>, ReadError> {
     Ok(Some(bytes))
 }
 
-/// Replaces the file in one step and durably; its directory is made where it is missing.
+/// Replaces the file atomically and durably; creates its directory if it is missing.
 ///
 /// # Errors
-/// What the system says; what was there before then still is.
+/// The system's error; the previous file then remains.
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let directory = path.parent().unwrap_or(Path::new("/"));
     DirBuilder::new().recursive(true).mode(0o750).create(directory)?;
     durable::write(path, 0o640, bytes)
 }
 
-/// Gives a damaged file the name `….damaged`, in place of one that was damaged before; returns that name.
+/// Renames a damaged file to `….damaged`, replacing an earlier one; returns that name.
 ///
 /// # Errors
-/// What the system says.
+/// The system's error.
 pub fn set_aside(path: &Path) -> io::Result<PathBuf> {
     let aside = named(path, |name| format!("{name}.damaged"));
     fs::rename(path, &aside)?;
     Ok(aside)
 }
 
-/// The path with another name made from its own.
+/// The path with another file name derived from its own.
 fn named(path: &Path, change: impl FnOnce(&str) -> String) -> PathBuf {
     path.with_file_name(change(&path.file_name().unwrap_or_default().to_string_lossy()))
 }
@@ -75,7 +75,7 @@ mod tests {
             let path = scratch.path().join(name);
             assert_eq!(read(&path).unwrap(), None);
             replace(&path, b"one").unwrap();
-            // Whoever has the old file open keeps it: nothing is written into it.
+            // Whoever has the old file open keeps it: it is not written to.
             let mut old = File::open(&path).unwrap();
             replace(&path, b"another").unwrap();
             let mut text = String::new();

@@ -1,12 +1,12 @@
-//! How the node's CPUs are laid out, from sysfs: which share a core, which a memory node, which are fast.
+//! The layout of the node's CPUs, from sysfs: which share a core or a memory node, which are fast.
 //!
-//! It changes only when CPUs go on or off line, so everything but the list of those is read again only then.
+//! It changes only when CPUs go on or off line, so only the list of online CPUs is read each time.
 //!
-//! Two kinds of CPUs are told apart by the first of these that the kernel has: the CPU lists of Intel's two
-//! performance counters (`/sys/devices/cpu_core/cpus` and `cpu_atom/cpus`, there on hybrid machines only), the
-//! capacities the scheduler reckons with (`cpu_capacity`), the highest frequencies (`cpuinfo_max_freq`). By the
-//! latter two a CPU is efficient when it has less than 80 % of the strongest one: favoured cores differ by a few
-//! percent from their neighbours, efficient ones by a quarter and more.
+//! Two kinds of CPUs are distinguished by the first of these that the kernel provides: the CPU lists of Intel's two
+//! performance counters (`/sys/devices/cpu_core/cpus` and `cpu_atom/cpus`, only on hybrid machines), the scheduler's
+//! capacities (`cpu_capacity`), the highest frequencies (`cpuinfo_max_freq`). By the latter two a CPU is efficient when
+//! it has less than 80 % of the strongest one: favoured cores differ by a few percent from their neighbours, efficient
+//! ones by a quarter and more.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -20,13 +20,13 @@ use crate::kept_files::KeptFiles;
 use crate::kernel_file::{read_parsed, read_text};
 use crate::sample::{Missing, Reading};
 
-/// Share of the strongest CPU's capacity below which a CPU counts as an efficient one, in percent.
+/// Share of the strongest CPU's capacity below which a CPU counts as efficient, in percent.
 const EFFICIENT_BELOW_PERCENT: u64 = 80;
 
-/// Reads the layout; `previous` is kept while the same CPUs are online.
+/// Reads the layout; `previous` is reused while the same CPUs are online.
 ///
 /// # Errors
-/// Why it is not known.
+/// Why it is unknown.
 pub fn read(
     files: &KeptFiles,
     sys: &Path,
@@ -53,7 +53,7 @@ pub fn read(
     })))
 }
 
-/// Physical cores, and the CPUs of those that have several.
+/// Number of physical cores, and the CPUs of those that have several.
 fn cores(sys: &Path, cpus: &[u32]) -> (Option<u32>, Vec<String>) {
     let mut by_first: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
     for cpu in cpus {
@@ -89,7 +89,7 @@ fn two_kinds(sys: &Path, cpus: &[u32]) -> Option<TwoKinds> {
     })
 }
 
-/// Parts the CPUs by their strength; `None` where all are alike.
+/// Splits the CPUs by their strength; `None` if all are alike.
 fn split(cpus: &[u32], strengths: &[u64]) -> Option<TwoKinds> {
     let strongest = u128::from(*strengths.iter().max()?);
     let is_efficient =
@@ -124,7 +124,7 @@ fn cpu_list_text(cpus: &[u32]) -> String {
 mod tests {
     use super::*;
 
-    /// The single place that compares a layout with what it should be; `files` stand below `/sys/devices`.
+    /// Compares a layout with the expected one; `files` are below `/sys/devices`.
     #[track_caller]
     fn check(files: &[(&str, &str)], want: &CpuTopology) {
         let sys = tempfile::tempdir().unwrap();

@@ -1,14 +1,14 @@
-//! Turns two samples into the record of the metrics file.
+//! Computes the record of the metrics file from two samples.
 //!
-//! The functions here are pure: the previous sample, this one and what is known of the node go in, a record
-//! comes out. They read no clock and no file.
+//! These functions are pure: the previous sample, this one and the state of the node go in, a record comes out. They
+//! read no clock and no file.
 //!
 //! ## What is absent, and why
 //!
-//! A value that was not read is absent, with its reason in `missing`. A *rate* is absent, too, where two samples
-//! say nothing about the time between them: at the first sample, after a restart of the container, when a
-//! counter went back, when the wall clock was set in between (the record's times would not fit its counters),
-//! and when the result is more than the node has. It is never zero for want of knowledge, and never a spike.
+//! A value that was not read is absent, with its reason in `missing`. A *rate* is also absent if two samples say
+//! nothing about the time between them: at the first sample, after a restart of the container, when a counter went
+//! back, when the wall clock was set in between (the record's times would not match its counters), and when the result
+//! is more than the node has. An unknown rate is never zero, and never a spike.
 
 mod container;
 mod gaps;
@@ -21,11 +21,11 @@ use std::time::Duration;
 
 use crate::sample::{Missing, Moment, Reading};
 
-/// Samples closer than this say more about the scheduler than about the container.
+/// Samples closer together say more about the scheduler than about the container.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);
 
-/// A wall clock that moves this much apart from the time since boot was set, not slewed (NTP slews by at most
-/// 500 ppm), whatever the interval.
+/// A wall clock that deviates this much from the time since boot was set, not slewed (NTP slews by at most 500 ppm),
+/// whatever the interval.
 const CLOCK_STEP: Duration = Duration::from_millis(500);
 
 /// The time between two moments.

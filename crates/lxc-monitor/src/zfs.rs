@@ -1,12 +1,12 @@
-//! What containers on ZFS read and wrote.
+//! Reads and writes of containers on ZFS.
 //!
-//! ZFS does its I/O in threads of its own, so no control group is charged for it: a container on a dataset shows
-//! no block I/O at all. What ZFS counts instead, since 0.8, is what programs asked of each dataset
-//! (`/proc/spl/kstat/zfs/<pool>/objset-0x…`): the bytes and calls of reading and writing, those answered from its
-//! cache included. Proxmox names the datasets of a container `subvol-<id>-disk-<n>`, which is how they are found.
+//! ZFS does its I/O in its own threads, so it is charged to no control group: a container on a dataset shows no block
+//! I/O at all. Instead, since 0.8, ZFS counts the requests of programs for each dataset
+//! (`/proc/spl/kstat/zfs/<pool>/objset-0x…`): bytes and calls of reads and writes, including those served from its
+//! cache. Proxmox names the datasets of a container `subvol-<id>-disk-<n>`, by which they are found.
 //!
-//! The name stands in the file, so each file is opened once to learn whose it is, and from then on by the full looks at that
-//! container only.
+//! The name is in the file, so each file is opened once to find its owner, and from then on only by full looks at that
+//! container.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -24,26 +24,26 @@ use crate::sample::{BlockIo, Missing, Reading};
 /// The unit of `io_stats`, in bytes.
 const SECTOR_BYTES: u64 = 512;
 
-/// Whose a file is stands for so long; a dataset may be renamed.
+/// How long the owner of a file is cached; a dataset may be renamed.
 const LOOK_AGAIN: Duration = Duration::from_mins(1);
 
 /// The files of the datasets.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Datasets {
-    /// Each with the container whose it is; most are nobody's, or a virtual machine's.
+    /// Each file with its container; most belong to none, or to a virtual machine.
     owners: BTreeMap<PathBuf, Option<Vmid>>,
-    /// Those of containers.
+    /// The files of containers.
     files: BTreeMap<Vmid, Vec<PathBuf>>,
-    /// When all of them were opened, in time since boot.
+    /// When all of them were last opened, in time since boot.
     looked_up: Duration,
 }
 
 impl Datasets {
-    /// Lists the datasets of all pools, and opens the files that were not `known`; all of them once a minute. Without ZFS there
-    /// are none. `now` is the time since boot.
+    /// Lists the datasets of all pools, and opens the files that were not `known`; all of them once a minute. Without
+    /// ZFS there are none. `now` is the time since boot.
     ///
-    /// A dataset that goes away meanwhile, or a file that is not understood, is left out: the container's I/O is
-    /// then as unknown as it would be without this.
+    /// A dataset that disappears meanwhile, or a file that cannot be parsed, is left out: the container's I/O is then
+    /// as unknown as it would be without this.
     pub fn refreshed(known: &Self, proc: &Path, now: Duration) -> Self {
         let is_recent = now.saturating_sub(known.looked_up) < LOOK_AGAIN;
         let mut datasets =
@@ -70,15 +70,15 @@ impl Datasets {
         datasets
     }
 
-    /// What was read from and written to each dataset of a container so far; reads its files.
+    /// Bytes read from and written to each dataset of a container so far; reads its files.
     fn of(&self, vmid: Vmid) -> BTreeMap<String, DeviceIo> {
         let files = self.files.get(&vmid).map(Vec::as_slice).unwrap_or_default();
         let read = files.iter().filter_map(|path| read_parsed(path, parse::dataset).ok());
         read.filter(|(name, _)| owner(name) == Some(vmid)).collect()
     }
 
-    /// Adds what a container did on ZFS to what its control group says. Where that says nothing at all, `fallback`
-    /// is asked, which is right only without ZFS: processes count what they do on ZFS, too.
+    /// Adds a container's I/O on ZFS to that of its control group. If the group has no value at all, `fallback` is
+    /// used, which is right only without ZFS: processes count their I/O on ZFS, too.
     ///
     /// # Errors
     /// Why nothing is known.
@@ -104,13 +104,13 @@ impl Datasets {
     }
 }
 
-/// What a group says that counts no I/O.
+/// The result for a group without any I/O.
 fn nothing() -> BlockIo {
     let total = IoStats { reads: 0, writes: 0, read_ops: Some(0), write_ops: Some(0) };
     BlockIo { total, devices: Table::default() }
 }
 
-/// The container whose volume a dataset is, by the name that Proxmox gave it.
+/// The container that owns a dataset, by the name that Proxmox gave it.
 fn owner(dataset: &str) -> Option<Vmid> {
     let (_, volume) = dataset.rsplit_once('/')?;
     let (vmid, number) = volume.strip_prefix("subvol-")?.split_once("-disk-")?;
@@ -142,7 +142,7 @@ mod tests {
         Datasets::refreshed(&Datasets::default(), proc, Duration::from_secs(100))
     }
 
-    /// Two pools with the datasets of container 104, one of container 1041, and what is none of a container.
+    /// Two pools with the datasets of container 104, one of container 1041, and one of no container.
     fn datasets() -> (tempfile::TempDir, Datasets) {
         let proc = tempfile::tempdir().unwrap();
         let write = |path: &str, name: &str, nwritten: u64| write(proc.path(), path, name, nwritten);
@@ -200,13 +200,13 @@ mod tests {
         assert_eq!(sectors(&known, 104), 24);
         write(proc.path(), "rpool/objset-0x8a", "rpool/data/subvol-104-disk-0", 8192);
         assert_eq!(sectors(&known, 104), 32);
-        // Nobody opens what is known, and a dataset that is new is found at once.
+        // Known files are not opened, and a new dataset is found at once.
         std::fs::write(proc.path().join("spl/kstat/zfs/rpool/objset-0x8b"), "nonsense\n").unwrap();
         write(proc.path(), "rpool/objset-0x90", "rpool/data/subvol-105-disk-0", 512);
         let later = |seconds| Datasets::refreshed(&known, proc.path(), Duration::from_secs(seconds));
         assert!(later(159).files.contains_key(&vmid(1041)) && !later(160).files.contains_key(&vmid(1041)));
         assert_eq!(sectors(&later(101), 105), 1);
-        // One that was renamed is not counted for whom it was, and is found within a minute.
+        // A renamed dataset is no longer counted for its former owner, and is found within a minute.
         write(proc.path(), "tank/objset-0x11", "tank/subvol-106-disk-0", 8192);
         assert_eq!((sectors(&later(159), 104), sectors(&later(159), 106)), (16, 0));
         assert_eq!(sectors(&later(160), 106), 16);

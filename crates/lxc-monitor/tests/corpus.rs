@@ -1,4 +1,4 @@
-//! Replays what the fuzz targets found so far, on the properties they search with.
+//! Replays the findings of the fuzz targets on the properties they check.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "all of this is test code")]
 
@@ -13,7 +13,7 @@ fn replay(target: &str, property: fn(&[u8])) {
     let mut n_replayed = 0;
     for entry in std::fs::read_dir(&directory).unwrap() {
         let path = entry.unwrap().path();
-        // Shown where the property fails.
+        // Shown if the property fails.
         println!("{}", path.display());
         property(&std::fs::read(&path).unwrap());
         n_replayed += 1;

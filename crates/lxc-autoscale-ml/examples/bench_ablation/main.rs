@@ -1,4 +1,4 @@
-//! What each part of the recommendation brings: `cargo xtask bench ablation`.
+//! The benefit of each part of the recommendation: `cargo xtask bench ablation`.
 
 #[path = "../shared/crosswise.rs"]
 mod crosswise;
@@ -40,10 +40,10 @@ use crate::part::{Left, PARTS, Part, YOUNG};
 use crate::program::Args;
 use crate::steer::steer;
 
-/// The command whose tables stand in the page.
+/// The command whose tables are in the page.
 const COMMAND: &str = "cargo xtask bench ablation";
 
-/// How old a young container gets, and how long it may take to know something of it.
+/// Age of a young container, and its warm-up.
 const YOUNG_DAYS: i64 = 3;
 const DAY_SECONDS: i64 = 86_400;
 const YOUNG_WARM_UP_SECONDS: f64 = 6.0 * 3600.0;
@@ -52,7 +52,7 @@ const YOUNG_WARM_UP_SECONDS: f64 = 6.0 * 3600.0;
 #[derive(serde::Serialize)]
 struct Set {
     title: String,
-    /// All of it first, then what is left without each part.
+    /// The complete recommendation first, then without each part.
     rows: Vec<Figures>,
 }
 
@@ -81,7 +81,7 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     args.publish("benchmark.md", COMMAND, &tables, &sets)
 }
 
-/// The recordings in pieces, each a machine of which nothing is known at its beginning.
+/// The recordings in pieces, each as a machine without a past.
 fn young(recordings: Vec<Recording>) -> Vec<Recording> {
     let pieces = recordings.into_iter().flat_map(|mut recording| {
         let samples = std::mem::take(&mut recording.samples);

@@ -1,4 +1,4 @@
-//! The parts of the recommendation, each of which can be left out.
+//! The parts of the recommendation that can be left out.
 
 use std::sync::Arc;
 
@@ -10,27 +10,27 @@ use lxc_autoscale_ml::recommend::{RecommendConfig, Shared};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-/// What is left without a part.
+/// The recommendation without a part.
 pub(crate) struct Left {
-    /// The rules.
+    /// The policy.
     pub(crate) policy: Policy,
-    /// What the containers share.
+    /// What the containers' models share.
     pub(crate) shared: Shared,
-    /// What is shown of what a host would show.
+    /// Filters what a host would show.
     pub(crate) shown: Box<dyn FnMut(Observation) -> Observation>,
 }
 
-/// Makes what is left without a part, of the whole configuration and the demand model, for a container.
+/// Creates the recommendation without a part, from the whole configuration and the demand model, for a container.
 pub(crate) type Part = fn(&RecommendConfig, Option<Arc<DemandModel>>, u64) -> Left;
 
-/// The share of a step that counts as throttled where only that is seen, and the share from which it is, as the
-/// benchmark's own driver shows them.
+/// The share of a throttled step when only a flag is known, and the share from which the flag is set, as in the
+/// benchmark's own driver.
 const FLAG: f64 = 0.33;
 const FLAGGED_FROM: f64 = 0.02;
 /// Noise of a share: a factor whose logarithm is normal with this deviation.
 const NOISE: f64 = 0.5;
 
-/// All of it for a young container, and what is left without what a young container lives by.
+/// The complete recommendation for a young container, and without the parts that matter for it.
 pub(crate) const YOUNG: [(&str, Part); 4] = [
     ("**all of it**", |config, demand, _| blind(config, demand, |seen| seen)),
     ("without what was learnt from other machines", |config, _, _| blind(config, None, |seen| seen)),
@@ -41,7 +41,7 @@ pub(crate) const YOUNG: [(&str, Part); 4] = [
     ("the first expert for ever", first_for_ever),
 ];
 
-/// All of it, and what is left without each part.
+/// The complete recommendation, and without each part.
 pub(crate) const PARTS: [(&str, Part); 13] = [
     ("**all of it**", |config, demand, _| blind(config, demand, |seen| seen)),
     ("without the demand model", |config, _, _| blind(config, None, |seen| seen)),
@@ -97,7 +97,7 @@ fn blind(
     Left { policy, shared: Shared::with_demand(config, demand), shown: Box::new(shown) }
 }
 
-/// All of it, but only shrinks of so much confidence.
+/// The complete recommendation, with shrinks only from this confidence on.
 fn careful(config: &RecommendConfig, demand: Option<Arc<DemandModel>>, min_confidence_percent: f64) -> Left {
     let whole = blind(config, demand, |seen| seen);
     Left { policy: Policy { min_confidence_percent, ..whole.policy }, ..whole }

@@ -1,5 +1,4 @@
-//! Groups of machines that are alike, and how well they tell containers of known kinds apart: `cargo xtask bench
-//! classes`.
+//! Clusters of similar machines, and how well they classify containers of known kinds: `cargo xtask bench classes`.
 
 #[path = "../shared/generate.rs"]
 mod generate;
@@ -34,13 +33,13 @@ use rand_chacha::ChaCha8Rng;
 use crate::parallel::in_parallel;
 use crate::table::Found;
 
-/// The command whose tables stand in the page.
+/// The command whose tables are in the page.
 const COMMAND: &str = "cargo xtask bench classes";
-/// More groups than classes: a class may have several kinds of members, which one middle would not meet.
+/// More clusters than classes: a class may have several kinds of members, which one centre would not represent.
 const GROUPS: usize = 12;
-/// k-means begins anew so often, and the best is taken.
+/// Number of k-means runs, of which the best is taken.
 const RUNS: usize = 20;
-/// What is looked at, in steps of five minutes: eight days, as much as the daemon keeps.
+/// Window in steps of five minutes: eight days, as much as the daemon keeps.
 const WINDOW: usize = 8 * DAY;
 const DAY: usize = 288;
 
@@ -53,7 +52,7 @@ struct Learning {
     model: Option<PathBuf>,
 }
 
-/// What a container looked like at the end of one of its days.
+/// The traits of a container at the end of one of its days.
 pub(crate) struct Look {
     pub(crate) name: String,
     pub(crate) traits: Traits,
@@ -82,7 +81,7 @@ fn run(args: &Learning) -> Result<(), Box<dyn Error>> {
     args.program.publish("demand-model.md", COMMAND, &table::markdown(&model, &found), &found)
 }
 
-/// What each container looked like at the end of each day.
+/// The traits of each container at the end of each day.
 fn looks(recordings: &[Recording]) -> Vec<Look> {
     in_parallel(recordings, |recording| {
         let series = steps::series(recording);
@@ -100,7 +99,7 @@ fn looks(recordings: &[Recording]) -> Vec<Look> {
     .collect()
 }
 
-/// Groups these by k-means.
+/// Clusters these by k-means.
 fn learn(traits: &[Traits]) -> Result<ClassModel, Box<dyn Error>> {
     let scaling = Scaling::of(traits);
     let values: Vec<f64> = traits.iter().flat_map(|traits| scaling.scaled(traits.values())).collect();

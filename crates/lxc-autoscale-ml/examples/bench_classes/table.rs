@@ -1,4 +1,4 @@
-//! The groups, and who belongs to which.
+//! The clusters, and their members.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -13,9 +13,9 @@ use crate::Look;
 #[derive(Serialize)]
 pub(crate) struct Found {
     title: String,
-    /// By container: how many of its days were of each class.
+    /// By container: the number of its days in each class.
     containers: BTreeMap<String, BTreeMap<Class, usize>>,
-    /// Days whose group has the name that their own traits have.
+    /// Days whose cluster has the name that their own traits give.
     agreeing: usize,
     days: usize,
 }
@@ -32,7 +32,7 @@ impl Found {
         Self { title: title.to_owned(), containers, agreeing, days: looks.len() }
     }
 
-    /// How many days were of each class.
+    /// The number of days in each class.
     fn shares(&self) -> BTreeMap<Class, usize> {
         let mut all = BTreeMap::new();
         for (class, days) in self.containers.values().flatten() {
@@ -42,7 +42,7 @@ impl Found {
     }
 }
 
-/// The middles of the groups, then how many days were of which class.
+/// The centres of the clusters, then the number of days in each class.
 pub(crate) fn markdown(model: &ClassModel, found: &[Found]) -> String {
     let mut text = format!("| class of a group | {} |\n", Traits::NAMES.join(" | "));
     let _ = writeln!(text, "| --- |{}", " ---: |".repeat(Traits::NAMES.len()));
@@ -61,7 +61,7 @@ pub(crate) fn markdown(model: &ClassModel, found: &[Found]) -> String {
         row(&mut text, &format!("**all {}**", found.title), &found.shares());
         let _ = writeln!(text, " {:.0} % |", 100.0 * found.agreeing as f64 / found.days.max(1) as f64);
     }
-    // Recorded machines have numbers, which say nothing to anybody.
+    // The numbers of recorded machines mean nothing to readers.
     for (name, classes) in found.last().into_iter().flat_map(|found| &found.containers) {
         row(&mut text, name, classes);
         text.push_str(" |\n");

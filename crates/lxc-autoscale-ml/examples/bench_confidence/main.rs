@@ -1,7 +1,7 @@
-//! How often decisions stay right, by the confidence that was stated: `cargo xtask bench confidence`.
+//! How often decisions stay right, by their stated confidence: `cargo xtask bench confidence`.
 //!
-//! With `--traces` the demand model and the confidence are learnt on one half of the machines and judged on the
-//! other, and the other way round; made-up containers are judged by the confidence that ships.
+//! With `--traces` the demand model and the confidence are trained on one half of the machines and evaluated on the
+//! other, and vice versa; synthetic containers are evaluated with the shipped confidence.
 
 #[path = "../shared/crosswise.rs"]
 mod crosswise;
@@ -37,7 +37,7 @@ use crate::crosswise::{Crosswise, half};
 use crate::outcome::{Said, both_resources};
 use crate::table::{Judged, Set};
 
-/// The command whose tables stand in the page.
+/// The command whose tables are in the page.
 const COMMAND: &str = "cargo xtask bench confidence";
 
 #[derive(Parser)]
@@ -72,7 +72,7 @@ fn run(args: &Learning) -> Result<(), Box<dyn Error>> {
     args.program.publish("demand-model.md", COMMAND, &tables, &sets)
 }
 
-/// Learns on each half and judges on the other; the model is learnt from all that was judged.
+/// Trains on each half and evaluates on the other; the model is trained on everything that was evaluated.
 fn crosswise(recordings: &[Recording]) -> Result<([Judged; 2], ConfidenceModel), Box<dyn Error>> {
     let learnt = Crosswise::learn(recordings)?;
     let said = both_resources(recordings, |id| Some(learnt.stranger(id)));
@@ -87,7 +87,7 @@ fn crosswise(recordings: &[Recording]) -> Result<([Judged; 2], ConfidenceModel),
     Ok(([cpu, memory], ConfidenceModel::new(cpu_model, memory_model)))
 }
 
-/// Learns from those of `said` that are `meant`.
+/// Trains on those of `said` that are `meant`.
 fn learn(said: &[Said], meant: impl Fn(&Said) -> bool) -> Result<ByMove, Box<dyn Error>> {
     let learn = |made: Move| -> Result<Probability, Box<dyn Error>> {
         let rows: Vec<Row> =
@@ -98,7 +98,7 @@ fn learn(said: &[Said], meant: impl Fn(&Said) -> bool) -> Result<ByMove, Box<dyn
     Ok(ByMove { keep: learn(Move::Keep)?, grow: learn(Move::Grow)?, shrink: learn(Move::Shrink)? })
 }
 
-/// Five digits are more than there is to know.
+/// Five digits are more than the data supports.
 fn rounded(mut probability: Probability) -> Probability {
     let round = |value: f64| (value * 1e5).round() / 1e5;
     probability.bias = round(probability.bias);

@@ -1,4 +1,4 @@
-//! What was decided about recorded machines, and what became of it.
+//! Decisions about recorded machines, and their outcomes.
 
 use std::sync::Arc;
 
@@ -15,29 +15,29 @@ use lxc_autoscale_ml::replay::CpuClass;
 use crate::parallel::in_parallel;
 use crate::steer::steer;
 
-/// Nothing is shrunk in a container's first hours, so what becomes of sizes that fit it closely is learnt from
-/// recommendations, too, in its first three days.
+/// Nothing is shrunk in a container's first hours, so for its first three days the outcome of tight sizes is learnt
+/// from recommendations, too.
 const YOUNG_SECONDS: u64 = 3 * 86_400;
-/// What is judged is the hour that follows.
+/// The following hour is judged.
 const HOUR_SECONDS: i64 = 3600;
-/// An hour of which less than this is known says nothing.
+/// An hour of which less than this is known is not judged.
 const LEAST_KNOWN_SECONDS: f64 = 3300.0;
 
-/// A decision, and what became of it.
+/// A decision and its outcome.
 pub(crate) struct Said {
     /// The machine.
     pub(crate) id: u64,
-    /// What was done to the size.
+    /// The kind of change.
     pub(crate) made: Move,
-    /// How long the resource had been known, in seconds.
+    /// How long the resource had been measured, in seconds.
     pub(crate) known_seconds: u64,
-    /// What was known.
+    /// Its grounds.
     pub(crate) grounds: Grounds,
-    /// The confidence as it was stated.
+    /// The stated confidence.
     pub(crate) stated_percent: f64,
-    /// Whether it was decided, or only looked at what would have become of the recommended size.
+    /// Whether it was decided; otherwise only the outcome of the recommended size was evaluated.
     pub(crate) is_decision: bool,
-    /// Whether it stayed right; `None` where the hour after it is not known.
+    /// Whether it stayed right; `None` if the following hour is unknown.
     pub(crate) right: Option<bool>,
 }
 
@@ -47,22 +47,22 @@ impl Said {
     }
 }
 
-/// One step of one resource, and what was decided after it.
+/// One step of one resource, and the decision after it.
 struct Step {
     at: i64,
     seconds: f64,
     demand: Option<f64>,
     made: Move,
-    /// The size in force from now on.
+    /// The size from now on.
     size: f64,
     known_seconds: u64,
     stated_percent: f64,
     grounds: Option<Grounds>,
-    /// The recommended size, and what is known of it as if it were in force.
+    /// The recommended size, and its grounds as if it were in force.
     recommended: Option<(f64, Grounds)>,
 }
 
-/// What was decided about CPU and memory of all `recordings`, each in a closed loop.
+/// The decisions about CPU and memory of all `recordings`, each in a closed loop.
 pub(crate) fn both_resources(
     recordings: &[Recording],
     demand: impl Fn(u64) -> Option<Arc<DemandModel>> + Sync,
@@ -77,7 +77,7 @@ pub(crate) fn both_resources(
 fn one(recording: &Recording, demand: Option<Arc<DemandModel>>) -> [Vec<Said>; 2] {
     let rules = Rules::benchmark(CpuClass::Fractional);
     let shared = Arc::new(Shared::with_demand(&RecommendConfig::default(), demand));
-    // Shrinks of little confidence are judged, too, else nobody could learn what becomes of them.
+    // Shrinks of low confidence are evaluated, too; otherwise their outcomes could not be learnt.
     let policy = Policy { min_confidence_percent: 0.0, ..Config::default().policy() };
     let (mut cpu, mut memory) = (Vec::new(), Vec::new());
     steer(
@@ -154,7 +154,7 @@ fn judge(id: u64, steps: &[Step], least_served: ServedShare) -> Vec<Said> {
     all
 }
 
-/// Whether `size` would have served the coming hour; `None` where too little of it is known.
+/// Whether `size` would have served the coming hour; `None` if too little of it is known.
 fn is_served(coming: &[Step], size: f64, least_served: ServedShare) -> Option<bool> {
     let (mut seconds, mut wanted, mut missed) = (0.0, 0.0, 0.0);
     for step in coming {

@@ -7,12 +7,12 @@ use serde::Serialize;
 
 use crate::outcome::Said;
 
-/// Confidences are counted by tenths.
+/// Confidences are binned by tenths.
 const DECILES: usize = 10;
-/// From this on a decision counts as sure.
+/// From this confidence on a decision counts as certain.
 const SURE_PERCENT: f64 = 90.0;
 const HOUR: u64 = 3600;
-/// How long a resource has been known, up to so many seconds, in words.
+/// How long a resource has been measured, up to this many seconds, in words.
 const AGES: [(&str, u64); 4] = [
     ("up to 6 hours", 6 * HOUR),
     ("6 to 24 hours", 24 * HOUR),
@@ -56,7 +56,7 @@ impl Count {
         self.stated_percent += stated_percent;
     }
 
-    /// The number, the mean of what was stated, and the share that stayed right.
+    /// The number, the mean stated confidence, and the share that stayed right.
     fn cells(&self) -> String {
         if self.all == 0 {
             return "0 | – | –".to_owned();
@@ -68,7 +68,7 @@ impl Count {
 }
 
 impl Judged {
-    /// Of decisions with the confidence in each.
+    /// From decisions, each with its confidence.
     pub(crate) fn new<'a>(said: impl Iterator<Item = (&'a Said, f64)>) -> Self {
         let mut judged = Self::default();
         for (one, stated) in said.filter(|(one, _)| one.is_decision) {

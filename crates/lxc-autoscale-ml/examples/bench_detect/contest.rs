@@ -1,4 +1,4 @@
-//! Every detector on every series, as the daemon asks them: the newest row by what was learnt from those before it.
+//! Every detector on every series, used as in the daemon: the newest row is judged by those before it.
 
 use lxc_autoscale_ml::config::ModelConfig;
 use lxc_autoscale_ml::detect::{Detector, DetectorParams};
@@ -15,19 +15,19 @@ pub(crate) const DETECTORS: [Detector; 6] = [
     Detector::RobustZscore,
     Detector::Consensus,
 ];
-/// The daemon learns anew in each cycle; here every three hours, which takes a thirty-sixth of the time.
+/// The daemon trains in each cycle; here every three hours, which takes a thirty-sixth of the time.
 const LEARN_EVERY: usize = 36;
 
-/// What a detector says of one sample.
+/// A detector's verdict on one sample.
 #[derive(Clone, Copy)]
 pub(crate) struct Said {
-    /// The score less that of the rarest twentieth of the past; less is more unusual.
+    /// The score minus the 5 % quantile of the past; lower is more unusual.
     pub(crate) decision: f64,
     /// Share of the past that was less unusual, in percent.
     pub(crate) percentile: f64,
 }
 
-/// What each of [`DETECTORS`] says of the samples from [`WARM_UP`] on; `None` where it could learn nothing.
+/// The verdicts of each of [`DETECTORS`] on the samples from [`WARM_UP`] on; `None` where it could not be trained.
 pub(crate) fn judge(series: &Labelled) -> Result<Vec<Vec<Option<Said>>>, String> {
     let model = ModelConfig::default();
     let params = DETECTORS.map(|detector| DetectorParams { detector, ..model.detection() });

@@ -1,18 +1,18 @@
-//! How well a detector tells events from the rest.
+//! How well a detector distinguishes events from the rest.
 
 use std::collections::BTreeMap;
 
 use crate::contest::Said;
 use crate::labelled::{DAY, Event, KINDS, Labelled, WARM_UP};
 
-/// Flags that lie so close together are one alarm.
+/// Flags at most this far apart are one alarm.
 const ONE_ALARM: usize = 6;
-/// The extremes of an hour still show an event that has ended.
+/// The extremes of an hour still show an event after its end.
 const AFTERMATH: usize = 12;
-/// Shares of the past that are taken to be unusual.
+/// Shares of the past that count as unusual.
 pub(crate) const SHARES: [f64; 5] = [0.05, 0.02, 0.01, 0.005, 0.002];
 
-/// Of one detector on one series with its events, and without.
+/// One detector on one series, with events and without.
 #[derive(Clone, Default)]
 pub(crate) struct OfSeries {
     roc_auc: Option<f64>,
@@ -20,41 +20,41 @@ pub(crate) struct OfSeries {
     at: Vec<AtShare>,
 }
 
-/// Of one threshold.
+/// For one threshold.
 #[derive(Clone, Default)]
 struct AtShare {
     /// By kind: events found, events.
     events: [(u32, u32); KINDS.len()],
-    /// Alarms where nothing happens, and the days of that.
+    /// Alarms outside of events, and the days of that.
     false_alarms: (u32, f64),
     /// The same in the series without events.
     clean_alarms: (u32, f64),
 }
 
-/// Of one detector on a set of series.
+/// One detector on a set of series.
 #[derive(serde::Serialize)]
 pub(crate) struct OfSet {
     /// Mean over the series of the area under the ROC curve of the samples.
     pub(crate) roc_auc: f64,
-    /// The same under the curve of precision over recall.
+    /// The same under the precision-recall curve.
     pub(crate) pr_auc: f64,
     pub(crate) thresholds: Vec<OfThreshold>,
 }
 
-/// Of one detector at one threshold on a set of series.
+/// One detector at one threshold on a set of series.
 #[derive(serde::Serialize)]
 pub(crate) struct OfThreshold {
     pub(crate) share: f64,
-    /// Share of the events in which at least one sample was flagged.
+    /// Share of the events with at least one flagged sample.
     pub(crate) recall: f64,
     pub(crate) recall_by_kind: BTreeMap<&'static str, f64>,
-    /// Alarms a day where nothing was made to happen.
+    /// Alarms per day outside of injected events.
     pub(crate) false_alarms: f64,
-    /// The same in the series as they are.
+    /// The same in the series without events.
     pub(crate) clean_alarms: f64,
 }
 
-/// What one detector said of a series with events and of the same without.
+/// The figures of one detector on a series with events and on the same without.
 pub(crate) fn of_series(with: &Labelled, said: &[Option<Said>], clean: &[Option<Said>]) -> OfSeries {
     let labels = labels(&with.events, said.len());
     let scored: Vec<(f64, bool)> = said
@@ -104,7 +104,7 @@ fn is_flagged(said: Option<&Said>, share: f64) -> bool {
     said.is_some_and(|said| 100.0 * (1.0 - share) < said.percentile)
 }
 
-/// Alarms among these samples, and their days; what is `None` belongs to neither.
+/// Alarms among these samples, and their days; `None` counts for neither.
 fn alarms(said: impl Iterator<Item = Option<Said>>, share: f64) -> (u32, f64) {
     let (mut alarms, mut samples, mut quiet_for) = (0, 0_usize, usize::MAX);
     for said in said {
@@ -119,7 +119,7 @@ fn alarms(said: impl Iterator<Item = Option<Said>>, share: f64) -> (u32, f64) {
     (alarms, samples as f64 / DAY as f64)
 }
 
-/// Areas under the curves of (false positive rate, recall) and of (recall, precision); less is more unusual.
+/// Areas under the curves of (false positive rate, recall) and of (recall, precision); lower is more unusual.
 fn areas(mut scored: Vec<(f64, bool)>) -> Option<(f64, f64)> {
     scored.sort_by(|a, b| a.0.total_cmp(&b.0));
     let positives = scored.iter().filter(|(_, event)| *event).count() as f64;

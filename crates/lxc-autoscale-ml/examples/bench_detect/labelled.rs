@@ -1,4 +1,4 @@
-//! Series with events of known place and kind, and the same without them.
+//! Series with events of known position and kind, and the same without them.
 
 use jiff::Timestamp;
 use lxc_autoscale_core::RecordTime;
@@ -8,26 +8,26 @@ use lxc_autoscale_ml::replay::Size;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-/// Samples of a day: traces come every five minutes.
+/// Samples per day: traces have one every five minutes.
 pub(crate) const DAY: usize = 288;
 const HOUR: usize = 12;
-/// Of a longer recording the beginning.
+/// Most samples that are used of a recording.
 const MOST: usize = 14 * DAY;
-/// What came before is only learnt from.
+/// Earlier samples are only used for training.
 pub(crate) const WARM_UP: usize = 3 * DAY;
 
-/// What happens.
+/// The kind of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 pub(crate) enum Kind {
     /// A quarter of an hour far above everything.
     Spike,
-    /// Three hours on a higher level.
+    /// Three hours at a higher level.
     Shift,
     /// Eight hours in which memory grows.
     Leak,
-    /// Two hours of silence: what runs in it has died.
+    /// Two hours of silence: the service has died.
     Silence,
-    /// Six hours that are those of half a day before; only where days are alike.
+    /// Six hours with the values of half a day before; only if days are alike.
     Break,
 }
 
@@ -63,16 +63,16 @@ pub(crate) struct Event {
     pub(crate) end: usize,
 }
 
-/// A series of records and what happens in it.
+/// A series of records and its events.
 pub(crate) struct Labelled {
     pub(crate) records: Vec<ContainerRecord>,
     pub(crate) events: Vec<Event>,
 }
 
-/// Use of CPU (cores) and memory (MiB).
+/// Usage of CPU (cores) and memory (MiB).
 type Use = (f64, f64);
 
-/// The recording as it is, and with events about every day and a half; `None` where it is too short.
+/// The recording as it is, and with events about every day and a half; `None` if it is too short.
 pub(crate) fn label(recording: &Recording) -> Option<(Labelled, Labelled)> {
     let uses: Vec<Use> = recording
         .samples
@@ -123,7 +123,7 @@ fn inject(clean: &[Use], with: &mut [Use], built: Size, rng: &mut ChaCha8Rng) ->
     }
 }
 
-/// What lies between the median and the 99th percentile; a twentieth of what it was built with at least.
+/// The distance between the median and the 99th percentile; at least a twentieth of the provisioned size.
 fn range(uses: &[Use], of: fn(&Use) -> f64, built: f64) -> f64 {
     let mut values: Vec<f64> = uses.iter().map(of).collect();
     values.sort_by(f64::total_cmp);
@@ -144,8 +144,8 @@ fn is_daily(uses: &[Use]) -> bool {
     0.3 < both / (a * b).sqrt()
 }
 
-/// The records of the monitor. What a trace does not tell is made up: traffic that follows CPU, reads and writes as they
-/// come, some processes. It makes the tables as wide as a real container's, and says nothing about the events but that.
+/// The monitor's records. Values that a trace lacks are synthetic: traffic that follows CPU, random reads and writes,
+/// some processes. They make the tables as wide as a real container's, and say nothing else about the events.
 fn records(recording: &Recording, uses: &[Use]) -> Vec<ContainerRecord> {
     let mut rng = ChaCha8Rng::seed_from_u64(!recording.id);
     let (mut io, mut network) = ((0.0, 0.0), (0.0, 0.0));

@@ -1,4 +1,4 @@
-//! How well each detector tells events of known place from the rest: `cargo xtask bench detect`.
+//! How well each detector distinguishes known events from the rest: `cargo xtask bench detect`.
 
 mod contest;
 mod figures;
@@ -25,7 +25,7 @@ use crate::figures::{OfSeries, OfSet};
 use crate::labelled::KINDS;
 use crate::program::Args;
 
-/// The command whose tables stand in the page.
+/// The command whose tables are in the page.
 const COMMAND: &str = "cargo xtask bench detect";
 
 /// The detectors on a set of series.
@@ -88,7 +88,7 @@ fn markdown(set: &Set) -> String {
             };
             let _ = write!(text, "| {areas} | {} % | {:.0} % |", 100.0 * at.share, 100.0 * at.recall);
             for kind in KINDS {
-                // No event of that kind was put into these series.
+                // These series have no event of that kind.
                 let recall = at.recall_by_kind.get(kind.name()).filter(|recall| recall.is_finite());
                 let shown = recall.map_or("–".to_owned(), |recall| format!("{:.0} %", 100.0 * recall));
                 let _ = write!(text, " {shown} |");

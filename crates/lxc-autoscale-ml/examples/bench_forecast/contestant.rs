@@ -1,4 +1,4 @@
-//! Who forecasts.
+//! The forecasters.
 
 use augurs::ets::AutoETS;
 use augurs::mstl::MSTLModel;
@@ -10,7 +10,7 @@ use lxc_autoscale_ml::recommend::series::KEPT_STEPS;
 
 const DAY: usize = 288;
 
-/// A way to forecast.
+/// A forecaster.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Contestant {
     /// This product: the best of its methods by its own trials.
@@ -40,7 +40,7 @@ impl Contestant {
         }
     }
 
-    /// A value for each level of each coming step; what a contestant cannot say is missing.
+    /// A value for each level of each coming step; steps without a forecast are missing.
     pub(crate) fn forecast(self, first_step: i64, values: &[f32], ahead: usize) -> Option<Vec<[f64; 5]>> {
         let skipped = values.len().saturating_sub(PAST_STEPS);
         let past = Past {
@@ -72,7 +72,7 @@ impl Contestant {
     }
 }
 
-/// Gaps filled with what was known before them: these models know no gaps.
+/// Gaps filled with the last known value: these models do not support gaps.
 fn filled(values: &[f32]) -> Vec<f64> {
     let mut last = values.iter().copied().find(|value| !value.is_nan()).unwrap_or(0.0);
     let fill = |value: &f32| {
@@ -82,7 +82,7 @@ fn filled(values: &[f32]) -> Vec<f64> {
     values.iter().map(fill).collect()
 }
 
-/// The five levels from the middle and the bands of 80 % and 95 %.
+/// The five levels from the median and the bands of 80 % and 95 %.
 fn banded(predict: impl Fn(f64) -> Option<Forecast>) -> Option<Vec<[f64; 5]>> {
     let (wide, narrow) = (predict(0.95)?, predict(0.8)?);
     let (outer, inner) = (wide.intervals?, narrow.intervals?);

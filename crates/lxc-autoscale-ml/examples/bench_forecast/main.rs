@@ -21,7 +21,7 @@ use lxc_autoscale_ml::backtest::recording::Recording;
 use crate::program::Args;
 use crate::score::{Set, contest, markdown};
 
-/// The command whose tables stand in the page.
+/// The command whose tables are in the page.
 const COMMAND: &str = "cargo xtask bench forecast";
 
 fn main() -> ExitCode {

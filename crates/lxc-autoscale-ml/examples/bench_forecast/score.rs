@@ -1,4 +1,4 @@
-//! How good the forecasts were.
+//! The quality of the forecasts.
 
 use std::fmt::Write;
 use std::time::Instant;
@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::contestant::Contestant;
 use crate::parallel::in_parallel;
 
-/// The first forecast is made after three days, the others at different times of later days, and so many at most.
+/// The first forecast is made after three days, the others at different times of later days, up to this number.
 const FIRST_STEP: usize = 3 * 288;
 const MOST_ORIGINS: usize = 8;
 /// Horizons in steps: an hour and a day.
@@ -24,26 +24,26 @@ pub(crate) struct Set {
     pub(crate) rows: Vec<Row>,
 }
 
-/// One contestant at one horizon for one resource.
+/// One forecaster at one horizon for one resource.
 #[derive(Serialize)]
 pub(crate) struct Row {
     resource: &'static str,
     horizon_steps: usize,
     contestant: &'static str,
-    /// Forecasts that were made, and those it could not make.
+    /// Forecasts that were made, and those that were impossible.
     made: usize,
     missing: usize,
-    /// Pinball loss over the mean use, mean over series.
+    /// Pinball loss divided by the mean usage, mean over series.
     loss: f64,
-    /// The same over that of the last value, geometric mean over series.
+    /// The same divided by that of the last value, geometric mean over series.
     ratio: f64,
     coverage_80: f64,
     coverage_95: f64,
-    /// Of one forecast, in the JSON only: it depends on the machine.
+    /// Time per forecast, in the JSON only: it depends on the machine.
     milliseconds: f64,
 }
 
-/// What a contestant did on one series at one horizon.
+/// The results of a forecaster on one series at one horizon.
 #[derive(Clone, Copy, Default)]
 struct Tally {
     made: usize,
@@ -103,7 +103,7 @@ fn row(
         sum.within_95 += own.within_95;
         sum.seconds += own.seconds;
         if 0.0 < own.values && 0.0 < last.values {
-            // A series that never moves has no loss to be compared.
+            // A constant series has no loss to compare with.
             let unmoved = 1e-4 * scale;
             let mean = |tally: &Tally| tally.loss / tally.values;
             loss += mean(own) / scale;
@@ -125,7 +125,7 @@ fn row(
     }
 }
 
-/// What all contestants did on one resource of a recording; `None` of one that is too short or was never used.
+/// The results of all forecasters on one resource of a recording; `None` if it is too short or unused.
 fn one(recording: &Recording, cpu: bool) -> Option<(f64, Tallies)> {
     let first = step_of(recording.span()?.0);
     let mut values: Vec<f32> = Vec::new();
@@ -141,7 +141,7 @@ fn one(recording: &Recording, cpu: bool) -> Option<(f64, Tallies)> {
         values.iter().filter(|value| !value.is_nan()).map(|value| f64::from(*value)).collect();
     let scale = known.iter().sum::<f64>() / known.len() as f64;
     let mut tallies = Tallies::default();
-    // Not a divisor of a day, so that every time of day is met.
+    // Not a divisor of a day, so that all times of day occur.
     let apart = ((values.len().saturating_sub(FIRST_STEP + HORIZONS[1])) / MOST_ORIGINS).max(50) | 1;
     let origins = (FIRST_STEP..values.len().saturating_sub(HORIZONS[1])).step_by(apart).take(MOST_ORIGINS);
     for origin in origins {
@@ -157,7 +157,7 @@ fn one(recording: &Recording, cpu: bool) -> Option<(f64, Tallies)> {
                 tally.seconds += begin.elapsed().as_secs_f64();
                 said.push(rows);
             }
-            // Only what all of them could say is compared.
+            // Only forecasts that all of them could make are compared.
             let all = said.iter().all(Option::is_some);
             for (rows, tally) in said.iter().zip(tallies.iter_mut()) {
                 match rows {
@@ -200,7 +200,7 @@ pub(crate) fn markdown(set: &Set) -> String {
     out
 }
 
-/// A figure with so many digits; what has no bound is not spelt out.
+/// A figure with so many digits; large ones are abbreviated.
 fn figure(value: f64, digits: usize) -> String {
     if value < 1000.0 { format!("{value:.digits$}") } else { "> 1000".to_owned() }
 }

@@ -1,8 +1,7 @@
-//! How much room the ledger takes: `cargo xtask bench ledger`.
+//! The size of the ledger: `cargo xtask bench ledger`.
 //!
-//! Two weeks of 24 made-up containers, a record and a decision about each every minute, carried out as the daemon
-//! does; eight of each, so that there are 192. What is written is what the daemon writes: the very pipeline, the very
-//! ledger, in a file.
+//! Two weeks of 24 synthetic containers, eight copies of each (192 in all), with a record and a decision every minute,
+//! carried out as by the daemon. The pipeline and the ledger are the daemon's own, and the ledger is a file.
 
 #[path = "../shared/generate.rs"]
 mod generate;
@@ -33,7 +32,7 @@ use serde::Serialize;
 const COPIES: u32 = 8;
 const MINUTE: i64 = 60;
 const STEP_MINUTES: usize = 5;
-/// What the figures are told for.
+/// The figures are extrapolated to this many containers.
 const CONTAINERS: f64 = 200.0;
 const DAYS: f64 = 90.0;
 
@@ -47,19 +46,19 @@ struct Args {
     json: Option<PathBuf>,
 }
 
-/// What was measured.
+/// The measurements.
 #[derive(Serialize)]
 struct Figures {
     containers: u32,
     days: f64,
-    /// Decisions that were made.
+    /// Decisions made.
     decisions: u64,
-    /// Entries that were written.
+    /// Entries written.
     entries: u64,
     entries_per_container_day: f64,
-    /// Of the file, with its indexes.
+    /// Size of the file, including its indexes.
     bytes_per_entry: f64,
-    /// Of 200 containers in 90 days.
+    /// For 200 containers in 90 days.
     entries_expected: f64,
     mib_expected: f64,
 }
@@ -96,7 +95,7 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Decides and writes as the daemon does, minute by minute; returns how many decisions were made.
+/// Decides and writes like the daemon, minute by minute; returns the number of decisions.
 fn fill(path: &Path, traces: &[Recording], days: usize) -> Result<u64, Box<dyn Error>> {
     let mut config = Config::default();
     config.metrics.history = PathBuf::new();
@@ -174,7 +173,7 @@ fn provisioned(trace: &Recording) -> (u32, u64) {
     (trace.provisioned.cores as u32, trace.provisioned.memory_mib as u64)
 }
 
-/// The node as the monitor records it at a minute, with the little unrest that five minutes' means lack.
+/// The node as the monitor records it at a minute, with the slight noise that five-minute means lack.
 fn snapshot(
     traces: &[Recording],
     sizes: &[(u32, u64)],
@@ -251,7 +250,7 @@ fn measure(path: &Path, kinds: usize, days: f64, decisions: u64) -> Result<Figur
     let ledger = Ledger::open_read_only(path)?.ok_or("there is no ledger")?;
     let entries = ledger.count()?;
     drop(ledger);
-    // Reopened, so that the log is in the file.
+    // Reopened, so that the write-ahead log is merged into the file.
     drop(Ledger::open(path)?);
     let bytes = std::fs::metadata(path)?.len();
     let containers = u32::try_from(kinds)? * COPIES;

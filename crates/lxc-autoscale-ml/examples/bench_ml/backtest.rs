@@ -1,4 +1,4 @@
-//! How fast the past is replayed: `lxc-autoscale-ml backtest`, from the file to the table.
+//! The speed of `lxc-autoscale-ml backtest`, from the file to the table.
 
 use std::error::Error;
 use std::fmt::Write;
@@ -12,7 +12,7 @@ use lxc_autoscale_ml::backtest::recording::Recording;
 const CONTAINERS: usize = 50;
 const DAYS: u32 = 30;
 
-/// How long it took, in seconds.
+/// Its duration, in seconds.
 #[derive(serde::Serialize)]
 pub(crate) struct Figures {
     container_days: f64,
@@ -20,7 +20,7 @@ pub(crate) struct Figures {
     page_seconds: f64,
 }
 
-/// Measures the program on made-up traces.
+/// Measures the program on synthetic traces.
 pub(crate) fn measure(program: &Path, directory: &Path) -> Result<Figures, Box<dyn Error>> {
     let recordings = crate::generate::traces(CONTAINERS, DAYS);
     let traces = directory.join("traces.csv");

@@ -13,25 +13,25 @@ use lxc_autoscale_core::metrics_file::{Bounds, MetricsWriter};
 use crate::node::{CONTAINERS, Node, STEP};
 use crate::process::{Daemon, Memory, Program};
 
-/// Cycles that are measured, each with a new snapshot.
+/// Cycles measured, each with a new snapshot.
 const CYCLES: u32 = 6;
-/// Snapshots of a day: as many as the daemon's tables keep.
+/// Snapshots of a day: as many as the daemon's tables hold.
 const DAY: u32 = 1440;
-/// The size that the monitor lets the metrics file grow to before it drops the older half.
+/// The size at which the monitor drops the older half of the metrics file.
 const SHIPPED_BYTES: u64 = 64 << 20;
-/// No bound that a day would meet.
+/// Bounds that a day does not reach.
 const UNBOUNDED: Bounds = Bounds { max_bytes: 8 << 30, max_age: Duration::from_hours(720) };
 
-/// What was measured.
+/// The measurements.
 #[derive(serde::Serialize)]
 pub(crate) struct Figures {
     /// Snapshots of the metrics file at its shipped bounds.
     pub(crate) snapshots: u32,
-    /// The first cycle on the files of a node as they ship.
+    /// The first cycle on the files of a node with shipped settings.
     pub(crate) cold: Phase,
-    /// The first cycle on a metrics file of a whole day, which makes the tables full at once.
+    /// The first cycle on a metrics file of a whole day, which fills the tables.
     pub(crate) day: Phase,
-    /// A cycle with one new snapshot, tables full, in the daemon that had read the day.
+    /// A cycle with one new snapshot and full tables, in the daemon that read the day.
     pub(crate) steady: Phase,
     /// The first cycle after a restart, from the checkpoint.
     pub(crate) restart: Phase,
@@ -39,27 +39,27 @@ pub(crate) struct Figures {
     pub(crate) steady_after_restart: Phase,
 }
 
-/// One of the measurements.
+/// One measurement.
 #[derive(Clone, Copy, serde::Serialize)]
 pub(crate) struct Phase {
-    /// CPU time of a cycle, in seconds.
+    /// CPU time per cycle, in seconds.
     pub(crate) cpu_seconds: f64,
-    /// Memory at its end.
+    /// Memory at the end.
     pub(crate) memory_mib: Memory,
 }
 
-/// The files of a node, and the daemon's configuration beside them.
+/// The files of a node, and the daemon's configuration.
 struct Stage {
     directory: PathBuf,
     configuration: PathBuf,
     node: Node,
     writer: MetricsWriter,
-    /// Snapshots at first.
+    /// Number of initial snapshots.
     snapshots: u32,
 }
 
 impl Stage {
-    /// With at most `minutes` of snapshots and `bytes` of them, which end about now, and the history before them.
+    /// With at most `minutes` and `bytes` of snapshots, which end about now, and the history before them.
     fn set_up(directory: &Path, history: &Path, minutes: u32, bytes: u64) -> Result<Self, Box<dyn Error>> {
         std::fs::create_dir_all(directory)?;
         let metrics = directory.join("lxc_metrics.json");
@@ -77,7 +77,7 @@ impl Stage {
         let minutes = minutes.min(u32::try_from(bytes / one)?);
         let begin = Timestamp::now().checked_sub(SignedDuration::try_from(minutes * STEP)?)?;
         let mut node = Node::new(begin);
-        // All at once: appending keeps copies for slow readers, which would be gigabytes here.
+        // In one go: appending keeps copies for slow readers, which would be gigabytes here.
         let mut file = BufWriter::new(File::create(&metrics)?);
         file.write_all(b"[")?;
         for minute in 0..minutes {
@@ -104,7 +104,7 @@ impl Stage {
 
     /// The mean of the next cycles, each with a new snapshot.
     fn cycles(&mut self, daemon: &mut Daemon) -> Result<Phase, Box<dyn Error>> {
-        // Whatever came with the start is over.
+        // Not counting the rest of the start.
         daemon.end_of_cycle()?;
         let before = daemon.cpu_seconds()?;
         for _ in 0..CYCLES {
@@ -118,7 +118,7 @@ impl Stage {
 
 impl Drop for Stage {
     fn drop(&mut self) {
-        // It may hold gigabytes; the directory around it goes in any case.
+        // It may be gigabytes; the directory around it is removed in any case.
         let _ = std::fs::remove_dir_all(&self.directory);
     }
 }

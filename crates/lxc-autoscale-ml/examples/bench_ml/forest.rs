@@ -1,4 +1,4 @@
-//! The isolation forest against scikit-learn's: learning a table and scoring all of its rows, in one run.
+//! The isolation forest compared with scikit-learn's: training on a table and scoring all of its rows, in one run.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -17,9 +17,9 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 const COLUMNS: usize = 26;
 const CONTAMINATION: f64 = 0.05;
 const TREES: usize = 100;
-/// Rows, and how often each is measured; the least time counts.
+/// Numbers of rows, and of repetitions; the shortest time counts.
 const SIZES: [(usize, u32); 3] = [(1_000, 9), (10_000, 5), (100_000, 3)];
-/// Rows that each tree sees: the daemon's default and scikit-learn's.
+/// Rows per tree: the daemon's default and scikit-learn's.
 const SAMPLES: [usize; 2] = [64, 256];
 
 /// One comparison.
@@ -27,13 +27,13 @@ const SAMPLES: [usize; 2] = [64, 256];
 pub(crate) struct Row {
     rows: usize,
     samples: usize,
-    /// Whether both were held to one processor.
+    /// Whether both were pinned to one processor.
     one_processor: bool,
     ours_seconds: f64,
     scikit_learn_seconds: f64,
 }
 
-/// All of them.
+/// All comparisons.
 #[derive(serde::Serialize)]
 pub(crate) struct Figures {
     scikit_learn: String,
@@ -57,7 +57,7 @@ pub(crate) fn measure(python: &Path, directory: &Path) -> Result<Figures, Box<dy
     one.set((0..CpuSet::MAX_CPU).find(|cpu| all.is_set(*cpu)).ok_or("no processor")?);
     let (mut rows, mut version) = (Vec::new(), String::new());
     for (one_processor, processors) in [(true, &one), (false, &all)] {
-        // What is started from here on inherits it.
+        // Inherited by child processes.
         sched_setaffinity(None, processors)?;
         for samples in SAMPLES {
             let theirs = scikit_learn(python, &path, samples)?;
@@ -76,7 +76,7 @@ pub(crate) fn measure(python: &Path, directory: &Path) -> Result<Figures, Box<dy
     Ok(Figures { scikit_learn: version, rows })
 }
 
-/// Two ways of life in most columns, and one row in a hundred that is neither.
+/// Two modes in most columns, and one row in a hundred with neither.
 fn table(rows: usize) -> Array2<f32> {
     let mut rng = ChaCha8Rng::seed_from_u64(26);
     let mut table = Array2::zeros((rows, COLUMNS));
@@ -84,7 +84,7 @@ fn table(rows: usize) -> Array2<f32> {
         let busy = if rng.gen_bool(0.3) { 3.0 } else { 0.0 };
         let odd = if rng.gen_bool(0.01) { 4.0 } else { 1.0 };
         for (column, cell) in row.iter_mut().enumerate() {
-            // About a Gaussian.
+            // Nearly Gaussian.
             let noise: f32 = (0..6).map(|_| rng.gen_range(-1.0_f32..1.0)).sum();
             *cell = odd * noise + if column % 3 == 0 { busy } else { 0.0 };
         }

@@ -1,4 +1,5 @@
-//! What the ml daemon costs: a cycle, its isolation forest against scikit-learn's, a back-test: `cargo xtask bench ml`.
+//! The cost of the ml daemon: a cycle, its isolation forest compared with scikit-learn's, a back-test: `cargo xtask
+//! bench ml`.
 
 #![allow(clippy::print_stdout, reason = "a benchmark prints its tables")]
 
@@ -22,7 +23,7 @@ use lxc_autoscale_core::ErrorChain;
 
 use crate::process::Program;
 
-/// The command whose tables stand in the page.
+/// The command whose tables are in the page.
 const COMMAND: &str = "cargo xtask bench ml";
 
 #[derive(Parser)]
@@ -76,7 +77,7 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<(), Box<dyn Error>> {
-    // Not in /tmp: that may be memory, which would be part of what the node has.
+    // Not in /tmp, which may be in memory and would then count as used.
     let directory = tempfile::Builder::new().prefix("bench_ml.").tempdir_in("/var/tmp")?;
     let program = Program { path: &args.daemon, environment: &args.environment };
     let wanted = |part| args.only.is_empty() || args.only.contains(&part);

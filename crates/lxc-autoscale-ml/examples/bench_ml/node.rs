@@ -1,4 +1,4 @@
-//! A node as the monitor records it: two hundred containers, with every field that they have on a real one.
+//! A node as the monitor records it: two hundred containers, with every field of a real one.
 
 use std::time::Duration;
 
@@ -58,7 +58,7 @@ impl Node {
         })
     }
 
-    /// A container with a day and a night; one in five is idle.
+    /// A container with a daily pattern; one in five is idle.
     fn container(
         &mut self,
         index: u32,

@@ -1,4 +1,4 @@
-//! The daemon as a process: what the kernel says of its CPU time and memory, cycle by cycle.
+//! The daemon as a process: its CPU time and memory, cycle by cycle, as reported by the kernel.
 
 use std::error::Error;
 use std::io::{BufRead, BufReader};
@@ -8,12 +8,12 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use rustix::param::clock_ticks_per_second;
 use rustix::process::{Pid, Signal, kill_process};
 
-/// What the daemon says of an API that is not there, which it asks for boosts; it has nothing else to ask it.
+/// What the daemon logs without an API, which it only asks for boosts here.
 const NO_API: &str = "what somebody else changes counts as set by hand, boosts included";
-/// What the daemon writes when it has ended a cycle.
+/// What the daemon logs at the end of a cycle.
 const END_OF_CYCLE: &str = "before the next run.";
 
-/// The daemon's program, and what its unit sets in its environment.
+/// The daemon's program, and the environment that its unit sets.
 #[derive(Clone, Copy)]
 pub(crate) struct Program<'a> {
     pub(crate) path: &'a Path,
@@ -21,7 +21,7 @@ pub(crate) struct Program<'a> {
     pub(crate) environment: &'a [String],
 }
 
-/// A daemon that runs.
+/// A running daemon.
 pub(crate) struct Daemon {
     child: Child,
     lines: BufReader<ChildStdout>,
@@ -30,11 +30,11 @@ pub(crate) struct Daemon {
 /// Memory of a process, in MiB.
 #[derive(Clone, Copy, serde::Serialize)]
 pub(crate) struct Memory {
-    /// At the most (`VmHWM`).
+    /// The peak (`VmHWM`).
     pub(crate) peak: f64,
-    /// Now (`VmRSS`).
+    /// At present (`VmRSS`).
     pub(crate) resident: f64,
-    /// Of it what is its own and not pages of its program (`RssAnon`).
+    /// The part that is not backed by files (`RssAnon`).
     pub(crate) anonymous: f64,
 }
 
@@ -51,7 +51,7 @@ impl Daemon {
         Ok(Self { child, lines })
     }
 
-    /// Waits for the end of the cycle that is under way, or of the next one.
+    /// Waits for the end of the present cycle, or of the next one.
     pub(crate) fn end_of_cycle(&mut self) -> Result<(), Box<dyn Error>> {
         let mut line = String::new();
         while self.lines.read_line(&mut line)? != 0 {
@@ -70,7 +70,8 @@ impl Daemon {
     /// CPU time so far, in seconds.
     pub(crate) fn cpu_seconds(&self) -> Result<f64, Box<dyn Error>> {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
-        // The name of the program, in brackets, may hold anything; user and system time are the 12th and 13th after it.
+        // The name of the program, in brackets, may contain anything; user and system time are the 12th and 13th field
+        // after it.
         let (_, fields) = stat.rsplit_once(')').ok_or("no stat")?;
         let ticks = fields.split_ascii_whitespace().skip(11).take(2).map(str::parse::<u64>);
         let ticks = ticks.sum::<Result<u64, _>>()?;
@@ -87,11 +88,11 @@ impl Daemon {
         Ok(Memory { peak: of("VmHWM")?, resident: of("VmRSS")?, anonymous: of("RssAnon")? })
     }
 
-    /// Tells it to end, and waits until it has.
+    /// Stops it, and waits for its end.
     pub(crate) fn stop(mut self) -> Result<(), Box<dyn Error>> {
         let pid = Pid::from_raw(i32::try_from(self.child.id())?).ok_or("no process")?;
         kill_process(pid, Signal::TERM)?;
-        // It would wait for whoever reads its lines.
+        // Otherwise it might block on its output.
         std::io::copy(&mut self.lines, &mut std::io::sink())?;
         let status = self.child.wait()?;
         if status.success() { Ok(()) } else { Err(format!("the daemon ended with {status}").into()) }

@@ -17,23 +17,23 @@ use crate::oracle;
 use crate::parallel::in_parallel;
 use crate::peers::{AsProvisioned, Autopilot, MovingMax, Original, Peer, Shown, Sibling, Vpa};
 
-/// A way to sizes.
+/// A sizing policy.
 #[derive(Clone, Copy)]
 enum Policy {
-    /// Our own, by the very functions of the daemon, with its built-in configuration and the model that ships. The
-    /// guards are no part of what is recommended, and the others have none.
+    /// Our own, by the daemon's functions, with its built-in configuration and the shipped model. Without the guards,
+    /// which are not part of the recommendation and which the others do not have.
     Product,
-    /// The same with the guards, as the daemon is.
+    /// The same with the guards, as in the daemon.
     Guarded,
-    /// The same with a demand model that was learnt from other machines.
+    /// The same with a demand model trained on other machines.
     Stranger,
     /// Another product.
     Peer(fn() -> Box<dyn Peer>),
-    /// Who knows the future.
+    /// A policy that knows the future.
     Oracle(fn(&Rules, &Prices, &Recording, &[Step]) -> Vec<Size>),
 }
 
-/// The policies in the order of the table, with the names that are shown.
+/// The policies in the order of the table, with their displayed names.
 const POLICIES: [(&str, Policy); 11] = [
     ("**lxc-autoscale-ml**, learnt from other machines", Policy::Stranger),
     ("**lxc-autoscale-ml**", Policy::Product),
@@ -51,8 +51,8 @@ const POLICIES: [(&str, Policy); 11] = [
     ("oracle: cheapest in hindsight", Policy::Oracle(oracle::cheapest)),
 ];
 
-/// Figures of all policies on these recordings, in the order of the table; `learnt` are models that do not know the
-/// machines they are used for.
+/// Figures of all policies on these recordings, in the order of the table; the models in `learnt` were not trained on
+/// the machines they are used for.
 pub(crate) fn figures(recordings: &[Recording], class: CpuClass, learnt: Option<&Crosswise>) -> Vec<Figures> {
     let config = Config::default();
     let prices = Prices::from(&config.recommend);

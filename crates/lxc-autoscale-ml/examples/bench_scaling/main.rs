@@ -1,4 +1,4 @@
-//! Rebuilds the table of this product against others on the same work: `cargo xtask bench scaling`.
+//! The table that compares this product with others on the same workload: `cargo xtask bench scaling`.
 
 mod contest;
 #[path = "../shared/crosswise.rs"]
@@ -31,7 +31,7 @@ use crate::crosswise::Crosswise;
 use crate::program::Args;
 use crate::show::Set;
 
-/// The command whose tables stand in the page.
+/// The command whose tables are in the page.
 const COMMAND: &str = "cargo xtask bench scaling";
 
 fn main() -> ExitCode {

@@ -1,14 +1,14 @@
-//! What could be had by who knows the future: bounds, not rivals.
+//! Policies that know the future: bounds, not rivals.
 
 use lxc_autoscale_ml::backtest::recording::{Recording, Step};
 use lxc_autoscale_ml::backtest::score::{Prices, Rules};
 use lxc_autoscale_ml::replay::Size;
 
 const MIB_PER_GIB: f64 = 1024.0;
-/// Levels on a geometric scale, and as many at the quantiles of the need.
+/// Number of levels on a geometric scale, and of levels at quantiles of the need.
 const LEVELS: u32 = 64;
 
-/// What each step needs; 0 where it is not known.
+/// The need of each step; 0 if unknown.
 fn needs(rules: &Rules, recording: &Recording, steps: &[Step]) -> (Vec<f64>, Vec<f64>) {
     let provisioned = recording.provisioned.cores;
     let cpu = |step: &Step| step.sample.cpu_cores.map_or(0.0, |used| rules.needed_cores(used, provisioned));
@@ -30,10 +30,10 @@ pub(crate) fn next_hour(rules: &Rules, recording: &Recording, steps: &[Step]) ->
         .collect()
 }
 
-/// The cheapest size of each step in hindsight, moves paid for, on a grid of levels.
+/// The cheapest size of each step in hindsight, including the cost of changes, on a grid of levels.
 ///
-/// Dynamic programming over the levels. For CPU exact on the grid; for memory every short step is charged as an
-/// event, so that it is slightly above the true optimum.
+/// Dynamic programming over the levels. Exact on the grid for CPU; for memory every short step is charged as an event,
+/// so that it is slightly above the true optimum.
 pub(crate) fn cheapest(rules: &Rules, prices: &Prices, recording: &Recording, steps: &[Step]) -> Vec<Size> {
     let (cpu, memory) = needs(rules, recording, steps);
     let hours: Vec<f64> = steps.iter().map(|step| step.seconds / 3600.0).collect();
@@ -73,7 +73,7 @@ fn levels(needs: &[f64], floor: f64, effective: impl Fn(f64) -> f64) -> Vec<f64>
     levels
 }
 
-/// The level of each step that makes the sum of `cost(step, level)` and of `switch` for each change least.
+/// The level of each step that minimises the sum of `cost(step, level)` and of `switch` for each change.
 fn cheapest_path(levels: &[f64], steps: usize, switch: f64, cost: impl Fn(usize, f64) -> f64) -> Vec<f64> {
     let mut total: Vec<f64> = vec![0.0; levels.len()];
     let mut from: Vec<Vec<u16>> = Vec::with_capacity(steps);

@@ -1,4 +1,4 @@
-//! Other autoscalers on the same work, made from what is published of them.
+//! Other autoscalers on the same workload, reimplemented from their publications.
 //!
 //! Each decides after a step from what a host showed of it, never from the recorded demand.
 
@@ -8,7 +8,7 @@ use lxc_autoscale_ml::replay::Size;
 
 const HOUR: f64 = 3600.0;
 const DAY: f64 = 24.0 * HOUR;
-/// Head-room of both Autopilot and the Vertical Pod Autoscaler.
+/// Headroom of both Autopilot and the Vertical Pod Autoscaler.
 const MARGIN: f64 = 1.15;
 
 /// An autoscaler of one container.
@@ -70,7 +70,7 @@ impl Window {
     }
 }
 
-/// Keeps what was provisioned.
+/// Keeps the provisioned size.
 pub(crate) struct AsProvisioned;
 
 impl Peer for AsProvisioned {
@@ -89,9 +89,9 @@ impl Peer for Original {
     }
 }
 
-/// The sibling product, proxmox-lxc-autoscale, with its defaults: whole cores in steps of one or two above 80 %
-/// use, back below 20 %, at most four; memory in steps of 256 MB and more above 70 %, back below 20 %; smaller
-/// steps at night.
+/// The sibling product, proxmox-lxc-autoscale, with its defaults: whole cores in steps of one or two above 80 % usage,
+/// back below 20 %, at most four; memory in steps of 256 MB and more above 70 %, back below 20 %; smaller steps at
+/// night.
 pub(crate) struct Sibling;
 
 impl Peer for Sibling {
@@ -124,7 +124,7 @@ impl Peer for Sibling {
     }
 }
 
-/// The largest of the last day and 15 %; shrinks by more than a tenth only. The plainest rule that works.
+/// The maximum of the last day plus 15 %; shrinks only by more than a tenth. The simplest rule that works.
 pub(crate) struct MovingMax {
     cpu: Window,
     memory: Window,
@@ -179,14 +179,14 @@ impl Peer for Autopilot {
 }
 
 /// The Vertical Pod Autoscaler's recommender and updater with their defaults (kubernetes/autoscaler,
-/// vertical-pod-autoscaler: `estimator.go`, `recommender.go`, `update_priority_calculator.go`), its target taken
-/// as the limit: the 90th percentile of a histogram halved every 24 hours, of memory the peaks of a day, and
-/// 15 %. It moves when the size is outside of its bounds (50th to 95th percentile, widened while it knows
-/// little), or after 12 hours by a tenth. An OOM kill counts as a fifth or 100 MB more.
+/// vertical-pod-autoscaler: `estimator.go`, `recommender.go`, `update_priority_calculator.go`), with its target as the
+/// limit: the 90th percentile of a histogram halved every 24 hours, for memory the daily peaks, and 15 %. It moves when
+/// the size is outside of its bounds (50th to 95th percentile, widened while there is little data), or after 12 hours
+/// by a tenth. An OOM kill counts as a fifth or 100 MB more.
 pub(crate) struct Vpa {
     cpu: DecayingHistogram,
     memory: DecayingHistogram,
-    /// End of the day that is under way, and its peak.
+    /// End of the present day, and its peak.
     day: Option<(i64, f64)>,
     begin: Option<i64>,
     seen_seconds: f64,

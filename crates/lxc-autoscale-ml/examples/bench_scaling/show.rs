@@ -1,4 +1,4 @@
-//! The table as Markdown, and the picture of it.
+//! The table as Markdown, and the chart.
 
 use std::fmt::Write;
 
@@ -7,7 +7,7 @@ use crate::figures::Figures;
 /// One set of traces, with the figures of both CPU classes.
 #[derive(serde::Serialize)]
 pub(crate) struct Set {
-    /// What it is.
+    /// Its title.
     pub(crate) title: String,
     /// CPU in hundredths of a core.
     pub(crate) fractional: Vec<Figures>,
@@ -53,7 +53,7 @@ const STYLE: &str = "text{font:13px system-ui,sans-serif;fill:#1c2330}.dim{fill:
 .ours{fill:#1663c7}.peer{fill:#9aa7bb}.oracle{fill:#d9b25f}.ideal{stroke:#d92d20;stroke-dasharray:4 3}\
 @media(prefers-color-scheme:dark){text{fill:#e6eaf0}.dim{fill:#98a2b3}.ours{fill:#5ba4ff}.peer{fill:#596579}.oracle{fill:#a98638}}";
 
-/// The picture: J of each policy, one bar each, for the sets in hundredths of a core.
+/// The chart: J of each policy, one bar each, for the sets in hundredths of a core.
 pub(crate) fn picture(sets: &[Set]) -> String {
     let rows: usize = sets.iter().map(|set| set.fractional.len()).sum();
     let height = rows as f64 * ROW + sets.len() as f64 * 64.0 + 28.0;

@@ -1,4 +1,4 @@
-//! Machines judged by what was learnt from others: each half by the other.
+//! Machines evaluated with models trained on others: each half by the other.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -9,12 +9,12 @@ use lxc_autoscale_ml::forecast::training::train;
 
 use crate::steps::series;
 
-/// Trees of each quantile, as `lxc-autoscale-ml train` has them.
+/// Trees per quantile, as in `lxc-autoscale-ml train`.
 const ROUNDS: usize = 120;
-/// Machines with neighbouring numbers may be one customer's, so they are never parted.
+/// Machines with neighbouring numbers may belong to one customer, so they are never separated.
 const NEIGHBOURS: u64 = 10;
 
-/// Two demand models, each learnt from the machines of one half.
+/// Two demand models, each trained on the machines of one half.
 pub(crate) struct Crosswise([Arc<DemandModel>; 2]);
 
 /// The half that a machine belongs to: 0 or 1.
@@ -23,7 +23,7 @@ pub(crate) fn half(id: u64) -> usize {
 }
 
 impl Crosswise {
-    /// Learns from each half of `recordings`.
+    /// Trains on each half of `recordings`.
     pub(crate) fn learn(recordings: &[Recording]) -> Result<Self, Box<dyn Error>> {
         let learnt = |own: usize| -> Result<Arc<DemandModel>, Box<dyn Error>> {
             let series: Vec<_> =
@@ -33,7 +33,7 @@ impl Crosswise {
         Ok(Self([learnt(0)?, learnt(1)?]))
     }
 
-    /// The model that was not learnt from the machine, nor from its neighbours.
+    /// The model that was trained neither on the machine nor on its neighbours.
     pub(crate) fn stranger(&self, id: u64) -> Arc<DemandModel> {
         Arc::clone(&self.0[1 - half(id)])
     }

@@ -4,7 +4,7 @@ use lxc_autoscale_ml::backtest::score::{Prices, Sums, ratio};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-/// Draws of containers with replacement, for the interval of J.
+/// Bootstrap samples of the containers, for the interval of J.
 const DRAWS: usize = 1000;
 
 /// The figures of one policy.
@@ -12,21 +12,21 @@ const DRAWS: usize = 1000;
 pub(crate) struct Figures {
     /// Its name.
     pub(crate) policy: String,
-    /// Cost over the ideal's.
+    /// Cost divided by the ideal's.
     pub(crate) j: f64,
-    /// 95 % of draws of the containers give a J between these.
+    /// 95 % of the bootstrap samples give a J in this interval.
     pub(crate) j_interval: (f64, f64),
     /// J of CPU and of memory alone.
     pub(crate) j_cpu: f64,
     pub(crate) j_memory: f64,
-    /// Geometric mean of the containers' J: a small one counts as much as a large one.
+    /// Geometric mean of the containers' J: small and large ones count the same.
     pub(crate) geometric_mean: f64,
-    /// Cost over that of what was provisioned.
+    /// Cost divided by that of the provisioned sizes.
     pub(crate) of_provisioned: f64,
-    /// Allocated and not used, over used.
+    /// Allocated but unused, divided by used.
     pub(crate) cpu_slack: f64,
     pub(crate) memory_slack: f64,
-    /// Share of the needed CPU work that was not served.
+    /// Share of the CPU need that was not served.
     pub(crate) cpu_shortfall: f64,
     /// Shortages per container and 30 days.
     pub(crate) shortages: f64,
@@ -36,7 +36,7 @@ pub(crate) struct Figures {
 }
 
 impl Figures {
-    /// Of the sums of each container; those that were never judged are left out.
+    /// From the sums of each container; those that were never judged are left out.
     pub(crate) fn new(policy: &str, containers: &[Sums], prices: &Prices) -> Self {
         let judged: Vec<&Sums> = containers.iter().filter(|sums| 0 < sums.steps).collect();
         let mut all = Sums::default();

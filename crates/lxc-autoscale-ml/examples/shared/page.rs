@@ -1,9 +1,9 @@
-//! Pages of the documentation whose tables are renewed.
+//! Updates the tables in pages of the documentation.
 
 use std::error::Error;
 use std::path::Path;
 
-/// Puts the tables where the page has those that `command` made before.
+/// Replaces the tables in the page that `command` made before.
 pub(crate) fn renew(page: &Path, command: &str, tables: &str) -> Result<(), Box<dyn Error>> {
     let (begin, end) = (format!("<!-- begin: {command} -->"), format!("<!-- end: {command} -->"));
     let old = std::fs::read_to_string(page)?;

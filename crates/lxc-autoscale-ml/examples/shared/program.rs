@@ -1,4 +1,4 @@
-//! What the benchmarks on traces have in common: their options, their end, and where their tables go.
+//! Common parts of the benchmarks on traces: options, exit code, and output of the tables.
 
 use std::error::Error;
 use std::io::{self, Write};
@@ -25,7 +25,7 @@ pub(crate) struct Args {
     json: Option<PathBuf>,
 }
 
-/// Runs `work` with the options of the command line; `name` is that of the program.
+/// Runs `work` with the options of the command line; `name` is the name of the program.
 pub(crate) fn run<A: Parser>(name: &str, work: fn(&A) -> Result<(), Box<dyn Error>>) -> ExitCode {
     match work(&A::parse()) {
         Ok(()) => ExitCode::SUCCESS,
@@ -37,8 +37,8 @@ pub(crate) fn run<A: Parser>(name: &str, work: fn(&A) -> Result<(), Box<dyn Erro
 }
 
 impl Args {
-    /// Prints the tables, and writes them to `page` of the documentation (where `command` made those before) and the
-    /// figures as JSON where that is asked for.
+    /// Prints the tables, and writes them to `page` of the documentation (replacing those of `command`) and the figures
+    /// as JSON if requested.
     pub(crate) fn publish(
         &self,
         page: &str,

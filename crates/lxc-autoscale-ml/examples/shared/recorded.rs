@@ -6,7 +6,7 @@ use std::path::Path;
 use lxc_autoscale_ml::backtest::recording::Recording;
 use lxc_autoscale_ml::backtest::traces;
 
-/// The recordings that come with the simulated node; where they are from is written beside them.
+/// The recordings of the simulated node; their origin is documented beside them.
 pub(crate) fn shipped() -> Result<Vec<Recording>, Box<dyn Error>> {
     read_all(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../lxc-autoscale-sim/traces"))
 }

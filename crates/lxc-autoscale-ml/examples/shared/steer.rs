@@ -1,4 +1,4 @@
-//! One recorded machine in a closed loop, as the daemon would steer it.
+//! One recorded machine in a closed loop, sized as by the daemon.
 
 use std::sync::Arc;
 
@@ -11,19 +11,19 @@ use lxc_autoscale_ml::observation::Observation;
 use lxc_autoscale_ml::recommend::Shared;
 use lxc_autoscale_ml::replay::{Replayed, Size, boundless_node, changed, within_provisioned};
 
-/// A step and what was made of it.
+/// A step and its state.
 pub(crate) struct Moment<'a> {
     pub(crate) step: &'a Step,
-    /// What it had in this step.
+    /// Its size in this step.
     pub(crate) had: Size,
-    /// What is known of it after the step.
+    /// The state after the step.
     pub(crate) container: &'a Replayed,
     pub(crate) now: Timestamp,
     pub(crate) decisions: &'a Decisions,
 }
 
-/// Steers `recording` by `policy` within what was provisioned; `shown` is what is shown of what a host would show, and
-/// `each` hears of every step.
+/// Sizes `recording` by `policy` within its provisioned size; `shown` filters what a host would show, and `each` is
+/// called for every step.
 pub(crate) fn steer(
     recording: &Recording,
     rules: &Rules,

@@ -1,4 +1,4 @@
-//! Recordings as what is learnt from.
+//! Recordings as training data.
 
 use lxc_autoscale_ml::backtest::recording::Recording;
 use lxc_autoscale_ml::forecast::training;

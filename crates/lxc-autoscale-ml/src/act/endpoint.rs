@@ -1,21 +1,21 @@
-//! Where the API listens.
+//! The address of the API.
 
 use std::path::{Path, PathBuf};
 
-/// Longest path of a socket: the kernel's room of 108 bytes, with the zero at its end.
+/// Longest path of a socket: the kernel allows 108 bytes, including the terminating zero.
 const MAX_PATH_BYTES: usize = 107;
 
-/// One of the API's doors for this machine.
+/// An address of the API on this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Endpoint {
-    /// A unix socket, which only its owner can have made, and which tells the API who asks.
+    /// A unix socket, which only its owner can have created, and which tells the API the caller's user.
     Socket(PathBuf),
     /// A base address, without a path.
     Http(String),
 }
 
 impl Endpoint {
-    /// Reads `unix:/run/lxc_autoscale_ml/api.sock` or `http://127.0.0.1:5000`; `None` for anything else.
+    /// Parses `unix:/run/lxc_autoscale_ml/api.sock` or `http://127.0.0.1:5000`; `None` for anything else.
     pub fn of(url: &str) -> Option<Self> {
         if let Some(path) = url.strip_prefix("unix:") {
             let fits = Path::new(path).is_absolute() && path.len() <= MAX_PATH_BYTES;
@@ -26,10 +26,10 @@ impl Endpoint {
         is_plain.then(|| Self::Http(format!("http://{host}")))
     }
 
-    /// What the paths of requests are put behind.
+    /// The prefix of request paths.
     pub(super) fn base(&self) -> &str {
         match self {
-            // The name in the `Host` header; the connection is made to the socket whatever it is.
+            // The name in the `Host` header; the connection goes to the socket in any case.
             Self::Socket(_) => "http://localhost",
             Self::Http(base) => base,
         }

@@ -1,4 +1,4 @@
-//! Why a call to the API did not do what was asked, and whether it may have been done all the same.
+//! Why a call to the API failed, and whether the change may have been made all the same.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use reqwest::StatusCode;
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
-    /// Nobody answers there: nothing was sent, nothing was done.
+    /// Nobody answers there: the request was not sent.
     #[error("the API at {url} cannot be reached; is lxc_autoscale_api running?")]
     Unreachable {
         /// The API.
@@ -15,7 +15,7 @@ pub enum CallError {
         /// Why.
         source: reqwest::Error,
     },
-    /// The request was sent and no answer came: it may have been done.
+    /// The request was sent and no answer came: the change may have been made.
     #[error("the API at {url} did not answer `{route}`; the change may or may not have been made")]
     Unanswered {
         /// The API.
@@ -25,21 +25,21 @@ pub enum CallError {
         /// Why.
         source: reqwest::Error,
     },
-    /// The API answered that it did not do it.
+    /// The API answered that it did not make the change.
     #[error("the API refused `{route}` ({status}, {code}): {message}")]
     Refused {
         /// The route called.
         route: &'static str,
         /// The HTTP status.
         status: StatusCode,
-        /// The stable name of the kind of error; `unnamed` where the answer has none.
+        /// The stable name of the kind of error; `unnamed` if the answer has none.
         code: String,
         /// The API's own words.
         message: String,
         /// How long the API asks us to wait before trying again.
         retry_after: Option<Duration>,
     },
-    /// The API answered success in a form we do not understand.
+    /// The API reported success in a form we do not understand.
     #[error("the API answered `{route}` with success, but not in a form this version understands")]
     NotUnderstood {
         /// The route called.
@@ -47,7 +47,7 @@ pub enum CallError {
         /// What is wrong with the answer.
         source: serde_json::Error,
     },
-    /// The API answered success without saying what it did.
+    /// The API reported success without saying what it did.
     #[error("the API answered `{route}` with success, but without saying what it did")]
     WithoutResult {
         /// The route called.
@@ -56,11 +56,11 @@ pub enum CallError {
 }
 
 impl CallError {
-    /// Whether trying again soon can help: nobody there, too busy, or a failure behind the API.
+    /// Whether a retry can help: nobody there, too busy, or a failure behind the API.
     ///
-    /// Setting a value is idempotent, so a repetition after a 502 or a 503 does no harm. After a 504 the change may
-    /// still be under way, and a repetition would be refused because of it. Anything else that the API refuses, it
-    /// refuses for a reason that waiting a second does not change.
+    /// Setting a value is idempotent, so a retry after a 502 or a 503 does no harm. After a 504 the change may still be
+    /// under way, and a retry would be refused because of it. Anything else the API refuses for a reason that a second
+    /// of waiting does not change.
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Unreachable { .. } => true,
@@ -72,7 +72,7 @@ impl CallError {
         }
     }
 
-    /// Whether somebody else set the size after it was measured, and the API left it as it is.
+    /// Whether somebody else set the size after it was measured, and the API therefore did not change it.
     pub fn is_other_size(&self) -> bool {
         matches!(self, Self::Refused { code, .. } if code == "size_changed")
     }
@@ -97,7 +97,7 @@ impl CallError {
         }
     }
 
-    /// What kind of failure it is, in a word.
+    /// The kind of failure, in one word.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Unreachable { .. } => "unreachable",

@@ -1,10 +1,9 @@
 //! Asks our API to resize a container. This daemon changes nothing itself.
 //!
-//! A call is tried again when nobody listens, when the API is too busy (429, 503) and when something behind it
-//! failed (502), with a pause that doubles, and gives up at a deadline. What may still be under way (no answer, 504)
-//! is never repeated: the second attempt would be refused because of the first, and what came of that would be lost.
-//! Nor is what the API refuses for a reason of its own (any other 4xx, 500). A success is believed only with the value
-//! read back.
+//! A call is retried when nobody listens, when the API is too busy (429, 503) and when its backend failed (502), with a
+//! pause that doubles, until a deadline. A call that may still be under way (no answer, 504) is never repeated: the
+//! second attempt would be refused because of the first, whose outcome would be lost. Nor is one that the API refuses
+//! for a reason of its own (any other 4xx, 500). A success counts only with the value read back.
 
 mod endpoint;
 mod error;
@@ -28,33 +27,33 @@ pub use error::CallError;
 /// Pause before the first repetition; it doubles with each one.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 
-/// Most bytes of an answer that are read. Most have a few hundred; a boost has as many, and there may be 16 of them for
-/// each container.
+/// Most bytes of an answer that are read. Most answers have a few hundred; a boost has as many, and there may be 16 of
+/// them for each container.
 const MAX_ANSWER_BYTES: usize = 4 << 20;
 
-/// How long a list may take that is asked for in every cycle, once: without it the cycle goes on.
+/// Time limit for a list that is requested in every cycle, without retries: the cycle can do without it.
 const LIST_PATIENCE: Duration = Duration::from_secs(5);
 
-/// How long to wait for what.
+/// Time limits and retries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Patience {
     /// For the connection.
     pub connect: Duration,
-    /// For one answer; a resize through `pct` can take seconds while Proxmox holds a lock.
+    /// For one answer; a resize through `pct` takes seconds while Proxmox holds a lock.
     pub answer: Duration,
-    /// For one call with all its repetitions.
+    /// For one call with all its retries.
     pub deadline: Duration,
-    /// Repetitions after the first attempt.
+    /// Retries after the first attempt.
     pub retries: u32,
 }
 
 /// The client could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// The library says no.
+    /// The HTTP library failed.
     #[error("cannot set up the HTTP client")]
     Http(#[from] reqwest::Error),
-    /// That is no place where the API can listen.
+    /// Not an address where the API can listen.
     #[error("`{0}` is neither `unix:` and the path of a socket nor a plain HTTP address")]
     Endpoint(String),
 }
@@ -63,17 +62,17 @@ pub enum ClientError {
 #[derive(Clone, Debug)]
 pub struct ApiClient {
     http: reqwest::Client,
-    /// As the configuration has it.
+    /// As written in the configuration.
     url: String,
     endpoint: Endpoint,
     patience: Patience,
 }
 
 impl ApiClient {
-    /// Prepares to call the API at `url`, an [`Endpoint`]; connects nowhere yet.
+    /// Prepares to call the API at `url`, an [`Endpoint`]; does not connect yet.
     ///
     /// # Errors
-    /// When that is none, or the HTTP client cannot be set up at all.
+    /// When it is not one, or the HTTP client cannot be set up.
     pub fn new(url: &str, patience: Patience) -> Result<Self, ClientError> {
         let endpoint = Endpoint::of(url).ok_or_else(|| ClientError::Endpoint(url.to_owned()))?;
         let builder = reqwest::Client::builder()
@@ -92,12 +91,12 @@ impl ApiClient {
         &self.url
     }
 
-    /// How long a call with all its repetitions may take.
+    /// How long a call with all its retries may take.
     pub fn deadline(&self) -> Duration {
         self.patience.deadline
     }
 
-    /// What a container has by Proxmox's configuration, and what it uses.
+    /// A container's allocation in Proxmox's configuration, and its usage.
     ///
     /// # Errors
     /// [`CallError`].
@@ -107,7 +106,7 @@ impl ApiClient {
         self.call(route, || self.http.get(&url)).await
     }
 
-    /// All boosts that are on.
+    /// All active boosts.
     ///
     /// # Errors
     /// [`CallError`].
@@ -115,7 +114,7 @@ impl ApiClient {
         self.list("/boost", "").await
     }
 
-    /// Which sizes of a container were changed through the API, or noticed by it; the newest entries.
+    /// The newest ledger entries of a container: sizes changed through the API, or changes it noticed.
     ///
     /// # Errors
     /// [`CallError`].
@@ -155,13 +154,13 @@ impl ApiClient {
         self.post("/scale/ram", request, purpose).await
     }
 
-    /// Asks for a list, once and not for long.
+    /// Requests a list, once and with a short time limit.
     async fn list<R: DeserializeOwned>(&self, route: &'static str, query: &str) -> Result<R, CallError> {
         let url = format!("{}{route}{query}", self.endpoint.base());
         self.attempt(route, self.http.get(url), LIST_PATIENCE.min(self.patience.answer)).await
     }
 
-    /// Asks for a change; `purpose` goes to the API's audit log and ledger.
+    /// Requests a change; `purpose` goes to the API's audit log and ledger.
     async fn post<Q, R>(&self, route: &'static str, request: &Q, purpose: &str) -> Result<R, CallError>
     where
         Q: Serialize + Sync,
@@ -171,7 +170,7 @@ impl ApiClient {
         self.call(route, || self.http.post(&url).header(PURPOSE_HEADER, purpose).json(request)).await
     }
 
-    /// Sends a request until it is answered, or patience ends.
+    /// Sends a request until it is answered or the deadline has passed.
     async fn call<R: DeserializeOwned>(
         &self,
         route: &'static str,
@@ -230,7 +229,7 @@ impl ApiClient {
     }
 }
 
-/// Reads the API's refusal; a proxy in between may have answered in a form of its own.
+/// Reads the API's refusal; a proxy in between may have answered in its own format.
 fn refusal(route: &'static str, status: StatusCode, body: &[u8], retry_after: Option<Duration>) -> CallError {
     let envelope: Option<Envelope<serde_json::Value>> = serde_json::from_slice(body).ok();
     let (code, message) = match envelope {
@@ -241,7 +240,7 @@ fn refusal(route: &'static str, status: StatusCode, body: &[u8], retry_after: Op
     CallError::Refused { route, status, code, message, retry_after }
 }
 
-/// `Retry-After` in seconds; the form with a date is not one our API writes.
+/// `Retry-After` in seconds; our API never writes the form with a date.
 fn retry_after(response: &Response) -> Option<Duration> {
     let seconds = response.headers().get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
     Some(Duration::from_secs(seconds))
@@ -270,10 +269,10 @@ mod tests {
 
     const PURPOSE: &str = "decision 4711";
 
-    /// What the API answers, call by call; `None` keeps the caller waiting for ever.
+    /// The API's answers, call by call; `None` keeps the caller waiting for ever.
     type Script = Arc<Mutex<VecDeque<Option<(u16, String)>>>>;
 
-    /// Serves the script on a free port and counts what was asked.
+    /// Serves the script on a free port and records the requests.
     async fn serve(answers: Vec<Option<(u16, Value)>>) -> (String, Arc<Mutex<Vec<Value>>>) {
         let texts = answers.into_iter().map(|answer| answer.map(|(status, body)| (status, body.to_string())));
         let script: Script = Arc::new(Mutex::new(texts.collect()));
@@ -281,7 +280,7 @@ mod tests {
         let handler = |State((script, asked)): State<(Script, Arc<Mutex<Vec<Value>>>)>,
                        headers: HeaderMap,
                        body: String| async move {
-            // Each attempt says what for.
+            // Each attempt carries its purpose.
             assert_eq!(headers[PURPOSE_HEADER], PURPOSE);
             asked.lock().unwrap().push(serde_json::from_str(&body).unwrap());
             let answer = script.lock().unwrap().pop_front().expect("one call more than scripted");
@@ -313,7 +312,7 @@ mod tests {
         ScaleCoresRequest { vm_id: Vmid::try_from(104).unwrap(), cores: 4, expected: Some(2) }
     }
 
-    /// Asks for four cores; returns what came of it and how often the API was called.
+    /// Asks for four cores; returns the outcome and the number of calls.
     async fn ask(
         answers: Vec<Option<(u16, Value)>>,
         patience: Patience,
@@ -373,8 +372,8 @@ mod tests {
         }
     }
 
-    /// The program behind the API lives on and may get there: a second attempt would only be told that the first is
-    /// still under way, and that refusal would be taken for what came of it.
+    /// The program behind the API continues and may succeed: a second attempt would only be told that the first is
+    /// still under way, and that refusal would be taken for the outcome.
     #[tokio::test]
     async fn what_may_be_under_way_is_not_asked_for_again() {
         let answers = vec![Some((504, refused("pct_timed_out"))), Some((409, refused("change_in_progress")))];
@@ -403,7 +402,7 @@ mod tests {
 
     #[tokio::test]
     async fn nobody_there_means_nothing_was_done() {
-        // Bound and dropped at once, so that the port is free for certain.
+        // Bound and dropped at once, so that the port is certainly free.
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         drop(listener);

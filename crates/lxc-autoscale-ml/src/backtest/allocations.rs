@@ -1,7 +1,7 @@
-//! The decisions as a table: `timestamp,container_id,cores,memory_mb`, a line for each change.
+//! The decisions as a table: `timestamp,container_id,cores,memory_mb`, one line per change.
 //!
-//! A line is a decision taken at `timestamp`, after the sample of that time was seen; it is in force from the
-//! next sample on. The first line of a container tells what it had when the recording began.
+//! A line is a decision made at `timestamp`, after the sample of that time; it applies from the next sample on. The
+//! first line of a container is its size at the beginning of the recording.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -33,7 +33,7 @@ pub fn write(out: &mut impl Write, recordings: &[Recording], outcomes: &[Outcome
             writeln!(out, "{first},{},{},{}", outcome.id, outcome.begin.cores, outcome.begin.memory_mib)?;
         }
         for change in &outcome.changes {
-            // Cores of a hundredth have a digit too many in binary.
+            // Hundredths of a core have additional digits in binary.
             let cores = (change.size.cores * 1e4).round() / 1e4;
             writeln!(out, "{},{},{cores},{}", change.at, outcome.id, change.size.memory_mib)?;
         }

@@ -21,7 +21,7 @@ use crate::config::Config;
 use crate::policy::Identity;
 use crate::replay::CpuClass;
 
-/// Ids of this many containers are named when one is asked for that is not there.
+/// How many known ids are listed when an unknown one is asked for.
 const NAMED_IDS: usize = 10;
 
 /// Arguments of `backtest`.
@@ -63,7 +63,8 @@ fn parse_days(text: &str) -> Result<f64, String> {
     if (0.0..=3650.0).contains(&days) { Ok(days) } else { Err("must be 0 to 3650".to_owned()) }
 }
 
-/// Replays what was recorded and tells on `out` what came of it. `policy` is the file that was named, if one was, and what it says.
+/// Replays the recordings and writes the result to `out`. `policy` is the configuration file and its content, if one
+/// was named.
 ///
 /// # Errors
 /// [`BacktestError`]; files that were written before stay.
@@ -93,9 +94,9 @@ pub fn command(
     let replay = Replay {
         shared: Arc::new(config.shared()?),
         rules: rules(args, &config),
-        // A trace has a line for each decision; the daemon decides at its own pace.
+        // A trace has a line per decision; the daemon decides at its own interval.
         interval_seconds: if args.traces.is_some() { 0 } else { seconds(config.interval_seconds) },
-        // Machines of others within what they were built with: the recommendation alone, as the pipe makes it.
+        // Machines of others within their provisioned sizes: the recommendation alone, as in `recommend`.
         with_guards: args.traces.is_none() || is_named,
         with_forecasts: args.html.is_some(),
         bounds: if args.traces.is_some() && !is_named {
@@ -125,7 +126,7 @@ pub fn command(
         report::write(&report, out)?;
     }
     let days = report.title.container_days;
-    // Beside the result, which is the same every time.
+    // Not part of the result, which is the same every time.
     note(&format!(
         "replayed {} container-days in {took:.1} s, {} a second",
         amount(days),
@@ -168,7 +169,7 @@ fn named(ids: impl ExactSizeIterator<Item = u64>) -> String {
     format!("{}{rest}", shown.join(", "))
 }
 
-/// As in the benchmark; but for recordings of one's own, the policy says what is most.
+/// As in the benchmark; but for one's own recordings, the policy sets the maximum.
 fn rules(args: &BacktestArgs, config: &Config) -> Rules {
     let benchmark = Rules::benchmark(args.cpu_class.unwrap_or_default());
     let most = if args.traces.is_some() { benchmark.most_times_provisioned } else { f64::INFINITY };
@@ -214,8 +215,8 @@ fn seconds(interval: u64) -> i64 {
     i64::try_from(interval).unwrap_or(i64::MAX)
 }
 
-/// A line beside the result, on the standard error.
+/// A line on standard error, beside the result.
 fn note(text: &str) {
-    // Nothing can be done about a standard error that is gone.
+    // If standard error is gone, nothing can be done.
     let _ = writeln!(io::stderr(), "{text}");
 }

@@ -18,7 +18,7 @@ pub enum BacktestError {
         /// Why.
         source: std::io::Error,
     },
-    /// The table of recordings is of no use.
+    /// The table of recordings cannot be used.
     #[error("cannot use the traces `{}`", path.display())]
     Traces {
         /// The file.
@@ -32,7 +32,7 @@ pub enum BacktestError {
     /// A policy cannot be used, which a checked configuration rules out.
     #[error(transparent)]
     Policy(#[from] PolicyError),
-    /// The metrics file names no container whose size is known.
+    /// The size of no container in the metrics file is known.
     #[error(
         "no record in `{}` tells what a container has (its configuration or its limits), so there is nothing to compare with",
         path.display()
@@ -41,12 +41,12 @@ pub enum BacktestError {
         /// The file.
         path: PathBuf,
     },
-    /// A container that was asked for is not there.
+    /// A requested container does not exist.
     #[error("container {id} is not in the recording; it names {known}")]
     UnknownContainer {
         /// The container.
         id: u64,
-        /// Some that are.
+        /// Some that do.
         known: String,
     },
     /// The demand model cannot be used.
@@ -63,20 +63,20 @@ pub enum BacktestError {
     /// The result cannot be shown.
     #[error("cannot write the result")]
     Output(#[from] std::io::Error),
-    /// The result cannot be put into JSON.
+    /// The result cannot be serialised as JSON.
     #[error("cannot write the result as JSON")]
     Json(#[from] serde_json::Error),
 }
 
-/// Why a table of recordings is of no use.
+/// Why a table of recordings cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TraceError {
-    /// It is not the table it should be.
+    /// It is not such a table.
     #[error(
         "it is not CSV with the columns timestamp, container_id, provisioned_cores, provisioned_memory_mb, cpu_cores_used, memory_mb_used"
     )]
     Csv(#[source] csv::Error),
-    /// A value is no amount.
+    /// A value is not a valid amount.
     #[error("line {line}: `{column}` is {value}, which is no amount")]
     Amount {
         /// Line number, from 1.
@@ -86,7 +86,7 @@ pub enum TraceError {
         /// Its value.
         value: f64,
     },
-    /// A time makes no sense.
+    /// A time is invalid.
     #[error("line {line}: the time {timestamp} is out of range")]
     Time {
         /// Line number, from 1.
@@ -94,7 +94,7 @@ pub enum TraceError {
         /// The time.
         timestamp: i64,
     },
-    /// Two lines are about the same time.
+    /// Two lines have the same time.
     #[error("container {id} has two lines for the time {timestamp}")]
     Twice {
         /// The container.
@@ -102,7 +102,7 @@ pub enum TraceError {
         /// The time.
         timestamp: i64,
     },
-    /// There is nothing in it.
+    /// It has no data.
     #[error("it holds no line")]
     Empty,
 }

@@ -17,27 +17,27 @@ use crate::observation::Observation;
 use crate::policy::{Identity, Pool};
 use crate::replay::{CpuClass, Size};
 
-/// What a metrics file gave.
+/// The recordings from a metrics file.
 #[derive(Clone, Debug)]
 pub struct FromMetrics {
     /// The recordings, by id.
     pub recordings: Vec<Recording>,
     /// Records that could not be read.
     pub unreadable: usize,
-    /// Containers that are left out because nothing tells what they have.
+    /// Containers left out because their size is unknown.
     pub unsized_ids: Vec<u64>,
 }
 
-/// What the policy of a container says of its records.
+/// The replay rules of a container's policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReplayRules {
-    /// How CPU is given out to it.
+    /// How CPU is allocated to it.
     pub cpu_class: CpuClass,
-    /// How long its start disturbs it, in seconds.
+    /// How long its start counts as a disturbance, in seconds.
     pub boot_seconds: u64,
 }
 
-/// What is known of one container so far.
+/// One container's recording so far.
 #[derive(Default)]
 struct Growing {
     last: Option<ContainerRecord>,
@@ -48,12 +48,12 @@ struct Growing {
     samples: Vec<Sample>,
 }
 
-/// Reads the recordings of the file; what a container had first is what it was built with. `rules_of` tells what a
-/// container's policy says of its records.
+/// Reads the recordings of the file; a container's first size counts as provisioned. `rules_of` returns the replay
+/// rules of a container's policy.
 ///
 /// # Errors
-/// [`BacktestError::Metrics`] when the file cannot be read, [`BacktestError::NothingRecorded`] when no container
-/// in it can be replayed.
+/// [`BacktestError::Metrics`] when the file cannot be read, [`BacktestError::NothingRecorded`] when no container in it
+/// can be replayed.
 pub fn read(
     path: &Path,
     believed: Believed,
@@ -97,7 +97,7 @@ pub fn read(
     Ok(FromMetrics { recordings, unreadable, unsized_ids })
 }
 
-/// The node as it bounds one container: what others use of it is not replayed.
+/// The node as it bounds one container: usage by others is not replayed.
 fn node_of(snapshot: &Snapshot) -> Option<NodeSituation> {
     let node = snapshot.summary.node.as_ref()?;
     Some(NodeSituation {
@@ -117,7 +117,7 @@ impl Growing {
     ) {
         let newer =
             self.last.as_ref().is_none_or(|last| last.timestamp.instant() < record.timestamp.instant());
-        // A clock that was set back: its records cannot be put in order with the others.
+        // The clock was set back: these records cannot be ordered with the others.
         if !newer {
             return;
         }
@@ -126,7 +126,7 @@ impl Growing {
         self.provisioned = self.provisioned.or_else(|| size_of(&record, rules.cpu_class, node_cpus));
         self.identity = Some(identity);
         if let Some(config) = record.configuration.as_deref() {
-            // A lock comes and goes; the rest is how the container is meant to be.
+            // A lock is temporary; the rest is how the container is configured.
             self.obstacles = Obstacles { lock: None, ..Obstacles::from(config) };
         }
         let boot_seconds = self.rules.map_or(0, |rules| rules.boot_seconds);
@@ -136,7 +136,7 @@ impl Growing {
     }
 }
 
-/// What a container wanted, as far as the record tells. Where it ran out of memory that was more than it had.
+/// The demand in a record, as far as it is known. If the container ran out of memory, it is more than its limit.
 pub fn sample_of(seen: &Observation) -> Sample {
     let ran_out = seen.oom == Some(true);
     let beyond = seen.memory_limit_mib.filter(|_| ran_out).map(|limit| limit + 1.0);
@@ -144,7 +144,7 @@ pub fn sample_of(seen: &Observation) -> Sample {
         (Some(used), Some(beyond)) => Some(used.max(beyond)),
         (used, beyond) => used.or(beyond),
     };
-    // The same second twice would be no step; the monitor measures once in two seconds at most.
+    // The same second twice would be a step of zero length; the monitor measures at most every two seconds.
     Sample { at: seen.at.as_second(), cpu_cores: seen.cpu_cores_used, memory_mib, is_disturbed: false }
 }
 
@@ -156,7 +156,7 @@ fn size_of(record: &ContainerRecord, class: CpuClass, node_cpus: Option<u32>) ->
         CpuClass::Integer => cores,
         CpuClass::Fractional => config.and_then(|config| config.cpulimit).or(cores),
     };
-    // A configuration without either lets it use all of the node.
+    // Without either setting in its configuration, it can use all of the node.
     let unlimited = config.and(node_cpus).map(f64::from);
     let cores = configured.or(unlimited).or(limits.and_then(|limits| limits.cores))?;
     let memory_mib =

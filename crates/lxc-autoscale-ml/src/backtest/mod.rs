@@ -1,13 +1,12 @@
 //! What a policy would have done with a recorded past, and what that would have cost.
 //!
-//! A recording ([`traces`], [`metrics`]) is replayed ([`run`]) on a host that shows only what a node would show
-//! under the limits of the replay ([`host`]); the daemon's own functions decide ([`crate::replay`]), and the
-//! decisions are judged against what was recorded ([`score`]). The same file and policy give the same result to
-//! the digit. What comes out: a table ([`report`]), the decisions ([`allocations`]) and a page of charts
-//! ([`html`]).
+//! A recording ([`traces`], [`metrics`]) is replayed ([`run`]) on a host that shows only what a node would show under
+//! the limits of the replay ([`host`]); the daemon's own functions decide ([`crate::replay`]), and the decisions are
+//! judged against the recording ([`score`]). The same file and policy give exactly the same result. The output: a table
+//! ([`report`]), the decisions ([`allocations`]) and a page of charts ([`html`]).
 //!
-//! What differs from the daemon: containers do not compete for the node, the detector of unusual behaviour is
-//! not trained (it can only put a shrink off), and nothing but limits, use and running out of memory is seen.
+//! Differences from the daemon: containers do not compete for the node, the anomaly detector is not trained (it can
+//! only delay a shrink), and only limits, usage and running out of memory are observed.
 
 pub mod allocations;
 mod command;

@@ -1,35 +1,35 @@
-//! What was recorded of a container, whatever file it comes from.
+//! The recording of a container, whatever file it comes from.
 
 use crate::decide::{NodeSituation, Obstacles};
 use crate::history::LONGEST_STEP;
 use crate::policy::Pool;
 use crate::replay::{CpuClass, Size};
 
-/// How long the first sample of all speaks for, in seconds: a step of the model's series.
+/// Length of the very first step, in seconds: a step of the model's series.
 const FIRST_STEP_SECONDS: f64 = 300.0;
 
-/// What one container used, and what it was built with.
+/// The usage of one container, and its provisioned size.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Recording {
-    /// Its id, as the file names it.
+    /// Its id in the file.
     pub id: u64,
-    /// Its name, where the file knows one.
+    /// Its name, if the file has one.
     pub name: Option<String>,
     /// The pool it was in at the end.
     pub pool: Pool,
-    /// What it had when the recording began.
+    /// Its size at the beginning of the recording.
     pub provisioned: Size,
-    /// How CPU is given out to it, where its policy decides that; otherwise as the replay does.
+    /// How CPU is allocated to it, if its policy says so; otherwise the replay's setting applies.
     pub cpu_class: Option<CpuClass>,
-    /// What forbade changes at the end of the recording.
+    /// Obstacles to changes at the end of the recording.
     pub obstacles: Obstacles,
-    /// The node it stood on; what is not known of it grants no growth.
+    /// Its node; unknown values allow no growth.
     pub node: NodeSituation,
-    /// What it used, in the order of time.
+    /// Its usage, in the order of time.
     pub samples: Vec<Sample>,
 }
 
-/// What a container used between the sample before and this one. `None` is unknown.
+/// A container's usage between the previous sample and this one. `None` is unknown.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sample {
     /// End of the step, in seconds since the Unix epoch.
@@ -38,7 +38,7 @@ pub struct Sample {
     pub cpu_cores: Option<f64>,
     /// Working set, in MiB.
     pub memory_mib: Option<f64>,
-    /// Whether the step says nothing about the container: a backup, its start.
+    /// Whether the step is disturbed, by a backup or its start.
     pub is_disturbed: bool,
 }
 
@@ -47,16 +47,16 @@ pub struct Sample {
 pub struct Step {
     /// The sample.
     pub sample: Sample,
-    /// Time it speaks for, in seconds.
+    /// Length of the step, in seconds.
     pub seconds: f64,
     /// Whether nothing is known about the time right before this step.
     pub after_gap: bool,
 }
 
 impl Recording {
-    /// The samples with their lengths; one after a gap speaks for as long as the one before the gap did.
+    /// The samples with the lengths of their steps; after a gap it is that of the step before the gap.
     ///
-    /// Only what came before decides the length, so that a recording that is cut gives the same steps.
+    /// The length depends only on earlier samples, so that a truncated recording gives the same steps.
     pub fn steps(&self) -> impl Iterator<Item = Step> {
         let mut last: Option<i64> = None;
         let mut usual = FIRST_STEP_SECONDS;
@@ -69,7 +69,7 @@ impl Recording {
         })
     }
 
-    /// First and last time, in seconds since the Unix epoch; `None` of an empty recording.
+    /// First and last time, in seconds since the Unix epoch; `None` if it is empty.
     pub fn span(&self) -> Option<(i64, i64)> {
         Some((self.samples.first()?.at, self.samples.last()?.at))
     }

@@ -8,20 +8,20 @@ use super::run::Outcome;
 use super::score::{Cost, Prices, Sums, ratio};
 use crate::replay::Size;
 
-/// Everything that is said about a back-test.
+/// The result of a back-test.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
-    /// What was replayed, in words.
+    /// A description of the replay.
     pub title: Title,
-    /// What things cost.
+    /// The prices.
     pub prices: Prices,
-    /// Container by container.
+    /// One row per container.
     pub containers: Vec<Row>,
-    /// All of them.
+    /// The sum of all.
     pub total: Row,
 }
 
-/// What was replayed.
+/// A description of the replay.
 #[derive(Clone, Debug, Serialize)]
 pub struct Title {
     /// The file.
@@ -30,9 +30,9 @@ pub struct Title {
     pub from: String,
     /// Last day.
     pub to: String,
-    /// Whose policy.
+    /// The origin of the policy.
     pub policy: String,
-    /// How CPU is given out.
+    /// How CPU is allocated.
     pub cpu: &'static str,
     /// Days of each container that are not judged.
     pub warm_up_days: f64,
@@ -43,7 +43,7 @@ pub struct Title {
 /// One line of the table.
 #[derive(Clone, Debug, Serialize)]
 pub struct Row {
-    /// The container; `None` for all of them.
+    /// The container; `None` for the sum.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<u64>,
     /// Its name.
@@ -58,11 +58,11 @@ pub struct Row {
     /// The sums.
     #[serde(flatten)]
     pub sums: Sums,
-    /// What they cost.
+    /// Their cost.
     pub cost: Cost,
-    /// J: the cost over that of the ideal.
+    /// J: the cost divided by that of the ideal.
     pub j: Option<f64>,
-    /// J of what was provisioned.
+    /// J of the provisioned sizes.
     pub j_provisioned: Option<f64>,
 }
 
@@ -98,13 +98,13 @@ impl Row {
         }
     }
 
-    /// Changes of both resources a day; `None` when nothing was judged.
+    /// Changes of both resources per day; `None` when nothing was judged.
     pub fn resizes_a_day(&self) -> Option<f64> {
         let resizes = self.sums.cpu.resizes + self.sums.memory.resizes;
         ratio(resizes as f64 * 24.0, self.sums.hours)
     }
 
-    /// Share of the provisioned cost that is saved; negative when it costs more.
+    /// Saved share of the provisioned cost; negative when it costs more.
     pub fn saved(&self) -> Option<f64> {
         ratio(self.cost.provisioned - self.cost.total(), self.cost.provisioned)
     }
@@ -112,7 +112,7 @@ impl Row {
     /// The cells, in the order of [`HEADINGS`].
     pub fn cells(&self) -> [String; 13] {
         let (cpu, memory) = (&self.sums.cpu, &self.sums.memory);
-        // Of next to nothing any slack is a thousandfold; how many thousand says nothing.
+        // With nearly no usage, the ratio is huge and meaningless.
         let slack = |slack: f64, used: f64| match ratio(slack, used) {
             Some(share) if share < 100.0 => percent(share, 0),
             Some(_) => "> 9999 %".to_owned(),
@@ -155,7 +155,7 @@ pub const HEADINGS: [(&str, &str); 13] = [
     ("COST", "SAVED"),
     ("", "J"),
 ];
-/// The columns of names are read from the left.
+/// The columns of names are left-aligned.
 const LEFT: [usize; 2] = [0, 1];
 
 /// `12 %`.
@@ -163,7 +163,7 @@ pub fn percent(share: f64, digits: usize) -> String {
     format!("{:.digits$} %", 100.0 * share)
 }
 
-/// Three digits, and thousands apart: `0.25`, `12.5`, `12,345`.
+/// Three digits, with separated thousands: `0.25`, `12.5`, `12,345`.
 pub fn amount(value: f64) -> String {
     let digits = match value.abs() {
         0.0 => 0,
@@ -185,7 +185,7 @@ pub fn amount(value: f64) -> String {
     apart
 }
 
-/// A name without what a terminal would take for a command.
+/// A name without control characters for the terminal.
 fn plain(name: &str) -> String {
     name.chars().map(|character| if character.is_control() { '?' } else { character }).collect()
 }

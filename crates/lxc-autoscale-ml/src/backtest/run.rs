@@ -1,4 +1,4 @@
-//! The replay itself: every container by the daemon's functions, on a host that shows what a host shows.
+//! The replay itself: every container through the daemon's functions, on a simulated host.
 
 use std::num::NonZero;
 use std::sync::Arc;
@@ -17,56 +17,56 @@ use crate::policy::{Identity, InForce, PolicyBook};
 use crate::recommend::Shared;
 use crate::replay::{CpuClass, Replayed, Size, carried_out, changed, within_provisioned};
 
-/// The forecast is drawn once an hour: a month of it is some pixels wide.
+/// The forecast is drawn once an hour: a month of it is only some pixels wide.
 const BAND_SECONDS: i64 = 3600;
 /// Levels between which the forecast is drawn.
 pub(super) const CPU_BAND: (f64, f64) = (0.8, 0.98);
 pub(super) const MEMORY_BAND: (f64, f64) = (0.5, 0.99);
-/// At most this part of a recording warms up: a short one shall give figures, too.
+/// The warm-up is at most this part of a recording: short ones need figures, too.
 const MOST_WARM_UP: f64 = 1.0 / 3.0;
 
 /// How recordings are replayed.
 #[derive(Clone, Debug)]
 pub struct Replay {
-    /// Whose bounds count.
+    /// The source of the bounds.
     pub bounds: Bounds,
-    /// What a policy decides with.
+    /// The constants and models of the decisions.
     pub shared: Arc<Shared>,
     /// How decisions are judged.
     pub rules: Rules,
     /// Shortest time between two decisions, in seconds.
     pub interval_seconds: i64,
-    /// Whether the guards protect the containers, as those of the daemon.
+    /// Whether the guards are active, as in the daemon.
     pub with_guards: bool,
     /// Whether forecasts are kept, for the charts.
     pub with_forecasts: bool,
 }
 
-/// Whose bounds count.
+/// The source of the bounds.
 #[derive(Clone, Debug)]
 pub enum Bounds {
-    /// The policy's without bounds of its own: what each container was built with gives them.
+    /// The policy without its own bounds: they follow from each container's provisioned size.
     Provisioned(Box<Policy>),
-    /// The configuration's, container by container and, where there are schedules, time by time.
+    /// The configuration, per container and, with schedules, per time.
     Configured(Box<PolicyBook>),
 }
 
-/// What became of one container.
+/// The result for one container.
 #[derive(Clone, Debug)]
 pub struct Outcome {
     /// Its id.
     pub id: u64,
-    /// Its name, where one is known.
+    /// Its name, if known.
     pub name: Option<String>,
-    /// What it had at first.
+    /// Its first size.
     pub begin: Size,
     /// Its changes, in the order of time.
     pub changes: Vec<Change>,
     /// Forecasts, once an hour.
     pub forecasts: Vec<Forecast>,
-    /// What was judged.
+    /// The judged sums.
     pub sums: Sums,
-    /// The time that was replayed, in days.
+    /// The replayed time, in days.
     pub days: f64,
 }
 
@@ -77,13 +77,13 @@ pub struct Change {
     pub at: i64,
     /// The size from the next sample on.
     pub size: Size,
-    /// The decision about CPU, if it was one.
+    /// The decision about CPU, if there was one.
     pub cpu: Option<Decision>,
-    /// The decision about memory, if it was one.
+    /// The decision about memory, if there was one.
     pub memory: Option<Decision>,
 }
 
-/// What was forecast, (low, high) of each resource.
+/// A forecast: (low, high) of each resource.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Forecast {
     /// When, in seconds since the Unix epoch.
@@ -95,8 +95,8 @@ pub struct Forecast {
 }
 
 impl Replay {
-    /// Replays all recordings, several at once; the outcomes are in their order. `progress` hears how many are
-    /// done after each.
+    /// Replays all recordings, several at once; the outcomes are in the same order. `progress` is told the number
+    /// completed after each.
     pub fn all(&self, recordings: &[Recording], progress: &(impl Fn(usize) + Sync)) -> Vec<Outcome> {
         let (next, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let work = || {
@@ -157,11 +157,11 @@ impl Replay {
                 continue;
             }
             decided = Some(at);
-            // Nothing is decided on what says nothing; only running out of memory is answered.
+            // No decision on a disturbed step; only running out of memory is answered.
             if step.sample.is_disturbed && !ran_out {
                 continue;
             }
-            // The daemon answers what happened in any record since it decided last.
+            // The daemon answers what happened in any record since its last decision.
             seen.oom = if ran_out { Some(true) } else { seen.oom };
             ran_out = false;
             if let Some((book, who)) = &scheduled {
@@ -181,7 +181,7 @@ impl Replay {
         Outcome { id: recording.id, name: recording.name.clone(), begin, changes, forecasts, sums, days }
     }
 
-    /// What is in force when the recording begins, and what is recommended with.
+    /// The policy at the beginning of the recording, and the constants of its recommendations.
     fn rules_of(&self, recording: &Recording, class: CpuClass) -> (Policy, Arc<Shared>) {
         match &self.bounds {
             Bounds::Provisioned(policy) => {
@@ -201,7 +201,7 @@ impl Replay {
         }
     }
 
-    /// The rules with a warm-up that leaves most of the recording, and CPU given out as the policy has it.
+    /// The rules with a warm-up that leaves most of the recording, and the CPU class of the policy.
     fn rules_for(&self, recording: &Recording) -> Rules {
         let rules = recording.cpu_class.map_or(self.rules, |class| self.rules.in_class(class));
         let span = recording.span().map_or(0.0, |(first, last)| (last - first) as f64);
@@ -210,7 +210,7 @@ impl Replay {
     }
 }
 
-/// The policy as the replay goes by it.
+/// The policy as the replay applies it.
 fn configured(in_force: InForce, class: CpuClass) -> Policy {
     let mut policy = in_force.policy;
     policy.cpu.control = class.control();
@@ -221,7 +221,7 @@ fn is_new_hour(last: Option<&Forecast>, at: i64) -> bool {
     last.is_none_or(|last| last.at.div_euclid(BAND_SECONDS) < at.div_euclid(BAND_SECONDS))
 }
 
-/// What policies select the container by; `None` for an id that Proxmox would not give.
+/// The identity by which policies select the container; `None` for an id that is invalid in Proxmox.
 fn identity(recording: &Recording) -> Option<Identity> {
     let id = Vmid::try_from(u32::try_from(recording.id).ok()?).ok()?;
     let (name, tags) = (recording.name.clone(), recording.obstacles.tags.clone());

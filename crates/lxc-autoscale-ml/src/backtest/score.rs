@@ -1,7 +1,7 @@
-//! What decisions cost, judged against the demand that was recorded.
+//! The cost of decisions, judged against the recorded demand.
 //!
-//! A decision taken at a sample is in force from the next sample on; nobody resizes the past. With `d` the mean
-//! use of a step, `P` what was provisioned, `a` the allocation and `h` the length of the step in hours:
+//! A decision made at a sample applies from the next sample on; the past cannot be resized. With `d` the mean usage of
+//! a step, `P` the provisioned size, `a` the allocation and `h` the length of the step in hours:
 //!
 //! | figure | formula |
 //! | --- | --- |
@@ -13,8 +13,8 @@
 //! | ideal | an allocation of exactly the need, rounded up and not below the floor, moved for free |
 //! | cost | `core_hour · allocated core-hours + gib_hour · allocated GiB-hours + unserved · unserved core-hours + shortage · shortages + resize · resizes` |
 //!
-//! The head-room of 15 % is what Autopilot (Rzadca et al., EuroSys 2020) and the Vertical Pod Autoscaler keep.
-//! J is the cost of the decisions over the cost of the ideal; 1 cannot be reached.
+//! The headroom of 15 % is that of Autopilot (Rzadca et al., EuroSys 2020) and the Vertical Pod Autoscaler. J is the
+//! cost of the decisions divided by the cost of the ideal; 1 cannot be reached.
 
 use serde::{Deserialize, Serialize};
 
@@ -24,30 +24,30 @@ use crate::replay::{CpuClass, Size};
 
 const MIB_PER_GIB: f64 = 1024.0;
 const SECONDS_PER_HOUR: f64 = 3600.0;
-/// Rounding up shall not add a step for an error in the last digit.
+/// Rounding up must not add a step because of an error in the last digit.
 const ROUNDING: f64 = 1e-9;
-/// Allocations that differ by less are the same, in cores and in MiB.
+/// Allocations that differ by less are equal, in cores and in MiB.
 const SAME_CORES: f64 = 1e-6;
 const SAME_MIB: f64 = 0.5;
 
 /// How decisions are judged.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rules {
-    /// CPU comes in whole cores or in hundredths.
+    /// Whether CPU comes in whole cores or in hundredths.
     pub cpu_class: CpuClass,
-    /// An idle container needs this much, in cores and MiB.
+    /// The need of an idle container, in cores and MiB.
     pub floor: Size,
-    /// At most this many times what was provisioned can be had; infinite where a policy says how much.
+    /// Largest multiple of the provisioned size that can be allocated; infinite if a policy sets the maximum.
     pub most_times_provisioned: f64,
-    /// CPU needed above the mean use, as a share of it.
+    /// CPU needed above the mean usage, as a share of it.
     pub headroom: f64,
-    /// Seconds from the first sample that are not judged: who learns needs a past.
+    /// Seconds from the first sample that are not judged: learning needs a past.
     pub warm_up_seconds: f64,
     /// A step is throttled when more than this share of its need was not served.
     pub throttled_share: f64,
 }
 
-/// What an idle container needs of CPU.
+/// The CPU need of an idle container.
 fn least_cores(cpu_class: CpuClass) -> f64 {
     match cpu_class {
         CpuClass::Fractional => 0.1,
@@ -56,7 +56,7 @@ fn least_cores(cpu_class: CpuClass) -> f64 {
 }
 
 impl Rules {
-    /// The rules of the benchmark: three days are not judged, and twice what was provisioned is the most.
+    /// The rules of the benchmark: three days are not judged, and twice the provisioned size is the maximum.
     pub fn benchmark(cpu_class: CpuClass) -> Self {
         Self {
             cpu_class,
@@ -68,13 +68,13 @@ impl Rules {
         }
     }
 
-    /// The same rules with CPU given out so.
+    /// The same rules with this CPU class.
     #[must_use]
     pub fn in_class(&self, cpu_class: CpuClass) -> Self {
         Self { cpu_class, floor: Size { cores: least_cores(cpu_class), ..self.floor }, ..*self }
     }
 
-    /// What a host would set when asked for `wanted`: rounded up, then kept within the limits.
+    /// The size a host would set for `wanted`: rounded up, then kept within the limits.
     pub fn effective(&self, wanted: Size, provisioned: Size) -> Size {
         let quantum = match self.cpu_class {
             CpuClass::Fractional => 0.01,
@@ -96,23 +96,23 @@ impl Rules {
     }
 }
 
-/// What things cost, in any one currency.
+/// The prices, in any one currency.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Prices {
     /// One core for an hour.
     pub core_hour: f64,
     /// One GiB of memory for an hour.
     pub gib_hour: f64,
-    /// One core-hour of work that was not served.
+    /// One core-hour of unserved work.
     pub unserved_core_hour: f64,
-    /// Running short of memory once.
+    /// One shortage of memory.
     pub memory_shortage: f64,
     /// One change of size.
     pub resize: f64,
 }
 
 impl From<&RecommendConfig> for Prices {
-    /// The operator's own.
+    /// The operator's prices.
     fn from(config: &RecommendConfig) -> Self {
         Self {
             core_hour: config.price_core_hour,
@@ -137,7 +137,7 @@ pub struct Sums {
     pub memory: MemorySums,
 }
 
-/// CPU over the judged steps, in core-hours where nothing else is said.
+/// CPU over the judged steps, in core-hours unless stated otherwise.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct CpuSums {
     /// As provisioned.
@@ -160,7 +160,7 @@ pub struct CpuSums {
     pub resizes: u64,
 }
 
-/// Memory over the judged steps, in GiB-hours where nothing else is said.
+/// Memory over the judged steps, in GiB-hours unless stated otherwise.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct MemorySums {
     /// As provisioned.
@@ -175,7 +175,7 @@ pub struct MemorySums {
     pub short: f64,
     /// Allocated by the ideal.
     pub ideal: f64,
-    /// Steps that were short.
+    /// Steps with a shortage.
     pub short_steps: u64,
     /// Shortages, one for every hour begun.
     pub shortages: u64,
@@ -183,7 +183,7 @@ pub struct MemorySums {
     pub resizes: u64,
 }
 
-/// What sums cost.
+/// The cost of sums.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Cost {
     /// CPU.
@@ -194,34 +194,34 @@ pub struct Cost {
     pub ideal_cpu: f64,
     /// The ideal's memory.
     pub ideal_memory: f64,
-    /// What was provisioned, held all the time.
+    /// The provisioned sizes for all the time.
     pub provisioned: f64,
 }
 
 impl Cost {
-    /// All of it.
+    /// The total.
     pub fn total(&self) -> f64 {
         self.cpu + self.memory
     }
 
-    /// J: the cost over the ideal's; `None` where the ideal costs nothing, because nothing was judged.
+    /// J: the cost divided by the ideal's; `None` if the ideal costs nothing, because nothing was judged.
     pub fn ratio(&self) -> Option<f64> {
         ratio(self.total(), self.ideal_cpu + self.ideal_memory)
     }
 
-    /// J of what was provisioned.
+    /// J of the provisioned sizes.
     pub fn provisioned_ratio(&self) -> Option<f64> {
         ratio(self.provisioned, self.ideal_cpu + self.ideal_memory)
     }
 }
 
-/// `part / whole`; `None` of nothing.
+/// `part / whole`; `None` if `whole` is zero.
 pub fn ratio(part: f64, whole: f64) -> Option<f64> {
     (0.0 < whole).then(|| part / whole)
 }
 
 impl Sums {
-    /// What it costs.
+    /// The cost.
     pub fn cost(&self, prices: &Prices) -> Cost {
         let (cpu, memory) = (&self.cpu, &self.memory);
         Cost {
@@ -294,19 +294,19 @@ impl MemorySums {
     }
 }
 
-/// Judges the decisions about one container, as they come.
+/// Judges the decisions about one container, step by step.
 #[derive(Clone, Debug)]
 pub struct Judge {
     rules: Rules,
     provisioned: Size,
     begin: Option<i64>,
     last: Option<Size>,
-    /// Length of the shortage that is under way, in hours.
+    /// Length of the present shortage, in hours.
     short_hours: f64,
     sums: Sums,
 }
 
-/// What a judge must not forget over a restart.
+/// The state of a judge that must survive a restart.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct JudgeKept {
     begin: Option<i64>,
@@ -317,19 +317,19 @@ pub struct JudgeKept {
 }
 
 impl Judge {
-    /// Goes on from what was kept.
+    /// Restores the saved state.
     pub fn restored(rules: Rules, provisioned: Size, kept: JudgeKept) -> Self {
         let JudgeKept { begin, last, short_hours, sums } = kept;
         Self { rules, provisioned, begin, last, short_hours, sums }
     }
 
-    /// What must not be forgotten.
+    /// The state to save.
     pub fn kept(&self) -> JudgeKept {
         let Self { begin, last, short_hours, sums, .. } = *self;
         JudgeKept { begin, last, short_hours, sums }
     }
 
-    /// Nothing judged yet.
+    /// A judge without any steps.
     pub fn new(rules: Rules, provisioned: Size) -> Self {
         Self { rules, provisioned, begin: None, last: None, short_hours: 0.0, sums: Sums::default() }
     }
@@ -374,8 +374,8 @@ impl Judge {
     }
 }
 
-/// Judges decisions that were made elsewhere: each is in force from the first sample after it on, and before
-/// the first one a container has what was provisioned. Both in the order of time.
+/// Judges decisions made elsewhere: each applies from the first sample after it on, and before the first one the
+/// container has its provisioned size. Both are in the order of time.
 pub fn judge(rules: Rules, recording: &Recording, decisions: &[(i64, Size)]) -> Sums {
     let mut judge = Judge::new(rules, recording.provisioned);
     let mut size = recording.provisioned;
@@ -452,7 +452,7 @@ mod tests {
             judge(rules(), &recording(&[(2.0, 64.0); 2]), &[(0, Size { cores: 1.0, memory_mib: 64.0 })]);
         close(sums.cpu.unserved, 1.0 / 12.0);
         assert_eq!(sums.cpu.throttled_steps, 1);
-        // More than was provisioned was used: it is needed as it is.
+        // Usage above the provisioned size is needed as it is.
         close(rules().needed_cores(2.5, 2.0), 2.5);
     }
 

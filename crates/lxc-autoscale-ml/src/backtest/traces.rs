@@ -1,7 +1,7 @@
 //! Recordings from a table of comma-separated values, plain or compressed with gzip.
 //!
 //! Columns, in any order and among others: `timestamp` (s), `container_id`, `provisioned_cores`,
-//! `provisioned_memory_mb`, `cpu_cores_used`, `memory_mb_used` (MiB). Lines may be in any order. An empty use is
+//! `provisioned_memory_mb`, `cpu_cores_used`, `memory_mb_used` (MiB). Lines may be in any order. An empty usage is
 //! unknown; a time without a line is a gap.
 
 use std::collections::BTreeMap;
@@ -17,9 +17,9 @@ use crate::decide::Obstacles;
 use crate::policy::Pool;
 use crate::replay::{Size, boundless_node};
 
-/// More cores or MiB than this are a mistake.
+/// More cores or MiB than this are an error.
 const MOST: f64 = 1e9;
-/// The first bytes of a file that gzip has written.
+/// The first bytes of a gzip file.
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
 #[derive(Deserialize)]
@@ -87,7 +87,7 @@ impl Line {
             .find(|(_, value)| !(0.0 < *value && *value <= MOST))
             .or_else(|| used.into_iter().find(|(_, value)| !(0.0..=MOST).contains(value)));
         bad.map_or(Ok(()), |(column, value)| Err(TraceError::Amount { line, column, value }))?;
-        // What jiff can express; years before it and after it are a mistake anyway.
+        // The range of jiff; years outside of it are an error anyway.
         let is_time = jiff::Timestamp::from_second(self.timestamp).is_ok();
         if is_time { Ok(()) } else { Err(TraceError::Time { line, timestamp: self.timestamp }) }
     }

@@ -1,10 +1,10 @@
-//! What was learnt, kept over a restart: one file with a version and a checksum, replaced as a whole.
+//! The learnt state, saved across restarts: one file with a version and a checksum, replaced as a whole.
 //!
-//! The file is a line that says what it is, then CBOR: a [`Header`] and an item for each container, then the CRC-32 of
-//! all of it. CBOR names its fields, so that a file of another layout is noticed and not misread. It is written and read
-//! one container at a time: two hundred of them take 13 MB on the disk, and never that much memory.
+//! The file starts with a line that identifies it, followed by CBOR: a [`Header`] and an item for each container, then
+//! the CRC-32 of all of it. CBOR names its fields, so a file with another layout is detected instead of misread. It is
+//! written and read one container at a time: two hundred of them take 13 MB on disk, and never that much memory.
 //!
-//! A file that is damaged, of another version of the program, or learnt by another configuration is of no use: the
+//! A file that is damaged, from another version of the program or learnt with another configuration cannot be used: the
 //! daemon then learns anew from the metrics file and the monitor's history.
 
 pub mod packed;
@@ -19,22 +19,22 @@ use lxc_autoscale_core::ownership::give_to_owner_of_directory;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-/// What the file begins with; the number is the version of all that follows.
+/// The beginning of the file; the number is the version of the format.
 const MAGIC: &[u8] = b"lxc-autoscale-ml checkpoint 1\n";
 const CRC_BYTES: u64 = 4;
-/// A larger file is none of ours: 60 KB a container.
+/// A larger file is not ours: a container takes 60 KB.
 const MAX_BYTES: u64 = 1 << 30;
 
-/// What stands before the containers.
+/// The part before the containers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Header<T> {
     /// Version of the program that wrote it.
     pub program: String,
-    /// What it was learnt by: what of the configuration changes what is learnt.
+    /// The part of the configuration that affects learning.
     pub learnt_by: String,
-    /// Items that follow.
+    /// Number of items that follow.
     pub items: usize,
-    /// What is not of one container.
+    /// State that is not per container.
     pub general: T,
 }
 
@@ -45,7 +45,7 @@ impl<T> Header<T> {
     }
 }
 
-/// Why a checkpoint is of no use, or was not written.
+/// Why a checkpoint cannot be used or was not written.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {
     /// The file cannot be read.
@@ -56,7 +56,7 @@ pub enum CheckpointError {
         /// Why.
         source: io::Error,
     },
-    /// It holds something else than was written.
+    /// Its content is not what was written.
     #[error("the checkpoint `{}` is damaged: {what}", path.display())]
     Damaged {
         /// The file.
@@ -72,7 +72,7 @@ pub enum CheckpointError {
         /// Its version.
         found: String,
     },
-    /// It was learnt by another configuration.
+    /// It was learnt with another configuration.
     #[error("the checkpoint `{}` was learnt with other values of `[model]`, `[recommend]` or `[policy]`", path.display())]
     Configuration {
         /// The file.
@@ -88,10 +88,10 @@ pub enum CheckpointError {
     },
 }
 
-/// Replaces the checkpoint by another in one step and durably.
+/// Replaces the checkpoint atomically and durably.
 ///
 /// # Errors
-/// [`CheckpointError::Write`]; what was there before then still is.
+/// [`CheckpointError::Write`]; the previous one then remains.
 pub fn write<T: Serialize, I: Serialize>(
     path: &Path,
     header: &Header<T>,
@@ -101,7 +101,7 @@ pub fn write<T: Serialize, I: Serialize>(
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let temporary = path.with_file_name(format!(".{name}.new"));
     let result = (|| {
-        // What stands there is of a run that was killed.
+        // A leftover of a run that was killed.
         let _ = fs::remove_file(&temporary);
         let file = File::options().write(true).create_new(true).mode(0o600).open(&temporary)?;
         give_to_owner_of_directory(&file, &temporary)?;
@@ -122,19 +122,18 @@ pub fn write<T: Serialize, I: Serialize>(
         File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all()
     })();
     if result.is_err() {
-        // Best effort: a full disk needs the room back, and the error that counts is the first one.
+        // Best effort: a full disk needs the space, and only the first error matters.
         let _ = fs::remove_file(&temporary);
     }
     result.map_err(failed)
 }
 
-/// Reads a checkpoint and hands out its items; `None` when there is none.
+/// Reads a checkpoint and hands out its items; `None` if there is none.
 ///
-/// Nothing is handed out of a file whose checksum is wrong, or that was written by another version or learnt by
-/// another configuration.
+/// Nothing is handed out of a file with a wrong checksum, from another version or learnt with another configuration.
 ///
 /// # Errors
-/// [`CheckpointError`]; an error of a later item comes after the ones before were handed out.
+/// [`CheckpointError`]; an error in a later item occurs after the ones before were handed out.
 pub fn read<T: DeserializeOwned, I: DeserializeOwned>(
     path: &Path,
     learnt_by: &str,
@@ -164,7 +163,8 @@ pub fn read<T: DeserializeOwned, I: DeserializeOwned>(
         let found = String::from_utf8_lossy(&magic).trim().to_owned();
         return Err(CheckpointError::Version { path: path.to_owned(), found });
     }
-    // Two looks: the second one, at what only this version knows, must not fail for a file of another version.
+    // Two passes: the second one reads fields that only this version knows, and must not fail for a file of another
+    // version.
     let begins = input.stream_position().map_err(failed)?;
     let header: Header<ciborium::Value> = ciborium::from_reader(&mut input).map_err(decode)?;
     if header.program != env!("CARGO_PKG_VERSION") {
@@ -181,10 +181,10 @@ pub fn read<T: DeserializeOwned, I: DeserializeOwned>(
     Ok(Some(header.general))
 }
 
-/// Gives a checkpoint that is of no use the name `….aside`, in place of an earlier one; returns that name.
+/// Renames an unusable checkpoint to `….aside`, replacing an earlier one; returns that name.
 ///
 /// # Errors
-/// What the system says.
+/// The system's error.
 pub fn set_aside(path: &Path) -> io::Result<PathBuf> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let aside = path.with_file_name(format!("{name}.aside"));
@@ -207,7 +207,7 @@ fn is_whole(file: &mut File, body: u64) -> io::Result<bool> {
     Ok(u32::from_le_bytes(sum) == crc.sum())
 }
 
-/// Writes, and sums up what was written.
+/// A writer that also computes the checksum.
 struct Summed<W> {
     inner: W,
     crc: Crc,

@@ -1,4 +1,4 @@
-//! Long rows of numbers as bytes, for `#[serde(with)]` and the like.
+//! Long rows of numbers as bytes, for `#[serde(with)]` and similar.
 
 use std::fmt;
 
@@ -17,7 +17,7 @@ pub fn serialize<S: Serializer>(values: &[f32], serializer: S) -> Result<S::Ok, 
 /// Reads what [`serialize`] wrote.
 ///
 /// # Errors
-/// The deserializer's, and bytes that are no whole numbers.
+/// The deserializer's, and a length that is not a multiple of a number's.
 pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<f32>, D::Error> {
     let bytes = bytes(deserializer)?;
     let (numbers, rest) = bytes.as_chunks::<4>();

@@ -1,4 +1,4 @@
-//! Restart equals no restart, and what a lost checkpoint leaves.
+//! A restart changes nothing, and what remains without a checkpoint.
 
 use std::path::Path;
 
@@ -24,7 +24,7 @@ fn at(minute: i64) -> Timestamp {
     Timestamp::from_second(BEGIN + 60 * minute).unwrap()
 }
 
-/// Something that repeats hourly, with unrest that repeats never within a test.
+/// An hourly wave with noise that does not repeat within a test.
 fn wave(minute: i64, id: i64) -> f64 {
     let hourly = if (minute + 7 * id) % 60 < 11 { 1.7 } else { 0.4 };
     hourly + ((minute * minute + 31 * id) % 17) as f64 / 40.0
@@ -98,7 +98,7 @@ fn begin(config: &Config) -> Pipeline {
     pipeline
 }
 
-/// One cycle; all that was decided and what it was made from, to the digit.
+/// One cycle; all decisions and their inputs, exactly.
 fn cycle(pipeline: &mut Pipeline, minute: i64) -> String {
     pipeline.load(&Unwatched).unwrap();
     pipeline.learn().unwrap();
@@ -111,8 +111,8 @@ fn cycle(pipeline: &mut Pipeline, minute: i64) -> String {
     .unwrap()
 }
 
-/// Three hours of a daemon, or of one that ended after each of these minutes and began again three minutes later, its
-/// guards kept as the ledger keeps them.
+/// Three hours of a daemon, or of one that ended after each of these minutes and restarted three minutes later, with
+/// its guards saved as in the ledger.
 fn decisions(restarts: &[i64]) -> Vec<String> {
     let scratch = tempfile::tempdir().unwrap();
     let config = config(scratch.path());
@@ -151,7 +151,7 @@ fn a_restart_changes_no_digit_of_any_decision() {
     assert_eq!(decisions(&[30, 110, 141, 155]), undisturbed);
 }
 
-/// Stops the reading when it was asked so often how it goes on.
+/// Stops the reading after a number of progress calls.
 struct StopAfter(std::cell::Cell<u32>);
 
 impl Progress for StopAfter {
@@ -164,7 +164,7 @@ impl Progress for StopAfter {
     }
 }
 
-/// Three containers, the first of which has a past in the monitor's history, and two hours of records.
+/// Three containers, the first with a past in the monitor's history, and two hours of records.
 #[test]
 fn a_start_that_was_stopped_leaves_what_the_next_one_goes_on_from_or_nothing() {
     let start = |stops: &[u32]| {
@@ -189,7 +189,7 @@ fn a_start_that_was_stopped_leaves_what_the_next_one_goes_on_from_or_nothing() {
         (wholes, cycle(&mut pipeline, 120))
     };
     let (_, undisturbed) = start(&[]);
-    // Asked before each of the three containers that are new, and after each snapshot.
+    // Called before each of the three new containers, and after each snapshot.
     for (stops, whole) in [
         (&[0_u32] as &[u32], &[false] as &[bool]),
         (&[2], &[false]),
@@ -217,7 +217,7 @@ fn a_checkpoint_of_another_configuration_is_refused_and_nothing_of_it_is_known()
     assert_eq!(other.history().containers().count(), 0);
 }
 
-/// A policy, without and with a key that decides what is learnt.
+/// A policy, without and with a key that affects learning.
 #[test]
 fn a_checkpoint_stays_good_when_only_rules_change() {
     let policy = |text: &str| {
@@ -253,7 +253,7 @@ fn a_checkpoint_stays_good_when_only_rules_change() {
     }
 }
 
-/// The monitor's history with `hours` before [`BEGIN`] in which container 100 used so many cores and MiB.
+/// The monitor's history with `hours` before [`BEGIN`] of constant usage by container 100.
 fn store(path: &Path, hours: i64, cores: f64, mib: f64) {
     let database = rusqlite::Connection::open(path).unwrap();
     database.execute_batch(schema::SQL).unwrap();
@@ -315,7 +315,7 @@ fn the_past_of_another_container_with_the_same_id_is_not_taken_for_its_own() {
     assert!(known.cpu.unwrap().known_seconds <= 60);
 }
 
-/// The daemon started before the monitor had made its database, or could read it.
+/// The daemon started before the monitor had created its database, or before it could be read.
 #[test]
 fn a_history_that_comes_later_is_learnt_from_all_the_same() {
     for broken in [false, true] {
@@ -339,7 +339,7 @@ fn a_history_that_comes_later_is_learnt_from_all_the_same() {
             std::fs::remove_file(&config.metrics.history).unwrap();
         }
         store(&config.metrics.history, 60, 2.5, 1500.0);
-        // It restarts in between, and knows what it lacks.
+        // It restarts in between, and still knows that data is missing.
         pipeline.write_checkpoint(&config.state.checkpoint()).unwrap();
         let mut again = begin(&config);
         assert!(again.restore(&config.state.checkpoint()).unwrap());

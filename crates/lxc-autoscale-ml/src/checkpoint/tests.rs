@@ -25,7 +25,7 @@ fn what_was_written_is_read_and_nothing_else_lies_beside_it() {
     assert!(matches!(read_back(&path, "others"), Err(CheckpointError::Configuration { .. })));
 }
 
-/// Nothing of a damaged file is handed out, whatever bit of it is wrong and wherever it ends.
+/// Nothing of a damaged file is handed out, whichever bit is wrong and wherever it ends.
 #[test]
 fn damage_is_noticed() {
     let scratch = tempfile::tempdir().unwrap();

@@ -1,8 +1,8 @@
 //! What kind of container it is: idle, steady, bursty, periodic or growing.
 //!
-//! Recorded machines were grouped by k-means on a few traits of their last days ([`traits`]), and each group got a name
-//! by its middle ([`Class::of_traits`]). A container belongs to the group whose middle is nearest. The groups are learnt
-//! by `cargo xtask bench classes`, which also says how well they tell containers apart whose kind is known.
+//! Recorded machines were clustered by k-means on a few traits of their last days ([`traits`]), and each cluster was
+//! named by its centre ([`Class::of_traits`]). A container belongs to the cluster with the nearest centre. `cargo xtask
+//! bench classes` learns the clusters, and measures how well they classify containers of known kinds.
 
 mod model;
 pub mod traits;
@@ -19,32 +19,32 @@ use self::traits::Traits;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Class {
-    /// Nearly no CPU.
+    /// Nearly no CPU usage.
     Idle,
-    /// Always about the same.
+    /// Nearly constant.
     Steady,
-    /// Little, and now and then much.
+    /// Low usage with occasional bursts.
     Bursty,
-    /// The same every day.
+    /// A daily pattern.
     Periodic,
-    /// More and more.
+    /// Growing.
     Growing,
 }
 
-/// A line through the hourly means that rises by half over the time that is looked at is growth.
+/// Growth: a line through the hourly means that rises by half over the observed time.
 const GROWING: f64 = 0.4;
-/// From this share of explained unrest on forecasts reckon with a day, too.
+/// From this explained share of the variance on, forecasts use the time of day, too.
 const PERIODIC: f64 = crate::forecast::outlook::LEAST_STRENGTH;
-/// Up to a twentieth of a core, 19 hours of 20.
+/// At most a twentieth of a core for 19 hours of 20.
 const IDLE_CORES: f64 = 0.05;
-/// A peak of three times the middle.
+/// A peak of three times the median.
 const BURSTY: f64 = 1.1;
 
 impl Class {
     /// All of them.
     pub const ALL: [Self; 5] = [Self::Idle, Self::Steady, Self::Bursty, Self::Periodic, Self::Growing];
 
-    /// The name for these traits: the first of growing, periodic, idle and bursty that applies, else steady.
+    /// The name for these traits: the first of growing, periodic, idle and bursty that applies, otherwise steady.
     pub fn of_traits(traits: &Traits) -> Self {
         match traits {
             _ if GROWING <= traits.growth => Self::Growing,
@@ -55,9 +55,9 @@ impl Class {
         }
     }
 
-    /// Its class by the groups that ship; `None` where less than [`traits::LEAST_STEPS`] of either resource is known.
+    /// Its class by the shipped clusters; `None` while less than [`traits::LEAST_STEPS`] of either resource is known.
     ///
-    /// The past in steps of five minutes, the newest last, NaN is unknown; cores and MiB.
+    /// The past in steps of five minutes, newest last, NaN is unknown; cores and MiB.
     pub fn of(cpu: &[f32], memory: &[f32]) -> Option<Self> {
         ClassModel::shipped()?.class(&Traits::of(cpu, memory)?)
     }

@@ -1,4 +1,4 @@
-//! The learnt groups, as they are shipped.
+//! The learnt clusters that come with the program.
 
 use std::sync::LazyLock;
 
@@ -7,15 +7,15 @@ use serde::{Deserialize, Serialize};
 use super::Class;
 use super::traits::Traits;
 
-/// Groups of machines by their traits.
+/// Clusters of machines by their traits.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ClassModel {
-    /// The names of the traits, in their order.
+    /// The names of the traits, in order.
     pub traits: Vec<String>,
-    /// What makes traits comparable.
+    /// Normalisation of the traits.
     pub scaling: Scaling,
-    /// The groups.
+    /// The clusters.
     pub groups: Vec<Group>,
 }
 
@@ -29,18 +29,18 @@ pub struct Scaling {
     pub deviation: [f64; Traits::NAMES.len()],
 }
 
-/// A group of machines that are alike.
+/// A cluster of similar machines.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Group {
-    /// What its middle is called.
+    /// The name of its centre.
     pub class: Class,
-    /// The traits of its middle.
+    /// The traits of its centre.
     pub middle: [f64; Traits::NAMES.len()],
 }
 
 impl ClassModel {
-    /// The model that comes with the program, if it is sound, which a test makes sure of.
+    /// The model that comes with the program, if it is sound, which a test ensures.
     pub fn shipped() -> Option<&'static Self> {
         static MODEL: LazyLock<Option<ClassModel>> = LazyLock::new(|| {
             let model: ClassModel = serde_json::from_str(include_str!("../../models/classes.json")).ok()?;
@@ -49,7 +49,7 @@ impl ClassModel {
         MODEL.as_ref()
     }
 
-    /// The class of the group whose middle is nearest; `None` of a model without groups.
+    /// The class of the cluster with the nearest centre; `None` for a model without clusters.
     pub fn class(&self, traits: &Traits) -> Option<Class> {
         let own = self.scaling.scaled(traits.values());
         let distance = |group: &Group| {
@@ -70,7 +70,7 @@ impl ClassModel {
 }
 
 impl Scaling {
-    /// Of these machines; a trait that is the same everywhere counts as it is.
+    /// From these machines; a trait without variance is not scaled.
     pub fn of(machines: &[Traits]) -> Self {
         let number = machines.len().max(1) as f64;
         let each = |of: &dyn Fn(usize) -> f64| std::array::from_fn(of);
@@ -91,7 +91,7 @@ impl Scaling {
         std::array::from_fn(|index| (values[index] - self.mean[index]) / self.deviation[index])
     }
 
-    /// The traits of which these are the deviations from the mean.
+    /// The traits with these deviations from the mean.
     pub fn unscaled(&self, scaled: [f64; Traits::NAMES.len()]) -> [f64; Traits::NAMES.len()] {
         std::array::from_fn(|index| self.mean[index] + self.deviation[index] * scaled[index])
     }

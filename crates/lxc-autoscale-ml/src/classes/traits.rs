@@ -1,4 +1,4 @@
-//! What tells kinds of workloads apart, whatever their size.
+//! Traits that distinguish kinds of workloads, whatever their size.
 
 use jiff::tz::TimeZone;
 
@@ -10,27 +10,27 @@ pub const LEAST_STEPS: usize = 36;
 const CPU_EPSILON: f64 = 0.02;
 const MEMORY_EPSILON: f64 = 8.0;
 const HOUR_STEPS: usize = 12;
-/// Fewest hours in which growth can be told from unrest: a day.
+/// Fewest hours in which growth can be distinguished from noise: a day.
 const LEAST_HOURS: usize = 24;
 
-/// What is known of a container's last days.
+/// The traits of a container's last days.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Traits {
-    /// Logarithm of the CPU use that 95 % of the steps stay below, over the least that matters.
+    /// Logarithm of the 95 % quantile of CPU usage over the least relevant amount.
     pub level: f64,
-    /// Logarithm of the peak of CPU (99 % of the steps stay below) over its middle.
+    /// Logarithm of the peak of CPU (99 % quantile) over its median.
     pub cpu_unrest: f64,
-    /// As `cpu_unrest`, of memory.
+    /// Like `cpu_unrest`, for memory.
     pub memory_unrest: f64,
-    /// The share of the unrest that the time of day explains (0–1), of the resource of which it explains more; 0 where
-    /// no two days can be compared.
+    /// The share of the variance explained by the time of day (0–1), of the resource with the larger one; 0 if no two
+    /// days can be compared.
     pub day: f64,
-    /// Logarithm of how much a line through the hourly means rises over the time, times the share of their unrest that
-    /// it explains; of the resource that grows more; 0 in the first day.
+    /// Logarithm of the rise of a line through the hourly means, times the share of their variance that it explains; of
+    /// the resource that grows more; 0 in the first day.
     pub growth: f64,
 }
 
-/// The trait `level` of a container that uses so many cores.
+/// The trait `level` of a container with this CPU usage.
 pub(super) fn level(cores: f64) -> f64 {
     ((cores + CPU_EPSILON) / CPU_EPSILON).ln()
 }
@@ -39,7 +39,7 @@ impl Traits {
     /// Names of the traits, in the order of [`Traits::values`].
     pub const NAMES: [&str; 5] = ["level", "cpu_unrest", "memory_unrest", "day", "growth"];
 
-    /// Of a past in steps of five minutes, the newest last, NaN is unknown; `None` while less than [`LEAST_STEPS`] of a
+    /// From a past in steps of five minutes, newest last, NaN is unknown; `None` while less than [`LEAST_STEPS`] of a
     /// resource is known.
     pub fn of(cpu: &[f32], memory: &[f32]) -> Option<Self> {
         let (cores, mib) = (sorted(cpu)?, sorted(memory)?);
@@ -57,7 +57,7 @@ impl Traits {
         })
     }
 
-    /// All of them as numbers.
+    /// All traits as numbers.
     pub fn values(&self) -> [f64; 5] {
         [self.level, self.cpu_unrest, self.memory_unrest, self.day, self.growth]
     }
@@ -68,7 +68,7 @@ impl Traits {
     }
 }
 
-/// The known values in rising order.
+/// The known values in ascending order.
 fn sorted(values: &[f32]) -> Option<Vec<f64>> {
     let mut known: Vec<f64> =
         values.iter().filter(|value| !value.is_nan()).map(|value| f64::from(*value)).collect();
@@ -76,14 +76,14 @@ fn sorted(values: &[f32]) -> Option<Vec<f64>> {
     (LEAST_STEPS <= known.len()).then_some(known)
 }
 
-/// The nearest quantile of sorted values, of which there is one.
+/// The nearest quantile of sorted values, of which there is at least one.
 fn quantile(sorted: &[f64], level: f64) -> f64 {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and the length")]
     let place = (level * (sorted.len() - 1) as f64).round() as usize;
     sorted[place]
 }
 
-/// How much a line through the hourly means rises, as far as it explains them.
+/// The rise of a line through the hourly means, times the share that it explains.
 fn growth(values: &[f32], epsilon: f64) -> f64 {
     let hours: Vec<(f64, f64)> = values
         .chunks(HOUR_STEPS)
@@ -124,7 +124,7 @@ mod tests {
 
     const DAY: usize = 288;
 
-    /// The name of three days of a container with constant memory.
+    /// The class of three days of a container with constant memory.
     #[track_caller]
     fn check(cores: impl Fn(usize) -> f32, memory: impl Fn(usize) -> f32, want: Class) {
         let series = |of: &dyn Fn(usize) -> f32| (0..3 * DAY).map(of).collect::<Vec<f32>>();
@@ -132,7 +132,7 @@ mod tests {
         assert_eq!(Class::of_traits(&traits), want, "{traits:?}");
     }
 
-    /// Unrest without any order.
+    /// Deterministic noise.
     fn unrest(step: usize) -> f32 {
         (step * 7919 % 101) as f32 / 101.0
     }

@@ -1,9 +1,9 @@
 //! `apply`: carries out exactly what a plan says, or refuses.
 //!
-//! Everything is checked before anything is done: the plan as a whole ([`Plan::check`]), then each change against a
-//! decision made anew with all guards, from the size and state that the API reads at this moment. One refusal is enough
-//! for nothing to be done, and each change is checked once more before its call. A running daemon goes on meanwhile: it
-//! leaves alone what is being applied, and takes it in as a change of its own.
+//! Everything is checked before anything is done: the plan as a whole ([`Plan::check`]), then each change against a new
+//! decision with all guards, from the present size and state read through the API. After one refusal nothing is done,
+//! and each change is checked once more before its call. A running daemon continues meanwhile: it leaves alone what is
+//! being applied, and takes it over as a change of its own.
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, IsTerminal, Write};
@@ -32,31 +32,31 @@ use crate::who;
 /// A plan that is to be applied.
 #[derive(Clone, Copy, Debug)]
 pub struct ApplyOptions<'a> {
-    /// The plan.
+    /// The plan's file.
     pub file: &'a Path,
     /// The configuration that is in force.
     pub config_file: &'a Path,
-    /// Without asking.
+    /// Do not ask.
     pub yes: bool,
     /// JSON instead of text.
     pub json: bool,
 }
 
-/// What came of a plan.
+/// The outcome of a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Applying {
     /// All of it was done, or there was nothing to do.
     Done,
-    /// Something has changed since it was made, or nobody agreed: nothing was done.
+    /// Something has changed since it was made, or nobody confirmed it: nothing was done.
     Refused,
     /// Some of it was done.
     Partly,
-    /// None of it was done, although it was tried.
+    /// None of it was done, although it was attempted.
     Failed,
 }
 
-/// What came of a plan, for programs.
+/// The outcome of a plan, as JSON.
 #[derive(Debug, Serialize)]
 struct Report<'a> {
     plan: &'a str,
@@ -67,7 +67,7 @@ struct Report<'a> {
     changes: Vec<Answer<'a>>,
 }
 
-/// What came of one change.
+/// The outcome of one change.
 #[derive(Debug, Serialize)]
 struct Answer<'a> {
     id: Vmid,
@@ -79,27 +79,27 @@ struct Answer<'a> {
     /// Why it was refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     refused: Option<String>,
-    /// What came of it; absent where it was not tried.
+    /// Its outcome; absent if it was not attempted.
     #[serde(skip_serializing_if = "Option::is_none")]
     outcome: Option<Outcome>,
 }
 
-/// Everything that is needed to check a change and to carry it out.
+/// What is needed to check a change and to carry it out.
 struct Applier {
     executor: Executor,
     pipeline: Pipeline,
     proposals: BTreeMap<Vmid, Proposal>,
-    /// The newest entry of the ledger when the decisions were made.
+    /// The newest ledger entry when the decisions were made.
     entry: i64,
-    /// Kept as long as this program is alone: no daemon runs.
+    /// Held while no daemon runs.
     alone: Option<StateLock>,
 }
 
 /// Carries out the plan, or refuses.
 ///
 /// # Errors
-/// [`CommandError`] when the plan, the metrics file or the ledger cannot be read, or nobody can be asked. What comes of
-/// the changes is no error of the command: [`Applying`] says it.
+/// [`CommandError`] when the plan, the metrics file or the ledger cannot be read, or nobody can be asked. The outcome
+/// of the changes is no error of the command but an [`Applying`].
 pub async fn apply(
     config: &Config,
     options: ApplyOptions<'_>,
@@ -132,7 +132,7 @@ pub async fn apply(
     Ok(report.result)
 }
 
-/// Checks all changes and, where nothing speaks against any of them, carries them out one after the other.
+/// Checks all changes and, if none is refused, carries them out one after the other.
 async fn carry_out<'a>(
     config: &Config,
     plan: &'a Plan,
@@ -142,7 +142,7 @@ async fn carry_out<'a>(
     out: &mut impl Write,
 ) -> Result<(), CommandError> {
     let mut applier = Applier::start(config)?;
-    // An answer may have taken its time.
+    // The answer may have taken a while.
     if let Err(refusal) = plan.check(&circumstances(config, options.config_file)?) {
         report.refused = Some(refusal.to_string());
     }
@@ -178,7 +178,7 @@ async fn carry_out<'a>(
 }
 
 impl Applier {
-    /// Reads what there is, and works alone or beside a daemon.
+    /// Reads the present state, and works alone or beside a daemon.
     fn start(config: &Config) -> Result<Self, CommandError> {
         let alone = match StateLock::take(&config.state.directory) {
             Ok(lock) => Some(lock),
@@ -201,7 +201,7 @@ impl Applier {
         Ok(Self { executor, pipeline, proposals, entry, alone })
     }
 
-    /// Whether the change may be made, decided anew with what Proxmox says at this moment; what it is decided from.
+    /// Decides anew with what Proxmox reports now, and checks that the change is allowed; returns that decision.
     async fn check(&self, change: &PlannedChange) -> Result<Proposal, Refusal> {
         let resource = change.decision.resource;
         let changed = self.executor.is_changed_after(change.id, resource, self.entry);
@@ -235,7 +235,7 @@ impl Applier {
             _ => return outcome,
         };
         if self.alone.is_some() {
-            // Without a daemon nobody else sees to it that a shrink is watched when one starts.
+            // Without a daemon, this ensures that the shrink is watched when one starts.
             self.pipeline.note_change(change.id, &decision, (begun, Timestamp::now()), after);
             self.executor.keep_guards(self.pipeline.guards().kept());
         }
@@ -322,7 +322,7 @@ fn ask(plan: &Plan) -> Result<bool, CommandError> {
     if !io::stdin().is_terminal() {
         return Err(CommandError::NobodyToAsk);
     }
-    // Whatever reads the standard output does not want the question.
+    // Standard output may be read by a program that does not want the question.
     let mut terminal = io::stderr();
     write!(terminal, "Carry out {} changes? [y/N] ", plan.changes.len())?;
     terminal.flush()?;

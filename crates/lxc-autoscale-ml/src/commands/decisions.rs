@@ -24,7 +24,7 @@ struct Newest {
     memory: Option<Summary>,
 }
 
-/// One of them, for programs.
+/// One of them, as JSON.
 #[derive(Debug, Serialize)]
 struct Summary {
     at: Timestamp,
@@ -36,8 +36,8 @@ struct Summary {
     outcome: Outcome,
 }
 
-/// Shows the newest decision about each resource of each container, by id; with `limit`, of the containers
-/// that were decided about last.
+/// Shows the newest decision about each resource of each container, by id; with `limit`, only of the containers with
+/// the latest decisions.
 ///
 /// # Errors
 /// [`CommandError`] when the ledger cannot be read or does not exist.
@@ -70,7 +70,7 @@ pub fn decisions(
     Ok(())
 }
 
-/// The entries of the `limit` containers with the latest ones, in their order.
+/// The entries of the `limit` containers with the latest ones, in their original order.
 fn keep_latest(mut entries: Vec<Entry>, limit: Option<usize>) -> Vec<Entry> {
     let Some(limit) = limit else { return entries };
     let mut latest: BTreeMap<Vmid, Timestamp> = BTreeMap::new();

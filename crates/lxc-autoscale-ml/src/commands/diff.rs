@@ -1,4 +1,4 @@
-//! Decisions in the manner of a diff: a line for each, and a line with the sums.
+//! Decisions in the style of a diff: one line each, and a line with the sums.
 
 use std::io::{self, Write};
 
@@ -8,19 +8,19 @@ use super::screen::{Screen, Tone};
 use super::table::{amount, resource};
 use crate::decide::{Action, Amount, Decision, Resource};
 
-/// Columns of blanks before a reason that goes on in the next line.
+/// Indentation of the continuation lines of a reason.
 pub(super) const INDENT: usize = 6;
 
-/// One decision with what is said about it.
+/// One decision with its annotations.
 pub(super) struct Line<'a> {
     pub(super) id: Vmid,
     pub(super) name: &'a str,
     pub(super) decision: &'a Decision,
-    /// Said after the reason.
+    /// Shown after the reason.
     pub(super) note: String,
 }
 
-/// Shows the decisions, each in one line where the screen is wide enough.
+/// Shows the decisions, each in one line if the screen is wide enough.
 pub(super) fn show(lines: &[Line<'_>], screen: Screen, out: &mut impl Write) -> io::Result<()> {
     let widest = |cell: fn(&Line<'_>) -> usize| lines.iter().map(cell).max().unwrap_or(0);
     let names = widest(|line| line.name.chars().count());
@@ -61,7 +61,7 @@ pub(super) fn sums(decisions: &[&Decision]) -> (String, String) {
     (counts, format!("{memory:+.0} MiB, {sign}{cpu}"))
 }
 
-/// `1024 → 768 MiB`; `1024 MiB` where it stays.
+/// `1024 → 768 MiB`; `1024 MiB` if it stays.
 pub(super) fn size(decision: &Decision) -> String {
     let to = amount(decision.resource, decision.to.or(decision.from));
     match (decision.from, decision.to) {
@@ -73,7 +73,7 @@ pub(super) fn size(decision: &Decision) -> String {
     }
 }
 
-/// `-25 %`; nothing where it stays.
+/// `-25 %`; empty if it stays.
 fn share(decision: &Decision) -> String {
     match (decision.from, decision.to) {
         (Some(from), Some(to)) if 0.0 < from => format!("{:+.0} %", 100.0 * (to - from) / from),

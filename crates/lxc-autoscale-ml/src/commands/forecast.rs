@@ -1,4 +1,4 @@
-//! `forecast`: what a container will use in the coming hours.
+//! `forecast`: a container's expected usage in the coming hours.
 
 mod show;
 
@@ -16,23 +16,23 @@ use crate::history::StoredPast;
 use crate::observation::Observation;
 use crate::recommend::series::{KEPT_STEPS, STEP_SECONDS, step_of};
 
-/// Steps of an hour.
+/// Steps per hour.
 const HOUR_STEPS: usize = 12;
 
-/// What is expected of a container.
+/// The forecast of a container.
 #[derive(Serialize)]
 struct Forecast {
     id: Vmid,
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<String>,
-    /// The zone whose clock habits follow; absent where the node's has no name.
+    /// The time zone of habits; absent if the node's has no name.
     #[serde(skip_serializing_if = "Option::is_none")]
     time_zone: Option<String>,
     /// When it was last measured.
     measured_at: Option<Timestamp>,
-    /// In cores; null while too little is known.
+    /// In cores; null while there is too little data.
     cpu: Option<Outlook>,
-    /// In MiB; null while too little is known.
+    /// In MiB; null while there is too little data.
     memory: Option<Outlook>,
     #[serde(skip)]
     zone: TimeZone,
@@ -40,11 +40,11 @@ struct Forecast {
     steps_asked: usize,
 }
 
-/// Shows what `id` is expected to use in the `hours` after `now`, of the steps that are whole.
+/// Shows the expected usage of `id` in the `hours` after `now`, for complete steps.
 ///
 /// # Errors
-/// [`CommandError`] when nothing is known of the container or the metrics file cannot be read. A history of the
-/// monitor that cannot be read costs only what lies before the last eight days.
+/// [`CommandError`] when nothing is known of the container or the metrics file cannot be read. If the monitor's history
+/// cannot be read, only the time before the last eight days is missing.
 pub fn forecast(
     config: &Config,
     id: Vmid,
@@ -61,7 +61,7 @@ pub fn forecast(
     let name = container.name.clone();
     let (cpu, memory) = container.model.whole_steps(now);
     let before = older(config, id, name.as_deref(), now);
-    // The first step that is not whole.
+    // The first incomplete step.
     let next_step = step_of(now.as_second());
     let ahead = usize::from(hours) * HOUR_STEPS;
     let expected = |recent: &[f32], of: fn(&Observation) -> Option<f64>| {
@@ -82,7 +82,7 @@ pub fn forecast(
     if json { write_json(out, &forecast) } else { forecast.show(out).map_err(CommandError::from) }
 }
 
-/// What the monitor's history tells of the weeks before the eight days that the daemon keeps.
+/// The monitor's history of the weeks before the eight days that the daemon keeps.
 fn older(config: &Config, id: Vmid, name: Option<&str>, now: Timestamp) -> Vec<Observation> {
     let path = &config.metrics.history;
     if path.as_os_str().is_empty() {
@@ -97,7 +97,7 @@ fn older(config: &Config, id: Vmid, name: Option<&str>, now: Timestamp) -> Vec<O
     })
 }
 
-/// The steps before `next_step`: `recent`, which ends there, and before its first what `older` tells.
+/// The steps before `next_step`: `recent`, which ends there, preceded by `older`.
 fn joined(
     older: &[Observation],
     of: fn(&Observation) -> Option<f64>,
@@ -136,7 +136,7 @@ mod tests {
     use super::*;
 
     fn seen(step: i64, cores: f64) -> Observation {
-        // A step is measured when it ends.
+        // A step is measured at its end.
         let at = Timestamp::from_second((step + 1) * STEP_SECONDS).unwrap();
         Observation { cpu_cores_used: Some(cores), ..Observation::unknown(at) }
     }

@@ -1,4 +1,4 @@
-//! `history`: what was done to one container, and what came of it.
+//! `history`: what was done to one container, and the outcome.
 
 use std::io::Write;
 
@@ -14,32 +14,32 @@ use crate::config::Config;
 use crate::decide::{Action, Resource};
 use crate::ledger::{Entry, Ledger, Outcome};
 
-/// Columns of the chart where the screen has no width.
+/// Columns of the chart if the width of the screen is unknown.
 const COLUMNS: usize = 80;
 const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
-/// A decision that was more than to keep what there was.
+/// A decision to change something.
 #[derive(Serialize)]
 struct Line<'a> {
     #[serde(flatten)]
     entry: &'a Entry,
-    /// Who wanted it, and by which way; absent where the daemon did it by itself.
+    /// Who wanted it, and by which way; absent for the daemon's own changes.
     #[serde(skip_serializing_if = "Option::is_none")]
     wanted_by: Option<String>,
 }
 
-/// A history, for programs.
+/// A history, as JSON.
 #[derive(Serialize)]
 struct Past<'a> {
     id: Vmid,
     since: Timestamp,
     /// Changes that were made, tried or shown, oldest first.
     decisions: Vec<Line<'a>>,
-    /// How often it was decided to keep what there was; what says the same as before is written once an hour.
+    /// Number of decisions to keep the size; repetitions are written once an hour.
     kept: usize,
 }
 
-/// Shows the decisions about `id` of the time `ago` before `now`, with its sizes.
+/// Shows the decisions about `id` in the time `ago` before `now`, with its sizes.
 ///
 /// # Errors
 /// [`CommandError`] when the ledger cannot be read or nothing was ever decided about the container.
@@ -114,7 +114,7 @@ fn show(line: &Line<'_>, screen: Screen, out: &mut impl Write) -> std::io::Resul
     writeln!(out, "    {}", screen.wrap(&why, 4, 4))
 }
 
-/// Its sizes over the time, as decisions found them; a blank where none was made yet.
+/// Its sizes over time, as recorded by decisions; blank before the first one.
 fn chart(
     entries: &[Entry],
     kind: Resource,

@@ -1,4 +1,4 @@
-//! Who the containers are, as the metrics file tells, without learning anything of them.
+//! The identities of the containers in the metrics file, without learning from it.
 
 use std::collections::BTreeMap;
 
@@ -11,9 +11,9 @@ use crate::config::Config;
 use crate::history::identity;
 use crate::policy::Identity;
 
-/// The containers of the newest measurement, or `wanted` alone, as far as the metrics file names them.
+/// The containers of the newest measurement, or `wanted` alone, as far as the metrics file identifies them.
 ///
-/// What the newest measurement leaves open, such as the name of a container that is stopped, is looked for in all of them.
+/// What the newest measurement does not contain, such as the name of a stopped container, is looked up in all of them.
 ///
 /// # Errors
 /// [`ReadError`] when the file cannot be read.
@@ -21,7 +21,7 @@ pub(super) fn identities(config: &Config, wanted: Option<Vmid>) -> Result<Vec<Id
     let file = &config.metrics.file;
     let newest = match MetricsReader::read_newest_by(file, &config.metrics.believed()) {
         Ok(newest) => newest,
-        // In another layout, or the newest record is damaged: the others may be of use.
+        // Another layout, or the newest record is damaged: the others may be usable.
         Err(ReadError::NotAMetricsFile { .. }) => None,
         Err(error) => return Err(error),
     };
@@ -38,7 +38,7 @@ pub(super) fn identities(config: &Config, wanted: Option<Vmid>) -> Result<Vec<Id
     let bar = Bar::of_bytes(format!("reading {}", file.display()));
     let mut reader = MetricsReader::new(file).believing(config.metrics.believed());
     reader.each_new_watched(&bar, |record| {
-        // What cannot be read names nobody.
+        // Unreadable records identify nobody.
         let Ok(snapshot) = record else { return };
         for (id, record) in &snapshot.containers {
             if ids.as_ref().is_none_or(|ids| ids.contains(id)) {
@@ -50,12 +50,12 @@ pub(super) fn identities(config: &Config, wanted: Option<Vmid>) -> Result<Vec<Id
     Ok(known.into_values().collect())
 }
 
-/// The containers that were there, running or not.
+/// The existing containers, running or not.
 fn present(snapshot: &Snapshot) -> Vec<Vmid> {
     snapshot.containers.keys().chain(&snapshot.summary.stopped_containers).copied().collect()
 }
 
-/// Whether nothing about who it is was left open.
+/// Whether the identity is complete.
 fn tells_all(record: &ContainerRecord) -> bool {
     record.configuration.is_some() && record.pool.is_some()
 }

@@ -1,4 +1,4 @@
-//! The commands that show something and end.
+//! The commands that show something and exit.
 
 mod apply;
 mod capacity;
@@ -55,10 +55,10 @@ pub enum CommandError {
     /// The ledger cannot be used.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
-    /// The daemon's parts cannot be set up.
+    /// The daemon's components cannot be set up.
     #[error(transparent)]
     Start(#[from] StartError),
-    /// The detector cannot learn.
+    /// The detector cannot be trained.
     #[error("the IsolationForest cannot be trained")]
     Detector(#[from] IsolationForestError),
     /// Nothing is known of the container.
@@ -69,7 +69,7 @@ pub enum CommandError {
         /// The metrics file.
         file: PathBuf,
     },
-    /// Nothing was decided by then.
+    /// There was no decision by then.
     #[error("no decision about container {id} is kept from {at} or before")]
     NothingThen {
         /// The container.
@@ -77,13 +77,13 @@ pub enum CommandError {
         /// The time, in local words.
         at: String,
     },
-    /// A time to come was asked about.
+    /// The time is in the future.
     #[error("{at} is yet to come; `--at` tells what was decided, `forecast` what is expected")]
     YetToCome {
         /// The time, in local words.
         at: String,
     },
-    /// Too little is known of a container to say what it needs.
+    /// There is too little data about a container.
     #[error("container {id} is not known well enough to say what it needs at its peak")]
     NotKnownEnough {
         /// The container.
@@ -95,13 +95,13 @@ pub enum CommandError {
         /// Its name.
         name: String,
     },
-    /// A policy is for no container that is known.
+    /// No known container has the policy.
     #[error("the policy `{name}` is for no container that is known well enough")]
     NobodyOfPolicy {
         /// Its name.
         name: String,
     },
-    /// The time zone is not known any more.
+    /// The time zone cannot be loaded any more.
     #[error("`forecast.time_zone` cannot be used")]
     TimeZone(#[source] jiff::Error),
     /// There is no preset of that name.
@@ -109,7 +109,7 @@ pub enum CommandError {
     UnknownPreset {
         /// The name.
         name: String,
-        /// One that looks like it.
+        /// A similar one.
         near: Option<String>,
     },
     /// No decision was ever made.
@@ -121,7 +121,7 @@ pub enum CommandError {
     /// Some proposals could not be answered.
     #[error("not answered, because only an open proposal can be: {0}")]
     NotOpen(String),
-    /// A proposal was named by something else than its number.
+    /// A proposal was given by something other than its number.
     #[error("`{0}` is no number of a proposal; `proposals list` shows them")]
     NotANumber(String),
     /// The plan cannot be written.
@@ -140,7 +140,7 @@ pub enum CommandError {
         /// Why.
         source: io::Error,
     },
-    /// The file holds no plan.
+    /// The file is not a plan.
     #[error("`{}` holds no plan; `plan --out FILE` writes one", file.display())]
     NoPlan {
         /// The file.
@@ -148,7 +148,7 @@ pub enum CommandError {
         /// What is wrong with it.
         source: serde_json::Error,
     },
-    /// A plan goes with the configuration that it was made with.
+    /// The configuration, which is part of a plan, cannot be read.
     #[error("cannot read the configuration `{}`, which a plan goes with", file.display())]
     ConfigurationRead {
         /// The file.
@@ -161,19 +161,19 @@ pub enum CommandError {
         "the standard input is no terminal, so nobody can be asked; `--yes` carries the plan out without asking"
     )]
     NobodyToAsk,
-    /// Something went wrong during a cycle, and was said with it.
+    /// Something went wrong during a cycle; the messages.
     #[error("the cycle was not complete: {0}")]
     Incomplete(String),
     /// The result cannot be shown.
     #[error("cannot write the result")]
     Output(#[from] io::Error),
-    /// The result cannot be put into JSON.
+    /// The result cannot be serialised as JSON.
     #[error("cannot write the result as JSON")]
     Json(#[from] serde_json::Error),
 }
 
 impl CommandError {
-    /// Whether there is nothing that could be told.
+    /// Whether there is nothing to show.
     pub fn is_nothing_known(&self) -> bool {
         matches!(
             self,
@@ -185,7 +185,7 @@ impl CommandError {
     }
 }
 
-/// Whether there is something to change; `plan` says so with its exit code.
+/// Whether there is something to change, which `plan` reports by its exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Finding {
     /// Nothing would change.
@@ -194,7 +194,7 @@ pub enum Finding {
     Changes,
 }
 
-/// Reads and learns what there is, without touching anything.
+/// Reads and learns the present state, without changing anything.
 fn look(config: &Config) -> Result<(Pipeline, Changes), CommandError> {
     let mut pipeline = Pipeline::new(config).map_err(StartError::from)?;
     let (changes, guards) = match Ledger::open_read_only(&config.state.ledger())? {
@@ -202,7 +202,7 @@ fn look(config: &Config) -> Result<(Pipeline, Changes), CommandError> {
         None => (Changes::new(), KeptGuards::new()),
     };
     pipeline.restore_guards(guards, &changes);
-    // What only looks puts nothing aside, and learns anew where the checkpoint is of no use to it.
+    // A read-only command does not put the checkpoint aside; it learns anew if it cannot be used.
     if let Err(error) = pipeline.restore(&config.state.checkpoint()) {
         tracing::debug!("{}", ErrorChain(&error));
     }
@@ -212,7 +212,7 @@ fn look(config: &Config) -> Result<(Pipeline, Changes), CommandError> {
     Ok((pipeline, changes))
 }
 
-/// Reads the metrics file, with a bar for whoever waits.
+/// Reads the metrics file, with a progress bar.
 fn load(pipeline: &mut Pipeline, config: &Config) -> Result<(), ReadError> {
     let bar = Bar::of_bytes(format!("reading {}", config.metrics.file.display()));
     pipeline.load(&bar).map(drop)

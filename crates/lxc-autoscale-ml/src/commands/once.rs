@@ -1,4 +1,4 @@
-//! `once`: one cycle, and what was done in it.
+//! `once`: one cycle, and its changes.
 
 use std::io::Write;
 
@@ -14,7 +14,7 @@ use crate::decide::{Action, Decision};
 use crate::ledger::{Outcome, StateLock};
 use crate::pipeline::Proposal;
 
-/// What was decided about one resource and what came of it.
+/// The decision about one resource and its outcome.
 #[derive(Serialize)]
 struct Line<'a> {
     id: lxc_autoscale_core::Vmid,
@@ -24,11 +24,11 @@ struct Line<'a> {
     outcome: Outcome,
 }
 
-/// Decides and acts once at `now`, and shows all that was not left alone.
+/// Decides and acts once at `now`, and shows everything that was not left unchanged.
 ///
 /// # Errors
-/// [`CommandError`] when a daemon is running with the same state, when the state cannot be used, and, after
-/// everything was shown, when the file, the ledger or the API was in trouble.
+/// [`CommandError`] when a daemon is running with the same state, when the state cannot be used, and, after everything
+/// was shown, when there was trouble with the file, the ledger or the API.
 pub async fn once(
     config: Config,
     now: Timestamp,

@@ -1,4 +1,4 @@
-//! `plan`: what would be done now, and why, in the manner of a diff; with `--out`, as a file for `apply`.
+//! `plan`: what would be done now, and why, in the style of a diff; with `--out`, as a file for `apply`.
 
 use std::io::Write;
 use std::path::Path;
@@ -21,23 +21,23 @@ use crate::proposals::Approvals;
 pub struct PlanView {
     /// JSON instead of text.
     pub json: bool,
-    /// What is left as it is, too, with the reason.
+    /// Also what is left unchanged, with the reason.
     pub all: bool,
 }
 
-/// Where a plan is written.
+/// Where to write a plan.
 #[derive(Clone, Copy, Debug)]
 pub struct PlanOut<'a> {
     /// The file to write.
     pub file: &'a Path,
-    /// The configuration that it is made with.
+    /// The configuration it is made with.
     pub config_file: &'a Path,
 }
 
-/// Shows what would be done at `now`, and writes it down where that is wanted; does nothing else.
+/// Shows what would be done at `now`, and writes it to a file if requested; does nothing else.
 ///
-/// A plan that is written is decided as if all of it were carried out, so that what it gives to one container is not
-/// given to another, too.
+/// A written plan is decided as if all of it were carried out, so that memory given to one container is not given to
+/// another, too.
 ///
 /// # Errors
 /// [`CommandError`] when the metrics file or the ledger cannot be read, or the plan cannot be written.
@@ -79,7 +79,7 @@ fn write_plan(
     Ok((plan, to.file.display().to_string()))
 }
 
-/// The node that the newest record names.
+/// The node in the newest record.
 pub(super) fn node(config: &Config) -> Result<Node, CommandError> {
     let newest = MetricsReader::read_newest(&config.metrics.file)?;
     let Some(node) = newest.and_then(|snapshot| snapshot.summary.node) else { return Ok(Node::default()) };
@@ -89,7 +89,7 @@ pub(super) fn node(config: &Config) -> Result<Node, CommandError> {
     Ok(Node { name, cpus: node.cpus, memory_total_mib })
 }
 
-/// The configuration as it is now.
+/// The present configuration.
 pub(super) fn configuration(file: &Path) -> Result<Configuration, CommandError> {
     Configuration::read(file)
         .map_err(|source| CommandError::ConfigurationRead { file: file.to_owned(), source })

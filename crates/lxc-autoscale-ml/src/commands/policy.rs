@@ -1,4 +1,4 @@
-//! `policy`: the rules in force for a container and where they come from, the policies, the presets.
+//! `policy`: the rules in force for a container and their sources, the policies, the presets.
 
 use std::io::Write;
 
@@ -25,33 +25,33 @@ struct Shown {
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<String>,
     tags: Vec<String>,
-    /// Empty where it is in none; absent where that is not known.
+    /// Empty if it is in none; absent if unknown.
     #[serde(skip_serializing_if = "Option::is_none")]
     pool: Option<String>,
-    /// What is not known of the container, if anything.
+    /// What is unknown about the container, if anything.
     #[serde(skip_serializing_if = "Option::is_none")]
     trouble: Option<String>,
-    /// What is wrong with its tags.
+    /// Its tags without effect.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     idle_tags: Vec<String>,
-    /// Why it is left alone, where nobody knows what is allowed.
+    /// Why it is left alone, if the rules are unknown.
     #[serde(skip_serializing_if = "Option::is_none")]
     unclear: Option<String>,
-    /// What lies on top of the general tables, the lowest first.
+    /// The layers above the general tables, lowest first.
     layers: Vec<String>,
-    /// How far decisions go in the end.
+    /// The resulting modes.
     modes: Modes,
     values: Vec<Effective>,
 }
 
-/// The more careful of `scaling.mode` and the resource's own, for each.
+/// For each resource, the more cautious of `scaling.mode` and its own.
 #[derive(Serialize)]
 struct Modes {
     cpu: Mode,
     memory: Mode,
 }
 
-/// Who the containers of the newest measurement are, or `wanted` alone, and why nobody can tell, if so.
+/// The containers of the newest measurement, or `wanted` alone, and why they are unknown, if so.
 fn known(config: &Config, wanted: Option<Vmid>) -> (Vec<Identity>, Option<String>) {
     match identities(config, wanted) {
         Ok(identities) => (identities, None),
@@ -63,11 +63,11 @@ fn book(config: &Config) -> Result<PolicyBook, CommandError> {
     Ok(config.policy_book().map_err(PipelineError::from).map_err(StartError::from)?)
 }
 
-/// Shows what is in force for `id` at `now`, and where each value comes from.
+/// Shows the rules in force for `id` at `now`, with the source of each value.
 ///
 /// # Errors
 /// [`CommandError`] when a policy cannot be used or the result cannot be written. Without a measurement of the
-/// container, policies that select by its id alone are shown.
+/// container, only policies that select by id are shown.
 pub fn show(
     config: &Config,
     id: Vmid,
@@ -142,15 +142,15 @@ struct Listed {
     #[serde(skip_serializing_if = "Option::is_none")]
     preset: Option<String>,
     schedules: usize,
-    /// Containers of the newest measurements that it is for.
+    /// Containers of the newest measurement that it applies to.
     containers: Vec<Vmid>,
 }
 
-/// Lists the policies with the containers that each is for.
+/// Lists the policies with the containers they apply to.
 ///
 /// # Errors
-/// [`CommandError`] when a policy cannot be used or the result cannot be written; a metrics file that cannot be
-/// read only costs the containers.
+/// [`CommandError`] when a policy cannot be used or the result cannot be written; without a readable metrics file the
+/// containers are missing.
 pub fn list(config: &Config, json: bool, out: &mut impl Write) -> Result<(), CommandError> {
     let book = book(config)?;
     let (identities, trouble) = known(config, None);
@@ -215,7 +215,7 @@ impl<'a> From<(&'a str, &'a Preset)> for ShownPreset<'a> {
     }
 }
 
-/// Lists the presets, or tells everything about one.
+/// Lists the presets, or shows everything about one.
 ///
 /// # Errors
 /// [`CommandError`] when there is no such preset or the result cannot be written.

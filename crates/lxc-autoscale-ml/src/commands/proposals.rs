@@ -1,4 +1,4 @@
-//! `proposals`: what waits to be accepted, and the answers.
+//! `proposals`: changes that wait for approval, and the answers.
 
 use std::io::Write;
 
@@ -15,10 +15,10 @@ use crate::ledger::{Ledger, StateLock};
 use crate::proposals::{Answer, Record, State};
 use crate::who;
 
-/// Proposals that `--all` shows at most.
+/// Most proposals shown by `--all`.
 const MOST_SHOWN: u32 = 1000;
 
-/// A proposal, for programs.
+/// A proposal, as JSON.
 #[derive(Serialize)]
 struct Line<'a> {
     number: i64,
@@ -42,7 +42,7 @@ struct Line<'a> {
     entry: Option<i64>,
 }
 
-/// Shows the proposals that wait, or all that are kept.
+/// Shows the waiting proposals, or all stored ones.
 ///
 /// # Errors
 /// [`CommandError`] when the ledger cannot be read or does not exist.
@@ -83,7 +83,7 @@ pub fn list_proposals(
     Ok(())
 }
 
-/// Why it was made, who answered it, and what became of it.
+/// Why it was made, who answered it, and its outcome.
 fn words(record: &Record) -> String {
     let mut words = record.decision.reason.to_string();
     if let Some(answer) = &record.answer {
@@ -116,11 +116,11 @@ fn line(record: &Record) -> Line<'_> {
     }
 }
 
-/// Accepts or rejects open proposals by number, or all of them, in the name of whoever calls.
+/// Accepts or rejects open proposals by number, or all of them, in the caller's name.
 ///
 /// # Errors
-/// [`CommandError`] when the ledger cannot be written, or, after the others were answered, when one of the proposals
-/// is not open.
+/// [`CommandError`] when the ledger cannot be written, or, after the others were answered, when one of the proposals is
+/// not open.
 pub fn answer_proposals(
     config: &Config,
     numbers: &[String],
@@ -144,7 +144,7 @@ pub fn answer_proposals(
             }
             Some(_) => {
                 let state = ledger.proposal(number)?.map_or(State::Expired, |record| record.state);
-                // One that is still written down as open is past its time.
+                // One that is still recorded as open has expired.
                 let state = if state == State::Open { State::Expired } else { state };
                 refused.push(format!("{number} is {state}"));
             }
@@ -156,7 +156,7 @@ pub fn answer_proposals(
         return Err(CommandError::NotOpen(refused.join(", ")));
     }
     if accept {
-        // Whoever can take the lock is alone: no daemon runs.
+        // If the lock can be taken, no daemon runs.
         let is_alone = StateLock::take(&config.state.directory).is_ok();
         let when = if is_alone { "when lxc_autoscale_ml runs; it does not now" } else { "in the next cycle" };
         writeln!(out, "What the guards let through is carried out {when}.")?;

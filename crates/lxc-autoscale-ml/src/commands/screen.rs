@@ -1,4 +1,4 @@
-//! Where a command's words go: how wide, and whether in colour.
+//! The output of a command: its width, and whether it is coloured.
 
 use std::env;
 use std::fmt::Write;
@@ -16,40 +16,40 @@ pub enum ColorChoice {
     Never,
 }
 
-/// What words mean, which is how they are coloured.
+/// The meaning of text, which determines its colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Tone {
-    /// More is given.
+    /// A growth.
     Grow,
-    /// Something is given back.
+    /// A shrink.
     Shrink,
     /// Something went wrong, or got worse.
     Bad,
     /// A heading.
     Strong,
-    /// What matters less.
+    /// Something less important.
     Faint,
     /// Anything else.
     Plain,
 }
 
-/// Where words go.
+/// The output.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Screen {
     color: bool,
-    /// Columns; `None` where lines may be of any length.
+    /// Columns; `None` if lines may be of any length.
     width: Option<usize>,
 }
 
 impl Screen {
-    /// The standard output. Lines are broken for terminals only, or where `COLUMNS` says how wide one is.
+    /// Standard output. Lines are wrapped only for terminals, or if `COLUMNS` is set.
     pub fn of_stdout(choice: ColorChoice) -> Self {
         let stdout = io::stdout();
         let is_terminal = stdout.is_terminal();
         let named = env::var("COLUMNS").ok().and_then(|text| text.parse().ok());
         let size = rustix::termios::tcgetwinsize(&stdout).ok().map(|size| usize::from(size.ws_col));
         let width = size.filter(|_| is_terminal).or(named).filter(|columns| 20 <= *columns);
-        // https://no-color.org: any value but the empty one.
+        // https://no-color.org: any value except an empty one.
         let refused = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
             || env::var_os("TERM").is_some_and(|value| value == "dumb");
         let color = match choice {
@@ -60,12 +60,12 @@ impl Screen {
         Self { color, width }
     }
 
-    /// Columns; `otherwise` where lines may be of any length.
+    /// Columns; `otherwise` if lines may be of any length.
     pub(super) fn columns(&self, otherwise: usize) -> usize {
         self.width.unwrap_or(otherwise)
     }
 
-    /// The text in its tone.
+    /// The text in the colour of its tone.
     pub(super) fn paint(&self, tone: Tone, text: &str) -> String {
         if !self.color || text.is_empty() || tone == Tone::Plain {
             return text.to_owned();
@@ -81,8 +81,7 @@ impl Screen {
         format!("\u{1b}[{code}m{text}\u{1b}[0m")
     }
 
-    /// The words in lines of at most the screen's width, the first of which begins at column `begin` and the others
-    /// with so many blanks.
+    /// Wraps the text at the screen's width; the first line begins at column `begin`, the others are indented.
     pub(super) fn wrap(&self, text: &str, begin: usize, indent: usize) -> String {
         let Some(width) = self.width else { return text.to_owned() };
         let (mut wrapped, mut at) = (String::with_capacity(text.len()), begin);

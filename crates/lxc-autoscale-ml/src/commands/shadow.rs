@@ -1,4 +1,4 @@
-//! `shadow`: what each candidate would have cost, beside what really was.
+//! `shadow`: what each candidate would have cost, compared with the live policy.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -13,7 +13,7 @@ use crate::backtest::score::{Prices, Sums};
 use crate::config::Config;
 use crate::ledger::Ledger;
 
-/// One candidate beside the live policy over the same time.
+/// One candidate and the live policy over the same time.
 #[derive(Serialize)]
 struct Row {
     shadow: String,
@@ -24,7 +24,7 @@ struct Row {
     live: Score,
 }
 
-/// What an allocation came to.
+/// The score of an allocation.
 #[derive(Clone, Copy, Serialize)]
 struct Score {
     container_hours: f64,

@@ -1,25 +1,25 @@
-//! Lines with columns, for people.
+//! Tables for people.
 
 use std::io::{self, Write};
 
 use crate::decide::{Action, Amount, Decision, Resource};
 
-/// Rows whose columns are padded to the widest cell; the last one is not.
+/// Rows with columns padded to the widest cell, except the last column.
 #[derive(Debug, Default)]
 pub(super) struct Table {
     rows: Vec<Vec<String>>,
-    /// Columns of numbers, which end at the same place.
+    /// Columns of numbers, aligned at the right.
     right_aligned: Vec<usize>,
 }
 
 impl Table {
-    /// A table that begins with a heading.
+    /// A table with headings.
     pub(super) fn headed(names: &[&str]) -> Self {
         let heading = names.iter().map(|name| (*name).to_owned()).collect();
         Self { rows: vec![heading], right_aligned: Vec::new() }
     }
 
-    /// The same with some columns ending at the same place instead of beginning there.
+    /// The same with some columns aligned at the right.
     pub(super) fn right_aligned(mut self, columns: &[usize]) -> Self {
         self.right_aligned = columns.to_vec();
         self
@@ -74,12 +74,12 @@ pub(super) fn resource(resource: Resource) -> String {
     .to_owned()
 }
 
-/// `2 cores` or `512 MiB`; `?` when unknown.
+/// `2 cores` or `512 MiB`; `?` if unknown.
 pub(super) fn amount(resource: Resource, value: Option<f64>) -> String {
     value.map_or_else(|| "?".to_owned(), |value| Amount::of(resource, value).to_string())
 }
 
-/// What it has, and what it gets where that is something else.
+/// The present size, and the new one if it differs.
 pub(super) fn change(decision: &Decision) -> String {
     let from = amount(decision.resource, decision.from);
     match decision.to {
@@ -88,7 +88,7 @@ pub(super) fn change(decision: &Decision) -> String {
     }
 }
 
-/// `87 %`; nothing where there was no recommendation.
+/// `87 %`; empty if there was no recommendation.
 pub(super) fn confidence(decision: &Decision) -> String {
     match decision.confidence_percent {
         percent if 0.0 < percent => format!("{percent:.0} %"),

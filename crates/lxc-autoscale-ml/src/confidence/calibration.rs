@@ -1,27 +1,27 @@
-//! Learns how likely decisions stay right, from decisions of which it is known what became of them.
+//! Learns how likely decisions stay right, from decisions with known outcomes.
 
 use super::{GROUNDS, Grounds, Probability};
 
-/// Pulls every weight towards zero, as if so many rows spoke for none: grounds that say the same would otherwise
-/// get weights of any size against each other.
+/// Ridge regularisation, as if so many rows supported a weight of zero: weights of correlated grounds would otherwise
+/// diverge.
 const RIDGE: f64 = 10.0;
-/// Newton's method on a concave function of a dozen weights has arrived long before.
+/// Newton's method on a concave function of a dozen weights converges long before.
 const ROUNDS: usize = 25;
 const ARRIVED: f64 = 1e-6;
-/// The scale of what happened is made from so many equal parts of the rows.
+/// The calibration curve is based on so many equal parts of the rows.
 const PARTS: usize = 50;
 const TERMS: usize = GROUNDS.len() + 1;
 
-/// What was known when a decision was made, and whether it stayed right.
+/// A decision's grounds and its outcome.
 #[derive(Clone, Copy, Debug)]
 pub struct Row {
-    /// What was known.
+    /// What was known at the time.
     pub grounds: Grounds,
     /// Whether it stayed right.
     pub right: bool,
 }
 
-/// Learns from `rows`; `None` unless there are enough of them, right ones and wrong ones.
+/// Fits the probability to `rows`; `None` unless there are enough of them, with both outcomes.
 pub fn fit(rows: &[Row]) -> Option<Probability> {
     let right = rows.iter().filter(|row| row.right).count();
     if rows.len() < 10 * PARTS || right < TERMS || rows.len() - right < TERMS {
@@ -43,7 +43,7 @@ fn terms_of(grounds: &Grounds) -> [f64; TERMS] {
     terms
 }
 
-/// The weights, the bias last, of greatest likelihood, by Newton's method.
+/// The maximum-likelihood weights, the bias last, by Newton's method.
 fn logistic(rows: &[Row]) -> Option<[f64; TERMS]> {
     let mut weights = [0.0; TERMS];
     for _ in 0..ROUNDS {
@@ -63,7 +63,7 @@ fn logistic(rows: &[Row]) -> Option<[f64; TERMS]> {
             }
         }
         for i in 0..TERMS {
-            // The bias is free.
+            // The bias is not regularised.
             let ridge = if i < GROUNDS.len() { RIDGE } else { 1e-9 };
             slope[i] -= ridge * weights[i];
             bend[i][i] += ridge;
@@ -82,7 +82,7 @@ fn logistic(rows: &[Row]) -> Option<[f64; TERMS]> {
     weights.iter().all(|weight| weight.is_finite()).then_some(weights)
 }
 
-/// Solves a symmetric, positive system by elimination; `None` when it is singular.
+/// Solves a symmetric positive definite system by elimination; `None` when it is singular.
 fn solve(mut matrix: [[f64; TERMS]; TERMS], mut right: [f64; TERMS]) -> Option<[f64; TERMS]> {
     for pivot in 0..TERMS {
         let row = matrix[pivot];
@@ -102,7 +102,7 @@ fn solve(mut matrix: [[f64; TERMS]; TERMS], mut right: [f64; TERMS]) -> Option<[
     Some(right)
 }
 
-/// Pools neighbours until the share that is right rises with the sum; (mean sum, share) of each pool.
+/// Pools neighbours until the share of right ones rises with the sum; (mean sum, share) of each pool.
 fn isotonic(sorted: &[(f64, bool)]) -> Vec<(f64, f64)> {
     struct Pool {
         rows: f64,
@@ -116,7 +116,7 @@ fn isotonic(sorted: &[(f64, bool)]) -> Vec<(f64, f64)> {
             sums: part.iter().map(|(sum, _)| sum).sum(),
             right: part.iter().filter(|(_, right)| *right).count() as f64,
         };
-        // The same sum in two parts is one point of the scale.
+        // Equal sums in two parts are one point of the curve.
         while let Some(before) = pools.pop_if(|before| {
             pool.right * before.rows <= before.right * pool.rows
                 || pool.sums * before.rows <= before.sums * pool.rows
@@ -137,7 +137,7 @@ mod tests {
 
     use super::*;
 
-    /// Rows whose chance is known: it rises with the record, and nothing else matters.
+    /// Rows with a known probability: it rises with the record, and depends on nothing else.
     fn rows(seed: u64) -> Vec<Row> {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let row = |_| {
@@ -151,7 +151,7 @@ mod tests {
         (0..20_000).map(row).collect()
     }
 
-    /// Not logistic: that it comes out right is the work of the scale.
+    /// Not logistic: only the calibration curve can correct that.
     fn chance(grounds: &Grounds) -> f64 {
         0.5 + 0.45 * grounds[10].powi(3)
     }

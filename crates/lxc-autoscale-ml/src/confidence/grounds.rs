@@ -1,11 +1,11 @@
-//! What speaks for and against a size, as numbers.
+//! The grounds for and against a size, as numbers.
 
 use std::sync::Arc;
 
 use super::model::{ByMove, ConfidenceModel, Move};
 use crate::forecast::Quantiles;
 
-/// What the probability is made from, in this order; the ratios are logarithms of the size over an amount.
+/// The inputs of the probability, in order; the ratios are logarithms of the size over an amount.
 pub const GROUNDS: [&str; 12] = [
     "log_known_hours",
     "log_over_last",
@@ -24,12 +24,12 @@ pub const GROUNDS: [&str; 12] = [
 /// Values of [`GROUNDS`]; all finite.
 pub type Grounds = [f64; GROUNDS.len()];
 
-/// Ratios beyond this say no more: e² is seven times as much.
+/// Larger ratios carry no information: e² is seven times as much.
 const MOST_LOG_RATIO: f64 = 2.0;
-/// A doubt below this is not told apart: a forecast has no better opinion of its own tail.
+/// Smaller doubts are not distinguished: a forecast does not know its own tail any better.
 const LEAST_DOUBT: f64 = 1e-4;
 
-/// Which resource it is about.
+/// Which resource it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scale {
     /// Cores.
@@ -55,7 +55,7 @@ impl Scale {
     }
 }
 
-/// What is known of a resource of a container when its size is decided; amounts in the resource's unit, `None` is
+/// What is known of a container's resource at the time of a decision; amounts in the resource's unit, `None` is
 /// unknown.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Known {
@@ -71,16 +71,16 @@ pub struct Known {
     pub day_peak: Option<f64>,
     /// The peak of the coming hour on earlier days.
     pub season_peak: Option<f64>,
-    /// What each expert wishes.
+    /// The wish of each expert.
     pub wishes: Vec<f64>,
-    /// What the demand model expects.
+    /// The forecast of the demand model.
     pub forecast: Option<Quantiles>,
-    /// Share of the hours so far that the recommended size served (more than 0, less than 1).
+    /// Share of the hours so far that the recommended size served (greater than 0, less than 1).
     pub record: f64,
 }
 
 impl Known {
-    /// What speaks for a container being given `to` instead of `from`.
+    /// The grounds for a change from `from` to `to`.
     pub fn grounds(&self, from: f64, to: f64) -> Grounds {
         let epsilon = self.scale.epsilon();
         let ratio = |above: f64, below: f64| {
@@ -108,7 +108,7 @@ impl Known {
     }
 }
 
-/// What the confidence in any size of one resource follows from; nothing where too little is known.
+/// The basis of the confidence in any size of one resource; empty while too little is known.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Chances(Option<Arc<Known>>);
 
@@ -118,14 +118,14 @@ impl Chances {
         Self(Some(Arc::new(known)))
     }
 
-    /// How likely it stays right that a container gets `to` instead of `from`, in percent.
+    /// The probability that a change from `from` to `to` stays right, in percent.
     pub fn percent(&self, from: f64, to: f64) -> Option<f64> {
         let model = ConfidenceModel::shipped()?;
         let (known, grounds) = (self.0.as_deref()?, self.grounds(from, to)?);
         Some(known.scale.of(model).of(Move::between(from, to)).percent(&grounds))
     }
 
-    /// What that is made from.
+    /// The grounds it is based on.
     pub fn grounds(&self, from: f64, to: f64) -> Option<Grounds> {
         Some(self.0.as_deref()?.grounds(from, to))
     }

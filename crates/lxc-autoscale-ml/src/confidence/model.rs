@@ -1,4 +1,4 @@
-//! The learnt probabilities, as they are shipped.
+//! The learnt probabilities that come with the program.
 
 use std::sync::LazyLock;
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::grounds::{GROUNDS, Grounds};
 
-/// What is done to a size.
+/// The kind of change of a size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Move {
     /// It stays.
@@ -21,7 +21,7 @@ impl Move {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::Keep, Self::Grow, Self::Shrink];
 
-    /// What it is to replace one size by another.
+    /// The kind of a change from one size to another.
     pub fn between(from: f64, to: f64) -> Self {
         if from < to {
             Self::Grow
@@ -39,9 +39,9 @@ impl Move {
 pub struct Probability {
     /// Weight of each of [`GROUNDS`].
     pub weights: Vec<f64>,
-    /// What the weighted sum begins with.
+    /// Start of the weighted sum.
     pub bias: f64,
-    /// (sum, probability), both rising: linear in between, the nearest beyond.
+    /// (sum, probability), both ascending: linear in between, constant outside.
     pub curve: Vec<(f64, f64)>,
 }
 
@@ -49,7 +49,7 @@ pub struct Probability {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ByMove {
-    /// That a size that is kept stays right.
+    /// That a kept size stays right.
     pub keep: Probability,
     /// That a growth does.
     pub grow: Probability,
@@ -61,7 +61,7 @@ pub struct ByMove {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ConfidenceModel {
-    /// The names of what it was learnt from, in their order.
+    /// The names of the inputs it was trained on, in order.
     pub grounds: Vec<String>,
     /// CPU.
     pub cpu: ByMove,
@@ -70,12 +70,12 @@ pub struct ConfidenceModel {
 }
 
 impl ConfidenceModel {
-    /// Of these probabilities.
+    /// From these probabilities.
     pub fn new(cpu: ByMove, memory: ByMove) -> Self {
         Self { grounds: GROUNDS.map(str::to_owned).to_vec(), cpu, memory }
     }
 
-    /// The model that comes with the program, if it is sound, which a test makes sure of.
+    /// The model that comes with the program, if it is sound, which a test ensures.
     pub fn shipped() -> Option<&'static Self> {
         static MODEL: LazyLock<Option<ConfidenceModel>> = LazyLock::new(|| {
             let model: ConfidenceModel =
@@ -92,7 +92,7 @@ impl ConfidenceModel {
 }
 
 impl ByMove {
-    /// The one for this move.
+    /// The probability for this kind of change.
     pub fn of(&self, made: Move) -> &Probability {
         match made {
             Move::Keep => &self.keep,
@@ -118,7 +118,7 @@ impl Probability {
         100.0 * probability
     }
 
-    /// The weighted sum: the logarithm of the odds before it is put onto the scale of what happened.
+    /// The weighted sum: the log odds before calibration.
     pub(super) fn sum(&self, grounds: &Grounds) -> f64 {
         self.bias + self.weights.iter().zip(grounds).map(|(weight, ground)| weight * ground).sum::<f64>()
     }

@@ -1,18 +1,18 @@
-//! `[proposals]`: how long what waits for a person stays good.
+//! `[proposals]`: how long proposals and plans are valid.
 
 use jiff::SignedDuration;
 use lxc_autoscale_core::config::{BrokenRule, Validate};
 use serde::Deserialize;
 
-/// `[proposals]`: changes that wait to be accepted, in the mode `approve`.
+/// `[proposals]`: changes that wait for approval, in the mode `approve`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ProposalsConfig {
-    /// How long one waits to be accepted, and an accepted one to be carried out, in seconds.
+    /// How long one waits for approval, and an accepted one to be carried out, in seconds.
     pub expire_seconds: u64,
-    /// How long the same is not proposed again after it was rejected, in seconds.
+    /// How long the same is not proposed again after a rejection, in seconds.
     pub rejected_seconds: u64,
-    /// How long a plan that was written may be applied, in seconds.
+    /// How long a plan may be applied, in seconds.
     pub plan_seconds: u64,
 }
 

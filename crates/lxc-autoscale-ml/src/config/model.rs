@@ -9,23 +9,23 @@ use crate::detect::{Detector, DetectorParams, IsolationForestParams};
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ModelConfig {
-    /// What tells unusual behaviour.
+    /// The anomaly detector.
     pub detector: Detector,
-    /// The detectors that are asked for a consensus.
+    /// The members of a consensus.
     pub consensus: Vec<Detector>,
-    /// Centres of k-means, Gaussians of the mixture.
+    /// Number of centres of k-means, or of Gaussians of the mixture.
     pub clusters: usize,
     /// Trees of the isolation forest.
     pub trees: usize,
-    /// Rows each tree sees.
+    /// Rows per tree.
     pub max_samples: usize,
-    /// Share of a container's own past that is taken to be unusual.
+    /// Share of a container's own past that counts as unusual.
     pub contamination: f64,
     /// Seed of all randomness.
     pub seed: u64,
-    /// Fewest rows to learn from; a container with less is not judged.
+    /// Fewest training rows; a container with fewer is not judged.
     pub min_rows: usize,
-    /// Newest rows that are learnt from.
+    /// Most training rows, the newest ones.
     pub history_rows: usize,
 }
 
@@ -46,7 +46,7 @@ impl Default for ModelConfig {
 }
 
 impl ModelConfig {
-    /// How unusual behaviour is told.
+    /// The parameters of anomaly detection.
     pub fn detection(&self) -> DetectorParams {
         DetectorParams {
             detector: self.detector,
@@ -58,7 +58,7 @@ impl ModelConfig {
         }
     }
 
-    /// How forests are grown.
+    /// The parameters of isolation forests.
     pub fn forest(&self) -> IsolationForestParams {
         IsolationForestParams::default()
             .n_trees(self.trees)

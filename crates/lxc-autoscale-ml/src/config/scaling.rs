@@ -9,7 +9,7 @@ use crate::guard::GuardPolicy;
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ScalingConfig {
-    /// How far decisions go, for both resources; a resource may be held back further by its own `mode`.
+    /// How far decisions go, for both resources; a resource's own `mode` may restrict it further.
     pub mode: Mode,
     /// No shrink before this much history.
     pub min_history_seconds: u64,
@@ -17,17 +17,17 @@ pub struct ScalingConfig {
     pub min_confidence_percent: f64,
     /// A container with this tag is left alone.
     pub off_tag: String,
-    /// Memory of the node that growth may never take.
+    /// Memory of the node that growth may never use.
     pub node_memory_reserve_percent: f64,
-    /// Who comes first when the node cannot give everybody what they need.
+    /// Who comes first when the node cannot satisfy every container.
     pub priority: i32,
-    /// In the mode `approve`: whether running out of memory is answered without asking.
+    /// In mode `approve`: whether running out of memory is answered without approval.
     pub approve_exempt_oom: bool,
     /// CPU.
     pub cpu: CpuPolicy,
     /// Memory.
     pub memory: MemoryPolicy,
-    /// What is watched, undone and left alone.
+    /// The rules of the guards.
     pub guard: GuardPolicy,
 }
 
@@ -50,7 +50,7 @@ impl Default for ScalingConfig {
 }
 
 impl ScalingConfig {
-    /// What the decisions are bound by.
+    /// The rules of decisions.
     pub(crate) fn policy(&self, max_age_seconds: u64) -> Policy {
         let (mut cpu, mut memory) = (self.cpu.clone(), self.memory.clone());
         cpu.mode = self.mode.min(cpu.mode);

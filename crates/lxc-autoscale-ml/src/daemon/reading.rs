@@ -1,5 +1,5 @@
-//! What is heard of the daemon while it reads what is new: a first start may learn from days of records and weeks of
-//! history, for longer than anybody waits without a word.
+//! Reports progress while the daemon reads new records: a first start may learn from days of records and weeks of
+//! history, which takes too long to stay silent.
 
 use std::cell::Cell;
 use std::path::Path;
@@ -8,22 +8,22 @@ use std::time::{Duration, Instant};
 use lxc_autoscale_core::progress::Progress;
 use lxc_autoscale_core::service::{Alive, StopAsked, notify_status};
 
-/// How often the log and `systemctl status` are told how far it is; a cycle that takes less says nothing.
+/// Interval of progress reports to the log and `systemctl status`; a shorter cycle reports nothing.
 const TELL_EVERY: Duration = Duration::from_secs(5);
 
-/// Tells systemd's watchdog, the log and `systemctl status` how far the reading is, and ends it when it is asked to.
+/// Reports the progress of reading to systemd's watchdog, the log and `systemctl status`, and stops it on request.
 #[derive(Debug)]
 pub(super) struct Reading<'a> {
     file: &'a Path,
     stop: &'a StopAsked,
     alive: Alive,
     told: Cell<Instant>,
-    /// Bytes that were read, of so many.
+    /// Bytes read, and their total.
     read: Cell<Option<(u64, u64)>>,
 }
 
 impl<'a> Reading<'a> {
-    /// Of this metrics file, until that stops it.
+    /// For this metrics file, until `stop` stops it.
     pub(super) fn new(file: &'a Path, stop: &'a StopAsked) -> Self {
         Self { file, stop, alive: Alive::default(), told: Cell::new(Instant::now()), read: Cell::new(None) }
     }

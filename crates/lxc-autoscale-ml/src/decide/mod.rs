@@ -1,22 +1,22 @@
 //! Whether to change a container's size, and why.
 //!
-//! Pure: policy, situation, node and time go in, decisions come out. A decision can be replayed to the digit
-//! from what is stored with it.
+//! Pure: policy, situation, node and time go in, decisions come out. A decision can be replayed exactly from what is
+//! stored with it.
 //!
-//! ## What must hold
+//! ## Invariants
 //!
-//! - A growth needs evidence, a shrink needs proof: enough history, a known working set, confidence, no
-//!   anomaly, and for memory its pressure or its OOM kills.
+//! - A growth needs evidence, a shrink needs proof: enough history, a known working set, confidence, no anomaly, and
+//!   for memory its pressure or its OOM kills.
 //! - Missing or stale data changes nothing.
-//! - No shrink goes below what the container uses now, margin included.
-//! - No target lies outside the policy's bounds, except that a container that was put beyond them by hand
-//!   comes back in steps; no growth goes beyond what the node has.
-//! - After a change nothing happens for the cool-down of the next direction. A container that ran out of
-//!   memory does not wait, and a shrink that did harm is undone at once.
-//! - What the guards have to say ([`crate::guard`]) wins over the recommendation: what somebody set by hand, what
-//!   a backup disturbs, what a shrink did, what leaks, and what the node has left.
+//! - No shrink goes below the present usage plus margin.
+//! - No target lies outside the policy's bounds, except that a container that was set beyond them by hand comes back in
+//!   steps; no growth goes beyond what the node has.
+//! - After a change nothing happens for the cool-down of the next direction. A container that ran out of memory does
+//!   not wait, and a shrink that did harm is undone at once.
+//! - The guards ([`crate::guard`]) override the recommendation: sizes set by hand, disturbances such as backups, harm
+//!   done by a shrink, leaks, and the memory that the node has left.
 //!
-//! The order in which the rules win is the order of the code in [`decide`] and in `weigh`.
+//! The rules take precedence in the order of the code in [`decide`] and in `weigh`.
 
 mod policy;
 mod reason;
@@ -38,13 +38,13 @@ use crate::guard::{Guard, GuardPolicy, Standing};
 use crate::observation::Observation;
 use crate::recommend::{CUT_OFF_SHARE, Estimate, Fact, LEAST_OOM_GROWTH_MIB, LEAST_OOM_GROWTH_PERCENT};
 
-/// Steps of `cpulimit`, in cores: a hundredth is what Proxmox shows.
+/// Granularity of `cpulimit`, in cores: Proxmox shows hundredths.
 const CPULIMIT_STEP: f64 = 0.01;
-/// A smaller shrink of the CPU is not worth a change: two hundredths of a core for an hour, 72 core-seconds,
-/// are about what the change itself costs the node.
+/// A smaller shrink of the CPU is not worth a change: two hundredths of a core for an hour, 72 core-seconds, are about
+/// what the change itself costs the node.
 const MIN_SHRINK_CORES: f64 = 0.02;
 
-/// What a decision is about.
+/// The resource that a decision is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Resource {
@@ -62,26 +62,26 @@ pub enum Action {
     Grow,
     /// Give less.
     Shrink,
-    /// Leave it.
+    /// Leave it unchanged.
     Keep,
 }
 
-/// What is done about one resource of one container, and why.
+/// What to do about one resource of one container, and why.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Decision {
-    /// What it is about.
+    /// The resource.
     pub resource: Resource,
     /// What is to be done.
     pub action: Action,
-    /// What the container has (cores or MiB); `None` when unknown.
+    /// The present size (cores or MiB); `None` when unknown.
     pub from: Option<f64>,
-    /// What it is to have; `Some` exactly when `action` is not `Keep`.
+    /// The new size; `Some` exactly when `action` is not `Keep`.
     pub to: Option<f64>,
-    /// Whether it is to be carried out (mode `auto`, or accepted), or only shown and proposed.
+    /// Whether to carry it out (mode `auto`, or accepted) or only to show and propose it.
     pub apply: bool,
     /// Why.
     pub reason: Reason,
-    /// How likely it stays right over the next hour (0–100, [`crate::confidence`]); 0 when that is not known.
+    /// How likely it stays right over the next hour (0–100, [`crate::confidence`]); 0 when unknown.
     pub confidence_percent: f64,
 }
 
@@ -194,7 +194,7 @@ fn decide_cpu(policy: &Policy, situation: &Situation<'_>, node: &NodeSituation, 
         in_use: used,
         urgent: None,
         undo: undo(&guard.cpu),
-        // A size that failed is not remembered of the CPU: a limit that is too low is noticed at once and costs little.
+        // For the CPU, failed sizes are not remembered: a limit that is too low is noticed at once and costs little.
         held: boosted(&guard.cpu, Resource::Cpu, now).into_iter().collect(),
         min_confidence_percent: policy.min_confidence_percent,
         vetoes,
@@ -248,7 +248,7 @@ fn decide_memory(
     caps.extend(guard_caps(&policy.guard, guard, now));
     let undo = undo(&guard.memory);
     let unbounded = undo.as_ref().map_or(0.0, |(size, _)| *size).max(rules.min_mib as f64);
-    // As much as that in steps of what memory is given in: the cap is rounded down.
+    // Rounded up to the granularity, because the cap is rounded down.
     let unbounded = (unbounded / granularity).ceil() * granularity;
     caps.extend(first_day_cap(estimate).map(|(most, reason)| (most.max(unbounded), reason)));
     let remembered = guard.memory.shrinks.remembered(now).map(|failure| {
@@ -288,7 +288,7 @@ fn decide_memory(
     .weigh(now)
 }
 
-/// Why the guards leave a resource alone altogether.
+/// Why the guards forbid any change of a resource.
 fn left_alone(
     rules: &GuardPolicy,
     situation: &Situation<'_>,
@@ -313,21 +313,22 @@ fn left_alone(
     Some(Reason::SetByHand { from, size, setting, remaining_seconds })
 }
 
-/// Which setting of the CPU somebody changed, as far as the sizes before and after tell: they are the smaller of both settings.
+/// Which CPU setting somebody changed, as far as it can be told: the sizes before and after are the smaller of both
+/// settings.
 fn set_of_cpu(allocation: &Allocation, manual: &Manual) -> Option<CpuControl> {
     if allocation.cores_by_configuration() != Some(manual.size) {
         return None;
     }
     if manual.size < manual.from {
-        // The one that is the smaller now was larger before, for both were.
+        // The setting that is the smaller one now was larger before, because both were.
         let is_limit = allocation.cpulimit == Some(manual.size);
         return Some(if is_limit { CpuControl::Cpulimit } else { CpuControl::Cores });
     }
-    // Only a limit can be a part of a core; of whole numbers either was raised, or the limit taken away.
+    // Only `cpulimit` can be fractional; with whole numbers, either setting was raised or the limit was removed.
     (manual.from.fract() != 0.0).then_some(CpuControl::Cpulimit)
 }
 
-/// What the guards have against a shrink.
+/// Reasons of the guards against a shrink.
 fn shrink_holds(
     rules: &GuardPolicy,
     standing: &Standing,
@@ -356,12 +357,12 @@ fn boosted(standing: &Standing, resource: Resource, now: Timestamp) -> Option<(f
     Some((boost.size, Reason::Boosted { size: Amount::of(resource, boost.size), remaining_seconds }))
 }
 
-/// The size that is to be given back, with the reason.
+/// The size to restore after a harmful shrink, with the reason.
 fn undo(standing: &Standing) -> Option<(f64, Reason)> {
     standing.shrinks.undo.map(|undo| (undo.size, Reason::Undone { symptom: undo.symptom }))
 }
 
-/// What the guards cap the growth of memory at.
+/// The guards' caps on growth of memory.
 fn guard_caps(rules: &GuardPolicy, guard: &Guard, now: Timestamp) -> Vec<(f64, Reason)> {
     let leak = guard.leak.map(|leak| {
         let most = leak.most_mib(rules.leak_growth_percent);
@@ -381,12 +382,12 @@ fn guard_caps(rules: &GuardPolicy, guard: &Guard, now: Timestamp) -> Vec<(f64, R
     leak.into_iter().chain(run).chain(budget).collect()
 }
 
-/// What was seen is given as head-room so much on the first day, in percent: as plain peaks are
+/// On the first day, headroom above what was seen, in percent: the same as for plain peaks
 /// (`recommend.memory_headroom_percent`).
 const FIRST_DAY_HEADROOM_PERCENT: f64 = 30.0;
 
-/// What memory may grow to while only a forecast asks for more and the container is known for less than a day: such a
-/// forecast is wide, and right about others.
+/// Caps growth of memory that only a forecast asks for while the container is known for less than a day: such a
+/// forecast is wide, and based on other containers.
 fn first_day_cap(estimate: &Estimate) -> Option<(f64, Reason)> {
     if estimate.is_known_a_day() || estimate.basis != Fact::Forecast {
         return None;
@@ -397,8 +398,8 @@ fn first_day_cap(estimate: &Estimate) -> Option<(f64, Reason)> {
     Some((most, Reason::NotSeenYet { known_seconds, seen: Amount::Mib(seen), most: Amount::Mib(most) }))
 }
 
-/// What memory does not shrink below, margin included, as long as the container is known for less than a day: what came once may
-/// come again before the first season tells.
+/// The least memory, margin included, while the container is known for less than a day: a peak may recur before the
+/// first season is known.
 fn first_day_floor(estimate: &Estimate, margin_percent: f64) -> Option<(f64, Reason)> {
     let (known_seconds, seen) = (estimate.known_seconds, estimate.seen());
     let least = seen * (1.0 + margin_percent / 100.0);
@@ -433,12 +434,12 @@ fn usable_observation<'a>(
 ) -> Result<&'a Observation, Reason> {
     let seen = situation.observation.ok_or(Reason::NoObservation)?;
     let age_seconds = now.duration_since(seen.at).as_secs();
-    // One from the future is as little about now as an old one: a clock was set back since.
+    // A time in the future says as little about now as an old one: the clock was set back since.
     let fresh = age_seconds.unsigned_abs() <= policy.max_age_seconds;
     if fresh { Ok(seen) } else { Err(Reason::Stale { age_seconds, max_seconds: policy.max_age_seconds }) }
 }
 
-/// What speaks against a shrink of either resource.
+/// Reasons against a shrink of either resource.
 fn shrink_vetoes(
     policy: &Policy,
     situation: &Situation<'_>,
@@ -460,7 +461,7 @@ fn shrink_vetoes(
     vetoes
 }
 
-/// What caps a growth of the CPU besides the policy; an unknown node allows none.
+/// Caps on growth of the CPU besides the policy; an unknown node allows none.
 fn cpu_caps(
     rules: &CpuPolicy,
     allocation: Allocation,
@@ -484,7 +485,7 @@ fn cpu_caps(
     caps
 }
 
-/// What caps a growth of the memory besides the policy; an unknown node allows none.
+/// Caps on growth of the memory besides the policy; an unknown node allows none.
 fn memory_caps(policy: &Policy, current: f64, node: &NodeSituation) -> Vec<(f64, Reason)> {
     let most = policy.memory.max_mib as f64;
     let mut caps = vec![(most, Reason::AtMaximum { maximum: Amount::Mib(most) })];
@@ -493,8 +494,8 @@ fn memory_caps(policy: &Policy, current: f64, node: &NodeSituation) -> Vec<(f64,
             let reserve = total * (policy.node_memory_reserve_percent / 100.0);
             let reason =
                 Reason::NodeMemory { available: Amount::Mib(available), reserve: Amount::Mib(reserve) };
-            // What the container has but does not use is not counted as available, and need not be: the cap
-            // is about what is added.
+            // Memory that the container has but does not use is not counted as available; the cap is about what is
+            // added.
             ((current + (available - reserve).max(0.0)).min(total), reason)
         }
         _ => (0.0, Reason::NodeUnknown),
@@ -503,7 +504,7 @@ fn memory_caps(policy: &Policy, current: f64, node: &NodeSituation) -> Vec<(f64,
 }
 
 impl Allocation {
-    /// Cores it has by the setting that is controlled, else by what bounds it without that setting.
+    /// The cores of the controlled setting; if it is not set, those that bound the container without it.
     fn effective_cores(&self, control: CpuControl, pinned: Option<u32>, node: &NodeSituation) -> Option<f64> {
         // Proxmox ignores `cores` of a pinned container.
         let without_limit = pinned.map(f64::from).or(self.cores).or(node.cpus.map(f64::from));

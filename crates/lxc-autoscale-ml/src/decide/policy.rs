@@ -1,4 +1,4 @@
-//! What a policy allows, and its defaults.
+//! The rules of a policy, and their defaults.
 
 use lxc_autoscale_core::config::{BrokenRule, Validate};
 use serde::{Deserialize, Serialize};
@@ -6,17 +6,17 @@ use serde::{Deserialize, Serialize};
 use super::Resource;
 use crate::guard::GuardPolicy;
 
-/// How far the decisions about a resource go; the smaller, the more careful.
+/// How far decisions about a resource may go; a smaller value is more cautious.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
-    /// Nothing is decided.
+    /// No decisions.
     Off,
-    /// Decided and shown, never carried out.
+    /// Decisions are shown and never carried out.
     Recommend,
-    /// Decided, proposed, and carried out once somebody has accepted it.
+    /// Decisions are proposed, and carried out once somebody has accepted them.
     Approve,
-    /// Decided and carried out.
+    /// Decisions are carried out.
     #[default]
     Auto,
 }
@@ -33,11 +33,11 @@ impl Mode {
     }
 }
 
-/// Which setting of a container is changed to give it more or less CPU.
+/// Which setting is changed to give a container more or less CPU.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CpuControl {
-    /// `cores`: whole cores, what a user of the container sees.
+    /// `cores`: whole cores, visible inside the container.
     #[default]
     Cores,
     /// `cpulimit`: a quota, fractional and immediate.
@@ -45,7 +45,7 @@ pub enum CpuControl {
 }
 
 impl CpuControl {
-    /// What people call the setting of a container.
+    /// The name of the container setting.
     pub fn setting(self) -> &'static str {
         match self {
             Self::Cores => "cores",
@@ -70,24 +70,24 @@ pub struct Policy {
     pub cpu: CpuPolicy,
     /// Memory.
     pub memory: MemoryPolicy,
-    /// No shrink before this much history, in seconds: the first hours of a container (installation,
-    /// first index, empty caches) say little about its life.
+    /// No shrink before this much history, in seconds: the first hours of a container (installation, first index, empty
+    /// caches) are not typical.
     pub min_history_seconds: u64,
-    /// No shrink that stays right over the next hour with less probability than this, in percent.
+    /// No shrink with a lower probability than this of staying right over the next hour, in percent.
     pub min_confidence_percent: f64,
-    /// An observation older than this decides nothing, in seconds.
+    /// An observation older than this, in seconds, is not used for decisions.
     pub max_age_seconds: u64,
     /// A container with this tag is left alone.
     pub off_tag: String,
-    /// Memory of the node that growth may never take, in percent of its total.
+    /// Memory of the node that growth may never use, in percent of its total.
     pub node_memory_reserve_percent: f64,
-    /// Who comes first when the node cannot give everybody what they need; the higher, the earlier.
+    /// Who comes first when the node cannot satisfy every container; higher comes earlier.
     pub priority: i32,
-    /// In the mode `approve`: whether more memory for a container that ran out of it is given without asking.
+    /// In mode `approve`: whether a container that ran out of memory gets more without approval.
     pub approve_exempt_oom: bool,
-    /// What is watched, undone and left alone.
+    /// The rules of the guards.
     pub guard: GuardPolicy,
-    /// Why nobody knows what is allowed; the container is then left alone.
+    /// Why the rules are unknown; the container is then left alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unclear: Option<String>,
 }
@@ -96,19 +96,19 @@ pub struct Policy {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CpuPolicy {
-    /// How far the decisions go.
+    /// How far decisions may go.
     pub mode: Mode,
     /// Which setting is changed.
     pub control: CpuControl,
-    /// Fewest cores a container is left with; whole for `control = "cores"`.
+    /// Fewest cores; whole for `control = "cores"`.
     pub min_cores: f64,
-    /// Most cores a container is given.
+    /// Most cores.
     pub max_cores: f64,
-    /// Most that one growth adds, in percent of what it has (one core is always allowed).
+    /// Most that one growth adds, in percent of the present size (one core is always allowed).
     pub max_step_up_percent: f64,
-    /// Most that one shrink takes, in percent of what it has (one core is always allowed with `cores`).
+    /// Most that one shrink takes, in percent of the present size (one core is always allowed with `cores`).
     pub max_step_down_percent: f64,
-    /// A shrink smaller than this is not worth a change, in percent of what it has.
+    /// A smaller shrink is not worth a change, in percent of the present size.
     pub hysteresis_percent: f64,
     /// Shortest time from any change to a growth, in seconds.
     pub cooldown_up_seconds: u64,
@@ -120,25 +120,25 @@ pub struct CpuPolicy {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct MemoryPolicy {
-    /// How far the decisions go.
+    /// How far decisions may go.
     pub mode: Mode,
-    /// Least memory a container is left with, in MiB.
+    /// Least memory, in MiB.
     pub min_mib: u64,
-    /// Most memory a container is given, in MiB.
+    /// Most memory, in MiB.
     pub max_mib: u64,
     /// Sizes are multiples of this, in MiB.
     pub granularity_mib: u64,
-    /// Most that one growth adds, in percent of what it has.
+    /// Most that one growth adds, in percent of the present size.
     pub max_step_up_percent: f64,
-    /// Most that one shrink takes, in percent of what it has.
+    /// Most that one shrink takes, in percent of the present size.
     pub max_step_down_percent: f64,
-    /// No shrink below the working set plus this, in percent.
+    /// No shrink below the working set plus this margin, in percent.
     pub margin_percent: f64,
     /// No shrink while tasks waited for memory for more than this share of the time, in percent.
     pub max_pressure_percent: f64,
-    /// A shrink smaller than this is not worth a change, in percent of what it has.
+    /// A smaller shrink is not worth a change, in percent of the present size.
     pub hysteresis_percent: f64,
-    /// A shrink smaller than this is not worth a change, in MiB.
+    /// A smaller shrink is not worth a change, in MiB.
     pub min_shrink_mib: u64,
     /// Shortest time from any change to a growth, in seconds; running out of memory does not wait.
     pub cooldown_up_seconds: u64,
@@ -147,7 +147,7 @@ pub struct MemoryPolicy {
 }
 
 impl Policy {
-    /// How far the decisions about a resource go.
+    /// How far decisions about a resource may go.
     pub fn mode(&self, resource: Resource) -> Mode {
         match resource {
             Resource::Cpu => self.cpu.mode,

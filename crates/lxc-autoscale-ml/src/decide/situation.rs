@@ -1,4 +1,4 @@
-//! What a decision is made from.
+//! The inputs of a decision.
 
 use jiff::Timestamp;
 use lxc_autoscale_core::container_config::ContainerConfig;
@@ -13,23 +13,23 @@ use crate::recommend::Recommendation;
 /// Everything that is known about one container when its size is decided.
 #[derive(Clone, Debug)]
 pub struct Situation<'a> {
-    /// What it has; `None` when its configuration could not be read.
+    /// Its present size; `None` when its configuration could not be read.
     pub allocation: Option<Allocation>,
-    /// What forbids changes.
+    /// Obstacles to changes.
     pub obstacles: Obstacles,
     /// The latest observation.
     pub observation: Option<&'a Observation>,
-    /// What it should have.
+    /// The recommended size.
     pub recommendation: Option<&'a Recommendation>,
-    /// When it was changed last.
+    /// When it was last changed.
     pub changes: LastChanges,
-    /// How unusual it behaves; `None` when no detector has learnt it yet.
+    /// The anomaly score; `None` when no detector is trained for it yet.
     pub anomaly: Option<AnomalyScore>,
-    /// What the guards have to say.
+    /// The state of the guards.
     pub guard: Guard,
 }
 
-/// What a container has.
+/// The present size of a container.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Allocation {
     /// `cores`; `None` lets it use all of the node.
@@ -51,13 +51,13 @@ impl From<&ContainerConfig> for Allocation {
 }
 
 impl Allocation {
-    /// The smaller of its two settings of the CPU, in cores; `None` where it has neither.
+    /// The smaller of its two CPU settings, in cores; `None` if it has neither.
     pub fn cores_by_configuration(&self) -> Option<f64> {
         self.cpulimit.map_or(self.cores, |limit| Some(self.cores.map_or(limit, |cores| cores.min(limit))))
     }
 }
 
-/// What forbids changing a container.
+/// Obstacles to changing a container.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Obstacles {
     /// It does not run.
@@ -73,7 +73,7 @@ pub struct Obstacles {
 }
 
 impl Obstacles {
-    /// Number of CPUs that it is pinned to; `None` when it is not, or the list of them cannot be read.
+    /// Number of CPUs that it is pinned to; `None` when it is not pinned, or the list cannot be read.
     pub fn pinned_cpus(&self) -> Option<u32> {
         let cpus = self.pinned_cpuset.as_ref()?.split(',').map(|part| {
             let (first, last) = part.trim().split_once('-').unwrap_or((part.trim(), part.trim()));
@@ -85,7 +85,7 @@ impl Obstacles {
 }
 
 impl From<&ContainerConfig> for Obstacles {
-    /// Takes the container to be running; the configuration does not say.
+    /// Assumes a running container; the configuration does not say.
     fn from(config: &ContainerConfig) -> Self {
         Self {
             stopped: false,
@@ -97,7 +97,7 @@ impl From<&ContainerConfig> for Obstacles {
     }
 }
 
-/// When a container was changed last, by resource and direction.
+/// When a container was last changed, by resource and direction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LastChanges {
     /// Its CPU grew.
@@ -111,7 +111,7 @@ pub struct LastChanges {
 }
 
 impl LastChanges {
-    /// Notes that `decision` was carried out at `at`; one that changes nothing is not noted.
+    /// Notes that `decision` was carried out at `at`; ignored if it changes nothing.
     pub fn note(&mut self, decision: &Decision, at: Timestamp) {
         let place = match (decision.resource, decision.action) {
             _ if !decision.apply => return,
@@ -124,7 +124,8 @@ impl LastChanges {
         *place = (*place).max(Some(at));
     }
 
-    /// What lies ahead of `now` was made before the clock was set back, and counts as made now; returns whether any was.
+    /// A change after `now` was made before the clock was set back, and counts as made now; returns whether there was
+    /// one.
     pub fn set_back(&mut self, now: Timestamp) -> bool {
         let mut is_set_back = false;
         for at in [&mut self.cpu_up, &mut self.cpu_down, &mut self.memory_up, &mut self.memory_down] {
@@ -134,7 +135,7 @@ impl LastChanges {
     }
 }
 
-/// What a detector says about the latest observation.
+/// A detector's verdict on the latest observation.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AnomalyScore {
     /// scikit-learn's `score_samples`: −1 is most unusual, 0 least.
@@ -150,20 +151,20 @@ impl AnomalyScore {
     }
 }
 
-/// The node, as far as it bounds growth. What is unknown grants no growth.
+/// The node, as far as it bounds growth. Unknown values allow no growth.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct NodeSituation {
     /// CPUs online.
     pub cpus: Option<u32>,
     /// Memory, in MiB.
     pub memory_total_mib: Option<f64>,
-    /// Memory that can be given out without swapping, in MiB.
+    /// Memory that can be allocated without swapping, in MiB.
     pub memory_available_mib: Option<f64>,
 }
 
 impl NodeSituation {
-    /// Takes what `decision` grants off what the node has left, so that the next container of the same
-    /// cycle is decided on what remains. A shrink is not added: the container gives back when it does.
+    /// Subtracts what `decision` grants from what the node has left, so that the next container of the cycle is decided
+    /// on the rest. A shrink is not added: its memory is free only once it has happened.
     pub fn grant(&mut self, decision: &Decision) {
         if decision.resource == Resource::Memory
             && decision.apply

@@ -1,7 +1,7 @@
-//! Which detector judges a container: the isolation forest, others beside it, or several together.
+//! Which detector judges a container: the isolation forest, one of the others, or several together.
 //!
-//! Each learns a table of a container's past and then scores rows; less is more unusual. What is an anomaly is said the
-//! same way for all: a score below the `contamination` quantile of the scores of the past itself.
+//! Each is trained on the table of a container's past and then scores rows; a lower score is more unusual. Anomalies
+//! are defined the same way for all: a score below the `contamination` quantile of the scores of the past itself.
 
 use linfa::ParamGuard;
 use ndarray::{ArrayView2, Axis};
@@ -33,51 +33,50 @@ pub enum Detector {
     Consensus,
 }
 
-/// How a detector is to learn.
+/// The parameters of training.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DetectorParams {
-    /// Which one.
+    /// The detector.
     pub detector: Detector,
-    /// Those that are asked for a consensus.
+    /// The members of a consensus.
     pub consensus: Vec<Detector>,
-    /// The isolation forest's own.
+    /// The parameters of the isolation forest.
     pub forest: IsolationForestParams,
-    /// Centres or Gaussians that the past is described by.
+    /// Number of centres or Gaussians.
     pub clusters: usize,
-    /// Share of the past that is taken to be unusual.
+    /// Share of the past that counts as unusual.
     pub contamination: f64,
     /// Seed of all randomness.
     pub seed: u64,
 }
 
-/// What a detector has learnt.
+/// A trained detector.
 pub trait Usual {
-    /// Scores rows of finite numbers with the columns that were learnt; less is more unusual.
+    /// Scores rows of finite numbers with the columns of the training data; lower is more unusual.
     fn scores(&self, rows: ArrayView2<'_, f32>) -> Vec<f64>;
 }
 
-/// What is usual, and from which score on a row is not.
+/// A trained detector and the score below which a row is an anomaly.
 pub struct Learnt {
     usual: Box<dyn Usual>,
-    /// The scores of the past, in order.
+    /// The sorted scores of the past.
     past: Vec<f64>,
     offset: f64,
 }
 
-/// What a detector says of a row.
+/// A detector's verdict on a row.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Score {
-    /// The detector's own measure; less is more unusual.
+    /// The detector's own measure; lower is more unusual.
     pub score: f64,
-    /// The score less the offset: negative is an anomaly.
+    /// The score minus the offset: negative is an anomaly.
     pub decision: f64,
     /// Share of the past that was less unusual, in percent.
     pub percentile: f64,
 }
 
 impl DetectorParams {
-    /// Learns from rows of finite numbers; `None` where there is nothing to be learnt from them, such as rows that are all
-    /// alike for a mixture.
+    /// Trains on rows of finite numbers; `None` if they cannot be learnt from, such as identical rows for a mixture.
     ///
     /// # Errors
     /// When the parameters of the forest are out of range, or there are no rows.
@@ -110,7 +109,7 @@ impl DetectorParams {
         })
     }
 
-    /// Those of the consensus that could learn; a consensus is not asked for by itself.
+    /// The members of the consensus that could be trained; a consensus is not a member of itself.
     fn agreed(&self, past: ArrayView2<'_, f32>) -> Result<Option<Box<dyn Usual>>, IsolationForestError> {
         let mut members = Vec::new();
         for detector in self.consensus.iter().filter(|detector| **detector != Detector::Consensus) {
@@ -133,8 +132,8 @@ impl Learnt {
         Score { score, decision: score - self.offset, percentile }
     }
 
-    /// The columns that make a row unusual: those without which, at their `usual` value, its score is better by at
-    /// least a tenth of what lies between it and the median of the past; the most telling ones first, three at most.
+    /// The columns that make a row unusual: those which, set to their `usual` value, improve its score by at least a
+    /// tenth of its distance from the median of the past; most significant first, three at most.
     pub fn because(&self, row: &[f32], usual: &[f32]) -> Vec<usize> {
         let score = self.score_of(row);
         let least = (quantile(&self.past, 0.5) - score).max(0.0) / 10.0;
@@ -156,7 +155,7 @@ impl Learnt {
     }
 }
 
-/// The middle of what several detectors say, each measured by its own past.
+/// The median verdict of several detectors, each relative to its own past.
 struct Consensus {
     members: Vec<(Box<dyn Usual>, Vec<f64>)>,
 }

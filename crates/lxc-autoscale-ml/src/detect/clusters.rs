@@ -1,8 +1,8 @@
 //! Detectors that describe the past by groups of rows, with linfa's algorithms.
 //!
-//! All columns are scaled first, else the one with the largest numbers would decide alone. At most [`MOST_ROWS`] rows,
-//! evenly taken from the past, are learnt from: these algorithms look at every row many times or at every pair of them.
-//! linfa panics on tables without rows and on numbers that are not finite; neither comes this far.
+//! All columns are scaled first, otherwise the one with the largest numbers would decide alone. At most [`MOST_ROWS`]
+//! rows, evenly taken from the past, are used: these algorithms visit every row or every pair of rows many times. linfa
+//! panics on tables without rows and on numbers that are not finite; neither gets this far.
 
 use linfa::dataset::DatasetBase;
 use linfa::traits::{Fit, Transformer};
@@ -14,20 +14,20 @@ use rand_chacha::ChaCha8Rng;
 use super::choice::Usual;
 use super::robust::RobustScale;
 
-/// Most rows that are learnt from.
+/// Most rows used for training.
 const MOST_ROWS: usize = 512;
-/// Rounds after which a description is good enough.
+/// Most iterations.
 const MOST_ROUNDS: u64 = 50;
-/// What a Gaussian is at least wide, in squares of a column's spread: columns that move together would make it flat.
+/// Least variance of a Gaussian, relative to a column's squared spread: correlated columns would make it flat.
 const LEAST_VARIANCE: f64 = 0.05;
 /// Rows that make a place dense.
 const DENSE_ROWS: usize = 8;
-/// A place is as wide as the distance to the eighth neighbour is for this share of the rows.
+/// The radius is the distance to the eighth neighbour that this share of the rows does not exceed.
 const DENSE_SHARE: f64 = 0.9;
-/// A column further out says no more than that it is far out.
+/// Columns are limited to this many spreads.
 const FURTHEST: f64 = 50.0;
 
-/// Scaled rows of the past, few enough.
+/// Scaled rows of the past, at most [`MOST_ROWS`].
 fn sample(past: ArrayView2<'_, f32>) -> Option<(RobustScale, Array2<f64>)> {
     if past.is_empty() {
         return None;
@@ -95,7 +95,7 @@ impl Dense {
     }
 }
 
-/// How far the eighth neighbour is at most, for most rows.
+/// The distance to the eighth neighbour that most rows do not exceed.
 fn usual_distance(rows: &Array2<f64>) -> Option<f64> {
     let mut distances: Vec<f64> = rows
         .rows()
@@ -108,7 +108,7 @@ fn usual_distance(rows: &Array2<f64>) -> Option<f64> {
         })
         .collect();
     distances.sort_by(f64::total_cmp);
-    // Rows that are all alike have no distance; any width is one for them.
+    // Identical rows have no distance; any radius will do.
     (!distances.is_empty()).then(|| super::quantile(&distances, DENSE_SHARE).max(1e-6))
 }
 
@@ -128,7 +128,7 @@ pub(super) struct Mixture {
 struct Gaussian {
     mean: Array1<f64>,
     precision: Array2<f64>,
-    /// Logarithm of its weight and of its height.
+    /// Logarithm of its weight and height.
     log_height: f64,
 }
 
@@ -154,7 +154,7 @@ impl Mixture {
 }
 
 impl Usual for Mixture {
-    /// The logarithm of the likelihood, but for a constant; of the likeliest part, which is nearly all of the sum.
+    /// The log likelihood, up to a constant, of the most likely component, which dominates the sum.
     fn scores(&self, rows: ArrayView2<'_, f32>) -> Vec<f64> {
         let scaled = capped(&self.scale, rows);
         let likelihood = |row: ArrayView1<'_, f64>| {
@@ -168,7 +168,7 @@ impl Usual for Mixture {
     }
 }
 
-/// The logarithm of the determinant of a positive definite matrix (Cholesky); `None` for another one.
+/// The log determinant of a positive definite matrix (Cholesky); `None` for any other.
 fn log_determinant(matrix: ArrayView2<'_, f64>) -> Option<f64> {
     let size = matrix.nrows();
     let mut lower = Array2::<f64>::zeros((size, size));

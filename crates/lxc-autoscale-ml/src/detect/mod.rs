@@ -1,4 +1,4 @@
-//! Detectors of unusual behaviour.
+//! Anomaly detectors.
 
 pub mod choice;
 mod clusters;
@@ -8,7 +8,7 @@ mod robust;
 pub use choice::{Detector, DetectorParams, Learnt};
 pub use isolation_forest::{IsolationForest, IsolationForestError, IsolationForestParams};
 
-/// The `share` quantile of at least one value in order, with linear interpolation.
+/// The `share` quantile of at least one sorted value, with linear interpolation.
 fn quantile(sorted: &[f64], share: f64) -> f64 {
     let place = share * (sorted.len() - 1) as f64;
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 <= place < len")]

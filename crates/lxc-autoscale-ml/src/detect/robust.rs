@@ -1,11 +1,11 @@
-//! Columns measured by their median and by how far they usually lie from it.
+//! Columns scaled by their median and their usual distance from it.
 
 use ndarray::{Array1, Array2, ArrayView1, ArrayView2, Axis};
 
 use super::choice::Usual;
 use crate::median::median;
 
-/// The median deviation of a Gaussian, times this, is its standard deviation.
+/// Factor from the median absolute deviation of a Gaussian to its standard deviation.
 const GAUSSIAN: f64 = 1.4826;
 
 /// Median and spread of each column.
@@ -16,7 +16,7 @@ pub(super) struct RobustScale {
 }
 
 impl RobustScale {
-    /// Of at least one row of finite numbers.
+    /// From at least one row of finite numbers.
     pub(super) fn of(past: ArrayView2<'_, f32>) -> Self {
         let (mut centre, mut spread) = (Vec::new(), Vec::new());
         for column in past.axis_iter(Axis(1)) {
@@ -27,22 +27,22 @@ impl RobustScale {
         Self { centre: centre.into(), spread: spread.into() }
     }
 
-    /// Rows in units of the spread from the median.
+    /// Rows as distances from the median in units of the spread.
     pub(super) fn scaled(&self, rows: ArrayView2<'_, f32>) -> Array2<f64> {
         (rows.mapv(f64::from) - &self.centre) / &self.spread
     }
 }
 
 impl Usual for RobustScale {
-    /// The furthest column decides: a leak shows in one, not in the mean of twenty.
+    /// The most distant column decides: a leak shows in one, not in the mean of twenty.
     fn scores(&self, rows: ArrayView2<'_, f32>) -> Vec<f64> {
         let furthest = |row: ArrayView1<'_, f64>| row.iter().fold(0.0, |far: f64, z| far.max(z.abs()));
         self.scaled(rows).rows().into_iter().map(|row| -furthest(row)).collect()
     }
 }
 
-/// Where more than half of a column is the same, its median deviation is 0: then its standard deviation counts, and for a
-/// column that never changed a hundredth of its value.
+/// If more than half of a column is constant, its median absolute deviation is 0: then its standard deviation is used,
+/// and for a constant column a hundredth of its value.
 fn middle_and_spread(column: ArrayView1<'_, f32>) -> (f64, f64) {
     // There is at least one row.
     let median = |values: &mut dyn Iterator<Item = f64>| median(values).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! What a person applies beside the daemon, and how the daemon learns of it.
+//! Decisions that a person applies beside the daemon, and how the daemon learns of them.
 
 use jiff::{SignedDuration, Timestamp};
 use lxc_autoscale_core::Vmid;
@@ -11,10 +11,10 @@ use crate::decide::{Decision, Resource};
 use crate::ledger::{Applied, Ledger, LedgerError, Outcome};
 use crate::pipeline::Proposal;
 
-/// A call of somebody else that is under way for longer than the API is given will not be settled any more.
+/// A call by another process that takes longer than the API's deadline and this will not be completed any more.
 const ABANDONED_AFTER: SignedDuration = SignedDuration::from_mins(1);
 
-/// Who carries out a decision that is not the daemon's own, and by which way.
+/// Who carries out a decision that is not the daemon's own, and how.
 #[derive(Clone, Copy, Debug)]
 pub struct Author<'a> {
     /// The user.
@@ -24,7 +24,7 @@ pub struct Author<'a> {
 }
 
 impl Executor {
-    /// Works beside a daemon that has the ledger open; `None` when there is no ledger yet.
+    /// Works beside a daemon that has the ledger open; `None` if there is no ledger yet.
     ///
     /// # Errors
     /// [`StartError`] when the ledger cannot be used.
@@ -41,7 +41,7 @@ impl Executor {
         self.ledger.as_ref().map_or(Ok(0), Ledger::newest_number)
     }
 
-    /// Whether a resource is being changed, or was changed with an entry after `entry`.
+    /// Whether a resource is being changed, or was changed by an entry after `entry`.
     ///
     /// # Errors
     /// [`LedgerError`] when the ledger cannot be read.
@@ -49,7 +49,7 @@ impl Executor {
         self.ledger.as_ref().map_or(Ok(false), |ledger| ledger.is_changed_after(id, resource, entry))
     }
 
-    /// What a container has and does now, by Proxmox.
+    /// The present size and usage of a container, by Proxmox.
     ///
     /// # Errors
     /// [`CallError`].
@@ -57,7 +57,7 @@ impl Executor {
         self.client.container_status(id).await
     }
 
-    /// Carries out one decision in the name of `author`, with an entry of the ledger of its own.
+    /// Carries out one decision in the name of `author`, with its own ledger entry.
     pub async fn carry_out_for(
         &mut self,
         proposal: &Proposal,
@@ -77,8 +77,8 @@ impl Executor {
         outcome
     }
 
-    /// What was applied and is not taken in yet, which the daemon is to treat as its own; and marks what was begun and
-    /// never ended. [`Executor::note_taken_in`] is to follow when that is kept.
+    /// Applied changes that were not taken over yet, which the daemon treats as its own; also settles entries that were
+    /// begun and abandoned. To be followed by [`Executor::note_taken_in`] once they are saved.
     pub fn applied(&mut self, now: Timestamp) -> Vec<Applied> {
         let patience = SignedDuration::try_from(self.client.deadline()).unwrap_or(ABANDONED_AFTER);
         let before = now - (patience + ABANDONED_AFTER);
@@ -95,7 +95,7 @@ impl Executor {
         applied
     }
 
-    /// Notes that these are taken in.
+    /// Notes that these were taken over.
     pub fn note_taken_in(&mut self, applied: &[Applied]) {
         let entries: Vec<i64> = applied.iter().map(|applied| applied.entry).collect();
         if !entries.is_empty() {
@@ -103,7 +103,7 @@ impl Executor {
         }
     }
 
-    /// Whether somebody applies something about the resource at this moment, or has since the cycle began.
+    /// Whether somebody is applying a change to the resource, or has since the cycle began.
     pub(super) fn is_applied_to(&mut self, id: Vmid, resource: Resource) -> bool {
         let mut is_applied = false;
         self.in_ledger(|ledger| {

@@ -1,4 +1,4 @@
-//! What the API is asked about changes that are not ours.
+//! Queries to the API about changes that are not ours.
 
 use lxc_autoscale_core::api::{BoostInfo, LedgerEntry};
 use lxc_autoscale_core::{ErrorChain, Vmid};
@@ -7,13 +7,13 @@ use super::Executor;
 use crate::act::CallError;
 
 impl Executor {
-    /// All boosts that are on; `None` where the API does not tell.
+    /// All active boosts; `None` if the API does not answer.
     pub async fn boosts(&mut self) -> Option<Vec<BoostInfo>> {
         let told = self.client.boosts().await;
         self.told(told)
     }
 
-    /// What the API did to the sizes of a container, the newest first; `None` where it does not tell.
+    /// What the API changed about a container's sizes, newest first; `None` if the API does not answer.
     pub async fn api_ledger(&mut self, id: Vmid) -> Option<Vec<LedgerEntry>> {
         let told = self.client.ledger(id).await;
         self.told(told).map(|page| page.entries)

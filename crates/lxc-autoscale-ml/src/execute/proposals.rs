@@ -1,4 +1,4 @@
-//! The part of a cycle that goes with people: what was accepted, and what is to be asked.
+//! The part of a cycle that involves people: accepted proposals and new ones.
 
 use jiff::Timestamp;
 use lxc_autoscale_core::{ErrorChain, Vmid};
@@ -10,7 +10,7 @@ use crate::pipeline::Proposal;
 use crate::proposals::{Approvals, Case, Record, State, Step, next};
 
 impl Executor {
-    /// What was accepted and waits to be carried out.
+    /// The accepted proposals that wait to be carried out.
     pub fn approvals(&mut self, now: Timestamp) -> Approvals {
         let mut approvals = Approvals::default();
         self.accepted.clear();
@@ -28,7 +28,7 @@ impl Executor {
         approvals
     }
 
-    /// Proposes what is new, and ends the proposals that are old, done with or not wanted any more.
+    /// Makes new proposals, and ends those that expired, were carried out or are not needed any more.
     pub fn ask_people(&mut self, proposals: &[Proposal], now: Timestamp) {
         let Some(mut ledger) = self.ledger.take() else { return };
         match self.go_through(&mut ledger, proposals, now) {
@@ -73,7 +73,7 @@ impl Executor {
                 self.take_step(ledger, proposal, decision, waiting.as_ref(), step, now)?;
             }
         }
-        // Of a container that nobody measures any more, only the end is known.
+        // Of a container that is not measured any more, only the expiry is known.
         for record in waiting.iter().filter(|record| record.expires_at <= now) {
             if proposals.iter().all(|proposal| proposal.id != record.id) {
                 self.held.remove(&record.number);
@@ -138,7 +138,7 @@ impl Executor {
         Ok(())
     }
 
-    /// Ends the proposal that was carried out with this entry of the ledger, and writes down who accepted it.
+    /// Ends the proposal that this ledger entry carried out, and records who accepted it.
     pub(super) fn note_answered(
         &mut self,
         now: Timestamp,
@@ -174,7 +174,7 @@ fn write_answered(
     let (state, note) = match outcome {
         Outcome::Done { .. } => (State::Done, None),
         Outcome::Unknown { error } => (State::Unknown, Some(error.as_str())),
-        // It waits for the API, and is asked for again like everything else.
+        // It waits for the API and is retried like everything else.
         Outcome::Failed { error } => return ledger.hold_proposal(record.number, error),
         Outcome::Nothing | Outcome::Shown | Outcome::Proposed | Outcome::Pending => return Ok(()),
     };

@@ -4,20 +4,20 @@ use super::World;
 use super::change::{Change, estimate, used};
 use crate::decide::{Action, Amount, Decision, Resource};
 
-/// How often the range is halved: to less than any step that is told.
+/// How often the range is halved: until it is smaller than any step that is shown.
 const HALVINGS: u32 = 40;
-/// A value that misses a whole step by less is that step.
+/// A value this close to a whole step counts as that step.
 const ROUNDING: f64 = 1e-6;
-/// Recommendations and uses are searched up to this multiple of what the container has.
+/// Recommendations and usages are searched up to this multiple of the present size.
 const FARTHEST: f64 = 4.0;
 
-/// The changes of numbers that lead to another action, each the smallest that does.
+/// The smallest change of each number that leads to another action.
 pub(super) fn nearest(world: &World, resource: Resource, made: &Decision) -> Vec<Change> {
     let mut found = Vec::new();
     let mut search = |from: f64, to: f64, step: f64, change: &dyn Fn(f64) -> Change| {
         let acts = |value: f64| world.with(resource, &change(value)).decide(resource).action;
         let Some(value) = edge(from, to, made.action, &acts) else { return };
-        // Told in whole steps, of which the first that is beyond the edge.
+        // Shown in whole steps, as the first one beyond the edge.
         let (whole, onward) = if to < from {
             ((value / step + ROUNDING).floor(), -1.0)
         } else {
@@ -66,8 +66,7 @@ pub(super) fn nearest(world: &World, resource: Resource, made: &Decision) -> Vec
     found
 }
 
-/// The value nearest to `from` on the way to `to` at which something else than `action` is done; `None` where the same
-/// is done at `to`.
+/// The value nearest to `from`, towards `to`, that leads to another action than `action`; `None` if `to` does not.
 fn edge(from: f64, to: f64, action: Action, acts: &dyn Fn(f64) -> Action) -> Option<f64> {
     if acts(to) == action {
         return None;

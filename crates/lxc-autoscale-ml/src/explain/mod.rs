@@ -1,9 +1,8 @@
-//! What would have changed a decision: the very function that made it, asked again with one of its inputs changed. Pure.
+//! What would have changed a decision: the function that made it, called again with one of its inputs changed. Pure.
 //!
-//! A decision is kept with all that it was made from, so it can be made again at any time. Each [`Change`] alters one
-//! input; those that would have led to another action, or to another size, are told. Where an input is a number, the
-//! nearest value that does so is searched for, and the decision at exactly that value is the one that is told: nothing
-//! is said that was not decided.
+//! A decision is stored with its inputs, so it can be repeated at any time. Each [`Change`] alters one input; those
+//! that lead to another action or size are reported. For a number, the nearest such value is searched for, and the
+//! decision reported is the one at exactly that value: every statement was computed, none is inferred.
 
 mod change;
 mod edge;
@@ -16,10 +15,10 @@ pub use change::Change;
 use crate::decide::{Action, Decision, Policy, Resource, decide};
 use crate::ledger::Inputs;
 
-/// Sizes that differ by less are the same.
+/// Sizes that differ by less are equal.
 const SAME: f64 = 1e-6;
 
-/// Everything a decision is made from.
+/// All inputs of a decision.
 #[derive(Clone, Debug, PartialEq)]
 pub struct World {
     /// The rules in force.
@@ -30,27 +29,27 @@ pub struct World {
     pub at: Timestamp,
 }
 
-/// What one change of the inputs would have led to.
+/// The result of one change of the inputs.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Otherwise {
-    /// What is different.
+    /// The change.
     #[serde(flatten)]
     pub change: Change,
-    /// What would have been decided.
+    /// The decision it leads to.
     pub decision: Decision,
 }
 
-/// What there is to say about the alternatives to a decision.
+/// The alternatives to a decision.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Alternatives {
     /// Single changes that lead to another decision.
     pub decisive: Vec<Otherwise>,
-    /// Changes that take away the reason that won, and yet the same is decided, for the reason that is next.
+    /// Changes that remove the decisive reason and still lead to the same decision, for the next reason.
     pub next: Vec<Otherwise>,
 }
 
 impl World {
-    /// What is decided about a resource.
+    /// The decision about a resource.
     pub fn decide(&self, resource: Resource) -> Decision {
         let situation = self.inputs.situation();
         decide(&self.policy, &situation, &self.inputs.node, self.at).about(resource).clone()
@@ -64,7 +63,7 @@ impl World {
         world
     }
 
-    /// What would have changed what is decided about a resource.
+    /// The changes that would have led to another decision about a resource.
     pub fn alternatives(&self, resource: Resource) -> Alternatives {
         let made = self.decide(resource);
         let mut alternatives = Alternatives::default();
@@ -81,13 +80,13 @@ impl World {
     }
 }
 
-/// Whether two decisions say something else, whatever their reasons.
+/// Whether two decisions differ in more than their reasons.
 fn differs(one: &Decision, other: &Decision) -> bool {
     let same_size = match (one.to, other.to) {
         (Some(one), Some(other)) => (one - other).abs() < SAME,
         (one, other) => one.is_none() && other.is_none(),
     };
-    // With what it has unknown or read another way, "keep" is still "keep".
+    // If the present size is unknown or interpreted differently, "keep" is still "keep".
     one.action != other.action || (one.action != Action::Keep && !same_size)
 }
 

@@ -32,7 +32,7 @@ fn estimate(target: f64, floor: f64) -> Estimate {
     }
 }
 
-/// A container with 4 cores and 2048 MiB, of which it should have `memory_mib`, on a large node.
+/// A container with 4 cores and 2048 MiB and a recommendation of `memory_mib`, on a large node.
 fn world(memory_mib: f64) -> World {
     let inputs = Inputs {
         allocation: Some(Allocation { cores: Some(4.0), cpulimit: None, memory_mib: 2048.0 }),
@@ -67,7 +67,7 @@ fn world(memory_mib: f64) -> World {
     World { policy: Policy::default(), inputs, at: at() }
 }
 
-/// `if …: …` for every change that is decisive, and `not enough: if …: …` for every one that is not.
+/// `if …: …` for every decisive change, and `not enough: if …: …` for every other one.
 fn told(world: &World) -> String {
     let local = |at: Timestamp| at.strftime("%H:%M").to_string();
     let alternatives = world.alternatives(Resource::Memory);
@@ -172,7 +172,7 @@ prop_compose! {
 }
 
 proptest! {
-    /// Whatever is told was decided: from the same inputs but for one.
+    /// Everything reported is a decision: from the same inputs except one.
     #[test]
     fn what_is_told_is_what_would_be_decided(world in worlds()) {
         for resource in [Resource::Cpu, Resource::Memory] {
@@ -189,7 +189,7 @@ proptest! {
         }
     }
 
-    /// The value that is told is the nearest: one step closer, what was decided is decided again.
+    /// The reported value is the nearest: one step closer, the decision stays the same.
     #[test]
     fn the_nearest_value_is_told(world in worlds()) {
         let made = world.decide(Resource::Memory);

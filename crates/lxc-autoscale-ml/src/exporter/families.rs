@@ -1,6 +1,6 @@
-//! Every metric that is served: its name, what it means, and where it comes from.
+//! All exported metrics: name, meaning and source.
 //!
-//! The table is the exposition, and a test holds the documentation to it.
+//! The table defines the exposition, and a test compares the documentation with it.
 
 use jiff::Timestamp;
 use lxc_autoscale_core::exposition::{self, Description, Samples};
@@ -12,7 +12,7 @@ use crate::decide::Resource;
 /// A metric of this daemon.
 pub type Family = exposition::Family<Instruments>;
 
-/// All of them, in the order in which they are written.
+/// All metrics, in the order in which they are written.
 pub const ALL: &[Family] = &[
     Family::new(Description::info("lxc_ml_build", "The version of the ml daemon."), |_, to| {
         to.whole_labelled(&[("version", env!("CARGO_PKG_VERSION"))], Some(1));

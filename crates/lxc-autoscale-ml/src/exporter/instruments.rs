@@ -1,4 +1,4 @@
-//! What is counted while the daemon runs.
+//! Counters of the running daemon.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -11,15 +11,15 @@ use crate::act::CallError;
 use crate::decide::{Action, Decision, Resource};
 use crate::ledger::Outcome;
 
-/// A cycle is overdue when none has ended for this many intervals.
+/// A cycle is overdue when none has ended for this many intervals,
 const STALE_AFTER_INTERVALS: u32 = 3;
-/// But at least for this long: with a short interval no single call is a failure.
+/// but at least for this long: with a short interval no single call is a failure.
 const LEAST_STALE_AFTER: Duration = Duration::from_mins(1);
 
 /// Resource, action and outcome of a decision.
 type Decided = (Resource, &'static str, &'static str);
 
-/// What is counted, from one cycle to the next.
+/// The counters, across cycles.
 #[derive(Debug)]
 pub struct Instruments {
     started: Timestamp,
@@ -29,24 +29,24 @@ pub struct Instruments {
     newest: Mutex<Option<(Instant, Newest)>>,
 }
 
-/// What is known when a cycle has ended.
+/// The state at the end of a cycle.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Newest {
     /// When it ended.
     pub ended: Timestamp,
-    /// Time from one cycle to the next, as configured.
+    /// The configured time between cycles.
     pub interval: Duration,
-    /// Containers that were decided about.
+    /// Containers with a decision.
     pub containers: u64,
-    /// Those among them that a detector has learnt enough about.
+    /// Those among them that a detector can judge.
     pub judged: u64,
     /// Those among them that leak.
     pub leaking: u64,
     /// When the newest measurement was taken.
     pub measured: Option<Timestamp>,
-    /// When what was learnt was written down last.
+    /// When the last checkpoint was written.
     pub checkpointed: Option<Timestamp>,
-    /// What is wrong now, by its name, and what is not.
+    /// Each kind of trouble by name, and whether it is present.
     pub troubles: Vec<(&'static str, bool)>,
 }
 
@@ -63,7 +63,7 @@ impl Default for Instruments {
 }
 
 impl Instruments {
-    /// A decision was made, and this came of it.
+    /// Counts a decision and its outcome.
     pub fn decided(&self, decision: &Decision, outcome: &Outcome) {
         let action = match decision.action {
             Action::Grow => "grow",
@@ -73,15 +73,15 @@ impl Instruments {
         self.decisions.add((decision.resource, action, outcome.kind()));
     }
 
-    /// The API did not do what it was asked, or did not answer.
+    /// Counts a failed call of the API.
     pub fn call_failed(&self, error: &CallError) {
         self.api_failures.add(error.kind());
     }
 
-    /// A cycle has ended that took so long.
+    /// Counts a cycle and its duration.
     pub fn cycle_ended(&self, took: Duration, newest: Newest) {
         self.cycles.observe((), took);
-        // Every critical section is one assignment: nothing is half done when one panics.
+        // Every critical section is one assignment: a panic leaves nothing incomplete.
         *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), newest));
     }
 
@@ -90,7 +90,7 @@ impl Instruments {
         self.started
     }
 
-    /// How long the cycles took.
+    /// The durations of the cycles.
     pub fn cycles(&self) -> Option<Histogram> {
         self.cycles.read().remove(&())
     }
@@ -100,17 +100,17 @@ impl Instruments {
         self.decisions.read()
     }
 
-    /// Calls of the API that failed, by kind.
+    /// Failed API calls, by kind.
     pub fn api_failures(&self) -> BTreeMap<&'static str, u64> {
         self.api_failures.read()
     }
 
-    /// What is known since the newest cycle; `None` before the first has ended.
+    /// The state at the end of the newest cycle; `None` before the first has ended.
     pub fn newest(&self) -> Option<Newest> {
         self.read_newest().map(|(_, newest)| newest)
     }
 
-    /// Whether cycles come to their end.
+    /// Whether cycles complete.
     ///
     /// # Errors
     /// When none has ended yet, or none for three intervals.

@@ -1,8 +1,8 @@
-//! What this daemon serves to Prometheus about itself: `/metrics`, and `/health`.
+//! The daemon's Prometheus endpoints: `/metrics`, and `/health`.
 //!
-//! [`Instruments`] count while cycles go on; the [`families`] say what is made of it. A thread of its own answers, because a
-//! cycle may take seconds, and one that hangs is what whoever asks wants to know. How many series there are is bounded by
-//! the words of the program: nothing has a label for each container.
+//! [`Instruments`] count during cycles; [`families`] turns them into metrics. A separate thread answers, because a
+//! cycle may take seconds, and one that hangs must show. The number of series is bounded: there are no labels per
+//! container.
 
 pub mod families;
 mod instruments;
@@ -17,21 +17,21 @@ use tokio::sync::watch;
 
 pub use instruments::{Instruments, Newest};
 
-/// Where it is served: beside the monitor's port, which says why there.
+/// The address: beside the monitor's port, whose configuration gives the reason.
 pub type ExporterConfig = EndpointConfig<15105>;
 
-/// The exporter as the daemon sees it; it ends with this.
+/// The exporter as the daemon sees it; it ends when this is dropped.
 #[derive(Debug)]
 pub struct Exporter {
-    /// The thread ends when nobody can change them any more.
+    /// The thread ends when the sender is dropped.
     settings: Option<watch::Sender<ExporterConfig>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Exporter {
-    /// Begins to listen, if that is configured.
+    /// Begins to listen, if configured.
     ///
-    /// That it cannot is logged, and no reason not to scale.
+    /// A failure is logged and does not keep the daemon from scaling.
     pub fn start(config: &ExporterConfig, instruments: Arc<Instruments>) -> Self {
         let (settings, newest_settings) = watch::channel(config.clone());
         let serving = move || {
@@ -49,7 +49,7 @@ impl Exporter {
         Self { settings: Some(settings), thread: thread.ok() }
     }
 
-    /// Takes new settings; where it listens changes only if they say so.
+    /// Applies new settings; the address changes only if they say so.
     pub fn reconfigure(&self, config: &ExporterConfig) {
         if let Some(settings) = &self.settings {
             settings.send_if_modified(|settings| {
@@ -64,7 +64,7 @@ impl Exporter {
 impl Drop for Exporter {
     fn drop(&mut self) {
         self.settings = None;
-        // It removes the file with its address; what made it end otherwise was in the log.
+        // It removes the socket file; any other reason for its end was logged.
         let _ = self.thread.take().map(JoinHandle::join);
     }
 }

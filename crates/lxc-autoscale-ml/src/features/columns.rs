@@ -1,4 +1,4 @@
-//! The columns of the table, made from the rows that are kept.
+//! The columns of the table, computed from the stored rows.
 
 use std::collections::VecDeque;
 
@@ -7,11 +7,11 @@ use ndarray::Array2;
 use super::row::{Measure, Row};
 use super::{FEATURES, narrow};
 
-/// Rows that means, deviations and trends are taken over.
+/// Number of rows for means, deviations and trends.
 const ROLLING_ROWS: usize = 5;
-/// Time that extremes are taken over, in seconds.
+/// Time window for extremes, in seconds.
 const EXTREMES_SECONDS: f64 = 3600.0;
-/// No cell says anything of what lies further back.
+/// No cell depends on anything further back.
 const REACH_SECONDS: f64 = 2.0 * EXTREMES_SECONDS;
 
 /// A row per record and a column per feature; NaN where nothing was measured.
@@ -91,14 +91,14 @@ fn ratio(dividend: Option<f64>, divisor: Option<f64>) -> Option<f64> {
 /// One measure since the last gap.
 #[derive(Debug, Default)]
 struct Rolling {
-    /// The newest rows, the newest last, with the time of each in seconds.
+    /// The newest rows, newest last, each with its time in seconds.
     newest: VecDeque<(f64, Option<f64>)>,
-    /// What may still become the largest and the smallest of the hour: each is beaten by none that came later.
+    /// Candidates for the maximum and minimum of the hour: none is exceeded by a later one.
     largest: VecDeque<(f64, f64)>,
     smallest: VecDeque<(f64, f64)>,
 }
 
-/// What there is to say of one measure at one row.
+/// The aggregates of one measure at one row.
 struct Rolled {
     value: Option<f64>,
     mean: Option<f64>,

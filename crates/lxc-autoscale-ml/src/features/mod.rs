@@ -1,20 +1,18 @@
-//! The feature table of one container: a row per record, a column per name of the first description.
+//! The feature table of one container: a row per record, a column per name in the product's first description.
 //!
-//! Columns whose source is a counter (`io_reads`, `io_writes`, `network_rx_bytes`, `network_tx_bytes`) are
-//! **rates per second** of the step: a counter that only ever grows would make every newest row the most
-//! unusual one. Rolling means and deviations are taken over the last five rows, extremes over the
-//! last hour, trends are the change per minute over the rolling rows. A gap or a restart begins them anew.
+//! Columns whose source is a counter (`io_reads`, `io_writes`, `network_rx_bytes`, `network_tx_bytes`) are **rates per
+//! second** of the step: with a growing counter every newest row would be the most unusual one. Rolling means and
+//! deviations cover the last five rows, extremes the last hour, trends are the change per minute over the rolling rows.
+//! They start anew after a gap or a restart.
 //!
-//! Only rows of the same cadence are compared: rolling rows of two seconds and of five minutes describe
-//! different things, and after a change of the interval every row would look unusual.
+//! Only rows of the same cadence are compared: rolling rows of two seconds and of five minutes describe different
+//! things, and after a change of the interval every row would look unusual.
 //!
-//! A cell that was not measured is empty. For learning it takes the median of its column, which makes a row
-//! neither usual nor unusual; a column that was never measured is left out. What is learnt from is therefore
-//! finite by construction.
-
+//! A cell that was not measured is empty. For training it is set to the median of its column, which makes a row neither
+//! usual nor unusual; a column that was never measured is left out. Training data is therefore finite by construction.
 //!
-//! What is kept is a `Row` of what was measured; the rolling columns are made from the rows when they are asked for
-//! (`columns`). A day of rows at one a minute takes 37 KB.
+//! The table stores a `Row` of measurements; rolling columns are computed from the rows on demand (`columns`). A day of
+//! rows, one per minute, takes 37 KB.
 
 mod columns;
 mod row;
@@ -31,7 +29,7 @@ use crate::detect::{Detector, DetectorParams, IsolationForestError, Learnt};
 use crate::history::Step;
 use crate::median::median;
 
-/// The names of the columns, in the order they are logged.
+/// The names of the columns, in the order in which they are logged.
 pub const FEATURES: [&str; 26] = [
     "cpu_memory_ratio",
     "cpu_per_process",
@@ -61,11 +59,11 @@ pub const FEATURES: [&str; 26] = [
     "time_diff",
 ];
 
-/// Where `time_diff` stands.
+/// The index of `time_diff`.
 const STEP_COLUMN: usize = FEATURES.len() - 1;
-/// Steps that differ by more than this factor are of another cadence.
+/// Steps that differ by more than this factor have another cadence.
 const SAME_CADENCE: f32 = 2.0;
-/// Rows that a table makes room for at once.
+/// Rows that are allocated at once.
 const ROOM: usize = 96;
 
 /// The rows of one container.
@@ -76,41 +74,41 @@ pub struct FeatureTable {
     max_rows: usize,
 }
 
-/// What the detector says about the newest row, and what it learnt from.
+/// The detector's verdict on the newest row, and what it was trained on.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Verdict {
     /// How unusual the newest row is.
     pub score: AnomalyScore,
     /// How unusual it is against its own past, and by what.
     pub unusual: Unusual,
-    /// The columns that were learnt from.
+    /// The columns that were used for training.
     pub features: BTreeSet<&'static str>,
 }
 
-/// How unusual a row is against its own past, and what makes it so.
+/// How unusual a row is compared with its own past, and why.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Unusual {
-    /// The detector that was asked.
+    /// The detector.
     pub detector: Detector,
     /// Share of the past that was less unusual, in percent.
     pub percentile: f64,
-    /// The columns that make an anomaly unusual, the most telling first, three at most.
+    /// The columns that make an anomaly unusual, most significant first, three at most.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub because: Vec<String>,
 }
 
-/// What a detector learnt of a table: it judges rows that come later, too.
+/// A detector trained on a table; it can also judge later rows.
 pub struct Trained {
     detector: Detector,
     learnt: Learnt,
-    /// The columns that were measured at all, each with its median.
+    /// The columns with measurements, each with its median.
     medians: Vec<(usize, f32)>,
 }
 
-/// Rows of one cadence without a cell that is unknown: what a detector learns from.
+/// Rows of one cadence without unknown cells: the training data.
 #[derive(Clone, Debug)]
 struct Past {
-    /// The columns that were measured at all, each with its median.
+    /// The columns with measurements, each with its median.
     medians: Vec<(usize, f32)>,
     rows: Array2<f32>,
 }
@@ -131,18 +129,18 @@ impl FeatureTable {
         self.rows.is_empty()
     }
 
-    /// Adds the row of a record, given what lies between it and the one before.
+    /// Adds the row of a record; `step` lies between it and the one before.
     pub fn push(&mut self, previous: Option<&ContainerRecord>, record: &ContainerRecord, step: &Step) {
         while self.max_rows <= self.rows.len() && self.rows.pop_front().is_some() {}
         if self.rows.len() == self.rows.capacity() {
-            // Room for twice as many, as it is made by itself, would be half empty in every container.
+            // The default doubling would leave half of the space unused in every container.
             self.rows.reserve_exact(ROOM.min(self.max_rows - self.rows.len()).max(1));
         }
         self.rows.push_back(Row::of(previous, record, step));
     }
 
-    /// Learns from the rows before the newest and scores that one; `None` after a gap, with fewer than `min_rows`
-    /// of its cadence to learn from, or when no column was ever measured.
+    /// Trains on the rows before the newest and scores that one; `None` after a gap, with fewer than `min_rows`
+    /// training rows of its cadence, or if no column was ever measured.
     ///
     /// # Errors
     /// When the parameters of the detector are out of range.
@@ -157,7 +155,7 @@ impl FeatureTable {
         Ok(trained.zip(newest).map(|(trained, newest)| trained.judge_row(&newest.to_vec())))
     }
 
-    /// Learns from the rows before the newest that have its cadence; `None` as for [`FeatureTable::judge`].
+    /// Trains on the rows before the newest with its cadence; `None` as for [`FeatureTable::judge`].
     ///
     /// # Errors
     /// When the parameters of the detector are out of range.
@@ -185,7 +183,7 @@ impl FeatureTable {
         columns::of(&self.rows)
     }
 
-    /// The rows before the newest that were taken at its cadence, what is unknown filled in.
+    /// The rows before the newest with its cadence; unknown cells are filled in.
     fn past(&self, cells: &Array2<f32>, min_rows: usize) -> Option<Past> {
         let seconds = narrow(self.rows.back()?.seconds()?);
         let alike = (seconds / SAME_CADENCE)..=(seconds * SAME_CADENCE);
@@ -194,7 +192,7 @@ impl FeatureTable {
         if past.len() < min_rows {
             return None;
         }
-        // Not copied first: with the table and what is made of it here, that would be the most memory the daemon ever takes.
+        // Without a copy: together with the table and its cells, that would be the daemon's peak memory.
         let column = |column: usize| past.iter().map(move |row| cells[[*row, column]]);
         let medians: Vec<(usize, f32)> =
             (0..FEATURES.len()).filter_map(|place| Some((place, median_of(column(place))?))).collect();
@@ -210,7 +208,7 @@ impl FeatureTable {
 }
 
 impl Trained {
-    /// Scores the newest row of a table; `None` of an empty one.
+    /// Scores the newest row of a table; `None` if it is empty.
     pub fn judge(&self, table: &FeatureTable) -> Option<Verdict> {
         Some(self.judge_row(&columns::newest(&table.rows)?))
     }
@@ -234,12 +232,12 @@ impl Trained {
     }
 }
 
-/// What was not measured takes the median of its column.
+/// A missing value is replaced by the median of its column.
 fn or_median(value: f32, median: f32) -> f32 {
     if value.is_nan() { median } else { value }
 }
 
-/// A cell as it is compared: seven digits are more than any of them was kept with.
+/// A cell as it is compared: seven digits are more than any stored value has.
 #[expect(clippy::cast_possible_truncation, reason = "what is kept stays far below the largest `f32`")]
 fn narrow(value: f64) -> f32 {
     value as f32

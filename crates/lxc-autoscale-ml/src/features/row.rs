@@ -1,7 +1,7 @@
-//! What is kept of one record: what was measured, in numbers of 16 bits.
+//! One record as it is stored: measurements in numbers of 16 bits.
 //!
-//! They are the codes of the history ([`code`]): exact for small multiples of a resolution, eleven significant bits
-//! (0.05 %) above. No behaviour that differs by less is told apart by any detector.
+//! They use the codes of the history ([`code`]): exact for small multiples of a resolution, eleven significant bits
+//! (0.05 %) above. No detector can distinguish smaller differences.
 
 use std::collections::VecDeque;
 
@@ -14,14 +14,14 @@ use serde::ser::Serializer;
 use crate::checkpoint::packed;
 use crate::history::Step;
 
-/// No code reaches it: [`code::encode`] cuts values off far below.
+/// Never a valid code: [`code::encode`] limits values far below.
 const UNKNOWN: Code = Code::MAX;
 
-/// Set in the code of the seconds where the rolling columns begin anew with a row, after a gap or a restart. A step is
-/// known up to [`crate::history::LONGEST_STEP`] only, whose code is far smaller; that of an unknown one has it, too.
+/// Flag in the code of the seconds: the rolling columns start anew with this row, after a gap or a restart. Known steps
+/// are at most [`crate::history::LONGEST_STEP`], whose code is far smaller; the code of an unknown step has it, too.
 const BEGINS: Code = 1 << 15;
 
-/// What is measured, in the order in which it is kept.
+/// The measures, in the order in which they are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Measure {
     Cpu,
@@ -41,11 +41,11 @@ pub(super) enum Measure {
 
 const MEASURES: usize = Measure::Seconds as usize + 1;
 
-/// A row in a checkpoint: its codes, and a byte that says whether it begins anew.
+/// A row in a checkpoint: its codes, and a byte for the flag.
 const ROW_BYTES: usize = 2 * MEASURES + 1;
 
 impl Measure {
-    /// The step its values are kept in, in its unit.
+    /// The resolution of its values, in its unit.
     fn resolution(self) -> f64 {
         match self {
             // Percent, MiB, GB, bytes a second, seconds.
@@ -58,15 +58,16 @@ impl Measure {
     }
 }
 
-/// What was measured at one record. There is one for each minute of a day of each container: it has no room for a flag.
+/// The measurements of one record. There is one per minute of a day of each container: it has no space for a separate
+/// flag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Row {
-    /// By measure; that of the seconds with [`BEGINS`].
+    /// By measure; the code of the seconds includes [`BEGINS`].
     codes: [Code; MEASURES],
 }
 
 impl Row {
-    /// The row of a record, given what lies between it and the one before.
+    /// The row of a record; `step` lies between it and the one before.
     pub(super) fn of(previous: Option<&ContainerRecord>, record: &ContainerRecord, step: &Step) -> Self {
         let rates = Rates { previous: previous.filter(|_| !step.restarted), record, seconds: step.seconds };
         let mut codes = [UNKNOWN; MEASURES];
@@ -99,7 +100,7 @@ impl Row {
         Self { codes }
     }
 
-    /// What was measured, without what is told beside it.
+    /// The code without the flag.
     fn code(&self, measure: Measure) -> Code {
         let code = self.codes[measure as usize];
         if measure == Measure::Seconds && code != UNKNOWN { code & !BEGINS } else { code }
@@ -116,7 +117,7 @@ impl Row {
         self.get(Measure::Seconds)
     }
 
-    /// Whether the rolling columns begin anew with it.
+    /// Whether the rolling columns start anew with it.
     pub(super) fn begins(&self) -> bool {
         self.codes[Measure::Seconds as usize] & BEGINS != 0
     }
@@ -168,7 +169,7 @@ impl Rates<'_> {
         self.rate(|record| record.network_usage.as_ref().map(&of))
     }
 
-    /// `None` where the counter went down: how much it had gained before that is not known.
+    /// `None` if the counter went down: its increase before that is unknown.
     fn rate(&self, of: impl Fn(&ContainerRecord) -> Option<u64>) -> Option<f64> {
         let gained = of(self.record)?.checked_sub(of(self.previous?)?)?;
         Some(gained as f64 / self.seconds?)

@@ -75,7 +75,7 @@ fn a_gap_begins_the_rolling_columns_anew() {
     assert_eq!((cell(&table, "max_cpu"), cell(&table, "io_reads")), (Some(10.0), None));
 }
 
-/// Ninety quiet minutes, then one that is not.
+/// Ninety quiet minutes, then `last`.
 fn quiet_then(last: ContainerRecord) -> FeatureTable {
     let quiet =
         (0..90).map(|minute| record(60 * minute, 5.0 + (minute % 7) as f64, 200.0 + (minute % 5) as f64));
@@ -137,7 +137,7 @@ fn any_number() -> impl Strategy<Value = Option<f64>> {
 }
 
 proptest! {
-    /// Whatever the file says, nothing infinite reaches the detector.
+    /// Whatever the file contains, no infinite value reaches the detector.
     #[test]
     fn cells_are_finite(
         cells in prop::collection::vec((1i64..2000, any_number(), any_number(), any::<Option<u64>>()), 2..12),

@@ -1,9 +1,9 @@
-//! Gradient boosting of quantiles: trees that correct one another until the wanted share lies below.
+//! Gradient boosting of quantiles: each tree corrects the sum of the trees before it.
 //!
-//! The loss is the pinball loss, whose gradient is `1 - q` where the estimate is too high and `-q` where it is
-//! too low; each leaf is then set to the `q` quantile of what is left in it (Friedman, "Greedy function
-//! approximation: a gradient boosting machine", 2001, section 4.3). Features are cut into a few dozen bins first
-//! and trees grow leaf by leaf, the best split of all leaves next, as in LightGBM (Ke et al., NIPS 2017).
+//! The loss is the pinball loss, whose gradient is `1 - q` where the estimate is too high and `-q` where it is too low;
+//! each leaf is then set to the `q` quantile of the residuals in it (Friedman, "Greedy function approximation: a
+//! gradient boosting machine", 2001, section 4.3). Features are binned first (a few dozen bins) and trees grow
+//! leaf-wise, by the best split of all leaves, as in LightGBM (Ke et al., NIPS 2017).
 
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
@@ -11,29 +11,29 @@ use rand_chacha::ChaCha8Rng;
 
 use super::trees::{Ensemble, Node, Tree};
 
-/// Bins of a feature, the first of which holds the unknown.
+/// Bins per feature; the first holds unknown values.
 const BINS: usize = 64;
-/// Rows from which the cuts between the bins are taken.
+/// Rows sampled to choose the boundaries of the bins.
 const CUT_SAMPLE: usize = 20_000;
 
-/// What can be chosen about the boosting.
+/// Parameters of the boosting.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BoostingParams {
-    /// Share of the values that shall lie below the estimate, between 0 and 1.
+    /// Share of the values that should lie below the estimate, between 0 and 1.
     pub quantile: f64,
-    /// Trees.
+    /// Number of trees.
     pub rounds: usize,
-    /// Leaves of a tree at most.
+    /// Most leaves per tree.
     pub leaves: usize,
-    /// Part of a tree's correction that is taken.
+    /// Factor applied to each tree's correction.
     pub learning_rate: f64,
-    /// Rows in a leaf at least.
+    /// Fewest rows per leaf.
     pub min_rows: usize,
-    /// Share of the rows that a tree sees.
+    /// Share of the rows used by each tree.
     pub row_share: f64,
-    /// Share of the features that a tree sees.
+    /// Share of the features used by each tree.
     pub feature_share: f64,
-    /// Weight of doubt that is added to each leaf.
+    /// Regularisation weight added to each leaf.
     pub ridge: f64,
     /// Seed of all randomness.
     pub seed: u64,
@@ -55,10 +55,10 @@ impl Default for BoostingParams {
     }
 }
 
-/// Rows to learn from, cut into bins.
+/// Training rows, binned.
 #[derive(Clone, Debug)]
 pub struct BinnedRows {
-    /// Ends of the bins of each feature; bin `b` holds values up to `cuts[b - 1]`, bin 0 the unknown.
+    /// Boundaries of the bins of each feature; bin `b` holds values up to `cuts[b - 1]`, bin 0 unknown values.
     cuts: Vec<Vec<f32>>,
     /// Bins by feature, then row.
     bins: Vec<Vec<u8>>,
@@ -66,7 +66,7 @@ pub struct BinnedRows {
 }
 
 impl BinnedRows {
-    /// Cuts `rows` of `features` values each, one after the other in `values`.
+    /// Bins `rows` of `features` values each, stored one after the other in `values`.
     pub fn new(values: &[f32], features: usize) -> Self {
         let rows = values.len().checked_div(features).unwrap_or(0);
         let column = |feature: usize| values.iter().skip(feature).step_by(features.max(1)).copied();
@@ -84,7 +84,7 @@ impl BinnedRows {
 fn cuts_of(values: impl Iterator<Item = f32>) -> Vec<f32> {
     let mut known: Vec<f32> = values.filter(|value| !value.is_nan()).collect();
     known.sort_unstable_by(f32::total_cmp);
-    // The last bin needs no end: it is what lies above all cuts.
+    // The last bin needs no upper end: it holds everything above the last boundary.
     let mut cuts: Vec<f32> =
         (1..BINS - 1).filter_map(|bin| known.get(bin * known.len() / (BINS - 1)).copied()).collect();
     cuts.dedup();
@@ -99,12 +99,12 @@ fn bin_of(cuts: &[f32], value: f32) -> u8 {
 /// Sums of gradient and weight, by bin.
 type Histogram = Vec<[f64; 2]>;
 
-/// A leaf of the tree that is growing.
+/// A leaf of the growing tree.
 struct Leaf {
     rows: Vec<u32>,
     histograms: Vec<Histogram>,
     split: Option<Split>,
-    /// Where the tree points to it: node and side; none for the root.
+    /// The node and side that point to it; `None` for the root.
     parent: Option<(usize, Side)>,
 }
 
@@ -121,7 +121,7 @@ struct Split {
     bin: u8,
 }
 
-/// Learns the quantile of `targets` under `weights`, one of each per row.
+/// Fits the quantile of `targets` with `weights`, one of each per row.
 pub fn fit(rows: &BinnedRows, targets: &[f32], weights: &[f32], params: &BoostingParams) -> Ensemble {
     let count = rows.rows.min(targets.len()).min(weights.len());
     let mut random = ChaCha8Rng::seed_from_u64(params.seed);
@@ -170,7 +170,7 @@ fn sample_size(all: usize, share: f64) -> usize {
     wanted.clamp(1, all.max(1))
 }
 
-/// The quantile of (value, weight) pairs; 0 of none.
+/// The quantile of (value, weight) pairs; 0 if there are none.
 fn weighted_quantile(pairs: &mut [(f32, f32)], quantile: f64) -> f32 {
     pairs.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
     let total: f64 = pairs.iter().map(|pair| f64::from(pair.1)).sum();
@@ -193,7 +193,7 @@ struct Grower<'a> {
 }
 
 impl Grower<'_> {
-    /// Grows one tree; returns it with the rows of each leaf, values still to be set.
+    /// Grows one tree; returns it with the rows of each leaf. The values of the leaves are still to be set.
     fn grow(&self, rows: Vec<u32>) -> (Tree, Vec<Vec<u32>>) {
         let histograms = self.histograms(&rows);
         let mut root = Leaf { rows, histograms, split: None, parent: None };
@@ -227,7 +227,7 @@ impl Grower<'_> {
     }
 
     fn threshold(&self, split: Split) -> f32 {
-        // Bin 0 is the unknown alone: every known value lies above it.
+        // Bin 0 holds only unknown values: every known value lies above it.
         let end = usize::from(split.bin).checked_sub(1);
         end.map_or(f32::NEG_INFINITY, |end| self.rows.cuts[split.feature][end])
     }
@@ -236,7 +236,7 @@ impl Grower<'_> {
         let bins = &self.rows.bins[split.feature];
         let (left, right): (Vec<u32>, Vec<u32>) =
             leaf.rows.iter().partition(|row| bins[**row as usize] <= split.bin);
-        // Only the smaller side is counted; the other is what remains.
+        // Only the smaller side is summed; the other one is the difference.
         let left_is_smaller = left.len() < right.len();
         let small = self.histograms(if left_is_smaller { &left } else { &right });
         let mut large = leaf.histograms;
@@ -276,7 +276,7 @@ impl Grower<'_> {
         if leaf.rows.len() < 2 * least {
             return None;
         }
-        // Rows are not counted by bin but weighed; the mean weight makes one of the other.
+        // Bins hold weights, not counts; the mean weight converts one to the other.
         let total =
             leaf.histograms.first()?.iter().fold([0.0; 2], |sum, bin| [sum[0] + bin[0], sum[1] + bin[1]]);
         let least_weight = total[1] * least as f64 / leaf.rows.len() as f64;
@@ -300,7 +300,7 @@ impl Grower<'_> {
         best
     }
 
-    /// Adds what the tree says to the estimate of every row.
+    /// Adds the tree's value to the estimate of every row.
     fn add(&self, tree: &Tree, estimate: &mut [f32]) {
         for (row, estimate) in estimate.iter_mut().enumerate() {
             let mut next: i16 = if tree.nodes.is_empty() { -1 } else { 0 };
@@ -308,7 +308,7 @@ impl Grower<'_> {
                 let node = &tree.nodes[index];
                 let feature = usize::from(node.feature);
                 let bin = usize::from(self.rows.bins[feature][row]);
-                // A value above the threshold lies in a bin that begins there.
+                // A value above the threshold lies in a higher bin.
                 let above = bin > 0
                     && (node.threshold == f32::NEG_INFINITY
                         || self.rows.cuts[feature].get(bin - 1).is_none_or(|end| node.threshold < *end));

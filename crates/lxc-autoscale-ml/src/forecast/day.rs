@@ -1,26 +1,26 @@
-//! Quantiles of the last day without putting it in order.
+//! Quantiles of the last day without sorting it.
 //!
-//! From one step to the next a day loses a value and gains one, so a quantile stays where it was or moves to the next larger or
-//! smaller value. Counting what is smaller and what is larger than a value that is near tells which, many values at a time.
+//! From one step to the next a day loses a value and gains one, so a quantile stays where it was or moves to a
+//! neighbouring value. Counting the values below and above a nearby value tells which, and that can be vectorised.
 
 use super::features::DAY;
 use crate::recommend::series::LANES;
 
-/// A value that is nearer than so many to the one that is looked for is found by going there.
+/// A start at most this many positions away from the target is followed step by step.
 const MOST_STEPS: usize = 8;
-/// What is not known: larger than the key of any number.
+/// Unknown: larger than the key of any number.
 const UNKNOWN: i32 = i32::MAX;
 const _: () = assert!(DAY.is_multiple_of(LANES), "no rest of a day");
 
-/// The values of a day, as keys that are ordered as they are.
+/// The values of a day, as keys in the same order.
 pub(super) struct Day {
     keys: [i32; DAY],
-    /// How many of them are known.
+    /// Number of known values.
     known: usize,
 }
 
 impl Day {
-    /// Of a day's values or fewer; NaN is unknown.
+    /// From the values of a day or less; NaN is unknown.
     pub(super) fn new(values: &[f32]) -> Self {
         let mut keys = [UNKNOWN; DAY];
         for (key, value) in keys.iter_mut().zip(values) {
@@ -30,7 +30,8 @@ impl Day {
         Self { keys, known: known.into() }
     }
 
-    /// A quantile, interpolated; NaN of none. It is looked for from the key `near` on, which becomes its own.
+    /// A quantile, interpolated; NaN if there are no values. The search starts at the key `near`, which is set to the
+    /// result.
     pub(super) fn quantile(&self, quantile: f32, near: &mut i32) -> f32 {
         let Some((low, high, part)) = between(self.known, quantile) else { return f32::NAN };
         *near = self.at(low, *near);
@@ -38,7 +39,7 @@ impl Day {
         low + (high - low) * part
     }
 
-    /// The key at a place in the order, which is that of a known one.
+    /// The key with this rank; `near` is the key of a known value.
     fn at(&self, place: usize, near: i32) -> i32 {
         let mut key = near;
         for _ in 0..MOST_STEPS {
@@ -48,7 +49,7 @@ impl Day {
                 return key;
             }
             key = if place < smaller { self.next_smaller(key) } else { self.next_larger(key) };
-            // The next smaller one ends, and the next larger one begins, right there.
+            // The neighbouring key in that direction has the rank.
             if place + 1 == smaller || place == end {
                 return key;
             }
@@ -57,10 +58,10 @@ impl Day {
         *keys.select_nth_unstable(place).1
     }
 
-    /// How many keys are smaller, and how many larger.
+    /// The number of smaller keys and of larger keys.
     fn beside(&self, key: i32) -> (usize, usize) {
         let count = |is_beside: fn(i32, i32) -> bool| {
-            // Of the width of the keys, so that as many are counted at a time as are compared.
+            // As wide as the keys, so that counting is vectorised as widely as comparing.
             let counted = self.keys.iter().map(|other| u32::from(is_beside(*other, key))).sum::<u32>();
             counted as usize
         };
@@ -72,11 +73,11 @@ impl Day {
     }
 
     fn next_smaller(&self, key: i32) -> i32 {
-        // Turning all bits turns the order.
+        // Inverting all bits reverses the order.
         self.next(key, -1)
     }
 
-    /// The next larger one in the order of the keys whose bits are turned by `turn`.
+    /// The next larger key, in the order of keys with their bits xored with `turn`.
     fn next(&self, key: i32, turn: i32) -> i32 {
         let key = key ^ turn;
         let mut next = [i32::MAX; LANES];
@@ -90,8 +91,8 @@ impl Day {
     }
 }
 
-/// The places in an order of `count` between which a quantile lies, and how far it is from the first to the second; `None` of
-/// none.
+/// The ranks among `count` values between which a quantile lies, and its position between the two; `None` if there are
+/// no values.
 pub(super) fn between(count: usize, quantile: f32) -> Option<(usize, usize, f32)> {
     let last = count.checked_sub(1)?;
     let place = quantile * last as f32;
@@ -100,17 +101,17 @@ pub(super) fn between(count: usize, quantile: f32) -> Option<(usize, usize, f32)
     Some((below, (below + 1).min(last), place - below as f32))
 }
 
-/// A whole number that is ordered as [`f32::total_cmp`] orders the value. It is put in order several times faster.
+/// An integer in the same order as [`f32::total_cmp`]. Integers are sorted several times faster.
 pub(super) fn order_key(value: f32) -> i32 {
     order_key_bits(value.to_bits().cast_signed())
 }
 
-/// The value that has this key.
+/// The value of a key.
 pub(super) fn value_of(key: i32) -> f32 {
     f32::from_bits(order_key_bits(key).cast_unsigned())
 }
 
-/// Turns bits into a key and a key into bits: the order of negative values is the reverse of their bits'.
+/// Converts bits to a key and back: negative values have the reverse order of their bits.
 fn order_key_bits(bits: i32) -> i32 {
     bits ^ ((bits >> 31) & i32::MAX)
 }
@@ -122,7 +123,7 @@ mod tests {
     use super::*;
 
     fn value() -> impl Strategy<Value = f32> {
-        // Some that are the same, so that a value has many places.
+        // With duplicates, so that a value has several ranks.
         prop_oneof![
             Just(f32::NAN),
             (-3i8..4).prop_map(f32::from),
@@ -133,7 +134,7 @@ mod tests {
     }
 
     proptest! {
-        /// To the last bit, wherever it is looked for from.
+        /// Exact to the last bit, wherever the search starts.
         #[test]
         fn a_place_in_the_order_is_found_without_putting_in_order(
             values in proptest::collection::vec(value(), 0..=DAY),
@@ -146,7 +147,7 @@ mod tests {
             prop_assert_eq!(day.known, sorted.len());
             let mut last = from;
             for place in looked_for.iter().filter(|_| !sorted.is_empty()).map(|place| place.index(sorted.len())) {
-                // The one beside it is a step away, the next place most often too far.
+                // The neighbour is one step away, the next rank usually too far.
                 for place in [place, place.saturating_sub(1), place] {
                     last = day.at(place, last);
                     prop_assert_eq!(value_of(last).to_bits(), sorted[place].to_bits());

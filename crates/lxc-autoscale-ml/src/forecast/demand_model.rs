@@ -1,4 +1,4 @@
-//! The model of how demand goes on: learnt from many machines, used for each container.
+//! The model of future demand: trained on many machines, used for each container.
 
 use std::sync::{Arc, LazyLock};
 
@@ -12,14 +12,14 @@ use super::trees::Ensemble;
 
 /// The format of a stored model.
 const VERSION: u32 = 1;
-/// The model that comes with the program; `docs/demand-model.md` says what it was learnt from and how.
+/// The model that comes with the program; `docs/demand-model.md` describes its training.
 static SHIPPED: &[u8] = include_bytes!("../../models/demand.bin");
 
-/// A demand model as it was learnt and is stored; [`DemandModel`] is what forecasts.
+/// A demand model as it is trained and stored; [`DemandModel`] does the forecasting.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LearntModel {
     version: u32,
-    /// Names of the features it was learnt with, in their order.
+    /// Names of its features, in order.
     features: Vec<String>,
     /// CPU, in cores.
     cpu: LearntResource,
@@ -27,14 +27,14 @@ pub struct LearntModel {
     memory: LearntResource,
 }
 
-/// What was learnt about one resource.
+/// The trained model of one resource.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LearntResource {
     /// The amount, in the resource's unit, below which differences do not matter.
     pub epsilon: f32,
-    /// The peak of how many coming steps is forecast.
+    /// The number of coming steps whose peak is forecast.
     pub ahead_steps: u16,
-    /// One ensemble for each quantile level: the logarithm of the peak relative to the container's own scale.
+    /// One ensemble per quantile level: the logarithm of the peak relative to the container's own scale.
     pub quantiles: Vec<(f32, Ensemble)>,
 }
 
@@ -52,12 +52,12 @@ pub struct DemandModel {
 pub struct ResourceModel {
     epsilon: f32,
     levels: Vec<f64>,
-    /// The ensembles of the levels.
+    /// The ensembles of all levels.
     scorer: Scorer,
 }
 
-/// What was found on the way to a forecast. The past of a container has moved on by a step when the next is asked for, which
-/// from here is a short way. It belongs to one [`ResourceModel`]; any past may follow, and no forecast is another for it.
+/// Intermediate results of a forecast. The next forecast of a container is usually one step later and can start from
+/// them. They belong to one [`ResourceModel`]; any past may follow, and the forecast does not depend on them.
 #[derive(Clone, Debug, Default)]
 pub struct Recall {
     looked: Looked,
@@ -67,19 +67,19 @@ pub struct Recall {
 /// Why a stored model cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
-    /// It is no model.
+    /// It is not a model.
     #[error("these bytes are no demand model")]
     Format(#[source] postcard::Error),
-    /// It was made by another version of the program.
+    /// It has another format version.
     #[error("the demand model has format {found}, this program reads {VERSION}")]
     Version {
-        /// Its format.
+        /// Its format version.
         found: u32,
     },
-    /// It was learnt with other features.
+    /// It was trained with other features.
     #[error("the demand model was learnt with other features than this program has")]
     Features,
-    /// It looks ahead for another time.
+    /// Its forecast horizon differs.
     #[error("the demand model looks ahead for another time than this program asks for")]
     Ahead,
     /// It is damaged.
@@ -90,12 +90,12 @@ pub enum ModelError {
 }
 
 impl LearntModel {
-    /// A model of the two resources.
+    /// A model of both resources.
     pub fn new(cpu: LearntResource, memory: LearntResource) -> Self {
         Self { version: VERSION, features: features::NAMES.clone(), cpu, memory }
     }
 
-    /// The model as it is stored.
+    /// Serialises the model.
     ///
     /// # Errors
     /// [`ModelError::Format`].
@@ -113,14 +113,14 @@ impl LearntModel {
 }
 
 impl DemandModel {
-    /// The model that comes with the program, if it is sound, which a test makes sure of.
+    /// The model that comes with the program, if it is sound, which a test ensures.
     pub fn shipped() -> Option<Arc<Self>> {
         static MODEL: LazyLock<Option<Arc<DemandModel>>> =
             LazyLock::new(|| DemandModel::from_bytes(SHIPPED).ok().map(Arc::new));
         MODEL.clone()
     }
 
-    /// Reads a stored model and makes sure that it can be used.
+    /// Reads a stored model and checks that it can be used.
     ///
     /// # Errors
     /// [`ModelError`].
@@ -137,7 +137,7 @@ impl TryFrom<LearntModel> for DemandModel {
         if features != *features::NAMES {
             return Err(ModelError::Features);
         }
-        // What a GiB costs is weighed for the time that a forecast speaks of.
+        // The price of a GiB is weighed over the horizon of the forecast.
         if (cpu.ahead_steps, memory.ahead_steps) != (CPU_AHEAD_STEPS, MEMORY_AHEAD_STEPS) {
             return Err(ModelError::Ahead);
         }
@@ -149,7 +149,7 @@ impl TryFrom<LearntModel> for DemandModel {
 }
 
 impl ResourceModel {
-    /// `None` of what is damaged.
+    /// `None` if it is damaged.
     fn new(learnt: &LearntResource) -> Option<Self> {
         let features = features::NAMES.len();
         let is_sound =
@@ -163,14 +163,14 @@ impl ResourceModel {
         Some(Self { epsilon: learnt.epsilon, levels, scorer })
     }
 
-    /// Forecasts the peak of the coming time that it was learnt for; `None` while nothing is known.
+    /// Forecasts the peak within the model's horizon; `None` while there is no data.
     ///
-    /// `window` is the past in steps of five minutes, the newest last, NaN for the unknown.
+    /// `window` is the past in steps of five minutes, newest last, NaN for unknown.
     pub fn forecast(&self, window: &[f32]) -> Option<Quantiles> {
         self.forecast_after(window, &mut Recall::default())
     }
 
-    /// As [`ResourceModel::forecast`], and does not find out again what `recall` has of the forecast before.
+    /// Like [`ResourceModel::forecast`], but reuses the intermediate results in `recall`.
     pub fn forecast_after(&self, window: &[f32], recall: &mut Recall) -> Option<Quantiles> {
         let Features { values, scale } = features::features_after(window, self.epsilon, &mut recall.looked)?;
         let peak = |relative: f32| f64::from(relative.exp() * scale - self.epsilon);

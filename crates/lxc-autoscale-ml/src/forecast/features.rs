@@ -1,31 +1,31 @@
-//! What the demand model looks at: the last eight days of one resource, free of its size.
+//! The features of the demand model: the last eight days of one resource, independent of its size.
 //!
-//! All features but the scale are logarithms relative to the container's own peak of three days, so that a
-//! container of 100 MiB and one of 100 GiB that behave alike look alike, and one model serves both. What is
-//! not known is NaN and stays so: the trees know the way of the unknown.
+//! All features but the scale are logarithms relative to the container's own peak of three days, so that containers of
+//! 100 MiB and 100 GiB with the same behaviour have the same features, and one model serves both. Unknown values are
+//! NaN and stay so: the trees handle them.
 
 use std::sync::LazyLock;
 
 use super::day::{Day, between, order_key, value_of};
 use crate::recommend::series::{DAY_STEPS, LANES, larger, peak_of};
 
-/// Past peaks over this many steps.
+/// Peaks over this many past steps.
 const PEAKS: [usize; 8] = [2, 3, 6, 12, 36, 72, 288, 2016];
-/// Past values, so many steps back.
+/// Values this many steps ago.
 const LAGS: [usize; 6] = [0, 1, 2, 3, 5, 8];
-/// Past means over this many steps.
+/// Means over this many past steps.
 const MEANS: [usize; 5] = [3, 12, 72, 288, 2016];
 /// Quantiles of the last day.
 const DAY_QUANTILES: [f32; 6] = [0.1, 0.5, 0.75, 0.9, 0.95, 0.98];
 /// Quantiles of the last hour.
 const HOUR_QUANTILES: [f32; 2] = [0.5, 0.9];
-/// Days whose same time is looked up; the last is a week.
+/// Days ago whose same time of day is used; the last is a week.
 const SEASON_DAYS: [usize; 4] = [1, 2, 3, 7];
-/// (steps of slack on both sides, steps ahead) of such a look.
+/// (steps of slack on both sides, steps ahead) of such a lookup.
 const SEASON_LOOKS: [(usize, usize); 3] = [(1, 1), (0, 12), (6, 12)];
-/// Steps of the peak that everything is relative to: three days.
+/// Steps of the peak that serves as the scale: three days.
 const SCALE_STEPS: usize = 864;
-/// All of the above, rising: each is made from the one before it and what lies between them.
+/// All of the spans above, ascending: each is computed from the one before and the steps between them.
 const SPANS: [usize; 9] = [2, 3, 6, 12, 36, 72, 288, SCALE_STEPS, 2016];
 /// A value above this part of the scale is near the peak.
 const NEAR_PEAK: f32 = 0.8;
@@ -35,10 +35,10 @@ const HOUR_STEPS: usize = 12;
 pub(super) const DAY: usize = 288;
 const _: () = assert!(DAY_STEPS == 288, "a day of the series");
 
-/// Steps that the features look back.
+/// Length of the window, in steps.
 pub const WINDOW_STEPS: usize = 8 * DAY;
 
-/// Names of the features, in their order.
+/// Names of the features, in order.
 pub static NAMES: LazyLock<Vec<String>> = LazyLock::new(|| {
     let mut names = Vec::new();
     names.extend(LAGS.iter().map(|steps| format!("lag_{steps}")));
@@ -54,30 +54,30 @@ pub static NAMES: LazyLock<Vec<String>> = LazyLock::new(|| {
     names
 });
 
-/// Features of one moment.
+/// Features at one moment.
 #[derive(Clone, Debug)]
 pub struct Features {
     /// One value for each of [`NAMES`]; NaN is unknown.
     pub values: Vec<f32>,
-    /// The peak of three days plus `epsilon`, in the resource's unit: what the logarithms are relative to.
+    /// The peak of three days plus `epsilon`, in the resource's unit: the scale of the logarithms.
     pub scale: f32,
 }
 
-/// Where quantiles of the day were found, which is near where they are a step later.
+/// Keys of the day's quantiles, which are close to those of the next step.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Looked {
     day_quantiles: [i32; DAY_QUANTILES.len()],
 }
 
-/// Looks at a resource whose newest step is the last of `window` (older ones may be missing, NaN is unknown).
+/// Computes the features at the last step of `window` (older steps may be missing, NaN is unknown).
 ///
-/// `epsilon`, in the resource's unit, is the amount below which differences do not matter. `None` while nothing
-/// is known.
+/// `epsilon`, in the resource's unit, is the amount below which differences do not matter. `None` while there is no
+/// data.
 pub fn features(window: &[f32], epsilon: f32) -> Option<Features> {
     features_after(window, epsilon, &mut Looked::default())
 }
 
-/// As [`features`], the sooner the less has changed since `looked`.
+/// Like [`features`], faster the less has changed since `looked`.
 pub(super) fn features_after(window: &[f32], epsilon: f32, looked: &mut Looked) -> Option<Features> {
     let past = Past { window };
     let spans = past.spans();
@@ -117,10 +117,10 @@ pub(super) fn features_after(window: &[f32], epsilon: f32, looked: &mut Looked) 
     Some(Features { values, scale })
 }
 
-/// What is known of some steps.
+/// Aggregates of some steps.
 #[derive(Clone, Copy, Debug)]
 struct Known {
-    /// The largest value; negative infinity when none is known.
+    /// The largest value; negative infinity if none is known.
     largest: f32,
     sum: f32,
     number: f32,
@@ -130,7 +130,7 @@ impl Known {
     const NOTHING: Self = Self { largest: f32::NEG_INFINITY, sum: 0.0, number: 0.0 };
 
     fn of(values: &[f32]) -> Self {
-        // Beside each other, so that none waits for the one before.
+        // Independent lanes, so that none waits for the one before.
         let mut largest = [f32::NEG_INFINITY; LANES];
         let (mut sums, mut numbers) = ([0.0_f32; LANES], [0.0_f32; LANES]);
         let (chunks, rest) = values.as_chunks::<LANES>();
@@ -154,12 +154,12 @@ impl Known {
         }
     }
 
-    /// NaN when nothing is known.
+    /// NaN without data.
     fn peak(&self) -> f32 {
         if self.largest == f32::NEG_INFINITY { f32::NAN } else { self.largest }
     }
 
-    /// NaN when nothing is known.
+    /// NaN without data.
     fn mean(&self) -> f32 {
         self.sum / self.number
     }
@@ -180,13 +180,13 @@ impl Past<'_> {
         index.and_then(|index| self.window.get(index)).copied().unwrap_or(f32::NAN)
     }
 
-    /// The `count` values that end `newest` steps back, as far as they go back.
+    /// The `count` values that end `newest` steps ago, or as many as there are.
     fn slice(&self, newest: usize, count: usize) -> &[f32] {
         let end = self.window.len().saturating_sub(newest);
         &self.window[end.saturating_sub(count)..end]
     }
 
-    /// What is known of each of [`SPANS`].
+    /// The aggregates of each of [`SPANS`].
     fn spans(&self) -> [(usize, Known); SPANS.len()] {
         let (mut known, mut begin) = (Known::NOTHING, 0);
         SPANS.map(|steps| {
@@ -196,7 +196,7 @@ impl Past<'_> {
         })
     }
 
-    /// The known ones of the last steps, as many as there is room for, in order.
+    /// The known values of the last steps, as many as fit, sorted.
     fn sorted<'b>(&self, room: &'b mut [i32]) -> Sorted<'b> {
         let mut known = 0;
         for value in self.slice(0, room.len()).iter().filter(|value| !value.is_nan()) {
@@ -204,28 +204,28 @@ impl Past<'_> {
             known += 1;
         }
         let sorted = &mut room[..known];
-        // Whole numbers in the order of `total_cmp` are sorted several times faster than through it.
+        // Integers in the order of `total_cmp` are sorted several times faster.
         sorted.sort_unstable();
         Sorted(sorted)
     }
 
-    /// Steps since the value was at least `level`, by what is known of `spans`; the whole window when it never was.
+    /// Steps since the value was at least `level`, using `spans`; the length of the window if it never was.
     fn steps_since(&self, level: f32, spans: &[(usize, Known)]) -> f32 {
-        // What is nearer than the first span that reaches the level need not be looked at.
+        // Steps within spans that stay below the level can be skipped.
         let below = spans.iter().take_while(|(_, known)| known.largest < level);
         let nearer = below.last().map_or(0, |(steps, _)| *steps);
         let since = self.window.iter().rev().skip(nearer).position(|value| level <= *value);
         since.map_or(self.window.len(), |since| nearer + since) as f32
     }
 
-    /// Share of the steps of the last day that stood out from the hour before them.
+    /// Share of the steps of the last day that jumped above the hour before them.
     fn jumps(&self, epsilon: f32) -> f32 {
         let recent = self.slice(0, DAY + HOUR_STEPS);
         let peaks = sliding_peaks(recent);
         let (mut jumps, mut judged) = (0_u32, 0_u32);
         for (value, before) in recent.iter().skip(HOUR_STEPS).zip(&peaks) {
-            // What is not known is above nothing, and negative infinity is below what is known only.
-            // Numbers and not conditions, so that many are looked at at once.
+            // An unknown value is above nothing, and negative infinity is below known values only. Integers instead of
+            // conditions, so that the loop is vectorised.
             let is_judged = u32::from(f32::NEG_INFINITY < *value) * u32::from(f32::NEG_INFINITY < *before);
             judged += is_judged;
             jumps += is_judged * u32::from(JUMP * before + epsilon < *value);
@@ -234,14 +234,14 @@ impl Past<'_> {
     }
 }
 
-/// The largest known value of each hour that begins in a day, the first being that of the first hour of `values`; negative
-/// infinity where nothing is known or the hour is not all there.
+/// The largest known value of each hour that begins within a day, starting with the first hour of `values`; negative
+/// infinity if nothing is known or the hour is incomplete.
 fn sliding_peaks(values: &[f32]) -> [f32; DAY + HOUR_STEPS] {
     let mut peaks = [f32::NEG_INFINITY; DAY + HOUR_STEPS];
     for (peak, value) in peaks.iter_mut().zip(values) {
         *peak = larger(f32::NEG_INFINITY, *value);
     }
-    // The largest of 2, 4 and 8 in a row from the larger of two that overlap, and of 12 from 8 and 4.
+    // The peaks of 2, 4 and 8 steps from two overlapping halves, and of 12 from 8 and 4.
     let widen = |peaks: &mut [f32], by: &[f32]| {
         for (peak, other) in peaks.iter_mut().zip(by) {
             *peak = larger(*peak, *other);
@@ -258,7 +258,7 @@ fn sliding_peaks(values: &[f32]) -> [f32; DAY + HOUR_STEPS] {
 }
 const _: () = assert!(HOUR_STEPS == 12, "an hour is made of eight and four");
 
-/// Keys of values, in order.
+/// Sorted keys of values.
 #[derive(Clone, Copy)]
 struct Sorted<'a>(&'a [i32]);
 
@@ -268,7 +268,7 @@ impl Sorted<'_> {
     }
 }
 
-/// A quantile, interpolated; NaN of none.
+/// A quantile, interpolated; NaN if there are no values.
 fn quantile_of(sorted: Sorted<'_>, quantile: f32) -> f32 {
     let Some((low, high, part)) = between(sorted.0.len(), quantile) else { return f32::NAN };
     sorted.at(low) + (sorted.at(high) - sorted.at(low)) * part
@@ -301,7 +301,7 @@ mod tests {
     fn yesterday_is_looked_up_at_the_same_time() {
         let mut window = vec![0.1_f32; 2 * DAY];
         window[DAY] = 5.0;
-        // The step after the newest of a window that ends at DAY - 1 a day later.
+        // The step after the newest of a window that ends at DAY - 1, one day later.
         let now = &window[..2 * DAY];
         let ahead = named(now, "day_1_ago_1_1");
         assert!((ahead - (5.02_f32 / 5.02).ln()).abs() < 1e-6, "{ahead}");
@@ -321,7 +321,7 @@ mod tests {
         fn shortcuts_say_what_the_long_way_says(
             values in proptest::collection::vec(prop_oneof![Just(f32::NAN), -5.0f32..5.0, Just(-0.0f32)], 0..60),
         ) {
-            // Two infinities have no difference.
+            // The difference of two infinities is not a number.
             let same = |a: f32, b: f32| a.total_cmp(&b).is_eq() || a.is_nan() && b.is_nan() || (a - b).abs() <= 1e-5;
             let known = |values: &[f32]| -> Vec<f32> {
                 values.iter().copied().filter(|value| !value.is_nan()).collect()
@@ -349,7 +349,7 @@ mod tests {
             }
         }
 
-        /// Known ones are finite, and the size of a container does not show but in `scale`.
+        /// Known features are finite, and the size of a container shows only in `scale`.
         #[test]
         fn size_does_not_matter(values in proptest::collection::vec(0.5f32..8.0, 1..700), factor in 1.0f32..100.0) {
             let small = features(&values, 0.0).unwrap();

@@ -1,10 +1,10 @@
-//! What a container will need next, learnt from many others and looked up in its own past.
+//! What a container will need next, learnt from many others and applied to its own past.
 //!
 //! A demand model forecasts quantiles of the coming peak: of the next five minutes for CPU, of the next hour for
-//! memory. It is a sum of regression trees under the pinball loss ([`boosting`]) over scale-free looks at the last
-//! eight days ([`features`]): recent peaks, quantiles of the day, the same time on earlier days. What to do with a
-//! forecast is not decided here but in [`crate::recommend`], which also watches whether forecasts deserve to be
-//! followed in each container.
+//! memory. It is a sum of regression trees trained with the pinball loss ([`boosting`]) on scale-free features of the
+//! last eight days ([`features`]): recent peaks, quantiles of the day, the same time on earlier days.
+//! [`crate::recommend`] decides what to do with a forecast, and whether forecasts are good enough to be followed for a
+//! container.
 
 pub mod boosting;
 mod day;

@@ -1,27 +1,27 @@
-//! A forecast: how likely the peak of the coming time stays below how much.
+//! A forecast: the distribution of the coming peak.
 
 use serde::{Deserialize, Serialize};
 
-/// Forecast quantiles of a peak, rising, in the resource's unit.
+/// Forecast quantiles of a peak, ascending, in the resource's unit.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Quantiles {
-    /// (level between 0 and 1, value), both rising; at least two.
+    /// (level between 0 and 1, value), both ascending; at least two.
     points: Vec<(f64, f64)>,
 }
 
-/// Between two known quantiles, this many levels are weighed against each other.
+/// Candidates per interval between two known quantiles.
 const BETWEEN: i32 = 4;
-/// Beyond the last known quantile the tail is followed until it is e^-3 as likely.
+/// Beyond the last known quantile the tail is followed down to e^-3 of its probability.
 const TAIL_STEPS: i32 = 6;
 const TAIL_STEP: f64 = 0.5;
-/// The tail rises by at least 2 % for each time it becomes e times less likely: estimates of extremes that
-/// coincide say that data ended, not that growth did.
+/// The tail rises by at least 2 % each time it becomes e times less likely: extreme estimates that coincide mean a lack
+/// of data, not the end of growth.
 const LEAST_TAIL_SLOPE: f64 = 0.02;
 
 impl Quantiles {
-    /// From (level, value) pairs in any order; `None` of fewer than two usable ones.
+    /// From (level, value) pairs in any order; `None` with fewer than two usable ones.
     ///
-    /// Separately learnt quantiles may cross; a higher level never gets less than a lower one.
+    /// Separately trained quantiles may cross; a higher level never gets a smaller value than a lower one.
     pub fn new(mut points: Vec<(f64, f64)>, least: f64) -> Option<Self> {
         points.retain(|(level, value)| 0.0 < *level && *level < 1.0 && value.is_finite());
         points.sort_by(|a, b| a.0.total_cmp(&b.0));
@@ -33,12 +33,12 @@ impl Quantiles {
         (2 <= points.len()).then_some(Self { points })
     }
 
-    /// (level between 0 and 1, value), both rising.
+    /// (level between 0 and 1, value), both ascending.
     pub fn points(&self) -> &[(f64, f64)] {
         &self.points
     }
 
-    /// The logarithm of the highest quantile over the lowest: how far apart they are.
+    /// The logarithm of the highest quantile over the lowest: the width of the distribution.
     pub fn log_width(&self) -> f64 {
         match (self.points.first(), self.points.last()) {
             (Some(low), Some(high)) => (high.1 / low.1).ln(),
@@ -46,8 +46,8 @@ impl Quantiles {
         }
     }
 
-    /// The probability with which the peak stays below `value`: the inverse of [`Quantiles::at`], in the tail with
-    /// its last slope, and half of the lowest level below all.
+    /// The probability that the peak stays below `value`: the inverse of [`Quantiles::at`]; in the tail by its last
+    /// slope, and half of the lowest level below all quantiles.
     pub fn probability_below(&self, value: f64) -> f64 {
         let Some(first) = self.points.first() else { return 0.0 };
         if value < first.1 {
@@ -64,8 +64,8 @@ impl Quantiles {
 
     /// The value that the peak stays below with probability `level`.
     ///
-    /// Between known levels the logarithm of the value is linear in the logarithm of the probability of more;
-    /// below and above all of them the nearest known stands.
+    /// Between known levels the logarithm of the value is linear in the logarithm of the exceedance probability;
+    /// outside of them the nearest known value applies.
     pub fn at(&self, level: f64) -> f64 {
         let above = self.points.partition_point(|(known, _)| *known < level);
         match (above.checked_sub(1).and_then(|below| self.points.get(below)), self.points.get(above)) {
@@ -79,11 +79,11 @@ impl Quantiles {
         }
     }
 
-    /// The amounts to choose from: the known quantiles, some between them, and the tail beyond.
+    /// The sizes to choose from: the known quantiles, some between them, and the tail beyond.
     pub fn candidates(&self) -> Candidates {
         let between = self.points.windows(2).flat_map(|pair| {
             let (low, high) = (pair[0], pair[1]);
-            // Amounts and probabilities rise by equal factors.
+            // Sizes and probabilities form geometric sequences.
             let factor = |from: f64, to: f64| ((to / from).ln() / f64::from(BETWEEN)).exp();
             let (rise, fall) = (factor(low.1, high.1), factor(1.0 - low.0, 1.0 - high.0));
             (0..BETWEEN).map(move |step| (low.1 * rise.powi(step), (1.0 - low.0) * fall.powi(step)))
@@ -100,16 +100,16 @@ impl Quantiles {
     }
 }
 
-/// Amounts to choose from, and how likely more will be needed.
+/// Sizes to choose from, each with the probability that more will be needed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Candidates(Vec<(f64, f64)>);
 
 impl Candidates {
-    /// The amount that is cheapest when each unit of it costs `unit_price` over the time that the forecast
-    /// speaks of, and running short in that time costs `shortage_price` once.
+    /// The cheapest size if each unit of it costs `unit_price` over the horizon of the forecast, and one shortage in
+    /// that time costs `shortage_price`.
     ///
-    /// This is the newsvendor's question with a price for the event instead of for the amount: a small
-    /// container can afford a head-room that a large one cannot.
+    /// This is the newsvendor problem with a price for the event instead of the amount: a small container can afford a
+    /// headroom that a large one cannot.
     pub fn cheapest(&self, unit_price: f64, shortage_price: f64) -> f64 {
         let cost = |(value, tail): &(f64, f64)| unit_price * value + shortage_price * tail;
         let cheapest = self.0.iter().min_by(|a, b| cost(a).total_cmp(&cost(b)));

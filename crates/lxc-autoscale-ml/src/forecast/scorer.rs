@@ -1,37 +1,37 @@
-//! Asks all trees of a resource: for the first row all of them, and after that those that may say something else.
+//! Evaluates all trees of a resource: all of them for the first row, then only those whose result may have changed.
 //!
-//! Rows of one container follow each other step by step, and from one to the next a hundred of the eleven thousand
-//! questions of the trees are answered otherwise. So the questions of all trees stand feature by feature in the order of
-//! their thresholds: the ones between the value of before and the value of now are those that changed. Where one of them
-//! lies on the way to the leaf that its tree ended in, and only there, the tree is walked down again, from that question on.
+//! Rows of one container follow each other step by step, and from one to the next about a hundred of the eleven
+//! thousand conditions in the trees change. So the conditions of all trees are stored per feature in the order of their
+//! thresholds: those between the previous value and the present one have changed. Only if one of them lies on the path
+//! to the previous leaf of its tree, the tree is evaluated again from there.
 
 use super::trees::{Ensemble, Node, end_of_way};
 
-/// Leaves of a tree, at most: one bit each.
+/// Most leaves per tree: one bit each.
 const MOST_LEAVES: usize = 32;
 
-/// Ensembles that are asked together, about the same row.
+/// Ensembles that are evaluated together on the same row.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Scorer {
-    /// The thresholds of all questions, by feature and within it rising,
+    /// The thresholds of all conditions, by feature and ascending within it,
     thresholds: Vec<f32>,
-    /// and where each is asked.
+    /// and the place of each.
     places: Vec<Place>,
-    /// Where the questions about each feature end.
+    /// Where the conditions of each feature end.
     ends: Vec<usize>,
     /// The nodes of all trees, tree by tree.
     nodes: Vec<Node>,
     /// The leaves of all trees, tree by tree.
     leaves: Vec<f32>,
     trees: Vec<Begin>,
-    /// What each ensemble adds to, and how many trees it has.
+    /// The base value of each ensemble, and its number of trees.
     ensembles: Vec<(f32, usize)>,
 }
 
-/// Where a question is asked.
+/// The place of a condition.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Place {
-    /// The leaves that are reached through it: one bit each.
+    /// The leaves reached through it: one bit each.
     beneath: u32,
     tree: u16,
     /// The node of the tree.
@@ -45,18 +45,18 @@ struct Begin {
     leaf: usize,
 }
 
-/// How the questions were answered for a row. It belongs to the [`Scorer`] that filled it in.
+/// The results for a row. They belong to the [`Scorer`] that filled them in.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Answers {
-    /// How many of the thresholds of each feature its value is above.
+    /// For each feature, the number of thresholds below its value.
     above: Vec<u16>,
-    /// The leaf that each tree ended in.
+    /// The leaf of each tree.
     leaves: Vec<u8>,
 }
 
 impl Scorer {
-    /// `None` when a tree has more than [`MOST_LEAVES`], or there are more trees or questions than can be numbered. The
-    /// ensembles must be sound ([`Ensemble::is_sound`]) for rows of `features` values.
+    /// `None` when a tree has more than [`MOST_LEAVES`], or there are more trees or conditions than can be numbered.
+    /// The ensembles must be sound ([`Ensemble::is_sound`]) for rows of `features` values.
     pub(super) fn new<'a>(
         ensembles: impl IntoIterator<Item = &'a Ensemble>,
         features: usize,
@@ -92,9 +92,9 @@ impl Scorer {
         Some(Self { thresholds, places, ends, nodes, leaves, trees, ensembles: bases })
     }
 
-    /// The sum of each ensemble for one row. What is unknown is above nothing, and neither is what the row lacks.
+    /// The sum of each ensemble for one row. Values that are unknown or missing in the row are above no threshold.
     ///
-    /// `last` is how the row before was answered, or nothing, and becomes how this one is. It saves work and changes no sum.
+    /// `last` holds the results of the previous row, or none, and is updated. It saves work and changes no sum.
     pub(super) fn predict(&self, row: &[f32], last: &mut Answers) -> Vec<f32> {
         if last.leaves.len() == self.trees.len() {
             self.answer_changed(row, last);
@@ -126,14 +126,14 @@ impl Scorer {
             let thresholds = &self.thresholds[begin..*end];
             let is_above = |place: usize| thresholds.get(place).is_some_and(|threshold| *threshold < value);
             let before = usize::from(*above);
-            // Most values have stayed between the same two.
+            // Most values stay between the same two thresholds.
             if is_above(before) || (0 < before && !is_above(before - 1)) {
                 *above = self.above(feature, value);
                 let now = usize::from(*above);
                 for place in &self.places[begin + before.min(now)..begin + before.max(now)] {
                     let Some(leaf) = last.leaves.get_mut(usize::from(place.tree)) else { continue };
                     if (place.beneath >> *leaf) & 1 == 1 {
-                        // What lies above on the way is answered as before, or changes too and is seen to in its turn.
+                        // The conditions above it on the path are unchanged, or are handled in their turn.
                         *leaf = self.leaf(place.tree, place.node, row);
                     }
                 }
@@ -142,32 +142,32 @@ impl Scorer {
         }
     }
 
-    /// How many of the thresholds of the feature the value is above.
+    /// The number of thresholds of the feature below the value.
     fn above(&self, feature: usize, value: f32) -> u16 {
         let begin = feature.checked_sub(1).map_or(0, |before| self.ends[before]);
         let above =
             self.thresholds[begin..self.ends[feature]].partition_point(|threshold| *threshold < value);
-        // There are no more of them, which was looked at when they were taken in.
+        // There are no more, which was checked on construction.
         u16::try_from(above).unwrap_or(u16::MAX)
     }
 
-    /// The leaf of the tree that the row comes to from this node on.
+    /// The leaf that the row reaches from this node.
     fn leaf(&self, tree: u16, node: i16, row: &[f32]) -> u8 {
         let begin = self.trees.get(usize::from(tree)).map_or(self.nodes.len(), |begin| begin.node);
         let leaf = end_of_way(&self.nodes[begin..], node, row);
-        // In a tree that is sound there is one, of 32 at most.
+        // A sound tree has one, of at most 32.
         leaf.and_then(|leaf| u8::try_from(leaf).ok()).unwrap_or_default()
     }
 }
 
-/// One of the two of each question, in order and without room to spare.
+/// One of the two parts of each condition, in order and without spare capacity.
 fn column<T>(asked: &[Vec<(f32, Place)>], one: impl Fn(&(f32, Place)) -> T) -> Vec<T> {
     let mut column = Vec::with_capacity(asked.iter().map(Vec::len).sum());
     column.extend(asked.iter().flatten().map(one));
     column
 }
 
-/// The leaves that are reached through each node of a tree, one bit each.
+/// The leaves reached through each node of a tree, one bit each.
 fn leaves_beneath(nodes: &[Node]) -> Option<Vec<u32>> {
     let mut beneath = vec![0_u32; nodes.len()];
     // Children come after their parent.
@@ -191,11 +191,11 @@ mod tests {
     const FEATURES: u8 = 3;
 
     fn value() -> impl Strategy<Value = f32> {
-        // Few different ones, so that values meet thresholds.
+        // Few distinct values, so that values equal thresholds.
         prop_oneof![Just(f32::NAN), (-4i8..5).prop_map(f32::from), Just(-0.0), Just(f32::INFINITY)]
     }
 
-    /// A tree that grows at random places, with children after their parents.
+    /// A tree grown at random places, with children after their parents.
     fn tree() -> impl Strategy<Value = Tree> {
         let splits = proptest::collection::vec((any::<u16>(), 0..FEATURES, -4i8..5), 0..MOST_LEAVES);
         splits.prop_map(|splits| {
@@ -222,7 +222,7 @@ mod tests {
     }
 
     proptest! {
-        /// To the last bit: the trees' values are added in the same order.
+        /// Equal to the last bit: the trees' values are added in the same order.
         #[test]
         fn asking_those_that_may_have_changed_says_what_asking_all_says(
             ensembles in proptest::collection::vec(
@@ -236,7 +236,7 @@ mod tests {
             let mut last = Answers::default();
             for row in rows {
                 let walked: Vec<u32> = ensembles.iter().map(|ensemble| ensemble.predict(&row).to_bits()).collect();
-                // From the row before, and from none.
+                // From the previous row, and from none.
                 for last in [&mut last, &mut Answers::default()] {
                     let asked: Vec<u32> = scorer.predict(&row, last).into_iter().map(f32::to_bits).collect();
                     prop_assert_eq!(&asked, &walked, "{:?}", row);

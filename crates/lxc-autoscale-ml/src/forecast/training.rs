@@ -1,4 +1,4 @@
-//! Learns a demand model from recorded machines.
+//! Trains a demand model on recorded machines.
 
 use std::collections::BTreeMap;
 
@@ -7,27 +7,27 @@ use super::demand_model::{LearntModel, LearntResource};
 use super::features::{self, WINDOW_STEPS};
 use crate::recommend::series::STEP_SECONDS;
 
-/// Fewest steps of the past from which is learnt: from an hour on a container gets forecasts.
+/// Fewest past steps of a training row: a container gets forecasts after an hour.
 const LEAST_PAST_STEPS: usize = 12;
-/// Every third step is learnt from: neighbours say nearly the same.
+/// Every third step is used: neighbours are nearly equal.
 const STRIDE: usize = 3;
-/// CPU below two hundredths of a core, and memory below 8 MiB, are told apart no further.
+/// CPU below two hundredths of a core and memory below 8 MiB are not distinguished.
 const CPU_EPSILON: f32 = 0.02;
 const MEMORY_EPSILON_MIB: f32 = 8.0;
-/// CPU: the next step, for a limit that is too low shows at once and is mended by the next.
+/// CPU: the next step, because a limit that is too low shows at once and is corrected by the next.
 pub const CPU_AHEAD_STEPS: u16 = 1;
-/// Memory: the next hour, for a limit that is too low kills, and a shrink that is undone within the hour was
-/// not worth it.
+/// Memory: the next hour, because a limit that is too low kills processes, and a shrink that is undone within the hour
+/// was not worth it.
 pub const MEMORY_AHEAD_STEPS: u16 = 12;
-/// CPU is missed in proportion to what is missing: a share of the cost grows with 1 - level.
+/// Lacking CPU costs in proportion to the amount: a share of the cost grows with 1 - level.
 const CPU_LEVELS: [f32; 4] = [0.8, 0.9, 0.95, 0.98];
-/// Memory that is missed kills: the tail matters.
+/// Lacking memory kills processes: the tail matters.
 const MEMORY_LEVELS: [f32; 5] = [0.5, 0.9, 0.98, 0.995, 0.999];
-/// A CPU row counts with this power of its scale: a large container's miss costs more, yet small ones shall be
+/// Exponent of the scale in the weight of a CPU row: a large container's shortage costs more, yet small ones must be
 /// served as well.
 const CPU_WEIGHT_POWER: f32 = 0.5;
 
-/// What one machine used, in steps of five minutes; NaN is unknown.
+/// The usage of one machine in steps of five minutes; NaN is unknown.
 #[derive(Clone, Debug, Default)]
 pub struct Recording {
     /// Cores.
@@ -44,7 +44,7 @@ pub enum RecordingError {
         "the recordings are not CSV with the columns timestamp, container_id, cpu_cores_used, memory_mb_used"
     )]
     Csv(#[from] csv::Error),
-    /// A machine's times go back, or jump further than a year.
+    /// A machine's times go back, or jump by more than a year.
     #[error("machine {machine}: the time {timestamp} is not after the one before it, or a year later")]
     Time {
         /// The machine.
@@ -52,17 +52,17 @@ pub enum RecordingError {
         /// The time.
         timestamp: i64,
     },
-    /// A use is no amount.
+    /// A usage is not a valid amount.
     #[error("machine {machine} at {timestamp}: {value} is no amount")]
     Amount {
         /// The machine.
         machine: u64,
         /// The time.
         timestamp: i64,
-        /// The use.
+        /// The usage.
         value: f32,
     },
-    /// There is nothing in it to learn from.
+    /// It holds no training data.
     #[error("no machine in the recordings has more than {LEAST_PAST_STEPS} steps")]
     Empty,
 }
@@ -75,7 +75,7 @@ struct Line {
     memory_mb_used: Option<f32>,
 }
 
-/// More cores or MiB than this are a mistake.
+/// More cores or MiB than this are an error.
 const MOST: f32 = 1e9;
 /// Longest jump of time within one recording.
 const LONGEST_JUMP_STEPS: i64 = 366 * 288;
@@ -100,7 +100,7 @@ pub fn read_recordings(input: impl std::io::Read) -> Result<Vec<Recording>, Reco
                 return Err(RecordingError::Amount { machine, timestamp, value });
             }
         }
-        // Nothing looks back further than the window, so a longer gap says no more.
+        // No feature looks back further than the window, so a longer gap has the same effect.
         let gap = usize::try_from(jump).unwrap_or(WINDOW_STEPS).min(WINDOW_STEPS);
         for _ in 1..gap {
             recording.cpu.push(f32::NAN);
@@ -113,7 +113,7 @@ pub fn read_recordings(input: impl std::io::Read) -> Result<Vec<Recording>, Reco
     Ok(machines.into_values().map(|(_, recording)| recording).collect())
 }
 
-/// Learns the demand model of `recordings`; `rounds` trees for each quantile.
+/// Trains the demand model on `recordings`, with `rounds` trees per quantile.
 ///
 /// # Errors
 /// [`RecordingError::Empty`].
@@ -125,7 +125,7 @@ pub fn train(recordings: &[Recording], rounds: usize) -> Result<LearntModel, Rec
     if cpu.targets.is_empty() || memory.targets.is_empty() {
         return Err(RecordingError::Empty);
     }
-    // The two resources have nothing to do with each other.
+    // The two resources are independent.
     let (cpu, memory) = std::thread::scope(|scope| {
         let cpu = scope.spawn(|| cpu.learn(&CPU_LEVELS, rounds));
         let memory = memory.learn(&MEMORY_LEVELS, rounds);
@@ -135,7 +135,7 @@ pub fn train(recordings: &[Recording], rounds: usize) -> Result<LearntModel, Rec
     Ok(LearntModel::new(cpu, memory))
 }
 
-/// What is known at many moments, and the peak that followed.
+/// The features at many moments, and the peaks that followed.
 struct Lesson {
     rows: BinnedRows,
     targets: Vec<f32>,
@@ -149,7 +149,7 @@ impl Lesson {
         let (mut values, mut targets, mut weights) = (Vec::new(), Vec::new(), Vec::new());
         let ahead = usize::from(ahead_steps);
         for (machine, series) in series.iter().enumerate() {
-            // Machines start at different places of the stride, so that no time of day is left out.
+            // Machines start at different offsets of the stride, so that all times of day are covered.
             for now in
                 (LEAST_PAST_STEPS + machine % STRIDE..series.len().saturating_sub(ahead)).step_by(STRIDE)
             {

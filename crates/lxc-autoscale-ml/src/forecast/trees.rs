@@ -1,13 +1,13 @@
-//! Regression trees in sum, as small as a file and as fast as a table.
+//! Ensembles of regression trees, compact when stored and fast to evaluate.
 
 use std::hint::select_unpredictable;
 
 use serde::{Deserialize, Serialize};
 
-/// A number of small trees whose values add up.
+/// A number of small trees whose values are added up.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Ensemble {
-    /// What the trees add to.
+    /// The value that the trees are added to.
     pub base: f32,
     /// The trees.
     pub trees: Vec<Tree>,
@@ -22,7 +22,7 @@ pub struct Tree {
     pub leaves: Vec<f32>,
 }
 
-/// A question about one feature: above the threshold goes right, all else and the unknown left.
+/// A condition on one feature: values above the threshold go right, all others and unknown ones left.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Node {
     /// Index of the feature.
@@ -41,8 +41,8 @@ impl Ensemble {
         self.base + self.trees.iter().map(|tree| tree.predict(row)).sum::<f32>()
     }
 
-    /// Whether every question can be answered by one of `features` features and every way ends at a leaf, so that
-    /// [`Ensemble::predict`] always comes to an end.
+    /// Whether every condition is on one of `features` features and every path ends at a leaf, so that
+    /// [`Ensemble::predict`] always terminates.
     pub fn is_sound(&self, features: usize) -> bool {
         self.base.is_finite() && self.trees.iter().all(|tree| tree.is_sound(features))
     }
@@ -55,7 +55,7 @@ impl Tree {
     }
 
     fn is_sound(&self, features: usize) -> bool {
-        // Children come after their parent, so no way leads in a circle.
+        // Children come after their parent, so there are no cycles.
         let leads_on = |index: usize, next: i16| match usize::try_from(next) {
             Ok(child) => index < child && child < self.nodes.len(),
             Err(_) => usize::try_from(-1 - i32::from(next)).is_ok_and(|leaf| leaf < self.leaves.len()),
@@ -68,13 +68,13 @@ impl Tree {
     }
 }
 
-/// The leaf that a row comes to from `next` (a node or, negative, a leaf) on; `None` where the way leads nowhere, which it
-/// does in no tree that is sound.
+/// The leaf that a row reaches from `next` (a node or, negative, a leaf); `None` if the path leads nowhere, which it
+/// does in no sound tree.
 pub(super) fn end_of_way(nodes: &[Node], mut next: i16, row: &[f32]) -> Option<usize> {
     while let Ok(index) = usize::try_from(next) {
         let node = nodes.get(index)?;
         let value = row.get(usize::from(node.feature)).copied().unwrap_or(f32::NAN);
-        // Nobody can foretell the way, so a branch would be guessed wrong half of the time.
+        // The path is unpredictable, so a branch would be mispredicted half of the time.
         next = select_unpredictable(node.threshold < value, node.right, node.left);
     }
     usize::try_from(-1 - next).ok()

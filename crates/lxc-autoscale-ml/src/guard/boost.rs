@@ -1,8 +1,8 @@
-//! What the API tells of its boosts: which are on, and which changes of sizes were made by one. Pure.
+//! The API's boosts: which are active, and which changes of sizes they made. Pure.
 //!
-//! While a boost is on, nothing is shrunk below its size; growth goes on as always. Its beginning and its end are changes
-//! that nobody else made for good, so when it has ended scaling goes on at once. An undo is a person's will, as any other
-//! size that is set through the API.
+//! While a boost is active, nothing is shrunk below its size; growth continues as usual. Its beginning and its end are
+//! not lasting changes by anybody, so scaling continues as soon as it has ended. An undo expresses a person's will,
+//! like any other size set through the API.
 
 use jiff::Timestamp;
 use lxc_autoscale_core::api::{BoostInfo, LedgerEntry, SizeOf};
@@ -13,14 +13,14 @@ use crate::decide::{Allocation, Resource};
 /// A boost of one resource.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Boost {
-    /// What it is raised to, in cores or MiB.
+    /// The boosted size, in cores or MiB.
     pub size: f64,
     /// When it ends.
     pub ends: Timestamp,
 }
 
 impl Boost {
-    /// How much remains of it, in seconds; `None` when it is over.
+    /// The time left, in seconds; `None` when it is over.
     pub fn left(&self, now: Timestamp) -> Option<u64> {
         u64::try_from(self.ends.duration_since(now).as_secs()).ok().filter(|left| 0 < *left)
     }
@@ -32,20 +32,20 @@ impl From<&BoostInfo> for Boost {
     }
 }
 
-/// A change of one size that the API made, or noticed.
+/// A change of one size that the API made or noticed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ApiChange {
     /// When it ended.
     pub at: Timestamp,
-    /// What the size was, in cores or MiB; `None` where the configuration named none.
+    /// The size before, in cores or MiB; `None` if the configuration had none.
     pub before: Option<f64>,
-    /// What it was then.
+    /// The size after.
     pub after: Option<f64>,
     /// Whether it was the beginning or the end of a boost.
     pub by_boost: bool,
 }
 
-/// What a size is a size of; `None` for what is not scaled here.
+/// The resource that a size belongs to; `None` for one that is not scaled here.
 pub fn resource(size: SizeOf) -> Option<Resource> {
     match size {
         SizeOf::Cores | SizeOf::Cpulimit => Some(Resource::Cpu),
@@ -54,8 +54,8 @@ pub fn resource(size: SizeOf) -> Option<Resource> {
     }
 }
 
-/// The changes of one resource that a page of the API's ledger tells of, the oldest first, as they show in what a
-/// container with this allocation has.
+/// The changes of one resource on a page of the API's ledger, oldest first, as sizes that a container with this
+/// allocation shows.
 pub fn changes(page: &[LedgerEntry], of: Resource, allocation: Option<Allocation>) -> Vec<ApiChange> {
     let has = allocation.unwrap_or_default();
     let shown = |size: SizeOf, value: Option<f64>| match size {
@@ -94,7 +94,7 @@ mod tests {
             change: number,
             undoable: true,
         };
-        // The newest first, as the API has it.
+        // Newest first, as the API returns it.
         let page = [
             entry(5, SizeOf::Rootfs, Some(8192.0), Some(9216.0), "request"),
             entry(4, SizeOf::Memory, Some(2048.0), Some(512.0), "undo: boost"),

@@ -1,26 +1,26 @@
 //! The node's memory, and who gets what is left of it. Pure.
 //!
 //! Limits may add up to more than the node has, and on most nodes do; what must fit is what the containers are
-//! **expected to use**. A container is counted with its forecast peak (the largest piece of evidence behind
-//! its recommendation), at least with its working set and at most with its limit. What the node itself and
-//! its virtual machines use is what is neither available nor any container's. The reserve is taken off.
+//! **expected to use**. A container counts with its forecast peak (the largest evidence of its recommendation), at
+//! least with its working set and at most with its limit. What is neither available nor used by a container is used by
+//! the node itself and its virtual machines. The reserve is subtracted.
 //!
-//! Growth is granted one container after the other: by priority, then by need (ran out of memory, is to be
-//! given back what a shrink took, needs more), then the smaller request, then the smaller id. Who comes too
-//! late gets what is left, and its decision says how much that is and who came before.
+//! Growth is granted one container after the other: by priority, then by need (ran out of memory, a shrink to undo,
+//! needs more), then the smaller request, then the smaller id. Whoever comes too late gets what is left, and its
+//! decision says how much that is and who came before.
 //!
-//! The CPU is not shared out this way: time is divided by the kernel when there is too little of it, nobody
-//! dies of it, and no growth goes beyond the CPUs of the node.
+//! The CPU is not shared out this way: when it is short, the kernel divides time, no process dies of it, and no growth
+//! goes beyond the CPUs of the node.
 
 use lxc_autoscale_core::Vmid;
 use serde::{Deserialize, Serialize};
 
-/// How much a container needs to grow; the earlier, the more.
+/// How urgently a container needs to grow, most urgent first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Need {
     /// It ran out of memory.
     RanOut,
-    /// A shrink that did harm is to be undone.
+    /// A harmful shrink is to be undone.
     Undo,
     /// It should have more.
     More,
@@ -28,40 +28,40 @@ pub enum Need {
     Nothing,
 }
 
-/// One container's part.
+/// One container's claim on the node's memory.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Claim {
     /// The container.
     pub id: Vmid,
-    /// Its priority; the higher, the earlier.
+    /// Its priority; higher is served earlier.
     pub priority: i32,
-    /// How much it needs to grow.
+    /// How urgently it needs to grow.
     pub need: Need,
-    /// Its working set, in MiB; 0 when unknown, and then `size_mib` counts.
+    /// Its working set, in MiB; `None` when unknown.
     pub used_mib: Option<f64>,
-    /// The most it is expected to use, in MiB; `None` when nothing is known about it.
+    /// The most it is expected to use, in MiB; `None` when unknown, and then `size_mib` counts.
     pub expected_mib: Option<f64>,
     /// Its memory limit; `None` when unknown.
     pub size_mib: Option<f64>,
-    /// The limit it is to have.
+    /// The limit it should get.
     pub wanted_mib: f64,
 }
 
-/// What a container can be given.
+/// The memory a container can get.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MemoryBudget {
-    /// The largest limit it can be given, in MiB.
+    /// The largest possible limit, in MiB.
     pub most_mib: f64,
     /// What all containers are expected to use, in MiB.
     pub committed_mib: f64,
-    /// What there is for them, in MiB.
+    /// The memory available to containers, in MiB.
     pub budget_mib: f64,
-    /// Who was granted something before it.
+    /// The last container that was granted memory before it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ahead: Option<Vmid>,
 }
 
-/// What is left of the node's memory while it is shared out.
+/// The node's memory while it is shared out.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Shares {
     total_mib: f64,
@@ -71,16 +71,16 @@ pub struct Shares {
 }
 
 impl Claim {
-    /// What it is expected to use with a limit of `size_mib`.
+    /// The expected usage with a limit of `size_mib`.
     fn committed(&self, size_mib: Option<f64>) -> f64 {
         let used = self.used_mib.unwrap_or(0.0);
         let expected = self.expected_mib.or(size_mib).unwrap_or(0.0).max(used);
-        // What is used now is used, whatever the limit.
+        // Present usage counts, whatever the limit.
         size_mib.map_or(expected, |size| expected.min(size)).max(used)
     }
 }
 
-/// The claims that are to grow, in the order in which they are served.
+/// The claims to grow, in the order in which they are served.
 pub fn order(claims: &[Claim]) -> Vec<usize> {
     let mut order: Vec<usize> =
         (0..claims.len()).filter(|index| claims[*index].need != Need::Nothing).collect();
@@ -108,12 +108,12 @@ impl Shares {
         self.committed_mib
     }
 
-    /// What there is for containers when this part of the node is kept back, in MiB.
+    /// The memory available to containers, in MiB, with this part of the node in reserve.
     pub fn budget_mib(&self, reserve_percent: f64) -> f64 {
         self.total_mib * (1.0 - reserve_percent / 100.0) - self.others_mib
     }
 
-    /// What the container can be given; `None` when it can have what it wants.
+    /// The memory the container can get; `None` when it can get what it wants.
     pub fn offer(&self, claim: &Claim, reserve_percent: f64) -> Option<MemoryBudget> {
         let budget_mib = self.budget_mib(reserve_percent);
         let spare = (budget_mib - self.committed_mib).max(0.0);
@@ -125,7 +125,7 @@ impl Shares {
         Some(MemoryBudget { most_mib: now + spare, committed_mib, budget_mib, ahead })
     }
 
-    /// Takes in that the container was granted a limit of `size_mib`.
+    /// Notes that the container was granted a limit of `size_mib`.
     pub fn grant(&mut self, claim: &Claim, size_mib: f64) {
         let added = claim.committed(Some(size_mib)) - claim.committed(claim.size_mib);
         self.committed_mib += added.max(0.0);
@@ -151,7 +151,7 @@ mod tests {
         }
     }
 
-    /// Serves all claims; the sizes that are granted, by id.
+    /// Serves all claims; returns the sizes granted, by id.
     fn serve(total: f64, available: f64, claims: &[Claim]) -> (Vec<(u32, f64)>, Shares) {
         let mut shares = Shares::new(Some(total), Some(available), claims).unwrap();
         let mut granted = Vec::new();
@@ -223,14 +223,14 @@ mod tests {
     }
 
     proptest! {
-        /// What is granted never takes the node beyond its budget, nor a container below what it has.
+        /// A grant never takes the node beyond its budget, nor a container below its present size.
         #[test]
         fn the_budget_is_kept(claims in claims(), total in 1000.0f64..64_000.0, free in 0.0f64..1.0) {
             let before = Shares::new(Some(total), Some(total * free), &claims).unwrap();
             let (granted, after) = serve(total, total * free, &claims);
             let most = before.budget_mib(10.0).max(before.committed_mib());
             prop_assert!(after.committed_mib() <= most * (1.0 + 1e-9) + 1e-6, "{granted:?}");
-            // Counted anew from what everybody has now, it is the same.
+            // Recomputed from the present sizes, it is the same.
             let now: f64 = claims.iter().map(|claim| {
                 let size = granted.iter().find(|(id, _)| *id == claim.id.get()).map(|(_, size)| *size);
                 claim.committed(size.or(claim.size_mib))

@@ -3,41 +3,41 @@
 use lxc_autoscale_core::config::{BrokenRule, Validate};
 use serde::{Deserialize, Serialize};
 
-/// `[scaling.guard]`: what is watched after a change, what is undone, and what is left alone.
+/// `[scaling.guard]`: what is watched after a change, what is undone, and when a container is left alone.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct GuardPolicy {
     /// Measurements after a shrink that must show no harm before the next one.
     pub watch_samples: u32,
-    /// Shortest time that a shrink is watched, in seconds: the kernel takes memory back over minutes.
+    /// Shortest time to watch a shrink, in seconds: the kernel reclaims memory over minutes.
     pub watch_seconds: u64,
-    /// Tasks that wait for memory this much longer than before a shrink, in percent of the time, undo it.
+    /// A shrink is undone if tasks wait for memory this much more than before it, in percent of the time.
     pub max_pressure_rise_percent: f64,
-    /// Memory read back (refaults and swap-in) this much faster than before a shrink, in MiB/s, undoes it.
-    /// A hard disk gives about 0.4 MiB/s in random pages of 4 KiB, so 1 MiB/s keeps it busy.
+    /// A shrink is undone if memory is read back (refaults and swap-in) this much faster than before it, in MiB/s. A
+    /// hard disk gives about 0.4 MiB/s in random pages of 4 KiB, so 1 MiB/s keeps it busy.
     pub max_read_back_rise_mib_per_second: f64,
-    /// Throttled in this many more percent of the periods than before a shrink of the CPU undoes it.
+    /// A shrink of the CPU is undone if this many more percent of the periods are throttled than before it.
     pub max_throttled_rise_percent: f64,
-    /// Tasks that wait for a CPU this much longer than before a shrink, in percent of the time, undo it while
-    /// the container uses most of what it has.
+    /// A shrink is undone if tasks wait for a CPU this much more than before it, in percent of the time, while the
+    /// container uses most of its CPU.
     pub max_cpu_pressure_rise_percent: f64,
-    /// Longest wait for the next shrink of memory after some that were undone, in seconds. The wait begins at twice the
-    /// cool-down, doubles each time, and begins anew after a shrink that did no harm.
+    /// Longest back-off of memory after shrinks that were undone, in seconds. It starts at twice the cool-down, doubles
+    /// each time, and starts anew after a shrink that did no harm.
     pub max_backoff_seconds: u64,
-    /// The same for CPU, of which too little costs waiting for minutes and no process its life.
+    /// The same for CPU: too little of it costs minutes of waiting and kills no process.
     pub max_cpu_backoff_seconds: u64,
-    /// Longest wait for the next shrink after some that were taken back before they had paid, in seconds.
+    /// Longest wait for the next shrink after some that were reversed before they had paid off, in seconds.
     pub max_unpaid_seconds: u64,
-    /// How long a size of memory that proved too small is not tried again, in seconds. A week, because what
-    /// happens once a week shall happen once before it is tried again.
+    /// How long a memory size that proved too small is not tried again, in seconds. A week, so that a weekly load
+    /// occurs once before the next try.
     pub remember_seconds: u64,
-    /// How long a size that somebody else set is left alone, in seconds.
+    /// How long a size set by somebody else is left alone, in seconds.
     pub respect_manual_seconds: u64,
     /// A container that started less than this long ago is neither learnt from nor changed, in seconds.
     pub boot_seconds: u64,
-    /// How far a leaking container may still grow, in percent of what it had when the leak was noticed.
+    /// How far a leaking container may still grow, in percent of its size when the leak was noticed.
     pub leak_growth_percent: f64,
-    /// Running out of memory again and again raises memory to this multiple of what it was at the first time.
+    /// Running out of memory repeatedly raises memory at most to this multiple of the size at the first time.
     pub oom_growth_factor: f64,
 }
 
@@ -62,7 +62,7 @@ impl Default for GuardPolicy {
     }
 }
 
-/// The longest time any of these keys may name, in seconds: a year.
+/// The longest time allowed for any of these keys, in seconds: a year.
 const LONGEST_SECONDS: u64 = 366 * 86_400;
 
 impl Validate for GuardPolicy {

@@ -1,11 +1,10 @@
 //! Times that say nothing about a container: a backup, a restore, a migration, its start. Pure.
 //!
-//! Proxmox holds a lock while it works on a container (`backup`, `snapshot`, `snapshot-delete`, `rollback`,
-//! `migrate`, `disk`, `create`, …), and whatever the lock is about, what the container does meanwhile is not
-//! its life: it is frozen, copied, read from end to end. The first minutes after a start are likewise spent
-//! on what never comes again until the next one. A step that touches such a time is not learnt from, and
-//! nothing is decided on it; only running out of memory during the start is answered, because a container
-//! that dies of it would never get any older.
+//! Proxmox holds a lock while it works on a container (`backup`, `snapshot`, `snapshot-delete`, `rollback`, `migrate`,
+//! `disk`, `create`, …). Whatever the lock is for, the container's behaviour is not typical meanwhile: it is frozen,
+//! copied or read from end to end. Nor is that of the first minutes after a start. A step that touches such a time is
+//! not learnt from, and no decision is based on it; only running out of memory during the start is answered, because
+//! otherwise the container might never get beyond it.
 
 use std::fmt;
 
@@ -21,16 +20,16 @@ pub enum Disturbance {
         /// The lock.
         lock: String,
     },
-    /// It had just started.
+    /// It has just started.
     Start {
-        /// How long it ran, in seconds.
+        /// Its uptime, in seconds.
         uptime_seconds: f64,
-        /// From when on it counts, in seconds.
+        /// The uptime from which it counts, in seconds.
         boot_seconds: u64,
     },
 }
 
-/// What disturbed a container in the step between two records; what is unknown disturbs nothing.
+/// The disturbance in the step between two records; unknown values are none.
 pub fn between(
     previous: Option<&ContainerRecord>,
     current: &ContainerRecord,

@@ -1,26 +1,25 @@
-//! Tells memory that leaks from memory that comes and goes. Pure.
+//! Tells a memory leak from memory that comes and goes. Pure.
 //!
-//! A leak shows in what a container **never gives back**, so each hour is represented by its lowest working
-//! set. Two questions are put to these minima; a yes to either is a leak.
+//! A leak shows in what a container **never gives back**, so each hour is represented by its lowest working set. Two
+//! tests are applied to these minima; either of them finds a leak.
 //!
-//! - **Is each hour above the same hour of the day before, for two days on end?** The differences over a day
-//!   leave out everything that comes daily, and a step up (a new service) is in them for one day only. At
-//!   least nine tenths of them must be rises: Kendall's τ ≥ 0.8 of the seasonal test of Hirsch, Slack & Smith,
-//!   "Techniques of trend analysis for monthly water quality data", Water Resources Research 18 (1982), with
-//!   the day as the year; the slope is their seasonal estimator, the median of the differences. It must not be slowing down.
-//! - **Has it been rising steadily for hours, to where it never was before?** Over the last 6, 12 or 24 hours
-//!   τ of Mann (Econometrica 13, 1945) must be at least 0.9, the slope of Sen (JASA 63, 1968) a tenth of the
-//!   working set over the window, not slowing down (a cache that fills does) nor in one step, past the highest hour of a day or
-//!   more before by a tenth, and full within two days. A container without such a past needs 30 hours, which
-//!   is longer than anything daily takes to come back.
+//! - **Is each hour above the same hour of the day before, for two days in a row?** Differences over a day exclude
+//!   everything that recurs daily, and a step up (a new service) is in them for one day only. At least nine tenths of
+//!   them must be rises: Kendall's τ ≥ 0.8 of the seasonal test of Hirsch, Slack & Smith, "Techniques of trend analysis
+//!   for monthly water quality data", Water Resources Research 18 (1982), with the day as the year; the slope is their
+//!   seasonal estimator, the median of the differences. It must not be slowing down.
+//! - **Has it risen steadily for hours, to a new maximum?** Over the last 6, 12 or 24 hours τ of Mann (Econometrica
+//!   13, 1945) must be at least 0.9, the slope of Sen (JASA 63, 1968) a tenth of the working set over the window, not
+//!   slowing down (a filling cache does) nor in one step, a tenth above the highest hour of a day or more before, and
+//!   full within two days. A container without such a past needs 30 hours, which is longer than any daily pattern.
 //!
-//! ## What follows
+//! ## Consequences
 //!
-//! The leak is reported with the time at which the container will be full, and growth ends at
-//! [`super::GuardPolicy::leak_growth_percent`] above the size it had when the leak was noticed, or at what somebody gave
-//! it where that is more, running out of memory included: feeding a leak ends with all memory of the node in it. Full
-//! means that all of what it was given is used, too: how small we made it says nothing. This lasts until the container
-//! restarts, somebody sets its size, or its working set was back to normal for a week.
+//! The leak is reported with the time at which the container will be full. Growth, even after running out of memory,
+//! ends at [`super::GuardPolicy::leak_growth_percent`] above the size at the time when the leak was noticed, or at what
+//! somebody gave it if that is more: feeding a leak would end with all memory of the node in it. Full means that all of
+//! what it was given is used, too: how small we made it says nothing. This lasts until the container restarts, somebody
+//! sets its size, or its working set was back to normal for a week.
 
 use std::collections::VecDeque;
 
@@ -32,41 +31,40 @@ use crate::median::median;
 
 const HOUR_SECONDS: i64 = 3600;
 const DAY_HOURS: i64 = 24;
-/// Hours that are kept: four days answer both questions.
+/// Hours that are kept: four days are enough for both tests.
 const KEPT_HOURS: usize = 96;
 
-/// Differences over a day that are looked at, and the fewest that must be known.
+/// Number of differences over a day that are looked at, and the fewest that must be known.
 const DAILY_HOURS: i64 = 48;
 const LEAST_DAILY: usize = 36;
 const LEAST_DAILY_TAU: f64 = 0.8;
-/// A smaller difference over a day, as a part of the working set, is none.
+/// A smaller difference over a day, as a part of the working set, counts as none.
 const NOISE: f64 = 0.002;
 
-/// Windows of a steady rise, in hours, for a container with a past; and for one without.
+/// Windows of a steady rise, in hours, with a past; and the one without.
 const WINDOWS: [usize; 3] = [6, 12, 24];
 const WINDOW_WITHOUT_PAST: usize = 30;
-/// A past is at least this many hours.
+/// A past has at least this many hours.
 const PAST_HOURS: usize = 24;
 const LEAST_TAU: f64 = 0.9;
-/// What is not a tenth more is not worth a report, …
+/// A rise of less than a tenth is not worth a report, …
 const MATERIAL: f64 = 0.1;
-/// … nor is what is so little altogether, in MiB.
+/// … nor is one of so few MiB in all.
 const MATERIAL_MIB: f64 = 32.0;
-/// The last third of what is looked at must rise at least this fast, compared with all of it: a cache
-/// that fills slows down.
+/// The last third must rise at least this fast, relative to the whole: a filling cache slows down.
 const NOT_SLOWING: f64 = 0.7;
 /// No hour may rise by more than this multiple of the slope: a step up is no leak.
 const MOST_OF_ONE_HOUR: f64 = 3.0;
-/// A rise over hours counts when the container would be full this soon.
+/// A rise over hours counts if the container would be full this soon.
 const SOON_HOURS: f64 = 48.0;
 
-/// A working set that stayed below where the leak was noticed for this long is normal again.
+/// A working set that stayed below the level of the leak for this long is normal again.
 const CALM: SignedDuration = SignedDuration::from_hours(7 * 24);
 
 /// The lowest working set of each of the last hours.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Hours {
-    /// (Hour since 1970, MiB), the newest last; that one is not over yet.
+    /// (Hour since 1970, MiB), newest last; the newest is not complete yet.
     minima: VecDeque<(i64, f64)>,
 }
 
@@ -86,16 +84,16 @@ pub struct Leak {
     pub noticed: Timestamp,
     /// The memory limit at that time, in MiB.
     pub size_mib: f64,
-    /// The memory that somebody gave it, in MiB, by what is known when a size is decided.
+    /// The memory that somebody gave it, in MiB, as known when a size is decided.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub given_mib: Option<f64>,
     /// The working set at that time, in MiB.
     pub level_mib: f64,
-    /// How fast the working set grew when that was last seen, in MiB per hour.
+    /// The last known growth of the working set, in MiB per hour.
     pub mib_per_hour: f64,
-    /// When the container will be full at this speed.
+    /// When the container will be full at this rate.
     pub full_at: Timestamp,
-    /// When the working set was above the level last.
+    /// When the working set was last above the level.
     last_above: Timestamp,
 }
 
@@ -105,7 +103,7 @@ impl Hours {
         self.minima.clear();
     }
 
-    /// The clock was set back: hours that lie ahead of `now` would let none of now in.
+    /// The clock was set back: hours after `now` would keep new ones out.
     pub(super) fn set_back(&mut self, now: Timestamp) {
         let begins = |hour: i64| Timestamp::from_second(hour.saturating_mul(HOUR_SECONDS)).ok();
         let newest = self.minima.back().and_then(|(hour, _)| begins(*hour));
@@ -132,7 +130,7 @@ impl Hours {
         }
     }
 
-    /// How fast it leaks, if it does; `limit_mib` is where it would be full.
+    /// The rate of the leak, if there is one; at `limit_mib` the container is full.
     pub fn growth(&self, limit_mib: f64) -> Option<Growth> {
         let over = self.minima.len().checked_sub(1)?;
         let hours: Vec<(i64, f64)> = self.minima.iter().take(over).copied().collect();
@@ -169,7 +167,7 @@ fn daily(hours: &[(i64, f64)]) -> Option<f64> {
     (LEAST_DAILY_TAU <= tau && is_material && goes_on).then_some(per_day / DAY_HOURS as f64)
 }
 
-/// A steady growth over the last hours to where it never was before, in MiB per hour.
+/// The steady growth over the last hours to a new maximum, in MiB per hour.
 fn steady(hours: &[(i64, f64)], limit_mib: f64) -> Option<f64> {
     let rising = |window: usize| {
         let (past, recent) = hours.split_at(hours.len().checked_sub(window)?);
@@ -187,7 +185,7 @@ fn steady(hours: &[(i64, f64)], limit_mib: f64) -> Option<f64> {
     with_past.or_else(without_past)
 }
 
-/// The slope of a window without gaps that rises steadily, materially, and to its end.
+/// The slope of a window without gaps that rises steadily, by a relevant amount, and up to its end.
 fn rise(window: &[(i64, f64)]) -> Option<f64> {
     let ((first, start), (last, _)) = (*window.first()?, *window.last()?);
     let span = usize::try_from(last - first).ok()?;
@@ -232,13 +230,13 @@ impl Leak {
         }
     }
 
-    /// Takes in that it goes on; `limit_mib` is where the container is full.
+    /// Notes that the leak continues; at `limit_mib` the container is full.
     pub fn goes_on(&mut self, at: Timestamp, limit_mib: f64, growth: Growth) {
         self.mib_per_hour = growth.mib_per_hour;
         self.full_at = full_at(at, limit_mib, growth);
     }
 
-    /// Takes in a working set; returns whether it has been normal for so long that the leak is over.
+    /// Takes in a working set; returns whether it has been normal long enough for the leak to be over.
     pub fn is_over(&mut self, at: Timestamp, used_mib: f64) -> bool {
         if self.level_mib < used_mib {
             self.last_above = at;
@@ -246,8 +244,8 @@ impl Leak {
         CALM < at.duration_since(self.last_above)
     }
 
-    /// The clock was set back: what lies ahead of `now` was now, and it is full as long after that as before. When it was
-    /// noticed is what it is told by, and stays.
+    /// The clock was set back: what lies after `now` was now, and the time until full stays the same. `noticed`
+    /// identifies the leak and stays.
     pub(super) fn set_back(&mut self, now: Timestamp) {
         if let Some(ahead) = clock::ahead(self.last_above, now) {
             self.last_above = now;
@@ -255,13 +253,13 @@ impl Leak {
         }
     }
 
-    /// The same, in a container to which somebody gave so much memory, in MiB.
+    /// The same in a container that somebody gave this much memory, in MiB.
     #[must_use]
     pub fn given(self, given_mib: Option<f64>) -> Self {
         Self { given_mib, ..self }
     }
 
-    /// The most memory it is given, in MiB.
+    /// The most memory it may get, in MiB.
     pub fn most_mib(&self, growth_percent: f64) -> f64 {
         (self.size_mib * (1.0 + growth_percent / 100.0)).max(self.given_mib.unwrap_or_default())
     }

@@ -8,12 +8,12 @@ fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000 / 86_400 * 86_400 + seconds).unwrap()
 }
 
-/// A little unrest, the same every time: up to ± 1 %.
+/// Deterministic noise of up to ± 1 %.
 fn noise(step: i64) -> f64 {
     1.0 + 0.01 * (step as f64 * 12.9898).sin()
 }
 
-/// Hours after which a leak is noticed in a container that was measured every five minutes for `days`.
+/// Hours after which a leak is noticed in a container measured every five minutes for `days`.
 fn noticed(days: i64, used: impl Fn(f64) -> f64) -> Option<i64> {
     let mut hours = Hours::default();
     for step in 0..days * 288 {
@@ -58,18 +58,18 @@ fn what_comes_and_goes_is_no_leak() {
     check_none(|_| 500.0);
     check_none(|hour| 500.0 + 300.0 * sine(hour));
     check_none(|hour| 500.0 - 300.0 * sine(hour));
-    // Up all day, emptied every night, from different times of the day on.
+    // Rising all day, emptied every night, for each hour of the day.
     for start in 0..24 {
         check_none(|hour| 200.0 + 60.0 * ((hour + f64::from(start)) % 24.0));
     }
-    // A job every night, and one a week.
+    // A nightly job and a weekly one.
     check_none(|hour| if (2.0..5.0).contains(&(hour % 24.0)) { 2000.0 } else { 300.0 });
     check_none(|hour| if (50.0..60.0).contains(&(hour % 168.0)) { 2500.0 } else { 300.0 });
     // Busy on workdays.
     check_none(|hour| if (hour / 24.0) % 7.0 < 5.0 { 900.0 + 300.0 * sine(hour) } else { 500.0 });
-    // A garbage collector: up for hours, then down.
+    // A garbage collector: rises for hours, then falls.
     check_none(|hour| 300.0 + 80.0 * (hour % 9.0));
-    // A new service moves in.
+    // A new service is added.
     check_none(|hour| if hour < 100.0 { 400.0 } else { 1400.0 });
     check_none(|hour| (if hour < 100.0 { 400.0 } else { 1400.0 }) + 200.0 * sine(hour));
     // A cache fills once.
@@ -108,7 +108,7 @@ fn a_restart_begins_anew_and_a_gap_is_no_rise() {
     assert!(hours.growth(LIMIT).is_some());
     hours.clear();
     assert_eq!(hours.growth(LIMIT), None);
-    // Known in every second hour only.
+    // Measured in every second hour only.
     for hour in 0..90 {
         hours.push(at(2 * 3600 * hour), 400.0 + 20.0 * hour as f64);
     }

@@ -1,11 +1,11 @@
-//! Notices sizes that somebody else set. Pure.
+//! Detects sizes set by somebody else. Pure.
 //!
-//! Whoever sets a size by hand knows something that the measurements do not: what will be installed tonight,
-//! or what was slow. So the size becomes the new baseline for a while
-//! ([`super::GuardPolicy::respect_manual_seconds`]): neither grown, except after running out of memory, nor
-//! shrunk. A change is somebody else's when two records show different sizes and none of our changes lies
-//! between them. It stays open whose until the API has told what it did ([`super::boost`]): beginning and end of a
-//! boost are nobody's will about the time after it. What is open counts as set by hand.
+//! Whoever sets a size by hand knows something that the measurements do not show: what will be installed tonight, or
+//! what was slow. So the size becomes the new baseline for a while ([`super::GuardPolicy::respect_manual_seconds`]):
+//! neither grown, except after running out of memory, nor shrunk. A change is somebody else's if two records show
+//! different sizes and none of our changes lies between them. It stays open until the API has reported its own changes
+//! ([`super::boost`]): the beginning and end of a boost say nothing about the time after it. An open change counts as
+//! manual.
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -13,17 +13,17 @@ use serde::{Deserialize, Serialize};
 use super::boost::ApiChange;
 use crate::clock;
 
-/// A record may have been taken this long before the configuration in it was read, or after: what we set around
-/// the time of a record may or may not show in it.
+/// The configuration in a record may have been read this long before or after the record's time: a change of ours
+/// around that time may or may not show in it.
 const SLACK: SignedDuration = SignedDuration::from_secs(5);
-/// Sizes that differ by less are the same: `cpulimit` has two digits.
+/// Sizes that differ by less are equal: `cpulimit` has two digits.
 pub(super) const SAME: f64 = 0.005;
-/// The API has written down what it did at most this long after it shows in a record.
+/// The API has recorded a change at most this long after it shows in a record.
 const TOLD_AFTER: SignedDuration = SignedDuration::from_mins(5);
-/// Changes that are open at a time; more are made only while the API cannot be asked, and the oldest counts as set by hand.
+/// Most open changes; there are more only while the API cannot be asked, and then the oldest counts as manual.
 const MOST_OPEN: usize = 8;
 
-/// A size that somebody else set.
+/// A size set by somebody else.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Manual {
     /// When it was first seen.
@@ -35,24 +35,24 @@ pub struct Manual {
 }
 
 impl Manual {
-    /// How much remains of `seconds` for which it is respected, in seconds; `None` when nothing does.
+    /// How much of the `seconds` of respect remains, in seconds; `None` when they are over.
     pub fn left(&self, seconds: u64, now: Timestamp) -> Option<u64> {
         let age = u64::try_from(now.duration_since(self.at).as_secs()).unwrap_or(0);
         Some(seconds.saturating_sub(age)).filter(|left| 0 < *left)
     }
 }
 
-/// A change by somebody else of which the API has not told yet whether it was a boost.
+/// A change by somebody else of which it is not known yet whether it was a boost.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 struct Open {
-    /// When the size before was seen last.
+    /// When the size before was last seen.
     since: Timestamp,
     #[serde(flatten)]
     manual: Manual,
 }
 
 impl Open {
-    /// Whether it comes from the boosts among `changes`, the oldest first, and from nothing else.
+    /// Whether it was made by the boosts among `changes`, oldest first, and by nothing else.
     fn is_boost(&self, changes: &[ApiChange]) -> bool {
         let Manual { at, from, size } = self.manual;
         let mut has = from;
@@ -76,13 +76,13 @@ impl Open {
 /// What is known about the size of one resource.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Sizes {
-    /// The size in the newest record that shows one, and when that was taken.
+    /// The size in the newest record that shows one, and the time of that record.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     known: Option<(Timestamp, f64)>,
-    /// When we changed it last: the API was asked after the first and had answered by the second.
+    /// Our last change: the API was called after the first time and had answered by the second.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     ours: Option<(Timestamp, Timestamp)>,
-    /// The last change by hand.
+    /// The last manual change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     manual: Option<Manual>,
     /// Changes since then that may have been boosts.
@@ -96,13 +96,13 @@ impl Sizes {
         self.open.last().map(|open| open.manual).or(self.manual)
     }
 
-    /// Whether the API is to be asked what it did.
+    /// Whether the API needs to be asked about changes.
     pub fn is_open(&self) -> bool {
         !self.open.is_empty()
     }
 
-    /// Takes in the changes of this size, the oldest first, that the API told of at `asked`; returns the last one that is
-    /// known to have been made by hand now.
+    /// Takes in the changes of this size, oldest first, that the API reported at `asked`; returns the last one that is
+    /// now known to be manual.
     pub fn explain(&mut self, changes: &[ApiChange], asked: Timestamp) -> Option<Manual> {
         let mut by_hand = None;
         for open in std::mem::take(&mut self.open) {
@@ -126,14 +126,14 @@ impl Sizes {
         }
     }
 
-    /// Notes that we changed it after `begun` and before `done`, where nothing better is known of that change.
+    /// Notes that we changed it after `begun` and before `done`, if nothing more precise is known of that change.
     pub fn note_ours_roughly(&mut self, begun: Timestamp, done: Timestamp) {
         if self.ours.is_none_or(|(known, _)| known < begun) {
             self.ours = Some((begun, done));
         }
     }
 
-    /// The clock was set back: what lies ahead of `now` was now.
+    /// The clock was set back: what lies after `now` was now.
     pub(super) fn set_back(&mut self, now: Timestamp) {
         if let Some((at, _)) = &mut self.known {
             clock::set_back(at, now);
@@ -150,7 +150,7 @@ impl Sizes {
         }
     }
 
-    /// Takes in the size that a record taken at `at` shows; returns a change that counts as made by hand from now on.
+    /// Takes in the size in a record taken at `at`; returns a change that counts as manual from now on.
     pub fn observe(&mut self, at: Timestamp, size: f64) -> Option<Manual> {
         let mut by_hand = None;
         if let Some((known_at, known)) = self.known
@@ -170,7 +170,7 @@ impl Sizes {
         by_hand
     }
 
-    /// The same without the time of the newest record, which moves with every one.
+    /// The same without the time of the newest record, which changes with every record.
     pub(super) fn timeless(&self) -> Self {
         Self { known: self.known.map(|(_, size)| (Timestamp::UNIX_EPOCH, size)), ..self.clone() }
     }
@@ -184,7 +184,7 @@ mod tests {
         Timestamp::from_second(1_800_000_000 + seconds).unwrap()
     }
 
-    /// Records (time, size), and the times of our own changes; what was set by hand, if anything.
+    /// Records (time, size) and the times of our own changes; the expected manual change, if any.
     #[track_caller]
     fn check(records: &[(i64, f64)], ours: &[i64], want: Option<(i64, f64, f64)>) {
         let mut sizes = Sizes::default();
@@ -207,10 +207,10 @@ mod tests {
         check(&[(0, 512.0), (60, 512.0), (120, 768.0)], &[57], None);
         // Somebody takes it back.
         check(&[(0, 512.0), (60, 768.0), (120, 512.0)], &[1], Some((120, 768.0, 512.0)));
-        // The first size that is seen was not set by anybody we know of.
+        // The first known size is not a change.
         check(&[(0, 512.0)], &[], None);
         check(&[(0, 1.0), (60, 1.001)], &[], None);
-        // The API took its time: records before its answer show the old size.
+        // The API was slow: records before its answer show the old size.
         let mut sizes = Sizes::default();
         sizes.note_ours(at(1), at(41));
         for (seconds, size) in [(0, 512.0), (20, 512.0), (38, 512.0), (50, 768.0)] {
@@ -219,7 +219,7 @@ mod tests {
         assert_eq!(sizes.manual(), None);
     }
 
-    /// Changes of the API: (time, before, after), with a `b` where it was a boost or its end.
+    /// Changes by the API: (time, before, after), with a `b` for the beginning or end of a boost.
     fn told(changes: &[(i64, f64, f64, char)]) -> Vec<ApiChange> {
         let change = |(seconds, before, after, kind): &(i64, f64, f64, char)| ApiChange {
             at: at(*seconds),
@@ -233,25 +233,25 @@ mod tests {
     #[test]
     fn what_the_api_did_for_a_boost_is_nobodys_will() {
         for (records, changes, want) in [
-            // Begin, and begin and end.
+            // A beginning, and a beginning and end.
             (vec![(0, 2.0), (60, 8.0)], vec![(30, 2.0, 8.0, 'b')], None),
             (vec![(0, 2.0), (60, 8.0), (120, 2.0)], vec![(30, 2.0, 8.0, 'b'), (90, 8.0, 2.0, 'b')], None),
-            // Two boosts between two records, and one that was written down after the record.
+            // Two boosts between two records, and one that was recorded after the record.
             (vec![(0, 2.0), (60, 8.0)], vec![(20, 2.0, 4.0, 'b'), (62, 4.0, 8.0, 'b')], None),
-            // An undo, a request and a change past the API are somebody's.
+            // An undo, a request and a change past the API are manual.
             (vec![(0, 8.0), (60, 2.0)], vec![(30, 8.0, 2.0, 'u')], Some((60, 8.0, 2.0))),
             (vec![(0, 2.0), (60, 8.0)], vec![(20, 2.0, 4.0, 'o'), (30, 4.0, 8.0, 'b')], Some((60, 2.0, 8.0))),
             (vec![(0, 2.0), (60, 3.0)], vec![], Some((60, 2.0, 3.0))),
-            // A boost of another time, or to another size, explains nothing.
+            // A boost at another time or to another size explains nothing.
             (vec![(600, 2.0), (660, 8.0)], vec![(30, 2.0, 8.0, 'b')], Some((660, 2.0, 8.0))),
             (vec![(0, 2.0), (60, 6.0)], vec![(30, 2.0, 8.0, 'b')], Some((60, 2.0, 6.0))),
-            // What was set by hand before a boost is respected after it.
+            // A size set by hand before a boost is respected after it.
             (
                 vec![(0, 1.0), (60, 2.0), (120, 8.0), (180, 2.0)],
                 vec![(100, 2.0, 8.0, 'b'), (150, 8.0, 2.0, 'b')],
                 Some((60, 1.0, 2.0)),
             ),
-            // What was set by hand during a boost, too.
+            // So is one set by hand during a boost.
             (
                 vec![(0, 2.0), (60, 8.0), (120, 6.0)],
                 vec![(30, 2.0, 8.0, 'b'), (100, 8.0, 6.0, 'r')],
@@ -263,12 +263,12 @@ mod tests {
                 sizes.observe(at(*seconds), *size);
             }
             let newest = records.last().unwrap().0;
-            // Until the API can be asked, all of it counts as set by hand.
+            // Until the API can be asked, all of it counts as manual.
             assert!(sizes.is_open() && sizes.manual().is_some());
             sizes.explain(&told(&changes), at(newest + 1));
             let want = want.map(|(seconds, from, size)| Manual { at: at(seconds), from, size });
             assert_eq!(sizes.manual(), want, "{records:?} {changes:?}");
-            // It is asked again only as long as the API may not have written it down yet.
+            // It is asked again only as long as the API may not have recorded it yet.
             sizes.explain(&told(&changes), at(newest) + TOLD_AFTER);
             assert_eq!((sizes.manual(), sizes.is_open()), (want, false), "{records:?} {changes:?}");
         }
@@ -284,7 +284,7 @@ mod tests {
         assert_eq!(sizes.manual().map(|manual| manual.at), Some(at(60 * 99)));
         let text = serde_json::to_string(&sizes).unwrap();
         assert_eq!(serde_json::from_str::<Sizes>(&text).unwrap(), sizes);
-        // As the version before kept it.
+        // As stored by the previous version.
         let text = r#"{"known":["2027-01-15T08:00:00Z",2.0],
             "manual":{"at":"2027-01-15T08:00:00Z","from":1.0,"size":2.0}}"#;
         let sizes: Sizes = serde_json::from_str(text).unwrap();

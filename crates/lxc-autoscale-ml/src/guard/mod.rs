@@ -1,13 +1,12 @@
-//! What protects containers from our own decisions, and the node from theirs.
+//! Protects containers from our own decisions, and the node from containers.
 //!
-//! Everything here is a pure function of the records, the policy and the time. Per container is remembered:
-//! which shrink is being watched and what came of the last that did harm ([`revert`]), what somebody else set
-//! ([`manual`]), which boosts are on ([`boost`]), whether it leaks ([`leak`]) or runs out of memory again and again ([`oom_run`]). What must
-//! survive a restart of the daemon is [`Kept`]; the rest follows from the records.
+//! Everything here is a pure function of the records, the policy and the time. The state of a container: the shrink
+//! being watched and the last one that did harm ([`revert`]), sizes set by somebody else ([`manual`]), active boosts
+//! ([`boost`]), whether it leaks ([`leak`]) or runs out of memory repeatedly ([`oom_run`]). What must survive a restart
+//! of the daemon is [`Kept`]; the rest follows from the records.
 //!
-//! Two steps a cycle: [`ContainerGuard::observe`] takes in each record as it is read, and
-//! [`ContainerGuard::judge`] looks at what is new with the policy in force. A decision is then given a
-//! [`Guard`], and the ledger keeps that with it.
+//! Two steps per cycle: [`ContainerGuard::observe`] takes in each record as it is read, and [`ContainerGuard::judge`]
+//! judges the new ones by the policy in force. Each decision is given a [`Guard`], which the ledger stores with it.
 
 pub mod boost;
 pub mod budget;
@@ -45,54 +44,54 @@ use crate::clock;
 use crate::decide::{Policy, Resource};
 use crate::observation::Observation;
 
-/// Steps whose signs are kept: more than come in a cycle, and enough for what was before a change.
+/// Steps whose signs are kept: more than arrive in one cycle, and enough for the time before a change.
 const KEPT_STEPS: usize = 64;
-/// Steps before a change that it is compared with.
+/// Steps before a change that serve as its baseline.
 const BASELINE_STEPS: usize = 10;
 
-/// A cycle that ended before its change was noted had asked the API at most this long after it began.
+/// A cycle that ended before its change was noted called the API at most this long after it began.
 const LONGEST_CALL: SignedDuration = SignedDuration::from_mins(5);
 
-/// What is remembered of one container.
+/// The guards' state of one container.
 #[derive(Clone, Debug, Default)]
 pub struct ContainerGuard {
     kept: Kept,
     records: Records,
 }
 
-/// What follows from the records: it need not be kept where they are all read again.
+/// State that follows from the records; it is not saved when all of them are read again.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Records {
     recent: VecDeque<Signs>,
     hours: Hours,
 }
 
-/// The part of it that must survive a restart.
+/// The part of the state that must survive a restart.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Kept {
-    /// The newest record that was taken in.
+    /// The newest record taken in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     seen: Option<Timestamp>,
-    /// The newest record whose signs were judged.
+    /// The newest record judged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     judged: Option<Timestamp>,
     #[serde(default)]
     cpu: Remembered,
     #[serde(default)]
     memory: Remembered,
-    /// The memory that somebody gave it, in MiB: what it had when it was seen first, or what was set by hand since.
+    /// The memory that somebody gave it, in MiB: its first known size, or what was set by hand since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     given_mib: Option<f64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     leak: Option<Leak>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     oom_run: Option<OomRun>,
-    /// As the newest record has it.
+    /// As of the newest record.
     #[serde(default, skip_serializing_if = "Lasts::is_a_day")]
     oom_run_lasts: Lasts,
 }
 
-/// What is remembered of one resource.
+/// The state of one resource.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Remembered {
     #[serde(default)]
@@ -101,15 +100,15 @@ struct Remembered {
     shrinks: Shrinks,
     #[serde(default, skip_serializing_if = "Unpaid::is_empty")]
     unpaid: Unpaid,
-    /// The boosts that the API told of last.
+    /// The boosts last reported by the API.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     boosts: Vec<Boost>,
 }
 
-/// What the guards have to say when the size of a container is decided.
+/// The guards' state that a decision uses.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Guard {
-    /// What disturbed it in the newest step.
+    /// The disturbance in the newest step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disturbance: Option<Disturbance>,
     /// Its CPU.
@@ -118,30 +117,30 @@ pub struct Guard {
     /// Its memory.
     #[serde(default)]
     pub memory: Standing,
-    /// The leak it has.
+    /// Its present leak.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub leak: Option<Leak>,
-    /// The times in a row that it ran out of memory.
+    /// Its present series of running out of memory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oom_run: Option<OomRun>,
-    /// What the node has left for it, where that is less than it wants.
+    /// The memory that the node has left for it, if that is less than it wants.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget: Option<MemoryBudget>,
 }
 
-/// What the guards have to say about one resource.
+/// The guards' state of one resource.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Standing {
-    /// Its shrinks and what came of them.
+    /// Its shrinks and their outcome.
     #[serde(flatten)]
     pub shrinks: Shrinks,
-    /// Those that did not pay.
+    /// The shrinks that did not pay off.
     #[serde(default, skip_serializing_if = "Unpaid::is_empty")]
     pub unpaid: Unpaid,
-    /// What somebody else set it to.
+    /// The size set by somebody else.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub manual: Option<Manual>,
-    /// The largest boost that is on.
+    /// The largest active boost.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boost: Option<Boost>,
 }
@@ -155,45 +154,45 @@ pub struct Seen<'a> {
     pub cores: Option<f64>,
     /// Its memory by configuration, in MiB.
     pub memory_mib: Option<f64>,
-    /// Whether it restarted in the step.
+    /// Whether the container restarted in the step.
     pub restarted: bool,
-    /// Whether it is the first of another container that got the id.
+    /// Whether it is the first record of another container with the same id.
     pub replaced: bool,
-    /// Whether the step says nothing about it.
+    /// Whether the step was disturbed and says nothing about the container.
     pub disturbed: bool,
-    /// How long its times of running out of memory count.
+    /// How long a series of running out of memory counts.
     pub oom_run_lasts: Lasts,
 }
 
 impl Guard {
-    /// Whether there is nothing to say.
+    /// Whether there is nothing to report.
     pub fn is_silent(&self) -> bool {
         *self == Self::default()
     }
 }
 
 impl ContainerGuard {
-    /// With what was kept before a restart.
+    /// Restores the state saved before a restart.
     pub fn restored(kept: Kept) -> Self {
         Self { kept, ..Self::default() }
     }
 
-    /// What it remembers of the records.
+    /// The state that follows from the records.
     pub fn records(&self) -> &Records {
         &self.records
     }
 
-    /// Remembers these records.
+    /// Restores the state that follows from the records.
     pub fn restore_records(&mut self, records: Records) {
         self.records = records;
     }
 
-    /// What must survive a restart.
+    /// The state that must survive a restart.
     pub fn kept(&self) -> &Kept {
         &self.kept
     }
 
-    /// Takes in the next record. One that was taken in before a restart adds only what was not kept.
+    /// Takes in the next record. One that was taken in before a restart adds only what was not saved.
     pub fn observe(&mut self, seen: Seen<'_>) {
         let at = seen.observation.at;
         if seen.replaced {
@@ -208,7 +207,7 @@ impl ContainerGuard {
         };
         // During a disturbance only running out of memory counts.
         if !seen.disturbed || seen.observation.oom == Some(true) {
-            // Before the new one comes: it would double the room that all of them take.
+            // Before the push, because growing would double the memory of the queue.
             while KEPT_STEPS <= self.records.recent.len() && self.records.recent.pop_front().is_some() {}
             self.records.recent.push_back((at, Symptoms::of(seen.observation)).into());
         }
@@ -259,12 +258,12 @@ impl ContainerGuard {
         }
     }
 
-    /// Notes that we began to change it at `at`, as far as the ledger knows; nothing is watched for it.
+    /// Notes that, by the ledger, we began a change at `at`; it is not watched.
     pub fn note_ours(&mut self, resource: Resource, at: Timestamp) {
         self.kept.of_mut(resource).sizes.note_ours_roughly(at, at + LONGEST_CALL);
     }
 
-    /// Notes a change of ours that was begun at `at` and was cut off; a shrink may have happened, and is watched.
+    /// Notes a change of ours that began at `at` and was cut off; a shrink may have happened, and is watched.
     pub fn note_interrupted(&mut self, resource: Resource, at: Timestamp, from: f64, to: f64) {
         let before = self.worst_until(at);
         self.note_ours(resource, at);
@@ -273,17 +272,17 @@ impl ContainerGuard {
         }
     }
 
-    /// The boosts that are on, as the API tells them.
+    /// The active boosts, as the API reports them.
     pub fn set_boosts(&mut self, resource: Resource, boosts: Vec<Boost>) {
         self.kept.of_mut(resource).boosts = boosts;
     }
 
-    /// Whether a size was changed, and the API has not told yet whether that was a boost.
+    /// Whether a size was changed and the API has not said yet whether that was a boost.
     pub fn is_open(&self) -> bool {
         self.kept.cpu.sizes.is_open() || self.kept.memory.sizes.is_open()
     }
 
-    /// Takes in the changes of a size, the oldest first, that the API told of at `asked`.
+    /// Takes in the changes of a size, oldest first, that the API reported at `asked`.
     pub fn explain(&mut self, resource: Resource, changes: &[ApiChange], asked: Timestamp) {
         let by_hand = self.kept.of_mut(resource).sizes.explain(changes, asked);
         if let (Resource::Memory, Some(manual)) = (resource, by_hand) {
@@ -291,13 +290,13 @@ impl ContainerGuard {
         }
     }
 
-    /// The worst signs of the steps before a change that was begun at `at`.
+    /// The worst signs of the steps before a change that began at `at`.
     fn worst_until(&self, at: Timestamp) -> Symptoms {
         let before = self.records.recent.iter().rev().skip_while(|signs| at < signs.at);
         before.take(BASELINE_STEPS).map(Signs::symptoms).reduce(Symptoms::worst).unwrap_or_default()
     }
 
-    /// Judges the steps that are new by the policy in force.
+    /// Judges the new steps by the policy in force.
     pub fn judge(&mut self, policy: &Policy, now: Timestamp) {
         self.kept.set_back(now);
         self.records.hours.set_back(now);
@@ -317,7 +316,7 @@ impl ContainerGuard {
         kept.judged = kept.judged.max(newest);
     }
 
-    /// What there is to say when its size is decided at `now`.
+    /// The state for a decision at `now`.
     pub fn guard(&self, disturbance: Option<Disturbance>, now: Timestamp) -> Guard {
         let kept = &self.kept;
         Guard {
@@ -335,12 +334,12 @@ impl ContainerGuard {
 }
 
 impl Kept {
-    /// The leak it has.
+    /// Its present leak.
     pub fn leak(&self) -> Option<&Leak> {
         self.leak.as_ref()
     }
 
-    /// Whether it says the same as `other` but for how far the records were read.
+    /// Whether it equals `other` apart from how far the records were read.
     pub fn says_the_same(&self, other: &Self) -> bool {
         let timeless = |kept: &Self| Self {
             seen: None,
@@ -352,7 +351,7 @@ impl Kept {
         timeless(self) == timeless(other)
     }
 
-    /// The clock was set back: what is dated later than now would shut out everything until then.
+    /// The clock was set back: state dated later than now would block everything until then.
     fn set_back(&mut self, now: Timestamp) {
         if self.seen.max(self.judged).is_some_and(|seen| clock::ahead(seen, now).is_some()) {
             (self.seen, self.judged) = (None, None);
@@ -391,14 +390,14 @@ impl Kept {
         }
     }
 
-    /// Somebody set its memory, and no boost did.
+    /// Somebody set its memory, and it was not a boost.
     fn note_given(&mut self, manual: Manual) {
         self.given_mib = Some(manual.size);
         self.leak = None;
     }
 
-    /// The memory that somebody gave it as far as is known now, in MiB: what may have been a boost counts until the API has
-    /// told what it was.
+    /// The memory that somebody gave it, in MiB, as known now: a possible boost counts until the API has said what it
+    /// was.
     fn given_now(&self) -> Option<f64> {
         let sizes = &self.memory.sizes;
         let open = sizes.manual().filter(|_| sizes.is_open()).map(|manual| manual.size);
@@ -417,7 +416,7 @@ impl Kept {
 }
 
 impl Remembered {
-    /// Takes in the size that a record taken at `at` shows; returns what is now known to have been set by hand.
+    /// Takes in the size in a record taken at `at`; returns a change that is now known to be manual.
     fn observe_size(&mut self, at: Timestamp, size: f64) -> Option<Manual> {
         let by_hand = self.sizes.observe(at, size);
         if self.sizes.manual().is_some_and(|manual| manual.at == at) {

@@ -1,13 +1,14 @@
-//! Running out of memory again and again. Pure.
+//! Running out of memory repeatedly. Pure.
 //!
-//! A container that runs out of memory is given more within a cycle, and what it was given must not become the
-//! evidence for the next time without end: a process that takes whatever there is would be fed the node. So
-//! the answers to a run of them, none a day or more after the one before, end at a multiple of the size at the
-//! first ([`super::GuardPolicy::oom_growth_factor`]), or at what somebody gave the container where that is more: it may
-//! have been small because we made it so.
+//! A container that runs out of memory gets more within a cycle. These growths must not become the evidence for the
+//! next ones without end: a process that takes whatever there is would get the whole node. So the answers to a run, in
+//! which each time follows the one before within a day, end at a multiple of the size at the first
+//! ([`super::GuardPolicy::oom_growth_factor`]), or at what somebody gave the container if that is more: it may have
+//! been small because we made it so.
 //!
-//! What comes once a week is sized by what it had in the weeks before, which may have been such an answer. So while memory is
-//! sized for that, the run of weeks ago goes on: else each week would begin with what the last one ended with.
+//! A weekly peak is sized by what the container had in the weeks before, which may have been such an answer. So while
+//! memory is sized for a weekly peak, the run of weeks ago continues: otherwise each week would begin at the size at
+//! which the last one ended.
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -15,9 +16,9 @@ use serde::{Deserialize, Serialize};
 use crate::clock;
 use crate::recommend::ContainerModel;
 
-/// A day without one ends a run.
+/// A day without running out of memory ends a run.
 const ENDS_AFTER: SignedDuration = SignedDuration::from_hours(24);
-/// So long what happened in a week may size another one: four weeks and a day.
+/// How long a week can influence the size of another one: four weeks and a day.
 const COMES_BACK_WITHIN: SignedDuration = SignedDuration::from_hours(29 * 24);
 
 /// How long a run counts after its last time.
@@ -27,24 +28,24 @@ pub enum Lasts {
     /// A day.
     #[default]
     ADay,
-    /// Four weeks and a day: memory is sized for what comes at this time of the week.
+    /// Four weeks and a day: memory is sized for a weekly peak at this time.
     Weeks,
 }
 
 impl Lasts {
-    /// For a container that is sized by this model.
+    /// For a container sized by this model.
     pub fn of(model: &ContainerModel) -> Self {
         if model.memory_comes_weekly() { Self::Weeks } else { Self::ADay }
     }
 
-    /// Whether it is the usual.
+    /// Whether it is the default.
     #[expect(clippy::trivially_copy_pass_by_ref, reason = "asked by serde")]
     pub(super) fn is_a_day(&self) -> bool {
         *self == Self::ADay
     }
 }
 
-/// Times in a row that a container ran out of memory.
+/// A series of times that a container ran out of memory.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct OomRun {
     /// The first.
@@ -53,15 +54,16 @@ pub struct OomRun {
     pub last: Timestamp,
     /// The memory limit at the first, in MiB.
     pub base_mib: f64,
-    /// How often.
+    /// The number of times.
     pub times: u32,
-    /// The memory that somebody gave it, in MiB, by what is known when a size is decided.
+    /// The memory that somebody gave it, in MiB, as known when a size is decided.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub given_mib: Option<f64>,
 }
 
 impl OomRun {
-    /// The run after the container ran out of memory at `at`, under this limit; `run` is the one that counts then.
+    /// The run after the container ran out of memory at `at`, with this limit; `run` is the one that counted until
+    /// then.
     pub fn after(run: Option<Self>, at: Timestamp, limit_mib: f64) -> Self {
         match run {
             Some(run) => Self { last: at, times: run.times.saturating_add(1), ..run },
@@ -69,13 +71,13 @@ impl OomRun {
         }
     }
 
-    /// The clock was set back: what lies ahead of `now` was now.
+    /// The clock was set back: what lies after `now` was now.
     pub(super) fn set_back(&mut self, now: Timestamp) {
         clock::set_back(&mut self.since, now);
         clock::set_back(&mut self.last, now);
     }
 
-    /// Whether it still goes on, or has come back with what comes once a week.
+    /// Whether it still counts, or counts again because of a weekly peak.
     pub fn counts(&self, now: Timestamp, lasts: Lasts) -> bool {
         let at_most = match lasts {
             Lasts::ADay => ENDS_AFTER,
@@ -84,7 +86,7 @@ impl OomRun {
         now.duration_since(self.last) < at_most
     }
 
-    /// The most memory the container is given, in MiB.
+    /// The most memory the container may get, in MiB.
     pub fn most_mib(&self, factor: f64) -> f64 {
         (self.base_mib * factor).max(self.given_mib.unwrap_or_default())
     }
@@ -107,7 +109,7 @@ mod tests {
         assert!(run.counts(at(66), Lasts::ADay) && !run.counts(at(67), Lasts::ADay));
         assert!(run.counts(at(43 + 28 * 24), Lasts::Weeks) && !run.counts(at(43 + 29 * 24), Lasts::Weeks));
         assert!((OomRun::after(None, at(67), 1000.0).base_mib - 1000.0).abs() < 1e-9);
-        // What somebody gave it may be had again, however little we had left it with.
+        // It may get back what somebody gave it, however small we made it.
         let most = |given| OomRun { given_mib: Some(given), ..run }.most_mib(4.0);
         assert!((most(8192.0) - 8192.0).abs() < 1e-9 && (most(512.0) - 2048.0).abs() < 1e-9);
     }

@@ -1,4 +1,4 @@
-//! What the guards remember of all containers.
+//! The guards' state of all containers.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,20 +14,20 @@ use crate::guard::leak::Leak;
 use crate::history::{ContainerHistory, History};
 use crate::policy::Policies;
 
-/// What was kept of each container.
+/// The saved state of each container.
 pub type KeptGuards = BTreeMap<Vmid, Kept>;
 
 /// The guards of all containers.
 #[derive(Debug, Default)]
 pub struct Register {
     containers: BTreeMap<Vmid, ContainerGuard>,
-    /// The newest record that was taken in, since the daemon started.
+    /// The newest record taken in since the daemon started.
     taken: BTreeMap<Vmid, Timestamp>,
-    /// Leaks that were told already.
+    /// Leaks already reported.
     told: BTreeMap<Vmid, Timestamp>,
 }
 
-/// A leak that has not been told yet.
+/// A leak that has not been reported yet.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NewLeak {
     /// The container.
@@ -39,7 +39,7 @@ pub struct NewLeak {
 }
 
 impl Register {
-    /// With what was kept before a restart, and when we changed what.
+    /// Restores the state saved before a restart, with our last changes.
     pub fn restored(kept: KeptGuards, changes: &BTreeMap<Vmid, LastChanges>) -> Self {
         let told = kept.iter().filter_map(|(id, kept)| Some((*id, kept.leak()?.noticed))).collect();
         let mut containers: BTreeMap<Vmid, ContainerGuard> =
@@ -58,12 +58,12 @@ impl Register {
         Self { containers, taken: BTreeMap::new(), told }
     }
 
-    /// What is remembered of the records of a container.
+    /// The state that follows from the records of a container.
     pub fn records(&self, id: Vmid) -> Option<&Records> {
         self.containers.get(&id).map(ContainerGuard::records)
     }
 
-    /// Remembers the records of a container up to the newest one of the history.
+    /// Restores the state from the records of a container up to the newest one of the history.
     pub fn restore_records(&mut self, id: Vmid, records: Option<Records>, newest: Timestamp) {
         self.taken.insert(id, newest);
         if let Some(records) = records {
@@ -71,7 +71,7 @@ impl Register {
         }
     }
 
-    /// Takes in the records that a snapshot brought.
+    /// Takes in the records of the newest snapshot.
     pub fn take(&mut self, history: &History) {
         for (id, container) in history.containers() {
             let at = container.observation.at;
@@ -83,17 +83,17 @@ impl Register {
         }
     }
 
-    /// Forgets the containers that the history has forgotten, and judges the steps that are new.
+    /// Forgets containers that the history has forgotten, and judges the new steps.
     pub fn judge(&mut self, history: &History, now: Timestamp, policies: &Policies) {
         let known: BTreeSet<Vmid> = history.containers().map(|(id, _)| id).collect();
-        // Before the first record is read nothing is known, and nothing of it is wrong.
+        // Before the first record nothing is known of any container, and nothing must be forgotten.
         if history.newest().is_some() {
             self.containers.retain(|id, _| known.contains(id));
             self.taken.retain(|id, _| known.contains(id));
             self.told.retain(|id, _| known.contains(id));
         }
         for (id, guard) in &mut self.containers {
-            // One that the history does not know has nothing to be judged.
+            // A container that the history does not know has no steps to judge.
             if let Some(in_force) = policies.get(id) {
                 guard.judge(&in_force.policy, now);
             }
@@ -107,14 +107,14 @@ impl Register {
         }
     }
 
-    /// Notes a change that was asked for at `at` and may have been made.
+    /// Notes a change that was requested at `at` and may have been made.
     pub fn note_interrupted(&mut self, id: Vmid, decision: &Decision, at: Timestamp) {
         if let (Some(from), Some(to)) = (decision.from, decision.to) {
             self.containers.entry(id).or_default().note_interrupted(decision.resource, at, from, to);
         }
     }
 
-    /// Takes in all boosts that are on, as the API tells them.
+    /// Takes in all active boosts, as the API reports them.
     pub fn take_boosts(&mut self, boosts: &[BoostInfo]) {
         for (id, guard) in &mut self.containers {
             for resource in [Resource::Cpu, Resource::Memory] {
@@ -126,13 +126,12 @@ impl Register {
         }
     }
 
-    /// The containers of which a size was changed by somebody else, as long as the API has not told whether that was a
-    /// boost.
+    /// The containers with a size changed by somebody else of which it is not known yet whether that was a boost.
     pub fn unexplained(&self) -> Vec<Vmid> {
         self.containers.iter().filter(|(_, guard)| guard.is_open()).map(|(id, _)| *id).collect()
     }
 
-    /// Takes in what the API's ledger told of a container at `asked`, the newest first.
+    /// Takes in what the API's ledger said about a container at `asked`, newest first.
     pub fn explain(&mut self, id: Vmid, history: &History, page: &[LedgerEntry], asked: Timestamp) {
         let Some(guard) = self.containers.get_mut(&id) else { return };
         let has = history.container(id).and_then(ContainerHistory::configuration).map(Allocation::from);
@@ -141,18 +140,18 @@ impl Register {
         }
     }
 
-    /// What there is to say about one container.
+    /// The guards' state for a decision about one container.
     pub fn guard(&self, id: Vmid, container: &ContainerHistory, now: Timestamp) -> Guard {
         let guard = self.containers.get(&id);
         guard.map(|guard| guard.guard(container.disturbance.clone(), now)).unwrap_or_default()
     }
 
-    /// What must survive a restart.
+    /// The state that must survive a restart.
     pub fn kept(&self) -> impl Iterator<Item = (Vmid, &Kept)> {
         self.containers.iter().map(|(id, guard)| (*id, guard.kept()))
     }
 
-    /// The leaks that were noticed since the last call.
+    /// The leaks found since the last call.
     pub fn new_leaks(&mut self, history: &History) -> Vec<NewLeak> {
         let mut new = Vec::new();
         for (id, guard) in &self.containers {

@@ -1,15 +1,14 @@
-//! Watches what comes of a shrink, undoes it when the container is worse off, and does not try again soon.
+//! Watches the effect of a shrink, undoes it when the container is worse off, and does not try again soon.
 //!
-//! A shrink of memory is a question to the kernel that nothing measured can answer beforehand: how much of the
-//! page cache was worth its place shows only when it is gone. So every shrink is a **probe**. For some
-//! measurements after it ([`GuardPolicy::watch_samples`], at least [`GuardPolicy::watch_seconds`]) the signs of
-//! shortage are compared with those before it, and meanwhile the container is not shrunk again. If one of them
-//! is worse ([`super::symptom`]), the former size is given back at once, without a cool-down. The CPU goes
-//! the same way.
+//! No measurement tells beforehand what a shrink of memory will do: how much of the page cache was useful shows only
+//! when it is gone. So every shrink is a **probe**. For some measurements after it ([`GuardPolicy::watch_samples`], at
+//! least [`GuardPolicy::watch_seconds`]) the signs of shortage are compared with those before it, and the container is
+//! not shrunk again meanwhile. If one of them is worse ([`super::symptom`]), the former size is restored at once,
+//! without a cool-down. The CPU is treated the same way.
 //!
-//! After a probe that failed the next shrink waits for twice the cool-down, then four times, and so on up to
-//! [`GuardPolicy::max_backoff_seconds`] (CPU: [`GuardPolicy::max_cpu_backoff_seconds`]), until a probe does no harm; and
-//! memory does not come down beyond halfway to the size that failed for [`GuardPolicy::remember_seconds`].
+//! After a failed probe the next shrink waits for twice the cool-down, then four times, and so on up to
+//! [`GuardPolicy::max_backoff_seconds`] (CPU: [`GuardPolicy::max_cpu_backoff_seconds`]), until a probe does no harm;
+//! and for [`GuardPolicy::remember_seconds`] memory does not shrink beyond halfway to the size that failed.
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -20,13 +19,12 @@ use super::symptom::{Symptom, Symptoms};
 use crate::clock;
 use crate::decide::Resource;
 
-/// An undo that could not be carried out for this long (a lock, a full node) is not tried any more: what it
-/// was about is past.
+/// An undo that could not be carried out for this long (a lock, a full node) is given up: its reason is past.
 const UNDO_EXPIRES: SignedDuration = SignedDuration::from_hours(1);
-/// Doubling more often than this is beyond any longest wait.
+/// More doublings than this exceed any longest wait.
 const MOST_DOUBLINGS: u32 = 20;
 
-/// A shrink whose consequences are being watched.
+/// A shrink that is being watched.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Watch {
     /// When it was made.
@@ -41,27 +39,27 @@ pub struct Watch {
     pub samples: u32,
 }
 
-/// A shrink that did harm, and what follows from it.
+/// A harmful shrink and its consequences.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Failure {
-    /// When that was noticed.
+    /// When the harm was noticed.
     pub at: Timestamp,
-    /// The largest size that proved too small lately, in cores or MiB.
+    /// The largest size that recently proved too small, in cores or MiB.
     pub size: f64,
-    /// No shrink below this until it is forgotten: halfway up to the size that was given back, so that the
-    /// next probe halves what is not known.
+    /// No shrink below this until it is forgotten: halfway up to the size that was restored, so that the next probe
+    /// halves the unknown range.
     pub least: f64,
     /// What got worse.
     pub symptom: Symptom,
-    /// How many shrinks did harm, one after the other; 0 after one that did none.
+    /// How many shrinks in a row did harm; 0 after one that did none.
     pub count: u32,
-    /// No shrink before.
+    /// No shrink before this time.
     pub retry_at: Timestamp,
-    /// From when on the size may be tried again.
+    /// When the size may be tried again.
     pub forget_at: Timestamp,
 }
 
-/// A size that is to be given back.
+/// A size to restore.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Undo {
     /// The size, in cores or MiB.
@@ -72,29 +70,29 @@ pub struct Undo {
     pub since: Timestamp,
 }
 
-/// What is remembered of the shrinks of one resource.
+/// The state of the shrinks of one resource.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Shrinks {
     /// The last one, while it is watched.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub watch: Option<Watch>,
-    /// The last one, while somebody else's size is in force in its place, as that of a boost.
+    /// The last one, while a size set by somebody else is in force instead, such as that of a boost.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resting: Option<Watch>,
-    /// The last one that did harm.
+    /// The last harmful one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
-    /// The one that is to be undone.
+    /// The one to be undone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub undo: Option<Undo>,
 }
 
-/// What the consequences of a shrink are judged by.
+/// The rules by which a shrink is judged.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules<'a> {
     /// The thresholds.
     pub guard: &'a GuardPolicy,
-    /// What is watched.
+    /// The resource that is watched.
     pub resource: Resource,
     /// The cool-down of a shrink, in seconds.
     pub cooldown_seconds: u64,
@@ -103,7 +101,7 @@ pub struct Rules<'a> {
 impl Shrinks {
     /// Notes a change of size at `at`; `before` are the worst signs of the time before it.
     pub fn note_change(&mut self, at: Timestamp, from: f64, to: f64, before: Symptoms) {
-        // A growth ends the watch: what comes now is not the shrink's doing any more.
+        // A growth ends the watch: later symptoms are not caused by the shrink.
         self.watch = (to < from).then_some(Watch { changed_at: at, from, to, before, samples: 0 });
         self.resting = None;
         if self.undo.is_some_and(|undo| undo.size <= to) {
@@ -111,8 +109,8 @@ impl Shrinks {
         }
     }
 
-    /// Somebody else's size is in force since the record taken at `at`: what a shrink did does not show under it. The watch
-    /// begins anew when the size that is watched is back.
+    /// A size set by somebody else is in force since the record taken at `at`: it hides the effect of a shrink. The
+    /// watch starts anew when the watched size is back.
     pub(super) fn note_others(&mut self, at: Timestamp, size: f64) {
         let is_back = |watch: &Watch| (watch.to - size).abs() < SAME;
         match self.resting.filter(is_back) {
@@ -124,7 +122,7 @@ impl Shrinks {
         }
     }
 
-    /// The clock was set back: what lies ahead of `now` was now, and lasts as long from then on as it would have.
+    /// The clock was set back: what lies after `now` was now, and lasts as long from then on as it would have.
     pub(super) fn set_back(&mut self, now: Timestamp) {
         for watch in self.watch.iter_mut().chain(&mut self.resting) {
             clock::set_back(&mut watch.changed_at, now);
@@ -187,25 +185,25 @@ impl Shrinks {
         });
     }
 
-    /// The failure because of which no shrink is made at `now`, with the time that remains, in seconds.
+    /// The failure that forbids a shrink at `now`, with the remaining time, in seconds.
     pub fn backing_off(&self, now: Timestamp) -> Option<(Failure, u64)> {
         let failure = self.failure?;
         let left = u64::try_from(failure.retry_at.duration_since(now).as_secs()).unwrap_or(0);
         (0 < left).then_some((failure, left))
     }
 
-    /// The failure whose size is not to be tried again yet.
+    /// The failure whose size must not be tried again yet.
     pub fn remembered(&self, now: Timestamp) -> Option<Failure> {
         self.failure.filter(|failure| now < failure.forget_at)
     }
 }
 
-/// A cool-down that was doubled so many times, and is not longer than the longest.
+/// The cool-down doubled so many times, at most the longest.
 pub(super) fn doubled(cooldown_seconds: u64, times: u32, longest_seconds: u64) -> u64 {
     cooldown_seconds.saturating_mul(1 << times.min(MOST_DOUBLINGS)).min(longest_seconds)
 }
 
-/// `seconds` after `at`; the end of time where that is beyond it.
+/// `seconds` after `at`; the end of time if it is later than that.
 fn later(at: Timestamp, seconds: u64) -> Timestamp {
     let seconds = SignedDuration::from_secs(i64::try_from(seconds).unwrap_or(i64::MAX));
     at.checked_add(seconds).unwrap_or(Timestamp::MAX)
@@ -227,7 +225,7 @@ mod tests {
         Symptoms { memory_pressure_percent: Some(percent), ran_out: Some(false), ..Symptoms::default() }
     }
 
-    /// A shrink at 0 from 1000 to 750, then one measurement a minute.
+    /// A shrink from 1000 to 750 at 0, then one measurement a minute.
     fn after(pressures: &[f64]) -> Shrinks {
         let (guard, mut shrinks) = (GuardPolicy::default(), Shrinks::default());
         shrinks.note_change(at(0), 1000.0, 750.0, pressure(0.3));
@@ -248,7 +246,7 @@ mod tests {
             shrinks.observe(at(second), &pressure(0.0), rules(&guard));
         }
         assert!(shrinks.watch.is_some());
-        // Nor are measurements that tell nothing.
+        // Nor are measurements without information.
         shrinks.observe(at(4000), &Symptoms::default(), rules(&guard));
         assert_eq!(shrinks.watch.unwrap().samples, 19);
         shrinks.observe(at(4060), &pressure(0.0), rules(&guard));
@@ -292,7 +290,7 @@ mod tests {
             now += 90_000;
         }
         assert_eq!(waits, [3600, 7200, 14_400, 28_800, 57_600, 86_400, 86_400, 86_400]);
-        // The CPU is tried again sooner: what too little of it costs is waiting.
+        // The CPU is tried again sooner: too little of it only costs waiting.
         let cpu = Rules { resource: Resource::Cpu, cooldown_seconds: 600, ..rules(&guard) };
         let throttled = Symptoms { throttled_percent: Some(50.0), ..Symptoms::default() };
         let mut of_cpu = Shrinks::default();
@@ -303,7 +301,7 @@ mod tests {
             cpu_waits.push(of_cpu.backing_off(at(time + 60)).unwrap().1);
         }
         assert_eq!(cpu_waits, [1200, 2400, 3600, 3600]);
-        // A failure of which nobody remembers the size any more begins a new series.
+        // A failure whose size is forgotten starts a new series.
         now += 8 * 86_400;
         shrinks.note_change(at(now), 1000.0, 750.0, pressure(0.0));
         shrinks.observe(at(now + 60), &pressure(9.0), rules(&guard));
@@ -351,7 +349,7 @@ mod tests {
             now += 90_000;
         }
         assert_eq!(waits, [Some(3600), Some(7200), None, Some(3600)]);
-        // The size that failed is remembered all the same.
+        // The failed size is remembered all the same.
         assert!((shrinks.remembered(at(now)).unwrap().size - 750.0).abs() < 1e-9);
     }
 

@@ -1,14 +1,14 @@
-//! The signs of one step in little room.
+//! The signs of one step, stored compactly.
 //!
-//! Dozens of steps are remembered of each container, and an `Option` of a number takes twice the room of the number: of two
-//! hundred containers that is half a MiB. So what is unknown is NaN here.
+//! Dozens of steps are kept per container, and an `Option` of a number takes twice the space of the number: half a MiB
+//! for two hundred containers. So unknown values are NaN here.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::symptom::Symptoms;
 
-/// A step and its signs; stored as the two.
+/// A step and its signs; serialised as a pair of both.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 #[serde(from = "(Timestamp, Symptoms)", into = "(Timestamp, Symptoms)")]
 pub(super) struct Signs {
@@ -20,7 +20,7 @@ pub(super) struct Signs {
 }
 
 impl Signs {
-    /// What they are.
+    /// The signs.
     pub(super) fn symptoms(&self) -> Symptoms {
         let known = self.numbers.map(|number| (!number.is_nan()).then_some(number));
         let [
@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     proptest! {
-        /// And what an earlier version wrote is read.
+        /// Text of an earlier version can be read, too.
         #[test]
         fn they_are_what_they_were_and_are_stored_as_they_were(
             ran_out: Option<bool>,

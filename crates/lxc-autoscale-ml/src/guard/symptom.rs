@@ -1,9 +1,9 @@
-//! Signs that a container has too little of something, and whether they are worse than before. Pure.
+//! Signs that a container lacks a resource, and whether they are worse than before. Pure.
 //!
-//! What counts after a shrink is not whether a container waits, but whether it waits **more than it did**: a
-//! container that always swaps is no worse off for a shrink that changes nothing about it. So each sign is
-//! compared with the worst that was seen of it before the change, and the rise must exceed what the policy
-//! states. A sign that was not known before is compared with none at all: the doubt goes to the container.
+//! After a shrink it does not matter whether a container waits, but whether it waits **more than before**: one that
+//! always swaps is no worse off for a shrink that does not change that. So each sign is compared with its worst value
+//! before the change, and must rise by more than the policy allows. A sign that was unknown before is compared with
+//! zero: doubt counts in the container's favour.
 
 use std::fmt;
 
@@ -13,9 +13,9 @@ use super::config::GuardPolicy;
 use crate::decide::Resource;
 use crate::observation::Observation;
 
-/// Use above this part of the CPU limit makes the limit the likely cause of waiting.
+/// Usage above this part of the CPU limit makes the limit the likely cause of waiting.
 const NEAR_CPU_LIMIT: f64 = 0.8;
-/// Use above this part of the CPU limit stands at the limit.
+/// Usage above this part of the CPU limit is at the limit.
 const AT_CPU_LIMIT: f64 = 0.97;
 
 /// The signs of one step; `None` is unknown.
@@ -27,16 +27,16 @@ pub struct Symptoms {
     /// Share of the time in which some task waited for memory, in percent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_pressure_percent: Option<f64>,
-    /// Memory that was dropped and read again, in MiB/s.
+    /// Memory that was evicted and read again, in MiB/s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub read_back_mib_per_second: Option<f64>,
-    /// Share of the enforcement periods in which the CPU limit was hit, in percent.
+    /// Share of the enforcement periods that were throttled, in percent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub throttled_percent: Option<f64>,
     /// Share of the time in which some task waited for a CPU, in percent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu_pressure_percent: Option<f64>,
-    /// CPU use as a part of the limit.
+    /// CPU usage as a part of the limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu_limit_used: Option<f64>,
 }
@@ -51,31 +51,31 @@ pub enum Symptom {
     MemoryPressure {
         /// Now.
         percent: f64,
-        /// At most, before.
+        /// The worst value before.
         before: f64,
     },
     /// Memory is read back, in MiB/s.
     ReadBack {
         /// Now.
         mib_per_second: f64,
-        /// At most, before.
+        /// The worst value before.
         before: f64,
     },
-    /// The CPU limit is hit, in percent of the periods.
+    /// The CPU is throttled, in percent of the periods.
     Throttled {
         /// Now.
         percent: f64,
-        /// At most, before.
+        /// The worst value before.
         before: f64,
     },
     /// Tasks wait for a CPU, in percent of the time.
     CpuPressure {
         /// Now.
         percent: f64,
-        /// At most, before.
+        /// The worst value before.
         before: f64,
     },
-    /// All of the CPU is used, and nothing tells whether more is wanted.
+    /// All of the CPU is used, and no sign tells whether more is wanted.
     AtCpuLimit,
 }
 
@@ -110,7 +110,7 @@ impl Symptoms {
         }
     }
 
-    /// Whether they tell anything about `resource`.
+    /// Whether they say anything about `resource`.
     pub fn speak_of(&self, resource: Resource) -> bool {
         match resource {
             Resource::Cpu => {
@@ -122,7 +122,7 @@ impl Symptoms {
         }
     }
 
-    /// What is worse than `before` by more than the policy allows; the gravest.
+    /// The gravest sign that is worse than `before` by more than the policy allows.
     pub fn worse_than(&self, before: &Self, resource: Resource, policy: &GuardPolicy) -> Option<Symptom> {
         match resource {
             Resource::Cpu => self.worse_cpu(before, policy),
@@ -178,7 +178,7 @@ impl Symptoms {
     }
 }
 
-/// A value and the one before it, where it rose by more than `most`.
+/// A value and the one before it, if it rose by more than `most`.
 fn rise(now: Option<f64>, before: Option<f64>, most: f64) -> Option<(f64, f64)> {
     let (now, before) = (now?, before.unwrap_or(0.0));
     (before + most < now).then_some((now, before))
@@ -251,14 +251,14 @@ mod tests {
             cpu,
             Some("its CPU was held back in 16 % of the periods instead of 5 %"),
         );
-        // The same waiting for a CPU is the node's fault far below the limit, and the limit's near it.
+        // Far below the limit, waiting for a CPU is caused by the node, near it by the limit.
         check(|now| now.cpu_pressure_percent = Some(60.0), cpu, None);
         check(
             |now| (now.cpu_pressure_percent, now.cpu_limit_used) = (Some(60.0), Some(0.9)),
             cpu,
             Some("its tasks waited for a CPU 60 % of the time instead of 10 %"),
         );
-        // Without any sign of waiting, use that stands at the limit is one.
+        // Without any sign of waiting, usage at the limit is one.
         check(|now| now.cpu_limit_used = Some(1.0), cpu, None);
         check(
             |now| (now.cpu_pressure_percent, now.cpu_limit_used) = (None, Some(1.0)),
@@ -274,7 +274,7 @@ mod tests {
             assert!(!unknown.speak_of(resource));
             assert_eq!(unknown.worse_than(&calm(), resource, &GuardPolicy::default()), None);
         }
-        // What was not known before the shrink is held against it.
+        // A sign that was unknown before the shrink counts against it.
         let mut now = calm();
         now.memory_pressure_percent = Some(3.0);
         assert!(now.worse_than(&unknown, Resource::Memory, &GuardPolicy::default()).is_some());

@@ -1,4 +1,4 @@
-//! Tells people what the guards noticed, by way of the notification queue.
+//! Notifies people of the guards' findings through the notification queue.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use lxc_autoscale_core::notification::{Kind, Notification, NotificationId, Sever
 
 use super::NewLeak;
 
-/// The notification about a leak that was noticed at `now`.
+/// The notification about a leak noticed at `now`.
 pub fn of_leak(new: &NewLeak, now: Timestamp) -> Notification {
     let (time, leak) = (RecordTime::utc(now), &new.leak);
     let name = new.name.as_deref().map(|name| format!(" {name}")).unwrap_or_default();

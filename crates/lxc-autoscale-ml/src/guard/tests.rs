@@ -1,4 +1,4 @@
-//! The memory of one container over its records.
+//! The guards' state of one container over its records.
 
 use super::*;
 
@@ -46,7 +46,7 @@ fn shrunk(pressures: &[f64]) -> ContainerGuard {
 fn a_watch_goes_on_after_a_restart_where_it_stood() {
     let whole = shrunk(&[0.0, 0.0, 0.0, 8.0]);
     assert_eq!(whole.guard(None, at(2000)).memory.shrinks.undo.map(|undo| undo.size), Some(1024.0));
-    // The daemon restarts after two of the four and reads all records again.
+    // The daemon restarts after two of the four measurements and reads all records again.
     let text = serde_json::to_string(shrunk(&[0.0, 0.0]).kept()).unwrap();
     let mut restarted = ContainerGuard::restored(serde_json::from_str(&text).unwrap());
     for minute in 0..14 {
@@ -85,7 +85,7 @@ fn a_disturbed_step_is_no_sign_of_harm_and_running_out_of_memory_always_is() {
     assert_eq!(shrinks.undo.map(|undo| undo.symptom), Some(symptom::Symptom::OutOfMemory));
 }
 
-/// After forty hours of 12 MiB more in each.
+/// After forty hours, each with 12 MiB more.
 fn leaking() -> ContainerGuard {
     let mut guard = ContainerGuard::default();
     for step in 0..40 * 12 {
@@ -111,14 +111,14 @@ fn somebody_who_sets_the_size_of_a_leaking_container_lifts_its_cap() {
     let observation = observation(300 * 480, 780.0, 0.0);
     guard.observe(Seen { memory_mib: Some(4096.0), ..seen(&observation) });
     assert_eq!(guard.guard(None, at(300 * 480)).memory.manual.map(|manual| manual.size), Some(4096.0));
-    // At once, by what it was given; and it is no leak any more when the API says that no boost did it.
+    // At once, by the memory it was given; it is no leak any more when the API says that no boost did it.
     let leak = guard.guard(None, at(300 * 480)).leak.unwrap();
     assert!((leak.most_mib(50.0) - 4096.0).abs() < 1e-9);
     guard.explain(Resource::Memory, &[], at(300 * 482));
     assert_eq!(guard.kept().leak(), None);
 }
 
-/// The beginning and the end of a boost, as the API tells them.
+/// The beginning and the end of a boost, as the API reports them.
 fn boost(begin: i64, end: i64, base: f64, size: f64) -> [ApiChange; 2] {
     let change = |seconds, before, after| ApiChange {
         at: at(seconds),
@@ -152,7 +152,7 @@ fn a_clock_that_was_set_back_shuts_nothing_out() {
     assert_eq!(guard.kept().seen, Some(at(-90_000)));
 }
 
-/// An undone shrink makes the next wait by itself, as long as its own keys say.
+/// An undone shrink delays the next one by the back-off alone, not also as unpaid.
 #[test]
 fn an_undone_shrink_is_none_that_did_not_pay() {
     for (seen_after, want) in [(&[0.0, 9.0][..], None), (&[0.0, 0.0], Some((1, 3600 - 60)))] {
@@ -164,7 +164,7 @@ fn an_undone_shrink_is_none_that_did_not_pay() {
     }
 }
 
-/// What was to last for hours lasts for hours, and not until the clock is there again.
+/// After the clock was set back, state lasts as long as before, not until the clock catches up.
 #[test]
 fn what_was_remembered_before_a_clock_was_set_back_lasts_no_longer_for_it() {
     let day = 86_400;
@@ -191,7 +191,7 @@ fn what_was_remembered_before_a_clock_was_set_back_lasts_no_longer_for_it() {
     let later = standing(&guard, now + day);
     assert_eq!(later.memory.manual.and_then(|manual| manual.left(86_400, at(now + day))), None);
     assert_eq!(later.oom_run, None);
-    // What is done now is known to be ours, and what is measured now is seen.
+    // A change made now is known to be ours, and a measurement made now is used.
     guard.note_change(Resource::Memory, (at(now), at(now + 1)), 2048.0, 1536.0);
     let after = observation(now + 60, 500.0, 0.0);
     guard.observe(Seen { memory_mib: Some(1536.0), cores: Some(2.0), ..seen(&after) });
@@ -202,14 +202,14 @@ fn what_was_remembered_before_a_clock_was_set_back_lasts_no_longer_for_it() {
     assert_eq!(guard.records().recent.len(), 1);
 }
 
-/// Nobody knows whether it happened, so it is held against what was before it.
+/// It is not known whether it happened, so it is compared with the time before it.
 #[test]
 fn a_shrink_that_was_cut_off_is_compared_with_the_time_before_it() {
     let mut guard = ContainerGuard::default();
     for minute in 0..10 {
         guard.observe(seen(&observation(60 * minute, 500.0, 7.0)));
     }
-    // The next daemon has read what came after it already.
+    // The next daemon has already read later records.
     guard.observe(seen(&observation(600, 500.0, 30.0)));
     guard.note_interrupted(Resource::Memory, at(550), 1024.0, 768.0);
     let watch = guard.kept().memory.shrinks.watch.unwrap();
@@ -257,7 +257,7 @@ fn check_most(records: &[(f64, bool)], ours: &[i64], want: f64) {
         let mut observation = observation(60 * minute, 50.0, 0.0);
         (observation.memory_limit_mib, observation.oom) = (Some(*size), Some(*ran_out));
         guard.observe(Seen { memory_mib: Some(*size), ..seen(&observation) });
-        // What is kept survives a restart.
+        // It survives a restart.
         let text = serde_json::to_string(guard.kept()).unwrap();
         assert_eq!(serde_json::from_str::<Kept>(&text).unwrap(), *guard.kept());
     }
@@ -267,11 +267,11 @@ fn check_most(records: &[(f64, bool)], ours: &[i64], want: f64) {
 
 #[test]
 fn what_somebody_gave_it_may_be_had_again() {
-    // We made it small, and it ran out: four times what we left it with is less than it had.
+    // We made it small, and it ran out: four times that size is less than it had.
     check_most(&[(1024.0, false), (128.0, false), (128.0, true)], &[30], 1024.0);
-    // It was small when we met it.
+    // It was small when first seen.
     check_most(&[(128.0, false), (128.0, true)], &[], 512.0);
-    // Somebody meant it to be small.
+    // Somebody made it small on purpose.
     check_most(&[(1024.0, false), (128.0, false), (128.0, true)], &[], 512.0);
     check_most(&[(1024.0, false), (256.0, false), (128.0, false), (128.0, true)], &[30], 512.0);
 }

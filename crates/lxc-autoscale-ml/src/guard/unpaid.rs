@@ -1,9 +1,9 @@
-//! Shrinks that were taken back before they were worth making.
+//! Shrinks that were reversed before they paid off.
 //!
-//! A load that comes and goes by chance makes a container smaller and larger all day: each shrink looks right, and is taken
-//! back within minutes by the next growth. What shrinks saved until then is the share of the size that was given back
-//! times the hours that it was. Where that is less than half an hour, the next shrink waits for twice the
-//! cool-down, then four times, and so on up to `scaling.guard.max_unpaid_seconds`; shrinks that paid halve the count.
+//! A load that comes and goes at random makes a container smaller and larger all day: each shrink looks right, and is
+//! reversed within minutes by the next growth. The saving until then is the share of the size that was given back times
+//! the hours. If it is less than half an hour, the next shrink waits for twice the cool-down, then four times, and so
+//! on up to `scaling.guard.max_unpaid_seconds`; shrinks that paid off halve the count.
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -12,11 +12,19 @@ use super::manual::SAME;
 use super::revert::doubled;
 use crate::clock;
 
+<<<<<<< HEAD
 /// What shrinks must have saved, in hours of the whole size: one by a half must last for an hour, one by a tenth for five.
 /// A quarter leaves 8 % more changes on ten recorded machines, at half of the price (0.5 instead of 1 % of the cost).
 pub(crate) const LEAST_PAID_HOURS: f64 = 0.5;
 /// More is not counted: of the shortest usual cool-down, ten minutes, eight doublings are nearly two days, and each time that
 /// shrinks paid must show.
+=======
+/// What shrinks must save, in hours of the whole size: one by a half must last for an hour, one by a tenth for five. A
+/// quarter leaves 8 % more changes on ten recorded machines, at half of the price (0.5 instead of 1 % of the cost).
+const LEAST_SAVED_HOURS: f64 = 0.5;
+/// Upper bound of the count: of the shortest usual cool-down, ten minutes, eight doublings are nearly two days, and
+/// each time that shrinks pay off must have an effect.
+>>>>>>> s15-eng
 const MOST_COUNTED: u32 = 8;
 
 /// Shrinks without a growth in between.
@@ -26,22 +34,22 @@ struct Run {
     from: f64,
     /// The size now.
     to: f64,
-    /// When the last was made.
+    /// When the last one was made.
     since: Timestamp,
-    /// What was saved until then, in hours of the size before the first.
+    /// The saving until then, in hours of the size before the first.
     saved_hours: f64,
 }
 
-/// What came of the shrinks of one resource.
+/// Whether the shrinks of one resource paid off.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Unpaid {
-    /// Those that were not taken back yet.
+    /// Those that were not reversed yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     run: Option<Run>,
-    /// How many times in a row shrinks did not pay; halved each time that they did.
+    /// How many times in a row shrinks did not pay off; halved each time that they did.
     #[serde(default, skip_serializing_if = "is_zero")]
     count: u32,
-    /// When the last of those were taken back.
+    /// When the last of those were reversed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     at: Option<Timestamp>,
 }
@@ -52,7 +60,7 @@ fn is_zero(count: &u32) -> bool {
 }
 
 impl Unpaid {
-    /// Whether nothing is known.
+    /// Whether there is no state.
     pub(super) fn is_empty(&self) -> bool {
         *self == Self::default()
     }
@@ -73,8 +81,8 @@ impl Unpaid {
         }
     }
 
-    /// Lets the shrinks count for nothing: somebody else's size is in force, and what they would have saved is not known; or
-    /// they did harm and are undone, for which the next waits already ([`super::revert`]).
+    /// Ignores the shrinks so far: somebody else's size is in force, so their saving is unknown; or they did harm and
+    /// are undone, which already delays the next one ([`super::revert`]).
     pub(super) fn disregard(&mut self) {
         self.run = None;
     }
@@ -86,7 +94,7 @@ impl Unpaid {
         }
     }
 
-    /// How often shrinks did not pay of late, with the time that the next waits because of that, in seconds.
+    /// How often shrinks recently did not pay off, with the remaining wait, in seconds.
     pub fn waiting(&self, cooldown_seconds: u64, longest_seconds: u64, now: Timestamp) -> Option<(u32, u64)> {
         let at = self.at.filter(|_| 0 < self.count)?;
         let wait = doubled(cooldown_seconds, self.count, longest_seconds);
@@ -115,7 +123,7 @@ mod tests {
         Timestamp::from_second(1_800_000_000 + 60 * minutes).unwrap()
     }
 
-    /// Changes at those minutes, one after the other from 4 on, and what the next shrink waits for, in minutes, at the last.
+    /// Changes at these minutes, starting from size 4; the wait for the next shrink after the last one, in minutes.
     fn after(changes: &[(i64, f64)]) -> Option<(u32, u64)> {
         let (mut unpaid, mut size) = (Unpaid::default(), 4.0);
         for (minute, to) in changes {
@@ -186,7 +194,7 @@ mod tests {
     }
 
     proptest! {
-        /// No wait is longer than it may be, whatever was changed and when.
+        /// No wait exceeds its bound, whatever was changed and when.
         #[test]
         fn waits_are_bounded(changes in proptest::collection::vec((0i64..10_000, 0.01f64..64.0), 0..60), now in 0i64..20_000) {
             let (mut unpaid, mut size) = (Unpaid::default(), 4.0);

@@ -1,9 +1,9 @@
-//! Turns two consecutive records of a container into the facts of the step between them. Pure.
+//! Computes the facts of the step between two consecutive records of a container. Pure.
 //!
-//! Counters are differenced here and nowhere else. CPU time that went down, or an uptime that does, means
-//! that the container restarted and its counters began at zero; what they show now happened since. Another counter that went
-//! down by itself says nothing: on cgroup version 1 the kills are a sum over the groups that there are. Between
-//! records further apart than [`LONGEST_STEP`] nothing is a rate: that is a gap, and it says so.
+//! Counters are differenced here and nowhere else. If CPU time or uptime went down, the container restarted and its
+//! counters began at zero; their present values accumulated since. Any other counter that went down alone says nothing:
+//! on cgroup version 1 the kills are a sum over the existing groups. Between records further apart than
+//! [`LONGEST_STEP`] there are no rates: that is a gap, and is marked as one.
 
 use jiff::{SignedDuration, Timestamp};
 use lxc_autoscale_core::Run;
@@ -19,7 +19,7 @@ pub const LONGEST_STEP: SignedDuration = SignedDuration::from_mins(15);
 /// Pages are 4 KiB on every machine that Proxmox runs on.
 const PAGE_MIB: f64 = 4096.0 / (1 << 20) as f64;
 
-/// What lies between two records of one container.
+/// The step between two records of one container.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Step {
     /// The facts, at the time of the later record.
@@ -28,11 +28,11 @@ pub struct Step {
     pub seconds: Option<f64>,
     /// Whether the container restarted in between.
     pub restarted: bool,
-    /// Nothing was recorded for this long, where that is longer than a step may be.
+    /// The length of a gap: nothing was recorded for longer than a step may be.
     pub gap: Option<SignedDuration>,
 }
 
-/// Takes the difference of two records; `previous` must be the older one.
+/// Computes the step between two records; `previous` must be the older one.
 pub fn step(previous: Option<&ContainerRecord>, current: &ContainerRecord) -> Step {
     let at = current.timestamp.instant();
     let elapsed = previous.map(|previous| at.duration_since(previous.timestamp.instant()));
@@ -53,7 +53,7 @@ struct Pair<'a> {
     previous: Option<&'a ContainerRecord>,
     current: &'a ContainerRecord,
     restarted: bool,
-    /// Length of the step, where it is one and positive.
+    /// Length of the step, if it is valid and positive.
     seconds: Option<f64>,
 }
 
@@ -81,7 +81,7 @@ impl Pair<'_> {
         }
     }
 
-    /// What a counter gained since the previous record; `None` when one of the two readings is missing.
+    /// The increase of a counter since the previous record; `None` when one of the two readings is missing.
     fn gained(&self, of: impl Fn(&ContainerRecord) -> Option<u64>) -> Option<u64> {
         let now = of(self.current)?;
         if self.restarted {
@@ -106,7 +106,7 @@ impl Pair<'_> {
         self.current.cpu_throttled_share.or_else(|| {
             let periods = counter(|throttling| throttling.nr_periods)?;
             let throttled = counter(|throttling| throttling.nr_throttled)?;
-            // No period at all: nothing ran, so nothing was held back.
+            // No period at all: nothing ran, so nothing was throttled.
             Some(if periods == 0 { 0.0 } else { throttled as f64 / periods as f64 })
         })
     }
@@ -122,7 +122,7 @@ impl Pair<'_> {
         }
     }
 
-    /// The share of the step itself where the counter gives it, the kernel's minute otherwise.
+    /// The share of the step itself if there is a counter, otherwise the kernel's minute average.
     fn pressure(&self, of: fn(&PressureSet) -> Option<Pressure>) -> Option<f64> {
         let now = of(&self.current.pressure)?;
         let over_step = || {
@@ -139,8 +139,8 @@ impl Pair<'_> {
         self.pages_per_second(|paging| paging.swap_in)
     }
 
-    /// Dropped pages of files and swapped ones. A major fault may be the first time that a page is read, so
-    /// these count only where the kernel does not tell the one from the other.
+    /// Evicted file pages and swapped pages that were read again. A major fault may also be the first read of a page,
+    /// so major faults count only if the kernel does not report refaults.
     fn read_back(&self) -> Option<f64> {
         let file = self.pages_per_second(|paging| paging.refault_file);
         let anon = self.pages_per_second(|paging| paging.refault_anon.or(paging.swap_in));
@@ -150,7 +150,7 @@ impl Pair<'_> {
         }
     }
 
-    /// What a counter of pages gained, in MiB/s.
+    /// The increase of a counter of pages, in MiB/s.
     fn pages_per_second(&self, of: fn(&Paging) -> Option<u64>) -> Option<f64> {
         let pages = self.gained(|record| record.paging.as_ref().and_then(of))?;
         Some(pages as f64 * PAGE_MIB / self.seconds?)
@@ -193,13 +193,13 @@ mod tests {
         check_oom(None, &before, None);
         check_oom(Some(&before), &with_kills(60, 3), Some(false));
         check_oom(Some(&before), &with_kills(60, 4), Some(true));
-        // On cgroup v1 the sum falls when systemd removes the group of a service that was killed for memory.
+        // On cgroup v1 the sum falls when systemd removes the group of a service that was killed.
         check_oom(Some(&before), &with_kills(60, 0), None);
         check_oom(Some(&before), &with_kills(60, 2), None);
         check_oom(Some(&before), &restarted, Some(true));
         check_oom(Some(&before), &record(60), None);
         check_oom(Some(&record(0)), &with_kills(60, 4), None);
-        // After a gap the kernel still knows that it happened.
+        // After a gap the kernel's counter still shows it.
         check_oom(Some(&before), &with_kills(7200, 4), Some(true));
     }
 
@@ -212,7 +212,7 @@ mod tests {
         let limits = Limits { cores: Some(4.0), ..Limits::default() };
         let share = ContainerRecord { cpu_usage_percent: Some(50.0), limits: Some(limits), ..record(60) };
         assert_eq!(between(&record(0), &share).cpu_cores_used, Some(2.0));
-        // A percentage of an unknown whole, as the original wrote it, is no number of cores.
+        // A percentage of an unknown whole, as the original wrote it, is not a number of cores.
         let original = ContainerRecord { cpu_usage_percent: Some(50.0), ..record(60) };
         assert_eq!(between(&record(0), &original).cpu_cores_used, None);
     }

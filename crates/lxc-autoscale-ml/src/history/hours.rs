@@ -1,4 +1,4 @@
-//! The hours of the metrics file, for reports where the monitor keeps no history.
+//! The hours of the metrics file, for reports without the monitor's history.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use crate::report::Hour;
 const HOUR_SECONDS: i64 = 3600;
 /// An hour counts when at least half of it was measured.
 const LEAST_SECONDS: f64 = 1800.0;
-/// What was measured after longer than this says nothing about the time between.
+/// A longer time between measurements says nothing about the time between.
 const LONGEST_STEP_SECONDS: f64 = 1800.0;
 
 /// Sums records into hours.

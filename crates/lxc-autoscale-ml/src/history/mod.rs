@@ -1,8 +1,8 @@
-//! What is remembered of each container: its model, its feature table and its latest record.
+//! The state of each container: its model, its feature table and its latest record.
 //!
-//! Snapshots come in, in the order they were taken; everything else follows from them. Nothing here knows the
-//! time of day. What a container did is bounded by its model and its table; a container that has vanished
-//! from the snapshots for a day is forgotten.
+//! Snapshots come in in the order in which they were taken; everything else follows from them. Nothing here reads a
+//! clock. The state of a container is bounded by its model and its table; a container that is missing from the
+//! snapshots for a day is forgotten.
 
 mod differences;
 pub mod hours;
@@ -33,21 +33,21 @@ use crate::recommend::{ContainerModel, Shared};
 /// A container that no snapshot has named for this long is forgotten.
 const FORGET_AFTER: SignedDuration = SignedDuration::from_hours(24);
 
-/// What is remembered of all containers, and of the node.
+/// The state of all containers, and of the node.
 #[derive(Debug)]
 pub struct History {
     shared: Arc<Shared>,
     max_rows: usize,
     containers: BTreeMap<Vmid, ContainerHistory>,
     node: KnownNode,
-    /// How long the node's figures are good.
+    /// How long data about the node is valid.
     node_max_age: SignedDuration,
     newest: Option<Timestamp>,
-    /// Where what a container did before its first record may be found.
+    /// Source of data from before a container's first record.
     past: Option<Box<dyn Past>>,
 }
 
-/// The node as the newest snapshot that tells of it shows it.
+/// The node in the newest snapshot that describes it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct KnownNode {
     figures: NodeSituation,
@@ -55,47 +55,47 @@ pub struct KnownNode {
     at: Option<Timestamp>,
 }
 
-/// What is remembered of one container.
+/// The state of one container.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct ContainerHistory {
-    /// What was learnt about its use.
+    /// The model of its usage.
     pub model: ContainerModel,
-    /// What its behaviour looked like.
+    /// Its behaviour.
     pub features: FeatureTable,
-    /// The latest record; with the memory events of the one before where it has none.
+    /// The latest record; if it has no memory events, with those of the record before.
     record: Box<ContainerRecord>,
     /// The facts of the latest step.
     pub observation: Observation,
-    /// Whether it stands among the stopped ones of the newest snapshot.
+    /// Whether the newest snapshot lists it as stopped.
     pub stopped: bool,
-    /// Whether the newest snapshot names it, as running or as stopped.
+    /// Whether the newest snapshot lists it, running or stopped.
     pub present: bool,
     /// Gaps in its records.
     pub gaps: u64,
-    /// When it last ran out of memory, as far as the records tell.
+    /// When it last ran out of memory, by the records.
     pub last_oom: Option<Timestamp>,
-    /// Its name, from the last configuration that was read.
+    /// Its name, by the last configuration that was read.
     pub name: Option<String>,
     /// What policies select it by, as far as it was ever read.
     pub identity: Identity,
-    /// What disturbed it in the latest step, which is then not learnt from.
+    /// The disturbance in the latest step, which is then not learnt from.
     pub disturbance: Option<Disturbance>,
     /// Whether it restarted in the latest step.
     pub restarted: bool,
-    /// Its first record, where it took the place of another container that had its id before.
+    /// Its first record, if it replaced another container with the same id.
     #[serde(default)]
     replaced: Option<Timestamp>,
-    /// Its first record here, where what was before that could not be read yet.
+    /// Its first record here, if the data from before it could not be read yet.
     #[serde(default)]
     lacks_past: Option<Timestamp>,
-    /// When it was told what its last weeks were like; a checkpoint of before that was kept does not say.
+    /// When its last weeks were loaded; older checkpoints do not contain it.
     #[serde(default)]
     weeks_told: Option<Timestamp>,
     last_named: Timestamp,
 }
 
 impl History {
-    /// Remembers nothing yet; feature tables keep `max_rows` rows.
+    /// An empty history; feature tables keep `max_rows` rows.
     pub fn new(shared: Arc<Shared>, max_rows: usize) -> Self {
         Self {
             shared,
@@ -108,19 +108,18 @@ impl History {
         }
     }
 
-    /// The same, with figures of the node that are good for so long: where the snapshots tell none, the node is unknown
-    /// after that.
+    /// The same with a validity for data about the node: after that without new data, the node is unknown.
     #[must_use]
     pub fn knowing_the_node_for(self, max_age: SignedDuration) -> Self {
         Self { node_max_age: max_age, ..self }
     }
 
-    /// Learns from there what a container that is new did before its first record.
+    /// For a new container, learns from there what it did before its first record.
     pub fn look_back_to(&mut self, past: Box<dyn Past>) {
         self.past = Some(past);
     }
 
-    /// Goes on with what was kept over a restart.
+    /// Restores the state saved before a restart.
     pub fn restore(
         &mut self,
         containers: BTreeMap<Vmid, ContainerHistory>,
@@ -132,19 +131,19 @@ impl History {
 
     /// Takes in the next snapshot.
     ///
-    /// A clock that was set back makes records older than what is known. Their order to the past is lost, so
-    /// a container begins anew with them: growth works at once, shrinks wait for history as always.
+    /// After the clock was set back, records are older than the state. Their order relative to the past is lost, so a
+    /// container starts anew with them: growth works at once, shrinks wait for enough history as always.
     pub fn take(&mut self, snapshot: Snapshot) {
         let boot_seconds = GuardPolicy::default().boot_seconds;
         let rules = LearningRules { shared: Arc::clone(&self.shared), boot_seconds };
-        // Nobody stops it.
+        // Nothing stops it.
         let _ = self.take_by(snapshot, &mut |_| rules.clone(), &|| false);
     }
 
-    /// As [`History::take`], where what a container is decides how it is learnt from.
+    /// Like [`History::take`], with learning rules per container.
     ///
-    /// The past of one that is new takes long to learn, so that is not begun once `is_stopped`. It breaks then, with a part
-    /// of the snapshot taken in: what is remembered is good for nothing more.
+    /// The past of a new container takes long to learn, so that is not begun once `is_stopped`. It then breaks with
+    /// only a part of the snapshot taken in, and the state must not be used any more.
     pub fn take_by(
         &mut self,
         snapshot: Snapshot,
@@ -158,7 +157,7 @@ impl History {
                 absent.insert(*vmid);
             }
             container.present = false;
-            // After a clock was set back it would not be forgotten before that has come so far again.
+            // Otherwise, after the clock was set back, it would be forgotten only once the clock has caught up.
             container.last_named = container.last_named.min(at);
         }
         for (vmid, record) in snapshot.containers {
@@ -201,25 +200,25 @@ impl History {
         self.containers.get(&vmid)
     }
 
-    /// The newest record of a container was unusual for it: that is no habit yet.
+    /// The newest record of a container was unusual: that is no habit yet.
     pub fn doubt_newest(&mut self, vmid: Vmid) {
-        // A record that was disturbed was not learnt from, so there is nothing to doubt.
+        // A disturbed record was not learnt from, so there is nothing to doubt.
         if let Some(container) = self.containers.get_mut(&vmid).filter(|known| known.disturbance.is_none()) {
             container.model.doubt_newest();
         }
     }
 
-    /// Finds out what kind each container is, where that is due: people may ask for it.
+    /// Classifies the containers for which that is due: people may ask for it.
     pub fn look_at_kinds(&mut self) {
         self.containers.values_mut().for_each(|container| container.model.look_at_kind());
     }
 
-    /// The node, as the newest snapshot that tells of it shows it; nothing is known of it when that is too old.
+    /// The node in the newest snapshot that describes it; unknown if that is too old.
     pub fn node(&self) -> NodeSituation {
         self.node.figures
     }
 
-    /// The same with its time, which [`History::restore`] takes.
+    /// The same with its time, for [`History::restore`].
     pub fn known_node(&self) -> KnownNode {
         self.node
     }
@@ -272,7 +271,7 @@ impl History {
         }
         let identity = identity(vmid, &record, None);
         let rules = rules(&identity);
-        // What is recorded under this id is the past of the other one.
+        // The data stored under this id belongs to the other container.
         let mut past = self.past.as_mut().filter(|_| !replaced);
         let before = past.as_mut().map(|past| past.of(vmid, identity.name.as_deref(), instant, instant));
         let mut container = ContainerHistory::unseen(
@@ -285,7 +284,7 @@ impl History {
         );
         container.replaced = replaced.then_some(instant);
         container.lacks_past = before.filter(Option::is_none).map(|_| instant);
-        // With a clock that was set back nobody knows which of these weeks are its own.
+        // After the clock was set back, nobody knows which of these weeks are its own.
         container.weeks_told = (replaced || was_replaced).then_some(instant);
         if let Some(past) = past {
             container.look_at_weeks(&mut **past, instant);
@@ -296,7 +295,7 @@ impl History {
 }
 
 impl ContainerHistory {
-    /// One of which the first record is still to be seen ([`Self::see_first`]).
+    /// A container whose first record is still to be processed ([`Self::see_first`]).
     fn unseen(
         identity: Identity,
         rules: &LearningRules,
@@ -339,21 +338,21 @@ impl ContainerHistory {
         self.replaced == Some(self.observation.at)
     }
 
-    /// Whether the record is of another container: the name is another, and it was away or has restarted. One that is
-    /// renamed while it runs stays what it is.
+    /// Whether the record belongs to another container: the name differs, and it was absent or has restarted. A
+    /// container that is renamed while running remains the same.
     fn is_replaced_by(&self, record: &ContainerRecord, was_absent: bool) -> bool {
         let name = record.configuration.as_ref().and_then(|configuration| configuration.name.as_deref());
         let is_other = names_differ(self.identity.name.as_deref(), name);
         is_other && (was_absent || step(Some(&self.record), record).restarted)
     }
 
-    /// Learns what was before the first record, where that could not be read when it came.
+    /// Learns the data from before the first record if it could not be read at the time.
     fn look_back_again(&mut self, past: &mut dyn Past, now: Timestamp, rules: &LearningRules) {
         let Some(since) = self.lacks_past else { return };
         let (id, name) = (self.identity.id, self.identity.name.as_deref());
         let Some(before) = past.of(id, name, since, now) else { return };
         self.lacks_past = None;
-        // The store has what came since, too, so that all of it is learnt in order.
+        // The store also has the data since then, so all of it is learnt in order.
         if !before.is_empty()
             && let Some(until_now) = past.of(id, name, now, now)
         {
@@ -362,7 +361,7 @@ impl ContainerHistory {
         }
     }
 
-    /// Learns what its last weeks were like, where nobody has told yet.
+    /// Loads its last weeks if that was not done yet.
     fn look_at_weeks(&mut self, past: &mut dyn Past, now: Timestamp) {
         if self.weeks_told.is_some() {
             return;
@@ -370,7 +369,7 @@ impl ContainerHistory {
         let Some(hours) = past.hours_of(self.identity.id, self.identity.name.as_deref(), now, now) else {
             return;
         };
-        // What was before it had this id is the past of another one.
+        // Data from before it had this id belongs to another container.
         let is_its_own = |hour: &HourPeak| self.replaced.is_none_or(|replaced| replaced <= hour.begins);
         for HourPeak { begins, cpu, memory } in hours.into_iter().filter(is_its_own) {
             self.model.learn_hour(begins, cpu, memory);
@@ -392,8 +391,8 @@ impl ContainerHistory {
             self.last_oom = Some(step.observation.at);
         }
         self.observation = step.observation;
-        // A reading that fails once must not swallow the OOM kills that happened meanwhile: the next one is
-        // compared with the last that is known.
+        // A failed reading must not hide OOM kills that happened meanwhile: the next one is compared with the last
+        // known one.
         let known_events = self.record.memory_events.filter(|_| !step.restarted);
         self.record = record;
         self.record.memory_events = self.record.memory_events.or(known_events);
@@ -401,7 +400,7 @@ impl ContainerHistory {
         (self.stopped, self.present, self.last_named) = (false, true, at);
     }
 
-    /// Goes on by these rules from the next record on; `false` for what is none of this program.
+    /// Applies these rules from the next record on; `false` for state that this program did not write.
     pub fn restored(&mut self, rules: &LearningRules) -> bool {
         self.model.set_shared(&rules.shared);
         if self.model.lacks_weeks() {
@@ -410,16 +409,16 @@ impl ContainerHistory {
         self.model.is_sound()
     }
 
-    /// Proxmox's configuration as it stands in the latest record.
+    /// Proxmox's configuration in the latest record.
     ///
-    /// An older one would not do: a lock or a tag may have been set since, and what is not known to be
-    /// allowed is not done.
+    /// An older one would not do: a lock or a tag may have been set since, and without known permission nothing is
+    /// changed.
     pub fn configuration(&self) -> Option<&ContainerConfig> {
         self.record.configuration.as_deref()
     }
 }
 
-/// Whether these are names of two containers: an unknown name is no other.
+/// Whether these names belong to two containers: an unknown name matches any.
 pub fn names_differ(one: Option<&str>, other: Option<&str>) -> bool {
     matches!((one, other), (Some(one), Some(other)) if one != other)
 }
@@ -432,7 +431,7 @@ fn model_of(before: &[Observation], rules: &LearningRules) -> ContainerModel {
     model
 }
 
-/// What a container is by this record, and where that says nothing, by the ones before.
+/// The identity of a container by this record, completed from the ones before.
 pub fn identity(id: Vmid, record: &ContainerRecord, before: Option<&Identity>) -> Identity {
     let configuration = record.configuration.as_deref();
     let known = || before.cloned().unwrap_or_else(|| Identity::of(id));
@@ -527,7 +526,7 @@ mod tests {
         assert_eq!(history.container(vmid(100)).unwrap().features.len(), 1);
     }
 
-    /// A snapshot of container 100 with this many OOM kills; `None` where they could not be read.
+    /// A snapshot of container 100 with this many OOM kills; `None` if they could not be read.
     fn with_kills(seconds: i64, kills: Option<u64>) -> Snapshot {
         let mut snapshot = snapshot(seconds, &[100], &[]);
         let record = snapshot.containers.get_mut(&vmid(100)).unwrap();
@@ -560,8 +559,7 @@ mod tests {
         assert_eq!(history.container(vmid(100)).unwrap().gaps, 1);
     }
 
-    /// What a container does while Proxmox holds `lock` on it, or in the five minutes after a start (`None`), leaves no
-    /// trace in what is known about it.
+    /// Behaviour while Proxmox holds `lock`, or in the five minutes after a start (`None`), does not change the state.
     #[track_caller]
     fn check_not_learnt_from(lock: Option<&str>) {
         let at_minute = |minute: i64, disturbed: bool| {
@@ -577,7 +575,7 @@ mod tests {
             snapshot
         };
         let disturbed = if lock.is_some() { 600..660 } else { 600..605 };
-        // The step in which a lock was released is half one with it.
+        // The step in which the lock was released was half under it.
         let left_out = 600..disturbed.end + i64::from(lock.is_some());
         let whole: Vec<Snapshot> =
             (0..900).map(|minute| at_minute(minute, disturbed.contains(&minute))).collect();
@@ -611,7 +609,7 @@ mod tests {
         }
     }
 
-    /// The original's file has no configuration, no limits and no counters of ours.
+    /// A file of the Python original has no configuration, no limits and none of our counters.
     #[test]
     fn a_record_of_the_original_gives_what_it_has() {
         let text = r#"{"104": {"timestamp": "2024-08-20T13:07:56.393000", "cpu_usage_percent": 37.5,

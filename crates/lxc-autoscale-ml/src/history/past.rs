@@ -1,8 +1,8 @@
-//! What the monitor's history knows of a container from before the first record that is read here.
+//! What the monitor's history knows of a container from before its first record in the metrics file.
 //!
 //! The metrics file holds hours, the monitor's history weeks. A container that is new to us, because this daemon was
-//! installed or its state was lost, is learnt from both: first the steps of five minutes of the last eight days, as far
-//! as they were measured, then the records. Of four weeks it has the peaks of the hours.
+//! installed or its state was lost, is learnt from both: first the measured steps of five minutes of the last eight
+//! days, then the records; and the hourly peaks of four weeks.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,7 +17,7 @@ use crate::recommend::KEPT_HOURS;
 use crate::recommend::series::{KEPT_STEPS, STEP_SECONDS};
 use crate::trouble::Trouble;
 
-/// What is read of it.
+/// The metrics that are read.
 const METRICS: [Metric; 6] = [
     Metric::Cpu,
     Metric::Throttled,
@@ -26,18 +26,17 @@ const METRICS: [Metric; 6] = [
     Metric::MemoryLimit,
     Metric::OomKills,
 ];
-/// A file that could not be read is not reached for again before.
+/// A file that could not be read is not tried again for this long.
 const RETRY_AFTER: SignedDuration = SignedDuration::from_mins(1);
-/// In a step of so few samples, each of them is a minute.
+/// In a step with so few samples, each of them is a minute.
 const MINUTES_OF_A_STEP: u32 = 5;
-/// Steps of five minutes in as many hours as are remembered.
+/// Steps of five minutes in the hours that are kept.
 const KEPT_HOURS_STEPS: i64 = KEPT_HOURS * 3600 / STEP_SECONDS;
 
-/// Where more of a container's past may be found.
+/// A source of a container's past.
 pub trait Past: fmt::Debug {
-    /// What was seen of a container before `before`, by its id, the oldest first; `None` while that cannot be read, at
-    /// `now` by the records. A container of another name that once had the same id is another one; an unknown name is no
-    /// other.
+    /// The steps of a container before `before`, by id, oldest first; `None` while they cannot be read, at `now` by the
+    /// records. Data with another name is of another container that had the same id; an unknown name matches any.
     fn of(
         &mut self,
         id: Vmid,
@@ -46,7 +45,7 @@ pub trait Past: fmt::Debug {
         now: Timestamp,
     ) -> Option<Vec<Observation>>;
 
-    /// The peaks of the hours of the last weeks before `before`, as [`Past::of`].
+    /// The hourly peaks of the last weeks before `before`, like [`Past::of`].
     fn hours_of(
         &mut self,
         id: Vmid,
@@ -55,11 +54,11 @@ pub trait Past: fmt::Debug {
         now: Timestamp,
     ) -> Option<Vec<HourPeak>>;
 
-    /// Nothing more is asked for now: what is only kept to answer sooner can go.
+    /// No more queries for now: caches can be released.
     fn rest(&mut self);
 }
 
-/// The most that a container used in an hour.
+/// The peak usage of a container in an hour.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct HourPeak {
     /// When it began.
@@ -70,12 +69,12 @@ pub struct HourPeak {
     pub memory: Option<f64>,
 }
 
-/// The monitor's history in a file, which is reached for as long as it is not there or cannot be read.
+/// The monitor's history in a file; opening it is retried while it is missing or cannot be read.
 #[derive(Debug)]
 pub struct PastAt {
     path: PathBuf,
     open: Option<StoredPast>,
-    /// The time, by the records, at which it was reached for in vain.
+    /// The time, by the records, of the last failed attempt.
     tried: Option<Timestamp>,
     trouble: Trouble,
 }
@@ -98,7 +97,7 @@ impl StoredPast {
         Ok(Some(Self { reader, names }))
     }
 
-    /// What was seen of a container in the `steps` steps before `before`, as [`Past::of`].
+    /// The `steps` steps of a container before `before`, like [`Past::of`].
     ///
     /// # Errors
     /// [`HistoryError`] when the history cannot be read.
@@ -120,7 +119,7 @@ impl StoredPast {
         Ok(found.into_iter().filter_map(seen).collect())
     }
 
-    /// The peaks of the hours of the last weeks before `before`, as [`Past::hours_of`].
+    /// The hourly peaks of the last weeks before `before`, like [`Past::hours_of`].
     ///
     /// # Errors
     /// [`HistoryError`] when the history cannot be read.
@@ -133,7 +132,7 @@ impl StoredPast {
         if !self.knows(id, name) {
             return Ok(Vec::new());
         }
-        // Of a whole hour the store does not know the busiest minute.
+        // For a whole hour the store does not know the busiest minute.
         let found =
             self.read(id, &[Metric::Cpu, Metric::Memory], Tier::FiveMinutes, before, KEPT_HOURS_STEPS)?;
         let mut hours: BTreeMap<i64, HourPeak> = BTreeMap::new();
@@ -147,13 +146,13 @@ impl StoredPast {
         Ok(hours.into_values().collect())
     }
 
-    /// Whether something is stored of the container, and not of another one.
+    /// Whether the store has data of the container, and not of another one with its id.
     fn knows(&self, id: Vmid, name: Option<&str>) -> bool {
         let known = self.names.get(&Series::from(id));
         known.is_some_and(|known| known.is_empty() || name.is_none_or(|name| name == known))
     }
 
-    /// The last `count` whole roll-ups before `before`, by their beginning in milliseconds since the Unix epoch.
+    /// The last `count` complete roll-ups before `before`, by their beginning in milliseconds since the Unix epoch.
     fn read(
         &self,
         id: Vmid,
@@ -163,7 +162,7 @@ impl StoredPast {
         count: i64,
     ) -> Result<BTreeMap<i64, BTreeMap<Metric, Point>>, HistoryError> {
         let length_ms = tier.bucket_ms();
-        // What is under way is measured by the records.
+        // The present roll-up is covered by the records.
         let to_ms = before.as_millisecond().div_euclid(length_ms) * length_ms;
         let from_ms = to_ms - count * length_ms;
         let (points, damaged) = self.reader.read_many(Series::from(id), metrics, tier, from_ms, to_ms)?;
@@ -181,7 +180,7 @@ impl StoredPast {
 }
 
 impl PastAt {
-    /// Opens nothing yet.
+    /// Does not open the file yet.
     pub fn new(path: &Path) -> Self {
         Self {
             path: path.to_owned(),
@@ -191,7 +190,7 @@ impl PastAt {
         }
     }
 
-    /// What is asked of the history at `now`; `None` while it cannot be read.
+    /// Runs a query on the history at `now`; `None` while it cannot be read.
     fn ask<T>(
         &mut self,
         now: Timestamp,
@@ -245,22 +244,22 @@ impl Past for PastAt {
     }
 
     fn rest(&mut self) {
-        // A MiB of pages, for containers that are new once in a while.
+        // It holds a MiB of pages, and is needed only for an occasional new container.
         self.open = None;
     }
 }
 
-/// The higher of what is known.
+/// The higher of the known values.
 fn highest(one: Option<f64>, other: Option<f64>) -> Option<f64> {
     one.into_iter().chain(other).reduce(f64::max)
 }
 
-/// The busiest minute of a step: where there are many samples, it lies below the largest of them.
+/// The busiest minute of a step: with many samples, it lies below the largest of them.
 fn busiest(point: &Point) -> f64 {
     if MINUTES_OF_A_STEP < point.samples { point.p95.max(point.mean) } else { point.max }
 }
 
-/// A step as one observation: the busiest minute of CPU, the most of memory.
+/// A step as one observation: the busiest minute of CPU, the peak of memory.
 fn observation(at: Timestamp, step: &BTreeMap<Metric, Point>) -> Observation {
     let of = |metric: Metric| step.get(&metric);
     Observation {

@@ -1,7 +1,7 @@
-//! Changes that were carried out beside the daemon, by `lxc-autoscale-ml apply`.
+//! Changes carried out beside the daemon by `lxc-autoscale-ml apply`.
 //!
-//! The daemon takes them in at the beginning of its next cycle, as if it had made them: its cool-downs hold, a shrink
-//! is watched, and nobody takes the new size for one that was set by hand.
+//! The daemon takes them over at the beginning of its next cycle, as if it had made them: cool-downs apply, a shrink is
+//! watched, and the new size is not taken for a manual one.
 
 use jiff::Timestamp;
 use lxc_autoscale_core::Vmid;
@@ -10,25 +10,25 @@ use rusqlite::{Row, params};
 use super::{Ledger, LedgerError, Outcome, read_json, read_timestamp, read_vmid, resource_name};
 use crate::decide::{Decision, Resource};
 
-/// One of them.
+/// One such change.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Applied {
     /// Its entry in the ledger.
     pub entry: i64,
     /// The container.
     pub id: Vmid,
-    /// What was done, or may have been.
+    /// The change, which was made or may have been.
     pub decision: Decision,
     /// When it was begun.
     pub begun: Timestamp,
     /// When it was done.
     pub done: Timestamp,
-    /// What was read back, in cores or MiB; `None` where it may not have been done.
+    /// The value read back, in cores or MiB; `None` if it may not have been made.
     pub after: Option<f64>,
 }
 
 impl Ledger {
-    /// What was carried out beside the daemon and is not taken in yet, the oldest first.
+    /// The changes made beside the daemon that were not taken over yet, oldest first.
     ///
     /// # Errors
     /// [`LedgerError::Database`].
@@ -43,7 +43,7 @@ impl Ledger {
         read().map_err(|source| self.failed(source))
     }
 
-    /// Notes that the daemon has taken these entries in.
+    /// Notes that the daemon has taken over these entries.
     ///
     /// # Errors
     /// [`LedgerError::Database`].
@@ -57,7 +57,7 @@ impl Ledger {
         })
     }
 
-    /// The newest entry; 0 where there is none.
+    /// The newest entry; 0 if there is none.
     ///
     /// # Errors
     /// [`LedgerError::Database`].
@@ -65,7 +65,7 @@ impl Ledger {
         self.number("SELECT ifnull(max(number), 0) FROM decisions", [])
     }
 
-    /// How many entries there are.
+    /// The number of entries.
     ///
     /// # Errors
     /// [`LedgerError::Database`].
@@ -73,12 +73,12 @@ impl Ledger {
         Ok(self.number("SELECT count(*) FROM decisions", [])?.unsigned_abs())
     }
 
-    /// Whether somebody is applying something about a resource beside the daemon, or has and it is not taken in yet.
+    /// Whether somebody is applying a change to a resource beside the daemon, or has and it was not taken over yet.
     ///
     /// # Errors
     /// [`LedgerError::Database`].
     pub fn is_applied_to(&self, id: Vmid, resource: Resource) -> Result<bool, LedgerError> {
-        // What is pending without an author is the daemon's own.
+        // A pending entry without an author is the daemon's own.
         let sql = "SELECT EXISTS (SELECT 1 FROM decisions JOIN authors USING (number)
                 WHERE vmid = ?1 AND resource = ?2 AND outcome_kind = 'pending')
             OR EXISTS (SELECT 1 FROM applied JOIN decisions ON number = entry
@@ -86,7 +86,7 @@ impl Ledger {
         Ok(self.number(sql, params![id.get(), resource_name(resource)])? != 0)
     }
 
-    /// Whether something is being done about a resource, or was done with an entry after `entry`.
+    /// Whether a change of a resource is pending, or was made with an entry after `entry`.
     ///
     /// # Errors
     /// [`LedgerError::Database`].
@@ -96,8 +96,8 @@ impl Ledger {
         Ok(self.number(sql, params![id.get(), resource_name(resource), entry])? != 0)
     }
 
-    /// Marks what was begun beside the daemon before `before` and never ended, which is then to be taken in; returns how
-    /// many there were.
+    /// Marks changes begun beside the daemon before `before` and never completed, so that they are taken over; returns
+    /// their number.
     ///
     /// # Errors
     /// [`LedgerError::Database`].

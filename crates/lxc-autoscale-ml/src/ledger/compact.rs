@@ -1,25 +1,25 @@
-//! What a decision was made from, in little room: JSON, deflated with a dictionary.
+//! The inputs of a decision in compact form: JSON, deflated with a dictionary.
 //!
-//! Rows are read one at a time, so each is packed for itself; but a row of a kilobyte is mostly field names, which a
-//! packer sees for the first time in every row. So packer and unpacker both begin with the same text before them, as
-//! with zlib's preset dictionary: the packer is given the dictionary and what it makes of it is thrown away; the
-//! unpacker is given it as a stored block (RFC 1951, 3.2.4). The first byte of a row names the dictionary.
+//! Rows are read one at a time, so each is compressed on its own; but a row of a kilobyte is mostly field names, which
+//! would be new to the compressor in every row. So both sides start with the same text, as with zlib's preset
+//! dictionary: the compressor is fed the dictionary and its output is discarded; the decompressor is given it as a
+//! stored block (RFC 1951, 3.2.4). The first byte of a row is the number of the dictionary.
 
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress};
 
-/// Texts like those that are packed, by their numbers less one. They never change: rows that were packed with one need it
-/// to be read. What is packed now is packed with the last.
+/// Texts similar to the rows, by their numbers less one. They never change: rows need the dictionary they were
+/// compressed with. New rows use the last one.
 const DICTIONARIES: [&[u8]; 2] =
     [include_bytes!("inputs_1.dictionary"), include_bytes!("inputs_2.dictionary")];
-/// The number of the one in use, and itself.
+/// The present dictionary, with its number.
 const IN_USE: (u8, &[u8]) = (2, DICTIONARIES[1]);
-/// Nothing that is packed here is longer.
+/// Nothing that is compressed here is longer.
 const MOST_BYTES: usize = 1 << 20;
 
-/// Why a row cannot be unpacked.
+/// Why a row cannot be decompressed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Unreadable {
-    /// It was packed by a newer program.
+    /// It was written by a newer program.
     #[error("it is packed with dictionary {0}, which this program does not know")]
     Dictionary(u8),
     /// It is damaged.
@@ -27,7 +27,7 @@ pub(super) enum Unreadable {
     Damaged,
 }
 
-/// Packs a text.
+/// Compresses a text.
 pub(super) fn pack(text: &str) -> Result<Vec<u8>, flate2::CompressError> {
     pack_with(IN_USE, text)
 }
@@ -42,7 +42,7 @@ fn pack_with((number, dictionary): (u8, &[u8]), text: &str) -> Result<Vec<u8>, f
     Ok(packed)
 }
 
-/// Unpacks what [`pack`] made.
+/// Decompresses the output of [`pack`].
 pub(super) fn unpack(packed: &[u8]) -> Result<String, Unreadable> {
     let (number, packed) = packed.split_first().ok_or(Unreadable::Damaged)?;
     let dictionary = usize::from(*number).checked_sub(1).and_then(|place| DICTIONARIES.get(place));
@@ -69,7 +69,7 @@ pub(super) fn unpack(packed: &[u8]) -> Result<String, Unreadable> {
     String::from_utf8(text.split_off(dictionary.len())).map_err(|_| Unreadable::Damaged)
 }
 
-/// A stored block that is not the last, of at most 65,535 bytes.
+/// A stored block of at most 65,535 bytes that is not the last one.
 fn stored(text: &[u8]) -> Vec<u8> {
     let length = u16::try_from(text.len()).unwrap_or(u16::MAX);
     let mut block = vec![0];
@@ -100,7 +100,7 @@ mod tests {
         }
     }
 
-    /// A row of the version before.
+    /// A row of the previous version.
     #[test]
     fn what_was_packed_with_an_older_dictionary_is_read() {
         let text = r#"{"allocation":{"cores":2.0,"cpulimit":null,"memory_mib":1024.0}}"#;

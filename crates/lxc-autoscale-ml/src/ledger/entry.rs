@@ -1,4 +1,4 @@
-//! What the ledger keeps of a decision.
+//! A decision as it is stored in the ledger.
 
 use jiff::Timestamp;
 use lxc_autoscale_core::Vmid;
@@ -13,45 +13,46 @@ use crate::guard::Guard;
 use crate::observation::Observation;
 use crate::recommend::{Opinions, Recommendation};
 
-/// Everything a decision was made from, owned; [`Inputs::situation`] is what the decision saw of it.
+/// All inputs of a decision, owned; [`Inputs::situation`] is the view the decision had of them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Inputs {
-    /// What the container had; `None` when its configuration could not be read.
+    /// The container's size; `None` when its configuration could not be read.
     pub allocation: Option<Allocation>,
-    /// What forbade changes.
+    /// Obstacles to changes.
     pub obstacles: Obstacles,
     /// The latest observation.
     pub observation: Option<Observation>,
-    /// What it should have had.
+    /// The recommended sizes.
     pub recommendation: Option<Recommendation>,
-    /// The experts behind it, and the forecast that they look at; told, and not decided upon. In the ledger those of the
-    /// resource that the entry is about.
+    /// The experts behind it and their forecast, for information only. In the ledger only those of the entry's
+    /// resource.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub opinions: Option<Opinions>,
-    /// When it was changed last.
+    /// When it was last changed.
     pub changes: LastChanges,
-    /// How unusual it behaved.
+    /// The anomaly score.
     pub anomaly: Option<AnomalyScore>,
-    /// The same against its own past, and what made it so.
+    /// The same relative to its own past, and the reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unusual: Option<Unusual>,
     /// What the node had left.
     pub node: NodeSituation,
-    /// Key of the rules that were in force, under which the ledger keeps them.
+    /// Key of the rules in force, under which the ledger stores them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<String>,
-    /// What the guards had to say.
+    /// The guards' state.
     #[serde(default, skip_serializing_if = "Guard::is_silent")]
     pub guard: Guard,
 }
 
 impl Inputs {
-    /// What is kept with a decision about one resource: what tells of the other and is not decided upon is left out.
+    /// The inputs stored with a decision about one resource: information about the other one that does not affect the
+    /// decision is left out.
     pub(super) fn kept_about(&self, resource: Resource) -> Self {
         Self { opinions: self.opinions.as_ref().map(|opinions| opinions.about(resource)), ..self.clone() }
     }
 
-    /// The inputs as the decision takes them.
+    /// The inputs as the decision function takes them.
     pub fn situation(&self) -> Situation<'_> {
         Situation {
             allocation: self.allocation,
@@ -65,23 +66,23 @@ impl Inputs {
     }
 }
 
-/// What came of a decision.
+/// The outcome of a decision.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Outcome {
     /// Nothing was to be done.
     Nothing,
-    /// It was shown and, as the mode wants it, not carried out.
+    /// It was shown and, because of the mode, not carried out.
     Shown,
-    /// It was proposed, and waits to be accepted.
+    /// It was proposed and waits for approval.
     Proposed,
-    /// The API has been asked and has not answered yet.
+    /// The API was called and has not answered yet.
     Pending,
-    /// It was done; what was read back afterwards.
+    /// It was done; with the value read back.
     Done {
-        /// What the container had, in cores or MiB.
+        /// The size before, in cores or MiB.
         before: Option<f64>,
-        /// What it has now.
+        /// The size now.
         after: Option<f64>,
     },
     /// It was not done.
@@ -97,7 +98,7 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// What comes of a decision that is not carried out in a mode.
+    /// The outcome of a decision that is not carried out in this mode.
     pub fn unasked(decision: &Decision, mode: Mode) -> Self {
         match (decision.action, mode) {
             (Action::Keep, _) => Self::Nothing,
@@ -119,7 +120,7 @@ impl Outcome {
         }
     }
 
-    /// The error, where there is one.
+    /// The error, if there is one.
     pub fn error(&self) -> Option<&str> {
         match self {
             Self::Failed { error } | Self::Unknown { error } => Some(error),
@@ -127,12 +128,12 @@ impl Outcome {
         }
     }
 
-    /// Whether the container may have another size for it.
+    /// Whether the container's size may have changed because of it.
     pub fn may_be_done(&self) -> bool {
         matches!(self, Self::Done { .. } | Self::Unknown { .. })
     }
 
-    /// The name it is stored, searched and counted under.
+    /// The name under which it is stored, searched and counted.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Nothing => "nothing",
@@ -146,16 +147,16 @@ impl Outcome {
     }
 }
 
-/// One decision as it stands in the ledger.
+/// One decision in the ledger.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Entry {
     /// Its number in the ledger.
     pub number: i64,
     /// When it was made.
     pub at: Timestamp,
-    /// When the same decision failed in the same way last; equals `at` when it did so once.
+    /// When the same decision last failed in the same way; equals `at` if it did so once.
     pub last_at: Timestamp,
-    /// How often it was made in a row with the same failure.
+    /// How many times in a row it was made with the same failure.
     pub times: u64,
     /// The container.
     pub id: Vmid,
@@ -163,16 +164,15 @@ pub struct Entry {
     pub decision: Decision,
     /// Its reason in words and numbers.
     pub reason: String,
-    /// What it was made from.
+    /// Its inputs.
     pub inputs: Inputs,
-    /// What came of it.
+    /// Its outcome.
     pub outcome: Outcome,
 }
 
-/// Whether two decisions about the same thing say the same, so that the second need not be kept.
+/// Whether two decisions about the same resource are equivalent, so that the second need not be stored.
 ///
-/// Small movements of a number are no news: five percent of the confidence, nothing at all of what would be
-/// changed.
+/// Small changes of a number do not count: five per cent of the confidence, but nothing of the size itself.
 pub(super) fn says_the_same(old: &Decision, new: &Decision) -> bool {
     let same_reason = std::mem::discriminant(&old.reason) == std::mem::discriminant(&new.reason);
     let confidence_moved = (old.confidence_percent - new.confidence_percent).abs();

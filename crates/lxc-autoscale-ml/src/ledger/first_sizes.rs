@@ -1,6 +1,5 @@
-//! The first size that each resource of each container was ever found with, which no trimming takes away: what `report`
-//! measures against. A container is its id and its name, so that one that got the id of another has a first size of its
-//! own.
+//! The first known size of each resource of each container, which is never trimmed: the baseline of `report`. A
+//! container is identified by id and name, so one that reuses an id has a first size of its own.
 
 use jiff::Timestamp;
 use lxc_autoscale_core::Vmid;
@@ -9,17 +8,17 @@ use rusqlite::params;
 use super::{Ledger, LedgerError, read_timestamp, read_vmid, resource_name};
 use crate::decide::{Decision, Resource};
 
-/// Most that are kept: two of each container that there ever was.
+/// Most that are stored: two for each container that ever existed.
 const MOST: i64 = 100_000;
 
-/// The first size of a resource of a container that a decision found.
+/// The first size of a container's resource that a decision found.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FirstSize {
     /// The container.
     pub id: Vmid,
-    /// Its name; `None` where it was not known.
+    /// Its name; `None` if unknown.
     pub name: Option<String>,
-    /// Which size.
+    /// The resource.
     pub resource: Resource,
     /// When it was found.
     pub at: Timestamp,
@@ -28,7 +27,7 @@ pub struct FirstSize {
 }
 
 impl Ledger {
-    /// Keeps the sizes that these decisions found, where they are the first ones.
+    /// Stores the sizes found by these decisions if they are the first ones.
     ///
     /// # Errors
     /// [`LedgerError::Database`].
@@ -62,12 +61,12 @@ impl Ledger {
         Ok(())
     }
 
-    /// All first sizes, the oldest of each container and resource first.
+    /// All first sizes, oldest first for each container and resource.
     ///
     /// # Errors
     /// [`LedgerError::Database`].
     pub fn first_sizes(&self) -> Result<Vec<FirstSize>, LedgerError> {
-        // A ledger that is only read may be older.
+        // A ledger opened for reading may be older.
         let sql = if self.has_table("first_sizes")? {
             "SELECT vmid, resource, name, at_us, size FROM first_sizes ORDER BY vmid, resource, at_us"
         } else {

@@ -1,4 +1,4 @@
-//! What the guards must not forget over a restart: one row a container, written when it says something new.
+//! The guards' state saved across restarts: one row per container, written when it changed.
 
 use lxc_autoscale_core::Vmid;
 use rusqlite::params;
@@ -7,8 +7,8 @@ use super::{Ledger, LedgerError, read_vmid};
 use crate::guard::{Kept, KeptGuards};
 
 impl Ledger {
-    /// What the guards kept of each container. A row that cannot be understood is left out: its container
-    /// begins anew, with growth at once and shrinks as careful as ever.
+    /// The saved state of each container's guards. A row that cannot be parsed is left out: its container starts anew,
+    /// with growth at once and shrinks as careful as ever.
     ///
     /// # Errors
     /// [`LedgerError::Database`].
@@ -17,7 +17,7 @@ impl Ledger {
     }
 
     fn read_guards(&self) -> rusqlite::Result<KeptGuards> {
-        // A ledger that is only read may come from before there were any.
+        // A ledger opened for reading may be from before this table.
         let sql = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'guards'";
         let tables: i64 = self.connection.query_row(sql, [], |row| row.get(0))?;
         if tables == 0 {
@@ -40,7 +40,7 @@ impl Ledger {
         Ok(guards)
     }
 
-    /// Keeps what the guards remember now, where that is news; the rows of containers that are not among it go.
+    /// Saves the present state of the guards if it changed; rows of other containers are removed.
     ///
     /// # Errors
     /// [`LedgerError::Database`].

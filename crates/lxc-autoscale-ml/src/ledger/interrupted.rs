@@ -1,4 +1,4 @@
-//! What was under way when a daemon ended: asked for, and not answered as far as the ledger knows.
+//! Changes under way when a daemon ended: requested and, as far as the ledger knows, not answered.
 
 use jiff::Timestamp;
 use lxc_autoscale_core::Vmid;
@@ -7,7 +7,7 @@ use rusqlite::{Row, params};
 use super::{Ledger, LedgerError, Outcome, read_json, read_timestamp, read_vmid};
 use crate::decide::Decision;
 
-/// Entries of the daemon itself that are pending. What somebody applies beside it has an author, and may be answered yet.
+/// Pending entries of the daemon itself. Those applied by somebody beside it have an author, and may still be answered.
 const OWN_PENDING: &str = "outcome_kind = 'pending' AND number NOT IN (SELECT number FROM authors)";
 
 /// A change that may have been made.
@@ -15,14 +15,14 @@ const OWN_PENDING: &str = "outcome_kind = 'pending' AND number NOT IN (SELECT nu
 pub struct Interrupted {
     /// The container.
     pub id: Vmid,
-    /// What was asked for.
+    /// The requested change.
     pub decision: Decision,
     /// When.
     pub at: Timestamp,
 }
 
 impl Ledger {
-    /// The daemon's own changes that were pending when it ended, the oldest first.
+    /// The daemon's own changes that were pending when it ended, oldest first.
     ///
     /// # Errors
     /// [`LedgerError::Database`].
@@ -34,7 +34,7 @@ impl Ledger {
         read().map_err(|source| self.failed(source))
     }
 
-    /// Marks them as changes that may have been made; returns how many there were.
+    /// Marks them as possibly made; returns their number.
     ///
     /// # Errors
     /// [`LedgerError::Database`].

@@ -1,4 +1,4 @@
-//! What was changed, for reports.
+//! The changes made, for reports.
 
 use jiff::Timestamp;
 use lxc_autoscale_core::Vmid;
@@ -7,18 +7,18 @@ use rusqlite::Row;
 use super::{Ledger, LedgerError, read_json, read_timestamp, read_vmid};
 use crate::decide::Decision;
 
-/// A change that was carried out, or was tried.
+/// A change that was carried out or tried.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tried {
     /// The container.
     pub id: Vmid,
     /// When.
     pub at: Timestamp,
-    /// What was decided.
+    /// The decision.
     pub decision: Decision,
     /// Whether it was done.
     pub is_done: bool,
-    /// Whether somebody wanted it: a proposal or a plan.
+    /// Whether a person wanted it, by a proposal or a plan.
     pub by_people: bool,
 }
 

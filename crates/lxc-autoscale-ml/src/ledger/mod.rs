@@ -1,12 +1,12 @@
-//! Keeps each decision with what it was made from and what came of it.
+//! Stores each decision with its inputs and its outcome.
 //!
-//! A decision that is carried out is written **before** the API is asked, as pending, and settled with the
-//! answer. A daemon that dies in between finds it pending when it starts again, and takes it for a change
-//! that may have happened: cool-downs hold, nothing is claimed to be done.
+//! A decision to be carried out is written as pending **before** the API is called, and settled with the answer. After
+//! a crash in between, the next daemon finds it pending and treats it as a change that may have happened: cool-downs
+//! apply, but it is not reported as done.
 //!
-//! A decision that is not carried out and says what was said before is counted with the entry that said it first
-//! (`stretches`); the same failure again and again becomes one entry with a count, too. What a decision was made from is
-//! kept in little room (`compact`). Entries end by age and by number.
+//! A decision that is not carried out and repeats an earlier one is counted with that entry (`stretches`); a repeated
+//! failure becomes one entry with a count, too. Inputs are stored in compact form (`compact`). Entries are removed by
+//! age and by number.
 
 mod applied;
 mod compact;
@@ -46,13 +46,13 @@ use self::stretches::Stretch;
 use crate::decide::{Action, Decision, LastChanges, Resource};
 use crate::guard::KeptGuards;
 
-/// The columns in the order [`read_entry`] takes them.
+/// The columns in the order in which [`read_entry`] takes them.
 const COLUMNS: &str = "number, at_us, last_at_us, times, vmid, decision, inputs, outcome";
 
 /// Why the ledger cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
-    /// Another daemon uses it.
+    /// Another daemon is using it.
     #[error("another lxc-autoscale-ml works with `{}`; stop it first, or look with `plan`, `why` and `decisions`", path.display())]
     InUse {
         /// The directory.
@@ -82,19 +82,19 @@ pub enum LedgerError {
 pub struct Ledger {
     connection: Connection,
     path: PathBuf,
-    /// What is said about each resource and is not carried out, the newest last.
+    /// The present stretches of each resource, newest last.
     stretches: HashMap<(Vmid, Resource), Vec<Stretch>>,
-    /// What was last written of the guards.
+    /// The guards' state as last written.
     guards: KeptGuards,
-    /// Keys of the rules that are surely kept.
+    /// Keys of the rules that are certainly stored.
     policies: BTreeSet<String>,
-    /// The names under which a first size is surely kept.
+    /// The names under which a first size is certainly stored.
     named: HashMap<(Vmid, Resource), String>,
 }
 
 impl Ledger {
-    /// Opens it for writing and creates it where it is missing; a broken one is put aside, at the path that
-    /// is returned, and a new one begun.
+    /// Opens it for writing and creates it if it is missing; a broken one is moved to the path that is returned, and a
+    /// new one is created.
     ///
     /// # Errors
     /// [`LedgerError`] when it cannot be written.
@@ -117,7 +117,7 @@ impl Ledger {
         }
     }
 
-    /// Opens it for reading; `None` when nothing was ever decided.
+    /// Opens it for reading; `None` if there is none yet.
     ///
     /// # Errors
     /// [`LedgerError`] when it exists and cannot be read.
@@ -125,7 +125,7 @@ impl Ledger {
         Ok(store::open_read_only(path)?.map(|connection| Self::new(connection, path)))
     }
 
-    /// Opens an existing one to write to beside a daemon that is at work; `None` when nothing was ever decided.
+    /// Opens an existing one for writing beside a running daemon; `None` if there is none yet.
     ///
     /// # Errors
     /// [`LedgerError`] when it exists and cannot be used.
@@ -142,7 +142,7 @@ impl Ledger {
         transaction.commit().map_err(|source| self.failed(source))
     }
 
-    /// Writes a decision that is about to be carried out; [`Ledger::settle`] ends it.
+    /// Writes a decision that is about to be carried out; [`Ledger::settle`] completes it.
     ///
     /// # Errors
     /// [`LedgerError::Database`]; it must then not be carried out.
@@ -153,12 +153,12 @@ impl Ledger {
         decision: &Decision,
         inputs: &Inputs,
     ) -> Result<i64, LedgerError> {
-        // What is kept afterwards is news again.
+        // A repetition after it is a new entry.
         self.end_stretches(vmid, decision.resource)?;
         self.insert(at, vmid, decision, inputs, &Outcome::Pending)
     }
 
-    /// As [`Ledger::begin`], for `who` in the way `how`, beside a daemon that is at work.
+    /// Like [`Ledger::begin`], for `who` by way of `how`, beside a running daemon.
     ///
     /// # Errors
     /// [`LedgerError::Database`]; it must then not be carried out.
@@ -171,7 +171,7 @@ impl Ledger {
         (who, how): (&str, &str),
     ) -> Result<i64, LedgerError> {
         self.end_stretches(vmid, decision.resource)?;
-        // In one step: what is pending and has no author is the daemon's own.
+        // In one transaction: a pending entry without an author is the daemon's own.
         let mut number = 0;
         self.in_transaction(|ledger| {
             number = ledger.insert(at, vmid, decision, inputs, &Outcome::Pending)?;
@@ -180,7 +180,7 @@ impl Ledger {
         Ok(number)
     }
 
-    /// Writes what came of a decision. The same failure as the time before is counted there.
+    /// Writes the outcome of a decision. A repetition of the previous failure is counted there.
     ///
     /// # Errors
     /// [`LedgerError::Database`].
@@ -189,8 +189,8 @@ impl Ledger {
         self.settle_in_database(number, outcome, &text, None).map_err(|source| self.failed(source))
     }
 
-    /// As [`Ledger::settle`], of what was carried out at `done` beside a daemon: that takes it in, where it may have
-    /// been done.
+    /// Like [`Ledger::settle`], for a change completed at `done` beside a daemon, which takes it over if it may have
+    /// been made.
     ///
     /// # Errors
     /// [`LedgerError::Database`].
@@ -221,7 +221,7 @@ impl Ledger {
                         WHERE vmid = new.vmid AND resource = new.resource AND number < new.number)";
             if 0 < transaction.execute(sql, params![number, text])? {
                 transaction.execute("DELETE FROM decisions WHERE number = ?1", [number])?;
-                // Its number will be another's.
+                // Its number will be reused.
                 transaction.execute("DELETE FROM authors WHERE number = ?1", [number])?;
                 return transaction.commit();
             }
@@ -304,8 +304,8 @@ impl Ledger {
         self.entries(&sql, [])
     }
 
-    /// Removes what is older than `before`, and the oldest that changed nothing where there are more than
-    /// `max_entries`; returns how many were removed.
+    /// Removes entries older than `before`, and beyond `max_entries` the oldest that changed nothing; returns how many
+    /// were removed.
     ///
     /// # Errors
     /// [`LedgerError::Database`].
@@ -424,7 +424,7 @@ fn read_vmid(row: &Row<'_>, column: usize) -> rusqlite::Result<Vmid> {
     Vmid::try_from(row.get::<_, u32>(column)?).map_err(|error| unreadable(column, error))
 }
 
-/// What a decision was made from: packed, or as text where an older version wrote it.
+/// The inputs of a decision: compressed, or as text written by an older version.
 fn read_inputs(row: &Row<'_>, column: usize) -> rusqlite::Result<Inputs> {
     match row.get_ref(column)? {
         ValueRef::Blob(packed) => {

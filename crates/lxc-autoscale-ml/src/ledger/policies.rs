@@ -1,7 +1,7 @@
-//! The rules that decisions were made by: one row for each set of them, whatever the number of decisions.
+//! The rules of decisions: one row per distinct set, whatever the number of decisions.
 //!
-//! A set is found by a key that follows from its text, and a decision's inputs name that key. A set that no
-//! decision names any more goes with the last one that did.
+//! The key of a set is derived from its text, and the inputs of a decision refer to it. A set is removed with the last
+//! decision that refers to it.
 
 use rusqlite::{OptionalExtension, params};
 
@@ -10,7 +10,7 @@ use crate::policy::InForce;
 use crate::policy::in_force::Kept;
 
 impl Ledger {
-    /// Keeps the rules that decisions are about to name.
+    /// Stores the rules of decisions that are about to be written.
     ///
     /// # Errors
     /// [`LedgerError::Database`].
@@ -34,14 +34,14 @@ impl Ledger {
         Ok(())
     }
 
-    /// The rules of that key; `None` where they are not kept, as of decisions that are older than this table.
+    /// The rules with that key; `None` if they are not stored, as for decisions older than this table.
     ///
     /// # Errors
     /// [`LedgerError::Database`] when they cannot be read.
     pub fn policy(&self, key: &str) -> Result<Option<Kept>, LedgerError> {
         let read = || -> rusqlite::Result<Option<Kept>> {
             let sql = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'policies'";
-            // A ledger that is only read may come from before there were any.
+            // A ledger opened for reading may be from before this table.
             if self.connection.query_row(sql, [], |row| row.get::<_, i64>(0))? == 0 {
                 return Ok(None);
             }

@@ -1,8 +1,8 @@
-//! Proposals and who answered them, beside the decisions.
+//! Proposals and their answers, stored beside the decisions.
 //!
-//! The daemon and `lxc-autoscale-ml proposals` write at the same time. Each change of a proposal says which state it
-//! expects, so that what was superseded in the same moment cannot be accepted any more; and an index sees to it that at
-//! most one waits for each resource of a container.
+//! The daemon and `lxc-autoscale-ml proposals` write concurrently. Each change of a proposal names the state it
+//! expects, so that one superseded at the same moment cannot be accepted any more; and an index ensures at most one
+//! waiting proposal per resource of a container.
 
 use jiff::Timestamp;
 use lxc_autoscale_core::Vmid;
@@ -12,29 +12,29 @@ use super::{Ledger, LedgerError, action_name, read_json, read_timestamp, read_vm
 use crate::decide::Decision;
 use crate::proposals::{Answer, Record, State};
 
-/// Proposals that ended are removed when there are more than this.
+/// If more than this many proposals have ended, the oldest of them are removed.
 const MOST_ENDED: i64 = 10_000;
 
 const COLUMNS: &str = "number, vmid, name, decision, state, made_us, expires_us, answered_us, answered_by, \
                        answer_reason, note, closed_us, entry";
 
-/// A proposal that is to be made.
+/// A new proposal.
 #[derive(Clone, Copy, Debug)]
 pub struct NewProposal<'a> {
     /// The container.
     pub id: Vmid,
     /// Its name.
     pub name: Option<&'a str>,
-    /// What is proposed.
+    /// The proposed change.
     pub decision: &'a Decision,
     /// When it is made.
     pub made_at: Timestamp,
-    /// When it ends by itself.
+    /// When it expires.
     pub expires_at: Timestamp,
 }
 
 impl Ledger {
-    /// The proposals that wait, by container and resource.
+    /// The waiting proposals, by container and resource.
     ///
     /// # Errors
     /// [`LedgerError::Database`].
@@ -42,7 +42,7 @@ impl Ledger {
         self.read_proposals("WHERE state IN ('open', 'accepted') ORDER BY vmid, resource", [])
     }
 
-    /// The last rejection about each resource of each container.
+    /// The last rejection for each resource of each container.
     ///
     /// # Errors
     /// [`LedgerError::Database`].
@@ -52,7 +52,7 @@ impl Ledger {
         self.read_proposals(rest, [])
     }
 
-    /// All proposals, newest first; of one container where it is given.
+    /// All proposals, newest first; of one container if given.
     ///
     /// # Errors
     /// [`LedgerError::Database`].
@@ -61,7 +61,7 @@ impl Ledger {
         self.read_proposals(rest, params![id.map(Vmid::get), limit])
     }
 
-    /// One proposal; `None` where there is none of this number.
+    /// One proposal; `None` if there is none with this number.
     ///
     /// # Errors
     /// [`LedgerError::Database`].
@@ -69,7 +69,7 @@ impl Ledger {
         Ok(self.read_proposals("WHERE number = ?1", [number])?.pop())
     }
 
-    /// Makes a proposal; returns its number, or `None` where one waits already.
+    /// Makes a proposal; returns its number, or `None` if one is waiting already.
     ///
     /// # Errors
     /// [`LedgerError::Database`].
@@ -91,7 +91,7 @@ impl Ledger {
         Ok((made == 1).then(|| self.connection.last_insert_rowid()))
     }
 
-    /// Ends a proposal that waits; `false` where it does not wait any more.
+    /// Ends a waiting proposal; `false` if it is not waiting any more.
     ///
     /// # Errors
     /// [`LedgerError::Database`].
@@ -119,9 +119,9 @@ impl Ledger {
         Ok(())
     }
 
-    /// Writes down that somebody accepted or rejected an open proposal; `false` where it is not open any more.
+    /// Records that somebody accepted or rejected an open proposal; `false` if it is not open any more.
     ///
-    /// An accepted one is good until `expires_at`.
+    /// An accepted one is valid until `expires_at`.
     ///
     /// # Errors
     /// [`LedgerError::Database`].
@@ -148,7 +148,7 @@ impl Ledger {
         Ok(self.connection.execute(sql, row).map_err(|source| self.failed(source))? == 1)
     }
 
-    /// Writes down who wanted what an entry did, and by which way: `proposal 7`, or `plan 3f2a9c81d04b`.
+    /// Records who wanted the change of an entry, and by which way: `proposal 7`, or `plan 3f2a9c81d04b`.
     ///
     /// # Errors
     /// [`LedgerError::Database`].
@@ -158,7 +158,7 @@ impl Ledger {
         Ok(())
     }
 
-    /// Who wanted what an entry did, and by which way; `None` for what the daemon did by itself.
+    /// Who wanted the change of an entry, and by which way; `None` for the daemon's own changes.
     ///
     /// # Errors
     /// [`LedgerError::Database`].
@@ -171,8 +171,8 @@ impl Ledger {
         self.connection.query_row(sql, [entry], read).optional().map_err(|source| self.failed(source))
     }
 
-    /// Removes proposals that ended before `before`, and the oldest where too many ended; and the authors of entries
-    /// that are gone.
+    /// Removes proposals that ended before `before`, the oldest ended ones if there are too many, and the authors of
+    /// removed entries.
     pub(super) fn trim_proposals(&mut self, before: Timestamp) -> rusqlite::Result<()> {
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let ended = "state NOT IN ('open', 'accepted')";
@@ -188,7 +188,7 @@ impl Ledger {
     }
 
     fn read_proposals(&self, rest: &str, params: impl rusqlite::Params) -> Result<Vec<Record>, LedgerError> {
-        // A ledger that is only read may come from before there were any.
+        // A ledger opened for reading may be from before this table.
         if !self.has_table("proposals")? {
             return Ok(Vec::new());
         }

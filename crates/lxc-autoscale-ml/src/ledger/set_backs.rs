@@ -1,5 +1,5 @@
-//! Times at which the clock was set back. What was written before and lies ahead of one of them counts as made then, in
-//! this run of the daemon as in every later one; what the entries say of their time stays.
+//! Times at which the clock was set back. An earlier entry dated after one of them counts as made at that time, now and
+//! after restarts; its own date is not changed.
 
 use jiff::Timestamp;
 use rusqlite::params;
@@ -21,7 +21,7 @@ impl Ledger {
 
     /// The expression for the time, in microseconds, at which a row of `decisions` counts as made.
     pub(super) fn counted_at(&self) -> Result<&'static str, LedgerError> {
-        // A ledger that is only read may be older.
+        // A ledger opened for reading may be older.
         let is_kept = self.has_table("set_backs")?;
         Ok(if is_kept {
             "min(at_us, ifnull((SELECT min(set_backs.at_us) FROM set_backs

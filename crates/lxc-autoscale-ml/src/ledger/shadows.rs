@@ -1,4 +1,4 @@
-//! What the candidates keep over a restart: one row for each of them and each container.
+//! The candidates' state saved across restarts: one row per candidate and container.
 
 use rusqlite::params;
 
@@ -6,14 +6,14 @@ use super::{Ledger, LedgerError, read_vmid};
 use crate::shadow::KeptShadows;
 
 impl Ledger {
-    /// What was kept of each candidate and container. A row that cannot be understood is left out: its candidate
-    /// begins anew there.
+    /// The saved state of each candidate and container. A row that cannot be parsed is left out: its candidate starts
+    /// anew there.
     ///
     /// # Errors
     /// [`LedgerError::Database`].
     pub fn shadows(&self) -> Result<KeptShadows, LedgerError> {
         let read = || -> rusqlite::Result<KeptShadows> {
-            // A ledger that is only read may come from before there were any.
+            // A ledger opened for reading may be from before this table.
             let sql = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'shadows'";
             if self.connection.query_row(sql, [], |row| row.get::<_, i64>(0))? == 0 {
                 return Ok(KeptShadows::new());
@@ -37,7 +37,7 @@ impl Ledger {
         read().map_err(|source| self.failed(source))
     }
 
-    /// Keeps the candidates as they are now; the rows of those that are not among them go.
+    /// Saves the present state of the candidates; rows of others are removed.
     ///
     /// # Errors
     /// [`LedgerError::Database`].

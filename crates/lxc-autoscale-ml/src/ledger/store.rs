@@ -1,4 +1,4 @@
-//! Opens the ledger's database, and begins a new one where the old one is broken.
+//! Opens the ledger's database, and creates a new one if the old one is broken.
 
 use std::path::{Path, PathBuf};
 
@@ -9,10 +9,10 @@ use super::LedgerError;
 
 /// Version of the tables below, in `PRAGMA user_version`.
 const SCHEMA_VERSION: i64 = 3;
-/// The oldest that can be read.
+/// The oldest readable version.
 const OLDEST_READABLE: i64 = 1;
-/// Pages that SQLite keeps in memory, in KiB (negative, as the pragma has it). By itself it keeps 2 MB of a ledger of some weeks; a
-/// cycle writes to few of them, and the kernel has the others.
+/// SQLite's page cache, in KiB (negative, as the pragma has it). By default it would hold 2 MB of a ledger of some
+/// weeks; a cycle writes to few pages, and the kernel caches the others.
 const CACHE_KIB: i64 = -256;
 
 pub(super) const FIRST_SCHEMA: &str = "
@@ -33,8 +33,8 @@ pub(super) const FIRST_SCHEMA: &str = "
     CREATE INDEX decisions_by_time ON decisions (last_at_us);
 ";
 
-/// Inputs are packed from here on, so what is looked for in them has a column of its own; and what was said last is
-/// found by when it was said last.
+/// From here on inputs are compressed, so fields that are searched have columns of their own; and the latest entries
+/// are found by when they were last repeated.
 const PACKED: &str = "
     DROP INDEX IF EXISTS decisions_by_policy;
     ALTER TABLE decisions ADD COLUMN policy TEXT;
@@ -43,8 +43,8 @@ const PACKED: &str = "
     CREATE INDEX decisions_by_last ON decisions (vmid, resource, last_at_us);
 ";
 
-/// First sizes outlive the decisions that found them; names were not kept before. When the clock was set back is kept.
-/// And a row of `applied` is one that the daemon has not taken in yet: those of before are taken in.
+/// First sizes outlive the decisions that found them; names were not stored before. Times at which the clock was set
+/// back are stored. A row of `applied` now means that the daemon has not taken it over yet: older ones are taken over.
 const OUTLIVING: &str = "
     CREATE TABLE first_sizes (
         vmid INTEGER NOT NULL,
@@ -64,7 +64,7 @@ const OUTLIVING: &str = "
     DROP TABLE IF EXISTS applied;
 ";
 
-/// Tables that came later. They only add, so a database without them, or with more of them, is as good.
+/// Later tables. They only add, so a database without them, or with more of them, works as well.
 const ADDITIONS: &str = "
     CREATE TABLE IF NOT EXISTS guards (
         vmid INTEGER PRIMARY KEY,
@@ -111,9 +111,9 @@ const ADDITIONS: &str = "
     CREATE INDEX IF NOT EXISTS decisions_pending ON decisions (vmid, resource) WHERE outcome_kind = 'pending';
 ";
 
-/// Opens the database for writing, with all that is needed to begin it.
+/// Opens the database for writing, and prepares a new one.
 ///
-/// Returns the path under which a broken one was put aside, if that was necessary.
+/// Returns the path to which a broken one was moved, if that was necessary.
 pub(super) fn open(path: &Path) -> Result<(Connection, Option<PathBuf>), LedgerError> {
     let (connection, aside) = state_database::open(path, &[FIRST_SCHEMA, PACKED, OUTLIVING])?;
     let failed = |source| LedgerError::Database { path: path.to_owned(), source };
@@ -132,7 +132,7 @@ impl From<StateDatabaseError> for LedgerError {
     }
 }
 
-/// Opens an existing database for reading; `None` when there is none.
+/// Opens an existing database for reading; `None` if there is none.
 pub(super) fn open_read_only(path: &Path) -> Result<Option<Connection>, LedgerError> {
     if !path.exists() {
         return Ok(None);
@@ -142,7 +142,7 @@ pub(super) fn open_read_only(path: &Path) -> Result<Option<Connection>, LedgerEr
     let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
     connection.busy_timeout(BUSY_TIMEOUT).map_err(failed)?;
     match state_database::version(&connection).map_err(failed)? {
-        // The daemon has made the file and not yet the tables.
+        // The daemon has created the file but not yet the tables.
         0 => Ok(None),
         OLDEST_READABLE..=SCHEMA_VERSION => Ok(Some(connection)),
         found => Err(newer(path, found)),
@@ -153,9 +153,9 @@ fn newer(path: &Path, found: i64) -> LedgerError {
     StateDatabaseError::Version { path: path.to_owned(), found, known: SCHEMA_VERSION }.into()
 }
 
-/// Opens an existing database to write a little beside a daemon that is at work; `None` when there is none.
+/// Opens an existing database for a few writes beside a running daemon; `None` if there is none.
 ///
-/// It is neither checked nor put aside: that is the daemon's.
+/// It is neither checked nor moved aside: that is up to the daemon.
 pub(super) fn open_beside(path: &Path) -> Result<Option<Connection>, LedgerError> {
     if !path.exists() {
         return Ok(None);
@@ -175,17 +175,17 @@ pub(super) fn open_beside(path: &Path) -> Result<Option<Connection>, LedgerError
     }
 }
 
-/// Keeps a second daemon out as long as it lives.
+/// Keeps a second daemon out while it exists.
 #[derive(Debug)]
 pub struct StateLock {
     _lock: state_database::StateLock,
 }
 
 impl StateLock {
-    /// Takes the state directory for this process, and creates it where it is missing.
+    /// Locks the state directory for this process, and creates it if it is missing.
     ///
     /// # Errors
-    /// [`LedgerError::InUse`] while another process has it; [`StateDatabaseError::Directory`] when it cannot be
+    /// [`LedgerError::InUse`] while another process holds it; [`StateDatabaseError::Directory`] when it cannot be
     /// written.
     pub fn take(directory: &Path) -> Result<Self, LedgerError> {
         Ok(Self { _lock: state_database::StateLock::take(directory, "lock")? })

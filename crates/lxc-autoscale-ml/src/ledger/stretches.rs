@@ -1,10 +1,10 @@
-//! Decisions that are not carried out: one row for each thing that is said, with how often and how long.
+//! Decisions that are not carried out: one row per distinct decision, with its number and duration.
 //!
-//! Most decisions change nothing and say what was said a minute before. Such a **stretch** is one row: its inputs are
-//! those of its first decision, `times` and `last_at_us` tell how often and until when the same was decided. What goes
-//! back and forth between two things is two rows, not one for each turn. A stretch ends after a day, so that the inputs
-//! that are kept are never older. The counts are written when something else is said, and once an hour; a crash costs
-//! an hour of counting and no row.
+//! Most decisions change nothing and repeat the one of a minute before. Such a **stretch** is one row: its inputs are
+//! those of its first decision, `times` and `last_at_us` tell how often and until when it was repeated. Alternating
+//! between two decisions makes two rows, not one per turn. A stretch ends after a day, which bounds the age of its
+//! inputs. The counts are written when the decision changes, and once an hour; a crash costs an hour of counting and no
+//! row.
 
 use jiff::{SignedDuration, Timestamp};
 use lxc_autoscale_core::Vmid;
@@ -15,11 +15,11 @@ use super::{
 };
 use crate::decide::{Decision, Mode, Resource};
 
-/// A stretch ends after this long.
+/// Longest duration of a stretch.
 const LONGEST: SignedDuration = SignedDuration::from_hours(24);
 /// The counts are written at least this often.
 const WRITE_AFTER: SignedDuration = SignedDuration::from_hours(1);
-/// Different things about one resource that are remembered: more than its reasons in a day, and few enough for a node.
+/// Most distinct decisions kept per resource: more than its reasons in a day, and few enough for a node.
 const MOST: usize = 12;
 
 /// A decision that is not carried out.
@@ -29,20 +29,20 @@ pub struct Quiet<'a> {
     pub id: Vmid,
     /// The decision.
     pub decision: &'a Decision,
-    /// What it was made from.
+    /// Its inputs.
     pub inputs: &'a Inputs,
     /// The mode in force.
     pub mode: Mode,
 }
 
-/// What is said about one resource of one container for a while.
+/// A repeated decision about one resource of one container.
 #[derive(Clone, Debug)]
 pub(super) struct Stretch {
     number: i64,
     since: Timestamp,
     last: Timestamp,
     written: Timestamp,
-    /// How often since it was written.
+    /// Repetitions since it was last written.
     unwritten: u64,
     decision: Decision,
 }
@@ -73,7 +73,7 @@ impl Ledger {
                 counts.extend(stretches.iter_mut().filter_map(|stretch| stretch.count(at)));
                 continue;
             };
-            // The newest thing that is said is the last.
+            // The newest stretch is the last.
             let is_turn = place + 1 != stretches.len();
             if is_turn {
                 counts.extend(stretches.iter_mut().filter_map(|stretch| stretch.count(at)));
@@ -110,7 +110,7 @@ impl Ledger {
         Ok(())
     }
 
-    /// Writes the counts that are not written yet.
+    /// Writes the pending counts.
     ///
     /// # Errors
     /// [`LedgerError::Database`].
@@ -120,7 +120,7 @@ impl Ledger {
         if counts.is_empty() { Ok(()) } else { self.in_transaction(|ledger| ledger.write_counts(&counts)) }
     }
 
-    /// Ends what was said about a resource: what is said after a change is news.
+    /// Ends the stretches of a resource: after a change every decision is a new entry.
     pub(super) fn end_stretches(&mut self, id: Vmid, resource: Resource) -> Result<(), LedgerError> {
         let ended = self.stretches.remove(&(id, resource)).unwrap_or_default();
         let counts: Vec<Count> =
@@ -128,7 +128,7 @@ impl Ledger {
         if counts.is_empty() { Ok(()) } else { self.in_transaction(|ledger| ledger.write_counts(&counts)) }
     }
 
-    /// Goes on with what was said before a restart.
+    /// Continues the stretches from before a restart.
     pub(super) fn restore_stretches(&mut self) -> Result<(), LedgerError> {
         let read = || -> rusqlite::Result<Vec<(Vmid, Stretch)>> {
             let mut statement = self.connection.prepare(
@@ -156,8 +156,8 @@ impl Ledger {
         Ok(())
     }
 
-    /// What was decided about each resource of a container at a time: the newest thing that was said by then, and all
-    /// else that was said before and after it.
+    /// The decisions about each resource of a container at a time: the newest stretch at that time, and all others
+    /// that span it.
     ///
     /// # Errors
     /// [`LedgerError::Database`].
@@ -195,7 +195,7 @@ impl Ledger {
     }
 }
 
-/// How often a stretch went on since it was written, and until when.
+/// How often a stretch was repeated since it was written, and until when.
 #[derive(Clone, Copy, Debug)]
 struct Count {
     number: i64,
@@ -204,7 +204,7 @@ struct Count {
 }
 
 impl Stretch {
-    /// What is to be written at `at`; `None` where all of it is.
+    /// What is to be written at `at`; `None` if nothing is.
     fn count(&mut self, at: Timestamp) -> Option<Count> {
         let times = std::mem::take(&mut self.unwritten);
         self.written = at;

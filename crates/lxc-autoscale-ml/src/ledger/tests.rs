@@ -67,7 +67,7 @@ impl Fixture {
         self.directory.path().join("state/decisions.sqlite")
     }
 
-    /// What a daemon finds that is started again.
+    /// The ledger as a restarted daemon finds it.
     fn reopen(self) -> Self {
         let Self { directory, ledger } = self;
         drop(ledger);
@@ -142,20 +142,20 @@ fn what_is_said_again_and_again_is_one_entry_with_a_count() {
     let said = |fixture: &Fixture| -> Vec<(u64, Timestamp, Timestamp)> {
         fixture.entries().iter().map(|entry| (entry.times, entry.at, entry.last_at)).collect()
     };
-    // Counted once an hour; a small movement of the confidence is no news.
+    // Counted once an hour; a small change of the confidence does not matter.
     assert_eq!(said(&fixture), [(121, at(0), at(7200))]);
     fixture.note(7260, &Decision { confidence_percent: 88.0, ..keep() });
     fixture.note(7320, &other);
-    // Something else is said: what was counted until then is written, and what was said last comes first.
+    // The decision changes: pending counts are written, and the newest entry comes first.
     assert_eq!(said(&fixture), [(1, at(7320), at(7320)), (122, at(0), at(7260))]);
-    // Back and forth makes no more entries.
+    // Alternating makes no more entries.
     for minute in [7380, 7440, 7500, 7560] {
         fixture.note(minute, if minute % 120 == 60 { &kept } else { &other });
     }
     assert_eq!(said(&fixture), [(3, at(7320), at(7560)), (124, at(0), at(7500))]);
     fixture.note(7620, &Decision { from: Some(3.0), ..keep() });
     assert_eq!(said(&fixture).len(), 3);
-    // After a day it is written anew, with the numbers of then.
+    // After a day it is written anew, with present numbers.
     fixture.note(86_400, &Decision { from: Some(3.0), ..keep() });
     fixture.note(86_400 + 7620, &Decision { from: Some(3.0), ..keep() });
     assert_eq!(said(&fixture)[0], (1, at(94_020), at(94_020)));
@@ -171,7 +171,7 @@ fn a_restart_goes_on_with_what_was_said() {
     fixture.note(120, &keep());
     fixture.ledger.write_stretches(at(120)).unwrap();
     assert_eq!(fixture.entries().iter().map(|entry| entry.times).collect::<Vec<_>>(), [3]);
-    // Not with what was said before a change.
+    // Not counted with an entry from before a change.
     fixture.carry_out(180, &grow(Resource::Cpu), &Outcome::Done { before: Some(2.0), after: Some(4.0) });
     let mut fixture = fixture.reopen();
     fixture.note(240, &keep());
@@ -196,13 +196,13 @@ fn what_was_decided_at_a_time_is_found() {
     assert_eq!(then(0), [(Resource::Cpu, Action::Keep, at(0))]);
     assert_eq!(then(100), [(Resource::Cpu, Action::Keep, at(0)), memory]);
     assert_eq!(then(400), [(Resource::Cpu, Action::Keep, at(300)), memory]);
-    // Between two decisions the one before holds.
+    // Between two decisions the earlier one holds.
     assert_eq!(then(700), [(Resource::Cpu, Action::Keep, at(300)), memory]);
     assert_eq!(then(9000), [(Resource::Cpu, Action::Grow, at(900)), memory]);
     assert_eq!(then(-1), []);
 }
 
-/// What `report` measures against outlives the decisions that found it.
+/// The baseline of `report` outlives the decisions that found it.
 #[test]
 fn the_first_size_of_a_container_stays_and_is_not_that_of_another_with_its_id() {
     let mut fixture = Fixture::new();
@@ -238,7 +238,7 @@ fn what_lies_ahead_of_a_clock_that_was_set_back_counts_as_made_then_for_ever() {
     assert_eq!(changes(&fixture), want);
     let mut fixture = fixture.reopen();
     assert_eq!(changes(&fixture), want);
-    // What is done afterwards counts as it is, and a clock may be set back again.
+    // Later entries count as dated, and the clock may be set back again.
     fixture.carry_out(600, &grow(Resource::Cpu), &done);
     assert_eq!(changes(&fixture).cpu_up, Some(at(600)));
     fixture.ledger.note_set_back(at(-100)).unwrap();
@@ -269,7 +269,7 @@ fn what_somebody_applies_is_not_settled_for_the_daemon_and_taken_in_once() {
     fixture.ledger.note_taken_in(&[foreign]).unwrap();
     let mut fixture = fixture.reopen();
     assert_eq!((fixture.ledger.applied().unwrap(), is_applied(&fixture, Resource::Memory)), (vec![], false));
-    // One that is refused has changed nothing.
+    // A refused change has changed nothing.
     let refused = fixture.ledger.begin_for(at(960), vmid(104), &shrink, &inputs(), author).unwrap();
     fixture.ledger.settle_beside(refused, &failed(), at(961)).unwrap();
     assert_eq!(fixture.ledger.applied().unwrap(), vec![]);
@@ -343,7 +343,7 @@ fn what_is_old_is_removed_and_what_changed_something_stays_longest() {
     fixture.carry_out(0, &grow(Resource::Cpu), &done);
     fixture.carry_out(100, &grow(Resource::Memory), &done);
     for hour in 1..=5 {
-        // Another size each time, so that each is an entry.
+        // A different size each time, so that each is an entry.
         fixture.note(3600 * hour, &Decision { from: Some(hour as f64), ..keep() });
     }
     assert_eq!(fixture.ledger.trim(at(50), 1000).unwrap(), 1);

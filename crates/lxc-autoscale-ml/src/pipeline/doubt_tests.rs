@@ -1,4 +1,4 @@
-//! What is unusual is no habit until it comes again, and what lasts is followed.
+//! Unusual behaviour is no habit until it recurs; lasting behaviour is followed.
 
 use std::ops::Range;
 
@@ -13,8 +13,8 @@ use crate::recommend::Fact;
 const DAY: i64 = 288;
 const HOUR: i64 = 12;
 
-/// What the season says of memory at 02:50 of the fourth day, in MiB, when memory was `memory_mib` at each step before;
-/// the detector is asked at the steps `asked`.
+/// The season's memory for 02:50 of the fourth day, in MiB, with usage `memory_mib` at each step before; the detector
+/// is run at the steps `asked`.
 fn season(memory_mib: impl Fn(i64) -> f64, asked: &Range<i64>) -> f64 {
     let mut config = Config::default();
     (config.model.trees, config.model.history_rows) = (25, 300);
@@ -69,7 +69,7 @@ fn snapshot(step: i64, memory_mib: f64) -> Snapshot {
     }
 }
 
-/// 3000 MiB for a quarter of an hour from three in the night on, on these days; else 300 MiB.
+/// 3000 MiB for a quarter of an hour from three at night on, on these days; otherwise 300 MiB.
 fn job(days: &[i64]) -> impl Fn(i64) -> f64 {
     move |step| if days.contains(&(step / DAY)) && (36..39).contains(&(step % DAY)) { 3000.0 } else { 300.0 }
 }

@@ -7,21 +7,21 @@ use crate::decide::{Action, Decision};
 use crate::pipeline::Proposal;
 use crate::proposals::{Uncovered, covers};
 
-/// Why a plan, or a change of it, is not carried out.
+/// Why a plan, or one of its changes, is not carried out.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum Refusal {
-    /// It has another form.
+    /// It has another format version.
     #[error("the plan has version {found}, and this program knows version {VERSION}; make a new one")]
     Version {
         /// Its version.
         found: u32,
     },
-    /// Somebody changed it.
+    /// It was altered.
     #[error("the plan is not as it was written: its number is `{id}`, and what it says has `{number}`")]
     Altered {
-        /// The number it carries.
+        /// The id it carries.
         id: String,
-        /// The number that follows from what it says.
+        /// The id computed from its content.
         number: String,
     },
     /// It is too old.
@@ -37,15 +37,15 @@ pub enum Refusal {
     FromTheFuture {
         /// When it was made.
         made_at: Timestamp,
-        /// How far away.
+        /// How far in the future.
         seconds: u64,
     },
     /// It was made for another node.
     #[error("the node is another: the plan was made for {then}, and this is {now}")]
     Node {
-        /// What it was made for.
+        /// The node it was made for.
         then: Node,
-        /// What there is now.
+        /// The present node.
         now: Node,
     },
     /// The configuration has changed.
@@ -54,9 +54,9 @@ pub enum Refusal {
         then.file.display(), short(&then.sha256), now.file.display(), short(&now.sha256)
     )]
     Configuration {
-        /// What it was made with.
+        /// The configuration it was made with.
         then: Configuration,
-        /// What there is now.
+        /// The present configuration.
         now: Configuration,
     },
     /// The container is not measured any more.
@@ -73,18 +73,18 @@ pub enum Refusal {
     /// Other rules are in force for it.
     #[error("other rules are in force for it than when the plan was made (`policy show` tells which)")]
     Policy,
-    /// What is decided now does not go as far.
+    /// The present decision does not go as far.
     #[error("{0}")]
     Decision(Uncovered),
     /// The daemon is changing it, or has changed it since.
     #[error("the daemon changes it at this moment, or has done so since the plan was checked")]
     UnderWay,
-    /// What it has now could not be read.
+    /// Its present size could not be read.
     #[error("what it has now cannot be read: {0}")]
     Unread(String),
 }
 
-/// The circumstances a plan is held against.
+/// The circumstances against which a plan is checked.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Now {
     /// The time.
@@ -95,7 +95,7 @@ pub struct Now {
     pub configuration: Configuration,
 }
 
-/// A plan made this much later than now was made by a clock that differs, not by one that was set back.
+/// A plan dated more than this in the future was made by a different clock.
 const CLOCK_SLACK_SECONDS: i64 = 5;
 
 impl Plan {
@@ -131,7 +131,7 @@ impl Plan {
 }
 
 impl PlannedChange {
-    /// Whether the same container under the same rules, decided about anew with all guards, lets the change through.
+    /// Whether a new decision about the same container under the same rules, with all guards, allows the change.
     ///
     /// # Errors
     /// [`Refusal`]: what differs.

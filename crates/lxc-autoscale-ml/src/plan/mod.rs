@@ -1,6 +1,6 @@
-//! A plan: what would be changed now, in a form that can be kept, looked at and carried out.
+//! A plan: what would be changed now, in a form that can be saved, reviewed and carried out.
 //!
-//! It is good for a short time and for exactly the circumstances it was made in. [`Plan::check`] and
+//! It is valid for a short time and only under the circumstances in which it was made. [`Plan::check`] and
 //! [`PlannedChange::check`] say what differs; they are pure.
 
 mod check;
@@ -18,17 +18,17 @@ pub use check::{Now, Refusal};
 use crate::decide::{Action, Decision, Mode, Resource};
 use crate::pipeline::Proposal;
 
-/// The version of the form; another one is refused.
+/// The format version; others are refused.
 const VERSION: u32 = 1;
-/// Digits of a plan's number: enough that no two plans of a node share one.
+/// Digits of a plan's id: enough to be unique on a node.
 const ID_DIGITS: usize = 12;
 
-/// What would be changed, and what it was made from.
+/// The changes, and the circumstances in which they were planned.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
-    /// The version of the form.
+    /// The format version.
     pub version: u32,
-    /// Its number: it follows from all that can be carried out, so that an altered plan is noticed.
+    /// Its id: derived from everything that can be carried out, so that an altered plan is detected.
     pub id: String,
     /// When it was made.
     pub made_at: Timestamp,
@@ -38,9 +38,9 @@ pub struct Plan {
     pub node: Node,
     /// The configuration it was made with.
     pub configuration: Configuration,
-    /// What would be changed, shrinks first: what they free may be what a growth needs.
+    /// The changes, shrinks first: a growth may need what they free.
     pub changes: Vec<PlannedChange>,
-    /// How many sizes of containers would be left as they are.
+    /// Number of sizes that would be left unchanged.
     pub kept: usize,
 }
 
@@ -55,10 +55,10 @@ pub struct Node {
     pub memory_total_mib: Option<u64>,
 }
 
-/// A configuration file as it was.
+/// A configuration file and its content at the time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Configuration {
-    /// Where it is.
+    /// Its path.
     pub file: PathBuf,
     /// Its SHA-256, in hexadecimal digits.
     pub sha256: String,
@@ -72,9 +72,9 @@ pub struct PlannedChange {
     /// Its name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// What the daemon does about it by itself.
+    /// The mode in which the daemon acts on it.
     pub mode: Mode,
-    /// Key of the rules in force, under which the ledger keeps them.
+    /// Key of the rules in force, under which the ledger stores them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<String>,
     /// The change.
@@ -85,7 +85,7 @@ pub struct PlannedChange {
 }
 
 impl Configuration {
-    /// The file as it is now.
+    /// The present file.
     ///
     /// # Errors
     /// When it cannot be read.
@@ -129,7 +129,7 @@ impl Plan {
         Self { id: plan.number(), ..plan }
     }
 
-    /// The number that follows from what can be carried out, for whom and until when.
+    /// The id derived from the changes, their containers and the expiry.
     fn number(&self) -> String {
         let Self { version, made_at, expires_at, node, configuration, .. } = self;
         let mut text = format!("{version} {made_at} {expires_at} {node:?} {}", configuration.sha256);
@@ -144,12 +144,12 @@ impl Plan {
         digits
     }
 
-    /// How many of its changes have this action.
+    /// The number of changes with this action.
     pub fn count(&self, action: Action) -> usize {
         self.changes.iter().filter(|change| change.decision.action == action).count()
     }
 
-    /// The sum of what would be added, in the unit of the resource; negative where more is given back.
+    /// The sum of the changes, in the unit of the resource; negative if more is taken than given.
     pub fn added(&self, resource: Resource) -> f64 {
         let of_this = self.changes.iter().filter(|change| change.decision.resource == resource);
         of_this.filter_map(|change| Some(change.decision.to? - change.decision.from?)).sum()

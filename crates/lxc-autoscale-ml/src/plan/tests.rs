@@ -25,7 +25,7 @@ fn now(seconds: i64) -> Now {
     Now { at: at(seconds), node: node(), configuration }
 }
 
-/// What is decided about container 104: its CPU stays.
+/// The decision about container 104: its CPU stays.
 fn proposal(memory: Decision) -> Proposal {
     let cpu = Decision {
         resource: Resource::Cpu,

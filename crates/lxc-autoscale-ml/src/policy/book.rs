@@ -1,4 +1,4 @@
-//! All policies of a configuration, checked, and what they make of a container.
+//! All checked policies of a configuration, and the rules they give a container.
 
 use std::collections::BTreeMap;
 
@@ -21,9 +21,9 @@ use crate::recommend::RecommendConfig;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{key}` {rule}")]
 pub struct PolicyError {
-    /// The key that is wrong, dotted.
+    /// The invalid key, dotted.
     pub key: String,
-    /// What must hold for it.
+    /// The rule it breaks.
     pub rule: String,
 }
 
@@ -33,11 +33,11 @@ impl From<PolicyError> for BrokenRule {
     }
 }
 
-/// Which of two policies that select the same container wins: the one that names its very id, then the higher
-/// precedence, then the narrower selector, then the later name.
+/// Which of two policies that select the same container wins: the one that names its id, then the higher precedence,
+/// then the narrower selector, then the later name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Rank<'a> {
-    /// Whether it names the very id.
+    /// Whether it names the container's id.
     pub is_own: bool,
     /// Its precedence.
     pub precedence: i32,
@@ -47,20 +47,20 @@ pub struct Rank<'a> {
     pub name: &'a str,
 }
 
-/// One policy, checked.
+/// One checked policy.
 #[derive(Clone, Debug)]
 pub struct CheckedPolicy {
     /// Its name.
     pub name: String,
     /// Its precedence.
     pub precedence: i32,
-    /// Which containers it is for.
+    /// The containers it applies to.
     pub selector: Selector,
     /// Its preset.
     pub preset: Option<String>,
     /// What it sets.
     pub own: Overrides,
-    /// Its schedules, the weakest first.
+    /// Its schedules, weakest first.
     pub schedules: Vec<Schedule>,
 }
 
@@ -79,34 +79,34 @@ pub struct PolicyBook {
     presets: Presets,
 }
 
-/// Most candidates: each costs about what the live policy costs.
+/// Most candidates: each costs about as much as the live policy.
 const MOST_CANDIDATES: usize = 8;
 
-/// A candidate, checked.
+/// A checked candidate.
 #[derive(Clone, Debug)]
 pub struct Candidate {
     /// Its name.
     pub name: String,
-    /// Tells its definition from another of the same name.
+    /// Distinguishes its definition from others of the same name.
     pub key: String,
-    /// Which containers it is for; empty for all.
+    /// The containers it applies to; empty for all.
     selector: Selector,
-    /// What it sets, the weaker first.
+    /// What it sets, weaker first.
     overrides: Vec<Overrides>,
 }
 
 impl Candidate {
-    /// Whether it is for this container.
+    /// Whether it applies to this container.
     pub fn is_for(&self, identity: &Identity) -> bool {
         self.selector.is_empty() || matches!(self.selector.matches(identity), Match::Yes(_))
     }
 }
 
 impl PolicyBook {
-    /// Checks the policies of a configuration; `zone` is the time zone of schedules that name none.
+    /// Checks the policies of a configuration; `zone` is the default time zone of schedules.
     ///
     /// # Errors
-    /// [`PolicyError`] with the key of the first thing that is wrong.
+    /// [`PolicyError`] with the first invalid key.
     pub fn new(config: &Config, zone: &TimeZone) -> Result<Self, PolicyError> {
         let mut book = Self {
             scaling: config.scaling.clone(),
@@ -156,22 +156,22 @@ impl PolicyBook {
         &self.candidates
     }
 
-    /// The presets that there are.
+    /// The available presets.
     pub fn presets(&self) -> &Presets {
         &self.presets
     }
 
-    /// Whether what is in force can change with the time alone.
+    /// Whether the rules can change with time alone.
     pub fn has_schedules(&self) -> bool {
         self.policies.iter().any(|policy| !policy.schedules.is_empty())
     }
 
-    /// The rules that are in force for a container at `now`.
+    /// The rules in force for a container at `now`.
     pub fn in_force(&self, identity: &Identity, now: Timestamp) -> InForce {
         self.layered(identity, Some(now))
     }
 
-    /// The rules for a container without what is in force at certain times only.
+    /// The rules for a container without those of schedules.
     pub fn lasting(&self, identity: &Identity) -> InForce {
         self.layered(identity, None)
     }
@@ -181,7 +181,7 @@ impl PolicyBook {
         self.ground().finish(self.max_age_seconds, None)
     }
 
-    /// The general tables, on which all layers lie.
+    /// The general tables, the lowest layer.
     fn ground(&self) -> Layers {
         Layers::on(&self.scaling, &self.recommend, &self.model)
     }
@@ -201,7 +201,7 @@ impl PolicyBook {
         layers.finish(self.max_age_seconds, unclear)
     }
 
-    /// What would be in force with a candidate on top of what is.
+    /// The rules with a candidate on top of those in force.
     pub fn with_candidate(&self, below: &InForce, candidate: &Candidate) -> InForce {
         let mut layers = Layers::again(below);
         for overrides in &candidate.overrides {
@@ -210,7 +210,7 @@ impl PolicyBook {
         layers.finish(self.max_age_seconds, None)
     }
 
-    /// The policies for a container, the weakest first, and why it cannot be told which those are.
+    /// The policies for a container, weakest first, and why that cannot be determined.
     fn selected(&self, identity: &Identity) -> (Vec<(Rank<'_>, &CheckedPolicy)>, Option<String>) {
         let (mut selected, mut unclear) = (Vec::new(), None);
         for policy in &self.policies {
@@ -247,13 +247,13 @@ impl PolicyBook {
         found
     }
 
-    /// The tags of a container that name a preset, each with that name.
+    /// The tags of a container that refer to a preset, each with the preset's name.
     fn tagged<'a>(&'a self, identity: &'a Identity) -> impl Iterator<Item = (&'a str, &'a str)> {
         let prefix = self.by_tag.as_deref();
         identity.tags.iter().filter_map(move |tag| Some((tag.as_str(), tag.strip_prefix(prefix?)?)))
     }
 
-    /// What is wrong with the tags of a container: those that name a preset which there is not, and so do nothing.
+    /// The tags of a container that have no effect, because they refer to a preset that does not exist.
     pub fn idle_tags(&self, identity: &Identity) -> Vec<String> {
         let unknown = self.tagged(identity).filter(|(_, preset)| self.presets.get(preset).is_none());
         unknown
@@ -345,7 +345,7 @@ impl PolicyBook {
         Ok(policy)
     }
 
-    /// What the policy makes of the general tables must be sound, by itself and with each of its schedules.
+    /// The general tables with this policy on top must be valid, without schedules and with each of them.
     fn check_values(&self, kind: &str, policy: &CheckedPolicy) -> Result<(), PolicyError> {
         let mut layers = self.ground();
         let source = Source::Policy { policy: policy.name.clone() };
@@ -415,7 +415,7 @@ fn tag_prefix(config: &PresetsConfig) -> Result<Option<String>, PolicyError> {
     Ok(config.by_tag.then(|| config.tag_prefix.clone()))
 }
 
-/// The rules in force for each container, worked out once a cycle.
+/// The rules in force for each container, computed once per cycle.
 pub type Policies = BTreeMap<Vmid, std::sync::Arc<InForce>>;
 
 #[cfg(test)]

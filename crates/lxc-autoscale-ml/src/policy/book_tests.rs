@@ -1,4 +1,4 @@
-//! What policies make of a container, as tables.
+//! The effect of policies on a container, as tables.
 
 use lxc_autoscale_core::config;
 
@@ -26,7 +26,7 @@ fn in_force(text: &str, identity: &Identity) -> InForce {
     book(text).in_force(identity, NOON.parse().unwrap())
 }
 
-/// Each key and where it comes from.
+/// Each key and its source.
 #[track_caller]
 fn check(text: &str, identity: &Identity, want: &[(&str, &str, &str)]) {
     let effective = in_force(text, identity).effective();
@@ -193,7 +193,7 @@ fn schedules_lie_above_their_policy_and_below_a_stronger_one() {
     );
 }
 
-/// A restart in the middle of a schedule changes nothing: what is in force follows from the time alone.
+/// A restart in the middle of a schedule changes nothing: the rules follow from the time alone.
 #[test]
 fn what_is_in_force_does_not_depend_on_what_was_asked_before() {
     let text = "[policy.night]\nnames = [\"*\"]\n[[policy.night.schedule]]\nstart = \"22:00\"\n\

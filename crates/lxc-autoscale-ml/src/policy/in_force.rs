@@ -1,4 +1,4 @@
-//! The rules that are in force for one container, with where each comes from.
+//! The rules in force for one container, with the source of each.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,11 +13,11 @@ use crate::config::{ModelConfig, ScalingConfig};
 use crate::decide::{Mode, Policy};
 use crate::recommend::RecommendConfig;
 
-/// Where a value comes from.
+/// The source of a value.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Source {
-    /// It is the default of the program.
+    /// The default of the program.
     Default,
     /// The general tables of the configuration.
     General,
@@ -37,14 +37,14 @@ pub enum Source {
     Schedule {
         /// The policy.
         policy: String,
-        /// The number of the schedule there, from 1.
+        /// The number of the schedule in it, from 1.
         number: usize,
         /// Whether it has not begun yet and only raises minimums.
         ahead: bool,
     },
     /// `[containers] ignore`.
     Ignored,
-    /// A candidate that is only watched.
+    /// A candidate that never acts.
     Shadow {
         /// Its name.
         shadow: String,
@@ -86,20 +86,20 @@ impl fmt::Display for Source {
     }
 }
 
-/// The rules that are in force for a container at a time.
+/// The rules in force for a container at a time.
 #[derive(Clone, Debug, PartialEq)]
 pub struct InForce {
-    /// What the decision is bound by.
+    /// The rules of the decision.
     pub policy: Policy,
-    /// What the recommendation is made with.
+    /// The constants of the recommendation.
     pub recommend: RecommendConfig,
     /// The scaling table, from which `policy` was made.
     pub scaling: ScalingConfig,
-    /// What tells unusual behaviour.
+    /// The parameters of the anomaly detector.
     pub model: ModelConfig,
-    /// Where the keys come from that no general table gave.
+    /// The sources of the keys that do not come from a general table.
     pub sources: BTreeMap<&'static str, Source>,
-    /// The layers above the general tables, the lowest first.
+    /// The layers above the general tables, lowest first.
     pub layers: Vec<Source>,
 }
 
@@ -110,18 +110,18 @@ pub struct Effective {
     pub key: &'static str,
     /// Its value.
     pub value: Value,
-    /// Where it comes from.
+    /// Its source.
     pub source: Source,
 }
 
-/// What the ledger keeps of it: what a decision can be made from again, and where it came from.
+/// What the ledger stores of the rules: enough to repeat a decision, and the sources.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Kept {
-    /// What the decision was bound by.
+    /// The rules of the decision.
     pub policy: Policy,
-    /// What the recommendation was made with.
+    /// The constants of the recommendation.
     pub recommend: RecommendConfig,
-    /// Where keys came from that no general table gave.
+    /// The sources of the keys that do not come from a general table.
     pub sources: BTreeMap<String, Source>,
 }
 
@@ -174,8 +174,7 @@ impl Layers {
         self.put.push(source);
     }
 
-    /// The rules, with `unclear` as the reason to leave the container alone; rules that contradict each other are
-    /// such a reason, too.
+    /// The rules, with `unclear` as a reason to leave the container alone; contradicting rules are such a reason, too.
     pub(super) fn finish(self, max_age_seconds: u64, unclear: Option<String>) -> InForce {
         let mut policy = self.scaling.policy(max_age_seconds);
         let broken = policy.validate().and_then(|()| self.recommend.validate()).err();
@@ -192,7 +191,7 @@ impl Layers {
 }
 
 impl InForce {
-    /// Every key that a policy may set, with its value and where that comes from.
+    /// Every key that a policy may set, with its value and source.
     pub fn effective(&self) -> Vec<Effective> {
         let defaults = Overrides::values(
             &ScalingConfig::default(),
@@ -209,12 +208,12 @@ impl InForce {
         .collect()
     }
 
-    /// The key under which the ledger keeps it; `None` where it cannot be put into JSON.
+    /// The key under which the ledger stores it; `None` if it cannot be serialised as JSON.
     pub fn key(&self) -> Option<String> {
         self.kept().key().ok()
     }
 
-    /// What the ledger keeps of it.
+    /// What the ledger stores of it.
     pub fn kept(&self) -> Kept {
         let sources = self.sources.iter().map(|(key, source)| ((*key).to_owned(), source.clone()));
         Kept { policy: self.policy.clone(), recommend: self.recommend.clone(), sources: sources.collect() }
@@ -222,10 +221,10 @@ impl InForce {
 }
 
 impl Kept {
-    /// The key that follows from its JSON text: the first 128 bits of the SHA-256, in hexadecimal digits.
+    /// The key derived from its JSON text: the first 128 bits of the SHA-256, in hexadecimal digits.
     ///
     /// # Errors
-    /// When it cannot be put into JSON.
+    /// When it cannot be serialised as JSON.
     pub fn key(&self) -> Result<String, serde_json::Error> {
         let digest = Sha256::digest(serde_json::to_vec(self)?);
         let mut bits = [0u8; 16];

@@ -1,6 +1,6 @@
-//! What the recommendation of each container is made with, as its policies say.
+//! The learning parameters of each container, by its policies.
 //!
-//! Schedules have no say here: what was learnt at night must be worth as much by day, and the same after a restart.
+//! Schedules have no effect here: what is learnt must not depend on the time of day, nor on restarts.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,8 +12,8 @@ use crate::config::Config;
 use crate::detect::DetectorParams;
 use crate::recommend::{RecommendConfig, Shared};
 
-/// What of the configuration decides what is learnt, as text: all that [`Learning`] looks at, and what the models are made
-/// with. Other keys cost nobody what was learnt.
+/// The part of the configuration that affects learning, as text: everything that [`Learning`] reads, and the parameters
+/// of the models. Changes to other keys keep the learnt state.
 pub fn learnt_by(config: &Config) -> String {
     let boot_seconds = config.scaling.guard.boot_seconds;
     let mut parts =
@@ -35,13 +35,13 @@ pub fn learnt_by(config: &Config) -> String {
 /// How a container is learnt from.
 #[derive(Clone, Debug)]
 pub struct LearningRules {
-    /// What its model works with.
+    /// The shared parameters of its model.
     pub shared: Arc<Shared>,
     /// How long its start lasts, in seconds.
     pub boot_seconds: u64,
 }
 
-/// What is known of a container as long as it stays what it is.
+/// The rules of a container as long as its identity stays the same.
 #[derive(Debug)]
 struct Known {
     identity: Identity,
@@ -49,7 +49,7 @@ struct Known {
     detection: DetectorParams,
 }
 
-/// The rules of all containers; those that agree share one set.
+/// The rules of all containers; equal ones are shared.
 #[derive(Debug)]
 pub struct Learning {
     book: Arc<PolicyBook>,
@@ -59,7 +59,7 @@ pub struct Learning {
 }
 
 impl Learning {
-    /// With what applies where no policy says otherwise.
+    /// With the rules that apply unless a policy says otherwise.
     pub fn new(book: Arc<PolicyBook>, general: Arc<Shared>) -> Self {
         Self { book, general, sets: Vec::new(), known: BTreeMap::new() }
     }
@@ -69,7 +69,7 @@ impl Learning {
         self.known(identity).rules.clone()
     }
 
-    /// The detector that judges a container.
+    /// The anomaly detector of a container.
     pub fn detection(&mut self, identity: &Identity) -> &DetectorParams {
         &self.known(identity).detection
     }
@@ -86,7 +86,7 @@ impl Learning {
         &self.known[&identity.id]
     }
 
-    /// Forgets the containers that are not among these.
+    /// Forgets all other containers.
     pub fn retain(&mut self, is_known: impl Fn(Vmid) -> bool) {
         self.known.retain(|id, _| is_known(*id));
     }

@@ -1,9 +1,9 @@
-//! Which rules are in force for a container, and where each of them comes from.
+//! Which rules are in force for a container, and the source of each.
 //!
-//! Rules come in layers, and the higher one wins key by key: the general tables of the configuration, the
-//! preset that a tag or a name asks for, the policies that select the container in the order of
-//! [`book::Rank`] (each with its preset below and its schedules above it), and `[containers] ignore`.
-//! [`PolicyBook::in_force`] is a pure function of the configuration, of what the container is and of the time.
+//! Rules come in layers, and the higher one wins key by key: the general tables of the configuration, the preset that a
+//! tag or a name asks for, the policies that select the container in the order of [`book::Rank`] (each with its preset
+//! below and its schedules above it), and `[containers] ignore`. [`PolicyBook::in_force`] is a pure function of the
+//! configuration, the container's identity and the time.
 
 pub mod book;
 pub mod in_force;

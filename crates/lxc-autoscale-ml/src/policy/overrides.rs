@@ -1,7 +1,7 @@
-//! The keys that a policy may set: each of `[scaling]` and, of `[recommend]` and `[model]`, what may differ by container.
+//! The keys that a policy may set: all of `[scaling]`, and those of `[recommend]` and `[model]` that may differ by
+//! container.
 //!
-//! The keys have the names they have in the general tables, so `scaling.memory.min_mib` is the same thing
-//! everywhere.
+//! They have the names of the general tables, so `scaling.memory.min_mib` means the same everywhere.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -12,7 +12,7 @@ use crate::detect::Detector;
 use crate::guard::GuardPolicy;
 use crate::recommend::RecommendConfig;
 
-/// A value as it is shown and kept.
+/// A value as it is shown and stored.
 trait Shown {
     fn shown(&self) -> Value;
 }
@@ -36,7 +36,7 @@ impl Shown for Mode {
 
 impl Shown for Detector {
     fn shown(&self) -> Value {
-        // A plain word, which cannot fail.
+        // A plain value, which cannot fail.
         serde_json::to_value(self).unwrap_or_default()
     }
 }
@@ -152,8 +152,8 @@ overrides! {
 }
 
 overrides! {
-    /// Keys of `[recommend]` that may differ by container. The demand model is one for all, and the half-life
-    /// is built into what was learnt already.
+    /// Keys of `[recommend]` that may differ by container. The demand model is shared by all, and the half-life is part
+    /// of the learnt state.
     RecommendOverrides of RecommendConfig, "recommend": {
         price_core_hour: f64,
         price_unserved_core_hour: f64,
@@ -192,7 +192,7 @@ pub struct Overrides {
 }
 
 impl Overrides {
-    /// Sets what is named here, and tells which keys that were.
+    /// Sets the keys that are present here, and reports which those were.
     pub fn apply(
         &self,
         scaling: &mut ScalingConfig,
@@ -210,7 +210,7 @@ impl Overrides {
         *self == Self::default()
     }
 
-    /// Every key that may be set, with its value.
+    /// Every key that can be set, with its value.
     pub fn values(
         scaling: &ScalingConfig,
         recommend: &RecommendConfig,
@@ -228,7 +228,7 @@ impl Overrides {
 mod tests {
     use super::*;
 
-    /// A key of `[scaling]` that is forgotten here would still parse in the general table.
+    /// A key of `[scaling]` that is missing here would still parse in the general table.
     #[test]
     fn every_key_of_the_general_tables_may_be_set() {
         let scaling = format!("{:#?}", ScalingConfig::default());

@@ -1,7 +1,7 @@
-//! Presets: what differs for well-known applications, each deviation with its reason.
+//! Presets: settings for well-known applications, each deviation from the defaults with its reason.
 //!
-//! They are data (`presets.toml`), in which a deviation cannot stand without a reason. A preset applies where a
-//! policy names it; by a tag or a name only where `[presets]` says so.
+//! They are data (`presets.toml`) whose format requires a reason for each deviation. A preset applies if a policy names
+//! it; by a tag or a name only if `[presets]` allows it.
 
 use std::collections::BTreeMap;
 
@@ -17,18 +17,18 @@ const SHIPPED: &str = include_str!("presets.toml");
 #[derive(Clone, Debug)]
 pub struct Presets(BTreeMap<String, Preset>);
 
-/// What differs for one application.
+/// The settings for one application.
 #[derive(Clone, Debug)]
 pub struct Preset {
-    /// The application, as people write it.
+    /// The application's name, as people write it.
     pub title: String,
     /// What kind of application it is.
     pub group: String,
     /// Names that containers with it usually have, with `*` and `?`.
     pub names: Vec<String>,
-    /// What differs, and why.
+    /// The deviations, and their reasons.
     pub settings: Vec<Setting>,
-    /// The same as keys.
+    /// The same as overrides.
     pub overrides: Overrides,
 }
 
@@ -71,17 +71,17 @@ impl Presets {
         presets.collect::<Result<_, PolicyError>>().map(Self)
     }
 
-    /// All of them, by name.
+    /// All presets, by name.
     pub fn all(&self) -> impl Iterator<Item = (&str, &Preset)> {
         self.0.iter().map(|(name, preset)| (name.as_str(), preset))
     }
 
-    /// The one of that name.
+    /// The preset of that name.
     pub fn get(&self, name: &str) -> Option<&Preset> {
         self.0.get(name)
     }
 
-    /// The one whose application a container of this name usually runs; `None` where several might be meant.
+    /// The preset of the application that a container of this name usually runs; `None` if it is ambiguous.
     pub fn by_name(&self, container: &str) -> Option<&str> {
         let usual = |preset: &Preset| preset.names.iter().any(|glob| glob_matches(glob, container));
         let mut found = self.0.iter().filter(|(_, preset)| usual(preset)).map(|(name, _)| name.as_str());
@@ -89,7 +89,7 @@ impl Presets {
         first.filter(|_| found.next().is_none())
     }
 
-    /// The name that looks most like `wanted`, if any looks like it at all.
+    /// The most similar name to `wanted`, if any is similar.
     pub fn nearest(&self, wanted: &str) -> Option<&str> {
         lxc_autoscale_core::nearest(wanted, self.0.keys().map(String::as_str))
     }
@@ -111,7 +111,7 @@ impl Preset {
     }
 }
 
-/// Puts a value at a dotted key.
+/// Sets the value of a dotted key.
 fn put(table: &mut toml::Table, key: &str, value: toml::Value) {
     match key.split_once('.') {
         None => {

@@ -1,4 +1,4 @@
-//! Every preset parses, stays inside the bounds, has its reasons, differs from the default, and matters.
+//! Every preset parses, stays within the bounds, has its reasons, differs from the default, and has an effect.
 
 use jiff::Timestamp;
 use lxc_autoscale_core::config;
@@ -43,7 +43,7 @@ fn each_deviation_is_one_and_has_a_reason() {
             );
             assert!(15 <= reason.len(), "{name}: {key}: {reason}");
         }
-        // What was parsed is what is shown.
+        // The parsed values are the ones shown.
         let (mut scaling, mut recommend) = (ScalingConfig::default(), RecommendConfig::default());
         let mut set = Vec::new();
         preset
@@ -80,7 +80,7 @@ fn a_usual_name_means_one_preset() {
     }
 }
 
-/// What is decided in many situations, as text.
+/// The decisions in many situations.
 fn decided(policy: &Policy) -> Vec<Decisions> {
     let now = Timestamp::from_second(1_800_000_000).unwrap();
     let ago = |seconds: i64| Timestamp::from_second(1_800_000_000 - seconds).unwrap();
@@ -143,7 +143,7 @@ fn decided(policy: &Policy) -> Vec<Decisions> {
     all
 }
 
-/// What is to be done, without the words for it.
+/// The resulting sizes, without the reasons.
 fn sizes(decisions: &[Decisions]) -> Vec<(Option<f64>, Option<f64>)> {
     decisions.iter().map(|decisions| (decisions.cpu.to, decisions.memory.to)).collect()
 }
@@ -158,7 +158,7 @@ fn each_changes_what_is_done_somewhere() {
     }
 }
 
-/// The page lists what the program has.
+/// The documentation lists all presets of the program.
 #[test]
 fn the_page_names_every_preset() {
     let page = include_str!("../../../../docs/policies.md");

@@ -1,8 +1,8 @@
 //! Whether a schedule is in force at a time.
 //!
-//! A schedule begins at a local time and lasts for a length of real time: over the night in which clocks are
-//! set, it ends an hour earlier or later by the clock on the wall, and lasts as long as ever. A start that the
-//! clocks skip is taken as much later as they skip; one that comes twice, the first time.
+//! A schedule begins at a local time and lasts for a length of real time: if the clocks change meanwhile, it ends an
+//! hour earlier or later by local time. A start that the clocks skip moves by as much as they skip; one that occurs
+//! twice counts the first time.
 
 use jiff::civil::{Time, Weekday};
 use jiff::tz::TimeZone;
@@ -11,17 +11,17 @@ use jiff::{SignedDuration, Timestamp, ToSpan};
 use super::overrides::{Overrides, ScalingOverrides};
 use crate::config::ScalingConfig;
 
-/// The longest schedule: a week. What lasts longer is always in force.
+/// The longest schedule: a week. Anything longer is always in force.
 pub const LONGEST_MINUTES: u32 = 7 * 24 * 60;
 /// The longest lead: a day.
 pub const LONGEST_LEAD_MINUTES: u32 = 24 * 60;
 
-/// A schedule that was checked.
+/// A checked schedule.
 #[derive(Clone, Debug)]
 pub struct Schedule {
     /// Its number in its policy, from 1.
     pub number: usize,
-    /// Of those in force together the higher wins.
+    /// Of the schedules in force together, the higher wins.
     pub precedence: i32,
     /// Days on which it begins.
     pub days: Vec<Weekday>,
@@ -29,27 +29,27 @@ pub struct Schedule {
     pub start: Time,
     /// How long it lasts.
     pub duration: SignedDuration,
-    /// How long before that a raised minimum is in force.
+    /// How long before the start a raised minimum is in force.
     pub lead: SignedDuration,
-    /// Whose local time `start` is.
+    /// The time zone of `start`.
     pub zone: TimeZone,
     /// What it sets.
     pub scaling: ScalingOverrides,
 }
 
-/// How far a schedule is in force.
+/// The phase of a schedule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// It is not.
+    /// It is not in force.
     Out,
     /// It begins soon: raised minimums are in force.
     Ahead,
-    /// It is.
+    /// It is in force.
     In,
 }
 
 impl Schedule {
-    /// How far it is in force at `now`.
+    /// The phase at `now`.
     pub fn phase(&self, now: Timestamp) -> Phase {
         let begins = self.begins_around(now);
         if begins.iter().any(|begin| *begin <= now && now < *begin + self.duration) {
@@ -61,7 +61,7 @@ impl Schedule {
         }
     }
 
-    /// The beginnings that may matter at `now`.
+    /// The starts that may matter at `now`.
     fn begins_around(&self, now: Timestamp) -> Vec<Timestamp> {
         let today = self.zone.to_datetime(now).date();
         let back = i32::try_from(self.duration.as_hours() / 24 + 2).unwrap_or(i32::MAX);
@@ -75,7 +75,7 @@ impl Schedule {
             .collect()
     }
 
-    /// What it sets on top of `below` at this phase.
+    /// What it sets on top of `below` in this phase.
     pub fn overrides(&self, phase: Phase, below: &ScalingConfig) -> Overrides {
         let scaling = match phase {
             Phase::Out => ScalingOverrides::default(),
@@ -170,7 +170,7 @@ mod tests {
     #[test]
     fn clocks_that_go_forward_skip_the_start_and_not_the_schedule() {
         use Phase::{Ahead, In, Out};
-        // On 29 March 2026 Berlin goes from 02:00 (01:00Z) to 03:00: 02:30 is taken as 03:30 (01:30Z).
+        // On 29 March 2026 Berlin goes from 02:00 (01:00Z) to 03:00: 02:30 becomes 03:30 (01:30Z).
         check(
             &schedule("02:30", 60, &[Weekday::Sunday]),
             &[
@@ -181,7 +181,7 @@ mod tests {
                 ("2026-03-29T02:30:00Z", Out),
             ],
         );
-        // One over that night lasts eight hours all the same, so it ends at 07:00 by the clock.
+        // A schedule over that night lasts eight hours all the same, so it ends at 07:00 local time.
         check(
             &schedule("22:00", 480, &[Weekday::Saturday]),
             &[("2026-03-29T04:59:00Z", In), ("2026-03-29T05:00:00Z", Out)],

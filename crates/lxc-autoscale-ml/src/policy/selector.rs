@@ -1,4 +1,4 @@
-//! Which containers a policy is for.
+//! Which containers a policy applies to.
 
 use std::fmt;
 
@@ -18,13 +18,13 @@ pub enum Pool {
 }
 
 impl Pool {
-    /// The pool as a record names it: an empty name is none.
+    /// The pool by its name in a record: an empty name is none.
     pub fn named(name: &str) -> Self {
         if name.is_empty() { Self::None } else { Self::In(name.to_owned()) }
     }
 }
 
-/// What a container is selected by.
+/// The properties by which a container is selected.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
     /// Its id.
@@ -44,16 +44,16 @@ impl Identity {
     }
 }
 
-/// One id, or all from the first to the last.
+/// One id, or a range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ids {
     /// This one.
     One(Vmid),
-    /// These, both ends included.
+    /// A range, both ends included.
     Range(Vmid, Vmid),
 }
 
-/// What a policy selects by. Of one list any entry may match, of the lists that are not empty all must.
+/// The selectors of a policy. Any entry of a list may match, and all lists that are not empty must.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selector {
     /// Ids and ranges of ids.
@@ -66,7 +66,7 @@ pub struct Selector {
     pub pools: Vec<String>,
 }
 
-/// How narrowly a policy selects a container: the narrower is the stronger.
+/// How narrowly a policy selects a container: narrower wins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Specificity {
     /// By its pool.
@@ -77,28 +77,28 @@ pub enum Specificity {
     Tag,
     /// By its name.
     Name,
-    /// By its very id: the container's own policy.
+    /// By its id alone: the container's own policy.
     Own,
 }
 
-/// Whether a policy is for a container.
+/// Whether a policy applies to a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Match {
-    /// It is.
+    /// It does.
     Yes(Specificity),
-    /// It is not.
+    /// It does not.
     No,
-    /// Nobody knows, because its pool could not be read.
+    /// Unknown, because the container's pool could not be read.
     Unknown,
 }
 
 impl Selector {
-    /// Whether it names nothing at all.
+    /// Whether it has no selector.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 
-    /// Whether it is for this container, by the narrowest of what matched.
+    /// Whether it applies to this container, by the narrowest selector that matched.
     pub fn matches(&self, identity: &Identity) -> Match {
         let mut narrowest = None;
         let mut note = |specificity: Specificity| narrowest = narrowest.max(Some(specificity));
@@ -198,12 +198,12 @@ fn parse_id(text: &str) -> Result<Vmid, String> {
     text.parse().map_err(|error: lxc_autoscale_core::vmid::InvalidVmid| error.to_string())
 }
 
-/// Whether `text` is what `glob` describes: `*` is any text, `?` any one character, case does not count.
+/// Whether `text` matches `glob`: `*` is any text, `?` any one character, case is ignored.
 pub fn glob_matches(glob: &str, text: &str) -> bool {
     let fold = |text: &str| text.to_lowercase().chars().collect::<Vec<char>>();
     let (glob, text) = (fold(glob), fold(text));
     let (mut g, mut t) = (0, 0);
-    // Where the last `*` stands, and how much of the text it has taken.
+    // The position of the last `*`, and how much of the text it has matched.
     let mut star: Option<(usize, usize)> = None;
     while t < text.len() {
         match glob.get(g) {
@@ -299,7 +299,7 @@ mod tests {
     }
 
     proptest! {
-        /// A text matches itself, and itself with any part replaced by a star.
+        /// A text matches itself, also with any part replaced by a star.
         #[test]
         fn a_part_may_become_a_star(text in "[a-z0-9-]{0,12}", from in 0usize..13, to in 0usize..13) {
             prop_assert!(glob_matches(&text, &text));

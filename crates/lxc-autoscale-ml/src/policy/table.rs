@@ -1,4 +1,4 @@
-//! The tables `[policy.<name>]` and `[presets]` as they stand in the configuration.
+//! The tables `[policy.<name>]` and `[presets]` of the configuration.
 
 use jiff::civil::{Time, Weekday};
 use serde::{Deserialize, Deserializer, de};
@@ -6,15 +6,15 @@ use serde::{Deserialize, Deserializer, de};
 use super::overrides::{ModelOverrides, RecommendOverrides, ScalingOverrides};
 use super::selector::{Ids, Selector};
 
-/// How long before its start a schedule that raises a minimum begins to act, in minutes. Memory grows by its own
-/// size a minute, so five minutes make 16 GiB of half a GiB.
+/// How long before its start a schedule raises minimums, in minutes. Memory can double every minute, so five minutes
+/// turn half a GiB into 16 GiB.
 const LEAD_MINUTES: u32 = 5;
 
 /// `[policy.<name>]`: rules for some of the containers.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PolicyConfig {
-    /// Ids and ranges of ids that it is for.
+    /// Ids and ranges of ids that it applies to.
     pub ids: Option<Vec<Ids>>,
     /// Names, with `*` and `?`.
     pub names: Option<Vec<String>>,
@@ -22,9 +22,9 @@ pub struct PolicyConfig {
     pub tags: Option<Vec<String>>,
     /// Pools in Proxmox.
     pub pools: Option<Vec<String>>,
-    /// The higher wins over the lower, except that a policy that names the very id wins over all others.
+    /// The higher wins, except that a policy that names the container's id wins over all others.
     pub precedence: i32,
-    /// The preset that lies below the keys of this policy.
+    /// The preset below the keys of this policy.
     pub preset: Option<String>,
     /// Keys of `[scaling]`.
     pub scaling: ScalingOverrides,
@@ -32,12 +32,12 @@ pub struct PolicyConfig {
     pub recommend: RecommendOverrides,
     /// Keys of `[model]`.
     pub model: ModelOverrides,
-    /// When other keys are in force.
+    /// Keys that are in force at certain times.
     pub schedule: Vec<ScheduleConfig>,
 }
 
 impl PolicyConfig {
-    /// What it selects by.
+    /// Its selectors.
     pub fn selector(&self) -> Selector {
         Selector {
             ids: self.ids.clone().unwrap_or_default(),
@@ -47,7 +47,7 @@ impl PolicyConfig {
         }
     }
 
-    /// The key of a selector that is there and empty.
+    /// The key of a selector that is present but empty.
     pub fn empty_selector(&self) -> Option<&'static str> {
         let is_empty = [
             ("ids", self.ids.as_ref().is_some_and(Vec::is_empty)),
@@ -63,11 +63,11 @@ fn has_nothing(list: &[String]) -> bool {
     list.is_empty() || list.iter().any(|entry| entry.trim().is_empty())
 }
 
-/// `[shadow.<name>]`: a candidate, which is watched and never acts.
+/// `[shadow.<name>]`: a candidate, which is evaluated and never acts.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ShadowConfig {
-    /// As in a policy; without any selector it is for every container.
+    /// As in a policy; without any selector it applies to every container.
     pub ids: Option<Vec<Ids>>,
     /// As in a policy.
     pub names: Option<Vec<String>>,
@@ -84,7 +84,7 @@ pub struct ShadowConfig {
 }
 
 impl ShadowConfig {
-    /// The same as the policy that it might become.
+    /// The same settings as a policy.
     pub fn as_policy(&self) -> PolicyConfig {
         let Self { ids, names, tags, pools, preset, scaling, recommend } = self.clone();
         PolicyConfig { ids, names, tags, pools, preset, scaling, recommend, ..PolicyConfig::default() }
@@ -103,13 +103,13 @@ pub struct ScheduleConfig {
     pub start: Time,
     /// How long it lasts.
     pub duration_minutes: u32,
-    /// Whose local time; the node's when left out.
+    /// Its time zone; the node's when left out.
     #[serde(default)]
     pub time_zone: Option<String>,
-    /// How long before the start a raised minimum is in force already.
+    /// How long before the start a raised minimum is in force.
     #[serde(default = "default_lead")]
     pub lead_minutes: u32,
-    /// Of schedules of one policy that are in force together, the higher wins; among equals the later one.
+    /// Of several schedules of one policy in force together, the higher wins; among equals the later one.
     #[serde(default)]
     pub precedence: i32,
     /// Keys of `[scaling]`.
@@ -152,7 +152,7 @@ impl Day {
     /// All of them.
     pub const ALL: [Self; 7] = [Self::Mon, Self::Tue, Self::Wed, Self::Thu, Self::Fri, Self::Sat, Self::Sun];
 
-    /// The day in the calendar.
+    /// The calendar's weekday.
     pub fn weekday(self) -> Weekday {
         match self {
             Self::Mon => Weekday::Monday,
@@ -172,9 +172,9 @@ impl Day {
 pub struct PresetsConfig {
     /// A container with the tag `<tag_prefix><preset>` has that preset.
     pub by_tag: bool,
-    /// The beginning of these tags.
+    /// The prefix of these tags.
     pub tag_prefix: String,
-    /// A container whose name is usual for the application of a preset has that preset.
+    /// A container whose name is usual for a preset's application has that preset.
     pub by_name: bool,
 }
 

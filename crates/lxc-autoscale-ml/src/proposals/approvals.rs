@@ -1,4 +1,4 @@
-//! What was accepted, and whether a decision made now goes as far.
+//! Accepted changes, and whether a present decision goes as far.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,50 +8,50 @@ use lxc_autoscale_core::Vmid;
 use crate::decide::{Action, Amount, Decision, Decisions, Mode, Policy, Resource};
 use crate::history::names_differ;
 
-/// Sizes that differ by less are the same.
+/// Sizes that differ by less are equal.
 const SAME: f64 = 1e-6;
 
 /// Changes that somebody wants carried out although the mode would only show them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Approvals {
-    /// With the name of the container when it was proposed.
+    /// With the name that the container had when it was proposed.
     accepted: BTreeMap<(Vmid, Resource), (Option<String>, Decision)>,
     everything: bool,
 }
 
-/// Why a decision made now does not go as far as one that was made before.
+/// Why a present decision does not go as far as an earlier one.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Uncovered {
     /// The container has another size.
     OtherSize {
-        /// What it had then.
+        /// The size then.
         then: Option<Amount>,
-        /// What it has now.
+        /// The size now.
         now: Option<Amount>,
     },
-    /// It would be left as it is now, or resized the other way or less far.
+    /// It would be left unchanged now, or resized less far or in the other direction.
     OtherDecision(Box<Decision>),
 }
 
 impl Approvals {
-    /// All that is decided, whatever the mode: for a plan that somebody carries out.
+    /// All decisions, whatever the mode: for a plan that somebody carries out.
     pub fn everything() -> Self {
         Self { everything: true, ..Self::default() }
     }
 
-    /// Adds what was accepted about a container of this name.
+    /// Adds an accepted change of a container of this name.
     pub fn accept(&mut self, id: Vmid, name: Option<String>, decision: Decision) {
         self.accepted.insert((id, decision.resource), (name, decision));
     }
 
-    /// The decisions with what was accepted of them: exactly that, where they go as far, the mode still asks, and the id
-    /// does not belong to a container of another name now.
+    /// Replaces decisions by accepted changes, exactly as accepted, if the decision goes as far, the mode still asks,
+    /// and the id does not belong to a container of another name now.
     pub fn give(&self, container: (Vmid, Option<&str>), policy: &Policy, decisions: &mut Decisions) {
         self.give_one(container, policy, &mut decisions.cpu);
         self.give_one(container, policy, &mut decisions.memory);
     }
 
-    /// As [`Approvals::give`], for one resource.
+    /// Like [`Approvals::give`], for one resource.
     pub fn give_one(&self, (id, name): (Vmid, Option<&str>), policy: &Policy, decision: &mut Decision) {
         if self.everything {
             decision.apply = decision.action != Action::Keep;
@@ -70,8 +70,8 @@ impl Approvals {
     }
 }
 
-/// Whether `now` goes the same way from the same size at least as far as `before`, so that all of its guards let
-/// `before` through.
+/// Whether `now` goes in the same direction from the same size at least as far as `before`, so that all of its guards
+/// allow `before`.
 ///
 /// # Errors
 /// [`Uncovered`]: what differs.

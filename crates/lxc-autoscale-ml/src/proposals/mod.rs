@@ -1,10 +1,10 @@
-//! Changes that wait to be accepted (mode `approve`). Pure; the ledger keeps them, the daemon goes through them in
-//! every cycle, and `lxc-autoscale-ml proposals` lists, accepts and rejects them.
+//! Changes that wait for approval (mode `approve`). Pure; the ledger stores them, the daemon processes them in every
+//! cycle, and `lxc-autoscale-ml proposals` lists, accepts and rejects them.
 //!
 //! There is at most one waiting proposal per container and resource. It stands for the size it names, so it stays
-//! as it is while the decision of the day goes at least as far, and a newer one takes its place when the decision
-//! says something else. Accepting it lets the daemon carry it out, **exactly as it says**, in the first cycle in which
-//! the decision, made anew with all its guards, goes as far; until then it waits, and expires.
+//! unchanged while present decisions go at least as far, and is replaced when they differ. Once accepted, the daemon
+//! carries it out, **exactly as it says**, in the first cycle in which the decision, made anew with all its guards,
+//! goes as far; until then it waits, and may expire.
 
 mod approvals;
 mod rules;
@@ -20,21 +20,21 @@ pub use rules::{Case, Step, next};
 
 use crate::decide::Decision;
 
-/// How far a proposal has come.
+/// The state of a proposal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
-    /// Waits to be accepted.
+    /// Waits for approval.
     Open,
     /// Accepted; waits to be carried out.
     Accepted,
     /// Rejected by somebody.
     Rejected,
-    /// Nobody accepted it, or the guards did not let it through, in time.
+    /// It was not accepted in time, or the guards did not allow it in time.
     Expired,
-    /// A newer one took its place.
+    /// A newer one replaced it.
     Superseded,
-    /// It is not wanted any more.
+    /// It is not needed any more.
     Withdrawn,
     /// Carried out.
     Done,
@@ -54,7 +54,7 @@ impl State {
         Self::Unknown,
     ];
 
-    /// The word for it, which is also how it is stored.
+    /// The word for it, under which it is also stored.
     pub fn word(self) -> &'static str {
         match self {
             Self::Open => "open",
@@ -73,7 +73,7 @@ impl State {
         Self::ALL.into_iter().find(|state| state.word() == word)
     }
 
-    /// Whether it still waits for something.
+    /// Whether it is still waiting.
     pub fn is_waiting(self) -> bool {
         matches!(self, Self::Open | Self::Accepted)
     }
@@ -85,7 +85,7 @@ impl fmt::Display for State {
     }
 }
 
-/// A proposal as the ledger keeps it.
+/// A proposal as the ledger stores it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Record {
     /// Its number, by which people name it.
@@ -96,11 +96,11 @@ pub struct Record {
     pub name: Option<String>,
     /// What is proposed, and why.
     pub decision: Decision,
-    /// How far it has come.
+    /// Its state.
     pub state: State,
     /// When it was made.
     pub made_at: Timestamp,
-    /// When it ends by itself.
+    /// When it expires.
     pub expires_at: Timestamp,
     /// Who accepted or rejected it, when, and what they said.
     pub answer: Option<Answer>,
@@ -112,7 +112,7 @@ pub struct Record {
     pub entry: Option<i64>,
 }
 
-/// What somebody said to a proposal.
+/// Somebody's answer to a proposal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Answer {
     /// When.

@@ -1,4 +1,4 @@
-//! What becomes of the proposal about one resource of one container in a cycle. Pure.
+//! What happens to the proposal about one resource of one container in a cycle. Pure.
 
 use jiff::Timestamp;
 
@@ -7,31 +7,31 @@ use crate::config::ProposalsConfig;
 use crate::decide::{Action, Decision, Mode, Reason};
 use crate::history::names_differ;
 
-/// A new size that differs from the proposed one by less than this share of what the container has is no news.
+/// A new size that differs from the proposed one by less than this share of the present size does not replace it.
 const NEWS_SHARE: f64 = 0.1;
-/// Circumstances have changed since a rejection when what it should have has moved by this share of what it has.
+/// Circumstances have changed since a rejection if the recommended size has moved by this share of the present size.
 const OTHER_CIRCUMSTANCES_SHARE: f64 = 0.2;
 
-/// What is known about one resource of one container.
+/// The input for one resource of one container.
 #[derive(Clone, Copy, Debug)]
 pub struct Case<'a> {
-    /// The proposal that waits.
+    /// The waiting proposal.
     pub waiting: Option<&'a Record>,
-    /// The one that was rejected last.
+    /// The last rejected one.
     pub rejected: Option<&'a Record>,
-    /// What the container is called now.
+    /// The container's present name.
     pub name: Option<&'a str>,
-    /// What was decided now.
+    /// The present decision.
     pub decision: &'a Decision,
     /// The mode in force.
     pub mode: Mode,
     /// The time.
     pub now: Timestamp,
-    /// How long what holds.
+    /// The periods of validity.
     pub config: &'a ProposalsConfig,
 }
 
-/// What is to be done with it.
+/// What to do with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
     /// Nothing.
@@ -40,13 +40,13 @@ pub enum Step {
     Hold(String),
     /// Make one.
     Open,
-    /// End the one that waits, for this reason.
+    /// End the waiting one, for this reason.
     Close(State, String),
-    /// End the one that waits, for this reason, and make another.
+    /// End the waiting one, for this reason, and make another.
     Replace(String),
 }
 
-/// What is to be done now.
+/// What to do now.
 pub fn next(case: &Case<'_>) -> Step {
     let (decision, mode) = (case.decision, case.mode);
     let Some(waiting) = case.waiting else {
@@ -90,7 +90,7 @@ pub fn next(case: &Case<'_>) -> Step {
     }
 }
 
-/// Whether the same was rejected and nothing has changed since.
+/// Whether the same was rejected and circumstances have not changed since.
 fn is_rejected(case: &Case<'_>) -> bool {
     let (Some(rejected), decision) = (case.rejected, case.decision) else { return false };
     let Some(answer) = &rejected.answer else { return false };
@@ -98,7 +98,7 @@ fn is_rejected(case: &Case<'_>) -> bool {
         return false;
     }
     let before = &rejected.decision;
-    // The absolute value, so that a clock that was set back does not hold it for ever.
+    // The absolute value, so that it does not hold for ever after the clock was set back.
     let holds = case.now.duration_since(answer.at).abs() < case.config.rejection_holds();
     let same_size = decision.from == before.from;
     let ran_out = matches!(decision.reason, Reason::RanOutOfMemory { .. })
@@ -115,7 +115,7 @@ fn moved(now: &Decision, before: &Decision, share: f64) -> bool {
     }
 }
 
-/// Whether what keeps a container as it is passes by itself.
+/// Whether the reason for keeping a container unchanged is temporary.
 fn is_passing(reason: &Reason) -> bool {
     matches!(
         reason,

@@ -113,7 +113,7 @@ fn a_rejection_holds_until_circumstances_change() {
     }
 }
 
-/// The id belongs to another container now, or the container got another name.
+/// The id belongs to another container now, or the container was renamed.
 #[test]
 fn what_was_asked_of_one_container_goes_for_no_other() {
     let shrink = change(1024.0, 768.0);
@@ -176,7 +176,7 @@ fn every_state_is_read_as_it_was_written() {
 }
 
 proptest! {
-    /// Whatever was accepted: what is carried out is exactly that, and nothing the guards would not do now.
+    /// Whatever was accepted: exactly that is carried out, and nothing that the guards would not allow now.
     #[test]
     fn an_approval_goes_no_further_than_the_decision_of_the_moment(
         from in 128.0f64..4096.0, then in 0.3f64..3.0, now in 0.3f64..3.0, resized in any::<bool>(),
@@ -189,7 +189,7 @@ proptest! {
         let mut approvals = Approvals::default();
         approvals.accept(id, None, accepted.clone());
         let mut policy = Policy::default();
-        // What was accepted means nothing once the mode has changed.
+        // An approval is void once the mode has changed.
         approvals.give_one((id, None), &policy, &mut decision);
         prop_assert_eq!(&decision, &before);
         policy.memory.mode = Mode::Approve;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use lxc_autoscale_core::config::{BrokenRule, Validate};
 use serde::{Deserialize, Serialize};
 
-/// A container that ran out of memory gets at least this much more, in percent of what it has …
+/// A container that ran out of memory gets at least this much more, in percent of its limit …
 pub const LEAST_OOM_GROWTH_PERCENT: f64 = 20.0;
 /// … and at least this many MiB: what a small service needs to start again.
 pub const LEAST_OOM_GROWTH_MIB: f64 = 100.0;
@@ -14,36 +14,36 @@ pub const LEAST_OOM_GROWTH_MIB: f64 = 100.0;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RecommendConfig {
-    /// Price of one core kept free for an hour. Only its ratio to the next counts.
+    /// Price of one core held free for an hour. Only its ratio to the next price matters.
     pub price_core_hour: f64,
     /// Price of one core-hour of work that had to wait.
     pub price_unserved_core_hour: f64,
-    /// Price of one GiB of memory kept for an hour.
+    /// Price of one GiB of memory held for an hour.
     pub price_gib_hour: f64,
     /// Price of running short of memory once.
     pub price_memory_shortage: f64,
     /// Price of one change of size.
     pub price_resize: f64,
-    /// File of another demand model than the one that comes with the program; empty for that one.
+    /// File of a demand model; empty for the one that comes with the program.
     pub demand_model: PathBuf,
-    /// CPU kept above demand, in percent: means over minutes hide bursts within them.
+    /// CPU headroom above demand, in percent: means over minutes hide bursts within them.
     pub cpu_headroom_percent: f64,
-    /// CPU: how far back the recent peak looks, in minutes. Short, because a CPU limit that turns out too
-    /// low shows at once and costs little.
+    /// CPU: window of the recent peak, in minutes. Short, because a CPU limit that is too low shows at once and costs
+    /// little.
     pub cpu_window_minutes: u32,
-    /// CPU: half-life of the fading history, in hours. A day lets every hour of it count.
+    /// CPU: half-life of the decaying history, in hours. With a day, every hour of it counts.
     pub cpu_half_life_hours: f64,
-    /// Memory kept above demand, in percent: wide, because a memory limit that turns out too low kills.
+    /// Memory headroom above demand, in percent: wide, because a memory limit that is too low kills processes.
     pub memory_headroom_percent: f64,
-    /// Memory: how far back the recent peak looks, in minutes.
+    /// Memory: window of the recent peak, in minutes.
     pub memory_window_minutes: u32,
-    /// On how many past days the coming time of day is looked up; 0 for none.
+    /// Number of past days on which the coming time of day is looked up; 0 for none.
     pub season_days: u32,
     /// Least growth of memory after it ran out, in percent of the limit.
     pub oom_growth_percent: f64,
     /// Least growth of memory after it ran out, in MiB.
     pub oom_growth_mib: f64,
-    /// Share of the time tasks waited for memory from which more is needed, in percent.
+    /// Share of time with tasks waiting for memory from which more is needed, in percent.
     pub memory_pressure_percent: f64,
 }
 
@@ -70,8 +70,8 @@ impl Default for RecommendConfig {
 }
 
 impl RecommendConfig {
-    /// The quantile of demand that is cheapest to serve: what is kept free costs in all the time it is not
-    /// used, what is missing costs in the rest (the newsvendor's rule).
+    /// The quantile of demand that is cheapest to serve: headroom costs whenever it is unused, a shortage costs the
+    /// rest of the time (the newsvendor's rule).
     pub fn cpu_quantile(&self) -> f64 {
         (1.0 - self.price_core_hour / self.price_unserved_core_hour).clamp(0.0, 1.0)
     }
@@ -81,7 +81,7 @@ impl Validate for RecommendConfig {
     fn validate(&self) -> Result<(), BrokenRule> {
         let unless = BrokenRule::unless;
         let positive = |value: f64| 0.0 < value && value.is_finite();
-        // Sums of costs shall neither overflow nor vanish.
+        // Sums of costs must neither overflow nor vanish.
         let price = |value: f64| (1e-6..=1e6).contains(&value);
         let percent = |value: f64| (0.0..=1000.0).contains(&value);
         let more = "must be more than 0";

@@ -1,21 +1,21 @@
-//! What a container would have used had nothing held it back.
+//! What a container would have used without its limits.
 //!
-//! A limit hides demand: a container that is cut at its limit shows the limit. Whoever sizes it by what it
-//! shows leaves it there for good. So what was cut off is estimated from the signs of cutting, and the
-//! estimate is what goes into the history.
+//! A limit hides demand: a throttled container uses exactly its limit. Sizing it by its usage would leave it there for
+//! good. So the part that was cut off is estimated from the signs of throttling, and the estimate goes into the
+//! history.
 //!
 //! ## CPU
 //!
-//! Under a quota, use divided by the share that was served is about what the runnable threads would have
-//! used. The share may be as coarse as yes or no, which shows in its being always the same, and a cpuset
-//! (Proxmox's `cores`) gives no sign but use that stands at the limit. How much was cut off is unknown then,
-//! and it is found by doubling. An estimate that proved too low, because the container is cut off again
-//! after its limit was raised, is raised further.
+//! Under a quota, usage divided by the share that was served is about what the runnable threads would have used. Some
+//! kernels report the share only as yes or no, which shows in its being always the same, and a cpuset (Proxmox's
+//! `cores`) gives no sign except usage at the limit. Then it is unknown how much was cut off, and demand is found by
+//! doubling. An estimate that proved too low, because the container is throttled again after its limit was raised, is
+//! raised further.
 //!
 //! ## Memory
 //!
-//! After an OOM kill or a reclaim that failed, and while tasks wait for memory near the limit, the need is
-//! somewhere above the limit; how far, nobody knows, so it is taken in bounded steps.
+//! After an OOM kill or a failed reclaim, and while tasks wait for memory near the limit, the need is above the limit
+//! by an unknown amount, so it is approached in bounded steps.
 
 use serde::{Deserialize, Serialize};
 
@@ -23,25 +23,25 @@ use super::config::RecommendConfig;
 use super::recommendation::Fact;
 use crate::observation::Observation;
 
-/// Shares beyond this say "far too little" and no more: a quarter served means demand of four times the use.
+/// A larger share means "far too little" and no more: a quarter served means demand of four times the usage.
 const MOST_TRUSTED_SHARE: f64 = 0.75;
-/// Throttling in fewer periods than this is the price of any limit and no sign of too little.
+/// Throttling in fewer periods than this is normal with any limit and no sign of a shortage.
 pub const CUT_OFF_SHARE: f64 = 0.01;
-/// Use above this part of the limit stands at the limit.
+/// Usage above this part of the limit is at the limit.
 const AT_LIMIT: f64 = 0.97;
-/// Growth when nothing tells how much was cut off: doubling finds any demand in few steps.
+/// Growth when it is unknown how much was cut off: doubling finds any demand in few steps.
 const BLIND_GROWTH: f64 = 2.0;
-/// Further growth for each raise that proved too low, and how many of them are counted.
+/// Additional growth for each raise that proved too low, and how many of them count.
 const REPEATED_GROWTH: f64 = 1.3;
 const MOST_REPEATS: i32 = 4;
-/// A measured share is never the same so often in a row; one that is says only yes or no.
+/// A measured share is never equal so many times in a row; one that is says only yes or no.
 const COARSE_AFTER: u32 = 3;
-/// Use above this part of the memory limit is near it: pressure then comes from the limit, not the node.
+/// Usage above this part of the memory limit is near it: pressure then comes from the limit, not the node.
 const NEAR_MEMORY_LIMIT: f64 = 0.8;
 /// Growth of memory while tasks wait for it.
 const PRESSURE_GROWTH: f64 = 1.15;
 
-/// More cores or MiB than this are no measurement: sums and products of them shall stay finite.
+/// More cores or MiB than this cannot be a measurement: sums and products must stay finite.
 const MOST: f64 = 1e12;
 
 /// Demand of one resource, and how it was found.
@@ -49,31 +49,30 @@ const MOST: f64 = 1e12;
 pub struct Demand {
     /// Cores or MiB.
     pub value: f64,
-    /// `LastUse` when nothing was cut off, else the sign of it.
+    /// `LastUse` when nothing was cut off, otherwise the sign of it.
     pub fact: Fact,
 }
 
-/// Demand of CPU, and how much of it is sure.
+/// CPU demand, and how much of it is certain.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct CpuDemand {
-    /// What was found.
+    /// The estimate.
     pub demand: Demand,
-    /// The part of it that was used or measured to be lacked, in cores: without what is added because nobody knows how much
-    /// was cut off.
+    /// The part that was used or measured as lacking, in cores: without the growth for an unknown amount.
     pub sure: f64,
 }
 
-/// Finds out the CPU demand behind what was seen, one observation after the other.
+/// Estimates the CPU demand from observations, one after the other.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct CpuRecovery {
-    /// The limit at which demand was last cut off, and how often in a row a raise was not enough.
+    /// The limit at which usage was last cut off, and how many raises in a row were not enough.
     cut: Option<(f64, i32)>,
-    /// The share of the last throttled step, and in how many throttled steps in a row it was the same.
+    /// The share of the last throttled step, and for how many throttled steps in a row it was equal.
     share: Option<(f64, u32)>,
 }
 
 impl CpuRecovery {
-    /// The demand of the step; `None` when the use is not known.
+    /// The demand of the step; `None` when the usage is unknown.
     pub fn demand(&mut self, seen: &Observation) -> Option<CpuDemand> {
         let used = seen.cpu_cores_used.filter(|used| (0.0..=MOST).contains(used))?;
         let share = seen.cpu_throttled_share.filter(|share| CUT_OFF_SHARE <= *share);
@@ -102,19 +101,19 @@ impl CpuRecovery {
         Some(CpuDemand { demand: Demand { value: used * growth, fact: Fact::ThrottledDemand }, sure })
     }
 
-    /// Whether the share is a measurement, and not a yes in the guise of a number.
+    /// Whether the share is a measurement rather than a yes or no.
     fn is_measured(&mut self, share: f64) -> bool {
         let times = match self.share {
             Some((before, times)) if (before - share).abs() < f64::EPSILON => times.saturating_add(1),
             _ => 1,
         };
         self.share = Some((share, times));
-        // A share that stands at its bound (everything throttled) is the same for another reason.
+        // A share at its upper bound (everything throttled) repeats for another reason.
         times < COARSE_AFTER || MOST_TRUSTED_SHARE <= share
     }
 }
 
-/// The memory demand of a step; `None` when the use is not known.
+/// The memory demand of a step; `None` when the usage is unknown.
 pub fn memory_demand(config: &RecommendConfig, seen: &Observation) -> Option<Demand> {
     let used = seen.memory_used_mib.filter(|used| (0.0..=MOST).contains(used))?;
     let limit = seen.memory_limit_mib.filter(|limit| 0.0 < *limit && *limit <= MOST);
@@ -146,7 +145,7 @@ mod tests {
         }
     }
 
-    /// The demands found for a sequence of (use, throttled share, limit).
+    /// The demands estimated for a sequence of (usage, throttled share, limit).
     #[track_caller]
     fn check(steps: &[(f64, Option<f64>, f64)], want: &[f64]) {
         let mut recovery = CpuRecovery::default();

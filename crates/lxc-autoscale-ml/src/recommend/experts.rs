@@ -1,8 +1,7 @@
-//! The experts: ways to a size, of which each container follows the one that suits it.
+//! The experts: methods to choose a size, of which each container follows the one that suits it.
 //!
-//! Forecasts are the best of them on average; plain peaks are better in a container that does what no other
-//! did, and they need no model. Which one is followed is decided by cost, container by container
-//! ([`super::selector`]).
+//! Forecasts are the best of them on average; plain peaks are better for a container that behaves like no other, and
+//! they need no model. Which one is followed is decided by cost, per container ([`super::selector`]).
 
 use std::cell::OnceCell;
 
@@ -12,40 +11,40 @@ use super::selector::{Movement, Prices, Wish};
 use super::series::{DAY_STEPS, KEPT_STEPS, STEP_SECONDS, Series};
 use crate::forecast::{Candidates, Quantiles};
 
-/// Memory: the season is looked up for the coming hour, half an hour less punctual on both sides.
+/// Memory: looks up the coming hour on earlier days, with half an hour of slack on both sides.
 pub(super) const MEMORY_LOOK: SeasonLook = SeasonLook { ahead_steps: 12, slack_steps: 6 };
-/// CPU: what earlier days needed in the coming quarter of an hour, ten minutes less punctual on both sides, and the
-/// recent peak of a quarter of the window. A limit is raised in passing, so there is no need to be there earlier.
+/// CPU: looks up the coming quarter of an hour on earlier days, with ten minutes of slack on both sides, and takes the
+/// recent peak over a quarter of the window. A limit can be changed at any time, so there is no need to be early.
 pub(super) const CPU_LOOK: SeasonLook = SeasonLook { ahead_steps: 3, slack_steps: 2 };
 const CPU_SEASON_WINDOW: f64 = 0.25;
 const MIB_PER_GIB: f64 = 1024.0;
 
-/// One way to a size.
+/// One method to choose a size.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Expert {
-    /// What is cheapest by the forecast if running short cost this many times the stated price, times a margin.
+    /// The cheapest size by the forecast if a shortage cost this many times the stated price, times a margin.
     Forecast {
-        /// Times the stated price.
+        /// Factor of the stated price.
         caution: f64,
-        /// Of the amount.
+        /// Factor of the size.
         margin: f64,
     },
-    /// The peak of this multiple of the configured window, with this multiple of the configured head-room.
+    /// The peak over a multiple of the configured window, with a multiple of the configured headroom.
     Peak {
-        /// Times the window.
+        /// Factor of the window.
         window: f64,
-        /// Times the head-room.
+        /// Factor of the headroom.
         headroom: f64,
     },
-    /// As `Peak`, and the coming hour on earlier days.
+    /// Like `Peak`, and the coming time of day on earlier days.
     PeakAndSeason {
-        /// Times the head-room.
+        /// Factor of the headroom.
         headroom: f64,
     },
 }
 
-/// Forecasts for the whole range of prudence around the stated price, peaks of a quarter of the window to twice the
-/// window, and the season for those whose day repeats itself.
+/// Forecasts for the whole range of caution around the stated price, peaks over a quarter of the window to twice the
+/// window, and the season for containers with a daily pattern.
 pub(super) const CPU: [Expert; 9] = [
     Expert::Forecast { caution: 0.25, margin: 1.0 },
     Expert::Forecast { caution: 0.5, margin: 1.0 },
@@ -60,7 +59,7 @@ pub(super) const CPU: [Expert; 9] = [
 /// The CPU expert that is followed at first.
 pub(super) const FIRST_CPU: usize = 2;
 
-/// As for CPU; the peaks look back from a quarter of a day to a week.
+/// As for CPU; the peaks look back a quarter of a day to a week.
 pub(super) const MEMORY: [Expert; 9] = [
     Expert::Forecast { caution: 0.5, margin: 1.0 },
     Expert::Forecast { caution: 1.0, margin: 1.0 },
@@ -75,7 +74,7 @@ pub(super) const MEMORY: [Expert; 9] = [
 /// The memory expert that is followed at first.
 pub(super) const FIRST_MEMORY: usize = 1;
 
-/// A CPU limit is changed in passing, so a shrink that pays within half an hour is worth it.
+/// A CPU limit is changed without interruption, so a shrink that pays off within half an hour is worth it.
 pub(super) const CPU_MOVEMENT: Movement = Movement {
     least_growth: 0.05,
     least_shrink: 0.1,
@@ -83,8 +82,8 @@ pub(super) const CPU_MOVEMENT: Movement = Movement {
     shortage_margin: 1.1,
     half_life_seconds: 86_400.0,
 };
-/// Memory is dear to miss and cheap to keep, so a growth may wait longer, too. Its shortages are rare, so its costs
-/// are remembered for longer: five days.
+/// A memory shortage is expensive and spare memory is cheap, so a growth may wait longer, too. Shortages are rare, so
+/// costs are remembered for longer: five days.
 pub(super) const MEMORY_MOVEMENT: Movement = Movement {
     least_growth: 0.1,
     least_shrink: 0.1,
@@ -96,13 +95,13 @@ pub(super) const MEMORY_MOVEMENT: Movement = Movement {
 /// Which part of earlier days is looked up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct SeasonLook {
-    /// What they needed in so many steps from this time of day on,
+    /// So many steps from this time of day on,
     ahead_steps: i64,
-    /// and in so many more on both sides.
+    /// and so many more on both sides.
     slack_steps: i64,
 }
 
-/// What the experts look at. What takes a while to find out is found out once for all of them.
+/// The input of the experts. Values that take long to compute are computed once for all of them.
 pub(super) struct View<'a> {
     config: &'a RecommendConfig,
     series: &'a Series,
@@ -114,7 +113,7 @@ pub(super) struct View<'a> {
 }
 
 impl<'a> View<'a> {
-    /// A look at `series` when `step` is the newest, and at earlier days as `look` says.
+    /// The view of `series` when `step` is the newest; `look` says which part of earlier days is used.
     pub(super) fn new(
         config: &'a RecommendConfig,
         series: &'a Series,
@@ -126,7 +125,7 @@ impl<'a> View<'a> {
         Self { config, series, step, forecast, look, season_peak, candidates }
     }
 
-    /// The most at the coming time of day on the last days.
+    /// The peak at the coming time of day on the last days.
     pub(super) fn season_peak(&self) -> Option<f64> {
         let SeasonLook { ahead_steps, slack_steps } = self.look;
         let days = i64::from(self.config.season_days);
@@ -141,13 +140,13 @@ impl<'a> View<'a> {
 }
 
 impl Expert {
-    /// The wish for CPU, in cores; `None` while nothing is known.
+    /// The wish for CPU, in cores; `None` while there is no data.
     pub(super) fn cpu(self, view: &View<'_>) -> Option<Wish> {
         let config = view.config;
         let headroom = |times: f64| 1.0 + times * config.cpu_headroom_percent / 100.0;
         match (self, view.forecast) {
             (Self::Forecast { caution, margin }, Some(forecast)) => {
-                // The newsvendor's rule: what is kept free costs in all the time it is not used.
+                // The newsvendor's rule: headroom costs whenever it is unused.
                 let missing = caution * config.price_unserved_core_hour;
                 let level = (1.0 - config.price_core_hour / missing).clamp(0.0, 1.0);
                 Some(wish(forecast.at(level), margin * headroom(1.0), Fact::Forecast))
@@ -163,7 +162,7 @@ impl Expert {
         }
     }
 
-    /// The wish for memory, in MiB; `None` while nothing is known.
+    /// The wish for memory, in MiB; `None` while there is no data.
     pub(super) fn memory(self, view: &View<'_>) -> Option<Wish> {
         let config = view.config;
         let headroom = |times: f64| 1.0 + times * config.memory_headroom_percent / 100.0;
@@ -186,7 +185,7 @@ impl Expert {
     }
 }
 
-/// The recent peak, or what is coming by earlier days if that is more.
+/// The recent peak, or that of the coming time on earlier days if it is higher.
 fn peak_or_season(view: &View<'_>, window: i64, factor: f64) -> Option<Wish> {
     let peak = view.series.recent_peak(view.step, window);
     match (peak, view.season_peak()) {
@@ -196,7 +195,7 @@ fn peak_or_season(view: &View<'_>, window: i64, factor: f64) -> Option<Wish> {
     }
 }
 
-/// What CPU costs.
+/// The prices of CPU.
 pub(super) fn cpu_prices(config: &RecommendConfig) -> Prices {
     Prices {
         held_hour: config.price_core_hour,
@@ -206,7 +205,7 @@ pub(super) fn cpu_prices(config: &RecommendConfig) -> Prices {
     }
 }
 
-/// What memory costs.
+/// The prices of memory.
 pub(super) fn memory_prices(config: &RecommendConfig) -> Prices {
     Prices {
         held_hour: config.price_gib_hour / MIB_PER_GIB,
@@ -220,7 +219,7 @@ fn wish(demand: f64, factor: f64, fact: Fact) -> Wish {
     Wish { size: demand * factor, fact, demand }
 }
 
-/// Steps of a multiple of a window, at least one and at most what is kept.
+/// The number of steps in a multiple of a window, at least one and at most those that are kept.
 pub(super) fn steps(minutes: u32, times: f64) -> i64 {
     #[expect(clippy::cast_possible_truncation, reason = "a small number of minutes")]
     let seconds = (f64::from(minutes) * 60.0 * times) as i64;

@@ -1,14 +1,13 @@
-//! Quantiles of a past that fades.
+//! Quantiles of a decaying history.
 //!
-//! Values fall into buckets whose width grows by a fixed ratio, so that a quantile is off by at most that
-//! ratio however large or small the container is; a value's weight halves with every half-life, so that a
-//! container that changed its ways is not held to the old ones. This is how the Vertical Pod Autoscaler keeps
-//! its history, in a few hundred bytes a container.
+//! Bucket widths grow by a fixed ratio, so that a quantile is off by at most that ratio whatever the size of the
+//! container. Weights halve with every half-life, so that old behaviour does not bind a container that changed. The
+//! Vertical Pod Autoscaler keeps its history this way, in a few hundred bytes per container.
 
 use serde::de::{Deserializer, Error as _};
 use serde::{Deserialize, Serialize};
 
-/// Each bucket is 5 % wider than the one before: finer than any head-room.
+/// Each bucket is 5 % wider than the one before: finer than any headroom.
 const GROWTH: f64 = 1.05;
 /// Enough for a range of 1 : 10^6 above the first bucket.
 const BUCKETS: usize = 284;
@@ -21,7 +20,7 @@ pub struct DecayingHistogram {
     /// Upper end of the first bucket, in the resource's unit.
     first_bucket: f64,
     half_life_seconds: f64,
-    /// Weights at the time `reference_seconds`: newer values are worth more instead of older ones less.
+    /// Weights at the time `reference_seconds`: newer values weigh more instead of older ones less.
     #[serde(deserialize_with = "buckets")]
     weights: Vec<f64>,
     total: f64,
@@ -36,12 +35,12 @@ fn buckets<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<f64>, D::Er
 }
 
 impl DecayingHistogram {
-    /// An empty histogram. Values up to `first_bucket` are told apart no further.
+    /// An empty histogram. Values up to `first_bucket` are not distinguished.
     pub fn new(first_bucket: f64, half_life_seconds: f64) -> Self {
         Self { first_bucket, half_life_seconds, weights: Vec::new(), total: 0.0, reference_seconds: None }
     }
 
-    /// Adds that for `seconds` before `at_seconds` the value was `value`.
+    /// Adds `value`, which held for `seconds` before `at_seconds`.
     pub fn add(&mut self, at_seconds: f64, seconds: f64, value: f64) {
         if self.weights.is_empty() {
             self.weights = vec![0.0; BUCKETS];
@@ -61,7 +60,7 @@ impl DecayingHistogram {
         self.total += weight;
     }
 
-    /// The upper end of the bucket in which the `share` quantile lies; `None` when nothing was added.
+    /// The upper end of the bucket of the `share` quantile; `None` when nothing was added.
     pub fn quantile(&self, share: f64) -> Option<f64> {
         if self.total <= 0.0 {
             return None;

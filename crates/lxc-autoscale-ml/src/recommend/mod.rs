@@ -1,18 +1,17 @@
-//! What a container should have, learnt from what it did.
+//! The size that a container should have, learnt from its behaviour.
 //!
-//! Pure and incremental: observations go in one after the other, at whatever pace, and a recommendation can
-//! be had at any time. Nothing here reads a clock; time comes from the observations.
+//! Pure and incremental: observations go in one after the other, at any rate, and a recommendation is available at any
+//! time. Nothing here reads a clock; time comes from the observations.
 //!
-//! Demand is recovered from what was seen ([`demand`]: a limit hides it) and kept in steps of five minutes
-//! ([`series`]). Several experts make a size of it: the forecast of the demand model at several degrees of
-//! prudence, and peaks of several windows (`experts`). Each is charged with the prices that the operator
-//! states for what it would have held, missed and moved, and the container follows the one that was cheapest
-//! lately ([`selector`]). What was just lacked is answered at once, whatever the experts say, and what comes once a
-//! week (`weeks`), which no expert sees, is there before it.
+//! Demand is estimated from usage ([`demand`]: a limit hides it) and kept in steps of five minutes ([`series`]).
+//! Several experts turn it into a size: the forecast of the demand model at several degrees of caution, and peaks over
+//! several windows (`experts`). Each is charged the operator's prices for the resources it would have held and lacked
+//! and for its changes, and the container follows the one that was cheapest lately ([`selector`]). A shortage is
+//! answered at once, whatever the experts say, and a weekly peak (`weeks`), which no expert sees, is prepared for.
 //!
-//! CPU forecasts look five minutes ahead: a CPU limit that turns out too low shows at once, costs little and is
-//! mended within a step. Memory forecasts look an hour ahead and weigh the price of the limit against the
-//! probability of running out, because that kills.
+//! CPU forecasts look five minutes ahead: a CPU limit that is too low shows at once, costs little and is corrected
+//! within a step. Memory forecasts look an hour ahead and weigh the price of the limit against the probability of
+//! running out, because running out kills processes.
 
 mod config;
 pub mod demand;

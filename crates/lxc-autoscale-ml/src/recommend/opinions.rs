@@ -1,4 +1,4 @@
-//! What the experts of a container held and had cost when its size was recommended, as it is kept with the decision.
+//! The sizes and costs of a container's experts at the time of a recommendation, stored with the decision.
 
 use std::fmt;
 
@@ -20,23 +20,23 @@ pub struct Opinions {
     pub memory: Option<Opinion>,
 }
 
-/// The experts of one resource, by their places; numbers to four digits.
+/// The experts of one resource, by index; numbers are rounded to four digits.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Opinion {
-    /// The one that is followed.
+    /// The expert that is followed.
     pub followed: usize,
-    /// What each holds, in the resource's unit.
+    /// The size that each holds, in the resource's unit.
     pub held: Vec<Option<f64>>,
-    /// What each has cost lately, in the currency of the prices; old costs fade.
+    /// The recent cost of each, in the currency of the prices; old costs decay.
     pub cost: Vec<f64>,
-    /// The forecast that they look at: levels between 0 and 1, each with what the peak of the coming step (CPU) or hour
-    /// (memory) stays below that likely. Empty where there is none.
+    /// The forecast they use: levels between 0 and 1, each with the value that the peak of the coming step (CPU) or
+    /// hour (memory) does not exceed with that probability. Empty if there is none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub forecast: Vec<(f64, f64)>,
 }
 
 impl Opinions {
-    /// Those of one resource alone.
+    /// The experts of one resource only.
     #[must_use]
     pub fn about(&self, resource: Resource) -> Self {
         match resource {
@@ -47,7 +47,7 @@ impl Opinions {
 }
 
 impl Opinion {
-    /// What the experts hold and have cost now, and what they look at.
+    /// The present sizes and costs of the experts, and their forecast.
     pub(super) fn of(selector: &Selector, forecast: Option<&Quantiles>) -> Self {
         let (held, cost) = selector.standings().map(|(held, cost)| (held.map(digits), digits(cost))).unzip();
         let points = forecast.map(Quantiles::points).unwrap_or_default();
@@ -55,7 +55,7 @@ impl Opinion {
         Self { followed: selector.followed(), held, cost, forecast }
     }
 
-    /// What the expert at a place has cost more than the cheapest, in percent; `None` where nothing was charged yet.
+    /// How much more an expert has cost than the cheapest, in percent; `None` if nothing was charged yet.
     pub fn regret_percent(&self, place: usize) -> Option<f64> {
         let least = self.cost.iter().copied().fold(f64::INFINITY, f64::min);
         let cost = self.cost.get(place).filter(|_| 0.0 < least && least.is_finite())?;
@@ -63,12 +63,12 @@ impl Opinion {
     }
 }
 
-/// The names of the CPU experts, by their places.
+/// The names of the CPU experts, by index.
 pub fn cpu_experts() -> Vec<String> {
     experts::CPU.iter().map(ToString::to_string).collect()
 }
 
-/// The names of the memory experts, by their places.
+/// The names of the memory experts, by index.
 pub fn memory_experts() -> Vec<String> {
     experts::MEMORY.iter().map(ToString::to_string).collect()
 }
@@ -92,12 +92,12 @@ impl fmt::Display for Expert {
     }
 }
 
-/// A factor that changes nothing need not be told.
+/// Whether the factor is one, which is not mentioned.
 fn is_once(factor: f64) -> bool {
     (factor - 1.0).abs() < f64::EPSILON
 }
 
-/// A number to four digits: what is read by people, and by no decision.
+/// A number rounded to four digits: it is for people, no decision uses it.
 fn digits(value: f64) -> f64 {
     format!("{value:.3e}").parse().unwrap_or(value)
 }

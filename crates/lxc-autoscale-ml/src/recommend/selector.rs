@@ -1,22 +1,22 @@
-//! Which of several experts a container follows: the one that would have cost least.
+//! Chooses the expert that a container follows: the one that would have cost least.
 //!
-//! Every expert holds a size of its own for the container, is charged for what it holds, for what it would have
-//! missed and for every time it moves, and what it cost fades. The container follows one expert until another
-//! has been cheaper by more than chance: the meta-algorithm of Autopilot (Rzadca et al., EuroSys 2020, section
-//! 3.2.3), with the prices that the operator states.
+//! Each expert holds a size of its own for the container and is charged for the size, for the shortages it would have
+//! had and for its changes; old costs decay. The container follows one expert until another has been cheaper by more
+//! than chance: the meta-algorithm of Autopilot (Rzadca et al., EuroSys 2020, section 3.2.3), with the operator's
+//! prices.
 
 use serde::{Deserialize, Serialize};
 
 use super::recommendation::Fact;
 
-/// What things cost, in any one currency.
+/// The prices, in any one currency.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Prices {
     /// One unit (core or MiB) held for an hour.
     pub held_hour: f64,
-    /// One unit missing for an hour.
+    /// One unit lacking for an hour.
     pub missing_hour: f64,
-    /// Running short once, and again for every further hour of it.
+    /// A shortage, and again for every further hour of it.
     pub shortage: f64,
     /// One change of size.
     pub resize: f64,
@@ -25,25 +25,25 @@ pub struct Prices {
 /// A size, and why.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Wish {
-    /// The size, head-room included.
+    /// The size, headroom included.
     pub size: f64,
-    /// What it is made from.
+    /// The evidence it is based on.
     pub fact: Fact,
-    /// The same without head-room.
+    /// The same without headroom.
     pub demand: f64,
 }
 
 /// How an expert's wishes become a size.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Movement {
-    /// A larger size is taken when it is larger by this share, or when something was missing. The cost that is
-    /// expected is flat around its least, so that a few per cent more are not worth a change.
+    /// A larger size is taken if it is larger by this share, or in a shortage. The expected cost is flat around its
+    /// minimum, so a few per cent more are not worth a change.
     pub least_growth: f64,
-    /// A smaller size is taken only when it is smaller by this share,
+    /// A smaller size is taken only if it is smaller by this share,
     pub least_shrink: f64,
-    /// and when what it saves in this many hours pays for the change.
+    /// and if its saving in this many hours pays for the change.
     pub payback_hours: f64,
-    /// After a shortage the size is at least the need times this.
+    /// After a shortage the size is at least the need times this factor.
     pub shortage_margin: f64,
     /// Half-life of the costs, in seconds.
     pub half_life_seconds: f64,
@@ -51,7 +51,7 @@ pub struct Movement {
 
 /// Another expert must have been cheaper by this share: costs differ by a few per cent by chance.
 const INERTIA: f64 = 0.03;
-/// Being short is charged once for every hour begun.
+/// A shortage is charged once for every hour begun.
 const SHORTAGE_SECONDS: f64 = 3600.0;
 
 /// The experts of one resource of one container.
@@ -63,20 +63,20 @@ pub struct Selector {
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Expert {
-    /// The size it holds, with the reason it had to take it; unknown until its first wish.
+    /// The size it holds and the reason for it; unknown until its first wish.
     held: Option<Wish>,
     cost: f64,
     short_seconds: f64,
 }
 
 impl Selector {
-    /// `count` experts, of which `first` is followed until the others have shown what they can do.
+    /// `count` experts, of which `first` is followed until the costs of the others are known.
     pub fn new(count: usize, first: usize) -> Self {
         let expert = Expert { held: None, cost: 0.0, short_seconds: 0.0 };
         Self { experts: vec![expert; count], followed: first }
     }
 
-    /// Takes in that for `seconds` the container needed `need`, and what each expert wishes from now on.
+    /// Notes that the container needed `need` for `seconds`, and the wishes of the experts from now on.
     pub fn observe(
         &mut self,
         seconds: f64,
@@ -92,7 +92,7 @@ impl Selector {
         }
     }
 
-    /// Follows the cheapest expert from now on, if it has been cheaper by more than chance.
+    /// Follows the cheapest expert from now on, if it was cheaper by more than chance.
     pub fn choose(&mut self) {
         let cost = |index: usize| self.experts.get(index).map_or(f64::INFINITY, |expert| expert.cost);
         let cheapest = (0..self.experts.len()).min_by(|a, b| cost(*a).total_cmp(&cost(*b)));
@@ -102,29 +102,29 @@ impl Selector {
         }
     }
 
-    /// How many experts there are.
+    /// The number of experts.
     pub fn count(&self) -> usize {
         self.experts.len()
     }
 
-    /// The expert that is followed, by its place.
+    /// The index of the expert that is followed.
     pub fn followed(&self) -> usize {
         self.followed
     }
 
-    /// What each expert holds, and what it has cost.
+    /// The size and cost of each expert.
     pub(super) fn standings(&self) -> impl Iterator<Item = (Option<f64>, f64)> {
         self.experts.iter().map(|expert| (expert.held.map(|held| held.size), expert.cost))
     }
 
-    /// The size that the followed expert holds, and why it took it.
+    /// The size that the followed expert holds, and its reason.
     pub fn held(&self) -> Option<Wish> {
         self.experts.get(self.followed)?.held
     }
 }
 
 impl Expert {
-    /// Charges what was held for `seconds`, in which the costs before it fade to `fade` of themselves.
+    /// Charges the size held for `seconds`, in which earlier costs decay by the factor `fade`.
     fn charge(&mut self, seconds: f64, need: f64, prices: &Prices, fade: f64) {
         self.cost *= fade;
         let Some(Wish { size, .. }) = self.held else { return };
@@ -150,7 +150,7 @@ impl Expert {
         let wish = match need.fact {
             _ if need.size <= size => wish,
             _ if wish.size < answer => Wish { size: answer, ..*need },
-            // What a limit has cut off is the reason, whatever else is foreseen.
+            // Demand cut off by a limit is the reason, whatever else is expected.
             fact if fact != Fact::RecentPeak => Wish { size: wish.size, ..*need },
             _ => wish,
         };
@@ -186,7 +186,7 @@ mod tests {
         Wish { size, fact: Fact::RecentPeak, demand: size }
     }
 
-    /// Follows two experts that always wish the same two sizes while `need` is needed.
+    /// Follows two experts with constant wishes while `need` is needed.
     fn follow(wishes: [f64; 2], need: impl Fn(i32) -> f64, prices: &Prices) -> Selector {
         let mut selector = Selector::new(2, 0);
         for step in 0..288 {

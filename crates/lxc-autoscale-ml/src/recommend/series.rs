@@ -1,37 +1,36 @@
 //! The last days of one resource in steps of five minutes, of bounded size.
 //!
-//! Observations come every two seconds in a demonstration, every minute from the monitor and every five
-//! minutes from a recorded trace; a [`Series`] makes the same of all of them. A step nobody observed is
-//! unknown and is skipped by every question, so a gap is never read as idleness.
+//! Observations arrive every two seconds in a demonstration, every minute from the monitor and every five minutes from
+//! a recorded trace; a [`Series`] treats all of them alike. A step without observations is unknown and is skipped by
+//! every query, so a gap is never taken for idleness.
 
 use serde::de::{Deserializer, Error as _};
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::packed;
 
-/// Length of a step. Five minutes is what the kernel's longest pressure average covers, and a week of them
-/// fits into a few kilobytes.
+/// Length of a step: the span of the kernel's longest pressure average; a week of steps fits into a few kilobytes.
 pub const STEP_SECONDS: i64 = 300;
-/// Steps of a day.
+/// Steps per day.
 pub const DAY_STEPS: i64 = 86_400 / STEP_SECONDS;
 /// Eight days: a week, and the hours around this time a week ago.
 pub const KEPT_STEPS: i64 = 8 * DAY_STEPS;
-/// Shorter observations are averaged over this long before their peak counts: a burst of two seconds is
-/// what a queue is for, and a limit that follows it would never come down.
+/// Shorter observations are averaged over this time before their peak counts: a burst of two seconds can wait in a
+/// queue, and a limit that follows it would never shrink.
 const SMOOTHING_SECONDS: f64 = 60.0;
 
-/// What is unusual for longer than an hour is no exception any more but how the container is now.
+/// Behaviour that is unusual for longer than an hour is not an exception any more but the new normal.
 const LONGEST_DOUBT_STEPS: i64 = 3600 / STEP_SECONDS;
 
-/// From how much of it on a step speaks for itself.
+/// A step counts by itself from this much measured time on.
 const HALF_STEP_SECONDS: f64 = 150.0;
 
-/// How observations within a step become its value.
+/// How the observations within a step become its value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Within {
-    /// The busiest minute: for CPU, whose short bursts may wait.
+    /// The busiest minute: for CPU, where short bursts may wait.
     BusiestMinute,
-    /// The largest observation: for memory, which cannot wait at all.
+    /// The largest observation: for memory, which cannot wait.
     Largest,
 }
 
@@ -42,7 +41,7 @@ pub struct Series {
     /// Values by step modulo `KEPT_STEPS`; NaN is unknown.
     #[serde(serialize_with = "packed::serialize", deserialize_with = "ring")]
     values: Vec<f32>,
-    /// The newest step anything is known about.
+    /// The newest step with data.
     newest: Option<i64>,
     /// How much of the newest step was measured.
     newest_seconds: f64,
@@ -51,13 +50,13 @@ pub struct Series {
     doubts: Doubts,
 }
 
-/// Steps in which the container did something unusual: they count for the present, and for the season only as far as
-/// another day confirms them.
+/// Steps with unusual behaviour: they count for the present, and for the season only as far as another day confirms
+/// them.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Doubts {
-    /// The oldest first.
+    /// Oldest first.
     steps: Vec<i64>,
-    /// First and last step of the newest run of them.
+    /// First and last step of the newest series of them.
     run: Option<(i64, i64)>,
 }
 
@@ -81,7 +80,7 @@ impl Doubts {
     }
 }
 
-/// Short observations of one minute, on their way to a mean.
+/// Short observations within one minute, to be averaged.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 struct Minute {
     index: i64,
@@ -89,13 +88,13 @@ struct Minute {
     seconds: f64,
 }
 
-/// The step that ends at or after `at_seconds`: an observation belongs to the time before it.
+/// The step that ends at or after `at_seconds`: an observation covers the time before it.
 pub fn step_of(at_seconds: i64) -> i64 {
     (at_seconds - 1).div_euclid(STEP_SECONDS)
 }
 
 impl Series {
-    /// A series nothing is known about.
+    /// An empty series.
     pub fn new(within: Within) -> Self {
         Self {
             within,
@@ -107,7 +106,7 @@ impl Series {
         }
     }
 
-    /// Takes in that the mean over the `seconds` before `at_seconds` was `value`; returns what counts of it.
+    /// Adds the mean `value` over the `seconds` before `at_seconds`; returns the part of it that counts.
     pub fn push(&mut self, at_seconds: i64, seconds: f64, value: f64) -> f64 {
         let value = match self.within {
             Within::BusiestMinute if seconds < SMOOTHING_SECONDS => {
@@ -131,7 +130,7 @@ impl Series {
         }
         self.minute.weighted += value * seconds;
         self.minute.seconds += seconds;
-        // The time not yet seen of a minute counts as idle, else its first seconds would be its peak.
+        // The rest of an incomplete minute counts as idle, otherwise its first seconds would be its peak.
         self.minute.weighted / self.minute.seconds.max(SMOOTHING_SECONDS / 2.0)
     }
 
@@ -158,7 +157,7 @@ impl Series {
         *kept = kept.max(value);
     }
 
-    /// The newest step anything is known about.
+    /// The newest step with data.
     pub fn newest(&self) -> Option<i64> {
         self.newest
     }
@@ -173,21 +172,20 @@ impl Series {
         (!value.is_nan()).then(|| f64::from(value))
     }
 
-    /// The value of a step as far as it can be judged: one of which less than half was measured yet may still
-    /// become what the step before it was.
+    /// The value of a step; if less than half of it was measured yet, at least that of the step before.
     pub fn settled(&self, step: i64) -> Option<f64> {
         let young = self.newest == Some(step) && self.newest_seconds < HALF_STEP_SECONDS;
         let before = if young { self.at(step - 1) } else { None };
         self.at(step).map(|value| before.map_or(value, |before| before.max(value)))
     }
 
-    /// The steps up to `now`, the oldest first, the last one as [`Series::settled`]; NaN is unknown.
+    /// The steps up to `now`, oldest first, the last one as in [`Series::settled`]; NaN is unknown.
     pub fn window(&self, now: i64) -> Vec<f32> {
         let Some(newest) = self.newest.filter(|newest| now - KEPT_STEPS < *newest) else { return Vec::new() };
         let mut steps: Vec<f32> = Vec::with_capacity(usize::try_from(KEPT_STEPS).unwrap_or_default());
         let (older, younger) = self.kept(newest - KEPT_STEPS + 1, now.min(newest));
         let known = |values: &[f32]| values.iter().position(|value| !value.is_nan());
-        // It begins with the first that is known.
+        // It begins with the first known one.
         match known(older) {
             Some(first) => {
                 steps.extend_from_slice(&older[first..]);
@@ -209,7 +207,7 @@ impl Series {
         steps
     }
 
-    /// As [`Series::window`], the newest `count` steps of it at most.
+    /// Like [`Series::window`], at most the newest `count` steps.
     pub fn window_of(&self, now: i64, count: i64) -> Vec<f32> {
         let mut steps = self.window(now);
         let count = usize::try_from(count).unwrap_or_default();
@@ -234,7 +232,7 @@ impl Series {
         (!peak.is_nan()).then(|| f64::from(peak))
     }
 
-    /// The steps `first..=last`, all of them kept, in two pieces: where the ring begins anew it is cut.
+    /// The steps `first..=last`, all of them kept, in two pieces: cut where the ring wraps around.
     fn kept(&self, first: i64, last: i64) -> (&[f32], &[f32]) {
         let count = usize::try_from(last - first + 1).unwrap_or_default();
         if count == 0 || self.values.is_empty() {
@@ -248,23 +246,23 @@ impl Series {
         }
     }
 
-    /// The largest known value of the `count` steps that end with `now`.
+    /// The largest known value of the `count` steps up to `now`.
     pub fn recent_peak(&self, now: i64, count: i64) -> Option<f64> {
         self.peak(now - count + 1, now)
     }
 
-    /// The newest step showed something unusual.
+    /// Marks the newest step as unusual.
     pub fn doubt_newest(&mut self) {
         if let Some(newest) = self.newest {
             self.doubts.add(newest);
         }
     }
 
-    /// The largest value, on the last `days` days, of the steps that correspond to the next `ahead`, looking `slack`
-    /// steps further to both sides because people and timers are not punctual.
+    /// The largest value, on the last `days` days, of the steps that correspond to the next `ahead`, with `slack` more
+    /// steps on both sides because people and timers are not punctual.
     ///
-    /// What is in doubt counts as far as another day reaches: what was unusual and came but once is no habit. Of a single
-    /// day nobody knows what was usual, so all of it counts.
+    /// Doubtful steps count as far as another day reaches: a single unusual event is no habit. With a single day it is
+    /// unknown what is usual, so all of it counts.
     pub fn season_peak(&self, now: i64, days: i64, ahead: i64, slack: i64) -> Option<f64> {
         let (mut peaks, mut trusted) = (Vec::new(), None);
         for day in 1..=days {
@@ -280,17 +278,17 @@ impl Series {
     }
 }
 
-/// Values that are looked at at once.
+/// Values that are compared at once.
 pub(crate) const LANES: usize = 8;
 
-/// The larger one; what is not known is larger than nothing.
+/// The larger of the two; any known value is larger than an unknown one.
 pub(crate) fn larger(largest: f32, value: f32) -> f32 {
     if largest < value { value } else { largest }
 }
 
 /// The largest known value; NaN when none is known.
 pub(crate) fn peak_of(values: &[f32]) -> f32 {
-    // What is largest does not depend on the order, so it may be looked for in several places at once.
+    // The maximum does not depend on the order, so several lanes are computed at once.
     let mut lanes = [f32::NEG_INFINITY; LANES];
     let (chunks, rest) = values.as_chunks::<LANES>();
     for chunk in chunks {
@@ -300,7 +298,7 @@ pub(crate) fn peak_of(values: &[f32]) -> f32 {
     if largest == f32::NEG_INFINITY { f32::NAN } else { largest }
 }
 
-/// The kept values of a checkpoint: all of a ring, or none.
+/// The values in a checkpoint: a complete ring, or none.
 fn ring<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<f32>, D::Error> {
     let values = packed::deserialize(deserializer)?;
     let is_ring = values.is_empty() || i64::try_from(values.len()) == Ok(KEPT_STEPS);
@@ -349,7 +347,7 @@ mod tests {
             cpu.push(second, 2.0, if second <= 2 { 4.0 } else { 0.1 });
         }
         let peak = cpu.at(0).unwrap();
-        // A burst of two seconds: far less than its height, more than nothing.
+        // A burst of two seconds: far less than its height, but not nothing.
         assert!((0.1..0.5).contains(&peak), "{peak}");
         for second in (62..=120).step_by(2) {
             cpu.push(second, 2.0, 2.0);
@@ -388,7 +386,7 @@ mod tests {
         assert_eq!(seen.season_peak(now, 0, 12, 6), None);
     }
 
-    /// Four days in which something unusual happens at these steps; what the fifth expects at that time of day.
+    /// Four days with something unusual at these steps; the expectation for that time on the fifth.
     fn expected(unusual: &[(i64, std::ops::Range<i64>)], value: f64) -> Option<f64> {
         let mut seen = Series::new(Within::Largest);
         for step in 0..4 * DAY_STEPS + 90 {
@@ -407,7 +405,7 @@ mod tests {
         assert_eq!(expected(&[(3, 95..98)], 9.0), Some(1.0));
         // Twice is a habit, however unusual each of them was.
         assert_eq!(expected(&[(2, 96..99), (3, 95..98)], 9.0), Some(9.0));
-        // What lasts is how the container is now: after an hour all of it counts.
+        // Lasting behaviour is the new normal: after an hour all of it counts.
         assert_eq!(expected(&[(3, 95..106)], 9.0), Some(1.0));
         assert_eq!(expected(&[(3, 95..109)], 9.0), Some(9.0));
     }
@@ -425,7 +423,7 @@ mod tests {
     }
 
     proptest! {
-        /// The ring says the same as a list of everything, whatever is missing.
+        /// The ring agrees with a plain list of all values, whatever is missing.
         #[test]
         fn the_ring_agrees_with_a_plain_list(
             steps in proptest::collection::vec((0i64..400, 0.0f32..100.0), 1..60),

@@ -1,4 +1,4 @@
-//! What the models of all containers share: the constants and what was learnt from others.
+//! What the models of all containers share: the constants and the model trained on other containers.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ pub struct Shared {
     zone: TimeZone,
 }
 
-/// Why what the configuration names cannot be used.
+/// Why the configured model or time zone cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum SharedError {
     /// The demand model cannot be read.
@@ -32,7 +32,7 @@ pub enum SharedError {
     /// There is no such time zone.
     #[error("cannot use the time zone (`forecast.time_zone`)")]
     TimeZone(#[from] jiff::Error),
-    /// It is of no use.
+    /// The demand model is unusable.
     #[error("cannot use the demand model `{}` (`recommend.demand_model`)", path.display())]
     Model {
         /// The file.
@@ -43,10 +43,10 @@ pub enum SharedError {
 }
 
 impl Shared {
-    /// With the demand model that the configuration names, or the one that comes with the program.
+    /// With the configured demand model, or the one that comes with the program.
     ///
     /// # Errors
-    /// [`SharedError`] when the one that is named cannot be used.
+    /// [`SharedError`] when the configured one cannot be used.
     pub fn load(config: &RecommendConfig) -> Result<Self, SharedError> {
         if config.demand_model.as_os_str().is_empty() {
             return Ok(Self::with_shipped(config));
@@ -63,13 +63,13 @@ impl Shared {
         Self::with_demand(config, DemandModel::shipped())
     }
 
-    /// With this demand model; without one, sizes are made from peaks alone.
+    /// With this demand model; without one, sizes are based on peaks alone.
     pub fn with_demand(config: &RecommendConfig, demand: Option<Arc<DemandModel>>) -> Self {
         let (first_choice_seconds, zone) = (FIRST_DAY_SECONDS as f64, TimeZone::UTC);
         Self { config: config.clone(), demand, first_choice_seconds, zone }
     }
 
-    /// The same where people and timers follow the clock of this zone; without it, that of UTC.
+    /// The same with the time zone that people and timers follow; the default is UTC.
     #[must_use]
     pub fn in_zone(self, zone: TimeZone) -> Self {
         Self { zone, ..self }
@@ -81,15 +81,15 @@ impl Shared {
         Self { config: config.clone(), ..self.clone() }
     }
 
-    /// The same, but every container follows the expert it begins with for ever. For benchmarks: it shows what choosing
-    /// by cost brings.
+    /// The same, but every container follows its first expert for ever. For benchmarks: it shows the gain from choosing
+    /// by cost.
     #[must_use]
     pub fn without_choice(&self) -> Self {
         Self { first_choice_seconds: f64::INFINITY, ..self.clone() }
     }
 
-    /// The same, but experts are chosen by their cost from the start on. For benchmarks: it shows what waiting for a day
-    /// brings.
+    /// The same, but experts are chosen by cost from the start. For benchmarks: it shows the gain from waiting for a
+    /// day.
     #[must_use]
     pub fn choosing_at_once(&self) -> Self {
         Self { first_choice_seconds: 0.0, ..self.clone() }
@@ -105,12 +105,12 @@ impl Shared {
         self.demand.as_deref()
     }
 
-    /// The zone whose clock weekly habits follow.
+    /// The time zone of weekly habits.
     pub(super) fn zone(&self) -> &TimeZone {
         &self.zone
     }
 
-    /// How long a resource must have been measured before it may follow another expert.
+    /// How long a resource must be measured before another expert may be chosen.
     pub(super) fn first_choice_seconds(&self) -> f64 {
         self.first_choice_seconds
     }

@@ -1,24 +1,24 @@
-//! How often the sizes that were recommended for a container served it for an hour.
+//! How often the recommended sizes of a container were enough for an hour.
 //!
-//! Every hour the size of that moment is put on trial, whatever was done about it: when it would have been short
-//! within the hour, it was wrong. What that means is said in [`crate::confidence`].
+//! Every hour the size recommended at that moment goes on trial, whether it was applied or not: it fails if it would
+//! have been too small within the hour. [`crate::confidence`] defines that.
 
 use serde::{Deserialize, Serialize};
 
 use crate::confidence::ServedShare;
 
-/// Half-life of the record: three days, so that a week's habits show and last month's do not.
+/// Half-life of the record: three days, so that this week's habits count and last month's do not.
 const HALF_LIFE_SECONDS: f64 = 3.0 * 86_400.0;
-/// A size is on trial for this long.
+/// Length of a trial.
 const TRIAL_SECONDS: f64 = 3600.0;
-/// Before any trial as much is known as two of them would tell, one of which went wrong.
+/// The prior is worth two trials, one of which failed.
 const PRIOR: (f64, f64) = (1.0, 2.0);
 
-/// Trials of one resource of one container, and how they went.
+/// Trials of one resource of one container, and their results.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub(super) struct TrackRecord {
     trial: Option<Trial>,
-    /// Trials that went well, and all of them; both fade.
+    /// Successful trials and all trials; both decay.
     right: f64,
     judged: f64,
 }
@@ -33,8 +33,8 @@ struct Trial {
 }
 
 impl TrackRecord {
-    /// Notes that for `seconds` the demand was this; when a trial is over, `size` is the next on trial. An hour of
-    /// which less than `least_served` is served goes wrong.
+    /// Notes the demand of `seconds`; when a trial is over, `size` is the next on trial. An hour fails if less than
+    /// `least_served` of it is served.
     pub(super) fn note(&mut self, seconds: f64, demand: f64, size: f64, least_served: ServedShare) {
         let fade = (-seconds / HALF_LIFE_SECONDS).exp2();
         self.right *= fade;
@@ -51,7 +51,7 @@ impl TrackRecord {
         }
     }
 
-    /// Share of the trials that went well (0–1); one half while nothing is known.
+    /// Share of successful trials (0–1); one half without data.
     pub(super) fn share(&self) -> f64 {
         (self.right + PRIOR.0) / (self.judged + PRIOR.1)
     }

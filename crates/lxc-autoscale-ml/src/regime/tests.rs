@@ -1,4 +1,4 @@
-//! Levels that shift are found, and nothing else is.
+//! Level shifts are found, and nothing else is.
 
 #![allow(clippy::cast_possible_truncation, reason = "small numbers of a test")]
 
@@ -10,10 +10,10 @@ fn shift(steps: &[f32], least: f64) -> Option<Shift> {
     Hours::of(steps).shift(least)
 }
 
-/// Steps of five minutes, made of hours.
+/// Steps of five minutes, from hours.
 fn steps(hours: impl IntoIterator<Item = f64>) -> Vec<f32> {
     let steps = hours.into_iter().enumerate().flat_map(|(hour, value)| {
-        // Unrest within an hour, and one burst that no median sees.
+        // Noise within an hour, and one burst that does not affect the median.
         (0..12).map(move |step| match (step, hour % 5) {
             (7, 0) => value * 6.0,
             _ => value * (1.0 + ((step * 7 + hour * 3) % 11) as f64 / 200.0),
@@ -87,7 +87,7 @@ fn a_loop_that_never_ends_is_told_from_work() {
 }
 
 proptest! {
-    /// Whatever the unrest, hours that come from one distribution are no shift but for bad luck.
+    /// Whatever the noise, hours from one distribution are no shift except by bad luck.
     #[test]
     fn unrest_is_no_shift(seed in 0u64..1000, unrest in 0.01..0.9) {
         let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;

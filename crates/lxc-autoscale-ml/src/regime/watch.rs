@@ -1,4 +1,4 @@
-//! Looks at all containers in turn, and tells of each shift of level once.
+//! Checks all containers in turn, and reports each level shift once.
 
 use std::collections::BTreeMap;
 
@@ -11,29 +11,29 @@ use super::{Hours, Shift};
 use crate::decide::{Amount, Resource};
 use crate::history::{ContainerHistory, History};
 
-/// A level is made of hours.
+/// Levels are based on hours.
 const LOOK_EVERY: SignedDuration = SignedDuration::from_hours(1);
-/// Most containers that are looked at in one cycle, so that none of them takes long.
+/// Most containers checked in one cycle, so that no cycle takes long.
 const MOST_LOOKS: usize = 10;
-/// A shift that has lasted longer when it is first seen was told of before a restart.
+/// A shift that has lasted longer when it is first seen was reported before a restart.
 const NEWS_HOURS: usize = 9;
-/// Less of a change is nothing anybody would look after: a twentieth of a core, and what a shell takes.
+/// A smaller change is not worth anybody's attention: a twentieth of a core, and the memory of a shell.
 const LEAST_CORES: f64 = 0.05;
 const LEAST_MIB: f64 = 16.0;
 
-/// A level of one resource that has shifted.
+/// A level shift of one resource.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Shifted {
-    /// Of what.
+    /// The resource.
     pub resource: Resource,
-    /// From what to what, and for how long.
+    /// The levels, and how long it has lasted.
     #[serde(flatten)]
     pub shift: Shift,
-    /// Whether it looks like a loop that never ends.
+    /// Whether it looks like an endless loop.
     pub hangs: bool,
 }
 
-/// The levels of a container that have shifted, as they are known at `now`.
+/// The level shifts of a container, as known at `now`.
 pub fn shifts(container: &ContainerHistory, now: Timestamp) -> Vec<Shifted> {
     let (cpu, memory) = container.model.whole_steps(now);
     let cpu = Hours::of(&cpu);
@@ -47,23 +47,23 @@ pub fn shifts(container: &ContainerHistory, now: Timestamp) -> Vec<Shifted> {
     of_cpu.into_iter().chain(of_memory).collect()
 }
 
-/// Whom it looked at and what it told of.
+/// Which containers were checked and which shifts were reported.
 #[derive(Clone, Debug, Default)]
 pub struct RegimeWatch {
     looked: BTreeMap<Vmid, Timestamp>,
-    /// When the shift began that was told of last; whether it hung.
+    /// When the shift last reported began; whether it was stuck.
     told: BTreeMap<(Vmid, Resource), (Timestamp, bool)>,
 }
 
 impl RegimeWatch {
-    /// The shifts that are new at `now`.
+    /// The new shifts at `now`.
     pub fn look(&mut self, history: &History, now: Timestamp) -> Vec<(Vmid, Shifted)> {
         self.looked.retain(|id, _| history.container(*id).is_some());
         self.told.retain(|(id, _), _| history.container(*id).is_some());
         let is_due = |at: &Timestamp| LOOK_EVERY <= now.duration_since(*at).abs();
         let mut due: Vec<_> =
             history.containers().filter(|(id, _)| self.looked.get(id).is_none_or(is_due)).collect();
-        // Who waits longest comes first, so that everybody's turn comes where there are more than can be looked at.
+        // Those that have waited longest come first, so that all get their turn.
         due.sort_by_key(|(id, _)| self.looked.get(id).copied());
         let mut new = Vec::new();
         for (id, container) in due.into_iter().take(MOST_LOOKS) {
@@ -82,7 +82,7 @@ impl RegimeWatch {
         let Ok(begun) = now.checked_sub(SignedDuration::from_hours(hours)) else { return false };
         let known = self.told.insert((id, shifted.resource), (begun, shifted.hangs));
         match known {
-            // The hours are counted from the newest step, so that the begin of one shift wanders.
+            // The hours are counted from the newest step, so the beginning of one shift varies.
             Some((told, hung)) if told.duration_since(begun).abs() <= LOOK_EVERY * 2 => {
                 shifted.hangs && !hung
             }
@@ -92,7 +92,7 @@ impl RegimeWatch {
 }
 
 impl Shifted {
-    /// What there is to say about it.
+    /// The message about it.
     pub fn text(&self) -> String {
         let [before, after] =
             [self.shift.before, self.shift.after].map(|level| Amount::of(self.resource, level));
@@ -106,7 +106,7 @@ impl Shifted {
         format!("the level of {kind} is {after} for {hours} h, {before} were expected{hangs}")
     }
 
-    /// The notification about it; only what hangs is worth one.
+    /// The notification about it; only stuck loads are worth one.
     pub fn notification(&self, id: Vmid, name: Option<&str>, now: Timestamp) -> Option<Notification> {
         if !self.hangs {
             return None;

@@ -1,4 +1,4 @@
-//! What one container held, used and freed in a period, and all of them together.
+//! The resources that one container held, used and freed in a period, and the sum of all.
 
 use jiff::Timestamp;
 use lxc_autoscale_core::Vmid;
@@ -10,31 +10,31 @@ use crate::decide::Resource;
 
 const MIB_PER_GIB: f64 = 1024.0;
 
-/// What was held of a resource, in core-hours or GiB-hours.
+/// One resource in a period, in core-hours or GiB-hours.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Held {
-    /// Hours in which size and use were measured.
+    /// Hours in which size and usage were measured.
     pub covered_hours: f64,
-    /// With the first size that is known.
+    /// With the first known size.
     pub provisioned: f64,
     /// With the sizes it had.
     pub held: f64,
-    /// What was used.
+    /// The usage.
     pub used: f64,
 }
 
 impl Held {
-    /// What was held less than with the first size; negative where it was more.
+    /// The amount held less than with the first size; negative if more.
     pub fn freed(&self) -> f64 {
         self.provisioned - self.held
     }
 
-    /// What would have been held without use at the first size, in percent of it.
+    /// The unused share at the first size, in percent.
     pub fn slack_before_percent(&self) -> Option<f64> {
         share(self.provisioned, self.used)
     }
 
-    /// What was held without use, in percent of what was held.
+    /// The unused share of what was held, in percent.
     pub fn slack_after_percent(&self) -> Option<f64> {
         share(self.held, self.used)
     }
@@ -51,7 +51,7 @@ fn share(held: f64, used: f64) -> Option<f64> {
     (0.0 < held).then(|| 100.0 * (1.0 - used / held))
 }
 
-/// What came of one container in a period.
+/// The account of one container in a period.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Account {
     /// The container; absent in the sum of all.
@@ -60,10 +60,10 @@ pub struct Account {
     /// Its name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// The first cores it is known to have had.
+    /// The first known number of cores.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first_cores: Option<First>,
-    /// The first memory it is known to have had.
+    /// The first known memory.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first_memory_mib: Option<First>,
     /// CPU, in core-hours.
@@ -74,19 +74,19 @@ pub struct Account {
     pub grown: usize,
     /// Shrinks that were made.
     pub shrunk: usize,
-    /// Growths among them that gave back what a shrink had taken.
+    /// Of these, growths that undid a shrink.
     pub reverted: usize,
-    /// Changes among them that somebody wanted.
+    /// Of these, changes that somebody wanted.
     pub by_people: usize,
     /// Changes that failed.
     pub failed: usize,
-    /// What could be compared with the time before our first change.
+    /// Number of signs that could be compared with the time before our first change.
     pub compared: usize,
-    /// What of that is worse since.
+    /// Those that are worse since then.
     pub worse: Vec<Worse>,
 }
 
-/// What came of a container from `since` to `until`.
+/// The account of a container from `since` to `until`.
 pub fn account(known: &Known, since: Timestamp, until: Timestamp) -> Account {
     let of_period = |at: i64| (since.as_second()..until.as_second()).contains(&at);
     let hours: Vec<&Hour> = known.hours.iter().filter(|hour| of_period(hour.start_seconds)).collect();
@@ -131,7 +131,7 @@ fn held(
     sum
 }
 
-/// All of them together.
+/// The sum of all.
 pub fn total(accounts: &[Account]) -> Account {
     let (mut cpu, mut memory) = (Held::default(), Held::default());
     for account in accounts {
@@ -156,7 +156,7 @@ pub fn total(accounts: &[Account]) -> Account {
     }
 }
 
-/// The hour that a change lies in is neither before nor after it.
+/// The hour of a change itself is neither before nor after it.
 pub(super) fn first_change(known: &Known, resource: Resource) -> Option<i64> {
     let of_this = known.changes.iter().filter(|made| made.resource == resource);
     of_this.map(|made| made.at.as_second()).min()

@@ -7,7 +7,7 @@ fn at(hour: i64) -> Timestamp {
     Timestamp::from_second(START + 3600 * hour).unwrap()
 }
 
-/// A container with 4 cores and 4 GiB that was given 1 core and 1 GiB at hour 24, and used half a core and 512 MiB.
+/// A container with 4 cores and 4 GiB that was set to 1 core and 1 GiB at hour 24, and used half a core and 512 MiB.
 fn known() -> Known {
     let hour = |hour: i64| {
         let before = hour < 24;
@@ -44,7 +44,7 @@ fn what_is_held_less_than_at_first_is_freed() {
     assert_eq!(got.cpu.slack_after_percent(), Some(80.0));
     assert_eq!((got.memory.freed(), got.memory.used), (72.0, 24.0));
     assert_eq!((got.grown, got.shrunk, got.reverted, got.failed), (0, 2, 0, 2));
-    // Of the second day alone, all changes lie at its beginning.
+    // In the second day alone, all changes are at its beginning.
     let second = account(&known(), at(24), at(48));
     assert_eq!((second.cpu.freed(), second.shrunk), (72.0, 2));
     assert_eq!(account(&known(), at(25), at(48)).shrunk, 0);

@@ -8,44 +8,44 @@ use super::{Hour, Known};
 use crate::decide::Resource;
 
 const HOUR_SECONDS: i64 = 3600;
-/// Fewest hours on either side of our first change that are compared: a morning against an evening says nothing.
+/// Fewest hours on either side of our first change: comparing a morning with an evening says nothing.
 const LEAST_HOURS: usize = 6;
-/// So much of the time before is compared with: a week, which has all days in it.
+/// Length of the time before that is compared: a week, which contains all weekdays.
 const BEFORE_SECONDS: i64 = 7 * 86_400;
-/// What is worse by less than this is none the worse, in percent of the time.
+/// A smaller rise does not count, in percent of the time.
 const LEAST_RISE_PERCENT: f64 = 0.5;
 
-/// What got worse.
+/// A sign of harm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Sign {
-    /// The CPU limit was hit, in percent of the enforcement periods.
+    /// The CPU was throttled, in percent of the enforcement periods.
     Throttling,
     /// Tasks waited for memory, in percent of the time.
     MemoryPressure,
-    /// Processes that the OOM killer ended, a day.
+    /// Processes killed by the OOM killer, per day.
     OomKills,
 }
 
-/// Something that got worse since our first change; the load may have, too.
+/// A sign that got worse since our first change; the load may have changed, too.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Worse {
-    /// What.
+    /// The sign.
     pub sign: Sign,
     /// Its mean in the week before.
     pub before: f64,
     /// Its mean since.
     pub after: f64,
-    /// Hours that were measured before.
+    /// Measured hours before.
     pub hours_before: usize,
-    /// Hours that were measured since.
+    /// Measured hours since.
     pub hours_after: usize,
 }
 
-/// A number of an hour.
+/// A value of an hour.
 type Of = fn(&Hour) -> Option<f64>;
 
-/// What could be compared, and what of it is worse.
+/// The signs that could be compared, and those that are worse.
 pub(super) struct Comparison {
     pub(super) compared: usize,
     pub(super) worse: Vec<Worse>,

@@ -1,4 +1,4 @@
-//! One container under one candidate: the allocation it would have, and what came of it.
+//! One container under one candidate: the allocation it would have, and its score.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::policy::book::Candidate;
 use crate::recommend::Shared;
 use crate::replay::{CpuClass, Replayed, Size, carried_out, changed};
 
-/// The step before the first one is taken to be this long, in seconds.
+/// Assumed length of the step before the first one, in seconds.
 const FIRST_STEP_SECONDS: f64 = 60.0;
 
 /// One container under one candidate.
@@ -24,41 +24,41 @@ const FIRST_STEP_SECONDS: f64 = 60.0;
 pub struct Imagined {
     candidate: String,
     begun: Timestamp,
-    /// What the container really had when the candidate began.
+    /// The container's real size when the candidate began.
     provisioned: Size,
     size: Size,
     replayed: Replayed,
     host: Host,
     judge: Judge,
     live: Judge,
-    /// The newest record that was taken in, and what a host would have shown of it.
+    /// The newest record taken in, and what a host would have shown of it.
     seen: Timestamp,
     shown: Option<Observation>,
     ran_out: bool,
 }
 
-/// What survives a restart.
+/// The state that survives a restart.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Kept {
-    /// Key of the candidate's definition; another definition begins anew.
+    /// Key of the candidate's definition; with another definition it starts anew.
     pub candidate: String,
     /// When it began.
     pub begun: Timestamp,
-    /// The newest record that was judged.
+    /// The newest record judged.
     pub until: Timestamp,
-    /// What the container really had at the beginning.
+    /// The container's real size at the beginning.
     pub provisioned: Size,
-    /// What it has in the candidate's imagination.
+    /// The size it would have under the candidate.
     pub size: Size,
-    /// When the candidate changed it last.
+    /// When the candidate last changed it.
     pub changes: LastChanges,
     /// The candidate's score.
     pub judged: JudgeKept,
-    /// The score of what was really there in the same time.
+    /// The score of the real sizes in the same time.
     pub live: JudgeKept,
 }
 
-/// Any size counts as it is: bounds are the policies' business.
+/// Any size counts as it is: bounds are up to the policies.
 fn rules() -> Rules {
     Rules {
         floor: Size { cores: 0.01, memory_mib: 1.0 },
@@ -68,7 +68,7 @@ fn rules() -> Rules {
     }
 }
 
-/// What a container really has; `None` while its configuration is not known.
+/// A container's real size; `None` while its configuration is unknown.
 fn live_size(container: &ContainerHistory, node: NodeSituation) -> Option<Size> {
     let config = container.configuration()?;
     let pinned = Obstacles::from(config).pinned_cpus().map(f64::from);
@@ -78,7 +78,7 @@ fn live_size(container: &ContainerHistory, node: NodeSituation) -> Option<Size> 
 }
 
 impl Imagined {
-    /// Begins with what the container really has, or goes on with what was kept; `None` while neither is known.
+    /// Starts with the container's real size, or with the saved state; `None` while neither is known.
     pub fn begin(
         candidate: &Candidate,
         container: &ContainerHistory,
@@ -113,7 +113,7 @@ impl Imagined {
         })
     }
 
-    /// Takes in the container's newest record, where that is news. What a disturbance shows is not judged.
+    /// Takes in the container's newest record if it is new. Disturbed steps are not judged.
     pub fn take(&mut self, container: &ContainerHistory, node: NodeSituation) {
         let at = container.observation.at;
         if at <= self.seen {
@@ -130,7 +130,7 @@ impl Imagined {
         self.live.step(&step, live);
         self.judge.step(&step, self.size);
         let mut shown = self.host.serve(&step, self.size, at);
-        // The host knows no pressure; where memory suffices there is as much of it as there really was.
+        // The host has no pressure; if memory suffices it equals the real pressure.
         let suffices = shown.oom == Some(false);
         shown.memory_pressure_percent = container.observation.memory_pressure_percent.filter(|_| suffices);
         self.replayed.observe(&shown);
@@ -138,7 +138,7 @@ impl Imagined {
         self.shown = Some(shown);
     }
 
-    /// Decides at `now` under this policy and takes what is decided as done.
+    /// Decides at `now` under this policy and assumes that the decisions are carried out.
     pub fn decide(
         &mut self,
         policy: Policy,
@@ -157,7 +157,7 @@ impl Imagined {
         }
     }
 
-    /// What must survive a restart.
+    /// The state that must survive a restart.
     pub fn kept(&self) -> Kept {
         Kept {
             candidate: self.candidate.clone(),

@@ -1,12 +1,12 @@
-//! Candidate policies beside the live one, on live data: what each would have given, saved and missed.
+//! Candidate policies beside the live one, on live data: what each would have allocated, saved and lacked.
 //!
-//! A candidate never acts. For each container it holds an imagined allocation, which begins as the real one. Each
-//! record that comes in is served under that allocation by the back-test's `Host` (the candidate sees only
-//! what a node would show), judged by the back-test's `Judge`, and decided upon by the daemon's own functions; the
-//! real allocation is judged by the same steps. What a real limit hid shows in neither.
+//! A candidate never acts. For each container it holds a virtual allocation, which starts as the real one. Each record
+//! is served under that allocation by the back-test's `Host` (the candidate sees only what a node would show), judged
+//! by the back-test's `Judge`, and decided upon by the daemon's own functions; the real allocation is judged on the
+//! same steps. Demand hidden by a real limit shows in neither.
 //!
-//! The guards that look at real harm (probes, undo, the node's budget) have nothing to look at here. The candidates
-//! keep their scores and sizes over a restart and learn anew from where the live model stands then.
+//! The guards that react to real harm (probes, undo, the node's budget) have no input here. The candidates keep their
+//! scores and sizes across a restart and learn anew from the live model's state at that time.
 
 pub mod imagined;
 
@@ -23,7 +23,7 @@ use crate::history::{ContainerHistory, History};
 use crate::policy::{Policies, PolicyBook};
 use crate::recommend::{RecommendConfig, Shared};
 
-/// What is kept of each candidate and container.
+/// The saved state of each candidate and container.
 pub type KeptShadows = BTreeMap<(String, Vmid), Kept>;
 
 /// All candidates.
@@ -32,7 +32,7 @@ pub struct Shadows {
     book: Arc<PolicyBook>,
     general: Arc<Shared>,
     sets: Vec<(RecommendConfig, Arc<Shared>)>,
-    /// What was kept before a restart and is not taken up yet.
+    /// Saved state from before a restart that is not in use yet.
     kept: KeptShadows,
     running: BTreeMap<(String, Vmid), Imagined>,
 }
@@ -43,14 +43,14 @@ impl Shadows {
         Self { book, general, sets: Vec::new(), kept: KeptShadows::new(), running: BTreeMap::new() }
     }
 
-    /// Goes on from what was kept before a restart.
+    /// Restores the state saved before a restart.
     pub fn restore(&mut self, kept: KeptShadows) {
         self.kept = kept;
     }
 
     /// Takes in the newest record of each container.
     pub fn take(&mut self, history: &History) {
-        // What a candidate made of a container does not go for another one that got its id.
+        // A candidate's state of a container does not apply to another one with the same id.
         let is_replaced = |id: Vmid| history.container(id).is_some_and(ContainerHistory::is_new_under_its_id);
         self.running.retain(|(_, id), _| !is_replaced(*id));
         self.kept.retain(|(_, id), _| !is_replaced(*id));
@@ -61,7 +61,7 @@ impl Shadows {
         }
     }
 
-    /// Lets each candidate decide at `now`; containers it does not know yet begin with what they really have.
+    /// Lets each candidate decide at `now`; new containers start with their real size.
     pub fn decide(&mut self, history: &History, policies: &Policies, now: Timestamp) {
         let book = Arc::clone(&self.book);
         for candidate in book.candidates() {
@@ -91,7 +91,7 @@ impl Shadows {
         self.running.retain(|(_, id), _| history.container(*id).is_some());
     }
 
-    /// What must survive a restart; what is not taken up yet is as it was.
+    /// The state that must survive a restart; unused saved state is unchanged.
     pub fn kept(&self) -> KeptShadows {
         let names: Vec<&str> =
             self.book.candidates().iter().map(|candidate| candidate.name.as_str()).collect();

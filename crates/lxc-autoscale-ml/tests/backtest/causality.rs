@@ -1,4 +1,4 @@
-//! A decision is made from what came before it, and from nothing that names the data.
+//! A decision depends on earlier data only, and not on names in the data.
 
 use crate::files::{BEGIN, Line, Traces, backtest, lines};
 

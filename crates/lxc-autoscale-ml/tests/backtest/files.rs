@@ -3,13 +3,13 @@
 use std::fmt::Write;
 use std::process::{Command, Output};
 
-/// Where the traces begin: a multiple of five minutes.
+/// The beginning of the traces: a multiple of five minutes.
 pub(crate) const BEGIN: i64 = 1_800_000_000;
 
-/// A line: time, id, cores and MiB used.
+/// A line: time, id, used cores and MiB.
 pub(crate) type Line = (i64, u64, f64, f64);
 
-/// Made-up traces, and where results of them go.
+/// Synthetic traces, and a place for results.
 pub(crate) struct Traces {
     directory: tempfile::TempDir,
     csv: String,
@@ -17,7 +17,7 @@ pub(crate) struct Traces {
     page: String,
 }
 
-/// Four cores and 4 GiB, of which a bit more is used by day, with a burst now and then.
+/// Four cores and 4 GiB, with more usage by day and occasional bursts.
 pub(crate) fn lines(containers: u64, days: i64) -> Vec<Line> {
     let mut lines = Vec::new();
     for id in 200..200 + containers {
@@ -25,7 +25,7 @@ pub(crate) fn lines(containers: u64, days: i64) -> Vec<Line> {
         for step in 1..=days * 288 {
             let of_day = step % 288;
             let daily = if (100..200).contains(&of_day) { 1.0 } else { 0.1 };
-            // Numbers without a pattern, the same every time.
+            // Deterministic noise.
             let noise = f64::from(u16::try_from((step * 7919 + 31 * own) % 101).unwrap()) / 101.0;
             let burst = if (step + own) % 97 == 0 { 2.0 } else { 0.0 };
             // The first container was off for two hours on the third day.
@@ -97,14 +97,14 @@ fn run(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_lxc-autoscale-ml")).arg("backtest").args(arguments).output().unwrap()
 }
 
-/// What the program shows; it must succeed.
+/// The output of the program, which must succeed.
 pub(crate) fn backtest(arguments: &[&str]) -> String {
     let output = run(arguments);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// What the program complains of; it must fail.
+/// The error message of the program, which must fail.
 pub(crate) fn refused(arguments: &[&str]) -> String {
     let output = run(arguments);
     assert!(!output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));

@@ -1,4 +1,4 @@
-//! `backtest` as a user calls it.
+//! `backtest` as a user runs it.
 
 #![allow(
     clippy::unwrap_used,

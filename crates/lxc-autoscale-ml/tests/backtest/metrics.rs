@@ -1,4 +1,4 @@
-//! A past as the monitor records it.
+//! A past as recorded by the monitor.
 
 use jiff::{SignedDuration, Timestamp};
 use lxc_autoscale_core::container_config::ContainerConfig;
@@ -7,14 +7,14 @@ use lxc_autoscale_core::{RecordTime, Vmid};
 
 use crate::files::{backtest, refused};
 
-/// What container 104 is like.
+/// The behaviour of container 104.
 struct Past {
     config: Option<&'static str>,
     /// OOM kills so far, by minute.
     kills: fn(i64) -> u64,
 }
 
-/// Writes two days of container 104, a record a minute, and returns where.
+/// Writes two days of container 104, a record a minute, and returns the path.
 fn write(directory: &tempfile::TempDir, past: &Past) -> String {
     let begin = Timestamp::from_second(1_800_000_000).unwrap();
     let snapshot = |minute: i64| {
@@ -76,7 +76,7 @@ fn what_the_monitor_recorded_is_replayed_with_the_daemons_policy() {
     assert_eq!((container["begin"][0].as_f64(), container["begin"][1].as_f64()), (Some(4.0), Some(4096.0)));
     assert_eq!(container["end"][0].as_f64(), Some(1.0), "{container}");
     assert!(container["end"][1].as_f64().unwrap() < 2048.0, "{container}");
-    // Two days, a third of which warms up.
+    // Two days, a third of which is warm-up.
     let hours = container["hours"].as_f64().unwrap();
     assert!((31.9..32.1).contains(&hours), "{hours}");
 }
@@ -92,7 +92,7 @@ fn a_tag_keeps_a_container_as_it_is() {
 #[test]
 fn memory_that_ran_out_was_wanted() {
     let directory = tempfile::tempdir().unwrap();
-    // Off is what it had: two kills, hours apart, are two shortages of it.
+    // Off keeps its size: two kills, hours apart, are two shortages.
     let policy = directory.path().join("off.toml");
     std::fs::write(&policy, "[scaling]\nmode = \"off\"").unwrap();
     let killed = Past { kills: |minute| u64::from(1500 < minute) + u64::from(2000 < minute), ..WEB };

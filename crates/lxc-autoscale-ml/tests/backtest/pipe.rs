@@ -1,4 +1,4 @@
-//! The pipe and the back-test are the same daemon: driven step by step, one decides what the other decided.
+//! The pipe and the back-test make the same decisions when driven with the same steps.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};

@@ -1,8 +1,8 @@
-//! The judge against an independent one, where one is at hand.
+//! Compares the judge with an independent implementation, if there is one.
 //!
-//! `REFERENCE_SCORER=/path/to/score.py REFERENCE_PYTHON=python3 cargo nextest run -p lxc-autoscale-ml reference`
-//! runs it (a Python program with pandas that knows the same model; `REFERENCE_TRACES` names traces of its own).
-//! Without it there is nothing to compare with, and the formulae are held by the unit tests alone.
+//! `REFERENCE_SCORER=/path/to/score.py REFERENCE_PYTHON=python3 cargo nextest run -p lxc-autoscale-ml reference` runs
+//! it (a Python program with pandas that implements the same model; `REFERENCE_TRACES` names other traces). Without it,
+//! only the unit tests check the formulae.
 
 use std::path::Path;
 use std::process::Command;
@@ -42,7 +42,7 @@ fn the_reference_scorer_agrees_to_four_digits() {
     }
 }
 
-/// Our figures by the reference's names.
+/// Our figures under the reference's names.
 fn figures(csv: &str, out: &Traces, class: CpuClass) -> Vec<(&'static str, f64)> {
     let prices = Prices::from(&RecommendConfig::default());
     let decisions = out.decisions();

@@ -1,4 +1,4 @@
-//! An API that does what it is asked and remembers it.
+//! An API that does what it is asked and records it.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -38,7 +38,7 @@ impl RecordingApi {
         Self { shared: Shared::default(), address: listener.local_addr().unwrap(), server: None }
     }
 
-    /// Listens.
+    /// Creates and starts it.
     pub(crate) async fn up() -> Self {
         let mut api = Self::down();
         api.start().await;
@@ -62,7 +62,7 @@ impl RecordingApi {
         format!("http://{}", self.address)
     }
 
-    /// From now on answers with this status; `None` for doing what is asked.
+    /// From now on answers with this status; `None` to do what is asked.
     pub(crate) fn refuse_with(&self, status: Option<u16>) {
         *self.shared.refusal.lock().unwrap() = status.map(|status| ("/", status));
     }
@@ -72,12 +72,12 @@ impl RecordingApi {
         *self.shared.refusal.lock().unwrap() = Some((route, status));
     }
 
-    /// From now on never answers requests to one route; `None` for answering all.
+    /// From now on never answers requests to one route; `None` to answer all.
     pub(crate) fn hang_at(&self, route: Option<&'static str>) {
         *self.shared.hangs.lock().unwrap() = route;
     }
 
-    /// What a container has by Proxmox's configuration from now on.
+    /// From now on, a container's size in Proxmox's configuration.
     pub(crate) fn has(&self, id: u64, cores: u32, memory_mib: u64) {
         self.configure(id, |config| {
             (config.cores, config.memory_mb) = (Some(cores), Mebibytes::new(memory_mib));
@@ -90,7 +90,7 @@ impl RecordingApi {
         edit(configurations.entry(id).or_insert_with(|| ContainerConfig::parse("hostname: web\n").0));
     }
 
-    /// The requests that were taken note of until now, which stay.
+    /// The requests recorded so far, which are kept.
     pub(crate) fn seen(&self) -> Vec<Request> {
         self.shared.requests.lock().unwrap().clone()
     }

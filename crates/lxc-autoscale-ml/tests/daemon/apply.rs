@@ -1,4 +1,4 @@
-//! A plan in a file, and what `apply` makes of it: the program as a person calls it, alone and beside a daemon.
+//! A plan in a file, and `apply`: the program as a user runs it, alone and beside a daemon.
 
 use std::process::{Command, Output};
 
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::api::RecordingApi;
 use crate::node::{IDLE, Node, STARVED, vmid};
 
-/// Two containers with half a day behind them, one of which is to shrink and one to grow, and an API that knows them.
+/// Two containers with half a day of past, one to shrink and one to grow, and an API that knows them.
 struct Case {
     node: Node,
     api: RecordingApi,
@@ -40,7 +40,7 @@ impl Case {
         tokio::task::spawn_blocking(move || program.output().unwrap()).await.unwrap()
     }
 
-    /// Writes a plan, and returns what stands in it.
+    /// Writes a plan, and returns its content.
     async fn plan(&self) -> Value {
         let output = self.run(&["plan", "--out", "plan.json"]).await;
         assert_eq!(output.status.code(), Some(2), "{output:?}");
@@ -62,7 +62,7 @@ impl Case {
 
 #[tokio::test]
 async fn a_plan_is_carried_out_exactly_and_once() {
-    // Nothing is carried out by the daemon itself.
+    // The daemon itself carries out nothing.
     let case = Case::new("[scaling]\nmode = \"recommend\"").await;
     let plan = case.plan().await;
     let changes = plan["changes"].as_array().unwrap();
@@ -90,7 +90,7 @@ async fn a_plan_is_carried_out_exactly_and_once() {
     }
     let output = case.run(&["history", "100"]).await;
     assert!(String::from_utf8_lossy(&output.stdout).contains("wanted by "), "{output:?}");
-    // A second time it finds other sizes.
+    // The second time it finds other sizes.
     case.apply(3, &["it had 4096 MiB then and has", "nothing was done"]).await;
     assert_eq!(case.api.take(), []);
 }
@@ -113,7 +113,7 @@ async fn what_has_changed_since_is_named_and_nothing_is_done() {
     let other = Case { more: "[scaling]\npriority = 1", ..case };
     other.apply(3, &["the configuration is another"]).await;
     let mut case = Case { more: "", ..other };
-    // It uses what was to be taken away.
+    // It uses the memory that was to be taken away.
     case.node.containers.get_mut(&100).unwrap().memory_used_mib = 3900.0;
     case.node.record(SignedDuration::from_secs(1));
     case.apply(3, &["100 web, memory: not done: decided now: grow from 4096 MiB"]).await;
@@ -167,7 +167,7 @@ async fn a_daemon_at_work_takes_in_what_was_applied() {
     drop(lock);
     let applied = case.api.take();
     assert_eq!(applied.len(), 4, "{applied:?}");
-    // The records show what was applied.
+    // The records show the changes.
     for (route, body) in applied {
         let id = u32::try_from(body["vm_id"].as_u64().unwrap()).unwrap();
         let container = case.node.containers.get_mut(&id).unwrap();
@@ -180,7 +180,7 @@ async fn a_daemon_at_work_takes_in_what_was_applied() {
     case.node.record(SignedDuration::from_secs(20));
     let report = case.node.cycle(&mut daemon).await;
     let memory = |id: u32| report.proposals.iter().find(|it| it.id == vmid(id)).unwrap().clone();
-    // A shrink of its own is watched; a size that somebody set by hand would be left alone for a day.
+    // A shrink of the daemon's own is watched; a manual size would be left alone for a day.
     let shrunk = memory(100);
     let watch = shrunk.inputs.guard.memory.shrinks.watch;
     assert!(watch.is_some(), "{:?}", shrunk.inputs.guard);

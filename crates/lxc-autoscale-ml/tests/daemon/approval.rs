@@ -1,4 +1,4 @@
-//! The mode `approve`: the daemon asks, people answer with the program, beside it and over the same ledger.
+//! The mode `approve`: the daemon proposes, people answer with the program, beside it and through the same ledger.
 
 use std::process::{Command, Output};
 
@@ -14,7 +14,7 @@ use crate::node::{IDLE, Node, STARVED, vmid};
 const MINUTE: SignedDuration = SignedDuration::from_mins(1);
 const APPROVE: &str = "[scaling]\nmode = \"approve\"";
 
-/// A node whose past ends now: the program reads the clock.
+/// A node whose past ends now: the program uses the real clock.
 fn node() -> Node {
     let hours = 12;
     let mut node = Node::new(&[(100, IDLE)]);
@@ -25,7 +25,7 @@ fn node() -> Node {
     node
 }
 
-/// Answers as a person does, while the daemon has the ledger open.
+/// Answers like a user, while the daemon has the ledger open.
 fn proposals(node: &Node, url: &str, arguments: &[&str]) -> Output {
     let config = node.path("ml.toml");
     std::fs::write(&config, node.config_text(url, APPROVE)).unwrap();
@@ -119,7 +119,7 @@ async fn what_was_accepted_goes_through_the_guards_again() {
     let held = waiting(&node);
     assert_eq!(held.len(), 2, "{held:?}");
     assert!(held.iter().all(|it| it.note.as_deref().unwrap().contains("backup")), "{held:?}");
-    // Then it needs what was to be taken away.
+    // Then it needs the memory that was to be taken away.
     let container = node.containers.get_mut(&100).unwrap();
     (container.lock, container.memory_used_mib) = (None, 3900.0);
     next_cycle(&mut node, &mut daemon).await;

@@ -1,4 +1,4 @@
-//! The program as a user calls it.
+//! The program as a user runs it.
 
 use std::process::{Command, Output};
 
@@ -24,7 +24,7 @@ fn run_with(node: &Node, more: &str, arguments: &[&str]) -> Output {
         .unwrap()
 }
 
-/// A node whose past ends now: the program reads the clock.
+/// A node whose past ends now: the program uses the real clock.
 fn node() -> Node {
     let hours = 12;
     let mut node = Node::new(&[(100, IDLE), (101, STARVED)]);
@@ -147,7 +147,7 @@ fn forecast_tells_the_coming_hours_and_follows_the_configured_clock() {
         check(&output, 0, &["Container 101 (web)", "80 % WITHIN", "memory, from 1", zone], "");
         String::from_utf8(output.stdout).unwrap()
     };
-    // Two clocks that are never the same.
+    // The two times always differ.
     assert_ne!(
         part("Asia/Kathmandu"),
         part("Pacific/Honolulu").replace("Pacific/Honolulu", "Asia/Kathmandu")
@@ -281,7 +281,7 @@ fn why_tells_what_would_have_changed_a_decision_now_and_then() {
             let differs = it["decision"]["action"] != made["action"] || it["decision"]["to"] != made["to"];
             assert!(differs && it["input"].is_string(), "{it:#}");
         }
-        // The forecast that it stands on is kept with it, that of the other resource is not.
+        // The forecast it is based on is stored with it, that of the other resource is not.
         let about = made["resource"].as_str().unwrap();
         let other = if about == "cpu" { "memory" } else { "cpu" };
         let opinions = &entry["inputs"]["opinions"];

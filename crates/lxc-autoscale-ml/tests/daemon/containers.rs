@@ -1,4 +1,4 @@
-//! Containers that are not what they were, and a node that is not known.
+//! Containers that are replaced, and a node that is unknown.
 
 use std::process::Command;
 
@@ -13,7 +13,7 @@ use crate::node::{Container, IDLE, Node, STARVED, vmid};
 const MINUTE: SignedDuration = SignedDuration::from_mins(1);
 const WATCH: &str = "[scaling]\nmode = \"recommend\"";
 
-/// The container of which another one takes the id.
+/// The container whose id is reused.
 const DB: Container = Container { name: "db", ..IDLE };
 const CLONE: Container = Container { name: "web", uptime_seconds: Some(20.0), ..IDLE };
 
@@ -32,7 +32,7 @@ async fn a_container_that_got_the_id_of_another_does_not_inherit_its_past() {
             node.cycle(&mut daemon).await;
         }
         node.containers.insert(104, CLONE);
-        // Its start is over, so that it is decided about.
+        // Past its start, so that it is decided about.
         for uptime in [20.0, 350.0, 410.0] {
             node.containers.get_mut(&104).unwrap().uptime_seconds = Some(uptime);
             node.record(MINUTE);
@@ -79,7 +79,7 @@ async fn what_was_accepted_for_one_container_is_not_done_to_another_of_its_id() 
     let mut program = Command::new(env!("CARGO_BIN_EXE_lxc-autoscale-ml"));
     let accepted = program.args(["proposals", "accept", "all", "--config"]).arg(config).output().unwrap();
     assert!(accepted.status.success(), "{accepted:?}");
-    // The daemon has not looked since; the container is called otherwise, of the same size, and as idle.
+    // The daemon has not run since; the container has another name, the same size, and is as idle.
     node.containers.insert(104, IDLE);
     node.record(MINUTE);
     node.cycle(&mut daemon).await;

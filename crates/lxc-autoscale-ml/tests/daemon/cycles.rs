@@ -1,4 +1,4 @@
-//! What the daemon asks for, and what it leaves alone.
+//! What the daemon changes, and what it leaves alone.
 
 use jiff::SignedDuration;
 use lxc_autoscale_core::service::StopAsked;
@@ -10,7 +10,7 @@ use crate::node::{Container, IDLE, Node, STARVED, vmid};
 
 const MINUTE: SignedDuration = SignedDuration::from_mins(1);
 
-/// What was asked for a container: cores and MiB.
+/// The sizes requested for a container: cores and MiB.
 fn asked(requests: &[Request], id: u32) -> (Option<u64>, Option<u64>) {
     let of = |route: &str, field: &str| {
         let mut found = requests.iter().filter(|(at, body)| *at == route && body["vm_id"] == id);
@@ -30,7 +30,7 @@ async fn a_starved_container_grows_and_an_idle_one_shrinks() {
     let requests = api.take();
     let (cores, memory) = asked(&requests, 100);
     assert!((1..4).contains(&cores.unwrap()), "{requests:?}");
-    // One step takes a quarter at most.
+    // One step takes at most a quarter.
     assert!((3072..4096).contains(&memory.unwrap()), "{requests:?}");
     let (cores, memory) = asked(&requests, 101);
     assert!((3..=8).contains(&cores.unwrap()), "{requests:?}");
@@ -52,7 +52,7 @@ async fn the_ledger_tells_what_was_asked_and_what_came_of_it() {
     for (entry, wanted) in entries.iter().zip(wanted) {
         assert_eq!(entry.outcome, Outcome::Done { before: Some(1.0), after: wanted });
         assert!(0.0 < entry.decision.confidence_percent, "{entry:?}");
-        // What it was decided from stands beside it.
+        // Its inputs are stored with it.
         assert!(entry.inputs.recommendation.is_some() && entry.inputs.node.cpus == Some(16));
     }
 }
@@ -132,7 +132,7 @@ async fn cool_downs_hold_across_a_restart() {
     assert_ne!(api.take(), []);
 }
 
-/// The second cycle sees the same record as the first, with the sizes of before the change.
+/// The second cycle sees the same record as the first, with the sizes before the change.
 #[tokio::test]
 async fn without_a_new_record_nothing_is_done_twice() {
     let api = RecordingApi::up().await;
@@ -173,7 +173,7 @@ async fn running_out_of_memory_does_not_wait_for_the_cool_down() {
     assert_eq!(asked(&api.take(), 101).1, None, "and is answered once");
 }
 
-/// A shrink is no answer to a container that runs out of memory while it is being made.
+/// A shrink does not answer a container that runs out of memory while it is being made.
 #[tokio::test]
 async fn an_oom_kill_during_a_shrink_is_answered() {
     let api = RecordingApi::up().await;

@@ -1,4 +1,4 @@
-//! What Prometheus reads of the ml daemon, over HTTP.
+//! The ml daemon's Prometheus metrics, over HTTP.
 
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ use crate::node::{IDLE, Node, STARVED};
 
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// Where it is served, with the file that says so.
+/// The address, with the file that defines it.
 fn exporter_text(file: &Path) -> String {
     format!("[exporter]\nlisten = \"127.0.0.1:0\"\naddress_file = \"{}\"\n", file.display())
 }
@@ -90,7 +90,7 @@ async fn cycles_decisions_and_failures_are_counted() {
     assert!(!file.exists() && TcpStream::connect(address).is_err(), "it ends with the daemon");
 }
 
-/// The program itself: while it runs it is read, and a reload moves it without losing count.
+/// The program itself is scraped while it runs, and a reload moves it without losing counts.
 #[test]
 fn a_running_daemon_is_scraped_and_moves_with_its_configuration() {
     let node = Node::with_past(1, &[(100, IDLE)]);

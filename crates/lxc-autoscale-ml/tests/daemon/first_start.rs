@@ -1,4 +1,4 @@
-//! A first start that takes long: it is heard of, and can be stopped.
+//! A first start that takes long: it reports progress, and can be stopped.
 
 use std::os::unix::net::UnixDatagram;
 use std::process::Command;
@@ -10,10 +10,10 @@ use rustix::process::Signal;
 
 use crate::node::{Container, IDLE, Node, STARVED};
 
-/// How long the slowest machine may take for what takes a second on others.
+/// Time limit on the slowest machine for what takes a second on others.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// A daemon as systemd starts it, with what it tells systemd.
+/// A daemon as systemd starts it, with its notifications to systemd.
 struct Daemon {
     process: Process,
     told: UnixDatagram,
@@ -34,7 +34,7 @@ impl Daemon {
         Self { process: Process::start(&mut program, &node.path("ml.log")), told }
     }
 
-    /// Waits until it tells what `wanted` is looking for, and returns all that it told until then.
+    /// Waits until `wanted` finds something in a notification, and returns all notifications until then.
     fn until(&self, wanted: &str) -> String {
         let (mut all, mut bytes) = (String::new(), [0; 4096]);
         while !all.contains(wanted) {
@@ -45,14 +45,14 @@ impl Daemon {
         all
     }
 
-    /// The CPU time it has taken, in ticks.
+    /// The CPU time it has used, in ticks.
     fn cpu_ticks(&self) -> u64 {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.id())).unwrap();
         let fields = stat.rsplit(") ").next().unwrap().split(' ');
         fields.skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap()).sum()
     }
 
-    /// SIGTERM; returns what it still told until it had ended in order.
+    /// Sends SIGTERM; returns the remaining notifications until its orderly end.
     fn stop(mut self) -> String {
         self.process.signal(Signal::TERM);
         let told = self.until("STOPPING=1");
@@ -90,7 +90,7 @@ fn a_start_that_is_stopped_while_it_learns_is_gone_on_with_and_ends_as_an_undist
     let mut parts = Vec::new();
     for _ in 0..2 {
         let daemon = Daemon::start(&node, "disturbed");
-        // It learns from the file, and has as much of it behind as takes a quarter of the work.
+        // It is learning from the file, with about a quarter of the work done.
         daemon.until("WATCHDOG=1");
         eventually("it learns", PATIENCE, || (all_of_it / 4 <= daemon.cpu_ticks()).then_some(()));
         let told = daemon.stop();

@@ -1,6 +1,6 @@
 //! The daemon as a whole: a metrics file in, requests to an API out, with real files and a real server.
 
-// Clippy knows test functions, and not the fixtures between them.
+// Clippy recognises test functions, but not the fixtures between them.
 #![expect(clippy::unwrap_used, reason = "a fixture that fails ends its test")]
 
 mod api;

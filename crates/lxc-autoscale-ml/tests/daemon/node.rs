@@ -1,4 +1,4 @@
-//! A node as the monitor records it: days of past in a metrics file, and what happens next.
+//! A node as recorded by the monitor: days of past in a metrics file, and what happens next.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -19,17 +19,17 @@ use lxc_autoscale_ml::daemon::{CycleReport, Daemon};
 /// Time between two records of the past.
 const STEP: SignedDuration = SignedDuration::from_mins(5);
 
-/// When the containers started that say nothing else, in seconds since the epoch.
+/// Default start time of containers, in seconds since the epoch.
 const BOOTED: f64 = 1_600_000_000.0;
 
-/// One container as it is from now on.
+/// The behaviour of a container from now on.
 #[derive(Clone)]
 pub(crate) struct Container {
     pub(crate) name: &'static str,
     pub(crate) cores: u32,
     pub(crate) memory_mib: u64,
     pub(crate) cores_used: f64,
-    /// Share of the periods in which the limit was hit.
+    /// Share of the periods that were throttled.
     pub(crate) throttled: f64,
     pub(crate) memory_used_mib: f64,
     pub(crate) oom_kills: u64,
@@ -41,11 +41,11 @@ pub(crate) struct Container {
     pub(crate) template: bool,
     pub(crate) pinned: bool,
     pub(crate) configured: bool,
-    /// How long it runs; `None` since long before the first record.
+    /// Its uptime; `None` if it started long before the first record.
     pub(crate) uptime_seconds: Option<f64>,
 }
 
-/// Four cores and 4 GiB, and next to nothing to do with them.
+/// Four cores and 4 GiB, nearly unused.
 pub(crate) const IDLE: Container = Container {
     name: "web",
     cores: 4,
@@ -96,7 +96,7 @@ impl Node {
         }
     }
 
-    /// As [`Node::new`], with a recorded past of so many hours.
+    /// Like [`Node::new`], with a recorded past of so many hours.
     pub(crate) fn with_past(hours: i64, containers: &[(u32, Container)]) -> Self {
         let mut node = Self::new(containers);
         for _ in 0..hours * 12 {
@@ -105,7 +105,7 @@ impl Node {
         node
     }
 
-    /// Lets time pass, then records what is.
+    /// Lets time pass, then records the state.
     pub(crate) fn record(&mut self, step: SignedDuration) {
         self.now += step;
         self.steps += 1;
@@ -177,7 +177,7 @@ impl Node {
 
     fn container(&self, container: &Container) -> ContainerRecord {
         let steps = self.steps as f64;
-        // A little unrest, so that no two records are alike.
+        // A little noise, so that no two records are alike.
         let unrest = 1.0 - 0.02 * (steps * 0.7).sin().abs();
         let cores_used = container.cores_used * unrest;
         let used_mib = container.memory_used_mib * unrest;

@@ -1,4 +1,4 @@
-//! Policies by what a container is, what is kept of them, and what the program shows of them.
+//! Policies by a container's identity, how they are stored, and how the program shows them.
 
 use jiff::SignedDuration;
 use lxc_autoscale_ml::decide::{Action, Reason, decide};
@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::api::{RecordingApi, Request};
 use crate::node::{Container, IDLE, Node, STARVED};
 
-/// What memory was asked for a container, in MiB.
+/// The memory requested for a container, in MiB.
 fn memory(requests: &[Request], id: u32) -> Option<u64> {
     let found = requests.iter().find(|(at, body)| *at == "/scale/ram" && body["vm_id"] == id);
     found.map(|(_, body)| body["memory"].as_u64().unwrap())
@@ -86,11 +86,11 @@ async fn cpu_is_given_by_the_setting_that_the_policy_names() {
     let requests = api.take();
     let of = |route: &str, id: u32| requests.iter().any(|(at, body)| *at == route && body["vm_id"] == id);
     assert!(of("/scale/cores", 100) && !of("/scale/cpulimit", 100), "{requests:?}");
-    // A quarter of four cores in one step, and of the two that 102 is pinned to, whatever its `cores` say.
+    // A quarter of four cores in one step, and of the two that 102 is pinned to, whatever its `cores` are.
     assert_eq!(cpulimit(&requests, 101), Some(1.0));
     assert_eq!(cpulimit(&requests, 102), Some(0.5));
     assert!((101..=104).all(|id| !of("/scale/cores", id)), "{requests:?}");
-    // Proxmox would ignore its cores, and a limit is not allowed: it is left alone, and that is said.
+    // Proxmox would ignore its cores, and a limit is not allowed: it is left alone, and the reason is given.
     assert!(!of("/scale/cpulimit", 103));
     let reason = |index: usize| report.proposals[index].decisions.cpu.reason.to_string();
     assert!(reason(3).contains("pinned to the CPUs 0-1, and Proxmox ignores `cores`"), "{}", reason(3));
@@ -102,7 +102,7 @@ async fn cpu_is_given_by_the_setting_that_the_policy_names() {
     node.record(SignedDuration::from_mins(1));
 }
 
-/// Everything a decision was made from is in the ledger, the rules included: made again, it is the same.
+/// All inputs of a decision are in the ledger, including the rules: repeated, it is the same.
 #[tokio::test]
 async fn decisions_can_be_made_again_from_the_ledger_alone() {
     let api = RecordingApi::up().await;
@@ -115,7 +115,7 @@ async fn decisions_can_be_made_again_from_the_ledger_alone() {
         node.cycle(&mut daemon).await;
         node.record(SignedDuration::from_mins(1));
     }
-    // Another configuration: what was decided before is still explained by what was in force then.
+    // Another configuration: earlier decisions are still explained by the rules in force then.
     drop(daemon);
     node.cycle(&mut node.daemon(&api.url(), "[scaling]\nmin_history_seconds = 1")).await;
     let ledger = Ledger::open_read_only(&node.ledger()).unwrap().unwrap();
@@ -213,7 +213,7 @@ fn the_more_careful_mode_is_named_for_each_resource() {
     assert_eq!(json["modes"], serde_json::json!({"cpu": "recommend", "memory": "off"}));
 }
 
-/// Older measurements are read only for what the newest leaves open.
+/// Older measurements are read only for what the newest one lacks.
 #[test]
 fn who_a_container_is_tells_the_newest_measurement_and_of_a_stopped_one_the_last_that_names_it() {
     let mut node = Node::with_past(1, &[(100, IDLE), (104, Container { tags: &["db"], ..IDLE })]);
@@ -225,7 +225,7 @@ fn who_a_container_is_tells_the_newest_measurement_and_of_a_stopped_one_the_last
     assert!(listed(&node).contains("104"), "{}", listed(&node));
     let (_, shown, _) = run(&node, text, &["policy", "show", "104"]);
     assert!(shown.contains("Container 104 (web), tags db"), "{shown}");
-    // A file of which nothing but the end can be read.
+    // A file of which only the end can be read.
     let kept = std::fs::read_to_string(node.metrics_file()).unwrap();
     let last = kept.lines().rev().nth(1).unwrap();
     std::fs::write(node.metrics_file(), format!("no array\n{last}\n]\n")).unwrap();

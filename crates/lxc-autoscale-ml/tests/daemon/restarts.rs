@@ -1,4 +1,4 @@
-//! What a daemon that ended in the middle of things leaves to the next one, and what others did meanwhile.
+//! What a daemon that was interrupted leaves to the next one, and what others did meanwhile.
 
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ const MINUTE: SignedDuration = SignedDuration::from_mins(1);
 const RECOMMEND: &str = "[scaling]\nmode = \"recommend\"";
 const AUTHOR: (&str, &str) = ("root (uid 0)", "plan 3f2a9c81d04b");
 
-/// A node whose past ends now: the program reads the clock.
+/// A node whose past ends now: the program uses the real clock.
 fn node_until_now(containers: &[(u32, Container)]) -> Node {
     let mut node = Node::new(containers);
     node.now = Timestamp::now() - SignedDuration::from_hours(12);
@@ -28,7 +28,7 @@ fn node_until_now(containers: &[(u32, Container)]) -> Node {
     node
 }
 
-/// The daemon as systemd starts it; killed with the test at the latest.
+/// The daemon as systemd starts it; killed at the latest with the test.
 struct Running(Child);
 
 impl Running {
@@ -71,7 +71,7 @@ fn memory(report: &CycleReport, id: u32) -> (&Decision, &Standing) {
     (&proposal.decisions.memory, &proposal.inputs.guard.memory)
 }
 
-/// What was decided about the memory, with what it was decided from.
+/// The decision about memory, with its inputs.
 fn decided(report: &CycleReport, id: u32) -> Proposal {
     let proposal = of(report, id).clone();
     assert!(proposal.decisions.memory.to.is_some(), "{}", proposal.decisions.memory);
@@ -82,7 +82,7 @@ fn ledger(node: &Node) -> Ledger {
     Ledger::open_beside(&node.ledger()).unwrap().unwrap()
 }
 
-/// Somebody begins to carry out what was decided about the memory.
+/// Somebody begins to carry out the decision about memory.
 fn apply(ledger: &mut Ledger, at: Timestamp, proposal: &Proposal) -> i64 {
     let decision = Decision { apply: true, ..proposal.decisions.memory.clone() };
     ledger.begin_for(at, proposal.id, &decision, &proposal.inputs, AUTHOR).unwrap()
@@ -116,7 +116,7 @@ async fn a_shrink_that_was_cut_off_by_a_kill_is_watched_and_undone() {
     let (decision, standing) = memory(&report, 100);
     assert_eq!(standing.shrinks.watch.map(|watch| watch.from), Some(4096.0), "{decision}");
     assert_eq!(standing.manual, None);
-    // It misses what it gave up: it has all of it back in one step, and the size is remembered.
+    // It needs the memory it lost: all of it is restored in one step, and the size is remembered.
     node.containers.get_mut(&100).unwrap().oom_kills = 1;
     node.record(MINUTE);
     let report = node.cycle(&mut daemon).await;
@@ -185,7 +185,7 @@ async fn of_two_who_apply_at_the_same_time_the_slow_one_is_taken_in_too() {
         assert!(standing.shrinks.watch.is_some() && standing.manual.is_none(), "{id}: {decision}");
         assert!(of(&report, id).inputs.changes.memory_down.is_some(), "{id}");
     }
-    // Each is taken in once.
+    // Each is taken over once.
     let samples = |report: &CycleReport| memory(report, 102).1.shrinks.watch.unwrap().samples;
     let before = samples(&report);
     node.record(MINUTE);
@@ -203,7 +203,7 @@ async fn what_is_applied_before_and_during_a_restart_is_taken_in_by_the_next_dae
     let entry = apply(&mut ledger, node.now, &before);
     done(&mut node, &mut ledger, entry, &before);
     let entry = apply(&mut ledger, node.now, &during);
-    // As with every reload of the configuration: the former daemon is gone when the next one is there.
+    // As with every reload of the configuration: the former daemon is dropped once the next one exists.
     let mut daemon: Daemon = node.daemon(&api.url(), "");
     node.record(MINUTE);
     let report = node.cycle(&mut daemon).await;
@@ -222,7 +222,7 @@ async fn what_is_applied_before_and_during_a_restart_is_taken_in_by_the_next_dae
     assert!(!matches!(memory(&report, 102).0.reason, Reason::SetByHand { .. }));
 }
 
-/// What is wrong is not in the file, and passes.
+/// The cause is not in the file, and passes.
 #[tokio::test]
 async fn a_configuration_that_could_not_be_taken_over_is_tried_again() {
     let node = node_until_now(&[(100, IDLE)]);
@@ -233,7 +233,7 @@ async fn a_configuration_that_could_not_be_taken_over_is_tried_again() {
         std::fs::read_to_string(node.path(state).join(IN_FORCE_FILE)).unwrap_or_default()
     };
     until("it runs", || in_force("state", &node) == text).await;
-    // The directory for its state is not there yet, and something else stands in its place.
+    // Its state directory does not exist yet, and something else is in its place.
     std::fs::write(node.path("other"), "").unwrap();
     let moved = text.replace("/state\"", "/other\"");
     assert_ne!(moved, text);

@@ -1,4 +1,4 @@
-//! A clock that is set back: what was remembered of later than now holds nothing up.
+//! A clock that is set back: remembered times in the future block nothing.
 
 use jiff::SignedDuration;
 use lxc_autoscale_ml::daemon::CycleReport;
@@ -52,7 +52,7 @@ async fn a_cool_down_ends_when_its_time_is_over_and_not_when_the_clock_is_there_
     let mut remaining = Vec::new();
     for minute in 0..12 {
         node.record(MINUTE);
-        // Half way the daemon restarts, and knows as much of the cool-down as before.
+        // Half way the daemon restarts, with the same cool-down.
         if minute == 5 {
             daemon = node.daemon(&api.url(), "[scaling.cpu]\ncooldown_up_seconds = 600");
         }
@@ -65,7 +65,7 @@ async fn a_cool_down_ends_when_its_time_is_over_and_not_when_the_clock_is_there_
     }
     assert_eq!(remaining, (1..=10).rev().map(|minutes| 60 * minutes).collect::<Vec<u64>>());
     assert!(api.take().iter().any(|(route, _)| *route == "/scale/cores"));
-    // The entries say what the clock said.
+    // The entries have the clock's times.
     let ledger = Ledger::open_read_only(&node.ledger()).unwrap().unwrap();
     let entries = ledger.of_container(vmid(101), 99).unwrap();
     assert!(entries.iter().any(|entry| node.now + YEAR / 2 < entry.at), "{entries:?}");

@@ -50,7 +50,7 @@ async fn candidates_are_scored_beside_what_really_was_and_never_act() {
     assert!(lean.judged.sums.cpu.allocated < lean.live.sums.cpu.allocated, "{lean:?}");
     assert!(0 < lean.judged.sums.memory.resizes && lean.judged.sums.memory.shortages == 0, "{lean:?}");
     assert!(8.0 < generous.judged.sums.memory.allocated, "{generous:?}");
-    // What `lean` gave away is suddenly needed: the live allocation has it, the imagined one has not.
+    // Memory that `lean` took is suddenly needed: the live allocation has it, the virtual one does not.
     node.containers.insert(100, Container { memory_used_mib: 3000.0, ..IDLE });
     cycles(&mut node, &mut daemon, 3).await;
     daemon.keep_shadows();

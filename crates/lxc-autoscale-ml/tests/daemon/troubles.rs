@@ -1,4 +1,4 @@
-//! What the daemon does when its file, its peer or its disk fails: it waits, says so, and goes on.
+//! What the daemon does when its file, the API or its disk fails: it waits, reports it, and continues.
 
 use jiff::SignedDuration;
 use lxc_autoscale_core::config;
@@ -172,7 +172,7 @@ async fn what_is_refused_is_asked_for_ever_more_rarely_and_counted_once() {
     let entries = ledger.of_container(vmid(101), 100).unwrap();
     let failed: Vec<_> = entries.iter().filter(|entry| entry.outcome.error().is_some()).collect();
     assert_eq!((failed.len(), failed[0].times), (1, calls.len() as u64), "{failed:?}");
-    // Out of memory is asked for in spite of it, and what the API does then is believed.
+    // Memory is requested in spite of it after running out, and the API's result is then believed.
     api.refuse_with(None);
     node.containers.get_mut(&101).unwrap().oom_kills = 1;
     node.record(MINUTE);

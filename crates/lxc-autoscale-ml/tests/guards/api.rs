@@ -1,4 +1,4 @@
-//! The API of a simulated node, over real HTTP: what is asked for is what the node then has.
+//! The API of a simulated node, over real HTTP: requests change the node.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -79,19 +79,19 @@ impl Stage {
         }
     }
 
-    /// A minute passes, is recorded, and the daemon looks at it.
+    /// Lets a minute pass, records it, and runs a cycle.
     pub(crate) async fn minute(&mut self, daemon: &mut Daemon) -> CycleReport {
         self.pass(1, SignedDuration::from_mins(1));
         self.cycle(daemon).await
     }
 
-    /// The daemon looks at what is recorded.
+    /// Runs a cycle on the records.
     pub(crate) async fn cycle(&self, daemon: &mut Daemon) -> CycleReport {
         let now = self.host().now + SignedDuration::from_secs(1);
         daemon.cycle(now, &StopAsked::default()).await
     }
 
-    /// The calls since the last time: when, which container, what was set, to how much.
+    /// The calls since the last time: when, container, setting, value.
     pub(crate) fn calls(&self) -> Vec<(Timestamp, u32, &'static str, u64)> {
         std::mem::take(&mut self.shared.calls.lock().unwrap())
     }

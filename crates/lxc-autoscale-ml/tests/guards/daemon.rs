@@ -15,7 +15,7 @@ fn memory(report: &CycleReport, id: u32) -> &Decision {
     &report.proposals.iter().find(|proposal| proposal.id.get() == id).unwrap().decisions.memory
 }
 
-/// What it was shrunk to and when the first shrink was undone, in cycles after it.
+/// The size after the first shrink, and when it was undone, in cycles after it.
 async fn until_undone(stage: &mut Stage, more: &str, restart: bool) -> (u64, u32, String) {
     let mut daemon = stage.daemon(more);
     let (mut shrunk, mut after) = (None, 0);
@@ -39,12 +39,12 @@ async fn until_undone(stage: &mut Stage, more: &str, restart: bool) -> (u64, u32
     panic!("it was never undone");
 }
 
-/// Programs hold 300 MiB and live on 2000 MiB of page cache, which no working set shows.
+/// Programs hold 300 MiB and depend on 2000 MiB of page cache, which no working set shows.
 fn cached() -> Guest {
     Guest::new(2, 4096, |_| Load { memory_mib: 300.0, cache_mib: 2000.0, cores: 0.2 })
 }
 
-/// No margin, no steps worth the name, no head-room, no waiting.
+/// No margin, practically no limit of steps, no headroom, no waiting.
 const BAD: &str = "[recommend]\nmemory_headroom_percent = 0\n[scaling]\nmin_history_seconds = 0\n\
     min_confidence_percent = 0\n[scaling.memory]\nmargin_percent = 0\nmax_step_down_percent = 80\n\
     cooldown_up_seconds = 86400\ncooldown_down_seconds = 0\nmin_mib = 128\n";
@@ -90,7 +90,7 @@ async fn what_proved_too_small_is_not_tried_again_soon() {
 
 #[tokio::test]
 async fn too_few_cores_are_undone() {
-    // Bursts that a mean over five minutes hides: half a core, then three from the moment it has fewer.
+    // Bursts that a mean over five minutes hides: half a core, then three as soon as it has fewer.
     let mut stage = Stage::up([(100, Guest::new(4, 1024, |_| Load::steady(300.0, 0.4)))]).await;
     stage.pass(24 * 12, FIVE);
     let mut daemon = stage.daemon("");
@@ -112,7 +112,7 @@ async fn what_somebody_sets_by_hand_is_respected_and_said() {
     let shrunk = stage.host().guests[&100].memory_mib;
     assert!(shrunk < 4096);
     stage.minute(&mut daemon).await;
-    // Somebody takes it back, while the daemon is being restarted.
+    // Somebody reverses it while the daemon is being restarted.
     stage.host().guests.get_mut(&100).unwrap().memory_mib = 6000;
     stage.calls();
     let mut daemon = stage.daemon("");
@@ -127,14 +127,14 @@ async fn what_somebody_sets_by_hand_is_respected_and_said() {
     stage.host().guests.get_mut(&100).unwrap().set_load(|_| Load::steady(6500.0, 0.2));
     stage.minute(&mut daemon).await;
     assert!(stage.calls().iter().any(|call| call.2 == "memory" && 6000 < call.3));
-    // For as long as the configuration says, and not at all if that is nothing.
+    // For as long as the configuration says, and not at all if that is zero.
     stage.host().guests.get_mut(&100).unwrap().set_load(|_| Load::steady(300.0, 0.2));
     let mut daemon = stage.daemon("[scaling.guard]\nrespect_manual_seconds = 0\n");
     let report = stage.minute(&mut daemon).await;
     assert!(!matches!(memory(&report, 100).reason, Reason::SetByHand { .. }));
 }
 
-/// Between the last record and the call that was decided from it.
+/// Between the last record and the call based on it.
 #[tokio::test]
 async fn what_somebody_has_just_set_is_not_overwritten() {
     let mut stage = Stage::up([(100, Guest::new(2, 4096, |_| Load::steady(300.0, 0.2)))]).await;
@@ -169,7 +169,7 @@ async fn a_container_that_just_started_is_left_alone_until_it_runs_out_of_memory
     stage.host().guests.get_mut(&100).unwrap().restart(seconds);
     let report = stage.minute(&mut daemon).await;
     assert!(matches!(memory(&report, 100).reason, Reason::RanOutOfMemory { .. }), "{}", memory(&report, 100));
-    // With no start to wait for, it is decided at once.
+    // Without a start to wait for, it is decided at once.
     let seconds = stage.host().seconds();
     {
         let mut host = stage.host();
@@ -200,7 +200,7 @@ async fn the_node_is_not_given_out_twice_and_the_loser_is_told() {
     let calls = stage.calls();
     let grown: Vec<(u32, u64)> =
         calls.iter().filter(|call| call.2 == "memory").map(|call| (call.1, call.3)).collect();
-    // The first gets what is left, and it is not all that it wants.
+    // The first gets what is left, which is less than it wants.
     let budget = 8192.0 * 0.9 - 900.0;
     let total =
         |stage: &Stage| stage.host().guests.values().map(|guest| guest.memory_mib as f64).sum::<f64>();

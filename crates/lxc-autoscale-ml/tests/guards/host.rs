@@ -1,8 +1,8 @@
-//! A node on which limits bite: what containers want, what they get, and what the monitor would record of it.
+//! A node that enforces limits: what containers demand, what they get, and what the monitor would record of it.
 //!
-//! Memory that a program holds cannot be taken from it: more of it than the limit is an OOM kill. Page cache can be
-//! taken, and what is missing of the part that is in use is read again and again, which shows as refaults and
-//! as pressure. CPU beyond the cores is not served, and waiting for it shows as pressure, too.
+//! Memory held by a program cannot be reclaimed: if it exceeds the limit, there is an OOM kill. Page cache can be
+//! reclaimed; the missing part of what is in use is read again repeatedly, which shows as refaults and as pressure. CPU
+//! beyond the cores is not served, and waiting for it shows as pressure, too.
 
 use std::collections::BTreeMap;
 
@@ -14,11 +14,11 @@ use lxc_autoscale_core::snapshot::{
 };
 use lxc_autoscale_core::{Mebibytes, RecordTime, Vmid};
 
-/// What a container wants at a time, in seconds since the start of the host.
+/// The demand of a container at a time, in seconds since the start of the host.
 pub(crate) struct Load {
-    /// Memory that its programs hold, in MiB.
+    /// Memory held by its programs, in MiB.
     pub(crate) memory_mib: f64,
-    /// Page cache that they use all the time, in MiB.
+    /// Page cache in constant use, in MiB.
     pub(crate) cache_mib: f64,
     /// CPU, in cores.
     pub(crate) cores: f64,
@@ -42,7 +42,7 @@ pub(crate) struct Guest {
     oom_kills: u64,
     refaults_mib: f64,
     stalled_usec: [f64; 2],
-    /// The size of its memory before each shrink, with the time of it, the newest last.
+    /// The memory size before each shrink, with its time, newest last.
     pub(crate) shrinks: Vec<(Timestamp, u64)>,
 }
 
@@ -54,7 +54,7 @@ pub(crate) struct Kill {
     pub(crate) at: Timestamp,
     pub(crate) wanted_mib: f64,
     pub(crate) limit_mib: u64,
-    /// Time since the last shrink, and what it had before that.
+    /// Time since the last shrink, and the size before it.
     pub(crate) shrunk: Option<(SignedDuration, u64)>,
 }
 
@@ -63,7 +63,7 @@ pub(crate) struct Host {
     pub(crate) guests: BTreeMap<u32, Guest>,
     pub(crate) now: Timestamp,
     pub(crate) memory_total_mib: f64,
-    /// What the node itself uses.
+    /// Usage by the node itself.
     pub(crate) others_mib: f64,
     pub(crate) kills: Vec<Kill>,
     begun: Timestamp,
@@ -115,7 +115,7 @@ impl Host {
         self.now.duration_since(self.begun).as_secs_f64()
     }
 
-    /// What the API does: sets the cores or the memory of a container.
+    /// The effect of the API: sets the cores or the memory of a container.
     pub(crate) fn set(&mut self, id: u32, cores: Option<u32>, memory_mib: Option<u64>) {
         let guest = self.guests.get_mut(&id).unwrap();
         guest.cores = cores.unwrap_or(guest.cores);
@@ -127,7 +127,7 @@ impl Host {
         }
     }
 
-    /// Lets time pass and records what is then.
+    /// Lets time pass and records the state.
     pub(crate) fn step(&mut self, step: SignedDuration) -> Snapshot {
         self.now += step;
         let (now, seconds, length) = (self.now, self.seconds(), step.as_secs_f64());
@@ -178,7 +178,7 @@ impl Host {
 impl Guest {
     fn record(&mut self, time: RecordTime, load: &Load, seconds: f64, length: f64) -> ContainerRecord {
         let limit = self.memory_mib as f64;
-        // After an OOM kill half of it is there again.
+        // After an OOM kill half of the memory is in use again.
         let held = if limit <= load.memory_mib { limit / 2.0 } else { load.memory_mib };
         let lacking = (load.cache_mib - (limit - held)).max(0.0);
         let lack = if 0.0 < load.cache_mib { lacking / load.cache_mib } else { 0.0 };

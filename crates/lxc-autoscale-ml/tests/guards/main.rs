@@ -1,6 +1,6 @@
-//! The guards on a node where limits bite: as functions, and as the daemon with a real file and a real server.
+//! The guards on a node that enforces limits: as functions, and in the daemon with a real file and a real server.
 
-// Clippy knows test functions, and not the fixtures between them.
+// Clippy recognises test functions, but not the fixtures between them.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a fixture that fails ends its test")]
 
 mod api;

@@ -1,4 +1,4 @@
-//! Ten thousand shrinks on a node where limits bite, and what must hold for each of them.
+//! Ten thousand shrinks on a node that enforces limits, and the invariants for each of them.
 
 use std::collections::VecDeque;
 
@@ -28,7 +28,7 @@ fn slot(seconds: f64, length: f64) -> u64 {
     (seconds / length) as u64
 }
 
-/// A container with the working set of one of these shapes, given far more than it needs.
+/// A container with a working set of one of these shapes, and far more memory than it needs.
 fn guest(seed: u64) -> Guest {
     let base = 80.0 + 900.0 * hash(seed, 1);
     let swing = base * (0.2 + 2.0 * hash(seed, 2));
@@ -41,15 +41,15 @@ fn guest(seed: u64) -> Guest {
         let cycle = |period: f64| 0.5 - 0.5 * (t / period * std::f64::consts::TAU).cos();
         let mib = match shape {
             0 => base,
-            // By day; by hours.
+            // A daily cycle; an hourly one.
             1 => base + swing * cycle(DAY),
             2 => base + swing * cycle(period),
             // Filled and emptied: a garbage collector, a cache with a time to live.
             3 => base + swing * (t % period) / period,
-            // A job every night of two hours, and one every hour of ten minutes.
+            // A nightly job of two hours, and an hourly one of ten minutes.
             4 => base + if t % DAY < 2.0 * HOUR { swing } else { 0.0 },
             5 => base + if t % HOUR < 10.0 * MINUTE { swing } else { 0.0 },
-            // Slowly more, and slowly less.
+            // Slow growth, and slow decline.
             6 => base * (1.0 + 0.3 * seconds / DAY),
             7 => base + swing * (1.0 - seconds / (5.0 * DAY)).max(0.0),
             // One of three levels for some hours, in turn.
@@ -63,11 +63,10 @@ fn guest(seed: u64) -> Guest {
     Guest::new(4, 16_384, load)
 }
 
-/// What a shrink is to blame for: more was wanted than it left, and what was there before it would have been
-/// enough, within half an hour of it.
+/// A kill is caused by a shrink if the demand exceeded the new size but not the old one, within half an hour of it.
 const BLAMED: SignedDuration = SignedDuration::from_mins(30);
 
-/// What came of some shrinks.
+/// The outcomes of some shrinks.
 #[derive(Debug, Default)]
 struct Tally {
     shrinks: usize,
@@ -104,9 +103,8 @@ impl Tally {
     }
 }
 
-/// The decision and the guards, with a plain recommendation: the peak of the last day and the head-room of the
-/// defaults. What the demand model adds is left out, because it costs a thousand times as much; the test below
-/// has it.
+/// The decision and the guards, with a simple recommendation: the peak of the last day and the default headroom. The
+/// demand model is left out, because it costs a thousand times as much; the test below uses it.
 fn steer_plainly(seed: u64, tally: &mut Tally) {
     let policy = Policy::default();
     let id = Vmid::try_from(100).unwrap();
@@ -191,7 +189,7 @@ fn ten_thousand_shrinks_kill_nothing() {
     tally.report();
 }
 
-/// The same with all of the pipeline, as many as `GUARDS_SHRINKS` says.
+/// The same with the complete pipeline, as many as `GUARDS_SHRINKS` says.
 #[test]
 fn shrinks_of_the_whole_pipeline_kill_nothing() {
     let wanted: usize = std::env::var("GUARDS_SHRINKS").ok().and_then(|text| text.parse().ok()).unwrap_or(20);

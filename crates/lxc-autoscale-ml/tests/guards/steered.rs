@@ -1,4 +1,4 @@
-//! The pipeline and the node that it steers, without files and sockets in between.
+//! The pipeline and the node it controls, without files and sockets in between.
 
 use jiff::{SignedDuration, Timestamp};
 use lxc_autoscale_ml::config::Config;
@@ -8,7 +8,7 @@ use lxc_autoscale_ml::proposals::Approvals;
 
 use crate::host::{Guest, Host};
 
-/// The pipeline and the node it steers, without files and sockets in between.
+/// The pipeline and the node it controls, without files and sockets in between.
 pub(crate) struct Loop {
     pub(crate) host: Host,
     pub(crate) pipeline: Pipeline,
@@ -38,7 +38,7 @@ impl Loop {
         Self { host: Host::new(guests), pipeline, changes: Changes::new(), step }
     }
 
-    /// A step passes, is decided upon, and what is decided is done.
+    /// Lets a step pass, decides, and carries the decisions out.
     pub(crate) fn step(&mut self) -> (Vec<Proposal>, Vec<Made>) {
         let snapshot = self.host.step(self.step);
         self.pipeline.take(snapshot);
@@ -67,7 +67,7 @@ impl Loop {
     }
 }
 
-/// A cheap source of unrest: the same number for the same seed and time, between 0 and 1.
+/// A cheap source of noise: the same number for the same seed and time, between 0 and 1.
 pub(crate) fn hash(seed: u64, index: u64) -> f64 {
     let mut bits = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ index.wrapping_mul(0xD1B5_4A32_D192_ED03);
     bits ^= bits >> 31;

@@ -1,7 +1,6 @@
-//! Days of a container in seconds: the daemon's pipeline on a simulated node, and what it does about four shapes
-//! of load.
+//! Days of a container in seconds: the daemon's pipeline on a simulated node, with four shapes of load.
 
-// Clippy knows test functions, and not the fixtures between them.
+// Clippy recognises test functions, but not the fixtures between them.
 #![expect(clippy::unwrap_used, reason = "a fixture that fails ends its test")]
 
 #[path = "../guards/host.rs"]
@@ -32,7 +31,7 @@ fn days(steered: &mut Loop, days: u32) -> Vec<Made> {
     (0..days * STEPS_A_DAY).flat_map(|_| steered.step().1).collect()
 }
 
-/// Small unrest, as every real container has it.
+/// Little noise, as in every real container.
 fn unrest(seconds: f64) -> f64 {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a time since the start")]
     let minute = (seconds / 60.0) as u64;
@@ -48,7 +47,7 @@ fn a_steady_container_gets_no_call_in_a_day() {
     assert!(made.is_empty(), "{made:?}");
 }
 
-/// Changes of size, and how often one went the other way than the one before, on four days after three.
+/// Number of changes of size, and of reversals, on the four days after the first three.
 fn restless_days(sigma: f64, wait: &str) -> (usize, usize) {
     let config: Config = parse(&format!("[scaling.guard]\nmax_unpaid_seconds = {wait}")).unwrap();
     let load = move |seconds: f64| {
@@ -65,7 +64,7 @@ fn restless_days(sigma: f64, wait: &str) -> (usize, usize) {
     (made.len(), grows.windows(2).filter(|pair| pair[0] != pair[1]).count())
 }
 
-/// What comes and goes by chance is not followed: nothing is learnt from it, and nothing saved.
+/// A random load is not followed: nothing is learnt from it, and nothing saved.
 #[test]
 fn a_restless_container_is_not_resized_all_day() {
     let (quiet, _) = restless_days(0.05, "21600");
@@ -109,8 +108,8 @@ fn a_leak_is_noticed_and_capped() {
     assert!(steered.host.guests[&100].memory_mib as f64 <= leak.size_mib * 1.5 + 16.0);
 }
 
-/// Steps of ten days, from the fourth on, after which a container has what its daily peak needs five minutes before
-/// it begins (every day at nine, give or take ten minutes): cores, memory, and days.
+/// Steps of ten days, from the fourth on, after which a container has what its daily peak needs five minutes before it
+/// begins (every day at nine, give or take ten minutes): cores, memory, and days.
 #[expect(clippy::print_stdout, reason = "the figures are for the reader of the test's output")]
 fn before_daily_peaks() -> (u32, u32, u32) {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a time since the start")]

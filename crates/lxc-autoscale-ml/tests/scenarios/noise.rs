@@ -1,4 +1,4 @@
-//! Noise is not followed: four kinds of it around a level that stays, for four days, decided upon once a minute.
+//! Noise is not followed: four kinds of it around a constant level, for four days, decided upon once a minute.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ const BEGIN: i64 = 1_800_057_600;
 const DAYS: i64 = 4;
 const DAY_SECONDS: i64 = 86_400;
 
-/// What a minute's noise makes of a level, from numbers between 0 and 1.
+/// The factor that noise applies to a level in one minute, from random numbers between 0 and 1.
 type Noise = fn(&dyn Fn(u64) -> f64) -> f64;
 
 fn recording(seed: u64, noise: Noise) -> Recording {
@@ -110,7 +110,7 @@ fn noise_of_thirty_per_cent_is_hardly_followed() {
     check("30 %", |chance| 1.0 + 0.6 * (chance(0) - 0.5), [(0.3, 1), (0.3, 1), (0.5, 1)]);
 }
 
-/// Now and then several times as much. This misses what is asked for (no change all day, one reversal in six hours): such a
+/// Occasionally several times as much. This misses what is asked for (no change all day, one reversal in six hours): such a
 /// load does not settle. The bounds are what is reached.
 #[test]
 fn noise_with_peaks_is_followed_less() {

@@ -1,11 +1,11 @@
-//! What comes once a week is there before it, and given back after it.
+//! A weekly peak is prepared for, and its resources are taken back after it.
 
 use super::*;
 
 const WEEK: f64 = 7.0 * DAY;
-/// Weeks that pass; from the third on they are measured.
+/// Weeks that pass; measured from the third on.
 const WEEKS: u32 = 7;
-/// In this one it does not come, as on a holiday.
+/// In this week there is no peak, as on a holiday.
 const HOLIDAY: u64 = 4;
 
 /// The week of a time, and when its busy hour begins: Sunday, three o'clock, give or take ten minutes.
@@ -27,7 +27,7 @@ fn a_weekly_peak_finds_its_size_there_and_gives_it_back() {
     };
     let mut steered = steered(Guest::new(4, 4096, load));
     let (mut cores_there, mut memory_there, mut weeks) = (0, 0, 0);
-    // Steps from the third week on, and those of them with a size as for the peak.
+    // Steps from the third week on, and those of them with a size sufficient for the peak.
     let (mut steps, mut wide) = (0, [0, 0]);
     for _ in 0..WEEKS * 7 * STEPS_A_DAY {
         let seconds = steered.host.seconds();
@@ -61,7 +61,7 @@ fn a_weekly_peak_finds_its_size_there_and_gives_it_back() {
     for there in [cores_there, memory_there] {
         assert!(95 * weeks <= 100 * there, "{cores_there} and {memory_there} of {weeks}");
     }
-    // Memory is also kept for as long as the peak is one of the last days.
+    // Memory also stays while the peak is one of the last days'.
     assert!(hours[0] < 6.0 && hours[1] < 40.0, "{hours:?} h a week");
 }
 
@@ -85,6 +85,7 @@ fn what_is_killed_each_week_is_not_given_more_each_week() {
     }
     println!("at most {most:?} MiB, week by week");
     assert!(steered.host.guests[&100].oom_kills() > u64::from(WEEKS), "it is killed");
-    // Four times what it had when it was killed first (`scaling.guard.oom_growth_factor`), which is a little more than at its start.
+    // Four times what it had when it was first killed (`scaling.guard.oom_growth_factor`), which is a little more than
+    // at its start.
     assert!(most.iter().all(|mib| (512..=5 * 512).contains(mib)), "{most:?}");
 }

@@ -35,14 +35,14 @@ fn cpu(second: i64, percent: f64) -> Snapshot {
     Snapshot { containers: [(vmid(), record)].into(), summary }
 }
 
-/// Judges a value and returns the rules that are shown as firing.
+/// Judges a value and returns the rules shown as firing.
 fn apply(alerts: &mut Alerts, second: i64, percent: f64) -> Vec<String> {
     let mut snapshot = cpu(second, percent);
     alerts.apply(&mut snapshot);
     snapshot.containers[&vmid()].alerts.iter().map(|alert| alert.rule.clone()).collect()
 }
 
-/// The kinds of what waits in the queue.
+/// The kinds of the queued notifications.
 fn queued(directory: &Path) -> Vec<Kind> {
     let consumer = Consumer::open(directory.join("notifications")).unwrap();
     consumer.pending(usize::MAX).unwrap().notifications.iter().map(|one| one.kind).collect()
@@ -55,7 +55,7 @@ fn it_fires_once_and_clears_once_over_restarts() {
     for (second, percent, want) in
         [(0, 99.0, true), (60, 99.0, true), (120, 90.0, true), (180, 10.0, false), (240, 10.0, false)]
     {
-        // A new one each time: as after a kill between any two cycles.
+        // A new one each time, as after a kill between any two cycles.
         let shown = apply(&mut Alerts::open(&config), second, percent);
         assert_eq!(!shown.is_empty(), want, "{second}");
     }
@@ -66,7 +66,7 @@ fn it_fires_once_and_clears_once_over_restarts() {
 fn what_was_saved_and_not_put_is_put_once_after_a_kill() {
     let scratch = tempfile::tempdir().unwrap();
     let config = config(scratch.path());
-    // The queue cannot be used, so what is to be put is saved with the state.
+    // The queue cannot be used, so the notification is saved with the state.
     std::fs::write(&config.notifications.directory, "in the way").unwrap();
     apply(&mut Alerts::open(&config), 0, 99.0);
     assert_eq!(store::load(&config.alerts.state_file).unwrap().unwrap().outbox.len(), 1);
@@ -75,7 +75,7 @@ fn what_was_saved_and_not_put_is_put_once_after_a_kill() {
     std::fs::remove_file(&config.notifications.directory).unwrap();
     apply(&mut Alerts::open(&config), 60, 99.0);
     assert_eq!(queued(scratch.path()), [Kind::Fired]);
-    // As if it had been killed after putting and before saving that it was put.
+    // As if it had been killed after queueing and before saving that it was queued.
     std::fs::write(&config.alerts.state_file, killed_here).unwrap();
     apply(&mut Alerts::open(&config), 120, 99.0);
     assert_eq!(queued(scratch.path()), [Kind::Fired]);
@@ -202,7 +202,7 @@ fn what_there_is_no_time_for_is_put_in_the_next_cycles() {
     }
 }
 
-/// What comes of a container that is too busy.
+/// The outcome for a container that is too busy.
 fn fired(config: &MonitorConfig) -> Outcome {
     let settings = config.alerts.settings(config.interval());
     engine::evaluate(&settings, &cpu(0, 99.0), State::default())

@@ -17,34 +17,34 @@ use super::rule::{Overrides, Rule, RuleEdit, RuleSet};
 
 /// Longest hold time, in seconds: a week.
 const MAX_HOLD_SECONDS: u64 = 7 * 24 * 60 * 60;
-/// Cycles that are missed before their absence means anything.
+/// Number of missed cycles before data counts as missing.
 const CYCLES_OF_PATIENCE: f64 = 3.0;
 /// Longest name of a rule.
 const MAX_NAME: usize = 64;
 
-/// When to alert, and where that is remembered.
+/// The alert settings.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AlertsConfig {
-    /// Whether there are alerts at all.
+    /// Whether there are alerts.
     pub enabled: bool,
-    /// File that keeps alerts over a restart.
+    /// The file that keeps alerts across restarts.
     pub state_file: PathBuf,
-    /// Time after which a value that cannot be read is shown as no data, in seconds.
+    /// Time after which an unreadable value is shown as no data, in seconds.
     pub no_data_after_seconds: u64,
     /// The rules, by name.
     #[serde(rename = "rule", deserialize_with = "rules_over_the_defaults")]
     pub rules: BTreeMap<String, Rule>,
-    /// What is different for the containers with a tag.
+    /// Overrides for the containers with a tag.
     #[serde(rename = "tag")]
     pub tags: BTreeMap<String, Overrides>,
-    /// What is different for one container.
+    /// Overrides for one container.
     #[serde(rename = "container", deserialize_with = "by_container")]
     pub containers: BTreeMap<Vmid, Overrides>,
 }
 
 impl AlertsConfig {
-    /// What the engine goes by, when there is a cycle every `interval`.
+    /// The engine's settings, with a cycle every `interval`.
     pub fn settings(&self, interval: Duration) -> Settings {
         let cycles = interval.as_secs_f64() * CYCLES_OF_PATIENCE;
         let rules = if self.enabled {
@@ -119,7 +119,7 @@ impl AlertsConfig {
                 format!("{key}.metric"),
                 "cannot differ between containers; make a rule of its own",
             )?;
-            // So that a level of a tag never meets the other one of a container on the wrong side.
+            // So that a level from a tag never contradicts the other level from a container.
             BrokenRule::unless(
                 edit.trigger.is_some() == edit.clear.is_some(),
                 key.clone(),
@@ -169,7 +169,7 @@ fn check_rule(key: &str, rule: &Rule) -> Result<(), BrokenRule> {
     Ok(())
 }
 
-/// A rule that has a default is changed where it is named; any other name makes a new rule.
+/// A rule with defaults is changed where it is named; any other name makes a new rule.
 fn rules_over_the_defaults<'de, D>(deserializer: D) -> Result<BTreeMap<String, Rule>, D::Error>
 where
     D: Deserializer<'de>,
@@ -187,7 +187,7 @@ where
     Ok(rules)
 }
 
-/// What is left out of a new rule: a minute to fire, a minute to end, a warning.
+/// The defaults of a new rule: a minute to fire, a minute to clear, a warning.
 fn new_rule(edit: &RuleEdit) -> Option<Rule> {
     Some(Rule {
         metric: edit.metric?,

@@ -1,6 +1,6 @@
-//! The rules that hold when nothing is configured.
+//! The default rules.
 //!
-//! Each is meant to be right on a real node and quiet on a healthy one; the reasons stand beside the rules in
+//! Each should be right on a real node and quiet on a healthy one; the reasons are beside the rules in
 //! `config/lxc_monitor.toml`, which a test compares with this table.
 
 use std::collections::BTreeMap;
@@ -13,7 +13,7 @@ use super::rule::Rule;
 const MINUTE: u64 = 60;
 const HOUR: u64 = 60 * MINUTE;
 
-/// Name, metric, trigger and clear level, seconds to fire and to clear, severity, whether it is on.
+/// Name, metric, trigger and clear level, seconds to fire and to clear, severity, whether it is enabled.
 type Row = (&'static str, &'static str, [f64; 2], [u64; 2], Severity, bool);
 
 const ROWS: [Row; 18] = [
@@ -56,7 +56,7 @@ pub fn rules() -> BTreeMap<String, Rule> {
     ROWS.iter()
         .filter_map(
             |(name, metric, [trigger, clear], [for_seconds, clear_for_seconds], severity, enabled)| {
-                // A test holds the table to the names there are.
+                // A test ensures that all names exist.
                 let metric = Metric::named(metric)?;
                 let rule = Rule {
                     metric,

@@ -1,24 +1,23 @@
-//! Rules, a snapshot and the previous state in; the new state and what changed out.
+//! Rules, a snapshot and the previous state in; the new state and the transitions out.
 //!
 //! Pure: time is that of the snapshot, so a replay of the same snapshots fires the same alerts.
 //!
-//! ## An alert's life
+//! ## Life of an alert
 //!
-//! Quiet → the value reaches the trigger level → it stays there for `for_seconds` → **fires** → the value
-//! reaches the clear level → it stays there for `clear_for_seconds` → **clears**. Between the two levels nothing
-//! changes. An alert fires once and clears once, whatever the value does meanwhile.
+//! Quiet → the value reaches the trigger level → it stays there for `for_seconds` → **fires** → the value reaches the
+//! clear level → it stays there for `clear_for_seconds` → **clears**. Between the two levels nothing changes. An alert
+//! fires once and clears once, whatever the value does meanwhile.
 //!
-//! ## What is not known
+//! ## Missing values
 //!
-//! A missing value neither fires nor clears. When it comes back after longer than the limit for missing data, hold
-//! times begin anew, because nobody saw that the level was held; so they do when the monitor itself was away, or
-//! the clock was moved, for longer than that. A clock that was moved back begins the running hold time anew.
+//! A missing value neither fires nor clears. If it was missing for longer than the limit for missing data, hold times
+//! start anew, because nobody saw that the level was held; so they do if the monitor itself was away, or the clock was
+//! changed, by more than that. If the clock was set back, the running hold time starts anew.
 //!
-//! ## What ends an alert besides its value
+//! ## Other ends of an alert
 //!
-//! The container stopped; it is gone (neither running nor stopped for longer than the limit for missing
-//! data, while the containers could be listed at all); the rule was switched off, or has other levels under
-//! which the value is no reason to fire.
+//! The container stopped; it is gone (neither running nor stopped for longer than the limit for missing data, while the
+//! containers could be listed); the rule was switched off, or has other levels at which the value would not fire.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -31,7 +30,7 @@ use super::outcome::{Active, Change, ClearReason, Outcome, Transition};
 use super::rule::{Rule, RuleSet};
 use super::state::{AlertState, Firing, Remembered, State, Subject};
 
-/// What the engine goes by.
+/// The engine's settings.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     /// The rules.
@@ -40,10 +39,10 @@ pub struct Settings {
     pub no_data_after: SignedDuration,
 }
 
-/// Judges a snapshot.
+/// Evaluates a snapshot.
 pub fn evaluate(settings: &Settings, snapshot: &Snapshot, previous: State) -> Outcome {
     let now = snapshot.summary.collection_start_time;
-    // What is remembered of a container stays where it is, because in most cycles nothing of it changes.
+    // The state of the containers is moved, because most of it does not change in a cycle.
     let State { last_cycle, alerts, mut containers } = previous;
     let was_away = last_cycle.is_some_and(|last| settings.no_data_after < elapsed(last, now));
     let mut cycle = Cycle { settings, alerts: &alerts, now, was_away, outcome: Outcome::default() };
@@ -51,7 +50,7 @@ pub fn evaluate(settings: &Settings, snapshot: &Snapshot, previous: State) -> Ou
     let n_before = containers.len();
     cycle.containers(snapshot, &mut containers);
     if n_before < containers.len() {
-        // Made of a list, a map takes half the room of one that grew.
+        // A map built from a list takes half the memory of one that grew.
         containers = containers.into_iter().collect();
     }
     let mut outcome = cycle.outcome;
@@ -61,23 +60,23 @@ pub fn evaluate(settings: &Settings, snapshot: &Snapshot, previous: State) -> Ou
     outcome
 }
 
-/// A cycle that is being judged.
+/// The cycle being evaluated.
 struct Cycle<'a> {
     settings: &'a Settings,
-    /// Those of the cycle before.
+    /// The alerts of the previous cycle.
     alerts: &'a BTreeMap<Subject, BTreeMap<String, AlertState>>,
     now: RecordTime,
-    /// Whether so much time passed unseen that hold times begin anew.
+    /// Whether so much time passed unseen that hold times start anew.
     was_away: bool,
     outcome: Outcome,
 }
 
-/// What is known of a container.
+/// What is known about a container.
 struct Known<'a> {
     vmid: Vmid,
     name: Option<&'a str>,
     record: Option<&'a ContainerRecord>,
-    /// Its tags, where they are known.
+    /// Its tags, if known.
     tags: Option<&'a [String]>,
     oom_kills: Option<f64>,
     stopped: Option<f64>,
@@ -100,7 +99,7 @@ impl Cycle<'_> {
             let run = Run::of(record, snapshot.summary.node.as_ref());
             self.running(*vmid, record, run, remembered.entry(*vmid).or_default());
         }
-        // Where the containers could not be listed, none of them is gone.
+        // If the containers could not be listed, none of them counts as gone.
         let is_blind = snapshot.summary.node.as_ref().is_some_and(|node| node.missing.contains("containers"));
         let stopped: BTreeSet<Vmid> = snapshot.summary.stopped_containers.iter().copied().collect();
         remembered.retain(|vmid, was| {
@@ -146,7 +145,7 @@ impl Cycle<'_> {
         if let Some(tags) = new_tags {
             self.remember(&mut was.tags, tags);
         }
-        // A look that cannot tell which run it is of does not hide the end of the one before.
+        // A look that cannot identify the run does not hide the end of the previous one.
         if counted.is_some() && run.uptime_seconds.is_some() {
             was.run = Some(run);
         }
@@ -172,7 +171,7 @@ impl Cycle<'_> {
         self.remember(&mut was.absent_since, None);
     }
 
-    /// Whether it is to be remembered any longer.
+    /// Whether it should still be remembered.
     fn absent(&mut self, vmid: Vmid, was: &mut Remembered, is_blind: bool) -> bool {
         let since = match was.absent_since {
             _ if is_blind => None,
@@ -185,7 +184,7 @@ impl Cycle<'_> {
             self.outcome.is_changed = true;
             return false;
         }
-        // Absence that nobody saw does not count.
+        // Absence while the monitor was away does not count.
         let since = if self.was_away { since.map(|_| self.now) } else { since };
         let known = Known {
             vmid,
@@ -200,13 +199,13 @@ impl Cycle<'_> {
         true
     }
 
-    /// Takes what is to be remembered, and notes whether it is new.
+    /// Stores a value, and notes whether it changed.
     fn remember<T: PartialEq>(&mut self, place: &mut T, value: T) {
         self.outcome.is_changed |= *place != value;
         *place = value;
     }
 
-    /// Judges all rules of a container; alerts that none of them keeps are over for the reason given.
+    /// Evaluates all rules of a container; alerts that none of them keeps clear for the given reason.
     fn container(&mut self, known: &Known<'_>, reason: ClearReason) {
         let subject = Subject::Container(known.vmid);
         let set = &self.settings.rules;
@@ -215,7 +214,7 @@ impl Cycle<'_> {
         for (name, rule) in rules {
             let (rule, value) = match set.for_container(name, *rule, known.vmid, known.tags) {
                 Some(rule) => (rule, known.value(rule.metric)),
-                // Which levels hold is unknown, so the value says nothing.
+                // It is unknown which levels apply, so the value says nothing.
                 None => (*rule, None),
             };
             if !rule.enabled {
@@ -230,7 +229,7 @@ impl Cycle<'_> {
         self.end_others(subject, known.name, reason);
     }
 
-    /// Takes one alert a cycle further.
+    /// Advances one alert by a cycle.
     fn judge(
         &mut self,
         subject: Subject,
@@ -269,7 +268,7 @@ impl Cycle<'_> {
         }
     }
 
-    /// Takes an alert further by a known value.
+    /// Advances an alert by a known value.
     fn advance(&self, alert: &mut AlertState, name: Option<&str>, rule: &Rule, value: f64) -> Option<Change> {
         let gap = alert.no_data_since.take();
         if gap.is_some_and(|since| self.settings.no_data_after < elapsed(since, self.now)) {
@@ -282,7 +281,7 @@ impl Cycle<'_> {
             alert.restart_timers();
         }
         if alert.metric != rule.metric.name() {
-            // Saved under its former name.
+            // It was saved under its former name.
             rule.metric.name().clone_into(&mut alert.metric);
         }
         let now = self.now;
@@ -312,7 +311,7 @@ impl Cycle<'_> {
         has_held(since, now, rule.clear_for_seconds).then_some(Change::Cleared(ClearReason::Recovered))
     }
 
-    /// Ends an alert that is in force, if it is.
+    /// Clears an alert if it is firing.
     fn end(&mut self, subject: Subject, name: Option<&str>, rule_name: &str, reason: ClearReason) {
         let was = self.alerts.get(&subject).and_then(|alerts| alerts.get(rule_name));
         if let Some(alert) = was.and_then(|alert| self.active(subject, name, rule_name, alert, None)) {
@@ -324,7 +323,7 @@ impl Cycle<'_> {
         }
     }
 
-    /// Ends all alerts of a subject that were not taken further in this cycle and did not end in it.
+    /// Clears all alerts of a subject that were neither advanced nor cleared in this cycle.
     fn end_others(&mut self, subject: Subject, name: Option<&str>, reason: ClearReason) {
         let before = self.alerts;
         let Some(alerts) = before.get(&subject) else { return };
@@ -388,7 +387,7 @@ impl AlertState {
     }
 }
 
-/// Since when something holds; now, when it begins or the clock was moved back behind it.
+/// The beginning of a condition; now, when it begins or the clock was set back before it.
 fn begun(since: &mut Option<RecordTime>, now: RecordTime) -> RecordTime {
     let begun = since.filter(|since| since.instant() <= now.instant()).unwrap_or(now);
     *since = Some(begun);

@@ -59,7 +59,7 @@ fn with_record(second: i64, record: ContainerRecord) -> Snapshot {
     Snapshot { containers: [(vmid(104), record)].into(), ..empty(second) }
 }
 
-/// Container 104 with this CPU use.
+/// Container 104 with this CPU usage.
 fn cpu(second: i64, percent: impl Into<Option<f64>>) -> Snapshot {
     with_record(second, ContainerRecord { cpu_usage_percent: percent.into(), ..record(second) })
 }
@@ -69,7 +69,7 @@ fn oom_kills(second: i64, kills: u64) -> Snapshot {
     with_record(second, ContainerRecord { memory_events: Some(events), ..record(second) })
 }
 
-/// The same, with the container's uptime, on a node that runs since second -1000.
+/// The same, with the container's uptime, on a node that has been running since second -1000.
 fn oom_kills_after(second: i64, uptime_seconds: f64, kills: u64) -> Snapshot {
     let mut snapshot = oom_kills(second, kills);
     let record = snapshot.containers.get_mut(&vmid(104)).unwrap();
@@ -91,7 +91,7 @@ fn blind(second: i64) -> Snapshot {
     snapshot
 }
 
-/// A transition as the tables below write it: second, rule, and `fired` or the reason it cleared.
+/// A transition as written in the tables below: second, rule, and `fired` or the reason it cleared.
 fn shown(transition: &Transition) -> String {
     let second = transition.at.instant().as_second() - 1_700_000_000;
     let change = match transition.change {
@@ -101,7 +101,7 @@ fn shown(transition: &Transition) -> String {
     format!("{second} {} {change}", transition.alert.rule)
 }
 
-/// Judges snapshots one after the other; what changed, and the last outcome.
+/// Evaluates snapshots one after the other; returns the transitions and the last outcome.
 fn run(settings: &Settings, snapshots: &[Snapshot]) -> (Vec<String>, Outcome) {
     let mut last = Outcome::default();
     let mut seen = Vec::new();
@@ -112,7 +112,7 @@ fn run(settings: &Settings, snapshots: &[Snapshot]) -> (Vec<String>, Outcome) {
     (seen, last)
 }
 
-/// The single place that compares.
+/// Compares the transitions with the expected ones.
 #[track_caller]
 fn check(rules: &[(&str, Rule)], snapshots: &[Snapshot], want: &[&str]) {
     assert_eq!(run(&settings(rules), snapshots).0, want);
@@ -173,7 +173,7 @@ fn a_missing_value_neither_fires_nor_clears() {
     let none = |second| cpu(second, None);
     check(&[("cpu", CPU)], &[cpu(0, 95.0), none(60), cpu(120, 95.0)], &["120 cpu fired"]);
     check(&[("cpu", CPU)], &[cpu(0, 95.0), none(60), none(500)], &[]);
-    // Unknown for too long: the hold time begins anew.
+    // Unknown for too long: the hold time starts anew.
     let gap = [cpu(0, 95.0), none(60), none(600), cpu(661, 95.0), cpu(700, 95.0)];
     check(&[("cpu", CPU)], &gap, &[]);
 
@@ -187,7 +187,7 @@ fn a_missing_value_neither_fires_nor_clears() {
 
 #[test]
 fn a_level_that_nobody_saw_held_was_not_held() {
-    // The monitor was away, or the clock was set, for longer than data may be missing.
+    // The monitor was away, or the clock was changed, for longer than data may be missing.
     check_cpu(&[(0, 95.0), (5000, 95.0), (5060, 95.0)], &[]);
     check_cpu(&[(0, 95.0), (5000, 95.0), (5100, 95.0)], &["5100 cpu fired"]);
     check_cpu(&[(0, 95.0), (60, 95.0), (-5000, 95.0), (-4950, 95.0)], &[]);
@@ -208,10 +208,10 @@ fn a_container_that_stops_or_vanishes_ends_its_alerts() {
     check(&[("cpu", CPU)], &vanished, &["100 cpu fired", "761 cpu container-gone"]);
     let (_, last) = run(&settings(&[("cpu", CPU)]), &vanished);
     assert!(last.state.containers.is_empty() && last.state.alerts.is_empty(), "nothing is kept of it");
-    // Nobody could look.
+    // The containers could not be listed.
     let unseen = then(vec![blind(160), blind(500), blind(1000), blind(1500), cpu(1560, 95.0)]);
     check(&[("cpu", CPU)], &unseen, &["100 cpu fired"]);
-    // It came back: that it was away for a while does not count.
+    // It came back: the short absence does not count.
     let back = then(vec![empty(160), empty(500), cpu(560, 95.0), empty(620), empty(1000)]);
     check(&[("cpu", CPU)], &back, &["100 cpu fired"]);
 }
@@ -229,15 +229,15 @@ fn oom_kills_are_counted_from_the_first_look() {
     let check = |snapshots: &[Snapshot], want: &[&str]| check(&[("oom", rule)], snapshots, want);
     check(&[oom_kills(0, 7), oom_kills(60, 7)], &[]);
     check(&[oom_kills(0, 7), oom_kills(60, 8), oom_kills(120, 9)], &["60 oom fired"]);
-    // The container was restarted: its counter begins at zero, whatever it was before.
+    // The container was restarted: its counter starts at zero, whatever it was before.
     let run = |before, after| [oom_kills_after(0, 500.0, before), oom_kills_after(60, 30.0, after)];
     check(&run(7, 2), &["60 oom fired"]);
     check(&run(7, 0), &[]);
     check(&run(1, 1), &["60 oom fired"]);
-    // It was young, and is up for longer now, and yet it is another run.
+    // It was young, and has a longer uptime now, and yet it is another run.
     check(&[oom_kills_after(0, 10.0, 1), oom_kills_after(60, 30.0, 1)], &["60 oom fired"]);
     check(&[oom_kills_after(0, 10.0, 1), oom_kills_after(60, 70.0, 1)], &[]);
-    // Restarted while nobody could count.
+    // Restarted while the counter was unreadable.
     let mut uncounted = oom_kills_after(60, 30.0, 1);
     uncounted.containers.get_mut(&vmid(104)).unwrap().memory_events = None;
     check(&[oom_kills_after(0, 500.0, 1), uncounted, oom_kills_after(120, 90.0, 1)], &["120 oom fired"]);
@@ -280,7 +280,7 @@ fn a_container_that_starts_with_the_node_and_does_not_run_is_stopped() {
     check(&[manual(0), stopped(60), stopped(120), stopped(180)], &[]);
 }
 
-/// What a changed rule does to an alert that fired at 95 % under [`CPU`] and is at `now` percent.
+/// The effect of a changed rule on an alert that fired at 95 % under [`CPU`], with the value now at `now` percent.
 #[track_caller]
 fn check_change(rules: &[(&str, Rule)], now: f64, want: &[&str]) {
     let (_, fired) = run(&settings(&[("cpu", CPU)]), &[cpu(0, 95.0), cpu(100, 95.0)]);
@@ -288,7 +288,7 @@ fn check_change(rules: &[(&str, Rule)], now: f64, want: &[&str]) {
     assert_eq!(outcome.transitions.iter().map(shown).collect::<Vec<_>>(), want);
 }
 
-/// What is saved, and synced to the disk, is saved because a restart would lose it.
+/// The state is saved, and synced to disk, only if a restart would lose something.
 #[test]
 fn only_what_a_restart_would_lose_is_a_change() {
     let settings = settings(&[("cpu", CPU)]);
@@ -326,7 +326,7 @@ fn alerts_follow_the_rules_as_they_are_now() {
     check_change(&[("cpu", CPU), ("other", CPU)], 95.0, &[]);
 }
 
-/// The state file of the version before has the metrics under their former names.
+/// The state file of the previous version has the metrics under their former names.
 #[test]
 fn an_alert_that_was_saved_under_a_former_name_of_its_metric_goes_on() {
     let (_, mut fired) = run(&settings(&[("cpu", CPU)]), &[cpu(0, 95.0), cpu(100, 95.0)]);
@@ -361,7 +361,7 @@ fn a_tag_that_cannot_be_read_is_the_one_that_was() {
         snapshot
     };
     assert_eq!(run(&settings, &[cpu(0, 95.0), unread(60)]).0, [""; 0]);
-    // Seen for the first time, and whether it has the tag is unknown.
+    // Seen for the first time, and it is unknown whether it has the tag.
     assert_eq!(run(&settings, &[unread(0), unread(60)]).0, [""; 0]);
     settings.rules.tags.clear();
     assert_eq!(run(&settings, &[unread(0)]).0, ["0 cpu fired"]);
@@ -404,7 +404,7 @@ fn quiet_containers_take_little_room() {
     assert!(largest <= 350, "{largest} bytes");
 }
 
-/// What happens in one cycle of the properties: a value, none, a stop, nothing to see.
+/// One cycle of the property tests: a value, none, a stop, or no list of containers.
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Value(u8),
@@ -445,7 +445,7 @@ fn snapshots(steps: &[(i64, Step)]) -> Vec<Snapshot> {
 }
 
 proptest! {
-    /// Fired and cleared take turns, whatever happens.
+    /// Firing and clearing alternate, whatever happens.
     #[test]
     fn an_alert_fires_once_and_clears_once(steps in steps()) {
         let settings = settings(&[("cpu", CPU), ("now", Rule { for_seconds: 0, clear_for_seconds: 0, ..CPU })]);
@@ -467,7 +467,7 @@ proptest! {
         }
     }
 
-    /// A restart after any cycle changes nothing: all that matters is in what is saved.
+    /// A restart after any cycle changes nothing: everything relevant is saved.
     #[test]
     fn a_restart_at_any_point_changes_nothing(steps in steps(), restart in 0usize..80) {
         let settings = settings(&[("cpu", CPU)]);
@@ -486,7 +486,7 @@ proptest! {
         prop_assert_eq!(seen, want);
     }
 
-    /// It fires only after the trigger level was seen, and held for as long as the rule says.
+    /// It fires only after the trigger level was seen and held for the time of the rule.
     #[test]
     fn nothing_fires_without_reason(steps in steps()) {
         let settings = settings(&[("cpu", CPU)]);

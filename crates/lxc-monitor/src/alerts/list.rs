@@ -1,7 +1,6 @@
-//! `lxc-monitor alerts`: what is firing, for people and for programs.
+//! `lxc-monitor alerts`: the firing alerts, for people and for programs.
 //!
-//! Which alerts are firing comes from the state file; their values come from the newest record of the metrics
-//! file, where it has them.
+//! The alerts come from the state file; their values come from the newest record of the metrics file, if it has them.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -16,28 +15,28 @@ use super::store::{self, StoreError};
 use super::{report, saved_alerts};
 use crate::config::MonitorConfig;
 
-/// Cycles that are missed before anybody is told.
+/// Number of missed cycles before a warning.
 const MISSED_CYCLES: u32 = 3;
-/// But at least this long; a cycle takes its time.
+/// But at least this long, because a cycle takes time.
 const LEAST_PATIENCE: Duration = Duration::from_secs(30);
 
-/// What is firing, as far as is known.
+/// The firing alerts, as far as known.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Listing {
-    /// The alerts, the most urgent first.
+    /// The alerts, most urgent first.
     pub alerts: Vec<Active>,
-    /// When the newest snapshot was taken; `None` when there is none that can be read.
+    /// When the newest snapshot was taken; `None` when no snapshot can be read.
     pub measured: Option<Timestamp>,
 }
 
-/// Reads what is firing.
+/// Reads the firing alerts.
 ///
 /// # Errors
-/// [`StoreError`] when the state file is there and cannot be read.
+/// [`StoreError`] when the state file exists and cannot be read.
 pub fn active(config: &MonitorConfig) -> Result<Listing, StoreError> {
     let saved = store::load(&config.alerts.state_file)?.unwrap_or_default();
     let mut alerts = saved_alerts(&saved.state);
-    // Without the metrics file the values are unknown, and the alerts stand.
+    // Without the metrics file the values are unknown, but the alerts are not.
     let newest = MetricsReader::read_newest(&config.output.file).ok().flatten();
     if let Some(newest) = &newest {
         for alert in &mut alerts {
@@ -52,7 +51,7 @@ pub fn active(config: &MonitorConfig) -> Result<Listing, StoreError> {
 }
 
 impl Listing {
-    /// What is to be said beside the alerts: that nobody has looked lately, so that their absence means nothing.
+    /// A warning if there was no cycle lately, so that the absence of alerts means nothing.
     pub fn warning(&self, config: &MonitorConfig, now: Timestamp) -> Option<String> {
         if !config.alerts.enabled {
             return Some("alerts are switched off (`alerts.enabled`)".to_owned());
@@ -139,7 +138,7 @@ fn row(alert: &Active, now: Timestamp) -> [String; 5] {
         }
     };
     let since = alert.since.to_string();
-    // To the second, without the zone: the node's own time.
+    // To the second, without the zone: the node's local time.
     let shown: String = since.chars().take(19).map(|c| if c == 'T' { ' ' } else { c }).collect();
     let age = age(now.duration_since(alert.since.instant()));
     [alert.severity.to_string(), whose, alert.rule.clone(), report::value(alert), format!("{shown} ({age})")]

@@ -1,4 +1,4 @@
-//! What a rule can look at.
+//! The metrics of rules.
 
 mod names;
 
@@ -10,17 +10,17 @@ use serde::{Deserialize, Deserializer, de};
 /// A number of a snapshot that a rule compares with its levels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Metric {
-    /// CPU use, in percent of what the container may use.
+    /// CPU usage, in percent of what the container may use.
     Cpu,
-    /// CPU use, in cores.
+    /// CPU usage, in cores.
     CpuCores,
-    /// Enforcement periods in which the CPU limit was hit, in percent of all.
+    /// Throttled enforcement periods, in percent of all.
     Throttled,
     /// Working set, in percent of the memory limit.
     Memory,
     /// Swap in use, in percent of what the container may use.
     Swap,
-    /// Root filesystem in use, in percent of what ordinary processes can have of it.
+    /// Root filesystem in use, in percent of the space available to ordinary processes.
     Rootfs,
     /// Inodes of the root filesystem in use, in percent.
     RootfsInodes,
@@ -28,15 +28,15 @@ pub enum Metric {
     Processes,
     /// Processes the OOM killer killed since the previous cycle.
     OomKills,
-    /// 1 while a container that starts with the node (`onboot`) and was seen running does not run, else 0.
+    /// 1 while a container that starts with the node (`onboot`) and was seen running is not running, otherwise 0.
     Stopped,
     /// Pressure of a container, in percent of the time.
     Pressure(PressureMetric),
-    /// CPU use of the node, in percent of its CPUs.
+    /// CPU usage of the node, in percent of its CPUs.
     NodeCpu,
     /// Load average of 5 minutes, per CPU.
     NodeLoad,
-    /// Memory of the node that can be had without swapping, in percent.
+    /// Memory of the node that is available without swapping, in percent.
     NodeMemoryAvailable,
     /// Swap of the node in use, in percent.
     NodeSwap,
@@ -74,13 +74,13 @@ enum Window {
 /// Whose number it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// Each container has its own.
+    /// One per container.
     Container,
-    /// There is one.
+    /// One for the node.
     Node,
 }
 
-/// Which way is worse.
+/// Which direction is worse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
     /// An alert fires at the trigger level or above.
@@ -89,7 +89,7 @@ pub enum Direction {
     Low,
 }
 
-/// In what it is counted.
+/// The unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
     /// 0 to 100.
@@ -98,12 +98,12 @@ pub enum Unit {
     Cores,
     /// Tasks per CPU.
     PerCpu,
-    /// Whole things.
+    /// A count.
     Count,
 }
 
-/// The part of the node's memory below which ZFS does not shrink its cache, where it does not say
-/// (the default of `zfs_arc_min`).
+/// The part of the node's memory below which ZFS does not shrink its cache, if it does not say (the default of
+/// `zfs_arc_min`).
 const ARC_FLOOR: f64 = 1.0 / 32.0;
 
 impl Metric {
@@ -112,18 +112,18 @@ impl Metric {
         names::PLAIN.into_iter().chain(names::PRESSURES.into_iter().flatten())
     }
 
-    /// The metric of that name, or of one it had before.
+    /// The metric with that name, or former name.
     pub fn named(name: &str) -> Option<Self> {
         Self::all().chain(names::FORMER).find(|(known, _)| *known == name).map(|(_, metric)| metric)
     }
 
     /// Its name in the configuration.
     pub fn name(self) -> &'static str {
-        // Every metric is in the table; a test holds it to that.
+        // Every metric is in the table, which a test ensures.
         Self::all().find(|(_, metric)| *metric == self).map_or("", |(name, _)| name)
     }
 
-    /// Whose it is.
+    /// Whether it belongs to containers or the node.
     pub fn scope(self) -> Scope {
         match self {
             Self::NodeCpu
@@ -135,12 +135,12 @@ impl Metric {
         }
     }
 
-    /// Which way is worse.
+    /// Which direction is worse.
     pub fn direction(self) -> Direction {
         if self == Self::NodeMemoryAvailable { Direction::Low } else { Direction::High }
     }
 
-    /// In what it is counted.
+    /// Its unit.
     pub fn unit(self) -> Unit {
         match self {
             Self::CpuCores => Unit::Cores,
@@ -150,7 +150,7 @@ impl Metric {
         }
     }
 
-    /// What it is, for people.
+    /// A description for people.
     pub fn description(self) -> &'static str {
         let resource = |whose: [&'static str; 3], pressure: PressureMetric| match pressure.resource {
             Resource::Cpu => whose[0],
@@ -180,8 +180,8 @@ impl Metric {
         }
     }
 
-    /// Reads it from a container's record; `None` when it is unknown, has no limit to be a share of, or is told by
-    /// more than one record ([`Metric::OomKills`], [`Metric::Stopped`]).
+    /// Reads it from a container's record; `None` when it is unknown, has no limit to be a share of, or takes more than
+    /// one record ([`Metric::OomKills`], [`Metric::Stopped`]).
     pub fn of_container(self, record: &ContainerRecord) -> Option<f64> {
         let limits = record.limits.unwrap_or_default();
         let value = match self {
@@ -191,7 +191,7 @@ impl Metric {
             Self::Memory => percent(record.memory_usage_mb, limits.memory_mb),
             Self::Swap => percent(record.swap_usage_mb, record.swap_total_mb),
             Self::Rootfs => {
-                // As df counts: what is reserved for root is neither used nor to be had.
+                // As in df: blocks reserved for root are neither used nor available.
                 let used = record.filesystem_usage_gb;
                 percent(used, used.zip(record.filesystem_free_gb).map(|(used, free)| used + free))
             }
@@ -215,7 +215,7 @@ impl Metric {
             Self::NodeCpu => percent(node.cpu_cores_used, cpus),
             Self::NodeLoad => node.load.zip(cpus).map(|([_, five_minutes, _], cpus)| five_minutes / cpus),
             Self::NodeMemoryAvailable => {
-                // MemAvailable leaves out ZFS's cache, which shrinks when memory is wanted.
+                // MemAvailable excludes ZFS's cache, which shrinks on demand.
                 let arc = node.zfs_arc_mb.zip(node.memory_total_mb).map_or(0.0, |(arc, total)| {
                     (arc - node.zfs_arc_min_mb.unwrap_or(total * ARC_FLOOR)).max(0.0)
                 });
@@ -259,7 +259,7 @@ impl Unit {
     }
 }
 
-/// One digit after the point, where it says something.
+/// With one decimal, if it is relevant.
 fn short(value: f64) -> String {
     let text = format!("{value:.1}");
     text.strip_suffix(".0").map(str::to_owned).unwrap_or(text)

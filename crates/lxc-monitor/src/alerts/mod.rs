@@ -1,15 +1,15 @@
-//! Threshold alerts: each fires once and clears once, also over a restart.
+//! Threshold alerts: each fires once and clears once, also across a restart.
 //!
-//! What to look at is a [`metric`], when to say something is a [`rule`] ([`config`], [`defaults`]); [`engine`] judges
-//! a snapshot (pure) and [`outcome`] is what comes of it; [`state`] is what is remembered and [`store`] the file that
-//! keeps it; [`report`] is an alert in words, [`list`] the command.
+//! A [`rule`] ([`config`], [`defaults`]) compares a [`metric`] with its levels; [`engine`] evaluates a snapshot (pure)
+//! and returns an [`outcome`]; [`state`] is what it remembers and [`store`] the file for it; [`report`] puts an alert
+//! into words, [`list`] is the command.
 //!
 //! ## Order of effects
 //!
-//! The new state is saved together with the notifications it gave rise to (the *outbox*), then they are logged and put
-//! into the queue, then the emptied outbox is saved. Whenever the monitor is killed, what was saved says what is
-//! still to be put, and putting one again under its old id changes nothing: an alert is neither lost nor told twice.
-//! Where the state cannot be saved (full disk), alerts go on in memory; only a restart could then repeat one.
+//! The new state is saved together with its notifications (the *outbox*), then they are logged and queued, then the
+//! emptied outbox is saved. Whenever the monitor is killed, the saved state says what still has to be queued, and
+//! queueing one again under its old id changes nothing: an alert is neither lost nor reported twice. If the state
+//! cannot be saved (full disk), alerts continue in memory; only a restart could then repeat one.
 
 pub mod config;
 pub mod defaults;
@@ -40,12 +40,12 @@ use crate::config::MonitorConfig;
 use crate::notices::{Change, Notices};
 use crate::state_file;
 
-/// Notifications that wait for the queue at most; the oldest are dropped.
+/// Most notifications that wait for the queue; the oldest are dropped.
 const MAX_OUTBOX: usize = 1000;
-/// Time for putting notifications in one cycle: each waits for the disk twice, and when a thousand containers have
-/// something to say at once, the cycles must go on. The rest waits, saved, for the next cycle.
+/// Time limit for queueing notifications in one cycle: each waits for the disk twice, and cycles must continue even if
+/// a thousand containers have alerts at once. The rest waits, saved, for the next cycle.
 const PUT_TIME: Duration = Duration::from_millis(500);
-/// How old the saved time may be while a hold time runs.
+/// Maximum age of the saved time while a hold time runs.
 const CHECKPOINT: SignedDuration = SignedDuration::from_secs(60);
 
 /// The alerts of a running monitor.
@@ -56,15 +56,15 @@ pub struct Alerts {
     queue: Option<Queue>,
     put_time: Duration,
     now: Saved,
-    /// Whether the file lacks what a restart needs.
+    /// Whether the file lacks something that a restart needs.
     is_behind: bool,
-    /// The last cycle that the file knows of.
+    /// The last cycle recorded in the file.
     saved_cycle: Option<RecordTime>,
     notices: Notices,
 }
 
 impl Alerts {
-    /// Goes on where the state file says; a damaged one is put aside and begun anew.
+    /// Continues from the state file; a damaged one is put aside and replaced.
     pub fn open(config: &MonitorConfig) -> Self {
         let path = config.alerts.state_file.clone();
         let saved = match store::load(&path) {
@@ -86,7 +86,7 @@ impl Alerts {
         }
     }
 
-    /// Takes new settings; alerts of rules that did not change go on as they are.
+    /// Applies new settings; alerts of unchanged rules continue.
     pub fn reconfigure(&mut self, config: &MonitorConfig) {
         self.settings = config.alerts.settings(config.interval());
         self.queue = config.notifications.queue();
@@ -96,7 +96,7 @@ impl Alerts {
         }
     }
 
-    /// Judges a snapshot, tells what changed, and writes what is firing into the snapshot.
+    /// Evaluates a snapshot, reports the transitions, and writes the firing alerts into the snapshot.
     pub fn apply(&mut self, snapshot: &mut Snapshot) {
         let previous = std::mem::take(&mut self.now.state);
         let Outcome { state, is_changed, transitions, active } =
@@ -138,7 +138,7 @@ impl Alerts {
         }
     }
 
-    /// Puts what waits into the queue; what cannot be put waits for the next cycle.
+    /// Queues the waiting notifications; what cannot be queued waits for the next cycle.
     fn deliver(&mut self) {
         let Some(queue) = &self.queue else { return };
         let mut trouble = None;
@@ -148,7 +148,7 @@ impl Alerts {
         for notification in &self.now.outbox {
             match queue.put(notification) {
                 Ok(put) => dropped += put.dropped,
-                // It will never fit, and must not keep the others waiting.
+                // It will never fit, and must not block the others.
                 Err(error @ QueueError::Encode { .. }) => {
                     tracing::error!("{}; it is dropped", ErrorChain(&error));
                 }
@@ -180,7 +180,8 @@ impl Alerts {
     }
 }
 
-/// Whether the time that the file knows of is to be brought up to date, which tells how long a level may have been held unseen.
+/// Whether the time in the file is due for an update; after a restart it shows how long a level may have been held
+/// unseen.
 fn is_checkpoint(state: &State, saved_cycle: Option<RecordTime>) -> bool {
     let age =
         state.last_cycle.zip(saved_cycle).map(|(now, saved)| now.instant().duration_since(saved.instant()));
@@ -204,7 +205,7 @@ fn begin_anew(path: &std::path::Path, error: &StoreError) {
     }
 }
 
-/// Writes the active alerts where readers of the metrics file look for them.
+/// Writes the active alerts to where readers of the metrics file look for them.
 fn annotate(snapshot: &mut Snapshot, active: Vec<Active>) {
     for (subject, mut alerts) in outcome::by_subject(active) {
         outcome::by_urgency(&mut alerts);
@@ -233,7 +234,7 @@ fn shown(alert: &Active, elsewhere: Option<Subject>) -> ActiveAlert {
     }
 }
 
-/// What an alert that was saved looks like, without a value of now.
+/// A saved alert, without a present value.
 fn saved_alerts(state: &State) -> Vec<Active> {
     let mut active = Vec::new();
     for (subject, alerts) in &state.alerts {

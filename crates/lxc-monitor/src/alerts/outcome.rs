@@ -1,4 +1,4 @@
-//! What comes of judging a snapshot.
+//! The result of evaluating a snapshot.
 
 use std::collections::BTreeMap;
 
@@ -7,23 +7,23 @@ use lxc_autoscale_core::notification::Severity;
 
 use super::state::{State, Subject};
 
-/// What came of a cycle.
+/// The result of a cycle.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Outcome {
-    /// To be remembered.
+    /// The new state.
     pub state: State,
-    /// Whether that is other than before in what a restart must not lose: not the time alone.
+    /// Whether it differs from the previous one in something that a restart must not lose, apart from the time.
     pub is_changed: bool,
-    /// What fired and what cleared.
+    /// The alerts that fired or cleared.
     pub transitions: Vec<Transition>,
-    /// What is firing now.
+    /// The firing alerts.
     pub active: Vec<Active>,
 }
 
 /// An alert that fired or cleared in this cycle.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Transition {
-    /// What became of it.
+    /// The transition.
     pub change: Change,
     /// The alert as it is now, or as it was last.
     pub alert: Active,
@@ -31,7 +31,7 @@ pub struct Transition {
     pub at: RecordTime,
 }
 
-/// What became of an alert.
+/// The kind of a transition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
     /// It began.
@@ -40,18 +40,18 @@ pub enum Change {
     Cleared(ClearReason),
 }
 
-/// Why an alert is over.
+/// Why an alert cleared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClearReason {
     /// The value is at its clear level again.
     Recovered,
-    /// The container does not run any more.
+    /// The container is not running any more.
     ContainerStopped,
     /// The container is not on this node any more.
     ContainerGone,
     /// The rule was switched off or removed.
     RuleOff,
-    /// The rule was changed, and under the new levels there is no reason to fire.
+    /// The rule was changed, and the value does not fire at the new levels.
     RuleChanged,
 }
 
@@ -71,9 +71,9 @@ impl ClearReason {
 /// A firing alert.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Active {
-    /// Whose.
+    /// Its subject.
     pub subject: Subject,
-    /// Name of the container, where it is known.
+    /// Name of the container, if known.
     pub name: Option<String>,
     /// Name of the rule.
     pub rule: String,
@@ -81,26 +81,26 @@ pub struct Active {
     pub metric: String,
     /// How urgent it is.
     pub severity: Severity,
-    /// The value now; `None` when it is unknown.
+    /// The present value; `None` when it is unknown.
     pub value: Option<f64>,
     /// The level at which it fires.
     pub trigger: f64,
-    /// The level at which it is over.
+    /// The level at which it clears.
     pub clear: f64,
-    /// Since when the value was reason to fire.
+    /// Since when the value has been at the trigger level.
     pub since: RecordTime,
     /// Whether the value has been unknown for longer than the limit for missing data.
     pub no_data: bool,
 }
 
-/// Sorts alerts of one severity together, the most urgent first.
+/// Sorts alerts by severity, most urgent first.
 pub fn by_urgency(alerts: &mut [Active]) {
     alerts.sort_by(|one, other| {
         (other.severity, one.subject, &one.rule).cmp(&(one.severity, other.subject, &other.rule))
     });
 }
 
-/// Active alerts by whose they are.
+/// Active alerts by subject.
 pub fn by_subject(active: Vec<Active>) -> BTreeMap<Subject, Vec<Active>> {
     let mut map = BTreeMap::<_, Vec<_>>::new();
     for alert in active {

@@ -72,7 +72,7 @@ pub fn notification(transition: &Transition) -> Notification {
     }
 }
 
-/// Whose alert it is.
+/// The subject of an alert.
 pub fn subject(alert: &Active) -> String {
     match (alert.subject, &alert.name) {
         (Subject::Node, _) => "the node".to_owned(),
@@ -81,7 +81,7 @@ pub fn subject(alert: &Active) -> String {
     }
 }
 
-/// The value now and the level it is compared with: `96.3 % (fires at 95 %)`.
+/// The present value and the level it is compared with: `96.3 % (fires at 95 %)`.
 pub fn value(alert: &Active) -> String {
     let metric = metric(alert);
     let unit = metric.map_or(Unit::Count, Metric::unit);
@@ -99,7 +99,7 @@ pub fn value(alert: &Active) -> String {
 
 fn state(alert: &Active) -> String {
     match metric(alert) {
-        // There is nothing to compare.
+        // There is no level to compare with.
         Some(metric @ Metric::Stopped) => metric.description().to_owned(),
         Some(metric) => format!("{} {}", metric.description(), value(alert)),
         None => value(alert),

@@ -1,4 +1,4 @@
-//! A rule, and what may be changed of it for some containers.
+//! A rule, and its overrides for some containers.
 
 use std::collections::BTreeMap;
 
@@ -8,14 +8,14 @@ use serde::{Deserialize, Serialize};
 
 use super::metric::{Direction, Metric};
 
-/// When an alert fires and when it is over.
+/// When an alert fires and when it clears.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rule {
-    /// What is looked at.
+    /// The metric.
     pub metric: Metric,
     /// Level at which it fires, in the metric's unit.
     pub trigger: f64,
-    /// Level at which it is over; between the two an alert stays as it is.
+    /// Level at which it clears; between the two an alert stays as it is.
     pub clear: f64,
     /// Seconds for which the value must have been at the trigger level or beyond.
     pub for_seconds: u64,
@@ -23,7 +23,7 @@ pub struct Rule {
     pub clear_for_seconds: u64,
     /// How urgent it is.
     pub severity: Severity,
-    /// Whether it is looked at.
+    /// Whether it is evaluated.
     pub enabled: bool,
 }
 
@@ -32,15 +32,15 @@ pub struct Rule {
 pub struct Levels {
     /// At or beyond it an alert fires.
     pub trigger: f64,
-    /// At or better than it an alert is over.
+    /// At or better than it an alert clears.
     pub clear: f64,
 }
 
-/// Changes to a rule; what is left out stays as it is.
+/// Changes to a rule; fields that are absent stay as they are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RuleEdit {
-    /// See [`Rule::metric`]; not for some containers only.
+    /// See [`Rule::metric`]; not allowed in overrides.
     pub metric: Option<Metric>,
     /// See [`Rule::trigger`].
     pub trigger: Option<f64>,
@@ -56,7 +56,7 @@ pub struct RuleEdit {
     pub enabled: Option<bool>,
 }
 
-/// What is different for the containers with a tag, or for one container.
+/// Overrides for the containers with a tag, or for one container.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Overrides {
@@ -65,7 +65,7 @@ pub struct Overrides {
     pub rules: BTreeMap<String, RuleEdit>,
 }
 
-/// All rules, with what is different for some containers.
+/// All rules, with their overrides.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RuleSet {
     /// The rules, by name.
@@ -82,7 +82,7 @@ impl Rule {
         Levels { trigger: self.trigger, clear: self.clear }
     }
 
-    /// Whether a value is reason to fire.
+    /// Whether a value reaches the trigger level.
     pub fn is_over(&self, value: f64) -> bool {
         match self.metric.direction() {
             Direction::High => self.trigger <= value,
@@ -90,7 +90,7 @@ impl Rule {
         }
     }
 
-    /// Whether a value is reason to end.
+    /// Whether a value reaches the clear level.
     pub fn is_clear(&self, value: f64) -> bool {
         match self.metric.direction() {
             Direction::High => value <= self.clear,
@@ -114,10 +114,10 @@ impl Rule {
 }
 
 impl RuleSet {
-    /// The rule as it holds for a container; `None` when that depends on its tags and they are unknown.
+    /// The rule for a container; `None` when it depends on the container's tags and they are unknown.
     ///
-    /// What is said of the container wins over what is said of a tag, and that over the rule itself. Of several
-    /// tags the one that sorts first wins, key by key.
+    /// Overrides for the container win over those for a tag, and those over the rule itself. Of several tags the one
+    /// that sorts first wins, key by key.
     pub fn for_container(&self, name: &str, rule: Rule, vmid: Vmid, tags: Option<&[String]>) -> Option<Rule> {
         let mut rule = rule;
         if self.is_edited_by_tags(name) {
@@ -174,7 +174,7 @@ mod tests {
         }
     }
 
-    /// The single place that asks: trigger, hold time and whether it is on.
+    /// Checks the rule for a container: trigger, hold time and whether it is enabled.
     #[track_caller]
     fn check(id: u32, tags: Option<&[&str]>, want: Option<(f64, u64, bool)>) {
         let tags: Option<Vec<String>> = tags.map(|tags| tags.iter().map(|tag| (*tag).to_owned()).collect());

@@ -1,4 +1,4 @@
-//! What is remembered from one cycle to the next, and over a restart.
+//! The state kept between cycles, and across a restart.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,21 +10,21 @@ use serde::{Deserialize, Serialize};
 
 use super::rule::Levels;
 
-/// Everything the engine remembers; alerts that are quiet take no room.
+/// The engine's state; quiet alerts take no space.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct State {
-    /// When it was last brought up to date.
+    /// When it was last updated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_cycle: Option<RecordTime>,
-    /// Alerts that are not quiet, by whose they are and the name of the rule.
+    /// Alerts that are not quiet, by subject and name of the rule.
     #[serde(default)]
     pub alerts: BTreeMap<Subject, BTreeMap<String, AlertState>>,
-    /// The containers that were seen running.
+    /// The containers seen running.
     #[serde(default)]
     pub containers: BTreeMap<Vmid, Remembered>,
 }
 
-/// Whose alert it is.
+/// The subject of an alert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Subject {
@@ -41,13 +41,13 @@ pub struct AlertState {
     pub metric: String,
     /// The levels it is judged by.
     pub levels: Levels,
-    /// Since when the value has been reason to fire, while it has not fired.
+    /// Since when the value has been at the trigger level, while it has not fired.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub over_since: Option<RecordTime>,
     /// Since when the value has been unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub no_data_since: Option<RecordTime>,
-    /// Present from when it fires to when it is over.
+    /// Present from when it fires to when it clears.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub firing: Option<Firing>,
 }
@@ -55,7 +55,7 @@ pub struct AlertState {
 /// An alert that fired.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Firing {
-    /// Since when the value was reason to fire.
+    /// Since when the value had been at the trigger level.
     pub since: RecordTime,
     /// How urgent it is.
     pub severity: Severity,
@@ -64,25 +64,25 @@ pub struct Firing {
     /// Name of the container then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// Since when the value has been reason to end it.
+    /// Since when the value has been at the clear level.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clear_since: Option<RecordTime>,
 }
 
-/// What one record cannot tell about a container.
+/// What a single record cannot tell about a container.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Remembered {
-    /// Processes the OOM killer had killed when it was last counted.
+    /// Number of OOM kills at the last count.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oom_kills: Option<u64>,
-    /// The run of the container in which they were counted. A later look at the same number is no reason to save it: an earlier
-    /// one tells a later run from its own just as well.
+    /// The run of the container in which they were counted. An unchanged number is no reason to update it: an earlier
+    /// time identifies the run just as well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run: Option<Run>,
     /// Whether it starts with the node.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub onboot: bool,
-    /// Its tags; absent while its configuration could never be read.
+    /// Its tags; absent if its configuration could never be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tags: Option<Vec<String>>,
     /// Since when it has been neither running nor stopped.
@@ -102,7 +102,7 @@ impl State {
 }
 
 impl AlertState {
-    /// Forgets how long a level has been held.
+    /// Resets the hold times.
     pub fn restart_timers(&mut self) {
         self.over_since = None;
         if let Some(firing) = &mut self.firing {

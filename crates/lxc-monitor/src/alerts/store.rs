@@ -1,4 +1,4 @@
-//! The file that keeps alerts over a restart.
+//! The file that keeps alerts across a restart.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,12 +12,12 @@ use crate::state_file::{self, ReadError};
 /// Version of the file's format.
 const VERSION: u32 = 1;
 
-/// What the file holds.
+/// The content of the file.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Saved {
     /// The engine's state.
     pub state: State,
-    /// Notifications that are not in the queue yet.
+    /// Notifications that are not queued yet.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub outbox: Vec<Notification>,
 }
@@ -45,7 +45,7 @@ pub enum StoreError {
         /// Why.
         source: io::Error,
     },
-    /// It cannot be written; what was written before still stands.
+    /// It cannot be written; the previous content remains.
     #[error("cannot write the alerts' state `{}`", path.display())]
     Write {
         /// The file.
@@ -53,7 +53,7 @@ pub enum StoreError {
         /// Why.
         source: io::Error,
     },
-    /// It holds something else.
+    /// It has invalid content.
     #[error("`{}` does not hold the state of alerts: {reason}", path.display())]
     Damaged {
         /// The file.
@@ -63,7 +63,7 @@ pub enum StoreError {
     },
 }
 
-/// Reads what was saved; `None` when nothing was.
+/// Reads the saved state; `None` if there is none.
 ///
 /// # Errors
 /// [`StoreError::Read`] or [`StoreError::Damaged`].
@@ -76,7 +76,7 @@ pub fn load(path: &Path) -> Result<Option<Saved>, StoreError> {
     }
 }
 
-/// Reads the content of the file.
+/// Parses the content of the file.
 ///
 /// # Errors
 /// What is wrong with it, in words.
@@ -88,18 +88,18 @@ pub fn parse(bytes: &[u8]) -> Result<Saved, String> {
     serde_json::from_slice(bytes).map_err(|error| error.to_string())
 }
 
-/// The content of the file for what is to be saved.
+/// The content of the file for a state.
 ///
 /// # Errors
-/// When it cannot be said in JSON.
+/// When it cannot be serialised as JSON.
 pub fn encode(saved: &Saved) -> serde_json::Result<Vec<u8>> {
     serde_json::to_vec(&Written { version: VERSION, saved })
 }
 
-/// Replaces what was saved, in one step and durably.
+/// Replaces the saved state atomically and durably.
 ///
 /// # Errors
-/// [`StoreError::Write`]; what was saved before still stands.
+/// [`StoreError::Write`]; the previous state then remains.
 pub fn save(path: &Path, saved: &Saved) -> Result<(), StoreError> {
     let written = encode(saved).map_err(io::Error::from).and_then(|bytes| state_file::replace(path, &bytes));
     written.map_err(|source| StoreError::Write { path: path.to_owned(), source })

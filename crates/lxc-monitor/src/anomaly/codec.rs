@@ -1,31 +1,31 @@
-//! Numbers as bytes, little-endian, for the state on disk.
+//! Numbers as little-endian bytes, for the state on disk.
 
 use std::convert::Infallible;
 
-/// The bytes do not hold what they should.
+/// The bytes are invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Damaged(pub &'static str);
 
-/// The forms of the state that are read.
+/// The readable formats of the state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Form {
-    /// The first one, which knew nothing of the levels of the week.
+    /// The first one, without the levels of the week.
     First,
     /// The present one.
     WithWeek,
 }
 
-/// Whatever takes the numbers of a detector one after the other, or gives them: there is one list of them for the state on disk and
-/// for that in memory (see [`super::rest`]).
+/// Visits the numbers of a detector one after the other: there is one list of them for the state on disk and for that
+/// in memory (see [`super::rest`]).
 pub(super) trait Numbers {
-    /// Why it does not go on.
+    /// Why it stops.
     type Error;
 
-    /// Takes bytes as they are, and returns them as they are to be.
+    /// Takes the present bytes, and returns the new ones.
     fn bytes<const N: usize>(&mut self, now: [u8; N]) -> Result<[u8; N], Self::Error>;
 
-    /// Whether the levels of the week are among them.
+    /// Whether the levels of the week are included.
     fn have_week(&self) -> bool {
         true
     }
@@ -45,7 +45,7 @@ pub(super) trait Numbers {
         Ok(())
     }
 
-    /// Numbers that are mostly like the one before.
+    /// Numbers that are mostly similar to the one before.
     fn alike(&mut self, numbers: &mut [i16]) -> Result<(), Self::Error> {
         for number in numbers {
             *number = i16::from_le_bytes(self.bytes(number.to_le_bytes())?);
@@ -53,13 +53,13 @@ pub(super) trait Numbers {
         Ok(())
     }
 
-    /// The same of one byte each.
+    /// The same with one byte each.
     fn alike_u8(&mut self, numbers: &mut [u8]) -> Result<(), Self::Error> {
         numbers.iter_mut().try_for_each(|number| self.u8(number))
     }
 }
 
-/// Takes them from the state on disk.
+/// Reads the numbers from the state on disk.
 #[derive(Debug)]
 pub(super) struct Stored<'a, 'b> {
     pub(super) reader: &'a mut Reader<'b>,
@@ -86,7 +86,7 @@ impl Numbers for Stored<'_, '_> {
         self.form == Form::WithWeek
     }
 
-    /// A finite number; no state of ours holds another.
+    /// A finite number; our states hold no others.
     fn f32(&mut self, number: &mut f32) -> Result<(), Damaged> {
         *number = self.reader.f32()?;
         Ok(())
@@ -123,7 +123,7 @@ impl Writer {
     pub(super) fn f64(&mut self, value: f64) {
         self.bytes(&value.to_le_bytes());
     }
-    /// A value that may be absent.
+    /// An optional value.
     pub(super) fn optional<T>(&mut self, value: Option<T>, write: impl FnOnce(&mut Self, T)) {
         self.u8(u8::from(value.is_some()));
         if let Some(value) = value {
@@ -155,7 +155,7 @@ impl<'a> Reader<'a> {
     pub(super) fn u64(&mut self) -> Result<u64, Damaged> {
         Ok(u64::from_le_bytes(self.array()?))
     }
-    /// A finite number; no state of ours holds another.
+    /// A finite number; our states hold no others.
     pub(super) fn f32(&mut self) -> Result<f32, Damaged> {
         let value = f32::from_le_bytes(self.array()?);
         if value.is_finite() { Ok(value) } else { Err(Damaged("a number is not finite")) }
@@ -165,7 +165,7 @@ impl<'a> Reader<'a> {
         let value = f64::from_le_bytes(self.array()?);
         if value.is_finite() { Ok(value) } else { Err(Damaged("a number is not finite")) }
     }
-    /// A value that may be absent.
+    /// An optional value.
     pub(super) fn optional<T>(
         &mut self,
         read: impl FnOnce(&mut Self) -> Result<T, Damaged>,
@@ -178,7 +178,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// FNV-1a in 64 bits (Fowler, Noll, Vo): finds damage, proves no origin.
+/// FNV-1a in 64 bits (Fowler, Noll, Vo): detects damage, does not authenticate.
 pub(super) fn checksum(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)

@@ -7,24 +7,24 @@ use serde::Deserialize;
 
 use super::container::Settings;
 
-/// What is flagged as unusual.
+/// The settings of anomaly flags.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AnomalyConfig {
-    /// Whether anything is watched; switched off, nothing is learnt either.
+    /// Whether series are watched; if not, nothing is learnt either.
     pub enabled: bool,
-    /// Share of its values that a series may have flagged over time, 0–1; more finds smaller shifts.
+    /// Share of values of a series that may be flagged over time, 0–1; more finds smaller shifts.
     pub false_alarm_share: f64,
     /// How long a series is watched before anything is flagged, in hours.
     pub min_history_hours: f64,
-    /// Measurements that come more often are averaged to steps of this length, in seconds.
+    /// More frequent measurements are averaged to steps of this length, in seconds.
     pub step_seconds: f64,
-    /// Where what was learnt is kept; written every five minutes and at the end.
+    /// The file of the learnt state; written every five minutes and at the end.
     pub state_file: PathBuf,
 }
 
 impl AnomalyConfig {
-    /// What the detectors need of it.
+    /// The settings of the detectors.
     pub fn settings(&self) -> Settings {
         Settings {
             false_alarm_share: self.false_alarm_share,

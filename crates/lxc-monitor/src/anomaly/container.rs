@@ -1,12 +1,12 @@
-//! One container: its records put together to steps, and a detector for each metric.
+//! One container: its records combined into steps, and a detector for each metric.
 //!
 //! `(state, record, settings) -> (state, flags, events)`: no clock, no file. Time is that of the records.
 //!
-//! Detectors are given **steps** of a minute (`[anomaly] step_seconds`): records that come more often are
-//! averaged, so that a cadence of one second sees the same series as one of sixty; records that come less often
-//! are a step each. What is not comparable with what came before is learnt from and not judged: a step much
-//! longer or shorter than usual, the five after a gap or after the clock was set back, ten minutes after a
-//! start of the container, and thirty after the cadence changed for good.
+//! Detectors are given **steps** of a minute (`[anomaly] step_seconds`): more frequent records are averaged, so that a
+//! cadence of one second gives the same series as one of sixty; less frequent records are a step each. Steps that are
+//! not comparable with earlier ones are learnt from and not judged: one much longer or shorter than usual, the five
+//! after a gap or after the clock was set back, those of ten minutes after a start of the container, and thirty after
+//! the cadence changed for good.
 
 use lxc_autoscale_core::snapshot::{Anomaly, ContainerRecord};
 
@@ -16,9 +16,9 @@ use super::metric::{METRICS, Metric};
 use super::observe::{Counters, observe};
 use super::rest::Rest;
 
-/// Part of a step after which it is complete; records come a little early at times.
+/// Part of a step after which it is complete; records sometimes come a little early.
 const COMPLETE: f64 = 0.9;
-/// A step this many times as long or short as usual is not comparable.
+/// A step longer or shorter than usual by this factor is not comparable.
 const ODD_RATIO: f64 = 1.6;
 /// So many of them in a row are a new cadence.
 const ODD_STEPS: u8 = 3;
@@ -26,34 +26,34 @@ const ODD_STEPS: u8 = 3;
 const GAP_SECONDS: f64 = 900.0;
 const HOLD_AFTER_GAP: u16 = 5;
 const HOLD_AFTER_CADENCE: u16 = 30;
-/// How long a container that was started is given to come to itself.
+/// Time for a started container to settle.
 const SETTLE_SECONDS: f64 = 600.0;
 /// Steps without a flag after which an episode is over.
 const QUIET_STEPS: u8 = 5;
 
-/// What holds for every container.
+/// Settings for all containers.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Settings {
-    /// Share of values a series may have flagged, 0–1.
+    /// Share of values of a series that may be flagged, 0–1.
     pub false_alarm_share: f64,
-    /// How long a series must have been seen before anything is flagged, in seconds.
+    /// How long a series must be watched before anything is flagged, in seconds.
     pub least_history_seconds: f64,
     /// Length of a step, in seconds.
     pub step_seconds: f64,
 }
 
-/// What became of an episode of flags of one metric.
+/// A change in an episode of flags of one metric.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
     /// The first flag after a quiet time.
     Begun(Anomaly),
-    /// What was flagged is taken for usual from now on.
+    /// The flagged level counts as usual from now on.
     Accepted(Metric),
     /// The values were usual for a while.
     Ended(Metric),
 }
 
-/// What is known of one container.
+/// The state of one container.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ContainerState {
     counters: Option<Counters>,
@@ -63,21 +63,21 @@ pub struct ContainerState {
     odd_steps: u8,
     sums: [f64; METRICS],
     counts: [u16; METRICS],
-    /// Steps to go until an episode is over; 0 is no episode.
+    /// Steps until an episode ends; 0 is no episode.
     episodes: [u8; METRICS],
     detectors: Rest,
     /// Metric and flag of the last step.
     flags: Vec<(u8, Flag)>,
 }
 
-/// A flag that stands until the next step.
+/// A flag that stays until the next step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Flag {
     observed: f64,
     finding: Finding,
 }
 
-/// How a step is to be taken.
+/// How a step is treated.
 enum Kind {
     Usual,
     Odd,
@@ -86,7 +86,7 @@ enum Kind {
 }
 
 impl ContainerState {
-    /// Takes a record; returns what is to be said.
+    /// Takes in a record; returns the events.
     pub fn take(&mut self, settings: &Settings, record: &ContainerRecord) -> Vec<Event> {
         let counters = Counters::of(record);
         let now = record.timestamp.as_seconds();
@@ -99,7 +99,7 @@ impl ContainerState {
             self.begin_anew(now, |detector| detector.lose_level(hold));
         }
         for ((sum, count), value) in self.sums.iter_mut().zip(&mut self.counts).zip(seen.values) {
-            // What cannot be a measurement is unknown.
+            // Impossible values count as unknown.
             if let Some(value) = value.filter(|value| value.is_finite() && 0.0 <= *value) {
                 *sum = (*sum + value).min(f64::MAX / 2.0);
                 *count = count.saturating_add(1);
@@ -122,7 +122,7 @@ impl ContainerState {
         self.step(settings, record.timestamp.second_of_day(), length)
     }
 
-    /// The flags that stand, in the order of the metrics.
+    /// The present flags, in the order of the metrics.
     pub fn anomalies(&self) -> Vec<Anomaly> {
         let metric = |index: u8| Metric::ALL.get(usize::from(index)).copied();
         self.flags.iter().filter_map(|(index, flag)| Some(anomaly(metric(*index)?, *flag))).collect()
@@ -133,7 +133,7 @@ impl ContainerState {
         self.counters.map_or(0.0, |counters| counters.at())
     }
 
-    /// What its detectors take between two steps.
+    /// Size of its detectors between two steps.
     #[cfg(test)]
     pub(super) fn bytes_at_rest(&self) -> usize {
         self.detectors.len()
@@ -149,7 +149,7 @@ impl ContainerState {
             }
         }
         let quiet = !matches!(kind, Kind::Usual);
-        // The value of a gap says nothing of the time in which nobody looked.
+        // The value after a gap says nothing about the time of the gap.
         let length = if matches!(kind, Kind::Gap) { self.usual_step } else { length };
         #[expect(clippy::cast_possible_truncation, reason = "seconds and shares, seven digits are enough")]
         let (second_of_day, seconds, demands) = (
@@ -179,7 +179,7 @@ impl ContainerState {
         events
     }
 
-    /// Compares the length of a step with the usual one, and learns that.
+    /// Compares the length of a step with the usual one, and learns it.
     fn kind(&mut self, length: f64) -> Kind {
         if self.usual_step <= 0.0 {
             self.usual_step = length;
@@ -200,7 +200,7 @@ impl ContainerState {
         if GAP_SECONDS.max(3.0 * self.usual_step) < length { Kind::Gap } else { Kind::Odd }
     }
 
-    /// Drops the open step and tells every detector.
+    /// Drops the open step and notifies every detector.
     fn begin_anew(&mut self, now: f64, tell: impl Fn(&mut Detector)) {
         self.detectors.change(|_| true, |_, detector| tell(detector));
         self.step_ended = Some(now);
@@ -272,7 +272,7 @@ impl Flag {
     }
 }
 
-/// What a step means for the episode of its metric.
+/// The effect of a step on the episode of its metric.
 fn tell(episode: &mut u8, metric: Metric, flag: Option<Flag>) -> Vec<Event> {
     match (*episode, flag) {
         (0, None) => Vec::new(),
@@ -287,14 +287,14 @@ fn tell(episode: &mut u8, metric: Metric, flag: Option<Flag>) -> Vec<Event> {
         (before, Some(flag)) => {
             let begun = (before == 0).then(|| Event::Begun(anomaly(metric, flag)));
             let accepted = flag.finding.accepted.then_some(Event::Accepted(metric));
-            // What was taken for usual needs no word when it goes on.
+            // A level that was accepted as usual causes no further events.
             *episode = if accepted.is_some() { 0 } else { QUIET_STEPS };
             begun.into_iter().chain(accepted).collect()
         }
     }
 }
 
-/// The flag as it stands in the metrics file.
+/// The flag as written to the metrics file.
 fn anomaly(metric: Metric, flag: Flag) -> Anomaly {
     let Flag { observed, finding } = flag;
     let (low, high) = (metric.value(finding.low), metric.value(finding.high));

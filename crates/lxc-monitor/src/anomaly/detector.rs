@@ -1,31 +1,30 @@
 //! One series: what is usual now, and whether a value is.
 //!
-//! ## What is expected
+//! ## The expected value
 //!
-//! A level that follows the series over six hours, each step clipped to two deviations so that a burst does not
-//! drag it (a Huber-type location: P. Huber, "Robust estimation of a location parameter", 1964). Where a usual
-//! day is known and has predicted this series better, the level is that of the hour plus how this day runs
-//! above or below it. The deviation is the clipped mean of the residuals over a day, or what this hour of the
-//! day strays if that is more.
+//! A level that follows the series over six hours, each step clipped to two deviations so that a burst does not move it
+//! much (a Huber-type location: P. Huber, "Robust estimation of a location parameter", 1964). If a usual day is known
+//! and has predicted this series better, the level is that of the hour plus how this day runs above or below it. The
+//! deviation is the clipped mean of the residuals over a day, or the spread of this hour of the day if that is larger.
 //!
 //! ## Three rules
 //!
-//! *One value* is far out, or *four values running* are out on the same side by less: a burst does not pass the
-//! second rule, a shift does. Each rule and each side has its own threshold: the score that this series
-//! exceeded in the asked share of its past (see [`Tail`]), and never less than [`LEAST_SINGLE`] and
-//! [`LEAST_LASTING`]. Or four values running hold a *level that none of the last days held* (see [`Week`]).
+//! *One value* is far out, or *four values in a row* are out on the same side by less: a burst does not trigger the
+//! second rule, a shift does. Each rule and each side has its own threshold: the score that this series exceeded in the
+//! requested share of its past (see [`Tail`]), and never less than [`LEAST_SINGLE`] and [`LEAST_LASTING`]. Or four
+//! values in a row hold a *level that none of the last days held* (see [`Week`]).
 //!
-//! ## The asked share
+//! ## The requested share
 //!
-//! What is asked of the past is twice the wanted share at first, because values that pass both rules count once and those
-//! below the least deviations not at all. From then on it is moved by what is flagged, so that a series flags no
-//! more over time than it may and no less than it can (I. Gibbs, E. Candès, "Adaptive conformal inference under distribution
-//! shift", 2021, with the logarithm of the share as what is moved).
+//! At first the requested share of the past is twice the wanted one, because values that trigger both rules count once
+//! and those below the least deviations not at all. From then on it is adapted by the flags, so that over time a series
+//! is flagged neither more nor less than wanted (I. Gibbs, E. Candès, "Adaptive conformal inference under distribution
+//! shift", 2021, adapting the logarithm of the share).
 //!
-//! ## What does not last
+//! ## How an episode ends
 //!
-//! While a value is flagged the level stands still. After half an hour (six steps at least) the new level is
-//! taken for usual, so that a changed workload is said once and not for ever.
+//! While a value is flagged the level stands still. After half an hour (at least six steps) the new level is accepted
+//! as usual, so that a changed workload is reported once and not for ever.
 
 use super::codec::Numbers;
 use super::metric::Metric;
@@ -38,98 +37,98 @@ const DAY_SECONDS: f32 = 86_400.0;
 const LEVEL_SECONDS: f32 = 6.0 * 3600.0;
 /// Memory of the spread and of the comparison of the two levels.
 const SPREAD_SECONDS: f32 = DAY_SECONDS;
-/// How much of the hour's own spread counts.
+/// Weight of the hour's own spread.
 const HOUR_SPREAD_SHARE: f32 = 0.7;
-/// Fewest deviations of one value that are flagged.
+/// Least deviations of one flagged value.
 pub(super) const LEAST_SINGLE: f32 = 4.0;
-/// Fewest deviations of four values running that are flagged.
+/// Least deviations of four flagged values in a row.
 pub(super) const LEAST_LASTING: f32 = 1.2;
-/// Deviations at least of a level that is new, and the margin by which it must leave those that were held, in least spreads.
+/// Least deviations of a new level, and its margin beyond the levels held before, in least spreads.
 const LEAST_NEW: (f32, f32) = (0.8, 1.0);
-/// What is asked of the past at first, as a multiple of the wanted share.
+/// The requested share at first, as a multiple of the wanted one.
 const ASKED_AT_FIRST: f32 = 2.0;
-/// How much the logarithm of that moves in a second in which nothing is flagged; flagged seconds outweigh that by the wanted share.
+/// Change of its logarithm per second without a flag; flagged seconds outweigh that by the wanted share.
 const ADAPTED_PER_SECOND: f32 = 0.001 / 300.0;
-/// How far it moves at most, downwards and upwards.
+/// Bounds of that change, downwards and upwards.
 const ADAPTED: (f32, f32) = (-1.0, 2.0);
-/// Part of the asked share that the rule of one value may use; the other has the rest.
+/// Part of the requested share for the rule of one value; the other rule has the rest.
 const SINGLE_PART: f32 = 0.2;
-/// How far the level moves at once, in deviations.
+/// Largest move of the level in one step, in deviations.
 const LEVEL_CLIP: f32 = 2.0;
-/// How far a residual counts for the spread and the profile, in deviations.
+/// Clipping of a residual for the spread and the profile, in deviations.
 const SPREAD_CLIP: f32 = 4.0;
-/// The day's profile is used where its errors are less than this part of those without it.
+/// The day's profile is used if its errors are less than this part of those without it.
 const PROFILE_MUST_BEAT: f32 = 0.9;
-/// What must have been seen before the profile is used.
+/// Time that must be learnt before the profile is used.
 const PROFILE_AFTER_SECONDS: f32 = 1.9 * DAY_SECONDS;
-/// After how long what is flagged is taken for usual.
+/// Time after which a flagged level is accepted as usual,
 const ACCEPT_SECONDS: f32 = 1800.0;
-/// And after how many steps at least.
+/// and the number of steps that it takes at least.
 const ACCEPT_STEPS: f32 = 6.0;
-/// Learned time that is told apart.
+/// Upper bound of the learnt time.
 const MOST_LEARNED_SECONDS: f32 = 400.0 * DAY_SECONDS;
 
-/// What is known of one series, in about 300 bytes.
+/// The state of one series, in about 300 bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Detector {
     level: f32,
-    /// The level of what the value is above the day's profile.
+    /// The level of the differences from the day's profile.
     above_profile: f32,
     spread: f32,
     error_plain: f32,
     error_profile: f32,
-    /// How long values were seen for, in seconds.
+    /// The time learnt so far, in seconds.
     learned: f32,
-    /// How long what is flagged has been flagged, in seconds.
+    /// How long the present episode has been flagged, in seconds.
     flagged: f32,
-    /// The bound that the present episode exceeded, in signed deviations; 0 without one. Within an episode it
-    /// stands, or counting the episode's own scores would end it.
+    /// The bound exceeded by the present episode, in signed deviations; 0 without one. It is fixed within an episode,
+    /// because counting the episode's own scores would end it.
     held: f32,
-    /// Values the spread was learnt from, up to its memory.
+    /// Values that the spread was learnt from, up to its memory.
     steps: u16,
-    /// Values the level was learnt from since it was last lost.
+    /// Values that the level was learnt from since it was last lost.
     level_steps: u16,
-    /// Steps without a verdict to come.
+    /// Remaining steps without a verdict.
     hold: u16,
     /// The last scores, signed, oldest first.
     recent: [f32; RUN],
     n_recent: u8,
     profile: DayProfile,
-    /// Scores of one value, high and low.
+    /// Scores of single values, high and low.
     single: [Tail; 2],
-    /// Scores of a run, high and low.
+    /// Scores of runs, high and low.
     lasting: [Tail; 2],
     week: Week,
-    /// How far the asked share has moved from what it was at first, as a logarithm.
+    /// How far the requested share has moved from its first value, as a logarithm.
     adapted: f32,
 }
 
-/// What is asked of every series alike.
+/// Parameters of all series.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Demands {
     /// Wanted share of flagged values.
     pub(super) share: f32,
-    /// How long values must have been seen for before any is flagged, in seconds.
+    /// Time that must be learnt before a value is flagged, in seconds.
     pub(super) least_history: f32,
 }
 
 /// One value to judge.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Value {
-    /// When, in seconds since local midnight.
+    /// Its time, in seconds since local midnight.
     pub(super) second_of_day: f32,
-    /// How long it stands for.
+    /// The time it covers.
     pub(super) seconds: f32,
     /// On the metric's transformed scale.
     pub(super) scaled: f32,
-    /// Whether it comes after an unusual time and is only learnt from.
+    /// Whether it follows an unusual time and is only learnt from.
     pub(super) quiet: bool,
 }
 
-/// What is unusual about a value.
+/// The finding about an unusual value.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Finding {
-    /// Distance from what was expected, in deviations.
+    /// Distance from the expected value, in deviations.
     pub(super) score: f32,
     /// Least usual value, transformed.
     pub(super) low: f32,
@@ -137,13 +136,13 @@ pub(super) struct Finding {
     pub(super) high: f32,
     /// Found by the rule of four values running.
     pub(super) lasting: bool,
-    /// Whether the usual range is one of this time of day.
+    /// Whether the usual range is specific to this time of day.
     pub(super) by_hour: bool,
-    /// Whether it is taken for usual from here on.
+    /// Whether its level is accepted as usual from here on.
     pub(super) accepted: bool,
 }
 
-/// The expectation a value is held against.
+/// The expectation that a value is compared with.
 struct Expected {
     center: f32,
     deviation: f32,
@@ -193,7 +192,7 @@ impl Detector {
             }
             self.follow(value, &expected);
         }
-        // What is flagged, too: what comes every night is new in the first one only.
+        // Flagged levels, too: a nightly event is new only the first time.
         if let Some(level) = level {
             self.week.remember(level, value.seconds);
         }
@@ -207,8 +206,7 @@ impl Detector {
         finding
     }
 
-    /// The level may have changed unseen (a gap, a restart): it is learnt anew, and nothing is flagged for a
-    /// while.
+    /// The level may have changed unseen (a gap, a restart): it is learnt anew, and nothing is flagged for a while.
     pub(super) fn lose_level(&mut self, hold: u16) {
         self.level_steps = 0;
         self.n_recent = 0;
@@ -217,7 +215,7 @@ impl Detector {
         self.hold = self.hold.max(hold);
     }
 
-    /// The values are means over another time than before: how far they stray is learnt anew, too.
+    /// The values are means over another length of time: their spread is learnt anew, too.
     pub(super) fn lose_spread(&mut self, hold: u16) {
         self.steps = self.steps.min(hold);
         self.lose_level(hold);
@@ -235,7 +233,7 @@ impl Detector {
         Expected { center, deviation: self.spread.max(of_hour), profile, by_hour }
     }
 
-    /// Remembers a score; returns by how much the last ones are all high, and all low.
+    /// Stores a score; returns by how much the last ones are all high, and all low.
     fn run_with(&mut self, score: f32) -> [f32; 2] {
         self.recent.rotate_left(1);
         self.recent[RUN - 1] = score;
@@ -274,7 +272,7 @@ impl Detector {
         if !is_single && !is_lasting && !goes_on && !is_new {
             return None;
         }
-        // The narrower bounds hold where only the run is unusual.
+        // The narrower bounds apply if only the run is unusual.
         let mut bounds = if is_single { single } else { lasting };
         if goes_on {
             let side = usize::from(score < 0.0);
@@ -282,8 +280,8 @@ impl Detector {
         }
         let mut low = expected.center - bounds[1] * expected.deviation;
         let mut high = expected.center + bounds[0] * expected.deviation;
-        // What the week has held is usual, and nothing beyond it; but a bound on the other side of what is expected, as the
-        // least of four values of a series with bursts may be, would make all that is usual go on as an episode.
+        // The levels held in the last week bound the usual range; but a bound on the other side of the expected value,
+        // such as the least of four values of a series with bursts, would continue the episode with usual values.
         let least_new = LEAST_NEW.0 * expected.deviation;
         match left {
             Some(Left::Above(bound)) if is_new && !is_single => {
@@ -304,7 +302,7 @@ impl Detector {
         })
     }
 
-    /// Asks for more of the past after what was flagged, and for less after what was not.
+    /// Adapts the requested share: raises the threshold after a flag, lowers it otherwise.
     fn adapt(&mut self, demands: Demands, seconds: f32, is_flagged: bool) {
         let surplus = if is_flagged { 1.0 / demands.share - 1.0 } else { -1.0 };
         self.adapted = (self.adapted - ADAPTED_PER_SECOND * seconds * surplus).clamp(ADAPTED.0, ADAPTED.1);
@@ -317,7 +315,7 @@ impl Detector {
         self.lasting[1].push(run[1]);
     }
 
-    /// Takes what was seen last for the level.
+    /// Accepts the last values as the level.
     fn accept(&mut self, expected: &Expected) {
         let mut sorted = self.recent;
         sorted.sort_by(f32::total_cmp);
@@ -340,8 +338,8 @@ impl Detector {
         }
     }
 
-    /// Moves the spread and the errors of the two levels; a normal distribution's mean absolute deviation
-    /// times 1.25 is its standard deviation.
+    /// Updates the spread and the errors of the two levels; a normal distribution's mean absolute deviation times 1.25
+    /// is its standard deviation.
     fn widen(&mut self, value: Value, expected: &Expected, residual: f32) {
         if self.learned <= 0.0 {
             return;
@@ -358,7 +356,7 @@ impl Detector {
         }
     }
 
-    /// Gives each of its numbers, in the order of the state on disk.
+    /// Visits each of its numbers, in the order of the state on disk.
     pub(super) fn each_number<N: Numbers>(&mut self, numbers: &mut N) -> Result<(), N::Error> {
         for number in [
             &mut self.level,
@@ -387,7 +385,7 @@ impl Detector {
     }
 }
 
-/// The weight of one more value: that of a mean at first, that of a memory of `memory` seconds later.
+/// The weight of one more value: first that of a mean, later that of a memory of `memory` seconds.
 fn gain(seconds: f32, memory: f32, steps: u16) -> f32 {
     (1.0 - (-seconds / memory).exp()).max(1.0 / (f32::from(steps) + 1.0))
 }

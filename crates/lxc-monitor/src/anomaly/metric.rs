@@ -1,15 +1,15 @@
-//! What is watched, and on which scale.
+//! The watched metrics, and their scale.
 //!
-//! Use grows by factors, not by sums: a container that takes 50 MiB more is news at 60 MiB and none at 6 GiB.
-//! So the detector works on `ln(1 + x / small)`, where `small` is the size below which a difference means
-//! nothing for that metric, and a doubling is the same step everywhere.
+//! Usage changes by factors, not by sums: 50 MiB more matter at 60 MiB and not at 6 GiB. So the detector uses
+//! `ln(1 + x / small)`, where `small` is the size below which a difference means nothing for that metric, and a
+//! doubling is the same step everywhere.
 
 use std::fmt::Write;
 
 /// A watched metric; the order is that of the state on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Metric {
-    /// CPU use, in cores.
+    /// CPU usage, in cores.
     CpuCores,
     /// Working set, in MiB.
     MemoryMib,
@@ -27,10 +27,10 @@ pub enum Metric {
     IoPressure,
 }
 
-/// How many metrics there are.
+/// Number of metrics.
 pub const METRICS: usize = 8;
 
-/// The largest transformed value; keeps the way back finite.
+/// The largest transformed value; keeps the inverse finite.
 const MAX_SCALED: f64 = 32.0;
 
 impl Metric {
@@ -46,7 +46,7 @@ impl Metric {
         Self::IoPressure,
     ];
 
-    /// The name in the metrics file and in the log: the record's own where it has the field.
+    /// The name in the metrics file and in the log: the record's field if there is one.
     pub fn name(self) -> &'static str {
         match self {
             Self::CpuCores => "cpu_cores_used",
@@ -60,7 +60,7 @@ impl Metric {
         }
     }
 
-    /// What it is, for a sentence.
+    /// Its name in a sentence.
     pub(super) fn subject(self) -> &'static str {
         match self {
             Self::CpuCores => "CPU use",
@@ -86,8 +86,8 @@ impl Metric {
         }
     }
 
-    /// The least spread that is assumed, on the transformed scale (0.03 is 3 % of a value that is not small);
-    /// keeps a series that never moved from turning every breath into a flag.
+    /// The least spread, on the transformed scale (0.03 is 3 % of a value that is not small); otherwise any small
+    /// change of a constant series would be flagged.
     pub(super) fn least_spread(self) -> f32 {
         match self {
             Self::MemoryMib => 0.03,
@@ -101,12 +101,12 @@ impl Metric {
         }
     }
 
-    /// Whether only a high value is news: nobody needs to hear that nothing waits.
+    /// Whether only high values are flagged: nobody needs to know that nothing waits.
     pub(super) fn only_high(self) -> bool {
         matches!(self, Self::CpuPressure | Self::MemoryPressure | Self::IoPressure)
     }
 
-    /// Transforms a measured value; `None` for what no measurement is (negative, infinite, not a number).
+    /// Transforms a measured value; `None` for an impossible one (negative, infinite, not a number).
     pub(super) fn scaled(self, value: f64) -> Option<f32> {
         if !value.is_finite() || value < 0.0 {
             return None;
@@ -115,7 +115,7 @@ impl Metric {
         Some((value / self.small()).ln_1p().min(MAX_SCALED) as f32)
     }
 
-    /// The way back.
+    /// The inverse.
     pub(super) fn value(self, scaled: f32) -> f64 {
         f64::from(scaled).clamp(0.0, MAX_SCALED).exp_m1() * self.small()
     }

@@ -1,12 +1,11 @@
-//! Flags what is unusual for this container, this metric and this time of day.
+//! Flags values that are unusual for this container, this metric and this time of day.
 //!
-//! A record goes through [`ContainerState::take`] (pure), which cuts time into steps and gives each
-//! [`Metric`] to its detector, which rests in between; [`AnomalyWatch`] is the edge: it fills in the snapshot, writes the log
-//! and keeps what was learnt over a restart. The method, its sources and its measured worth stand
-//! in `docs/anomaly-flags.md`.
+//! A record goes through [`ContainerState::take`] (pure), which cuts time into steps and gives each [`Metric`] to its
+//! detector, which is packed in between; [`AnomalyWatch`] is the edge: it fills in the snapshot, writes the log and
+//! saves the learnt state. The method, its sources and its measured quality are described in `docs/anomaly-flags.md`.
 //!
-//! What holds: a value that is missing is skipped, nothing is flagged before there is enough history, the state
-//! of a container takes two KiB at most, less than one where it sleeps, and the same records give the same flags.
+//! Invariants: a missing value is skipped, nothing is flagged before there is enough history, the state of a container
+//! takes at most two KiB, less than one if it is idle, and the same records give the same flags.
 
 mod codec;
 mod config;

@@ -1,4 +1,4 @@
-//! From a record to the watched values: gauges as they are, counters as rates since the record before.
+//! From a record to the watched values: gauges as they are, counters as rates since the previous record.
 
 use lxc_autoscale_core::Run;
 use lxc_autoscale_core::snapshot::{ContainerRecord, Pressure};
@@ -6,20 +6,20 @@ use lxc_autoscale_core::snapshot::{ContainerRecord, Pressure};
 use super::codec::{Damaged, Reader, Writer};
 use super::metric::METRICS;
 
-/// The cumulative values of the record before.
+/// The cumulative values of the previous record.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Counters {
-    /// When, in seconds since the Unix epoch.
+    /// The time, in seconds since the Unix epoch.
     at: f64,
     uptime: Option<f64>,
     totals: Totals,
 }
 
-/// Sectors, bytes of network traffic, and microseconds of pressure on CPU, memory and I/O, as far as they are known: five that say
-/// by themselves whether they are there would take twice the room in each container's state.
+/// Sectors, bytes of network traffic, and microseconds of pressure on CPU, memory and I/O, as far as known: five
+/// options would take twice the space in each container's state.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Totals {
-    /// A bit for each that is known.
+    /// A bit for each known value.
     known: u8,
     values: [u64; 5],
 }
@@ -40,14 +40,14 @@ impl From<[Option<u64>; 5]> for Totals {
 /// The watched values of one record.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Observation {
-    /// Whether the container was started since the record before.
+    /// Whether the container was started since the previous record.
     pub(super) restarted: bool,
     /// In the order of [`super::metric::Metric::ALL`]; absent is unknown.
     pub(super) values: [Option<f64>; METRICS],
 }
 
 impl Counters {
-    /// What a record holds.
+    /// The values in a record.
     pub(super) fn of(record: &ContainerRecord) -> Self {
         let io = record.io_stats.as_ref().map(|io| io.reads.saturating_add(io.writes));
         let network = record.network_usage.as_ref().map(|use_| use_.rx_bytes.saturating_add(use_.tx_bytes));
@@ -66,8 +66,7 @@ impl Counters {
         }
     }
 
-    /// Increase of each counter per second; unknown where there is none before, where it went back, and over no
-    /// time.
+    /// Increase of each counter per second; unknown if there is no earlier one, if it went back, or over no time.
     fn rates_since(&self, previous: Option<&Self>) -> [Option<f64>; 5] {
         let mut rates = [None; 5];
         let Some(previous) = previous else { return rates };
@@ -89,7 +88,7 @@ impl Counters {
         self.at
     }
 
-    /// Whether the container's first process started after the record before.
+    /// Whether the container's first process started after the previous record.
     fn started_since(&self, previous: &Self) -> bool {
         self.run().restarted_since(&previous.run()) == Some(true)
     }
@@ -114,7 +113,7 @@ impl Counters {
     }
 }
 
-/// Makes the watched values of a record.
+/// Computes the watched values of a record.
 pub(super) fn observe(previous: Option<&Counters>, now: &Counters, record: &ContainerRecord) -> Observation {
     let restarted = previous.is_some_and(|previous| now.started_since(previous));
     let [sectors, network, cpu, memory, io] = now.rates_since(previous.filter(|_| !restarted));

@@ -1,70 +1,71 @@
-//! The usual day: for each hour a level and how far values stray from it.
+//! The usual day: a level and a spread for each hour.
 //!
-//! An hour is taken over when it has ended, so the value in question never moves what it is compared with. The
-//! spread by the hour keeps a nightly backup from being news each night: it need not fill its hour.
+//! An hour is learnt only after its end, so a value never changes what it is compared with. The hourly spread keeps a
+//! nightly backup from being flagged each night, even if it does not fill its hour.
 
 use super::codec::Numbers;
 
 /// Hours of a day.
 const HOURS: usize = 24;
-/// How much of an hour must have been seen for it to count, in seconds.
+/// How much of an hour must be measured for it to count, in seconds.
 const LEAST_SECONDS: f32 = 1200.0;
-/// Share of the difference that an hour takes over each day: a memory of about five days.
+/// Share of the difference that an hour learns each day: a memory of about five days.
 const DAILY_GAIN: f32 = 0.2;
-/// Fixed point of the levels: two bytes an hour instead of four.
+/// Fixed-point scale of the levels: two bytes an hour instead of four.
 const LEVEL_STEPS: f32 = 1000.0;
-/// Fixed point of the spreads, one byte an hour: up to 5.1 in steps of 0.02.
+/// Fixed-point scale of the spreads, one byte an hour: up to 5.1 in steps of 0.02.
 const SPREAD_STEPS: f32 = 50.0;
-/// How many times as high as usual an hour's spread may count on one day, and what is added to that.
+/// The largest multiple of its usual spread that an hour may count on one day, and what is added to it.
 const SPREAD_GROWTH: (f32, f32) = (3.0, 0.1);
 
-/// The hours, and the one that is being measured.
+/// The hours, and the one being measured.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct DayProfile {
     level: [i16; HOURS],
     /// Root mean square of the residuals.
     spread: [u8; HOURS],
-    /// Days on which each hour was seen, up to 255.
+    /// Days on which each hour was measured, up to 255.
     days: [u8; HOURS],
-    /// The hour that is being measured.
+    /// The hour being measured.
     current: u8,
     /// Its mean so far.
     mean: f32,
     /// The mean square of its residuals so far.
     square: f32,
-    /// How much of it was seen, in seconds.
+    /// How much of it was measured, in seconds.
     seconds: f32,
 }
 
 /// One value, for the profile.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Lesson {
-    /// When, in seconds since local midnight.
+    /// Its time, in seconds since local midnight.
     pub(super) second_of_day: f32,
-    /// How long the value stands for.
+    /// The time it covers.
     pub(super) seconds: f32,
     /// The value.
     pub(super) scaled: f32,
-    /// How far it was from what was expected.
+    /// Its distance from the expected value.
     pub(super) residual: f32,
-    /// How far an hour's level may move towards a day.
+    /// How far an hour's level may move per day.
     pub(super) most: f32,
 }
 
 impl DayProfile {
-    /// The usual value at a second of the day, between the middles of the hours; `None` where one was not seen.
+    /// The usual value at a second of the day, interpolated between the middles of the hours; `None` if one of them is
+    /// unknown.
     pub(super) fn level_at(&self, second_of_day: f32) -> Option<f32> {
         let (before, after, part) = neighbours(second_of_day);
         Some(self.level_of(before)? * (1.0 - part) + self.level_of(after)? * part)
     }
 
-    /// How far values stray in the two hours around a second of the day; zero where that is not known.
+    /// The spread in the two hours around a second of the day; zero if unknown.
     pub(super) fn spread_at(&self, second_of_day: f32) -> f32 {
         let (before, after, _) = neighbours(second_of_day);
         f32::from(self.spread[before].max(self.spread[after])) / SPREAD_STEPS
     }
 
-    /// Takes a value; its hour moves when the hour is over.
+    /// Takes in a value; its hour is updated at the end of the hour.
     pub(super) fn learn(&mut self, lesson: Lesson) {
         let hour = hour_of(lesson.second_of_day);
         if hour != usize::from(self.current) {
@@ -78,7 +79,7 @@ impl DayProfile {
         self.square += (lesson.residual * lesson.residual - self.square) * gain;
     }
 
-    /// Takes the hour that ended over, if enough of it was seen.
+    /// Learns the hour that ended, if enough of it was measured.
     fn close(&mut self, most: f32) {
         let hour = usize::from(self.current) % HOURS;
         if self.seconds < LEAST_SECONDS {
@@ -123,14 +124,14 @@ impl DayProfile {
     }
 }
 
-/// The hours whose middles lie around a second of the day, and how far the second is on the way between them.
+/// The hours whose middles are around a second of the day, and the position of the second between them.
 fn neighbours(second_of_day: f32) -> (usize, usize, f32) {
     let position = (second_of_day / 3600.0 - 0.5).rem_euclid(HOURS as f32);
     let before = hour_of(position * 3600.0);
     (before, (before + 1) % HOURS, position.fract())
 }
 
-/// The hour of a second, in bounds whatever the number.
+/// The hour of a second, within bounds for any number.
 fn hour_of(second_of_day: f32) -> usize {
     #[expect(
         clippy::cast_possible_truncation,

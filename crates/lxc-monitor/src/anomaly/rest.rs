@@ -1,8 +1,8 @@
-//! The detectors of a container between two steps: all their numbers, and little room.
+//! The detectors of a container between two steps, stored compactly.
 //!
-//! A step comes once a minute at most, and what was learnt is needed in no other moment. Most of its bytes are zero: scores that were
-//! never seen, hours that stray by nothing, and the difference of each hour to the one before where both are alike. A zero takes one
-//! bit of a mask, anything else that bit and its byte, so that nothing is rounded: what wakes is what went to rest.
+//! A step comes at most once a minute, and the learnt state is needed at no other time. Most of its bytes are zero:
+//! scores that never occurred, hours without spread, and the difference between similar hours. A zero takes one bit of
+//! a mask, any other byte that bit and itself, so that nothing is rounded: unpacking restores exactly what was packed.
 
 use std::convert::Infallible;
 
@@ -10,46 +10,46 @@ use super::codec::Numbers;
 use super::detector::Detector;
 use super::metric::METRICS;
 
-/// Bytes that share a mask.
+/// Bytes per mask.
 const GROUP: usize = 8;
 
-/// Detectors at rest, one behind the other, each of which can be woken by itself; without bytes, one that knows nothing.
+/// Packed detectors, one after the other, each of which can be unpacked alone; no bytes stand for an empty detector.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Rest {
-    /// Where each ends.
+    /// The end of each.
     ends: [u16; METRICS],
     bytes: Box<[u8]>,
 }
 
-/// The numbers of a detector as bytes, before the zeros are left out.
+/// The numbers of a detector as bytes, before packing.
 #[derive(Debug, Default)]
 struct Whole {
     bytes: Vec<u8>,
-    /// Those that were taken up again.
+    /// Number of bytes unpacked.
     taken: usize,
 }
 
-/// Lays numbers to rest.
+/// Packs numbers.
 struct Packer<'a>(&'a mut Whole);
 
-/// Takes them up again.
+/// Unpacks numbers.
 struct Unpacker<'a>(&'a mut Whole);
 
 impl Rest {
-    /// Lays detectors to rest.
+    /// Packs detectors.
     pub(super) fn of(detectors: &[Detector; METRICS]) -> Self {
         let mut rest = Self::default();
         rest.change(|_| true, |place, detector| *detector = detectors[place]);
         rest
     }
 
-    /// Each detector as it was.
+    /// Unpacks each detector.
     pub(super) fn each(&self) -> impl Iterator<Item = Detector> {
         let mut whole = Whole::default();
         (0..METRICS).map(move |place| self.wake(place, &mut whole))
     }
 
-    /// Wakes the detectors at some places, lets them be changed, and lays them to rest again.
+    /// Unpacks the detectors at some indices, lets them be changed, and packs them again.
     pub(super) fn change(
         &mut self,
         is_woken: impl Fn(usize) -> bool,
@@ -67,7 +67,7 @@ impl Rest {
             } else {
                 changed.0.extend_from_slice(self.at(place));
             }
-            // All of them take 2.6 KB at most.
+            // Together they take at most 2.6 KB.
             changed.1[place] = u16::try_from(changed.0.len()).unwrap_or(u16::MAX);
         }
         *self = Self { ends: changed.1, bytes: changed.0.into() };
@@ -87,14 +87,14 @@ impl Rest {
         detector
     }
 
-    /// How many bytes they take.
+    /// Their size in bytes.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.bytes.len()
     }
 }
 
-/// Writes a mask for every eight bytes, and those of them that are not zero; what is zero to the end, not at all.
+/// Writes a mask for every eight bytes, and those of them that are not zero; trailing zeros are omitted.
 fn leave_zeros_out(whole: &[u8], packed: &mut Vec<u8>) {
     let end = whole.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
     for group in whole[..end].chunks(GROUP) {
@@ -114,7 +114,7 @@ fn leave_zeros_out(whole: &[u8], packed: &mut Vec<u8>) {
     }
 }
 
-/// The way back, up to a group beyond the last byte that is not zero.
+/// The inverse, up to a group beyond the last byte that is not zero.
 fn put_zeros_in(packed: &[u8], whole: &mut Vec<u8>) {
     let mut packed = packed.iter().copied();
     while let Some(mask) = packed.next() {
@@ -143,7 +143,7 @@ impl Numbers for Packer<'_> {
         for number in numbers {
             let difference = number.wrapping_sub(before);
             before = *number;
-            // The sign stands in the lowest bit, so that small differences of both signs take one byte.
+            // The sign is in the lowest bit, so that small differences of both signs take one byte.
             self.bytes(((difference << 1) ^ (difference >> 15)).to_le_bytes())?;
         }
         Ok(())
@@ -165,7 +165,7 @@ impl Numbers for Unpacker<'_> {
     fn bytes<const N: usize>(&mut self, _: [u8; N]) -> Result<[u8; N], Infallible> {
         let rest = self.0.bytes.get(self.0.taken..).unwrap_or_default();
         self.0.taken += N;
-        // Where they end, zeros are left.
+        // Beyond the end there are only zeros.
         let there = rest.len().min(N);
         let mut bytes = [0; N];
         bytes[..there].copy_from_slice(&rest[..there]);
@@ -205,7 +205,7 @@ mod tests {
     const STORED: usize = 285;
 
     proptest! {
-        /// What wakes is what went to rest, whatever the numbers are and however many of them are zero.
+        /// Unpacking restores what was packed, whatever the numbers and however many are zero.
         #[test]
         fn nothing_is_lost_at_rest(
             bytes in proptest::collection::vec(prop_oneof![3 => Just(0), 1 => any::<u8>()], STORED * METRICS)
@@ -214,7 +214,7 @@ mod tests {
             let mut detectors = [Detector::default(); METRICS];
             for detector in &mut detectors {
                 let read = detector.each_number(&mut Stored { reader: &mut reader, form: Form::WithWeek });
-                // No number that is not finite is ever in a detector.
+                // A detector only holds finite numbers.
                 prop_assume!(read.is_ok());
             }
             prop_assert!(reader.0.is_empty());

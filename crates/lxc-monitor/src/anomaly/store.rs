@@ -1,4 +1,4 @@
-//! What was learnt, kept over a restart: one file with a version and a checksum, replaced as a whole.
+//! The learnt state, saved across restarts: one file with a version and a checksum, replaced as a whole.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -10,9 +10,9 @@ use super::codec::{self, Damaged, Form, Reader, Writer};
 use super::container::ContainerState;
 use crate::state_file::{self, ReadError};
 
-/// What the file begins with; the digits are the version of all that follows.
+/// The beginning of the file; the digits are the version of the format.
 const MAGIC: &[u8; 12] = b"lxc-anomal02";
-/// What it began with before the levels of the week were in it.
+/// The beginning before the levels of the week were included.
 const FIRST_MAGIC: &[u8; 12] = b"lxc-anomal01";
 
 /// Why the state could not be read or written.
@@ -26,7 +26,7 @@ pub enum StoreError {
         /// Why.
         source: io::Error,
     },
-    /// It holds something else than was written.
+    /// Its content is not what was written.
     #[error("`{}` is damaged or of another version", path.display())]
     Damaged {
         /// The file.
@@ -44,7 +44,7 @@ pub enum StoreError {
     },
 }
 
-/// Reads the state; there is none where there is no file.
+/// Reads the state; empty if there is no file.
 ///
 /// # Errors
 /// [`StoreError::Read`] and [`StoreError::Damaged`].
@@ -58,10 +58,10 @@ pub fn load(path: &Path) -> Result<BTreeMap<Vmid, Box<ContainerState>>, StoreErr
     }
 }
 
-/// Replaces the state by another in one step; the directory is made where it does not exist.
+/// Replaces the state atomically; creates the directory if it does not exist.
 ///
 /// # Errors
-/// [`StoreError::Write`]; what was there before then still is.
+/// [`StoreError::Write`]; the previous state then remains.
 pub fn save(path: &Path, states: &BTreeMap<Vmid, Box<ContainerState>>) -> Result<(), StoreError> {
     state_file::replace(path, &encode(states))
         .map_err(|source| StoreError::Write { path: path.to_owned(), source })

@@ -1,24 +1,24 @@
-//! How often a score as high as this one was seen: the threshold that holds the flagged share.
+//! How often a score this high occurred: the threshold that keeps the flagged share.
 //!
-//! Workloads have heavy tails that no normal distribution knows, so a fixed number of deviations flags one
-//! container all day and another never. The threshold is therefore the one that this very series exceeded in
-//! the wanted share of its own past (a conformal p-value: `(1 + #{scores >= s}) / (n + 1)`, Laxhammar and
-//! Falkman, "Conformal prediction for distribution-independent anomaly detection in streaming vehicle data",
-//! 2010). Where the past is too short to have seen such a share, its last decade is continued as a power law.
+//! Workloads have heavy tails unlike a normal distribution, so a fixed number of deviations flags one container all day
+//! and another never. The threshold is therefore the score that the series itself exceeded in the wanted share of its
+//! past (a conformal p-value: `(1 + #{scores >= s}) / (n + 1)`, Laxhammar and Falkman, "Conformal prediction for
+//! distribution-independent anomaly detection in streaming vehicle data", 2010). If the past is too short for such a
+//! share, its last decade is continued as a power law.
 
 use super::codec::Numbers;
 
 /// Counts of scores by size.
 const BINS: usize = 10;
-/// Where the first bin begins; smaller scores are only counted.
+/// Where the first bin begins; smaller scores only count towards the total.
 const FIRST: f32 = 1.25;
-/// Each bin is this many times as high as the one before; the last begins at 48 deviations.
+/// Ratio of neighbouring bins; the last begins at 48 deviations.
 const RATIO: f32 = 1.5;
 /// What one score adds; more than one, so that halving does not forget single ones at once.
 const UNIT: u16 = 4;
 /// Total at which all counts are halved: about ten days of minutes.
 const FULL: u16 = 60_000;
-/// How fast the tail is assumed to fall beyond what was seen: score ~ share^-0.3.
+/// Assumed tail beyond the observed scores: score ~ share^-0.3.
 const TAIL_INDEX: f32 = 0.3;
 
 /// A decayed histogram of scores, in 22 bytes.
@@ -40,7 +40,7 @@ impl Tail {
         }
     }
 
-    /// Forgets half of everything.
+    /// Halves all counts.
     fn halve(&mut self) {
         self.total /= 2;
         self.bins.iter_mut().for_each(|bin| *bin /= 2);
@@ -54,7 +54,7 @@ impl Tail {
         for (bin, &count) in self.bins.iter().enumerate().rev() {
             let count = f32::from(count);
             if 0.0 < count && allowed < above + count {
-                // Within the bin, scores are spread evenly on the logarithmic scale.
+                // Within the bin, scores are assumed to be uniform on the logarithmic scale.
                 let part = ((allowed.max(0.0) - above) / count).clamp(0.0, 1.0);
                 let edge = edge(bin + 1) / RATIO.powf(part);
                 let unseen = (f32::from(UNIT) / (share * total)).max(1.0);

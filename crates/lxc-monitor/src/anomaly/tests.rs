@@ -1,4 +1,4 @@
-//! The watch on one container, through its only door.
+//! One container, through the public interface.
 
 use std::sync::LazyLock;
 
@@ -14,7 +14,7 @@ use super::*;
 const SETTINGS: Settings =
     Settings { false_alarm_share: 0.01, least_history_seconds: 86_400.0, step_seconds: 60.0 };
 const DAY: i64 = 86_400;
-/// A Monday's midnight.
+/// Midnight at the beginning of a Monday.
 const BEGIN: i64 = 1_763_942_400;
 
 fn record(second: f64) -> ContainerRecord {
@@ -27,14 +27,14 @@ fn memory(second: i64, mib: f64) -> ContainerRecord {
     ContainerRecord { memory_usage_mb: Some(mib), ..record(second as f64) }
 }
 
-/// Noise from -1 to 1 that is the same in every run.
+/// Deterministic noise from -1 to 1.
 fn noise(n: i64) -> f64 {
     let mixed = n.cast_unsigned().wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let mixed = (mixed ^ (mixed >> 31)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     ((mixed ^ (mixed >> 29)) >> 11) as f64 / (1_u64 << 52) as f64 - 1.0
 }
 
-/// Feeds memory every `every` seconds from `from` to `to`; returns the times that were flagged.
+/// Feeds memory every `every` seconds from `from` to `to`; returns the times of the flags.
 fn feed(
     state: &mut ContainerState,
     (from, to, every): (i64, i64, i64),
@@ -130,7 +130,7 @@ fn what_comes_each_day_at_its_hour_is_usual_there_and_not_elsewhere() {
     feed(&mut state, (3 * DAY, 7 * DAY, 60), backup);
     let eighth = feed(&mut state, (7 * DAY, 8 * DAY, 60), backup);
     assert!(eighth.len() < 15, "1 % of a day: {eighth:?}");
-    // At noon the same is news.
+    // At noon the same is flagged.
     let noon = 8 * DAY + 12 * 3600;
     feed(&mut state, (8 * DAY, noon, 60), backup);
     let found = feed(&mut state, (noon, noon + 300, 60), |_| 1500.0);
@@ -150,7 +150,7 @@ fn a_gap_another_cadence_and_a_clock_that_is_set_do_not_flood() {
     let mut slow = ContainerState::default();
     feed(&mut slow, (0, 5 * DAY, 300), steady);
     usual(&mut slow, 5 * DAY, 60);
-    // After a gap another level is no news, for nobody saw the change.
+    // After a gap another level is not flagged, because nobody saw the change.
     let mut state = learnt();
     assert_eq!(feed(&mut state, (3 * DAY, 3 * DAY + 3600, 60), |second| 2.0 * steady(second)), [0_i64; 0]);
 }
@@ -180,7 +180,7 @@ fn a_restart_is_no_anomaly_and_a_missing_value_is_no_zero() {
         assert_eq!(at(60 * minute, None, 2 * DAY + 60 * minute), [], "minute {minute}");
     }
     for minute in 30..60 {
-        // Restarted, it takes a tenth of what it took.
+        // After a restart, it uses a tenth of what it used before.
         assert_eq!(at(60 * minute, Some(50.0), 60 * (minute - 30) + 20), [], "minute {minute}");
     }
 }
@@ -218,7 +218,7 @@ fn reread(state: &ContainerState) -> ContainerState {
 #[test]
 fn the_state_has_a_size_that_is_stated() {
     assert!(size_of::<ContainerState>() <= 250, "{}", size_of::<ContainerState>());
-    // Whether it sleeps or is busy in all of its metrics, each of which strays by a third.
+    // Idle or busy in all of its metrics, each of which varies by a third.
     for (strays, at_most) in [(0.0, 800), (0.3, 1600)] {
         let mut state = ContainerState::default();
         for minute in 0..3 * 1440 {
@@ -267,7 +267,7 @@ fn the_file_is_read_as_written_and_damage_is_found() {
     }
 }
 
-/// What was learnt before the levels of the week were in the file; the first byte says what the fuzzer makes of the rest.
+/// State from before the levels of the week were in the file; the first byte says what the fuzzer makes of the rest.
 #[test]
 fn a_file_of_the_first_form_is_taken_over() {
     let learnt = include_bytes!("../../../fuzz/corpus/anomaly_state/learnt");
@@ -281,7 +281,8 @@ fn a_file_of_the_first_form_is_taken_over() {
     assert_eq!(decode(&written).unwrap(), states);
 }
 
-/// A series that jumps between two levels each hour: no jump is news, a third level is, though it is no farther away.
+/// A series that jumps between two levels each hour: no jump is flagged, a third level is, though it is no farther
+/// away.
 #[test]
 fn a_level_that_was_never_held_is_found_in_a_restless_series() {
     let restless = |second: i64| if second / 1800 % 2 == 0 { 100.0 } else { 4000.0 };
@@ -296,7 +297,7 @@ fn a_level_that_was_never_held_is_found_in_a_restless_series() {
     }
 }
 
-/// Work that comes for a minute in every five, and once for six: the longer time is told, and nothing that was usual before.
+/// Work of a minute in every five, and once of six: the longer time is flagged, and nothing that was usual before.
 #[test]
 fn a_longer_burst_does_not_make_the_usual_unusual() {
     let bursts = |second: i64| {
@@ -345,8 +346,8 @@ fn any_record() -> impl Strategy<Value = ContainerRecord> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// Whatever comes in: what comes out is finite, outside its own range, the same each time, and the same
-    /// when the state was on disk in between.
+    /// Whatever comes in: the output is finite, outside of its own range, repeatable, and the same if the state was on
+    /// disk in between.
     #[test]
     fn any_input_gives_finite_and_repeatable_flags(
         records in proptest::collection::vec(any_record(), 1..80),
@@ -386,7 +387,7 @@ proptest! {
         prop_assert_eq!(whole, parts);
     }
 
-    /// No bytes make the reader fail otherwise than with an error.
+    /// Any bytes are read or refused with an error.
     #[test]
     fn any_bytes_are_refused_or_read(bytes in proptest::collection::vec(any::<u8>(), 0..4000)) {
         let _ = ContainerState::decode(&mut Reader(&bytes), Form::WithWeek);

@@ -1,5 +1,4 @@
-//! The watch over all containers: puts the flags into the snapshot, says what begins and ends, keeps what it
-//! learnt.
+//! Watches all containers: puts the flags into the snapshot, logs their beginnings and ends, saves the learnt state.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +11,7 @@ use super::store::{self, StoreError};
 use crate::notices::Notices;
 use crate::state_file;
 
-/// How often the state is written at most, in seconds.
+/// Least time between two saves, in seconds.
 const SAVE_SECONDS: f64 = 300.0;
 /// A container that was not seen for this long is forgotten, in seconds.
 const FORGET_SECONDS: f64 = 30.0 * 86_400.0;
@@ -21,15 +20,15 @@ const FORGET_SECONDS: f64 = 30.0 * 86_400.0;
 #[derive(Debug)]
 pub struct AnomalyWatch {
     config: AnomalyConfig,
-    /// Each by itself: the places of a map that are not taken would cost as much as those that are.
+    /// Boxed, because the unused entries of a map would otherwise take as much memory as the used ones.
     states: BTreeMap<Vmid, Box<ContainerState>>,
-    /// Time of the snapshot after which the state was written last.
+    /// Time of the snapshot after which the state was last saved.
     saved: Option<f64>,
     notices: Notices,
 }
 
 impl AnomalyWatch {
-    /// Takes up what was learnt before; a damaged file is set aside and learning begins anew.
+    /// Restores the learnt state; a damaged file is put aside and learning starts anew.
     pub fn open(config: &AnomalyConfig) -> Self {
         let mut watch = Self {
             config: config.clone(),
@@ -43,7 +42,7 @@ impl AnomalyWatch {
         watch
     }
 
-    /// Takes new settings; switched off, it writes down what it knows and forgets it.
+    /// Applies new settings; when switched off, it saves the state and forgets it.
     pub fn reconfigure(&mut self, config: &AnomalyConfig) {
         if *config == self.config {
             return;
@@ -57,7 +56,7 @@ impl AnomalyWatch {
         }
     }
 
-    /// Adds the flags to a snapshot and learns from it; writes the state when it is due.
+    /// Adds the flags to a snapshot and learns from it; saves the state when that is due.
     pub fn annotate(&mut self, snapshot: &mut Snapshot) {
         if !self.config.enabled {
             return;
@@ -75,7 +74,7 @@ impl AnomalyWatch {
             self.saved = Some(now);
             return;
         };
-        // A clock that was set back is no reason to wait.
+        // Not postponed if the clock was set back.
         if SAVE_SECONDS <= (now - saved).abs() {
             self.saved = Some(now);
             self.states.retain(|_, state| now - state.last_seen() < FORGET_SECONDS);
@@ -83,7 +82,7 @@ impl AnomalyWatch {
         }
     }
 
-    /// Writes the state down at the end.
+    /// Saves the state at the end.
     pub fn finish(&mut self) {
         if self.config.enabled {
             self.write();

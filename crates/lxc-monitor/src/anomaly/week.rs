@@ -1,8 +1,8 @@
-//! The levels a series has held on the last days: what leaves them is news however restless the series is.
+//! The levels a series has held on the last days: a level beyond them is flagged however restless the series is.
 //!
-//! Scores tell how far a value is from what was expected just now. A series that jumps between two levels has seen scores
-//! beyond all that a new level gives, so that its own thresholds let that pass. Here the levels themselves are
-//! remembered: the highest and the lowest that some values running held, for each of the last pieces of two days.
+//! Scores measure the distance from the present expectation. A series that jumps between two levels has scores larger
+//! than that of any new level, so its own thresholds would not flag one. Therefore the levels themselves are stored:
+//! the highest and the lowest that some values in a row held, for each of the last pieces of two days.
 
 use super::codec::Numbers;
 
@@ -10,14 +10,14 @@ use super::codec::Numbers;
 pub(super) const RUN: usize = 4;
 /// Length of a piece, in seconds.
 const PIECE_SECONDS: f32 = 2.0 * 86_400.0;
-/// A day must have been seen: what comes at its hour is no news.
+/// At least a day must have been measured, so that daily patterns are known.
 const LEAST_SECONDS: f32 = 86_400.0;
-/// Pieces: six to eight days.
+/// Number of pieces: six to eight days.
 const PIECES: usize = 4;
-/// Fixed point of the levels, as in the profile of the day: 32 at most.
+/// Fixed-point scale of the levels, as in the profile of the day: at most 32.
 const STEPS: f32 = 1000.0;
 
-/// What was held, in 30 bytes.
+/// The levels held, in 30 bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Week {
     /// The last values, oldest first.
@@ -25,20 +25,20 @@ pub(super) struct Week {
     /// By piece, the present one first.
     highest: [i16; PIECES],
     lowest: [i16; PIECES],
-    /// How much of the present piece was seen, in seconds.
+    /// How much of the present piece was measured, in seconds.
     seconds: f32,
-    /// Pieces of which something is known.
+    /// Number of known pieces.
     known: u8,
 }
 
-/// A level that the last values held: all of them are as high as one and as low as the other.
+/// The level that the last values held, as their minimum and maximum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Level {
     least: i16,
     most: i16,
 }
 
-/// A level that was not held before, and the bound that it left, transformed.
+/// A level that was not held before, and the bound that it passed, transformed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Left {
     Above(f32),
@@ -46,7 +46,7 @@ pub(super) enum Left {
 }
 
 impl Week {
-    /// Takes a value.
+    /// Takes in a value.
     pub(super) fn push(&mut self, scaled: f32) {
         self.recent.rotate_left(1);
         self.recent[RUN - 1] = fixed(scaled);
@@ -61,7 +61,7 @@ impl Week {
         Level { least, most }
     }
 
-    /// Whether a level is out of all that were held, by more than a margin.
+    /// Whether a level is outside of all that were held, by more than a margin.
     pub(super) fn left_by(&self, level: Level, margin: f32) -> Option<Left> {
         if self.known <= 1 && self.seconds < LEAST_SECONDS {
             return None;
@@ -79,7 +79,7 @@ impl Week {
         }
     }
 
-    /// Remembers a level as one that was held.
+    /// Stores a level that was held.
     pub(super) fn remember(&mut self, level: Level, seconds: f32) {
         if self.known == 0 || PIECE_SECONDS <= self.seconds {
             self.highest.rotate_right(1);
@@ -114,7 +114,7 @@ mod tests {
 
     const HOUR: f32 = 3600.0;
 
-    /// A week of hours at these levels, one for each day, the last one today.
+    /// A week of hours at these levels, one per day, the last one today.
     fn week(days: &[f32]) -> Week {
         let mut week = Week::default();
         for scaled in days {

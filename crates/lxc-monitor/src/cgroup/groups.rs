@@ -12,13 +12,13 @@ use crate::kept_files::{KeptFiles, Place};
 use crate::kernel_gaps::CgroupVersion;
 use crate::sample::{CgroupSample, Moment};
 
-/// The groups of one container, one in each tree of the hierarchy that has any. They stand below the same name everywhere, so
-/// that a thousand containers keep no ten thousand paths.
+/// The groups of one container, one in each tree of the hierarchy that has any. They have the same name in every tree,
+/// so that a thousand containers need not store ten thousand paths.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ContainerGroups {
     hierarchy: Arc<Hierarchy>,
     vmid: Vmid,
-    /// A bit for each tree, by its number, in which there is a group of Proxmox's name, and of plain LXC's.
+    /// A bit for each tree, by number, with a group of Proxmox's name, and of plain LXC's.
     trees: [u32; 2],
 }
 
@@ -31,13 +31,13 @@ pub struct Group<'a> {
     layout: usize,
 }
 
-/// Where a container's group stands below the root of a tree: Proxmox's name, then plain LXC's.
+/// A container's possible groups below the root of a tree: Proxmox's name, then plain LXC's.
 fn layouts(vmid: Vmid) -> [String; 2] {
     [format!("lxc/{vmid}"), format!("lxc.payload.{vmid}")]
 }
 
 impl Group<'_> {
-    /// Where it stands.
+    /// Its path.
     pub fn path(&self) -> PathBuf {
         layouts(self.vmid).get(self.layout).map_or_else(PathBuf::new, |name| self.root.join(name))
     }
@@ -54,7 +54,7 @@ impl Place for Group<'_> {
 }
 
 impl ContainerGroups {
-    /// Looks in which trees the container has a group; `None` when it has none.
+    /// Finds the trees with a group of the container; `None` if there is none.
     pub(super) fn find(hierarchy: &Arc<Hierarchy>, vmid: Vmid) -> Option<Self> {
         let names = layouts(vmid);
         let mut trees = [0_u32; 2];
@@ -70,7 +70,7 @@ impl ContainerGroups {
         has_controller.then_some(groups)
     }
 
-    /// Which version they are of.
+    /// The version of the groups.
     pub fn version(&self) -> CgroupVersion {
         self.hierarchy.cgroup_version()
     }
@@ -85,7 +85,7 @@ impl ContainerGroups {
         self.in_tree(self.hierarchy.unified_tree()?)
     }
 
-    /// The group in which, and below which, the container's processes are.
+    /// The group that contains all of the container's processes, directly or in groups below it.
     pub fn process_group(&self) -> Option<Group<'_>> {
         self.in_tree(self.hierarchy.process_trees().find(|tree| self.in_tree(*tree).is_some())?)
     }
@@ -96,18 +96,18 @@ impl ContainerGroups {
         Some(Group { root, tree, vmid: self.vmid, layout })
     }
 
-    /// Whether the container has processes; `None` where that cannot be read.
+    /// Whether the container has processes; `None` if that cannot be read.
     pub fn is_populated(&self) -> Option<bool> {
         is_populated(&KeptFiles::for_one_look(), &self.process_group()?.path())
     }
 
-    /// Whether the groups are still there.
+    /// Whether the groups still exist.
     pub fn exist(&self) -> bool {
         self.process_group().is_some_and(|group| group.path().is_dir())
     }
 
-    /// Reads everything; each value is there or says why not. Where the container has not run since `last`, most of it is
-    /// taken from there (see [`crate::full_look`]).
+    /// Reads everything; each value is present or says why not. If the container has not run since `last`, most of it
+    /// is copied from there (see [`crate::full_look`]).
     pub fn read(
         &self,
         files: &KeptFiles,
@@ -122,7 +122,7 @@ impl ContainerGroups {
     }
 }
 
-/// The bit of a tree; more of them than bits have none.
+/// The bit of a tree; trees beyond the number of bits have none.
 fn bit(tree: u8) -> u32 {
     1_u32.checked_shl(tree.into()).unwrap_or(0)
 }

@@ -6,8 +6,8 @@
 //! | plain LXC, version 2 | `lxc.payload.<id>` | `lxc.payload.<id>/…` |
 //! | version 1 | the same names below `<controller>/` | the same |
 //!
-//! Limits stand on the outer group, whose counters include everything below it; the container itself can
-//! write limits only inside `ns`.
+//! Limits are set on the outer group, whose counters include everything below it; the container itself can write limits
+//! only inside `ns`.
 
 mod groups;
 pub mod parse;
@@ -58,7 +58,7 @@ pub struct NoHierarchy {
 }
 
 impl Hierarchy {
-    /// Looks which version is mounted at `root`.
+    /// Detects which version is mounted at `root`.
     ///
     /// # Errors
     /// [`NoHierarchy`] when neither is.
@@ -81,7 +81,7 @@ impl Hierarchy {
         }
     }
 
-    /// The version the containers are in.
+    /// The version that the containers use.
     pub fn cgroup_version(&self) -> CgroupVersion {
         match self {
             Self::V2 { .. } => CgroupVersion::V2,
@@ -89,7 +89,7 @@ impl Hierarchy {
         }
     }
 
-    /// The version as a person says it.
+    /// The version in words.
     pub fn version(&self) -> &'static str {
         match self {
             Self::V2 { .. } => "version 2",
@@ -103,7 +103,7 @@ impl Hierarchy {
         ContainerGroups::find(self, vmid)
     }
 
-    /// The root of each tree, with the tree's number: from 0 on, the one of version 2 beside version 1 last.
+    /// The root of each tree, with the tree's number: counted from 0, with version 2 beside version 1 last.
     fn roots(&self) -> impl Iterator<Item = (u8, &Path)> {
         let (one, controllers, unified) = match self {
             Self::V2 { root } => (Some(root), [].as_slice(), None),
@@ -127,13 +127,13 @@ impl Hierarchy {
         }
     }
 
-    /// The numbers of the trees that know the processes, the one to ask first.
+    /// The numbers of the trees that list processes, in the order in which to ask them.
     fn process_trees(&self) -> impl Iterator<Item = u8> {
         let one = matches!(self, Self::V2 { .. }).then_some(0);
         one.into_iter().chain(PROCESS_CONTROLLERS.iter().filter_map(|controller| self.tree_of(controller)))
     }
 
-    /// Names of all groups that belong to containers, ids or not (plain LXC allows any name).
+    /// Names of all groups that belong to containers, whether ids or not (plain LXC allows any name).
     pub fn container_names(&self) -> Vec<String> {
         let Some(root) = self.process_root() else { return Vec::new() };
         let mut names = group_names(&root.join("lxc"));
@@ -144,14 +144,14 @@ impl Hierarchy {
         names
     }
 
-    /// The tree in which processes are looked for.
+    /// The tree in which processes are searched for.
     fn process_root(&self) -> Option<&Path> {
         let tree = self.process_trees().next()?;
         self.roots().nth(usize::from(tree)).map(|(_, root)| root)
     }
 }
 
-/// Every tree of version 1 knows the processes; the first of these that exists is asked.
+/// Every tree of version 1 lists the processes; the first of these that exists is used.
 const PROCESS_CONTROLLERS: [&str; 6] = ["memory", "cpuacct", "cpu", "pids", "freezer", "systemd"];
 
 /// How much of a container's control groups was read.
@@ -159,16 +159,16 @@ const PROCESS_CONTROLLERS: [&str; 6] = ["memory", "cpuacct", "cpu", "pids", "fre
 pub enum Depth {
     /// Everything.
     Full,
-    /// What shows that the container has not run, and its pressure; the rest is from the last full look.
+    /// Only what shows that the container has not run, and its pressure; the rest is from the last full look.
     Quiet,
 }
 
-/// What came of reading a container's control groups.
+/// The result of reading a container's control groups.
 #[derive(Debug)]
 pub struct GroupLook {
-    /// What they say.
+    /// Their values.
     pub sample: CgroupSample,
-    /// The pressure on them, read in any case.
+    /// Their pressure, which is always read.
     pub pressure: PressureReadings,
     /// How much of the former was read.
     pub depth: Depth,
@@ -186,7 +186,7 @@ pub fn read_pressure(
     names: [&'static str; 3],
 ) -> PressureReadings {
     let [cpu, memory, io] = names.map(|name| match files.parsed_at_each_look(place, name, pressure) {
-        // The kernel was built or booted without.
+        // The kernel was built or booted without it.
         Err(ReadError::Gone { .. } | ReadError::Unsupported { .. }) => Ok(None),
         other => other.map(Some).map_err(Into::into),
     });

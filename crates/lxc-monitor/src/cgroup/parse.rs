@@ -1,7 +1,7 @@
 //! The formats of the control group files, of both versions.
 //!
-//! Documentation/admin-guide/cgroup-v2.rst and cgroup-v1/*.rst of the Linux sources describe them. A field
-//! we do not know is skipped, since kernels add some; a field we need and do not find is an error.
+//! They are documented in Documentation/admin-guide/cgroup-v2.rst and cgroup-v1/*.rst of the Linux sources. An unknown
+//! field is skipped, because kernels add some; a required field that is missing is an error.
 
 #![expect(clippy::missing_errors_doc, reason = "every parser fails with what it expected and what it found")]
 
@@ -39,7 +39,7 @@ pub fn limit_v1(text: &str) -> Result<Option<u64>, Unexpected> {
     number(text).map(|bytes| (bytes < NO_LIMIT_FROM).then_some(bytes))
 }
 
-/// Lines of `key number`; lines of any other shape are skipped.
+/// Lines of `key number`; lines with another format are skipped.
 #[derive(Debug)]
 pub struct FlatKeyed<'a>(Vec<(&'a str, u64)>);
 
@@ -53,9 +53,9 @@ impl<'a> FlatKeyed<'a> {
         Self(text.lines().filter_map(pair).collect())
     }
 
-    /// The value of a key; of the last line where there are more.
+    /// The value of a key; of the last line if there are several.
     pub fn get(&self, key: &str) -> Option<u64> {
-        // A few keys of some dozen lines are wanted: looking costs less than sorting them first.
+        // Only a few keys of some dozen lines are needed: searching costs less than sorting them first.
         self.0.iter().rev().find_map(|(other, value)| (*other == key).then_some(*value))
     }
 
@@ -67,14 +67,14 @@ impl<'a> FlatKeyed<'a> {
     }
 }
 
-/// `cpu.stat` of version 2: CPU time in microseconds, and how the quota held the container back; each may be understood
-/// without the other.
+/// `cpu.stat` of version 2: CPU time in microseconds, and throttling by the quota; each may be readable without the
+/// other.
 pub fn cpu_stat_v2(text: &str) -> (Result<u64, Unexpected>, Result<Throttling, Unexpected>) {
     let stat = FlatKeyed::parse(text);
     (stat.need("usage_usec", "a `usage_usec` line"), throttling_in(&stat))
 }
 
-/// `cpu.stat` of version 1: how the quota held the container back.
+/// `cpu.stat` of version 1: throttling by the quota.
 pub fn throttling(text: &str) -> Result<Throttling, Unexpected> {
     throttling_in(&FlatKeyed::parse(text))
 }
@@ -110,7 +110,7 @@ pub fn cores(quota_usec: u64, period_usec: u64) -> Option<f64> {
     (period_usec != 0).then(|| quota_usec as f64 / period_usec as f64)
 }
 
-/// `cpu.cfs_quota_us` of version 1; -1 stands for none.
+/// `cpu.cfs_quota_us` of version 1; -1 means none.
 pub fn cfs_quota(text: &str) -> Result<Option<u64>, Unexpected> {
     match text.trim() {
         "-1" => Ok(None),
@@ -118,10 +118,10 @@ pub fn cfs_quota(text: &str) -> Result<Option<u64>, Unexpected> {
     }
 }
 
-/// The kernel is built for 8192 CPUs at most; a longer list is none, and must not fill the memory.
+/// The kernel supports at most 8192 CPUs; a longer list is invalid, and must not fill the memory.
 const MAX_CPUS: u32 = 1 << 16;
 
-/// How many CPUs a list such as `0-3,8` holds.
+/// The number of CPUs in a list such as `0-3,8`.
 pub fn cpu_list(text: &str) -> Result<u32, Unexpected> {
     let unexpected = || Unexpected::new("a list of CPUs such as `0-3,8`", text);
     let mut cpus: u32 = 0;
@@ -170,7 +170,7 @@ pub fn memory_stat_v2(text: &str) -> Result<(MemoryUse, Paging), Unexpected> {
     Ok((memory, paging))
 }
 
-/// `memory.stat` of version 1: memory but for the total, with paging, and swap in use; each may be understood without the
+/// `memory.stat` of version 1: memory without the total, with paging, and swap in use; each may be readable without the
 /// other. The `total_` fields include the groups below.
 pub fn memory_stat_v1(text: &str) -> (Result<(MemoryUse, Paging), Unexpected>, Option<u64>) {
     let stat = FlatKeyed::parse(text);
@@ -231,8 +231,8 @@ pub fn pids_events(text: &str) -> Result<PidsEvents, Unexpected> {
 
 /// `io.stat` of version 2: per device `MAJ:MIN rbytes=… wbytes=… rios=… wios=…`.
 ///
-/// Read word by word, because kernels before 5.13 can put devices without counters before another one on
-/// the same line (`7:7 7:6 8:0 rbytes=…`).
+/// Parsed word by word, because kernels before 5.13 can put devices without counters before another one on the same
+/// line (`7:7 7:6 8:0 rbytes=…`).
 pub fn io_stat(text: &str) -> Result<IoByDevice, Unexpected> {
     let mut devices = IoByDevice::new();
     let mut current = None;
@@ -299,14 +299,14 @@ pub fn populated(text: &str) -> Result<bool, Unexpected> {
     FlatKeyed::parse(text).need("populated", "a `populated` line").map(|flag| flag != 0)
 }
 
-/// `cgroup.procs`: process ids, one a line.
+/// `cgroup.procs`: process ids, one per line.
 pub fn processes(text: &str) -> Result<Vec<u32>, Unexpected> {
     text.split_ascii_whitespace()
         .map(|word| word.parse().map_err(|_| Unexpected::new("a process id", word)))
         .collect()
 }
 
-/// `memory.oom_control` of version 1: processes killed; the line exists since Linux 4.13.
+/// `memory.oom_control` of version 1: OOM kills; the line exists since Linux 4.13.
 pub fn oom_kill_v1(text: &str) -> Option<u64> {
     FlatKeyed::parse(text).get("oom_kill")
 }

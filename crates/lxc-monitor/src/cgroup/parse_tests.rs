@@ -1,4 +1,4 @@
-//! Per kernel file: what is read from it, and that anything else is refused and survived.
+//! Per kernel file: what is read from it, and that anything else is refused without a panic.
 
 use std::fmt::Debug;
 
@@ -6,13 +6,13 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// The single place that compares a parser with what it should give.
+/// Compares the result of a parser with the expected one.
 #[track_caller]
 fn success<T: Debug + PartialEq>(parse: impl Fn(&str) -> Result<T, Unexpected>, text: &str, want: T) {
     assert_eq!(parse(text), Ok(want), "{text:?}");
 }
 
-/// Every text must be refused with words that name what was expected.
+/// Every text must be refused with a message that names what was expected.
 #[track_caller]
 fn failure<T: Debug>(parse: impl Fn(&str) -> Result<T, Unexpected>, texts: &[&str]) {
     for text in texts {
@@ -241,7 +241,7 @@ fn processes_failure() {
 }
 
 proptest! {
-    /// Half of the texts are made of words the parsers look for.
+    /// Half of the texts consist of words the parsers look for.
     #[test]
     fn any_text_is_survived(text in prop_oneof![
         "\\PC{0,200}",

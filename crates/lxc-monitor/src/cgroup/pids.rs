@@ -1,9 +1,9 @@
-//! `pids.events`: how often the process limit stopped a container from starting another process.
+//! `pids.events`: how often the process limit kept a container from starting another process.
 //!
-//! Since Linux 6.11 version 2 counts at the group whose limit was hit and at those above it, and says so by a
-//! second file, `pids.events.local`. Before that, and in version 1 to this day, only the group of the process that
-//! wanted to fork counts; the container's own group then says 0 whatever happens inside, so the groups below it
-//! are summed up, which is done only where the container has a limit to hit.
+//! Since Linux 6.11 version 2 counts at the group whose limit was hit and at its ancestors, which the file
+//! `pids.events.local` indicates. Before that, and in version 1 until today, only the group of the forking process
+//! counts; the container's own group then says 0 whatever happens inside, so the groups below it are summed up, but
+//! only if the container has a limit.
 
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -26,7 +26,7 @@ pub(super) fn events_v2(
     events_of_members(files, &place.directory(), limit)
 }
 
-/// Sums the events of the groups up, where the container has a limit; `None` where nothing is counted.
+/// Sums up the events of the groups if the container has a limit; `None` if they are not counted.
 pub(super) fn events_of_members(
     files: &KeptFiles,
     group: &Path,
@@ -65,7 +65,7 @@ mod tests {
     use super::*;
     use crate::kept_files::HandleBudget;
 
-    /// A container's group and one inside it, each with what its `pids.events` says.
+    /// A container's group and one inside it, each with the content of its `pids.events`.
     #[track_caller]
     fn check(outer: &str, inner: &str, local: bool, limit: Option<u64>, want: Option<u64>) {
         let directory = tempfile::tempdir().unwrap();
@@ -80,7 +80,7 @@ mod tests {
         assert_eq!(events_v2(&files, group, &Ok(limit)), Ok(want.map(|max| PidsEvents { max })));
     }
 
-    /// A group of version 1 on the machine's own kernel; removed when dropped, with those in it.
+    /// A group of version 1 on the machine's own kernel; removed when dropped, with its children.
     struct RealGroup(PathBuf);
 
     impl RealGroup {
@@ -90,7 +90,7 @@ mod tests {
             std::fs::create_dir(&path).ok().map(|()| Self(path))
         }
 
-        /// Makes a group in it in which one process is refused another one.
+        /// Creates a group in it in which a fork is refused.
         fn with_refusal(&self, name: &str) {
             let inner = self.0.join(name);
             std::fs::create_dir(&inner).unwrap();
@@ -110,7 +110,7 @@ mod tests {
         }
     }
 
-    /// systemd removes the group of a service and makes another one: the directory has as many links as before.
+    /// systemd removes the group of a service and creates another one: the directory has the same number of links.
     #[test]
     fn the_group_that_came_for_another_counts_from_the_next_look_on() {
         let Some(group) = RealGroup::make() else {

@@ -1,5 +1,4 @@
-//! Walks a container's groups. The container makes the groups inside `ns` as it likes, so every walk is
-//! bounded.
+//! Walks a container's groups. The container creates groups inside `ns` freely, so every walk is bounded.
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -9,13 +8,13 @@ use super::parse;
 use crate::kept_files::KeptFiles;
 use crate::kernel_file::ReadError;
 
-/// More groups than any sensible container has; systemd makes some dozens.
+/// More groups than any sensible container has; systemd creates some dozens.
 const MAX_GROUPS: usize = 4096;
 
 /// Names of the groups directly below `directory`; none when it cannot be read.
 pub fn group_names(directory: &Path) -> Vec<String> {
     let Ok(entries) = std::fs::read_dir(directory) else { return Vec::new() };
-    // The type stands in the listing; only a link (`cpu` to `cpu,cpuacct`) needs a look at what it leads to.
+    // The listing has the type; only a link (`cpu` to `cpu,cpuacct`) must be followed.
     let is_group = |entry: &std::fs::DirEntry| {
         entry.file_type().is_ok_and(|kind| kind.is_dir() || (kind.is_symlink() && entry.path().is_dir()))
     };
@@ -35,7 +34,7 @@ pub(super) fn walk(files: &KeptFiles, group: &Path, mut visit: impl FnMut(&Path)
         let list = files.inner_directories(group, inner_groups);
         (list.len(), list)
     };
-    // Lists, each with how many of its groups wait.
+    // Lists of inner groups, each with how many of them are left to visit.
     let mut waiting = vec![inner(group)];
     while let Some((left, list)) = waiting.last_mut() {
         let Some(next) = left.checked_sub(1) else {
@@ -52,7 +51,7 @@ pub(super) fn walk(files: &KeptFiles, group: &Path, mut visit: impl FnMut(&Path)
     }
 }
 
-/// The groups directly in one, the one to be visited first at the end.
+/// The groups directly in one, with the next to visit at the end.
 fn inner_groups(group: &Path) -> Vec<PathBuf> {
     // `init.scope`, where systemd's init is, should come first.
     let mut names = group_names(group);
@@ -70,7 +69,7 @@ pub fn find_process(
     mut wanted: impl FnMut(u32) -> bool,
 ) -> Result<Option<u32>, ReadError> {
     let mut found = None;
-    // Says why, where nothing at all can be read; an inner group may vanish at any time.
+    // The reason, if nothing at all can be read; an inner group may vanish at any time.
     let mut trouble = None;
     walk(files, group, |inner| {
         match processes_of(files, inner) {
@@ -83,7 +82,7 @@ pub fn find_process(
     trouble.map_or(Ok(found), Err)
 }
 
-/// Whether a group, or one below it, has processes; `None` where that cannot be read.
+/// Whether a group, or one below it, has processes; `None` if that cannot be read.
 pub fn is_populated(files: &KeptFiles, group: &Path) -> Option<bool> {
     match files.parsed(group, "cgroup.events", parse::populated) {
         Ok(populated) => Some(populated),

@@ -33,7 +33,7 @@ impl Groups<'_> {
         Ok(self.files.parsed(&self.group(controller)?, name, parse)?)
     }
 
-    /// What is read at quiet looks, too.
+    /// Values that are read at quiet looks, too.
     fn read_at_each_look<T>(
         &self,
         controller: &str,
@@ -43,13 +43,13 @@ impl Groups<'_> {
         Ok(self.files.parsed_at_each_look(&self.group(controller)?, name, parse)?)
     }
 
-    /// Throttling, which goes on where a quota holds the container back.
+    /// Throttling, which can continue while a quota applies.
     fn throttling(&self) -> Reading<Throttling> {
         self.read_at_each_look("cpu", "cpu.stat", parse::throttling)
     }
 }
 
-/// Reads every file; what cannot be read costs only its own value.
+/// Reads every file; an unreadable one only affects its own value.
 pub(super) fn read(
     files: &KeptFiles,
     all: &ContainerGroups,
@@ -72,7 +72,7 @@ pub(super) fn read(
         let signs = Signs { cpu: &cpu, memory, limit_hits: limit_hits.as_ref().ok().copied() };
         if signs.show_quiet_since(last) {
             let mut sample = CgroupSample { cpu, ..last.clone() };
-            // Where there is a quota, periods may pass in which a container is held back and does not run.
+            // With a quota, a container can be throttled for whole periods without running.
             if !matches!(last.quota_cores, Ok(None)) {
                 sample.throttling = groups.throttling();
             }
@@ -104,7 +104,7 @@ pub(super) fn read(
     GroupLook { sample, pressure, depth: Depth::Full }
 }
 
-/// Memory with paging, and swap, which stand in one file; each may be understood without the other.
+/// Memory with paging, and swap, which are in one file; each may be readable without the other.
 fn memory_stat(groups: &Groups<'_>) -> (Reading<(MemoryUse, Paging)>, Reading<u64>) {
     let read = || -> Reading<_> {
         let group = groups.group("memory")?;
@@ -136,7 +136,7 @@ fn cpuset_cpus(groups: &Groups<'_>) -> Reading<Option<u32>> {
     }
 }
 
-/// Version 1 limits memory and swap together; what is left for swap alone is the difference.
+/// Version 1 limits memory and swap together; the limit for swap alone is the difference.
 fn swap_limit(groups: &Groups<'_>, memory_limit: &Reading<Option<u64>>) -> Reading<Option<u64>> {
     let group = groups.group("memory")?;
     let both = match groups.files.parsed(&group, "memory.memsw.limit_in_bytes", parse::limit_v1) {
@@ -155,8 +155,8 @@ fn no_swap_accounting() -> Missing {
     Missing::because("the kernel does not account swap (boot with swapaccount=1)")
 }
 
-/// `memory.failcnt` counts at the group whose limit was hit, which is the outer one. `oom_kill` counts only at
-/// the group of the process that was killed, so it is summed over the groups below.
+/// `memory.failcnt` counts at the group whose limit was hit, which is the outer one. `oom_kill` counts only at the
+/// group of the process that was killed, so it is summed up over the groups below.
 fn memory_events(groups: &Groups<'_>, limit_hits: Reading<u64>) -> Reading<MemoryEvents> {
     let max = limit_hits?;
     let mut oom_kill = None;
@@ -175,8 +175,8 @@ fn memory_events(groups: &Groups<'_>, limit_hits: Reading<u64>) -> Reading<Memor
     Ok(MemoryEvents { max, oom_kill, ..MemoryEvents::default() })
 }
 
-/// Since Linux 6.10 the throttling counters of version 1 are kept only where a throttle was ever set; the
-/// files then hold `Total 0` whatever was read or written. No device at all is thus not "no I/O".
+/// Since Linux 6.10 the throttling counters of version 1 are kept only if a throttle was ever set; otherwise the files
+/// hold `Total 0` whatever was read or written. So no device at all does not mean "no I/O".
 fn block_io(groups: &Groups<'_>, devices: &BlockDevices) -> Reading<BlockIo> {
     let group = groups.group("blkio")?;
     let text = |name| groups.files.parsed(&group, name, |text| Ok(text.to_owned()));

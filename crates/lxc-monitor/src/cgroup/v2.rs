@@ -10,7 +10,7 @@ use crate::kept_files::{KeptFiles, Place};
 use crate::kernel_file::{ReadError, Unexpected};
 use crate::sample::{CgroupSample, CpuTime, MemoryUse, Missing, Moment, Reading};
 
-/// Reads every file; what cannot be read costs only its own value.
+/// Reads every file; an unreadable one only affects its own value.
 pub(super) fn read(
     files: &KeptFiles,
     group: Group<'_>,
@@ -36,7 +36,7 @@ pub(super) fn read(
         files.parsed_at_each_look(group, "memory.events", parse::memory_events).map_err(Missing::from);
     let current = files.parsed_at_each_look(group, "memory.current", parse::number).map_err(Missing::from);
     if let Some(last) = last
-        // Every event is compared, not the limit's alone.
+        // Every event is compared, not only that of the limit.
         && memory_events == last.memory_events
     {
         let limit_hits = memory_events.as_ref().ok().map(|events| events.max);
@@ -75,12 +75,12 @@ pub(super) fn read(
     GroupLook { sample, pressure, depth: Depth::Full }
 }
 
-/// What a parser made of one part of a file.
+/// The result of parsing a part of a file.
 pub(super) fn understood<T>(place: &impl Place, name: &str, parsed: Result<T, Unexpected>) -> Reading<T> {
     parsed.map_err(|source| ReadError::Unexpected { path: place.directory().join(name), source }.into())
 }
 
-/// Runs `read` and tells the instant in its middle and how long it took.
+/// Runs `read`; returns also the time in its middle and its duration.
 pub(super) fn timed<T>(clock: impl Fn() -> Moment, read: impl FnOnce() -> T) -> (T, Moment, Duration) {
     let before = clock();
     let value = read();
@@ -89,7 +89,7 @@ pub(super) fn timed<T>(clock: impl Fn() -> Moment, read: impl FnOnce() -> T) -> 
     (value, Moment { since_boot: before.since_boot + took / 2, ..before }, took)
 }
 
-/// Parses a text that serves several values.
+/// Parses a text for several values.
 pub(crate) fn from_text<T>(
     path: &Path,
     text: &Reading<String>,
@@ -100,7 +100,7 @@ pub(crate) fn from_text<T>(
     parse(text).map_err(|source| unexpected(source).into())
 }
 
-/// A group without the controller's file is not confined by that controller.
+/// A group without the controller's file is not limited by that controller.
 pub(super) fn absent_means_none<T>(read: Result<Option<T>, ReadError>) -> Reading<Option<T>> {
     match read {
         Err(error) if error.is_gone() => Ok(None),
@@ -108,7 +108,7 @@ pub(super) fn absent_means_none<T>(read: Result<Option<T>, ReadError>) -> Readin
     }
 }
 
-/// Joins the total with its parts.
+/// Combines the total with its parts.
 pub(super) fn memory<T>(current: Reading<u64>, stat: &Reading<(MemoryUse, T)>) -> Reading<MemoryUse> {
     let (parts, _) = stat.as_ref().map_err(Clone::clone)?;
     Ok(MemoryUse { current: current?, ..*parts })

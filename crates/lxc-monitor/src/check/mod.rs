@@ -1,4 +1,4 @@
-//! `lxc-monitor check`: what can be read on this node, what cannot, why, and what to do about it.
+//! `lxc-monitor check`: what can be read on this node, what cannot, why, and how to fix it.
 
 mod privileges;
 mod probes;
@@ -22,68 +22,68 @@ use crate::kernel_gaps::{self, CgroupVersion, KernelGap};
 /// Time between the two measurements of each container.
 const BETWEEN_SAMPLES: Duration = Duration::from_millis(300);
 
-/// How a probe came out.
+/// The result of a probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
     /// It can be read.
     Ok,
-    /// Something is absent that can be done without.
+    /// Something that is not essential is absent.
     Note,
-    /// Nothing useful can be measured without it.
+    /// Without it nothing useful can be measured.
     Bad,
 }
 
-/// One thing that was looked at.
+/// One thing that was checked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Probe {
-    /// What.
+    /// Its name.
     pub name: &'static str,
-    /// How it came out.
+    /// The result.
     pub state: State,
     /// What was found.
     pub detail: String,
-    /// What to do about it.
+    /// How to fix it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fix: Option<String>,
 }
 
-/// A running container and what was measured of it.
+/// A running container and its measurements.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct MeasuredContainer {
     /// Its id.
     pub id: Vmid,
-    /// Everything, with the reasons for what is absent in `missing`.
+    /// Its record, with the reasons for absent values in `missing`.
     pub record: ContainerRecord,
 }
 
 /// Something the kernel does not count.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Lack {
-    /// What, and why.
+    /// The gap and its reason.
     #[serde(flatten)]
     pub gap: KernelGap,
-    /// The containers it is not counted for; none where it concerns the node.
+    /// The affected containers; empty if it concerns the node.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub containers: Vec<Vmid>,
 }
 
-/// Everything that was found.
+/// The result of all checks.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Report {
-    /// The node's name, where it is known.
+    /// The node's name, if known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub node: Option<String>,
-    /// What was looked at.
+    /// The probes.
     pub probes: Vec<Probe>,
-    /// Release of its kernel, where it is known.
+    /// Release of its kernel, if known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kernel: Option<String>,
-    /// What this kernel does not count, and whose it is not.
+    /// What this kernel does not count, and for whom.
     pub lacks: Vec<Lack>,
     /// The running containers.
     pub containers: Vec<MeasuredContainer>,
-    /// Containers that do not run.
+    /// Containers that are not running.
     pub stopped: Vec<Vmid>,
 }
 
@@ -108,7 +108,7 @@ impl Report {
     }
 }
 
-/// Looks at everything.
+/// Runs all checks.
 pub async fn run(config: &MonitorConfig) -> Report {
     let isolation = Isolation::new(1, 1);
     let pve = config.paths.pve.clone();
@@ -134,7 +134,7 @@ pub async fn run(config: &MonitorConfig) -> Report {
     Report { node, probes, kernel, lacks, containers, stopped: snapshot.summary.stopped_containers }
 }
 
-/// What the kernel does not count, each once.
+/// The kernel's gaps, each once.
 fn lacks(version: CgroupVersion, snapshot: &Snapshot) -> Vec<Lack> {
     let of_node = snapshot.summary.node.as_ref().map(kernel_gaps::of_node).unwrap_or_default();
     let mut lacks: Vec<Lack> = of_node.into_iter().map(|gap| Lack { gap, containers: Vec::new() }).collect();
@@ -149,7 +149,7 @@ fn lacks(version: CgroupVersion, snapshot: &Snapshot) -> Vec<Lack> {
     lacks
 }
 
-/// The report for programs.
+/// The report as JSON.
 pub fn json(report: &Report) -> String {
     let mut value = serde_json::json!(report);
     value["healthy"] = report.is_healthy().into();

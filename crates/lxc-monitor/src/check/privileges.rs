@@ -1,4 +1,4 @@
-//! What the program may read that not everybody may.
+//! Which privileged files the program can read.
 
 use rustix::thread::CapabilitySet;
 
@@ -12,12 +12,12 @@ const NAME: &str = "privileges";
 struct Need {
     capability: CapabilitySet,
     name: &'static str,
-    /// Whether only control groups of version 1 take it.
+    /// Whether only control groups of version 1 need it.
     only_v1: bool,
     costs: &'static str,
 }
 
-/// All there are; the shipped unit gives them to the monitor's user for these reasons.
+/// All of them; the shipped unit gives them to the monitor's user for these reasons.
 const NEEDS: [Need; 2] = [
     Need {
         capability: CapabilitySet::SYS_PTRACE,
@@ -33,7 +33,7 @@ const NEEDS: [Need; 2] = [
     },
 ];
 
-/// What this process lacks.
+/// The capabilities that this process lacks.
 pub(super) fn probe(hierarchy: Option<&Hierarchy>) -> Probe {
     let is_v1 = hierarchy.is_some_and(|hierarchy| hierarchy.cgroup_version() == CgroupVersion::V1);
     match rustix::thread::capabilities(None) {

@@ -1,4 +1,4 @@
-//! The things that are looked at, each with what to do when it is not as it should be.
+//! The probes, each with a fix for a bad result.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ use crate::kept_files::KeptFiles;
 use crate::kernel_gaps::CgroupVersion;
 use crate::procfs::Procfs;
 
-/// Looks at everything; what concerns single containers stands in their records.
+/// Runs all probes; anything about single containers is in their records.
 pub(super) fn all(
     config: &MonitorConfig,
     inventory: &Result<Inventory, String>,
@@ -235,7 +235,7 @@ fn block_devices(sys: &Path) -> Probe {
     }
 }
 
-/// Looks without opening: the file may be in use by the daemon.
+/// Without opening the file, which the daemon may be using.
 fn output(file: &Path) -> Probe {
     const NAME: &str = "metrics file";
     let shown = file.display();
@@ -261,7 +261,7 @@ fn output(file: &Path) -> Probe {
     }
 }
 
-/// Where the file is, or what will be made in its place, if the daemons that read it would believe it.
+/// The path of the file, or of what will be created instead, if the daemons that read it would trust it.
 fn trusted(file: &Path) -> Result<PathBuf, Distrust> {
     let believed = Believed::default();
     let place = trust::check_place(file, &believed)?;
@@ -272,7 +272,7 @@ fn trusted(file: &Path) -> Result<PathBuf, Distrust> {
     }
 }
 
-/// The first few of a list that may be long.
+/// The first few of a possibly long list.
 fn first_of(items: &[String]) -> String {
     const SHOWN: usize = 3;
     let rest = items.len().saturating_sub(SHOWN);

@@ -11,7 +11,7 @@ use super::{Lack, MeasuredContainer, Report, State};
 /// Width of the column with the names of the probes.
 const NAME_WIDTH: usize = 15;
 
-/// Lays the report out.
+/// Formats the report.
 pub fn table(report: &Report) -> String {
     let mut text = String::new();
     // Writing to a string cannot fail.
@@ -50,7 +50,7 @@ fn write_table(text: &mut String, report: &Report) -> std::fmt::Result {
     writeln!(text, "\n{verdict}")
 }
 
-/// What the kernel does not count, with the containers it holds for where not all of them.
+/// The kernel's gaps, with the affected containers unless all are.
 fn write_lacks(text: &mut String, report: &Report) -> std::fmt::Result {
     if report.lacks.is_empty() {
         return Ok(());
@@ -65,7 +65,7 @@ fn write_lacks(text: &mut String, report: &Report) -> std::fmt::Result {
     Ok(())
 }
 
-/// The containers something holds for; `None` where it is not one of containers.
+/// The affected containers; `None` if it does not concern containers.
 fn whose(containers: &[Vmid], of: usize) -> Option<String> {
     match containers.len() {
         0 => None,
@@ -104,7 +104,7 @@ fn of(used: Option<String>, limit: Option<String>, unit: &str) -> String {
     }
 }
 
-/// Fields that are absent, `pressure.cpu` and its like as one.
+/// Absent fields, with `pressure.cpu` and similar ones combined.
 fn absent_groups(record: &ContainerRecord) -> Vec<&str> {
     let mut groups: Vec<_> = record.missing.keys().map(group_of).collect();
     groups.dedup();
@@ -116,7 +116,7 @@ fn group_of(field: &str) -> &str {
     if of_filesystem { "filesystem" } else { field.split('.').next().unwrap_or(field) }
 }
 
-/// Each reason once, with the fields and the number of containers it holds for.
+/// Each reason once, with its fields and the number of containers.
 fn write_reasons(text: &mut String, containers: &[MeasuredContainer]) -> std::fmt::Result {
     let mut by_reason: BTreeMap<(&str, &str), Vec<String>> = BTreeMap::new();
     for MeasuredContainer { id, record } in containers {

@@ -1,11 +1,11 @@
-//! Serves what was measured to Prometheus.
+//! Exports the measurements to Prometheus.
 //!
-//! After each cycle the snapshot is published; a scrape writes the newest one as text. In the order in which it
-//! passes: the [`families`] and where their samples come from; the [`page`] that a scrape sees and the pieces it is
-//! written in, in one of the formats of [`lxc_autoscale_core::exposition`], which also serves it.
+//! After each cycle the snapshot is published; a scrape writes the newest one as text. In the order of a scrape: the
+//! [`families`] and the sources of their samples; the [`page`] that a scrape sees and the pieces in which it is
+//! written, in one of the formats of [`lxc_autoscale_core::exposition`], which also serves it.
 //!
 //! An absent measurement is an absent series, never zero. When the newest cycle is older than
-//! [`page::STALE_AFTER_INTERVALS`] intervals, every series but those of the monitor itself is absent.
+//! [`page::STALE_AFTER_INTERVALS`] intervals, only the series of the monitor itself remain.
 
 pub mod families;
 pub mod page;
@@ -21,11 +21,11 @@ use tokio::task::JoinHandle;
 use self::page::{Cycle, Page};
 use crate::clock;
 
-/// Where it is served.
+/// The address.
 ///
-/// Prometheus' list of exporter ports, 9100 to 9999, is full, and every number in it is another exporter's. This
-/// port lies outside of it, outside of what Proxmox, Ceph and Corosync listen on, and below the ports that Linux
-/// hands out to clients (32768 on).
+/// Prometheus' list of exporter ports, 9100 to 9999, is full, and every number in it belongs to another exporter. This
+/// port is outside of that range, not used by Proxmox, Ceph or Corosync, and below the ephemeral ports of Linux (32768
+/// on).
 pub type ExporterConfig = EndpointConfig<15104>;
 
 /// The exporter as the daemon sees it; it ends when this is dropped.
@@ -37,9 +37,9 @@ pub struct Exporter {
 }
 
 impl Exporter {
-    /// Begins to listen, if that is configured; must be called inside a tokio runtime.
+    /// Begins to listen, if configured; must be called inside a tokio runtime.
     ///
-    /// That it cannot listen is logged and tried again: measuring matters more than being scraped.
+    /// A failure is logged and retried: measuring matters more than being scraped.
     pub fn start(config: &ExporterConfig, interval: Duration) -> Self {
         let page = Page::empty(Timestamp::now(), interval);
         let (page, newest_page) = watch::channel(Arc::new(page));
@@ -48,7 +48,7 @@ impl Exporter {
         Self { settings, page, server }
     }
 
-    /// Takes new settings; where it listens changes only if they say so.
+    /// Applies new settings; the address changes only if they say so.
     pub fn reconfigure(&mut self, config: &ExporterConfig) {
         self.settings.send_if_modified(|settings| {
             let is_changed = settings != config;
@@ -57,11 +57,11 @@ impl Exporter {
         });
     }
 
-    /// Takes a cycle that has just ended.
+    /// Publishes a cycle that has just ended.
     pub fn publish(&mut self, cycle: Cycle) {
         let mut page = self.page.borrow().after(cycle, clock::now().since_boot);
         if !self.settings.borrow().enabled {
-            // Nobody can ask for it, so it need not be kept.
+            // Nobody can request it, so it need not be kept.
             page.snapshot = None;
         }
         self.page.send_replace(Arc::new(page));

@@ -1,4 +1,4 @@
-//! What a scrape sees, and writing it piece by piece.
+//! The content of a scrape, written piece by piece.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -12,21 +12,21 @@ use lxc_autoscale_core::{ErrorChain, Vmid, own_process};
 use super::families::{self, Family, MonitorState, NewestCycle, Source};
 use crate::clock;
 
-/// A snapshot is the present for this many intervals after its cycle ended.
+/// A snapshot is fresh for this many intervals after the end of its cycle,
 pub const STALE_AFTER_INTERVALS: u32 = 3;
-/// But at least for this long, so that a short interval does not make every delay a gap.
+/// but at least for this long, so that a short interval does not turn every delay into a gap.
 const LEAST_STALE_AFTER: Duration = Duration::from_secs(5);
-/// A piece of the exposition is handed on when it has grown to this size.
+/// Size at which a piece of the exposition is passed on.
 const PIECE_BYTES: usize = 16 << 10;
 
-/// What the newest cycle gave.
+/// The result of the newest cycle.
 #[derive(Clone, Debug)]
 pub struct Page {
     /// The newest snapshot; absent before the first cycle.
     pub snapshot: Option<Served>,
-    /// When its cycle ended, as time since boot: the wall clock may be set.
+    /// The end of its cycle, as time since boot: the wall clock may be set.
     pub ended_since_boot: Duration,
-    /// The monitor itself, but for what is read at the scrape.
+    /// The monitor itself, without values read at the scrape.
     pub monitor: MonitorState,
 }
 
@@ -71,7 +71,7 @@ impl Page {
         since_boot.saturating_sub(self.ended_since_boot)
     }
 
-    /// Whether the newest snapshot tells the present.
+    /// Whether the newest snapshot is fresh.
     pub fn is_fresh(&self, since_boot: Duration) -> bool {
         let limit = (self.monitor.interval * STALE_AFTER_INTERVALS).max(LEAST_STALE_AFTER);
         self.snapshot.is_some() && self.age(since_boot) <= limit
@@ -95,12 +95,12 @@ impl endpoint::Page for Page {
     }
 }
 
-/// Where a snapshot is that is served.
+/// Where an exported snapshot is kept.
 #[derive(Clone, Debug)]
 pub enum Served {
     /// In memory.
     InMemory(Arc<Snapshot>),
-    /// In a file, because it is large and nobody may ever ask for it.
+    /// In a file, because it is large and may never be requested.
     Stored(Arc<Stored>),
 }
 
@@ -108,12 +108,12 @@ pub enum Served {
 #[derive(Debug)]
 pub struct Stored {
     record: Arc<KeptRecord>,
-    /// It, while somebody is being served with it: it is read once for all who ask at the same time.
+    /// The snapshot, while it is being served: it is read once for all concurrent scrapes.
     read: Mutex<Weak<Snapshot>>,
 }
 
 impl Served {
-    /// The snapshot; `None`, with a word in the log, when it cannot be read back.
+    /// The snapshot; `None`, with a log line, when it cannot be read back.
     fn snapshot(&self) -> Option<Arc<Snapshot>> {
         let stored = match self {
             Self::InMemory(snapshot) => return Some(Arc::clone(snapshot)),
@@ -140,34 +140,34 @@ impl Served {
 /// A cycle that has just ended.
 #[derive(Clone, Debug)]
 pub struct Cycle {
-    /// What was measured.
+    /// The snapshot.
     pub snapshot: Arc<Snapshot>,
-    /// What gives it back when it is asked for, if it need not be kept.
+    /// A stored copy, if it need not be kept in memory.
     pub kept: Option<Arc<KeptRecord>>,
-    /// Whether it stands in the metrics file.
+    /// Whether it is in the metrics file.
     pub is_written: bool,
-    /// Time from cycle to cycle, as configured now.
+    /// The configured time between cycles.
     pub interval: Duration,
 }
 
-/// An exposition that is being written.
+/// An exposition being written.
 ///
-/// It holds on to one snapshot, so what a slow reader gets is of one cycle whatever is measured meanwhile.
+/// It holds one snapshot, so a slow reader gets data of one cycle whatever is measured meanwhile.
 #[derive(Debug)]
 pub struct Exposition {
     format: Format,
     monitor: MonitorState,
-    /// Absent when it is no longer, or not yet, the present.
+    /// Absent if it is not fresh.
     snapshot: Option<Arc<Snapshot>>,
     family: usize,
-    /// The last container that was written of this family.
+    /// The last container written of this family.
     after: Option<Vmid>,
     has_heading: bool,
     has_ended: bool,
 }
 
 impl Exposition {
-    /// Begins to write `page` as it is at `since_boot`; `cpu_time` is what the monitor has used until then.
+    /// Begins to write `page` as of `since_boot`; `cpu_time` is the monitor's CPU time until then.
     pub fn begin(page: &Page, format: Format, since_boot: Duration, cpu_time: Duration) -> Self {
         Self {
             format,
@@ -180,7 +180,7 @@ impl Exposition {
         }
     }
 
-    /// The next piece; `None` when all is written.
+    /// The next piece; `None` at the end.
     fn next_piece(&mut self) -> Option<String> {
         if self.has_ended {
             return None;
@@ -201,7 +201,7 @@ impl Exposition {
         (!out.is_empty()).then_some(out)
     }
 
-    /// Writes a family, or as much of it as makes a piece; tells whether it is complete.
+    /// Writes a family, or as much of it as fits into a piece; returns whether it is complete.
     fn write(&mut self, family: &'static Family, out: &mut String) -> bool {
         let snapshot = self.snapshot.clone();
         let node = snapshot.as_ref().and_then(|snapshot| snapshot.summary.node.as_ref());
@@ -229,7 +229,7 @@ impl Exposition {
         true
     }
 
-    /// Goes on with the containers of a family until they end or the piece is full.
+    /// Continues with the containers of a family until they end or the piece is full.
     fn write_containers(
         &mut self,
         snapshot: &Snapshot,

@@ -85,7 +85,7 @@ fn cycles_and_failures_add_up() {
     assert!(text.contains("\nlxc_monitor_write_failures_total 1\n"), "{text}");
 }
 
-/// A large snapshot is served from where it was written, once read for all who ask at the same time.
+/// A large snapshot is served from its file, read once for all concurrent scrapes.
 #[test]
 fn what_is_served_from_a_file_is_what_was_measured() {
     let directory = tempfile::tempdir().unwrap();
@@ -105,7 +105,7 @@ fn what_is_served_from_a_file_is_what_was_measured() {
     assert_eq!(pieces(&page, ENDED).concat(), pieces(&in_memory, ENDED).concat());
 }
 
-/// Memory does not grow with the number of containers, and no series is lost or doubled where a piece ends.
+/// Memory does not grow with the number of containers, and no series is lost or duplicated at the end of a piece.
 #[test]
 fn many_containers_come_in_small_pieces() {
     let pieces = pieces(&page(1000, INTERVAL), ENDED);

@@ -1,4 +1,4 @@
-//! The exposition as a whole, held to the fields of a snapshot, to golden files and to the documentation.
+//! The exposition as a whole, compared with the fields of a snapshot, with golden files and with the documentation.
 
 mod complete;
 
@@ -15,11 +15,11 @@ use self::complete::missing_fields;
 use super::families;
 use super::page::{Cycle, Exposition, Page};
 
-/// A snapshot in which one container and the node have every field there is, one container has hostile names,
-/// and one has nothing.
+/// A snapshot in which one container and the node have every possible field, one container has hostile names, and one
+/// has nothing.
 const FULL: &str = include_str!("testdata/full.json");
 
-/// Numbers that are not served, each with the reason; `*` stands for any name.
+/// Numbers that are not exported, each with the reason; `*` stands for any name.
 const NOT_SERVED: &[(&str, &str)] = &[
     ("*.pressure.*.*.avg10", "rate() of the stall time gives the average of any window"),
     ("*.pressure.*.*.avg60", "the same"),
@@ -82,7 +82,7 @@ fn is_listed(path: &str, pattern: &str) -> bool {
         && path.iter().zip(pattern).all(|(part, pattern)| pattern == "*" || *part == pattern)
 }
 
-/// A field that is new in a snapshot must be given a value there, and then be served or be listed.
+/// A new field of a snapshot must be given a value there, and then be exported or be listed.
 #[test]
 fn every_number_of_a_snapshot_is_served_or_has_a_reason_not_to_be() {
     assert_eq!(missing_fields::<Snapshot>(&full(), &["105", "106"]), [""; 0], "fields without a value");
@@ -106,7 +106,7 @@ fn every_number_of_a_snapshot_is_served_or_has_a_reason_not_to_be() {
     assert_eq!(used.len(), NOT_SERVED.len(), "reasons for fields that do not exist: {used:?}");
 }
 
-/// What is missing is not zero: taking a number away only takes series away.
+/// A missing value is not zero: removing a number only removes series.
 #[test]
 fn an_absent_number_is_an_absent_series() {
     let text = render(&page(full()), Format::Plain);
@@ -119,13 +119,13 @@ fn an_absent_number_is_an_absent_series() {
         let (parent, key) = pointer.rsplit_once('/').unwrap();
         let Some(parent) = changed.pointer_mut(parent).unwrap().as_object_mut() else { continue };
         parent.remove(key);
-        // Some fields are required, and an id is no measurement.
+        // Some fields are required, and an id is not a measurement.
         if serde_json::from_value::<Snapshot>(changed.clone()).is_err() || key == "container" {
             continue;
         }
         let text = render(&page(changed), Format::Plain);
         let new: Vec<_> = text.lines().filter(|line| !original.contains(line)).collect();
-        // What the configuration does not name has a meaning of its own.
+        // A key missing from the configuration has a meaning of its own.
         assert!(new.is_empty(), "without `{path}`: {new:?}");
         n_taken += 1;
     }

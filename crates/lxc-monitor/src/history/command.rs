@@ -30,7 +30,7 @@ pub struct ImportArgs {
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub enum HistoryCommandError {
-    /// Nothing can be shown.
+    /// The history cannot be shown.
     #[error(transparent)]
     Show(#[from] ShowError),
     /// The import ended early.
@@ -48,7 +48,7 @@ pub enum HistoryCommandError {
 pub fn show(config: &HistoryConfig, args: &HistoryArgs) -> Result<(), HistoryCommandError> {
     let shown = show::run(config, args, Timestamp::now(), &TimeZone::system())?;
     if let Some(warning) = shown.warning {
-        // There is nobody left to tell when standard error is closed.
+        // When standard error is closed, nothing can be reported.
         let _ = writeln!(io::stderr(), "lxc-monitor: {warning}");
     }
     print(&shown.text)

@@ -12,11 +12,11 @@ use serde::Deserialize;
 pub struct HistoryConfig {
     /// Whether it is written.
     pub enabled: bool,
-    /// The database.
+    /// The database file.
     pub file: PathBuf,
-    /// Its size at which the oldest of the finest tier is dropped, in MiB.
+    /// Size at which the oldest data of the finest tier is dropped, in MiB.
     pub max_size_mib: u64,
-    /// Days with measurements of which the roll-ups of one minute are kept.
+    /// Days with measurements for which roll-ups of one minute are kept.
     pub keep_1m_days: u64,
     /// The same for five minutes.
     pub keep_5m_days: u64,
@@ -38,7 +38,7 @@ impl Default for HistoryConfig {
 }
 
 impl HistoryConfig {
-    /// Checks what the types cannot say.
+    /// Checks rules beyond the types.
     ///
     /// # Errors
     /// [`BrokenRule`], with the key.
@@ -58,19 +58,19 @@ impl HistoryConfig {
         BrokenRule::unless(ordered, "history.keep_5m_days", "must be from keep_1m_days to keep_1h_days")
     }
 
-    /// Chunks of a tier that are kept.
+    /// Number of chunks kept of a tier.
     pub(super) fn chunks_kept(&self, tier: Tier) -> i64 {
         let days = match tier {
             Tier::Minute => self.keep_1m_days,
             Tier::FiveMinutes => self.keep_5m_days,
             Tier::Hour => self.keep_1h_days,
         };
-        // The one being filled comes on top, and the one that a day begins in the middle of.
+        // Plus the one being filled, and the one in which the first day begins.
         let days_ms = i64::try_from(days).unwrap_or(i64::MAX / 86_400_000) * 86_400_000;
         (days_ms + tier.chunk_ms() - 1) / tier.chunk_ms() + 2
     }
 
-    /// The bound of the file, in bytes.
+    /// The maximum size of the file, in bytes.
     pub(super) fn max_bytes(&self) -> u64 {
         self.max_size_mib << 20
     }

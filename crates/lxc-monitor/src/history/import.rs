@@ -1,18 +1,18 @@
-//! `lxc-monitor import FILE`: what other metrics files hold becomes history.
+//! `lxc-monitor import FILE`: imports other metrics files into the history.
 //!
-//! ## What is taken of a file of the Python original
+//! ## What is imported from a file of the Python original
 //!
-//! Only what is true: network traffic, swap and the root filesystem in use, and memory as what it is, charged
+//! Only what is true: network traffic, swap and the root filesystem in use, and memory under its real meaning, charged
 //! memory without all page cache (`memory_without_cache`). Left out are `cpu_usage_percent` (the mean since boot in its
 //! first releases, and nothing in the file says which release wrote it), `process_count` (it counts processes, not
-//! tasks, its own among them), `io_stats` (devices are left out or counted twice, and a container on LVM reads
-//! zero), and `swap_total_mb` (the node's, not the container's, where lxcfs does not limit it).
+//! tasks, including its own), `io_stats` (devices are left out or counted twice, and a container on LVM reads zero),
+//! and `swap_total_mb` (the node's, not the container's, if lxcfs does not limit it).
 //!
 //! ## Its local times
 //!
-//! They carry no offset and are read in the time zone of this machine, or the one that is given. In the hour that comes
-//! twice when summer time ends, a time that is not after the one before it belongs to the second pass; an hour
-//! that does not exist is read with the offset before the change.
+//! They have no offset and are read in the time zone of this machine, or the given one. In the hour that occurs twice
+//! when summer time ends, a time that is not after the one before belongs to the second pass; an hour that does not
+//! exist is read with the offset before the change.
 
 pub mod original;
 pub mod scan;
@@ -32,12 +32,12 @@ use super::store::{SampledCycle, Store, StoreError};
 use original::LocalTimes;
 use scan::{Element, Scanner};
 
-/// Cycles that are written in one transaction.
+/// Cycles per transaction.
 const BATCH: usize = 64;
-/// Damaged places that are named.
+/// Most damaged places that are listed.
 const MOST_NAMED: usize = 10;
 
-/// Why an import ended early; what was imported before stands, and the same command goes on from there.
+/// Why an import ended early; the part imported before remains, and the same command continues from there.
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
     /// The file.
@@ -57,7 +57,7 @@ pub enum ImportError {
     /// The time zone.
     #[error("there is no time zone `{name}`; write one such as Europe/Rome")]
     TimeZone {
-        /// What was asked for.
+        /// The requested zone.
         name: String,
     },
     /// The history.
@@ -65,12 +65,12 @@ pub enum ImportError {
     Store(#[from] StoreError),
 }
 
-/// What an import did.
+/// The result of an import.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
     /// Snapshots that were read.
     pub snapshots: u64,
-    /// Of those, by the Python original.
+    /// Number of those by the Python original.
     pub of_the_original: u64,
     /// Places that could not be read.
     pub damaged: u64,
@@ -80,11 +80,11 @@ pub struct Report {
     pub range_ms: Option<(i64, i64)>,
     /// Roll-ups that are new.
     pub roll_ups: u64,
-    /// Blocks of samples that were written; those of a time that is rolled up already may change nothing.
+    /// New blocks of samples; those of a time that is already rolled up may change nothing.
     pub new_frames: u64,
 }
 
-/// Imports a file into the history; a second time, it changes nothing.
+/// Imports a file into the history; repeating it changes nothing.
 ///
 /// # Errors
 /// [`ImportError`].
@@ -189,7 +189,7 @@ impl Import {
     fn finish(&mut self, now_ms: i64) -> Result<(), StoreError> {
         self.flush()?;
         self.compact(now_ms)?;
-        // What is rolled up is counted as such.
+        // What was rolled up is counted as such.
         if self.store.newest_ms()?.is_none() {
             self.report.new_frames = 0;
         }

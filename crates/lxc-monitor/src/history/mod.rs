@@ -1,9 +1,8 @@
-//! The history: roll-ups of what was measured, kept for days to years in one SQLite file.
+//! The history: roll-ups of the measurements, kept for days to years in one SQLite file.
 //!
-//! A snapshot becomes levels and counters ([`readings`], pure), those become samples and wait for a thread
-//! (`writer`), which writes them, rolls them up and keeps the file in its bounds (`store`). What it lacks it reads
-//! from the metrics file. `lxc-monitor history` shows it ([`show`]), `lxc-monitor import` adds what
-//! other files hold ([`import`]); both are called by [`command`].
+//! A snapshot becomes levels and counters ([`readings`], pure), those become samples for a thread (`writer`), which
+//! writes them, rolls them up and bounds the file (`store`). Missing data is read from the metrics file. `lxc-monitor
+//! history` shows it ([`show`]), `lxc-monitor import` adds other files ([`import`]); both are called by [`command`].
 
 pub mod command;
 mod config;

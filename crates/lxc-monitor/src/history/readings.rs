@@ -1,8 +1,8 @@
-//! What the history takes from a snapshot, and the rates it makes of counters.
+//! The values that the history takes from a snapshot, and the rates of its counters.
 //!
 //! Pure. A rate is that between two snapshots of the same run of a container: absent after a restart, when a counter
-//! went back, when the clock was set in between, and over more than `LONGEST_SPAN_SECONDS`. Events (OOM kills and the
-//! like) are counted over any span, and after a restart from zero, so that none is lost; one whose counter went back
+//! went back, when the clock was set in between, and over more than `LONGEST_SPAN_SECONDS`. Events (OOM kills and
+//! similar) are counted over any span, and after a restart from zero, so that none is lost; one whose counter went back
 //! without a restart is absent.
 
 use lxc_autoscale_core::Run;
@@ -10,13 +10,13 @@ use lxc_autoscale_core::history_store::bucket::Codes;
 use lxc_autoscale_core::history_store::{Kind, Metric, Series};
 use lxc_autoscale_core::snapshot::{ContainerRecord, NodeRecord, Pressure, PressureSet, Snapshot};
 
-/// A mean over more than this says nothing about a bucket; the longest interval that can be set is half of it.
+/// A mean over a longer time says nothing about a bucket; the longest configurable interval is half of it.
 const LONGEST_SPAN_SECONDS: f64 = 7200.0;
 const SHORTEST_SPAN_SECONDS: f64 = 0.01;
-/// As in [`usage`](crate::usage): a wall clock that moves apart from the uptime by this much was set.
+/// As in [`usage`](crate::usage): a wall clock that deviates from the uptime by this much was set.
 const CLOCK_STEP_SECONDS: f64 = 0.5;
 
-/// Counters, with what one count per second is in the metric's unit.
+/// Counters, with the value of one count per second in the metric's unit.
 const COUNTERS: [(Metric, f64); 21] = [
     // Sectors of 512 bytes.
     (Metric::IoRead, 512.0),
@@ -43,31 +43,31 @@ const COUNTERS: [(Metric, f64); 21] = [
     (Metric::MemoryHighEvents, 1.0),
 ];
 
-/// What one snapshot says.
+/// The values of one snapshot.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Cycle {
     /// When the cycle began, in milliseconds since the epoch.
     pub at_ms: i64,
-    /// Each series, in ascending order, with its name where it has one.
+    /// Each series, in ascending order, with its name if it has one.
     pub series: Vec<(Series, Option<Box<str>>, Readings)>,
 }
 
-/// What a snapshot says of one series.
+/// The values of one series in a snapshot.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Readings {
     /// When it was sampled, in milliseconds since the epoch.
     pub at_ms: i64,
-    /// How long the container and the node had run then, as far as that is known.
+    /// How long the container and the node had been running, as far as known.
     pub run: Run,
-    /// What needs no previous snapshot.
+    /// Values that do not depend on the previous snapshot.
     pub levels: Codes,
     counters: Counters,
 }
 
-/// The counters of a series, by place in [`COUNTERS`].
+/// The counters of a series, by index in [`COUNTERS`].
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Counters {
-    /// A bit for each that is known.
+    /// A bit for each known one.
     known: u32,
     values: [u64; COUNTERS.len()],
 }
@@ -78,7 +78,7 @@ impl Counters {
         self.values[place] = value.unwrap_or(0);
     }
 
-    /// Each, where it is known.
+    /// Each counter, if known.
     fn iter(&self) -> impl Iterator<Item = Option<u64>> + '_ {
         self.values
             .iter()
@@ -88,13 +88,13 @@ impl Counters {
 }
 
 impl Readings {
-    /// Nothing known.
+    /// Without any values.
     pub fn empty(at_ms: i64) -> Self {
         let run = Run { at_seconds: at_ms as f64 / 1e3, node_uptime_seconds: None, uptime_seconds: None };
         Self { at_ms, run, levels: Codes::NONE, counters: Counters::default() }
     }
 
-    /// Takes a counter.
+    /// Sets a counter.
     pub fn count(&mut self, metric: Metric, value: Option<u64>) {
         if let Some(place) = COUNTERS.iter().position(|(counter, _)| *counter == metric) {
             self.counters.set(place, value);
@@ -202,13 +202,13 @@ fn node(at_ms: i64, record: &NodeRecord, containers: usize) -> Readings {
     readings
 }
 
-/// Makes samples of cycles; keeps of each series what the next rate needs, in ascending order.
+/// Computes samples of cycles; keeps the state of each series that the next rate needs, in ascending order.
 #[derive(Debug, Default)]
 pub struct Rates {
     previous: Vec<(Series, Last)>,
 }
 
-/// What the next rates need of the readings of a series.
+/// The state of a series for the next rates.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Last {
     at_ms: i64,
@@ -261,7 +261,7 @@ fn sample(previous: Option<&Last>, now: &Readings) -> Codes {
         let (Some(before), Some(after)) = (before, after) else { continue };
         let increase = if restarted { None } else { after.checked_sub(before) };
         let value = match metric.kind() {
-            // What happened since a restart is all that the new counter has.
+            // The new counter has everything that happened since the restart.
             Kind::Events if restarted => Some(after as f64),
             Kind::Events => increase.map(|increase| increase as f64),
             _ => increase.zip(elapsed).map(|(increase, elapsed)| scale * increase as f64 / elapsed),
@@ -272,7 +272,7 @@ fn sample(previous: Option<&Last>, now: &Readings) -> Codes {
     codes
 }
 
-/// The time a rate is over, if it is one of the same run and the clock was not set.
+/// The time of a rate, if it is within one run and the clock was not set.
 fn elapsed_seconds(previous: &Last, now: &Readings, wall_seconds: f64) -> Option<f64> {
     let of_node = previous.run.node_uptime_seconds.zip(now.run.node_uptime_seconds);
     let uptimes = of_node.or_else(|| previous.run.uptime_seconds.zip(now.run.uptime_seconds));

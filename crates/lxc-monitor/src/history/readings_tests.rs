@@ -11,13 +11,13 @@ fn reading(at_seconds: f64, uptime: Option<f64>, rx: u64, oom_kills: u64) -> Rea
     readings
 }
 
-/// The same on a node that has run for so long.
+/// The same on a node with this uptime.
 fn on_node(node_uptime: f64, mut reading: Readings) -> Readings {
     reading.run.node_uptime_seconds = Some(node_uptime);
     reading
 }
 
-/// The network rate and the OOM kills that two readings give.
+/// The network rate and the OOM kills between two readings.
 #[track_caller]
 fn check(before: &Readings, now: &Readings, want_rate: Option<f64>, want_kills: Option<f64>) {
     let codes = sample(Some(&Last::of(before)), now);
@@ -34,7 +34,7 @@ fn a_rate_is_one_of_the_same_run_and_the_same_clock() {
     let before = reading(0.0, Some(1000.0), 1_600_000, 1);
     check(&before, &reading(60.0, Some(1060.0), 1_600_000 + 96_000, 1), Some(1600.0), Some(0.0));
     check(&before, &reading(60.0, None, 1_600_000, 3), Some(0.0), Some(2.0));
-    // A restart: the counter began anew, and so did the kills.
+    // A restart: both counters started anew.
     check(&before, &reading(60.0, Some(30.0), 5000, 2), None, Some(2.0));
     // A restart that the counter does not show.
     check(&before, &reading(60.0, Some(30.0), 9_000_000, 4), None, Some(4.0));
@@ -49,7 +49,7 @@ fn a_rate_is_one_of_the_same_run_and_the_same_clock() {
     check(&before, &on_node(5000.0, reading(0.0, Some(1000.0), 1_700_000, 1)), None, Some(0.0));
 }
 
-/// A container that is started again while it is young is up for longer than it was, and its counters may be higher.
+/// A restarted container can soon have a longer uptime than before, and higher counters.
 #[test]
 fn no_kill_of_a_young_container_is_lost_with_its_restart() {
     let before = on_node(5000.0, reading(0.0, Some(10.0), 1000, 1));
@@ -71,7 +71,7 @@ fn the_rates_of_the_node_are_absent_when_the_clock_was_set() {
         );
         Cycle::from(&serde_json::from_str::<Snapshot>(&text).unwrap())
     };
-    // Of 60 s it was stalled for 30; the clock goes on, and is set back and ahead by half a minute.
+    // Of 60 s it was stalled for 30; the clock continues, or is set back or ahead by half a minute.
     for (at_seconds, want) in [(60, Some(50.0)), (30, None), (90, None)] {
         let mut rates = Rates::default();
         rates.samples(&stalled(0, 1000.0, 0));
@@ -84,7 +84,7 @@ fn the_rates_of_the_node_are_absent_when_the_clock_was_set() {
     }
 }
 
-/// What is kept for the next rates is most of what the history takes of memory: some hundred bytes a container.
+/// The state for the next rates is most of the history's memory: some hundred bytes per container.
 #[test]
 fn little_is_kept_of_a_series_and_series_come_and_go() {
     assert!(size_of::<(Series, Last)>() <= 240, "{} bytes", size_of::<(Series, Last)>());
@@ -104,7 +104,7 @@ fn little_is_kept_of_a_series_and_series_come_and_go() {
     assert_eq!(ids_with_a_rate(0, &[0, 105, 200]), [0; 0]);
     assert_eq!(ids_with_a_rate(60, &[0, 104, 105]), [0, 105]);
     assert_eq!(ids_with_a_rate(120, &[0, 104, 200]), [0, 104, 200]);
-    // A day later nothing is known of any.
+    // A day later there is no state of any of them.
     assert_eq!(ids_with_a_rate(100_000, &[104]), [0; 0]);
     assert_eq!(ids_with_a_rate(100_060, &[104, 105]), [104]);
 }

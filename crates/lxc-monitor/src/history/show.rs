@@ -42,7 +42,7 @@ pub struct HistoryArgs {
     pub all: bool,
 }
 
-/// Why nothing can be shown.
+/// Why the history cannot be shown.
 #[derive(Debug, thiserror::Error)]
 pub enum ShowError {
     /// Nothing was ever recorded.
@@ -51,40 +51,40 @@ pub enum ShowError {
         /// The database.
         path: PathBuf,
     },
-    /// No such series.
+    /// There is no such series.
     #[error("the history knows no container `{id}`{}", did_you_mean(nearest.as_deref()))]
     UnknownSeries {
-        /// What was asked for.
+        /// The requested id.
         id: String,
-        /// What may have been meant.
+        /// The most similar id.
         nearest: Option<String>,
     },
-    /// No such metric.
+    /// There is no such metric.
     #[error("there is no metric `{name}`{}; `--metric list` lists all", did_you_mean(nearest.as_deref()))]
     UnknownMetric {
-        /// What was asked for.
+        /// The requested name.
         name: String,
-        /// What may have been meant.
+        /// The most similar name.
         nearest: Option<String>,
     },
-    /// It is measured of other series.
+    /// Only other series have the metric.
     #[error(
         "`{name}` is not measured of {}{}; `history {series} --metric list` lists what is",
         if *series == Series::NODE { "the node" } else { "a container" },
         did_you_mean(nearest.as_deref())
     )]
     NotOfSeries {
-        /// What was asked for.
+        /// The requested name.
         name: String,
-        /// Of which.
+        /// The series.
         series: Series,
-        /// What may have been meant.
+        /// The most similar name.
         nearest: Option<String>,
     },
-    /// No moment.
+    /// A time is invalid.
     #[error(transparent)]
     Moment(#[from] InvalidMoment),
-    /// The stretch of time is empty.
+    /// The period is empty.
     #[error("`--until` is not after `--since`")]
     Order,
     /// The database.
@@ -96,7 +96,7 @@ fn did_you_mean(nearest: Option<&str>) -> String {
     nearest.map(|nearest| format!("; did you mean `{nearest}`?")).unwrap_or_default()
 }
 
-/// What is shown.
+/// The data to show.
 #[derive(Clone, Debug)]
 struct Extract {
     series: SeriesInfo,
@@ -107,7 +107,7 @@ struct Extract {
     points: Vec<lxc_autoscale_core::history_store::Point>,
 }
 
-/// What is printed, and what is to be said beside it.
+/// The output, and a warning.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shown {
     /// For standard output.
@@ -116,10 +116,10 @@ pub struct Shown {
     pub warning: Option<String>,
 }
 
-/// Makes the text that was asked for.
+/// Produces the requested text.
 ///
 /// # Errors
-/// [`ShowError`], with the nearest thing that exists.
+/// [`ShowError`], with the most similar existing name.
 pub fn run(
     config: &HistoryConfig,
     args: &HistoryArgs,
@@ -130,7 +130,7 @@ pub fn run(
         let is_listed = |metric: Metric| match args.id.as_deref() {
             None => true,
             Some(id) if id == Series::NODE.to_string() => metric.is_of(Series::NODE),
-            // Every container has the same.
+            // Every container has the same metrics.
             Some(_) => metric.is_of(Series::from_raw(1)),
         };
         return Ok(Shown { text: render::metrics(is_listed), warning: None });
@@ -154,7 +154,7 @@ pub fn run(
     let from_ms = when::moment(&args.since, now, zone)?;
     let to_ms = match &args.until {
         Some(until) => when::moment(until, now, zone)?,
-        // What begins this very millisecond is over.
+        // A roll-up that begins this very millisecond counts as past.
         None => now.as_millisecond() + 1,
     };
     if to_ms <= from_ms {
@@ -164,7 +164,7 @@ pub fn run(
         Some(tier) => tier,
         None => reader.automatic_tier(from_ms, to_ms)?,
     };
-    // The first bucket is the one that covers the begin.
+    // The first bucket is the one that contains the beginning.
     let found = reader.read(series.series, metric, tier, tier.bucket_start(from_ms), to_ms)?;
     let extract = Extract { series, metric, tier, from_ms, to_ms, points: found.points };
     let text = if args.json {
@@ -191,7 +191,7 @@ fn find_series(id: &str, known: &[SeriesInfo]) -> Result<SeriesInfo, ShowError> 
     if let Some(info) = known.iter().find(|info| shown(info) == id) {
         return Ok(info.clone());
     }
-    // Two containers may have one name; then it names neither.
+    // If two containers have the same name, it identifies neither.
     let mut of_name = known.iter().filter(|info| info.series != Series::NODE && info.name == id);
     if let (Some(info), None) = (of_name.next(), of_name.next()) {
         return Ok(info.clone());

@@ -1,16 +1,16 @@
 //! The database, opened for writing.
 //!
-//! ## How it stays whole
+//! ## Consistency
 //!
-//! A frame of samples is one transaction. When a window of four hours is over, its samples are rolled up shard by
-//! shard, one transaction each, and deleted afterwards; a process that dies in between does the same again, and the
-//! same samples again change nothing ([`chunk::merge`]). The write-ahead log makes each transaction all or nothing; a power
-//! failure may cost the last ones, which come back from the metrics file.
+//! A frame of samples is one transaction. After the end of a window of four hours, its samples are rolled up shard by
+//! shard, one transaction each, and then deleted; a process that dies in between repeats that, and the same samples
+//! again change nothing ([`chunk::merge`]). The write-ahead log makes transactions atomic; a power failure may cost the
+//! last ones, which are restored from the metrics file.
 //!
-//! ## How it stays small
+//! ## Size
 //!
-//! Chunks end by age, counted in time with measurements, so that a clock that jumps ahead deletes nothing; and the
-//! oldest of the finest tier first when the file reaches its bound.
+//! Chunks are dropped by age, counted in time with measurements, so that a clock that jumps ahead deletes nothing; and
+//! when the file reaches its bound, the oldest of the finest tier first.
 
 mod file;
 
@@ -26,21 +26,21 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use super::config::HistoryConfig;
 
-/// Samples that are unpacked at once; bounds the memory of a compaction to about a MiB.
+/// Samples unpacked at once; bounds the memory of a compaction to about a MiB.
 const MOST_SAMPLES: usize = 8192;
-/// Puts a frame. One that begins at the moment of another and goes on for longer takes its place, as one that is read again
-/// from the metrics file does; it counts as new, so that a roll-up that has begun leaves it for the next time.
+/// Inserts a frame. A longer frame with the same beginning replaces the one before, as happens when it is read again
+/// from the metrics file; it counts as new, so that a roll-up in progress leaves it for the next time.
 const PUT_FRAME: &str = "INSERT INTO recent (at_ms, shard, last_ms, frame) VALUES (?1, ?2, ?3, ?4)
     ON CONFLICT (at_ms, shard) DO UPDATE
     SET number = (SELECT max(number) + 1 FROM recent), last_ms = excluded.last_ms, frame = excluded.frame
     WHERE last_ms < excluded.last_ms";
-/// A window is rolled up this long after its end, for what is still under way.
+/// Delay between the end of a window and its roll-up, for samples still under way.
 const GRACE_MS: i64 = 10 * 60 * 1000;
 
 /// Why the history cannot be written.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// Its directory cannot be made.
+    /// Its directory cannot be created.
     #[error("cannot create the directory `{}` for the history; set `history.file` to another place", path.display())]
     Directory {
         /// The directory.
@@ -48,7 +48,7 @@ pub enum StoreError {
         /// Why.
         source: std::io::Error,
     },
-    /// It cannot be made.
+    /// It cannot be created.
     #[error("cannot create the history `{}`; set `history.file` to another place", path.display())]
     Create {
         /// The file.
@@ -56,15 +56,15 @@ pub enum StoreError {
         /// Why.
         source: std::io::Error,
     },
-    /// Something else stands in its place, and whoever put it there chose what would be written to.
+    /// Something else is in its place, so somebody else could choose what is written to.
     #[error("in the place of the history `{}` is no regular file but a link, a FIFO or the like; remove that, or set `history.file` to another place", path.display())]
     Foreign {
-        /// The file.
+        /// The path.
         path: PathBuf,
         /// What was found.
         source: std::io::Error,
     },
-    /// A broken one could not be moved out of the way.
+    /// A broken one could not be moved aside.
     #[error("the history `{}` is broken and cannot be put aside", path.display())]
     PutAside {
         /// The database.
@@ -72,13 +72,13 @@ pub enum StoreError {
         /// Why.
         source: std::io::Error,
     },
-    /// The database itself.
+    /// The database has an error.
     #[error(transparent)]
     History(#[from] HistoryError),
 }
 
 impl StoreError {
-    /// Whether the database is broken, so that opening it again helps (it begins a new one).
+    /// Whether the database is broken, so that opening it again helps (it creates a new one).
     pub fn is_corrupt(&self) -> bool {
         matches!(self, Self::History(HistoryError::Database { source, .. }) if file::is_corrupt(source))
     }
@@ -103,29 +103,29 @@ pub struct Store {
     compaction: Option<Compaction>,
 }
 
-/// A window that is being rolled up.
+/// A window being rolled up.
 #[derive(Debug)]
 struct Compaction {
     window_ms: i64,
-    /// Rows that came later wait for the next time.
+    /// Later rows wait for the next time.
     last_number: i64,
     shards: Vec<u32>,
 }
 
-/// What a step of compaction did.
+/// The result of a step of compaction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Step {
     /// Whether there is more to do.
     pub more: bool,
-    /// Roll-ups that are new.
+    /// New roll-ups.
     pub merged: Merged,
     /// Stored blocks that were damaged and are lost.
     pub damaged: u64,
 }
 
 impl Store {
-    /// Opens it and creates it where it is missing; a broken one is put aside, what is readable of it is copied
-    /// to the new one, and its path is returned.
+    /// Opens it and creates it if it is missing; a broken one is put aside, its readable part is copied to the new one,
+    /// and its path is returned.
     ///
     /// # Errors
     /// [`StoreError`] when it cannot be written.
@@ -149,7 +149,7 @@ impl Store {
         Ok((store, aside))
     }
 
-    /// Closes a broken database, puts it aside, and begins a new one with what is readable of it.
+    /// Closes a broken database, puts it aside, and creates a new one with its readable part.
     ///
     /// # Errors
     /// [`StoreError`] when that fails, too.
@@ -163,12 +163,12 @@ impl Store {
         Ok((store, aside))
     }
 
-    /// Takes new bounds; another file needs another store.
+    /// Applies new bounds; another file needs another store.
     pub fn reconfigure(&mut self, config: &HistoryConfig) {
         self.config = config.clone();
     }
 
-    /// Writes cycles in one transaction; returns how many frames were new, or longer than what was there.
+    /// Writes cycles in one transaction; returns how many frames were new, or longer than before.
     ///
     /// # Errors
     /// [`StoreError::History`]; nothing was written then.
@@ -196,7 +196,7 @@ impl Store {
         Ok(added)
     }
 
-    /// Gives series their names; those that have theirs already cost nothing.
+    /// Sets the names of series; unchanged names cost nothing.
     ///
     /// # Errors
     /// [`StoreError::History`].
@@ -224,7 +224,7 @@ impl Store {
         Ok(())
     }
 
-    /// The last moment that was written last, in milliseconds since the epoch; `None` in a new store.
+    /// The time of the last sample, in milliseconds since the epoch; `None` in a new store.
     ///
     /// # Errors
     /// [`StoreError::History`].
@@ -233,7 +233,7 @@ impl Store {
         self.connection.query_row(last, [], |row| row.get(0)).optional().map_err(|source| self.failed(source))
     }
 
-    /// Rolls up a part of the oldest window that is over at `now_ms`, or ends it, or does nothing when none is.
+    /// Rolls up a part of the oldest window that has ended at `now_ms`, or completes it; does nothing if there is none.
     ///
     /// # Errors
     /// [`StoreError::History`]; the next call tries the same part again.
@@ -264,8 +264,8 @@ impl Store {
         Ok(Step { more: true, merged, damaged })
     }
 
-    /// Whether the oldest sample is one that was to be deleted: then the index and the table do not agree, and rolling
-    /// it up would begin again for ever. (Another process may have deleted it; then it is not there.)
+    /// Whether the oldest sample is one that should have been deleted: then the index contradicts the table, and
+    /// rolling it up would never end. (If another process deleted it, it is not there.)
     fn still_holds(&self, window_ms: i64, last_number: i64) -> rusqlite::Result<bool> {
         let oldest = "SELECT number, at_ms FROM recent ORDER BY at_ms LIMIT 1";
         let oldest: Option<(i64, i64)> =
@@ -291,7 +291,7 @@ impl Store {
         Ok(Some(Compaction { window_ms, last_number, shards }))
     }
 
-    /// Enforces age and size; the daemon calls it now and then, and every compaction does.
+    /// Enforces age and size; called by the daemon now and then, and by every compaction.
     ///
     /// # Errors
     /// [`StoreError::History`].
@@ -312,7 +312,7 @@ impl Store {
             }
         }
         let max_pages = i64::try_from(self.config.max_bytes() / file::PAGE_BYTES).unwrap_or(i64::MAX);
-        // Some room is left for what comes before the next time.
+        // Leaves some space until the next time.
         let target = max_pages - max_pages / 16;
         let mut trimmed = false;
         while target < self.used_pages()? && self.drop_oldest()? {
@@ -332,8 +332,8 @@ impl Store {
         self.connection.query_row(&format!("PRAGMA {name}"), [], |row| row.get(0))
     }
 
-    /// Deletes the oldest chunks of the finest tier that has any, in the end the oldest samples; whether there
-    /// was something to delete.
+    /// Deletes the oldest chunks of the finest tier that has any, finally the oldest samples; returns whether there was
+    /// something to delete.
     fn drop_oldest(&self) -> rusqlite::Result<bool> {
         for tier in Tier::ALL {
             let delete = "DELETE FROM chunks WHERE tier = ?1
@@ -351,7 +351,7 @@ impl Store {
         let mut names = HashMap::new();
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
-            // A damaged one is written anew when the series is seen again.
+            // A damaged one is rewritten when the series occurs again.
             if let (Ok(id), Ok(name)) = (row.get(0), row.get(1)) {
                 names.insert(Series::from_raw(id), name);
             }
@@ -375,13 +375,13 @@ fn frames(minute: &[SampledCycle]) -> BTreeMap<u32, Frame> {
         minute.iter().flat_map(|cycle| cycle.samples.iter().map(|(series, _)| *series)).collect();
     let at_ms: Vec<i64> = minute.iter().map(|cycle| cycle.at_ms).collect();
     let mut frames: BTreeMap<u32, Frame> = BTreeMap::new();
-    // Where each cycle's list was left off; both are in order.
+    // The position in each cycle's list; both are in order.
     let mut next = vec![0; minute.len()];
     for series in series {
         let of_cycle = |(cycle, next): (&SampledCycle, &mut usize)| match cycle.samples.get(*next) {
             Some((found, codes)) if *found == series => {
                 *next += 1;
-                // Nothing known is no sample.
+                // Without any values there is no sample.
                 (codes.mask() != 0).then_some(*codes)
             }
             _ => None,
@@ -416,7 +416,7 @@ fn compact_shard(
         let mut samples: BTreeMap<Series, Vec<Sample>> = BTreeMap::new();
         read_frames(&transaction, window_ms, last_number, shard, |first_ms, blob| {
             let each = |series, sample| samples.entry(series).or_default().push(sample);
-            // What is damaged was counted above.
+            // Damage was counted above.
             let _ = frame::decode(blob, first_ms, |series| group.contains(&series), each);
         })?;
         for (series, mut samples) in samples {
@@ -450,7 +450,7 @@ fn read_frames(
     Ok(())
 }
 
-/// Puts the roll-ups of a window's samples into their chunk; returns how many stored blocks were damaged, too.
+/// Adds the roll-ups of a window's samples to their chunk; returns how many stored blocks were damaged, too.
 fn put(
     transaction: &Transaction<'_>,
     series: Series,

@@ -1,4 +1,4 @@
-//! The store through the doors the daemon and the reader use.
+//! The store through the interfaces that the daemon and the reader use.
 
 use lxc_autoscale_core::history_store::bucket::roll_up;
 use lxc_autoscale_core::history_store::{HistoryReader, Point};
@@ -20,7 +20,7 @@ fn cycle(at_ms: i64, cpu: f64) -> SampledCycle {
     SampledCycle { at_ms, samples: vec![(Series::NODE, codes), (CT, codes)] }
 }
 
-/// A value that differs from moment to moment.
+/// A value that differs at each time.
 fn cpu_at(at_ms: i64) -> f64 {
     ((at_ms / 1000) % 97) as f64 / 50.0
 }
@@ -45,7 +45,7 @@ fn read(config: &HistoryConfig, tier: Tier) -> Vec<Point> {
     found.points
 }
 
-/// What the samples at these moments come down to.
+/// The roll-ups of the samples at these times.
 fn expected(moments: &[i64], tier: Tier) -> Vec<(i64, u32, f64)> {
     let mut samples: Vec<Sample> = moments
         .iter()
@@ -127,7 +127,7 @@ fn a_fast_cadence_is_rolled_up_from_all_of_its_samples() {
     assert_eq!(read(&config, Tier::Hour)[0].samples, 3600);
 }
 
-/// The daemon was killed within a minute of which it had written the beginning; the metrics file has all of it.
+/// The daemon was killed within a minute after writing its beginning; the metrics file has all of it.
 #[test]
 fn a_minute_that_is_read_again_counts_as_a_whole_also_while_it_is_rolled_up() {
     let moments: Vec<i64> = (0..30).map(|second| START_MS + second * 1000).collect();
@@ -144,7 +144,7 @@ fn a_minute_that_is_read_again_counts_as_a_whole_also_while_it_is_rolled_up() {
         for _ in 0..steps {
             store.compact_step(late_ms).unwrap();
         }
-        // Both shards, unless they are rolled up and gone.
+        // Both shards, unless they are rolled up and deleted.
         assert_eq!(store.append(&minute).unwrap(), 2, "{steps} steps");
         assert_eq!(store.append(&minute).unwrap(), 0, "{steps} steps");
         assert_eq!(store.newest_ms().unwrap(), moments.last().copied());
@@ -163,8 +163,8 @@ fn a_minute_that_is_read_again_counts_as_a_whole_also_while_it_is_rolled_up() {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(16))]
-    /// Whatever the clock did, no moment counts twice and none is lost: exactly so while its window was not rolled up
-    /// yet; afterwards, a late sample counts where its bucket has none.
+    /// Whatever the clock did, no sample counts twice and none is lost: exactly so while its window is not rolled up
+    /// yet; afterwards, a late sample counts only if its bucket is empty.
     #[test]
     fn clock_steps_neither_lose_nor_duplicate(
         steps in prop::collection::vec(prop_oneof![8 => Just(60_000_i64), 1 => -20_000_000..20_000_000_i64], 1..80),
@@ -179,7 +179,7 @@ proptest! {
         for (index, step) in steps.iter().enumerate() {
             at_ms += step;
             moments.push(at_ms);
-            // Each twice, as a replay does.
+            // Each twice, as in a replay.
             for _ in 0..2 {
                 store.append(&[cycle(at_ms, cpu_at(at_ms))]).unwrap();
                 untouched.append(&[cycle(at_ms, cpu_at(at_ms))]).unwrap();
@@ -298,7 +298,7 @@ fn a_broken_database_is_put_aside_and_what_is_readable_is_kept() {
     assert_eq!(put_aside.count(), 3);
 }
 
-/// A flipped bit or a lost end costs what it hits; it is never an error without end, and never another value.
+/// A flipped bit or a truncation only affects its place; it never causes a permanent error or another value.
 #[test]
 fn damage_costs_what_it_hits() {
     let directory = tempfile::tempdir().unwrap();
@@ -330,7 +330,7 @@ fn damage_costs_what_it_hits() {
         std::fs::write(&config.file, bytes).unwrap();
         let (mut store, _) = match Store::open(&config) {
             Ok(opened) => opened,
-            // Another version's number: it is not ours to delete.
+            // The version number of another program: not ours to delete.
             Err(StoreError::History(HistoryError::Version { .. })) => continue,
             Err(error) => panic!("round {round}: {error:?}"),
         };
@@ -364,7 +364,7 @@ fn damage_costs_what_it_hits() {
     assert!(want.len() * 60 / 2 < kept_in_all, "{kept_in_all}");
 }
 
-/// A flipped bit in the head of a row makes text of a blob, or a number of a text.
+/// A flipped bit in the head of a row turns a blob into text, or text into a number.
 #[test]
 fn values_of_a_wrong_type_cost_only_themselves() {
     let wrong = [
@@ -392,12 +392,12 @@ fn values_of_a_wrong_type_cost_only_themselves() {
         store.connection.execute(damage, []).unwrap();
         drop(store);
 
-        // A reader goes on before the writer has seen it.
+        // A reader continues before the writer has noticed it.
         let reader = HistoryReader::open(&config.file).unwrap().unwrap();
         assert_eq!(reader.series().unwrap().len(), 2, "{damage}");
         let read = reader.read(CT, Metric::Cpu, Tier::Minute, 0, i64::MAX).unwrap();
         assert!(moments.len() / 2 < read.points.len(), "{damage}: {}", read.points.len());
-        // And so does the writer, for good.
+        // And so does the writer, permanently.
         let (mut store, _) = Store::open(&config).unwrap_or_else(|error| panic!("{damage}: {error:?}"));
         for hour in 1..=12 {
             let at_ms = last_ms + hour * 3_600_000;
@@ -418,13 +418,13 @@ fn values_of_a_wrong_type_cost_only_themselves() {
     }
 }
 
-/// The minutes that can be read, whatever is damaged.
+/// The readable minutes, whatever is damaged.
 fn read_all(config: &HistoryConfig) -> Vec<Point> {
     let reader = HistoryReader::open(&config.file).unwrap().unwrap();
     reader.read(CT, Metric::Cpu, Tier::Minute, 0, i64::MAX).unwrap().points
 }
 
-/// Cut behind what is written each minute: the writer would not notice for hours, but no reader could read.
+/// Truncated behind what is written each minute: the writer would not notice for hours, but no reader could read.
 #[test]
 fn what_the_writer_does_not_touch_is_looked_at_when_it_starts() {
     let directory = tempfile::tempdir().unwrap();
@@ -438,7 +438,7 @@ fn what_the_writer_does_not_touch_is_looked_at_when_it_starts() {
         compact(&mut store, *moments.last().unwrap());
     }
     let mut bytes = std::fs::read(&config.file).unwrap();
-    // The second half turns to nothing.
+    // The second half becomes zeros.
     let half = bytes.len() / 2 / 4096 * 4096;
     bytes[half..].fill(0);
     std::fs::write(&config.file, bytes).unwrap();
@@ -450,7 +450,7 @@ fn what_the_writer_does_not_touch_is_looked_at_when_it_starts() {
     }
 }
 
-/// The first page says what the file is and which tables there are.
+/// The first page contains the header and the list of tables.
 #[test]
 fn no_bit_of_the_first_page_ends_the_history_for_good() {
     let memory = Path::new("/dev/shm");
@@ -460,7 +460,7 @@ fn no_bit_of_the_first_page_ends_the_history_for_good() {
     store.append(&[cycle(START_MS, 1.0)]).unwrap();
     drop(store);
     let whole = std::fs::read(&config.file).unwrap();
-    // All of the head, and a part of the tables' descriptions.
+    // All of the header, and a part of the table definitions.
     let places =
         (0..whole.len().min(4096)).filter(|place| *place < 108 || (whole[*place] != 0 && place % 7 == 0));
     for (place, bit) in places.flat_map(|place| (0..8).map(move |bit| (place, bit))) {
@@ -470,7 +470,7 @@ fn no_bit_of_the_first_page_ends_the_history_for_good() {
         let mut bytes = whole.clone();
         bytes[place] ^= 1 << bit;
         std::fs::write(&config.file, &bytes).unwrap();
-        // As the daemon does it: what is broken is begun anew, once.
+        // Like the daemon: a broken database is replaced, once.
         let result = use_it(&config).or_else(|error| match error {
             StoreError::History(HistoryError::Version { .. }) => Ok(()),
             error if error.is_corrupt() => use_it(&config),
@@ -480,7 +480,7 @@ fn no_bit_of_the_first_page_ends_the_history_for_good() {
     }
 }
 
-/// All that the daemon does with it; begun anew when it turns out to be broken.
+/// All operations of the daemon; the database is replaced when it is found to be broken.
 fn use_it(config: &HistoryConfig) -> Result<(), StoreError> {
     let (mut store, _) = Store::open(config)?;
     let day_later = START_MS + 86_400_000;

@@ -1,8 +1,8 @@
 //! The thread that writes the history, and the queue to it.
 //!
-//! The daemon hands over what a cycle measured and goes on; when the queue is full it does not wait. Whatever the
-//! history lacks afterwards (the queue was full, the disk was, another process had the database, the daemon was
-//! killed) is read from the metrics file as soon as it can be written again.
+//! The daemon queues the measurements of a cycle and continues; it does not wait when the queue is full. What the
+//! history misses (the queue was full, the disk was, another process had locked the database, the daemon was killed) is
+//! read from the metrics file as soon as it can be written again.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -22,15 +22,15 @@ use super::readings::{Cycle, Rates};
 use super::store::{SampledCycle, Store, StoreError};
 use crate::notices::{Change, Notices};
 
-/// Cycles that wait at most.
+/// Most cycles in the queue.
 const QUEUE: usize = 8;
-/// At intervals below this, cycles are written together.
+/// Cycles at shorter intervals are written together.
 const BATCH: Duration = Duration::from_secs(2);
-/// A store that fails is not tried more often than this.
+/// Least time between attempts after a failure.
 const RETRY: Duration = Duration::from_secs(5);
-/// How long the end of the daemon waits for the last cycles; what is not written comes from the metrics file.
+/// How long the end of the daemon waits for the last cycles; any remaining ones will be read from the metrics file.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
-/// Cycles that are written together when the metrics file is read.
+/// Cycles written together while reading the metrics file.
 const REPLAY_BATCH: usize = 16;
 
 /// The history as the daemon sees it.
@@ -52,14 +52,14 @@ struct Writer {
 }
 
 impl History {
-    /// Starts writing, if it is enabled; opening and every trouble is the thread's.
+    /// Starts the thread, if enabled; opening and errors are handled there.
     pub fn start(config: &HistoryConfig, metrics_file: PathBuf, interval: Duration) -> Self {
         let mut history = Self { config: config.clone(), metrics_file, interval, writer: None };
         history.begin();
         history
     }
 
-    /// Hands a snapshot over; never waits.
+    /// Queues a snapshot; never waits.
     pub fn record(&mut self, snapshot: &Snapshot) {
         let Some(writer) = &self.writer else { return };
         match writer.sender.try_send(Cycle::from(snapshot)) {
@@ -73,7 +73,7 @@ impl History {
         }
     }
 
-    /// Takes new settings.
+    /// Applies new settings.
     pub fn reconfigure(&mut self, config: &HistoryConfig, metrics_file: PathBuf, interval: Duration) {
         if (config, &metrics_file, interval) == (&self.config, &self.metrics_file, self.interval) {
             return;
@@ -82,7 +82,7 @@ impl History {
         *self = Self::start(config, metrics_file, interval);
     }
 
-    /// Writes what waits and ends; gives up after a few seconds.
+    /// Writes the queued cycles and ends; gives up after a few seconds.
     pub fn stop(&mut self) {
         let Some(Writer { sender, ended, thread, .. }) = self.writer.take() else { return };
         drop(sender);
@@ -119,7 +119,7 @@ impl History {
             notices: Notices::default(),
         };
         let spawned = std::thread::Builder::new().name("history".to_owned()).spawn(move || {
-            // Dropped when the thread ends, however it does.
+            // Dropped when the thread ends, for whatever reason.
             let _ending = ending;
             work.run(&cycles);
         });
@@ -130,7 +130,7 @@ impl History {
     }
 }
 
-/// What the thread works with.
+/// The state of the thread.
 struct Work {
     config: HistoryConfig,
     metrics_file: PathBuf,
@@ -138,13 +138,13 @@ struct Work {
     missed: Arc<AtomicBool>,
     store: Option<Store>,
     rates: Rates,
-    /// The last cycles, so that one that comes from the file and from the queue counts once.
+    /// The last cycles, so that one from the file and from the queue counts once.
     seen: VecDeque<i64>,
     pending: Vec<SampledCycle>,
     pending_since: Instant,
-    /// Whether the metrics file holds what the store lacks.
+    /// Whether the metrics file has data that the store lacks.
     is_behind: bool,
-    /// Whether all of the metrics file is read, because the store lost what it had.
+    /// Whether to read all of the metrics file, because the store lost its content.
     read_all: bool,
     tried: Option<Instant>,
     now_ms: i64,
@@ -220,7 +220,7 @@ impl Work {
         }
     }
 
-    /// Does something with the store; a failure is said once, and what is lacking then read later.
+    /// Runs an operation on the store; a failure is logged once, and missing data is read later.
     fn attempt(&mut self, what: impl FnOnce(&mut Self) -> Result<(), CatchUpError>) {
         self.tried = Some(Instant::now());
         let result = what(self);
@@ -245,7 +245,7 @@ impl Work {
     fn after(&mut self, error: &CatchUpError) {
         let CatchUpError::Store(error) = error else { return };
         if !error.is_corrupt() {
-            // Room may be made by keeping to the bounds; what else is wrong shows at the next attempt.
+            // Enforcing the bounds may free space; other errors show at the next attempt.
             if let Some(store) = &mut self.store {
                 let _ = store.enforce_bounds();
             }
@@ -257,7 +257,7 @@ impl Work {
                 self.store = Some(store);
                 self.begun_anew(&aside);
             }
-            // The next attempt opens it, and says what is wrong.
+            // The next attempt opens it and reports the error.
             Err(error) => tracing::error!("{}", ErrorChain(&error)),
         }
     }
@@ -271,7 +271,7 @@ impl Work {
         );
     }
 
-    /// Opens the store and writes what the metrics file has and it has not.
+    /// Opens the store and copies what it lacks from the metrics file.
     fn catch_up(&mut self) -> Result<(), CatchUpError> {
         if self.store.is_none() {
             let (store, aside) = Store::open(&self.config)?;
@@ -288,7 +288,7 @@ impl Work {
         self.pending.clear();
         self.rates = Rates::default();
         let path = self.metrics_file.clone();
-        // What others put there is no measurement of ours.
+        // Content written by others is not our measurement.
         let believed = Believed::own();
         let replayed =
             metrics_file::each_since(&path, &believed, after_ms, |snapshot| -> Result<(), CatchUpError> {
@@ -303,7 +303,7 @@ impl Work {
                 if REPLAY_BATCH <= self.pending.len() {
                     self.flush()?;
                     self.compacting = true;
-                    // Samples take ten times the room of roll-ups.
+                    // Samples take ten times the space of roll-ups.
                     while self.compacting {
                         self.compact()?;
                     }
@@ -311,7 +311,7 @@ impl Work {
                 Ok(())
             });
         match replayed {
-            // Nothing was measured yet, or the file is in trouble of its own, which its writer tells.
+            // There are no measurements yet, or the file has an error that its writer reports.
             Err(CatchUpError::MetricsFile(_)) | Ok(()) => {}
             Err(error) => return Err(error),
         }
@@ -320,7 +320,7 @@ impl Work {
         Ok(())
     }
 
-    /// Makes samples of a cycle, to be written with the next ones.
+    /// Computes the samples of a cycle, to be written with the next ones.
     fn sample(&mut self, cycle: &Cycle) -> Result<(), StoreError> {
         if self.seen.contains(&cycle.at_ms) {
             return Ok(());

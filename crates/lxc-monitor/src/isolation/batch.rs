@@ -1,4 +1,4 @@
-//! Many reads on as few threads as will do.
+//! Many reads on as few threads as possible.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -9,19 +9,19 @@ use tokio::sync::Notify;
 
 use super::{InFlight, Isolation, NoAnswer};
 
-/// A read that takes longer than this part of its time is left alone with its thread while others go on.
+/// After this part of its time limit, a read keeps its thread for itself while others continue.
 const PATIENCE_SHARE: u32 = 20;
 
 /// Reads that belong together.
 struct Batch<K, J, T> {
     state: Mutex<State<K, J, T>>,
-    /// A worker has nothing more to do.
+    /// A worker has nothing left to do.
     worker_ended: Notify,
 }
 
 struct State<K, J, T> {
     waiting: VecDeque<(K, J)>,
-    /// When each read that runs was begun; one that is given up stands here no longer.
+    /// When each present read began; one that was given up is not listed any more.
     running: Vec<(K, Instant)>,
     results: Vec<(K, Result<T, NoAnswer>)>,
 }
@@ -35,8 +35,8 @@ impl<K, J, T> Batch<K, J, T> {
 impl<K: Ord + Copy + Send + 'static> Isolation<K> {
     /// Runs `read` on each job, one after the other on another thread, each for at most `limit`.
     ///
-    /// While a read takes long, others are done on further threads. Every key is in the answer, with its
-    /// [`NoAnswer`] where there is none; the read may still be running then.
+    /// While a read takes long, others run on further threads. The result has every key, with its [`NoAnswer`] if there
+    /// is no value; the read may still be running then.
     pub async fn run_all<J: Send + 'static, T: Send + 'static>(
         &self,
         jobs: impl IntoIterator<Item = (K, J)>,
@@ -70,13 +70,13 @@ impl<K: Ord + Copy + Send + 'static> Isolation<K> {
                 let (isolation, batch, read) = (self.clone(), Arc::clone(&batch), Arc::clone(&read));
                 tokio::task::spawn_blocking(move || isolation.work(&batch, &*read));
             }
-            // Not shorter than the timer can measure, or this would spin.
+            // At least the timer's resolution, to avoid spinning.
             let next_look = next_look.max(Duration::from_millis(1));
             let _ = tokio::time::timeout(next_look, batch.worker_ended.notified()).await;
         }
     }
 
-    /// Does what is waiting; ends with a read that was given up meanwhile.
+    /// Runs the waiting jobs; ends after a read that was given up meanwhile.
     fn work<J, T>(&self, batch: &Batch<K, J, T>, read: &impl Fn(K, J) -> T) {
         loop {
             let (key, job, in_flight) = {

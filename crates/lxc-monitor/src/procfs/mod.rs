@@ -16,15 +16,15 @@ use crate::kernel_file::{ReadError, read_parsed, read_text};
 use crate::sample::{InitProcess, Missing, NodeSample, Reading};
 use parse::NetworkDevices;
 
-/// Processes of one container that are asked for their I/O at most.
+/// Most processes of one container whose I/O is read.
 const MAX_PROCESSES: usize = 4096;
 
-/// The first process of a container, with what shows cheaply that it still runs.
+/// The first process of a container, with a cheap check that it still runs.
 #[derive(Clone, Debug)]
 pub struct Init {
-    /// Which one.
+    /// The process.
     pub process: InitProcess,
-    /// A file of its own: an open one gives an error from when the process is gone, whoever has its number then.
+    /// A file of the process: once open, reading it fails after the process has ended, even if its pid is reused.
     witness: Option<Arc<KeptFile>>,
 }
 
@@ -65,7 +65,7 @@ impl Procfs {
         read_parsed(&self.process(pid).join("net/dev"), parse::network_devices)
     }
 
-    /// One look at the node, as far as `/proc` tells of it; how its CPUs are laid out stands in sysfs.
+    /// One look at the node, as far as `/proc` describes it; the layout of its CPUs is in sysfs.
     pub fn node(&self, files: &KeptFiles) -> NodeSample {
         let root = &*self.root;
         let arc = read_parsed(&self.root.join("spl/kstat/zfs/arcstats"), parse::arc);
@@ -114,13 +114,13 @@ impl Procfs {
         let Some(pid) = cgroup::find_process(files, group, is_init)? else {
             return Err(Missing::because("none of the container's processes is its init"));
         };
-        // Of all files this one is the cheapest to read. It is opened first: as long as it can be read, the number
-        // has not passed to another process, so that the start is that of the same one.
+        // The cheapest of all files to read. It is opened first: while it can be read, the pid has not passed to
+        // another process, so that the start time is that of the same one.
         let witness = KeptFile::open(files.budget(), &self.process(pid).join("oom_score_adj")).map(Arc::new);
         Ok(Init { process: InitProcess { pid, start_ticks: self.start_ticks(pid)? }, witness })
     }
 
-    /// Whether the process still runs, and is not another one with its number.
+    /// Whether the process still runs, and its pid was not reused.
     pub fn is_still(&self, init: &Init) -> bool {
         init.witness.as_ref().is_some_and(|witness| witness.is_readable())
             || self.start_ticks(init.process.pid).is_ok_and(|ticks| ticks == init.process.start_ticks)
@@ -130,14 +130,14 @@ impl Procfs {
         read_parsed(&self.process(pid).join("stat"), parse::start_ticks)
     }
 
-    /// Block I/O of a container as its processes count it.
+    /// Block I/O of a container as counted by its processes.
     ///
-    /// The kernel adds a process's counters to the parent that waits for it, so init's include those of
-    /// all that have ended in the container; a process whose parent ignores it is lost. This stands in where the
-    /// control groups count nothing (see `cgroup::v1`).
+    /// The kernel adds a process's counters to the parent that waits for it, so init's include those of all that have
+    /// ended in the container; a process whose parent ignores it is lost. Used if the control groups count nothing (see
+    /// `cgroup::v1`).
     ///
     /// # Errors
-    /// When a process may not be asked, or there is none.
+    /// When a process may not be read, or there is none.
     pub fn io_of(&self, files: &KeptFiles, group: &Path) -> Reading<IoStats> {
         let (mut read_bytes, mut write_bytes) = (0_u64, 0_u64);
         let (mut processes, mut problem) = (0, None);
@@ -148,7 +148,7 @@ impl Procfs {
                     read_bytes = read_bytes.saturating_add(read);
                     write_bytes = write_bytes.saturating_add(written);
                 }
-                // It ended meanwhile; its parent has its counters now.
+                // It has ended; its parent has its counters now.
                 Err(error) if error.is_gone() => {}
                 Err(error) => problem = Some(error),
             }
@@ -161,7 +161,7 @@ impl Procfs {
         }
     }
 
-    /// Where the root directory of a process can be looked at.
+    /// The path of a process's root directory.
     pub fn root_of(&self, pid: u32) -> PathBuf {
         self.process(pid).join("root")
     }

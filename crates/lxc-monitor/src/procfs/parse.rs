@@ -1,4 +1,4 @@
-//! The formats of the `/proc` files that only we read (proc(5)); those of the node stand in core.
+//! The formats of the `/proc` files that only we read (proc(5)); those about the node are in core.
 
 #![expect(clippy::missing_errors_doc, reason = "every parser fails with what it expected and what it found")]
 
@@ -10,7 +10,7 @@ use lxc_autoscale_core::snapshot::{DeviceIo, InterfaceTraffic, Paging};
 use crate::kernel_file::Unexpected;
 use crate::sample::{ArcUse, NodePaging};
 
-/// `/proc/net/dev`: what each device received and sent.
+/// `/proc/net/dev`: received and sent traffic of each device.
 pub fn network_devices(text: &str) -> Result<NetworkDevices, Unexpected> {
     let device = |line| {
         let unexpected = || Unexpected::new("`device: received … sent …`", line);
@@ -35,11 +35,11 @@ pub fn network_devices(text: &str) -> Result<NetworkDevices, Unexpected> {
     text.lines().skip(2).map(device).collect()
 }
 
-/// Network devices with their traffic, in the order of their names, which stand in one text: a node has one for each container.
+/// Network devices with their traffic, by name, with all names in one text: a node has at least one per container.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NetworkDevices {
     names: String,
-    /// Where each name stands.
+    /// The position of each name.
     devices: Vec<(Range<usize>, InterfaceTraffic)>,
 }
 
@@ -73,7 +73,7 @@ impl<'a> FromIterator<(&'a str, InterfaceTraffic)> for NetworkDevices {
             devices.push((begin..names.len(), traffic));
         }
         let name = |place: &Range<usize>| names.get(place.clone()).unwrap_or_default();
-        // No two have the same name; if they had, the last one would count.
+        // Names are unique; if one were not, the last would count.
         devices.reverse();
         devices.sort_by(|(one, _), (other, _)| name(one).cmp(name(other)));
         devices.dedup_by(|(one, _), (other, _)| name(one) == name(other));
@@ -83,17 +83,17 @@ impl<'a> FromIterator<(&'a str, InterfaceTraffic)> for NetworkDevices {
 
 /// `/proc/<pid>/stat`: clock ticks from boot to the start of the process (field 22).
 pub fn start_ticks(text: &str) -> Result<u64, Unexpected> {
-    // The second field is the command in parentheses, which may hold blanks and parentheses itself.
+    // The second field is the command in parentheses, which may contain blanks and parentheses itself.
     let after_command = text.rsplit_once(") ").map(|(_, rest)| rest);
     after_command
         .and_then(|rest| rest.split_ascii_whitespace().nth(19)?.parse().ok())
         .ok_or_else(|| Unexpected::new("a process status line with its start time", text))
 }
 
-/// `/proc/<pid>/status`: whether the process is the first one of a container that the node runs itself.
+/// `/proc/<pid>/status`: whether the process is the first one of a container that the node itself runs.
 ///
-/// `NSpid` lists its id in each PID namespace from the reader's inward. A container's init has exactly two, the
-/// second being 1; one of a container inside the container has three.
+/// `NSpid` lists its id in each PID namespace from the reader's inward. A container's init has exactly two, the second
+/// being 1; that of a container inside the container has three.
 pub fn is_container_init(text: &str) -> bool {
     let ids = text.lines().find_map(|line| line.strip_prefix("NSpid:"));
     ids.is_some_and(|ids| matches!(ids.split_ascii_whitespace().collect::<Vec<_>>().as_slice(), [_, "1"]))
@@ -122,14 +122,14 @@ pub fn arc(text: &str) -> Result<ArcUse, Unexpected> {
     Ok(ArcUse { size: value("size")?, min: value("c_min")?, max: value("c_max")? })
 }
 
-/// `/proc/spl/kstat/zfs/<pool>/objset-0x…`: name of a dataset, and what programs read from it and wrote to it.
+/// `/proc/spl/kstat/zfs/<pool>/objset-0x…`: name of a dataset, and programs' reads and writes of it.
 pub fn dataset(text: &str) -> Result<(String, DeviceIo), Unexpected> {
     let unexpected =
         || Unexpected::new("`dataset_name`, `nread`, `nwritten`, `reads` and `writes` lines", text);
     let value = |wanted: &str| {
         text.lines().find_map(|line| {
             let (key, rest) = line.split_once(' ')?;
-            // Key, type, value; a name may hold blanks.
+            // Key, type, value; a name may contain blanks.
             let (_, value) = rest.trim_start().split_once(' ')?;
             (key == wanted).then(|| value.trim())
         })
@@ -152,7 +152,7 @@ pub fn threads(text: &str) -> Result<u64, Unexpected> {
         .ok_or_else(|| Unexpected::new("`running/all` in the fourth place", text))
 }
 
-/// `/proc/vmstat`: paging of the whole node. A counter that the kernel does not have is absent.
+/// `/proc/vmstat`: paging of the whole node. Counters that the kernel does not have are absent.
 pub fn vmstat(text: &str) -> Result<NodePaging, Unexpected> {
     let value = |wanted: &str| {
         text.lines().find_map(|line| line.strip_prefix(wanted)?.strip_prefix(' ')?.trim().parse().ok())

@@ -1,4 +1,4 @@
-//! Per file of `/proc`: what is read from it, and that anything else is refused and survived.
+//! Per file of `/proc`: what is read from it, and that anything else is refused without a panic.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;

@@ -12,15 +12,15 @@ use crate::sample::{
     BlockIo, CgroupSample, ContainerSample, CpuTime, InitProcess, Missing, PressureReadings, Reading,
 };
 
-/// The seconds by which a CPU's counter may run ahead between two samples.
+/// How far a CPU's counter may run ahead between two samples, in seconds.
 ///
-/// Counters advance in steps (the scheduler's tick, a quota's period of usually 100 ms), so an interval may hold
-/// one more of them than its length says, however long it is.
+/// Counters advance in steps (the scheduler's tick, a quota's period of usually 100 ms), so an interval of any length
+/// may contain one step more than it should.
 const CPU_JITTER_SECONDS: f64 = 0.1;
-/// The share by which the scheduler's clock may be faster than the one we divide by, which NTP slews.
+/// How much faster the scheduler's clock may be than the one we divide by, which NTP slews.
 const CLOCK_DRIFT: f64 = 0.001;
 
-/// What a container's record needs to know of the node.
+/// What a container's record needs to know about the node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NodeFacts {
     /// CPUs online.
@@ -29,7 +29,7 @@ pub struct NodeFacts {
     pub swap_total: Option<u64>,
 }
 
-/// What the next rates need of a sample.
+/// The state of a sample for the next rates.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Baseline {
     init: Reading<InitProcess>,
@@ -40,7 +40,7 @@ pub struct Baseline {
 }
 
 impl Baseline {
-    /// Takes it from a sample.
+    /// From a sample.
     pub fn of(sample: &ContainerSample) -> Self {
         let CgroupSample { cpu, throttling, quota_cores, cpuset_cpus, .. } = &sample.cgroup;
         Self {
@@ -53,7 +53,7 @@ impl Baseline {
     }
 }
 
-/// Makes the record of a container from what its previous sample left and this one.
+/// Computes the record of a container from the previous sample's state and this sample.
 pub fn container_record(
     previous: Option<&Baseline>,
     now: ContainerSample,
@@ -89,8 +89,8 @@ pub fn container_record(
     record
 }
 
-/// ZFS reads and writes in threads of its own, which belong to no container: a group without any I/O then says
-/// nothing about what the container did, unless ZFS itself told (see [`crate::zfs`]).
+/// ZFS reads and writes in its own threads, which belong to no container: a group without any I/O then says nothing
+/// about the container's I/O, unless ZFS itself reports it (see [`crate::zfs`]).
 fn fill_io(record: &mut ContainerRecord, gaps: &mut Gaps, io: Reading<BlockIo>, on_zfs: bool) {
     let io = io.and_then(|io| match (io.total.reads, io.total.writes) {
         (0, 0) if on_zfs && io.devices.is_empty() => {
@@ -120,7 +120,7 @@ fn limits(gaps: &mut Gaps, cgroup: &CgroupSample, node: NodeFacts) -> Limits {
     }
 }
 
-/// The cores a container may use at most: the smallest of quota, cpuset and the node's CPUs.
+/// The most cores a container may use: the smallest of quota, cpuset and the node's CPUs.
 fn cores_limit(quota: &Reading<Option<f64>>, cpuset: &Reading<Option<u32>>, node: NodeFacts) -> Reading<f64> {
     let (quota, cpuset) = (quota.clone()?, cpuset.clone()?);
     let cpus = node.cpus.ok_or_else(|| Missing::because("the number of the node's CPUs is unknown"))?;
@@ -143,7 +143,7 @@ fn fill_cpu(
         .and_then(|previous| cores_used(previous.cpu.clone()?, now.cgroup.cpu.clone()?, node.cpus));
     record.cpu_cores_used = gaps.take(&["cpu_cores_used", "cpu_usage_percent"], used);
     if let Some(cores) = record.cpu_cores_used {
-        // A limit that was changed in between: the larger one is what could be used.
+        // If the limit changed in between, the larger one was available.
         let before = previous
             .and_then(|previous| cores_limit(&previous.quota_cores, &previous.cpuset_cpus, node).ok());
         let share = cores_limit(&now.cgroup.quota_cores, &now.cgroup.cpuset_cpus, node)
@@ -156,25 +156,25 @@ fn fill_cpu(
     record.cpu_throttled_share = gaps.take(&["cpu_throttled_share"], throttled);
 }
 
-/// The previous sample, if it is one of the same run of the same container.
+/// The previous sample, if it is from the same run of the same container.
 fn comparable<'a>(previous: Option<&'a Baseline>, now: &ContainerSample) -> Reading<&'a Baseline> {
     let previous = previous.ok_or_else(|| Missing::because("this is the first sample"))?;
     match (&previous.init, &now.init) {
         (Ok(before), Ok(after)) if before != after => {
             Err(Missing::because("the container was restarted between the samples"))
         }
-        // Where init is unknown, a restart still shows as a counter that goes back.
+        // If init is unknown, a restart still shows as a counter that goes back.
         _ => Ok(previous),
     }
 }
 
-/// The mean of the cores used between two samples.
+/// The mean number of cores used between two samples.
 fn cores_used(previous: CpuTime, now: CpuTime, cpus: Option<u32>) -> Reading<f64> {
     let elapsed = elapsed(previous.at, now.at)?.as_secs_f64();
     let used_seconds = increase(previous.usage_usec, now.usage_usec)? as f64 / 1e6;
     let cores = used_seconds / elapsed;
     let Some(cpus) = cpus.map(f64::from) else { return Ok(cores) };
-    // What is possible and no more: a wrong counter is not to pass for a node that is all busy.
+    // The physically possible maximum: a wrong counter must not look like a fully busy node.
     let reads_took = (previous.read_took + now.read_took).as_secs_f64();
     let possible = cpus * (1.0 + CLOCK_DRIFT + (CPU_JITTER_SECONDS + reads_took) / elapsed);
     if possible < cores {
@@ -187,11 +187,11 @@ fn share_of(cores: f64, limit: f64) -> Reading<f64> {
     if limit <= 0.0 {
         return Err(Missing::because("the container may use no CPU at all"));
     }
-    // A quota is handed out per period; a short interval may hold one period more than its length says.
+    // A quota applies per period; a short interval may contain one period more than its length suggests.
     Ok((100.0 * cores / limit).min(100.0))
 }
 
-/// The share of the enforcement periods in which the quota was hit; none were hit where none have passed.
+/// The share of throttled enforcement periods; zero if no period has passed.
 fn throttled_share(previous: Throttling, now: Throttling) -> Reading<f64> {
     let periods = increase(previous.nr_periods, now.nr_periods)?;
     let throttled = increase(previous.nr_throttled, now.nr_throttled)?;
@@ -223,7 +223,7 @@ fn fill_memory(record: &mut ContainerRecord, gaps: &mut Gaps, cgroup: &CgroupSam
     record.paging = gaps.take(&["paging"], cgroup.paging.clone());
 }
 
-/// The swap a container may use: its limit, and no more than the node has.
+/// The swap a container may use: its limit, but no more than the node has.
 fn swap_total(limit: Reading<Option<u64>>, node_total: Option<u64>) -> Reading<u64> {
     let limits = [limit?, node_total];
     limits

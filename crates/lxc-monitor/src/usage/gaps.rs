@@ -4,12 +4,12 @@ use lxc_autoscale_core::missing::MissingFields;
 
 use crate::sample::{Missing, Reading};
 
-/// Field name and why it is absent, in the order in which they were found.
+/// Field name and reason, in the order in which they were found.
 #[derive(Debug, Default)]
 pub(super) struct Gaps(Vec<(&'static str, Missing)>);
 
 impl Gaps {
-    /// Takes the value of a reading, or notes for each field that depends on it why it is absent.
+    /// Takes the value of a reading, or notes the reason for each field that depends on it.
     pub(super) fn take<T>(&mut self, fields: &[&'static str], reading: Reading<T>) -> Option<T> {
         match reading {
             Ok(value) => Some(value),
@@ -20,12 +20,12 @@ impl Gaps {
         }
     }
 
-    /// Notes why fields are absent.
+    /// Notes the reason for absent fields.
     pub(super) fn note(&mut self, fields: &[&'static str], reason: &Missing) {
         self.0.extend(fields.iter().map(|field| (*field, reason.clone())));
     }
 
-    /// The finished list; what was noted of a field last counts.
+    /// The finished list; the last note about a field counts.
     pub(super) fn into_fields(self) -> MissingFields {
         self.0.into_iter().collect()
     }

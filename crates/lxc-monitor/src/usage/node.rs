@@ -9,16 +9,16 @@ use super::gaps::Gaps;
 use super::increase;
 use crate::sample::{Missing, NodeCpuTime, NodeSample, Reading};
 
-/// The running containers whose sums the node's record carries.
+/// The running containers whose sums are in the node's record.
 #[derive(Debug)]
 pub struct RunningTotals<'a> {
-    /// Those that were measured.
+    /// The measured ones.
     pub measured: Vec<(Vmid, &'a ContainerRecord)>,
-    /// Those that run, or may run, and could not be measured; while there is one, no sum is known.
+    /// Those that are or may be running and could not be measured; with any of them, no sum is known.
     pub unmeasured: Vec<Vmid>,
 }
 
-/// Makes the record of the node from its previous sample, this one, and the containers' records.
+/// Computes the record of the node from its previous sample, this one, and the containers' records.
 pub fn node_record(
     previous: Option<&NodeSample>,
     now: &NodeSample,
@@ -70,7 +70,7 @@ pub fn node_record(
 
 /// The mean number of cores on which the counted time was spent between two samples.
 ///
-/// The kernel's own ticks are the time base, so neither a clock that was set nor a read that was delayed matters.
+/// The kernel's own ticks are the time base, so neither a clock that was set nor a delayed read matters.
 fn cores_between(
     previous: Option<&NodeSample>,
     now: &NodeSample,
@@ -90,7 +90,7 @@ fn cores_between(
 }
 
 impl RunningTotals<'_> {
-    /// Adds a value up over all running containers, or says which one has none.
+    /// Sums up a value over all running containers, or names one without it.
     fn sum(&self, what: &str, value: impl Fn(&ContainerRecord) -> Option<f64>) -> Reading<f64> {
         if let Some(vmid) = self.unmeasured.first() {
             return Err(Missing::because(format!("container {vmid} could not be measured")));

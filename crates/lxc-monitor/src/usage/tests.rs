@@ -28,7 +28,7 @@ fn no_pressure() -> PressureReadings {
     PressureReadings::NONE
 }
 
-/// A container at `seconds` that has used `cpu_seconds` so far, may use 2 cores and 512 MiB.
+/// A container at `seconds` that has used `cpu_seconds` so far and may use 2 cores and 512 MiB.
 fn sample(seconds: f64, cpu_seconds: f64) -> ContainerSample {
     let at = moment(seconds);
     ContainerSample {
@@ -83,7 +83,7 @@ fn container_record(
     super::container_record(previous.map(Baseline::of).as_ref(), now.clone(), node)
 }
 
-/// The single place that compares the CPU fields of a record with what they should be.
+/// Compares the CPU fields of a record with the expected ones.
 #[track_caller]
 fn check_cpu(previous: Option<&ContainerSample>, now: &ContainerSample, want: Result<(f64, f64), &str>) {
     let record = container_record(previous, now, NODE);
@@ -143,7 +143,7 @@ fn jitter_beyond_the_limit_is_cut() {
     check_cpu(Some(&sample(0.0, 0.0)), &sample(1.0, 4.3), Ok((4.0, 100.0)));
 }
 
-/// Jitter does not grow with the interval, so over a minute the same excess is a wrong counter.
+/// Jitter does not grow with the interval, so over a minute the same excess means a wrong counter.
 #[test]
 fn more_than_jitter_beyond_the_node_is_unknown() {
     check_cpu(Some(&sample(0.0, 0.0)), &sample(60.0, 60.0 * 4.005), Ok((4.0, 100.0)));
@@ -241,7 +241,7 @@ fn swap_is_bounded_by_the_limit_and_by_what_the_node_has() {
     assert_eq!(total(None, None), None);
 }
 
-/// The fields that the reader of the Python original asks for, with their places and types.
+/// The fields that the reader of the Python original requires, with their places and types.
 #[test]
 fn a_record_satisfies_the_field_list_of_the_original() {
     let record = container_record(Some(&sample(0.0, 100.0)), &sample(60.0, 190.0), NODE);
@@ -377,7 +377,7 @@ fn sums_over_the_containers_are_absent_while_one_is_unknown() {
 }
 
 proptest! {
-    /// Whatever the counters do: a share is between 0 and 100, cores are not more than the node has.
+    /// Whatever the counters do: a share is between 0 and 100, and cores do not exceed the node's.
     #[test]
     fn no_pair_of_samples_gives_nonsense(
         (before, after) in (0.0f64..1e6, 0.0f64..1e6),

@@ -1,4 +1,4 @@
-//! Alerts of the program as it is run: fired once and cleared once, however often it is killed.
+//! Alerts of the running program: fired once and cleared once, however often it is killed.
 
 use std::path::Path;
 use std::process::Command;
@@ -54,7 +54,7 @@ fn queued(node: &Node) -> Vec<Notification> {
     pending.notifications
 }
 
-/// What `alerts` prints, and what it says beside that.
+/// The output of `alerts`, and its warning.
 fn list_and_warning(config: &Path, arguments: &[&str]) -> (String, String) {
     let output =
         Command::new(PROGRAM).arg("alerts").args(arguments).arg("--config").arg(config).output().unwrap();
@@ -114,8 +114,8 @@ fn an_alert_fires_once_survives_a_kill_and_clears_once() {
     assert!(newest.containers[&vmid(104)].alerts.is_empty());
 }
 
-/// On cgroup version 1 the kills are a sum over the groups that there are: it falls when systemd removes that of a service
-/// which has ended, and is what it was after a restart with as many kills.
+/// On cgroup version 1 the kills are a sum over the existing groups: it falls when systemd removes that of a service
+/// that ended, and is the same again after a restart with as many kills.
 #[test]
 fn a_kill_is_told_by_the_run_of_the_container_and_not_by_a_counter_that_went_back() {
     let node = Node::new();
@@ -126,7 +126,7 @@ fn a_kill_is_told_by_the_run_of_the_container_and_not_by_a_counter_that_went_bac
         let text = format!("oom_kill_disable 0\nunder_oom 0\noom_kill {number}\n");
         node.replace(&counter(group), &text);
     };
-    // Beside the four of the tree.
+    // In addition to the four of the tree.
     kills("/ended.service", 3);
     let config = node.config_file();
     let rule = "[alerts.rule.oom-kill]\nfor_seconds = 0\nclear_for_seconds = 0\n";
@@ -153,14 +153,14 @@ fn a_kill_is_told_by_the_run_of_the_container_and_not_by_a_counter_that_went_bac
     node.replace("cgroup/memory/lxc/104/ns/cgroup.procs", "7204\n");
     std::fs::remove_dir_all(node.path("proc/7104")).unwrap();
     daemon.wait_for(&fired(5));
-    // What comes after it is written after it: the file has it by then.
+    // Later cycles are written later: the file contains it by then.
     daemon.wait_for(CYCLE);
     kill(daemon);
     let log = std::fs::read_to_string(node.path("monitor.log")).unwrap();
     assert_eq!(log.matches("critical alert `oom-kill`").count(), 2, "{log}");
 }
 
-/// Killed at whatever it is doing while the value goes up and down.
+/// Killed at any point while the value goes up and down.
 #[test]
 fn fired_and_cleared_take_turns_whenever_it_is_killed() {
     let node = node();

@@ -1,4 +1,4 @@
-//! Unusual values, as the program flags them: a shift on a made-up node, the log, the state over a restart.
+//! Unusual values flagged by the program: a shift on a synthetic node, the log, the state across a restart.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use crate::fixture::{Node, vmid};
 use crate::program::Daemon;
 
-/// A node whose container takes `mib`, and a monitor of it that is quick to learn.
+/// A node whose container uses `mib`, and a monitor that learns quickly.
 fn node(mib: u64) -> Node {
     let node = Node::new();
     node.write("cgroup/cgroup.controllers", "cpu memory\n");
@@ -26,7 +26,7 @@ fn node(mib: u64) -> Node {
 
 fn use_memory(node: &Node, mib: u64) {
     let bytes = mib << 20;
-    // Put in place whole, as the kernel shows it.
+    // Replaced as a whole, like the kernel's file.
     node.write(
         "cgroup/lxc/104/memory.stat.new",
         &format!("anon {bytes}\nfile 0\ninactive_file 0\nactive_file 0\n"),
@@ -86,7 +86,7 @@ fn what_was_learnt_outlives_the_program_and_damage_is_set_aside() {
     daemon.wait_for("lxc-monitor ends");
     drop(daemon);
 
-    // Ten samples are less than the history that is asked for: it is the one from before.
+    // Ten samples are less than the required history: it is the one from before.
     let mut daemon = Daemon::start(&config);
     for _ in 0..10 {
         daemon.wait_for("measured 1 running container in ");

@@ -1,4 +1,4 @@
-//! A node as a directory tree that the monitor is pointed at.
+//! A node as a directory tree that the monitor reads.
 
 use std::path::{Path, PathBuf};
 
@@ -46,7 +46,7 @@ impl Node {
         self.directory.path().join(path)
     }
 
-    /// Makes a directory.
+    /// Creates a directory.
     pub(crate) fn mkdir(&self, path: &str) {
         std::fs::create_dir_all(self.path(path)).unwrap();
     }
@@ -58,7 +58,7 @@ impl Node {
         std::fs::write(path, text).unwrap();
     }
 
-    /// Writes a file in one step, for a monitor that reads at any moment.
+    /// Replaces a file atomically, for a monitor that reads at any moment.
     pub(crate) fn replace(&self, path: &str, text: &str) {
         self.write("replacement", text);
         let path = self.path(path);
@@ -66,13 +66,13 @@ impl Node {
         std::fs::rename(self.path("replacement"), path).unwrap();
     }
 
-    /// Adds a line to a file.
+    /// Appends a line to a file.
     pub(crate) fn append(&self, path: &str, line: &str) {
         let text = std::fs::read_to_string(self.path(path)).unwrap();
         self.write(path, &format!("{text}{line}\n"));
     }
 
-    /// Makes what a running container has beside its control groups; `pid` is its init on the node.
+    /// Creates what a running container has besides its control groups; `pid` is its init on the node.
     pub(crate) fn start(&self, id: u32, pid: u32) {
         self.write(
             &format!("pve/lxc/{id}.conf"),
@@ -88,7 +88,7 @@ impl Node {
         self.mkdir(&format!("proc/{pid}/root"));
     }
 
-    /// Puts a FIFO where a file is expected.
+    /// Puts a FIFO in the place of a file.
     pub(crate) fn put_fifo(&self, path: &str) {
         use rustix::fs::{CWD, FileType, Mode};
         let path = self.path(path);
@@ -154,7 +154,7 @@ pub(crate) fn process_stat(pid: u32, start_ticks: u64) -> String {
     format!("{pid} (init) S 1 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 {start_ticks} 0 0\n")
 }
 
-/// Runs a future as the program does.
+/// Runs a future like the program does.
 pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let output = runtime.block_on(future);

@@ -1,4 +1,4 @@
-//! The memory that open files of the kernel take is the monitor's own: within its limit it keeps as many as fit.
+//! Open kernel files take memory of the monitor: it keeps as many open as fit into its limit.
 
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
@@ -9,12 +9,12 @@ use crate::fixture::Node;
 use crate::program::{Daemon, PROGRAM};
 
 const CGROUP: &str = "/sys/fs/cgroup";
-/// Their ids from here on; no node numbers its containers like this.
+/// First of their ids; no real node uses such numbers.
 const FIRST_ID: u32 = 910_000;
 const CONTAINERS: u32 = 150;
-/// What the monitor may have. All twenty files of each container would take 13 MiB, beside its own memory.
+/// The monitor's limit. All twenty files of each container would take 13 MiB, in addition to its own memory.
 const LIMIT_BYTES: u64 = 16 << 20;
-/// Files that are not the containers': the log, the metrics file and its copies, the database, sockets.
+/// Files other than the containers': the log, the metrics file and its copies, the database, sockets.
 const OTHER_FILES: usize = 60;
 
 /// Containers of one sleeping process each, in real groups of cgroup version 1; removed when dropped.
@@ -113,7 +113,7 @@ fn a_monitor_of_many_containers_stays_within_its_memory_limit() {
     let files = std::fs::read_dir(format!("/proc/{}/fd", daemon.process.id())).unwrap().count();
     let handles = usize::try_from(LIMIT_BYTES / 3 / (5 << 10)).unwrap();
     assert!(files <= handles + OTHER_FILES, "{files} files are open");
-    // Those of quiet looks are kept of all containers but for what the bound takes.
+    // The files of quiet looks stay open for all containers, except those that exceed the bound.
     assert!(usize::try_from(6 * CONTAINERS).unwrap() <= files, "{files} files are open");
     let kills = std::fs::read_to_string(limited.0.join("memory.oom_control")).unwrap();
     assert!(kills.contains("oom_kill 0"), "{kills}");

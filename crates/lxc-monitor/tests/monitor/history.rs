@@ -1,5 +1,5 @@
-//! The history as the program writes it: on a full disk, broken, switched off, and shown. Kills and damage in numbers are
-//! in the torture tests.
+//! The history as the program writes it: on a full disk, broken, switched off, and shown. Larger numbers of kills and
+//! damages are in the torture tests.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -35,7 +35,7 @@ fn history(node: &Node) -> PathBuf {
     node.path("state/metrics.sqlite")
 }
 
-/// Waits until the history has what the metrics file has.
+/// Waits until the history has all samples of the metrics file.
 #[track_caller]
 fn wait_until_complete(node: &Node, file: &Path, at_least: u64) {
     let begun = Instant::now();
@@ -118,7 +118,7 @@ fn a_broken_database_is_begun_anew_from_the_metrics_file() {
     assert_eq!(samples(&file), snapshots(&node));
 }
 
-/// What stands in the place of the metrics file is not waited for, or the history would never be written again.
+/// Anything in the place of the metrics file must not block, or the history would never be written again.
 #[test]
 fn a_fifo_in_place_of_the_metrics_file_holds_the_history_up_only_while_it_is_there() {
     let node = node();
@@ -133,7 +133,7 @@ fn a_fifo_in_place_of_the_metrics_file_holds_the_history_up_only_while_it_is_the
     daemon.wait_for("lxc-monitor ends");
 }
 
-/// The history lies in a directory of the monitor's user, and root imports.
+/// The history is in a directory of the monitor's user, and root imports.
 #[test]
 fn an_import_by_root_writes_through_no_link_and_waits_for_no_fifo() {
     if !rustix::process::geteuid().is_root() {
@@ -163,7 +163,7 @@ fn an_import_by_root_writes_through_no_link_and_waits_for_no_fifo() {
     std::fs::remove_dir_all(node.path("state")).unwrap();
     node.mkdir("state");
     std::os::unix::fs::chown(node.path("state"), Some(nobody), Some(nobody)).unwrap();
-    // A database that was cut off would be given the length its head names, and anything else be renamed.
+    // A truncated database would be extended to the length in its header, and anything else be renamed.
     for victim in [&database[..4096], b"root:x:0:0:root:/root:/bin/sh\n"] {
         std::fs::write(node.path("victim"), victim).unwrap();
         std::os::unix::fs::symlink(node.path("victim"), history(&node)).unwrap();
@@ -219,7 +219,7 @@ fn it_is_shown_while_the_daemon_writes_it_and_not_written_when_switched_off() {
     assert!(!node.path("state/off.sqlite").exists());
 }
 
-/// B6: any size in constant memory. The memory is that of the whole program.
+/// B6: any size in constant memory, measured for the whole program.
 #[test]
 fn a_large_file_is_imported_in_little_memory() {
     let node = node();
@@ -239,7 +239,7 @@ fn a_large_file_is_imported_in_little_memory() {
             .unwrap();
         let status = format!("/proc/{}/status", output.id());
         let mut peak_kib = 0;
-        // The file is gone, or has no such line, when the program has ended.
+        // After the program has ended, the file is gone or has no such line.
         while let Some(kib) = std::fs::read_to_string(&status).ok().and_then(|text| {
             let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
             line.trim().trim_end_matches(" kB").parse::<u64>().ok()

@@ -1,5 +1,5 @@
-//! The monitor as a whole: on made-up trees of both cgroup versions, on files that misbehave, as a program, and on
-//! real containers.
+//! The monitor as a whole: on synthetic trees of both cgroup versions, on misbehaving files, as a program, and on real
+//! containers.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "all of this is test code")]
 

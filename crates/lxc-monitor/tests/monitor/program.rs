@@ -1,4 +1,4 @@
-//! The program itself: its commands, signals and exit codes, and that it starts no other.
+//! The program itself: its commands, signals and exit codes, and that it starts no other program.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -24,7 +24,7 @@ fn run(node: &Node, arguments: &[&str]) -> Output {
     Command::new(PROGRAM).args(arguments).arg("--config").arg(node.config_file()).output().unwrap()
 }
 
-/// The daemon with its log lines; ended when dropped.
+/// The daemon with its log; stopped when dropped.
 pub(crate) struct Daemon {
     pub(crate) process: Child,
     log: std::io::Lines<BufReader<std::process::ChildStdout>>,
@@ -37,14 +37,14 @@ impl Daemon {
         Self::of(command)
     }
 
-    /// What a command starts, which logs as the daemon does.
+    /// A process started by a command, which logs like the daemon.
     pub(crate) fn of(mut command: Command) -> Self {
         let mut process = command.stdout(Stdio::piped()).spawn().unwrap();
         let log = BufReader::new(process.stdout.take().unwrap()).lines();
         Self { process, log }
     }
 
-    /// Reads the log up to the first line that holds `wanted`.
+    /// Reads the log up to the first line that contains `wanted`.
     #[track_caller]
     pub(crate) fn wait_for(&mut self, wanted: &str) {
         let mut seen = Vec::new();

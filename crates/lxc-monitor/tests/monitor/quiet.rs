@@ -1,4 +1,5 @@
-//! A container that has not run since the last look is not read again in full, at short intervals and for a bounded time.
+//! A container that has not run since the last look is not read again in full, at short intervals and for a limited
+//! time.
 
 use lxc_autoscale_core::snapshot::ContainerRecord;
 use lxc_monitor::clock;
@@ -7,7 +8,8 @@ use lxc_monitor::collector::Collector;
 use crate::fixture::{Node, block_on, record};
 use crate::trees::{container_v1, container_v2, node_v2};
 
-/// What is looked at: the processes and their limit, which stay with a container that does not run, and a pressure.
+/// The observed values: the processes and their limit, which are reused for a container that does not run, and a
+/// pressure.
 type Seen = (Option<u64>, Option<u64>, u64);
 
 fn seen(record: &ContainerRecord) -> Seen {
@@ -15,7 +17,7 @@ fn seen(record: &ContainerRecord) -> Seen {
     (record.process_count, limit, record.pressure.memory.unwrap().some.total_usec)
 }
 
-/// A node with one container, and where its files are by what they are about.
+/// A node with one container, and the places of its files by topic.
 struct Case {
     node: Node,
     id: u32,
@@ -28,7 +30,7 @@ struct Case {
 impl Case {
     fn new(is_v2: bool) -> Self {
         let second = clock::now().since_boot.as_secs();
-        // In the first second of its stretch of a minute, so that the stretch does not end before the test.
+        // In the first second of its period of a minute, so that the period does not end before the test.
         let id = (100..160).find(|id| (second + u64::from(*id)).is_multiple_of(60)).unwrap();
         let group = format!("lxc/{id}");
         let (node, pids, cpu, memory, unified);
@@ -61,7 +63,7 @@ impl Case {
         seen(record(&block_on(collector.cycle()), self.id))
     }
 
-    /// Changes what somebody else could change, and the pressure.
+    /// Changes what others could change, and the pressure.
     fn change(&self, processes: u64, stalled: u64) {
         self.node.write(&format!("{}/pids.current", self.pids), &format!("{processes}\n"));
         self.node.write(&format!("{}/pids.max", self.pids), &format!("{}\n", 10 * processes));

@@ -1,6 +1,6 @@
 //! Real containers on a real kernel, in Proxmox's control group layout.
 //!
-//! Every reading is held to the kernel's own file, read just before and just after the cycle: a counter must lie
+//! Every reading is compared with the kernel's own file, read just before and just after the cycle: a counter must lie
 //! between the two, whatever else the machine does meanwhile.
 
 use std::path::{Path, PathBuf};
@@ -16,10 +16,10 @@ use crate::fixture::{cycle, record, vmid};
 
 const CGROUP: &str = "/sys/fs/cgroup";
 const MIB: u64 = 1 << 20;
-/// Longest wait for something the kernel or LXC does.
+/// Time limit for anything the kernel or LXC does.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// Why no real containers can run here; `None` where they can.
+/// Why no real containers can run here; `None` if they can.
 fn obstacle() -> Option<String> {
     let has_lxc =
         Command::new("lxc-create").arg("--version").output().is_ok_and(|output| output.status.success());
@@ -37,7 +37,7 @@ fn obstacle() -> Option<String> {
 /// A busybox container; stopped and destroyed when dropped.
 struct Container {
     id: u32,
-    /// On a disk, because page cache is wanted; short, because socket names end at 107 characters.
+    /// On a disk, because page cache is needed; short, because socket names end at 107 characters.
     directory: TempDir,
     attached: Vec<Child>,
 }
@@ -84,7 +84,7 @@ impl Container {
         self.lxc("lxc-attach", &["--", "sh", "-c", script]);
     }
 
-    /// Runs a script in the container until the container ends.
+    /// Runs a script in the container until the end of the container.
     fn run_on(&mut self, script: &str) {
         let mut attach = self.command("lxc-attach");
         let child =
@@ -156,7 +156,7 @@ fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// What the kernel said just before and just after a cycle, and when.
+/// The kernel's values just before and just after a cycle, with their times.
 #[derive(Debug)]
 struct Bracket<T> {
     before: (Instant, T),
@@ -213,7 +213,7 @@ fn cpu_use_throttling_and_state_are_those_of_the_kernel() {
     let record = container_record(&second, id);
     second.check(&record.cpu_usage_usec.unwrap());
 
-    // The rate lies between the least and the most that the kernel's counter and the clock allow.
+    // The rate is within the bounds given by the kernel's counter and the clock.
     let seconds = |usec: u64| Duration::from_micros(usec).as_secs_f64();
     let least = seconds(second.before.1 - first.after.1)
         / second.after.0.duration_since(first.before.0).as_secs_f64();
@@ -264,7 +264,7 @@ fn memory_is_the_working_set() {
     assert_eq!(limit.to_string(), "512");
 
     container.run("dd if=/dev/zero of=/dev/shm/held bs=1M count=200");
-    // The kernel brings `memory.stat` up to date every two seconds and not always when it is read.
+    // The kernel updates `memory.stat` every two seconds and not always when it is read.
     wait_until("tmpfs in memory.stat", || {
         200 * MIB <= container.keyed("memory", "memory.stat", "total_shmem")
     });
@@ -280,7 +280,7 @@ fn memory_is_the_working_set() {
     });
     let (with_cache, memory, _) = used(&mut collector);
     assert!(250.0 <= memory.inactive_file_mb + memory.active_file_mb, "{memory:?}");
-    // The kernel's own bookkeeping of cached pages (buffer heads, tree nodes) is charged to the container, too.
+    // The kernel's bookkeeping of cached pages (buffer heads, tree nodes) is charged to the container, too.
     assert!(with_cache < with_tmpfs + 12.0, "{with_tmpfs} MiB became {with_cache} MiB: {memory:?}");
     println!("idle {idle:.1}, with tmpfs {with_tmpfs:.1}, with page cache {with_cache:.1} MiB: {memory:?}");
 }
@@ -326,7 +326,7 @@ fn everything_else_is_what_the_kernel_says() {
     assert!(unexpected.is_empty(), "{unexpected:?}");
 
     let written_before = record.io_stats.unwrap().writes;
-    // The shell lives on and has the counters of the `dd` it waited for.
+    // The shell continues and has the counters of the `dd` it waited for.
     container.run_on("dd if=/dev/zero of=/written bs=1M count=20 conv=fsync; sleep 1000");
     wait_until("20 MiB of writes", || {
         let snapshot = cycle(&mut collector);
@@ -336,7 +336,7 @@ fn everything_else_is_what_the_kernel_says() {
     });
 }
 
-/// Sums the counts of one key over the `pids.events` of a group and of those below it.
+/// Sums up one key over the `pids.events` of a group and of those below it.
 fn refused_forks(group: &Path) -> u64 {
     let own = std::fs::read_to_string(group.join("pids.events")).unwrap_or_default();
     let own: u64 = own.trim().strip_prefix("max ").and_then(|count| count.parse().ok()).unwrap_or(0);
@@ -354,7 +354,7 @@ fn devices_interfaces_inodes_and_the_process_limit_are_those_of_the_kernel() {
     let id = container.id;
     let mut collector = container.monitor();
 
-    // Without a limit version 1 cannot tell of the limit's events.
+    // Without a limit version 1 cannot count the limit's events.
     let snapshot = cycle(&mut collector);
     let before = record(&snapshot, id);
     assert_eq!((before.pids_events, before.missing.get("pids_events")), (None, None));
@@ -362,7 +362,7 @@ fn devices_interfaces_inodes_and_the_process_limit_are_those_of_the_kernel() {
     assert_eq!(before.filesystem_inodes_total, (0 < root.f_files).then_some(root.f_files));
     assert!(before.filesystem_inodes_used <= before.filesystem_inodes_total);
 
-    // Newer kernels count block I/O in version 1 only once there is a throttle, here one of 10 GB/s.
+    // Newer kernels count block I/O in version 1 only if there is a throttle, here one of 10 GB/s.
     let device = rustix::fs::stat(container.path()).unwrap().st_dev;
     let number = format!("{}:{}", rustix::fs::major(device), rustix::fs::minor(device));
     let disks = std::fs::read_to_string("/proc/diskstats").unwrap();

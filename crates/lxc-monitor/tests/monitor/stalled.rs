@@ -1,4 +1,4 @@
-//! A disk that hangs holds up the next cycle, and neither scrapes nor the watchdog.
+//! A disk that hangs delays the next cycle, but neither scrapes nor the watchdog.
 
 use std::fs::File;
 use std::os::unix::net::UnixDatagram;
@@ -15,7 +15,7 @@ use crate::program::{Daemon, PROGRAM, node};
 struct Disk(PathBuf);
 
 impl Disk {
-    /// `None` where such a thing cannot be mounted.
+    /// `None` if it cannot be mounted.
     fn mount(image: &Path, root: PathBuf) -> Option<Self> {
         File::create(image).unwrap().set_len(16 << 20).unwrap();
         std::fs::create_dir_all(&root).unwrap();
@@ -34,7 +34,7 @@ impl Drop for Disk {
     }
 }
 
-/// The time in which every write to the disk waits.
+/// While it exists, every write to the disk blocks.
 struct Frozen<'a>(&'a Disk);
 
 impl Drop for Frozen<'_> {
@@ -74,7 +74,7 @@ fn a_disk_that_hangs_holds_up_neither_scrapes_nor_the_watchdog() {
         println!("skipped: fsfreeze does not work here");
         return;
     };
-    // Its cycles end, of which each says one line, and it says that it lives.
+    // Its cycles end, each with one log line, and it notifies the watchdog.
     let mut in_a_row = 0;
     while in_a_row < 10 {
         let mut said = [0; 4096];

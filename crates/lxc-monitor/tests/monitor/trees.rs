@@ -1,4 +1,4 @@
-//! Whole trees of either version, in either layout: what the files say is what the record says.
+//! Complete trees of either version, in either layout: the record has the values of the files.
 
 use lxc_autoscale_core::snapshot::{
     ContainerRecord, DeviceIo, InterfaceTraffic, IoStats, MemoryEvents, MemorySwapEvents, NetworkUsage,
@@ -11,7 +11,7 @@ use crate::fixture::{Node, block_on, cpu_stat, cycle, process_stat, record, vmid
 const PRESSURE: &str = "some avg10=1.50 avg60=0.03 avg300=0.06 total=4253314\n\
     full avg10=0.00 avg60=0.00 avg300=0.00 total=417732\n";
 
-/// A container in version 2; `group` is where its group is.
+/// A container in version 2; `group` is the path of its group.
 pub(crate) fn container_v2(node: &Node, group: &str, pid: u32) {
     let files = [
         ("cgroup.events", "populated 1\nfrozen 0\n"),
@@ -53,7 +53,7 @@ pub(crate) fn container_v2(node: &Node, group: &str, pid: u32) {
     node.write(&format!("cgroup/{group}/ns/init.scope/cgroup.procs"), &format!("{pid}\n"));
 }
 
-/// The same container in version 1, with `cpu` and `cpuacct` mounted as one.
+/// The same container in version 1, with `cpu` and `cpuacct` mounted together.
 pub(crate) fn container_v1(node: &Node, group: &str, pid: u32) {
     let files = [
         ("cpu,cpuacct", "cpuacct.usage", "35292297999\n"),
@@ -95,7 +95,7 @@ pub(crate) fn node_v2() -> Node {
     node
 }
 
-/// The single place that compares a record with the container of the trees above.
+/// Compares a record with the container of the trees above.
 #[track_caller]
 fn check(record: &ContainerRecord, events: MemoryEvents) {
     assert_eq!(record.cpu_usage_usec, Some(35_292_297));

@@ -1,10 +1,10 @@
-//! Every release of Proxmox VE as its kernel shows itself: the control group files of a running container as that
-//! kernel has them, and what `check` says of it, held to `versions/<release>.txt`.
+//! Every release of Proxmox VE as its kernel appears: the control group files of a running container on that kernel,
+//! and the output of `check`, compared with `versions/<release>.txt`.
 //!
-//! The files of Proxmox VE 8 are those of a recorded container of that layout; what other kernels have more or less
-//! follows from the release in which the kernel got it (Documentation/admin-guide/cgroup-v2.rst and the history of
-//! kernel/cgroup, mm/memcontrol.c and kernel/sched/psi.c). `BLESS=1 cargo nextest run -p lxc-monitor versions`
-//! writes the expected texts anew; read the difference before committing it.
+//! The files of Proxmox VE 8 are those of a recorded container with that layout; the differences of other kernels
+//! follow from the release in which the kernel got a file (Documentation/admin-guide/cgroup-v2.rst and the history of
+//! kernel/cgroup, mm/memcontrol.c and kernel/sched/psi.c). `BLESS=1 cargo nextest run -p lxc-monitor versions` rewrites
+//! the expected texts; review the difference before committing it.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -17,9 +17,9 @@ type Kernel = (u32, u32);
 
 const BEFORE_ALL: Kernel = (0, 0);
 
-/// Files of a container's group in version 2: the kernel that brought them, the name, what stands in them.
+/// Files of a container's group in version 2: the kernel that introduced them, name, content.
 ///
-/// A name without a text is there and is not read.
+/// A name without content exists and is not read.
 const V2: &[(Kernel, &str, &str)] = &[
     (BEFORE_ALL, "cgroup.controllers", "cpuset cpu io memory hugetlb pids rdma\n"),
     (BEFORE_ALL, "cgroup.events", "populated 1\nfrozen 0\n"),
@@ -131,7 +131,7 @@ const CPU_PRESSURE: &[(Kernel, &str)] = &[
     ((5, 13), "full avg10=0.00 avg60=0.00 avg300=0.00 total=417732"),
 ];
 
-/// Files of a container's groups in version 1: controller, name, text.
+/// Files of a container's groups in version 1: controller, name, content.
 const V1: &[(&str, &str, &str)] = &[
     ("blkio", "blkio.bfq.weight", ""),
     ("blkio", "blkio.throttle.io_service_bytes", ""),
@@ -282,7 +282,7 @@ impl Release {
         node.write("cgroup/lxc/104/ns/init.scope/cgroup.procs", "7104\n");
     }
 
-    /// What `check` prints, without what differs between machines.
+    /// The output of `check`, without anything that differs between machines.
     fn check(&self, node: &Node, arguments: &[&str]) -> String {
         let output = Command::new(env!("CARGO_BIN_EXE_lxc-monitor"))
             .args(arguments)
@@ -310,11 +310,11 @@ fn fields(prefix: &str, value: &serde_json::Value, found: &mut BTreeSet<String>)
     }
 }
 
-/// The report for people, then what programs get: the gaps, and the fields that are there.
+/// The report for people, then the JSON: the gaps, and the fields that are present.
 fn report(release: &Release) -> String {
     let node = release.node();
     let table = release.check(&node, &["check"]);
-    // Whether the tests run as root is not a matter of the release.
+    // Whether the tests run as root does not depend on the release.
     let table: String = table
         .lines()
         .scan(false, |of_privileges, line| {
@@ -358,8 +358,8 @@ fn check_explains_what_each_release_lacks() {
     }
 }
 
-/// Everything that this release adds to what the Python original wrote has to fit in a line that is written for
-/// every container in every cycle; two thirds of it are pressure and traffic.
+/// Everything that this release adds to the fields of the Python original must fit in a line that is written for every
+/// container in every cycle; two thirds of it are pressure and traffic.
 #[test]
 fn a_record_of_the_newest_release_stays_small() {
     let newest = &RELEASES[RELEASES.len() - 1];
@@ -379,7 +379,7 @@ fn a_record_of_the_newest_release_stays_small() {
     assert!(bytes < 2400, "{bytes} bytes: {record}");
 }
 
-/// ZFS charges no control group; what it counts for the datasets of the container stands in its place.
+/// ZFS charges no control group; its counts for the container's datasets are used instead.
 #[test]
 fn a_container_on_zfs_has_the_io_that_zfs_counts() {
     for release in &RELEASES {
@@ -405,7 +405,7 @@ fn a_container_on_zfs_has_the_io_that_zfs_counts() {
     }
 }
 
-/// What is measured may not depend on the release where all of them count it.
+/// Measurements must not depend on the release if all of them count the value.
 #[test]
 fn the_same_container_reads_the_same_on_every_release() {
     for release in &RELEASES {

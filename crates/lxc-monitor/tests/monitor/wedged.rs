@@ -1,4 +1,4 @@
-//! Files that block, lie or vanish cost the container they belong to, and nobody else.
+//! Files that block, lie or vanish only affect the container they belong to.
 
 use std::ffi::CString;
 use std::fs::File;
@@ -70,7 +70,7 @@ fn files_full_of_nonsense_are_named_in_the_reasons() {
     assert!(confused.missing.reason("process_count").unwrap().contains("pids.current`: expected a number"));
 }
 
-/// With a wrong `paths.lxc` no command socket is found, so that no container can be told running or stopped.
+/// With a wrong `paths.lxc` no command socket is found, so that no container can be classified as running or stopped.
 #[test]
 fn the_sums_are_unknown_while_it_is_unclear_which_containers_run() {
     let node = node();
@@ -89,14 +89,14 @@ fn the_sums_are_unknown_while_it_is_unclear_which_containers_run() {
         assert_eq!(sum, None, "{field}");
         assert_eq!(found.missing.reason(field), Some("container 104 could not be measured"));
     }
-    // One of two is as good as none.
+    // One of two is not enough.
     node.append("proc/net/unix", "0000: 00000002 00000000 00010000 0001 01 1 @/srv/lxc/104/command");
     let snapshot = cycle(&mut collector);
     assert_eq!(snapshot.containers.len(), 1);
     assert_eq!(snapshot.summary.node.unwrap().containers_cores_limit, None);
 }
 
-/// The container comes and goes all the time; every cycle ends and has its neighbour.
+/// The container comes and goes all the time; every cycle ends and contains its neighbour.
 #[test]
 fn a_container_that_vanishes_while_it_is_read_is_left_out() {
     let node = node();
@@ -136,8 +136,8 @@ fn a_node_without_control_groups_says_so_and_recovers() {
     assert_eq!(snapshot.containers.len(), 2);
 }
 
-/// Without its cluster file system `/etc/pve` of a Proxmox node is an empty directory. That is not a node without
-/// Proxmox, whose containers have no configuration to be known.
+/// Without its cluster file system `/etc/pve` of a Proxmox node is an empty directory. That differs from a node without
+/// Proxmox, where containers have no such configuration.
 #[test]
 fn a_cluster_file_system_that_is_not_mounted_is_missed() {
     let node = node();
@@ -159,14 +159,14 @@ fn a_cluster_file_system_that_is_not_mounted_is_missed() {
     assert!(!record(&snapshot, 104).missing.contains("configuration"), "a node without Proxmox");
 }
 
-/// A file system whose server never answers, as storage that hangs; it fails at once when dropped.
+/// A file system whose server never answers, like hanging storage; calls fail at once when it is dropped.
 struct Hanging {
     server: Option<File>,
     path: PathBuf,
 }
 
 impl Hanging {
-    /// `None` where such a thing cannot be mounted.
+    /// `None` if it cannot be mounted.
     fn mount(path: &Path) -> Option<Self> {
         std::fs::create_dir_all(path).unwrap();
         let server = File::options().read(true).write(true).open("/dev/fuse").ok()?;
@@ -185,7 +185,7 @@ impl Hanging {
 
 impl Drop for Hanging {
     fn drop(&mut self) {
-        // Without its server every call that hangs fails.
+        // Without its server every hanging call fails.
         self.server = None;
         let _ = unmount(&self.path, UnmountFlags::DETACH);
     }
@@ -208,7 +208,7 @@ fn with_hanging(
     };
     check(&mut collector);
     drop(hanging);
-    // The read that hung ends when the kernel gets round to it.
+    // The hanging read ends when the kernel gets round to it.
     while !check_after(&mut collector) {
         std::thread::yield_now();
     }

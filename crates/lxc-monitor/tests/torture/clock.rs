@@ -1,4 +1,4 @@
-//! The program under a clock that is set, by Debian's libfaketime.
+//! The program while its clock is changed, by Debian's libfaketime.
 
 use std::path::Path;
 use std::process::Command;
@@ -19,7 +19,7 @@ fn a_clock_that_is_set_costs_no_snapshot_and_no_rate() {
     let steps = node.path("steps");
     std::fs::write(&steps, "+0").unwrap();
     let mut command = Command::new(PROGRAM);
-    // Only the wall clock: the kernel sets no other either.
+    // Only the wall clock: the kernel cannot set any other either.
     command
         .env("LD_PRELOAD", LIBRARY)
         .env("FAKETIME_TIMESTAMP_FILE", &steps)

@@ -1,4 +1,4 @@
-//! The program at work on a made-up node.
+//! The running program on a synthetic node.
 
 use std::io::{BufRead, BufReader, Lines, Read};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
@@ -7,7 +7,7 @@ use crate::fixture::Node;
 
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_lxc-monitor");
 
-/// A node with some containers, and a configuration that has them measured ten times a second.
+/// A node with some containers, measured ten times a second.
 pub(crate) fn node() -> Node {
     let node = Node::new();
     node.write("cgroup/cgroup.controllers", "cpu memory\n");
@@ -44,7 +44,7 @@ impl Daemon {
         Self::start_with(node, &mut Command::new(PROGRAM))
     }
 
-    /// As `start`, with a prepared command.
+    /// Like `start`, with a prepared command.
     pub(crate) fn start_with(node: &Node, command: &mut Command) -> Self {
         let mut process = command
             .args(["run", "--config"])
@@ -57,7 +57,7 @@ impl Daemon {
         Self { process, log }
     }
 
-    /// Reads the log up to the next line that holds `wanted`.
+    /// Reads the log up to the next line that contains `wanted`.
     #[track_caller]
     pub(crate) fn wait_for(&mut self, wanted: &str) -> String {
         let mut seen = Vec::new();
@@ -89,14 +89,14 @@ impl Daemon {
         self.process.try_wait().unwrap().is_none()
     }
 
-    /// Ends it with SIGKILL; returns what its log says but for the cycles.
+    /// Kills it with SIGKILL; returns its log without the cycles.
     pub(crate) fn kill_and_read(mut self) -> Vec<String> {
         self.process.kill().unwrap();
         let lines = self.log.by_ref().map_while(Result::ok);
         lines.filter(|line| !line.contains("measured ")).collect()
     }
 
-    /// Ends it with SIGKILL; returns how many snapshots its log says were written.
+    /// Kills it with SIGKILL; returns how many snapshots its log says were written.
     pub(crate) fn kill(mut self) -> usize {
         self.process.kill().unwrap();
         let is_written = |line: &String| line.contains("measured ") && !line.contains("not written");
@@ -105,7 +105,7 @@ impl Daemon {
         written
     }
 
-    /// Waits for its end; returns how it ended and what it said on standard error.
+    /// Waits for its end; returns its exit status and its standard error.
     pub(crate) fn end(mut self) -> (ExitStatus, String) {
         let mut said = String::new();
         self.process.stderr.take().unwrap().read_to_string(&mut said).unwrap();

@@ -22,14 +22,14 @@ fn a_monitor_that_is_killed_loses_nothing_and_readers_see_whole_files() {
     let (mut in_file, mut said_written) = (0, 0);
     for kill in 0..kills {
         let daemon = Daemon::start(&node);
-        // Not a wait for anything: the moment is what is random here. Some are killed while they start.
+        // Not a wait for anything: the moment of the kill is random. Some happen during the start.
         std::thread::sleep(Duration::from_micros(random.below(300_000)));
         let written = daemon.kill();
         said_written += written;
         let Ok(bytes) = std::fs::read(&file) else { continue };
         let snapshots: Vec<serde_json::Value> = serde_json::from_slice(&bytes).unwrap();
         assert!(in_file + written <= snapshots.len(), "kill {kill}: a snapshot that was written is lost");
-        // The log line follows the write, so one may be in the file without it.
+        // The log line follows the write, so the file may have one more.
         assert!(snapshots.len() <= in_file + written + 1, "kill {kill}");
         let found = reader.read_new().unwrap();
         assert_eq!(

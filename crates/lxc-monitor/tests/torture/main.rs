@@ -1,5 +1,5 @@
-//! The monitor itself under torture, ten times a second: killed at random moments, with whatever can stand in the
-//! place of its file, on a full disk, under a clock that is set; and the history's store, killed and damaged.
+//! The monitor under torture, ten times a second: killed at random moments, with anything in the place of its file, on
+//! a full disk, with a clock that is changed; and the history's store, killed and damaged.
 //!
 //! `LXC_TORTURE_KILLS` sets how often it is killed (`cargo xtask torture` sets 1,000), `LXC_TORTURE_SEED` when.
 

@@ -1,11 +1,11 @@
-//! Moments and places that differ, the same in each run with the same seed.
+//! Random moments and places, the same in each run with the same seed.
 
 /// A number from the environment.
 pub(crate) fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |text| text.parse().unwrap())
 }
 
-/// xorshift64, begun with `LXC_TORTURE_SEED`.
+/// xorshift64, seeded with `LXC_TORTURE_SEED`.
 pub(crate) struct Random(u64);
 
 impl Random {

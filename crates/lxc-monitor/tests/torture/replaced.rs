@@ -1,4 +1,4 @@
-//! What others put in the place of the file, and what they take away, while the monitor runs.
+//! Others replace or remove the file while the monitor runs.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -33,7 +33,7 @@ fn whatever_stands_in_its_place_the_monitor_goes_on_and_loses_nothing() {
         }),
         ("a device", |_, file| {
             fs::remove_file(file).unwrap();
-            // Only root can; a socket is as good.
+            // Only root can; a socket will do as well.
             if !Command::new("mknod").arg(file).args(["c", "1", "5"]).status().unwrap().success() {
                 drop(std::os::unix::net::UnixListener::bind(file).unwrap());
             }
@@ -69,7 +69,7 @@ fn copies_and_lock_may_vanish() {
         daemon.wait_for_snapshots(2);
         for entry in fs::read_dir(node.path("")).unwrap().map(|entry| entry.unwrap().path()) {
             if entry.file_name().unwrap().to_string_lossy().starts_with(".metrics.json.") {
-                // It may have been exchanged or removed in the meantime.
+                // It may have been replaced or removed in the meantime.
                 let _ = fs::remove_file(entry);
             }
         }
@@ -89,7 +89,7 @@ fn containers_that_vanish_while_they_are_read_cost_only_themselves() {
     let mut daemon = Daemon::start(&node);
     daemon.wait_for_snapshots(1);
     for round in 0..5 {
-        // In pieces, so that some are half there when they are read.
+        // In pieces, so that some are incomplete when they are read.
         for part in ["cpu.stat", "cgroup.procs", "memory.current"] {
             for id in 102..106 {
                 let _ = fs::remove_file(node.path(&format!("cgroup/lxc/{id}/{part}")));
@@ -100,7 +100,7 @@ fn containers_that_vanish_while_they_are_read_cost_only_themselves() {
         }
         daemon.wait_for_snapshots(1);
         for id in 102..106 {
-            // Not the files that all share: the kernel never shows half of them, as a rewritten one would be.
+            // Not the files shared by all: the kernel never shows half of them, as a file being rewritten would be.
             make_group(&node, id);
         }
         daemon.wait_for_snapshots(1);
@@ -113,7 +113,7 @@ fn containers_that_vanish_while_they_are_read_cost_only_themselves() {
     }
 }
 
-/// A disk of its own that is full for a while; what was measured meanwhile is written when there is room again.
+/// A disk that is full for a while; the measurements of that time are written when there is space again.
 #[test]
 fn a_full_disk_is_waited_out() {
     let node = node();
@@ -141,14 +141,14 @@ fn a_full_disk_is_waited_out() {
     assert!(daemon.is_alive() && 3 <= count(&file));
     fs::remove_file(disk.join("ballast")).unwrap();
     daemon.wait_for("is written again");
-    // The first of them is that of the cycle which wrote again.
+    // The first of them is that of the cycle that could write again.
     daemon.wait_for_snapshots(2);
     // Three before, three refused and kept, two after.
     assert!(8 <= count(&file), "{}", count(&file));
     assert!(0 < python.finish());
 }
 
-/// Takes all room there is.
+/// Fills the disk.
 fn fill(disk: &Path) {
     use std::io::Write;
     let mut ballast = fs::File::create(disk.join("ballast")).unwrap();

@@ -1,4 +1,4 @@
-//! The history's store: its writer killed at random moments, its files cut and with bits flipped.
+//! The history's store: its writer killed at random moments, its files truncated and with flipped bits.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -19,7 +19,7 @@ fn store(node: &Node) -> PathBuf {
     node.path("state/metrics.sqlite")
 }
 
-/// Samples of the node by minute, and how many stored blocks are damaged; nothing while there is no history.
+/// Samples of the node by minute, and the number of damaged blocks; nothing while there is no history.
 fn minutes(file: &Path) -> (Vec<(i64, u32)>, u64) {
     let Some(reader) = HistoryReader::open(file).unwrap() else { return (Vec::new(), 0) };
     let found = reader.read(Series::NODE, Metric::Containers, Tier::Minute, 0, i64::MAX).unwrap();
@@ -32,7 +32,7 @@ fn snapshots(node: &Node) -> Vec<i64> {
     read.snapshots.iter().map(|one| one.summary.collection_start_time.instant().as_millisecond()).collect()
 }
 
-/// Waits for what holds in the end, while a monitor runs.
+/// Waits for a condition that must finally hold, while a monitor runs.
 #[track_caller]
 fn eventually(what: &str, holds: impl Fn() -> bool) {
     let begun = Instant::now();
@@ -50,8 +50,8 @@ fn killed_at_any_moment_it_loses_and_doubles_nothing() {
     let file = store(&node);
     for kill in 0..kills {
         let daemon = Daemon::start(&node);
-        // The moment is what is random here, not a wait for anything. What is measured so often is written every
-        // two seconds, so one in eight is killed around that; the others while they catch up.
+        // The moment of the kill is random, not a wait for anything. Such frequent measurements are written every two
+        // seconds, so one in eight is killed around that; the others while they catch up.
         let most_us = if random.below(8) == 0 { 2_500_000 } else { 250_000 };
         std::thread::sleep(Duration::from_micros(random.below(most_us)));
         drop(daemon);
@@ -85,7 +85,7 @@ fn whatever_is_cut_or_flipped_it_goes_on() {
         daemon.wait_for_snapshots(2);
         let newest = *snapshots(&node).last().unwrap();
         let has_newest = || {
-            // While it is broken, and begun anew, there may be nothing to read.
+            // While it is broken, and being replaced, there may be nothing to read.
             let reader = HistoryReader::open(&file).ok().flatten();
             let found = reader.and_then(|reader| {
                 reader.read(Series::NODE, Metric::Containers, Tier::Minute, newest - 60_000, i64::MAX).ok()
@@ -107,7 +107,7 @@ fn whatever_is_cut_or_flipped_it_goes_on() {
         if bytes.is_empty() {
             continue;
         }
-        // The number of the tables' version is another program's word, and believed.
+        // The version number of the tables is taken as that of another program.
         let place = usize::try_from(random.below(bytes.len() as u64)).unwrap();
         if random.below(3) == 0 {
             bytes.truncate(place);

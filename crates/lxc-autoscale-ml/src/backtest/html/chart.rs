@@ -1,15 +1,15 @@
-//! Where things are in a chart, and the shapes of long series.
+//! Positions in a chart, and the shapes of long series.
 
 use std::fmt::Write;
 
 /// Size of the drawing area; the page scales it.
 pub(super) const WIDTH: usize = 900;
 pub(super) const HEIGHT: f64 = 150.0;
-/// A pixel of a long series is this wide: finer than the eye on a screen of that width.
+/// Width of a column of a long series: finer than the eye can see on a screen of that width.
 pub(super) const PIXEL: usize = 3;
 const COLUMNS: usize = WIDTH / PIXEL;
 
-/// A span of time and of amounts, drawn.
+/// The ranges of time and amounts of a chart.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Frame {
     /// First and last time, in seconds.
@@ -19,7 +19,7 @@ pub(super) struct Frame {
     pub(super) top: f64,
 }
 
-/// The least and the most of each column; `None` where nothing is known.
+/// The minimum and maximum of each column; `None` where nothing is known.
 #[derive(Clone, Debug)]
 pub(super) struct Columns(Vec<Option<(f64, f64)>>);
 
@@ -45,12 +45,12 @@ impl Frame {
 }
 
 impl Columns {
-    /// Nothing known.
+    /// Columns without data.
     pub(super) fn new() -> Self {
         Self(vec![None; COLUMNS])
     }
 
-    /// Takes in that between `low` and `high` was seen in a column.
+    /// Adds the range from `low` to `high` to a column.
     pub(super) fn add(&mut self, column: usize, low: f64, high: f64) {
         if let Some(known) = self.0.get_mut(column) {
             let (least, most) = known.unwrap_or((low, high));
@@ -58,7 +58,7 @@ impl Columns {
         }
     }
 
-    /// Fills the columns that an hourly series leaves out; longer gaps stay.
+    /// Fills the columns between the points of an hourly series; longer gaps stay.
     pub(super) fn bridged(mut self, most: usize) -> Self {
         let known: Vec<usize> =
             (0..COLUMNS).filter(|column| self.0.get(*column).is_some_and(Option::is_some)).collect();
@@ -72,7 +72,7 @@ impl Columns {
         self
     }
 
-    /// The area between the least and the most, at least a hair thick; one piece for each run.
+    /// The area between the minimum and the maximum, at least a hair thick; one piece per run.
     pub(super) fn area(&self, frame: &Frame) -> String {
         let mut path = String::new();
         let mut column = 0;
@@ -82,7 +82,7 @@ impl Columns {
                 column += 1;
                 continue;
             }
-            // Each column is a step of its own: a slope would show amounts that never were.
+            // Each column is a step of its own: a slope would show amounts that never occurred.
             let _ = write!(path, "M{}", column * PIXEL);
             for (index, (_, high)) in run.iter().enumerate() {
                 let command = if index == 0 { ' ' } else { 'V' };
@@ -97,7 +97,7 @@ impl Columns {
         path
     }
 
-    /// The area below the least.
+    /// The area below the minimum.
     pub(super) fn ground(&self, frame: &Frame) -> String {
         let mut path = String::new();
         let mut is_open = false;
@@ -122,16 +122,16 @@ impl Columns {
         path
     }
 
-    /// The most of all.
+    /// The maximum of all columns.
     pub(super) fn most(&self) -> f64 {
         self.0.iter().flatten().map(|(_, high)| *high).fold(0.0, f64::max)
     }
 }
 
-/// A line of steps through (time, amount), with no more corners than columns ask for.
+/// A step line through (time, amount), with no more corners than the columns need.
 pub(super) fn steps(frame: &Frame, begin: f64, changes: impl Iterator<Item = (i64, f64)>) -> String {
     let mut path = format!("M0 {:.1}", frame.y(begin));
-    // Of the changes in one column the least, the most and the last make the drawing.
+    // Of the changes in one column, the minimum, the maximum and the last are drawn.
     let mut open_column = None;
     let mut amounts: Vec<f64> = Vec::new();
     let mut flush = |column: Option<usize>, values: &mut Vec<f64>| {

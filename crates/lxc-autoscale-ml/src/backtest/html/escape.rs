@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-/// The text as HTML shows it, in an element or in a quoted attribute.
+/// The text escaped for an element or a quoted attribute.
 pub(super) fn escape(text: &str) -> Cow<'_, str> {
     let harmless =
         |character: char| !matches!(character, '&' | '<' | '>' | '"' | '\'') && !character.is_control();

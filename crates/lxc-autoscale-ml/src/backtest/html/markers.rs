@@ -1,4 +1,4 @@
-//! Decisions as marks that tell their reason.
+//! Decisions as marks that show their reason.
 
 use std::fmt::Write;
 
@@ -8,19 +8,19 @@ use super::chart::{Frame, PIXEL, WIDTH};
 use super::escape::escape;
 use crate::decide::{Action, Decision};
 
-/// Marks stand at least this many columns apart: so many can be hit with a finger, and the page stays small.
+/// Least distance of marks, in columns: so many can be tapped, and the page stays small.
 const APART: usize = 4;
 const PLACES: usize = WIDTH / PIXEL / APART;
 
-/// One decision on its place.
+/// One decision and its position.
 pub(super) struct Mark<'a> {
-    /// When it was taken.
+    /// When it was made.
     pub(super) at: i64,
-    /// What was decided.
+    /// The decision.
     pub(super) decision: &'a Decision,
 }
 
-/// Draws the marks; of several in one place the one that moved most, with the number of the others.
+/// Draws the marks; of several at one position the largest move, with the number of the others.
 pub(super) fn draw<'a>(page: &mut String, frame: &Frame, marks: impl Iterator<Item = Mark<'a>>) {
     let mut places: Vec<Option<(Mark<'a>, usize)>> = (0..PLACES).map(|_| None).collect();
     for mark in marks {

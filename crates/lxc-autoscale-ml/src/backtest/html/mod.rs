@@ -1,8 +1,8 @@
-//! The back-test as one page that needs nothing else: figures on top, then charts of each container.
+//! The back-test as one self-contained page: figures on top, then charts of each container.
 //!
-//! Everything that comes from outside is escaped. The page has a bound: long series are drawn as the least and
-//! the most of each pixel, of many decisions in one pixel the largest is marked, and after
-//! [`MOST_CHARTED`] containers only the table goes on.
+//! All external text is escaped. The size of the page is bounded: long series are drawn as the minimum and maximum of
+//! each pixel, of many decisions in one pixel the largest is marked, and only [`MOST_CHARTED`] containers get charts;
+//! the others are in the table.
 
 mod chart;
 mod escape;
@@ -17,10 +17,10 @@ use super::report::{HEADINGS, Report, Row, amount, percent};
 use super::run::Outcome;
 use super::score::ratio;
 
-/// Containers that get charts; those that cost most.
+/// Most containers with charts; those that cost most.
 pub const MOST_CHARTED: usize = 100;
 
-/// The column of names, which is left out when no container has one.
+/// The column of names, which is omitted when no container has one.
 const NAME: usize = 1;
 
 const STYLE: &str = include_str!("style.css");
@@ -61,7 +61,7 @@ pub fn page(report: &Report, recordings: &[Recording], outcomes: &[Outcome]) -> 
     page
 }
 
-/// Places of the containers with charts, in their order.
+/// Indices of the containers with charts, in order.
 fn charted(report: &Report) -> Vec<usize> {
     let mut places: Vec<usize> = (0..report.containers.len()).collect();
     let cost = |place: &usize| report.containers.get(*place).map_or(0.0, |row| row.cost.total());

@@ -12,9 +12,9 @@ use crate::backtest::report::{Row, percent};
 use crate::backtest::run::{Change, Forecast, Outcome};
 use crate::decide::{Amount, Decision, Resource};
 
-/// An hourly forecast is drawn through as long as the next one is not further than this many columns.
+/// The line of an hourly forecast continues if the next one is at most this many columns away.
 const BRIDGE: usize = 6;
-/// Dates below a chart.
+/// Number of dates below a chart.
 const DATES: i64 = 4;
 
 /// What differs between the two charts of a container.
@@ -79,7 +79,7 @@ impl Subject<'_> {
         if self.is_cpu() { forecast.cpu } else { forecast.memory }
     }
 
-    /// What was wanted, and where that was more than there was, by column.
+    /// The demand, and where it exceeded the size, by column.
     fn columns(&self, frame: &Frame) -> (Columns, Columns) {
         let (mut wanted, mut short) = (Columns::new(), Columns::new());
         let mut size = self.begin;
@@ -104,7 +104,7 @@ impl Subject<'_> {
         let frame = Frame { from, to, top: f64::INFINITY };
         let (wanted, short) = self.columns(&frame);
         let largest = self.outcome.changes.iter().map(|change| self.size(change)).fold(self.begin, f64::max);
-        // What was provisioned far above everything else would flatten the rest: it is then said, not drawn.
+        // A provisioned size far above everything else would flatten the rest: it is then mentioned, not drawn.
         let settled = self.outcome.changes.iter().skip(1).map(|change| self.size(change)).fold(0.0, f64::max);
         let seen = wanted.most().max(settled);
         let is_flat = 0.0 < seen && 4.0 * seen < largest;
@@ -198,7 +198,7 @@ impl Subject<'_> {
     }
 }
 
-/// A date, with the time of day where the whole chart is some days.
+/// A date, with the time of day if the chart spans only some days.
 fn date(at: i64, span: i64) -> String {
     let Ok(time) = Timestamp::from_second(at) else { return String::new() };
     let time = time.round(Unit::Minute).unwrap_or(time);

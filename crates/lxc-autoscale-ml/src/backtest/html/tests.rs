@@ -9,7 +9,7 @@ use crate::decide::{Action, Decision, NodeSituation, Obstacles, Reason, Resource
 use crate::policy::Pool;
 use crate::replay::{CpuClass, Size};
 
-/// A container of so many days with a sample every five minutes and a change every `every` of them.
+/// A container of so many days with a sample every five minutes and a change at every `every`th of them.
 fn container(id: u64, name: &str, days: i64, every: usize) -> (Recording, Outcome) {
     let samples: Vec<Sample> = (1..=days * 288)
         .map(|step| {
@@ -77,7 +77,7 @@ fn page_of(containers: &[(Recording, Outcome)]) -> String {
     page(&Report::new(title, prices, &outcomes), &recordings, &outcomes)
 }
 
-/// The tags of a page, in their order: `<h1>`, `</h1>` …; attributes left out.
+/// The tags of a page, in order: `<h1>`, `</h1>` …; without attributes.
 fn tags(page: &str) -> Vec<String> {
     let body = page.split("<style>").next().unwrap().to_owned() + page.split("</style>").nth(1).unwrap();
     let body = body.split("<script>").next().unwrap().to_owned();

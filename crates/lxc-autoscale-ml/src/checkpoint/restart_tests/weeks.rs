@@ -1,4 +1,4 @@
-//! What the weeks before were like is known after a start, whatever that goes on from.
+//! The past weeks are known after a start, whatever state it starts from.
 
 use ciborium::Value;
 
@@ -9,10 +9,10 @@ use crate::recommend::Estimate;
 
 const STEP_MS: i64 = 300_000;
 const STEPS_AN_HOUR: i64 = 12;
-/// Two hours after [`BEGIN`] container 100 has its busy hour of the week.
+/// The weekly busy hour of container 100 begins two hours after [`BEGIN`].
 const BUSY_MINUTE: i64 = 120;
 
-/// The monitor's history: four weeks of container 100. In its busy hour it is busy in the last five minutes.
+/// The monitor's history: four weeks of container 100. Its busy hour is busy in the last five minutes.
 fn store_weeks(path: &Path) {
     store(path, 0, 0.0, 0.0);
     let database = rusqlite::Connection::open(path).unwrap();
@@ -39,7 +39,7 @@ fn store_weeks(path: &Path) {
     }
 }
 
-/// What a container should have: CPU, then memory.
+/// The recommended sizes: CPU, then memory.
 fn recommended(pipeline: &Pipeline, id: u32, minute: i64) -> [Estimate; 2] {
     let recommendation = pipeline.history().container(vmid(id)).unwrap().model.recommend(at(minute));
     [recommendation.cpu.unwrap(), recommendation.memory.unwrap()]
@@ -65,7 +65,7 @@ fn a_fresh_installation_knows_the_weeks_that_the_monitor_has_recorded() {
     assert_is_there(&pipeline, BUSY_MINUTE - 5);
     let [cpu, memory] = recommended(&pipeline, 100, BUSY_MINUTE - 5);
     assert!(cpu.target < 1.5 * 3.5 && memory.target < 1.5 * 1900.0, "{cpu:?} {memory:?}");
-    // To the last minute of the hour, and after a start in it with the first record that CPU is known of.
+    // Until the last minute of the hour, and after a start within it from the first record with CPU usage on.
     (BUSY_MINUTE - 5..BUSY_MINUTE + 58).for_each(|minute| pipeline.take(snapshot(minute)));
     assert_is_there(&pipeline, BUSY_MINUTE + 57);
     let mut started_late = begin(&config);
@@ -74,7 +74,7 @@ fn a_fresh_installation_knows_the_weeks_that_the_monitor_has_recorded() {
     for estimate in recommended(&pipeline, 101, BUSY_MINUTE + 57) {
         assert!(estimate.weekly.is_none(), "of this one nothing was recorded: {estimate:?}");
     }
-    // Long before it and long after it nothing of that is left.
+    // Long before and long after it there is no trace of it.
     for minute in [30, BUSY_MINUTE + 80] {
         let mut pipeline = begin(&config);
         (minute - 10..minute).for_each(|minute| pipeline.take(snapshot(minute)));
@@ -82,7 +82,7 @@ fn a_fresh_installation_knows_the_weeks_that_the_monitor_has_recorded() {
     }
 }
 
-/// The same checkpoint as a version wrote it that knew of no weeks.
+/// The same checkpoint as written by a version without weeks.
 fn without_weeks(path: &Path, config: &Config) {
     let mut items: Vec<Value> = Vec::new();
     let learnt_by = learnt_by(config);
@@ -135,7 +135,7 @@ fn a_checkpoint_of_before_is_good_and_its_weeks_are_found_out() {
     }
 }
 
-/// What is recommended around the busy hour, with restarts after these minutes.
+/// The recommendations around the busy hour, with restarts after these minutes.
 fn around_the_busy_hour(restarts: &[i64]) -> Vec<String> {
     let scratch = tempfile::tempdir().unwrap();
     let config = config(scratch.path());

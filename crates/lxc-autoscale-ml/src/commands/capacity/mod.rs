@@ -19,18 +19,18 @@ use crate::pipeline::{Pipeline, Proposal};
 use crate::policy::selector::Match;
 use crate::proposals::Approvals;
 
-/// So far back a trend is looked for.
+/// How far back to look for a trend.
 const PAST: SignedDuration = SignedDuration::from_hours(30 * 24);
 const DAY_MS: i64 = 86_400_000;
 
-/// What is to be put on the node.
+/// The container to be added.
 #[derive(Clone, Debug)]
 pub enum Like {
     /// One more like this one.
     Container(Vmid),
     /// One more like the average container of a policy.
     Policy(String),
-    /// So much, at its peak.
+    /// A given peak.
     Size {
         /// In cores.
         cores: f64,
@@ -39,7 +39,7 @@ pub enum Like {
     },
 }
 
-/// What there is room for, for programs.
+/// The result as JSON.
 #[derive(Serialize)]
 struct Capacity {
     /// What is counted.
@@ -47,18 +47,19 @@ struct Capacity {
     newcomer: Newcomer,
     #[serde(flatten)]
     fit: Fit,
-    /// How the peaks of all containers' memory go from day to day.
+    /// The trend of the daily peaks of all containers' memory.
     memory_outlook: Outlook,
-    /// How the node's peaks of CPU go from day to day.
+    /// The trend of the node's daily peaks of CPU.
     cpu_outlook: Outlook,
-    /// What is not known, if anything.
+    /// What is unknown, if anything.
     notes: Vec<String>,
 }
 
 /// Shows how many more containers of a kind fit.
 ///
 /// # Errors
-/// [`CommandError`] when nothing is known of what is to be like, or the metrics file or the ledger cannot be read.
+/// [`CommandError`] when the container or policy to compare with is unknown, or the metrics file or the ledger cannot
+/// be read.
 pub fn capacity(
     config: &Config,
     like: &Like,
@@ -96,7 +97,7 @@ pub fn capacity(
     if json { write_json(out, &capacity) } else { capacity.show(screen, out).map_err(CommandError::from) }
 }
 
-/// What is counted, in words, and its peaks.
+/// A description of what is counted, and its peaks.
 fn newcomer(
     config: &Config,
     pipeline: &Pipeline,
@@ -135,12 +136,12 @@ fn newcomer(
     }
 }
 
-/// The most CPU that a container is expected to use, in cores; `None` where nothing is known.
+/// The CPU peak expected of a container, in cores; `None` if unknown.
 fn peak_cores(proposal: &Proposal) -> Option<f64> {
     Some(proposal.inputs.recommendation.as_ref()?.cpu.as_ref()?.expected())
 }
 
-/// The same; what it has where nothing is known, and nothing of one that does not run.
+/// The same; its size if unknown, and zero for one that is stopped.
 fn expected_cores(proposal: &Proposal) -> Option<f64> {
     if proposal.inputs.obstacles.stopped {
         return None;
@@ -159,7 +160,7 @@ fn daily_peaks(
         notes.push("`metrics.history` names no history, so no trend is known".to_owned());
         return BTreeMap::new();
     }
-    // The day that is not over has had no peak yet.
+    // The present day may not have had its peak yet.
     let to_ms = now.as_millisecond().div_euclid(DAY_MS) * DAY_MS;
     let from_ms = to_ms - i64::try_from(PAST.as_millis()).unwrap_or(0);
     let metrics = [Metric::Cpu, Metric::ContainersMemory];
@@ -177,7 +178,7 @@ fn daily_peaks(
 fn by_day(metric: Metric, points: &[Point]) -> Vec<(i64, f64)> {
     let mut days: BTreeMap<i64, f64> = BTreeMap::new();
     for point in points {
-        // A second of CPU is no peak that anybody would buy a node for.
+        // Nobody buys a node for a peak of one second of CPU.
         let value = if metric == Metric::Cpu { point.mean } else { point.max };
         let day = days.entry(point.start_ms.div_euclid(DAY_MS)).or_insert(value);
         *day = day.max(value);

@@ -1,4 +1,4 @@
-//! What there is room for, for people.
+//! Shows the capacity for people.
 
 use std::io::{self, Write};
 

@@ -1,4 +1,4 @@
-//! Brings together what the monitor measured and what the ledger keeps.
+//! Combines the monitor's measurements with the ledger.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ use crate::history::{Hours, names_differ};
 use crate::ledger::{Ledger, Tried};
 use crate::report::{First, Hour, Known, Made};
 
-/// So much of the time before the period is read, to compare with.
+/// Length of the time before the period that is read for comparison.
 const BEFORE: SignedDuration = SignedDuration::from_hours(7 * 24);
 
 const METRICS: [Metric; 7] = [
@@ -29,7 +29,7 @@ const METRICS: [Metric; 7] = [
     Metric::OomKills,
 ];
 
-/// Where measurements come from.
+/// The source of the measurements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Source {
@@ -39,14 +39,14 @@ pub(super) enum Source {
     MetricsFile,
 }
 
-/// What is known of all containers.
+/// Everything known of all containers.
 pub(super) struct Collected {
     pub(super) source: Source,
     pub(super) known: Vec<Known>,
     pub(super) notes: Vec<String>,
 }
 
-/// What was measured of one container: its name and its hours.
+/// The measurements of each container: its name and its hours.
 type Measured = BTreeMap<Vmid, (Option<String>, Vec<Hour>)>;
 
 pub(super) fn collect(
@@ -71,7 +71,7 @@ pub(super) fn collect(
         .map(|(id, (name, hours))| {
             let first_of = |resource: Resource, size: fn(&Hour) -> Option<f64>| {
                 let measured = hours.iter().find_map(|hour| Some((instant(hour.start_seconds), size(hour)?)));
-                // What another container had that was called by this id before is not its own.
+                // Sizes of another container with the same id are not its own.
                 let of_it = first.iter().filter(|it| {
                     it.id == id
                         && it.resource == resource
@@ -98,7 +98,7 @@ pub(super) fn collect(
     Ok(Collected { source, known, notes })
 }
 
-/// A change that was made; `None` of what was only tried.
+/// A change that was made; `None` if it was only attempted.
 fn made(tried: &Tried) -> Option<Made> {
     let decision = &tried.decision;
     let is_made = tried.is_done && decision.action != Action::Keep;
@@ -112,7 +112,7 @@ fn made(tried: &Tried) -> Option<Made> {
     })
 }
 
-/// The hours of the monitor's history; `None` where there is none, with a note where it cannot be read.
+/// The hours in the monitor's history; `None` if there is none, with a note if it cannot be read.
 fn of_history(
     config: &Config,
     from: Timestamp,
@@ -161,7 +161,7 @@ fn hours(points: BTreeMap<Metric, Vec<Point>>) -> Vec<Hour> {
                 Metric::CoresLimit => hour.cores = mean,
                 Metric::MemoryLimit => hour.memory_mib = mean,
                 Metric::PressureMemorySome => hour.pressure_percent = mean,
-                // Events of each sample, added up.
+                // The sum of the events of all samples.
                 Metric::OomKills => hour.oom_kills = Some(point.mean * f64::from(point.samples)),
                 _ => {}
             }
@@ -170,7 +170,7 @@ fn hours(points: BTreeMap<Metric, Vec<Point>>) -> Vec<Hour> {
     hours.into_values().collect()
 }
 
-/// The hours of the metrics file.
+/// The hours in the metrics file.
 fn of_file(config: &Config) -> Result<Measured, CommandError> {
     let mut hours = Hours::default();
     let bar = Bar::of_bytes(format!("reading {}", config.metrics.file.display()));

@@ -1,4 +1,4 @@
-//! `report`: what the sizes that were set have saved in a period, and where something got worse.
+//! `report`: what the sizes that were set saved in a period, and where something got worse.
 
 mod collect;
 mod show;
@@ -13,23 +13,23 @@ use super::{CommandError, write_json};
 use crate::config::Config;
 use crate::report::{Account, account, total};
 
-/// A report, for programs.
+/// A report, as JSON.
 #[derive(Serialize)]
 struct Report {
     since: Timestamp,
     until: Timestamp,
     /// Hours of the period.
     hours: f64,
-    /// Where the measurements come from.
+    /// The source of the measurements.
     source: collect::Source,
-    /// What is not known, if anything.
+    /// What is unknown, if anything.
     notes: Vec<String>,
     containers: Vec<Account>,
-    /// All of them together.
+    /// The sum of all containers.
     node: Account,
 }
 
-/// Shows what came of the time `ago` before `now`.
+/// Shows the savings in the time `ago` before `now`.
 ///
 /// # Errors
 /// [`CommandError`] when neither the monitor's history nor the metrics file can be read, or the ledger cannot be.

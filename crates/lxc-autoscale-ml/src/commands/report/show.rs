@@ -1,4 +1,4 @@
-//! The report for people.
+//! Shows the report for people.
 
 use std::io::{self, Write};
 
@@ -130,7 +130,7 @@ fn freed(held: &Held) -> String {
     if held.covered_hours == 0.0 { "?".to_owned() } else { format!("{:.1}", held.freed()) }
 }
 
-/// `78 % → 41 %`: what was held and not used, with the first size and with those it had.
+/// `78 % → 41 %`: the unused share with the first size and with the actual sizes.
 fn slack(held: &Held) -> String {
     match (held.slack_before_percent(), held.slack_after_percent()) {
         (Some(before), Some(after)) => format!("{} → {}", whole_percent(before), whole_percent(after)),
@@ -138,7 +138,7 @@ fn slack(held: &Held) -> String {
     }
 }
 
-/// In whole percent; what is a little below nothing is nothing, not `-0 %`.
+/// In whole percent; a value slightly below zero is `0 %`, not `-0 %`.
 fn whole_percent(percent: f64) -> String {
     format!("{:.0} %", percent.round() + 0.0)
 }

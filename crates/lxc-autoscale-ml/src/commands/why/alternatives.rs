@@ -1,4 +1,4 @@
-//! What would have changed a decision, for people.
+//! Shows what would have changed a decision, for people.
 
 use std::io::{self, Write};
 
@@ -12,13 +12,13 @@ use crate::decide::{Decision, Policy, Resource};
 use crate::explain::{Alternatives, Otherwise, World};
 use crate::ledger::Entry;
 
-/// What is known about the reasoning behind an entry of the ledger.
+/// The reasoning behind a ledger entry.
 #[derive(Serialize)]
 pub(super) struct Reasoning {
-    /// What would have changed it; absent where it cannot be made again.
+    /// What would have changed it; absent if it cannot be repeated.
     #[serde(skip_serializing_if = "Option::is_none")]
     otherwise: Option<Alternatives>,
-    /// Why not, or what is different when it is made again.
+    /// Why it cannot be repeated, or what differs when it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     note: Option<String>,
     #[serde(skip)]
@@ -26,7 +26,7 @@ pub(super) struct Reasoning {
 }
 
 impl Reasoning {
-    /// Makes the decision again, with the rules that were in force.
+    /// Repeats the decision with the rules in force at the time.
     pub(super) fn of(entry: &Entry, policy: Option<Policy>) -> Self {
         let Some(policy) = policy else {
             let note = "the rules that were in force are not kept any more, so it cannot be decided again";
@@ -54,12 +54,12 @@ impl Reasoning {
     }
 }
 
-/// Whether a decision made again is the one that was kept; what was accepted is carried out as it was proposed.
+/// Whether the repeated decision equals the stored one; an accepted change is carried out as it was proposed.
 fn says_the_same(again: &Decision, kept: &Decision) -> bool {
     again.action == kept.action && (again.to == kept.to || kept.apply)
 }
 
-/// A line for each alternative: what would have had to be, and what would have been decided.
+/// A line for each alternative: its condition, and the decision it leads to.
 pub(super) fn show_alternatives(
     alternatives: &Alternatives,
     kind: Resource,
@@ -84,7 +84,7 @@ pub(super) fn show_alternatives(
     Ok(())
 }
 
-/// The decision, and its reason where it keeps what there is.
+/// The decision, and its reason if it keeps the size.
 fn outcome(decision: &Decision) -> String {
     let text = decision.to_string();
     match decision.to {

@@ -1,4 +1,4 @@
-//! `why`: the decisions about one container now, lately or at a time, and what would have changed them.
+//! `why`: the decisions about one container now, recently or at a given time, and what would have changed them.
 
 mod alternatives;
 mod numbers;
@@ -23,36 +23,36 @@ use crate::pipeline::Proposal;
 use crate::proposals::Approvals;
 use crate::regime::{Shifted, shifts};
 
-/// What is asked.
+/// The options of the command.
 #[derive(Clone, Copy, Debug)]
 pub struct WhyOptions {
     /// The container.
     pub id: Vmid,
     /// JSON instead of text.
     pub json: bool,
-    /// Most decisions of the past that are shown.
+    /// Most past decisions shown.
     pub limit: u32,
-    /// What was decided at this time, instead of now.
+    /// The time in question, instead of now.
     pub at: Option<Timestamp>,
 }
 
-/// All that is known about why a container has the size it has.
+/// Everything known about why a container has its size.
 #[derive(Serialize)]
 struct Explanation {
     id: Vmid,
-    /// What would be decided now; absent when no measurement names the container.
+    /// The decision now; absent when no measurement names the container.
     #[serde(skip_serializing_if = "Option::is_none")]
     now: Option<Proposal>,
     /// What would change that.
     #[serde(skip_serializing_if = "Option::is_none")]
     otherwise: Option<Both>,
-    /// Its levels that have shifted.
+    /// Its level shifts.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     shifts: Vec<Shifted>,
     /// Gaps in its measurements.
     #[serde(skip_serializing_if = "Option::is_none")]
     gaps: Option<u64>,
-    /// What the current reasoning lacks, if anything.
+    /// What is missing for the present reasoning, if anything.
     #[serde(skip_serializing_if = "Option::is_none")]
     trouble: Option<String>,
     /// The last decisions, newest first.
@@ -66,7 +66,7 @@ struct Both {
     memory: Alternatives,
 }
 
-/// A decision of the past, made again.
+/// A past decision, repeated.
 #[derive(Serialize)]
 struct Past {
     #[serde(flatten)]
@@ -75,11 +75,11 @@ struct Past {
     reasoning: Reasoning,
 }
 
-/// Shows why a container has the size it has, at `now` or at the time that is asked about.
+/// Shows why a container has its size, at `now` or at the time in question.
 ///
 /// # Errors
-/// [`CommandError`] when nothing is known of the container, or the ledger cannot be read. A metrics file that
-/// cannot be read costs only the current reasoning.
+/// [`CommandError`] when nothing is known of the container, or the ledger cannot be read. Without a readable metrics
+/// file only the present reasoning is missing.
 pub fn why(
     config: &Config,
     options: WhyOptions,
@@ -141,7 +141,7 @@ pub fn why(
     Ok(())
 }
 
-/// Shows what was decided at a time, from what, and what would have changed it.
+/// Shows the decisions at a time, their inputs, and what would have changed them.
 fn then(
     ledger: &Ledger,
     options: WhyOptions,
@@ -181,7 +181,7 @@ fn heading(text: &str, screen: Screen, out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "\n{}", screen.paint(Tone::Strong, text))
 }
 
-/// One entry of the ledger in two lines.
+/// One ledger entry in two lines.
 fn show_entry(entry: &Entry, screen: Screen, out: &mut impl Write) -> io::Result<()> {
     let kind = resource(entry.decision.resource);
     let line = format!("{}  {kind}: {}", local_time(entry.at), entry.decision);

@@ -1,4 +1,4 @@
-//! The numbers a decision was made from, for people.
+//! Shows the inputs of a decision, for people.
 
 use std::io::{self, Write};
 
@@ -17,10 +17,10 @@ use crate::recommend::{
     Estimate, Fact, Opinion, Opinions, Recommendation, WEEKS, WeeklyPeak, cpu_experts, memory_experts,
 };
 
-/// Columns of a label.
+/// Width of a label, in columns.
 const LABEL: usize = 22;
 
-/// Shows what was known at `at`, about one resource or about both.
+/// Shows the inputs known at `at`, about one resource or both.
 pub(super) fn show_inputs(
     inputs: &Inputs,
     about: Option<Resource>,
@@ -128,8 +128,8 @@ fn show_estimate(kind: Resource, estimate: &Estimate, out: &mut impl Write) -> i
     Ok(())
 }
 
-/// `on Sundays at 03:00 it needed 3.2 cores in 3 of the last 4 weeks`, by the clock of `zone`; weeks that were not measured
-/// are left out.
+/// `on Sundays at 03:00 it needed 3.2 cores in 3 of the last 4 weeks`, in local time of `zone`; weeks without
+/// measurements are left out.
 fn weekly_text(weekly: &WeeklyPeak, needed: Amount, zone: &TimeZone) -> String {
     let WeeklyPeak { at, weeks, of, .. } = weekly;
     let hour = at.to_zoned_datetime(zone.clone()).strftime("%As at %H:%M").to_string();
@@ -159,7 +159,7 @@ fn show_opinions(
     Ok(())
 }
 
-/// What the peak of the coming time stays below, and how likely.
+/// The forecast quantiles of the coming peak.
 fn show_forecast(kind: Resource, opinion: &Opinion, out: &mut impl Write) -> io::Result<()> {
     if opinion.forecast.is_empty() {
         return Ok(());
@@ -181,7 +181,7 @@ fn show_forecast(kind: Resource, opinion: &Opinion, out: &mut impl Write) -> io:
     )
 }
 
-/// The experts, the cheapest first; the one that is followed has a star.
+/// The experts, cheapest first; the one that is followed is marked with a star.
 fn show_opinion(kind: Resource, opinion: &Opinion, names: &[String], out: &mut impl Write) -> io::Result<()> {
     let heading = format!("  {} EXPERT", resource(kind).to_uppercase());
     let mut table = Table::headed(&[heading.as_str(), "HOLDS", "HAS COST"]);

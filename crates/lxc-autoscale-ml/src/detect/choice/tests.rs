@@ -23,7 +23,7 @@ fn params(detector: Detector) -> DetectorParams {
     }
 }
 
-/// Two ways of life that alternate, and a column that never changes.
+/// Two alternating modes, and a constant column.
 fn past() -> Array2<f32> {
     Array2::from_shape_fn((300, 4), |(row, column)| {
         let busy = f32::from(u8::from(row % 60 < 20));
@@ -39,8 +39,8 @@ fn each_detector_tells_what_is_unlike_the_past_and_by_what() {
         let flagged =
             past().rows().into_iter().filter(|row| learnt.score(&row.to_vec()).decision < 0.0).count();
         assert!(flagged <= 300 / 20, "{detector:?}: {flagged} of the past itself");
-        // A forest asks how soon a row is cut off from all others: how far out a single column lies says little to it, that
-        // several lie at an edge at once says much. The others ask how far.
+        // A forest measures how soon a row is isolated: a single extreme column matters little, several at an edge
+        // matter much. The others measure distance.
         let row = match detector {
             Detector::IsolationForest => [9.0, 3000.0, 90.0, 8.0],
             _ => [1.2, 3000.0, 20.5, 8.0],
@@ -63,7 +63,7 @@ fn the_same_past_gives_the_same_scores() {
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
-    /// Few rows, rows that are all alike, huge numbers: a score that is a number, or none at all.
+    /// Few rows, identical rows, huge numbers: the score is a number, or there is none.
     #[test]
     fn no_table_is_too_odd(
         rows in 1_usize..40,

@@ -1,24 +1,23 @@
-//! Isolation forest, as scikit-learn defines it, in linfa's shape.
+//! Isolation forest, as scikit-learn defines it, with linfa's interface.
 //!
-//! A tree cuts a random sample of the rows at random thresholds of random features until every row stands
-//! alone; unusual rows stand alone early. The definition is that of `sklearn.ensemble.IsolationForest`, so
-//! that scores mean the same in both, which is tested against scikit-learn's own numbers.
+//! A tree splits a random sample of the rows at random thresholds of random features until every row is isolated;
+//! unusual rows are isolated early. The definition is that of `sklearn.ensemble.IsolationForest`, so that scores mean
+//! the same in both, which is tested against scikit-learn's own numbers.
 //!
 //! ## Definition
 //!
 //! - Each of `n_trees` trees is grown on `min(max_samples, n)` rows drawn without replacement.
-//! - A node with more than one row and above the depth limit `ceil(log2(max(m, 2)))` is cut at a threshold
-//!   uniform in [min, max) of a feature drawn among those that are not constant there; `<=` goes left. Rows
-//!   that are all equal stay together.
-//! - The depth of a row is that of its leaf plus `c(rows in the leaf)`, the mean depth of a search in a
-//!   random binary tree: `c(1) = 0`, `c(2) = 1`, `c(n) = 2 (ln(n − 1) + γ) − 2 (n − 1) / n`.
+//! - A node with more than one row and above the depth limit `ceil(log2(max(m, 2)))` is split at a threshold uniform in
+//!   [min, max) of a feature drawn among those that are not constant there; `<=` goes left. Rows that are all equal
+//!   stay together.
+//! - The depth of a row is that of its leaf plus `c(rows in the leaf)`, the mean depth of a search in a random binary
+//!   tree: `c(1) = 0`, `c(2) = 1`, `c(n) = 2 (ln(n − 1) + γ) − 2 (n − 1) / n`.
 //! - The score is `−2^(−mean depth / c(m))`: −1 is most unusual, about −0.5 and above is usual.
-//! - The offset is the `contamination` quantile of the training scores with linear interpolation; the
-//!   decision is `score − offset`, and negative is an anomaly.
+//! - The offset is the `contamination` quantile of the training scores with linear interpolation; the decision is
+//!   `score − offset`, and negative is an anomaly.
 //!
-//! Every tree has its own stream of one seeded generator, so that the same seed gives the same forest
-//! whatever the order of growth. Trees are grown and rows scored on two threads where there is much to do, and
-//! the scores are the same to the last bit on one.
+//! Every tree has its own stream of one seeded generator, so that the same seed gives the same forest whatever the
+//! order of growth. Large forests are grown and scored on two threads; the scores are the same to the last bit on one.
 
 mod tree;
 
@@ -37,13 +36,13 @@ use super::quantile;
 
 pub use self::tree::Cell;
 
-/// Rows that are scored by one tree after the other before the next ones are: few enough to stay in the fastest
-/// cache beside a tree (26 features of 8 bytes make 13 KB).
+/// Rows scored in one block, tree by tree: few enough to stay in the L1 cache beside a tree (26 features of 8 bytes
+/// make 13 KB).
 const BLOCK_ROWS: usize = 64;
-/// From so many steps down a tree on, a second thread is worth its start.
+/// Number of steps down the trees from which a second thread is worth its start.
 const THREADS_FROM_STEPS: usize = 4_000_000;
 
-/// Why a forest cannot be grown or asked.
+/// Why a forest cannot be grown or used.
 #[derive(Debug, thiserror::Error)]
 pub enum IsolationForestError {
     /// No trees were asked for.
@@ -52,10 +51,10 @@ pub enum IsolationForestError {
     /// No rows per tree were asked for.
     #[error("the number of samples per tree must be at least 1")]
     NoSamples,
-    /// The share of anomalies is not a share.
+    /// The contamination is not a share.
     #[error("contamination {0} is out of range: it must be more than 0 and at most 0.5")]
     Contamination(f64),
-    /// There is nothing to learn from.
+    /// There is no training data.
     #[error("cannot learn from {rows} rows of {columns} features")]
     Empty {
         /// Rows given.
@@ -71,7 +70,7 @@ pub enum IsolationForestError {
         /// Feature, from 0.
         column: usize,
     },
-    /// The rows to score are not like those the forest was grown on.
+    /// The rows to score have other features than the training rows.
     #[error("the forest was grown on {grown_on} features, the rows to score have {given}")]
     Features {
         /// Features of the training rows.
@@ -84,11 +83,11 @@ pub enum IsolationForestError {
     Linfa(#[from] linfa::Error),
 }
 
-/// How a forest is grown; unchecked. Start at [`IsolationForest::params`].
+/// Parameters of a forest; unchecked. Start at [`IsolationForest::params`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct IsolationForestParams(IsolationForestValidParams);
 
-/// How a forest is grown; checked.
+/// Parameters of a forest; checked.
 #[derive(Clone, Debug, PartialEq)]
 pub struct IsolationForestValidParams {
     n_trees: usize,
@@ -98,28 +97,28 @@ pub struct IsolationForestValidParams {
 }
 
 impl Default for IsolationForestParams {
-    /// 100 trees of 64 samples, contamination 0.05, seed 42: the choices of the original product.
+    /// 100 trees of 64 samples, contamination 0.05, seed 42: the values of the original product.
     fn default() -> Self {
         Self(IsolationForestValidParams { n_trees: 100, max_samples: 64, contamination: 0.05, seed: 42 })
     }
 }
 
 impl IsolationForestParams {
-    /// Sets the number of trees (100); more make the scores steadier.
+    /// Sets the number of trees (100); more make the scores more stable.
     #[must_use]
     pub fn n_trees(mut self, n_trees: usize) -> Self {
         self.0.n_trees = n_trees;
         self
     }
 
-    /// Sets the number of rows each tree sees (64); fewer keep anomalies from hiding in a crowd.
+    /// Sets the number of rows per tree (64); fewer keep anomalies from hiding in a crowd.
     #[must_use]
     pub fn max_samples(mut self, max_samples: usize) -> Self {
         self.0.max_samples = max_samples;
         self
     }
 
-    /// Sets the share of the training rows taken to be anomalies (0.05), which places the offset.
+    /// Sets the share of the training rows that count as anomalies (0.05), which determines the offset.
     #[must_use]
     pub fn contamination(mut self, contamination: f64) -> Self {
         self.0.contamination = contamination;
@@ -170,11 +169,11 @@ impl<D: Data<Elem = f64>, T> Fit<ArrayBase<D, Ix2>, T, IsolationForestError> for
 }
 
 impl IsolationForestValidParams {
-    /// Grows the forest on the rows of `records`; what [`Fit`] does, without a dataset around them.
+    /// Grows the forest on the rows of `records`; like [`Fit`], without a dataset.
     ///
     /// # Errors
-    /// [`IsolationForestError::Empty`] without a row or a feature, [`IsolationForestError::NotFinite`] for
-    /// NaN and infinities.
+    /// [`IsolationForestError::Empty`] without a row or a feature, [`IsolationForestError::NotFinite`] for NaN and
+    /// infinities.
     pub fn grow<T: Cell>(
         &self,
         records: ArrayView2<'_, T>,
@@ -186,7 +185,7 @@ impl IsolationForestValidParams {
         Ok(forest)
     }
 
-    /// The same without the offset, which takes most of the time: for who has another measure of what is usual.
+    /// The same without the offset, which takes most of the time: for callers with their own threshold.
     ///
     /// # Errors
     /// As [`IsolationForestValidParams::grow`].
@@ -213,13 +212,13 @@ pub struct IsolationForest<T = f64> {
     trees: Vec<Tree<T>>,
     /// Features of the training rows.
     columns: usize,
-    /// Rows each tree was grown on.
+    /// Rows per tree.
     samples: usize,
     offset: f64,
 }
 
 impl IsolationForest {
-    /// How a forest is to be grown, with all choices at their defaults.
+    /// Parameters with their defaults.
     pub fn params() -> IsolationForestParams {
         IsolationForestParams::default()
     }
@@ -234,8 +233,8 @@ impl<T: Cell> IsolationForest<T> {
     /// Scores each row: −1 is most unusual, 0 least (scikit-learn's `score_samples`).
     ///
     /// # Errors
-    /// [`IsolationForestError::Features`] when the rows have another number of features than those the
-    /// forest was grown on, [`IsolationForestError::NotFinite`] for NaN and infinities.
+    /// [`IsolationForestError::Features`] when the rows have another number of features than the training rows,
+    /// [`IsolationForestError::NotFinite`] for NaN and infinities.
     pub fn score_samples<D: Data<Elem = T>>(
         &self,
         records: &ArrayBase<D, Ix2>,
@@ -265,7 +264,7 @@ impl<T: Cell> IsolationForest<T> {
         }
     }
 
-    /// The scores of rows that are known to fit.
+    /// The scores of rows that were checked.
     fn scores_of(&self, records: ArrayView2<'_, T>) -> Vec<f64> {
         let steps = records.nrows() * self.trees.len() * 8;
         in_parts(records.nrows(), steps, |part| {
@@ -286,17 +285,17 @@ impl<T: Cell> IsolationForest<T> {
         })
     }
 
-    /// The score of a row whose depths in all trees make this `total`.
+    /// The score of a row whose depths in all trees sum up to `total`.
     fn score(&self, total: f64) -> f64 {
         let mean = total / self.trees.len() as f64;
         let usual = mean_search_depth(self.samples);
-        // A forest of single rows knows no depth; scikit-learn then takes the exponent to be one.
+        // A forest of single rows has no depth; scikit-learn then takes the exponent to be one.
         let exponent = if usual == 0.0 { 1.0 } else { mean / usual };
         -(-exponent).exp2()
     }
 }
 
-/// What `make` makes of `0..count`, in order; of its halves on two threads where so many `steps` are worth it.
+/// The results of `make` for `0..count`, in order; for its halves on two threads if so many `steps` are worth it.
 fn in_parts<R: Send>(count: usize, steps: usize, make: impl Fn(Range<usize>) -> Vec<R> + Sync) -> Vec<R> {
     let processors = thread::available_parallelism().map_or(1, NonZero::get);
     if steps < THREADS_FROM_STEPS || processors < 2 {
@@ -306,7 +305,7 @@ fn in_parts<R: Send>(count: usize, steps: usize, make: impl Fn(Range<usize>) -> 
     thread::scope(|scope| {
         let second = thread::Builder::new().spawn_scoped(scope, || make(middle..count));
         let mut all = make(0..middle);
-        // A thread that did not start or did not finish leaves its part to this one.
+        // If the thread did not start or finish, this one does its part.
         let rest = second.ok().and_then(|second| second.join().ok());
         all.extend(rest.unwrap_or_else(|| make(middle..count)));
         all
@@ -314,11 +313,11 @@ fn in_parts<R: Send>(count: usize, steps: usize, make: impl Fn(Range<usize>) -> 
 }
 
 impl<D: Data<Elem = f64>> PredictInplace<ArrayBase<D, Ix2>, Array1<bool>> for IsolationForest {
-    /// Tells of each row whether it is an anomaly.
+    /// Whether each row is an anomaly.
     ///
     /// # Panics
-    /// Like all of linfa's models, when the shapes do not fit; [`IsolationForest::score_samples`] returns
-    /// that as an error.
+    /// Like all of linfa's models, when the shapes do not fit; [`IsolationForest::score_samples`] returns that as an
+    /// error.
     fn predict_inplace(&self, records: &ArrayBase<D, Ix2>, anomalies: &mut Array1<bool>) {
         assert_eq!(records.ncols(), self.columns, "the rows must have the features the forest was grown on");
         assert_eq!(records.nrows(), anomalies.len(), "there must be one answer per row");

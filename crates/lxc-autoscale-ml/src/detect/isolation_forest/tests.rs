@@ -37,10 +37,10 @@ fn mean_scores_are_those_of_scikit_learn() {
     assert!((offset + 0.5879).abs() < 0.01, "{offset}");
 }
 
-/// A table with known, mild anomalies and scikit-learn's figure come from `isolation_forest_parity.py` beside it.
+/// The table with known, mild anomalies and scikit-learn's figure come from `isolation_forest_parity.py` beside it.
 #[test]
 fn anomalies_are_told_apart_as_well_as_by_scikit_learn() {
-    // scikit-learn 1.9.1's mean ROC-AUC over 200 seeds, which strays by 0.002; that of 60 by 0.003.
+    // scikit-learn 1.9.1's mean ROC-AUC over 200 seeds, which varies by 0.002; that over 60 seeds by 0.003.
     let scikit_learn = 0.7376;
     let text = include_str!("../../../tests/fixtures/isolation_forest_parity.csv");
     let table: Vec<Vec<f64>> = text
@@ -129,7 +129,7 @@ fn nonsense_is_refused_in_words() {
 }
 
 proptest! {
-    /// Whatever the numbers, scores lie in (-1, 0), and a constant feature changes no score's range.
+    /// Whatever the numbers, scores lie in (-1, 0), and a constant feature does not change that.
     #[test]
     fn scores_stay_in_range(
         values in proptest::collection::vec(-1e300f64..1e300, 2..120),

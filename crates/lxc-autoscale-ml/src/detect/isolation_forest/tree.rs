@@ -1,9 +1,8 @@
-//! One tree: how it grows, and how rows walk down it.
+//! One tree: how it is grown and evaluated.
 //!
-//! The nodes stand in depth-first order, so the left child is the next one and only the right one is named. A leaf
-//! is a cut that every value passes on the right and that leads to itself: a row may then take as many steps as the
-//! tree is deep without asking where it stands, and several rows walk at once, which hides how long each step waits
-//! for the one before.
+//! Nodes are in depth-first order, so the left child is the next one and only the right one is stored. A leaf is a
+//! split that sends every value right, to itself: a row can then take as many steps as the tree is deep without testing
+//! for a leaf, and several rows are evaluated at once, which hides the latency of each step.
 
 use std::hint::select_unpredictable;
 
@@ -13,14 +12,14 @@ use rand_chacha::ChaCha8Rng;
 
 /// Euler's constant γ.
 const EULER_GAMMA: f64 = 0.577_215_664_901_532_9;
-/// Rows that walk at once: enough to keep a processor busy that waits four or five cycles for memory.
+/// Rows evaluated at once: enough to hide a memory latency of four or five cycles.
 const LANES: usize = 8;
 
-/// A number that rows are made of: `f64` as it is given, `f32` where a row is kept small.
+/// The type of a row's numbers: `f64` as given, `f32` to save space.
 pub trait Cell: NdFloat {
-    /// The number without loss.
+    /// Converts without loss.
     fn wide(self) -> f64;
-    /// A threshold between two numbers of this kind, as one of them: the largest that is not above it.
+    /// A threshold between two numbers of this type, as one of them: the largest that is not above it.
     fn at_most(threshold: f64) -> Self;
 }
 
@@ -42,7 +41,7 @@ impl Cell for f32 {
     #[expect(clippy::cast_possible_truncation, reason = "rounded down below")]
     fn at_most(threshold: f64) -> Self {
         let rounded = threshold as f32;
-        // `value <= threshold` must say the same of every `f32`, before and after.
+        // `value <= threshold` must have the same result for every `f32`, before and after.
         if threshold < f64::from(rounded) { rounded.next_down() } else { rounded }
     }
 }
@@ -51,7 +50,7 @@ impl Cell for f32 {
 #[derive(Clone, Debug)]
 pub(super) struct Tree<T> {
     nodes: Vec<Node<T>>,
-    /// Of each leaf, by its place among the nodes: its depth and the mean depth of a search in what it holds.
+    /// For each leaf, by node index: its depth plus the mean depth of a search among its rows.
     depths: Vec<f64>,
     /// Steps to the deepest leaf.
     height: usize,
@@ -64,7 +63,7 @@ struct Node<T> {
     right: u32,
 }
 
-/// Rows of equal length one after the other.
+/// Rows of equal length, stored one after the other.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Block<'a, T> {
     pub(super) values: &'a [T],
@@ -72,12 +71,12 @@ pub(super) struct Block<'a, T> {
 }
 
 impl<T: Cell> Tree<T> {
-    /// Grows the tree of this number on `samples` of the rows; seed and number give its randomness.
+    /// Grows the tree with this number on `samples` of the rows; seed and number determine its randomness.
     pub(super) fn grow(records: ArrayView2<'_, T>, samples: usize, seed: u64, number: u64) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         rng.set_stream(number);
         let drawn = rand::seq::index::sample(&mut rng, records.nrows(), samples);
-        // The few rows this tree looks at, column by column, so that a look along a feature stays in the cache.
+        // The sampled rows, column by column, so that scanning a feature stays in the cache.
         let mut values = vec![T::zero(); samples * records.ncols()];
         for (place, row) in drawn.iter().enumerate() {
             for (feature, value) in records.row(row).iter().enumerate() {
@@ -101,7 +100,7 @@ impl<T: Cell> Tree<T> {
         growth.tree
     }
 
-    /// Adds the depth of each row of `block` to its place in `totals`.
+    /// Adds the depth of each row of `block` to its entry in `totals`.
     pub(super) fn add_depths(&self, block: Block<'_, T>, totals: &mut [f64]) {
         let mut groups = totals.chunks_exact_mut(LANES);
         let mut rows = block.values.chunks_exact(LANES * block.columns);
@@ -130,19 +129,19 @@ impl<T: Cell> Tree<T> {
 
     fn step(&self, at: usize, row: &[T]) -> usize {
         let node = self.nodes[at];
-        // Which way a row goes cannot be foretold: a branch would be guessed wrong half of the time.
+        // The direction is unpredictable: a branch would be mispredicted half of the time.
         let goes_left = row[node.feature as usize] <= node.threshold;
         select_unpredictable(goes_left, at + 1, node.right as usize)
     }
 }
 
-/// A tree while it grows.
+/// A tree being grown.
 struct Growth<T> {
-    /// The rows that were drawn, column by column.
+    /// The sampled rows, column by column.
     values: Vec<T>,
     samples: usize,
     rng: ChaCha8Rng,
-    /// All features, in whatever order the draws so far have left them.
+    /// All features, in the order left by the draws so far.
     features: Vec<usize>,
     depth_limit: usize,
     tree: Tree<T>,
@@ -194,7 +193,7 @@ impl<T: Cell> Growth<T> {
     }
 }
 
-/// Moves the rows that go left to the front and returns how many they are.
+/// Moves the rows that go left to the front and returns their number.
 fn partition(rows: &mut [u32], goes_left: impl Fn(u32) -> bool) -> usize {
     let mut left = 0;
     for at in 0..rows.len() {

@@ -1,8 +1,8 @@
 //! Which steps lie at the same local time.
 //!
-//! People and timers follow the clock on the wall, so a day's habit is looked up by local time: over a change of
-//! the clocks the same habit is an hour earlier or later in UTC. The hour that the clocks skip in spring has no
-//! habit that day, and the one they repeat in autumn has it twice.
+//! People and timers follow local time, so daily habits are looked up by it: after a change of the clocks the same
+//! habit is an hour earlier or later in UTC. The hour skipped in spring has no value that day, and the one repeated in
+//! autumn has two.
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -10,12 +10,12 @@ use jiff::tz::TimeZone;
 use crate::recommend::series::{DAY_STEPS, STEP_SECONDS};
 
 const SECONDS_PER_DAY: i64 = 86_400;
-/// The local time between two full hours moves as the time does; zones change at full or half hours of UTC.
+/// The UTC offset is constant within this time; zones change at full or half hours of UTC.
 const SAME_OFFSET_SECONDS: i64 = 900;
 /// 1970-01-01 was a Thursday; days of the week are counted from Monday.
 const WEEKDAY_OF_DAY_0: i64 = 3;
 
-/// Where a step lies in local time.
+/// A step in local time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
     /// Local days since 1970-01-01.
@@ -36,7 +36,7 @@ impl Place {
     }
 }
 
-/// The local places of the `count` steps from `first` on; a step has the place of its beginning.
+/// The local places of `count` steps beginning with `first`, each by the beginning of the step.
 pub fn places(first: i64, count: usize, zone: &TimeZone) -> Vec<Place> {
     let mut offset: Option<(i64, i64)> = None;
     let place = |step: i64| {
@@ -54,7 +54,7 @@ pub fn places(first: i64, count: usize, zone: &TimeZone) -> Vec<Place> {
     (first..).take(count).map(place).collect()
 }
 
-/// Slots of a day.
+/// Slots per day.
 pub const SLOTS: usize = 288;
 const _: () = assert!(DAY_STEPS == 288, "a slot is a step of the series");
 
@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     fn rome() -> TimeZone {
-        // The rule itself, so that the test needs no zone database.
+        // A rule instead of a name, so that the test needs no zone database.
         TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap()
     }
 
@@ -91,7 +91,7 @@ mod tests {
     fn steps_in_a_row_are_places_in_a_row() {
         let at: Timestamp = "2026-03-28T23:00:00Z".parse().unwrap();
         let day = places(at.as_second() / STEP_SECONDS, 300, &rome());
-        // The short day has 276 steps: two to three o'clock is not there.
+        // The short day has 276 steps: two to three o'clock is missing.
         assert_eq!((day[0].slot, day[23].slot, day[24].slot), (0, 23, 36));
         assert_eq!((day[275].slot, day[276].slot, day[276].day), (287, 0, day[0].day + 1));
         let utc = places(0, 600, &TimeZone::UTC);

@@ -1,4 +1,4 @@
-//! Ways to go on: each makes one value for each coming step from the past alone.
+//! Simple forecasting methods: each computes one value per coming step from the past alone.
 
 use std::fmt;
 
@@ -8,47 +8,47 @@ use super::calendar::Place;
 use super::profile::{Profile, Season};
 use crate::median::median;
 
-/// How fast the level of the last hours forgets, in steps.
+/// Half-life of the level of the last hours, in steps.
 const LEVEL_HALF_LIFE_STEPS: f64 = 6.0;
 /// Holt's damped trend (E. Gardner, E. McKenzie, Management Science 31, 1985): weight of a new value, of a new slope,
-/// and what is left of the slope after each step. A trend of five minutes is gone after some hours.
+/// and the damping of the slope per step. A trend of five minutes is gone after some hours.
 const LEVEL_WEIGHT: f64 = 0.2;
 const SLOPE_WEIGHT: f64 = 0.02;
 const SLOPE_KEPT: f64 = 0.99;
-/// What differs from the usual now is expected to be half gone after so many steps.
+/// Half-life of a deviation from the profile, in steps.
 const DEVIATION_HALF_LIFE_STEPS: f64 = 12.0;
 /// The present deviation is the mean over so many steps.
 const DEVIATION_STEPS: usize = 6;
 const DAY_STEPS: usize = 288;
 
-/// A way to go on.
+/// A forecasting method.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Method {
-    /// As it is now.
+    /// The last value continues.
     Last,
-    /// As it was in the last hour.
+    /// The level of the last hour continues.
     Level,
-    /// As it was in the middle of the last day.
+    /// The median of the last day.
     DayMedian,
-    /// Along its trend, which fades.
+    /// The damped trend continues.
     Trend,
-    /// As at this time yesterday.
+    /// The values of the same time yesterday.
     Yesterday,
-    /// As it is usual at this time of day, and what differs now fades.
+    /// The profile of the time of day plus the present deviation, which decays.
     Day,
-    /// As it is usual at this time of this day of the week, and what differs now fades.
+    /// The profile of the time of the week plus the present deviation, which decays.
     Week,
 }
 
 impl Method {
-    /// Those that need no season.
+    /// The methods without a season.
     pub(super) const PLAIN: [Self; 4] = [Self::Last, Self::Level, Self::DayMedian, Self::Trend];
-    /// Those that need days which repeat themselves.
+    /// The methods that need a daily season.
     pub(super) const DAILY: [Self; 2] = [Self::Yesterday, Self::Day];
 
-    /// One value for each of `coming`, the places after the last of `values`, whose places are `places`; `None`
-    /// where the past says nothing.
+    /// One value for each of `coming`, the places after the last of `values`, whose places are `places`; `None` without
+    /// data.
     pub(super) fn go_on(self, values: &[f32], places: &[Place], coming: &[Place]) -> Vec<Option<f64>> {
         let flat = |value: Option<f64>| vec![value; coming.len()];
         match self {
@@ -77,7 +77,7 @@ impl fmt::Display for Method {
     }
 }
 
-/// What is known, the newest first, of the last day.
+/// The known values of the last day, newest first.
 fn known(values: &[f32]) -> impl Iterator<Item = f64> {
     values.iter().rev().take(DAY_STEPS).filter(|value| !value.is_nan()).map(|value| f64::from(*value))
 }
@@ -95,13 +95,13 @@ fn level(values: &[f32]) -> Option<f64> {
 }
 
 fn trend(values: &[f32], count: usize) -> Vec<Option<f64>> {
-    // Older values have no weight left.
+    // Older values have no weight.
     let recent = &values[values.len().saturating_sub(2 * DAY_STEPS)..];
     let mut state: Option<(f64, f64)> = None;
     for value in recent {
         state = match (state, f64::from(*value)) {
             (None, value) => (!value.is_nan()).then_some((value, 0.0)),
-            // What nobody saw went on as it was.
+            // An unknown step is assumed to follow the trend.
             (Some((level, slope)), value) if value.is_nan() => {
                 Some((level + SLOPE_KEPT * slope, SLOPE_KEPT * slope))
             }

@@ -1,12 +1,12 @@
-//! A day of forecast for people: what a container will use, step by step, with bands that held in its own past.
+//! A forecast of a day for people: a container's usage, step by step, with bands calibrated on its own past.
 //!
-//! Several simple ways to go on ([`Method`]) are tried on the container's own past (`trials`); the one with the
-//! least pinball loss is followed, for the coming hour and for what lies beyond it each on its own. Ways that need a
-//! season are tried only where days (weeks) really repeat themselves: where a season explains at least
-//! [`LEAST_STRENGTH`] of the unrest of days it was not made from. Times of day are local ([`calendar`]).
+//! Several simple methods ([`Method`]) are tried on the container's own past (`trials`); the one with the least pinball
+//! loss is used, chosen separately for the coming hour and for the rest. Seasonal methods are tried only if days
+//! (weeks) really repeat: if a season explains at least [`LEAST_STRENGTH`] of the variance out of sample. Times of day
+//! are local ([`calendar`]).
 //!
-//! A step that is not known is a gap to all of this, never zero. How sizes are found is not affected: they follow
-//! the demand model and its experts ([`crate::recommend`]).
+//! Unknown steps are gaps here, never zero. Sizes do not depend on this: they follow the demand model and its experts
+//! ([`crate::recommend`]).
 
 pub mod calendar;
 mod method;
@@ -26,19 +26,19 @@ use calendar::places;
 use profile::{Season, strength};
 use trials::{GROUP_ENDS, Scale, Trials, moments};
 
-/// The levels of a band: the middle, and the limits of 80 % and of 95 %.
+/// The levels of a band: the median, and the limits of 80 % and of 95 %.
 pub const LEVELS: [f64; 5] = [0.025, 0.1, 0.5, 0.9, 0.975];
-/// A season counts when it explains this share of the unrest; noise explains 0.02 at most.
+/// A season is used if it explains this share of the variance; noise explains 0.02 at most.
 pub const LEAST_STRENGTH: f64 = 0.3;
-/// Furthest step that is forecast: a day.
+/// Furthest step of a forecast: a day.
 pub const MOST_AHEAD: usize = calendar::SLOTS;
-/// Steps of the past that are worth looking at: four weeks.
+/// Steps of the past that are used: four weeks.
 pub const PAST_STEPS: usize = 28 * MOST_AHEAD;
 /// Fewest steps of the past: two hours.
 pub const LEAST_KNOWN: usize = 24;
 /// The coming hour is the first four groups of steps ahead.
 const NEAR_GROUPS: usize = 4;
-/// The week is tried from so many steps on: two weeks.
+/// Fewest steps for the weekly method: two weeks.
 const WEEKS_STEPS: usize = 14 * MOST_AHEAD;
 
 /// The past of one resource in steps of five minutes.
@@ -50,36 +50,36 @@ pub struct Past<'a> {
     pub values: &'a [f32],
 }
 
-/// What is expected of one resource.
+/// The forecast of one resource.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Outlook {
-    /// One for each coming step, as far ahead as the past allows to test it.
+    /// One per coming step, as far ahead as the past allows to test.
     pub steps: Vec<Ahead>,
-    /// How the coming hour is forecast.
+    /// The method for the coming hour.
     pub hour_method: Method,
-    /// How the rest is.
+    /// The method for the rest.
     pub day_method: Option<Method>,
-    /// How much of the unrest the time of day explains (0–1).
+    /// The share of the variance explained by the time of day (0–1).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub day_strength: Option<f64>,
-    /// How much the time of the week explains (0–1).
+    /// The share explained by the time of the week (0–1).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub week_strength: Option<f64>,
-    /// Steps of the past that were known.
+    /// Known steps of the past.
     pub known_steps: usize,
 }
 
-/// What is expected of one step.
+/// The forecast of one step.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Ahead {
     /// Beginning of the step, in seconds since the Unix epoch; an instant in JSON.
     #[serde(serialize_with = "instant")]
     pub at: i64,
-    /// A value for each of [`LEVELS`], rising, in the resource's unit.
+    /// A value for each of [`LEVELS`], ascending, in the resource's unit.
     pub band: [Quantile; LEVELS.len()],
 }
 
-/// The value that is not exceeded with a probability.
+/// A value that is not exceeded with a given probability.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Quantile {
     /// The probability (0–1).
@@ -94,21 +94,21 @@ fn instant<S: Serializer>(at: &i64, serializer: S) -> Result<S::Ok, S::Error> {
 }
 
 impl Ahead {
-    /// The place of the middle in the band.
+    /// The index of the median in the band.
     pub const MEDIAN: usize = LEVELS.len() / 2;
 
-    /// The middle.
+    /// The median.
     pub fn median(&self) -> f64 {
         self.band[Self::MEDIAN].value
     }
 }
 
-/// How much of the unrest the time of day explains (0–1); `None` where no two days can be compared.
+/// The share of the variance explained by the time of day (0–1); `None` if no two days can be compared.
 pub fn day_strength(past: Past<'_>, zone: &TimeZone) -> Option<f64> {
     strength(past.values, &places(past.first_step, past.values.len(), zone), Season::Day)
 }
 
-/// Forecasts up to `ahead` steps after the last of `past`, at most a day; `None` while too little is known.
+/// Forecasts up to `ahead` steps after the last of `past`, at most a day; `None` while there is too little data.
 pub fn look_ahead(past: Past<'_>, zone: &TimeZone, ahead: usize) -> Option<Outlook> {
     let values = past.values;
     let known_steps = values.iter().filter(|value| !value.is_nan()).count();
@@ -130,11 +130,11 @@ pub fn look_ahead(past: Past<'_>, zone: &TimeZone, ahead: usize) -> Option<Outlo
     Some(Outlook { day_strength, week_strength, ..outlook })
 }
 
-/// As [`look_ahead`], by the best of these methods alone; strengths of seasons are not looked at.
+/// Like [`look_ahead`], with the best of these methods; does not compute strengths of seasons.
 pub fn follow(past: Past<'_>, zone: &TimeZone, ahead: usize, methods: &[Method]) -> Option<Outlook> {
     let values = past.values;
     let ahead = ahead.min(MOST_AHEAD);
-    // A group is judged as a whole, whatever of it is asked for.
+    // A group is judged as a whole, even if only a part of it is requested.
     let tried_ahead = GROUP_ENDS.into_iter().find(|end| ahead <= *end).unwrap_or(MOST_AHEAD);
     let all_places = places(past.first_step, values.len() + ahead, zone);
     let (here, coming) = all_places.split_at(values.len());
@@ -154,7 +154,7 @@ pub fn follow(past: Past<'_>, zone: &TimeZone, ahead: usize, methods: &[Method])
         let Some(((trials, scale), next)) = [Some(near), far][which].zip(next[which].as_ref()) else { break };
         let errors = trials.group_errors(scale, group);
         for (lead, value) in next.iter().enumerate().take(end).skip(begin) {
-            // What is not known at a time of day ends the forecast: it has no middle hole.
+            // An unknown time of day ends the forecast: it has no gaps.
             let band = value.and_then(|value| trials.band(scale, value, &errors));
             let Some(band) = band else { break 'groups };
             let step = first + i64::try_from(lead).ok()?;
@@ -174,7 +174,7 @@ pub fn follow(past: Past<'_>, zone: &TimeZone, ahead: usize, methods: &[Method])
     })
 }
 
-/// The method and scale with the least loss in these groups; `None` of no groups, and where none could be tried.
+/// The method and scale with the least loss in these groups; `None` if there are no groups or none could be tried.
 fn best(tried: &[Trials], from: usize, to: usize) -> Option<(&Trials, Scale)> {
     let candidates = tried
         .iter()

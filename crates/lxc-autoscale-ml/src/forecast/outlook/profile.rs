@@ -1,20 +1,20 @@
-//! What is usual at a time of day: a mean over the days, smoothed, recent days first.
+//! The usual value at a time of day: a smoothed mean over the days, weighted towards recent ones.
 
 use super::calendar::{Place, SLOTS};
 
-/// A day that is so many days older counts half: a habit that changed is forgotten within a week or two.
+/// Half-life of a day's weight, in days: an old habit is forgotten within a week or two.
 const HALF_LIFE_DAYS: f64 = 4.0;
-/// People and timers are not punctual: so many slots to both sides say something about a slot, too.
+/// People and timers are not punctual: so many neighbouring slots on both sides count for a slot, too.
 const SMOOTHING_SLOTS: usize = 2;
-/// A slot is known from so many days on: of one day nobody knows whether it was usual.
+/// Days needed for a slot: a single day does not show what is usual.
 const LEAST_DAYS: f64 = 1.5;
 
-/// Which days speak for which.
+/// Which days form a profile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Season {
-    /// Every day for every day.
+    /// All days.
     Day,
-    /// Days of the week for themselves.
+    /// The same day of the week.
     Week,
 }
 
@@ -27,13 +27,13 @@ impl Season {
     }
 }
 
-/// The usual value at each of 288 slots, for one kind of day; `None` where too little is known.
+/// The usual value at each of 288 slots, for one kind of day; `None` where there is too little data.
 #[derive(Clone, Debug)]
 pub(super) struct Profile {
     slots: Vec<Option<f64>>,
 }
 
-/// Sums by slot, of which one day can be left out.
+/// Sums by slot, from which one day can be excluded.
 struct Sums {
     weighted: Vec<f64>,
     weight: Vec<f64>,
@@ -41,9 +41,9 @@ struct Sums {
 }
 
 impl Profile {
-    /// The profile for days like that of `like`, from all but the day `without`.
+    /// The profile for days like that of `like`, from all days but `without`.
     ///
-    /// `values` in the order of time, NaN is unknown, `places` theirs.
+    /// `values` in the order of time, NaN is unknown; `places` are their places.
     pub(super) fn new(
         values: &[f32],
         places: &[Place],
@@ -69,7 +69,7 @@ impl Profile {
         Self { slots: (0..SLOTS).map(|slot| sums.smoothed(slot)).collect() }
     }
 
-    /// What is usual at this place.
+    /// The usual value at this place.
     pub(super) fn at(&self, place: Place) -> Option<f64> {
         self.slots.get(place.slot).copied().flatten()
     }
@@ -98,9 +98,9 @@ impl Sums {
     }
 }
 
-/// How much of the unrest a season explains (0–1): `1 − Var(remainder) / Var(value)`, each day being told from the
-/// others, so that noise explains nothing (R. Hyndman, G. Athanasopoulos, "Forecasting: principles and practice",
-/// section 4.3, but out of sample). `None` where no two days can be compared.
+/// The share of the variance that a season explains (0–1): `1 − Var(remainder) / Var(value)`, each day predicted from
+/// the others, so that noise explains nothing (R. Hyndman, G. Athanasopoulos, "Forecasting: principles and practice",
+/// section 4.3, but out of sample). `None` if no two days can be compared.
 pub(super) fn strength(values: &[f32], places: &[Place], season: Season) -> Option<f64> {
     let (mut number, mut sum, mut squares, mut left) = (0.0, 0.0, 0.0, 0.0);
     let mut begin = 0;

@@ -33,13 +33,13 @@ fn office(place: calendar::Place) -> f64 {
     if (9 * 12..17 * 12).contains(&place.slot) { 8.0 } else { 1.0 }
 }
 
-/// When, by local time, the first coming step is expected above 4.
+/// The local time of the first coming step that is expected above 4.
 fn rises_at(first: &str, last: &str) -> (usize, usize) {
     let (first, last) = (step_at(first), step_at(last));
     let count = usize::try_from(last - first).unwrap();
     let seen = values(first, count, office, 0.2, &rome());
     let outlook = look_ahead(Past { first_step: first, values: &seen }, &rome(), DAY).unwrap();
-    // Either goes by the clock on the wall.
+    // Both follow local time.
     assert!(matches!(outlook.day_method, Some(Method::Day | Method::Yesterday)), "{:?}", outlook.day_method);
     let rises = outlook.steps.iter().find(|ahead| 4.0 < ahead.median()).unwrap();
     let slot = places(rises.at / STEP_SECONDS, 1, &rome())[0].slot;
@@ -76,7 +76,7 @@ fn a_season_counts_where_days_repeat_themselves_and_not_in_noise() {
 fn weeks_count_from_two_of_them_on() {
     let working = |place: calendar::Place| if place.is_weekend() { 1.0 } else { office(place) };
     let outlook = |days: usize| {
-        // Until a Saturday's midnight.
+        // Until midnight at the beginning of a Saturday.
         let first = step_at("2026-05-16T00:00:00Z") - i64::try_from(days * DAY).unwrap();
         let seen = values(first, days * DAY, working, 0.3, &TimeZone::UTC);
         look_ahead(Past { first_step: first, values: &seen }, &TimeZone::UTC, DAY).unwrap()
@@ -122,7 +122,7 @@ fn as_many_steps_are_forecast_as_are_asked_for_and_they_are_those_of_a_longer_fo
     assert_eq!(some_minutes.steps.len(), 2);
 }
 
-/// Of bands made at many moments, as many values lie within as was said.
+/// Of bands made at many moments, the stated share of values lies within.
 #[test]
 fn bands_hold_what_they_say() {
     let mut rng = ChaCha8Rng::seed_from_u64(9);
@@ -155,7 +155,7 @@ fn bands_hold_what_they_say() {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
-    /// Whatever was seen: finite, not negative, rising by level, and in the order of time.
+    /// For any past: finite, not negative, ascending by level, and in the order of time.
     #[test]
     fn bands_make_sense(
         seen in proptest::collection::vec(prop_oneof![3 => 0.0f32..1e6, 1 => Just(f32::NAN), 1 => Just(0.0f32)], 0..900),

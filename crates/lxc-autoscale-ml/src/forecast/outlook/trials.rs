@@ -1,10 +1,9 @@
-//! How wrong each way to go on was in this container's own past, by how far it looked ahead.
+//! How wrong each method was in this container's own past, by how far it looked ahead.
 //!
-//! From several moments of the past each method goes on as if it were that moment, and what came then tells the
-//! error. The quantiles of these errors, put onto a forecast of now, make its band: split conformal prediction
-//! (V. Vovk, A. Gammerman, G. Shafer, "Algorithmic learning in a random world", Springer 2005; J. Lei et al., JASA
-//! 113, 2018), with the ranks of `n + 1` values, so that few trials make wide bands. The same errors say which
-//! method to follow.
+//! Each method forecasts from several moments of the past, and what followed gives the errors. The quantiles of these
+//! errors, added to a present forecast, make its band: split conformal prediction (V. Vovk, A. Gammerman, G. Shafer,
+//! "Algorithmic learning in a random world", Springer 2005; J. Lei et al., JASA 113, 2018), with the ranks of `n + 1`
+//! values, so that few trials make wide bands. The same errors decide which method is used.
 
 use super::calendar::Place;
 use super::method::Method;
@@ -12,18 +11,18 @@ use super::{LEVELS, Quantile};
 
 /// Steps ahead are judged in groups that end with these.
 pub(super) const GROUP_ENDS: [usize; 9] = [1, 3, 6, 12, 24, 48, 96, 192, 288];
-/// At most so many errors of one trial count in a group: neighbours say nearly the same.
+/// Most errors of one trial in a group: neighbours are nearly equal.
 const PER_GROUP: usize = 8;
-/// Trials begin so many steps apart at most, five hours and five minutes, so that they meet every time of day.
+/// Trials begin at most so many steps apart, five hours and five minutes, so that they cover all times of day.
 const MOST_APART: usize = 61;
 const LEAST_APART: usize = 3;
-/// The newest so many count.
+/// Only the newest trials count.
 const TRIALS: usize = 40;
-/// A group is known from so many trials on: of fewer the outer levels are guesses.
+/// Trials needed for a group: with fewer the outer levels are guesses.
 const LEAST_TRIALS: usize = 8;
 /// A trial needs a past, too: an hour.
 const LEAST_PAST: usize = 12;
-/// Relative errors are relative to the forecast and this share of the mean, so that nothing divides by zero.
+/// Relative errors are relative to the forecast plus this share of the mean, which prevents division by zero.
 const OFFSET_SHARE: f64 = 0.05;
 
 /// How an error is measured.
@@ -35,7 +34,7 @@ pub(super) enum Scale {
     Relative,
 }
 
-/// One error: the trial it comes from, what was foreseen and what came.
+/// One error: its trial, the forecast and the actual value.
 #[derive(Clone, Copy, Debug)]
 struct Miss {
     trial: usize,
@@ -53,7 +52,7 @@ pub(super) struct Trials {
     offset: f64,
 }
 
-/// Moments of the past from which is tried: how many values are known at each, the newest first.
+/// Moments from which forecasts are tried: the number of values known at each, newest first.
 pub(super) fn moments(count: usize) -> Vec<usize> {
     let apart = (count / TRIALS).clamp(LEAST_APART, MOST_APART);
     let tried = (1..=TRIALS).map_while(|trial| count.checked_sub(1 + (trial - 1) * apart));
@@ -92,7 +91,7 @@ impl Trials {
         Self { method, groups, offset: (OFFSET_SHARE * sum / f64::max(number, 1.0)).max(1e-6) }
     }
 
-    /// How many groups, from the nearest on, are known well enough, to their far ends.
+    /// The number of groups, from the nearest on, with enough trials up to their far ends.
     pub(super) fn known_groups(&self) -> usize {
         let enough = |group: &&Vec<Miss>| {
             let mut trials: Vec<usize> =
@@ -103,8 +102,8 @@ impl Trials {
         self.groups.iter().take_while(enough).count()
     }
 
-    /// The mean pinball loss over groups `from..to` and all levels, the bands of each half of the trials being made
-    /// from the other half.
+    /// The mean pinball loss over groups `from..to` and all levels; the bands of each half of the trials use the other
+    /// half.
     pub(super) fn loss(&self, scale: Scale, from: usize, to: usize) -> f64 {
         let (mut loss, mut number) = (0.0, 0.0);
         for group in &self.groups[from..to] {
@@ -123,12 +122,12 @@ impl Trials {
         if 0.0 < number { loss / number } else { f64::INFINITY }
     }
 
-    /// The errors of a group in order.
+    /// The sorted errors of a group.
     pub(super) fn group_errors(&self, scale: Scale, group: usize) -> Vec<f64> {
         self.errors(scale, self.groups[group].iter())
     }
 
-    /// The band around what is foreseen, by the errors of its group.
+    /// The band around a forecast, from the errors of its group.
     pub(super) fn band(
         &self,
         scale: Scale,
@@ -162,13 +161,13 @@ impl Trials {
     }
 }
 
-/// The loss of a quantile when `came` came (R. Koenker, G. Bassett, Econometrica 46, 1978).
+/// The pinball loss of a quantile for the actual value `came` (R. Koenker, G. Bassett, Econometrica 46, 1978).
 pub fn pinball(level: f64, quantile: f64, came: f64) -> f64 {
     let short = came - quantile;
     if short < 0.0 { (level - 1.0) * short } else { level * short }
 }
 
-/// The quantile of sorted errors with the ranks of one value more; the outermost beyond.
+/// The quantile of sorted errors with the ranks of `n + 1` values; beyond them, the outermost.
 fn quantile(sorted: &[f64], level: f64) -> Option<f64> {
     let last = sorted.len().checked_sub(1)?;
     let place = ((sorted.len() as f64 + 1.0) * level - 1.0).clamp(0.0, last as f64);

@@ -1,4 +1,4 @@
-//! The metrics by their names in the configuration.
+//! The names of the metrics in the configuration.
 
 use super::{Extent, Metric, PressureMetric, Resource, Window};
 
@@ -6,7 +6,7 @@ const fn pressure(resource: Resource, extent: Extent, window: Window) -> Pressur
     PressureMetric { resource, extent, window }
 }
 
-/// All pressure metrics of one resource, under the names given.
+/// All pressure metrics of one resource, under the given names.
 macro_rules! pressures {
     ($variant:ident, $resource:ident, $names:expr) => {
         [
@@ -18,8 +18,8 @@ macro_rules! pressures {
     };
 }
 
-/// The metrics that are not pressure, by their names in the configuration. A share of a limit says so in its name: without
-/// that, the history has the same words for cores, MiB and numbers.
+/// The metrics other than pressure, by their names in the configuration. A share of a limit says so in its name,
+/// because the history uses the shorter names for cores, MiB and numbers.
 pub(super) const PLAIN: [(&str, Metric); 14] = [
     ("cpu_percent", Metric::Cpu),
     ("cpu_cores", Metric::CpuCores),
@@ -37,7 +37,7 @@ pub(super) const PLAIN: [(&str, Metric); 14] = [
     ("node_swap_percent", Metric::NodeSwap),
 ];
 
-/// Names from before that, which configurations and state files may have.
+/// Former names, which configurations and state files may contain.
 pub(super) const FORMER: [(&str, Metric); 9] = [
     ("cpu", Metric::Cpu),
     ("memory", Metric::Memory),

@@ -1,4 +1,4 @@
-//! What Proxmox's configuration says of a container.
+//! A container's configuration in Proxmox.
 
 use lxc_autoscale_core::Mebibytes;
 use lxc_autoscale_core::exposition::Samples;

@@ -1,4 +1,4 @@
-//! What was measured of a container: CPU, memory, pressure, processes.
+//! Measurements of a container: CPU, memory, pressure, processes.
 
 use super::Source::Container;
 use super::{Family, alert_labels, counter, full, gauge, some, stalls};

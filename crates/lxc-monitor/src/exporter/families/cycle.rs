@@ -1,4 +1,4 @@
-//! The monitor itself, and which containers there are.
+//! The monitor itself, and the list of containers.
 
 use lxc_autoscale_core::exposition::Subject;
 

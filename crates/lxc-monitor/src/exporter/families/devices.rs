@@ -1,4 +1,4 @@
-//! What was measured of a container: block I/O, network, root filesystem.
+//! Measurements of a container: block I/O, network, root filesystem.
 
 use lxc_autoscale_core::exposition::Samples;
 use lxc_autoscale_core::snapshot::{ContainerRecord, DeviceIo, InterfaceTraffic};

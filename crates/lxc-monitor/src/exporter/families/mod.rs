@@ -1,9 +1,9 @@
-//! Every metric that is served: its name, what it means, and where in a snapshot it stands.
+//! All exported metrics: name, meaning, and source in a snapshot.
 //!
-//! The tables are the exposition: families are written in their order, and the tests hold them to the fields of
-//! the snapshot and to the table of metrics in the documentation. How many series there are is bounded by what
-//! a node has (containers, their block devices and network interfaces) and by the alert rules that are configured;
-//! no other label has values of its own but the words of the kernel in the tables.
+//! The tables define the exposition: families are written in their order, and tests compare them with the fields of the
+//! snapshot and with the table of metrics in the documentation. The number of series is bounded by the node
+//! (containers, their block devices and network interfaces) and by the configured alert rules; all other labels only
+//! take the kernel's words in the tables.
 
 mod configured;
 mod container;
@@ -30,38 +30,38 @@ const TABLES: [&[Family]; 6] = [
     node::FAMILIES,
 ];
 
-/// A metric and where it comes from.
+/// A metric and its source.
 #[derive(Debug)]
 pub struct Family {
     /// Its name and meaning.
     pub description: Description,
-    /// What gives its samples.
+    /// The source of its samples.
     pub source: Source,
 }
 
-/// What gives the samples of a family.
+/// The source of the samples of a family.
 #[derive(Clone, Copy, Debug)]
 pub enum Source {
     /// One container.
     Container(fn(&ContainerRecord, &mut Samples<'_>)),
-    /// One container, on the node of this name.
+    /// One container, with the name of its node.
     Identity(fn(&ContainerRecord, &str, &mut Samples<'_>)),
     /// The node.
     Node(fn(&NodeRecord, &mut Samples<'_>)),
     /// The snapshot as a whole.
     Snapshot(fn(&Snapshot, &mut Samples<'_>)),
-    /// The monitor itself; served however old the newest snapshot is.
+    /// The monitor itself; exported however old the newest snapshot is.
     Monitor(fn(&MonitorState, &mut Samples<'_>)),
 }
 
-/// What is known of the monitor itself.
+/// The state of the monitor itself.
 #[derive(Clone, Debug)]
 pub struct MonitorState {
     /// When it started.
     pub started: Timestamp,
-    /// CPU time it has used.
+    /// CPU time used.
     pub cpu_time: Duration,
-    /// Time from cycle to cycle.
+    /// Time between cycles.
     pub interval: Duration,
     /// Cycles since it started.
     pub cycles: u64,
@@ -71,7 +71,7 @@ pub struct MonitorState {
     pub newest: Option<NewestCycle>,
 }
 
-/// What is known of a cycle, however long ago it was.
+/// The data of a cycle that does not become stale.
 #[derive(Clone, Copy, Debug)]
 pub struct NewestCycle {
     /// When it ended.
@@ -87,7 +87,7 @@ pub fn all() -> impl Iterator<Item = &'static Family> {
     TABLES.into_iter().flatten()
 }
 
-/// The family at a place in that order.
+/// The family at an index in that order.
 pub fn at(index: usize) -> Option<&'static Family> {
     all().nth(index)
 }
@@ -104,7 +104,7 @@ const fn info(name: &'static str, help: &'static str, source: Source) -> Family 
     Family { description: Description::info(name, help), source }
 }
 
-/// A stall time for each resource: of the lines that `line` takes from the pressure files.
+/// A stall time for each resource, from the lines that `line` selects in the pressure files.
 fn stalls(pressure: &PressureSet, samples: &mut Samples<'_>, line: fn(&Pressure) -> Option<PressureLine>) {
     for (resource, file) in [("cpu", pressure.cpu), ("memory", pressure.memory), ("io", pressure.io)] {
         let seconds = file.as_ref().and_then(line).map(|line| line.total_usec as f64 / 1e6);
@@ -112,7 +112,7 @@ fn stalls(pressure: &PressureSet, samples: &mut Samples<'_>, line: fn(&Pressure)
     }
 }
 
-/// Which rule fires, and how urgent that is.
+/// The firing rule and its severity.
 fn alert_labels(alert: &ActiveAlert) -> [(&str, &str); 2] {
     let severity = match alert.severity {
         Severity::Info => "info",

@@ -1,4 +1,4 @@
-//! What was measured of the node.
+//! Measurements of the node.
 
 use super::Source::Node;
 use super::{Family, alert_labels, counter, full, gauge, info, some, stalls};

@@ -1,7 +1,7 @@
-//! Finds the fields of a structure, and of those within it, that a JSON text has no value for.
+//! Finds the fields of a structure, recursively, without a value in a JSON text.
 //!
-//! Fields that may be absent are told apart by nothing in the text; but serde says the names of all fields of a
-//! structure when it begins to read one.
+//! The text does not show which fields may be absent; but serde passes the names of all fields when it begins to read a
+//! structure.
 
 use std::cell::RefCell;
 
@@ -10,7 +10,7 @@ use serde::de::{DeserializeOwned, Deserializer, IntoDeserializer, Visitor};
 use serde::forward_to_deserialize_any;
 use serde_json::Value;
 
-/// The fields of `T` that `value` lacks, as `<structure>.<field>`; members called as in `sparse` may lack some.
+/// The fields of `T` that `value` lacks, as `<structure>.<field>`; members named in `sparse` may lack some.
 pub(super) fn missing_fields<T: DeserializeOwned>(value: &Value, sparse: &[&str]) -> Vec<String> {
     let missing = RefCell::new(Vec::new());
     let mut dense = value.clone();

@@ -1,4 +1,4 @@
-//! Snapshots of the Python original: what of them is true, and when they were taken.
+//! Snapshots of the Python original: the true part of their content, and their times.
 
 use std::collections::BTreeMap;
 
@@ -34,21 +34,21 @@ struct Network {
     tx_bytes: Option<u64>,
 }
 
-/// Why a text is no snapshot.
+/// Why a text is not a snapshot.
 #[derive(Debug, thiserror::Error)]
 pub enum NoSnapshot {
-    /// It is no object of objects.
+    /// It is not an object of objects.
     #[error("it is not a JSON object as expected")]
     Json(#[from] serde_json::Error),
     /// A time cannot be read.
     #[error("it has no readable time")]
     Time,
-    /// A key is no container.
+    /// A key is not a container.
     #[error("a key is no container's id")]
     Key,
 }
 
-/// Makes a cycle of a snapshot of the original; `None` when it is one of ours.
+/// Converts a snapshot of the original to a cycle; `None` for one of ours.
 ///
 /// # Errors
 /// [`NoSnapshot`].
@@ -107,13 +107,13 @@ impl LocalTimes {
     /// The moment of the next snapshot, in milliseconds since the epoch.
     fn resolve(&mut self, text: &str) -> Option<i64> {
         let (earlier, later) = self.candidates(text)?;
-        // The hour that comes twice: what does not go on in its first pass is in its second.
+        // The hour that occurs twice: a time that does not follow in the first pass is in the second.
         let at_ms = if earlier <= self.last_ms { later } else { earlier };
         self.last_ms = at_ms;
         Some(at_ms)
     }
 
-    /// A moment near another one of the same snapshot.
+    /// A moment close to another one of the same snapshot.
     fn beside(&self, text: &str, near_ms: i64) -> Option<i64> {
         let (earlier, later) = self.candidates(text)?;
         Some(if (later - near_ms).abs() < (earlier - near_ms).abs() { later } else { earlier })

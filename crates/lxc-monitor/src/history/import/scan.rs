@@ -1,17 +1,17 @@
-//! Finds the elements of a JSON array of any size, one at a time, and its feet again after damage.
+//! Finds the elements of a JSON array of any size, one at a time, and resynchronises after damage.
 //!
-//! Elements are followed by brackets and quotes, so any layout is read. A damaged quote or bracket would swallow
-//! all that comes after it; therefore a line that can only be the beginning of an element ends the one before it:
-//! `{"` in the first column (our layout), or a line of four blanks and a brace (the original's, indented by four). No JSON
-//! string reaches over a line break.
+//! Elements are delimited by brackets and quotes, so any layout can be read. A damaged quote or bracket would swallow
+//! everything after it; therefore a line that can only be the beginning of an element ends the one before it: `{"` in
+//! the first column (our layout), or a line of four blanks and a brace (the original's, indented by four). No JSON
+//! string spans a line break.
 
 use std::io::{self, BufRead, BufReader, Read};
 
 use lxc_autoscale_core::metrics_file::begins_element;
 
-/// A longer element is damage.
+/// A longer element counts as damaged.
 const MAX_ELEMENT_BYTES: usize = 16 << 20;
-/// So much of a line is looked at at once; a file may be a single line.
+/// Most bytes of a line processed at once; a file may be a single line.
 const PIECE_BYTES: u64 = 64 << 10;
 
 /// What comes next in the file.
@@ -24,7 +24,7 @@ pub enum Element<'a> {
         /// The object.
         text: &'a [u8],
     },
-    /// Something that is no whole object.
+    /// Something that is not a complete object.
     Damaged {
         /// Where it begins, in bytes.
         offset: u64,
@@ -40,7 +40,7 @@ pub enum Element<'a> {
 pub struct Scanner<R> {
     reader: BufReader<R>,
     piece: Vec<u8>,
-    /// What of `piece` is used.
+    /// The used part of `piece`.
     used: usize,
     piece_offset: u64,
     is_line_start: bool,
@@ -49,16 +49,16 @@ pub struct Scanner<R> {
     depth: u32,
     in_string: bool,
     is_escaped: bool,
-    /// The current element was reported; its rest is skipped up to the next certain beginning.
+    /// The current element was reported as damaged; the rest is skipped up to the next certain beginning.
     is_lost: bool,
     /// The last byte outside of elements that is not blank; an element begins after a bracket or a comma.
     before: u8,
-    /// The element handed out last is to be cleared.
+    /// The last element was handed out and must be cleared.
     is_handed_out: bool,
 }
 
 impl<R: Read> Scanner<R> {
-    /// Begins at the beginning.
+    /// Starts at the beginning.
     pub fn new(reader: R) -> Self {
         Self {
             reader: BufReader::with_capacity(128 << 10, reader),
@@ -77,15 +77,15 @@ impl<R: Read> Scanner<R> {
         }
     }
 
-    /// Bytes that are read.
+    /// Bytes read so far.
     pub fn position(&self) -> u64 {
         self.piece_offset + self.used as u64
     }
 
-    /// The next element, or the next place that is none; `None` at the end.
+    /// The next element or damaged place; `None` at the end.
     ///
     /// # Errors
-    /// What reading gives.
+    /// The reader's.
     #[expect(clippy::should_implement_trait, reason = "an iterator cannot lend what it holds")]
     pub fn next(&mut self) -> io::Result<Option<Element<'_>>> {
         if std::mem::take(&mut self.is_handed_out) {
@@ -137,7 +137,7 @@ impl<R: Read> Scanner<R> {
         Ok(0 < length)
     }
 
-    /// Goes on to the end of an element or of the piece.
+    /// Continues to the end of the element or of the piece.
     fn scan_piece(&mut self) -> Found {
         let begin = self.used;
         let mut from = begin;
@@ -158,7 +158,7 @@ impl<R: Read> Scanner<R> {
                     if self.depth == 0 {
                         self.element.clear();
                         self.element_offset = self.piece_offset + index as u64;
-                        // What comes after a colon is the rest of an element that was damaged and reported.
+                        // After a colon comes the rest of an element that was reported as damaged.
                         self.is_lost = !matches!(self.before, b'[' | b',');
                         from = index;
                     }
@@ -239,7 +239,8 @@ mod tests {
 
     #[test]
     fn damage_costs_only_its_own_element() {
-        // A quote is gone, a brace is gone, one is too many, the end is missing; the last is no JSON, as its reader says.
+        // A missing quote, a missing brace, one too many, a missing end; the last is invalid JSON, which its parser
+        // detects.
         check("[\n{\"a:1},\n{\"b\":2}\n]\n", &[Err(2), Ok("{\"b\":2}")]);
         check("[\n{\"a\":{1},\n{\"b\":2}\n]\n", &[Err(2), Ok("{\"b\":2}")]);
         check("[\n{\"a\":1}},\n{\"b\":2}\n]\n", &[Ok("{\"a\":1}"), Ok("{\"b\":2}")]);

@@ -1,4 +1,4 @@
-//! Files of both kinds, whole and damaged, become history once.
+//! Files of both kinds, complete and damaged, are imported once.
 
 use std::fmt::Write;
 
@@ -33,7 +33,7 @@ impl Case {
     }
 }
 
-/// A file as `json.dump(…, indent=4)` of the original writes it, one snapshot a time.
+/// A file as written by `json.dump(…, indent=4)` of the original, with one snapshot per time.
 fn original(times: &[&str]) -> String {
     let mut text = "[".to_owned();
     for (index, time) in times.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! The forms in which a history is printed.
+//! The output formats of a history.
 
 use std::fmt::Write;
 
@@ -10,13 +10,13 @@ use serde_json::json;
 
 use super::Extract;
 
-/// Columns of the sparkline.
+/// Width of the sparkline, in columns.
 const SPARKLINE: i64 = 72;
-/// Rows that fit a screen.
+/// Rows that fit on a screen.
 const ROWS: i64 = 24;
 const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
-/// The metrics that are asked for.
+/// The metrics that can be requested.
 pub(super) fn metrics(is_listed: impl Fn(Metric) -> bool) -> String {
     let mut text = format!("{:<24}  {:<10}  ABOUT\n", "METRIC", "UNIT");
     for metric in Metric::ALL.iter().copied().filter(|metric| is_listed(*metric)) {
@@ -40,7 +40,7 @@ pub(super) fn series(known: &[SeriesInfo]) -> String {
     text
 }
 
-/// For programs.
+/// As JSON.
 pub(super) fn json(extract: &Extract, zone: &TimeZone) -> String {
     let points = extract.points.iter().map(|point| {
         json!({
@@ -65,7 +65,7 @@ pub(super) fn json(extract: &Extract, zone: &TimeZone) -> String {
     format!("{value:#}\n")
 }
 
-/// For spreadsheets; the unit stands in the heading.
+/// As CSV; the unit is in the heading.
 pub(super) fn csv(extract: &Extract, zone: &TimeZone) -> String {
     let unit = extract.metric.unit();
     let mut text = format!("time,samples,min ({unit}),mean ({unit}),max ({unit}),p95 ({unit})\n");
@@ -76,7 +76,7 @@ pub(super) fn csv(extract: &Extract, zone: &TimeZone) -> String {
     text
 }
 
-/// For people: a line of bars, what it comes down to, and as many rows as fit a screen.
+/// For people: a sparkline, a summary, and as many rows as fit on a screen.
 pub(super) fn table(extract: &Extract, zone: &TimeZone, all: bool) -> String {
     let Extract { series, metric, tier, from_ms, to_ms, points } = extract;
     let name = if series.name.is_empty() { String::new() } else { format!(" ({})", series.name) };
@@ -132,7 +132,7 @@ pub(super) fn table(extract: &Extract, zone: &TimeZone, all: bool) -> String {
     text
 }
 
-/// What several roll-ups come down to; of percentiles, the highest.
+/// The summary of several roll-ups; of percentiles, the highest.
 struct Summary {
     samples: u64,
     min: f64,
@@ -159,7 +159,7 @@ impl Summary {
     }
 }
 
-/// The means over time from zero to the highest; blank where nothing was measured.
+/// The means over time on a scale from zero to the highest; blank without measurements.
 fn sparkline(points: &[Point], from_ms: i64, to_ms: i64, bucket_ms: i64) -> String {
     let span_ms = (to_ms - from_ms).max(1);
     let columns = (span_ms / bucket_ms).clamp(1, SPARKLINE);
@@ -182,7 +182,7 @@ fn bar_height(share: f64) -> usize {
     eighths.min(7)
 }
 
-/// The shortest of the usual steps that gives no more rows than fit.
+/// The shortest of the usual steps with at most as many rows as fit.
 fn row_step(span_ms: i64, bucket_ms: i64) -> i64 {
     let minute = 60_000;
     let steps = [1, 5, 10, 15, 30, 60, 120, 180, 360, 720, 1440, 2880, 10_080, 20_160, 40_320];
@@ -190,7 +190,7 @@ fn row_step(span_ms: i64, bucket_ms: i64) -> i64 {
     steps.into_iter().map(|minutes| minutes * minute).find(fits).unwrap_or(80_640 * minute)
 }
 
-/// What the clock of `zone` is ahead of UTC, so that rows begin at full hours and days there.
+/// The offset of `zone` from UTC, so that rows begin at its full hours and days.
 fn offset_ms(at_ms: i64, zone: &TimeZone) -> i64 {
     Timestamp::from_millisecond(at_ms).map_or(0, |at| i64::from(zone.to_offset(at).seconds()) * 1000)
 }
@@ -200,7 +200,7 @@ fn time(at_ms: i64, zone: &TimeZone) -> String {
         .map_or_else(|_| at_ms.to_string(), |instant| RecordTime::new(instant, zone).to_string())
 }
 
-/// `2026-11-23 14:05`, local.
+/// `2026-11-23 14:05`, in local time.
 fn short(at_ms: i64, zone: &TimeZone) -> String {
     Timestamp::from_millisecond(at_ms).map_or_else(
         |_| at_ms.to_string(),
@@ -208,12 +208,12 @@ fn short(at_ms: i64, zone: &TimeZone) -> String {
     )
 }
 
-/// Without the digits that binary fractions add.
+/// Without the additional digits of binary fractions.
 fn tidy(value: f64) -> f64 {
     (value * 1e4).round() / 1e4
 }
 
-/// Four digits, and a letter for what is large.
+/// Four digits, with a suffix for large numbers.
 fn number(value: f64) -> String {
     match value.abs() {
         size if size < 10.0 => format!("{value:.3}"),

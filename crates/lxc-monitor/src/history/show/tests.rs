@@ -1,4 +1,4 @@
-//! What a person and a program see.
+//! The output for people and programs.
 
 use lxc_autoscale_core::history_store::bucket::Codes;
 
@@ -115,7 +115,7 @@ fn only_what_is_measured_of_a_series_is_listed_and_shown_of_it() {
     );
     assert_eq!(all.len(), Metric::ALL.len());
     assert!(all.iter().all(|name| of_node.contains(name) || of_container.contains(name)));
-    // What is listed can be asked for, and nothing else.
+    // Listed metrics can be requested, and no others.
     for (id, listed) in [("node", &of_node), ("104", &of_container)] {
         for name in &all {
             let shown = case.show(10, &[id, "--metric", name]);

@@ -1,9 +1,9 @@
-//! Moments as people write them.
+//! Times as people write them.
 
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, civil};
 
-/// Why a text is no moment.
+/// Why a text is not a time.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "`{text}` is no moment; write a time ago (90m, 24h, 7d, 4w) or a moment (2026-11-20, 2026-11-20T08:00)"
@@ -12,7 +12,7 @@ pub struct InvalidMoment {
     text: String,
 }
 
-/// A time ago, a day, or a moment (without an offset in `zone`), in milliseconds since the epoch.
+/// A time ago, a day, or a time (without an offset in `zone`), in milliseconds since the epoch.
 pub(super) fn moment(text: &str, now: Timestamp, zone: &TimeZone) -> Result<i64, InvalidMoment> {
     let invalid = || InvalidMoment { text: text.chars().take(60).collect() };
     if text == "now" {

@@ -1,7 +1,8 @@
-//! Opens the database's file, and begins a new one where the old one is broken.
+//! Opens the database's file, and creates a new one if it is broken.
 //!
-//! Root opens it, too (`lxc-monitor import`), in a directory of the monitor's user, who might put a link in its place. So no link
-//! is followed there, and nothing is written to a file with a second name before SQLite has taken it for a database.
+//! Root opens it, too (`lxc-monitor import`), in a directory of the monitor's user, who might replace it by a link. So
+//! no link is followed there, and nothing is written to a file with a second name before SQLite has accepted it as a
+//! database.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -19,11 +20,11 @@ use super::{PUT_FRAME, StoreError};
 
 /// Size of a page of the database.
 pub(super) const PAGE_BYTES: u64 = 4096;
-/// How long a statement waits for another process.
+/// How long a statement waits for a lock of another process.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-/// What every database begins with.
+/// The beginning of every database.
 const MAGIC: &[u8] = b"SQLite format 3\0";
-/// Broken databases that are kept beside the new one.
+/// Most broken databases kept beside the new one.
 const MOST_PUT_ASIDE: u64 = 3;
 
 /// Opens the database for writing; returns the path of a broken one that was put aside.
@@ -50,12 +51,12 @@ fn open_whole(path: &Path, max_bytes: u64) -> Result<Connection, StoreError> {
         .map_err(|source| StoreError::Create { path: path.to_owned(), source })?;
     let mut connection = connect(path, OpenFlags::SQLITE_OPEN_CREATE).map_err(failed)?;
     connection.busy_timeout(BUSY_TIMEOUT).map_err(failed)?;
-    // Effective in a new file only: space that is freed can be given back.
+    // Only effective in a new file: freed space can be returned.
     connection.pragma_update(None, "auto_vacuum", "INCREMENTAL").map_err(failed)?;
     connection.pragma_update(None, "journal_mode", "WAL").map_err(failed)?;
-    // What a power failure takes from the end comes back from the metrics file.
+    // What a power failure loses at the end is restored from the metrics file.
     connection.pragma_update(None, "synchronous", "NORMAL").map_err(failed)?;
-    // KiB; all that is read in one go is smaller.
+    // In KiB; larger than any single read.
     connection.pragma_update(None, "cache_size", -512).map_err(failed)?;
     connection.pragma_update(None, "mmap_size", 0).map_err(failed)?;
     connection.pragma_update(None, "wal_autocheckpoint", 256).map_err(failed)?;
@@ -74,25 +75,25 @@ fn open_whole(path: &Path, max_bytes: u64) -> Result<Connection, StoreError> {
         }
     }
     bound(&connection, max_bytes).map_err(failed)?;
-    // One that is broken where nothing is written for hours would go on for us, and be unreadable for everybody else.
+    // If it is broken where nothing is written for hours, writing would work, but not reading.
     let verdict: String =
         connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(failed)?;
     if verdict != "ok" {
         return Err(failed(contradiction(&verdict)));
     }
-    // Whether the tables are those we know.
+    // Whether the tables are ours.
     connection.query_row("SELECT max(number) FROM recent", [], |_| Ok(())).map_err(failed)?;
     Ok(connection)
 }
 
-/// No page is added beyond this size, whatever happens.
+/// No page is added beyond this size.
 pub(super) fn bound(connection: &Connection, max_bytes: u64) -> rusqlite::Result<()> {
     let max_pages = i64::try_from(max_bytes / PAGE_BYTES).unwrap_or(i64::MAX);
     connection.query_row(&format!("PRAGMA max_page_count = {max_pages}"), [], |_| Ok(()))
 }
 
-/// Whether the database itself is broken, as opposed to full, locked or forbidden: SQLite says so, a value is not of
-/// the type we wrote, or a statement of ours does not fit the tables.
+/// Whether the database itself is broken, as opposed to full, locked or forbidden: SQLite says so, a value does not
+/// have the type we wrote, or a statement of ours does not match the tables.
 pub(super) fn is_corrupt(error: &rusqlite::Error) -> bool {
     use rusqlite::Error::{
         FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType, SqlInputError, SqliteFailure,
@@ -111,13 +112,13 @@ pub(super) fn is_corrupt(error: &rusqlite::Error) -> bool {
     }
 }
 
-/// A database that contradicts itself where SQLite does not look.
+/// A contradiction in the database that SQLite does not check.
 pub(super) fn contradiction(what: &str) -> rusqlite::Error {
     rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_CORRUPT), Some(what.to_owned()))
 }
 
-/// Looks at what SQLite takes for a database that may only be read: in the head of the file stands which version of
-/// the format it takes to write it, and one bit of that makes it one of the future.
+/// Checks for what SQLite would treat as a read-only database: the header names the format version needed for writing,
+/// and a flipped bit there makes it a future one.
 fn check_head(path: &Path) -> Result<(), StoreError> {
     let mut head = [0; 20];
     let opened = regular_file::open_no_link(File::options().read(true), path);
@@ -128,18 +129,18 @@ fn check_head(path: &Path) -> Result<(), StoreError> {
         Err(source) if regular_file::is_foreign(&source) => {
             Err(StoreError::Foreign { path: path.to_owned(), source })
         }
-        // What is not there, or not yet, is SQLite's to judge.
+        // A missing file is left to SQLite.
         _ => Ok(()),
     }
 }
 
-/// Opens the file of that name, through no link.
+/// Opens the file of that name without following a link.
 fn connect(path: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
     let flags = flags
         | OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_NO_MUTEX
         | OpenFlags::SQLITE_OPEN_NOFOLLOW;
-    // SQLite refuses links on the way to the directory, too, which are those of whoever set it up.
+    // SQLite also refuses links in the path of the directory, but those belong to whoever set it up.
     let directory = path.parent().and_then(|directory| directory.canonicalize().ok());
     let place = directory.zip(path.file_name()).map(|(directory, name)| directory.join(name));
     Connection::open_with_flags(place.as_deref().unwrap_or(path), flags)
@@ -149,7 +150,7 @@ pub(super) fn failed(path: &Path, source: rusqlite::Error) -> StoreError {
     HistoryError::Database { path: path.to_owned(), source }.into()
 }
 
-/// Renames the database and its log to `….corrupt-<n>`; the oldest of too many goes.
+/// Renames the database and its log to `….corrupt-<n>`; the oldest of too many is removed.
 pub(super) fn put_aside(path: &Path) -> Result<PathBuf, StoreError> {
     let failed = |source| StoreError::PutAside { path: path.to_owned(), source };
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned() + ".corrupt-";
@@ -172,16 +173,16 @@ pub(super) fn put_aside(path: &Path) -> Result<PathBuf, StoreError> {
     for old in taken.into_iter().filter(|old| old + MOST_PUT_ASIDE <= number) {
         let old = with_suffix(path, &format!(".corrupt-{old}"));
         for file in [with_suffix(&old, "-wal"), with_suffix(&old, "-shm"), old] {
-            // One that stays is tried again when the next one is put aside.
+            // If removal fails, it is tried again when the next one is put aside.
             let _ = std::fs::remove_file(file);
         }
     }
     Ok(aside)
 }
 
-/// Copies what can be read of a broken database: from its beginning, and from its end, up to where it is broken.
+/// Copies the readable part of a broken database: from its beginning and from its end up to the damage.
 pub(super) fn salvage(aside: &Path, connection: &mut Connection) -> rusqlite::Result<()> {
-    // What was cut off cannot be read; without its place SQLite would read nothing at all.
+    // The missing part cannot be read; but if the file is too short, SQLite reads nothing at all.
     if restore_length(aside).is_err() {
         return Ok(());
     }
@@ -215,7 +216,7 @@ pub(super) fn salvage(aside: &Path, connection: &mut Connection) -> rusqlite::Re
     Ok(())
 }
 
-/// Gives a file that was cut off the length its header names, filled with zeros.
+/// Extends a truncated file to the length in its header, filled with zeros.
 fn restore_length(path: &Path) -> io::Result<()> {
     let mut file = regular_file::open_no_link(File::options().read(true).write(true), path)?;
     let mut header = [0; 32];
@@ -247,7 +248,7 @@ fn copy(
                 break;
             };
             match insert(row, &transaction) {
-                // A value of the wrong type, which is what is broken here.
+                // A value of the wrong type, caused by the damage.
                 Err(error) if error.sqlite_error_code().is_none() => {}
                 inserted => {
                     inserted?;

@@ -1,4 +1,4 @@
-//! The exporter of the running program, asked over HTTP by well and badly behaved clients.
+//! The exporter of the running program, with HTTP clients that behave well or badly.
 
 mod prometheus;
 
@@ -11,11 +11,11 @@ use lxc_autoscale_e2e::http::{Answer, get, request};
 use crate::fixture::Node;
 use crate::program::Daemon;
 
-/// Longest wait for something the program does.
+/// Time limit for anything the program does.
 const PATIENCE: Duration = Duration::from_mins(1);
 const LISTENS: &str = "metrics for Prometheus are at http://";
 
-/// A node with one running container that waits for memory now and then.
+/// A node with one running container that sometimes waits for memory.
 fn node() -> Node {
     let node = Node::new();
     node.write("cgroup/cgroup.controllers", "cpu memory\n");
@@ -38,7 +38,7 @@ fn node() -> Node {
 const MEMORY_STAT: &str = "anon 104857600\nfile 94371840\nshmem 0\nfile_dirty 0\ninactive_anon 0\nactive_anon 0\n\
                            inactive_file 52428800\nactive_file 41943040\n";
 
-/// Starts the monitor of a node; it has measured once and listens.
+/// Starts the monitor of a node; waits until it has measured once and listens.
 fn start(node: &Node) -> (Daemon, SocketAddr) {
     let mut daemon = Daemon::start(&node.config_file());
     daemon.wait_for(LISTENS);
@@ -59,7 +59,7 @@ fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// Changes the configuration file and has it read.
+/// Changes the configuration file and reloads it.
 fn reload(node: &Node, daemon: &Daemon, from: &str, to: &str) {
     let path = node.path("lxc_monitor.toml");
     let text = std::fs::read_to_string(&path).unwrap();
@@ -106,7 +106,7 @@ fn what_was_measured_is_served_in_either_format() {
     assert_eq!((head.status, head.body.as_str()), (200, ""));
 }
 
-/// None of them holds up a cycle or an honest scrape, and most are turned away at once.
+/// None of them delays a cycle or an honest scrape, and most are rejected at once.
 #[test]
 fn clients_that_say_nothing_or_nonsense_hold_up_nothing() {
     let node = node();
@@ -122,7 +122,7 @@ fn clients_that_say_nothing_or_nonsense_hold_up_nothing() {
     let unread: Vec<_> = (0..40)
         .map(|_| {
             let mut stream = TcpStream::connect(address).unwrap();
-            // The connection may be turned away for the next one.
+            // The connection may be closed in favour of the next one.
             let _ = stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
             stream
         })

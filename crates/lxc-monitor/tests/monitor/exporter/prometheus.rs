@@ -10,14 +10,14 @@ use super::node;
 
 const DOCUMENT: &str = include_str!("../../../../../docs/prometheus.md");
 
-/// What prometheus-pve-exporter serves about container 104, labels and all.
+/// The output of prometheus-pve-exporter about container 104, with its labels.
 const PVE_EXPOSITION: &str = "# HELP pve_guest_info VM/CT info\n# TYPE pve_guest_info gauge\n\
     pve_guest_info{id=\"lxc/104\",name=\"web-1\",node=\"proxmox\",tags=\"prod;web\",template=\"0\",type=\"lxc\"} 1.0\n";
 
-/// A host name that no reader may take for anything else.
+/// A host name that no parser may mistake for anything else.
 const HOSTILE: &str = "ct\"} 1 \\ \u{1}\u{0} ünïcode";
 
-/// Serves one text to everybody, until the test's process ends.
+/// Serves one text to everybody, until the end of the test's process.
 fn serve(text: &'static str) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -75,7 +75,7 @@ fn a_real_prometheus_reads_it_and_joins_it() {
     assert!(metadata.body.contains("\"unit\":\"seconds\""), "{}", metadata.body);
 }
 
-/// All there is, promtool reads, too: the golden file has every family.
+/// promtool also reads everything: the golden file has every family.
 #[test]
 fn promtool_finds_nothing_wrong_with_any_metric() {
     if !Prometheus::is_installed() {
