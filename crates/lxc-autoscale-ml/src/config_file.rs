@@ -79,7 +79,7 @@ impl ConfigFile {
         };
         if text == self.in_force {
             if self.refused.take().is_some() {
-                tracing::info!("`{}` is again what is in force", self.path.display());
+                tracing::info!("`{}` matches the configuration in force again", self.path.display());
             }
             return None;
         }

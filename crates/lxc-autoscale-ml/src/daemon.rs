@@ -81,6 +81,9 @@ pub struct CycleReport {
 
 impl Daemon {
     /// Opens the ledger; does not read any metrics yet.
+    ///
+    /// # Errors
+    /// [`StartError`] when the state directory cannot be written.
     pub fn start(config: Config) -> Result<Self, StartError> {
         Self::start_counting(config, Arc::default())
     }
@@ -288,7 +291,7 @@ impl Daemon {
             tracing::warn!("{}", notification.text);
             let Some(queue) = self.config.notifications.queue() else { continue };
             if let Err(error) = queue.put(&notification) {
-                tracing::error!("the leak cannot be notified of: {}", ErrorChain(&error));
+                tracing::error!("cannot queue the notification about the leak: {}", ErrorChain(&error));
             }
         }
     }
@@ -301,7 +304,10 @@ impl Daemon {
             let Some(notification) = shifted.notification(id, name, now) else { continue };
             let Some(queue) = self.config.notifications.queue() else { continue };
             if let Err(error) = queue.put(&notification) {
-                tracing::error!("nobody is notified of what looks stuck: {}", ErrorChain(&error));
+                tracing::error!(
+                    "cannot queue the notification about a container that looks stuck: {}",
+                    ErrorChain(&error)
+                );
             }
         }
     }
@@ -384,17 +390,24 @@ impl Daemon {
 /// Restores the checkpoint. An unusable one is put aside, and its content is learnt anew.
 fn restore(pipeline: &mut Pipeline, path: &Path) {
     match pipeline.restore(path) {
-        Ok(true) => tracing::info!("going on from the checkpoint `{}`", path.display()),
+        Ok(true) => tracing::info!("restored the checkpoint `{}`", path.display()),
         Ok(false) => {}
         Err(error @ (CheckpointError::Configuration { .. } | CheckpointError::Read { .. })) => {
-            tracing::warn!("{}; learning anew", ErrorChain(&error));
+            tracing::warn!("{}; learning from scratch", ErrorChain(&error));
         }
         Err(error) => match checkpoint::set_aside(path) {
             Ok(aside) => {
-                tracing::warn!("{}; it is now `{}`, learning anew", ErrorChain(&error), aside.display());
+                tracing::warn!(
+                    "{}; it is now `{}`, learning from scratch",
+                    ErrorChain(&error),
+                    aside.display()
+                );
             }
             Err(failed) => {
-                tracing::warn!("{}; it cannot be put aside ({failed}), learning anew", ErrorChain(&error));
+                tracing::warn!(
+                    "{}; it cannot be renamed ({failed}), learning from scratch",
+                    ErrorChain(&error)
+                );
             }
         },
     }

@@ -282,7 +282,7 @@ impl Executor {
             is_set_back |= changes.set_back(now);
         }
         if is_set_back {
-            tracing::warn!("the clock was set back; changes that lie ahead count as made now");
+            tracing::warn!("the clock was set back; changes dated in the future count as made now");
             self.in_ledger(|ledger| ledger.note_set_back(now));
         }
     }
@@ -361,7 +361,7 @@ impl Executor {
         }
         for decision in due {
             if self.is_applied_to(id, decision.resource) {
-                tracing::info!(container = %id, "left to what somebody applies at this moment: {decision}");
+                tracing::info!(container = %id, "skipped, because somebody is applying a plan: {decision}");
                 continue;
             }
             let outcome = self.execute(now, proposal, decision).await;

@@ -41,7 +41,7 @@ pub enum StdioError {
         source: std::io::Error,
     },
     /// A line does not follow the protocol.
-    #[error("line {line} of the standard input is not a step of the protocol")]
+    #[error("line {line} of the standard input does not follow the protocol")]
     Parse {
         /// Line number, from 1.
         line: usize,
@@ -49,7 +49,9 @@ pub enum StdioError {
         source: serde_json::Error,
     },
     /// A number in a line is invalid.
-    #[error("line {line} of the standard input, container {id}: `{field}` is {value}, which is no amount")]
+    #[error(
+        "line {line} of the standard input, container {id}: `{field}` is {value}, which is not a valid amount"
+    )]
     Amount {
         /// Line number, from 1.
         line: usize,
@@ -245,11 +247,12 @@ mod tests {
 
     #[test]
     fn a_bad_line_is_named() {
-        let step = "line 2 of the standard input is not a step of the protocol";
+        let step = "line 2 of the standard input does not follow the protocol";
         check_refused("nonsense\n", step);
         check_refused("\n", step);
         check_refused(r#"{"timestamp":1}"#, step);
-        let amount = "line 2 of the standard input, container 7: `cpu_cores_used` is -1, which is no amount";
+        let amount =
+            "line 2 of the standard input, container 7: `cpu_cores_used` is -1, which is not a valid amount";
         check_refused(&line(1, 1.0, 512.0, "-1", "100", ""), amount);
         let time =
             "line 2 of the standard input: the time 1372636500 is out of range or before the last line's";

@@ -42,7 +42,7 @@ impl Notices {
     pub fn warn(&mut self, subject: &str, trouble: Option<String>) {
         match self.update(subject, trouble.clone()) {
             Change::Begun => tracing::warn!("{subject}: {}", trouble.unwrap_or_default()),
-            Change::Ended => tracing::info!("{subject}: all right again"),
+            Change::Ended => tracing::info!("{subject}: resolved"),
             Change::None => {}
         }
     }

@@ -42,7 +42,7 @@ pub enum BacktestError {
         path: PathBuf,
     },
     /// A requested container does not exist.
-    #[error("container {id} is not in the recording; it names {known}")]
+    #[error("container {id} is not in the recording, which has {known}")]
     UnknownContainer {
         /// The container.
         id: u64,
@@ -77,7 +77,7 @@ pub enum TraceError {
     )]
     Csv(#[source] csv::Error),
     /// A value is not a valid amount.
-    #[error("line {line}: `{column}` is {value}, which is no amount")]
+    #[error("line {line}: `{column}` is {value}, which is not a valid amount")]
     Amount {
         /// Line number, from 1.
         line: u64,
@@ -103,6 +103,6 @@ pub enum TraceError {
         timestamp: i64,
     },
     /// It has no data.
-    #[error("it holds no line")]
+    #[error("it has no data")]
     Empty,
 }

@@ -152,13 +152,16 @@ mod tests {
 
     #[test]
     fn what_cannot_be_used_is_named() {
-        check_refused("", "it holds no line");
-        check_refused("300,8,0,512,1,1,y\n", "line 2: `provisioned_cores` is 0, which is no amount");
+        check_refused("", "it has no data");
+        check_refused("300,8,0,512,1,1,y\n", "line 2: `provisioned_cores` is 0, which is not a valid amount");
         check_refused(
             "300,8,1,512,1,1,y\n600,8,1,512,-1,1,y\n",
-            "line 3: `cpu_cores_used` is -1, which is no amount",
+            "line 3: `cpu_cores_used` is -1, which is not a valid amount",
         );
-        check_refused("300,8,1,512,1,nan,y\n", "line 2: `memory_mb_used` is NaN, which is no amount");
+        check_refused(
+            "300,8,1,512,1,nan,y\n",
+            "line 2: `memory_mb_used` is NaN, which is not a valid amount",
+        );
         check_refused("300,8,1,512,1,1,y\n300,8,1,512,1,1,y\n", "container 8 has two lines for the time 300");
         let far = i64::MAX;
         check_refused(&format!("{far},8,1,512,1,1,y\n"), &format!("line 2: the time {far} is out of range"));

@@ -65,7 +65,7 @@ pub enum CheckpointError {
         what: String,
     },
     /// It was written by another version of the program.
-    #[error("the checkpoint `{}` is of version {found} of this program", path.display())]
+    #[error("the checkpoint `{}` was written by version {found} of this program", path.display())]
     Version {
         /// The file.
         path: PathBuf,

@@ -116,7 +116,7 @@ pub async fn apply(
             out.flush()?;
         }
         if !plan.changes.is_empty() && !options.yes && !ask(&plan)? {
-            report.refused = Some("nobody agreed".to_owned());
+            report.refused = Some("not confirmed".to_owned());
         }
     }
     if report.refused.is_some() {

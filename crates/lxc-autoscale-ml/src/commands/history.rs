@@ -81,7 +81,7 @@ pub fn history(
         show(line, screen, out)?;
     }
     let (changes, kept) = (past.decisions.len(), past.kept);
-    writeln!(out, "{changes} changes decided; {kept} times written down that it keeps what it has.")?;
+    writeln!(out, "{changes} changes decided; {kept} entries that it keeps its size.")?;
     Ok(())
 }
 

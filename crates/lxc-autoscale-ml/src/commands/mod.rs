@@ -78,13 +78,13 @@ pub enum CommandError {
         at: String,
     },
     /// The time is in the future.
-    #[error("{at} is yet to come; `--at` tells what was decided, `forecast` what is expected")]
+    #[error("{at} is in the future; `--at` tells what was decided, `forecast` what is expected")]
     YetToCome {
         /// The time, in local words.
         at: String,
     },
     /// There is too little data about a container.
-    #[error("container {id} is not known well enough to say what it needs at its peak")]
+    #[error("container {id} has too little data to tell what it needs at its peak")]
     NotKnownEnough {
         /// The container.
         id: Vmid,
@@ -96,7 +96,7 @@ pub enum CommandError {
         name: String,
     },
     /// No known container has the policy.
-    #[error("the policy `{name}` is for no container that is known well enough")]
+    #[error("the policy `{name}` applies to no container with enough data")]
     NobodyOfPolicy {
         /// Its name.
         name: String,
@@ -122,7 +122,7 @@ pub enum CommandError {
     #[error("not answered, because only an open proposal can be: {0}")]
     NotOpen(String),
     /// A proposal was given by something other than its number.
-    #[error("`{0}` is no number of a proposal; `proposals list` shows them")]
+    #[error("`{0}` is not the number of a proposal; `proposals list` shows them")]
     NotANumber(String),
     /// The plan cannot be written.
     #[error("cannot write the plan to `{}`", file.display())]
@@ -141,7 +141,7 @@ pub enum CommandError {
         source: io::Error,
     },
     /// The file is not a plan.
-    #[error("`{}` holds no plan; `plan --out FILE` writes one", file.display())]
+    #[error("`{}` is not a plan; `plan --out FILE` writes one", file.display())]
     NoPlan {
         /// The file.
         file: PathBuf,
@@ -158,7 +158,7 @@ pub enum CommandError {
     },
     /// Nobody can be asked.
     #[error(
-        "the standard input is no terminal, so nobody can be asked; `--yes` carries the plan out without asking"
+        "the standard input is not a terminal, so nobody can be asked; `--yes` carries the plan out without asking"
     )]
     NobodyToAsk,
     /// Something went wrong during a cycle; the messages.

@@ -121,7 +121,7 @@ impl Shown {
         let Modes { cpu, memory } = &self.modes;
         writeln!(
             out,
-            "Mode in the end: CPU {}, memory {} (the more careful of `scaling.mode` and the resource's own)\n",
+            "Resulting mode: CPU {}, memory {} (the more careful of `scaling.mode` and the resource's own)\n",
             cpu.word(),
             memory.word()
         )?;

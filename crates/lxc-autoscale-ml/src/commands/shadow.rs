@@ -92,7 +92,7 @@ fn write(config: &Config, rows: &[Row], out: &mut impl Write) -> std::io::Result
     for name in waiting {
         writeln!(
             out,
-            "{name}: nothing was kept of it yet; that happens every ten minutes and at the end of the daemon."
+            "{name}: no scores saved yet; that happens every ten minutes and when the daemon ends."
         )?;
     }
     for row in rows {

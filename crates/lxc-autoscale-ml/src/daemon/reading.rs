@@ -34,7 +34,7 @@ impl<'a> Reading<'a> {
             Some((done, total)) => {
                 format!("learning from `{file}`: {} % of {} MiB", done * 100 / total.max(1), total >> 20)
             }
-            None => "learning from the monitor's history what was before the first record".to_owned(),
+            None => "learning from the monitor's history, before the first record".to_owned(),
         };
         tracing::info!("{text}");
         notify_status(&text);

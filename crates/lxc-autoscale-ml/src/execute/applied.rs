@@ -90,7 +90,7 @@ impl Executor {
         });
         for applied in &applied {
             self.changes.entry(applied.id).or_default().note(&applied.decision, applied.begun);
-            tracing::info!(container = %applied.id, "applied by somebody, and taken in: {}", applied.decision);
+            tracing::info!(container = %applied.id, "applied by hand, and taken over: {}", applied.decision);
         }
         applied
     }

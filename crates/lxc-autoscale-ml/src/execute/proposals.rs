@@ -127,7 +127,7 @@ impl Executor {
                 ledger.close_proposal(record.number, State::Superseded, Some(&why), None, now)?;
                 if let Some(number) = ledger.open_proposal(new)? {
                     tracing::info!(
-                        "Proposal {number} for container {} takes the place of {}: {decision}",
+                        "Proposal {number} for container {} replaces {}: {decision}",
                         proposal.id,
                         record.number
                     );

@@ -70,6 +70,8 @@ pub enum Change {
     NotWatched,
     /// Its last shrinks had done no harm.
     NoHarm,
+    /// Its use on the last day said nothing about how long a size lasts.
+    NoLastDay,
     /// It had not leaked.
     NoLeak,
     /// It had not run out of memory again and again.
@@ -114,6 +116,7 @@ pub(super) fn discrete(world: &World, resource: Resource) -> Vec<Change> {
     let throttled = seen.and_then(|seen| seen.cpu_throttled_share).is_some_and(|share| 0.0 < share);
     let ran_out = seen.and_then(|seen| seen.oom) == Some(true);
     let has_harm = standing.shrinks.failure.is_some() || standing.shrinks.undo.is_some();
+    let has_day = estimate(world, resource).is_some_and(|estimate| estimate.restlessness.is_some());
     let pinned = !is_memory && policy.cpu.control == CpuControl::Cores && obstacles.pinned_cpuset.is_some();
     let all = [
         (policy.mode(resource) == Mode::Off).then_some(Change::ModeAuto),
@@ -131,6 +134,7 @@ pub(super) fn discrete(world: &World, resource: Resource) -> Vec<Change> {
         (ran_out && is_memory).then_some(Change::NotOutOfMemory),
         standing.shrinks.watch.is_some().then_some(Change::NotWatched),
         has_harm.then_some(Change::NoHarm),
+        has_day.then_some(Change::NoLastDay),
         (guard.leak.is_some() && is_memory).then_some(Change::NoLeak),
         (guard.oom_run.is_some() && is_memory).then_some(Change::NoOomRun),
         (guard.budget.is_some() && is_memory).then_some(Change::NoBudget),
@@ -248,6 +252,11 @@ impl Change {
                 let shrinks = &mut standing_mut(world, resource).shrinks;
                 (shrinks.failure, shrinks.undo) = (None, None);
             }
+            Self::NoLastDay => {
+                if let Some(estimate) = estimate_mut(world, resource) {
+                    estimate.restlessness = None;
+                }
+            }
             Self::NoLeak => world.inputs.guard.leak = None,
             Self::NoOomRun => world.inputs.guard.oom_run = None,
             Self::NoBudget => world.inputs.guard.budget = None,
@@ -313,6 +322,7 @@ impl Change {
             Self::NotBoosted { until } => format!("it were not boosted (until {})", local(*until)),
             Self::NotWatched => "its last shrink were not watched any more".to_owned(),
             Self::NoHarm => "its last shrink had done no harm".to_owned(),
+            Self::NoLastDay => "its use on the last day did not count".to_owned(),
             Self::NoLeak => "it did not leak".to_owned(),
             Self::NoOomRun => "it had not run out of memory again and again".to_owned(),
             Self::NoBudget => "the node had memory for all that is expected".to_owned(),

@@ -46,7 +46,7 @@ pub const ALL: &[Family] = &[
     Family::new(
         Description::gauge(
             "lxc_ml_last_checkpoint_timestamp_seconds",
-            "When what was learnt was last written down; absent until the daemon has done so.",
+            "Time of the last checkpoint; absent until the daemon has written one.",
         ),
         |seen, to| at(to, seen.newest().and_then(|newest| newest.checkpointed)),
     ),
@@ -68,7 +68,7 @@ pub const ALL: &[Family] = &[
     Family::new(
         Description::counter(
             "lxc_ml_decisions",
-            "Decisions by resource, action and what came of them; most keep what there is.",
+            "Decisions by resource, action and outcome; most keep the size.",
         ),
         |seen, to| {
             for ((resource, action, outcome), count) in seen.decisions() {

@@ -41,11 +41,12 @@ impl Exporter {
                     let (_page, page) = watch::channel(instruments);
                     runtime.block_on(serve(newest_settings, page));
                 }
-                Err(error) => tracing::error!(%error, "nothing is served to Prometheus"),
+                Err(error) => tracing::error!(%error, "cannot serve metrics to Prometheus"),
             }
         };
         let thread = std::thread::Builder::new().name("exporter".to_owned()).spawn(serving);
-        let thread = thread.inspect_err(|error| tracing::error!(%error, "nothing is served to Prometheus"));
+        let thread =
+            thread.inspect_err(|error| tracing::error!(%error, "cannot serve metrics to Prometheus"));
         Self { settings: Some(settings), thread: thread.ok() }
     }
 

@@ -68,7 +68,7 @@ pub struct Recall {
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
     /// It is not a model.
-    #[error("these bytes are no demand model")]
+    #[error("this is not a demand model")]
     Format(#[source] postcard::Error),
     /// It has another format version.
     #[error("the demand model has format {found}, this program reads {VERSION}")]
@@ -80,7 +80,7 @@ pub enum ModelError {
     #[error("the demand model was learnt with other features than this program has")]
     Features,
     /// Its forecast horizon differs.
-    #[error("the demand model looks ahead for another time than this program asks for")]
+    #[error("the demand model has another horizon than this program")]
     Ahead,
     /// It is damaged.
     #[error(

@@ -53,7 +53,7 @@ pub enum RecordingError {
         timestamp: i64,
     },
     /// A usage is not a valid amount.
-    #[error("machine {machine} at {timestamp}: {value} is no amount")]
+    #[error("machine {machine} at {timestamp}: {value} is not a valid amount")]
     Amount {
         /// The machine.
         machine: u64,

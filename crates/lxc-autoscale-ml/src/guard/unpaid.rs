@@ -12,19 +12,11 @@ use super::manual::SAME;
 use super::revert::doubled;
 use crate::clock;
 
-<<<<<<< HEAD
-/// What shrinks must have saved, in hours of the whole size: one by a half must last for an hour, one by a tenth for five.
-/// A quarter leaves 8 % more changes on ten recorded machines, at half of the price (0.5 instead of 1 % of the cost).
-pub(crate) const LEAST_PAID_HOURS: f64 = 0.5;
-/// More is not counted: of the shortest usual cool-down, ten minutes, eight doublings are nearly two days, and each time that
-/// shrinks paid must show.
-=======
 /// What shrinks must save, in hours of the whole size: one by a half must last for an hour, one by a tenth for five. A
 /// quarter leaves 8 % more changes on ten recorded machines, at half of the price (0.5 instead of 1 % of the cost).
-const LEAST_SAVED_HOURS: f64 = 0.5;
+pub(crate) const LEAST_PAID_HOURS: f64 = 0.5;
 /// Upper bound of the count: of the shortest usual cool-down, ten minutes, eight doublings are nearly two days, and
 /// each time that shrinks pay off must have an effect.
->>>>>>> s15-eng
 const MOST_COUNTED: u32 = 8;
 
 /// Shrinks without a growth in between.

@@ -259,13 +259,13 @@ impl History {
             if replaced {
                 tracing::info!(
                     container = %vmid,
-                    "this was `{}` and is another container now, which begins without a past",
+                    "the id belonged to `{}`; the new container starts without a past",
                     known.name.as_deref().unwrap_or_default()
                 );
             } else {
                 tracing::warn!(
                     container = %vmid,
-                    "the clock was set back from {known_instant} to {instant}; this container's history begins anew"
+                    "the clock was set back from {known_instant} to {instant}; this container's history starts over"
                 );
             }
         }

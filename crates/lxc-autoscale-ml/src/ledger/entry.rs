@@ -49,7 +49,15 @@ impl Inputs {
     /// The inputs stored with a decision about one resource: information about the other one that does not affect the
     /// decision is left out.
     pub(super) fn kept_about(&self, resource: Resource) -> Self {
-        Self { opinions: self.opinions.as_ref().map(|opinions| opinions.about(resource)), ..self.clone() }
+        let opinions = self.opinions.as_ref().map(|opinions| opinions.about(resource));
+        let mut kept = Self { opinions, ..self.clone() };
+        let recommendation = kept.recommendation.as_mut();
+        if resource == Resource::Memory
+            && let Some(cpu) = recommendation.and_then(|recommendation| recommendation.cpu.as_mut())
+        {
+            cpu.restlessness = None;
+        }
+        kept
     }
 
     /// The inputs as the decision function takes them.

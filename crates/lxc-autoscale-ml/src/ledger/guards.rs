@@ -33,7 +33,7 @@ impl Ledger {
                     guards.insert(vmid, kept);
                 }
                 Err(error) => {
-                    tracing::warn!(container = %vmid, %error, "what the guards kept cannot be read; they begin anew");
+                    tracing::warn!(container = %vmid, %error, "the saved state of the guards cannot be read; they start over");
                 }
             }
         }

@@ -53,13 +53,13 @@ const COLUMNS: &str = "number, at_us, last_at_us, times, vmid, decision, inputs,
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
     /// Another daemon is using it.
-    #[error("another lxc-autoscale-ml works with `{}`; stop it first, or look with `plan`, `why` and `decisions`", path.display())]
+    #[error("another lxc-autoscale-ml is using `{}`; stop it first, or look with `plan`, `why` and `decisions`", path.display())]
     InUse {
         /// The directory.
         path: PathBuf,
     },
     /// It was written by an older version of this program.
-    #[error("`{}` is as an older version left it; restart lxc_autoscale_ml, which brings it up to date", path.display())]
+    #[error("`{}` was written by an older version; restart lxc_autoscale_ml, which upgrades it", path.display())]
     Older {
         /// The database.
         path: PathBuf,

@@ -28,7 +28,7 @@ impl Ledger {
                         shadows.insert((name, vmid), kept);
                     }
                     Err(error) => {
-                        tracing::warn!(container = %vmid, name, %error, "what a candidate kept cannot be read; it begins anew");
+                        tracing::warn!(container = %vmid, name, %error, "the saved state of a candidate cannot be read; it starts over");
                     }
                 }
             }

@@ -17,7 +17,7 @@ pub enum Refusal {
         found: u32,
     },
     /// It was altered.
-    #[error("the plan is not as it was written: its number is `{id}`, and what it says has `{number}`")]
+    #[error("the plan was altered: its number is `{id}`, and its content has `{number}`")]
     Altered {
         /// The id it carries.
         id: String,
@@ -41,7 +41,7 @@ pub enum Refusal {
         seconds: u64,
     },
     /// It was made for another node.
-    #[error("the node is another: the plan was made for {then}, and this is {now}")]
+    #[error("the plan was made for another node: {then}, and this is {now}")]
     Node {
         /// The node it was made for.
         then: Node,
@@ -50,7 +50,7 @@ pub enum Refusal {
     },
     /// The configuration has changed.
     #[error(
-        "the configuration is another: the plan was made with `{}` (SHA-256 {}…), now it is `{}` ({}…); make a new plan",
+        "the configuration has changed: the plan was made with `{}` (SHA-256 {}…), now it is `{}` ({}…); make a new plan",
         then.file.display(), short(&then.sha256), now.file.display(), short(&now.sha256)
     )]
     Configuration {
@@ -77,7 +77,7 @@ pub enum Refusal {
     #[error("{0}")]
     Decision(Uncovered),
     /// The daemon is changing it, or has changed it since.
-    #[error("the daemon changes it at this moment, or has done so since the plan was checked")]
+    #[error("the daemon is changing it, or has changed it since the plan was checked")]
     UnderWay,
     /// Its present size could not be read.
     #[error("what it has now cannot be read: {0}")]

@@ -86,11 +86,11 @@ fn a_plan_is_good_for_its_time_its_node_and_its_configuration() {
     check(plan.check(&now(900)), "expired at");
     check(plan.check(&now(-60)), "60 s in the future");
     let other = Configuration { sha256: "bbbb".to_owned(), ..now(0).configuration };
-    check(plan.check(&Now { configuration: other, ..now(1) }), "the configuration is another");
+    check(plan.check(&Now { configuration: other, ..now(1) }), "the configuration has changed");
     let other = Node { name: Some("pve2".to_owned()), ..node() };
     check(plan.check(&Now { node: other, ..now(1) }), "pve1 (16 CPUs, 65536 MiB), and this is pve2");
     let other = Node { memory_total_mib: Some(32_768), ..node() };
-    check(plan.check(&Now { node: other, ..now(1) }), "the node is another");
+    check(plan.check(&Now { node: other, ..now(1) }), "the plan was made for another node");
     check(Plan { version: 2, ..plan.clone() }.check(&now(1)), "version 2");
 }
 
@@ -105,7 +105,7 @@ fn a_plan_that_somebody_edited_is_noticed() {
     for edit in edits {
         let mut edited = plan();
         edit(&mut edited);
-        check(edited.check(&now(1)), "not as it was written");
+        check(edited.check(&now(1)), "the plan was altered");
     }
 }
 

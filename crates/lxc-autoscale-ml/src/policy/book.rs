@@ -223,7 +223,7 @@ impl PolicyBook {
                 Match::No => {}
                 Match::Unknown => {
                     unclear = Some(format!(
-                        "its pool could not be read, so nobody knows whether `[policy.{}]` is for it",
+                        "its pool could not be read, so it is not known whether `[policy.{}]` applies to it",
                         policy.name
                     ));
                 }

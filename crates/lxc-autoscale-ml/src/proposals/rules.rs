@@ -73,7 +73,7 @@ pub fn next(case: &Case<'_>) -> Step {
         return if accepted && decision.to == waiting.decision.to {
             Step::Leave
         } else {
-            Step::Close(State::Withdrawn, format!("not asked about: {}", decision.reason))
+            Step::Close(State::Withdrawn, format!("no longer proposed: {}", decision.reason))
         };
     }
     if decision.action == Action::Keep {
@@ -131,6 +131,8 @@ fn is_passing(reason: &Reason) -> bool {
             | Reason::Anomalous { .. }
             | Reason::JustCutOff
             | Reason::UnderPressure { .. }
+            | Reason::Restless { .. }
+            | Reason::EnoughAllDay { .. }
             | Reason::Disturbed { .. }
             | Reason::Watched { .. }
     )

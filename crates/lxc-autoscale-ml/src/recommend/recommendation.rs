@@ -65,16 +65,12 @@ impl Estimate {
         self.largest(|fact| fact != Fact::Forecast)
     }
 
-<<<<<<< HEAD
     /// The value of a piece of evidence, without head-room; `None` where there is no such evidence.
     pub fn value_of(&self, fact: Fact) -> Option<f64> {
         self.evidence.iter().find(|evidence| evidence.fact == fact).map(|evidence| evidence.value)
     }
 
-    /// Whether it was measured long enough for a forecast to be more than what others of its kind came to.
-=======
     /// Whether it was measured long enough for a forecast to be based on more than other containers of its kind.
->>>>>>> s15-eng
     pub fn is_known_a_day(&self) -> bool {
         FIRST_DAY_SECONDS <= self.known_seconds
     }

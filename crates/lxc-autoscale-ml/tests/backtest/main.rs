@@ -67,7 +67,7 @@ fn only_the_containers_that_are_named_are_replayed() {
     let ids: Vec<_> = report["containers"].as_array().unwrap().iter().map(|row| row["id"].as_u64()).collect();
     assert_eq!(ids, [Some(200), Some(202)]);
     let error = files::refused(&["--traces", traces.csv(), "--containers", "999"]);
-    assert!(error.contains("container 999 is not in the recording; it names 200, 201, 202"), "{error}");
+    assert!(error.contains("container 999 is not in the recording, which has 200, 201, 202"), "{error}");
 }
 
 #[test]

@@ -111,7 +111,7 @@ async fn what_has_changed_since_is_named_and_nothing_is_done() {
     case.api.configure(100, |config| config.tags = Vec::new());
 
     let other = Case { more: "[scaling]\npriority = 1", ..case };
-    other.apply(3, &["the configuration is another"]).await;
+    other.apply(3, &["the configuration has changed"]).await;
     let mut case = Case { more: "", ..other };
     // It uses the memory that was to be taken away.
     case.node.containers.get_mut(&100).unwrap().memory_used_mib = 3900.0;
@@ -123,7 +123,7 @@ async fn what_has_changed_since_is_named_and_nothing_is_done() {
 
     let text = std::fs::read_to_string(case.node.path("plan.json")).unwrap();
     std::fs::write(case.node.path("plan.json"), text.replacen("\"to\": ", "\"to\": 1", 1)).unwrap();
-    case.apply(3, &["not as it was written"]).await;
+    case.apply(3, &["the plan was altered"]).await;
     assert_eq!(case.api.take(), []);
     std::fs::write(case.node.path("plan.json"), "{}").unwrap();
     let output = case.run(&["apply", "plan.json", "--yes"]).await;

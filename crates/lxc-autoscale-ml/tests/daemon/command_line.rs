@@ -293,7 +293,7 @@ fn why_tells_what_would_have_changed_a_decision_now_and_then() {
         assert!(opinions[other].is_null(), "{opinions:#}");
     }
     check(&run(&node, &["why", "101", "--at", "2d"]), 5, &[], "no decision about container 101 is kept from");
-    check(&run(&node, &["why", "101", "--at", "2999-01-01T00:00:00Z"]), 5, &[], "is yet to come");
+    check(&run(&node, &["why", "101", "--at", "2999-01-01T00:00:00Z"]), 5, &[], "is in the future");
     check(&run(&node, &["why", "101", "--at", "soon"]), 64, &[], "write a time such as");
 }
 

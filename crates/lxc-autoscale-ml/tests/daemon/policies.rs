@@ -207,7 +207,7 @@ fn the_more_careful_mode_is_named_for_each_resource() {
     let node = Node::with_past(1, &[(104, IDLE)]);
     let text = "[scaling]\nmode = \"recommend\"\n[scaling.memory]\nmode = \"off\"";
     let (_, shown, _) = run(&node, text, &["policy", "show", "104"]);
-    assert!(shown.contains("Mode in the end: CPU recommend, memory off"), "{shown}");
+    assert!(shown.contains("Resulting mode: CPU recommend, memory off"), "{shown}");
     let (_, json, _) = run(&node, text, &["policy", "show", "104", "--json"]);
     let json: Value = serde_json::from_str(&json).unwrap();
     assert_eq!(json["modes"], serde_json::json!({"cpu": "recommend", "memory": "off"}));

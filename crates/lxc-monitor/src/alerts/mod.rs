@@ -191,16 +191,16 @@ fn is_checkpoint(state: &State, saved_cycle: Option<RecordTime>) -> bool {
 fn begin_anew(path: &std::path::Path, error: &StoreError) {
     let why = ErrorChain(error);
     let StoreError::Damaged { .. } = error else {
-        tracing::error!("{why}; alerts begin anew and may fire again");
+        tracing::error!("{why}; alerts start over and may fire again");
         return;
     };
     match state_file::set_aside(path) {
         Ok(aside) => tracing::error!(
-            "{why}; it is kept as `{}`, alerts begin anew and may fire again",
+            "{why}; it is kept as `{}`, alerts start over and may fire again",
             aside.display()
         ),
         Err(error) => {
-            tracing::error!("{why}; it cannot be set aside: {error}; alerts begin anew and may fire again");
+            tracing::error!("{why}; it cannot be set aside: {error}; alerts start over and may fire again");
         }
     }
 }

@@ -173,7 +173,7 @@ impl<'a> Reader<'a> {
         match self.u8()? {
             0 => Ok(None),
             1 => read(self).map(Some),
-            _ => Err(Damaged("a value is neither there nor absent")),
+            _ => Err(Damaged("the flag of a value is invalid")),
         }
     }
 }

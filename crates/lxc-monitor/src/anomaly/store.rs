@@ -98,7 +98,7 @@ pub fn decode(bytes: &[u8]) -> Result<BTreeMap<Vmid, Box<ContainerState>>, Damag
     };
     let mut states = BTreeMap::new();
     for _ in 0..reader.u32()? {
-        let vmid = Vmid::try_from(reader.u32()?).map_err(|_| Damaged("a container's id is none"))?;
+        let vmid = Vmid::try_from(reader.u32()?).map_err(|_| Damaged("a container's id is invalid"))?;
         states.insert(vmid, Box::new(ContainerState::decode(&mut reader, form)?));
     }
     if reader.0.is_empty() { Ok(states) } else { Err(Damaged("there is something after its end")) }

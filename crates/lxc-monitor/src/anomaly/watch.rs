@@ -102,9 +102,12 @@ impl AnomalyWatch {
                     Ok(aside) => format!("the file is now `{}`", aside.display()),
                     Err(error) => format!("it cannot be set aside: {error}"),
                 };
-                tracing::warn!("{}; {kept}, and what is usual is learnt anew", ErrorChain(&error));
+                tracing::warn!(
+                    "{}; {kept}, and the usual values are learnt from scratch",
+                    ErrorChain(&error)
+                );
             }
-            Err(error) => tracing::warn!("{}; what is usual is learnt anew", ErrorChain(&error)),
+            Err(error) => tracing::warn!("{}; the usual values are learnt from scratch", ErrorChain(&error)),
         }
     }
 }

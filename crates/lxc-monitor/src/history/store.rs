@@ -57,7 +57,7 @@ pub enum StoreError {
         source: std::io::Error,
     },
     /// Something else is in its place, so somebody else could choose what is written to.
-    #[error("in the place of the history `{}` is no regular file but a link, a FIFO or the like; remove that, or set `history.file` to another place", path.display())]
+    #[error("the history `{}` is not a regular file but a link, a FIFO or similar; remove it, or set `history.file` to another place", path.display())]
     Foreign {
         /// The path.
         path: PathBuf,
@@ -65,7 +65,7 @@ pub enum StoreError {
         source: std::io::Error,
     },
     /// A broken one could not be moved aside.
-    #[error("the history `{}` is broken and cannot be put aside", path.display())]
+    #[error("the history `{}` is broken and cannot be renamed", path.display())]
     PutAside {
         /// The database.
         path: PathBuf,

@@ -234,7 +234,7 @@ impl Work {
         match self.notices.update("history", trouble) {
             Change::Begun => {
                 tracing::error!(
-                    "{shown}; measuring goes on, and the history is taken up again from the metrics file"
+                    "{shown}; measuring goes on, and the history will be completed from the metrics file"
                 );
             }
             Change::Ended => tracing::info!("the history `{}` is written again", self.config.file.display()),
@@ -266,7 +266,7 @@ impl Work {
         self.read_all = true;
         self.tried = None;
         tracing::error!(
-            "the history was broken and is begun anew with what could be read of it; the old one is `{}`",
+            "the history was broken; a new one was made from what could be read of it; the old one is `{}`",
             aside.display()
         );
     }

@@ -219,7 +219,7 @@ fn a_damaged_state_is_put_aside_and_said() {
     let config = configure(&node, "");
     node.write("state/alerts.json", "{\"version\":1,\"state\":{\"alerts\":");
     let mut daemon = Daemon::start(&config);
-    daemon.wait_for("alerts.json.damaged`, alerts begin anew and may fire again");
+    daemon.wait_for("alerts.json.damaged`, alerts start over and may fire again");
     daemon.wait_for(FIRED);
     kill(daemon);
     assert!(node.path("state/alerts.json.damaged").exists());

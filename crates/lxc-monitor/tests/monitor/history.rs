@@ -82,7 +82,7 @@ fn a_full_disk_stops_the_history_and_nothing_else() {
     assert!(std::fs::write(&filler, vec![0; 2 << 20]).is_err());
 
     let mut daemon = Daemon::start(&config);
-    daemon.wait_for("measuring goes on, and the history is taken up again from the metrics file");
+    daemon.wait_for("measuring goes on, and the history will be completed from the metrics file");
     daemon.wait_for("measured 1 running container in ");
     daemon.wait_for("measured 1 running container in ");
     std::fs::remove_file(&filler).unwrap();
@@ -169,7 +169,7 @@ fn an_import_by_root_writes_through_no_link_and_waits_for_no_fifo() {
         std::os::unix::fs::symlink(node.path("victim"), history(&node)).unwrap();
         let (code, said) = import();
         assert_eq!(code, Some(2), "{said}");
-        assert!(said.contains("no regular file but a link, a FIFO or the like"), "{said}");
+        assert!(said.contains("not a regular file but a link, a FIFO or similar"), "{said}");
         assert_eq!(std::fs::read(node.path("victim")).unwrap(), victim);
         std::fs::remove_file(history(&node)).unwrap();
 
@@ -181,7 +181,7 @@ fn an_import_by_root_writes_through_no_link_and_waits_for_no_fifo() {
     }
     node.put_fifo("state/metrics.sqlite");
     let (code, said) = import();
-    assert!(code == Some(2) && said.contains("no regular file but a link"), "{said}");
+    assert!(code == Some(2) && said.contains("not a regular file but a link"), "{said}");
 }
 
 #[test]

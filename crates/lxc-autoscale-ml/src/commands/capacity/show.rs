@@ -18,7 +18,7 @@ impl Capacity {
             (Some(count), Some(first)) => {
                 format!("Room for {count} more; {} runs out first.", resource(first))
             }
-            _ => "What the node has is not known, so nothing can be said.".to_owned(),
+            _ => "The node's resources are not known.".to_owned(),
         };
         writeln!(out, "{}\n", screen.paint(Tone::Strong, &answer))?;
         let headings = ["", "NODE", "RESERVE", "OTHERS", "EXPECTED", "LEFT", "FITS"];
@@ -30,7 +30,7 @@ impl Capacity {
             }
         }
         table.write(out)?;
-        writeln!(out, "\n{}", screen.paint(Tone::Strong, "As it goes on"))?;
+        writeln!(out, "\n{}", screen.paint(Tone::Strong, "Trend"))?;
         for (kind, outlook) in [(Resource::Memory, &self.memory_outlook), (Resource::Cpu, &self.cpu_outlook)]
         {
             let line = format!("{:<6}  {}", resource(kind), words(kind, outlook));

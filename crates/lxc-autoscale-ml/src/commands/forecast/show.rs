@@ -13,7 +13,7 @@ impl Forecast {
         let zone = self.time_zone.as_deref().unwrap_or("the node's time zone");
         writeln!(
             out,
-            "Container {}{name}: of each coming hour the five minutes in which most is expected, {zone}",
+            "Container {}{name}: the highest five minutes expected in each coming hour, {zone}",
             self.id
         )?;
         for (kind, outlook) in [(Resource::Cpu, &self.cpu), (Resource::Memory, &self.memory)] {
@@ -38,7 +38,7 @@ impl Forecast {
         let strengths = [("day", outlook.day_strength), ("week", outlook.week_strength)];
         for (season, strength) in strengths {
             if let Some(strength) = strength {
-                writeln!(out, "  the time of {season} explains {:.0} % of its unrest", 100.0 * strength)?;
+                writeln!(out, "  the time of {season} explains {:.0} % of its variation", 100.0 * strength)?;
             }
         }
         let mut table = Table::headed(&["  FROM", "EXPECTED", "80 % WITHIN", "95 % WITHIN"]);
@@ -57,7 +57,7 @@ impl Forecast {
         }
         table.write(out)?;
         if outlook.steps.len() < self.steps_asked {
-            writeln!(out, "  no further: what lies beyond could not be tested on its past")?;
+            writeln!(out, "  ends here: its past is too short to test a longer forecast")?;
         }
         Ok(())
     }

@@ -35,7 +35,7 @@ impl Reasoning {
         let world = World { policy, inputs: entry.inputs.clone(), at: entry.at };
         let again = world.decide(entry.decision.resource);
         let note = (!says_the_same(&again, &entry.decision))
-            .then(|| format!("this version of the program decides otherwise from the same numbers: {again}"));
+            .then(|| format!("this version decides differently from the same numbers: {again}"));
         let otherwise = world.alternatives(entry.decision.resource);
         Self { otherwise: Some(otherwise), note, world: Some(world) }
     }

@@ -84,7 +84,7 @@ fn what_does_not_exist_is_said_with_what_may_have_been_meant() {
     assert_eq!(error(&["wep"]), "the history knows no container `wep`; did you mean `web`?");
     let unknown = error(&["104", "--metric", "memroy"]);
     assert!(unknown.starts_with("there is no metric `memroy`; did you mean `memory`?"), "{unknown}");
-    assert!(error(&["104", "--since", "soon"]).starts_with("`soon` is no moment"));
+    assert!(error(&["104", "--since", "soon"]).starts_with("`soon` is not a time"));
     assert_eq!(error(&["104", "--since", "1h", "--until", "2h"]), "`--until` is not after `--since`");
     let nothing =
         Case { config: HistoryConfig { file: "/nonexistent/x".into(), ..HistoryConfig::default() }, ..case };

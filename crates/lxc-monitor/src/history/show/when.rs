@@ -5,9 +5,7 @@ use jiff::{Timestamp, civil};
 
 /// Why a text is not a time.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "`{text}` is no moment; write a time ago (90m, 24h, 7d, 4w) or a moment (2026-11-20, 2026-11-20T08:00)"
-)]
+#[error("`{text}` is not a time; write an age (90m, 24h, 7d, 4w) or a time (2026-11-20, 2026-11-20T08:00)")]
 pub struct InvalidMoment {
     text: String,
 }
