@@ -110,7 +110,7 @@ fn a_broken_database_is_begun_anew_from_the_metrics_file() {
     std::fs::write(&file, vec![7; 50_000]).unwrap();
 
     let mut daemon = Daemon::start(&config);
-    daemon.wait_for("the history was broken and is begun anew");
+    daemon.wait_for("the history was broken; a new one was made");
     wait_until_complete(&node, &file, 4);
     daemon.signal(rustix::process::Signal::TERM);
     daemon.wait_for("lxc-monitor ends");
