@@ -9,7 +9,7 @@
 //! A running container can be copied from a snapshot only, so a snapshot is taken first and dropped afterwards,
 //! whether the copy succeeds or fails. If the copy fails and may have begun, what exists of it is removed. If it was
 //! refused, the container with that id belongs to somebody else and is left alone. What cannot be removed is named in
-//! the answer; a snapshot that was named is tried again at the next start ([`crate::jobs::leftovers`]). If a copy is
+//! the answer; a snapshot that was named is tried again at the next start (`jobs::leftovers`). If a copy is
 //! still being made when it is answered, or the server was killed in between, copy and snapshot are dealt with once
 //! the call has ended ([`crate::jobs::reconcile`]). How far the copy has come is recorded for that ([`CopyStage`]).
 
