@@ -348,7 +348,13 @@ fn ledger_agrees(node: &Node, id: u32, entries: &Value) {
 /// were named.
 fn nothing_is_half_made(node: &Node, trail: &BTreeMap<u64, Value>) {
     let named = |what: &str| {
-        trail.values().any(|line| line.to_string().contains(what) && line.to_string().contains("left"))
+        let mut lines = trail.values().map(Value::to_string).filter(|line| line.contains(what));
+        lines.any(|line| line.contains("left_behind") || line.contains("must be removed by hand"))
+    };
+    // All that the audit log says about it, for when it fails.
+    let told = |what: &str| {
+        let text = fs::read_to_string(node.at("audit.jsonl")).unwrap();
+        text.lines().filter(|line| line.contains(what)).collect::<Vec<_>>().join("\n")
     };
     for entry in fs::read_dir(node.at("node/etc/pve/lxc")).unwrap() {
         let path = entry.unwrap().path();
@@ -358,13 +364,14 @@ fn nothing_is_half_made(node: &Node, trail: &BTreeMap<u64, Value>) {
         if COPIES <= id {
             let is_whole =
                 config.lock.is_none() && config.tags.contains(&format!("lxc-autoscale-clone-{id}"));
-            assert!(is_whole || named(&format!("container {id}")), "{id}: {text}");
+            let name = format!("container {id}");
+            assert!(is_whole || named(&name), "{id}: {text}\n{}", told(&name));
         }
         for line in text.lines() {
             if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']'))
                 && name.starts_with("lxc-autoscale-clone-")
             {
-                assert!(named(name), "container {id} has {name}");
+                assert!(named(name), "container {id} has {name}\n{}", told(name));
             }
         }
     }

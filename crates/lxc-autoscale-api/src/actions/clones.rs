@@ -9,8 +9,11 @@
 //! A running container can be copied from a snapshot only, so a snapshot is taken first and dropped afterwards,
 //! whether the copy succeeds or fails. If the copy fails and may have begun, what exists of it is removed. If it was
 //! refused, the container with that id belongs to somebody else and is left alone. What cannot be removed is named in
-//! the answer. If a copy is still being made when it is answered, or the server was killed in between, copy and
-//! snapshot are dealt with once the call has ended ([`crate::jobs::reconcile`]).
+//! the answer; a snapshot that was named is tried again at the next start (`jobs::leftovers`). If a copy is
+//! still being made when it is answered, or the server was killed in between, copy and snapshot are dealt with once
+//! the call has ended ([`crate::jobs::reconcile`]). How far the copy has come is recorded for that ([`CopyStage`]).
+
+use std::time::Duration;
 
 use lxc_autoscale_core::Vmid;
 use lxc_autoscale_core::api::{CloneCreated, CloneDeleted};
@@ -20,7 +23,7 @@ use super::{ActionError, refuse_lock, unlocked};
 use crate::backend::watch::cancellable;
 use crate::backend::{BackendError, CloneOrder, ContainerHost, Existing, Obstacle, Stored};
 use crate::config::ConfirmDestroy;
-use crate::jobs::{Journal, copies};
+use crate::jobs::{CopyStage, Journal, copies};
 use crate::params::{Hostname, InvalidName, SnapshotName};
 use crate::store::{Store, StoreError};
 
@@ -29,7 +32,10 @@ const TAG_PREFIX: &str = "lxc-autoscale-clone-";
 /// Prefix of the name of the snapshot that a running container is copied from; the id of the copy follows.
 const SNAPSHOT_PREFIX: &str = "lxc-autoscale-clone-";
 /// Description of that snapshot.
-const TEMPORARY: &str = "temporary: lxc-autoscale-api copies the container from it";
+pub(crate) const TEMPORARY: &str = "temporary: lxc-autoscale-api copies the container from it";
+/// The pauses between attempts to drop that snapshot.
+const DROP_PAUSES: [Duration; 4] =
+    [Duration::from_millis(200), Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(2)];
 /// Locks that Proxmox leaves on an unfinished copy.
 const UNFINISHED: [&str; 2] = ["create", "disk"];
 
@@ -78,30 +84,41 @@ pub async fn create(
         );
     }
     let snapshot = temporary_snapshot(target).map_err(|_| ActionError::Crashed)?;
+    let from_snapshot = host.is_running(source).await?;
+    journal.found(source, &stored, Some(from_snapshot));
     if stored.has_snapshot(&snapshot) {
         tracing::warn!(%source, %snapshot, "dropping the snapshot of an interrupted copy");
         host.delete_snapshot(source, &snapshot).await?;
     }
-    let from_snapshot = host.is_running(source).await?;
-    journal.found(source, &stored, Some(from_snapshot));
     let copied = copy(host, journal, request, from_snapshot.then_some(&snapshot)).await;
     let dropped = match &copied {
-        _ if !from_snapshot => Ok(()),
+        _ if !from_snapshot => Ok(None),
         // It is in use: the copy is still being made from it.
-        Err(failure) if failure.at_work().is_some() => Err(shown(source, &snapshot)),
-        _ => drop_snapshot(host, source, &snapshot).await,
+        Err(failure) if failure.at_work().is_some() => Ok(Some(shown(source, &snapshot))),
+        _ => drop_snapshot(host, source, &snapshot).await.map(|left| left.map(|left| left.shown)),
+    };
+    let dropped = match dropped {
+        Ok(dropped) => dropped,
+        // What remains is known only when that call has ended.
+        Err(at_work) => {
+            let done = match copied {
+                Ok(()) => format!("container {source} was copied to container {target}"),
+                Err(failure) => format!("the copy failed: {failure}"),
+            };
+            return Err(ActionError::HalfWay { cause: Box::new(at_work.into()), done });
+        }
     };
     match (copied, dropped) {
-        (Ok(()), dropped) => Ok(CloneCreated {
+        (Ok(()), left_behind) => Ok(CloneCreated {
             vm_id: source,
             new_vm_id: target,
             requested_name: request.requested_name.clone(),
             hostname: request.hostname.to_string(),
             tag: tag_of(target),
-            left_behind: dropped.err(),
+            left_behind,
         }),
-        (Err(failure), Ok(())) => Err(failure),
-        (Err(failure), Err(snapshot)) => Err(left_behind(failure, snapshot)),
+        (Err(failure), None) => Err(failure),
+        (Err(failure), Some(snapshot)) => Err(left_behind(failure, snapshot)),
     }
 }
 
@@ -117,6 +134,7 @@ async fn copy(
         host.create_snapshot(source, snapshot, TEMPORARY).await?;
     }
     journal.go_on()?;
+    journal.copy_is(CopyStage::Ordered);
     let order = CloneOrder { source, target, hostname: hostname.clone(), snapshot: snapshot.cloned() };
     match cancellable(journal.cancel(), host.clone_container(&order)).await {
         Ok(()) => journal.forget(target),
@@ -124,15 +142,18 @@ async fn copy(
             return Err(left_behind(failure.into(), format!("container {target}, still being copied")));
         }
         // The copy did not begin, so a container with that id belongs to somebody else.
-        Err(refused) if !refused.may_have_begun() => return Err(refused.into()),
-        Err(failure) => return Err(undone(host, request, failure.into()).await),
+        Err(refused) if !refused.may_have_begun() => {
+            journal.copy_is(CopyStage::Absent);
+            return Err(refused.into());
+        }
+        Err(failure) => return Err(undone(host, journal, request, failure.into()).await),
     }
     match mark(host, target).await {
         Ok(()) => Ok(()),
         Err(failure) if failure.at_work().is_some() => {
             Err(left_behind(failure, format!("container {target}, still being marked")))
         }
-        Err(failure) => Err(undone(host, request, failure).await),
+        Err(failure) => Err(undone(host, journal, request, failure).await),
     }
 }
 
@@ -150,30 +171,42 @@ pub(crate) async fn mark(host: &dyn ContainerHost, target: Vmid) -> Result<(), A
 }
 
 /// Removes what exists of a failed copy, and returns the failure with what could not be removed.
-async fn undone(host: &dyn ContainerHost, request: &CloneRequest, failure: ActionError) -> ActionError {
-    match remove_unfinished(host, request).await {
+async fn undone(
+    host: &dyn ContainerHost,
+    journal: &Journal,
+    request: &CloneRequest,
+    failure: ActionError,
+) -> ActionError {
+    match remove_copy(host, journal, request.target, request.hostname.as_str()).await {
         Ok(()) => failure,
+        // What remains is known only when that call has ended.
+        Err(at_work) if at_work.at_work().is_some() => {
+            ActionError::HalfWay { cause: Box::new(at_work), done: format!("the copy failed: {failure}") }
+        }
         Err(error) => left_behind(failure, format!("container {} ({error})", request.target)),
     }
-}
-
-async fn remove_unfinished(host: &dyn ContainerHost, request: &CloneRequest) -> Result<(), ActionError> {
-    remove_copy(host, request.target, request.hostname.as_str()).await
 }
 
 /// Removes a copy that is unfinished or not marked, and nothing else with that id. Call this only if the copy may
 /// have begun: a container that somebody else is just making may look the same.
 ///
+/// Proxmox gives a copy its name at once, so half a copy without its lock looks like a whole one. That it is being
+/// removed is therefore recorded before the lock is.
+///
 /// # Errors
 /// [`ActionError`] if the container with that id does not look like the copy, or the back end fails.
 pub(crate) async fn remove_copy(
     host: &dyn ContainerHost,
+    journal: &Journal,
     target: Vmid,
     hostname: &str,
 ) -> Result<(), ActionError> {
     let config = match host.stored(target).await {
         Ok(stored) => stored.config,
-        Err(BackendError::NoSuchContainer { .. }) => return Ok(()),
+        Err(BackendError::NoSuchContainer { .. }) => {
+            journal.copy_is(CopyStage::Absent);
+            return Ok(());
+        }
         Err(other) => return Err(other.into()),
     };
     let unfinished = config.lock.as_deref().is_some_and(|lock| UNFINISHED.contains(&lock));
@@ -188,32 +221,74 @@ pub(crate) async fn remove_copy(
         return Err(ActionError::NotApplied { found });
     }
     tracing::warn!(%target, "removing a copy that failed");
+    journal.copy_is(CopyStage::Removing);
     if unfinished {
         host.unlock(target).await?;
     }
-    destroy_and_verify(host, target).await
+    destroy_and_verify(host, target).await?;
+    journal.copy_is(CopyStage::Absent);
+    Ok(())
 }
 
-/// Drops the temporary snapshot if it exists; `Err` names it if it remains.
+/// A temporary snapshot that could not be dropped.
+#[derive(Debug)]
+pub(crate) struct Leftover {
+    /// Its name and its container, in words.
+    pub(crate) shown: String,
+    /// Whether something else holds the container, which it will not do for ever.
+    pub(crate) is_locked: bool,
+}
+
+/// Drops the temporary snapshot if it exists; returns it if it remains. What is in the way is often a lock that is
+/// held for a moment, so it is tried several times.
+///
+/// # Errors
+/// [`BackendError`] if a call took too long and may still be running.
 pub(crate) async fn drop_snapshot(
     host: &dyn ContainerHost,
     source: Vmid,
     name: &SnapshotName,
-) -> Result<(), String> {
-    let exists = |stored: &Stored| stored.has_snapshot(name);
-    // A second attempt, because a first one usually fails only on a lock that is held for a moment.
-    for attempt in 1..=2 {
-        if host.stored(source).await.is_ok_and(|stored| !exists(&stored)) {
-            return Ok(());
-        }
-        if let Err(error) = host.delete_snapshot(source, name).await {
-            tracing::warn!(%source, snapshot = %name, attempt, %error, "cannot drop the temporary snapshot");
+) -> Result<Option<Leftover>, BackendError> {
+    let mut pauses = DROP_PAUSES.iter();
+    loop {
+        let failure = match try_to_drop(host, source, name).await {
+            Ok(true) => return Ok(None),
+            Ok(false) => None,
+            Err(at_work) if at_work.at_work().is_some() => return Err(at_work),
+            Err(failure) => Some(failure),
+        };
+        let error = failure.as_ref().map(tracing::field::display);
+        tracing::warn!(%source, snapshot = %name, error, "cannot drop the temporary snapshot");
+        match pauses.next() {
+            Some(pause) if failure.as_ref().is_none_or(BackendError::may_pass) => {
+                tokio::time::sleep(*pause).await;
+            }
+            _ => {
+                let is_locked = failure.is_some_and(|failure| failure.is_locked());
+                return Ok(Some(Leftover { shown: shown(source, name), is_locked }));
+            }
         }
     }
-    match host.stored(source).await {
-        Ok(stored) if !exists(&stored) => Ok(()),
-        _ => Err(shown(source, name)),
+}
+
+/// Whether the snapshot is gone after one attempt to drop it.
+async fn try_to_drop(
+    host: &dyn ContainerHost,
+    source: Vmid,
+    name: &SnapshotName,
+) -> Result<bool, BackendError> {
+    if !host.stored(source).await?.has_snapshot(name) {
+        return Ok(true);
     }
+    let dropped = host.delete_snapshot(source, name).await;
+    if dropped.as_ref().is_err_and(|error| error.at_work().is_some()) {
+        return dropped.map(|()| true);
+    }
+    // What the node shows counts, whatever the call reported.
+    if !host.stored(source).await?.has_snapshot(name) {
+        return Ok(true);
+    }
+    dropped.map(|()| false)
 }
 
 fn shown(source: Vmid, snapshot: &SnapshotName) -> String {

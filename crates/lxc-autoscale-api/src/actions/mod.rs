@@ -100,8 +100,9 @@ pub enum ActionError {
         /// Why it does not start.
         cause: Box<ActionError>,
     },
-    /// It failed, and what had been made on the way could not be removed.
-    #[error("{cause}; what remains and must be removed by hand: {left}")]
+    /// It failed, and what had been made on the way could not be removed. What remains comes first, because long
+    /// texts are cut.
+    #[error("what remains and must be removed by hand: {left}; {cause}")]
     LeftBehind {
         /// The failure.
         cause: Box<ActionError>,

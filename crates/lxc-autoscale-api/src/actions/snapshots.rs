@@ -55,6 +55,10 @@ async fn dropped(
         Ok(stored) if !stored.has_snapshot(name) => given_up.into(),
         Ok(_) => match host.delete_snapshot(vmid, name).await {
             Ok(()) => given_up.into(),
+            // What remains is known only when that call has ended.
+            Err(at_work) if at_work.at_work().is_some() => {
+                ActionError::HalfWay { cause: Box::new(at_work.into()), done: given_up.to_string() }
+            }
             Err(error) => left(error.to_string()),
         },
         Err(error) => left(error.to_string()),

@@ -415,6 +415,26 @@ impl BackendError {
                 | Self::Unreadable { .. }
         )
     }
+
+    /// Whether something else holds the container, which it will not do for ever.
+    pub fn is_locked(&self) -> bool {
+        matches!(self, Self::Locked { .. } | Self::Busy { .. } | Self::StillRunning { .. })
+    }
+
+    /// Whether the same call may succeed a moment later.
+    pub fn may_pass(&self) -> bool {
+        self.is_locked()
+            || matches!(
+                self,
+                Self::WrongState { state: Obstacle::Modified, .. }
+                    | Self::NodeNotReady { .. }
+                    | Self::Unreachable { .. }
+                    | Self::Read { .. }
+                    | Self::ReadTimedOut { .. }
+                    | Self::TimedOut { running: false, .. }
+                    | Self::Failed { .. }
+            )
+    }
 }
 
 /// What exists already.

@@ -49,13 +49,17 @@ impl Changes {
             containers: open.asked.containers.clone(),
             happened: None,
         };
-        let (event, result) = if end.code.is_none() {
+        let (event, result) = if let Some(code) = &end.code {
+            let message = audit::bounded(&end.message);
+            let code = match end.state {
+                JobState::Unknown => UNKNOWN.to_owned(),
+                _ => code.clone(),
+            };
+            let result = counted_as(&code);
+            (Event::NotDone { code: code.into(), message, is_open: false, duration_ms: 0 }, result)
+        } else {
             let event = Event::Done { result: end.result.clone().unwrap_or_default(), duration_ms: 0 };
             (event, DONE)
-        } else {
-            let code = if end.state == JobState::Unknown { "unknown" } else { "interrupted" };
-            let message = audit::bounded(&end.message);
-            (Event::NotDone { code: code.into(), message, is_open: false, duration_ms: 0 }, code)
         };
         self.close(self.trail_about(subject), event, open.number, Left::Ended(end), OnDisk::AtOnce).await;
         if open.asked.is_job {
@@ -130,6 +134,18 @@ impl Changes {
         self.instruments.change_ended(task, code(failure.map_or(Ok(()), Err)), asked_at.elapsed());
         log(change, asked_at.elapsed(), failure);
     }
+}
+
+/// The code in the audit log of a change whose outcome nobody can tell.
+const UNKNOWN: &str = "unknown";
+
+/// The result that an interrupted change with this code is counted under. There are few, so that there are few time
+/// series.
+fn counted_as(code: &str) -> &'static str {
+    ["left_behind", "not_restarted", UNKNOWN]
+        .into_iter()
+        .find(|known| *known == code)
+        .unwrap_or("interrupted")
 }
 
 /// What the audit log lacks about a change.

@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use lxc_autoscale_core::container_config::ContainerConfig;
 use lxc_autoscale_core::{ErrorChain, Vmid};
 
-use super::begun::Beginning;
-use super::{Before, table};
+use super::begun::{Beginning, Numbered};
+use super::{Before, CopyStage, table};
 use crate::actions::ActionError;
 use crate::backend::watch::{Call, Cancel, Noted, Watcher};
 use crate::backend::{BackendError, Stored};
@@ -27,6 +27,8 @@ pub struct Journal {
 struct Kept {
     /// Recorded with the next call.
     before: Option<Before>,
+    /// Recorded with the next call, too.
+    copy: Option<CopyStage>,
     changed: Vec<Changed>,
     forgotten: Vec<Vmid>,
 }
@@ -35,6 +37,15 @@ impl Journal {
     /// The journal of the change with this start.
     pub(crate) fn new(beginning: Beginning, store: Store, cancel: Cancel) -> Self {
         Self { beginning, store, cancel, kept: Arc::default() }
+    }
+
+    /// The journal of a change that was interrupted and is being settled: its own calls are added to the row.
+    pub(crate) fn of_interrupted(number: i64, store: Store) -> Self {
+        let (writing, beginning) = Beginning::new();
+        writing.has_row(Numbered { number, recent: Vec::new(), counted_to: 0 });
+        writing.audited();
+        let (_, cancel) = Cancel::new();
+        Self::new(beginning, store, cancel)
     }
 
     /// The signal to cancel, for [`crate::backend::watch::cancellable`].
@@ -88,6 +99,11 @@ impl Journal {
         self.kept().before = Some(Before { vmid, config, parent, running });
     }
 
+    /// Keeps how far a copy has come; it is recorded with the next call, before that is made.
+    pub fn copy_is(&self, stage: CopyStage) {
+        self.kept().copy = Some(stage);
+    }
+
     /// Keeps which sizes differ after the change, whether it succeeded or not.
     pub fn compare(&self, vmid: Vmid, before: &ContainerConfig, after: &ContainerConfig) {
         self.kept().changed.extend(ledger::differences(vmid, before, after));
@@ -106,9 +122,13 @@ impl Journal {
 
     async fn write(&self, call: Call) -> Result<(), StoreError> {
         let number = self.beginning.numbered().await.ok_or(StoreError::NotBegun)?.number;
-        let (before, at) = (self.kept().before.take(), Timestamp::now());
+        let (before, copy) = {
+            let mut kept = self.kept();
+            (kept.before.take(), kept.copy.take())
+        };
+        let at = Timestamp::now();
         let written = move |connection: &mut rusqlite::Connection| {
-            table::note(connection, number, &call, before.as_ref(), at)
+            table::note(connection, number, &call, (before.as_ref(), copy), at)
         };
         self.store.with(written).await
     }

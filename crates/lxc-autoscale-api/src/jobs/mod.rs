@@ -14,6 +14,7 @@ use crate::auth::caller::Role;
 pub(crate) mod begun;
 pub(crate) mod copies;
 mod journal;
+mod leftovers;
 pub mod reconcile;
 pub(crate) mod table;
 
@@ -176,6 +177,18 @@ impl Task {
             _ => Role::Operator,
         }
     }
+}
+
+/// How far a copy has come, as far as its last call alone does not show it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CopyStage {
+    /// It was ordered: a container with its id may be ours.
+    Ordered,
+    /// It is being removed: it is not whole, whatever it looks like.
+    Removing,
+    /// It was refused, or is removed: a container with its id belongs to somebody else.
+    Absent,
 }
 
 /// A task with the reason for it.

@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::{Before, Order, Task, copies};
+use super::{Before, CopyStage, Order, Task, copies};
 use crate::backend::watch::Call;
 use crate::config::StateConfig;
 use crate::ledger::{self, Changed};
@@ -48,6 +48,8 @@ pub(crate) struct Open {
     pub(crate) before: Option<Before>,
     /// Its last call.
     pub(crate) call: Option<Call>,
+    /// How far its copy has come, if it makes one.
+    pub(crate) copy: Option<CopyStage>,
     /// Whether it was answered already, because a call of it may still be running.
     pub(crate) is_answered: bool,
 }
@@ -114,25 +116,26 @@ pub(crate) fn begin(connection: &Connection, number: i64, now: Timestamp) -> rus
     connection.prepare_cached(sql)?.execute(params![number, now.as_microsecond()]).map(drop)
 }
 
-/// Records a call that is about to be made, with the state of the node before; or the task that the call has started.
+/// Records a call that is about to be made, with the state of the node before and of the copy, if they are new; or the
+/// task that the call has started.
 pub(crate) fn note(
     connection: &Connection,
     number: i64,
     call: &Call,
-    before: Option<&Before>,
+    (before, copy): (Option<&Before>, Option<CopyStage>),
     now: Timestamp,
 ) -> rusqlite::Result<()> {
     let step = match &call.upid {
         None => call.command.clone(),
         Some(upid) => upid.clone(),
     };
-    let before = before.map(json).transpose()?;
+    let (before, copy) = (before.map(json).transpose()?, copy.as_ref().map(json).transpose()?);
     connection
         .prepare_cached(
-            "UPDATE changes SET call = ?2, before = coalesce(?3, before),
+            "UPDATE changes SET call = ?2, before = coalesce(?3, before), copy = coalesce(?5, copy),
              steps = json_insert(steps, '$[#]', json(?4)) WHERE number = ?1",
         )?
-        .execute(params![number, json(call)?, before, json(&JobStep { at: now, text: step })?])
+        .execute(params![number, json(call)?, before, json(&JobStep { at: now, text: step })?, copy])
         .map(drop)
 }
 
@@ -180,6 +183,24 @@ pub(crate) fn end(
     Ok(entries)
 }
 
+/// Source and target of the copies that left something behind which had to be named.
+pub(crate) fn copies_with_leftovers(connection: &Connection) -> rusqlite::Result<Vec<(Vmid, Vmid)>> {
+    let mut statement = connection.prepare(
+        "SELECT DISTINCT task FROM changes WHERE json_extract(task, '$.kind') = 'create_clone'
+             AND ended_us IS NOT NULL
+             AND (code = 'left_behind' OR json_extract(result, '$.left_behind') IS NOT NULL)",
+    )?;
+    let mut copies = Vec::new();
+    for task in statement.query_map([], |row| row.get::<_, String>(0))? {
+        if let Order { task: Task::CreateClone { source, target, .. }, .. } = parse(&task?)? {
+            copies.push((source, target));
+        }
+    }
+    copies.sort_unstable();
+    copies.dedup();
+    Ok(copies)
+}
+
 /// Removes what exceeds the configured age or number. Sizes from before a first change are kept for ever.
 pub(crate) fn prune(connection: &Connection, config: &StateConfig, now: Timestamp) -> rusqlite::Result<()> {
     let since = now.as_microsecond() - days_us(config.jobs_keep_days);
@@ -208,7 +229,7 @@ pub(crate) fn open_change(connection: &Connection, number: i64) -> rusqlite::Res
 }
 
 const OPEN: &str =
-    "SELECT number, is_job, task, summary, containers, caller, state, before, call, code FROM changes
+    "SELECT number, is_job, task, summary, containers, caller, state, before, call, code, copy FROM changes
          WHERE state IN ('queued', 'running')";
 
 fn read_open(row: &Row<'_>) -> rusqlite::Result<Open> {
@@ -226,6 +247,7 @@ fn read_open(row: &Row<'_>) -> rusqlite::Result<Open> {
         before: optional(7)?.map(|text| parse(&text)).transpose()?,
         call: optional(8)?.map(|text| parse(&text)).transpose()?,
         is_answered: optional(9)?.is_some(),
+        copy: optional(10)?.map(|text| parse(&text)).transpose()?,
     })
 }
 

@@ -7,6 +7,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use lxc_autoscale_core::state_database::{self, StateDatabaseError, StateLock};
 use rusqlite::Connection;
@@ -20,6 +21,9 @@ mod schema;
 const FILE: &str = "api.sqlite";
 /// Locked, so that a second server does not take the running changes of this one for interrupted ones.
 const LOCK_FILE: &str = "api.lock";
+/// How long a lock of another process is waited for, and the pause between two attempts.
+const LOCK_PATIENCE: Duration = Duration::from_secs(2);
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// Size limit of the write-ahead log, in pages of 4 KiB.
 const MOST_LOG_PAGES: u32 = 4096;
@@ -85,13 +89,14 @@ impl Store {
         Self { path: directory.join(FILE), opened: Arc::default() }
     }
 
-    /// Locks the state directory for this process, and opens the file.
+    /// Locks the state directory for this process, and opens the file. A lock that is held is waited for, but only for
+    /// a moment.
     ///
     /// # Errors
     /// [`StoreError`] if another server has locked it, or it cannot be written.
     pub fn take(&self) -> Result<StateLock, StoreError> {
         let directory = self.path.parent().unwrap_or(Path::new("/"));
-        let lock = StateLock::take(directory, LOCK_FILE)?;
+        let lock = when_free(|| StateLock::take(directory, LOCK_FILE))?;
         self.locked(OnDisk::AtOnce, |_| Ok(()))?;
         Ok(lock)
     }
@@ -169,5 +174,41 @@ impl Store {
             );
         }
         Ok(Opened { connection, commits: OnDisk::AtOnce })
+    }
+}
+
+/// Takes a lock that another process may hold for a moment: a child of a server that was killed holds it until it has
+/// become `pct`.
+fn when_free<T>(mut take: impl FnMut() -> Result<T, StateDatabaseError>) -> Result<T, StateDatabaseError> {
+    let since = Instant::now();
+    loop {
+        match take() {
+            Err(StateDatabaseError::InUse { .. }) if since.elapsed() < LOCK_PATIENCE => {
+                std::thread::sleep(LOCK_PAUSE);
+            }
+            taken => return taken,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_that_is_held_for_a_moment_is_waited_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let take = || StateLock::take(directory.path(), LOCK_FILE);
+        let (mut held, mut tries) = (Some(take().unwrap()), 0);
+        let taken = when_free(|| {
+            tries += 1;
+            if tries == 3 {
+                drop(held.take());
+            }
+            take()
+        });
+        assert!(taken.is_ok() && tries == 3, "{tries}: {taken:?}");
+        let refused = when_free(take);
+        assert!(matches!(refused, Err(StateDatabaseError::InUse { .. })), "{refused:?}");
     }
 }

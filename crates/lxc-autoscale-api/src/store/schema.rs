@@ -1,7 +1,7 @@
 //! The tables of `api.sqlite`; each migration upgrades them by one version.
 
 /// In the order of their versions.
-pub(super) const MIGRATIONS: &[&str] = &[FIRST, SECOND];
+pub(super) const MIGRATIONS: &[&str] = &[FIRST, SECOND, THIRD];
 
 const FIRST: &str = "
     -- Every change that was asked for; those that take long are jobs.
@@ -77,11 +77,44 @@ const SECOND: &str = "
         ORDER BY number;
 ";
 
+const THIRD: &str = "
+    -- How far the copy of a change has come; the last call alone does not show it.
+    ALTER TABLE changes ADD COLUMN copy TEXT;
+    UPDATE changes SET copy = '\"ordered\"'
+        WHERE state = 'running' AND json_extract(task, '$.kind') = 'create_clone'
+            AND (steps LIKE '%\"pct clone %' OR steps LIKE '%/clone\"%');
+";
+
 #[cfg(test)]
 mod tests {
     use rusqlite::Connection;
 
     use super::*;
+    use crate::jobs::CopyStage;
+
+    #[test]
+    fn copies_that_an_earlier_version_had_ordered_are_known() {
+        let connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch(FIRST).unwrap();
+        for (state, step) in [
+            ("running", "pct clone 104 105 --full 1"),
+            ("running", "POST /nodes/pve/lxc/104/clone"),
+            ("running", "pct snapshot 104 lxc-autoscale-clone-105"),
+            ("done", "pct clone 104 105 --full 1"),
+        ] {
+            let steps = serde_json::json!([{"at": "2026-11-25T08:00:00Z", "text": step}]).to_string();
+            let sql =
+                "INSERT INTO changes (is_job, task, summary, containers, caller, state, created_us, steps)
+                       VALUES (1, '{\"kind\": \"create_clone\"}', '', '[]', 'uid:0', ?1, 1, ?2)";
+            connection.execute(sql, [state, &steps]).unwrap();
+        }
+        connection.execute_batch(THIRD).unwrap();
+        let mut statement = connection.prepare("SELECT copy FROM changes ORDER BY number").unwrap();
+        let rows = statement.query_map([], |row| row.get(0)).unwrap();
+        let copies: Vec<Option<String>> = rows.collect::<Result<_, _>>().unwrap();
+        let ordered = serde_json::to_string(&CopyStage::Ordered).unwrap();
+        assert_eq!(copies, [Some(ordered.clone()), Some(ordered), None, None]);
+    }
 
     #[test]
     fn copies_that_an_earlier_version_made_are_known() {

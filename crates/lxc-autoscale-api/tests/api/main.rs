@@ -12,6 +12,7 @@ mod documented;
 mod events;
 mod exporter;
 mod hostile;
+mod interrupted_copies;
 mod invariants;
 mod jobs;
 mod leaving;

@@ -12,7 +12,7 @@ use crate::server::{Server, program, read_answer, write_config};
 
 /// Kills the server while a `pct` call of `command` is running, starts a new one, and lets the call end with `rest`
 /// of its script. Returns how the change ended according to the audit log, and the new server.
-fn killed_while(
+pub(crate) fn killed_while(
     node: &Node,
     command: &str,
     rest: &str,
@@ -49,12 +49,12 @@ fn killed_while(
     }
 }
 
-fn last_line(node: &Node) -> Value {
+pub(crate) fn last_line(node: &Node) -> Value {
     let text = fs::read_to_string(node.root().join("audit.jsonl")).unwrap();
     serde_json::from_str(text.lines().last().unwrap()).unwrap()
 }
 
-fn clone_104() -> Value {
+pub(crate) fn clone_104() -> Value {
     json!({"vm_id": 104, "new_vm_id": 105, "new_vm_name": "copy"})
 }
 
@@ -421,7 +421,7 @@ fn what_the_store_alone_has_of_changes_is_added_to_the_audit_log() {
 }
 
 /// The records in the audit log of a node.
-fn records(node: &Node) -> Vec<Value> {
+pub(crate) fn records(node: &Node) -> Vec<Value> {
     let text = fs::read_to_string(node.root().join("audit.jsonl")).unwrap();
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }

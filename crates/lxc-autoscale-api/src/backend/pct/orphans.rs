@@ -1,5 +1,8 @@
 //! Finds calls of `pct` that nobody waits for any more, because they took too long or outlived the server process
 //! that made them.
+//!
+//! Proxmox does the work of most calls in a worker, a process of its own session that goes on if `pct` itself dies.
+//! Its title names its task: `task UPID:<node>:<pid>:<pstart>:<start>:<type>:<id>:<user>:`.
 
 use std::io;
 use std::path::Path;
@@ -7,7 +10,8 @@ use std::path::Path;
 /// The procfs of this machine: the processes are real even if the node is simulated.
 pub(super) const PROCFS: &str = "/proc";
 
-/// Whether a process is running whose command line ends with the words of `command` after the first one, `pct`.
+/// Whether a process is running whose command line ends with the words of `command` after the first one, `pct`, or
+/// whose title says that it is a worker for such a call.
 ///
 /// `pct` is a script, so its interpreter comes first; the path it was called by does not matter.
 pub(super) fn is_running(proc: &Path, command: &str) -> io::Result<bool> {
@@ -19,7 +23,7 @@ pub(super) fn is_running(proc: &Path, command: &str) -> io::Result<bool> {
         }
         // A process that has ended meanwhile is not running.
         let Ok(line) = std::fs::read(entry.path().join("cmdline")) else { continue };
-        if ends_in(&line, &wanted) {
+        if ends_in(&line, &wanted) || is_worker(&line, &wanted) {
             return Ok(true);
         }
     }
@@ -34,6 +38,37 @@ fn ends_in(line: &[u8], wanted: &[&str]) -> bool {
     let wanted: Vec<&[u8]> = wanted.iter().map(|word| word.as_bytes()).collect();
     // The program itself must come before them.
     wanted.len() < words.len() && !wanted.is_empty() && words.ends_with(&wanted)
+}
+
+/// Whether a command line from procfs is the title of a worker for a call of these words: a verb, and the id of the
+/// container it is about. A worker that somebody else has started for the same is waited for, too, which does no harm.
+fn is_worker(line: &[u8], wanted: &[&str]) -> bool {
+    let (Some(verb), Some(id)) = (wanted.first(), wanted.get(1)) else { return false };
+    let title = line.split(|byte| *byte == 0).next().unwrap_or_default();
+    let Some(task) = std::str::from_utf8(title).ok().and_then(|title| title.strip_prefix("task UPID:"))
+    else {
+        return false;
+    };
+    let parts: Vec<&str> = task.split(':').collect();
+    let [_, _, _, _, kind, of, ..] = parts.as_slice() else { return false };
+    of == id && kinds(verb).contains(kind)
+}
+
+/// The types of task that a call of `pct` may start.
+fn kinds(verb: &str) -> &'static [&'static str] {
+    match verb {
+        "clone" => &["vzclone"],
+        "snapshot" => &["vzsnapshot"],
+        "delsnapshot" => &["vzdelsnapshot"],
+        "rollback" => &["vzrollback"],
+        "destroy" => &["vzdestroy"],
+        "resize" => &["resize"],
+        "start" => &["vzstart", "hastart"],
+        "stop" => &["vzstop", "hastop"],
+        "shutdown" => &["vzshutdown", "hastop"],
+        "reboot" => &["vzreboot"],
+        _ => &[],
+    }
 }
 
 #[cfg(test)]
@@ -57,6 +92,34 @@ mod tests {
         assert!(ends_in(described, &wanted) && !ends_in(described, &wanted[..4]));
         assert!(!ends_in(b"", &["set"]));
         assert!(!ends_in(b"set\x00104\0", &["set", "104"]), "no program before it");
+    }
+
+    #[test]
+    fn a_worker_is_known_by_its_title() {
+        let is_for = |title: &str, command: &str| {
+            is_worker(title.as_bytes(), &command.split(' ').skip(1).collect::<Vec<_>>())
+        };
+        let title =
+            |kind: &str| format!("task UPID:pve1:0000079D:00020F88:6B048BB9:{kind}:104:root@pam:\0\0\0");
+        for (command, kind) in [
+            ("pct clone 104 105 --full 1", "vzclone"),
+            ("pct snapshot 104 mine", "vzsnapshot"),
+            ("pct delsnapshot 104 mine", "vzdelsnapshot"),
+            ("pct rollback 104 mine", "vzrollback"),
+            ("pct destroy 104 --purge 1", "vzdestroy"),
+            ("pct resize 104 rootfs +1G", "resize"),
+            ("pct start 104", "vzstart"),
+            ("pct stop 104", "vzstop"),
+            ("pct shutdown 104 --timeout 60", "vzshutdown"),
+            ("pct reboot 104", "vzreboot"),
+        ] {
+            assert!(is_for(&title(kind), command), "{command}");
+            assert!(!is_for(&title("vzdump"), command), "{command}");
+            assert!(!is_for(&title(kind), &command.replace("104", "204")), "{command}");
+        }
+        assert!(!is_for(&title("vzclone"), "pct set 104 -cores 2"));
+        assert!(!is_for("task UPID:pve1", "pct clone 104 105"));
+        assert!(!is_for("/usr/bin/pct\0clone\x00104", "pct clone 104 105"));
     }
 
     #[test]

@@ -143,6 +143,10 @@ impl Runner {
         if status.success() {
             return Ok(Printed { stdout, stderr });
         }
+        if status.code().is_none() && call.kind != Kind::Query {
+            // Somebody has killed it, and its worker may go on without it.
+            return Err(BackendError::AnswerLost { command: call.shown(), detail: status.to_string() });
+        }
         Err(texts::classify(call.vmid, &call.shown(), &status.to_string(), &stderr))
     }
 

@@ -1,12 +1,11 @@
 //! Finishes or removes what an interrupted change left half-made.
 
-use lxc_autoscale_core::ErrorChain;
-use lxc_autoscale_core::Vmid;
 use lxc_autoscale_core::api::{CloneCreated, JobState, Powered};
 use lxc_autoscale_core::container_config::ContainerConfig;
+use lxc_autoscale_core::{ErrorChain, Vmid};
 
-use super::super::Task;
 use super::super::table::End;
+use super::super::{CopyStage, Journal, Task};
 use super::stored_if_any;
 use super::verdicts::{NOTHING_TELLS, done_as, failed, not_done, reached, unknown};
 use crate::actions::ActionError;
@@ -14,9 +13,22 @@ use crate::actions::clones::{self, tag_of};
 use crate::actions::snapshots::ensure_running;
 use crate::backend::{ContainerHost, Stored};
 
+/// A copy whose making was interrupted.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Copying<'a> {
+    pub(super) source: Vmid,
+    pub(super) target: Vmid,
+    pub(super) requested_name: &'a str,
+    pub(super) hostname: &'a str,
+    /// How far it came; `None` if it was not even ordered.
+    pub(super) stage: Option<CopyStage>,
+    /// Whether its source was running, so that it was made from a temporary snapshot.
+    pub(super) from_snapshot: bool,
+}
+
 /// Whether a copy is complete.
-pub(super) fn is_whole(copy: &ContainerConfig, hostname: &str) -> bool {
-    copy.lock.is_none() && copy.name.as_deref() == Some(hostname)
+pub(super) fn is_whole(copy: &ContainerConfig, hostname: &str, stage: Option<CopyStage>) -> bool {
+    stage != Some(CopyStage::Removing) && copy.lock.is_none() && copy.name.as_deref() == Some(hostname)
 }
 
 /// Settles a power change: a container runs or it does not. One that was stopped only to be restarted is started.
@@ -81,40 +93,57 @@ pub(super) async fn started_again(host: &dyn ContainerHost, vmid: Vmid, restart:
     }
 }
 
-/// Marks a complete copy, removes an incomplete one, and drops the temporary snapshot in any case.
+/// Drops the temporary snapshot in any case, marks a complete copy, and removes an incomplete one. `None` while
+/// something is in the way that may pass; with `is_patient` that is waited for, otherwise what remains is named.
 pub(super) async fn settle_clone(
     host: &dyn ContainerHost,
-    (source, target): (Vmid, Vmid),
-    (requested_name, hostname): (&str, &str),
-    last_call: &str,
-    from_snapshot: bool,
-) -> Result<End, ActionError> {
+    journal: &Journal,
+    copying: Copying<'_>,
+    is_patient: bool,
+) -> Result<Option<End>, ActionError> {
+    let Copying { source, target, requested_name, hostname, stage, from_snapshot } = copying;
+    let (mut left, mut may_pass) = (Vec::new(), false);
+    // Before the copy: whatever is wrong with that, the source need not keep the snapshot.
     let snapshot = clones::temporary_snapshot(target).map_err(|_| ActionError::Crashed)?;
-    // Until the copy itself was ordered, a container with that id belongs to somebody else.
-    let is_ordered = !is_taking_a_snapshot(last_call);
-    let found = if is_ordered { stored_if_any(host, target).await? } else { None };
+    if from_snapshot && let Some(leftover) = clones::drop_snapshot(host, source, &snapshot).await? {
+        may_pass |= leftover.is_locked;
+        left.push(leftover.shown);
+    }
+    let found = match stage {
+        Some(CopyStage::Ordered | CopyStage::Removing) => stored_if_any(host, target).await?,
+        // Whatever has that id belongs to somebody else.
+        Some(CopyStage::Absent) | None => None,
+    };
     let found = found.map(|stored| stored.config);
-    let mut left = Vec::new();
-    let is_whole = match &found {
-        Some(config) if is_whole(config, hostname) => {
-            if !config.tags.contains(&tag_of(target)) {
-                clones::mark(host, target).await?;
-            }
-            true
+    let mut is_done = false;
+    let mut shown = format!("there is no copy {target} of container {source}");
+    let settled = match &found {
+        None => Ok(()),
+        Some(config) if is_whole(config, hostname, stage) => {
+            let is_marked = config.tags.contains(&tag_of(target));
+            let marked = if is_marked { Ok(()) } else { clones::mark(host, target).await };
+            is_done = marked.is_ok();
+            // Nothing else is wrong with it, so it is worth waiting.
+            may_pass |= !is_done;
+            shown = format!("container {target} is a copy of container {source}, but not marked as one");
+            marked
         }
         Some(_) => {
-            if let Err(error) = clones::remove_copy(host, target, hostname).await {
-                left.push(format!("container {target} ({})", ErrorChain(&error)));
-            }
-            false
+            let removed = clones::remove_copy(host, journal, target, hostname).await;
+            may_pass |= matches!(&removed, Err(ActionError::Backend(error)) if error.is_locked());
+            removed
         }
-        None => false,
     };
-    if from_snapshot && let Err(snapshot) = clones::drop_snapshot(host, source, &snapshot).await {
-        left.push(snapshot);
+    match settled {
+        Ok(()) => {}
+        Err(at_work) if at_work.at_work().is_some() => return Err(at_work),
+        Err(error) => left.push(format!("container {target} ({})", ErrorChain(&error))),
+    }
+    if may_pass && is_patient {
+        return Ok(None);
     }
     let left = (!left.is_empty()).then(|| left.join("; "));
-    if is_whole {
+    if is_done {
         let done = CloneCreated {
             vm_id: source,
             new_vm_id: target,
@@ -124,17 +153,49 @@ pub(super) async fn settle_clone(
             left_behind: left,
         };
         let message = format!("Container {target} is a copy of container {source} and is stopped.");
-        return Ok(End { forgotten: vec![target], ..done_as(&done, message) });
+        return Ok(Some(End { forgotten: vec![target], ..done_as(&done, message) }));
     }
-    let cause =
-        ActionError::Interrupted { found: format!("there is no copy {target} of container {source}") };
-    Ok(failed(&match left {
+    let cause = ActionError::Interrupted { found: shown };
+    Ok(Some(failed(&match left {
         None => cause,
         Some(left) => ActionError::LeftBehind { cause: Box::new(cause), left },
-    }))
+    })))
 }
 
-/// Whether a call is `pct snapshot 104 …`, or `POST /nodes/…/lxc/104/snapshot`.
-fn is_taking_a_snapshot(command: &str) -> bool {
-    command.starts_with("pct snapshot ") || command.split(' ').any(|word| word.ends_with("/snapshot"))
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::pct::PctHost;
+    use crate::config::Config;
+    use crate::store::Store;
+
+    /// `pct` fails, whatever it is asked.
+    #[tokio::test]
+    async fn a_copy_that_cannot_be_marked_is_waited_for_and_then_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut config = Config::default();
+        config.paths.pve = directory.path().to_owned();
+        config.pct.path = "/bin/false".into();
+        std::fs::create_dir(directory.path().join("lxc")).unwrap();
+        std::fs::write(directory.path().join("lxc/105.conf"), "hostname: copy\nmemory: 512\n").unwrap();
+        let host = PctHost::new(config.pct, config.paths);
+        let journal = Journal::of_interrupted(1, Store::new(directory.path()));
+        let [source, target] = [104, 105].map(|id| Vmid::try_from(id).unwrap());
+        let copying = Copying {
+            source,
+            target,
+            requested_name: "copy",
+            hostname: "copy",
+            stage: Some(CopyStage::Ordered),
+            from_snapshot: false,
+        };
+        assert!(settle_clone(&host, &journal, copying, true).await.unwrap().is_none());
+        let end = settle_clone(&host, &journal, copying, false).await.unwrap().unwrap();
+        assert_eq!((end.state, end.code.as_deref()), (JobState::Failed, Some("left_behind")));
+        assert!(end.message.contains("container 105 (") && end.message.contains("not marked"), "{end:?}");
+        // Nothing is done to what has the id of a copy that there is not.
+        let absent = Copying { stage: Some(CopyStage::Absent), ..copying };
+        let end = settle_clone(&host, &journal, absent, true).await.unwrap().unwrap();
+        assert_eq!(end.code.as_deref(), Some("interrupted"));
+    }
 }

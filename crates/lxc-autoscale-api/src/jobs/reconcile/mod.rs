@@ -3,24 +3,26 @@
 //!
 //! Nothing is repeated. While the last call is still running, the containers of the change wait; once it has ended,
 //! the state of the node shows whether the change was done. What was left half-made is finished where that is certain
-//! (the mark of a complete copy), removed (half a copy, a temporary snapshot), or named in the outcome.
+//! (the mark of a complete copy), removed (half a copy, a temporary snapshot), or named in the outcome. The calls that
+//! this takes are recorded like those of the change itself, so that the next start waits for them, too.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 use lxc_autoscale_core::api::{CloneDeleted, JobState};
 use lxc_autoscale_core::{ErrorChain, Vmid};
 
 use super::table::{self, End, Open};
-use super::{Before, Task};
+use super::{Before, CopyStage, Journal, Task, leftovers};
 use crate::actions::ActionError;
 use crate::audit::{self, NewestChanges, ToldEnd};
-use crate::backend::watch::Standing;
+use crate::backend::watch::{Standing, watched};
 use crate::backend::{BackendError, ContainerHost, Stored};
 use crate::changes::{Changes, Lack};
 use crate::exporter::DONE;
-use crate::gate::Ticket;
+use crate::gate::{Gate, Ticket};
 use crate::ledger;
 use crate::state::AppState;
 use crate::store::StoreError;
@@ -28,7 +30,7 @@ use crate::store::StoreError;
 mod finishing;
 mod verdicts;
 
-use finishing::{is_whole, settle_clone, settle_power, started_again};
+use finishing::{Copying, is_whole, settle_clone, settle_power, started_again};
 use verdicts::{
     NOTHING_TELLS, as_told, done_as, failed, settle_by_configuration, settle_removal, settle_rollback,
     unknown,
@@ -36,8 +38,22 @@ use verdicts::{
 
 /// The pauses between two looks at a call or a node that does not answer: the first, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(20));
-/// How often a container is looked at again if its call cannot be queried: for two minutes.
-const PATIENCE_WITHOUT_WORD: u32 = 12;
+/// How long a container is looked at again if nobody can tell whether its call has ended, or if something that may pass
+/// is in the way.
+const PATIENCE: Duration = Duration::from_mins(2);
+
+/// An open change, with its end if the audit log has it.
+type Found = (Open, Option<ToldEnd>);
+
+/// What a look at a change has shown.
+enum Look {
+    /// How it ended.
+    Ended(Box<End>),
+    /// A call of it is still running.
+    Running,
+    /// Nothing yet, but that may pass.
+    NotYet,
+}
 
 /// Takes up what an earlier process left. The containers concerned take no other change until that is settled.
 ///
@@ -72,6 +88,7 @@ pub async fn begin(state: &AppState) -> Result<(), StoreError> {
         Ok((lacking, table::open(connection)?))
     });
     let (lacking, open) = read.await?;
+    let mut found = Vec::new();
     for ((info, order), lack) in lacking {
         tracing::warn!(number = info.id, summary = info.summary, %lack, "the audit log lacked a part of this");
         state.changes().complete_trail(info, order, lack).await;
@@ -91,19 +108,56 @@ pub async fn begin(state: &AppState) -> Result<(), StoreError> {
         } else {
             tracing::warn!(number, summary, "the server ended in the middle of this");
         }
-        // No other change runs yet, and two interrupted changes cannot have had the same container.
-        let tickets = state.changes().gate().enter(&open.asked.containers, Duration::ZERO).await;
+        found.push((open, told));
+    }
+    for group in in_turns(found) {
+        let containers: Vec<Vmid> =
+            group.iter().flat_map(|(open, _)| open.asked.containers.iter().copied()).collect();
+        // No other change runs yet, so nothing is waited for here.
+        let tickets = entered(state.changes().gate(), &containers).await;
         let changes = state.changes().clone();
         tokio::spawn(async move {
-            let result = match told {
-                None => settle(&changes, &open).await,
-                Some(told) => take_over(&changes, &open, told).await,
-            };
-            changes.count_settled(&open, result);
+            for (open, told) in group {
+                let result = match told {
+                    None => settle(&changes, &open).await,
+                    Some(told) => take_over(&changes, &open, told).await,
+                };
+                changes.count_settled(&open, result);
+            }
             drop(tickets);
         });
     }
+    tokio::spawn(leftovers::drop_all(AppState::clone(state)));
     Ok(())
+}
+
+/// Groups the changes that have containers in common, because they are settled one after the other. There are such
+/// changes if the end of one could not be stored before the next one was interrupted.
+fn in_turns(found: Vec<Found>) -> Vec<Vec<Found>> {
+    let mut groups: Vec<Vec<Found>> = Vec::new();
+    for change in found {
+        let containers = &change.0.asked.containers;
+        let is_shared =
+            |(other, _): &Found| other.asked.containers.iter().any(|vmid| containers.contains(vmid));
+        let (shared, others): (Vec<_>, Vec<_>) =
+            groups.into_iter().partition(|group| group.iter().any(is_shared));
+        let mut group: Vec<Found> = shared.into_iter().flatten().collect();
+        group.push(change);
+        group.sort_by_key(|(open, _)| open.number);
+        groups = others;
+        groups.push(group);
+    }
+    groups
+}
+
+/// Takes these containers, however long that takes.
+async fn entered(gate: &Gate, containers: &[Vmid]) -> Vec<Ticket> {
+    loop {
+        match gate.enter(containers, PATIENCE).await {
+            Ok(tickets) => return tickets,
+            Err(occupied) => tracing::error!(%occupied, "an interrupted change waits for its container"),
+        }
+    }
 }
 
 /// Copies the end of a change from the audit log, and returns the result it is counted under. The sizes it changed
@@ -148,18 +202,32 @@ pub(crate) async fn follow(changes: &Changes, number: i64, tickets: Vec<Ticket>)
 
 /// Looks until the outcome of a change is known, and records it; returns the result it is counted under.
 async fn settle(changes: &Changes, open: &Open) -> &'static str {
+    let number = open.number;
+    let journal = Journal::of_interrupted(number, changes.store().clone());
+    let mut newest = open.clone();
     let mut pause = PAUSES.0;
-    let mut attempt = 0;
+    // Since when none of its calls is known to be running.
+    let mut waits: Option<Instant> = None;
     let end = loop {
-        match look(changes.host(), open, attempt).await {
-            Ok(Some(end)) => break end,
-            Ok(None) => {}
+        let is_patient = waits.is_none_or(|since| since.elapsed() < PATIENCE);
+        let looked = look(changes.host(), &journal, &newest, is_patient);
+        match watched(Arc::new(journal.clone()), looked).await {
+            Ok(Look::Ended(end)) => break *end,
+            Ok(Look::NotYet) if waits.is_none() => (waits, pause) = (Some(Instant::now()), PAUSES.0),
+            Ok(Look::NotYet | Look::Running) => {}
             Err(error) => {
-                tracing::warn!(number = open.number, error = %ErrorChain(&error), "cannot determine the outcome of a change");
+                tracing::warn!(number, error = %ErrorChain(&error), "cannot determine the outcome of a change");
             }
         }
-        attempt += 1;
         pause = paused(pause).await;
+        // The look may have made a call itself, and that may still be running.
+        match changes.store().with(move |connection| table::open_change(connection, number)).await {
+            Ok(Some(row)) => newest = row,
+            Ok(None) => {}
+            Err(error) => {
+                tracing::warn!(number, error = %ErrorChain(&error), "cannot read the last call of a change");
+            }
+        }
     };
     tracing::warn!(number = open.number, summary = open.asked.summary, state = ?end.state, found = end.message, "settled");
     changes.settle(open, end).await
@@ -171,10 +239,15 @@ async fn paused(pause: Duration) -> Duration {
     (pause * 2).min(PAUSES.1)
 }
 
-/// The outcome of a change; `None` while it cannot be determined yet.
-async fn look(host: &dyn ContainerHost, open: &Open, attempt: u32) -> Result<Option<End>, ActionError> {
+/// The outcome of a change. With `is_patient`, what may pass is waited for.
+async fn look(
+    host: &dyn ContainerHost,
+    journal: &Journal,
+    open: &Open,
+    is_patient: bool,
+) -> Result<Look, ActionError> {
     let (Some(call), Some(before)) = (&open.call, &open.before) else {
-        return Ok(Some(match &open.call {
+        return Ok(Look::Ended(Box::new(match &open.call {
             _ if open.asked.order.task == Task::Other => unknown(NOTHING_TELLS.to_owned()),
             None => {
                 let found = "no call had been made; nothing was done".to_owned();
@@ -184,23 +257,33 @@ async fn look(host: &dyn ContainerHost, open: &Open, attempt: u32) -> Result<Opt
             Some(call) => {
                 unknown(format!("its last call was `{}`, whose outcome is not known", call.command))
             }
-        }));
+        })));
     };
     let standing = host.standing(before.vmid, call).await?;
     if standing == Standing::Running {
-        return Ok(None);
+        return Ok(Look::Running);
     }
     let now = stored_if_any(host, before.vmid).await?;
     if standing == Standing::Unknown
-        && attempt < PATIENCE_WITHOUT_WORD
-        && !is_done(host, &open.asked.order.task, before, now.as_ref()).await?
+        && is_patient
+        && !is_done(host, &open.asked.order.task, (before, open.copy), now.as_ref()).await?
     {
-        return Ok(None);
+        return Ok(Look::NotYet);
     }
     let mut end = match (&open.asked.order.task, &now) {
         (Task::CreateClone { source, target, requested_name, hostname }, _) => {
-            let names = (requested_name.as_str(), hostname.as_str());
-            settle_clone(host, (*source, *target), names, &call.command, before.running == Some(true)).await?
+            let copying = Copying {
+                source: *source,
+                target: *target,
+                requested_name,
+                hostname,
+                stage: open.copy,
+                from_snapshot: before.running == Some(true),
+            };
+            match settle_clone(host, journal, copying, is_patient).await? {
+                Some(end) => end,
+                None => return Ok(Look::NotYet),
+            }
         }
         (Task::DeleteClone { vmid }, None) => {
             let was_running = before.running == Some(true);
@@ -231,7 +314,7 @@ async fn look(host: &dyn ContainerHost, open: &Open, attempt: u32) -> Result<Opt
         // The call may still do it.
         end.state = JobState::Unknown;
     }
-    Ok(Some(end))
+    Ok(Look::Ended(Box::new(end)))
 }
 
 async fn stored_if_any(host: &dyn ContainerHost, vmid: Vmid) -> Result<Option<Stored>, BackendError> {
@@ -246,7 +329,7 @@ async fn stored_if_any(host: &dyn ContainerHost, vmid: Vmid) -> Result<Option<St
 async fn is_done(
     host: &dyn ContainerHost,
     task: &Task,
-    before: &Before,
+    (before, stage): (&Before, Option<CopyStage>),
     now: Option<&Stored>,
 ) -> Result<bool, BackendError> {
     Ok(match (task, now) {
@@ -255,7 +338,7 @@ async fn is_done(
         (_, Some(now)) if now.config.lock.is_some() => false,
         (Task::CreateClone { target, hostname, .. }, Some(_)) => {
             let copy = stored_if_any(host, *target).await?;
-            copy.is_some_and(|copy| is_whole(&copy.config, hostname))
+            copy.is_some_and(|copy| is_whole(&copy.config, hostname, stage))
         }
         (Task::Rollback { name, .. }, Some(now)) => {
             now.parent != before.parent && now.parent.as_ref() == Some(name)

@@ -94,8 +94,14 @@ struct Request {
 impl Request {
     fn run(&self, machine: &Machine, out: &mut dyn Write) -> Result<(), PctError> {
         let mut copy = GuestConfig { current: without(&self.section, &NOT_COPIED), ..GuestConfig::default() };
-        // An incomplete copy must not be started, and its id must not be taken.
+        // An incomplete copy must not be started, and its id must not be taken. It has its name from the beginning.
         copy.current.set("lock", "create");
+        if let Some(hostname) = &self.hostname {
+            copy.current.set("hostname", hostname.clone());
+        }
+        if let Some(description) = &self.description {
+            copy.current.set("description", description.clone());
+        }
         machine.store.save(self.new, &copy)?;
         for (name, volume) in self.section.volumes() {
             if name.starts_with("unused") {
@@ -109,12 +115,6 @@ impl Request {
         for name in networks {
             let value = copy.current.get(&name).unwrap_or_default().to_owned();
             copy.current.set(&name, network_with(&value, NetworkAddress::Renew, fresh_address));
-        }
-        if let Some(hostname) = &self.hostname {
-            copy.current.set("hostname", hostname.clone());
-        }
-        if let Some(description) = &self.description {
-            copy.current.set("description", description.clone());
         }
         copy.current.remove("lock");
         machine.engine.adopt(self.id, &machine.guest(self.new, &copy.current)?)?;
