@@ -143,6 +143,7 @@ impl Case<'_> {
         let foreseen = self.estimate.value_of(Fact::Forecast);
         let is_calm = matches!(self.estimate.basis, Fact::Forecast | Fact::RecentPeak)
             && self.estimate.value_of(Fact::ThrottledDemand).is_none()
+            && self.estimate.weekly.is_none()
             && foreseen.is_none_or(|foreseen| foreseen <= self.current + EPSILON)
             && enough < self.current + least
             && self.low <= self.current;
@@ -198,11 +199,12 @@ impl Case<'_> {
             return Ok(size);
         }
         let larger = day.sizes().map(|larger| self.round_up(larger));
-        let larger = larger.filter(|larger| size < *larger && least <= self.current - larger + EPSILON);
+        let most = self.high.min(self.current - least) + EPSILON;
+        let larger = larger.filter(|larger| size < *larger && *larger <= most);
         if let Some(larger) = larger.filter(|larger| pays(*larger)).min_by(f64::total_cmp) {
             return Ok(larger);
         }
-        if self.high < self.current {
+        if self.high + EPSILON < self.current {
             return Ok(size.max(self.high));
         }
         let minutes = day.lasted(size).unwrap_or_default() * 60.0;

@@ -207,6 +207,7 @@ impl Change {
     pub(super) fn put(&self, resource: Resource, world: &mut World) {
         match self {
             Self::Recommended { amount } => {
+                outgrow_last_day(world, resource, value(*amount));
                 if let Some(estimate) = estimate_mut(world, resource) {
                     estimate.target = value(*amount);
                 }
@@ -339,8 +340,17 @@ impl Change {
     }
 }
 
+/// More than the present size was not enough on the last day either.
+fn outgrow_last_day(world: &mut World, resource: Resource, amount: f64) {
+    let is_more = world.decide(resource).from.is_some_and(|from| from < amount);
+    if let Some(estimate) = estimate_mut(world, resource).filter(|_| is_more) {
+        estimate.restlessness = None;
+    }
+}
+
 /// What it uses, and the most it used just now, which a shrink does not go below.
 fn put_used(world: &mut World, resource: Resource, used: f64) {
+    outgrow_last_day(world, resource, used);
     if let Some(estimate) = estimate_mut(world, resource) {
         estimate.floor = used;
         estimate.target = estimate.target.max(used);

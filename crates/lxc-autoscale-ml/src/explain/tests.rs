@@ -8,7 +8,7 @@ use crate::guard::Guard;
 use crate::guard::boost::Boost;
 use crate::guard::manual::Manual;
 use crate::observation::Observation;
-use crate::recommend::{Estimate, Fact, Recommendation};
+use crate::recommend::{Estimate, Evidence, Fact, Recommendation, Restlessness};
 
 fn at() -> Timestamp {
     Timestamp::from_second(1_800_000_000).unwrap()
@@ -203,5 +203,22 @@ proptest! {
                 prop_assert_eq!(decision.decide(Resource::Memory).action, made.action, "{} {}", mib, before);
             }
         }
+    }
+}
+
+#[test]
+fn what_was_enough_all_day_can_be_outgrown() {
+    let mut world = world(2048.0);
+    let cpu = world.inputs.recommendation.as_mut().unwrap().cpu.as_mut().unwrap();
+    (cpu.basis, cpu.target) = (Fact::Forecast, 4.2);
+    cpu.evidence = vec![Evidence { fact: Fact::Forecast, value: 3.6 }];
+    cpu.restlessness = Restlessness::of(&[2.0; 288], 1.15);
+    assert!(matches!(world.decide(Resource::Cpu).reason, Reason::EnoughAllDay { .. }));
+    let local = |at: Timestamp| at.to_string();
+    let alternatives = world.alternatives(Resource::Cpu);
+    let told: Vec<String> =
+        alternatives.decisive.iter().map(|it| it.change.words(Resource::Cpu, &world, &local)).collect();
+    for part in ["the recommendation were", "more CPU in use", "its use on the last day did not count"] {
+        assert!(told.iter().any(|words| words.contains(part)), "no `{part}` in {told:?}");
     }
 }

@@ -78,7 +78,9 @@ pub fn next(case: &Case<'_>) -> Step {
     }
     if decision.action == Action::Keep {
         return match &decision.reason {
-            reason if !is_passing(reason) => Step::Close(State::Withdrawn, reason.to_string()),
+            reason if !is_passing(reason, waiting.decision.action) => {
+                Step::Close(State::Withdrawn, reason.to_string())
+            }
             reason if accepted => Step::Hold(reason.to_string()),
             _ => Step::Leave,
         };
@@ -115,25 +117,27 @@ fn moved(now: &Decision, before: &Decision, share: f64) -> bool {
     }
 }
 
-/// Whether the reason for keeping a container unchanged is temporary.
-fn is_passing(reason: &Reason) -> bool {
-    matches!(
-        reason,
-        Reason::Locked { .. }
-            | Reason::AllocationUnknown
-            | Reason::NoObservation
-            | Reason::Stale { .. }
-            | Reason::UseUnknown
-            | Reason::NodeUnknown
-            | Reason::CoolDownUp { .. }
-            | Reason::CoolDownDown { .. }
-            | Reason::NotMeasuredSince
-            | Reason::Anomalous { .. }
-            | Reason::JustCutOff
-            | Reason::UnderPressure { .. }
-            | Reason::Restless { .. }
-            | Reason::EnoughAllDay { .. }
-            | Reason::Disturbed { .. }
-            | Reason::Watched { .. }
-    )
+/// Whether the reason for keeping a container unchanged is temporary, so that a proposal of this kind can wait.
+fn is_passing(reason: &Reason, proposed: Action) -> bool {
+    match reason {
+        Reason::Restless { .. } => proposed == Action::Shrink,
+        Reason::EnoughAllDay { .. } => proposed == Action::Grow,
+        reason => matches!(
+            reason,
+            Reason::Locked { .. }
+                | Reason::AllocationUnknown
+                | Reason::NoObservation
+                | Reason::Stale { .. }
+                | Reason::UseUnknown
+                | Reason::NodeUnknown
+                | Reason::CoolDownUp { .. }
+                | Reason::CoolDownDown { .. }
+                | Reason::NotMeasuredSince
+                | Reason::Anomalous { .. }
+                | Reason::JustCutOff
+                | Reason::UnderPressure { .. }
+                | Reason::Disturbed { .. }
+                | Reason::Watched { .. }
+        ),
+    }
 }

@@ -1,6 +1,7 @@
 //! What the last day says about a change of CPU.
 
 use super::*;
+use crate::recommend::WeeklyPeak;
 
 /// A day whose use alternates every five minutes between one core and `high`; the default head-room of 15 % applies.
 fn alternating(high: f32) -> Restlessness {
@@ -46,6 +47,12 @@ fn a_restless_container_comes_back_to_its_maximum() {
     let at_most = |cores: f64| move |world: &mut World| world.policy.cpu.max_cores = cores;
     assert_eq!(decide(3.0, 1.3, at_most(2.0)).to, Some(2.0));
     assert_eq!(decide(3.0, 1.3, at_most(3.0)).to, Some(3.0), "and no further");
+    // Six cores would last, and are above the maximum.
+    let from_eight = |world: &mut World| {
+        world.allocation.as_mut().unwrap().cores = Some(8.0);
+        world.policy.cpu.max_cores = 4.0;
+    };
+    assert_eq!(decide(5.0, 1.3, from_eight).to, Some(4.0));
 }
 
 /// A forecast of so many cores stands behind a target with its head-room.
@@ -81,8 +88,15 @@ fn what_was_enough_all_day_is_not_raised_for_a_forecast_that_fits() {
             decide(3.0, 4.0, with(|world| estimate_of(world).basis = Fact::SeasonPeak)),
         ),
         (
-            "so it was in earlier weeks",
-            decide(3.0, 4.0, with(|world| estimate_of(world).basis = Fact::WeeklyPeak)),
+            "a peak comes at this time of the week",
+            decide(
+                3.0,
+                4.0,
+                with(|world| {
+                    let peak = WeeklyPeak { at: now(), value: 3.8, weeks: 3, of: 4 };
+                    estimate_of(world).weekly = Some(peak);
+                }),
+            ),
         ),
         (
             "it runs into its limit",
