@@ -13,11 +13,14 @@ use crate::alerts::list;
 use crate::alerts::store::StoreError;
 use crate::check;
 use crate::clock;
-use crate::collector::{Collector, MAX_THREADS};
+use crate::collector::Collector;
 use crate::config::{DEFAULT_PATH, MonitorConfig, SHIPPED};
 use crate::daemon::{self, DaemonError};
 use crate::history::command::{self as history, HistoryCommandError, ImportArgs};
 use crate::history::show::HistoryArgs;
+
+/// One thread for the cycle, and two for what is read back to be served. Reads that may hang have their own.
+const MAX_BLOCKING_THREADS: usize = 1 + 2;
 
 /// Measures the LXC containers of this node and the node itself, without starting a process.
 #[derive(Debug, Parser)]
@@ -130,8 +133,8 @@ impl Cli {
         let config = self.load_config()?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
-            .max_blocking_threads(MAX_THREADS)
-            .thread_name("lxc-monitor-read")
+            .max_blocking_threads(MAX_BLOCKING_THREADS)
+            .thread_name("lxc-monitor-work")
             .build()
             .map_err(CliError::Runtime)?;
         let outcome = runtime.block_on(async {
@@ -198,9 +201,9 @@ impl Cli {
 
 async fn once(config: &MonitorConfig, interval: Duration) -> Result<Outcome, CliError> {
     let mut collector = Collector::new(&config.clone().with_full_looks());
-    collector.cycle().await;
+    collector.cycle();
     tokio::time::sleep(interval).await;
-    let snapshot = collector.cycle().await;
+    let snapshot = collector.cycle();
     let json = serde_json::to_string_pretty(&snapshot).map_err(|error| CliError::Stdout(error.into()))?;
     print(&format!("{json}\n"))?;
     Ok(Outcome::Success)

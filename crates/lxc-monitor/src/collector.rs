@@ -20,7 +20,7 @@ use crate::config::{CollectionConfig, MonitorConfig, PathsConfig};
 use crate::container::{self, Known, Look, Measured, NodeTables, Task};
 use crate::discovery::{self, Inventory};
 use crate::filesystem;
-use crate::isolation::{Isolation, NoAnswer};
+use crate::isolation::{Isolation, NoAnswer, Threads};
 use crate::kept_files::{HandleBudget, KeptFiles};
 use crate::kernel_file::ReadError;
 use crate::kernel_gaps::{self, CgroupVersion, KernelGap};
@@ -47,8 +47,6 @@ const MAX_HANGING: usize = 24;
 const KEEP_HANDLES_BELOW: Duration = Duration::from_secs(10);
 /// Files of the node that are kept open at most; there are sixteen.
 const NODE_FILES: u64 = 32;
-/// Threads that hanging and running reads can take together, one for what is written, and two for what is read back to be served.
-pub const MAX_THREADS: usize = 2 * (TURNS + MAX_HANGING) + 4 + 1 + 2;
 
 /// Makes the snapshots; keeps what the next one needs of the last.
 #[derive(Debug)]
@@ -93,9 +91,23 @@ struct Survey {
     node: NodeSample,
     tables: NodeTables,
     hierarchy: Arc<Hierarchy>,
-    /// Each container, with whether its command socket is open.
-    containers: BTreeMap<Vmid, Option<bool>>,
+    /// Containers that have control groups; listed only where Proxmox does not tell which ones there are.
+    in_groups: BTreeSet<Vmid>,
+    /// Containers whose command socket is open; `None` where that is not known.
+    sockets: Option<BTreeSet<Vmid>>,
 }
+
+/// What came of a read that concerns the node as a whole.
+enum NodeAnswer {
+    Inventory(Result<InventoryLook, ReadError>),
+    Node(Box<NodeLook>),
+}
+
+/// What came of a look at the node, what is wrong with the table of command sockets, and the node's files.
+type NodeLook = (Reading<(Survey, Option<String>)>, KeptFiles);
+
+/// What came of reading what Proxmox stores.
+type InventoryLook = (Inventory, Reading<Pools>);
 
 /// What came of the looks at the containers so far, in their order.
 #[derive(Debug, Default)]
@@ -171,14 +183,15 @@ impl<T> Default for ById<T> {
 impl Collector {
     /// Prepares to measure with the given settings; reads nothing yet.
     pub fn new(config: &MonitorConfig) -> Self {
+        let threads = Threads::new(TURNS);
         Self {
             paths: config.paths.clone(),
             collection: config.collection.clone(),
             full_look_every: config.full_look_every(),
             procfs: Procfs::new(&config.paths.proc),
-            node_reads: Isolation::new(2, 2),
-            container_reads: Isolation::new(TURNS, MAX_HANGING),
-            filesystem_reads: Isolation::new(TURNS, MAX_HANGING),
+            node_reads: Isolation::new(&threads, 2, 2),
+            container_reads: Isolation::new(&threads, TURNS, MAX_HANGING),
+            filesystem_reads: Isolation::new(&threads, TURNS, MAX_HANGING),
             inventory: Arc::new(Inventory::Unknown(Missing::because(NOT_READ_YET))),
             pools: Err(Missing::because(NOT_READ_YET)),
             baselines: ById::default(),
@@ -219,12 +232,10 @@ impl Collector {
     }
 
     /// Measures everything once.
-    pub async fn cycle(&mut self) -> Snapshot {
+    pub fn cycle(&mut self) -> Snapshot {
         let begun = clock::now();
-        self.refresh_inventory().await;
-        let survey = self.survey().await;
-        match survey {
-            Ok(survey) => self.measure(survey, begun).await,
+        match self.survey() {
+            Ok(survey) => self.measure(survey, begun),
             Err(missing) => {
                 self.notices.warn("node", Some(missing.to_string()));
                 let mut summary = self.summary(begun, 0);
@@ -236,15 +247,50 @@ impl Collector {
         }
     }
 
-    /// Reads `/etc/pve/lxc` and the pools; while it does not answer, what it said last stands.
-    async fn refresh_inventory(&mut self) {
-        let (pve, known) = (self.paths.pve.clone(), Arc::clone(&self.inventory));
-        let read = move || {
-            let inventory = known.refreshed(&pve, clock::now())?;
-            Ok::<_, ReadError>((inventory, pools::read(&pve)))
+    /// Reads what Proxmox stores, looks at the node, and finds out which containers there are; usually all on one thread.
+    fn survey(&mut self) -> Reading<Survey> {
+        let jobs: [(NodeRead, Box<dyn FnOnce() -> NodeAnswer + Send>); 2] = {
+            let (inventory, node) = (self.inventory_read(), self.node_read());
+            [
+                (NodeRead::Inventory, Box::new(move || NodeAnswer::Inventory(inventory()))),
+                (NodeRead::Node, Box::new(move || NodeAnswer::Node(Box::new(node())))),
+            ]
         };
-        let trouble = match self.node_reads.run(NodeRead::Inventory, self.limit(), read).await {
-            Ok(Ok((inventory, pools))) => {
+        let answers = self.node_reads.run_all(jobs, self.limit(), |_, read| read());
+        let mut survey = Err(Missing::because(NoAnswer::Failed.to_string()));
+        for (which, answer) in answers {
+            match (which, answer) {
+                (_, Ok(NodeAnswer::Inventory(answer))) => {
+                    self.take_inventory(answer.map_err(|error| ErrorChain(&error).to_string()));
+                }
+                (NodeRead::Inventory, Err(no_answer)) => self.take_inventory(Err(no_answer.to_string())),
+                (_, Ok(NodeAnswer::Node(answer))) => {
+                    let (answer, files) = *answer;
+                    self.node_files = Some(files);
+                    survey = answer;
+                }
+                (NodeRead::Node, Err(no_answer)) => survey = Err(Missing::because(no_answer.to_string())),
+            }
+        }
+        let (survey, trouble) = survey?;
+        self.notices.warn("command sockets of the containers", trouble);
+        self.notices.warn("node", None);
+        self.block_devices = Arc::clone(&survey.tables.block_devices);
+        self.datasets = Arc::clone(&survey.tables.datasets);
+        self.mention_pressure("the node", !matches!(survey.node.pressure.cpu, Ok(None)));
+        Ok(survey)
+    }
+
+    /// How `/etc/pve/lxc` and the pools are read.
+    fn inventory_read(&self) -> impl FnOnce() -> Result<InventoryLook, ReadError> + Send + use<> {
+        let (pve, known) = (self.paths.pve.clone(), Arc::clone(&self.inventory));
+        move || Ok((known.refreshed(&pve, clock::now())?, pools::read(&pve)))
+    }
+
+    /// Takes what was read of Proxmox; while it does not answer, what it said last stands.
+    fn take_inventory(&mut self, answer: Result<InventoryLook, String>) {
+        let trouble = match answer {
+            Ok((inventory, pools)) => {
                 self.inventory = Arc::new(inventory);
                 let trouble = pools.as_ref().err().map(ToString::to_string);
                 // What was known of them stands, as what is configured does.
@@ -254,8 +300,7 @@ impl Collector {
                 self.notices.warn("pools", trouble);
                 None
             }
-            Ok(Err(error)) => Some(ErrorChain(&error).to_string()),
-            Err(no_answer) => Some(no_answer.to_string()),
+            Err(trouble) => Some(trouble),
         };
         if let (Inventory::Unknown(_), Some(trouble)) = (&*self.inventory, &trouble) {
             self.inventory = Arc::new(Inventory::Unknown(Missing::because(trouble.clone())));
@@ -271,12 +316,12 @@ impl Collector {
         }
     }
 
-    /// Looks at the node and finds out which containers there are.
-    async fn survey(&mut self) -> Reading<Survey> {
-        let (procfs, paths, inventory) =
-            (self.procfs.clone(), self.paths.clone(), Arc::clone(&self.inventory));
+    /// How the node is looked at.
+    fn node_read(&mut self) -> impl FnOnce() -> NodeLook + Send + use<> {
+        let (procfs, paths) = (self.procfs.clone(), self.paths.clone());
         let excluded = self.collection.excluded_devices.clone();
         let full_look_every = self.full_look_every;
+        let is_proxmox = matches!(*self.inventory, Inventory::Proxmox(_));
         let (block_devices, datasets) = (Arc::clone(&self.block_devices), Arc::clone(&self.datasets));
         let known_topology = self.node.as_ref().and_then(|node| node.topology.clone().ok()).flatten();
         let files = self.node_files.take().unwrap_or_else(|| node_files(&self.handle_budget));
@@ -311,30 +356,19 @@ impl Collector {
                     full_look_every,
                 },
                 node,
-                containers: discovery::containers(&inventory, &hierarchy, sockets.as_ref()),
+                in_groups: if is_proxmox { BTreeSet::new() } else { hierarchy.containers() },
+                sockets,
                 hierarchy: Arc::new(hierarchy),
             };
             Ok((survey, trouble))
         };
-        let read_and_keep = move || (read(&files), files);
-        let (read, files) = self
-            .node_reads
-            .run(NodeRead::Node, self.limit(), read_and_keep)
-            .await
-            .map_err(|no_answer| Missing::because(no_answer.to_string()))?;
-        self.node_files = Some(files);
-        let (survey, trouble) = read?;
-        self.notices.warn("command sockets of the containers", trouble);
-        self.notices.warn("node", None);
-        self.block_devices = Arc::clone(&survey.tables.block_devices);
-        self.datasets = Arc::clone(&survey.tables.datasets);
-        self.mention_pressure("the node", !matches!(survey.node.pressure.cpu, Ok(None)));
-        Ok(survey)
+        move || (read(&files), files)
     }
 
     /// Looks at every container and puts the snapshot together.
-    async fn measure(&mut self, survey: Survey, begun: Moment) -> Snapshot {
-        let Survey { node, tables, hierarchy, mut containers } = survey;
+    fn measure(&mut self, survey: Survey, begun: Moment) -> Snapshot {
+        let Survey { node, tables, hierarchy, in_groups, sockets } = survey;
+        let mut containers = discovery::containers(&self.inventory, in_groups, sockets.as_ref());
         self.forget_notices_of_others(&containers);
         self.handle_budget.keep_back_for(containers.len());
         // Containers that are no more: their handles go.
@@ -346,7 +380,7 @@ impl Collector {
             let next = containers.keys().nth(BATCH).copied();
             let rest = next.map(|next| containers.split_off(&next));
             let batch = std::mem::replace(&mut containers, rest.unwrap_or_default());
-            let looks = self.look_at(batch, &hierarchy, &tables).await;
+            let looks = self.look_at(batch, &hierarchy, &tables);
             for (vmid, look) in looks {
                 self.gather(vmid, look, tables.facts, hierarchy.cgroup_version(), &mut gathered);
             }
@@ -429,7 +463,7 @@ impl Collector {
     }
 
     /// Looks at some containers; already whether one runs is read where it may hang.
-    async fn look_at(
+    fn look_at(
         &mut self,
         containers: BTreeMap<Vmid, Option<bool>>,
         hierarchy: &Arc<Hierarchy>,
@@ -446,15 +480,15 @@ impl Collector {
         let (procfs, budget) = (self.procfs.clone(), Arc::clone(&self.handle_budget));
         let (hierarchy, tables) = (Arc::clone(hierarchy), Arc::clone(tables));
         let look = move |_, task| container::look(&procfs, &hierarchy, &tables, &budget, task);
-        let mut looks: Looks = self.container_reads.run_all(tasks, self.limit(), look).await;
+        let mut looks: Looks = self.container_reads.run_all(tasks, self.limit(), look);
         // Those of a thread that was left alone come later.
         looks.sort_by_key(|(vmid, _)| *vmid);
-        self.read_filesystems(&mut looks).await;
+        self.read_filesystems(&mut looks);
         looks
     }
 
     /// Looks at the filesystems of the containers that were measured.
-    async fn read_filesystems(&self, looks: &mut Looks) {
+    fn read_filesystems(&self, looks: &mut Looks) {
         let (mut measured, mut jobs) = (BTreeMap::new(), Vec::new());
         for (vmid, look) in looks {
             // Of the others it is as it was at the last full look.
@@ -466,7 +500,7 @@ impl Collector {
         }
         let procfs = self.procfs.clone();
         let read = move |_, init: Init| filesystem::read(&procfs, &init);
-        for (vmid, answer) in self.filesystem_reads.run_all(jobs, self.limit(), read).await {
+        for (vmid, answer) in self.filesystem_reads.run_all(jobs, self.limit(), read) {
             let Some((sample, known)) = measured.get_mut(&vmid) else { continue };
             sample.filesystem = answer.unwrap_or_else(|no_answer| {
                 Err(Missing::because(format!("its root filesystem: {no_answer}")))

@@ -1,8 +1,8 @@
 //! `lxc-monitor run`: a cycle per interval, until it is told to end.
 //!
-//! Everything that waits for a disk (flags, alerts, the metrics file, the history) is done on a thread apart, so that a disk that
-//! hangs holds up the next cycle and neither scrapes nor the watchdog: ending the monitor would not free the disk, and what is not
-//! written yet would be lost.
+//! A cycle is done on a thread apart, with everything in it that waits for a disk (flags, alerts, the metrics file, the history), so that
+//! a disk that hangs holds up the next cycle and neither scrapes nor the watchdog: ending the monitor would not free the disk, and what
+//! is not written yet would be lost.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -39,8 +39,14 @@ pub enum DaemonError {
 struct Daemon {
     config_path: PathBuf,
     config: MonitorConfig,
+    work: Arc<Mutex<Work>>,
+}
+
+/// What a cycle works with.
+#[derive(Debug)]
+struct Work {
     collector: Collector,
-    sinks: Arc<Mutex<Sinks>>,
+    sinks: Sinks,
 }
 
 /// What completes a snapshot, keeps it and serves it.
@@ -60,8 +66,7 @@ struct Sinks {
 pub async fn run(config_path: &Path, config: MonitorConfig) -> Result<(), DaemonError> {
     let mut daemon = Daemon {
         config_path: config_path.to_owned(),
-        collector: Collector::new(&config),
-        sinks: Arc::new(Mutex::new(Sinks::open(&config)?)),
+        work: Arc::new(Mutex::new(Work { sinks: Sinks::open(&config)?, collector: Collector::new(&config) })),
         config,
     };
     let mut heartbeat = Heartbeat::start(daemon.config.interval()).map_err(DaemonError::Signals)?;
@@ -80,24 +85,27 @@ pub async fn run(config_path: &Path, config: MonitorConfig) -> Result<(), Daemon
         }
     }
     service::notify_stopping();
-    daemon.at_the_disk(Sinks::finish).await;
+    daemon.apart(|work| work.sinks.finish()).await;
     tracing::info!("lxc-monitor ends");
     Ok(())
 }
 
 impl Daemon {
     async fn cycle(&mut self) {
-        // A cycle in which many reads hang takes many times their limit, but it ends.
-        let snapshot = service::alive_during(self.collector.cycle()).await;
         let interval = self.config.interval();
-        self.at_the_disk(move |sinks| sinks.take(snapshot, interval)).await;
+        self.apart(move |work| {
+            let snapshot = work.collector.cycle();
+            work.sinks.take(snapshot, interval);
+        })
+        .await;
     }
 
-    /// Does something that may wait for a disk, and goes on with everything else meanwhile.
-    async fn at_the_disk<T: Send + 'static>(&self, what: impl FnOnce(&mut Sinks) -> T + Send + 'static) -> T {
-        let sinks = Arc::clone(&self.sinks);
-        let work = move || what(&mut sinks.lock().unwrap_or_else(PoisonError::into_inner));
-        match service::alive_during(tokio::task::spawn_blocking(work)).await {
+    /// Does something that may wait for a disk, and goes on with everything else meanwhile. A cycle in which many reads hang takes
+    /// many times their limit, but it ends.
+    async fn apart<T: Send + 'static>(&self, what: impl FnOnce(&mut Work) -> T + Send + 'static) -> T {
+        let work = Arc::clone(&self.work);
+        let what = move || what(&mut work.lock().unwrap_or_else(PoisonError::into_inner));
+        match service::alive_during(tokio::task::spawn_blocking(what)).await {
             Ok(done) => done,
             // As if it had been done here: systemd starts a new monitor.
             Err(error) => std::panic::resume_unwind(error.into_panic()),
@@ -115,9 +123,12 @@ impl Daemon {
                 if config.interval() != self.config.interval() {
                     heartbeat.set_period(config.interval());
                 }
-                self.collector.reconfigure(&config);
                 self.config = config.clone();
-                self.at_the_disk(move |sinks| sinks.reconfigure(&config)).await;
+                self.apart(move |work| {
+                    work.collector.reconfigure(&config);
+                    work.sinks.reconfigure(&config);
+                })
+                .await;
                 tracing::info!("read the configuration `{}` again", self.config_path.display());
             }
             Err(error) => tracing::error!("{}; the settings stay as they were", ErrorChain(&error)),

@@ -17,7 +17,7 @@ use lxc_autoscale_core::Vmid;
 use lxc_autoscale_core::container_config::{ContainerConfig, UnreadableLine};
 use rustix::fs::{AtFlags, RawDir, statat};
 
-use crate::cgroup::{ContainerGroups, Hierarchy};
+use crate::cgroup::ContainerGroups;
 use crate::clock;
 use crate::kernel_file::{ReadError, read_text};
 use crate::sample::{Missing, Moment, Reading};
@@ -222,16 +222,17 @@ impl Inventory {
 
 /// The existing containers, each with whether its command socket is open.
 ///
-/// `sockets` are the containers whose command socket is open, or `None` if the table cannot be read. Without Proxmox,
-/// or while it does not respond, the containers are those with a control group or a socket.
+/// `in_groups` are the containers with a control group, `sockets` those whose command socket is open, or `None` if the
+/// table cannot be read. Without Proxmox, or while it does not respond, the containers are those with a control group or
+/// a socket.
 pub fn containers(
     inventory: &Inventory,
-    hierarchy: &Hierarchy,
+    in_groups: BTreeSet<Vmid>,
     sockets: Option<&BTreeSet<Vmid>>,
 ) -> BTreeMap<Vmid, Option<bool>> {
     let mut ids: BTreeSet<Vmid> = inventory.ids().collect();
     if !matches!(inventory, Inventory::Proxmox(_)) {
-        ids.extend(hierarchy.container_names().iter().filter_map(|name| name.parse::<Vmid>().ok()));
+        ids.extend(in_groups);
         ids.extend(sockets.into_iter().flatten());
     }
     ids.into_iter().map(|vmid| (vmid, sockets.map(|sockets| sockets.contains(&vmid)))).collect()
@@ -260,6 +261,7 @@ pub fn liveness(socket: Option<bool>, groups: Option<ContainerGroups>) -> Livene
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cgroup::Hierarchy;
 
     #[test]
     fn liveness_needs_both_signs() {

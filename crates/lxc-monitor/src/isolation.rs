@@ -5,14 +5,16 @@
 //! is bounded. When one comes back to life, its container is measured again by itself.
 //!
 //! Many reads share one thread ([`Isolation::run_all`]), because waking a thread costs as much as a dozen files: the
-//! next thread is started only when the first stays at one read for longer than reads take.
+//! next thread is started only when the first stays at one read for longer than reads take. For the same reason whoever asks
+//! waits on its own thread, without a runtime between the two.
 
 mod batch;
+mod threads;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+pub use threads::Threads;
 
 /// Why a read gave no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -39,9 +41,9 @@ pub struct Isolation<K> {
 
 #[derive(Debug)]
 struct Shared<K> {
+    threads: Arc<Threads>,
     /// A list, because there are few, and it is changed for each read.
     in_flight: Mutex<Vec<K>>,
-    turns: Semaphore,
     n_turns: usize,
     max_in_flight: usize,
 }
@@ -54,10 +56,10 @@ impl<K> Clone for Isolation<K> {
 
 impl<K: Ord + Copy + Send + 'static> Isolation<K> {
     /// Lets `turns` reads run at once while `max_hanging` more may hang; takes that many threads at most.
-    pub fn new(turns: usize, max_hanging: usize) -> Self {
+    pub fn new(threads: &Arc<Threads>, turns: usize, max_hanging: usize) -> Self {
         let shared = Shared {
+            threads: Arc::clone(threads),
             in_flight: Mutex::new(Vec::new()),
-            turns: Semaphore::new(turns),
             n_turns: turns,
             max_in_flight: turns + max_hanging,
         };
@@ -68,24 +70,14 @@ impl<K: Ord + Copy + Send + 'static> Isolation<K> {
     ///
     /// # Errors
     /// [`NoAnswer`]; the read may still be running then.
-    pub async fn run<T: Send + 'static>(
+    pub fn run<T: Send + 'static>(
         &self,
         key: K,
         limit: Duration,
         read: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, NoAnswer> {
-        // A read that is given up gives its turn back and keeps only its thread.
-        let _turn = self.shared.turns.acquire().await.map_err(|_| NoAnswer::Failed)?;
-        let in_flight = InFlight::enter(&self.shared, key)?;
-        let reading = tokio::task::spawn_blocking(move || {
-            let _in_flight = in_flight;
-            read()
-        });
-        match tokio::time::timeout(limit, reading).await {
-            Ok(Ok(value)) => Ok(value),
-            Ok(Err(_)) => Err(NoAnswer::Failed),
-            Err(_) => Err(NoAnswer::TimedOut(limit)),
-        }
+        let answer = self.run_all([(key, read)], limit, |_, read| read()).pop();
+        answer.map_or(Err(NoAnswer::Failed), |(_, answer)| answer)
     }
 }
 
@@ -127,55 +119,45 @@ mod tests {
     const SHORT: Duration = Duration::from_millis(5);
     const LONG: Duration = Duration::from_mins(1);
 
-    fn run<F: Future>(future: F) -> F::Output {
-        tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(future)
-    }
-
     #[test]
     fn a_hanging_read_is_given_up_not_repeated_and_taken_up_again_when_it_ends() {
-        run(async {
-            let isolation = Isolation::new(1, 1);
-            let (release, hang) = mpsc::channel::<()>();
-            let (ended, has_ended) = tokio::sync::oneshot::channel();
-            let hanging = move || {
-                let _ = hang.recv();
-                let _ = ended.send(());
-            };
-            assert_eq!(isolation.run(104, SHORT, hanging).await, Err(NoAnswer::TimedOut(SHORT)));
-            assert_eq!(isolation.run(104, LONG, || ()).await, Err(NoAnswer::StillHanging));
-            assert_eq!(isolation.run(105, LONG, || 7).await, Ok(7), "others are not held up");
-            drop(release);
-            has_ended.await.unwrap();
-            // The key goes a moment after the closure has ended.
-            while isolation.run(104, LONG, || ()).await == Err(NoAnswer::StillHanging) {
-                tokio::task::yield_now().await;
-            }
-        });
+        let isolation = Isolation::new(&Threads::new(1), 1, 1);
+        let (release, hang) = mpsc::channel::<()>();
+        let (ended, has_ended) = mpsc::channel();
+        let hanging = move || {
+            let _ = hang.recv();
+            let _ = ended.send(());
+        };
+        assert_eq!(isolation.run(104, SHORT, hanging), Err(NoAnswer::TimedOut(SHORT)));
+        assert_eq!(isolation.run(104, LONG, || ()), Err(NoAnswer::StillHanging));
+        assert_eq!(isolation.run(105, LONG, || 7), Ok(7), "others are not held up");
+        drop(release);
+        has_ended.recv().unwrap();
+        // The key goes a moment after the closure has ended.
+        while isolation.run(104, LONG, || ()) == Err(NoAnswer::StillHanging) {
+            std::thread::yield_now();
+        }
     }
 
     #[test]
     fn the_number_of_hanging_reads_is_bounded() {
-        run(async {
-            let isolation = Isolation::new(1, 1);
-            let mut releases = Vec::new();
-            for key in [1, 2] {
-                let (release, hang) = mpsc::channel::<()>();
-                releases.push(release);
-                let hanging = move || {
-                    let _ = hang.recv();
-                };
-                assert_eq!(isolation.run(key, SHORT, hanging).await, Err(NoAnswer::TimedOut(SHORT)));
-            }
-            assert_eq!(isolation.run(3, LONG, || ()).await, Err(NoAnswer::TooManyHanging(2)));
-        });
+        let isolation = Isolation::new(&Threads::new(1), 1, 1);
+        let mut releases = Vec::new();
+        for key in [1, 2] {
+            let (release, hang) = mpsc::channel::<()>();
+            releases.push(release);
+            let hanging = move || {
+                let _ = hang.recv();
+            };
+            assert_eq!(isolation.run(key, SHORT, hanging), Err(NoAnswer::TimedOut(SHORT)));
+        }
+        assert_eq!(isolation.run(3, LONG, || ()), Err(NoAnswer::TooManyHanging(2)));
     }
 
     #[test]
     fn a_read_that_panics_costs_only_itself() {
-        run(async {
-            let isolation = Isolation::new(1, 0);
-            assert_eq!(isolation.run(1, LONG, || panic!("on purpose")).await, Err::<(), _>(NoAnswer::Failed));
-            assert_eq!(isolation.run(1, LONG, || 7).await, Ok(7));
-        });
+        let isolation = Isolation::new(&Threads::new(1), 1, 0);
+        assert_eq!(isolation.run(1, LONG, || panic!("on purpose")), Err::<(), _>(NoAnswer::Failed));
+        assert_eq!(isolation.run(1, LONG, || 7), Ok(7));
     }
 }

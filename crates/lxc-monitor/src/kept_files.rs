@@ -422,7 +422,9 @@ impl KeptFiles {
     ) -> Option<usize> {
         let mut kept = self.kept.borrow_mut();
         let index = kept.find(place, name)?;
+        // One that has grown too large is opened once more, which says so.
         let read = read_at_once(&kept.files[index].handle, buffer, extent).ok();
+        let read = read.filter(|length| *length as u64 <= MAX_BYTES);
         if read.is_none() {
             self.budget.give_back(kept.files.swap_remove(index).cadence);
             // The directory may be another one of the same name by now.

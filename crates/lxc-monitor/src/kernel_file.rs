@@ -92,7 +92,8 @@ pub(crate) fn open(path: &Path) -> Result<OwnedFd, ReadError> {
 
 /// The text of bytes; invalid UTF-8 is replaced.
 pub(crate) fn text_of(bytes: &[u8]) -> Cow<'_, str> {
-    String::from_utf8_lossy(bytes)
+    // Nearly always it is, and seeing that takes a fraction of the time of looking for what is to be replaced.
+    std::str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed)
 }
 
 /// Reads a whole file; invalid UTF-8 is replaced.

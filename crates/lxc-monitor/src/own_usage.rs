@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lxc_autoscale_core::own_process;
+use lxc_autoscale_core::own_process::{self, ResidentMemory};
 
 use crate::clock;
 
@@ -11,6 +11,7 @@ use crate::clock;
 pub struct OwnUsage {
     cpu_time: Duration,
     at: Duration,
+    memory: Option<ResidentMemory>,
 }
 
 /// The monitor's usage since the last look.
@@ -25,17 +26,21 @@ pub struct Used {
 impl OwnUsage {
     /// Starts counting.
     pub fn begin() -> Self {
-        Self { cpu_time: own_process::cpu_time(), at: clock::now().since_boot }
+        Self {
+            cpu_time: own_process::cpu_time(),
+            at: clock::now().since_boot,
+            memory: ResidentMemory::open(),
+        }
     }
 
     /// The usage since the last call.
     pub fn since_last(&mut self) -> Used {
-        let now = Self::begin();
-        let elapsed = now.at.saturating_sub(self.at).as_secs_f64();
-        let used = now.cpu_time.saturating_sub(self.cpu_time).as_secs_f64();
-        *self = now;
+        let (cpu_time, at) = (own_process::cpu_time(), clock::now().since_boot);
+        let elapsed = at.saturating_sub(self.at).as_secs_f64();
+        let used = cpu_time.saturating_sub(self.cpu_time).as_secs_f64();
+        (self.cpu_time, self.at) = (cpu_time, at);
         let cpu_percent = (0.0 < elapsed).then(|| 100.0 * used / elapsed);
-        Used { cpu_percent, memory_mib: own_process::resident_mib() }
+        Used { cpu_percent, memory_mib: self.memory.as_ref().and_then(ResidentMemory::mib) }
     }
 }
 

@@ -16,7 +16,7 @@ mod tree;
 mod v1;
 mod v2;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -142,6 +142,11 @@ impl Hierarchy {
         names.sort();
         names.dedup();
         names
+    }
+
+    /// The containers that have groups.
+    pub fn containers(&self) -> BTreeSet<Vmid> {
+        self.container_names().iter().filter_map(|name| name.parse().ok()).collect()
     }
 
     /// The tree in which processes are searched for.

@@ -16,7 +16,7 @@ use crate::cgroup::Hierarchy;
 use crate::collector::Collector;
 use crate::config::MonitorConfig;
 use crate::discovery::Inventory;
-use crate::isolation::Isolation;
+use crate::isolation::{Isolation, Threads};
 use crate::kernel_gaps::{self, CgroupVersion, KernelGap};
 
 /// Time between the two measurements of each container.
@@ -110,9 +110,9 @@ impl Report {
 
 /// Runs all checks.
 pub async fn run(config: &MonitorConfig) -> Report {
-    let isolation = Isolation::new(1, 1);
+    let isolation = Isolation::new(&Threads::new(0), 1, 1);
     let pve = config.paths.pve.clone();
-    let inventory = isolation.run((), config.collection.read_timeout(), move || Inventory::read(&pve)).await;
+    let inventory = isolation.run((), config.collection.read_timeout(), move || Inventory::read(&pve));
     let inventory = match inventory {
         Ok(Ok(inventory)) => Ok(inventory),
         Ok(Err(error)) => Err(ErrorChain(&error).to_string()),
@@ -120,9 +120,9 @@ pub async fn run(config: &MonitorConfig) -> Report {
     };
 
     let mut collector = Collector::new(&config.clone().with_full_looks());
-    collector.cycle().await;
+    collector.cycle();
     tokio::time::sleep(BETWEEN_SAMPLES).await;
-    let snapshot = collector.cycle().await;
+    let snapshot = collector.cycle();
 
     let probes = probes::all(config, &inventory, &snapshot);
     let version = Hierarchy::detect(&config.paths.cgroup).map(|hierarchy| hierarchy.cgroup_version());

@@ -143,10 +143,11 @@ fn containers(
             None
         }
     };
-    let liveness: BTreeMap<Vmid, Liveness> = discovery::containers(inventory, hierarchy, sockets.as_ref())
-        .into_iter()
-        .map(|(vmid, socket)| (vmid, discovery::liveness(socket, hierarchy.container(vmid))))
-        .collect();
+    let liveness: BTreeMap<Vmid, Liveness> =
+        discovery::containers(inventory, hierarchy.containers(), sockets.as_ref())
+            .into_iter()
+            .map(|(vmid, socket)| (vmid, discovery::liveness(socket, hierarchy.container(vmid))))
+            .collect();
     let unclear: Vec<Vmid> = liveness
         .iter()
         .filter_map(|(vmid, liveness)| matches!(liveness, Liveness::Unclear(_)).then_some(*vmid))

@@ -2,10 +2,8 @@
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-
-use tokio::sync::Notify;
 
 use super::{InFlight, Isolation, NoAnswer};
 
@@ -16,7 +14,7 @@ const PATIENCE_SHARE: u32 = 20;
 struct Batch<K, J, T> {
     state: Mutex<State<K, J, T>>,
     /// A worker has nothing left to do.
-    worker_ended: Notify,
+    worker_ended: Condvar,
 }
 
 struct State<K, J, T> {
@@ -37,7 +35,7 @@ impl<K: Ord + Copy + Send + 'static> Isolation<K> {
     ///
     /// While a read takes long, others run on further threads. The result has every key, with its [`NoAnswer`] if there
     /// is no value; the read may still be running then.
-    pub async fn run_all<J: Send + 'static, T: Send + 'static>(
+    pub fn run_all<J: Send + 'static, T: Send + 'static>(
         &self,
         jobs: impl IntoIterator<Item = (K, J)>,
         limit: Duration,
@@ -46,33 +44,33 @@ impl<K: Ord + Copy + Send + 'static> Isolation<K> {
         let waiting: VecDeque<(K, J)> = jobs.into_iter().collect();
         let results = Vec::with_capacity(waiting.len());
         let state = State { waiting, running: Vec::new(), results };
-        let batch = Arc::new(Batch { state: Mutex::new(state), worker_ended: Notify::new() });
+        let batch = Arc::new(Batch { state: Mutex::new(state), worker_ended: Condvar::new() });
         let read = Arc::new(read);
         let patience = limit / PATIENCE_SHARE;
+        let mut state = batch.state();
         loop {
-            let (needs_worker, next_look) = {
-                let mut state = batch.state();
-                state.give_up(limit);
-                if state.waiting.is_empty() && state.running.is_empty() {
-                    return std::mem::take(&mut state.results);
-                }
-                let ages = || state.running.iter().map(|(_, begun)| begun.elapsed());
-                let is_stuck = ages().all(|age| patience <= age);
-                let needs_worker =
-                    !state.waiting.is_empty() && is_stuck && state.running.len() < self.shared.n_turns;
-                let until = |age: Duration| match patience.saturating_sub(age) {
-                    Duration::ZERO => limit.saturating_sub(age),
-                    rest => rest,
-                };
-                (needs_worker, ages().map(until).min().unwrap_or(patience))
-            };
-            if needs_worker {
-                let (isolation, batch, read) = (self.clone(), Arc::clone(&batch), Arc::clone(&read));
-                tokio::task::spawn_blocking(move || isolation.work(&batch, &*read));
+            state.give_up(limit);
+            if state.waiting.is_empty() && state.running.is_empty() {
+                return std::mem::take(&mut state.results);
             }
-            // At least the timer's resolution, to avoid spinning.
-            let next_look = next_look.max(Duration::from_millis(1));
-            let _ = tokio::time::timeout(next_look, batch.worker_ended.notified()).await;
+            let ages = || state.running.iter().map(|(_, begun)| begun.elapsed());
+            let is_stuck = ages().all(|age| patience <= age);
+            let until = |age: Duration| match patience.saturating_sub(age) {
+                Duration::ZERO => limit.saturating_sub(age),
+                rest => rest,
+            };
+            let next_look = ages().map(until).min().unwrap_or(patience);
+            if !state.waiting.is_empty() && is_stuck && state.running.len() < self.shared.n_turns {
+                let (isolation, batch, read) = (self.clone(), Arc::clone(&batch), Arc::clone(&read));
+                let started = self.shared.threads.run(move || isolation.work(&batch, &*read));
+                if started.is_err() && state.running.is_empty() {
+                    // The system gives no further thread, and no thread is running that could do the rest.
+                    state.fail_waiting();
+                    continue;
+                }
+            }
+            let waited = batch.worker_ended.wait_timeout(state, next_look);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
@@ -115,6 +113,10 @@ impl<K: Ord + Copy, J, T> State<K, J, T> {
             is_in_time
         });
     }
+
+    fn fail_waiting(&mut self) {
+        self.results.extend(self.waiting.drain(..).map(|(key, _)| (key, Err(NoAnswer::Failed))));
+    }
 }
 
 #[cfg(test)]
@@ -123,13 +125,10 @@ mod tests {
     use std::sync::mpsc;
 
     use super::*;
+    use crate::isolation::Threads;
 
     const SHORT: Duration = Duration::from_millis(20);
     const LONG: Duration = Duration::from_mins(1);
-
-    fn run<F: Future>(future: F) -> F::Output {
-        tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(future)
-    }
 
     fn sorted<T: Ord>(mut results: Vec<T>) -> Vec<T> {
         results.sort();
@@ -138,80 +137,68 @@ mod tests {
 
     #[test]
     fn one_thread_does_all_that_does_not_hang() {
-        run(async {
-            let isolation = Isolation::new(4, 4);
-            let results = isolation
-                .run_all((0..100).map(|n| (n, n)), LONG, |_, n| (n, std::thread::current().id()))
-                .await;
-            let threads: std::collections::HashSet<_> =
-                results.iter().map(|(_, result)| result.as_ref().unwrap().1).collect();
-            assert_eq!((results.len(), threads.len()), (100, 1));
-        });
+        let isolation = Isolation::new(&Threads::new(2), 4, 4);
+        let results =
+            isolation.run_all((0..100).map(|n| (n, n)), LONG, |_, n| (n, std::thread::current().id()));
+        let threads: std::collections::HashSet<_> =
+            results.iter().map(|(_, result)| result.as_ref().unwrap().1).collect();
+        assert_eq!((results.len(), threads.len()), (100, 1));
     }
 
     #[test]
     fn reads_that_hang_cost_only_themselves_and_are_taken_up_again() {
-        run(async {
-            let isolation = Isolation::new(2, 2);
-            let (release, hang) = mpsc::channel::<()>();
-            let hang = Mutex::new(hang);
-            let read = move |key: u32, (): ()| {
-                if key == 104 {
-                    let _ = hang.lock().unwrap().recv();
-                }
-                key
-            };
-            let jobs = || (100..120).map(|key| (key, ()));
-            let results = isolation.run_all(jobs(), SHORT, read).await;
-            assert_eq!(results.len(), 20);
-            for (key, result) in results {
-                let want = if key == 104 { Err(NoAnswer::TimedOut(SHORT)) } else { Ok(key) };
-                assert_eq!(result, want, "{key}");
+        let isolation = Isolation::new(&Threads::new(2), 2, 2);
+        let (release, hang) = mpsc::channel::<()>();
+        let hang = Mutex::new(hang);
+        let read = move |key: u32, (): ()| {
+            if key == 104 {
+                let _ = hang.lock().unwrap().recv();
             }
-            let again = isolation.run_all([(104, ()), (105, ())], LONG, |key, ()| key).await;
-            let again: BTreeMap<_, _> = again.into_iter().collect();
-            assert_eq!((again[&104], again[&105]), (Err(NoAnswer::StillHanging), Ok(105)));
-            drop(release);
-            while isolation.run_all([(104, ())], LONG, |key, ()| key).await[0].1 != Ok(104) {
-                tokio::task::yield_now().await;
-            }
-        });
+            key
+        };
+        let jobs = || (100..120).map(|key| (key, ()));
+        let results = isolation.run_all(jobs(), SHORT, read);
+        assert_eq!(results.len(), 20);
+        for (key, result) in results {
+            let want = if key == 104 { Err(NoAnswer::TimedOut(SHORT)) } else { Ok(key) };
+            assert_eq!(result, want, "{key}");
+        }
+        let again = isolation.run_all([(104, ()), (105, ())], LONG, |key, ()| key);
+        let again: BTreeMap<_, _> = again.into_iter().collect();
+        assert_eq!((again[&104], again[&105]), (Err(NoAnswer::StillHanging), Ok(105)));
+        drop(release);
+        while isolation.run_all([(104, ())], LONG, |key, ()| key)[0].1 != Ok(104) {
+            std::thread::yield_now();
+        }
     }
 
     #[test]
     fn all_may_hang_and_the_batch_ends() {
-        run(async {
-            let isolation = Isolation::new(2, 1);
-            let (release, hang) = mpsc::channel::<()>();
-            let hang = Arc::new(Mutex::new(hang));
-            let read = move |_: u32, (): ()| {
-                let _ = hang.lock().unwrap().recv();
-            };
-            let results = isolation.run_all((1..=5).map(|key| (key, ())), SHORT, read).await;
-            let results: Vec<_> = sorted(results.iter().map(|(_, result)| format!("{result:?}")).collect());
-            let too_many = "Err(TooManyHanging(3))".to_owned();
-            let timed_out = "Err(TimedOut(20ms))".to_owned();
-            assert_eq!(
-                results,
-                [timed_out.clone(), timed_out.clone(), timed_out, too_many.clone(), too_many]
-            );
-            drop(release);
-        });
+        let isolation = Isolation::new(&Threads::new(2), 2, 1);
+        let (release, hang) = mpsc::channel::<()>();
+        let hang = Arc::new(Mutex::new(hang));
+        let read = move |_: u32, (): ()| {
+            let _ = hang.lock().unwrap().recv();
+        };
+        let results = isolation.run_all((1..=5).map(|key| (key, ())), SHORT, read);
+        let results: Vec<_> = sorted(results.iter().map(|(_, result)| format!("{result:?}")).collect());
+        let too_many = "Err(TooManyHanging(3))".to_owned();
+        let timed_out = "Err(TimedOut(20ms))".to_owned();
+        assert_eq!(results, [timed_out.clone(), timed_out.clone(), timed_out, too_many.clone(), too_many]);
+        drop(release);
     }
 
     #[test]
     fn a_read_that_panics_costs_only_itself() {
-        run(async {
-            let isolation = Isolation::new(1, 0);
-            let read = |key: u32, (): ()| if key == 2 { panic!("on purpose") } else { key };
-            let results = isolation.run_all((1..=3).map(|key| (key, ())), LONG, read).await;
-            assert_eq!(results, [(1, Ok(1)), (2, Err(NoAnswer::Failed)), (3, Ok(3))]);
-        });
+        let isolation = Isolation::new(&Threads::new(2), 1, 0);
+        let read = |key: u32, (): ()| if key == 2 { panic!("on purpose") } else { key };
+        let results = isolation.run_all((1..=3).map(|key| (key, ())), LONG, read);
+        assert_eq!(results, [(1, Ok(1)), (2, Err(NoAnswer::Failed)), (3, Ok(3))]);
     }
 
     #[test]
     fn nothing_to_read_is_done_at_once() {
-        let results = run(Isolation::new(1, 0).run_all([], LONG, |_: u32, (): ()| ()));
+        let results = Isolation::new(&Threads::new(2), 1, 0).run_all([], LONG, |_: u32, (): ()| ());
         assert_eq!(results, []);
     }
 }

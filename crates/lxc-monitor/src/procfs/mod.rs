@@ -143,7 +143,8 @@ impl Procfs {
         let (mut processes, mut problem) = (0, None);
         cgroup::find_process(files, group, |pid| {
             processes += 1;
-            match files.parsed(self.process(pid).as_path(), "io", parse::process_io) {
+            // Not kept open: there may be thousands, and each would keep its process's entries in the kernel's memory.
+            match read_parsed(&self.process(pid).join("io"), parse::process_io) {
                 Ok((read, written)) => {
                     read_bytes = read_bytes.saturating_add(read);
                     write_bytes = write_bytes.saturating_add(written);

@@ -154,17 +154,9 @@ pub(crate) fn process_stat(pid: u32, start_ticks: u64) -> String {
     format!("{pid} (init) S 1 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 {start_ticks} 0 0\n")
 }
 
-/// Runs a future like the program does.
-pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let output = runtime.block_on(future);
-    runtime.shutdown_background();
-    output
-}
-
 /// Measures once.
 pub(crate) fn cycle(collector: &mut Collector) -> Snapshot {
-    block_on(collector.cycle())
+    collector.cycle()
 }
 
 /// The record of a container.

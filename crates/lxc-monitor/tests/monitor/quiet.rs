@@ -5,7 +5,7 @@ use lxc_autoscale_core::snapshot::ContainerRecord;
 use lxc_monitor::clock;
 use lxc_monitor::collector::Collector;
 
-use crate::fixture::{Node, block_on, record};
+use crate::fixture::{Node, record};
 use crate::trees::{container_v1, container_v2, node_v2};
 
 /// The observed values: the processes and their limit, which are reused for a container that does not run, and a
@@ -60,7 +60,7 @@ impl Case {
     }
 
     fn look(&self, collector: &mut Collector) -> Seen {
-        seen(record(&block_on(collector.cycle()), self.id))
+        seen(record(&collector.cycle(), self.id))
     }
 
     /// Changes what others could change, and the pressure.

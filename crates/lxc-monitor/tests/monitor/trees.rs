@@ -6,7 +6,7 @@ use lxc_autoscale_core::snapshot::{
 };
 use lxc_monitor::collector::Collector;
 
-use crate::fixture::{Node, block_on, cpu_stat, cycle, process_stat, record, vmid};
+use crate::fixture::{Node, cpu_stat, cycle, process_stat, record, vmid};
 
 const PRESSURE: &str = "some avg10=1.50 avg60=0.03 avg300=0.06 total=4253314\n\
     full avg10=0.00 avg60=0.00 avg300=0.00 total=417732\n";
@@ -253,10 +253,8 @@ fn a_restarted_container_has_no_rate_until_it_was_seen_twice() {
     container_v2(&node, "lxc/104", 7104);
     let mut collector = Collector::new(&node.config());
     let rates = |collector: &mut Collector| {
-        let snapshot = block_on(async {
-            tokio::time::sleep(std::time::Duration::from_millis(15)).await;
-            collector.cycle().await
-        });
+        std::thread::sleep(std::time::Duration::from_millis(15));
+        let snapshot = cycle(collector);
         let record = record(&snapshot, 104);
         (record.cpu_cores_used, record.missing.reason("cpu_cores_used").map(str::to_owned))
     };
@@ -275,10 +273,8 @@ fn the_field_list_of_the_original_is_kept() {
     container_v2(&node, "lxc/104", 7104);
     let mut collector = Collector::new(&node.config());
     cycle(&mut collector);
-    let snapshot = block_on(async {
-        tokio::time::sleep(std::time::Duration::from_millis(15)).await;
-        collector.cycle().await
-    });
+    std::thread::sleep(std::time::Duration::from_millis(15));
+    let snapshot = cycle(&mut collector);
     let json = serde_json::to_value(&snapshot).unwrap();
     for line in include_str!("original_fields.txt").lines() {
         let (pointer, kind) = line.split_once(' ').unwrap();

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use lxc_monitor::collector::Collector;
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
-use crate::fixture::{Node, block_on, cycle, record, vmid};
+use crate::fixture::{Node, cycle, record, vmid};
 
 /// Containers 104 and 105, with the files every container needs to be found.
 fn node() -> Node {
@@ -132,7 +132,7 @@ fn a_node_without_control_groups_says_so_and_recovers() {
     let reason = missing.reason("containers").unwrap();
     assert!(reason.starts_with("no control groups at "), "{reason}");
     std::fs::rename(node.path("elsewhere"), node.path("cgroup")).unwrap();
-    let snapshot = block_on(collector.cycle());
+    let snapshot = collector.cycle();
     assert_eq!(snapshot.containers.len(), 2);
 }
 
