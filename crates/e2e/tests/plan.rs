@@ -80,7 +80,7 @@ fn a_plan_is_carried_out_exactly_beside_a_daemon_and_kept() {
     // a size set by hand.
     let log = path.join("log/lxc_autoscale_ml.log");
     eventually("the daemon takes it in", LIMIT, || {
-        fs::read_to_string(&log).unwrap().contains("applied by somebody, and taken in").then_some(())
+        fs::read_to_string(&log).unwrap().contains("applied by hand, and taken over").then_some(())
     });
     let decisions = ml(path, &["decisions"]);
     let decisions = String::from_utf8(decisions.stdout).unwrap();

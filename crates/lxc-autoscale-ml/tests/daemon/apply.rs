@@ -128,7 +128,7 @@ async fn what_has_changed_since_is_named_and_nothing_is_done() {
     std::fs::write(case.node.path("plan.json"), "{}").unwrap();
     let output = case.run(&["apply", "plan.json", "--yes"]).await;
     assert_eq!(output.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("holds no plan"), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("is not a plan"), "{output:?}");
 }
 
 #[tokio::test]
