@@ -482,20 +482,17 @@ impl KeptFiles {
         };
         #[allow(clippy::useless_conversion, reason = "it is narrower on other machines")]
         let links = links.map(|stat| u64::from(stat.st_nlink));
-        let known = match index {
-            Some(index) if links == Some(kept.lists[index].links) => {
-                let listed = &mut kept.lists[index];
+        if let Some(index) = index {
+            let listed = &mut kept.lists[index];
+            if links == Some(listed.links) {
                 listed.is_checked = true;
                 return Arc::clone(&listed.list);
             }
-            Some(index) => Some(kept.lists.swap_remove(index)),
-            None => None,
-        };
+            // Its handle goes, too: the directory may have been removed and made again.
+            kept.lists.swap_remove(index);
+        }
         let Some(links) = links else { return Arc::default() };
-        let (is_of_kernel, handle) = match known {
-            Some(listed) => (true, listed.handle),
-            None => self.open_directory(directory),
-        };
+        let (is_of_kernel, handle) = self.open_directory(directory);
         let list: Arc<[PathBuf]> = list(directory).into();
         if is_of_kernel {
             let (directory, list) = (directory.into(), Arc::clone(&list));
@@ -527,7 +524,12 @@ impl KeptFiles {
         let lacks_often = std::mem::take(&mut kept.lacks_often);
         let Kept { files, next, lists, .. } = kept;
         let budget = &self.budget;
-        // Each that goes is given back at once, so that no more go than are wanted.
+        // Each that goes is given back at once, so that no more go than are wanted. Those of directories go first: that a directory
+        // was removed and made again shows in its files alone.
+        lists.retain(|listed| listed.is_checked);
+        for listed in lists.iter_mut().filter(|_| budget.is_short()) {
+            listed.handle = None;
+        }
         files.retain(|file| {
             let stays = file.is_in_use && !(file.cadence == Cadence::Seldom && budget.is_short());
             if !stays {
@@ -535,10 +537,6 @@ impl KeptFiles {
             }
             stays
         });
-        lists.retain(|listed| listed.is_checked);
-        for listed in lists.iter_mut().filter(|_| budget.is_short()) {
-            listed.handle = None;
-        }
         for file in files.iter_mut() {
             file.is_in_use = false;
         }

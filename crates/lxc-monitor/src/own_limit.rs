@@ -5,21 +5,25 @@ use std::path::Path;
 use crate::cgroup::{Hierarchy, parse};
 use crate::kernel_file::{read_parsed, read_text};
 
-/// The smallest memory limit of the control groups of this process, in bytes (`MemoryMax=` of its unit, or one above
-/// that); `None` if there is none, or none can be read.
+/// The smallest memory limit of the control groups of this process, in bytes (`MemoryMax=` or `MemoryHigh=` of its unit,
+/// or one above that); `None` if there is none, or none can be read.
 pub fn memory_limit(proc: &Path, cgroup: &Path) -> Option<u64> {
     let groups = read_text(&proc.join("self/cgroup")).ok()?;
-    let (root, own, file, limit): (_, _, _, fn(&str) -> _) = match Hierarchy::detect(cgroup).ok()? {
-        Hierarchy::V2 { root } => (root, own_group(&groups, "")?, "memory.max", parse::limit),
+    let (root, own, files, limit): (_, _, &[&str], fn(&str) -> _) = match Hierarchy::detect(cgroup).ok()? {
+        // Above `memory.high` the kernel slows a process down, and what handles take cannot be reclaimed.
+        Hierarchy::V2 { root } => {
+            (root, own_group(&groups, "")?, &["memory.max", "memory.high"], parse::limit)
+        }
         Hierarchy::V1 { controllers, .. } => {
             let (_, root) = controllers.into_iter().find(|(controller, _)| controller == "memory")?;
-            (root, own_group(&groups, "memory")?, "memory.limit_in_bytes", parse::limit_v1)
+            (root, own_group(&groups, "memory")?, &["memory.limit_in_bytes"], parse::limit_v1)
         }
     };
     let own = root.join(own.trim_start_matches('/'));
     let chain = own.ancestors().take_while(|group| group.starts_with(&root));
     // The root of version 2 has no such file; an unreadable limit applies all the same, but is unknown here.
-    chain.filter_map(|group| read_parsed(&group.join(file), limit).ok().flatten()).min()
+    let limits = chain.flat_map(|group| files.iter().map(|file| read_parsed(&group.join(file), limit)));
+    limits.filter_map(|limit| limit.ok().flatten()).min()
 }
 
 /// The group of a controller in `/proc/<pid>/cgroup`, whose lines are `<number>:<controllers>:<group>`; version 2 has no
@@ -59,6 +63,8 @@ mod tests {
         check(unit, &[root, (service, "134217728\n"), (slice, "max\n")], Some(128 * MIB));
         check(unit, &[root, (service, "134217728\n"), (slice, "67108864\n")], Some(64 * MIB));
         check(unit, &[root, (service, "max\n"), (slice, "max\n")], None);
+        let high = ("cgroup/system.slice/lxc_monitor.service/memory.high", "33554432\n");
+        check(unit, &[root, (service, "134217728\n"), high], Some(32 * MIB));
         check(unit, &[root], None);
         check("0::/\n", &[root], None);
 
