@@ -342,7 +342,8 @@ impl Change {
 
 /// More than the present size was not enough on the last day either.
 fn outgrow_last_day(world: &mut World, resource: Resource, amount: f64) {
-    let is_more = world.decide(resource).from.is_some_and(|from| from < amount);
+    let has_day = estimate(world, resource).is_some_and(|estimate| estimate.restlessness.is_some());
+    let is_more = has_day && world.decide(resource).from.is_some_and(|from| from < amount);
     if let Some(estimate) = estimate_mut(world, resource).filter(|_| is_more) {
         estimate.restlessness = None;
     }

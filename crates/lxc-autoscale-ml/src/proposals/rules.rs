@@ -122,22 +122,20 @@ fn is_passing(reason: &Reason, proposed: Action) -> bool {
     match reason {
         Reason::Restless { .. } => proposed == Action::Shrink,
         Reason::EnoughAllDay { .. } => proposed == Action::Grow,
-        reason => matches!(
-            reason,
-            Reason::Locked { .. }
-                | Reason::AllocationUnknown
-                | Reason::NoObservation
-                | Reason::Stale { .. }
-                | Reason::UseUnknown
-                | Reason::NodeUnknown
-                | Reason::CoolDownUp { .. }
-                | Reason::CoolDownDown { .. }
-                | Reason::NotMeasuredSince
-                | Reason::Anomalous { .. }
-                | Reason::JustCutOff
-                | Reason::UnderPressure { .. }
-                | Reason::Disturbed { .. }
-                | Reason::Watched { .. }
-        ),
+        Reason::Locked { .. }
+        | Reason::AllocationUnknown
+        | Reason::NoObservation
+        | Reason::Stale { .. }
+        | Reason::UseUnknown
+        | Reason::NodeUnknown
+        | Reason::CoolDownUp { .. }
+        | Reason::CoolDownDown { .. }
+        | Reason::NotMeasuredSince
+        | Reason::Anomalous { .. }
+        | Reason::JustCutOff
+        | Reason::UnderPressure { .. }
+        | Reason::Disturbed { .. }
+        | Reason::Watched { .. } => true,
+        _ => false,
     }
 }
