@@ -238,6 +238,38 @@ fn an_end_that_cannot_be_written_down_is_written_with_the_next() {
     });
 }
 
+/// The client need not wait for the store, and yet nobody reads anything older there once it has its answer.
+#[test]
+fn a_client_is_answered_before_the_end_is_stored_and_whoever_reads_the_store_waits_for_it() {
+    runtime().block_on(async {
+        let (directory, changes) = changes(4);
+        let [vmid] = change(104).vmids[..] else { panic!() };
+        let stored = changes.host.stored(vmid).await.unwrap().config;
+        let other = Arc::new(Mutex::new(Some(
+            rusqlite::Connection::open(directory.path().join("api.sqlite")).unwrap(),
+        )));
+        let writer = Arc::clone(&other);
+        let work = async move |journal: Journal| {
+            journal.begun().await?;
+            journal.compare(vmid, &stored, &ContainerConfig { cores: Some(3), ..stored.clone() });
+            // Nobody else can write from now on.
+            let other = locked(&writer);
+            other.as_ref().unwrap().execute_batch("BEGIN IMMEDIATE").unwrap();
+            Ok(())
+        };
+        let order = Order::requested(Task::SetCores { vmid, cores: Some(3) });
+        changes.record(change(104), order, work).await.unwrap();
+        assert_eq!(trail(&directory), ["begun ", "done "]);
+        let turn = tokio::time::timeout(Duration::ZERO, changes.store.turn()).await;
+        assert!(turn.is_err(), "it is free while the end is being written");
+        drop(locked(&other).take());
+        let page = changes.store.with(|connection| ledger::page(connection, None)).await.unwrap();
+        let [entry] = &page.entries[..] else { panic!("{page:?}") };
+        assert_eq!((entry.before, entry.after), (Some(2.0), Some(3.0)));
+        changes.finish().await;
+    });
+}
+
 /// A container's changes are counted only up to the limit, however many there were.
 #[test]
 fn changes_within_the_hour_are_counted_as_far_as_matters() {

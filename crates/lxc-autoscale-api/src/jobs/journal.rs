@@ -130,7 +130,7 @@ impl Journal {
         let written = move |connection: &mut rusqlite::Connection| {
             table::note(connection, number, &call, (before.as_ref(), copy), at)
         };
-        self.store.with(written).await
+        self.store.in_place(written).await
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
