@@ -14,7 +14,7 @@ use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, ToSql, params};
 
 use crate::config::StateConfig;
-use crate::jobs::table::days_us;
+use crate::jobs::table::{days_us, json};
 use crate::store::kept::{Table, first_kept};
 
 /// The most entries in one response.
@@ -285,15 +285,25 @@ fn entries(
     entries.collect()
 }
 
-/// The newest entries, of one container or of all.
-pub(crate) fn page(connection: &Connection, of: Option<Vmid>) -> rusqlite::Result<LedgerPage> {
-    let of = of.map(Vmid::get);
-    let entries =
-        entries(connection, "?1 IS NULL OR vmid = ?1 ORDER BY number DESC LIMIT ?2", params![of, PAGE])?;
-    let mut statement = connection.prepare(
-        "SELECT vmid, resource, size, at_us FROM originals WHERE ?1 IS NULL OR vmid = ?1 ORDER BY vmid, resource",
+/// The newest entries, of one container or of all; only of those in `scope`, if there is one.
+pub(crate) fn page(
+    connection: &Connection,
+    of: Option<Vmid>,
+    scope: Option<&BTreeSet<Vmid>>,
+) -> rusqlite::Result<LedgerPage> {
+    let (of, scope) = (of.map(Vmid::get), scope.map(json).transpose()?);
+    let entries = entries(
+        connection,
+        "(?1 IS NULL OR vmid = ?1) AND (?2 IS NULL OR vmid IN (SELECT value FROM json_each(?2)))
+         ORDER BY number DESC LIMIT ?3",
+        params![of, scope, PAGE],
     )?;
-    let originals = statement.query_map(params![of], |row| {
+    let mut statement = connection.prepare(
+        "SELECT vmid, resource, size, at_us FROM originals
+         WHERE (?1 IS NULL OR vmid = ?1) AND (?2 IS NULL OR vmid IN (SELECT value FROM json_each(?2)))
+         ORDER BY vmid, resource",
+    )?;
+    let originals = statement.query_map(params![of, scope], |row| {
         Ok(OriginalSize {
             vm_id: vmid(row.get(0)?)?,
             resource: resource(&row.get::<_, String>(1)?)?,
