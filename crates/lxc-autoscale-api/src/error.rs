@@ -83,6 +83,7 @@ impl ApiError {
             ActionError::OtherSize { .. } => (StatusCode::CONFLICT, "size_changed"),
             ActionError::NotAClone { .. } => (StatusCode::FORBIDDEN, "not_a_clone"),
             ActionError::NotAsShown { .. } => (StatusCode::CONFLICT, "not_as_shown"),
+            ActionError::OtherContainer { .. } => (StatusCode::CONFLICT, "other_container"),
             ActionError::NotApplied { .. } => (StatusCode::BAD_GATEWAY, "not_applied"),
             ActionError::NotRestarted { .. } => (StatusCode::BAD_GATEWAY, "not_restarted"),
             ActionError::LeftBehind { .. } => (StatusCode::BAD_GATEWAY, "left_behind"),

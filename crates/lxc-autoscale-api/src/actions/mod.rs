@@ -65,6 +65,15 @@ pub enum ActionError {
         /// The expected size.
         expected: String,
     },
+    /// Another container has the id now.
+    #[error(
+        "the id {vmid} belongs to another container than the one that is known; what was known is forgotten, and nothing \
+         was changed"
+    )]
+    OtherContainer {
+        /// The id.
+        vmid: Vmid,
+    },
     /// The container to be removed is not known to be a copy of ours.
     #[error(
         "container {vmid} was not made by /clone/create here ({lacks}) and is not removed; that takes \

@@ -6,8 +6,9 @@ use lxc_autoscale_core::RecordTime;
 use lxc_autoscale_core::api::SnapshotInfo;
 use lxc_autoscale_core::container_config::ContainerConfig;
 
+use crate::backend::identity::hardware_addresses;
 use crate::backend::volumes::volumes;
-use crate::backend::{Stored, digest};
+use crate::backend::{ContainerIdentity, Stored, digest};
 
 /// What precedes each name in `pct listsnapshot`.
 const BRANCH: &str = "`-> ";
@@ -80,13 +81,16 @@ pub(super) fn stored(bytes: &[u8]) -> (Stored, Vec<String>) {
     let current_section = text.lines().take_while(|line| !line.starts_with('['));
     let parent = current_section.filter_map(|line| line.strip_prefix("parent:")).last();
     let snapshots = text.lines().filter_map(section_name).filter(|name| !name.contains(':'));
+    let volumes = volumes(text);
+    let identity = ContainerIdentity::new(&config, &volumes, hardware_addresses(text));
     let stored = Stored {
         config,
         parent: parent.map(|name| name.trim().to_owned()),
         snapshots: snapshots.map(str::to_owned).collect(),
-        volumes: volumes(text),
+        volumes,
         digest: digest(bytes),
         home: String::new(),
+        identity,
     };
     (stored, unreadable.iter().map(ToString::to_string).collect())
 }

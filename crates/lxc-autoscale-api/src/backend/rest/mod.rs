@@ -19,9 +19,10 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::identity::hardware_addresses;
 use super::volumes::volumes;
 use super::watch::{Call, Standing};
-use super::{Answer, BackendError, CloneOrder, ContainerHost, Grown, Stored, ha};
+use super::{Answer, BackendError, CloneOrder, ContainerHost, ContainerIdentity, Grown, Stored, ha};
 use crate::config::RestConfig;
 use crate::params::SnapshotName;
 
@@ -248,7 +249,9 @@ impl ContainerHost for RestHost {
             let snapshots = self.snapshots(vmid).await?;
             let snapshots = snapshots.into_iter().map(|found| found.name).collect();
             let (parent, digest) = (answers::parent(&answer), answers::digest(&answer));
-            Ok(Stored { config, parent, snapshots, volumes: volumes(&text), digest, home: self.home(vmid) })
+            let (volumes, home) = (volumes(&text), self.home(vmid));
+            let identity = ContainerIdentity::new(&config, &volumes, hardware_addresses(&text));
+            Ok(Stored { config, parent, snapshots, volumes, digest, home, identity })
         })
     }
 
