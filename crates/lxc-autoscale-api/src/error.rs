@@ -91,6 +91,7 @@ impl ApiError {
             ActionError::OutOfScope { .. } => (StatusCode::FORBIDDEN, "out_of_scope"),
             ActionError::NotAudited(_) => (StatusCode::SERVICE_UNAVAILABLE, "not_audited"),
             ActionError::NotRecorded(_) => (StatusCode::SERVICE_UNAVAILABLE, "not_recorded"),
+            ActionError::RightsEnded { .. } => (StatusCode::FORBIDDEN, "forbidden"),
             ActionError::Cancelled => (StatusCode::CONFLICT, "cancelled"),
             ActionError::Interrupted { .. } => (StatusCode::BAD_GATEWAY, "interrupted"),
             ActionError::TooManyChanges => (StatusCode::SERVICE_UNAVAILABLE, "too_many_changes"),

@@ -190,6 +190,7 @@ impl Shared {
         server.max_body_kib = new.server.max_body_kib;
         server.client_timeout_seconds = new.server.client_timeout_seconds;
         self.changes.keep_to(&merged.limits);
+        self.changes.trust(&merged.server);
         if merged.audit != old.audit {
             self.changes.audit(&merged.audit);
         }

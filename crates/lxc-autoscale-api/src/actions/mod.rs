@@ -140,6 +140,12 @@ pub enum ActionError {
     NotRecorded(#[from] StoreError),
     /// Somebody cancelled it.
     #[error("it was cancelled")]
+    /// The caller may no longer do this: it waited, and meanwhile a key was revoked or has expired, or rights were taken.
+    #[error("while this waited, the rights of {caller} have ended; nothing was done")]
+    RightsEnded {
+        /// The caller.
+        caller: Identity,
+    },
     Cancelled,
     /// The server ended in the middle of it, its call took too long, or a defect ended it.
     #[error("it was interrupted; {found}")]
