@@ -107,6 +107,31 @@ fn check_names_missing_privileges_and_its_commands_grant_them() {
     }
 }
 
+/// Proxmox stops the container for a rollback; without the privilege to start it, it would stay stopped.
+#[test]
+fn a_rollback_that_could_not_start_the_container_again_stops_nothing() {
+    let proxmox = Proxmox::start(BackEnd::Rest);
+    proxmox.make_token();
+    proxmox.succeed("pveum role add Some --privs 'VM.Audit VM.Snapshot'");
+    for who in ["--users autoscale@pve".to_owned(), format!("--tokens '{TOKEN}'")] {
+        proxmox.succeed(&format!("pveum acl modify /vms {who} --roles Some"));
+    }
+    let config = proxmox.configure(BackEnd::Rest, "");
+    let (_, said) = check(&config);
+    assert!(said.contains("missing to snapshots and rollback: VM.PowerMgmt on /vms"), "{said}");
+    let node = Node::serve(proxmox, &config);
+    let body = r#"{"vm_id": 104, "snapshot_name": "once"}"#;
+    assert_eq!(node.post("/snapshot/create", body)["status"], "success");
+    let refused = node.post("/snapshot/rollback", body);
+    assert_eq!(refused["code"], "not_permitted", "{refused}");
+    assert!(refused["message"].as_str().unwrap().contains("VM.PowerMgmt"), "{refused}");
+    let calls = fs::read_to_string(node.proxmox.at("calls.jsonl")).unwrap();
+    assert!(!calls.contains("/rollback"), "{calls}");
+    // A stopped container is not started afterwards, so nothing is missing.
+    node.proxmox.succeed("pct stop 104");
+    assert_eq!(node.post("/snapshot/rollback", body)["status"], "success");
+}
+
 /// A privilege that an older Proxmox does not know must be neither reported nor granted, because `pveum` would refuse
 /// the role.
 #[test]

@@ -74,6 +74,14 @@ pub enum ActionError {
         /// The id.
         vmid: Vmid,
     },
+    /// A snapshot would bring back a size that is not allowed.
+    #[error("snapshot `{name}` would bring back a size that is not allowed: {refused}")]
+    SizeInSnapshot {
+        /// The snapshot.
+        name: String,
+        /// Why it is not allowed.
+        refused: Refused,
+    },
     /// The container to be removed is not known to be a copy of ours.
     #[error(
         "container {vmid} was not made by /clone/create here ({lacks}) and is not removed; that takes \
@@ -132,6 +140,12 @@ pub enum ActionError {
         /// The caller.
         caller: Identity,
     },
+    /// The caller may no longer do this: it waited, and meanwhile a key was revoked or has expired, or rights were taken.
+    #[error("while this waited, the rights of {caller} have ended; nothing was done")]
+    RightsEnded {
+        /// The caller.
+        caller: Identity,
+    },
     /// It was not begun, because it could not be written to the audit log.
     #[error("nothing was done, because it could not be written to the audit log")]
     NotAudited(#[from] AuditError),
@@ -140,12 +154,6 @@ pub enum ActionError {
     NotRecorded(#[from] StoreError),
     /// Somebody cancelled it.
     #[error("it was cancelled")]
-    /// The caller may no longer do this: it waited, and meanwhile a key was revoked or has expired, or rights were taken.
-    #[error("while this waited, the rights of {caller} have ended; nothing was done")]
-    RightsEnded {
-        /// The caller.
-        caller: Identity,
-    },
     Cancelled,
     /// The server ended in the middle of it, its call took too long, or a defect ended it.
     #[error("it was interrupted; {found}")]

@@ -166,6 +166,10 @@ pub trait ContainerHost: fmt::Debug + Send + Sync {
     fn cluster(&self) -> Answer<'_, ClusterStatus>;
     /// Whether any guest, of any kind and on any node, has this id.
     fn is_taken(&self, vmid: Vmid) -> Answer<'_, bool>;
+    /// The settings that a snapshot would bring back.
+    fn settings_in<'a>(&'a self, vmid: Vmid, snapshot: &'a SnapshotName) -> Answer<'a, ContainerConfig>;
+    /// Checks that a container could be started; if that is not known, it passes.
+    fn may_start(&self, vmid: Vmid) -> Answer<'_, ()>;
     /// The snapshots of a container.
     fn snapshots(&self, vmid: Vmid) -> Answer<'_, Vec<SnapshotInfo>>;
 

@@ -76,10 +76,10 @@ pub(super) async fn rollback(
         vmids: vec![vm_id],
         caller,
     };
-    let host = state.host();
+    let (host, config) = (state.host(), state.in_force());
     let task = Task::Rollback { vmid: vm_id, name: name.to_string() };
     jobs::answer(&state, prefer, change, task, say_back, async move |journal| {
-        snapshots::rollback(&*host, &journal, vm_id, &name).await
+        snapshots::rollback(&*host, &journal, &config.now(), vm_id, &name).await
     })
     .await
 }

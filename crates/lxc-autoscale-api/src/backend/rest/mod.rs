@@ -255,6 +255,40 @@ impl ContainerHost for RestHost {
         })
     }
 
+    fn settings_in<'a>(&'a self, vmid: Vmid, snapshot: &'a SnapshotName) -> Answer<'a, ContainerConfig> {
+        Box::pin(async move {
+            let parameters = vec![("snapshot", snapshot.to_string())];
+            let answer: ConfigAnswer = self.look_at(vmid, "/config", parameters).await?;
+            Ok(ContainerConfig::parse(&answers::text(&answer)).0)
+        })
+    }
+
+    fn may_start(&self, vmid: Vmid) -> Answer<'_, ()> {
+        Box::pin(async move {
+            let place = format!("/vms/{vmid}");
+            let ask = Ask {
+                method: Method::GET,
+                path: "/access/permissions".to_owned(),
+                parameters: vec![("path", place.clone())],
+                about: About::Node,
+                limit: self.config.query_timeout(),
+            };
+            let found = self.client.ask(&ask).await;
+            match found.map(|found| privileges::may_start(found, &place)) {
+                Ok(true) => Ok(()),
+                Ok(false) => Err(BackendError::NotPermitted {
+                    command: format!("POST {}", self.of(vmid, "/status/start")),
+                    detail: format!("the token lacks {} on {place}", privileges::POWER),
+                }),
+                Err(error) => {
+                    // Proxmox itself decides then.
+                    tracing::warn!(%vmid, error = %ErrorChain(&error), "cannot ask for the privileges of the token");
+                    Ok(())
+                }
+            }
+        })
+    }
+
     fn settings(&self, vmid: Vmid) -> Answer<'_, ContainerSettings> {
         Box::pin(async move {
             let answer = self.current(vmid).await?;
