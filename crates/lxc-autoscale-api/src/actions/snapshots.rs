@@ -1,8 +1,8 @@
 //! Takes a snapshot, and rolls back to one.
 
-use lxc_autoscale_core::Vmid;
 use lxc_autoscale_core::api::{RolledBack, SizeOf, SnapshotCreated};
 use lxc_autoscale_core::container_config::ContainerConfig;
+use lxc_autoscale_core::{ErrorChain, Vmid};
 
 use super::resize::{hundredths, node_cpus};
 use super::retention::MARK;
@@ -12,7 +12,7 @@ use crate::backend::{BackendError, ContainerHost, Existing, Stored};
 use crate::config::Config;
 use crate::invariants::{self, Refused, What};
 use crate::jobs::Journal;
-use crate::ledger;
+use crate::ledger::{self, identities};
 use crate::params::SnapshotName;
 
 /// Takes a snapshot.
@@ -102,6 +102,9 @@ pub async fn rollback(
     let rolled_back = roll_back_and_verify(host, vmid, name).await;
     if let Ok(after) = host.stored(vmid).await {
         journal.compare(vmid, &stored.config, &after.config);
+        if let Err(error) = identities::stays_known(journal.store(), vmid, &stored, &after).await {
+            tracing::warn!(%vmid, error = %ErrorChain(&error), "cannot record the networks that a rollback has brought back");
+        }
     }
     let rolled_back = match rolled_back {
         // The call may still be running; until it has ended, nothing is done to the container.

@@ -8,6 +8,7 @@ use super::{forget, unreadable, vmid};
 use crate::actions::ActionError;
 use crate::backend::{BackendError, ContainerHost, ContainerIdentity, Stored};
 use crate::jobs::copies;
+use crate::jobs::table::json;
 use crate::state::AppState;
 use crate::store::{Store, StoreError};
 
@@ -19,13 +20,7 @@ pub(crate) fn notice(
     vmid: Vmid,
     found: &ContainerIdentity,
 ) -> rusqlite::Result<bool> {
-    let known: Option<String> = connection
-        .prepare_cached("SELECT identity FROM identities WHERE vmid = ?1")?
-        .query_row([vmid.get()], |row| row.get(0))
-        .optional()?;
-    let text = |error| unreadable(Type::Text, error);
-    let known: Option<ContainerIdentity> =
-        known.as_deref().map(serde_json::from_str).transpose().map_err(text)?;
+    let known = known(connection, vmid)?;
     let is_another = known.as_ref().is_some_and(|known| !known.may_be(found));
     if is_another {
         tracing::warn!(
@@ -40,15 +35,46 @@ pub(crate) fn notice(
         _ => found.clone(),
     };
     if is_another || known.as_ref() != Some(&renewed) {
-        let renewed = serde_json::to_string(&renewed)
-            .map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
-        connection.execute(
-            "INSERT INTO identities (vmid, identity) VALUES (?1, ?2)
-             ON CONFLICT (vmid) DO UPDATE SET identity = excluded.identity",
-            params![vmid.get(), renewed],
-        )?;
+        write(connection, vmid, &renewed)?;
     }
     Ok(!is_another)
+}
+
+fn known(connection: &Connection, vmid: Vmid) -> rusqlite::Result<Option<ContainerIdentity>> {
+    let text: Option<String> = connection
+        .prepare_cached("SELECT identity FROM identities WHERE vmid = ?1")?
+        .query_row([vmid.get()], |row| row.get(0))
+        .optional()?;
+    let known = text.as_deref().map(serde_json::from_str).transpose();
+    known.map_err(|error| unreadable(Type::Text, error))
+}
+
+fn write(connection: &Connection, vmid: Vmid, identity: &ContainerIdentity) -> rusqlite::Result<()> {
+    let sql = "INSERT INTO identities (vmid, identity) VALUES (?1, ?2)
+               ON CONFLICT (vmid) DO UPDATE SET identity = excluded.identity";
+    connection.execute(sql, params![vmid.get(), json(identity)?]).map(drop)
+}
+
+/// Remembers what a known container looks like after a rollback of ours: it is the same as before, though a snapshot may
+/// bring back a network from before it was known.
+///
+/// # Errors
+/// [`StoreError`].
+pub(crate) async fn stays_known(
+    store: &Store,
+    vmid: Vmid,
+    before: &Stored,
+    after: &Stored,
+) -> Result<(), StoreError> {
+    let (before, after) = (before.identity.clone(), after.identity.clone());
+    let noted = store.with(move |connection| {
+        let transaction = connection.transaction()?;
+        if let Some(known) = known(&transaction, vmid)?.filter(|known| known.may_be(&before)) {
+            write(&transaction, vmid, &known.renewed(&before).renewed(&after))?;
+        }
+        transaction.commit()
+    });
+    noted.await
 }
 
 /// As [`notice`], for what was just read from the node.

@@ -220,6 +220,20 @@ async fn a_container_that_its_owner_changes_keeps_its_ledger() {
     }
 }
 
+/// The network that the snapshot has was replaced before anything was known of the container.
+#[tokio::test]
+async fn a_container_that_a_rollback_gives_a_former_network_keeps_its_ledger() {
+    let node = Node::new();
+    let api = node.api();
+    node.write_conf(104, &format!("{RUNNING_104}{}\n[before]\n{RUNNING_104}{}snaptime: 1\n", net(2), net(1)));
+    post(&api, "/scale/cores", json!({"vm_id": 104, "cores": 4})).await;
+    node.hook("rollback", "sed -i '0,/00:02/s/00:02/00:01/' \"$conf\"");
+    post(&api, "/snapshot/rollback", json!({"vm_id": 104, "snapshot_name": "before"})).await;
+    assert!(!node.conf(104).unwrap().contains("00:02"));
+    let undone = post(&api, "/undo", json!({"vm_id": 104, "to": "original"})).await;
+    assert_eq!((&undone[0]["to"], &undone[0]["changed"]), (&json!(2.0), &json!(true)), "{undone}");
+}
+
 /// Rows from before this version say nothing about the container they were written for.
 #[tokio::test]
 async fn rows_of_an_earlier_version_are_undone_as_before() {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::http::Request;
+use axum::http::request::Builder;
 use jiff::Timestamp;
 use lxc_autoscale_api::auth::Peer;
 use lxc_autoscale_api::auth::caller::Role;
@@ -34,16 +35,15 @@ async fn asked_while_held(
     meanwhile: impl FnOnce(&AppState),
 ) -> Reply {
     let key = key(node, Role::Operator, None);
-    let asked = Request::post(path).header("authorization", format!("Bearer {key}"));
-    asked_with(node, asked, body, meanwhile).await
+    asked_with(node, by(&key, Request::post(path)), body, meanwhile).await
 }
 
-async fn asked_with(
-    node: &Node,
-    asked: axum::http::request::Builder,
-    body: Value,
-    meanwhile: impl FnOnce(&AppState),
-) -> Reply {
+/// A request by the holder of a key.
+fn by(key: &str, request: Builder) -> Builder {
+    request.header("authorization", format!("Bearer {key}")).extension(Peer { uid: None })
+}
+
+async fn asked_with(node: &Node, asked: Builder, body: Value, meanwhile: impl FnOnce(&AppState)) -> Reply {
     node.hook("snapshot", "touch \"$root/held\"; until [ -e \"$root/release\" ]; do sleep 0.02; done");
     let host = Arc::new(PctHost::new(node.config.pct.clone(), node.config.paths.clone()));
     let state = Arc::new(Shared::new(node.config.clone(), host, Some("proxmox".to_owned())));
@@ -59,7 +59,6 @@ async fn asked_with(
     let asked = asked
         .header("host", "proxmox:5000")
         .header("content-type", "application/json")
-        .extension(Peer { uid: None })
         .body(Body::from(body.to_string()))
         .unwrap();
     let waiting = tokio::spawn(async move { send(&api, asked).await });
@@ -131,6 +130,24 @@ async fn a_key_whose_role_or_scope_was_narrowed_meanwhile_changes_nothing() {
 }
 
 #[tokio::test]
+async fn a_user_who_is_no_longer_trusted_changes_nothing() {
+    for (uids, is_allowed) in [(vec![990], true), (vec![], false)] {
+        let mut node = Node::new();
+        node.config.server.trusted_uids = vec![990];
+        let (path, body) = four_cores();
+        let asked = Request::post(path).extension(Peer { uid: Some(990) });
+        let retrust = |state: &AppState| changed(state, |config| config.server.trusted_uids = uids);
+        let reply = asked_with(&node, asked, body, retrust).await;
+        if is_allowed {
+            reply.data();
+        } else {
+            reply.assert_error(403, "forbidden");
+            assert_untouched(&node);
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_container_that_was_protected_meanwhile_is_not_changed() {
     let node = Node::new();
     let protect = |state: &AppState| {
@@ -168,7 +185,7 @@ async fn a_removal_that_was_forbidden_meanwhile_does_not_begin() {
     node.config.limits.destroy_any_container = true;
     node.config.limits.confirm_destroy = ConfirmDestroy::Never;
     let key = key(&node, Role::Admin, None);
-    let asked = Request::delete("/clone/delete").header("authorization", format!("Bearer {key}"));
+    let asked = by(&key, Request::delete("/clone/delete"));
     let forbid = |state: &AppState| changed(state, |config| config.limits.destroy_any_container = false);
     let body = json!({"vm_id": 102, "any_container": true});
     asked_with(&node, asked, body, forbid).await.assert_error(403, "not_a_clone");
@@ -182,7 +199,7 @@ async fn a_removal_that_takes_a_confirmation_meanwhile_does_not_begin() {
     node.config.limits.destroy_any_container = true;
     node.config.limits.confirm_destroy = ConfirmDestroy::Never;
     let key = key(&node, Role::Admin, None);
-    let asked = Request::delete("/clone/delete").header("authorization", format!("Bearer {key}"));
+    let asked = by(&key, Request::delete("/clone/delete"));
     let confirm = |state: &AppState| {
         changed(state, |config| config.limits.confirm_destroy = ConfirmDestroy::Always);
     };
