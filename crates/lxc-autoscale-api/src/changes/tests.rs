@@ -135,7 +135,7 @@ fn a_panic_in_a_change_is_told_at_once_and_settled_against_the_node() {
         let crashed = changes.record(change(104), order, work).await;
         assert!(matches!(crashed, Err(ActionError::Crashed)), "{crashed:?}");
         changes.run(change(104), async { Ok(()) }).await.unwrap();
-        let page = changes.store.with(|connection| ledger::page(connection, None)).await.unwrap();
+        let page = changes.store.with(|connection| ledger::page(connection, None, None)).await.unwrap();
         let [entry] = &page.entries[..] else { panic!("{page:?}") };
         assert_eq!((entry.resource, entry.before, entry.after), (SizeOf::Cores, Some(2.0), Some(4321.0)));
         assert_eq!((entry.caller.as_str(), entry.why.as_str()), ("uid:0", "request"));
@@ -146,7 +146,7 @@ fn a_panic_in_a_change_is_told_at_once_and_settled_against_the_node() {
 
 /// The jobs by state and code.
 async fn jobs(changes: &Changes) -> Vec<(JobState, Option<String>)> {
-    let jobs = changes.store.with(|connection| table::jobs(connection)).await.unwrap();
+    let jobs = changes.store.with(|connection| table::jobs(connection, None)).await.unwrap();
     jobs.into_iter().map(|job| (job.state, job.code)).collect()
 }
 
