@@ -442,10 +442,14 @@ fn rotate(config: &AuditConfig) -> io::Result<()> {
     if config.backup_count == 0 {
         fs::remove_file(numbered(&config.file, 0))?;
     }
-    for surplus in config.backup_count.saturating_add(1).. {
-        match fs::remove_file(numbered(&config.file, surplus)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => break,
-            removed => removed?,
+    let surplus = config.backup_count.saturating_add(1)..;
+    let surplus = surplus.map(|number| numbered(&config.file, number));
+    let surplus: Vec<PathBuf> = surplus.take_while(|path| fs::symlink_metadata(path).is_ok()).collect();
+    // The oldest first, so that an interruption leaves no gap, behind which the rest would never be found again.
+    for path in surplus.into_iter().rev() {
+        if let Err(error) = fs::remove_file(&path) {
+            // The log itself is in order, so this is no reason to refuse a change.
+            tracing::warn!(path = %path.display(), %error, "cannot remove an older file of the audit log");
         }
     }
     Ok(())

@@ -204,6 +204,26 @@ fn a_file_that_is_removed_from_a_rotated_log_is_missed() {
     assert_eq!(verdict(&config).findings, [Finding::Beginning { file, first: 8, oldest: 7 }]);
 }
 
+/// One of the files beyond the number that is kept cannot be removed.
+#[test]
+fn a_surplus_file_that_cannot_be_removed_holds_up_neither_a_change_nor_the_others() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = AuditConfig { max_size_mib: 0, backup_count: 5, ..config(directory.path()) };
+    let log = AuditLog::new(config.clone());
+    for change in 1..=6 {
+        write(&log, change);
+    }
+    let kept = |number: u32| directory.path().join(format!("audit.jsonl.{number}"));
+    fs::remove_file(kept(4)).unwrap();
+    fs::create_dir(kept(4)).unwrap();
+    let config = AuditConfig { backup_count: 2, ..config };
+    let log = AuditLog::new(config.clone());
+    write(&log, 7);
+    write(&log, 8);
+    assert_eq!([1, 2, 3, 4, 5].map(|number| kept(number).exists()), [true, true, false, true, false]);
+    assert_eq!(verdict(&config).findings, []);
+}
+
 /// A server continues to write after somebody has emptied or removed its file.
 #[test]
 fn what_is_removed_while_the_log_is_written_shows() {
