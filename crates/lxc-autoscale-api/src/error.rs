@@ -84,6 +84,8 @@ impl ApiError {
             ActionError::PinnedCpuset { .. } => (StatusCode::CONFLICT, "pinned_cpuset"),
             ActionError::OtherSize { .. } => (StatusCode::CONFLICT, "size_changed"),
             ActionError::OtherContainer { .. } => (StatusCode::CONFLICT, "other_container"),
+            ActionError::UnsureContainer { .. } => (StatusCode::CONFLICT, "unsure_container"),
+            ActionError::LedgerChanged { .. } => (StatusCode::CONFLICT, "ledger_changed"),
             ActionError::NotAClone { .. } => (StatusCode::FORBIDDEN, "not_a_clone"),
             ActionError::NotAsShown { .. } => (StatusCode::CONFLICT, "not_as_shown"),
             ActionError::NotApplied { .. } => (StatusCode::BAD_GATEWAY, "not_applied"),
@@ -99,7 +101,9 @@ impl ApiError {
             ActionError::TooManyChanges => (StatusCode::SERVICE_UNAVAILABLE, "too_many_changes"),
             ActionError::ShuttingDown => (StatusCode::SERVICE_UNAVAILABLE, "shutting_down"),
             ActionError::Abandoned => (StatusCode::REQUEST_TIMEOUT, "abandoned"),
-            ActionError::Crashed => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+            ActionError::Crashed | ActionError::RightsUnknown => {
+                (StatusCode::INTERNAL_SERVER_ERROR, "internal")
+            }
         }
     }
 }

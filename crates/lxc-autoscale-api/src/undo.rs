@@ -37,7 +37,7 @@ pub async fn undo(
             Known::Forgotten { since } => {
                 refused(None, "before_ledger", format!("the ledger goes back to {since}"))
             }
-            Known::Size(to) => match set(state, caller, (vmid, resource, to)).await {
+            Known::Size(to) => match set(state, caller, (vmid, resource, to), moment).await {
                 Ok(changed) => Undone { changed, ..undone(to) },
                 Err(error) => {
                     let (_, code) = ApiError::status_and_code(&error);
@@ -53,12 +53,19 @@ async fn set(
     state: &Shared,
     caller: &Caller,
     (vmid, resource, to): (Vmid, SizeOf, Option<f64>),
+    moment: Moment,
 ) -> Result<bool, ActionError> {
     let setting = Setting::new(vmid, resource, to)?;
     let (change, order) = setting.asked(caller, "undo");
     let (host, config) = (state.host(), state.in_force());
     let work = async move |journal: Journal| {
         identities::refuse_other(&*host, journal.store(), vmid).await?;
+        // A change before this one may have noticed that the id belongs to another container, which is known by now.
+        let known = journal.store().with(move |connection| ledger::known(connection, vmid, resource, moment));
+        match known.await? {
+            Known::Size(now) if ledger::is_same(now, to) => {}
+            _ => return Err(ActionError::LedgerChanged { vmid, what: ledger::word(resource) }),
+        }
         setting.apply(&*host, &journal, &config.now()).await
     };
     state.changes().record(change, order, work).await.map(|applied| applied.is_change())

@@ -74,6 +74,27 @@ pub enum ActionError {
         /// The id.
         vmid: Vmid,
     },
+    /// It may be the known container with other networks, or another one that looks like it.
+    #[error(
+        "nothing was changed: the hardware addresses of container {vmid} are all others than before, so it may be \
+         another container with the same name and root volume; what is known is kept, and counts as its own again \
+         once one of its sizes is changed here by a request"
+    )]
+    UnsureContainer {
+        /// The id.
+        vmid: Vmid,
+    },
+    /// The ledger knows another size by now than the one that was to be returned.
+    #[error(
+        "while this waited, what the ledger knows of the {what} of container {vmid} has changed; nothing was done, ask \
+         again"
+    )]
+    LedgerChanged {
+        /// The container.
+        vmid: Vmid,
+        /// Which size.
+        what: &'static str,
+    },
     /// A snapshot would bring back a size that is not allowed.
     #[error("snapshot `{name}` would bring back a size that is not allowed: {refused}")]
     SizeInSnapshot {
@@ -146,6 +167,9 @@ pub enum ActionError {
         /// The caller.
         caller: Identity,
     },
+    /// What the caller may do by now cannot be determined. The cause is in the log only, because it names a file.
+    #[error("keys cannot be checked at the moment; nothing was done")]
+    RightsUnknown,
     /// It was not begun, because it could not be written to the audit log.
     #[error("nothing was done, because it could not be written to the audit log")]
     NotAudited(#[from] AuditError),

@@ -102,7 +102,8 @@ pub async fn rollback(
     let rolled_back = roll_back_and_verify(host, vmid, name).await;
     if let Ok(after) = host.stored(vmid).await {
         journal.compare(vmid, &stored.config, &after.config);
-        if let Err(error) = identities::stays_known(journal.store(), vmid, &stored, &after).await {
+        let before = stored.known_identity(vmid).ok();
+        if let Err(error) = identities::stays_known(journal.store(), vmid, before, &after).await {
             tracing::warn!(%vmid, error = %ErrorChain(&error), "cannot record the networks that a rollback has brought back");
         }
     }

@@ -5,12 +5,17 @@
 //! change, the name of its volume is used again for the next container with the id, and neither the file nor the API
 //! tells when the container was made. What Proxmox does make at random for each container are the hardware addresses of
 //! its network devices. They stay through renames, moves to another storage or node, and restores, so they decide
-//! wherever a container had and has one. Without a network, only a container of which both the name and the root volume
-//! are others counts as another one: each alone may change for the same container.
+//! wherever a container had and has one. But `pct set` without `hwaddr` draws a new one, and a container that was made
+//! by the same script has the same name and root volume, so one that differs in its addresses alone may be either.
+//! Without a network, only a container of which both the name and the root volume are others counts as another one: each
+//! alone may change for the same container.
 
+use lxc_autoscale_core::Vmid;
 use lxc_autoscale_core::api::VolumeInfo;
 use lxc_autoscale_core::container_config::ContainerConfig;
 use serde::{Deserialize, Serialize};
+
+use super::{BackendError, Stored};
 
 /// The most hardware addresses that are remembered of a container.
 const MOST_ADDRESSES: usize = 64;
@@ -24,6 +29,34 @@ pub struct ContainerIdentity {
     pub hostname: Option<String>,
     /// The volume of its root filesystem.
     pub root_volume: Option<String>,
+}
+
+/// Whether a container is the one that was known before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Likeness {
+    /// It is, as far as can be told.
+    Same,
+    /// All its hardware addresses are others, and nothing else is.
+    Unsure,
+    /// It is another one.
+    Other,
+}
+
+impl Stored {
+    /// Which container this is.
+    ///
+    /// # Errors
+    /// [`BackendError::Locked`] or [`BackendError::Busy`] if the configuration does not tell now: a restore first
+    /// replaces it by one that holds a lock, and neither name nor volume nor network.
+    pub(crate) fn known_identity(&self, vmid: Vmid) -> Result<&ContainerIdentity, BackendError> {
+        if let Some(lock) = &self.config.lock {
+            return Err(BackendError::Locked { vmid, lock: lock.clone() });
+        }
+        if self.identity.root_volume.is_none() {
+            return Err(BackendError::Busy { vmid });
+        }
+        Ok(&self.identity)
+    }
 }
 
 impl ContainerIdentity {
@@ -41,13 +74,19 @@ impl ContainerIdentity {
         }
     }
 
-    /// Whether a container that looks like `now` may be the one that looked like this.
-    pub fn may_be(&self, now: &Self) -> bool {
+    /// Whether a container that looks like `now` is the one that looked like this.
+    pub fn likeness(&self, now: &Self) -> Likeness {
         let (before, after) = (&self.hardware_addresses, &now.hardware_addresses);
-        if !before.is_empty() && !after.is_empty() {
-            return before.iter().any(|address| after.contains(address));
+        let (is_name, is_volume) = (self.hostname == now.hostname, self.root_volume == now.root_volume);
+        let is_network_known = !before.is_empty() && !after.is_empty();
+        if is_network_known && before.iter().any(|address| after.contains(address)) {
+            return Likeness::Same;
         }
-        self.hostname == now.hostname || self.root_volume == now.root_volume
+        match (is_network_known, is_name, is_volume) {
+            (true, true, true) => Likeness::Unsure,
+            (false, true, _) | (false, _, true) => Likeness::Same,
+            _ => Likeness::Other,
+        }
     }
 
     /// What to remember of the same container from now on. Its former hardware addresses stay: a rollback may bring
@@ -99,16 +138,17 @@ mod tests {
 
     #[test]
     fn addresses_decide_and_without_them_name_and_volume_together() {
-        for (before, now, may_be) in [
-            (identity(&["A"], "web", "v0"), identity(&["A"], "shop", "v1"), true),
-            (identity(&["A", "B"], "web", "v0"), identity(&["C", "B"], "shop", "v1"), true),
-            (identity(&["A"], "web", "v0"), identity(&["B"], "web", "v0"), false),
-            (identity(&[], "web", "v0"), identity(&[], "shop", "v0"), true),
-            (identity(&[], "web", "v0"), identity(&["B"], "web", "v1"), true),
-            (identity(&["A"], "web", "v0"), identity(&[], "shop", "v1"), false),
-            (identity(&[], "web", "v0"), identity(&[], "", ""), false),
+        for (before, now, likeness) in [
+            (identity(&["A"], "web", "v0"), identity(&["A"], "shop", "v1"), Likeness::Same),
+            (identity(&["A", "B"], "web", "v0"), identity(&["C", "B"], "shop", "v1"), Likeness::Same),
+            (identity(&["A"], "web", "v0"), identity(&["B"], "web", "v0"), Likeness::Unsure),
+            (identity(&["A"], "web", "v0"), identity(&["B"], "shop", "v0"), Likeness::Other),
+            (identity(&["A"], "web", "v0"), identity(&["B"], "web", "v1"), Likeness::Other),
+            (identity(&[], "web", "v0"), identity(&[], "shop", "v0"), Likeness::Same),
+            (identity(&[], "web", "v0"), identity(&["B"], "web", "v1"), Likeness::Same),
+            (identity(&["A"], "web", "v0"), identity(&[], "shop", "v1"), Likeness::Other),
         ] {
-            assert_eq!(before.may_be(&now), may_be, "{before:?} {now:?}");
+            assert_eq!(before.likeness(&now), likeness, "{before:?} {now:?}");
         }
     }
 
@@ -116,6 +156,6 @@ mod tests {
     fn an_address_that_a_rollback_brings_back_is_known() {
         let (before, now) = (identity(&["A"], "web", "v0"), identity(&["A", "B"], "web", "v0"));
         let later = before.renewed(&now).renewed(&identity(&["B"], "web", "v0"));
-        assert!(later.may_be(&before), "{later:?}");
+        assert_eq!(later.likeness(&before), Likeness::Same, "{later:?}");
     }
 }

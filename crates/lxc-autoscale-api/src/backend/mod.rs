@@ -15,7 +15,7 @@ use lxc_autoscale_core::container_config::ContainerConfig;
 use lxc_autoscale_core::{Mebibytes, Vmid};
 use sha1::{Digest, Sha1};
 
-pub use self::identity::ContainerIdentity;
+pub use self::identity::{ContainerIdentity, Likeness};
 use self::pct::PctHost;
 use self::rest::{RestHost, RestSetupError};
 use self::watch::{Call, Standing};

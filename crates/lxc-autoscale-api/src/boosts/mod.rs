@@ -5,7 +5,8 @@
 //! their size stays and nothing is returned. Start and end of a boost are decided only when they have the container
 //! to themselves, so that a size set while they waited counts. The end goes through the same guards as any other
 //! change. As long as a shrink would hurt, it waits and is tried again. If another container has the id by then, the
-//! boost is over, and nothing is returned.
+//! boost is over, and nothing is returned. A container that may be another one is given back the size as any other,
+//! which takes nothing but what looks like the boost.
 
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use serde::Serialize;
 
 use crate::actions::ActionError;
 use crate::auth::caller::Caller;
-use crate::backend::{BackendError, ContainerHost};
+use crate::backend::{BackendError, ContainerHost, Likeness, Stored};
 use crate::invariants::{self, What};
 use crate::jobs::Journal;
 use crate::ledger::{self, identities};
@@ -157,8 +158,8 @@ async fn raise(
             // The failed change may have been made all the same, so the node is asked. If so, the boost must end at
             // once, because the client does not know of it.
             Err(error) => {
-                match look(&*host, &store, vmid, resource).await {
-                    Ok(Look { current: now, .. }) if !ledger::is_same(now, Some(size)) => {
+                match host.stored(vmid).await.map(|stored| ledger::size(&stored.config, resource)) {
+                    Ok(now) if !ledger::is_same(now, Some(size)) => {
                         rows::remove(&store, boost).await?;
                     }
                     _ => rows::let_end(&store, vmid, Some(boost), Timestamp::now()).await?,
@@ -329,10 +330,8 @@ async fn end_in_turn(
     let BoostInfo { id, vm_id: vmid, resource, .. } = *boost;
     let number = number_of(boost);
     let (host, config, store) = (state.host(), state.in_force(), state.store().clone());
-    let Look { boosts: same, current, is_another } = look(&*host, &store, vmid, resource).await?;
-    if is_another {
-        return Ok(Turn::OfAnother);
-    }
+    // Others may be changing the container now, so this look decides nothing about which container it is.
+    let Look { boosts: same, current, .. } = found(&store, vmid, resource, &host.stored(vmid).await?).await?;
     let planned = what_remains(boost, &same, current, now).or(current);
     let setting = Setting::new(vmid, resource, planned)?;
     let (change, order) = setting.asked(caller, LedgerEntry::END_OF_BOOST);
@@ -385,6 +384,7 @@ struct Look {
     is_another: bool,
 }
 
+/// Looks at a container that no other change has at the same time.
 async fn look(
     host: &dyn ContainerHost,
     store: &Store,
@@ -392,11 +392,15 @@ async fn look(
     resource: SizeOf,
 ) -> Result<Look, ActionError> {
     let stored = host.stored(vmid).await?;
+    let is_another = identities::likeness(store, vmid, &stored).await? == Likeness::Other;
+    Ok(Look { is_another, ..found(store, vmid, resource, &stored).await? })
+}
+
+async fn found(store: &Store, vmid: Vmid, resource: SizeOf, stored: &Stored) -> Result<Look, StoreError> {
     let current = ledger::size(&stored.config, resource);
-    let is_another = !identities::is_known(store, vmid, &stored).await?;
     let boosts = rows::read(store, Some(vmid)).await?.into_iter().map(|(boost, _)| boost);
     let boosts = boosts.filter(|boost| boost.resource == resource).collect();
-    Ok(Look { boosts, current, is_another })
+    Ok(Look { boosts, current, is_another: false })
 }
 
 fn number_of(boost: &BoostInfo) -> i64 {

@@ -99,9 +99,12 @@ impl Journal {
     /// Keeps the state that the node had before; it is recorded before the first call is made.
     pub fn found(&self, vmid: Vmid, stored: &Stored, running: Option<bool>) {
         let (config, parent) = (stored.config.clone(), stored.parent.clone());
+        let identity = stored.known_identity(vmid).ok().cloned();
         let mut kept = self.kept();
-        kept.before = Some(Before { vmid, config, parent, running });
-        kept.identities.insert(vmid, stored.identity.clone());
+        if let Some(identity) = &identity {
+            kept.identities.insert(vmid, identity.clone());
+        }
+        kept.before = Some(Before { vmid, config, parent, running, identity });
     }
 
     /// Keeps how far a copy has come; it is recorded with the next call, before that is made.

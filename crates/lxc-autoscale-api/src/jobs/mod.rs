@@ -10,6 +10,7 @@ use lxc_autoscale_core::container_config::ContainerConfig;
 use serde::{Deserialize, Serialize};
 
 use crate::auth::caller::Role;
+use crate::backend::ContainerIdentity;
 
 pub(crate) mod begun;
 pub(crate) mod copies;
@@ -219,4 +220,7 @@ pub struct Before {
     pub parent: Option<String>,
     /// Whether it was running, where that matters.
     pub running: Option<bool>,
+    /// Which container it is; `None` in rows of earlier versions.
+    #[serde(default)]
+    pub identity: Option<ContainerIdentity>,
 }

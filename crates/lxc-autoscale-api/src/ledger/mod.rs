@@ -13,6 +13,7 @@ use lxc_autoscale_core::container_config::ContainerConfig;
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, ToSql, params};
 
+use self::identities::Unsure;
 use crate::backend::ContainerIdentity;
 use crate::config::StateConfig;
 use crate::jobs::table::{days_us, json};
@@ -125,11 +126,13 @@ pub(crate) fn write(
     let mut original = connection.prepare_cached(
         "INSERT OR IGNORE INTO originals (vmid, resource, size, at_us) VALUES (?1, ?2, ?3, ?4)",
     )?;
+    // The end of a boost was asked for when the boost was, maybe of another container.
+    let unsure = if why.starts_with(LedgerEntry::END_OF_BOOST) { Unsure::StaysSo } else { Unsure::IsKnown };
     let mut entries = Vec::with_capacity(changed.len());
     for Changed { vmid, resource, before, after, of } in changed {
         if let Some(of) = of {
             // Entries of a container that had the id before must not become part of the new one's ledger.
-            identities::notice(connection, *vmid, of)?;
+            identities::notice(connection, *vmid, of, unsure)?;
         }
         let (id, word) = (vmid.get(), word(*resource));
         let mut enter = |before: Option<f64>, after: Option<f64>, caller: &str, why: &str| {

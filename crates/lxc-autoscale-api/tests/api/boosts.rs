@@ -277,7 +277,8 @@ async fn the_end_of_a_boost_takes_nothing_from_another_container_with_the_id() {
         let node = Node::new();
         node.write_conf(104, &format!("{RUNNING_104}{}", net(1)));
         node.post("/boost", json!({"vm_id": 104, "cores": 4, "minutes": 10})).await.data();
-        let theirs = format!("{}{}", RUNNING_104.replace("cores: 2", "cores: 4"), net(2));
+        let theirs = RUNNING_104.replace("cores: 2", "cores: 4").replace("hostname: web", "hostname: shop");
+        let theirs = format!("{theirs}{}", net(2));
         node.write_conf(104, &theirs);
         if by_hand {
             let ended = node.send("DELETE", "/boost", Some(json!({"vm_id": 104}))).await;
@@ -296,11 +297,71 @@ async fn a_boost_of_another_container_with_the_id_has_nothing_to_do_with_the_boo
     let node = Node::new();
     node.write_conf(104, &format!("{RUNNING_104}{}", net(1)));
     node.post("/boost", json!({"vm_id": 104, "cores": 4, "minutes": 10})).await.data();
-    node.write_conf(104, &format!("{}{}", RUNNING_104.replace("cores: 2", "cores: 4"), net(2)));
+    let theirs = RUNNING_104.replace("cores: 2", "cores: 4").replace("hostname: web", "hostname: shop");
+    node.write_conf(104, &format!("{theirs}{}", net(2)));
     let boosted = node.post("/boost", json!({"vm_id": 104, "cores": 8, "minutes": 20})).await;
     assert_eq!(boosted.data()[0]["base"], 4.0, "{boosted:?}");
     after_minutes(&node, 11).await;
     assert_eq!(cores(&node), "8");
     after_minutes(&node, 21).await;
     assert_eq!(cores(&node), "4");
+}
+
+/// By hand, the network device is replaced, which draws a new address; the size may be set as well.
+#[tokio::test]
+async fn a_boost_of_a_container_with_a_new_network_gives_back_what_it_gave() {
+    let net = |last: u8| format!("net0: name=eth0,bridge=vmbr0,hwaddr=BC:24:11:00:00:{last:02X},type=veth\n");
+    for (now, then) in [("4", "2"), ("6", "6")] {
+        let node = Node::new();
+        node.write_conf(104, &format!("{RUNNING_104}{}", net(1)));
+        node.post("/boost", json!({"vm_id": 104, "cores": 4, "minutes": 10})).await.data();
+        let renewed = RUNNING_104.replace("cores: 2", &format!("cores: {now}"));
+        node.write_conf(104, &format!("{renewed}{}", net(2)));
+        after_minutes(&node, 11).await;
+        assert_eq!(cores(&node), then);
+        assert_eq!(node.get("/boost").await.data(), &json!([]));
+        // That nobody has named the container leaves it open whether it is the same one.
+        let undone = node.post("/undo", json!({"vm_id": 104, "to": "original"})).await;
+        assert_eq!(undone.data()[0]["code"], "unsure_container", "{undone:?}");
+    }
+}
+
+/// The configuration is that of the snapshot already, and the rollback has not ended yet.
+#[tokio::test]
+async fn a_boost_that_ends_during_a_rollback_to_another_network_forgets_nothing() {
+    let net = |last: u8| format!("net0: name=eth0,bridge=vmbr0,hwaddr=BC:24:11:00:00:{last:02X},type=veth\n");
+    let node = Node::new();
+    let then = RUNNING_104.replace("hostname: web", "hostname: old");
+    node.write_conf(104, &format!("{RUNNING_104}{}\n[before]\n{then}{}snaptime: 1\n", net(2), net(1)));
+    let state = start(&node);
+    let api = routes::router(AppState::clone(&state));
+    let ask = |path, body| send(&api, request("POST", path, Some(body)));
+    ask("/scale/cores", json!({"vm_id": 104, "cores": 3})).await.data();
+    ask("/boost", json!({"vm_id": 104, "cores": 4, "minutes": 10})).await.data();
+    let as_before = "sed -i '1,/^$/{s/00:02/00:01/;s/hostname: web/hostname: old/}' \"$conf\"";
+    let held = "touch \"$root/held\"; until [ -e \"$root/release\" ]; do sleep 0.02; done";
+    node.hook("rollback", &format!("{as_before}; {held}"));
+    let rollback = tokio::spawn({
+        let api = api.clone();
+        let body = json!({"vm_id": 104, "snapshot_name": "before"});
+        async move { send(&api, request("POST", "/snapshot/rollback", Some(body))).await }
+    });
+    while !node.root().join("held").exists() {
+        tokio::task::yield_now().await;
+    }
+    let due = Timestamp::now() + SignedDuration::from_mins(11);
+    let end = tokio::spawn({
+        let state = AppState::clone(&state);
+        async move { boosts::end_due(&state, due).await }
+    });
+    while state.instruments().waiting() < 1 && !end.is_finished() {
+        tokio::task::yield_now().await;
+    }
+    std::fs::write(node.root().join("release"), "").unwrap();
+    rollback.await.unwrap().data();
+    end.await.unwrap().unwrap();
+    assert_eq!(cores(&node), "3");
+    assert_eq!(node.get("/boost").await.data(), &json!([]));
+    let undone = ask("/undo", json!({"vm_id": 104, "to": "original"})).await;
+    assert_eq!((&undone.data()[0]["to"], &undone.data()[0]["changed"]), (&json!(2.0), &json!(true)));
 }

@@ -1,12 +1,18 @@
 //! The ledger of sizes, and undoing changes.
 
+use std::sync::Arc;
+
 use axum::Router;
 use jiff::Timestamp;
+use lxc_autoscale_api::backend::pct::PctHost;
+use lxc_autoscale_api::routes;
+use lxc_autoscale_api::state::{AppState, Shared};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::leaving::until;
-use crate::node::{Node, RUNNING_104, request, send};
+use crate::leaving::{hold, release, until};
+use crate::node::{Node, RUNNING_104, STOPPED_102, request, send};
+use crate::restart::killed_while;
 use crate::roles::with_key;
 use crate::server::Server;
 
@@ -143,7 +149,13 @@ fn net(last: u8) -> String {
     format!("net0: name=eth0,bridge=vmbr0,hwaddr=BC:24:11:00:00:{last:02X},ip=dhcp,type=veth\n")
 }
 
-/// By hand, a container is destroyed and another one made, with the same name and the same volume.
+/// Another container with the id: another name, and another address.
+fn other_104() -> String {
+    let theirs = RUNNING_104.replace("hostname: web", "hostname: shop").replace("cores: 2", "cores: 6");
+    format!("{theirs}{}", net(2))
+}
+
+/// By hand, a container is destroyed and another one made.
 #[tokio::test]
 async fn what_is_known_of_a_container_does_not_pass_to_another_one_with_its_id() {
     let node = Node::new();
@@ -151,7 +163,7 @@ async fn what_is_known_of_a_container_does_not_pass_to_another_one_with_its_id()
     node.write_conf(104, &format!("{RUNNING_104}{}", net(1)));
     post(&api, "/scale/cores", json!({"vm_id": 104, "cores": 4})).await;
     post(&api, "/scale/ram", json!({"vm_id": 104, "memory": 4096})).await;
-    let theirs = format!("{}{}", RUNNING_104.replace("cores: 2", "cores: 6").replace("2048", "8192"), net(2));
+    let theirs = other_104().replace("2048", "8192");
     node.write_conf(104, &theirs);
     let calls = node.calls().len();
 
@@ -179,7 +191,7 @@ async fn a_change_of_another_container_with_the_id_begins_its_ledger_anew() {
     let api = node.api();
     node.write_conf(104, &format!("{RUNNING_104}{}", net(1)));
     post(&api, "/scale/cores", json!({"vm_id": 104, "cores": 4})).await;
-    node.write_conf(104, &format!("{}{}", RUNNING_104.replace("cores: 2", "cores: 6"), net(2)));
+    node.write_conf(104, &other_104());
     post(&api, "/scale/cores", json!({"vm_id": 104, "cores": 3})).await;
     let page = send(&api, request("GET", "/ledger?vm_id=104", None)).await.data().clone();
     assert_eq!(page["entries"].as_array().unwrap().len(), 1, "{page}");
@@ -234,6 +246,139 @@ async fn a_container_that_a_rollback_gives_a_former_network_keeps_its_ledger() {
     assert_eq!((&undone[0]["to"], &undone[0]["changed"]), (&json!(2.0), &json!(true)), "{undone}");
 }
 
+/// The snapshot is of a time when the container had another name and network, and nothing is known of it yet.
+#[tokio::test]
+async fn a_rollback_that_begins_the_ledger_of_a_container_is_undone() {
+    let node = Node::new();
+    let api = node.api();
+    let then = RUNNING_104.replace("hostname: web", "hostname: old").replace("cores: 2", "cores: 1");
+    node.write_conf(104, &format!("{RUNNING_104}{}\n[before]\n{then}{}snaptime: 1\n", net(2), net(1)));
+    node.hook("rollback", AS_BEFORE);
+    post(&api, "/snapshot/rollback", json!({"vm_id": 104, "snapshot_name": "before"})).await;
+    let undone = post(&api, "/undo", json!({"vm_id": 104, "to": "original"})).await;
+    assert_eq!((&undone[0]["to"], &undone[0]["changed"]), (&json!(2.0), &json!(true)), "{undone}");
+}
+
+/// What a rollback to a snapshot of another name and network does to the configuration.
+const AS_BEFORE: &str =
+    "sed -i '1,/^$/{s/00:02/00:01/;s/hostname: web/hostname: old/;s/cores: .*/cores: 1/}' \"$conf\"";
+
+/// The server is killed during the rollback, which ends before the next one looks.
+#[test]
+fn an_interrupted_rollback_to_another_network_leaves_the_ledger() {
+    let node = Node::new();
+    let then = RUNNING_104.replace("hostname: web", "hostname: old").replace("cores: 2", "cores: 1");
+    node.write_conf(104, &format!("{RUNNING_104}{}\n[before]\n{then}{}snaptime: 1\n", net(2), net(1)));
+    let server = Server::start(&node, "");
+    assert_eq!(server.ask("POST", "/scale/cores", &json!({"vm_id": 104, "cores": 4})).0, 200);
+    server.signal(Signal::TERM);
+    server.wait();
+    let body = json!({"vm_id": 104, "snapshot_name": "before"});
+    let (line, server) = killed_while(&node, "rollback", AS_BEFORE, ("POST", "/snapshot/rollback"), &body);
+    assert_eq!(line["event"], "done", "{line}");
+    // The undo gets its turn only when all of that is recorded.
+    let (_, answer) = server.ask("POST", "/undo", &json!({"vm_id": 104, "to": "original"}));
+    assert_eq!(
+        (&answer["data"][0]["to"], &answer["data"][0]["changed"]),
+        (&json!(2.0), &json!(true)),
+        "{answer}"
+    );
+    let ledger = server.data("/ledger?vm_id=104");
+    let rows: Vec<_> =
+        ledger["entries"].as_array().unwrap().iter().rev().map(|row| row["after"].clone()).collect();
+    assert_eq!(rows, [json!(4.0), json!(1.0), json!(2.0)], "{ledger}");
+}
+
+/// `pct set 104 -net0 name=eth0,bridge=vmbr1` draws a new address; a script may also make the container anew.
+#[tokio::test]
+async fn a_container_that_differs_in_its_addresses_alone_keeps_its_ledger_and_is_not_undone() {
+    let node = Node::new();
+    let api = node.api();
+    node.write_conf(104, &format!("{RUNNING_104}{}", net(1)));
+    post(&api, "/scale/cores", json!({"vm_id": 104, "cores": 4})).await;
+    let renewed = format!("{}{}", RUNNING_104.replace("cores: 2", "cores: 4"), net(2));
+    node.write_conf(104, &renewed);
+    for _ in 0..2 {
+        let undone = post(&api, "/undo", json!({"vm_id": 104, "to": "original"})).await;
+        assert_eq!(undone[0]["code"], "unsure_container", "{undone}");
+        assert!(undone[0]["reason"].as_str().unwrap().contains("what is known is kept"), "{undone}");
+        assert_eq!(node.conf(104).unwrap(), renewed);
+    }
+    let page = send(&api, request("GET", "/ledger?vm_id=104", None)).await.data().clone();
+    assert_eq!((page["entries"].as_array().unwrap().len(), &page["originals"][0]["size"]), (1, &json!(2.0)));
+
+    // A change by the name of the id is about the container of now.
+    post(&api, "/scale/cores", json!({"vm_id": 104, "cores": 3})).await;
+    let undone = post(&api, "/undo", json!({"vm_id": 104, "to": "original"})).await;
+    assert_eq!((&undone[0]["to"], &undone[0]["changed"]), (&json!(2.0), &json!(true)), "{undone}");
+}
+
+/// `pct restore --force` first leaves nothing but a lock, and the restored container has its address again.
+#[tokio::test]
+async fn a_restore_over_the_same_container_forgets_nothing() {
+    for (meanwhile, code) in [("lock: create\n", "locked"), ("arch: amd64\nmemory: 512\n", "busy")] {
+        let node = Node::new();
+        let api = node.api();
+        node.write_conf(102, &format!("{STOPPED_102}{}", net(1)));
+        post(&api, "/clone/create", json!({"vm_id": 102, "new_vm_id": 105, "new_vm_name": "copy"})).await;
+        post(&api, "/scale/cores", json!({"vm_id": 105, "cores": 4})).await;
+        post(&api, "/boost", json!({"vm_id": 105, "cores": 8, "minutes": 10})).await;
+        let whole = node.conf(105).unwrap();
+        node.write_conf(105, meanwhile);
+        let undone = post(&api, "/undo", json!({"vm_id": 105, "to": "original"})).await;
+        assert_eq!(undone[0]["code"], code, "{undone}");
+        let waiting = send(&api, request("DELETE", "/boost", Some(json!({"vm_id": 105})))).await;
+        assert_eq!(waiting.data()[0]["resource"], "cores", "{waiting:?}");
+        assert!(waiting.data()[0]["waiting"].as_str().is_some(), "{waiting:?}");
+        assert_eq!(node.conf(105).unwrap(), meanwhile);
+
+        node.write_conf(105, &whole);
+        assert_eq!(
+            send(&api, request("DELETE", "/boost", Some(json!({"vm_id": 105})))).await.data(),
+            &json!([])
+        );
+        assert!(node.conf(105).unwrap().contains("cores: 4\n"));
+        let undone = post(&api, "/undo", json!({"vm_id": 105, "to": "original"})).await;
+        assert_eq!((&undone[0]["to"], &undone[0]["changed"]), (&json!(null), &json!(true)), "{undone}");
+        send(&api, request("DELETE", "/clone/delete", Some(json!({"vm_id": 105})))).await.data();
+    }
+}
+
+/// While an undo waits, the change before it finds that the container was destroyed and another one made.
+#[tokio::test]
+async fn an_undo_that_waited_takes_no_size_of_the_container_before() {
+    let node = Node::new();
+    let host = Arc::new(PctHost::new(node.config.pct.clone(), node.config.paths.clone()));
+    let state = Arc::new(Shared::new(node.config.clone(), host, Some("proxmox".to_owned())));
+    let api = routes::router(AppState::clone(&state));
+    node.write_conf(104, &format!("{RUNNING_104}{}", net(1)));
+    post(&api, "/scale/cores", json!({"vm_id": 104, "cores": 4})).await;
+    hold(&node, "snapshot");
+    let ask = |path: &'static str, body: Value| {
+        let api = api.clone();
+        tokio::spawn(async move { send(&api, request("POST", path, Some(body))).await })
+    };
+    let snapshot = ask("/snapshot/create", json!({"vm_id": 104, "snapshot_name": "first"}));
+    while !node.root().join("held").exists() {
+        tokio::task::yield_now().await;
+    }
+    let change = ask("/scale/cores", json!({"vm_id": 104, "cores": 5}));
+    while state.instruments().waiting() < 1 {
+        tokio::task::yield_now().await;
+    }
+    let undo = ask("/undo", json!({"vm_id": 104, "to": "original"}));
+    while state.instruments().waiting() < 2 {
+        tokio::task::yield_now().await;
+    }
+    node.write_conf(104, &other_104());
+    release(&node);
+    snapshot.await.unwrap().data();
+    change.await.unwrap().data();
+    let undone = undo.await.unwrap();
+    assert_eq!(undone.data()[0]["code"], "ledger_changed", "{undone:?}");
+    assert!(node.conf(104).unwrap().contains("cores: 5\n"));
+}
+
 /// Rows from before this version say nothing about the container they were written for.
 #[tokio::test]
 async fn rows_of_an_earlier_version_are_undone_as_before() {
@@ -261,7 +406,7 @@ fn a_start_learns_which_containers_the_rows_of_an_earlier_version_are_about() {
 
     let server = Server::start(&node, "");
     until(|| database.query_row("SELECT vmid FROM identities", [], |row| row.get::<_, u32>(0)).ok());
-    let theirs = format!("{}{}", RUNNING_104.replace("cores: 2", "cores: 6"), net(2));
+    let theirs = other_104();
     node.write_conf(104, &theirs);
     let (_, answer) = server.ask("POST", "/undo", &json!({"vm_id": 104, "to": "original"}));
     assert_eq!(answer["data"][0]["code"], "other_container", "{answer}");

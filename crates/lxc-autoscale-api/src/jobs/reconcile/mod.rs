@@ -23,9 +23,9 @@ use crate::backend::{BackendError, ContainerHost, Stored};
 use crate::changes::{Changes, Lack};
 use crate::exporter::DONE;
 use crate::gate::{Gate, Ticket};
-use crate::ledger::{self, identities};
+use crate::ledger::{self, Changed, identities};
 use crate::state::AppState;
-use crate::store::StoreError;
+use crate::store::{Store, StoreError};
 
 mod finishing;
 mod verdicts;
@@ -168,7 +168,7 @@ async fn take_over(changes: &Changes, open: &Open, told: ToldEnd) -> &'static st
     if let Some(before) = &open.before {
         let mut pause = PAUSES.0;
         let now = loop {
-            match stored_if_any(changes.host(), before.vmid).await {
+            match stored_now(changes.host(), changes.store(), &open.asked.order.task, before).await {
                 Ok(now) => break now,
                 Err(error) => {
                     tracing::warn!(number = open.number, error = %ErrorChain(&error), "cannot read the sizes that a change left");
@@ -176,9 +176,7 @@ async fn take_over(changes: &Changes, open: &Open, told: ToldEnd) -> &'static st
             }
             pause = paused(pause).await;
         };
-        let differences =
-            |now: Stored| ledger::differences(before.vmid, &before.config, &now.config, Some(&now.identity));
-        end.changed = now.map(differences).unwrap_or_default();
+        end.changed = now.map(|now| changed(before, &now)).unwrap_or_default();
     }
     let result = if end.code.is_none() { DONE } else { "interrupted" };
     changes.take_over(open, end).await;
@@ -265,7 +263,7 @@ async fn look(
     if standing == Standing::Running {
         return Ok(Look::Running);
     }
-    let now = stored_if_any(host, before.vmid).await?;
+    let now = stored_now(host, journal.store(), &open.asked.order.task, before).await?;
     if standing == Standing::Unknown
         && is_patient
         && !is_done(host, &open.asked.order.task, (before, open.copy), now.as_ref()).await?
@@ -310,13 +308,35 @@ async fn look(
         (task, Some(now)) => settle_by_configuration(task, before, now),
     };
     if let Some(now) = &now {
-        end.changed = ledger::differences(before.vmid, &before.config, &now.config, Some(&now.identity));
+        end.changed = changed(before, now);
     }
     if standing == Standing::Unknown && end.state == JobState::Failed {
         // The call may still do it.
         end.state = JobState::Unknown;
     }
     Ok(Look::Ended(Box::new(end)))
+}
+
+/// What is stored now about the container of an interrupted change.
+async fn stored_now(
+    host: &dyn ContainerHost,
+    store: &Store,
+    task: &Task,
+    before: &Before,
+) -> Result<Option<Stored>, ActionError> {
+    let now = stored_if_any(host, before.vmid).await?;
+    if let (Task::Rollback { name, .. }, Some(now)) = (task, &now)
+        && now.parent.as_ref() == Some(name)
+    {
+        identities::stays_known(store, before.vmid, before.identity.as_ref(), now).await?;
+    }
+    Ok(now)
+}
+
+/// The sizes that an interrupted change has left different.
+fn changed(before: &Before, now: &Stored) -> Vec<Changed> {
+    let identity = now.known_identity(before.vmid).ok();
+    ledger::differences(before.vmid, &before.config, &now.config, identity)
 }
 
 async fn stored_if_any(host: &dyn ContainerHost, vmid: Vmid) -> Result<Option<Stored>, BackendError> {
