@@ -11,7 +11,7 @@ use lxc_autoscale_core::Vmid;
 use serde::{Deserialize, Serialize};
 
 use super::Peer;
-use super::keys::KeyFile;
+use super::keys::{KeyFile, KeysError};
 use super::purpose::Purpose;
 use crate::config::ServerConfig;
 use crate::error::ApiError;
@@ -99,27 +99,36 @@ impl Caller {
     }
 
     /// Whether they would still be let in, with the same rights: meanwhile a key may have been revoked or expired, or
-    /// a user may no longer be trusted.
+    /// a user may no longer be trusted. False if that cannot be determined.
     pub fn is_still_known(&self, config: &ServerConfig, keys: &KeyFile, now: Timestamp) -> bool {
-        self.as_of(config, keys, now).is_some_and(|caller| caller == *self)
+        self.as_of(config, keys, now).is_ok_and(|caller| caller.as_ref() == Some(self))
     }
 
-    /// The same caller with the rights they have at `now`; `None` if they would no longer be let in, or that cannot be
-    /// determined.
-    pub fn as_of(&self, config: &ServerConfig, keys: &KeyFile, now: Timestamp) -> Option<Self> {
+    /// The same caller with the rights they have at `now`; `None` if they would no longer be let in.
+    ///
+    /// # Errors
+    /// [`KeysError`] if that cannot be determined.
+    pub fn as_of(
+        &self,
+        config: &ServerConfig,
+        keys: &KeyFile,
+        now: Timestamp,
+    ) -> Result<Option<Self>, KeysError> {
         let purpose = self.purpose.clone();
-        match &self.identity {
+        Ok(match &self.identity {
             Identity::User(uid) => {
                 Peer { uid: Some(*uid) }.trusted(config).map(|caller| Self { purpose, ..caller })
             }
             Identity::Key(name) => {
-                let keys = keys.keys().ok()?;
-                let key = keys.iter().find(|key| key.name == *name && !key.is_expired(now))?;
-                let containers = key.containers.clone();
-                Some(Self { identity: self.identity.clone(), role: key.role, containers, purpose })
+                let keys = keys.keys()?;
+                let key = keys.iter().find(|key| key.name == *name && !key.is_expired(now));
+                key.map(|key| {
+                    let containers = key.containers.clone();
+                    Self { identity: self.identity.clone(), role: key.role, containers, purpose }
+                })
             }
             Identity::Server => Some(self.clone()),
-        }
+        })
     }
 
     /// Checks that the role suffices.

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use lxc_autoscale_core::Vmid;
+use lxc_autoscale_core::{ErrorChain, Vmid};
 use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, RwLock, Semaphore, TryAcquireError, oneshot, watch};
 
@@ -344,6 +344,10 @@ impl Changes {
     fn still_allowed(&self, change: &Change, needed: Role) -> Result<(), ActionError> {
         let identity = || change.caller.identity.clone();
         let caller = change.caller.as_of(&locked(&self.trusted), &self.keys, Timestamp::now());
+        let caller = caller.map_err(|error| {
+            tracing::error!(error = %ErrorChain(&error), "cannot check keys");
+            ActionError::RightsUnknown
+        })?;
         let Some(caller) = caller.filter(|caller| needed <= caller.role) else {
             return Err(ActionError::RightsEnded { caller: identity() });
         };

@@ -1,6 +1,7 @@
 //! Changes that wait for their container: what is allowed is decided when they begin, not when they were asked for.
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -104,6 +105,20 @@ async fn a_key_that_was_revoked_meanwhile_changes_nothing() {
         assert_untouched(&node);
         assert_eq!(node.get("/boost").await.data(), &json!([]));
     }
+}
+
+/// As the answer to a request with that key would be, not that its rights have ended.
+#[tokio::test]
+async fn keys_that_cannot_be_read_when_a_change_has_its_turn_are_named_as_the_cause() {
+    let node = Node::new();
+    let readable = |_: &AppState| {
+        let open = std::fs::Permissions::from_mode(0o644);
+        std::fs::set_permissions(&node.config.server.keys_file, open).unwrap();
+    };
+    let reply = asked_while_held(&node, four_cores(), readable).await;
+    reply.assert_error(500, "internal");
+    assert!(reply.message().contains("keys cannot be checked"), "{reply:?}");
+    assert_untouched(&node);
 }
 
 #[tokio::test]
