@@ -101,6 +101,7 @@ impl Tally {
         );
         assert!(self.blamed.is_empty(), "{:#?}", self.blamed);
     }
+        assert_eq!(self.within_former, 0, "killed with demand below the size before the last shrink");
 }
 
 /// The decision and the guards, with a simple recommendation: the peak of the last day and the default headroom. The
