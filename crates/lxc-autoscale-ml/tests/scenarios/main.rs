@@ -7,6 +7,7 @@ mod half_life;
 #[path = "../guards/host.rs"]
 #[expect(dead_code, reason = "the tests of the guards use the rest")]
 mod host;
+mod large;
 mod noise;
 #[path = "../guards/steered.rs"]
 mod steered;
