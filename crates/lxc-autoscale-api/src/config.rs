@@ -34,7 +34,8 @@ const DAY_SECONDS: u64 = 86_400;
 
 /// Ten per second: enough for a dashboard that reads everything, and little more.
 const REQUESTS_PER_MINUTE: NonZeroU32 = NonZeroU32::new(600).unwrap();
-/// Enough for somebody who mistypes a key, far too few for guessing one.
+/// Enough for somebody who mistypes a key, and a bound to what refusals cost. It does not hinder guessing: a right key is
+/// let in however many wrong ones came before it. That a key cannot be guessed is due to its 256 random bits.
 const REFUSALS_PER_MINUTE: NonZeroU32 = NonZeroU32::new(30).unwrap();
 
 /// The shipped file: every key with its default and the reason for it.

@@ -62,7 +62,8 @@ impl Confirmations {
 
     fn seal(&self, subject: &Subject<'_>, expires: i64) -> io::Result<String> {
         let Subject { caller, vmid, stored } = *subject;
-        let Stored { config, parent, snapshots, volumes, digest, home } = stored;
+        // The digest covers what the identity is made of.
+        let Stored { config, parent, snapshots, volumes, digest, home, identity: _ } = stored;
         let secret = if let Some(secret) = self.secret.get() {
             secret
         } else {
@@ -82,6 +83,7 @@ mod tests {
     use lxc_autoscale_core::container_config::ContainerConfig;
 
     use super::*;
+    use crate::backend::ContainerIdentity;
 
     fn stored(text: &str) -> Stored {
         Stored {
@@ -91,6 +93,7 @@ mod tests {
             volumes: vec![],
             digest: text.to_owned(),
             home: String::new(),
+            identity: ContainerIdentity::default(),
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::http::header::RETRY_AFTER;
+use axum::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use lxc_autoscale_core::ErrorChain;
@@ -75,12 +75,15 @@ impl ApiError {
             ActionError::Shrink(ShrinkRefused::Blind { .. }) => {
                 (StatusCode::CONFLICT, "shrink_without_metrics")
             }
-            ActionError::Invariant(refused) => (invariant(refused), refused.code()),
+            ActionError::Invariant(refused) | ActionError::SizeInSnapshot { refused, .. } => {
+                (invariant(refused), refused.code())
+            }
             ActionError::Configuration(error) => configuration(error),
             ActionError::Boost(BoostRefused::NoMore { .. }) => (StatusCode::CONFLICT, "no_boost"),
             ActionError::Boost(BoostRefused::TooMany { .. }) => (StatusCode::CONFLICT, "too_many_boosts"),
             ActionError::PinnedCpuset { .. } => (StatusCode::CONFLICT, "pinned_cpuset"),
             ActionError::OtherSize { .. } => (StatusCode::CONFLICT, "size_changed"),
+            ActionError::OtherContainer { .. } => (StatusCode::CONFLICT, "other_container"),
             ActionError::NotAClone { .. } => (StatusCode::FORBIDDEN, "not_a_clone"),
             ActionError::NotAsShown { .. } => (StatusCode::CONFLICT, "not_as_shown"),
             ActionError::NotApplied { .. } => (StatusCode::BAD_GATEWAY, "not_applied"),
@@ -88,6 +91,7 @@ impl ApiError {
             ActionError::LeftBehind { .. } => (StatusCode::BAD_GATEWAY, "left_behind"),
             ActionError::HalfWay { cause, .. } => Self::status_and_code(cause),
             ActionError::OutOfScope { .. } => (StatusCode::FORBIDDEN, "out_of_scope"),
+            ActionError::RightsEnded { .. } => (StatusCode::FORBIDDEN, "forbidden"),
             ActionError::NotAudited(_) => (StatusCode::SERVICE_UNAVAILABLE, "not_audited"),
             ActionError::NotRecorded(_) => (StatusCode::SERVICE_UNAVAILABLE, "not_recorded"),
             ActionError::Cancelled => (StatusCode::CONFLICT, "cancelled"),
@@ -212,6 +216,9 @@ impl IntoResponse for ApiError {
         let mut response = (self.status, Json(Envelope::error(self.code, self.message))).into_response();
         response.extensions_mut().insert(ErrorCode(self.code));
         response.extensions_mut().insert(message);
+        if self.status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
         if let Some(wait) = self.retry_after {
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
         }

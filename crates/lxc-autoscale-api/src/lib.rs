@@ -17,6 +17,7 @@ pub mod audit;
 pub mod auth;
 pub mod backend;
 mod backups;
+mod blocking;
 pub mod boosts;
 pub mod changes;
 pub mod check;

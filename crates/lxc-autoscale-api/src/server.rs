@@ -122,7 +122,7 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), ServerError> 
     let listener =
         TcpListener::bind(address).await.map_err(|source| ServerError::Listen { address, source })?;
     let address = listener.local_addr().map_err(|source| ServerError::Listen { address, source })?;
-    let _state_lock = state.store().take()?;
+    let _state_lock = state.store().take().await?;
     reconcile::begin(&state).await?;
     write_address(&config.server.address_file, address)?;
     tracing::info!("Listening on http://{address}.");

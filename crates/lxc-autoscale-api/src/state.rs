@@ -26,10 +26,22 @@ use crate::why::Turns;
 /// A handle on [`Shared`].
 pub type AppState = Arc<Shared>;
 
+/// The configuration in force, for what must not use an older one: a change reads it only when it begins, which may be
+/// long after it was asked for.
+#[derive(Clone, Debug)]
+pub struct InForce(Arc<RwLock<Arc<Config>>>);
+
+impl InForce {
+    /// The configuration in force now.
+    pub fn now(&self) -> Arc<Config> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
 /// The state that all requests share.
 #[derive(Debug)]
 pub struct Shared {
-    config: RwLock<Arc<Config>>,
+    config: InForce,
     host: Arc<dyn ContainerHost>,
     changes: Changes,
     store: Store,
@@ -68,7 +80,7 @@ impl Shared {
             questions: Turns::default(),
             confirmations: Confirmations::default(),
             keys: KeyFile::new(config.server.keys_file.clone()),
-            config: RwLock::new(Arc::new(config)),
+            config: InForce(Arc::new(RwLock::new(Arc::new(config)))),
             host,
             cpu: CpuMeter::default(),
             instruments,
@@ -86,7 +98,12 @@ impl Shared {
 
     /// The configuration in force.
     pub fn config(&self) -> Arc<Config> {
-        Arc::clone(&self.config.read().unwrap_or_else(PoisonError::into_inner))
+        self.config.now()
+    }
+
+    /// A handle on the configuration in force, which follows every reload.
+    pub fn in_force(&self) -> InForce {
+        self.config.clone()
     }
 
     /// The back end that holds the containers.
@@ -157,7 +174,7 @@ impl Shared {
     /// Applies the keys of `new` that can change while serving ([`RELOADED`]), except the listener for other
     /// machines, whose socket is not held here. All other keys keep their values.
     pub fn reload(&self, new: &Config) {
-        let mut slot = self.config.write().unwrap_or_else(PoisonError::into_inner);
+        let mut slot = self.config.0.write().unwrap_or_else(PoisonError::into_inner);
         let old = Arc::clone(&slot);
         let mut merged = (*old).clone();
         merged.limits = new.limits.clone();
@@ -173,6 +190,7 @@ impl Shared {
         server.max_body_kib = new.server.max_body_kib;
         server.client_timeout_seconds = new.server.client_timeout_seconds;
         self.changes.keep_to(&merged.limits);
+        self.changes.trust(&merged.server);
         if merged.audit != old.audit {
             self.changes.audit(&merged.audit);
         }
@@ -187,7 +205,7 @@ impl Shared {
 
     /// Records the new settings of the listener for other machines.
     pub fn moved_to(&self, network: &NetworkConfig) {
-        let mut slot = self.config.write().unwrap_or_else(PoisonError::into_inner);
+        let mut slot = self.config.0.write().unwrap_or_else(PoisonError::into_inner);
         let merged = Config { network: network.clone(), ..(**slot).clone() };
         *slot = Arc::new(merged);
     }

@@ -8,7 +8,7 @@ use crate::actions::ActionError;
 use crate::auth::caller::Caller;
 use crate::error::ApiError;
 use crate::jobs::Journal;
-use crate::ledger::{self, Known, Moment};
+use crate::ledger::{self, Known, Moment, identities};
 use crate::setting::Setting;
 use crate::state::Shared;
 use crate::store::StoreError;
@@ -56,7 +56,10 @@ async fn set(
 ) -> Result<bool, ActionError> {
     let setting = Setting::new(vmid, resource, to)?;
     let (change, order) = setting.asked(caller, "undo");
-    let (host, config) = (state.host(), state.config());
-    let work = async move |journal: Journal| setting.apply(&*host, &journal, &config).await;
+    let (host, config) = (state.host(), state.in_force());
+    let work = async move |journal: Journal| {
+        identities::refuse_other(&*host, journal.store(), vmid).await?;
+        setting.apply(&*host, &journal, &config.now()).await
+    };
     state.changes().record(change, order, work).await.map(|applied| applied.is_change())
 }

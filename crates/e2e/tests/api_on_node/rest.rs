@@ -107,6 +107,64 @@ fn check_names_missing_privileges_and_its_commands_grant_them() {
     }
 }
 
+/// By hand, another container was made under the id.
+#[test]
+fn another_container_with_the_id_is_told_through_both() {
+    for back_end in [BackEnd::Pct, BackEnd::Rest] {
+        let node = Node::start(back_end);
+        assert_eq!(node.post("/scale/cores", r#"{"vm_id": 104, "cores": 3}"#)["status"], "success");
+        let conf = fs::read_to_string(node.config_path(104)).unwrap();
+        let theirs = conf.replace("hwaddr=BC:24:11:", "hwaddr=BC:24:12:");
+        assert_ne!(conf, theirs);
+        fs::write(node.config_path(104), &theirs).unwrap();
+        let undone = node.post("/undo", r#"{"vm_id": 104, "to": "original"}"#);
+        assert_eq!(undone["data"][0]["code"], "other_container", "{back_end:?}: {undone}");
+        assert_eq!(fs::read_to_string(node.config_path(104)).unwrap(), theirs, "{back_end:?}");
+    }
+}
+
+#[test]
+fn a_rollback_to_a_size_out_of_bounds_is_refused_through_both() {
+    for back_end in [BackEnd::Pct, BackEnd::Rest] {
+        let node = Node::start_with(back_end, "[limits]\nmax_cores = 4");
+        let body = r#"{"vm_id": 104, "snapshot_name": "once"}"#;
+        assert_eq!(node.post("/snapshot/create", body)["status"], "success");
+        let conf = fs::read_to_string(node.config_path(104)).unwrap();
+        let (now, kept) = conf.split_once("[once]").unwrap();
+        fs::write(node.config_path(104), format!("{now}[once]{}", kept.replace("cores: 1\n", "cores: 8\n")))
+            .unwrap();
+        let refused = node.post("/snapshot/rollback", body);
+        assert_eq!(refused["code"], "out_of_bounds", "{back_end:?}: {refused}");
+        assert!(refused["message"].as_str().unwrap().contains("snapshot `once`"), "{refused}");
+        assert_eq!(node.config(104).cores, Some(1));
+    }
+}
+
+/// Proxmox stops the container for a rollback; without the privilege to start it, it would stay stopped.
+#[test]
+fn a_rollback_that_could_not_start_the_container_again_stops_nothing() {
+    let proxmox = Proxmox::start(BackEnd::Rest);
+    proxmox.make_token();
+    proxmox.succeed("pveum role add Some --privs 'VM.Audit VM.Snapshot'");
+    for who in ["--users autoscale@pve".to_owned(), format!("--tokens '{TOKEN}'")] {
+        proxmox.succeed(&format!("pveum acl modify /vms {who} --roles Some"));
+    }
+    let config = proxmox.configure(BackEnd::Rest, "");
+    let (_, said) = check(&config);
+    assert!(said.contains("missing to snapshots and rollback: VM.PowerMgmt on /vms"), "{said}");
+    let node = Node::serve(proxmox, &config);
+    let body = r#"{"vm_id": 104, "snapshot_name": "once"}"#;
+    assert_eq!(node.post("/snapshot/create", body)["status"], "success");
+    let refused = node.post("/snapshot/rollback", body);
+    assert_eq!(refused["code"], "not_permitted", "{refused}");
+    assert!(refused["message"].as_str().unwrap().contains("VM.PowerMgmt"), "{refused}");
+    let calls = fs::read_to_string(node.proxmox.at("calls.jsonl")).unwrap();
+    assert!(!calls.contains("/rollback"), "{calls}");
+    // A stopped container is not started afterwards, so nothing is missing.
+    node.proxmox.succeed("pct stop 104");
+    assert_eq!(node.post("/snapshot/rollback", body)["status"], "success");
+}
+
 /// A privilege that an older Proxmox does not know must be neither reported nor granted, because `pveum` would refuse
 /// the role.
 #[test]

@@ -32,7 +32,7 @@ const TAG_PREFIX: &str = "lxc-autoscale-clone-";
 /// Prefix of the name of the snapshot that a running container is copied from; the id of the copy follows.
 const SNAPSHOT_PREFIX: &str = "lxc-autoscale-clone-";
 /// Description of that snapshot.
-pub(crate) const TEMPORARY: &str = "temporary: lxc-autoscale-api copies the container from it";
+const TEMPORARY: &str = "temporary: lxc-autoscale-api copies the container from it";
 /// The pauses between attempts to drop that snapshot.
 const DROP_PAUSES: [Duration; 4] =
     [Duration::from_millis(200), Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(2)];
@@ -44,13 +44,34 @@ pub fn tag_of(vmid: Vmid) -> String {
     format!("{TAG_PREFIX}{vmid}")
 }
 
-/// Whether this is the name of a snapshot made for copying.
-pub(super) fn is_temporary_snapshot(name: &str) -> bool {
+/// Whether this is the name of a snapshot made for copying. Anybody can give a snapshot such a name ([`is_ours`]).
+pub(crate) fn is_temporary_snapshot(name: &str) -> bool {
     name.starts_with(SNAPSHOT_PREFIX)
 }
 
 pub(crate) fn temporary_snapshot(target: Vmid) -> Result<SnapshotName, InvalidName> {
     SnapshotName::new(&format!("{SNAPSHOT_PREFIX}{target}"))
+}
+
+/// Whether a container has a snapshot of this name that was taken for a copy. The name alone does not show that, so
+/// the description must be ours, too; any other snapshot is never dropped.
+pub(crate) async fn is_ours(
+    host: &dyn ContainerHost,
+    source: Vmid,
+    name: &SnapshotName,
+) -> Result<bool, BackendError> {
+    if !host.stored(source).await?.has_snapshot(name) {
+        return Ok(false);
+    }
+    let snapshots = host.snapshots(source).await?;
+    let Some(found) = snapshots.iter().find(|snapshot| snapshot.name == name.as_str()) else {
+        return Ok(false);
+    };
+    let is_ours = found.description.as_deref() == Some(TEMPORARY);
+    if !is_ours {
+        tracing::warn!(%source, snapshot = %name, "a snapshot with a name of ours has another description and is left alone");
+    }
+    Ok(is_ours)
 }
 
 /// The parameters of `/clone/create`.
@@ -69,7 +90,8 @@ pub struct CloneRequest {
 /// Makes a full copy of a container. The copy is left stopped, because it has the same addresses as its source.
 ///
 /// # Errors
-/// [`ActionError`] if the id is taken, the source is locked or missing, or the back end fails. Then neither copy nor
+/// [`ActionError`] if the id is taken, the source is locked or missing, the name of the temporary snapshot is taken by
+/// somebody else's, or the back end fails. Then neither copy nor
 /// snapshot is left, or the error names what remains.
 pub async fn create(
     host: &dyn ContainerHost,
@@ -87,8 +109,13 @@ pub async fn create(
     let from_snapshot = host.is_running(source).await?;
     journal.found(source, &stored, Some(from_snapshot));
     if stored.has_snapshot(&snapshot) {
-        tracing::warn!(%source, %snapshot, "dropping the snapshot of an interrupted copy");
-        host.delete_snapshot(source, &snapshot).await?;
+        if is_ours(host, source, &snapshot).await? {
+            tracing::warn!(%source, %snapshot, "dropping the snapshot of an interrupted copy");
+            host.delete_snapshot(source, &snapshot).await?;
+        } else if from_snapshot {
+            let what = shown(source, &snapshot);
+            return Err(BackendError::Exists { what, kind: Existing::Snapshot }.into());
+        }
     }
     let copied = copy(host, journal, request, from_snapshot.then_some(&snapshot)).await;
     let dropped = match &copied {
@@ -239,7 +266,7 @@ pub(crate) struct Leftover {
     pub(crate) is_locked: bool,
 }
 
-/// Drops the temporary snapshot if it exists; returns it if it remains. What is in the way is often a lock that is
+/// Drops the temporary snapshot if it exists and is ours; returns it if it remains. What is in the way is often a lock that is
 /// held for a moment, so it is tried several times.
 ///
 /// # Errors
@@ -271,13 +298,13 @@ pub(crate) async fn drop_snapshot(
     }
 }
 
-/// Whether the snapshot is gone after one attempt to drop it.
+/// Whether the snapshot is gone, or is not ours, after one attempt to drop it.
 async fn try_to_drop(
     host: &dyn ContainerHost,
     source: Vmid,
     name: &SnapshotName,
 ) -> Result<bool, BackendError> {
-    if !host.stored(source).await?.has_snapshot(name) {
+    if !is_ours(host, source, name).await? {
         return Ok(true);
     }
     let dropped = host.delete_snapshot(source, name).await;

@@ -65,6 +65,23 @@ pub enum ActionError {
         /// The expected size.
         expected: String,
     },
+    /// Another container has the id now.
+    #[error(
+        "the id {vmid} belongs to another container than the one that is known; what was known is forgotten, and nothing \
+         was changed"
+    )]
+    OtherContainer {
+        /// The id.
+        vmid: Vmid,
+    },
+    /// A snapshot would bring back a size that is not allowed.
+    #[error("snapshot `{name}` would bring back a size that is not allowed: {refused}")]
+    SizeInSnapshot {
+        /// The snapshot.
+        name: String,
+        /// Why it is not allowed.
+        refused: Refused,
+    },
     /// The container to be removed is not known to be a copy of ours.
     #[error(
         "container {vmid} was not made by /clone/create here ({lacks}) and is not removed; that takes \
@@ -120,6 +137,12 @@ pub enum ActionError {
     /// The scope of the caller does not include all of the containers.
     #[error("the scope of {caller} does not include all containers of this change")]
     OutOfScope {
+        /// The caller.
+        caller: Identity,
+    },
+    /// The caller may no longer do this: it waited, and meanwhile a key was revoked or has expired, or rights were taken.
+    #[error("while this waited, the rights of {caller} have ended; nothing was done")]
+    RightsEnded {
         /// The caller.
         caller: Identity,
     },

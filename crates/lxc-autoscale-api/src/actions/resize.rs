@@ -280,7 +280,7 @@ async fn node_memory(config: &Config, stored: &Stored) -> NodeMemory {
     read.unwrap_or_else(|error| NodeMemory::Unknown { reason: error.to_string() })
 }
 
-async fn node_cpus(config: &Config, stored: &Stored) -> Option<u32> {
+pub(super) async fn node_cpus(config: &Config, stored: &Stored) -> Option<u32> {
     let (proc, home) = (config.paths.proc.clone(), stored.home.clone());
     tokio::task::spawn_blocking(move || node::cpus(&proc, &home)).await.ok().flatten()
 }

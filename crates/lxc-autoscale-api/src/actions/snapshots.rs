@@ -1,13 +1,18 @@
 //! Takes a snapshot, and rolls back to one.
 
-use lxc_autoscale_core::Vmid;
-use lxc_autoscale_core::api::{RolledBack, SnapshotCreated};
+use lxc_autoscale_core::api::{RolledBack, SizeOf, SnapshotCreated};
+use lxc_autoscale_core::container_config::ContainerConfig;
+use lxc_autoscale_core::{ErrorChain, Vmid};
 
+use super::resize::{hundredths, node_cpus};
 use super::retention::MARK;
 use super::{ActionError, changeable};
 use crate::backend::watch::cancellable;
-use crate::backend::{BackendError, ContainerHost, Existing};
+use crate::backend::{BackendError, ContainerHost, Existing, Stored};
+use crate::config::Config;
+use crate::invariants::{self, Refused, What};
 use crate::jobs::Journal;
+use crate::ledger::{self, identities};
 use crate::params::SnapshotName;
 
 /// Takes a snapshot.
@@ -71,11 +76,13 @@ async fn dropped(
 /// have stopped the container even if the rollback then fails, so it is started again in both cases.
 ///
 /// # Errors
-/// [`ActionError`] if there is no such snapshot, the container is locked, missing or a template, the back end fails,
-/// or the container does not start again.
+/// [`ActionError`] if there is no such snapshot, it would bring back a size out of bounds, the container is locked,
+/// missing or a template, it runs and could not be started again, the back end fails, or the container does not start
+/// again.
 pub async fn rollback(
     host: &dyn ContainerHost,
     journal: &Journal,
+    config: &Config,
     vmid: Vmid,
     name: &SnapshotName,
 ) -> Result<RolledBack, ActionError> {
@@ -83,11 +90,21 @@ pub async fn rollback(
     if !stored.has_snapshot(name) {
         return Err(BackendError::NoSuchSnapshot { vmid, name: name.to_string() }.into());
     }
+    keeps_bounds(config, &stored, &host.settings_in(vmid, name).await?)
+        .await
+        .map_err(|refused| ActionError::SizeInSnapshot { name: name.to_string(), refused })?;
     let was_running = host.is_running(vmid).await?;
+    if was_running {
+        // Otherwise it would stay stopped.
+        host.may_start(vmid).await?;
+    }
     journal.found(vmid, &stored, Some(was_running));
     let rolled_back = roll_back_and_verify(host, vmid, name).await;
     if let Ok(after) = host.stored(vmid).await {
         journal.compare(vmid, &stored.config, &after.config);
+        if let Err(error) = identities::stays_known(journal.store(), vmid, &stored, &after).await {
+            tracing::warn!(%vmid, error = %ErrorChain(&error), "cannot record the networks that a rollback has brought back");
+        }
     }
     let rolled_back = match rolled_back {
         // The call may still be running; until it has ended, nothing is done to the container.
@@ -113,6 +130,33 @@ pub async fn rollback(
             left: format!("container {vmid} is stopped and does not start ({cause})"),
         }),
     }
+}
+
+/// Checks that the sizes which a snapshot would bring back are within the bounds. A size that stays as it is breaks
+/// nothing.
+async fn keeps_bounds(config: &Config, now: &Stored, then: &ContainerConfig) -> Result<(), Refused> {
+    let limits = &config.limits;
+    let differs =
+        |resource| !ledger::is_same(ledger::size(&now.config, resource), ledger::size(then, resource));
+    if differs(SizeOf::Memory) {
+        invariants::bounds(limits, What::Memory, then.memory_mb.get())?;
+    }
+    if differs(SizeOf::Cores)
+        && let Some(cores) = then.cores
+    {
+        invariants::bounds(limits, What::Cores, cores.into())?;
+    }
+    if differs(SizeOf::Cpulimit)
+        && let Some(cpulimit) = then.cpulimit
+    {
+        invariants::bounds(limits, What::Cpulimit, hundredths(cpulimit))?;
+    }
+    let is_freed = (differs(SizeOf::Cores) && then.cores.is_none())
+        || (differs(SizeOf::Cpulimit) && then.cpulimit.is_none());
+    if is_freed {
+        invariants::most_cores(limits, then.cores, then.cpulimit, node_cpus(config, now).await)?;
+    }
+    Ok(())
 }
 
 async fn roll_back_and_verify(

@@ -435,11 +435,18 @@ fn oldest(config: &AuditConfig) -> Option<u64> {
     older.filter_map(|path| File::open(path).ok()).find_map(|file| first_link(file).map(|link| link.seq))
 }
 
-/// Rotates the files: the oldest is removed, the others move on by one.
+/// Rotates the files: the oldest is removed, the others move on by one. So are those beyond the number that is kept,
+/// which are there if that was greater before.
 fn rotate(config: &AuditConfig) -> io::Result<()> {
     shift(&config.file, 0, config.backup_count)?;
     if config.backup_count == 0 {
         fs::remove_file(numbered(&config.file, 0))?;
+    }
+    for surplus in config.backup_count.saturating_add(1).. {
+        match fs::remove_file(numbered(&config.file, surplus)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => break,
+            removed => removed?,
+        }
     }
     Ok(())
 }

@@ -83,6 +83,31 @@ fn the_chain_goes_on_over_a_rotation_and_the_files_are_bounded() {
     assert!(!verify(&config.file, 2).unwrap().findings.iter().any(Finding::is_tampering));
 }
 
+/// With a lower number from now on, the older files are still the beginning of the chain until a rotation removes them.
+#[test]
+fn a_lower_number_of_files_is_no_tampering_and_the_surplus_goes() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = AuditConfig { max_size_mib: 0, backup_count: 5, ..config(directory.path()) };
+    let log = AuditLog::new(config.clone());
+    for change in 1..=6 {
+        write(&log, change);
+    }
+    let lower = AuditConfig { backup_count: 2, ..config.clone() };
+    assert_eq!((verdict(&lower).first, verdict(&lower).findings), (Some(1), vec![]));
+    log.bound(0, 2);
+    for change in 7..=8 {
+        write(&log, change);
+        let verdict = verdict(&lower);
+        assert_eq!((verdict.first, verdict.last, verdict.findings), (Some(change - 2), Some(change), vec![]));
+    }
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 4, "three files and a lock");
+    log.bound(0, 0);
+    write(&log, 9);
+    let verdict = verdict(&AuditConfig { backup_count: 0, ..config });
+    assert_eq!((verdict.first, verdict.last, verdict.findings), (Some(9), Some(9), vec![]));
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 2, "a file and a lock");
+}
+
 #[test]
 fn older_files_lie_where_a_link_leads() {
     let directory = tempfile::tempdir().unwrap();

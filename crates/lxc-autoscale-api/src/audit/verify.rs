@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
-use super::chain::{BEGINNING, LINE_END, Link, link};
+use super::chain::{BEGINNING, LINE_END, Link, first_link, last_link, link, tail};
 use super::numbered;
 
 /// A place where the chain is broken, or may be.
@@ -113,7 +113,7 @@ pub fn verify(file: &Path, backup_count: u32) -> Result<Verdict, VerifyError> {
     let mut before: Option<Link> = None;
     // A log that was never rotated begins with its first record.
     let (mut oldest, mut oldest_file) = (1, None);
-    let files = (0..=backup_count).rev().map(|number| numbered(file, number));
+    let files = (0..=last_kept(file, backup_count)).rev().map(|number| numbered(file, number));
     for path in files {
         let opened = match File::open(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
@@ -137,6 +137,21 @@ pub fn verify(file: &Path, backup_count: u32) -> Result<Verdict, VerifyError> {
     verdict.last = before.as_ref().map(|link| link.seq);
     verdict.last_hash = before.map(|link| link.hash);
     Ok(verdict)
+}
+
+/// The number of the oldest file. If more files were kept before, those beyond `backup_count` stay until the next
+/// rotation and are still part of the chain, as far as the newer ones continue them.
+fn last_kept(file: &Path, backup_count: u32) -> u32 {
+    let is_continued = |number: u32| {
+        let open = |number| File::open(numbered(file, number)).ok();
+        let older = open(number).and_then(|mut older| {
+            let size = older.metadata().ok()?.len();
+            last_link(&tail(&mut older, size).ok()?)
+        });
+        let newer = open(number - 1).and_then(first_link);
+        older.zip(newer).is_some_and(|(older, newer)| newer.previous == older.hash)
+    };
+    (backup_count..u32::MAX).find(|kept| !is_continued(kept + 1)).unwrap_or(backup_count)
 }
 
 fn take(verdict: &mut Verdict, before: &mut Option<Link>, path: &Path, line: usize, text: &str) {

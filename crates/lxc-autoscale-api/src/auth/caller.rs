@@ -101,16 +101,24 @@ impl Caller {
     /// Whether they would still be let in, with the same rights: meanwhile a key may have been revoked or expired, or
     /// a user may no longer be trusted.
     pub fn is_still_known(&self, config: &ServerConfig, keys: &KeyFile, now: Timestamp) -> bool {
+        self.as_of(config, keys, now).is_some_and(|caller| caller == *self)
+    }
+
+    /// The same caller with the rights they have at `now`; `None` if they would no longer be let in, or that cannot be
+    /// determined.
+    pub fn as_of(&self, config: &ServerConfig, keys: &KeyFile, now: Timestamp) -> Option<Self> {
+        let purpose = self.purpose.clone();
         match &self.identity {
-            Identity::User(uid) => Peer { uid: Some(*uid) }.trusted(config).is_some(),
-            Identity::Key(name) => keys.keys().is_ok_and(|keys| {
-                keys.iter().any(|key| {
-                    key.name == *name
-                        && !key.is_expired(now)
-                        && (key.role, &key.containers) == (self.role, &self.containers)
-                })
-            }),
-            Identity::Server => true,
+            Identity::User(uid) => {
+                Peer { uid: Some(*uid) }.trusted(config).map(|caller| Self { purpose, ..caller })
+            }
+            Identity::Key(name) => {
+                let keys = keys.keys().ok()?;
+                let key = keys.iter().find(|key| key.name == *name && !key.is_expired(now))?;
+                let containers = key.containers.clone();
+                Some(Self { identity: self.identity.clone(), role: key.role, containers, purpose })
+            }
+            Identity::Server => Some(self.clone()),
         }
     }
 

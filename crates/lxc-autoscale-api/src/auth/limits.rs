@@ -85,7 +85,7 @@ impl RateLimits {
 
     /// Counts a refusal. Returns the error to answer with: the refusal itself, or 429 if there were too many.
     pub fn refuse(&self, address: Option<IpAddr>, refused: ApiError) -> ApiError {
-        address.and_then(|address| self.count(&self.refusals, &address).err()).unwrap_or(refused)
+        address.and_then(|address| self.count(&self.refusals, &counted(address)).err()).unwrap_or(refused)
     }
 
     /// Counts one; returns how many are left.
@@ -98,6 +98,18 @@ impl RateLimits {
             let message = format!("too many requests; try again in {} s", wait.as_secs());
             ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", message).retry_after(wait)
         })
+    }
+}
+
+/// The address that refusals are counted under. For IPv6 it is that of the network (/64), because whoever has one of
+/// its addresses has them all.
+fn counted(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            IpAddr::from([a, b, c, d, 0, 0, 0, 0])
+        }
     }
 }
 
@@ -137,6 +149,18 @@ mod tests {
         }
         assert_eq!(limits.refuse(address(1), forbidden()).code, "too_many_requests");
         assert_eq!(limits.refuse(address(2), forbidden()).code, "forbidden");
+    }
+
+    /// Whoever has one IPv6 address has the 2^64 of its network, too.
+    #[test]
+    fn an_ipv6_network_counts_as_one_address() {
+        let few = NonZeroU32::new(2).unwrap();
+        let limits = RateLimits::new(few, few);
+        let refuse =
+            |address: &str| limits.refuse(Some(address.parse().unwrap()), ApiError::forbidden("no")).code;
+        assert_eq!((refuse("2001:db8:0:1::1"), refuse("2001:db8:0:1:ffff::2")), ("forbidden", "forbidden"));
+        assert_eq!(refuse("2001:db8:0:1:1234:5678:9abc:def0"), "too_many_requests");
+        assert_eq!(refuse("2001:db8:0:2::1"), "forbidden");
     }
 
     #[test]

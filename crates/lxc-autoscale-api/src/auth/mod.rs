@@ -96,7 +96,12 @@ fn identify(state: &AppState, request: &Request) -> Result<Caller, ApiError> {
         let message = "the key is unknown, revoked or expired; it is sent as `Authorization: Bearer KEY`";
         ApiError::new(StatusCode::UNAUTHORIZED, "invalid_key", message)
     };
-    let secret = header.to_str().ok().and_then(|value| value.strip_prefix("Bearer ")).ok_or_else(refused)?;
+    let (scheme, secret) =
+        header.to_str().ok().and_then(|value| value.split_once(' ')).ok_or_else(refused)?;
+    // RFC 9110: the name of the scheme is case-insensitive.
+    if !scheme.eq_ignore_ascii_case("Bearer") {
+        return Err(refused());
+    }
     match state.keys().holder(secret.trim(), Timestamp::now()) {
         Ok(holder) => holder.ok_or_else(refused),
         Err(error) => {

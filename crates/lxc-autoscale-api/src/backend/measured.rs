@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lxc_autoscale_core::api::{ClusterStatus, ContainerSettings, HealthCheck, SnapshotInfo};
+use lxc_autoscale_core::container_config::ContainerConfig;
 use lxc_autoscale_core::{Mebibytes, Vmid};
 
 use super::watch::{Call, Standing};
@@ -68,6 +69,14 @@ impl ContainerHost for Measured {
 
     fn snapshots(&self, vmid: Vmid) -> Answer<'_, Vec<SnapshotInfo>> {
         self.time("snapshots", self.host.snapshots(vmid))
+    }
+
+    fn settings_in<'a>(&'a self, vmid: Vmid, snapshot: &'a SnapshotName) -> Answer<'a, ContainerConfig> {
+        self.time("settings_in", self.host.settings_in(vmid, snapshot))
+    }
+
+    fn may_start(&self, vmid: Vmid) -> Answer<'_, ()> {
+        self.time("may_start", self.host.may_start(vmid))
     }
 
     fn settings(&self, vmid: Vmid) -> Answer<'_, ContainerSettings> {

@@ -15,6 +15,7 @@ use lxc_autoscale_core::container_config::ContainerConfig;
 use lxc_autoscale_core::{Mebibytes, Vmid};
 use sha1::{Digest, Sha1};
 
+pub use self::identity::ContainerIdentity;
 use self::pct::PctHost;
 use self::rest::{RestHost, RestSetupError};
 use self::watch::{Call, Standing};
@@ -23,6 +24,7 @@ use crate::config::{BackendChoice, Config};
 use crate::params::{Hostname, SnapshotName};
 
 mod ha;
+mod identity;
 pub mod measured;
 pub mod pct;
 pub mod rest;
@@ -94,6 +96,8 @@ pub struct Stored {
     pub digest: String,
     /// The name of the node it is on; empty for the node this server runs on.
     pub home: String,
+    /// What tells it from another container that gets its id later.
+    pub identity: ContainerIdentity,
 }
 
 impl Stored {
@@ -162,6 +166,10 @@ pub trait ContainerHost: fmt::Debug + Send + Sync {
     fn cluster(&self) -> Answer<'_, ClusterStatus>;
     /// Whether any guest, of any kind and on any node, has this id.
     fn is_taken(&self, vmid: Vmid) -> Answer<'_, bool>;
+    /// The settings that a snapshot would bring back.
+    fn settings_in<'a>(&'a self, vmid: Vmid, snapshot: &'a SnapshotName) -> Answer<'a, ContainerConfig>;
+    /// Checks that a container could be started; if that is not known, it passes.
+    fn may_start(&self, vmid: Vmid) -> Answer<'_, ()>;
     /// The snapshots of a container.
     fn snapshots(&self, vmid: Vmid) -> Answer<'_, Vec<SnapshotInfo>>;
 

@@ -4,7 +4,8 @@
 //! is the size from before the first one. If somebody else changes the size meanwhile, by hand or through the API,
 //! their size stays and nothing is returned. Start and end of a boost are decided only when they have the container
 //! to themselves, so that a size set while they waited counts. The end goes through the same guards as any other
-//! change. As long as a shrink would hurt, it waits and is tried again.
+//! change. As long as a shrink would hurt, it waits and is tried again. If another container has the id by then, the
+//! boost is over, and nothing is returned.
 
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ use crate::auth::caller::Caller;
 use crate::backend::{BackendError, ContainerHost};
 use crate::invariants::{self, What};
 use crate::jobs::Journal;
-use crate::ledger;
+use crate::ledger::{self, identities};
 use crate::setting::{Applied, Setting};
 use crate::state::{AppState, Shared};
 use crate::store::{Store, StoreError};
@@ -129,10 +130,10 @@ async fn raise(
 ) -> Result<i64, ActionError> {
     let setting = Setting::new(vmid, resource, Some(size))?;
     let (change, order) = setting.asked(caller, LedgerEntry::BOOST);
-    let (host, config, store) = (state.host(), state.config(), state.store().clone());
+    let (host, config, store) = (state.host(), state.in_force(), state.store().clone());
     let caller = caller.identity.to_string();
     let work = async move |journal: Journal| {
-        let (others, current) = look(&*host, &store, vmid, resource).await?;
+        let Look { boosts: others, current, .. } = look(&*host, &store, vmid, resource).await?;
         if MAX_OF_A_CONTAINER <= rows::read(&store, Some(vmid)).await?.len() {
             return Err(BoostRefused::TooMany { vmid }.into());
         }
@@ -149,7 +150,7 @@ async fn raise(
         if current.is_some_and(|current| size <= current) {
             return Ok(Raised { boost, applied: None });
         }
-        match setting.apply(&*host, &journal, &config).await {
+        match setting.apply(&*host, &journal, &config.now()).await {
             Ok(applied) => Ok(Raised { boost, applied: Some(applied) }),
             // The call may still raise the size, which must end then.
             Err(error) if error.at_work().is_some() => Err(error),
@@ -157,7 +158,9 @@ async fn raise(
             // once, because the client does not know of it.
             Err(error) => {
                 match look(&*host, &store, vmid, resource).await {
-                    Ok((_, now)) if !ledger::is_same(now, Some(size)) => rows::remove(&store, boost).await?,
+                    Ok(Look { current: now, .. }) if !ledger::is_same(now, Some(size)) => {
+                        rows::remove(&store, boost).await?;
+                    }
                     _ => rows::let_end(&store, vmid, Some(boost), Timestamp::now()).await?,
                 }
                 Err(error)
@@ -277,7 +280,7 @@ async fn try_to_end(
     let mut why = "its container keeps being changed".to_owned();
     for _ in 0..MOST_TRIES {
         match end_in_turn(state, caller, boost, now).await {
-            Ok(Turn::Ended) => return Ok(Outcome::Ended),
+            Ok(Turn::Ended | Turn::OfAnother) => return Ok(Outcome::Ended),
             Ok(Turn::Gone) => return Ok(Outcome::Gone),
             Ok(Turn::Otherwise) => {}
             Err(ActionError::Backend(BackendError::NoSuchContainer { .. })) => {
@@ -302,6 +305,8 @@ enum Turn {
     Gone,
     /// The size to return differs from the one decided before waiting.
     Otherwise,
+    /// Another container has the id, and nothing of the boost is its own.
+    OfAnother,
 }
 
 /// The result of ending a boost, for the audit log.
@@ -323,13 +328,19 @@ async fn end_in_turn(
 ) -> Result<Turn, ActionError> {
     let BoostInfo { id, vm_id: vmid, resource, .. } = *boost;
     let number = number_of(boost);
-    let (host, config, store) = (state.host(), state.config(), state.store().clone());
-    let (same, current) = look(&*host, &store, vmid, resource).await?;
+    let (host, config, store) = (state.host(), state.in_force(), state.store().clone());
+    let Look { boosts: same, current, is_another } = look(&*host, &store, vmid, resource).await?;
+    if is_another {
+        return Ok(Turn::OfAnother);
+    }
     let planned = what_remains(boost, &same, current, now).or(current);
     let setting = Setting::new(vmid, resource, planned)?;
     let (change, order) = setting.asked(caller, LedgerEntry::END_OF_BOOST);
     let work = async move |journal: Journal| {
-        let (same, current) = look(&*host, &store, vmid, resource).await?;
+        let Look { boosts: same, current, is_another } = look(&*host, &store, vmid, resource).await?;
+        if is_another {
+            return Ok(Given { turn: Turn::OfAnother, applied: None });
+        }
         let Some(boost) = same.iter().find(|boost| boost.id == id) else {
             return Ok(Given { turn: Turn::Gone, applied: None });
         };
@@ -341,7 +352,7 @@ async fn end_in_turn(
                 None
             }
             Some(to) if ledger::is_same(Some(to), planned) => {
-                Some(setting.apply(&*host, &journal, &config).await?)
+                Some(setting.apply(&*host, &journal, &config.now()).await?)
             }
             Some(_) => return Ok(Given { turn: Turn::Otherwise, applied: None }),
         };
@@ -366,15 +377,26 @@ fn largest<'a>(base: f64, boosts: impl IntoIterator<Item = &'a BoostInfo>) -> f6
 }
 
 /// The boosts of one size of a container, with its current value.
+#[derive(Debug)]
+struct Look {
+    boosts: Vec<BoostInfo>,
+    current: Option<f64>,
+    /// Whether another container had the id until now; then its boosts are forgotten.
+    is_another: bool,
+}
+
 async fn look(
     host: &dyn ContainerHost,
     store: &Store,
     vmid: Vmid,
     resource: SizeOf,
-) -> Result<(Vec<BoostInfo>, Option<f64>), ActionError> {
-    let current = ledger::size(&host.stored(vmid).await?.config, resource);
+) -> Result<Look, ActionError> {
+    let stored = host.stored(vmid).await?;
+    let current = ledger::size(&stored.config, resource);
+    let is_another = !identities::is_known(store, vmid, &stored).await?;
     let boosts = rows::read(store, Some(vmid)).await?.into_iter().map(|(boost, _)| boost);
-    Ok((boosts.filter(|boost| boost.resource == resource).collect(), current))
+    let boosts = boosts.filter(|boost| boost.resource == resource).collect();
+    Ok(Look { boosts, current, is_another })
 }
 
 fn number_of(boost: &BoostInfo) -> i64 {

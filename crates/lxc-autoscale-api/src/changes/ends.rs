@@ -61,7 +61,9 @@ impl Changes {
             let event = Event::Done { result: end.result.clone().unwrap_or_default(), duration_ms: 0 };
             (event, DONE)
         };
-        self.close(self.trail_about(subject), event, open.number, Left::Ended(end), OnDisk::AtOnce).await;
+        let trail = self.trail_about(subject);
+        let closing = self.close(&trail, &event, open.number, Left::Ended(end), OnDisk::AtOnce).await;
+        closing.stored().await;
         if open.asked.is_job {
             self.announce(open.number).await;
         }
@@ -72,7 +74,8 @@ impl Changes {
     /// audit log was on the disk.
     pub(crate) async fn take_over(&self, open: &Open, end: End) {
         let (changes, number) = (self.clone(), open.number);
-        let written = tokio::task::spawn_blocking(move || changes.write_end(number, end)).await;
+        let mut turn = self.store.turn().await;
+        let written = tokio::task::spawn_blocking(move || changes.write_end(&mut turn, number, end)).await;
         if let Err(error) = written {
             tracing::error!(number, %error, "recording the end of a change was interrupted");
         }
@@ -123,7 +126,7 @@ impl Changes {
         self.instruments.change_counted(&open.asked.order.task, result);
     }
 
-    /// Counts and logs a change that was answered.
+    /// Counts and logs a change that is answered now.
     pub(super) fn answered(
         &self,
         change: &Change,

@@ -96,6 +96,7 @@ impl Changes {
             (Waits::ForNumber, _) => is_told,
         };
         let entered = self.enter(&change.vmids, &cancel).await;
+        let entered = entered.and_then(|tickets| self.still_allowed(&change, task.role()).map(|()| tickets));
         let entered =
             entered.and_then(|tickets| if may_begin() { Ok(tickets) } else { Err(ActionError::Abandoned) });
 
@@ -119,17 +120,28 @@ impl Changes {
         let end = ended(&journal, &result, say);
         let failure = result.as_ref().err();
         let is_open = failure.is_some_and(ActionError::is_open);
+        let at_work = failure.and_then(ActionError::at_work).map(str::to_owned);
         let left = if is_open { Left::Open(end) } else { Left::Ended(end) };
-        self.close(self.trail(&change, &why).of(number), event, number, left, on_disk).await;
-        if is_open {
-            self.settle_later(number, &change, tickets, failure.and_then(ActionError::at_work));
-        } else {
-            // Released only when everything is recorded.
-            drop(tickets);
-        }
-        drop(listed);
+        let closing = self.close(&self.trail(&change, &why).of(number), &event, number, left, on_disk).await;
+        let may_answer = closing.may_answer();
+        let stored = async {
+            closing.stored().await;
+            if is_open {
+                self.settle_later(number, &change, tickets, at_work.as_deref());
+            } else {
+                // Released only when everything is recorded.
+                drop(tickets);
+            }
+            drop(listed);
+        };
         self.answered(&change, &task, asked_at, failure);
-        let _ = answer.send(result);
+        if may_answer {
+            let _ = answer.send(result);
+            stored.await;
+        } else {
+            stored.await;
+            let _ = answer.send(result);
+        }
         if is_job {
             self.announce(number).await;
         }

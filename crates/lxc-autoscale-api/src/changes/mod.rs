@@ -12,16 +12,18 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use lxc_autoscale_core::Vmid;
 use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, RwLock, Semaphore, TryAcquireError, oneshot, watch};
 
 use crate::actions::ActionError;
 use crate::audit::{self, AuditLog, Subject};
-use crate::auth::caller::Caller;
+use crate::auth::caller::{Caller, Role};
+use crate::auth::keys::KeyFile;
 use crate::backend::ContainerHost;
 use crate::backend::watch::Cancel;
-use crate::config::{AuditConfig, Config, LimitsConfig, StateConfig};
+use crate::config::{AuditConfig, Config, LimitsConfig, ServerConfig, StateConfig};
 use crate::events::Events;
 use crate::exporter::Instruments;
 use crate::gate::{Gate, Ticket};
@@ -70,6 +72,9 @@ pub struct Changes {
     overdue: Overdue,
     unwritten: Arc<Mutex<Vec<Unwritten>>>,
     protected: Arc<Mutex<Vec<Vmid>>>,
+    /// Who is let in without a key.
+    trusted: Arc<Mutex<ServerConfig>>,
+    keys: Arc<KeyFile>,
     /// The hourly limit of changes per container; nothing beyond it is counted.
     counted_to: Arc<AtomicU32>,
     permits: Arc<Semaphore>,
@@ -141,6 +146,8 @@ impl Changes {
             overdue: Overdue::default(),
             unwritten: Arc::default(),
             protected: Arc::default(),
+            trusted: Arc::new(Mutex::new(config.server.clone())),
+            keys: Arc::new(KeyFile::new(config.server.keys_file.clone())),
             counted_to: Arc::new(AtomicU32::new(config.limits.max_changes_per_hour)),
             permits: Arc::new(Semaphore::new(permits)),
             capacity,
@@ -174,6 +181,11 @@ impl Changes {
     pub fn keep_to(&self, limits: &LimitsConfig) {
         locked(&self.protected).clone_from(&limits.protected_containers);
         self.counted_to.store(limits.max_changes_per_hour, Ordering::Relaxed);
+    }
+
+    /// Lets these users in without a key from now on.
+    pub fn trust(&self, config: &ServerConfig) {
+        locked(&self.trusted).clone_from(config);
     }
 
     /// The gate that lets only one change of a container run at a time.
@@ -325,6 +337,18 @@ impl Changes {
             TryAcquireError::NoPermits => ActionError::TooManyChanges,
             TryAcquireError::Closed => ActionError::ShuttingDown,
         })
+    }
+
+    /// Checks once more what was checked when a change was admitted, now that it has its containers: it may have waited
+    /// long, and what its caller may do, and which containers are protected, may be different by now.
+    fn still_allowed(&self, change: &Change, needed: Role) -> Result<(), ActionError> {
+        let identity = || change.caller.identity.clone();
+        let caller = change.caller.as_of(&locked(&self.trusted), &self.keys, Timestamp::now());
+        let Some(caller) = caller.filter(|caller| needed <= caller.role) else {
+            return Err(ActionError::RightsEnded { caller: identity() });
+        };
+        caller.may_touch(&change.vmids).map_err(|_| ActionError::OutOfScope { caller: identity() })?;
+        Ok(invariants::unprotected(&locked(&self.protected), &change.vmids)?)
     }
 
     /// The trail of a change that has no number yet.

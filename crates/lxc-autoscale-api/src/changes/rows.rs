@@ -11,11 +11,12 @@ use super::trail::Trail;
 use super::{Changes, locked};
 use crate::actions::ActionError;
 use crate::audit::Event;
+use crate::blocking::in_place;
 use crate::jobs::begun::{Beginning, Numbered};
 use crate::jobs::table::{self, Asked, End};
 use crate::ledger;
 use crate::on_disk::OnDisk;
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, Turn};
 
 /// Number of changes after which old rows are pruned.
 const PRUNE_EVERY: u64 = 64;
@@ -57,7 +58,7 @@ impl Changes {
         let written = tokio::task::spawn_blocking(move || {
             let now = Timestamp::now();
             // It is on the disk at the latest with the first call, before that is made.
-            let numbered = store.soon(|connection| {
+            let numbered = store.turn_of_thread().soon(|connection| {
                 let transaction = connection.transaction()?;
                 let number = match queued {
                     None => table::insert(&transaction, &asked, begins, now)?,
@@ -92,34 +93,39 @@ impl Changes {
         self.store.with(move |connection| table::insert(connection, &asked, false, now)).await
     }
 
-    /// Records how a change was left, and publishes the sizes it changed. `on_disk` says when the audit record must
-    /// be on the disk.
-    pub(super) async fn close(&self, trail: Trail, outcome: Event, number: i64, left: Left, on_disk: OnDisk) {
+    /// Records how a change was left: in the audit log, and then in the store. The store is not waited for, but
+    /// nobody else uses it before. `on_disk` says when the audit record must be on the disk.
+    pub(super) async fn close(
+        &self,
+        trail: &Trail,
+        outcome: &Event,
+        number: i64,
+        left: Left,
+        on_disk: OnDisk,
+    ) -> Closing {
+        let is_audited = in_place(|| trail.ended(outcome, on_disk));
+        let is_told = is_audited && matches!(&left, Left::Ended(end) if end.forgotten.is_empty());
+        let mut turn = self.store.turn().await;
         let changes = self.clone();
-        let written = tokio::task::spawn_blocking(move || {
-            trail.ended(&outcome, on_disk);
-            match left {
-                Left::Ended(end) => changes.write_end(number, end),
-                Left::Open(end) => changes.leave_open(number, &end),
-            }
+        let written = tokio::task::spawn_blocking(move || match left {
+            Left::Ended(end) => changes.write_end(&mut turn, number, end),
+            Left::Open(end) => leave_open(&mut turn, number, &end),
         });
-        if let Err(error) = written.await {
-            tracing::error!(number, %error, "recording the end of a change was interrupted");
-        }
+        Closing { number, is_told, written }
     }
 
-    /// Stores how a change ended, after any ends that could not be stored earlier. A failure here is only logged: the
-    /// change itself has already happened.
+    /// Stores how a change ended, after any ends that could not be stored earlier, and publishes the sizes that were
+    /// changed. A failure here is only logged: the change itself has already happened.
     ///
     /// An end that is lost in a power cut is found again: the change then counts as interrupted, and is compared with
     /// the node at the next start.
-    pub(super) fn write_end(&self, number: i64, end: End) {
+    pub(super) fn write_end(&self, turn: &mut Turn, number: i64, end: End) {
         let mut ends = std::mem::take(&mut *locked(&self.unwritten));
         ends.push(Unwritten { number, end, at: Timestamp::now() });
         let mut ends = ends.into_iter();
         while let Some(next) = ends.next() {
             let Unwritten { number, end, at } = &next;
-            match self.store.soon(|connection| table::end(connection, *number, end, *at)) {
+            match turn.soon(|connection| table::end(connection, *number, end, *at)) {
                 Ok(entries) => {
                     let now = Timestamp::now();
                     for entry in entries {
@@ -136,16 +142,6 @@ impl Changes {
         }
     }
 
-    /// Stores the answer to a change whose end is not known yet.
-    fn leave_open(&self, number: i64, answered: &End) {
-        let End { message, code, .. } = answered;
-        let noted =
-            self.store.soon(|connection| table::leave_open(connection, number, message, code.as_deref()));
-        if let Err(error) = noted {
-            tracing::warn!(number, error = %ErrorChain(&error), "cannot store why a change is still open");
-        }
-    }
-
     /// Every `PRUNE_EVERY` changes, removes rows past their retention; less often, also empties the store's log.
     pub(super) async fn tidy(&self) {
         let ended = self.ended.fetch_add(1, Ordering::Relaxed) + 1;
@@ -155,7 +151,8 @@ impl Changes {
         let changes = self.clone();
         let tidied = tokio::task::spawn_blocking(move || {
             let Self { store, state, .. } = &changes;
-            let pruned = store.soon(|connection| table::prune(connection, state, Timestamp::now()));
+            let pruned =
+                store.turn_of_thread().soon(|connection| table::prune(connection, state, Timestamp::now()));
             let emptied = if ended.is_multiple_of(EMPTY_EVERY) { store.tidy() } else { Ok(()) };
             for error in [pruned, emptied].into_iter().filter_map(Result::err) {
                 tracing::warn!(error = %ErrorChain(&error), "cannot prune the stored changes");
@@ -177,6 +174,37 @@ impl Changes {
             Err(error) => {
                 tracing::warn!(number, error = %ErrorChain(&error), "cannot publish the state of a job");
             }
+        }
+    }
+}
+
+/// Stores the answer to a change whose end is not known yet.
+fn leave_open(turn: &mut Turn, number: i64, answered: &End) {
+    let End { message, code, .. } = answered;
+    let noted = turn.soon(|connection| table::leave_open(connection, number, message, code.as_deref()));
+    if let Err(error) = noted {
+        tracing::warn!(number, error = %ErrorChain(&error), "cannot store why a change is still open");
+    }
+}
+
+/// A change whose end is being stored.
+pub(super) struct Closing {
+    number: i64,
+    is_told: bool,
+    written: JoinHandle<()>,
+}
+
+impl Closing {
+    /// Whether the client may be answered already: whoever reads the store waits for it, and if this process ends
+    /// before, the next start copies the end from the audit log.
+    pub(super) fn may_answer(&self) -> bool {
+        self.is_told
+    }
+
+    /// Waits until it is stored.
+    pub(super) async fn stored(self) {
+        if let Err(error) = self.written.await {
+            tracing::error!(number = self.number, %error, "recording the end of a change was interrupted");
         }
     }
 }

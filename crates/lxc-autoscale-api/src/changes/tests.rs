@@ -135,7 +135,7 @@ fn a_panic_in_a_change_is_told_at_once_and_settled_against_the_node() {
         let crashed = changes.record(change(104), order, work).await;
         assert!(matches!(crashed, Err(ActionError::Crashed)), "{crashed:?}");
         changes.run(change(104), async { Ok(()) }).await.unwrap();
-        let page = changes.store.with(|connection| ledger::page(connection, None)).await.unwrap();
+        let page = changes.store.with(|connection| ledger::page(connection, None, None)).await.unwrap();
         let [entry] = &page.entries[..] else { panic!("{page:?}") };
         assert_eq!((entry.resource, entry.before, entry.after), (SizeOf::Cores, Some(2.0), Some(4321.0)));
         assert_eq!((entry.caller.as_str(), entry.why.as_str()), ("uid:0", "request"));
@@ -146,7 +146,7 @@ fn a_panic_in_a_change_is_told_at_once_and_settled_against_the_node() {
 
 /// The jobs by state and code.
 async fn jobs(changes: &Changes) -> Vec<(JobState, Option<String>)> {
-    let jobs = changes.store.with(|connection| table::jobs(connection)).await.unwrap();
+    let jobs = changes.store.with(|connection| table::jobs(connection, None)).await.unwrap();
     jobs.into_iter().map(|job| (job.state, job.code)).collect()
 }
 
@@ -235,6 +235,38 @@ fn an_end_that_cannot_be_written_down_is_written_with_the_next() {
         changes.run(change(104), async { Ok(()) }).await.unwrap();
         changes.finish().await;
         assert_eq!(jobs(&changes).await, [(JobState::Done, None)]);
+    });
+}
+
+/// The client need not wait for the store, and yet nobody reads anything older there once it has its answer.
+#[test]
+fn a_client_is_answered_before_the_end_is_stored_and_whoever_reads_the_store_waits_for_it() {
+    runtime().block_on(async {
+        let (directory, changes) = changes(4);
+        let [vmid] = change(104).vmids[..] else { panic!() };
+        let stored = changes.host.stored(vmid).await.unwrap().config;
+        let other = Arc::new(Mutex::new(Some(
+            rusqlite::Connection::open(directory.path().join("api.sqlite")).unwrap(),
+        )));
+        let writer = Arc::clone(&other);
+        let work = async move |journal: Journal| {
+            journal.begun().await?;
+            journal.compare(vmid, &stored, &ContainerConfig { cores: Some(3), ..stored.clone() });
+            // Nobody else can write from now on.
+            let other = locked(&writer);
+            other.as_ref().unwrap().execute_batch("BEGIN IMMEDIATE").unwrap();
+            Ok(())
+        };
+        let order = Order::requested(Task::SetCores { vmid, cores: Some(3) });
+        changes.record(change(104), order, work).await.unwrap();
+        assert_eq!(trail(&directory), ["begun ", "done "]);
+        let turn = tokio::time::timeout(Duration::ZERO, changes.store.turn()).await;
+        assert!(turn.is_err(), "it is free while the end is being written");
+        drop(locked(&other).take());
+        let page = changes.store.with(|connection| ledger::page(connection, None)).await.unwrap();
+        let [entry] = &page.entries[..] else { panic!("{page:?}") };
+        assert_eq!((entry.before, entry.after), (Some(2.0), Some(3.0)));
+        changes.finish().await;
     });
 }
 

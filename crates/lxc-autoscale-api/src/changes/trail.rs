@@ -1,6 +1,6 @@
 //! The trail of one change: its records in the audit log, and its line in the service log.
 //!
-//! Each change has two audit records. Both are in the file before anybody waits for them, and on the disk at most a
+//! Each change has two audit records. Both are in the file before the client is answered, and on the disk at most a
 //! second later. The start of a change is on the disk in `api.sqlite` before its first call. If a power cut takes a
 //! record from the audit log, the next start writes it again from `api.sqlite`. If the end is lost there, too, it is
 //! determined by comparing the change with the node. Changes whose outcome no configuration shows are on the disk in
@@ -53,12 +53,14 @@ impl Trail {
         self.write(&Event::Begun, on_disk)
     }
 
-    /// Records how the change ended; `on_disk` says when that must be on the disk. A failure is only logged: the
-    /// change itself has already happened.
-    pub(super) fn ended(&self, outcome: &Event, on_disk: OnDisk) {
-        if let Err(error) = self.write(outcome, on_disk) {
-            tracing::error!(error = %ErrorChain(&error), "cannot write the end of a change to the audit log");
+    /// Records how the change ended; `on_disk` says when that must be on the disk. Returns whether the audit log has
+    /// it. A failure is only logged: the change itself has already happened.
+    pub(super) fn ended(&self, outcome: &Event, on_disk: OnDisk) -> bool {
+        let written = self.write(outcome, on_disk);
+        if let Err(error) = &written {
+            tracing::error!(error = %ErrorChain(error), "cannot write the end of a change to the audit log");
         }
+        self.audit.is_some() && written.is_ok()
     }
 
     fn write(&self, event: &Event, on_disk: OnDisk) -> Result<(), AuditError> {

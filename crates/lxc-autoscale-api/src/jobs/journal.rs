@@ -1,5 +1,6 @@
 //! What one change records while it runs.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
@@ -10,7 +11,7 @@ use super::begun::{Beginning, Numbered};
 use super::{Before, CopyStage, table};
 use crate::actions::ActionError;
 use crate::backend::watch::{Call, Cancel, Noted, Watcher};
-use crate::backend::{BackendError, Stored};
+use crate::backend::{BackendError, ContainerIdentity, Stored};
 use crate::ledger::{self, Changed};
 use crate::store::{Store, StoreError};
 
@@ -30,6 +31,8 @@ struct Kept {
     /// Recorded with the next call, too.
     copy: Option<CopyStage>,
     changed: Vec<Changed>,
+    /// Which container each id had.
+    identities: BTreeMap<Vmid, ContainerIdentity>,
     forgotten: Vec<Vmid>,
 }
 
@@ -96,7 +99,9 @@ impl Journal {
     /// Keeps the state that the node had before; it is recorded before the first call is made.
     pub fn found(&self, vmid: Vmid, stored: &Stored, running: Option<bool>) {
         let (config, parent) = (stored.config.clone(), stored.parent.clone());
-        self.kept().before = Some(Before { vmid, config, parent, running });
+        let mut kept = self.kept();
+        kept.before = Some(Before { vmid, config, parent, running });
+        kept.identities.insert(vmid, stored.identity.clone());
     }
 
     /// Keeps how far a copy has come; it is recorded with the next call, before that is made.
@@ -106,7 +111,9 @@ impl Journal {
 
     /// Keeps which sizes differ after the change, whether it succeeded or not.
     pub fn compare(&self, vmid: Vmid, before: &ContainerConfig, after: &ContainerConfig) {
-        self.kept().changed.extend(ledger::differences(vmid, before, after));
+        let mut kept = self.kept();
+        let differences = ledger::differences(vmid, before, after, kept.identities.get(&vmid));
+        kept.changed.extend(differences);
     }
 
     /// Forgets what is known of an id: its container is gone, or a new one has it.
@@ -130,11 +137,11 @@ impl Journal {
         let written = move |connection: &mut rusqlite::Connection| {
             table::note(connection, number, &call, (before.as_ref(), copy), at)
         };
-        self.store.with(written).await
+        self.store.in_place(written).await
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
-        // Every critical section is a single assignment, so a panic leaves nothing half done.
+        // No critical section can panic half way.
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -7,7 +7,7 @@ use lxc_autoscale_core::api::SnapshotDeleted;
 use lxc_autoscale_core::{ErrorChain, Vmid};
 
 use super::{Journal, Order, Task, table};
-use crate::actions::clones::{TEMPORARY, temporary_snapshot};
+use crate::actions::clones::{self, temporary_snapshot};
 use crate::actions::{ActionError, retention};
 use crate::auth::caller::Caller;
 use crate::backend::{BackendError, ContainerHost};
@@ -41,18 +41,10 @@ pub(super) async fn drop_all(state: AppState) {
 
 /// Whether a container has a snapshot of this name that this server took for a copy.
 async fn is_ours(host: &dyn ContainerHost, source: Vmid, name: &SnapshotName) -> Result<bool, BackendError> {
-    match host.stored(source).await {
-        Ok(stored) if stored.has_snapshot(name) => {}
-        Ok(_) | Err(BackendError::NoSuchContainer { .. }) => return Ok(false),
-        Err(error) => return Err(error),
+    match clones::is_ours(host, source, name).await {
+        Err(BackendError::NoSuchContainer { .. }) => Ok(false),
+        known => known,
     }
-    let snapshots = host.snapshots(source).await?;
-    let found = snapshots.iter().find(|snapshot| snapshot.name == name.as_str());
-    let is_ours = found.is_some_and(|snapshot| snapshot.description.as_deref() == Some(TEMPORARY));
-    if !is_ours {
-        tracing::warn!(%source, snapshot = %name, "a snapshot with a name of ours has another description and is left alone");
-    }
-    Ok(is_ours)
 }
 
 async fn drop_one(state: &AppState, source: Vmid, name: SnapshotName) {

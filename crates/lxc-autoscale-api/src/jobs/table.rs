@@ -1,6 +1,6 @@
 //! The table `changes`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use lxc_autoscale_core::Vmid;
@@ -286,11 +286,18 @@ pub(crate) fn last_changes(
     statement.query_map([since.as_microsecond(), now.as_microsecond()], read_job)?.collect()
 }
 
-/// The newest jobs, newest first.
-pub(crate) fn jobs(connection: &Connection) -> rusqlite::Result<Vec<JobInfo>> {
-    let mut statement =
-        connection.prepare(&format!("{CHANGE} WHERE is_job = 1 ORDER BY number DESC LIMIT ?1"))?;
-    statement.query_map([PAGE], read_job)?.map(|read| read.map(|(info, _)| info)).collect()
+/// The newest jobs, newest first; only those whose containers are all in `scope`, if there is one.
+pub(crate) fn jobs(
+    connection: &Connection,
+    scope: Option<&BTreeSet<Vmid>>,
+) -> rusqlite::Result<Vec<JobInfo>> {
+    let mut statement = connection.prepare(&format!(
+        "{CHANGE} WHERE is_job = 1 AND (?2 IS NULL OR NOT EXISTS (
+             SELECT 1 FROM json_each(containers) WHERE value NOT IN (SELECT value FROM json_each(?2))))
+         ORDER BY number DESC LIMIT ?1"
+    ))?;
+    let jobs = statement.query_map(params![PAGE, scope.map(json).transpose()?], read_job)?;
+    jobs.map(|read| read.map(|(info, _)| info)).collect()
 }
 
 /// How many jobs are kept in each state, with 0 for states without jobs.
@@ -359,7 +366,8 @@ pub(crate) fn word(state: JobState) -> &'static str {
     }
 }
 
-fn json<T: Serialize>(value: &T) -> rusqlite::Result<String> {
+/// A value as it stands in the tables.
+pub(crate) fn json<T: Serialize>(value: &T) -> rusqlite::Result<String> {
     serde_json::to_string(value).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))
 }
 

@@ -13,9 +13,12 @@ use lxc_autoscale_core::container_config::ContainerConfig;
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, ToSql, params};
 
+use crate::backend::ContainerIdentity;
 use crate::config::StateConfig;
-use crate::jobs::table::days_us;
+use crate::jobs::table::{days_us, json};
 use crate::store::kept::{Table, first_kept};
+
+pub(crate) mod identities;
 
 /// The most entries in one response.
 const PAGE: i64 = 500;
@@ -39,6 +42,8 @@ pub struct Changed {
     pub before: Option<f64>,
     /// The new value, likewise.
     pub after: Option<f64>,
+    /// Which container has the id, if known.
+    pub of: Option<ContainerIdentity>,
 }
 
 /// The time to which sizes are to be returned.
@@ -83,8 +88,13 @@ pub fn is_same(one: Option<f64>, other: Option<f64>) -> bool {
     }
 }
 
-/// The sizes in which two configurations of a container differ.
-pub fn differences(vmid: Vmid, before: &ContainerConfig, after: &ContainerConfig) -> Vec<Changed> {
+/// The sizes in which two configurations of a container differ; `of` says which container has the id.
+pub fn differences(
+    vmid: Vmid,
+    before: &ContainerConfig,
+    after: &ContainerConfig,
+    of: Option<&ContainerIdentity>,
+) -> Vec<Changed> {
     RESOURCES
         .into_iter()
         .map(|resource| Changed {
@@ -92,6 +102,7 @@ pub fn differences(vmid: Vmid, before: &ContainerConfig, after: &ContainerConfig
             resource,
             before: size(before, resource),
             after: size(after, resource),
+            of: of.cloned(),
         })
         .filter(|changed| !is_same(changed.before, changed.after))
         .collect()
@@ -115,7 +126,11 @@ pub(crate) fn write(
         "INSERT OR IGNORE INTO originals (vmid, resource, size, at_us) VALUES (?1, ?2, ?3, ?4)",
     )?;
     let mut entries = Vec::with_capacity(changed.len());
-    for Changed { vmid, resource, before, after } in changed {
+    for Changed { vmid, resource, before, after, of } in changed {
+        if let Some(of) = of {
+            // Entries of a container that had the id before must not become part of the new one's ledger.
+            identities::notice(connection, *vmid, of)?;
+        }
         let (id, word) = (vmid.get(), word(*resource));
         let mut enter = |before: Option<f64>, after: Option<f64>, caller: &str, why: &str| {
             let number = insert.insert(params![at, id, word, before, after, caller, why, change])?;
@@ -166,10 +181,10 @@ fn last_after(
 
 /// Forgets everything about an id whose container is gone.
 pub(crate) fn forget(connection: &Connection, vmid: Vmid) -> rusqlite::Result<()> {
-    for sql in ["DELETE FROM originals WHERE vmid = ?1", "DELETE FROM ledger WHERE vmid = ?1"] {
-        connection.execute(sql, [vmid.get()])?;
+    for table in ["originals", "ledger", "boosts", "identities"] {
+        connection.execute(&format!("DELETE FROM {table} WHERE vmid = ?1"), [vmid.get()])?;
     }
-    connection.execute("DELETE FROM boosts WHERE vmid = ?1", [vmid.get()]).map(drop)
+    Ok(())
 }
 
 /// What is known about a size at a given time.
@@ -285,15 +300,25 @@ fn entries(
     entries.collect()
 }
 
-/// The newest entries, of one container or of all.
-pub(crate) fn page(connection: &Connection, of: Option<Vmid>) -> rusqlite::Result<LedgerPage> {
-    let of = of.map(Vmid::get);
-    let entries =
-        entries(connection, "?1 IS NULL OR vmid = ?1 ORDER BY number DESC LIMIT ?2", params![of, PAGE])?;
-    let mut statement = connection.prepare(
-        "SELECT vmid, resource, size, at_us FROM originals WHERE ?1 IS NULL OR vmid = ?1 ORDER BY vmid, resource",
+/// The newest entries, of one container or of all; only of those in `scope`, if there is one.
+pub(crate) fn page(
+    connection: &Connection,
+    of: Option<Vmid>,
+    scope: Option<&BTreeSet<Vmid>>,
+) -> rusqlite::Result<LedgerPage> {
+    let (of, scope) = (of.map(Vmid::get), scope.map(json).transpose()?);
+    let entries = entries(
+        connection,
+        "(?1 IS NULL OR vmid = ?1) AND (?2 IS NULL OR vmid IN (SELECT value FROM json_each(?2)))
+         ORDER BY number DESC LIMIT ?3",
+        params![of, scope, PAGE],
     )?;
-    let originals = statement.query_map(params![of], |row| {
+    let mut statement = connection.prepare(
+        "SELECT vmid, resource, size, at_us FROM originals
+         WHERE (?1 IS NULL OR vmid = ?1) AND (?2 IS NULL OR vmid IN (SELECT value FROM json_each(?2)))
+         ORDER BY vmid, resource",
+    )?;
+    let originals = statement.query_map(params![of, scope], |row| {
         Ok(OriginalSize {
             vm_id: vmid(row.get(0)?)?,
             resource: resource(&row.get::<_, String>(1)?)?,

@@ -158,9 +158,13 @@ pub(super) async fn remove(
         order.shown = Some(stored);
     }
     let change = Change { summary, vmids: vec![vm_id], caller };
-    let host = state.host();
+    let (host, config) = (state.host(), state.in_force());
     let say = |deleted: &CloneDeleted| format!("Container {} is removed.", deleted.vm_id);
     jobs::answer(&state, prefer, change, task, say, async move |journal| {
+        // It may have waited, and what may be removed may be less by now.
+        let limits = &config.now().limits;
+        let removable = if limits.destroy_any_container { order.removable } else { Removable::Copies };
+        let order = RemovalOrder { removable, confirm: limits.confirm_destroy, ..order };
         clones::delete(&*host, &journal, &order).await
     })
     .await

@@ -22,10 +22,9 @@ pub(super) async fn show(
     if let Some(vmid) = vm_id {
         caller.may_touch(&[vmid])?;
     }
-    let page = state.store().with(move |connection| ledger::page(connection, vm_id)).await;
-    let mut page = page.map_err(ActionError::from)?;
-    page.entries.retain(|entry| caller.may_touch(&[entry.vm_id]).is_ok());
-    page.originals.retain(|original| caller.may_touch(&[original.vm_id]).is_ok());
+    let scope = caller.containers;
+    let page = state.store().with(move |connection| ledger::page(connection, vm_id, scope.as_ref())).await;
+    let page = page.map_err(ActionError::from)?;
     Ok(success(format!("{} of sizes.", count(page.entries.len(), "change")), page))
 }
 

@@ -28,12 +28,12 @@ pub(super) async fn cores(
         vmids: vec![vm_id],
         caller,
     };
-    let (host, config) = (state.host(), state.config());
+    let (host, config) = (state.host(), state.in_force());
     let order = Order::requested(Task::SetCores { vmid: vm_id, cores: Some(cores) });
     let scaled = state
         .changes()
         .record(change, order, async move |journal: Journal| {
-            resize::set_cores(&*host, &journal, &config, vm_id, cores, expected).await
+            resize::set_cores(&*host, &journal, &config.now(), vm_id, cores, expected).await
         })
         .await?;
     Ok(success(sentence(&scaled, &count(cores, "core")), scaled))
@@ -50,13 +50,13 @@ pub(super) async fn cpulimit(
         vmids: vec![vm_id],
         caller,
     };
-    let (host, config) = (state.host(), state.config());
+    let (host, config) = (state.host(), state.in_force());
     let hundredths = resize::hundredths(cpulimit);
     let order = Order::requested(Task::SetCpulimit { vmid: vm_id, hundredths });
     let scaled = state
         .changes()
         .record(change, order, async move |journal: Journal| {
-            resize::set_cpulimit(&*host, &journal, &config, vm_id, cpulimit, expected).await
+            resize::set_cpulimit(&*host, &journal, &config.now(), vm_id, cpulimit, expected).await
         })
         .await?;
     let what = scaled
@@ -76,12 +76,12 @@ pub(super) async fn ram(
         vmids: vec![vm_id],
         caller,
     };
-    let (host, config) = (state.host(), state.config());
+    let (host, config) = (state.host(), state.in_force());
     let order = Order::requested(Task::SetMemory { vmid: vm_id, memory_mib: memory.get() });
     let scaled = state
         .changes()
         .record(change, order, async move |journal: Journal| {
-            resize::set_memory(&*host, &journal, &config, vm_id, memory, expected).await
+            resize::set_memory(&*host, &journal, &config.now(), vm_id, memory, expected).await
         })
         .await?;
     Ok(success(sentence(&scaled, &format!("{memory} of memory")), scaled))
@@ -99,10 +99,10 @@ pub(super) async fn storage(
         vmids: vec![vm_id],
         caller,
     };
-    let (host, config) = (state.host(), state.config());
+    let (host, config) = (state.host(), state.in_force());
     let task = Task::GrowRootfs { vmid: vm_id, gib: disk_size };
     jobs::answer(&state, prefer, change, task, say_grown, async move |journal| {
-        resize::grow_rootfs(&*host, &journal, &config.limits, vm_id, disk_size).await
+        resize::grow_rootfs(&*host, &journal, &config.now().limits, vm_id, disk_size).await
     })
     .await
 }

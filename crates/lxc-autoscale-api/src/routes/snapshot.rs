@@ -10,7 +10,7 @@ use lxc_autoscale_core::count;
 
 use super::jobs::{self, LongAnswer, PrefersAsync};
 use super::{Answer, success};
-use crate::actions::{retention, snapshots};
+use crate::actions::{clones, retention, snapshots};
 use crate::auth::caller::Caller;
 use crate::changes::Change;
 use crate::error::ApiError;
@@ -29,6 +29,11 @@ pub(super) async fn create(
     ApiJson(SnapshotRequest { vm_id, snapshot_name }): ApiJson<SnapshotRequest>,
 ) -> Result<LongAnswer<SnapshotCreated>, ApiError> {
     let name = SnapshotName::new(&snapshot_name)?;
+    if clones::is_temporary_snapshot(name.as_str()) {
+        return Err(ApiError::invalid_parameter(
+            "names that begin with `lxc-autoscale-clone-` are kept for the snapshots that containers are copied from",
+        ));
+    }
     let change =
         Change { summary: format!("take snapshot {name} of container {vm_id}"), vmids: vec![vm_id], caller };
     let host = state.host();
@@ -71,10 +76,10 @@ pub(super) async fn rollback(
         vmids: vec![vm_id],
         caller,
     };
-    let host = state.host();
+    let (host, config) = (state.host(), state.in_force());
     let task = Task::Rollback { vmid: vm_id, name: name.to_string() };
     jobs::answer(&state, prefer, change, task, say_back, async move |journal| {
-        snapshots::rollback(&*host, &journal, vm_id, &name).await
+        snapshots::rollback(&*host, &journal, &config.now(), vm_id, &name).await
     })
     .await
 }

@@ -1,17 +1,22 @@
 //! What this server must still know after a restart: one SQLite file in its state directory, which no other program
 //! writes. [`crate::jobs`], [`crate::ledger`] and [`crate::boosts`] keep their tables in it.
 //!
-//! A commit is on the disk when it returns, unless it is made with [`Store::soon`]. Such a commit survives the end of
+//! A commit is on the disk when it returns, unless it is made with [`Turn::soon`]. Such a commit survives the end of
 //! this process, but a power cut before the next full commit undoes it. The write-ahead log is checkpointed outside
 //! of requests ([`Store::tidy`]). A corrupt file is renamed, and a new one is created.
+//!
+//! The file is used by one at a time, in the order in which they ask for their turn. So what is written in a turn that
+//! was taken before a client is answered is seen by whatever that client asks for next.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lxc_autoscale_core::state_database::{self, StateDatabaseError, StateLock};
 use rusqlite::Connection;
+use tokio::sync::{Mutex, OwnedMutexGuard};
 
+use crate::blocking::in_place;
 use crate::on_disk::OnDisk;
 
 pub(crate) mod kept;
@@ -60,6 +65,13 @@ pub struct Store {
     opened: Arc<Mutex<Option<Opened>>>,
 }
 
+/// A turn with the file: nobody else uses it until this is dropped.
+#[derive(Debug)]
+pub struct Turn {
+    path: PathBuf,
+    opened: OwnedMutexGuard<Option<Opened>>,
+}
+
 /// The file while it is open.
 #[derive(Debug)]
 struct Opened {
@@ -94,14 +106,24 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`] if another server has locked it, or it cannot be written.
-    pub fn take(&self) -> Result<StateLock, StoreError> {
+    pub async fn take(&self) -> Result<StateLock, StoreError> {
         let directory = self.path.parent().unwrap_or(Path::new("/"));
         let lock = when_free(|| StateLock::take(directory, LOCK_FILE))?;
-        self.locked(OnDisk::AtOnce, |_| Ok(()))?;
+        self.with(|_| Ok(())).await?;
         Ok(lock)
     }
 
-    /// Works with the file in a thread of its own.
+    /// Waits for a turn with the file.
+    pub async fn turn(&self) -> Turn {
+        Turn { path: self.path.clone(), opened: Arc::clone(&self.opened).lock_owned().await }
+    }
+
+    /// As [`Store::turn`], for a thread that may wait.
+    pub(crate) fn turn_of_thread(&self) -> Turn {
+        Turn { path: self.path.clone(), opened: Arc::clone(&self.opened).blocking_lock_owned() }
+    }
+
+    /// Works with the file in a thread of its own, when it is this one's turn.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -109,22 +131,22 @@ impl Store {
         &self,
         work: impl FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let store = self.clone();
-        let done = tokio::task::spawn_blocking(move || store.locked(OnDisk::AtOnce, work)).await;
+        let mut turn = self.turn().await;
+        let done = tokio::task::spawn_blocking(move || turn.work(OnDisk::AtOnce, work)).await;
         done.unwrap_or_else(|_| Err(self.crashed()))
     }
 
-    /// As [`Store::with`], but in the calling thread, which may wait for the disk. The commit need not be on the disk
-    /// when this returns; it is there with the next commit of [`Store::with`]. For rows that a power cut may take
-    /// without leaving anything wrong.
+    /// As [`Store::with`], but in the thread that the task runs on, which saves waking another one and being woken by
+    /// it. For tasks of which nothing else is expected meanwhile.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn soon<T>(
+    pub async fn in_place<T>(
         &self,
         work: impl FnOnce(&mut Connection) -> rusqlite::Result<T>,
     ) -> Result<T, StoreError> {
-        self.locked(OnDisk::Soon, work)
+        let mut turn = self.turn().await;
+        in_place(|| turn.work(OnDisk::AtOnce, work))
     }
 
     /// The error for work that ended without a result.
@@ -141,22 +163,36 @@ impl Store {
             .and_then(|connection| connection.pragma_query(None, "wal_checkpoint", |_| Ok(())));
         emptied.map_err(|source| StoreError::Statement { path: self.path.clone(), source })
     }
+}
 
-    fn locked<T>(
-        &self,
+impl Turn {
+    /// Works with the file in the calling thread, which may wait for the disk. The commit need not be on the disk when
+    /// this returns; it is there with the next commit of [`Store::with`]. For rows that a power cut may take without
+    /// leaving anything wrong.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn soon<T>(
+        &mut self,
+        work: impl FnOnce(&mut Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
+        self.work(OnDisk::Soon, work)
+    }
+
+    fn work<T>(
+        &mut self,
         commits: OnDisk,
         work: impl FnOnce(&mut Connection) -> rusqlite::Result<T>,
     ) -> Result<T, StoreError> {
-        // A transaction interrupted by a panic was rolled back when it was dropped.
-        let mut slot = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut opened = match slot.take() {
+        // Work that panics takes the connection with it; the next turn opens the file again.
+        let mut opened = match self.opened.take() {
             Some(opened) => opened,
             None => self.open()?,
         };
         let done = opened.commit(commits).and_then(|()| work(&mut opened.connection));
         // A corrupt file is opened again next time, which renames it.
         if !done.as_ref().is_err_and(state_database::is_corrupt) {
-            *slot = Some(opened);
+            *self.opened = Some(opened);
         }
         done.map_err(|source| StoreError::Statement { path: self.path.clone(), source })
     }

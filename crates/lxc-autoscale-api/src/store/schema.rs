@@ -1,7 +1,7 @@
 //! The tables of `api.sqlite`; each migration upgrades them by one version.
 
 /// In the order of their versions.
-pub(super) const MIGRATIONS: &[&str] = &[FIRST, SECOND, THIRD];
+pub(super) const MIGRATIONS: &[&str] = &[FIRST, SECOND, THIRD, FOURTH];
 
 const FIRST: &str = "
     -- Every change that was asked for; those that take long are jobs.
@@ -83,6 +83,12 @@ const THIRD: &str = "
     UPDATE changes SET copy = '\"ordered\"'
         WHERE state = 'running' AND json_extract(task, '$.kind') = 'create_clone'
             AND (steps LIKE '%\"pct clone %' OR steps LIKE '%/clone\"%');
+";
+
+const FOURTH: &str = "
+    -- Which container has an id that the ledger or a boost knows; absent for rows of earlier versions until the container
+    -- is looked at.
+    CREATE TABLE identities (vmid INTEGER PRIMARY KEY, identity TEXT NOT NULL);
 ";
 
 #[cfg(test)]

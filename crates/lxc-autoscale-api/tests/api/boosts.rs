@@ -8,7 +8,7 @@ use lxc_autoscale_api::state::{AppState, Shared};
 use lxc_autoscale_api::{boosts, routes};
 use serde_json::json;
 
-use crate::node::{Node, Reply, request, send};
+use crate::node::{Node, RUNNING_104, Reply, request, send};
 
 /// The server of a node, newly started.
 fn start(node: &Node) -> AppState {
@@ -267,4 +267,40 @@ async fn a_boost_that_cannot_be_audited_leaves_nothing() {
     reply.assert_error(503, "not_audited");
     assert_eq!(node.get("/boost").await.data().as_array().unwrap().len(), 1);
     assert_eq!(node.calls().len(), calls);
+}
+
+/// By hand, the container is destroyed and another one made, which happens to have the boosted size.
+#[tokio::test]
+async fn the_end_of_a_boost_takes_nothing_from_another_container_with_the_id() {
+    let net = |last: u8| format!("net0: name=eth0,bridge=vmbr0,hwaddr=BC:24:11:00:00:{last:02X},type=veth\n");
+    for by_hand in [false, true] {
+        let node = Node::new();
+        node.write_conf(104, &format!("{RUNNING_104}{}", net(1)));
+        node.post("/boost", json!({"vm_id": 104, "cores": 4, "minutes": 10})).await.data();
+        let theirs = format!("{}{}", RUNNING_104.replace("cores: 2", "cores: 4"), net(2));
+        node.write_conf(104, &theirs);
+        if by_hand {
+            let ended = node.send("DELETE", "/boost", Some(json!({"vm_id": 104}))).await;
+            assert_eq!(ended.data(), &json!([]));
+        } else {
+            after_minutes(&node, 11).await;
+        }
+        assert_eq!(node.conf(104).unwrap(), theirs, "{by_hand}");
+        assert_eq!(node.get("/boost").await.data(), &json!([]));
+    }
+}
+
+#[tokio::test]
+async fn a_boost_of_another_container_with_the_id_has_nothing_to_do_with_the_boosts_before() {
+    let net = |last: u8| format!("net0: name=eth0,bridge=vmbr0,hwaddr=BC:24:11:00:00:{last:02X},type=veth\n");
+    let node = Node::new();
+    node.write_conf(104, &format!("{RUNNING_104}{}", net(1)));
+    node.post("/boost", json!({"vm_id": 104, "cores": 4, "minutes": 10})).await.data();
+    node.write_conf(104, &format!("{}{}", RUNNING_104.replace("cores: 2", "cores: 4"), net(2)));
+    let boosted = node.post("/boost", json!({"vm_id": 104, "cores": 8, "minutes": 20})).await;
+    assert_eq!(boosted.data()[0]["base"], 4.0, "{boosted:?}");
+    after_minutes(&node, 11).await;
+    assert_eq!(cores(&node), "8");
+    after_minutes(&node, 21).await;
+    assert_eq!(cores(&node), "4");
 }

@@ -107,6 +107,7 @@ async fn clone_create_and_delete() {
              from it",
             "clone 104 105 --snapname lxc-autoscale-clone-105 --hostname cloned-container --full 1",
             "set 105 -tags blue;lxc-autoscale-clone-105",
+            "listsnapshot 104",
             "delsnapshot 104 lxc-autoscale-clone-105",
         ]
     );

@@ -14,6 +14,8 @@ use crate::server::{Server, program, write_config};
 const CREATE: (&str, &str) = ("POST", "/clone/create");
 /// The temporary snapshot, as the configuration of container 104 has it.
 const SECTION: &str = "[lxc-autoscale-clone-105]";
+/// Its description.
+const OURS: &str = "#temporary: lxc-autoscale-api copies the container from it";
 /// A call that fails as long as something else holds the container, and tells how often it was tried.
 const LOCKED: &str = "echo tried >>\"$root/tried\"; [ -e \"$root/free\" ] || fail 'CT is locked (backup)'\n";
 
@@ -45,7 +47,10 @@ fn what_has_the_id_of_a_copy_that_was_refused_is_left_alone_after_a_kill() {
         let appears = format!("printf '{}' >\"$configs/105.conf\"", theirs.replace('\n', "\\n"));
         for (command, fails) in [
             ("clone", "fail \"CT 105 already exists on node 'proxmox'\" 2"),
-            ("snapshot", "printf '\\n[%s]\\nsnaptime: 1\\n' \"$1\" >>\"$conf\"; fail 'it failed afterwards'"),
+            (
+                "snapshot",
+                "printf '\\n[%s]\\n#%s\\nsnaptime: 1\\n' \"$1\" \"$3\" >>\"$conf\"; fail 'it failed afterwards'",
+            ),
         ] {
             let node = Node::new();
             node.hook(command, &format!("{appears}; {fails}"));
@@ -292,12 +297,22 @@ fn a_snapshot_that_was_named_is_dropped_at_the_next_start_if_it_is_ours() {
     }
 }
 
+/// The server was killed before it had taken its own snapshot, and somebody takes one of that name meanwhile.
+#[test]
+fn a_foreign_snapshot_survives_the_settling_of_an_interrupted_copy() {
+    let node = Node::new();
+    let theirs = format!("printf '\\n{SECTION}\\n#keep this\\nsnaptime: 1\\n' >>\"$conf\"; exit 255");
+    let (line, _server) = killed_while(&node, "snapshot", &theirs, CREATE, &clone_104());
+    assert_eq!(line["event"], "not_done", "{line}");
+    assert!(node.conf(104).unwrap().contains("#keep this"), "{:?}", node.calls());
+}
+
 /// What the container had is known before the first call.
 #[test]
 fn a_kill_while_an_old_snapshot_is_dropped_leaves_nothing_unknown() {
     let node = Node::new();
     let conf = node.conf(104).unwrap();
-    node.write_conf(104, &format!("{conf}\n{SECTION}\n#temporary\nsnaptime: 1\n"));
+    node.write_conf(104, &format!("{conf}\n{SECTION}\n{OURS}\nsnaptime: 1\n"));
     let (line, _server) = killed_while(&node, "delsnapshot", "", CREATE, &clone_104());
     assert_eq!((&line["event"], &line["code"]), (&json!("not_done"), &json!("interrupted")), "{line}");
     assert_eq!(node.conf(105), None);

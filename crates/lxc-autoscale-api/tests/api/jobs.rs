@@ -4,6 +4,7 @@ use axum::Router;
 use serde_json::{Value, json};
 
 use crate::node::{Node, Reply, request, send};
+use crate::roles::with_key;
 
 const CLONE: &str = r#"{"vm_id": 104, "new_vm_id": 105, "new_vm_name": "copy"}"#;
 
@@ -130,4 +131,23 @@ async fn a_broken_file_is_put_aside() {
     assert!(
         names.map(|name| name.unwrap().file_name()).any(|name| name.to_string_lossy().contains(".corrupt-"))
     );
+}
+
+/// The newest jobs are those that the key may see, however many others there are.
+#[tokio::test]
+async fn a_key_for_one_container_sees_its_jobs_behind_those_of_others() {
+    let node = Node::new();
+    for id in [102, 104] {
+        node.post("/snapshot/create", json!({"vm_id": id, "snapshot_name": "one"})).await.data();
+    }
+    let database = rusqlite::Connection::open(node.config.state.directory.join("api.sqlite")).unwrap();
+    let more = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 300)
+        INSERT INTO changes (is_job, task, summary, containers, caller, state, created_us, begun_us, ended_us)
+        SELECT is_job, task, summary, containers, caller, state, created_us, begun_us, ended_us FROM changes, n
+        WHERE containers = '[104]'";
+    database.execute(more, []).unwrap();
+    let jobs = send(&node.api(), with_key(&node, "/jobs")).await.data().clone();
+    let containers: Vec<&Value> = jobs.as_array().unwrap().iter().map(|job| &job["containers"]).collect();
+    assert_eq!(containers, [&json!([102])]);
+    assert_eq!(node.get("/jobs").await.data().as_array().unwrap().len(), 200);
 }

@@ -33,5 +33,6 @@ mod sequences;
 mod server;
 mod timeouts;
 mod trail;
+mod waiting;
 mod why;
 mod wire;

@@ -511,3 +511,44 @@ async fn a_shrink_that_cannot_hurt_or_is_allowed() {
     node.post("/scale/ram", json!({"vm_id": 104, "memory": 1024})).await.data();
     assert_eq!(node.calls(), ["set 102 -memory 512", "set 104 -memory 1024"]);
 }
+
+/// What a snapshot would bring back is held to the bounds of sizes like any other change; what stays as it is, is not.
+#[tokio::test]
+async fn a_rollback_to_sizes_out_of_bounds_is_refused() {
+    let rollback = json!({"vm_id": 104, "snapshot_name": "before"});
+    for (current, kept, is_refused) in [
+        ("cores: 2\nmemory: 2048", "cores: 8\nmemory: 2048", true),
+        ("cores: 2\nmemory: 2048", "cores: 2\nmemory: 16384", true),
+        ("cores: 2\nmemory: 2048", "cores: 2\ncpulimit: 6\nmemory: 2048", true),
+        ("cores: 2\nmemory: 2048", "cores: 2\nmemory: 256", true),
+        ("cores: 2\nmemory: 2048", "cores: 3\nmemory: 4096", false),
+        ("cores: 8\nmemory: 2048", "cores: 8\nmemory: 4096", false),
+    ] {
+        let mut node = Node::new();
+        let limits = &mut node.config.limits;
+        (limits.max_cores, limits.min_memory_mib, limits.max_memory_mib) = (4, 512, 8192);
+        let rest = "rootfs: local-lvm:vm-104-disk-0,size=8G\n";
+        node.write_conf(104, &format!("{current}\n{rest}\n[before]\n#mine\n{kept}\n{rest}snaptime: 1\n"));
+        if is_refused {
+            refused(&node, "POST", "/snapshot/rollback", rollback.clone(), 422, "out_of_bounds").await;
+            assert!(node.is_running(104));
+        } else {
+            node.post("/snapshot/rollback", rollback.clone()).await.data();
+        }
+    }
+}
+
+/// A snapshot of a container that had no number of cores gives it all of its node.
+#[tokio::test]
+async fn a_rollback_to_no_number_of_cores_is_held_to_the_bounds_too() {
+    let mut node = Node::new();
+    node.config.limits.max_cores = 1;
+    std::fs::write(
+        node.root().join("proc/stat"),
+        "cpu  1 0 1 1 0 0 0 0 0 0\ncpu0 1 0 1 1 0 0 0 0 0 0\ncpu1 1 0 1 1 0 0 0 0 0 0\n",
+    )
+    .unwrap();
+    node.write_conf(104, "cores: 1\nmemory: 512\n\n[before]\nmemory: 512\nsnaptime: 1\n");
+    let rollback = json!({"vm_id": 104, "snapshot_name": "before"});
+    refused(&node, "POST", "/snapshot/rollback", rollback, 422, "out_of_bounds").await;
+}

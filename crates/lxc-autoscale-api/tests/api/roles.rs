@@ -114,6 +114,10 @@ impl Row {
         if !self.body.is_empty() {
             request = request.header("content-type", "application/json");
         }
+        if self.method == "PUT" {
+            // Replacing a whole file requires it, and that is checked before the rest.
+            request = request.header("if-match", "\"0\"");
+        }
         if let Some(host) = origin.host {
             request = request.header("host", host);
         }
@@ -193,8 +197,7 @@ fn operator(row: &Row) -> Verdict {
 }
 
 fn scoped(row: &Row) -> Verdict {
-    // Replacing a whole file requires `If-Match`, which is checked first.
-    let is_of_all = row.uri.starts_with("/config") && row.method != "PUT";
+    let is_of_all = row.uri.starts_with("/config");
     (is_of_all || row.touches_a_container()).then_some((403, "out_of_scope"))
 }
 
@@ -377,6 +380,31 @@ async fn a_scoped_key_may_what_it_is_for() {
         .header("content-type", "application/json")
         .body(Body::from(json!({"vm_id": 102, "cores": 2}).to_string()));
     send(&node.api(), request.unwrap()).await.data();
+}
+
+/// A request by the holder of a new key, an admin's, for container 102 alone.
+pub(crate) fn with_key(node: &Node, path: &str) -> Request<Body> {
+    let key = create(node, "for-102", Role::Admin, Some(&[102]));
+    let request = Request::get(path).header("host", "proxmox:5000").extension(Peer { uid: None });
+    request.header("authorization", format!("Bearer {key}")).body(Body::empty()).unwrap()
+}
+
+/// RFC 9110: the name of the scheme is case-insensitive, and a 401 says which scheme is wanted.
+#[tokio::test]
+async fn the_scheme_is_spoken_as_http_has_it() {
+    let node = Node::new();
+    let viewer = create(&node, "viewer", Role::Viewer, None);
+    let api = node.api();
+    let ask = async |authorization: String| {
+        let request = Request::get("/routes").header("host", "proxmox:5000").extension(Peer { uid: None });
+        send(&api, request.header("authorization", authorization).body(Body::empty()).unwrap()).await
+    };
+    for scheme in ["Bearer", "bearer", "BEARER"] {
+        ask(format!("{scheme} {viewer}")).await.data();
+    }
+    let refused = ask("bearer lxak_0000".to_owned()).await;
+    refused.assert_error(401, "invalid_key");
+    assert_eq!(refused.headers["www-authenticate"], "Bearer");
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::node::{Node, Reply, request, send};
+use crate::node::{Node, RUNNING_104, Reply, STOPPED_102, request, send};
 
 /// The call that takes the snapshot from which a running container is copied.
 const TEMPORARY_SNAPSHOT: &str = "snapshot 104 lxc-autoscale-clone-105 --description temporary: lxc-autoscale-api copies \
@@ -160,6 +160,41 @@ async fn a_snapshot_that_cannot_be_dropped_is_named() {
     std::fs::remove_file(node.root().join("hook/clone")).unwrap();
     clone_104(&node).await.data();
     assert!(!node.conf(104).unwrap().contains("[lxc-autoscale"));
+}
+
+/// Anybody can give a snapshot the name that a copy would use; only the description shows whose it is.
+#[tokio::test]
+async fn a_snapshot_with_a_name_of_ours_that_somebody_else_took_is_never_dropped() {
+    let section = "\n[lxc-autoscale-clone-105]\n#keep this\ncores: 1\nsnaptime: 1\n";
+    let node = Node::new();
+    node.write_conf(104, &format!("{RUNNING_104}{section}"));
+    let reply = clone_104(&node).await;
+    reply.assert_error(409, "snapshot_exists");
+    assert!(reply.message().contains("`lxc-autoscale-clone-105`"), "{reply:?}");
+    assert!(node.calls().iter().all(|call| call.starts_with("listsnapshot")), "{:?}", node.calls());
+    // A stopped container needs no snapshot, so nothing is in the way.
+    node.write_conf(102, &format!("{STOPPED_102}{section}"));
+    let body = json!({"vm_id": 102, "new_vm_id": 105, "new_vm_name": "copy"});
+    node.post("/clone/create", body).await.data();
+    assert!(node.conf(102).unwrap().contains("#keep this"));
+
+    // Somebody takes it at the moment when the copy would take its own.
+    let node = Node::new();
+    let theirs = section.replace('\n', "\\n");
+    node.hook("snapshot", &format!("printf '{theirs}' >>\"$conf\""));
+    clone_104(&node).await.assert_error(409, "snapshot_exists");
+    assert!(node.conf(104).unwrap().contains("#keep this"), "{:?}", node.calls());
+    assert_eq!(node.conf(105), None);
+}
+
+#[tokio::test]
+async fn the_names_of_temporary_snapshots_are_not_given_to_others() {
+    let node = Node::new();
+    let body = json!({"vm_id": 104, "snapshot_name": "lxc-autoscale-clone-105"});
+    let reply = node.post("/snapshot/create", body).await;
+    reply.assert_error(400, "invalid_parameter");
+    assert!(reply.message().contains("lxc-autoscale-clone-"), "{reply:?}");
+    assert_eq!(node.calls(), [""; 0]);
 }
 
 #[tokio::test]

@@ -382,6 +382,19 @@ fn what_cannot_be_served_is_an_error_that_says_why() {
     assert!(stderr.contains("is another server using it?"), "{stderr}");
 }
 
+/// The documentation says so; every other answer has a body in the common form.
+#[test]
+fn what_is_no_http_is_answered_without_a_body() {
+    let node = Node::new();
+    let server = Server::start(&node, "");
+    let mut stream = TcpStream::connect(server.address).unwrap();
+    stream.write_all(b"nonsense\r\n\r\n").unwrap();
+    let answer = read_all(stream);
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.1 400 "), "{head}");
+    assert_eq!(body, "", "{head}");
+}
+
 #[test]
 fn check_says_what_works() {
     let node = Node::new();

@@ -5,10 +5,12 @@
 
 use std::cell::OnceCell;
 
+use jiff::tz::TimeZone;
+
 use super::config::RecommendConfig;
 use super::recommendation::Fact;
 use super::selector::{Movement, Prices, Wish};
-use super::series::{DAY_STEPS, KEPT_STEPS, STEP_SECONDS, Series};
+use super::series::{DAY_STEPS, KEPT_STEPS, STEP_SECONDS, SeasonLook, Series};
 use crate::forecast::{Candidates, Quantiles};
 
 /// Memory: looks up the coming hour on earlier days, with half an hour of slack on both sides.
@@ -92,15 +94,6 @@ pub(super) const MEMORY_MOVEMENT: Movement = Movement {
     half_life_seconds: 5.0 * 86_400.0,
 };
 
-/// Which part of earlier days is looked up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct SeasonLook {
-    /// So many steps from this time of day on,
-    ahead_steps: i64,
-    /// and so many more on both sides.
-    slack_steps: i64,
-}
-
 /// The input of the experts. Values that take long to compute are computed once for all of them.
 pub(super) struct View<'a> {
     config: &'a RecommendConfig,
@@ -108,28 +101,30 @@ pub(super) struct View<'a> {
     step: i64,
     forecast: Option<&'a Quantiles>,
     look: SeasonLook,
+    zone: &'a TimeZone,
     season_peak: OnceCell<Option<f64>>,
     candidates: OnceCell<Candidates>,
 }
 
 impl<'a> View<'a> {
-    /// The view of `series` when `step` is the newest; `look` says which part of earlier days is used.
+    /// The view of `series` when `step` is the newest; `look` says which part of earlier days is used, by the clock of
+    /// `zone`.
     pub(super) fn new(
         config: &'a RecommendConfig,
         series: &'a Series,
         step: i64,
         forecast: Option<&'a Quantiles>,
         look: SeasonLook,
+        zone: &'a TimeZone,
     ) -> Self {
         let (season_peak, candidates) = (OnceCell::new(), OnceCell::new());
-        Self { config, series, step, forecast, look, season_peak, candidates }
+        Self { config, series, step, forecast, look, zone, season_peak, candidates }
     }
 
     /// The peak at the coming time of day on the last days.
     pub(super) fn season_peak(&self) -> Option<f64> {
-        let SeasonLook { ahead_steps, slack_steps } = self.look;
         let days = i64::from(self.config.season_days);
-        *self.season_peak.get_or_init(|| self.series.season_peak(self.step, days, ahead_steps, slack_steps))
+        *self.season_peak.get_or_init(|| self.series.season_peak(self.step, days, self.look, self.zone))
     }
 
     /// The peak of the last `count` steps, times `factor`.

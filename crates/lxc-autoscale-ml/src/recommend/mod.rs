@@ -13,6 +13,7 @@
 //! within a step. Memory forecasts look an hour ahead and weigh the price of the limit against the probability of
 //! running out, because running out kills processes.
 
+mod clock;
 mod config;
 pub mod demand;
 mod experts;

@@ -6,15 +6,16 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
+use super::clock::days_before;
 use super::config::RecommendConfig;
 use super::demand::{CpuDemand, CpuRecovery, Demand, memory_demand};
-use super::experts::{self, Expert, SeasonLook, View};
+use super::experts::{self, Expert, View};
 use super::histogram::DecayingHistogram;
 use super::opinions::{Opinion, Opinions};
 use super::recommendation::{Estimate, Evidence, FIRST_DAY_SECONDS, Fact, Recommendation, WeeklyPeak};
 use super::restlessness::Restlessness;
 use super::selector::{Movement, Prices, Selector, Wish};
-use super::series::{DAY_STEPS, KEPT_STEPS, STEP_SECONDS, Series, Within, step_of};
+use super::series::{DAY_STEPS, KEPT_STEPS, STEP_SECONDS, SeasonLook, Series, Within, step_of};
 use super::shared::Shared;
 use super::track_record::TrackRecord;
 use super::weeks::{Weeks, hour_of};
@@ -45,6 +46,13 @@ const HOUR_STEPS: i64 = 12;
 /// The kind of a container does not change from hour to hour, and it takes a look at all of its eight days.
 const KIND_STEPS: i64 = 6 * HOUR_STEPS;
 const SEASON_DAYS: [i64; 4] = [1, 2, 3, 7];
+/// A rise of CPU that comes each day is waited for from half an hour before the time at which it came, and twenty minutes
+/// beyond it: a limit that is given back just before a late peak is short when that comes.
+const CPU_DAILY_LOOK: SeasonLook = SeasonLook { ahead_steps: 6, slack_steps: 4 };
+/// It comes each day if the last three had it for half an hour; shorter ones, and what follows the rise, are left to the
+/// experts.
+const DAILY_DAYS: i64 = 3;
+const DAILY_LASTING_STEPS: usize = 6;
 /// A weekly peak of CPU is there half an hour before the hour in which it came: it is given in one step.
 const CPU_WEEKLY_STEPS: i64 = 6;
 /// One of memory an hour before: at most twice as much is given at once.
@@ -107,6 +115,8 @@ struct Outlook {
     wishes: Vec<Wish>,
     forecast: Option<Quantiles>,
     #[serde(default)]
+    daily: Option<f64>,
+    #[serde(default)]
     weekly: Option<WeeklyPeak>,
     #[serde(default)]
     restlessness: Option<Restlessness>,
@@ -129,18 +139,20 @@ struct Panel<'a> {
     prices: Prices,
     movement: Movement,
     first_choice_seconds: f64,
-    weekly: Weekly<'a>,
+    zone: &'a TimeZone,
+    /// Which part of the last days shows what comes each day; `None` where the experts alone say so.
+    daily: Option<SeasonLook>,
+    weekly: Weekly,
     /// The head-room with which a size is held against the last day; `None` where that is not done.
     restless_headroom: Option<f64>,
 }
 
 /// How a weekly peak is prepared for.
 #[derive(Clone, Copy)]
-struct Weekly<'a> {
-    zone: &'a TimeZone,
+struct Weekly {
     /// So many steps before the hour in which it came,
     ahead_steps: i64,
-    /// with this factor of head-room.
+    /// with this factor of head-room; a daily one, too.
     headroom: f64,
 }
 
@@ -196,10 +208,13 @@ impl Learnt {
             self.experts.choose();
         }
         let followed = outlook.wishes.get(self.experts.followed()).copied();
+        let daily = outlook.daily.map(|daily| (daily, Fact::SeasonPeak));
         let weekly = outlook.weekly.map(|weekly| (weekly.value, Fact::WeeklyPeak));
         let standing = self.experts.held().zip(followed).map(|(held, wish)| Standing { held, wish });
-        // No expert sees further than eight days.
-        self.standing = standing.map(|standing| standing.at_least(weekly, panel.weekly.headroom));
+        let headroom = panel.weekly.headroom;
+        // Whichever expert is followed, a habit is kept to; and none sees further than eight days.
+        self.standing =
+            standing.map(|standing| standing.at_least(daily, headroom).at_least(weekly, headroom));
     }
 
     /// Asks the experts anew when a step began or its value rose; in between they would say the same.
@@ -214,15 +229,19 @@ impl Learnt {
             // The days before have hardly changed since it was asked last.
             model.forecast_after(&window, &mut self.recall)
         });
-        let view = View::new(panel.config, &self.series, step, forecast.as_ref(), panel.look);
+        let view = View::new(panel.config, &self.series, step, forecast.as_ref(), panel.look, panel.zone);
         let wishes = panel.experts.iter().map(|expert| (panel.wish)(*expert, &view)).collect::<Option<_>>();
         // To the end of its hour: what comes in the last minutes of it is not over before they are.
         let end = (step + 1 + panel.weekly.ahead_steps) * STEP_SECONDS;
-        let weekly = self.weeks.foreseen_by_hour(step * STEP_SECONDS, end, panel.weekly.zone);
+        let weekly = self.weeks.foreseen_by_hour(step * STEP_SECONDS, end, panel.zone);
+        let daily = panel
+            .daily
+            .and_then(|look| self.series.daily_rise(step, DAILY_DAYS, look, DAILY_LASTING_STEPS, panel.zone));
         let restlessness = panel
             .restless_headroom
             .and_then(|headroom| Restlessness::of(&self.series.window_of(step, DAY_STEPS), headroom));
-        self.outlook = wishes.map(|wishes| Outlook { step, value, wishes, forecast, weekly, restlessness });
+        self.outlook =
+            wishes.map(|wishes| Outlook { step, value, wishes, forecast, daily, weekly, restlessness });
     }
 
     /// What a forecast at `step` is made from; `None` where too little is known.
@@ -238,10 +257,10 @@ impl Learnt {
     }
 
     /// What the confidence in a size that is given at `step` follows from.
-    fn chances(&self, step: i64, by: Yardstick) -> Chances {
+    fn chances(&self, step: i64, zone: &TimeZone, by: Yardstick) -> Chances {
         let Some(outlook) = &self.outlook else { return Chances::default() };
         let season = |days| {
-            let then = step - days * DAY_STEPS;
+            let then = days_before(step * STEP_SECONDS, days, zone).div_euclid(STEP_SECONDS);
             self.series.peak(then + 1, then + HOUR_STEPS)
         };
         Chances::new(Known {
@@ -451,7 +470,12 @@ impl ContainerModel {
             standing = standing.at_least(evidence.largest(), headroom);
         }
         let floor = self.cpu.series.settled(step);
-        Some(self.cpu.estimate(standing.held, evidence, floor, self.cpu.chances(step, CPU)))
+        Some(self.cpu.estimate(
+            standing.held,
+            evidence,
+            floor,
+            self.cpu.chances(step, self.shared.zone(), CPU),
+        ))
     }
 
     fn memory_estimate(&self, now: Timestamp) -> Option<Estimate> {
@@ -459,7 +483,8 @@ impl ContainerModel {
         let step = step_of(now.as_second());
         let window = experts::steps(config.memory_window_minutes, 1.0);
         let mut evidence = self.memory.evidence(step, window)?;
-        let view = View::new(config, &self.memory.series, step, None, experts::MEMORY_LOOK);
+        let view =
+            View::new(config, &self.memory.series, step, None, experts::MEMORY_LOOK, self.shared.zone());
         evidence.note(Fact::SeasonPeak, view.season_peak());
         if self.memory.known_seconds() < FIRST_DAY_SECONDS {
             // All that is known of it: nothing tells yet that what came once does not come again.
@@ -476,7 +501,12 @@ impl ContainerModel {
             standing = standing.at_least(evidence.largest(), headroom);
         }
         let floor = self.memory.series.recent_peak(step, MEMORY_FLOOR_STEPS);
-        Some(self.memory.estimate(standing.held, evidence, floor, self.memory.chances(step, MEMORY)))
+        Some(self.memory.estimate(
+            standing.held,
+            evidence,
+            floor,
+            self.memory.chances(step, self.shared.zone(), MEMORY),
+        ))
     }
 }
 
@@ -549,8 +579,9 @@ fn cpu_panel(shared: &Shared) -> Panel<'_> {
         prices: experts::cpu_prices(shared.config()),
         movement: experts::CPU_MOVEMENT,
         first_choice_seconds: shared.first_choice_seconds(),
+        zone: shared.zone(),
+        daily: (0 < shared.config().season_days).then_some(CPU_DAILY_LOOK),
         weekly: Weekly {
-            zone: shared.zone(),
             ahead_steps: CPU_WEEKLY_STEPS,
             headroom: 1.0 + shared.config().cpu_headroom_percent / 100.0,
         },
@@ -568,8 +599,9 @@ fn memory_panel(shared: &Shared) -> Panel<'_> {
         prices: experts::memory_prices(shared.config()),
         movement: experts::MEMORY_MOVEMENT,
         first_choice_seconds: shared.first_choice_seconds(),
+        zone: shared.zone(),
+        daily: None,
         weekly: Weekly {
-            zone: shared.zone(),
             ahead_steps: MEMORY_WEEKLY_STEPS,
             headroom: 1.0 + shared.config().memory_headroom_percent / 100.0,
         },

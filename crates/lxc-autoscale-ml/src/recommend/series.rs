@@ -4,9 +4,11 @@
 //! a recorded trace; a [`Series`] treats all of them alike. A step without observations is unknown and is skipped by
 //! every query, so a gap is never taken for idleness.
 
+use jiff::tz::TimeZone;
 use serde::de::{Deserializer, Error as _};
 use serde::{Deserialize, Serialize};
 
+use super::clock::days_before;
 use crate::checkpoint::packed;
 
 /// Length of a step: the span of the kernel's longest pressure average; a week of steps fits into a few kilobytes.
@@ -21,6 +23,9 @@ const SMOOTHING_SECONDS: f64 = 60.0;
 
 /// Behaviour that is unusual for longer than an hour is not an exception any more but the new normal.
 const LONGEST_DOUBT_STEPS: i64 = 3600 / STEP_SECONDS;
+
+/// A day rises where it has this many times as much as before.
+const LEAST_RISE: f64 = 1.5;
 
 /// A step counts by itself from this much measured time on.
 const HALF_STEP_SECONDS: f64 = 150.0;
@@ -258,16 +263,14 @@ impl Series {
         }
     }
 
-    /// The largest value, on the last `days` days, of the steps that correspond to the next `ahead`, with `slack` more
-    /// steps on both sides because people and timers are not punctual.
+    /// The largest value, on the last `days` days, of the steps that `look` picks of each, by the clock of `zone`.
     ///
     /// Doubtful steps count as far as another day reaches: a single unusual event is no habit. With a single day it is
     /// unknown what is usual, so all of it counts.
-    pub fn season_peak(&self, now: i64, days: i64, ahead: i64, slack: i64) -> Option<f64> {
+    pub fn season_peak(&self, now: i64, days: i64, look: SeasonLook, zone: &TimeZone) -> Option<f64> {
         let (mut peaks, mut trusted) = (Vec::new(), None);
         for day in 1..=days {
-            let then = now - day * DAY_STEPS;
-            let (first, last) = (then + 1 - slack, (then + ahead + slack).min(now));
+            let (first, last) = look.around(now, day, zone);
             peaks.extend(self.peak(first, last));
             let beyond_doubt = (first..=last).filter(|step| !self.doubts.has(*step));
             trusted = beyond_doubt.filter_map(|step| self.at(step)).chain(trusted).reduce(f64::max);
@@ -275,6 +278,49 @@ impl Series {
         peaks.sort_by(|a, b| b.total_cmp(a));
         let agreed = peaks.get(1).or(peaks.first()).copied();
         agreed.into_iter().chain(trusted).reduce(f64::max)
+    }
+
+    /// What each of the last `days` days rose to for `lasting` of the steps that `look` picks, by the clock of `zone`: a
+    /// habit, and no burst. `None` where it rose on none of these days within the slack or later, or where one of them is
+    /// not known well enough.
+    pub fn daily_rise(
+        &self,
+        now: i64,
+        days: i64,
+        look: SeasonLook,
+        lasting: usize,
+        zone: &TimeZone,
+    ) -> Option<f64> {
+        let (mut least, mut rises) = (f64::INFINITY, false);
+        for day in 1..=days {
+            let (first, last) = look.around(now, day, zone);
+            let mut values: Vec<f64> = (first..=last).filter_map(|step| self.at(step)).collect();
+            values.sort_unstable_by(|one, other| other.total_cmp(one));
+            let level = *values.get(lasting.checked_sub(1)?)?;
+            let before =
+                (first..first + look.slack_steps).filter_map(|step| self.at(step)).reduce(f64::min)?;
+            rises |= before * LEAST_RISE <= level;
+            least = least.min(level);
+        }
+        (rises && least.is_finite()).then_some(least)
+    }
+}
+
+/// Which part of earlier days is looked up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SeasonLook {
+    /// So many steps from this time of day on,
+    pub(super) ahead_steps: i64,
+    /// and so many more on both sides, because people and timers are not punctual.
+    pub(super) slack_steps: i64,
+}
+
+impl SeasonLook {
+    /// The first and the last of these steps so many days before `now`.
+    fn around(self, now: i64, days: i64, zone: &TimeZone) -> (i64, i64) {
+        let Self { ahead_steps, slack_steps } = self;
+        let then = days_before(now * STEP_SECONDS, days, zone).div_euclid(STEP_SECONDS);
+        (then + 1 - slack_steps, (then + ahead_steps + slack_steps).min(now))
     }
 }
 
@@ -324,6 +370,46 @@ mod tests {
             }
         }
         series
+    }
+
+    fn look(ahead_steps: i64, slack_steps: i64) -> SeasonLook {
+        SeasonLook { ahead_steps, slack_steps }
+    }
+
+    /// Days that are busy from step 100 on for so many steps, except the one that is not; asked at this step of the last.
+    fn daily(days: i64, without: Option<i64>, busy: i64, asked_at: i64) -> Option<f64> {
+        let end = days * DAY_STEPS + asked_at;
+        let value = |step: i64| {
+            let is_busy =
+                Some(step / DAY_STEPS) != without && (100..100 + busy).contains(&(step % DAY_STEPS));
+            Some(if is_busy { 2.0 + (step / DAY_STEPS) as f64 } else { 0.5 })
+        };
+        let seen = series(&(0..=end).map(value).collect::<Vec<_>>());
+        seen.daily_rise(end, 3, look(6, 4), 6, &TimeZone::UTC)
+    }
+
+    #[test]
+    fn a_habit_is_what_each_of_the_last_days_rose_to_for_a_while() {
+        // The least of the days 1, 2 and 3.
+        assert_eq!(daily(4, None, 96, 95), Some(3.0));
+        assert_eq!(daily(4, Some(0), 96, 95), Some(3.0));
+        assert_eq!(daily(4, Some(2), 96, 95), Some(0.5));
+        // A burst of 25 minutes is too short.
+        assert_eq!(daily(4, None, 5, 95), None);
+        assert_eq!(daily(2, None, 96, 95), None);
+    }
+
+    #[test]
+    fn a_habit_is_waited_for_until_all_days_had_it_for_the_slack() {
+        let held = |asked_at| daily(4, None, 96, asked_at).is_some();
+        let steps: Vec<i64> = (0..DAY_STEPS).filter(|step| held(*step)).collect();
+        assert_eq!(steps, (95..=102).collect::<Vec<_>>());
+        // Three days of the same, of which it is not known when it ends, are no habit of an hour.
+        let lasts = |step: i64| Some(if (DAY_STEPS..4 * DAY_STEPS).contains(&step) { 4.0 } else { 0.5 });
+        for asked_at in 4 * DAY_STEPS + 12..5 * DAY_STEPS {
+            let seen = series(&(0..=asked_at).map(lasts).collect::<Vec<_>>());
+            assert_eq!(seen.daily_rise(asked_at, 3, look(6, 4), 6, &TimeZone::UTC), None);
+        }
     }
 
     #[test]
@@ -381,9 +467,9 @@ mod tests {
         let seen = series(&values);
         let now = i64::try_from(values.len()).unwrap() - 1;
         // Step `day + 20` lies 20 steps after the same time yesterday, `now - day`, plus one.
-        assert_eq!(seen.season_peak(now, 1, 12, 6), Some(1.0));
-        assert_eq!(seen.season_peak(now, 1, 12, 9), Some(7.0));
-        assert_eq!(seen.season_peak(now, 0, 12, 6), None);
+        assert_eq!(seen.season_peak(now, 1, look(12, 6), &TimeZone::UTC), Some(1.0));
+        assert_eq!(seen.season_peak(now, 1, look(12, 9), &TimeZone::UTC), Some(7.0));
+        assert_eq!(seen.season_peak(now, 0, look(12, 6), &TimeZone::UTC), None);
     }
 
     /// Four days with something unusual at these steps; the expectation for that time on the fifth.
@@ -396,7 +482,7 @@ mod tests {
                 seen.doubt_newest();
             }
         }
-        seen.season_peak(4 * DAY_STEPS + 89, 3, 12, 6)
+        seen.season_peak(4 * DAY_STEPS + 89, 3, look(12, 6), &TimeZone::UTC)
     }
 
     #[test]
@@ -419,7 +505,7 @@ mod tests {
                 seen.doubt_newest();
             }
         }
-        assert_eq!(seen.season_peak(DAY_STEPS + 20, 3, 12, 6), Some(5.0));
+        assert_eq!(seen.season_peak(DAY_STEPS + 20, 3, look(12, 6), &TimeZone::UTC), Some(5.0));
     }
 
     proptest! {

@@ -10,6 +10,7 @@ use jiff::tz::TimeZone;
 use serde::ser::Serializer;
 use serde::{Deserialize, Serialize};
 
+use super::clock::days_before;
 use super::recommendation::WeeklyPeak;
 use crate::checkpoint::packed;
 
@@ -190,12 +191,8 @@ impl Weeks {
 
 /// The hour that had the same local time so many weeks ago.
 fn same_time(hour: i64, weeks: i64, zone: &TimeZone) -> i64 {
-    let offset = |hour: i64| {
-        let at = Timestamp::from_second(hour.saturating_mul(HOUR_SECONDS));
-        at.map_or(0, |at| i64::from(zone.to_offset(at).seconds()))
-    };
-    let then = hour - weeks * WEEK_HOURS;
-    then + (offset(hour) - offset(then)) / HOUR_SECONDS
+    // Where clocks change by half an hour (Lord Howe), it is the hour that the moment lies in.
+    days_before(hour.saturating_mul(HOUR_SECONDS), 7 * weeks, zone).div_euclid(HOUR_SECONDS)
 }
 
 /// How likely at least `times` of `of` are, where each is so likely (the binomial distribution).

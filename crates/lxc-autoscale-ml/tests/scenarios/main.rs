@@ -110,16 +110,18 @@ fn a_leak_is_noticed_and_capped() {
     assert!(steered.host.guests[&100].memory_mib as f64 <= leak.size_mib * 1.5 + 16.0);
 }
 
-/// Steps of ten days, from the fourth on, after which a container has what its daily peak needs five minutes before it
-/// begins (every day at nine, give or take ten minutes): cores, memory, and days.
-#[expect(clippy::print_stdout, reason = "the figures are for the reader of the test's output")]
-fn before_daily_peaks() -> (u32, u32, u32) {
+/// On how many of ten days, from the fourth on, a container has what its daily peak needs five minutes before it begins:
+/// cores, memory, and days. The peak lasts so long and begins at nine, give or take so many times five minutes.
+fn before_daily_peaks(seed: u64, lasts: f64, give_or_take: f64) -> (u32, u32, u32) {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a time since the start")]
     let day_of = |seconds: f64| (seconds / DAY) as u64;
-    let begins = |day: u64| day as f64 * DAY + 9.0 * HOUR + 300.0 * (hash(3, day) * 4.0 - 2.0).round();
+    let begins = move |day: u64| {
+        let chance = hash(seed, day) * 2.0 - 1.0;
+        day as f64 * DAY + 9.0 * HOUR + 300.0 * (chance * give_or_take).round()
+    };
     let load = move |seconds: f64| {
-        let day = day_of(seconds);
-        let busy = (begins(day)..day as f64 * DAY + 17.0 * HOUR).contains(&seconds);
+        let begin = begins(day_of(seconds));
+        let busy = (begin..begin + lasts).contains(&seconds);
         let (memory, cores) = if busy { (1800.0, 2.7) } else { (400.0, 0.3) };
         Load::steady(memory * unrest(seconds), cores * unrest(seconds))
     };
@@ -136,21 +138,30 @@ fn before_daily_peaks() -> (u32, u32, u32) {
         }
         steered.step();
     }
-    println!(
-        "{cores_there} and {memory_there} of {days} days had their cores and memory five minutes before"
-    );
     assert_eq!(days, 10);
     (cores_there, memory_there, days)
 }
 
-#[test]
-fn a_daily_peak_finds_its_memory_there_before_it_rises() {
-    let (_, memory_there, days) = before_daily_peaks();
-    assert!(95 * days <= 100 * memory_there, "{memory_there} of {days}");
-}
+/// Seeds of each shape of a daily peak.
+const SEEDS: u64 = 4;
 
 #[test]
-fn a_daily_peak_finds_its_cores_there_before_it_rises() {
-    let (cores_there, _, days) = before_daily_peaks();
-    assert!(95 * days <= 100 * cores_there, "{cores_there} of {days}");
+fn daily_peaks_find_their_cores_and_memory_there_before_they_rise() {
+    for lasts in [8.0, 2.0, 1.0] {
+        for give_or_take in [0.0, 1.0, 2.0] {
+            let of_seed = |seed| before_daily_peaks(seed, lasts * HOUR, give_or_take);
+            let (cores, memory, days) = (1..=SEEDS)
+                .map(of_seed)
+                .fold((0, 0, 0), |sum, next| (sum.0 + next.0, sum.1 + next.1, sum.2 + next.2));
+            let minutes = 5.0 * give_or_take;
+            println!(
+                "{lasts} h, give or take {minutes} minutes: cores on {cores} and memory on {memory} of {days} days"
+            );
+            assert!(95 * days <= 100 * cores, "{lasts} h, ±{minutes} min: cores on {cores} of {days} days");
+            assert!(
+                95 * days <= 100 * memory,
+                "{lasts} h, ±{minutes} min: memory on {memory} of {days} days"
+            );
+        }
+    }
 }

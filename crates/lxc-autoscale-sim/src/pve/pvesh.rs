@@ -48,7 +48,7 @@ pub(crate) fn answer(machine: &Machine, path: &[&str], kind: Option<&str>) -> Re
         ["nodes", name, ..] if *name != node => Err(PctError::died(format!("no such cluster node '{name}'"))),
         ["nodes", _, "status"] => node_status(machine),
         ["nodes", _, "lxc"] => containers(machine),
-        ["nodes", _, "lxc", id, "config"] => config(machine, id, false),
+        ["nodes", _, "lxc", id, "config"] => config(machine, id, false, None),
         ["nodes", _, "lxc", id, "status", "current"] => {
             let (id, loaded) = load(machine, id)?;
             let mut status = vmstatus(machine, id, &loaded.config.current, machine.is_running(id)?)?;
@@ -116,13 +116,25 @@ pub(crate) fn load(machine: &Machine, id: &str) -> Result<(Vmid, super::store::L
     Ok((id, machine.store.load(id, &mut std::io::sink())?))
 }
 
-/// The configuration of a container, either in force or with pending changes.
+/// The configuration of a container: in force, with pending changes, or as a snapshot has it.
 ///
 /// # Errors
-/// As [`load`].
-pub(crate) fn config(machine: &Machine, id: &str, is_current: bool) -> Result<Value, PctError> {
-    let (_, loaded) = load(machine, id)?;
-    let section = if is_current { loaded.config.current } else { loaded.config.with_pending() };
+/// As [`load`], and Proxmox's text if there is no such snapshot.
+pub(crate) fn config(
+    machine: &Machine,
+    id: &str,
+    is_current: bool,
+    snapshot: Option<&str>,
+) -> Result<Value, PctError> {
+    let (_, mut loaded) = load(machine, id)?;
+    let section = match snapshot {
+        Some(name) => {
+            let kept = loaded.config.snapshots.remove(name);
+            kept.ok_or_else(|| PctError::died(format!("snapshot '{name}' does not exist")))?
+        }
+        None if is_current => loaded.config.current,
+        None => loaded.config.with_pending(),
+    };
     let mut answer = serde_json::Map::new();
     for name in section.names() {
         let text = section.get(&name).unwrap_or_default();

@@ -62,7 +62,7 @@ pub(super) fn look(
         ["nodes", _, "lxc", id, "config"] => {
             audit(id)?;
             let is_current = given.get("current").is_some_and(|value| value == "1");
-            Ok(pvesh::config(machine, id, is_current)?)
+            Ok(pvesh::config(machine, id, is_current, given.get("snapshot").map(String::as_str))?)
         }
         ["nodes", _, "lxc"] | ["cluster", "resources"] => {
             let asked = if path[0] == "cluster" { cluster } else { std::slice::from_ref(machine) };

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use lxc_autoscale_core::api::{ClusterStatus, ContainerSettings, HealthCheck, HealthState, SnapshotInfo};
+use lxc_autoscale_core::container_config::ContainerConfig;
 use lxc_autoscale_core::{ErrorChain, Mebibytes, Vmid, count, procfs};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -217,6 +218,19 @@ impl ContainerHost for PctHost {
             }
             Ok(stored)
         })
+    }
+
+    fn settings_in<'a>(&'a self, vmid: Vmid, snapshot: &'a SnapshotName) -> Answer<'a, ContainerConfig> {
+        Box::pin(async move {
+            let bytes = self.read_config(vmid).await?;
+            parse::settings_in(&bytes, snapshot.as_str())
+                .ok_or_else(|| BackendError::NoSuchSnapshot { vmid, name: snapshot.to_string() })
+        })
+    }
+
+    fn may_start(&self, _: Vmid) -> Answer<'_, ()> {
+        // `pct` runs as root.
+        Box::pin(std::future::ready(Ok(())))
     }
 
     fn settings(&self, vmid: Vmid) -> Answer<'_, ContainerSettings> {

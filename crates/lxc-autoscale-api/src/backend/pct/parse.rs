@@ -6,8 +6,9 @@ use lxc_autoscale_core::RecordTime;
 use lxc_autoscale_core::api::SnapshotInfo;
 use lxc_autoscale_core::container_config::ContainerConfig;
 
+use crate::backend::identity::hardware_addresses;
 use crate::backend::volumes::volumes;
-use crate::backend::{Stored, digest};
+use crate::backend::{ContainerIdentity, Stored, digest};
 
 /// What precedes each name in `pct listsnapshot`.
 const BRANCH: &str = "`-> ";
@@ -80,15 +81,27 @@ pub(super) fn stored(bytes: &[u8]) -> (Stored, Vec<String>) {
     let current_section = text.lines().take_while(|line| !line.starts_with('['));
     let parent = current_section.filter_map(|line| line.strip_prefix("parent:")).last();
     let snapshots = text.lines().filter_map(section_name).filter(|name| !name.contains(':'));
+    let volumes = volumes(text);
+    let identity = ContainerIdentity::new(&config, &volumes, hardware_addresses(text));
     let stored = Stored {
         config,
         parent: parent.map(|name| name.trim().to_owned()),
         snapshots: snapshots.map(str::to_owned).collect(),
-        volumes: volumes(text),
+        volumes,
         digest: digest(bytes),
         home: String::new(),
+        identity,
     };
     (stored, unreadable.iter().map(ToString::to_string).collect())
+}
+
+/// Parses the settings in the section of a snapshot; `None` if there is none of that name.
+pub(super) fn settings_in(bytes: &[u8], snapshot: &str) -> Option<ContainerConfig> {
+    let text = &*String::from_utf8_lossy(bytes);
+    let mut lines = text.lines().skip_while(|line| section_name(line) != Some(snapshot));
+    lines.next()?;
+    let section: Vec<&str> = lines.take_while(|line| section_name(line).is_none()).collect();
+    Some(ContainerConfig::parse(&section.join("\n")).0)
 }
 
 fn section_name(line: &str) -> Option<&str> {
@@ -187,6 +200,14 @@ mod tests {
         assert_eq!(unreadable, [""; 0]);
         assert_eq!(stored.parent.as_deref(), Some("two"));
         assert_eq!(stored.snapshots, ["one", "two"]);
+    }
+
+    #[test]
+    fn the_settings_in_a_snapshot_come_from_its_section_alone() {
+        let text = b"cores: 1\nmemory: 64\n\n[one]\n#cores: 9\ncores: 2\nmemory: 128\n\n[two]\nmemory: 256\n";
+        let sizes = |name| settings_in(text, name).map(|found| (found.cores, found.memory_mb.get()));
+        assert_eq!((sizes("one"), sizes("two")), (Some((Some(2), 128)), Some((None, 256))));
+        assert_eq!(sizes("three"), None);
     }
 
     proptest! {

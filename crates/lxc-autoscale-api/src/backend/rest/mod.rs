@@ -19,9 +19,10 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::identity::hardware_addresses;
 use super::volumes::volumes;
 use super::watch::{Call, Standing};
-use super::{Answer, BackendError, CloneOrder, ContainerHost, Grown, Stored, ha};
+use super::{Answer, BackendError, CloneOrder, ContainerHost, ContainerIdentity, Grown, Stored, ha};
 use crate::config::RestConfig;
 use crate::params::SnapshotName;
 
@@ -248,7 +249,43 @@ impl ContainerHost for RestHost {
             let snapshots = self.snapshots(vmid).await?;
             let snapshots = snapshots.into_iter().map(|found| found.name).collect();
             let (parent, digest) = (answers::parent(&answer), answers::digest(&answer));
-            Ok(Stored { config, parent, snapshots, volumes: volumes(&text), digest, home: self.home(vmid) })
+            let (volumes, home) = (volumes(&text), self.home(vmid));
+            let identity = ContainerIdentity::new(&config, &volumes, hardware_addresses(&text));
+            Ok(Stored { config, parent, snapshots, volumes, digest, home, identity })
+        })
+    }
+
+    fn settings_in<'a>(&'a self, vmid: Vmid, snapshot: &'a SnapshotName) -> Answer<'a, ContainerConfig> {
+        Box::pin(async move {
+            let parameters = vec![("snapshot", snapshot.to_string())];
+            let answer: ConfigAnswer = self.look_at(vmid, "/config", parameters).await?;
+            Ok(ContainerConfig::parse(&answers::text(&answer)).0)
+        })
+    }
+
+    fn may_start(&self, vmid: Vmid) -> Answer<'_, ()> {
+        Box::pin(async move {
+            let place = format!("/vms/{vmid}");
+            let ask = Ask {
+                method: Method::GET,
+                path: "/access/permissions".to_owned(),
+                parameters: vec![("path", place.clone())],
+                about: About::Node,
+                limit: self.config.query_timeout(),
+            };
+            let found = self.client.ask(&ask).await;
+            match found.map(|found| privileges::may_start(found, &place)) {
+                Ok(true) => Ok(()),
+                Ok(false) => Err(BackendError::NotPermitted {
+                    command: format!("POST {}", self.of(vmid, "/status/start")),
+                    detail: format!("the token lacks {} on {place}", privileges::POWER),
+                }),
+                Err(error) => {
+                    // Proxmox itself decides then.
+                    tracing::warn!(%vmid, error = %ErrorChain(&error), "cannot ask for the privileges of the token");
+                    Ok(())
+                }
+            }
         })
     }
 

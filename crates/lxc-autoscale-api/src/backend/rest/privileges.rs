@@ -23,6 +23,9 @@ const BRIDGES: &str = "/sdn/zones/localnetwork";
 /// The privilege to connect something to a bridge, and the version of Proxmox that introduced it.
 const SDN_USE: (&str, u32) = ("SDN.Use", 8);
 
+/// The privilege to start and stop a container.
+pub(super) const POWER: &str = "VM.PowerMgmt";
+
 const FEATURES: &[Feature] = &[
     Feature { name: "see containers", needs: &[(VMS, "VM.Audit")] },
     Feature { name: "change cores", needs: &[(VMS, "VM.Config.CPU")] },
@@ -31,8 +34,9 @@ const FEATURES: &[Feature] = &[
         name: "grow disks",
         needs: &[(VMS, "VM.Config.Disk"), (VMS, "VM.Config.Options"), (STORAGE, "Datastore.AllocateSpace")],
     },
-    Feature { name: "snapshots and rollback", needs: &[(VMS, "VM.Snapshot")] },
-    Feature { name: "start and stop", needs: &[(VMS, "VM.PowerMgmt")] },
+    // A rollback stops a running container, which is started again afterwards.
+    Feature { name: "snapshots and rollback", needs: &[(VMS, "VM.Snapshot"), (VMS, POWER)] },
+    Feature { name: "start and stop", needs: &[(VMS, POWER)] },
     Feature {
         name: "clone, and delete clones",
         needs: &[
@@ -40,12 +44,19 @@ const FEATURES: &[Feature] = &[
             (VMS, "VM.Allocate"),
             (VMS, "VM.Config.Options"),
             (VMS, "VM.Snapshot"),
+            // A running copy is stopped before it is removed.
+            (VMS, POWER),
             (STORAGE, "Datastore.AllocateSpace"),
             (BRIDGES, SDN_USE.0),
         ],
     },
     Feature { name: "see the cluster's nodes", needs: &[(ALL, "Sys.Audit")] },
 ];
+
+/// Whether the privileges that Proxmox tells of a container suffice to start it.
+pub(super) fn may_start(found: Permissions, place: &str) -> bool {
+    Privileges { found, major: None }.held(place).contains(POWER)
+}
 
 /// A feature for which the token lacks privileges.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -190,8 +201,27 @@ mod tests {
                 "see the cluster's nodes"
             ]
         );
-        assert_eq!(missing[1].privileges, [("/vms", "VM.Snapshot")]);
-        assert!(missing[1].partly && !missing[0].partly);
+        assert_eq!(missing[1].privileges, [("/vms", "VM.Snapshot"), ("/vms", "VM.PowerMgmt")]);
+        assert!(!missing[1].partly && !missing[0].partly);
+    }
+
+    /// A rollback stops a running container and starts it again, and so does the removal of a running copy.
+    #[test]
+    fn what_stops_and_starts_containers_takes_the_privilege_for_that() {
+        let found = privileges(json!({
+            "/vms": {"VM.Audit": 1, "VM.Snapshot": 1, "VM.Clone": 1, "VM.Allocate": 1, "VM.Config.Options": 1},
+            "/storage": {"Datastore.AllocateSpace": 1},
+            "/sdn": {"SDN.Use": 1},
+            "/vms/104": {"VM.PowerMgmt": 1}
+        }));
+        let missing: Vec<_> = found
+            .missing()
+            .into_iter()
+            .filter(|missing| missing.privileges == [("/vms", "VM.PowerMgmt")])
+            .map(|missing| (missing.feature, missing.partly))
+            .collect();
+        let names = ["snapshots and rollback", "start and stop", "clone, and delete clones"];
+        assert_eq!(missing, names.map(|name| (name, true)));
     }
 
     #[test]

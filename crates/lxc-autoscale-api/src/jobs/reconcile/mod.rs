@@ -23,7 +23,7 @@ use crate::backend::{BackendError, ContainerHost, Stored};
 use crate::changes::{Changes, Lack};
 use crate::exporter::DONE;
 use crate::gate::{Gate, Ticket};
-use crate::ledger;
+use crate::ledger::{self, identities};
 use crate::state::AppState;
 use crate::store::StoreError;
 
@@ -128,6 +128,7 @@ pub async fn begin(state: &AppState) -> Result<(), StoreError> {
         });
     }
     tokio::spawn(leftovers::drop_all(AppState::clone(state)));
+    tokio::spawn(identities::learn(AppState::clone(state)));
     Ok(())
 }
 
@@ -175,7 +176,8 @@ async fn take_over(changes: &Changes, open: &Open, told: ToldEnd) -> &'static st
             }
             pause = paused(pause).await;
         };
-        let differences = |now: Stored| ledger::differences(before.vmid, &before.config, &now.config);
+        let differences =
+            |now: Stored| ledger::differences(before.vmid, &before.config, &now.config, Some(&now.identity));
         end.changed = now.map(differences).unwrap_or_default();
     }
     let result = if end.code.is_none() { DONE } else { "interrupted" };
@@ -308,7 +310,7 @@ async fn look(
         (task, Some(now)) => settle_by_configuration(task, before, now),
     };
     if let Some(now) = &now {
-        end.changed = ledger::differences(before.vmid, &before.config, &now.config);
+        end.changed = ledger::differences(before.vmid, &before.config, &now.config, Some(&now.identity));
     }
     if standing == Standing::Unknown && end.state == JobState::Failed {
         // The call may still do it.
