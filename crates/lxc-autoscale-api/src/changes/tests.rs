@@ -263,7 +263,7 @@ fn a_client_is_answered_before_the_end_is_stored_and_whoever_reads_the_store_wai
         let turn = tokio::time::timeout(Duration::ZERO, changes.store.turn()).await;
         assert!(turn.is_err(), "it is free while the end is being written");
         drop(locked(&other).take());
-        let page = changes.store.with(|connection| ledger::page(connection, None)).await.unwrap();
+        let page = changes.store.with(|connection| ledger::page(connection, None, None)).await.unwrap();
         let [entry] = &page.entries[..] else { panic!("{page:?}") };
         assert_eq!((entry.before, entry.after), (Some(2.0), Some(3.0)));
         changes.finish().await;
