@@ -17,7 +17,7 @@ pub const DEFAULT_CONFIG: &str = "/etc/lxc_autoscale_ml/lxc_autoscale_ml.toml";
 /// Learns how each LXC container behaves, decides its size, and asks the API to resize it.
 ///
 /// Exit codes: 0 success; 1 failure; 2 `plan` has found something to change; 3 `apply` has refused a plan and done
-/// nothing; 4 it has done a part of one; 64 wrong usage.
+/// nothing; 4 it has done a part of one; 5 nothing is known of the container; 64 wrong usage.
 #[derive(Debug, Parser)]
 #[command(name = "lxc-autoscale-ml", version)]
 pub struct Cli {
@@ -142,7 +142,7 @@ pub enum Command {
         #[command(subcommand)]
         action: Option<ProposalsAction>,
         /// Write JSON.
-        #[arg(long)]
+        #[arg(long, global = true)]
         json: bool,
     },
     /// Recommend sizes for measurements given on the standard input, one JSON line a step.
@@ -258,9 +258,6 @@ pub enum ProposalsAction {
         /// Show those that ended, too.
         #[arg(long)]
         all: bool,
-        /// Write JSON.
-        #[arg(long)]
-        json: bool,
     },
     /// Let the daemon carry them out, each exactly as it says, as soon as its guards let it through.
     Accept {

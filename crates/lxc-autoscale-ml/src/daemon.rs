@@ -96,6 +96,7 @@ impl Daemon {
         let mut pipeline = Pipeline::new(&config)?;
         let mut executor = Executor::start(&config)?.counting(Arc::clone(&instruments));
         pipeline.restore_guards(executor.guards()?, executor.changes());
+        pipeline.know_first_sizes(executor.first_sizes()?);
         pipeline.shadows().restore(executor.shadows()?);
         restore(&mut pipeline, &config.state.checkpoint());
         executor.settle_interrupted(&mut pipeline)?;

@@ -23,7 +23,7 @@ use crate::config::{Config, ProposalsConfig, StateConfig};
 use crate::decide::{Action, CpuControl, Decision, Reason, Resource};
 use crate::exporter::Instruments;
 use crate::guard::{Kept, KeptGuards};
-use crate::ledger::{Ledger, LedgerError, Outcome, Quiet};
+use crate::ledger::{FirstSize, Ledger, LedgerError, Outcome, Quiet};
 use crate::pipeline::{Changes, Pipeline, PipelineError, Proposal};
 use crate::proposals::Record;
 use crate::refusals::Refusals;
@@ -192,6 +192,14 @@ impl Executor {
     /// [`LedgerError`] when the ledger cannot be read.
     pub fn guards(&self) -> Result<KeptGuards, LedgerError> {
         self.ledger.as_ref().map_or_else(|| Ok(KeptGuards::new()), Ledger::guards)
+    }
+
+    /// The first known size of each container.
+    ///
+    /// # Errors
+    /// [`LedgerError`] when the ledger cannot be read.
+    pub fn first_sizes(&self) -> Result<Vec<FirstSize>, LedgerError> {
+        self.ledger.as_ref().map_or_else(|| Ok(Vec::new()), Ledger::first_sizes)
     }
 
     /// Saves the present state of the guards.

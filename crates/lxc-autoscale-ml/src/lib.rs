@@ -16,6 +16,7 @@ pub mod checkpoint;
 pub mod classes;
 pub mod cli;
 pub mod clock;
+mod columns;
 pub mod commands;
 pub mod confidence;
 pub mod config;

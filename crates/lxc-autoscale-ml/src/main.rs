@@ -9,7 +9,7 @@ use lxc_autoscale_core::api::EXIT_NOTHING_KNOWN;
 use lxc_autoscale_core::{CommandOutput, ErrorChain, config, telemetry};
 use lxc_autoscale_ml::cli::{Cli, Command, ConfigArgs, PolicyCommand, ProposalsAction};
 use lxc_autoscale_ml::commands::{
-    self, ApplyOptions, Applying, Finding, PlanOut, PlanView, Screen, WhyOptions,
+    self, ApplyOptions, Applying, CommandError, Finding, PlanOut, PlanView, Screen, WhyOptions,
 };
 use lxc_autoscale_ml::config::{Config, SHIPPED};
 use lxc_autoscale_ml::config_file::ConfigFile;
@@ -39,7 +39,10 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             let _ = writeln!(io::stderr(), "lxc-autoscale-ml: {}", ErrorChain(error.as_ref()));
-            ExitCode::FAILURE
+            match error.downcast_ref::<CommandError>() {
+                Some(CommandError::UnknownContainer { .. }) => ExitCode::from(EXIT_NOTHING_KNOWN),
+                _ => ExitCode::FAILURE,
+            }
         }
     }
 }
@@ -113,16 +116,14 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         },
         Command::Shadow { json } => commands::shadow(&load()?, json, out)?,
         Command::Proposals { action, json } => {
-            let (config, listed) = (load()?, ProposalsAction::List { all: false, json });
+            let (config, listed) = (load()?, ProposalsAction::List { all: false });
             match action.unwrap_or(listed) {
-                ProposalsAction::List { all, json: also } => {
-                    commands::list_proposals(&config, all, json || also, out)?;
-                }
+                ProposalsAction::List { all } => commands::list_proposals(&config, all, json, out)?,
                 ProposalsAction::Accept { numbers } => {
-                    commands::answer_proposals(&config, &numbers, true, None, now, out)?;
+                    commands::answer_proposals(&config, &numbers, (true, None), now, json, out)?;
                 }
                 ProposalsAction::Reject { numbers, reason } => {
-                    commands::answer_proposals(&config, &numbers, false, reason, now, out)?;
+                    commands::answer_proposals(&config, &numbers, (false, reason), now, json, out)?;
                 }
             }
         }

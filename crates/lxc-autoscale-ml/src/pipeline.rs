@@ -26,7 +26,7 @@ use crate::features::Verdict;
 use crate::guard::budget::{self, Claim, Need, Shares};
 use crate::guard::{KeptGuards, NewLeak, Records, Register};
 use crate::history::{ContainerHistory, History, KnownNode, PastAt};
-use crate::ledger::Inputs;
+use crate::ledger::{FirstSize, Inputs};
 use crate::policy::learning::learnt_by;
 use crate::policy::{Identity, InForce, Learning, Policies, PolicyBook, PolicyError};
 use crate::proposals::Approvals;
@@ -288,13 +288,21 @@ impl Pipeline {
             return Arc::clone(policies);
         }
         let containers = self.history.containers();
-        let in_force = |identity| Arc::new(self.book.in_force(identity, now));
-        Arc::new(containers.map(|(vmid, container)| (vmid, in_force(&container.identity))).collect())
+        let in_force = |(vmid, container): (Vmid, &ContainerHistory)| {
+            let in_force = self.book.in_force(&container.identity, now).with_given(self.guards.given(vmid));
+            (vmid, Arc::new(in_force))
+        };
+        Arc::new(containers.map(in_force).collect())
     }
 
     /// Gives the guards their saved state; call it before the first [`Pipeline::load`].
     pub fn restore_guards(&mut self, kept: KeptGuards, changes: &Changes) {
         self.guards = Register::restored(kept, changes);
+    }
+
+    /// Tells the guards the first sizes that the ledger knows; call it before the first [`Pipeline::load`].
+    pub fn know_first_sizes(&mut self, sizes: Vec<FirstSize>) {
+        self.guards.know_first_sizes(sizes);
     }
 
     /// Lets the guards judge the records since the last call.

@@ -15,6 +15,7 @@ use crate::decide::{
 use crate::guard::oom_run::Lasts;
 use crate::guard::{ContainerGuard, Seen};
 use crate::observation::Observation;
+use crate::policy::Given;
 use crate::recommend::{ContainerModel, Shared};
 
 /// Least CPU and memory of a container without a policy of its own.
@@ -178,11 +179,13 @@ impl Replayed {
         let seen = Seen {
             observation,
             cores: None,
+            unlimited_cores: None,
             memory_mib: None,
             restarted: false,
             replaced: false,
             disturbed,
             oom_run_lasts: Lasts::of(&self.model),
+            first: Given::default(),
         };
         if let Some(guard) = &mut self.guard {
             guard.observe(seen);

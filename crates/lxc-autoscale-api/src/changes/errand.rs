@@ -65,7 +65,8 @@ impl Changes {
         S: Fn(&T) -> String + Send + 'static,
         F: FnOnce(Journal) -> W + Send + 'static,
     {
-        let Errand { change, asked, waits, place: _place, say, work } = errand;
+        let Errand { change, asked, waits, place, say, work } = errand;
+        let _unrecorded = Arc::clone(&self.unrecorded).read_owned().await;
         let Client { number: tell, answer, sequence } = client;
         let (asked_at, Order { task, why }, is_job) = (Instant::now(), asked.order.clone(), asked.is_job);
         let (wish, cancel) = Cancel::new();
@@ -101,7 +102,7 @@ impl Changes {
             entered.and_then(|tickets| if may_begin() { Ok(tickets) } else { Err(ActionError::Abandoned) });
 
         let on_disk = on_disk(&task);
-        let opening = self.open(self.trail(&change, &why), asked, queued, entered.is_ok(), on_disk);
+        let opening = self.open(self.trail(&change, &why), asked, queued, entered.is_ok(), on_disk).await;
         let journal = Journal::new(opening.beginning().clone(), self.store.clone(), cancel);
         let (tickets, result) = match entered {
             Ok(tickets) => (tickets, self.work(&journal, queued, work).await),
@@ -135,6 +136,8 @@ impl Changes {
             drop(listed);
         };
         self.answered(&change, &task, asked_at, failure);
+        // Whoever asks for the next change once this is answered finds the place free.
+        drop(place);
         if may_answer {
             let _ = answer.send(result);
             stored.await;

@@ -81,6 +81,8 @@ pub struct Changes {
     capacity: u32,
     /// Held for reading by each sequence of changes.
     sequences: Arc<RwLock<()>>,
+    /// Held for reading by each change until all of it is recorded, which is after its answer.
+    unrecorded: Arc<RwLock<()>>,
     patience: Duration,
     instruments: Arc<Instruments>,
     /// Changes that have ended since the server started.
@@ -152,6 +154,7 @@ impl Changes {
             permits: Arc::new(Semaphore::new(permits)),
             capacity,
             sequences: Arc::default(),
+            unrecorded: Arc::default(),
             patience: Duration::from_secs(config.server.queue_timeout_seconds),
             instruments,
             ended: Arc::default(),
@@ -172,7 +175,7 @@ impl Changes {
         locked(&self.audit).clone()
     }
 
-    /// The number of changes that are running or waiting.
+    /// The number of changes that are running or waiting for their answer.
     pub fn in_progress(&self) -> usize {
         usize::try_from(self.capacity).unwrap_or(usize::MAX).saturating_sub(self.permits.available_permits())
     }
@@ -383,6 +386,7 @@ impl Changes {
         // A change that asks during this wait finds no permit left; one that asks later finds them closed.
         let _all = self.permits.acquire_many(self.capacity).await;
         self.permits.close();
+        let _recorded = self.unrecorded.write().await;
         if let Some(audit) = self.audit_log() {
             trail::sync(audit, Arc::clone(&self.instruments)).await;
         }

@@ -45,7 +45,7 @@ impl Changes {
     /// Starts to record a requested change; `begins` is false if it was refused. The row is written before the audit
     /// record, so that after a crash no change is known to the audit log alone, and both before any call. `on_disk`
     /// says when the audit record must be on the disk.
-    pub(super) fn open(
+    pub(super) async fn open(
         &self,
         trail: Trail,
         asked: Asked,
@@ -54,11 +54,14 @@ impl Changes {
         on_disk: OnDisk,
     ) -> Opening {
         let (writing, beginning) = Beginning::new();
-        let (store, counted_to) = (self.store.clone(), self.counted_to.load(Ordering::Relaxed));
+        let counted_to = self.counted_to.load(Ordering::Relaxed);
+        // Not waited for in the thread: whoever has the turn may need one of the threads, of which there are not enough
+        // for all changes that may wait here.
+        let mut turn = self.store.turn().await;
         let written = tokio::task::spawn_blocking(move || {
             let now = Timestamp::now();
             // It is on the disk at the latest with the first call, before that is made.
-            let numbered = store.turn_of_thread().soon(|connection| {
+            let numbered = turn.soon(|connection| {
                 let transaction = connection.transaction()?;
                 let number = match queued {
                     None => table::insert(&transaction, &asked, begins, now)?,
@@ -73,6 +76,7 @@ impl Changes {
                 transaction.commit()?;
                 Ok(Numbered { number, recent, counted_to })
             })?;
+            drop(turn);
             let number = numbered.number;
             writing.has_row(numbered);
             if begins {
@@ -148,11 +152,12 @@ impl Changes {
         if !ended.is_multiple_of(PRUNE_EVERY) {
             return;
         }
+        let mut turn = self.store.turn().await;
         let changes = self.clone();
         let tidied = tokio::task::spawn_blocking(move || {
             let Self { store, state, .. } = &changes;
-            let pruned =
-                store.turn_of_thread().soon(|connection| table::prune(connection, state, Timestamp::now()));
+            let pruned = turn.soon(|connection| table::prune(connection, state, Timestamp::now()));
+            drop(turn);
             let emptied = if ended.is_multiple_of(EMPTY_EVERY) { store.tidy() } else { Ok(()) };
             for error in [pruned, emptied].into_iter().filter_map(Result::err) {
                 tracing::warn!(error = %ErrorChain(&error), "cannot prune the stored changes");

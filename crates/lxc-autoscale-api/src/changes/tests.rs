@@ -242,7 +242,7 @@ fn an_end_that_cannot_be_written_down_is_written_with_the_next() {
 #[test]
 fn a_client_is_answered_before_the_end_is_stored_and_whoever_reads_the_store_waits_for_it() {
     runtime().block_on(async {
-        let (directory, changes) = changes(4);
+        let (directory, changes) = changes(1);
         let [vmid] = change(104).vmids[..] else { panic!() };
         let stored = changes.host.stored(vmid).await.unwrap().config;
         let other = Arc::new(Mutex::new(Some(
@@ -262,6 +262,9 @@ fn a_client_is_answered_before_the_end_is_stored_and_whoever_reads_the_store_wai
         assert_eq!(trail(&directory), ["begun ", "done "]);
         let turn = tokio::time::timeout(Duration::ZERO, changes.store.turn()).await;
         assert!(turn.is_err(), "it is free while the end is being written");
+        assert_eq!(changes.in_progress(), 0, "the next change finds no place");
+        let finished = tokio::time::timeout(Duration::ZERO, changes.clone().finish()).await;
+        assert!(finished.is_err(), "the server ends before the end is written");
         drop(locked(&other).take());
         let page = changes.store.with(|connection| ledger::page(connection, None, None)).await.unwrap();
         let [entry] = &page.entries[..] else { panic!("{page:?}") };

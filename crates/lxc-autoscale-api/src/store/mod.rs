@@ -118,11 +118,6 @@ impl Store {
         Turn { path: self.path.clone(), opened: Arc::clone(&self.opened).lock_owned().await }
     }
 
-    /// As [`Store::turn`], for a thread that may wait.
-    pub(crate) fn turn_of_thread(&self) -> Turn {
-        Turn { path: self.path.clone(), opened: Arc::clone(&self.opened).blocking_lock_owned() }
-    }
-
     /// Works with the file in a thread of its own, when it is this one's turn.
     ///
     /// # Errors

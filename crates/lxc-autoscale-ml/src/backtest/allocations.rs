@@ -1,7 +1,7 @@
 //! The decisions as a table: `timestamp,container_id,cores,memory_mb`, one line per change.
 //!
-//! A line is a decision made at `timestamp`, after the sample of that time; it applies from the next sample on. The
-//! first line of a container is its size at the beginning of the recording.
+//! A line is a decision made at `timestamp`, after the sample of that time; it applies from the next sample on. Where
+//! none is made on a container's first sample, its first line is its size at the beginning of the recording.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};

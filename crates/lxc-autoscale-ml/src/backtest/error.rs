@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use lxc_autoscale_core::metrics_file::ReadError;
 
+use super::traces::COLUMNS;
 use crate::policy::PolicyError;
 use crate::recommend::SharedError;
 
@@ -76,6 +77,12 @@ pub enum TraceError {
         "it is not CSV with the columns timestamp, container_id, provisioned_cores, provisioned_memory_mb, cpu_cores_used, memory_mb_used"
     )]
     Csv(#[source] csv::Error),
+    /// A column is missing.
+    #[error("the column `{column}` is missing; its first line must name the columns {}", COLUMNS.join(", "))]
+    Column {
+        /// Its name.
+        column: &'static str,
+    },
     /// A value is not a valid amount.
     #[error("line {line}: `{column}` is {value}, which is not a valid amount")]
     Amount {

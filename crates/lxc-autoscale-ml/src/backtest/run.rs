@@ -13,7 +13,7 @@ use super::recording::Recording;
 use super::score::{Judge, Rules, Sums};
 use crate::decide::{Action, Decision, Policy};
 use crate::forecast::Quantiles;
-use crate::policy::{Identity, InForce, PolicyBook};
+use crate::policy::{Given, Identity, InForce, PolicyBook};
 use crate::recommend::Shared;
 use crate::replay::{CpuClass, Replayed, Size, carried_out, changed, within_provisioned};
 
@@ -165,7 +165,8 @@ impl Replay {
             seen.oom = if ran_out { Some(true) } else { seen.oom };
             ran_out = false;
             if let Some((book, who)) = &scheduled {
-                container.set_policy(configured(book.in_force(who, now), rules.cpu_class));
+                let in_force = book.in_force(who, now);
+                container.set_policy(configured(in_force, rules.cpu_class, recording.provisioned));
             }
             let decisions = container.decide(&seen, size, now);
             if let Some(new) = changed(size, &decisions) {
@@ -196,7 +197,7 @@ impl Replay {
                 } else {
                     Arc::new(self.shared.with_config(&lasting.recommend))
                 };
-                (configured(lasting, class), shared)
+                (configured(lasting, class, recording.provisioned), shared)
             }
         }
     }
@@ -210,11 +211,11 @@ impl Replay {
     }
 }
 
-/// The policy as the replay applies it.
-fn configured(in_force: InForce, class: CpuClass) -> Policy {
-    let mut policy = in_force.policy;
-    policy.cpu.control = class.control();
-    carried_out(policy)
+/// The policy as the replay applies it, to a container that was given the size it had at first.
+fn configured(mut in_force: InForce, class: CpuClass, provisioned: Size) -> Policy {
+    in_force.policy.cpu.control = class.control();
+    let given = Given { cores: Some(provisioned.cores), memory_mib: Some(provisioned.memory_mib) };
+    carried_out(in_force.with_given(given).policy)
 }
 
 fn is_new_hour(last: Option<&Forecast>, at: i64) -> bool {

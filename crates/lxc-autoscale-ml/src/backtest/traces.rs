@@ -13,6 +13,7 @@ use serde::Deserialize;
 
 use super::error::{BacktestError, TraceError};
 use super::recording::{Recording, Sample};
+use crate::columns;
 use crate::decide::Obstacles;
 use crate::policy::Pool;
 use crate::replay::{Size, boundless_node};
@@ -21,6 +22,16 @@ use crate::replay::{Size, boundless_node};
 const MOST: f64 = 1e9;
 /// The first bytes of a gzip file.
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
+
+/// The columns that are read; there may be others.
+pub(super) const COLUMNS: [&str; 6] = [
+    "timestamp",
+    "container_id",
+    "provisioned_cores",
+    "provisioned_memory_mb",
+    "cpu_cores_used",
+    "memory_mb_used",
+];
 
 #[derive(Deserialize)]
 struct Line {
@@ -56,6 +67,12 @@ pub fn parse(input: impl Read) -> Result<Vec<Recording>, TraceError> {
     let mut recordings: BTreeMap<u64, Recording> = BTreeMap::new();
     let mut reader = csv::Reader::from_reader(input);
     let headers = reader.headers().map_err(TraceError::Csv)?.clone();
+    if headers.is_empty() {
+        return Err(TraceError::Empty);
+    }
+    if let Some(column) = columns::missing(&headers, &COLUMNS) {
+        return Err(TraceError::Column { column });
+    }
     let mut record = csv::StringRecord::new();
     while reader.read_record(&mut record).map_err(TraceError::Csv)? {
         let line: Line = record.deserialize(Some(&headers)).map_err(TraceError::Csv)?;
@@ -165,7 +182,16 @@ mod tests {
         check_refused("300,8,1,512,1,1,y\n300,8,1,512,1,1,y\n", "container 8 has two lines for the time 300");
         let far = i64::MAX;
         check_refused(&format!("{far},8,1,512,1,1,y\n"), &format!("line 2: the time {far} is out of range"));
-        let error = parse("timestamp,container_id\n1,2\n".as_bytes()).unwrap_err();
-        assert!(matches!(error, TraceError::Csv(_)), "{error}");
+        check_refused(
+            "300,eight,1,512,1,1,y\n",
+            "it is not CSV with the columns timestamp, container_id, provisioned_cores, provisioned_memory_mb, cpu_cores_used, memory_mb_used",
+        );
+        assert_eq!(parse("".as_bytes()).unwrap_err().to_string(), "it has no data");
+        // A column that is misspelt, with and without lines below it.
+        for lines in ["", "300,8,1,512,1,1,y\n"] {
+            let text = HEAD.replace("memory_mb_used", "memory_used") + lines;
+            let error = parse(text.as_bytes()).unwrap_err().to_string();
+            assert!(error.starts_with("the column `memory_mb_used` is missing"), "{error}");
+        }
     }
 }

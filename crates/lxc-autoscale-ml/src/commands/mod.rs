@@ -197,11 +197,12 @@ pub enum Finding {
 /// Reads and learns the present state, without changing anything.
 fn look(config: &Config) -> Result<(Pipeline, Changes), CommandError> {
     let mut pipeline = Pipeline::new(config).map_err(StartError::from)?;
-    let (changes, guards) = match Ledger::open_read_only(&config.state.ledger())? {
-        Some(ledger) => (ledger.last_changes()?, ledger.guards()?),
-        None => (Changes::new(), KeptGuards::new()),
+    let (changes, guards, first) = match Ledger::open_read_only(&config.state.ledger())? {
+        Some(ledger) => (ledger.last_changes()?, ledger.guards()?, ledger.first_sizes()?),
+        None => (Changes::new(), KeptGuards::new(), Vec::new()),
     };
     pipeline.restore_guards(guards, &changes);
+    pipeline.know_first_sizes(first);
     // A read-only command does not put the checkpoint aside; it learns anew if it cannot be used.
     if let Err(error) = pipeline.restore(&config.state.checkpoint()) {
         tracing::debug!("{}", ErrorChain(&error));

@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use jiff::Timestamp;
+use lxc_autoscale_core::metrics_file::MetricsReader;
 use lxc_autoscale_core::{ErrorChain, Vmid};
 use serde::Serialize;
 
@@ -10,13 +11,15 @@ use super::identities::identities;
 use super::table::Table;
 use super::{CommandError, write_json};
 use crate::config::Config;
-use crate::decide::Mode;
+use crate::decide::{Allocation, Mode, Resource};
 use crate::execute::StartError;
+use crate::guard::Kept;
+use crate::ledger::{FirstSize, Ledger};
 use crate::pipeline::PipelineError;
 use crate::policy::in_force::Effective;
 use crate::policy::presets::{Preset, Presets, Setting};
 use crate::policy::selector::Match;
-use crate::policy::{Identity, PolicyBook, Pool};
+use crate::policy::{Given, Identity, PolicyBook, Pool};
 
 /// Everything in force for one container.
 #[derive(Serialize)]
@@ -59,6 +62,35 @@ fn known(config: &Config, wanted: Option<Vmid>) -> (Vec<Identity>, Option<String
     }
 }
 
+/// The sizes that somebody gave the container, as the daemon knows them; before its first cycle, what it has.
+fn given(config: &Config, identity: &Identity) -> Result<Given, CommandError> {
+    let Some(ledger) = Ledger::open_read_only(&config.state.ledger())? else {
+        return Ok(present(config, identity.id).unwrap_or_default());
+    };
+    let known = ledger.guards()?.get(&identity.id).map(Kept::given).unwrap_or_default();
+    let firsts = ledger.first_sizes()?;
+    let first = |resource| {
+        let is_its =
+            |it: &&FirstSize| it.id == identity.id && it.resource == resource && it.name == identity.name;
+        firsts.iter().find(is_its).map(|it| it.size)
+    };
+    let present = present(config, identity.id).unwrap_or_default();
+    Ok(Given {
+        cores: known.cores.or_else(|| first(Resource::Cpu)).or(present.cores),
+        memory_mib: known.memory_mib.or_else(|| first(Resource::Memory)).or(present.memory_mib),
+    })
+}
+
+/// What the container has by the newest measurement.
+fn present(config: &Config, id: Vmid) -> Option<Given> {
+    let newest = MetricsReader::read_newest_by(&config.metrics.file, &config.metrics.believed());
+    let newest = newest.ok().flatten()?;
+    let allocation = Allocation::from(newest.containers.get(&id)?.configuration.as_deref()?);
+    let all = newest.summary.node.as_ref().and_then(|node| node.cpus).map(f64::from);
+    let cores = allocation.cores_by_configuration().or(all);
+    Some(Given { cores, memory_mib: Some(allocation.memory_mib) })
+}
+
 fn book(config: &Config) -> Result<PolicyBook, CommandError> {
     Ok(config.policy_book().map_err(PipelineError::from).map_err(StartError::from)?)
 }
@@ -66,8 +98,8 @@ fn book(config: &Config) -> Result<PolicyBook, CommandError> {
 /// Shows the rules in force for `id` at `now`, with the source of each value.
 ///
 /// # Errors
-/// [`CommandError`] when a policy cannot be used or the result cannot be written. Without a measurement of the
-/// container, only policies that select by id are shown.
+/// [`CommandError`] when a policy or the ledger cannot be used, or the result cannot be written. Without a measurement
+/// of the container, only policies that select by id are shown.
 pub fn show(
     config: &Config,
     id: Vmid,
@@ -80,7 +112,7 @@ pub fn show(
     let known = known.into_iter().next();
     let unnamed = known.is_none().then(|| "no measurement names it, so only its id is known".to_owned());
     let identity = known.unwrap_or_else(|| Identity::of(id));
-    let in_force = book.in_force(&identity, now);
+    let in_force = book.in_force(&identity, now).with_given(given(config, &identity)?);
     let shown = Shown {
         id,
         name: identity.name.clone(),

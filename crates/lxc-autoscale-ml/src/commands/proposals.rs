@@ -116,7 +116,8 @@ fn line(record: &Record) -> Line<'_> {
     }
 }
 
-/// Accepts or rejects open proposals by number, or all of them, in the caller's name.
+/// Accepts (`true`) or rejects open proposals by number, or all of them, in the caller's name and with a reason, if one
+/// is given. As JSON, those that were answered are shown.
 ///
 /// # Errors
 /// [`CommandError`] when the ledger cannot be written, or, after the others were answered, when one of the proposals is
@@ -124,9 +125,9 @@ fn line(record: &Record) -> Line<'_> {
 pub fn answer_proposals(
     config: &Config,
     numbers: &[String],
-    accept: bool,
-    reason: Option<String>,
+    (accept, reason): (bool, Option<String>),
     now: Timestamp,
+    json: bool,
     out: &mut impl Write,
 ) -> Result<(), CommandError> {
     let path = config.state.ledger();
@@ -134,13 +135,17 @@ pub fn answer_proposals(
     let state = if accept { State::Accepted } else { State::Rejected };
     let answer = Answer { at: now, who: who::caller(), reason };
     let expires_at = now.checked_add(config.proposals.expires_after()).unwrap_or(Timestamp::MAX);
-    let mut refused = Vec::new();
+    let (mut answered, mut refused) = (Vec::new(), Vec::new());
     for number in chosen(&ledger, numbers)? {
         let record = ledger.proposal(number)?;
         match record {
             Some(record) if ledger.answer_proposal(number, state, &answer, expires_at)? => {
-                let kind = resource(record.decision.resource);
-                writeln!(out, "{state} {number}: {} {kind} {}", record.id, change(&record.decision))?;
+                if json {
+                    answered.extend(ledger.proposal(number)?);
+                } else {
+                    let kind = resource(record.decision.resource);
+                    writeln!(out, "{state} {number}: {} {kind} {}", record.id, change(&record.decision))?;
+                }
             }
             Some(_) => {
                 let state = ledger.proposal(number)?.map_or(State::Expired, |record| record.state);
@@ -151,11 +156,15 @@ pub fn answer_proposals(
             None => refused.push(format!("{number} does not exist")),
         }
     }
+    if json {
+        let lines: Vec<Line<'_>> = answered.iter().map(line).collect();
+        write_json(out, &lines)?;
+    }
     if !refused.is_empty() {
         out.flush()?;
         return Err(CommandError::NotOpen(refused.join(", ")));
     }
-    if accept {
+    if accept && !json {
         // If the lock can be taken, no daemon runs.
         let is_alone = StateLock::take(&config.state.directory).is_ok();
         let when = if is_alone { "when lxc_autoscale_ml runs; it does not now" } else { "in the next cycle" };

@@ -147,6 +147,14 @@ pub struct MemoryPolicy {
 }
 
 impl Policy {
+    /// The most of a resource, in cores or MiB.
+    pub fn maximum(&self, resource: Resource) -> f64 {
+        match resource {
+            Resource::Cpu => self.cpu.max_cores,
+            Resource::Memory => self.memory.max_mib as f64,
+        }
+    }
+
     /// How far decisions about a resource may go.
     pub fn mode(&self, resource: Resource) -> Mode {
         match resource {

@@ -176,6 +176,39 @@ fn the_setting_of_the_cpu_that_somebody_changed_is_named() {
     );
 }
 
+/// Where the minimum decides the size, it is the reason, whatever the container needs.
+#[test]
+fn a_growth_to_the_minimum_says_so() {
+    let small = |world: &mut World| {
+        world.allocation = Some(Allocation { cores: Some(1.0), cpulimit: None, memory_mib: 512.0 });
+        (world.policy.cpu.min_cores, world.policy.memory.min_mib) = (3.0, 1024);
+        world.seen().memory_used_mib = Some(300.0);
+    };
+    check(
+        |world| {
+            small(world);
+            world.want(1.09, 600.0);
+        },
+        "grow from 1 core to 3 cores: it has less than the minimum of 3 cores",
+        "grow from 512 MiB to 1024 MiB: it has less than the minimum of 1024 MiB",
+    );
+    // What needs as much as the minimum, or more, says what it needs.
+    check(
+        |world| {
+            small(world);
+            world.want(2.5, 1020.0);
+        },
+        "grow from 1 core to 3 cores: it should have 2.5 cores (recent peak)",
+        "grow from 512 MiB to 1024 MiB: it should have 1020 MiB (recent peak)",
+    );
+    let mut world = world();
+    small(&mut world);
+    world.want(1.09, 600.0);
+    world.seen().oom = Some(true);
+    let said = world.decide().memory.to_string();
+    assert_eq!(said, "grow from 512 MiB to 1024 MiB: it ran out of memory and should have 1024 MiB");
+}
+
 #[test]
 fn it_follows_its_recommendation() {
     check(|_| {}, CPU_FITS, MEMORY_FITS);

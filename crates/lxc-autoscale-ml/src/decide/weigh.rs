@@ -126,10 +126,12 @@ impl Case<'_> {
         // What it had before may be had again in one step.
         let step = step.max(undo.map_or(0.0, |(size, _)| size - self.current));
         let stepped = self.round_up(self.current + step).min(capped);
+        // Where the minimum is more than it needs, the minimum is why it grows.
+        let is_by_minimum = self.round_up(wanted) + EPSILON < self.low;
         let reason = match (self.urgent, undo) {
-            (Some(_), _) => Reason::RanOutOfMemory { target: self.amount(wanted) },
+            (Some(_), _) => Reason::RanOutOfMemory { target: self.amount(wanted.max(self.low)) },
             (None, Some((_, reason))) => reason.clone(),
-            (None, None) if wanted <= self.current => Reason::BelowMinimum { minimum: self.amount(self.low) },
+            (None, None) if is_by_minimum => Reason::BelowMinimum { minimum: self.amount(self.low) },
             (None, None) => Reason::NeedsMore { basis: self.estimate.basis, target: self.amount(wanted) },
         };
         Ok((stepped, reason))

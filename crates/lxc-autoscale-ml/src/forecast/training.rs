@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::boosting::{BinnedRows, BoostingParams, fit};
 use super::demand_model::{LearntModel, LearntResource};
 use super::features::{self, WINDOW_STEPS};
+use crate::columns;
 use crate::recommend::series::STEP_SECONDS;
 
 /// Fewest past steps of a training row: a container gets forecasts after an hour.
@@ -44,6 +45,12 @@ pub enum RecordingError {
         "the recordings are not CSV with the columns timestamp, container_id, cpu_cores_used, memory_mb_used"
     )]
     Csv(#[from] csv::Error),
+    /// A column is missing.
+    #[error("the column `{column}` is missing in the recordings; their first line must name the columns {}", COLUMNS.join(", "))]
+    Column {
+        /// Its name.
+        column: &'static str,
+    },
     /// A machine's times go back, or jump by more than a year.
     #[error("machine {machine}: the time {timestamp} is not after the one before it, or a year later")]
     Time {
@@ -67,6 +74,9 @@ pub enum RecordingError {
     Empty,
 }
 
+/// The columns that are read; there may be others.
+const COLUMNS: [&str; 4] = ["timestamp", "container_id", "cpu_cores_used", "memory_mb_used"];
+
 #[derive(serde::Deserialize)]
 struct Line {
     timestamp: i64,
@@ -87,7 +97,11 @@ const LONGEST_JUMP_STEPS: i64 = 366 * 288;
 /// [`RecordingError`].
 pub fn read_recordings(input: impl std::io::Read) -> Result<Vec<Recording>, RecordingError> {
     let mut machines: BTreeMap<u64, (i64, Recording)> = BTreeMap::new();
-    for line in csv::Reader::from_reader(input).deserialize() {
+    let mut reader = csv::Reader::from_reader(input);
+    if let Some(column) = columns::missing(reader.headers()?, &COLUMNS) {
+        return Err(RecordingError::Column { column });
+    }
+    for line in reader.deserialize() {
         let Line { timestamp, container_id: machine, cpu_cores_used, memory_mb_used } = line?;
         let step = timestamp.div_euclid(STEP_SECONDS);
         let (last, recording) = machines.entry(machine).or_insert((step - 1, Recording::default()));
@@ -205,6 +219,9 @@ mod tests {
             let got = read_recordings(text.as_bytes());
             assert!(matches!(got, Err(RecordingError::Amount { machine: 7, timestamp: 300, .. })), "{bad}");
         }
+        let misspelt = "timestamp,container_id,cpu_cores_used,memory_used\n300,7,1,1\n";
+        let error = read_recordings(misspelt.as_bytes()).unwrap_err().to_string();
+        assert!(error.starts_with("the column `memory_mb_used` is missing"), "{error}");
         assert!(matches!(train(&[Recording::default()], 1), Err(RecordingError::Empty)));
     }
 

@@ -96,6 +96,11 @@ impl Sizes {
         self.open.last().map(|open| open.manual).or(self.manual)
     }
 
+    /// Whether no size was seen yet, and none set by us.
+    pub(super) fn is_unknown(&self) -> bool {
+        self.known.is_none() && self.ours.is_none()
+    }
+
     /// Whether the API needs to be asked about changes.
     pub fn is_open(&self) -> bool {
         !self.open.is_empty()

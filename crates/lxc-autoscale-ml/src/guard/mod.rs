@@ -43,6 +43,7 @@ use self::unpaid::Unpaid;
 use crate::clock;
 use crate::decide::{Policy, Resource};
 use crate::observation::Observation;
+use crate::policy::Given;
 
 /// Steps whose signs are kept: more than arrive in one cycle, and enough for the time before a change.
 const KEPT_STEPS: usize = 64;
@@ -79,6 +80,9 @@ pub struct Kept {
     cpu: Remembered,
     #[serde(default)]
     memory: Remembered,
+    /// The CPU that somebody gave it, in cores: its first known size, or what was set by hand since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    given_cores: Option<f64>,
     /// The memory that somebody gave it, in MiB: its first known size, or what was set by hand since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     given_mib: Option<f64>,
@@ -152,6 +156,8 @@ pub struct Seen<'a> {
     pub observation: &'a Observation,
     /// Its CPU by configuration, in cores; `None` when unknown or unlimited.
     pub cores: Option<f64>,
+    /// The node's CPUs if its configuration limits it to fewer in no way.
+    pub unlimited_cores: Option<f64>,
     /// Its memory by configuration, in MiB.
     pub memory_mib: Option<f64>,
     /// Whether the container restarted in the step.
@@ -162,6 +168,8 @@ pub struct Seen<'a> {
     pub disturbed: bool,
     /// How long a series of running out of memory counts.
     pub oom_run_lasts: Lasts,
+    /// What it had when the ledger first knew it, for where nothing else tells what it was given.
+    pub first: Given,
 }
 
 impl Guard {
@@ -285,8 +293,10 @@ impl ContainerGuard {
     /// Takes in the changes of a size, oldest first, that the API reported at `asked`.
     pub fn explain(&mut self, resource: Resource, changes: &[ApiChange], asked: Timestamp) {
         let by_hand = self.kept.of_mut(resource).sizes.explain(changes, asked);
-        if let (Resource::Memory, Some(manual)) = (resource, by_hand) {
-            self.kept.note_given(manual);
+        match (resource, by_hand) {
+            (Resource::Cpu, Some(manual)) => self.kept.given_cores = Some(manual.size),
+            (Resource::Memory, Some(manual)) => self.kept.note_given(manual),
+            (_, None) => {}
         }
     }
 
@@ -339,6 +349,11 @@ impl Kept {
         self.leak.as_ref()
     }
 
+    /// The sizes that somebody gave it, as known now: a possible boost counts until the API has said what it was.
+    pub fn given(&self) -> Given {
+        Given { cores: self.cpu.given_now(self.given_cores), memory_mib: self.given_now() }
+    }
+
     /// Whether it equals `other` apart from how far the records were read.
     pub fn says_the_same(&self, other: &Self) -> bool {
         let timeless = |kept: &Self| Self {
@@ -378,15 +393,32 @@ impl Kept {
 
     fn observe_sizes(&mut self, seen: &Seen<'_>) {
         let at = seen.observation.at;
-        if let Some(cores) = seen.cores {
-            self.cpu.observe_size(at, cores);
-        }
+        self.observe_cores(seen);
         if self.given_mib.is_none() {
             let set = self.memory.sizes.manual().map(|manual| manual.size);
-            self.given_mib = set.or(seen.memory_mib).or(seen.observation.memory_limit_mib);
+            let had = seen.first.memory_mib.or(seen.memory_mib).or(seen.observation.memory_limit_mib);
+            self.given_mib = set.or(had);
         }
         if let Some(manual) = seen.memory_mib.and_then(|mib| self.memory.observe_size(at, mib)) {
             self.note_given(manual);
+        }
+    }
+
+    fn observe_cores(&mut self, seen: &Seen<'_>) {
+        let Some(cores) = seen.cores else {
+            // Only somebody else takes a limit away.
+            self.given_cores = seen.unlimited_cores.or(self.given_cores);
+            return;
+        };
+        if self.given_cores.is_none() {
+            let set = self.cpu.sizes.manual().map(|manual| manual.size);
+            self.given_cores = set.or(seen.first.cores).or(Some(cores));
+        } else if self.cpu.sizes.is_unknown() {
+            // It had no limit, and got one that is not ours.
+            self.given_cores = Some(cores);
+        }
+        if let Some(manual) = self.cpu.observe_size(seen.observation.at, cores) {
+            self.given_cores = Some(manual.size);
         }
     }
 
@@ -399,9 +431,7 @@ impl Kept {
     /// The memory that somebody gave it, in MiB, as known now: a possible boost counts until the API has said what it
     /// was.
     fn given_now(&self) -> Option<f64> {
-        let sizes = &self.memory.sizes;
-        let open = sizes.manual().filter(|_| sizes.is_open()).map(|manual| manual.size);
-        open.or(self.given_mib)
+        self.memory.given_now(self.given_mib)
     }
 
     fn observe_oom(&mut self, seen: &Seen<'_>) {
@@ -424,6 +454,12 @@ impl Remembered {
             self.unpaid.disregard();
         }
         by_hand
+    }
+
+    /// What somebody gave it, as known now, if `given` is what it was given before any open change.
+    fn given_now(&self, given: Option<f64>) -> Option<f64> {
+        let open = self.sizes.manual().filter(|_| self.sizes.is_open()).map(|manual| manual.size);
+        open.or(given)
     }
 
     fn standing(&self, now: Timestamp) -> Standing {

@@ -12,7 +12,8 @@ use super::{ContainerGuard, Guard, Kept, Records, Seen};
 use crate::decide::{Allocation, Decision, LastChanges, Resource};
 use crate::guard::leak::Leak;
 use crate::history::{ContainerHistory, History};
-use crate::policy::Policies;
+use crate::ledger::FirstSize;
+use crate::policy::{Given, Policies};
 
 /// The saved state of each container.
 pub type KeptGuards = BTreeMap<Vmid, Kept>;
@@ -25,6 +26,8 @@ pub struct Register {
     taken: BTreeMap<Vmid, Timestamp>,
     /// Leaks already reported.
     told: BTreeMap<Vmid, Timestamp>,
+    /// The first sizes that the ledger knows, by id and name.
+    first: BTreeMap<(Vmid, Option<String>), Given>,
 }
 
 /// A leak that has not been reported yet.
@@ -55,7 +58,24 @@ impl Register {
                 }
             }
         }
-        Self { containers, taken: BTreeMap::new(), told }
+        Self { containers, told, ..Self::default() }
+    }
+
+    /// Takes over the first sizes that the ledger knows: what a container was given that is new here, as after a day
+    /// away or after an update.
+    pub fn know_first_sizes(&mut self, sizes: Vec<FirstSize>) {
+        for FirstSize { id, name, resource, size, .. } in sizes {
+            let given = self.first.entry((id, name)).or_default();
+            match resource {
+                Resource::Cpu => given.cores = Some(size),
+                Resource::Memory => given.memory_mib = Some(size),
+            }
+        }
+    }
+
+    /// The sizes that somebody gave a container.
+    pub fn given(&self, id: Vmid) -> Given {
+        self.containers.get(&id).map(|guard| guard.kept().given()).unwrap_or_default()
     }
 
     /// The state that follows from the records of a container.
@@ -73,13 +93,23 @@ impl Register {
 
     /// Takes in the records of the newest snapshot.
     pub fn take(&mut self, history: &History) {
+        let node_cpus = history.node().cpus;
         for (id, container) in history.containers() {
             let at = container.observation.at;
             if self.taken.get(&id) == Some(&at) {
                 continue;
             }
             self.taken.insert(id, at);
-            self.containers.entry(id).or_default().observe(seen(container));
+            let guard = self.containers.entry(id).or_default();
+            let given = guard.kept().given();
+            let is_known = given.cores.is_some() && given.memory_mib.is_some();
+            // What another container had says nothing about this one.
+            let first = if is_known || container.is_new_under_its_id() {
+                Given::default()
+            } else {
+                self.first.get(&(id, container.name.clone())).copied().unwrap_or_default()
+            };
+            guard.observe(seen(container, node_cpus, first));
         }
     }
 
@@ -171,15 +201,18 @@ impl Register {
     }
 }
 
-fn seen(container: &ContainerHistory) -> Seen<'_> {
+fn seen(container: &ContainerHistory, node_cpus: Option<u32>, first: Given) -> Seen<'_> {
     let allocation = container.configuration().map(Allocation::from);
+    let cores = allocation.as_ref().and_then(Allocation::cores_by_configuration);
     Seen {
         observation: &container.observation,
-        cores: allocation.as_ref().and_then(Allocation::cores_by_configuration),
+        cores,
+        unlimited_cores: allocation.and(node_cpus).map(f64::from).filter(|_| cores.is_none()),
         memory_mib: allocation.map(|allocation| allocation.memory_mib),
         restarted: container.restarted,
         replaced: container.is_new_under_its_id(),
         disturbed: container.disturbance.is_some(),
         oom_run_lasts: Lasts::of(&container.model),
+        first,
     }
 }

@@ -20,12 +20,86 @@ fn seen(observation: &Observation) -> Seen<'_> {
     Seen {
         observation,
         cores: Some(2.0),
+        unlimited_cores: None,
         memory_mib: Some(1024.0),
         restarted: false,
         replaced: false,
         disturbed: false,
         oom_run_lasts: Lasts::ADay,
+        first: Given::default(),
     }
+}
+
+/// What it was given by the records: minutes with its cores and memory (`None` for no limit).
+fn given(first: Given, records: &[(Option<f64>, f64)]) -> (ContainerGuard, Given) {
+    let mut guard = ContainerGuard::default();
+    for (minute, (cores, mib)) in (0..).zip(records) {
+        let observation = observation(60 * minute, 500.0, 0.0);
+        let unlimited_cores = cores.is_none().then_some(32.0);
+        let memory_mib = Some(*mib);
+        guard.observe(Seen { cores: *cores, unlimited_cores, memory_mib, first, ..seen(&observation) });
+    }
+    let given = guard.kept().given();
+    (guard, given)
+}
+
+#[test]
+fn what_somebody_gave_is_the_first_size_or_what_was_set_since() {
+    let of = |cores, mib| Given { cores: Some(cores), memory_mib: Some(mib) };
+    let none = Given::default();
+    let is = |records: &[(Option<f64>, f64)]| given(none, records).1;
+    assert_eq!(is(&[(Some(16.0), 32_768.0)]), of(16.0, 32_768.0));
+    // Somebody changes it: at once, and for good when the API says that it was no boost.
+    assert_eq!(is(&[(Some(16.0), 32_768.0), (Some(4.0), 8192.0)]), of(4.0, 8192.0));
+    let (mut guard, _) = given(none, &[(Some(16.0), 32_768.0), (Some(4.0), 8192.0)]);
+    for resource in [Resource::Cpu, Resource::Memory] {
+        guard.explain(resource, &[], at(3600));
+    }
+    let text = serde_json::to_string(guard.kept()).unwrap();
+    let kept: Kept = serde_json::from_str(&text).unwrap();
+    assert_eq!((kept.given(), kept.says_the_same(guard.kept())), (of(4.0, 8192.0), true));
+    // A boost gives nothing.
+    let (mut guard, _) = given(none, &[(Some(2.0), 1024.0), (Some(12.0), 1024.0)]);
+    guard.explain(Resource::Cpu, &boost(30, 900, 2.0, 12.0), at(3600));
+    assert_eq!(guard.kept().given(), of(2.0, 1024.0));
+    // Without a limit it was given the whole node, until somebody limits it.
+    assert_eq!(is(&[(None, 1024.0)]), of(32.0, 1024.0));
+    assert_eq!(is(&[(None, 1024.0), (Some(4.0), 1024.0)]), of(4.0, 1024.0));
+    assert_eq!(is(&[(Some(2.0), 1024.0), (None, 1024.0)]), of(32.0, 1024.0));
+    // The ledger knows what it had before; what somebody sets counts for more.
+    let first = of(16.0, 32_768.0);
+    assert_eq!(given(first, &[(Some(4.0), 4096.0)]).1, first);
+    assert_eq!(given(first, &[(Some(4.0), 4096.0), (Some(6.0), 4096.0)]).1, of(6.0, 32_768.0));
+}
+
+#[test]
+fn our_own_changes_give_and_take_nothing() {
+    let mut guard = ContainerGuard::default();
+    let mut minute = 0;
+    let mut record = |guard: &mut ContainerGuard, cores: Option<f64>, mib: f64| {
+        minute += 1;
+        let observation = observation(60 * minute, 500.0, 0.0);
+        let unlimited_cores = cores.is_none().then_some(32.0);
+        guard.observe(Seen { cores, unlimited_cores, memory_mib: Some(mib), ..seen(&observation) });
+    };
+    record(&mut guard, None, 32_768.0);
+    guard.note_change(Resource::Cpu, (at(70), at(71)), 32.0, 8.0);
+    guard.note_change(Resource::Memory, (at(70), at(71)), 32_768.0, 24_576.0);
+    record(&mut guard, Some(8.0), 24_576.0);
+    guard.note_change(Resource::Cpu, (at(130), at(131)), 8.0, 2.0);
+    record(&mut guard, Some(2.0), 24_576.0);
+    assert_eq!(guard.kept().given(), Given { cores: Some(32.0), memory_mib: Some(32_768.0) });
+}
+
+/// The state of an earlier version does not say what CPU it was given; the ledger does.
+#[test]
+fn a_state_that_does_not_know_what_was_given_asks_the_ledger() {
+    let text = r#"{"cpu":{"sizes":{"known":["2027-01-15T08:00:00Z",2.0]}},"given_mib":32768.0}"#;
+    let mut guard = ContainerGuard::restored(serde_json::from_str(text).unwrap());
+    let observation = observation(60, 500.0, 0.0);
+    let first = Given { cores: Some(16.0), memory_mib: Some(9.0) };
+    guard.observe(Seen { first, ..seen(&observation) });
+    assert_eq!(guard.kept().given().cores, Some(16.0));
 }
 
 /// Ten quiet minutes, a shrink, and these pressures after it.

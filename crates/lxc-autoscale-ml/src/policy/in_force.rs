@@ -44,6 +44,8 @@ pub enum Source {
     },
     /// `[containers] ignore`.
     Ignored,
+    /// The size that somebody gave the container, which is more than the default of the program.
+    Given,
     /// A candidate that never acts.
     Shadow {
         /// Its name.
@@ -81,6 +83,7 @@ impl fmt::Display for Source {
                 write!(f, "policy {policy}, schedule {number} (about to begin)")
             }
             Self::Ignored => f.write_str("containers.ignore"),
+            Self::Given => f.write_str("size that somebody gave it"),
             Self::Shadow { shadow } => write!(f, "shadow {shadow}"),
         }
     }

@@ -293,8 +293,8 @@ impl Series {
     ) -> Option<f64> {
         let (mut least, mut rises) = (f64::INFINITY, false);
         for day in 1..=days {
-            let (first, last) = look.around(now, day, zone);
-            let mut values: Vec<f64> = (first..=last).filter_map(|step| self.at(step)).collect();
+            let (first, end) = look.around(now, day, zone);
+            let mut values: Vec<f64> = (first..=end).filter_map(|step| self.at(step)).collect();
             values.sort_unstable_by(|one, other| other.total_cmp(one));
             let level = *values.get(lasting.checked_sub(1)?)?;
             let before =

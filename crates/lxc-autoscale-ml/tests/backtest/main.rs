@@ -13,6 +13,8 @@ mod metrics;
 mod pipe;
 mod reference;
 
+use std::fmt::Write as _;
+
 use files::{Traces, backtest};
 
 #[test]
@@ -86,6 +88,32 @@ fn another_policy_gives_another_result() {
     assert_eq!(changes("[containers]\nignore = [200, 201]"), 2);
 }
 
+/// A container of 32 GiB that needs 20 GiB each night, with the configuration as it ships.
+#[test]
+fn what_a_container_had_may_be_given_back_whatever_the_default_maximum() {
+    let mut csv = files::table(&[]);
+    for step in 1..=6 * 288 {
+        let is_night = (24..60).contains(&(step % 288));
+        let (cores, mib) = if is_night { (12.0, 20_480) } else { (0.5, 2000) };
+        let at = files::BEGIN + 300 * step;
+        writeln!(csv, "{at},200,16,32768,{cores},{}", mib + step % 7).unwrap();
+    }
+    let traces = Traces::new(1, 1);
+    let (file, policy) = (traces.path("large.csv"), traces.path("empty.toml"));
+    std::fs::write(&file, csv).unwrap();
+    std::fs::write(&policy, "").unwrap();
+    backtest(&["--traces", &file, "--policy", &policy, "--allocations", traces.out()]);
+    let decisions = traces.decisions();
+    assert!(decisions.iter().any(|(_, _, cores, mib)| *cores < 8.0 && *mib < 16_384.0), "it is made small");
+    for night in 3..6 {
+        // In the middle of the night.
+        let at = files::BEGIN + 300 * (night * 288 + 42);
+        let (_, _, cores, mib) = decisions.iter().rev().find(|decision| decision.0 < at).unwrap();
+        assert!((12.0..=16.0).contains(cores), "night {night}: {cores} cores");
+        assert!((20_480.0..=32_768.0).contains(mib), "night {night}: {mib} MiB");
+    }
+}
+
 #[test]
 fn prices_count() {
     let traces = Traces::new(2, 2);
@@ -118,6 +146,14 @@ fn what_cannot_be_replayed_is_named() {
     std::fs::write(&broken, "timestamp,container_id\n1,2\n").unwrap();
     let error = files::refused(&["--traces", &broken]);
     assert!(error.contains("broken.csv") && error.contains("provisioned_cores"), "{error}");
+    // A column that is misspelt would otherwise count as a use that nobody knows.
+    let named = std::fs::read_to_string(traces.csv()).unwrap().replace("memory_mb_used", "memory_used");
+    for lines in [2, 1] {
+        let text = named.lines().take(lines).collect::<Vec<_>>().join("\n");
+        std::fs::write(&broken, text).unwrap();
+        let error = files::refused(&["--traces", &broken]);
+        assert!(error.contains("the column `memory_mb_used` is missing"), "{error}");
+    }
     let error = files::refused(&["--traces", traces.csv(), "--allocations", "/nonexistent/out.csv"]);
     assert!(error.contains("cannot write `/nonexistent/out.csv`"), "{error}");
     let error = files::refused(&["--traces", traces.csv(), "--metrics", "x"]);

@@ -106,6 +106,29 @@ async fn what_is_rejected_is_not_asked_again() {
 }
 
 #[tokio::test]
+async fn answers_are_told_as_json_wherever_the_option_stands() {
+    let api = RecordingApi::up().await;
+    let node = node();
+    node.cycle(&mut node.daemon(&api.url(), APPROVE)).await;
+    let asked = waiting(&node);
+    let (one, other) = (asked[0].number.to_string(), asked[1].number.to_string());
+    let answers = [
+        (vec!["accept", one.as_str(), "--json"], "accepted"),
+        (vec!["--json", "reject", other.as_str()], "rejected"),
+    ];
+    for (arguments, state) in answers {
+        let output = proposals(&node, &api.url(), &arguments);
+        assert!(output.status.success(), "{output:?}");
+        let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!((told.as_array().unwrap().len(), &told[0]["state"]), (1, &json!(state)), "{told}");
+        assert!(told[0]["answer"]["who"].as_str().unwrap().contains("(uid "), "{told}");
+    }
+    // What cannot be answered is an error with JSON, too.
+    let again = proposals(&node, &api.url(), &["accept", &one, "--json"]);
+    assert_eq!((again.status.code(), String::from_utf8_lossy(&again.stdout).trim()), (Some(1), "[]"));
+}
+
+#[tokio::test]
 async fn what_was_accepted_goes_through_the_guards_again() {
     let api = RecordingApi::up().await;
     let mut node = node();

@@ -101,7 +101,7 @@ fn history_tells_what_was_tried_and_what_came_of_it() {
     let past: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(past["decisions"].as_array().unwrap().len(), 2, "{past}");
     assert_eq!(past["decisions"][0]["decision"]["action"], "grow");
-    check(&run(&node, &["history", "999"]), 1, &[], "nothing is known of container 999");
+    check(&run(&node, &["history", "999"]), 5, &[], "nothing is known of container 999");
     check(&run(&node, &["history", "101", "--since", "soon"]), 64, &[], "such as 7d");
 }
 
@@ -160,7 +160,7 @@ fn forecast_tells_the_coming_hours_and_follows_the_configured_clock() {
     assert!(first.duration_since(Timestamp::now()).abs() < SignedDuration::from_mins(6), "{first}");
     let memory = |place: usize| forecast["memory"]["steps"][0]["band"][place]["value"].as_f64().unwrap();
     assert!(900.0 < memory(0) && memory(4) < 970.0, "{forecast}");
-    check(&run(&node, &["forecast", "999"]), 1, &[], "nothing is known of container 999");
+    check(&run(&node, &["forecast", "999"]), 5, &[], "nothing is known of container 999");
     check(&run(&node, &["forecast", "101", "--hours", "25"]), 64, &[], "25 is not in 1..=24");
 }
 
@@ -178,7 +178,12 @@ fn wrong_usage_cannot_be_taken_for_a_plan_with_changes() {
     let node = Node::new(&[]);
     check(&run(&node, &["plan", "--jsn"]), 64, &[], "unexpected argument '--jsn'");
     check(&run(&node, &["why", "12"]), 64, &[], "is not a container id");
-    check(&run(&node, &["--help"]), 0, &["plan", "why", "decisions"], "");
+    check(
+        &run(&node, &["--help"]),
+        0,
+        &["plan", "why", "decisions", "5 nothing is known of the container"],
+        "",
+    );
 }
 
 #[test]
@@ -341,7 +346,7 @@ fn capacity_counts_by_the_rules_that_growth_goes_by() {
     let output = run_with(&node, text, &["capacity", "--policy", "web"]);
     check(&output, 0, &["the average of 2 containers of the policy web"], "");
     check(&run(&node, &["capacity", "--policy", "none"]), 1, &[], "there is no policy `none`");
-    check(&run(&node, &["capacity", "999"]), 1, &[], "nothing is known of container 999");
+    check(&run(&node, &["capacity", "999"]), 5, &[], "nothing is known of container 999");
     check(&run(&node, &["capacity"]), 64, &[], "required");
 }
 

@@ -11,6 +11,7 @@ mod containers;
 mod cycles;
 mod exporter;
 mod first_start;
+mod large;
 mod node;
 mod policies;
 mod restarts;

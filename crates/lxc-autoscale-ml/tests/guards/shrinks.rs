@@ -14,6 +14,7 @@ use lxc_autoscale_ml::decide::{
 use lxc_autoscale_ml::guard::oom_run::Lasts;
 use lxc_autoscale_ml::guard::{ContainerGuard, Seen};
 use lxc_autoscale_ml::history::step;
+use lxc_autoscale_ml::policy::Given;
 use lxc_autoscale_ml::recommend::{Estimate, Fact, Recommendation};
 
 use crate::host::{Guest, Host, Kill, Load};
@@ -100,6 +101,7 @@ impl Tally {
             self.within_former
         );
         assert!(self.blamed.is_empty(), "{:#?}", self.blamed);
+        assert_eq!(self.within_former, 0, "killed with demand below the size before the last shrink");
     }
 }
 
@@ -121,11 +123,13 @@ fn steer_plainly(seed: u64, tally: &mut Tally) {
         let facts = Seen {
             observation: &observation,
             cores: None,
+            unlimited_cores: None,
             memory_mib: Some(size),
             restarted: false,
             replaced: false,
             disturbed: false,
             oom_run_lasts: Lasts::ADay,
+            first: Given::default(),
         };
         guard.observe(facts);
         guard.judge(&policy, host.now);

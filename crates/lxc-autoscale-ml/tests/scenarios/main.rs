@@ -3,9 +3,11 @@
 // Clippy recognises test functions, but not the fixtures between them.
 #![expect(clippy::unwrap_used, reason = "a fixture that fails ends its test")]
 
+mod half_life;
 #[path = "../guards/host.rs"]
 #[expect(dead_code, reason = "the tests of the guards use the rest")]
 mod host;
+mod large;
 mod noise;
 #[path = "../guards/steered.rs"]
 mod steered;

@@ -10,7 +10,7 @@ use lxc_autoscale_core::{ErrorChain, Vmid};
 use serde::Serialize;
 
 use self::alternatives::{Reasoning, show_alternatives};
-use self::numbers::show_inputs;
+use self::numbers::{show_inputs, show_maximum};
 use super::decisions::local_time;
 use super::screen::{Screen, Tone};
 use super::table::resource;
@@ -20,6 +20,7 @@ use crate::decide::{Action, Decision, Resource};
 use crate::explain::{Alternatives, World};
 use crate::ledger::{Entry, Ledger};
 use crate::pipeline::Proposal;
+use crate::policy::in_force::Kept;
 use crate::proposals::Approvals;
 use crate::regime::{Shifted, shifts};
 
@@ -73,6 +74,9 @@ struct Past {
     entry: Entry,
     #[serde(flatten)]
     reasoning: Reasoning,
+    /// The rules that were in force, if they are still kept.
+    #[serde(skip)]
+    rules: Option<Kept>,
 }
 
 /// Shows why a container has its size, at `now` or at the time in question.
@@ -155,24 +159,28 @@ fn then(
     }
     let mut past = Vec::with_capacity(entries.len());
     for entry in entries {
-        let policy = match &entry.inputs.policy {
-            Some(key) => ledger.policy(key)?.map(|kept| kept.policy),
+        let rules = match &entry.inputs.policy {
+            Some(key) => ledger.policy(key)?,
             None => None,
         };
-        let reasoning = Reasoning::of(&entry, policy);
-        past.push(Past { entry, reasoning });
+        let reasoning = Reasoning::of(&entry, rules.as_ref().map(|kept| kept.policy.clone()));
+        past.push(Past { entry, reasoning, rules });
     }
     if options.json {
         return write_json(out, &past);
     }
     let title = format!("Container {} at {}", options.id, local_time(at));
     writeln!(out, "{}", screen.paint(Tone::Strong, &title))?;
-    for Past { entry, reasoning } in &past {
+    for Past { entry, reasoning, rules } in &past {
         writeln!(out)?;
         show_entry(entry, screen, out)?;
         reasoning.show(entry, screen, out)?;
         heading("From these numbers", screen, out)?;
-        show_inputs(&entry.inputs, Some(entry.decision.resource), entry.at, out)?;
+        let kind = entry.decision.resource;
+        show_inputs(&entry.inputs, Some(kind), entry.at, out)?;
+        if let Some((most, source)) = rules.as_ref().map(|rules| rules.maximum(kind)) {
+            show_maximum(kind, most, &source, out)?;
+        }
     }
     Ok(())
 }
@@ -248,6 +256,10 @@ impl Explanation {
         show_alternatives(&otherwise.memory, Resource::Memory, world, screen, out)?;
         heading("From these numbers", screen, out)?;
         show_inputs(&proposal.inputs, None, world.at, out)?;
+        for kind in [Resource::Cpu, Resource::Memory] {
+            let (most, source) = proposal.in_force.maximum(kind);
+            show_maximum(kind, most, &source, out)?;
+        }
         for shifted in &self.shifts {
             writeln!(out, "  {:<22}{}", "noticed", screen.wrap(&shifted.text(), 24, 24))?;
         }

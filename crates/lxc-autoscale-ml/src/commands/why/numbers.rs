@@ -12,6 +12,7 @@ use crate::forecast::training::{CPU_AHEAD_STEPS, MEMORY_AHEAD_STEPS};
 use crate::guard::{Guard, Standing};
 use crate::ledger::Inputs;
 use crate::observation::Observation;
+use crate::policy::Source;
 use crate::recommend::series::STEP_SECONDS;
 use crate::recommend::{
     Estimate, Fact, Opinion, Opinions, Recommendation, WEEKS, WeeklyPeak, cpu_experts, memory_experts,
@@ -68,6 +69,16 @@ pub(super) fn show_inputs(
         }
         None => line("node budget", "enough for what it should have", out),
     }
+}
+
+/// The most that the policy in force allows, and where that comes from.
+pub(super) fn show_maximum(
+    kind: Resource,
+    most: f64,
+    source: &Source,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    line(&format!("{} maximum", resource(kind)), &format!("{} ({source})", Amount::of(kind, most)), out)
 }
 
 fn line(label: &str, text: &str, out: &mut impl Write) -> io::Result<()> {
