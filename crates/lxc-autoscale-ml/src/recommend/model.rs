@@ -15,7 +15,7 @@ use super::opinions::{Opinion, Opinions};
 use super::recommendation::{Estimate, Evidence, FIRST_DAY_SECONDS, Fact, Recommendation, WeeklyPeak};
 use super::restlessness::Restlessness;
 use super::selector::{Movement, Prices, Selector, Wish};
-use super::series::{DAY_STEPS, KEPT_STEPS, STEP_SECONDS, SeasonLook, Series, Within, step_of};
+use super::series::{DAY_STEPS, Habit, KEPT_STEPS, STEP_SECONDS, SeasonLook, Series, Within, step_of};
 use super::shared::Shared;
 use super::track_record::TrackRecord;
 use super::weeks::{Weeks, hour_of};
@@ -47,12 +47,23 @@ const HOUR_STEPS: i64 = 12;
 const KIND_STEPS: i64 = 6 * HOUR_STEPS;
 const SEASON_DAYS: [i64; 4] = [1, 2, 3, 7];
 /// A rise of CPU that comes each day is waited for from half an hour before the time at which it came, and twenty minutes
-/// beyond it: a limit that is given back just before a late peak is short when that comes.
-const CPU_DAILY_LOOK: SeasonLook = SeasonLook { ahead_steps: 6, slack_steps: 4 };
-/// It comes each day if the last three had it for half an hour; shorter ones, and what follows the rise, are left to the
-/// experts.
-const DAILY_DAYS: i64 = 3;
-const DAILY_LASTING_STEPS: usize = 6;
+/// beyond it: a limit that is given back just before a late peak is short when that comes. Shorter ones than half an hour,
+/// and what follows the rise, are left to the experts.
+const CPU_HABIT: Habit = Habit {
+    look: SeasonLook { ahead_steps: 6, slack_steps: 4 },
+    lasting_steps: 6,
+    least_rise: 1.5,
+    least_days: 3,
+};
+/// Memory that comes each day is there an hour before and is held for an hour beyond it: at most twice as much is given at
+/// once, and a job that finds too little of it is killed, each night again. By price alone a large container would be let
+/// run short for what an hour of its memory costs. One day is enough to know it from.
+const MEMORY_HABIT: Habit = Habit {
+    look: SeasonLook { ahead_steps: 12, slack_steps: 6 },
+    lasting_steps: 1,
+    least_rise: 1.2,
+    least_days: 1,
+};
 /// A weekly peak of CPU is there half an hour before the hour in which it came: it is given in one step.
 const CPU_WEEKLY_STEPS: i64 = 6;
 /// One of memory an hour before: at most twice as much is given at once.
@@ -141,7 +152,7 @@ struct Panel<'a> {
     first_choice_seconds: f64,
     zone: &'a TimeZone,
     /// Which part of the last days shows what comes each day; `None` where the experts alone say so.
-    daily: Option<SeasonLook>,
+    daily: Option<Habit>,
     weekly: Weekly,
     /// The head-room with which a size is held against the last day; `None` where that is not done.
     restless_headroom: Option<f64>,
@@ -234,9 +245,7 @@ impl Learnt {
         // To the end of its hour: what comes in the last minutes of it is not over before they are.
         let end = (step + 1 + panel.weekly.ahead_steps) * STEP_SECONDS;
         let weekly = self.weeks.foreseen_by_hour(step * STEP_SECONDS, end, panel.zone);
-        let daily = panel
-            .daily
-            .and_then(|look| self.series.daily_rise(step, DAILY_DAYS, look, DAILY_LASTING_STEPS, panel.zone));
+        let daily = panel.daily.and_then(|habit| self.series.daily_rise(step, &habit, panel.zone));
         let restlessness = panel
             .restless_headroom
             .and_then(|headroom| Restlessness::of(&self.series.window_of(step, DAY_STEPS), headroom));
@@ -580,7 +589,7 @@ fn cpu_panel(shared: &Shared) -> Panel<'_> {
         movement: experts::CPU_MOVEMENT,
         first_choice_seconds: shared.first_choice_seconds(),
         zone: shared.zone(),
-        daily: (0 < shared.config().season_days).then_some(CPU_DAILY_LOOK),
+        daily: (0 < shared.config().season_days).then_some(CPU_HABIT),
         weekly: Weekly {
             ahead_steps: CPU_WEEKLY_STEPS,
             headroom: 1.0 + shared.config().cpu_headroom_percent / 100.0,
@@ -600,7 +609,7 @@ fn memory_panel(shared: &Shared) -> Panel<'_> {
         movement: experts::MEMORY_MOVEMENT,
         first_choice_seconds: shared.first_choice_seconds(),
         zone: shared.zone(),
-        daily: None,
+        daily: (0 < shared.config().season_days).then_some(MEMORY_HABIT),
         weekly: Weekly {
             ahead_steps: MEMORY_WEEKLY_STEPS,
             headroom: 1.0 + shared.config().memory_headroom_percent / 100.0,

@@ -24,8 +24,8 @@ const SMOOTHING_SECONDS: f64 = 60.0;
 /// Behaviour that is unusual for longer than an hour is not an exception any more but the new normal.
 const LONGEST_DOUBT_STEPS: i64 = 3600 / STEP_SECONDS;
 
-/// A day rises where it has this many times as much as before.
-const LEAST_RISE: f64 = 1.5;
+/// Days that must agree on a rise, as far as they are known.
+const RISE_DAYS: i64 = 3;
 
 /// A step counts by itself from this much measured time on.
 const HALF_STEP_SECONDS: f64 = 150.0;
@@ -280,30 +280,37 @@ impl Series {
         agreed.into_iter().chain(trusted).reduce(f64::max)
     }
 
-    /// What each of the last `days` days rose to for `lasting` of the steps that `look` picks, by the clock of `zone`: a
-    /// habit, and no burst. `None` where it rose on none of these days within the slack or later, or where one of them is
-    /// not known well enough.
-    pub fn daily_rise(
-        &self,
-        now: i64,
-        days: i64,
-        look: SeasonLook,
-        lasting: usize,
-        zone: &TimeZone,
-    ) -> Option<f64> {
-        let (mut least, mut rises) = (f64::INFINITY, false);
-        for day in 1..=days {
-            let (first, end) = look.around(now, day, zone);
+    /// What each of the last [`RISE_DAYS`] days rose to around this time, by the clock of `zone`: a habit. `None` where too
+    /// few of these days are known, or none of them rose within the slack or later.
+    pub fn daily_rise(&self, now: i64, habit: &Habit, zone: &TimeZone) -> Option<f64> {
+        let (mut least, mut known, mut rises) = (f64::INFINITY, 0, false);
+        for day in 1..=RISE_DAYS {
+            let (first, end) = habit.look.around(now, day, zone);
             let mut values: Vec<f64> = (first..=end).filter_map(|step| self.at(step)).collect();
             values.sort_unstable_by(|one, other| other.total_cmp(one));
-            let level = *values.get(lasting.checked_sub(1)?)?;
+            let level = habit.lasting_steps.checked_sub(1).and_then(|place| values.get(place).copied());
             let before =
-                (first..first + look.slack_steps).filter_map(|step| self.at(step)).reduce(f64::min)?;
-            rises |= before * LEAST_RISE <= level;
+                (first..first + habit.look.slack_steps).filter_map(|step| self.at(step)).reduce(f64::min);
+            let Some((level, before)) = level.zip(before) else { continue };
+            known += 1;
+            rises |= before * habit.least_rise <= level;
             least = least.min(level);
         }
-        (rises && least.is_finite()).then_some(least)
+        (rises && habit.least_days <= known).then_some(least)
     }
+}
+
+/// What counts as a habit of each day.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Habit {
+    /// Where it is looked for.
+    pub(super) look: SeasonLook,
+    /// For at least so many steps a day has it.
+    pub(super) lasting_steps: usize,
+    /// At least so many times as much as before.
+    pub(super) least_rise: f64,
+    /// So many of the days must be known.
+    pub(super) least_days: usize,
 }
 
 /// Which part of earlier days is looked up.
@@ -376,6 +383,13 @@ mod tests {
         SeasonLook { ahead_steps, slack_steps }
     }
 
+    const HABIT: Habit = Habit {
+        look: SeasonLook { ahead_steps: 6, slack_steps: 4 },
+        lasting_steps: 6,
+        least_rise: 1.5,
+        least_days: 3,
+    };
+
     /// Days that are busy from step 100 on for so many steps, except the one that is not; asked at this step of the last.
     fn daily(days: i64, without: Option<i64>, busy: i64, asked_at: i64) -> Option<f64> {
         let end = days * DAY_STEPS + asked_at;
@@ -385,7 +399,7 @@ mod tests {
             Some(if is_busy { 2.0 + (step / DAY_STEPS) as f64 } else { 0.5 })
         };
         let seen = series(&(0..=end).map(value).collect::<Vec<_>>());
-        seen.daily_rise(end, 3, look(6, 4), 6, &TimeZone::UTC)
+        seen.daily_rise(end, &HABIT, &TimeZone::UTC)
     }
 
     #[test]
@@ -397,6 +411,13 @@ mod tests {
         // A burst of 25 minutes is too short.
         assert_eq!(daily(4, None, 5, 95), None);
         assert_eq!(daily(2, None, 96, 95), None);
+        // Where one day is enough, so is one of the three.
+        let one = Habit { least_days: 1, ..HABIT };
+        let value = |step: i64| {
+            (step < 96 || (100..200).contains(&step)).then_some(if step < 96 { 0.5 } else { 2.0 })
+        };
+        let seen = series(&(0..DAY_STEPS + 95).map(value).collect::<Vec<_>>());
+        assert_eq!(seen.daily_rise(DAY_STEPS + 95, &one, &TimeZone::UTC), Some(2.0));
     }
 
     #[test]
@@ -408,7 +429,7 @@ mod tests {
         let lasts = |step: i64| Some(if (DAY_STEPS..4 * DAY_STEPS).contains(&step) { 4.0 } else { 0.5 });
         for asked_at in 4 * DAY_STEPS + 12..5 * DAY_STEPS {
             let seen = series(&(0..=asked_at).map(lasts).collect::<Vec<_>>());
-            assert_eq!(seen.daily_rise(asked_at, 3, look(6, 4), 6, &TimeZone::UTC), None);
+            assert_eq!(seen.daily_rise(asked_at, &HABIT, &TimeZone::UTC), None);
         }
     }
 
