@@ -55,11 +55,11 @@ const CPU_HABIT: Habit = Habit {
     least_rise: 1.5,
     least_days: 3,
 };
-/// Memory that comes each day is there an hour before and is held for an hour beyond it: at most twice as much is given at
+/// Memory that comes each day is there an hour before and is held for half an hour beyond it: at most twice as much is given at
 /// once, and a job that finds too little of it is killed, each night again. By price alone a large container would be let
 /// run short for what an hour of its memory costs. One day is enough to know it from.
 const MEMORY_HABIT: Habit = Habit {
-    look: SeasonLook { ahead_steps: 12, slack_steps: 6 },
+    look: SeasonLook { ahead_steps: 6, slack_steps: 6 },
     lasting_steps: 1,
     least_rise: 1.2,
     least_days: 1,

@@ -24,6 +24,8 @@ const SMOOTHING_SECONDS: f64 = 60.0;
 /// Behaviour that is unusual for longer than an hour is not an exception any more but the new normal.
 const LONGEST_DOUBT_STEPS: i64 = 3600 / STEP_SECONDS;
 
+/// The hour before a rise.
+const BEFORE_STEPS: i64 = 3600 / STEP_SECONDS;
 /// Days that must agree on a rise, as far as they are known.
 const RISE_DAYS: i64 = 3;
 
@@ -289,8 +291,8 @@ impl Series {
             let mut values: Vec<f64> = (first..=end).filter_map(|step| self.at(step)).collect();
             values.sort_unstable_by(|one, other| other.total_cmp(one));
             let level = habit.lasting_steps.checked_sub(1).and_then(|place| values.get(place).copied());
-            let before =
-                (first..first + habit.look.slack_steps).filter_map(|step| self.at(step)).reduce(f64::min);
+            // Noise has its peaks before, too.
+            let before = self.peak(first - BEFORE_STEPS, first - 1);
             let Some((level, before)) = level.zip(before) else { continue };
             known += 1;
             rises |= before * habit.least_rise <= level;
@@ -307,7 +309,7 @@ pub struct Habit {
     pub(super) look: SeasonLook,
     /// For at least so many steps a day has it.
     pub(super) lasting_steps: usize,
-    /// At least so many times as much as before.
+    /// At least so many times as much as in the hour before.
     pub(super) least_rise: f64,
     /// So many of the days must be known.
     pub(super) least_days: usize,
@@ -424,10 +426,10 @@ mod tests {
     fn a_habit_is_waited_for_until_all_days_had_it_for_the_slack() {
         let held = |asked_at| daily(4, None, 96, asked_at).is_some();
         let steps: Vec<i64> = (0..DAY_STEPS).filter(|step| held(*step)).collect();
-        assert_eq!(steps, (95..=102).collect::<Vec<_>>());
+        assert_eq!(steps, (95..=103).collect::<Vec<_>>());
         // Three days of the same, of which it is not known when it ends, are no habit of an hour.
         let lasts = |step: i64| Some(if (DAY_STEPS..4 * DAY_STEPS).contains(&step) { 4.0 } else { 0.5 });
-        for asked_at in 4 * DAY_STEPS + 12..5 * DAY_STEPS {
+        for asked_at in 4 * DAY_STEPS + 4..5 * DAY_STEPS {
             let seen = series(&(0..=asked_at).map(lasts).collect::<Vec<_>>());
             assert_eq!(seen.daily_rise(asked_at, &HABIT, &TimeZone::UTC), None);
         }
