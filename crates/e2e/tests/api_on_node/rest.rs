@@ -114,12 +114,15 @@ fn another_container_with_the_id_is_told_through_both() {
         let node = Node::start(back_end);
         assert_eq!(node.post("/scale/cores", r#"{"vm_id": 104, "cores": 3}"#)["status"], "success");
         let conf = fs::read_to_string(node.config_path(104)).unwrap();
-        let theirs = conf.replace("hwaddr=BC:24:11:", "hwaddr=BC:24:12:");
-        assert_ne!(conf, theirs);
-        fs::write(node.config_path(104), &theirs).unwrap();
-        let undone = node.post("/undo", r#"{"vm_id": 104, "to": "original"}"#);
-        assert_eq!(undone["data"][0]["code"], "other_container", "{back_end:?}: {undone}");
-        assert_eq!(fs::read_to_string(node.config_path(104)).unwrap(), theirs, "{back_end:?}");
+        let addresses = conf.replace("hwaddr=BC:24:11:", "hwaddr=BC:24:12:");
+        let name = addresses.replace("hostname: ", "hostname: other-");
+        assert!(conf != addresses && addresses != name, "{conf}");
+        for (theirs, code) in [(addresses, "unsure_container"), (name, "other_container")] {
+            fs::write(node.config_path(104), &theirs).unwrap();
+            let undone = node.post("/undo", r#"{"vm_id": 104, "to": "original"}"#);
+            assert_eq!(undone["data"][0]["code"], code, "{back_end:?}: {undone}");
+            assert_eq!(fs::read_to_string(node.config_path(104)).unwrap(), theirs, "{back_end:?}");
+        }
     }
 }
 
