@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
-use axum::http::{Request, StatusCode};
+use axum::http::{Method, Request, StatusCode};
 use jiff::Timestamp;
 use lxc_autoscale_api::auth::Peer;
 use lxc_autoscale_api::backend::pct::PctHost;
@@ -214,6 +214,12 @@ pub(crate) fn request(method: &str, path: &str, body: Option<Value>) -> Request<
     }
 }
 
+/// Waits until this API has stored what it has answered, as whoever reads from it does: another API, or a test that looks
+/// into the file, would not wait for that.
+async fn stored(api: &Router) {
+    api.clone().oneshot(request("GET", "/jobs", None)).await.unwrap();
+}
+
 pub(crate) async fn send(api: &Router, request: Request<Body>) -> Reply {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let response = api.clone().oneshot(request).await.unwrap();
@@ -221,5 +227,8 @@ pub(crate) async fn send(api: &Router, request: Request<Body>) -> Reply {
     let bytes = to_bytes(body, 1 << 20).await.unwrap();
     let body: Value = serde_json::from_slice(&bytes).unwrap_or_else(|error| panic!("{error}: {bytes:?}"));
     crate::openapi::assert_documented(&method, &path, parts.status, body["code"].as_str());
+    if method != Method::GET {
+        stored(api).await;
+    }
     Reply { status: parts.status, headers: parts.headers, body }
 }

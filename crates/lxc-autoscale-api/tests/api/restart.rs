@@ -394,6 +394,8 @@ fn what_the_store_alone_has_of_changes_is_added_to_the_audit_log() {
         ask(&json!({"vm_id": 104, "cores": 4}));
         ask(&json!({"vm_id": 104, "cores": 9000}));
         ask(&json!({"vm_id": 999, "cores": 4}));
+        // Whoever reads the store waits until it has what was answered.
+        server.data("/jobs");
         server.signal(Signal::KILL);
         server.wait();
         let whole = records(&node);
