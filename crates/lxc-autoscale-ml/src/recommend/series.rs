@@ -282,7 +282,7 @@ impl Series {
         agreed.into_iter().chain(trusted).reduce(f64::max)
     }
 
-    /// What each of the last [`RISE_DAYS`] days rose to around this time, by the clock of `zone`: a habit. `None` where too
+    /// What each of the last three days rose to around this time, by the clock of `zone`: a habit. `None` where too
     /// few of these days are known, or none of them rose within the slack or later.
     pub fn daily_rise(&self, now: i64, habit: &Habit, zone: &TimeZone) -> Option<f64> {
         let (mut least, mut known, mut rises) = (f64::INFINITY, 0, false);
