@@ -8,7 +8,7 @@ use lxc_autoscale_core::api::{JobInfo, JobState};
 use serde::Serialize;
 
 use super::rows::Left;
-use super::trail::{code, log};
+use super::trail::{LogLine, code};
 use super::{Change, Changes};
 use crate::actions::ActionError;
 use crate::audit::{self, Event, Subject};
@@ -63,7 +63,7 @@ impl Changes {
         };
         let trail = self.trail_about(subject);
         let closing = self.close(&trail, &event, open.number, Left::Ended(end), OnDisk::AtOnce).await;
-        closing.stored().await;
+        self.store_end(closing);
         if open.asked.is_job {
             self.announce(open.number).await;
         }
@@ -126,16 +126,16 @@ impl Changes {
         self.instruments.change_counted(&open.asked.order.task, result);
     }
 
-    /// Counts and logs a change that is answered now.
-    pub(super) fn answered(
+    /// Counts a change that is answered now; returns its line for the service log.
+    pub(super) fn answered<'a>(
         &self,
-        change: &Change,
+        change: &'a Change,
         task: &Task,
         asked_at: Instant,
         failure: Option<&ActionError>,
-    ) {
+    ) -> LogLine<'a> {
         self.instruments.change_ended(task, code(failure.map_or(Ok(()), Err)), asked_at.elapsed());
-        log(change, asked_at.elapsed(), failure);
+        LogLine::new(change, asked_at.elapsed(), failure)
     }
 }
 

@@ -78,7 +78,7 @@ impl Changes {
                 Ok(number) => listed = Some(Listed::new(&self.cancels, number, wish)),
                 Err(error) => {
                     let error = ActionError::from(error);
-                    self.answered(&change, &task, asked_at, Some(&error));
+                    self.answered(&change, &task, asked_at, Some(&error)).write();
                     // The client may have left, here and below; the outcome is in the log anyway.
                     let _ = answer.send(Err(error));
                     return;
@@ -113,7 +113,7 @@ impl Changes {
         let result = opening.written().await.and(result);
         // A queued job already has a row that says it waits; that row must be ended, too.
         let Some(number) = numbered.map(|numbered| numbered.number).or(queued) else {
-            self.answered(&change, &task, asked_at, result.as_ref().err());
+            self.answered(&change, &task, asked_at, result.as_ref().err()).write();
             let _ = answer.send(result);
             return;
         };
@@ -124,25 +124,25 @@ impl Changes {
         let at_work = failure.and_then(ActionError::at_work).map(str::to_owned);
         let left = if is_open { Left::Open(end) } else { Left::Ended(end) };
         let closing = self.close(&self.trail(&change, &why).of(number), &event, number, left, on_disk).await;
-        let may_answer = closing.may_answer();
-        let stored = async {
-            closing.stored().await;
-            if is_open {
-                self.settle_later(number, &change, tickets, at_work.as_deref());
-            } else {
-                // Released only when everything is recorded.
-                drop(tickets);
-            }
-            drop(listed);
-        };
-        self.answered(&change, &task, asked_at, failure);
+        let line = self.answered(&change, &task, asked_at, failure);
         // Whoever asks for the next change once this is answered finds the place free.
         drop(place);
-        if may_answer {
+        let unanswered = if closing.may_answer() {
             let _ = answer.send(result);
-            stored.await;
+            None
         } else {
-            stored.await;
+            Some((answer, result))
+        };
+        line.write();
+        self.store_end(closing);
+        if is_open {
+            self.settle_later(number, &change, tickets, at_work.as_deref());
+        } else {
+            // Released only when everything is recorded.
+            drop(tickets);
+        }
+        drop(listed);
+        if let Some((answer, result)) = unanswered {
             let _ = answer.send(result);
         }
         if is_job {

@@ -97,8 +97,8 @@ impl Changes {
         self.store.with(move |connection| table::insert(connection, &asked, false, now)).await
     }
 
-    /// Records how a change was left: in the audit log, and then in the store. The store is not waited for, but
-    /// nobody else uses it before. `on_disk` says when the audit record must be on the disk.
+    /// Records how a change was left in the audit log, and takes a turn with the store, which is written last
+    /// ([`Changes::store_end`]). `on_disk` says when the audit record must be on the disk.
     pub(super) async fn close(
         &self,
         trail: &Trail,
@@ -108,14 +108,17 @@ impl Changes {
         on_disk: OnDisk,
     ) -> Closing {
         let is_audited = in_place(|| trail.ended(outcome, on_disk));
-        let is_told = is_audited && matches!(&left, Left::Ended(end) if end.forgotten.is_empty());
-        let mut turn = self.store.turn().await;
-        let changes = self.clone();
-        let written = tokio::task::spawn_blocking(move || match left {
-            Left::Ended(end) => changes.write_end(&mut turn, number, end),
+        Closing { turn: self.store.turn().await, number, left, is_audited }
+    }
+
+    /// Stores how a change was left. Not in a thread of its own: if the client is answered already, this one has
+    /// nothing else to do, and nobody has to be woken.
+    pub(super) fn store_end(&self, closing: Closing) {
+        let Closing { mut turn, number, left, .. } = closing;
+        in_place(move || match left {
+            Left::Ended(end) => self.write_end(&mut turn, number, end),
             Left::Open(end) => leave_open(&mut turn, number, &end),
         });
-        Closing { number, is_told, written }
     }
 
     /// Stores how a change ended, after any ends that could not be stored earlier, and publishes the sizes that were
@@ -192,25 +195,19 @@ fn leave_open(turn: &mut Turn, number: i64, answered: &End) {
     }
 }
 
-/// A change whose end is being stored.
+/// A change whose end the audit log has, and that has its turn to store it.
 pub(super) struct Closing {
+    turn: Turn,
     number: i64,
-    is_told: bool,
-    written: JoinHandle<()>,
+    left: Left,
+    is_audited: bool,
 }
 
 impl Closing {
-    /// Whether the client may be answered already: whoever reads the store waits for it, and if this process ends
-    /// before, the next start copies the end from the audit log.
+    /// Whether the client may be answered before the end is stored: whoever reads the store waits for this turn to end,
+    /// and if this process ends before, the next start copies the end from the audit log.
     pub(super) fn may_answer(&self) -> bool {
-        self.is_told
-    }
-
-    /// Waits until it is stored.
-    pub(super) async fn stored(self) {
-        if let Err(error) = self.written.await {
-            tracing::error!(number = self.number, %error, "recording the end of a change was interrupted");
-        }
+        self.is_audited && matches!(&self.left, Left::Ended(end) if end.forgotten.is_empty())
     }
 }
 

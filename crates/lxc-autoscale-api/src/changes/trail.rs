@@ -9,6 +9,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::http::StatusCode;
 use jiff::Timestamp;
 use lxc_autoscale_core::ErrorChain;
 use serde::Serialize;
@@ -142,17 +143,32 @@ pub(super) fn code(result: Result<(), &ActionError>) -> &'static str {
     result.map_or_else(|error| ApiError::status_and_code(error).1, |()| DONE)
 }
 
-/// Logs one line per change: what, the outcome, who asked, and how long it took.
-pub(super) fn log(change: &Change, took: Duration, failure: Option<&ActionError>) {
-    let (summary, caller) = (&change.summary, &change.caller.identity);
-    let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-    match failure {
-        None => tracing::info!(%caller, duration_ms, "{summary}: done"),
-        Some(error) => {
+/// The line of one change in the service log: what, the outcome, who asked, and how long it took. Made before the client
+/// is answered, and written afterwards, because the client does not wait for it.
+pub(super) struct LogLine<'a> {
+    change: &'a Change,
+    duration_ms: u64,
+    failure: Option<(StatusCode, &'static str, String)>,
+}
+
+impl<'a> LogLine<'a> {
+    pub(super) fn new(change: &'a Change, took: Duration, failure: Option<&ActionError>) -> Self {
+        let failure = failure.map(|error| {
             let (status, code) = ApiError::status_and_code(error);
-            if status.is_server_error() {
+            (status, code, error.to_string())
+        });
+        Self { change, duration_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX), failure }
+    }
+
+    pub(super) fn write(self) {
+        let Self { change, duration_ms, failure } = self;
+        let (summary, caller) = (&change.summary, &change.caller.identity);
+        match failure {
+            None => tracing::info!(%caller, duration_ms, "{summary}: done"),
+            Some((status, code, error)) if status.is_server_error() => {
                 tracing::error!(%caller, duration_ms, code, %error, "{summary}: failed");
-            } else {
+            }
+            Some((_, code, error)) => {
                 tracing::warn!(%caller, duration_ms, code, %error, "{summary}: refused");
             }
         }
