@@ -12,6 +12,7 @@ mod plan;
 pub mod policy;
 mod proposals;
 mod report;
+mod right;
 mod screen;
 mod shadow;
 mod table;

@@ -7,7 +7,8 @@ use lxc_autoscale_core::Vmid;
 use serde::Serialize;
 
 use super::decisions::local_time;
-use super::table::{Table, change, confidence, resource, sign};
+use super::right;
+use super::table::{Table, change, resource, sign};
 use super::{CommandError, write_json};
 use crate::config::Config;
 use crate::decide::Decision;
@@ -63,7 +64,8 @@ pub fn list_proposals(
         writeln!(out, "No proposal waits; they are made in the mode `approve`.")?;
         return Ok(());
     }
-    let headings = ["", "NO", "CT", "NAME", "RESOURCE", "ALLOCATION", "SURE", "STATE", "UNTIL", "WHY"];
+    let headings =
+        ["", "NO", "CT", "NAME", "RESOURCE", "ALLOCATION", right::HEADING, "STATE", "UNTIL", "WHY"];
     let mut table = Table::headed(&headings);
     for record in &records {
         table.row(vec![
@@ -73,7 +75,7 @@ pub fn list_proposals(
             record.name.clone().unwrap_or_default(),
             resource(record.decision.resource),
             change(&record.decision),
-            confidence(&record.decision),
+            right::cell(&record.decision),
             record.state.to_string(),
             local_time(record.closed_at.unwrap_or(record.expires_at)),
             words(record),
