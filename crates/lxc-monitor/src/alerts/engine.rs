@@ -99,8 +99,10 @@ impl Cycle<'_> {
             let run = Run::of(record, snapshot.summary.node.as_ref());
             self.running(*vmid, record, run, remembered.entry(*vmid).or_default());
         }
-        // If the containers could not be listed, none of them counts as gone.
-        let is_blind = snapshot.summary.node.as_ref().is_some_and(|node| node.missing.contains("containers"));
+        // If the containers, or those that are stopped, could not be listed, none of them counts as gone.
+        let is_blind = snapshot.summary.node.as_ref().is_some_and(|node| {
+            ["containers", "stopped_containers"].into_iter().any(|field| node.missing.contains(field))
+        });
         let stopped: BTreeSet<Vmid> = snapshot.summary.stopped_containers.iter().copied().collect();
         remembered.retain(|vmid, was| {
             if snapshot.containers.contains_key(vmid) {

@@ -98,6 +98,14 @@ fn shown(transition: &Transition) -> String {
         Change::Fired => "fired",
         Change::Cleared(reason) => reason.name(),
     };
+/// `/etc/pve/lxc` could not be read since the monitor started, and the container does not run.
+fn unlisted(second: i64) -> Snapshot {
+    let mut snapshot = empty(second);
+    let node = snapshot.summary.node.as_mut().unwrap();
+    node.missing.insert("stopped_containers", "pmxcfs is away".into());
+    snapshot
+}
+
     format!("{second} {} {change}", transition.alert.rule)
 }
 
@@ -218,6 +226,9 @@ fn a_container_that_stops_or_vanishes_ends_its_alerts() {
 
 #[test]
 fn oom_kills_are_counted_from_the_first_look() {
+    // Those that are stopped could not be listed, because Proxmox's configuration could not be read.
+    let unlisted = [unlisted(160), unlisted(500), unlisted(1000), unlisted(1500), cpu(1560, 95.0)];
+    check(&[("cpu", CPU)], &then(unlisted.to_vec()), &["100 cpu fired"]);
     let rule = Rule {
         metric: Metric::OomKills,
         trigger: 1.0,
