@@ -42,10 +42,11 @@ pub struct Settings {
 /// Evaluates a snapshot.
 pub fn evaluate(settings: &Settings, snapshot: &Snapshot, previous: State) -> Outcome {
     let now = snapshot.summary.collection_start_time;
+    let last = previous.moment();
     // The state of the containers is moved, because most of it does not change in a cycle.
-    let State { last_cycle, alerts, mut containers } = previous;
+    let State { last_cycle, alerts, mut containers, .. } = previous;
     let was_away = last_cycle.is_some_and(|last| settings.no_data_after < elapsed(last, now));
-    let mut cycle = Cycle { settings, alerts: &alerts, now, was_away, outcome: Outcome::default() };
+    let mut cycle = Cycle { settings, alerts: &alerts, now, last, was_away, outcome: Outcome::default() };
     cycle.node(snapshot);
     let n_before = containers.len();
     cycle.containers(snapshot, &mut containers);
@@ -66,6 +67,8 @@ struct Cycle<'a> {
     /// The alerts of the previous cycle.
     alerts: &'a BTreeMap<Subject, BTreeMap<String, AlertState>>,
     now: RecordTime,
+    /// When the last cycle was; `None` in the first one.
+    last: Option<Run>,
     /// Whether so much time passed unseen that hold times start anew.
     was_away: bool,
     outcome: Outcome,
@@ -104,6 +107,10 @@ impl Cycle<'_> {
             ["containers", "stopped_containers"].into_iter().any(|field| node.missing.contains(field))
         });
         let stopped: BTreeSet<Vmid> = snapshot.summary.stopped_containers.iter().copied().collect();
+        // One that has not run so far begins with no kills.
+        for vmid in &stopped {
+            remembered.entry(*vmid).or_default();
+        }
         remembered.retain(|vmid, was| {
             if snapshot.containers.contains_key(vmid) {
                 true
@@ -118,7 +125,14 @@ impl Cycle<'_> {
 
     fn running(&mut self, vmid: Vmid, record: &ContainerRecord, run: Run, was: &mut Remembered) {
         let counted = record.memory_events.and_then(|events| events.oom_kill);
-        let has_restarted = was.run.and_then(|before| run.restarted_since(&before)) == Some(true);
+        let has_restarted = |earlier: Run| run.restarted_since(&earlier) == Some(true);
+        // A new run counts from zero; so does one that began after the last cycle. A counter that went back without
+        // either says nothing, nor does the first one of a container that may have run before.
+        let counted_from = match was.oom_kills {
+            _ if was.run.is_some_and(has_restarted) => Some(0),
+            None if self.last.is_some_and(has_restarted) => Some(0),
+            before => before,
+        };
         let is_unread = record.configuration.is_none() && record.missing.contains("configuration");
         let tags = match &record.configuration {
             Some(stored) => Some(stored.tags.as_slice()),
@@ -134,11 +148,9 @@ impl Cycle<'_> {
             name: record.configuration.as_ref().and_then(|stored| stored.name.as_deref()),
             record: Some(record),
             tags,
-            // A new run counts from zero; a counter that went back without one says nothing.
-            oom_kills: was
-                .oom_kills
+            oom_kills: counted_from
                 .zip(counted)
-                .and_then(|(before, counted)| counted.checked_sub(if has_restarted { 0 } else { before }))
+                .and_then(|(before, counted)| counted.checked_sub(before))
                 .map(|kills| kills as f64),
             stopped: Some(0.0),
         };

@@ -78,6 +78,13 @@ fn oom_kills_after(second: i64, uptime_seconds: f64, kills: u64) -> Snapshot {
     snapshot
 }
 
+/// No container, on the same node.
+fn none_after(second: i64) -> Snapshot {
+    let mut snapshot = empty(second);
+    snapshot.summary.node.as_mut().unwrap().uptime_seconds = Some(1000.0 + second as f64);
+    snapshot
+}
+
 fn stopped(second: i64) -> Snapshot {
     let mut snapshot = empty(second);
     snapshot.summary.stopped_containers.push(vmid(104));
@@ -91,13 +98,6 @@ fn blind(second: i64) -> Snapshot {
     snapshot
 }
 
-/// A transition as written in the tables below: second, rule, and `fired` or the reason it cleared.
-fn shown(transition: &Transition) -> String {
-    let second = transition.at.instant().as_second() - 1_700_000_000;
-    let change = match transition.change {
-        Change::Fired => "fired",
-        Change::Cleared(reason) => reason.name(),
-    };
 /// `/etc/pve/lxc` could not be read since the monitor started, and the container does not run.
 fn unlisted(second: i64) -> Snapshot {
     let mut snapshot = empty(second);
@@ -106,6 +106,13 @@ fn unlisted(second: i64) -> Snapshot {
     snapshot
 }
 
+/// A transition as written in the tables below: second, rule, and `fired` or the reason it cleared.
+fn shown(transition: &Transition) -> String {
+    let second = transition.at.instant().as_second() - 1_700_000_000;
+    let change = match transition.change {
+        Change::Fired => "fired",
+        Change::Cleared(reason) => reason.name(),
+    };
     format!("{second} {} {change}", transition.alert.rule)
 }
 
@@ -219,6 +226,9 @@ fn a_container_that_stops_or_vanishes_ends_its_alerts() {
     // The containers could not be listed.
     let unseen = then(vec![blind(160), blind(500), blind(1000), blind(1500), cpu(1560, 95.0)]);
     check(&[("cpu", CPU)], &unseen, &["100 cpu fired"]);
+    // Those that are stopped could not be listed, because Proxmox's configuration could not be read.
+    let unlisted = [unlisted(160), unlisted(500), unlisted(1000), unlisted(1500), cpu(1560, 95.0)];
+    check(&[("cpu", CPU)], &then(unlisted.to_vec()), &["100 cpu fired"]);
     // It came back: the short absence does not count.
     let back = then(vec![empty(160), empty(500), cpu(560, 95.0), empty(620), empty(1000)]);
     check(&[("cpu", CPU)], &back, &["100 cpu fired"]);
@@ -226,9 +236,6 @@ fn a_container_that_stops_or_vanishes_ends_its_alerts() {
 
 #[test]
 fn oom_kills_are_counted_from_the_first_look() {
-    // Those that are stopped could not be listed, because Proxmox's configuration could not be read.
-    let unlisted = [unlisted(160), unlisted(500), unlisted(1000), unlisted(1500), cpu(1560, 95.0)];
-    check(&[("cpu", CPU)], &then(unlisted.to_vec()), &["100 cpu fired"]);
     let rule = Rule {
         metric: Metric::OomKills,
         trigger: 1.0,
@@ -260,6 +267,16 @@ fn oom_kills_are_counted_from_the_first_look() {
     let again = [oom_kills_after(0, 500.0, 5), oom_kills_after(60, 560.0, 2), oom_kills_after(120, 620.0, 3)];
     check(&again, &["120 oom fired"]);
     check(&[oom_kills(0, 7), stopped(60), oom_kills(120, 8)], &["120 oom fired"]);
+    // It was stopped when it was seen for the first time, or is younger than the last cycle: its first count is of kills
+    // since then.
+    check(&[stopped(0), oom_kills(60, 4)], &["60 oom fired"]);
+    check(&[stopped(0), oom_kills(60, 0)], &[]);
+    check(&[none_after(0), oom_kills_after(60, 30.0, 4)], &["60 oom fired"]);
+    check(&[blind(0), oom_kills_after(60, 30.0, 4)], &["60 oom fired"]);
+    // It may have been running, and could not be looked at; or this monitor is new.
+    check(&[none_after(0), oom_kills_after(60, 500.0, 4)], &[]);
+    check(&[none_after(0), oom_kills(60, 4)], &[]);
+    check(&[oom_kills_after(0, 0.1, 4), oom_kills_after(60, 60.1, 4)], &[]);
     // A kill between two looks is not lost when the counter was unreadable in between.
     check(&[oom_kills(0, 7), cpu(60, 1.0), oom_kills(120, 8)], &["120 oom fired"]);
     let quiet = [oom_kills(0, 0), oom_kills(60, 1), oom_kills(120, 1), oom_kills(700, 1), oom_kills(720, 1)];

@@ -19,7 +19,7 @@ pub struct State {
     /// Alerts that are not quiet, by subject and name of the rule.
     #[serde(default)]
     pub alerts: BTreeMap<Subject, BTreeMap<String, AlertState>>,
-    /// The containers seen running.
+    /// The containers seen running or stopped.
     #[serde(default)]
     pub containers: BTreeMap<Vmid, Remembered>,
 }
@@ -91,6 +91,12 @@ pub struct Remembered {
 }
 
 impl State {
+    /// When it was last updated, to tell what has started since.
+    pub fn moment(&self) -> Option<Run> {
+        let last = self.last_cycle?;
+        Some(Run { at_seconds: last.as_seconds(), node_uptime_seconds: None, uptime_seconds: None })
+    }
+
     /// Whether a hold time is running, which a restart should not lose.
     pub fn has_timers(&self) -> bool {
         let mut alerts = self.alerts.values().flat_map(BTreeMap::values);

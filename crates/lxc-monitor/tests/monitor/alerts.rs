@@ -184,6 +184,24 @@ fn fired_and_cleared_take_turns_whenever_it_is_killed() {
     let kinds: Vec<_> = queued(&node).iter().map(|one| one.kind).collect();
     assert!(!kinds.is_empty());
     for pair in kinds.chunks(2) {
+/// A container that was listed as stopped, and is killed for lack of memory before it is looked at for the first time.
+#[test]
+fn kills_before_the_first_look_at_a_started_container_are_told() {
+    let node = node();
+    node.write("pve/lxc/105.conf", "hostname: ct105\nmemory: 512\n");
+    let config = node.config_file();
+    let mut daemon = Daemon::start(&config);
+    daemon.wait_for(CYCLE);
+    node.write("cgroup/lxc/105/cgroup.procs", "7105\n");
+    node.write("cgroup/lxc/105/cpu.stat", "usage_usec 5\n");
+    node.write("cgroup/lxc/105/memory.events", "low 0\nhigh 0\nmax 9\noom 4\noom_kill 4\n");
+    node.start(105, 7105);
+    daemon.wait_for(
+        "critical alert `oom-kill` of container 105 (ct105): processes killed for lack of memory 4 ",
+    );
+    kill(daemon);
+}
+
         assert_eq!(pair, [Kind::Fired, Kind::Cleared], "{kinds:?}");
     }
 }
