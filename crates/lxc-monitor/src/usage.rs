@@ -24,6 +24,8 @@ use crate::sample::{Missing, Moment, Reading};
 /// Samples closer together say more about the scheduler than about the container.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);
 
+use lxc_autoscale_core::snapshot::ContainerRecord;
+
 /// A wall clock that deviates this much from the time since boot was set, not slewed (NTP slews by at most 500 ppm),
 /// whatever the interval.
 const CLOCK_STEP: Duration = Duration::from_millis(500);
@@ -36,6 +38,15 @@ fn elapsed(previous: Moment, now: Moment) -> Reading<Duration> {
     let Some(elapsed) = now.since_boot.checked_sub(previous.since_boot) else {
         return Err(Missing::because("the node was restarted between the samples"));
     };
+/// The fields of a record that are absent and without which the learning daemon cannot use it.
+pub fn absent_required(record: &ContainerRecord) -> Vec<&'static str> {
+    let required = [
+        ("cpu_usage_usec", record.cpu_usage_usec.is_some()),
+        ("memory_usage_mb", record.memory_usage_mb.is_some()),
+    ];
+    required.into_iter().filter_map(|(field, is_there)| (!is_there).then_some(field)).collect()
+}
+
     if elapsed < SHORTEST_INTERVAL {
         return Err(Missing::because("the samples are too close to each other"));
     }
