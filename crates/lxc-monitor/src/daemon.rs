@@ -192,6 +192,10 @@ impl Sinks {
 fn describe(snapshot: &Snapshot) -> String {
     let summary = &snapshot.summary;
     let milliseconds = summary.total_duration_seconds * 1000.0;
+    let missing = |field| summary.node.as_ref().and_then(|node| node.missing.reason(field));
+    if let Some(reason) = missing("containers") {
+        return format!("measured nothing in {milliseconds:.1} ms: {reason}");
+    }
     let plural = if summary.total_containers == 1 { "" } else { "s" };
     let stopped = match missing("stopped_containers") {
         Some(_) => "unknown which are".to_owned(),
