@@ -11,14 +11,15 @@ use lxc_autoscale_core::snapshot::{NodeRecord, Snapshot};
 use rustix::fs::Access;
 
 use super::{Probe, privileges};
+use crate::alerts::{AlertsConfig, rule};
 use crate::cgroup::Hierarchy;
 use crate::config::MonitorConfig;
 use crate::discovery::{self, Inventory, Liveness};
 use crate::kept_files::KeptFiles;
 use crate::kernel_gaps::CgroupVersion;
 use crate::procfs::Procfs;
-
 use crate::usage;
+
 /// Runs all probes; anything about single containers is in their records.
 pub(super) fn all(
     config: &MonitorConfig,
@@ -41,6 +42,9 @@ pub(super) fn all(
     if let Ok(hierarchy) = &hierarchy {
         let inventory = inventory.as_ref().unwrap_or(&Inventory::NotProxmox);
         probes.extend(containers(config, inventory, hierarchy, snapshot));
+    }
+    if let Ok(inventory) = inventory {
+        probes.extend(overrides(&config.alerts, inventory, snapshot));
     }
     probes.push(pressure(hierarchy.as_deref().ok(), snapshot));
     probes.push(block_devices(&paths.sys));
@@ -183,11 +187,11 @@ fn containers(
             "its files do not answer: look for processes in state D, and for storage that hangs",
         ));
     }
+    probes.extend(required(snapshot));
     let foreign: Vec<_> =
         hierarchy.container_names().into_iter().filter(|name| name.parse::<Vmid>().is_err()).collect();
     if !foreign.is_empty() {
         probes.push(Probe::note(
-    probes.extend(required(snapshot));
             NAME,
             format!("not measured, because their names are no ids: {}", foreign.join(", ")),
             "give them numbers from 100 to 999999999 as names, as Proxmox does",
@@ -196,10 +200,6 @@ fn containers(
     probes
 }
 
-fn pressure(hierarchy: Option<&Hierarchy>, snapshot: &Snapshot) -> Probe {
-    const NAME: &str = "pressure";
-    let of_node = snapshot.summary.node.as_ref().is_some_and(|node| !node.pressure.is_empty());
-    let without = snapshot.containers.values().filter(|record| record.pressure.is_empty()).count();
 /// Overrides of alerts that change nothing, because no container has such a tag or id.
 fn overrides(alerts: &AlertsConfig, inventory: &Inventory, snapshot: &Snapshot) -> Option<Probe> {
     if matches!(inventory, Inventory::Unknown(_)) {
@@ -260,6 +260,10 @@ fn required(snapshot: &Snapshot) -> Option<Probe> {
     }
 }
 
+fn pressure(hierarchy: Option<&Hierarchy>, snapshot: &Snapshot) -> Probe {
+    const NAME: &str = "pressure";
+    let of_node = snapshot.summary.node.as_ref().is_some_and(|node| !node.pressure.is_empty());
+    let without = snapshot.containers.values().filter(|record| record.pressure.is_empty()).count();
     let only_v1 = matches!(hierarchy, Some(Hierarchy::V1 { unified: None, .. }));
     match (of_node, without) {
         (true, 0) => Probe::ok(NAME, "the kernel gives pressure stall information"),

@@ -152,8 +152,8 @@ fn check_names_overrides_that_match_no_container() {
     }
     let output = Command::new(PROGRAM).arg("check").arg("--config").arg(config).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
-    let note = "note  alerts          no container matches `alerts.tag.web`, `alerts.container.555`\n";
-    assert!(output.status.success() && text.contains(note), "{text}");
+    let want = "note  alerts          no container matches `alerts.tag.web`, `alerts.container.555`\n";
+    assert!(output.status.success() && text.contains(want), "{text}");
 }
 
 #[test]
