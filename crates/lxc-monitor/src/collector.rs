@@ -422,8 +422,8 @@ impl Collector {
                 let (mut record, baseline) = match measured {
                     Measured::Whole { record, baseline } => (record, baseline),
                     Measured::ButFilesystem(sample) => {
-                        let baseline = Arc::new(Baseline::of(&sample));
-                        (usage::container_record(previous.as_deref(), *sample, facts).into(), baseline)
+                        let (record, baseline) = usage::container_record(previous.as_deref(), *sample, facts);
+                        (record.into(), baseline.into())
                     }
                 };
                 self.baselines.put(vmid, baseline);
