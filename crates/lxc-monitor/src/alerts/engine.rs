@@ -11,8 +11,13 @@
 //! ## Missing values
 //!
 //! A missing value neither fires nor clears. If it was missing for longer than the limit for missing data, hold times
-//! start anew, because nobody saw that the level was held; so they do if the monitor itself was away, or the clock was
-//! changed, by more than that. If the clock was set back, the running hold time starts anew.
+//! start anew, because nobody saw that the level was held; so they do if the monitor itself was away for longer than that.
+//!
+//! ## Time
+//!
+//! Hold times are those of the node's uptime: when the clock was set, every stored time is moved by as much. Where there
+//! is no uptime to tell that by, and over a restart of the node, the wall clock has to do: a hold time that began after
+//! now starts anew, and so does every one if it went ahead by more than data may be missing.
 //!
 //! ## Other ends of an alert
 //!
@@ -28,7 +33,7 @@ use lxc_autoscale_core::{RecordTime, Run, Vmid};
 use super::metric::{Metric, Scope};
 use super::outcome::{Active, Change, ClearReason, Outcome, Transition};
 use super::rule::{Rule, RuleSet};
-use super::state::{AlertState, Firing, Remembered, State, Subject};
+use super::state::{AlertState, Firing, Remembered, State, Subject, Uptime};
 
 /// The engine's settings.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,8 +45,15 @@ pub struct Settings {
 }
 
 /// Evaluates a snapshot.
-pub fn evaluate(settings: &Settings, snapshot: &Snapshot, previous: State) -> Outcome {
+pub fn evaluate(settings: &Settings, snapshot: &Snapshot, mut previous: State) -> Outcome {
     let now = snapshot.summary.collection_start_time;
+    let uptime = snapshot.summary.node.as_ref().and_then(|node| node.uptime_seconds);
+    let uptime = uptime.filter(|seconds| seconds.is_finite()).map(|seconds| Uptime { at: now, seconds });
+    let clock_step = uptime.and_then(|uptime| previous.clock_step(uptime));
+    if let Some(step) = clock_step {
+        previous.move_times(step);
+    }
+    let last_uptime = uptime.or(previous.last_uptime);
     let last = previous.moment();
     // The state of the containers is moved, because most of it does not change in a cycle.
     let State { last_cycle, alerts, mut containers, .. } = previous;
@@ -55,8 +67,9 @@ pub fn evaluate(settings: &Settings, snapshot: &Snapshot, previous: State) -> Ou
         containers = containers.into_iter().collect();
     }
     let mut outcome = cycle.outcome;
-    outcome.is_changed |= outcome.state.alerts != alerts;
+    outcome.is_changed |= outcome.state.alerts != alerts || clock_step.is_some();
     outcome.state.last_cycle = Some(now);
+    outcome.state.last_uptime = last_uptime;
     outcome.state.containers = containers;
     outcome
 }

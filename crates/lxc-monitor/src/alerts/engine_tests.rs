@@ -85,6 +85,13 @@ fn none_after(second: i64) -> Snapshot {
     snapshot
 }
 
+/// The same by a clock that was set ahead.
+fn clock_set(mut snapshot: Snapshot, seconds: i64) -> Snapshot {
+    let time = &mut snapshot.summary.collection_start_time;
+    *time = time.later_by(SignedDuration::from_secs(seconds));
+    snapshot
+}
+
 fn stopped(second: i64) -> Snapshot {
     let mut snapshot = empty(second);
     snapshot.summary.stopped_containers.push(vmid(104));
@@ -209,6 +216,52 @@ fn a_level_that_nobody_saw_held_was_not_held() {
     check_cpu(&[(0, 95.0), (60, 95.0), (-5000, 95.0), (-4900, 95.0)], &["-4900 cpu fired"]);
 }
 
+/// Seconds of the wall clock and of the node's uptime, with CPU usage.
+#[track_caller]
+fn check_clock(looks: &[(i64, f64, f64)], want: &[&str]) {
+    let look = |(second, uptime, percent): &(i64, f64, f64)| {
+        let mut snapshot = cpu(*second, *percent);
+        snapshot.summary.node.as_mut().unwrap().uptime_seconds = Some(*uptime);
+        snapshot
+    };
+    let snapshots: Vec<_> = looks.iter().map(look).collect();
+    check(&[("cpu", CPU)], &snapshots, want);
+}
+
+#[test]
+fn a_hold_time_is_that_of_the_node_and_not_of_a_clock_that_is_set() {
+    // Set ahead by nine minutes, and by two months.
+    check_clock(&[(0, 1000.0, 95.0), (541, 1001.0, 95.0), (639, 1099.0, 95.0)], &[]);
+    check_clock(&[(0, 1000.0, 95.0), (541, 1001.0, 95.0), (640, 1100.0, 95.0)], &["640 cpu fired"]);
+    let months = [(0, 1000.0, 95.0), (5_000_060, 1060.0, 95.0), (5_000_100, 1100.0, 95.0)];
+    check_clock(&months, &["5000100 cpu fired"]);
+    // Set back.
+    check_clock(&[(0, 1000.0, 95.0), (-500, 1060.0, 95.0), (-460, 1100.0, 95.0)], &["-460 cpu fired"]);
+    // The time to clear, too.
+    let fired = [(0, 1000.0, 95.0), (100, 1100.0, 95.0), (160, 1160.0, 20.0)];
+    let then = |more: [(i64, f64, f64); 2]| [fired.as_slice(), &more].concat();
+    check_clock(&then([(300, 1161.0, 20.0), (348, 1209.0, 20.0)]), &["100 cpu fired"]);
+    let cleared = then([(300, 1161.0, 20.0), (349, 1210.0, 20.0)]);
+    check_clock(&cleared, &["100 cpu fired", "349 cpu recovered"]);
+    // The node was restarted: the wall clock tells how long that took.
+    check_clock(&[(0, 1000.0, 95.0), (60, 30.0, 95.0), (100, 70.0, 95.0)], &["100 cpu fired"]);
+    // The monitor was away for longer than data may be missing, though the clock says otherwise.
+    check_clock(&[(0, 1000.0, 95.0), (60, 6000.0, 95.0), (120, 6060.0, 95.0)], &[]);
+}
+
+#[test]
+fn a_state_of_an_earlier_version_goes_on() {
+    let (_, before) = run(&settings(&[("cpu", CPU)]), &[cpu(0, 95.0), cpu(60, 95.0)]);
+    let mut saved = serde_json::to_value(&before.state).unwrap();
+    assert!(saved.as_object_mut().unwrap().remove("last_uptime").is_none());
+    let mut snapshot = cpu(100, 95.0);
+    snapshot.summary.node.as_mut().unwrap().uptime_seconds = Some(5000.0);
+    let state = serde_json::from_value(saved).unwrap();
+    let outcome = evaluate(&settings(&[("cpu", CPU)]), &snapshot, state);
+    assert_eq!(outcome.transitions.iter().map(shown).collect::<Vec<_>>(), ["100 cpu fired"]);
+    assert_eq!(outcome.state.last_uptime, Some(Uptime { at: at(100), seconds: 5000.0 }));
+}
+
 #[test]
 fn a_container_that_stops_or_vanishes_ends_its_alerts() {
     let fired = || vec![cpu(0, 95.0), cpu(100, 95.0)];
@@ -324,6 +377,8 @@ fn only_what_a_restart_would_lose_is_a_change() {
     for (what, snapshot, want) in [
         ("seen for the first time", oom_kills_after(0, 500.0, 0), true),
         ("time goes by", oom_kills_after(60, 560.0, 0), false),
+        ("the clock is set", clock_set(oom_kills_after(60, 560.0, 0), 7), true),
+        ("and back", oom_kills_after(60, 560.0, 0), true),
         ("a kill", oom_kills_after(120, 620.0, 1), true),
         ("a restart with as many kills", oom_kills_after(180, 10.0, 1), false),
         ("a level is reached", cpu(240, 95.0), true),
