@@ -2,8 +2,8 @@
 //!
 //! Pure. A rate is that between two snapshots of the same run of a container: absent after a restart, when a counter
 //! went back, when the clock was set in between, and over more than `LONGEST_SPAN_SECONDS`. Events (OOM kills and
-//! similar) are counted over any span, and after a restart from zero, so that none is lost; one whose counter went back
-//! without a restart is absent.
+//! similar) are counted over any span, and after a restart from zero, so that none is lost, also in the first run that is
+//! seen if it began after the previous cycle; one whose counter went back without a restart is absent.
 
 use lxc_autoscale_core::Run;
 use lxc_autoscale_core::history_store::bucket::Codes;
@@ -206,6 +206,8 @@ fn node(at_ms: i64, record: &NodeRecord, containers: usize) -> Readings {
 #[derive(Debug, Default)]
 pub struct Rates {
     previous: Vec<(Series, Last)>,
+    /// When the previous cycle was.
+    cycle: Option<Run>,
 }
 
 /// The state of a series for the next rates.
@@ -231,35 +233,42 @@ impl Rates {
             let last = Last::of(now);
             let codes = match place {
                 Ok(place) => {
-                    let codes = sample(Some(&self.previous[place].1), now);
+                    let codes = sample(Some(&self.previous[place].1), self.cycle, now);
                     self.previous[place].1 = last;
                     codes
                 }
                 Err(place) => {
                     self.previous.insert(place, (*series, last));
-                    sample(None, now)
+                    sample(None, self.cycle, now)
                 }
             };
             (*series, codes)
         };
         let samples = cycle.series.iter().map(of_series).collect();
+        let node = cycle.series.iter().find(|(series, ..)| *series == Series::NODE);
+        self.cycle = Some(Run {
+            at_seconds: cycle.at_ms as f64 / 1e3,
+            node_uptime_seconds: node.and_then(|(.., readings)| readings.run.node_uptime_seconds),
+            uptime_seconds: None,
+        });
         let forget_ms = 24 * 60 * 60 * 1000;
         self.previous.retain(|(_, last)| (cycle.at_ms - last.at_ms).abs() < forget_ms);
         samples
     }
 }
 
-fn sample(previous: Option<&Last>, now: &Readings) -> Codes {
+/// The values and rates of a series, which was seen before or not; `cycle` is when the previous cycle was.
+fn sample(previous: Option<&Last>, cycle: Option<Run>, now: &Readings) -> Codes {
     let mut codes = now.levels;
-    let Some(previous) = previous else { return codes };
-    let wall_seconds = (now.at_ms - previous.at_ms) as f64 / 1000.0;
-    let restarted = now.run.restarted_since(&previous.run) == Some(true);
-    let elapsed = (!restarted).then(|| elapsed_seconds(previous, now, wall_seconds)).flatten();
-    for (((metric, scale), before), after) in
-        COUNTERS.iter().zip(previous.counters.iter()).zip(now.counters.iter())
-    {
-        let (Some(before), Some(after)) = (before, after) else { continue };
-        let increase = if restarted { None } else { after.checked_sub(before) };
+    let has_started_since = |earlier: Run| now.run.restarted_since(&earlier) == Some(true);
+    let restarted = previous.map(|previous| previous.run).or(cycle).is_some_and(has_started_since);
+    let elapsed = previous
+        .filter(|_| !restarted)
+        .and_then(|previous| elapsed_seconds(previous, now, (now.at_ms - previous.at_ms) as f64 / 1000.0));
+    let before = previous.map(|previous| previous.counters).unwrap_or_default();
+    for (((metric, scale), before), after) in COUNTERS.iter().zip(before.iter()).zip(now.counters.iter()) {
+        let Some(after) = after else { continue };
+        let increase = before.filter(|_| !restarted).and_then(|before| after.checked_sub(before));
         let value = match metric.kind() {
             // The new counter has everything that happened since the restart.
             Kind::Events if restarted => Some(after as f64),

@@ -20,7 +20,7 @@ fn on_node(node_uptime: f64, mut reading: Readings) -> Readings {
 /// The network rate and the OOM kills between two readings.
 #[track_caller]
 fn check(before: &Readings, now: &Readings, want_rate: Option<f64>, want_kills: Option<f64>) {
-    let codes = sample(Some(&Last::of(before)), now);
+    let codes = sample(Some(&Last::of(before)), None, now);
     let value = |metric: Metric| {
         codes
             .get(metric)
@@ -58,6 +58,40 @@ fn no_kill_of_a_young_container_is_lost_with_its_restart() {
     // Records without the node's uptime.
     let (before, after) = (reading(0.0, Some(10.0), 1000, 1), reading(60.0, Some(30.0), 5000, 3));
     check(&before, &after, None, Some(3.0));
+}
+
+/// The kills of a container that was not in the previous cycle, which had a node that was up for 5000 s.
+#[test]
+fn a_run_that_began_after_the_previous_cycle_counts_from_zero() {
+    let kills = |before: &Cycle, now: Readings| {
+        let mut rates = Rates::default();
+        rates.samples(before);
+        let series = vec![(Series::from_raw(104), None, now)];
+        let codes = rates.samples(&Cycle { at_ms: 60_000, series })[0].1;
+        let code = codes.get(Metric::OomKills)?;
+        Some(lxc_autoscale_core::history_store::code::decode(code, Metric::OomKills.resolution()))
+    };
+    let node = on_node(5000.0, Readings::empty(0));
+    let before = Cycle { at_ms: 0, series: vec![(Series::NODE, None, node)] };
+    let at_60 = |uptime, kills| on_node(5060.0, reading(60.0, uptime, 1000, kills));
+    assert_eq!(kills(&before, at_60(Some(30.0), 4)), Some(4.0));
+    assert_eq!(kills(&before, at_60(Some(30.0), 0)), Some(0.0));
+    assert_eq!(kills(&before, at_60(Some(70.0), 4)), None, "it ran, and could not be looked at");
+    assert_eq!(kills(&before, at_60(None, 4)), None);
+    let without_uptime = Cycle { at_ms: 0, series: Vec::new() };
+    assert_eq!(kills(&without_uptime, reading(60.0, Some(30.0), 1000, 4)), Some(4.0));
+    // The first cycle of a new monitor.
+    let series = vec![(Series::from_raw(104), None, at_60(Some(0.1), 4))];
+    assert_eq!(Rates::default().samples(&Cycle { at_ms: 60_000, series })[0].1, Codes::NONE);
+}
+
+/// Its counter could not be read in the previous cycle.
+#[test]
+fn kills_of_a_new_run_are_counted_where_those_of_the_last_were_unknown() {
+    let mut before = on_node(5000.0, reading(0.0, Some(500.0), 1000, 1));
+    before.count(Metric::OomKills, None);
+    check(&before, &on_node(5060.0, reading(60.0, Some(30.0), 5000, 3)), None, Some(3.0));
+    check(&before, &on_node(5060.0, reading(60.0, Some(560.0), 97_000, 3)), Some(1600.0), None);
 }
 
 #[test]
@@ -111,7 +145,7 @@ fn little_is_kept_of_a_series_and_series_come_and_go() {
 
 #[test]
 fn without_a_previous_cycle_there_is_no_rate_and_no_zero() {
-    let codes = sample(None, &reading(0.0, Some(5.0), 7, 7));
+    let codes = sample(None, None, &reading(0.0, Some(5.0), 7, 7));
     assert_eq!(codes, Codes::NONE);
 }
 
