@@ -14,6 +14,7 @@ root=${DESTDIR:-}
 binaries=
 start=yes
 backend=
+mode=
 scratch=
 before=        # the directory with what is being replaced, while that can still fail
 replaced=()    # what is being replaced
@@ -21,12 +22,15 @@ declare -A ran # the units that ran before
 
 usage() {
     cat <<'USAGE'
-Usage: install.sh [--binaries DIR] [--backend pct|rest] [--no-start]
+Usage: install.sh [--binaries DIR] [--backend pct|rest] [--mode recommend|approve|auto] [--no-start]
 
   --binaries DIR      install the release binaries that lie in DIR; without it they are built with cargo
   --backend pct|rest  run the API as root, for pct, or as a user of its own, for Proxmox's REST API; the token must
                       stand in /etc/lxc_autoscale_ml/proxmox_token by then. Without it an upgrade keeps what there
                       is, and a new installation takes pct. Given alone, it keeps the installed binaries
+  --mode MODE         what a new installation does with what it decides: show it (recommend), ask first (approve), or
+                      act (auto, the default). It is written into a new lxc_autoscale_ml.toml; one of yours is left
+                      as it is
   --no-start          install and enable, but do not start
 Environment:
   DESTDIR             install below this directory and leave systemd and users alone
@@ -78,6 +82,11 @@ while (($#)); do
     case $1 in
         --binaries) [[ $# -ge 2 ]] || fail "--binaries needs a directory"; binaries=$2; shift 2 ;;
         --backend) [[ ${2:-} == pct || ${2:-} == rest ]] || fail "--backend needs pct or rest"; backend=$2; shift 2 ;;
+        --mode)
+            [[ ${2:-} == recommend || ${2:-} == approve || ${2:-} == auto ]] || fail "--mode needs recommend, approve or auto"
+            mode=$2
+            shift 2
+            ;;
         --no-start) start=no; shift ;;
         -h | --help) usage; exit 0 ;;
         *) usage >&2; fail "unknown option: $1" ;;
@@ -141,6 +150,11 @@ elif [[ -z $binaries ]]; then
     binaries=${CARGO_TARGET_DIR:-$here/target}/release
 fi
 
+# The mode that a configuration of the ml daemon has, as its own program reads it.
+mode_of() {
+    "$binaries/lxc-autoscale-ml" config --config "$1" | sed -n 's/^scaling\.mode *"\([a-z]*\)".*/\1/p'
+}
+
 # Whether the binaries are what they are called, run here, and accept the configuration that they are going to have. All of
 # it before anything is stopped: until then nothing has happened.
 for index in "${!BINARIES[@]}"; do
@@ -154,6 +168,10 @@ for index in "${!BINARIES[@]}"; do
         fail "$said
     Nothing was changed. Correct $configuration for the new ${BINARIES[index]} first"
 done
+ml=$etc/lxc_autoscale_ml.toml
+if [[ -n $mode && -e $ml ]] && ! cmp -s "$here/config/lxc_autoscale_ml.toml" "$ml" && [[ $(mode_of "$ml") != "$mode" ]]; then
+    fail "--mode is for a new installation, and your $ml is kept as it is: set scaling.mode = \"$mode\" there"
+fi
 
 # Moves a file to where its daemon may write, unless it is there already. Copies that only a running daemon needs go.
 move() {
@@ -241,9 +259,16 @@ for unit in "${UNITS[@]}"; do
     target=$etc/$unit.toml
     if [[ ! -e $target ]]; then
         install -D -m 0640 "$here/config/$unit.toml" "$target"
+        is_new=yes
+    else
+        follow_files "$unit"
+        if cmp -s "$here/config/$unit.toml" "$target"; then is_new=yes; else is_new=no; fi
+    fi
+    if [[ $unit == lxc_autoscale_ml && -n $mode && $mode != auto && $is_new == yes ]]; then
+        sed -i "/^\[scaling\]/,/^\[/s/^mode = \"auto\"/mode = \"$mode\"/" "$target"
+        rm -f -- "$target.new"
         continue
     fi
-    follow_files "$unit"
     if ! cmp -s "$here/config/$unit.toml" "$target"; then
         install -m 0640 "$here/config/$unit.toml" "$target.new"
         say "  kept your $unit.toml; the shipped one lies beside it as $unit.toml.new"
@@ -272,9 +297,53 @@ install -D -m 0644 "$here/systemd/lxc_autoscale_ml.tmpfiles.conf" "$root/etc/tmp
 install -d -m 0755 "$state"
 adopt_files_of_root
 
+# What the installation does from now on, and how to have it do less.
+tell_mode() {
+    local plan="what it would do: lxc-autoscale-ml plan"
+    case $(mode_of "$ml") in
+        off) say "Nothing is decided or resized: scaling.mode is \"off\" in $ml." ;;
+        recommend) say "No container is resized: scaling.mode is \"recommend\" in $ml. To see $plan" ;;
+        approve) say "A container is resized once you have accepted it (lxc-autoscale-ml proposals): scaling.mode is \"approve\" in $ml." ;;
+        auto)
+            say "Containers are resized without asking: scaling.mode is \"auto\" in $ml."
+            say "To watch first, set mode = \"recommend\" below [scaling] there; it takes effect in the next cycle. To see $plan"
+            ;;
+    esac
+}
+
+# The ids in ignore_lxc of a configuration of the Python original, with commas between them.
+ignored_in() {
+    awk '
+        function collect(line) {
+            sub(/#.*/, "", line)
+            while (match(line, /[0-9]+/)) {
+                printf "%s%s", (count++ ? ", " : ""), substr(line, RSTART, RLENGTH)
+                line = substr(line, RSTART + RLENGTH)
+            }
+        }
+        /^ignore_lxc[ \t]*:/ { inside = 1; sub(/^[^:]*:/, ""); collect($0); next }
+        /^[^ \t#\]-]/ { inside = 0 }
+        inside { collect($0) }
+    ' "$1"
+}
+
+# The Python original has its configuration in the same directory, in other files and with other names.
+tell_of_the_original() {
+    local old ids
+    for old in "$etc"/*.yaml "$etc"/*.yml; do
+        [[ -f $old ]] || continue
+        say "Your old ${old##*/} is not read. Its settings have other names in the .toml files."
+        grep -q '^ignore_lxc' "$old" || continue
+        ids=$(ignored_in "$old")
+        say "  ignore_lxc is now containers.ignore in $ml: ignore = [$ids]"
+    done
+}
+
 if [[ -n $root ]]; then
     before=
     say "Installed below $root; systemd and users were left alone."
+    tell_of_the_original
+    tell_mode
     exit 0
 fi
 
@@ -319,7 +388,9 @@ if [[ $broken == yes ]]; then
 fi
 # From here on there is nothing to go back to: what did not start did not run before either.
 before=
+tell_of_the_original
+tell_mode
 if ((${#failed[@]})); then
     fail "these did not start: ${failed[*]}; their last log lines stand above"
 fi
-say "Done. Watch it decide:  lxc-autoscale-ml plan"
+say "Done."

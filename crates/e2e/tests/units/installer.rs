@@ -220,6 +220,72 @@ fn an_upgrade_that_fails_halfway_puts_the_binaries_back() {
     assert!(installation.read("usr/local/bin/lxc-monitor").contains("0.2.0"));
 }
 
+const ML: &str = "etc/lxc_autoscale_ml/lxc_autoscale_ml.toml";
+
+#[test]
+fn a_new_installation_says_what_it_does_and_can_be_told_to_do_less() {
+    let shipped = shipped("config/lxc_autoscale_ml.toml");
+    for (arguments, mode, says) in [
+        (&[][..], "auto", "Containers are resized without asking"),
+        (&["--mode", "auto"], "auto", "set mode = \"recommend\" below [scaling]"),
+        (&["--mode", "recommend"], "recommend", "No container is resized"),
+        (&["--mode", "approve"], "approve", "once you have accepted it"),
+    ] {
+        let installation = Installation::new();
+        let said = installation.install(arguments);
+        assert!(said.contains(says) && said.contains(&format!("scaling.mode is \"{mode}\"")), "{said}");
+        let (before, after) = shipped.split_once("\nmode = \"auto\"\n").unwrap();
+        assert_eq!(installation.read(ML), format!("{before}\nmode = \"{mode}\"\n{after}"), "{arguments:?}");
+        // Said once more, it is as it should be already.
+        installation.install(arguments);
+        assert!(installation.read(ML).contains(&format!("\nmode = \"{mode}\"\n")));
+    }
+    let (succeeds, said) = Installation::new().try_install(&["--mode", "off"]);
+    assert!(!succeeds && said.contains("--mode needs recommend, approve or auto"), "{said}");
+}
+
+#[test]
+fn the_mode_of_a_configuration_that_was_edited_is_its_owners() {
+    let installation = Installation::new();
+    installation.write(ML, "[scaling]\nmode = \"approve\"\n");
+    let (succeeds, said) = installation.try_install(&["--mode", "recommend"]);
+    assert!(!succeeds && said.contains("set scaling.mode = \"recommend\" there"), "{said}");
+    assert!(!installation.at("usr/local/bin/lxc-monitor").exists(), "nothing was begun");
+    let said = installation.install(&["--mode", "approve"]);
+    assert!(said.contains("kept your lxc_autoscale_ml.toml"), "{said}");
+    assert_eq!(installation.read(ML), "[scaling]\nmode = \"approve\"\n");
+    // One that nobody has edited is as good as new.
+    installation.write(ML, &shipped("config/lxc_autoscale_ml.toml"));
+    let said = installation.install(&["--mode", "recommend"]);
+    assert!(said.contains("No container is resized"), "{said}");
+}
+
+/// Whoever comes from the Python original believes that the containers it was to ignore are ignored.
+#[test]
+fn a_configuration_of_the_original_is_said_to_be_none() {
+    for (list, ids) in [
+        ("ignore_lxc: [\"101\", 102] # 7 of ours\n", "ignore = [101, 102]"),
+        (
+            "ignore_lxc:\n  - \"101\"\n# not 9\n- 102 # web\n\n  - '2001'\ninterval_seconds: 600\n",
+            "ignore = [101, 102, 2001]",
+        ),
+        ("ignore_lxc: [\n  \"101\",\n]\nscaling:\n  total_cores: 4\n", "ignore = [101]"),
+        ("ignore_lxc:\n", "ignore = []"),
+    ] {
+        let installation = Installation::new();
+        installation
+            .write("etc/lxc_autoscale_ml/lxc_autoscale_ml.yaml", &format!("log_level: DEBUG\n{list}"));
+        let said = installation.install(&[]);
+        assert!(said.contains("Your old lxc_autoscale_ml.yaml is not read"), "{said}");
+        assert!(
+            said.contains("ignore_lxc is now containers.ignore") && said.contains(&format!("{ids}\n")),
+            "{list}{said}"
+        );
+    }
+    let said = Installation::new().install(&[]);
+    assert!(!said.contains("is not read"), "{said}");
+}
+
 /// A machine that cannot build says so before it tries, and says what to install.
 #[test]
 fn what_a_build_needs_is_looked_for_first() {

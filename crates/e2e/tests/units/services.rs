@@ -158,6 +158,7 @@ fn one_service_that_does_not_start_keeps_no_other_from_it() {
         assert!(!succeeds && said.contains("these did not start: lxc_monitor"), "{patience}: {said}");
         assert_eq!(node.running(), all(version)[1..], "{patience}: {said}");
         assert!(node.calls().contains("enable --quiet lxc_autoscale_ml.service"), "{patience}");
+        assert!(said.contains("scaling.mode is"), "what it does is said all the same: {said}");
     }
 }
 
