@@ -318,3 +318,27 @@ fn what_a_build_needs_is_looked_for_first() {
     assert!(!succeeds && said.contains("no cc found): apt install gcc"), "{said}");
     assert!(!installation.root().exists(), "nothing was begun");
 }
+
+/// Once the program is gone, nobody knows which sizes there were before.
+#[test]
+fn uninstalling_asks_while_sizes_can_still_be_put_back() {
+    let installation = Installation::new();
+    installation.write("etc/lxc_autoscale_ml/proxmox_token", "autoscale@pve!scaler=8a8e6a5e-0000\n");
+    installation.install(&[]);
+    for arguments in [&[][..], &["--purge"]] {
+        let (succeeds, said) = installation.run("uninstall.sh", arguments);
+        assert!(!succeeds && said.contains("nothing was removed: say --yes"), "{said}");
+        assert!(said.contains("lxc-autoscale-api undo --all --to original"), "{said}");
+        assert!(installation.at("usr/local/bin/lxc-autoscale-api").exists());
+    }
+    let said = installation.uninstall(&[]);
+    assert!(said.contains("lxc-autoscale-api undo --all --to original"), "{said}");
+    for remains in ["pveum user token remove 'autoscale@pve' 'scaler'", "pveum user delete", "proxmox_token"]
+    {
+        assert!(said.contains(remains), "{said}");
+    }
+    assert!(!said.contains("8a8e"), "{said}");
+    let said = installation.uninstall(&["--purge"]);
+    assert!(!said.contains("undo --all") && said.contains("pveum user token remove"), "{said}");
+    assert!(!installation.at("etc/lxc_autoscale_ml").exists());
+}

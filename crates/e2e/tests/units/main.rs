@@ -99,9 +99,10 @@ impl Installation {
     }
 
     #[track_caller]
-    fn uninstall(&self, arguments: &[&str]) {
-        let (succeeds, said) = self.run("uninstall.sh", arguments);
+    fn uninstall(&self, arguments: &[&str]) -> String {
+        let (succeeds, said) = self.run("uninstall.sh", &[&["--yes"], arguments].concat());
         assert!(succeeds, "{said}");
+        said
     }
 }
 

@@ -1,4 +1,4 @@
-//! What `install.sh` does to services, in a root directory of their own with a stand-in for systemd. The
+//! What `install.sh` and `uninstall.sh` do to services, in a root directory of their own with a stand-in for systemd. The
 //! real one is in the virtual machine (`cargo xtask test --vm`), where a service that does not start is not wanted.
 
 use std::fs;
@@ -174,4 +174,15 @@ fn a_back_end_that_does_not_start_is_not_kept() {
     assert!(!succeeds && said.contains("these did not start any more: lxc_autoscale_api"), "{said}");
     assert!(!node.at(addition).exists(), "{said}");
     assert_eq!(node.running(), all("0.1.0"), "{said}");
+}
+
+#[test]
+fn uninstalling_stops_nothing_before_it_was_told_to() {
+    let node = Node::new();
+    assert!(node.install(&[]).0);
+    let (succeeds, said) = node.run("uninstall.sh", &[]);
+    assert!(!succeeds && said.contains("undo --all --to original"), "{said}");
+    assert_eq!(node.running(), all("0.1.0"));
+    let (succeeds, said) = node.run("uninstall.sh", &["--yes"]);
+    assert!(succeeds && node.running().is_empty(), "{said}");
 }
