@@ -107,6 +107,40 @@ fn check_names_missing_privileges_and_its_commands_grant_them() {
     }
 }
 
+/// A token that may do nothing must not pass for one that works: neither for whoever installs it, nor for a probe.
+#[test]
+fn a_token_that_may_change_nothing_is_a_failure() {
+    for (role, lacking) in [
+        ("", Some("VM.Audit, VM.Config.CPU, VM.Config.Memory")),
+        ("VM.Audit VM.Snapshot", Some("VM.Config.CPU, VM.Config.Memory")),
+        ("VM.Audit VM.Config.CPU", Some("VM.Config.Memory")),
+        ("VM.Audit VM.Config.CPU VM.Config.Memory", None),
+    ] {
+        let proxmox = Proxmox::start(BackEnd::Rest);
+        proxmox.make_token();
+        proxmox.succeed(&format!("pveum role add Some --privs '{role}'"));
+        for who in ["--users autoscale@pve".to_owned(), format!("--tokens '{TOKEN}'")] {
+            proxmox.succeed(&format!("pveum acl modify /vms {who} --roles Some"));
+        }
+        let config = proxmox.configure(BackEnd::Rest, "");
+        let (succeeds, said) = check(&config);
+        assert_eq!(succeeds, lacking.is_none(), "{role}: {said}");
+        let node = Node::serve(proxmox, &config);
+        let health = node.ask("curl http://proxmox:5000/health/check");
+        assert_eq!(health["status"], if lacking.is_some() { "error" } else { "success" }, "{role}: {health}");
+        if let Some(lacking) = lacking {
+            let why = format!("the token may not resize any container: it lacks {lacking}");
+            assert!(said.contains(&format!("FAILED   privileges     {why}")), "{role}: {said}");
+            let message = health["message"].as_str().unwrap();
+            assert!(
+                message.starts_with("Containers cannot be changed: ") && message.contains(&why),
+                "{health}"
+            );
+            assert_eq!(health["code"], "unhealthy", "{health}");
+        }
+    }
+}
+
 /// By hand, another container was made under the id.
 #[test]
 fn another_container_with_the_id_is_told_through_both() {

@@ -200,15 +200,8 @@ impl RestHost {
     }
 
     async fn check_privileges(&self) -> HealthCheck {
-        let (state, detail) = match self.privileges().await.map(|privileges| privileges.missing()) {
-            Ok(missing) if missing.is_empty() => (HealthState::Healthy, "nothing is missing".to_owned()),
-            Ok(missing) => {
-                let names = missing.iter().map(|missing| missing.feature).collect::<Vec<_>>().join(", ");
-                (
-                    HealthState::Degraded,
-                    format!("the token lacks privileges, at least on some paths, for: {names}"),
-                )
-            }
+        let (state, detail) = match self.privileges().await {
+            Ok(found) => privileges_state(&found),
             Err(error) => (HealthState::Degraded, ErrorChain(&error).to_string()),
         };
         HealthCheck { name: "privileges".to_owned(), state, detail }
@@ -220,6 +213,22 @@ impl ContainerHost for RestHost {
         Box::pin(async move {
             let mut found: Vec<Vmid> = self.listed().await?.iter().map(|listed| listed.vmid).collect();
             found.sort_unstable();
+/// A token that may change no container is no better than none. One that lacks something for some of them, or for
+/// something else than sizes, still does its work.
+fn privileges_state(found: &Privileges) -> (HealthState, String) {
+    let everywhere = found.missing_everywhere();
+    if !everywhere.is_empty() {
+        let detail = format!("the token may not resize any container: it lacks {}", everywhere.join(", "));
+        return (HealthState::Unhealthy, detail);
+    }
+    let missing = found.missing();
+    if missing.is_empty() {
+        return (HealthState::Healthy, "nothing is missing".to_owned());
+    }
+    let names = missing.iter().map(|missing| missing.feature).collect::<Vec<_>>().join(", ");
+    (HealthState::Degraded, format!("the token lacks privileges, at least on some paths, for: {names}"))
+}
+
             Ok(found)
         })
     }
