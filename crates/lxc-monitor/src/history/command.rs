@@ -74,6 +74,7 @@ fn json(report: &Report) -> String {
     let value = serde_json::json!({
         "snapshots": report.snapshots,
         "of_the_original": report.of_the_original,
+        "unusable_fields": report.unusable_fields,
         "damaged": report.damaged,
         "damaged_at_bytes": report.damaged_at,
         "from": report.range_ms.and_then(|range| time(range.0)),
@@ -100,6 +101,13 @@ fn table(report: &Report) -> String {
             "{} of them by the Python original: network, swap, root filesystem and memory_without_cache are taken;\n\
              its CPU percent (since boot), process count, disk sectors and swap size do not mean what they say and are left out\n",
             report.of_the_original
+        );
+    }
+    if 0 < report.unusable_fields {
+        let _ = writeln!(
+            text,
+            "{} fields are no sane values and count as unknown; the rest of their records is taken",
+            report.unusable_fields
         );
     }
     if 0 < report.damaged {

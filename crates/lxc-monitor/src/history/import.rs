@@ -6,7 +6,8 @@
 //! memory without all page cache (`memory_without_cache`). Left out are `cpu_usage_percent` (the mean since boot in its
 //! first releases, and nothing in the file says which release wrote it), `process_count` (it counts processes, not
 //! tasks, including its own), `io_stats` (devices are left out or counted twice, and a container on LVM reads zero),
-//! and `swap_total_mb` (the node's, not the container's, if lxcfs does not limit it).
+//! and `swap_total_mb` (the node's, not the container's, if lxcfs does not limit it). The daemon, which reads what it
+//! missed from the metrics file, takes the same.
 //!
 //! ## Its local times
 //!
@@ -24,10 +25,10 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use lxc_autoscale_core::progress::Progress;
-use lxc_autoscale_core::snapshot::Snapshot;
 
 use super::config::HistoryConfig;
-use super::readings::{Cycle, Rates};
+use super::readings::Rates;
+use super::record::{self, Record};
 use super::store::{SampledCycle, Store, StoreError};
 use original::LocalTimes;
 use scan::{Element, Scanner};
@@ -72,6 +73,8 @@ pub struct Report {
     pub snapshots: u64,
     /// Number of those by the Python original.
     pub of_the_original: u64,
+    /// Fields of those with something else than a sane value.
+    pub unusable_fields: u64,
     /// Places that could not be read.
     pub damaged: u64,
     /// Where in the file the first of them are, in bytes.
@@ -133,21 +136,13 @@ struct Import {
 
 impl Import {
     fn take(&mut self, offset: u64, text: &[u8]) -> Result<(), StoreError> {
-        let read = match original::parse(text, &mut self.times) {
-            Ok(None) => {
-                let snapshot = std::str::from_utf8(text).ok().and_then(|text| text.parse::<Snapshot>().ok());
-                snapshot.map(|snapshot| Cycle::from(&snapshot))
-            }
-            Ok(of_the_original) => {
-                self.report.of_the_original += 1;
-                of_the_original
-            }
-            Err(_) => None,
-        };
-        let Some(cycle) = read else {
+        let Some(Record { cycle, is_of_the_original, unusable_fields }) = record::read(text, &mut self.times)
+        else {
             self.damaged(offset);
             return Ok(());
         };
+        self.report.of_the_original += u64::from(is_of_the_original);
+        self.report.unusable_fields += unusable_fields;
         self.report.snapshots += 1;
         let (first, last) = self.report.range_ms.unwrap_or((cycle.at_ms, cycle.at_ms));
         self.report.range_ms = Some((first.min(cycle.at_ms), last.max(cycle.at_ms)));

@@ -219,6 +219,50 @@ fn it_is_shown_while_the_daemon_writes_it_and_not_written_when_switched_off() {
     assert!(!node.path("state/off.sqlite").exists());
 }
 
+/// As after an upgrade: `install.sh` moves the file of the original to where the monitor writes its own.
+#[test]
+fn of_a_file_of_the_original_only_what_is_true_reaches_the_history() {
+    let node = node();
+    let config = node.config_file();
+    write_original(&node.path("metrics.json"), 5, 30);
+    let mut daemon = Daemon::start(&config);
+    daemon.wait_for("the history has taken what is true of 30 snapshots of the Python original");
+    daemon.wait_for("measured 1 running container in ");
+    daemon.signal(rustix::process::Signal::TERM);
+    daemon.wait_for("lxc-monitor ends");
+    daemon.process.wait().unwrap();
+    let reader = HistoryReader::open(&history(&node)).unwrap().unwrap();
+    let samples = |metric| -> u32 {
+        // The last day of that file.
+        let found = reader.read(Series::from_raw(104), metric, Tier::Hour, 0, 1_725_148_800_000).unwrap();
+        found.points.iter().map(|point| point.samples).sum()
+    };
+    let taken = [Metric::MemoryWithoutCache, Metric::RootfsUsed, Metric::RootfsTotal, Metric::Swap];
+    assert_eq!(taken.map(samples), [30; 4]);
+    assert_eq!(samples(Metric::NetRx), 29 - 1, "none to the first snapshot, and none from a counter of zero");
+    let left_out = [
+        Metric::Cpu,
+        Metric::CpuShare,
+        Metric::Memory,
+        Metric::Processes,
+        Metric::IoRead,
+        Metric::IoWrite,
+        Metric::SwapLimit,
+    ];
+    for metric in left_out {
+        assert_eq!(samples(metric), 0, "{}", metric.name());
+    }
+    // The complete file that was put aside has nothing that is not there.
+    let again = Command::new(PROGRAM)
+        .args(["import", "--json", "--config"])
+        .arg(&config)
+        .arg(node.path("metrics.json.before-1"))
+        .output()
+        .unwrap();
+    let again: serde_json::Value = serde_json::from_slice(&again.stdout).unwrap();
+    assert_eq!((&again["new_roll_ups"], &again["new_frames"]), (&0.into(), &0.into()), "{again}");
+}
+
 /// B6: any size in constant memory, measured for the whole program.
 #[test]
 fn a_large_file_is_imported_in_little_memory() {

@@ -77,6 +77,98 @@ fn of_the_original_only_what_is_true_is_taken() {
     }
 }
 
+/// One record of container 104 each minute, with these members.
+fn minutes(records: &[&str]) -> String {
+    let text: Vec<String> = records
+        .iter()
+        .enumerate()
+        .map(|(minute, members)| {
+            let time = format!("2024-08-20T13:{minute:02}:00");
+            format!(
+                "{{\"104\": {{\"timestamp\": \"{time}\", {members}}}, \"105\": {{\"timestamp\": \"{time}\", \"memory_usage_mb\": 7.5}}, \
+                 \"summary\": {{\"collection_start_time\": \"{time}\"}}}}"
+            )
+        })
+        .collect();
+    format!("[{}]", text.join(", "))
+}
+
+/// When `pct exec` failed, the original wrote zeros.
+#[test]
+fn zeros_of_a_read_that_failed_are_unknown() {
+    let case = Case::new();
+    let record = |memory: f64, swap: [f64; 2], rootfs: [f64; 2], network: [u64; 2]| {
+        format!(
+            "\"memory_usage_mb\": {memory:?}, \"swap_usage_mb\": {:?}, \"swap_total_mb\": {:?}, \
+             \"filesystem_usage_gb\": {:?}, \"filesystem_total_gb\": {:?}, \
+             \"network_usage\": {{\"rx_bytes\": {}, \"tx_bytes\": {}}}",
+            swap[0], swap[1], rootfs[0], rootfs[1], network[0], network[1]
+        )
+    };
+    let good = |rx: u64| record(900.5, [100.0, 512.0], [4.5, 8.0], [rx, rx / 2]);
+    let far = 500_000_000_000;
+    let failed = record(0.0, [0.0, 0.0], [0.0, 0.0], [0, 0]);
+    let no_swap_used = record(900.5, [0.0, 512.0], [4.5, 8.0], [far + 576_000, 0]);
+    let records =
+        [good(far), good(far + 96_000), failed, good(far + 384_000), good(far + 480_000), no_swap_used];
+    let report = case.import(minutes(&records.each_ref().map(String::as_str)).as_bytes(), "UTC").unwrap();
+    assert_eq!((report.snapshots, report.damaged, report.unusable_fields), (6, 0, 0));
+    let minute_of = |point: &Point| point.start_ms / 60_000 % 60;
+    let of = |metric| -> Vec<(i64, f64)> {
+        case.read(104, metric).iter().map(|point| (minute_of(point), point.mean)).collect()
+    };
+    let (minutes, measured) = ([0, 1, 3, 4, 5], |value| move |minute: i64| (minute, value));
+    assert_eq!(of(Metric::MemoryWithoutCache), minutes.map(measured(900.5)));
+    assert_eq!(of(Metric::RootfsUsed), minutes.map(measured(4608.0)));
+    assert_eq!(of(Metric::RootfsTotal), minutes.map(measured(8192.0)));
+    assert_eq!(of(Metric::Swap), [(0, 100.0), (1, 100.0), (3, 100.0), (4, 100.0), (5, 0.0)]);
+    assert_eq!(of(Metric::NetRx), [(1, 1600.0), (4, 1600.0), (5, 1600.0)], "no rate across the gap");
+}
+
+#[test]
+fn a_field_that_is_no_sane_number_costs_only_itself() {
+    let case = Case::new();
+    let network = |rx: &str| format!("\"network_usage\": {{\"rx_bytes\": {rx}, \"tx_bytes\": 5}}");
+    let memory = "\"memory_usage_mb\": 512.0";
+    let records = [
+        format!("{memory}, {}", network("60000")),
+        format!("{memory}, {}", network("120000.0")),
+        format!("{memory}, {}", network("-9")),
+        format!("{memory}, {}", network("180000.5")),
+        format!("{memory}, \"network_usage\": []"),
+        format!("\"memory_usage_mb\": NaN, {}", network("240000")),
+        format!("\"memory_usage_mb\": -Infinity, \"note\": \"NaN\", {}", network("300000")),
+        format!("\"memory_usage_mb\": \"1.5\", {}", network("null")),
+        "\"memory_usage_mb\": 1e999".to_owned(),
+        "\"memory_usage_mb\": null, \"filesystem_usage_gb\": {}, \"filesystem_total_gb\": 8.0".to_owned(),
+    ];
+    let text = minutes(&records.each_ref().map(String::as_str));
+    let report = case.import(text.as_bytes(), "UTC").unwrap();
+    assert_eq!((report.snapshots, report.of_the_original, report.damaged), (10, 10, 0), "{report:?}");
+    assert_eq!(report.unusable_fields, 8, "{report:?}");
+    let minutes = |id, metric| -> Vec<i64> {
+        case.read(id, metric).iter().map(|point| point.start_ms / 60_000 % 60).collect()
+    };
+    assert_eq!(minutes(105, Metric::MemoryWithoutCache), (0..10).collect::<Vec<_>>(), "the others count");
+    assert_eq!(minutes(104, Metric::MemoryWithoutCache), [0, 1, 2, 3, 4]);
+    assert_eq!(minutes(104, Metric::NetRx), [1, 6]);
+    assert_eq!(minutes(104, Metric::RootfsTotal), [9]);
+    assert_eq!(minutes(104, Metric::RootfsUsed), [0; 0]);
+}
+
+#[test]
+fn what_is_no_container_costs_only_itself() {
+    let case = Case::new();
+    let summary = "\"summary\": {\"collection_start_time\": \"2024-08-20T13:07:00\"}";
+    let good = "\"104\": {\"timestamp\": \"2024-08-20T13:07:01\", \"memory_usage_mb\": 512.0}";
+    let text = format!(
+        "[{{{good}, \"105\": null, \"106\": {{\"memory_usage_mb\": 1.0}}, \"web\": {{}}, {summary}}}, {{\"105\": 7, {summary}}}]"
+    );
+    let report = case.import(text.as_bytes(), "UTC").unwrap();
+    assert_eq!((report.snapshots, report.unusable_fields, report.damaged), (1, 3, 1), "{report:?}");
+    assert_eq!(case.read(104, Metric::MemoryWithoutCache).len(), 1);
+}
+
 #[test]
 fn a_second_import_changes_nothing() {
     let case = Case::new();
