@@ -92,6 +92,39 @@ fn what_does_not_exist_is_said_with_what_may_have_been_meant() {
 }
 
 #[test]
+fn a_name_that_does_not_identify_a_container_is_said_to_be_shared() {
+    let case = case(10);
+    let (mut store, _) = Store::open(&case.config).unwrap();
+    store
+        .name([(Series::from_raw(105), Some("web")), (Series::from_raw(110), Some("db"))].into_iter())
+        .unwrap();
+    let error = case.show(10, &["web"]).unwrap_err().to_string();
+    assert_eq!(error, "the name `web` is that of several containers, 104, 105; give the id");
+    case.show(10, &["db"]).unwrap();
+}
+
+#[test]
+fn a_period_that_has_not_begun_is_said_to_be_yet_to_come() {
+    let error = |args: &[&str]| case(10).show(10, args).unwrap_err().to_string();
+    assert_eq!(error(&["104", "--since", "2030-01-01"]), "`--since 2030-01-01` is yet to come");
+}
+
+#[test]
+fn programs_get_the_lists_as_json_or_csv() {
+    let case = case(10);
+    assert_eq!(case.show(10, &["--csv"]).unwrap(), "series,name\nnode,pve1\n104,web\n");
+    let value: serde_json::Value = serde_json::from_str(&case.show(10, &["--json"]).unwrap()).unwrap();
+    assert_eq!(value[1], serde_json::json!({"series": "104", "name": "web"}));
+    let csv = case.show(10, &["--metric", "list", "--csv"]).unwrap();
+    assert!(csv.starts_with("metric,unit,about\ncpu,cores,"), "{csv}");
+    let value = case.show(10, &["--metric", "list", "--json"]).unwrap();
+    let value: serde_json::Value = serde_json::from_str(&value).unwrap();
+    assert_eq!((value.as_array().unwrap().len(), &value[0]["unit"]), (Metric::ALL.len(), &"cores".into()));
+    let error = case.show(10, &["--metric", "memory"]).unwrap_err().to_string();
+    assert!(error.starts_with("`--metric memory` shows it of one container or of the node"), "{error}");
+}
+
+#[test]
 fn metrics_and_series_are_listed() {
     let case = case(10);
     assert!(case.show(10, &["--metric", "list"]).unwrap().contains("oom_kills                 events"));
