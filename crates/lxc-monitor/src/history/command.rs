@@ -118,8 +118,14 @@ fn table(report: &Report) -> String {
     }
     if report.roll_ups == 0 && report.new_frames == 0 {
         text += "nothing new: the history has it all\n";
-    } else {
+    } else if report.new_frames == 0 {
         let _ = writeln!(text, "{} new roll-ups", report.roll_ups);
+    } else {
+        let _ = writeln!(
+            text,
+            "{} new roll-ups, and new samples of hours that are not over yet",
+            report.roll_ups
+        );
     }
     text
 }

@@ -18,18 +18,20 @@
 pub mod original;
 pub mod scan;
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use lxc_autoscale_core::history_store::Tier;
 use lxc_autoscale_core::progress::Progress;
 
 use super::config::HistoryConfig;
 use super::readings::Rates;
 use super::record::{self, Record};
-use super::store::{SampledCycle, Store, StoreError};
+use super::store::{Block, SampledCycle, Store, StoreError};
 use original::LocalTimes;
 use scan::{Element, Scanner};
 
@@ -81,9 +83,9 @@ pub struct Report {
     pub damaged_at: Vec<u64>,
     /// First and last moment, in milliseconds since the epoch.
     pub range_ms: Option<(i64, i64)>,
-    /// Roll-ups that are new.
+    /// Roll-ups that are new, and kept.
     pub roll_ups: u64,
-    /// New blocks of samples; those of a time that is already rolled up may change nothing.
+    /// New blocks of samples that wait to be rolled up.
     pub new_frames: u64,
 }
 
@@ -108,6 +110,8 @@ pub fn run(
         times: LocalTimes::new(zone),
         pending: Vec::new(),
         report: Report::default(),
+        roll_ups: BTreeMap::new(),
+        frames: BTreeMap::new(),
         last_ms: i64::MIN,
     };
     let mut scanner = Scanner::new(file);
@@ -131,6 +135,10 @@ struct Import {
     times: LocalTimes,
     pending: Vec<SampledCycle>,
     report: Report,
+    /// New roll-ups, by the block that holds them.
+    roll_ups: BTreeMap<Block, u64>,
+    /// New frames, by their window.
+    frames: BTreeMap<i64, u64>,
     last_ms: i64,
 }
 
@@ -166,7 +174,10 @@ impl Import {
     }
 
     fn flush(&mut self) -> Result<(), StoreError> {
-        self.report.new_frames += self.store.append(&self.pending)? as u64;
+        for window in self.pending.chunk_by(|a, b| window_of(a) == window_of(b)) {
+            let n_new = self.store.append(window)? as u64;
+            *self.frames.entry(window_of(&window[0])).or_default() += n_new;
+        }
         self.pending.clear();
         Ok(())
     }
@@ -174,7 +185,9 @@ impl Import {
     fn compact(&mut self, now_ms: i64) -> Result<(), StoreError> {
         loop {
             let step = self.store.compact_step(now_ms)?;
-            self.report.roll_ups += step.merged.added + step.merged.replaced;
+            for (block, merged) in step.merged {
+                *self.roll_ups.entry(block).or_default() += merged.added + merged.replaced;
+            }
             if !step.more {
                 return Ok(());
             }
@@ -184,12 +197,20 @@ impl Import {
     fn finish(&mut self, now_ms: i64) -> Result<(), StoreError> {
         self.flush()?;
         self.compact(now_ms)?;
-        // What was rolled up is counted as such.
-        if self.store.newest_ms()?.is_none() {
-            self.report.new_frames = 0;
+        // What age and size have let go again, and what was there before in another form, is nothing new.
+        for (block, n_new) in &self.roll_ups {
+            self.report.roll_ups += if self.store.holds(*block)? { *n_new } else { 0 };
+        }
+        for (window_ms, n_new) in &self.frames {
+            self.report.new_frames += if self.store.awaits(*window_ms)? { *n_new } else { 0 };
         }
         Ok(())
     }
+}
+
+/// The window in which a cycle is rolled up.
+fn window_of(cycle: &SampledCycle) -> i64 {
+    Tier::Minute.chunk_start(cycle.at_ms)
 }
 
 #[cfg(test)]

@@ -110,17 +110,28 @@ struct Compaction {
     /// Later rows wait for the next time.
     last_number: i64,
     shards: Vec<u32>,
+    /// The tiers that keep roll-ups of that time; those of the others would be deleted again at once.
+    tiers: Vec<Tier>,
 }
 
 /// The result of a step of compaction.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Step {
     /// Whether there is more to do.
     pub more: bool,
-    /// New roll-ups.
-    pub merged: Merged,
+    /// The new roll-ups of each block of time.
+    pub merged: Vec<(Block, Merged)>,
     /// Stored blocks that were damaged and are lost.
     pub damaged: u64,
+}
+
+/// A block of time in which roll-ups of one length are kept, and deleted, together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Block {
+    /// Their length.
+    pub tier: Tier,
+    /// When it begins, in milliseconds since the epoch.
+    pub start_ms: i64,
 }
 
 impl Store {
@@ -224,6 +235,26 @@ impl Store {
         Ok(())
     }
 
+    /// Whether there are roll-ups of a block.
+    ///
+    /// # Errors
+    /// [`StoreError::History`].
+    pub fn holds(&self, block: Block) -> Result<bool, StoreError> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM chunks WHERE tier = ?1 AND start_ms = ?2)";
+        let key = params![block.tier.id(), block.start_ms];
+        self.connection.query_row(sql, key, |row| row.get(0)).map_err(|source| self.failed(source))
+    }
+
+    /// Whether samples of a window wait to be rolled up.
+    ///
+    /// # Errors
+    /// [`StoreError::History`].
+    pub fn awaits(&self, window_ms: i64) -> Result<bool, StoreError> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM recent WHERE ?1 <= at_ms AND at_ms < ?2)";
+        let window = params![window_ms, window_ms + WINDOW_MS];
+        self.connection.query_row(sql, window, |row| row.get(0)).map_err(|source| self.failed(source))
+    }
+
     /// The time of the last sample, in milliseconds since the epoch; `None` in a new store.
     ///
     /// # Errors
@@ -245,7 +276,7 @@ impl Store {
         if self.compaction.is_none() {
             self.compaction = self.next_window(now_ms)?;
         }
-        let Some(Compaction { window_ms, last_number, ref mut shards }) = self.compaction else {
+        let Some(Compaction { window_ms, last_number, ref mut shards, ref tiers }) = self.compaction else {
             return Ok(Step::default());
         };
         let Some(shard) = shards.last().copied() else {
@@ -259,7 +290,7 @@ impl Store {
             self.trim()?;
             return Ok(Step { more: true, ..Step::default() });
         };
-        let (merged, damaged) = compact_shard(&mut self.connection, window_ms, last_number, shard)?;
+        let (merged, damaged) = compact_shard(&mut self.connection, window_ms, last_number, shard, tiers)?;
         shards.pop();
         Ok(Step { more: true, merged, damaged })
     }
@@ -288,7 +319,13 @@ impl Store {
         let shards = shards
             .query_map(params![window_ms, window_ms + WINDOW_MS], |row| row.get(0))?
             .collect::<rusqlite::Result<_>>()?;
-        Ok(Some(Compaction { window_ms, last_number, shards }))
+        let mut tiers = Vec::with_capacity(Tier::ALL.len());
+        for tier in Tier::ALL {
+            if self.oldest_kept(tier)?.is_none_or(|kept| kept <= tier.chunk_start(window_ms)) {
+                tiers.push(tier);
+            }
+        }
+        Ok(Some(Compaction { window_ms, last_number, shards, tiers }))
     }
 
     /// Enforces age and size; called by the daemon now and then, and by every compaction.
@@ -301,12 +338,7 @@ impl Store {
 
     fn trim(&mut self) -> rusqlite::Result<()> {
         for tier in Tier::ALL {
-            let oldest_kept = "SELECT DISTINCT start_ms FROM chunks WHERE tier = ?1
-                ORDER BY start_ms DESC LIMIT 1 OFFSET ?2";
-            let parameters = params![tier.id(), self.config.chunks_kept(tier) - 1];
-            let kept: Option<i64> =
-                self.connection.query_row(oldest_kept, parameters, |row| row.get(0)).optional()?;
-            if let Some(kept) = kept {
+            if let Some(kept) = self.oldest_kept(tier)? {
                 let delete = "DELETE FROM chunks WHERE tier = ?1 AND start_ms < ?2";
                 self.connection.execute(delete, params![tier.id(), kept])?;
             }
@@ -322,6 +354,14 @@ impl Store {
             self.connection.execute_batch("PRAGMA incremental_vacuum")?;
         }
         file::bound(&self.connection, self.config.max_bytes())
+    }
+
+    /// The block before which none of a tier is kept; `None` while there are not so many.
+    fn oldest_kept(&self, tier: Tier) -> rusqlite::Result<Option<i64>> {
+        let oldest_kept = "SELECT DISTINCT start_ms FROM chunks WHERE tier = ?1
+            ORDER BY start_ms DESC LIMIT 1 OFFSET ?2";
+        let parameters = params![tier.id(), self.config.chunks_kept(tier) - 1];
+        self.connection.query_row(oldest_kept, parameters, |row| row.get(0)).optional()
     }
 
     fn used_pages(&self) -> rusqlite::Result<i64> {
@@ -401,7 +441,8 @@ fn compact_shard(
     window_ms: i64,
     last_number: i64,
     shard: u32,
-) -> rusqlite::Result<(Merged, u64)> {
+    tiers: &[Tier],
+) -> rusqlite::Result<(Vec<(Block, Merged)>, u64)> {
     let transaction = connection.transaction()?;
     let mut counts: BTreeMap<Series, usize> = BTreeMap::new();
     let mut damaged = 0;
@@ -411,7 +452,8 @@ fn compact_shard(
     })?;
     let most = counts.values().copied().max().unwrap_or(1).max(1);
     let series: Vec<Series> = counts.into_keys().collect();
-    let mut total = Merged::default();
+    let block = |tier: &Tier| Block { tier: *tier, start_ms: tier.chunk_start(window_ms) };
+    let mut total: Vec<_> = tiers.iter().map(|tier| (block(tier), Merged::default())).collect();
     for group in series.chunks((MOST_SAMPLES / most).max(1)) {
         let mut samples: BTreeMap<Series, Vec<Sample>> = BTreeMap::new();
         read_frames(&transaction, window_ms, last_number, shard, |first_ms, blob| {
@@ -420,8 +462,8 @@ fn compact_shard(
             let _ = frame::decode(blob, first_ms, |series| group.contains(&series), each);
         })?;
         for (series, mut samples) in samples {
-            for tier in Tier::ALL {
-                let (merged, lost) = put(&transaction, series, tier, &mut samples)?;
+            for (block, total) in &mut total {
+                let (merged, lost) = put(&transaction, series, block.tier, &mut samples)?;
                 total.added += merged.added;
                 total.replaced += merged.replaced;
                 damaged += lost;

@@ -30,8 +30,10 @@ fn compact(store: &mut Store, now_ms: i64) -> Merged {
     loop {
         let step = store.compact_step(now_ms).unwrap();
         assert_eq!(step.damaged, 0);
-        total.added += step.merged.added;
-        total.replaced += step.merged.replaced;
+        for (_, merged) in &step.merged {
+            total.added += merged.added;
+            total.replaced += merged.replaced;
+        }
         if !step.more {
             return total;
         }

@@ -182,6 +182,35 @@ fn a_second_import_changes_nothing() {
     assert_eq!(case.read(104, Metric::NetRx), before);
 }
 
+/// A file of weeks up to now: its beginning is older than what is kept, and its end is not rolled up yet.
+#[test]
+fn what_is_counted_as_new_is_there_and_a_second_import_finds_nothing() {
+    let case = Case::new();
+    let case = Case { config: HistoryConfig { keep_1m_days: 1, keep_5m_days: 2, ..case.config }, ..case };
+    let last: Timestamp = "2026-11-23T11:55:00Z".parse().unwrap();
+    let times: Vec<String> = (0..12 * 288)
+        .rev()
+        .map(|step| {
+            (last - jiff::SignedDuration::from_mins(5 * step)).strftime("%Y-%m-%dT%H:%M:%S").to_string()
+        })
+        .collect();
+    let text = original(&times.iter().map(String::as_str).collect::<Vec<_>>());
+    let first = case.import(text.as_bytes(), "UTC").unwrap();
+    let reader = HistoryReader::open(&case.config.file).unwrap().unwrap();
+    // Samples that wait are rolled up when they are read.
+    let waiting_ms = "2026-11-23T08:00:00Z".parse::<Timestamp>().unwrap().as_millisecond();
+    let kept: usize = Tier::ALL
+        .into_iter()
+        .map(|tier| {
+            let series = Series::from_raw(104);
+            reader.read(series, Metric::MemoryWithoutCache, tier, 0, waiting_ms).unwrap().points.len()
+        })
+        .sum();
+    assert_eq!((first.roll_ups, first.new_frames), (kept as u64, 48), "{first:?}");
+    let second = case.import(text.as_bytes(), "UTC").unwrap();
+    assert_eq!((second.roll_ups, second.new_frames), (0, 0), "{second:?}");
+}
+
 #[test]
 fn a_file_that_goes_on_past_one_imported_before_is_imported_to_its_end() {
     let case = Case::new();
