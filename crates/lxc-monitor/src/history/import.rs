@@ -160,7 +160,7 @@ impl Import {
             self.flush()?;
             self.compact(self.last_ms)?;
         }
-        self.store.name(cycle.series.iter().map(|(series, name, _)| (*series, name.as_deref())))?;
+        self.store.name(cycle.at_ms, cycle.seen(&self.rates))?;
         self.last_ms = cycle.at_ms;
         self.pending.push(SampledCycle { at_ms: cycle.at_ms, samples: self.rates.samples(&cycle) });
         Ok(())

@@ -188,7 +188,8 @@ pub fn run(
             None => Ok(Shown { text: render::series(&known, args.format()), warning: None }),
         };
     };
-    let series = find_series(id, &known)?;
+    let former = reader.former()?;
+    let series = find_series(id, &known, &former)?;
     if !metric.is_of(series.series) {
         let others = Metric::ALL.iter().filter(|other| other.is_of(series.series));
         return Err(ShowError::NotOfSeries {
@@ -212,7 +213,7 @@ pub fn run(
         None => reader.automatic_tier(from_ms, to_ms)?,
     };
     // The first bucket is the one that contains the beginning.
-    let found = reader.read(series.series, metric, tier, tier.bucket_start(from_ms), to_ms)?;
+    let found = reader.read_of(&series, metric, tier, tier.bucket_start(from_ms), to_ms)?;
     let extract = Extract { series, metric, tier, from_ms, to_ms, points: found.points };
     let text = match args.format() {
         Format::Json => render::json(&extract, zone),
@@ -220,8 +221,24 @@ pub fn run(
         Format::Table => render::table(&extract, zone, args.all),
     };
     let damaged = found.damaged_blocks;
-    let warning = (0 < damaged).then(|| format!("{damaged} blocks of the history are damaged and left out"));
-    Ok(Shown { text, warning })
+    let damage = (0 < damaged).then(|| format!("{damaged} blocks of the history are damaged and left out"));
+    let warnings: Vec<String> = damage.into_iter().chain(other_owner(&extract, &former, zone)).collect();
+    Ok(Shown { text, warning: (!warnings.is_empty()).then(|| warnings.join("; ")) })
+}
+
+/// That the id was another container's in a part of the period.
+fn other_owner(extract: &Extract, former: &[SeriesInfo], zone: &TimeZone) -> Option<String> {
+    let Extract { series: SeriesInfo { series, name, epoch }, from_ms, to_ms, .. } = extract;
+    if epoch.ends_ms != i64::MAX {
+        let since = render::short(epoch.ends_ms, zone);
+        return Some(format!("this is `{name}`, which had the id {series} until {since}"));
+    }
+    let before = former.iter().filter(|info| info.series == *series).max_by_key(|info| info.epoch.ends_ms)?;
+    let is_cut = (*from_ms..*to_ms).contains(&epoch.begins_ms);
+    is_cut.then(|| {
+        let (since, former) = (render::short(epoch.begins_ms, zone), &before.name);
+        format!("until {since}, {series} was another container, which `history {former}` shows")
+    })
 }
 
 fn find_metric(name: &str) -> Result<Metric, ShowError> {
@@ -231,7 +248,8 @@ fn find_metric(name: &str) -> Result<Metric, ShowError> {
     })
 }
 
-fn find_series(id: &str, known: &[SeriesInfo]) -> Result<SeriesInfo, ShowError> {
+/// By id, or by name; a name that no container has now may be that of one whose id another container has got.
+fn find_series(id: &str, known: &[SeriesInfo], former: &[SeriesInfo]) -> Result<SeriesInfo, ShowError> {
     let shown = |info: &SeriesInfo| info.series.to_string();
     if let Some(info) = known.iter().find(|info| shown(info) == id) {
         return Ok(info.clone());
@@ -245,6 +263,10 @@ fn find_series(id: &str, known: &[SeriesInfo]) -> Result<SeriesInfo, ShowError> 
             let ids: Vec<String> = of_name.into_iter().map(shown).collect();
             return Err(ShowError::SharedName { name: id.to_owned(), ids: ids.join(", ") });
         }
+    }
+    // With one name for several times, the latest.
+    if let Some(info) = former.iter().filter(|info| info.name == id).max_by_key(|info| info.epoch.ends_ms) {
+        return Ok(info.clone());
     }
     let words: Vec<String> = known.iter().flat_map(|info| [shown(info), info.name.clone()]).collect();
     let nearest = nearest(id, words.iter().map(String::as_str).filter(|word| !word.is_empty()));

@@ -21,7 +21,7 @@ use super::config::HistoryConfig;
 use super::import::original::LocalTimes;
 use super::readings::{Cycle, Rates};
 use super::record;
-use super::store::{SampledCycle, Store, StoreError};
+use super::store::{Replaced, SampledCycle, Store, StoreError};
 use crate::notices::{Change, Notices};
 
 /// Most cycles in the queue.
@@ -343,9 +343,13 @@ impl Work {
         if self.pending.is_empty() {
             self.pending_since = Instant::now();
         }
+        if let Some(store) = &mut self.store {
+            for Replaced { series, former, name } in store.name(cycle.at_ms, cycle.seen(&self.rates))? {
+                tracing::info!(container = %series, "the id belonged to `{former}`; the history of `{name}` begins now");
+            }
+        }
         self.pending.push(SampledCycle { at_ms: cycle.at_ms, samples: self.rates.samples(cycle) });
-        let names = cycle.series.iter().map(|(series, name, _)| (*series, name.as_deref()));
-        if let Some(store) = &mut self.store { store.name(names) } else { Ok(()) }
+        Ok(())
     }
 
     fn remember(&mut self, at_ms: i64) {

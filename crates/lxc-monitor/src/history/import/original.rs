@@ -98,8 +98,8 @@ fn parse_json(text: &[u8], times: &mut LocalTimes) -> Result<Option<(Cycle, u64)
     let mut records = Vec::with_capacity(n_members);
     for (key, value) in members {
         let record = key.parse::<Vmid>().ok().zip(serde_json::from_str::<Record<'_>>(value.get()).ok());
-        let timed = record.and_then(|(vmid, record)| Some((vmid, fields.text(record.timestamp)?, record)));
-        match timed {
+        let placed = record.and_then(|(vmid, record)| Some((vmid, fields.text(record.timestamp)?, record)));
+        match placed {
             Some((vmid, time, record)) => records.push((Series::from(vmid), time, record)),
             None => fields.unusable += 1,
         }

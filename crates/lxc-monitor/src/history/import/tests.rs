@@ -211,6 +211,52 @@ fn what_is_counted_as_new_is_there_and_a_second_import_finds_nothing() {
     assert_eq!((second.roll_ups, second.new_frames), (0, 0), "{second:?}");
 }
 
+/// A record of ours each minute, in which 104 is called `name` and has been running for so long.
+fn ours(day: &str, minutes: impl Iterator<Item = (u32, &'static str, u32)>) -> String {
+    let records: Vec<String> = minutes
+        .map(|(minute, name, uptime)| {
+            let time = format!("{day}T13:{minute:02}:00Z");
+            format!(
+                "{{\"104\":{{\"timestamp\":\"{time}\",\"memory_usage_mb\":{minute}.0,\"uptime_seconds\":{uptime}.0,\
+                 \"configuration\":{{\"name\":\"{name}\",\"memory_mb\":512,\"swap_mb\":0}}}},\"summary\":{{\
+                 \"collection_start_time\":\"{time}\",\"collection_end_time\":\"{time}\",\"total_containers\":1,\
+                 \"total_duration_seconds\":0.1,\"schema_version\":1}}}}"
+            )
+        })
+        .collect();
+    format!("[\n{}\n]\n", records.join(",\n"))
+}
+
+#[test]
+fn an_older_file_names_nothing_anew_and_keeps_its_containers_apart() {
+    let case = Case::new();
+    let present = ours("2026-11-20", (0..4).map(|minute| (minute, "web", 100_000 + 60 * minute)));
+    case.import(present.as_bytes(), "UTC").unwrap();
+    let older = ours(
+        "2026-11-10",
+        (0..8).map(|minute| {
+            if minute < 4 {
+                (minute, "bigdb", 7000 + 60 * minute)
+            } else {
+                (minute, "web", 60 * minute - 230)
+            }
+        }),
+    );
+    for _ in 0..2 {
+        case.import(older.as_bytes(), "UTC").unwrap();
+        let reader = HistoryReader::open(&case.config.file).unwrap().unwrap();
+        let called = |list: Vec<lxc_autoscale_core::history_store::SeriesInfo>| -> Vec<String> {
+            list.into_iter().map(|info| info.name).collect()
+        };
+        assert_eq!(
+            (called(reader.series().unwrap()), called(reader.former().unwrap())),
+            (vec!["web".to_owned()], vec!["bigdb".to_owned()])
+        );
+        let means: Vec<f64> = case.read(104, Metric::Memory).iter().map(|point| point.mean).collect();
+        assert_eq!(means, [4.0, 5.0, 6.0, 7.0, 0.0, 1.0, 2.0, 3.0]);
+    }
+}
+
 #[test]
 fn a_file_that_goes_on_past_one_imported_before_is_imported_to_its_end() {
     let case = Case::new();

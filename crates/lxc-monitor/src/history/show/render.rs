@@ -245,7 +245,7 @@ fn time(at_ms: i64, zone: &TimeZone) -> String {
 }
 
 /// `2026-11-23 14:05`, in local time.
-fn short(at_ms: i64, zone: &TimeZone) -> String {
+pub(super) fn short(at_ms: i64, zone: &TimeZone) -> String {
     Timestamp::from_millisecond(at_ms).map_or_else(
         |_| at_ms.to_string(),
         |instant| zone.to_datetime(instant).strftime("%Y-%m-%d %H:%M").to_string(),
