@@ -413,9 +413,10 @@ fn a_container_that_got_the_id_of_another_shares_no_roll_up_with_it() {
             );
             assert_eq!(of_present, read(&config, tier), "what is asked for by number is the present one's");
             assert_eq!(of_present[0].start_ms, tier.bucket_start(begins_ms), "{}", tier.name());
-            assert!(of_present.iter().all(|point| point.max == 0.5), "{}", tier.name());
-            assert!(of_former.iter().all(|point| point.min == 8.0), "{}", tier.name());
-            assert_eq!(of_former.len() as i64, (begins_ms - START_MS) / tier.bucket_ms(), "{}", tier.name());
+            assert!(of_present.iter().all(|point| point.max < 1.0), "{}", tier.name());
+            assert!(of_former.iter().all(|point| 7.0 < point.min), "{}", tier.name());
+            let whole = usize::try_from((begins_ms - START_MS) / tier.bucket_ms()).unwrap();
+            assert_eq!(of_former.len(), whole, "{}", tier.name());
         }
         // The node was there all the time.
         let node = reader.read(Series::NODE, Metric::Cpu, Tier::Minute, 0, i64::MAX).unwrap();

@@ -96,6 +96,32 @@ fn a_full_disk_stops_the_history_and_nothing_else() {
     assert_eq!(samples(&file), snapshots(&node));
 }
 
+/// The cycles that could not be written were under way when the disk became full.
+#[test]
+fn a_disk_that_becomes_full_costs_no_sample() {
+    let node = node();
+    let config = node.config_file();
+    let Some(disk) = SmallDisk::mount(node.path("small")) else {
+        println!("skipped: a tmpfs cannot be mounted here");
+        return;
+    };
+    let file = disk.0.join("metrics.sqlite");
+    let text = std::fs::read_to_string(&config).unwrap();
+    let text = text.replace(&format!("'{}'", history(&node).display()), &format!("'{}'", file.display()));
+    node.write("lxc_monitor.toml", &text);
+    let mut daemon = Daemon::start(&config);
+    wait_until_complete(&node, &file, 3);
+    let filler = disk.0.join("filler");
+    assert!(std::fs::write(&filler, vec![0; 2 << 20]).is_err());
+    daemon.wait_for("measuring goes on, and the history will be completed from the metrics file");
+    std::fs::remove_file(&filler).unwrap();
+    daemon.wait_for("is written again");
+    daemon.signal(rustix::process::Signal::TERM);
+    daemon.wait_for("lxc-monitor ends");
+    daemon.process.wait().unwrap();
+    assert_eq!(samples(&file), snapshots(&node));
+}
+
 #[test]
 fn a_broken_database_is_begun_anew_from_the_metrics_file() {
     let node = node();
