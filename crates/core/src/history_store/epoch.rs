@@ -2,7 +2,7 @@
 
 use super::Tier;
 
-/// When a number belongs to one container, in milliseconds since the epoch.
+/// When a number belongs to one container, in milliseconds since 1970.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Epoch {
     /// Its first sample; [`i64::MIN`] if no other container is known to have had the number before.
