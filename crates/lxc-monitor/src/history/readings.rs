@@ -10,6 +10,8 @@ use lxc_autoscale_core::history_store::bucket::Codes;
 use lxc_autoscale_core::history_store::{Kind, Metric, Series};
 use lxc_autoscale_core::snapshot::{ContainerRecord, NodeRecord, Pressure, PressureSet, Snapshot};
 
+use super::store::Seen;
+
 /// A mean over a longer time says nothing about a bucket; the longest configurable interval is half of it.
 const LONGEST_SPAN_SECONDS: f64 = 7200.0;
 const SHORTEST_SPAN_SECONDS: f64 = 0.01;
@@ -50,6 +52,19 @@ pub struct Cycle {
     pub at_ms: i64,
     /// Each series, in ascending order, with its name if it has one.
     pub series: Vec<(Series, Option<Box<str>>, Readings)>,
+}
+
+impl Cycle {
+    /// Its series with their names, and whether each may be another container than before, by what the rates know of
+    /// the cycle before.
+    pub fn seen<'a>(&'a self, rates: &'a Rates) -> impl Iterator<Item = Seen<'a>> {
+        self.series.iter().map(|(series, name, readings)| Seen {
+            series: *series,
+            name: name.as_deref(),
+            // The node remains the node.
+            may_be_another: *series != Series::NODE && rates.may_be_another(*series, readings),
+        })
+    }
 }
 
 /// The values of one series in a snapshot.
@@ -208,6 +223,8 @@ pub struct Rates {
     previous: Vec<(Series, Last)>,
     /// When the previous cycle was.
     cycle: Option<Run>,
+    /// Number of cycles so far.
+    n_cycles: u32,
 }
 
 /// The state of a series for the next rates.
@@ -216,21 +233,32 @@ struct Last {
     at_ms: i64,
     run: Run,
     counters: Counters,
+    /// The number of its cycle.
+    cycle: u32,
 }
 
 impl Last {
-    fn of(readings: &Readings) -> Self {
+    fn of(readings: &Readings, cycle: u32) -> Self {
         let Readings { at_ms, run, levels: _, counters } = *readings;
-        Self { at_ms, run, counters }
+        Self { at_ms, run, counters, cycle }
     }
 }
 
 impl Rates {
+    /// Whether these readings, of the next cycle, may be the first ones of another container that has got the id: not
+    /// if it has been running since the last ones. If the uptimes do not tell, it must not have been absent.
+    pub fn may_be_another(&self, series: Series, now: &Readings) -> bool {
+        let place = self.previous.binary_search_by_key(&series, |(known, _)| *known);
+        let Ok((_, last)) = place.map(|place| &self.previous[place]) else { return true };
+        now.run.restarted_since(&last.run).unwrap_or(last.cycle != self.n_cycles)
+    }
+
     /// The samples of a cycle, in the order of its series.
     pub fn samples(&mut self, cycle: &Cycle) -> Vec<(Series, Codes)> {
+        self.n_cycles = self.n_cycles.wrapping_add(1);
         let of_series = |(series, _, now): &(Series, _, Readings)| {
             let place = self.previous.binary_search_by_key(series, |(known, _)| *known);
-            let last = Last::of(now);
+            let last = Last::of(now, self.n_cycles);
             let codes = match place {
                 Ok(place) => {
                     let codes = sample(Some(&self.previous[place].1), self.cycle, now);

@@ -20,7 +20,7 @@ fn on_node(node_uptime: f64, mut reading: Readings) -> Readings {
 /// The network rate and the OOM kills between two readings.
 #[track_caller]
 fn check(before: &Readings, now: &Readings, want_rate: Option<f64>, want_kills: Option<f64>) {
-    let codes = sample(Some(&Last::of(before)), None, now);
+    let codes = sample(Some(&Last::of(before, 0)), None, now);
     let value = |metric: Metric| {
         codes
             .get(metric)
@@ -172,4 +172,30 @@ fn a_record_becomes_levels_with_what_it_has_and_nothing_else() {
     assert!((of("cpu") - 1.5).abs() < 1e-9 && (of("throttled") - 25.0).abs() < 1e-9);
     assert!((of("memory") - 512.25).abs() < 0.26 && (of("memory_without_cache") - 500.0).abs() < 1e-9);
     assert!((of("rootfs_used") - 2048.0).abs() < 1e-9 && (of("memory_limit") - 1024.0).abs() < 1e-9);
+}
+
+#[test]
+fn another_container_may_be_one_that_was_away_or_has_restarted() {
+    const OTHER: Series = Series::from_raw(105);
+    let cycle = |readings: Option<Readings>| Cycle {
+        at_ms: 0,
+        series: readings.into_iter().map(|readings| (OTHER, None, readings)).collect(),
+    };
+    // Its uptime at second 0, whether it was there at second 60, its uptime at second 120.
+    let rows = [
+        ("it ran on", Some(1000.0), true, Some(1120.0), false),
+        ("it has restarted", Some(1000.0), true, Some(20.0), true),
+        ("it was away", Some(1000.0), false, Some(20.0), true),
+        ("it could not be read for a while, but ran on", Some(1000.0), false, Some(1120.0), false),
+        ("it was away, and nothing else is known", None, false, None, true),
+        ("nothing is known, but it was there", None, true, None, false),
+    ];
+    for (what, before, was_there, now, want) in rows {
+        let mut rates = Rates::default();
+        assert!(rates.may_be_another(OTHER, &reading(0.0, before, 0, 0)), "{what}: nothing was known before");
+        rates.samples(&cycle(Some(reading(0.0, before, 0, 0))));
+        let between = reading(60.0, before.map(|seconds| seconds + 60.0), 0, 0);
+        rates.samples(&cycle(was_there.then_some(between)));
+        assert_eq!(rates.may_be_another(OTHER, &reading(120.0, now, 0, 0)), want, "{what}");
+    }
 }
