@@ -51,6 +51,11 @@ pub enum RestSetupError {
         "`backend = \"rest\"` takes an API token: set `rest.token_file`, or pass the credential `rest.token_credential`"
     )]
     NoToken,
+    /// Only the service can read the token.
+    #[error(
+        "the unit passes the credential `rest.token_credential` in a form that only the service can read"
+    )]
+    ClosedToken,
     /// The token cannot be used.
     #[error(transparent)]
     Token(#[from] TokenError),
@@ -208,11 +213,6 @@ impl RestHost {
     }
 }
 
-impl ContainerHost for RestHost {
-    fn containers(&self) -> Answer<'_, Vec<Vmid>> {
-        Box::pin(async move {
-            let mut found: Vec<Vmid> = self.listed().await?.iter().map(|listed| listed.vmid).collect();
-            found.sort_unstable();
 /// A token that may change no container is no better than none. One that lacks something for some of them, or for
 /// something else than sizes, still does its work.
 fn privileges_state(found: &Privileges) -> (HealthState, String) {
@@ -229,6 +229,11 @@ fn privileges_state(found: &Privileges) -> (HealthState, String) {
     (HealthState::Degraded, format!("the token lacks privileges, at least on some paths, for: {names}"))
 }
 
+impl ContainerHost for RestHost {
+    fn containers(&self) -> Answer<'_, Vec<Vmid>> {
+        Box::pin(async move {
+            let mut found: Vec<Vmid> = self.listed().await?.iter().map(|listed| listed.vmid).collect();
+            found.sort_unstable();
             Ok(found)
         })
     }
