@@ -45,7 +45,7 @@ fi
 [[ $purge == no ]] || say "With --purge, configuration, history and logs are lost."
 if [[ $sure == no ]]; then
     [[ -t 0 ]] || fail "nothing was removed: say --yes, since there is no terminal to ask at"
-    read -r -p "Remove LXC AutoScale ML now? [y/N] " answer
+    read -r -p "Remove LXC AutoScale ML now? [y/N] " answer || true
     [[ $answer == [yY] || $answer == [yY][eE][sS] ]] || fail "nothing was removed"
 fi
 
