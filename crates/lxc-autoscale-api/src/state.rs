@@ -387,6 +387,6 @@ mod tests {
         for key in server_keys {
             assert!(restart.contains(&format!("server.{key}")), "{key}");
         }
-        assert_eq!(restart.len(), 1 + 29 + server_keys.len(), "{restart:?}");
+        assert_eq!(restart.len(), 1 + 30 + server_keys.len(), "{restart:?}");
     }
 }
