@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::leaving::{hold, release, until, until_held};
 use crate::node::{Node, request, send};
-use crate::restart::{clone_104, killed_while, last_line, records};
+use crate::restart::{clone_104, killed_while, last_line, newest_line, records};
 use crate::server::{Server, program, write_config};
 
 const CREATE: (&str, &str) = ("POST", "/clone/create");
@@ -107,7 +107,7 @@ fn a_worker_that_outlives_the_server_and_pct_is_waited_for() {
     let mut server = Server::spawn(&node, &mut program(&node, "run"));
     release(&node);
     server.wait_for("settled");
-    let line = until(|| Some(last_line(&node)).filter(|line| line["event"] != "begun"));
+    let line = until(|| newest_line(&node).filter(|line| line["event"] != "begun"));
     assert_eq!(line["event"], "done", "{line} {:?}", node.calls());
     assert_eq!(calls(&node, "destroy") + calls(&node, "unlock"), 0);
 }
@@ -150,7 +150,7 @@ fn a_call_that_settles_is_waited_for_after_another_kill() {
     assert!(server.data("/jobs")[0]["ended"].is_null());
     fs::write(node.root().join("settled"), "").unwrap();
     server.wait_for("settled");
-    let line = until(|| Some(last_line(&node)).filter(|line| line["event"] != "begun"));
+    let line = until(|| newest_line(&node).filter(|line| line["event"] != "begun"));
     assert_eq!(line["event"], "done", "{line}");
     assert_eq!(calls(&node, "delsnapshot"), 1, "{:?}", node.calls());
     assert!(node.conf(105).unwrap().contains("lxc-autoscale-clone-105"));
@@ -225,7 +225,7 @@ fn a_snapshot_of_a_locked_container_is_dropped_when_the_lock_is_gone() {
 }
 
 fn has_ended(node: &Node) -> bool {
-    node.root().join("audit.jsonl").exists() && last_line(node)["event"] != "begun"
+    newest_line(node).is_some_and(|line| line["event"] != "begun")
 }
 
 /// A copy that cannot be marked yet does not keep the snapshot.
