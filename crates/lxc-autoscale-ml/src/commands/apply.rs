@@ -23,6 +23,7 @@ use super::{CommandError, look, write_json};
 use crate::config::Config;
 use crate::decide::{Allocation, Obstacles, Resource, decide};
 use crate::execute::{Author, Executor};
+use crate::figures::counted;
 use crate::ledger::{LedgerError, Outcome, StateLock};
 use crate::pipeline::{Pipeline, Proposal};
 use crate::plan::{Now, Plan, PlannedChange, Refusal};
@@ -291,6 +292,7 @@ impl Report<'_> {
         };
         let tone = if done == self.changes.len() { Tone::Strong } else { Tone::Bad };
         writeln!(out, "{}", screen.paint(tone, &text))
+            1 => format!("Plan {}: {done} of 1 change is done.", plan.id),
     }
 }
 
@@ -324,7 +326,7 @@ fn ask(plan: &Plan) -> Result<bool, CommandError> {
     }
     // Standard output may be read by a program that does not want the question.
     let mut terminal = io::stderr();
-    write!(terminal, "Carry out {} changes? [y/N] ", plan.changes.len())?;
+    write!(terminal, "Carry out {}? [y/N] ", counted(plan.changes.len(), "change", "changes"))?;
     terminal.flush()?;
     let mut answer = String::new();
     io::stdin().lock().read_line(&mut answer)?;

@@ -12,6 +12,7 @@ use super::table::{amount, resource};
 use super::{CommandError, write_json};
 use crate::config::Config;
 use crate::decide::{Action, Resource};
+use crate::figures::counted;
 use crate::ledger::{Entry, Ledger, Outcome};
 
 /// Columns of the chart if the width of the screen is unknown.
@@ -81,7 +82,12 @@ pub fn history(
         show(line, screen, out)?;
     }
     let (changes, kept) = (past.decisions.len(), past.kept);
-    writeln!(out, "{changes} changes decided; {kept} entries that it keeps its size.")?;
+    writeln!(
+        out,
+        "{} decided; {} that it keeps its size.",
+        counted(changes, "change", "changes"),
+        counted(kept, "entry", "entries")
+    )?;
     Ok(())
 }
 

@@ -6,6 +6,7 @@ use lxc_autoscale_core::Vmid;
 use serde::{Deserialize, Serialize};
 
 use super::{CpuControl, Resource};
+use crate::figures::rounded;
 use crate::guard::disturbance::Disturbance;
 use crate::guard::symptom::Symptom;
 use crate::recommend::Fact;
@@ -34,11 +35,11 @@ impl fmt::Display for Amount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Cores(cores) => {
-                let text = format!("{cores:.2}");
+                let text = rounded(*cores, 2);
                 let text = text.trim_end_matches('0').trim_end_matches('.');
                 write!(f, "{text} {}", if text == "1" { "core" } else { "cores" })
             }
-            Self::Mib(mib) => write!(f, "{mib:.0} MiB"),
+            Self::Mib(mib) => write!(f, "{} MiB", rounded(*mib, 0)),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Shows the inputs of a decision, for people.
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 
 use jiff::Timestamp;
@@ -8,6 +9,7 @@ use jiff::tz::TimeZone;
 use super::super::decisions::local_time;
 use super::super::table::{Table, amount, resource};
 use crate::decide::{Amount, Resource};
+use crate::figures::counted;
 use crate::forecast::training::{CPU_AHEAD_STEPS, MEMORY_AHEAD_STEPS};
 use crate::guard::{Guard, Standing};
 use crate::ledger::Inputs;
@@ -128,13 +130,17 @@ fn show_estimate(kind: Resource, estimate: &Estimate, out: &mut impl Write) -> i
     let text =
         format!("{}, not less than {} ({confidence_percent:.0} % sure; {basis})", of(*target), of(*floor));
     line(&format!("{} it should have", resource(kind)), &text, out)?;
+    // Windows of several lengths give the same peak while all that is known fits into the shortest.
+    let mut told = BTreeSet::new();
     for evidence in &estimate.evidence {
         let weekly = estimate.weekly.filter(|_| evidence.fact == Fact::WeeklyPeak);
         let text = match weekly {
             Some(weekly) => weekly_text(&weekly, of(weekly.value), &TimeZone::system()),
             None => format!("{}: {}", evidence.fact, of(evidence.value)),
         };
-        writeln!(out, "      {text}")?;
+        if told.insert(text.clone()) {
+            writeln!(out, "      {text}")?;
+        }
     }
     Ok(())
 }
@@ -247,7 +253,7 @@ fn show_guard(guard: &Guard, shown: &dyn Fn(Resource) -> bool, out: &mut impl Wr
         line("leaks", &text, out)?;
     }
     if let Some(run) = guard.oom_run.filter(|_| shown(Resource::Memory)) {
-        line("out of memory in a row", &format!("{} times", run.times), out)?;
+        line("out of memory in a row", &counted(run.times, "time", "times"), out)?;
     }
     Ok(())
 }
