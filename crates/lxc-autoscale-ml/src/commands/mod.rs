@@ -43,7 +43,7 @@ use crate::config::Config;
 use crate::detect::IsolationForestError;
 use crate::execute::StartError;
 use crate::guard::KeptGuards;
-use crate::ledger::{Ledger, LedgerError};
+use crate::ledger::{Applied, Ledger, LedgerError};
 use crate::pipeline::{Changes, Pipeline};
 
 /// Why a command failed.
@@ -197,9 +197,9 @@ pub enum Finding {
 /// Reads and learns the present state, without changing anything.
 fn look(config: &Config) -> Result<(Pipeline, Changes), CommandError> {
     let mut pipeline = Pipeline::new(config).map_err(StartError::from)?;
-    let (changes, guards, first) = match Ledger::open_read_only(&config.state.ledger())? {
-        Some(ledger) => (ledger.last_changes()?, ledger.guards()?, ledger.first_sizes()?),
-        None => (Changes::new(), KeptGuards::new(), Vec::new()),
+    let (changes, guards, first, applied) = match Ledger::open_read_only(&config.state.ledger())? {
+        Some(ledger) => (ledger.last_changes()?, ledger.guards()?, ledger.first_sizes()?, ledger.applied()?),
+        None => (Changes::new(), KeptGuards::new(), Vec::new(), Vec::new()),
     };
     pipeline.restore_guards(guards, &changes);
     pipeline.know_first_sizes(first);
@@ -224,3 +224,7 @@ fn write_json(out: &mut impl Write, value: &impl Serialize) -> Result<(), Comman
     writeln!(out)?;
     Ok(())
 }
+    // The daemon takes these in at the start of its next cycle.
+    for Applied { id, decision, begun, done, after, .. } in applied {
+        pipeline.note_change(id, &decision, (begun, done), after);
+    }

@@ -113,6 +113,7 @@ async fn decisions_can_be_made_again_from_the_ledger_alone() {
     let mut daemon = node.daemon(&api.url(), text);
     for _ in 0..3 {
         node.cycle(&mut daemon).await;
+        node.carry_out(&api.take());
         node.record(SignedDuration::from_mins(1));
     }
     // Another configuration: earlier decisions are still explained by the rules in force then.
