@@ -196,7 +196,7 @@ fn what_is_wrong_is_refused_with_the_daemons_own_words_and_nothing_is_written() 
     assert!(problem["line"].as_u64().unwrap() <= line as u64 + 1, "{problem}");
 
     refuses(
-        &patch(json!({"set": {"scaling.cpu.min_cores": 9}})),
+        &patch(json!({"set": {"scaling.cpu.min_cores": 9, "scaling.cpu.max_cores": 7}})),
         422,
         "invalid_config",
         "`scaling.cpu.max_cores` must",

@@ -24,6 +24,7 @@ pub use scaling::ScalingConfig;
 use crate::act::{Endpoint, Patience};
 use crate::decide::Policy;
 use crate::exporter::ExporterConfig;
+use crate::policy::given::raise_to_minimum;
 use crate::policy::{PolicyBook, PolicyConfig, PolicyError, PresetsConfig, ShadowConfig};
 use crate::recommend::{RecommendConfig, Shared, SharedError};
 
@@ -206,7 +207,9 @@ impl Config {
 
     /// The rules that apply unless a policy says otherwise.
     pub fn policy(&self) -> Policy {
-        self.scaling.policy(self.metrics.max_age_seconds)
+        let mut scaling = self.scaling.clone();
+        raise_to_minimum(&mut scaling, &BTreeMap::new());
+        scaling.policy(self.metrics.max_age_seconds)
     }
 
     /// The policies, with the node's time zone for the schedules that name none.
@@ -394,7 +397,10 @@ mod tests {
         check_refused("[api]\ndeadline_seconds = 1", "`api.deadline_seconds` must not be less");
         check_refused("[model]\ncontamination = 0.6", "`model.contamination` must be more than 0");
         check_refused("[model]\nhistory_rows = 10", "`model.history_rows` must be from");
-        check_refused("[scaling.cpu]\nmin_cores = 9", "`scaling.cpu.max_cores` must not be less");
+        check_refused(
+            "[scaling.cpu]\nmin_cores = 9\nmax_cores = 7",
+            "`scaling.cpu.max_cores` must not be less",
+        );
         check_refused("[scaling]\nmode = \"aut\"", "`scaling.mode`: unknown variant `aut`");
         check_refused("[scaling.cpu]\nmax_core = 9", "unknown key `scaling.cpu.max_core`; did you mean");
         check_refused("[scaling.guard]\nwatch_samples = 0", "`scaling.guard.watch_samples` must be from 1");

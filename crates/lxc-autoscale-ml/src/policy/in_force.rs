@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use super::given;
 use super::overrides::Overrides;
 use crate::config::{ModelConfig, ScalingConfig};
 use crate::decide::{Mode, Policy};
@@ -46,6 +47,8 @@ pub enum Source {
     Ignored,
     /// The size that somebody gave the container, which is more than the default of the program.
     Given,
+    /// The minimum that is set, which is more than the default of the program.
+    Minimum,
     /// A candidate that never acts.
     Shadow {
         /// Its name.
@@ -84,6 +87,7 @@ impl fmt::Display for Source {
             }
             Self::Ignored => f.write_str("containers.ignore"),
             Self::Given => f.write_str("size that somebody gave it"),
+            Self::Minimum => f.write_str("raised to the minimum"),
             Self::Shadow { shadow } => write!(f, "shadow {shadow}"),
         }
     }
@@ -178,7 +182,10 @@ impl Layers {
     }
 
     /// The rules, with `unclear` as a reason to leave the container alone; contradicting rules are such a reason, too.
-    pub(super) fn finish(self, max_age_seconds: u64, unclear: Option<String>) -> InForce {
+    pub(super) fn finish(mut self, max_age_seconds: u64, unclear: Option<String>) -> InForce {
+        for resource in given::raise_to_minimum(&mut self.scaling, &self.sources) {
+            self.sources.insert(given::maximum_key(resource), Source::Minimum);
+        }
         let mut policy = self.scaling.policy(max_age_seconds);
         let broken = policy.validate().and_then(|()| self.recommend.validate()).err();
         let contradiction = broken.map(|broken| {
