@@ -109,7 +109,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         }
         Command::Policy { command } => match command {
             PolicyCommand::Show { id, json, at } => {
-                commands::policy::show(&load()?, id, at.unwrap_or(now), json, out)?;
+                commands::policy::show(&load()?, id, at, now, json, out)?;
             }
             PolicyCommand::List { json } => commands::policy::list(&load()?, json, out)?,
             PolicyCommand::Presets { name, json } => commands::policy::presets(name.as_deref(), json, out)?,

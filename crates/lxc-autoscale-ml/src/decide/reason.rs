@@ -50,6 +50,8 @@ impl fmt::Display for Amount {
 pub enum Reason {
     /// The policy does not decide about the resource.
     ModeOff,
+    /// The configuration leaves the container alone.
+    Ignored,
     /// Nobody knows what its policies allow.
     PolicyUnclear {
         /// Why.
@@ -355,6 +357,7 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::ModeOff => f.write_str("the policy's mode is off"),
+            Self::Ignored => f.write_str("`containers.ignore` names it"),
             Self::PolicyUnclear { why } => f.write_str(why),
             Self::Stopped => f.write_str("the container does not run"),
             Self::Template => f.write_str("the container is a template"),
@@ -535,6 +538,7 @@ impl Reason {
         match self {
             Self::PolicyUnclear { .. } => "see `policy show`, and the log of the monitor".to_owned(),
             Self::ModeOff => "set `mode` to `recommend`, `approve` or `auto`".to_owned(),
+            Self::Ignored => "remove its id from `containers.ignore`".to_owned(),
             Self::Stopped => "start it".to_owned(),
             Self::Template => "templates never run and are never resized".to_owned(),
             Self::Locked { .. } => "it is decided again when Proxmox releases the lock".to_owned(),

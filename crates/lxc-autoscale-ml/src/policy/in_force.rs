@@ -140,6 +140,7 @@ pub(super) struct Layers {
     model: ModelConfig,
     sources: BTreeMap<&'static str, Source>,
     put: Vec<Source>,
+    ignored: bool,
 }
 
 impl Layers {
@@ -150,6 +151,7 @@ impl Layers {
             model: model.clone(),
             sources: BTreeMap::new(),
             put: Vec::new(),
+            ignored: false,
         }
     }
 
@@ -160,6 +162,7 @@ impl Layers {
             model: in_force.model.clone(),
             sources: in_force.sources.clone(),
             put: in_force.layers.clone(),
+            ignored: in_force.policy.ignored,
         }
     }
 
@@ -177,6 +180,7 @@ impl Layers {
 
     pub(super) fn turn_off(&mut self, source: Source) {
         self.scaling.mode = Mode::Off;
+        self.ignored = true;
         self.sources.insert("scaling.mode", source.clone());
         self.put.push(source);
     }
@@ -195,7 +199,8 @@ impl Layers {
             )
         });
         policy.unclear = unclear.or(contradiction);
-        let Self { scaling, recommend, model, sources, put: layers } = self;
+        policy.ignored = self.ignored;
+        let Self { scaling, recommend, model, sources, put: layers, .. } = self;
         InForce { policy, recommend, scaling, model, sources, layers }
     }
 }

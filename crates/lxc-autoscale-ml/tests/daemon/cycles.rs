@@ -83,7 +83,7 @@ async fn what_must_be_left_alone_gets_no_call() {
         "backup",
         "autoscale-off",
         "template",
-        "off",
+        "containers.ignore",
         "could not be read",
         "does not run",
     ]) {
