@@ -17,7 +17,8 @@ pub const DEFAULT_CONFIG: &str = "/etc/lxc_autoscale_ml/lxc_autoscale_ml.toml";
 /// Learns how each LXC container behaves, decides its size, and asks the API to resize it.
 ///
 /// Exit codes: 0 success; 1 failure; 2 `plan` has found something to change; 3 `apply` has refused a plan and done
-/// nothing; 4 it has done a part of one; 5 nothing is known of the container; 64 wrong usage.
+/// nothing; 4 it has done a part of one; 5 nothing is known of the container, or for `plan` of the present; 64 wrong
+/// usage.
 #[derive(Debug, Parser)]
 #[command(name = "lxc-autoscale-ml", version)]
 pub struct Cli {

@@ -66,10 +66,9 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Plan { json, all, out: file } => {
             let view = PlanView { json, all };
             let written = file.as_deref().map(|file| PlanOut { file, config_file: &path });
-            if commands::plan(&load()?, now, view, written, screen, out)? == Finding::Changes {
-                out.flush()?;
-                return Ok(ExitCode::from(EXIT_CHANGES));
-            }
+            let finding = commands::plan(&load()?, now, view, written, screen, out)?;
+            out.flush()?;
+            return Ok(exit_code(&finding));
         }
         Command::Apply { file, yes, json } => {
             let options = ApplyOptions { file: &file, config_file: &path, yes, json };
@@ -147,6 +146,19 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
     }
     out.flush()?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// What `plan` found, as its exit code; says why nothing was decided.
+fn exit_code(finding: &Finding) -> ExitCode {
+    match finding {
+        Finding::Nothing => ExitCode::SUCCESS,
+        Finding::Changes => ExitCode::from(EXIT_CHANGES),
+        Finding::Outdated(why) => {
+            // If standard error is gone, the exit code still tells.
+            let _ = writeln!(io::stderr(), "lxc-autoscale-ml: {why}");
+            ExitCode::from(EXIT_NOTHING_KNOWN)
+        }
+    }
 }
 
 fn runtime() -> io::Result<tokio::runtime::Runtime> {

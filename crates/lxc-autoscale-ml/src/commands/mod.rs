@@ -186,7 +186,7 @@ impl CommandError {
 }
 
 /// Whether there is something to change, which `plan` reports by its exit code.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Finding {
     /// Nothing would change.
     Nothing,
@@ -228,3 +228,23 @@ fn write_json(out: &mut impl Write, value: &impl Serialize) -> Result<(), Comman
     for Applied { id, decision, begun, done, after, .. } in applied {
         pipeline.note_change(id, &decision, (begun, done), after);
     }
+    /// The measurements are too old to decide anything on, or there are none; the words for it. Without this, a dead
+    /// monitor would look like a node on which nothing is to be done.
+    Outdated(String),
+/// Why nothing can be decided on the measurements at `now`, if so.
+fn outdated(config: &Config, pipeline: &Pipeline, now: Timestamp) -> Option<String> {
+    let (file, most) = (config.metrics.file.display(), config.metrics.max_age_seconds);
+    let Some(age) = pipeline.age(now) else {
+        return Some(format!("`{file}` holds no measurement; is lxc_monitor running?"));
+    };
+    let seconds = age.as_secs();
+    let is = if seconds < 0 { "s in the future" } else { "s old" };
+    (most < seconds.unsigned_abs()).then(|| {
+        format!(
+            "the newest measurement in `{file}` is {} {is}, more than `metrics.max_age_seconds` ({most}), so nothing is \
+             decided on it; is lxc_monitor running?",
+            seconds.unsigned_abs()
+        )
+    })
+}
+

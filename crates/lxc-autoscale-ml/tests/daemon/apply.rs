@@ -121,6 +121,9 @@ async fn what_has_changed_since_is_named_and_nothing_is_done() {
     case.node.record(SignedDuration::from_secs(1));
     case.apply(3, &["101 web, memory: not done: it is not measured any more"]).await;
 
+    case.node.only_record(Timestamp::now() - SignedDuration::from_hours(1));
+    case.apply(3, &["so nothing is decided on it; is lxc_monitor running?", "nothing was done"]).await;
+
     let text = std::fs::read_to_string(case.node.path("plan.json")).unwrap();
     std::fs::write(case.node.path("plan.json"), text.replacen("\"to\": ", "\"to\": 1", 1)).unwrap();
     case.apply(3, &["the plan was altered"]).await;

@@ -72,6 +72,23 @@ fn a_plan_without_changes_is_a_success() {
     check(&run(&node, &["plan"]), 0, &["0 to grow, 0 to shrink, 2 kept (--all tells why)"], "");
 }
 
+/// A dead monitor must not look like a quiet node.
+#[test]
+fn a_plan_from_old_measurements_says_so_and_is_no_success() {
+    let mut node = Node::new(&[(100, IDLE)]);
+    node.now = Timestamp::now() - SignedDuration::from_secs(1000);
+    node.record(SignedDuration::ZERO);
+    let why = "s old, more than `metrics.max_age_seconds` (300), so nothing is decided on it; is lxc_monitor running?";
+    let plan = node.path("plan.json");
+    let out = ["--out", plan.to_str().unwrap()];
+    check(&run(&node, &[&["plan"], &out[..]].concat()), 5, &["0 to grow, 0 to shrink, 2 kept"], why);
+    check(&run(&node, &["plan", "--json"]), 5, &["\"kind\": \"stale\""], why);
+    std::fs::write(node.metrics_file(), "[]").unwrap();
+    check(&run(&node, &["plan"]), 5, &[], "holds no measurement; is lxc_monitor running?");
+    node.only_record(Timestamp::now() + SignedDuration::from_hours(1));
+    check(&run(&node, &["plan"]), 5, &[], "s in the future");
+}
+
 #[test]
 fn a_plan_is_coloured_and_broken_for_terminals_only() {
     let node = node();
