@@ -152,7 +152,8 @@ pub enum Command {
     Recommend(RecommendArgs),
     /// Replay what was recorded through a policy, and show what it would have done, saved and missed.
     ///
-    /// The built-in policy is tried unless `--policy` (or `--config`) names a configuration.
+    /// The installed configuration is tried unless `--policy` (or `--config`) names another one. Without one, for
+    /// `--traces` and with `--built-in`, it is the built-in policy.
     Backtest(BacktestArgs),
     /// Learn a demand model from recorded machines, for `recommend.demand_model`.
     Train(TrainArgs),

@@ -1,13 +1,15 @@
 //! `lxc-autoscale-ml`: the command line over the library of the same name.
 
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
 use jiff::Timestamp;
 use lxc_autoscale_core::api::EXIT_NOTHING_KNOWN;
 use lxc_autoscale_core::{CommandOutput, ErrorChain, config, telemetry};
-use lxc_autoscale_ml::cli::{Cli, Command, ConfigArgs, PolicyCommand, ProposalsAction};
+use lxc_autoscale_ml::backtest::BacktestArgs;
+use lxc_autoscale_ml::cli::{Cli, Command, ConfigArgs, DEFAULT_CONFIG, PolicyCommand, ProposalsAction};
 use lxc_autoscale_ml::commands::{
     self, ApplyOptions, Applying, CommandError, Finding, PlanOut, PlanView, Screen, WhyOptions,
 };
@@ -137,9 +139,8 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
             )?;
         }
         Command::Backtest(args) => {
-            let named = args.policy.as_deref().or(cli.config.as_deref());
-            let policy = named.map(|path| config::load::<Config>(path).map(|config| (path, config)));
-            backtest::command(&args, policy.transpose()?, out)?;
+            let (file, config) = tried(&args, cli.config.as_deref(), &path)?;
+            backtest::command(&args, file, &config, out)?;
         }
         Command::Train(args) => train_command::run(&args.traces, &args.out, args.rounds, out)?,
         Command::Detect(args) => detect_command::run(&args.train, &args.score, args.params(), out)?,
@@ -159,6 +160,24 @@ fn exit_code(finding: &Finding) -> ExitCode {
             ExitCode::from(EXIT_NOTHING_KNOWN)
         }
     }
+}
+
+/// The configuration that a back-test replays, with its file unless it is built in.
+fn tried<'a>(
+    args: &'a BacktestArgs,
+    named: Option<&'a Path>,
+    present: &Path,
+) -> Result<(Option<&'a Path>, Config), Failure> {
+    let file = args.policy_file(named, Path::new(DEFAULT_CONFIG));
+    let config = match file {
+        Some(file) => config::load(file)?,
+        // The file that is measured into is no part of the policy.
+        None if args.reads_configured_file() && present.try_exists()? => {
+            Config { metrics: config::load::<Config>(present)?.metrics, ..Config::default() }
+        }
+        None => Config::default(),
+    };
+    Ok((file, config))
 }
 
 fn runtime() -> io::Result<tokio::runtime::Runtime> {

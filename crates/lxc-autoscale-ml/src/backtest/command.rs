@@ -35,11 +35,15 @@ pub struct BacktestArgs {
     #[arg(long, value_name = "CSV")]
     pub traces: Option<PathBuf>,
     /// The daemon's configuration whose policy is tried; what it would only recommend is taken as done
-    /// [default: built-in; bounds of traces then follow what each container was provisioned with].
+    /// [default: the installed configuration, without one and for traces built-in; bounds of traces then follow what
+    /// each container was provisioned with].
     #[arg(long, value_name = "FILE")]
     pub policy: Option<PathBuf>,
     /// How CPU is given out [default: fractional for traces, as the policy says for the metrics file].
     #[arg(long, value_enum)]
+    /// Try the built-in policy, whatever is installed.
+    #[arg(long, conflicts_with = "policy")]
+    pub built_in: bool,
     pub cpu_class: Option<CpuClass>,
     /// Write the decisions to this CSV file: timestamp,container_id,cores,memory_mb.
     #[arg(long, value_name = "FILE")]
@@ -60,22 +64,40 @@ pub struct BacktestArgs {
 
 fn parse_days(text: &str) -> Result<f64, String> {
     let days: f64 = text.parse().map_err(|_| "not a number of days".to_owned())?;
+impl BacktestArgs {
+    /// The configuration whose policy is replayed; `None` for the built-in one. `named` is the one of `--config`, and
+    /// `installed` the one of this node, which need not exist.
+    pub fn policy_file<'a>(&'a self, named: Option<&'a Path>, installed: &'a Path) -> Option<&'a Path> {
+        if self.built_in {
+            return None;
+        }
+        // Traces are of other machines: the limits, ids and tags of this node's configuration are not about them. One
+        // that cannot even be looked for is an error when it is read, not a reason to replay another policy.
+        let is_there = || self.traces.is_none() && installed.try_exists().unwrap_or(true);
+        self.policy.as_deref().or(named).or_else(|| is_there().then_some(installed))
+    }
+
+    /// Whether the configuration tells which file is replayed, even with the built-in policy.
+    pub fn reads_configured_file(&self) -> bool {
+        self.traces.is_none() && self.metrics.is_none()
+    }
+}
+
     if (0.0..=3650.0).contains(&days) { Ok(days) } else { Err("must be 0 to 3650".to_owned()) }
 }
 
-/// Replays the recordings and writes the result to `out`. `policy` is the configuration file and its content, if one
-/// was named.
+/// Replays the recordings by the policy of `config`, which is in `policy_file` unless it is built in, and writes the
+/// result to `out`.
 ///
 /// # Errors
 /// [`BacktestError`]; files that were written before stay.
 pub fn command(
     args: &BacktestArgs,
-    policy: Option<(&Path, Config)>,
+    policy_file: Option<&Path>,
+    config: &Config,
     out: &mut impl Write,
 ) -> Result<(), BacktestError> {
-    let (policy_file, config) = policy.unzip();
     let is_named = policy_file.is_some();
-    let config = config.unwrap_or_default();
     let book = config.policy_book()?;
     let source = args.traces.as_ref().or(args.metrics.as_ref()).unwrap_or(&config.metrics.file).clone();
     let recordings = if let Some(path) = &args.traces {
@@ -93,7 +115,7 @@ pub fn command(
     let prices = Prices::from(&config.recommend);
     let replay = Replay {
         shared: Arc::new(config.shared()?),
-        rules: rules(args, &config),
+        rules: rules(args, config),
         // A trace has a line per decision; the daemon decides at its own interval.
         interval_seconds: if args.traces.is_some() { 0 } else { seconds(config.interval_seconds) },
         // Machines of others within their provisioned sizes: the recommendation alone, as in `recommend`.
@@ -219,4 +241,42 @@ fn seconds(interval: u64) -> i64 {
 fn note(text: &str) {
     // If standard error is gone, nothing can be done.
     let _ = writeln!(io::stderr(), "{text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: BacktestArgs,
+    }
+
+    #[test]
+    fn the_installed_policy_is_replayed_unless_told_otherwise() {
+        let directory = tempfile::tempdir().unwrap();
+        let (here, gone) = (directory.path().join("ml.toml"), directory.path().join("gone.toml"));
+        std::fs::write(&here, "").unwrap();
+        let (own, named) = (Path::new("own.toml"), Path::new("named.toml"));
+        for (words, named, installed, want) in [
+            (vec![], None, &here, Some(here.as_path())),
+            (vec![], None, &gone, None),
+            (vec![], Some(named), &here, Some(named)),
+            (vec!["--policy", "own.toml"], Some(named), &here, Some(own)),
+            (vec!["--metrics", "m.json"], None, &here, Some(here.as_path())),
+            (vec!["--built-in"], None, &here, None),
+            (vec!["--built-in"], Some(named), &here, None),
+            // Traces are of other machines.
+            (vec!["--traces", "t.csv"], None, &here, None),
+            (vec!["--traces", "t.csv"], Some(named), &here, Some(named)),
+            (vec!["--traces", "t.csv", "--policy", "own.toml"], None, &gone, Some(own)),
+        ] {
+            let line = Line::parse_from(["backtest"].into_iter().chain(words.iter().copied()));
+            assert_eq!(line.args.policy_file(named, installed), want, "{words:?}");
+        }
+        assert!(Line::try_parse_from(["backtest", "--built-in", "--policy", "own.toml"]).is_err());
+    }
 }

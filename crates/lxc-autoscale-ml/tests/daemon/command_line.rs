@@ -375,3 +375,13 @@ fn a_back_test_by_the_daemons_configuration_names_it() {
     let report: Value = serde_json::from_slice(&json.stdout).unwrap();
     assert_eq!(report["title"]["policy"], "ml.toml");
 }
+    // The file that is replayed is still the configured one.
+    check(&run(&node, &["backtest", "--built-in"]), 0, &["Policy: built-in; "], "container-days");
+    // What the configuration leaves alone stays as it is.
+    let end = |more: &str| {
+        let json = run_with(&node, more, &["backtest", "--json"]);
+        let report: Value = serde_json::from_slice(&json.stdout).unwrap();
+        report["containers"][0]["end"][1].as_f64().unwrap()
+    };
+    assert!(end("") < 4096.0);
+    assert!((end("[containers]\nignore = [100]") - 4096.0).abs() < 1e-9);
