@@ -19,6 +19,7 @@ use super::score::{Prices, Rules};
 use super::{allocations, html, metrics, report, traces};
 use crate::config::Config;
 use crate::policy::Identity;
+use crate::figures::counted;
 use crate::replay::CpuClass;
 
 /// How many known ids are listed when an unknown one is asked for.
@@ -136,7 +137,8 @@ pub fn command(
     if let Some(path) = &args.allocations {
         allocations::write_file(path, &recordings, &outcomes)?;
     }
-    let report = Report::new(title(args, policy_file, &source, &recordings, &outcomes), prices, &outcomes);
+    let report =
+        Report::new(title(args, (policy_file, config), &source, &recordings, &outcomes), prices, &outcomes);
     if let Some(path) = &args.html {
         let failed = |source| BacktestError::Write { path: path.clone(), source };
         std::fs::write(path, html::page(&report, &recordings, &outcomes)).map_err(failed)?;
@@ -164,7 +166,7 @@ fn from_metrics(
 ) -> Result<Vec<Recording>, BacktestError> {
     let read = metrics::read(path, believed, rules_of)?;
     if read.unreadable != 0 {
-        note(&format!("{} records cannot be read and are left out", read.unreadable));
+        note(&format!("{} left out, because unreadable", counted(read.unreadable, "record", "records")));
     }
     if !read.unsized_ids.is_empty() {
         let ids = named(read.unsized_ids.iter().copied());
@@ -205,7 +207,7 @@ fn rules(args: &BacktestArgs, config: &Config) -> Rules {
 
 fn title(
     args: &BacktestArgs,
-    policy_file: Option<&Path>,
+    (policy_file, config): (Option<&Path>, &Config),
     source: &Path,
     recordings: &[Recording],
     outcomes: &[Outcome],
@@ -248,6 +250,10 @@ mod tests {
     use clap::Parser;
 
     use super::*;
+        too_short: report::too_short(
+            spans().map(|(first, last)| last - first).max().unwrap_or_default(),
+            config.scaling.min_history_seconds,
+        ),
 
     #[derive(Parser)]
     struct Line {
