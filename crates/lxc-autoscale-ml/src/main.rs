@@ -8,7 +8,7 @@ use clap::Parser;
 use jiff::Timestamp;
 use lxc_autoscale_core::api::EXIT_NOTHING_KNOWN;
 use lxc_autoscale_core::{CommandOutput, ErrorChain, config, telemetry};
-use lxc_autoscale_ml::backtest::BacktestArgs;
+use lxc_autoscale_ml::backtest::{BacktestArgs, BacktestError};
 use lxc_autoscale_ml::cli::{Cli, Command, ConfigArgs, DEFAULT_CONFIG, PolicyCommand, ProposalsAction};
 use lxc_autoscale_ml::commands::{
     self, ApplyOptions, Applying, CommandError, Finding, PlanOut, PlanView, Screen, WhyOptions,
@@ -40,11 +40,15 @@ fn main() -> ExitCode {
     match run(cli) {
         Ok(code) => code,
         Err(error) => {
-            let _ = writeln!(io::stderr(), "lxc-autoscale-ml: {}", ErrorChain(error.as_ref()));
-            match error.downcast_ref::<CommandError>() {
-                Some(CommandError::UnknownContainer { .. }) => ExitCode::from(EXIT_NOTHING_KNOWN),
-                _ => ExitCode::FAILURE,
-            }
+            let command = error.downcast_ref::<CommandError>();
+            let told = match (command, error.downcast_ref::<BacktestError>()) {
+                (Some(error), _) => error.told(),
+                (_, Some(error)) => error.told(),
+                _ => ErrorChain(error.as_ref()).to_string(),
+            };
+            let _ = writeln!(io::stderr(), "lxc-autoscale-ml: {told}");
+            let is_unknown = command.is_some_and(CommandError::is_unknown_container);
+            if is_unknown { ExitCode::from(EXIT_NOTHING_KNOWN) } else { ExitCode::FAILURE }
         }
     }
 }
@@ -90,7 +94,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
             let options = WhyOptions { id, json, limit, at: at.map(|at| at.seen_from(now)) };
             match commands::why(&load()?, options, now, screen, out) {
                 Err(error) if error.is_nothing_known() => {
-                    writeln!(io::stderr(), "lxc-autoscale-ml: {}", ErrorChain(&error))?;
+                    writeln!(io::stderr(), "lxc-autoscale-ml: {}", error.told())?;
                     return Ok(ExitCode::from(EXIT_NOTHING_KNOWN));
                 }
                 told => told?,

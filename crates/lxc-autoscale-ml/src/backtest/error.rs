@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 
+use lxc_autoscale_core::ErrorChain;
 use lxc_autoscale_core::metrics_file::ReadError;
 
 use super::traces::COLUMNS;
+use crate::commands::hints;
 use crate::policy::PolicyError;
 use crate::recommend::SharedError;
 
@@ -77,6 +79,17 @@ pub enum TraceError {
         "it is not CSV with the columns timestamp, container_id, provisioned_cores, provisioned_memory_mb, cpu_cores_used, memory_mb_used"
     )]
     Csv(#[source] csv::Error),
+impl BacktestError {
+    /// The error with its causes, and what to do about it where that is known.
+    pub fn told(&self) -> String {
+        let hint = match self {
+            Self::Metrics(error) => hints::of_metrics(error),
+            _ => None,
+        };
+        hints::with(ErrorChain(self), hint)
+    }
+}
+
     /// A column is missing.
     #[error("the column `{column}` is missing; its first line must name the columns {}", COLUMNS.join(", "))]
     Column {

@@ -5,6 +5,7 @@ mod capacity;
 mod decisions;
 mod diff;
 mod forecast;
+pub mod hints;
 mod history;
 mod identities;
 mod once;
@@ -71,6 +72,30 @@ pub enum CommandError {
     },
     /// There was no decision by then.
     #[error("no decision about container {id} is kept from {at} or before")]
+    /// Nothing is known of the container, and the measurements cannot be read.
+    #[error("nothing is known of container {id}: no decision was made about it, and {trouble}")]
+    NothingToRead {
+        /// The container.
+        id: Vmid,
+        /// Why the measurements cannot be read.
+        trouble: String,
+    },
+    /// No container has the name.
+    #[error("nothing is known of a container named `{name}`: no measurement in `{}` has that name, and no decision was made about one", file.display())]
+    UnknownName {
+        /// The name.
+        name: String,
+        /// The metrics file.
+        file: PathBuf,
+    },
+    /// Several containers have the name.
+    #[error("several containers are named `{name}`: {ids}; give one of these ids")]
+    AmbiguousName {
+        /// The name.
+        name: String,
+        /// Their ids.
+        ids: String,
+    },
     NothingThen {
         /// The container.
         id: Vmid,
@@ -175,11 +200,28 @@ pub enum CommandError {
 impl CommandError {
     /// Whether there is nothing to show.
     pub fn is_nothing_known(&self) -> bool {
+    /// The error with its causes, and what to do about it where that is known.
+    pub fn told(&self) -> String {
+        let hint = match self {
+            Self::Metrics(error) => hints::of_metrics(error),
+            Self::Ledger(error) | Self::Start(StartError::Ledger(error)) => hints::of_ledger(error),
+            _ => None,
+        };
+        hints::with(ErrorChain(self), hint)
+    }
+
+    /// Whether nothing is known of the container that was asked about.
+    pub fn is_unknown_container(&self) -> bool {
+        matches!(self, Self::UnknownContainer { .. } | Self::UnknownName { .. } | Self::NothingToRead { .. })
+    }
+
         matches!(
             self,
             Self::UnknownContainer { .. }
                 | Self::NothingThen { .. }
                 | Self::YetToCome { .. }
+                | Self::UnknownName { .. }
+                | Self::NothingToRead { .. }
                 | Self::NoLedger { .. }
         )
     }
@@ -190,6 +232,9 @@ impl CommandError {
 pub enum Finding {
     /// Nothing would change.
     Nothing,
+    /// The measurements are too old to decide anything on, or there are none; the words for it. Without this, a dead
+    /// monitor would look like a node on which nothing is to be done.
+    Outdated(String),
     /// Something would change.
     Changes,
 }
@@ -209,28 +254,14 @@ fn look(config: &Config) -> Result<(Pipeline, Changes), CommandError> {
     }
     load(&mut pipeline, config)?;
     pipeline.learn()?;
-    pipeline.judge(Timestamp::now());
-    Ok((pipeline, changes))
-}
-
-/// Reads the metrics file, with a progress bar.
-fn load(pipeline: &mut Pipeline, config: &Config) -> Result<(), ReadError> {
-    let bar = Bar::of_bytes(format!("reading {}", config.metrics.file.display()));
-    pipeline.load(&bar).map(drop)
-}
-
-fn write_json(out: &mut impl Write, value: &impl Serialize) -> Result<(), CommandError> {
-    serde_json::to_writer_pretty(&mut *out, value)?;
-    writeln!(out)?;
-    Ok(())
-}
     // The daemon takes these in at the start of its next cycle.
     for Applied { id, decision, begun, done, after, .. } in applied {
         pipeline.note_change(id, &decision, (begun, done), after);
     }
-    /// The measurements are too old to decide anything on, or there are none; the words for it. Without this, a dead
-    /// monitor would look like a node on which nothing is to be done.
-    Outdated(String),
+    pipeline.judge(Timestamp::now());
+    Ok((pipeline, changes))
+}
+
 /// Why nothing can be decided on the measurements at `now`, if so.
 fn outdated(config: &Config, pipeline: &Pipeline, now: Timestamp) -> Option<String> {
     let (file, most) = (config.metrics.file.display(), config.metrics.max_age_seconds);
@@ -248,3 +279,14 @@ fn outdated(config: &Config, pipeline: &Pipeline, now: Timestamp) -> Option<Stri
     })
 }
 
+/// Reads the metrics file, with a progress bar.
+fn load(pipeline: &mut Pipeline, config: &Config) -> Result<(), ReadError> {
+    let bar = Bar::of_bytes(format!("reading {}", config.metrics.file.display()));
+    pipeline.load(&bar).map(drop)
+}
+
+fn write_json(out: &mut impl Write, value: &impl Serialize) -> Result<(), CommandError> {
+    serde_json::to_writer_pretty(&mut *out, value)?;
+    writeln!(out)?;
+    Ok(())
+}

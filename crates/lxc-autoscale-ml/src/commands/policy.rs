@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::identities::identities;
 use super::table::Table;
-use super::{CommandError, write_json};
+use super::{CommandError, hints, write_json};
 use crate::config::Config;
 use crate::decide::{Allocation, Mode, Policy, Resource};
 use crate::execute::StartError;
@@ -63,7 +63,7 @@ struct Modes {
 fn known(config: &Config, wanted: Option<Vmid>) -> (Vec<Identity>, Option<String>) {
     match identities(config, wanted) {
         Ok(identities) => (identities, None),
-        Err(error) => (Vec::new(), Some(ErrorChain(&error).to_string())),
+        Err(error) => (Vec::new(), Some(hints::with(ErrorChain(&error), hints::of_metrics(&error)))),
     }
 }
 

@@ -187,7 +187,20 @@ fn without_the_metrics_file_why_still_tells_the_past() {
     run(&node, &["once"]);
     std::fs::remove_file(node.metrics_file()).unwrap();
     check(&run(&node, &["why", "101"]), 0, &["cannot read the metrics file", "grow from 2 cores"], "");
-    check(&run(&node, &["plan"]), 1, &[], "cannot read the metrics file");
+    let hint = "is lxc_monitor running? see `lxc-monitor check`";
+    for command in [vec!["plan"], vec!["forecast", "101"], vec!["capacity", "101"], vec!["backtest"]] {
+        check(&run(&node, &command), 1, &[], "cannot read the metrics file");
+        check(&run(&node, &command), 1, &[], hint);
+    }
+    check(&run(&node, &["why", "101"]), 0, &[hint], "");
+    check(&run(&node, &["policy", "show", "101"]), 0, &[hint], "");
+}
+
+#[test]
+fn nothing_at_all_is_no_success() {
+    let node = Node::new(&[]);
+    check(&run(&node, &["why", "104"]), 5, &[], "see `lxc-monitor check`");
+    check(&run(&node, &["why", "104", "--json"]), 5, &[], "nothing is known of container 104");
 }
 
 #[test]
@@ -375,7 +388,6 @@ fn a_back_test_by_the_daemons_configuration_names_it() {
     let json = run(&node, &["backtest", "--json"]);
     let report: Value = serde_json::from_slice(&json.stdout).unwrap();
     assert_eq!(report["title"]["policy"], "ml.toml");
-}
     // The file that is replayed is still the configured one.
     check(&run(&node, &["backtest", "--built-in"]), 0, &["Policy: built-in; "], "container-days");
     // What the configuration leaves alone stays as it is.
@@ -386,3 +398,4 @@ fn a_back_test_by_the_daemons_configuration_names_it() {
     };
     assert!(end("") < 4096.0);
     assert!((end("[containers]\nignore = [100]") - 4096.0).abs() < 1e-9);
+}
