@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use jiff::Timestamp;
 use lxc_autoscale_core::api::EXIT_NOTHING_KNOWN;
-use lxc_autoscale_core::{CommandOutput, ErrorChain, config, telemetry};
+use lxc_autoscale_core::{CommandOutput, ErrorChain, Vmid, config, telemetry};
 use lxc_autoscale_ml::backtest::{BacktestArgs, BacktestError};
 use lxc_autoscale_ml::cli::{Cli, Command, ConfigArgs, DEFAULT_CONFIG, PolicyCommand, ProposalsAction};
 use lxc_autoscale_ml::commands::{
@@ -56,6 +56,12 @@ fn main() -> ExitCode {
 fn run(cli: Cli) -> Result<ExitCode, Failure> {
     let path = cli.config_path().to_owned();
     let load = || config::load::<Config>(&path);
+    // The configuration, and the container that is meant.
+    let found = |named| -> Result<(Config, Vmid), Failure> {
+        let config = load()?;
+        let id = commands::find(&config, named)?;
+        Ok((config, id))
+    };
     let now = Timestamp::now();
     let screen = Screen::of_stdout(cli.color);
     // Not locked: the daemon's log lines go there too.
@@ -88,11 +94,13 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
             });
         }
         Command::History { id, since, json } => {
-            commands::history(&load()?, id, since, now, json, screen, out)?;
+            let (config, id) = found(&id)?;
+            commands::history(&config, id, since, now, json, screen, out)?;
         }
         Command::Why { id, json, limit, at } => {
+            let (config, id) = found(&id)?;
             let options = WhyOptions { id, json, limit, at: at.map(|at| at.seen_from(now)) };
-            match commands::why(&load()?, options, now, screen, out) {
+            match commands::why(&config, options, now, screen, out) {
                 Err(error) if error.is_nothing_known() => {
                     writeln!(io::stderr(), "lxc-autoscale-ml: {}", error.told())?;
                     return Ok(ExitCode::from(EXIT_NOTHING_KNOWN));
@@ -102,10 +110,15 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         }
         Command::Report { since, json } => commands::report(&load()?, since, now, json, screen, out)?,
         Command::Capacity(args) => {
-            let like = args.like().ok_or("nothing is named to be counted")?;
-            commands::capacity(&load()?, &like, now, args.json, screen, out)?;
+            let config = load()?;
+            let id = args.id.as_ref().map(|id| commands::find(&config, id)).transpose()?;
+            let like = args.like(id).ok_or("nothing is named to be counted")?;
+            commands::capacity(&config, &like, now, args.json, screen, out)?;
         }
-        Command::Forecast { id, hours, json } => commands::forecast(&load()?, id, now, hours, json, out)?,
+        Command::Forecast { id, hours, json } => {
+            let (config, id) = found(&id)?;
+            commands::forecast(&config, id, now, hours, json, out)?;
+        }
         Command::Decisions { json, limit } => commands::decisions(&load()?, json, limit, out)?,
         Command::Config(ConfigArgs { stdin, json }) => {
             let valid = config::show::<Config>(SHIPPED, &path, stdin, json, out)?;
@@ -114,23 +127,15 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         }
         Command::Policy { command } => match command {
             PolicyCommand::Show { id, json, at } => {
-                commands::policy::show(&load()?, id, at, now, json, out)?;
+                let (config, id) = found(&id)?;
+                commands::policy::show(&config, id, at, now, json, out)?;
             }
             PolicyCommand::List { json } => commands::policy::list(&load()?, json, out)?,
             PolicyCommand::Presets { name, json } => commands::policy::presets(name.as_deref(), json, out)?,
         },
         Command::Shadow { json } => commands::shadow(&load()?, json, out)?,
         Command::Proposals { action, json } => {
-            let (config, listed) = (load()?, ProposalsAction::List { all: false });
-            match action.unwrap_or(listed) {
-                ProposalsAction::List { all } => commands::list_proposals(&config, all, json, out)?,
-                ProposalsAction::Accept { numbers } => {
-                    commands::answer_proposals(&config, &numbers, (true, None), now, json, out)?;
-                }
-                ProposalsAction::Reject { numbers, reason } => {
-                    commands::answer_proposals(&config, &numbers, (false, reason), now, json, out)?;
-                }
-            }
+            proposals(&load()?, action, now, json, out)?;
         }
         Command::Recommend(args) => {
             let config = if cli.config.is_some() { load()? } else { Config::default() };
@@ -151,6 +156,24 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
     }
     out.flush()?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn proposals(
+    config: &Config,
+    action: Option<ProposalsAction>,
+    now: Timestamp,
+    json: bool,
+    out: &mut impl Write,
+) -> Result<(), CommandError> {
+    match action.unwrap_or(ProposalsAction::List { all: false }) {
+        ProposalsAction::List { all } => commands::list_proposals(config, all, json, out),
+        ProposalsAction::Accept { numbers } => {
+            commands::answer_proposals(config, &numbers, (true, None), now, json, out)
+        }
+        ProposalsAction::Reject { numbers, reason } => {
+            commands::answer_proposals(config, &numbers, (false, reason), now, json, out)
+        }
+    }
 }
 
 /// What `plan` found, as its exit code; says why nothing was decided.

@@ -1,5 +1,6 @@
 //! `backtest`: from the command line to files and tables.
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,8 +19,8 @@ use super::run::{Bounds, Outcome, Replay};
 use super::score::{Prices, Rules};
 use super::{allocations, html, metrics, report, traces};
 use crate::config::Config;
-use crate::policy::Identity;
 use crate::figures::counted;
+use crate::policy::Identity;
 use crate::replay::CpuClass;
 
 /// How many known ids are listed when an unknown one is asked for.
@@ -40,11 +41,11 @@ pub struct BacktestArgs {
     /// each container was provisioned with].
     #[arg(long, value_name = "FILE")]
     pub policy: Option<PathBuf>,
-    /// How CPU is given out [default: fractional for traces, as the policy says for the metrics file].
-    #[arg(long, value_enum)]
     /// Try the built-in policy, whatever is installed.
     #[arg(long, conflicts_with = "policy")]
     pub built_in: bool,
+    /// How CPU is given out [default: fractional for traces, as the policy says for the metrics file].
+    #[arg(long, value_enum)]
     pub cpu_class: Option<CpuClass>,
     /// Write the decisions to this CSV file: timestamp,container_id,cores,memory_mb.
     #[arg(long, value_name = "FILE")]
@@ -55,16 +56,14 @@ pub struct BacktestArgs {
     /// Write JSON instead of the table.
     #[arg(long)]
     pub json: bool,
-    /// Only these containers.
+    /// Only these containers, by id or name.
     #[arg(long, value_name = "ID", value_delimiter = ',', num_args = 1..)]
-    pub containers: Vec<u64>,
+    pub containers: Vec<String>,
     /// Days of each container that are not judged, because nothing is learnt yet; at most a third of them.
     #[arg(long, value_name = "DAYS", default_value_t = 3.0, value_parser = parse_days)]
     pub warm_up_days: f64,
 }
 
-fn parse_days(text: &str) -> Result<f64, String> {
-    let days: f64 = text.parse().map_err(|_| "not a number of days".to_owned())?;
 impl BacktestArgs {
     /// The configuration whose policy is replayed; `None` for the built-in one. `named` is the one of `--config`, and
     /// `installed` the one of this node, which need not exist.
@@ -84,6 +83,8 @@ impl BacktestArgs {
     }
 }
 
+fn parse_days(text: &str) -> Result<f64, String> {
+    let days: f64 = text.parse().map_err(|_| "not a number of days".to_owned())?;
     if (0.0..=3650.0).contains(&days) { Ok(days) } else { Err("must be 0 to 3650".to_owned()) }
 }
 
@@ -175,15 +176,32 @@ fn from_metrics(
     Ok(read.recordings)
 }
 
-fn chosen(recordings: Vec<Recording>, ids: &[u64]) -> Result<Vec<Recording>, BacktestError> {
-    if ids.is_empty() {
+/// The recordings of these ids and names; all of them if none is named.
+fn chosen(recordings: Vec<Recording>, wanted: &[String]) -> Result<Vec<Recording>, BacktestError> {
+    if wanted.is_empty() {
         return Ok(recordings);
     }
-    if let Some(id) = ids.iter().find(|id| recordings.iter().all(|recording| recording.id != **id)) {
-        let known = named(recordings.iter().map(|recording| recording.id));
-        return Err(BacktestError::UnknownContainer { id: *id, known });
-    }
+    let ids = wanted.iter().map(|it| id_of(&recordings, it)).collect::<Result<BTreeSet<u64>, _>>()?;
     Ok(recordings.into_iter().filter(|recording| ids.contains(&recording.id)).collect())
+}
+
+fn id_of(recordings: &[Recording], wanted: &str) -> Result<u64, BacktestError> {
+    let is_it = |recording: &&Recording| match wanted.parse::<u64>() {
+        Ok(id) => recording.id == id,
+        Err(_) => recording.name.as_ref().is_some_and(|name| name.eq_ignore_ascii_case(wanted)),
+    };
+    let ids: BTreeSet<u64> = recordings.iter().filter(is_it).map(|recording| recording.id).collect();
+    match ids.first() {
+        Some(id) if ids.len() == 1 => Ok(*id),
+        Some(_) => {
+            let (name, ids) = (wanted.to_owned(), named(ids.into_iter()));
+            Err(BacktestError::AmbiguousName { name, ids })
+        }
+        None => {
+            let known = named(recordings.iter().map(|recording| recording.id));
+            Err(BacktestError::UnknownContainer { id: wanted.to_owned(), known })
+        }
+    }
 }
 
 fn named(ids: impl ExactSizeIterator<Item = u64>) -> String {
@@ -232,6 +250,10 @@ fn title(
         },
         warm_up_days: args.warm_up_days,
         container_days: outcomes.iter().map(|outcome| outcome.days).sum(),
+        too_short: report::too_short(
+            spans().map(|(first, last)| last - first).max().unwrap_or_default(),
+            config.scaling.min_history_seconds,
+        ),
     }
 }
 
@@ -250,10 +272,6 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-        too_short: report::too_short(
-            spans().map(|(first, last)| last - first).max().unwrap_or_default(),
-            config.scaling.min_history_seconds,
-        ),
 
     #[derive(Parser)]
     struct Line {

@@ -47,10 +47,18 @@ pub enum BacktestError {
     /// A requested container does not exist.
     #[error("container {id} is not in the recording, which has {known}")]
     UnknownContainer {
-        /// The container.
-        id: u64,
+        /// Its id or name.
+        id: String,
         /// Some that do.
         known: String,
+    },
+    /// Several containers have the requested name.
+    #[error("several containers in the recording are named `{name}`: {ids}; give one of these ids")]
+    AmbiguousName {
+        /// The name.
+        name: String,
+        /// Their ids.
+        ids: String,
     },
     /// The demand model cannot be used.
     #[error(transparent)]
@@ -71,14 +79,6 @@ pub enum BacktestError {
     Json(#[from] serde_json::Error),
 }
 
-/// Why a table of recordings cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum TraceError {
-    /// It is not such a table.
-    #[error(
-        "it is not CSV with the columns timestamp, container_id, provisioned_cores, provisioned_memory_mb, cpu_cores_used, memory_mb_used"
-    )]
-    Csv(#[source] csv::Error),
 impl BacktestError {
     /// The error with its causes, and what to do about it where that is known.
     pub fn told(&self) -> String {
@@ -90,6 +90,14 @@ impl BacktestError {
     }
 }
 
+/// Why a table of recordings cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TraceError {
+    /// It is not such a table.
+    #[error(
+        "it is not CSV with the columns timestamp, container_id, provisioned_cores, provisioned_memory_mb, cpu_cores_used, memory_mb_used"
+    )]
+    Csv(#[source] csv::Error),
     /// A column is missing.
     #[error("the column `{column}` is missing; its first line must name the columns {}", COLUMNS.join(", "))]
     Column {

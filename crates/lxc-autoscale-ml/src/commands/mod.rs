@@ -8,6 +8,7 @@ mod forecast;
 pub mod hints;
 mod history;
 mod identities;
+mod named;
 mod once;
 mod plan;
 pub mod policy;
@@ -32,6 +33,7 @@ pub use capacity::{Like, capacity};
 pub use decisions::decisions;
 pub use forecast::forecast;
 pub use history::history;
+pub use named::{Named, find};
 pub use once::once;
 pub use plan::{PlanOut, PlanView, plan};
 pub use proposals::{answer_proposals, list_proposals};
@@ -70,8 +72,6 @@ pub enum CommandError {
         /// The metrics file.
         file: PathBuf,
     },
-    /// There was no decision by then.
-    #[error("no decision about container {id} is kept from {at} or before")]
     /// Nothing is known of the container, and the measurements cannot be read.
     #[error("nothing is known of container {id}: no decision was made about it, and {trouble}")]
     NothingToRead {
@@ -96,6 +96,8 @@ pub enum CommandError {
         /// Their ids.
         ids: String,
     },
+    /// There was no decision by then.
+    #[error("no decision about container {id} is kept from {at} or before")]
     NothingThen {
         /// The container.
         id: Vmid,
@@ -198,8 +200,6 @@ pub enum CommandError {
 }
 
 impl CommandError {
-    /// Whether there is nothing to show.
-    pub fn is_nothing_known(&self) -> bool {
     /// The error with its causes, and what to do about it where that is known.
     pub fn told(&self) -> String {
         let hint = match self {
@@ -215,13 +215,15 @@ impl CommandError {
         matches!(self, Self::UnknownContainer { .. } | Self::UnknownName { .. } | Self::NothingToRead { .. })
     }
 
+    /// Whether there is nothing to show.
+    pub fn is_nothing_known(&self) -> bool {
         matches!(
             self,
             Self::UnknownContainer { .. }
-                | Self::NothingThen { .. }
-                | Self::YetToCome { .. }
                 | Self::UnknownName { .. }
                 | Self::NothingToRead { .. }
+                | Self::NothingThen { .. }
+                | Self::YetToCome { .. }
                 | Self::NoLedger { .. }
         )
     }
@@ -230,11 +232,11 @@ impl CommandError {
 /// Whether there is something to change, which `plan` reports by its exit code.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Finding {
-    /// Nothing would change.
-    Nothing,
     /// The measurements are too old to decide anything on, or there are none; the words for it. Without this, a dead
     /// monitor would look like a node on which nothing is to be done.
     Outdated(String),
+    /// Nothing would change.
+    Nothing,
     /// Something would change.
     Changes,
 }
@@ -252,12 +254,12 @@ fn look(config: &Config) -> Result<(Pipeline, Changes), CommandError> {
     if let Err(error) = pipeline.restore(&config.state.checkpoint()) {
         tracing::debug!("{}", ErrorChain(&error));
     }
-    load(&mut pipeline, config)?;
-    pipeline.learn()?;
     // The daemon takes these in at the start of its next cycle.
     for Applied { id, decision, begun, done, after, .. } in applied {
         pipeline.note_change(id, &decision, (begun, done), after);
     }
+    load(&mut pipeline, config)?;
+    pipeline.learn()?;
     pipeline.judge(Timestamp::now());
     Ok((pipeline, changes))
 }

@@ -5,7 +5,7 @@ use std::process::{Command, Output};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
-use crate::node::{IDLE, Node, STARVED};
+use crate::node::{Container, IDLE, Node, STARVED};
 
 /// Runs the program with the node's configuration; nobody listens at the API's address.
 fn run(node: &Node, arguments: &[&str]) -> Output {
@@ -200,7 +200,35 @@ fn without_the_metrics_file_why_still_tells_the_past() {
 fn nothing_at_all_is_no_success() {
     let node = Node::new(&[]);
     check(&run(&node, &["why", "104"]), 5, &[], "see `lxc-monitor check`");
+    check(&run(&node, &["why", "web"]), 1, &[], "see `lxc-monitor check`");
     check(&run(&node, &["why", "104", "--json"]), 5, &[], "nothing is known of container 104");
+}
+
+#[test]
+fn a_name_is_as_good_as_an_id_as_long_as_one_container_has_it() {
+    let mut node = node();
+    node.containers.insert(102, Container { name: "db", ..IDLE });
+    node.record(SignedDuration::from_secs(1));
+    run(&node, &["once"]);
+    for command in ["why", "forecast", "capacity", "history"] {
+        check(&run(&node, &[command, "DB"]), 0, &["102"], "");
+        let both = "several containers are named `web`: 100, 101; give one of these ids";
+        check(&run(&node, &[command, "web"]), 1, &[], both);
+        check(&run(&node, &[command, "mail"]), 5, &[], "a container named `mail`");
+    }
+    check(&run(&node, &["policy", "show", "db"]), 0, &["Container 102 (db)"], "");
+    check(&run(&node, &["backtest", "--containers", "100,db"]), 0, &["2 containers"], "");
+    check(&run(&node, &["backtest", "--containers", "web"]), 1, &[], "are named `web`: 100, 101");
+    check(
+        &run(&node, &["backtest", "--containers", "mail"]),
+        1,
+        &[],
+        "container mail is not in the recording",
+    );
+    // One that is gone is still in the ledger.
+    node.containers.remove(&102);
+    node.only_record(Timestamp::now());
+    check(&run(&node, &["history", "db"]), 0, &["Container 102"], "");
 }
 
 #[test]
@@ -377,7 +405,7 @@ fn capacity_counts_by_the_rules_that_growth_goes_by() {
     check(&output, 0, &["the average of 2 containers of the policy web"], "");
     check(&run(&node, &["capacity", "--policy", "none"]), 1, &[], "there is no policy `none`");
     check(&run(&node, &["capacity", "999"]), 5, &[], "nothing is known of container 999");
-    check(&run(&node, &["capacity"]), 64, &[], "required");
+    check(&run(&node, &["capacity"]), 64, &[], "--policy <NAME>|--cores <N>|--memory-mib <N>");
 }
 
 #[test]
