@@ -17,9 +17,10 @@ const PATIENCE: Duration = Duration::from_mins(2);
 
 /// The server with copies of the shipped files of the three daemons.
 struct Server {
-    directory: tempfile::TempDir,
     process: Process,
     address: String,
+    // After the process, which would write to it while it is removed.
+    directory: tempfile::TempDir,
 }
 
 impl Server {

@@ -16,8 +16,8 @@ pub const DEFAULT_CONFIG: &str = "/etc/lxc_autoscale_ml/lxc_autoscale_ml.toml";
 
 /// Learns how each LXC container behaves, decides its size, and asks the API to resize it.
 ///
-/// Exit codes: 0 success; 1 failure; 2 `plan` has found something to change; 3 `apply` has refused a plan and done
-/// nothing; 4 it has done a part of one; 5 nothing is known of the container, or for `plan` of the present; 64 wrong
+/// Exit codes: 0 success; 1 failure; 2 `plan` found something to change; 3 `apply` refused a plan and did nothing;
+/// 4 `apply` did only part of a plan; 5 nothing is known of the container, or for `plan` of the present; 64 wrong
 /// usage.
 #[derive(Debug, Parser)]
 #[command(name = "lxc-autoscale-ml", version)]
@@ -25,10 +25,10 @@ pub struct Cli {
     /// Configuration file [default: /etc/lxc_autoscale_ml/lxc_autoscale_ml.toml].
     #[arg(long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Whether what is shown is coloured.
+    /// When to colour the output.
     #[arg(long, global = true, value_name = "WHEN", value_enum, default_value_t)]
     pub color: ColorChoice,
-    /// What to do; run when nothing is said.
+    /// What to do [default: run].
     #[command(subcommand)]
     pub command: Option<Command>,
 }
@@ -36,59 +36,59 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Decide and act in every interval until told to stop (SIGTERM); SIGHUP reads the configuration again.
+    /// Decide and act at every interval until stopped (SIGTERM); SIGHUP reloads the configuration.
     Run,
     /// Decide and act once, as `scaling.mode` says, and show what was done.
     Once {
-        /// Write JSON.
+        /// Print JSON.
         #[arg(long)]
         json: bool,
     },
-    /// Show what would be done now and why, and do nothing; exit code 2 when something would change.
+    /// Show what would be done now and why, without doing it; exit code 2 if something would change.
     Plan {
-        /// Write JSON.
+        /// Print JSON.
         #[arg(long)]
         json: bool,
-        /// Show what is left as it is, too, and why.
+        /// Also show what is left as it is, and why.
         #[arg(long)]
         all: bool,
-        /// Write it into a file, too, which `apply` carries out within `proposals.plan_seconds`.
+        /// Also write the plan to FILE, which `apply` carries out within `proposals.plan_seconds`.
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
     },
-    /// Carry out exactly what a plan says, or refuse where something has changed since; ask before, on a terminal.
+    /// Carry out exactly what a plan says, or refuse if something has changed since; asks first, on a terminal.
     Apply {
         /// The file that `plan` wrote.
         file: PathBuf,
         /// Do not ask.
         #[arg(long)]
         yes: bool,
-        /// Write JSON.
+        /// Print JSON.
         #[arg(long)]
         json: bool,
     },
-    /// Show what was decided about a container, what came of it, and its sizes.
+    /// Show what was decided about a container, what came of it, and its sizes over time.
     History {
         /// The container's id or name.
         id: Named,
         /// How far back: 90m, 24h, 7d, 4w.
         #[arg(long, value_name = "AGO", default_value = "7d", value_parser = parse_ago)]
         since: SignedDuration,
-        /// Write JSON.
+        /// Print JSON.
         #[arg(long)]
         json: bool,
     },
-    /// Show the last decisions about a container, what would be decided now, and from which numbers.
+    /// Show what would be decided about a container now, from which numbers, and what was decided lately.
     Why {
         /// The container's id or name.
         id: Named,
-        /// Write JSON.
+        /// Print JSON.
         #[arg(long)]
         json: bool,
-        /// Most decisions of the past that are shown.
+        /// How many past decisions to show at most.
         #[arg(long, value_name = "N", default_value_t = 10)]
         limit: u32,
-        /// What was decided at a time instead: 2026-11-25T14:05, 2026-11-25T13:05:00Z, or 3h for three hours ago.
+        /// Show what was decided at TIME instead: 2026-11-25T14:05, 2026-11-25T13:05:00Z, or 3h for three hours ago.
         #[arg(long, value_name = "TIME", value_parser = parse_instant, conflicts_with = "limit")]
         at: Option<Instant>,
     },
@@ -97,33 +97,33 @@ pub enum Command {
         /// How far back: 24h, 7d, 4w.
         #[arg(long, value_name = "AGO", default_value = "30d", value_parser = parse_ago)]
         since: SignedDuration,
-        /// Write JSON.
+        /// Print JSON.
         #[arg(long)]
         json: bool,
     },
-    /// Show how many more containers fit on the node, what runs out first and when.
+    /// Show how many more containers fit on the node, what runs out first, and when.
     Capacity(CapacityArgs),
-    /// Show what a container will use in the coming hours, with the bands that held in its own past.
+    /// Show what a container is expected to use in the coming hours, with bands that held in its own past.
     Forecast {
         /// The container's id or name.
         id: Named,
-        /// How many hours.
+        /// How many hours ahead.
         #[arg(long, value_name = "N", default_value_t = 24, value_parser = clap::value_parser!(u8).range(1..=24))]
         hours: u8,
-        /// Write JSON.
+        /// Print JSON.
         #[arg(long)]
         json: bool,
     },
-    /// Show the newest decision about each container, from the ledger.
+    /// Show the newest decision about each container.
     Decisions {
-        /// Write JSON.
+        /// Print JSON.
         #[arg(long)]
         json: bool,
-        /// Only the N containers that were decided about last.
+        /// Only the N containers with the latest decisions.
         #[arg(long, value_name = "N")]
         limit: Option<usize>,
     },
-    /// Show every key of the configuration, its value and where it comes from, or what is wrong; exit code 1 then.
+    /// Show every key of the configuration, its value and where it comes from, or what is wrong with it (exit code 1).
     Config(ConfigArgs),
     /// Show the rules in force for a container, the policies, or the presets.
     Policy {
@@ -131,34 +131,34 @@ pub enum Command {
         #[command(subcommand)]
         command: PolicyCommand,
     },
-    /// Show what each candidate policy (`[shadow.NAME]`) would have cost, beside what really was.
+    /// Show what each candidate policy (`[shadow.NAME]`) would have cost, next to what was really spent.
     Shadow {
-        /// Write JSON.
+        /// Print JSON.
         #[arg(long)]
         json: bool,
     },
-    /// Show the changes that wait to be accepted (mode `approve`), and accept or reject them.
+    /// Show the changes that wait to be accepted (mode `approve`), accept or reject them.
     Proposals {
-        /// What to do; list when nothing is said.
+        /// What to do [default: list].
         #[command(subcommand)]
         action: Option<ProposalsAction>,
-        /// Write JSON.
+        /// Print JSON.
         #[arg(long, global = true)]
         json: bool,
     },
-    /// Recommend sizes for measurements given on the standard input, one JSON line a step.
+    /// Recommend sizes for measurements read from standard input, one JSON line per step.
     ///
-    /// Without `--config` the built-in defaults apply, whatever is installed.
+    /// Without `--config`, the built-in defaults apply, whatever is installed.
     Recommend(RecommendArgs),
-    /// Replay what was recorded through a policy, and show what it would have done, saved and missed.
+    /// Replay recorded measurements through a policy, and show what it would have done, saved and missed.
     ///
-    /// The installed configuration is tried unless `--policy` (or `--config`) names another one. Without one, for
-    /// `--traces` and with `--built-in`, it is the built-in policy.
+    /// Without `--policy` or `--config`, the installed configuration is tried; without one, for `--traces`, and with
+    /// `--built-in`, the built-in policy.
     Backtest(BacktestArgs),
     /// Learn a demand model from recorded machines, for `recommend.demand_model`.
     Train(TrainArgs),
-    /// Learn one table of numbers (CSV) with the isolation forest and score another: one `score,decision`
-    /// line a row, as scikit-learn's `score_samples` and `decision_function` give them.
+    /// Learn one table of numbers (CSV) with the isolation forest and score another: prints one `score,decision`
+    /// line per row, as scikit-learn's `score_samples` and `decision_function` define them.
     Detect(DetectArgs),
 }
 
@@ -185,24 +185,25 @@ impl Instant {
 #[derive(Clone, Debug, Args)]
 #[command(group(ArgGroup::new("like").required(true).multiple(true).args(["id", "policy", "cores", "memory_mib"])))]
 pub struct CapacityArgs {
-    /// One more like this container, by id or name.
+    /// Count containers like this one, given by id or name.
     pub id: Option<Named>,
-    /// One more like the average container of this policy.
+    /// Count containers like the average one of this policy.
     #[arg(long, value_name = "NAME", conflicts_with = "id")]
     pub policy: Option<String>,
-    /// One more that uses so many cores at its peak.
+    /// Count containers that use this many cores at their peak.
     #[arg(long, value_name = "N", requires = "memory_mib", conflicts_with_all = ["id", "policy"], value_parser = parse_amount)]
     pub cores: Option<f64>,
-    /// One more that uses so much memory at its peak.
+    /// Count containers that use this much memory at their peak, in MiB.
     #[arg(long, value_name = "N", requires = "cores", conflicts_with_all = ["id", "policy"], value_parser = parse_amount)]
     pub memory_mib: Option<f64>,
-    /// Write JSON.
+    /// Print JSON.
     #[arg(long)]
     pub json: bool,
 }
 
 impl CapacityArgs {
-    /// What is counted, where `id` is the one that was named; `None` where nothing is named, which the command line rules out.
+    /// What is counted, where `id` is the one that was named; `None` where nothing is named, which the command line
+    /// rules out.
     pub fn like(&self, id: Option<Vmid>) -> Option<Like> {
         let size =
             self.cores.zip(self.memory_mib).map(|(cores, memory_mib)| Like::Size { cores, memory_mib });
@@ -214,28 +215,28 @@ impl CapacityArgs {
 /// What `policy` shows.
 #[derive(Debug, Subcommand)]
 pub enum PolicyCommand {
-    /// Show every value that is in force for a container, and where it comes from.
+    /// Show every value in force for a container, and where it comes from.
     Show {
         /// The container's id or name.
         id: Named,
-        /// Write JSON.
+        /// Print JSON.
         #[arg(long)]
         json: bool,
-        /// At another time, such as 2026-03-29T01:30:00Z; now when left out.
+        /// Show the values at another time, such as 2026-03-29T01:30:00Z [default: now].
         #[arg(long, value_name = "TIME")]
         at: Option<Timestamp>,
     },
-    /// List the policies and the containers that each is for.
+    /// List the policies, and the containers that each applies to.
     List {
-        /// Write JSON.
+        /// Print JSON.
         #[arg(long)]
         json: bool,
     },
-    /// List the presets, or tell what one sets and why.
+    /// List the presets, or show what one sets and why.
     Presets {
-        /// One of them.
+        /// The preset to show.
         name: Option<String>,
-        /// Write JSON.
+        /// Print JSON.
         #[arg(long)]
         json: bool,
     },
@@ -244,10 +245,10 @@ pub enum PolicyCommand {
 /// Arguments of `config`.
 #[derive(Clone, Copy, Debug, Args)]
 pub struct ConfigArgs {
-    /// Read the configuration from the standard input instead of its file.
+    /// Read the configuration from standard input instead of its file.
     #[arg(long)]
     pub stdin: bool,
-    /// Write JSON.
+    /// Print JSON.
     #[arg(long)]
     pub json: bool,
 }
@@ -255,24 +256,24 @@ pub struct ConfigArgs {
 /// What to do about proposals.
 #[derive(Clone, Debug, Subcommand)]
 pub enum ProposalsAction {
-    /// Show those that wait.
+    /// Show the proposals that wait.
     List {
-        /// Show those that ended, too.
+        /// Also show those that have ended.
         #[arg(long)]
         all: bool,
     },
-    /// Let the daemon carry them out, each exactly as it says, as soon as its guards let it through.
+    /// Let the daemon carry them out, each exactly as it says, as soon as its guards allow it.
     Accept {
-        /// Their numbers, or `all`.
+        /// Numbers of proposals, or `all`.
         #[arg(required = true, value_name = "NO")]
         numbers: Vec<String>,
     },
-    /// Do not carry them out, and do not propose the same again for a while.
+    /// Refuse them; the same is not proposed again for `proposals.rejected_seconds`.
     Reject {
-        /// Their numbers, or `all`.
+        /// Numbers of proposals, or `all`.
         #[arg(required = true, value_name = "NO")]
         numbers: Vec<String>,
-        /// Why; kept with the answer.
+        /// Why; stored with the answer.
         #[arg(long, value_name = "TEXT")]
         reason: Option<String>,
     },
@@ -281,13 +282,13 @@ pub enum ProposalsAction {
 /// Arguments of `train`.
 #[derive(Clone, Debug, Args)]
 pub struct TrainArgs {
-    /// CSV with the columns timestamp (s), container_id, cpu_cores_used, memory_mb_used, a line every 300 s.
+    /// CSV with the columns timestamp (s), container_id, cpu_cores_used and memory_mb_used, one line every 300 s.
     #[arg(long, value_name = "FILE")]
     pub traces: PathBuf,
-    /// Where the model is written.
+    /// Where to write the model.
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
-    /// Trees of each quantile.
+    /// Number of trees for each quantile.
     #[arg(long, value_name = "N", default_value_t = 120, value_parser = parse_rounds)]
     pub rounds: usize,
 }
@@ -331,22 +332,22 @@ fn parse_rounds(text: &str) -> Result<usize, String> {
 /// Arguments of `detect`.
 #[derive(Clone, Debug, Args)]
 pub struct DetectArgs {
-    /// Table that is learnt.
+    /// Table to learn.
     #[arg(long, value_name = "FILE")]
     pub train: PathBuf,
-    /// Table whose rows are scored.
+    /// Table whose rows are to be scored.
     #[arg(long, value_name = "FILE")]
     pub score: PathBuf,
-    /// Trees of the forest.
+    /// Number of trees.
     #[arg(long, value_name = "N", default_value_t = 100)]
     pub trees: usize,
-    /// Rows each tree sees.
+    /// Number of rows that each tree sees.
     #[arg(long, value_name = "N", default_value_t = 64)]
     pub samples: usize,
-    /// Share of the learnt rows that is taken to be unusual.
+    /// Share of the learnt rows that counts as unusual.
     #[arg(long, value_name = "SHARE", default_value_t = 0.05)]
     pub contamination: f64,
-    /// Seed of all randomness.
+    /// Seed of the random numbers.
     #[arg(long, value_name = "N", default_value_t = 42)]
     pub seed: u64,
 }
@@ -368,7 +369,7 @@ pub struct RecommendArgs {
     /// Speak the line protocol on standard input and output.
     #[arg(long, required = true)]
     pub stdio: bool,
-    /// How CPU is given out.
+    /// In which units CPU is given.
     #[arg(long, value_enum, default_value_t)]
     pub cpu_class: CpuClass,
 }

@@ -26,7 +26,7 @@ const MAX_BLOCKING_THREADS: usize = 1 + 2;
 #[derive(Debug, Parser)]
 #[command(version, arg_required_else_help = true)]
 pub struct Cli {
-    /// The configuration file.
+    /// Configuration file.
     #[arg(long, global = true, value_name = "FILE", default_value = DEFAULT_PATH)]
     config: PathBuf,
     #[command(subcommand)]
@@ -35,7 +35,7 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Measure at every interval and append to the metrics file, until told to end.
+    /// Measure at every interval and append to the metrics file until stopped (SIGTERM); SIGHUP reloads the configuration.
     Run,
     /// Measure twice and print one snapshot as JSON.
     Once(OnceArgs),
@@ -43,17 +43,17 @@ enum Command {
     Check(CheckArgs),
     /// Show what was measured of a container or of the node.
     History(HistoryArgs),
-    /// Add what a metrics file holds to the history, one of the Python original, too.
+    /// Add the content of a metrics file to the history, ours or one of the Python original.
     Import(ImportArgs),
     /// Show the alerts that are firing.
     Alerts(AlertsArgs),
-    /// Show every key of the configuration, its value and where it comes from, or what is wrong.
+    /// Show every key of the configuration, its value and where it comes from, or what is wrong with it (exit code 1).
     Config(ConfigArgs),
 }
 
 #[derive(Debug, Args)]
 struct ConfigArgs {
-    /// Read the configuration from the standard input instead of its file.
+    /// Read the configuration from standard input instead of its file.
     #[arg(long)]
     stdin: bool,
     /// Print JSON instead of a table.

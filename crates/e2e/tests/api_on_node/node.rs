@@ -26,17 +26,18 @@ pub(crate) enum BackEnd {
 
 /// A running simulated node, with Proxmox's REST API if asked for.
 pub(crate) struct Proxmox {
-    directory: tempfile::TempDir,
     pub(crate) url: String,
     _kernel: Process,
     _rest: Option<Process>,
+    // After the processes, which would write to it while it is removed.
+    directory: tempfile::TempDir,
 }
 
 /// A node with our server on it.
 pub(crate) struct Node {
-    pub(crate) proxmox: Proxmox,
     address: String,
     _api: Process,
+    pub(crate) proxmox: Proxmox,
 }
 
 impl Proxmox {

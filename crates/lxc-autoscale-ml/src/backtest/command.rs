@@ -29,37 +29,37 @@ const NAMED_IDS: usize = 10;
 /// Arguments of `backtest`.
 #[derive(Clone, Debug, Args)]
 pub struct BacktestArgs {
-    /// The monitor's metrics file [default: the one of the configuration].
+    /// The monitor's metrics file [default: the one that the configuration names].
     #[arg(long, value_name = "FILE", conflicts_with = "traces")]
     pub metrics: Option<PathBuf>,
-    /// CSV, also with gzip, with the columns timestamp (s), container_id, provisioned_cores,
-    /// provisioned_memory_mb, cpu_cores_used, memory_mb_used.
+    /// CSV, plain or gzipped, with the columns timestamp (s), container_id, provisioned_cores, provisioned_memory_mb,
+    /// cpu_cores_used and memory_mb_used.
     #[arg(long, value_name = "CSV")]
     pub traces: Option<PathBuf>,
-    /// The daemon's configuration whose policy is tried; what it would only recommend is taken as done
-    /// [default: the installed configuration, without one and for traces built-in; bounds of traces then follow what
-    /// each container was provisioned with].
+    /// Configuration of the daemon whose policy is tried; what it would only recommend counts as done [default: the
+    /// installed one; without one, and for traces, the built-in policy, and the limits of containers from traces then
+    /// follow from what each was provisioned with].
     #[arg(long, value_name = "FILE")]
     pub policy: Option<PathBuf>,
     /// Try the built-in policy, whatever is installed.
     #[arg(long, conflicts_with = "policy")]
     pub built_in: bool,
-    /// How CPU is given out [default: fractional for traces, as the policy says for the metrics file].
+    /// In which units CPU is given [default: fractional for traces, as the policy says for the metrics file].
     #[arg(long, value_enum)]
     pub cpu_class: Option<CpuClass>,
-    /// Write the decisions to this CSV file: timestamp,container_id,cores,memory_mb.
+    /// Write the sizes over time to this CSV file: timestamp,container_id,cores,memory_mb.
     #[arg(long, value_name = "FILE")]
     pub allocations: Option<PathBuf>,
     /// Write a page with charts to this file.
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
-    /// Write JSON instead of the table.
+    /// Print JSON instead of the table.
     #[arg(long)]
     pub json: bool,
-    /// Only these containers, by id or name.
+    /// Only these containers: ids or names, separated by commas.
     #[arg(long, value_name = "ID", value_delimiter = ',', num_args = 1..)]
     pub containers: Vec<String>,
-    /// Days of each container that are not judged, because nothing is learnt yet; at most a third of them.
+    /// First days of each container that are not judged, because little is learnt yet; at most a third of its days.
     #[arg(long, value_name = "DAYS", default_value_t = 3.0, value_parser = parse_days)]
     pub warm_up_days: f64,
 }

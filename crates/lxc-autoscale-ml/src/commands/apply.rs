@@ -320,7 +320,8 @@ fn show(plan: &Plan, screen: Screen, out: &mut impl Write) -> io::Result<()> {
 
 fn line_of(change: &PlannedChange) -> Line<'_> {
     let name = change.name.as_deref().unwrap_or_default();
-    Line { id: change.id, name, decision: &change.decision, note: String::new() }
+    let recommended_percent = change.recommended_confidence_percent;
+    Line { id: change.id, name, decision: &change.decision, recommended_percent, note: String::new() }
 }
 
 /// Asks on the terminal.

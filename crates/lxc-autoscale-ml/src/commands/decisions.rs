@@ -8,7 +8,8 @@ use jiff::tz::TimeZone;
 use lxc_autoscale_core::Vmid;
 use serde::Serialize;
 
-use super::table::{Table, change, confidence, resource, sign};
+use super::right;
+use super::table::{Table, change, resource, sign};
 use super::{CommandError, write_json};
 use crate::config::Config;
 use crate::decide::{Action, Resource};
@@ -53,7 +54,8 @@ pub fn decisions(
     if json {
         return write_json(out, &by_container(entries));
     }
-    let mut table = Table::headed(&["", "DECIDED", "CT", "RESOURCE", "ALLOCATION", "SURE", "OUTCOME", "WHY"]);
+    let mut table =
+        Table::headed(&["", "DECIDED", "CT", "RESOURCE", "ALLOCATION", right::HEADING, "OUTCOME", "WHY"]);
     for entry in &entries {
         table.row(vec![
             sign(&entry.decision),
@@ -61,7 +63,7 @@ pub fn decisions(
             entry.id.to_string(),
             resource(entry.decision.resource),
             change(&entry.decision),
-            confidence(&entry.decision),
+            right::cell(&entry.decision),
             entry.outcome.word().to_owned(),
             entry.outcome.error().map_or_else(|| entry.reason.clone(), str::to_owned),
         ]);

@@ -4,6 +4,7 @@ use std::io::{self, Write};
 
 use lxc_autoscale_core::Vmid;
 
+use super::right;
 use super::screen::{Screen, Tone};
 use super::table::{amount, resource};
 use crate::decide::{Action, Amount, Decision, Resource};
@@ -17,6 +18,8 @@ pub(super) struct Line<'a> {
     pub(super) id: Vmid,
     pub(super) name: &'a str,
     pub(super) decision: &'a Decision,
+    /// How likely the recommended size stays right for an hour, in percent.
+    pub(super) recommended_percent: Option<f64>,
     /// Shown after the reason.
     pub(super) note: String,
 }
@@ -26,7 +29,7 @@ pub(super) fn show(lines: &[Line<'_>], screen: Screen, out: &mut impl Write) -> 
     let widest = |cell: fn(&Line<'_>) -> usize| lines.iter().map(cell).max().unwrap_or(0);
     let names = widest(|line| line.name.chars().count());
     let sizes = widest(|line| size(line.decision).chars().count());
-    for Line { id, name, decision, note } in lines {
+    for Line { id, name, decision, recommended_percent, note } in lines {
         let (sign, tone) = match decision.action {
             Action::Grow => ('~', Tone::Grow),
             Action::Shrink => ('~', Tone::Shrink),
@@ -40,8 +43,8 @@ pub(super) fn show(lines: &[Line<'_>], screen: Screen, out: &mut impl Write) -> 
             share(decision)
         );
         let mut why = decision.reason.to_string();
-        if 0.0 < decision.confidence_percent {
-            why = format!("{why}; {:.0} % sure", decision.confidence_percent);
+        if let Some(right) = right::both(decision, *recommended_percent) {
+            why = format!("{why}; {right}");
         }
         let why = screen.wrap(&format!("{why}{note}"), head.chars().count(), INDENT);
         writeln!(out, "{}{why}", screen.paint(tone, &head))?;

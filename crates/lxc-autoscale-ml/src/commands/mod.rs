@@ -14,6 +14,7 @@ mod plan;
 pub mod policy;
 mod proposals;
 mod report;
+mod right;
 mod screen;
 mod shadow;
 mod table;
@@ -274,8 +275,8 @@ fn outdated(config: &Config, pipeline: &Pipeline, now: Timestamp) -> Option<Stri
     let is = if seconds < 0 { "s in the future" } else { "s old" };
     (most < seconds.unsigned_abs()).then(|| {
         format!(
-            "the newest measurement in `{file}` is {} {is}, more than `metrics.max_age_seconds` ({most}), so nothing is \
-             decided on it; is lxc_monitor running?",
+            "the newest measurement in `{file}` is {} {is}, more than `metrics.max_age_seconds` ({most}), so nothing \
+             is decided on it; is lxc_monitor running?",
             seconds.unsigned_abs()
         )
     })

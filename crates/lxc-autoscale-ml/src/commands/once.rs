@@ -6,7 +6,8 @@ use jiff::Timestamp;
 use lxc_autoscale_core::service::StopAsked;
 use serde::Serialize;
 
-use super::table::{Table, change, confidence, resource, sign};
+use super::right;
+use super::table::{Table, change, resource, sign};
 use super::{CommandError, write_json};
 use crate::config::Config;
 use crate::daemon::{CycleReport, Daemon};
@@ -65,7 +66,7 @@ fn lines<'a>(proposal: &'a Proposal, report: &'a CycleReport) -> impl Iterator<I
 }
 
 fn show(lines: &[Line<'_>], out: &mut impl Write) -> Result<(), CommandError> {
-    let mut table = Table::headed(&["", "CT", "RESOURCE", "ALLOCATION", "SURE", "OUTCOME", "WHY"]);
+    let mut table = Table::headed(&["", "CT", "RESOURCE", "ALLOCATION", right::HEADING, "OUTCOME", "WHY"]);
     let changed: Vec<_> = lines.iter().filter(|line| line.decision.action != Action::Keep).collect();
     for line in &changed {
         table.row(vec![
@@ -73,7 +74,7 @@ fn show(lines: &[Line<'_>], out: &mut impl Write) -> Result<(), CommandError> {
             line.id.to_string(),
             resource(line.decision.resource),
             change(line.decision),
-            confidence(line.decision),
+            right::cell(line.decision),
             line.outcome.word().to_owned(),
             line.outcome.error().map_or_else(|| line.why.clone(), str::to_owned),
         ]);

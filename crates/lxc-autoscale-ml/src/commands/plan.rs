@@ -11,7 +11,7 @@ use super::diff::{self, INDENT, Line};
 use super::screen::{Screen, Tone};
 use super::{CommandError, Finding, look, outdated, write_json};
 use crate::config::Config;
-use crate::decide::Action;
+use crate::decide::{Action, Decision, Mode};
 use crate::pipeline::Proposal;
 use crate::plan::{Configuration, Node, Plan};
 use crate::proposals::Approvals;
@@ -110,25 +110,30 @@ fn show(
         writeln!(out, "The metrics file names no container.")?;
         return Ok(());
     }
-    let lines: Vec<Line<'_>> = proposals.iter().flat_map(lines).collect();
+    let changes = proposals.iter().flat_map(|proposal| {
+        let changes = proposal.decisions.both().into_iter().filter(|it| it.action != Action::Keep);
+        changes.map(|decision| held_back(proposal, decision))
+    });
+    let held: Vec<Option<Mode>> = changes.collect();
+    let marked = is_mixed(&held);
+    let all_lines: Vec<Line<'_>> = proposals.iter().flat_map(|proposal| lines(proposal, marked)).collect();
     let (changing, kept): (Vec<_>, Vec<_>) =
-        lines.iter().partition(|line| line.decision.action != Action::Keep);
+        all_lines.iter().partition(|line| line.decision.action != Action::Keep);
     let more = if all || kept.is_empty() { "" } else { " (--all tells why)" };
-    let (counts, added) = diff::sums(&lines.iter().map(|line| line.decision).collect::<Vec<_>>());
+    let (counts, added) = diff::sums(&all_lines.iter().map(|line| line.decision).collect::<Vec<_>>());
     let outlook = if let Some((plan, file)) = written {
         let until = local_time(plan.expires_at);
         format!(
-            "Plan {} is written; until {until} `lxc-autoscale-ml apply {file}` carries out all of it.",
+            " Plan {} is written; until {until} `lxc-autoscale-ml apply {file}` carries out all of it.",
             plan.id
         )
     } else {
-        let applied = changing.iter().filter(|line| line.decision.apply).count();
-        format!("{applied} of them would be carried out.")
+        outlook(&held)
     };
-    let sums = format!("Plan: {counts}, {} kept{more}; {added}. {outlook}", kept.len());
+    let sums = format!("Plan: {counts}, {} kept{more}; {added}.{outlook}", kept.len());
     let gap = !changing.is_empty();
     let shown: Vec<Line<'_>> =
-        lines.into_iter().filter(|line| all || line.decision.action != Action::Keep).collect();
+        all_lines.into_iter().filter(|line| all || line.decision.action != Action::Keep).collect();
     diff::show(&shown, screen, out)?;
     if gap {
         writeln!(out)?;
@@ -137,14 +142,72 @@ fn show(
     Ok(())
 }
 
-/// The two decisions about a container.
-fn lines(proposal: &Proposal) -> [Line<'_>; 2] {
+/// The two decisions about a container; if `marked`, with the mode that holds them back.
+fn lines(proposal: &Proposal, marked: bool) -> [Line<'_>; 2] {
     let name = proposal.name.as_deref().unwrap_or_default();
     proposal.decisions.both().map(|decision| {
-        let mode = proposal.in_force.policy.mode(decision.resource).word();
-        let is_shown_only = decision.action != Action::Keep && !decision.apply;
-        let note =
-            if is_shown_only { format!(" [mode {mode}: not carried out by itself]") } else { String::new() };
-        Line { id: proposal.id, name, decision, note }
+        let mode = held_back(proposal, decision).filter(|_| marked);
+        let note = mode.map(|mode| format!(" [{}]", mode.word())).unwrap_or_default();
+        let recommended_percent = proposal.inputs.recommended_confidence(decision.resource);
+        Line { id: proposal.id, name, decision, recommended_percent, note }
     })
+}
+
+/// The mode in which a change is not carried out by itself.
+fn held_back(proposal: &Proposal, decision: &Decision) -> Option<Mode> {
+    let is_held_back = decision.action != Action::Keep && !decision.apply;
+    is_held_back.then(|| proposal.in_force.policy.mode(decision.resource))
+}
+
+/// What would become of the changes, each with the mode that holds it back.
+fn outlook(changes: &[Option<Mode>]) -> String {
+    let Some(first) = changes.first() else { return String::new() };
+    if !is_mixed(changes) {
+        return match first {
+            None => " All of them would be carried out.".to_owned(),
+            Some(Mode::Approve) => {
+                " None of them would be carried out before it is accepted: the mode is approve.".to_owned()
+            }
+            Some(mode) => format!(" None of them would be carried out: the mode is {}.", mode.word()),
+        };
+    }
+    let carried_out = changes.iter().filter(|held| held.is_none()).count();
+    let marks = [(Mode::Recommend, "only shown"), (Mode::Approve, "only proposed")];
+    let marks = marks.iter().filter(|(mode, _)| changes.contains(&Some(*mode)));
+    let marks: Vec<String> =
+        marks.map(|(mode, fate)| format!("what is marked [{}] is {fate}", mode.word())).collect();
+    format!(" {carried_out} of them would be carried out; {}.", marks.join(", "))
+}
+
+/// Whether one sentence about all changes would not be enough.
+fn is_mixed(changes: &[Option<Mode>]) -> bool {
+    changes.windows(2).any(|pair| pair[0] != pair[1])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_holds_changes_back_is_told_once() {
+        let (recommend, approve) = (Some(Mode::Recommend), Some(Mode::Approve));
+        let cases: [(&[Option<Mode>], &str); 6] = [
+            (&[], ""),
+            (&[None, None], " All of them would be carried out."),
+            (&[recommend, recommend], " None of them would be carried out: the mode is recommend."),
+            (&[approve], " None of them would be carried out before it is accepted: the mode is approve."),
+            (
+                &[None, recommend, None],
+                " 2 of them would be carried out; what is marked [recommend] is only shown.",
+            ),
+            (
+                &[recommend, approve],
+                " 0 of them would be carried out; what is marked [recommend] is only shown, what is marked \
+                 [approve] is only proposed.",
+            ),
+        ];
+        for (changes, want) in cases {
+            assert_eq!(outlook(changes), want);
+        }
+    }
 }

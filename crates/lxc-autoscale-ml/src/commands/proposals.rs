@@ -7,7 +7,8 @@ use lxc_autoscale_core::Vmid;
 use serde::Serialize;
 
 use super::decisions::local_time;
-use super::table::{Table, change, confidence, resource, sign};
+use super::right;
+use super::table::{Table, change, resource, sign};
 use super::{CommandError, write_json};
 use crate::config::Config;
 use crate::decide::Decision;
@@ -67,7 +68,7 @@ pub fn list_proposals(
         return Ok(());
     }
     let headings =
-        ["", "NO", "CT", "NAME", "RESOURCE", "ALLOCATION", "SURE", "STATE", "UNTIL", "ENDED", "WHY"];
+        ["", "NO", "CT", "NAME", "RESOURCE", "ALLOCATION", right::HEADING, "STATE", "UNTIL", "ENDED", "WHY"];
     // Those that wait have not ended.
     let shown = |column: usize| all || headings.get(column) != Some(&"ENDED");
     let in_order = |cells: Vec<String>| -> Vec<String> {
@@ -89,7 +90,7 @@ pub fn list_proposals(
             record.name.clone().unwrap_or_default(),
             resource(record.decision.resource),
             change(&record.decision),
-            confidence(&record.decision),
+            right::cell(&record.decision),
             record.state.to_string(),
             time(in_force_until(record, config)),
             time(record.closed_at),

@@ -88,14 +88,6 @@ pub(super) fn change(decision: &Decision) -> String {
     }
 }
 
-/// `87 %`; empty if there was no recommendation.
-pub(super) fn confidence(decision: &Decision) -> String {
-    match decision.confidence_percent {
-        percent if 0.0 < percent => format!("{percent:.0} %"),
-        _ => "-".to_owned(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

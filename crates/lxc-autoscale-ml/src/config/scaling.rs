@@ -13,7 +13,7 @@ pub struct ScalingConfig {
     pub mode: Mode,
     /// No shrink before this much history.
     pub min_history_seconds: u64,
-    /// No shrink below this confidence.
+    /// No shrink that is less likely than this to stay right for an hour.
     pub min_confidence_percent: f64,
     /// A container with this tag is left alone.
     pub off_tag: String,

@@ -415,7 +415,8 @@ impl fmt::Display for Reason {
             Self::LowConfidence { percent, needed_percent } => {
                 write!(
                     f,
-                    "it could give back, with a confidence of {percent:.0} % instead of {needed_percent:.0} %"
+                    "it could give back, but the chance that this stays right for an hour is {percent:.0} %, not \
+                     {needed_percent:.0} %"
                 )
             }
             Self::NotMeasuredSince => {
@@ -569,7 +570,9 @@ impl Reason {
             Self::ShortHistory { seconds, needed_seconds } => {
                 format!("{:.1} h more of history", needed_seconds.saturating_sub(*seconds) as f64 / 3600.0)
             }
-            Self::LowConfidence { .. } => "more certainty that the size stays right for an hour".to_owned(),
+            Self::LowConfidence { needed_percent, .. } => {
+                format!("a chance of at least {needed_percent:.0} % that a shrink stays right for an hour")
+            }
             Self::Anomalous { .. } => "it gives back when it behaves as usual again".to_owned(),
             Self::JustCutOff => "a step within its limit".to_owned(),
             Self::PressureUnknown => {

@@ -503,8 +503,8 @@ fn a_shrink_that_is_less_sure_than_the_rules_ask_for_is_not_made() {
     };
     check(
         unsure,
-        "keep 4 cores: it could give back, with a confidence of 90 % instead of 95 %",
-        "keep 2048 MiB: it could give back, with a confidence of 90 % instead of 95 %",
+        "keep 4 cores: it could give back, but the chance that this stays right for an hour is 90 %, not 95 %",
+        "keep 2048 MiB: it could give back, but the chance that this stays right for an hour is 90 %, not 95 %",
     );
 }
 

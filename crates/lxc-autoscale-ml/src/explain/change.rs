@@ -38,7 +38,7 @@ pub enum Change {
         /// In seconds.
         seconds: u64,
     },
-    /// The recommendation had been so sure.
+    /// The change had been so likely to stay right for an hour.
     Confidence {
         /// In percent.
         percent: f64,
@@ -178,11 +178,7 @@ fn later(at: Timestamp, seconds: u64) -> Timestamp {
 
 /// What is recommended.
 pub(super) fn estimate(world: &World, resource: Resource) -> Option<&Estimate> {
-    let recommendation = world.inputs.recommendation.as_ref()?;
-    match resource {
-        Resource::Cpu => recommendation.cpu.as_ref(),
-        Resource::Memory => recommendation.memory.as_ref(),
-    }
+    world.inputs.estimate(resource)
 }
 
 fn estimate_mut(world: &mut World, resource: Resource) -> Option<&mut Estimate> {
@@ -314,7 +310,9 @@ impl Change {
             Self::Pressure { percent } => format!("its tasks waited for memory {percent:.2} % of the time"),
             Self::NodeAvailable { amount } => format!("the node had {amount} of memory available"),
             Self::Known { seconds } => format!("it were known for {:.1} h", *seconds as f64 / 3600.0),
-            Self::Confidence { percent } => format!("the recommendation were {percent:.0} % sure"),
+            Self::Confidence { percent } => {
+                format!("the chance that this stays right for an hour were {percent:.0} %")
+            }
             Self::NoCoolDown { ends } => format!("it were not for the cool-down (ends {})", local(*ends)),
             Self::NotThrottled => "it had not run into its CPU limit".to_owned(),
             Self::NotOutOfMemory => "it had not run out of memory".to_owned(),

@@ -2,7 +2,7 @@
 
 use super::World;
 use super::change::{Change, estimate, used};
-use crate::decide::{Action, Amount, Decision, Resource};
+use crate::decide::{Action, Amount, Decision, Reason, Resource};
 
 /// How often the range is halved: until it is smaller than any step that is shown.
 const HALVINGS: u32 = 40;
@@ -57,11 +57,14 @@ pub(super) fn nearest(world: &World, resource: Resource, made: &Decision) -> Vec
             search(available, 0.0, step, &change);
         }
     }
-    // What these two lack is stated, and need not be searched for.
+    // What these two lack is stated, and need not be searched for. The confidence is that of the shrink, which is not that
+    // of the recommended size.
     if let Some(estimate) = estimate(world, resource) {
-        let (seconds, percent) = (world.policy.min_history_seconds, world.policy.min_confidence_percent);
+        let seconds = world.policy.min_history_seconds;
         found.extend((estimate.known_seconds < seconds).then_some(Change::Known { seconds }));
-        found.extend((estimate.confidence_percent < percent).then_some(Change::Confidence { percent }));
+    }
+    if let Reason::LowConfidence { needed_percent: percent, .. } = made.reason {
+        found.push(Change::Confidence { percent });
     }
     found
 }

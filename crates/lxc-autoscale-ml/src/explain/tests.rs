@@ -2,7 +2,7 @@ use jiff::SignedDuration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::confidence::Chances;
+use crate::confidence::{Chances, Known, Scale};
 use crate::decide::{Allocation, Amount, AnomalyScore, LastChanges, NodeSituation, Obstacles, Reason};
 use crate::guard::Guard;
 use crate::guard::boost::Boost;
@@ -122,6 +122,32 @@ fn what_holds_a_shrink_is_taken_away() {
     let mut in_use = world(800.0);
     in_use.inputs.recommendation.as_mut().unwrap().memory = Some(estimate(800.0, 1900.0));
     check(&in_use, &["if it had 300 MiB less working set (1600 MiB): shrink from 2048 MiB to 1840 MiB"]);
+}
+
+/// The recommended size may be as likely as asked for to stay right, and the shrink towards it is not.
+#[test]
+fn the_confidence_that_is_missing_is_that_of_the_shrink() {
+    let mut world = world(800.0);
+    world.policy.min_confidence_percent = 98.0;
+    let memory = world.inputs.recommendation.as_mut().unwrap().memory.as_mut().unwrap();
+    memory.confidence_percent = 99.0;
+    memory.chances = Chances::new(Known {
+        scale: Scale::Memory,
+        known_seconds: 48.0 * 3600.0,
+        last: Some(600.0),
+        hour_peak: Some(1500.0),
+        day_peak: Some(1900.0),
+        season_peak: Some(1900.0),
+        wishes: vec![800.0, 1900.0],
+        forecast: None,
+        record: 0.5,
+    });
+    let made = world.decide(Resource::Memory);
+    assert!(matches!(made.reason, Reason::LowConfidence { .. }), "{made}");
+    check(
+        &world,
+        &["if the chance that this stays right for an hour were 98 %: shrink from 2048 MiB to 1536 MiB"],
+    );
 }
 
 #[test]

@@ -3,10 +3,10 @@
 //! Whoever sets a size by hand knows something that the measurements do not show: what will be installed tonight, or
 //! what was slow. So the size becomes the new baseline for a while ([`super::GuardPolicy::respect_manual_seconds`]):
 //! neither grown, except after running out of memory, nor shrunk. A change is somebody else's if two records show
-//! different sizes and none of our changes lies between them, or if a record does not show the size that we set: the API
-//! had read that size back, so somebody has changed it again since. It stays open until the API has reported its own changes
-//! ([`super::boost`]): the beginning and end of a boost say nothing about the time after it. An open change counts as
-//! manual.
+//! different sizes and none of our changes lies between them, or if a record does not show the size that we set: the
+//! API had read that size back, so somebody has changed it again since. It stays open until the API has reported its
+//! own changes ([`super::boost`]): the beginning and end of a boost say nothing about the time after it. An open change
+//! counts as manual.
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};

@@ -11,7 +11,7 @@ use crate::decide::{
 use crate::features::Unusual;
 use crate::guard::Guard;
 use crate::observation::Observation;
-use crate::recommend::{Opinions, Recommendation};
+use crate::recommend::{Estimate, Opinions, Recommendation};
 
 /// All inputs of a decision, owned; [`Inputs::situation`] is the view the decision had of them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -58,6 +58,20 @@ impl Inputs {
             cpu.restlessness = None;
         }
         kept
+    }
+
+    /// What was recommended for one resource.
+    pub fn estimate(&self, resource: Resource) -> Option<&Estimate> {
+        let recommendation = self.recommendation.as_ref()?;
+        match resource {
+            Resource::Cpu => recommendation.cpu.as_ref(),
+            Resource::Memory => recommendation.memory.as_ref(),
+        }
+    }
+
+    /// The probability that the recommended size is enough for the coming hour (0–100); 0 when unknown.
+    pub fn recommended_confidence(&self, resource: Resource) -> Option<f64> {
+        Some(self.estimate(resource)?.confidence_percent)
     }
 
     /// The inputs as the decision function takes them.

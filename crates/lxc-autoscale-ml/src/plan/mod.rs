@@ -82,6 +82,9 @@ pub struct PlannedChange {
     pub decision: Decision,
     /// Its reason in words and numbers.
     pub why: String,
+    /// The probability that the recommended size, which it leads to or towards, is enough for the coming hour (0–100).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recommended_confidence_percent: Option<f64>,
 }
 
 impl Configuration {
@@ -117,6 +120,9 @@ impl Plan {
                         policy: proposal.inputs.policy.clone(),
                         decision: decision.clone(),
                         why: decision.reason.to_string(),
+                        recommended_confidence_percent: proposal
+                            .inputs
+                            .recommended_confidence(decision.resource),
                     });
                 }
             }

@@ -165,12 +165,10 @@ fn the_page_names_every_preset() {
     for (name, preset) in presets().all() {
         let row = page.lines().find(|line| line.starts_with(&format!("| `{name}` |")));
         let row = row.unwrap_or_else(|| panic!("docs/policies.md has no row for `{name}`"));
-        for Setting { key, value, .. } in &preset.settings {
+        for Setting { key, value, reason } in &preset.settings {
             let short = key.trim_start_matches("scaling.");
-            assert!(
-                row.contains(&format!("`{short}` {value}")),
-                "docs/policies.md: `{name}` has `{short}` {value}"
-            );
+            let told = format!("`{short}` {value}: {reason}");
+            assert!(row.contains(&told), "docs/policies.md: `{name}` has {told}");
         }
     }
 }

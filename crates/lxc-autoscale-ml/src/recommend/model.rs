@@ -153,18 +153,12 @@ struct Panel<'a> {
     zone: &'a TimeZone,
     /// Which part of the last days shows what comes each day; `None` where the experts alone say so.
     daily: Option<Habit>,
-    weekly: Weekly,
+    /// A weekly peak is prepared for so many steps before the hour in which it came.
+    weekly_ahead_steps: i64,
+    /// The factor of head-room with which what comes each day or each week is prepared for.
+    habit_headroom: f64,
     /// The head-room with which a size is held against the last day; `None` where that is not done.
     restless_headroom: Option<f64>,
-}
-
-/// How a weekly peak is prepared for.
-#[derive(Clone, Copy)]
-struct Weekly {
-    /// So many steps before the hour in which it came,
-    ahead_steps: i64,
-    /// with this factor of head-room; a daily one, too.
-    headroom: f64,
 }
 
 /// What a resource is judged by when its size is.
@@ -222,7 +216,7 @@ impl Learnt {
         let daily = outlook.daily.map(|daily| (daily, Fact::SeasonPeak));
         let weekly = outlook.weekly.map(|weekly| (weekly.value, Fact::WeeklyPeak));
         let standing = self.experts.held().zip(followed).map(|(held, wish)| Standing { held, wish });
-        let headroom = panel.weekly.headroom;
+        let headroom = panel.habit_headroom;
         // Whichever expert is followed, a habit is kept to; and none sees further than eight days.
         self.standing =
             standing.map(|standing| standing.at_least(daily, headroom).at_least(weekly, headroom));
@@ -243,7 +237,7 @@ impl Learnt {
         let view = View::new(panel.config, &self.series, step, forecast.as_ref(), panel.look, panel.zone);
         let wishes = panel.experts.iter().map(|expert| (panel.wish)(*expert, &view)).collect::<Option<_>>();
         // To the end of its hour: what comes in the last minutes of it is not over before they are.
-        let end = (step + 1 + panel.weekly.ahead_steps) * STEP_SECONDS;
+        let end = (step + 1 + panel.weekly_ahead_steps) * STEP_SECONDS;
         let weekly = self.weeks.foreseen_by_hour(step * STEP_SECONDS, end, panel.zone);
         let daily = panel.daily.and_then(|habit| self.series.daily_rise(step, &habit, panel.zone));
         let restlessness = panel
@@ -590,10 +584,8 @@ fn cpu_panel(shared: &Shared) -> Panel<'_> {
         first_choice_seconds: shared.first_choice_seconds(),
         zone: shared.zone(),
         daily: (0 < shared.config().season_days).then_some(CPU_HABIT),
-        weekly: Weekly {
-            ahead_steps: CPU_WEEKLY_STEPS,
-            headroom: 1.0 + shared.config().cpu_headroom_percent / 100.0,
-        },
+        weekly_ahead_steps: CPU_WEEKLY_STEPS,
+        habit_headroom: 1.0 + shared.config().cpu_headroom_percent / 100.0,
         restless_headroom: Some(1.0 + shared.config().cpu_headroom_percent / 100.0),
     }
 }
@@ -610,10 +602,8 @@ fn memory_panel(shared: &Shared) -> Panel<'_> {
         first_choice_seconds: shared.first_choice_seconds(),
         zone: shared.zone(),
         daily: (0 < shared.config().season_days).then_some(MEMORY_HABIT),
-        weekly: Weekly {
-            ahead_steps: MEMORY_WEEKLY_STEPS,
-            headroom: 1.0 + shared.config().memory_headroom_percent / 100.0,
-        },
+        weekly_ahead_steps: MEMORY_WEEKLY_STEPS,
+        habit_headroom: 1.0 + shared.config().memory_headroom_percent / 100.0,
         restless_headroom: None,
     }
 }

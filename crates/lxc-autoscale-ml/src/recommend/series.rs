@@ -289,8 +289,12 @@ impl Series {
         for day in 1..=RISE_DAYS {
             let (first, end) = habit.look.around(now, day, zone);
             let mut values: Vec<f64> = (first..=end).filter_map(|step| self.at(step)).collect();
-            values.sort_unstable_by(|one, other| other.total_cmp(one));
-            let level = habit.lasting_steps.checked_sub(1).and_then(|place| values.get(place).copied());
+            // Only one rank is asked for: it takes no sorting of the others.
+            let place = habit.lasting_steps.checked_sub(1).filter(|place| *place < values.len());
+            let level = place.map(|place| {
+                let (_, level, _) = values.select_nth_unstable_by(place, |one, other| other.total_cmp(one));
+                *level
+            });
             // Noise has its peaks before, too.
             let before = self.peak(first - BEFORE_STEPS, first - 1);
             let Some((level, before)) = level.zip(before) else { continue };

@@ -65,6 +65,43 @@ fn plan_shows_changes_and_makes_none() {
 }
 
 #[test]
+fn a_plan_names_the_modes_that_hold_changes_back_once_unless_they_differ() {
+    let node = node();
+    let shown = |more: &str| String::from_utf8(run_with(&node, more, &["plan"]).stdout).unwrap();
+    let one = shown("[scaling]\nmode = \"recommend\"");
+    assert!(
+        one.contains("None of them would be carried out: the mode is recommend.") && !one.contains('['),
+        "{one}"
+    );
+    let mixed = shown("[scaling.cpu]\nmode = \"recommend\"\n[scaling.memory]\nmode = \"approve\"");
+    for (resource, mark) in [(" cpu ", "[recommend]"), (" memory ", "[approve]")] {
+        let changes = mixed.lines().filter(|line| line.starts_with('~') && line.contains(resource));
+        assert!(changes.clone().count() == 2 && changes.clone().all(|line| line.ends_with(mark)), "{mixed}");
+    }
+    assert!(mixed.contains("what is marked [recommend] is only shown, what is marked [approve]"), "{mixed}");
+}
+
+/// Each number says what it is about, in the same words wherever it is shown.
+#[test]
+fn how_likely_the_size_and_the_change_stay_right_stands_side_by_side() {
+    let node = node();
+    let plan = node.path("plan.json");
+    let plan = plan.to_str().unwrap();
+    let apply = ["apply", plan];
+    run(&node, &["once"]);
+    for arguments in [&["plan", "--out", plan][..], &apply, &["why", "101"], &["why", "101", "--at", "0m"]] {
+        let shown = String::from_utf8(run(&node, arguments).stdout).unwrap();
+        let said = shown.lines().filter(|line| line.contains("stays right for an hour: this change "));
+        assert!(0 < said.clone().count(), "{arguments:?}: {shown}");
+        assert!(said.clone().all(|line| line.contains(" %, the recommended size ")), "{shown}");
+    }
+    for command in ["decisions", "once"] {
+        let shown = String::from_utf8(run(&node, &[command]).stdout).unwrap();
+        assert!(shown.contains("STAYS RIGHT"), "{command}: {shown}");
+    }
+}
+
+#[test]
 fn a_plan_without_changes_is_a_success() {
     let mut node = Node::new(&[(100, IDLE)]);
     node.now = Timestamp::now();

@@ -17,9 +17,9 @@ use super::show::{self, HistoryArgs, ShowError};
 /// What `lxc-monitor import` takes.
 #[derive(Clone, Debug, Args)]
 pub struct ImportArgs {
-    /// A metrics file, ours or one of the Python original; a second import of it changes nothing.
+    /// A metrics file, ours or one of the Python original; importing it again changes nothing.
     pub file: PathBuf,
-    /// Time zone of the local times in a file of the original, such as Europe/Rome; this machine's when left out.
+    /// Time zone of the local times in a file of the original, such as Europe/Rome [default: this machine's].
     #[arg(long, value_name = "ZONE")]
     pub time_zone: Option<String>,
     /// Print the result as JSON.

@@ -17,18 +17,18 @@ pub use when::InvalidMoment;
 /// What `lxc-monitor history` takes.
 #[derive(Clone, Debug, Args)]
 pub struct HistoryArgs {
-    /// A container's id or name, or `node`; without it, all that were recorded are listed.
+    /// A container's id or name, or `node` [default: list everything that was ever recorded].
     pub id: Option<String>,
-    /// What to show; `list` lists all metrics, or with an id those that are measured of it.
+    /// Metric to show; `list` lists all metrics, or with ID those that are kept of it.
     #[arg(long, value_name = "METRIC", default_value = "cpu")]
     pub metric: String,
-    /// Begin: a time ago (90m, 24h, 7d, 4w) or a moment (2026-11-20, 2026-11-20T08:00).
+    /// Start: how long ago (90m, 24h, 7d, 4w), or a date or time (2026-11-20, 2026-11-20T08:00).
     #[arg(long, value_name = "WHEN", default_value = "24h")]
     pub since: String,
-    /// End, likewise; now when left out.
+    /// End, written in the same way [default: now].
     #[arg(long, value_name = "WHEN")]
     pub until: Option<String>,
-    /// Length of the roll-ups.
+    /// Interval that each roll-up covers.
     #[arg(long, value_name = "TIER", default_value = "auto", value_parser = ["auto", "1m", "5m", "1h"])]
     pub tier: String,
     /// Print JSON.
@@ -37,7 +37,7 @@ pub struct HistoryArgs {
     /// Print CSV.
     #[arg(long)]
     pub csv: bool,
-    /// Print every roll-up in the table, not only as many rows as fit a screen.
+    /// Print every roll-up in the table, not only as many rows as fit on a screen.
     #[arg(long)]
     pub all: bool,
 }

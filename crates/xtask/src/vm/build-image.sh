@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Builds what the virtual machine of the truth test boots: kernel, initrd and root file system, all from Debian.
+# Builds what the virtual machine boots: kernel, initrd and root file system, all from Debian.
 #
 #   build-image.sh OUT SUITE
 #
-# Needs root, debootstrap, mke2fs and busybox. Debian's packages come from the mirror this machine's own apt uses.
-# Nothing is mounted: the file system is filled by mke2fs itself. OUT gets vmlinuz, initrd and root.img.
+# Needs root, debootstrap, mke2fs and busybox. Debian's packages come from the mirror that this machine's own apt uses.
+# Nothing is mounted: mke2fs itself fills the file system. Writes vmlinuz, initrd and root.img to OUT.
 set -euo pipefail
 
 out=$1
@@ -13,18 +13,18 @@ work=$(mktemp -d "$out/build.XXXXXX")
 trap 'rm -rf -- "$work"' EXIT
 root=$work/root
 
-# The mirror that serves the suite itself, not its updates or its security fixes.
-# shellcheck disable=SC2016 # apt itself fills these in
+# The mirror that serves the suite itself, not its updates or security fixes.
+# shellcheck disable=SC2016 # apt expands these, not the shell
 mirror=$(apt-get indextargets --format '$(REPO_URI) $(CODENAME) $(SUITE) $(COMPONENT)' 'Created-By: Packages' |
     awk -v suite="$suite" '$4 == "main" && ($2 == suite || $3 == suite) { print $1; exit }')
 [[ -n $mirror ]] || { echo "apt knows no mirror of Debian $suite" >&2; exit 1; }
 
-# systemd as the first process, LXC and lxcfs as on a Proxmox node, and the tools the test itself calls.
+# systemd as init, LXC and lxcfs as on a Proxmox node, and the tools that the tests call.
 packages=systemd,systemd-sysv,udev,dbus,kmod,lxc,lxc-templates,lxcfs,busybox-static,iproute2,procps,uidmap,curl
 debootstrap --variant=minbase --arch=amd64 --include="$packages" "$suite" "$root" "$mirror" >"$work/log" 2>&1 ||
     { tail -n 30 "$work/log" >&2; exit 1; }
 
-# The kernel's package depends on tools that only an installed machine needs, so it is unpacked, not installed.
+# The kernel package depends on tools that only an installed machine needs, so it is unpacked, not installed.
 (
     cd "$work"
     package=$(apt-cache depends --important linux-image-cloud-amd64 | awk '/Depends: linux-image-/ { print $2; exit }')
@@ -37,7 +37,7 @@ mkdir -p "$root/lib/modules"
 cp -a "$work/kernel/lib/modules/$release" "$root/lib/modules/"
 chroot "$root" depmod "$release"
 
-# What stands between the kernel and its root disk.
+# The initrd loads the drivers of the root disk, mounts it and starts systemd from it.
 initrd=$work/initrd
 mkdir -p "$initrd"/{bin,dev,proc,sysroot,modules}
 cp "$root/bin/busybox" "$initrd/bin/busybox"
@@ -61,7 +61,7 @@ done < <(for name in virtio_pci virtio_blk; do chroot "$root" modprobe --set-ver
 chmod 0755 "$initrd/init"
 (cd "$initrd" && find . -print | busybox cpio -o -H newc 2>/dev/null) | gzip -1 >"$work/initrd.gz"
 
-# A machine that only runs what the second disk brings, and says how it ended on its second serial line.
+# All the machine does is run what is on its second disk, and report how that ended on its second serial line.
 echo truth >"$root/etc/hostname"
 printf '127.0.0.1 localhost truth\n' >"$root/etc/hosts"
 : >"$root/etc/fstab"
@@ -72,7 +72,7 @@ for unit in apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub
 done
 cat >"$root/etc/systemd/system/payload.service" <<'UNIT'
 [Unit]
-Description=What the second disk brings
+Description=Runs what is on the second disk
 After=multi-user.target
 
 [Service]

@@ -1,10 +1,10 @@
 #!/bin/bash
-# Runs inside the virtual machine, as the second disk's payload: the truth test, then the three services as systemd runs
-# them.
+# Runs inside the virtual machine, from its second disk: the truth test, then the test of the three services under
+# systemd.
 set -euo pipefail
 
 echo "--- $(uname -sr), $(systemctl --version | head -n 1), LXC $(lxc-start --version)"
-[[ -f /sys/fs/cgroup/cgroup.controllers ]] || { echo "FAILED: not control groups version 2 alone"; exit 1; }
+[[ -f /sys/fs/cgroup/cgroup.controllers ]] || { echo "FAILED: the machine does not have control groups of version 2 alone"; exit 1; }
 modprobe -a veth loop
 mkfs.ext4 -q /dev/vdc
 mkdir -p /srv/data

@@ -1,6 +1,6 @@
 #!/bin/bash
-# Runs inside the virtual machine: the three services as the installer leaves them to systemd, each as its own user, on
-# a node whose pct acts on real LXC containers.
+# Runs inside the virtual machine: tests the three services as install.sh sets them up under systemd, each as its own
+# user, on a node whose pct acts on real LXC containers.
 # shellcheck disable=SC2317 # functions are called by name
 set -euo pipefail
 
@@ -22,7 +22,7 @@ check() {
     ok "$what"
 }
 
-# Asks again until something is true; the machine is slow, so the patience is large and never a measure.
+# Repeats a command until it succeeds. The emulated machine is slow, so the limit is generous; it measures nothing.
 eventually() {
     local what=$1 tries=600
     shift
@@ -45,7 +45,7 @@ has_capabilities() { grep -q "^CapEff:[[:space:]]*$2\$" "/proc/$(property "$1" M
 is_plain_file_of_root() { [[ ! -L $1 && $(stat -c '%U:%G %a' "$1") == "root:root 640" ]]; }
 owned() { [[ $(stat -c '%U:%G %a' "$1") == "$2" ]]; }
 
-# What the API answers to a user: the HTTP status, with the body in /tmp/answer.
+# Sends a request as a user and prints the HTTP status; the body of the answer is in /tmp/answer.
 asked() {
     local user=$1 method=$2 path=$3 body=${4:-}
     local words=(curl -sS -o /tmp/answer -w '%{http_code}' -X "$method" --max-time 60 "${door[@]}$path")
@@ -61,11 +61,11 @@ answers() {
     [[ $got == "$want" ]] || { echo "    $got instead of $want: $(cat /tmp/answer)"; return 1; }
 }
 cannot_read() { ! runuser -u "$1" -- cat "$2" >/dev/null 2>&1; }
-# Memory in MiB, as Proxmox has it and as the kernel enforces it.
+# Memory in MiB, as Proxmox's configuration has it and as the kernel enforces it.
 memory_of() { pct config "$1" | sed -n 's/^memory: //p'; }
 limit_of() { echo $(($(cat /sys/fs/cgroup/lxc/"$1"/memory.max) >> 20)); }
 has_more_memory_than() { [[ $(memory_of "$1") -gt $2 && $(limit_of "$1") == "$(memory_of "$1")" ]]; }
-# Asks for more memory than the container and its swap have; the kernel kills it.
+# Runs a process that needs more memory than the container and its swap have; succeeds if the kernel kills it.
 run_out_of_memory() { ! lxc-attach -n "$1" -- /bin/dd if=/dev/zero of=/dev/null bs="$2M" count=1 >/dev/null 2>&1; }
 records() { grep -c '^{' "$METRICS"; }
 has_more_records_than() { [[ $(records) -gt $1 && $(tail -c 2 "$METRICS") == ']' ]]; }
@@ -78,10 +78,10 @@ newest_is_whole() {
         $record == *'"configuration":{'*'"name":"hungry"'* && $record != *'"missing":{"'* ]]
 }
 
-echo "--- a node with pct, and what an installation of root left"
+echo "--- a node with pct, and what an installation that ran as root left behind"
 lxc-autoscale-sim() { /payload/build/lxc-autoscale-sim --node / "$@"; }
 lxc-autoscale-sim create-node --engine lxc --name truth --bin /usr/sbin
-# As Proxmox's cluster file system has it.
+# Group and mode as in Proxmox's cluster file system.
 chgrp -R www-data /etc/pve
 chmod 0750 /etc/pve
 pct create 104 local:none --hostname hungry --cores 1 --memory 256 --swap 64 --start 1 >/dev/null
@@ -90,28 +90,28 @@ pct status 104 | grep -q running || fail "the container runs"
 
 mkdir -p "$ETC" "$STATE"
 cp /payload/project/config/*.toml "$ETC/"
-# As they were shipped before the daemons had users of their own; and quick, since nobody waits for hours here.
+# Paths as they were before the daemons had users of their own; short times, because nobody waits for hours here.
 sed -i -e 's|"/var/lib/lxc_autoscale_ml/\(monitor\|ml\|api\)|"/var/lib/lxc_autoscale_ml|' \
     -e 's/^interval_seconds = 60/interval_seconds = 2/' "$ETC"/*.toml
 sed -i -e 's|^url = .*|url = "http://127.0.0.1:5000"|' -e 's/^\(cooldown_up\|cooldown_down\)_seconds = .*/\1_seconds = 5/' \
     -e 's/^boot_seconds = .*/boot_seconds = 0/' "$ETC/lxc_autoscale_ml.toml"
 /payload/build/lxc-monitor --config "$ETC/lxc_monitor.toml" run >/tmp/old.log 2>&1 &
 old=$!
-eventually "a monitor of root has written" has_more_records_than 2
+eventually "a monitor that runs as root has written" has_more_records_than 2
 kill "$old"
-wait "$old" || fail "a monitor of root ends in order: $(cat /tmp/old.log)"
+wait "$old" || fail "a monitor that runs as root ends in order: $(cat /tmp/old.log)"
 first=$(sed -n 2p "$METRICS" | head -c 200)
-check "in a file of root" is_plain_file_of_root "$METRICS"
+check "to a file that belongs to root" is_plain_file_of_root "$METRICS"
 
 echo "--- install.sh"
 /payload/project/install.sh --binaries /payload/build || fail "install.sh"
 for unit in "${UNITS[@]}"; do check "$unit runs once the start has returned" is_up "$unit"; done
-check "the monitor is a user of its own" runs_as lxc_monitor lxc-monitor lxc-autoscale
+check "the monitor runs as a user of its own" runs_as lxc_monitor lxc-monitor lxc-autoscale
 check "with one capability (CAP_SYS_PTRACE)" has_capabilities lxc_monitor 0000000000080000
-check "the ml daemon is another" runs_as lxc_autoscale_ml lxc-autoscale-ml lxc-autoscale
-check "without any" has_capabilities lxc_autoscale_ml 0000000000000000
-check "the API is root for pct" runs_as lxc_autoscale_api root root
-check "the metrics file's name is a link" test -L "$METRICS"
+check "the ml daemon runs as another" runs_as lxc_autoscale_ml lxc-autoscale-ml lxc-autoscale
+check "without any capability" has_capabilities lxc_autoscale_ml 0000000000000000
+check "the API runs as root, because pct needs it" runs_as lxc_autoscale_api root root
+check "the metrics file is a link" test -L "$METRICS"
 check "into the monitor's own directory" owned "$(readlink -f "$METRICS")" "lxc-monitor:lxc-autoscale 640"
 check "the old records are in it" begins_with "$first"
 eventually "and new ones" has_more_records_than 6
@@ -120,8 +120,8 @@ for place in monitor/metrics.sqlite ml/decisions.sqlite api/api.sqlite; do
     check "$place is there" test -s "$STATE/$place"
 done
 check "none of them where they were" test ! -e "$STATE/metrics.sqlite"
-check "the configuration follows" grep -q '^file = "/var/lib/lxc_autoscale_ml/monitor/metrics.sqlite"' "$ETC/lxc_monitor.toml"
-check "and is for the daemons to read" owned "$ETC/lxc_autoscale_ml.toml" "root:lxc-autoscale 640"
+check "the configuration names their new places" grep -q '^file = "/var/lib/lxc_autoscale_ml/monitor/metrics.sqlite"' "$ETC/lxc_monitor.toml"
+check "and the daemons may read it" owned "$ETC/lxc_autoscale_ml.toml" "root:lxc-autoscale 640"
 check "lxc-monitor check finds nothing wrong" lxc-monitor check
 
 echo "--- who may what"
@@ -180,7 +180,7 @@ eventually "the API answers through its socket" answers 200 lxc-autoscale-ml GET
 echo "--- kill -9 while pct is at work, and a stop that has to wait for it"
 cat >/usr/local/sbin/slow-pct <<'PCT'
 #!/bin/sh
-# pct that takes its time with container 105, and says so on the way.
+# A pct that waits before it changes container 105, and keeps printing meanwhile.
 if [ "$1 $2" = "set 105" ]; then
     touch /run/slow-pct.begun
     until [ -e /run/slow-pct.release ]; do
@@ -226,7 +226,7 @@ sed -i 's|^path = "/usr/local/sbin/slow-pct"|path = "/usr/sbin/pct"|' "$ETC/lxc_
 systemctl start lxc_autoscale_api.service || fail "the API starts again"
 rm /usr/local/sbin/slow-pct
 
-echo "--- a metrics file of somebody else steers nothing"
+echo "--- a metrics file that belongs to somebody else steers nothing"
 systemctl stop lxc_monitor.service
 chown nobody "$(readlink -f "$METRICS")"
 eventually "the ml daemon says so" says lxc_autoscale_ml "is not trusted and steers nothing.*belongs to user 65534"
@@ -239,10 +239,10 @@ before=$(records)
 systemctl stop lxc_monitor.service
 chown lxc-monitor "$(readlink -f "$METRICS")"
 systemctl start lxc_monitor.service || fail "the monitor starts again"
-eventually "its own it goes on with" has_more_records_than "$before"
+eventually "it goes on with its own" has_more_records_than "$before"
 
 echo "--- watchdog"
-# A daemon that hangs is ended by the watchdog; two minutes are long to wait for that.
+# The watchdog ends a daemon that hangs; the two minutes of the shipped units are too long to wait for here.
 for unit in "${UNITS[@]}"; do
     check "$unit has a watchdog" test "$(property "$unit" WatchdogUSec)" != 0
     mkdir -p "/run/systemd/system/$unit.service.d"
@@ -267,10 +267,10 @@ secret=$(pveum user token add autoscale@pve scaler --privsep 0 | sed -n 's/.*"va
 pveum role add Scale --privs "VM.Audit VM.Config.CPU VM.Config.Memory VM.Config.Options VM.PowerMgmt Sys.Audit"
 pveum acl modify / --users autoscale@pve --roles Scale
 (umask 077 && echo "autoscale@pve!scaler=$secret" >"$ETC/proxmox_token")
-# Certificates and keys of the cluster, as Proxmox has them.
+# Group and mode of the cluster's certificates and keys as on a Proxmox node.
 find /etc/pve -name '*.pem' -exec chgrp www-data {} + -exec chmod 0640 {} +
 /payload/project/install.sh --binaries /payload/build --backend rest || fail "install.sh --backend rest"
-check "the API is a user of its own" runs_as lxc_autoscale_api lxc-autoscale-api lxc-autoscale
+check "the API runs as a user of its own" runs_as lxc_autoscale_api lxc-autoscale-api lxc-autoscale
 check "without any capability" has_capabilities lxc_autoscale_api 0000000000000000
 check "which cannot read the token's file" cannot_read lxc-autoscale-api "$ETC/proxmox_token"
 eventually "it answers" answers 200 root GET /routes
@@ -278,7 +278,7 @@ check "and resizes through Proxmox's REST API" answers 200 lxc-autoscale-ml POST
 check "which has done it" grep -qx 'memory: 320' /etc/pve/lxc/105.conf
 check "the audit log goes on" lxc-autoscale-api audit verify
 /payload/project/install.sh --binaries /payload/build --backend pct || fail "install.sh --backend pct"
-check "and back: the API is root" runs_as lxc_autoscale_api root root
+check "and back: the API runs as root" runs_as lxc_autoscale_api root root
 check "which resizes" answers 200 lxc-autoscale-ml POST /scale/ram '{"vm_id": 105, "memory": 336}'
 kill "$rest"
 

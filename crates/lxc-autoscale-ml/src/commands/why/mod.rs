@@ -12,13 +12,14 @@ use serde::Serialize;
 use self::alternatives::{Reasoning, show_alternatives};
 use self::numbers::{show_inputs, show_maximum};
 use super::decisions::local_time;
+use super::right;
 use super::screen::{Screen, Tone};
 use super::table::resource;
 use super::{CommandError, look, write_json};
 use crate::config::Config;
 use crate::decide::{Action, Decision, Resource};
 use crate::explain::{Alternatives, World};
-use crate::ledger::{Entry, Ledger};
+use crate::ledger::{Entry, Inputs, Ledger, Outcome};
 use crate::pipeline::Proposal;
 use crate::policy::in_force::Kept;
 use crate::proposals::Approvals;
@@ -179,6 +180,7 @@ fn then(
     for Past { entry, reasoning, rules } in &past {
         writeln!(out)?;
         show_entry(entry, screen, out)?;
+        show_right(&entry.decision, &entry.inputs, screen, out)?;
         reasoning.show(entry, screen, out)?;
         heading("From these numbers", screen, out)?;
         let kind = entry.decision.resource;
@@ -205,6 +207,14 @@ fn show_entry(entry: &Entry, screen: Screen, out: &mut impl Write) -> io::Result
     };
     let error = entry.outcome.error().map(|error| format!(": {error}")).unwrap_or_default();
     writeln!(out, "      {}", screen.wrap(&format!("{}{times}{error}", entry.outcome.word()), 6, 6))
+}
+
+/// How likely the decision and the recommended size were to stay right, side by side.
+fn show_right(decision: &Decision, inputs: &Inputs, screen: Screen, out: &mut impl Write) -> io::Result<()> {
+    match right::both(decision, inputs.recommended_confidence(decision.resource)) {
+        Some(text) => writeln!(out, "      {}", screen.wrap(&text, 6, 6)),
+        None => Ok(()),
+    }
 }
 
 fn tone(decision: &Decision) -> Tone {
@@ -250,9 +260,15 @@ impl Explanation {
         heading("Now", screen, out)?;
         for decision in proposal.decisions.both() {
             let unapplied = decision.action != Action::Keep && !decision.apply;
-            let note = if unapplied { " (recommended, not carried out)" } else { "" };
+            let mode = proposal.in_force.policy.mode(decision.resource);
+            let note = if unapplied {
+                format!("; {}", Outcome::unasked(decision, mode).word())
+            } else {
+                String::new()
+            };
             let line = format!("{}: {decision}{note}", resource(decision.resource));
             writeln!(out, "  {}", screen.paint(tone(decision), &screen.wrap(&line, 2, 6)))?;
+            show_right(decision, &proposal.inputs, screen, out)?;
             let advice = format!("otherwise: {}", decision.reason.otherwise());
             writeln!(out, "      {}", screen.wrap(&advice, 6, 6))?;
         }

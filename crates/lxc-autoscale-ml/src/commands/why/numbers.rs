@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::super::decisions::local_time;
+use super::super::right;
 use super::super::table::{Table, amount, resource};
 use crate::decide::{Amount, Resource};
 use crate::figures::counted;
@@ -127,8 +128,8 @@ fn show_recommendation(
 fn show_estimate(kind: Resource, estimate: &Estimate, out: &mut impl Write) -> io::Result<()> {
     let of = |value| Amount::of(kind, value);
     let Estimate { target, floor, confidence_percent, basis, .. } = estimate;
-    let text =
-        format!("{}, not less than {} ({confidence_percent:.0} % sure; {basis})", of(*target), of(*floor));
+    let right = right::alone(*confidence_percent).map(|right| format!("; {right}")).unwrap_or_default();
+    let text = format!("{}, not less than {} ({basis}){right}", of(*target), of(*floor));
     line(&format!("{} it should have", resource(kind)), &text, out)?;
     // Windows of several lengths give the same peak while all that is known fits into the shortest.
     let mut told = BTreeSet::new();
