@@ -221,7 +221,8 @@ impl Sizes {
 
     /// Takes in the size in a record taken at `at`; returns a change that counts as manual from now on.
     pub fn observe(&mut self, at: Timestamp, size: f64) -> Option<Manual> {
-        let by_hand = match self.awaited.filter(|awaited| awaited.begun <= at + SLACK) {
+        let by_hand = match self.awaited {
+            // Whatever the clocks say, which may have been set back since.
             Some(awaited) if awaited.is_shown_by(size) => {
                 (self.awaited, self.shown) = (None, Some(awaited.begun));
                 None
