@@ -296,6 +296,33 @@ fn show_standing(kind: Resource, standing: &Standing, out: &mut impl Write) -> i
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::recommend::Evidence;
+
+    #[test]
+    fn what_two_windows_agree_on_is_told_once() {
+        let of = |fact, value| Evidence { fact, value };
+        let estimate = Estimate {
+            target: 423.0,
+            floor: 325.0,
+            confidence_percent: 90.0,
+            known_seconds: 3600,
+            basis: Fact::RecentPeak,
+            evidence: vec![
+                of(Fact::RecentPeak, 325.0),
+                of(Fact::LastDaysPeak, 325.1),
+                of(Fact::LastDaysPeak, 324.9),
+                of(Fact::LastDaysPeak, 300.0),
+            ],
+            weekly: None,
+            restlessness: None,
+            chances: crate::confidence::Chances::default(),
+        };
+        let mut shown = Vec::new();
+        show_estimate(Resource::Memory, &estimate, &mut shown).unwrap();
+        let shown = String::from_utf8(shown).unwrap();
+        assert_eq!(shown.matches("peak of the last days: 325 MiB").count(), 1, "{shown}");
+        assert_eq!(shown.lines().count(), 4, "{shown}");
+    }
 
     #[test]
     fn a_weekly_peak_is_told_by_the_clock_on_the_wall() {
